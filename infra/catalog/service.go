@@ -1,0 +1,46 @@
+// Package catalog says what the services of the platform are, as data.
+package catalog
+
+import (
+	"strings"
+
+	"platform.example/infra/quantity"
+)
+
+// Service is one program under apps/ and what it needs from the platform.
+type Service struct {
+	Name      string   // a DNS-1123 label; also the folder under apps/
+	Public    bool     // reached from outside the cluster
+	Calls     []string // names of the services whose address it is given
+	Database  string   // its own Postgres database; empty for none
+	Redis     bool     // uses the cache
+	SeedsDemo bool     // has the seed-demo subcommand
+	Secrets   []Secret // beyond the passwords of its stores
+	Resources Resources
+}
+
+// Resources is what one replica asks for and may use. Memory is both: a replica never gets less than its limit.
+type Resources struct {
+	CPURequest quantity.CPU
+	CPULimit   quantity.CPU
+	Memory     quantity.Bytes
+}
+
+// What every service offers alike; the binaries under apps/ keep the other half of this contract.
+const (
+	HTTPPort = 8080 // the API
+	OpsPort  = 9090 // health and metrics
+
+	LivePath    = "/livez"
+	ReadyPath   = "/readyz"
+	MetricsPath = "/metrics"
+
+	// DatabaseConnections is how many connections one replica's pool opens at most.
+	DatabaseConnections = 8
+)
+
+// Role is the Postgres role that the service signs in as.
+func (s Service) Role() string { return strings.ReplaceAll(s.Name, "-", "_") }
+
+// URLVariable names the environment variable in which callers find the service's address.
+func (s Service) URLVariable() string { return strings.ToUpper(s.Role()) + "_URL" }

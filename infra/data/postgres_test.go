@@ -1,0 +1,279 @@
+package data
+
+import (
+	"bytes"
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/quantity"
+	"platform.example/infra/stack"
+)
+
+// nobody runs the server: initdb wants a user that the machine knows, and refuses root.
+const nobody = 65534
+
+const binaries = "/usr/lib/postgresql/15/bin/"
+
+// server is a Postgres that the pod's own script starts, on a free port and in a folder of the test.
+type server struct {
+	t       *testing.T
+	folder  string
+	port    string
+	process *exec.Cmd
+	log     bytes.Buffer
+}
+
+var orders = []catalog.Service{
+	{Name: "user-service", Database: "users"},
+	{Name: "api-gateway"},
+	{Name: "order-service", Database: "orders"},
+}
+
+func newServer(t *testing.T) *server {
+	t.Helper()
+	if _, err := os.Stat(binaries + "postgres"); errors.Is(err, os.ErrNotExist) {
+		t.Skip("needs PostgreSQL 15: apt-get install postgresql-15")
+	}
+	folder, err := os.MkdirTemp("/tmp", "postgres") // t.TempDir is closed to other users, and too long for a socket's path
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	_ = listener.Close()
+
+	server := &server{t: t, folder: folder, port: port}
+	conf := strings.NewReplacer("port = 5432", "port = "+port, socketFolder, folder, "0.0.0.0", "127.0.0.1").
+		Replace(postgresConf(256*quantity.MiB, 50))
+	for name, content := range map[string]string{
+		"start.sh": startScript, "pg_hba.conf": hbaConf, "postgresql.conf": conf,
+		"init.sh": initScript, "role.sql": roleSQL, "databases.sql": databasesSQL, "roles": roles(orders, 20),
+		"admin": "admin-secret-1", "user_service": "users-secret-1", "order_service": "orders-secret's",
+	} {
+		server.write(name, content)
+	}
+	if os.Getuid() == 0 {
+		if err := os.Chown(folder, nobody, nobody); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(folder, 0o755); err != nil { //nolint:gosec // the server's own user must get in
+		t.Fatal(err)
+	}
+	return server
+}
+
+func (s *server) write(name, content string) {
+	s.t.Helper()
+	if err := os.WriteFile(filepath.Join(s.folder, name), []byte(content), 0o644); err != nil { //nolint:gosec // as above
+		s.t.Fatal(err)
+	}
+}
+
+// command runs as the pod's user, with the pod's environment.
+func (s *server) command(name string, arguments ...string) *exec.Cmd {
+	command := exec.CommandContext(s.t.Context(), name, arguments...)
+	command.Dir = s.folder
+	command.Env = []string{
+		"PATH=/usr/bin:/bin", "PGDATA=" + s.folder + "/pgdata", "CONFIG=" + s.folder, "PASSWORD_FILE=" + s.folder + "/admin",
+		"ROLE_PASSWORDS=" + s.folder, "PGHOST=127.0.0.1", "PGPORT=" + s.port,
+	}
+	if os.Getuid() == 0 {
+		command.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+	}
+	return command
+}
+
+func (s *server) start() {
+	s.t.Helper()
+	s.process = s.command("/bin/sh", s.folder+"/start.sh")
+	s.process.Stdout, s.process.Stderr = &s.log, &s.log
+	if err := s.process.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.t.Cleanup(s.stop)
+	deadline := time.Now().Add(30 * time.Second)
+	for s.command(binaries+"pg_isready", "--quiet").Run() != nil {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("the server does not answer:\n%s", s.log.String())
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// stop sends what the pod's hook sends.
+func (s *server) stop() {
+	if s.process.ProcessState == nil {
+		_ = s.process.Process.Signal(syscall.SIGINT)
+		_ = s.process.Wait()
+	}
+}
+
+// init runs the Job's script.
+func (s *server) init() string {
+	s.t.Helper()
+	output, err := s.command("/bin/sh", s.folder+"/init.sh").CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("init.sh: %v\n%s\n%s", err, output, s.log.String())
+	}
+	return string(output)
+}
+
+// query signs in and asks.
+func (s *server) query(role, password, database, sql string) (string, error) {
+	command := s.command(binaries+"psql", "-X", "-tA", "-U", role, "-d", database, "-c", sql)
+	command.Env = append(command.Env, "PGPASSWORD="+password)
+	output, err := command.CombinedOutput()
+	return strings.TrimSpace(string(output)), err
+}
+
+func TestPostgresScripts(t *testing.T) {
+	server := newServer(t)
+	server.write("roles", roles(orders, 20))
+	server.start()
+	firstOutput := server.init()
+
+	ask := func(role, password, database, sql, want string) {
+		t.Helper()
+		if got, err := server.query(role, password, database, sql); err != nil || got != want {
+			t.Errorf("%s in %s: %s: %q, %v; want %q", role, database, sql, got, err, want)
+		}
+	}
+	refuse := func(role, password, database, sql, want string) {
+		t.Helper()
+		if got, err := server.query(role, password, database, sql); err == nil || !strings.Contains(got, want) {
+			t.Errorf("%s in %s: %s: %q, %v; want it refused with %q", role, database, sql, got, err, want)
+		}
+	}
+
+	t.Run("each role owns its database", func(*testing.T) {
+		ask("user_service", "users-secret-1", "users", "CREATE TABLE kept (n int); INSERT INTO kept VALUES (7); SELECT n FROM kept", "CREATE TABLE\nINSERT 0 1\n7")
+		ask("order_service", "orders-secret's", "orders", "SELECT current_user", "order_service")
+	})
+	t.Run("and can do no more", func(*testing.T) {
+		for _, database := range []string{"orders", "postgres", "template1"} {
+			refuse("user_service", "users-secret-1", database, "SELECT 1", "permission denied for database")
+		}
+		refuse("user_service", "users-secret-1", "users", "CREATE DATABASE more", "permission denied")
+		refuse("user_service", "users-secret-1", "users", "CREATE ROLE more", "permission denied")
+		ask("postgres", "admin-secret-1", "postgres", "SELECT rolconnlimit, rolsuper, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = 'user_service'", "20|f|f|f")
+	})
+	t.Run("a password is asked for, by scram", func(*testing.T) {
+		refuse("user_service", "wrong", "users", "SELECT 1", "password authentication failed")
+		ask("postgres", "admin-secret-1", "postgres", "SELECT count(*) FROM pg_authid WHERE rolpassword LIKE 'SCRAM-SHA-256$%'", "3")
+		ask("postgres", "admin-secret-1", "postgres", "SHOW data_checksums", "on")
+	})
+	t.Run("run again, the Job changes the password and keeps the data", func(*testing.T) {
+		server.write("user_service", "users-secret-2")
+		if again := server.init(); again != firstOutput {
+			t.Errorf("the second run said %q, the first %q", again, firstOutput)
+		}
+		refuse("user_service", "users-secret-1", "users", "SELECT 1", "password authentication failed")
+		ask("user_service", "users-secret-2", "users", "SELECT n FROM kept", "7")
+	})
+	t.Run("started again, the server takes the superuser's new password and keeps the data", func(*testing.T) {
+		server.stop()
+		server.write("admin", "admin-secret'2")
+		server.start()
+		server.init()
+		ask("postgres", "admin-secret'2", "postgres", "SELECT 1", "1")
+		ask("user_service", "users-secret-2", "users", "SELECT n FROM kept", "7")
+	})
+	t.Run("nothing logs a secret, failures included", func(t *testing.T) {
+		server.write("roles", "user_service users many\n") // no number: the statement with the password fails
+		output, err := server.command("/bin/sh", server.folder+"/init.sh").CombinedOutput()
+		if err == nil {
+			t.Error("a wrong connection limit is accepted")
+		}
+		server.stop()
+		for _, text := range []string{firstOutput, string(output), server.log.String()} {
+			if strings.Contains(text, "secret") {
+				t.Errorf("shows a secret:\n%s", text)
+			}
+		}
+	})
+}
+
+func TestAnInterruptedFirstStartIsDoneAgain(t *testing.T) {
+	server := newServer(t)
+	leftover := filepath.Join(server.folder, "pgdata.new")
+	if err := os.MkdirAll(leftover, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(leftover, "PG_VERSION"), []byte("15\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if os.Getuid() == 0 {
+		if err := errors.Join(os.Chown(leftover, nobody, nobody), os.Chown(leftover+"/PG_VERSION", nobody, nobody)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server.start()
+	server.init()
+	if got, err := server.query("user_service", "users-secret-1", "users", "SELECT 1"); err != nil {
+		t.Error(got, err)
+	}
+}
+
+// TestNoProcessListShowsASecret reads every command line there is, again and again, while the scripts run.
+func TestNoProcessListShowsASecret(t *testing.T) {
+	server := newServer(t)
+	done := make(chan struct{})
+	seen := make(chan string, 1)
+	go func() {
+		defer close(seen)
+		for {
+			files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+			for _, file := range files {
+				if line, _ := os.ReadFile(file); bytes.Contains(line, []byte("-secret")) {
+					seen <- string(line)
+					return
+				}
+			}
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}()
+	server.start()
+	server.init()
+	server.stop()
+	server.start() // with a data directory there
+	server.init()
+	close(done)
+	if line, shown := <-seen; shown {
+		t.Errorf("a command line shows a secret: %q", line)
+	}
+}
+
+func TestPostgresConf(t *testing.T) {
+	conf := postgresConf(4096*quantity.MiB, 300)
+	for _, want := range []string{
+		"max_connections = 300\n", "shared_buffers = 1024MB\n", "effective_cache_size = 2048MB\n",
+		"maintenance_work_mem = 256MB\n", "work_mem = 3MB\n", "port = 5432\n", "unix_socket_directories = '/run/postgresql'\n",
+	} {
+		if !strings.Contains(conf, want) {
+			t.Errorf("%q is not in\n%s", want, conf)
+		}
+	}
+}
+
+func TestConnectionLimitFitsThePoolsOfBothColours(t *testing.T) {
+	if got := connectionLimit(stack.Replicas{Min: 1, Max: 3}); got != 66 {
+		t.Errorf("got %d, want 2 colours × (3 replicas + 1 surge) × 8 + 2", got)
+	}
+}

@@ -1,0 +1,85 @@
+package image
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"platform.example/infra/catalog"
+)
+
+// project writes an apps module with one service.
+func project(t *testing.T, source string) (root string) {
+	t.Helper()
+	root = t.TempDir()
+	for path, content := range map[string]string{
+		"apps/go.mod":          "module example.com/apps\n\ngo 1.26\n",
+		"apps/Dockerfile":      "FROM scratch\nCOPY app /app\n",
+		"apps/greeter/main.go": source,
+	} {
+		write(t, filepath.Join(root, path), content)
+	}
+	return root
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const greeter = "package main\n\nfunc main() { println(\"hello\") }\n"
+
+var services = []catalog.Service{{Name: "greeter"}}
+
+func versionIn(t *testing.T, root string) string {
+	t.Helper()
+	found, err := versions(t.Context(), root, services)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found["greeter"]
+}
+
+func TestAVersionIsTheHashOfTheContent(t *testing.T) {
+	root := project(t, greeter)
+	first := versionIn(t, root)
+	if !regexp.MustCompile(`^[0-9a-f]{12}$`).MatchString(first) {
+		t.Fatalf("version %q is not 12 hexadecimal digits", first)
+	}
+	if again := versionIn(t, root); again != first {
+		t.Errorf("the version of the same source went from %s to %s", first, again)
+	}
+	if elsewhere := versionIn(t, project(t, greeter)); elsewhere != first {
+		t.Errorf("the version depends on the folder: %s and %s", first, elsewhere)
+	}
+	write(t, filepath.Join(root, "apps/Dockerfile"), "FROM scratch\nCOPY app /app\nUSER 65532\n")
+	if other := versionIn(t, root); other == first {
+		t.Error("another Dockerfile has the same version")
+	}
+	if other := versionIn(t, project(t, strings.Replace(greeter, "hello", "bye", 1))); other == first {
+		t.Error("another source has the same version")
+	}
+}
+
+func TestTheCompilersOwnMessageIsInTheError(t *testing.T) {
+	root := project(t, "package main\n\nfunc main() { undefinedThing() }\n")
+	_, err := versions(t.Context(), root, append(services, catalog.Service{Name: "absent"}))
+	if err == nil {
+		t.Fatal("no error")
+	}
+	for _, want := range []string{
+		"compile greeter: ", "main.go:3:15: undefined: undefinedThing",
+		"compile absent: ", "directory not found",
+	} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not in the error:\n%v", want, err)
+		}
+	}
+}

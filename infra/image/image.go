@@ -1,0 +1,60 @@
+// Package image provides the image of each service: built from its source, or the one that staging has tested.
+package image
+
+import (
+	"fmt"
+
+	"github.com/pulumi/pulumi-docker/sdk/v4/go/docker"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/stack"
+)
+
+// Image is what a service runs as.
+type Image struct {
+	Version   string              // hash of the content, 12 hexadecimal digits
+	Reference pulumi.StringOutput // repository@sha256:…
+}
+
+// ForServices is the image of each service by its name. Root is the folder of the project; every service is compiled
+// before the first resource, so that a compiler's error leaves everything as it is.
+func ForServices(
+	ctx *pulumi.Context, config stack.Stack, services []catalog.Service, root string,
+) (map[string]Image, error) {
+	if !config.Build {
+		return fromStaging(ctx, config.Name, services)
+	}
+	versions, err := versions(ctx.Context(), root, services)
+	if err != nil {
+		return nil, err
+	}
+	images := map[string]Image{}
+	for _, service := range services {
+		version := versions[service.Name]
+		reference, err := build(ctx, config.Registry, root, service.Name, version)
+		if err != nil {
+			return nil, err
+		}
+		images[service.Name] = Image{Version: version, Reference: reference}
+	}
+	return images, nil
+}
+
+// build makes the image and pushes it. In a preview too: its digest is what the preview of a Deployment shows.
+func build(ctx *pulumi.Context, registry, root, service, version string) (pulumi.StringOutput, error) {
+	image, err := docker.NewImage(ctx, service, &docker.ImageArgs{
+		ImageName: pulumi.String(fmt.Sprintf("%s/%s:%s", registry, service, version)),
+		Build: docker.DockerBuildArgs{
+			Context:    pulumi.String(contextOf(root, service)),
+			Dockerfile: pulumi.String(dockerfileOf(root)),
+			Platform:   pulumi.String("linux/amd64"),
+			Args:       pulumi.StringMap{"TITLE": pulumi.String(service), "VERSION": pulumi.String(version)},
+		},
+		BuildOnPreview: pulumi.Bool(true),
+	})
+	if err != nil {
+		return pulumi.StringOutput{}, fmt.Errorf("image of %s: %w", service, err)
+	}
+	return image.RepoDigest, nil
+}

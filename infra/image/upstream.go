@@ -1,0 +1,33 @@
+package image
+
+import (
+	_ "embed"
+	"encoding/json"
+	"fmt"
+
+	"platform.example/infra/stack"
+)
+
+// upstream lists the images that others make. Whoever fetches or replaces them for a cluster reads the same file.
+//
+//go:embed upstream.json
+var upstream []byte
+
+// Upstream is the reference of an image that others make. The stack local names it by its tag, so that an image
+// built in its place is accepted; the others pin the digest.
+func Upstream(name string, environment stack.Environment) (string, error) {
+	var images []struct{ Name, Image, Digest string }
+	if err := json.Unmarshal(upstream, &images); err != nil {
+		return "", fmt.Errorf("read upstream.json: %w", err)
+	}
+	for _, image := range images {
+		switch {
+		case image.Name != name:
+		case image.Digest == "" || environment == stack.Local:
+			return image.Image, nil
+		default:
+			return image.Image + "@" + image.Digest, nil
+		}
+	}
+	return "", fmt.Errorf("upstream.json names no image %q", name)
+}

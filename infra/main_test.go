@@ -1,0 +1,320 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/stack"
+)
+
+// local brings up the stack local once for all that only look at it.
+func local(t *testing.T) *engine {
+	t.Helper()
+	engine := &engine{}
+	if err := up(t, stack.Local, given(t), engine); err != nil {
+		t.Fatal(err)
+	}
+	return engine
+}
+
+func TestLocal(t *testing.T) {
+	engine := local(t)
+	t.Run("every service is compiled, built and pushed under its version", func(t *testing.T) {
+		images := engine.ofType("docker:index/image:Image")
+		name := regexp.MustCompile(`^localhost:5000/(api-gateway|user-service):[0-9a-f]{12}$`)
+		for service, image := range images {
+			if !name.MatchString(image.at("imageName").(string)) || image.at("buildOnPreview") != true {
+				t.Errorf("%s: %v", service, image)
+			}
+			if got, want := image.at("build", "context"), "../.build/"+service; got != want {
+				t.Errorf("%s is built from %v, want %s: the same on every machine", service, got, want)
+			}
+		}
+		if len(images) != len(catalog.Services()) {
+			t.Errorf("%d images, want one per service", len(images))
+		}
+	})
+	t.Run("every pod is restricted, limited, probed and without a token", func(t *testing.T) {
+		pods := map[string]any{}
+		for _, kind := range []string{"apps/v1:Deployment", "apps/v1:StatefulSet", "batch/v1:Job"} {
+			for name, manifest := range engine.ofType(kind) {
+				pods[kind+" "+name] = manifest.at("spec", "template", "spec")
+			}
+		}
+		if len(pods) != 7 {
+			t.Errorf("%d kinds of pods, want 3 Deployments, 1 StatefulSet, 3 Jobs", len(pods))
+		}
+		for name, spec := range pods {
+			checkPod(t, name, spec.(map[string]any), !strings.Contains(name, "Job"))
+		}
+	})
+	t.Run("services run by digest, the images of others by tag", func(t *testing.T) {
+		want := map[string]string{
+			"api-gateway-blue":  "localhost:5000/api-gateway@" + digest,
+			"user-service-blue": "localhost:5000/user-service@" + digest,
+			"redis-cache":       "docker.io/library/redis:7-bookworm",
+		}
+		for name, deployment := range engine.ofType("apps/v1:Deployment") {
+			if got := deployment.at("spec", "template", "spec", "containers", 0, "image"); got != want[name] {
+				t.Errorf("%s runs %v, want %s", name, got, want[name])
+			}
+		}
+	})
+	t.Run("the autoscaler owns the replicas of its Deployment", func(t *testing.T) {
+		for _, name := range []string{"api-gateway-blue", "user-service-blue"} {
+			scaler := engine.ofType("HorizontalPodAutoscaler")[name]
+			if scaler.at("spec", "scaleTargetRef", "name") != name || scaler.at("spec", "minReplicas") != 1.0 ||
+				scaler.at("spec", "maxReplicas") != 3.0 {
+				t.Errorf("%s: %v", name, scaler)
+			}
+			if replicas := engine.ofType("apps/v1:Deployment")[name].at("spec", "replicas"); replicas != nil {
+				t.Errorf("%s sets replicas %v", name, replicas)
+			}
+		}
+		if budgets := engine.ofType("PodDisruptionBudget"); len(budgets) != 0 {
+			t.Errorf("a budget for a single replica: %v", budgets)
+		}
+	})
+	t.Run("the live Service and that of the colour select the colour's pods", func(t *testing.T) {
+		services := engine.ofType("core/v1:Service")
+		for _, name := range []string{"api-gateway", "user-service"} {
+			deployment := engine.ofType("apps/v1:Deployment")[name+"-blue"]
+			labels := deployment.at("spec", "template", "metadata", "labels")
+			for _, service := range []string{name, name + "-blue"} {
+				if got := services[service].at("spec", "selector"); !reflect.DeepEqual(got, labels) {
+					t.Errorf("%s selects %v, the pods have %v", service, got, labels)
+				}
+			}
+			if got := deployment.at("spec", "selector", "matchLabels"); !reflect.DeepEqual(got, labels) {
+				t.Errorf("%s selects %v, its pods have %v", name, got, labels)
+			}
+		}
+	})
+	t.Run("only the gateway is reached from outside", func(t *testing.T) {
+		for name, service := range engine.ofType("core/v1:Service") {
+			exposed := service.at("spec", "type") == "NodePort"
+			if exposed != (name == "api-gateway") {
+				t.Errorf("%s has type %v", name, service.at("spec", "type"))
+			}
+			if service.at("metadata", "annotations", "pulumi.com/skipAwait") != "true" {
+				t.Errorf("Pulumi waits for Service %s", name)
+			}
+		}
+		port := engine.ofType("core/v1:Service")["api-gateway"].at("spec", "ports", 0, "nodePort")
+		if port != 30080.0 {
+			t.Errorf("the gateway is on port %v, want 30080", port)
+		}
+	})
+	t.Run("a service finds what it calls and its stores", func(t *testing.T) {
+		gateway := engine.ofType("core/v1:ConfigMap")["api-gateway-blue"].at("data").(map[string]any)
+		if gateway["USER_SERVICE_URL"] != "http://user-service.apps.svc:8080" || gateway["POSTGRES_HOST"] != nil {
+			t.Errorf("api-gateway: %v", gateway)
+		}
+		users := engine.ofType("core/v1:ConfigMap")["user-service-blue"].at("data").(map[string]any)
+		for variable, want := range map[string]string{
+			"SERVICE_NAME": "user-service", "SERVICE_COLOUR": "blue", "ENVIRONMENT": "local", "SHUTDOWN_DELAY": "5s",
+			"POSTGRES_HOST": "postgres.data.svc", "POSTGRES_PORT": "5432", "POSTGRES_DATABASE": "users",
+			"POSTGRES_USER": "user_service", "POSTGRES_SSLMODE": "disable", "POSTGRES_MAX_CONNS": "8",
+			"REDIS_ADDR": "redis-cache.data.svc:6379",
+		} {
+			if users[variable] != want {
+				t.Errorf("user-service: %s=%v, want %s", variable, users[variable], want)
+			}
+		}
+	})
+	t.Run("the migration carries the version in its name", func(t *testing.T) {
+		version := engine.ofType("core/v1:ConfigMap")["user-service-blue"].at("data", "SERVICE_VERSION").(string)
+		migration := engine.ofType("batch/v1:Job")["user-service-migrate"]
+		if got := migration.at("metadata", "name"); got != "user-service-migrate-"+version {
+			t.Errorf("the Job is %v, the version %s", got, version)
+		}
+		if got := migration.at("spec", "template", "spec", "containers", 0, "command"); !reflect.DeepEqual(got, []any{"/app", "migrate"}) {
+			t.Errorf("the Job runs %v", got)
+		}
+	})
+	t.Run("what runs waits for the step before", func(t *testing.T) {
+		for name, before := range map[string][]string{
+			"apps/v1:Deployment user-service-blue":  {"::user-service-migrate", "::postgres-init", "::redis-cache"},
+			"apps/v1:Deployment api-gateway-blue":   {"::redis-cache"},
+			"batch/v1:Job user-service-migrate":     {"::postgres-init"},
+			"batch/v1:Job user-service-seed-demo":   {"::user-service-migrate"},
+			"batch/v1:Job postgres-init":            {"::postgres"},
+			"core/v1:Service user-service":          {},
+			"apps/v1:StatefulSet postgres":          {},
+			"core/v1:ConfigMap user-service-blue":   {},
+			"core/v1:Namespace apps":                {},
+			"docker:index/image:Image user-service": {},
+		} {
+			dependencies := engine.dependencies(t, name)
+			for _, want := range before {
+				if !slices.ContainsFunc(dependencies, func(urn string) bool { return strings.HasSuffix(urn, want) }) {
+					t.Errorf("%s does not wait for %s: %v", name, want, dependencies)
+				}
+			}
+		}
+	})
+	t.Run("no secret is ever in the open", func(t *testing.T) {
+		for _, asked := range engine.asked {
+			for _, text := range open(resource.NewObjectProperty(asked.Inputs)) {
+				if strings.Contains(text, "value-of-") {
+					t.Errorf("%s %s shows %s", asked.TypeToken, asked.Name, text)
+				}
+			}
+		}
+		secret := engine.ofType("core/v1:Secret")["user-service-blue"]
+		if secret.at("stringData", "POSTGRES_PASSWORD") != valueOf("userServiceDatabasePassword") {
+			t.Errorf("user-service has not its password: %v", secret.at("stringData"))
+		}
+		keys := engine.ofType("core/v1:Secret")["api-gateway-blue"].at("stringData", "JWT_KEYS")
+		if keys != valueOf("jwtKeys") {
+			t.Errorf("api-gateway has not its keys: %v", keys)
+		}
+	})
+	t.Run("namespaces admit restricted pods only", func(t *testing.T) {
+		namespaces := engine.ofType("core/v1:Namespace")
+		for _, name := range []string{"apps", "data"} {
+			if namespaces[name].at("metadata", "labels", "pod-security.kubernetes.io/enforce") != "restricted" {
+				t.Errorf("namespace %s: %v", name, namespaces[name])
+			}
+		}
+	})
+	t.Run("every resource on the cluster goes through its provider", func(t *testing.T) {
+		for _, asked := range engine.asked {
+			if strings.HasPrefix(asked.TypeToken, "kubernetes:") && !strings.Contains(asked.Provider, "::cluster::") {
+				t.Errorf("%s %s goes through %q", asked.TypeToken, asked.Name, asked.Provider)
+			}
+		}
+	})
+}
+
+// dependencies is what the resource "type name" waits for.
+func (e *engine) dependencies(t *testing.T, resource string) []string {
+	t.Helper()
+	kind, name, _ := strings.Cut(resource, " ")
+	for _, asked := range e.asked {
+		if strings.HasSuffix(asked.TypeToken, kind) && asked.Name == name {
+			return asked.RegisterRPC.GetDependencies()
+		}
+	}
+	t.Errorf("there is no %s", resource)
+	return nil
+}
+
+func checkPod(t *testing.T, name string, spec manifest, serves bool) {
+	t.Helper()
+	context := spec.at("securityContext")
+	if context.(map[string]any)["runAsNonRoot"] != true || spec.at("securityContext", "seccompProfile", "type") != "RuntimeDefault" {
+		t.Errorf("%s: security context %v", name, context)
+	}
+	if spec.at("automountServiceAccountToken") != false {
+		t.Errorf("%s mounts a token", name)
+	}
+	container := manifest(spec.at("containers", 0).(map[string]any))
+	for _, field := range []string{"readOnlyRootFilesystem", "allowPrivilegeEscalation"} {
+		if got, want := container.at("securityContext", field), field == "readOnlyRootFilesystem"; got != want {
+			t.Errorf("%s: %s is %v", name, field, got)
+		}
+	}
+	if container.at("securityContext", "capabilities", "drop", 0) != "ALL" {
+		t.Errorf("%s keeps capabilities", name)
+	}
+	for _, kind := range []string{"requests", "limits"} {
+		for _, what := range []string{"cpu", "memory"} {
+			if container.at("resources", kind, what) == nil {
+				t.Errorf("%s: no %s of %s", name, kind, what)
+			}
+		}
+	}
+	for _, probe := range []string{"startupProbe", "readinessProbe", "livenessProbe"} {
+		if serves && container.at(probe) == nil {
+			t.Errorf("%s has no %s", name, probe)
+		}
+	}
+}
+
+func TestNoDemoUserWhereNoneIsWanted(t *testing.T) {
+	values := given(t)
+	values["platform:demo"] = "false"
+	engine := &engine{}
+	if err := up(t, stack.Local, values, engine); err != nil {
+		t.Fatal(err)
+	}
+	if _, seeded := engine.ofType("batch/v1:Job")["user-service-seed-demo"]; seeded {
+		t.Error("a demo user is made")
+	}
+}
+
+func TestProductionRunsWhatStagingHasTested(t *testing.T) {
+	tested := resource.PropertyMap{}
+	for _, service := range catalog.Services() {
+		tested[resource.PropertyKey(service.Name)] = resource.NewObjectProperty(resource.PropertyMap{
+			"version": resource.NewStringProperty("0123456789ab"),
+			"digest":  resource.NewStringProperty("registry.example.com/" + service.Name + "@" + digest),
+		})
+	}
+	engine := &engine{staging: resource.PropertyMap{"services": resource.NewObjectProperty(tested)}}
+	if err := up(t, stack.Production, given(t), engine); err != nil {
+		t.Fatal(err)
+	}
+	if images := engine.ofType("docker:index/image:Image"); len(images) != 0 {
+		t.Errorf("production builds %v", images)
+	}
+	if _, err := os.Stat("../.build"); err == nil {
+		t.Error("production compiles")
+	}
+	for _, service := range catalog.Services() {
+		name := service.Name + "-blue"
+		deployment := engine.ofType("apps/v1:Deployment")[name]
+		if got, want := deployment.at("spec", "template", "spec", "containers", 0, "image"), "registry.example.com/"+service.Name+"@"+digest; got != want {
+			t.Errorf("%s runs %v, want %s", name, got, want)
+		}
+		if budget := engine.ofType("PodDisruptionBudget")[name]; budget.at("spec", "maxUnavailable") != 1.0 {
+			t.Errorf("%s has the disruption budget %v", name, budget)
+		}
+	}
+	image := engine.ofType("apps/v1:StatefulSet")["postgres"].at("spec", "template", "spec", "containers", 0, "image").(string)
+	if !strings.Contains(image, "@sha256:") {
+		t.Errorf("Postgres is not pinned: %s", image)
+	}
+}
+
+func TestFaultsEndTheProgramBeforeTheFirstResource(t *testing.T) {
+	tests := []struct {
+		name   string
+		stack  stack.Environment
+		change func(values map[string]string)
+		want   string
+	}{
+		{"an unknown stack", "dev", func(map[string]string) {}, "stack dev: unknown stack"},
+		{"a missing secret", stack.Local, func(v map[string]string) { delete(v, "platform:jwtKeys") },
+			"stack local: platform:jwtKeys: missing secret: run `make secrets STACK=local`"},
+		{"an unreachable cluster", stack.Local, func(v map[string]string) { v["platform:kubeContext"] = "elsewhere" },
+			`stack local: kubeconfig`},
+		{"production without staging", stack.Production, func(map[string]string) {},
+			"stack production: api-gateway has no image: this stack builds none"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			values := given(t)
+			test.change(values)
+			engine := &engine{}
+			err := up(t, test.stack, values, engine)
+			if err == nil || !strings.Contains(errors.Unwrap(err).Error(), test.want) {
+				t.Errorf("got %v, want %s", err, test.want)
+			}
+			for _, asked := range engine.asked {
+				if !strings.HasPrefix(asked.TypeToken, "pulumi:") {
+					t.Errorf("%s %s was asked for", asked.TypeToken, asked.Name)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,184 @@
+package main
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/stack"
+)
+
+const digest = "sha256:539ceaaae49b3a7c8a04467cf00cc6788d8e3f1675df41860d86eebc4c40524f"
+
+// engine stands in for Pulumi's: it remembers what the program asks for.
+type engine struct {
+	mutex   sync.Mutex
+	staging resource.PropertyMap // outputs of the stack staging
+	asked   []pulumi.MockResourceArgs
+}
+
+func (e *engine) Call(pulumi.MockCallArgs) (resource.PropertyMap, error) {
+	return resource.PropertyMap{}, nil
+}
+
+func (e *engine) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	e.asked = append(e.asked, args)
+	state := args.Inputs.Copy()
+	switch {
+	case args.TypeToken == "pulumi:pulumi:StackReference":
+		state["outputs"] = resource.NewObjectProperty(e.staging)
+	case args.TypeToken == "docker:index/image:Image":
+		repository, _, _ := strings.Cut(args.Inputs["imageName"].StringValue(), ":0")
+		repository = repository[:strings.LastIndex(repository, ":")]
+		state["repoDigest"] = resource.NewStringProperty(repository + "@" + digest)
+	case state["metadata"].IsObject():
+		metadata := state["metadata"].ObjectValue().Copy()
+		if _, named := metadata["name"]; !named {
+			metadata["name"] = resource.NewStringProperty(args.Name + "-generated")
+		}
+		state["metadata"] = resource.NewObjectProperty(metadata)
+	}
+	return args.Name, state, nil
+}
+
+// manifest is what the program asked for, as plain values.
+type manifest map[string]any
+
+// at follows field names and list indexes.
+func (m manifest) at(path ...any) any {
+	var value any = map[string]any(m)
+	for _, step := range path {
+		switch step := step.(type) {
+		case string:
+			fields, _ := value.(map[string]any)
+			value = fields[step]
+		case int:
+			list, _ := value.([]any)
+			if step >= len(list) {
+				return nil
+			}
+			value = list[step]
+		}
+	}
+	return value
+}
+
+// ofType is the manifests of a type, such as apps/v1:Deployment, by their names.
+func (e *engine) ofType(kind string) map[string]manifest {
+	found := map[string]manifest{}
+	for _, asked := range e.asked {
+		if strings.HasSuffix(asked.TypeToken, kind) {
+			value, _ := plain(resource.NewObjectProperty(asked.Inputs)).(map[string]any)
+			found[asked.Name] = value
+		}
+	}
+	return found
+}
+
+func plain(value resource.PropertyValue) any {
+	switch {
+	case value.IsSecret():
+		return plain(value.SecretValue().Element)
+	case value.IsObject():
+		fields := map[string]any{}
+		for key, field := range value.ObjectValue() {
+			fields[string(key)] = plain(field)
+		}
+		return fields
+	case value.IsArray():
+		var list []any
+		for _, element := range value.ArrayValue() {
+			list = append(list, plain(element))
+		}
+		return list
+	default:
+		return value.V
+	}
+}
+
+// open is every text that isn't marked as secret.
+func open(value resource.PropertyValue) []string {
+	var texts []string
+	switch {
+	case value.IsString():
+		texts = append(texts, value.StringValue())
+	case value.IsObject():
+		for _, field := range value.ObjectValue() {
+			texts = append(texts, open(field)...)
+		}
+	case value.IsArray():
+		for _, element := range value.ArrayValue() {
+			texts = append(texts, open(element)...)
+		}
+	}
+	return texts
+}
+
+// given is a complete configuration of a stack on a cluster that answers.
+func given(t *testing.T) map[string]string {
+	t.Helper()
+	server := httptest.NewTLSServer(http.NotFoundHandler())
+	t.Cleanup(server.Close)
+	path := filepath.Join(t.TempDir(), "kubeconfig")
+	writeFile(t, path, "current-context: here\n"+
+		"contexts: [{name: here, context: {cluster: this}}]\n"+
+		"clusters: [{name: this, cluster: {server: \""+server.URL+"\"}}]\n")
+	values := map[string]string{
+		"platform:kubeconfig": path,
+		"platform:registry":   "localhost:5000",
+		"kubernetes:anything": "belongs to someone else",
+	}
+	for _, secret := range catalog.Secrets(catalog.Services(), true) {
+		values["platform:"+secret.Name] = valueOf(secret.Name)
+	}
+	return values
+}
+
+// valueOf is the value of a secret in these tests.
+func valueOf(name string) string { return "value-of-" + name }
+
+// up runs the very program that pulumi runs, in a project whose services do nothing.
+func up(t *testing.T, name stack.Environment, values map[string]string, engine *engine) error {
+	t.Helper()
+	root := t.TempDir()
+	writeFile(t, filepath.Join(root, "Pulumi.yaml"), "name: platform\n")
+	writeFile(t, filepath.Join(root, "apps", "Dockerfile"), "FROM scratch\n")
+	writeFile(t, filepath.Join(root, "apps", "go.mod"), "module example.com/apps\n\ngo 1.26\n")
+	for _, service := range catalog.Services() {
+		writeFile(t, filepath.Join(root, "apps", service.Name, "main.go"), "package main\n\nfunc main() {}\n")
+	}
+	writeFile(t, filepath.Join(root, "infra", "main.go"), "package main\n")
+	t.Chdir(filepath.Join(root, "infra"))
+
+	var secretKeys []string
+	for _, secret := range catalog.Secrets(catalog.Services(), true) {
+		secretKeys = append(secretKeys, "platform:"+secret.Name)
+	}
+	var given configuration
+	return pulumi.RunErr(
+		func(ctx *pulumi.Context) error { return platform(ctx, given) },
+		pulumi.WithMocks("platform", string(name), engine),
+		func(info *pulumi.RunInfo) { info.Config, info.ConfigSecretKeys = values, secretKeys },
+		given.capture,
+	)
+}
+
+func writeFile(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}

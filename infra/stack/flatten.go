@@ -1,0 +1,42 @@
+package stack
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+)
+
+// flatten turns objects, which Pulumi hands over as JSON, into one text per leaf: gateway = {"type":"NodePort"}
+// becomes gateway.type = NodePort.
+func flatten(plain map[string]string) map[string]string {
+	flat := map[string]string{}
+	for key, text := range plain {
+		if object, ok := object(text); ok {
+			spread(flat, key, object)
+		} else {
+			flat[key] = text
+		}
+	}
+	return flat
+}
+
+func object(text string) (map[string]any, bool) {
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber() // keeps 30080 from becoming 3.008e+04
+	var object map[string]any
+	err := decoder.Decode(&object)
+	return object, err == nil && object != nil
+}
+
+func spread(flat map[string]string, path string, object map[string]any) {
+	for key, value := range object {
+		switch value := value.(type) {
+		case map[string]any:
+			spread(flat, path+"."+key, value)
+		case nil:
+			flat[path+"."+key] = ""
+		default:
+			flat[path+"."+key] = fmt.Sprint(value)
+		}
+	}
+}

@@ -1,0 +1,101 @@
+package stack
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"platform.example/infra/catalog"
+)
+
+// Parse makes a Stack of the namespace's configuration: the texts of plain keys, and the names alone of the keys
+// that hold secrets. Its error lists every fault with its path, the value, and what is allowed.
+func Parse(name string, services []catalog.Service, plain map[string]string, secret []string) (Stack, error) {
+	stack := Stack{Name: Environment(name)}
+	if !slices.Contains([]Environment{Local, Staging, Production}, stack.Name) {
+		return Stack{}, fmt.Errorf("stack %s: unknown stack: want one of local, staging, production", name)
+	}
+	given := flatten(plain)
+	settings := stack.settings()
+
+	found := faults{}
+	for _, setting := range settings {
+		found.add(setting.path, setting.apply(stack.Name, given))
+	}
+	for _, rule := range rules() {
+		if !found.any(rule.paths...) {
+			found.add(rule.paths[0], rule.check(stack))
+		}
+	}
+	for _, required := range catalog.Secrets(services, stack.Demo) {
+		if !slices.Contains(secret, required.Name) {
+			found.add(required.Name, secretProblem(name, given, required.Name))
+		}
+	}
+	known := knownPaths(settings, services)
+	for _, path := range append(slices.Collect(maps.Keys(given)), secret...) {
+		if !slices.Contains(known, path) {
+			found.add(path, "unknown key: the nearest known one is "+Namespace+":"+nearest(path, known))
+		}
+	}
+	return stack, found.err(name)
+}
+
+// apply sets the field from the given text or else the default, and says what is wrong with it, if anything.
+func (s setting) apply(environment Environment, given map[string]string) string {
+	text, set := given[s.path]
+	if !set {
+		text = s.defaults.in(environment)
+	}
+	if !set && text == "" {
+		if s.optional {
+			return ""
+		}
+		return "not set: want " + s.want
+	}
+	if err := s.read(text); err != nil {
+		return fmt.Sprintf("%q: want %s", text, s.want)
+	}
+	return ""
+}
+
+func secretProblem(stack string, given map[string]string, name string) string {
+	if _, plain := given[name]; plain {
+		return fmt.Sprintf("stored in plain text: remove it with `pulumi config rm %s:%s --stack %s`, "+
+			"then run `make secrets STACK=%s`", Namespace, name, stack, stack)
+	}
+	return fmt.Sprintf("missing secret: run `make secrets STACK=%s`", stack)
+}
+
+func knownPaths(settings []setting, services []catalog.Service) []string {
+	var paths []string
+	for _, setting := range settings {
+		paths = append(paths, setting.path)
+	}
+	for _, secret := range catalog.Secrets(services, true) {
+		paths = append(paths, secret.Name)
+	}
+	return paths
+}
+
+// faults is what is wrong, by path.
+type faults map[string]string
+
+func (f faults) add(path, problem string) {
+	if problem != "" {
+		f[path] = problem
+	}
+}
+
+func (f faults) any(paths ...string) bool {
+	return slices.ContainsFunc(paths, func(path string) bool { return f[path] != "" })
+}
+
+func (f faults) err(stack string) error {
+	var all []error
+	for _, path := range slices.Sorted(maps.Keys(f)) {
+		all = append(all, fmt.Errorf("stack %s: %s:%s: %s", stack, Namespace, path, f[path]))
+	}
+	return errors.Join(all...)
+}

@@ -1,0 +1,96 @@
+package stack
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+)
+
+// setting is one key: where it stands, what it allows, what it is when unset, and the field it sets.
+type setting struct {
+	path     string // with dots, as in gateway.type
+	want     string // what is allowed, for people
+	optional bool   // may stay unset
+	defaults defaults
+	read     func(text string) error
+}
+
+// defaults holds the text of an unset setting in each environment; empty for none.
+type defaults struct{ local, staging, production string }
+
+func (d defaults) in(environment Environment) string {
+	switch environment {
+	case Local:
+		return d.local
+	case Staging:
+		return d.staging
+	default:
+		return d.production
+	}
+}
+
+// into reads a text with parse and stores the result in the target.
+func into[T any](target *T, parse func(string) (T, error)) func(string) error {
+	return func(text string) error {
+		value, err := parse(text)
+		if err != nil {
+			return err
+		}
+		*target = value
+		return nil
+	}
+}
+
+const wantRegistry = "a registry such as localhost:5000 or registry.example.com/platform"
+
+func registryAddress(text string) (string, error) {
+	// Without a dot, a port or localhost, Docker would take the first part for a folder on Docker Hub.
+	host := `(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9-]+(\.[a-z0-9-]+)*:[0-9]{1,5})(:[0-9]{1,5})?`
+	folders := `(/[a-z0-9]+([._-][a-z0-9]+)*)*`
+	if !regexp.MustCompile(`^` + host + folders + `$`).MatchString(text) {
+		return "", fmt.Errorf("%q is not a registry address", text)
+	}
+	return text, nil
+}
+
+func filled(text string) (string, error) {
+	if text == "" {
+		return "", errors.New("is empty")
+	}
+	return text, nil
+}
+
+func boolean(text string) (bool, error) {
+	switch text {
+	case "true":
+		return true, nil
+	case "false":
+		return false, nil
+	default:
+		return false, fmt.Errorf("%q is neither true nor false", text)
+	}
+}
+
+func oneOf[T ~string](allowed ...T) func(string) (T, error) {
+	return func(text string) (T, error) {
+		if !slices.Contains(allowed, T(text)) {
+			return "", fmt.Errorf("%q is not one of %v", text, allowed)
+		}
+		return T(text), nil
+	}
+}
+
+func between(least, most int) func(string) (int, error) {
+	return func(text string) (int, error) {
+		number, err := strconv.Atoi(text)
+		if err != nil {
+			return 0, err
+		}
+		if number < least || number > most {
+			return 0, fmt.Errorf("%d is not between %d and %d", number, least, most)
+		}
+		return number, nil
+	}
+}

@@ -1,0 +1,100 @@
+package workload
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/restricted"
+)
+
+const (
+	// user runs every service; it is the one that their Dockerfile names.
+	user = 65532
+
+	// shutdownDelay is how long a replica that is told to stop goes on serving, while the routing forgets it. The
+	// service itself waits, so that a container without a shell needs no hook.
+	shutdownDelay = 5 * time.Second
+
+	// grace is the delay and the time to finish the requests in hand and close the stores.
+	grace = shutdownDelay + 25*time.Second
+)
+
+// container runs the service's binary, or one of its subcommands.
+func (a Args) container(name string, environment corev1.EnvFromSourceArray, arguments ...string) corev1.ContainerArgs {
+	resources := a.Service.Resources
+	return corev1.ContainerArgs{
+		Name:    pulumi.String(name),
+		Image:   a.Image.Reference,
+		Command: pulumi.ToStringArray(append([]string{"/app"}, arguments...)),
+		EnvFrom: environment,
+		Env: corev1.EnvVarArray{
+			// A tenth is left for what is outside the Go heap.
+			corev1.EnvVarArgs{
+				Name:  pulumi.String("GOMEMLIMIT"),
+				Value: pulumi.String(fmt.Sprintf("%dKiB", int(resources.Memory)*1024*9/10)),
+			},
+			corev1.EnvVarArgs{
+				Name:  pulumi.String("GOMAXPROCS"),
+				Value: pulumi.String(fmt.Sprint(resources.CPULimit.Cores())),
+			},
+		},
+		Resources: corev1.ResourceRequirementsArgs{
+			Requests: pulumi.StringMap{
+				"cpu":    pulumi.String(resources.CPURequest.String()),
+				"memory": pulumi.String(resources.Memory.String()),
+			},
+			Limits: pulumi.StringMap{
+				"cpu":    pulumi.String(resources.CPULimit.String()),
+				"memory": pulumi.String(resources.Memory.String()),
+			},
+		},
+		SecurityContext: restricted.Container(),
+	}
+}
+
+// server is the container that serves.
+func (a Args) server(environment corev1.EnvFromSourceArray) corev1.ContainerArgs {
+	server := a.container(a.Service.Name, environment)
+	server.Ports = corev1.ContainerPortArray{
+		corev1.ContainerPortArgs{Name: pulumi.String("http"), ContainerPort: pulumi.Int(catalog.HTTPPort)},
+		corev1.ContainerPortArgs{Name: pulumi.String("ops"), ContainerPort: pulumi.Int(catalog.OpsPort)},
+	}
+	server.StartupProbe = probe(catalog.LivePath, 1, 60)
+	server.ReadinessProbe = probe(catalog.ReadyPath, 2, 2)
+	server.LivenessProbe = probe(catalog.LivePath, 10, 3)
+	return server
+}
+
+// probe asks the path every so many seconds and gives up after so many failures in a row.
+func probe(path string, seconds, failures int) corev1.ProbeArgs {
+	return corev1.ProbeArgs{
+		HttpGet:          corev1.HTTPGetActionArgs{Path: pulumi.String(path), Port: pulumi.String("ops")},
+		PeriodSeconds:    pulumi.Int(seconds),
+		TimeoutSeconds:   pulumi.Int(2),
+		FailureThreshold: pulumi.Int(failures),
+	}
+}
+
+// pod is what the pods of servers and jobs have in common.
+func pod(account *corev1.ServiceAccount, container corev1.ContainerArgs) corev1.PodSpecArgs {
+	return corev1.PodSpecArgs{
+		ServiceAccountName:            account.Metadata.Name(),
+		AutomountServiceAccountToken:  pulumi.Bool(false),
+		EnableServiceLinks:            pulumi.Bool(false),
+		SecurityContext:               restricted.Pod(user),
+		TerminationGracePeriodSeconds: pulumi.Int(int(grace.Seconds())),
+		Containers:                    corev1.ContainerArray{container},
+	}
+}
+
+// timeouts bounds how long an update waits for a Deployment or a Job; Kubernetes itself gives up a minute earlier,
+// so that the cause is its own.
+func timeouts() pulumi.ResourceOption {
+	return pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "5m", Update: "5m"})
+}
+
+const deadlineSeconds = 240

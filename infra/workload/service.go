@@ -1,0 +1,141 @@
+// Package workload runs a service of the catalog on Kubernetes.
+package workload
+
+import (
+	"fmt"
+
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/data"
+	"platform.example/infra/image"
+	"platform.example/infra/release"
+	"platform.example/infra/restricted"
+	"platform.example/infra/stack"
+)
+
+// namespaceName is where the services live.
+const namespaceName = "apps"
+
+// NewNamespace is the namespace of the services.
+func NewNamespace(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (*corev1.Namespace, error) {
+	return restricted.NewNamespace(ctx, namespaceName, opts...)
+}
+
+// Service is a service in one colour, with the live Service in front.
+type Service struct {
+	pulumi.ResourceState
+	URL pulumi.StringOutput // where clients reach it; those outside the cluster, if it is public
+}
+
+// Args describes a service. The stores matter only to a service that uses them.
+type Args struct {
+	Namespace *corev1.Namespace
+	Config    stack.Stack
+	Service   catalog.Service
+	Colour    release.Colour
+	Image     image.Image
+	Postgres  data.Endpoint
+	Redis     data.Endpoint
+	Secrets   map[string]pulumi.StringOutput // by name; holds at least those that Service.Secrets names
+	Demo      *Demo                          // nil where there is no demo user
+}
+
+// Demo is the user that a service which seeds one is asked to make.
+type Demo struct {
+	Email    string
+	Password pulumi.StringOutput
+}
+
+// New runs the service: the schema first, then the replicas, each step only after the one before has succeeded.
+func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Service, error) {
+	service := &Service{}
+	if err := ctx.RegisterComponentResource("platform:workload:Service", args.Service.Name, service, opts...); err != nil {
+		return nil, err
+	}
+	url, err := args.build(ctx, pulumi.Parent(service))
+	if err != nil {
+		return nil, fmt.Errorf("service %s: %w", args.Service.Name, err)
+	}
+	service.URL = url
+	return service, ctx.RegisterResourceOutputs(service, pulumi.Map{
+		"version": pulumi.String(args.Image.Version),
+		"colour":  pulumi.String(args.Colour),
+		"url":     service.URL,
+	})
+}
+
+func (a Args) build(ctx *pulumi.Context, parent pulumi.ResourceOption) (pulumi.StringOutput, error) {
+	var none pulumi.StringOutput
+	account, err := a.newServiceAccount(ctx, parent)
+	if err != nil {
+		return none, err
+	}
+	environment, err := a.newEnvironment(ctx, parent)
+	if err != nil {
+		return none, err
+	}
+	ready := a.stores()
+	if a.Service.Database != "" {
+		migration, err := a.newJob(ctx, "migrate", account, environment, parent, pulumi.DependsOn(ready))
+		if err != nil {
+			return none, err
+		}
+		ready = append(ready, migration)
+	}
+	if a.Service.SeedsDemo && a.Demo != nil {
+		if err := a.newDemoUser(ctx, account, environment, parent, pulumi.DependsOn(ready)); err != nil {
+			return none, err
+		}
+	}
+	if err := a.newDeployment(ctx, account, environment, parent, pulumi.DependsOn(ready)); err != nil {
+		return none, err
+	}
+	return a.newServices(ctx, parent)
+}
+
+// stores is what must be there before the first process of the service starts.
+func (a Args) stores() []pulumi.Resource {
+	var stores []pulumi.Resource
+	if a.Service.Database != "" {
+		stores = append(stores, a.Postgres.Ready)
+	}
+	if a.Service.Redis {
+		stores = append(stores, a.Redis.Ready)
+	}
+	return stores
+}
+
+func (a Args) newServiceAccount(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (*corev1.ServiceAccount, error) {
+	return corev1.NewServiceAccount(ctx, a.Service.Name, &corev1.ServiceAccountArgs{
+		Metadata:                     a.metadata(a.Service.Name, a.labels()),
+		AutomountServiceAccountToken: pulumi.Bool(false),
+	}, opts...)
+}
+
+// name is what the resources of this colour are called.
+func (a Args) name() string { return a.Colour.Name(a.Service.Name) }
+
+// metadata names an object; an empty name is left to Pulumi, so that changed content is a new object.
+func (a Args) metadata(name string, labels pulumi.StringMap) metav1.ObjectMetaArgs {
+	metadata := metav1.ObjectMetaArgs{Namespace: a.Namespace.Metadata.Name(), Labels: labels}
+	if name != "" {
+		metadata.Name = pulumi.String(name)
+	}
+	return metadata
+}
+
+// labels are those of what belongs to the service in every colour.
+func (a Args) labels() pulumi.StringMap {
+	return pulumi.StringMap{"app.kubernetes.io/name": pulumi.String(a.Service.Name)}
+}
+
+// colourSelector finds the pods of this colour. A Deployment's selector can't change, hence it says nothing else.
+func (a Args) colourSelector() pulumi.StringMap {
+	return pulumi.StringMap{
+		"app.kubernetes.io/name": pulumi.String(a.Service.Name),
+		"colour":                 pulumi.String(a.Colour),
+	}
+}
