@@ -1,0 +1,156 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/distribution/reference"
+	"github.com/docker/docker/api/types/build"
+	imagetypes "github.com/docker/docker/api/types/image"
+	registrytypes "github.com/docker/docker/api/types/registry"
+	"github.com/docker/docker/client"
+	"github.com/docker/docker/pkg/jsonmessage"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+)
+
+// made is what came of building an image.
+type made struct {
+	// repoDigest is <repository>@sha256:<digest> as the registry has it, or the
+	// image's id where nothing was pushed.
+	repoDigest string
+}
+
+// make builds the image and, if asked, pushes it. Say gets the engine's progress.
+func (i image) make(ctx context.Context, push bool, say func(string)) (made, error) {
+	engine, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
+	if err != nil {
+		return made{}, fmt.Errorf("connect to the Docker Engine: %w", err)
+	}
+	defer engine.Close()
+	ping, err := engine.Ping(ctx)
+	if err != nil {
+		return made{}, fmt.Errorf("the Docker Engine at %s does not answer: %w; is it running? DOCKER_HOST says where to look", engine.DaemonHost(), err)
+	}
+	builder := i.build.builder
+	if builder == "" {
+		builder = ping.BuilderVersion
+	}
+	if err := i.runBuild(ctx, engine, builder, say); err != nil {
+		return made{}, fmt.Errorf("build %s: %w", i.name, err)
+	}
+	if push {
+		digest, err := i.push(ctx, engine, say)
+		if err != nil {
+			return made{}, fmt.Errorf("push %s: %w", i.name, err)
+		}
+		return made{repoDigest: digest}, nil
+	}
+	built, err := engine.ImageInspect(ctx, i.name)
+	if err != nil {
+		return made{}, fmt.Errorf("inspect %s: %w", i.name, err)
+	}
+	return made{repoDigest: built.ID}, nil
+}
+
+func (i image) runBuild(ctx context.Context, engine *client.Client, builder build.BuilderVersion, say func(string)) error {
+	archive, writer := io.Pipe()
+	go func() { writer.CloseWithError(i.build.writeContext(writer)) }()
+	defer archive.Close()
+	response, err := engine.ImageBuild(ctx, archive, build.ImageBuildOptions{
+		Tags: []string{i.name}, Dockerfile: dockerfileInContext, BuildArgs: i.build.args, Platform: i.build.platform,
+		Target: i.build.target, NetworkMode: i.build.network, ExtraHosts: i.build.addHosts, CacheFrom: i.build.cacheFrom,
+		Version: builder, Remove: true, ForceRemove: true,
+	})
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	return follow(response.Body, say, nil)
+}
+
+// push sends the image and returns the digest that the registry knows it by.
+func (i image) push(ctx context.Context, engine *client.Client, say func(string)) (string, error) {
+	named, err := reference.ParseNormalizedNamed(i.name)
+	if err != nil {
+		return "", err
+	}
+	auth, err := i.registryAuth(named)
+	if err != nil {
+		return "", err
+	}
+	response, err := engine.ImagePush(ctx, i.name, imagetypes.PushOptions{RegistryAuth: auth})
+	if err != nil {
+		return "", err
+	}
+	defer response.Close()
+	var digest string
+	err = follow(response, say, func(aux json.RawMessage) {
+		var result struct{ Digest string }
+		if json.Unmarshal(aux, &result) == nil && result.Digest != "" {
+			digest = result.Digest
+		}
+	})
+	if err != nil {
+		return "", err
+	}
+	if digest == "" {
+		return "", errors.New("the engine reported no digest")
+	}
+	return named.Name() + "@" + digest, nil
+}
+
+// registryAuth is the X-Registry-Auth header: the given account, or else the one
+// that `docker login` stored for the image's registry.
+func (i image) registryAuth(named reference.Named) (string, error) {
+	account := registrytypes.AuthConfig{ServerAddress: i.registry.server, Username: i.registry.username, Password: i.registry.password}
+	if account.Username == "" {
+		host, err := name.NewRegistry(reference.Domain(named))
+		if err != nil {
+			return "", err
+		}
+		stored, err := authn.DefaultKeychain.Resolve(host)
+		if err != nil {
+			return "", fmt.Errorf("stored login for %s: %w", host, err)
+		}
+		login, err := stored.Authorization()
+		if err != nil {
+			return "", fmt.Errorf("stored login for %s: %w", host, err)
+		}
+		account = registrytypes.AuthConfig{ServerAddress: host.Name(), Username: login.Username, Password: login.Password,
+			Auth: login.Auth, IdentityToken: login.IdentityToken, RegistryToken: login.RegistryToken}
+	}
+	encoded, err := json.Marshal(account)
+	if err != nil {
+		return "", err
+	}
+	return base64.URLEncoding.EncodeToString(encoded), nil
+}
+
+// follow reads the engine's stream of messages to its end and returns the error in it, if any.
+func follow(stream io.Reader, say func(string), aux func(json.RawMessage)) error {
+	for decoder := json.NewDecoder(stream); ; {
+		var message jsonmessage.JSONMessage
+		switch err := decoder.Decode(&message); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("read the engine's answer: %w", err)
+		}
+		if message.Error != nil {
+			return message.Error
+		}
+		if text := strings.TrimSpace(message.Stream); text != "" {
+			say(text)
+		}
+		// BuildKit's own progress comes as protocol buffers, under an id.
+		if message.Aux != nil && message.ID == "" && aux != nil {
+			aux(*message.Aux)
+		}
+	}
+}

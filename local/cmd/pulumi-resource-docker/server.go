@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/diag"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/provider"
+	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/structpb"
+)
+
+// imageType is the only resource served.
+const imageType = "docker:index/image:Image"
+
+// stateInputs is where the state keeps the inputs that it was made from.
+const stateInputs = "__inputs"
+
+// server answers Pulumi's engine.
+type server struct {
+	pulumirpc.UnimplementedResourceProviderServer
+	host *provider.HostClient
+}
+
+func (s *server) GetPluginInfo(context.Context, *emptypb.Empty) (*pulumirpc.PluginInfo, error) {
+	return &pulumirpc.PluginInfo{Version: version}, nil
+}
+
+func (s *server) Attach(_ context.Context, request *pulumirpc.PluginAttach) (*emptypb.Empty, error) {
+	host, err := provider.NewHostClient(request.GetAddress())
+	if err != nil {
+		return nil, err
+	}
+	s.host = host
+	return &emptypb.Empty{}, nil
+}
+
+func (s *server) Cancel(context.Context, *emptypb.Empty) (*emptypb.Empty, error) {
+	return &emptypb.Empty{}, nil
+}
+
+func (s *server) CheckConfig(_ context.Context, request *pulumirpc.CheckRequest) (*pulumirpc.CheckResponse, error) {
+	return &pulumirpc.CheckResponse{Inputs: request.GetNews()}, nil
+}
+
+func (s *server) DiffConfig(context.Context, *pulumirpc.DiffRequest) (*pulumirpc.DiffResponse, error) {
+	return &pulumirpc.DiffResponse{}, nil
+}
+
+func (s *server) Configure(context.Context, *pulumirpc.ConfigureRequest) (*pulumirpc.ConfigureResponse, error) {
+	return &pulumirpc.ConfigureResponse{AcceptSecrets: true, SupportsPreview: true}, nil
+}
+
+// Check fills in the defaults and adds a hash of the build context, by which a
+// changed file is a changed input.
+func (s *server) Check(_ context.Context, request *pulumirpc.CheckRequest) (*pulumirpc.CheckResponse, error) {
+	if err := supported(request.GetUrn()); err != nil {
+		return nil, err
+	}
+	inputs, err := decode(request.GetNews())
+	if err != nil {
+		return nil, err
+	}
+	parsed, known, err := parse(inputs)
+	if err != nil {
+		return failed(err), nil
+	}
+	if known {
+		if err := parsed.check(); err != nil {
+			return failed(err), nil
+		}
+		digest, err := parsed.build.digest()
+		if err != nil {
+			return failed(err), nil
+		}
+		given := resource.PropertyMap{}
+		if value := reveal(inputs["build"]); value.IsObject() {
+			given = value.ObjectValue()
+		}
+		given["context"] = resource.NewProperty(parsed.build.context)
+		given["dockerfile"] = resource.NewProperty(parsed.build.dockerfile)
+		given["platform"] = resource.NewProperty(parsed.build.platform)
+		given["contextDigest"] = resource.NewProperty(digest)
+		inputs["build"] = resource.NewProperty(given)
+	}
+	inputs["buildOnPreview"] = resource.NewProperty(parsed.buildOnPreview)
+	encoded, err := encode(inputs)
+	if err != nil {
+		return nil, err
+	}
+	return &pulumirpc.CheckResponse{Inputs: encoded}, nil
+}
+
+func failed(err error) *pulumirpc.CheckResponse {
+	return &pulumirpc.CheckResponse{Failures: []*pulumirpc.CheckFailure{{Reason: err.Error()}}}
+}
+
+// Diff compares inputs. An account of the registry may change without a new image.
+func (s *server) Diff(_ context.Context, request *pulumirpc.DiffRequest) (*pulumirpc.DiffResponse, error) {
+	state, err := decode(request.GetOlds())
+	if err != nil {
+		return nil, err
+	}
+	news, err := decode(request.GetNews())
+	if err != nil {
+		return nil, err
+	}
+	olds := resource.PropertyMap{}
+	if value := reveal(state[stateInputs]); value.IsObject() {
+		olds = value.ObjectValue()
+	}
+	response := &pulumirpc.DiffResponse{Changes: pulumirpc.DiffResponse_DIFF_NONE, HasDetailedDiff: true, DetailedDiff: map[string]*pulumirpc.PropertyDiff{}}
+	changes := withoutAccount(olds).Diff(withoutAccount(news))
+	if changes == nil {
+		return response, nil
+	}
+	for _, key := range changes.ChangedKeys() {
+		response.Changes = pulumirpc.DiffResponse_DIFF_SOME
+		response.Diffs = append(response.Diffs, string(key))
+		kind := pulumirpc.PropertyDiff_UPDATE
+		if changes.Added(key) {
+			kind = pulumirpc.PropertyDiff_ADD
+		} else if changes.Deleted(key) {
+			kind = pulumirpc.PropertyDiff_DELETE
+		}
+		response.DetailedDiff[string(key)] = &pulumirpc.PropertyDiff{Kind: kind, InputDiff: true}
+	}
+	return response, nil
+}
+
+func withoutAccount(inputs resource.PropertyMap) resource.PropertyMap {
+	compared := inputs.Copy()
+	if value := reveal(compared["registry"]); value.IsObject() {
+		compared["registry"] = resource.NewProperty(resource.PropertyMap{"server": value.ObjectValue()["server"]})
+	}
+	return compared
+}
+
+func (s *server) Create(ctx context.Context, request *pulumirpc.CreateRequest) (*pulumirpc.CreateResponse, error) {
+	id, properties, err := s.apply(ctx, request.GetUrn(), request.GetProperties(), request.GetPreview())
+	if err != nil {
+		return nil, err
+	}
+	return &pulumirpc.CreateResponse{Id: id, Properties: properties}, nil
+}
+
+func (s *server) Update(ctx context.Context, request *pulumirpc.UpdateRequest) (*pulumirpc.UpdateResponse, error) {
+	_, properties, err := s.apply(ctx, request.GetUrn(), request.GetNews(), request.GetPreview())
+	if err != nil {
+		return nil, err
+	}
+	return &pulumirpc.UpdateResponse{Properties: properties}, nil
+}
+
+// apply builds, and outside of previews pushes. A preview builds only where that is asked.
+func (s *server) apply(ctx context.Context, urn string, properties *structpb.Struct, preview bool) (string, *structpb.Struct, error) {
+	if err := supported(urn); err != nil {
+		return "", nil, err
+	}
+	inputs, err := decode(properties)
+	if err != nil {
+		return "", nil, err
+	}
+	parsed, known, err := parse(inputs)
+	if err != nil {
+		return "", nil, err
+	}
+	if preview && (!parsed.buildOnPreview || !known) {
+		return "", properties, nil
+	}
+	say := func(text string) { _ = s.host.LogStatus(ctx, diag.Info, resource.URN(urn), text) }
+	result, err := parsed.make(ctx, !preview && !parsed.skipPush, say)
+	if err != nil {
+		return "", nil, err
+	}
+	encoded, err := encode(resource.PropertyMap{
+		stateInputs:      resource.NewProperty(inputs),
+		"baseImageName":  resource.NewProperty(parsed.name),
+		"imageName":      resource.NewProperty(parsed.name),
+		"context":        resource.NewProperty(parsed.build.context),
+		"dockerfile":     resource.NewProperty(parsed.build.dockerfile),
+		"platform":       resource.NewProperty(parsed.build.platform),
+		"registryServer": resource.NewProperty(parsed.registry.server),
+		"repoDigest":     resource.NewProperty(result.repoDigest),
+	})
+	return parsed.name, encoded, err
+}
+
+// Read believes the state: an image in a registry is known by its digest alone.
+func (s *server) Read(_ context.Context, request *pulumirpc.ReadRequest) (*pulumirpc.ReadResponse, error) {
+	return &pulumirpc.ReadResponse{Id: request.GetId(), Properties: request.GetProperties(), Inputs: request.GetInputs()}, nil
+}
+
+// Delete leaves the image where it is: others may run it by its digest.
+func (s *server) Delete(context.Context, *pulumirpc.DeleteRequest) (*emptypb.Empty, error) {
+	return &emptypb.Empty{}, nil
+}
+
+func (s *server) Invoke(_ context.Context, request *pulumirpc.InvokeRequest) (*pulumirpc.InvokeResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "function %s: this plugin serves %s alone", request.GetTok(), imageType)
+}
+
+func supported(urn string) error {
+	if kind := string(resource.URN(urn).Type()); kind != imageType {
+		return fmt.Errorf("resource type %s: this plugin serves %s alone; install the docker plugin itself for others", kind, imageType)
+	}
+	return nil
+}
+
+var marshal = plugin.MarshalOptions{KeepUnknowns: true, KeepSecrets: true, SkipNulls: true, RejectAssets: true}
+
+func decode(properties *structpb.Struct) (resource.PropertyMap, error) {
+	return plugin.UnmarshalProperties(properties, marshal)
+}
+
+func encode(properties resource.PropertyMap) (*structpb.Struct, error) {
+	return plugin.MarshalProperties(properties, marshal)
+}

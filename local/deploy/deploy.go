@@ -1,0 +1,264 @@
+// Package deploy runs the Pulumi program against a cluster: it keeps the state
+// backend, the passphrase and the stack's configuration, and calls the pulumi
+// command line as a person would from the root of the repository.
+package deploy
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"platform.example/local/file"
+	"platform.example/local/layout"
+	"platform.example/local/progress"
+)
+
+// Stack is the name of the stack that runs on this machine or on a given context.
+const Stack = "local"
+
+// Target is the cluster and the registry that a stack deploys to.
+type Target struct {
+	// Kubeconfig is the path of the cluster's kubeconfig; empty: the person's own.
+	Kubeconfig string
+	// Context is the kubeconfig's context; empty: its current one.
+	Context string
+	// Registry is where images are pushed to: <host>[:<port>][/<path>].
+	Registry string
+	// Docker is the address of the Docker Engine that builds; empty: the person's own.
+	Docker string
+}
+
+// Deployment is the stack of one layout.
+type Deployment struct {
+	layout layout.Layout
+	log    *progress.Log
+}
+
+// New describes the stack; nothing is read or written yet.
+func New(l layout.Layout, log *progress.Log) *Deployment { return &Deployment{layout: l, log: log} }
+
+func (d *Deployment) file(parts ...string) string {
+	return filepath.Join(append([]string{d.layout.Pulumi()}, parts...)...)
+}
+
+// Environment is what a shell needs for pulumi and kubectl to reach the platform.
+// Each entry is NAME=value; PATH isn't among them.
+func (d *Deployment) Environment(target Target) []string {
+	environment := []string{
+		"PULUMI_BACKEND_URL=file://" + d.file("backend"),
+		"PULUMI_CONFIG_PASSPHRASE_FILE=" + d.file("passphrase"),
+		"PULUMI_HOME=" + d.layout.PulumiHome(),
+		"PULUMI_SKIP_UPDATE_CHECK=true",
+		// The cluster is for one user: the provider's limits for shared ones only slow it.
+		"PULUMI_K8S_CLIENT_QPS=200",
+		"PULUMI_K8S_CLIENT_BURST=400",
+	}
+	if target.Kubeconfig != "" {
+		environment = append(environment, "KUBECONFIG="+target.Kubeconfig)
+	}
+	if target.Docker != "" {
+		environment = append(environment, "DOCKER_HOST="+target.Docker)
+	}
+	return environment
+}
+
+// Up makes the cluster what the program says.
+func (d *Deployment) Up(ctx context.Context, target Target) error {
+	if err := d.prepare(ctx, target); err != nil {
+		return err
+	}
+	d.log.Say("secrets: generating what is missing")
+	if err := d.run(ctx, target, nil, filepath.Join(d.layout.Bin(), "secrets"), "-stack", Stack); err != nil {
+		return fmt.Errorf("generate secrets: %w", err)
+	}
+	d.log.Say("pulumi up")
+	if err := d.run(ctx, target, os.Stdout, "pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--stack", Stack,
+		"--suppress-outputs", "--color", "never"); err != nil {
+		return fmt.Errorf("pulumi up: %w", err)
+	}
+	return nil
+}
+
+// Destroy takes everything off the cluster that the program put there.
+func (d *Deployment) Destroy(ctx context.Context, target Target) error {
+	if err := d.prepare(ctx, target); err != nil {
+		return err
+	}
+	if err := d.run(ctx, target, os.Stdout, "pulumi", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", Stack, "--color", "never"); err != nil {
+		return fmt.Errorf("pulumi destroy: %w", err)
+	}
+	return nil
+}
+
+// Output reads one of the stack's outputs, a secret one too.
+func (d *Deployment) Output(ctx context.Context, target Target, name string) (string, error) {
+	var output bytes.Buffer
+	if err := d.run(ctx, target, &output, "pulumi", "stack", "output", name, "--show-secrets", "--stack", Stack, "--non-interactive"); err != nil {
+		return "", fmt.Errorf("output %s of stack %s: %w", name, Stack, err)
+	}
+	return strings.TrimSpace(output.String()), nil
+}
+
+// Resources counts the resources in the stack's state.
+func (d *Deployment) Resources(ctx context.Context, target Target) (int, error) {
+	var output bytes.Buffer
+	if err := d.run(ctx, target, &output, "pulumi", "stack", "export", "--stack", Stack, "--non-interactive"); err != nil {
+		return 0, fmt.Errorf("state of stack %s: %w", Stack, err)
+	}
+	var state struct {
+		Deployment struct {
+			Resources []json.RawMessage `json:"resources"`
+		} `json:"deployment"`
+	}
+	if err := json.Unmarshal(output.Bytes(), &state); err != nil {
+		return 0, fmt.Errorf("state of stack %s: %w", Stack, err)
+	}
+	return len(state.Deployment.Resources), nil
+}
+
+// prepare makes backend, passphrase, configuration and stack where they are missing,
+// and takes over from a run that was killed.
+func (d *Deployment) prepare(ctx context.Context, target Target) error {
+	if err := os.MkdirAll(d.file("backend"), 0o700); err != nil {
+		return fmt.Errorf("state backend: %w", err)
+	}
+	if err := d.ensurePassphrase(); err != nil {
+		return err
+	}
+	if err := d.ensureConfiguration(target); err != nil {
+		return err
+	}
+	state := d.file("backend", ".pulumi", "stacks", "platform", Stack+".json")
+	if _, err := os.Stat(state); errors.Is(err, os.ErrNotExist) {
+		if err := d.run(ctx, target, nil, "pulumi", "stack", "init", Stack, "--non-interactive"); err != nil {
+			return fmt.Errorf("make stack %s: %w", Stack, err)
+		}
+	}
+	return d.releaseDeadLocks(ctx, target)
+}
+
+// ensurePassphrase draws the passphrase that encrypts the stack's secrets.
+func (d *Deployment) ensurePassphrase() error {
+	path := d.file("passphrase")
+	if _, err := os.Stat(path); err == nil || !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	drawn := make([]byte, 32)
+	if _, err := rand.Read(drawn); err != nil {
+		return fmt.Errorf("passphrase: %w", err)
+	}
+	return file.Write(path, []byte(base64.RawURLEncoding.EncodeToString(drawn)), 0o600)
+}
+
+// ensureConfiguration keeps Pulumi.local.yaml with the state that it belongs to,
+// and a link to it in the clone, where Pulumi looks for it. Its secrets fit only
+// that state, so every clone on the machine sees the same file.
+func (d *Deployment) ensureConfiguration(target Target) error {
+	name := "Pulumi." + Stack + ".yaml"
+	path := d.file(name)
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		content := "# Made by make up.\nconfig:\n  platform:registry: " + target.Registry + "\n"
+		if target.Kubeconfig != "" {
+			content += "  platform:kubeconfig: " + target.Kubeconfig + "\n"
+		}
+		if target.Context != "" {
+			content += "  platform:kubeContext: " + target.Context + "\n"
+		}
+		if err := file.Write(path, []byte(content), 0o600); err != nil {
+			return err
+		}
+	}
+	return d.linkConfiguration(name, path)
+}
+
+func (d *Deployment) linkConfiguration(name, path string) error {
+	link := filepath.Join(d.layout.Repo, name)
+	info, err := os.Lstat(link)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+	case err != nil:
+		return fmt.Errorf("configuration of stack %s: %w", Stack, err)
+	case info.Mode()&os.ModeSymlink == 0:
+		return fmt.Errorf("%s is a file of its own, but make up keeps it at %s: move it away", link, path)
+	default:
+		if current, _ := os.Readlink(link); current == path {
+			return nil
+		}
+		if err := os.Remove(link); err != nil {
+			return fmt.Errorf("configuration of stack %s: %w", Stack, err)
+		}
+	}
+	if err := os.Symlink(path, link); err != nil {
+		return fmt.Errorf("configuration of stack %s: %w", Stack, err)
+	}
+	return nil
+}
+
+// Forget removes the clone's link to the stack's configuration.
+func (d *Deployment) Forget() error {
+	link := filepath.Join(d.layout.Repo, "Pulumi."+Stack+".yaml")
+	if current, err := os.Readlink(link); err != nil || filepath.Dir(current) != d.layout.Pulumi() {
+		return nil
+	}
+	return os.Remove(link)
+}
+
+// releaseDeadLocks cancels an update whose process is gone, so that the next one may start.
+func (d *Deployment) releaseDeadLocks(ctx context.Context, target Target) error {
+	locks, err := filepath.Glob(d.file("backend", ".pulumi", "locks", "organization", "platform", Stack, "*.json"))
+	if err != nil {
+		return err
+	}
+	for _, lock := range locks {
+		content, err := os.ReadFile(lock)
+		if err != nil {
+			continue // its holder has just given it up
+		}
+		var holder struct {
+			PID int `json:"pid"`
+		}
+		if json.Unmarshal(content, &holder) == nil && syscall.Kill(holder.PID, 0) == nil {
+			return fmt.Errorf("process %d is changing stack %s right now: wait for it to end, then run this again", holder.PID, Stack)
+		}
+		d.log.Say("a former pulumi was killed: releasing its lock")
+		return d.run(ctx, target, nil, "pulumi", "cancel", "--yes", "--stack", Stack, "--non-interactive")
+	}
+	return nil
+}
+
+// run calls a program from the root of the repository. Without a writer, what it
+// says is kept for the error.
+func (d *Deployment) run(ctx context.Context, target Target, stdout io.Writer, name string, args ...string) error {
+	if !strings.Contains(name, "/") {
+		name = filepath.Join(d.layout.Bin(), name)
+	}
+	cmd := exec.CommandContext(ctx, name, args...)
+	// Pulumi stops in an orderly way when it is interrupted, and keeps its state whole.
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.Dir = d.layout.Repo
+	cmd.Env = append(os.Environ(), d.Environment(target)...)
+	cmd.Env = append(cmd.Env, "PATH="+d.layout.Bin()+":"+os.Getenv("PATH"))
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	if stdout == os.Stdout {
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	} else if stdout != nil {
+		cmd.Stdout = stdout
+	} else {
+		cmd.Stdout = &said
+	}
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("%w %s", err, strings.TrimSpace(said.String()))
+	}
+	return nil
+}

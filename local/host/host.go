@@ -1,0 +1,108 @@
+// Package host checks what the local platform needs of the machine and keeps two
+// runs from changing the platform at once.
+package host
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const (
+	// A cold run fills the module cache, the build cache and the images; measured
+	// at 17 GiB in all, of which tools already compiled need no more than a part.
+	coldDisk = 20 << 30
+	warmDisk = 4 << 30
+	// Compiling the API server takes 3 GiB at its peak, the idle platform as much again.
+	wantMemory = 6 << 30
+)
+
+// Check says why the node can't run on this machine, or nothing. Cold is whether
+// tools have yet to be compiled; folders are where they and the node's data go.
+func Check(cold bool, folders ...string) error {
+	var faults []error
+	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
+		faults = append(faults, fmt.Errorf("this is %s/%s: the local node runs on linux/amd64; use a cluster elsewhere with make up CONTEXT=<kube context> REGISTRY=<registry>",
+			runtime.GOOS, runtime.GOARCH))
+	}
+	if os.Geteuid() != 0 {
+		faults = append(faults, errors.New("not root: the local node makes network interfaces, mounts and cgroups; run it with sudo make up, or use a cluster elsewhere with make up CONTEXT=<kube context> REGISTRY=<registry>"))
+	}
+	if total, err := totalMemory(); err == nil && total < wantMemory {
+		faults = append(faults, fmt.Errorf("this machine has %s of memory: compiling and running the platform takes %s", gib(total), gib(wantMemory)))
+	}
+	want := uint64(warmDisk)
+	if cold {
+		want = coldDisk
+	}
+	for _, folder := range folders {
+		if free, err := freeDisk(folder); err == nil && free < want {
+			faults = append(faults, fmt.Errorf("only %s are free on the disk of %s: %s are needed; free some (go clean -cache frees Go's build cache)",
+				gib(free), folder, gib(want)))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func gib(bytes uint64) string { return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30)) }
+
+func totalMemory() (uint64, error) {
+	file, err := os.Open("/proc/meminfo")
+	if err != nil {
+		return 0, err
+	}
+	defer file.Close()
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		var kib uint64
+		if _, err := fmt.Sscanf(lines.Text(), "MemTotal: %d kB", &kib); err == nil {
+			return kib << 10, nil
+		}
+	}
+	return 0, errors.New("no MemTotal in /proc/meminfo")
+}
+
+// freeDisk is what is free where the folder is, or will be.
+func freeDisk(folder string) (uint64, error) {
+	for {
+		var stat syscall.Statfs_t
+		err := syscall.Statfs(folder, &stat)
+		if err == nil {
+			return stat.Bavail * uint64(stat.Bsize), nil
+		}
+		if !errors.Is(err, syscall.ENOENT) || folder == filepath.Dir(folder) {
+			return 0, err
+		}
+		folder = filepath.Dir(folder)
+	}
+}
+
+// Lock makes this run the only one that changes the platform until the returned
+// function is called. The kernel gives the lock up when the process ends in any way.
+func Lock(path, command string) (unlock func(), err error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		holder, _ := os.ReadFile(path)
+		_ = file.Close()
+		return nil, fmt.Errorf("%s is under way: wait for it, or interrupt it first", strings.TrimSpace(string(holder)))
+	}
+	holder := fmt.Sprintf("make %s (process %d, since %s)\n", command, os.Getpid(), time.Now().Format(time.TimeOnly))
+	if err := errors.Join(file.Truncate(0), second(file.WriteAt([]byte(holder), 0))); err != nil {
+		_ = file.Close()
+		return nil, fmt.Errorf("lock: %w", err)
+	}
+	return func() { _ = file.Close() }, nil
+}
+
+func second(_ int, err error) error { return err }

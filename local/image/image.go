@@ -1,0 +1,128 @@
+// Package image puts images into the node's registry: programs compiled here,
+// images of others pulled by digest, and stand-ins made of Debian packages for
+// those that can't be pulled.
+package image
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path"
+	"path/filepath"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+// gzipFast: the registry is on this machine, so time counts and size doesn't.
+const gzipFast = 1
+
+// PushProgram makes an image of one static program, /<its file name>, and returns
+// its reference by digest. What the registry has already isn't sent again.
+func PushProgram(ctx context.Context, repository, program string) (string, error) {
+	content, err := os.ReadFile(program)
+	if err != nil {
+		return "", fmt.Errorf("image of %s: %w", program, err)
+	}
+	file := filepath.Base(program)
+	layer, err := fileLayer(file, content)
+	if err != nil {
+		return "", fmt.Errorf("image of %s: %w", program, err)
+	}
+	built, err := assemble(layer, v1.Config{Entrypoint: []string{"/" + file}, User: "65532:65532"})
+	if err != nil {
+		return "", fmt.Errorf("image of %s: %w", program, err)
+	}
+	digest, err := built.Digest()
+	if err != nil {
+		return "", fmt.Errorf("image of %s: %w", program, err)
+	}
+	reference := repository + "@" + digest.String()
+	return reference, push(ctx, reference, built)
+}
+
+// fileLayer holds one executable, always with the same bytes for the same content.
+func fileLayer(file string, content []byte) (v1.Layer, error) {
+	var archive bytes.Buffer
+	writer := tar.NewWriter(&archive)
+	header := &tar.Header{Name: file, Mode: 0o755, Size: int64(len(content)), Typeflag: tar.TypeReg}
+	if err := writer.WriteHeader(header); err != nil {
+		return nil, err
+	}
+	if _, err := writer.Write(content); err != nil {
+		return nil, err
+	}
+	if err := writer.Close(); err != nil {
+		return nil, err
+	}
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive.Bytes())), nil }
+	return tarball.LayerFromOpener(open, tarball.WithCompressionLevel(gzipFast), tarball.WithMediaType(types.DockerLayer))
+}
+
+func assemble(layer v1.Layer, config v1.Config) (v1.Image, error) {
+	layered, err := mutate.AppendLayers(empty.Image, layer)
+	if err != nil {
+		return nil, err
+	}
+	file, err := layered.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	file = file.DeepCopy()
+	file.OS, file.Architecture, file.Config = "linux", "amd64", config
+	return mutate.ConfigFile(layered, file)
+}
+
+// push sends the image unless the reference, which names its content, is there already.
+func push(ctx context.Context, reference string, image v1.Image) error {
+	there, err := exists(ctx, reference)
+	if err != nil || there {
+		return err
+	}
+	parsed, err := name.ParseReference(reference, name.Insecure)
+	if err != nil {
+		return fmt.Errorf("push %s: %w", reference, err)
+	}
+	if err := remote.Write(parsed, image, remote.WithContext(ctx)); err != nil {
+		return fmt.Errorf("push %s: %w", reference, err)
+	}
+	return nil
+}
+
+func exists(ctx context.Context, reference string) (bool, error) {
+	parsed, err := name.ParseReference(reference, name.Insecure)
+	if err != nil {
+		return false, fmt.Errorf("look for %s: %w", reference, err)
+	}
+	_, err = remote.Head(parsed, remote.WithContext(ctx))
+	var failure *transport.Error
+	switch {
+	case err == nil:
+		return true, nil
+	case errors.As(err, &failure) && failure.StatusCode == http.StatusNotFound:
+		return false, nil
+	default:
+		return false, fmt.Errorf("look for %s: %w", reference, err)
+	}
+}
+
+// mirrored is the name under which the node's registry stands in for a reference:
+// docker.io/library/postgres:15 becomes <registry>/library/postgres:15.
+func mirrored(registry, reference string) (string, error) {
+	parsed, err := name.ParseReference(reference)
+	if err != nil {
+		return "", fmt.Errorf("image name %s: %w", reference, err)
+	}
+	return path.Join(registry, parsed.Context().RepositoryStr()) + ":" + parsed.Identifier(), nil
+}

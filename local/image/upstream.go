@@ -1,0 +1,93 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"platform.example/local/progress"
+)
+
+// Upstream is an image of somebody else that the program asks for.
+type Upstream struct {
+	// Name is what the program calls it, and the recipe's name where it can't be pulled.
+	Name string `json:"name"`
+	// Image is the reference by tag.
+	Image string `json:"image"`
+	// Digest is what the tag stood for when it was pinned.
+	Digest string `json:"digest"`
+}
+
+// ReadUpstreams reads the program's list of images.
+func ReadUpstreams(path string) ([]Upstream, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("list of images: %w", err)
+	}
+	var list []Upstream
+	if err := json.Unmarshal(content, &list); err != nil {
+		return nil, fmt.Errorf("list of images %s: %w", path, err)
+	}
+	return list, nil
+}
+
+// A registry that hasn't answered by then can't be reached.
+const resolveLimit = 15 * time.Second
+
+// Provide makes the registry answer for the image: with the real one, pulled by
+// digest, where that can be had, else with one built here from Debian packages.
+func Provide(ctx context.Context, registry, cache string, upstream Upstream, log *progress.Log) error {
+	target, err := mirrored(registry, upstream.Image)
+	if err != nil {
+		return err
+	}
+	if there, err := exists(ctx, target); err != nil || there {
+		return err
+	}
+	recipe, hasRecipe := recipes[upstream.Name]
+	if !hasRecipe || !recipe.isBuilt(cache, upstream.Name) {
+		pulled, pullErr := pull(ctx, upstream)
+		if pullErr == nil {
+			log.Say("image %s: pulled", upstream.Image)
+			return push(ctx, target, pulled)
+		}
+		if !hasRecipe {
+			return fmt.Errorf("image %s: %w; and there is no recipe to build one like it", upstream.Image, pullErr)
+		}
+		log.Say("image %s: can't be pulled, building one from Debian packages (%v)", upstream.Image, recipe.packages)
+	}
+	built, err := recipe.build(ctx, cache, upstream.Name)
+	if err != nil {
+		return fmt.Errorf("image %s: %w", upstream.Image, err)
+	}
+	if err := push(ctx, target, built); err != nil {
+		return err
+	}
+	log.Say("image %s: ready", upstream.Image)
+	return nil
+}
+
+func pull(ctx context.Context, upstream Upstream) (v1.Image, error) {
+	reference := upstream.Image
+	if upstream.Digest != "" {
+		reference += "@" + upstream.Digest
+	}
+	parsed, err := name.ParseReference(reference)
+	if err != nil {
+		return nil, fmt.Errorf("name %s: %w", reference, err)
+	}
+	// Only the answer to the first question is waited for so briefly: layers may be large.
+	resolve, cancel := context.WithTimeout(ctx, resolveLimit)
+	defer cancel()
+	platform := v1.Platform{OS: "linux", Architecture: "amd64"}
+	if _, err := remote.Head(parsed, remote.WithContext(resolve), remote.WithPlatform(platform)); err != nil {
+		return nil, err
+	}
+	return remote.Image(parsed, remote.WithContext(ctx), remote.WithPlatform(platform))
+}

@@ -1,0 +1,86 @@
+// Package layout says where everything of the local platform lives on this machine.
+package layout
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+const (
+	// State holds everything that a running platform owns; `make down` removes it whole.
+	State = "/var/lib/platform"
+	// Lock is held by whoever changes the platform. It lies outside State because
+	// the one who removes State must hold it to the end.
+	Lock = "/run/lock/platform.lock"
+)
+
+// Layout is the set of folders of one platform.
+type Layout struct {
+	// Repo is the root of the clone that the command was called from.
+	Repo string
+	// State is removed by `make down`: node, volumes, Pulumi state, certificates, logs.
+	State string
+	// Cache survives `make down`: compiled tools and root file systems of images.
+	Cache string
+}
+
+// Find resolves the layout for a command called anywhere inside a clone. With a
+// kube context, the state is that of a platform on somebody else's cluster and
+// lies with the user instead of with the machine.
+func Find(context string) (Layout, error) {
+	repo, err := repoRoot()
+	if err != nil {
+		return Layout{}, err
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return Layout{}, fmt.Errorf("no cache folder: %w; set HOME or XDG_CACHE_HOME", err)
+	}
+	l := Layout{Repo: repo, State: State, Cache: filepath.Join(cache, "platform")}
+	if context != "" {
+		config, err := os.UserConfigDir()
+		if err != nil {
+			return Layout{}, fmt.Errorf("no configuration folder: %w; set HOME or XDG_CONFIG_HOME", err)
+		}
+		l.State = filepath.Join(config, "platform", "contexts", filepath.Base(context))
+	}
+	return l, nil
+}
+
+// repoRoot walks up from the working folder to the one that holds Pulumi.yaml.
+func repoRoot() (string, error) {
+	start, err := os.Getwd()
+	if err != nil {
+		return "", fmt.Errorf("find the repository: %w", err)
+	}
+	for dir := start; ; dir = filepath.Dir(dir) {
+		if _, err := os.Stat(filepath.Join(dir, "Pulumi.yaml")); err == nil {
+			return dir, nil
+		}
+		if dir == filepath.Dir(dir) {
+			return "", fmt.Errorf("no Pulumi.yaml in %s or above it: call this from inside the repository", start)
+		}
+	}
+}
+
+// Bin is the folder that `make env` puts on PATH: links to the tools in use.
+func (l Layout) Bin() string { return filepath.Join(l.State, "bin") }
+
+// Pulumi is the folder of the state backend, the passphrase and the stack's configuration.
+func (l Layout) Pulumi() string { return filepath.Join(l.State, "pulumi") }
+
+// PulumiHome is Pulumi's own folder, where it keeps the plugins that it downloads.
+func (l Layout) PulumiHome() string { return filepath.Join(l.Cache, "pulumi-home") }
+
+// Node is the folder of the one-node Kubernetes.
+func (l Layout) Node() string { return filepath.Join(l.State, "node") }
+
+// Logs holds one log per component of the node.
+func (l Layout) Logs() string { return filepath.Join(l.Node(), "logs") }
+
+// Socket is where the supervisor listens.
+func (l Layout) Socket() string { return filepath.Join(l.Node(), "run", "supervisor.sock") }
+
+// Kubeconfig is the administrator's access to the node.
+func (l Layout) Kubeconfig() string { return filepath.Join(l.Node(), "admin.kubeconfig") }

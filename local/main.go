@@ -1,0 +1,76 @@
+// Command local runs the platform on the machine in front of you: a one-node
+// Kubernetes with a registry, and the Pulumi program deployed to it. The Makefile
+// calls it; its verbs are the Makefile's targets.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"platform.example/local/layout"
+	"platform.example/local/node"
+	"platform.example/local/platform"
+	"platform.example/local/supervisor"
+)
+
+const usage = `usage: local [-context C -registry R] up|stop|down|status|env|token
+       local logs COMPONENT
+`
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(ctx, os.Args[1:])
+	interrupted := ctx.Err() != nil
+	cancel()
+	switch {
+	case err == nil:
+	case interrupted:
+		fmt.Fprintln(os.Stderr, "interrupted: make up goes on from here, make down cleans up")
+		os.Exit(130)
+	default:
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	flags := flag.NewFlagSet("local", flag.ContinueOnError)
+	flags.Usage = func() { fmt.Fprint(flags.Output(), usage); flags.PrintDefaults() }
+	var options platform.Options
+	flags.StringVar(&options.Context, "context", "", "kube context of a cluster that already runs, instead of a node of our own")
+	flags.StringVar(&options.Registry, "registry", "", "registry that this machine pushes to and that cluster pulls from")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	verb := flags.Arg(0)
+	if verb == "supervise" { // started by up, not by a person
+		return supervisor.Run(ctx, node.SupervisorConfig(layout.Layout{State: layout.State}))
+	}
+	p, err := platform.New(options, os.Stdout)
+	if err != nil {
+		return err
+	}
+	switch verb {
+	case "up":
+		return p.Up(ctx)
+	case "stop":
+		return p.Stop(ctx)
+	case "down":
+		return p.Down(ctx)
+	case "status":
+		return p.Status(ctx)
+	case "env":
+		return p.Env()
+	case "token":
+		return p.Token(ctx)
+	case "logs":
+		return p.Logs(ctx, flags.Arg(1))
+	default:
+		return errors.New(usage)
+	}
+}

@@ -1,0 +1,230 @@
+package node
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"platform.example/local/supervisor"
+)
+
+// provisioner is what the storage class names.
+const provisioner = "platform.example/folder"
+
+// component is one supervised process of the node.
+type component struct {
+	name string
+	// tool is the program; one with a slash is a path on the machine.
+	tool string
+	args []string
+	env  []string
+	// reads are the files that it reads at its start: when they change, it is restarted.
+	reads []string
+}
+
+// health is, by component, a URL that answers 200 when it is well, or unix:<socket>.
+// A component without one is well while it runs.
+func (n *Node) health(component string) string {
+	return map[string]string{
+		"registry":                "http://" + Registry + "/v2/",
+		"containerd":              "unix:" + n.containerdSocket(),
+		"dockerd":                 "unix:" + n.dockerSocket(),
+		"etcd":                    "http://127.0.0.1:2381/health",
+		"kube-apiserver":          "https://" + bridgeAddress + ":" + apiServerPort + "/readyz",
+		"kube-controller-manager": "https://127.0.0.1:10257/healthz",
+		"kube-scheduler":          "https://127.0.0.1:10259/healthz",
+		"kubelet":                 "http://127.0.0.1:10248/healthz",
+		"kube-proxy":              "http://127.0.0.1:10256/healthz",
+	}[component]
+}
+
+// components are the node's processes in the order in which they start.
+func (n *Node) components(c credentials) []component {
+	config := func(name string) string { return n.path("config", name) }
+	list := []component{
+		{name: "registry", tool: "registry", args: []string{"serve", config("registry.yaml")}, reads: []string{config("registry.yaml")},
+			// The tracing that it would export otherwise complains without end.
+			env: []string{"OTEL_TRACES_EXPORTER=none"}},
+		{name: "containerd", tool: "/usr/bin/containerd", args: []string{"--config", config("containerd.toml")},
+			reads: []string{config("containerd.toml")}},
+		{name: "etcd", tool: "etcd", args: n.etcdArgs(c), reads: []string{c.etcdServer.Cert, c.etcd.CertFile()}},
+		{name: "kube-apiserver", tool: "kube-apiserver", args: n.apiServerArgs(c),
+			reads: []string{c.apiServer.Cert, c.Cluster.CertFile(), c.encryption, config("audit.yaml")}},
+		{name: "kube-controller-manager", tool: "kube-controller-manager", args: n.controllerManagerArgs(c),
+			reads: []string{n.kubeconfig("kube-controller-manager")}},
+		{name: "kube-scheduler", tool: "kube-scheduler", args: []string{
+			"--kubeconfig", n.kubeconfig("kube-scheduler"), "--bind-address", "127.0.0.1", "--leader-elect=false",
+			"--authentication-kubeconfig", n.kubeconfig("kube-scheduler"), "--authorization-kubeconfig", n.kubeconfig("kube-scheduler"),
+			"--tls-cert-file", c.scheduler.Cert, "--tls-private-key-file", c.scheduler.Key,
+		}, reads: []string{n.kubeconfig("kube-scheduler")}},
+		{name: "kubelet", tool: "kubelet", args: []string{
+			"--config", config("kubelet.yaml"), "--kubeconfig", n.kubeconfig("kubelet"), "--root-dir", n.path("kubelet"),
+			"--cert-dir", n.path("kubelet", "pki"), "--hostname-override", Name, "--node-ip", bridgeAddress,
+		}, reads: []string{config("kubelet.yaml"), n.kubeconfig("kubelet")}},
+		{name: "kube-proxy", tool: "kube-proxy", args: []string{"--config", config("kube-proxy.yaml")},
+			reads: []string{config("kube-proxy.yaml"), n.kubeconfig("kube-proxy")}},
+		{name: "kube-router", tool: "kube-router", args: []string{
+			"--kubeconfig", n.kubeconfig("kube-router"), "--hostname-override", Name,
+			"--run-firewall=true", "--run-router=false", "--run-service-proxy=false", "--run-loadbalancer=false",
+			"--service-cluster-ip-range", serviceRange, "--service-node-port-range", strings.Replace(nodePortRange, "-", ":", 1),
+			// It would answer for its health on every interface.
+			"--health-port", "0", "--metrics-port", "0",
+		}, env: []string{"NODE_NAME=" + Name}, reads: []string{n.kubeconfig("kube-router")}},
+		{name: "storage-provisioner", tool: "storage-provisioner", args: []string{
+			"-kubeconfig", n.kubeconfig("storage-provisioner"), "-root", n.path("volumes"), "-provisioner", provisioner,
+		}, reads: []string{n.kubeconfig("storage-provisioner")}},
+	}
+	return list
+}
+
+func (n *Node) etcdArgs(c credentials) []string {
+	return []string{
+		"--name", Name, "--data-dir", n.path("etcd"),
+		"--listen-client-urls", "https://127.0.0.1:" + etcdClientPort, "--advertise-client-urls", "https://127.0.0.1:" + etcdClientPort,
+		"--listen-peer-urls", "https://127.0.0.1:2380", "--initial-advertise-peer-urls", "https://127.0.0.1:2380",
+		"--initial-cluster", Name + "=https://127.0.0.1:2380", "--listen-metrics-urls", "http://127.0.0.1:2381",
+		"--cert-file", c.etcdServer.Cert, "--key-file", c.etcdServer.Key,
+		"--client-cert-auth", "--trusted-ca-file", c.etcd.CertFile(),
+		"--peer-cert-file", c.etcdServer.Cert, "--peer-key-file", c.etcdServer.Key,
+		"--peer-client-cert-auth", "--peer-trusted-ca-file", c.etcd.CertFile(),
+		"--auto-compaction-retention", "1h", "--quota-backend-bytes", "1073741824",
+		"--log-level", "warn",
+	}
+}
+
+func (n *Node) apiServerArgs(c credentials) []string {
+	return []string{
+		"--bind-address", bridgeAddress, "--advertise-address", bridgeAddress, "--secure-port", apiServerPort,
+		"--etcd-servers", "https://127.0.0.1:" + etcdClientPort, "--etcd-cafile", c.etcd.CertFile(),
+		"--etcd-certfile", c.apiServerToEtcd.Cert, "--etcd-keyfile", c.apiServerToEtcd.Key,
+		"--tls-cert-file", c.apiServer.Cert, "--tls-private-key-file", c.apiServer.Key, "--client-ca-file", c.Cluster.CertFile(),
+		"--kubelet-certificate-authority", c.Cluster.CertFile(),
+		"--kubelet-client-certificate", c.apiServerToKubelet.Cert, "--kubelet-client-key", c.apiServerToKubelet.Key,
+		"--kubelet-preferred-address-types", "InternalIP",
+		"--service-account-issuer", "https://kubernetes.default.svc.cluster.local",
+		"--service-account-key-file", c.tokenPublicKey, "--service-account-signing-key-file", c.tokenKey,
+		"--service-cluster-ip-range", serviceRange, "--service-node-port-range", nodePortRange,
+		"--authorization-mode", "Node,RBAC", "--enable-admission-plugins", "NodeRestriction",
+		"--requestheader-client-ca-file", c.frontProxy.CertFile(), "--requestheader-allowed-names", "front-proxy-client",
+		"--requestheader-extra-headers-prefix", "X-Remote-Extra-", "--requestheader-group-headers", "X-Remote-Group",
+		"--requestheader-username-headers", "X-Remote-User",
+		"--proxy-client-cert-file", c.aggregator.Cert, "--proxy-client-key-file", c.aggregator.Key,
+		"--enable-aggregator-routing",
+		"--encryption-provider-config", c.encryption,
+		"--audit-policy-file", n.path("config", "audit.yaml"), "--audit-log-path", filepath.Join(n.layout.Logs(), "audit.log"),
+		"--audit-log-maxsize", "20", "--audit-log-maxbackup", "2", "--profiling=false",
+	}
+}
+
+func (n *Node) controllerManagerArgs(c credentials) []string {
+	kubeconfig := n.kubeconfig("kube-controller-manager")
+	return []string{
+		"--kubeconfig", kubeconfig, "--authentication-kubeconfig", kubeconfig, "--authorization-kubeconfig", kubeconfig,
+		"--bind-address", "127.0.0.1", "--leader-elect=false", "--use-service-account-credentials", "--profiling=false",
+		"--tls-cert-file", c.controllerManager.Cert, "--tls-private-key-file", c.controllerManager.Key,
+		"--root-ca-file", c.Cluster.CertFile(), "--service-account-private-key-file", c.tokenKey,
+		"--cluster-signing-cert-file", c.Cluster.CertFile(), "--cluster-signing-key-file", c.Cluster.KeyFile(),
+		// A node of one that was restarted is never gone for good: don't evict what runs on it.
+		"--node-monitor-grace-period", "2m",
+	}
+}
+
+// start hands a component to the supervisor and waits until it is well.
+func (n *Node) start(ctx context.Context, c component) error {
+	program := c.tool
+	if !strings.Contains(program, "/") {
+		path, err := n.tools.Path(ctx, c.tool)
+		if err != nil {
+			return fmt.Errorf("start %s: %w", c.name, err)
+		}
+		program = path
+	}
+	read, err := revision(c.reads...)
+	if err != nil {
+		return fmt.Errorf("start %s: %w", c.name, err)
+	}
+	process := supervisor.Process{Name: c.name, Args: append([]string{program}, c.args...), Env: c.env, Revision: read}
+	if err := n.supervisor.Start(ctx, process); err != nil {
+		return fmt.Errorf("start %s: %w", c.name, err)
+	}
+	return n.await(ctx, c)
+}
+
+// A component that isn't well after this long won't become so by itself.
+const startLimit = 2 * time.Minute
+
+func (n *Node) await(ctx context.Context, c component) error {
+	ctx, cancel := context.WithTimeout(ctx, startLimit)
+	defer cancel()
+	for {
+		err := n.probe(ctx, c.name)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("%s is not well: %w; its last words (make logs C=%s shows all):\n%s",
+				c.name, err, c.name, lastLines(filepath.Join(n.layout.Logs(), c.name+".log"), 5))
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+}
+
+// probe asks a component for its health.
+func (n *Node) probe(ctx context.Context, component string) error {
+	health := n.health(component)
+	if health == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	if socket, ok := strings.CutPrefix(health, "unix:"); ok {
+		conn, err := (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		if err != nil {
+			return err
+		}
+		return conn.Close()
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, health, nil)
+	if err != nil {
+		return err
+	}
+	response, err := n.healthClient().Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s answers %s", health, response.Status)
+	}
+	return nil
+}
+
+// healthClient trusts the cluster's authority and never goes through a proxy.
+func (n *Node) healthClient() *http.Client {
+	roots := x509.NewCertPool()
+	if ca, err := os.ReadFile(n.path("pki", "cluster", "ca.crt")); err == nil {
+		roots.AppendCertsFromPEM(ca)
+	}
+	return &http.Client{Transport: &http.Transport{
+		TLSClientConfig:   &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		DisableKeepAlives: true,
+	}}
+}
+
+// lastLines is the end of a log, for an error that quotes it.
+func lastLines(path string, count int) string {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	lines := strings.Split(strings.TrimSpace(string(content)), "\n")
+	return strings.Join(lines[max(0, len(lines)-count):], "\n")
+}

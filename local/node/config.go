@@ -1,0 +1,95 @@
+package node
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+	"text/template"
+
+	"platform.example/local/file"
+)
+
+//go:embed config manifests
+var files embed.FS
+
+// settings are what the templates of configuration files and manifests may name.
+type settings struct {
+	Name, State, Registry, StorageClass           string
+	Bridge, BridgeAddress, PodRange, DNSService   string
+	ContainerdSocket, SandboxImage                string
+	Credentials                                   credentials
+	ProxyKubeconfig, ResolvConf                   string
+	CoreDNSImage, MetricsServerImage, Provisioner string
+	HasNameserver                                 bool
+	SwapIsOn                                      bool
+}
+
+func (n *Node) settings(c credentials) settings {
+	resolvConf, hasNameserver := hostResolvConf()
+	return settings{
+		Name: Name, State: n.layout.Node(), Registry: Registry, StorageClass: StorageClass,
+		Bridge: bridge, BridgeAddress: bridgeAddress, PodRange: podRange, DNSService: dnsServiceIP,
+		ContainerdSocket: n.containerdSocket(), Credentials: c,
+		ProxyKubeconfig: n.kubeconfig("kube-proxy"), ResolvConf: resolvConf, HasNameserver: hasNameserver,
+		Provisioner: provisioner,
+	}
+}
+
+// hostResolvConf is the file that names real name servers: systemd-resolved's own
+// stub on loopback can't be reached from pods.
+func hostResolvConf() (path string, hasNameserver bool) {
+	path = "/etc/resolv.conf"
+	content, _ := os.ReadFile(path)
+	if strings.Contains(string(content), "nameserver 127.0.0.53") {
+		path = "/run/systemd/resolve/resolv.conf"
+		content, _ = os.ReadFile(path)
+	}
+	return path, strings.Contains(string(content), "nameserver ")
+}
+
+const registryConfig = "config/registry.yaml"
+
+// writeConfig renders the embedded file, or all files below a folder, into the node's folder.
+func (n *Node) writeConfig(s settings, root string) error {
+	return fs.WalkDir(files, root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		content, err := render(path, s)
+		if err != nil {
+			return err
+		}
+		return file.Write(n.path(path), content, 0o600)
+	})
+}
+
+// render fills in one of the embedded templates.
+func render(path string, s settings) ([]byte, error) {
+	parsed, err := template.ParseFS(files, path)
+	if err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	var content bytes.Buffer
+	if err := parsed.Execute(&content, s); err != nil {
+		return nil, fmt.Errorf("configuration: %w", err)
+	}
+	return content.Bytes(), nil
+}
+
+// revision is a hash over files that a process reads at its start.
+func revision(paths ...string) (string, error) {
+	hash := sha256.New()
+	for _, path := range paths {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return "", fmt.Errorf("configuration: %w", err)
+		}
+		hash.Write(content)
+	}
+	return hex.EncodeToString(hash.Sum(nil))[:12], nil
+}

@@ -1,0 +1,116 @@
+package node
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+
+	"platform.example/local/file"
+	"platform.example/local/pki"
+)
+
+// credentials are the files by which the components know each other.
+type credentials struct {
+	Cluster, etcd, frontProxy *pki.Authority
+
+	apiServer, Kubelet, controllerManager, scheduler pki.Pair
+	apiServerToEtcd, apiServerToKubelet, aggregator  pki.Pair
+	etcdServer                                       pki.Pair
+	tokenKey, tokenPublicKey                         string
+	encryption                                       string
+}
+
+// issue makes what is missing of certificates, keys and kubeconfigs.
+func (n *Node) issue() (c credentials, err error) {
+	if c.Cluster, err = pki.LoadOrCreate(n.path("pki", "cluster", "ca"), "platform cluster"); err != nil {
+		return c, err
+	}
+	if c.etcd, err = pki.LoadOrCreate(n.path("pki", "etcd", "ca"), "platform etcd"); err != nil {
+		return c, err
+	}
+	// An authority of its own: whoever holds a certificate of the cluster's must
+	// not be able to speak to aggregated APIs in another one's name.
+	if c.frontProxy, err = pki.LoadOrCreate(n.path("pki", "front-proxy", "ca"), "platform front proxy"); err != nil {
+		return c, err
+	}
+	for _, leaf := range []struct {
+		pair      *pki.Pair
+		authority *pki.Authority
+		name      string
+		subject   pki.Subject
+	}{
+		{&c.apiServer, c.Cluster, "kube-apiserver", pki.Subject{CommonName: "kube-apiserver", Hosts: []string{
+			"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.Cluster.local", "localhost",
+			bridgeAddress, apiServiceIP, "127.0.0.1"}}},
+		{&c.Kubelet, c.Cluster, "kubelet", pki.Subject{CommonName: "system:node:" + Name, Organization: "system:nodes",
+			Hosts: []string{Name, bridgeAddress}}},
+		{&c.controllerManager, c.Cluster, "kube-controller-manager", pki.Subject{
+			CommonName: "system:kube-controller-manager", Hosts: []string{"127.0.0.1"}}},
+		{&c.scheduler, c.Cluster, "kube-scheduler", pki.Subject{CommonName: "system:kube-scheduler", Hosts: []string{"127.0.0.1"}}},
+		{&c.apiServerToKubelet, c.Cluster, "kube-apiserver-kubelet", pki.Subject{
+			CommonName: "kube-apiserver-kubelet", Organization: "system:masters"}},
+		{&c.apiServerToEtcd, c.etcd, "kube-apiserver-etcd", pki.Subject{CommonName: "kube-apiserver"}},
+		{&c.etcdServer, c.etcd, "etcd", pki.Subject{CommonName: "etcd", Hosts: []string{"localhost", "127.0.0.1"}}},
+		{&c.aggregator, c.frontProxy, "front-proxy-client", pki.Subject{CommonName: "front-proxy-client"}},
+	} {
+		if *leaf.pair, err = leaf.authority.Issue(leaf.name, leaf.subject); err != nil {
+			return c, err
+		}
+	}
+	if c.tokenKey, c.tokenPublicKey, err = pki.KeyPair(n.path("pki", "cluster", "service-account")); err != nil {
+		return c, err
+	}
+	if c.encryption, err = n.encryptionConfig(); err != nil {
+		return c, err
+	}
+	return c, n.writeKubeconfigs(c)
+}
+
+// writeKubeconfigs gives each component, and the administrator, their access.
+func (n *Node) writeKubeconfigs(c credentials) error {
+	admin, err := c.Cluster.Issue("admin", pki.Subject{CommonName: "platform-admin", Organization: "system:masters"})
+	if err != nil {
+		return err
+	}
+	server := "https://" + bridgeAddress + ":" + apiServerPort
+	holders := map[string]pki.Pair{
+		"admin": admin, "kubelet": c.Kubelet, "kube-controller-manager": c.controllerManager, "kube-scheduler": c.scheduler,
+	}
+	for _, user := range []string{"kube-proxy", "kube-router", "storage-provisioner"} {
+		if holders[user], err = c.Cluster.Issue(user, pki.Subject{CommonName: "system:" + user}); err != nil {
+			return err
+		}
+	}
+	for user, pair := range holders {
+		if err := c.Cluster.WriteKubeconfig(n.kubeconfig(user), Name, server, user, pair); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (n *Node) kubeconfig(user string) string { return n.path(user + ".kubeconfig") }
+
+// encryptionConfig makes Secrets unreadable in etcd's files; the key is drawn once.
+func (n *Node) encryptionConfig() (string, error) {
+	path := n.path("pki", "encryption.yaml")
+	if _, err := os.Stat(path); err == nil || !errors.Is(err, os.ErrNotExist) {
+		return path, err
+	}
+	key := make([]byte, 32)
+	if _, err := rand.Read(key); err != nil {
+		return "", fmt.Errorf("encryption key: %w", err)
+	}
+	content := fmt.Sprintf(`apiVersion: apiserver.config.k8s.io/v1
+kind: EncryptionConfiguration
+resources:
+- resources: [secrets]
+  providers:
+  - secretbox:
+      keys:
+      - {name: "1", secret: %s}
+`, base64.StdEncoding.EncodeToString(key))
+	return path, file.Write(path, []byte(content), 0o600)
+}

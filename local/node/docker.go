@@ -1,0 +1,92 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+const machineDockerSocket = "/var/run/docker.sock"
+
+// machineDocker returns the address of the machine's own Docker Engine, or "" where
+// there is none. One that is there but doesn't answer is an error.
+func machineDocker(ctx context.Context) (string, error) {
+	if host := os.Getenv("DOCKER_HOST"); host != "" && !strings.HasPrefix(host, "unix:///var/lib/platform/") {
+		socket, ok := strings.CutPrefix(host, "unix://")
+		if !ok {
+			return "", fmt.Errorf("DOCKER_HOST is %s: the local node needs an engine on this machine: unset it, or set it to unix://<socket>", host)
+		}
+		if err := pingDocker(ctx, socket); err != nil {
+			return "", fmt.Errorf("the Docker Engine at DOCKER_HOST=%s does not answer (%w): start it, or unset DOCKER_HOST", host, err)
+		}
+		return host, nil
+	}
+	err := pingDocker(ctx, machineDockerSocket)
+	switch {
+	case err == nil:
+		return "unix://" + machineDockerSocket, nil
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
+		return "", nil
+	default:
+		return "", fmt.Errorf("the Docker Engine at %s is there but does not answer (%w): restart it (systemctl restart docker) or stop it, then run make up again",
+			machineDockerSocket, err)
+	}
+}
+
+// dockerSocket is where an engine of our own listens.
+func (n *Node) dockerSocket() string { return n.path("run", "docker.sock") }
+
+func pingDocker(ctx context.Context, socket string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+		},
+	}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/_ping", nil)
+	if err != nil {
+		return err
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		return err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return fmt.Errorf("it says %s", response.Status)
+	}
+	return nil
+}
+
+// ensureDocker uses the machine's Docker Engine, or starts one of our own on the node's containerd.
+func (n *Node) ensureDocker(ctx context.Context) error {
+	running, err := machineDocker(ctx)
+	if err != nil {
+		return err
+	}
+	if running != "" {
+		n.docker = running
+		n.log.Say("using the Docker Engine at %s", running)
+		return nil
+	}
+	n.docker = "unix://" + n.dockerSocket()
+	return n.start(ctx, n.dockerComponent())
+}
+
+// dockerComponent is a Docker Engine that only builds and pushes: images made FROM
+// scratch need no network, so it touches neither interfaces nor iptables.
+func (n *Node) dockerComponent() component {
+	return component{name: "dockerd", tool: "/usr/sbin/dockerd", args: []string{
+		"--host", "unix://" + n.dockerSocket(), "--containerd", n.containerdSocket(),
+		"--data-root", n.path("docker"), "--exec-root", n.path("run", "docker"), "--pidfile", n.path("run", "docker.pid"),
+		"--bridge", "none", "--iptables=false", "--ip6tables=false", "--cgroup-parent", "/" + Name + "/docker", "--log-level", "warn",
+	}}
+}

@@ -1,0 +1,115 @@
+package node
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// Stop ends all processes of the node and takes away its mounts and network. What
+// is stored stays, for the next start. It works from any state, also one that a
+// killed run or a restart of the machine left.
+func (n *Node) Stop(ctx context.Context) error {
+	// Without the kubelet, nothing starts pods again; with containerd still there,
+	// they can end in an orderly way.
+	faults := []error{ignoreAbsent(n.supervisor.Stop(ctx, "kubelet"))}
+	faults = append(faults, emptyCgroup(Name), n.supervisor.Shutdown(), n.endShims())
+	faults = append(faults, emptyCgroup(Name), n.unmount(), n.disconnect(ctx))
+	faults = append(faults, os.RemoveAll(n.path("run")), n.restoreMachine())
+	return errors.Join(faults...)
+}
+
+// ignoreAbsent: a supervisor that doesn't answer is dealt with by its pid file.
+func ignoreAbsent(err error) error {
+	if err != nil && (errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)) {
+		return nil
+	}
+	return err
+}
+
+// Remove stops the node and deletes all that it stored.
+func (n *Node) Remove(ctx context.Context) error {
+	if err := n.Stop(ctx); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(n.layout.Node()); err != nil {
+		return fmt.Errorf("remove the node's folder: %w", err)
+	}
+	if err := os.Remove(n.machineFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("remove the node's folder: %w", err)
+	}
+	return nil
+}
+
+// endShims kills the shims of our containerd: they outlive it by design.
+func (n *Node) endShims() error {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return fmt.Errorf("list processes: %w", err)
+	}
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		cmdline, _ := os.ReadFile(filepath.Join("/proc", entry.Name(), "cmdline"))
+		args := bytes.Split(cmdline, []byte{0})
+		if strings.HasSuffix(string(args[0]), "containerd-shim-runc-v2") && slices.ContainsFunc(args, func(arg []byte) bool {
+			return string(arg) == n.containerdSocket()
+		}) {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}
+	return nil
+}
+
+// unmount takes down every mount below the node's folder, the innermost first.
+func (n *Node) unmount() error {
+	var faults []error
+	// A mount may hide others below it: look again until none is left.
+	for range 5 {
+		mounts, err := mountsBelow(n.layout.Node())
+		if err != nil {
+			return err
+		}
+		if len(mounts) == 0 {
+			return nil
+		}
+		faults = faults[:0]
+		for _, mount := range slices.Backward(mounts) {
+			if err := syscall.Unmount(mount, syscall.MNT_DETACH); err != nil && !errors.Is(err, syscall.EINVAL) {
+				faults = append(faults, fmt.Errorf("unmount %s: %w", mount, err))
+			}
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// mountsBelow lists mount points from /proc/self/mountinfo, in the order of mounting.
+func mountsBelow(folder string) ([]string, error) {
+	file, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("list mounts: %w", err)
+	}
+	defer file.Close()
+	var mounts []string
+	for lines := bufio.NewScanner(file); lines.Scan(); {
+		// proc(5): the fifth field is the mount point, with spaces written as \040.
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 5 {
+			continue
+		}
+		if point := strings.ReplaceAll(fields[4], `\040`, " "); strings.HasPrefix(point, folder+"/") {
+			mounts = append(mounts, point)
+		}
+	}
+	return mounts, nil
+}

@@ -1,0 +1,251 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"platform.example/local/file"
+)
+
+// machine is what the node found on the machine before it changed anything: what
+// `make down` puts back.
+type machine struct {
+	// Sysctls are former values by their file below /proc/sys.
+	Sysctls map[string]string `json:"sysctls"`
+	// Created are folders outside the node's own that weren't there before.
+	Created []string `json:"created"`
+}
+
+// sysctls that routing between pods and to services needs.
+var sysctls = map[string]string{
+	"net/ipv4/ip_forward":                "1",
+	"net/bridge/bridge-nf-call-iptables": "1",
+}
+
+// kube-proxy sets this one for node ports on loopback; we only put it back.
+const routeLocalnet = "net/ipv4/conf/all/route_localnet"
+
+// strayFolders are where components keep files whatever they are told.
+var strayFolders = []string{"/var/lib/kubelet", "/var/log/containers", "/var/log/pods", "/var/lib/cni", "/run/containerd", "/opt/cni", "/etc/cni",
+	"/usr/libexec/kubernetes", "/run/docker", "/var/run/netns"}
+
+func (n *Node) machineFile() string { return filepath.Join(n.layout.State, "machine.json") }
+
+// rememberMachine records the machine's state once, before the first change.
+func (n *Node) rememberMachine() error {
+	if _, err := os.Stat(n.machineFile()); err == nil {
+		return nil
+	}
+	m := machine{Sysctls: map[string]string{}}
+	for name := range sysctls {
+		m.Sysctls[name] = readSysctl(name)
+	}
+	m.Sysctls[routeLocalnet] = readSysctl(routeLocalnet)
+	for _, folder := range strayFolders {
+		if _, err := os.Stat(folder); errors.Is(err, os.ErrNotExist) {
+			m.Created = append(m.Created, folder)
+		}
+	}
+	content, err := json.MarshalIndent(m, "", "  ")
+	if err != nil {
+		return fmt.Errorf("remember the machine: %w", err)
+	}
+	return file.Write(n.machineFile(), content, 0o600)
+}
+
+func readSysctl(name string) string {
+	content, _ := os.ReadFile("/proc/sys/" + name)
+	return strings.TrimSpace(string(content))
+}
+
+// connect makes the bridge and lets traffic through it.
+func (n *Node) connect(ctx context.Context) error {
+	if readSysctl("net/bridge/bridge-nf-call-iptables") == "" {
+		// Not an error yet: the kernel may have it built in under another name.
+		_ = exec.CommandContext(ctx, "modprobe", "br_netfilter").Run()
+	}
+	for name, value := range sysctls {
+		if err := os.WriteFile("/proc/sys/"+name, []byte(value), 0o644); err != nil {
+			return fmt.Errorf("set sysctl %s to %s: %w; does this kernel have it?", name, value, err)
+		}
+	}
+	if _, err := net.InterfaceByName(bridge); err != nil {
+		if err := run(ctx, "ip", "link", "add", bridge, "type", "bridge"); err != nil {
+			return err
+		}
+	}
+	if err := run(ctx, "ip", "address", "replace", bridgePrefix, "dev", bridge); err != nil {
+		return err
+	}
+	if err := run(ctx, "ip", "link", "set", bridge, "up"); err != nil {
+		return err
+	}
+	// A Docker Engine of the machine sets the chain's policy to drop.
+	for _, rule := range forwardRules() {
+		if run(ctx, "iptables", append([]string{"-C"}, rule...)...) == nil {
+			continue
+		}
+		if err := run(ctx, "iptables", append([]string{"-A"}, rule...)...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func forwardRules() [][]string {
+	return [][]string{
+		{"FORWARD", "-i", bridge, "-j", "ACCEPT"},
+		{"FORWARD", "-o", bridge, "-j", "ACCEPT"},
+	}
+}
+
+// disconnect takes away the bridge, all iptables rules and ip sets of the node's
+// components, and gives the sysctls their former values.
+func (n *Node) disconnect(ctx context.Context) error {
+	var faults []error
+	for _, tables := range []string{"iptables", "ip6tables"} {
+		faults = append(faults, cleanTables(ctx, tables))
+	}
+	if sets, err := exec.CommandContext(ctx, "ipset", "list", "-n").Output(); err == nil {
+		for name := range strings.FieldsSeq(string(sets)) {
+			if strings.HasPrefix(name, "KUBE-") || strings.HasPrefix(name, "inet6:KUBE-") {
+				faults = append(faults, run(ctx, "ipset", "destroy", name))
+			}
+		}
+	}
+	if _, err := net.InterfaceByName(bridge); err == nil {
+		faults = append(faults, run(ctx, "ip", "link", "delete", bridge))
+	}
+	return errors.Join(faults...)
+}
+
+// cleanTables rewrites the tables of one address family without what the node put there.
+func cleanTables(ctx context.Context, command string) error {
+	saved, err := exec.CommandContext(ctx, command+"-save").Output()
+	if errors.Is(err, exec.ErrNotFound) || len(saved) == 0 {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s-save: %w", command, err)
+	}
+	cleaned := withoutOwnRules(string(saved))
+	if cleaned == string(saved) {
+		return nil
+	}
+	restore := exec.CommandContext(ctx, command+"-restore")
+	restore.Stdin = strings.NewReader(cleaned)
+	if output, err := restore.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s-restore: %w: %s", command, err, output)
+	}
+	return nil
+}
+
+// withoutOwnRules drops from the output of iptables-save every chain of
+// Kubernetes' components and of our CNI network, every rule that leads there, and
+// the bridge's own rules. Chains of other programs stay as they are.
+func withoutOwnRules(saved string) string {
+	lines := strings.Split(saved, "\n")
+	own := func(chain string) bool {
+		return strings.HasPrefix(chain, "KUBE-") || strings.HasPrefix(chain, "CNI-HOSTPORT-")
+	}
+	// The chains of a CNI network are hashes; the rules in and to them name the network.
+	network := map[string]bool{}
+	for _, line := range lines {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "-A" && strings.Contains(line, `"name: \"`+Name+`\"`) {
+			for _, field := range fields {
+				if strings.HasPrefix(field, "CNI-") {
+					network[field] = true
+				}
+			}
+		}
+	}
+	kept := lines[:0:0]
+	for _, line := range lines {
+		fields := strings.Fields(line)
+		drop := false
+		switch {
+		case strings.HasPrefix(line, ":"):
+			chain := strings.TrimPrefix(fields[0], ":")
+			drop = own(chain) || network[chain]
+		case strings.HasPrefix(line, "-A"):
+			// kube-router accepts what its chains marked by rules outside of them.
+			drop = own(fields[1]) || network[fields[1]] || strings.Contains(line, `--comment "KUBE-ROUTER rule`)
+			for i, field := range fields[1:] {
+				switch before := fields[i]; before {
+				case "-j", "-g":
+					drop = drop || own(field) || network[field]
+				case "-i", "-o":
+					drop = drop || field == bridge
+				}
+			}
+		}
+		if !drop {
+			kept = append(kept, line)
+		}
+	}
+	return strings.Join(kept, "\n")
+}
+
+// restoreMachine puts back what rememberMachine recorded.
+func (n *Node) restoreMachine() error {
+	content, err := os.ReadFile(n.machineFile())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("restore the machine: %w", err)
+	}
+	var m machine
+	if err := json.Unmarshal(content, &m); err != nil {
+		return fmt.Errorf("restore the machine: %w", err)
+	}
+	var faults []error
+	for name, value := range m.Sysctls {
+		if value != "" && readSysctl(name) != value {
+			faults = append(faults, os.WriteFile("/proc/sys/"+name, []byte(value), 0o644))
+		}
+	}
+	for _, folder := range m.Created {
+		faults = append(faults, os.RemoveAll(folder))
+	}
+	return errors.Join(faults...)
+}
+
+// addressTaken looks for an interface that already has an address in one of the node's ranges.
+func addressTaken() error {
+	interfaces, err := net.Interfaces()
+	if err != nil {
+		return fmt.Errorf("list network interfaces: %w", err)
+	}
+	for _, i := range interfaces {
+		addresses, err := i.Addrs()
+		if i.Name == bridge || err != nil {
+			continue
+		}
+		for _, address := range addresses {
+			prefix, err := netip.ParsePrefix(address.String())
+			if err == nil && reserved(prefix.Addr().Unmap()) {
+				return fmt.Errorf("interface %s has address %s, but the node's pods and services are to get %s and %s: take that interface down, or use a cluster elsewhere with make up CONTEXT=<kube context>",
+					i.Name, prefix, podRange, serviceRange)
+			}
+		}
+	}
+	return nil
+}
+
+// run runs a command; its error holds what the command said.
+func run(ctx context.Context, name string, args ...string) error {
+	output, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, strings.TrimSpace(string(output)))
+	}
+	return nil
+}

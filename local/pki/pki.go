@@ -1,0 +1,226 @@
+// Package pki makes the certificates, keys and kubeconfigs of the node. What
+// exists and is good for a while yet is kept, so that a second run changes nothing.
+package pki
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"platform.example/local/file"
+)
+
+const (
+	authorityLife = 5 * 365 * 24 * time.Hour
+	leafLife      = 365 * 24 * time.Hour
+	// A certificate is renewed by the first run within this time of its end.
+	renewBefore = 30 * 24 * time.Hour
+)
+
+// Authority is a certificate authority whose files lie at <path>.crt and <path>.key.
+type Authority struct {
+	path string
+	cert *x509.Certificate
+	key  crypto.Signer
+}
+
+// Pair is a certificate with its key, as paths of PEM files.
+type Pair struct{ Cert, Key string }
+
+// CertFile is the path of the authority's certificate.
+func (a *Authority) CertFile() string { return a.path + ".crt" }
+
+// KeyFile is the path of the authority's key.
+func (a *Authority) KeyFile() string { return a.path + ".key" }
+
+// LoadOrCreate returns the authority at <path>.crt and .key, made anew where it
+// is missing, unreadable or about to end.
+func LoadOrCreate(path, commonName string) (*Authority, error) {
+	a := &Authority{path: path}
+	if cert, key, err := load(a.CertFile(), a.KeyFile()); err == nil && fresh(cert) {
+		a.cert, a.key = cert, key
+		return a, nil
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("authority %s: %w", commonName, err)
+	}
+	template := &x509.Certificate{
+		Subject:               pkix.Name{CommonName: commonName},
+		NotAfter:              time.Now().Add(authorityLife),
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature,
+		BasicConstraintsValid: true,
+		IsCA:                  true,
+	}
+	if a.cert, err = write(a.CertFile(), a.KeyFile(), template, template, key, key); err != nil {
+		return nil, fmt.Errorf("authority %s: %w", commonName, err)
+	}
+	a.key = key
+	return a, nil
+}
+
+// Subject is whom a leaf certificate names.
+type Subject struct {
+	CommonName   string
+	Organization string
+	// Hosts are DNS names and addresses; a certificate without any is a client's only.
+	Hosts []string
+}
+
+// Issue returns the certificate of the given file name beside the authority, made
+// anew where it is missing, about to end, or says something else than is asked.
+func (a *Authority) Issue(name string, subject Subject) (Pair, error) {
+	dir := filepath.Dir(a.path)
+	pair := Pair{Cert: filepath.Join(dir, name+".crt"), Key: filepath.Join(dir, name+".key")}
+	template := a.template(subject)
+	if cert, _, err := load(pair.Cert, pair.Key); err == nil && fresh(cert) && a.issued(cert, template) {
+		return pair, nil
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return Pair{}, fmt.Errorf("certificate %s: %w", name, err)
+	}
+	if _, err := write(pair.Cert, pair.Key, template, a.cert, key, a.key); err != nil {
+		return Pair{}, fmt.Errorf("certificate %s: %w", name, err)
+	}
+	return pair, nil
+}
+
+func (a *Authority) template(subject Subject) *x509.Certificate {
+	template := &x509.Certificate{
+		Subject:     pkix.Name{CommonName: subject.CommonName},
+		NotAfter:    time.Now().Add(leafLife),
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	if subject.Organization != "" {
+		template.Subject.Organization = []string{subject.Organization}
+	}
+	for _, host := range subject.Hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, host)
+		}
+	}
+	if len(subject.Hosts) > 0 {
+		template.ExtKeyUsage = append(template.ExtKeyUsage, x509.ExtKeyUsageServerAuth)
+	}
+	return template
+}
+
+// issued reports whether the certificate is this authority's and says what the template asks.
+func (a *Authority) issued(cert, template *x509.Certificate) bool {
+	return cert.CheckSignatureFrom(a.cert) == nil &&
+		cert.Subject.String() == template.Subject.String() &&
+		slices.Equal(cert.DNSNames, template.DNSNames) &&
+		slices.EqualFunc(cert.IPAddresses, template.IPAddresses, net.IP.Equal)
+}
+
+// KeyPair returns a private key and its public half as PEM files <path>.key and
+// <path>.pub: the pair that signs and checks service account tokens.
+func KeyPair(path string) (private, public string, err error) {
+	private, public = path+".key", path+".pub"
+	if _, err := os.Stat(private); err == nil {
+		if _, err := os.Stat(public); err == nil {
+			return private, public, nil
+		}
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return "", "", fmt.Errorf("key %s: %w", path, err)
+	}
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		return "", "", fmt.Errorf("key %s: %w", path, err)
+	}
+	if err := writeKey(private, key); err != nil {
+		return "", "", err
+	}
+	return private, public, writePEM(public, "PUBLIC KEY", der)
+}
+
+func fresh(cert *x509.Certificate) bool {
+	return time.Now().After(cert.NotBefore) && time.Now().Add(renewBefore).Before(cert.NotAfter)
+}
+
+func load(certFile, keyFile string) (*x509.Certificate, crypto.Signer, error) {
+	certPEM, err := os.ReadFile(certFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	keyPEM, err := os.ReadFile(keyFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	certBlock, _ := pem.Decode(certPEM)
+	keyBlock, _ := pem.Decode(keyPEM)
+	if certBlock == nil || keyBlock == nil {
+		return nil, nil, errors.New("not PEM")
+	}
+	cert, err := x509.ParseCertificate(certBlock.Bytes)
+	if err != nil {
+		return nil, nil, err
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(keyBlock.Bytes)
+	if err != nil {
+		return nil, nil, err
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok || !key.PublicKey.Equal(cert.PublicKey) {
+		return nil, nil, errors.New("the key isn't the certificate's")
+	}
+	return cert, key, nil
+}
+
+// write signs the template and stores key and certificate, the key first: a run
+// cut off in between leaves a pair that doesn't fit and is made anew.
+func write(certFile, keyFile string, template, parent *x509.Certificate, key *ecdsa.PrivateKey, signer crypto.Signer) (*x509.Certificate, error) {
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
+	if err != nil {
+		return nil, err
+	}
+	template.SerialNumber = serial
+	template.NotBefore = time.Now().Add(-time.Minute)
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
+	if err != nil {
+		return nil, err
+	}
+	if err := writeKey(keyFile, key); err != nil {
+		return nil, err
+	}
+	if err := writePEM(certFile, "CERTIFICATE", der); err != nil {
+		return nil, err
+	}
+	return x509.ParseCertificate(der)
+}
+
+func writeKey(path string, key *ecdsa.PrivateKey) error {
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return writePEM(path, "PRIVATE KEY", der)
+}
+
+// writePEM writes with mode 0600: certificates are public, but nobody else needs these.
+func writePEM(path, kind string, der []byte) error {
+	var content bytes.Buffer
+	if err := pem.Encode(&content, &pem.Block{Type: kind, Bytes: der}); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return file.Write(path, content.Bytes(), 0o600)
+}

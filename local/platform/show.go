@@ -1,0 +1,151 @@
+package platform
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"platform.example/local/deploy"
+	"platform.example/local/node"
+)
+
+// welcome is the last screen of up: what runs, where, and what to try.
+func (p *Platform) welcome(ctx context.Context, stack *deploy.Deployment, target deploy.Target) error {
+	url, err := stack.Output(ctx, target, "gatewayUrl")
+	if err != nil {
+		return err
+	}
+	suffix := ""
+	if !p.ownNode() {
+		suffix = fmt.Sprintf(" CONTEXT=%s REGISTRY=%s", p.options.Context, p.options.Registry)
+	}
+	fmt.Fprintf(p.out, `
+The platform is up (%s). API: %s
+
+Sign in as the demo user, and ask for that user twice: the first answer comes
+from Postgres, the second from Redis (see X-Cache):
+
+  TOKEN=$(make -s token%[3]s)
+  curl -i -H "Authorization: Bearer $TOKEN" %[2]s/api/users/me
+
+Look at what runs, and at a component's log:
+
+  make status%[3]s
+  make logs C=kubelet
+
+Use pulumi and kubectl yourself:
+
+  eval "$(make -s env%[3]s)"
+  pulumi preview --stack local
+  kubectl get pods -A
+
+make stop stops it and keeps the data; make down takes everything away.
+`, p.log.Elapsed(), url, suffix)
+	return nil
+}
+
+// Status shows the health of each component, what the stack runs, and the URLs.
+func (p *Platform) Status(ctx context.Context) error {
+	stack := deploy.New(p.layout, p.log)
+	var faults []error
+	if p.ownNode() {
+		if err := p.nodeStatus(ctx); err != nil {
+			return err
+		}
+	} else if _, err := os.Stat(p.layout.Pulumi()); err != nil {
+		return fmt.Errorf("nothing is deployed to context %s: make up CONTEXT=%[1]s REGISTRY=<registry> does it", p.options.Context)
+	}
+	target := p.target(node.New(p.layout, nil, p.log))
+	if resources, err := stack.Resources(ctx, target); err != nil {
+		faults = append(faults, err)
+	} else {
+		fmt.Fprintf(p.out, "\nstack %s: %d resources\n", deploy.Stack, resources)
+	}
+	cmd := exec.CommandContext(ctx, p.kubectl(), "get", "deployments,statefulsets", "--all-namespaces", "--request-timeout=5s")
+	cmd.Env = append(os.Environ(), stack.Environment(target)...)
+	if !p.ownNode() {
+		cmd.Args = append(cmd.Args, "--context", p.options.Context)
+	}
+	cmd.Stdout, cmd.Stderr = p.out, p.out
+	if err := cmd.Run(); err != nil {
+		faults = append(faults, fmt.Errorf("ask the cluster: %w", err))
+	}
+	if url, err := stack.Output(ctx, target, "gatewayUrl"); err != nil {
+		faults = append(faults, err)
+	} else {
+		fmt.Fprintf(p.out, "\nAPI: %s\n", url)
+	}
+	return errors.Join(faults...)
+}
+
+func (p *Platform) kubectl() string {
+	path := filepath.Join(p.layout.Bin(), "kubectl")
+	if _, err := os.Stat(path); err != nil {
+		return "kubectl"
+	}
+	return path
+}
+
+func (p *Platform) nodeStatus(ctx context.Context) error {
+	components, err := node.New(p.layout, nil, p.log).Status(ctx)
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "COMPONENT\tHEALTH\tPROCESS\tSINCE\tRESTARTS\tLAST END")
+	for _, c := range components {
+		health := "well"
+		if c.Fault != nil {
+			health = c.Fault.Error()
+		}
+		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%d\t%s\n", c.Name, health, c.PID, c.Since.Format(time.DateTime), c.Restarts, c.LastExit)
+	}
+	return table.Flush()
+}
+
+// Logs prints a component's log and, while it runs, what is added to it.
+func (p *Platform) Logs(ctx context.Context, component string) error {
+	logs, err := filepath.Glob(filepath.Join(p.layout.Logs(), "*.log"))
+	if err != nil {
+		return err
+	}
+	var names []string
+	for _, log := range logs {
+		name := strings.TrimSuffix(filepath.Base(log), ".log")
+		if name == component {
+			cmd := exec.CommandContext(ctx, "tail", "-n", "100", "-F", log)
+			cmd.Stdout, cmd.Stderr = p.out, p.out
+			if err := cmd.Run(); err != nil && ctx.Err() == nil {
+				return fmt.Errorf("show %s: %w", log, err)
+			}
+			return nil
+		}
+		names = append(names, name)
+	}
+	if len(names) == 0 {
+		return fmt.Errorf("there are no logs in %s: is the platform up?", p.layout.Logs())
+	}
+	return fmt.Errorf("no component %q: want C=<one of %s>", component, strings.Join(names, ", "))
+}
+
+// Env prints what makes a shell use this platform: eval "$(make -s env)".
+func (p *Platform) Env() error {
+	n := node.New(p.layout, nil, p.log)
+	if p.ownNode() {
+		if err := n.FindDocker(); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(p.out, "export PATH='%s':\"$PATH\"\n", p.layout.Bin())
+	for _, variable := range deploy.New(p.layout, p.log).Environment(p.target(n)) {
+		name, value, _ := strings.Cut(variable, "=")
+		fmt.Fprintf(p.out, "export %s='%s'\n", name, value)
+	}
+	return nil
+}

@@ -1,0 +1,316 @@
+package supervisor
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Process is a program that the supervisor keeps running.
+type Process struct {
+	// Name identifies the process; its log is <name>.log.
+	Name string `json:"name"`
+	// Args is the command line, the program's path first. It must hold no secret:
+	// every user of the machine can read it.
+	Args []string `json:"args"`
+	// Env is added to the supervisor's own environment.
+	Env []string `json:"env,omitempty"`
+	// Revision changes when a file that the process reads at its start has changed;
+	// a changed revision restarts it.
+	Revision string `json:"revision,omitempty"`
+}
+
+func (p Process) equal(q Process) bool {
+	return p.Name == q.Name && p.Revision == q.Revision && slices.Equal(p.Args, q.Args) && slices.Equal(p.Env, q.Env)
+}
+
+// Status is what is known of a process now.
+type Status struct {
+	Process
+	PID      int       `json:"pid"`
+	Running  bool      `json:"running"`
+	Since    time.Time `json:"since"`
+	Restarts int       `json:"restarts"`
+	LastExit string    `json:"lastExit,omitempty"`
+}
+
+const (
+	firstBackoff = time.Second
+	maxBackoff   = 15 * time.Second
+	// A process that ran this long before it died is taken to have been healthy.
+	healthyAfter = 30 * time.Second
+	// etcd and containerd want some seconds to write what they hold.
+	stopGrace = 20 * time.Second
+	// The supervisor ends its processes one after the other.
+	supervisorGrace = 2 * time.Minute
+	supervisorPID   = "supervisor.pid"
+	logLimit        = 20 << 20
+)
+
+// keeper runs one process and starts it again whenever it ends.
+type keeper struct {
+	process Process
+	dir     string // pid files
+	log     string
+	say     func(format string, args ...any)
+
+	mu       sync.Mutex
+	status   Status
+	stopping chan struct{}
+	done     chan struct{}
+}
+
+func keep(p Process, pidDir, logDir string, say func(string, ...any)) *keeper {
+	k := &keeper{
+		process:  p,
+		dir:      pidDir,
+		log:      filepath.Join(logDir, p.Name+".log"),
+		say:      say,
+		status:   Status{Process: p},
+		stopping: make(chan struct{}),
+		done:     make(chan struct{}),
+	}
+	go k.run()
+	return k
+}
+
+func (k *keeper) run() {
+	defer close(k.done)
+	backoff := firstBackoff
+	for {
+		started := time.Now()
+		exit := k.runOnce()
+		select {
+		case <-k.stopping:
+			return
+		default:
+		}
+		if time.Since(started) > healthyAfter {
+			backoff = firstBackoff
+		}
+		k.mu.Lock()
+		k.status.Restarts++
+		k.status.LastExit = fmt.Sprintf("%s: %s", time.Now().Format(time.RFC3339), exit)
+		k.mu.Unlock()
+		k.say("%s ended (%s); starting it again in %s; its log: %s", k.process.Name, exit, backoff, k.log)
+		select {
+		case <-k.stopping:
+			return
+		case <-time.After(backoff):
+		}
+		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+// runOnce starts the process, waits for its end and says how it ended.
+func (k *keeper) runOnce() string {
+	log, err := openLog(k.log)
+	if err != nil {
+		return err.Error()
+	}
+	defer log.Close()
+	cmd := exec.Command(k.process.Args[0], k.process.Args[1:]...)
+	cmd.Env = append(os.Environ(), k.process.Env...)
+	cmd.Stdout, cmd.Stderr = log, log
+	// A group of its own keeps Ctrl-C in the terminal from reaching the node.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := cmd.Start(); err != nil {
+		return err.Error()
+	}
+	pidFile := filepath.Join(k.dir, k.process.Name+".pid")
+	if err := writePID(pidFile, cmd.Process.Pid); err != nil {
+		k.say("%s: %v", k.process.Name, err)
+	}
+	k.mu.Lock()
+	k.status.PID, k.status.Running, k.status.Since = cmd.Process.Pid, true, time.Now()
+	k.mu.Unlock()
+
+	exited := make(chan struct{})
+	go func() {
+		select {
+		case <-exited:
+		case <-k.stopping:
+			terminate(cmd.Process.Pid, exited)
+		}
+	}()
+	err = cmd.Wait()
+	close(exited)
+	_ = os.Remove(pidFile)
+	k.mu.Lock()
+	k.status.Running, k.status.PID = false, 0
+	k.mu.Unlock()
+	if err == nil {
+		return "exit status 0"
+	}
+	return err.Error()
+}
+
+// terminate asks the process group to stop and kills it when it doesn't.
+func terminate(pid int, exited <-chan struct{}) {
+	_ = syscall.Kill(pid, syscall.SIGTERM)
+	select {
+	case <-exited:
+	case <-time.After(stopGrace):
+		_ = syscall.Kill(-pid, syscall.SIGKILL)
+	}
+}
+
+func (k *keeper) stop() {
+	k.mu.Lock()
+	select {
+	case <-k.stopping:
+	default:
+		close(k.stopping)
+	}
+	k.mu.Unlock()
+	<-k.done
+}
+
+func (k *keeper) snapshot() Status {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.status
+}
+
+// openLog opens a log for appending; one that has grown past the limit becomes <log>.1 first.
+func openLog(path string) (*os.File, error) {
+	if info, err := os.Stat(path); err == nil && info.Size() > logLimit {
+		if err := os.Rename(path, path+".1"); err != nil {
+			return nil, fmt.Errorf("rotate log: %w", err)
+		}
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	return f, nil
+}
+
+// trimLog copies a log that has grown past the limit aside and empties it. The
+// process that writes it opened it for appending, so it goes on at the new end.
+func trimLog(path string) error {
+	info, err := os.Stat(path)
+	if err != nil || info.Size() <= logLimit {
+		return nil
+	}
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("rotate log: %w", err)
+	}
+	if err := os.WriteFile(path+".1", content, 0o600); err != nil {
+		return fmt.Errorf("rotate log: %w", err)
+	}
+	return os.Truncate(path, 0)
+}
+
+// writePID records a process so that it can be told from a later one that happens
+// to get the same number: by the moment of its start.
+func writePID(path string, pid int) error {
+	start, err := startTime(pid)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(path, fmt.Appendf(nil, "%d %s\n", pid, start), 0o600)
+}
+
+// endRecorded ends every process that has a pid file: the supervisor first, which
+// would start the others again and, where it still answers, ends them in order.
+func endRecorded(pidDir string) error {
+	faults := []error{endPID(filepath.Join(pidDir, supervisorPID), supervisorGrace)}
+	files, err := filepath.Glob(filepath.Join(pidDir, "*.pid"))
+	faults = append(faults, err)
+	for _, file := range files {
+		faults = append(faults, endPID(file, stopGrace))
+	}
+	return errors.Join(faults...)
+}
+
+// endPID ends the process that a pid file names, unless that number has passed on
+// to another process since, and removes the file.
+func endPID(file string, grace time.Duration) error {
+	content, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var pid int
+	var start string
+	if _, err := fmt.Sscan(string(content), &pid, &start); err == nil {
+		if now, err := startTime(pid); err == nil && now == start {
+			if err := end(pid, grace); err != nil {
+				return err
+			}
+		}
+	}
+	if err := os.Remove(file); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// end stops a process that isn't our child, politely first, then with its whole group.
+func end(pid int, grace time.Duration) error {
+	_ = syscall.Kill(pid, syscall.SIGTERM)
+	if gone(pid, grace) {
+		return nil
+	}
+	_ = syscall.Kill(-pid, syscall.SIGKILL)
+	if gone(pid, stopGrace) {
+		return nil
+	}
+	return fmt.Errorf("process %d did not end within %s", pid, grace+stopGrace)
+}
+
+func gone(pid int, within time.Duration) bool {
+	for deadline := time.Now().Add(within); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		if !alive(pid) {
+			return true
+		}
+	}
+	return false
+}
+
+// alive reports whether the process exists and isn't a zombie.
+func alive(pid int) bool {
+	stat, err := procStat(pid)
+	return err == nil && stat[0] != "Z"
+}
+
+// startTime is field 22 of /proc/<pid>/stat (proc(5)), in clock ticks since boot,
+// joined with the boot's own id so that it is unique across restarts of the machine.
+func startTime(pid int) (string, error) {
+	stat, err := procStat(pid)
+	if err != nil {
+		return "", err
+	}
+	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "", fmt.Errorf("read boot id: %w", err)
+	}
+	return strings.TrimSpace(string(boot)) + "/" + stat[19], nil
+}
+
+// procStat returns the fields of /proc/<pid>/stat from the third (state) on: the
+// second is the program's name in parentheses and may hold anything.
+func procStat(pid int) ([]string, error) {
+	content, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return nil, fmt.Errorf("process %d: %w", pid, err)
+	}
+	_, rest, _ := strings.Cut(string(content[strings.LastIndexByte(string(content), ')'):]), " ")
+	fields := strings.Fields(rest)
+	if len(fields) < 20 {
+		return nil, fmt.Errorf("process %d: /proc stat has %d fields", pid, len(fields))
+	}
+	return fields, nil
+}

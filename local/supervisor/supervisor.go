@@ -1,0 +1,168 @@
+// Package supervisor keeps the node's processes running: it starts them, starts
+// them again when they end, keeps their logs and says how they are, over HTTP on
+// a Unix socket that only root can reach.
+package supervisor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Config says where a supervisor keeps its files.
+type Config struct {
+	// Socket is the path of the Unix socket. Pid files lie beside it.
+	Socket string
+	// Logs is the folder of the processes' logs and of the supervisor's own.
+	Logs string
+}
+
+// server holds the processes in the order in which they were started.
+type server struct {
+	cfg Config
+	say func(string, ...any)
+
+	mu      sync.Mutex
+	keepers []*keeper
+}
+
+// Run serves until it receives SIGTERM or the context ends, then stops all
+// processes, the last started first.
+func Run(ctx context.Context, cfg Config) error {
+	ctx, cancel := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
+	defer cancel()
+	dir := filepath.Dir(cfg.Socket)
+	for _, d := range []string{dir, cfg.Logs} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return fmt.Errorf("supervisor: %w", err)
+		}
+	}
+	log, err := openLog(filepath.Join(cfg.Logs, "supervisor.log"))
+	if err != nil {
+		return fmt.Errorf("supervisor: %w", err)
+	}
+	defer log.Close()
+	s := &server{cfg: cfg, say: func(format string, args ...any) {
+		fmt.Fprintf(log, "%s %s\n", time.Now().Format(time.RFC3339), fmt.Sprintf(format, args...))
+	}}
+	if err := endRecorded(dir); err != nil {
+		return fmt.Errorf("supervisor: end what a former one left: %w", err)
+	}
+	if err := os.RemoveAll(cfg.Socket); err != nil {
+		return fmt.Errorf("supervisor: %w", err)
+	}
+	listener, err := net.Listen("unix", cfg.Socket)
+	if err != nil {
+		return fmt.Errorf("supervisor: %w", err)
+	}
+	if err := os.Chmod(cfg.Socket, 0o600); err != nil {
+		return fmt.Errorf("supervisor: %w", err)
+	}
+	if err := writePID(filepath.Join(dir, supervisorPID), os.Getpid()); err != nil {
+		return fmt.Errorf("supervisor: %w", err)
+	}
+	s.say("supervisor started, process %d", os.Getpid())
+
+	httpServer := &http.Server{Handler: s.routes(), ReadHeaderTimeout: 5 * time.Second}
+	served := make(chan error, 1)
+	go func() { served <- httpServer.Serve(listener) }()
+	trim := time.NewTicker(time.Minute)
+	defer trim.Stop()
+	for {
+		select {
+		case <-trim.C:
+			s.trimLogs()
+		case err := <-served:
+			return errors.Join(err, s.stopAll())
+		case <-ctx.Done():
+			s.say("supervisor stops")
+			err := s.stopAll()
+			return errors.Join(err, httpServer.Close())
+		}
+	}
+}
+
+func (s *server) routes() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /processes", s.list)
+	mux.HandleFunc("PUT /processes/{name}", s.put)
+	mux.HandleFunc("DELETE /processes/{name}", s.remove)
+	return mux
+}
+
+func (s *server) list(w http.ResponseWriter, _ *http.Request) {
+	s.mu.Lock()
+	statuses := make([]Status, 0, len(s.keepers))
+	for _, k := range s.keepers {
+		statuses = append(statuses, k.snapshot())
+	}
+	s.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(statuses)
+}
+
+// put starts a process, or restarts it when what is asked differs from what runs.
+func (s *server) put(w http.ResponseWriter, r *http.Request) {
+	var p Process
+	if err := json.NewDecoder(r.Body).Decode(&p); err != nil || len(p.Args) == 0 || p.Name != r.PathValue("name") {
+		http.Error(w, "a process has a name, the same as in the path, and a command line", http.StatusBadRequest)
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	dir := filepath.Dir(s.cfg.Socket)
+	for i, k := range s.keepers {
+		if k.process.Name != p.Name {
+			continue
+		}
+		if k.process.equal(p) {
+			return
+		}
+		s.say("%s changed: restarting it", p.Name)
+		k.stop()
+		s.keepers[i] = keep(p, dir, s.cfg.Logs, s.say)
+		return
+	}
+	s.keepers = append(s.keepers, keep(p, dir, s.cfg.Logs, s.say))
+}
+
+func (s *server) remove(_ http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, k := range s.keepers {
+		if k.process.Name == r.PathValue("name") {
+			k.stop()
+			s.keepers = append(s.keepers[:i], s.keepers[i+1:]...)
+			return
+		}
+	}
+}
+
+func (s *server) stopAll() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := len(s.keepers) - 1; i >= 0; i-- {
+		s.keepers[i].stop()
+	}
+	s.keepers = nil
+	return os.Remove(filepath.Join(filepath.Dir(s.cfg.Socket), supervisorPID))
+}
+
+func (s *server) trimLogs() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, k := range s.keepers {
+		if err := trimLog(k.log); err != nil {
+			s.say("%s: %v", k.process.Name, err)
+		}
+	}
+}

@@ -1,0 +1,296 @@
+package toolchain
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"platform.example/local/progress"
+)
+
+// A compile that takes longer than this says so again and again.
+const heartbeat = 20 * time.Second
+
+// Builder provides tools one after the other, in the order given, while others
+// already wait for the first ones: the node comes up while Pulumi still compiles.
+type Builder struct {
+	families string // folder of the families' go.mod files
+	cache    string // folder of compiled tools
+	bin      string // links to the tools in use
+	home     string // Pulumi's own folder
+	tools    []Tool
+	log      *progress.Log
+	results  map[string]*result
+}
+
+// result is a tool that will be there, or not, once done is closed.
+type result struct {
+	once sync.Once
+	done chan struct{}
+	path string
+	err  error
+}
+
+func (r *result) set(path string, err error) {
+	r.once.Do(func() {
+		r.path, r.err = path, err
+		close(r.done)
+	})
+}
+
+// NewBuilder prepares to provide the tools. Families is the folder of this
+// package's sources; links to what is used are kept in bin; home is Pulumi's folder.
+func NewBuilder(families, cache, bin, home string, tools []Tool, log *progress.Log) *Builder {
+	b := &Builder{families: families, cache: cache, bin: bin, home: home, tools: tools, log: log, results: map[string]*result{}}
+	for _, tool := range tools {
+		b.results[tool.Name] = &result{done: make(chan struct{})}
+	}
+	return b
+}
+
+// Run provides all tools and returns the first error; those that wait for a later tool get it too.
+func (b *Builder) Run(ctx context.Context) error {
+	if err := os.MkdirAll(b.bin, 0o755); err != nil {
+		return fmt.Errorf("toolchain: %w", err)
+	}
+	for i, tool := range b.tools {
+		path, err := b.provide(ctx, tool, fmt.Sprintf("[%d/%d] %s", i+1, len(b.tools), tool.Name))
+		if err == nil && !tool.Unlinked {
+			err = Link(path, filepath.Join(b.bin, tool.Name))
+		}
+		b.results[tool.Name].set(path, err)
+		if err != nil {
+			for _, waiting := range b.results {
+				waiting.set("", fmt.Errorf("not compiled, since %s failed", tool.Name))
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// Cold reports whether a tool has yet to be compiled.
+func (b *Builder) Cold() bool {
+	for _, tool := range b.tools {
+		version, err := tool.version(b.families)
+		if err != nil {
+			continue
+		}
+		if key, err := tool.key(b.families, version); err == nil {
+			if _, err := os.Stat(b.compiled(tool, key)); err != nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// compiled is where the tool lies once it is compiled.
+func (b *Builder) compiled(tool Tool, key string) string {
+	return filepath.Join(b.cache, tool.Name+"-"+key, tool.Name)
+}
+
+// Path waits until the tool is there and returns where.
+func (b *Builder) Path(ctx context.Context, name string) (string, error) {
+	result, ok := b.results[name]
+	if !ok {
+		return "", fmt.Errorf("toolchain: no tool %q", name)
+	}
+	select {
+	case <-result.done:
+		return result.path, result.err
+	case <-ctx.Done():
+		return "", ctx.Err()
+	}
+}
+
+// provide finds the tool on PATH or in the cache, or compiles it.
+func (b *Builder) provide(ctx context.Context, tool Tool, label string) (string, error) {
+	version, err := tool.version(b.families)
+	if err != nil {
+		return "", err
+	}
+	if path, have, ok := b.onPath(ctx, tool, version); ok {
+		b.log.Say("%s: using %s (%s) from PATH", label, path, have)
+		return path, nil
+	}
+	key, err := tool.key(b.families, version)
+	if err != nil {
+		return "", err
+	}
+	path := b.compiled(tool, key)
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	if tool.Plugin.Name != "" && tool.Plugin.Download(ctx, b.results["pulumi"].path, b.home) {
+		b.log.Say("%s: downloaded %s", label, tool.Plugin.Version)
+		return filepath.Join(tool.Plugin.Folder(b.home), tool.Name), nil
+	}
+	return path, b.compile(ctx, tool, version, path, label)
+}
+
+var versionPattern = regexp.MustCompile(`\bv?(\d+\.\d+\.\d+)\b`)
+
+// onPath looks for a fitting tool on PATH, apart from our own links.
+func (b *Builder) onPath(ctx context.Context, tool Tool, want string) (path, have string, ok bool) {
+	if tool.Fits == nil {
+		return "", "", false
+	}
+	path, err := exec.LookPath(tool.Name)
+	if err != nil || filepath.Dir(path) == b.bin {
+		return "", "", false
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	output, err := exec.CommandContext(ctx, path, tool.VersionArgs...).Output()
+	match := versionPattern.FindStringSubmatch(string(output))
+	if err != nil || match == nil {
+		return "", "", false
+	}
+	have = "v" + match[1]
+	return path, have, tool.Fits(have, want)
+}
+
+// compile builds into a folder of its own and moves the result into place whole,
+// so that a build cut off leaves nothing that looks finished.
+func (b *Builder) compile(ctx context.Context, tool Tool, version, path, label string) error {
+	if err := os.MkdirAll(b.cache, 0o755); err != nil {
+		return fmt.Errorf("compile %s: %w", tool.Name, err)
+	}
+	work, err := os.MkdirTemp(b.cache, ".compiling-")
+	if err != nil {
+		return fmt.Errorf("compile %s: %w", tool.Name, err)
+	}
+	defer os.RemoveAll(work)
+	dir := filepath.Join(b.families, tool.Family)
+	args := []string{"build", "-v", "-trimpath", "-ldflags", tool.ldflags(version), "-o", filepath.Join(work, tool.Name)}
+	if tool.Embeds != nil {
+		overlay, err := b.overlay(ctx, tool, dir, work)
+		if err != nil {
+			return err
+		}
+		args = append(args, "-overlay", overlay)
+	}
+	started := time.Now()
+	b.log.Say("%s: compiling %s", label, version)
+	if err := b.goBuild(ctx, dir, append(args, tool.Package), label); err != nil {
+		return fmt.Errorf("compile %s: %w", tool.Name, err)
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("compile %s: %w", tool.Name, err)
+	}
+	if err := os.Rename(filepath.Join(work, tool.Name), path); err != nil {
+		return fmt.Errorf("compile %s: %w", tool.Name, err)
+	}
+	b.log.Say("%s: done in %s", label, time.Since(started).Round(time.Second))
+	return nil
+}
+
+// goBuild runs the go command and counts the packages that it names as it compiles them.
+func (b *Builder) goBuild(ctx context.Context, dir string, args []string, label string) error {
+	cmd := goCommand(ctx, dir, args...)
+	stderr, err := cmd.StderrPipe()
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	var packages atomic.Int64
+	stop := make(chan struct{})
+	defer close(stop)
+	started := time.Now()
+	go func() {
+		ticker := time.NewTicker(heartbeat)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-ticker.C:
+				b.log.Say("%s: compiling for %s, %d packages so far", label, time.Since(started).Round(time.Second), packages.Load())
+			}
+		}
+	}()
+	var complaints []string
+	for lines := bufio.NewScanner(stderr); lines.Scan(); {
+		line := lines.Text()
+		switch {
+		case strings.HasPrefix(line, "go: downloading "):
+		case !strings.ContainsAny(line, " \t"):
+			packages.Add(1)
+		default:
+			complaints = append(complaints, line)
+		}
+	}
+	_, _ = io.Copy(io.Discard, stderr)
+	if err := cmd.Wait(); err != nil {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		const most = 20
+		return fmt.Errorf("%w\n%s", err, strings.Join(complaints[max(0, len(complaints)-most):], "\n"))
+	}
+	return nil
+}
+
+// overlay lays files of the tool's module into the folder of the package that embeds them.
+func (b *Builder) overlay(ctx context.Context, tool Tool, dir, work string) (string, error) {
+	// A go list before the first build would fail on modules that aren't downloaded.
+	if output, err := goCommand(ctx, dir, "mod", "download", tool.Module).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("compile %s: download %s: %w: %s", tool.Name, tool.Module, err, output)
+	}
+	output, err := goCommand(ctx, dir, "list", "-m", "-f", "{{.Dir}}", tool.Module).Output()
+	if err != nil {
+		return "", fmt.Errorf("compile %s: find %s: %w", tool.Name, tool.Module, err)
+	}
+	replace := map[string]string{}
+	for name, source := range tool.Embeds {
+		replace[filepath.Join(dir, tool.Package, name)] = filepath.Join(strings.TrimSpace(string(output)), source)
+	}
+	content, err := json.Marshal(map[string]any{"Replace": replace})
+	if err != nil {
+		return "", fmt.Errorf("compile %s: %w", tool.Name, err)
+	}
+	path := filepath.Join(work, "overlay.json")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		return "", fmt.Errorf("compile %s: %w", tool.Name, err)
+	}
+	return path, nil
+}
+
+func goCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, "go", args...)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0")
+	return cmd
+}
+
+// Link points name at path; it replaces a former link in one step.
+func Link(path, name string) error {
+	if current, err := os.Readlink(name); err == nil && current == path {
+		return nil
+	}
+	fresh := name + ".new"
+	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("link %s: %w", name, err)
+	}
+	if err := os.Symlink(path, fresh); err != nil {
+		return fmt.Errorf("link %s: %w", name, err)
+	}
+	if err := os.Rename(fresh, name); err != nil {
+		return fmt.Errorf("link %s: %w", name, err)
+	}
+	return nil
+}

@@ -1,0 +1,213 @@
+// Package toolchain provides the programs that the local platform is made of: one
+// on PATH where it fits, else one compiled from the pinned modules in the folders
+// beside this file. Each folder is a family of tools with a go.mod of its own,
+// outside the workspace, since their dependencies would clash.
+package toolchain
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/mod/modfile"
+	"golang.org/x/mod/semver"
+)
+
+// Tool is a program that can be compiled from a family's modules.
+type Tool struct {
+	// Name is the program's file name.
+	Name string
+	// Family is the folder whose go.mod pins the tool.
+	Family string
+	// Package is the import path, or ./<folder> for a main package of our own.
+	Package string
+	// Sources are folders of the family, beside the package's own, that go into the tool.
+	Sources []string
+	// Module is the module whose version is the tool's version.
+	Module string
+	// Stamps are linker variables that get the version. In their values,
+	// {version}, {major} and {minor} stand for it.
+	Stamps map[string]string
+	// Fits decides whether one on PATH with version have serves instead of the
+	// pinned version want, both canonical ("v1.34.2"). Nil: always compile.
+	Fits func(have, want string) bool
+	// VersionArgs make the program print its version.
+	VersionArgs []string
+	// Embeds are files that a main package of our own embeds, each with the path
+	// of the file in the tool's module that it is.
+	Embeds map[string]string
+	// Plugin is what Pulumi can download instead, where it has a way to the outside.
+	Plugin Plugin
+	// Unlinked tools are reached through something else than their own name.
+	Unlinked bool
+}
+
+var kubernetesStamps = map[string]string{
+	"k8s.io/component-base/version.gitVersion":   "{version}",
+	"k8s.io/component-base/version.gitMajor":     "{major}",
+	"k8s.io/component-base/version.gitMinor":     "{minor}",
+	"k8s.io/component-base/version.gitTreeState": "clean",
+}
+
+func kubernetes(name string, fits func(have, want string) bool) Tool {
+	return Tool{
+		Name: name, Family: "kubernetes", Package: "k8s.io/kubernetes/cmd/" + name, Module: "k8s.io/kubernetes",
+		Stamps: kubernetesStamps, Fits: fits, VersionArgs: []string{"--version"},
+	}
+}
+
+// NodeTools make up the one-node Kubernetes, in the order in which it needs them.
+func NodeTools() []Tool {
+	kubectl := kubernetes("kubectl", withinOneMinor)
+	kubectl.VersionArgs = []string{"version", "--client"}
+	return []Tool{
+		{Name: "registry", Family: "kubernetes", Package: "./registry", Module: "github.com/distribution/distribution/v3",
+			Fits: sameMinor, VersionArgs: []string{"--version"}},
+		{Name: "etcd", Family: "kubernetes", Package: "go.etcd.io/etcd/server/v3", Module: "go.etcd.io/etcd/server/v3",
+			Fits: sameMinor, VersionArgs: []string{"--version"}},
+		kubernetes("kube-apiserver", sameMinor),
+		kubernetes("kube-controller-manager", sameMinor),
+		kubernetes("kube-scheduler", sameMinor),
+		kubernetes("kubelet", sameMinor),
+		kubernetes("kube-proxy", sameMinor),
+		kubectl,
+		{Name: "kube-router", Family: "kubernetes", Package: "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router",
+			Module: "github.com/cloudnativelabs/kube-router/v2"},
+		{Name: "storage-provisioner", Family: "kubernetes", Package: "./storage-provisioner",
+			Module: "sigs.k8s.io/sig-storage-lib-external-provisioner/v13"},
+		// These two run in images without a C library, so one on PATH never fits.
+		{Name: "coredns", Family: "kubernetes", Package: "./coredns", Module: "github.com/coredns/coredns"},
+		{Name: "metrics-server", Family: "kubernetes", Package: "sigs.k8s.io/metrics-server/cmd/metrics-server",
+			Module: "sigs.k8s.io/metrics-server"},
+	}
+}
+
+// PulumiTools run the program.
+func PulumiTools() []Tool {
+	return []Tool{Pulumi(), languageHost(), KubernetesProvider()}
+}
+
+// Pulumi is the command line.
+func Pulumi() Tool {
+	return Tool{
+		Name: "pulumi", Family: "pulumi", Package: "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", Module: "github.com/pulumi/pulumi/pkg/v3",
+		Stamps: map[string]string{"github.com/pulumi/pulumi/sdk/v3/go/common/version.Version": "{version}"},
+		// From 3.257 on, the command line refuses the layout of self-managed
+		// backends that older ones write.
+		Fits: func(have, want string) bool {
+			return semver.Compare(have, want) >= 0 && semver.Compare(have, "v3.257.0") < 0
+		},
+		VersionArgs: []string{"version"},
+	}
+}
+
+// LanguageHost is the name by which Pulumi looks for what runs Go programs.
+const LanguageHost = "pulumi-language-go"
+
+// languageHost runs Go programs. It left the SDK's module after v3.66.0, the newest that can be compiled as a module.
+func languageHost() Tool {
+	return Tool{Name: LanguageHost, Family: "pulumi-language-go", Unlinked: true,
+		Package: "github.com/pulumi/pulumi/sdk/v3/go/pulumi-language-go", Module: "github.com/pulumi/pulumi/sdk/v3"}
+}
+
+// KubernetesProviderVersion is the release that the pinned commit of the provider
+// leads to; the program's SDK is of the same version.
+const KubernetesProviderVersion = "4.24.1"
+
+// KubernetesProvider is Pulumi's plugin for Kubernetes.
+func KubernetesProvider() Tool {
+	return Tool{
+		Name: "pulumi-resource-kubernetes", Family: "pulumi", Package: "./pulumi-resource-kubernetes",
+		Sources: []string{"sdk/go/kubernetes", "sdk/go/kubernetes/yaml/v2", "sdk/go/kubernetes/helm/v4"},
+		Module:  "github.com/pulumi/pulumi-kubernetes/provider/v4",
+		Stamps:  map[string]string{"github.com/pulumi/pulumi-kubernetes/provider/v4/pkg/version.Version": KubernetesProviderVersion},
+		Embeds: map[string]string{
+			"schema.json":            "cmd/pulumi-resource-kubernetes/schema.json",
+			"terraform-mapping.json": "cmd/pulumi-resource-kubernetes/terraform-mapping.json",
+		},
+		Plugin: Plugin{Name: "kubernetes", Version: KubernetesProviderVersion},
+	}
+}
+
+func sameMinor(have, want string) bool { return semver.MajorMinor(have) == semver.MajorMinor(want) }
+
+// withinOneMinor is the version skew that Kubernetes supports between kubectl and
+// the API server (kubernetes.io/releases/version-skew-policy).
+func withinOneMinor(have, want string) bool {
+	haveMajor, haveMinor := majorMinor(have)
+	wantMajor, wantMinor := majorMinor(want)
+	return haveMajor == wantMajor && haveMinor-wantMinor <= 1 && wantMinor-haveMinor <= 1
+}
+
+func majorMinor(version string) (major, minor int) {
+	_, _ = fmt.Sscanf(semver.MajorMinor(version), "v%d.%d", &major, &minor)
+	return major, minor
+}
+
+// version reads the tool's version from its family's go.mod.
+func (t Tool) version(families string) (string, error) {
+	path := filepath.Join(families, t.Family, "go.mod")
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return "", fmt.Errorf("tool %s: %w", t.Name, err)
+	}
+	file, err := modfile.ParseLax(path, content, nil)
+	if err != nil {
+		return "", fmt.Errorf("tool %s: %w", t.Name, err)
+	}
+	for _, require := range file.Require {
+		if require.Mod.Path == t.Module {
+			return require.Mod.Version, nil
+		}
+	}
+	return "", fmt.Errorf("tool %s: %s does not require %s", t.Name, path, t.Module)
+}
+
+// ldflags strips what only a debugger needs and stamps the version.
+func (t Tool) ldflags(version string) string {
+	major, minor := majorMinor(version)
+	values := strings.NewReplacer("{version}", version, "{major}", fmt.Sprint(major), "{minor}", fmt.Sprint(minor))
+	flags := []string{"-s", "-w"}
+	for variable, value := range t.Stamps {
+		flags = append(flags, "-X "+variable+"="+values.Replace(value))
+	}
+	slices.Sort(flags)
+	return strings.Join(flags, " ")
+}
+
+// key is a hash over all that the tool is compiled from.
+func (t Tool) key(families, version string) (string, error) {
+	hash := sha256.New()
+	fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH, t.Package, t.ldflags(version))
+	dir := filepath.Join(families, t.Family)
+	files := []string{filepath.Join(dir, "go.mod"), filepath.Join(dir, "go.sum")}
+	sources := t.Sources
+	if strings.HasPrefix(t.Package, "./") {
+		sources = append([]string{t.Package}, sources...)
+	}
+	for _, folder := range sources {
+		found, err := filepath.Glob(filepath.Join(dir, folder, "*.go"))
+		if err != nil {
+			return "", fmt.Errorf("tool %s: %w", t.Name, err)
+		}
+		files = append(files, found...)
+	}
+	for _, name := range files {
+		file, err := os.Open(name)
+		if err != nil {
+			return "", fmt.Errorf("tool %s: %w", t.Name, err)
+		}
+		_, err = io.Copy(hash, file)
+		_ = file.Close()
+		if err != nil {
+			return "", fmt.Errorf("tool %s: %w", t.Name, err)
+		}
+	}
+	return hex.EncodeToString(hash.Sum(nil))[:12], nil
+}
