@@ -1,0 +1,52 @@
+package api
+
+import (
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"platform.example/apps/internal/telemetry"
+)
+
+// Metrics counts requests by the service that they are for.
+type Metrics struct {
+	requests, failures *prometheus.CounterVec
+	durations          *prometheus.HistogramVec
+}
+
+// NewMetrics registers the metrics of the gateway.
+func NewMetrics(registry prometheus.Registerer) *Metrics {
+	m := &Metrics{
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gateway_requests_total", Help: "Requests answered, by the service that they are for.",
+		}, []string{"service", "method"}),
+		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "gateway_service_errors_total", Help: "Requests answered with a 5xx status, by the service that they are for.",
+		}, []string{"service"}),
+		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "gateway_request_duration_seconds", Help: "Time to answer a request, by the service that it is for.",
+			Buckets: telemetry.DurationBuckets(),
+		}, []string{"service"}),
+	}
+	registry.MustRegister(m.requests, m.failures, m.durations)
+	return m
+}
+
+// Observe counts a request.
+func (m *Metrics) Observe(r telemetry.Request) {
+	service := serviceOf(r.Pattern)
+	m.requests.WithLabelValues(service, r.Method).Inc()
+	m.durations.WithLabelValues(service).Observe(r.Duration.Seconds())
+	if r.Failed() {
+		m.failures.WithLabelValues(service).Inc()
+	}
+}
+
+// serviceOf tells, from the route's pattern, who does the work. Signing in is
+// user-service's work too: that is who checks the password.
+func serviceOf(pattern string) string {
+	if strings.HasPrefix(pattern, "/api/users") || strings.HasPrefix(pattern, "/api/auth") {
+		return "user-service"
+	}
+	return "api-gateway"
+}

@@ -1,0 +1,161 @@
+// Package backingtest gives tests the real backing services: Postgres and
+// Redis, from Debian's packages, each started for one test and killed at its end.
+package backingtest
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// startDeadline is generous: test machines compile other things meanwhile.
+const startDeadline = 60 * time.Second
+
+// Eventually polls until condition returns nil, or fails the test at the deadline.
+func Eventually(t testing.TB, deadline time.Duration, condition func() error) {
+	t.Helper()
+	poll := time.NewTicker(20 * time.Millisecond)
+	defer poll.Stop()
+	for end := time.Now().Add(deadline); ; <-poll.C {
+		err := condition()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatalf("not within %s: %v", deadline, err)
+		}
+	}
+}
+
+// process is a running server.
+type process struct {
+	t       testing.TB
+	command *exec.Cmd
+	quit    syscall.Signal // ends it at once, with all its children
+	output  bytes.Buffer
+	exited  chan struct{}
+}
+
+// start runs a server as the given account until the test ends.
+func start(t testing.TB, as *syscall.Credential, quit syscall.Signal, binary string, args ...string) *process {
+	t.Helper()
+	p := &process{t: t, command: exec.Command(binary, args...), quit: quit, exited: make(chan struct{})}
+	p.command.Stdout, p.command.Stderr = &p.output, &p.output
+	p.command.Dir = "/"
+	// Should the test binary be killed, the server goes with it.
+	p.command.SysProcAttr = &syscall.SysProcAttr{Credential: as, Pdeathsig: syscall.SIGKILL}
+	started := make(chan error)
+	go func() {
+		// Pdeathsig follows the thread that started the server, not the process.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := p.command.Start()
+		started <- err
+		if err == nil {
+			_ = p.command.Wait() // how it ended is of no interest: it is always killed
+		}
+		close(p.exited)
+	}()
+	if err := <-started; err != nil {
+		t.Fatalf("starting %s: %v", binary, err)
+	}
+	t.Cleanup(p.stop)
+	return p
+}
+
+// stop ends the server at once.
+func (p *process) stop() {
+	_ = p.command.Process.Signal(p.quit) // sends nothing where it has ended already
+	<-p.exited
+}
+
+// waitFor waits until ready returns nil, or fails with what the server wrote.
+func (p *process) waitFor(name string, ready func(context.Context) error) {
+	p.t.Helper()
+	Eventually(p.t, startDeadline, func() error {
+		select {
+		case <-p.exited:
+			p.t.Fatalf("%s ended at once:\n%s", name, p.output.String())
+		default:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		return ready(ctx)
+	})
+}
+
+// find returns the path of a binary, or fails naming the package that has it.
+func find(t testing.TB, debianPackage string, candidates ...string) string {
+	t.Helper()
+	for _, candidate := range candidates {
+		if path, err := exec.LookPath(candidate); err == nil {
+			return path
+		}
+	}
+	t.Fatalf("this test runs the real %s and can't find it: install the Debian package with `apt-get install %s`",
+		filepath.Base(candidates[0]), debianPackage)
+	return ""
+}
+
+// freePort returns a port that nothing listens on.
+func freePort(t testing.TB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = listener.Close() }()
+	return strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
+}
+
+// account returns a directory for a server and the account that owns it: root
+// may not run Postgres, so root's tests run it as the account of its package.
+func account(t testing.TB, name string) (dir string, as *syscall.Credential) {
+	t.Helper()
+	dir, err := os.MkdirTemp("", name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Errorf("removing the directory of %s: %v", name, err)
+		}
+	})
+	if os.Geteuid() != 0 {
+		return dir, nil
+	}
+	as, err = credential(name)
+	if err == nil {
+		err = os.Chown(dir, int(as.Uid), int(as.Gid))
+	}
+	if err != nil {
+		t.Fatalf("running %s as an account of its own: %v", name, err)
+	}
+	return dir, as
+}
+
+func credential(name string) (*syscall.Credential, error) {
+	known, err := user.Lookup(name)
+	if err != nil {
+		return nil, err
+	}
+	uid, err := strconv.ParseUint(known.Uid, 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("user id of %s: %w", name, err)
+	}
+	gid, err := strconv.ParseUint(known.Gid, 10, 32)
+	if err != nil {
+		return nil, fmt.Errorf("group id of %s: %w", name, err)
+	}
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+}

@@ -1,0 +1,144 @@
+// Package config reads typed configuration from the environment. Every fault
+// is collected, so that a wrong start says all that is to be mended at once.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Env reads variables and remembers what was wrong with them. Read everything,
+// then ask Err.
+type Env struct {
+	lookup func(string) (string, bool)
+	faults []string
+}
+
+// From returns an Env that reads through lookup (os.LookupEnv in a process).
+// An empty value counts as unset, as in POSIX shells' ${NAME:-default}.
+func From(lookup func(string) (string, bool)) *Env {
+	return &Env{lookup: lookup}
+}
+
+// Err returns nil, or one error that lists every fault found so far.
+func (e *Env) Err() error {
+	if len(e.faults) == 0 {
+		return nil
+	}
+	return fmt.Errorf("configuration has %d fault(s):\n  - %s", len(e.faults), strings.Join(e.faults, "\n  - "))
+}
+
+// Parsed reads a variable that must be set and turns it into a T. What parse
+// complains about must not repeat the value if that is secret.
+func Parsed[T any](e *Env, name string, parse func(string) (T, error)) T {
+	raw, ok := e.get(name)
+	if !ok {
+		e.fault(name, errors.New("is required and not set"))
+		return *new(T)
+	}
+	return parsed(e, name, raw, parse)
+}
+
+// ParsedOr reads a variable that may be unset and then is fallback.
+func ParsedOr[T any](e *Env, name string, fallback T, parse func(string) (T, error)) T {
+	raw, ok := e.get(name)
+	if !ok {
+		return fallback
+	}
+	return parsed(e, name, raw, parse)
+}
+
+func parsed[T any](e *Env, name, raw string, parse func(string) (T, error)) T {
+	value, err := parse(raw)
+	if err != nil {
+		e.fault(name, err)
+	}
+	return value
+}
+
+func (e *Env) get(name string) (string, bool) {
+	value, ok := e.lookup(name)
+	return value, ok && value != ""
+}
+
+func (e *Env) fault(name string, err error) {
+	e.faults = append(e.faults, name+" "+err.Error())
+}
+
+// String accepts any text.
+func String(raw string) (string, error) { return raw, nil }
+
+// SecretText accepts any text and hides it.
+func SecretText(raw string) (Secret, error) { return NewSecret(raw), nil }
+
+// OneOf accepts the allowed values only.
+func OneOf(allowed ...string) func(string) (string, error) {
+	return func(raw string) (string, error) {
+		if !slices.Contains(allowed, raw) {
+			return "", fmt.Errorf("is %q: allowed are %s", raw, strings.Join(allowed, ", "))
+		}
+		return raw, nil
+	}
+}
+
+// Int accepts a whole number from low to high.
+func Int(low, high int) func(string) (int, error) {
+	return func(raw string) (int, error) {
+		n, err := strconv.Atoi(raw)
+		if err != nil || n < low || n > high {
+			return 0, fmt.Errorf("is %q: must be a whole number from %d to %d", raw, low, high)
+		}
+		return n, nil
+	}
+}
+
+// Duration accepts a Go duration from low to high.
+func Duration(low, high time.Duration) func(string) (time.Duration, error) {
+	return func(raw string) (time.Duration, error) {
+		d, err := time.ParseDuration(raw)
+		if err != nil || d < low || d > high {
+			return 0, fmt.Errorf("is %q: must be a duration such as 5s, from %s to %s", raw, low, high)
+		}
+		return d, nil
+	}
+}
+
+// ListenAddr accepts an address to listen on: host:port or :port.
+func ListenAddr(raw string) (string, error) {
+	if _, port, err := net.SplitHostPort(raw); err != nil || !isPort(port) {
+		return "", fmt.Errorf("is %q: must be an address to listen on, such as :8080", raw)
+	}
+	return raw, nil
+}
+
+// HostPort accepts an address to connect to.
+func HostPort(raw string) (string, error) {
+	host, port, err := net.SplitHostPort(raw)
+	if err != nil || host == "" || !isPort(port) {
+		return "", fmt.Errorf("is %q: must be host:port", raw)
+	}
+	return raw, nil
+}
+
+func isPort(raw string) bool {
+	_, err := strconv.ParseUint(raw, 10, 16)
+	return err == nil
+}
+
+// HTTPURL accepts the base URL of a service, without credentials, query or fragment.
+func HTTPURL(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return nil, errors.New("must be a URL such as http://name:8080")
+	}
+	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return nil, errors.New("must be a plain base URL: no credentials, query or fragment")
+	}
+	return u, nil
+}

@@ -1,0 +1,46 @@
+package config
+
+import (
+	"log/slog"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Service is what every service is configured with.
+type Service struct {
+	Name          string
+	Version       string // hash of the content that was built, 12 hex digits
+	Colour        string // which of the two releases this is: blue or green
+	Environment   string
+	LogLevel      slog.Level
+	HTTPAddr      string        // the API
+	OpsAddr       string        // health and metrics, for the platform only
+	ShutdownDelay time.Duration // from readiness off until stopping: longer than routing takes to follow
+	OTLPEndpoint  *url.URL      // nil: traces are not exported
+}
+
+// ReadService reads a Service; name is what it is called where SERVICE_NAME is unset.
+func ReadService(e *Env, name string) Service {
+	return Service{
+		Name:          ParsedOr(e, "SERVICE_NAME", name, String),
+		Version:       ParsedOr(e, "SERVICE_VERSION", "dev", String),
+		Colour:        ParsedOr(e, "SERVICE_COLOUR", "none", OneOf("blue", "green", "none")),
+		Environment:   ParsedOr(e, "ENVIRONMENT", "local", OneOf("local", "staging", "production")),
+		LogLevel:      ParsedOr(e, "LOG_LEVEL", slog.LevelInfo, logLevel),
+		HTTPAddr:      ParsedOr(e, "HTTP_ADDR", ":8080", ListenAddr),
+		OpsAddr:       ParsedOr(e, "OPS_ADDR", ":9090", ListenAddr),
+		ShutdownDelay: ParsedOr(e, "SHUTDOWN_DELAY", 5*time.Second, Duration(0, time.Minute)),
+		OTLPEndpoint:  ParsedOr(e, "OTEL_EXPORTER_OTLP_ENDPOINT", nil, HTTPURL),
+	}
+}
+
+func logLevel(raw string) (slog.Level, error) {
+	name, err := OneOf("debug", "info", "warn", "error")(strings.ToLower(raw))
+	if err != nil {
+		return 0, err
+	}
+	var level slog.Level
+	err = level.UnmarshalText([]byte(name))
+	return level, err
+}

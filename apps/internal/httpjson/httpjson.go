@@ -1,0 +1,80 @@
+// Package httpjson reads and writes JSON bodies, strictly.
+package httpjson
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"unicode/utf8"
+
+	"platform.example/apps/internal/problem"
+)
+
+// Decode reads a body that must be one JSON object with known fields and
+// nothing after it. The router bounds the body's size. Errors are *problem.Error.
+func Decode[T any](r *http.Request) (T, error) {
+	var value T
+	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
+		return value, problem.New(problem.UnsupportedMediaType, "The Content-Type must be application/json.", err)
+	}
+	raw, err := io.ReadAll(r.Body)
+	if err != nil {
+		if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			return value, err
+		}
+		return value, malformed("The body could not be read.", err)
+	}
+	// encoding/json would replace broken UTF-8 silently.
+	if !utf8.Valid(raw) {
+		return value, malformed("The body is not valid UTF-8.", nil)
+	}
+	// null would decode into an untouched value.
+	if !bytes.HasPrefix(bytes.TrimLeft(raw, " \t\r\n"), []byte("{")) {
+		return value, malformed("The body must be one JSON object.", nil)
+	}
+	decoder := json.NewDecoder(bytes.NewReader(raw))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&value); err != nil {
+		return value, malformed(sentence(err), err)
+	}
+	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
+		return value, malformed("The body must be one JSON object, with nothing after it.", nil)
+	}
+	return value, nil
+}
+
+// sentence says what is wrong without showing names of Go types.
+func sentence(err error) string {
+	if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return fmt.Sprintf("The field %q has the wrong type: %s.", wrongType.Field, wrongType.Value)
+	}
+	if syntax, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return fmt.Sprintf("The body is not valid JSON at byte %d.", syntax.Offset)
+	}
+	// encoding/json has no type for this one.
+	if field, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
+		return "The body has an unknown field: " + field + "."
+	}
+	return "The body is not valid JSON."
+}
+
+func malformed(sentence string, cause error) error {
+	return problem.New(problem.Malformed, sentence, cause)
+}
+
+// Write answers with value.
+func Write(w http.ResponseWriter, status int, value any) error {
+	raw, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Errorf("encoding the answer: %w", err)
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(raw) // a client that left is no fault of ours
+	return nil
+}

@@ -1,0 +1,135 @@
+// Package httpserver serves a service's API and its ops endpoints, bounds what
+// a client may take, and stops without losing a request.
+package httpserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/health"
+)
+
+const (
+	// A client that trickles its request holds a connection no longer than this.
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	// Longer than the 5 s that the gateway gives an upstream.
+	writeTimeout = 15 * time.Second
+	// Longer than our own clients keep a connection idle (IdleConnTimeout of
+	// the gateway), so that it is the client that closes it and no request
+	// meets a connection that the server is closing.
+	idleTimeout    = 60 * time.Second
+	maxHeaderBytes = 16 << 10
+	// A Service's selector moves new connections only: this is how long the
+	// colour that is no longer live may still be asked on an old one.
+	maxConnectionAge = 30 * time.Second
+	// What is in hand may take this long to finish.
+	shutdownBudget = 20 * time.Second
+)
+
+// Server is two listeners: the API's and the one for the platform.
+type Server struct {
+	log           *slog.Logger
+	health        *health.Health
+	shutdownDelay time.Duration
+	maxAge        time.Duration
+
+	api, ops                 *http.Server
+	apiListener, opsListener net.Listener
+	draining                 atomic.Bool
+	abandon                  context.CancelFunc // cancels every request of the API
+}
+
+// Listen takes both addresses; Run serves on them.
+func Listen(service config.Service, log *slog.Logger, h *health.Health, api, ops http.Handler) (*Server, error) {
+	apiListener, err := net.Listen("tcp", service.HTTPAddr)
+	if err != nil {
+		return nil, fmt.Errorf("HTTP_ADDR: %w", err)
+	}
+	opsListener, err := net.Listen("tcp", service.OpsAddr)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("OPS_ADDR: %w", err), apiListener.Close())
+	}
+	requests, abandon := context.WithCancel(context.Background())
+	s := &Server{
+		log: log, health: h, shutdownDelay: service.ShutdownDelay, maxAge: maxConnectionAge,
+		apiListener: apiListener, opsListener: opsListener, abandon: abandon,
+	}
+	s.api = newServer(s.boundConnectionAge(api), log)
+	s.api.BaseContext = func(net.Listener) context.Context { return requests }
+	s.api.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
+		return context.WithValue(ctx, bornKey{}, time.Now())
+	}
+	s.ops = newServer(ops, log)
+	return s, nil
+}
+
+func newServer(handler http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+}
+
+// Run serves until ctx is done and then stops gracefully, or until a listener fails.
+func (s *Server) Run(ctx context.Context) error {
+	defer s.abandon()
+	failed := make(chan error, 2)
+	go func() { failed <- s.api.Serve(s.apiListener) }()
+	go func() { failed <- s.ops.Serve(s.opsListener) }()
+	s.log.Info("listening", "http", s.apiListener.Addr().String(), "ops", s.opsListener.Addr().String())
+
+	select {
+	case err := <-failed:
+		return errors.Join(fmt.Errorf("serving: %w", err), s.api.Close(), s.ops.Close())
+	case <-ctx.Done():
+		return s.stop()
+	}
+}
+
+// stop turns readiness off, goes on serving until routing has followed,
+// finishes what is in hand and closes. The ops listener goes last, so that the
+// platform sees what happens.
+func (s *Server) stop() error {
+	s.log.Info("stopping: no longer ready", "delay", s.shutdownDelay)
+	s.health.Drain()
+	s.draining.Store(true)
+	<-time.After(s.shutdownDelay)
+
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownBudget)
+	defer cancel()
+	err := s.api.Shutdown(ctx)
+	if err != nil {
+		err = fmt.Errorf("requests still in hand after %s were cut: %w", shutdownBudget, err)
+		s.abandon()
+		err = errors.Join(err, s.api.Close())
+	}
+	s.log.Info("stopped")
+	return errors.Join(err, s.ops.Close())
+}
+
+type bornKey struct{}
+
+// boundConnectionAge asks the client for a new connection once this one is old
+// or the server is about to stop. net/http closes after such an answer.
+func (s *Server) boundConnectionAge(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		born, _ := r.Context().Value(bornKey{}).(time.Time)
+		if s.draining.Load() || time.Since(born) > s.maxAge {
+			w.Header().Set("Connection", "close")
+		}
+		next.ServeHTTP(w, r)
+	})
+}

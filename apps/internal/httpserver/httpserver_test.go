@@ -1,0 +1,216 @@
+package httpserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/health"
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/internal/telemetry"
+)
+
+// running is a server with the real routers, and what ends it.
+type running struct {
+	api, ops string
+	stop     context.CancelFunc
+	ended    chan error
+}
+
+func run(t *testing.T, delay time.Duration, prepare func(*Server), routes map[string]http.HandlerFunc) running {
+	t.Helper()
+	service := config.Service{Name: "a-service", HTTPAddr: "127.0.0.1:0", OpsAddr: "127.0.0.1:0", ShutdownDelay: delay}
+	tel, err := telemetry.Start(t.Context(), service, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	state := health.New(service, log)
+	router := NewAPI(tel, state, problem.NewMapper(log), tel.RequestMetrics("a_service"))
+	for path, handle := range routes {
+		router.HandleFunc(path, handle)
+	}
+	s, err := Listen(service, log, state, router, NewOps(tel, state))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if prepare != nil {
+		prepare(s)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	r := running{
+		api: "http://" + s.apiListener.Addr().String(), ops: "http://" + s.opsListener.Addr().String(),
+		stop: stop, ended: make(chan error, 1),
+	}
+	go func() { r.ended <- s.Run(ctx) }()
+	t.Cleanup(stop)
+	return r
+}
+
+func get(t *testing.T, url string) *http.Response {
+	t.Helper()
+	response, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = response.Body.Close() })
+	return response
+}
+
+func TestAnOldConnectionIsClosedPolitely(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		maxAge time.Duration
+		closes bool
+	}{{"young", time.Hour, false}, {"old", 0, true}} {
+		t.Run(c.name, func(t *testing.T) {
+			r := run(t, 0, func(s *Server) { s.maxAge = c.maxAge }, nil)
+			if response := get(t, r.api+"/health"); response.Close != c.closes || response.StatusCode != http.StatusOK {
+				t.Errorf("got %d, Connection: close is %t", response.StatusCode, response.Close)
+			}
+		})
+	}
+}
+
+func TestStopLosesNoRequest(t *testing.T) {
+	begun, finish := make(chan struct{}), make(chan struct{})
+	r := run(t, 300*time.Millisecond, nil, map[string]http.HandlerFunc{
+		"/slow": func(w http.ResponseWriter, _ *http.Request) {
+			close(begun)
+			<-finish
+			_, _ = io.WriteString(w, "whole")
+		},
+	})
+	answered := make(chan string, 1)
+	go func() {
+		response, err := http.Get(r.api + "/slow")
+		if err != nil {
+			answered <- err.Error()
+			return
+		}
+		defer func() { _ = response.Body.Close() }()
+		body, _ := io.ReadAll(response.Body)
+		answered <- string(body)
+	}()
+	<-begun
+	r.stop()
+
+	// Readiness goes first, while the API goes on answering.
+	backingtest.Eventually(t, time.Second, func() error {
+		if response := get(t, r.ops+"/readyz"); response.StatusCode != http.StatusServiceUnavailable {
+			return errors.New("still ready")
+		}
+		return nil
+	})
+	if response := get(t, r.api+"/health"); !response.Close {
+		t.Error("while draining, an answer does not ask for another connection")
+	}
+	backingtest.Eventually(t, 5*time.Second, func() error {
+		connection, err := net.Dial("tcp", strings.TrimPrefix(r.api, "http://"))
+		if err == nil {
+			_ = connection.Close()
+			return errors.New("new connections are still taken")
+		}
+		return nil
+	})
+	close(finish)
+	if got := <-answered; got != "whole" {
+		t.Errorf("the request in hand got %q", got)
+	}
+	if err := <-r.ended; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestAPanicIsAnsweredAndSurvived(t *testing.T) {
+	r := run(t, 0, nil, map[string]http.HandlerFunc{
+		"/early": func(http.ResponseWriter, *http.Request) { panic("the password is hunter2") },
+		"/late": func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "100")
+			_, _ = io.WriteString(w, "half")
+			panic("too late")
+		},
+	})
+	response := get(t, r.api+"/early")
+	body, _ := io.ReadAll(response.Body)
+	if response.StatusCode != http.StatusInternalServerError || strings.Contains(string(body), "hunter2") {
+		t.Errorf("got %d %s", response.StatusCode, body)
+	}
+	if late, err := http.Get(r.api + "/late"); err == nil {
+		_, err = io.ReadAll(late.Body)
+		_ = late.Body.Close()
+		if err == nil {
+			t.Error("half an answer was given for a whole one")
+		}
+	}
+	if again := get(t, r.api+"/health"); again.StatusCode != http.StatusOK {
+		t.Errorf("after a panic: %d", again.StatusCode)
+	}
+}
+
+func TestBoundsAreKept(t *testing.T) {
+	r := run(t, 0, nil, map[string]http.HandlerFunc{
+		"/body": func(w http.ResponseWriter, r *http.Request) {
+			n, err := io.Copy(io.Discard, r.Body)
+			_, _ = fmt.Fprint(w, n, " ", err)
+		},
+	})
+	t.Run("a chunked body stops at the bound", func(t *testing.T) {
+		response, err := http.Post(r.api+"/body", "text/plain", io.LimitReader(endless{}, 1<<20))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		if body, _ := io.ReadAll(response.Body); string(body) != "65536 http: request body too large" {
+			t.Errorf("got %s", body)
+		}
+	})
+	t.Run("large headers are refused", func(t *testing.T) {
+		request, _ := http.NewRequest(http.MethodGet, r.api+"/health", nil)
+		request.Header.Set("X-Large", strings.Repeat("a", 2*maxHeaderBytes))
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		if response.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+			t.Errorf("got %d", response.StatusCode)
+		}
+	})
+	t.Run("a 405 says what is allowed", func(t *testing.T) {
+		response, err := http.Post(r.api+"/health", "text/plain", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = response.Body.Close() }()
+		if response.StatusCode != http.StatusMethodNotAllowed || response.Header.Get("Allow") != "GET" {
+			t.Errorf("got %d, Allow: %s", response.StatusCode, response.Header.Get("Allow"))
+		}
+	})
+}
+
+// endless is a body without an end; LimitReader hides its length, so it is sent chunked.
+type endless struct{}
+
+func (endless) Read(p []byte) (int, error) { return len(p), nil }
+
+func TestAnAddressThatIsTakenIsNamed(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = taken.Close() }()
+	_, err = Listen(config.Service{HTTPAddr: "127.0.0.1:0", OpsAddr: taken.Addr().String()}, slog.New(slog.DiscardHandler), nil, nil, nil)
+	if err == nil || !strings.HasPrefix(err.Error(), "OPS_ADDR: ") {
+		t.Errorf("got %v", err)
+	}
+}

@@ -1,0 +1,62 @@
+// Package postgres connects a service to its database, brings the schema up to
+// date and tells how the connections are used.
+package postgres
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"platform.example/apps/internal/config"
+)
+
+const (
+	connectTimeout = 2 * time.Second
+	// statementTimeout bounds a query of a request, in the database itself,
+	// below the 4 s that a request may take.
+	statementTimeout = 3 * time.Second
+	// Short enough that a pool leaves an old primary, or spreads again, by itself.
+	maxConnLifetime = 30 * time.Minute
+)
+
+// Config says where the database is and who asks.
+type Config struct {
+	host, port, database, user string
+	password                   config.Secret
+	sslMode                    string
+	maxConns                   int
+}
+
+// ReadConfig reads a Config.
+func ReadConfig(e *config.Env) Config {
+	return Config{
+		host:     config.Parsed(e, "POSTGRES_HOST", config.String),
+		port:     strconv.Itoa(config.ParsedOr(e, "POSTGRES_PORT", 5432, config.Int(1, 65535))),
+		database: config.Parsed(e, "POSTGRES_DATABASE", config.String),
+		user:     config.Parsed(e, "POSTGRES_USER", config.String),
+		password: config.Parsed(e, "POSTGRES_PASSWORD", config.SecretText),
+		sslMode:  config.ParsedOr(e, "POSTGRES_SSLMODE", "require", config.OneOf("disable", "require", "verify-full")),
+		maxConns: config.ParsedOr(e, "POSTGRES_MAX_CONNS", 8, config.Int(1, 100)),
+	}
+}
+
+func (c Config) pool() (*pgxpool.Config, error) {
+	address := url.URL{
+		Scheme: "postgres", User: url.User(c.user), Host: net.JoinHostPort(c.host, c.port), Path: "/" + c.database,
+		RawQuery: url.Values{"sslmode": {c.sslMode}}.Encode(),
+	}
+	pool, err := pgxpool.ParseConfig(address.String())
+	if err != nil {
+		return nil, fmt.Errorf("POSTGRES_*: %w", err)
+	}
+	pool.ConnConfig.Password = c.password.Reveal() // here, so that no URL ever holds it
+	pool.ConnConfig.ConnectTimeout = connectTimeout
+	pool.MaxConns = int32(c.maxConns)
+	pool.MaxConnLifetime = maxConnLifetime
+	pool.MaxConnLifetimeJitter = maxConnLifetime / 10
+	return pool, nil
+}

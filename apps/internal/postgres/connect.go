@@ -1,0 +1,58 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+const (
+	startDeadline = 30 * time.Second // a database that starts together with us is up by then
+	retryInterval = 500 * time.Millisecond
+)
+
+// Connect opens a pool for the requests of a service. It waits for a database
+// that isn't there yet, up to 30 s.
+func Connect(ctx context.Context, c Config, log *slog.Logger) (*pgxpool.Pool, error) {
+	poolConfig, err := c.pool()
+	if err != nil {
+		return nil, err
+	}
+	poolConfig.ConnConfig.RuntimeParams["statement_timeout"] = strconv.FormatInt(statementTimeout.Milliseconds(), 10)
+	return connect(ctx, poolConfig, log)
+}
+
+func connect(ctx context.Context, poolConfig *pgxpool.Config, log *slog.Logger) (*pgxpool.Pool, error) {
+	pool, err := pgxpool.NewWithConfig(ctx, poolConfig)
+	if err != nil {
+		return nil, fmt.Errorf("opening the connection pool: %w", err)
+	}
+	if err := wait(ctx, pool, log); err != nil {
+		pool.Close()
+		return nil, err
+	}
+	return pool, nil
+}
+
+func wait(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, startDeadline)
+	defer cancel()
+	retry := time.NewTicker(retryInterval)
+	defer retry.Stop()
+	for {
+		err := pool.Ping(ctx)
+		if err == nil {
+			return nil
+		}
+		log.Warn("Postgres does not answer yet", "cause", err)
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("no answer from Postgres within %s: check POSTGRES_* and that it runs: %w", startDeadline, err)
+		case <-retry.C:
+		}
+	}
+}

@@ -1,0 +1,41 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"platform.example/apps/internal/problem"
+)
+
+// Failure says what a failed query means to the client: that the database
+// can't be reached or is overloaded (try again), or a fault of ours.
+func Failure(doing string, err error) error {
+	err = fmt.Errorf("%s: %w", doing, err)
+	if unavailable(err) {
+		return problem.New(problem.Unavailable, "The database is not available right now.", err)
+	}
+	return err
+}
+
+func unavailable(err error) bool {
+	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
+		return true
+	}
+	if answer, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch answer.Code[:2] { // the class of the SQLSTATE, PostgreSQL manual, appendix A
+		case "08", // connection exception
+			"53", // insufficient resources
+			"57": // operator intervention: shutdown, statement timeout
+			return true
+		}
+		return answer.Code == "25006" // read only: a standby that isn't the primary yet
+	}
+	_, network := errors.AsType[net.Error](err)
+	return network || errors.Is(err, context.DeadlineExceeded) || pgconn.SafeToRetry(err) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+}

@@ -1,0 +1,53 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+	"github.com/pressly/goose/v3/lock"
+)
+
+// lockTimeout makes a migration give up rather than queue for a table's lock
+// with every other query queueing behind it.
+const lockTimeout = "5s"
+
+// Migrate applies the migrations that the database doesn't have yet. Of several
+// at once, one works and the others wait, held off by a session lock.
+func Migrate(ctx context.Context, c Config, migrations fs.FS, log *slog.Logger) (err error) {
+	poolConfig, err := c.pool()
+	if err != nil {
+		return err
+	}
+	// No statement timeout: an index on a large table takes as long as it takes.
+	poolConfig.ConnConfig.RuntimeParams["lock_timeout"] = lockTimeout
+	pool, err := connect(ctx, poolConfig, log)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	db := stdlib.OpenDBFromPool(pool)
+	defer func() { err = errors.Join(err, db.Close()) }()
+
+	locker, err := lock.NewPostgresSessionLocker(lock.WithLockTimeout(1, 300)) // tries every second for 5 min
+	if err != nil {
+		return fmt.Errorf("preparing the migration lock: %w", err)
+	}
+	provider, err := goose.NewProvider(goose.DialectPostgres, db, migrations, goose.WithSessionLocker(locker))
+	if err != nil {
+		return fmt.Errorf("reading migrations: %w", err)
+	}
+	applied, err := provider.Up(ctx)
+	for _, result := range applied {
+		log.Info("migration applied", "file", result.Source.Path, "duration", result.Duration)
+	}
+	if err != nil {
+		return fmt.Errorf("migrating: %w", err)
+	}
+	log.Info("schema is up to date", "applied", len(applied))
+	return nil
+}

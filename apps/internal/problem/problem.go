@@ -1,0 +1,88 @@
+// Package problem is how services fail: one error type, and one Mapper at the
+// edge that turns any error into an answer (RFC 9457, application/problem+json).
+// The cause of an error is for the operator's log and is never sent.
+package problem
+
+import "net/http"
+
+// Code is what a program that gets the answer decides by.
+type Code string
+
+// The codes there are. Each stands for one status.
+const (
+	Malformed            Code = "malformed"
+	Unauthenticated      Code = "unauthenticated"
+	Forbidden            Code = "forbidden"
+	NotFound             Code = "not_found"
+	MethodNotAllowed     Code = "method_not_allowed"
+	Conflict             Code = "conflict"
+	TooLarge             Code = "too_large"
+	UnsupportedMediaType Code = "unsupported_media_type"
+	Invalid              Code = "invalid"
+	Internal             Code = "internal"
+	BadGateway           Code = "bad_gateway"
+	Unavailable          Code = "unavailable"
+	Timeout              Code = "timeout"
+)
+
+func (c Code) status() int {
+	switch c {
+	case Malformed:
+		return http.StatusBadRequest
+	case Unauthenticated:
+		return http.StatusUnauthorized
+	case Forbidden:
+		return http.StatusForbidden
+	case NotFound:
+		return http.StatusNotFound
+	case MethodNotAllowed:
+		return http.StatusMethodNotAllowed
+	case Conflict:
+		return http.StatusConflict
+	case TooLarge:
+		return http.StatusRequestEntityTooLarge
+	case UnsupportedMediaType:
+		return http.StatusUnsupportedMediaType
+	case Invalid:
+		return http.StatusUnprocessableEntity
+	case BadGateway:
+		return http.StatusBadGateway
+	case Unavailable:
+		return http.StatusServiceUnavailable
+	case Timeout:
+		return http.StatusGatewayTimeout
+	default:
+		return http.StatusInternalServerError
+	}
+}
+
+// Error is a failure as the client may see it, and its cause.
+type Error struct {
+	Code     Code
+	Sentence string  // for people; holds nothing that the client may not know
+	Fields   []Field // what is wrong with the fields of a body that is Invalid
+	Cause    error   // for the log only; may be nil
+}
+
+// Field is what is wrong with one field of the body.
+type Field struct {
+	Pointer string `json:"pointer"` // JSON Pointer, RFC 6901
+	Detail  string `json:"detail"`
+}
+
+// New returns an Error; cause may be nil.
+func New(code Code, sentence string, cause error) *Error {
+	return &Error{Code: code, Sentence: sentence, Cause: cause}
+}
+
+// Error holds the whole chain: it is for logs, not for clients.
+func (e *Error) Error() string {
+	text := string(e.Code) + ": " + e.Sentence
+	if e.Cause != nil {
+		text += ": " + e.Cause.Error()
+	}
+	return text
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Cause }

@@ -1,0 +1,116 @@
+// Package redis connects a service to Redis with timeouts so short that a
+// Redis that is down or hung costs little, and tells how it is used.
+package redis
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"platform.example/apps/internal/config"
+)
+
+const (
+	dialTimeout    = 250 * time.Millisecond
+	commandTimeout = 100 * time.Millisecond // a healthy answer takes about 1 ms
+	poolSize       = 32                     // connections: each carries thousands of commands a second
+)
+
+// Config says where Redis is and who asks.
+type Config struct {
+	addr, username string
+	password       config.Secret
+}
+
+// ReadConfig reads a Config.
+func ReadConfig(e *config.Env) Config {
+	return Config{
+		addr:     config.Parsed(e, "REDIS_ADDR", config.HostPort),
+		username: config.ParsedOr(e, "REDIS_USERNAME", "", config.String),
+		password: config.Parsed(e, "REDIS_PASSWORD", config.SecretText),
+	}
+}
+
+// Open returns a client. It connects when it is first used: Redis may be away.
+func Open(c Config, log *slog.Logger, registry prometheus.Registerer) *goredis.Client {
+	goredis.SetLogger(logger{log}) // go-redis has one for all clients, which writes plain text
+	client := goredis.NewClient(&goredis.Options{
+		Addr:     c.addr,
+		Username: c.username,
+		Password: c.password.Reveal(),
+
+		DialTimeout:           dialTimeout,
+		ReadTimeout:           commandTimeout,
+		WriteTimeout:          commandTimeout,
+		PoolTimeout:           commandTimeout,
+		PoolSize:              poolSize,
+		ContextTimeoutEnabled: true,
+		// One try each: whoever asks has another way, and retries multiply the timeouts.
+		MaxRetries:         -1,
+		DialerRetries:      1,
+		DialerRetryTimeout: time.Nanosecond, // go-redis waits after the last try too, and reads 0 as 100 ms
+		// Commands at connect that the role may not be allowed to send.
+		DisableIdentity:          true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
+	})
+	register(client, registry)
+	return client
+}
+
+func register(client *goredis.Client, registry prometheus.Registerer) {
+	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "redis_command_duration_seconds", Help: "Time for a command to be answered.",
+		Buckets: []float64{.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5},
+	}, []string{"command"})
+	failures := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "redis_command_errors_total", Help: "Commands that failed; a missing key is no failure.",
+	}, []string{"command"})
+	client.AddHook(observer{durations, failures})
+
+	stat := func(name, help string, value func(*goredis.PoolStats) uint32) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "redis_pool_" + name, Help: help},
+			func() float64 { return float64(value(client.PoolStats())) })
+	}
+	registry.MustRegister(durations, failures,
+		stat("connections", "Connections open.", func(s *goredis.PoolStats) uint32 { return s.TotalConns }),
+		stat("idle_connections", "Connections open and not in use.", func(s *goredis.PoolStats) uint32 { return s.IdleConns }),
+		stat("timeouts", "Waits for a connection that were given up since the start.", func(s *goredis.PoolStats) uint32 { return s.Timeouts }))
+}
+
+// logger takes what go-redis says of single connections, while Redis is away
+// once a request: metrics and readiness say the same without the noise.
+type logger struct{ log *slog.Logger }
+
+func (l logger) Printf(ctx context.Context, format string, args ...any) {
+	l.log.DebugContext(ctx, fmt.Sprintf(format, args...))
+}
+
+// observer measures every command.
+type observer struct {
+	durations *prometheus.HistogramVec
+	failures  *prometheus.CounterVec
+}
+
+func (o observer) ProcessHook(next goredis.ProcessHook) goredis.ProcessHook {
+	return func(ctx context.Context, command goredis.Cmder) error {
+		start := time.Now()
+		err := next(ctx, command)
+		o.durations.WithLabelValues(command.Name()).Observe(time.Since(start).Seconds())
+		if err != nil && !errors.Is(err, goredis.Nil) {
+			o.failures.WithLabelValues(command.Name()).Inc()
+		}
+		return err
+	}
+}
+
+func (o observer) DialHook(next goredis.DialHook) goredis.DialHook { return next }
+
+func (o observer) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.ProcessPipelineHook {
+	return next
+}

@@ -1,0 +1,49 @@
+// Package requestid gives every request an id that its logs, its errors and
+// the services it calls share.
+package requestid
+
+import (
+	"context"
+	"crypto/rand"
+	"net/http"
+)
+
+// Header carries the id, in requests and in responses.
+const Header = "X-Request-Id"
+
+const maxLength = 64
+
+type contextKey struct{}
+
+// Middleware keeps the caller's id if it is well formed, else makes one.
+func Middleware(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id := r.Header.Get(Header)
+		if !valid(id) {
+			id = rand.Text()
+		}
+		w.Header().Set(Header, id)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), contextKey{}, id)))
+	})
+}
+
+// From returns the id of the request that ctx belongs to, or "".
+func From(ctx context.Context) string {
+	id, _ := ctx.Value(contextKey{}).(string)
+	return id
+}
+
+// valid keeps out whatever could forge a log line or a header.
+func valid(id string) bool {
+	if id == "" || len(id) > maxLength {
+		return false
+	}
+	for i := range len(id) {
+		c := id[i]
+		letterOrDigit := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !letterOrDigit && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,171 @@
+// Package servicetest runs a service in a test just as main does, on ports of
+// its own, and talks to it.
+package servicetest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"maps"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/service"
+)
+
+const startDeadline = 60 * time.Second
+
+// Running is a service that runs.
+type Running struct {
+	HTTP, Ops string // base URLs
+
+	t      testing.TB
+	logs   *Logs
+	cancel context.CancelFunc
+	ended  chan struct{}
+	err    error
+}
+
+// Env merges environments; later ones win.
+func Env(parts ...map[string]string) map[string]string {
+	env := map[string]string{
+		"HTTP_ADDR": "127.0.0.1:0", "OPS_ADDR": "127.0.0.1:0", "SHUTDOWN_DELAY": "0s", "LOG_LEVEL": "debug",
+	}
+	for _, part := range parts {
+		maps.Copy(env, part)
+	}
+	return env
+}
+
+// Start serves until the test ends or Stop is called.
+func Start(t testing.TB, name string, commands service.Commands, env map[string]string) *Running {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &Running{t: t, logs: &Logs{}, cancel: cancel, ended: make(chan struct{})}
+	go func() {
+		s.err = service.Run(ctx, name, commands, nil, process(env, s.logs))
+		close(s.ended)
+	}()
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Errorf("%s ended with: %v", name, err)
+		}
+	})
+	backingtest.Eventually(t, startDeadline, func() error {
+		select {
+		case <-s.ended:
+			t.Fatalf("%s ended at once: %v\n%s", name, s.err, s.logs)
+		default:
+		}
+		var found bool
+		if s.HTTP, s.Ops, found = s.logs.Listening(); !found {
+			return errors.New("the log doesn't say where it listens:\n" + s.logs.String())
+		}
+		return nil
+	})
+	return s
+}
+
+// Stop asks the service to stop and returns how it ended.
+func (s *Running) Stop() error {
+	s.cancel()
+	<-s.ended
+	return s.err
+}
+
+// Logs is what the service has logged so far.
+func (s *Running) Logs() string { return s.logs.String() }
+
+// Run runs a command of a service to its end and returns what it printed.
+func Run(name string, commands service.Commands, env map[string]string, args ...string) (string, error) {
+	out := &Logs{}
+	err := service.Run(context.Background(), name, commands, args, process(env, out))
+	return out.String(), err
+}
+
+func process(env map[string]string, out io.Writer) service.Process {
+	return service.Process{
+		Lookup: func(name string) (string, bool) { value, ok := env[name]; return value, ok },
+		Stdout: out, Stderr: out,
+	}
+}
+
+// Answer is what a service answered.
+type Answer struct {
+	Status int
+	Header http.Header
+	Body   string
+}
+
+// JSON decodes the body.
+func JSON[T any](t testing.TB, a Answer) T {
+	t.Helper()
+	var value T
+	if err := json.Unmarshal([]byte(a.Body), &value); err != nil {
+		t.Fatalf("answer %d is no JSON: %v\n%s", a.Status, err, a.Body)
+	}
+	return value
+}
+
+// Call sends a request, with body as JSON unless it is "", and returns the
+// answer. Headers are "Name: value".
+func Call(t testing.TB, method, url, body string, headers ...string) Answer {
+	t.Helper()
+	request, err := http.NewRequest(method, url, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if body != "" {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	for _, header := range headers {
+		name, value, _ := strings.Cut(header, ": ")
+		request.Header.Set(name, value)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, url, err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	raw, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatalf("%s %s: reading the answer: %v", method, url, err)
+	}
+	return Answer{Status: response.StatusCode, Header: response.Header, Body: string(raw)}
+}
+
+// Logs collects what is written, by several at once.
+type Logs struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (l *Logs) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buffer.Write(p)
+}
+
+func (l *Logs) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buffer.String()
+}
+
+// Listening finds, as an operator would, where the service that logs says it
+// listens: the base URLs.
+func (l *Logs) Listening() (http, ops string, found bool) {
+	for line := range strings.Lines(l.String()) {
+		var entry struct{ Msg, HTTP, Ops string }
+		if json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == "listening" {
+			return "http://" + entry.HTTP, "http://" + entry.Ops, true
+		}
+	}
+	return "", "", false
+}

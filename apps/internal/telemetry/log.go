@@ -1,0 +1,41 @@
+package telemetry
+
+import (
+	"context"
+	"io"
+	"log/slog"
+
+	"go.opentelemetry.io/otel/trace"
+
+	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/requestid"
+)
+
+// NewLogger returns a logger of JSON lines that say which service wrote them
+// and, where the context belongs to a request, which request.
+func NewLogger(out io.Writer, service config.Service) *slog.Logger {
+	handler := slog.NewJSONHandler(out, &slog.HandlerOptions{Level: service.LogLevel})
+	return slog.New(requestHandler{handler}).With(
+		"service", service.Name, "version", service.Version, "colour", service.Colour)
+}
+
+// requestHandler adds the ids of the request to each record.
+type requestHandler struct{ slog.Handler }
+
+func (h requestHandler) Handle(ctx context.Context, record slog.Record) error {
+	if id := requestid.From(ctx); id != "" {
+		record.AddAttrs(slog.String("request_id", id))
+	}
+	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
+		record.AddAttrs(slog.String("trace_id", span.TraceID().String()), slog.String("span_id", span.SpanID().String()))
+	}
+	return h.Handler.Handle(ctx, record)
+}
+
+func (h requestHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return requestHandler{h.Handler.WithAttrs(attrs)}
+}
+
+func (h requestHandler) WithGroup(name string) slog.Handler {
+	return requestHandler{h.Handler.WithGroup(name)}
+}

@@ -1,0 +1,43 @@
+package telemetry
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// DurationBuckets, in seconds, reach from a cached read to beyond the deadline
+// of 5 s that the gateway sets.
+func DurationBuckets() []float64 {
+	return []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+}
+
+// RequestMetrics registers the request metrics of a service and returns what
+// records a request. The prefix is the service's name with underscores.
+func (t *Telemetry) RequestMetrics(prefix string) func(Request) {
+	labels := []string{"method", "endpoint"}
+	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: prefix + "_requests_total", Help: "Requests answered.",
+	}, labels)
+	failures := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: prefix + "_errors_total", Help: "Requests answered with a 5xx status.",
+	}, labels)
+	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: prefix + "_request_duration_seconds", Help: "Time to answer a request.", Buckets: DurationBuckets(),
+	}, labels)
+	t.Registry.MustRegister(requests, failures, durations)
+
+	return func(r Request) {
+		requests.WithLabelValues(r.Method, r.Pattern).Inc()
+		durations.WithLabelValues(r.Method, r.Pattern).Observe(r.Duration.Seconds())
+		if r.Failed() {
+			failures.WithLabelValues(r.Method, r.Pattern).Inc()
+		}
+	}
+}
+
+// MetricsHandler answers GET /metrics.
+func (t *Telemetry) MetricsHandler() http.Handler {
+	return promhttp.HandlerFor(t.Registry, promhttp.HandlerOpts{Registry: t.Registry})
+}

@@ -1,0 +1,115 @@
+package telemetry
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// Request is what is known of a request once it is answered.
+type Request struct {
+	Method   string
+	Pattern  string // the router's pattern, never the raw path: paths are unbounded and name people
+	Status   int
+	Duration time.Duration
+}
+
+// Failed reports whether the failure was the service's, not the client's.
+func (r Request) Failed() bool { return r.Status >= http.StatusInternalServerError }
+
+// Middleware traces and logs every request and hands it to observe.
+func (t *Telemetry) Middleware(observe func(Request)) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			start := time.Now()
+			ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
+			ctx, span := t.tracer.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))
+			r = r.WithContext(ctx)
+			answer := &answer{ResponseWriter: w}
+			// Deferred, because a handler may panic to cut the connection.
+			defer func() {
+				done := Request{
+					Method: method(r.Method), Pattern: pattern(r),
+					Status: answer.statusOr(http.StatusOK), Duration: time.Since(start),
+				}
+				observe(done)
+				end(span, done)
+				t.Log.LogAttrs(ctx, slog.LevelInfo, "request",
+					slog.String("method", done.Method), slog.String("endpoint", done.Pattern),
+					slog.Int("status", done.Status), slog.Duration("duration", done.Duration))
+			}()
+			next.ServeHTTP(answer, r)
+		})
+	}
+}
+
+func end(span trace.Span, done Request) {
+	if span.IsRecording() {
+		span.SetName(done.Method + " " + done.Pattern)
+		span.SetAttributes(
+			attribute.String("http.request.method", done.Method),
+			attribute.String("http.route", done.Pattern),
+			attribute.Int("http.response.status_code", done.Status))
+		if done.Failed() {
+			span.SetStatus(codes.Error, "")
+		}
+	}
+	span.End()
+}
+
+// method keeps made-up methods from becoming label values.
+func method(m string) string {
+	switch m {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut,
+		http.MethodPatch, http.MethodDelete, http.MethodOptions:
+		return m
+	}
+	return "other"
+}
+
+func pattern(r *http.Request) string {
+	if route := chi.RouteContext(r.Context()); route != nil {
+		if p := route.RoutePattern(); p != "" {
+			return p
+		}
+	}
+	return "unmatched"
+}
+
+// answer remembers the status that was sent.
+type answer struct {
+	http.ResponseWriter
+	status int
+}
+
+func (a *answer) WriteHeader(status int) {
+	// 1xx are followed by the answer proper.
+	if a.status == 0 && status >= http.StatusOK {
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	a.status = a.statusOr(http.StatusOK)
+	return a.ResponseWriter.Write(p)
+}
+
+func (a *answer) statusOr(fallback int) int {
+	if a.status == 0 {
+		return fallback
+	}
+	return a.status
+}
+
+// Started reports whether part of the answer may have been sent.
+func (a *answer) Started() bool { return a.status != 0 }
+
+// Unwrap lets http.ResponseController reach the connection.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }

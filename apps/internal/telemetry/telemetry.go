@@ -1,0 +1,71 @@
+// Package telemetry is what a service tells its operators: JSON logs, metrics
+// in a registry of its own, and W3C trace context.
+package telemetry
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+
+	"platform.example/apps/internal/config"
+)
+
+// flushBudget is how long spans that aren't exported yet may hold up the stop.
+const flushBudget = 3 * time.Second
+
+// Telemetry is the log, the metrics and the traces of one process.
+type Telemetry struct {
+	Log      *slog.Logger
+	Registry *prometheus.Registry
+
+	provider *sdktrace.TracerProvider
+	tracer   trace.Tracer
+}
+
+// Start begins telemetry; logs go to out. Traces are exported only where the
+// service is configured with an endpoint.
+func Start(ctx context.Context, service config.Service, out io.Writer) (*Telemetry, error) {
+	log := NewLogger(out, service)
+	provider, err := newTracerProvider(ctx, service)
+	if err != nil {
+		return nil, fmt.Errorf("starting traces: %w", err)
+	}
+	// The SDK reports failed exports nowhere but here.
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
+		log.Warn("traces are not exported", "cause", err)
+	}))
+
+	registry := prometheus.NewRegistry()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "service_info", Help: "Always 1; the labels say what runs.",
+		ConstLabels: prometheus.Labels{
+			"service": service.Name, "version": service.Version, "colour": service.Colour,
+		},
+	})
+	info.Set(1)
+	registry.MustRegister(info, collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	return &Telemetry{
+		Log: log, Registry: registry,
+		provider: provider, tracer: provider.Tracer(service.Name),
+	}, nil
+}
+
+// Stop exports what is still held.
+func (t *Telemetry) Stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), flushBudget)
+	defer cancel()
+	if err := t.provider.Shutdown(ctx); err != nil {
+		return fmt.Errorf("flushing traces: %w", err)
+	}
+	return nil
+}

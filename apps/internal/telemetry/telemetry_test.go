@@ -1,0 +1,88 @@
+package telemetry
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/go-chi/chi/v5"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
+
+	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/requestid"
+)
+
+const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+// serve answers one request for /users/7 through the middleware and returns
+// the log, the headers that a called service would get, and what was observed.
+func serve(t *testing.T, service config.Service) (log map[string]any, called http.Header, observed Request) {
+	t.Helper()
+	var out strings.Builder
+	tel, err := Start(t.Context(), service, &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	called = http.Header{}
+	router := chi.NewRouter()
+	router.Use(requestid.Middleware, tel.Middleware(func(r Request) { observed = r }))
+	router.Get("/users/{id}", func(w http.ResponseWriter, r *http.Request) {
+		Propagate(r.Context(), called)
+		w.WriteHeader(http.StatusTeapot)
+	})
+	request := httptest.NewRequest(http.MethodGet, "/users/7?email=ada@example.com", nil)
+	request.Header.Set("traceparent", parent)
+	request.Header.Set(requestid.Header, "forged\nline")
+	router.ServeHTTP(httptest.NewRecorder(), request)
+	if err := tel.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal([]byte(out.String()), &log); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	return log, called, observed
+}
+
+func TestARequestIsLoggedAndPassedOnWithItsIDs(t *testing.T) {
+	log, called, observed := serve(t, config.Service{Name: "a-service"})
+	if observed.Pattern != "/users/{id}" || observed.Status != http.StatusTeapot || observed.Method != http.MethodGet {
+		t.Errorf("observed %+v", observed)
+	}
+	if log["endpoint"] != "/users/{id}" || log["trace_id"] != parent[3:35] || log["request_id"] == "" ||
+		strings.Contains(log["request_id"].(string), "forged") {
+		t.Errorf("logged %v", log)
+	}
+	if got := called.Get("traceparent"); !strings.HasPrefix(got, parent[:36]) || got == parent {
+		t.Errorf("the called service gets %s", got)
+	}
+	if called.Get(requestid.Header) != log["request_id"] {
+		t.Errorf("the called service gets request id %s, the log has %s", called.Get(requestid.Header), log["request_id"])
+	}
+}
+
+func TestSpansAreExportedWhereAnEndpointIsSet(t *testing.T) {
+	received := make(chan *tracepb.TracesData, 1)
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		data := &tracepb.TracesData{}
+		if err := proto.Unmarshal(body, data); err != nil || r.URL.Path != "/v1/traces" {
+			t.Errorf("%s: %v", r.URL.Path, err)
+		}
+		received <- data
+	}))
+	defer collector.Close()
+	endpoint, err := url.Parse(collector.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, config.Service{Name: "a-service", OTLPEndpoint: endpoint})
+	span := (<-received).ResourceSpans[0].ScopeSpans[0].Spans[0]
+	if span.Name != "GET /users/{id}" {
+		t.Errorf("the span is called %s", span.Name)
+	}
+}

@@ -1,0 +1,44 @@
+package telemetry
+
+import (
+	"context"
+	"net/http"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/requestid"
+)
+
+// newTracerProvider returns a provider that always makes trace ids, because
+// logs name them, but records spans only where they can be exported to.
+func newTracerProvider(ctx context.Context, service config.Service) (*sdktrace.TracerProvider, error) {
+	if service.OTLPEndpoint == nil {
+		return sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample())), nil
+	}
+	exporter, err := otlptrace.New(ctx, newOTLPClient(service.OTLPEndpoint))
+	if err != nil {
+		return nil, err
+	}
+	return sdktrace.NewTracerProvider(
+		sdktrace.WithSampler(sdktrace.ParentBased(sdktrace.AlwaysSample())),
+		sdktrace.WithBatcher(exporter),
+		sdktrace.WithResource(resource.NewSchemaless(
+			attribute.String("service.name", service.Name),
+			attribute.String("service.version", service.Version),
+			attribute.String("deployment.environment.name", service.Environment),
+			attribute.String("service.colour", service.Colour),
+		)),
+	), nil
+}
+
+// Propagate tells the service that is called with these headers which trace
+// and which request the call belongs to.
+func Propagate(ctx context.Context, h http.Header) {
+	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(h))
+	h.Set(requestid.Header, requestid.From(ctx))
+}

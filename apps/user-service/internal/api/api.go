@@ -1,0 +1,238 @@
+// Package api is the HTTP API of user-service, for the services of the platform.
+package api
+
+import (
+	"context"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/google/uuid"
+
+	"platform.example/apps/internal/httpjson"
+	"platform.example/apps/internal/identity"
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/user-service/internal/cache"
+	"platform.example/apps/user-service/internal/password"
+	"platform.example/apps/user-service/internal/store"
+	"platform.example/apps/user-service/internal/user"
+)
+
+const (
+	// requestTimeout ends below the 5 s that the gateway waits, so that the
+	// client hears our reason rather than the gateway's.
+	requestTimeout = 4 * time.Second
+
+	defaultLimit = 50
+	maxLimit     = 100
+)
+
+// API handles the requests.
+type API struct {
+	users     *store.Users
+	cache     *cache.Users
+	passwords *password.Hasher
+}
+
+// New returns the API on these users.
+func New(users *store.Users, c *cache.Users, passwords *password.Hasher) *API {
+	return &API{users: users, cache: c, passwords: passwords}
+}
+
+// Register adds the routes to router.
+func (a *API) Register(router chi.Router, errs *problem.Mapper) {
+	router.Group(func(r chi.Router) {
+		r.Use(deadline)
+		r.Post("/users", errs.Handle(a.create))
+		r.Get("/users", errs.Handle(a.list))
+		r.Get("/users/{id}", errs.Handle(a.get))
+		r.Patch("/users/{id}", errs.Handle(a.update))
+		r.Delete("/users/{id}", errs.Handle(a.remove))
+		r.Post("/credentials/verify", errs.Handle(a.verify))
+	})
+}
+
+func deadline(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+		defer cancel()
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+func (a *API) create(w http.ResponseWriter, r *http.Request) error {
+	draft, err := httpjson.Decode[user.Draft](r)
+	if err != nil {
+		return err
+	}
+	if err := draft.Validate(); err != nil {
+		return err
+	}
+	if draft.Role == "" {
+		draft.Role = identity.User
+	} else if err := mayChooseRole(r); err != nil {
+		return err
+	}
+	hash, err := a.passwords.Hash(r.Context(), draft.Password)
+	if err != nil {
+		return err
+	}
+	created, err := a.users.Create(r.Context(), draft, hash)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Location", "/users/"+created.ID.String())
+	return httpjson.Write(w, http.StatusCreated, created)
+}
+
+type page struct {
+	Users []user.User `json:"users"`
+	Next  *uuid.UUID  `json:"next,omitempty"` // give it as after to get the next page; none: this was the last
+}
+
+func (a *API) list(w http.ResponseWriter, r *http.Request) error {
+	query := r.URL.Query()
+	limit := defaultLimit
+	if raw := query.Get("limit"); raw != "" {
+		n, err := strconv.Atoi(raw)
+		if err != nil || n < 1 || n > maxLimit {
+			return problem.New(problem.Malformed, "limit must be a number from 1 to 100.", err)
+		}
+		limit = n
+	}
+	var after uuid.UUID
+	if raw := query.Get("after"); raw != "" {
+		id, ok := parseID(raw)
+		if !ok {
+			return problem.New(problem.Malformed, "after must be the next of an earlier page.", nil)
+		}
+		after = id
+	}
+	// One more than asked for tells whether there is a next page.
+	users, err := a.users.List(r.Context(), after, limit+1)
+	if err != nil {
+		return err
+	}
+	answer := page{Users: users}
+	if len(users) > limit {
+		answer.Users = users[:limit]
+		answer.Next = &users[limit-1].ID
+	}
+	return httpjson.Write(w, http.StatusOK, answer)
+}
+
+func (a *API) get(w http.ResponseWriter, r *http.Request) error {
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	found, hit, err := a.cache.Get(r.Context(), id)
+	if hit {
+		w.Header().Set("X-Cache", "hit")
+	} else {
+		w.Header().Set("X-Cache", "miss")
+	}
+	if err != nil {
+		return err
+	}
+	return httpjson.Write(w, http.StatusOK, found)
+}
+
+func (a *API) update(w http.ResponseWriter, r *http.Request) error {
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	change, err := httpjson.Decode[user.Change](r)
+	if err != nil {
+		return err
+	}
+	if err := change.Validate(); err != nil {
+		return err
+	}
+	if change.Role != nil {
+		if err := mayChooseRole(r); err != nil {
+			return err
+		}
+	}
+	var hash string
+	if change.Password != nil {
+		if hash, err = a.passwords.Hash(r.Context(), *change.Password); err != nil {
+			return err
+		}
+	}
+	updated, err := a.users.Update(r.Context(), id, change, hash)
+	if err != nil {
+		return err
+	}
+	a.cache.Invalidate(r.Context(), id, updated.Version)
+	return httpjson.Write(w, http.StatusOK, updated)
+}
+
+func (a *API) remove(w http.ResponseWriter, r *http.Request) error {
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	if err := a.users.Delete(r.Context(), id); err != nil {
+		return err
+	}
+	a.cache.Invalidate(r.Context(), id, cache.Deleted)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+type credentials struct {
+	Email    string `json:"email"`
+	Password string `json:"password"`
+}
+
+type verified struct {
+	ID   uuid.UUID     `json:"id"`
+	Role identity.Role `json:"role"`
+}
+
+// verify says the same, after the same time, of an unknown user and of a wrong password.
+func (a *API) verify(w http.ResponseWriter, r *http.Request) error {
+	given, err := httpjson.Decode[credentials](r)
+	if err != nil {
+		return err
+	}
+	if given.Email == "" || given.Password == "" || len(given.Password) > user.MaxPasswordBytes {
+		return problem.New(problem.Invalid, "email and password are required; a password has at most 512 bytes.", nil)
+	}
+	known, err := a.users.Credentials(r.Context(), given.Email)
+	if err != nil {
+		return err
+	}
+	right, err := a.passwords.Verify(r.Context(), given.Password, known.PasswordHash)
+	if err != nil {
+		return err
+	}
+	if !right {
+		return problem.New(problem.Unauthenticated, "Email or password is wrong.", nil)
+	}
+	return httpjson.Write(w, http.StatusOK, verified{ID: known.ID, Role: known.Role})
+}
+
+func mayChooseRole(r *http.Request) error {
+	if identity.From(r.Header).Role != identity.Admin {
+		return problem.New(problem.Forbidden, "Only an admin may choose a role.", nil)
+	}
+	return nil
+}
+
+func pathID(r *http.Request) (uuid.UUID, error) {
+	id, ok := parseID(chi.URLParam(r, "id"))
+	if !ok {
+		return uuid.Nil, problem.New(problem.NotFound, "There is no such user.", nil)
+	}
+	return id, nil
+}
+
+// parseID takes the canonical form only, of the several that uuid.Parse takes.
+func parseID(raw string) (uuid.UUID, bool) {
+	id, err := uuid.Parse(raw)
+	return id, err == nil && id.String() == raw
+}

@@ -1,0 +1,189 @@
+// Package cache answers who a user is from Redis where it can, else from the
+// database (cache-aside).
+//
+// How stale an answer may be after a write that was answered:
+//   - never, on the replica that wrote;
+//   - on others, as long as a read that had begun before the write may take
+//     (loadTimeout, 2 s), and only for those who joined that very read;
+//   - up to ttl (300 s), where Redis could not be reached to be told of the write.
+package cache
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+	goredis "github.com/redis/go-redis/v9"
+	"golang.org/x/sync/singleflight"
+
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/user-service/internal/user"
+)
+
+const (
+	ttl       = 300 * time.Second
+	ttlJitter = ttl / 10 // keys written together don't expire together
+	// absentTTL is short: it only has to take the edge off a flood of requests
+	// for what isn't there.
+	absentTTL   = 5 * time.Second
+	loadTimeout = 2 * time.Second // fill included
+	// markTTL outlives every load that may have read what was there before the write.
+	markTTL = loadTimeout + 3*time.Second
+)
+
+// Users looks users up.
+type Users struct {
+	redis *goredis.Client
+	load  func(context.Context, uuid.UUID) (user.User, error)
+	log   *slog.Logger
+	put   *goredis.Script
+
+	loads        singleflight.Group // one query per key and process, however many ask
+	hits, misses prometheus.Counter
+}
+
+// New returns a cache in front of load, which fails with problem.NotFound
+// where there is no such user.
+func New(redis *goredis.Client, load func(context.Context, uuid.UUID) (user.User, error),
+	log *slog.Logger, registry prometheus.Registerer) *Users {
+	c := &Users{
+		redis: redis, load: load, log: log, put: goredis.NewScript(putScript),
+		hits: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "user_service_cache_hits_total", Help: "Users answered from the cache, known absences included.",
+		}),
+		misses: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "user_service_cache_misses_total", Help: "Users that the cache could not answer.",
+		}),
+	}
+	registry.MustRegister(c.hits, c.misses)
+	return c
+}
+
+// entry is what a key holds: a user; or, with no user, either that there is
+// none (Absent) or the mark of a write, which says that what is older than
+// Version is no longer true.
+type entry struct {
+	Version int64      `json:"version"`
+	User    *user.User `json:"user,omitempty"`
+	Absent  bool       `json:"absent,omitempty"`
+}
+
+//go:embed put.lua
+var putScript string
+
+func key(id uuid.UUID) string { return "user:" + id.String() }
+
+func (e *entry) answer() (user.User, error) {
+	if e.Absent {
+		return user.User{}, problem.New(problem.NotFound, "There is no such user.", nil)
+	}
+	return *e.User, nil
+}
+
+// Get returns a user and whether the cache knew. It fails as load does; a
+// Redis that fails is merely a miss.
+func (c *Users) Get(ctx context.Context, id uuid.UUID) (u user.User, hit bool, err error) {
+	known, redisErr := c.lookup(ctx, id)
+	if known != nil {
+		c.hits.Inc()
+		u, err = known.answer()
+		return u, true, err
+	}
+	c.misses.Inc()
+	// The load belongs to all who wait for it, not to the request that began it.
+	shared := context.WithoutCancel(ctx)
+	result := c.loads.DoChan(id.String(), func() (any, error) { return c.read(shared, id, redisErr == nil) })
+	select {
+	case <-ctx.Done():
+		return user.User{}, false, fmt.Errorf("waiting for the user to be loaded: %w", ctx.Err())
+	case r := <-result:
+		if r.Err != nil {
+			return user.User{}, false, r.Err
+		}
+		u, err = r.Val.(*entry).answer()
+		return u, false, err
+	}
+}
+
+// Invalidate forgets a user whose write to version was committed; a deleted
+// one with Deleted as the version. It must end before the write is answered.
+func (c *Users) Invalidate(ctx context.Context, id uuid.UUID, version int64) {
+	// The write is done whether or not the client still waits.
+	ctx = context.WithoutCancel(ctx)
+	if err := c.store(ctx, id, &entry{Version: version}, markTTL); err != nil {
+		c.log.ErrorContext(ctx, "the cache was not told of a write", "stale_for_at_most", ttl, "cause", err)
+	}
+	// Who asks from now on doesn't join a read that may have seen what was before.
+	c.loads.Forget(id.String())
+}
+
+// Deleted is the version of a user that is no more: no load can be newer. It
+// is the largest integer that Lua, in Redis, reads exactly.
+const Deleted int64 = 1 << 53
+
+// lookup returns what the cache knows of a user: nil for nothing.
+func (c *Users) lookup(ctx context.Context, id uuid.UUID) (*entry, error) {
+	raw, err := c.redis.Get(ctx, key(id)).Bytes()
+	if errors.Is(err, goredis.Nil) {
+		return nil, nil
+	}
+	if err != nil {
+		// Not louder: it is so for every request, and readiness says it once a check.
+		c.log.DebugContext(ctx, "the cache does not answer", "cause", err)
+		return nil, err
+	}
+	var found entry
+	if err := json.Unmarshal(raw, &found); err != nil {
+		c.log.ErrorContext(ctx, "the cache holds what is no entry", "cause", err)
+		return nil, nil
+	}
+	if found.User == nil && !found.Absent {
+		return nil, nil // the mark of a write
+	}
+	return &found, nil
+}
+
+// read loads a user and fills the cache; where Redis has just failed it is
+// spared, so that the timeout is paid once.
+func (c *Users) read(ctx context.Context, id uuid.UUID, redisAnswers bool) (*entry, error) {
+	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
+	defer cancel()
+	if redisAnswers {
+		// Another read may have ended between the lookup and now.
+		if known, _ := c.lookup(ctx, id); known != nil {
+			return known, nil
+		}
+	}
+	loaded, life := &entry{}, ttl-rand.N(ttlJitter)
+	u, err := c.load(ctx, id)
+	if failed, ok := errors.AsType[*problem.Error](err); ok && failed.Code == problem.NotFound {
+		loaded.Absent, life = true, absentTTL
+	} else if err != nil {
+		return nil, err
+	} else {
+		loaded.User, loaded.Version = &u, u.Version
+	}
+	if redisAnswers {
+		if err := c.store(ctx, id, loaded, life); err != nil {
+			c.log.DebugContext(ctx, "the cache could not be filled", "cause", err)
+		}
+	}
+	return loaded, nil
+}
+
+// store puts e unless something newer is there: reads and writes may reach
+// Redis in another order than they reached the database.
+func (c *Users) store(ctx context.Context, id uuid.UUID, e *entry, life time.Duration) error {
+	raw, err := json.Marshal(e)
+	if err != nil {
+		return fmt.Errorf("encoding a cache entry: %w", err)
+	}
+	return c.put.Run(ctx, c.redis, []string{key(id)}, e.Version, raw, life.Milliseconds()).Err()
+}

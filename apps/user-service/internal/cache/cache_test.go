@@ -1,0 +1,150 @@
+package cache
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/user-service/internal/user"
+)
+
+func TestUsers(t *testing.T) {
+	redis := backingtest.StartRedis(t).Client()
+	defer func() { _ = redis.Close() }()
+	newCache := func(load func(context.Context, uuid.UUID) (user.User, error)) *Users {
+		return New(redis, load, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	}
+
+	t.Run("however many ask, one query is made", func(t *testing.T) {
+		const askers = 50
+		var loads atomic.Int32
+		arrived, goOn := make(chan struct{}, askers), make(chan struct{})
+		c := newCache(func(_ context.Context, id uuid.UUID) (user.User, error) {
+			loads.Add(1)
+			<-goOn
+			return user.User{ID: id, Version: 1}, nil
+		})
+		id := uuid.New()
+		var asking sync.WaitGroup
+		for range askers {
+			asking.Go(func() {
+				arrived <- struct{}{}
+				if u, _, err := c.Get(t.Context(), id); err != nil || u.ID != id {
+					t.Errorf("got %+v, %v", u, err)
+				}
+			})
+		}
+		for range askers {
+			<-arrived
+		}
+		close(goOn)
+		asking.Wait()
+		if loads.Load() != 1 {
+			t.Errorf("%d queries", loads.Load())
+		}
+	})
+
+	t.Run("a read that began before a write leaves nothing stale behind", func(t *testing.T) {
+		var current atomic.Int64
+		current.Store(1)
+		read, goOn := make(chan struct{}, 1), make(chan struct{})
+		c := newCache(func(_ context.Context, id uuid.UUID) (user.User, error) {
+			u := user.User{ID: id, Version: current.Load()}
+			if u.Version == 1 {
+				read <- struct{}{}
+				<-goOn
+			}
+			return u, nil
+		})
+		id := uuid.New()
+		early := make(chan struct{})
+		go func() {
+			defer close(early)
+			_, _, _ = c.Get(t.Context(), id) // may be stale: it began before the write
+		}()
+		<-read
+		current.Store(2)
+		c.Invalidate(t.Context(), id, 2)
+		expect := func(wantHit bool) {
+			t.Helper()
+			if u, hit, err := c.Get(t.Context(), id); err != nil || u.Version != 2 || hit != wantHit {
+				t.Errorf("got version %d, hit %t, %v", u.Version, hit, err)
+			}
+		}
+		expect(false)
+		close(goOn)
+		<-early
+		expect(true)
+	})
+
+	t.Run("of two writes the later one counts, in whatever order they reach Redis", func(t *testing.T) {
+		id := uuid.New()
+		version := int64(2)
+		c := newCache(func(context.Context, uuid.UUID) (user.User, error) {
+			return user.User{ID: id, Version: version}, nil
+		})
+		c.Invalidate(t.Context(), id, 3)
+		c.Invalidate(t.Context(), id, 2)
+		for range 2 { // reads of what the later write replaced: answered, never kept
+			if u, hit, err := c.Get(t.Context(), id); hit || err != nil {
+				t.Errorf("version %d, hit %t, %v", u.Version, hit, err)
+			}
+		}
+		version = 3
+		for _, wantHit := range []bool{false, true} {
+			if u, hit, err := c.Get(t.Context(), id); u.Version != 3 || hit != wantHit || err != nil {
+				t.Errorf("version %d, hit %t, want %t: %v", u.Version, hit, wantHit, err)
+			}
+		}
+	})
+
+	t.Run("one who leaves doesn't take the answer from the others", func(t *testing.T) {
+		loading, goOn := make(chan struct{}), make(chan struct{})
+		c := newCache(func(ctx context.Context, id uuid.UUID) (user.User, error) {
+			close(loading)
+			<-goOn
+			return user.User{ID: id, Version: 1}, ctx.Err()
+		})
+		id := uuid.New()
+		ctx, leave := context.WithCancel(t.Context())
+		left := make(chan error)
+		go func() {
+			_, _, err := c.Get(ctx, id)
+			left <- err
+		}()
+		<-loading
+		leave()
+		if err := <-left; !errors.Is(err, context.Canceled) {
+			t.Errorf("who left got %v", err)
+		}
+		close(goOn)
+		backingtest.Eventually(t, 5*time.Second, func() error {
+			if _, hit, err := c.Get(t.Context(), id); err != nil || !hit {
+				return errors.Join(errors.New("not filled yet"), err)
+			}
+			return nil
+		})
+	})
+
+	t.Run("what is no entry is a miss and is overwritten", func(t *testing.T) {
+		c := newCache(func(_ context.Context, id uuid.UUID) (user.User, error) {
+			return user.User{}, problem.New(problem.NotFound, "There is no such user.", nil)
+		})
+		id := uuid.New()
+		redis.Set(t.Context(), key(id), "not JSON", time.Minute)
+		for _, wantHit := range []bool{false, true} {
+			if _, hit, err := c.Get(t.Context(), id); hit != wantHit || err == nil {
+				t.Errorf("hit %t, want %t: %v", hit, wantHit, err)
+			}
+		}
+	})
+}

@@ -1,0 +1,141 @@
+// Package password hashes and checks passwords with argon2id, never more of
+// them at once than the memory of the service allows.
+package password
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"encoding/base64"
+	"fmt"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/argon2"
+	"golang.org/x/sync/semaphore"
+
+	"platform.example/apps/internal/problem"
+)
+
+// The parameters are those of the OWASP Password Storage Cheat Sheet for
+// argon2id (m=19 MiB, t=2, p=1); salt and tag have the lengths of RFC 9106, 4.
+const (
+	memoryKiB  = 19 << 10
+	passes     = 2
+	lanes      = 1
+	saltLength = 16
+	tagLength  = 32
+
+	// One at a time. A hash saturates one core, and its 19 MiB are garbage
+	// until the next collection: a process that hashed without pause was seen to
+	// take 117 MiB with two at a time, too near the 128 MiB that it is given.
+	concurrency = 1
+	// queueTimeout is how long a request waits for its turn before it is told
+	// to come back.
+	queueTimeout = 2 * time.Second
+	// Without hashing for this long, its memory goes back to the system: the
+	// runtime by itself would keep some 60 MiB for minutes.
+	idleAfter = 10 * time.Second
+)
+
+// Hasher hashes and checks passwords.
+type Hasher struct {
+	slots *semaphore.Weighted
+	idle  *time.Timer
+	decoy string // is checked where there is no user: no password has this tag
+}
+
+// NewHasher returns a Hasher.
+func NewHasher() *Hasher {
+	return &Hasher{
+		slots: semaphore.NewWeighted(concurrency),
+		idle:  time.AfterFunc(idleAfter, debug.FreeOSMemory),
+		decoy: encode(random(saltLength), random(tagLength)),
+	}
+}
+
+// Hash returns the hash of password in PHC string format.
+func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
+	if err := h.acquire(ctx); err != nil {
+		return "", err
+	}
+	defer h.release()
+	return hash(password), nil
+}
+
+// Verify reports whether password is the one that was hashed. An empty encoded
+// means that there is no such user: it takes as long and is never right.
+func (h *Hasher) Verify(ctx context.Context, password, encoded string) (bool, error) {
+	known := encoded != ""
+	if !known {
+		encoded = h.decoy
+	}
+	if err := h.acquire(ctx); err != nil {
+		return false, err
+	}
+	defer h.release()
+	right, err := verify(password, encoded)
+	return right && known, err
+}
+
+func (h *Hasher) acquire(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
+	defer cancel()
+	if err := h.slots.Acquire(ctx, 1); err != nil {
+		return problem.New(problem.Unavailable, "Too many passwords are being checked right now.",
+			fmt.Errorf("waiting to hash a password: %w", err))
+	}
+	return nil
+}
+
+func (h *Hasher) release() {
+	h.slots.Release(1)
+	h.idle.Reset(idleAfter)
+}
+
+const format = "$argon2id$v=%d$m=%d,t=%d,p=%d$"
+
+func hash(password string) string {
+	salt := random(saltLength)
+	return encode(salt, argon2.IDKey([]byte(password), salt, passes, memoryKiB, lanes, tagLength))
+}
+
+func encode(salt, tag []byte) string {
+	return fmt.Sprintf(format, argon2.Version, memoryKiB, passes, lanes) +
+		base64.RawStdEncoding.EncodeToString(salt) + "$" + base64.RawStdEncoding.EncodeToString(tag)
+}
+
+func random(length int) []byte {
+	bytes := make([]byte, length)
+	_, _ = rand.Read(bytes) // never fails: crypto/rand
+	return bytes
+}
+
+func verify(password, encoded string) (bool, error) {
+	var version int
+	var memory, iterations uint32
+	var threads uint8
+	// "", "argon2id", "v=…", "m=…,t=…,p=…", salt, tag
+	parts := strings.Split(encoded, "$")
+	if len(parts) != 6 {
+		return false, malformed("it has no six parts")
+	}
+	if _, err := fmt.Sscanf(strings.Join(parts[:4], "$")+"$", format, &version, &memory, &iterations, &threads); err != nil {
+		return false, malformed(err.Error())
+	}
+	if version != argon2.Version || memory > memoryKiB || iterations == 0 || threads == 0 {
+		return false, malformed("its parameters are not ours")
+	}
+	salt, saltErr := base64.RawStdEncoding.DecodeString(parts[4])
+	tag, tagErr := base64.RawStdEncoding.DecodeString(parts[5])
+	if saltErr != nil || tagErr != nil || len(tag) != tagLength {
+		return false, malformed("its salt or tag is not base64")
+	}
+	computed := argon2.IDKey([]byte(password), salt, iterations, memory, threads, tagLength)
+	return subtle.ConstantTimeCompare(computed, tag) == 1, nil
+}
+
+func malformed(why string) error {
+	return fmt.Errorf("the stored password hash is malformed: %s", why)
+}

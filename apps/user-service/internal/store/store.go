@@ -1,0 +1,122 @@
+// Package store keeps users in Postgres.
+package store
+
+import (
+	"context"
+	"errors"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"platform.example/apps/internal/identity"
+	"platform.example/apps/internal/postgres"
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/user-service/internal/user"
+)
+
+// Users is the table of users.
+type Users struct{ pool *pgxpool.Pool }
+
+// New returns the users in the database of pool.
+func New(pool *pgxpool.Pool) *Users { return &Users{pool: pool} }
+
+const columns = "id, email, name, role, created_at, updated_at, version"
+
+// Create adds a user. It fails with problem.Conflict where the email is taken.
+func (s *Users) Create(ctx context.Context, d user.Draft, passwordHash string) (user.User, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return user.User{}, err
+	}
+	return s.one(ctx, "creating a user",
+		"INSERT INTO users (id, email, name, role, password_hash) VALUES ($1, $2, $3, $4, $5) RETURNING "+columns,
+		id, d.Email, d.Name, d.Role, passwordHash)
+}
+
+// Get returns a user. It fails with problem.NotFound where there is none.
+func (s *Users) Get(ctx context.Context, id uuid.UUID) (user.User, error) {
+	return s.one(ctx, "reading a user", "SELECT "+columns+" FROM users WHERE id = $1", id)
+}
+
+// List returns up to limit users that were created after the given one
+// (uuid.Nil: from the first), in the order of their creation.
+func (s *Users) List(ctx context.Context, after uuid.UUID, limit int) ([]user.User, error) {
+	rows, err := s.pool.Query(ctx, "SELECT "+columns+" FROM users WHERE id > $1 ORDER BY id LIMIT $2", after, limit)
+	if err != nil {
+		return nil, failure("listing users", err)
+	}
+	users, err := pgx.CollectRows(rows, scan)
+	if err != nil {
+		return nil, failure("listing users", err)
+	}
+	return users, nil
+}
+
+// Update changes a user. It fails with problem.NotFound where there is none,
+// and with problem.Conflict where the email is taken. passwordHash "" leaves
+// the password as it is.
+func (s *Users) Update(ctx context.Context, id uuid.UUID, c user.Change, passwordHash string) (user.User, error) {
+	return s.one(ctx, "changing a user", `UPDATE users SET
+			email = coalesce($2, email), name = coalesce($3, name), role = coalesce($4, role),
+			password_hash = coalesce(nullif($5, ''), password_hash),
+			updated_at = now(), version = version + 1
+		WHERE id = $1 RETURNING `+columns,
+		id, c.Email, c.Name, c.Role, passwordHash)
+}
+
+// Delete removes a user. It fails with problem.NotFound where there is none.
+func (s *Users) Delete(ctx context.Context, id uuid.UUID) error {
+	_, err := s.one(ctx, "deleting a user", "DELETE FROM users WHERE id = $1 RETURNING "+columns, id)
+	return err
+}
+
+// Credentials are what a sign-in is checked against.
+type Credentials struct {
+	ID           uuid.UUID
+	Role         identity.Role
+	PasswordHash string // "" where there is no such user
+}
+
+// Credentials returns the credentials for an email, in whatever case. An
+// unknown email is no error, so that callers treat both alike.
+func (s *Users) Credentials(ctx context.Context, email string) (Credentials, error) {
+	var c Credentials
+	err := s.pool.QueryRow(ctx, "SELECT id, role, password_hash FROM users WHERE lower(email) = lower($1)", email).
+		Scan(&c.ID, &c.Role, &c.PasswordHash)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return Credentials{}, failure("reading credentials", err)
+	}
+	return c, nil
+}
+
+func (s *Users) one(ctx context.Context, doing, sql string, args ...any) (user.User, error) {
+	rows, err := s.pool.Query(ctx, sql, args...)
+	if err != nil {
+		return user.User{}, failure(doing, err)
+	}
+	u, err := pgx.CollectExactlyOneRow(rows, scan)
+	if err != nil {
+		return user.User{}, failure(doing, err)
+	}
+	return u, nil
+}
+
+func scan(row pgx.CollectableRow) (user.User, error) {
+	var u user.User
+	err := row.Scan(&u.ID, &u.Email, &u.Name, &u.Role, &u.CreatedAt, &u.UpdatedAt, &u.Version)
+	return u, err
+}
+
+const uniqueViolation = "23505" // SQLSTATE, PostgreSQL manual, appendix A
+
+func failure(doing string, err error) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return problem.New(problem.NotFound, "There is no such user.", err)
+	}
+	if answer, ok := errors.AsType[*pgconn.PgError](err); ok && answer.Code == uniqueViolation {
+		return problem.New(problem.Conflict, "This email is already registered.", err)
+	}
+	return postgres.Failure(doing, err)
+}

@@ -1,0 +1,82 @@
+// Command user-service keeps users: who they are and how they sign in.
+package main
+
+import (
+	"context"
+	"errors"
+
+	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/health"
+	"platform.example/apps/internal/httpserver"
+	"platform.example/apps/internal/postgres"
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/internal/redis"
+	"platform.example/apps/internal/service"
+	"platform.example/apps/internal/telemetry"
+	"platform.example/apps/user-service/internal/api"
+	"platform.example/apps/user-service/internal/cache"
+	"platform.example/apps/user-service/internal/password"
+	"platform.example/apps/user-service/internal/store"
+	"platform.example/apps/user-service/migrations"
+)
+
+const name = "user-service"
+
+func main() { service.Main(name, commands()) }
+
+func commands() service.Commands {
+	return service.Commands{"": serve, "migrate": migrate, "seed-demo": seedDemo}
+}
+
+func serve(ctx context.Context, p service.Process) (err error) {
+	env := config.From(p.Lookup)
+	self := config.ReadService(env, name)
+	database := postgres.ReadConfig(env)
+	cacheAt := redis.ReadConfig(env)
+	if err := env.Err(); err != nil {
+		return err
+	}
+
+	tel, err := telemetry.Start(ctx, self, p.Stdout)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tel.Stop()) }()
+
+	pool, err := postgres.Connect(ctx, database, tel.Log)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	postgres.RegisterMetrics(tel.Registry, pool)
+
+	redisClient := redis.Open(cacheAt, tel.Log, tel.Registry)
+	defer func() { err = errors.Join(err, redisClient.Close()) }()
+
+	users := store.New(pool)
+	userAPI := api.New(users, cache.New(redisClient, users.Get, tel.Log, tel.Registry), password.NewHasher())
+
+	state := health.New(self, tel.Log,
+		health.Check{Name: "postgres", Required: true, Probe: pool.Ping},
+		health.Check{Name: "redis", Probe: func(ctx context.Context) error { return redisClient.Ping(ctx).Err() }},
+	)
+	errs := problem.NewMapper(tel.Log)
+	router := httpserver.NewAPI(tel, state, errs, tel.RequestMetrics("user_service"))
+	userAPI.Register(router, errs)
+
+	server, err := httpserver.Listen(self, tel.Log, state, router, httpserver.NewOps(tel, state))
+	if err != nil {
+		return err
+	}
+	return server.Run(ctx)
+}
+
+func migrate(ctx context.Context, p service.Process) error {
+	env := config.From(p.Lookup)
+	self := config.ReadService(env, name)
+	database := postgres.ReadConfig(env)
+	if err := env.Err(); err != nil {
+		return err
+	}
+	return postgres.Migrate(ctx, database, migrations.Files, telemetry.NewLogger(p.Stdout, self))
+}

@@ -1,0 +1,308 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/servicetest"
+)
+
+const asAdmin = "X-User-Role: admin"
+
+type userAnswer struct {
+	ID, Email, Name, Role string
+	Version               int
+}
+
+type pageAnswer struct {
+	Users []userAnswer
+	Next  string
+}
+
+type problemAnswer struct {
+	Code, Detail string
+	RequestID    string `json:"request_id"`
+	Errors       []struct{ Pointer string }
+}
+
+// One Postgres and one Redis serve all the subtests: starting them takes
+// longer than all of the tests.
+func TestUserService(t *testing.T) {
+	postgres, redis := backingtest.StartPostgres(t), backingtest.StartRedis(t)
+	env := servicetest.Env(postgres.Env(), redis.Env(), map[string]string{
+		"DEMO_USER_EMAIL": "demo@example.com", "DEMO_USER_PASSWORD": "first password",
+		"SERVICE_VERSION": "0123456789ab", "SERVICE_COLOUR": "blue",
+	})
+
+	t.Run("migrate", func(t *testing.T) {
+		var running sync.WaitGroup
+		for range 3 {
+			running.Go(func() {
+				if out, err := servicetest.Run(name, commands(), env, "migrate"); err != nil {
+					t.Errorf("one of several at once failed: %v\n%s", err, out)
+				}
+			})
+		}
+		running.Wait()
+	})
+
+	s := servicetest.Start(t, name, commands(), env)
+	create := func(t *testing.T, email string) userAnswer {
+		t.Helper()
+		answer := servicetest.Call(t, "POST", s.HTTP+"/users", fmt.Sprintf(`{"email":%q,"name":"Ada","password":"correct horse"}`, email))
+		if answer.Status != http.StatusCreated {
+			t.Fatalf("creating %s: %+v", email, answer)
+		}
+		return servicetest.JSON[userAnswer](t, answer)
+	}
+	get := func(t *testing.T, id string, status int, cache string) servicetest.Answer {
+		t.Helper()
+		answer := servicetest.Call(t, "GET", s.HTTP+"/users/"+id, "")
+		if answer.Status != status || answer.Header.Get("X-Cache") != cache {
+			t.Fatalf("GET: got %d %s, want %d %s\n%s", answer.Status, answer.Header.Get("X-Cache"), status, cache, answer.Body)
+		}
+		return answer
+	}
+
+	t.Run("health", func(t *testing.T) {
+		answer := servicetest.Call(t, "GET", s.HTTP+"/health", "")
+		want := `{"colour":"blue","service":"user-service","status":"ok","version":"0123456789ab"}`
+		if answer.Status != http.StatusOK || strings.TrimSpace(answer.Body) != want {
+			t.Errorf("got %+v, want %s", answer, want)
+		}
+	})
+
+	t.Run("a user is read from Postgres first, then from Redis", func(t *testing.T) {
+		u := create(t, "cached@example.com")
+		get(t, u.ID, http.StatusOK, "miss")
+		second := get(t, u.ID, http.StatusOK, "hit")
+		if got := servicetest.JSON[userAnswer](t, second); got != u {
+			t.Errorf("got %+v, want %+v", got, u)
+		}
+		client := redis.Client()
+		defer func() { _ = client.Close() }()
+		if ttl := client.TTL(t.Context(), "user:"+u.ID).Val(); ttl < 260*time.Second || ttl > 300*time.Second {
+			t.Errorf("TTL is %s, want 270 to 300 s", ttl)
+		}
+	})
+
+	t.Run("nothing stale is read after a write", func(t *testing.T) {
+		u := create(t, "changed@example.com")
+		get(t, u.ID, http.StatusOK, "miss")
+		changed := servicetest.Call(t, "PATCH", s.HTTP+"/users/"+u.ID, `{"name":"Grace"}`)
+		if changed.Status != http.StatusOK {
+			t.Fatalf("PATCH: %+v", changed)
+		}
+		for _, cache := range []string{"miss", "hit"} {
+			got := servicetest.JSON[userAnswer](t, get(t, u.ID, http.StatusOK, cache))
+			if got.Name != "Grace" || got.Version != 2 {
+				t.Errorf("after the write, %s: %+v", cache, got)
+			}
+		}
+		if deleted := servicetest.Call(t, "DELETE", s.HTTP+"/users/"+u.ID, ""); deleted.Status != http.StatusNoContent {
+			t.Fatalf("DELETE: %+v", deleted)
+		}
+		get(t, u.ID, http.StatusNotFound, "miss")
+	})
+
+	t.Run("an absence is cached", func(t *testing.T) {
+		get(t, "01890000-0000-7000-8000-000000000000", http.StatusNotFound, "miss")
+		get(t, "01890000-0000-7000-8000-000000000000", http.StatusNotFound, "hit")
+	})
+
+	t.Run("lists by pages in the order of creation", func(t *testing.T) {
+		for i := range 5 {
+			create(t, fmt.Sprintf("page%d@example.com", i))
+		}
+		var emails []string
+		for after := ""; ; {
+			p := servicetest.JSON[pageAnswer](t, servicetest.Call(t, "GET", s.HTTP+"/users?limit=2"+after, ""))
+			for _, u := range p.Users {
+				emails = append(emails, u.Email)
+			}
+			if p.Next == "" {
+				break
+			}
+			after = "&after=" + p.Next
+		}
+		want := "cached@example.com page0@example.com page1@example.com page2@example.com page3@example.com page4@example.com"
+		if got := strings.Join(emails, " "); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	})
+
+	t.Run("refuses", func(t *testing.T) {
+		taken := create(t, "taken@example.com")
+		for _, c := range []struct {
+			name, method, path, body string
+			status                   int
+			code                     string
+		}{
+			{"an email that is taken, in any case", "POST", "/users", `{"email":"TAKEN@example.com","name":"A","password":"12345678"}`, 409, "conflict"},
+			{"a role chosen by no admin", "POST", "/users", `{"email":"r@example.com","name":"A","password":"12345678","role":"admin"}`, 403, "forbidden"},
+			{"a role changed by no admin", "PATCH", "/users/" + taken.ID, `{"role":"admin"}`, 403, "forbidden"},
+			{"a change of nothing", "PATCH", "/users/" + taken.ID, `{}`, 422, "invalid"},
+			{"unknown fields", "POST", "/users", `{"email":"a@example.com","admin":true}`, 400, "malformed"},
+			{"trailing data", "POST", "/users", `{} {}`, 400, "malformed"},
+			{"wrong types", "POST", "/users", `{"email":7}`, 400, "malformed"},
+			{"null", "POST", "/users", `null`, 400, "malformed"},
+			{"broken UTF-8", "POST", "/users", "{\"name\":\"\xff\"}", 400, "malformed"},
+			{"a NUL", "PATCH", "/users/" + taken.ID, `{"name":"a\u0000"}`, 422, "invalid"},
+			{"a body that is too large", "POST", "/users", `{"name":"` + strings.Repeat("a", 65<<10) + `"}`, 413, "too_large"},
+			{"what is no id", "GET", "/users/1;drop", "", 404, "not_found"},
+			{"a limit out of range", "GET", "/users?limit=1000", "", 400, "malformed"},
+			{"a cursor that is none", "GET", "/users?after=x", "", 400, "malformed"},
+			{"an unknown path", "GET", "/nothing", "", 404, "not_found"},
+			{"an unknown method", "PUT", "/users", `{}`, 405, "method_not_allowed"},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				answer := servicetest.Call(t, c.method, s.HTTP+c.path, c.body)
+				p := servicetest.JSON[problemAnswer](t, answer)
+				if answer.Status != c.status || p.Code != c.code || p.RequestID == "" ||
+					answer.Header.Get("Content-Type") != "application/problem+json" {
+					t.Errorf("got %+v, want %d %s", answer, c.status, c.code)
+				}
+			})
+		}
+	})
+
+	t.Run("names every invalid field at once", func(t *testing.T) {
+		p := servicetest.JSON[problemAnswer](t, servicetest.Call(t, "POST", s.HTTP+"/users", `{"email":"no","name":" ","password":"short"}`))
+		if len(p.Errors) != 3 {
+			t.Errorf("got %+v, want email, name and password", p)
+		}
+	})
+
+	t.Run("an admin chooses a role", func(t *testing.T) {
+		answer := servicetest.Call(t, "POST", s.HTTP+"/users", `{"email":"root@example.com","name":"R","password":"12345678","role":"admin"}`, asAdmin)
+		if u := servicetest.JSON[userAnswer](t, answer); u.Role != "admin" {
+			t.Errorf("got %+v", answer)
+		}
+	})
+
+	t.Run("seed-demo, and the check of credentials", func(t *testing.T) {
+		verify := func(email, password string) servicetest.Answer {
+			return servicetest.Call(t, "POST", s.HTTP+"/credentials/verify", fmt.Sprintf(`{"email":%q,"password":%q}`, email, password))
+		}
+		seed := func(password string) {
+			t.Helper()
+			out, err := servicetest.Run(name, commands(), servicetest.Env(env, map[string]string{"DEMO_USER_PASSWORD": password}), "seed-demo")
+			if err != nil || strings.Contains(out, password) || strings.Contains(out, "demo@example.com") {
+				t.Fatalf("seed-demo: %v\n%s", err, out)
+			}
+		}
+		seed("first password")
+		seed("first password")
+		if answer := verify("Demo@Example.com", "first password"); answer.Status != http.StatusOK {
+			t.Errorf("right password: %+v", answer)
+		}
+		seed("second password")
+		wrong, unknown := verify("demo@example.com", "first password"), verify("nobody@example.com", "first password")
+		if wrong.Status != http.StatusUnauthorized || unknown.Status != http.StatusUnauthorized {
+			t.Fatalf("got %+v and %+v", wrong, unknown)
+		}
+		a, b := servicetest.JSON[problemAnswer](t, wrong), servicetest.JSON[problemAnswer](t, unknown)
+		if a.Code != b.Code || a.Detail != b.Detail {
+			t.Errorf("an unknown user can be told from a wrong password: %+v, %+v", a, b)
+		}
+	})
+
+	t.Run("metrics count by pattern, never by path", func(t *testing.T) {
+		metrics := servicetest.Call(t, "GET", s.Ops+"/metrics", "").Body
+		for _, want := range []string{
+			`user_service_requests_total{endpoint="/users/{id}",method="GET"}`,
+			`user_service_request_duration_seconds_count{endpoint="/users",method="POST"}`,
+			"user_service_cache_hits_total", "user_service_cache_misses_total",
+			"postgres_pool_acquired_connections", "redis_pool_connections", "redis_command_duration_seconds_count",
+			`service_info{colour="blue",service="user-service",version="0123456789ab"} 1`,
+		} {
+			if !strings.Contains(metrics, want) {
+				t.Errorf("/metrics lacks %s", want)
+			}
+		}
+	})
+
+	t.Run("logs hold no personal data", func(t *testing.T) {
+		for _, private := range []string{"example.com", "correct horse", "first password", "Ada"} {
+			if strings.Contains(s.Logs(), private) {
+				t.Errorf("the log holds %q", private)
+			}
+		}
+	})
+
+	status := func(path string) (int, string) {
+		answer := servicetest.Call(t, "GET", s.Ops+path, "")
+		return answer.Status, answer.Body
+	}
+
+	t.Run("without Redis, users come from Postgres", func(t *testing.T) {
+		u := create(t, "noredis@example.com")
+		get(t, u.ID, http.StatusOK, "miss")
+		redis.Hang()
+		begin := time.Now()
+		get(t, u.ID, http.StatusOK, "miss")
+		if took := time.Since(begin); took > 2*time.Second {
+			t.Errorf("a hung Redis costs %s", took)
+		}
+		redis.Stop()
+		get(t, u.ID, http.StatusOK, "miss")
+		backingtest.Eventually(t, 5*time.Second, func() error {
+			if code, body := status("/readyz"); code != http.StatusOK || !strings.Contains(body, `"redis":"unwell"`) {
+				return fmt.Errorf("/readyz: %d %s", code, body)
+			}
+			return nil
+		})
+		redis.Start()
+		backingtest.Eventually(t, 10*time.Second, func() error {
+			if servicetest.Call(t, "GET", s.HTTP+"/users/"+u.ID, "").Header.Get("X-Cache") != "hit" {
+				return errors.New("Redis is back and not used")
+			}
+			return nil
+		})
+	})
+
+	t.Run("without Postgres, cached users are still read and the rest says when to come back", func(t *testing.T) {
+		u := create(t, "nopostgres@example.com")
+		get(t, u.ID, http.StatusOK, "miss")
+		postgres.Stop()
+		get(t, u.ID, http.StatusOK, "hit")
+		answer := servicetest.Call(t, "PATCH", s.HTTP+"/users/"+u.ID, `{"name":"B"}`)
+		if answer.Status != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" {
+			t.Errorf("got %+v, want 503 with Retry-After", answer)
+		}
+		backingtest.Eventually(t, 5*time.Second, func() error {
+			if code, body := status("/readyz"); code != http.StatusServiceUnavailable || !strings.Contains(body, `"postgres":"unwell"`) {
+				return fmt.Errorf("/readyz: %d %s", code, body)
+			}
+			return nil
+		})
+		if code, _ := status("/livez"); code != http.StatusOK {
+			t.Errorf("/livez depends on Postgres: %d", code)
+		}
+		postgres.Start()
+		backingtest.Eventually(t, 10*time.Second, func() error {
+			if code, body := status("/readyz"); code != http.StatusOK {
+				return fmt.Errorf("/readyz: %d %s", code, body)
+			}
+			return nil
+		})
+	})
+}
+
+func TestWrongConfigurationIsReportedAtOnce(t *testing.T) {
+	_, err := servicetest.Run(name, commands(), map[string]string{"POSTGRES_PORT": "many", "LOG_LEVEL": "loud"})
+	if err == nil {
+		t.Fatal("it started")
+	}
+	for _, want := range []string{"POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_PASSWORD", "REDIS_ADDR", "LOG_LEVEL"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\nlacks %s", err, want)
+		}
+	}
+}
