@@ -4,15 +4,19 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
+MODULES := apps infra local test
 LOCAL := bin/local $(if $(CONTEXT),-context '$(CONTEXT)') $(if $(REGISTRY),-registry '$(REGISTRY)')
+LINT := GOWORK=off go tool -modfile=../local/toolchain/golangci-lint/go.mod golangci-lint
 
 .PHONY: help
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+## The platform
+
 .PHONY: bin/local
 bin/local:
-	@command -v go >/dev/null || { echo 'error: Go 1.26 or later is needed: see go.dev/dl' >&2; exit 1; }
+	@command -v go >/dev/null || { echo 'error: no go on PATH: install Go 1.26 or later (go.dev/dl)' >&2; exit 1; }
 	@cd local && go build -o ../bin/local .
 
 .PHONY: up
@@ -42,3 +46,39 @@ env: bin/local ## Print what makes a shell use this platform: eval "$(make -s en
 .PHONY: token
 token: bin/local ## Sign in as the demo user and print the token
 	@$(LOCAL) token
+
+.PHONY: secrets
+secrets: ## Generate the secrets that STACK=<stack> lacks
+	@go run ./infra/cmd/secrets -stack '$(STACK)'
+
+## The code
+
+.PHONY: fmt
+fmt: ## Format the Go code
+	@gofmt -w $(MODULES)
+
+.PHONY: lint
+lint: ## Check formatting, vet and lint
+	@unformatted=$$(gofmt -l $(MODULES)); if [ -n "$$unformatted" ]; then echo "error: not formatted, run make fmt: $$unformatted" >&2; exit 1; fi
+	@for module in $(MODULES); do (cd $$module && GOWORK=off go vet ./... && $(LINT) run --config ../.golangci.yml ./...); done
+
+.PHONY: unit
+unit: bin/local ## Run the unit tests, under the race detector
+	@bin/local install postgresql-15 redis-server # the services' tests start their own
+	@for module in apps infra local; do (cd $$module && GOWORK=off go test -race ./...); done
+
+.PHONY: e2e
+e2e: bin/local ## Test the running platform end to end
+	@cd test && GOWORK=off go test -count=1 -timeout 15m ./e2e/...
+
+.PHONY: lifecycle
+lifecycle: bin/local ## Test stop, interruption, take-over and removal; begins and ends with nothing up, so data is lost
+	@cd test && GOWORK=off go test -count=1 -timeout 30m -v ./lifecycle/...
+
+.PHONY: test
+test: ## Run all tests: unit tests, then up, end to end, lifecycle (which takes the platform away)
+	@$(MAKE) unit
+	@$(MAKE) lint
+	@$(MAKE) up
+	@$(MAKE) e2e
+	@$(MAKE) lifecycle

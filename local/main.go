@@ -15,14 +15,17 @@ import (
 	"platform.example/local/layout"
 	"platform.example/local/node"
 	"platform.example/local/platform"
+	"platform.example/local/progress"
 	"platform.example/local/supervisor"
 )
 
 const usage = `usage: local [-context C -registry R] up|stop|down|status|env|token
        local logs COMPONENT
-`
+       local install DEBIAN-PACKAGE...`
 
 func main() {
+	// A root shell opened by su has no folders of system programs on its PATH.
+	_ = os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:])
 	interrupted := ctx.Err() != nil
@@ -40,7 +43,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("local", flag.ContinueOnError)
-	flags.Usage = func() { fmt.Fprint(flags.Output(), usage); flags.PrintDefaults() }
+	flags.Usage = func() { fmt.Fprintln(flags.Output(), usage); flags.PrintDefaults() }
 	var options platform.Options
 	flags.StringVar(&options.Context, "context", "", "kube context of a cluster that already runs, instead of a node of our own")
 	flags.StringVar(&options.Registry, "registry", "", "registry that this machine pushes to and that cluster pulls from")
@@ -68,6 +71,8 @@ func run(ctx context.Context, args []string) error {
 		return p.Env()
 	case "token":
 		return p.Token(ctx)
+	case "install":
+		return node.InstallPackages(ctx, progress.New(os.Stdout), flags.Args()[1:]...)
 	case "logs":
 		return p.Logs(ctx, flags.Arg(1))
 	default:

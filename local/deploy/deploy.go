@@ -82,8 +82,7 @@ func (d *Deployment) Up(ctx context.Context, target Target) error {
 		return fmt.Errorf("generate secrets: %w", err)
 	}
 	d.log.Say("pulumi up")
-	if err := d.run(ctx, target, os.Stdout, "pulumi", "up", "--yes", "--skip-preview", "--non-interactive", "--stack", Stack,
-		"--suppress-outputs", "--color", "never"); err != nil {
+	if err := d.run(ctx, target, os.Stdout, "pulumi", "up", "--yes", "--skip-preview", "--suppress-outputs", "--stack", Stack); err != nil {
 		return fmt.Errorf("pulumi up: %w", err)
 	}
 	return nil
@@ -94,7 +93,7 @@ func (d *Deployment) Destroy(ctx context.Context, target Target) error {
 	if err := d.prepare(ctx, target); err != nil {
 		return err
 	}
-	if err := d.run(ctx, target, os.Stdout, "pulumi", "destroy", "--yes", "--skip-preview", "--non-interactive", "--stack", Stack, "--color", "never"); err != nil {
+	if err := d.run(ctx, target, os.Stdout, "pulumi", "destroy", "--yes", "--skip-preview", "--stack", Stack); err != nil {
 		return fmt.Errorf("pulumi destroy: %w", err)
 	}
 	return nil
@@ -207,10 +206,10 @@ func (d *Deployment) linkConfiguration(name, path string) error {
 // Forget removes the clone's link to the stack's configuration.
 func (d *Deployment) Forget() error {
 	link := filepath.Join(d.layout.Repo, "Pulumi."+Stack+".yaml")
-	if current, err := os.Readlink(link); err != nil || filepath.Dir(current) != d.layout.Pulumi() {
-		return nil
+	if current, _ := os.Readlink(link); filepath.Dir(current) == d.layout.Pulumi() {
+		return os.Remove(link)
 	}
-	return os.Remove(link)
+	return nil
 }
 
 // releaseDeadLocks cancels an update whose process is gone, so that the next one may start.
@@ -250,12 +249,13 @@ func (d *Deployment) run(ctx context.Context, target Target, stdout io.Writer, n
 	cmd.Env = append(cmd.Env, "PATH="+d.layout.Bin()+":"+os.Getenv("PATH"))
 	var said bytes.Buffer
 	cmd.Stderr = &said
-	if stdout == os.Stdout {
-		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
-	} else if stdout != nil {
-		cmd.Stdout = stdout
-	} else {
+	switch stdout {
+	case nil:
 		cmd.Stdout = &said
+	case os.Stdout:
+		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	default:
+		cmd.Stdout = stdout
 	}
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%w %s", err, strings.TrimSpace(said.String()))

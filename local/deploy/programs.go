@@ -2,7 +2,6 @@ package deploy
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -35,12 +34,14 @@ func (d *Deployment) Compile(ctx context.Context, tools *toolchain.Builder) erro
 	if took := time.Since(started).Round(time.Second); took > 2*time.Second {
 		d.log.Say("the program: compiled in %s", took)
 	}
-	if err := d.writeLanguageHost(host); err != nil {
-		return err
-	}
 	pulumi, err := tools.Path(ctx, "pulumi")
 	if err != nil {
 		return err
+	}
+	if strings.HasPrefix(pulumi, d.layout.Cache) { // one from PATH has a language host of its own
+		if err := d.writeLanguageHost(filepath.Join(filepath.Dir(pulumi), toolchain.LanguageHost), host); err != nil {
+			return err
+		}
 	}
 	return d.provideDockerPlugin(ctx, pulumi)
 }
@@ -50,7 +51,8 @@ func (d *Deployment) program() string { return filepath.Join(d.layout.Cache, "pr
 // writeLanguageHost wraps Pulumi's language host for Go, which would compile and
 // link the program anew at every run. The wrapper lets the Go command decide
 // whether there is anything to compile. Where that fails, the host itself says why.
-func (d *Deployment) writeLanguageHost(host string) error {
+// It lies beside pulumi, where Pulumi looks first.
+func (d *Deployment) writeLanguageHost(path, host string) error {
 	script := fmt.Sprintf(`#!/bin/sh
 # Made by make up: runs the program compiled beforehand, compiled again when its sources changed.
 if go build -o '%[2]s' . >/dev/null 2>&1; then
@@ -58,25 +60,19 @@ if go build -o '%[2]s' . >/dev/null 2>&1; then
 fi
 exec '%[1]s' "$@"
 `, host, d.program())
-	path := filepath.Join(d.layout.Bin(), toolchain.LanguageHost)
 	return file.Write(path, []byte(script), 0o755)
 }
 
-// provideDockerPlugin puts our own plugin on PATH unless the real one is there, or comes.
+// provideDockerPlugin installs our own plugin unless the real one is there, or comes.
 func (d *Deployment) provideDockerPlugin(ctx context.Context, pulumi string) error {
-	name := "pulumi-resource-" + dockerPlugin.Name
-	link := filepath.Join(d.layout.Bin(), name)
-	built := filepath.Join(d.layout.Cache, name)
-	if _, err := os.Stat(built); err != nil && dockerPlugin.Download(ctx, pulumi, d.layout.PulumiHome()) {
-		if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("docker plugin: %w", err)
-		}
+	compiled := filepath.Join(d.layout.Cache, dockerPlugin.Program())
+	if _, err := os.Stat(compiled); err != nil && dockerPlugin.Download(ctx, pulumi, d.layout.PulumiHome()) {
 		return nil
 	}
-	if err := d.goBuild(ctx, "local", built, "./cmd/"+name); err != nil {
+	if err := d.goBuild(ctx, "local", compiled, "./cmd/"+dockerPlugin.Program()); err != nil {
 		return err
 	}
-	return toolchain.Link(built, link)
+	return dockerPlugin.Install(d.layout.PulumiHome(), compiled)
 }
 
 // goBuild compiles a main package of one of the repository's modules.

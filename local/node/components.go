@@ -4,15 +4,18 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
 
 	"platform.example/local/supervisor"
+	"platform.example/local/toolchain"
 )
 
 // provisioner is what the storage class names.
@@ -21,7 +24,7 @@ const provisioner = "platform.example/folder"
 // component is one supervised process of the node.
 type component struct {
 	name string
-	// tool is the program; one with a slash is a path on the machine.
+	// tool is the program, one of the toolchain's or a Debian package's.
 	tool string
 	args []string
 	env  []string
@@ -52,7 +55,7 @@ func (n *Node) components(c credentials) []component {
 		{name: "registry", tool: "registry", args: []string{"serve", config("registry.yaml")}, reads: []string{config("registry.yaml")},
 			// The tracing that it would export otherwise complains without end.
 			env: []string{"OTEL_TRACES_EXPORTER=none"}},
-		{name: "containerd", tool: "/usr/bin/containerd", args: []string{"--config", config("containerd.toml")},
+		{name: "containerd", tool: "containerd", args: []string{"--config", config("containerd.toml")},
 			reads: []string{config("containerd.toml")}},
 		{name: "etcd", tool: "etcd", args: n.etcdArgs(c), reads: []string{c.etcdServer.Cert, c.etcd.CertFile()}},
 		{name: "kube-apiserver", tool: "kube-apiserver", args: n.apiServerArgs(c),
@@ -138,13 +141,12 @@ func (n *Node) controllerManagerArgs(c credentials) []string {
 
 // start hands a component to the supervisor and waits until it is well.
 func (n *Node) start(ctx context.Context, c component) error {
-	program := c.tool
-	if !strings.Contains(program, "/") {
-		path, err := n.tools.Path(ctx, c.tool)
-		if err != nil {
-			return fmt.Errorf("start %s: %w", c.name, err)
-		}
-		program = path
+	program, err := n.tools.Path(ctx, c.tool)
+	if errors.Is(err, toolchain.ErrUnknown) {
+		program, err = exec.LookPath(c.tool)
+	}
+	if err != nil {
+		return fmt.Errorf("start %s: %w", c.name, err)
 	}
 	read, err := revision(c.reads...)
 	if err != nil {

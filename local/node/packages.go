@@ -6,15 +6,23 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
+
+	"platform.example/local/progress"
 )
 
 // policyFile, when it exits with 101, keeps packages from starting their services
 // (see invoke-rc.d(8)): the node runs its own containerd and Docker Engine.
 const policyFile = "/usr/sbin/policy-rc.d"
 
-// install installs Debian packages without starting any service.
-func install(ctx context.Context, names []string) error {
+// InstallPackages installs the Debian packages that are missing, without starting any service.
+func InstallPackages(ctx context.Context, log *progress.Log, names ...string) error {
+	names = slices.DeleteFunc(slices.Clone(names), installed)
+	if len(names) == 0 {
+		return nil
+	}
+	log.Say("installing Debian packages: %s", strings.Join(names, " "))
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return fmt.Errorf("install %s: this machine has no apt-get; the local node needs Debian 12 or later", strings.Join(names, " "))
 	}
@@ -36,6 +44,26 @@ func install(ctx context.Context, names []string) error {
 		return fmt.Errorf("install %s: %w", strings.Join(names, " "), err)
 	}
 	return nil
+}
+
+// programs show that a package is there, or another one that does the same.
+var programs = map[string]string{
+	"conntrack":                   "conntrack",
+	"containerd":                  "containerd",
+	"containernetworking-plugins": "/usr/lib/cni/bridge",
+	"docker.io":                   "dockerd",
+	"ipset":                       "ipset",
+	"iproute2":                    "ip",
+	"iptables":                    "iptables",
+	"mmdebstrap":                  "mmdebstrap",
+	"postgresql-15":               "/usr/lib/postgresql/15/bin/postgres",
+	"redis-server":                "redis-server",
+	"runc":                        "runc",
+}
+
+func installed(name string) bool {
+	_, err := exec.LookPath(programs[name])
+	return err == nil
 }
 
 func aptGet(ctx context.Context, args ...string) error {

@@ -209,37 +209,18 @@ func (n *Node) preflight() error {
 	return nil
 }
 
-// packages are what the node takes from Debian, by the file that shows each to be there.
-var packages = []struct{ name, file string }{
-	{"containerd", "/usr/bin/containerd"},
-	{"runc", "/usr/sbin/runc"},
-	{"containernetworking-plugins", "/usr/lib/cni/bridge"},
-	{"iptables", "/usr/sbin/iptables"},
-	{"ipset", "/usr/sbin/ipset"},
-	{"iproute2", "/usr/sbin/ip"},
-	{"conntrack", "/usr/sbin/conntrack"},
-	{"mmdebstrap", "/usr/bin/mmdebstrap"},
+// packages are what the node takes from Debian.
+var packages = []string{
+	"containerd", "runc", "containernetworking-plugins", "iptables", "ipset", "iproute2", "conntrack", "mmdebstrap",
 }
 
 // installPackages installs what is missing, the Docker Engine too where none answers.
 func (n *Node) installPackages(ctx context.Context) error {
-	var missing []string
-	for _, p := range packages {
-		if _, err := os.Stat(p.file); err != nil {
-			missing = append(missing, p.name)
-		}
-	}
-	running, err := machineDocker(ctx)
-	if err != nil {
+	wanted := slices.Clone(packages)
+	if running, err := machineDocker(ctx); err != nil {
 		return err
+	} else if running == "" {
+		wanted = append(wanted, "docker.io")
 	}
-	if _, err := exec.LookPath("dockerd"); running == "" && err != nil {
-		missing = append(missing, "docker.io")
-	}
-	if len(missing) == 0 {
-		return nil
-	}
-	slices.Sort(missing)
-	n.log.Say("installing Debian packages: %s", strings.Join(missing, " "))
-	return install(ctx, missing)
+	return InstallPackages(ctx, n.log, wanted...)
 }

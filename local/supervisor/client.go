@@ -58,7 +58,7 @@ func (c *Client) Ensure(ctx context.Context, command ...string) error {
 	for {
 		select {
 		case err := <-exited:
-			return fmt.Errorf("the supervisor ended at once (%v): see %s", err, log.Name())
+			return fmt.Errorf("the supervisor ended at once (%w): see %s", err, log.Name())
 		case <-deadline:
 			return fmt.Errorf("the supervisor did not answer within a minute: see %s", log.Name())
 		case <-ctx.Done():

@@ -198,7 +198,10 @@ func openLog(path string) (*os.File, error) {
 // process that writes it opened it for appending, so it goes on at the new end.
 func trimLog(path string) error {
 	info, err := os.Stat(path)
-	if err != nil || info.Size() <= logLimit {
+	if err != nil {
+		return fmt.Errorf("rotate log: %w", err)
+	}
+	if info.Size() <= logLimit {
 		return nil
 	}
 	content, err := os.ReadFile(path)

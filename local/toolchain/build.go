@@ -19,6 +19,12 @@ import (
 	"platform.example/local/progress"
 )
 
+// ErrUnknown is returned for a program that isn't among the tools.
+var ErrUnknown = errors.New("not a tool of the toolchain")
+
+// workPrefix begins the names of folders in the cache that hold a tool being compiled.
+const workPrefix = ".compiling-"
+
 // A compile that takes longer than this says so again and again.
 const heartbeat = 20 * time.Second
 
@@ -64,6 +70,12 @@ func (b *Builder) Run(ctx context.Context) error {
 	if err := os.MkdirAll(b.bin, 0o755); err != nil {
 		return fmt.Errorf("toolchain: %w", err)
 	}
+	unfinished, _ := filepath.Glob(filepath.Join(b.cache, workPrefix+"*"))
+	for _, folder := range unfinished { // of a run that was killed
+		if err := os.RemoveAll(folder); err != nil {
+			return fmt.Errorf("toolchain: %w", err)
+		}
+	}
 	for i, tool := range b.tools {
 		path, err := b.provide(ctx, tool, fmt.Sprintf("[%d/%d] %s", i+1, len(b.tools), tool.Name))
 		if err == nil && !tool.Unlinked {
@@ -105,7 +117,7 @@ func (b *Builder) compiled(tool Tool, key string) string {
 func (b *Builder) Path(ctx context.Context, name string) (string, error) {
 	result, ok := b.results[name]
 	if !ok {
-		return "", fmt.Errorf("toolchain: no tool %q", name)
+		return "", fmt.Errorf("%w %q", ErrUnknown, name)
 	}
 	select {
 	case <-result.done:
@@ -130,14 +142,20 @@ func (b *Builder) provide(ctx context.Context, tool Tool, label string) (string,
 		return "", err
 	}
 	path := b.compiled(tool, key)
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
-	}
-	if tool.Plugin.Name != "" && tool.Plugin.Download(ctx, b.results["pulumi"].path, b.home) {
+	_, missing := os.Stat(path)
+	if missing != nil && tool.Plugin.Name != "" && tool.Plugin.Download(ctx, b.results["pulumi"].path, b.home) {
 		b.log.Say("%s: downloaded %s", label, tool.Plugin.Version)
-		return filepath.Join(tool.Plugin.Folder(b.home), tool.Name), nil
+		return tool.Plugin.path(b.home), nil
 	}
-	return path, b.compile(ctx, tool, version, path, label)
+	if missing != nil {
+		if err := b.compile(ctx, tool, version, path, label); err != nil {
+			return "", err
+		}
+	}
+	if tool.Plugin.Name != "" {
+		return path, tool.Plugin.Install(b.home, path)
+	}
+	return path, nil
 }
 
 var versionPattern = regexp.MustCompile(`\bv?(\d+\.\d+\.\d+)\b`)
@@ -168,7 +186,7 @@ func (b *Builder) compile(ctx context.Context, tool Tool, version, path, label s
 	if err := os.MkdirAll(b.cache, 0o755); err != nil {
 		return fmt.Errorf("compile %s: %w", tool.Name, err)
 	}
-	work, err := os.MkdirTemp(b.cache, ".compiling-")
+	work, err := os.MkdirTemp(b.cache, workPrefix)
 	if err != nil {
 		return fmt.Errorf("compile %s: %w", tool.Name, err)
 	}

@@ -3,6 +3,7 @@ package toolchain
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,15 +13,27 @@ import (
 // Plugin names a Pulumi plugin and its version, without a leading v.
 type Plugin struct{ Name, Version string }
 
-// Folder is where Pulumi keeps the plugin below its home once it was downloaded.
-func (p Plugin) Folder(home string) string {
-	return filepath.Join(home, "plugins", "resource-"+p.Name+"-v"+p.Version)
+// Program is the plugin's file name.
+func (p Plugin) Program() string { return "pulumi-resource-" + p.Name }
+
+// path is where Pulumi keeps the plugin below its home.
+func (p Plugin) path(home string) string {
+	return filepath.Join(home, "plugins", "resource-"+p.Name+"-v"+p.Version, p.Program())
+}
+
+// Install puts a plugin that was compiled here where Pulumi looks for it, as a
+// link. One on PATH would do too, but Pulumi warns of those at every run.
+func (p Plugin) Install(home, compiled string) error {
+	if err := os.MkdirAll(filepath.Dir(p.path(home)), 0o755); err != nil {
+		return fmt.Errorf("install plugin %s: %w", p.Name, err)
+	}
+	return Link(compiled, p.path(home))
 }
 
 // Download has Pulumi download the plugin, and reports whether it is there. It
 // gives up at the first complaint: Pulumi itself would try five times.
 func (p Plugin) Download(ctx context.Context, pulumi, home string) bool {
-	if _, err := os.Stat(p.Folder(home)); err == nil {
+	if info, err := os.Lstat(p.path(home)); err == nil && info.Mode().IsRegular() {
 		return true
 	}
 	ctx, cancel := context.WithCancel(ctx)

@@ -44,7 +44,7 @@ type Tool struct {
 	Embeds map[string]string
 	// Plugin is what Pulumi can download instead, where it has a way to the outside.
 	Plugin Plugin
-	// Unlinked tools are reached through something else than their own name.
+	// Unlinked tools are called by Pulumi alone, which finds them by other ways than PATH.
 	Unlinked bool
 }
 
@@ -131,7 +131,7 @@ func KubernetesProvider() Tool {
 			"schema.json":            "cmd/pulumi-resource-kubernetes/schema.json",
 			"terraform-mapping.json": "cmd/pulumi-resource-kubernetes/terraform-mapping.json",
 		},
-		Plugin: Plugin{Name: "kubernetes", Version: KubernetesProviderVersion},
+		Plugin: Plugin{Name: "kubernetes", Version: KubernetesProviderVersion}, Unlinked: true,
 	}
 }
 

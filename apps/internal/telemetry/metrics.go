@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// DurationBuckets, in seconds, reach from a cached read to beyond the deadline
+// DurationBuckets are in seconds and reach from a cached read to beyond the deadline
 // of 5 s that the gateway sets.
 func DurationBuckets() []float64 {
 	return []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}

@@ -54,7 +54,7 @@ func (b buildInputs) writeContext(out io.Writer) error {
 		return fmt.Errorf("build context %s: %w", b.context, err)
 	}
 	if err := addFile(archive, b.dockerfile, dockerfileInContext); err != nil {
-		return fmt.Errorf("Dockerfile %s: %w", b.dockerfile, err)
+		return fmt.Errorf("build dockerfile %s: %w", b.dockerfile, err)
 	}
 	return archive.Close()
 }

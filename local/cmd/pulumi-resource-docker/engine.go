@@ -145,7 +145,8 @@ func follow(stream io.Reader, say func(string), aux func(json.RawMessage)) error
 		if message.Error != nil {
 			return message.Error
 		}
-		if text := strings.TrimSpace(message.Stream); text != "" {
+		// Of what the classic builder says, the steps are worth a person's time.
+		if text := strings.TrimSpace(message.Stream); strings.HasPrefix(text, "Step ") {
 			say(text)
 		}
 		// BuildKit's own progress comes as protocol buffers, under an id.
