@@ -16,8 +16,10 @@ help: ## List the targets
 
 .PHONY: bin/local
 bin/local:
+	@[ "$$(uname -s)" = Linux ] || { echo "error: this is $$(uname -s): the local platform needs Linux on amd64, a virtual machine will do" >&2; exit 1; }
 	@command -v go >/dev/null || { echo 'error: no go on PATH: install Go 1.26 or later (go.dev/dl)' >&2; exit 1; }
-	@cd local && go build -o ../bin/local .
+	@[ -x bin/local ] || echo 'compiling the local command'
+	@cd local && GOWORK=off go build -o ../bin/local .
 
 .PHONY: up
 up: bin/local ## Bring everything up on this machine, or on CONTEXT=<kube context> REGISTRY=<registry>
@@ -36,8 +38,8 @@ status: bin/local ## Show each component's health, the stack and the URLs
 	@$(LOCAL) status
 
 .PHONY: logs
-logs: bin/local ## Follow the log of C=<component>
-	@$(LOCAL) logs '$(C)'
+logs: bin/local ## Show the end of the log of C=<component>; FOLLOW=1 goes on
+	@$(LOCAL) logs $(if $(FOLLOW),-f) '$(C)'
 
 .PHONY: env
 env: bin/local ## Print what makes a shell use this platform: eval "$(make -s env)"
@@ -49,7 +51,8 @@ token: bin/local ## Sign in as the demo user and print the token
 
 .PHONY: secrets
 secrets: ## Generate the secrets that STACK=<stack> lacks
-	@go run ./infra/cmd/secrets -stack '$(STACK)'
+	@cd infra && GOWORK=off go build -o ../bin/secrets ./cmd/secrets
+	@bin/secrets -stack '$(STACK)'
 
 ## The code
 

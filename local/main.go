@@ -20,7 +20,7 @@ import (
 )
 
 const usage = `usage: local [-context C -registry R] up|stop|down|status|env|token
-       local logs COMPONENT
+       local logs [-f] COMPONENT
        local install DEBIAN-PACKAGE...`
 
 func main() {
@@ -74,7 +74,12 @@ func run(ctx context.Context, args []string) error {
 	case "install":
 		return node.InstallPackages(ctx, progress.New(os.Stdout), flags.Args()[1:]...)
 	case "logs":
-		return p.Logs(ctx, flags.Arg(1))
+		logs := flag.NewFlagSet("local logs", flag.ContinueOnError)
+		follow := logs.Bool("f", false, "go on with what is added")
+		if err := logs.Parse(flags.Args()[1:]); err != nil {
+			return err
+		}
+		return p.Logs(ctx, logs.Arg(0), *follow)
 	default:
 		return errors.New(usage)
 	}

@@ -55,7 +55,7 @@ func (d *Deployment) program() string { return filepath.Join(d.layout.Cache, "pr
 func (d *Deployment) writeLanguageHost(path, host string) error {
 	script := fmt.Sprintf(`#!/bin/sh
 # Made by make up: runs the program compiled beforehand, compiled again when its sources changed.
-if go build -o '%[2]s' . >/dev/null 2>&1; then
+if GOWORK=off go build -o '%[2]s' . >/dev/null 2>&1; then
 	exec '%[1]s' -binary='%[2]s' "$@"
 fi
 exec '%[1]s' "$@"
@@ -79,6 +79,8 @@ func (d *Deployment) provideDockerPlugin(ctx context.Context, pulumi string) err
 func (d *Deployment) goBuild(ctx context.Context, module, target, pkg string) error {
 	cmd := exec.CommandContext(ctx, "go", "build", "-o", target, pkg)
 	cmd.Dir = filepath.Join(d.layout.Repo, module)
+	// Each module's own versions, so that what runs is what its tests tested.
+	cmd.Env = append(os.Environ(), "GOWORK=off")
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("compile %s in %s: %w\n%s", pkg, module, err, strings.TrimSpace(string(output)))
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -70,7 +71,15 @@ func (r recipe) build(ctx context.Context, cache, name string) (v1.Image, error)
 			return nil, err
 		}
 		unfinished := file + ".unfinished"
+		// Where a run that was killed leaves its work, the next one removes it.
+		work := file + ".work"
+		if err := errors.Join(os.RemoveAll(work), os.Mkdir(work, 0o755)); err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(work)
 		cmd := exec.CommandContext(ctx, "mmdebstrap", append(r.arguments(), unfinished)...)
+		cmd.Env = append(os.Environ(), "TMPDIR="+work)
+		cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 		if output, err := cmd.CombinedOutput(); err != nil {
 			lines := strings.Split(strings.TrimSpace(string(output)), "\n")
 			return nil, fmt.Errorf("mmdebstrap: %w: %s", err, strings.Join(lines[max(0, len(lines)-5):], "\n"))

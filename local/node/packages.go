@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 
 	"platform.example/local/progress"
 )
@@ -32,18 +33,18 @@ func InstallPackages(ctx context.Context, log *progress.Log, names ...string) er
 		}
 		defer os.Remove(policyFile)
 	}
-	args := append([]string{"install", "--yes", "--no-install-recommends"}, names...)
-	if err := aptGet(ctx, args...); err == nil {
-		return nil
+	install := append([]string{"apt-get", "install", "--yes", "--no-install-recommends"}, names...)
+	if err := runPackageTool(install...); err == nil || ctx.Err() != nil {
+		return ctx.Err()
 	}
-	// The lists may be missing or too old: fetch them and try once more.
-	if err := aptGet(ctx, "update"); err != nil {
-		return fmt.Errorf("install %s: %w", strings.Join(names, " "), err)
+	// The lists may be missing or too old, or a former installation was cut off:
+	// mend both and try once more.
+	for _, command := range [][]string{{"dpkg", "--configure", "-a"}, {"apt-get", "update"}, install} {
+		if err := runPackageTool(command...); err != nil {
+			return fmt.Errorf("install %s: %w", strings.Join(names, " "), err)
+		}
 	}
-	if err := aptGet(ctx, args...); err != nil {
-		return fmt.Errorf("install %s: %w", strings.Join(names, " "), err)
-	}
-	return nil
+	return ctx.Err()
 }
 
 // programs show that a package is there, or another one that does the same.
@@ -66,12 +67,15 @@ func installed(name string) bool {
 	return err == nil
 }
 
-func aptGet(ctx context.Context, args ...string) error {
-	cmd := exec.CommandContext(ctx, "apt-get", args...)
+// runPackageTool lets the tool finish even when we are interrupted: an installation
+// cut off in the middle is worse than one that takes a few seconds more.
+func runPackageTool(command ...string) error {
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if output, err := cmd.CombinedOutput(); err != nil {
 		lines := strings.Split(strings.TrimSpace(string(output)), "\n")
-		return fmt.Errorf("apt-get %s: %w: %s", args[0], err, strings.Join(lines[max(0, len(lines)-3):], "; "))
+		return fmt.Errorf("%s %s: %w: %s", command[0], command[1], err, strings.Join(lines[max(0, len(lines)-3):], "; "))
 	}
 	return nil
 }

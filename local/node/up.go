@@ -171,7 +171,7 @@ func (n *Node) buildPause(ctx context.Context) (string, error) {
 	path := filepath.Join(n.layout.Cache, "pause")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -buildid=", "-o", path, "./cmd/pause")
 	cmd.Dir = filepath.Join(n.layout.Repo, "local")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
 	if output, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("compile pause: %w: %s", err, output)
 	}

@@ -109,8 +109,8 @@ func (p *Platform) nodeStatus(ctx context.Context) error {
 	return table.Flush()
 }
 
-// Logs prints a component's log and, while it runs, what is added to it.
-func (p *Platform) Logs(ctx context.Context, component string) error {
+// Logs prints the end of a component's log and, if asked to follow it, what is added.
+func (p *Platform) Logs(ctx context.Context, component string, follow bool) error {
 	logs, err := filepath.Glob(filepath.Join(p.layout.Logs(), "*.log"))
 	if err != nil {
 		return err
@@ -119,7 +119,10 @@ func (p *Platform) Logs(ctx context.Context, component string) error {
 	for _, log := range logs {
 		name := strings.TrimSuffix(filepath.Base(log), ".log")
 		if name == component {
-			cmd := exec.CommandContext(ctx, "tail", "-n", "100", "-F", log)
+			cmd := exec.CommandContext(ctx, "tail", "-n", "100", log)
+			if follow {
+				cmd.Args = append(cmd.Args, "-F")
+			}
 			cmd.Stdout, cmd.Stderr = p.out, p.out
 			if err := cmd.Run(); err != nil && ctx.Err() == nil {
 				return fmt.Errorf("show %s: %w", log, err)

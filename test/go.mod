@@ -1,0 +1,3 @@
+module platform.example/test
+
+go 1.26

@@ -1,0 +1,138 @@
+package lifecycle
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// command calls what the Makefile's targets call.
+func command(args ...string) *exec.Cmd {
+	return exec.Command(filepath.Join("bin", "local"), args...)
+}
+
+// run calls a verb that must succeed within the time given, and returns what it said.
+func run(t *testing.T, within time.Duration, verb string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, filepath.Join("bin", "local"), verb)
+	cmd.WaitDelay = 5 * time.Second
+	said, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s", verb, err, said)
+	}
+	return string(said)
+}
+
+// shell runs a line as a person would type it and returns what it printed.
+func shell(t *testing.T, line string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "bash", "-eu", "-o", "pipefail", "-c", line)
+	cmd.WaitDelay = 5 * time.Second
+	var complaints bytes.Buffer
+	cmd.Stderr = &complaints
+	printed, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s%s", line, err, printed, complaints.String())
+	}
+	return string(printed)
+}
+
+// refused calls a command that must fail within a minute and say all of the texts.
+func refused(t *testing.T, cmd *exec.Cmd, texts ...string) {
+	t.Helper()
+	giveUp := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	defer giveUp.Stop()
+	said, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+		t.Fatalf("want exit status 1, got %v:\n%s", err, said)
+	}
+	for _, text := range texts {
+		if !strings.Contains(string(said), text) {
+			t.Errorf("it does not say %q:\n%s", text, said)
+		}
+	}
+}
+
+// running is a command under way, in a process group of its own.
+type running struct {
+	cmd    *exec.Cmd
+	exited chan struct{}
+
+	mu   sync.Mutex
+	said bytes.Buffer
+}
+
+// Write keeps what the command says.
+func (r *running) Write(text []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.said.Write(text)
+}
+
+func (r *running) output() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.said.String()
+}
+
+func start(t *testing.T, verb string) *running {
+	t.Helper()
+	r := &running{cmd: command(verb), exited: make(chan struct{})}
+	r.cmd.Stdout, r.cmd.Stderr = r, r
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	r.cmd.WaitDelay = 5 * time.Second
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		_ = r.cmd.Wait()
+		close(r.exited)
+	}()
+	return r
+}
+
+// waitFor waits until the command has said the text.
+func (r *running) waitFor(t *testing.T, text string) {
+	t.Helper()
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
+		if strings.Contains(r.output(), text) {
+			return
+		}
+		select {
+		case <-r.exited:
+			t.Fatalf("it ended without saying %q:\n%s", text, r.output())
+		default:
+		}
+		if time.Now().After(deadline) {
+			r.signal(t, syscall.SIGKILL)
+			t.Fatalf("it did not say %q:\n%s", text, r.output())
+		}
+	}
+}
+
+// signal sends a signal to the whole group, as a terminal or a power cut does, and
+// waits for the command's end.
+func (r *running) signal(t *testing.T, signal syscall.Signal) {
+	t.Helper()
+	if err := syscall.Kill(-r.cmd.Process.Pid, signal); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-r.exited:
+	case <-time.After(2 * time.Minute):
+		_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL)
+		t.Fatalf("it did not end after signal %s:\n%s", signal, r.output())
+	}
+}
