@@ -16,7 +16,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"platform.example/local/file"
 	"platform.example/local/layout"
@@ -62,6 +61,8 @@ func (d *Deployment) Environment(target Target) []string {
 		// The cluster is for one user: the provider's limits for shared ones only slow it.
 		"PULUMI_K8S_CLIENT_QPS=200",
 		"PULUMI_K8S_CLIENT_BURST=400",
+		// What a killed update had made but not noted is taken over instead of refused.
+		"PULUMI_K8S_ENABLE_PATCH_FORCE=true",
 	}
 	if target.Kubeconfig != "" {
 		environment = append(environment, "KUBECONFIG="+target.Kubeconfig)
@@ -137,13 +138,18 @@ func (d *Deployment) prepare(ctx context.Context, target Target) error {
 	if err := d.ensureConfiguration(target); err != nil {
 		return err
 	}
-	state := d.file("backend", ".pulumi", "stacks", "platform", Stack+".json")
-	if _, err := os.Stat(state); errors.Is(err, os.ErrNotExist) {
+	if err := d.mendState(); err != nil {
+		return err
+	}
+	if _, err := os.Stat(d.stateFile()); errors.Is(err, os.ErrNotExist) {
 		if err := d.run(ctx, target, nil, "pulumi", "stack", "init", Stack, "--non-interactive"); err != nil {
 			return fmt.Errorf("make stack %s: %w", Stack, err)
 		}
 	}
-	return d.releaseDeadLocks(ctx, target)
+	if err := d.releaseDeadLocks(ctx, target); err != nil {
+		return err
+	}
+	return d.settlePending(ctx, target)
 }
 
 // ensurePassphrase draws the passphrase that encrypts the stack's secrets.
@@ -208,29 +214,6 @@ func (d *Deployment) Forget() error {
 	link := filepath.Join(d.layout.Repo, "Pulumi."+Stack+".yaml")
 	if current, _ := os.Readlink(link); filepath.Dir(current) == d.layout.Pulumi() {
 		return os.Remove(link)
-	}
-	return nil
-}
-
-// releaseDeadLocks cancels an update whose process is gone, so that the next one may start.
-func (d *Deployment) releaseDeadLocks(ctx context.Context, target Target) error {
-	locks, err := filepath.Glob(d.file("backend", ".pulumi", "locks", "organization", "platform", Stack, "*.json"))
-	if err != nil {
-		return err
-	}
-	for _, lock := range locks {
-		content, err := os.ReadFile(lock)
-		if err != nil {
-			continue // its holder has just given it up
-		}
-		var holder struct {
-			PID int `json:"pid"`
-		}
-		if json.Unmarshal(content, &holder) == nil && syscall.Kill(holder.PID, 0) == nil {
-			return fmt.Errorf("process %d is changing stack %s right now: wait for it to end, then run this again", holder.PID, Stack)
-		}
-		d.log.Say("a former pulumi was killed: releasing its lock")
-		return d.run(ctx, target, nil, "pulumi", "cancel", "--yes", "--stack", Stack, "--non-interactive")
 	}
 	return nil
 }

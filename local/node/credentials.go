@@ -42,7 +42,7 @@ func (n *Node) issue() (c credentials, err error) {
 		subject   pki.Subject
 	}{
 		{&c.apiServer, c.Cluster, "kube-apiserver", pki.Subject{CommonName: "kube-apiserver", Hosts: []string{
-			"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.Cluster.local", "localhost",
+			"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost",
 			bridgeAddress, apiServiceIP, "127.0.0.1"}}},
 		{&c.Kubelet, c.Cluster, "kubelet", pki.Subject{CommonName: "system:node:" + Name, Organization: "system:nodes",
 			Hosts: []string{Name, bridgeAddress}}},

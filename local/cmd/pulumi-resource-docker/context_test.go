@@ -1,0 +1,205 @@
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// sources is a build context of some files.
+func sources(t *testing.T) buildInputs {
+	t.Helper()
+	folder := t.TempDir()
+	for name, content := range map[string]string{
+		"Dockerfile": "FROM scratch\n", "main.go": "package main\n", "sub/deep/file": "x", "tmp/cache": "c", "tmp/keep": "k",
+	} {
+		writeFile(t, filepath.Join(folder, name), content)
+	}
+	if err := os.Symlink("main.go", filepath.Join(folder, "link")); err != nil {
+		t.Fatal(err)
+	}
+	return buildInputs{context: folder, dockerfile: filepath.Join(folder, "Dockerfile")}
+}
+
+func digest(t *testing.T, b buildInputs) string {
+	t.Helper()
+	sum, err := b.digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sum
+}
+
+// unpack reads the archive, by name.
+func unpack(t *testing.T, archive io.Reader) (contents map[string]string, headers map[string]*tar.Header) {
+	t.Helper()
+	contents, headers = map[string]string{}, map[string]*tar.Header{}
+	for reader := tar.NewReader(archive); ; {
+		header, err := reader.Next()
+		if errors.Is(err, io.EOF) {
+			return contents, headers
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := io.ReadAll(reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		contents[header.Name], headers[header.Name] = string(content), header
+	}
+}
+
+func archived(t *testing.T, b buildInputs) (map[string]string, map[string]*tar.Header) {
+	t.Helper()
+	var archive bytes.Buffer
+	if err := b.writeContext(&archive); err != nil {
+		t.Fatal(err)
+	}
+	return unpack(t, &archive)
+}
+
+func TestTheArchiveHoldsTheContext(t *testing.T) {
+	b := sources(t)
+	contents, headers := archived(t, b)
+	for name, want := range map[string]string{"main.go": "package main\n", "sub/deep/file": "x", "link": "", dockerfileInContext: "FROM scratch\n"} {
+		if got, ok := contents[name]; !ok || got != want {
+			t.Errorf("%s: %q, %v, want %q", name, got, ok, want)
+		}
+	}
+	if headers["link"].Linkname != "main.go" || headers["sub"] == nil || headers["sub"].Typeflag != tar.TypeDir {
+		t.Errorf("link to %q, folder %+v", headers["link"].Linkname, headers["sub"])
+	}
+}
+
+func TestTheDigestChangesWithWhatTheImageIsMadeOf(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		change  func(folder string) error
+		changes bool
+	}{
+		{"nothing", func(string) error { return nil }, false},
+		{"a time", func(folder string) error {
+			return os.Chtimes(filepath.Join(folder, "main.go"), time.Unix(1, 0), time.Unix(1, 0))
+		}, false},
+		{"a content", func(folder string) error {
+			return os.WriteFile(filepath.Join(folder, "main.go"), []byte("package other\n"), 0o644)
+		}, true},
+		{"a mode", func(folder string) error { return os.Chmod(filepath.Join(folder, "main.go"), 0o755) }, true},
+		{"a name", func(folder string) error {
+			return os.Rename(filepath.Join(folder, "main.go"), filepath.Join(folder, "m.go"))
+		}, true},
+		{"a new file", func(folder string) error { return os.WriteFile(filepath.Join(folder, "sub", "new"), nil, 0o644) }, true},
+		{"a removed file", func(folder string) error { return os.Remove(filepath.Join(folder, "sub", "deep", "file")) }, true},
+		{"where a link leads", func(folder string) error {
+			link := filepath.Join(folder, "link")
+			return errors.Join(os.Remove(link), os.Symlink("Dockerfile", link))
+		}, true},
+		{"the Dockerfile", func(folder string) error {
+			return os.WriteFile(filepath.Join(folder, "Dockerfile"), []byte("FROM other\n"), 0o644)
+		}, true},
+		{"what is ignored", func(folder string) error {
+			return os.WriteFile(filepath.Join(folder, ".dockerignore"), []byte("tmp\n"), 0o644)
+		}, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := sources(t)
+			before := digest(t, b)
+			if err := c.change(b.context); err != nil {
+				t.Fatal(err)
+			}
+			if after := digest(t, b); (after != before) != c.changes {
+				t.Errorf("%s, was %s, want another: %v", after, before, c.changes)
+			}
+		})
+	}
+}
+
+func TestTheDigestIsThatOfTheContentAlone(t *testing.T) {
+	if here, there := digest(t, sources(t)), digest(t, sources(t)); here != there {
+		t.Errorf("the same files in another folder: %s and %s", here, there)
+	}
+}
+
+func TestIgnoredFilesAreNotInTheArchive(t *testing.T) {
+	for _, c := range []struct {
+		name, file, patterns string
+		absent, present      []string
+	}{
+		{"a folder", ".dockerignore", "tmp\n", []string{"tmp", "tmp/cache", "tmp/keep"}, []string{"main.go"}},
+		{"all of a folder but one", ".dockerignore", "tmp/*\n!tmp/keep\n", []string{"tmp/cache"}, []string{"tmp/keep"}},
+		{"all but one, deep inside", ".dockerignore", "**\n!sub/deep/file\n", []string{"main.go", "tmp/cache"}, []string{"sub/deep/file"}},
+		{"the Dockerfile's own list", "Dockerfile.dockerignore", "main.go\n", []string{"main.go"}, []string{"tmp/cache"}},
+		{"the Dockerfile itself", ".dockerignore", "Dockerfile\n", []string{"Dockerfile"}, []string{dockerfileInContext}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := sources(t)
+			writeFile(t, filepath.Join(b.context, c.file), c.patterns)
+			contents, _ := archived(t, b)
+			for _, name := range c.absent {
+				if _, ok := contents[name]; ok {
+					t.Errorf("%s is in the archive", name)
+				}
+			}
+			for _, name := range c.present {
+				if _, ok := contents[name]; !ok {
+					t.Errorf("%s isn't in the archive", name)
+				}
+			}
+		})
+	}
+	b := sources(t)
+	writeFile(t, filepath.Join(b.context, ".dockerignore"), "tmp\n")
+	before := digest(t, b)
+	writeFile(t, filepath.Join(b.context, "tmp", "more"), "ignored")
+	if after := digest(t, b); after != before {
+		t.Error("an ignored file changes the digest")
+	}
+}
+
+func TestTheDockerfileMayLieOutsideOfTheContext(t *testing.T) {
+	b := sources(t)
+	b.dockerfile = filepath.Join(t.TempDir(), "Other.Dockerfile")
+	writeFile(t, b.dockerfile, "FROM elsewhere\n")
+	contents, _ := archived(t, b)
+	if contents[dockerfileInContext] != "FROM elsewhere\n" || contents["Dockerfile"] != "FROM scratch\n" {
+		t.Errorf("the Dockerfile is %q, the context's own %q", contents[dockerfileInContext], contents["Dockerfile"])
+	}
+	before := digest(t, b)
+	writeFile(t, b.dockerfile, "FROM changed\n")
+	if digest(t, b) == before {
+		t.Error("the digest doesn't change with it")
+	}
+}
+
+func TestTheArchiveNamesNobody(t *testing.T) {
+	b := sources(t)
+	_, headers := archived(t, b)
+	for name, header := range headers {
+		if header.Uid != 0 || header.Gid != 0 || header.Uname != "" || header.Gname != "" || !header.ModTime.Equal(time.Unix(0, 0)) {
+			t.Errorf("%s: %+v", name, header)
+		}
+	}
+	if name := dockerfileInContext; !slices.Contains([]int64{0o644}, headers[name].Mode) {
+		t.Errorf("%s has mode %o", name, headers[name].Mode)
+	}
+}
+
+func TestAContextThatCantBeReadIsNamed(t *testing.T) {
+	b := sources(t)
+	b.dockerfile = filepath.Join(b.context, "none")
+	if _, err := b.digest(); err == nil || !strings.Contains(err.Error(), "build dockerfile "+b.dockerfile) {
+		t.Error(err)
+	}
+	b = buildInputs{context: filepath.Join(t.TempDir(), "none"), dockerfile: "x"}
+	if _, err := b.digest(); err == nil || !strings.Contains(err.Error(), "build context "+b.context) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,88 @@
+package deploy
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"platform.example/local/file"
+)
+
+// stateFile is where the backend keeps the stack's state.
+func (d *Deployment) stateFile() string {
+	return d.file("backend", ".pulumi", "stacks", "platform", Stack+".json")
+}
+
+// mendState puts the backend's copy of the state before the last step in place of
+// one that a killed pulumi was in the middle of writing. What that step made is
+// adopted by the next update, since it applies rather than creates.
+func (d *Deployment) mendState() error {
+	state, copied := d.stateFile(), d.stateFile()+".bak"
+	content, err := os.ReadFile(state)
+	if err == nil && json.Valid(content) {
+		return nil
+	}
+	former, copyErr := os.ReadFile(copied)
+	switch {
+	case errors.Is(err, os.ErrNotExist) && errors.Is(copyErr, os.ErrNotExist):
+		return nil // nothing was ever deployed
+	case copyErr != nil || !json.Valid(former):
+		return fmt.Errorf("the stack's state %s is damaged, and its copy %s is no help: make down and make up begin anew", state, copied)
+	}
+	d.log.Say("a former pulumi was killed while it wrote the stack's state: going back one step")
+	return file.Write(state, former, 0o600)
+}
+
+// releaseDeadLocks cancels an update whose process is gone, so that the next one may start.
+func (d *Deployment) releaseDeadLocks(ctx context.Context, target Target) error {
+	locks, err := filepath.Glob(d.file("backend", ".pulumi", "locks", "organization", "platform", Stack, "*.json"))
+	if err != nil {
+		return err
+	}
+	for _, lock := range locks {
+		content, err := os.ReadFile(lock)
+		if err != nil {
+			continue // its holder has just given it up
+		}
+		var holder struct {
+			PID int `json:"pid"`
+		}
+		if json.Unmarshal(content, &holder) == nil && syscall.Kill(holder.PID, 0) == nil {
+			return fmt.Errorf("process %d is changing stack %s right now: wait for it to end, then run this again", holder.PID, Stack)
+		}
+		d.log.Say("a former pulumi was killed: releasing its lock")
+		return d.run(ctx, target, nil, "pulumi", "cancel", "--yes", "--stack", Stack, "--non-interactive")
+	}
+	return nil
+}
+
+// settlePending has Pulumi look at what became of the operations that a killed
+// update had begun: it would warn of them for ever.
+func (d *Deployment) settlePending(ctx context.Context, target Target) error {
+	content, err := os.ReadFile(d.stateFile())
+	if err != nil {
+		return fmt.Errorf("state of stack %s: %w", Stack, err)
+	}
+	var state struct {
+		Checkpoint struct {
+			Latest struct {
+				Pending []json.RawMessage `json:"pending_operations"`
+			} `json:"latest"`
+		} `json:"checkpoint"`
+	}
+	if err := json.Unmarshal(content, &state); err != nil {
+		return fmt.Errorf("state of stack %s: %w", Stack, err)
+	}
+	if len(state.Checkpoint.Latest.Pending) == 0 {
+		return nil
+	}
+	d.log.Say("a former pulumi was killed in the middle of %d steps: looking at what became of them", len(state.Checkpoint.Latest.Pending))
+	if err := d.run(ctx, target, nil, "pulumi", "refresh", "--yes", "--skip-preview", "--clear-pending-creates", "--non-interactive", "--stack", Stack); err != nil {
+		return fmt.Errorf("pulumi refresh: %w", err)
+	}
+	return nil
+}

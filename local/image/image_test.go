@@ -1,0 +1,339 @@
+package image
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"platform.example/local/progress"
+)
+
+// watched is a registry in this process that remembers what was asked of it.
+type watched struct {
+	host string
+
+	mu       sync.Mutex
+	requests []string
+}
+
+func serve(t *testing.T) *watched {
+	t.Helper()
+	w := &watched{}
+	handler := registry.New(registry.Logger(log.New(io.Discard, "", 0)))
+	server := httptest.NewServer(http.HandlerFunc(func(out http.ResponseWriter, r *http.Request) {
+		w.mu.Lock()
+		w.requests = append(w.requests, r.Method+" "+r.URL.Path)
+		w.mu.Unlock()
+		handler.ServeHTTP(out, r)
+	}))
+	t.Cleanup(server.Close)
+	w.host = strings.TrimPrefix(server.URL, "http://")
+	return w
+}
+
+// writes are the requests since the last call that change something.
+func (w *watched) writes() (list []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, request := range w.requests {
+		if !strings.HasPrefix(request, http.MethodGet) && !strings.HasPrefix(request, http.MethodHead) {
+			list = append(list, request)
+		}
+	}
+	w.requests = nil
+	return list
+}
+
+func get(t *testing.T, reference string) v1.Image {
+	t.Helper()
+	parsed, err := name.ParseReference(reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := remote.Image(parsed, remote.WithContext(t.Context()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return image
+}
+
+func digest(t *testing.T, of interface{ Digest() (v1.Hash, error) }) string {
+	t.Helper()
+	hash, err := of.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hash.String()
+}
+
+func program(t *testing.T, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "pause")
+	if err := os.WriteFile(path, []byte(content), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func pushProgram(t *testing.T, repository, path string) string {
+	t.Helper()
+	reference, err := PushProgram(t.Context(), repository, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reference
+}
+
+func TestPushProgramMakesAnImageOfOneFile(t *testing.T) {
+	r := serve(t)
+	reference := pushProgram(t, r.host+"/platform/pause", program(t, "binary"))
+	image := get(t, reference)
+	if want := r.host + "/platform/pause@" + digest(t, image); reference != want {
+		t.Errorf("reference %s, want %s", reference, want)
+	}
+	config, err := image.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if config.OS != "linux" || config.Architecture != "amd64" || config.Config.User != "65532:65532" || !slices.Equal(config.Config.Entrypoint, []string{"/pause"}) {
+		t.Errorf("configuration %s/%s %+v", config.OS, config.Architecture, config.Config)
+	}
+	layers, err := image.Layers()
+	if err != nil || len(layers) != 1 {
+		t.Fatalf("%d layers, %v", len(layers), err)
+	}
+	content, err := layers[0].Uncompressed()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer content.Close()
+	archive := tar.NewReader(content)
+	header, err := archive.Next()
+	if err != nil || header.Name != "pause" || header.Mode != 0o755 || header.Uid != 0 {
+		t.Fatalf("first file %+v, %v", header, err)
+	}
+	if file, err := io.ReadAll(archive); err != nil || string(file) != "binary" {
+		t.Errorf("it holds %q, %v", file, err)
+	}
+	if _, err := archive.Next(); !errors.Is(err, io.EOF) {
+		t.Errorf("there is more than the file: %v", err)
+	}
+}
+
+func TestTheSameProgramIsTheSameImageAndIsSentOnce(t *testing.T) {
+	r := serve(t)
+	repository := r.host + "/platform/pause"
+	first := pushProgram(t, repository, program(t, "one"))
+	if len(r.writes()) == 0 {
+		t.Fatal("nothing was sent")
+	}
+	if again := pushProgram(t, repository, program(t, "one")); again != first {
+		t.Errorf("%s, was %s", again, first)
+	}
+	if sent := r.writes(); len(sent) > 0 {
+		t.Errorf("the second push sent %v", sent)
+	}
+	if other := pushProgram(t, repository, program(t, "two")); other == first || len(r.writes()) == 0 {
+		t.Errorf("another program is %s, was %s", other, first)
+	}
+}
+
+func TestPushProgramSaysWhatFails(t *testing.T) {
+	r := serve(t)
+	missing := filepath.Join(t.TempDir(), "none")
+	if _, err := PushProgram(t.Context(), r.host+"/pause", missing); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "image of "+missing) {
+		t.Errorf("no such program: %v", err)
+	}
+	closed := httptest.NewServer(http.NotFoundHandler())
+	closed.Close()
+	if _, err := PushProgram(t.Context(), strings.TrimPrefix(closed.URL, "http://")+"/pause", program(t, "x")); err == nil || !strings.Contains(err.Error(), "connection refused") {
+		t.Errorf("no registry there: %v", err)
+	}
+}
+
+func TestMirroredNames(t *testing.T) {
+	for reference, want := range map[string]string{
+		"docker.io/library/postgres:15":           "127.0.0.1:5100/library/postgres:15",
+		"postgres:15":                             "127.0.0.1:5100/library/postgres:15",
+		"postgres":                                "127.0.0.1:5100/library/postgres:latest",
+		"docker.io/bitnami/redis:7.2":             "127.0.0.1:5100/bitnami/redis:7.2",
+		"quay.io/prometheus/node-exporter:v1.9.1": "127.0.0.1:5100/prometheus/node-exporter:v1.9.1",
+		"registry.example:5000/a/b/c:1":           "127.0.0.1:5100/a/b/c:1",
+	} {
+		if got, err := mirrored("127.0.0.1:5100", reference); err != nil || got != want {
+			t.Errorf("%s: %s, %v, want %s", reference, got, err, want)
+		}
+	}
+	if _, err := mirrored("127.0.0.1:5100", "Not A Name"); err == nil || !strings.Contains(err.Error(), "Not A Name") {
+		t.Errorf("a name that is none: %v", err)
+	}
+}
+
+func TestReadUpstreams(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "upstream.json")
+	write := func(content string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(`[{"name": "redis", "image": "docker.io/library/redis:7", "digest": "sha256:abc"}]`)
+	want := []Upstream{{"redis", "docker.io/library/redis:7", "sha256:abc"}}
+	if got, err := ReadUpstreams(path); err != nil || !slices.Equal(got, want) {
+		t.Errorf("%v, %v", got, err)
+	}
+	write(`[{]`)
+	if _, err := ReadUpstreams(path); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("not JSON: %v", err)
+	}
+}
+
+// upstreamIndex puts an image for several platforms there, and returns it and the one for amd64.
+func upstreamIndex(t *testing.T, reference string) (index v1.ImageIndex, amd64 v1.Image) {
+	t.Helper()
+	index = empty.Index
+	for _, architecture := range []string{"arm64", "amd64"} {
+		image, err := random.Image(64, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		index = mutate.AppendManifests(index, mutate.IndexAddendum{Add: image,
+			Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: "linux", Architecture: architecture}}})
+		amd64 = image
+	}
+	parsed, err := name.ParseReference(reference)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.WriteIndex(parsed, index); err != nil {
+		t.Fatal(err)
+	}
+	return index, amd64
+}
+
+func provide(t *testing.T, r *watched, cache string, upstream Upstream) (said string, err error) {
+	t.Helper()
+	var out bytes.Buffer
+	err = Provide(t.Context(), r.host, cache, upstream, progress.New(&out))
+	return out.String(), err
+}
+
+func TestProvidePullsThePinnedDigest(t *testing.T) {
+	ours, theirs := serve(t), serve(t)
+	tag := theirs.host + "/library/thing:1"
+	pinned, amd64 := upstreamIndex(t, tag)
+	upstreamIndex(t, tag) // since then, the tag has moved on
+	said, err := provide(t, ours, t.TempDir(), Upstream{"thing", tag, digest(t, pinned)})
+	if err != nil || !strings.Contains(said, "image "+tag+": pulled") {
+		t.Fatalf("%v; said %q", err, said)
+	}
+	if got := get(t, ours.host+"/library/thing:1"); digest(t, got) != digest(t, amd64) {
+		t.Errorf("our registry answers with %s, want the pinned one for amd64, %s", digest(t, got), digest(t, amd64))
+	}
+
+	ours.writes()
+	if said, err := provide(t, ours, t.TempDir(), Upstream{"thing", tag, digest(t, pinned)}); err != nil || said != "" || len(ours.writes()) > 0 {
+		t.Errorf("what is there was provided again: %v; said %q", err, said)
+	}
+}
+
+func TestProvideNeedsNoUpstreamForWhatIsThere(t *testing.T) {
+	ours := serve(t)
+	image, err := random.Image(64, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := push(t.Context(), ours.host+"/library/thing:1", image); err != nil {
+		t.Fatal(err)
+	}
+	if said, err := provide(t, ours, t.TempDir(), Upstream{Name: "thing", Image: "registry.invalid/library/thing:1"}); err != nil || said != "" {
+		t.Errorf("%v; said %q", err, said)
+	}
+}
+
+func TestProvideSaysWhatCanNeitherBePulledNorBuilt(t *testing.T) {
+	ours, theirs := serve(t), serve(t)
+	tag := theirs.host + "/library/thing:1"
+	upstreamIndex(t, tag)
+	gone := "sha256:" + strings.Repeat("0", 64)
+	_, err := provide(t, ours, t.TempDir(), Upstream{"thing", tag, gone})
+	if err == nil || !strings.HasPrefix(err.Error(), "image "+tag+": ") || !strings.HasSuffix(err.Error(), "and there is no recipe to build one like it") {
+		t.Errorf("the pinned digest is gone: %v", err)
+	}
+	if sent := ours.writes(); len(sent) > 0 {
+		t.Errorf("yet something was pushed: %v", sent)
+	}
+}
+
+func TestProvideSaysThatOurRegistryIsUnwell(t *testing.T) {
+	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no disk", http.StatusTeapot) }))
+	defer broken.Close()
+	host := strings.TrimPrefix(broken.URL, "http://")
+	_, err := provide(t, &watched{host: host}, t.TempDir(), Upstream{Name: "thing", Image: "thing:1"})
+	if err == nil || !strings.Contains(err.Error(), "look for "+host+"/library/thing:1") {
+		t.Error(err)
+	}
+}
+
+// A root file system that was built before serves without any registry of others.
+func TestProvideTakesACachedBuild(t *testing.T) {
+	for recipeName, recipe := range recipes {
+		t.Run(recipeName, func(t *testing.T) {
+			ours, cache := serve(t), t.TempDir()
+			var root bytes.Buffer
+			archive := tar.NewWriter(&root)
+			if err := errors.Join(archive.WriteHeader(&tar.Header{Name: "etc/", Typeflag: tar.TypeDir, Mode: 0o755}), archive.Close()); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(recipe.file(cache, recipeName), root.Bytes(), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := provide(t, ours, cache, Upstream{Name: recipeName, Image: "registry.invalid/library/" + recipeName + ":1"}); err != nil {
+				t.Fatal(err)
+			}
+			config, err := get(t, ours.host+"/library/"+recipeName+":1").ConfigFile()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if config.Config.User != "999:999" || !slices.ContainsFunc(config.Config.Env, func(v string) bool { return strings.HasPrefix(v, "PATH=") && strings.Contains(v, "/usr/bin") }) {
+				t.Errorf("configuration %+v", config.Config)
+			}
+		})
+	}
+}
+
+func TestARecipeThatChangesIsBuiltAnew(t *testing.T) {
+	base := recipes["redis"]
+	file := base.file("/cache", "redis")
+	if filepath.Dir(file) != "/cache" || base.file("/cache", "redis") != file {
+		t.Errorf("file %s", file)
+	}
+	for what, changed := range map[string]recipe{
+		"packages": {packages: []string{"redis-server", "redis-tools"}, user: base.user, uid: base.uid, prepare: base.prepare},
+		"user":     {packages: base.packages, user: "other", uid: base.uid, prepare: base.prepare},
+		"uid":      {packages: base.packages, user: base.user, uid: 1000, prepare: base.prepare},
+		"prepare":  {packages: base.packages, user: base.user, uid: base.uid, prepare: "false"},
+	} {
+		if changed.file("/cache", "redis") == file {
+			t.Errorf("another %s is still %s", what, file)
+		}
+	}
+}

@@ -1,0 +1,252 @@
+package node
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/BurntSushi/toml"
+	"gopkg.in/yaml.v3"
+
+	"platform.example/local/layout"
+	"platform.example/local/progress"
+	"platform.example/local/toolchain"
+)
+
+// described is a node in a folder of the test's, with all that is issued for it. Nothing runs.
+func described(t *testing.T) (*Node, credentials) {
+	t.Helper()
+	n := New(layout.Layout{State: t.TempDir()}, nil, progress.New(io.Discard))
+	issued, err := n.issue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n, issued
+}
+
+// filled are settings as they are once the images are there.
+func filled(n *Node, c credentials) settings {
+	s := n.settings(c)
+	s.SandboxImage, s.CoreDNSImage, s.MetricsServerImage = Registry+"/platform/pause@sha256:0", Registry+"/platform/coredns@sha256:1", Registry+"/platform/metrics-server@sha256:2"
+	return s
+}
+
+// documents reads a stream of YAML documents.
+func documents(t *testing.T, path string, content []byte) (list []map[string]any) {
+	t.Helper()
+	for decoder := yaml.NewDecoder(bytes.NewReader(content)); ; {
+		var document map[string]any
+		err := decoder.Decode(&document)
+		if errors.Is(err, io.EOF) {
+			return list
+		}
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", path, err, content)
+		}
+		list = append(list, document)
+	}
+}
+
+func TestEveryTemplateRendersToAValidFile(t *testing.T) {
+	n, issued := described(t)
+	for _, hasNameserver := range []bool{true, false} {
+		s := filled(n, issued)
+		s.HasNameserver = hasNameserver
+		count := 0
+		err := fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			count++
+			content, err := render(path, s)
+			if err != nil {
+				t.Errorf("%s: %v", path, err)
+				return nil
+			}
+			if text := string(content); strings.Contains(text, "{{") || strings.Contains(text, "<no value>") || strings.Contains(text, "%!") {
+				t.Errorf("%s isn't filled in:\n%s", path, content)
+			}
+			switch filepath.Ext(path) {
+			case ".conflist":
+				var network struct{ Name, CNIVersion string }
+				if err := json.Unmarshal(content, &network); err != nil || network.Name != Name || network.CNIVersion == "" {
+					t.Errorf("%s: %v, %+v", path, err, network)
+				}
+			case ".toml":
+				var config map[string]any
+				if err := toml.Unmarshal(content, &config); err != nil || len(config) == 0 {
+					t.Errorf("%s: %v, %v", path, err, config)
+				}
+			case ".yaml":
+				list := documents(t, path, content)
+				if len(list) == 0 {
+					t.Errorf("%s is empty", path)
+				}
+				for _, document := range list {
+					if path != registryConfig && (document["apiVersion"] == nil || document["kind"] == nil) {
+						t.Errorf("%s: a document without apiVersion or kind: %v", path, document)
+					}
+				}
+			default:
+				t.Errorf("%s: nothing checks files of that kind", path)
+			}
+			return nil
+		})
+		if err != nil || count < 10 {
+			t.Errorf("%d templates, %v", count, err)
+		}
+	}
+}
+
+func TestCoreDNSForwardsOnlyWhereThereIsANameserver(t *testing.T) {
+	n, issued := described(t)
+	for _, has := range []bool{true, false} {
+		s := filled(n, issued)
+		s.HasNameserver = has
+		content, err := render("manifests/coredns.yaml", s)
+		if err != nil || strings.Contains(string(content), "forward . /etc/resolv.conf") != has {
+			t.Errorf("nameserver %v: %v\n%s", has, err, content)
+		}
+	}
+}
+
+func TestConfigurationNamesTheNodesOwnFiles(t *testing.T) {
+	n, issued := described(t)
+	if err := n.writeConfig(filled(n, issued), "config"); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(n.path("config", "kubelet.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubelet := documents(t, "kubelet.yaml", content)[0]
+	for _, key := range []string{"tlsCertFile", "tlsPrivateKeyFile", "resolvConf"} {
+		if path, _ := kubelet[key].(string); path == "" {
+			t.Errorf("%s isn't set", key)
+		} else if _, err := os.Stat(path); err != nil && key != "resolvConf" {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	if kubelet["cgroupRoot"] != "/"+Name || kubelet["address"] != bridgeAddress {
+		t.Errorf("kubelet %v", kubelet)
+	}
+	if content, err = os.ReadFile(n.path("config", "containerd.toml")); err != nil || !strings.Contains(string(content), `address = "`+n.containerdSocket()+`"`) {
+		t.Errorf("containerd listens elsewhere: %v\n%s", err, content)
+	}
+}
+
+func TestEveryComponentFindsWhatItReads(t *testing.T) {
+	n, issued := described(t)
+	if err := n.writeConfig(filled(n, issued), "config"); err != nil {
+		t.Fatal(err)
+	}
+	var tools []string
+	for _, tool := range toolchain.NodeTools() {
+		tools = append(tools, tool.Name)
+	}
+	for _, c := range append(n.components(issued), n.dockerComponent()) {
+		if len(c.reads) > 0 {
+			if _, err := revision(c.reads...); err != nil {
+				t.Errorf("%s: %v", c.name, err)
+			}
+		}
+		if _, ofDebian := programs[c.tool]; !ofDebian && c.tool != "dockerd" && !slices.Contains(tools, c.tool) {
+			t.Errorf("%s: nothing provides %s", c.name, c.tool)
+		}
+		for _, arg := range c.args {
+			// All can see a command line: keys are named there by their files.
+			if strings.Contains(arg, "PRIVATE KEY") || slices.Contains(c.args, "") {
+				t.Errorf("%s: arguments %q", c.name, c.args)
+			}
+			if strings.HasSuffix(arg, ".crt") || strings.HasSuffix(arg, ".key") || strings.HasSuffix(arg, ".kubeconfig") {
+				if _, err := os.Stat(arg); err != nil {
+					t.Errorf("%s: %v", c.name, err)
+				}
+			}
+		}
+	}
+}
+
+func TestEveryPackageCanBeRecognised(t *testing.T) {
+	for _, name := range append(slices.Clone(packages), "docker.io") {
+		if programs[name] == "" {
+			t.Errorf("no program shows that %s is there: it would be installed again and again", name)
+		}
+	}
+}
+
+func TestRevisionChangesWithTheFiles(t *testing.T) {
+	folder := t.TempDir()
+	a, b := filepath.Join(folder, "a"), filepath.Join(folder, "b")
+	write := func(path, content string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	of := func() string {
+		t.Helper()
+		r, err := revision(a, b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	write(a, "1")
+	write(b, "2")
+	before := of()
+	write(a, "1") // touched alone
+	if of() != before {
+		t.Error("it changes without a change")
+	}
+	write(b, "3")
+	if of() == before {
+		t.Error("it doesn't change with a file")
+	}
+	if _, err := revision(a, filepath.Join(folder, "none")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a missing file: %v", err)
+	}
+}
+
+func TestIssuedFilesAreKeptAndClosedToOthers(t *testing.T) {
+	n, issued := described(t)
+	read := func() map[string]string {
+		t.Helper()
+		contents := map[string]string{}
+		err := filepath.WalkDir(n.layout.Node(), func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			if info, err := entry.Info(); err != nil || info.Mode().Perm() != 0o600 {
+				t.Errorf("%s: %v, %v", path, info.Mode(), err)
+			}
+			content, err := os.ReadFile(path)
+			contents[path] = string(content)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return contents
+	}
+	first := read()
+	if first[issued.encryption] == "" || first[n.layout.Kubeconfig()] == "" {
+		t.Errorf("no encryption key or no administrator's kubeconfig among %d files", len(first))
+	}
+	if _, err := n.issue(); err != nil {
+		t.Fatal(err)
+	}
+	for path, content := range read() {
+		if first[path] != content {
+			t.Errorf("%s was made anew", path)
+		}
+	}
+	documents(t, issued.encryption, []byte(first[issued.encryption]))
+}

@@ -1,0 +1,104 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// listen opens a Unix socket; its path is short wherever TMPDIR points.
+func listen(t *testing.T) (net.Listener, string) {
+	t.Helper()
+	folder, err := os.MkdirTemp("/tmp", "docker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	socket := filepath.Join(folder, "docker.sock")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	return listener, socket
+}
+
+// answering is an engine that answers its ping with the status.
+func answering(t *testing.T, status int) (socket string) {
+	t.Helper()
+	listener, socket := listen(t)
+	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/_ping" {
+			status = http.StatusNotFound
+		}
+		w.WriteHeader(status)
+	})}
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close() })
+	return socket
+}
+
+func TestDockerHost(t *testing.T) {
+	_, silent := listen(t) // the kernel accepts for it, and nobody ever answers
+	live, broken := answering(t, http.StatusOK), answering(t, http.StatusInternalServerError)
+	for _, c := range []struct{ name, host, address, fault string }{
+		{"one that answers", "unix://" + live, "unix://" + live, ""},
+		{"one that never answers", "unix://" + silent, "", "the Docker Engine at DOCKER_HOST=unix://" + silent + " does not answer ("},
+		{"one that is broken", "unix://" + broken, "", "does not answer (it says 500 Internal Server Error): start it, or unset DOCKER_HOST"},
+		{"one that isn't there", "unix:///no/such.sock", "", "the Docker Engine at DOCKER_HOST=unix:///no/such.sock does not answer ("},
+		{"one on another machine", "tcp://build.example:2376", "",
+			"DOCKER_HOST is tcp://build.example:2376: the local node needs an engine on this machine: unset it, or set it to unix://<socket>"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv("DOCKER_HOST", c.host)
+			ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+			defer cancel()
+			address, err := machineDocker(ctx)
+			if address != c.address || (err == nil) != (c.fault == "") || (err != nil && !strings.Contains(err.Error(), c.fault)) {
+				t.Errorf("%q, %v, want %q, %q", address, err, c.address, c.fault)
+			}
+		})
+	}
+}
+
+// By these errors, a machine without an engine is told from one whose engine hangs.
+func TestPingTellsAbsentFromSilent(t *testing.T) {
+	_, silent := listen(t)
+	listener, left := listen(t)
+	listener.(*net.UnixListener).SetUnlinkOnClose(false)
+	_ = listener.Close()
+	for _, c := range []struct {
+		name, socket string
+		want         error
+	}{
+		{"no socket", filepath.Join(t.TempDir(), "none"), os.ErrNotExist},
+		{"a socket that an ended engine left", left, syscall.ECONNREFUSED},
+		{"an engine that never answers", silent, context.DeadlineExceeded},
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		if err := pingDocker(ctx, c.socket); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
+		cancel()
+	}
+}
+
+// After eval "$(make env)", DOCKER_HOST names the node's own engine, which isn't the machine's.
+func TestTheNodesOwnEngineIsNotTheMachines(t *testing.T) {
+	if _, err := os.Stat(machineDockerSocket); err == nil {
+		t.Skip("this machine has an engine of its own")
+	}
+	for _, host := range []string{"", "unix:///var/lib/platform/node/run/docker.sock"} {
+		t.Setenv("DOCKER_HOST", host)
+		if address, err := machineDocker(t.Context()); address != "" || err != nil {
+			t.Errorf("DOCKER_HOST=%s: %q, %v", host, address, err)
+		}
+	}
+}

@@ -1,0 +1,337 @@
+package toolchain
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"platform.example/local/progress"
+)
+
+// tiny is a family of tools without dependencies: its one module is a folder.
+func tiny(t *testing.T, mains map[string]string) string {
+	t.Helper()
+	t.Setenv("GOPROXY", "off")
+	t.Setenv("GOFLAGS", "")
+	files := map[string]string{
+		"tiny/go.mod":          "module example.com/tiny\n\ngo 1.26\n\nrequire example.com/pinned v1.2.3\n\nreplace example.com/pinned => ./pinned\n",
+		"tiny/go.sum":          "",
+		"tiny/pinned/go.mod":   "module example.com/pinned\n\ngo 1.26\n",
+		"tiny/pinned/data.txt": "embedded\n",
+	}
+	for name, source := range mains {
+		files["tiny/"+name+"/main.go"] = source
+	}
+	return family(t, files)
+}
+
+const printsVersion = `package main
+
+var version string
+
+func main() { print(version) }
+`
+
+func tinyTool(name string) Tool {
+	return Tool{Name: name, Family: "tiny", Package: "./" + name, Module: "example.com/pinned", Stamps: map[string]string{"main.version": "{version}"}}
+}
+
+// bench is a builder with folders of its own.
+type bench struct {
+	*Builder
+	said *bytes.Buffer
+}
+
+// on makes a builder on the cache and links of the folder, as each run does.
+func on(folder, families string, tools ...Tool) bench {
+	var said bytes.Buffer
+	builder := NewBuilder(families, filepath.Join(folder, "cache"), filepath.Join(folder, "bin"), filepath.Join(folder, "home"), tools, progress.New(&said))
+	return bench{builder, &said}
+}
+
+// path is the tool's, from a builder that has run.
+func (b bench) path(t *testing.T, name string) string {
+	t.Helper()
+	path, err := b.Path(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// prints is what a program writes.
+func prints(t *testing.T, program string) string {
+	t.Helper()
+	output, err := exec.Command(program).CombinedOutput()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(output)
+}
+
+func TestAToolIsCompiledOnce(t *testing.T) {
+	families, folder := tiny(t, map[string]string{"hello": printsVersion}), t.TempDir()
+	first := on(folder, families, tinyTool("hello"))
+	if !first.Cold() {
+		t.Error("nothing is compiled, but it says so")
+	}
+	if err := first.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	path := first.path(t, "hello")
+	if got := prints(t, path); got != "v1.2.3" || !strings.Contains(first.said.String(), "[1/1] hello: compiling v1.2.3\n") {
+		t.Errorf("it prints %q; the builder said %q", got, first.said)
+	}
+	if target, err := os.Readlink(filepath.Join(folder, "bin", "hello")); err != nil || target != path {
+		t.Errorf("the link leads to %s, want %s: %v", target, path, err)
+	}
+	compiled, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := on(folder, families, tinyTool("hello"))
+	if second.Cold() {
+		t.Error("all is compiled, but it says it isn't")
+	}
+	if err := second.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := os.Stat(second.path(t, "hello"))
+	if err != nil || !os.SameFile(compiled, kept) || !kept.ModTime().Equal(compiled.ModTime()) || second.said.Len() > 0 {
+		t.Errorf("compiled again: %v; it said %q", err, second.said)
+	}
+
+	writeAll(t, families, map[string]string{"tiny/hello/main.go": strings.Replace(printsVersion, "print(version)", `print("changed")`, 1)})
+	third := on(folder, families, tinyTool("hello"))
+	if err := third.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := prints(t, filepath.Join(folder, "bin", "hello")); got != "changed" {
+		t.Errorf("after its source changed, it prints %q", got)
+	}
+}
+
+func TestAToolThatCantBeCompiledFailsThoseThatWait(t *testing.T) {
+	families, folder := tiny(t, map[string]string{"good": printsVersion, "broken": "package main\n\nfunc main() { undefinedName() }\n"}), t.TempDir()
+	b := on(folder, families, tinyTool("good"), tinyTool("broken"), tinyTool("later"))
+	waiting := make(chan error, 1)
+	go func() {
+		_, err := b.Path(context.Background(), "later")
+		waiting <- err
+	}()
+	err := b.Run(t.Context())
+	if err == nil || !strings.HasPrefix(err.Error(), "compile broken: ") || !strings.Contains(err.Error(), "main.go:3:15: undefined: undefinedName") {
+		t.Errorf("Run says: %v", err)
+	}
+	if prints(t, b.path(t, "good")) != "v1.2.3" {
+		t.Error("the tool before it is of no use")
+	}
+	if _, got := b.Path(t.Context(), "broken"); !errors.Is(got, err) {
+		t.Errorf("who waits for the tool gets: %v", got)
+	}
+	select {
+	case err := <-waiting:
+		if err == nil || err.Error() != "not compiled, since broken failed" {
+			t.Errorf("who waits for a later tool gets: %v", err)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("who waits for a later tool waits for ever")
+	}
+	if left, _ := filepath.Glob(filepath.Join(folder, "cache", "*")); len(left) != 1 {
+		t.Errorf("the cache holds %v, want the good tool alone", left)
+	}
+}
+
+func TestAnUnknownToolIsAnError(t *testing.T) {
+	if _, err := on(t.TempDir(), t.TempDir()).Path(t.Context(), "dockerd"); !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), `"dockerd"`) {
+		t.Error(err)
+	}
+}
+
+func TestWaitingForAToolEndsWithTheContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := on(t.TempDir(), t.TempDir(), tinyTool("hello")).Path(ctx, "hello"); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+func TestAnInterruptedCompileSaysSo(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	families := tiny(t, map[string]string{"hello": printsVersion})
+	if err := on(t.TempDir(), families, tinyTool("hello")).Run(ctx); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+}
+
+// onPATH puts a script of the name on PATH, before all else, and returns its path.
+func onPATH(t *testing.T, name, script string) string {
+	t.Helper()
+	folder := t.TempDir()
+	path := filepath.Join(folder, name)
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", folder+":"+os.Getenv("PATH"))
+	return path
+}
+
+func TestAToolOnPATH(t *testing.T) {
+	families, folder := tiny(t, map[string]string{"hello": printsVersion}), t.TempDir()
+	asked := with(tinyTool("hello"), func(t *Tool) { t.Fits, t.VersionArgs = sameMinor, []string{"--version"} })
+	for _, c := range []struct {
+		name   string
+		tool   Tool
+		script string
+		used   bool
+	}{
+		{"of a version that fits", asked, `[ "$1" = --version ] && echo "hello version 1.2.9"`, true},
+		{"of another version", asked, `echo v1.3.0`, false},
+		{"that says nothing of a version", asked, `echo hello`, false},
+		{"that fails", asked, `echo v1.2.3; exit 1`, false},
+		{"where only a compiled one serves", tinyTool("hello"), `echo v1.2.3`, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			script := onPATH(t, "hello", c.script)
+			b := on(folder, families, c.tool)
+			if err := b.Run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			path := b.path(t, "hello")
+			if (path == script) != c.used {
+				t.Errorf("uses %s", path)
+			}
+			if c.used && b.said.String() != " 0:00  [1/1] hello: using "+script+" (v1.2.9) from PATH\n" {
+				t.Errorf("it says %q", b.said)
+			}
+			if target, _ := os.Readlink(filepath.Join(folder, "bin", "hello")); target != path {
+				t.Errorf("the link leads to %s, not to %s", target, path)
+			}
+		})
+	}
+}
+
+func TestOurOwnLinkOnPATHIsNoToolOfTheMachine(t *testing.T) {
+	families, folder := tiny(t, map[string]string{"hello": printsVersion}), t.TempDir()
+	bin := filepath.Join(folder, "bin")
+	stale := filepath.Join(t.TempDir(), "hello")
+	writeAll(t, filepath.Dir(stale), map[string]string{"hello": "#!/bin/sh\necho v1.2.3\n"})
+	if err := errors.Join(os.Chmod(stale, 0o755), os.MkdirAll(bin, 0o755), Link(stale, filepath.Join(bin, "hello"))); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	b := on(folder, families, with(tinyTool("hello"), func(t *Tool) { t.Fits = sameMinor }))
+	if err := b.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if path := b.path(t, "hello"); !strings.HasPrefix(path, filepath.Join(folder, "cache")) {
+		t.Errorf("uses %s", path)
+	}
+}
+
+func TestLeftoversOfAKilledCompileAreRemoved(t *testing.T) {
+	families, folder := tiny(t, map[string]string{"hello": printsVersion}), t.TempDir()
+	writeAll(t, folder, map[string]string{"cache/" + workPrefix + "123/hello": "half", "cache/other-0123/other": "whole"})
+	if err := on(folder, families, tinyTool("hello")).Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(folder, "cache", workPrefix+"*")); len(left) > 0 {
+		t.Errorf("left: %v", left)
+	}
+	if _, err := os.Stat(filepath.Join(folder, "cache", "other-0123", "other")); err != nil {
+		t.Errorf("a compiled tool is gone: %v", err)
+	}
+}
+
+func TestAToolCanEmbedFilesOfItsModule(t *testing.T) {
+	families := tiny(t, map[string]string{"hello": "package main\n\nimport _ \"embed\"\n\n//go:embed data.txt\nvar data string\n\nfunc main() { print(data) }\n"})
+	// The module's folder is found by the name under which it is required.
+	b := on(t.TempDir(), families, with(tinyTool("hello"), func(t *Tool) { t.Stamps, t.Embeds = nil, map[string]string{"data.txt": "data.txt"} }))
+	if err := b.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := prints(t, b.path(t, "hello")); got != "embedded\n" {
+		t.Errorf("it prints %q", got)
+	}
+}
+
+func TestAPluginIsInstalledWherePulumiLooks(t *testing.T) {
+	families := tiny(t, map[string]string{"pulumi": printsVersion, "pulumi-resource-x": printsVersion})
+	plugin := with(tinyTool("pulumi-resource-x"), func(t *Tool) { t.Plugin, t.Unlinked = Plugin{"x", "4.5.6"}, true })
+	for _, c := range []struct{ name, pulumi, want string }{
+		{"downloaded where it can be", `mkdir -p "$PULUMI_HOME/plugins/resource-x-v4.5.6" && printf '#!/bin/sh\nprintf "%s"' "$*" > "$PULUMI_HOME/plugins/resource-x-v4.5.6/pulumi-resource-x" && chmod +x "$PULUMI_HOME"/plugins/*/*`,
+			"plugin install resource x 4.5.6"},
+		{"compiled where it can't", `echo "error: 403 Forbidden" >&2; exec sleep 300`, "v1.2.3"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			onPATH(t, "pulumi", `[ "$1" = version ] && echo v1.2.3 && exit; `+"\n"+c.pulumi)
+			pulumi := with(tinyTool("pulumi"), func(t *Tool) { t.Fits, t.VersionArgs = sameMinor, []string{"version"} })
+			folder := t.TempDir()
+			b := on(folder, families, pulumi, plugin)
+			if err := b.Run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := prints(t, filepath.Join(folder, "home", "plugins", "resource-x-v4.5.6", "pulumi-resource-x")); got != c.want {
+				t.Errorf("it prints %q, want %q; the builder said %s", got, c.want, b.said)
+			}
+			if _, err := os.Lstat(filepath.Join(folder, "bin", "pulumi-resource-x")); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("it is on PATH too: %v", err)
+			}
+		})
+	}
+}
+
+func TestLinkReplacesInOneStep(t *testing.T) {
+	folder := t.TempDir()
+	name := filepath.Join(folder, "tool")
+	targets := []string{filepath.Join(folder, "a"), filepath.Join(folder, "b")}
+	writeAll(t, folder, map[string]string{"a": "", "b": ""})
+	if err := os.Symlink("/left/by/a/killed/run", name+".new"); err != nil {
+		t.Fatal(err)
+	}
+	if err := Link(targets[0], name); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() {
+		var faults []error
+		for i := range 500 {
+			faults = append(faults, Link(targets[i%2], name))
+		}
+		done <- errors.Join(faults...)
+	}()
+	for {
+		if _, err := os.Stat(name); err != nil {
+			t.Fatalf("a reader found no tool: %v", err)
+		}
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+			if target, err := os.Readlink(name); err != nil || target != targets[1] {
+				t.Errorf("the link leads to %s: %v", target, err)
+			}
+			if entries, _ := os.ReadDir(folder); len(entries) != 3 {
+				t.Errorf("left: %v", entries)
+			}
+			return
+		default:
+		}
+	}
+}
+
+func TestLinkSaysWhich(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "none", "tool")
+	if err := Link("/a", name); err == nil || !strings.HasPrefix(err.Error(), fmt.Sprintf("link %s: ", name)) {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,214 @@
+package toolchain
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// family writes files below a new folder for families and returns it.
+func family(t *testing.T, files map[string]string) string {
+	t.Helper()
+	families := t.TempDir()
+	writeAll(t, families, files)
+	return families
+}
+
+func writeAll(t *testing.T, folder string, files map[string]string) {
+	t.Helper()
+	for name, content := range files {
+		path := filepath.Join(folder, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestFits(t *testing.T) {
+	for _, c := range []struct {
+		rule       string
+		fits       func(have, want string) bool
+		have, want string
+		fit        bool
+	}{
+		{"sameMinor", sameMinor, "v1.34.2", "v1.34.2", true},
+		{"sameMinor", sameMinor, "v1.34.9", "v1.34.2", true},
+		{"sameMinor", sameMinor, "v1.34.0", "v1.34.2", true},
+		{"sameMinor", sameMinor, "v1.33.2", "v1.34.2", false},
+		{"sameMinor", sameMinor, "v1.35.2", "v1.34.2", false},
+		{"sameMinor", sameMinor, "v2.34.2", "v1.34.2", false},
+		{"sameMinor", sameMinor, "v1.3.4", "v1.34.2", false},
+
+		{"withinOneMinor", withinOneMinor, "v1.34.0", "v1.34.2", true},
+		{"withinOneMinor", withinOneMinor, "v1.33.9", "v1.34.2", true},
+		{"withinOneMinor", withinOneMinor, "v1.35.0", "v1.34.2", true},
+		{"withinOneMinor", withinOneMinor, "v1.32.9", "v1.34.2", false},
+		{"withinOneMinor", withinOneMinor, "v1.36.0", "v1.34.2", false},
+		{"withinOneMinor", withinOneMinor, "v2.34.0", "v1.34.2", false},
+		{"withinOneMinor", withinOneMinor, "v1.10.0", "v1.9.0", true},
+
+		{"pulumi", Pulumi().Fits, "v3.250.0", "v3.250.0", true},
+		{"pulumi", Pulumi().Fits, "v3.256.9", "v3.250.0", true},
+		{"pulumi", Pulumi().Fits, "v3.257.0", "v3.250.0", false},
+		{"pulumi", Pulumi().Fits, "v3.300.0", "v3.250.0", false},
+		{"pulumi", Pulumi().Fits, "v4.0.0", "v3.250.0", false},
+		{"pulumi", Pulumi().Fits, "v3.249.9", "v3.250.0", false},
+		{"pulumi", Pulumi().Fits, "v3.99.0", "v3.250.0", false},
+	} {
+		if fit := c.fits(c.have, c.want); fit != c.fit {
+			t.Errorf("%s: %s instead of %s: %v, want %v", c.rule, c.have, c.want, fit, c.fit)
+		}
+	}
+}
+
+func TestVersionIsWhatTheFamilyRequires(t *testing.T) {
+	families := family(t, map[string]string{"f/go.mod": "module m\n\nrequire (\n\texample.com/a v1.2.3\n\texample.com/b v0.1.0 // indirect\n)\n"})
+	for _, c := range []struct{ module, version, err string }{
+		{"example.com/a", "v1.2.3", ""},
+		{"example.com/b", "v0.1.0", ""},
+		{"example.com/c", "", "tool x: " + filepath.Join(families, "f", "go.mod") + " does not require example.com/c"},
+	} {
+		version, err := Tool{Name: "x", Family: "f", Module: c.module}.version(families)
+		if version != c.version || (err == nil) != (c.err == "") || (err != nil && err.Error() != c.err) {
+			t.Errorf("%s: %q, %v, want %q, %q", c.module, version, err, c.version, c.err)
+		}
+	}
+	if _, err := (Tool{Name: "x", Family: "none"}).version(families); err == nil || !strings.Contains(err.Error(), "tool x: ") {
+		t.Errorf("a family that isn't there: %v", err)
+	}
+}
+
+func TestStamps(t *testing.T) {
+	tool := Tool{Stamps: map[string]string{"p.full": "{version}", "p.minor": "{major}.{minor}", "p.fixed": "clean"}}
+	want := "-X p.fixed=clean -X p.full=v1.34.2 -X p.minor=1.34 -s -w"
+	for range 10 { // maps are walked in any order, and the flags are part of the key
+		if flags := tool.ldflags("v1.34.2"); flags != want {
+			t.Fatalf("%s, want %s", flags, want)
+		}
+	}
+}
+
+func TestAToolIsCompiledAnewWhenItsKeyChanges(t *testing.T) {
+	tool := Tool{Name: "x", Family: "f", Package: "./x", Sources: []string{"lib"}, Module: "example.com/a", Stamps: map[string]string{"p.v": "{version}"}}
+	files := map[string]string{
+		"f/go.mod": "module m\n", "f/go.sum": "", "f/x/main.go": "package main\n", "f/x/more.go": "package main\n",
+		"f/lib/lib.go": "package lib\n", "f/other/main.go": "package main\n", "f/lib/nested/n.go": "package nested\n",
+		"g/go.mod": "module n\n", "f/x/README.md": "x\n",
+	}
+	key := func(t *testing.T, tool Tool, version string, changed map[string]string) string {
+		t.Helper()
+		all := maps.Clone(files)
+		maps.Copy(all, changed)
+		key, err := tool.key(family(t, all), version)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return key
+	}
+	base := key(t, tool, "v1.0.0", nil)
+	if len(base) != 12 {
+		t.Errorf("key %q", base)
+	}
+	edit := func(name string) map[string]string { return map[string]string{name: files[name] + "// changed\n"} }
+	for _, c := range []struct {
+		name    string
+		tool    Tool
+		version string
+		files   map[string]string
+		changes bool
+	}{
+		{"nothing, at another place", tool, "v1.0.0", nil, false},
+		{"go.mod", tool, "v1.0.0", edit("f/go.mod"), true},
+		{"go.sum", tool, "v1.0.0", edit("f/go.sum"), true},
+		{"the main package", tool, "v1.0.0", edit("f/x/main.go"), true},
+		{"another file of the main package", tool, "v1.0.0", edit("f/x/more.go"), true},
+		{"a new file of the main package", tool, "v1.0.0", map[string]string{"f/x/new.go": "package main\n"}, true},
+		{"a package that it is made from", tool, "v1.0.0", edit("f/lib/lib.go"), true},
+		{"the version that is stamped", tool, "v1.0.1", nil, true},
+		{"what is stamped", with(tool, func(t *Tool) { t.Stamps = map[string]string{"p.v": "other"} }), "v1.0.0", nil, true},
+		{"the package", with(tool, func(t *Tool) { t.Package = "./other" }), "v1.0.0", nil, true},
+		{"another tool's package", tool, "v1.0.0", edit("f/other/main.go"), false},
+		{"a package below one that it is made from", tool, "v1.0.0", edit("f/lib/nested/n.go"), false},
+		{"another family", tool, "v1.0.0", edit("g/go.mod"), false},
+		{"a text beside the sources", tool, "v1.0.0", edit("f/x/README.md"), false},
+		{"how one on PATH is judged", with(tool, func(t *Tool) { t.Fits, t.VersionArgs = sameMinor, []string{"-v"} }), "v1.0.0", nil, false},
+		{"a link to it", with(tool, func(t *Tool) { t.Unlinked = true }), "v1.0.0", nil, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := key(t, c.tool, c.version, c.files); (got != base) != c.changes {
+				t.Errorf("key %s, was %s, want a new one: %v", got, base, c.changes)
+			}
+		})
+	}
+}
+
+func with(tool Tool, change func(*Tool)) Tool {
+	change(&tool)
+	return tool
+}
+
+func TestAKeyNeedsTheFamilysFiles(t *testing.T) {
+	families := family(t, map[string]string{"f/go.mod": "module m\n"})
+	if _, err := (Tool{Name: "x", Family: "f"}).key(families, "v1.0.0"); err == nil || !strings.Contains(err.Error(), "tool x: ") || !strings.Contains(err.Error(), "go.sum") {
+		t.Errorf("without go.sum: %v", err)
+	}
+}
+
+// The families' folders lie beside this file.
+func TestEveryToolIsPinned(t *testing.T) {
+	names := map[string]bool{}
+	for _, tool := range append(NodeTools(), PulumiTools()...) {
+		if names[tool.Name] {
+			t.Errorf("%s is there twice", tool.Name)
+		}
+		names[tool.Name] = true
+		version, err := tool.version(".")
+		if err != nil {
+			t.Error(err)
+			continue
+		}
+		if _, err := tool.key(".", version); err != nil {
+			t.Error(err)
+		}
+		if tool.Fits != nil && (!tool.Fits(version, version) || len(tool.VersionArgs) == 0) {
+			t.Errorf("%s: one on PATH of the pinned version %s must fit, and be asked for it", tool.Name, version)
+		}
+		if local, ok := strings.CutPrefix(tool.Package, "./"); ok {
+			for _, folder := range append(tool.Sources, local) {
+				if found, _ := filepath.Glob(filepath.Join(tool.Family, folder, "*.go")); len(found) == 0 {
+					t.Errorf("%s is made from %s, which holds no source", tool.Name, folder)
+				}
+			}
+		}
+	}
+	if !names[LanguageHost] {
+		t.Errorf("no tool is called %s", LanguageHost)
+	}
+}
+
+// What the tools really print, by tool.
+func TestVersionPattern(t *testing.T) {
+	for output, want := range map[string]string{
+		"Kubernetes v1.34.2\n":                                          "1.34.2",
+		"Client Version: v1.34.2\nKustomize Version: v5.7.1\n":          "1.34.2",
+		"etcd Version: 3.6.5\nGit SHA: a061450\nGo Version: go1.24.7\n": "3.6.5",
+		"registry github.com/distribution/distribution/v3 v3.0.0\n":     "3.0.0",
+		"v3.250.0\n":             "3.250.0",
+		"v3.250.0-alpha.1\n":     "3.250.0",
+		"usage: etcd [flags]\n":  "",
+		"Go Version: go1.24.7\n": "",
+	} {
+		got := ""
+		if match := versionPattern.FindStringSubmatch(output); match != nil {
+			got = match[1]
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", output, got, want)
+		}
+	}
+}

@@ -1,0 +1,48 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+)
+
+func TestDataSurvivesTheDatabasesPod(t *testing.T) {
+	api := gateway()
+	before := api.signUp(t)
+	get := []string{"kubectl", "get", "pod", "postgres-0", "--namespace=data", "--output=json"}
+	old := parsed[pod](t, get...)
+
+	output(t, "kubectl", "delete", "pod", "postgres-0", "--namespace=data")
+	eventually(t, 3*time.Minute, "Postgres is ready in a new pod", func() error {
+		printed, err := attempt(get...)
+		if err != nil {
+			return err
+		}
+		current, err := parse[pod](printed)
+		if err != nil {
+			return err
+		}
+		if current.Metadata.UID == old.Metadata.UID || !current.ready() {
+			return errors.New("there is no new pod that is ready")
+		}
+		return nil
+	})
+
+	if email, err := emailInPostgres(before.ID); err != nil || email != before.Email {
+		t.Errorf("Postgres has %q (%v), want %q", email, err, before.Email)
+	}
+	// Signing in asks Postgres and never the cache.
+	eventually(t, time.Minute, "the user signs in", func() error {
+		_, err := api.signIn(before)
+		return err
+	})
+	eventually(t, time.Minute, "the services are ready", func() error {
+		for _, service := range serviceNames() {
+			if err := ready(service); err != nil {
+				return fmt.Errorf("after the restart of Postgres: %w", err)
+			}
+		}
+		return nil
+	})
+}

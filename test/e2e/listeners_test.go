@@ -1,0 +1,126 @@
+package e2e
+
+import (
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// bridgeAddress is the node's own on the network of its pods.
+const bridgeAddress = "10.231.0.1"
+
+func TestNothingListensBeyondLoopbackAndTheBridge(t *testing.T) {
+	listening, err := listeners()
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[netip.AddrPort]bool{}
+	for name, p := range supervised(t) {
+		for _, address := range p.listens(listening) {
+			seen[address] = true
+			if ip := address.Addr(); !ip.IsLoopback() && ip != netip.MustParseAddr(bridgeAddress) {
+				t.Errorf("%s listens on %s", name, address)
+			}
+		}
+	}
+	for _, known := range []string{"127.0.0.1:5100", "127.0.0.1:2379", bridgeAddress + ":6443"} {
+		if !seen[netip.MustParseAddrPort(known)] {
+			t.Errorf("nobody is seen to listen on %s: either the node is incomplete or this test is blind", known)
+		}
+	}
+}
+
+// The gateway's port is no socket but a rule of the firewall.
+func TestTheGatewayIsNotSeenFromOutside(t *testing.T) {
+	base, err := url.Parse(gateway().base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, address := range addresses {
+		prefix, err := netip.ParsePrefix(address.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		ip := prefix.Addr()
+		if ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip == netip.MustParseAddr(bridgeAddress) {
+			continue
+		}
+		target := net.JoinHostPort(ip.String(), base.Port())
+		if conn, err := net.DialTimeout("tcp", target, 2*time.Second); err == nil {
+			_ = conn.Close()
+			t.Errorf("the gateway answers on %s", target)
+		}
+	}
+}
+
+// listeners are the sockets of this machine that wait for others, by inode.
+func listeners() (map[string]netip.AddrPort, error) {
+	found := map[string]netip.AddrPort{}
+	for table, state := range map[string]string{
+		"tcp": "0A", "tcp6": "0A", // TCP_LISTEN
+		"udp": "07", "udp6": "07", // not connected: takes packets from anyone
+	} {
+		content, err := os.ReadFile("/proc/net/" + table)
+		if err != nil {
+			return nil, err
+		}
+		for i, line := range strings.Split(strings.TrimSpace(string(content)), "\n") {
+			fields := strings.Fields(line)
+			if i == 0 || len(fields) < 10 || fields[3] != state {
+				continue
+			}
+			address, err := socketAddress(fields[1])
+			if err != nil {
+				return nil, fmt.Errorf("/proc/net/%s: %w", table, err)
+			}
+			found[fields[9]] = address
+		}
+	}
+	return found, nil
+}
+
+// socketAddress reads an address such as 0100007F:13EC: words of 32 bits, each
+// in the machine's order, and a port in the network's.
+func socketAddress(text string) (netip.AddrPort, error) {
+	host, port, _ := strings.Cut(text, ":")
+	words, err := hex.DecodeString(host)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("address %q: %w", text, err)
+	}
+	for i := 0; i+4 <= len(words); i += 4 {
+		binary.BigEndian.PutUint32(words[i:], binary.NativeEndian.Uint32(words[i:]))
+	}
+	ip, ok := netip.AddrFromSlice(words)
+	number, err := strconv.ParseUint(port, 16, 16)
+	if !ok || err != nil {
+		return netip.AddrPort{}, fmt.Errorf("address %q is none", text)
+	}
+	return netip.AddrPortFrom(ip.Unmap(), uint16(number)), nil
+}
+
+// listens are the addresses on which the process waits for others.
+func (p process) listens(listening map[string]netip.AddrPort) []netip.AddrPort {
+	files, _ := filepath.Glob(p.path("fd/*"))
+	var addresses []netip.AddrPort
+	for _, file := range files {
+		target, _ := os.Readlink(file)
+		inode := strings.TrimSuffix(strings.TrimPrefix(target, "socket:["), "]")
+		if address, ok := listening[inode]; ok {
+			addresses = append(addresses, address)
+		}
+	}
+	return addresses
+}

@@ -1,0 +1,71 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// gatewayVariable hands the gateway's address from TestMain to the tests.
+const gatewayVariable = "E2E_GATEWAY_URL"
+
+func TestMain(m *testing.M) {
+	if err := enter(); err != nil {
+		fmt.Fprintf(os.Stderr, "the platform is not up, run make up first: %v\n", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// enter makes this process what a shell at the repository's root is after
+// eval "$(make -s env)", and asks the platform whether it is there.
+func enter() error {
+	if err := os.Chdir(filepath.Join("..", "..")); err != nil {
+		return err
+	}
+	exports, err := attempt("make", "-s", "env")
+	if err != nil {
+		return err
+	}
+	if err := export(exports); err != nil {
+		return err
+	}
+	if _, err := attempt("kubectl", "get", "--raw", "/readyz", "--request-timeout=10s"); err != nil {
+		return err
+	}
+	url, err := attempt("pulumi", "stack", "output", "gatewayUrl", "--stack", "local")
+	if err != nil {
+		return err
+	}
+	if err := os.Setenv(gatewayVariable, strings.TrimSpace(url)); err != nil {
+		return err
+	}
+	return within(time.Minute, func() error {
+		_, err := gateway().expect(http.MethodGet, "/health", "", nil, http.StatusOK)
+		return err
+	})
+}
+
+// export sets the variables of lines such as
+//
+//	export NAME='value'
+//	export PATH='folder':"$PATH"
+func export(lines string) error {
+	for line := range strings.Lines(lines) {
+		assignment, ok := strings.CutPrefix(strings.TrimSpace(line), "export ")
+		name, value, assigns := strings.Cut(assignment, "=")
+		if !ok || !assigns {
+			return fmt.Errorf("make -s env prints %q, which is no export NAME='value'", line)
+		}
+		value = strings.ReplaceAll(value, "'", "")
+		value = strings.ReplaceAll(value, `"$PATH"`, os.Getenv("PATH"))
+		if err := os.Setenv(name, value); err != nil {
+			return fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,55 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+func TestOnlyRestrictedPodsAreAdmitted(t *testing.T) {
+	const restricted = `
+    securityContext:
+      allowPrivilegeEscalation: false
+      capabilities: {drop: [ALL]}
+      runAsNonRoot: true
+      runAsUser: 65532
+      seccompProfile: {type: RuntimeDefault}`
+	tests := []struct {
+		name, container, pod string
+		admitted             bool
+		reason               string // besides that of the namespace
+	}{
+		{name: "restricted", container: restricted, admitted: true}, // or all are refused for another reason
+		// The node of our own admits none in any namespace.
+		{name: "privileged", container: "\n    securityContext: {privileged: true}", reason: "privileged: Forbidden: disallowed by cluster policy"},
+		{name: "root", container: strings.NewReplacer("runAsNonRoot: true", "runAsNonRoot: false", "65532", "0").Replace(restricted)},
+		{name: "nothing said", container: ""},
+		{name: "the machine's network", container: restricted, pod: "\n  hostNetwork: true"},
+		{name: "the machine's files", container: restricted, pod: "\n  volumes: [{name: machine, hostPath: {path: /}}]"},
+	}
+	for _, namespace := range []string{"apps", "data"} {
+		for _, test := range tests {
+			t.Run(namespace+" "+test.name, func(t *testing.T) {
+				manifest := fmt.Sprintf(`
+apiVersion: v1
+kind: Pod
+metadata: {name: e2e-admission, namespace: %s}
+spec:%s
+  containers:
+  - name: only
+    image: registry.invalid/none%s
+`, namespace, test.pod, test.container)
+				_, err := feed(manifest, "kubectl", "apply", "--dry-run=server", "--filename=-")
+				switch {
+				case test.admitted && err != nil:
+					t.Errorf("it is refused: %v", err)
+				case !test.admitted && err == nil:
+					t.Error("it is admitted")
+				case test.admitted, strings.Contains(err.Error(), "violates PodSecurity"):
+				case test.reason == "" || !strings.Contains(err.Error(), test.reason):
+					t.Errorf("it is refused, but not for its security: %v", err)
+				}
+			})
+		}
+	}
+}

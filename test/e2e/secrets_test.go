@@ -1,0 +1,175 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// stackSecrets are the values that only the stack's passphrase opens, by name.
+func stackSecrets(t *testing.T) map[string]string {
+	t.Helper()
+	config := parsed[map[string]struct {
+		Value  string `json:"value"`
+		Secret bool   `json:"secret"`
+	}](t, "pulumi", "config", "--show-secrets", "--json", "--stack", "local")
+	values := map[string]string{}
+	for name, entry := range config {
+		if entry.Secret {
+			values[name] = entry.Value
+			if _, key, pair := strings.Cut(entry.Value, ":"); pair { // kid:key
+				values[name+" without its kid"] = key
+			}
+		}
+	}
+	values["output demoPassword"] = strings.TrimSpace(output(t, "pulumi", "stack", "output", "demoPassword", "--show-secrets", "--stack", "local"))
+	for _, name := range []string{"postgresAdminPassword", "redisPassword", "userServiceDatabasePassword", "jwtKeys", "demoUserPassword"} {
+		if values["platform:"+name] == "" {
+			t.Fatalf("the stack's configuration has no secret %s", name)
+		}
+	}
+	for name, value := range values {
+		if len(value) < 16 {
+			t.Fatalf("%s is too short to be one, or to be searched for", name)
+		}
+	}
+	return values
+}
+
+func TestSecretsAreInNoFileInTheClear(t *testing.T) {
+	s := newSearch(stackSecrets(t))
+	for _, place := range []struct{ name, path string }{
+		{"the state backend", filepath.Join(stateFolder, "pulumi", "backend")},
+		{"the stack's configuration", "Pulumi.local.yaml"},
+		{"the components' logs", filepath.Join(stateFolder, "node", "logs")},
+		{"the pods' logs", filepath.Join(stateFolder, "node", "pod-logs")},
+		{"etcd's data", filepath.Join(stateFolder, "node", "etcd")},
+		{"the node's configuration", filepath.Join(stateFolder, "node", "config")},
+	} {
+		t.Run(place.name, func(t *testing.T) {
+			found, read := s.underneath(t, place.path)
+			if read == 0 {
+				t.Fatalf("there is no file in %s", place.path)
+			}
+			for file, names := range found {
+				t.Errorf("%s holds %v", file, names)
+			}
+		})
+	}
+}
+
+// Every user of the machine can read command lines. Environments are those of
+// the platform's own processes: the supervisor's session.
+func TestSecretsAreInNoProcessOutsideThePods(t *testing.T) {
+	s := newSearch(stackSecrets(t))
+	platform := supervised(t)["supervisor"].session()
+	all, err := processes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours := 0
+	for _, p := range all {
+		if p.inPod() {
+			continue
+		}
+		program, _ := os.Readlink(p.path("exe"))
+		if names := s.inProcess(p, "cmdline"); len(names) > 0 {
+			t.Errorf("the command line of process %d (%s) holds %v", p, program, names)
+		}
+		if p.session() != platform {
+			continue
+		}
+		ours++
+		if names := s.inProcess(p, "environ"); len(names) > 0 {
+			t.Errorf("the environment of process %d (%s) holds %v", p, program, names)
+		}
+	}
+	if ours <= len(componentNames()) {
+		t.Errorf("only %d processes are taken for the platform's", ours)
+	}
+}
+
+func TestSecretsAreInNoOutput(t *testing.T) {
+	s := newSearch(stackSecrets(t))
+	for _, command := range [][]string{
+		{"pulumi", "stack", "output", "--stack", "local"},
+		{"pulumi", "stack", "output", "--json", "--stack", "local"},
+		{"pulumi", "stack", "export", "--stack", "local"},
+		{"pulumi", "config", "--stack", "local"},
+		{"make", "-s", "env"},
+		{"make", "-s", "status"},
+		{"kubectl", "get", "deployments,statefulsets,pods,jobs,configmaps", "--all-namespaces", "--output=json"},
+	} {
+		if names := s.in([]byte(output(t, command...))); len(names) > 0 {
+			t.Errorf("%s prints %v", strings.Join(command, " "), names)
+		}
+	}
+}
+
+func TestKeysAreReadableByTheirOwnerOnly(t *testing.T) {
+	// Other owners' file systems: those of images, containers and databases.
+	foreign := map[string]bool{}
+	for _, folder := range []string{"containerd", "docker", "registry", "run", "volumes"} {
+		foreign[filepath.Join(stateFolder, "node", folder)] = true
+	}
+	private := map[string]bool{}
+	err := filepath.WalkDir(stateFolder, func(path string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil && errors.Is(err, fs.ErrNotExist): // pods come and go
+			return nil
+		case err != nil:
+			return err
+		case foreign[path], entry.IsDir() && entry.Name() == "kubernetes.io~local-volume":
+			return fs.SkipDir
+		case !entry.Type().IsRegular():
+			return nil
+		}
+		info, err := entry.Info()
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if info.Size() > maxKeyBytes || !isKey(path) {
+			return nil
+		}
+		private[path] = true
+		if mode := info.Mode().Perm(); mode&0o177 != 0 {
+			t.Errorf("%s has mode %#o, want 0600 or stricter", path, mode)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, known := range []string{
+		"pulumi/passphrase", "node/admin.kubeconfig", "node/kubelet.kubeconfig", "node/pki/cluster/ca.key",
+		"node/pki/cluster/service-account.key", "node/pki/etcd/etcd.key", "node/pki/encryption.yaml",
+	} {
+		if !private[filepath.Join(stateFolder, known)] {
+			t.Errorf("%s isn't found: either the node is incomplete or this test is blind", known)
+		}
+	}
+}
+
+// A key, or a kubeconfig with one, is never larger.
+const maxKeyBytes = 1 << 20
+
+// isKey reports whether whoever reads the file may act as somebody.
+func isKey(path string) bool {
+	if filepath.Base(path) == "passphrase" {
+		return true
+	}
+	content, _ := os.ReadFile(path)
+	for _, mark := range []string{"PRIVATE KEY-----", "client-key-data:", "client-key:", "kind: EncryptionConfiguration"} {
+		if bytes.Contains(content, []byte(mark)) {
+			return true
+		}
+	}
+	return false
+}

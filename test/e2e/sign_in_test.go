@@ -1,0 +1,160 @@
+package e2e
+
+import (
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+func TestAUserIsReadFromPostgresFirstAndFromRedisThen(t *testing.T) {
+	api := gateway()
+	fresh := api.signUp(t)
+	token := api.mustSignIn(t, fresh)
+
+	for _, want := range []string{"miss", "hit"} {
+		given := api.mustCall(t, http.StatusOK, http.MethodGet, "/api/users/me", token, nil)
+		if cached := given.header.Get("X-Cache"); cached != want {
+			t.Errorf("X-Cache is %q, want %q", cached, want)
+		}
+		me, err := parse[user](string(given.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if me.ID != fresh.ID || me.Email != fresh.Email {
+			t.Errorf("/api/users/me is %s (%s), want %s (%s)", me.ID, me.Email, fresh.ID, fresh.Email)
+		}
+		if strings.Contains(string(given.body), "password") {
+			t.Error("the answer says something about a password")
+		}
+	}
+
+	email, err := emailInPostgres(fresh.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if email != fresh.Email {
+		t.Errorf("Postgres has %q for the user, want %q", email, fresh.Email)
+	}
+	life, err := redis("TTL", "user:"+fresh.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seconds, err := strconv.Atoi(life); err != nil || seconds <= 0 || seconds > 300 {
+		t.Errorf("Redis keeps user:{id} for %q s, want 1 to 300 (-2 means that it has no such key)", life)
+	}
+}
+
+func TestWhoMaySignInIsNotTold(t *testing.T) {
+	api := gateway()
+	known := api.signUp(t)
+	wrong, unknown := known, known
+	wrong.password = rand.Text()
+	unknown.Email = "nobody-" + known.Email
+
+	var told []map[string]any
+	for _, someone := range []user{wrong, unknown} {
+		refused := api.mustCall(t, http.StatusUnauthorized, http.MethodPost, "/api/auth/token", "", someone.credentials())
+		problem, err := refused.problem()
+		if err != nil {
+			t.Fatal(err)
+		}
+		delete(problem, "request_id") // differs from request to request
+		told = append(told, problem)
+	}
+	if !reflect.DeepEqual(told[0], told[1]) {
+		t.Errorf("a wrong password is told %v, an unknown user %v: want the same", told[0], told[1])
+	}
+}
+
+func TestATokenIsNeededThatTheGatewayIssued(t *testing.T) {
+	api := gateway()
+	token := api.mustSignIn(t, api.signUp(t))
+	parts := strings.Split(token, ".")
+	if len(parts) != 3 {
+		t.Fatalf("the token has %d parts, want the 3 of a JWT", len(parts))
+	}
+	header, payload, signature := parts[0], parts[1], parts[2]
+
+	tests := []struct{ name, token string }{
+		{"no token", ""},
+		{"no JWT", "letmein"},
+		{"signed with another key", sign(header, payload, []byte(rand.Text()))},
+		{"signed with an empty key", sign(header, payload, nil)},
+		{"somebody else's name under a real signature", header + "." + with(t, payload, "sub", "0190a0e0-0000-7000-8000-000000000000") + "." + signature},
+		{"an admin's role under a real signature", header + "." + with(t, payload, "role", "admin") + "." + signature},
+		{"signature cut off", header + "." + payload + "."},
+		{"alg none", with(t, header, "alg", "none") + "." + payload + "."},
+		{"alg none with a real signature", with(t, header, "alg", "none") + "." + payload + "." + signature},
+		{"alg None", with(t, header, "alg", "None") + "." + payload + "."},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			refused := api.mustCall(t, http.StatusUnauthorized, http.MethodGet, "/api/users/me", test.token, nil)
+			if _, err := refused.problem(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	api.mustCall(t, http.StatusOK, http.MethodGet, "/api/users/me", token, nil) // or all were refused for another reason
+}
+
+func TestAUserReachesNoOther(t *testing.T) {
+	api := gateway()
+	one, other := api.signUp(t), api.signUp(t)
+	token := api.mustSignIn(t, one)
+	api.mustCall(t, http.StatusOK, http.MethodGet, "/api/users/"+one.ID, token, nil)
+
+	tests := []struct {
+		method, path string
+		body         any
+	}{
+		{http.MethodGet, "/api/users/" + other.ID, nil},
+		{http.MethodPatch, "/api/users/" + other.ID, map[string]string{"name": "Taken Over"}},
+		{http.MethodDelete, "/api/users/" + other.ID, nil},
+		{http.MethodGet, "/api/users", nil},
+		{http.MethodPatch, "/api/users/me", map[string]string{"role": "admin"}},
+	}
+	for _, test := range tests {
+		t.Run(test.method+" "+strings.Replace(test.path, other.ID, "{other}", 1), func(t *testing.T) {
+			if _, err := api.expect(test.method, test.path, token, test.body, http.StatusForbidden, http.StatusNotFound); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	if email, err := emailInPostgres(other.ID); err != nil || email != other.Email {
+		t.Errorf("the other user is %q in Postgres afterwards (%v), want %q", email, err, other.Email)
+	}
+}
+
+// sign is the JWT of an encoded header and payload (RFC 7515, HS256).
+func sign(header, payload string, key []byte) string {
+	mac := hmac.New(sha256.New, key)
+	mac.Write([]byte(header + "." + payload))
+	return header + "." + payload + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
+}
+
+// with is an encoded part of a JWT with one claim changed.
+func with(t *testing.T, part, claim, value string) string {
+	t.Helper()
+	decoded, err := base64.RawURLEncoding.DecodeString(part)
+	if err != nil {
+		t.Fatalf("decode the token: %v", err)
+	}
+	claims, err := parse[map[string]any](string(decoded))
+	if err != nil {
+		t.Fatalf("decode the token: %v", err)
+	}
+	claims[claim] = value
+	encoded, err := json.Marshal(claims)
+	if err != nil {
+		t.Fatalf("encode the token: %v", err)
+	}
+	return base64.RawURLEncoding.EncodeToString(encoded)
+}

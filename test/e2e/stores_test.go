@@ -1,0 +1,22 @@
+package e2e
+
+import "strings"
+
+// emailInPostgres asks the database itself, as its superuser, from inside its
+// pod, where the password is. It is empty where there is no such user.
+func emailInPostgres(id string) (string, error) {
+	const script = `PGPASSWORD=$(cat /run/secrets/admin/password) &&
+		export PGPASSWORD &&
+		exec /usr/lib/postgresql/15/bin/psql --no-psqlrc --tuples-only --no-align --set=ON_ERROR_STOP=1 --set=id="$1" \
+			--host=/run/postgresql --username=postgres --dbname=users`
+	row, err := feed("SELECT email FROM users WHERE id = :'id'",
+		"kubectl", "exec", "--stdin", "--namespace=data", "postgres-0", "--", "sh", "-c", script, "sh", id)
+	return strings.TrimSpace(row), err
+}
+
+// redis asks the cache itself, from inside its pod, where redis-cli finds the
+// password in its environment.
+func redis(command ...string) (string, error) {
+	said, err := attempt(append([]string{"kubectl", "exec", "--namespace=data", "deployment/redis-cache", "--", "redis-cli"}, command...)...)
+	return strings.TrimSpace(said), err
+}
