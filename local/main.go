@@ -21,7 +21,7 @@ import (
 
 const usage = `usage: local [-context C -registry R] up|stop|down|status|env|token
        local logs [-f] COMPONENT
-       local install DEBIAN-PACKAGE...`
+       local install DEBIAN-PACKAGE`
 
 func main() {
 	// A root shell opened by su has no folders of system programs on its PATH.

@@ -138,6 +138,9 @@ func (d *Deployment) prepare(ctx context.Context, target Target) error {
 	if err := d.ensureConfiguration(target); err != nil {
 		return err
 	}
+	if err := d.EndOrphans(); err != nil {
+		return err
+	}
 	if err := d.mendState(); err != nil {
 		return err
 	}
@@ -171,7 +174,11 @@ func (d *Deployment) ensurePassphrase() error {
 func (d *Deployment) ensureConfiguration(target Target) error {
 	name := "Pulumi." + Stack + ".yaml"
 	path := d.file(name)
-	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+	if current, err := os.ReadFile(path); err == nil {
+		if !strings.Contains(string(current), "platform:registry: "+target.Registry+"\n") {
+			return fmt.Errorf("%s names another registry than %s: change it with pulumi config set platform:registry, or run make down first", path, target.Registry)
+		}
+	} else {
 		content := "# Made by make up.\nconfig:\n  platform:registry: " + target.Registry + "\n"
 		if target.Kubeconfig != "" {
 			content += "  platform:kubeconfig: " + target.Kubeconfig + "\n"

@@ -5,9 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
+	"time"
 
 	"platform.example/local/file"
 )
@@ -43,6 +47,7 @@ func (d *Deployment) releaseDeadLocks(ctx context.Context, target Target) error 
 	if err != nil {
 		return err
 	}
+	dead := 0
 	for _, lock := range locks {
 		content, err := os.ReadFile(lock)
 		if err != nil {
@@ -51,13 +56,16 @@ func (d *Deployment) releaseDeadLocks(ctx context.Context, target Target) error 
 		var holder struct {
 			PID int `json:"pid"`
 		}
-		if json.Unmarshal(content, &holder) == nil && syscall.Kill(holder.PID, 0) == nil {
+		if json.Unmarshal(content, &holder) == nil && holder.PID > 0 && !errors.Is(syscall.Kill(holder.PID, 0), syscall.ESRCH) {
 			return fmt.Errorf("process %d is changing stack %s right now: wait for it to end, then run this again", holder.PID, Stack)
 		}
-		d.log.Say("a former pulumi was killed: releasing its lock")
-		return d.run(ctx, target, nil, "pulumi", "cancel", "--yes", "--stack", Stack, "--non-interactive")
+		dead++
 	}
-	return nil
+	if dead == 0 {
+		return nil
+	}
+	d.log.Say("a former pulumi was killed: releasing its lock")
+	return d.run(ctx, target, nil, "pulumi", "cancel", "--yes", "--stack", Stack, "--non-interactive")
 }
 
 // settlePending has Pulumi look at what became of the operations that a killed
@@ -83,6 +91,33 @@ func (d *Deployment) settlePending(ctx context.Context, target Target) error {
 	d.log.Say("a former pulumi was killed in the middle of %d steps: looking at what became of them", len(state.Checkpoint.Latest.Pending))
 	if err := d.run(ctx, target, nil, "pulumi", "refresh", "--yes", "--skip-preview", "--clear-pending-creates", "--non-interactive", "--stack", Stack); err != nil {
 		return fmt.Errorf("pulumi refresh: %w", err)
+	}
+	return nil
+}
+
+// EndOrphans ends Pulumi's plugins and language hosts whose pulumi was killed: they
+// wait for it for ever. Each is called with the address of its pulumi, and nobody
+// listens there any more.
+func (d *Deployment) EndOrphans() error {
+	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return err
+	}
+	for _, path := range commands {
+		content, _ := os.ReadFile(path)
+		args := strings.Split(strings.TrimRight(string(content), "\x00"), "\x00")
+		address := args[len(args)-1]
+		if _, _, err := net.SplitHostPort(address); err != nil || !strings.HasPrefix(args[0], d.layout.Cache+"/") {
+			continue
+		}
+		conn, err := net.DialTimeout("tcp", address, time.Second)
+		if err == nil {
+			_ = conn.Close()
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
 	}
 	return nil
 }

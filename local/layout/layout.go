@@ -3,6 +3,7 @@ package layout
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 )
@@ -43,7 +44,7 @@ func Find(context string) (Layout, error) {
 		if err != nil {
 			return Layout{}, fmt.Errorf("no configuration folder: %w; set HOME or XDG_CONFIG_HOME", err)
 		}
-		l.State = filepath.Join(config, "platform", "contexts", filepath.Base(context))
+		l.State = filepath.Join(config, "platform", "context-"+url.PathEscape(context))
 	}
 	return l, nil
 }

@@ -123,6 +123,8 @@ func (n *Node) apiServerArgs(c credentials) []string {
 		"--encryption-provider-config", c.encryption,
 		"--audit-policy-file", n.path("config", "audit.yaml"), "--audit-log-path", filepath.Join(n.layout.Logs(), "audit.log"),
 		"--audit-log-maxsize", "20", "--audit-log-maxbackup", "2", "--profiling=false",
+		// Whether a pod may be privileged is for Pod Security to decide, namespace by namespace.
+		"--allow-privileged",
 	}
 }
 

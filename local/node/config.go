@@ -26,7 +26,6 @@ type settings struct {
 	ProxyKubeconfig, ResolvConf                   string
 	CoreDNSImage, MetricsServerImage, Provisioner string
 	HasNameserver                                 bool
-	SwapIsOn                                      bool
 }
 
 func (n *Node) settings(c credentials) settings {

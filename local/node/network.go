@@ -153,19 +153,26 @@ func cleanTables(ctx context.Context, command string) error {
 // the bridge's own rules. Chains of other programs stay as they are.
 func withoutOwnRules(saved string) string {
 	lines := strings.Split(saved, "\n")
-	own := func(chain string) bool {
-		return strings.HasPrefix(chain, "KUBE-") || strings.HasPrefix(chain, "CNI-HOSTPORT-")
-	}
 	// The chains of a CNI network are hashes; the rules in and to them name the network.
-	network := map[string]bool{}
+	// Those that begin port mappings are one for all networks of the machine.
+	network, shared := map[string]bool{}, false
 	for _, line := range lines {
-		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "-A" && strings.Contains(line, `"name: \"`+Name+`\"`) {
-			for _, field := range fields {
-				if strings.HasPrefix(field, "CNI-") {
-					network[field] = true
-				}
+		fields := strings.Fields(line)
+		if len(fields) < 2 || fields[0] != "-A" {
+			continue
+		}
+		if !strings.Contains(line, `name: \"`+Name+`\"`) {
+			shared = shared || fields[1] == "CNI-HOSTPORT-DNAT"
+			continue
+		}
+		for _, field := range fields {
+			if strings.HasPrefix(field, "CNI-") && !strings.HasPrefix(field, "CNI-HOSTPORT-") {
+				network[field] = true
 			}
 		}
+	}
+	own := func(chain string) bool {
+		return strings.HasPrefix(chain, "KUBE-") || !shared && strings.HasPrefix(chain, "CNI-HOSTPORT-")
 	}
 	kept := lines[:0:0]
 	for _, line := range lines {

@@ -177,3 +177,23 @@ func TestAddressesLieInTheirRanges(t *testing.T) {
 		}
 	}
 }
+
+func TestPortMappingsOfOthersStay(t *testing.T) {
+	const ours = `:CNI-DN-aaaa - [0:0]
+-A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"platform\" id: \"1\"" -m multiport --dports 8080 -j CNI-DN-aaaa
+-A CNI-DN-aaaa -p tcp -m comment --comment "dnat name: \"platform\" id: \"1\"" -j DNAT --to-destination 10.231.0.10:8080
+`
+	const shared = `:CNI-HOSTPORT-DNAT - [0:0]
+-A PREROUTING -m addrtype --dst-type LOCAL -j CNI-HOSTPORT-DNAT
+`
+	const podman = `:CNI-DN-bbbb - [0:0]
+-A CNI-HOSTPORT-DNAT -p tcp -m comment --comment "dnat name: \"podman\" id: \"2\"" -m multiport --dports 9090 -j CNI-DN-bbbb
+-A CNI-DN-bbbb -p tcp -j DNAT --to-destination 10.88.0.5:9090
+`
+	if got := withoutOwnRules(shared + podman + ours); got != shared+podman {
+		t.Errorf("with a port mapping of podman's, this stays:\n%s", got)
+	}
+	if got := withoutOwnRules(shared + ours); got != "" {
+		t.Errorf("with our port mappings alone, this stays:\n%s", got)
+	}
+}

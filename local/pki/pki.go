@@ -134,21 +134,18 @@ func (a *Authority) issued(cert, template *x509.Certificate) bool {
 // <path>.pub: the pair that signs and checks service account tokens.
 func KeyPair(path string) (private, public string, err error) {
 	private, public = path+".key", path+".pub"
-	if _, err := os.Stat(private); err == nil {
-		if _, err := os.Stat(public); err == nil {
-			return private, public, nil
-		}
-	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	key, err := loadKey(private)
 	if err != nil {
-		return "", "", fmt.Errorf("key %s: %w", path, err)
+		if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+			return "", "", fmt.Errorf("key %s: %w", path, err)
+		}
+		if err := writeKey(private, key); err != nil {
+			return "", "", err
+		}
 	}
 	der, err := x509.MarshalPKIXPublicKey(key.Public())
 	if err != nil {
 		return "", "", fmt.Errorf("key %s: %w", path, err)
-	}
-	if err := writeKey(private, key); err != nil {
-		return "", "", err
 	}
 	return private, public, writePEM(public, "PUBLIC KEY", der)
 }
@@ -158,32 +155,46 @@ func fresh(cert *x509.Certificate) bool {
 }
 
 func load(certFile, keyFile string) (*x509.Certificate, crypto.Signer, error) {
-	certPEM, err := os.ReadFile(certFile)
+	content, err := os.ReadFile(certFile)
 	if err != nil {
 		return nil, nil, err
 	}
-	keyPEM, err := os.ReadFile(keyFile)
-	if err != nil {
-		return nil, nil, err
-	}
-	certBlock, _ := pem.Decode(certPEM)
-	keyBlock, _ := pem.Decode(keyPEM)
-	if certBlock == nil || keyBlock == nil {
+	block, _ := pem.Decode(content)
+	if block == nil {
 		return nil, nil, errors.New("not PEM")
 	}
-	cert, err := x509.ParseCertificate(certBlock.Bytes)
+	cert, err := x509.ParseCertificate(block.Bytes)
 	if err != nil {
 		return nil, nil, err
 	}
-	parsed, err := x509.ParsePKCS8PrivateKey(keyBlock.Bytes)
+	key, err := loadKey(keyFile)
 	if err != nil {
 		return nil, nil, err
 	}
-	key, ok := parsed.(*ecdsa.PrivateKey)
-	if !ok || !key.PublicKey.Equal(cert.PublicKey) {
+	if !key.PublicKey.Equal(cert.PublicKey) {
 		return nil, nil, errors.New("the key isn't the certificate's")
 	}
 	return cert, key, nil
+}
+
+func loadKey(path string) (*ecdsa.PrivateKey, error) {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	block, _ := pem.Decode(content)
+	if block == nil {
+		return nil, errors.New("not PEM")
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, errors.New("not an ECDSA key")
+	}
+	return key, nil
 }
 
 // write signs the template and stores key and certificate, the key first: a run

@@ -141,6 +141,9 @@ func (p *Platform) Stop(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	if err := deploy.New(p.layout, p.log).EndOrphans(); err != nil {
+		return err
+	}
 	if err := node.New(p.layout, nil, p.log).Stop(ctx); err != nil {
 		return err
 	}
@@ -170,7 +173,7 @@ func (p *Platform) Down(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := stack.Forget(); err != nil {
+	if err := errors.Join(stack.EndOrphans(), stack.Forget()); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(p.layout.State); err != nil {

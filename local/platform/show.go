@@ -55,9 +55,11 @@ func (p *Platform) Status(ctx context.Context) error {
 	stack := deploy.New(p.layout, p.log)
 	var faults []error
 	if p.ownNode() {
-		if err := p.nodeStatus(ctx); err != nil {
+		unwell, err := p.nodeStatus(ctx)
+		if err != nil {
 			return err
 		}
+		faults = append(faults, unwell)
 	} else if _, err := os.Stat(p.layout.Pulumi()); err != nil {
 		return fmt.Errorf("nothing is deployed to context %s: make up CONTEXT=%[1]s REGISTRY=<registry> does it", p.options.Context)
 	}
@@ -92,10 +94,11 @@ func (p *Platform) kubectl() string {
 	return path
 }
 
-func (p *Platform) nodeStatus(ctx context.Context) error {
+// nodeStatus prints a line per component. Unwell names those that aren't well.
+func (p *Platform) nodeStatus(ctx context.Context) (unwell, err error) {
 	components, err := node.New(p.layout, nil, p.log).Status(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	table := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "COMPONENT\tHEALTH\tPROCESS\tSINCE\tRESTARTS\tLAST END")
@@ -103,10 +106,11 @@ func (p *Platform) nodeStatus(ctx context.Context) error {
 		health := "well"
 		if c.Fault != nil {
 			health = c.Fault.Error()
+			unwell = errors.Join(unwell, fmt.Errorf("%s is not well: make logs C=%[1]s shows why", c.Name))
 		}
 		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%d\t%s\n", c.Name, health, c.PID, c.Since.Format(time.DateTime), c.Restarts, c.LastExit)
 	}
-	return table.Flush()
+	return unwell, table.Flush()
 }
 
 // Logs prints the end of a component's log and, if asked to follow it, what is added.

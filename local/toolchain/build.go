@@ -165,8 +165,16 @@ func (b *Builder) onPath(ctx context.Context, tool Tool, want string) (path, hav
 	if tool.Fits == nil {
 		return "", "", false
 	}
-	path, err := exec.LookPath(tool.Name)
-	if err != nil || filepath.Dir(path) == b.bin {
+	for _, folder := range filepath.SplitList(os.Getenv("PATH")) {
+		if folder == "" || filepath.Clean(folder) == filepath.Clean(b.bin) {
+			continue // our own links come first on the PATH of a shell that called make env
+		}
+		if found, err := exec.LookPath(filepath.Join(folder, tool.Name)); err == nil {
+			path = found
+			break
+		}
+	}
+	if path == "" {
 		return "", "", false
 	}
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)

@@ -1,0 +1,130 @@
+package deploy
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"platform.example/local/file"
+)
+
+func TestStateThatAKilledUpdateWasWriting(t *testing.T) {
+	const whole, former = `{"version":3,"checkpoint":{"now":1}}`, `{"version":3,"checkpoint":{"now":0}}`
+	for _, c := range []struct {
+		name, state, copied string // empty: no such file
+		want                string // the state afterwards
+		fault               string
+	}{
+		{name: "nothing was deployed yet"},
+		{name: "whole", state: whole, copied: former, want: whole},
+		{name: "cut off", state: whole[:10], copied: former, want: former},
+		{name: "empty", state: " ", copied: former, want: former},
+		{name: "gone", copied: former, want: former},
+		{name: "cut off, and the copy too", state: whole[:10], copied: former[:5], fault: "make down"},
+		{name: "cut off, and no copy", state: whole[:10], fault: "make down"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d, _ := deployment(t)
+			for path, content := range map[string]string{d.stateFile(): c.state, d.stateFile() + ".bak": c.copied} {
+				if content == "" {
+					continue
+				}
+				if err := file.Write(path, []byte(content), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := d.mendState()
+			if c.fault != "" {
+				if err == nil || !strings.Contains(err.Error(), c.fault) {
+					t.Fatalf("want an error that says %q, got %v", c.fault, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if state, _ := os.ReadFile(d.stateFile()); string(state) != c.want {
+				t.Errorf("the state is %s, want %s", state, c.want)
+			}
+		})
+	}
+}
+
+func TestPendingOperationsAreSettled(t *testing.T) {
+	for state, refreshes := range map[string]bool{
+		`{"checkpoint":{"latest":{}}}`:                                           false,
+		`{"checkpoint":{"latest":{"pending_operations":[{"type":"creating"}]}}}`: true,
+	} {
+		d, _ := deployment(t)
+		if err := file.Write(d.stateFile(), []byte(state), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := d.settlePending(t.Context(), Target{}); err != nil {
+			t.Fatal(err)
+		}
+		called := slices.ContainsFunc(d.calls(t), func(call string) bool {
+			return strings.Contains(call, "refresh") && strings.Contains(call, "--clear-pending-creates")
+		})
+		if called != refreshes {
+			t.Errorf("with state %s, refresh was called: %v", state, called)
+		}
+	}
+}
+
+func TestOnlyPluginsWhosePulumiIsGoneAreEnded(t *testing.T) {
+	d, _ := deployment(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := gone.Addr().String()
+	_ = gone.Close()
+
+	plugin := filepath.Join(d.layout.Cache, "plugin")
+	orphan := waiting(t, plugin, nobody)
+	served := waiting(t, plugin, listener.Addr().String())
+	stranger := waiting(t, "/elsewhere/plugin", nobody)
+	if err := d.EndOrphans(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-orphan:
+	case <-time.After(10 * time.Second):
+		t.Error("the plugin whose pulumi is gone still runs")
+	}
+	for name, exited := range map[string]chan struct{}{"a plugin whose pulumi runs": served, "a stranger": stranger} {
+		select {
+		case <-exited:
+			t.Errorf("%s was ended", name)
+		default:
+		}
+	}
+}
+
+// waiting starts a process that waits under the given command line; the channel is
+// closed when it ends.
+func waiting(t *testing.T, name, address string) chan struct{} {
+	t.Helper()
+	tail, err := exec.LookPath("tail")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := &exec.Cmd{Path: tail, Args: []string{name, "-f", "/dev/null", address}}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	exited := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(exited) }()
+	t.Cleanup(func() { _ = cmd.Process.Kill(); <-exited })
+	return exited
+}
