@@ -121,10 +121,20 @@ func (n *Node) disconnect(ctx context.Context) error {
 			}
 		}
 	}
-	if _, err := net.InterfaceByName(bridge); err == nil {
-		faults = append(faults, run(ctx, "ip", "link", "delete", bridge))
+	if _, err := net.InterfaceByName(bridge); err != nil {
+		return errors.Join(faults...)
 	}
-	return errors.Join(faults...)
+	// The kernel takes its time to remove the pods' ends with their namespaces.
+	pods, err := os.ReadDir(filepath.Join("/sys/class/net", bridge, "brif"))
+	faults = append(faults, err)
+	for _, pod := range pods {
+		if err := run(ctx, "ip", "link", "delete", pod.Name()); err != nil {
+			if _, gone := net.InterfaceByName(pod.Name()); gone == nil {
+				faults = append(faults, err)
+			}
+		}
+	}
+	return errors.Join(append(faults, run(ctx, "ip", "link", "delete", bridge))...)
 }
 
 // cleanTables rewrites the tables of one address family without what the node put there.
