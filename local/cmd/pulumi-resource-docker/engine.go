@@ -19,43 +19,38 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 )
 
-// made is what came of building an image.
-type made struct {
-	// repoDigest is <repository>@sha256:<digest> as the registry has it, or the
-	// image's id where nothing was pushed.
-	repoDigest string
-}
-
-// make builds the image and, if asked, pushes it. Say gets the engine's progress.
-func (i image) make(ctx context.Context, push bool, say func(string)) (made, error) {
+// make builds the image and, if asked, pushes it. It returns <repository>@sha256:<digest>
+// as the registry has it, or the image's id where nothing was pushed. Say gets the
+// engine's progress.
+func (i image) make(ctx context.Context, push bool, say func(string)) (repoDigest string, err error) {
 	engine, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
 	if err != nil {
-		return made{}, fmt.Errorf("connect to the Docker Engine: %w", err)
+		return "", fmt.Errorf("connect to the Docker Engine: %w", err)
 	}
 	defer engine.Close()
 	ping, err := engine.Ping(ctx)
 	if err != nil {
-		return made{}, fmt.Errorf("the Docker Engine at %s does not answer: %w; is it running? DOCKER_HOST says where to look", engine.DaemonHost(), err)
+		return "", fmt.Errorf("the Docker Engine at %s does not answer: %w; is it running? DOCKER_HOST says where to look", engine.DaemonHost(), err)
 	}
 	builder := i.build.builder
 	if builder == "" {
 		builder = ping.BuilderVersion
 	}
 	if err := i.runBuild(ctx, engine, builder, say); err != nil {
-		return made{}, fmt.Errorf("build %s: %w", i.name, err)
+		return "", fmt.Errorf("build %s: %w", i.name, err)
 	}
 	if push {
 		digest, err := i.push(ctx, engine, say)
 		if err != nil {
-			return made{}, fmt.Errorf("push %s: %w", i.name, err)
+			return "", fmt.Errorf("push %s: %w", i.name, err)
 		}
-		return made{repoDigest: digest}, nil
+		return digest, nil
 	}
 	built, err := engine.ImageInspect(ctx, i.name)
 	if err != nil {
-		return made{}, fmt.Errorf("inspect %s: %w", i.name, err)
+		return "", fmt.Errorf("inspect %s: %w", i.name, err)
 	}
-	return made{repoDigest: built.ID}, nil
+	return built.ID, nil
 }
 
 func (i image) runBuild(ctx context.Context, engine *client.Client, builder build.BuilderVersion, say func(string)) error {

@@ -174,7 +174,7 @@ func (s *server) apply(ctx context.Context, urn string, properties *structpb.Str
 		return "", properties, nil
 	}
 	say := func(text string) { _ = s.host.LogStatus(ctx, diag.Info, resource.URN(urn), text) }
-	result, err := parsed.make(ctx, !preview && !parsed.skipPush, say)
+	repoDigest, err := parsed.make(ctx, !preview && !parsed.skipPush, say)
 	if err != nil {
 		return "", nil, err
 	}
@@ -186,7 +186,7 @@ func (s *server) apply(ctx context.Context, urn string, properties *structpb.Str
 		"dockerfile":     resource.NewProperty(parsed.build.dockerfile),
 		"platform":       resource.NewProperty(parsed.build.platform),
 		"registryServer": resource.NewProperty(parsed.registry.server),
-		"repoDigest":     resource.NewProperty(result.repoDigest),
+		"repoDigest":     resource.NewProperty(repoDigest),
 	})
 	return parsed.name, encoded, err
 }
