@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 // search knows values by name and says where they are, never what they are.
@@ -127,10 +128,15 @@ func TestTheSearchFindsWhatIsThere(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	// The kernel may tell of the process a moment after Start has returned.
 	for _, file := range []string{"cmdline", "environ"} {
-		if len(s.inProcess(process(cmd.Process.Pid), file)) == 0 {
-			t.Errorf("a process holds the value in its %s and isn't found", file)
-		}
+		// The kernel tells of the process a moment after Start has returned.
+		eventually(t, 10*time.Second, "a process holds the value in its "+file, func() error {
+			if len(s.inProcess(process(cmd.Process.Pid), file)) == 0 {
+				return errors.New("it isn't found")
+			}
+			return nil
+		})
 	}
 	cancel()
 	_ = cmd.Wait()
