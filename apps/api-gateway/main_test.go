@@ -3,19 +3,14 @@ package main
 import (
 	"bufio"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"platform.example/apps/internal/backingtest"
 	"platform.example/apps/internal/servicetest"
@@ -32,43 +27,12 @@ func gatewayFor(t *testing.T, usersAt string) *servicetest.Running {
 
 // userService runs the real user-service, built as its image holds it, on a
 // real Postgres and Redis.
-func userService(t *testing.T) (url string) {
+func userService(t *testing.T) string {
 	t.Helper()
-	env := servicetest.Env(backingtest.StartPostgres(t).Env(), backingtest.StartRedis(t).Env())
-	binary := filepath.Join(t.TempDir(), "user-service")
-	if out, err := exec.Command("go", "build", "-o", binary, "platform.example/apps/user-service").CombinedOutput(); err != nil {
-		t.Fatalf("building user-service: %v\n%s", err, out)
-	}
-	command := func(args ...string) *exec.Cmd {
-		c := exec.Command(binary, args...)
-		for name, value := range env {
-			c.Env = append(c.Env, name+"="+value)
-		}
-		return c
-	}
-	if out, err := command("migrate").CombinedOutput(); err != nil {
-		t.Fatalf("migrate: %v\n%s", err, out)
-	}
-	logs := &servicetest.Logs{}
-	serve := command()
-	serve.Stdout, serve.Stderr = logs, logs
-	if err := serve.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = serve.Process.Signal(os.Interrupt)
-		if err := serve.Wait(); err != nil {
-			t.Errorf("user-service: %v\n%s", err, logs)
-		}
-	})
-	backingtest.Eventually(t, 30*time.Second, func() error {
-		var found bool
-		if url, _, found = logs.Listening(); !found {
-			return errors.New("user-service does not listen yet: " + logs.String())
-		}
-		return nil
-	})
-	return url
+	service := servicetest.Build(t, "platform.example/apps/user-service",
+		servicetest.Env(backingtest.StartPostgres(t).Env(), backingtest.StartRedis(t).Env()))
+	service.Run("migrate")
+	return service.Start().HTTP
 }
 
 type tokenAnswer struct {

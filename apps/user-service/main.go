@@ -32,7 +32,7 @@ func serve(ctx context.Context, p service.Process) (err error) {
 	env := config.From(p.Lookup)
 	self := config.ReadService(env, name)
 	database := postgres.ReadConfig(env)
-	cacheAt := redis.ReadConfig(env)
+	cacheAt := redis.ReadCache(env)
 	if err := env.Err(); err != nil {
 		return err
 	}

@@ -70,6 +70,27 @@ func (p *Postgres) Start() {
 // Stop stops it at once, as a crash would.
 func (p *Postgres) Stop() { p.process.stop() }
 
+// Hang makes it answer nothing any more on the connections that there are, and
+// take new ones without an answer, until Resume.
+func (p *Postgres) Hang() { p.process.signal(syscall.SIGSTOP) }
+
+// Resume ends Hang.
+func (p *Postgres) Resume() { p.process.signal(syscall.SIGCONT) }
+
+// Addr is its host:port.
+func (p *Postgres) Addr() string { return "127.0.0.1:" + p.port }
+
+// Connect returns a connection to it, for what a test wants to see or to change.
+func (p *Postgres) Connect() *pgx.Conn {
+	p.t.Helper()
+	connection, err := pgx.Connect(p.t.Context(), p.url())
+	if err != nil {
+		p.t.Fatalf("connecting to Postgres: %v", err)
+	}
+	p.t.Cleanup(func() { _ = connection.Close(context.Background()) })
+	return connection
+}
+
 func (p *Postgres) url() string {
 	return fmt.Sprintf("postgres://postgres:%s@127.0.0.1:%s/postgres?sslmode=disable", postgresPassword, p.port)
 }

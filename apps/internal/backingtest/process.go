@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -76,7 +77,28 @@ func start(t testing.TB, as *syscall.Credential, quit syscall.Signal, binary str
 // stop ends the server at once.
 func (p *process) stop() {
 	_ = p.command.Process.Signal(p.quit) // sends nothing where it has ended already
+	_ = p.command.Process.Signal(syscall.SIGCONT)
 	<-p.exited
+}
+
+// signal sends a signal to the server and to its children.
+func (p *process) signal(s syscall.Signal) {
+	p.t.Helper()
+	pid := p.command.Process.Pid
+	if err := p.command.Process.Signal(s); err != nil {
+		p.t.Fatalf("signalling the server: %v", err)
+	}
+	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	if err != nil {
+		p.t.Fatalf("looking for the children of the server: %v", err)
+	}
+	for _, field := range strings.Fields(string(children)) {
+		child, err := strconv.Atoi(field)
+		if err != nil {
+			p.t.Fatalf("the children of the server: %v", err)
+		}
+		_ = syscall.Kill(child, s) // one that has just ended is no matter
+	}
 }
 
 // waitFor waits until ready returns nil, or fails with what the server wrote.

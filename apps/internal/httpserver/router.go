@@ -18,10 +18,11 @@ const maxBodyBytes = 64 << 10
 
 // NewAPI returns the router of a service's API, with all that every API has:
 // request ids, traces, logs, metrics (through observe), recovery, bounded
-// bodies, problem answers where no route fits, and GET /health.
+// bodies, problem answers where no route fits, and GET /health, which is asked
+// several times a second and neither logged nor counted.
 func NewAPI(t *telemetry.Telemetry, h *health.Health, errs *problem.Mapper, observe func(telemetry.Request)) *chi.Mux {
 	router := chi.NewRouter()
-	router.Use(requestid.Middleware, t.Middleware(observe), errs.Recover, boundBody(errs))
+	router.Use(unless("/health", requestid.Middleware, t.Middleware(observe), errs.Recover, boundBody(errs)))
 	router.NotFound(errs.Handle(func(http.ResponseWriter, *http.Request) error {
 		return problem.New(problem.NotFound, "There is nothing at this path.", nil)
 	}))
@@ -41,6 +42,20 @@ func NewOps(t *telemetry.Telemetry, h *health.Health) http.Handler {
 	router.Get("/health", h.Health)
 	router.Method(http.MethodGet, "/metrics", t.MetricsHandler())
 	return router
+}
+
+// unless applies the middlewares to all requests but those for path.
+func unless(path string, middlewares ...func(http.Handler) http.Handler) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		full := chi.Chain(middlewares...).Handler(next)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == path {
+				next.ServeHTTP(w, r)
+				return
+			}
+			full.ServeHTTP(w, r)
+		})
+	}
 }
 
 // boundBody refuses a body whose stated length is too large before a byte of

@@ -17,23 +17,34 @@ import (
 )
 
 const (
-	dialTimeout    = 250 * time.Millisecond
-	commandTimeout = 100 * time.Millisecond // a healthy answer takes about 1 ms
-	poolSize       = 32                     // connections: each carries thousands of commands a second
+	dialTimeout = 250 * time.Millisecond
+	// A healthy answer takes about 1 ms. Who asks the cache has another way.
+	cacheTimeout = 100 * time.Millisecond
+	// A write to the stream may wait for the disk; who writes has no other way,
+	// but comes again.
+	streamTimeout = 2 * time.Second
+	poolSize      = 32 // connections: each carries thousands of commands a second
 )
 
 // Config says where Redis is and who asks.
 type Config struct {
 	addr, username string
 	password       config.Secret
+	timeout        time.Duration // of a command
 }
 
-// ReadConfig reads a Config.
-func ReadConfig(e *config.Env) Config {
+// ReadCache reads where the cache is, which may lose everything at any time.
+func ReadCache(e *config.Env) Config { return read(e, "REDIS_", cacheTimeout) }
+
+// ReadStream reads where the streams are, which lose nothing that was acknowledged.
+func ReadStream(e *config.Env) Config { return read(e, "STREAM_", streamTimeout) }
+
+func read(e *config.Env, prefix string, timeout time.Duration) Config {
 	return Config{
-		addr:     config.Parsed(e, "REDIS_ADDR", config.HostPort),
-		username: config.ParsedOr(e, "REDIS_USERNAME", "", config.String),
-		password: config.Parsed(e, "REDIS_PASSWORD", config.SecretText),
+		addr:     config.Parsed(e, prefix+"ADDR", config.HostPort),
+		username: config.ParsedOr(e, prefix+"USERNAME", "", config.String),
+		password: config.Parsed(e, prefix+"PASSWORD", config.SecretText),
+		timeout:  timeout,
 	}
 }
 
@@ -46,12 +57,12 @@ func Open(c Config, log *slog.Logger, registry prometheus.Registerer) *goredis.C
 		Password: c.password.Reveal(),
 
 		DialTimeout:           dialTimeout,
-		ReadTimeout:           commandTimeout,
-		WriteTimeout:          commandTimeout,
-		PoolTimeout:           commandTimeout,
+		ReadTimeout:           c.timeout, // a blocking command's own time comes on top
+		WriteTimeout:          c.timeout,
+		PoolTimeout:           c.timeout,
 		PoolSize:              poolSize,
 		ContextTimeoutEnabled: true,
-		// One try each: whoever asks has another way, and retries multiply the timeouts.
+		// One try each: retries would multiply the timeouts.
 		MaxRetries:         -1,
 		DialerRetries:      1,
 		DialerRetryTimeout: time.Nanosecond, // go-redis waits after the last try too, and reads 0 as 100 ms

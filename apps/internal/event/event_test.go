@@ -1,0 +1,75 @@
+package event
+
+import (
+	"maps"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+var created = Event{
+	ID: uuid.MustParse("0190f3a0-0000-7000-8000-000000000001"), Type: OrderCreated,
+	OccurredAt:  time.Date(2026, 1, 2, 3, 4, 5, 678901000, time.UTC),
+	Traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+	Order: Order{
+		ID: uuid.MustParse("0190f3a0-0000-7000-8000-000000000002"), UserID: uuid.MustParse("0190f3a0-0000-7000-8000-000000000003"),
+		Status: "pending", Total: 1 << 60, Currency: "EUR", Version: 1,
+	},
+}
+
+// entry is what a client of Redis returns of an entry.
+func entry(t testing.TB, e Event) map[string]any {
+	t.Helper()
+	fields, err := e.Fields()
+	if err != nil {
+		t.Fatal(err)
+	}
+	read := map[string]any{}
+	for i := 0; i < len(fields); i += 2 {
+		read[fields[i].(string)] = fields[i+1]
+	}
+	return read
+}
+
+func TestWhatIsToldIsWhatIsRead(t *testing.T) {
+	got, err := Parse(entry(t, created))
+	if err != nil || got != created {
+		t.Errorf("got %+v, %v", got, err)
+	}
+}
+
+func TestWhatIsNoEventIsRefused(t *testing.T) {
+	for name, change := range map[string]map[string]any{
+		"no id":           {fieldID: nil},
+		"a broken id":     {fieldID: "1"},
+		"no type":         {fieldType: ""},
+		"no time":         {fieldOccurredAt: "yesterday"},
+		"no order":        {fieldOrder: ""},
+		"an empty order":  {fieldOrder: "{}"},
+		"a total too big": {fieldOrder: `{"id":"0190f3a0-0000-7000-8000-000000000002","user_id":"0190f3a0-0000-7000-8000-000000000003","total":1e40}`},
+		"another type":    {fieldOrder: 7},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fields := entry(t, created)
+			maps.Copy(fields, change)
+			if got, err := Parse(fields); err == nil {
+				t.Errorf("read as %+v", got)
+			}
+		})
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	fields := entry(f, created)
+	f.Add(fields[fieldID].(string), fields[fieldType].(string), fields[fieldOccurredAt].(string), fields[fieldOrder].(string))
+	f.Fuzz(func(t *testing.T, id, kind, at, order string) {
+		got, err := Parse(map[string]any{fieldID: id, fieldType: kind, fieldOccurredAt: at, fieldOrder: order})
+		if err != nil {
+			return
+		}
+		if again, err := Parse(entry(t, got)); err != nil || again.ID != got.ID || again.Order != got.Order || !again.OccurredAt.Equal(got.OccurredAt) {
+			t.Errorf("%+v is told as %+v, %v", got, again, err)
+		}
+	})
+}

@@ -1,0 +1,102 @@
+package servicetest
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"testing"
+
+	"platform.example/apps/internal/backingtest"
+)
+
+// Binary is a service as its image holds it, in a process of its own: for
+// tests that need several services, or that kill one.
+type Binary struct {
+	t    testing.TB
+	path string
+	env  []string
+}
+
+// Build compiles the service of that package path, such as
+// "platform.example/apps/user-service", to run with env.
+func Build(t testing.TB, pkg string, env map[string]string) *Binary {
+	t.Helper()
+	b := &Binary{t: t, path: filepath.Join(t.TempDir(), path.Base(pkg))}
+	if out, err := exec.Command("go", "build", "-o", b.path, pkg).CombinedOutput(); err != nil {
+		t.Fatalf("building %s: %v\n%s", pkg, err, out)
+	}
+	for name, value := range env {
+		b.env = append(b.env, name+"="+value)
+	}
+	return b
+}
+
+// Run runs a subcommand to its end.
+func (b *Binary) Run(args ...string) {
+	b.t.Helper()
+	c := exec.Command(b.path, args...)
+	c.Env = b.env
+	if out, err := c.CombinedOutput(); err != nil {
+		b.t.Fatalf("%s %v: %v\n%s", filepath.Base(b.path), args, err, out)
+	}
+}
+
+// Process is a service that runs in a process of its own.
+type Process struct {
+	HTTP, Ops string // base URLs
+
+	t       testing.TB
+	command *exec.Cmd
+	logs    *Logs
+	ended   chan struct{}
+	killed  bool
+}
+
+// Start serves until the test ends or Kill is called.
+func (b *Binary) Start() *Process {
+	b.t.Helper()
+	p := &Process{t: b.t, command: exec.Command(b.path), logs: &Logs{}, ended: make(chan struct{})}
+	p.command.Env = b.env
+	p.command.Stdout, p.command.Stderr = p.logs, p.logs
+	if err := p.command.Start(); err != nil {
+		b.t.Fatal(err)
+	}
+	go func() { _ = p.command.Wait(); close(p.ended) }()
+	b.t.Cleanup(p.stop)
+	backingtest.Eventually(b.t, startDeadline, func() error {
+		select {
+		case <-p.ended:
+			b.t.Fatalf("%s ended at once:\n%s", filepath.Base(b.path), p.logs)
+		default:
+		}
+		var found bool
+		if p.HTTP, p.Ops, found = p.logs.Listening(); !found {
+			return errors.New("the log doesn't say where it listens:\n" + p.logs.String())
+		}
+		return nil
+	})
+	return p
+}
+
+// Logs is what the service has logged so far.
+func (p *Process) Logs() string { return p.logs.String() }
+
+// PID is its process id.
+func (p *Process) PID() int { return p.command.Process.Pid }
+
+// Kill ends the service at once, as a lost node would.
+func (p *Process) Kill() {
+	p.killed = true
+	_ = p.command.Process.Kill()
+	<-p.ended
+}
+
+func (p *Process) stop() {
+	_ = p.command.Process.Signal(os.Interrupt)
+	<-p.ended
+	if !p.killed && !p.command.ProcessState.Success() {
+		p.t.Errorf("%s: %v\n%s", filepath.Base(p.command.Path), p.command.ProcessState, p.logs)
+	}
+}
