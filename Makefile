@@ -70,6 +70,11 @@ unit: bin/local ## Run the unit tests, under the race detector
 	@bin/local install postgresql-15 redis-server # the services' tests start their own
 	@for module in apps infra local; do (cd $$module && GOWORK=off go test -race ./...); done
 
+.PHONY: bench
+bench: bin/local ## Measure the services against their peers, and hold them to it
+	@bin/local install postgresql-15 redis-server nginx-light wrk
+	@cd apps && GOWORK=off go test -count=1 -run '^TestPerformance' -v ./... | grep -v '^{' | grep -Ev 'no test files|no tests to run'
+
 .PHONY: e2e
 e2e: bin/local ## Test the running platform end to end
 	@cd test && GOWORK=off go test -count=1 -timeout 15m ./e2e/...
@@ -79,8 +84,9 @@ lifecycle: bin/local ## Test stop, interruption, take-over and removal; begins a
 	@cd test && GOWORK=off go test -count=1 -timeout 30m -v ./lifecycle/...
 
 .PHONY: test
-test: ## Run all tests: unit tests, then up, end to end, lifecycle (which takes the platform away)
+test: ## Run all tests: unit tests, benchmarks, lint, then up, end to end, lifecycle (which takes the platform away)
 	@$(MAKE) unit
+	@$(MAKE) bench
 	@$(MAKE) lint
 	@$(MAKE) up
 	@$(MAKE) e2e

@@ -52,7 +52,7 @@ func platform(ctx *pulumi.Context, given configuration) error {
 	if err != nil {
 		return err
 	}
-	redis, err := newRedis(ctx, config, secrets, stores, onCluster)
+	cache, stream, err := newRedis(ctx, config, secrets, stores, onCluster)
 	if err != nil {
 		return err
 	}
@@ -71,7 +71,8 @@ func platform(ctx *pulumi.Context, given configuration) error {
 			Colour:    release.Blue,
 			Image:     images[service.Name],
 			Postgres:  postgres.Endpoint(service),
-			Redis:     redis.Endpoint(),
+			Cache:     cache.Endpoint(),
+			Stream:    stream.Endpoint(),
 			Secrets:   secrets,
 			Demo:      demo,
 		}, onCluster)

@@ -29,8 +29,8 @@ func TestLocal(t *testing.T) {
 	engine := local(t)
 	t.Run("every service is compiled, built and pushed under its version", func(t *testing.T) {
 		images := engine.ofType("docker:index/image:Image")
-		name := regexp.MustCompile(`^localhost:5000/(api-gateway|user-service):[0-9a-f]{12}$`)
 		for service, image := range images {
+			name := regexp.MustCompile("^localhost:5000/" + service + ":[0-9a-f]{12}$")
 			if !name.MatchString(image.at("imageName").(string)) || image.at("buildOnPreview") != true {
 				t.Errorf("%s: %v", service, image)
 			}
@@ -49,18 +49,18 @@ func TestLocal(t *testing.T) {
 				pods[kind+" "+name] = manifest.at("spec", "template", "spec")
 			}
 		}
-		if len(pods) != 7 {
-			t.Errorf("%d kinds of pods, want 3 Deployments, 1 StatefulSet, 3 Jobs", len(pods))
+		// A Deployment per service and the cache; Postgres and the stream; the databases, three migrations, the demo user.
+		if want := len(catalog.Services()) + 1 + 2 + 5; len(pods) != want {
+			t.Errorf("%d kinds of pods, want %d", len(pods), want)
 		}
 		for name, spec := range pods {
 			checkPod(t, name, spec.(map[string]any), !strings.Contains(name, "Job"))
 		}
 	})
 	t.Run("services run by digest, the images of others by tag", func(t *testing.T) {
-		want := map[string]string{
-			"api-gateway-blue":  "localhost:5000/api-gateway@" + digest,
-			"user-service-blue": "localhost:5000/user-service@" + digest,
-			"redis-cache":       "docker.io/library/redis:7-bookworm",
+		want := map[string]string{"redis-cache": "docker.io/library/redis:7-bookworm"}
+		for _, service := range catalog.Services() {
+			want[service.Name+"-blue"] = "localhost:5000/" + service.Name + "@" + digest
 		}
 		for name, deployment := range engine.ofType("apps/v1:Deployment") {
 			if got := deployment.at("spec", "template", "spec", "containers", 0, "image"); got != want[name] {
@@ -69,7 +69,8 @@ func TestLocal(t *testing.T) {
 		}
 	})
 	t.Run("the autoscaler owns the replicas of its Deployment", func(t *testing.T) {
-		for _, name := range []string{"api-gateway-blue", "user-service-blue"} {
+		for _, service := range catalog.Services() {
+			name := service.Name + "-blue"
 			scaler := engine.ofType("HorizontalPodAutoscaler")[name]
 			if scaler.at("spec", "scaleTargetRef", "name") != name || scaler.at("spec", "minReplicas") != 1.0 ||
 				scaler.at("spec", "maxReplicas") != 3.0 {
@@ -85,7 +86,8 @@ func TestLocal(t *testing.T) {
 	})
 	t.Run("the live Service and that of the colour select the colour's pods", func(t *testing.T) {
 		services := engine.ofType("core/v1:Service")
-		for _, name := range []string{"api-gateway", "user-service"} {
+		for _, service := range catalog.Services() {
+			name := service.Name
 			deployment := engine.ofType("apps/v1:Deployment")[name+"-blue"]
 			labels := deployment.at("spec", "template", "metadata", "labels")
 			for _, service := range []string{name, name + "-blue"} {
@@ -115,15 +117,24 @@ func TestLocal(t *testing.T) {
 	})
 	t.Run("a service finds what it calls and its stores", func(t *testing.T) {
 		gateway := engine.ofType("core/v1:ConfigMap")["api-gateway-blue"].at("data").(map[string]any)
-		if gateway["USER_SERVICE_URL"] != "http://user-service.apps.svc:8080" || gateway["POSTGRES_HOST"] != nil {
+		for _, service := range []string{"user", "order", "notification"} {
+			if got := gateway[strings.ToUpper(service)+"_SERVICE_URL"]; got != "http://"+service+"-service.apps.svc:8080" {
+				t.Errorf("api-gateway asks %s-service at %v", service, got)
+			}
+		}
+		if gateway["POSTGRES_HOST"] != nil || gateway["STREAM_ADDR"] != nil {
 			t.Errorf("api-gateway: %v", gateway)
+		}
+		orders := engine.ofType("core/v1:ConfigMap")["order-service-blue"].at("data").(map[string]any)
+		if orders["STREAM_ADDR"] != "redis-stream.data.svc:6379" || orders["REDIS_ADDR"] != nil || orders["POSTGRES_DATABASE"] != "orders" {
+			t.Errorf("order-service: %v", orders)
 		}
 		users := engine.ofType("core/v1:ConfigMap")["user-service-blue"].at("data").(map[string]any)
 		for variable, want := range map[string]string{
 			"SERVICE_NAME": "user-service", "SERVICE_COLOUR": "blue", "ENVIRONMENT": "local", "SHUTDOWN_DELAY": "5s",
 			"POSTGRES_HOST": "postgres.data.svc", "POSTGRES_PORT": "5432", "POSTGRES_DATABASE": "users",
 			"POSTGRES_USER": "user_service", "POSTGRES_SSLMODE": "disable", "POSTGRES_MAX_CONNS": "8",
-			"REDIS_ADDR": "redis-cache.data.svc:6379",
+			"REDIS_ADDR": "redis-cache.data.svc:6379", "LIVE_URL": "http://user-service.apps.svc:8080",
 		} {
 			if users[variable] != want {
 				t.Errorf("user-service: %s=%v, want %s", variable, users[variable], want)
@@ -144,6 +155,7 @@ func TestLocal(t *testing.T) {
 		for name, before := range map[string][]string{
 			"apps/v1:Deployment user-service-blue":  {"::user-service-migrate", "::postgres-init", "::redis-cache"},
 			"apps/v1:Deployment api-gateway-blue":   {"::redis-cache"},
+			"apps/v1:Deployment order-service-blue": {"::order-service-migrate", "::redis-stream"},
 			"batch/v1:Job user-service-migrate":     {"::postgres-init"},
 			"batch/v1:Job user-service-seed-demo":   {"::user-service-migrate"},
 			"batch/v1:Job postgres-init":            {"::postgres"},
@@ -280,9 +292,33 @@ func TestProductionRunsWhatStagingHasTested(t *testing.T) {
 			t.Errorf("%s has the disruption budget %v", name, budget)
 		}
 	}
-	image := engine.ofType("apps/v1:StatefulSet")["postgres"].at("spec", "template", "spec", "containers", 0, "image").(string)
-	if !strings.Contains(image, "@sha256:") {
-		t.Errorf("Postgres is not pinned: %s", image)
+	for _, store := range []string{"postgres", "redis-stream"} {
+		image := engine.ofType("apps/v1:StatefulSet")[store].at("spec", "template", "spec", "containers", 0, "image").(string)
+		if !strings.Contains(image, "@sha256:") {
+			t.Errorf("%s is not pinned: %s", store, image)
+		}
+	}
+}
+
+func TestTheCacheMayForgetAndTheStreamMustNot(t *testing.T) {
+	engine := local(t)
+	conf := func(name string) string {
+		return engine.ofType("core/v1:Secret")[name].at("stringData", "redis.conf").(string)
+	}
+	for store, settings := range map[string][]string{
+		"redis-cache":  {"maxmemory 512mb", "maxmemory-policy allkeys-lru", "appendonly no"},
+		"redis-stream": {"maxmemory 128mb", "maxmemory-policy noeviction", "appendonly yes", "appendfsync everysec"},
+	} {
+		for _, setting := range append(settings, `save ""`, "requirepass value-of-") {
+			if !strings.Contains(conf(store), setting) {
+				t.Errorf("%s has not %q", store, setting)
+			}
+		}
+	}
+	stream := engine.ofType("apps/v1:StatefulSet")["redis-stream"]
+	if stream.at("spec", "volumeClaimTemplates", 0, "spec", "resources", "requests", "storage") != "1024Mi" ||
+		stream.at("spec", "persistentVolumeClaimRetentionPolicy", "whenDeleted") != "Retain" {
+		t.Errorf("the stream's volume: %v", stream.at("spec", "volumeClaimTemplates"))
 	}
 }
 

@@ -34,18 +34,29 @@ func newPostgres(
 	}, opts...)
 }
 
+// newRedis makes the two: one that may forget, one that must not.
 func newRedis(
 	ctx *pulumi.Context, config stack.Stack, secrets map[string]pulumi.StringOutput,
 	namespace *corev1.Namespace, opts ...pulumi.ResourceOption,
-) (*data.Redis, error) {
+) (*data.Cache, *data.Stream, error) {
 	server, err := image.Upstream("redis", config.Name)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return data.NewRedis(ctx, "redis-cache", data.RedisArgs{
+	cache, err := data.NewCache(ctx, "redis-cache", data.CacheArgs{
 		Namespace: namespace,
 		Config:    config.Redis,
 		Image:     server,
 		Password:  secrets[catalog.RedisPassword],
 	}, opts...)
+	if err != nil {
+		return nil, nil, err
+	}
+	stream, err := data.NewStream(ctx, "redis-stream", data.StreamArgs{
+		Namespace: namespace,
+		Config:    config,
+		Image:     server,
+		Password:  secrets[catalog.StreamPassword],
+	}, opts...)
+	return cache, stream, err
 }

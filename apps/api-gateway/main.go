@@ -1,23 +1,38 @@
-// Command api-gateway is the one way in: it signs users in, checks their
+// Command api-gateway is the only way in: it signs users in, checks their
 // tokens and passes their requests on to the services.
 package main
 
 import (
 	"context"
 	"errors"
+	"sync"
+	"time"
 
 	"platform.example/apps/api-gateway/internal/api"
+	"platform.example/apps/api-gateway/internal/breaker"
+	"platform.example/apps/api-gateway/internal/clientaddr"
+	"platform.example/apps/api-gateway/internal/limit"
+	"platform.example/apps/api-gateway/internal/session"
 	"platform.example/apps/api-gateway/internal/token"
 	"platform.example/apps/api-gateway/internal/upstream"
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/health"
 	"platform.example/apps/internal/httpserver"
 	"platform.example/apps/internal/problem"
+	"platform.example/apps/internal/redis"
 	"platform.example/apps/internal/service"
 	"platform.example/apps/internal/telemetry"
 )
 
 const name = "api-gateway"
+
+// How many sign-ins may fail: enough for who mistypes, far too few to guess. An
+// address has more, for many people may share one.
+const (
+	failuresPerAccount = 10
+	failuresPerAddress = 100
+	failureWindow      = 10 * time.Minute
+)
 
 func main() { service.Main(name, commands()) }
 
@@ -28,6 +43,12 @@ func serve(ctx context.Context, p service.Process) (err error) {
 	self := config.ReadService(env, name)
 	keys := config.Parsed(env, "JWT_KEYS", token.ParseKeys)
 	usersAt := config.Parsed(env, "USER_SERVICE_URL", config.HTTPURL)
+	ordersAt := config.Parsed(env, "ORDER_SERVICE_URL", config.HTTPURL)
+	notificationsAt := config.Parsed(env, "NOTIFICATION_SERVICE_URL", config.HTTPURL)
+	cacheAt := redis.ReadCache(env)
+	requestsPerMinute := config.ParsedOr(env, "REQUESTS_PER_MINUTE", 1200, config.Int(1, 1_000_000_000))
+	proxies := config.ParsedOr(env, "TRUSTED_PROXIES", nil, clientaddr.ParseProxies)
+	origins := config.ParsedOr(env, "CORS_ORIGINS", nil, api.ParseOrigins)
 	if err := env.Err(); err != nil {
 		return err
 	}
@@ -38,18 +59,47 @@ func serve(ctx context.Context, p service.Process) (err error) {
 	}
 	defer func() { err = errors.Join(err, tel.Stop()) }()
 
-	errs := problem.NewMapper(tel.Log)
-	metrics := api.NewMetrics(tel.Registry)
-	users := upstream.New("user-service", usersAt, errs)
-	defer users.Close()
+	redisClient := redis.Open(cacheAt, tel.Log, tel.Registry)
+	defer func() { err = errors.Join(err, redisClient.Close()) }()
 
-	state := health.New(self, tel.Log, health.Check{Name: users.Name(), Probe: users.Probe})
-	router := httpserver.NewAPI(tel, state, errs, metrics.Observe)
-	api.New(token.NewAuthority(keys), users).Register(router, errs)
+	upstreams := upstream.NewMetrics(tel.Registry)
+	users := upstream.New("user-service", usersAt, upstreams)
+	orders := upstream.New("order-service", ordersAt, upstreams)
+	notifications := upstream.New("notification-service", notificationsAt, upstreams)
+	gateway := &api.API{
+		Tokens:   token.NewAuthority(keys),
+		Sessions: session.New(users, tel.Log, tel.Registry),
+		Proxies:  proxies,
+		Users:    users, Orders: orders, Notifications: notifications,
+		Requests: limit.New("requests", requestsPerMinute, time.Minute),
+		Accounts: limit.New("sign_in_account", failuresPerAccount, failureWindow),
+		Sources:  limit.New("sign_in_address", failuresPerAddress, failureWindow),
+	}
+
+	state := health.New(self, tel.Log,
+		health.Check{Name: users.Name(), Probe: users.Probe},
+		health.Check{Name: orders.Name(), Probe: orders.Probe},
+		health.Check{Name: notifications.Name(), Probe: notifications.Probe},
+		health.Check{Name: "redis", Probe: func(ctx context.Context) error { return redisClient.Ping(ctx).Err() }},
+	)
+	errs := problem.NewMapper(tel.Log)
+	router := httpserver.NewAPI(tel, state, errs, api.NewMetrics(tel.Registry).Observe, api.SecurityHeaders, api.CORS(origins))
+	gateway.Register(router, errs)
 
 	server, err := httpserver.Listen(self, tel.Log, state, router, httpserver.NewOps(tel, state))
 	if err != nil {
 		return err
 	}
+	background, stop := context.WithCancel(context.WithoutCancel(ctx)) // until the last request is answered
+	var working sync.WaitGroup
+	working.Go(func() { gateway.Sessions.Watch(background) })
+	working.Go(func() {
+		breaker.Share(background, redisClient, tel.Log, users.Breaker(), orders.Breaker(), notifications.Breaker())
+	})
+	working.Go(func() {
+		limit.Share(background, redisClient, tel.Log, gateway.Requests, gateway.Accounts, gateway.Sources)
+	})
+	defer working.Wait()
+	defer stop()
 	return server.Run(ctx)
 }

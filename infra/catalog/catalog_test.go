@@ -79,7 +79,8 @@ func TestSecretsAreOnePerUse(t *testing.T) {
 		seen[secret.Name] = true
 	}
 	for _, name := range []string{
-		"postgresAdminPassword", "redisPassword", "jwtKeys", "userServiceDatabasePassword", "demoUserPassword",
+		"postgresAdminPassword", "redisPassword", "streamPassword", "jwtKeys", "demoUserPassword",
+		"userServiceDatabasePassword", "orderServiceDatabasePassword", "notificationServiceDatabasePassword",
 	} {
 		if !seen[name] {
 			t.Errorf("secret %s is missing", name)

@@ -22,6 +22,7 @@ type Secret struct {
 const (
 	PostgresAdminPassword = "postgresAdminPassword"
 	RedisPassword         = "redisPassword"
+	StreamPassword        = "streamPassword"
 	DemoUserPassword      = "demoUserPassword"
 )
 
@@ -30,6 +31,7 @@ func Secrets(services []Service, demo bool) []Secret {
 	secrets := []Secret{
 		{Name: PostgresAdminPassword, Kind: Password},
 		{Name: RedisPassword, Kind: Password},
+		{Name: StreamPassword, Kind: Password},
 	}
 	for _, service := range services {
 		if service.Database != "" {

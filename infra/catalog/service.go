@@ -13,7 +13,8 @@ type Service struct {
 	Public    bool     // reached from outside the cluster
 	Calls     []string // names of the services whose address it is given
 	Database  string   // its own Postgres database; empty for none
-	Redis     bool     // uses the cache
+	Cache     bool     // uses the Redis that may forget
+	Stream    bool     // publishes or consumes events
 	SeedsDemo bool     // has the seed-demo subcommand
 	Secrets   []Secret // beyond the passwords of its stores
 	Resources Resources

@@ -8,8 +8,8 @@ func Services() []Service {
 		{
 			Name:    "api-gateway",
 			Public:  true,
-			Calls:   []string{"user-service"},
-			Redis:   true,
+			Calls:   []string{"user-service", "order-service", "notification-service"},
+			Cache:   true,
 			Secrets: []Secret{{Name: "jwtKeys", Kind: JWTKeys, Variable: "JWT_KEYS"}},
 			Resources: Resources{
 				CPURequest: 100,
@@ -20,12 +20,32 @@ func Services() []Service {
 		{
 			Name:      "user-service",
 			Database:  "users",
-			Redis:     true,
+			Cache:     true,
 			SeedsDemo: true,
 			Resources: Resources{
 				CPURequest: 100,
 				CPULimit:   1000,
 				Memory:     192 * quantity.MiB, // argon2id hashes take tens of MiB each while they are computed
+			},
+		},
+		{
+			Name:     "order-service",
+			Database: "orders",
+			Stream:   true,
+			Resources: Resources{
+				CPURequest: 100,
+				CPULimit:   1000,
+				Memory:     128 * quantity.MiB,
+			},
+		},
+		{
+			Name:     "notification-service",
+			Database: "notifications",
+			Stream:   true,
+			Resources: Resources{
+				CPURequest: 100,
+				CPULimit:   1000,
+				Memory:     128 * quantity.MiB,
 			},
 		},
 	}

@@ -120,8 +120,7 @@ func newPostgresServer(
 	if err != nil {
 		return nil, err
 	}
-	// Whoever replaces or removes the server, on a stack that matters, has to say so first.
-	opts = append(opts, storeTimeouts(), pulumi.Protect(args.Config.Name != stack.Local))
+	opts = append(opts, storeTimeouts(), protected(args.Config))
 	return appsv1.NewStatefulSet(ctx, postgresName, &appsv1.StatefulSetArgs{
 		Metadata: metav1.ObjectMetaArgs{
 			Name:      pulumi.String(postgresName),
@@ -136,29 +135,10 @@ func newPostgresServer(
 				Metadata: metav1.ObjectMetaArgs{Labels: labels(postgresName)},
 				Spec:     postgresPod(args, config, admin),
 			},
-			VolumeClaimTemplates: corev1.PersistentVolumeClaimTypeArray{postgresVolume(args.Config)},
-			PersistentVolumeClaimRetentionPolicy: appsv1.StatefulSetPersistentVolumeClaimRetentionPolicyArgs{
-				WhenDeleted: pulumi.String("Retain"),
-				WhenScaled:  pulumi.String("Retain"),
-			},
+			VolumeClaimTemplates:                 corev1.PersistentVolumeClaimTypeArray{dataVolume(args.Config, args.Config.Postgres.VolumeSize)},
+			PersistentVolumeClaimRetentionPolicy: retainVolumes(),
 		},
 	}, opts...)
-}
-
-func postgresVolume(config stack.Stack) corev1.PersistentVolumeClaimTypeArgs {
-	claim := corev1.PersistentVolumeClaimSpecArgs{
-		AccessModes: pulumi.ToStringArray([]string{"ReadWriteOnce"}),
-		Resources: corev1.VolumeResourceRequirementsArgs{
-			Requests: pulumi.StringMap{"storage": pulumi.String(config.Postgres.VolumeSize.String())},
-		},
-	}
-	if config.StorageClass != "" {
-		claim.StorageClassName = pulumi.String(config.StorageClass)
-	}
-	return corev1.PersistentVolumeClaimTypeArgs{
-		Metadata: metav1.ObjectMetaArgs{Name: pulumi.String("data")},
-		Spec:     claim,
-	}
 }
 
 func postgresPod(args PostgresArgs, config *corev1.ConfigMap, admin *corev1.Secret) corev1.PodSpecArgs {

@@ -1,6 +1,7 @@
 package stack_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,6 +17,10 @@ func allSecrets() []string {
 	return names
 }
 
+func without(name string) []string {
+	return slices.DeleteFunc(allSecrets(), func(secret string) bool { return secret == name })
+}
+
 func TestDefaults(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -28,6 +33,7 @@ func TestDefaults(t *testing.T) {
 			Replicas: stack.Replicas{Min: 1, Max: 3},
 			Postgres: stack.Postgres{VolumeSize: 2048, CPU: 1000, Memory: 512},
 			Redis:    stack.Redis{Memory: 512},
+			Stream:   stack.Stream{Memory: 128, VolumeSize: 1024},
 		}},
 		{"staging", map[string]string{"registry": "registry.example.com/platform"}, stack.Stack{
 			Name: stack.Staging, Registry: "registry.example.com/platform", Build: true,
@@ -35,6 +41,7 @@ func TestDefaults(t *testing.T) {
 			Replicas: stack.Replicas{Min: 2, Max: 6},
 			Postgres: stack.Postgres{VolumeSize: 20480, CPU: 1000, Memory: 1024},
 			Redis:    stack.Redis{Memory: 512},
+			Stream:   stack.Stream{Memory: 256, VolumeSize: 5120},
 		}},
 		{"production", nil, stack.Stack{
 			Name:     stack.Production,
@@ -42,6 +49,7 @@ func TestDefaults(t *testing.T) {
 			Replicas: stack.Replicas{Min: 3, Max: 20},
 			Postgres: stack.Postgres{VolumeSize: 102400, CPU: 4000, Memory: 8192},
 			Redis:    stack.Redis{Memory: 512},
+			Stream:   stack.Stream{Memory: 1024, VolumeSize: 20480},
 		}},
 	}
 	for _, test := range tests {
@@ -67,6 +75,7 @@ func TestGivenValuesReplaceDefaults(t *testing.T) {
 		"gateway":      `{"type":"LoadBalancer","nodePort":31000}`,
 		"postgres":     `{"volumeSize":"10Gi","cpu":"2","memory":"4Gi"}`,
 		"redis":        `{"memory":"64Mi"}`,
+		"stream":       `{"memory":"64Mi","volumeSize":"2Gi"}`,
 		"replicas":     `{"min":2,"max":5}`,
 	}, allSecrets())
 	if err != nil {
@@ -79,6 +88,7 @@ func TestGivenValuesReplaceDefaults(t *testing.T) {
 		Replicas: stack.Replicas{Min: 2, Max: 5},
 		Postgres: stack.Postgres{VolumeSize: 10240, CPU: 2000, Memory: 4096},
 		Redis:    stack.Redis{Memory: 64},
+		Stream:   stack.Stream{Memory: 64, VolumeSize: 2048},
 	}
 	if got != want {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -123,6 +133,10 @@ func TestFaults(t *testing.T) {
 			`stack local: platform:postgres.memory: "64Mi": want at least 256Mi`},
 		{"too small a Redis", "local", with("redis", `{"memory":"1Mi"}`), allSecrets(),
 			`stack local: platform:redis.memory: "1Mi": want at least 16Mi`},
+		{"too small a stream", "local", with("stream", `{"memory":"1Mi"}`), allSecrets(),
+			`stack local: platform:stream.memory: "1Mi": want at least 16Mi`},
+		{"too small a volume for the stream", "local", with("stream", `{"volumeSize":"256Mi"}`), allSecrets(),
+			`stack local: platform:stream.volumeSize: "256Mi" is below three times stream.memory "128Mi"`},
 		{"neither true nor false", "local", with("demo", "yes"), allSecrets(),
 			`stack local: platform:demo: "yes": want true or false`},
 		{"a demo user in production", "production", with("demo", "true"), allSecrets(),
@@ -139,10 +153,10 @@ func TestFaults(t *testing.T) {
 			`stack local: platform:gateway.nodeport: unknown key: the nearest known one is platform:gateway.nodePort`},
 		{"an unknown secret", "local", registry, append(allSecrets(), "jwtKey"),
 			`stack local: platform:jwtKey: unknown key: the nearest known one is platform:jwtKeys`},
-		{"a missing secret", "staging", registry, []string{"postgresAdminPassword", "redisPassword", "jwtKeys"},
+		{"a missing secret", "staging", registry, without("userServiceDatabasePassword"),
 			"stack staging: platform:userServiceDatabasePassword: missing secret: run `make secrets STACK=staging`"},
 		{"a secret in plain text", "staging", with("jwtKeys", "hush"),
-			[]string{"postgresAdminPassword", "redisPassword", "userServiceDatabasePassword"},
+			without("jwtKeys"),
 			"stack staging: platform:jwtKeys: stored in plain text: remove it with " +
 				"`pulumi config rm platform:jwtKeys --stack staging`, then run `make secrets STACK=staging`"},
 	}
@@ -176,8 +190,8 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 		path, _, _ := strings.Cut(strings.TrimPrefix(line, "stack production: platform:"), ":")
 		paths = append(paths, path)
 	}
-	want := "colour demo demoUserPassword jwtKeys postgresAdminPassword redisPassword " +
-		"replicas.max replicas.min userServiceDatabasePassword"
+	want := "colour demo demoUserPassword jwtKeys notificationServiceDatabasePassword orderServiceDatabasePassword " +
+		"postgresAdminPassword redisPassword replicas.max replicas.min streamPassword userServiceDatabasePassword"
 	if got := strings.Join(paths, " "); got != want {
 		t.Errorf("faults at %s\nwant      %s", got, want)
 	}

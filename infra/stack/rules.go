@@ -1,6 +1,10 @@
 package stack
 
-import "fmt"
+import (
+	"fmt"
+
+	"platform.example/infra/quantity"
+)
 
 // rule holds settings against each other. A fault is reported at its first path, and only if each path is sound alone.
 type rule struct {
@@ -17,6 +21,8 @@ func rules() []rule {
 		{[]string{"replicas.max", "replicas.min"}, maxIsNotBelowMin},
 		{[]string{"postgres.memory"}, postgresHasRoom},
 		{[]string{"redis.memory"}, redisHasRoom},
+		{[]string{"stream.memory"}, streamHasRoom},
+		{[]string{"stream.volumeSize", "stream.memory"}, streamFitsItsVolume},
 	}
 }
 
@@ -66,9 +72,23 @@ func postgresHasRoom(s Stack) string {
 	return ""
 }
 
-func redisHasRoom(s Stack) string {
-	if s.Redis.Memory < 16 { // an empty Redis takes some MiB, so that less would evict all the time
-		return fmt.Sprintf("%q: want at least 16Mi", s.Redis.Memory)
+// leastRedis is in MiB. An empty Redis takes some, so that less would evict, or refuse, all the time.
+const leastRedis = 16
+
+func redisHasRoom(s Stack) string  { return hasRoom(s.Redis.Memory) }
+func streamHasRoom(s Stack) string { return hasRoom(s.Stream.Memory) }
+
+func hasRoom(memory quantity.Bytes) string {
+	if memory < leastRedis {
+		return fmt.Sprintf("%q: want at least %dMi", memory, leastRedis)
+	}
+	return ""
+}
+
+// streamFitsItsVolume leaves room for the append-only file as it grows to twice its size, and for the new one.
+func streamFitsItsVolume(s Stack) string {
+	if s.Stream.VolumeSize < 3*s.Stream.Memory {
+		return fmt.Sprintf("%q is below three times stream.memory %q", s.Stream.VolumeSize, s.Stream.Memory)
 	}
 	return ""
 }

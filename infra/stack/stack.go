@@ -29,6 +29,7 @@ type Stack struct {
 	Replicas     Replicas
 	Postgres     Postgres
 	Redis        Redis
+	Stream       Stream
 }
 
 // Gateway is how the public service is exposed.
@@ -60,6 +61,12 @@ type Postgres struct {
 // Redis is the size of the cache. Memory is what its entries may take.
 type Redis struct {
 	Memory quantity.Bytes
+}
+
+// Stream is the size of the Redis that holds the streams of events. Memory is what they may take.
+type Stream struct {
+	Memory     quantity.Bytes
+	VolumeSize quantity.Bytes
 }
 
 // settings is every key of the namespace, bound to the field that it sets.
@@ -130,6 +137,16 @@ func (s *Stack) settings() []setting {
 			path: "redis.memory", want: "a size such as 512Mi or 4Gi",
 			defaults: defaults{local: "512Mi", staging: "512Mi", production: "512Mi"},
 			read:     into(&s.Redis.Memory, quantity.ParseBytes),
+		},
+		{
+			path: "stream.memory", want: "a size such as 512Mi or 4Gi",
+			defaults: defaults{local: "128Mi", staging: "256Mi", production: "1Gi"},
+			read:     into(&s.Stream.Memory, quantity.ParseBytes),
+		},
+		{
+			path: "stream.volumeSize", want: "a size such as 10Gi",
+			defaults: defaults{local: "1Gi", staging: "5Gi", production: "20Gi"},
+			read:     into(&s.Stream.VolumeSize, quantity.ParseBytes),
 		},
 	}
 }

@@ -18,6 +18,7 @@ func (a Args) variables() map[string]string {
 		"SERVICE_COLOUR":  string(a.Colour),
 		"ENVIRONMENT":     string(a.Config.Name),
 		"SHUTDOWN_DELAY":  shutdownDelay.String(),
+		"LIVE_URL":        url(a.Service.Name), // the colour that answers here is the live one
 	}
 	for _, called := range a.Service.Calls {
 		variables[catalog.Service{Name: called}.URLVariable()] = url(called)
@@ -32,8 +33,11 @@ func (a Args) variables() map[string]string {
 			"POSTGRES_MAX_CONNS": fmt.Sprint(catalog.DatabaseConnections),
 		})
 	}
-	if a.Service.Redis {
-		variables["REDIS_ADDR"] = fmt.Sprintf("%s:%d", a.Redis.Host, a.Redis.Port)
+	if a.Service.Cache {
+		variables["REDIS_ADDR"] = fmt.Sprintf("%s:%d", a.Cache.Host, a.Cache.Port)
+	}
+	if a.Service.Stream {
+		variables["STREAM_ADDR"] = fmt.Sprintf("%s:%d", a.Stream.Host, a.Stream.Port)
 	}
 	return variables
 }
@@ -44,8 +48,11 @@ func (a Args) secrets() (pulumi.StringMap, error) {
 	if a.Service.Database != "" {
 		secrets["POSTGRES_PASSWORD"] = a.Postgres.Password
 	}
-	if a.Service.Redis {
-		secrets["REDIS_PASSWORD"] = a.Redis.Password
+	if a.Service.Cache {
+		secrets["REDIS_PASSWORD"] = a.Cache.Password
+	}
+	if a.Service.Stream {
+		secrets["STREAM_PASSWORD"] = a.Stream.Password
 	}
 	for _, secret := range a.Service.Secrets {
 		value, ok := a.Secrets[secret.Name]

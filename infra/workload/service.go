@@ -38,7 +38,8 @@ type Args struct {
 	Colour    release.Colour
 	Image     image.Image
 	Postgres  data.Endpoint
-	Redis     data.Endpoint
+	Cache     data.Endpoint
+	Stream    data.Endpoint
 	Secrets   map[string]pulumi.StringOutput // by name; holds at least those that Service.Secrets names
 	Demo      *Demo                          // nil where there is no demo user
 }
@@ -102,8 +103,11 @@ func (a Args) stores() []pulumi.Resource {
 	if a.Service.Database != "" {
 		stores = append(stores, a.Postgres.Ready)
 	}
-	if a.Service.Redis {
-		stores = append(stores, a.Redis.Ready)
+	if a.Service.Cache {
+		stores = append(stores, a.Cache.Ready)
+	}
+	if a.Service.Stream {
+		stores = append(stores, a.Stream.Ready)
 	}
 	return stores
 }

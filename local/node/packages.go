@@ -57,9 +57,11 @@ var programs = map[string]string{
 	"iproute2":                    "ip",
 	"iptables":                    "iptables",
 	"mmdebstrap":                  "mmdebstrap",
+	"nginx-light":                 "/usr/sbin/nginx",
 	"postgresql-15":               "/usr/lib/postgresql/15/bin/postgres",
 	"redis-server":                "redis-server",
 	"runc":                        "runc",
+	"wrk":                         "wrk",
 }
 
 func installed(name string) bool {

@@ -34,6 +34,15 @@ from Postgres, the second from Redis (see X-Cache):
   TOKEN=$(make -s token%[3]s)
   curl -i -H "Authorization: Bearer $TOKEN" %[2]s/api/users/me
 
+Order something, and read what you are told of it:
+
+  curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \
+    -H "Idempotency-Key: first" %[2]s/api/orders \
+    -d '{"currency":"EUR","items":[{"sku":"tea","quantity":2,"unit_price":450}]}'
+  curl -H "Authorization: Bearer $TOKEN" %[2]s/api/notifications
+
+Read the API's documentation: %[2]s/docs
+
 Look at what runs, and at a component's log:
 
   make status%[3]s

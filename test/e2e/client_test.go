@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"os"
@@ -17,8 +18,19 @@ import (
 
 // client is someone who uses the API.
 type client struct {
-	base string
-	http *http.Client
+	base   string
+	http   *http.Client
+	header http.Header // of every request
+}
+
+// with is the client with one header more.
+func (c client) with(name, value string) client {
+	c.header = c.header.Clone()
+	if c.header == nil {
+		c.header = http.Header{}
+	}
+	c.header.Set(name, value)
+	return c
 }
 
 // gateway is the API as a client outside the cluster reaches it, over a new
@@ -49,6 +61,7 @@ func (c client) call(method, path, token string, body any) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	maps.Copy(request.Header, c.header)
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}

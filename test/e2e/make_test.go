@@ -68,7 +68,10 @@ func TestStatusShowsEveryComponentWell(t *testing.T) {
 
 func TestStatusShowsTheStackAndTheURL(t *testing.T) {
 	printed := output(t, "make", "-s", "status")
-	for _, want := range []string{"stack local", "api-gateway", "user-service", "postgres", "redis-cache", gateway().base} {
+	for _, want := range []string{
+		"stack local", "api-gateway", "user-service", "order-service", "notification-service",
+		"postgres", "redis-cache", "redis-stream", gateway().base,
+	} {
 		if !strings.Contains(printed, want) {
 			t.Errorf("make status doesn't say %q", want)
 		}

@@ -27,7 +27,10 @@ func stackSecrets(t *testing.T) map[string]string {
 		}
 	}
 	values["output demoPassword"] = strings.TrimSpace(output(t, "pulumi", "stack", "output", "demoPassword", "--show-secrets", "--stack", "local"))
-	for _, name := range []string{"postgresAdminPassword", "redisPassword", "userServiceDatabasePassword", "jwtKeys", "demoUserPassword"} {
+	for _, name := range []string{
+		"postgresAdminPassword", "redisPassword", "streamPassword", "jwtKeys", "demoUserPassword",
+		"userServiceDatabasePassword", "orderServiceDatabasePassword", "notificationServiceDatabasePassword",
+	} {
 		if values["platform:"+name] == "" {
 			t.Fatalf("the stack's configuration has no secret %s", name)
 		}

@@ -3,10 +3,7 @@
 // only the gateway can reach them and because it strips what clients send.
 package identity
 
-import (
-	"net/http"
-	"strings"
-)
+import "net/http"
 
 // Role says what someone may do.
 type Role string
@@ -26,26 +23,14 @@ type Caller struct {
 	Role   Role
 }
 
+// The headers that carry it. What begins with Prefix is never taken from a client.
 const (
-	prefix       = "X-User-"
-	userIDHeader = prefix + "Id"
-	roleHeader   = prefix + "Role"
+	Prefix       = "X-User-"
+	UserIDHeader = Prefix + "Id"
+	RoleHeader   = Prefix + "Role"
 )
 
 // From returns the caller that the gateway named.
 func From(h http.Header) Caller {
-	return Caller{UserID: h.Get(userIDHeader), Role: Role(h.Get(roleHeader))}
-}
-
-// Set replaces every identity header in h, those sent by a client included.
-func Set(h http.Header, c Caller) {
-	for name := range h {
-		if strings.HasPrefix(name, prefix) {
-			delete(h, name)
-		}
-	}
-	if c != (Caller{}) {
-		h.Set(userIDHeader, c.UserID)
-		h.Set(roleHeader, string(c.Role))
-	}
+	return Caller{UserID: h.Get(UserIDHeader), Role: Role(h.Get(RoleHeader))}
 }

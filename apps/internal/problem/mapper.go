@@ -6,8 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net/http"
 	"runtime/debug"
+	"strconv"
+	"time"
 
 	"platform.example/apps/internal/requestid"
 )
@@ -16,9 +19,9 @@ import (
 // nobody reads it, but metrics and logs tell it from a failure of ours.
 const statusClientGone = 499
 
-// retryAfter, in seconds, is said with every 503. Short, because what is
-// unavailable here (a pool, a restart) usually is so for a moment.
-const retryAfter = "1"
+// retryAfter is said with every 503 that doesn't know better. Short, because
+// what is unavailable here (a pool, a restart) usually is so for a moment.
+const retryAfter = time.Second
 
 // Mapper answers, and logs, every error that reaches the API's edge.
 type Mapper struct {
@@ -86,11 +89,15 @@ func (m *Mapper) Write(w http.ResponseWriter, r *http.Request, err error) {
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
 	h.Del("Content-Length")
-	switch p.Code {
-	case Unauthenticated:
+	if p.Code == Unauthenticated {
 		h.Set("WWW-Authenticate", "Bearer")
-	case Unavailable:
-		h.Set("Retry-After", retryAfter)
+	}
+	wait := p.RetryAfter
+	if p.Code == Unavailable {
+		wait = max(wait, retryAfter)
+	}
+	if wait > 0 {
+		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	}
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body{ // a client that left is no fault of ours

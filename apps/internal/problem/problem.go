@@ -3,7 +3,10 @@
 // The cause of an error is for the operator's log and is never sent.
 package problem
 
-import "net/http"
+import (
+	"net/http"
+	"time"
+)
 
 // Code is what a program that gets the answer decides by.
 type Code string
@@ -19,6 +22,7 @@ const (
 	TooLarge             Code = "too_large"
 	UnsupportedMediaType Code = "unsupported_media_type"
 	Invalid              Code = "invalid"
+	TooManyRequests      Code = "too_many_requests"
 	Internal             Code = "internal"
 	BadGateway           Code = "bad_gateway"
 	Unavailable          Code = "unavailable"
@@ -45,6 +49,8 @@ func (c Code) status() int {
 		return http.StatusUnsupportedMediaType
 	case Invalid:
 		return http.StatusUnprocessableEntity
+	case TooManyRequests:
+		return http.StatusTooManyRequests
 	case BadGateway:
 		return http.StatusBadGateway
 	case Unavailable:
@@ -58,10 +64,11 @@ func (c Code) status() int {
 
 // Error is a failure as the client may see it, and its cause.
 type Error struct {
-	Code     Code
-	Sentence string  // for people; holds nothing that the client may not know
-	Fields   []Field // what is wrong with the fields of a body that is Invalid
-	Cause    error   // for the log only; may be nil
+	Code       Code
+	Sentence   string        // for people; holds nothing that the client may not know
+	Fields     []Field       // what is wrong with the fields of a body that is Invalid
+	RetryAfter time.Duration // when to come again; 0 where that makes no difference, or isn't known
+	Cause      error         // for the log only; may be nil
 }
 
 // Field is what is wrong with one field of the body.

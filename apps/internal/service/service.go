@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"syscall"
@@ -34,9 +35,17 @@ type Command func(ctx context.Context, p Process) error
 // Commands are the subcommands of a service by name; "" is what runs without one.
 type Commands map[string]Command
 
+// gcPercent lets the heap grow to five times what lives before it is collected:
+// what lives is a few MiB, so that the default would collect all the time.
+// GOMEMLIMIT, which the platform sets, still holds.
+const gcPercent = 400
+
 // Main runs the command that the process was started with and exits. The first
 // SIGTERM or SIGINT asks it to stop, the second makes it exit at once.
 func Main(name string, commands Commands) {
+	if _, set := os.LookupEnv("GOGC"); !set {
+		debug.SetGCPercent(gcPercent)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)

@@ -14,13 +14,21 @@ import (
 // NewLogger returns a logger of JSON lines that say which service wrote them
 // and, where the context belongs to a request, which request.
 func NewLogger(out io.Writer, service config.Service) *slog.Logger {
+	return newLogger(out, func() {}, service)
+}
+
+func newLogger(out io.Writer, flush func(), service config.Service) *slog.Logger {
 	handler := slog.NewJSONHandler(out, &slog.HandlerOptions{Level: service.LogLevel})
-	return slog.New(requestHandler{handler}).With(
+	return slog.New(requestHandler{handler, flush}).With(
 		"service", service.Name, "version", service.Version, "colour", service.Colour)
 }
 
-// requestHandler adds the ids of the request to each record.
-type requestHandler struct{ slog.Handler }
+// requestHandler adds the ids of the request to each record, and has what
+// operators must not miss written at once.
+type requestHandler struct {
+	slog.Handler
+	flush func()
+}
 
 func (h requestHandler) Handle(ctx context.Context, record slog.Record) error {
 	if id := requestid.From(ctx); id != "" {
@@ -29,13 +37,17 @@ func (h requestHandler) Handle(ctx context.Context, record slog.Record) error {
 	if span := trace.SpanContextFromContext(ctx); span.IsValid() {
 		record.AddAttrs(slog.String("trace_id", span.TraceID().String()), slog.String("span_id", span.SpanID().String()))
 	}
-	return h.Handler.Handle(ctx, record)
+	err := h.Handler.Handle(ctx, record)
+	if record.Level >= slog.LevelWarn {
+		h.flush()
+	}
+	return err
 }
 
 func (h requestHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return requestHandler{h.Handler.WithAttrs(attrs)}
+	return requestHandler{h.Handler.WithAttrs(attrs), h.flush}
 }
 
 func (h requestHandler) WithGroup(name string) slog.Handler {
-	return requestHandler{h.Handler.WithGroup(name)}
+	return requestHandler{h.Handler.WithGroup(name), h.flush}
 }

@@ -26,6 +26,7 @@ type Telemetry struct {
 	Log      *slog.Logger
 	Registry *prometheus.Registry
 
+	lines    *buffer
 	provider *sdktrace.TracerProvider
 	tracer   trace.Tracer
 }
@@ -33,7 +34,8 @@ type Telemetry struct {
 // Start begins telemetry; logs go to out. Traces are exported only where the
 // service is configured with an endpoint.
 func Start(ctx context.Context, service config.Service, out io.Writer) (*Telemetry, error) {
-	log := NewLogger(out, service)
+	lines := newBuffer(out)
+	log := newLogger(lines, lines.flush, service)
 	provider, err := newTracerProvider(ctx, service)
 	if err != nil {
 		return nil, fmt.Errorf("starting traces: %w", err)
@@ -56,12 +58,13 @@ func Start(ctx context.Context, service config.Service, out io.Writer) (*Telemet
 
 	return &Telemetry{
 		Log: log, Registry: registry,
-		provider: provider, tracer: provider.Tracer(service.Name),
+		lines: lines, provider: provider, tracer: provider.Tracer(service.Name),
 	}, nil
 }
 
-// Stop exports what is still held.
+// Stop writes and exports what is still held.
 func (t *Telemetry) Stop() error {
+	defer t.lines.flush()
 	ctx, cancel := context.WithTimeout(context.Background(), flushBudget)
 	defer cancel()
 	if err := t.provider.Shutdown(ctx); err != nil {

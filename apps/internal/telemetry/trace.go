@@ -39,6 +39,11 @@ func newTracerProvider(ctx context.Context, service config.Service) (*sdktrace.T
 // Propagate tells the service that is called with these headers which trace
 // and which request the call belongs to.
 func Propagate(ctx context.Context, h http.Header) {
-	propagation.TraceContext{}.Inject(ctx, propagation.HeaderCarrier(h))
-	h.Set(requestid.Header, requestid.From(ctx))
+	PropagateTo(ctx, propagation.HeaderCarrier(h))
+}
+
+// PropagateTo is Propagate for headers of another form.
+func PropagateTo(ctx context.Context, headers propagation.TextMapCarrier) {
+	propagation.TraceContext{}.Inject(ctx, headers)
+	headers.Set(requestid.Header, requestid.From(ctx))
 }

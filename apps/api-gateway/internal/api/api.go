@@ -9,118 +9,138 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
 
+	"platform.example/apps/api-gateway/internal/clientaddr"
+	"platform.example/apps/api-gateway/internal/limit"
+	"platform.example/apps/api-gateway/internal/session"
 	"platform.example/apps/api-gateway/internal/token"
 	"platform.example/apps/api-gateway/internal/upstream"
-	"platform.example/apps/internal/httpjson"
 	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/problem"
 )
 
-// API handles the requests.
+// API handles the requests. All fields are needed.
 type API struct {
-	tokens *token.Authority
-	users  *upstream.Service
+	Tokens   *token.Authority
+	Sessions *session.Sessions
+	Proxies  clientaddr.Proxies
+
+	Users, Orders, Notifications *upstream.Service
+
+	Requests *limit.Limit // per client: the user, or the address of who hasn't signed in
+	Accounts *limit.Limit // failed sign-ins per account
+	Sources  *limit.Limit // failed sign-ins per address
 }
 
-// New returns the API.
-func New(tokens *token.Authority, users *upstream.Service) *API {
-	return &API{tokens: tokens, users: users}
+// access says who may use a route.
+type access int
+
+const (
+	anyone   access = iota // without a token; the service hears of nobody
+	signedIn               // the service decides what of it is the caller's
+	themself               // the user that the path names, who may write "me"; or an admin
+	admins
+)
+
+// route is a path of the API and the service that answers it. The service has
+// it at the same path without /api.
+type route struct {
+	method, pattern string
+	service         *upstream.Service
+	access          access
 }
 
-// Register adds the routes to router. Every path is named: nothing of a
-// service is public unless it stands here.
+// routes names every path: nothing of a service is public unless it stands here.
+func (a *API) routes() []route {
+	return []route{
+		{http.MethodPost, "/api/users", a.Users, anyone},
+		{http.MethodGet, "/api/users", a.Users, admins},
+		{http.MethodGet, "/api/users/{id}", a.Users, themself},
+		{http.MethodPatch, "/api/users/{id}", a.Users, themself},
+		{http.MethodDelete, "/api/users/{id}", a.Users, themself},
+
+		{http.MethodPost, "/api/orders", a.Orders, signedIn},
+		{http.MethodGet, "/api/orders", a.Orders, signedIn},
+		{http.MethodGet, "/api/orders/{id}", a.Orders, signedIn},
+		{http.MethodPost, "/api/orders/{id}/cancel", a.Orders, signedIn},
+		{http.MethodPost, "/api/orders/{id}/pay", a.Orders, admins},
+		{http.MethodPost, "/api/orders/{id}/ship", a.Orders, admins},
+		{http.MethodPost, "/api/orders/{id}/deliver", a.Orders, admins},
+
+		{http.MethodGet, "/api/notifications", a.Notifications, signedIn},
+		{http.MethodPost, "/api/notifications/read", a.Notifications, signedIn},
+		{http.MethodPost, "/api/notifications/{id}/read", a.Notifications, signedIn},
+	}
+}
+
+// Register adds the routes to router.
 func (a *API) Register(router chi.Router, errs *problem.Mapper) {
 	router.Post("/api/auth/token", errs.Handle(a.signIn))
-	router.Post("/api/users", errs.Handle(a.signUp))
-	router.Get("/api/users", errs.Handle(a.listUsers))
-	router.Get("/api/users/{id}", errs.Handle(a.oneUser))
-	router.Patch("/api/users/{id}", errs.Handle(a.oneUser))
-	router.Delete("/api/users/{id}", errs.Handle(a.oneUser))
+	router.Post("/api/auth/refresh", errs.Handle(a.refresh))
+	router.Post("/api/auth/revoke", errs.Handle(a.revoke))
+	for _, route := range a.routes() {
+		router.Method(route.method, route.pattern, errs.Handle(a.handle(route)))
+	}
 }
 
-type tokenAnswer struct {
-	AccessToken string `json:"access_token"`
-	TokenType   string `json:"token_type"`
-	ExpiresIn   int    `json:"expires_in"` // seconds
+func (a *API) handle(route route) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		client := a.Proxies.Of(r)
+		caller, err := a.admit(r, route.access, client)
+		if err != nil {
+			return err
+		}
+		path, err := a.path(r, route.access, caller)
+		if err != nil {
+			return err
+		}
+		return route.service.Forward(w, r, upstream.Destination{Path: path, Caller: caller, Client: client})
+	}
 }
 
-func (a *API) signIn(w http.ResponseWriter, r *http.Request) error {
-	type credentials struct {
-		Email    string `json:"email"`
-		Password string `json:"password"`
+// admit returns who is asking, if they may ask this now.
+func (a *API) admit(r *http.Request, who access, client string) (identity.Caller, error) {
+	if who == anyone {
+		return identity.Caller{}, within(a.Requests, client)
 	}
-	given, err := httpjson.Decode[credentials](r)
-	if err != nil {
-		return err
-	}
-	var known struct {
-		ID   uuid.UUID     `json:"id"`
-		Role identity.Role `json:"role"`
-	}
-	status, err := a.users.Post(r.Context(), "/credentials/verify", given, &known)
-	if err != nil {
-		return err
-	}
-	switch status {
-	case http.StatusOK:
-	case http.StatusUnauthorized:
-		return problem.New(problem.Unauthenticated, "Email or password is wrong.", nil)
-	case http.StatusUnprocessableEntity:
-		return problem.New(problem.Invalid, "email and password are required; a password has at most 512 bytes.", nil)
-	default:
-		return problem.New(problem.Unavailable, "Signing in is not available right now.", nil)
-	}
-	signed, err := a.tokens.Issue(identity.Caller{UserID: known.ID.String(), Role: known.Role})
-	if err != nil {
-		return err
-	}
-	w.Header().Set("Cache-Control", "no-store") // RFC 6749, 5.1
-	return httpjson.Write(w, http.StatusOK,
-		tokenAnswer{AccessToken: signed, TokenType: "Bearer", ExpiresIn: int(token.Life.Seconds())})
-}
-
-// signUp is open to anyone, and for anyone it is the same: no role goes with
-// the request, and only an admin's would let it choose one.
-func (a *API) signUp(w http.ResponseWriter, r *http.Request) error {
-	a.users.Forward(w, r, "/users", identity.Caller{})
-	return nil
-}
-
-func (a *API) listUsers(w http.ResponseWriter, r *http.Request) error {
 	caller, err := a.authenticate(r)
 	if err != nil {
-		return err
+		if limited := within(a.Requests, client); limited != nil {
+			return identity.Caller{}, limited
+		}
+		return identity.Caller{}, err
 	}
-	if caller.Role != identity.Admin {
-		return problem.New(problem.Forbidden, "Only an admin may list users.", nil)
+	if err := within(a.Requests, caller.UserID); err != nil {
+		return identity.Caller{}, err
 	}
-	a.users.Forward(w, r, "/users", caller)
-	return nil
+	if who == admins && caller.Role != identity.Admin {
+		return identity.Caller{}, problem.New(problem.Forbidden, "Only an admin may do this.", nil)
+	}
+	return caller, nil
 }
 
-func (a *API) oneUser(w http.ResponseWriter, r *http.Request) error {
-	caller, err := a.authenticate(r)
-	if err != nil {
-		return err
-	}
+// path is where the service has what the request asks for.
+func (a *API) path(r *http.Request, who access, caller identity.Caller) (string, error) {
+	path := strings.TrimPrefix(r.URL.Path, "/api")
 	id := chi.URLParam(r, "id")
-	if id == "me" {
-		id = caller.UserID
+	if id == "" {
+		return path, nil
 	}
-	if id != caller.UserID && caller.Role != identity.Admin {
-		return problem.New(problem.Forbidden, "You may reach only your own user.", nil)
+	if who == themself && id == "me" {
+		return strings.TrimSuffix(path, id) + caller.UserID, nil
 	}
 	// What is no id must not become part of a path.
 	if parsed, err := uuid.Parse(id); err != nil || parsed.String() != id {
-		return problem.New(problem.NotFound, "There is no such user.", err)
+		return "", problem.New(problem.NotFound, "There is nothing with this id.", err)
 	}
-	a.users.Forward(w, r, "/users/"+id, caller)
-	return nil
+	if who == themself && id != caller.UserID && caller.Role != identity.Admin {
+		return "", problem.New(problem.Forbidden, "You may reach only your own user.", nil)
+	}
+	return path, nil
 }
 
 // authenticate returns who is asking, by the bearer token of the request.
 func (a *API) authenticate(r *http.Request) (identity.Caller, error) {
-	values := r.Header.Values("Authorization")
+	values := r.Header["Authorization"]
 	if len(values) != 1 {
 		return identity.Caller{}, problem.New(problem.Unauthenticated, "Exactly one Authorization header with a bearer token is needed.", nil)
 	}
@@ -128,9 +148,20 @@ func (a *API) authenticate(r *http.Request) (identity.Caller, error) {
 	if !strings.EqualFold(scheme, "Bearer") {
 		return identity.Caller{}, problem.New(problem.Unauthenticated, "The Authorization header must hold a bearer token.", nil)
 	}
-	caller, err := a.tokens.Verify(raw)
+	holder, err := a.Tokens.Verify(raw)
 	if err != nil {
 		return identity.Caller{}, problem.New(problem.Unauthenticated, "The token is not valid or has expired.", err)
 	}
-	return caller, nil
+	if a.Sessions.Revoked(holder.SessionID) {
+		return identity.Caller{}, problem.New(problem.Unauthenticated, "The session has ended: sign in again.", nil)
+	}
+	return holder.Caller, nil
+}
+
+// within counts a request of a client, or says that there were too many.
+func within(l *limit.Limit, client string) error {
+	if ok, retryAfter := l.Take(client); !ok {
+		return &problem.Error{Code: problem.TooManyRequests, Sentence: "Too many requests: come again later.", RetryAfter: retryAfter}
+	}
+	return nil
 }

@@ -45,8 +45,13 @@ func (m *Metrics) Observe(r telemetry.Request) {
 // serviceOf tells, from the route's pattern, who does the work. Signing in is
 // user-service's work too: that is who checks the password.
 func serviceOf(pattern string) string {
-	if strings.HasPrefix(pattern, "/api/users") || strings.HasPrefix(pattern, "/api/auth") {
+	switch {
+	case strings.HasPrefix(pattern, "/api/users"), strings.HasPrefix(pattern, "/api/auth"):
 		return "user-service"
+	case strings.HasPrefix(pattern, "/api/orders"):
+		return "order-service"
+	case strings.HasPrefix(pattern, "/api/notifications"):
+		return "notification-service"
 	}
 	return "api-gateway"
 }

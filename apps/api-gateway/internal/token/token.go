@@ -5,6 +5,7 @@ package token
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -29,16 +30,17 @@ const (
 
 // Authority issues and checks tokens.
 type Authority struct {
-	keys   Keys
-	now    func() time.Time
-	parser *jwt.Parser
+	keys     Keys
+	now      func() time.Time
+	parser   *jwt.Parser
+	verified *verified
 }
 
 // NewAuthority returns an Authority that signs with the first of keys.
 func NewAuthority(keys Keys) *Authority { return newAuthority(keys, time.Now) }
 
 func newAuthority(keys Keys, now func() time.Time) *Authority {
-	return &Authority{keys: keys, now: now, parser: jwt.NewParser(
+	return &Authority{keys: keys, now: now, verified: newVerified(), parser: jwt.NewParser(
 		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
 		jwt.WithIssuer(issuer),
 		jwt.WithAudience(audience),
@@ -51,20 +53,28 @@ func newAuthority(keys Keys, now func() time.Time) *Authority {
 	)}
 }
 
-type claims struct {
-	jwt.RegisteredClaims
-	Role identity.Role `json:"role"`
+// Holder is who a token was issued to: someone, in a session.
+type Holder struct {
+	identity.Caller
+	SessionID string
 }
 
-// Issue returns a token that says who the caller is.
-func (a *Authority) Issue(c identity.Caller) (string, error) {
+type claims struct {
+	jwt.RegisteredClaims
+	Role    identity.Role `json:"role"`
+	Session string        `json:"sid"` // OpenID Connect Front-Channel Logout 1.0, 3
+}
+
+// Issue returns a token for a holder.
+func (a *Authority) Issue(h Holder) (string, error) {
 	now := a.now()
 	token := jwt.NewWithClaims(jwt.SigningMethodHS256, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer: issuer, Audience: jwt.ClaimStrings{audience}, Subject: c.UserID,
+			Issuer: issuer, Audience: jwt.ClaimStrings{audience}, Subject: h.UserID,
 			IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(Life)),
 		},
-		Role: c.Role,
+		Role:    h.Role,
+		Session: h.SessionID,
 	})
 	token.Header["kid"] = a.keys.signing
 	token.Header["typ"] = tokenType
@@ -75,19 +85,29 @@ func (a *Authority) Issue(c identity.Caller) (string, error) {
 	return signed, nil
 }
 
-// Verify returns the caller that a token names. Its errors don't hold the token.
-func (a *Authority) Verify(raw string) (identity.Caller, error) {
+// Verify returns the holder of a token. Its errors don't hold the token.
+func (a *Authority) Verify(raw string) (Holder, error) {
 	if len(raw) > maxBytes {
-		return identity.Caller{}, fmt.Errorf("the token has %d bytes: at most %d are read", len(raw), maxBytes)
+		return Holder{}, fmt.Errorf("the token has %d bytes: at most %d are read", len(raw), maxBytes)
+	}
+	if known, ok := a.verified.get(raw, a.now()); ok {
+		return known, nil
 	}
 	var c claims
 	if _, err := a.parser.ParseWithClaims(raw, &c, a.secret); err != nil {
-		return identity.Caller{}, fmt.Errorf("checking a token: %w", err)
+		return Holder{}, fmt.Errorf("checking a token: %w", err)
 	}
-	if _, err := uuid.Parse(c.Subject); err != nil || !c.Role.Valid() {
-		return identity.Caller{}, errors.New("the token names no user or no role")
+	if !isID(c.Subject) || !isID(c.Session) || !c.Role.Valid() {
+		return Holder{}, errors.New("the token names no user, no session or no role")
 	}
-	return identity.Caller{UserID: c.Subject, Role: c.Role}, nil
+	holder := Holder{identity.Caller{UserID: c.Subject, Role: c.Role}, c.Session}
+	a.verified.put(strings.Clone(raw), checked{holder, c.ExpiresAt.Time})
+	return holder, nil
+}
+
+func isID(text string) bool {
+	id, err := uuid.Parse(text)
+	return err == nil && id.String() == text
 }
 
 func (a *Authority) secret(t *jwt.Token) (any, error) {

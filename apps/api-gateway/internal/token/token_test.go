@@ -17,6 +17,7 @@ const (
 	oldSecret = "0123456789abcdef0123456789abcdef"
 	newSecret = "fedcba9876543210fedcba9876543210"
 	subject   = "0190f3a0-0000-7000-8000-000000000001"
+	session   = "0190f3a0-0000-7000-8000-000000000002"
 )
 
 func keys(t testing.TB, parts ...string) Keys {
@@ -33,7 +34,7 @@ func keys(t testing.TB, parts ...string) Keys {
 }
 
 func TestAKeyIsRotatedWithoutATokenRefused(t *testing.T) {
-	caller := identity.Caller{UserID: subject, Role: identity.Admin}
+	holder := Holder{identity.Caller{UserID: subject, Role: identity.Admin}, session}
 	before := NewAuthority(keys(t, "a:"+oldSecret))
 	during := NewAuthority(keys(t, "b:"+newSecret, "a:"+oldSecret))
 	after := NewAuthority(keys(t, "b:"+newSecret))
@@ -50,12 +51,12 @@ func TestAKeyIsRotatedWithoutATokenRefused(t *testing.T) {
 		{"new token, new key unknown", during, before, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			raw, err := c.issues.Issue(caller)
+			raw, err := c.issues.Issue(holder)
 			if err != nil {
 				t.Fatal(err)
 			}
 			got, err := c.checks.Verify(raw)
-			if (err == nil) != c.accepted || c.accepted && got != caller {
+			if (err == nil) != c.accepted || c.accepted && got != holder {
 				t.Errorf("got %+v, %v", got, err)
 			}
 		})
@@ -68,7 +69,7 @@ func TestVerifyRefuses(t *testing.T) {
 	// sign signs the claims of a good token with changes; nil takes a claim away.
 	sign := func(method jwt.SigningMethod, key any, header map[string]any, changes jwt.MapClaims) string {
 		c := jwt.MapClaims{
-			"iss": issuer, "aud": audience, "sub": subject, "role": "user",
+			"iss": issuer, "aud": audience, "sub": subject, "sid": session, "role": "user",
 			"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(Life).Unix(),
 		}
 		maps.Copy(c, changes)
@@ -110,6 +111,7 @@ func TestVerifyRefuses(t *testing.T) {
 		"another issuer":         claims(jwt.MapClaims{"iss": "x"}),
 		"another audience":       claims(jwt.MapClaims{"aud": "x"}),
 		"no user":                claims(jwt.MapClaims{"sub": nil}),
+		"no session":             claims(jwt.MapClaims{"sid": nil}),
 		"a sub that is a path":   claims(jwt.MapClaims{"sub": "../credentials"}),
 		"an unknown role":        claims(jwt.MapClaims{"role": "root"}),
 	} {
@@ -121,6 +123,40 @@ func TestVerifyRefuses(t *testing.T) {
 				t.Errorf("the error holds the token: %v", err)
 			}
 		})
+	}
+}
+
+// What was found good once is remembered, and no longer than it is good.
+func TestARememberedTokenExpires(t *testing.T) {
+	now := time.Now()
+	a := newAuthority(keys(t, "a:"+oldSecret), func() time.Time { return now })
+	want := Holder{identity.Caller{UserID: subject, Role: identity.User}, session}
+	raw, err := a.Issue(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		after time.Duration
+		good  bool
+	}{{0, true}, {Life / 2, true}, {Life / 2, true}, {leeway + time.Second, false}} {
+		now = now.Add(c.after)
+		if got, err := a.Verify(raw); (err == nil) != c.good || c.good && got != want {
+			t.Errorf("%s later: %+v, %v", c.after, got, err)
+		}
+	}
+}
+
+func TestFewTokensAreRemembered(t *testing.T) {
+	v := newVerified()
+	now := time.Now()
+	for i := range 10 * generation {
+		v.put(fmt.Sprint(i), checked{expires: now.Add(Life)})
+		if _, ok := v.get("0", now); !ok {
+			t.Fatalf("the one that is asked for all the time is forgotten after %d", i)
+		}
+	}
+	if n := len(v.recent) + len(v.earlier); n > 2*generation {
+		t.Errorf("%d are remembered, want at most %d", n, 2*generation)
 	}
 }
 
@@ -149,7 +185,7 @@ func TestParseKeysRefuses(t *testing.T) {
 
 func FuzzVerify(f *testing.F) {
 	a := NewAuthority(keys(f, "a:"+oldSecret))
-	good, err := a.Issue(identity.Caller{UserID: subject, Role: identity.User})
+	good, err := a.Issue(Holder{identity.Caller{UserID: subject, Role: identity.User}, session})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -158,6 +194,26 @@ func FuzzVerify(f *testing.F) {
 	f.Fuzz(func(t *testing.T, raw string) {
 		if caller, err := a.Verify(raw); err == nil && raw != good {
 			t.Errorf("%q was accepted as %+v", raw, caller)
+		}
+	})
+}
+
+// What is read has keys, none of them short; what isn't is refused without showing it.
+func FuzzParseKeys(f *testing.F) {
+	f.Add("a:" + base64.RawURLEncoding.EncodeToString([]byte(oldSecret)))
+	f.Add("a:,b:")
+	f.Fuzz(func(t *testing.T, raw string) {
+		k, err := ParseKeys(raw)
+		if err != nil {
+			return
+		}
+		for kid, secret := range k.secrets {
+			if len(secret.Reveal()) < minSecretBytes || kid == "" {
+				t.Errorf("%q has the key %q with %d bytes", raw, kid, len(secret.Reveal()))
+			}
+		}
+		if _, ok := k.secrets[k.signing]; !ok {
+			t.Errorf("%q signs with %q, which is no key", raw, k.signing)
 		}
 	})
 }

@@ -1,0 +1,345 @@
+package main
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/servicetest"
+)
+
+func TestSigningInAndOut(t *testing.T) {
+	users := newStandIn(t, nil)
+	g := gateway{users: users.URL}.start(t)
+	me := func(token string) int {
+		t.Helper()
+		return servicetest.Call(t, "GET", g.HTTP+"/api/users/me", "", "Authorization: Bearer "+token).Status
+	}
+
+	granted := signIn(t, g.HTTP)
+	if granted.TokenType != "Bearer" || granted.ExpiresIn != 900 || granted.RefreshToken != "next" || granted.RefreshExpiresIn != 60 {
+		t.Errorf("granted %+v", granted)
+	}
+	if status := me(granted.AccessToken); status != http.StatusOK {
+		t.Errorf("signed in: %d", status)
+	}
+	refreshed := servicetest.Call(t, "POST", g.HTTP+"/api/auth/refresh", `{"refresh_token":"next"}`)
+	if refreshed.Status != http.StatusOK || refreshed.Header.Get("Cache-Control") != "no-store" || me(servicetest.JSON[tokenAnswer](t, refreshed).AccessToken) != http.StatusOK {
+		t.Errorf("refreshed: %+v", refreshed)
+	}
+	for _, c := range []struct {
+		path, body string
+		status     int
+	}{
+		{"/api/auth/token", `{"email":"a@example.com","password":"wrong horse"}`, 401},
+		{"/api/auth/token", `{"email":"a@example.com"}`, 422},
+		{"/api/auth/token", `{"email":"a@example.com","password":"` + strings.Repeat("x", 513) + `"}`, 422},
+		{"/api/auth/token", `{"email":"a@example.com","password":"x","role":"admin"}`, 400},
+		{"/api/auth/refresh", `{"refresh_token":"wrong"}`, 401},
+		{"/api/auth/refresh", `{}`, 422},
+		{"/api/auth/revoke", `{}`, 422},
+	} {
+		a := servicetest.Call(t, "POST", g.HTTP+c.path, c.body)
+		if a.Status != c.status || a.Header.Get("Content-Type") != "application/problem+json" || c.status == 401 && a.Header.Get("WWW-Authenticate") != "Bearer" {
+			t.Errorf("%s %s: %+v", c.path, c.body, a)
+		}
+	}
+
+	if a := servicetest.Call(t, "POST", g.HTTP+"/api/auth/revoke", `{"refresh_token":"next"}`); a.Status != http.StatusNoContent {
+		t.Errorf("revoking: %+v", a)
+	}
+	backingtest.Eventually(t, 30*time.Second, func() error {
+		if status := me(granted.AccessToken); status != http.StatusUnauthorized {
+			return fmt.Errorf("the session has ended and the token is answered %d", status)
+		}
+		return nil
+	})
+	if logs := g.Logs(); strings.Contains(logs, granted.AccessToken) || strings.Contains(logs, "example.com") || strings.Contains(logs, "horse") || strings.Contains(logs, aUser) {
+		t.Error("the log holds a token or personal data")
+	}
+}
+
+// sign makes a token that the gateway would take, but for the changes.
+func sign(t testing.TB, method jwt.SigningMethod, key any, header, changes map[string]any) string {
+	t.Helper()
+	now := time.Now()
+	claims := jwt.MapClaims{
+		"iss": "https://platform.example/api-gateway", "aud": "https://platform.example/api",
+		"sub": aUser, "sid": aSession, "role": "user",
+		"iat": now.Unix(), "nbf": now.Unix(), "exp": now.Add(time.Minute).Unix(),
+	}
+	for name, value := range changes {
+		claims[name] = value
+	}
+	token := jwt.NewWithClaims(method, claims)
+	token.Header["kid"], token.Header["typ"] = "a", "at+jwt"
+	for name, value := range header {
+		token.Header[name] = value
+	}
+	raw, err := token.SignedString(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func TestTokensThatAreRefused(t *testing.T) {
+	var asked atomic.Int64
+	users := newStandIn(t, func(http.ResponseWriter, *http.Request) { asked.Add(1) })
+	g := gateway{users: users.URL}.start(t)
+	good := func(changes map[string]any) string {
+		return sign(t, jwt.SigningMethodHS256, []byte(secret), nil, changes)
+	}
+	if a := servicetest.Call(t, "GET", g.HTTP+"/api/users/me", "", "Authorization: bearer "+good(nil)); a.Status != http.StatusOK {
+		t.Fatalf("a good token: %+v", a)
+	}
+	asked.Store(0)
+	forged := good(nil)
+	forged = forged[:strings.LastIndex(forged, ".")+1] + base64.RawURLEncoding.EncodeToString(make([]byte, 32))
+	for name, token := range map[string]string{
+		"none":             "",
+		"expired":          good(map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}),
+		"not yet valid":    good(map[string]any{"nbf": time.Now().Add(time.Minute).Unix()}),
+		"another issuer":   good(map[string]any{"iss": "https://elsewhere.example"}),
+		"another audience": good(map[string]any{"aud": "https://elsewhere.example"}),
+		"a role unknown":   good(map[string]any{"role": "root"}),
+		"forged":           forged,
+		"alg none":         sign(t, jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil, nil),
+		"HS384":            sign(t, jwt.SigningMethodHS384, []byte(secret), nil, nil),
+		"an unknown kid":   sign(t, jwt.SigningMethodHS256, []byte(secret), map[string]any{"kid": "b"}, nil),
+		"a kid as a path":  sign(t, jwt.SigningMethodHS256, []byte(secret), map[string]any{"kid": "../../dev/null"}, nil),
+		"an embedded key":  sign(t, jwt.SigningMethodHS256, []byte("mine"), map[string]any{"jwk": map[string]string{"kty": "oct", "k": "bWluZQ"}}, nil),
+		"huge":             good(map[string]any{"x": strings.Repeat("x", 4<<10)}),
+		"many dots":        strings.Repeat(".", 2000),
+		"two tokens":       good(nil) + "," + good(nil),
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := servicetest.Call(t, "GET", g.HTTP+"/api/users/me", "", "Authorization: Bearer "+token)
+			if a.Status != http.StatusUnauthorized || a.Header.Get("WWW-Authenticate") != "Bearer" {
+				t.Errorf("got %+v", a)
+			}
+		})
+	}
+	if n := asked.Load(); n > 0 {
+		t.Errorf("the service was asked %d times", n)
+	}
+}
+
+func TestWhoMayDoWhat(t *testing.T) {
+	answer := func(w http.ResponseWriter, r *http.Request) {
+		_ = json.NewEncoder(w).Encode(map[string]string{"user": r.Header.Get("X-User-Id"), "role": r.Header.Get("X-User-Role"), "path": r.URL.Path})
+	}
+	all := newStandIn(t, answer)
+	g := gateway{users: all.URL, orders: all.URL, notifications: all.URL}.start(t)
+	user := signIn(t, g.HTTP).AccessToken
+	all.set(func() { all.role = "admin" })
+	admin := signIn(t, g.HTTP).AccessToken
+	const other = "0190f3a0-0000-7000-8000-000000000009"
+	for _, c := range []struct {
+		method, path, token string
+		status              int
+		sent                string // path, or "" where the service isn't asked
+	}{
+		{"GET", "/api/users/me", user, 200, "/users/" + aUser},
+		{"GET", "/api/users/" + aUser, user, 200, "/users/" + aUser},
+		{"GET", "/api/users/" + other, user, 403, ""},
+		{"PATCH", "/api/users/" + other, user, 403, ""},
+		{"DELETE", "/api/users/" + other, user, 403, ""},
+		{"GET", "/api/users/" + other, admin, 200, "/users/" + other},
+		{"GET", "/api/users/" + strings.ToUpper(other), admin, 404, ""},
+		{"GET", "/api/users", user, 403, ""},
+		{"GET", "/api/users", admin, 200, "/users"},
+		{"GET", "/api/users", "", 401, ""},
+		{"POST", "/api/users", "", 200, "/users"},
+		{"POST", "/api/users/credentials/verify", admin, 404, ""},
+		{"PUT", "/api/users/me", user, 405, ""},
+		{"POST", "/api/orders", user, 200, "/orders"},
+		{"POST", "/api/orders", "", 401, ""},
+		{"GET", "/api/orders/" + other, user, 200, "/orders/" + other}, // whose it is the service knows
+		{"GET", "/api/orders/x", user, 404, ""},
+		{"POST", "/api/orders/" + other + "/cancel", user, 200, "/orders/" + other + "/cancel"},
+		{"POST", "/api/orders/" + other + "/pay", user, 403, ""},
+		{"POST", "/api/orders/" + other + "/pay", admin, 200, "/orders/" + other + "/pay"},
+		{"POST", "/api/orders/" + other + "/refund", admin, 404, ""},
+		{"GET", "/api/notifications", user, 200, "/notifications"},
+		{"POST", "/api/notifications/read", user, 200, "/notifications/read"},
+		{"POST", "/api/notifications/" + other + "/read", user, 200, "/notifications/" + other + "/read"},
+	} {
+		headers := []string{"X-User-Id: " + other, "X-User-Role: admin"}
+		who := "nobody"
+		if c.token != "" {
+			headers = append(headers, "Authorization: Bearer "+c.token)
+			who = "user"
+		}
+		if c.token == admin {
+			who = "admin"
+		}
+		t.Run(who+" "+c.method+" "+c.path, func(t *testing.T) {
+			a := servicetest.Call(t, c.method, g.HTTP+c.path, "", headers...)
+			if a.Status != c.status {
+				t.Fatalf("got %d, want %d: %s", a.Status, c.status, a.Body)
+			}
+			if c.sent == "" {
+				return
+			}
+			sent := servicetest.JSON[map[string]string](t, a)
+			want := map[string]string{"user": aUser, "role": who, "path": c.sent}
+			if c.token == "" {
+				want["user"], want["role"] = "", ""
+			}
+			if fmt.Sprint(sent) != fmt.Sprint(want) {
+				t.Errorf("the service is asked as %v, want %v", sent, want)
+			}
+		})
+	}
+}
+
+func TestGuessingIsBounded(t *testing.T) {
+	users := newStandIn(t, nil)
+	redis := backingtest.StartRedis(t)
+	g := gateway{users: users.URL, redis: redis}.start(t)
+	try := func(email, password string) servicetest.Answer {
+		t.Helper()
+		return servicetest.Call(t, "POST", g.HTTP+"/api/auth/token", fmt.Sprintf(`{"email":%q,"password":%q}`, email, password))
+	}
+
+	// Who knows the password may sign in as often as they like.
+	for range 2 * failuresPerAccount {
+		if a := try("a@example.com", "correct horse"); a.Status != http.StatusOK {
+			t.Fatalf("got %+v", a)
+		}
+	}
+	// Many guesses at once are no more than one after the other.
+	var refused, limited atomic.Int64
+	var guessing sync.WaitGroup
+	for i := range 5 * failuresPerAccount {
+		email := "b@example.com"
+		if i%2 == 0 {
+			email = "B@Example.com"
+		}
+		guessing.Go(func() {
+			switch a := try(email, fmt.Sprintf("wrong %d", i)); a.Status {
+			case http.StatusUnauthorized:
+				refused.Add(1)
+			case http.StatusTooManyRequests:
+				limited.Add(1)
+				if a.Header.Get("Retry-After") == "" {
+					t.Error("it isn't said when to come again")
+				}
+			default:
+				t.Errorf("got %+v", a)
+			}
+		})
+	}
+	guessing.Wait()
+	if refused.Load() != failuresPerAccount || limited.Load() != 4*failuresPerAccount {
+		t.Errorf("%d guesses, %d refused to be taken: want %d guesses", refused.Load(), limited.Load(), failuresPerAccount)
+	}
+	if a := try("b@example.com", "correct horse"); a.Status != http.StatusTooManyRequests {
+		t.Errorf("the right password after too many guesses: %d", a.Status)
+	}
+	if a := try("a@example.com", "correct horse"); a.Status != http.StatusOK {
+		t.Errorf("another account: %d", a.Status)
+	}
+
+	// A second replica hears of it, through keys that name nobody.
+	second := gateway{users: users.URL, redis: redis}.start(t)
+	client := redis.Client()
+	defer func() { _ = client.Close() }()
+	backingtest.Eventually(t, 30*time.Second, func() error {
+		a := servicetest.Call(t, "POST", second.HTTP+"/api/auth/token", `{"email":"b@example.com","password":"wrong again"}`)
+		if a.Status != http.StatusTooManyRequests {
+			return fmt.Errorf("the second replica answers %d", a.Status)
+		}
+		return nil
+	})
+	if keys := client.Keys(t.Context(), "*").Val(); len(keys) == 0 || strings.Contains(strings.Join(keys, " "), "example") {
+		t.Errorf("keys %v", keys)
+	}
+}
+
+func TestRequestsAreBoundedPerClient(t *testing.T) {
+	users := newStandIn(t, nil)
+	redis := backingtest.StartRedis(t)
+	g := gateway{users: users.URL, redis: redis, env: map[string]string{
+		"REQUESTS_PER_MINUTE": "20", "TRUSTED_PROXIES": "127.0.0.0/8",
+	}}.start(t)
+	token := "Authorization: Bearer " + sign(t, jwt.SigningMethodHS256, []byte(secret), nil, nil)
+	another := "Authorization: Bearer " + sign(t, jwt.SigningMethodHS256, []byte(secret), nil, map[string]any{"sub": aSession})
+	many := func(headers ...string) (ok int) {
+		t.Helper()
+		for range 60 {
+			if a := servicetest.Call(t, "GET", g.HTTP+"/api/users/me", "", headers...); a.Status != http.StatusTooManyRequests {
+				ok++
+			} else if a.Header.Get("Retry-After") == "" || !strings.Contains(a.Body, `"code":"too_many_requests"`) {
+				t.Fatalf("got %+v", a)
+			}
+		}
+		return ok
+	}
+	// A window may end while the test runs, so that up to twice as many pass.
+	bounded := func(what string, n int) {
+		t.Helper()
+		if n < 20 || n > 40 {
+			t.Errorf("%s: %d passed, want 20", what, n)
+		}
+	}
+	bounded("a user, from many addresses", many(token, "X-Forwarded-For: 192.0.2.1"))
+	if a := servicetest.Call(t, "GET", g.HTTP+"/api/users/me", "", another, "X-Forwarded-For: 192.0.2.1"); a.Status != http.StatusOK {
+		t.Errorf("another user at the same address: %d", a.Status)
+	}
+	bounded("bad tokens from one address", many("Authorization: Bearer x", "X-Forwarded-For: 192.0.2.2"))
+
+	redis.Stop()
+	bounded("without Redis", many("Authorization: Bearer x", "X-Forwarded-For: 192.0.2.3"))
+	if a := servicetest.Call(t, "GET", g.Ops+"/readyz", ""); a.Status != http.StatusOK || !strings.Contains(a.Body, `"redis":"unwell"`) {
+		t.Errorf("/readyz without Redis: %+v", a)
+	}
+}
+
+func TestPagesOfOtherOrigins(t *testing.T) {
+	users := newStandIn(t, nil)
+	preflight := []string{"Access-Control-Request-Method: POST", "Access-Control-Request-Headers: authorization,idempotency-key"}
+	open := gateway{users: users.URL, env: map[string]string{"CORS_ORIGINS": "https://shop.example, http://localhost:5173"}}.start(t)
+	for origin, allowed := range map[string]string{
+		"https://shop.example": "https://shop.example", "http://localhost:5173": "http://localhost:5173",
+		"https://evil.example": "", "https://shop.example.evil.example": "", "null": "",
+	} {
+		a := servicetest.Call(t, "OPTIONS", open.HTTP+"/api/orders", "", append(preflight, "Origin: "+origin)...)
+		if got := a.Header.Get("Access-Control-Allow-Origin"); got != allowed || a.Header.Get("Access-Control-Allow-Credentials") != "" {
+			t.Errorf("%s may: %q, want %q", origin, got, allowed)
+		}
+	}
+	closed := gateway{users: users.URL}.start(t)
+	if a := servicetest.Call(t, "OPTIONS", closed.HTTP+"/api/orders", "", append(preflight, "Origin: https://shop.example")...); a.Header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("by default a page may: %v", a.Header)
+	}
+}
+
+func TestAWrongConfigurationNamesEveryFault(t *testing.T) {
+	env := gateway{env: map[string]string{
+		"JWT_KEYS": "a:c2hvcnQ", "ORDER_SERVICE_URL": "orders", "REQUESTS_PER_MINUTE": "0", "TRUSTED_PROXIES": "10.0.0.1", "CORS_ORIGINS": "*",
+	}}.settings(t)
+	delete(env, "USER_SERVICE_URL")
+	_, err := servicetest.Run(name, commands(), env)
+	if err == nil {
+		t.Fatal("it starts")
+	}
+	for _, variable := range []string{"JWT_KEYS", "USER_SERVICE_URL", "ORDER_SERVICE_URL", "REQUESTS_PER_MINUTE", "TRUSTED_PROXIES", "CORS_ORIGINS"} {
+		if !strings.Contains(err.Error(), variable) {
+			t.Errorf("%s isn't named: %v", variable, err)
+		}
+	}
+	if strings.Contains(err.Error(), "c2hvcnQ") {
+		t.Error("the secret is shown")
+	}
+}

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"bufio"
+	"io"
+	"maps"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"platform.example/apps/internal/servicetest"
+)
+
+// What a service gets is seen by a service of the test's own.
+func TestWhatAServiceIsSent(t *testing.T) {
+	var seen atomic.Pointer[http.Request]
+	users := newStandIn(t, func(w http.ResponseWriter, r *http.Request) {
+		seen.Store(r)
+		h := w.Header()
+		h.Set("Connection", "X-Hop")
+		h.Set("X-Hop", "1")
+		h.Set("X-Cache", "hit")
+		h.Add("X-Twice", "1")
+		h.Add("X-Twice", "2")
+		h.Set("Content-Security-Policy", "default-src *")
+	})
+	g := gateway{users: users.URL}.start(t)
+	token := signIn(t, g.HTTP).AccessToken
+	answer := servicetest.Call(t, "GET", g.HTTP+"/api/users/me?a=b;c&d=%2F", "",
+		"Authorization: Bearer "+token, "X-User-Id: someone", "X-User-Role: admin", "x-user-name: root",
+		"X-Forwarded-For: 6.6.6.6", "Forwarded: for=6.6.6.6", "X-Real-Ip: 6.6.6.6", "Cookie: a=b",
+		"Connection: X-Client-Hop", "X-Client-Hop: 1", "X-Request-Id: abc-1", "X-Mine: 1", "User-Agent: test/1",
+		"Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+
+	got := seen.Load()
+	if got.RequestURI != "/users/"+aUser+"?a=b;c&d=%2F" {
+		t.Errorf("asked for %s", got.RequestURI)
+	}
+	if want := strings.TrimPrefix(users.URL, "http://"); got.Host != want {
+		t.Errorf("Host is %s, want %s", got.Host, want)
+	}
+	for header, want := range map[string]string{
+		"X-User-Id": aUser, "X-User-Role": "user", "X-User-Name": "", "Authorization": "", "Forwarded": "", "X-Real-Ip": "", "Cookie": "",
+		"X-Client-Hop": "", "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": strings.TrimPrefix(g.HTTP, "http://"),
+		"X-Forwarded-Proto": "http", "X-Request-Id": "abc-1", "X-Mine": "1", "User-Agent": "test/1",
+	} {
+		if value := strings.Join(got.Header.Values(header), "|"); value != want {
+			t.Errorf("%s is %q, want %q", header, value, want)
+		}
+	}
+	if trace := got.Header.Get("Traceparent"); !strings.HasPrefix(trace, "00-0af7651916cd43dd8448eb211c80319c-") || strings.Contains(trace, "b7ad6b7169203331") {
+		t.Errorf("Traceparent is %q: want the client's trace and the gateway's span", trace)
+	}
+
+	for header, want := range map[string]string{
+		"X-Hop": "", "X-Cache": "hit", "X-Twice": "1|2", "X-Request-Id": "abc-1", "X-Content-Type-Options": "nosniff",
+		"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "Cache-Control": "no-store",
+	} {
+		if value := strings.Join(answer.Header.Values(header), "|"); value != want {
+			t.Errorf("the client gets %s %q, want %q", header, value, want)
+		}
+	}
+}
+
+// Every kind of answer and body arrives as it was sent.
+func TestAnswersArePassedOn(t *testing.T) {
+	orders := newStandIn(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/orders":
+			if r.Method == http.MethodPost {
+				body, _ := io.ReadAll(r.Body)
+				w.Header().Set("Location", "/orders/1")
+				w.Header().Set("Cache-Control", "max-age=5")
+				w.WriteHeader(http.StatusCreated)
+				_, _ = w.Write(body)
+				return
+			}
+			w.WriteHeader(http.StatusNoContent)
+		default: // in pieces of no stated length
+			for range 3 {
+				_, _ = io.WriteString(w, strings.Repeat("x", 50<<10))
+				_ = http.NewResponseController(w).Flush()
+			}
+		}
+	})
+	users := newStandIn(t, nil)
+	g := gateway{users: users.URL, orders: orders.URL}.start(t)
+	auth := "Authorization: Bearer " + signIn(t, g.HTTP).AccessToken
+
+	body := strings.Repeat("b", 60<<10)
+	created := servicetest.Call(t, "POST", g.HTTP+"/api/orders", body, auth)
+	if created.Status != http.StatusCreated || created.Body != body ||
+		created.Header.Get("Location") != "/api/orders/1" || created.Header.Get("Cache-Control") != "max-age=5" {
+		t.Errorf("got %d, %d bytes, %v", created.Status, len(created.Body), created.Header)
+	}
+	if a := servicetest.Call(t, "GET", g.HTTP+"/api/orders", "", auth); a.Status != http.StatusNoContent || a.Body != "" || a.Header.Get("Content-Length") != "" {
+		t.Errorf("got %+v", a)
+	}
+	if a := servicetest.Call(t, "GET", g.HTTP+"/api/orders/"+aUser, "", auth); a.Status != http.StatusOK || len(a.Body) != 150<<10 {
+		t.Errorf("got %d with %d bytes", a.Status, len(a.Body))
+	}
+}
+
+func TestAServiceThatFails(t *testing.T) {
+	hang := make(chan struct{})
+	users := newStandIn(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodDelete {
+			<-hang
+			return
+		}
+		// Answers what is no HTTP.
+		if connection, _, err := http.NewResponseController(w).Hijack(); err == nil {
+			_, _ = io.WriteString(connection, "?\r\n\r\n")
+			_ = connection.Close()
+		}
+	})
+	t.Cleanup(func() { close(hang) })
+	huge := newStandIn(t, func(w http.ResponseWriter, _ *http.Request) {
+		for range 5 << 10 {
+			if _, err := io.WriteString(w, strings.Repeat("x", 1<<10)); err != nil {
+				return
+			}
+		}
+	})
+	g := gateway{users: users.URL, notifications: huge.URL}.start(t)
+	auth := "Authorization: Bearer " + signIn(t, g.HTTP).AccessToken
+
+	for _, c := range []struct {
+		name, method, path string
+		status             int
+		retryAfter         string
+	}{
+		{"answers nonsense", "GET", "/api/users/me", 502, ""},
+		{"hangs", "DELETE", "/api/users/me", 504, ""},
+		{"is down", "GET", "/api/orders", 503, "1"},
+		{"answers without end", "GET", "/api/notifications", 502, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a := servicetest.Call(t, c.method, g.HTTP+c.path, "", auth)
+			if a.Status != c.status || a.Header.Get("Content-Type") != "application/problem+json" || a.Header.Get("Retry-After") != c.retryAfter {
+				t.Errorf("got %+v", a)
+			}
+			for _, internal := range []string{"127.0.0.1", "dial", "malformed", "fasthttp"} {
+				if strings.Contains(a.Body, internal) {
+					t.Errorf("the client is told of %q: %s", internal, a.Body)
+				}
+			}
+		})
+	}
+	if a := servicetest.Call(t, "GET", g.Ops+"/readyz", ""); a.Status != http.StatusOK || !strings.Contains(a.Body, `"order-service":"unwell"`) {
+		t.Errorf("/readyz: %+v", a)
+	}
+	metrics := servicetest.Call(t, "GET", g.Ops+"/metrics", "").Body
+	for _, want := range []string{
+		`gateway_service_errors_total{service="user-service"} 2`, `gateway_service_errors_total{service="order-service"} 1`,
+		`gateway_requests_total{method="GET",service="notification-service"} 1`,
+		`gateway_request_duration_seconds_count{service="user-service"} 3`, `gateway_breaker_state{service="order-service"} 0`,
+	} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("/metrics lacks %s", want)
+		}
+	}
+}
+
+// raw sends what no client would.
+func raw(t *testing.T, url, request string) *http.Response {
+	t.Helper()
+	connection, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = connection.Close() })
+	_ = connection.SetDeadline(time.Now().Add(30 * time.Second))
+	_, _ = io.WriteString(connection, request)
+	response, err := http.ReadResponse(bufio.NewReader(connection), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = response.Body.Close() })
+	return response
+}
+
+// A client may not choose between two tokens, hide a second request in one, or
+// say who it is.
+func TestWhatIsAmbiguousIsRefused(t *testing.T) {
+	var asked atomic.Int64
+	headers := make(chan http.Header, 100)
+	users := newStandIn(t, func(_ http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
+		headers <- maps.Clone(r.Header)
+		_, _ = io.Copy(io.Discard, r.Body)
+	})
+	g := gateway{users: users.URL}.start(t)
+	auth := "Authorization: Bearer " + signIn(t, g.HTTP).AccessToken + "\r\n"
+	const smuggled = "GET /users HTTP/1.1\r\nHost: x\r\nX-User-Role: admin\r\n\r\n"
+
+	for name, c := range map[string]struct {
+		raw    string
+		status int
+	}{
+		"two Authorization headers": {"GET /api/users/me HTTP/1.1\r\nHost: x\r\n" + auth + auth + "\r\n", 401},
+		"no scheme":                 {"GET /api/users/me HTTP/1.1\r\nHost: x\r\n" + strings.Replace(auth, "Bearer ", "", 1) + "\r\n", 401},
+		"two lengths":               {"POST /api/users HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\naa", 400},
+		"a signed length":           {"POST /api/users HTTP/1.1\r\nHost: x\r\nContent-Length: +1\r\n\r\na", 400},
+		"a length of letters":       {"POST /api/users HTTP/1.1\r\nHost: x\r\nContent-Length: 1a\r\n\r\na", 400},
+		"an unknown encoding":       {"POST /api/users HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: xchunked\r\n\r\n0\r\n\r\n", 501},
+		"two encodings":             {"POST /api/users HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", 501},
+		"a bad chunk":               {"POST /api/users HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n{}\r\n0\r\n\r\n", 400},
+		"a space before the colon":  {"GET /api/users/me HTTP/1.1\r\nHost: x\r\nAuthorization : Bearer a\r\n\r\n", 400},
+		"a folded header":           {"GET /api/users/me HTTP/1.1\r\nHost: x\r\nX-A: 1\r\n X-User-Id: 2\r\n\r\n", 401},
+		"a header with a NUL":       {"GET /api/users/me HTTP/1.1\r\nHost: x\r\nX-A: a\x00b\r\n\r\n", 400},
+		"two hosts":                 {"GET /api/users/me HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400},
+		"a path out of the API":     {"GET /api/users/../../sessions/revoked HTTP/1.1\r\nHost: x\r\n" + auth + "\r\n", 404},
+		"an encoded path":           {"GET /api/users/%2e%2e%2fsessions HTTP/1.1\r\nHost: x\r\n" + auth + "\r\n", 404},
+		"what is internal":          {"POST /api/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n" + auth + "\r\n", 404},
+		"a huge header":             {"GET /api/users/me HTTP/1.1\r\nHost: x\r\nX-A: " + strings.Repeat("a", 32<<10) + "\r\n\r\n", 431},
+		"CONNECT":                   {"CONNECT internal:80 HTTP/1.1\r\nHost: internal:80\r\n\r\n", 404},
+		"an absolute URL":           {"GET http://internal/users HTTP/1.1\r\nHost: internal\r\n\r\n", 404},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := asked.Load()
+			if response := raw(t, g.HTTP, c.raw); response.StatusCode != c.status {
+				t.Errorf("got %s, want %d", response.Status, c.status)
+			}
+			if asked.Load() != before {
+				t.Error("the service was asked")
+			}
+		})
+	}
+
+	// RFC 9112, 6.3: a length beside an encoding is dropped; what follows the
+	// last chunk is no part of the request, and whatever it is, it is no admin's.
+	t.Run("both a length and an encoding", func(t *testing.T) {
+		response := raw(t, g.HTTP, "PATCH /api/users/me HTTP/1.1\r\nHost: x\r\n"+auth+"Content-Type: application/json\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"+smuggled)
+		if response.StatusCode != http.StatusOK {
+			t.Fatalf("got %s", response.Status)
+		}
+		h := <-headers
+		if h.Get("Content-Length") != "" && h.Get("Content-Length") != "0" {
+			t.Errorf("the service is told of %s bytes", h.Get("Content-Length"))
+		}
+		select {
+		case h := <-headers:
+			t.Errorf("the service was asked again: %v", h)
+		default:
+		}
+	})
+}

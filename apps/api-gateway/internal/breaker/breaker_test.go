@@ -1,0 +1,258 @@
+package breaker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"time"
+
+	"platform.example/apps/internal/backingtest"
+)
+
+// clock is a time that the test moves.
+type clock struct {
+	mu sync.Mutex
+	t  time.Time
+}
+
+func newClock() *clock { return &clock{t: time.Unix(1_700_000_000, 0)} }
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.t
+}
+
+func (c *clock) forward(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.t = c.t.Add(d)
+}
+
+func allowed(b *Breaker) bool {
+	ok, _ := b.Allow()
+	return ok
+}
+
+func fail(b *Breaker, times int) {
+	for range times {
+		if allowed(b) {
+			b.Failed()
+		}
+	}
+}
+
+func TestFiveFailuresInARowOpenIt(t *testing.T) {
+	c := newClock()
+	b := newBreaker("s", c.now)
+	fail(b, 4)
+	b.Succeeded()
+	fail(b, 4)
+	if b.State() != Closed {
+		t.Fatal("opened although a success stood between the failures")
+	}
+	fail(b, 1)
+	if ok, after := b.Allow(); ok || after != 60*time.Second || b.State() != Open {
+		t.Errorf("allowed %t, come again after %s, state %d", ok, after, b.State())
+	}
+}
+
+func TestFailuresLongApartAreNotInARow(t *testing.T) {
+	c := newClock()
+	b := newBreaker("s", c.now)
+	for range 20 {
+		fail(b, 1)
+		c.forward(61 * time.Second)
+	}
+	if b.State() != Closed {
+		t.Error("opened")
+	}
+}
+
+func TestAfterAMinuteOneRequestMayTry(t *testing.T) {
+	c := newClock()
+	b := newBreaker("s", c.now)
+	fail(b, 5)
+	c.forward(59 * time.Second)
+	if allowed(b) {
+		t.Fatal("tried too early")
+	}
+	c.forward(time.Second)
+	if b.State() != HalfOpen || !allowed(b) {
+		t.Fatal("nobody may try")
+	}
+	if ok, after := b.Allow(); ok || after != time.Second {
+		t.Fatalf("a second one may try at once (%t, %s)", ok, after)
+	}
+	b.Failed()
+	if b.State() != Open {
+		t.Fatal("the try failed, and it isn't open again")
+	}
+	c.forward(60 * time.Second)
+	if !allowed(b) {
+		t.Fatal("nobody may try again")
+	}
+	b.Succeeded()
+	if b.State() != Closed || !allowed(b) || !allowed(b) {
+		t.Error("the try succeeded, and it isn't closed")
+	}
+}
+
+func TestATryThatNeverEndsIsFollowedByAnother(t *testing.T) {
+	c := newClock()
+	b := newBreaker("s", c.now)
+	fail(b, 5)
+	c.forward(60 * time.Second)
+	if !allowed(b) {
+		t.Fatal("nobody may try")
+	}
+	c.forward(probeTime)
+	if !allowed(b) {
+		t.Error("it is stuck")
+	}
+}
+
+func TestALateSuccessDoesNotCloseIt(t *testing.T) {
+	c := newClock()
+	b := newBreaker("s", c.now)
+	if !allowed(b) { // asked before it opens, answered after
+		t.Fatal("not allowed")
+	}
+	fail(b, 5)
+	b.Succeeded()
+	if b.State() != Open {
+		t.Error("closed by an answer to an older request")
+	}
+}
+
+// Whatever happens: it never refuses unless there were five failures within the
+// time, and never lets more than one through while it tries.
+func TestProperties(t *testing.T) {
+	for seed := range uint64(200) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 1))
+			c := newClock()
+			b := newBreaker("s", c.now)
+			inRow, opened, trying := 0, time.Time{}, time.Time{}
+			for range 500 {
+				c.forward(time.Duration(random.IntN(4000)) * time.Millisecond)
+				open := inRow >= threshold
+				ok, after := b.Allow()
+				switch {
+				case !open && !ok:
+					t.Fatalf("refused after %d failures", inRow)
+				case open && ok && c.now().Before(opened.Add(openFor)):
+					t.Fatal("allowed while open")
+				case open && ok && c.now().Before(trying):
+					t.Fatal("two try at once")
+				case !ok && (after <= 0 || after > openFor):
+					t.Fatalf("come again after %s", after)
+				case !ok:
+					continue
+				}
+				if open {
+					trying = c.now().Add(probeTime)
+				}
+				if random.IntN(3) == 0 {
+					b.Succeeded()
+					inRow, trying = 0, time.Time{}
+				} else {
+					b.Failed()
+					inRow++
+					opened, trying = c.now(), time.Time{}
+				}
+			}
+		})
+	}
+}
+
+func TestReplicasShareWhatTheySee(t *testing.T) {
+	redis := backingtest.StartRedis(t)
+	client := redis.Client()
+	t.Cleanup(func() { _ = client.Close() })
+	replica := func() *Breaker {
+		b := New("user-service")
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { Share(ctx, client, slog.New(slog.DiscardHandler), b); close(ended) }()
+		t.Cleanup(func() { cancel(); <-ended })
+		return b
+	}
+	one, other := replica(), replica()
+	both := func(want State) {
+		t.Helper()
+		backingtest.Eventually(t, 20*time.Second, func() error {
+			if one.State() != want || other.State() != want {
+				return fmt.Errorf("states %d and %d, want %d", one.State(), other.State(), want)
+			}
+			return nil
+		})
+	}
+
+	fail(one, 3)
+	backingtest.Eventually(t, 20*time.Second, func() error {
+		if n := other.failures.Load(); n != 3 {
+			return fmt.Errorf("the other replica knows of %d failures, want 3", n)
+		}
+		return nil
+	})
+	fail(other, 2)
+	both(Open)
+	if n, err := client.Get(t.Context(), "circuit_breaker:user-service:failures").Int(); err != nil || n != 5 {
+		t.Errorf("Redis holds %d failures, %v", n, err)
+	}
+	if at, err := client.Get(t.Context(), "circuit_breaker:user-service:last_failure").Int64(); err != nil || time.Since(time.Unix(at, 0)) > time.Minute {
+		t.Errorf("Redis holds the last failure at %d, %v", at, err)
+	}
+
+	// One replica's try succeeds.
+	one.mu.Lock()
+	one.openTil.Store(time.Now().UnixNano())
+	one.mu.Unlock()
+	backingtest.Eventually(t, 20*time.Second, func() error {
+		if !allowed(one) {
+			return errors.New("it may not try")
+		}
+		return nil
+	})
+	one.Succeeded()
+	both(Closed)
+}
+
+func TestWithoutRedisEachDecidesByItself(t *testing.T) {
+	redis := backingtest.StartRedis(t)
+	client := redis.Client()
+	t.Cleanup(func() { _ = client.Close() })
+	b := New("user-service")
+	fail(b, 4)
+	redis.Stop()
+	if err := b.exchange(t.Context(), client); err == nil {
+		t.Fatal("Redis answers")
+	}
+	fail(b, 1)
+	if b.State() != Open {
+		t.Fatal("it isn't open")
+	}
+	redis.Start()
+	backingtest.Eventually(t, 20*time.Second, func() error { return b.exchange(t.Context(), client) })
+	if n, _ := client.Get(t.Context(), b.failuresKey()).Int(); n != 5 {
+		t.Errorf("Redis was told of %d failures, want 5: what could not be told is told later", n)
+	}
+	if b.State() != Open {
+		t.Error("it isn't open any more")
+	}
+}
+
+func BenchmarkAllowed(b *testing.B) {
+	breaker := New("s")
+	b.ReportAllocs()
+	for b.Loop() {
+		if ok, _ := breaker.Allow(); ok {
+			breaker.Succeeded()
+		}
+	}
+}

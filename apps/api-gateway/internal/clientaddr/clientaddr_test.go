@@ -1,0 +1,70 @@
+package clientaddr
+
+import (
+	"net/http"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+func TestOf(t *testing.T) {
+	proxies, err := ParseProxies("10.0.0.0/8, fd00::/8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name      string
+		proxies   Proxies
+		peer      string
+		forwarded []string
+		want      string
+	}{
+		{"a client", proxies, "192.0.2.1:1234", nil, "192.0.2.1"},
+		{"a client that forges the header", proxies, "192.0.2.1:1234", []string{"198.51.100.7"}, "192.0.2.1"},
+		{"no proxy is trusted", nil, "10.1.2.3:1234", []string{"198.51.100.7"}, "10.1.2.3"},
+		{"through a proxy", proxies, "10.1.2.3:1234", []string{"198.51.100.7"}, "198.51.100.7"},
+		{"through two", proxies, "10.1.2.3:1234", []string{"198.51.100.7, 10.9.9.9"}, "198.51.100.7"},
+		{"in two headers", proxies, "10.1.2.3:1234", []string{"203.0.113.9", "198.51.100.7"}, "198.51.100.7"},
+		{"forged before the proxy", proxies, "10.1.2.3:1234", []string{"203.0.113.9, 198.51.100.7"}, "198.51.100.7"},
+		{"nonsense before the proxy", proxies, "10.1.2.3:1234", []string{"x, 198.51.100.7"}, "198.51.100.7"},
+		{"a proxy that says nothing", proxies, "10.1.2.3:1234", nil, "10.1.2.3"},
+		{"a proxy that says nonsense", proxies, "10.1.2.3:1234", []string{"unknown"}, "10.1.2.3"},
+		{"IPv6", proxies, "[fd00::1]:1234", []string{"2001:db8::1"}, "2001:db8::1"},
+		{"IPv4 in IPv6", proxies, "[::ffff:10.1.2.3]:1234", []string{"::ffff:198.51.100.7"}, "198.51.100.7"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &http.Request{RemoteAddr: c.peer, Header: http.Header{"X-Forwarded-For": c.forwarded}}
+			if got := c.proxies.Of(r); got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestParseProxiesRefuses(t *testing.T) {
+	for _, raw := range []string{"", "10.0.0.1", "10.0.0.0/33", "10.0.0.0/8,", "x"} {
+		if got, err := ParseProxies(raw); err == nil || !strings.Contains(err.Error(), "such as 10.0.0.0/8") {
+			t.Errorf("%q: %v, %v", raw, got, err)
+		}
+	}
+}
+
+// Whatever the header says, a client that isn't a trusted proxy is who it is.
+func FuzzOf(f *testing.F) {
+	proxies, err := ParseProxies("10.0.0.0/8")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add("198.51.100.7, 10.9.9.9")
+	f.Add("::ffff:10.0.0.1,,x")
+	f.Fuzz(func(t *testing.T, forwarded string) {
+		header := http.Header{"X-Forwarded-For": {forwarded}}
+		if got := proxies.Of(&http.Request{RemoteAddr: "192.0.2.1:1", Header: header}); got != "192.0.2.1" {
+			t.Errorf("%q makes 192.0.2.1 %s", forwarded, got)
+		}
+		got := proxies.Of(&http.Request{RemoteAddr: "10.1.1.1:1", Header: header})
+		if _, err := netip.ParseAddr(got); err != nil {
+			t.Errorf("%q makes %q, which is no address", forwarded, got)
+		}
+	})
+}

@@ -1,0 +1,194 @@
+package limit
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"platform.example/apps/internal/backingtest"
+)
+
+func taken(l *Limit, client string, tries int) (ok int) {
+	for range tries {
+		if allowed, _ := l.Take(client); allowed {
+			ok++
+		}
+	}
+	return ok
+}
+
+func TestSoMuchInAWindowAndNoMore(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0).Truncate(time.Minute)
+	l := newLimit("test", 10, time.Minute, func() time.Time { return now })
+	if n := taken(l, "a", 25); n != 10 {
+		t.Errorf("%d were allowed, want 10", n)
+	}
+	if n := taken(l, "b", 5); n != 5 {
+		t.Errorf("another client was allowed %d, want 5", n)
+	}
+	_, wait := l.Take("a")
+	now = now.Add(wait - time.Second)
+	if ok, _ := l.Take("a"); ok {
+		t.Error("allowed well before the time that was said")
+	}
+	now = now.Add(time.Second)
+	if ok, _ := l.Take("a"); !ok {
+		t.Errorf("not allowed after %s, as was said", wait)
+	}
+}
+
+func TestWhatIsGivenBackCountsNoMore(t *testing.T) {
+	l := New("test", 2, time.Hour)
+	for range 10 {
+		if ok, _ := l.Take("a"); !ok {
+			t.Fatal("not allowed")
+		}
+		l.GiveBack("a")
+	}
+	l.GiveBack("a")
+	if n := taken(l, "a", 5); n != 2 {
+		t.Errorf("%d were allowed, want 2", n)
+	}
+}
+
+// However the requests come: in no window that begins anywhere are there more
+// than twice as many as allowed, and over a long time there are no more than
+// allowed; who waits as long as was said is let in.
+func TestProperties(t *testing.T) {
+	const max, window = 20, 10 * time.Second
+	for seed := range uint64(100) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			random := rand.New(rand.NewPCG(seed, 2))
+			start := time.Unix(1_700_000_000, 0)
+			now := start
+			l := newLimit("test", max, window, func() time.Time { return now })
+			var allowed []time.Time
+			for range 2000 {
+				now = now.Add(time.Duration(random.IntN(400)) * time.Millisecond)
+				ok, wait := l.Take("a")
+				if ok {
+					allowed = append(allowed, now)
+					continue
+				}
+				if wait <= 0 || wait > 2*window+time.Millisecond {
+					t.Fatalf("come again after %s", wait)
+				}
+				if random.IntN(10) == 0 {
+					now = now.Add(wait)
+					if again, _ := l.Take("a"); !again {
+						t.Fatalf("waited for %s, as was said, and was refused", wait)
+					}
+					allowed = append(allowed, now)
+				}
+			}
+			first := 0
+			for last := range allowed {
+				for allowed[last].Sub(allowed[first]) >= window {
+					first++
+				}
+				if n := last - first + 1; n > 2*max {
+					t.Fatalf("%d within a window", n)
+				}
+			}
+			if most := max * (1.2*now.Sub(start).Seconds()/window.Seconds() + 1); float64(len(allowed)) > most {
+				t.Errorf("%d were allowed, want at most %.0f", len(allowed), most)
+			}
+		})
+	}
+}
+
+func TestReplicasCountTogether(t *testing.T) {
+	redis := backingtest.StartRedis(t)
+	client := redis.Client()
+	t.Cleanup(func() { _ = client.Close() })
+	now := time.Now().Truncate(time.Hour)
+	replica := func() *Limit { return newLimit("test", 10, time.Hour, func() time.Time { return now }) }
+	share := func(limits ...*Limit) {
+		t.Helper()
+		for _, l := range limits {
+			if err := l.share(t.Context(), client); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	one, other := replica(), replica()
+	if n := taken(one, "a", 6) + taken(other, "a", 1); n != 7 {
+		t.Fatalf("%d were allowed, want 7", n)
+	}
+	share(one, other)
+	if n := taken(other, "a", 10); n != 3 {
+		t.Errorf("%d more were allowed, want 3: the other replica has had 6", n)
+	}
+
+	// A replica that has just started learns of the window before, too.
+	share(other)
+	now = now.Add(time.Hour)
+	third := replica()
+	if ok, _ := third.Take("a"); !ok {
+		t.Fatal("a new replica knows nothing yet, and refuses")
+	}
+	share(third)
+	if ok, _ := third.Take("a"); ok {
+		t.Error("it was told of the window before, and allows")
+	}
+}
+
+func TestWithoutRedisEachCountsForItselfAndTellsLater(t *testing.T) {
+	redis := backingtest.StartRedis(t)
+	client := redis.Client()
+	t.Cleanup(func() { _ = client.Close() })
+	one, other := New("test", 10, 24*time.Hour), New("test", 10, 24*time.Hour)
+	redis.Stop()
+	if err := one.share(t.Context(), client); err != nil {
+		t.Fatal("there is nothing to tell, and it fails")
+	}
+	if n := taken(one, "a", 20); n != 10 {
+		t.Errorf("%d were allowed without Redis, want 10", n)
+	}
+	if err := one.share(t.Context(), client); err == nil {
+		t.Fatal("Redis answers")
+	}
+	if n := taken(one, "a", 20); n != 0 {
+		t.Errorf("%d more were allowed", n)
+	}
+	redis.Start()
+
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { Share(ctx, client, slog.New(slog.DiscardHandler), one, other); close(ended) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	backingtest.Eventually(t, 20*time.Second, func() error {
+		if ok, _ := other.Take("a"); ok {
+			other.GiveBack("a")
+			// What is told is asked for again only with news.
+			_, _ = other.Take("a")
+			return fmt.Errorf("the other replica allows: it doesn't know of the 10")
+		}
+		return nil
+	})
+}
+
+func TestTheMemoryIsBounded(t *testing.T) {
+	l := New("test", 10, time.Hour)
+	for i := range 2 * maxClients {
+		l.Take(fmt.Sprint(i))
+	}
+	held := 0
+	for i := range l.shards {
+		held += len(l.shards[i].clients)
+	}
+	if held > maxClients {
+		t.Errorf("%d clients are held, want at most %d", held, maxClients)
+	}
+}
+
+func BenchmarkTake(b *testing.B) {
+	l := New("test", 1<<30, time.Minute)
+	b.ReportAllocs()
+	for b.Loop() {
+		l.Take("0190f3a0-0000-7000-8000-000000000001")
+	}
+}

@@ -1,0 +1,210 @@
+package upstream
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/textproto"
+	"strconv"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+
+	"platform.example/apps/internal/identity"
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/internal/requestid"
+	"platform.example/apps/internal/telemetry"
+)
+
+// publicPrefix is where clients see the paths of services.
+const publicPrefix = "/api"
+
+// Destination is where a request goes, and for whom.
+type Destination struct {
+	Path   string
+	Caller identity.Caller // the zero Caller: for nobody
+	Client string          // address of the client, for X-Forwarded-For
+}
+
+// Forward passes the request on and the answer back. Errors are those that a
+// client may be told; then nothing of an answer was written.
+func (s *Service) Forward(w http.ResponseWriter, r *http.Request, to Destination) error {
+	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(request)
+	defer fasthttp.ReleaseResponse(response)
+	if r.ContentLength != 0 {
+		body, err := readBody(r)
+		if err != nil {
+			return err
+		}
+		request.SetBodyRaw(body)
+	}
+	uri := s.base.Path + to.Path
+	if r.URL.RawQuery != "" {
+		uri += "?" + r.URL.RawQuery
+	}
+	s.address(request, r.Method, uri)
+	copyRequestHeader(&request.Header, r.Header)
+	request.Header.Set("X-Forwarded-For", to.Client)
+	request.Header.Set("X-Forwarded-Host", r.Host)
+	request.Header.Set("X-Forwarded-Proto", proto(r))
+	if to.Caller != (identity.Caller{}) {
+		request.Header.Set(identity.UserIDHeader, to.Caller.UserID)
+		request.Header.Set(identity.RoleHeader, string(to.Caller.Role))
+	}
+	telemetry.PropagateTo(r.Context(), carrier{&request.Header})
+
+	if err := s.exchange(request, response, replayable(r)); err != nil {
+		return err
+	}
+	pass(w, response)
+	return nil
+}
+
+// address says where the request goes.
+func (s *Service) address(request *fasthttp.Request, method, uri string) {
+	request.Header.DisableNormalizing() // the names are in canonical form already
+	request.Header.SetMethod(method)
+	request.SetRequestURI(uri)
+	request.URI().SetScheme(s.base.Scheme)
+	request.URI().SetHost(s.base.Host)
+}
+
+// readBody reads a body, which the router has bounded. It takes memory only for
+// what has come: a client may state a length and send nothing.
+func readBody(r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(r.Body)
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, tooLarge
+	}
+	if err != nil {
+		return nil, problem.New(problem.Malformed, "The body could not be read.", fmt.Errorf("reading a body: %w", err))
+	}
+	return body, nil
+}
+
+// replayable reports whether the request may be sent twice: by its method (RFC
+// 9110, 9.2.2), or because it carries a key by which the service knows it again.
+func replayable(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
+		return true
+	}
+	return r.Header.Get("Idempotency-Key") != ""
+}
+
+// copyRequestHeader copies what the client sent, but for what ends here: what
+// is about the connection, what only the gateway may say, and the token, which
+// is checked here and goes no further.
+func copyRequestHeader(to *fasthttp.RequestHeader, from http.Header) {
+	connection := from["Connection"]
+	for name, values := range from {
+		switch {
+		case hopByHop(name), strings.HasPrefix(name, identity.Prefix), strings.HasPrefix(name, "X-Forwarded-"):
+			continue
+		case len(connection) > 0 && named(connection, name):
+			continue
+		}
+		switch name {
+		case "Authorization", "Forwarded", "X-Real-Ip", "Cookie", "Expect", "Content-Length", "Host",
+			"Traceparent", "Tracestate", "Baggage", requestid.Header:
+			continue
+		}
+		for _, value := range values {
+			to.Add(name, value)
+		}
+	}
+}
+
+// hopByHop reports whether a header is about one connection (RFC 9110, 7.6.1).
+func hopByHop(name string) bool {
+	switch name {
+	case "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
+		"Te", "Trailer", "Transfer-Encoding", "Upgrade":
+		return true
+	}
+	return false
+}
+
+// named reports whether the Connection header makes a header hop-by-hop.
+func named(connection []string, name string) bool {
+	for _, value := range connection {
+		for option := range strings.SplitSeq(value, ",") {
+			if strings.EqualFold(textproto.TrimString(option), name) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func proto(r *http.Request) string {
+	if r.TLS != nil {
+		return "https"
+	}
+	return "http"
+}
+
+// pass writes the answer of a service to the client.
+func pass(w http.ResponseWriter, response *fasthttp.Response) {
+	h := w.Header()
+	var connection []string
+	if options := response.Header.Peek("Connection"); len(options) > 0 {
+		connection = []string{string(options)}
+	}
+	for key, value := range response.Header.All() {
+		name := canonical(key)
+		switch {
+		case name == "", hopByHop(name), len(connection) > 0 && named(connection, name):
+			continue
+		}
+		text := string(value)
+		if name == "Location" && strings.HasPrefix(text, "/") {
+			text = publicPrefix + text
+		}
+		if name == "Cache-Control" { // the service knows better than the gateway
+			delete(h, name)
+		}
+		h[name] = append(h[name], text)
+	}
+	body := response.Body()
+	if status := response.StatusCode(); status >= http.StatusOK && status != http.StatusNoContent && status != http.StatusNotModified {
+		length := len(body)
+		if response.SkipBody { // of a HEAD: as the service states it
+			length = response.Header.ContentLength()
+		}
+		if length >= 0 {
+			h["Content-Length"] = []string{strconv.Itoa(length)}
+		}
+	}
+	w.WriteHeader(response.StatusCode())
+	if len(body) > 0 {
+		_, _ = w.Write(body) // a client that left is no fault of ours
+	}
+}
+
+// canonical returns the name of a header to pass on, without an allocation
+// where it is a common one; "" for what is set here.
+func canonical(key []byte) string {
+	switch string(key) {
+	case "Content-Type":
+		return "Content-Type"
+	case "Date":
+		return "Date"
+	case "X-Cache":
+		return "X-Cache"
+	case "Cache-Control":
+		return "Cache-Control"
+	case "Content-Length", "Server", requestid.Header, "X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy":
+		return ""
+	}
+	return textproto.CanonicalMIMEHeaderKey(string(key))
+}
+
+// carrier hands trace context to a request.
+type carrier struct{ header *fasthttp.RequestHeader }
+
+func (c carrier) Get(name string) string { return string(c.header.Peek(name)) }
+func (c carrier) Set(name, value string) { c.header.Set(textproto.CanonicalMIMEHeaderKey(name), value) }
+func (c carrier) Keys() []string         { return nil }

@@ -1,0 +1,388 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/servicetest"
+)
+
+const apiGateway = "platform.example/apps/api-gateway"
+
+// flood sends n requests, so many at once, and returns how long each took and
+// what was answered how often.
+func flood(t *testing.T, n, atOnce int, send func(*http.Client, int) (status int, err error)) (times []time.Duration, statuses map[int]int) {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: atOnce}, Timeout: 30 * time.Second}
+	defer client.CloseIdleConnections()
+	var mu sync.Mutex
+	statuses = map[int]int{}
+	var next atomic.Int64
+	var working sync.WaitGroup
+	for range atOnce {
+		working.Go(func() {
+			for {
+				i := int(next.Add(1))
+				if i > n {
+					return
+				}
+				start := time.Now()
+				status, err := send(client, i)
+				took := time.Since(start)
+				mu.Lock()
+				if err != nil {
+					status = -1
+					t.Log(err)
+				}
+				times = append(times, took)
+				statuses[status]++
+				mu.Unlock()
+			}
+		})
+	}
+	working.Wait()
+	slices.Sort(times)
+	return times, statuses
+}
+
+func get(url, auth string) func(*http.Client, int) (int, error) {
+	return func(client *http.Client, _ int) (int, error) {
+		request, err := http.NewRequest(http.MethodGet, url, nil)
+		if err != nil {
+			return 0, err
+		}
+		request.Header.Set("Authorization", auth)
+		response, err := client.Do(request)
+		if err != nil {
+			return 0, err
+		}
+		_, err = io.Copy(io.Discard, response.Body)
+		return response.StatusCode, errors.Join(err, response.Body.Close())
+	}
+}
+
+func quantile(times []time.Duration, q float64) time.Duration {
+	return times[min(len(times)-1, int(q*float64(len(times))))]
+}
+
+func metric(t *testing.T, ops, sample string) float64 {
+	t.Helper()
+	for line := range strings.Lines(servicetest.Call(t, "GET", ops+"/metrics", "").Body) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), sample+" "); ok {
+			n, err := strconv.ParseFloat(value, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+	}
+	return 0
+}
+
+func unlimited(more map[string]string) map[string]string {
+	return servicetest.Env(map[string]string{"REQUESTS_PER_MINUTE": "1000000000"}, more)
+}
+
+// A service that has become slow costs those who ask it, and nobody else.
+func TestASlowServiceIsCutOffAndTheOthersDoNotFeelIt(t *testing.T) {
+	slow := newStandIn(t, nil)
+	proxy := backingtest.StartProxy(t, strings.TrimPrefix(slow.URL, "http://"))
+	well := newStandIn(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") })
+	g := gateway{users: well.URL, orders: "http://" + proxy.Addr(), notifications: well.URL, env: unlimited(nil)}.start(t)
+	auth := "Bearer " + signIn(t, g.HTTP).AccessToken
+	notifications := get(g.HTTP+"/api/notifications", auth)
+	if status, err := get(g.HTTP+"/api/orders", auth)(http.DefaultClient, 0); status != http.StatusOK {
+		t.Fatalf("the slow service while it is well: %d, %v", status, err)
+	}
+
+	calm, statuses := flood(t, 2000, 4, notifications)
+	if statuses[http.StatusOK] != 2000 {
+		t.Fatalf("before: %v", statuses)
+	}
+
+	proxy.Delay(20 * time.Second)
+	var asking sync.WaitGroup
+	var slowStatuses map[int]int
+	var slowTimes []time.Duration
+	asking.Go(func() { slowTimes, slowStatuses = flood(t, 400, 20, get(g.HTTP+"/api/orders", auth)) })
+	troubled, statuses := flood(t, 2000, 4, notifications)
+	asking.Wait()
+
+	if statuses[http.StatusOK] != 2000 {
+		t.Errorf("the other service meanwhile: %v", statuses)
+	}
+	if slowStatuses[http.StatusGatewayTimeout] < 5 || slowStatuses[http.StatusGatewayTimeout] > 40 ||
+		slowStatuses[http.StatusGatewayTimeout]+slowStatuses[http.StatusServiceUnavailable] != 400 {
+		t.Errorf("the slow service: %v, want a few 504 until the breaker opens, then 503", slowStatuses)
+	}
+	if quantile(slowTimes, 0.5) > quantile(slowTimes, 1)/10 {
+		t.Errorf("half of the refusals took more than %s of at most %s: the breaker decides at once", quantile(slowTimes, 0.5), quantile(slowTimes, 1))
+	}
+	// Noise of the machine is allowed for; a wait for the slow service, of
+	// seconds, is not.
+	if before, during := quantile(calm, 0.99), quantile(troubled, 0.99); during > 10*before+100*time.Millisecond {
+		t.Errorf("p99 of the other service: %s before, %s meanwhile", before, during)
+	}
+	if state := metric(t, g.Ops, `gateway_breaker_state{service="order-service"}`); state != 2 {
+		t.Errorf("the breaker's state is %v, want 2 (open)", state)
+	}
+	a := servicetest.Call(t, "GET", g.HTTP+"/api/orders", "", "Authorization: "+auth)
+	if wait, _ := strconv.Atoi(a.Header.Get("Retry-After")); wait < 1 || wait > 60 {
+		t.Errorf("come again after %q s, want what is left of 60", a.Header.Get("Retry-After"))
+	}
+}
+
+// Retries take at most a tenth of the load beyond the ten that are saved, and
+// only what may be sent twice is.
+func TestRetriesKeepToTheirBudget(t *testing.T) {
+	var mu sync.Mutex
+	sent := map[string]int{} // how often each request was sent
+	flaky := newStandIn(t, func(w http.ResponseWriter, r *http.Request) {
+		id := r.Header.Get("X-Request-Id")
+		mu.Lock()
+		sent[id]++
+		first := sent[id] == 1
+		mu.Unlock()
+		if !first || strings.HasPrefix(id, "good") {
+			return
+		}
+		if connection, _, err := http.NewResponseController(w).Hijack(); err == nil {
+			_ = connection.Close()
+		}
+	})
+	g := gateway{users: flaky.URL, orders: flaky.URL, env: unlimited(nil)}.start(t)
+	auth := "Authorization: Bearer " + signIn(t, g.HTTP).AccessToken
+	call := func(method, id string, headers ...string) (status, times int) {
+		t.Helper()
+		a := servicetest.Call(t, method, g.HTTP+"/api/orders", "", append(headers, auth, "X-Request-Id: "+id)...)
+		mu.Lock()
+		defer mu.Unlock()
+		return a.Status, sent[id]
+	}
+	for _, c := range []struct {
+		method, header string
+		status, times  int
+	}{
+		{"GET", "X-A: b", http.StatusOK, 2},
+		{"POST", "X-A: b", http.StatusBadGateway, 1},
+		{"POST", "Idempotency-Key: k", http.StatusOK, 2},
+	} {
+		if status, times := call(c.method, c.method+c.header[:1], c.header); status != c.status || times != c.times {
+			t.Errorf("%s with %s: %d after %d times, want %d after %d", c.method, c.header, status, times, c.status, c.times)
+		}
+	}
+
+	const requests = 300
+	retries := 0
+	for i := range requests {
+		id := fmt.Sprintf("bad-%d", i)
+		if i%2 == 0 { // so that the breaker sees successes
+			id = fmt.Sprintf("good-%d", i)
+		}
+		_, times := call("GET", id)
+		retries += times - 1
+	}
+	if retries < requests/10 || retries > requests/10+10 {
+		t.Errorf("%d of %d requests were sent twice, want a tenth and up to 10 saved", retries, requests)
+	}
+}
+
+// What a service has in hand is bounded: the rest is told so at once.
+func TestTheBulkhead(t *testing.T) {
+	var inHand, most atomic.Int64
+	release := make(chan struct{})
+	slow := newStandIn(t, func(http.ResponseWriter, *http.Request) {
+		n := inHand.Add(1)
+		defer inHand.Add(-1)
+		for {
+			seen := most.Load()
+			if n <= seen || most.CompareAndSwap(seen, n) {
+				break
+			}
+		}
+		<-release
+	})
+	g := gateway{users: slow.URL, orders: slow.URL, env: unlimited(nil)}.start(t)
+	auth := "Bearer " + signIn(t, g.HTTP).AccessToken
+	const bulkhead, requests = 256, 300
+	done := make(chan map[int]int)
+	go func() {
+		_, statuses := flood(t, requests, requests, get(g.HTTP+"/api/orders", auth))
+		done <- statuses
+	}()
+	backingtest.Eventually(t, 30*time.Second, func() error {
+		if n := metric(t, g.Ops, `gateway_rejections_total{reason="bulkhead",service="order-service"}`); n != requests-bulkhead {
+			return fmt.Errorf("%v were turned away, want %d", n, requests-bulkhead)
+		}
+		return nil
+	})
+	close(release)
+	statuses := <-done
+	if statuses[http.StatusOK] != bulkhead || statuses[http.StatusServiceUnavailable] != requests-bulkhead || most.Load() != bulkhead {
+		t.Errorf("answers %v, at most %d in hand: want %d", statuses, most.Load(), bulkhead)
+	}
+}
+
+// rss is the memory of a process, in MiB.
+func rss(t *testing.T, pid int) float64 {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "statm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := strconv.Atoi(strings.Fields(string(raw))[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return float64(pages*os.Getpagesize()) / (1 << 20)
+}
+
+// 2,000 clients that send their requests a byte at a time take neither the
+// memory nor the time of those who don't, and are cut off.
+func TestTricklingClients(t *testing.T) {
+	users := newStandIn(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") })
+	g := servicetest.Build(t, apiGateway, gateway{users: users.URL, notifications: users.URL, env: unlimited(nil)}.settings(t)).Start()
+	send := get(g.HTTP+"/api/notifications", "Bearer "+signIn(t, g.HTTP).AccessToken)
+	calm, _ := flood(t, 2000, 4, send)
+
+	const clients = 2000
+	connections := make([]net.Conn, clients)
+	for i := range connections {
+		c, err := net.Dial("tcp", strings.TrimPrefix(g.HTTP, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = c.Close() }()
+		connections[i] = c
+		_, _ = io.WriteString(c, "POST /api/users HTTP/1.1\r\nHost: x\r\nContent-Length: 60000\r\n")
+	}
+	cut := make(chan int)
+	trickled := time.Now()
+	go func() { // a byte each, again and again, until they are cut off
+		gone := 0
+		for len(connections) > 0 && time.Since(trickled) < time.Minute {
+			connections = slices.DeleteFunc(connections, func(c net.Conn) bool {
+				_, err := io.WriteString(c, "a")
+				if err != nil {
+					gone++
+				}
+				return err != nil
+			})
+			time.Sleep(100 * time.Millisecond) // it is how they attack
+		}
+		cut <- gone
+	}()
+	slowed, statuses := flood(t, 2000, 4, send)
+	memory := rss(t, g.PID())
+	if statuses[http.StatusOK] != 2000 {
+		t.Errorf("the others meanwhile: %v", statuses)
+	}
+	if before, during := quantile(calm, 0.99), quantile(slowed, 0.99); during > 10*before+100*time.Millisecond {
+		t.Errorf("p99 of the others: %s before, %s meanwhile", before, during)
+	}
+	if memory > 128 {
+		t.Errorf("the gateway takes %.0f MiB", memory)
+	}
+	if gone := <-cut; gone != clients {
+		t.Errorf("%d of %d were cut off", gone, clients)
+	}
+	t.Logf("p99 %s, then %s; %.0f MiB", quantile(calm, 0.99), quantile(slowed, 0.99), memory)
+}
+
+// Bodies beyond the bound are refused, whether or not their length is stated,
+// and take no memory.
+func TestHugeBodies(t *testing.T) {
+	var asked atomic.Int64
+	users := newStandIn(t, func(http.ResponseWriter, *http.Request) { asked.Add(1) })
+	g := servicetest.Build(t, apiGateway, gateway{users: users.URL, env: unlimited(nil)}.settings(t)).Start()
+	before := rss(t, g.PID())
+	const huge = 64 << 20
+	for name, length := range map[string]int64{"stated": huge, "chunked": -1} {
+		_, statuses := flood(t, 200, 20, func(client *http.Client, _ int) (int, error) {
+			body := io.LimitReader(zeros{}, huge)
+			request, err := http.NewRequest(http.MethodPost, g.HTTP+"/api/users", io.NopCloser(body))
+			if err != nil {
+				return 0, err
+			}
+			request.ContentLength = length
+			request.Header.Set("Expect", "100-continue") // so that the answer is read before the body is sent
+			response, err := client.Do(request)
+			if err != nil {
+				if errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "reset") || strings.Contains(err.Error(), "broken pipe") {
+					return http.StatusRequestEntityTooLarge, nil // closed on while it was sending
+				}
+				return 0, err
+			}
+			return response.StatusCode, response.Body.Close()
+		})
+		if statuses[http.StatusRequestEntityTooLarge] != 200 {
+			t.Errorf("%s: %v", name, statuses)
+		}
+	}
+	if n := asked.Load(); n != 0 {
+		t.Errorf("the service was asked %d times", n)
+	}
+	if after := rss(t, g.PID()); after > before+48 {
+		t.Errorf("the memory grew from %.0f to %.0f MiB", before, after)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+// While user-service is away, who has a token goes on.
+func TestATokenOutlivesUserServicesAbsence(t *testing.T) {
+	orders := newStandIn(t, nil)
+	g := gateway{orders: orders.URL}.start(t)
+	token := sign(t, jwt.SigningMethodHS256, []byte(secret), nil, nil)
+	if a := servicetest.Call(t, "GET", g.HTTP+"/api/orders", "", "Authorization: Bearer "+token); a.Status != http.StatusOK {
+		t.Errorf("got %+v", a)
+	}
+	if a := servicetest.Call(t, "POST", g.HTTP+"/api/auth/token", `{"email":"a@example.com","password":"x"}`); a.Status != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" {
+		t.Errorf("signing in: %+v", a)
+	}
+}
+
+// The gateway shares its state through Redis and never waits for it.
+func TestARedisThatHangsOrVanishesCostsNothing(t *testing.T) {
+	users := newStandIn(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") })
+	redis := backingtest.StartRedis(t)
+	g := gateway{users: users.URL, redis: redis, env: unlimited(nil)}.start(t)
+	send := get(g.HTTP+"/api/users/me", "Bearer "+signIn(t, g.HTTP).AccessToken)
+	calm, _ := flood(t, 2000, 4, send)
+	check := func(what string) {
+		t.Helper()
+		times, statuses := flood(t, 2000, 4, send)
+		if statuses[http.StatusOK] != 2000 {
+			t.Errorf("%s: %v", what, statuses)
+		}
+		// A request that waited for Redis would take 100 ms at least.
+		if before, during := quantile(calm, 0.99), quantile(times, 0.99); during > 10*before+50*time.Millisecond {
+			t.Errorf("%s: p99 %s, before %s", what, during, before)
+		}
+		signIn(t, g.HTTP)
+	}
+	redis.Hang()
+	check("hung")
+	redis.Resume()
+	redis.Wipe()
+	check("wiped")
+	redis.Stop()
+	check("stopped")
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	goredis "github.com/redis/go-redis/v9"
+
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/event"
+	"platform.example/apps/internal/servicetest"
+)
+
+// deadline is how long anything here may take on a busy machine.
+const deadline = 30 * time.Second
+
+type notificationAnswer struct {
+	ID, Type, Title, Body string
+	OrderID               string     `json:"order_id"`
+	CreatedAt             time.Time  `json:"created_at"`
+	ReadAt                *time.Time `json:"read_at"`
+}
+
+type inboxAnswer struct {
+	Notifications []notificationAnswer
+	Unread        int
+	Next          string
+}
+
+type problemAnswer struct {
+	Code, Detail string
+	RequestID    string `json:"request_id"`
+}
+
+// publisher tells events as order-service does.
+type publisher struct {
+	t      testing.TB
+	client *goredis.Client
+}
+
+func newPublisher(t testing.TB, stream *backingtest.Redis) publisher {
+	client := stream.Client()
+	t.Cleanup(func() { _ = client.Close() })
+	return publisher{t, client}
+}
+
+func (p publisher) publish(events ...event.Event) {
+	p.t.Helper()
+	for _, e := range events {
+		fields, err := e.Fields()
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		if err := p.client.XAdd(p.t.Context(), &goredis.XAddArgs{Stream: event.OrderStream, Values: fields}).Err(); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+}
+
+func newEvent(user string) event.Event {
+	return event.Event{
+		ID: uuid.Must(uuid.NewV7()), Type: event.OrderCreated, OccurredAt: time.Now(),
+		Order: event.Order{ID: uuid.New(), UserID: uuid.MustParse(user), Status: "pending", Total: 1250, Currency: "EUR", Version: 1},
+	}
+}
+
+func as(user string) string { return "X-User-Id: " + user }
+
+func inbox(t testing.TB, base, user, query string) inboxAnswer {
+	t.Helper()
+	answer := servicetest.Call(t, "GET", base+"/notifications"+query, "", as(user), "X-User-Role: user")
+	if answer.Status != http.StatusOK {
+		t.Fatalf("the inbox answers %+v", answer)
+	}
+	return servicetest.JSON[inboxAnswer](t, answer)
+}
+
+// arrives waits until a user has so many unread notifications.
+func arrives(t testing.TB, base, user string, count int) {
+	t.Helper()
+	backingtest.Eventually(t, deadline, func() error {
+		if got := inbox(t, base, user, "?limit=1").Unread; got != count {
+			return fmt.Errorf("%d notifications, want %d", got, count)
+		}
+		return nil
+	})
+}
+
+func eventuallyStatus(t testing.TB, url string, status int, holds string) {
+	t.Helper()
+	backingtest.Eventually(t, deadline, func() error {
+		if got := servicetest.Call(t, "GET", url, ""); got.Status != status || !strings.Contains(got.Body, holds) {
+			return fmt.Errorf("%s: %d %s, want %d and %s", url, got.Status, got.Body, status, holds)
+		}
+		return nil
+	})
+}
+
+// eventuallyLogged waits for a line of the log that holds all of these.
+func eventuallyLogged(t testing.TB, logs func() string, parts ...string) {
+	t.Helper()
+	backingtest.Eventually(t, deadline, func() error {
+		for line := range strings.Lines(logs()) {
+			if !json.Valid([]byte(line)) {
+				t.Fatalf("the log has a line that is no JSON: %s", line)
+			}
+			holds := 0
+			for _, part := range parts {
+				if strings.Contains(line, part) {
+					holds++
+				}
+			}
+			if holds == len(parts) {
+				return nil
+			}
+		}
+		return errors.New("the log has no line with " + strings.Join(parts, " and "))
+	})
+}
+
+// standing is how far the group has come.
+func standing(t *testing.T, p publisher) goredis.XInfoGroup {
+	t.Helper()
+	groups, err := p.client.XInfoGroups(t.Context(), event.OrderStream).Result()
+	if err != nil || len(groups) != 1 {
+		t.Fatalf("groups of the stream: %+v, %v", groups, err)
+	}
+	return groups[0]
+}
+
+func eventuallyAcknowledged(t *testing.T, p publisher) {
+	t.Helper()
+	backingtest.Eventually(t, deadline, func() error {
+		if group := standing(t, p); group.Pending != 0 || group.Lag != 0 {
+			return fmt.Errorf("the group stands at %+v", group)
+		}
+		return nil
+	})
+}

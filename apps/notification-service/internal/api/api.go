@@ -1,0 +1,102 @@
+// Package api is the HTTP API of notification-service: each user's inbox.
+package api
+
+import (
+	"net/http"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/google/uuid"
+
+	"platform.example/apps/internal/httpjson"
+	"platform.example/apps/internal/httpserver"
+	"platform.example/apps/internal/identity"
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/notification-service/internal/notification"
+	"platform.example/apps/notification-service/internal/store"
+)
+
+// API handles the requests.
+type API struct{ store *store.Store }
+
+// New returns the API on these notifications.
+func New(s *store.Store) *API { return &API{store: s} }
+
+// Register adds the routes to router.
+func (a *API) Register(router chi.Router, errs *problem.Mapper) {
+	router.Group(func(r chi.Router) {
+		r.Use(httpserver.Deadline)
+		r.Get("/notifications", errs.Handle(a.list))
+		r.Post("/notifications/read", errs.Handle(a.readAll))
+		r.Post("/notifications/{id}/read", errs.Handle(a.read))
+	})
+}
+
+type inbox struct {
+	Notifications []notification.Notification `json:"notifications"`
+	Unread        int                         `json:"unread"`         // in all, not of this page
+	Next          *uuid.UUID                  `json:"next,omitempty"` // give it as after to get the next page; none: this was the last
+}
+
+func (a *API) list(w http.ResponseWriter, r *http.Request) error {
+	user, _, err := caller(r)
+	if err != nil {
+		return err
+	}
+	page, err := parsePage(r.URL.Query())
+	if err != nil {
+		return err
+	}
+	limit := page.Limit
+	page.Limit++ // one more than asked for tells whether there is a next page
+	found, err := a.store.List(r.Context(), user, page)
+	if err != nil {
+		return err
+	}
+	answer := inbox{Notifications: found}
+	if len(found) > limit {
+		answer.Notifications = found[:limit]
+		answer.Next = &found[limit-1].ID
+	}
+	if answer.Unread, err = a.store.Unread(r.Context(), user); err != nil {
+		return err
+	}
+	return httpjson.Write(w, http.StatusOK, answer)
+}
+
+func (a *API) read(w http.ResponseWriter, r *http.Request) error {
+	user, role, err := caller(r)
+	if err != nil {
+		return err
+	}
+	id, ok := parseID(chi.URLParam(r, "id"))
+	if !ok {
+		return problem.New(problem.NotFound, "There is no such notification.", nil)
+	}
+	if err := a.store.MarkRead(r.Context(), id, user, role == identity.Admin); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (a *API) readAll(w http.ResponseWriter, r *http.Request) error {
+	user, _, err := caller(r)
+	if err != nil {
+		return err
+	}
+	if err := a.store.MarkAllRead(r.Context(), user); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// caller is who asks: every route here is somebody's.
+func caller(r *http.Request) (uuid.UUID, identity.Role, error) {
+	who := identity.From(r.Header)
+	id, ok := parseID(who.UserID)
+	if !ok {
+		return uuid.Nil, "", problem.New(problem.Unauthenticated, "Sign in to see notifications.", nil)
+	}
+	return id, who.Role, nil
+}

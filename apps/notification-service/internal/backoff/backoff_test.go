@@ -1,0 +1,32 @@
+package backoff
+
+import (
+	"context"
+	"testing"
+	"time"
+)
+
+func TestWaitsDoubleUpToTheMost(t *testing.T) {
+	p := Policy{Base: time.Second, Max: time.Hour}
+	for failures, full := range map[int]time.Duration{
+		1: time.Second, 2: 2 * time.Second, 5: 16 * time.Second, 12: 2048 * time.Second, 13: time.Hour, 1 << 20: time.Hour,
+	} {
+		seen := map[time.Duration]bool{}
+		for range 100 {
+			d := p.Delay(failures)
+			if d < full/2 || d > full {
+				t.Errorf("after %d failures: %s, want %s to %s", failures, d, full/2, full)
+			}
+			seen[d] = true
+		}
+		if len(seen) < 50 {
+			t.Errorf("after %d failures there are only %d different waits", failures, len(seen))
+		}
+	}
+}
+
+func TestAWaitEndsWithItsContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	Policy{Base: time.Hour, Max: time.Hour}.Wait(ctx, 1) // else the test would not end
+}

@@ -1,0 +1,31 @@
+-- Sends an entry to the dead letters if it was delivered often enough: moved
+-- whole or not at all, once, whoever else has it in hand.
+-- KEYS: the stream, the dead letters. ARGV: group, id of the entry, deliveries
+-- that are enough, how many dead letters are kept, reason, time.
+-- Returns how often it was delivered (0: somebody has acknowledged it) and 1 if it moved.
+local group, id = ARGV[1], ARGV[2]
+local pending = redis.call('XPENDING', KEYS[1], group, id, id, 1)[1]
+if not pending then
+  return {0, 0}
+end
+local deliveries = pending[4]
+if deliveries < tonumber(ARGV[3]) then
+  return {deliveries, 0}
+end
+local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
+if not entry then -- trimmed meanwhile
+  redis.call('XACK', KEYS[1], group, id)
+  return {deliveries, 0}
+end
+local fields = entry[2]
+while #fields > 2000 do -- Lua can't pass on many more; no event has more than a few
+  table.remove(fields)
+end
+for _, field in ipairs({
+  'dead_id', id, 'dead_group', group, 'dead_deliveries', deliveries, 'dead_reason', ARGV[5], 'dead_at', ARGV[6],
+}) do
+  fields[#fields + 1] = field
+end
+redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], '*', unpack(fields))
+redis.call('XACK', KEYS[1], group, id)
+return {deliveries, 1}

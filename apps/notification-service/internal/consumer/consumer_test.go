@@ -1,0 +1,365 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	goredis "github.com/redis/go-redis/v9"
+
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/event"
+	"platform.example/apps/internal/postgres"
+	"platform.example/apps/internal/redis"
+	"platform.example/apps/notification-service/internal/notification"
+	"platform.example/apps/notification-service/internal/store"
+	"platform.example/apps/notification-service/migrations"
+)
+
+const deadline = 30 * time.Second
+
+// platform is the real Postgres and Redis that consumers work on.
+type platform struct {
+	t        *testing.T
+	postgres *backingtest.Postgres
+	pool     *pgxpool.Pool
+	store    *store.Store
+	env      *config.Env
+	stream   *goredis.Client // of the test
+}
+
+func newPlatform(t *testing.T) *platform {
+	t.Helper()
+	database, stream := backingtest.StartPostgres(t), backingtest.StartStream(t)
+	env := config.From(func(name string) (string, bool) {
+		if value, ok := database.Env()[name]; ok {
+			return value, true
+		}
+		value, ok := stream.Env()[name]
+		return value, ok
+	})
+	log := slog.New(slog.DiscardHandler)
+	at := postgres.ReadConfig(env)
+	if err := errors.Join(env.Err(), postgres.Migrate(t.Context(), at, migrations.Files, log)); err != nil {
+		t.Fatal(err)
+	}
+	pool, err := postgres.Connect(t.Context(), at, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	client := stream.Client()
+	t.Cleanup(func() { _ = client.Close() })
+	return &platform{t: t, postgres: database, pool: pool, store: store.New(pool), env: env, stream: client}
+}
+
+// fresh empties both stores, for a subtest.
+func (p *platform) fresh(t *testing.T) *platform {
+	t.Helper()
+	_, err := p.pool.Exec(t.Context(), "TRUNCATE notifications, handled_events, webhook_deliveries")
+	if err := errors.Join(err, p.stream.FlushAll(t.Context()).Err()); err != nil {
+		t.Fatal(err)
+	}
+	emptied := *p
+	emptied.t = t
+	return &emptied
+}
+
+// run runs a consumer, as a replica does, until the returned function is called.
+func (p *platform) run(staleAfter time.Duration) (stop func()) {
+	log, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	client := redis.Open(redis.ReadStream(p.env), log, registry)
+	c := New(client, p.store, false, staleAfter, log, registry)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { c.Run(ctx); close(ended) }()
+	stop = func() { cancel(); <-ended; _ = client.Close() }
+	p.t.Cleanup(stop)
+	return stop
+}
+
+func (p *platform) publish(fields ...any) (id string) {
+	p.t.Helper()
+	id, err := p.stream.XAdd(p.t.Context(), &goredis.XAddArgs{Stream: event.OrderStream, Values: fields}).Result()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return id
+}
+
+func (p *platform) publishEvent(e event.Event) (id string) {
+	p.t.Helper()
+	fields, err := e.Fields()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return p.publish(fields...)
+}
+
+func newEvent() event.Event {
+	return event.Event{
+		ID: uuid.Must(uuid.NewV7()), Type: event.OrderCreated, OccurredAt: time.Now(),
+		Order: event.Order{ID: uuid.New(), UserID: uuid.New(), Status: "pending", Total: 1250, Currency: "EUR", Version: 1},
+	}
+}
+
+func (p *platform) pending() []goredis.XPendingExt {
+	p.t.Helper()
+	pending, err := p.stream.XPendingExt(p.t.Context(), &goredis.XPendingExtArgs{
+		Stream: event.OrderStream, Group: Group, Start: "-", End: "+", Count: 1000,
+	}).Result()
+	if err != nil && !strings.HasPrefix(err.Error(), "NOGROUP") {
+		p.t.Fatal(err)
+	}
+	return pending
+}
+
+func (p *platform) deadLetters() []goredis.XMessage {
+	p.t.Helper()
+	found, err := p.stream.XRange(p.t.Context(), event.DeadLetters, "-", "+").Result()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return found
+}
+
+func (p *platform) count(table string) (n int) {
+	p.t.Helper()
+	if err := p.pool.QueryRow(p.t.Context(), "SELECT count(*) FROM "+table).Scan(&n); err != nil {
+		p.t.Fatal(err)
+	}
+	return n
+}
+
+// settles waits until there are so many notifications, pending entries and dead letters.
+func (p *platform) settles(notifications, pending, dead int) {
+	p.t.Helper()
+	backingtest.Eventually(p.t, deadline, func() error {
+		if n, open, gone := p.count("notifications"), len(p.pending()), len(p.deadLetters()); n != notifications || open != pending || gone != dead {
+			return fmt.Errorf("%d notifications, %d pending, %d dead; want %d, %d, %d", n, open, gone, notifications, pending, dead)
+		}
+		return nil
+	})
+}
+
+// takeAs gives all new entries to a consumer that does nothing more.
+func (p *platform) takeAs(name string) {
+	p.t.Helper()
+	err := p.stream.XReadGroup(p.t.Context(), &goredis.XReadGroupArgs{
+		Group: Group, Consumer: name, Streams: []string{event.OrderStream, ">"}, Block: -1,
+	}).Err()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *platform) join() {
+	p.t.Helper()
+	if err := p.stream.XGroupCreateMkStream(p.t.Context(), event.OrderStream, Group, "0").Err(); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+const (
+	never = time.Hour             // nothing becomes stale
+	soon  = 50 * time.Millisecond // what isn't acknowledged at once does
+)
+
+func TestConsumer(t *testing.T) {
+	shared := newPlatform(t)
+
+	t.Run("what a dead consumer had in hand is handled, once also where it had committed", func(t *testing.T) {
+		p := shared.fresh(t)
+		p.join()
+		committed, untouched := newEvent(), newEvent()
+		p.publishEvent(committed)
+		p.publishEvent(untouched)
+		p.takeAs("dead")
+		n, err := notification.From(committed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if applied, err := p.store.Apply(t.Context(), store.Effect{Consumer: Group, EventID: committed.ID, Notification: n}); err != nil || !applied {
+			t.Fatalf("applied: %t, %v", applied, err)
+		}
+		defer p.run(soon)()
+		p.settles(2, 0, 0)
+	})
+
+	t.Run("what is in hand elsewhere and not stale is left there", func(t *testing.T) {
+		p := shared.fresh(t)
+		p.join()
+		p.publishEvent(newEvent())
+		p.takeAs("busy")
+		p.publishEvent(newEvent())
+		defer p.run(never)()
+		p.settles(1, 1, 0)
+	})
+
+	t.Run("poison doesn't stop the others and dies at its fifth delivery, alone", func(t *testing.T) {
+		p := shared.fresh(t)
+		refused := newEvent()
+		_, err := p.pool.Exec(t.Context(), fmt.Sprintf("ALTER TABLE notifications ADD CONSTRAINT refusing CHECK (order_id <> '%s')", refused.Order.ID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _, _ = p.pool.Exec(t.Context(), "ALTER TABLE notifications DROP CONSTRAINT refusing") }()
+		broken := newEvent()
+		broken.Order.Currency = "E\x00R"
+		poison := []string{
+			p.publish("garbage", "1", "garbage", "2"),
+			p.publishEvent(refused),
+			p.publishEvent(broken),
+			p.publish("id", strings.Repeat("x", 100_000)),
+		}
+		for range 20 {
+			p.publishEvent(newEvent())
+		}
+		stop := p.run(never)
+		p.settles(20, len(poison), 0)
+		stop()
+		for _, entry := range p.pending() {
+			if entry.RetryCount != 1 {
+				t.Errorf("entry %s was delivered %d times while nothing was stale", entry.ID, entry.RetryCount)
+			}
+		}
+
+		stop = p.run(soon)
+		p.settles(20, 0, len(poison))
+		stop()
+		byID := map[string]map[string]any{}
+		for _, letter := range p.deadLetters() {
+			byID[letter.Values["dead_id"].(string)] = letter.Values
+		}
+		for _, id := range poison {
+			letter := byID[id]
+			if letter["dead_deliveries"] != "5" || letter["dead_reason"] == "" || letter["dead_group"] != Group {
+				t.Errorf("the dead letter of %s says %.300v", id, letter)
+			}
+			if _, err := time.Parse(time.RFC3339Nano, letter["dead_at"].(string)); err != nil {
+				t.Error(err)
+			}
+			original := p.stream.XRange(t.Context(), event.OrderStream, id, id).Val()[0].Values
+			for name, value := range original {
+				if letter[name] != value {
+					t.Errorf("the dead letter of %s has lost %s", id, name)
+				}
+			}
+		}
+	})
+
+	t.Run("a type that isn't known is no poison", func(t *testing.T) {
+		p := shared.fresh(t)
+		newer := newEvent()
+		newer.Type = "order.refunded"
+		p.publishEvent(newer)
+		p.publishEvent(newEvent())
+		defer p.run(soon)()
+		p.settles(1, 0, 0)
+	})
+
+	t.Run("an outage of the database kills nothing, however often replicas restart", func(t *testing.T) {
+		p := shared.fresh(t)
+		p.join()
+		const events = 40
+		for range events {
+			p.publishEvent(newEvent())
+		}
+		poison := p.publish("garbage", "1")
+		p.postgres.Stop()
+		for {
+			before := deliveries(p.pending())
+			stop := p.run(soon)
+			backingtest.Eventually(t, deadline, func() error {
+				if deliveries(p.pending()) == before {
+					return errors.New("nothing was delivered")
+				}
+				return nil
+			})
+			stop()
+			if most(p.pending()) > 2*maxDeliveries {
+				break
+			}
+		}
+		p.postgres.Start()
+		defer p.run(soon)()
+		p.settles(events, 0, 1)
+		if dead := p.deadLetters()[0].Values["dead_id"]; dead != poison {
+			t.Errorf("%v is dead, want %s", dead, poison)
+		}
+	})
+
+	t.Run("what is the schema's fault waits until it is mended", func(t *testing.T) {
+		p := shared.fresh(t)
+		rename := func(from, to string) {
+			t.Helper()
+			if _, err := p.pool.Exec(t.Context(), "ALTER TABLE "+from+" RENAME TO "+to); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rename("handled_events", "away")
+		p.join()
+		for range 3 {
+			p.publishEvent(newEvent())
+		}
+		// Two, so that each claims what the other waits with.
+		defer p.run(soon)()
+		defer p.run(soon)()
+		backingtest.Eventually(t, deadline, func() error {
+			if len(p.pending()) != 3 {
+				return errors.New("the events aren't in hand yet")
+			}
+			return nil
+		})
+		rename("away", "handled_events")
+		p.settles(3, 0, 0)
+	})
+
+	t.Run("one that stops hands back what it has in hand", func(t *testing.T) {
+		p := shared.fresh(t)
+		blocker := p.postgres.Connect()
+		if _, err := blocker.Exec(t.Context(), "BEGIN; LOCK TABLE handled_events"); err != nil {
+			t.Fatal(err)
+		}
+		for range 5 {
+			p.publishEvent(newEvent())
+		}
+		const stale = 10 * time.Minute // longer than the test: only what is handed back is claimed
+		stop := p.run(stale)
+		backingtest.Eventually(t, deadline, func() error {
+			if len(p.pending()) != 5 {
+				return errors.New("the events aren't in hand yet")
+			}
+			return nil
+		})
+		stop()
+		if _, err := blocker.Exec(t.Context(), "ROLLBACK"); err != nil {
+			t.Fatal(err)
+		}
+		// The first one's statement may still have committed: it has its effect once all the same.
+		defer p.run(stale)()
+		p.settles(5, 0, 0)
+	})
+}
+
+func deliveries(pending []goredis.XPendingExt) (sum int64) {
+	for _, entry := range pending {
+		sum += entry.RetryCount
+	}
+	return sum
+}
+
+func most(pending []goredis.XPendingExt) (count int64) {
+	for _, entry := range pending {
+		count = max(count, entry.RetryCount)
+	}
+	return count
+}

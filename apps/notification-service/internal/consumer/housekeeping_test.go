@@ -1,0 +1,76 @@
+package consumer
+
+import (
+	"fmt"
+	"log/slog"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/event"
+)
+
+func TestHousekeeping(t *testing.T) {
+	p := newPlatform(t)
+	c := New(p.stream, p.store, false, never, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+
+	t.Run("without a stream there is nothing to do", func(t *testing.T) {
+		if err := c.removeGone(t.Context(), 0); err != nil {
+			t.Error(err)
+		}
+	})
+
+	t.Run("consumers that are gone are removed, with nothing that is pending", func(t *testing.T) {
+		p.join()
+		p.publishEvent(newEvent())
+		p.takeAs("busy")
+		if err := p.stream.XGroupCreateConsumer(t.Context(), event.OrderStream, Group, "gone").Err(); err != nil {
+			t.Fatal(err)
+		}
+		if err := c.removeGone(t.Context(), time.Hour); err != nil {
+			t.Fatal(err)
+		}
+		if got := p.consumers(); !slices.Equal(got, []string{"busy", "gone"}) {
+			t.Errorf("there are %v, and none has been idle for an hour", got)
+		}
+		backingtest.Eventually(t, deadline, func() error {
+			if err := c.removeGone(t.Context(), 10*time.Millisecond); err != nil {
+				t.Fatal(err)
+			}
+			if got := p.consumers(); !slices.Equal(got, []string{"busy"}) {
+				return fmt.Errorf("there are %v, want the one with an entry pending", got)
+			}
+			return nil
+		})
+	})
+
+	t.Run("old events are forgotten in batches, others are not", func(t *testing.T) {
+		_, err := p.pool.Exec(t.Context(), `INSERT INTO handled_events
+			SELECT 'c', gen_random_uuid(), now() - CASE WHEN n <= 2500 THEN interval '15 days' ELSE interval '13 days' END
+			FROM generate_series(1, 2510) AS n`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := p.store.ForgetEvents(t.Context(), rememberFor); err != nil {
+			t.Fatal(err)
+		}
+		if n := p.count("handled_events"); n != 10 {
+			t.Errorf("%d events are remembered, want 10", n)
+		}
+	})
+}
+
+func (p *platform) consumers() (names []string) {
+	p.t.Helper()
+	found, err := p.stream.XInfoConsumers(p.t.Context(), event.OrderStream, Group).Result()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	for _, consumer := range found {
+		names = append(names, consumer.Name)
+	}
+	return names
+}

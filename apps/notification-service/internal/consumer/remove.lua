@@ -1,0 +1,16 @@
+-- Removes consumers that are long gone. One with entries pending stays: they
+-- would be lost with it.
+-- KEYS: the stream. ARGV: group, idle milliseconds that are long. Returns how many.
+local removed = 0
+-- Without the stream or the group there is an error in place of the list, and nothing to do.
+for _, consumer in ipairs(redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
+  local is = {}
+  for i = 1, #consumer, 2 do
+    is[consumer[i]] = consumer[i + 1]
+  end
+  if is.pending == 0 and is.idle >= tonumber(ARGV[2]) then
+    redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], is.name)
+    removed = removed + 1
+  end
+end
+return removed

@@ -1,0 +1,78 @@
+package store
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"platform.example/apps/internal/postgres"
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/notification-service/internal/notification"
+)
+
+const columns = "id, user_id, type, title, body, order_id, created_at, read_at"
+
+// Page says which part of an inbox is asked for.
+type Page struct {
+	Before uuid.UUID // only those older than this one; uuid.Max: from the newest
+	Unread bool      // only those that aren't read
+	Limit  int
+}
+
+// List returns a page of a user's inbox, newest first.
+func (s *Store) List(ctx context.Context, user uuid.UUID, p Page) ([]notification.Notification, error) {
+	sql := "SELECT " + columns + " FROM notifications WHERE user_id = $1 AND id < $2"
+	if p.Unread {
+		sql += " AND read_at IS NULL" // as the partial index says it
+	}
+	rows, err := s.pool.Query(ctx, sql+" ORDER BY id DESC LIMIT $3", user, p.Before, p.Limit)
+	if err != nil {
+		return nil, postgres.Failure("listing notifications", err)
+	}
+	found, err := pgx.CollectRows(rows, scan)
+	if err != nil {
+		return nil, postgres.Failure("listing notifications", err)
+	}
+	return found, nil
+}
+
+// Unread counts what a user hasn't read.
+func (s *Store) Unread(ctx context.Context, user uuid.UUID) (int, error) {
+	var count int
+	err := s.pool.QueryRow(ctx, "SELECT count(*) FROM notifications WHERE user_id = $1 AND read_at IS NULL", user).Scan(&count)
+	if err != nil {
+		return 0, postgres.Failure("counting unread notifications", err)
+	}
+	return count, nil
+}
+
+// MarkRead marks a notification as read that is the user's, or, where anyones,
+// anyone's. One that is read already stays as it is. It fails with
+// problem.NotFound where there is none.
+func (s *Store) MarkRead(ctx context.Context, id, user uuid.UUID, anyones bool) error {
+	done, err := s.pool.Exec(ctx, "UPDATE notifications SET read_at = coalesce(read_at, now()) WHERE id = $1 AND (user_id = $2 OR $3)",
+		id, user, anyones)
+	if err != nil {
+		return postgres.Failure("marking a notification as read", err)
+	}
+	if done.RowsAffected() == 0 {
+		return problem.New(problem.NotFound, "There is no such notification.", nil)
+	}
+	return nil
+}
+
+// MarkAllRead marks all notifications of the user as read.
+func (s *Store) MarkAllRead(ctx context.Context, user uuid.UUID) error {
+	_, err := s.pool.Exec(ctx, "UPDATE notifications SET read_at = now() WHERE user_id = $1 AND read_at IS NULL", user)
+	if err != nil {
+		return postgres.Failure("marking all notifications as read", err)
+	}
+	return nil
+}
+
+func scan(row pgx.CollectableRow) (notification.Notification, error) {
+	var n notification.Notification
+	err := row.Scan(&n.ID, &n.UserID, &n.Type, &n.Title, &n.Body, &n.OrderID, &n.CreatedAt, &n.ReadAt)
+	return n, err
+}

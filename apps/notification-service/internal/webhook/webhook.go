@@ -1,0 +1,157 @@
+// Package webhook delivers notifications to a receiver outside, at least once
+// each: the receiver knows by the header webhook-id what it has had already.
+//
+// Requests follow the Standard Webhooks specification (standardwebhooks.com).
+// The bytes of the secret are the key; libraries that want it as whsec_… take
+// the base64 of those bytes.
+package webhook
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"platform.example/apps/notification-service/internal/backoff"
+	"platform.example/apps/notification-service/internal/store"
+)
+
+const (
+	concurrency  = 8
+	pollInterval = 500 * time.Millisecond
+	// lease is how long a delivery may be in hand before it is taken for lost:
+	// a POST, and a database that is slow to take down how it went.
+	lease         = 30 * time.Second
+	settleTimeout = 3 * time.Second
+	watchInterval = 5 * time.Second
+)
+
+// Retry says how often, and after what waits, a delivery is tried.
+type Retry struct {
+	Backoff  backoff.Policy
+	Attempts int
+}
+
+// DefaultRetry tries for about half an hour.
+func DefaultRetry() Retry {
+	return Retry{Backoff: backoff.Policy{Base: time.Second, Max: time.Hour}, Attempts: 12}
+}
+
+// Deliverer delivers what is due.
+type Deliverer struct {
+	config Config
+	retry  Retry
+	store  *store.Store
+	log    *slog.Logger
+	client *http.Client
+	pause  backoff.Policy // while the database is away
+
+	attempts *prometheus.CounterVec
+	pending  prometheus.Gauge
+}
+
+// New returns a Deliverer of the deliveries in s.
+func New(c Config, retry Retry, s *store.Store, log *slog.Logger, registry prometheus.Registerer) *Deliverer {
+	d := &Deliverer{
+		config: c, retry: retry, store: s, log: log, client: newClient(),
+		pause: backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second},
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "notification_service_webhook_deliveries_total", Help: "Attempts to deliver, by how they ended.",
+		}, []string{"outcome"}),
+		pending: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "notification_service_webhook_pending", Help: "Deliveries neither made nor given up.",
+		}),
+	}
+	registry.MustRegister(d.attempts, d.pending)
+	return d
+}
+
+// Run delivers until ctx is done.
+func (d *Deliverer) Run(ctx context.Context) {
+	for failures := 0; ctx.Err() == nil; {
+		taken, err := d.store.TakeDeliveries(ctx, concurrency, lease)
+		if ctx.Err() != nil {
+			return // what was taken at that moment is due again after its lease
+		}
+		if err != nil {
+			if failures++; failures == 1 {
+				d.log.Warn("deliveries wait for the database", "cause", err)
+			}
+			d.pause.Wait(ctx, failures)
+			continue
+		}
+		failures = 0
+		d.deliverAll(ctx, taken)
+		if len(taken) < concurrency {
+			sleep(ctx, pollInterval)
+		}
+	}
+}
+
+func (d *Deliverer) deliverAll(ctx context.Context, taken []store.Delivery) {
+	var running sync.WaitGroup
+	for _, delivery := range taken {
+		running.Go(func() { d.deliver(ctx, delivery) })
+	}
+	running.Wait()
+}
+
+// deliver makes an attempt and takes down how it ended. If that fails, the
+// delivery is due again after its lease.
+func (d *Deliverer) deliver(ctx context.Context, delivery store.Delivery) {
+	log := d.log.With("notification_id", delivery.Notification.ID, "attempt", delivery.Attempt)
+	cause := errors.New("the last attempt was cut off") // by a crash, if this one is one too many
+	if delivery.Attempt <= d.retry.Attempts {
+		cause = d.post(ctx, delivery.Notification)
+	}
+	// How it went is worth knowing also where ctx is done by now.
+	settling, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	var err error
+	switch {
+	case cause == nil:
+		d.attempts.WithLabelValues("delivered").Inc()
+		log.Debug("notification delivered")
+		err = d.store.Delivered(settling, delivery)
+	case ctx.Err() != nil: // it was us who ended the attempt
+		err = d.store.Release(settling, delivery)
+	case errors.Is(cause, errGone) || delivery.Attempt >= d.retry.Attempts:
+		d.attempts.WithLabelValues("gave_up").Inc()
+		log.Error("notification is not delivered: gave up", "cause", cause)
+		err = d.store.GiveUp(settling, delivery, cause.Error())
+	default:
+		d.attempts.WithLabelValues("failed").Inc()
+		wait := d.retry.Backoff.Delay(delivery.Attempt)
+		log.Warn("notification is not delivered yet", "again_in", wait, "cause", cause)
+		err = d.store.Retry(settling, delivery, wait, cause.Error())
+	}
+	if err != nil {
+		log.Warn("how a delivery went could not be taken down: it is made again", "cause", err)
+	}
+}
+
+// Watch keeps the metric of what is pending right until ctx is done. While the
+// database is away it stays as it was.
+func (d *Deliverer) Watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		if count, err := d.store.PendingDeliveries(ctx); err == nil {
+			d.pending.Set(float64(count))
+		} else if ctx.Err() == nil {
+			d.log.Debug("deliveries could not be counted", "cause", err)
+		}
+		sleep(ctx, watchInterval)
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+}

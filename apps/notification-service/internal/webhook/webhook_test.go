@@ -1,0 +1,369 @@
+package webhook
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/event"
+	"platform.example/apps/internal/postgres"
+	"platform.example/apps/notification-service/internal/backoff"
+	"platform.example/apps/notification-service/internal/notification"
+	"platform.example/apps/notification-service/internal/store"
+	"platform.example/apps/notification-service/migrations"
+)
+
+const (
+	deadline  = 30 * time.Second
+	theSecret = "a secret of a test, 32 bytes long."
+)
+
+// receiver notes every attempt and answers each with the next of its statuses,
+// then always with the last; 0 is no answer at all.
+type receiver struct {
+	t *testing.T
+	*httptest.Server
+
+	mu       sync.Mutex
+	statuses []int
+	attempts []attempt
+}
+
+type attempt struct {
+	at   time.Time
+	id   string
+	path string
+	body string
+}
+
+func newReceiver(t *testing.T, statuses ...int) *receiver {
+	t.Helper()
+	r := &receiver{t: t, statuses: statuses}
+	r.Server = httptest.NewServer(r)
+	t.Cleanup(r.Close)
+	return r
+}
+
+func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
+	body, err := io.ReadAll(request.Body)
+	if err != nil {
+		r.t.Error(err)
+	}
+	r.verify(request.Header, string(body))
+	r.mu.Lock()
+	status := r.statuses[0]
+	if len(r.statuses) > 1 {
+		r.statuses = r.statuses[1:]
+	}
+	r.attempts = append(r.attempts, attempt{time.Now(), request.Header.Get("webhook-id"), request.URL.Path, string(body)})
+	r.mu.Unlock()
+	if status == 0 {
+		<-request.Context().Done()
+		return
+	}
+	if status == http.StatusFound {
+		w.Header().Set("Location", "/elsewhere")
+	}
+	w.WriteHeader(status)
+}
+
+// verify does what the specification tells a receiver to.
+func (r *receiver) verify(h http.Header, body string) {
+	seconds, err := strconv.ParseInt(h.Get("webhook-timestamp"), 10, 64)
+	if age := time.Since(time.Unix(seconds, 0)); err != nil || age < -time.Minute || age > time.Minute {
+		r.t.Errorf("webhook-timestamp is %q", h.Get("webhook-timestamp"))
+	}
+	version, signature, _ := strings.Cut(h.Get("webhook-signature"), ",")
+	got, err := base64.StdEncoding.DecodeString(signature)
+	mac := hmac.New(sha256.New, []byte(theSecret))
+	mac.Write([]byte(strings.Join([]string{h.Get("webhook-id"), h.Get("webhook-timestamp"), body}, ".")))
+	if version != "v1" || err != nil || !hmac.Equal(got, mac.Sum(nil)) {
+		r.t.Errorf("webhook-signature %q doesn't fit", h.Get("webhook-signature"))
+	}
+}
+
+func (r *receiver) seen() []attempt {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return append([]attempt(nil), r.attempts...)
+}
+
+// outbox is the real database of deliveries.
+type outbox struct {
+	t     *testing.T
+	pool  *pgxpool.Pool
+	store *store.Store
+}
+
+func newOutbox(t *testing.T) *outbox {
+	t.Helper()
+	database := backingtest.StartPostgres(t).Env()
+	env := config.From(func(name string) (string, bool) { value, ok := database[name]; return value, ok })
+	log := slog.New(slog.DiscardHandler)
+	at := postgres.ReadConfig(env)
+	if err := errors.Join(env.Err(), postgres.Migrate(t.Context(), at, migrations.Files, log)); err != nil {
+		t.Fatal(err)
+	}
+	pool, err := postgres.Connect(t.Context(), at, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return &outbox{t: t, pool: pool, store: store.New(pool)}
+}
+
+func (o *outbox) add() notification.Notification {
+	o.t.Helper()
+	n, err := notification.From(event.Event{Type: event.OrderPaid, Order: event.Order{ID: uuid.New(), UserID: uuid.New(), Total: 7, Currency: "EUR"}})
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	if _, err := o.store.Apply(o.t.Context(), store.Effect{Consumer: "c", EventID: uuid.New(), Notification: n, Deliver: true}); err != nil {
+		o.t.Fatal(err)
+	}
+	return n
+}
+
+type delivery struct {
+	Attempts              int
+	NextAttemptAt         time.Time
+	DeliveredAt, GaveUpAt *time.Time
+	LastError             *string
+}
+
+func (o *outbox) delivery(id uuid.UUID) delivery {
+	o.t.Helper()
+	rows, err := o.pool.Query(o.t.Context(),
+		"SELECT attempts, next_attempt_at, delivered_at, gave_up_at, last_error FROM webhook_deliveries WHERE notification_id = $1", id)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	d, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[delivery])
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	return d
+}
+
+func (o *outbox) run(to *receiver, retry Retry) (stop func()) {
+	o.t.Helper()
+	at, err := url.Parse(to.URL + "/hook")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	d := New(Config{URL: at, Secret: config.NewSecret(theSecret)}, retry, o.store, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { d.Run(ctx); close(ended) }()
+	stop = func() { cancel(); <-ended }
+	o.t.Cleanup(stop)
+	return stop
+}
+
+func (o *outbox) eventually(id uuid.UUID, what string, condition func(delivery) bool) delivery {
+	o.t.Helper()
+	var d delivery
+	backingtest.Eventually(o.t, deadline, func() error {
+		if d = o.delivery(id); !condition(d) {
+			return fmt.Errorf("not %s: %+v", what, d)
+		}
+		return nil
+	})
+	return d
+}
+
+func delivered(d delivery) bool { return d.DeliveredAt != nil }
+func gaveUp(d delivery) bool    { return d.GaveUpAt != nil }
+
+func TestDeliveries(t *testing.T) {
+	o := newOutbox(t)
+	quick := Retry{Backoff: backoff.Policy{Base: 100 * time.Millisecond, Max: time.Second}, Attempts: 4}
+
+	t.Run("the receiver gets the notification, and for whom it is", func(t *testing.T) {
+		to := newReceiver(t, http.StatusNoContent)
+		n := o.add()
+		defer o.run(to, quick)()
+		if d := o.eventually(n.ID, "delivered", delivered); d.Attempts != 1 || d.LastError != nil {
+			t.Errorf("got %+v", d)
+		}
+		got := to.seen()[0]
+		var body struct {
+			ID, Type, Title, Body string
+			UserID                string `json:"user_id"`
+			OrderID               string `json:"order_id"`
+		}
+		if err := json.Unmarshal([]byte(got.body), &body); err != nil {
+			t.Fatal(err)
+		}
+		if got.id != n.ID.String() || body.ID != got.id || body.UserID != n.UserID.String() || body.OrderID != n.OrderID.String() ||
+			body.Type != "order.paid" || body.Title != n.Title || body.Body != n.Body || got.path != "/hook" {
+			t.Errorf("got %+v of %+v", got, n)
+		}
+	})
+
+	t.Run("what fails is tried again, later each time, in the same words", func(t *testing.T) {
+		to := newReceiver(t, 500, 302, 404, 200)
+		n := o.add()
+		defer o.run(to, quick)()
+		if d := o.eventually(n.ID, "delivered", delivered); d.Attempts != 4 {
+			t.Errorf("got %+v", d)
+		}
+		seen := to.seen()
+		if len(seen) != 4 {
+			t.Fatalf("%d attempts, want 4", len(seen))
+		}
+		for i, again := range seen[1:] {
+			if again.id != seen[0].id || again.body != seen[0].body || again.path != seen[0].path {
+				t.Errorf("attempt %d is another: %+v", i+2, again)
+			}
+			// The wait is at least the half of what has doubled.
+			if least := quick.Backoff.Base << i / 2; again.at.Sub(seen[i].at) < least {
+				t.Errorf("attempt %d came after %s, want at least %s", i+2, again.at.Sub(seen[i].at), least)
+			}
+		}
+	})
+
+	t.Run("waits grow, as the database says when the next is due", func(t *testing.T) {
+		to := newReceiver(t, 500)
+		n := o.add()
+		slow := Retry{Backoff: backoff.Policy{Base: time.Hour, Max: 4 * time.Hour}, Attempts: 12}
+		defer o.run(to, slow)()
+		for _, full := range []time.Duration{time.Hour, 2 * time.Hour, 4 * time.Hour, 4 * time.Hour} {
+			d := o.eventually(n.ID, "put off", func(d delivery) bool { return time.Until(d.NextAttemptAt) > lease })
+			if wait := time.Until(d.NextAttemptAt); wait < full/2-time.Minute || wait > full {
+				t.Errorf("attempt %d is followed by a wait of %s, want %s to %s", d.Attempts, wait, full/2, full)
+			}
+			if _, err := o.pool.Exec(t.Context(), "UPDATE webhook_deliveries SET next_attempt_at = now() WHERE notification_id = $1", n.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := o.pool.Exec(t.Context(), "UPDATE webhook_deliveries SET gave_up_at = now() WHERE notification_id = $1", n.ID); err != nil {
+			t.Fatal(err)
+		}
+	})
+
+	t.Run("after the last attempt it gives up", func(t *testing.T) {
+		to := newReceiver(t, 503)
+		n := o.add()
+		defer o.run(to, quick)()
+		d := o.eventually(n.ID, "given up", gaveUp)
+		if len(to.seen()) != 4 || d.Attempts != 4 || d.LastError == nil || !strings.Contains(*d.LastError, "503") {
+			t.Errorf("%d attempts, %+v", len(to.seen()), d)
+		}
+	})
+
+	t.Run("410 Gone ends it at once", func(t *testing.T) {
+		to := newReceiver(t, http.StatusGone)
+		n := o.add()
+		defer o.run(to, quick)()
+		if d := o.eventually(n.ID, "given up", gaveUp); len(to.seen()) != 1 || d.Attempts != 1 {
+			t.Errorf("%d attempts, %+v", len(to.seen()), d)
+		}
+	})
+
+	t.Run("attempts that a crash cut off count", func(t *testing.T) {
+		to := newReceiver(t, http.StatusOK)
+		n := o.add()
+		if _, err := o.pool.Exec(t.Context(), "UPDATE webhook_deliveries SET attempts = 4 WHERE notification_id = $1", n.ID); err != nil {
+			t.Fatal(err)
+		}
+		defer o.run(to, quick)()
+		if o.eventually(n.ID, "given up", gaveUp); len(to.seen()) != 0 {
+			t.Errorf("there was a fifth of four attempts")
+		}
+	})
+
+	t.Run("one that stops gives back what it has in hand, uncounted", func(t *testing.T) {
+		to := newReceiver(t, 0, 200)
+		n := o.add()
+		stop := o.run(to, quick)
+		backingtest.Eventually(t, deadline, func() error {
+			if len(to.seen()) == 0 {
+				return errors.New("no attempt")
+			}
+			return nil
+		})
+		stop()
+		if d := o.delivery(n.ID); d.Attempts != 0 || time.Until(d.NextAttemptAt) > 0 || d.LastError != nil {
+			t.Errorf("got %+v", d)
+		}
+		defer o.run(to, quick)()
+		o.eventually(n.ID, "delivered", delivered)
+	})
+
+	t.Run("several replicas deliver each once", func(t *testing.T) {
+		to := newReceiver(t, http.StatusOK)
+		var ids []uuid.UUID
+		for range 60 {
+			ids = append(ids, o.add().ID)
+		}
+		for range 3 {
+			defer o.run(to, quick)()
+		}
+		for _, id := range ids {
+			o.eventually(id, "delivered", delivered)
+		}
+		times := map[string]int{}
+		for _, a := range to.seen() {
+			times[a.id]++
+		}
+		for _, id := range ids {
+			if times[id.String()] != 1 {
+				t.Errorf("%s was delivered %d times", id, times[id.String()])
+			}
+		}
+	})
+
+	if count, err := o.store.PendingDeliveries(t.Context()); err != nil || count != 0 {
+		t.Errorf("%d deliveries are pending, %v", count, err)
+	}
+}
+
+func TestBothVariablesOrNeither(t *testing.T) {
+	long := strings.Repeat("s", minSecretBytes)
+	for _, c := range []struct {
+		name, url, secret string
+		fault             string // "": none
+	}{
+		{"neither", "", "", ""},
+		{"both", "https://example.com/hook", long, ""},
+		{"no secret", "https://example.com/hook", "", "WEBHOOK_SECRET"},
+		{"no URL", "", long, "WEBHOOK_URL"},
+		{"a short secret", "https://example.com/hook", long[1:], "WEBHOOK_SECRET has 31 bytes"},
+		{"a URL that is none", "example.com", long, "WEBHOOK_URL"},
+		{"another scheme", "ftp://example.com", long, "WEBHOOK_URL"},
+	} {
+		env := config.From(func(name string) (string, bool) {
+			value := map[string]string{"WEBHOOK_URL": c.url, "WEBHOOK_SECRET": c.secret}[name]
+			return value, value != ""
+		})
+		got, err := ReadConfig(env), env.Err()
+		if (err == nil) != (c.fault == "") || err != nil && (!strings.Contains(err.Error(), c.fault) || strings.Contains(err.Error(), long[1:])) {
+			t.Errorf("%s: got %v", c.name, err)
+		}
+		if err == nil && (got.URL != nil) != (c.url != "") {
+			t.Errorf("%s: got %+v", c.name, got)
+		}
+	}
+}

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/uuid"
+	goredis "github.com/redis/go-redis/v9"
+
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/event"
+	"platform.example/apps/internal/servicetest"
+	"platform.example/apps/notification-service/internal/consumer"
+)
+
+// liveName answers as the live Service does: with the colour that it selects.
+type liveName struct {
+	colour atomic.Value
+	asked  atomic.Int64
+	*httptest.Server
+}
+
+func newLiveName(t *testing.T, colour string) *liveName {
+	n := &liveName{}
+	n.colour.Store(colour)
+	n.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"colour":%q}`, n.colour.Load())
+		n.asked.Add(1)
+	}))
+	t.Cleanup(n.Close)
+	return n
+}
+
+// asksAgain waits until the colours have asked some times more.
+func (n *liveName) asksAgain(t *testing.T, times int64) {
+	t.Helper()
+	from := n.asked.Load()
+	backingtest.Eventually(t, deadline, func() error {
+		if asked := n.asked.Load() - from; asked < times {
+			return fmt.Errorf("asked %d times, want %d", asked, times)
+		}
+		return nil
+	})
+}
+
+func TestOneThatIsNotLiveConsumesNothing(t *testing.T) {
+	postgres, stream := backingtest.StartPostgres(t), backingtest.StartStream(t)
+	live := newLiveName(t, "green")
+	env := servicetest.Env(postgres.Env(), stream.Env(), map[string]string{"SERVICE_COLOUR": "blue", "LIVE_URL": live.URL})
+	if out, err := servicetest.Run(name, commands(), env, "migrate"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	s := servicetest.Start(t, name, commands(), env)
+	p := newPublisher(t, stream)
+	user := uuid.NewString()
+
+	p.publish(newEvent(user))
+	live.asksAgain(t, 3)
+	if groups := p.client.XInfoGroups(t.Context(), event.OrderStream).Val(); len(groups) != 0 {
+		t.Errorf("there is a group although none is live: %+v", groups)
+	}
+	if got := inbox(t, s.HTTP, user, ""); got.Unread != 0 {
+		t.Errorf("got %+v", got)
+	}
+	eventuallyStatus(t, s.Ops+"/metrics", http.StatusOK, "notification_service_stream_lag 1") // told by those who aren't live, too
+
+	live.colour.Store("blue")
+	arrives(t, s.HTTP, user, 1)
+
+	live.colour.Store("green")
+	eventuallyLogged(t, s.Logs, "the live colour has changed", `"live":false`)
+	p.publish(newEvent(user), newEvent(user))
+	live.asksAgain(t, 6) // for longer than a read of the stream blocks
+	if got := inbox(t, s.HTTP, user, ""); got.Unread != 1 {
+		t.Errorf("%d notifications, want that of when it was live", got.Unread)
+	}
+
+	live.colour.Store("blue")
+	arrives(t, s.HTTP, user, 3)
+}
+
+func TestSeveralProcesses(t *testing.T) {
+	postgres, stream := backingtest.StartPostgres(t), backingtest.StartStream(t)
+	live := newLiveName(t, "blue")
+	build := func(colour string) *servicetest.Binary {
+		return servicetest.Build(t, "platform.example/apps/"+name, servicetest.Env(postgres.Env(), stream.Env(),
+			map[string]string{"SERVICE_COLOUR": colour, "LIVE_URL": live.URL}))
+	}
+	blue, green := build("blue"), build("green")
+	blue.Run("migrate")
+	p := newPublisher(t, stream)
+
+	t.Run("an idle one needs at most 30 MiB", func(t *testing.T) {
+		process := blue.Start()
+		arrives(t, process.HTTP, uuid.NewString(), 0) // it has connected to Postgres
+		live.asksAgain(t, 6)                          // and read the stream
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", process.PID()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, after, _ := strings.Cut(string(status), "VmRSS:")
+		kib, err := strconv.Atoi(strings.Fields(after)[0])
+		if err != nil || kib > 30<<10 {
+			t.Errorf("it holds %d KiB, %v", kib, err)
+		}
+		t.Logf("it holds %.1f MiB", float64(kib)/1024)
+		process.Kill()
+	})
+
+	t.Run("one is killed, another takes over", func(t *testing.T) {
+		const events = 1000
+		user := uuid.NewString()
+		for range events {
+			p.publish(newEvent(user))
+		}
+		first := blue.Start()
+		backingtest.Eventually(t, deadline, func() error {
+			if inbox(t, first.HTTP, user, "?limit=1").Unread == 0 {
+				return errors.New("nothing has arrived yet")
+			}
+			return nil
+		})
+		first.Kill()
+		if left := standing(t, p).Lag; left == 0 {
+			t.Fatal("it was done before it was killed: this shows nothing")
+		}
+		growOld(t, p.client)
+		second := blue.Start()
+		eventuallyAcknowledged(t, p)
+		arrives(t, second.HTTP, user, events)
+		second.Kill()
+	})
+
+	t.Run("the live colour goes back and forth under events", func(t *testing.T) {
+		const rounds, atOnce = 8, 50
+		user, events := uuid.NewString(), 0
+		publish := func(count int) {
+			for range count {
+				p.publish(newEvent(user))
+			}
+			events += count
+		}
+		colours := map[string]*servicetest.Process{"blue": blue.Start(), "green": green.Start()}
+		for round := range rounds {
+			publish(atOnce)
+			now := []string{"green", "blue"}[round%2]
+			before := handledBy(t, colours[now])
+			live.colour.Store(now)
+			publish(atOnce)
+			backingtest.Eventually(t, deadline, func() error {
+				publish(1)
+				if handledBy(t, colours[now]) == before {
+					return fmt.Errorf("%s is live and handles nothing", now)
+				}
+				return nil
+			})
+		}
+		eventuallyAcknowledged(t, p)
+		arrives(t, colours["blue"].HTTP, user, events)
+		if sum := handledBy(t, colours["blue"]) + handledBy(t, colours["green"]); sum > events {
+			t.Errorf("%d events have had an effect, of %d", sum, events)
+		}
+	})
+}
+
+// growOld makes what is pending look as it does once StaleAfter has passed.
+func growOld(t *testing.T, client *goredis.Client) {
+	t.Helper()
+	pending, err := client.XPendingExt(t.Context(), &goredis.XPendingExtArgs{
+		Stream: event.OrderStream, Group: consumer.Group, Start: "-", End: "+", Count: 1000,
+	}).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range pending {
+		err := client.Do(t.Context(), "XCLAIM", event.OrderStream, consumer.Group, entry.Consumer, 0, entry.ID,
+			"IDLE", consumer.StaleAfter.Milliseconds(), "JUSTID").Err()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func handledBy(t *testing.T, p *servicetest.Process) int {
+	t.Helper()
+	for line := range strings.Lines(servicetest.Call(t, "GET", p.Ops+"/metrics", "").Body) {
+		value, found := strings.CutPrefix(line, `notification_service_events_handled_total{outcome="handled",type="order.created"} `)
+		if found {
+			count, err := strconv.Atoi(strings.TrimSpace(value))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return count
+		}
+	}
+	return 0
+}

@@ -1,0 +1,125 @@
+// Command notification-service tells users what happens to their orders: in an
+// inbox of each, and through a webhook where one is configured.
+package main
+
+import (
+	"context"
+	"errors"
+	"net/url"
+	"sync"
+	"time"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/health"
+	"platform.example/apps/internal/httpserver"
+	"platform.example/apps/internal/live"
+	"platform.example/apps/internal/postgres"
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/internal/redis"
+	"platform.example/apps/internal/service"
+	"platform.example/apps/internal/telemetry"
+	"platform.example/apps/notification-service/internal/api"
+	"platform.example/apps/notification-service/internal/consumer"
+	"platform.example/apps/notification-service/internal/store"
+	"platform.example/apps/notification-service/internal/webhook"
+	"platform.example/apps/notification-service/migrations"
+)
+
+const name = "notification-service"
+
+// restartPause is before background work that has ended by itself is begun anew.
+const restartPause = time.Second
+
+func main() { service.Main(name, commands()) }
+
+func commands() service.Commands {
+	return service.Commands{"": serve, "migrate": migrate}
+}
+
+func serve(ctx context.Context, p service.Process) (err error) {
+	env := config.From(p.Lookup)
+	self := config.ReadService(env, name)
+	database := postgres.ReadConfig(env)
+	streamAt := redis.ReadStream(env)
+	liveAt := live.ReadURL(env)
+	receiver := webhook.ReadConfig(env)
+	if err := env.Err(); err != nil {
+		return err
+	}
+
+	tel, err := telemetry.Start(ctx, self, p.Stdout)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tel.Stop()) }()
+
+	pool, err := postgres.Connect(ctx, database, tel.Log)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	postgres.RegisterMetrics(tel.Registry, pool)
+
+	stream := redis.Open(streamAt, tel.Log, tel.Registry)
+	defer func() { err = errors.Join(err, stream.Close()) }()
+
+	notifications := store.New(pool)
+	state := health.New(self, tel.Log,
+		health.Check{Name: "postgres", Required: true, Probe: pool.Ping},
+		health.Check{Name: "stream", Probe: func(ctx context.Context) error { return stream.Ping(ctx).Err() }},
+	)
+	errs := problem.NewMapper(tel.Log)
+	router := httpserver.NewAPI(tel, state, errs, tel.RequestMetrics("notification_service"))
+	api.New(notifications).Register(router, errs)
+
+	server, err := httpserver.Listen(self, tel.Log, state, router, httpserver.NewOps(tel, state))
+	if err != nil {
+		return err
+	}
+
+	stop := start(ctx, background(self, tel, stream, notifications, liveAt, receiver))
+	defer stop()
+	return server.Run(ctx)
+}
+
+// background is the work beside requests: what every replica does, and what
+// only those of the live colour do.
+func background(self config.Service, tel *telemetry.Telemetry, stream *goredis.Client, notifications *store.Store,
+	liveAt *url.URL, receiver webhook.Config) []func(context.Context) {
+	toDeliver := receiver.URL != nil
+	events := consumer.New(stream, notifications, toDeliver, consumer.StaleAfter, tel.Log, tel.Registry)
+	colour := live.NewSwitch(liveAt, self, tel.Log, tel.Registry)
+	always := []func(context.Context){colour.Watch, events.Watch}
+	whileLive := []func(context.Context){events.Run, events.KeepHouse}
+	if toDeliver {
+		deliveries := webhook.New(receiver, webhook.DefaultRetry(), notifications, tel.Log, tel.Registry)
+		always = append(always, deliveries.Watch)
+		whileLive = append(whileLive, deliveries.Run)
+	}
+	for _, work := range whileLive {
+		always = append(always, func(ctx context.Context) { colour.While(ctx, restartPause, work) })
+	}
+	return always
+}
+
+// start begins the background work and returns what ends it, and waits for that.
+func start(ctx context.Context, work []func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	for _, w := range work {
+		running.Go(func() { w(ctx) })
+	}
+	return func() { cancel(); running.Wait() }
+}
+
+func migrate(ctx context.Context, p service.Process) error {
+	env := config.From(p.Lookup)
+	self := config.ReadService(env, name)
+	database := postgres.ReadConfig(env)
+	if err := env.Err(); err != nil {
+		return err
+	}
+	return postgres.Migrate(ctx, database, migrations.Files, telemetry.NewLogger(p.Stdout, self))
+}

@@ -1,0 +1,296 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/uuid"
+
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/servicetest"
+)
+
+// One Postgres and one Redis serve all the subtests: starting them takes
+// longer than most of the tests.
+func TestNotificationService(t *testing.T) {
+	postgres, stream := backingtest.StartPostgres(t), backingtest.StartStream(t)
+	env := servicetest.Env(postgres.Env(), stream.Env(), map[string]string{
+		"SERVICE_VERSION": "0123456789ab", "SERVICE_COLOUR": "blue",
+	})
+	if out, err := servicetest.Run(name, commands(), env, "migrate"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	// The Postgres of a test may lose its last commits when it is killed, unless it is told not to.
+	if _, err := postgres.Connect().Exec(t.Context(), "ALTER DATABASE postgres SET synchronous_commit = on"); err != nil {
+		t.Fatal(err)
+	}
+	s := servicetest.Start(t, name, commands(), env)
+	p := newPublisher(t, stream)
+	metrics := func(t *testing.T, wants ...string) {
+		t.Helper()
+		backingtest.Eventually(t, deadline, func() error {
+			body := servicetest.Call(t, "GET", s.Ops+"/metrics", "").Body
+			for _, want := range wants {
+				if !strings.Contains(body, want) {
+					return fmt.Errorf("/metrics lacks %s", want)
+				}
+			}
+			return nil
+		})
+	}
+
+	t.Run("an event becomes a notification that is listed and read", func(t *testing.T) {
+		user := uuid.NewString()
+		e := newEvent(user)
+		e.Traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+		p.publish(e)
+		arrives(t, s.HTTP, user, 1)
+		got := inbox(t, s.HTTP, user, "")
+		n := got.Notifications[0]
+		if n.Type != "order.created" || n.Title == "" || !strings.Contains(n.Body, "12.50 EUR") ||
+			n.OrderID != e.Order.ID.String() || n.CreatedAt.IsZero() || n.ReadAt != nil || got.Next != "" {
+			t.Errorf("got %+v", got)
+		}
+		eventuallyLogged(t, s.Logs, `"msg":"event"`, e.ID.String(), "0af7651916cd43dd8448eb211c80319c")
+
+		var first *notificationAnswer
+		for range 2 { // the second time changes nothing
+			if answer := servicetest.Call(t, "POST", s.HTTP+"/notifications/"+n.ID+"/read", "", as(user)); answer.Status != http.StatusNoContent {
+				t.Fatalf("reading: %+v", answer)
+			}
+			got := inbox(t, s.HTTP, user, "")
+			if got.Unread != 0 || len(got.Notifications) != 1 || got.Notifications[0].ReadAt == nil {
+				t.Fatalf("after reading: %+v", got)
+			}
+			if first == nil {
+				first = &got.Notifications[0]
+			} else if !first.ReadAt.Equal(*got.Notifications[0].ReadAt) {
+				t.Errorf("reading again has changed when it was read")
+			}
+		}
+		if got := inbox(t, s.HTTP, user, "?unread=true"); len(got.Notifications) != 0 {
+			t.Errorf("what is read is listed as unread: %+v", got)
+		}
+	})
+
+	t.Run("lists by pages, newest first, and marks all as read", func(t *testing.T) {
+		user, other := uuid.NewString(), uuid.NewString()
+		var want []string
+		for range 5 {
+			e := newEvent(user)
+			p.publish(e, newEvent(other))
+			want = append([]string{e.Order.ID.String()}, want...)
+		}
+		arrives(t, s.HTTP, user, 5)
+		arrives(t, s.HTTP, other, 5)
+		for _, filter := range []string{"", "&unread=true"} {
+			var got []string
+			for after := ""; ; {
+				page := inbox(t, s.HTTP, user, "?limit=2"+filter+after)
+				for _, n := range page.Notifications {
+					got = append(got, n.OrderID)
+				}
+				if page.Unread != 5 {
+					t.Errorf("%d are unread, want 5 on every page", page.Unread)
+				}
+				if page.Next == "" {
+					break
+				}
+				after = "&after=" + page.Next
+			}
+			if strings.Join(got, " ") != strings.Join(want, " ") {
+				t.Errorf("with %q\ngot  %v\nwant %v", filter, got, want)
+			}
+		}
+		if answer := servicetest.Call(t, "POST", s.HTTP+"/notifications/read", "", as(user)); answer.Status != http.StatusNoContent {
+			t.Fatalf("reading all: %+v", answer)
+		}
+		if mine, others := inbox(t, s.HTTP, user, "").Unread, inbox(t, s.HTTP, other, "").Unread; mine != 0 || others != 5 {
+			t.Errorf("unread: %d of the caller, %d of another; want 0 and 5", mine, others)
+		}
+	})
+
+	t.Run("an inbox is its user's, and an admin's to mark", func(t *testing.T) {
+		owner, other := uuid.NewString(), uuid.NewString()
+		p.publish(newEvent(owner))
+		arrives(t, s.HTTP, owner, 1)
+		read := s.HTTP + "/notifications/" + inbox(t, s.HTTP, owner, "").Notifications[0].ID + "/read"
+		for _, c := range []struct {
+			who    string
+			header []string
+			status int
+		}{
+			{"nobody", nil, http.StatusUnauthorized},
+			{"a role without a user", []string{"X-User-Role: admin"}, http.StatusUnauthorized},
+			{"someone else", []string{as(other), "X-User-Role: user"}, http.StatusNotFound},
+			{"someone with a made-up role", []string{as(other), "X-User-Role: root"}, http.StatusNotFound},
+			{"an admin", []string{as(other), "X-User-Role: admin"}, http.StatusNoContent},
+		} {
+			if answer := servicetest.Call(t, "POST", read, "", c.header...); answer.Status != c.status {
+				t.Errorf("%s: got %+v, want %d", c.who, answer, c.status)
+			}
+		}
+		if got := inbox(t, s.HTTP, other, ""); len(got.Notifications) != 0 || got.Unread != 0 {
+			t.Errorf("someone else sees %+v", got)
+		}
+	})
+
+	t.Run("refuses", func(t *testing.T) {
+		user := uuid.NewString()
+		for _, c := range []struct {
+			name, method, path, identity string
+			status                       int
+			code                         string
+		}{
+			{"a list for nobody", "GET", "/notifications", "", 401, "unauthenticated"},
+			{"a list for what is no id", "GET", "/notifications", "root", 401, "unauthenticated"},
+			{"marking all for nobody", "POST", "/notifications/read", "", 401, "unauthenticated"},
+			{"a limit of none", "GET", "/notifications?limit=0", user, 400, "malformed"},
+			{"a limit out of range", "GET", "/notifications?limit=101", user, 400, "malformed"},
+			{"a limit that is huge", "GET", "/notifications?limit=99999999999999999999", user, 400, "malformed"},
+			{"a limit that is no number", "GET", "/notifications?limit=x", user, 400, "malformed"},
+			{"a cursor that is none", "GET", "/notifications?after=x", user, 400, "malformed"},
+			{"a cursor in another form", "GET", "/notifications?after=%7B0190f3a0-0000-7000-8000-000000000001%7D", user, 400, "malformed"},
+			{"an unread that is no bool", "GET", "/notifications?unread=1", user, 400, "malformed"},
+			{"SQL for a cursor", "GET", "/notifications?after=%27%20OR%201=1--", user, 400, "malformed"},
+			{"what is no id", "POST", "/notifications/1;drop/read", user, 404, "not_found"},
+			{"an id in capitals", "POST", "/notifications/0190F3A0-0000-7000-8000-000000000001/read", user, 404, "not_found"},
+			{"an id of nothing", "POST", "/notifications/0190f3a0-0000-7000-8000-000000000001/read", user, 404, "not_found"},
+			{"a log line in the path", "POST", "/notifications/a%0a%7B%22msg%22:%22forged%22%7D/read", user, 404, "not_found"},
+			{"an unknown path", "GET", "/notifications/all/of", user, 404, "not_found"},
+			{"an unknown method", "DELETE", "/notifications", user, 405, "method_not_allowed"},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				answer := servicetest.Call(t, c.method, s.HTTP+c.path, "", as(c.identity))
+				problem := servicetest.JSON[problemAnswer](t, answer)
+				if answer.Status != c.status || problem.Code != c.code || problem.RequestID == "" ||
+					answer.Header.Get("Content-Type") != "application/problem+json" {
+					t.Errorf("got %+v, want %d %s", answer, c.status, c.code)
+				}
+			})
+		}
+		answer := servicetest.Call(t, "POST", s.HTTP+"/notifications/read", strings.Repeat("a", 65<<10), as(user))
+		if answer.Status != http.StatusRequestEntityTooLarge {
+			t.Errorf("a body that is too large: %+v", answer)
+		}
+	})
+
+	t.Run("an event that comes twenty times, to two replicas, is told once", func(t *testing.T) {
+		second := servicetest.Start(t, name, commands(), env)
+		user, last := uuid.NewString(), uuid.NewString()
+		e := newEvent(user)
+		var publishing sync.WaitGroup
+		for range 20 {
+			publishing.Go(func() { p.publish(e) })
+		}
+		publishing.Wait()
+		for range 50 {
+			p.publish(newEvent(last))
+		}
+		arrives(t, second.HTTP, last, 50)
+		eventuallyAcknowledged(t, p)
+		if got := inbox(t, s.HTTP, user, ""); len(got.Notifications) != 1 {
+			t.Errorf("got %+v, want one", got)
+		}
+		if err := second.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+
+	t.Run("a type that isn't known yet is passed over", func(t *testing.T) {
+		user := uuid.NewString()
+		e := newEvent(user)
+		e.Type = "order.refunded"
+		p.publish(e, newEvent(user))
+		arrives(t, s.HTTP, user, 1)
+		metrics(t, `notification_service_events_handled_total{outcome="unknown",type="other"} 1`)
+	})
+
+	t.Run("metrics", func(t *testing.T) {
+		user := uuid.NewString()
+		e := newEvent(user)
+		p.publish(e, e)
+		arrives(t, s.HTTP, user, 1)
+		metrics(t,
+			`notification_service_events_handled_total{outcome="duplicate",type="order.created"}`,
+			`notification_service_events_handled_total{outcome="handled",type="order.created"}`,
+			`notification_service_requests_total{endpoint="/notifications/{id}/read",method="POST"}`,
+			`notification_service_request_duration_seconds_count{endpoint="/notifications",method="GET"}`,
+			"notification_service_stream_lag 0", "notification_service_stream_pending 0", "notification_service_dead_letters 0",
+			"postgres_pool_acquired_connections", "redis_command_duration_seconds_count", "service_live 1",
+		)
+	})
+
+	faults(t, s, postgres, stream, p)
+
+	t.Run("logs name no user and nothing that they read", func(t *testing.T) {
+		user := uuid.NewString()
+		p.publish(newEvent(user))
+		arrives(t, s.HTTP, user, 1)
+		for _, private := range []string{user, "12.50", "Order received"} {
+			if strings.Contains(s.Logs(), private) {
+				t.Errorf("the log holds %q", private)
+			}
+		}
+	})
+}
+
+func TestAReceiverThatHangsDoesNotDelayTheInbox(t *testing.T) {
+	postgres, stream := backingtest.StartPostgres(t), backingtest.StartStream(t)
+	asked, answer := make(chan string, 100), make(chan struct{})
+	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked <- r.Header.Get("webhook-id")
+		select {
+		case <-answer:
+		case <-r.Context().Done():
+		}
+	}))
+	defer receiver.Close()
+	env := servicetest.Env(postgres.Env(), stream.Env(), map[string]string{
+		"WEBHOOK_URL": receiver.URL, "WEBHOOK_SECRET": strings.Repeat("s", 32),
+	})
+	if out, err := servicetest.Run(name, commands(), env, "migrate"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	s := servicetest.Start(t, name, commands(), env)
+	p := newPublisher(t, stream)
+	user := uuid.NewString()
+	p.publish(newEvent(user))
+	if id := <-asked; id != inbox(t, s.HTTP, user, "").Notifications[0].ID {
+		t.Errorf("the receiver is asked to take %s, which isn't in the inbox", id)
+	}
+	for range 30 {
+		p.publish(newEvent(user))
+	}
+	arrives(t, s.HTTP, user, 31)
+	if body := servicetest.Call(t, "GET", s.Ops+"/metrics", "").Body; strings.Contains(body, `outcome="delivered"`) {
+		t.Error("something is delivered although the receiver has not answered")
+	}
+	close(answer)
+	backingtest.Eventually(t, deadline, func() error {
+		body := servicetest.Call(t, "GET", s.Ops+"/metrics", "").Body
+		if !strings.Contains(body, `notification_service_webhook_deliveries_total{outcome="delivered"} 31`) ||
+			!strings.Contains(body, "notification_service_webhook_pending 0") {
+			return fmt.Errorf("not all is delivered")
+		}
+		return nil
+	})
+}
+
+func TestWrongConfigurationIsReportedAtOnce(t *testing.T) {
+	_, err := servicetest.Run(name, commands(), map[string]string{
+		"POSTGRES_PORT": "many", "LIVE_URL": "name", "WEBHOOK_SECRET": "short",
+	})
+	if err == nil {
+		t.Fatal("it started")
+	}
+	for _, want := range []string{"POSTGRES_HOST", "POSTGRES_PORT", "STREAM_ADDR", "STREAM_PASSWORD", "LIVE_URL", "WEBHOOK_URL", "WEBHOOK_SECRET"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%v\nlacks %s", err, want)
+		}
+	}
+}
