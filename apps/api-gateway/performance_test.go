@@ -137,44 +137,34 @@ func find(t *testing.T, program string) string {
 	return ""
 }
 
-var requestsPerSecond = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
+var (
+	requestsPerSecond = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
+	medianLatency     = regexp.MustCompile(`50%\s+([0-9.]+(?:us|ms|s))\b`)
+)
 
-// load asks with 64 connections for two seconds, and returns the requests per second.
-func load(t *testing.T, url, auth string) float64 {
+// load asks for two seconds over so many connections, and returns the requests
+// per second and the median of how long an answer took.
+func load(t *testing.T, url, auth string, connections int) (rate float64, median time.Duration) {
 	t.Helper()
-	out, err := exec.Command(find(t, "wrk"), "-t1", "-c64", "-d2s", "-H", "Authorization: "+auth, url).CombinedOutput()
-	found := requestsPerSecond.FindSubmatch(out)
-	if err != nil || found == nil || bytes.Contains(out, []byte("Non-2xx")) {
+	out, err := exec.Command(find(t, "wrk"), "-t1", "-c"+strconv.Itoa(connections), "-d2s", "--latency",
+		"-H", "Authorization: "+auth, url).CombinedOutput()
+	perSecond, half := requestsPerSecond.FindSubmatch(out), medianLatency.FindSubmatch(out)
+	if err != nil || perSecond == nil || half == nil || bytes.Contains(out, []byte("Non-2xx")) {
 		t.Fatalf("wrk: %v\n%s", err, out)
 	}
-	n, err := strconv.ParseFloat(string(found[1]), 64)
-	if err != nil {
+	if rate, err = strconv.ParseFloat(string(perSecond[1]), 64); err != nil {
 		t.Fatal(err)
 	}
-	return n
+	if median, err = time.ParseDuration(string(half[1])); err != nil {
+		t.Fatal(err)
+	}
+	return rate, median
 }
 
-// steady asks so many times a second, for two seconds, whatever comes back, and
-// returns the median of how long an answer takes.
-func steady(t *testing.T, url, auth string, rate float64) time.Duration {
-	t.Helper()
-	const workers, seconds = 8, 2
-	every := time.Duration(float64(workers) / rate * float64(time.Second))
-	n := int(rate * seconds)
-	times := make([]time.Duration, n)
-	send, start := get(url, auth), time.Now()
-	_, statuses := flood(t, n, workers, func(client *http.Client, i int) (int, error) {
-		time.Sleep(time.Until(start.Add(time.Duration(i/workers) * every)))
-		sent := time.Now()
-		status, err := send(client, i)
-		times[i-1] = time.Since(sent)
-		return status, err
-	})
-	if statuses[http.StatusOK] != n {
-		t.Fatalf("%v", statuses)
-	}
-	slices.Sort(times)
-	return quantile(times, 0.5)
+// middle is the median of an even number of figures.
+func middle(figures []float64) float64 {
+	slices.Sort(figures)
+	return (figures[len(figures)/2-1] + figures[len(figures)/2]) / 2
 }
 
 // With token check, breaker, limits, metrics and logs on, the gateway passes on
@@ -189,35 +179,28 @@ func TestPerformanceAgainstPeers(t *testing.T) {
 		{"httputil.ReverseProxy", peer(t, "proxy", "UPSTREAM="+service)},
 		{"the gateway", gateway.HTTP},
 	}
-	path := "/api/users/me"
-	rates := map[string][]float64{}
-	for range 4 { // in turns, so that the machine's moods are shared
+	const rounds, full, half = 4, 64, 2 // two connections make about half of the gateway's full load
+	rates, light := map[string][]float64{}, map[string][]float64{}
+	delays := map[string][]float64{} // in microseconds
+	for range rounds {               // in turns, so that the machine's moods are shared
 		for _, p := range peers {
-			rates[p.name] = append(rates[p.name], load(t, p.url+path, token))
+			rate, _ := load(t, p.url+"/api/users/me", token, full)
+			rates[p.name] = append(rates[p.name], rate)
+			rate, delay := load(t, p.url+"/api/users/me", token, half)
+			light[p.name] = append(light[p.name], rate)
+			delays[p.name] = append(delays[p.name], float64(delay.Microseconds()))
 		}
 	}
-	median := func(name string) float64 {
-		slices.Sort(rates[name])
-		return (rates[name][1] + rates[name][2]) / 2
-	}
+	const barest = "httputil.ReverseProxy"
 	for _, p := range peers {
-		t.Logf("%-22s %7.0f requests/s, %.2f of nginx, %.2f of httputil.ReverseProxy",
-			p.name, median(p.name), median(p.name)/median("nginx"), median(p.name)/median("httputil.ReverseProxy"))
+		rate := middle(rates[p.name])
+		t.Logf("%-22s %7.0f requests/s: %.2f of nginx, %.2f of %s; at %.2f of that load a median of %.0f µs, %.0f added",
+			p.name, rate, rate/middle(rates["nginx"]), rate/middle(rates[barest]), barest,
+			middle(light[p.name])/rate, middle(delays[p.name]), middle(delays[p.name])-middle(delays["the service itself"]))
 	}
-	if median("the gateway") < median("httputil.ReverseProxy") {
-		t.Error("the gateway passes on less than the barest httputil.ReverseProxy")
+	if gateway, peer := middle(rates["the gateway"]), middle(rates[barest]); gateway < peer {
+		t.Errorf("the gateway passes on %.0f requests/s, the barest %s %.0f", gateway, barest, peer)
 	}
-
-	rate := median("the gateway") / 2
-	var added []time.Duration
-	for range 3 {
-		direct := steady(t, service+path, token, rate)
-		through := steady(t, gateway.HTTP+path, token, rate)
-		t.Logf("at %.0f requests/s the median is %s directly, %s through the gateway", rate, direct, through)
-		added = append(added, through-direct)
-	}
-	slices.Sort(added)
-	t.Logf("added at half load: %s (median of three)", added[1])
 	t.Logf("memory after the load: %.0f MiB", rss(t, gateway.PID()))
 }
 

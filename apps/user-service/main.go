@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 
+	"platform.example/apps/internal/background"
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/health"
 	"platform.example/apps/internal/httpserver"
+	"platform.example/apps/internal/live"
 	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/redis"
@@ -16,6 +18,7 @@ import (
 	"platform.example/apps/user-service/internal/api"
 	"platform.example/apps/user-service/internal/cache"
 	"platform.example/apps/user-service/internal/password"
+	"platform.example/apps/user-service/internal/session"
 	"platform.example/apps/user-service/internal/store"
 	"platform.example/apps/user-service/migrations"
 )
@@ -33,6 +36,7 @@ func serve(ctx context.Context, p service.Process) (err error) {
 	self := config.ReadService(env, name)
 	database := postgres.ReadConfig(env)
 	cacheAt := redis.ReadCache(env)
+	liveAt := live.ReadURL(env)
 	if err := env.Err(); err != nil {
 		return err
 	}
@@ -54,7 +58,8 @@ func serve(ctx context.Context, p service.Process) (err error) {
 	defer func() { err = errors.Join(err, redisClient.Close()) }()
 
 	users := store.New(pool)
-	userAPI := api.New(users, cache.New(redisClient, users.Get, tel.Log, tel.Registry), password.NewHasher())
+	sessions := session.New(pool, tel.Log)
+	userAPI := api.New(users, cache.New(redisClient, users.Get, tel.Log, tel.Registry), password.NewHasher(), sessions)
 
 	state := health.New(self, tel.Log,
 		health.Check{Name: "postgres", Required: true, Probe: pool.Ping},
@@ -68,6 +73,9 @@ func serve(ctx context.Context, p service.Process) (err error) {
 	if err != nil {
 		return err
 	}
+	colour := live.NewSwitch(liveAt, self, tel.Log, tel.Registry)
+	stop := background.Start(ctx, colour.Watch, background.While(colour, background.Chores(tel.Log, sessions.Sweep)))
+	defer stop()
 	return server.Run(ctx)
 }
 

@@ -188,7 +188,7 @@ func TestUserService(t *testing.T) {
 
 	t.Run("seed-demo, and the check of credentials", func(t *testing.T) {
 		verify := func(email, password string) servicetest.Answer {
-			return servicetest.Call(t, "POST", s.HTTP+"/credentials/verify", fmt.Sprintf(`{"email":%q,"password":%q}`, email, password))
+			return servicetest.Call(t, "POST", s.HTTP+"/sessions", fmt.Sprintf(`{"email":%q,"password":%q}`, email, password))
 		}
 		seed := func(password string) {
 			t.Helper()
@@ -199,7 +199,7 @@ func TestUserService(t *testing.T) {
 		}
 		seed("first password")
 		seed("first password")
-		if answer := verify("Demo@Example.com", "first password"); answer.Status != http.StatusOK {
+		if answer := verify("Demo@Example.com", "first password"); answer.Status != http.StatusCreated {
 			t.Errorf("right password: %+v", answer)
 		}
 		seed("second password")

@@ -157,10 +157,12 @@ func TestProperties(t *testing.T) {
 				if open {
 					trying = c.now().Add(probeTime)
 				}
-				if random.IntN(3) == 0 {
+				switch random.IntN(6) {
+				case 0: // never answered
+				case 1, 2:
 					b.Succeeded()
 					inRow, trying = 0, time.Time{}
-				} else {
+				default:
 					b.Failed()
 					inRow++
 					opened, trying = c.now(), time.Time{}

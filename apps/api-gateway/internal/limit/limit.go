@@ -127,10 +127,10 @@ func (s *shard) client(name string) *count {
 // roll goes on to window. What could not be told of the one before is kept as
 // part of what is known of it.
 func (c *count) roll(window int64) {
-	switch {
-	case c.window == window:
+	switch c.window {
+	case window:
 		return
-	case c.window == window-1:
+	case window - 1:
 		c.previous, c.asked = c.current+c.pending, true
 	default:
 		c.previous, c.asked = 0, false

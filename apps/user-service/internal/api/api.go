@@ -2,28 +2,24 @@
 package api
 
 import (
-	"context"
 	"net/http"
 	"strconv"
-	"time"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
 
 	"platform.example/apps/internal/httpjson"
+	"platform.example/apps/internal/httpserver"
 	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/user-service/internal/cache"
 	"platform.example/apps/user-service/internal/password"
+	"platform.example/apps/user-service/internal/session"
 	"platform.example/apps/user-service/internal/store"
 	"platform.example/apps/user-service/internal/user"
 )
 
 const (
-	// requestTimeout ends below the 5 s that the gateway waits, so that the
-	// client hears our reason rather than the gateway's.
-	requestTimeout = 4 * time.Second
-
 	defaultLimit = 50
 	maxLimit     = 100
 )
@@ -33,31 +29,27 @@ type API struct {
 	users     *store.Users
 	cache     *cache.Users
 	passwords *password.Hasher
+	sessions  *session.Sessions
 }
 
 // New returns the API on these users.
-func New(users *store.Users, c *cache.Users, passwords *password.Hasher) *API {
-	return &API{users: users, cache: c, passwords: passwords}
+func New(users *store.Users, c *cache.Users, passwords *password.Hasher, sessions *session.Sessions) *API {
+	return &API{users: users, cache: c, passwords: passwords, sessions: sessions}
 }
 
 // Register adds the routes to router.
 func (a *API) Register(router chi.Router, errs *problem.Mapper) {
 	router.Group(func(r chi.Router) {
-		r.Use(deadline)
+		r.Use(httpserver.Deadline)
 		r.Post("/users", errs.Handle(a.create))
 		r.Get("/users", errs.Handle(a.list))
 		r.Get("/users/{id}", errs.Handle(a.get))
 		r.Patch("/users/{id}", errs.Handle(a.update))
 		r.Delete("/users/{id}", errs.Handle(a.remove))
-		r.Post("/credentials/verify", errs.Handle(a.verify))
-	})
-}
-
-func deadline(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
-		defer cancel()
-		next.ServeHTTP(w, r.WithContext(ctx))
+		r.Post("/sessions", errs.Handle(a.signIn))
+		r.Post("/sessions/refresh", errs.Handle(a.refresh))
+		r.Post("/sessions/revoke", errs.Handle(a.revoke))
+		r.Get("/sessions/revoked", errs.Handle(a.revoked))
 	})
 }
 
@@ -181,39 +173,6 @@ func (a *API) remove(w http.ResponseWriter, r *http.Request) error {
 	a.cache.Invalidate(r.Context(), id, cache.Deleted)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
-}
-
-type credentials struct {
-	Email    string `json:"email"`
-	Password string `json:"password"`
-}
-
-type verified struct {
-	ID   uuid.UUID     `json:"id"`
-	Role identity.Role `json:"role"`
-}
-
-// verify says the same, after the same time, of an unknown user and of a wrong password.
-func (a *API) verify(w http.ResponseWriter, r *http.Request) error {
-	given, err := httpjson.Decode[credentials](r)
-	if err != nil {
-		return err
-	}
-	if given.Email == "" || given.Password == "" || len(given.Password) > user.MaxPasswordBytes {
-		return problem.New(problem.Invalid, "email and password are required; a password has at most 512 bytes.", nil)
-	}
-	known, err := a.users.Credentials(r.Context(), given.Email)
-	if err != nil {
-		return err
-	}
-	right, err := a.passwords.Verify(r.Context(), given.Password, known.PasswordHash)
-	if err != nil {
-		return err
-	}
-	if !right {
-		return problem.New(problem.Unauthenticated, "Email or password is wrong.", nil)
-	}
-	return httpjson.Write(w, http.StatusOK, verified{ID: known.ID, Role: known.Role})
 }
 
 func mayChooseRole(r *http.Request) error {

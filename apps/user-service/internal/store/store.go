@@ -54,21 +54,33 @@ func (s *Users) List(ctx context.Context, after uuid.UUID, limit int) ([]user.Us
 	return users, nil
 }
 
+// endSessions ends the sessions of the user that the statement has changed.
+const endSessions = `UPDATE sessions SET revoked_at = now()
+	WHERE user_id IN (SELECT id FROM changed) AND revoked_at IS NULL`
+
 // Update changes a user. It fails with problem.NotFound where there is none,
 // and with problem.Conflict where the email is taken. passwordHash "" leaves
-// the password as it is.
+// the password as it is. A new password or role ends the user's sessions, whose
+// tokens were given to somebody else than the user is now.
 func (s *Users) Update(ctx context.Context, id uuid.UUID, c user.Change, passwordHash string) (user.User, error) {
-	return s.one(ctx, "changing a user", `UPDATE users SET
-			email = coalesce($2, email), name = coalesce($3, name), role = coalesce($4, role),
-			password_hash = coalesce(nullif($5, ''), password_hash),
-			updated_at = now(), version = version + 1
-		WHERE id = $1 RETURNING `+columns,
+	return s.one(ctx, "changing a user", `WITH changed AS (
+			UPDATE users SET
+				email = coalesce($2, email), name = coalesce($3, name), role = coalesce($4, role),
+				password_hash = coalesce(nullif($5, ''), password_hash),
+				updated_at = now(), version = version + 1
+			WHERE id = $1 RETURNING `+columns+`
+		), ended AS (`+endSessions+` AND ($4::text IS NOT NULL OR $5 <> ''))
+		SELECT `+columns+` FROM changed`,
 		id, c.Email, c.Name, c.Role, passwordHash)
 }
 
-// Delete removes a user. It fails with problem.NotFound where there is none.
+// Delete removes a user and ends the user's sessions. It fails with
+// problem.NotFound where there is none.
 func (s *Users) Delete(ctx context.Context, id uuid.UUID) error {
-	_, err := s.one(ctx, "deleting a user", "DELETE FROM users WHERE id = $1 RETURNING "+columns, id)
+	_, err := s.one(ctx, "deleting a user", `WITH changed AS (
+			DELETE FROM users WHERE id = $1 RETURNING `+columns+`
+		), ended AS (`+endSessions+`)
+		SELECT `+columns+` FROM changed`, id)
 	return err
 }
 

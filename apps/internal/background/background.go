@@ -1,0 +1,57 @@
+// Package background is the work that a service does beside its requests.
+package background
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"platform.example/apps/internal/live"
+)
+
+const (
+	// restartPause is before work that has ended by itself is begun anew.
+	restartPause = time.Second
+	choreTime    = time.Minute
+)
+
+// Work goes on until ctx is done.
+type Work func(ctx context.Context)
+
+// Start begins the work and returns what ends it, and waits for that.
+func Start(ctx context.Context, work ...Work) (stop func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	for _, w := range work {
+		running.Go(func() { w(ctx) })
+	}
+	return func() { cancel(); running.Wait() }
+}
+
+// While is work that is done while the colour of this process is live, and begun
+// anew a second after it has ended by itself.
+func While(colour *live.Switch, work Work) Work {
+	return func(ctx context.Context) { colour.While(ctx, restartPause, work) }
+}
+
+// Chores are done in turns, once a minute. One that fails, because Postgres or
+// Redis is away, is done a minute later.
+func Chores(log *slog.Logger, chores ...func(context.Context) error) Work {
+	return func(ctx context.Context) {
+		again := time.NewTicker(choreTime)
+		defer again.Stop()
+		for {
+			for _, chore := range chores {
+				if err := chore(ctx); err != nil && ctx.Err() == nil {
+					log.Warn("housekeeping failed; it is tried again", "in", choreTime, "cause", err)
+				}
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-again.C:
+			}
+		}
+	}
+}

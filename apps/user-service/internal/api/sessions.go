@@ -1,0 +1,81 @@
+package api
+
+import (
+	"net/http"
+
+	"platform.example/apps/internal/httpjson"
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/user-service/internal/session"
+	"platform.example/apps/user-service/internal/user"
+)
+
+type credentials struct {
+	Email    string `json:"email"`
+	Password string `json:"password"`
+}
+
+// signIn says the same, after the same time, of an unknown user and of a wrong password.
+func (a *API) signIn(w http.ResponseWriter, r *http.Request) error {
+	given, err := httpjson.Decode[credentials](r)
+	if err != nil {
+		return err
+	}
+	if given.Email == "" || given.Password == "" || len(given.Password) > user.MaxPasswordBytes {
+		return problem.New(problem.Invalid, "email and password are required; a password has at most 512 bytes.", nil)
+	}
+	known, err := a.users.Credentials(r.Context(), given.Email)
+	if err != nil {
+		return err
+	}
+	right, err := a.passwords.Verify(r.Context(), given.Password, known.PasswordHash)
+	if err != nil {
+		return err
+	}
+	if !right {
+		return problem.New(problem.Unauthenticated, "Email or password is wrong.", nil)
+	}
+	begun, err := a.sessions.Begin(r.Context(), known.ID, known.Role)
+	if err != nil {
+		return err
+	}
+	return httpjson.Write(w, http.StatusCreated, begun)
+}
+
+type refreshToken struct {
+	RefreshToken string `json:"refresh_token"`
+}
+
+func (a *API) refresh(w http.ResponseWriter, r *http.Request) error {
+	given, err := httpjson.Decode[refreshToken](r)
+	if err != nil {
+		return err
+	}
+	next, err := a.sessions.Refresh(r.Context(), given.RefreshToken)
+	if err != nil {
+		return err
+	}
+	return httpjson.Write(w, http.StatusOK, next)
+}
+
+// revoke answers alike whether or not there was a session (RFC 7009, 2.2).
+func (a *API) revoke(w http.ResponseWriter, r *http.Request) error {
+	given, err := httpjson.Decode[refreshToken](r)
+	if err != nil {
+		return err
+	}
+	if err := a.sessions.Revoke(r.Context(), given.RefreshToken); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func (a *API) revoked(w http.ResponseWriter, r *http.Request) error {
+	ended, err := a.sessions.Revoked(r.Context())
+	if err != nil {
+		return err
+	}
+	return httpjson.Write(w, http.StatusOK, struct {
+		Revoked []session.Ended `json:"revoked"`
+	}{ended})
+}

@@ -1,0 +1,201 @@
+// Package session keeps who is signed in. A session is gone on with by refresh
+// tokens, each of which is good once: it answers its successor.
+//
+// The token before the newest answers the same successor again for grace: so
+// that a client whose answer was lost, or that asks several times at once, goes
+// on. After that, or with an older one, somebody has a token that isn't theirs:
+// the session ends, for both.
+package session
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"platform.example/apps/internal/identity"
+	"platform.example/apps/internal/postgres"
+	"platform.example/apps/internal/problem"
+)
+
+const (
+	// Life is how long a session lasts, however often it is gone on with.
+	Life  = 30 * 24 * time.Hour
+	grace = 30 * time.Second
+	// toldFor is longer than the 15 min for which an access token is good: who
+	// asks which sessions have ended needs no older ones.
+	toldFor = 20 * time.Minute
+	// kept is how long a session that is over is kept, for those who look into
+	// what has happened.
+	kept       = 30 * 24 * time.Hour
+	sweepBatch = 1000
+)
+
+// Sessions is the table of sessions.
+type Sessions struct {
+	pool *pgxpool.Pool
+	log  *slog.Logger
+	now  func() time.Time
+}
+
+// New returns the sessions in the database of pool.
+func New(pool *pgxpool.Pool, log *slog.Logger) *Sessions { return newSessions(pool, log, time.Now) }
+
+func newSessions(pool *pgxpool.Pool, log *slog.Logger, now func() time.Time) *Sessions {
+	return &Sessions{pool: pool, log: log, now: now}
+}
+
+// Session is one that was begun or gone on with.
+type Session struct {
+	ID           uuid.UUID     `json:"session_id"`
+	UserID       uuid.UUID     `json:"user_id"`
+	Role         identity.Role `json:"role"`
+	RefreshToken string        `json:"refresh_token"`
+	ExpiresIn    int           `json:"refresh_expires_in"` // seconds
+}
+
+// Begin begins a session of a user whose password was checked.
+func (s *Sessions) Begin(ctx context.Context, user uuid.UUID, role identity.Role) (Session, error) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		return Session{}, err
+	}
+	t := token{id, newSecret()}
+	_, err = s.pool.Exec(ctx, "INSERT INTO sessions (id, user_id, token_hash, expires_at) VALUES ($1, $2, $3, $4)",
+		id, user, t.hash(), s.now().Add(Life))
+	if err != nil {
+		return Session{}, postgres.Failure("beginning a session", err)
+	}
+	return Session{ID: id, UserID: user, Role: role, RefreshToken: t.String(), ExpiresIn: int(Life.Seconds())}, nil
+}
+
+// Refresh goes on with the session of a token. It fails with
+// problem.Unauthenticated where the token is no longer good.
+func (s *Sessions) Refresh(ctx context.Context, raw string) (Session, error) {
+	t, ok := parse(raw)
+	if !ok {
+		return Session{}, refused("it is no refresh token")
+	}
+	var next Session
+	var refusal error // is answered once what it leaves is committed
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
+		next, refusal, err = s.refresh(ctx, tx, t)
+		return err
+	})
+	if err != nil {
+		return Session{}, postgres.Failure("refreshing a session", err)
+	}
+	return next, refusal
+}
+
+// row is what is known of a session.
+type row struct {
+	user                    uuid.UUID
+	role                    identity.Role
+	current, previous, salt []byte
+	rotated, revoked        *time.Time
+	expires                 time.Time
+}
+
+func (s *Sessions) refresh(ctx context.Context, tx pgx.Tx, t token) (next Session, refusal, err error) {
+	var r row
+	err = tx.QueryRow(ctx, `SELECT s.user_id, u.role, s.token_hash, s.previous_hash, s.salt, s.rotated_at, s.revoked_at, s.expires_at
+		FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1 FOR UPDATE OF s`, t.session).
+		Scan(&r.user, &r.role, &r.current, &r.previous, &r.salt, &r.rotated, &r.revoked, &r.expires)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Session{}, refused("there is no such session, or its user is no more"), nil
+	}
+	if err != nil {
+		return Session{}, nil, err
+	}
+	now := s.now()
+	if r.revoked != nil || !now.Before(r.expires) {
+		return Session{}, refused("the session is over"), nil
+	}
+	successor, good, err := s.succeed(ctx, tx, t, r, now)
+	if err != nil {
+		return Session{}, nil, err
+	}
+	if !good {
+		s.log.WarnContext(ctx, "a used refresh token came again: the session ends", "session_id", t.session)
+		_, err := tx.Exec(ctx, "UPDATE sessions SET revoked_at = $2 WHERE id = $1", t.session, now)
+		return Session{}, refused("the token was used before"), err
+	}
+	return Session{
+		ID: t.session, UserID: r.user, Role: r.role,
+		RefreshToken: successor.String(), ExpiresIn: int(r.expires.Sub(now).Seconds()),
+	}, nil, nil
+}
+
+// succeed returns the token that follows t, if t is good.
+func (s *Sessions) succeed(ctx context.Context, tx pgx.Tx, t token, r row, now time.Time) (successor token, good bool, err error) {
+	if r.rotated != nil && t.is(r.previous) {
+		return t.next(r.salt), now.Sub(*r.rotated) <= grace, nil
+	}
+	if !t.is(r.current) {
+		return token{}, false, nil
+	}
+	salt := newSecret()
+	successor = t.next(salt)
+	_, err = tx.Exec(ctx, "UPDATE sessions SET token_hash = $2, previous_hash = $3, salt = $4, rotated_at = $5 WHERE id = $1",
+		t.session, successor.hash(), r.current, salt, now)
+	return successor, true, err
+}
+
+func refused(why string) error {
+	return problem.New(problem.Unauthenticated, "The refresh token is not valid or has expired.", errors.New(why))
+}
+
+// Revoke ends the session of a token. What is no token of a session ends none.
+func (s *Sessions) Revoke(ctx context.Context, raw string) error {
+	t, ok := parse(raw)
+	if !ok {
+		return nil
+	}
+	_, err := s.pool.Exec(ctx, `UPDATE sessions SET revoked_at = $3
+		WHERE id = $1 AND revoked_at IS NULL AND (token_hash = $2 OR previous_hash = $2)`, t.session, t.hash(), s.now())
+	if err != nil {
+		return postgres.Failure("revoking a session", err)
+	}
+	return nil
+}
+
+// Ended is a session that was revoked.
+type Ended struct {
+	ID uuid.UUID `json:"session_id"`
+	At time.Time `json:"at"`
+}
+
+// Revoked lists the sessions whose access tokens may still be about.
+func (s *Sessions) Revoked(ctx context.Context) ([]Ended, error) {
+	rows, err := s.pool.Query(ctx, "SELECT id, revoked_at FROM sessions WHERE revoked_at > $1", s.now().Add(-toldFor))
+	if err != nil {
+		return nil, postgres.Failure("listing revoked sessions", err)
+	}
+	ended, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e Ended, err error) {
+		err = row.Scan(&e.ID, &e.At)
+		return e, err
+	})
+	if err != nil {
+		return nil, postgres.Failure("listing revoked sessions", err)
+	}
+	return ended, nil
+}
+
+// Sweep deletes the sessions that have long been over.
+func (s *Sessions) Sweep(ctx context.Context) error {
+	for {
+		done, err := s.pool.Exec(ctx, `DELETE FROM sessions WHERE id IN (
+			SELECT id FROM sessions WHERE expires_at < $1 OR revoked_at < $1 LIMIT $2)`, s.now().Add(-kept), sweepBatch)
+		if err != nil {
+			return postgres.Failure("deleting old sessions", err)
+		}
+		if done.RowsAffected() < sweepBatch {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,163 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/identity"
+	"platform.example/apps/internal/postgres"
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/user-service/migrations"
+)
+
+// started is the sessions of one user, at a time that the test moves.
+func started(t *testing.T, now *time.Time) (*Sessions, *pgxpool.Pool, uuid.UUID) {
+	t.Helper()
+	env := backingtest.StartPostgres(t).Env()
+	e := config.From(func(name string) (string, bool) { value, ok := env[name]; return value, ok })
+	at := postgres.ReadConfig(e)
+	if err := e.Err(); err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	if err := postgres.Migrate(t.Context(), at, migrations.Files, log); err != nil {
+		t.Fatal(err)
+	}
+	pool, err := postgres.Connect(t.Context(), at, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	user := uuid.Must(uuid.NewV7())
+	if _, err := pool.Exec(t.Context(), "INSERT INTO users (id, email, name, role, password_hash) VALUES ($1, 'a@example.com', 'A', 'user', '')", user); err != nil {
+		t.Fatal(err)
+	}
+	return newSessions(pool, log, func() time.Time { return *now }), pool, user
+}
+
+func good(t *testing.T, err error) bool {
+	t.Helper()
+	if err == nil {
+		return true
+	}
+	if refused, ok := errors.AsType[*problem.Error](err); !ok || refused.Code != problem.Unauthenticated {
+		t.Fatal(err)
+	}
+	return false
+}
+
+// Whatever the order: the newest token always goes on, the one before it
+// answers the same successor for grace, and any other ends the session for good.
+func TestProperties(t *testing.T) {
+	now := time.Now()
+	s, _, user := started(t, &now)
+	for seed := range uint64(60) {
+		random := rand.New(rand.NewPCG(seed, 3))
+		begun, err := s.Begin(t.Context(), user, identity.User)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tokens := []string{begun.RefreshToken} // from the first to the newest
+		var rotated time.Time
+		over := false
+		for step := range 12 {
+			now = now.Add(time.Duration(random.IntN(int(grace))))
+			newest := len(tokens) - 1
+			i := max(0, newest-random.IntN(3))
+			next, err := s.Refresh(t.Context(), tokens[i])
+			want := !over && (i == newest || i == newest-1 && now.Sub(rotated) <= grace)
+			if good(t, err) != want {
+				t.Fatalf("seed %d, step %d: token %d of %d, %s after the last: %v", seed, step, i, newest, now.Sub(rotated), err)
+			}
+			over = over || !want
+			if !want {
+				continue
+			}
+			if i == newest-1 {
+				if next.RefreshToken != tokens[newest] {
+					t.Fatalf("seed %d: the token before the newest has another successor", seed)
+				}
+				continue
+			}
+			tokens, rotated = append(tokens, next.RefreshToken), now
+		}
+	}
+}
+
+func TestASessionEndsWithItsTime(t *testing.T) {
+	now := time.Now()
+	s, pool, user := started(t, &now)
+	begun, err := s.Begin(t.Context(), user, identity.User)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(Life - time.Hour)
+	next, err := s.Refresh(t.Context(), begun.RefreshToken)
+	if err != nil || next.ExpiresIn > 3600 || next.ExpiresIn < 3590 {
+		t.Errorf("an hour before its end: %+v, %v", next, err)
+	}
+	now = now.Add(time.Hour)
+	if _, err := s.Refresh(t.Context(), next.RefreshToken); good(t, err) {
+		t.Error("it goes on after its end")
+	}
+
+	count := func() (n int) {
+		t.Helper()
+		if err := s.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := pool.QueryRow(context.Background(), "SELECT count(*) FROM sessions").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	if n := count(); n != 1 {
+		t.Errorf("%d sessions are kept right after the end, want 1", n)
+	}
+	now = now.Add(kept + time.Second)
+	if n := count(); n != 0 {
+		t.Errorf("%d sessions are kept long after the end", n)
+	}
+}
+
+func TestRevokedIsToldForAsLongAsATokenMayLive(t *testing.T) {
+	now := time.Now()
+	s, _, user := started(t, &now)
+	begun, err := s.Begin(t.Context(), user, identity.User)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Revoke(t.Context(), begun.RefreshToken); err != nil {
+		t.Fatal(err)
+	}
+	for after, want := range map[time.Duration]int{0: 1, 15 * time.Minute: 1, 21 * time.Minute: 0} {
+		t.Run(fmt.Sprint(after), func(t *testing.T) {
+			now := now.Add(after)
+			ended, err := newSessions(s.pool, s.log, func() time.Time { return now }).Revoked(t.Context())
+			if err != nil || len(ended) != want || want == 1 && ended[0].ID != begun.ID {
+				t.Errorf("told %v, %v", ended, err)
+			}
+		})
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(token{uuid.Max, newSecret()}.String())
+	f.Add("0190f3a0-0000-7000-8000-000000000001.")
+	f.Add(".")
+	f.Fuzz(func(t *testing.T, raw string) {
+		if parsed, ok := parse(raw); ok && (parsed.String() != raw || len(parsed.secret) != secretBytes) {
+			t.Errorf("%q is read as %q", raw, parsed)
+		}
+	})
+}

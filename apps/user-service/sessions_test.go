@@ -1,0 +1,203 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/servicetest"
+)
+
+type sessionAnswer struct {
+	UserID           string `json:"user_id"`
+	Role             string `json:"role"`
+	SessionID        string `json:"session_id"`
+	RefreshToken     string `json:"refresh_token"`
+	RefreshExpiresIn int    `json:"refresh_expires_in"`
+}
+
+func TestSessions(t *testing.T) {
+	postgres, redis := backingtest.StartPostgres(t), backingtest.StartRedis(t)
+	env := servicetest.Env(postgres.Env(), redis.Env())
+	if out, err := servicetest.Run(name, commands(), env, "migrate"); err != nil {
+		t.Fatalf("migrate: %v\n%s", err, out)
+	}
+	s := servicetest.Start(t, name, commands(), env)
+	post := func(t *testing.T, path, body string) servicetest.Answer {
+		t.Helper()
+		return servicetest.Call(t, "POST", s.HTTP+path, body)
+	}
+	signUp := func(t *testing.T, email string) string {
+		t.Helper()
+		return servicetest.JSON[userAnswer](t, post(t, "/users", fmt.Sprintf(`{"email":%q,"name":"Ada","password":"correct horse"}`, email))).ID
+	}
+	signIn := func(t *testing.T, email string) sessionAnswer {
+		t.Helper()
+		a := post(t, "/sessions", fmt.Sprintf(`{"email":%q,"password":"correct horse"}`, email))
+		if a.Status != http.StatusCreated {
+			t.Fatalf("signing in: %+v", a)
+		}
+		return servicetest.JSON[sessionAnswer](t, a)
+	}
+	refresh := func(t *testing.T, token string) (int, sessionAnswer) {
+		t.Helper()
+		a := post(t, "/sessions/refresh", fmt.Sprintf(`{"refresh_token":%q}`, token))
+		return a.Status, servicetest.JSON[sessionAnswer](t, a)
+	}
+	revoked := func(t *testing.T, session string) bool {
+		t.Helper()
+		return strings.Contains(servicetest.Call(t, "GET", s.HTTP+"/sessions/revoked", "").Body, session)
+	}
+
+	t.Run("a session goes on with a new token each time", func(t *testing.T) {
+		user := signUp(t, "a@example.com")
+		begun := signIn(t, "A@example.com")
+		if begun.UserID != user || begun.Role != "user" || begun.RefreshExpiresIn != 30*24*3600 {
+			t.Errorf("begun %+v", begun)
+		}
+		status, next := refresh(t, begun.RefreshToken)
+		if status != http.StatusOK || next.RefreshToken == begun.RefreshToken || next.SessionID != begun.SessionID || next.UserID != user {
+			t.Errorf("%d %+v", status, next)
+		}
+		if status, _ := refresh(t, next.RefreshToken); status != http.StatusOK {
+			t.Errorf("the next token: %d", status)
+		}
+		if revoked(t, begun.SessionID) {
+			t.Error("the session has ended")
+		}
+	})
+
+	t.Run("many refreshes at once all get the same next token", func(t *testing.T) {
+		signUp(t, "b@example.com")
+		begun := signIn(t, "b@example.com")
+		var mu sync.Mutex
+		given := map[string]int{}
+		var asking sync.WaitGroup
+		for range 20 {
+			asking.Go(func() {
+				status, next := refresh(t, begun.RefreshToken)
+				mu.Lock()
+				defer mu.Unlock()
+				given[fmt.Sprint(status, next.RefreshToken)]++
+			})
+		}
+		asking.Wait()
+		if len(given) != 1 {
+			t.Errorf("answers %v", given)
+		}
+	})
+
+	t.Run("a token from long before ends the session", func(t *testing.T) {
+		signUp(t, "c@example.com")
+		first := signIn(t, "c@example.com")
+		_, second := refresh(t, first.RefreshToken)
+		_, third := refresh(t, second.RefreshToken)
+		if status, _ := refresh(t, first.RefreshToken); status != http.StatusUnauthorized {
+			t.Errorf("the first token again: %d", status)
+		}
+		if status, _ := refresh(t, third.RefreshToken); status != http.StatusUnauthorized || !revoked(t, first.SessionID) {
+			t.Errorf("the newest after that: %d", status)
+		}
+		if !strings.Contains(s.Logs(), "a used refresh token came again") || strings.Contains(s.Logs(), first.RefreshToken) {
+			t.Error("the log doesn't say so, or shows the token")
+		}
+	})
+
+	t.Run("who signs out, and who may", func(t *testing.T) {
+		signUp(t, "d@example.com")
+		begun, other := signIn(t, "d@example.com"), signIn(t, "d@example.com")
+		forged := begun.SessionID + other.RefreshToken[strings.Index(other.RefreshToken, "."):]
+		for _, token := range []string{forged, "x", ""} {
+			if a := post(t, "/sessions/revoke", fmt.Sprintf(`{"refresh_token":%q}`, token)); a.Status != http.StatusNoContent {
+				t.Errorf("%q: %+v", token, a)
+			}
+		}
+		if revoked(t, begun.SessionID) {
+			t.Fatal("a forged token ended the session")
+		}
+		post(t, "/sessions/revoke", fmt.Sprintf(`{"refresh_token":%q}`, begun.RefreshToken))
+		if status, _ := refresh(t, begun.RefreshToken); status != http.StatusUnauthorized || !revoked(t, begun.SessionID) {
+			t.Errorf("after signing out: %d", status)
+		}
+		if status, _ := refresh(t, other.RefreshToken); status != http.StatusOK {
+			t.Errorf("the other session: %d", status)
+		}
+	})
+
+	for what, change := range map[string]func(id string) servicetest.Answer{
+		"a new password": func(id string) servicetest.Answer {
+			return servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, `{"password":"another horse"}`)
+		},
+		"another role": func(id string) servicetest.Answer {
+			return servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, `{"role":"admin"}`, asAdmin)
+		},
+		"deleting the user": func(id string) servicetest.Answer {
+			return servicetest.Call(t, "DELETE", s.HTTP+"/users/"+id, "")
+		},
+	} {
+		t.Run(what+" ends all sessions of the user and of no other", func(t *testing.T) {
+			email := strings.ReplaceAll(what, " ", "-") + "@example.com"
+			id := signUp(t, email)
+			signUp(t, "not-"+email)
+			one, two, other := signIn(t, email), signIn(t, email), signIn(t, "not-"+email)
+			if a := change(id); a.Status >= 300 {
+				t.Fatalf("%+v", a)
+			}
+			for _, ended := range []sessionAnswer{one, two} {
+				if status, _ := refresh(t, ended.RefreshToken); status != http.StatusUnauthorized || !revoked(t, ended.SessionID) {
+					t.Errorf("it goes on: %d", status)
+				}
+			}
+			if status, _ := refresh(t, other.RefreshToken); status != http.StatusOK {
+				t.Errorf("another user's: %d", status)
+			}
+		})
+	}
+
+	t.Run("a new name or email ends none", func(t *testing.T) {
+		id := signUp(t, "e@example.com")
+		begun := signIn(t, "e@example.com")
+		servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, `{"name":"Grace","email":"f@example.com"}`)
+		if status, _ := refresh(t, begun.RefreshToken); status != http.StatusOK {
+			t.Errorf("got %d", status)
+		}
+	})
+
+	t.Run("what is no token", func(t *testing.T) {
+		begun := signIn(t, "f@example.com")
+		id, secret, _ := strings.Cut(begun.RefreshToken, ".")
+		for name, token := range map[string]string{
+			"nothing": "", "an id alone": id, "a secret alone": secret, "upper case": strings.ToUpper(id) + "." + secret,
+			"a longer secret": begun.RefreshToken + "AA", "padding": begun.RefreshToken + "=", "another secret": id + "." + strings.Repeat("A", 43),
+			"SQL": "' OR 1=1 --." + secret, "a huge one": strings.Repeat("A", 60<<10),
+		} {
+			if status, _ := refresh(t, token); status != http.StatusUnauthorized {
+				t.Errorf("%s: %d", name, status)
+			}
+		}
+	})
+
+	t.Run("no secret is stored", func(t *testing.T) {
+		begun := signIn(t, "b@example.com")
+		_, next := refresh(t, begun.RefreshToken)
+		rows, err := postgres.Connect().Query(t.Context(), "SELECT sessions::text FROM sessions")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var text string
+			if err := rows.Scan(&text); err != nil {
+				t.Fatal(err)
+			}
+			for _, token := range []string{begun.RefreshToken, next.RefreshToken} {
+				if _, secret, _ := strings.Cut(token, "."); strings.Contains(text, secret) {
+					t.Error("the table holds a secret")
+				}
+			}
+		}
+	})
+}
