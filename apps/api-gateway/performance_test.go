@@ -6,21 +6,15 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -28,68 +22,31 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/performancetest"
 	"platform.example/apps/internal/servicetest"
 )
 
-// The test binary plays the peers, each in a process of its own.
-const playing = "GATEWAY_TEST_PLAYS"
-
+// The test binary plays the peers.
 func TestMain(m *testing.M) {
-	switch os.Getenv(playing) {
-	case "service":
-		body := append(append([]byte{'"'}, bytes.Repeat([]byte{'x'}, 510)...), '"')
-		play(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			_, _ = w.Write(body)
-		}))
-	case "proxy": // the barest there is, with sized pools
-		to, err := url.Parse(os.Getenv("UPSTREAM"))
-		if err != nil {
-			panic(err)
-		}
-		play(&httputil.ReverseProxy{
-			Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(to) },
-			Transport: &http.Transport{MaxIdleConns: 256, MaxIdleConnsPerHost: 256, DisableCompression: true},
-			ErrorLog:  nil,
-		})
-	default:
-		os.Exit(m.Run())
-	}
-}
-
-// play serves, says where, and ends with the pipe that its input is.
-func play(handler http.Handler) {
-	server := httptest.NewServer(handler)
-	fmt.Println(server.URL)
-	_, _ = io.Copy(io.Discard, os.Stdin)
-}
-
-// peer starts a process that plays a part, and returns its URL.
-func peer(t *testing.T, part string, env ...string) string {
-	t.Helper()
-	c := exec.Command(os.Args[0])
-	c.Env = append(append(os.Environ(), playing+"="+part), env...)
-	stdin, err := c.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = stdin.Close()
-		_ = c.Process.Kill()
-		_ = c.Wait()
+	performancetest.Main(m, map[string]func() http.Handler{
+		"service": func() http.Handler {
+			body := append(append([]byte{'"'}, bytes.Repeat([]byte{'x'}, 510)...), '"')
+			return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = w.Write(body)
+			})
+		},
+		"proxy": func() http.Handler { // the barest there is, with sized pools
+			to, err := url.Parse(os.Getenv("UPSTREAM"))
+			if err != nil {
+				panic(err)
+			}
+			return &httputil.ReverseProxy{
+				Rewrite:   func(r *httputil.ProxyRequest) { r.SetURL(to) },
+				Transport: &http.Transport{MaxIdleConns: 256, MaxIdleConnsPerHost: 256, DisableCompression: true},
+			}
+		},
 	})
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.TrimSpace(line)
 }
 
 // nginx proxies to upstream with keep-alive, and returns its URL.
@@ -108,7 +65,7 @@ http {
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command(find(t, "nginx"), "-c", file, "-p", dir)
+	c := exec.Command(performancetest.Find(t, "nginx"), "-c", file, "-p", dir)
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -126,57 +83,16 @@ http {
 	return "http://" + addr
 }
 
-func find(t *testing.T, program string) string {
-	t.Helper()
-	for _, candidate := range []string{program, "/usr/sbin/" + program} {
-		if path, err := exec.LookPath(candidate); err == nil {
-			return path
-		}
-	}
-	t.Fatalf("this test needs %s: install it with `make bench`", program)
-	return ""
-}
-
-var (
-	requestsPerSecond = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
-	medianLatency     = regexp.MustCompile(`50%\s+([0-9.]+(?:us|ms|s))\b`)
-)
-
-// load asks for two seconds over so many connections, and returns the requests
-// per second and the median of how long an answer took.
-func load(t *testing.T, url, auth string, connections int) (rate float64, median time.Duration) {
-	t.Helper()
-	out, err := exec.Command(find(t, "wrk"), "-t1", "-c"+strconv.Itoa(connections), "-d2s", "--latency",
-		"-H", "Authorization: "+auth, url).CombinedOutput()
-	perSecond, half := requestsPerSecond.FindSubmatch(out), medianLatency.FindSubmatch(out)
-	if err != nil || perSecond == nil || half == nil || bytes.Contains(out, []byte("Non-2xx")) {
-		t.Fatalf("wrk: %v\n%s", err, out)
-	}
-	if rate, err = strconv.ParseFloat(string(perSecond[1]), 64); err != nil {
-		t.Fatal(err)
-	}
-	if median, err = time.ParseDuration(string(half[1])); err != nil {
-		t.Fatal(err)
-	}
-	return rate, median
-}
-
-// middle is the median of an even number of figures.
-func middle(figures []float64) float64 {
-	slices.Sort(figures)
-	return (figures[len(figures)/2-1] + figures[len(figures)/2]) / 2
-}
-
 // With token check, breaker, limits, metrics and logs on, the gateway passes on
 // at least as much as the barest httputil.ReverseProxy.
 func TestPerformanceAgainstPeers(t *testing.T) {
-	service := peer(t, "service")
+	service := performancetest.Peer(t, "service").URL
 	token := "Bearer " + sign(t, jwt.SigningMethodHS256, []byte(secret), nil, map[string]any{"exp": time.Now().Add(time.Hour).Unix()})
 	gateway := servicetest.Build(t, apiGateway, gateway{users: service, env: unlimited(map[string]string{"LOG_LEVEL": "info"})}.settings(t)).Start()
 	peers := []struct{ name, url string }{
 		{"the service itself", service},
 		{"nginx", nginx(t, service)},
-		{"httputil.ReverseProxy", peer(t, "proxy", "UPSTREAM="+service)},
+		{"httputil.ReverseProxy", performancetest.Peer(t, "proxy", "UPSTREAM="+service).URL},
 		{"the gateway", gateway.HTTP},
 	}
 	const rounds, full, half = 4, 64, 2 // two connections make about half of the gateway's full load
@@ -184,24 +100,24 @@ func TestPerformanceAgainstPeers(t *testing.T) {
 	delays := map[string][]float64{} // in microseconds
 	for range rounds {               // in turns, so that the machine's moods are shared
 		for _, p := range peers {
-			rate, _ := load(t, p.url+"/api/users/me", token, full)
-			rates[p.name] = append(rates[p.name], rate)
-			rate, delay := load(t, p.url+"/api/users/me", token, half)
-			light[p.name] = append(light[p.name], rate)
-			delays[p.name] = append(delays[p.name], float64(delay.Microseconds()))
+			busy := performancetest.Load(t, p.url+"/api/users/me", full, "Authorization: "+token)
+			rates[p.name] = append(rates[p.name], busy.PerSecond)
+			calm := performancetest.Load(t, p.url+"/api/users/me", half, "Authorization: "+token)
+			light[p.name] = append(light[p.name], calm.PerSecond)
+			delays[p.name] = append(delays[p.name], float64(calm.Median.Microseconds()))
 		}
 	}
 	const barest = "httputil.ReverseProxy"
 	for _, p := range peers {
-		rate := middle(rates[p.name])
+		rate := performancetest.Middle(rates[p.name])
 		t.Logf("%-22s %7.0f requests/s: %.2f of nginx, %.2f of %s; at %.2f of that load a median of %.0f µs, %.0f added",
-			p.name, rate, rate/middle(rates["nginx"]), rate/middle(rates[barest]), barest,
-			middle(light[p.name])/rate, middle(delays[p.name]), middle(delays[p.name])-middle(delays["the service itself"]))
+			p.name, rate, rate/performancetest.Middle(rates["nginx"]), rate/performancetest.Middle(rates[barest]), barest,
+			performancetest.Middle(light[p.name])/rate, performancetest.Middle(delays[p.name]), performancetest.Middle(delays[p.name])-performancetest.Middle(delays["the service itself"]))
 	}
-	if gateway, peer := middle(rates["the gateway"]), middle(rates[barest]); gateway < peer {
+	if gateway, peer := performancetest.Middle(rates["the gateway"]), performancetest.Middle(rates[barest]); gateway < peer {
 		t.Errorf("the gateway passes on %.0f requests/s, the barest %s %.0f", gateway, barest, peer)
 	}
-	t.Logf("memory after the load: %.0f MiB", rss(t, gateway.PID()))
+	t.Logf("memory after the load: %.0f MiB", performancetest.Memory(t, gateway.PID()))
 }
 
 // allocations is what a proxied request may take, from the first byte read to
@@ -269,7 +185,7 @@ func plainService(t *testing.T) string {
 // An idle gateway takes at most 30 MiB.
 func TestPerformanceIdleMemory(t *testing.T) {
 	g := servicetest.Build(t, apiGateway, gateway{users: plainService(t)}.settings(t)).Start()
-	if memory := rss(t, g.PID()); memory > 30 {
+	if memory := performancetest.Memory(t, g.PID()); memory > 30 {
 		t.Errorf("it takes %.0f MiB", memory)
 	} else {
 		t.Logf("it takes %.0f MiB", memory)

@@ -6,8 +6,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +17,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/performancetest"
 	"platform.example/apps/internal/servicetest"
 )
 
@@ -238,20 +237,6 @@ func TestTheBulkhead(t *testing.T) {
 	}
 }
 
-// rss is the memory of a process, in MiB.
-func rss(t *testing.T, pid int) float64 {
-	t.Helper()
-	raw, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "statm"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	pages, err := strconv.Atoi(strings.Fields(string(raw))[1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return float64(pages*os.Getpagesize()) / (1 << 20)
-}
-
 // 2,000 clients that send their requests a byte at a time take neither the
 // memory nor the time of those who don't, and are cut off.
 func TestTricklingClients(t *testing.T) {
@@ -288,7 +273,7 @@ func TestTricklingClients(t *testing.T) {
 		cut <- gone
 	}()
 	slowed, statuses := flood(t, 2000, 4, send)
-	memory := rss(t, g.PID())
+	memory := performancetest.Memory(t, g.PID())
 	if statuses[http.StatusOK] != 2000 {
 		t.Errorf("the others meanwhile: %v", statuses)
 	}
@@ -310,7 +295,7 @@ func TestHugeBodies(t *testing.T) {
 	var asked atomic.Int64
 	users := newStandIn(t, func(http.ResponseWriter, *http.Request) { asked.Add(1) })
 	g := servicetest.Build(t, apiGateway, gateway{users: users.URL, env: unlimited(nil)}.settings(t)).Start()
-	before := rss(t, g.PID())
+	before := performancetest.Memory(t, g.PID())
 	const huge = 64 << 20
 	for name, length := range map[string]int64{"stated": huge, "chunked": -1} {
 		_, statuses := flood(t, 200, 20, func(client *http.Client, _ int) (int, error) {
@@ -337,7 +322,7 @@ func TestHugeBodies(t *testing.T) {
 	if n := asked.Load(); n != 0 {
 		t.Errorf("the service was asked %d times", n)
 	}
-	if after := rss(t, g.PID()); after > before+48 {
+	if after := performancetest.Memory(t, g.PID()); after > before+48 {
 		t.Errorf("the memory grew from %.0f to %.0f MiB", before, after)
 	}
 }

@@ -29,6 +29,9 @@ type CacheArgs struct {
 // NewCache makes the cache.
 func NewCache(ctx *pulumi.Context, name string, args CacheArgs, opts ...pulumi.ResourceOption) (*Cache, error) {
 	cache := &Cache{}
+	// What it was called before: without this, the new one would be made and then, having the same name, be deleted as
+	// the old one.
+	opts = append(opts, pulumi.Aliases([]pulumi.Alias{{Type: pulumi.String("platform:data:Redis")}}))
 	if err := ctx.RegisterComponentResource("platform:data:Cache", name, cache, opts...); err != nil {
 		return nil, err
 	}

@@ -56,8 +56,9 @@ func (p *Postgres) Start() {
 	binary := find(p.t, "postgresql-15", filepath.Join(debianBin, "postgres"), "postgres")
 	p.process = start(p.t, p.as, syscall.SIGQUIT, binary, "-D", p.data(), "-p", p.port,
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
-		// What a test writes needn't survive the machine.
-		"-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off")
+		// What a test writes needn't survive the machine, but what is committed
+		// must survive Stop: synchronous_commit stays on.
+		"-c", "fsync=off", "-c", "full_page_writes=off")
 	p.process.waitFor("postgres", func(ctx context.Context) error {
 		connection, err := pgx.Connect(ctx, p.url())
 		if err != nil {

@@ -1,0 +1,168 @@
+// Package performancetest compares a service with its peers in one run: each in
+// a process of its own, loaded in turns by the same client. Machines differ and
+// are noisy, so that only ratios are worth something.
+package performancetest
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// playing names the part that a test binary plays as a peer.
+const playing = "PERFORMANCE_TEST_PLAYS"
+
+// Main runs the tests or, in a process that Peer has started, plays its part.
+func Main(m *testing.M, parts map[string]func() http.Handler) {
+	part, ok := parts[os.Getenv(playing)]
+	if !ok {
+		os.Exit(m.Run())
+	}
+	server := httptest.NewServer(part())
+	fmt.Println(server.URL)
+	_, _ = io.Copy(io.Discard, os.Stdin) // ends with who has started it
+}
+
+// Process is a peer.
+type Process struct {
+	URL string
+	PID int
+}
+
+// Peer plays a part in a process of its own until the test ends. env are
+// further variables, NAME=value.
+func Peer(t testing.TB, part string, env ...string) Process {
+	t.Helper()
+	c := exec.Command(os.Args[0])
+	c.Env = append(append(os.Environ(), playing+"="+part), env...)
+	stdin, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = stdin.Close()
+		_ = c.Process.Kill()
+		_ = c.Wait()
+	})
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Process{URL: strings.TrimSpace(line), PID: c.Process.Pid}
+}
+
+// Find returns the path of a program, or fails.
+func Find(t testing.TB, program string) string {
+	t.Helper()
+	for _, candidate := range []string{program, "/usr/sbin/" + program} {
+		if path, err := exec.LookPath(candidate); err == nil {
+			return path
+		}
+	}
+	t.Fatalf("this test needs %s: `make bench` installs it", program)
+	return ""
+}
+
+// Measured is how a service has answered a load.
+type Measured struct {
+	PerSecond float64       // requests
+	Median    time.Duration // of how long an answer took
+	Requests  float64
+}
+
+var (
+	perSecond = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
+	median    = regexp.MustCompile(`50%\s+([0-9.]+(?:us|ms|s))\b`)
+	requests  = regexp.MustCompile(`(\d+) requests in`)
+)
+
+// Load asks for url over so many connections for two seconds, with headers
+// "Name: value". It fails where an answer isn't a success.
+func Load(t testing.TB, url string, connections int, headers ...string) Measured {
+	t.Helper()
+	args := []string{"-t1", "-c" + strconv.Itoa(connections), "-d2s", "--latency"}
+	for _, header := range headers {
+		args = append(args, "-H", header)
+	}
+	out, err := exec.Command(Find(t, "wrk"), append(args, url)...).CombinedOutput()
+	found := func(pattern *regexp.Regexp) string {
+		match := pattern.FindSubmatch(out)
+		if err != nil || match == nil || bytes.Contains(out, []byte("Non-2xx")) {
+			t.Fatalf("wrk: %v\n%s", err, out)
+		}
+		return string(match[1])
+	}
+	number := func(pattern *regexp.Regexp) float64 {
+		n, err := strconv.ParseFloat(found(pattern), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	half, err := time.ParseDuration(found(median))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Measured{PerSecond: number(perSecond), Median: half, Requests: number(requests)}
+}
+
+// Middle is the median.
+func Middle(figures []float64) float64 {
+	slices.Sort(figures)
+	n := len(figures)
+	return (figures[(n-1)/2] + figures[n/2]) / 2
+}
+
+// CPU is the processor time that a process has taken so far.
+func CPU(t testing.TB, pid int) time.Duration {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The name, in parentheses, may hold spaces; proc(5) counts from there.
+	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+2:]))
+	const utime, stime, ticksPerSecond = 14 - 3, 15 - 3, 100
+	var ticks int
+	for _, field := range []string{fields[utime], fields[stime]} {
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ticks += n
+	}
+	return time.Duration(ticks) * time.Second / ticksPerSecond
+}
+
+// Memory is what a process holds, in MiB.
+func Memory(t testing.TB, pid int) float64 {
+	t.Helper()
+	raw, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "statm"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pages, err := strconv.Atoi(strings.Fields(string(raw))[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return float64(pages*os.Getpagesize()) / (1 << 20)
+}
