@@ -37,7 +37,8 @@ func twoTeas() map[string]any {
 // is one order however often it is asked for.
 func (c client) order(token, key string) (order, error) {
 	var made order
-	err := within(time.Minute, func() error {
+	// Longer than the minute for which a circuit breaker stays open.
+	err := within(3*time.Minute, func() error {
 		given, err := c.with("Idempotency-Key", key).expect(http.MethodPost, "/api/orders", token, twoTeas(), http.StatusCreated)
 		if err == nil {
 			made, err = parse[order](string(given.body))

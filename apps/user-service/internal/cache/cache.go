@@ -45,8 +45,9 @@ type Users struct {
 	log   *slog.Logger
 	put   *goredis.Script
 
-	loads        singleflight.Group // one query per key and process, however many ask
-	hits, misses prometheus.Counter
+	loads                singleflight.Group // one query per key and process, however many ask
+	guard                guard
+	hits, misses, spared prometheus.Counter
 }
 
 // New returns a cache in front of load, which fails with problem.NotFound
@@ -54,25 +55,19 @@ type Users struct {
 func New(redis *goredis.Client, load func(context.Context, uuid.UUID) (user.User, error),
 	log *slog.Logger, registry prometheus.Registerer) *Users {
 	c := &Users{
-		redis: redis, load: load, log: log, put: goredis.NewScript(putScript),
+		redis: redis, load: load, log: log, put: goredis.NewScript(putScript), guard: guard{now: time.Now},
 		hits: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "user_service_cache_hits_total", Help: "Users answered from the cache, known absences included.",
 		}),
 		misses: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "user_service_cache_misses_total", Help: "Users that the cache could not answer.",
 		}),
+		spared: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "user_service_cache_spared_total", Help: "Misses for which the cache was not asked, because it had not answered before.",
+		}),
 	}
-	registry.MustRegister(c.hits, c.misses)
+	registry.MustRegister(c.hits, c.misses, c.spared)
 	return c
-}
-
-// entry is what a key holds: a user; or, with no user, either that there is
-// none (Absent) or the mark of a write, which says that what is older than
-// Version is no longer true.
-type entry struct {
-	Version int64      `json:"version"`
-	User    *user.User `json:"user,omitempty"`
-	Absent  bool       `json:"absent,omitempty"`
 }
 
 //go:embed put.lua
@@ -80,17 +75,11 @@ var putScript string
 
 func key(id uuid.UUID) string { return "user:" + id.String() }
 
-func (e *entry) answer() (user.User, error) {
-	if e.Absent {
-		return user.User{}, problem.New(problem.NotFound, "There is no such user.", nil)
-	}
-	return *e.User, nil
-}
-
-// Get returns a user and whether the cache knew. It fails as load does; a
-// Redis that fails is merely a miss.
-func (c *Users) Get(ctx context.Context, id uuid.UUID) (u user.User, hit bool, err error) {
-	known, redisErr := c.lookup(ctx, id)
+// Get returns a user as JSON, and whether the cache knew. It fails as load
+// does; a Redis that fails is merely a miss. It takes no longer than the
+// timeout of Redis and loadTimeout together, whatever the deadline of ctx.
+func (c *Users) Get(ctx context.Context, id uuid.UUID) (u json.RawMessage, hit bool, err error) {
+	known, redisAnswers := c.lookup(ctx, id)
 	if known != nil {
 		c.hits.Inc()
 		u, err = known.answer()
@@ -99,13 +88,13 @@ func (c *Users) Get(ctx context.Context, id uuid.UUID) (u user.User, hit bool, e
 	c.misses.Inc()
 	// The load belongs to all who wait for it, not to the request that began it.
 	shared := context.WithoutCancel(ctx)
-	result := c.loads.DoChan(id.String(), func() (any, error) { return c.read(shared, id, redisErr == nil) })
+	result := c.loads.DoChan(id.String(), func() (any, error) { return c.read(shared, id, redisAnswers) })
 	select {
 	case <-ctx.Done():
-		return user.User{}, false, fmt.Errorf("waiting for the user to be loaded: %w", ctx.Err())
+		return nil, false, fmt.Errorf("waiting for the user to be loaded: %w", ctx.Err())
 	case r := <-result:
 		if r.Err != nil {
-			return user.User{}, false, r.Err
+			return nil, false, r.Err
 		}
 		u, err = r.Val.(*entry).answer()
 		return u, false, err
@@ -117,7 +106,7 @@ func (c *Users) Get(ctx context.Context, id uuid.UUID) (u user.User, hit bool, e
 func (c *Users) Invalidate(ctx context.Context, id uuid.UUID, version int64) {
 	// The write is done whether or not the client still waits.
 	ctx = context.WithoutCancel(ctx)
-	if err := c.store(ctx, id, &entry{Version: version}, markTTL); err != nil {
+	if err := c.store(ctx, id, &entry{version: version}, markTTL); err != nil {
 		c.log.ErrorContext(ctx, "the cache was not told of a write", "stale_for_at_most", ttl, "cause", err)
 	}
 	// Who asks from now on doesn't join a read that may have seen what was before.
@@ -128,26 +117,34 @@ func (c *Users) Invalidate(ctx context.Context, id uuid.UUID, version int64) {
 // is the largest integer that Lua, in Redis, reads exactly.
 const Deleted int64 = 1 << 53
 
-// lookup returns what the cache knows of a user: nil for nothing.
-func (c *Users) lookup(ctx context.Context, id uuid.UUID) (*entry, error) {
-	raw, err := c.redis.Get(ctx, key(id)).Bytes()
-	if errors.Is(err, goredis.Nil) {
-		return nil, nil
+// lookup returns what the cache knows of a user, nil for nothing, and whether
+// Redis answers at all.
+func (c *Users) lookup(ctx context.Context, id uuid.UUID) (known *entry, redisAnswers bool) {
+	if !c.guard.asks() {
+		c.spared.Inc()
+		return nil, false
 	}
-	if err != nil {
+	raw, err := c.redis.Get(ctx, key(id)).Bytes()
+	if err != nil && !errors.Is(err, goredis.Nil) {
+		if !errors.Is(err, context.Canceled) { // a client that left says nothing of Redis
+			c.guard.failed()
+		}
 		// Not louder: it is so for every request, and readiness says it once a check.
 		c.log.DebugContext(ctx, "the cache does not answer", "cause", err)
-		return nil, err
+		return nil, false
 	}
-	var found entry
-	if err := json.Unmarshal(raw, &found); err != nil {
-		c.log.ErrorContext(ctx, "the cache holds what is no entry", "cause", err)
-		return nil, nil
+	c.guard.answered()
+	if err != nil {
+		return nil, true
 	}
-	if found.User == nil && !found.Absent {
-		return nil, nil // the mark of a write
+	found, ok := decode(raw)
+	if !ok {
+		c.log.ErrorContext(ctx, "the cache holds what is no entry", "key", key(id))
 	}
-	return &found, nil
+	if !ok || !found.answers() { // else the mark of a write
+		return nil, true
+	}
+	return &found, true
 }
 
 // read loads a user and fills the cache; where Redis has just failed it is
@@ -161,14 +158,9 @@ func (c *Users) read(ctx context.Context, id uuid.UUID, redisAnswers bool) (*ent
 			return known, nil
 		}
 	}
-	loaded, life := &entry{}, ttl-rand.N(ttlJitter)
-	u, err := c.load(ctx, id)
-	if failed, ok := errors.AsType[*problem.Error](err); ok && failed.Code == problem.NotFound {
-		loaded.Absent, life = true, absentTTL
-	} else if err != nil {
+	loaded, life, err := c.loaded(ctx, id)
+	if err != nil {
 		return nil, err
-	} else {
-		loaded.User, loaded.Version = &u, u.Version
 	}
 	if redisAnswers {
 		if err := c.store(ctx, id, loaded, life); err != nil {
@@ -178,12 +170,21 @@ func (c *Users) read(ctx context.Context, id uuid.UUID, redisAnswers bool) (*ent
 	return loaded, nil
 }
 
+// loaded returns what load says, and how long that may be kept.
+func (c *Users) loaded(ctx context.Context, id uuid.UUID) (e *entry, life time.Duration, err error) {
+	u, err := c.load(ctx, id)
+	if failed, ok := errors.AsType[*problem.Error](err); ok && failed.Code == problem.NotFound {
+		return &entry{absent: true}, absentTTL, nil
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	e, err = newEntry(u)
+	return e, ttl - rand.N(ttlJitter), err
+}
+
 // store puts e unless something newer is there: reads and writes may reach
 // Redis in another order than they reached the database.
 func (c *Users) store(ctx context.Context, id uuid.UUID, e *entry, life time.Duration) error {
-	raw, err := json.Marshal(e)
-	if err != nil {
-		return fmt.Errorf("encoding a cache entry: %w", err)
-	}
-	return c.put.Run(ctx, c.redis, []string{key(id)}, e.Version, raw, life.Milliseconds()).Err()
+	return c.put.Run(ctx, c.redis, []string{key(id)}, e.version, e.encode(), life.Milliseconds()).Err()
 }

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"sync"
@@ -24,6 +25,19 @@ func TestUsers(t *testing.T) {
 		return New(redis, load, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	}
 
+	// get is Get, with the user decoded.
+	get := func(t *testing.T, c *Users, id uuid.UUID) (u user.User, hit bool, err error) {
+		t.Helper()
+		raw, hit, err := c.Get(t.Context(), id)
+		if err != nil {
+			return user.User{}, hit, err
+		}
+		if err := json.Unmarshal(raw, &u); err != nil {
+			t.Errorf("%v: %s", err, raw)
+		}
+		return u, hit, nil
+	}
+
 	t.Run("however many ask, one query is made", func(t *testing.T) {
 		const askers = 50
 		var loads atomic.Int32
@@ -38,7 +52,7 @@ func TestUsers(t *testing.T) {
 		for range askers {
 			asking.Go(func() {
 				arrived <- struct{}{}
-				if u, _, err := c.Get(t.Context(), id); err != nil || u.ID != id {
+				if u, _, err := get(t, c, id); err != nil || u.ID != id {
 					t.Errorf("got %+v, %v", u, err)
 				}
 			})
@@ -76,7 +90,7 @@ func TestUsers(t *testing.T) {
 		c.Invalidate(t.Context(), id, 2)
 		expect := func(wantHit bool) {
 			t.Helper()
-			if u, hit, err := c.Get(t.Context(), id); err != nil || u.Version != 2 || hit != wantHit {
+			if u, hit, err := get(t, c, id); err != nil || u.Version != 2 || hit != wantHit {
 				t.Errorf("got version %d, hit %t, %v", u.Version, hit, err)
 			}
 		}
@@ -95,13 +109,13 @@ func TestUsers(t *testing.T) {
 		c.Invalidate(t.Context(), id, 3)
 		c.Invalidate(t.Context(), id, 2)
 		for range 2 { // reads of what the later write replaced: answered, never kept
-			if u, hit, err := c.Get(t.Context(), id); hit || err != nil {
+			if u, hit, err := get(t, c, id); hit || err != nil {
 				t.Errorf("version %d, hit %t, %v", u.Version, hit, err)
 			}
 		}
 		version = 3
 		for _, wantHit := range []bool{false, true} {
-			if u, hit, err := c.Get(t.Context(), id); u.Version != 3 || hit != wantHit || err != nil {
+			if u, hit, err := get(t, c, id); u.Version != 3 || hit != wantHit || err != nil {
 				t.Errorf("version %d, hit %t, want %t: %v", u.Version, hit, wantHit, err)
 			}
 		}
