@@ -1,0 +1,239 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/servicetest"
+)
+
+// requests are orders that clients have asked for, each with a key of its own.
+type requests struct {
+	owner string // theirs alone
+
+	mu       sync.Mutex
+	answered map[string]servicetest.Answer // by key; those that weren't created, too
+	created  atomic.Int64
+}
+
+func newRequests() *requests {
+	return &requests{owner: "X-User-Id: " + uuid.NewString(), answered: map[string]servicetest.Answer{}}
+}
+
+func (r *requests) place(at string) servicetest.Answer {
+	key := newKey()
+	answer := try(at, "POST", "/orders", validOrder, r.owner, key)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answered[key] = answer
+	if answer.Status == http.StatusCreated {
+		r.created.Add(1)
+	}
+	return answer
+}
+
+// from has so many clients place orders, one after the other, until stopped.
+func (r *requests) from(clients int, at string, answered func(servicetest.Answer)) (stop func()) {
+	stopped := make(chan struct{})
+	var running sync.WaitGroup
+	for range clients {
+		running.Go(func() {
+			pace := time.NewTicker(5 * time.Millisecond) // while all fails it fails fast
+			defer pace.Stop()
+			for {
+				answered(r.place(at))
+				select {
+				case <-stopped:
+					return
+				case <-pace.C:
+				}
+			}
+		})
+	}
+	return sync.OnceFunc(func() { close(stopped); running.Wait() })
+}
+
+// atLeast waits until so many are created.
+func (r *requests) atLeast(t *testing.T, n int64) {
+	t.Helper()
+	backingtest.Eventually(t, 60*time.Second, func() error {
+		if got := r.created.Load(); got < n {
+			return fmt.Errorf("%d orders are created, want %d", got, n)
+		}
+		return nil
+	})
+}
+
+// repeat makes every request again. Of each must come one order in all: the
+// one that was answered, where one was. It returns how many had been created
+// without an answer.
+func (r *requests) repeat(t *testing.T, w *world, at string) (unheard int) {
+	t.Helper()
+	for key, first := range r.answered {
+		again := try(at, "POST", "/orders", validOrder, r.owner, key)
+		replayed := again.Header.Get("Idempotency-Replayed") == "true"
+		if again.Status != http.StatusCreated {
+			t.Errorf("repeated: %+v", again)
+		}
+		if first.Status == http.StatusCreated && (!replayed || again.Body != first.Body) {
+			t.Errorf("answered at first %s\nand then          %s", first.Body, again.Body)
+		}
+		if first.Status != http.StatusCreated && replayed {
+			unheard++
+		}
+	}
+	var orders, told int
+	err := w.postgres.Connect().QueryRow(t.Context(), `SELECT count(DISTINCT orders.id), count(event_id) FROM orders
+		LEFT JOIN outbox ON order_id = orders.id WHERE user_id = $1`,
+		strings.TrimPrefix(r.owner, "X-User-Id: ")).Scan(&orders, &told)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := len(r.answered); orders != want || told != want {
+		t.Errorf("of %d requests came %d orders and %d events", want, orders, told)
+	}
+	return unheard
+}
+
+func TestPostgresIsKilledUnderLoad(t *testing.T) {
+	w := newWorld(t)
+	s := servicetest.Start(t, name, commands(), w.env)
+	all := newRequests()
+	var refused atomic.Int64
+	stop := all.from(8, s.HTTP, func(answer servicetest.Answer) {
+		switch {
+		case answer.Status == http.StatusCreated:
+		case answer.Status == http.StatusServiceUnavailable && answer.Header.Get("Retry-After") != "":
+			refused.Add(1)
+		default:
+			t.Errorf("got %+v, want 201, or 503 with Retry-After", answer)
+		}
+	})
+	defer stop()
+	for range 2 {
+		all.atLeast(t, all.created.Load()+50)
+		before := refused.Load()
+		w.postgres.Stop()
+		backingtest.Eventually(t, 30*time.Second, func() error {
+			if refused.Load() < before+20 {
+				return errors.New("nothing is refused, without a database")
+			}
+			return nil
+		})
+		if livez := servicetest.Call(t, "GET", s.Ops+"/livez", ""); livez.Status != http.StatusOK {
+			t.Errorf("/livez depends on Postgres: %+v", livez)
+		}
+		w.postgres.Start()
+	}
+	all.atLeast(t, all.created.Load()+50)
+	stop()
+	all.repeat(t, w, s.HTTP)
+	everyOrderIsTold(t, w, s.Ops)
+}
+
+func TestPostgresHangs(t *testing.T) {
+	w := newWorld(t)
+	s := servicetest.Start(t, name, commands(), w.env)
+	all := newRequests()
+	all.place(s.HTTP)
+	w.postgres.Hang()
+	var running sync.WaitGroup
+	for range 20 { // more than there are connections
+		running.Go(func() {
+			if answer := all.place(s.HTTP); answer.Status != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" {
+				t.Errorf("got %+v, want 503 with Retry-After", answer)
+			}
+		})
+	}
+	running.Wait()
+	w.postgres.Resume()
+	backingtest.Eventually(t, 30*time.Second, func() error {
+		if answer := try(s.HTTP, "GET", "/orders", "", all.owner); answer.Status != http.StatusOK {
+			return fmt.Errorf("it doesn't heal: %+v", answer)
+		}
+		return nil
+	})
+	all.repeat(t, w, s.HTTP)
+	everyOrderIsTold(t, w, s.Ops)
+}
+
+// everyOrderIsTold waits until the stream holds each event that is in the
+// outbox, in order per order.
+func everyOrderIsTold(t *testing.T, w *world, ops string) {
+	t.Helper()
+	backingtest.Eventually(t, 30*time.Second, func() error { return published(t, ops) })
+	client := w.stream.Client()
+	defer func() { _ = client.Close() }()
+	first := 0
+	for id, events := range told(t, client) {
+		n, _ := inOrder(t, id, events)
+		first += n
+	}
+	var written int
+	if err := w.postgres.Connect().QueryRow(t.Context(), "SELECT count(*) FROM outbox").Scan(&written); err != nil {
+		t.Fatal(err)
+	}
+	if first != written {
+		t.Errorf("%d events are told, %d are written", first, written)
+	}
+}
+
+// The process is killed while it works: nothing that it had answered is lost,
+// nothing happens twice, and what it had begun to tell is told.
+func TestServiceIsKilled(t *testing.T) {
+	w := newWorld(t)
+	proxy := backingtest.StartProxy(t, w.postgres.Addr())
+	binary := servicetest.Build(t, "platform.example/apps/order-service", servicetest.Env(w.env, proxy.Env(w.postgres.Env())))
+
+	t.Run("between commit and reply", func(t *testing.T) {
+		s := binary.Start()
+		all := newRequests()
+		// The database commits and the service waits to hear of it. Connections
+		// and statements take up to a dozen answers within the 4 s of a request.
+		proxy.Delay(200 * time.Millisecond)
+		var running sync.WaitGroup
+		for range 4 {
+			running.Go(func() { all.place(s.HTTP) })
+		}
+		database := w.postgres.Connect()
+		backingtest.Eventually(t, 30*time.Second, func() error {
+			var orders int
+			if err := database.QueryRow(t.Context(), "SELECT count(*) FROM orders").Scan(&orders); err != nil {
+				return err
+			}
+			if orders < 4 {
+				return fmt.Errorf("%d of 4 orders are committed", orders)
+			}
+			return nil
+		})
+		s.Kill()
+		running.Wait()
+		proxy.Delay(0)
+		if unheard := all.repeat(t, w, binary.Start().HTTP); unheard == 0 {
+			t.Error("it was killed too late: all requests had been answered")
+		}
+	})
+
+	t.Run("under load, while it publishes", func(t *testing.T) {
+		all := newRequests()
+		for range 3 {
+			s := binary.Start()
+			stop := all.from(8, s.HTTP, func(servicetest.Answer) {})
+			all.atLeast(t, all.created.Load()+60)
+			s.Kill()
+			stop()
+		}
+		s := binary.Start()
+		t.Logf("of %d requests, %d had no answer but an order", len(all.answered), all.repeat(t, w, s.HTTP))
+		everyOrderIsTold(t, w, s.Ops)
+	})
+}

@@ -1,0 +1,143 @@
+// Package api is the HTTP API of order-service.
+package api
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/google/uuid"
+
+	"platform.example/apps/internal/httpjson"
+	"platform.example/apps/internal/httpserver"
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/order-service/internal/order"
+	"platform.example/apps/order-service/internal/store"
+)
+
+// API handles the requests.
+type API struct{ orders *store.Orders }
+
+// New returns the API on these orders.
+func New(orders *store.Orders) *API { return &API{orders: orders} }
+
+// Register adds the routes to router.
+func (a *API) Register(router chi.Router, errs *problem.Mapper) {
+	router.Group(func(r chi.Router) {
+		r.Use(httpserver.Deadline)
+		r.Post("/orders", errs.Handle(a.create))
+		r.Get("/orders", errs.Handle(a.list))
+		r.Get("/orders/{id}", errs.Handle(a.get))
+		for _, m := range order.Moves() {
+			r.Post("/orders/{id}/"+string(m), errs.Handle(a.move(m)))
+		}
+	})
+}
+
+// create answers a request that comes again with the same key as it did at
+// first. A request that isn't valid leaves its key unused.
+func (a *API) create(w http.ResponseWriter, r *http.Request) error {
+	user, err := caller(r)
+	if err != nil {
+		return err
+	}
+	key, err := idempotencyKey(r.Header)
+	if err != nil {
+		return err
+	}
+	draft, err := httpjson.Decode[order.Draft](r)
+	if err != nil {
+		return err
+	}
+	if err := draft.Validate(); err != nil {
+		return err
+	}
+	hash, err := draft.Hash()
+	if err != nil {
+		return err
+	}
+	o, err := order.New(user.id, draft, time.Now())
+	if err != nil {
+		return err
+	}
+	body, err := json.Marshal(o)
+	if err != nil {
+		return fmt.Errorf("encoding an order: %w", err)
+	}
+	answer, replayed, err := a.orders.Create(r.Context(), o, store.Request{Key: key, Hash: hash},
+		store.Answer{Status: http.StatusCreated, Body: body, OrderID: o.ID})
+	if err != nil {
+		return err
+	}
+	if replayed {
+		w.Header().Set("Idempotency-Replayed", "true")
+	}
+	w.Header().Set("Location", "/orders/"+answer.OrderID.String())
+	return httpjson.Write(w, answer.Status, json.RawMessage(answer.Body))
+}
+
+type page struct {
+	Orders []order.Order `json:"orders"`
+	Next   *uuid.UUID    `json:"next,omitempty"` // give it as after to get the next page; none: this was the last
+}
+
+func (a *API) list(w http.ResponseWriter, r *http.Request) error {
+	user, err := caller(r)
+	if err != nil {
+		return err
+	}
+	q, err := parseQuery(r.URL.Query(), user)
+	if err != nil {
+		return err
+	}
+	// One more than asked for tells whether there is a next page.
+	orders, err := a.orders.List(r.Context(), q.owner, q.before, q.limit+1)
+	if err != nil {
+		return err
+	}
+	answer := page{Orders: orders}
+	if len(orders) > q.limit {
+		answer.Orders = orders[:q.limit]
+		answer.Next = &orders[q.limit-1].ID
+	}
+	return httpjson.Write(w, http.StatusOK, answer)
+}
+
+func (a *API) get(w http.ResponseWriter, r *http.Request) error {
+	user, err := caller(r)
+	if err != nil {
+		return err
+	}
+	id, err := pathID(r)
+	if err != nil {
+		return err
+	}
+	found, err := a.orders.Get(r.Context(), id, user.reach())
+	if err != nil {
+		return err
+	}
+	return httpjson.Write(w, http.StatusOK, found)
+}
+
+func (a *API) move(m order.Move) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		user, err := caller(r)
+		if err != nil {
+			return err
+		}
+		if !m.May(user.role) {
+			return problem.New(problem.Forbidden, "Only an admin may do this.", nil)
+		}
+		id, err := pathID(r)
+		if err != nil {
+			return err
+		}
+		moved, err := a.orders.Move(r.Context(), id, user.reach(), m, time.Now())
+		if err != nil {
+			return err
+		}
+		return httpjson.Write(w, http.StatusOK, moved)
+	}
+}

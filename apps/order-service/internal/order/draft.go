@@ -1,0 +1,118 @@
+package order
+
+import (
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+
+	"platform.example/apps/internal/problem"
+)
+
+const (
+	maxItems     = 100
+	maxSKUBytes  = 64
+	maxQuantity  = 10_000
+	maxUnitPrice = 1e12 // minor units
+)
+
+// Draft is an order to be.
+//
+// A field that is added here must be left out of the JSON where it is unset
+// (omitempty): else a Draft that was hashed before wouldn't be known again.
+type Draft struct {
+	Currency string      `json:"currency"`
+	Items    []DraftItem `json:"items"`
+}
+
+// DraftItem is one line of it. A price that is missing is told from one of
+// zero: nothing is given away by a field left out.
+type DraftItem struct {
+	SKU       string `json:"sku"`
+	Quantity  int64  `json:"quantity"`
+	UnitPrice *int64 `json:"unit_price"`
+}
+
+// Hash is the same for all bodies that decode to the same draft, however they
+// are spaced or ordered: it is taken of the draft, not of the bytes received.
+func (d Draft) Hash() ([]byte, error) {
+	normalised, err := json.Marshal(d)
+	if err != nil {
+		return nil, fmt.Errorf("hashing a draft: %w", err)
+	}
+	sum := sha256.Sum256(normalised)
+	return sum[:], nil
+}
+
+// Validate lists every fault of d in one error.
+func (d Draft) Validate() error {
+	var f faults
+	if !isCurrency(d.Currency) {
+		f.add("/currency", "Must be an active code of ISO 4217, such as EUR.")
+	}
+	f.items(d)
+	return f.err()
+}
+
+func (d Draft) items() []Item {
+	items := make([]Item, len(d.Items))
+	for i, item := range d.Items {
+		items[i] = Item{SKU: item.SKU, Quantity: item.Quantity, UnitPrice: *item.UnitPrice}
+	}
+	return items
+}
+
+type faults []problem.Field
+
+func (f *faults) add(pointer, detail string) {
+	*f = append(*f, problem.Field{Pointer: pointer, Detail: detail})
+}
+
+func (f *faults) err() error {
+	if len(*f) == 0 {
+		return nil
+	}
+	return &problem.Error{Code: problem.Invalid, Sentence: "Some fields are not valid.", Fields: *f}
+}
+
+func (f *faults) items(d Draft) {
+	if n := len(d.Items); n < 1 || n > maxItems {
+		f.add("/items", "Must have 1 to 100 items.")
+		return // too many would be too many faults, too
+	}
+	before := len(*f)
+	for i, item := range d.Items {
+		f.item(fmt.Sprintf("/items/%d", i), item)
+	}
+	if len(*f) > before {
+		return // there is no total of what is no item
+	}
+	if _, err := Total(d.items()); err != nil {
+		f.add("/items", "The total must be at most 1000000000000000 minor units.")
+	}
+}
+
+func (f *faults) item(pointer string, item DraftItem) {
+	if !isSKU(item.SKU) {
+		f.add(pointer+"/sku", "Must have 1 to 64 letters, digits, dots, underscores or hyphens, of ASCII.")
+	}
+	if item.Quantity < 1 || item.Quantity > maxQuantity {
+		f.add(pointer+"/quantity", "Must be a whole number from 1 to 10000.")
+	}
+	if item.UnitPrice == nil || *item.UnitPrice < 0 || *item.UnitPrice > maxUnitPrice {
+		f.add(pointer+"/unit_price", "Must be a whole number of minor units from 0 to 1000000000000.")
+	}
+}
+
+func isSKU(sku string) bool {
+	if sku == "" || len(sku) > maxSKUBytes {
+		return false
+	}
+	for i := range len(sku) {
+		c := sku[i]
+		letterOrDigit := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		if !letterOrDigit && c != '.' && c != '_' && c != '-' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,80 @@
+package outbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"platform.example/apps/internal/event"
+)
+
+// forgetBatch rows are deleted at a time: few enough for the 3 s that a
+// statement may take on a busy database.
+const forgetBatch = 1000
+
+// Forget deletes events that are published and older than Retention.
+func (r *Relay) Forget(ctx context.Context) error {
+	for {
+		result, err := r.pool.Exec(ctx, `DELETE FROM outbox WHERE id IN (
+			SELECT id FROM outbox WHERE published_at IS NOT NULL AND occurred_at < $1
+			ORDER BY occurred_at LIMIT $2 FOR UPDATE SKIP LOCKED)`, time.Now().Add(-Retention), forgetBatch)
+		if err != nil {
+			return fmt.Errorf("deleting old events: %w", err)
+		}
+		if result.RowsAffected() == 0 {
+			return nil
+		}
+	}
+}
+
+// Trim removes from the stream what every consumer group has acknowledged. As
+// long as there is no group nobody has, and all stays.
+func (r *Relay) Trim(ctx context.Context) error {
+	needed, err := r.needed(ctx)
+	if err == nil && needed != (position{}) {
+		err = r.stream.XTrimMinID(ctx, event.OrderStream, needed.String()).Err()
+	}
+	if err != nil {
+		return fmt.Errorf("trimming %s: %w", event.OrderStream, err)
+	}
+	return nil
+}
+
+// needed is where the part of the stream begins that some group still needs;
+// zero where all of it may be needed.
+func (r *Relay) needed(ctx context.Context) (position, error) {
+	exists, err := r.stream.Exists(ctx, event.OrderStream).Result()
+	if err != nil || exists == 0 {
+		return position{}, err
+	}
+	groups, err := r.stream.XInfoGroups(ctx, event.OrderStream).Result()
+	if err != nil || len(groups) == 0 {
+		return position{}, err
+	}
+	var needed position
+	for i, group := range groups {
+		// The last entry that was delivered stays, too: the one after it may have
+		// no id yet.
+		first, err := parsePosition(group.LastDeliveredID)
+		if err != nil {
+			return position{}, err
+		}
+		pending, err := r.stream.XPending(ctx, event.OrderStream, group.Name).Result()
+		if err != nil {
+			return position{}, err
+		}
+		if pending.Count > 0 {
+			oldest, err := parsePosition(pending.Lower)
+			if err != nil {
+				return position{}, err
+			}
+			if oldest.before(first) {
+				first = oldest
+			}
+		}
+		if i == 0 || first.before(needed) {
+			needed = first
+		}
+	}
+	return needed, nil
+}

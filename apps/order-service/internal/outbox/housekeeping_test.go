@@ -1,0 +1,97 @@
+package outbox
+
+import (
+	"time"
+
+	"github.com/google/uuid"
+	goredis "github.com/redis/go-redis/v9"
+
+	"platform.example/apps/internal/event"
+)
+
+func testTrim(b *bench) {
+	ctx := b.t.Context()
+	trim := func(want string) {
+		b.t.Helper()
+		if err := b.relay.Trim(ctx); err != nil {
+			b.t.Fatal(err)
+		}
+		b.holds(want)
+	}
+	trim("[]") // there is no stream yet
+	one, _ := twoOrders()
+	b.add(one, 1, 2, 3, 4)
+	b.drain()
+	trim("[a.1 a.2 a.3 a.4]") // no group
+
+	read := func(group string, n int64) []string {
+		b.t.Helper()
+		b.client.XGroupCreate(ctx, event.OrderStream, group, "0")
+		streams, err := b.client.XReadGroup(ctx, &goredis.XReadGroupArgs{
+			Group: group, Consumer: "c", Streams: []string{event.OrderStream, ">"}, Count: n, Block: -1}).Result()
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		var ids []string
+		for _, message := range streams[0].Messages {
+			ids = append(ids, message.ID)
+		}
+		return ids
+	}
+	fast := read("fast", 4)
+	trim("[a.1 a.2 a.3 a.4]") // read, not acknowledged
+	b.client.XAck(ctx, event.OrderStream, "fast", fast[0], fast[2], fast[3])
+	trim("[a.2 a.3 a.4]") // the second is pending
+	slow := read("slow", 1)
+	b.client.XAck(ctx, event.OrderStream, "fast", fast[1])
+	trim("[a.2 a.3 a.4]") // slow has yet to acknowledge the second
+	b.client.XAck(ctx, event.OrderStream, "slow", slow...)
+	b.client.XAck(ctx, event.OrderStream, "slow", read("slow", 1)...)
+	trim("[a.3 a.4]") // the last that slow has read stays, and what it has not read
+	b.client.XGroupCreate(ctx, event.OrderStream, "new", "0")
+	b.client.XAck(ctx, event.OrderStream, "slow", read("slow", 1)...)
+	trim("[a.3 a.4]") // new has read nothing
+	b.round(0)
+}
+
+func testForget(b *bench) {
+	one, other := twoOrders()
+	b.add(one, 1, 2)
+	b.drain()
+	b.exec(`INSERT INTO outbox (event_id, order_id, type, payload, traceparent, occurred_at, published_at, stream_ms, stream_seq)
+		SELECT gen_random_uuid(), $1, 'order.paid', '{}', '', now() - interval '7 days 1 minute', now(), 1, n FROM generate_series(1, $2) AS n`,
+		uuid.New(), 2*forgetBatch+1)
+	b.add(other, 1)
+	b.exec("UPDATE outbox SET occurred_at = now() - interval '8 days' WHERE order_id = $1", other)
+	if err := b.relay.Forget(b.t.Context()); err != nil {
+		b.t.Fatal(err)
+	}
+	if got := b.count("true"); got != 3 {
+		b.t.Errorf("%d events are left, want the two that are young and the one that is not published", got)
+	}
+}
+
+func testReplay(b *bench) {
+	one, other := twoOrders()
+	b.add(one, 1)
+	b.drain()
+	b.exec("UPDATE outbox SET occurred_at = now() - interval '1 h'")
+	b.add(other, 1)
+	b.drain()
+	b.add(one, 2) // not published yet: is told once
+	for _, c := range []struct {
+		since time.Duration
+		want  int64
+		holds string
+	}{
+		{10 * time.Minute, 1, "[a.1 b.1 b.1 a.2]"},
+		{Retention, 3, "[a.1 b.1 b.1 a.2 a.1 b.1 a.2]"},
+	} {
+		n, err := Replay(b.t.Context(), b.pool, time.Now().Add(-c.since))
+		if err != nil || n != c.want {
+			b.t.Errorf("since %s: %d are told again, %v; want %d", c.since, n, err, c.want)
+		}
+		b.drain()
+		b.holds(c.holds)
+	}
+}

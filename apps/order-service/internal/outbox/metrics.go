@@ -1,0 +1,70 @@
+package outbox
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"platform.example/apps/internal/event"
+)
+
+// scrapeTimeout bounds what a database that hangs costs a scrape, which would
+// lose all the other metrics if it took too long.
+const scrapeTimeout = 500 * time.Millisecond
+
+type metrics struct {
+	published *prometheus.CounterVec
+	losses    prometheus.Counter
+}
+
+func newMetrics(pool *pgxpool.Pool, registry prometheus.Registerer) *metrics {
+	m := &metrics{
+		published: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "order_service_events_published_total", Help: "Events added to the stream, repetitions included.",
+		}, []string{"type"}),
+		losses: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "order_service_stream_losses_total", Help: "Times that the stream was found to have lost entries.",
+		}),
+	}
+	registry.MustRegister(m.published, m.losses, backlog{
+		pool: pool,
+		rows: prometheus.NewDesc("order_service_outbox_unpublished",
+			"Events that are still to be published.", nil, nil),
+		oldest: prometheus.NewDesc("order_service_outbox_oldest_unpublished_seconds",
+			"Age of the oldest event that is still to be published; 0 where there is none.", nil, nil),
+	})
+	return m
+}
+
+func (m *metrics) count(events []event.Event, positions []position) {
+	for i, e := range events {
+		if positions[i] != (position{}) {
+			m.published.WithLabelValues(string(e.Type)).Inc()
+		}
+	}
+}
+
+// backlog asks the database at each scrape, so that it is told by replicas that
+// don't publish, too. Without an answer these metrics are absent, not zero.
+type backlog struct {
+	pool         *pgxpool.Pool
+	rows, oldest *prometheus.Desc
+}
+
+func (b backlog) Describe(descs chan<- *prometheus.Desc) { descs <- b.rows; descs <- b.oldest }
+
+func (b backlog) Collect(metrics chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
+	defer cancel()
+	var rows int64
+	var oldest float64
+	err := b.pool.QueryRow(ctx, `SELECT count(*), coalesce(extract(epoch FROM now() - min(occurred_at)), 0)::float8
+		FROM outbox WHERE published_at IS NULL`).Scan(&rows, &oldest)
+	if err != nil {
+		return
+	}
+	metrics <- prometheus.MustNewConstMetric(b.rows, prometheus.GaugeValue, float64(rows))
+	metrics <- prometheus.MustNewConstMetric(b.oldest, prometheus.GaugeValue, max(oldest, 0))
+}

@@ -1,0 +1,331 @@
+package outbox
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	goredis "github.com/redis/go-redis/v9"
+
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/event"
+	"platform.example/apps/internal/postgres"
+	"platform.example/apps/order-service/migrations"
+)
+
+// bench is one relay that runs only when told, with all that it needs.
+type bench struct {
+	t      *testing.T
+	pool   *pgxpool.Pool
+	client *goredis.Client
+	relay  *Relay
+	logs   bytes.Buffer
+}
+
+// One Postgres and one Redis serve all the subtests, each of which begins with
+// an empty outbox and an empty Redis.
+func TestOutbox(t *testing.T) {
+	database, stream := backingtest.StartPostgres(t), backingtest.StartStream(t)
+	variables := database.Env()
+	at := postgres.ReadConfig(config.From(func(name string) (string, bool) { value, ok := variables[name]; return value, ok }))
+	log := slog.New(slog.DiscardHandler)
+	if err := postgres.Migrate(t.Context(), at, migrations.Files, log); err != nil {
+		t.Fatal(err)
+	}
+	pool, err := postgres.Connect(t.Context(), at, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer pool.Close()
+	client := stream.Client()
+	defer func() { _ = client.Close() }()
+
+	for name, test := range map[string]func(*bench){
+		"each round publishes the first event of each order":              testHeads,
+		"what Redis refuses stays unpublished":                            testRefused,
+		"only what was added is noted":                                    testNoted,
+		"a relay that freezes does not keep its events":                   testFrozen,
+		"a wiped stream is noticed before anything hides it":              testWiped,
+		"a wiped stream is noticed where nothing is published":            testWipedAtRest,
+		"a stream that lost its tail is told the tail again":              testTail,
+		"nobody publishes while events are marked":                        testExclusion,
+		"the stream is trimmed of what every group has acknowledged":      testTrim,
+		"published events are forgotten after seven days, others are not": testForget,
+		"a replay reaches back as far as it is told":                      testReplay,
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := pool.Exec(t.Context(), "TRUNCATE outbox"); err != nil {
+				t.Fatal(err)
+			}
+			stream.Wipe()
+			b := &bench{t: t, pool: pool, client: client}
+			b.relay = NewRelay(pool, client, slog.New(slog.NewJSONHandler(&b.logs, nil)), prometheus.NewRegistry())
+			test(b)
+		})
+	}
+}
+
+// add writes an event for each version of an order.
+func (b *bench) add(id uuid.UUID, versions ...int64) {
+	b.t.Helper()
+	var batch pgx.Batch
+	for _, version := range versions {
+		err := Add(b.t.Context(), &batch, event.OrderPaid, time.Now(), event.Order{ID: id, UserID: uuid.New(), Version: version})
+		if err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	if err := b.pool.SendBatch(b.t.Context(), &batch).Close(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// round runs one round and expects it to tell so many.
+func (b *bench) round(want int) {
+	b.t.Helper()
+	if told, err := b.relay.round(b.t.Context()); told != want || err != nil {
+		b.t.Fatalf("a round told %d, %v; want %d", told, err, want)
+	}
+}
+
+// drain runs rounds until there is nothing to tell, and mends what was lost.
+func (b *bench) drain() {
+	b.t.Helper()
+	for {
+		told, err := b.relay.round(b.t.Context())
+		if lost, ok := errors.AsType[*lostError](err); ok {
+			err, told = b.relay.retell(b.t.Context(), lost), 1
+		}
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if told == 0 {
+			return
+		}
+	}
+}
+
+// stream is what the stream holds: "order version" by entry, orders as numbers
+// in the order in which they first come up.
+func (b *bench) stream() string {
+	b.t.Helper()
+	entries, err := b.client.XRange(b.t.Context(), event.OrderStream, "-", "+").Result()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var held []string
+	for _, entry := range entries {
+		e, err := event.Parse(entry.Values)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		held = append(held, fmt.Sprintf("%s.%d", e.Order.ID.String()[:1], e.Order.Version))
+	}
+	return fmt.Sprint(held)
+}
+
+func (b *bench) holds(want string) {
+	b.t.Helper()
+	if got := b.stream(); got != want {
+		b.t.Errorf("the stream holds %s, want %s", got, want)
+	}
+}
+
+// begin begins a transaction, for what another relay may be at; it ends with
+// the test at the latest.
+func (b *bench) begin() pgx.Tx {
+	b.t.Helper()
+	tx, err := b.pool.Begin(b.t.Context())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	return tx
+}
+
+func (b *bench) exec(sql string, arguments ...any) {
+	b.t.Helper()
+	if _, err := b.pool.Exec(b.t.Context(), sql, arguments...); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *bench) count(condition string) (n int) {
+	b.t.Helper()
+	if err := b.pool.QueryRow(b.t.Context(), "SELECT count(*) FROM outbox WHERE "+condition).Scan(&n); err != nil {
+		b.t.Fatal(err)
+	}
+	return n
+}
+
+// Two orders, whose ids begin with a and b.
+func twoOrders() (a, b uuid.UUID) {
+	a, b = uuid.New(), uuid.New()
+	a[0], b[0] = 0xa0, 0xb0
+	return a, b
+}
+
+func testHeads(b *bench) {
+	one, other := twoOrders()
+	b.add(one, 1, 2, 3)
+	b.add(other, 1)
+	b.round(2)
+	b.holds("[a.1 b.1]")
+	b.round(1)
+	b.round(1)
+	b.round(0)
+	b.holds("[a.1 b.1 a.2 a.3]")
+
+	// While another relay has the first event of an order, the order is left alone.
+	b.add(one, 4, 5)
+	b.add(other, 2)
+	tx := b.begin()
+	if _, err := tx.Exec(b.t.Context(), "SELECT FROM outbox WHERE order_id = $1 FOR UPDATE", one); err != nil {
+		b.t.Fatal(err)
+	}
+	b.round(1)
+	b.round(0)
+	if err := tx.Rollback(b.t.Context()); err != nil {
+		b.t.Fatal(err)
+	}
+	b.drain()
+	b.holds("[a.1 b.1 a.2 a.3 b.2 a.4 a.5]")
+}
+
+func testRefused(b *bench) {
+	one, other := twoOrders()
+	b.add(one, 1)
+	b.add(other, 1)
+	memory := func(bound string) {
+		if err := b.client.ConfigSet(b.t.Context(), "maxmemory", bound).Err(); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	memory("1")
+	told, err := b.relay.round(b.t.Context())
+	memory("0")
+	if told != 0 || err == nil {
+		b.t.Errorf("a Redis without memory: %d are told, %v", told, err)
+	}
+	b.holds("[]")
+	b.drain()
+	b.holds("[a.1 b.1]")
+}
+
+func testNoted(b *bench) {
+	one, other := twoOrders()
+	b.add(one, 1)
+	b.add(other, 1)
+	err := pgx.BeginFunc(b.t.Context(), b.pool, func(tx pgx.Tx) error {
+		_, taken, err := take(b.t.Context(), tx)
+		if err != nil {
+			return err
+		}
+		_, err = note(b.t.Context(), tx, taken.ids, []position{{}, {ms: 1, seq: 2}})
+		return err
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if b.count("published_at IS NULL") != 1 || b.count("stream_ms = 1 AND stream_seq = 2") != 1 {
+		b.t.Error("not exactly the second is noted as published")
+	}
+}
+
+func testFrozen(b *bench) {
+	one, _ := twoOrders()
+	b.add(one, 1)
+	tx := b.begin()
+	if _, taken, err := take(b.t.Context(), tx); err != nil || len(taken.ids) != 1 {
+		b.t.Fatalf("the frozen relay took %v, %v", taken.ids, err)
+	}
+	b.round(0)
+	backingtest.Eventually(b.t, 30*time.Second, func() error {
+		if told, err := b.relay.round(b.t.Context()); told != 1 {
+			return fmt.Errorf("nothing is told: %w", errors.Join(err, errors.New("the frozen relay keeps it")))
+		}
+		return nil
+	})
+}
+
+func testWiped(b *bench) {
+	one, other := twoOrders()
+	b.add(one, 1, 2)
+	b.drain()
+	b.client.FlushAll(b.t.Context())
+	b.add(one, 3)
+	b.add(other, 1)
+	if told, err := b.relay.round(b.t.Context()); told != 0 || err == nil {
+		b.t.Fatalf("%d are told on a stream that has lost others, %v", told, err)
+	}
+	b.holds("[]")
+	b.drain()
+	b.holds("[a.1 b.1 a.2 a.3]")
+	if !bytes.Contains(b.logs.Bytes(), []byte(`"level":"WARN","msg":"the stream has lost entries`)) {
+		b.t.Errorf("the loss is not logged:\n%s", b.logs.String())
+	}
+}
+
+func testWipedAtRest(b *bench) {
+	one, _ := twoOrders()
+	b.add(one, 1)
+	b.drain()
+	b.client.FlushAll(b.t.Context())
+	b.round(0) // looked a moment ago
+	b.holds("[]")
+	b.relay.checked = time.Now().Add(-checkInterval)
+	b.drain()
+	b.holds("[a.1]")
+}
+
+func testTail(b *bench) {
+	one, other := twoOrders()
+	b.add(one, 1, 2, 3)
+	b.drain()
+	entries := b.client.XRange(b.t.Context(), event.OrderStream, "-", "+").Val()
+	// The stream as it was after the first entry.
+	b.client.FlushAll(b.t.Context())
+	b.client.XAdd(b.t.Context(), &goredis.XAddArgs{Stream: event.OrderStream, ID: entries[0].ID, Values: entries[0].Values})
+	b.add(other, 1)
+	b.drain()
+	b.holds("[a.1 a.2 b.1 a.3]")
+}
+
+func testExclusion(b *bench) {
+	one, _ := twoOrders()
+	b.add(one, 1)
+	tx := b.begin()
+	if _, _, err := take(b.t.Context(), tx); err != nil {
+		b.t.Fatal(err)
+	}
+	marked := make(chan error, 1)
+	go func() {
+		_, err := Replay(b.t.Context(), b.pool, time.Now().Add(-time.Hour))
+		marked <- err
+	}()
+	backingtest.Eventually(b.t, 10*time.Second, func() error {
+		var waiting int
+		err := b.pool.QueryRow(b.t.Context(), "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").Scan(&waiting)
+		if waiting != 1 {
+			return fmt.Errorf("%d wait for the relay: %w", waiting, errors.Join(err, errors.New("want one")))
+		}
+		return nil
+	})
+	if err := tx.Rollback(b.t.Context()); err != nil {
+		b.t.Fatal(err)
+	}
+	if err := <-marked; err != nil {
+		b.t.Fatal(err)
+	}
+	b.drain() // the lock is free again
+	b.holds("[a.1]")
+}

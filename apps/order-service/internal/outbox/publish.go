@@ -1,0 +1,53 @@
+package outbox
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+
+	"platform.example/apps/internal/event"
+)
+
+//go:embed publish.lua
+var publishScript string
+
+// lostError says that the stream has lost what came after last.
+type lostError struct{ last, known position }
+
+func (e *lostError) Error() string {
+	return fmt.Sprintf("the stream %s has lost its entries after %s: it had given %s", event.OrderStream, e.last, e.known)
+}
+
+// publish adds events to the stream and returns where each is now, the zero
+// position where it could not be added: that error comes along. It adds none
+// and fails with *lostError where the stream has gone back behind known.
+func (r *Relay) publish(ctx context.Context, known position, events []event.Event) ([]position, error) {
+	arguments := []any{known.ms, known.seq, 0}
+	for _, e := range events {
+		fields, err := e.Fields()
+		if err != nil {
+			return nil, err
+		}
+		arguments[2] = len(fields)
+		arguments = append(arguments, fields...)
+	}
+	answer, err := r.script.Run(ctx, r.stream, []string{event.OrderStream}, arguments...).StringSlice()
+	if err != nil {
+		return nil, fmt.Errorf("publishing to %s: %w", event.OrderStream, err)
+	}
+	last, err := parsePosition(answer[0])
+	if err != nil {
+		return nil, err
+	}
+	if last.before(known) {
+		return nil, &lostError{last: last, known: known}
+	}
+	positions := make([]position, len(events))
+	var refused error
+	for i, added := range answer[1:] {
+		if positions[i], err = parsePosition(added); err != nil {
+			refused = fmt.Errorf("publishing event %s: %s", events[i].ID, added)
+		}
+	}
+	return positions, refused
+}

@@ -1,0 +1,127 @@
+package store
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"platform.example/apps/internal/event"
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/order-service/internal/order"
+	"platform.example/apps/order-service/internal/outbox"
+)
+
+const (
+	// keptFor is how long a request is known by its key: twice the 24 h that
+	// clients are promised.
+	keptFor = 48 * time.Hour
+	// forgetBatch keys are deleted at a time: few enough for the 3 s that a
+	// statement may take on a busy database.
+	forgetBatch = 1000
+	// claimAttempts is for keys that expire between two statements.
+	claimAttempts = 3
+)
+
+// Request is what tells a request that is made again from another: its key,
+// which is the user's own, and the hash of what it asks for.
+type Request struct {
+	Key  string
+	Hash []byte
+}
+
+// Answer is what a request was answered.
+type Answer struct {
+	Status  int
+	Body    []byte
+	OrderID uuid.UUID
+}
+
+// Create adds an order that a request asks for and is to be answered so. Where
+// the request has been made before, nothing is added and the answer is the one
+// of then (replayed); it fails with problem.Invalid where the key was used for
+// something else. Of any number at once, one adds and the others wait for it.
+func (s *Orders) Create(ctx context.Context, o order.Order, request Request, first Answer) (answer Answer, replayed bool, err error) {
+	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		answer, replayed, err = claim(ctx, tx, o.UserID, request, first)
+		if err != nil || replayed {
+			return err
+		}
+		return insert(ctx, tx, o)
+	})
+	if err != nil {
+		return Answer{}, false, failure("creating an order", err)
+	}
+	if !replayed {
+		s.changed()
+	}
+	return answer, replayed, nil
+}
+
+// claim takes the key for this transaction, or returns what its first user was
+// answered. While another transaction is about to take it, Postgres waits.
+func claim(ctx context.Context, tx pgx.Tx, user uuid.UUID, request Request, first Answer) (answer Answer, replayed bool, err error) {
+	for range claimAttempts {
+		taken, err := tx.Exec(ctx, `INSERT INTO idempotency_keys (user_id, key, request_hash, status, response, order_id)
+			VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`,
+			user, request.Key, request.Hash, first.Status, first.Body, first.OrderID)
+		if err != nil {
+			return Answer{}, false, err
+		}
+		if taken.RowsAffected() == 1 {
+			return first, false, nil
+		}
+		var hash []byte
+		var known Answer
+		err = tx.QueryRow(ctx, `SELECT request_hash, status, response, order_id FROM idempotency_keys
+			WHERE user_id = $1 AND key = $2`, user, request.Key).Scan(&hash, &known.Status, &known.Body, &known.OrderID)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			continue
+		case err != nil:
+			return Answer{}, false, err
+		case !bytes.Equal(hash, request.Hash):
+			return Answer{}, false, problem.New(problem.Invalid, "This Idempotency-Key was used for another order.", nil)
+		}
+		return known, true, nil
+	}
+	return Answer{}, false, fmt.Errorf("the key was there and was not, %d times", claimAttempts)
+}
+
+func insert(ctx context.Context, tx pgx.Tx, o order.Order) error {
+	skus, quantities, prices := make([]string, len(o.Items)), make([]int64, len(o.Items)), make([]int64, len(o.Items))
+	for i, item := range o.Items {
+		skus[i], quantities[i], prices[i] = item.SKU, item.Quantity, item.UnitPrice
+	}
+	var batch pgx.Batch
+	batch.Queue(`INSERT INTO orders (id, user_id, status, currency, total, created_at, updated_at, version)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		o.ID, o.UserID, o.Status, o.Currency, o.Total, o.CreatedAt, o.UpdatedAt, o.Version)
+	batch.Queue(`INSERT INTO order_items (order_id, line, sku, quantity, unit_price)
+		SELECT $1, line, sku, quantity, unit_price
+		FROM unnest($2::text[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS items (sku, quantity, unit_price, line)`,
+		o.ID, skus, quantities, prices)
+	if err := outbox.Add(ctx, &batch, event.OrderCreated, o.CreatedAt, o.Told()); err != nil {
+		return err
+	}
+	return tx.SendBatch(ctx, &batch).Close()
+}
+
+// ForgetKeys deletes keys that have been kept long enough.
+func (s *Orders) ForgetKeys(ctx context.Context) error {
+	for {
+		result, err := s.pool.Exec(ctx, `DELETE FROM idempotency_keys WHERE (user_id, key) IN (
+			SELECT user_id, key FROM idempotency_keys WHERE created_at < $1
+			ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)`, time.Now().Add(-keptFor), forgetBatch)
+		if err != nil {
+			return fmt.Errorf("deleting old idempotency keys: %w", err)
+		}
+		if result.RowsAffected() == 0 {
+			return nil
+		}
+	}
+}

@@ -1,0 +1,130 @@
+// Package store keeps orders in Postgres.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"platform.example/apps/internal/event"
+	"platform.example/apps/internal/postgres"
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/order-service/internal/order"
+	"platform.example/apps/order-service/internal/outbox"
+)
+
+// Orders are the orders there are. Each change is committed together with its
+// event. Where a method asks for an owner, uuid.Nil stands for anybody.
+type Orders struct {
+	pool    *pgxpool.Pool
+	changed func() // called after the commit of every change
+}
+
+// New returns the orders in the database of pool.
+func New(pool *pgxpool.Pool, changed func()) *Orders { return &Orders{pool: pool, changed: changed} }
+
+const columns = `id, user_id, status, currency, total, created_at, updated_at, version, (
+	SELECT jsonb_agg(jsonb_build_object('sku', sku, 'quantity', quantity, 'unit_price', unit_price) ORDER BY line)
+	FROM order_items WHERE order_id = orders.id)`
+
+// Get returns an order of owner. It fails with problem.NotFound where there is none.
+func (s *Orders) Get(ctx context.Context, id, owner uuid.UUID) (order.Order, error) {
+	found, err := one(ctx, s.pool, "SELECT "+columns+" FROM orders WHERE id = $1", id, owner)
+	if err != nil {
+		return order.Order{}, failure("reading an order", err)
+	}
+	return found, nil
+}
+
+// List returns up to limit orders of owner that were created before the given
+// one (uuid.Max: from the newest), newest first.
+func (s *Orders) List(ctx context.Context, owner, before uuid.UUID, limit int) ([]order.Order, error) {
+	// Two statements, because one for both cases could use only one of the indexes.
+	sql, arguments := "SELECT "+columns+" FROM orders WHERE id < $1 ORDER BY id DESC LIMIT $2", []any{before, limit}
+	if owner != uuid.Nil {
+		sql = "SELECT " + columns + " FROM orders WHERE id < $1 AND user_id = $3 ORDER BY id DESC LIMIT $2"
+		arguments = append(arguments, owner)
+	}
+	rows, err := s.pool.Query(ctx, sql, arguments...)
+	if err != nil {
+		return nil, failure("listing orders", err)
+	}
+	orders, err := pgx.CollectRows(rows, scan)
+	if err != nil {
+		return nil, failure("listing orders", err)
+	}
+	return orders, nil
+}
+
+// Move changes an order of owner. It fails with problem.NotFound where there is
+// none and with problem.Conflict where its status doesn't allow the move. Moves
+// of the same order come one after the other.
+func (s *Orders) Move(ctx context.Context, id, owner uuid.UUID, m order.Move, now time.Time) (order.Order, error) {
+	var moved order.Order
+	var told event.Type
+	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
+		current, err := one(ctx, tx, "SELECT "+columns+" FROM orders WHERE id = $1 FOR UPDATE", id, owner)
+		if err != nil {
+			return err
+		}
+		if moved, told, err = current.Apply(m, now); err != nil || told == "" {
+			return err
+		}
+		var batch pgx.Batch
+		batch.Queue("UPDATE orders SET status = $2, updated_at = $3, version = $4 WHERE id = $1",
+			moved.ID, moved.Status, moved.UpdatedAt, moved.Version)
+		if err := outbox.Add(ctx, &batch, told, moved.UpdatedAt, moved.Told()); err != nil {
+			return err
+		}
+		return tx.SendBatch(ctx, &batch).Close()
+	})
+	if err != nil {
+		return order.Order{}, failure("changing an order", err)
+	}
+	if told != "" {
+		s.changed()
+	}
+	return moved, nil
+}
+
+// querier is a pool or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, arguments ...any) (pgx.Rows, error)
+}
+
+// one reads the order that sql selects by its id, as long as it is owner's.
+func one(ctx context.Context, from querier, sql string, id, owner uuid.UUID) (order.Order, error) {
+	rows, err := from.Query(ctx, sql, id)
+	if err != nil {
+		return order.Order{}, err
+	}
+	found, err := pgx.CollectExactlyOneRow(rows, scan)
+	if err != nil {
+		return order.Order{}, err
+	}
+	if owner != uuid.Nil && found.UserID != owner {
+		return order.Order{}, pgx.ErrNoRows
+	}
+	return found, nil
+}
+
+func scan(row pgx.CollectableRow) (order.Order, error) {
+	var o order.Order
+	err := row.Scan(&o.ID, &o.UserID, &o.Status, &o.Currency, &o.Total, &o.CreatedAt, &o.UpdatedAt, &o.Version, &o.Items)
+	o.CreatedAt, o.UpdatedAt = o.CreatedAt.UTC(), o.UpdatedAt.UTC()
+	return o, err
+}
+
+func failure(doing string, err error) error {
+	if _, ok := errors.AsType[*problem.Error](err); ok {
+		return err
+	}
+	if errors.Is(err, pgx.ErrNoRows) {
+		return problem.New(problem.NotFound, "There is no such order.", err)
+	}
+	return postgres.Failure(doing, err)
+}

@@ -1,0 +1,91 @@
+// Command order-service takes orders, moves them along and tells of it.
+package main
+
+import (
+	"context"
+	"errors"
+
+	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/health"
+	"platform.example/apps/internal/httpserver"
+	"platform.example/apps/internal/live"
+	"platform.example/apps/internal/postgres"
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/internal/redis"
+	"platform.example/apps/internal/service"
+	"platform.example/apps/internal/telemetry"
+	"platform.example/apps/order-service/internal/api"
+	"platform.example/apps/order-service/internal/outbox"
+	"platform.example/apps/order-service/internal/store"
+	"platform.example/apps/order-service/migrations"
+)
+
+const name = "order-service"
+
+func main() { service.Main(name, commands()) }
+
+func commands() service.Commands {
+	return service.Commands{"": serve, "migrate": migrate, "replay": replay}
+}
+
+func serve(ctx context.Context, p service.Process) (err error) {
+	env := config.From(p.Lookup)
+	self := config.ReadService(env, name)
+	database := postgres.ReadConfig(env)
+	streamAt := redis.ReadStream(env)
+	liveAt := live.ReadURL(env)
+	if err := env.Err(); err != nil {
+		return err
+	}
+
+	tel, err := telemetry.Start(ctx, self, p.Stdout)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tel.Stop()) }()
+
+	pool, err := postgres.Connect(ctx, database, tel.Log)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+	postgres.RegisterMetrics(tel.Registry, pool)
+
+	stream := redis.Open(streamAt, tel.Log, tel.Registry)
+	defer func() { err = errors.Join(err, stream.Close()) }()
+
+	relay := outbox.NewRelay(pool, stream, tel.Log, tel.Registry)
+	orders := store.New(pool, relay.Wake)
+
+	state := health.New(self, tel.Log,
+		health.Check{Name: "postgres", Required: true, Probe: pool.Ping},
+		// Without it orders are still taken: what is to be told waits in the outbox.
+		health.Check{Name: "stream", Probe: func(ctx context.Context) error { return stream.Ping(ctx).Err() }},
+	)
+	errs := problem.NewMapper(tel.Log)
+	router := httpserver.NewAPI(tel, state, errs, tel.RequestMetrics("order_service"))
+	api.New(orders).Register(router, errs)
+
+	server, err := httpserver.Listen(self, tel.Log, state, router, httpserver.NewOps(tel, state))
+	if err != nil {
+		return err
+	}
+
+	colour := live.NewSwitch(liveAt, self, tel.Log, tel.Registry)
+	// Not ctx: what the last requests did is told, too.
+	stop := start(context.WithoutCancel(ctx), colour.Watch,
+		whileOn(colour, relay.Run),
+		whileOn(colour, chores(tel.Log, relay.Trim, relay.Forget, orders.ForgetKeys)))
+	defer stop()
+	return server.Run(ctx)
+}
+
+func migrate(ctx context.Context, p service.Process) error {
+	env := config.From(p.Lookup)
+	self := config.ReadService(env, name)
+	database := postgres.ReadConfig(env)
+	if err := env.Err(); err != nil {
+		return err
+	}
+	return postgres.Migrate(ctx, database, migrations.Files, telemetry.NewLogger(p.Stdout, self))
+}

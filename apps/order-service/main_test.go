@@ -1,0 +1,212 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/servicetest"
+)
+
+const (
+	alice = "X-User-Id: 0192a000-0000-7000-8000-00000000a11c"
+	bob   = "X-User-Id: 0192a000-0000-7000-8000-000000000b0b"
+	root  = "X-User-Id: 0192a000-0000-7000-8000-00000000ad01"
+	admin = "X-User-Role: admin"
+	user  = "X-User-Role: user"
+
+	validOrder = `{"currency":"EUR","items":[{"sku":"A-1","quantity":2,"unit_price":1250},{"sku":"b.2_c","quantity":1,"unit_price":0}]}`
+)
+
+type orderAnswer struct {
+	ID       string `json:"id"`
+	UserID   string `json:"user_id"`
+	Status   string `json:"status"`
+	Currency string `json:"currency"`
+	Total    int64  `json:"total"`
+	Items    []struct {
+		SKU       string `json:"sku"`
+		Quantity  int64  `json:"quantity"`
+		UnitPrice int64  `json:"unit_price"`
+	} `json:"items"`
+	CreatedAt time.Time `json:"created_at"`
+	UpdatedAt time.Time `json:"updated_at"`
+	Version   int64     `json:"version"`
+}
+
+type pageAnswer struct {
+	Orders []orderAnswer
+	Next   string
+}
+
+type problemAnswer struct {
+	Code, Detail string
+	RequestID    string `json:"request_id"`
+	Errors       []struct{ Pointer, Detail string }
+}
+
+// world is the service's backing services, with its schema.
+type world struct {
+	postgres *backingtest.Postgres
+	stream   *backingtest.Redis
+	env      map[string]string
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{postgres: backingtest.StartPostgres(t), stream: backingtest.StartStream(t)}
+	w.env = servicetest.Env(w.postgres.Env(), w.stream.Env(), map[string]string{
+		"SERVICE_VERSION": "0123456789ab", "SERVICE_COLOUR": "blue",
+	})
+	if out, err := servicetest.Run(name, commands(), w.env, "migrate"); err != nil {
+		t.Fatalf("migrate: %v\n%s", err, out)
+	}
+	return w
+}
+
+func newKey() string { return "Idempotency-Key: " + uuid.NewString() }
+
+// place has a valid order created at the service whose base URL is given.
+func place(t *testing.T, at, owner string) orderAnswer {
+	t.Helper()
+	answer := servicetest.Call(t, "POST", at+"/orders", validOrder, owner, user, newKey())
+	if answer.Status != http.StatusCreated {
+		t.Fatalf("creating an order: %+v", answer)
+	}
+	return servicetest.JSON[orderAnswer](t, answer)
+}
+
+// advance makes moves as an admin.
+func advance(t *testing.T, at, id string, moves ...string) {
+	t.Helper()
+	for _, move := range moves {
+		if answer := servicetest.Call(t, "POST", at+"/orders/"+id+"/"+move, "", root, admin); answer.Status != http.StatusOK {
+			t.Fatalf("%s: %+v", move, answer)
+		}
+	}
+}
+
+func TestOrders(t *testing.T) {
+	w := newWorld(t)
+	s := servicetest.Start(t, name, commands(), w.env)
+	t.Run("create, read and list", func(t *testing.T) { testReading(t, s.HTTP) })
+	t.Run("idempotency", func(t *testing.T) { testIdempotency(t, w, s.HTTP) })
+	t.Run("moves", func(t *testing.T) { testMoves(t, w, s.HTTP) })
+	t.Run("refuses", func(t *testing.T) { testRefusals(t, s.HTTP) })
+
+	t.Run("metrics count by pattern, never by path", func(t *testing.T) {
+		backingtest.Eventually(t, 10*time.Second, func() error { return published(t, s.Ops) })
+		metrics := servicetest.Call(t, "GET", s.Ops+"/metrics", "").Body
+		for _, want := range []string{
+			`order_service_requests_total{endpoint="/orders/{id}",method="GET"}`,
+			`order_service_requests_total{endpoint="/orders/{id}/pay",method="POST"}`,
+			`order_service_request_duration_seconds_count{endpoint="/orders",method="POST"}`,
+			"order_service_outbox_unpublished ", "order_service_outbox_oldest_unpublished_seconds ",
+			`order_service_events_published_total{type="order.created"}`, "order_service_stream_losses_total 0",
+			"postgres_pool_acquired_connections", "redis_pool_connections", "service_live 1",
+		} {
+			if !strings.Contains(metrics, want) {
+				t.Errorf("/metrics lacks %s", want)
+			}
+		}
+	})
+}
+
+func testReading(t *testing.T, at string) {
+	answer := servicetest.Call(t, "POST", at+"/orders", validOrder, alice, user, newKey())
+	created := servicetest.JSON[orderAnswer](t, answer)
+
+	t.Run("an order is answered whole", func(t *testing.T) {
+		if answer.Status != http.StatusCreated || answer.Header.Get("Location") != "/orders/"+created.ID ||
+			answer.Header.Get("Idempotency-Replayed") != "" {
+			t.Errorf("got %+v", answer)
+		}
+		if created.Status != "pending" || created.Currency != "EUR" || created.Total != 2500 || created.Version != 1 ||
+			"X-User-Id: "+created.UserID != alice || len(created.Items) != 2 || created.Items[1].SKU != "b.2_c" ||
+			!created.CreatedAt.Equal(created.UpdatedAt) || time.Since(created.CreatedAt).Abs() > time.Minute {
+			t.Errorf("got %+v", created)
+		}
+	})
+
+	t.Run("is read by its owner and by an admin, by nobody else", func(t *testing.T) {
+		for _, c := range []struct {
+			name    string
+			headers []string
+			status  int
+		}{
+			{"owner", []string{alice, user}, 200},
+			{"an admin", []string{root, admin}, 200},
+			{"another user", []string{bob, user}, 404},
+			{"nobody", nil, 401},
+			{"an admin without a name", []string{admin}, 401},
+		} {
+			got := servicetest.Call(t, "GET", at+"/orders/"+created.ID, "", c.headers...)
+			if got.Status != c.status || c.status == 200 && got.Body != answer.Body {
+				t.Errorf("%s: got %+v, want %d and the order as it was answered first", c.name, got, c.status)
+			}
+		}
+	})
+
+	t.Run("are listed by pages, newest first", func(t *testing.T) {
+		carol := "X-User-Id: " + uuid.NewString()
+		var placed []string
+		for range 5 {
+			placed = append([]string{place(t, at, carol).ID}, placed...)
+		}
+		list := func(query string, headers ...string) (ids []string) {
+			for after := ""; ; {
+				p := servicetest.JSON[pageAnswer](t, servicetest.Call(t, "GET", at+"/orders?limit=2"+query+after, "", headers...))
+				for _, o := range p.Orders {
+					ids = append(ids, o.ID)
+				}
+				if p.Next == "" {
+					return ids
+				}
+				after = "&after=" + p.Next
+			}
+		}
+		id := strings.TrimPrefix(carol, "X-User-Id: ")
+		want := fmt.Sprint(placed)
+		if got := fmt.Sprint(list("", carol, user)); got != want {
+			t.Errorf("her own: got %s, want %s", got, want)
+		}
+		if got := fmt.Sprint(list("&user_id="+id, carol, user)); got != want {
+			t.Errorf("her own by name: got %s, want %s", got, want)
+		}
+		if got := fmt.Sprint(list("&user_id="+id, root, admin)); got != want {
+			t.Errorf("an admin, of her: got %s, want %s", got, want)
+		}
+		if all := list("", root, admin); len(all) < 6 || fmt.Sprint(all[:5]) != want {
+			t.Errorf("an admin, of all: got %v, want first %s", all, want)
+		}
+		empty := servicetest.Call(t, "GET", at+"/orders", "", "X-User-Id: "+uuid.NewString())
+		if strings.TrimSpace(empty.Body) != `{"orders":[]}` {
+			t.Errorf("of one without orders: got %s", empty.Body)
+		}
+	})
+}
+
+func TestWrongConfigurationIsReportedAtOnce(t *testing.T) {
+	for _, c := range []struct {
+		command string
+		want    []string
+	}{
+		{"", []string{"POSTGRES_HOST", "POSTGRES_PASSWORD", "STREAM_ADDR", "LIVE_URL"}},
+		{"replay", []string{"POSTGRES_HOST", "REPLAY_SINCE"}},
+	} {
+		_, err := servicetest.Run(name, commands(), map[string]string{"LIVE_URL": "nowhere", "REPLAY_SINCE": "1000h"}, c.command)
+		if err == nil {
+			t.Fatalf("%q started", c.command)
+		}
+		for _, want := range c.want {
+			if !strings.Contains(err.Error(), want) {
+				t.Errorf("%q: %v\nlacks %s", c.command, err, want)
+			}
+		}
+	}
+}

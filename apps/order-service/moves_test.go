@@ -1,0 +1,119 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"testing"
+
+	"platform.example/apps/internal/servicetest"
+)
+
+func testMoves(t *testing.T, w *world, at string) {
+	database := w.postgres.Connect()
+	events := func(t *testing.T, id string) string {
+		t.Helper()
+		var types []string
+		err := database.QueryRow(t.Context(),
+			"SELECT array_agg(type || ' ' || (payload->>'version') ORDER BY id) FROM outbox WHERE order_id = $1", id).Scan(&types)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fmt.Sprint(types)
+	}
+	paths := map[string][]string{ // how an order comes to a status
+		"pending": {}, "paid": {"pay"}, "shipped": {"pay", "ship"}, "delivered": {"pay", "ship", "deliver"}, "cancelled": {"cancel"},
+	}
+	legal := map[string]string{
+		"pending pay": "paid", "paid ship": "shipped", "shipped deliver": "delivered",
+		"pending cancel": "cancelled", "paid cancel": "cancelled",
+	}
+
+	t.Run("every move from every status", func(t *testing.T) {
+		for from, path := range paths {
+			for _, move := range []string{"pay", "ship", "deliver", "cancel"} {
+				o := place(t, at, alice)
+				advance(t, at, o.ID, path...)
+				before := servicetest.JSON[orderAnswer](t, servicetest.Call(t, "GET", at+"/orders/"+o.ID, "", alice))
+				told := events(t, o.ID)
+				answer := servicetest.Call(t, "POST", at+"/orders/"+o.ID+"/"+move, "", root, admin)
+				after := servicetest.JSON[orderAnswer](t, servicetest.Call(t, "GET", at+"/orders/"+o.ID, "", alice))
+
+				to, isLegal := legal[from+" "+move]
+				switch {
+				case isLegal:
+					moved := servicetest.JSON[orderAnswer](t, answer)
+					if answer.Status != http.StatusOK || moved.Status != to || after.Status != to || after.Version != before.Version+1 ||
+						!after.UpdatedAt.After(before.UpdatedAt) || events(t, o.ID) == told {
+						t.Errorf("%s of %s: got %+v, then %+v", move, from, answer, after)
+					}
+				case from == "cancelled" && move == "cancel":
+					if answer.Status != http.StatusOK || after.Version != before.Version || events(t, o.ID) != told {
+						t.Errorf("cancelled again: got %+v, then %+v", answer, after)
+					}
+				default:
+					p := servicetest.JSON[problemAnswer](t, answer)
+					if answer.Status != http.StatusConflict || p.Code != "conflict" || fmt.Sprint(after) != fmt.Sprint(before) || events(t, o.ID) != told {
+						t.Errorf("%s of %s: got %+v, then %+v", move, from, answer, after)
+					}
+				}
+			}
+		}
+	})
+
+	t.Run("who may", func(t *testing.T) {
+		o := place(t, at, alice)
+		for _, c := range []struct {
+			move    string
+			headers []string
+			status  int
+		}{
+			{"pay", []string{alice, user}, 403}, {"ship", []string{alice, user}, 403}, {"deliver", []string{alice, user}, 403},
+			{"cancel", []string{bob, user}, 404}, {"cancel", nil, 401}, {"pay", []string{admin}, 401},
+			{"cancel", []string{alice, user}, 200}, {"cancel", []string{alice, user}, 200}, {"cancel", []string{root, admin}, 200},
+		} {
+			if got := servicetest.Call(t, "POST", at+"/orders/"+o.ID+"/"+c.move, "", c.headers...); got.Status != c.status {
+				t.Errorf("%s by %v: got %+v, want %d", c.move, c.headers, got, c.status)
+			}
+		}
+		if got, want := events(t, o.ID), "[order.created 1 order.cancelled 2]"; got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	})
+
+	t.Run("at once, they come one after the other", func(t *testing.T) {
+		for range 10 {
+			o := place(t, at, alice)
+			answers := map[string][]int{}
+			var mu sync.Mutex
+			var running sync.WaitGroup
+			for _, move := range []string{"pay", "cancel", "pay", "ship", "cancel", "pay", "ship"} {
+				running.Go(func() {
+					status := try(at, "POST", "/orders/"+o.ID+"/"+move, "", root, admin).Status
+					mu.Lock()
+					defer mu.Unlock()
+					answers[move] = append(answers[move], status)
+				})
+			}
+			running.Wait()
+			after := servicetest.JSON[orderAnswer](t, servicetest.Call(t, "GET", at+"/orders/"+o.ID, "", alice))
+			want, known := map[string]string{ // the ways that there are
+				"cancelled 2": "[order.created 1 order.cancelled 2]",
+				"cancelled 3": "[order.created 1 order.paid 2 order.cancelled 3]",
+				"shipped 3":   "[order.created 1 order.paid 2 order.shipped 3]",
+			}[fmt.Sprintf("%s %d", after.Status, after.Version)]
+			if got := events(t, o.ID); !known || got != want {
+				t.Errorf("the order is %s %d and has %s; answers: %v", after.Status, after.Version, got, answers)
+			}
+			won := 0
+			for _, status := range answers["pay"] {
+				if status == http.StatusOK {
+					won++
+				}
+			}
+			if won > 1 {
+				t.Errorf("the order was paid %d times", won)
+			}
+		}
+	})
+}
