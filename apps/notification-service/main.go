@@ -6,11 +6,10 @@ import (
 	"context"
 	"errors"
 	"net/url"
-	"sync"
-	"time"
 
 	goredis "github.com/redis/go-redis/v9"
 
+	"platform.example/apps/internal/background"
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/health"
 	"platform.example/apps/internal/httpserver"
@@ -28,9 +27,6 @@ import (
 )
 
 const name = "notification-service"
-
-// restartPause is before background work that has ended by itself is begun anew.
-const restartPause = time.Second
 
 func main() { service.Main(name, commands()) }
 
@@ -79,39 +75,29 @@ func serve(ctx context.Context, p service.Process) (err error) {
 		return err
 	}
 
-	stop := start(ctx, background(self, tel, stream, notifications, liveAt, receiver))
+	stop := background.Start(ctx, beside(self, tel, stream, notifications, liveAt, receiver)...)
 	defer stop()
 	return server.Run(ctx)
 }
 
-// background is the work beside requests: what every replica does, and what
-// only those of the live colour do.
-func background(self config.Service, tel *telemetry.Telemetry, stream *goredis.Client, notifications *store.Store,
-	liveAt *url.URL, receiver webhook.Config) []func(context.Context) {
+// beside is the work beside requests: what every replica does, and what only
+// those of the live colour do.
+func beside(self config.Service, tel *telemetry.Telemetry, stream *goredis.Client, notifications *store.Store,
+	liveAt *url.URL, receiver webhook.Config) []background.Work {
 	toDeliver := receiver.URL != nil
 	events := consumer.New(stream, notifications, toDeliver, consumer.StaleAfter, tel.Log, tel.Registry)
 	colour := live.NewSwitch(liveAt, self, tel.Log, tel.Registry)
-	always := []func(context.Context){colour.Watch, events.Watch}
-	whileLive := []func(context.Context){events.Run, events.KeepHouse}
+	always := []background.Work{colour.Watch, events.Watch}
+	whileLive := []background.Work{events.Run, events.KeepHouse}
 	if toDeliver {
 		deliveries := webhook.New(receiver, webhook.DefaultRetry(), notifications, tel.Log, tel.Registry)
 		always = append(always, deliveries.Watch)
 		whileLive = append(whileLive, deliveries.Run)
 	}
 	for _, work := range whileLive {
-		always = append(always, func(ctx context.Context) { colour.While(ctx, restartPause, work) })
+		always = append(always, background.While(colour, work))
 	}
 	return always
-}
-
-// start begins the background work and returns what ends it, and waits for that.
-func start(ctx context.Context, work []func(context.Context)) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	var running sync.WaitGroup
-	for _, w := range work {
-		running.Go(func() { w(ctx) })
-	}
-	return func() { cancel(); running.Wait() }
 }
 
 func migrate(ctx context.Context, p service.Process) error {

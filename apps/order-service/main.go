@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 
+	"platform.example/apps/internal/background"
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/health"
 	"platform.example/apps/internal/httpserver"
@@ -73,9 +74,9 @@ func serve(ctx context.Context, p service.Process) (err error) {
 
 	colour := live.NewSwitch(liveAt, self, tel.Log, tel.Registry)
 	// Not ctx: what the last requests did is told, too.
-	stop := start(context.WithoutCancel(ctx), colour.Watch,
-		whileOn(colour, relay.Run),
-		whileOn(colour, chores(tel.Log, relay.Trim, relay.Forget, orders.ForgetKeys)))
+	stop := background.Start(context.WithoutCancel(ctx), colour.Watch,
+		background.While(colour, relay.Run),
+		background.While(colour, background.Chores(tel.Log, relay.Trim, relay.Forget, orders.ForgetKeys)))
 	defer stop()
 	return server.Run(ctx)
 }

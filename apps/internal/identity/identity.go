@@ -3,7 +3,14 @@
 // only the gateway can reach them and because it strips what clients send.
 package identity
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/google/uuid"
+
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/internal/resourceid"
+)
 
 // Role says what someone may do.
 type Role string
@@ -33,4 +40,29 @@ const (
 // From returns the caller that the gateway named.
 func From(h http.Header) Caller {
 	return Caller{UserID: h.Get(UserIDHeader), Role: Role(h.Get(RoleHeader))}
+}
+
+// Someone is a caller who is signed in.
+type Someone struct {
+	ID   uuid.UUID
+	Role Role
+}
+
+// SignedIn returns the caller that the gateway named. It fails with
+// problem.Unauthenticated where there is none.
+func SignedIn(h http.Header) (Someone, error) {
+	named := From(h)
+	id, ok := resourceid.Parse(named.UserID)
+	if !ok || id == uuid.Nil {
+		return Someone{}, problem.New(problem.Unauthenticated, "Sign in to do this.", nil)
+	}
+	return Someone{ID: id, Role: named.Role}, nil
+}
+
+// Reach is whose things they reach; uuid.Nil: anybody's.
+func (s Someone) Reach() uuid.UUID {
+	if s.Role == Admin {
+		return uuid.Nil
+	}
+	return s.ID
 }

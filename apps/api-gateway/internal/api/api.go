@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/go-chi/chi/v5"
-	"github.com/google/uuid"
 
 	"platform.example/apps/api-gateway/internal/clientaddr"
 	"platform.example/apps/api-gateway/internal/limit"
@@ -16,6 +15,7 @@ import (
 	"platform.example/apps/api-gateway/internal/upstream"
 	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/problem"
+	"platform.example/apps/internal/resourceid"
 )
 
 // API handles the requests. All fields are needed.
@@ -129,8 +129,8 @@ func (a *API) path(r *http.Request, who access, caller identity.Caller) (string,
 		return strings.TrimSuffix(path, id) + caller.UserID, nil
 	}
 	// What is no id must not become part of a path.
-	if parsed, err := uuid.Parse(id); err != nil || parsed.String() != id {
-		return "", problem.New(problem.NotFound, "There is nothing with this id.", err)
+	if _, ok := resourceid.Parse(id); !ok {
+		return "", problem.New(problem.NotFound, "There is nothing with this id.", nil)
 	}
 	if who == themself && id != caller.UserID && caller.Role != identity.Admin {
 		return "", problem.New(problem.Forbidden, "You may reach only your own user.", nil)

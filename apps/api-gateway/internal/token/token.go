@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
-	"github.com/google/uuid"
 
 	"platform.example/apps/internal/identity"
+	"platform.example/apps/internal/resourceid"
 )
 
 const (
@@ -106,8 +106,8 @@ func (a *Authority) Verify(raw string) (Holder, error) {
 }
 
 func isID(text string) bool {
-	id, err := uuid.Parse(text)
-	return err == nil && id.String() == text
+	_, ok := resourceid.Parse(text)
+	return ok
 }
 
 func (a *Authority) secret(t *jwt.Token) (any, error) {

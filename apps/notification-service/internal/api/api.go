@@ -10,7 +10,9 @@ import (
 	"platform.example/apps/internal/httpjson"
 	"platform.example/apps/internal/httpserver"
 	"platform.example/apps/internal/identity"
+	"platform.example/apps/internal/page"
 	"platform.example/apps/internal/problem"
+	"platform.example/apps/internal/resourceid"
 	"platform.example/apps/notification-service/internal/notification"
 	"platform.example/apps/notification-service/internal/store"
 )
@@ -38,41 +40,38 @@ type inbox struct {
 }
 
 func (a *API) list(w http.ResponseWriter, r *http.Request) error {
-	user, _, err := caller(r)
+	user, err := identity.SignedIn(r.Header)
 	if err != nil {
 		return err
 	}
-	page, err := parsePage(r.URL.Query())
+	q, err := parseQuery(r.URL.Query())
 	if err != nil {
 		return err
 	}
-	limit := page.Limit
-	page.Limit++ // one more than asked for tells whether there is a next page
-	found, err := a.store.List(r.Context(), user, page)
+	fetched, err := a.store.List(r.Context(), user.ID, store.Page{
+		Before: q.page.AfterOr(uuid.Max), Unread: q.unread, Limit: q.page.Fetch(),
+	})
 	if err != nil {
 		return err
 	}
-	answer := inbox{Notifications: found}
-	if len(found) > limit {
-		answer.Notifications = found[:limit]
-		answer.Next = &found[limit-1].ID
-	}
-	if answer.Unread, err = a.store.Unread(r.Context(), user); err != nil {
+	var answer inbox
+	answer.Notifications, answer.Next = page.Cut(q.page, fetched, func(n notification.Notification) uuid.UUID { return n.ID })
+	if answer.Unread, err = a.store.Unread(r.Context(), user.ID); err != nil {
 		return err
 	}
 	return httpjson.Write(w, http.StatusOK, answer)
 }
 
 func (a *API) read(w http.ResponseWriter, r *http.Request) error {
-	user, role, err := caller(r)
+	user, err := identity.SignedIn(r.Header)
 	if err != nil {
 		return err
 	}
-	id, ok := parseID(chi.URLParam(r, "id"))
+	id, ok := resourceid.Parse(chi.URLParam(r, "id"))
 	if !ok {
 		return problem.New(problem.NotFound, "There is no such notification.", nil)
 	}
-	if err := a.store.MarkRead(r.Context(), id, user, role == identity.Admin); err != nil {
+	if err := a.store.MarkRead(r.Context(), id, user.ID, user.Role == identity.Admin); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -80,23 +79,13 @@ func (a *API) read(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) readAll(w http.ResponseWriter, r *http.Request) error {
-	user, _, err := caller(r)
+	user, err := identity.SignedIn(r.Header)
 	if err != nil {
 		return err
 	}
-	if err := a.store.MarkAllRead(r.Context(), user); err != nil {
+	if err := a.store.MarkAllRead(r.Context(), user.ID); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
-}
-
-// caller is who asks: every route here is somebody's.
-func caller(r *http.Request) (uuid.UUID, identity.Role, error) {
-	who := identity.From(r.Header)
-	id, ok := parseID(who.UserID)
-	if !ok {
-		return uuid.Nil, "", problem.New(problem.Unauthenticated, "Sign in to see notifications.", nil)
-	}
-	return id, who.Role, nil
 }

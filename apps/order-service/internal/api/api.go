@@ -12,6 +12,8 @@ import (
 
 	"platform.example/apps/internal/httpjson"
 	"platform.example/apps/internal/httpserver"
+	"platform.example/apps/internal/identity"
+	"platform.example/apps/internal/page"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/order-service/internal/order"
 	"platform.example/apps/order-service/internal/store"
@@ -39,7 +41,7 @@ func (a *API) Register(router chi.Router, errs *problem.Mapper) {
 // create answers a request that comes again with the same key as it did at
 // first. A request that isn't valid leaves its key unused.
 func (a *API) create(w http.ResponseWriter, r *http.Request) error {
-	user, err := caller(r)
+	user, err := identity.SignedIn(r.Header)
 	if err != nil {
 		return err
 	}
@@ -58,7 +60,7 @@ func (a *API) create(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	o, err := order.New(user.id, draft, time.Now())
+	o, err := order.New(user.ID, draft, time.Now())
 	if err != nil {
 		return err
 	}
@@ -78,13 +80,13 @@ func (a *API) create(w http.ResponseWriter, r *http.Request) error {
 	return httpjson.Write(w, answer.Status, json.RawMessage(answer.Body))
 }
 
-type page struct {
+type list struct {
 	Orders []order.Order `json:"orders"`
 	Next   *uuid.UUID    `json:"next,omitempty"` // give it as after to get the next page; none: this was the last
 }
 
 func (a *API) list(w http.ResponseWriter, r *http.Request) error {
-	user, err := caller(r)
+	user, err := identity.SignedIn(r.Header)
 	if err != nil {
 		return err
 	}
@@ -92,21 +94,17 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	// One more than asked for tells whether there is a next page.
-	orders, err := a.orders.List(r.Context(), q.owner, q.before, q.limit+1)
+	fetched, err := a.orders.List(r.Context(), q.owner, q.page.AfterOr(uuid.Max), q.page.Fetch())
 	if err != nil {
 		return err
 	}
-	answer := page{Orders: orders}
-	if len(orders) > q.limit {
-		answer.Orders = orders[:q.limit]
-		answer.Next = &orders[q.limit-1].ID
-	}
+	var answer list
+	answer.Orders, answer.Next = page.Cut(q.page, fetched, func(o order.Order) uuid.UUID { return o.ID })
 	return httpjson.Write(w, http.StatusOK, answer)
 }
 
 func (a *API) get(w http.ResponseWriter, r *http.Request) error {
-	user, err := caller(r)
+	user, err := identity.SignedIn(r.Header)
 	if err != nil {
 		return err
 	}
@@ -114,7 +112,7 @@ func (a *API) get(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	found, err := a.orders.Get(r.Context(), id, user.reach())
+	found, err := a.orders.Get(r.Context(), id, user.Reach())
 	if err != nil {
 		return err
 	}
@@ -123,18 +121,18 @@ func (a *API) get(w http.ResponseWriter, r *http.Request) error {
 
 func (a *API) move(m order.Move) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		user, err := caller(r)
+		user, err := identity.SignedIn(r.Header)
 		if err != nil {
 			return err
 		}
-		if !m.May(user.role) {
+		if !m.May(user.Role) {
 			return problem.New(problem.Forbidden, "Only an admin may do this.", nil)
 		}
 		id, err := pathID(r)
 		if err != nil {
 			return err
 		}
-		moved, err := a.orders.Move(r.Context(), id, user.reach(), m, time.Now())
+		moved, err := a.orders.Move(r.Context(), id, user.Reach(), m, time.Now())
 		if err != nil {
 			return err
 		}

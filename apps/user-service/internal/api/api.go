@@ -3,7 +3,6 @@ package api
 
 import (
 	"net/http"
-	"strconv"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
@@ -11,17 +10,14 @@ import (
 	"platform.example/apps/internal/httpjson"
 	"platform.example/apps/internal/httpserver"
 	"platform.example/apps/internal/identity"
+	"platform.example/apps/internal/page"
 	"platform.example/apps/internal/problem"
+	"platform.example/apps/internal/resourceid"
 	"platform.example/apps/user-service/internal/cache"
 	"platform.example/apps/user-service/internal/password"
 	"platform.example/apps/user-service/internal/session"
 	"platform.example/apps/user-service/internal/store"
 	"platform.example/apps/user-service/internal/user"
-)
-
-const (
-	defaultLimit = 50
-	maxLimit     = 100
 )
 
 // API handles the requests.
@@ -78,39 +74,22 @@ func (a *API) create(w http.ResponseWriter, r *http.Request) error {
 	return httpjson.Write(w, http.StatusCreated, created)
 }
 
-type page struct {
+type list struct {
 	Users []user.User `json:"users"`
 	Next  *uuid.UUID  `json:"next,omitempty"` // give it as after to get the next page; none: this was the last
 }
 
 func (a *API) list(w http.ResponseWriter, r *http.Request) error {
-	query := r.URL.Query()
-	limit := defaultLimit
-	if raw := query.Get("limit"); raw != "" {
-		n, err := strconv.Atoi(raw)
-		if err != nil || n < 1 || n > maxLimit {
-			return problem.New(problem.Malformed, "limit must be a number from 1 to 100.", err)
-		}
-		limit = n
-	}
-	var after uuid.UUID
-	if raw := query.Get("after"); raw != "" {
-		id, ok := parseID(raw)
-		if !ok {
-			return problem.New(problem.Malformed, "after must be the next of an earlier page.", nil)
-		}
-		after = id
-	}
-	// One more than asked for tells whether there is a next page.
-	users, err := a.users.List(r.Context(), after, limit+1)
+	asked, err := page.Parse(r.URL.Query())
 	if err != nil {
 		return err
 	}
-	answer := page{Users: users}
-	if len(users) > limit {
-		answer.Users = users[:limit]
-		answer.Next = &users[limit-1].ID
+	fetched, err := a.users.List(r.Context(), asked.AfterOr(uuid.Nil), asked.Fetch())
+	if err != nil {
+		return err
 	}
+	var answer list
+	answer.Users, answer.Next = page.Cut(asked, fetched, func(u user.User) uuid.UUID { return u.ID })
 	return httpjson.Write(w, http.StatusOK, answer)
 }
 
@@ -185,15 +164,9 @@ func mayChooseRole(r *http.Request) error {
 }
 
 func pathID(r *http.Request) (uuid.UUID, error) {
-	id, ok := parseID(chi.URLParam(r, "id"))
+	id, ok := resourceid.Parse(chi.URLParam(r, "id"))
 	if !ok {
 		return uuid.Nil, problem.New(problem.NotFound, "There is no such user.", nil)
 	}
 	return id, nil
-}
-
-// parseID takes the canonical form only, of the several that uuid.Parse takes.
-func parseID(raw string) (uuid.UUID, bool) {
-	id, err := uuid.Parse(raw)
-	return id, err == nil && id.String() == raw
 }
