@@ -6,10 +6,13 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/golang-jwt/jwt/v5"
 
 	"platform.example/apps/internal/servicetest"
 )
@@ -101,6 +104,41 @@ func TestAnswersArePassedOn(t *testing.T) {
 	}
 	if a := servicetest.Call(t, "GET", g.HTTP+"/api/orders/"+aUser, "", auth); a.Status != http.StatusOK || len(a.Body) != 150<<10 {
 		t.Errorf("got %d with %d bytes", a.Status, len(a.Body))
+	}
+}
+
+// A service that stops, or tidies up, closes connections that are idle. No
+// request is lost by that, not even one that must not be sent twice.
+func TestConnectionsThatTheServiceHasClosed(t *testing.T) {
+	var asked atomic.Int64
+	service := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	closed := make(chan struct{}, 1000)
+	service.Config.IdleTimeout = 20 * time.Millisecond
+	service.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			closed <- struct{}{}
+		}
+	}
+	service.Start()
+	t.Cleanup(service.Close)
+	g := gateway{orders: service.URL}.start(t)
+	auth := "Authorization: Bearer " + sign(t, jwt.SigningMethodHS256, []byte(secret), nil, nil)
+	const requests = 20
+	for range requests {
+		if a := servicetest.Call(t, "POST", g.HTTP+"/api/orders", "{}", auth); a.Status != http.StatusOK {
+			t.Fatalf("got %+v", a)
+		}
+		select {
+		case <-closed:
+		case <-time.After(20 * time.Second):
+			t.Fatal("the service doesn't close its connections")
+		}
+	}
+	if n := asked.Load(); n != requests {
+		t.Errorf("the service was asked %d times, want %d", n, requests)
+	}
+	if n := metric(t, g.Ops, `gateway_retries_total{service="order-service"}`); n != 0 {
+		t.Errorf("%v retries", n)
 	}
 }
 

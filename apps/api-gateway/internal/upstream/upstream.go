@@ -60,11 +60,9 @@ func New(name string, base *url.URL, metrics *Metrics) *Service {
 		name: name,
 		base: base,
 		client: &fasthttp.HostClient{
-			Addr:  fasthttp.AddMissingPort(base.Host, base.Scheme == "https"),
-			IsTLS: base.Scheme == "https",
-			DialTimeout: func(addr string, _ time.Duration) (net.Conn, error) {
-				return net.DialTimeout("tcp", addr, dialTimeout)
-			},
+			Addr:                      fasthttp.AddMissingPort(base.Host, base.Scheme == "https"),
+			IsTLS:                     base.Scheme == "https",
+			Dial:                      dial,
 			MaxConns:                  maxInFlight,
 			MaxIdleConnDuration:       idleTimeout,
 			ReadBufferSize:            headerBytes,
@@ -126,6 +124,9 @@ func (s *Service) try(request *fasthttp.Request, response *fasthttp.Response, ti
 	}
 	request.SetTimeout(max(timeout, time.Millisecond)) // 0 would be none
 	err := s.client.Do(request, response)
+	for errors.Is(err, errStale) { // ends: each such connection is gone then
+		err = s.client.Do(request, response)
+	}
 	if err != nil || faulty(response) {
 		s.breaker.Failed()
 	} else {
