@@ -34,7 +34,7 @@ func (a *API) signIn(w http.ResponseWriter, r *http.Request) error {
 	if !right {
 		return problem.New(problem.Unauthenticated, "Email or password is wrong.", nil)
 	}
-	begun, err := a.sessions.Begin(r.Context(), known.ID, known.Role)
+	begun, err := a.sessions.Begin(r.Context(), known.ID, known.PasswordHash)
 	if err != nil {
 		return err
 	}

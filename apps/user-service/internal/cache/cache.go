@@ -6,6 +6,9 @@
 //   - on others, as long as a read that had begun before the write may take
 //     (loadTimeout, 2 s), and only for those who joined that very read;
 //   - up to ttl (300 s), where Redis could not be reached to be told of the write.
+//
+// A replica that is killed between the commit and telling Redis leaves what is
+// up to ttl old, of a write that it hasn't answered.
 package cache
 
 import (
@@ -139,7 +142,7 @@ func (c *Users) lookup(ctx context.Context, id uuid.UUID) (known *entry, redisAn
 	}
 	found, ok := decode(raw)
 	if !ok {
-		c.log.ErrorContext(ctx, "the cache holds what is no entry", "key", key(id))
+		c.log.ErrorContext(ctx, "the cache holds what is no entry")
 	}
 	if !ok || !found.answers() { // else the mark of a write
 		return nil, true

@@ -113,27 +113,42 @@ func random(length int) []byte {
 }
 
 func verify(password, encoded string) (bool, error) {
+	p, err := parse(encoded)
+	if err != nil {
+		return false, err
+	}
+	computed := argon2.IDKey([]byte(password), p.salt, p.passes, p.memoryKiB, p.lanes, tagLength)
+	return subtle.ConstantTimeCompare(computed, p.tag) == 1, nil
+}
+
+// parsed is what a hash says of itself.
+type parsed struct {
+	memoryKiB, passes uint32
+	lanes             uint8
+	salt, tag         []byte
+}
+
+// parse reads what encode wrote, and nothing that would cost more to check.
+func parse(encoded string) (p parsed, err error) {
 	var version int
-	var memory, iterations uint32
-	var threads uint8
 	// "", "argon2id", "v=…", "m=…,t=…,p=…", salt, tag
 	parts := strings.Split(encoded, "$")
 	if len(parts) != 6 {
-		return false, malformed("it has no six parts")
+		return parsed{}, malformed("it has no six parts")
 	}
-	if _, err := fmt.Sscanf(strings.Join(parts[:4], "$")+"$", format, &version, &memory, &iterations, &threads); err != nil {
-		return false, malformed(err.Error())
+	if _, err := fmt.Sscanf(strings.Join(parts[:4], "$")+"$", format, &version, &p.memoryKiB, &p.passes, &p.lanes); err != nil {
+		return parsed{}, malformed(err.Error())
 	}
-	if version != argon2.Version || memory > memoryKiB || iterations == 0 || threads == 0 {
-		return false, malformed("its parameters are not ours")
+	if version != argon2.Version || p.memoryKiB > memoryKiB || p.passes == 0 || p.passes > passes || p.lanes == 0 || p.lanes > lanes {
+		return parsed{}, malformed("its parameters are not ours")
 	}
-	salt, saltErr := base64.RawStdEncoding.DecodeString(parts[4])
-	tag, tagErr := base64.RawStdEncoding.DecodeString(parts[5])
-	if saltErr != nil || tagErr != nil || len(tag) != tagLength {
-		return false, malformed("its salt or tag is not base64")
+	var saltErr, tagErr error
+	p.salt, saltErr = base64.RawStdEncoding.DecodeString(parts[4])
+	p.tag, tagErr = base64.RawStdEncoding.DecodeString(parts[5])
+	if saltErr != nil || tagErr != nil || len(p.tag) != tagLength {
+		return parsed{}, malformed("its salt or tag is not base64")
 	}
-	computed := argon2.IDKey([]byte(password), salt, iterations, memory, threads, tagLength)
-	return subtle.ConstantTimeCompare(computed, tag) == 1, nil
+	return p, nil
 }
 
 func malformed(why string) error {

@@ -25,6 +25,8 @@ func TestVerify(t *testing.T) {
 		{"no hash", "correct horse", "plain text", false, true},
 		{"another scheme", "correct horse", strings.Replace(encoded, "argon2id", "argon2i", 1), false, true},
 		{"parameters that would eat the memory", "correct horse", strings.Replace(encoded, "m=19456", "m=99999999", 1), false, true},
+		{"parameters that would take for ever", "correct horse", strings.Replace(encoded, "t=2", "t=4294967295", 1), false, true},
+		{"parameters that would take all the cores", "correct horse", strings.Replace(encoded, "p=1", "p=255", 1), false, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			right, err := h.Verify(t.Context(), c.password, c.encoded)
@@ -46,4 +48,22 @@ func TestNoMoreAtOnceThanMemoryAllows(t *testing.T) {
 	if p, ok := errors.AsType[*problem.Error](err); !ok || p.Code != problem.Unavailable {
 		t.Errorf("got %v, want unavailable", err)
 	}
+}
+
+// Whatever stands in the database: it costs no more to check than what we wrote.
+func FuzzParse(f *testing.F) {
+	encoded := hash("correct horse")
+	for _, seed := range []string{encoded, "", "$$$$$", strings.Replace(encoded, "t=2", "t=4294967295", 1), strings.Replace(encoded, "p=1", "p=255", 1),
+		strings.Replace(encoded, "m=19456", "m=0", 1), encoded + "$", encoded[:len(encoded)-1], strings.ToUpper(encoded)} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, encoded string) {
+		p, err := parse(encoded)
+		if err != nil {
+			return
+		}
+		if p.memoryKiB > memoryKiB || p.passes < 1 || p.passes > passes || p.lanes != lanes || len(p.tag) != tagLength {
+			t.Errorf("%q is read as %+v", encoded, p)
+		}
+	})
 }

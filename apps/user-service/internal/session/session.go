@@ -58,19 +58,29 @@ type Session struct {
 	ExpiresIn    int           `json:"refresh_expires_in"` // seconds
 }
 
-// Begin begins a session of a user whose password was checked.
-func (s *Sessions) Begin(ctx context.Context, user uuid.UUID, role identity.Role) (Session, error) {
+// Begin begins a session of a user whose password was checked against
+// passwordHash. It fails with problem.Unauthenticated where that is no longer
+// the user's: who has changed it meanwhile has ended all sessions. The lock
+// makes a change that comes now wait, and see the session.
+func (s *Sessions) Begin(ctx context.Context, user uuid.UUID, passwordHash string) (Session, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return Session{}, err
 	}
 	t := token{id, newSecret()}
-	_, err = s.pool.Exec(ctx, "INSERT INTO sessions (id, user_id, token_hash, expires_at) VALUES ($1, $2, $3, $4)",
-		id, user, t.hash(), s.now().Add(Life))
+	begun := Session{ID: id, UserID: user, RefreshToken: t.String(), ExpiresIn: int(Life.Seconds())}
+	err = s.pool.QueryRow(ctx, `WITH holder AS (
+			SELECT id, role FROM users WHERE id = $2 AND password_hash = $3 FOR SHARE
+		), begun AS (
+			INSERT INTO sessions (id, user_id, token_hash, expires_at) SELECT $1, id, $4, $5 FROM holder
+		) SELECT role FROM holder`, id, user, passwordHash, t.hash(), s.now().Add(Life)).Scan(&begun.Role)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return Session{}, problem.New(problem.Unauthenticated, "Email or password is wrong.", errors.New("it was changed while it was checked"))
+	}
 	if err != nil {
 		return Session{}, postgres.Failure("beginning a session", err)
 	}
-	return Session{ID: id, UserID: user, Role: role, RefreshToken: t.String(), ExpiresIn: int(Life.Seconds())}, nil
+	return begun, nil
 }
 
 // Refresh goes on with the session of a token. It fails with

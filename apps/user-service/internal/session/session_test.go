@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -14,9 +15,10 @@ import (
 
 	"platform.example/apps/internal/backingtest"
 	"platform.example/apps/internal/config"
-	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/problem"
+	"platform.example/apps/user-service/internal/store"
+	usermodel "platform.example/apps/user-service/internal/user"
 	"platform.example/apps/user-service/migrations"
 )
 
@@ -39,7 +41,7 @@ func started(t *testing.T, now *time.Time) (*Sessions, *pgxpool.Pool, uuid.UUID)
 	}
 	t.Cleanup(pool.Close)
 	user := uuid.Must(uuid.NewV7())
-	if _, err := pool.Exec(t.Context(), "INSERT INTO users (id, email, name, role, password_hash) VALUES ($1, 'a@example.com', 'A', 'user', '')", user); err != nil {
+	if _, err := pool.Exec(t.Context(), "INSERT INTO users (id, email, name, role, password_hash) VALUES ($1, 'a@example.com', 'A', 'user', 'hash')", user); err != nil {
 		t.Fatal(err)
 	}
 	return newSessions(pool, log, func() time.Time { return *now }), pool, user
@@ -63,7 +65,7 @@ func TestProperties(t *testing.T) {
 	s, _, user := started(t, &now)
 	for seed := range uint64(60) {
 		random := rand.New(rand.NewPCG(seed, 3))
-		begun, err := s.Begin(t.Context(), user, identity.User)
+		begun, err := s.Begin(t.Context(), user, "hash")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +99,7 @@ func TestProperties(t *testing.T) {
 func TestASessionEndsWithItsTime(t *testing.T) {
 	now := time.Now()
 	s, pool, user := started(t, &now)
-	begun, err := s.Begin(t.Context(), user, identity.User)
+	begun, err := s.Begin(t.Context(), user, "hash")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,7 +135,7 @@ func TestASessionEndsWithItsTime(t *testing.T) {
 func TestRevokedIsToldForAsLongAsATokenMayLive(t *testing.T) {
 	now := time.Now()
 	s, _, user := started(t, &now)
-	begun, err := s.Begin(t.Context(), user, identity.User)
+	begun, err := s.Begin(t.Context(), user, "hash")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,4 +162,56 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q is read as %q", raw, parsed)
 		}
 	})
+}
+
+// A password is changed while somebody signs in with the old one. Whichever
+// comes first, no session of the old one is left.
+func TestASessionDoesNotOutliveThePasswordItWasBegunWith(t *testing.T) {
+	now := time.Now()
+	s, pool, user := started(t, &now)
+	users := store.New(pool)
+	var begun Session
+	var beginErr error
+	begin := func() { begun, beginErr = s.Begin(t.Context(), user, "hash") }
+	change := func() {
+		if _, err := users.Update(t.Context(), user, usermodel.Change{}, "another hash"); err != nil {
+			t.Error(err)
+		}
+	}
+	for name, order := range map[string][]func(){"the session first": {begin, change}, "the password first": {change, begin}} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := pool.Exec(t.Context(), "UPDATE users SET password_hash = 'hash'"); err != nil {
+				t.Fatal(err)
+			}
+			gate, err := pool.Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := gate.Exec(t.Context(), "SELECT FROM users FOR UPDATE"); err != nil {
+				t.Fatal(err)
+			}
+			var running sync.WaitGroup
+			for i, do := range order {
+				running.Go(do)
+				backingtest.Eventually(t, 20*time.Second, func() error {
+					var waiting int
+					err := pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").Scan(&waiting)
+					if err != nil || waiting <= i {
+						return fmt.Errorf("%d wait at the gate, want %d: %w", waiting, i+1, err)
+					}
+					return nil
+				})
+			}
+			if err := gate.Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			running.Wait()
+			if !good(t, beginErr) {
+				return // it was too late
+			}
+			if _, err := s.Refresh(t.Context(), begun.RefreshToken); good(t, err) {
+				t.Error("the session goes on with the old password")
+			}
+		})
+	}
 }

@@ -4,13 +4,13 @@ package store
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/user-service/internal/user"
@@ -63,7 +63,7 @@ const endSessions = `UPDATE sessions SET revoked_at = now()
 // the password as it is. A new password or role ends the user's sessions, whose
 // tokens were given to somebody else than the user is now.
 func (s *Users) Update(ctx context.Context, id uuid.UUID, c user.Change, passwordHash string) (user.User, error) {
-	return s.one(ctx, "changing a user", `WITH changed AS (
+	return s.locked(ctx, "changing a user", `WITH changed AS (
 			UPDATE users SET
 				email = coalesce($2, email), name = coalesce($3, name), role = coalesce($4, role),
 				password_hash = coalesce(nullif($5, ''), password_hash),
@@ -77,7 +77,7 @@ func (s *Users) Update(ctx context.Context, id uuid.UUID, c user.Change, passwor
 // Delete removes a user and ends the user's sessions. It fails with
 // problem.NotFound where there is none.
 func (s *Users) Delete(ctx context.Context, id uuid.UUID) error {
-	_, err := s.one(ctx, "deleting a user", `WITH changed AS (
+	_, err := s.locked(ctx, "deleting a user", `WITH changed AS (
 			DELETE FROM users WHERE id = $1 RETURNING `+columns+`
 		), ended AS (`+endSessions+`)
 		SELECT `+columns+` FROM changed`, id)
@@ -87,16 +87,18 @@ func (s *Users) Delete(ctx context.Context, id uuid.UUID) error {
 // Credentials are what a sign-in is checked against.
 type Credentials struct {
 	ID           uuid.UUID
-	Role         identity.Role
 	PasswordHash string // "" where there is no such user
 }
 
 // Credentials returns the credentials for an email, in whatever case. An
 // unknown email is no error, so that callers treat both alike.
 func (s *Users) Credentials(ctx context.Context, email string) (Credentials, error) {
+	if strings.ContainsRune(email, 0) { // which Postgres neither stores nor compares
+		return Credentials{}, nil
+	}
 	var c Credentials
-	err := s.pool.QueryRow(ctx, "SELECT id, role, password_hash FROM users WHERE lower(email) = lower($1)", email).
-		Scan(&c.ID, &c.Role, &c.PasswordHash)
+	err := s.pool.QueryRow(ctx, "SELECT id, password_hash FROM users WHERE lower(email) = lower($1)", email).
+		Scan(&c.ID, &c.PasswordHash)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return Credentials{}, failure("reading credentials", err)
 	}
@@ -110,6 +112,22 @@ func (s *Users) one(ctx context.Context, doing, sql string, args ...any) (user.U
 	}
 	u, err := pgx.CollectExactlyOneRow(rows, scan)
 	if err != nil {
+		return user.User{}, failure(doing, err)
+	}
+	return u, nil
+}
+
+// locked is one for a statement that changes the user whose id is the first of
+// args: it sees all sessions that were begun before, because it begins once the
+// user is locked.
+func (s *Users) locked(ctx context.Context, doing, sql string, args ...any) (u user.User, err error) {
+	var both pgx.Batch // one transaction, one round trip
+	both.Queue("SELECT 1 FROM users WHERE id = $1 FOR UPDATE", args[0])
+	both.Queue(sql, args...).Query(func(rows pgx.Rows) error {
+		u, err = pgx.CollectExactlyOneRow(rows, scan)
+		return err
+	})
+	if err := s.pool.SendBatch(ctx, &both).Close(); err != nil {
 		return user.User{}, failure(doing, err)
 	}
 	return u, nil

@@ -55,10 +55,10 @@ func (d Draft) Validate() error {
 	var f faults
 	f.email(d.Email)
 	f.name(d.Name)
-	f.password(d.Password)
 	if d.Role != "" {
 		f.role(d.Role)
 	}
+	f.password(d.Password)
 	return f.err()
 }
 

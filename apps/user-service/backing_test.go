@@ -1,0 +1,190 @@
+package main
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/servicetest"
+)
+
+const (
+	userService = "platform.example/apps/user-service"
+	// answeredWithin is the 4 s after which a request is ended, and as much
+	// again for a test machine that does other things.
+	answeredWithin = 8 * time.Second
+	soon           = 20 * time.Second // until what was away is used again
+	maxConns       = 8
+)
+
+// backing is what services depend on, with a schema.
+type backing struct {
+	t        *testing.T
+	postgres *backingtest.Postgres
+	redis    *backingtest.Redis
+}
+
+func startBacking(t *testing.T) *backing {
+	t.Helper()
+	b := &backing{t: t, postgres: backingtest.StartPostgres(t), redis: backingtest.StartRedis(t)}
+	if out, err := servicetest.Run(name, commands(), b.env(), "migrate"); err != nil {
+		t.Fatalf("migrate: %v\n%s", err, out)
+	}
+	return b
+}
+
+func (b *backing) env() map[string]string {
+	return servicetest.Env(b.postgres.Env(), b.redis.Env(), map[string]string{"POSTGRES_MAX_CONNS": strconv.Itoa(maxConns)})
+}
+
+// users adds users who have no password, and returns their ids.
+func (b *backing) users(count int) []string {
+	b.t.Helper()
+	rows, err := b.postgres.Connect().Query(b.t.Context(), `INSERT INTO users (id, email, name, role, password_hash)
+		SELECT id, id || '@example.com', 'Ada', 'user', '' FROM (SELECT gen_random_uuid() AS id FROM generate_series(1, $1)) ids
+		RETURNING id::text`, count)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return ids
+}
+
+// version is that of a user in Postgres.
+func (b *backing) version(watch *pgx.Conn, user string) (version int) {
+	b.t.Helper()
+	if err := watch.QueryRow(b.t.Context(), "SELECT version FROM users WHERE id = $1", user).Scan(&version); err != nil {
+		b.t.Fatal(err)
+	}
+	return version
+}
+
+// connections are those that Postgres has from services.
+func (b *backing) connections(watch *pgx.Conn) (n int) {
+	b.t.Helper()
+	err := watch.QueryRow(b.t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()").Scan(&n)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return n
+}
+
+// mostConnections is how many there were at most while do was done.
+func (b *backing) mostConnections(watch *pgx.Conn, do func()) (most int) {
+	b.t.Helper()
+	done := make(chan struct{})
+	go func() { defer close(done); do() }()
+	for {
+		most = max(most, b.connections(watch))
+		select {
+		case <-done:
+			return most
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// reading is what a GET of a user has got.
+type reading struct {
+	id         string // that was asked for
+	status     int
+	cache      string
+	retryAfter string
+	user       userAnswer
+	took       time.Duration
+	err        error
+}
+
+func read(base, id string) reading {
+	begin := time.Now()
+	answer, err := send(base, "GET", "/users/"+id, "")
+	r := reading{id: id, took: time.Since(begin), err: err, status: answer.Status}
+	if err == nil {
+		r.cache, r.retryAfter = answer.Header.Get("X-Cache"), answer.Header.Get("Retry-After")
+		r.err = json.Unmarshal([]byte(answer.Body), &r.user)
+	}
+	return r
+}
+
+// readAll reads all the users at once.
+func readAll(base string, ids []string) []reading {
+	readings := make([]reading, len(ids))
+	var reading sync.WaitGroup
+	for i, id := range ids {
+		reading.Go(func() { readings[i] = read(base, id) })
+	}
+	reading.Wait()
+	return readings
+}
+
+// warm reads a user until the cache answers.
+func warm(t *testing.T, base, id string) {
+	t.Helper()
+	backingtest.Eventually(t, soon, func() error {
+		if r := settle(t, []reading{read(base, id)}, http.StatusOK, "")[0]; r.cache != "hit" {
+			return fmt.Errorf("the cache isn't used: %+v", r)
+		}
+		return nil
+	})
+}
+
+// settle fails the test for readings that are not what they must be; 0 and ""
+// stand for any status and any X-Cache. Whatever happens, an answer comes in
+// time and is never somebody else's.
+func settle(t *testing.T, readings []reading, status int, cache string) []reading {
+	t.Helper()
+	for _, r := range readings {
+		if r.err != nil || r.took > answeredWithin || status != 0 && r.status != status || cache != "" && r.cache != cache ||
+			r.status == http.StatusOK && r.user.ID != r.id {
+			t.Fatalf("%+v: want %d %s", r, status, cache)
+		}
+	}
+	return readings
+}
+
+// send is servicetest.Call for requests that may fail.
+func send(base, method, path, body string) (servicetest.Answer, error) {
+	request, err := http.NewRequest(method, base+path, strings.NewReader(body))
+	if err != nil {
+		return servicetest.Answer{}, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return servicetest.Answer{}, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	raw, err := io.ReadAll(response.Body)
+	return servicetest.Answer{Status: response.StatusCode, Header: response.Header, Body: string(raw)}, err
+}
+
+// metric is the sum of a metric of that name over all its labels.
+func metric(t *testing.T, ops, name string) (sum float64) {
+	t.Helper()
+	lines := bufio.NewScanner(strings.NewReader(servicetest.Call(t, "GET", ops+"/metrics", "").Body))
+	for lines.Scan() {
+		series, value, _ := strings.Cut(lines.Text(), " ")
+		if series, _, _ := strings.Cut(series, "{"); series != name {
+			continue
+		}
+		n, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			t.Fatal(fmt.Errorf("%s: %w", name, err))
+		}
+		sum += n
+	}
+	return sum
+}

@@ -1,0 +1,90 @@
+package cache
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/user-service/internal/user"
+)
+
+// entry is what a key holds: a user; or, with no user, either that there is
+// none (absent) or the mark of a write, which says that what is older than
+// version is no longer true.
+//
+// In Redis it is one of
+//
+//	{"version":7,"user":{…}}
+//	{"version":0,"absent":true}
+//	{"version":8}
+//
+// The user is the very JSON that is answered: decoding and encoding it again
+// would cost a hit as much as all the rest that is done to it.
+type entry struct {
+	version int64
+	user    json.RawMessage
+	absent  bool
+}
+
+func newEntry(u user.User) (*entry, error) {
+	raw, err := json.Marshal(u)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a user: %w", err)
+	}
+	return &entry{version: u.Version, user: raw}, nil
+}
+
+const (
+	versionField = `{"version":`
+	userField    = `,"user":`
+	absentField  = `,"absent":true`
+)
+
+func (e *entry) encode() []byte {
+	raw := strconv.AppendInt([]byte(versionField), e.version, 10)
+	if e.user != nil {
+		raw = append(append(raw, userField...), e.user...)
+	}
+	if e.absent {
+		raw = append(raw, absentField...)
+	}
+	return append(raw, '}')
+}
+
+// decode reads what encode wrote, and reports whether it did.
+func decode(raw []byte) (e entry, ok bool) {
+	rest, begins := bytes.CutPrefix(raw, []byte(versionField))
+	rest, ends := bytes.CutSuffix(rest, []byte("}"))
+	if !begins || !ends {
+		return entry{}, false
+	}
+	version, held := rest, []byte(nil)
+	if i := bytes.IndexByte(rest, ','); i >= 0 {
+		version, held = rest[:i], rest[i:]
+	}
+	var err error
+	if e.version, err = strconv.ParseInt(string(version), 10, 64); err != nil {
+		return entry{}, false
+	}
+	switch u, isUser := bytes.CutPrefix(held, []byte(userField)); {
+	case isUser && len(u) > 0 && u[0] == '{':
+		e.user = u
+	case string(held) == absentField:
+		e.absent = true
+	case len(held) > 0:
+		return entry{}, false
+	}
+	return e, true
+}
+
+// answers reports whether the entry says who the user is, or that there is none.
+func (e *entry) answers() bool { return e.absent || e.user != nil }
+
+func (e *entry) answer() (json.RawMessage, error) {
+	if e.absent {
+		return nil, problem.New(problem.NotFound, "There is no such user.", nil)
+	}
+	return e.user, nil
+}

@@ -1,0 +1,102 @@
+package user
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+
+	"platform.example/apps/internal/identity"
+	"platform.example/apps/internal/problem"
+)
+
+// faulty lists the fields that err says are not valid.
+func faulty(t *testing.T, err error) string {
+	t.Helper()
+	if err == nil {
+		return ""
+	}
+	p, ok := errors.AsType[*problem.Error](err)
+	if !ok || p.Code != problem.Invalid || len(p.Fields) == 0 {
+		t.Fatalf("got %v, want an invalid with its fields", err)
+	}
+	var pointers []string
+	for _, field := range p.Fields {
+		pointers = append(pointers, field.Pointer)
+	}
+	return strings.Join(pointers, " ")
+}
+
+func TestValidate(t *testing.T) {
+	valid := Draft{Email: "ada@example.com", Name: "Ada", Password: "12345678"}
+	for _, c := range []struct {
+		name   string
+		change func(*Draft)
+		faulty string
+	}{
+		{"valid", func(*Draft) {}, ""},
+		{"an email with a name", func(d *Draft) { d.Email = "Ada <ada@example.com>" }, "/email"},
+		{"an email of 254 bytes", func(d *Draft) { d.Email = strings.Repeat("a", 242) + "@example.com" }, ""},
+		{"an email of 255 bytes", func(d *Draft) { d.Email = strings.Repeat("a", 243) + "@example.com" }, "/email"},
+		{"an email with a line break", func(d *Draft) { d.Email = "\"a\nb\"@example.com" }, "/email"},
+		{"a name of 100 characters", func(d *Draft) { d.Name = strings.Repeat("ä", 100) }, ""},
+		{"a name of 101 characters", func(d *Draft) { d.Name = strings.Repeat("a", 101) }, "/name"},
+		{"a name with a line break", func(d *Draft) { d.Name = "a\nb" }, "/name"},
+		{"a name that ends with a space", func(d *Draft) { d.Name = "a " }, "/name"},
+		{"a password of 7 characters", func(d *Draft) { d.Password = "äääääää" }, "/password"},
+		{"a password of 512 bytes", func(d *Draft) { d.Password = strings.Repeat("a", 512) }, ""},
+		{"a password of 513 bytes", func(d *Draft) { d.Password = strings.Repeat("a", 513) }, "/password"},
+		{"another role", func(d *Draft) { d.Role = "root" }, "/role"},
+		{"nothing", func(d *Draft) { *d = Draft{} }, "/email /name /password"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := valid
+			c.change(&d)
+			if got := faulty(t, d.Validate()); got != c.faulty {
+				t.Errorf("draft: %q is not valid, want %q", got, c.faulty)
+			}
+			role := d.Role
+			if role == "" {
+				role = identity.User // of a change, a role that is given must be one
+			}
+			if got := faulty(t, Change{&d.Email, &d.Name, &role, &d.Password}.Validate()); got != c.faulty {
+				t.Errorf("change: %q is not valid, want %q", got, c.faulty)
+			}
+		})
+	}
+	if got := faulty(t, Change{}.Validate()); got != "" {
+		t.Errorf("a change of nothing: %q", got)
+	}
+	if (Change{}).Validate() == nil {
+		t.Error("a change of nothing is valid")
+	}
+}
+
+// What is valid can be stored, fits, and can't forge a line of anything; what
+// is valid in a draft is valid in a change and the other way round.
+func FuzzValidate(f *testing.F) {
+	f.Add("ada@example.com", "Ada", "user", "12345678")
+	f.Add("\"a b\"@[127.0.0.1]", "a\u2028b", "admin", "\x00\x00\x00\x00\x00\x00\x00\x00")
+	f.Add("a@b\r\nBcc: c@d", "'; DROP TABLE users; --", "", "")
+	f.Fuzz(func(t *testing.T, email, name, role, password string) {
+		asRole := identity.Role(role)
+		draft := Draft{Email: email, Name: name, Role: asRole, Password: password}.Validate()
+		if role != "" {
+			if change := (Change{&email, &name, &asRole, &password}).Validate(); faulty(t, draft) != faulty(t, change) {
+				t.Errorf("as a draft: %v\nas a change: %v", draft, change)
+			}
+		}
+		if draft != nil {
+			return
+		}
+		for _, text := range []string{email, name} {
+			if strings.ContainsFunc(text, unicode.IsControl) {
+				t.Errorf("%q has control characters", text)
+			}
+		}
+		if len(email) > 254 || !strings.Contains(email, "@") || utf8.RuneCountInString(name) > 100 || name == "" || len(password) > 512 {
+			t.Errorf("%q, %q, %q are valid", email, name, password)
+		}
+	})
+}

@@ -1,0 +1,107 @@
+//go:build !race
+
+// What the race detector makes of these figures means nothing, so that they
+// are taken without it: `make bench`.
+
+package main
+
+import (
+	"bytes"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	goredis "github.com/redis/go-redis/v9"
+
+	"platform.example/apps/internal/performancetest"
+	"platform.example/apps/internal/servicetest"
+)
+
+func TestMain(m *testing.M) {
+	performancetest.Main(m, map[string]func() http.Handler{"barest": barest})
+}
+
+// barest answers with what one GET of Redis has.
+func barest() http.Handler {
+	client := goredis.NewClient(&goredis.Options{Addr: os.Getenv("REDIS_ADDR"), Password: os.Getenv("REDIS_PASSWORD"), PoolSize: 32})
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		raw, err := client.Get(r.Context(), "user:"+strings.TrimPrefix(r.URL.Path, "/users/")).Bytes()
+		if err != nil {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(raw)
+	})
+}
+
+// asGateway are the headers that the gateway adds to what it passes on.
+var asGateway = []string{
+	"X-Request-Id: 4CRTPB5NNDZ4CRTPB5NNDZ4CRT",
+	"X-User-Id: 0190f3a0-0000-7000-8000-000000000001", "X-User-Role: user",
+	"Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+}
+
+// A cached read costs at most 1.6 times the processor time of the barest
+// handler that does the same GET of Redis: that is what request ids, traces,
+// logs, metrics, bounds and the rest may cost together.
+func TestPerformanceOfACachedRead(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes both cores for 20 s")
+	}
+	b := startBacking(t)
+	s := servicetest.Build(t, userService, servicetest.Env(b.env(), map[string]string{"LOG_LEVEL": "info"})).Start()
+	idle := performancetest.Memory(t, s.PID())
+	path := "/users/" + b.users(1)[0]
+	settle(t, readAll(s.HTTP, []string{strings.TrimPrefix(path, "/users/")}), http.StatusOK, "miss") // from now on it is cached
+
+	// With the garbage collection of the service: that is a setting, not work.
+	bare := performancetest.Peer(t, "barest", "GOGC=400", "REDIS_ADDR="+b.redis.Addr(), "REDIS_PASSWORD="+b.redis.Env()["REDIS_PASSWORD"])
+	servers := []performancetest.Process{{URL: s.HTTP, PID: s.PID()}, bare}
+	const rounds, connections = 5, 16
+	costs := make([][]float64, len(servers)) // µs a request
+	for range rounds {                       // in turns, so that the machine's moods are shared
+		for i, server := range servers {
+			before := performancetest.CPU(t, server.PID)
+			load := performancetest.Load(t, server.URL+path, connections, asGateway...)
+			costs[i] = append(costs[i], float64((performancetest.CPU(t, server.PID)-before).Microseconds())/load.Requests)
+		}
+	}
+	read, barest := performancetest.Middle(costs[0]), performancetest.Middle(costs[1])
+	t.Logf("processor time of a cached read: %.1f µs, of the barest handler %.1f µs: %.2f times", read, barest, read/barest)
+	t.Logf("memory: %.1f MiB idle, %.1f MiB after the load", idle, performancetest.Memory(t, s.PID()))
+	if read/barest > 1.6 {
+		t.Errorf("a cached read costs %.2f times the barest handler, want at most 1.6", read/barest)
+	}
+}
+
+// allocations is what a cached read may take, from the first byte read to the
+// last written: 60 were counted; two more are left for what goes on beside it.
+const allocations = 62
+
+func TestPerformanceAllocationsPerCachedRead(t *testing.T) {
+	b := startBacking(t)
+	s := servicetest.Start(t, name, commands(), servicetest.Env(b.env(), map[string]string{"LOG_LEVEL": "info"}))
+	connection, err := net.Dial("tcp", strings.TrimPrefix(s.HTTP, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = connection.Close() }()
+	request := []byte("GET /users/" + b.users(1)[0] + " HTTP/1.1\r\nHost: x\r\n" + strings.Join(asGateway, "\r\n") + "\r\n\r\n")
+	answer := make([]byte, 16<<10)
+	perRead := testing.AllocsPerRun(5000, func() {
+		if _, err := connection.Write(request); err != nil {
+			t.Fatal(err)
+		}
+		n, err := connection.Read(answer)
+		if err != nil || !bytes.HasPrefix(answer[:n], []byte("HTTP/1.1 200")) {
+			t.Fatalf("%v %s", err, answer[:n])
+		}
+	})
+	t.Logf("%.0f allocations per cached read", perRead)
+	if perRead > allocations {
+		t.Errorf("%.0f allocations per cached read, want at most %d", perRead, allocations)
+	}
+}
