@@ -32,8 +32,10 @@ const (
 	HTTPPort = 8080 // the API
 	OpsPort  = 9090 // health and metrics
 
-	LivePath    = "/livez"
-	ReadyPath   = "/readyz"
+	LivePath = "/livez"
+	// ReadyPath leaves Postgres out, though services report it: it is away for all replicas at once, and to send them no
+	// more requests would take away what they do without it, and their own word on when to come again.
+	ReadyPath   = "/readyz?exclude=postgres"
 	MetricsPath = "/metrics"
 
 	// DatabaseConnections is how many connections one replica's pool opens at most.

@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 )
@@ -10,11 +11,18 @@ import (
 func TestDataSurvivesTheDatabasesPod(t *testing.T) {
 	api := gateway()
 	before := api.signUp(t)
+	token := api.mustSignIn(t, before)
+	api.mustCall(t, http.StatusOK, http.MethodGet, "/api/users/me", token, nil) // fills the cache
 	get := []string{"kubectl", "get", "pod", "postgres-0", "--namespace=data", "--output=json"}
 	old := parsed[pod](t, get...)
 
-	output(t, "kubectl", "delete", "pod", "postgres-0", "--namespace=data")
+	output(t, "kubectl", "delete", "pod", "postgres-0", "--namespace=data", "--wait=false")
 	eventually(t, 3*time.Minute, "Postgres is ready in a new pod", func() error {
+		// What the cache knows is answered all the while.
+		cached := api.mustCall(t, http.StatusOK, http.MethodGet, "/api/users/me", token, nil)
+		if hit := cached.header.Get("X-Cache"); hit != "hit" {
+			t.Errorf("while Postgres is away X-Cache is %q, want hit", hit)
+		}
 		printed, err := attempt(get...)
 		if err != nil {
 			return err

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,8 +37,8 @@ type Health struct {
 	checks   []Check
 	draining atomic.Bool
 
-	mu     sync.Mutex // held while checks run: others wait for the same report
-	last   report
+	mu     sync.Mutex // held while checks run: others wait for the same results
+	last   map[string]string
 	lastAt time.Time
 }
 
@@ -49,6 +50,12 @@ const (
 	degraded status = "degraded" // serves, without a part that it can do without
 	unready  status = "unready"
 	draining status = "draining" // is about to stop
+)
+
+// What is said of one part.
+const (
+	well   = "ok"
+	unwell = "unwell"
 )
 
 type report struct {
@@ -71,9 +78,10 @@ func (h *Health) Livez(w http.ResponseWriter, _ *http.Request) {
 }
 
 // Readyz answers 200 where requests may be sent here, else 503, and names the
-// state of each part.
+// state of each part. With ?exclude=<part>, as Kubernetes' own servers have it,
+// that part is not required.
 func (h *Health) Readyz(w http.ResponseWriter, r *http.Request) {
-	current := h.report(r.Context())
+	current := h.report(r.Context(), r.URL.Query()["exclude"]...)
 	write(w, current.Status.code(), current)
 }
 
@@ -93,22 +101,32 @@ func (s status) code() int {
 	return http.StatusServiceUnavailable
 }
 
-func (h *Health) report(ctx context.Context) report {
+func (h *Health) report(ctx context.Context, excluded ...string) report {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if time.Since(h.lastAt) > reportLife {
-		// The report outlives the request that asked for it.
+		// The results outlive the request that asked for them.
 		h.last = h.check(context.WithoutCancel(ctx))
 		h.lastAt = time.Now()
 	}
-	current := h.last
+	current := report{Status: ok, Checks: h.last}
+	for _, check := range h.checks {
+		switch {
+		case h.last[check.Name] == well:
+		case check.Required && !slices.Contains(excluded, check.Name):
+			current.Status = unready
+		case current.Status == ok:
+			current.Status = degraded
+		}
+	}
 	if h.draining.Load() {
 		current.Status = draining
 	}
 	return current
 }
 
-func (h *Health) check(ctx context.Context) report {
+// check returns how each part is. The map isn't changed afterwards.
+func (h *Health) check(ctx context.Context) map[string]string {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	faults := make([]error, len(h.checks))
@@ -118,21 +136,15 @@ func (h *Health) check(ctx context.Context) report {
 	}
 	running.Wait()
 
-	result := report{Status: ok, Checks: make(map[string]string, len(h.checks))}
+	results := make(map[string]string, len(h.checks))
 	for i, check := range h.checks {
-		if faults[i] == nil {
-			result.Checks[check.Name] = "ok"
-			continue
-		}
-		result.Checks[check.Name] = "unwell"
-		h.log.WarnContext(ctx, "a dependency is unwell", "check", check.Name, "required", check.Required, "cause", faults[i])
-		if check.Required {
-			result.Status = unready
-		} else if result.Status == ok {
-			result.Status = degraded
+		results[check.Name] = well
+		if faults[i] != nil {
+			results[check.Name] = unwell
+			h.log.WarnContext(ctx, "a dependency is unwell", "check", check.Name, "required", check.Required, "cause", faults[i])
 		}
 	}
-	return result
+	return results
 }
 
 func write(w http.ResponseWriter, code int, value any) {

@@ -19,15 +19,17 @@ func TestReadiness(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		check Check
+		path  string
 		drain bool
 		code  int
 		body  string
 	}{
-		{"all is well", Check{"db", true, well}, false, 200, `{"status":"ok","checks":{"db":"ok"}}`},
-		{"a required part is unwell", Check{"db", true, unwell}, false, 503, `{"status":"unready","checks":{"db":"unwell"}}`},
-		{"a required part hangs", Check{"db", true, hung}, false, 503, `{"status":"unready","checks":{"db":"unwell"}}`},
-		{"another part is unwell", Check{"cache", false, unwell}, false, 200, `{"status":"degraded","checks":{"cache":"unwell"}}`},
-		{"about to stop", Check{"db", true, well}, true, 503, `{"status":"draining","checks":{"db":"ok"}}`},
+		{"all is well", Check{"db", true, well}, "/readyz", false, 200, `{"status":"ok","checks":{"db":"ok"}}`},
+		{"a required part is unwell", Check{"db", true, unwell}, "/readyz", false, 503, `{"status":"unready","checks":{"db":"unwell"}}`},
+		{"a required part hangs", Check{"db", true, hung}, "/readyz", false, 503, `{"status":"unready","checks":{"db":"unwell"}}`},
+		{"an excluded part is unwell", Check{"db", true, unwell}, "/readyz?exclude=a&exclude=db", false, 200, `{"status":"degraded","checks":{"db":"unwell"}}`},
+		{"another part is unwell", Check{"cache", false, unwell}, "/readyz", false, 200, `{"status":"degraded","checks":{"cache":"unwell"}}`},
+		{"about to stop", Check{"db", true, well}, "/readyz", true, 503, `{"status":"draining","checks":{"db":"ok"}}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := New(config.Service{}, slog.New(slog.DiscardHandler), c.check)
@@ -35,7 +37,7 @@ func TestReadiness(t *testing.T) {
 				h.Drain()
 			}
 			w := httptest.NewRecorder()
-			h.Readyz(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+			h.Readyz(w, httptest.NewRequest(http.MethodGet, c.path, nil))
 			if w.Code != c.code || strings.TrimSpace(w.Body.String()) != c.body {
 				t.Errorf("got %d %s, want %d %s", w.Code, w.Body, c.code, c.body)
 			}
