@@ -11,6 +11,7 @@ import (
 	"platform.example/apps/api-gateway/internal/api"
 	"platform.example/apps/api-gateway/internal/breaker"
 	"platform.example/apps/api-gateway/internal/clientaddr"
+	"platform.example/apps/api-gateway/internal/docs"
 	"platform.example/apps/api-gateway/internal/limit"
 	"platform.example/apps/api-gateway/internal/session"
 	"platform.example/apps/api-gateway/internal/token"
@@ -85,6 +86,9 @@ func serve(ctx context.Context, p service.Process) (err error) {
 	errs := problem.NewMapper(tel.Log)
 	router := httpserver.NewAPI(tel, state, errs, api.NewMetrics(tel.Registry).Observe, api.SecurityHeaders, api.CORS(origins))
 	gateway.Register(router, errs)
+	if err := docs.Register(router); err != nil {
+		return err
+	}
 
 	server, err := httpserver.Listen(self, tel.Log, state, router, httpserver.NewOps(tel, state))
 	if err != nil {

@@ -1,0 +1,193 @@
+package docs
+
+import "net/http"
+
+// Access says who may use an operation.
+type Access string
+
+// Who may.
+const (
+	Anyone   Access = "Anyone, without a token."
+	SignedIn Access = "Whoever is signed in, for what is theirs; an admin for everybody's."
+	Admins   Access = "Admins."
+)
+
+// Operation is one thing that the API does. What follows from the other fields
+// (most errors do) isn't said again.
+type Operation struct {
+	Method, Path string
+	Tag          string
+	Summary      string // what it does, in a few words
+	Description  string // what else to know
+	Access       Access
+	Service      string // who answers behind the gateway; "" for the gateway itself
+	Parameters   []Parameter
+	Body         string // schema of the JSON body; "" for none
+	Status       int    // of success
+	Answer       string // schema of the body of success; "" for none
+	Headers      []string
+	Errors       map[int]string // further ones, and what they mean here
+}
+
+// Parameter is in the path, the query or a header.
+type Parameter struct {
+	Name, In    string
+	Required    bool
+	Description string
+	Schema      map[string]any
+	Example     string
+}
+
+func ref(schema string) map[string]any {
+	return map[string]any{"$ref": "#/components/schemas/" + schema}
+}
+
+func pathID(of string) Parameter {
+	return Parameter{
+		Name: "id", In: "path", Required: true, Description: "The id of " + of + ".",
+		Schema: ref("Id"), Example: "0198f3a0-7c1e-7a52-9b1d-3f6f2a9c4e10",
+	}
+}
+
+func user() Parameter {
+	p := pathID("the user, or me for yourself")
+	p.Schema = map[string]any{"anyOf": []any{ref("Id"), map[string]any{"const": "me"}}}
+	p.Example = "me"
+	return p
+}
+
+func paging(more ...Parameter) []Parameter {
+	return append(more,
+		Parameter{
+			Name: "limit", In: "query", Description: "How many to give at most.",
+			Schema: map[string]any{"type": "integer", "minimum": 1, "maximum": 100, "default": 50},
+		},
+		Parameter{Name: "after", In: "query", Description: "The next of an earlier page.", Schema: ref("Id")})
+}
+
+const (
+	idempotency = "Of requests with the same key and body, however many and however often, one has an effect and all get the " +
+		"same answer. Keys are yours alone and are kept for 24 hours at least. Make one for each order that you want, and keep it until you have an answer."
+	moved = "The order's status doesn't allow it."
+	taken = "The email is somebody's already."
+)
+
+// Operations is the whole public API.
+func Operations() []Operation {
+	return []Operation{
+		{
+			Method: http.MethodPost, Path: "/api/auth/token", Tag: "Signing in", Summary: "Sign in", Access: Anyone, Service: "user-service",
+			Description: "A session lasts 30 days, its access tokens 15 minutes each. After 10 wrong passwords in 10 minutes no more are tried for the account. " +
+				"Whether there is such a user is not told.",
+			Body: "Credentials", Status: http.StatusOK, Answer: "Tokens",
+			Errors: map[int]string{http.StatusUnauthorized: "Email or password is wrong."},
+		},
+		{
+			Method: http.MethodPost, Path: "/api/auth/refresh", Tag: "Signing in", Summary: "Get the next tokens", Access: Anyone, Service: "user-service",
+			Description: "A refresh token is good once. For 30 seconds it answers the same successor again, so that you may repeat what got no answer; " +
+				"after that it ends the session, since somebody else must have it.",
+			Body: "RefreshToken", Status: http.StatusOK, Answer: "Tokens",
+			Errors: map[int]string{http.StatusUnauthorized: "The token is no longer good: sign in again."},
+		},
+		{
+			Method: http.MethodPost, Path: "/api/auth/revoke", Tag: "Signing in", Summary: "Sign out", Access: Anyone, Service: "user-service",
+			Description: "Ends the session of the refresh token; its access tokens are refused within about a second. The answer is the same where there was none (RFC 7009).",
+			Body:        "RefreshToken", Status: http.StatusNoContent,
+		},
+
+		{
+			Method: http.MethodPost, Path: "/api/users", Tag: "Users", Summary: "Sign up", Access: Anyone, Service: "user-service",
+			Body: "NewUser", Status: http.StatusCreated, Answer: "User", Headers: []string{"Location"},
+			Errors: map[int]string{http.StatusConflict: taken},
+		},
+		{
+			Method: http.MethodGet, Path: "/api/users", Tag: "Users", Summary: "List users", Access: Admins, Service: "user-service",
+			Parameters: paging(), Status: http.StatusOK, Answer: "Users",
+		},
+		{
+			Method: http.MethodGet, Path: "/api/users/{id}", Tag: "Users", Summary: "Read a user", Access: SignedIn, Service: "user-service",
+			Description: "An answer may be a moment old: X-Cache says whether it comes from the cache.",
+			Parameters:  []Parameter{user()}, Status: http.StatusOK, Answer: "User", Headers: []string{"X-Cache"},
+			Errors: map[int]string{http.StatusForbidden: "It is another user."},
+		},
+		{
+			Method: http.MethodPatch, Path: "/api/users/{id}", Tag: "Users", Summary: "Change a user", Access: SignedIn, Service: "user-service",
+			Description: "A new password or role ends all sessions of the user. Only an admin may change a role.",
+			Parameters:  []Parameter{user()}, Body: "UserChange", Status: http.StatusOK, Answer: "User",
+			Errors: map[int]string{http.StatusForbidden: "It is another user, or a role.", http.StatusConflict: taken},
+		},
+		{
+			Method: http.MethodDelete, Path: "/api/users/{id}", Tag: "Users", Summary: "Delete a user", Access: SignedIn, Service: "user-service",
+			Description: "Ends all sessions of the user.",
+			Parameters:  []Parameter{user()}, Status: http.StatusNoContent,
+			Errors: map[int]string{http.StatusForbidden: "It is another user."},
+		},
+
+		{
+			Method: http.MethodPost, Path: "/api/orders", Tag: "Orders", Summary: "Order", Access: SignedIn, Service: "order-service",
+			Description: idempotency,
+			Parameters: []Parameter{{
+				Name: "Idempotency-Key", In: "header", Required: true, Description: "1 to 255 visible ASCII characters, such as a UUID.",
+				Schema: map[string]any{"type": "string", "pattern": "^[!-~]{1,255}$"}, Example: "my-first-order",
+			}},
+			Body: "NewOrder", Status: http.StatusCreated, Answer: "Order", Headers: []string{"Location", "Idempotency-Replayed"},
+		},
+		{
+			Method: http.MethodGet, Path: "/api/orders", Tag: "Orders", Summary: "List orders", Access: SignedIn, Service: "order-service",
+			Parameters: paging(Parameter{
+				Name: "user_id", In: "query", Description: "Whose; only an admin may name another, and without it sees everybody's.", Schema: ref("Id"),
+			}),
+			Status: http.StatusOK, Answer: "Orders",
+			Errors: map[int]string{http.StatusForbidden: "user_id is somebody else's."},
+		},
+		{
+			Method: http.MethodGet, Path: "/api/orders/{id}", Tag: "Orders", Summary: "Read an order", Access: SignedIn, Service: "order-service",
+			Parameters: []Parameter{pathID("the order")}, Status: http.StatusOK, Answer: "Order",
+		},
+		{
+			Method: http.MethodPost, Path: "/api/orders/{id}/cancel", Tag: "Orders", Summary: "Cancel an order", Access: SignedIn, Service: "order-service",
+			Description: "As long as it isn't shipped. One that is cancelled already stays so.",
+			Parameters:  []Parameter{pathID("the order")}, Status: http.StatusOK, Answer: "Order",
+			Errors: map[int]string{http.StatusConflict: moved},
+		},
+		move("pay", "Mark an order as paid", "From pending."),
+		move("ship", "Mark an order as shipped", "From paid."),
+		move("deliver", "Mark an order as delivered", "From shipped."),
+
+		{
+			Method: http.MethodGet, Path: "/api/notifications", Tag: "Notifications", Summary: "Read your inbox", Access: SignedIn, Service: "notification-service",
+			Parameters: paging(Parameter{
+				Name: "unread", In: "query", Description: "Only those that are unread.", Schema: map[string]any{"type": "boolean", "default": false},
+			}),
+			Status: http.StatusOK, Answer: "Inbox",
+		},
+		{
+			Method: http.MethodPost, Path: "/api/notifications/{id}/read", Tag: "Notifications", Summary: "Mark one as read", Access: SignedIn, Service: "notification-service",
+			Parameters: []Parameter{pathID("the notification")}, Status: http.StatusNoContent,
+		},
+		{
+			Method: http.MethodPost, Path: "/api/notifications/read", Tag: "Notifications", Summary: "Mark all as read", Access: SignedIn, Service: "notification-service",
+			Status: http.StatusNoContent,
+		},
+
+		{
+			Method: http.MethodGet, Path: "/health", Tag: "About", Summary: "What this is and how it is", Access: Anyone,
+			Status: http.StatusOK, Answer: "Health",
+		},
+		{
+			Method: http.MethodGet, Path: "/openapi.json", Tag: "About", Summary: "This description, for programs", Access: Anyone, Status: http.StatusOK,
+		},
+		{
+			Method: http.MethodGet, Path: "/docs", Tag: "About", Summary: "This description, for people", Access: Anyone, Status: http.StatusOK,
+		},
+	}
+}
+
+func move(verb, summary, description string) Operation {
+	return Operation{
+		Method: http.MethodPost, Path: "/api/orders/{id}/" + verb, Tag: "Orders", Summary: summary, Description: description,
+		Access: Admins, Service: "order-service",
+		Parameters: []Parameter{pathID("the order")}, Status: http.StatusOK, Answer: "Order",
+		Errors: map[int]string{http.StatusConflict: moved},
+	}
+}

@@ -1,0 +1,528 @@
+package main
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"mime"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+	"github.com/golang-jwt/jwt/v5"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"platform.example/apps/api-gateway/internal/api"
+	"platform.example/apps/api-gateway/internal/docs"
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/internal/servicetest"
+)
+
+// described is the document that a gateway serves, and which of its answers
+// have been seen.
+type described struct {
+	t        *testing.T
+	document map[string]any
+	compiler *jsonschema.Compiler
+
+	mu   sync.Mutex
+	seen map[string]bool // "GET /api/users 200"
+}
+
+func describedBy(t *testing.T, gateway string) *described {
+	t.Helper()
+	raw := servicetest.Call(t, "GET", gateway+"/openapi.json", "").Body
+	document, err := jsonschema.UnmarshalJSON(strings.NewReader(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiler := jsonschema.NewCompiler()
+	compiler.AssertFormat()
+	compiler.DefaultDraft(jsonschema.Draft2020)
+	if err := compiler.AddResource("openapi.json", document); err != nil {
+		t.Fatal(err)
+	}
+	return &described{t: t, document: document.(map[string]any), compiler: compiler, seen: map[string]bool{}}
+}
+
+// at follows a path of keys in the document, and references on the way.
+func (d *described) at(keys ...string) (any, string) {
+	current, pointer := any(d.document), "#"
+	for _, key := range keys {
+		object, ok := current.(map[string]any)
+		if !ok || object[key] == nil {
+			return nil, ""
+		}
+		current = object[key]
+		pointer += "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(key)
+	}
+	return current, pointer
+}
+
+func (d *described) validate(pointer string, value any) error {
+	d.mu.Lock() // the compiler is for one at a time
+	defer d.mu.Unlock()
+	schema, err := d.compiler.Compile("openapi.json" + pointer)
+	if err != nil {
+		return fmt.Errorf("the schema at %s: %w", pointer, err)
+	}
+	return schema.Validate(value)
+}
+
+// responses are what is documented of an operation, by status.
+func (d *described) responses(o docs.Operation) map[string]any {
+	found, _ := d.at("paths", o.Path, strings.ToLower(o.Method), "responses")
+	responses, _ := found.(map[string]any)
+	return responses
+}
+
+// check holds an answer against what is documented of it.
+func (d *described) check(t *testing.T, o docs.Operation, a servicetest.Answer) {
+	t.Helper()
+	status := strconv.Itoa(a.Status)
+	answer, _ := d.responses(o)[status].(map[string]any)
+	if answer == nil {
+		t.Errorf("%s %s answers %s, which isn't documented: %s", o.Method, o.Path, status, a.Body)
+		return
+	}
+	d.mu.Lock()
+	d.seen[o.Method+" "+o.Path+" "+status] = true
+	d.mu.Unlock()
+
+	headers, _ := answer["headers"].(map[string]any)
+	for name := range headers {
+		value := a.Header.Get(name)
+		if value == "" && name == "Idempotency-Replayed" {
+			continue
+		}
+		if err := d.validate("#/components/headers/"+name+"/schema", value); err != nil {
+			t.Errorf("%s %s %s: header %s is %q: %v", o.Method, o.Path, status, name, value, err)
+		}
+	}
+	content, _ := answer["content"].(map[string]any)
+	if content == nil {
+		if a.Body != "" {
+			t.Errorf("%s %s %s has a body", o.Method, o.Path, status)
+		}
+		return
+	}
+	mediaType, _, err := mime.ParseMediaType(a.Header.Get("Content-Type"))
+	if err != nil || content[mediaType] == nil {
+		t.Errorf("%s %s %s is of type %q", o.Method, o.Path, status, a.Header.Get("Content-Type"))
+		return
+	}
+	if mediaType == "text/html" {
+		return
+	}
+	body, err := jsonschema.UnmarshalJSON(strings.NewReader(a.Body))
+	if err != nil {
+		t.Errorf("%s %s %s: %v", o.Method, o.Path, status, err)
+		return
+	}
+	_, pointer := d.at("paths", o.Path, strings.ToLower(o.Method), "responses", status, "content", mediaType, "schema")
+	if err := d.validate(pointer, body); err != nil {
+		t.Errorf("%s %s %s: %v\n%s", o.Method, o.Path, status, err, a.Body)
+	}
+}
+
+// whole is the gateway in front of all the services, as their images hold them.
+type whole struct {
+	url                       string
+	user, admin               string // tokens
+	userID, otherID           string
+	refreshToken              string
+	pending, foreign, mistake string // orders
+	notification              string
+}
+
+func startWhole(t *testing.T) *whole {
+	t.Helper()
+	stream := backingtest.StartStream(t)
+	cache := backingtest.StartRedis(t)
+	start := func(service string) string {
+		b := servicetest.Build(t, "platform.example/apps/"+service, servicetest.Env(backingtest.StartPostgres(t).Env(), cache.Env(), stream.Env()))
+		b.Run("migrate")
+		return b.Start().HTTP
+	}
+	users, orders, notifications := start("user-service"), start("order-service"), start("notification-service")
+	g := gateway{users: users, orders: orders, notifications: notifications, redis: cache, env: unlimited(nil)}.start(t)
+	w := &whole{url: g.HTTP}
+
+	signUp := func(email, role string) (id string, granted tokenAnswer) {
+		t.Helper()
+		made := servicetest.Call(t, "POST", users+"/users", fmt.Sprintf(`{"email":%q,"name":"A","password":"correct horse","role":%q}`, email, role), "X-User-Role: admin")
+		if made.Status != http.StatusCreated {
+			t.Fatalf("signing up: %+v", made)
+		}
+		answer := servicetest.Call(t, "POST", w.url+"/api/auth/token", fmt.Sprintf(`{"email":%q,"password":"correct horse"}`, email))
+		return servicetest.JSON[struct{ ID string }](t, made).ID, servicetest.JSON[tokenAnswer](t, answer)
+	}
+	var granted tokenAnswer
+	w.userID, granted = signUp("user@example.com", "user")
+	w.user, w.refreshToken = granted.AccessToken, granted.RefreshToken
+	w.otherID, _ = signUp("other@example.com", "user")
+	_, granted = signUp("admin@example.com", "admin")
+	w.admin = granted.AccessToken
+
+	order := func(token, key string) string {
+		t.Helper()
+		a := servicetest.Call(t, "POST", w.url+"/api/orders", anOrder, "Authorization: Bearer "+token, "Idempotency-Key: "+key)
+		return servicetest.JSON[struct{ ID string }](t, a).ID
+	}
+	w.pending, w.mistake, w.foreign = order(w.user, "1"), order(w.user, "2"), order(w.admin, "1")
+	backingtest.Eventually(t, time.Minute, func() error {
+		inbox := servicetest.JSON[struct{ Notifications []struct{ ID string } }](t,
+			servicetest.Call(t, "GET", w.url+"/api/notifications", "", "Authorization: Bearer "+w.user))
+		if len(inbox.Notifications) < 2 {
+			return fmt.Errorf("%d notifications, want 2", len(inbox.Notifications))
+		}
+		w.notification = inbox.Notifications[0].ID
+		return nil
+	})
+	return w
+}
+
+const anOrder = `{"currency":"EUR","items":[{"sku":"tea","quantity":2,"unit_price":450}]}`
+
+// call makes a request of an operation, with what is good for it but for what
+// the test says.
+func (w *whole) call(t *testing.T, o docs.Operation, token, id, body string, headers ...string) servicetest.Answer {
+	t.Helper()
+	if token != "" {
+		headers = append(headers, "Authorization: Bearer "+token)
+	}
+	path, query, _ := strings.Cut(id, "?")
+	path = strings.Replace(o.Path, "{id}", path, 1)
+	if query != "" {
+		path += "?" + query
+	}
+	if o.Path == "/api/orders" && o.Method == "POST" && !slices.ContainsFunc(headers, func(h string) bool { return strings.HasPrefix(h, "Idempotency-Key:") }) {
+		headers = append(headers, "Idempotency-Key: fresh")
+	}
+	return servicetest.Call(t, o.Method, w.url+path, body, headers...)
+}
+
+// The description is held against the running services: every operation, every
+// status that is said of it, and no other.
+func TestTheDescriptionIsTrue(t *testing.T) {
+	w := startWhole(t)
+	d := describedBy(t, w.url)
+	operation := map[string]docs.Operation{}
+	for _, o := range docs.Operations() {
+		operation[o.Method+" "+o.Path] = o
+	}
+
+	t.Run("it names every route and no other", func(t *testing.T) { d.namesEveryRoute(t, maps.Clone(operation)) })
+	t.Run("its examples are what it says", d.examplesAreValid)
+
+	// What is the same for many follows from the description itself.
+	for _, o := range docs.Operations() {
+		if o.Service == "" {
+			d.check(t, o, servicetest.Call(t, o.Method, w.url+o.Path, ""))
+			continue
+		}
+		token, good := w.admin, w.userID
+		if o.Access != docs.Anyone {
+			d.check(t, o, w.call(t, o, "", good, ""))
+		}
+		if strings.Contains(o.Path, "{id}") {
+			d.check(t, o, w.call(t, o, token, "0198f3a0-0000-7000-8000-00000000dead", `{"name":"X"}`))
+		}
+		if o.Body != "" {
+			d.check(t, o, w.call(t, o, token, good, `{"unknown":1}`))
+			d.check(t, o, w.call(t, o, token, good, `{"a":"`+strings.Repeat("a", 65<<10)+`"}`))
+			d.check(t, o, w.call(t, o, token, good, `{}`, "Content-Type: text/plain"))
+			d.check(t, o, w.call(t, o, token, good, `{}`))
+		}
+	}
+	for _, c := range w.cases() {
+		o, ok := operation[c.operation]
+		if !ok {
+			t.Fatalf("there is no %s", c.operation)
+		}
+		a := w.call(t, o, c.token, c.id, c.body, c.headers...)
+		if a.Status != c.status {
+			t.Errorf("%s %s %s: %d, want %d: %s", c.operation, c.id, c.body, a.Status, c.status, a.Body)
+		}
+		d.check(t, o, a)
+	}
+
+	// A gateway for each operation, so that no breaker of another's opens.
+	var troubles sync.WaitGroup // most of their time is a wait for a deadline
+	for _, o := range docs.Operations() {
+		if o.Service != "" {
+			troubles.Go(d.troubles(t, o))
+		}
+	}
+	troubles.Go(d.stopping(t, operation["GET /health"]))
+	troubles.Wait()
+
+	for _, o := range docs.Operations() {
+		for _, status := range slices.Sorted(maps.Keys(d.responses(o))) {
+			if !d.seen[o.Method+" "+o.Path+" "+status] {
+				t.Errorf("%s %s %s is documented and was never answered", o.Method, o.Path, status)
+			}
+		}
+	}
+}
+
+// example is a request that is answered with a status of its own.
+type example struct {
+	operation       string
+	token, id, body string // the id may bring a query along
+	status          int
+	headers         []string
+}
+
+func (w *whole) cases() []example {
+	return []example{
+		{"POST /api/auth/token", "", "", `{"email":"user@example.com","password":"correct horse"}`, 200, nil},
+		{"POST /api/auth/token", "", "", `{"email":"user@example.com","password":"wrong horse"}`, 401, nil},
+		{"POST /api/auth/refresh", "", "", fmt.Sprintf(`{"refresh_token":%q}`, w.refreshToken), 200, nil},
+		{"POST /api/auth/refresh", "", "", `{"refresh_token":"x"}`, 401, nil},
+		{"POST /api/auth/revoke", "", "", `{"refresh_token":"x"}`, 204, nil},
+
+		{"POST /api/users", "", "", `{"email":"new@example.com","name":"N","password":"correct horse"}`, 201, nil},
+		{"POST /api/users", "", "", `{"email":"NEW@example.com","name":"N","password":"correct horse"}`, 409, nil},
+		{"GET /api/users", w.admin, "?limit=2", "", 200, nil},
+		{"GET /api/users", w.admin, "?limit=0", "", 400, nil},
+		{"GET /api/users", w.user, "", "", 403, nil},
+		{"GET /api/users/{id}", w.user, "me", "", 200, nil},
+		{"GET /api/users/{id}", w.user, w.otherID, "", 403, nil},
+		{"GET /api/users/{id}", w.user, "x", "", 404, nil},
+		{"PATCH /api/users/{id}", w.user, "me", `{"name":"Grace"}`, 200, nil},
+		{"PATCH /api/users/{id}", w.user, w.otherID, `{"name":"Grace"}`, 403, nil},
+		{"PATCH /api/users/{id}", w.user, "me", `{"role":"admin"}`, 403, nil},
+		{"PATCH /api/users/{id}", w.user, "me", `{"email":"other@example.com"}`, 409, nil},
+		{"DELETE /api/users/{id}", w.user, w.otherID, "", 403, nil},
+		{"DELETE /api/users/{id}", w.admin, w.otherID, "", 204, nil},
+
+		{"POST /api/orders", w.user, "", anOrder, 201, []string{"Idempotency-Key: a"}},
+		{"POST /api/orders", w.user, "", anOrder, 201, []string{"Idempotency-Key: a"}}, // again
+		{"POST /api/orders", w.user, "", strings.Replace(anOrder, "2", "3", 1), 422, []string{"Idempotency-Key: a"}},
+		{"POST /api/orders", w.user, "", anOrder, 400, []string{"Idempotency-Key: with a space"}},
+		{"GET /api/orders", w.user, "?limit=1", "", 200, nil},
+		{"GET /api/orders", w.user, "?after=x", "", 400, nil},
+		{"GET /api/orders", w.user, "?user_id=" + w.otherID, "", 403, nil},
+		{"GET /api/orders/{id}", w.user, w.pending, "", 200, nil},
+		{"GET /api/orders/{id}", w.user, w.foreign, "", 404, nil},
+		{"POST /api/orders/{id}/pay", w.user, w.pending, "", 403, nil},
+		{"POST /api/orders/{id}/pay", w.admin, w.pending, "", 200, nil},
+		{"POST /api/orders/{id}/pay", w.admin, w.pending, "", 409, nil},
+		{"POST /api/orders/{id}/ship", w.user, w.pending, "", 403, nil},
+		{"POST /api/orders/{id}/ship", w.admin, w.pending, "", 200, nil},
+		{"POST /api/orders/{id}/ship", w.admin, w.pending, "", 409, nil},
+		{"POST /api/orders/{id}/deliver", w.user, w.pending, "", 403, nil},
+		{"POST /api/orders/{id}/deliver", w.admin, w.pending, "", 200, nil},
+		{"POST /api/orders/{id}/deliver", w.admin, w.pending, "", 409, nil},
+		{"POST /api/orders/{id}/cancel", w.user, w.pending, "", 409, nil},
+		{"POST /api/orders/{id}/cancel", w.user, w.mistake, "", 200, nil},
+
+		{"GET /api/notifications", w.user, "?unread=true", "", 200, nil},
+		{"GET /api/notifications", w.user, "?unread=maybe", "", 400, nil},
+		{"POST /api/notifications/{id}/read", w.user, w.notification, "", 204, nil},
+		{"POST /api/notifications/read", w.user, "", "", 204, nil},
+	}
+}
+
+// troubles provokes what an operation answers when its service is in trouble,
+// and when the client asks too much.
+func (d *described) troubles(t *testing.T, o docs.Operation) func() {
+	t.Helper()
+	hang := make(chan struct{})
+	var broken atomic.Bool
+	service := newTroubled(t, func(w http.ResponseWriter, _ *http.Request) {
+		if !broken.Load() {
+			<-hang
+			return
+		}
+		if connection, _, err := http.NewResponseController(w).Hijack(); err == nil {
+			_, _ = io.WriteString(connection, "?\r\n\r\n")
+			_ = connection.Close()
+		}
+	})
+	g := gateway{users: service.URL, orders: service.URL, notifications: service.URL, env: map[string]string{"REQUESTS_PER_MINUTE": "4"}}.start(t)
+	token := sign(t, jwt.SigningMethodHS256, []byte(secret), nil, map[string]any{"role": "admin"})
+	w := &whole{url: g.HTTP}
+	body := ""
+	if o.Body != "" {
+		raw, pointer := d.at("components", "schemas", o.Body, "examples")
+		if pointer == "" {
+			t.Fatalf("%s has no example", o.Body)
+		}
+		encoded, err := json.Marshal(raw.([]any)[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		body = string(encoded)
+	}
+	call := func(status int) {
+		t.Helper()
+		a := w.call(t, o, token, aUser, body)
+		if a.Status != status {
+			t.Errorf("%s %s: %d, want %d: %s", o.Method, o.Path, a.Status, status, a.Body)
+		}
+		d.check(t, o, a)
+	}
+	return func() {
+		call(http.StatusGatewayTimeout)
+		close(hang)
+		broken.Store(true)
+		call(http.StatusBadGateway)
+		service.CloseClientConnections()
+		service.Close()
+		call(http.StatusServiceUnavailable)
+		for range 4 { // however much of the window before still counts
+			if a := w.call(t, o, token, aUser, body); a.Status == http.StatusTooManyRequests {
+				d.check(t, o, a)
+				return
+			}
+		}
+		t.Errorf("%s %s: nothing bounds the requests", o.Method, o.Path)
+	}
+}
+
+// newTroubled is a service that is in trouble with all but what the gateway
+// itself asks.
+func newTroubled(t *testing.T, trouble http.HandlerFunc) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/health", "/sessions/revoked":
+			_, _ = io.WriteString(w, `{"revoked":[]}`)
+		default:
+			trouble(w, r)
+		}
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// stopping sees what a gateway says of itself while it stops.
+func (d *described) stopping(t *testing.T, o docs.Operation) func() {
+	t.Helper()
+	g := gateway{env: map[string]string{"SHUTDOWN_DELAY": "3s"}}.start(t)
+	return func() {
+		ended := make(chan error)
+		go func() { ended <- g.Stop() }()
+		for {
+			select {
+			case err := <-ended:
+				t.Errorf("it has stopped and never said so: %v", err)
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+			if a := servicetest.Call(t, o.Method, g.HTTP+o.Path, ""); a.Status == http.StatusServiceUnavailable {
+				d.check(t, o, a)
+				break
+			}
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+func (d *described) namesEveryRoute(t *testing.T, operation map[string]docs.Operation) {
+	documented, _ := d.document["paths"].(map[string]any)
+	n := 0
+	for path, methods := range documented {
+		for method := range methods.(map[string]any) {
+			n++
+			if _, ok := operation[strings.ToUpper(method)+" "+path]; !ok {
+				t.Errorf("%s %s is documented twice, or isn't an operation", method, path)
+			}
+		}
+	}
+	if n != len(docs.Operations()) {
+		t.Errorf("%d operations are documented, want %d", n, len(docs.Operations()))
+	}
+	for _, route := range registered(t) {
+		if _, ok := operation[route]; !ok {
+			t.Errorf("%s isn't documented", route)
+		}
+		delete(operation, route)
+	}
+	for name := range operation {
+		t.Errorf("%s is documented and isn't there", name)
+	}
+}
+
+// registered are the routes that the gateway answers.
+func registered(t *testing.T) []string {
+	t.Helper()
+	router := chi.NewRouter()
+	(&api.API{}).Register(router, problem.NewMapper(slog.New(slog.DiscardHandler)))
+	if err := docs.Register(router); err != nil {
+		t.Fatal(err)
+	}
+	routes := []string{"GET /health"} // which every service has
+	err := chi.Walk(router, func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
+		routes = append(routes, method+" "+route)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return routes
+}
+
+func hashOf(style string) string {
+	sum := sha256.Sum256([]byte(style))
+	return "sha256-" + base64.StdEncoding.EncodeToString(sum[:])
+}
+
+func (d *described) examplesAreValid(t *testing.T) {
+	schemas, _ := d.at("components", "schemas")
+	for name, schema := range schemas.(map[string]any) {
+		examples, _ := schema.(map[string]any)["examples"].([]any)
+		if len(examples) == 0 {
+			t.Errorf("%s has no example", name)
+		}
+		for _, value := range examples {
+			if err := d.validate("#/components/schemas/"+name, value); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	}
+}
+
+// The page names every operation, loads nothing from anywhere, and may use its style.
+func TestThePageOfTheDescription(t *testing.T) {
+	g := gateway{}.start(t)
+	a := servicetest.Call(t, "GET", g.HTTP+"/docs", "")
+	if a.Status != http.StatusOK || !strings.HasPrefix(a.Header.Get("Content-Type"), "text/html") {
+		t.Fatalf("got %+v", a)
+	}
+	for _, o := range docs.Operations() {
+		if !strings.Contains(a.Body, ">"+o.Path+"<") || !strings.Contains(a.Body, o.Summary) {
+			t.Errorf("%s %s isn't on it", o.Method, o.Path)
+		}
+	}
+	for _, loads := range []string{"<script", "<link", "<img", "@import", "src=", "url("} {
+		if strings.Contains(a.Body, loads) {
+			t.Errorf("it loads something: %s", loads)
+		}
+	}
+	_, rest, _ := strings.Cut(a.Body, "<style>")
+	style, _, _ := strings.Cut(rest, "</style>")
+	if policy := a.Header.Get("Content-Security-Policy"); style == "" || !strings.Contains(policy, "style-src '"+hashOf(style)+"'") || !strings.Contains(policy, "default-src 'none'") {
+		t.Errorf("the policy is %q", policy)
+	}
+	if bytes.Contains([]byte(a.Body), []byte("ZgotmplZ")) {
+		t.Error("a template escaped what it took for unsafe")
+	}
+}
