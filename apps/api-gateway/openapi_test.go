@@ -209,7 +209,7 @@ func (w *whole) call(t *testing.T, o docs.Operation, token, id, body string, hea
 	if query != "" {
 		path += "?" + query
 	}
-	if o.Path == "/api/orders" && o.Method == "POST" && !slices.ContainsFunc(headers, func(h string) bool { return strings.HasPrefix(h, "Idempotency-Key:") }) {
+	if o.Path == "/api/orders" && o.Method == http.MethodPost && !slices.ContainsFunc(headers, func(h string) bool { return strings.HasPrefix(h, "Idempotency-Key:") }) {
 		headers = append(headers, "Idempotency-Key: fresh")
 	}
 	return servicetest.Call(t, o.Method, w.url+path, body, headers...)

@@ -88,22 +88,41 @@ func (n *Node) connect(ctx context.Context) error {
 	if err := run(ctx, "ip", "link", "set", bridge, "up"); err != nil {
 		return err
 	}
-	// A Docker Engine of the machine sets the chain's policy to drop.
-	for _, rule := range forwardRules() {
-		if run(ctx, "iptables", append([]string{"-C"}, rule...)...) == nil {
+	for _, rule := range rules() {
+		if run(ctx, "iptables", rule.command("-C")...) == nil {
 			continue
 		}
-		if err := run(ctx, "iptables", append([]string{"-A"}, rule...)...); err != nil {
+		if err := run(ctx, "iptables", rule.command("-A")...); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func forwardRules() [][]string {
-	return [][]string{
-		{"FORWARD", "-i", bridge, "-j", "ACCEPT"},
-		{"FORWARD", "-o", bridge, "-j", "ACCEPT"},
+// rule is one of iptables.
+type rule struct {
+	table, chain string
+	spec         []string
+}
+
+func (r rule) command(what string) []string {
+	return append([]string{"-t", r.table, what, r.chain}, r.spec...)
+}
+
+func rules() []rule {
+	// Port 1 (tcpmux) has no listener, so that a connection to it is refused.
+	refuse := []string{"-d", serviceRange, "-p", "tcp", "-j", "REDIRECT", "--to-ports", "1"}
+	return []rule{
+		// A Docker Engine of the machine sets the chain's policy to drop.
+		{"filter", "FORWARD", []string{"-i", bridge, "-j", "ACCEPT"}},
+		{"filter", "FORWARD", []string{"-o", bridge, "-j", "ACCEPT"}},
+		// What is for a Service stays on the machine. kube-proxy's rules, which come
+		// first, lead it to a pod, or refuse it where there is none; but while a
+		// Service gets its first pod, there is neither for a moment. It would then
+		// leave by the default route, with all that it says, and whoever answers
+		// there be taken for the service for as long as the connection is kept.
+		{"nat", "PREROUTING", refuse},
+		{"nat", "OUTPUT", refuse},
 	}
 }
 
@@ -160,7 +179,7 @@ func cleanTables(ctx context.Context, command string) error {
 
 // withoutOwnRules drops from the output of iptables-save every chain of
 // Kubernetes' components and of our CNI network, every rule that leads there, and
-// the bridge's own rules. Chains of other programs stay as they are.
+// those of the bridge and of Services. Chains of other programs stay as they are.
 func withoutOwnRules(saved string) string {
 	lines := strings.Split(saved, "\n")
 	// The chains of a CNI network are hashes; the rules in and to them name the network.
@@ -201,6 +220,8 @@ func withoutOwnRules(saved string) string {
 					drop = drop || own(field) || network[field]
 				case "-i", "-o":
 					drop = drop || field == bridge
+				case "-d":
+					drop = drop || field == serviceRange
 				}
 			}
 		}

@@ -76,8 +76,11 @@ own :KUBE-SERVICES - [0:0]
 own :KUBE-SVC-7YQCOQ6KCMBGPPM2 - [0:0]
 own -A PREROUTING -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
 -A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+own -A PREROUTING -d 10.232.0.0/24 -p tcp -j REDIRECT --to-ports 1
+-A PREROUTING -d 10.233.0.0/24 -p tcp -j REDIRECT --to-ports 1
 own -A OUTPUT -m comment --comment "kubernetes service portals" -j KUBE-SERVICES
 -A OUTPUT ! -d 127.0.0.0/8 -m addrtype --dst-type LOCAL -j DOCKER
+own -A OUTPUT -d 10.232.0.0/24 -p tcp -j REDIRECT --to-ports 1
 own -A POSTROUTING -m comment --comment "kubernetes postrouting rules" -j KUBE-POSTROUTING
 -A POSTROUTING -s 172.17.0.0/16 ! -o docker0 -j MASQUERADE
 own -A POSTROUTING -s 10.231.0.10/32 -m comment --comment "name: \"platform\" id: \"6e065342f1049b8114e8e4ab643d82b82a02ca45\"" -j CNI-0ec396a98ca10ce39e7cadab

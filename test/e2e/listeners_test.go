@@ -124,3 +124,20 @@ func (p process) listens(listening map[string]netip.AddrPort) []netip.AddrPort {
 	}
 	return addresses
 }
+
+// A connection to a Service that has no pod must be refused here: beyond the
+// machine somebody might answer in its place.
+func TestWhatIsForAServiceStaysOnTheMachine(t *testing.T) {
+	const nobody = "10.232.0.250"
+	services := output(t, "kubectl", "get", "services", "--all-namespaces", "--output=jsonpath={.items[*].spec.clusterIP}")
+	if strings.Contains(" "+services+" ", " "+nobody+" ") {
+		t.Fatalf("%s is a Service's", nobody)
+	}
+	said, err := attempt("kubectl", "exec", "--namespace=data", "postgres-0", "--", "bash", "-c", "exec 2>&1; echo > /dev/tcp/"+nobody+"/8080 || echo failed")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(said, "Connection refused") {
+		t.Errorf("a pod's connection: %s, want it refused", said)
+	}
+}

@@ -32,6 +32,8 @@ const (
 	// that closes; and short, because an idle connection sticks to the colour
 	// that it was opened to.
 	idleTimeout = 15 * time.Second
+	// maxAge bounds it for a busy one, too: not every server closes by itself.
+	maxAge = 30 * time.Second
 	// maxInFlight is the bulkhead: a service that has become slow holds so many
 	// requests and no more, so that the others find the gateway as it was.
 	maxInFlight = 256
@@ -65,6 +67,7 @@ func New(name string, base *url.URL, metrics *Metrics) *Service {
 			Dial:                      dial,
 			MaxConns:                  maxInFlight,
 			MaxIdleConnDuration:       idleTimeout,
+			MaxConnDuration:           maxAge,
 			ReadBufferSize:            headerBytes,
 			MaxResponseBodySize:       maxAnswerBytes,
 			MaxIdemponentCallAttempts: 1, // what is tried again is decided here
