@@ -73,7 +73,8 @@ unit: bin/local ## Run the unit tests, under the race detector
 .PHONY: bench
 bench: bin/local ## Measure the services against their peers, and hold them to it
 	@bin/local install postgresql-15 redis-server nginx-light wrk
-	@cd apps && GOWORK=off go test -count=1 -run '^TestPerformance' -v ./... | grep -v '^{' | grep -Ev 'no test files|no tests to run'
+	@cd apps && GOWORK=off go test -count=1 -run '^TestPerformance' -v \
+		$$(grep -rl --include='*_test.go' '^func TestPerformance' . | xargs -n1 dirname | sort -u)
 
 .PHONY: e2e
 e2e: bin/local ## Test the running platform end to end

@@ -371,3 +371,24 @@ func TestARedisThatHangsOrVanishesCostsNothing(t *testing.T) {
 	redis.Stop()
 	check("stopped")
 }
+
+// A gateway that starts before the services asks after them in vain for a while.
+// That must not open a breaker, which would keep the first client waiting.
+func TestWhatTheGatewayAsksForItselfOpensNoBreaker(t *testing.T) {
+	g := gateway{}.start(t)
+	backingtest.Eventually(t, 30*time.Second, func() error {
+		if n := strings.Count(g.Logs(), "a dependency is unwell"); n < 20 {
+			servicetest.Call(t, "GET", g.Ops+"/readyz", "")
+			return fmt.Errorf("%d probes have failed, want 20", n)
+		}
+		return nil
+	})
+	for _, service := range []string{"user-service", "order-service", "notification-service"} {
+		if state := metric(t, g.Ops, `gateway_breaker_state{service="`+service+`"}`); state != 0 {
+			t.Errorf("the breaker of %s is in state %v", service, state)
+		}
+	}
+	if age := metric(t, g.Ops, "gateway_revocations_age_seconds"); age < 5 {
+		t.Errorf("revoked sessions are known as of %v s ago, though nobody tells", age)
+	}
+}

@@ -73,7 +73,7 @@ func (s *Sessions) Refresh(ctx context.Context, refreshToken string) (Grant, err
 
 func (s *Sessions) grant(ctx context.Context, path string, in any, refusal string) (Grant, error) {
 	var given answer
-	status, err := s.users.Call(ctx, http.MethodPost, path, in, &given)
+	status, err := s.users.Post(ctx, path, in, &given)
 	if err != nil {
 		return Grant{}, err
 	}
@@ -92,7 +92,7 @@ func (s *Sessions) grant(ctx context.Context, path string, in any, refusal strin
 
 // Revoke ends the session of a refresh token, if there is one (RFC 7009, 2.2).
 func (s *Sessions) Revoke(ctx context.Context, refreshToken string) error {
-	status, err := s.users.Call(ctx, http.MethodPost, "/sessions/revoke", map[string]string{"refresh_token": refreshToken}, nil)
+	status, err := s.users.Post(ctx, "/sessions/revoke", map[string]string{"refresh_token": refreshToken}, nil)
 	if err == nil && status >= http.StatusInternalServerError {
 		err = unavailable(status)
 	}
@@ -133,12 +133,8 @@ func (s *Sessions) poll(ctx context.Context) error {
 			SessionID string `json:"session_id"`
 		} `json:"revoked"`
 	}
-	status, err := s.users.Call(ctx, http.MethodGet, "/sessions/revoked", nil, &list)
-	if err != nil {
+	if err := s.users.Poll(ctx, "/sessions/revoked", &list); err != nil {
 		return err
-	}
-	if status != http.StatusOK {
-		return fmt.Errorf("user-service answers %d", status)
 	}
 	revoked := make(map[string]struct{}, len(list.Revoked))
 	for _, one := range list.Revoked {

@@ -1,0 +1,72 @@
+package upstream
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"platform.example/apps/internal/telemetry"
+)
+
+// Post sends in as JSON and reads the answer, where its status is below 300,
+// into out (nil: nowhere). It returns the status. Errors are those that a
+// client may be told.
+func (s *Service) Post(ctx context.Context, path string, in, out any) (status int, err error) {
+	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(request)
+	defer fasthttp.ReleaseResponse(response)
+	s.address(request, http.MethodPost, s.base.Path+path)
+	body, err := json.Marshal(in)
+	if err != nil {
+		return 0, fmt.Errorf("encoding a request to %s: %w", s.name, err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.SetBodyRaw(body)
+	telemetry.PropagateTo(ctx, carrier{&request.Header})
+	if err := s.exchange(request, response, false); err != nil {
+		return 0, err
+	}
+	if response.StatusCode() >= http.StatusMultipleChoices || out == nil {
+		return response.StatusCode(), nil
+	}
+	if err := json.Unmarshal(response.Body(), out); err != nil {
+		return 0, s.failure(fmt.Errorf("reading its answer: %w", err))
+	}
+	return response.StatusCode(), nil
+}
+
+// Poll reads what a service answers a GET of path into out (nil: nowhere). It
+// is for what the gateway asks for itself, again and again: it goes past the
+// breaker, which must be opened and closed by what clients see, and not by
+// polls of a service that is yet to start.
+func (s *Service) Poll(ctx context.Context, path string, out any) error {
+	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(request)
+	defer fasthttp.ReleaseResponse(response)
+	s.address(request, http.MethodGet, s.base.Path+path)
+	telemetry.PropagateTo(ctx, carrier{&request.Header})
+	request.SetTimeout(deadline)
+	if end, ok := ctx.Deadline(); ok {
+		request.SetTimeout(max(time.Until(end), time.Millisecond)) // 0 would be none
+	}
+	if err := s.client.Do(request, response); err != nil {
+		return s.failure(err)
+	}
+	if response.StatusCode() != http.StatusOK {
+		return fmt.Errorf("%s answers %d", s.name, response.StatusCode())
+	}
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(response.Body(), out); err != nil {
+		return s.failure(fmt.Errorf("reading its answer: %w", err))
+	}
+	return nil
+}
+
+// Probe reports whether the service answers that it is well.
+func (s *Service) Probe(ctx context.Context) error { return s.Poll(ctx, "/health", nil) }
