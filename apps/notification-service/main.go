@@ -14,6 +14,7 @@ import (
 	"platform.example/apps/internal/health"
 	"platform.example/apps/internal/httpserver"
 	"platform.example/apps/internal/live"
+	"platform.example/apps/internal/migration"
 	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/redis"
@@ -31,7 +32,7 @@ const name = "notification-service"
 func main() { service.Main(name, commands()) }
 
 func commands() service.Commands {
-	return service.Commands{"": serve, "migrate": migrate}
+	return service.Commands{"": serve, "migrate": migration.Command(name, migrations.Files)}
 }
 
 func serve(ctx context.Context, p service.Process) (err error) {
@@ -98,14 +99,4 @@ func beside(self config.Service, tel *telemetry.Telemetry, stream *goredis.Clien
 		always = append(always, background.While(colour, work))
 	}
 	return always
-}
-
-func migrate(ctx context.Context, p service.Process) error {
-	env := config.From(p.Lookup)
-	self := config.ReadService(env, name)
-	database := postgres.ReadConfig(env)
-	if err := env.Err(); err != nil {
-		return err
-	}
-	return postgres.Migrate(ctx, database, migrations.Files, telemetry.NewLogger(p.Stdout, self))
 }

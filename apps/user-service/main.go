@@ -10,6 +10,7 @@ import (
 	"platform.example/apps/internal/health"
 	"platform.example/apps/internal/httpserver"
 	"platform.example/apps/internal/live"
+	"platform.example/apps/internal/migration"
 	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/redis"
@@ -28,7 +29,7 @@ const name = "user-service"
 func main() { service.Main(name, commands()) }
 
 func commands() service.Commands {
-	return service.Commands{"": serve, "migrate": migrate, "seed-demo": seedDemo}
+	return service.Commands{"": serve, "migrate": migration.Command(name, migrations.Files), "seed-demo": seedDemo}
 }
 
 func serve(ctx context.Context, p service.Process) (err error) {
@@ -77,14 +78,4 @@ func serve(ctx context.Context, p service.Process) (err error) {
 	stop := background.Start(ctx, colour.Watch, background.While(colour, background.Chores(tel.Log, sessions.Sweep)))
 	defer stop()
 	return server.Run(ctx)
-}
-
-func migrate(ctx context.Context, p service.Process) error {
-	env := config.From(p.Lookup)
-	self := config.ReadService(env, name)
-	database := postgres.ReadConfig(env)
-	if err := env.Err(); err != nil {
-		return err
-	}
-	return postgres.Migrate(ctx, database, migrations.Files, telemetry.NewLogger(p.Stdout, self))
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/go-chi/chi/v5"
+	"go.opentelemetry.io/otel/propagation"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
@@ -32,7 +33,7 @@ func serve(t *testing.T, service config.Service) (log map[string]any, called htt
 	router := chi.NewRouter()
 	router.Use(requestid.Middleware, tel.Middleware(func(r Request) { observed = r }))
 	router.Get("/users/{id}", func(w http.ResponseWriter, r *http.Request) {
-		Propagate(r.Context(), called)
+		Propagate(r.Context(), propagation.HeaderCarrier(called))
 		w.WriteHeader(http.StatusTeapot)
 	})
 	request := httptest.NewRequest(http.MethodGet, "/users/7?email=ada@example.com", nil)

@@ -2,7 +2,6 @@ package telemetry
 
 import (
 	"context"
-	"net/http"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
@@ -38,12 +37,7 @@ func newTracerProvider(ctx context.Context, service config.Service) (*sdktrace.T
 
 // Propagate tells the service that is called with these headers which trace
 // and which request the call belongs to.
-func Propagate(ctx context.Context, h http.Header) {
-	PropagateTo(ctx, propagation.HeaderCarrier(h))
-}
-
-// PropagateTo is Propagate for headers of another form.
-func PropagateTo(ctx context.Context, headers propagation.TextMapCarrier) {
+func Propagate(ctx context.Context, headers propagation.TextMapCarrier) {
 	propagation.TraceContext{}.Inject(ctx, headers)
 	headers.Set(requestid.Header, requestid.From(ctx))
 }

@@ -26,7 +26,7 @@ func (s *Service) Post(ctx context.Context, path string, in, out any) (status in
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.SetBodyRaw(body)
-	telemetry.PropagateTo(ctx, carrier{&request.Header})
+	telemetry.Propagate(ctx, carrier{&request.Header})
 	if err := s.exchange(request, response, false); err != nil {
 		return 0, err
 	}
@@ -48,7 +48,7 @@ func (s *Service) Poll(ctx context.Context, path string, out any) error {
 	defer fasthttp.ReleaseRequest(request)
 	defer fasthttp.ReleaseResponse(response)
 	s.address(request, http.MethodGet, s.base.Path+path)
-	telemetry.PropagateTo(ctx, carrier{&request.Header})
+	telemetry.Propagate(ctx, carrier{&request.Header})
 	request.SetTimeout(deadline)
 	if end, ok := ctx.Deadline(); ok {
 		request.SetTimeout(max(time.Until(end), time.Millisecond)) // 0 would be none

@@ -53,7 +53,7 @@ func (s *Service) Forward(w http.ResponseWriter, r *http.Request, to Destination
 		request.Header.Set(identity.UserIDHeader, to.Caller.UserID)
 		request.Header.Set(identity.RoleHeader, string(to.Caller.Role))
 	}
-	telemetry.PropagateTo(r.Context(), carrier{&request.Header})
+	telemetry.Propagate(r.Context(), carrier{&request.Header})
 
 	if err := s.exchange(request, response, replayable(r)); err != nil {
 		return err

@@ -39,6 +39,6 @@ func Add(ctx context.Context, batch *pgx.Batch, what event.Type, at time.Time, o
 // traceparent is the W3C trace context of the request that ctx belongs to, or "".
 func traceparent(ctx context.Context) string {
 	carrier := propagation.MapCarrier{}
-	telemetry.PropagateTo(ctx, carrier)
+	telemetry.Propagate(ctx, carrier)
 	return carrier.Get("traceparent")
 }
