@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -16,6 +15,7 @@ import (
 
 	"platform.example/apps/internal/backingtest"
 	"platform.example/apps/internal/event"
+	"platform.example/apps/internal/performancetest"
 	"platform.example/apps/internal/servicetest"
 	"platform.example/apps/notification-service/internal/consumer"
 )
@@ -101,16 +101,7 @@ func TestSeveralProcesses(t *testing.T) {
 		process := blue.Start()
 		arrives(t, process.HTTP, uuid.NewString(), 0) // it has connected to Postgres
 		live.asksAgain(t, 6)                          // and read the stream
-		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", process.PID()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, after, _ := strings.Cut(string(status), "VmRSS:")
-		kib, err := strconv.Atoi(strings.Fields(after)[0])
-		if err != nil || kib > 30<<10 {
-			t.Errorf("it holds %d KiB, %v", kib, err)
-		}
-		t.Logf("it holds %.1f MiB", float64(kib)/1024)
+		performancetest.HoldIdle(t, process.PID())
 		process.Kill()
 	})
 

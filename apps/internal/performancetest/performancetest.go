@@ -166,3 +166,16 @@ func Memory(t testing.TB, pid int) float64 {
 	}
 	return float64(pages*os.Getpagesize()) / (1 << 20)
 }
+
+// maxIdle is what a service may hold while it has nothing to do, in MiB.
+const maxIdle = 30
+
+// HoldIdle fails where a process that has just started holds too much.
+func HoldIdle(t testing.TB, pid int) {
+	t.Helper()
+	memory := Memory(t, pid)
+	t.Logf("%.1f MiB idle", memory)
+	if memory > maxIdle {
+		t.Errorf("%.1f MiB idle, want at most %d", memory, maxIdle)
+	}
+}
