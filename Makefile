@@ -50,9 +50,14 @@ token: bin/local ## Sign in as the demo user and print the token
 	@$(LOCAL) token
 
 .PHONY: secrets
-secrets: ## Generate the secrets that STACK=<stack> lacks
+secrets: ## Generate the secrets that STACK=<stack> lacks; ROTATE=<name> changes one
 	@cd infra && GOWORK=off go build -o ../bin/secrets ./cmd/secrets
-	@bin/secrets -stack '$(STACK)'
+	@bin/secrets -stack '$(STACK)' $(if $(ROTATE),-rotate '$(ROTATE)')
+
+.PHONY: render
+render: ## Write what STACK=<stack> would create to .build/manifests/<stack>, for reading; needs no cluster
+	@cd infra && GOWORK=off go build -o ../bin/infra .
+	@bin/infra render '$(STACK)'
 
 ## The code
 

@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/secret"
 	"platform.example/infra/stack"
 )
 
@@ -28,23 +30,24 @@ func (c *configuration) capture(info *pulumi.RunInfo) {
 	c.values, c.secret = info.Config, info.ConfigSecretKeys
 }
 
-// load checks the configuration and returns it with the secrets by name, whose values are secret to Pulumi
-// wherever they go.
-func (c configuration) load(
-	ctx *pulumi.Context, services []catalog.Service,
-) (stack.Stack, map[string]pulumi.StringOutput, error) {
-	plain, secrets := map[string]string{}, map[string]pulumi.StringOutput{}
+// load checks the configuration of a stack, its secrets too.
+func (c configuration) load(name string, services []catalog.Service) (stack.Stack, secret.Secrets, error) {
+	plain, hidden := map[string]string{}, map[string]string{}
 	for key, value := range c.values {
 		name, ours := strings.CutPrefix(key, stack.Namespace+":")
 		switch {
 		case !ours: // another namespace's, such as that of a provider
 		case slices.Contains(c.secret, key):
-			secrets[name] = pulumi.ToSecret(pulumi.String(value)).(pulumi.StringOutput)
+			hidden[name] = value
 		default:
 			plain[name] = value
 		}
 	}
-	config, err := stack.Parse(ctx.Stack(), services, plain, slices.Collect(maps.Keys(secrets)))
+	config, err := stack.Parse(name, services, plain, slices.Collect(maps.Keys(hidden)))
+	if err != nil {
+		return config, secret.Secrets{}, err
+	}
+	secrets, err := secret.Read(name, catalog.Secrets(services, config.Name == stack.Local), hidden, time.Now())
 	return config, secrets, err
 }
 

@@ -2,85 +2,137 @@
 package main
 
 import (
+	"fmt"
+	"time"
+
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/cluster"
-	"platform.example/infra/data"
+	"platform.example/infra/edge"
 	"platform.example/infra/image"
+	"platform.example/infra/namespace"
+	"platform.example/infra/network"
 	"platform.example/infra/release"
+	"platform.example/infra/secret"
+	"platform.example/infra/stack"
 	"platform.example/infra/workload"
 )
 
 func main() {
+	if renders() {
+		return
+	}
 	var given configuration
-	pulumi.Run(func(ctx *pulumi.Context) error { return platform(ctx, given) }, given.capture)
+	pulumi.Run(func(ctx *pulumi.Context) error { return run(ctx, given, (*cluster.Cluster).NewRollout) }, given.capture)
 }
 
-// platform is everything, in the order in which it is built.
-func platform(ctx *pulumi.Context, given configuration) error {
-	services := catalog.Services()
-	config, secrets, err := given.load(ctx, services)
-	if err != nil {
-		return err
-	}
+// newRollout prepares what waits for rollouts; Pulumi's mocks can't do what the real one does.
+type newRollout func(*cluster.Cluster, *pulumi.Context, time.Duration) (cluster.Rollout, error)
+
+// run finds out all that can be wrong before the first resource, and then makes the platform.
+func run(ctx *pulumi.Context, given configuration, newRollout newRollout) error {
 	root, err := projectRoot()
 	if err != nil {
 		return err
 	}
-	target := cluster.Target{Kubeconfig: within(root, config.Kubeconfig), Context: config.KubeContext}
-	if err := target.Reachable(ctx); err != nil {
+	p := platform{services: catalog.Services()}
+	if p.config, p.secrets, err = given.load(ctx.Stack(), p.services); err != nil {
 		return err
 	}
-
-	images, err := image.ForServices(ctx, config, services, root)
+	p.target = cluster.Target{Kubeconfig: within(root, p.config.Kubeconfig), Context: p.config.KubeContext}
+	here, err := p.target.Connect(ctx.Context())
 	if err != nil {
+		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
+	}
+	if err := here.Own(ctx); err != nil {
 		return err
 	}
+	ctx.Export(cluster.Output, pulumi.String(here.ID()))
+	if p.rollout, err = newRollout(here, ctx, p.config.Deadline); err != nil {
+		return err
+	}
+	if p.images, err = image.ForServices(ctx, p.config, p.services, root); err != nil {
+		return err
+	}
+	return p.build(ctx)
+}
 
-	provider, err := target.Connect(ctx)
+// platform is what the program knows before the first resource.
+type platform struct {
+	config   stack.Stack
+	services []catalog.Service
+	secrets  secret.Secrets
+	target   cluster.Target
+	rollout  cluster.Rollout
+	images   map[string]image.Image // by service
+}
+
+// build is everything, in the order in which it is built.
+func (p platform) build(ctx *pulumi.Context) error {
+	provider, err := p.target.Provider(ctx)
 	if err != nil {
 		return err
 	}
 	onCluster := pulumi.Providers(provider)
 
-	stores, err := data.NewNamespace(ctx, pulumi.Provider(provider))
-	if err != nil {
+	namespaces := map[namespace.Name]*namespace.Namespace{}
+	for _, name := range []namespace.Name{namespace.Data, namespace.Apps, namespace.Edge} {
+		protect := p.config.ProtectData && name == namespace.Data
+		if namespaces[name], err = namespace.New(ctx, name, protect, pulumi.Provider(provider)); err != nil {
+			return err
+		}
+	}
+	policies := network.Policies(p.config, p.services)
+	if err := network.New(ctx, namespaces, policies, pulumi.Provider(provider)); err != nil {
 		return err
 	}
-	postgres, err := newPostgres(ctx, config, services, secrets, stores, onCluster)
-	if err != nil {
-		return err
-	}
-	cache, stream, err := newRedis(ctx, config, secrets, stores, onCluster)
+
+	stores, err := p.newStores(ctx, namespaces[namespace.Data], onCluster)
 	if err != nil {
 		return err
 	}
 
-	apps, err := workload.NewNamespace(ctx, pulumi.Provider(provider))
-	if err != nil {
-		return err
-	}
-	demo := demoUser(config, secrets)
 	told := outputs{services: pulumi.Map{}}
-	for _, service := range services {
-		running, err := workload.New(ctx, workload.Args{
-			Namespace: apps,
-			Config:    config,
+	var public string
+	for _, service := range p.services {
+		_, err := workload.New(ctx, workload.Args{
+			Namespace: namespaces[namespace.Apps],
+			Rollout:   p.rollout,
+			Config:    p.config,
 			Service:   service,
 			Colour:    release.Blue,
-			Image:     images[service.Name],
-			Postgres:  postgres.Endpoint(service),
-			Cache:     cache.Endpoint(),
-			Stream:    stream.Endpoint(),
-			Secrets:   secrets,
-			Demo:      demo,
+			Image:     p.images[service.Name],
+			Postgres:  stores.postgres.Endpoint(service),
+			Cache:     stores.cache.Endpoint(service),
+			Stream:    stores.stream.Endpoint(service),
+			Secrets:   p.secrets,
+			Demo:      p.demoUser(),
 		}, onCluster)
 		if err != nil {
 			return err
 		}
-		told.add(service, release.Blue, images[service.Name], running)
+		told.add(service, release.Blue, p.images[service.Name])
+		if service.Public {
+			public = workload.URL(service.Name)
+		}
 	}
-	told.export(ctx, demo)
+
+	traefik, err := image.Upstream("traefik", p.config.Name)
+	if err != nil {
+		return err
+	}
+	entry, err := edge.New(ctx, edge.Args{
+		Namespace:   namespaces[namespace.Edge],
+		Rollout:     p.rollout,
+		Config:      p.config,
+		Image:       traefik,
+		Upstream:    public,
+		Certificate: p.secrets.Certificate(catalog.EdgeCertificate),
+	}, onCluster)
+	if err != nil {
+		return err
+	}
+	told.export(ctx, entry, p)
 	return nil
 }

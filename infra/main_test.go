@@ -2,16 +2,21 @@ package main
 
 import (
 	"errors"
+	"maps"
 	"os"
 	"reflect"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/certificate"
+	"platform.example/infra/cluster/clustertest"
+	"platform.example/infra/network"
 	"platform.example/infra/stack"
 )
 
@@ -49,8 +54,9 @@ func TestLocal(t *testing.T) {
 				pods[kind+" "+name] = manifest.at("spec", "template", "spec")
 			}
 		}
-		// A Deployment per service and the cache; Postgres and the stream; the databases, three migrations, the demo user.
-		if want := len(catalog.Services()) + 1 + 2 + 5; len(pods) != want {
+		// A Deployment per service, the cache and the edge; Postgres and the stream; what sets the three stores up, three
+		// migrations, the demo user.
+		if want := len(catalog.Services()) + 2 + 2 + 7; len(pods) != want {
 			t.Errorf("%d kinds of pods, want %d", len(pods), want)
 		}
 		for name, spec := range pods {
@@ -58,7 +64,9 @@ func TestLocal(t *testing.T) {
 		}
 	})
 	t.Run("services run by digest, the images of others by tag", func(t *testing.T) {
-		want := map[string]string{"redis-cache": "docker.io/library/redis:7-bookworm"}
+		want := map[string]string{
+			"redis-cache": "docker.io/library/redis:7-bookworm", "edge": "docker.io/library/traefik:v3.6.2",
+		}
 		for _, service := range catalog.Services() {
 			want[service.Name+"-blue"] = "localhost:5000/" + service.Name + "@" + digest
 		}
@@ -72,16 +80,13 @@ func TestLocal(t *testing.T) {
 		for _, service := range catalog.Services() {
 			name := service.Name + "-blue"
 			scaler := engine.ofType("HorizontalPodAutoscaler")[name]
-			if scaler.at("spec", "scaleTargetRef", "name") != name || scaler.at("spec", "minReplicas") != 1.0 ||
-				scaler.at("spec", "maxReplicas") != 3.0 {
+			if scaler.at("spec", "scaleTargetRef", "name") != name || scaler.at("spec", "minReplicas") != 1 ||
+				scaler.at("spec", "maxReplicas") != 3 {
 				t.Errorf("%s: %v", name, scaler)
 			}
 			if replicas := engine.ofType("apps/v1:Deployment")[name].at("spec", "replicas"); replicas != nil {
 				t.Errorf("%s sets replicas %v", name, replicas)
 			}
-		}
-		if budgets := engine.ofType("PodDisruptionBudget"); len(budgets) != 0 {
-			t.Errorf("a budget for a single replica: %v", budgets)
 		}
 	})
 	t.Run("the live Service and that of the colour select the colour's pods", func(t *testing.T) {
@@ -89,7 +94,8 @@ func TestLocal(t *testing.T) {
 		for _, service := range catalog.Services() {
 			name := service.Name
 			deployment := engine.ofType("apps/v1:Deployment")[name+"-blue"]
-			labels := deployment.at("spec", "template", "metadata", "labels")
+			labels := maps.Clone(deployment.at("spec", "template", "metadata", "labels").(map[string]any))
+			delete(labels, network.Label) // which is for the policies
 			for _, service := range []string{name, name + "-blue"} {
 				if got := services[service].at("spec", "selector"); !reflect.DeepEqual(got, labels) {
 					t.Errorf("%s selects %v, the pods have %v", service, got, labels)
@@ -100,19 +106,22 @@ func TestLocal(t *testing.T) {
 			}
 		}
 	})
-	t.Run("only the gateway is reached from outside", func(t *testing.T) {
+	t.Run("only the edge is reached from outside", func(t *testing.T) {
 		for name, service := range engine.ofType("core/v1:Service") {
 			exposed := service.at("spec", "type") == "NodePort"
-			if exposed != (name == "api-gateway") {
+			if exposed != (name == "edge") {
 				t.Errorf("%s has type %v", name, service.at("spec", "type"))
 			}
 			if service.at("metadata", "annotations", "pulumi.com/skipAwait") != "true" {
 				t.Errorf("Pulumi waits for Service %s", name)
 			}
 		}
-		port := engine.ofType("core/v1:Service")["api-gateway"].at("spec", "ports", 0, "nodePort")
-		if port != 30080.0 {
-			t.Errorf("the gateway is on port %v, want 30080", port)
+		edge := engine.ofType("core/v1:Service")["edge"]
+		if edge.at("spec", "ports", 0, "nodePort") != 30080 || edge.at("spec", "ports", 1, "nodePort") != 30443 {
+			t.Errorf("the edge is on ports %v", edge.at("spec", "ports"))
+		}
+		if edge.at("spec", "externalTrafficPolicy") != "Local" {
+			t.Error("the edge loses the client's address")
 		}
 	})
 	t.Run("a service finds what it calls and its stores", func(t *testing.T) {
@@ -133,8 +142,8 @@ func TestLocal(t *testing.T) {
 		for variable, want := range map[string]string{
 			"SERVICE_NAME": "user-service", "SERVICE_COLOUR": "blue", "ENVIRONMENT": "local", "SHUTDOWN_DELAY": "5s",
 			"POSTGRES_HOST": "postgres.data.svc", "POSTGRES_PORT": "5432", "POSTGRES_DATABASE": "users",
-			"POSTGRES_USER": "user_service", "POSTGRES_SSLMODE": "disable", "POSTGRES_MAX_CONNS": "8",
-			"REDIS_ADDR": "redis-cache.data.svc:6379", "LIVE_URL": "http://user-service.apps.svc:8080",
+			"POSTGRES_SSLMODE": "verify-full", "POSTGRES_MAX_CONNS": "8",
+			"REDIS_ADDR": "redis-cache.data.svc:6379", "REDIS_TLS": "true", "LIVE_URL": "http://user-service.apps.svc:8080",
 		} {
 			if users[variable] != want {
 				t.Errorf("user-service: %s=%v, want %s", variable, users[variable], want)
@@ -153,12 +162,12 @@ func TestLocal(t *testing.T) {
 	})
 	t.Run("what runs waits for the step before", func(t *testing.T) {
 		for name, before := range map[string][]string{
-			"apps/v1:Deployment user-service-blue":  {"::user-service-migrate", "::postgres-init", "::redis-cache"},
-			"apps/v1:Deployment api-gateway-blue":   {"::redis-cache"},
-			"apps/v1:Deployment order-service-blue": {"::order-service-migrate", "::redis-stream"},
-			"batch/v1:Job user-service-migrate":     {"::postgres-init"},
+			"apps/v1:Deployment user-service-blue":  {"::user-service-migrate", "::postgres-setup", "::redis-cache-setup"},
+			"apps/v1:Deployment api-gateway-blue":   {"::redis-cache-setup"},
+			"apps/v1:Deployment order-service-blue": {"::order-service-migrate", "::redis-stream-setup"},
+			"batch/v1:Job user-service-migrate":     {"::postgres-setup"},
 			"batch/v1:Job user-service-seed-demo":   {"::user-service-migrate"},
-			"batch/v1:Job postgres-init":            {"::postgres"},
+			"batch/v1:Job postgres-setup":           {"::postgres"},
 			"core/v1:Service user-service":          {},
 			"apps/v1:StatefulSet postgres":          {},
 			"core/v1:ConfigMap user-service-blue":   {},
@@ -176,14 +185,22 @@ func TestLocal(t *testing.T) {
 	t.Run("no secret is ever in the open", func(t *testing.T) {
 		for _, asked := range engine.asked {
 			for _, text := range open(resource.NewObjectProperty(asked.Inputs)) {
-				if strings.Contains(text, "value-of-") {
+				if strings.Contains(text, "value-of-") || strings.Contains(text, "PRIVATE KEY") {
 					t.Errorf("%s %s shows %s", asked.TypeToken, asked.Name, text)
 				}
 			}
 		}
 		secret := engine.ofType("core/v1:Secret")["user-service-blue"]
-		if secret.at("stringData", "POSTGRES_PASSWORD") != valueOf("userServiceDatabasePassword") {
-			t.Errorf("user-service has not its password: %v", secret.at("stringData"))
+		for variable, want := range map[string]string{
+			"POSTGRES_PASSWORD": valueOf("userServiceDatabasePassword"), "REDIS_PASSWORD": valueOf("userServiceCachePassword"),
+			"REDIS_USERNAME": "user-service",
+		} {
+			if secret.at("stringData", variable) != want {
+				t.Errorf("user-service has %s %v, want %s", variable, secret.at("stringData", variable), want)
+			}
+		}
+		if user, _ := secret.at("stringData", "POSTGRES_USER").(string); !regexp.MustCompile("^user_service_[0-9a-f]{8}$").MatchString(user) {
+			t.Errorf("user-service signs in to Postgres as %q", user)
 		}
 		keys := engine.ofType("core/v1:Secret")["api-gateway-blue"].at("stringData", "JWT_KEYS")
 		if keys != valueOf("jwtKeys") {
@@ -192,7 +209,7 @@ func TestLocal(t *testing.T) {
 	})
 	t.Run("namespaces admit restricted pods only", func(t *testing.T) {
 		namespaces := engine.ofType("core/v1:Namespace")
-		for _, name := range []string{"apps", "data"} {
+		for _, name := range []string{"apps", "data", "edge"} {
 			if namespaces[name].at("metadata", "labels", "pod-security.kubernetes.io/enforce") != "restricted" {
 				t.Errorf("namespace %s: %v", name, namespaces[name])
 			}
@@ -218,6 +235,16 @@ func (e *engine) dependencies(t *testing.T, resource string) []string {
 	}
 	t.Errorf("there is no %s", resource)
 	return nil
+}
+
+// ended is a certificate for Postgres that was good long ago.
+func ended(t *testing.T) string {
+	t.Helper()
+	value, err := certificate.Issue(valueOf(catalog.Authority), []string{catalog.PostgresHost}, time.Now().Add(-5*365*24*time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return value
 }
 
 func checkPod(t *testing.T, name string, spec manifest, serves bool) {
@@ -273,7 +300,7 @@ func TestProductionRunsWhatStagingHasTested(t *testing.T) {
 		})
 	}
 	engine := &engine{staging: resource.PropertyMap{"services": resource.NewObjectProperty(tested)}}
-	if err := up(t, stack.Production, given(t), engine); err != nil {
+	if err := up(t, stack.Production, remote(given(t)), engine); err != nil {
 		t.Fatal(err)
 	}
 	if images := engine.ofType("docker:index/image:Image"); len(images) != 0 {
@@ -288,7 +315,7 @@ func TestProductionRunsWhatStagingHasTested(t *testing.T) {
 		if got, want := deployment.at("spec", "template", "spec", "containers", 0, "image"), "registry.example.com/"+service.Name+"@"+digest; got != want {
 			t.Errorf("%s runs %v, want %s", name, got, want)
 		}
-		if budget := engine.ofType("PodDisruptionBudget")[name]; budget.at("spec", "maxUnavailable") != 1.0 {
+		if budget := engine.ofType("PodDisruptionBudget")[name]; budget.at("spec", "maxUnavailable") != 1 {
 			t.Errorf("%s has the disruption budget %v", name, budget)
 		}
 	}
@@ -302,15 +329,13 @@ func TestProductionRunsWhatStagingHasTested(t *testing.T) {
 
 func TestTheCacheMayForgetAndTheStreamMustNot(t *testing.T) {
 	engine := local(t)
-	conf := func(name string) string {
-		return engine.ofType("core/v1:Secret")[name].at("stringData", "redis.conf").(string)
-	}
 	for store, settings := range map[string][]string{
 		"redis-cache":  {"maxmemory 512mb", "maxmemory-policy allkeys-lru", "appendonly no"},
 		"redis-stream": {"maxmemory 128mb", "maxmemory-policy noeviction", "appendonly yes", "appendfsync everysec"},
 	} {
-		for _, setting := range append(settings, `save ""`, "requirepass value-of-") {
-			if !strings.Contains(conf(store), setting) {
+		conf := engine.ofType("core/v1:ConfigMap")[store].at("data", "redis.conf").(string)
+		for _, setting := range append(settings, `save ""`, "port 0", "tls-port 6379") {
+			if !strings.Contains(conf, setting+"\n") {
 				t.Errorf("%s has not %q", store, setting)
 			}
 		}
@@ -333,15 +358,29 @@ func TestFaultsEndTheProgramBeforeTheFirstResource(t *testing.T) {
 		{"a missing secret", stack.Local, func(v map[string]string) { delete(v, "platform:jwtKeys") },
 			"stack local: platform:jwtKeys: missing secret: run `make secrets STACK=local`"},
 		{"an unreachable cluster", stack.Local, func(v map[string]string) { v["platform:kubeContext"] = "elsewhere" },
-			`stack local: kubeconfig`},
+			`stack local: kubeconfig: `},
+		{"another cluster than its own", stack.Local, func(v map[string]string) {
+			v["platform:kubeconfig"] = clustertest.New(t, "other").Kubeconfig(t)
+		}, `stack local is on the cluster this, but platform:kubeContext "" leads to the cluster other`},
+		{"a certificate that has ended", stack.Local, func(v map[string]string) {
+			v["platform:postgresCertificate"] = ended(t)
+		}, "stack local: platform:postgresCertificate: has ended on"},
+		{"a certificate of another host", stack.Local, func(v map[string]string) {
+			v["platform:postgresCertificate"] = valueOf(catalog.RedisCertificate)
+		}, "stack local: platform:postgresCertificate: x509: certificate is valid for redis-cache.data.svc, not postgres.data.svc"},
+		{"a password that anybody guesses", stack.Local, func(v map[string]string) { v["platform:redisPassword"] = "secret" },
+			"stack local: platform:redisPassword: want at least 22 letters"},
 		{"production without staging", stack.Production, func(map[string]string) {},
 			"stack production: api-gateway has no image: this stack builds none"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			values := given(t)
+			if test.stack != stack.Local {
+				remote(values)
+			}
 			test.change(values)
-			engine := &engine{}
+			engine := &engine{last: resource.PropertyMap{"cluster": resource.NewStringProperty("this")}}
 			err := up(t, test.stack, values, engine)
 			if err == nil || !strings.Contains(errors.Unwrap(err).Error(), test.want) {
 				t.Errorf("got %v, want %s", err, test.want)

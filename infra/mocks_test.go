@@ -1,18 +1,21 @@
 package main
 
 import (
-	"net/http"
-	"net/http/httptest"
+	"encoding/base64"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/certificate"
+	"platform.example/infra/cluster"
+	"platform.example/infra/cluster/clustertest"
 	"platform.example/infra/stack"
 )
 
@@ -22,6 +25,7 @@ const digest = "sha256:539ceaaae49b3a7c8a04467cf00cc6788d8e3f1675df41860d86eebc4
 type engine struct {
 	mutex   sync.Mutex
 	staging resource.PropertyMap // outputs of the stack staging
+	last    resource.PropertyMap // the stack's own last outputs
 	asked   []pulumi.MockResourceArgs
 }
 
@@ -35,8 +39,10 @@ func (e *engine) NewResource(args pulumi.MockResourceArgs) (string, resource.Pro
 	e.asked = append(e.asked, args)
 	state := args.Inputs.Copy()
 	switch {
-	case args.TypeToken == "pulumi:pulumi:StackReference":
+	case args.TypeToken == "pulumi:pulumi:StackReference" && strings.HasSuffix(args.Name, "/staging") && e.staging != nil:
 		state["outputs"] = resource.NewObjectProperty(e.staging)
+	case args.TypeToken == "pulumi:pulumi:StackReference":
+		state["outputs"] = resource.NewObjectProperty(e.last)
 	case args.TypeToken == "docker:index/image:Image":
 		repository, _, _ := strings.Cut(args.Inputs["imageName"].StringValue(), ":0")
 		repository = repository[:strings.LastIndex(repository, ":")]
@@ -78,32 +84,11 @@ func (e *engine) ofType(kind string) map[string]manifest {
 	found := map[string]manifest{}
 	for _, asked := range e.asked {
 		if strings.HasSuffix(asked.TypeToken, kind) {
-			value, _ := plain(resource.NewObjectProperty(asked.Inputs)).(map[string]any)
+			value, _ := plainValue(resource.NewObjectProperty(asked.Inputs)).(map[string]any)
 			found[asked.Name] = value
 		}
 	}
 	return found
-}
-
-func plain(value resource.PropertyValue) any {
-	switch {
-	case value.IsSecret():
-		return plain(value.SecretValue().Element)
-	case value.IsObject():
-		fields := map[string]any{}
-		for key, field := range value.ObjectValue() {
-			fields[string(key)] = plain(field)
-		}
-		return fields
-	case value.IsArray():
-		var list []any
-		for _, element := range value.ArrayValue() {
-			list = append(list, plain(element))
-		}
-		return list
-	default:
-		return value.V
-	}
 }
 
 // open is every text that isn't marked as secret.
@@ -127,25 +112,50 @@ func open(value resource.PropertyValue) []string {
 // given is a complete configuration of a stack on a cluster that answers.
 func given(t *testing.T) map[string]string {
 	t.Helper()
-	server := httptest.NewTLSServer(http.NotFoundHandler())
-	t.Cleanup(server.Close)
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	writeFile(t, path, "current-context: here\n"+
-		"contexts: [{name: here, context: {cluster: this}}]\n"+
-		"clusters: [{name: this, cluster: {server: \""+server.URL+"\"}}]\n")
 	values := map[string]string{
-		"platform:kubeconfig": path,
+		"platform:kubeconfig": clustertest.New(t, "this").Kubeconfig(t),
 		"platform:registry":   "localhost:5000",
 		"kubernetes:anything": "belongs to someone else",
 	}
-	for _, secret := range catalog.Secrets(catalog.Services(), true) {
-		values["platform:"+secret.Name] = valueOf(secret.Name)
+	for name, value := range secretValues() {
+		values["platform:"+name] = value
 	}
 	return values
 }
 
+// remote adds what every stack but the local one must say.
+func remote(values map[string]string) map[string]string {
+	values["platform:edge"] = `{"host":"api.example.com","issuer":"letsencrypt"}`
+	return values
+}
+
+// secretValues is every secret, as the command secrets would generate it; made once, since keys take time.
+var secretValues = sync.OnceValue(func() map[string]string {
+	now := time.Now()
+	authority, err := certificate.NewAuthority(now)
+	if err != nil {
+		panic(err)
+	}
+	values := map[string]string{}
+	for _, wanted := range catalog.Secrets(catalog.Services(), true) {
+		value := "value-of-" + wanted.Name + "-0123456789abcdef"
+		switch wanted.Kind {
+		case catalog.JWTKeys:
+			value = "first:" + base64.RawURLEncoding.EncodeToString([]byte(value))
+		case catalog.CertificateAuthority:
+			value = authority
+		case catalog.Certificate:
+			if value, err = certificate.Issue(authority, wanted.Hosts, now); err != nil {
+				panic(err)
+			}
+		}
+		values[wanted.Name] = value
+	}
+	return values
+})
+
 // valueOf is the value of a secret in these tests.
-func valueOf(name string) string { return "value-of-" + name }
+func valueOf(name string) string { return secretValues()[name] }
 
 // up runs the very program that pulumi runs, in a project whose services do nothing.
 func up(t *testing.T, name stack.Environment, values map[string]string, engine *engine) error {
@@ -164,9 +174,12 @@ func up(t *testing.T, name stack.Environment, values map[string]string, engine *
 	for _, secret := range catalog.Secrets(catalog.Services(), true) {
 		secretKeys = append(secretKeys, "platform:"+secret.Name)
 	}
+	silent := func(_ *cluster.Cluster, _ *pulumi.Context, deadline time.Duration) (cluster.Rollout, error) {
+		return cluster.Within(deadline), nil
+	}
 	var given configuration
 	return pulumi.RunErr(
-		func(ctx *pulumi.Context) error { return platform(ctx, given) },
+		func(ctx *pulumi.Context) error { return run(ctx, given, silent) },
 		pulumi.WithMocks("platform", string(name), engine),
 		func(info *pulumi.RunInfo) { info.Config, info.ConfigSecretKeys = values, secretKeys },
 		given.capture,

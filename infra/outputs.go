@@ -4,8 +4,10 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/edge"
 	"platform.example/infra/image"
 	"platform.example/infra/release"
+	"platform.example/infra/secret"
 	"platform.example/infra/stack"
 	"platform.example/infra/workload"
 )
@@ -14,34 +16,36 @@ import (
 const demoEmail = "demo@platform.example"
 
 // demoUser is nil where the stack has none.
-func demoUser(config stack.Stack, secrets map[string]pulumi.StringOutput) *workload.Demo {
-	if !config.Demo {
+func (p platform) demoUser() *workload.Demo {
+	if !p.config.Demo {
 		return nil
 	}
-	return &workload.Demo{Email: demoEmail, Password: secrets[catalog.DemoUserPassword]}
+	return &workload.Demo{Email: demoEmail, Password: p.secrets.Value(catalog.DemoUserPassword)}
 }
 
 // outputs is what the stack tells people and other stacks.
 type outputs struct {
-	gatewayURL pulumi.StringOutput
-	services   pulumi.Map
+	services pulumi.Map
 }
 
-func (o *outputs) add(service catalog.Service, colour release.Colour, image image.Image, running *workload.Service) {
+func (o outputs) add(service catalog.Service, colour release.Colour, image image.Image) {
 	fields := pulumi.Map{"colour": pulumi.String(colour)}
 	for name, value := range image.Outputs() {
 		fields[name] = value
 	}
 	o.services[service.Name] = fields
-	if service.Public {
-		o.gatewayURL = running.URL
-	}
 }
 
-func (o *outputs) export(ctx *pulumi.Context, demo *workload.Demo) {
-	ctx.Export("gatewayUrl", o.gatewayURL)
+func (o outputs) export(ctx *pulumi.Context, entry *edge.Edge, p platform) {
+	ctx.Export("url", entry.URL)
 	ctx.Export(image.Output, o.services)
-	if demo != nil {
+	authority := ""
+	if p.config.Name == stack.Local {
+		authority = p.secrets.Authority() // elsewhere, clients trust the edge's certificate already
+	}
+	ctx.Export("certificateAuthority", pulumi.String(authority))
+	ctx.Export(secret.Output, p.secrets.Versions())
+	if demo := p.demoUser(); demo != nil {
 		ctx.Export("demoEmail", pulumi.String(demo.Email))
 		ctx.Export("demoPassword", demo.Password)
 	}

@@ -1,62 +1,76 @@
 package main
 
 import (
-	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/data"
 	"platform.example/infra/image"
-	"platform.example/infra/stack"
+	"platform.example/infra/namespace"
 )
 
-func newPostgres(
-	ctx *pulumi.Context, config stack.Stack, services []catalog.Service, secrets map[string]pulumi.StringOutput,
-	namespace *corev1.Namespace, opts ...pulumi.ResourceOption,
-) (*data.Postgres, error) {
-	server, err := image.Upstream("postgres", config.Name)
-	if err != nil {
-		return nil, err
-	}
-	passwords := map[string]pulumi.StringOutput{}
-	for _, service := range services {
-		if service.Database != "" {
-			passwords[service.Name] = secrets[service.DatabasePassword()]
-		}
-	}
-	return data.NewPostgres(ctx, "postgres", data.PostgresArgs{
-		Namespace:     namespace,
-		Config:        config,
-		Services:      services,
-		Image:         server,
-		AdminPassword: secrets[catalog.PostgresAdminPassword],
-		Passwords:     passwords,
-	}, opts...)
+// stores is where the services keep what they know.
+type stores struct {
+	postgres *data.Postgres
+	cache    *data.Cache
+	stream   *data.Stream
 }
 
-// newRedis makes the two: one that may forget, one that must not.
-func newRedis(
-	ctx *pulumi.Context, config stack.Stack, secrets map[string]pulumi.StringOutput,
-	namespace *corev1.Namespace, opts ...pulumi.ResourceOption,
-) (*data.Cache, *data.Stream, error) {
-	server, err := image.Upstream("redis", config.Name)
+func (p platform) newStores(
+	ctx *pulumi.Context, place *namespace.Namespace, opts ...pulumi.ResourceOption,
+) (made stores, err error) {
+	postgres, err := image.Upstream("postgres", p.config.Name)
 	if err != nil {
-		return nil, nil, err
+		return made, err
 	}
-	cache, err := data.NewCache(ctx, "redis-cache", data.CacheArgs{
-		Namespace: namespace,
-		Config:    config.Redis,
-		Image:     server,
-		Password:  secrets[catalog.RedisPassword],
+	redis, err := image.Upstream("redis", p.config.Name)
+	if err != nil {
+		return made, err
+	}
+	common := data.Common{Namespace: place, Rollout: p.rollout, Authority: pulumi.String(p.secrets.Authority()).ToStringOutput()}
+	made.postgres, err = data.NewPostgres(ctx, "postgres", data.PostgresArgs{
+		Common:        common,
+		Config:        p.config,
+		Services:      p.services,
+		Image:         postgres,
+		Certificate:   p.secrets.Certificate(catalog.PostgresCertificate),
+		AdminPassword: p.secrets.Value(catalog.PostgresAdminPassword),
+		Passwords:     p.passwords(catalog.Service.DatabasePassword),
 	}, opts...)
 	if err != nil {
-		return nil, nil, err
+		return made, err
 	}
-	stream, err := data.NewStream(ctx, "redis-stream", data.StreamArgs{
-		Namespace: namespace,
-		Config:    config,
-		Image:     server,
-		Password:  secrets[catalog.StreamPassword],
+	made.cache, err = data.NewCache(ctx, "redis-cache", data.CacheArgs{
+		Common:      common,
+		Config:      p.config.Redis,
+		Services:    p.services,
+		Image:       redis,
+		Certificate: p.secrets.Certificate(catalog.RedisCertificate),
+		Passwords: data.RedisPasswords{
+			Admin: p.secrets.Value(catalog.RedisPassword), Services: p.passwords(catalog.Service.CachePassword),
+		},
 	}, opts...)
-	return cache, stream, err
+	if err != nil {
+		return made, err
+	}
+	made.stream, err = data.NewStream(ctx, "redis-stream", data.StreamArgs{
+		Common:      common,
+		Config:      p.config,
+		Services:    p.services,
+		Image:       redis,
+		Certificate: p.secrets.Certificate(catalog.StreamCertificate),
+		Passwords: data.RedisPasswords{
+			Admin: p.secrets.Value(catalog.StreamPassword), Services: p.passwords(catalog.Service.StreamPassword),
+		},
+	}, opts...)
+	return made, err
+}
+
+// passwords is one kind of password of the services that have it, by service.
+func (p platform) passwords(name func(catalog.Service) string) map[string]pulumi.StringOutput {
+	names := map[string]string{}
+	for _, service := range p.services {
+		names[service.Name] = name(service)
+	}
+	return p.secrets.Values(names)
 }

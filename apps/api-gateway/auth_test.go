@@ -298,12 +298,24 @@ func TestRequestsAreBoundedPerClient(t *testing.T) {
 		t.Errorf("another user at the same address: %d", a.Status)
 	}
 	bounded("bad tokens from one address", many("Authorization: Bearer x", "X-Forwarded-For: 192.0.2.2"))
+	bounded("an address among the proxies'", many("Authorization: Bearer x", "X-Forwarded-For: 127.0.0.9"))
+	if a := servicetest.Call(t, "GET", g.HTTP+"/api/users/me", "", "Authorization: Bearer x", "X-Forwarded-For: 127.0.0.10"); a.Status != http.StatusUnauthorized {
+		t.Errorf("another one among them: %d", a.Status)
+	}
 
+	ready := func(cache string) {
+		t.Helper()
+		backingtest.Eventually(t, 30*time.Second, func() error {
+			if a := servicetest.Call(t, "GET", g.Ops+"/readyz", ""); a.Status != http.StatusOK || !strings.Contains(a.Body, cache) {
+				return fmt.Errorf("/readyz: %+v, want %s", a, cache)
+			}
+			return nil
+		})
+	}
+	ready(`"redis":"ok"`)
 	redis.Stop()
 	bounded("without Redis", many("Authorization: Bearer x", "X-Forwarded-For: 192.0.2.3"))
-	if a := servicetest.Call(t, "GET", g.Ops+"/readyz", ""); a.Status != http.StatusOK || !strings.Contains(a.Body, `"redis":"unwell"`) {
-		t.Errorf("/readyz without Redis: %+v", a)
-	}
+	ready(`"redis":"unwell"`)
 }
 
 func TestPagesOfOtherOrigins(t *testing.T) {

@@ -68,6 +68,22 @@ func TestWhatAServiceIsSent(t *testing.T) {
 	}
 }
 
+// Behind the edge, a service hears of the client and not of the edge, even if
+// both have private addresses; what the client speaks with the edge is told too.
+func TestWhatAServiceIsSentBehindTheEdge(t *testing.T) {
+	var seen atomic.Pointer[http.Request]
+	users := newStandIn(t, func(_ http.ResponseWriter, r *http.Request) { seen.Store(r) })
+	g := gateway{users: users.URL, env: map[string]string{"TRUSTED_PROXIES": "127.0.0.0/8,10.0.0.0/8"}}.start(t)
+	token := "Authorization: Bearer " + signIn(t, g.HTTP).AccessToken
+	for _, client := range []string{"10.231.0.1", "10.231.0.2", "198.51.100.7"} {
+		servicetest.Call(t, "GET", g.HTTP+"/api/users/me", "", token, "X-Forwarded-For: "+client, "X-Forwarded-Proto: https")
+		h := seen.Load().Header
+		if from, scheme := h.Get("X-Forwarded-For"), h.Get("X-Forwarded-Proto"); from != client || scheme != "https" {
+			t.Errorf("%s is told of as %s, with %s", client, from, scheme)
+		}
+	}
+}
+
 // Every kind of answer and body arrives as it was sent.
 func TestAnswersArePassedOn(t *testing.T) {
 	orders := newStandIn(t, func(w http.ResponseWriter, r *http.Request) {

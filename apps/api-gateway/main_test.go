@@ -41,7 +41,7 @@ func (g gateway) settings(t testing.TB) map[string]string {
 		}
 		return url
 	}
-	return servicetest.Env(g.redis.Env(), map[string]string{
+	return servicetest.Env(g.redis.Env(name), map[string]string{
 		"JWT_KEYS": jwtKeys, "USER_SERVICE_URL": at(g.users), "ORDER_SERVICE_URL": at(g.orders),
 		"NOTIFICATION_SERVICE_URL": at(g.notifications),
 	}, g.env)

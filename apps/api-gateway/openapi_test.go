@@ -152,12 +152,12 @@ func startWhole(t *testing.T) *whole {
 	t.Helper()
 	stream := backingtest.StartStream(t)
 	cache := backingtest.StartRedis(t)
-	start := func(service string) string {
-		b := servicetest.Build(t, "platform.example/apps/"+service, servicetest.Env(backingtest.StartPostgres(t).Env(), cache.Env(), stream.Env()))
+	start := func(service string, uses *backingtest.Redis) string {
+		b := servicetest.Build(t, "platform.example/apps/"+service, servicetest.Env(backingtest.StartPostgres(t).Env(), uses.Env(service)))
 		b.Run("migrate")
 		return b.Start().HTTP
 	}
-	users, orders, notifications := start("user-service"), start("order-service"), start("notification-service")
+	users, orders, notifications := start("user-service", cache), start("order-service", stream), start("notification-service", stream)
 	g := gateway{users: users, orders: orders, notifications: notifications, redis: cache, env: unlimited(nil)}.start(t)
 	w := &whole{url: g.HTTP}
 
@@ -511,6 +511,10 @@ func TestThePageOfTheDescription(t *testing.T) {
 		if !strings.Contains(a.Body, ">"+o.Path+"<") || !strings.Contains(a.Body, o.Summary) {
 			t.Errorf("%s %s isn't on it", o.Method, o.Path)
 		}
+	}
+	if strings.Count(a.Body, "curl -i --cacert bin/ca.pem ") != len(docs.Operations()) ||
+		strings.Count(a.Body, "  https://localhost:30443/") != len(docs.Operations()) || strings.Contains(a.Body, "http://") {
+		t.Error("not every operation has a command for the address of the edge, which trusts its authority")
 	}
 	for _, loads := range []string{"<script", "<link", "<img", "@import", "src=", "url("} {
 		if strings.Contains(a.Body, loads) {

@@ -43,6 +43,7 @@ func faults(t *testing.T, s *servicetest.Running, postgres *backingtest.Postgres
 		stream.Start()
 		p.publish(tell())
 		arrives(t, s.HTTP, user, told)
+		eventuallyStatus(t, s.Ops+"/readyz", http.StatusOK, `"stream":"ok"`)
 	})
 
 	t.Run("Redis hangs: the inbox goes on, and events once it answers", func(t *testing.T) {

@@ -53,7 +53,7 @@ func (n *liveName) asksAgain(t *testing.T, times int64) {
 func TestOneThatIsNotLiveConsumesNothing(t *testing.T) {
 	postgres, stream := backingtest.StartPostgres(t), backingtest.StartStream(t)
 	live := newLiveName(t, "green")
-	env := servicetest.Env(postgres.Env(), stream.Env(), map[string]string{"SERVICE_COLOUR": "blue", "LIVE_URL": live.URL})
+	env := servicetest.Env(postgres.Env(), stream.Env(name), map[string]string{"SERVICE_COLOUR": "blue", "LIVE_URL": live.URL})
 	if out, err := servicetest.Run(name, commands(), env, "migrate"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -90,7 +90,7 @@ func TestSeveralProcesses(t *testing.T) {
 	postgres, stream := backingtest.StartPostgres(t), backingtest.StartStream(t)
 	live := newLiveName(t, "blue")
 	build := func(colour string) *servicetest.Binary {
-		return servicetest.Build(t, "platform.example/apps/"+name, servicetest.Env(postgres.Env(), stream.Env(),
+		return servicetest.Build(t, "platform.example/apps/"+name, servicetest.Env(postgres.Env(), stream.Env(name),
 			map[string]string{"SERVICE_COLOUR": colour, "LIVE_URL": live.URL}))
 	}
 	blue, green := build("blue"), build("green")

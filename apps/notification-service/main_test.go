@@ -18,7 +18,7 @@ import (
 // longer than most of the tests.
 func TestNotificationService(t *testing.T) {
 	postgres, stream := backingtest.StartPostgres(t), backingtest.StartStream(t)
-	env := servicetest.Env(postgres.Env(), stream.Env(), map[string]string{
+	env := servicetest.Env(postgres.Env(), stream.Env(name), map[string]string{
 		"SERVICE_VERSION": "0123456789ab", "SERVICE_COLOUR": "blue",
 	})
 	if out, err := servicetest.Run(name, commands(), env, "migrate"); err != nil {
@@ -250,7 +250,7 @@ func TestAReceiverThatHangsDoesNotDelayTheInbox(t *testing.T) {
 		}
 	}))
 	defer receiver.Close()
-	env := servicetest.Env(postgres.Env(), stream.Env(), map[string]string{
+	env := servicetest.Env(postgres.Env(), stream.Env(name), map[string]string{
 		"WEBHOOK_URL": receiver.URL, "WEBHOOK_SECRET": strings.Repeat("s", 32),
 	})
 	if out, err := servicetest.Run(name, commands(), env, "migrate"); err != nil {

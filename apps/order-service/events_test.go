@@ -132,14 +132,19 @@ func TestEvents(t *testing.T) {
 				advance(t, s.HTTP, o.ID, "pay")
 				ids = append(ids, o.ID)
 			}
-			backingtest.Eventually(t, 10*time.Second, func() error {
-				if ready := servicetest.Call(t, "GET", s.Ops+"/readyz", ""); ready.Status != http.StatusOK || !strings.Contains(ready.Body, `"stream":"unwell"`) {
-					return fmt.Errorf("%s: /readyz answers %+v", fault.name, ready)
-				}
-				return nil
-			})
+			eventuallyReady := func(stream string) {
+				t.Helper()
+				backingtest.Eventually(t, 10*time.Second, func() error {
+					if ready := servicetest.Call(t, "GET", s.Ops+"/readyz", ""); ready.Status != http.StatusOK || !strings.Contains(ready.Body, stream) {
+						return fmt.Errorf("%s: /readyz answers %+v, want %s", fault.name, ready, stream)
+					}
+					return nil
+				})
+			}
+			eventuallyReady(`"stream":"unwell"`)
 			fault.end()
 			eventuallyTold(t, ids, 2)
+			eventuallyReady(`"stream":"ok"`)
 			for _, id := range ids {
 				inOrder(t, id, told(t, client)[id])
 			}

@@ -60,7 +60,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	w := &world{postgres: backingtest.StartPostgres(t), stream: backingtest.StartStream(t)}
-	w.env = servicetest.Env(w.postgres.Env(), w.stream.Env(), map[string]string{
+	w.env = servicetest.Env(w.postgres.Env(), w.stream.Env(name), map[string]string{
 		"SERVICE_VERSION": "0123456789ab", "SERVICE_COLOUR": "blue",
 	})
 	if out, err := servicetest.Run(name, commands(), w.env, "migrate"); err != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 func TestPerformanceIdleMemory(t *testing.T) {
-	env := servicetest.Env(backingtest.StartPostgres(t).Env(), backingtest.StartStream(t).Env())
+	env := servicetest.Env(backingtest.StartPostgres(t).Env(), backingtest.StartStream(t).Env(name))
 	b := servicetest.Build(t, "platform.example/apps/order-service", env)
 	b.Run("migrate")
 	performancetest.HoldIdle(t, b.Start().PID())

@@ -44,7 +44,7 @@ func startBacking(t *testing.T) *backing {
 }
 
 func (b *backing) env() map[string]string {
-	return servicetest.Env(b.postgres.Env(), b.redis.Env(), map[string]string{"POSTGRES_MAX_CONNS": strconv.Itoa(maxConns)})
+	return servicetest.Env(b.postgres.Env(), b.redis.Env(name), map[string]string{"POSTGRES_MAX_CONNS": strconv.Itoa(maxConns)})
 }
 
 // users adds users who have no password, and returns their ids.

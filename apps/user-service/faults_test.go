@@ -59,13 +59,14 @@ func redisFaults(t *testing.T, b *backing, s *servicetest.Running) {
 			}
 			c.undo()
 			warm(t, s.HTTP, users[1])
+			eventuallyReady(t, s.Ops, http.StatusOK, `"redis":"ok"`)
 		})
 	}
 }
 
 func slowRedis(t *testing.T, b *backing) {
 	proxy := backingtest.StartProxy(t, b.redis.Addr())
-	s := servicetest.Start(t, name, commands(), servicetest.Env(b.env(), proxy.Env(b.redis.Env())))
+	s := servicetest.Start(t, name, commands(), servicetest.Env(b.env(), proxy.Env(b.redis.Env(name))))
 	users := b.users(300)
 	settle(t, readAll(s.HTTP, users), http.StatusOK, "miss")
 	proxy.Delay(time.Second)

@@ -34,7 +34,7 @@ type problemAnswer struct {
 // longer than all of the tests.
 func TestUserService(t *testing.T) {
 	postgres, redis := backingtest.StartPostgres(t), backingtest.StartRedis(t)
-	env := servicetest.Env(postgres.Env(), redis.Env(), map[string]string{
+	env := servicetest.Env(postgres.Env(), redis.Env(name), map[string]string{
 		"DEMO_USER_EMAIL": "demo@example.com", "DEMO_USER_PASSWORD": "first password",
 		"SERVICE_VERSION": "0123456789ab", "SERVICE_COLOUR": "blue",
 	})

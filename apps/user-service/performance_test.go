@@ -7,6 +7,8 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"net/http"
 	"os"
@@ -14,6 +16,7 @@ import (
 	"testing"
 
 	goredis "github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"platform.example/apps/internal/performancetest"
 	"platform.example/apps/internal/servicetest"
@@ -25,7 +28,11 @@ func TestMain(m *testing.M) {
 
 // barest answers with what one GET of Redis has.
 func barest() http.Handler {
-	client := goredis.NewClient(&goredis.Options{Addr: os.Getenv("REDIS_ADDR"), Password: os.Getenv("REDIS_PASSWORD"), PoolSize: 32})
+	authorities := x509.NewCertPool()
+	authorities.AppendCertsFromPEM([]byte(os.Getenv("REDIS_CA_CERTIFICATE")))
+	client := goredis.NewClient(&goredis.Options{Addr: os.Getenv("REDIS_ADDR"), Username: os.Getenv("REDIS_USERNAME"),
+		Password: os.Getenv("REDIS_PASSWORD"), TLSConfig: &tls.Config{RootCAs: authorities}, PoolSize: 32, DisableIdentity: true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}})
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		raw, err := client.Get(r.Context(), "user:"+strings.TrimPrefix(r.URL.Path, "/users/")).Bytes()
 		if err != nil {
@@ -58,7 +65,11 @@ func TestPerformanceOfACachedRead(t *testing.T) {
 	settle(t, readAll(s.HTTP, []string{strings.TrimPrefix(path, "/users/")}), http.StatusOK, "miss") // from now on it is cached
 
 	// With the garbage collection of the service: that is a setting, not work.
-	bare := performancetest.Peer(t, "barest", "GOGC=400", "REDIS_ADDR="+b.redis.Addr(), "REDIS_PASSWORD="+b.redis.Env()["REDIS_PASSWORD"])
+	peer := []string{"GOGC=400"}
+	for variable, value := range b.redis.Env(name) {
+		peer = append(peer, variable+"="+value)
+	}
+	bare := performancetest.Peer(t, "barest", peer...)
 	servers := []performancetest.Process{{URL: s.HTTP, PID: s.PID()}, bare}
 	const rounds, connections = 5, 16
 	costs := make([][]float64, len(servers)) // µs a request

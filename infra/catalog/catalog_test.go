@@ -1,7 +1,13 @@
 package catalog_test
 
 import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
+	"strings"
 	"testing"
 
 	"platform.example/infra/catalog"
@@ -50,6 +56,16 @@ func TestServicesAreConsistent(t *testing.T) {
 			if resources.CPURequest <= 0 || resources.CPULimit < resources.CPURequest || resources.Memory <= 0 {
 				t.Errorf("resources %+v: want 0 < CPU request <= CPU limit and some memory", resources)
 			}
+			for _, access := range []*catalog.Access{service.Cache, service.Stream} {
+				if access != nil && (len(access.Keys) == 0 || slices.Contains(access.Keys, "*") || slices.Contains(access.Commands, "@all")) {
+					t.Errorf("access %+v: want the keys and commands that it needs, not all", *access)
+				}
+			}
+			promised := service.Objectives
+			if promised.Availability <= 0.9 || promised.Availability >= 1 || promised.Latency <= 0 ||
+				promised.LatencyShare <= 0.9 || promised.LatencyShare >= 1 || promised.Breach == "" {
+				t.Errorf("objectives %+v promise nothing, or what nobody can keep", promised)
+			}
 			if service.SeedsDemo && service.Database == "" {
 				t.Error("seeds a demo user but has no database")
 			}
@@ -63,6 +79,8 @@ func TestNamesDerivedFromAService(t *testing.T) {
 		service.Role():             "user_service",
 		service.URLVariable():      "USER_SERVICE_URL",
 		service.DatabasePassword(): "userServiceDatabasePassword",
+		service.CachePassword():    "userServiceCachePassword",
+		service.StreamPassword():   "userServiceStreamPassword",
 	} {
 		if got != want {
 			t.Errorf("got %q, want %q", got, want)
@@ -79,14 +97,91 @@ func TestSecretsAreOnePerUse(t *testing.T) {
 		seen[secret.Name] = true
 	}
 	for _, name := range []string{
-		"postgresAdminPassword", "redisPassword", "streamPassword", "jwtKeys", "demoUserPassword",
+		"certificateAuthority", "postgresAdminPassword", "postgresCertificate", "redisPassword", "redisCertificate",
+		"streamPassword", "streamCertificate", "jwtKeys", "webhookSecret", "demoUserPassword", "edgeCertificate",
 		"userServiceDatabasePassword", "orderServiceDatabasePassword", "notificationServiceDatabasePassword",
+		"apiGatewayCachePassword", "userServiceCachePassword", "orderServiceStreamPassword", "notificationServiceStreamPassword",
 	} {
 		if !seen[name] {
 			t.Errorf("secret %s is missing", name)
 		}
 	}
-	if len(catalog.Secrets(catalog.Services(), false)) != len(seen)-1 {
-		t.Error("only the demo user's password depends on demo")
+	elsewhere := catalog.Secrets(catalog.Services(), false)
+	if len(elsewhere) != len(seen)-2 {
+		t.Errorf("%d secrets elsewhere than locally, where the edge and the demo user add two to make %d", len(elsewhere), len(seen))
+	}
+}
+
+func TestCallersAreTheOtherEndOfCalls(t *testing.T) {
+	services := catalog.Services()
+	for _, service := range services {
+		for _, called := range service.Calls {
+			if !slices.Contains(catalog.Callers(services, called), service.Name) {
+				t.Errorf("%s calls %s, whose callers are %v", service.Name, called, catalog.Callers(services, called))
+			}
+		}
+	}
+	if callers := catalog.Callers(services, "api-gateway"); len(callers) != 0 {
+		t.Errorf("%v call the gateway", callers)
+	}
+}
+
+func TestSettingsOfServices(t *testing.T) {
+	settings := map[string]catalog.Setting{}
+	for _, service := range catalog.Services() {
+		for _, setting := range service.Settings {
+			settings[setting.Key] = setting
+			if !variableName.MatchString(setting.Variable) || setting.Want == "" || setting.Check == nil {
+				t.Errorf("%s: setting %q lacks a variable, what is wanted, or a check", service.Name, setting.Key)
+			}
+		}
+	}
+	tests := []struct {
+		key, value string
+		right      bool
+	}{
+		{"requestsPerMinute", "1", true}, {"requestsPerMinute", "0", false}, {"requestsPerMinute", "many", false},
+		{"corsOrigins", "https://app.example.com, http://localhost:3000", true},
+		{"corsOrigins", "*", false}, {"corsOrigins", "https://app.example.com/", false}, {"corsOrigins", "", false},
+		{"webhookUrl", "https://hooks.example.com/a?b=c", true}, {"webhookUrl", "http://hooks.example.com", false},
+		{"webhookUrl", "https://user:secret@hooks.example.com", false}, {"webhookUrl", "https://", false},
+	}
+	for _, test := range tests {
+		if err := settings[test.key].Check(test.value); (err == nil) != test.right {
+			t.Errorf("%s = %q: %v", test.key, test.value, err)
+		}
+	}
+}
+
+// TestAccessIsWhatTheServicesAreTestedWith compares with the file that each service's own tests sign in by.
+func TestAccessIsWhatTheServicesAreTestedWith(t *testing.T) {
+	for _, service := range catalog.Services() {
+		for name, access := range map[string]*catalog.Access{"cache": service.Cache, "stream": service.Stream} {
+			file := filepath.Join("..", "..", "apps", service.Name, "testdata", name+".acl")
+			content, err := os.ReadFile(file)
+			if access == nil {
+				if !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("%s is for nothing (%v)", file, err)
+				}
+				continue
+			}
+			if err != nil {
+				t.Error(err)
+				continue
+			}
+			var granted []string
+			for _, keys := range access.Keys {
+				granted = append(granted, "~"+keys)
+			}
+			for _, command := range access.Commands {
+				granted = append(granted, "+"+command)
+			}
+			tested := strings.Fields(string(content))
+			slices.Sort(granted)
+			slices.Sort(tested)
+			if !slices.Equal(granted, tested) {
+				t.Errorf("%s is granted  %v\n%s has %v", service.Name, granted, file, tested)
+			}
+		}
 	}
 }

@@ -2,51 +2,97 @@ package catalog
 
 import "strings"
 
-// Kind says how a secret is generated.
+// Kind says how a secret is generated, and how it is rotated.
 type Kind string
 
-// The kinds of secrets.
+// The kinds of secrets. All but Plain are lists, so that a rotation never has a moment at which the two sides of a
+// connection disagree: what is not the first is still, or already, accepted.
 const (
-	Password Kind = "password" // 32 random bytes, base64url
-	JWTKeys  Kind = "jwtKeys"  // one key: kid, a colon, 32 random bytes in base64url
+	// Plain is 32 random bytes in base64url; only the platform itself uses it.
+	Plain Kind = "plain"
+	// Password is one or two such texts with a comma between: the one in use, and the one before it.
+	Password Kind = "password"
+	// JWTKeys is up to three keys, separated by commas: in use, next, and the one before. A key is its id, a colon and 32
+	// random bytes in base64url. The next one is known everywhere before anything is signed with it.
+	JWTKeys Kind = "jwtKeys"
+	// CertificateAuthority is up to three authorities in PEM, each a certificate and its key: in use, next, and the one
+	// before. Whoever trusts one trusts all, so that the next one is trusted before anything is signed with it.
+	CertificateAuthority Kind = "certificateAuthority"
+	// Certificate is a server's certificate and its key in PEM, signed by the authority in use.
+	Certificate Kind = "certificate"
 )
 
 // Secret is a value that a stack's configuration must hold, encrypted.
 type Secret struct {
 	Name     string // the key in the stack's configuration
 	Kind     Kind
-	Variable string // the environment variable that hands it to a service; empty where a component uses it
+	Variable string   // the environment variable that hands it to a service; empty where a component uses it
+	With     string   // the key of the service's setting without which it isn't handed over; empty for always
+	Hosts    []string // for which a Certificate stands, DNS names
 }
 
 // The secrets that belong to no single service.
 const (
+	Authority             = "certificateAuthority"
 	PostgresAdminPassword = "postgresAdminPassword"
-	RedisPassword         = "redisPassword"
-	StreamPassword        = "streamPassword"
+	PostgresCertificate   = "postgresCertificate"
+	RedisPassword         = "redisPassword" // of the cache's administrator; of everyone on a Redis elsewhere
+	RedisCertificate      = "redisCertificate"
+	StreamPassword        = "streamPassword" // as RedisPassword, of the stream
+	StreamCertificate     = "streamCertificate"
+	EdgeCertificate       = "edgeCertificate"
 	DemoUserPassword      = "demoUserPassword"
 )
 
-// Secrets is every secret that the services and their stores need; demo adds that of the demo user.
-func Secrets(services []Service, demo bool) []Secret {
+// The stores' addresses in the cluster, for which their certificates stand.
+const (
+	PostgresHost = "postgres.data.svc"
+	RedisHost    = "redis-cache.data.svc"
+	StreamHost   = "redis-stream.data.svc"
+)
+
+// Secrets is every secret that the services and their stores need; local adds those of the demo user and of an edge
+// that nobody else certifies.
+func Secrets(services []Service, local bool) []Secret {
 	secrets := []Secret{
+		{Name: Authority, Kind: CertificateAuthority},
 		{Name: PostgresAdminPassword, Kind: Password},
+		{Name: PostgresCertificate, Kind: Certificate, Hosts: []string{PostgresHost}},
 		{Name: RedisPassword, Kind: Password},
+		{Name: RedisCertificate, Kind: Certificate, Hosts: []string{RedisHost}},
 		{Name: StreamPassword, Kind: Password},
+		{Name: StreamCertificate, Kind: Certificate, Hosts: []string{StreamHost}},
 	}
 	for _, service := range services {
 		if service.Database != "" {
 			secrets = append(secrets, Secret{Name: service.DatabasePassword(), Kind: Password})
 		}
+		if service.Cache != nil {
+			secrets = append(secrets, Secret{Name: service.CachePassword(), Kind: Password})
+		}
+		if service.Stream != nil {
+			secrets = append(secrets, Secret{Name: service.StreamPassword(), Kind: Password})
+		}
 		secrets = append(secrets, service.Secrets...)
 	}
-	if demo {
-		secrets = append(secrets, Secret{Name: DemoUserPassword, Kind: Password})
+	if local {
+		secrets = append(secrets,
+			Secret{Name: EdgeCertificate, Kind: Certificate, Hosts: []string{"localhost"}},
+			Secret{Name: DemoUserPassword, Kind: Plain})
 	}
 	return secrets
 }
 
 // DatabasePassword names the secret that holds the password of the service's role, such as userServiceDatabasePassword.
-func (s Service) DatabasePassword() string {
+func (s Service) DatabasePassword() string { return s.camelCase() + "DatabasePassword" }
+
+// CachePassword names the secret that holds the service's password at the cache.
+func (s Service) CachePassword() string { return s.camelCase() + "CachePassword" }
+
+// StreamPassword names the secret that holds the service's password at the stream.
+func (s Service) StreamPassword() string { return s.camelCase() + "StreamPassword" }
+
+func (s Service) camelCase() string {
 	var name strings.Builder
 	for i, word := range strings.Split(s.Name, "-") {
 		if i > 0 {
@@ -54,5 +100,5 @@ func (s Service) DatabasePassword() string {
 		}
 		name.WriteString(word)
 	}
-	return name.String() + "DatabasePassword"
+	return name.String()
 }

@@ -3,21 +3,24 @@ package catalog
 
 import (
 	"strings"
+	"time"
 
 	"platform.example/infra/quantity"
 )
 
 // Service is one program under apps/ and what it needs from the platform.
 type Service struct {
-	Name      string   // a DNS-1123 label; also the folder under apps/
-	Public    bool     // reached from outside the cluster
-	Calls     []string // names of the services whose address it is given
-	Database  string   // its own Postgres database; empty for none
-	Cache     bool     // uses the Redis that may forget
-	Stream    bool     // publishes or consumes events
-	SeedsDemo bool     // has the seed-demo subcommand
-	Secrets   []Secret // beyond the passwords of its stores
-	Resources Resources
+	Name       string    // a DNS-1123 label; also the folder under apps/
+	Public     bool      // the one that the edge leads to
+	Calls      []string  // names of the services whose address it is given; nobody else reaches them
+	Database   string    // its own Postgres database; empty for none
+	Cache      *Access   // its use of the Redis that may forget; nil for none
+	Stream     *Access   // its use of the Redis that holds the events; nil for none
+	SeedsDemo  bool      // has the seed-demo subcommand
+	Settings   []Setting // what a stack may choose for it
+	Secrets    []Secret  // beyond the passwords of its stores
+	Resources  Resources
+	Objectives Objectives
 }
 
 // Resources is what one replica asks for and may use. Memory is both: a replica never gets less than its limit.
@@ -26,6 +29,38 @@ type Resources struct {
 	CPULimit   quantity.CPU
 	Memory     quantity.Bytes
 }
+
+// Access is all that a service may do in a Redis.
+type Access struct {
+	Keys     []string // glob patterns of the keys that it may touch
+	Commands []string // that it may send, beside those that open a connection
+}
+
+// Setting is a value that a stack may give a service, at services.<name>.<key>. Unset, the service's own default holds.
+type Setting struct {
+	Key      string
+	Variable string             // the environment variable that hands it over
+	Want     string             // what is allowed, for people
+	Check    func(string) error // what is wrong with a value
+	Reaches  bool               // is a URL outside the cluster which the service may call
+}
+
+// Objectives is what its users are promised of a service, over 30 days.
+type Objectives struct {
+	Availability float64       // share of requests that aren't answered 5xx
+	Latency      time.Duration // within which LatencyShare of the requests are answered
+	LatencyShare float64
+	Breach       Severity // how loud it is when the objectives are being missed
+}
+
+// Severity is what an alert asks for.
+type Severity string
+
+// The severities.
+const (
+	Page   Severity = "page"   // somebody gets up
+	Ticket Severity = "ticket" // somebody looks in the morning
+)
 
 // What every service offers alike; the binaries under apps/ keep the other half of this contract.
 const (
@@ -42,7 +77,20 @@ const (
 	DatabaseConnections = 8
 )
 
-// Role is the Postgres role that the service signs in as.
+// Callers is the names of the services that call this one, in the order of the catalog.
+func Callers(services []Service, called string) []string {
+	var callers []string
+	for _, service := range services {
+		for _, name := range service.Calls {
+			if name == called {
+				callers = append(callers, service.Name)
+			}
+		}
+	}
+	return callers
+}
+
+// Role is the Postgres role that owns the service's database.
 func (s Service) Role() string { return strings.ReplaceAll(s.Name, "-", "_") }
 
 // URLVariable names the environment variable in which callers find the service's address.

@@ -1,52 +1,82 @@
 package catalog
 
-import "platform.example/infra/quantity"
+import (
+	"time"
+
+	"platform.example/infra/quantity"
+)
 
 // Services is every service of the platform. A new one is a folder under apps/ and a value here.
 func Services() []Service {
 	return []Service{
 		{
-			Name:    "api-gateway",
-			Public:  true,
-			Calls:   []string{"user-service", "order-service", "notification-service"},
-			Cache:   true,
+			Name:   "api-gateway",
+			Public: true,
+			Calls:  []string{"user-service", "order-service", "notification-service"},
+			Cache: &Access{ // what its replicas tell each other of rates and breakers
+				Keys:     []string{"circuit_breaker:*", "rate_limit:*"},
+				Commands: []string{"get", "set", "del", "incrby", "pexpire", "ping"},
+			},
+			Settings: []Setting{
+				{Key: "requestsPerMinute", Variable: "REQUESTS_PER_MINUTE",
+					Want: "how many requests a client may send in a minute, from 1 to 1000000000", Check: between(1, 1_000_000_000)},
+				{Key: "corsOrigins", Variable: "CORS_ORIGINS",
+					Want: "origins with commas between, such as https://app.example.com", Check: origins},
+			},
 			Secrets: []Secret{{Name: "jwtKeys", Kind: JWTKeys, Variable: "JWT_KEYS"}},
 			Resources: Resources{
 				CPURequest: 100,
 				CPULimit:   1000,
 				Memory:     128 * quantity.MiB,
 			},
+			Objectives: Objectives{Availability: 0.999, Latency: 500 * time.Millisecond, LatencyShare: 0.99, Breach: Page},
 		},
 		{
-			Name:      "user-service",
-			Database:  "users",
-			Cache:     true,
+			Name:     "user-service",
+			Database: "users",
+			Cache: &Access{
+				Keys:     []string{"user:*"},
+				Commands: []string{"get", "set", "eval", "evalsha", "ping"},
+			},
 			SeedsDemo: true,
 			Resources: Resources{
 				CPURequest: 100,
 				CPULimit:   1000,
 				Memory:     192 * quantity.MiB, // argon2id hashes take tens of MiB each while they are computed
 			},
+			Objectives: Objectives{Availability: 0.999, Latency: 250 * time.Millisecond, LatencyShare: 0.99, Breach: Page},
 		},
 		{
 			Name:     "order-service",
 			Database: "orders",
-			Stream:   true,
+			Stream: &Access{
+				Keys:     []string{"orders:events"},
+				Commands: []string{"xadd", "xinfo|stream", "xinfo|groups", "xtrim", "xpending", "exists", "eval", "evalsha", "ping"},
+			},
 			Resources: Resources{
 				CPURequest: 100,
 				CPULimit:   1000,
 				Memory:     128 * quantity.MiB,
 			},
+			Objectives: Objectives{Availability: 0.999, Latency: 250 * time.Millisecond, LatencyShare: 0.99, Breach: Page},
 		},
 		{
 			Name:     "notification-service",
 			Database: "notifications",
-			Stream:   true,
+			Stream: &Access{
+				Keys: []string{"orders:events", "orders:events:dead"},
+				Commands: []string{"xgroup|create", "xgroup|delconsumer", "xreadgroup", "xautoclaim", "xclaim", "xack",
+					"xinfo|groups", "xinfo|consumers", "xlen", "xpending", "xrange", "xadd", "eval", "evalsha", "ping"},
+			},
+			Settings: []Setting{{Key: "webhookUrl", Variable: "WEBHOOK_URL", Reaches: true,
+				Want: "an address that starts with https://, which is told of every notification", Check: secureURL}},
+			Secrets: []Secret{{Name: "webhookSecret", Kind: Plain, Variable: "WEBHOOK_SECRET", With: "webhookUrl"}},
 			Resources: Resources{
 				CPURequest: 100,
 				CPULimit:   1000,
 				Memory:     128 * quantity.MiB,
 			},
+			Objectives: Objectives{Availability: 0.995, Latency: 500 * time.Millisecond, LatencyShare: 0.99, Breach: Ticket},
 		},
 	}
 }

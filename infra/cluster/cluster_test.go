@@ -3,60 +3,54 @@ package cluster
 import (
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"platform.example/infra/cluster/clustertest"
 )
 
-func writeConfig(t *testing.T, content string) (path string) {
+func connect(t *testing.T, api *clustertest.API) *Cluster {
 	t.Helper()
-	path = filepath.Join(t.TempDir(), "kubeconfig")
-	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+	cluster, err := Target{Kubeconfig: api.Kubeconfig(t)}.Connect(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
-	return path
+	return cluster
 }
 
-func kubeconfigOf(server string) string {
-	return `current-context: here
-contexts:
-- {name: here, context: {cluster: this, user: admin}}
-- {name: dangling, context: {cluster: gone}}
-clusters:
-- {name: other, cluster: {server: "https://other.invalid"}}
-- {name: this, cluster: {server: "` + server + `"}}
-`
-}
-
-func TestAServerThatRefusesStrangersIsReachable(t *testing.T) {
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(http.StatusUnauthorized)
-	}))
-	defer server.Close()
-	target := Target{Kubeconfig: writeConfig(t, kubeconfigOf(server.URL))}
-	if err := target.reachable(t.Context()); err != nil {
-		t.Error(err)
+func TestAClusterIsKnownByItsID(t *testing.T) {
+	if id := connect(t, clustertest.New(t, "one")).ID(); id != "one" {
+		t.Errorf("the cluster is %q", id)
 	}
 }
 
 func TestUnreachable(t *testing.T) {
 	closed := httptest.NewServer(nil)
 	closed.Close()
-	path := writeConfig(t, kubeconfigOf(closed.URL))
+	refusing := clustertest.New(t, "one")
+	refusing.Answer("/api/v1/namespaces/kube-system", http.StatusUnauthorized)
+	path := clustertest.Write(t, clustertest.Kubeconfig(closed.URL))
 	tests := []struct {
 		name, path, context, want string
 	}{
-		{"nothing listens", path, "", "the cluster of context here can't be reached"},
-		{"no such context", path, "elsewhere", `no context "elsewhere"`},
-		{"a context without cluster", path, "dangling", `no context "dangling" with a cluster`},
+		{"nothing listens", path, "", `the cluster of platform:kubeContext "" doesn't answer`},
+		{"it lets nobody in", refusing.Kubeconfig(t), "here", "answers 401 Unauthorized"},
+		{"no such context", path, "elsewhere", `context "elsewhere" does not exist: set platform:kubeconfig`},
+		{"a context without cluster", path, "dangling", "no configuration has been provided"},
 		{"no file", path + "-absent", "", "no such file or directory: set platform:kubeconfig"},
-		{"not YAML", writeConfig(t, "{"), "", "read the kubeconfig"},
-		{"empty", writeConfig(t, ""), "", "no current context"},
+		{"not YAML", clustertest.Write(t, "{"), "", "kubeconfig: error loading config file"},
+		{"empty", clustertest.Write(t, ""), "", "no configuration has been provided"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			err := Target{Kubeconfig: test.path, Context: test.context}.reachable(t.Context())
+			_, err := Target{Kubeconfig: test.path, Context: test.context}.Connect(t.Context())
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %s", err, test.want)
 			}
@@ -65,11 +59,135 @@ func TestUnreachable(t *testing.T) {
 }
 
 func TestSeveralFilesAreMerged(t *testing.T) {
+	api := clustertest.New(t, "one")
 	t.Setenv("KUBECONFIG", strings.Join([]string{
-		"/absent", writeConfig(t, "current-context: dangling\n"), writeConfig(t, kubeconfigOf("https://this.invalid")),
+		"/absent", clustertest.Write(t, "current-context: dangling\n"), api.Kubeconfig(t),
 	}, string(filepath.ListSeparator)))
-	got, err := Target{Context: "here"}.server()
-	if err != nil || got.URL != "https://this.invalid" {
-		t.Errorf("got %+v, %v", got, err)
+	if _, err := (Target{Context: "here"}).Connect(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// engine answers a stack's own last outputs.
+type engine struct{ outputs resource.PropertyMap }
+
+func (e engine) Call(pulumi.MockCallArgs) (resource.PropertyMap, error) { return nil, nil }
+
+func (e engine) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
+	return args.Name, resource.PropertyMap{"outputs": resource.NewObjectProperty(e.outputs)}, nil
+}
+
+func TestAStackKeepsToItsOwnCluster(t *testing.T) {
+	tests := []struct {
+		name, recorded, settler, want string
+	}{
+		{"the first time", "", "", ""},
+		{"the same again", "one", "production", ""},
+		{"after a first time that was cut off", "", "production", ""},
+		{"another cluster", "other", "", `stack production is on the cluster other, but platform:kubeContext "" leads to the cluster one`},
+		{"another stack's cluster", "", "staging", "leads to the cluster of stack staging: two stacks can't share one"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			api := clustertest.New(t, "one")
+			if test.settler != "" {
+				api.Settle(test.settler)
+			}
+			outputs := resource.PropertyMap{}
+			if test.recorded != "" {
+				outputs[Output] = resource.NewStringProperty(test.recorded)
+			}
+			var err error
+			_ = pulumi.RunErr(func(ctx *pulumi.Context) error {
+				err = connect(t, api).Own(ctx)
+				return nil
+			}, pulumi.WithMocks("platform", "production", engine{outputs}))
+			if (test.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+var workload = Workload{
+	Kind: "Deployment", Namespace: "apps", Name: "shop-blue", Labels: map[string]string{"colour": "blue", "app": "shop"},
+}
+
+const podsPath = "/api/v1/namespaces/apps/pods"
+
+func pod(name string, born time.Time, container corev1.ContainerStatus, conditions ...corev1.PodCondition) corev1.Pod {
+	container.Name = "shop"
+	return corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "apps", CreationTimestamp: metav1.NewTime(born)},
+		Status:     corev1.PodStatus{ContainerStatuses: []corev1.ContainerStatus{container}, Conditions: conditions},
+	}
+}
+
+func TestTheCauseIsOneSentence(t *testing.T) {
+	ready := corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionTrue}
+	waiting := func(reason, message string) corev1.ContainerStatus {
+		return corev1.ContainerStatus{Image: "registry/shop:1", State: corev1.ContainerState{
+			Waiting: &corev1.ContainerStateWaiting{Reason: reason, Message: message},
+		}}
+	}
+	crashed := waiting("CrashLoopBackOff", "back-off 10s")
+	crashed.LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ExitCode: 3}
+	starved := waiting("CrashLoopBackOff", "back-off 10s")
+	starved.LastTerminationState.Terminated = &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}
+	running := corev1.ContainerStatus{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}
+	tests := []struct {
+		name string
+		pod  corev1.Pod
+		log  any
+		want string
+	}{
+		{"an image that isn't there", pod("a", time.Now(), waiting("ImagePullBackOff", "not\n found")), nil,
+			"pod a can't pull the image registry/shop:1: not found"},
+		{"a configuration that isn't there", pod("a", time.Now(), waiting("CreateContainerConfigError", `secret "x" not found`)), nil,
+			`pod a can't start (CreateContainerConfigError): secret "x" not found`},
+		{"a crash", pod("a", time.Now(), crashed), "JWT_KEYS: must be\tset\n",
+			"pod a ended (exit code 3), its last words: JWT_KEYS: must be set"},
+		{"a crash in silence", pod("a", time.Now(), crashed), nil, "pod a ended (exit code 3) without a word"},
+		{"too little memory", pod("a", time.Now(), starved), "loading", "pod a ended (it needed more memory than its limit), its last words: loading"},
+		{"never ready", pod("a", time.Now(), running), "waiting for Postgres",
+			"pod a runs but says that it isn't ready, its last words: waiting for Postgres"},
+		{"a full cluster", pod("a", time.Now(), corev1.ContainerStatus{}, corev1.PodCondition{
+			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/1 nodes are available: 1 Insufficient cpu."}), nil,
+			"pod a finds no node: 0/1 nodes are available: 1 Insufficient cpu."},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			api := clustertest.New(t, "one")
+			old := pod("old", time.Now().Add(-time.Hour), running, ready)
+			api.Answer(podsPath, corev1.PodList{Items: []corev1.Pod{old, test.pod}})
+			api.Answer(podsPath+"/a/log", test.log)
+			want := "Deployment apps/shop-blue isn't ready: " + test.want
+			if got := connect(t, api).Cause(t.Context(), workload); got != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+			if asked := strings.Join(api.Asked(), " "); !strings.Contains(asked, "labelSelector=app%3Dshop%2Ccolour%3Dblue") {
+				t.Errorf("asked %s", asked)
+			}
+		})
+	}
+}
+
+func TestPodsThatAreRefused(t *testing.T) {
+	api := clustertest.New(t, "one")
+	event := func(name, message string, at time.Time) corev1.Event {
+		return corev1.Event{
+			InvolvedObject: corev1.ObjectReference{Name: name}, Message: message, LastTimestamp: metav1.NewTime(at),
+		}
+	}
+	now := time.Now()
+	api.Answer(podsPath, corev1.PodList{})
+	api.Answer("/api/v1/namespaces/apps/events", corev1.EventList{Items: []corev1.Event{
+		event("shop-blue-5f", "exceeded quota: small", now),
+		event("shop-blue-5f", "something before", now.Add(-time.Minute)),
+		event("other-blue-5f", "something else", now.Add(time.Minute)),
+	}})
+	want := "Deployment apps/shop-blue isn't ready: its pods are refused: exceeded quota: small"
+	if got := connect(t, api).Cause(t.Context(), workload); got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }

@@ -6,98 +6,102 @@ import (
 
 	batchv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/batch/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
-	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
-	"platform.example/infra/quantity"
-	"platform.example/infra/restricted"
+	"platform.example/infra/network"
 )
 
 var (
-	//go:embed postgres/init.sh
-	initScript string
+	//go:embed postgres/setup.sh
+	setupScript string
+	//go:embed postgres/administrator.sql
+	administratorSQL string
 	//go:embed postgres/role.sql
 	roleSQL string
+	//go:embed postgres/login.sql
+	loginSQL string
+	//go:embed postgres/former.sql
+	formerSQL string
 	//go:embed postgres/databases.sql
 	databasesSQL string
 )
 
 const rolesFolder = "/run/secrets/roles"
 
-// newDatabases is a Job that makes each service's database and role what they should be. Its configuration and
-// secrets have generated names, so that any change to them makes a new Job.
-func newDatabases(
-	ctx *pulumi.Context, args PostgresArgs, host string, admin *corev1.Secret, opts ...pulumi.ResourceOption,
-) error {
+// newDatabases is a Job that makes each service's database and roles what they should be.
+func (a PostgresArgs) newDatabases(
+	ctx *pulumi.Context, account *corev1.ServiceAccount, server Endpoint, opts ...pulumi.ResourceOption,
+) (*batchv1.Job, error) {
+	const name = network.Postgres + network.Setup
 	passwords := pulumi.StringMap{}
-	for _, service := range args.Services {
+	for _, service := range a.Services {
 		if service.Database != "" {
-			passwords[service.Role()] = args.Passwords[service.Name]
+			passwords[service.Role()] = a.Passwords[service.Name]
 		}
 	}
-	secret, err := corev1.NewSecret(ctx, "postgres-roles", &corev1.SecretArgs{
-		Metadata:   args.metadata(),
+	roles, err := corev1.NewSecret(ctx, "postgres-roles", &corev1.SecretArgs{
+		Metadata:   a.generated(name),
 		Immutable:  pulumi.Bool(true),
 		StringData: passwords,
 	}, opts...)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	config, err := corev1.NewConfigMap(ctx, "postgres-init", &corev1.ConfigMapArgs{
-		Metadata:  args.metadata(),
+	admin, err := corev1.NewSecret(ctx, name, &corev1.SecretArgs{
+		Metadata:   a.generated(name),
+		Immutable:  pulumi.Bool(true),
+		StringData: pulumi.StringMap{passwordFile: a.AdminPassword},
+	}, opts...)
+	if err != nil {
+		return nil, err
+	}
+	config, err := corev1.NewConfigMap(ctx, name, &corev1.ConfigMapArgs{
+		Metadata:  a.generated(name),
 		Immutable: pulumi.Bool(true),
 		Data: pulumi.StringMap{
-			"init.sh":       pulumi.String(initScript),
-			"role.sql":      pulumi.String(roleSQL),
-			"databases.sql": pulumi.String(databasesSQL),
-			"roles":         pulumi.String(roles(args.Services, connectionLimit(args.Config.Replicas))),
+			"setup.sh":          pulumi.String(setupScript),
+			"administrator.sql": pulumi.String(administratorSQL),
+			"role.sql":          pulumi.String(roleSQL),
+			"login.sql":         pulumi.String(loginSQL),
+			"former.sql":        pulumi.String(formerSQL),
+			"databases.sql":     pulumi.String(databasesSQL),
+			"roles":             pulumi.String(a.roles()),
+			authorityFile:       server.Authority,
 		},
 	}, opts...)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	_, err = batchv1.NewJob(ctx, "postgres-init", &batchv1.JobArgs{
-		Metadata: metav1.ObjectMetaArgs{
-			Namespace: args.Namespace.Metadata.Name(),
-			Labels:    labels("postgres-init"),
+	return a.newSetup(ctx, name, account, corev1.ContainerArgs{
+		Image:   pulumi.String(a.Image),
+		Command: shell(postgresFolder + "/setup.sh"),
+		Env: environment(map[string]string{
+			"PGHOST":         server.Host,
+			"PGPORT":         fmt.Sprint(server.Port),
+			"PGUSER":         a.admin(),
+			"PGSSLMODE":      "verify-full",
+			"PGSSLROOTCERT":  a.roots(),
+			"CONFIG":         postgresFolder,
+			"PASSWORD_FILE":  adminFolder + "/" + passwordFile,
+			"ROLE_PASSWORDS": rolesFolder,
+			"PATIENCE":       fmt.Sprint(a.Rollout.Patience()),
+		}),
+		VolumeMounts: corev1.VolumeMountArray{
+			mount("config", postgresFolder, true),
+			mount("admin", adminFolder, true),
+			mount("roles", rolesFolder, true),
 		},
-		Spec: batchv1.JobSpecArgs{
-			BackoffLimit:          pulumi.Int(2),
-			ActiveDeadlineSeconds: pulumi.Int(240), // less than what Pulumi waits, so that Kubernetes tells the cause
-			Template: corev1.PodTemplateSpecArgs{
-				Metadata: metav1.ObjectMetaArgs{Labels: labels("postgres-init")},
-				Spec: corev1.PodSpecArgs{
-					RestartPolicy:                pulumi.String("Never"),
-					AutomountServiceAccountToken: pulumi.Bool(false),
-					EnableServiceLinks:           pulumi.Bool(false),
-					SecurityContext:              restricted.Pod(user),
-					Containers: corev1.ContainerArray{corev1.ContainerArgs{
-						Name:    pulumi.String("postgres-init"),
-						Image:   pulumi.String(args.Image),
-						Command: pulumi.ToStringArray([]string{"/bin/sh", configFolder + "/init.sh"}),
-						Env: environment(map[string]string{
-							"PGHOST":         host,
-							"PGPORT":         fmt.Sprint(postgresPort),
-							"CONFIG":         configFolder,
-							"PASSWORD_FILE":  adminFolder + "/" + passwordFile,
-							"ROLE_PASSWORDS": rolesFolder,
-						}),
-						Resources:       resources(1000, 64*quantity.MiB),
-						SecurityContext: restricted.Container(),
-						VolumeMounts: corev1.VolumeMountArray{
-							mount("config", configFolder, true),
-							mount("admin", adminFolder, true),
-							mount("roles", rolesFolder, true),
-						},
-					}},
-					Volumes: corev1.VolumeArray{
-						configVolume("config", config),
-						secretVolume("admin", admin),
-						secretVolume("roles", secret),
-					},
-				},
-			},
-		},
-	}, append(opts, storeTimeouts())...)
-	return err
+	}, corev1.VolumeArray{
+		configVolume("config", config),
+		secretVolume("admin", admin),
+		secretVolume("roles", roles),
+	}, opts...)
+}
+
+// roots is where libpq finds whom to trust.
+func (a PostgresArgs) roots() string {
+	if a.Config.Postgres.Address != "" && a.Config.Postgres.CertificateAuthority == "" {
+		return "/etc/ssl/certs/ca-certificates.crt"
+	}
+	return postgresFolder + "/" + authorityFile
 }

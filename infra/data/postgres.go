@@ -9,7 +9,9 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/network"
 	"platform.example/infra/restricted"
+	"platform.example/infra/secret"
 	"platform.example/infra/stack"
 )
 
@@ -22,165 +24,187 @@ var (
 )
 
 const (
-	postgresName = "postgres"
-	postgresPort = 5432
-	socketFolder = "/run/postgresql"
-	volumeFolder = "/var/lib/postgresql/data"
-	configFolder = "/etc/postgres"
-	adminFolder  = "/run/secrets/admin" // holds passwordFile
-	passwordFile = "password"
+	postgresName     = network.Postgres
+	socketFolder     = "/run/postgresql"
+	volumeFolder     = "/var/lib/postgresql/data"
+	postgresFolder   = "/etc/postgres"
+	postgresSuperior = "postgres" // the superuser of a server in the cluster
 )
 
-// Postgres is a server in the cluster with a database and a role for each service that has one.
+// Postgres is a server with a database and a role for each service that has one.
 type Postgres struct {
 	pulumi.ResourceState
-	host      string
+	endpoint  Endpoint
 	passwords map[string]pulumi.StringOutput
 }
 
 // PostgresArgs describes the server.
 type PostgresArgs struct {
-	Namespace     *corev1.Namespace
+	Common
 	Config        stack.Stack
 	Services      []catalog.Service
 	Image         string
-	AdminPassword pulumi.StringOutput
-	Passwords     map[string]pulumi.StringOutput // of the services' roles, by service
+	Certificate   secret.Certificate             // of a server in the cluster
+	AdminPassword pulumi.StringOutput            // of who may make roles and databases; the one in use first, then the one before
+	Passwords     map[string]pulumi.StringOutput // of the services, by service, as AdminPassword
 }
 
-// NewPostgres makes the server, and then the databases in it.
+// NewPostgres makes the server, unless it is elsewhere, and then the databases in it.
 func NewPostgres(
 	ctx *pulumi.Context, name string, args PostgresArgs, opts ...pulumi.ResourceOption,
 ) (*Postgres, error) {
-	postgres := &Postgres{
-		host:      postgresName + "." + namespaceName + ".svc",
-		passwords: args.Passwords,
-	}
+	postgres := &Postgres{passwords: args.Passwords}
 	if err := ctx.RegisterComponentResource("platform:data:Postgres", name, postgres, opts...); err != nil {
 		return nil, err
 	}
 	parent := pulumi.Parent(postgres)
-	admin, err := corev1.NewSecret(ctx, "postgres-admin", &corev1.SecretArgs{
-		Metadata:   args.metadata(),
-		Immutable:  pulumi.Bool(true),
-		StringData: pulumi.StringMap{passwordFile: args.AdminPassword},
-	}, parent)
+	account, err := args.newAccount(ctx, postgresName, parent)
 	if err != nil {
 		return nil, err
 	}
-	service, err := newStoreService(ctx, postgresName, args.Namespace, postgresPort, parent)
+	var server []pulumi.Resource
+	if args.Config.Postgres.Address == "" {
+		made, err := args.newServer(ctx, account, parent)
+		if err != nil {
+			return nil, err
+		}
+		server = append(server, made)
+		postgres.endpoint = Endpoint{Host: catalog.PostgresHost, Port: network.PostgresPort, Authority: args.Authority}
+	} else {
+		postgres.endpoint = elsewhere(args.Config.Postgres.Store)
+	}
+	setup, err := args.newDatabases(ctx, account, postgres.endpoint, parent, pulumi.DependsOn(server))
 	if err != nil {
 		return nil, err
 	}
-	server, err := newPostgresServer(ctx, args, service, admin, parent)
-	if err != nil {
-		return nil, err
-	}
-	if err := newDatabases(ctx, args, postgres.host, admin, parent, pulumi.DependsOn([]pulumi.Resource{server})); err != nil {
-		return nil, err
-	}
+	postgres.endpoint.Ready = []pulumi.Resource{setup}
 	return postgres, ctx.RegisterResourceOutputs(postgres, pulumi.Map{
-		"host": pulumi.String(postgres.host),
-		"port": pulumi.Int(postgresPort),
+		"host": pulumi.String(postgres.endpoint.Host),
+		"port": pulumi.Int(postgres.endpoint.Port),
 	})
 }
 
-// Endpoint is how a service reaches its database.
+// Endpoint is how a service reaches its database; nothing for a service that has none.
 func (p *Postgres) Endpoint(service catalog.Service) Endpoint {
-	return Endpoint{Host: p.host, Port: postgresPort, Password: p.passwords[service.Name], Ready: p}
-}
-
-// metadata leaves the name to Pulumi, so that changed content is a new object and whoever uses it follows.
-func (a PostgresArgs) metadata() metav1.ObjectMetaArgs {
-	return metav1.ObjectMetaArgs{
-		Namespace: a.Namespace.Metadata.Name(),
-		Labels:    labels(postgresName),
+	if service.Database == "" {
+		return Endpoint{}
 	}
+	endpoint := p.endpoint
+	endpoint.Password = inUse(p.passwords[service.Name])
+	endpoint.User = endpoint.Password.ApplyT(func(password string) string {
+		return login(service.Role(), password)
+	}).(pulumi.StringOutput)
+	return endpoint
 }
 
-func newPostgresServer(
-	ctx *pulumi.Context, args PostgresArgs, service *corev1.Service, admin *corev1.Secret, opts ...pulumi.ResourceOption,
-) (*appsv1.StatefulSet, error) {
-	limit := connectionLimit(args.Config.Replicas)
-	withDatabase := 0
-	for _, service := range args.Services {
+// connections is how many the server needs to take.
+func (a PostgresArgs) connections() int {
+	total := reserved
+	for _, service := range a.Services {
 		if service.Database != "" {
-			withDatabase++
+			total += connectionLimit(a.Config.Services[service.Name].Replicas)
 		}
 	}
+	return total
+}
+
+func (a PostgresArgs) newServer(
+	ctx *pulumi.Context, account *corev1.ServiceAccount, opts ...pulumi.ResourceOption,
+) (*appsv1.StatefulSet, error) {
+	// Its name stays when the password is rotated, and so the server runs on; the Job changes the password in it.
+	admin, err := corev1.NewSecret(ctx, "postgres-admin", &corev1.SecretArgs{
+		Metadata:   a.named("postgres-admin"),
+		StringData: pulumi.StringMap{passwordFile: a.AdminPassword},
+	}, opts...)
+	if err != nil {
+		return nil, err
+	}
+	certificate, err := a.newCertificate(ctx, postgresName, a.Certificate, opts...)
+	if err != nil {
+		return nil, err
+	}
 	config, err := corev1.NewConfigMap(ctx, "postgres-config", &corev1.ConfigMapArgs{
-		Metadata:  args.metadata(),
+		Metadata:  a.generated(postgresName),
 		Immutable: pulumi.Bool(true),
 		Data: pulumi.StringMap{
 			"start.sh":        pulumi.String(startScript),
 			"pg_hba.conf":     pulumi.String(hbaConf),
-			"postgresql.conf": pulumi.String(postgresConf(args.Config.Postgres.Memory, withDatabase*limit+reserved)),
+			"postgresql.conf": pulumi.String(postgresConf(a.Config.Postgres.Memory, a.connections())),
 		},
 	}, opts...)
 	if err != nil {
 		return nil, err
 	}
-	opts = append(opts, storeTimeouts(), protected(args.Config))
+	service, err := a.newService(ctx, postgresName, network.PostgresPort, opts...)
+	if err != nil {
+		return nil, err
+	}
+	opts = append(opts, pulumi.Protect(a.Config.ProtectData))
 	return appsv1.NewStatefulSet(ctx, postgresName, &appsv1.StatefulSetArgs{
-		Metadata: metav1.ObjectMetaArgs{
-			Name:      pulumi.String(postgresName),
-			Namespace: args.Namespace.Metadata.Name(),
-			Labels:    labels(postgresName),
-		},
+		Metadata: a.named(postgresName),
 		Spec: appsv1.StatefulSetSpecArgs{
 			Replicas:    pulumi.Int(1),
 			ServiceName: service.Metadata.Name().Elem(),
 			Selector:    metav1.LabelSelectorArgs{MatchLabels: labels(postgresName)},
 			Template: corev1.PodTemplateSpecArgs{
-				Metadata: metav1.ObjectMetaArgs{Labels: labels(postgresName)},
-				Spec:     postgresPod(args, config, admin),
+				Metadata: metav1.ObjectMetaArgs{Labels: podLabels(postgresName)},
+				Spec:     a.pod(account, config, admin, certificate),
 			},
-			VolumeClaimTemplates:                 corev1.PersistentVolumeClaimTypeArray{dataVolume(args.Config, args.Config.Postgres.VolumeSize)},
+			VolumeClaimTemplates:                 dataVolume(a.Config, a.Config.Postgres.VolumeSize),
 			PersistentVolumeClaimRetentionPolicy: retainVolumes(),
 		},
-	}, opts...)
+	}, append(opts, a.Rollout.Options()...)...)
 }
 
-func postgresPod(args PostgresArgs, config *corev1.ConfigMap, admin *corev1.Secret) corev1.PodSpecArgs {
+func (a PostgresArgs) pod(
+	account *corev1.ServiceAccount, config *corev1.ConfigMap, admin, certificate *corev1.Secret,
+) corev1.PodSpecArgs {
 	isReady := "/usr/lib/postgresql/15/bin/pg_isready --quiet --host=" + socketFolder
-	return corev1.PodSpecArgs{
-		AutomountServiceAccountToken:  pulumi.Bool(false),
-		EnableServiceLinks:            pulumi.Bool(false),
-		TerminationGracePeriodSeconds: pulumi.Int(60), // for the checkpoint at shutdown
-		SecurityContext:               restricted.Pod(user),
-		Containers: corev1.ContainerArray{corev1.ContainerArgs{
-			Name:    pulumi.String(postgresName),
-			Image:   pulumi.String(args.Image),
-			Command: pulumi.ToStringArray([]string{"/bin/sh", configFolder + "/start.sh"}),
-			Env: environment(map[string]string{
-				"PGDATA":        volumeFolder + "/pgdata", // a folder below: the volume's own may hold lost+found
-				"CONFIG":        configFolder,
-				"PASSWORD_FILE": adminFolder + "/" + passwordFile,
-			}),
-			Ports: corev1.ContainerPortArray{corev1.ContainerPortArgs{
-				Name: pulumi.String(postgresName), ContainerPort: pulumi.Int(postgresPort),
-			}},
-			Resources:       resources(args.Config.Postgres.CPU, args.Config.Postgres.Memory),
-			SecurityContext: restricted.Container(),
-			// Recovery after a crash may take minutes, in which the server is alive but turns clients away (exit code 1).
-			StartupProbe:   probe("exec "+isReady, 1, 600),
-			ReadinessProbe: probe("exec "+isReady, 5, 2),
-			LivenessProbe:  probe(isReady+"; [ $? -le 1 ]", 10, 3),
-			// SIGTERM alone would wait for every client to leave; SIGINT makes them go.
-			Lifecycle: corev1.LifecycleArgs{PreStop: corev1.LifecycleHandlerArgs{
-				Exec: corev1.ExecActionArgs{Command: pulumi.ToStringArray([]string{"/bin/sh", "-c", "kill -INT 1"})},
-			}},
-			VolumeMounts: corev1.VolumeMountArray{
-				mount("data", volumeFolder, false),
-				mount("socket", socketFolder, false),
-				mount("config", configFolder, true),
-				mount("admin", adminFolder, true),
-			},
+	server := corev1.ContainerArgs{
+		Name:    pulumi.String(postgresName),
+		Image:   pulumi.String(a.Image),
+		Command: shell(postgresFolder + "/start.sh"),
+		Env: environment(map[string]string{
+			"PGDATA":        volumeFolder + "/pgdata", // a folder below: the volume's own may hold lost+found
+			"CONFIG":        postgresFolder,
+			"CERTIFICATE":   certificateFolder,
+			"PASSWORD_FILE": adminFolder + "/" + passwordFile,
+		}),
+		Ports: corev1.ContainerPortArray{corev1.ContainerPortArgs{
+			Name: pulumi.String(postgresName), ContainerPort: pulumi.Int(network.PostgresPort),
 		}},
-		Volumes: corev1.VolumeArray{
-			corev1.VolumeArgs{Name: pulumi.String("socket"), EmptyDir: corev1.EmptyDirVolumeSourceArgs{}},
-			configVolume("config", config),
-			secretVolume("admin", admin),
+		Resources:       resources(a.Config.Postgres.CPU, a.Config.Postgres.Memory),
+		SecurityContext: restricted.Container(),
+		// Recovery after a crash may take minutes, in which the server is alive but turns clients away (exit code 1).
+		StartupProbe:   probe("exec "+isReady, 1, 600),
+		ReadinessProbe: probe("exec "+isReady, 5, 2),
+		LivenessProbe:  probe(isReady+"; [ $? -le 1 ]", 10, 3),
+		// SIGTERM alone would wait for every client to leave; SIGINT makes them go.
+		Lifecycle: corev1.LifecycleArgs{PreStop: corev1.LifecycleHandlerArgs{
+			Exec: corev1.ExecActionArgs{Command: pulumi.ToStringArray([]string{"/bin/sh", "-c", "kill -INT 1"})},
+		}},
+		VolumeMounts: corev1.VolumeMountArray{
+			mount("data", volumeFolder, false),
+			mount("socket", socketFolder, false),
+			mount("config", postgresFolder, true),
+			mount("admin", adminFolder, true),
+			mount("certificate", certificateFolder, true),
 		},
 	}
+	pod := a.Common.pod(account, server, corev1.VolumeArray{
+		emptyVolume("socket"),
+		configVolume("config", config),
+		secretVolume("admin", admin),
+		secretVolume("certificate", certificate),
+	})
+	pod.TerminationGracePeriodSeconds = pulumi.Int(60) // for the checkpoint at shutdown
+	return pod
+}
+
+// admin is who makes roles and databases.
+func (a PostgresArgs) admin() string {
+	if a.Config.Postgres.Address == "" {
+		return postgresSuperior
+	}
+	return a.Config.Postgres.AdminUser
 }

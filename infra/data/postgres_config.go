@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/network"
 	"platform.example/infra/quantity"
 	"platform.example/infra/stack"
 )
@@ -23,10 +24,14 @@ func postgresConf(memory quantity.Bytes, maxConnections int) string {
 	mebibytes := int(memory)
 	settings := []struct{ name, value string }{
 		{"listen_addresses", "'0.0.0.0'"},
-		{"port", fmt.Sprint(postgresPort)},
+		{"port", fmt.Sprint(network.PostgresPort)},
 		{"unix_socket_directories", "'" + socketFolder + "'"},
 		{"max_connections", fmt.Sprint(maxConnections)},
 		{"password_encryption", "'scram-sha-256'"},
+		{"ssl", "on"},
+		{"ssl_cert_file", "'" + certificateFolder + "/tls.crt'"},
+		{"ssl_key_file", "'" + certificateFolder + "/tls.key'"},
+		{"ssl_min_protocol_version", "'TLSv1.2'"},
 		{"shared_buffers", megabytes(mebibytes / 4)},
 		{"effective_cache_size", megabytes(mebibytes / 2)},
 		{"maintenance_work_mem", megabytes(mebibytes / 16)},
@@ -49,11 +54,12 @@ func postgresConf(memory quantity.Bytes, maxConnections int) string {
 // megabytes is Postgres' notation; its MB is 1024 kB of 1024 bytes each.
 func megabytes(mebibytes int) string { return fmt.Sprintf("%dMB", mebibytes) }
 
-// roles is the list that init.sh reads: role, database and connection limit of each service that has a database.
-func roles(services []catalog.Service, limit int) string {
+// roles is the list that setup.sh reads: role, database and connection limit of each service that has a database.
+func (a PostgresArgs) roles() string {
 	var lines strings.Builder
-	for _, service := range services {
+	for _, service := range a.Services {
 		if service.Database != "" {
+			limit := connectionLimit(a.Config.Services[service.Name].Replicas)
 			fmt.Fprintf(&lines, "%s %s %d\n", service.Role(), service.Database, limit)
 		}
 	}

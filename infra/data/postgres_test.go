@@ -12,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"platform.example/infra/catalog"
+	"platform.example/infra/certificate"
 	"platform.example/infra/quantity"
 	"platform.example/infra/stack"
 )
@@ -29,12 +29,6 @@ type server struct {
 	port    string
 	process *exec.Cmd
 	log     bytes.Buffer
-}
-
-var orders = []catalog.Service{
-	{Name: "user-service", Database: "users"},
-	{Name: "api-gateway"},
-	{Name: "order-service", Database: "orders"},
 }
 
 func newServer(t *testing.T) *server {
@@ -55,15 +49,17 @@ func newServer(t *testing.T) *server {
 	_ = listener.Close()
 
 	server := &server{t: t, folder: folder, port: port}
-	conf := strings.NewReplacer("port = 5432", "port = "+port, socketFolder, folder, "0.0.0.0", "127.0.0.1").
+	conf := strings.NewReplacer("port = 5432", "port = "+port, socketFolder, folder, "0.0.0.0", "127.0.0.1", certificateFolder, folder).
 		Replace(postgresConf(256*quantity.MiB, 50))
 	for name, content := range map[string]string{
 		"start.sh": startScript, "pg_hba.conf": hbaConf, "postgresql.conf": conf,
-		"init.sh": initScript, "role.sql": roleSQL, "databases.sql": databasesSQL, "roles": roles(orders, 20),
+		"setup.sh": setupScript, "administrator.sql": administratorSQL, "role.sql": roleSQL, "login.sql": loginSQL,
+		"former.sql": formerSQL, "databases.sql": databasesSQL, "roles": "user_service users 20\norder_service orders 20\n",
 		"admin": "admin-secret-1", "user_service": "users-secret-1", "order_service": "orders-secret's",
 	} {
 		server.write(name, content)
 	}
+	server.certify()
 	if os.Getuid() == 0 {
 		if err := os.Chown(folder, nobody, nobody); err != nil {
 			t.Fatal(err)
@@ -73,6 +69,33 @@ func newServer(t *testing.T) *server {
 		t.Fatal(err)
 	}
 	return server
+}
+
+// certify gives the server a new certificate by a new authority.
+func (s *server) certify() {
+	s.t.Helper()
+	authority, err := certificate.NewAuthority(time.Now())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	pair, err := certificate.Issue(authority, []string{"localhost"}, time.Now())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	bundle, _ := certificate.Bundle(authority)
+	public, key, _ := certificate.Split(pair)
+	s.write(authorityFile, bundle)
+	s.write("tls.key", key)
+	s.write("tls.crt", public) // last: it is what the server watches
+	own := filepath.Join(s.folder, "tls.key")
+	if err := os.Chmod(own, 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+	if os.Getuid() == 0 {
+		if err := os.Chown(own, nobody, nobody); err != nil {
+			s.t.Fatal(err)
+		}
+	}
 }
 
 func (s *server) write(name, content string) {
@@ -88,6 +111,7 @@ func (s *server) command(name string, arguments ...string) *exec.Cmd {
 	command.Dir = s.folder
 	command.Env = []string{
 		"PATH=/usr/bin:/bin", "PGDATA=" + s.folder + "/pgdata", "CONFIG=" + s.folder, "PASSWORD_FILE=" + s.folder + "/admin",
+		"PATIENCE=30", "CERTIFICATE=" + s.folder, "PGSSLMODE=verify-full", "PGSSLROOTCERT=" + s.folder + "/" + authorityFile, "PGUSER=postgres",
 		"ROLE_PASSWORDS=" + s.folder, "PGHOST=127.0.0.1", "PGPORT=" + s.port,
 	}
 	if os.Getuid() == 0 {
@@ -100,6 +124,7 @@ func (s *server) start() {
 	s.t.Helper()
 	s.process = s.command("/bin/sh", s.folder+"/start.sh")
 	s.process.Stdout, s.process.Stderr = &s.log, &s.log
+	s.process.WaitDelay = time.Second // for who watches the certificate, and ends a little later
 	if err := s.process.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -121,19 +146,19 @@ func (s *server) stop() {
 	}
 }
 
-// init runs the Job's script.
-func (s *server) init() string {
+// setUp runs the Job's script.
+func (s *server) setUp() string {
 	s.t.Helper()
-	output, err := s.command("/bin/sh", s.folder+"/init.sh").CombinedOutput()
+	output, err := s.command("/bin/sh", s.folder+"/setup.sh").CombinedOutput()
 	if err != nil {
-		s.t.Fatalf("init.sh: %v\n%s\n%s", err, output, s.log.String())
+		s.t.Fatalf("setup.sh: %v\n%s\n%s", err, output, s.log.String())
 	}
 	return string(output)
 }
 
 // query signs in and asks.
 func (s *server) query(role, password, database, sql string) (string, error) {
-	command := s.command(binaries+"psql", "-X", "-tA", "-U", role, "-d", database, "-c", sql)
+	command := s.command(binaries+"psql", "-X", "-tA", "-c", sql, "user="+role+" dbname="+database)
 	command.Env = append(command.Env, "PGPASSWORD="+password)
 	output, err := command.CombinedOutput()
 	return strings.TrimSpace(string(output)), err
@@ -141,9 +166,8 @@ func (s *server) query(role, password, database, sql string) (string, error) {
 
 func TestPostgresScripts(t *testing.T) {
 	server := newServer(t)
-	server.write("roles", roles(orders, 20))
 	server.start()
-	firstOutput := server.init()
+	firstOutput := server.setUp()
 
 	ask := func(role, password, database, sql, want string) {
 		t.Helper()
@@ -157,43 +181,88 @@ func TestPostgresScripts(t *testing.T) {
 			t.Errorf("%s in %s: %s: %q, %v; want it refused with %q", role, database, sql, got, err, want)
 		}
 	}
+	// as is a service's role, which signs in with a password of its own.
+	as := func(password string) (role, its string) { return login("user_service", password), password }
+	users, password := as("users-secret-1")
 
 	t.Run("each role owns its database", func(*testing.T) {
-		ask("user_service", "users-secret-1", "users", "CREATE TABLE kept (n int); INSERT INTO kept VALUES (7); SELECT n FROM kept", "CREATE TABLE\nINSERT 0 1\n7")
-		ask("order_service", "orders-secret's", "orders", "SELECT current_user", "order_service")
+		ask(users, password, "users", "CREATE TABLE kept (n int); INSERT INTO kept VALUES (7); SELECT n FROM kept", "CREATE TABLE\nINSERT 0 1\n7")
+		ask(users, password, "users", "SELECT tableowner FROM pg_tables WHERE tablename = 'kept'", "user_service")
+		ask(login("order_service", "orders-secret's"), "orders-secret's", "orders", "SELECT current_user", "order_service")
 	})
 	t.Run("and can do no more", func(*testing.T) {
 		for _, database := range []string{"orders", "postgres", "template1"} {
-			refuse("user_service", "users-secret-1", database, "SELECT 1", "permission denied for database")
+			refuse(users, password, database, "SELECT 1", "permission denied for database")
 		}
-		refuse("user_service", "users-secret-1", "users", "CREATE DATABASE more", "permission denied")
-		refuse("user_service", "users-secret-1", "users", "CREATE ROLE more", "permission denied")
-		ask("postgres", "admin-secret-1", "postgres", "SELECT rolconnlimit, rolsuper, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = 'user_service'", "20|f|f|f")
+		refuse(users, password, "users", "CREATE DATABASE more", "permission denied")
+		refuse(users, password, "users", "CREATE ROLE more", "permission denied")
+		ask("postgres", "admin-secret-1", "postgres",
+			"SELECT rolconnlimit, rolsuper, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = '"+users+"'", "20|f|f|f")
+		refuse("user_service", password, "users", "SELECT 1", "password authentication failed") // it is nobody's to sign in with
 	})
 	t.Run("a password is asked for, by scram", func(*testing.T) {
-		refuse("user_service", "wrong", "users", "SELECT 1", "password authentication failed")
-		ask("postgres", "admin-secret-1", "postgres", "SELECT count(*) FROM pg_authid WHERE rolpassword LIKE 'SCRAM-SHA-256$%'", "3")
+		refuse(users, "wrong", "users", "SELECT 1", "password authentication failed")
+		ask("postgres", "admin-secret-1", "postgres",
+			"SELECT count(*) FROM pg_authid WHERE rolcanlogin AND rolpassword LIKE 'SCRAM-SHA-256$%'", "3")
 		ask("postgres", "admin-secret-1", "postgres", "SHOW data_checksums", "on")
 	})
-	t.Run("run again, the Job changes the password and keeps the data", func(*testing.T) {
-		server.write("user_service", "users-secret-2")
-		if again := server.init(); again != firstOutput {
+	t.Run("nobody gets in without TLS", func(*testing.T) {
+		ask("postgres", "admin-secret-1", "postgres", "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", "t")
+		refuse(users, password, "users sslmode=disable", "SELECT 1", "no encryption")
+	})
+	t.Run("rotated once, both passwords are accepted, and the data is kept", func(*testing.T) {
+		server.write("user_service", "users-secret-2,users-secret-1")
+		if again := server.setUp(); again != firstOutput {
 			t.Errorf("the second run said %q, the first %q", again, firstOutput)
 		}
-		refuse("user_service", "users-secret-1", "users", "SELECT 1", "password authentication failed")
-		ask("user_service", "users-secret-2", "users", "SELECT n FROM kept", "7")
+		ask(users, password, "users", "SELECT n FROM kept", "7")
+		next, its := as("users-secret-2")
+		ask(next, its, "users", "INSERT INTO kept VALUES (8); SELECT sum(n) FROM kept", "INSERT 0 1\n15")
 	})
-	t.Run("started again, the server takes the superuser's new password and keeps the data", func(*testing.T) {
+	t.Run("rotated twice, the first is not", func(*testing.T) {
+		server.write("user_service", "users-secret-3,users-secret-2")
+		server.setUp()
+		refuse(users, password, "users", "SELECT 1", "password authentication failed")
+		for _, accepted := range []string{"users-secret-2", "users-secret-3"} {
+			role, its := as(accepted)
+			ask(role, its, "users", "SELECT sum(n) FROM kept", "15")
+		}
+	})
+	t.Run("the superuser's password changes while the server runs", func(*testing.T) {
+		server.write("admin", "admin-secret-2,admin-secret-1")
+		server.setUp()
+		ask("postgres", "admin-secret-2", "postgres", "SELECT 1", "1")
+		refuse("postgres", "admin-secret-1", "postgres", "SELECT 1", "password authentication failed")
+		server.setUp() // and is found again
+	})
+	t.Run("started again, the server takes a superuser's password that it never knew", func(*testing.T) {
 		server.stop()
-		server.write("admin", "admin-secret'2")
+		server.write("admin", "admin-secret'3")
 		server.start()
-		server.init()
-		ask("postgres", "admin-secret'2", "postgres", "SELECT 1", "1")
-		ask("user_service", "users-secret-2", "users", "SELECT n FROM kept", "7")
+		server.setUp()
+		ask("postgres", "admin-secret'3", "postgres", "SELECT 1", "1")
+	})
+	t.Run("a renewed certificate is served without a restart", func(t *testing.T) {
+		role, its := as("users-secret-3")
+		server.certify()
+		deadline := time.Now().Add(30 * time.Second)
+		for {
+			got, err := server.query(role, its, "users", "SELECT sum(n) FROM kept")
+			if err == nil && got == "15" {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("the new authority's clients are told: %s", got)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if server.process.ProcessState != nil {
+			t.Error("the server has ended")
+		}
 	})
 	t.Run("nothing logs a secret, failures included", func(t *testing.T) {
 		server.write("roles", "user_service users many\n") // no number: the statement with the password fails
-		output, err := server.command("/bin/sh", server.folder+"/init.sh").CombinedOutput()
+		output, err := server.command("/bin/sh", server.folder+"/setup.sh").CombinedOutput()
 		if err == nil {
 			t.Error("a wrong connection limit is accepted")
 		}
@@ -221,8 +290,8 @@ func TestAnInterruptedFirstStartIsDoneAgain(t *testing.T) {
 		}
 	}
 	server.start()
-	server.init()
-	if got, err := server.query("user_service", "users-secret-1", "users", "SELECT 1"); err != nil {
+	server.setUp()
+	if got, err := server.query(login("user_service", "users-secret-1"), "users-secret-1", "users", "SELECT 1"); err != nil {
 		t.Error(got, err)
 	}
 }
@@ -250,10 +319,10 @@ func TestNoProcessListShowsASecret(t *testing.T) {
 		}
 	}()
 	server.start()
-	server.init()
+	server.setUp()
 	server.stop()
 	server.start() // with a data directory there
-	server.init()
+	server.setUp()
 	close(done)
 	if line, shown := <-seen; shown {
 		t.Errorf("a command line shows a secret: %q", line)

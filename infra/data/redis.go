@@ -1,81 +1,242 @@
 package data
 
 import (
+	_ "embed"
+	"fmt"
+	"strings"
+
+	batchv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/batch/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
-	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"platform.example/infra/catalog"
+	"platform.example/infra/network"
 	"platform.example/infra/quantity"
 	"platform.example/infra/restricted"
+	"platform.example/infra/secret"
+)
+
+var (
+	//go:embed redis/start.sh
+	redisStartScript string
+	//go:embed redis/users.sh
+	usersScript string
 )
 
 const (
-	redisPort   = 6379
 	redisFolder = "/etc/redis"
+	redisSocket = "/run/redis"
+
+	usersFile = "users.acl"
 )
 
-// redisServer is what the pods of both kinds of Redis have in common.
+// redisServer is what both kinds of Redis have in common.
 type redisServer struct {
-	name      string
-	namespace *corev1.Namespace
-	image     string
-	password  pulumi.StringOutput
-	config    string         // of the kind; where it listens and who may ask is added
-	memory    quantity.Bytes // of the pod
-	starts    int            // seconds that it may take to start
-	data      string         // where the volume "data" is mounted; empty for none
+	Common
+	name        string
+	image       string
+	certificate secret.Certificate
+	users       []redisUser
+	config      string         // of the kind; where it listens and who may ask is added
+	memory      quantity.Bytes // of the pod
+	starts      int            // seconds that it may take to start
+	data        string         // where the volume "data" is mounted; empty for none
 }
 
-func (s redisServer) endpoint(ready pulumi.Resource) Endpoint {
-	return Endpoint{Host: s.name + "." + namespaceName + ".svc", Port: redisPort, Password: s.password, Ready: ready}
+// redisUser is who may sign in.
+type redisUser struct {
+	name     string
+	access   catalog.Access
+	password pulumi.StringOutput // the one in use first, then the one before
 }
 
-// newConfig holds the configuration, which names the password.
-func (s redisServer) newConfig(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (*corev1.Secret, error) {
-	return corev1.NewSecret(ctx, s.name, &corev1.SecretArgs{
-		Metadata: metav1.ObjectMetaArgs{
-			Namespace: s.namespace.Metadata.Name(),
-			Labels:    labels(s.name),
-		},
+// admin is the user who may do everything: probes, set-up, people.
+const admin = "admin"
+
+// everything is what the administrator may do.
+var everything = catalog.Access{Keys: []string{"*"}, Commands: []string{"@all"}}
+
+// nobodyElse is the first line of an ACL file: who hasn't signed in may do nothing.
+const nobodyElse = "user default off resetkeys resetchannels -@all\n"
+
+// line is the user in Redis' ACL file. It holds hashes: who reads it can't sign in.
+func (u redisUser) line(passwords string) string {
+	words := []string{"user", u.name, "on"}
+	for password := range strings.SplitSeq(passwords, ",") {
+		words = append(words, "#"+hash(password))
+	}
+	for _, keys := range u.access.Keys {
+		words = append(words, "~"+keys)
+	}
+	for _, command := range u.access.Commands {
+		words = append(words, "+"+command)
+	}
+	return strings.Join(words, " ") + "\n"
+}
+
+// acl is the file with all of them.
+func (s redisServer) acl() pulumi.StringOutput {
+	acl := pulumi.String(nobodyElse).ToStringOutput()
+	for _, user := range s.users {
+		acl = pulumi.Sprintf("%s%s", acl, user.password.ApplyT(user.line))
+	}
+	return acl
+}
+
+// answering is a probe. It reads the password each time: it may have been rotated, and for a while both are accepted.
+func answering(passwords, socket string) string {
+	return `test "$(REDISCLI_AUTH=$(cut -d, -f1 ` + passwords + "/" + passwordFile + `) ` +
+		`redis-cli -s ` + socket + `/redis.sock --user ` + admin + ` ping)" = PONG`
+}
+
+// redisObjects is what the server's pod is made of.
+type redisObjects struct {
+	account            *corev1.ServiceAccount
+	config             *corev1.ConfigMap
+	users, certificate *corev1.Secret
+}
+
+func (s redisServer) newObjects(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (made redisObjects, err error) {
+	if made.account, err = s.newAccount(ctx, s.name, opts...); err != nil {
+		return made, err
+	}
+	if made.certificate, err = s.newCertificate(ctx, s.name, s.certificate, opts...); err != nil {
+		return made, err
+	}
+	// Its name stays when a password is rotated, and so the server runs on; the Job changes the users in it.
+	made.users, err = corev1.NewSecret(ctx, s.name+"-users", &corev1.SecretArgs{
+		Metadata:   s.named(s.name + "-users"),
+		StringData: pulumi.StringMap{usersFile: s.acl(), passwordFile: s.users[0].password},
+	}, opts...)
+	if err != nil {
+		return made, err
+	}
+	made.config, err = corev1.NewConfigMap(ctx, s.name, &corev1.ConfigMapArgs{
+		Metadata:  s.generated(s.name),
 		Immutable: pulumi.Bool(true),
-		StringData: pulumi.StringMap{
-			"redis.conf": pulumi.Sprintf("requirepass %s\nbind * -::*\nport %d\nsave \"\"\n%s", s.password, redisPort, s.config),
-			"password":   s.password,
+		Data: pulumi.StringMap{
+			"redis.conf": pulumi.String(s.conf()),
+			"start.sh":   pulumi.String(redisStartScript),
 		},
 	}, opts...)
+	return made, err
 }
 
-func (s redisServer) pod(config *corev1.Secret) corev1.PodSpecArgs {
-	answers := `test "$(redis-cli ping)" = PONG`
-	mounts := corev1.VolumeMountArray{mount("config", redisFolder, true)}
+func (s redisServer) conf() string {
+	lines := []string{
+		"bind * -::*", "port 0", fmt.Sprintf("tls-port %d", network.RedisPort),
+		"tls-cert-file " + certificateFolder + "/tls.crt", "tls-key-file " + certificateFolder + "/tls.key",
+		"tls-auth-clients no", // they give a password
+		"unixsocket " + redisSocket + "/redis.sock", "unixsocketperm 700",
+		"aclfile " + adminFolder + "/" + usersFile,
+		`save ""`,
+	}
+	return strings.Join(lines, "\n") + "\n" + s.config
+}
+
+func (s redisServer) pod(objects redisObjects) corev1.PodSpecArgs {
+	answers := answering(adminFolder, redisSocket)
+	mounts := corev1.VolumeMountArray{
+		mount("config", redisFolder, true),
+		mount("socket", redisSocket, false),
+		mount("admin", adminFolder, true),
+		mount("certificate", certificateFolder, true),
+	}
 	if s.data != "" {
 		mounts = append(mounts, mount("data", s.data, false))
 	}
-	return corev1.PodSpecArgs{
-		AutomountServiceAccountToken: pulumi.Bool(false),
-		EnableServiceLinks:           pulumi.Bool(false),
-		SecurityContext:              restricted.Pod(user),
-		Containers: corev1.ContainerArray{corev1.ContainerArgs{
-			Name:    pulumi.String(s.name),
-			Image:   pulumi.String(s.image),
-			Command: pulumi.ToStringArray([]string{"redis-server", redisFolder + "/redis.conf"}),
-			Env: corev1.EnvVarArray{corev1.EnvVarArgs{ // for redis-cli in the probes
-				Name: pulumi.String("REDISCLI_AUTH"),
-				ValueFrom: corev1.EnvVarSourceArgs{SecretKeyRef: corev1.SecretKeySelectorArgs{
-					Name: config.Metadata.Name(),
-					Key:  pulumi.String("password"),
-				}},
-			}},
-			Ports: corev1.ContainerPortArray{corev1.ContainerPortArgs{
-				Name: pulumi.String("redis"), ContainerPort: pulumi.Int(redisPort),
-			}},
-			Resources:       resources(1000, s.memory),
-			SecurityContext: restricted.Container(),
-			StartupProbe:    probe(answers, 1, s.starts),
-			ReadinessProbe:  probe(answers, 5, 2),
-			LivenessProbe:   probe(answers, 10, 3),
-			VolumeMounts:    mounts,
+	return s.Common.pod(objects.account, corev1.ContainerArgs{
+		Name:    pulumi.String(s.name),
+		Image:   pulumi.String(s.image),
+		Command: shell(redisFolder + "/start.sh"),
+		Env: environment(map[string]string{
+			"CONFIG":        redisFolder,
+			"CERTIFICATE":   certificateFolder,
+			"PASSWORD_FILE": adminFolder + "/" + passwordFile,
+			"SOCKET":        redisSocket + "/redis.sock",
+		}),
+		Ports: corev1.ContainerPortArray{corev1.ContainerPortArgs{
+			Name: pulumi.String("redis"), ContainerPort: pulumi.Int(network.RedisPort),
 		}},
-		Volumes: corev1.VolumeArray{secretVolume("config", config)},
+		Resources:       resources(1000, s.memory),
+		SecurityContext: restricted.Container(),
+		StartupProbe:    probe(answers, 1, s.starts),
+		ReadinessProbe:  probe(answers, 5, 2),
+		LivenessProbe:   probe(answers, 10, 3),
+		VolumeMounts:    mounts,
+	}, corev1.VolumeArray{
+		emptyVolume("socket"),
+		configVolume("config", objects.config),
+		secretVolume("admin", objects.users),
+		secretVolume("certificate", objects.certificate),
+	})
+}
+
+// newUsers is a Job that makes the users of a running server what they should be.
+func (s redisServer) newUsers(
+	ctx *pulumi.Context, host string, objects redisObjects, opts ...pulumi.ResourceOption,
+) (*batchv1.Job, error) {
+	name := s.name + network.Setup
+	users, err := corev1.NewSecret(ctx, name, &corev1.SecretArgs{
+		Metadata:   s.generated(name),
+		Immutable:  pulumi.Bool(true),
+		StringData: pulumi.StringMap{usersFile: s.acl(), passwordFile: s.users[0].password},
+	}, opts...)
+	if err != nil {
+		return nil, err
 	}
+	config, err := corev1.NewConfigMap(ctx, name, &corev1.ConfigMapArgs{
+		Metadata:  s.generated(name),
+		Immutable: pulumi.Bool(true),
+		Data:      pulumi.StringMap{"users.sh": pulumi.String(usersScript), authorityFile: s.Authority},
+	}, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return s.newSetup(ctx, name, objects.account, corev1.ContainerArgs{
+		Image:   pulumi.String(s.image),
+		Command: shell(redisFolder + "/users.sh"),
+		Env: environment(map[string]string{
+			"HOST":          host,
+			"PORT":          fmt.Sprint(network.RedisPort),
+			"AUTHORITY":     redisFolder + "/" + authorityFile,
+			"USERS":         adminFolder + "/" + usersFile,
+			"PATIENCE":      fmt.Sprint(s.Rollout.Patience()),
+			"PASSWORD_FILE": adminFolder + "/" + passwordFile,
+		}),
+		VolumeMounts: corev1.VolumeMountArray{mount("config", redisFolder, true), mount("admin", adminFolder, true)},
+	}, corev1.VolumeArray{configVolume("config", config), secretVolume("admin", users)}, opts...)
+}
+
+// RedisPasswords is who may sign in to a Redis: the administrator's password and that of each service that uses it,
+// each the one in use first, then the one before. Elsewhere than in the cluster the first is everybody's.
+type RedisPasswords struct {
+	Admin    pulumi.StringOutput
+	Services map[string]pulumi.StringOutput // by service
+}
+
+// users is the administrator and the services, in the order of the catalog.
+func (p RedisPasswords) users(services []catalog.Service, access func(catalog.Service) *catalog.Access) []redisUser {
+	users := []redisUser{{admin, everything, p.Admin}}
+	for _, service := range services {
+		if granted := access(service); granted != nil {
+			users = append(users, redisUser{service.Name, *granted, p.Services[service.Name]})
+		}
+	}
+	return users
+}
+
+// endpoint is how a service reaches the Redis at which it has a user of its own, or else one with everybody's password;
+// nothing for a service that uses none.
+func (p RedisPasswords) endpoint(at Endpoint, inCluster bool, service catalog.Service) Endpoint {
+	password, user := p.Services[service.Name]
+	if !user {
+		return Endpoint{}
+	}
+	if !inCluster {
+		at.User, at.Password = pulumi.String("").ToStringOutput(), inUse(p.Admin)
+		return at
+	}
+	at.User, at.Password = pulumi.String(service.Name).ToStringOutput(), inUse(password)
+	return at
 }

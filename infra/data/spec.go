@@ -4,47 +4,126 @@ import (
 	"maps"
 	"slices"
 
+	batchv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/batch/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"platform.example/infra/cluster"
+	"platform.example/infra/namespace"
+	"platform.example/infra/network"
 	"platform.example/infra/quantity"
 	"platform.example/infra/restricted"
+	"platform.example/infra/secret"
 )
 
-// namespaceName is where the stores live.
-const namespaceName = "data"
-
-// NewNamespace is the namespace of the stores.
-func NewNamespace(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (*corev1.Namespace, error) {
-	return restricted.NewNamespace(ctx, namespaceName, opts...)
+// Common is what all stores are told.
+type Common struct {
+	Namespace *namespace.Namespace
+	Rollout   cluster.Rollout
+	Authority pulumi.StringOutput // PEM of who signs the certificates of stores in the cluster
 }
+
+// Folders and files in the pods of all stores.
+const (
+	certificateFolder = "/run/secrets/certificate" // tls.crt and tls.key
+	adminFolder       = "/run/secrets/admin"
+	passwordFile      = "password"
+	authorityFile     = "authority.pem"
+)
 
 func labels(name string) pulumi.StringMap {
 	return pulumi.StringMap{"app.kubernetes.io/name": pulumi.String(name)}
 }
 
-// storeTimeouts bounds how long an update waits for a store.
-func storeTimeouts() pulumi.ResourceOption {
-	return pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "5m", Update: "5m"})
+// podLabels adds to whom the pod belongs.
+func podLabels(name string) pulumi.StringMap {
+	return pulumi.StringMap{"app.kubernetes.io/name": pulumi.String(name), network.Label: pulumi.String(name)}
 }
 
-// newStoreService is the address of a store. Pulumi doesn't wait for it: it waits for the pods behind it already.
-func newStoreService(
-	ctx *pulumi.Context, name string, namespace *corev1.Namespace, port int, opts ...pulumi.ResourceOption,
+// named is the metadata of an object with a name for good.
+func (c Common) named(name string) metav1.ObjectMetaArgs {
+	return metav1.ObjectMetaArgs{Name: pulumi.String(name), Namespace: c.Namespace.Name, Labels: labels(name)}
+}
+
+// generated leaves the name to Pulumi, so that changed content is a new object and whoever uses it follows.
+func (c Common) generated(name string) metav1.ObjectMetaArgs {
+	return metav1.ObjectMetaArgs{Namespace: c.Namespace.Name, Labels: labels(name)}
+}
+
+// newService is the address of a store. Pulumi doesn't wait for it: it waits for the pods behind it already.
+func (c Common) newService(
+	ctx *pulumi.Context, name string, port int, opts ...pulumi.ResourceOption,
 ) (*corev1.Service, error) {
+	metadata := c.named(name)
+	metadata.Annotations = pulumi.StringMap{"pulumi.com/skipAwait": pulumi.String("true")}
 	return corev1.NewService(ctx, name, &corev1.ServiceArgs{
-		Metadata: metav1.ObjectMetaArgs{
-			Name:        pulumi.String(name),
-			Namespace:   namespace.Metadata.Name(),
-			Labels:      labels(name),
-			Annotations: pulumi.StringMap{"pulumi.com/skipAwait": pulumi.String("true")},
-		},
+		Metadata: metadata,
 		Spec: corev1.ServiceSpecArgs{
 			Selector: labels(name),
 			Ports:    corev1.ServicePortArray{corev1.ServicePortArgs{Name: pulumi.String("tcp"), Port: pulumi.Int(port)}},
 		},
 	}, opts...)
+}
+
+// newAccount is the account of a store's pods, which may do nothing.
+func (c Common) newAccount(
+	ctx *pulumi.Context, name string, opts ...pulumi.ResourceOption,
+) (*corev1.ServiceAccount, error) {
+	return corev1.NewServiceAccount(ctx, name, &corev1.ServiceAccountArgs{
+		Metadata:                     c.named(name),
+		AutomountServiceAccountToken: pulumi.Bool(false),
+	}, opts...)
+}
+
+// newCertificate is a server's certificate. It keeps its name when it is renewed: the server reads it again by itself.
+func (c Common) newCertificate(
+	ctx *pulumi.Context, name string, certificate secret.Certificate, opts ...pulumi.ResourceOption,
+) (*corev1.Secret, error) {
+	return corev1.NewSecret(ctx, name+"-certificate", &corev1.SecretArgs{
+		Metadata:   c.named(name + "-certificate"),
+		Type:       pulumi.String("kubernetes.io/tls"),
+		StringData: pulumi.StringMap{"tls.crt": certificate.Certificate, "tls.key": certificate.Key},
+	}, opts...)
+}
+
+// pod is what the pods of all stores have in common.
+func (c Common) pod(account *corev1.ServiceAccount, container corev1.ContainerArgs, volumes corev1.VolumeArray) corev1.PodSpecArgs {
+	return corev1.PodSpecArgs{
+		ServiceAccountName:           account.Metadata.Name(),
+		AutomountServiceAccountToken: pulumi.Bool(false),
+		EnableServiceLinks:           pulumi.Bool(false),
+		PriorityClassName:            c.Namespace.Priority,
+		SecurityContext:              restricted.Pod(user),
+		Containers:                   corev1.ContainerArray{container},
+		Volumes:                      volumes,
+	}
+}
+
+// newSetup runs a script to its end that makes a store what it should be. Its name is generated, and so is the name of
+// what it reads: anything that changes makes a new Job.
+func (c Common) newSetup(
+	ctx *pulumi.Context, name string, account *corev1.ServiceAccount, container corev1.ContainerArgs, volumes corev1.VolumeArray,
+	opts ...pulumi.ResourceOption,
+) (*batchv1.Job, error) {
+	container.Name = pulumi.String(name)
+	container.Resources = resources(1000, 64*quantity.MiB)
+	container.SecurityContext = restricted.Container()
+	pod := c.pod(account, container, volumes)
+	pod.RestartPolicy = pulumi.String("Never")
+	metadata := c.generated(name)
+	metadata.Annotations = cluster.JobAnnotations()
+	return batchv1.NewJob(ctx, name, &batchv1.JobArgs{
+		Metadata: metadata,
+		Spec: batchv1.JobSpecArgs{
+			BackoffLimit:          pulumi.Int(0), // the script itself is patient
+			ActiveDeadlineSeconds: pulumi.Int(c.Rollout.JobSeconds()),
+			Template: corev1.PodTemplateSpecArgs{
+				Metadata: metav1.ObjectMetaArgs{Labels: podLabels(name)},
+				Spec:     pod,
+			},
+		},
+	}, append(opts, c.Rollout.Options()...)...)
 }
 
 // resources limits a store. It asks for a quarter of its CPU only, so that a small node can hold the platform, and
@@ -62,6 +141,10 @@ func environment(variables map[string]string) corev1.EnvVarArray {
 		list = append(list, corev1.EnvVarArgs{Name: pulumi.String(name), Value: pulumi.String(variables[name])})
 	}
 	return list
+}
+
+func shell(script string) pulumi.StringArray {
+	return pulumi.ToStringArray([]string{"/bin/sh", script})
 }
 
 // probe runs a shell command every so many seconds and gives up after so many failures in a row.
@@ -95,4 +178,10 @@ func secretVolume(name string, secret *corev1.Secret) corev1.VolumeArgs {
 			DefaultMode: pulumi.Int(0o440), // the pod's own user reads it as the volume's group
 		},
 	}
+}
+
+func emptyVolume(name string) corev1.VolumeArgs {
+	return corev1.VolumeArgs{Name: pulumi.String(name), EmptyDir: corev1.EmptyDirVolumeSourceArgs{
+		SizeLimit: pulumi.String("16Mi"),
+	}}
 }

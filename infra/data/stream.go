@@ -8,7 +8,10 @@ import (
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"platform.example/infra/catalog"
+	"platform.example/infra/network"
 	"platform.example/infra/quantity"
+	"platform.example/infra/secret"
 	"platform.example/infra/stack"
 )
 
@@ -19,63 +22,33 @@ const appendFolder = "/var/lib/redis"
 // a file that reaches the disk each second. What the last second held is told again by who published it.
 type Stream struct {
 	pulumi.ResourceState
-	endpoint Endpoint
+	endpoint  Endpoint
+	inCluster bool
+	passwords RedisPasswords
 }
 
 // StreamArgs describes the stream.
 type StreamArgs struct {
-	Namespace *corev1.Namespace
-	Config    stack.Stack
-	Image     string
-	Password  pulumi.StringOutput
+	Common
+	Config      stack.Stack
+	Services    []catalog.Service
+	Image       string
+	Certificate secret.Certificate
+	Passwords   RedisPasswords
 }
 
-// NewStream makes the stream.
+// NewStream makes the stream, unless it is elsewhere.
 func NewStream(ctx *pulumi.Context, name string, args StreamArgs, opts ...pulumi.ResourceOption) (*Stream, error) {
-	stream := &Stream{}
+	stream := &Stream{inCluster: args.Config.Stream.Address == "", passwords: args.Passwords}
 	if err := ctx.RegisterComponentResource("platform:data:Stream", name, stream, opts...); err != nil {
 		return nil, err
 	}
-	memory := args.Config.Stream.Memory
-	server := redisServer{
-		name: name, namespace: args.Namespace, image: args.Image, password: args.Password,
-		config: fmt.Sprintf("maxmemory %dmb\nmaxmemory-policy noeviction\nappendonly yes\nappendfsync everysec\ndir %s\n",
-			int(memory), appendFolder),
-		// Half as much again for what changes while the file is rewritten by a fork, and a part that does not grow.
-		memory: memory*3/2 + 32*quantity.MiB,
-		starts: 300, // reads the whole file
-		data:   appendFolder,
-	}
-	stream.endpoint = server.endpoint(stream)
-	parent := pulumi.Parent(stream)
-	config, err := server.newConfig(ctx, parent)
-	if err != nil {
-		return nil, err
-	}
-	service, err := newStoreService(ctx, name, args.Namespace, redisPort, parent)
-	if err != nil {
-		return nil, err
-	}
-	_, err = appsv1.NewStatefulSet(ctx, name, &appsv1.StatefulSetArgs{
-		Metadata: metav1.ObjectMetaArgs{
-			Name:      pulumi.String(name),
-			Namespace: args.Namespace.Metadata.Name(),
-			Labels:    labels(name),
-		},
-		Spec: appsv1.StatefulSetSpecArgs{
-			Replicas:    pulumi.Int(1),
-			ServiceName: service.Metadata.Name().Elem(),
-			Selector:    metav1.LabelSelectorArgs{MatchLabels: labels(name)},
-			Template: corev1.PodTemplateSpecArgs{
-				Metadata: metav1.ObjectMetaArgs{Labels: labels(name)},
-				Spec:     server.pod(config),
-			},
-			VolumeClaimTemplates:                 corev1.PersistentVolumeClaimTypeArray{dataVolume(args.Config, args.Config.Stream.VolumeSize)},
-			PersistentVolumeClaimRetentionPolicy: retainVolumes(),
-		},
-	}, parent, storeTimeouts(), protected(args.Config))
-	if err != nil {
-		return nil, err
+	stream.endpoint = elsewhere(args.Config.Stream.Store)
+	if stream.inCluster {
+		var err error
+		if stream.endpoint, err = args.newServer(ctx, pulumi.Parent(stream)); err != nil {
+			return nil, err
+		}
 	}
 	return stream, ctx.RegisterResourceOutputs(stream, pulumi.Map{
 		"host": pulumi.String(stream.endpoint.Host),
@@ -83,5 +56,54 @@ func NewStream(ctx *pulumi.Context, name string, args StreamArgs, opts ...pulumi
 	})
 }
 
-// Endpoint is how every service reaches the stream.
-func (s *Stream) Endpoint() Endpoint { return s.endpoint }
+func (a StreamArgs) newServer(ctx *pulumi.Context, parent pulumi.ResourceOption) (Endpoint, error) {
+	const name = network.Stream
+	memory := a.Config.Stream.Memory
+	server := redisServer{
+		Common: a.Common, name: name, image: a.Image, certificate: a.Certificate,
+		users: a.Passwords.users(a.Services, func(s catalog.Service) *catalog.Access { return s.Stream }),
+		config: fmt.Sprintf("maxmemory %dmb\nmaxmemory-policy noeviction\nappendonly yes\nappendfsync everysec\ndir %s\n",
+			int(memory), appendFolder),
+		// Half as much again for what changes while the file is rewritten by a fork, and a part that does not grow.
+		memory: memory*3/2 + 32*quantity.MiB,
+		starts: 300, // reads the whole file
+		data:   appendFolder,
+	}
+	objects, err := server.newObjects(ctx, parent)
+	if err != nil {
+		return Endpoint{}, err
+	}
+	service, err := a.newService(ctx, name, network.RedisPort, parent)
+	if err != nil {
+		return Endpoint{}, err
+	}
+	running, err := appsv1.NewStatefulSet(ctx, name, &appsv1.StatefulSetArgs{
+		Metadata: a.named(name),
+		Spec: appsv1.StatefulSetSpecArgs{
+			Replicas:    pulumi.Int(1),
+			ServiceName: service.Metadata.Name().Elem(),
+			Selector:    metav1.LabelSelectorArgs{MatchLabels: labels(name)},
+			Template: corev1.PodTemplateSpecArgs{
+				Metadata: metav1.ObjectMetaArgs{Labels: podLabels(name)},
+				Spec:     server.pod(objects),
+			},
+			VolumeClaimTemplates:                 dataVolume(a.Config, a.Config.Stream.VolumeSize),
+			PersistentVolumeClaimRetentionPolicy: retainVolumes(),
+		},
+	}, append(a.Rollout.Options(), parent, pulumi.Protect(a.Config.ProtectData))...)
+	if err != nil {
+		return Endpoint{}, err
+	}
+	users, err := server.newUsers(ctx, catalog.StreamHost, objects, parent, pulumi.DependsOn([]pulumi.Resource{running}))
+	if err != nil {
+		return Endpoint{}, err
+	}
+	return Endpoint{
+		Host: catalog.StreamHost, Port: network.RedisPort, Authority: a.Authority, Ready: []pulumi.Resource{users},
+	}, nil
+}
+
+// Endpoint is how a service reaches the stream.
+func (s *Stream) Endpoint(service catalog.Service) Endpoint {
+	return s.passwords.endpoint(s.endpoint, s.inCluster, service)
+}

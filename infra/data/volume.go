@@ -11,7 +11,7 @@ import (
 )
 
 // dataVolume claims the volume "data" of a store's server.
-func dataVolume(config stack.Stack, size quantity.Bytes) corev1.PersistentVolumeClaimTypeArgs {
+func dataVolume(config stack.Stack, size quantity.Bytes) corev1.PersistentVolumeClaimTypeArray {
 	claim := corev1.PersistentVolumeClaimSpecArgs{
 		AccessModes: pulumi.ToStringArray([]string{"ReadWriteOnce"}),
 		Resources: corev1.VolumeResourceRequirementsArgs{
@@ -21,10 +21,10 @@ func dataVolume(config stack.Stack, size quantity.Bytes) corev1.PersistentVolume
 	if config.StorageClass != "" {
 		claim.StorageClassName = pulumi.String(config.StorageClass)
 	}
-	return corev1.PersistentVolumeClaimTypeArgs{
+	return corev1.PersistentVolumeClaimTypeArray{corev1.PersistentVolumeClaimTypeArgs{
 		Metadata: metav1.ObjectMetaArgs{Name: pulumi.String("data")},
 		Spec:     claim,
-	}
+	}}
 }
 
 // retainVolumes keeps the data of a server that is removed.
@@ -33,9 +33,4 @@ func retainVolumes() appsv1.StatefulSetPersistentVolumeClaimRetentionPolicyArgs 
 		WhenDeleted: pulumi.String("Retain"),
 		WhenScaled:  pulumi.String("Retain"),
 	}
-}
-
-// protected makes whoever replaces or removes a server, on a stack that matters, say so first.
-func protected(config stack.Stack) pulumi.ResourceOption {
-	return pulumi.Protect(config.Name != stack.Local)
 }

@@ -6,11 +6,11 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 
 	"platform.example/infra/catalog"
 )
@@ -22,46 +22,50 @@ func versions(ctx context.Context, root string, services []catalog.Service) (map
 	if err != nil {
 		return nil, fmt.Errorf("read the services' Dockerfile: %w", err)
 	}
-	found := make([]string, len(services))
-	faults := make([]error, len(services))
-	var compiling sync.WaitGroup
-	for i, service := range services {
-		compiling.Go(func() {
-			found[i], faults[i] = version(ctx, root, service.Name, dockerfile)
-		})
+	if err := compile(ctx, root, services); err != nil {
+		return nil, err
 	}
-	compiling.Wait()
-
-	byService := map[string]string{}
-	for i, service := range services {
-		byService[service.Name] = found[i]
+	found := map[string]string{}
+	for _, service := range services {
+		binary := binaryOf(root, service.Name)
+		if found[service.Name], err = version(binary, dockerfile); err != nil {
+			return nil, fmt.Errorf("read the binary of %s: %w", service.Name, err)
+		}
+		if err := place(binary, filepath.Join(contextOf(root, service.Name), "app")); err != nil {
+			return nil, fmt.Errorf("place the binary of %s: %w", service.Name, err)
+		}
 	}
-	return byService, errors.Join(faults...)
+	return found, nil
 }
 
-func version(ctx context.Context, root, service string, dockerfile []byte) (string, error) {
-	binary, err := filepath.Abs(filepath.Join(contextOf(root, service), "app"))
+func version(binary string, dockerfile []byte) (string, error) {
+	file, err := os.Open(binary)
 	if err != nil {
-		return "", fmt.Errorf("place the binary of %s: %w", service, err)
+		return "", err
 	}
-	if err := compile(ctx, filepath.Join(root, "apps"), service, binary); err != nil {
-		return "", fmt.Errorf("compile %s: %w", service, err)
-	}
-	content, err := os.ReadFile(binary)
-	if err != nil {
-		return "", fmt.Errorf("read the binary of %s: %w", service, err)
-	}
+	defer file.Close()
 	hash := sha256.New()
-	hash.Write(content)
+	if _, err := io.Copy(hash, file); err != nil {
+		return "", err
+	}
 	hash.Write(dockerfile)
 	return hex.EncodeToString(hash.Sum(nil))[:12], nil
 }
 
-// compile makes a static binary that is the same to the byte wherever the same Go release makes it. Go's own build
-// ID stays in: it is as reproducible as the rest, and it lets an unchanged binary be left as it is.
-func compile(ctx context.Context, module, service, binary string) error {
-	command := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", binary, "./"+service)
-	command.Dir = module
+// compile makes static binaries that are the same to the byte wherever the same Go release makes them: all in one call,
+// which looks at what they share only once. Go's own build ID stays in: it is as reproducible as the rest, and it lets
+// an unchanged binary be left as it is.
+func compile(ctx context.Context, root string, services []catalog.Service) error {
+	binaries, err := filepath.Abs(filepath.Dir(binaryOf(root, "any")))
+	if err != nil {
+		return fmt.Errorf("place the binaries: %w", err)
+	}
+	arguments := []string{"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", binaries + "/"}
+	for _, service := range services {
+		arguments = append(arguments, "./"+service.Name)
+	}
+	command := exec.CommandContext(ctx, "go", arguments...)
+	command.Dir = filepath.Join(root, "apps")
 	command.Env = append(os.Environ(),
 		"CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1",
 		"GOWORK=off",            // the versions in the module's own go.mod, whatever other modules ask for
@@ -69,10 +73,30 @@ func compile(ctx context.Context, module, service, binary string) error {
 	)
 	output, err := command.CombinedOutput()
 	if message := strings.TrimSpace(string(output)); err != nil && message != "" {
-		return errors.New(message) // the compiler says it better than the exit status
+		return fmt.Errorf("compile the services: %s", message) // the compiler says it better than the exit status
 	}
-	return err
+	if err != nil {
+		return fmt.Errorf("compile the services: %w", err)
+	}
+	return nil
 }
+
+// place links a binary to where its image is built from, where nothing else is.
+func place(binary, path string) error {
+	from, err := os.Stat(binary)
+	if err != nil {
+		return err
+	}
+	if to, err := os.Stat(path); err == nil && os.SameFile(from, to) {
+		return nil
+	}
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.RemoveAll(path)); err != nil {
+		return err
+	}
+	return os.Link(binary, path)
+}
+
+func binaryOf(root, service string) string { return filepath.Join(root, ".build", "binaries", service) }
 
 func contextOf(root, service string) string { return filepath.Join(root, ".build", service) }
 

@@ -3,6 +3,7 @@ package image
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/pulumi/pulumi-docker/sdk/v4/go/docker"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -39,6 +40,16 @@ func ForServices(
 		images[service.Name] = Image{Version: version, Reference: reference}
 	}
 	return images, nil
+}
+
+// Unknown stands for the image of a service where nothing is built and no staging is asked.
+func Unknown(registry, service string) Image {
+	if registry == "" {
+		registry = "registry.invalid"
+	}
+	version := strings.Repeat("0", 12)
+	reference := fmt.Sprintf("%s/%s@sha256:%s", registry, service, strings.Repeat("0", 64))
+	return Image{Version: version, Reference: pulumi.String(reference).ToStringOutput()}
 }
 
 // build makes the image and pushes it. In a preview too: its digest is what the preview of a Deployment shows.

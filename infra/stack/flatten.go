@@ -28,11 +28,22 @@ func object(text string) (map[string]any, bool) {
 	return object, err == nil && object != nil
 }
 
+// list writes a list as the settings read one.
+func list(values []any) string {
+	texts := make([]string, len(values))
+	for i, value := range values {
+		texts[i] = fmt.Sprint(value)
+	}
+	return strings.Join(texts, ",")
+}
+
 func spread(flat map[string]string, path string, object map[string]any) {
 	for key, value := range object {
 		switch value := value.(type) {
 		case map[string]any:
 			spread(flat, path+"."+key, value)
+		case []any:
+			flat[path+"."+key] = list(value)
 		case nil:
 			flat[path+"."+key] = ""
 		default:

@@ -17,18 +17,19 @@ func Parse(name string, services []catalog.Service, plain map[string]string, sec
 		return Stack{}, fmt.Errorf("stack %s: unknown stack: want one of local, staging, production", name)
 	}
 	given := flatten(plain)
-	settings := stack.settings()
+	settings := stack.settings(services)
 
 	found := faults{}
 	for _, setting := range settings {
 		found.add(setting.path, setting.apply(stack.Name, given))
 	}
-	for _, rule := range rules() {
+	stack.inherit(services)
+	for _, rule := range rules(services) {
 		if !found.any(rule.paths...) {
 			found.add(rule.paths[0], rule.check(stack))
 		}
 	}
-	for _, required := range catalog.Secrets(services, stack.Demo) {
+	for _, required := range catalog.Secrets(services, stack.Name == Local) {
 		if !slices.Contains(secret, required.Name) {
 			found.add(required.Name, secretProblem(name, given, required.Name))
 		}

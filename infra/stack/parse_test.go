@@ -1,9 +1,11 @@
 package stack_test
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/stack"
@@ -21,6 +23,15 @@ func without(name string) []string {
 	return slices.DeleteFunc(allSecrets(), func(secret string) bool { return secret == name })
 }
 
+// replicas is every service of the catalog with the same bounds.
+func replicas(least, most int) map[string]stack.Service {
+	services := map[string]stack.Service{}
+	for _, service := range catalog.Services() {
+		services[service.Name] = stack.Service{Replicas: stack.Replicas{Min: least, Max: most}}
+	}
+	return services
+}
+
 func TestDefaults(t *testing.T) {
 	tests := []struct {
 		name  string
@@ -28,26 +39,36 @@ func TestDefaults(t *testing.T) {
 		want  stack.Stack
 	}{
 		{"local", map[string]string{"registry": "localhost:5000"}, stack.Stack{
-			Name: stack.Local, Registry: "localhost:5000", Build: true, Demo: true,
-			Gateway:  stack.Gateway{Type: stack.NodePort, NodePort: 30080},
+			Name: stack.Local, Registry: "localhost:5000", Build: true, Demo: true, Deadline: 2 * time.Minute,
+			Edge: stack.Edge{
+				Host: "localhost", Type: stack.NodePort, HTTPPort: 30080, HTTPSPort: 30443, RequestsPerSecond: 2000,
+			},
 			Replicas: stack.Replicas{Min: 1, Max: 3},
-			Postgres: stack.Postgres{VolumeSize: 2048, CPU: 1000, Memory: 512},
+			Services: replicas(1, 3),
+			Postgres: stack.Postgres{AdminUser: "postgres", VolumeSize: 2048, CPU: 1000, Memory: 512},
 			Redis:    stack.Redis{Memory: 512},
 			Stream:   stack.Stream{Memory: 128, VolumeSize: 1024},
 		}},
-		{"staging", map[string]string{"registry": "registry.example.com/platform"}, stack.Stack{
+		{"staging", map[string]string{
+			"registry": "registry.example.com/platform", "edge": `{"host":"staging.example.com","issuer":"letsencrypt"}`,
+		}, stack.Stack{
 			Name: stack.Staging, Registry: "registry.example.com/platform", Build: true,
-			Gateway:  stack.Gateway{Type: stack.ClusterIP},
+			Deadline: 5 * time.Minute, ProtectData: true,
+			Edge: stack.Edge{
+				Host: "staging.example.com", Type: stack.LoadBalancer, Issuer: "letsencrypt", RequestsPerSecond: 100,
+			},
 			Replicas: stack.Replicas{Min: 2, Max: 6},
-			Postgres: stack.Postgres{VolumeSize: 20480, CPU: 1000, Memory: 1024},
+			Services: replicas(2, 6),
+			Postgres: stack.Postgres{AdminUser: "postgres", VolumeSize: 20480, CPU: 1000, Memory: 1024},
 			Redis:    stack.Redis{Memory: 512},
 			Stream:   stack.Stream{Memory: 256, VolumeSize: 5120},
 		}},
-		{"production", nil, stack.Stack{
-			Name:     stack.Production,
-			Gateway:  stack.Gateway{Type: stack.ClusterIP},
+		{"production", map[string]string{"edge": `{"host":"api.example.com","tlsSecret":"api"}`}, stack.Stack{
+			Name: stack.Production, Deadline: 5 * time.Minute, ProtectData: true,
+			Edge:     stack.Edge{Host: "api.example.com", Type: stack.LoadBalancer, TLSSecret: "api", RequestsPerSecond: 100},
 			Replicas: stack.Replicas{Min: 3, Max: 20},
-			Postgres: stack.Postgres{VolumeSize: 102400, CPU: 4000, Memory: 8192},
+			Services: replicas(3, 20),
+			Postgres: stack.Postgres{AdminUser: "postgres", VolumeSize: 102400, CPU: 4000, Memory: 8192},
 			Redis:    stack.Redis{Memory: 512},
 			Stream:   stack.Stream{Memory: 1024, VolumeSize: 20480},
 		}},
@@ -58,7 +79,7 @@ func TestDefaults(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got != test.want {
+			if !reflect.DeepEqual(got, test.want) {
 				t.Errorf("got  %+v\nwant %+v", got, test.want)
 			}
 		})
@@ -72,25 +93,41 @@ func TestGivenValuesReplaceDefaults(t *testing.T) {
 		"kubeContext":  "elsewhere",
 		"storageClass": "fast",
 		"demo":         "false",
-		"gateway":      `{"type":"LoadBalancer","nodePort":31000}`,
-		"postgres":     `{"volumeSize":"10Gi","cpu":"2","memory":"4Gi"}`,
-		"redis":        `{"memory":"64Mi"}`,
+		"deadline":     "90s",
+		"protectData":  "true",
+		"edge":         `{"type":"LoadBalancer","httpPort":31000,"trustedProxies":["192.0.2.0/24","2001:db8::/32"],"requestsPerSecond":5}`,
+		"postgres":     `{"volumeSize":"10Gi","cpu":"2","memory":"4Gi","address":"db.example.com:5432","network":"192.0.2.0/24","adminUser":"root"}`,
+		"redis":        `{"memory":"64Mi","address":"192.0.2.7:6380"}`,
 		"stream":       `{"memory":"64Mi","volumeSize":"2Gi"}`,
 		"replicas":     `{"min":2,"max":5}`,
+		"services":     `{"user-service":{"replicas":{"min":7}},"api-gateway":{"requestsPerMinute":60}}`,
 	}, allSecrets())
 	if err != nil {
 		t.Fatal(err)
 	}
+	services := replicas(2, 5)
+	services["user-service"] = stack.Service{Replicas: stack.Replicas{Min: 7, Max: 7}}
+	services["api-gateway"] = stack.Service{
+		Replicas: stack.Replicas{Min: 2, Max: 5}, Settings: map[string]string{"requestsPerMinute": "60"},
+	}
 	want := stack.Stack{
 		Name: stack.Local, Registry: "10.0.0.1:5000/platform", Build: true,
 		Kubeconfig: ".state/kubeconfig", KubeContext: "elsewhere", StorageClass: "fast",
-		Gateway:  stack.Gateway{Type: stack.LoadBalancer, NodePort: 31000},
+		Deadline: 90 * time.Second, ProtectData: true,
+		Edge: stack.Edge{
+			Host: "localhost", Type: stack.LoadBalancer, HTTPPort: 31000, HTTPSPort: 30443,
+			TrustedProxies: []string{"192.0.2.0/24", "2001:db8::/32"}, RequestsPerSecond: 5,
+		},
 		Replicas: stack.Replicas{Min: 2, Max: 5},
-		Postgres: stack.Postgres{VolumeSize: 10240, CPU: 2000, Memory: 4096},
-		Redis:    stack.Redis{Memory: 64},
-		Stream:   stack.Stream{Memory: 64, VolumeSize: 2048},
+		Services: services,
+		Postgres: stack.Postgres{
+			Store:     stack.Store{Address: "db.example.com:5432", Network: "192.0.2.0/24"},
+			AdminUser: "root", VolumeSize: 10240, CPU: 2000, Memory: 4096,
+		},
+		Redis:  stack.Redis{Store: stack.Store{Address: "192.0.2.7:6380"}, Memory: 64},
+		Stream: stack.Stream{Memory: 64, VolumeSize: 2048},
 	}
-	if got != want {
+	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
 }
@@ -99,6 +136,14 @@ func TestFaults(t *testing.T) {
 	registry := map[string]string{"registry": "localhost:5000"}
 	with := func(key, text string) map[string]string {
 		return map[string]string{"registry": "localhost:5000", key: text}
+	}
+	// remote is what every stack but the local one must say.
+	remote := func(key, text string) map[string]string {
+		given := map[string]string{"registry": "localhost:5000", "edge": `{"host":"api.example.com","issuer":"letsencrypt"}`}
+		if key != "" {
+			given[key] = text
+		}
+		return given
 	}
 	tests := []struct {
 		name   string
@@ -111,22 +156,22 @@ func TestFaults(t *testing.T) {
 			`stack dev: unknown stack: want one of local, staging, production`},
 		{"no registry", "local", nil, allSecrets(),
 			`stack local: platform:registry: not set: want a registry such as localhost:5000 or registry.example.com/platform`},
-		{"an empty registry is not an unset one", "production", map[string]string{"registry": ""}, allSecrets(),
+		{"an empty registry is not an unset one", "production", remote("registry", ""), allSecrets(),
 			`stack production: platform:registry: "": want a registry such as`},
 		{"a registry that Docker Hub would swallow", "local", map[string]string{"registry": "platform"}, allSecrets(),
 			`stack local: platform:registry: "platform": want a registry such as`},
 		{"zero replicas", "local", with("replicas", `{"min":0}`), allSecrets(),
 			`stack local: platform:replicas.min: "0": want a whole number from 1 to 100`},
-		{"fewer replicas at most than at least", "production", with("replicas", `{"max":2}`), allSecrets(),
+		{"fewer replicas at most than at least", "production", remote("replicas", `{"max":2}`), allSecrets(),
 			`stack production: platform:replicas.max: 2 is below replicas.min 3`},
-		{"another Service type", "local", with("gateway", `{"type":"Ingress"}`), allSecrets(),
-			`stack local: platform:gateway.type: "Ingress": want one of ClusterIP, NodePort, LoadBalancer`},
-		{"NodePort without a port", "staging", with("gateway", `{"type":"NodePort"}`), allSecrets(),
-			`stack staging: platform:gateway.nodePort: not set: gateway.type NodePort needs a port`},
-		{"a privileged port", "local", with("gateway", `{"nodePort":80}`), allSecrets(),
-			`stack local: platform:gateway.nodePort: "80": want a port from 30000 to 32767`},
-		{"a null", "local", with("gateway", `{"type":null}`), allSecrets(),
-			`stack local: platform:gateway.type: "": want one of`},
+		{"another Service type", "local", with("edge", `{"type":"Ingress"}`), allSecrets(),
+			`stack local: platform:edge.type: "Ingress": want one of ClusterIP, NodePort, LoadBalancer`},
+		{"NodePort without a port", "staging", remote("edge", `{"type":"NodePort","host":"a.example","issuer":"x","httpPort":30080}`), allSecrets(),
+			`stack staging: platform:edge.httpsPort: not set: edge.type NodePort needs a port`},
+		{"a privileged port", "local", with("edge", `{"httpPort":80}`), allSecrets(),
+			`stack local: platform:edge.httpPort: "80": want a port from 30000 to 32767`},
+		{"a null", "local", with("edge", `{"type":null}`), allSecrets(),
+			`stack local: platform:edge.type: "": want one of`},
 		{"a size without unit", "local", with("postgres", `{"memory":"512"}`), allSecrets(),
 			`stack local: platform:postgres.memory: "512": want a size such as 512Mi or 4Gi`},
 		{"too small a Postgres", "local", with("postgres", `{"memory":"64Mi"}`), allSecrets(),
@@ -137,25 +182,59 @@ func TestFaults(t *testing.T) {
 			`stack local: platform:stream.memory: "1Mi": want at least 16Mi`},
 		{"too small a volume for the stream", "local", with("stream", `{"volumeSize":"256Mi"}`), allSecrets(),
 			`stack local: platform:stream.volumeSize: "256Mi" is below three times stream.memory "128Mi"`},
+		{"one port for two", "local", with("edge", `{"httpsPort":30080}`), allSecrets(),
+			`stack local: platform:edge.httpsPort: 30080 is edge.httpPort too`},
+		{"an edge without a name", "staging", with("edge", `{"issuer":"letsencrypt"}`), allSecrets(),
+			`stack staging: platform:edge.host: not set: want the DNS name that clients use`},
+		{"an edge that nobody certifies", "staging", with("edge", `{"host":"a.example"}`), allSecrets(),
+			`stack staging: platform:edge.tlsSecret: not set: want the Secret in namespace edge`},
+		{"an edge that two certify", "staging", with("edge", `{"host":"a.example","issuer":"x","tlsSecret":"y"}`), allSecrets(),
+			`stack staging: platform:edge.tlsSecret: "y": edge.issuer is set too: want one of them`},
+		{"a foreign certificate on the stack local", "local", with("edge", `{"issuer":"x"}`), allSecrets(),
+			`stack local: platform:edge.tlsSecret: the stack local has an authority of its own`},
+		{"a host with a scheme", "local", with("edge", `{"host":"https://a.example"}`), allSecrets(),
+			`stack local: platform:edge.host: "https://a.example": want a DNS name`},
+		{"an address for a network", "local", with("edge", `{"trustedProxies":["192.0.2.1/24"]}`), allSecrets(),
+			`stack local: platform:edge.trustedProxies: "192.0.2.1/24": want networks`},
+		{"a store without a port", "local", with("redis", `{"address":"cache.example.com"}`), allSecrets(),
+			`stack local: platform:redis.address: "cache.example.com": want where the store is, such as db.example.com:5432`},
+		{"a store that no firewall can know", "local", with("stream", `{"address":"events.example.com:6379"}`), allSecrets(),
+			`stack local: platform:stream.network: not set: want the network in which events.example.com is`},
+		{"an authority that is none", "local", with("postgres", `{"certificateAuthority":"trust me"}`), allSecrets(),
+			`stack local: platform:postgres.certificateAuthority: "trust me": want certificates in PEM`},
+		{"a deadline without a unit", "local", with("deadline", "60"), allSecrets(),
+			`stack local: platform:deadline: "60": want how long a rollout may take, from 30s to 30m`},
+		{"a deadline that nobody would wait for", "local", with("deadline", "1h"), allSecrets(),
+			`stack local: platform:deadline: "1h": want how long a rollout may take, from 30s to 30m`},
+		{"no replicas of one service", "production", remote("services", `{"user-service":{"replicas":{"min":0}}}`), allSecrets(),
+			`stack production: platform:services.user-service.replicas.min: "0": want a whole number from 1 to 100`},
+		{"fewer replicas of one service at most than at least", "production",
+			remote("services", `{"user-service":{"replicas":{"max":2}}}`), allSecrets(),
+			`stack production: platform:services.user-service.replicas.max: 2 is below replicas.min 3`},
+		{"a setting of a service", "local", with("services", `{"notification-service":{"webhookUrl":"http://a.example"}}`), allSecrets(),
+			`stack local: platform:services.notification-service.webhookUrl: "http://a.example": want an address that starts with https://`},
+		{"a service that is none", "local", with("services", `{"user-servise":{"replicas":{"min":2}}}`), allSecrets(),
+			`stack local: platform:services.user-servise.replicas.min: unknown key: the nearest known one is ` +
+				`platform:services.user-service.replicas.min`},
 		{"neither true nor false", "local", with("demo", "yes"), allSecrets(),
 			`stack local: platform:demo: "yes": want true or false`},
-		{"a demo user in production", "production", with("demo", "true"), allSecrets(),
+		{"a demo user in production", "production", remote("demo", "true"), allSecrets(),
 			`stack production: platform:demo: true: only the stack local has a demo user`},
-		{"a demo user in staging", "staging", with("demo", "true"), allSecrets(),
+		{"a demo user in staging", "staging", remote("demo", "true"), allSecrets(),
 			`stack staging: platform:demo: true: only the stack local has a demo user`},
-		{"building in production", "production", with("build", "true"), allSecrets(),
+		{"building in production", "production", remote("build", "true"), allSecrets(),
 			`stack production: platform:build: true: production never builds: it runs what staging has tested`},
-		{"not building in staging", "staging", with("build", "false"), allSecrets(),
+		{"not building in staging", "staging", remote("build", "false"), allSecrets(),
 			`stack staging: platform:build: false: staging must build`},
 		{"an unknown key", "local", with("regsitry", "x"), allSecrets(),
 			`stack local: platform:regsitry: unknown key: the nearest known one is platform:registry`},
-		{"an unknown key in an object", "local", with("gateway", `{"nodeport":30081}`), allSecrets(),
-			`stack local: platform:gateway.nodeport: unknown key: the nearest known one is platform:gateway.nodePort`},
+		{"an unknown key in an object", "local", with("edge", `{"httpport":30081}`), allSecrets(),
+			`stack local: platform:edge.httpport: unknown key: the nearest known one is platform:edge.httpPort`},
 		{"an unknown secret", "local", registry, append(allSecrets(), "jwtKey"),
 			`stack local: platform:jwtKey: unknown key: the nearest known one is platform:jwtKeys`},
-		{"a missing secret", "staging", registry, without("userServiceDatabasePassword"),
+		{"a missing secret", "staging", remote("", ""), without("userServiceDatabasePassword"),
 			"stack staging: platform:userServiceDatabasePassword: missing secret: run `make secrets STACK=staging`"},
-		{"a secret in plain text", "staging", with("jwtKeys", "hush"),
+		{"a secret in plain text", "staging", remote("jwtKeys", "hush"),
 			without("jwtKeys"),
 			"stack staging: platform:jwtKeys: stored in plain text: remove it with " +
 				"`pulumi config rm platform:jwtKeys --stack staging`, then run `make secrets STACK=staging`"},
@@ -190,21 +269,11 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 		path, _, _ := strings.Cut(strings.TrimPrefix(line, "stack production: platform:"), ":")
 		paths = append(paths, path)
 	}
-	want := "colour demo demoUserPassword jwtKeys notificationServiceDatabasePassword orderServiceDatabasePassword " +
-		"postgresAdminPassword redisPassword replicas.max replicas.min streamPassword userServiceDatabasePassword"
+	want := "apiGatewayCachePassword certificateAuthority colour demo edge.host edge.tlsSecret jwtKeys " +
+		"notificationServiceDatabasePassword notificationServiceStreamPassword orderServiceDatabasePassword " +
+		"orderServiceStreamPassword postgresAdminPassword postgresCertificate redisCertificate redisPassword replicas.max " +
+		"replicas.min streamCertificate streamPassword userServiceCachePassword userServiceDatabasePassword webhookSecret"
 	if got := strings.Join(paths, " "); got != want {
 		t.Errorf("faults at %s\nwant      %s", got, want)
-	}
-}
-
-func TestADemoUserNeedsAPassword(t *testing.T) {
-	without := allSecrets()[:len(allSecrets())-1]
-	plain := map[string]string{"registry": "localhost:5000"}
-	if _, err := stack.Parse("local", catalog.Services(), plain, without); err == nil {
-		t.Error("the demo user's password is not required")
-	}
-	plain["demo"] = "false"
-	if _, err := stack.Parse("local", catalog.Services(), plain, without); err != nil {
-		t.Errorf("without a demo user its password is not needed: %v", err)
 	}
 }

@@ -2,7 +2,10 @@ package stack
 
 import (
 	"fmt"
+	"net"
+	"net/netip"
 
+	"platform.example/infra/catalog"
 	"platform.example/infra/quantity"
 )
 
@@ -12,18 +15,31 @@ type rule struct {
 	check func(Stack) string // what is wrong; empty for nothing
 }
 
-func rules() []rule {
-	return []rule{
+func rules(services []catalog.Service) []rule {
+	rules := []rule{
 		{[]string{"build"}, onlyProductionTakesStagingsImages},
 		{[]string{"registry", "build"}, buildingNeedsARegistry},
 		{[]string{"demo"}, demoIsLocal},
-		{[]string{"gateway.nodePort", "gateway.type"}, nodePortIsGiven},
-		{[]string{"replicas.max", "replicas.min"}, maxIsNotBelowMin},
+		{[]string{"edge.httpPort", "edge.type"}, func(s Stack) string { return nodePortIsGiven(s.Edge, s.Edge.HTTPPort) }},
+		{[]string{"edge.httpsPort", "edge.type"}, func(s Stack) string { return nodePortIsGiven(s.Edge, s.Edge.HTTPSPort) }},
+		{[]string{"edge.httpsPort", "edge.httpPort"}, nodePortsDiffer},
+		{[]string{"edge.host"}, hostIsGiven},
+		{[]string{"edge.tlsSecret", "edge.issuer"}, someoneCertifiesTheEdge},
+		{[]string{"replicas.max", "replicas.min"}, func(s Stack) string { return maxIsNotBelowMin(s.Replicas) }},
 		{[]string{"postgres.memory"}, postgresHasRoom},
 		{[]string{"redis.memory"}, redisHasRoom},
 		{[]string{"stream.memory"}, streamHasRoom},
 		{[]string{"stream.volumeSize", "stream.memory"}, streamFitsItsVolume},
+		{[]string{"postgres.network", "postgres.address"}, func(s Stack) string { return firewallKnows(s.Postgres.Store) }},
+		{[]string{"redis.network", "redis.address"}, func(s Stack) string { return firewallKnows(s.Redis.Store) }},
+		{[]string{"stream.network", "stream.address"}, func(s Stack) string { return firewallKnows(s.Stream.Store) }},
 	}
+	for _, service := range services {
+		path := servicePath(service.Name)
+		rules = append(rules, rule{[]string{path + ".replicas.max", path + ".replicas.min", "replicas.max", "replicas.min"},
+			func(s Stack) string { return maxIsNotBelowMin(s.Services[service.Name].Replicas) }})
+	}
+	return rules
 }
 
 func onlyProductionTakesStagingsImages(s Stack) string {
@@ -51,18 +67,59 @@ func demoIsLocal(s Stack) string {
 	return ""
 }
 
-func nodePortIsGiven(s Stack) string {
-	if s.Gateway.Type == NodePort && s.Gateway.NodePort == 0 {
-		return "not set: gateway.type NodePort needs a port from 30000 to 32767"
+func nodePortIsGiven(edge Edge, port int) string {
+	if edge.Type == NodePort && port == 0 {
+		return "not set: edge.type NodePort needs " + wantNodePort
 	}
 	return ""
 }
 
-func maxIsNotBelowMin(s Stack) string {
-	if s.Replicas.Max < s.Replicas.Min {
-		return fmt.Sprintf("%d is below replicas.min %d", s.Replicas.Max, s.Replicas.Min)
+func nodePortsDiffer(s Stack) string {
+	if s.Edge.Type == NodePort && s.Edge.HTTPPort == s.Edge.HTTPSPort {
+		return fmt.Sprintf("%d is edge.httpPort too", s.Edge.HTTPSPort)
 	}
 	return ""
+}
+
+func hostIsGiven(s Stack) string {
+	if s.Edge.Host == "" {
+		return "not set: want the DNS name that clients use, such as api.example.com"
+	}
+	return ""
+}
+
+func someoneCertifiesTheEdge(s Stack) string {
+	given := s.Edge.TLSSecret != "" || s.Edge.Issuer != ""
+	switch {
+	case s.Edge.TLSSecret != "" && s.Edge.Issuer != "":
+		return fmt.Sprintf("%q: edge.issuer is set too: want one of them", s.Edge.TLSSecret)
+	case s.Name == Local && given:
+		return "the stack local has an authority of its own: set neither edge.tlsSecret nor edge.issuer"
+	case s.Name != Local && !given:
+		return "not set: want the Secret in namespace edge that holds the certificate for edge.host, " +
+			"or edge.issuer, a ClusterIssuer of cert-manager that makes one"
+	default:
+		return ""
+	}
+}
+
+func maxIsNotBelowMin(replicas Replicas) string {
+	if replicas.Max < replicas.Min {
+		return fmt.Sprintf("%d is below replicas.min %d", replicas.Max, replicas.Min)
+	}
+	return ""
+}
+
+// firewallKnows is about names: a NetworkPolicy has only numbers.
+func firewallKnows(store Store) string {
+	host, _, err := net.SplitHostPort(store.Address)
+	if err != nil || store.Network != "" {
+		return "" // in the cluster, or known
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return ""
+	}
+	return fmt.Sprintf("not set: want the network in which %s is, such as 192.0.2.0/24: nothing else is let through to it", host)
 }
 
 func postgresHasRoom(s Stack) string {

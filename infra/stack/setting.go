@@ -1,11 +1,16 @@
 package stack
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
+	"time"
 )
 
 // setting is one key: where it stands, what it allows, what it is when unset, and the field it sets.
@@ -93,4 +98,72 @@ func between(least, most int) func(string) (int, error) {
 		}
 		return number, nil
 	}
+}
+
+// hostName is a DNS name in lower case, as certificates have it.
+func hostName(text string) (string, error) {
+	label := `[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?`
+	if len(text) > 253 || !regexp.MustCompile(`^`+label+`(\.`+label+`)*$`).MatchString(text) {
+		return "", fmt.Errorf("%q is not a DNS name", text)
+	}
+	return text, nil
+}
+
+// objectName is a name that Kubernetes accepts for an object.
+func objectName(text string) (string, error) { return hostName(text) }
+
+func hostPort(text string) (string, error) {
+	host, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return "", err
+	}
+	if _, err := between(1, 65535)(port); err != nil {
+		return "", err
+	}
+	if _, err := netip.ParseAddr(host); err == nil {
+		return text, nil
+	}
+	_, err = hostName(host)
+	return text, err
+}
+
+func network(text string) (string, error) {
+	prefix, err := netip.ParsePrefix(text)
+	if err != nil {
+		return "", err
+	}
+	if prefix != prefix.Masked() {
+		return "", fmt.Errorf("%s is an address within the network %s", text, prefix.Masked())
+	}
+	return text, nil
+}
+
+func networks(text string) ([]string, error) {
+	var list []string
+	for part := range strings.SplitSeq(text, ",") {
+		one, err := network(strings.TrimSpace(part))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, one)
+	}
+	return list, nil
+}
+
+func certificates(text string) (string, error) {
+	if !x509.NewCertPool().AppendCertsFromPEM([]byte(text)) {
+		return "", errors.New("holds no certificate")
+	}
+	return text, nil
+}
+
+func deadline(text string) (time.Duration, error) {
+	duration, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, err
+	}
+	if duration < 30*time.Second || duration > 30*time.Minute {
+		return 0, fmt.Errorf("%s is not between 30s and 30m", duration)
+	}
+	return duration, nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/scaling"
 )
 
 // newDeployment runs the replicas of this colour and scales them.
@@ -16,17 +17,14 @@ func (a Args) newDeployment(
 	ctx *pulumi.Context, account *corev1.ServiceAccount, environment corev1.EnvFromSourceArray,
 	parent, after pulumi.ResourceOption,
 ) error {
-	spec := pod(account, a.server(environment))
-	spec.TopologySpreadConstraints = corev1.TopologySpreadConstraintArray{
-		a.spread("kubernetes.io/hostname"),
-		a.spread("topology.kubernetes.io/zone"),
-	}
+	spec := a.pod(account, a.server(environment))
+	spec.TopologySpreadConstraints = scaling.Spread(a.colourSelector())
 	_, err := appsv1.NewDeployment(ctx, a.name(), &appsv1.DeploymentArgs{
 		Metadata: a.metadata(a.name(), a.colourSelector()),
 		Spec: appsv1.DeploymentSpecArgs{ // without replicas: the autoscaler owns them
 			Selector:                metav1.LabelSelectorArgs{MatchLabels: a.colourSelector()},
 			RevisionHistoryLimit:    pulumi.Int(3),
-			ProgressDeadlineSeconds: pulumi.Int(deadlineSeconds),
+			ProgressDeadlineSeconds: pulumi.Int(a.Rollout.Seconds()),
 			Strategy: appsv1.DeploymentStrategyArgs{
 				Type: pulumi.String("RollingUpdate"),
 				RollingUpdate: appsv1.RollingUpdateDeploymentArgs{
@@ -36,7 +34,7 @@ func (a Args) newDeployment(
 			},
 			Template: corev1.PodTemplateSpecArgs{
 				Metadata: metav1.ObjectMetaArgs{
-					Labels: a.colourSelector(),
+					Labels: a.podLabels(a.colourSelector()),
 					Annotations: pulumi.StringMap{
 						"prometheus.io/scrape": pulumi.String("true"),
 						"prometheus.io/port":   pulumi.String(fmt.Sprint(catalog.OpsPort)),
@@ -46,19 +44,10 @@ func (a Args) newDeployment(
 				Spec: spec,
 			},
 		},
-	}, parent, after, timeouts())
+	}, append(a.Rollout.Options(), parent, after)...)
 	if err != nil {
 		return err
 	}
-	return a.newScaling(ctx, parent)
-}
-
-// spread keeps the replicas of this colour apart where the cluster has room for it.
-func (a Args) spread(topology string) corev1.TopologySpreadConstraintArgs {
-	return corev1.TopologySpreadConstraintArgs{
-		MaxSkew:           pulumi.Int(1),
-		TopologyKey:       pulumi.String(topology),
-		WhenUnsatisfiable: pulumi.String("ScheduleAnyway"),
-		LabelSelector:     metav1.LabelSelectorArgs{MatchLabels: a.colourSelector()},
-	}
+	bounds := a.Config.Services[a.Service.Name].Replicas
+	return scaling.New(ctx, a.name(), a.metadata(a.name(), a.colourSelector()), a.colourSelector(), bounds, parent)
 }

@@ -3,12 +3,18 @@ package workload
 import (
 	"fmt"
 	"maps"
+	"strings"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/data"
 )
+
+// privateNetworks is where the edge's pods are, wherever the cluster is. Nobody else reaches the public service, and the
+// edge passes on no word of a client's own on where it comes from.
+var privateNetworks = []string{"10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"}
 
 // variables is the environment of the service's processes, without secrets.
 func (a Args) variables() map[string]string {
@@ -18,59 +24,92 @@ func (a Args) variables() map[string]string {
 		"SERVICE_COLOUR":  string(a.Colour),
 		"ENVIRONMENT":     string(a.Config.Name),
 		"SHUTDOWN_DELAY":  shutdownDelay.String(),
-		"LIVE_URL":        url(a.Service.Name), // the colour that answers here is the live one
+		"LIVE_URL":        URL(a.Service.Name), // the colour that answers here is the live one
 	}
 	for _, called := range a.Service.Calls {
-		variables[catalog.Service{Name: called}.URLVariable()] = url(called)
+		variables[catalog.Service{Name: called}.URLVariable()] = URL(called)
+	}
+	if a.Service.Public {
+		variables["TRUSTED_PROXIES"] = strings.Join(privateNetworks, ",")
 	}
 	if a.Service.Database != "" {
 		maps.Copy(variables, map[string]string{
 			"POSTGRES_HOST":      a.Postgres.Host,
 			"POSTGRES_PORT":      fmt.Sprint(a.Postgres.Port),
 			"POSTGRES_DATABASE":  a.Service.Database,
-			"POSTGRES_USER":      a.Service.Role(),
-			"POSTGRES_SSLMODE":   "disable", // the server in the cluster speaks no TLS
+			"POSTGRES_SSLMODE":   "verify-full",
 			"POSTGRES_MAX_CONNS": fmt.Sprint(catalog.DatabaseConnections),
 		})
 	}
-	if a.Service.Cache {
-		variables["REDIS_ADDR"] = fmt.Sprintf("%s:%d", a.Cache.Host, a.Cache.Port)
+	if a.Service.Cache != nil {
+		maps.Copy(variables, redisVariables("REDIS_", a.Cache))
 	}
-	if a.Service.Stream {
-		variables["STREAM_ADDR"] = fmt.Sprintf("%s:%d", a.Stream.Host, a.Stream.Port)
+	if a.Service.Stream != nil {
+		maps.Copy(variables, redisVariables("STREAM_", a.Stream))
+	}
+	for _, setting := range a.Service.Settings {
+		if value, set := a.choice(setting.Key); set {
+			variables[setting.Variable] = value
+		}
 	}
 	return variables
 }
 
+func redisVariables(prefix string, at data.Endpoint) map[string]string {
+	return map[string]string{prefix + "ADDR": fmt.Sprintf("%s:%d", at.Host, at.Port), prefix + "TLS": "true"}
+}
+
+// choice is what the stack has set of the service's settings.
+func (a Args) choice(key string) (string, bool) {
+	value, set := a.Config.Services[a.Service.Name].Settings[key]
+	return value, set
+}
+
+// authorities is whom the service trusts, in PEM; nothing where the system's roots will do.
+func (a Args) authorities() pulumi.StringMap {
+	authorities := pulumi.StringMap{}
+	if a.Service.Database != "" {
+		authorities["POSTGRES_CA_CERTIFICATE"] = a.Postgres.Authority
+	}
+	if a.Service.Cache != nil {
+		authorities["REDIS_CA_CERTIFICATE"] = a.Cache.Authority
+	}
+	if a.Service.Stream != nil {
+		authorities["STREAM_CA_CERTIFICATE"] = a.Stream.Authority
+	}
+	return authorities
+}
+
 // secrets is the rest of the environment.
-func (a Args) secrets() (pulumi.StringMap, error) {
+func (a Args) secrets() pulumi.StringMap {
 	secrets := pulumi.StringMap{}
 	if a.Service.Database != "" {
-		secrets["POSTGRES_PASSWORD"] = a.Postgres.Password
+		secrets["POSTGRES_USER"], secrets["POSTGRES_PASSWORD"] = a.Postgres.User, a.Postgres.Password
 	}
-	if a.Service.Cache {
-		secrets["REDIS_PASSWORD"] = a.Cache.Password
+	if a.Service.Cache != nil {
+		secrets["REDIS_USERNAME"], secrets["REDIS_PASSWORD"] = a.Cache.User, a.Cache.Password
 	}
-	if a.Service.Stream {
-		secrets["STREAM_PASSWORD"] = a.Stream.Password
+	if a.Service.Stream != nil {
+		secrets["STREAM_USERNAME"], secrets["STREAM_PASSWORD"] = a.Stream.User, a.Stream.Password
 	}
 	for _, secret := range a.Service.Secrets {
-		value, ok := a.Secrets[secret.Name]
-		if !ok {
-			return nil, fmt.Errorf("secret %s is not given", secret.Name)
+		if _, set := a.choice(secret.With); secret.With != "" && !set {
+			continue
 		}
-		secrets[secret.Variable] = value
+		secrets[secret.Variable] = a.Secrets.Value(secret.Name)
 	}
-	return secrets, nil
+	return secrets
 }
 
 // newEnvironment keeps both in objects with generated names: changed content is a new object, the pods follow, and
 // the other colour keeps what it had.
 func (a Args) newEnvironment(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (corev1.EnvFromSourceArray, error) {
+	variables := pulumi.ToStringMap(a.variables())
+	maps.Copy(variables, a.authorities())
 	config, err := corev1.NewConfigMap(ctx, a.name(), &corev1.ConfigMapArgs{
 		Metadata:  a.metadata("", a.colourSelector()),
 		Immutable: pulumi.Bool(true),
-		Data:      pulumi.ToStringMap(a.variables()),
+		Data:      variables,
 	}, opts...)
 	if err != nil {
 		return nil, err
@@ -78,9 +117,9 @@ func (a Args) newEnvironment(ctx *pulumi.Context, opts ...pulumi.ResourceOption)
 	environment := corev1.EnvFromSourceArray{corev1.EnvFromSourceArgs{
 		ConfigMapRef: corev1.ConfigMapEnvSourceArgs{Name: config.Metadata.Name()},
 	}}
-	secrets, err := a.secrets()
-	if err != nil || len(secrets) == 0 {
-		return environment, err
+	secrets := a.secrets()
+	if len(secrets) == 0 {
+		return environment, nil
 	}
 	secret, err := a.newSecret(ctx, a.name(), secrets, opts...)
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"platform.example/infra/cluster"
 )
 
 // newJob runs a subcommand of the service to its end. The version is part of its name: a new image is a new Job.
@@ -14,19 +16,21 @@ func (a Args) newJob(
 ) (*batchv1.Job, error) {
 	name := a.Service.Name + "-" + subcommand
 	labels := pulumi.StringMap{"app.kubernetes.io/name": pulumi.String(name)} // no Service may select it
-	spec := pod(account, a.container(subcommand, environment, subcommand))
+	spec := a.pod(account, a.container(subcommand, environment, subcommand))
 	spec.RestartPolicy = pulumi.String("Never")
+	metadata := a.metadata(name+"-"+a.Image.Version, labels)
+	metadata.Annotations = cluster.JobAnnotations()
 	return batchv1.NewJob(ctx, name, &batchv1.JobArgs{
-		Metadata: a.metadata(name+"-"+a.Image.Version, labels),
+		Metadata: metadata,
 		Spec: batchv1.JobSpecArgs{
-			BackoffLimit:          pulumi.Int(2),
-			ActiveDeadlineSeconds: pulumi.Int(deadlineSeconds),
+			BackoffLimit:          pulumi.Int(1),
+			ActiveDeadlineSeconds: pulumi.Int(a.Rollout.JobSeconds()),
 			Template: corev1.PodTemplateSpecArgs{
-				Metadata: metav1.ObjectMetaArgs{Labels: labels},
+				Metadata: metav1.ObjectMetaArgs{Labels: a.podLabels(labels)},
 				Spec:     spec,
 			},
 		},
-	}, append(opts, timeouts())...)
+	}, append(opts, a.Rollout.Options()...)...)
 }
 
 // newDemoUser makes the demo user, or sets its password.

@@ -80,21 +80,14 @@ func probe(path string, seconds, failures int) corev1.ProbeArgs {
 }
 
 // pod is what the pods of servers and jobs have in common.
-func pod(account *corev1.ServiceAccount, container corev1.ContainerArgs) corev1.PodSpecArgs {
+func (a Args) pod(account *corev1.ServiceAccount, container corev1.ContainerArgs) corev1.PodSpecArgs {
 	return corev1.PodSpecArgs{
 		ServiceAccountName:            account.Metadata.Name(),
 		AutomountServiceAccountToken:  pulumi.Bool(false),
 		EnableServiceLinks:            pulumi.Bool(false),
+		PriorityClassName:             a.Namespace.Priority,
 		SecurityContext:               restricted.Pod(user),
 		TerminationGracePeriodSeconds: pulumi.Int(int(grace.Seconds())),
 		Containers:                    corev1.ContainerArray{container},
 	}
 }
-
-// timeouts bounds how long an update waits for a Deployment or a Job; Kubernetes itself gives up a minute earlier,
-// so that the cause is its own.
-func timeouts() pulumi.ResourceOption {
-	return pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "5m", Update: "5m"})
-}
-
-const deadlineSeconds = 240

@@ -3,36 +3,32 @@ package workload
 
 import (
 	"fmt"
+	"maps"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/cluster"
 	"platform.example/infra/data"
 	"platform.example/infra/image"
+	"platform.example/infra/namespace"
+	"platform.example/infra/network"
 	"platform.example/infra/release"
-	"platform.example/infra/restricted"
+	"platform.example/infra/secret"
 	"platform.example/infra/stack"
 )
-
-// namespaceName is where the services live.
-const namespaceName = "apps"
-
-// NewNamespace is the namespace of the services.
-func NewNamespace(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (*corev1.Namespace, error) {
-	return restricted.NewNamespace(ctx, namespaceName, opts...)
-}
 
 // Service is a service in one colour, with the live Service in front.
 type Service struct {
 	pulumi.ResourceState
-	URL pulumi.StringOutput // where clients reach it; those outside the cluster, if it is public
 }
 
 // Args describes a service. The stores matter only to a service that uses them.
 type Args struct {
-	Namespace *corev1.Namespace
+	Namespace *namespace.Namespace
+	Rollout   cluster.Rollout
 	Config    stack.Stack
 	Service   catalog.Service
 	Colour    release.Colour
@@ -40,8 +36,8 @@ type Args struct {
 	Postgres  data.Endpoint
 	Cache     data.Endpoint
 	Stream    data.Endpoint
-	Secrets   map[string]pulumi.StringOutput // by name; holds at least those that Service.Secrets names
-	Demo      *Demo                          // nil where there is no demo user
+	Secrets   secret.Secrets
+	Demo      *Demo // nil where there is no demo user
 }
 
 // Demo is the user that a service which seeds one is asked to make.
@@ -56,43 +52,39 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Servic
 	if err := ctx.RegisterComponentResource("platform:workload:Service", args.Service.Name, service, opts...); err != nil {
 		return nil, err
 	}
-	url, err := args.build(ctx, pulumi.Parent(service))
-	if err != nil {
+	if err := args.build(ctx, pulumi.Parent(service)); err != nil {
 		return nil, fmt.Errorf("service %s: %w", args.Service.Name, err)
 	}
-	service.URL = url
 	return service, ctx.RegisterResourceOutputs(service, pulumi.Map{
 		"version": pulumi.String(args.Image.Version),
 		"colour":  pulumi.String(args.Colour),
-		"url":     service.URL,
 	})
 }
 
-func (a Args) build(ctx *pulumi.Context, parent pulumi.ResourceOption) (pulumi.StringOutput, error) {
-	var none pulumi.StringOutput
+func (a Args) build(ctx *pulumi.Context, parent pulumi.ResourceOption) error {
 	account, err := a.newServiceAccount(ctx, parent)
 	if err != nil {
-		return none, err
+		return err
 	}
 	environment, err := a.newEnvironment(ctx, parent)
 	if err != nil {
-		return none, err
+		return err
 	}
 	ready := a.stores()
 	if a.Service.Database != "" {
 		migration, err := a.newJob(ctx, "migrate", account, environment, parent, pulumi.DependsOn(ready))
 		if err != nil {
-			return none, err
+			return err
 		}
 		ready = append(ready, migration)
 	}
 	if a.Service.SeedsDemo && a.Demo != nil {
 		if err := a.newDemoUser(ctx, account, environment, parent, pulumi.DependsOn(ready)); err != nil {
-			return none, err
+			return err
 		}
 	}
 	if err := a.newDeployment(ctx, account, environment, parent, pulumi.DependsOn(ready)); err != nil {
-		return none, err
+		return err
 	}
 	return a.newServices(ctx, parent)
 }
@@ -101,13 +93,13 @@ func (a Args) build(ctx *pulumi.Context, parent pulumi.ResourceOption) (pulumi.S
 func (a Args) stores() []pulumi.Resource {
 	var stores []pulumi.Resource
 	if a.Service.Database != "" {
-		stores = append(stores, a.Postgres.Ready)
+		stores = append(stores, a.Postgres.Ready...)
 	}
-	if a.Service.Cache {
-		stores = append(stores, a.Cache.Ready)
+	if a.Service.Cache != nil {
+		stores = append(stores, a.Cache.Ready...)
 	}
-	if a.Service.Stream {
-		stores = append(stores, a.Stream.Ready)
+	if a.Service.Stream != nil {
+		stores = append(stores, a.Stream.Ready...)
 	}
 	return stores
 }
@@ -124,7 +116,7 @@ func (a Args) name() string { return a.Colour.Name(a.Service.Name) }
 
 // metadata names an object; an empty name is left to Pulumi, so that changed content is a new object.
 func (a Args) metadata(name string, labels pulumi.StringMap) metav1.ObjectMetaArgs {
-	metadata := metav1.ObjectMetaArgs{Namespace: a.Namespace.Metadata.Name(), Labels: labels}
+	metadata := metav1.ObjectMetaArgs{Namespace: a.Namespace.Name, Labels: labels}
 	if name != "" {
 		metadata.Name = pulumi.String(name)
 	}
@@ -142,4 +134,11 @@ func (a Args) colourSelector() pulumi.StringMap {
 		"app.kubernetes.io/name": pulumi.String(a.Service.Name),
 		"colour":                 pulumi.String(a.Colour),
 	}
+}
+
+// podLabels adds to whom the pods belong: those of a server and of a Job alike.
+func (a Args) podLabels(labels pulumi.StringMap) pulumi.StringMap {
+	all := maps.Clone(labels)
+	all[network.Label] = pulumi.String(a.Service.Name)
+	return all
 }

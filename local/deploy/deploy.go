@@ -61,8 +61,6 @@ func (d *Deployment) Environment(target Target) []string {
 		// The cluster is for one user: the provider's limits for shared ones only slow it.
 		"PULUMI_K8S_CLIENT_QPS=200",
 		"PULUMI_K8S_CLIENT_BURST=400",
-		// What a killed update had made but not noted is taken over instead of refused.
-		"PULUMI_K8S_ENABLE_PATCH_FORCE=true",
 	}
 	if target.Kubeconfig != "" {
 		environment = append(environment, "KUBECONFIG="+target.Kubeconfig)
@@ -100,13 +98,31 @@ func (d *Deployment) Destroy(ctx context.Context, target Target) error {
 	return nil
 }
 
-// Output reads one of the stack's outputs, a secret one too.
-func (d *Deployment) Output(ctx context.Context, target Target, name string) (string, error) {
-	var output bytes.Buffer
-	if err := d.run(ctx, target, &output, "pulumi", "stack", "output", name, "--show-secrets", "--stack", Stack, "--non-interactive"); err != nil {
-		return "", fmt.Errorf("output %s of stack %s: %w", name, Stack, err)
+// Outputs is what people and commands want to know of the stack.
+type Outputs struct {
+	// URL is where the platform is reached.
+	URL string `json:"url"`
+	// Authority is who signs the certificate at the URL, in PEM; empty where every client knows.
+	Authority string `json:"certificateAuthority"`
+	// DemoEmail and DemoPassword sign the demo user in; empty where there is none.
+	DemoEmail    string `json:"demoEmail"`
+	DemoPassword string `json:"demoPassword"`
+}
+
+// Outputs reads the stack's outputs, secret ones too.
+func (d *Deployment) Outputs(ctx context.Context, target Target) (Outputs, error) {
+	var text bytes.Buffer
+	if err := d.run(ctx, target, &text, "pulumi", "stack", "output", "--json", "--show-secrets", "--stack", Stack, "--non-interactive"); err != nil {
+		return Outputs{}, fmt.Errorf("outputs of stack %s: %w", Stack, err)
 	}
-	return strings.TrimSpace(output.String()), nil
+	var outputs Outputs
+	if err := json.Unmarshal(text.Bytes(), &outputs); err != nil {
+		return Outputs{}, fmt.Errorf("outputs of stack %s: they are not what pulumi stack output --json prints", Stack)
+	}
+	if outputs.URL == "" {
+		return Outputs{}, fmt.Errorf("outputs of stack %s: there is no url: run make up", Stack)
+	}
+	return outputs, nil
 }
 
 // Resources counts the resources in the stack's state.
@@ -225,6 +241,10 @@ func (d *Deployment) Forget() error {
 	return nil
 }
 
+// takeOver lets the provider take what a killed update had made but not noted, instead of refusing it. A shell doesn't get
+// it from make env: there it would hold for other stacks too, whose clusters have other owners.
+const takeOver = "PULUMI_K8S_ENABLE_PATCH_FORCE=true"
+
 // run calls a program from the root of the repository. Without a writer, what it
 // says is kept for the error.
 func (d *Deployment) run(ctx context.Context, target Target, stdout io.Writer, name string, args ...string) error {
@@ -236,7 +256,7 @@ func (d *Deployment) run(ctx context.Context, target Target, stdout io.Writer, n
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.Dir = d.layout.Repo
 	cmd.Env = append(os.Environ(), d.Environment(target)...)
-	cmd.Env = append(cmd.Env, "PATH="+d.layout.Bin()+":"+os.Getenv("PATH"))
+	cmd.Env = append(cmd.Env, "PATH="+d.layout.Bin()+":"+os.Getenv("PATH"), takeOver)
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	switch stdout {

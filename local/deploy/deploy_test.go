@@ -242,16 +242,21 @@ func TestPrepareMakesTheStackOnce(t *testing.T) {
 
 func TestOutputsAndResources(t *testing.T) {
 	d, _ := deployment(t)
-	t.Setenv("PULUMI_SAYS", "  http://127.0.0.1:30080  ")
-	if url, err := d.Output(t.Context(), Target{}, "gatewayUrl"); err != nil || url != "http://127.0.0.1:30080" {
-		t.Errorf("%q, %v", url, err)
+	t.Setenv("PULUMI_SAYS", `{"url":"https://127.0.0.1:30443","certificateAuthority":"PEM","services":{}}`)
+	want := Outputs{URL: "https://127.0.0.1:30443", Authority: "PEM"}
+	if told, err := d.Outputs(t.Context(), Target{}); err != nil || told != want {
+		t.Errorf("%+v, %v", told, err)
+	}
+	t.Setenv("PULUMI_SAYS", `{}`)
+	if _, err := d.Outputs(t.Context(), Target{}); err == nil || !strings.Contains(err.Error(), "there is no url: run make up") {
+		t.Errorf("a stack that was never up: %v", err)
 	}
 	t.Setenv("PULUMI_SAYS", `{"version":3,"deployment":{"resources":[{},{},{}]}}`)
 	if count, err := d.Resources(t.Context(), Target{}); err != nil || count != 3 {
 		t.Errorf("%d, %v", count, err)
 	}
 	t.Setenv("PULUMI_EXITS", "255")
-	if _, err := d.Output(t.Context(), Target{}, "gatewayUrl"); err == nil || !strings.HasPrefix(err.Error(), "output gatewayUrl of stack local: exit status 255") {
+	if _, err := d.Outputs(t.Context(), Target{}); err == nil || !strings.HasPrefix(err.Error(), "outputs of stack local: exit status 255") {
 		t.Error(err)
 	}
 }

@@ -35,12 +35,7 @@ func PushProgram(ctx context.Context, repository, program string) (string, error
 	if err != nil {
 		return "", fmt.Errorf("image of %s: %w", program, err)
 	}
-	file := filepath.Base(program)
-	layer, err := fileLayer(file, content)
-	if err != nil {
-		return "", fmt.Errorf("image of %s: %w", program, err)
-	}
-	built, err := assemble(layer, v1.Config{Entrypoint: []string{"/" + file}, User: "65532:65532"})
+	built, err := programImage(filepath.Base(program), content)
 	if err != nil {
 		return "", fmt.Errorf("image of %s: %w", program, err)
 	}
@@ -50,6 +45,15 @@ func PushProgram(ctx context.Context, repository, program string) (string, error
 	}
 	reference := repository + "@" + digest.String()
 	return reference, push(ctx, reference, built)
+}
+
+// programImage holds one static program at a path.
+func programImage(path string, content []byte) (v1.Image, error) {
+	layer, err := fileLayer(path, content)
+	if err != nil {
+		return nil, err
+	}
+	return assemble(layer, v1.Config{Entrypoint: []string{"/" + path}, User: "65532:65532"})
 }
 
 // fileLayer holds one executable, always with the same bytes for the same content.

@@ -229,10 +229,10 @@ func upstreamIndex(t *testing.T, reference string) (index v1.ImageIndex, amd64 v
 	return index, amd64
 }
 
-func provide(t *testing.T, r *watched, cache string, upstream Upstream) (said string, err error) {
+func provideInto(t *testing.T, r *watched, cache string, upstream Upstream) (said string, err error) {
 	t.Helper()
 	var out bytes.Buffer
-	err = Provide(t.Context(), r.host, cache, upstream, progress.New(&out))
+	err = Provide(t.Context(), r.host, cache, upstream, nil, progress.New(&out))
 	return out.String(), err
 }
 
@@ -241,7 +241,7 @@ func TestProvidePullsThePinnedDigest(t *testing.T) {
 	tag := theirs.host + "/library/thing:1"
 	pinned, amd64 := upstreamIndex(t, tag)
 	upstreamIndex(t, tag) // since then, the tag has moved on
-	said, err := provide(t, ours, t.TempDir(), Upstream{"thing", tag, digest(t, pinned)})
+	said, err := provideInto(t, ours, t.TempDir(), Upstream{"thing", tag, digest(t, pinned)})
 	if err != nil || !strings.Contains(said, "image "+tag+": pulled") {
 		t.Fatalf("%v; said %q", err, said)
 	}
@@ -250,7 +250,7 @@ func TestProvidePullsThePinnedDigest(t *testing.T) {
 	}
 
 	ours.writes()
-	if said, err := provide(t, ours, t.TempDir(), Upstream{"thing", tag, digest(t, pinned)}); err != nil || said != "" || len(ours.writes()) > 0 {
+	if said, err := provideInto(t, ours, t.TempDir(), Upstream{"thing", tag, digest(t, pinned)}); err != nil || said != "" || len(ours.writes()) > 0 {
 		t.Errorf("what is there was provided again: %v; said %q", err, said)
 	}
 }
@@ -264,7 +264,7 @@ func TestProvideNeedsNoUpstreamForWhatIsThere(t *testing.T) {
 	if err := push(t.Context(), ours.host+"/library/thing:1", image); err != nil {
 		t.Fatal(err)
 	}
-	if said, err := provide(t, ours, t.TempDir(), Upstream{Name: "thing", Image: "registry.invalid/library/thing:1"}); err != nil || said != "" {
+	if said, err := provideInto(t, ours, t.TempDir(), Upstream{Name: "thing", Image: "registry.invalid/library/thing:1"}); err != nil || said != "" {
 		t.Errorf("%v; said %q", err, said)
 	}
 }
@@ -274,7 +274,7 @@ func TestProvideSaysWhatCanNeitherBePulledNorBuilt(t *testing.T) {
 	tag := theirs.host + "/library/thing:1"
 	upstreamIndex(t, tag)
 	gone := "sha256:" + strings.Repeat("0", 64)
-	_, err := provide(t, ours, t.TempDir(), Upstream{"thing", tag, gone})
+	_, err := provideInto(t, ours, t.TempDir(), Upstream{"thing", tag, gone})
 	if err == nil || !strings.HasPrefix(err.Error(), "image "+tag+": ") || !strings.HasSuffix(err.Error(), "and there is no recipe to build one like it") {
 		t.Errorf("the pinned digest is gone: %v", err)
 	}
@@ -287,7 +287,7 @@ func TestProvideSaysThatOurRegistryIsUnwell(t *testing.T) {
 	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no disk", http.StatusTeapot) }))
 	defer broken.Close()
 	host := strings.TrimPrefix(broken.URL, "http://")
-	_, err := provide(t, &watched{host: host}, t.TempDir(), Upstream{Name: "thing", Image: "thing:1"})
+	_, err := provideInto(t, &watched{host: host}, t.TempDir(), Upstream{Name: "thing", Image: "thing:1"})
 	if err == nil || !strings.Contains(err.Error(), "look for "+host+"/library/thing:1") {
 		t.Error(err)
 	}
@@ -306,7 +306,7 @@ func TestProvideTakesACachedBuild(t *testing.T) {
 			if err := os.WriteFile(recipe.file(cache, recipeName), root.Bytes(), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := provide(t, ours, cache, Upstream{Name: recipeName, Image: "registry.invalid/library/" + recipeName + ":1"}); err != nil {
+			if _, err := provideInto(t, ours, cache, Upstream{Name: recipeName, Image: "registry.invalid/library/" + recipeName + ":1"}); err != nil {
 				t.Fatal(err)
 			}
 			config, err := get(t, ours.host+"/library/"+recipeName+":1").ConfigFile()

@@ -63,6 +63,7 @@ func (p *Platform) builder() *toolchain.Builder {
 	tools := toolchain.PulumiTools()
 	if p.ownNode() {
 		tools = append(toolchain.NodeTools(), tools...)
+		tools = append(tools, toolchain.Traefik())
 	}
 	families := filepath.Join(p.layout.Repo, "local", "toolchain")
 	return toolchain.NewBuilder(families, filepath.Join(p.layout.Cache, "tools"), p.layout.Bin(), p.layout.PulumiHome(), tools, p.log)
@@ -99,7 +100,7 @@ func (p *Platform) Up(ctx context.Context) error {
 	group.Go(func() error { return tools.Run(groupContext) })
 	group.Go(func() error { return stack.Compile(groupContext, tools) })
 	if p.ownNode() {
-		group.Go(func() error { return p.bringUp(groupContext, n) })
+		group.Go(func() error { return p.bringUp(groupContext, n, tools) })
 	}
 	if err := group.Wait(); err != nil {
 		return err
@@ -111,7 +112,7 @@ func (p *Platform) Up(ctx context.Context) error {
 }
 
 // bringUp starts the node and fills its registry.
-func (p *Platform) bringUp(ctx context.Context, n *node.Node) error {
+func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.Builder) error {
 	self, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("find this program: %w", err)
@@ -124,7 +125,7 @@ func (p *Platform) bringUp(ctx context.Context, n *node.Node) error {
 		return err
 	}
 	for _, upstream := range upstreams {
-		if err := image.Provide(ctx, node.Registry, filepath.Join(p.layout.Cache, "images"), upstream, p.log); err != nil {
+		if err := image.Provide(ctx, node.Registry, filepath.Join(p.layout.Cache, "images"), upstream, tools, p.log); err != nil {
 			return err
 		}
 	}
@@ -176,7 +177,7 @@ func (p *Platform) Down(ctx context.Context) error {
 	if err := errors.Join(stack.EndOrphans(), stack.Forget()); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(p.layout.State); err != nil {
+	if err := errors.Join(os.RemoveAll(p.layout.State), os.RemoveAll(filepath.Join(p.layout.Repo, authorityFile))); err != nil {
 		return fmt.Errorf("remove the platform's folder: %w", err)
 	}
 	p.log.Say("down: nothing is left but the compiled tools in %s", p.layout.Cache)

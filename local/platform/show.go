@@ -12,12 +12,17 @@ import (
 	"time"
 
 	"platform.example/local/deploy"
+	"platform.example/local/file"
 	"platform.example/local/node"
 )
 
 // welcome is the last screen of up: what runs, where, and what to try.
 func (p *Platform) welcome(ctx context.Context, stack *deploy.Deployment, target deploy.Target) error {
-	url, err := stack.Output(ctx, target, "gatewayUrl")
+	told, err := stack.Outputs(ctx, target)
+	if err != nil {
+		return err
+	}
+	curl, err := p.curl(told)
 	if err != nil {
 		return err
 	}
@@ -32,14 +37,14 @@ Sign in as the demo user, and ask for that user twice: the first answer comes
 from Postgres, the second from Redis (see X-Cache):
 
   TOKEN=$(make -s token%[3]s)
-  curl -i -H "Authorization: Bearer $TOKEN" %[2]s/api/users/me
+  %[4]s -i -H "Authorization: Bearer $TOKEN" %[2]s/api/users/me
 
 Order something, and read what you are told of it:
 
-  curl -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \
+  %[4]s -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \
     -H "Idempotency-Key: first" %[2]s/api/orders \
     -d '{"currency":"EUR","items":[{"sku":"tea","quantity":2,"unit_price":450}]}'
-  curl -H "Authorization: Bearer $TOKEN" %[2]s/api/notifications
+  %[4]s -H "Authorization: Bearer $TOKEN" %[2]s/api/notifications
 
 Read the API's documentation: %[2]s/docs
 
@@ -55,8 +60,22 @@ Use pulumi and kubectl yourself:
   kubectl get pods -A
 
 make stop stops it and keeps the data; make down takes everything away.
-`, p.log.Elapsed(), url, suffix)
+`, p.log.Elapsed(), told.URL, suffix, curl)
 	return nil
+}
+
+// authorityFile is where clients find whom to trust, below the clone.
+const authorityFile = "bin/ca.pem"
+
+// curl is how to call the command so that it trusts the platform. It writes what that takes.
+func (p *Platform) curl(told deploy.Outputs) (string, error) {
+	if told.Authority == "" {
+		return "curl", nil
+	}
+	if err := file.Write(filepath.Join(p.layout.Repo, authorityFile), []byte(told.Authority), 0o644); err != nil {
+		return "", err
+	}
+	return "curl --cacert " + authorityFile, nil
 }
 
 // Status shows the health of each component, what the stack runs, and the URLs.
@@ -87,10 +106,10 @@ func (p *Platform) Status(ctx context.Context) error {
 	if err := cmd.Run(); err != nil {
 		faults = append(faults, fmt.Errorf("ask the cluster: %w", err))
 	}
-	if url, err := stack.Output(ctx, target, "gatewayUrl"); err != nil {
+	if told, err := stack.Outputs(ctx, target); err != nil {
 		faults = append(faults, err)
 	} else {
-		fmt.Fprintf(p.out, "\nAPI: %s\n", url)
+		fmt.Fprintf(p.out, "\nAPI: %s\n", told.URL)
 	}
 	return errors.Join(faults...)
 }

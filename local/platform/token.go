@@ -3,6 +3,8 @@ package platform
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -16,26 +18,22 @@ import (
 func (p *Platform) Token(ctx context.Context) error {
 	stack := deploy.New(p.layout, p.log)
 	target := p.target(node.New(p.layout, nil, p.log))
-	values := map[string]string{}
-	for _, name := range []string{"gatewayUrl", "demoEmail", "demoPassword"} {
-		value, err := stack.Output(ctx, target, name)
-		if err != nil {
-			return err
-		}
-		values[name] = value
+	told, err := stack.Outputs(ctx, target)
+	if err != nil {
+		return err
 	}
-	body, err := json.Marshal(map[string]string{"email": values["demoEmail"], "password": values["demoPassword"]})
+	body, err := json.Marshal(map[string]string{"email": told.DemoEmail, "password": told.DemoPassword})
 	if err != nil {
 		return fmt.Errorf("sign in: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, values["gatewayUrl"]+"/api/auth/token", bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, told.URL+"/api/auth/token", bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("sign in: %w", err)
 	}
 	request.Header.Set("Content-Type", "application/json")
-	response, err := http.DefaultClient.Do(request)
+	response, err := trusting(told.Authority).Do(request)
 	if err != nil {
 		return fmt.Errorf("sign in: %w", err)
 	}
@@ -49,4 +47,17 @@ func (p *Platform) Token(ctx context.Context) error {
 	}
 	fmt.Fprintln(p.out, answer.AccessToken)
 	return nil
+}
+
+// trusting is a client that knows the authority, if there is one, beside those that the system knows.
+func trusting(authority string) *http.Client {
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	pool.AppendCertsFromPEM([]byte(authority))
+	return &http.Client{Transport: &http.Transport{
+		Proxy:           http.ProxyFromEnvironment,
+		TLSClientConfig: &tls.Config{RootCAs: pool},
+	}}
 }

@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,6 +32,7 @@ const heartbeat = 20 * time.Second
 
 // Builder provides tools one after the other, in the order given, while others
 // already wait for the first ones: the node comes up while Pulumi still compiles.
+// Tools on demand come in between.
 type Builder struct {
 	families string // folder of the families' go.mod files
 	cache    string // folder of compiled tools
@@ -38,14 +41,17 @@ type Builder struct {
 	tools    []Tool
 	log      *progress.Log
 	results  map[string]*result
+
+	compiling sync.Mutex // two compiles at once take no less time, but twice the memory
 }
 
 // result is a tool that will be there, or not, once done is closed.
 type result struct {
-	once sync.Once
-	done chan struct{}
-	path string
-	err  error
+	asked sync.Once // for a tool on demand
+	once  sync.Once
+	done  chan struct{}
+	path  string
+	err   error
 }
 
 func (r *result) set(path string, err error) {
@@ -65,7 +71,7 @@ func NewBuilder(families, cache, bin, home string, tools []Tool, log *progress.L
 	return b
 }
 
-// Run provides all tools and returns the first error; those that wait for a later tool get it too.
+// Run provides all tools but those on demand, and returns the first error; those that wait for a later tool get it too.
 func (b *Builder) Run(ctx context.Context) error {
 	if err := os.MkdirAll(b.bin, 0o755); err != nil {
 		return fmt.Errorf("toolchain: %w", err)
@@ -77,12 +83,10 @@ func (b *Builder) Run(ctx context.Context) error {
 		}
 	}
 	for i, tool := range b.tools {
-		path, err := b.provide(ctx, tool, fmt.Sprintf("[%d/%d] %s", i+1, len(b.tools), tool.Name))
-		if err == nil && !tool.Unlinked {
-			err = Link(path, filepath.Join(b.bin, tool.Name))
+		if tool.OnDemand {
+			continue
 		}
-		b.results[tool.Name].set(path, err)
-		if err != nil {
+		if err := b.settle(ctx, i); err != nil {
 			for _, waiting := range b.results {
 				waiting.set("", fmt.Errorf("not compiled, since %s failed", tool.Name))
 			}
@@ -92,11 +96,22 @@ func (b *Builder) Run(ctx context.Context) error {
 	return nil
 }
 
-// Cold reports whether a tool has yet to be compiled.
+// settle provides the tool of that place in the list, and tells those that wait for it.
+func (b *Builder) settle(ctx context.Context, i int) error {
+	tool := b.tools[i]
+	path, err := b.provide(ctx, tool, fmt.Sprintf("[%d/%d] %s", i+1, len(b.tools), tool.Name))
+	if err == nil && !tool.Unlinked {
+		err = Link(path, filepath.Join(b.bin, tool.Name))
+	}
+	b.results[tool.Name].set(path, err)
+	return err
+}
+
+// Cold reports whether a tool has yet to be compiled, apart from those on demand.
 func (b *Builder) Cold() bool {
 	for _, tool := range b.tools {
 		version, err := tool.version(b.families)
-		if err != nil {
+		if err != nil || tool.OnDemand {
 			continue
 		}
 		if key, err := tool.key(b.families, version); err == nil {
@@ -113,11 +128,14 @@ func (b *Builder) compiled(tool Tool, key string) string {
 	return filepath.Join(b.cache, tool.Name+"-"+key, tool.Name)
 }
 
-// Path waits until the tool is there and returns where.
+// Path waits until the tool is there and returns where. It compiles one on demand.
 func (b *Builder) Path(ctx context.Context, name string) (string, error) {
 	result, ok := b.results[name]
 	if !ok {
 		return "", fmt.Errorf("%w %q", ErrUnknown, name)
+	}
+	if i := slices.IndexFunc(b.tools, func(tool Tool) bool { return tool.Name == name }); b.tools[i].OnDemand {
+		result.asked.Do(func() { _ = b.settle(ctx, i) }) // the error is in the result
 	}
 	select {
 	case <-result.done:
@@ -191,6 +209,8 @@ func (b *Builder) onPath(ctx context.Context, tool Tool, want string) (path, hav
 // compile builds into a folder of its own and moves the result into place whole,
 // so that a build cut off leaves nothing that looks finished.
 func (b *Builder) compile(ctx context.Context, tool Tool, version, path, label string) error {
+	b.compiling.Lock()
+	defer b.compiling.Unlock()
 	if err := os.MkdirAll(b.cache, 0o755); err != nil {
 		return fmt.Errorf("compile %s: %w", tool.Name, err)
 	}
@@ -201,7 +221,7 @@ func (b *Builder) compile(ctx context.Context, tool Tool, version, path, label s
 	defer os.RemoveAll(work)
 	dir := filepath.Join(b.families, tool.Family)
 	args := []string{"build", "-v", "-trimpath", "-ldflags", tool.ldflags(version), "-o", filepath.Join(work, tool.Name)}
-	if tool.Embeds != nil {
+	if tool.Embeds != nil || tool.Partial != nil {
 		overlay, err := b.overlay(ctx, tool, dir, work)
 		if err != nil {
 			return err
@@ -271,19 +291,27 @@ func (b *Builder) goBuild(ctx context.Context, dir string, args []string, label 
 	return nil
 }
 
-// overlay lays files of the tool's module into the folder of the package that embeds them.
+// overlay lays files of modules into folders of the family: what a package of our own embeds, and what a folder that
+// stands for a module leaves out. The Go command doesn't let one replace a module's own files.
 func (b *Builder) overlay(ctx context.Context, tool Tool, dir, work string) (string, error) {
-	// A go list before the first build would fail on modules that aren't downloaded.
-	if output, err := goCommand(ctx, dir, "mod", "download", tool.Module).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("compile %s: download %s: %w: %s", tool.Name, tool.Module, err, output)
-	}
-	output, err := goCommand(ctx, dir, "list", "-m", "-f", "{{.Dir}}", tool.Module).Output()
-	if err != nil {
-		return "", fmt.Errorf("compile %s: find %s: %w", tool.Name, tool.Module, err)
-	}
 	replace := map[string]string{}
-	for name, source := range tool.Embeds {
-		replace[filepath.Join(dir, tool.Package, name)] = filepath.Join(strings.TrimSpace(string(output)), source)
+	if tool.Embeds != nil {
+		module, err := moduleFolder(ctx, dir, tool.Module)
+		if err != nil {
+			return "", fmt.Errorf("compile %s: %w", tool.Name, err)
+		}
+		for name, source := range tool.Embeds {
+			replace[filepath.Join(dir, tool.Package, name)] = filepath.Join(module, source)
+		}
+	}
+	for folder, path := range tool.Partial {
+		module, err := replacedFolder(ctx, dir, path)
+		if err == nil {
+			err = complete(replace, module, filepath.Join(dir, folder))
+		}
+		if err != nil {
+			return "", fmt.Errorf("compile %s: %w", tool.Name, err)
+		}
 	}
 	content, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
@@ -294,6 +322,49 @@ func (b *Builder) overlay(ctx context.Context, tool Tool, dir, work string) (str
 		return "", fmt.Errorf("compile %s: %w", tool.Name, err)
 	}
 	return path, nil
+}
+
+// replacedFolder downloads what a module would be, in the version that the family needs, were it not replaced.
+func replacedFolder(ctx context.Context, dir, path string) (string, error) {
+	output, err := goCommand(ctx, dir, "list", "-m", "-f", "{{.Version}}", path).Output()
+	if err != nil {
+		return "", fmt.Errorf("version of %s: %w", path, err)
+	}
+	return moduleFolder(ctx, dir, path+"@"+strings.TrimSpace(string(output)))
+}
+
+// moduleFolder downloads a module, a path that go.mod requires or path@version, and returns where it is.
+func moduleFolder(ctx context.Context, dir, module string) (string, error) {
+	output, err := goCommand(ctx, dir, "mod", "download", "-json", module).Output()
+	var downloaded struct{ Dir, Error string }
+	if jsonErr := json.Unmarshal(output, &downloaded); err != nil || jsonErr != nil {
+		return "", fmt.Errorf("download %s: %w: %s", module, errors.Join(err, jsonErr), downloaded.Error)
+	}
+	return downloaded.Dir, nil
+}
+
+// complete lays the Go files of a module over a folder that has some of its packages; those, and all below them, stay
+// as the folder has them.
+func complete(replace map[string]string, module, folder string) error {
+	return filepath.WalkDir(module, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		relative, err := filepath.Rel(module, path)
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() {
+			if own, _ := filepath.Glob(filepath.Join(folder, relative, "*.go")); len(own) > 0 {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if filepath.Ext(path) == ".go" && !strings.HasSuffix(path, "_test.go") {
+			replace[filepath.Join(folder, relative)] = path
+		}
+		return nil
+	})
 }
 
 func goCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {

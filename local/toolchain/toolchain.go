@@ -42,9 +42,14 @@ type Tool struct {
 	// Embeds are files that a main package of our own embeds, each with the path
 	// of the file in the tool's module that it is.
 	Embeds map[string]string
+	// Partial names modules that the family's go.mod replaces by a folder of the
+	// family, which holds only the packages that differ: path by folder.
+	Partial map[string]string
 	// Plugin is what Pulumi can download instead, where it has a way to the outside.
 	Plugin Plugin
-	// Unlinked tools are called by Pulumi alone, which finds them by other ways than PATH.
+	// OnDemand tools are compiled when somebody first asks for their path, who may find that something else serves.
+	OnDemand bool
+	// Unlinked tools are called by nobody who looks on PATH.
 	Unlinked bool
 }
 
@@ -132,6 +137,17 @@ func KubernetesProvider() Tool {
 			"terraform-mapping.json": "cmd/pulumi-resource-kubernetes/terraform-mapping.json",
 		},
 		Plugin: Plugin{Name: "kubernetes", Version: KubernetesProviderVersion}, Unlinked: true,
+	}
+}
+
+// Traefik runs in a pod, from an image that is made of it where the real one can't be pulled. Nearly all of it would be
+// clients of DNS providers for ACME, which the platform doesn't use: lego stands in for them.
+func Traefik() Tool {
+	return Tool{
+		Name: "traefik", Family: "traefik", Package: "github.com/traefik/traefik/v3/cmd/traefik", Module: "github.com/traefik/traefik/v3",
+		Sources: []string{"lego/providers/dns"}, Partial: map[string]string{"lego": "github.com/go-acme/lego/v4"},
+		Stamps:   map[string]string{"github.com/traefik/traefik/v3/pkg/version.Version": "{version}"},
+		Unlinked: true, OnDemand: true,
 	}
 }
 

@@ -37,7 +37,7 @@ func enter() error {
 	if _, err := attempt("kubectl", "get", "--raw", "/readyz", "--request-timeout=10s"); err != nil {
 		return err
 	}
-	url, err := attempt("pulumi", "stack", "output", "gatewayUrl", "--stack", "local")
+	url, err := attempt("pulumi", "stack", "output", "url", "--stack", "local")
 	if err != nil {
 		return err
 	}

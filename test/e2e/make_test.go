@@ -70,7 +70,7 @@ func TestStatusShowsTheStackAndTheURL(t *testing.T) {
 	printed := output(t, "make", "-s", "status")
 	for _, want := range []string{
 		"stack local", "api-gateway", "user-service", "order-service", "notification-service",
-		"postgres", "redis-cache", "redis-stream", gateway().base,
+		"postgres", "redis-cache", "redis-stream", "edge", gateway().base,
 	} {
 		if !strings.Contains(printed, want) {
 			t.Errorf("make status doesn't say %q", want)

@@ -14,7 +14,7 @@ func TestPulumiFindsNothingToChange(t *testing.T) {
 
 func TestTheStackTellsWhatRuns(t *testing.T) {
 	told := parsed[struct {
-		GatewayURL   string `json:"gatewayUrl"`
+		URL          string `json:"url"`
 		DemoPassword string `json:"demoPassword"`
 		Services     map[string]struct {
 			Colour  string `json:"colour"`
@@ -23,8 +23,8 @@ func TestTheStackTellsWhatRuns(t *testing.T) {
 		} `json:"services"`
 	}](t, "pulumi", "stack", "output", "--json", "--stack", "local")
 
-	if !strings.HasPrefix(told.GatewayURL, "http") {
-		t.Errorf("gatewayUrl is %q, want a URL", told.GatewayURL)
+	if !strings.HasPrefix(told.URL, "https://") {
+		t.Errorf("url is %q, want one that is encrypted", told.URL)
 	}
 	if told.DemoPassword != "[secret]" {
 		t.Error("demoPassword is not shown as [secret]")
@@ -48,4 +48,6 @@ func TestTheStackTellsWhatRuns(t *testing.T) {
 	}
 }
 
-func serviceNames() []string { return []string{"api-gateway", "user-service"} }
+func serviceNames() []string {
+	return []string{"api-gateway", "user-service", "order-service", "notification-service"}
+}

@@ -25,7 +25,7 @@ func TestOnlyRestrictedPodsAreAdmitted(t *testing.T) {
 		{name: "the machine's network", container: restricted, pod: "\n  hostNetwork: true"},
 		{name: "the machine's files", container: restricted, pod: "\n  volumes: [{name: machine, hostPath: {path: /}}]"},
 	}
-	for _, namespace := range []string{"apps", "data"} {
+	for _, namespace := range []string{"apps", "data", "edge"} {
 		for _, test := range tests {
 			t.Run(namespace+" "+test.name, func(t *testing.T) {
 				manifest := fmt.Sprintf(`

@@ -5,7 +5,7 @@ import "strings"
 // emailInPostgres asks the database itself, as its superuser, from inside its
 // pod, where the password is. It is empty where there is no such user.
 func emailInPostgres(id string) (string, error) {
-	const script = `PGPASSWORD=$(cat /run/secrets/admin/password) &&
+	const script = `PGPASSWORD=$(cut -d, -f1 /run/secrets/admin/password) &&
 		export PGPASSWORD &&
 		exec /usr/lib/postgresql/15/bin/psql --no-psqlrc --tuples-only --no-align --set=ON_ERROR_STOP=1 --set=id="$1" \
 			--host=/run/postgresql --username=postgres --dbname=users`
@@ -14,9 +14,13 @@ func emailInPostgres(id string) (string, error) {
 	return strings.TrimSpace(row), err
 }
 
-// redis asks the cache itself, from inside its pod, where redis-cli finds the
-// password in its environment.
+// redis asks the cache itself as its administrator, from inside its pod, where the password is.
 func redis(command ...string) (string, error) {
-	said, err := attempt(append([]string{"kubectl", "exec", "--namespace=data", "deployment/redis-cache", "--", "redis-cli"}, command...)...)
+	const script = `REDISCLI_AUTH=$(cut -d, -f1 /run/secrets/admin/password) &&
+		export REDISCLI_AUTH &&
+		exec redis-cli -s /run/redis/redis.sock --user admin "$@"`
+	said, err := attempt(append([]string{
+		"kubectl", "exec", "--namespace=data", "deployment/redis-cache", "--", "sh", "-c", script, "sh",
+	}, command...)...)
 	return strings.TrimSpace(said), err
 }

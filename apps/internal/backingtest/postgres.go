@@ -14,15 +14,17 @@ import (
 
 const (
 	postgresPassword = "postgres-of-a-test"
+	servicePassword  = "service-of-a-test"
 	debianBin        = "/usr/lib/postgresql/15/bin"
 )
 
-// Postgres is a running Postgres.
+// Postgres is a running Postgres, which speaks TLS only.
 type Postgres struct {
 	t       testing.TB
 	port    string
 	dir     string
 	as      *syscall.Credential
+	server  files
 	process *process
 }
 
@@ -31,7 +33,7 @@ func StartPostgres(t testing.TB) *Postgres {
 	t.Helper()
 	initdb := find(t, "postgresql-15", filepath.Join(debianBin, "initdb"), "initdb")
 	dir, as := account(t, "postgres")
-	p := &Postgres{t: t, port: freePort(t), dir: dir, as: as}
+	p := &Postgres{t: t, port: freePort(t), dir: dir, as: as, server: certify(t, dir, as)}
 
 	passwordFile := filepath.Join(dir, "password")
 	if err := os.WriteFile(passwordFile, []byte(postgresPassword), 0o644); err != nil {
@@ -44,8 +46,25 @@ func StartPostgres(t testing.TB) *Postgres {
 	if output, err := create.CombinedOutput(); err != nil {
 		t.Fatalf("initdb: %v\n%s", err, output)
 	}
+	if err := os.WriteFile(filepath.Join(p.data(), "pg_hba.conf"), []byte("hostssl all all all scram-sha-256\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	p.Start()
+	p.addService()
 	return p
+}
+
+// addService makes the role of a service as the platform does: who signs in acts as another role, which owns the database.
+func (p *Postgres) addService() {
+	p.t.Helper()
+	_, err := p.Connect().Exec(p.t.Context(), `
+		CREATE ROLE owner;
+		ALTER DATABASE postgres OWNER TO owner;
+		CREATE ROLE service LOGIN PASSWORD '`+servicePassword+`' IN ROLE owner;
+		ALTER ROLE service SET role = owner`)
+	if err != nil {
+		p.t.Fatalf("making the role of a service: %v", err)
+	}
 }
 
 func (p *Postgres) data() string { return filepath.Join(p.dir, "data") }
@@ -56,6 +75,7 @@ func (p *Postgres) Start() {
 	binary := find(p.t, "postgresql-15", filepath.Join(debianBin, "postgres"), "postgres")
 	p.process = start(p.t, p.as, syscall.SIGQUIT, binary, "-D", p.data(), "-p", p.port,
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
+		"-c", "ssl=on", "-c", "ssl_cert_file="+p.server.certificate, "-c", "ssl_key_file="+p.server.key,
 		// What a test writes needn't survive the machine, but what is committed
 		// must survive Stop: synchronous_commit stays on.
 		"-c", "fsync=off", "-c", "full_page_writes=off")
@@ -81,7 +101,7 @@ func (p *Postgres) Resume() { p.process.signal(syscall.SIGCONT) }
 // Addr is its host:port.
 func (p *Postgres) Addr() string { return "127.0.0.1:" + p.port }
 
-// Connect returns a connection to it, for what a test wants to see or to change.
+// Connect returns a connection to it as who may do everything, for what a test wants to see or to change.
 func (p *Postgres) Connect() *pgx.Conn {
 	p.t.Helper()
 	connection, err := pgx.Connect(p.t.Context(), p.url())
@@ -93,13 +113,15 @@ func (p *Postgres) Connect() *pgx.Conn {
 }
 
 func (p *Postgres) url() string {
-	return fmt.Sprintf("postgres://postgres:%s@127.0.0.1:%s/postgres?sslmode=disable", postgresPassword, p.port)
+	return fmt.Sprintf("postgres://postgres:%s@127.0.0.1:%s/postgres?sslmode=verify-full&sslrootcert=%s",
+		postgresPassword, p.port, p.server.authority)
 }
 
 // Env is the environment of a service that uses it.
 func (p *Postgres) Env() map[string]string {
 	return map[string]string{
 		"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": p.port, "POSTGRES_DATABASE": "postgres",
-		"POSTGRES_USER": "postgres", "POSTGRES_PASSWORD": postgresPassword, "POSTGRES_SSLMODE": "disable",
+		"POSTGRES_USER": "service", "POSTGRES_PASSWORD": servicePassword,
+		"POSTGRES_SSLMODE": "verify-full", "POSTGRES_CA_CERTIFICATE": Authority(p.t),
 	}
 }

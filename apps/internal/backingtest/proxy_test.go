@@ -8,7 +8,7 @@ import (
 func TestAProxyDelaysAndADeadServerIsNoticed(t *testing.T) {
 	redis := StartRedis(t)
 	proxy := StartProxy(t, redis.Addr())
-	if got := proxy.Env(redis.Env())["REDIS_ADDR"]; got != proxy.Addr() {
+	if got := proxy.Env(redis.Env("user-service"))["REDIS_ADDR"]; got != proxy.Addr() {
 		t.Fatalf("the environment names %s, not the proxy", got)
 	}
 	client := redis.Client()

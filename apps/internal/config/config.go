@@ -87,6 +87,12 @@ func OneOf(allowed ...string) func(string) (string, error) {
 	}
 }
 
+// Bool accepts true and false.
+func Bool(raw string) (bool, error) {
+	text, err := OneOf("true", "false")(raw)
+	return text == "true", err
+}
+
 // Int accepts a whole number from low to high.
 func Int(low, high int) func(string) (int, error) {
 	return func(raw string) (int, error) {

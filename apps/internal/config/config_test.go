@@ -44,7 +44,7 @@ func TestSecretIsNeverShown(t *testing.T) {
 }
 
 func TestEveryFaultIsReportedOnce(t *testing.T) {
-	e := env(map[string]string{"PORT": "99999", "DELAY": "soon", "COLOUR": "red", "URL": "ftp://x", "LISTEN": "8080", "ADDR": ":1", "EMPTY": ""})
+	e := env(map[string]string{"PORT": "99999", "DELAY": "soon", "COLOUR": "red", "URL": "ftp://x", "LISTEN": "8080", "ADDR": ":1", "EMPTY": "", "TLS": "yes"})
 	Parsed(e, "PORT", Int(1, 65535))
 	Parsed(e, "DELAY", Duration(0, time.Minute))
 	Parsed(e, "COLOUR", OneOf("blue", "green"))
@@ -53,8 +53,9 @@ func TestEveryFaultIsReportedOnce(t *testing.T) {
 	Parsed(e, "ADDR", HostPort)
 	Parsed(e, "EMPTY", String)
 	Parsed(e, "MISSING", SecretText)
+	Parsed(e, "TLS", Bool)
 	want := strings.TrimSpace(`
-configuration has 8 fault(s):
+configuration has 9 fault(s):
   - PORT is "99999": must be a whole number from 1 to 65535
   - DELAY is "soon": must be a duration such as 5s, from 0s to 1m0s
   - COLOUR is "red": allowed are blue, green
@@ -62,7 +63,8 @@ configuration has 8 fault(s):
   - LISTEN is "8080": must be an address to listen on, such as :8080
   - ADDR is ":1": must be host:port
   - EMPTY is required and not set
-  - MISSING is required and not set`)
+  - MISSING is required and not set
+  - TLS is "yes": allowed are true, false`)
 	if err := e.Err(); err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
 	}

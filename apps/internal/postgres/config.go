@@ -3,6 +3,9 @@
 package postgres
 
 import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -28,18 +31,33 @@ type Config struct {
 	host, port, database, user string
 	password                   config.Secret
 	sslMode                    string
+	authorities                *x509.CertPool // that sign the server's certificate; nil: the system's roots
 	maxConns                   int
 }
 
+const (
+	verified = "verify-full" // TLS with the server that the address names
+	noTLS    = "disable"
+	// TLS with whoever answers: for a server elsewhere whose certificate nobody vouches for.
+	unverified = "require"
+)
+
 // ReadConfig reads a Config.
 func ReadConfig(e *config.Env) Config {
+	sslMode := config.ParsedOr(e, "POSTGRES_SSLMODE", verified, config.OneOf(noTLS, unverified, verified))
 	return Config{
 		host:     config.Parsed(e, "POSTGRES_HOST", config.String),
 		port:     strconv.Itoa(config.ParsedOr(e, "POSTGRES_PORT", 5432, config.Int(1, 65535))),
 		database: config.Parsed(e, "POSTGRES_DATABASE", config.String),
 		user:     config.Parsed(e, "POSTGRES_USER", config.String),
 		password: config.Parsed(e, "POSTGRES_PASSWORD", config.SecretText),
-		sslMode:  config.ParsedOr(e, "POSTGRES_SSLMODE", "require", config.OneOf("disable", "require", "verify-full")),
+		sslMode:  sslMode,
+		authorities: config.ParsedOr(e, "POSTGRES_CA_CERTIFICATE", nil, func(raw string) (*x509.CertPool, error) {
+			if sslMode != verified {
+				return nil, errors.New("is set and would not be used: it needs POSTGRES_SSLMODE=" + verified)
+			}
+			return config.Certificates(raw)
+		}),
 		maxConns: config.ParsedOr(e, "POSTGRES_MAX_CONNS", 8, config.Int(1, 100)),
 	}
 }
@@ -54,6 +72,13 @@ func (c Config) pool() (*pgxpool.Config, error) {
 		return nil, fmt.Errorf("POSTGRES_*: %w", err)
 	}
 	pool.ConnConfig.Password = c.password.Reveal() // here, so that no URL ever holds it
+	if secured := pool.ConnConfig.TLSConfig; secured != nil {
+		// No session cache: Postgres never resumes a session.
+		secured.MinVersion = tls.VersionTLS12
+		if c.authorities != nil {
+			secured.RootCAs = c.authorities
+		}
+	}
 	pool.ConnConfig.ConnectTimeout = connectTimeout
 	pool.MaxConns = int32(c.maxConns)
 	pool.MaxConnLifetime = maxConnLifetime

@@ -4,6 +4,8 @@ package redis
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -30,6 +32,7 @@ const (
 type Config struct {
 	addr, username string
 	password       config.Secret
+	tls            *tls.Config   // nil: without
 	timeout        time.Duration // of a command
 }
 
@@ -40,12 +43,23 @@ func ReadCache(e *config.Env) Config { return read(e, "REDIS_", cacheTimeout) }
 func ReadStream(e *config.Env) Config { return read(e, "STREAM_", streamTimeout) }
 
 func read(e *config.Env, prefix string, timeout time.Duration) Config {
-	return Config{
+	c := Config{
 		addr:     config.Parsed(e, prefix+"ADDR", config.HostPort),
 		username: config.ParsedOr(e, prefix+"USERNAME", "", config.String),
 		password: config.Parsed(e, prefix+"PASSWORD", config.SecretText),
 		timeout:  timeout,
 	}
+	secured := config.ParsedOr(e, prefix+"TLS", false, config.Bool)
+	authorities := config.ParsedOr(e, prefix+"CA_CERTIFICATE", nil, func(raw string) (*x509.CertPool, error) {
+		if !secured {
+			return nil, errors.New("is set and would not be used: it needs " + prefix + "TLS=true")
+		}
+		return config.Certificates(raw)
+	})
+	if secured {
+		c.tls = clientTLS(c.addr, authorities)
+	}
+	return c
 }
 
 // Open returns a client. It connects when it is first used: Redis may be away.
@@ -56,6 +70,7 @@ func Open(c Config, log *slog.Logger, registry prometheus.Registerer) *goredis.C
 		Username: c.username,
 		Password: c.password.Reveal(),
 
+		Dialer:                Dialer(c.tls, dialTimeout),
 		DialTimeout:           dialTimeout,
 		ReadTimeout:           c.timeout, // a blocking command's own time comes on top
 		WriteTimeout:          c.timeout,

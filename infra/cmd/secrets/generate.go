@@ -5,22 +5,70 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"strings"
+	"time"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/certificate"
 )
 
-// generate makes a fresh value. 32 bytes are what HS256 asks of a key at least (RFC 7518, 3.2).
-func generate(kind catalog.Kind) (string, error) {
-	value := base64.RawURLEncoding.EncodeToString(randomBytes(32))
-	switch kind {
-	case catalog.Password:
-		return value, nil
+// generate makes a first value. Certificates are signed by the authority, which is there already.
+func generate(secret catalog.Secret, authority string, now time.Time) (string, error) {
+	switch secret.Kind {
+	case catalog.Plain, catalog.Password:
+		return password(), nil
 	case catalog.JWTKeys:
-		return hex.EncodeToString(randomBytes(4)) + ":" + value, nil
+		return jwtKey() + "," + jwtKey(), nil // in use, next
+	case catalog.CertificateAuthority:
+		inUse, err := certificate.NewAuthority(now)
+		if err != nil {
+			return "", err
+		}
+		next, err := certificate.NewAuthority(now)
+		return inUse + next, err
+	case catalog.Certificate:
+		return certificate.Issue(authority, secret.Hosts, now)
 	default:
-		return "", fmt.Errorf("unknown kind of secret %q", kind)
+		return "", fmt.Errorf("unknown kind of secret %q", secret.Kind)
 	}
 }
+
+// rotate makes the value that follows another one: whatever is in use with the former is still accepted with the new.
+func rotate(secret catalog.Secret, former, authority string, now time.Time) (string, error) {
+	switch secret.Kind {
+	case catalog.Plain, catalog.Certificate:
+		return generate(secret, authority, now)
+	case catalog.Password:
+		inUse, _, _ := strings.Cut(former, ",")
+		return password() + "," + inUse, nil
+	case catalog.JWTKeys:
+		return strings.Join(turn(strings.Split(former, ","), jwtKey()), ","), nil
+	case catalog.CertificateAuthority:
+		authorities, err := certificate.Authorities(former)
+		if err != nil {
+			return "", err
+		}
+		fresh, err := certificate.NewAuthority(now)
+		return strings.Join(turn(authorities, fresh), ""), err
+	default:
+		return "", fmt.Errorf("unknown kind of secret %q", secret.Kind)
+	}
+}
+
+// turn puts what comes next into use: next, fresh, and the one that was in use. A list from former times has no next
+// one: there the fresh one is only announced.
+func turn(former []string, fresh string) []string {
+	if len(former) < 2 {
+		return append(former, fresh)
+	}
+	return []string{former[1], fresh, former[0]}
+}
+
+// password is 32 random bytes.
+func password() string { return base64.RawURLEncoding.EncodeToString(randomBytes(32)) }
+
+// jwtKey is an id and 32 random bytes, what HS256 asks of a key at least (RFC 7518, 3.2).
+func jwtKey() string { return hex.EncodeToString(randomBytes(4)) + ":" + password() }
 
 func randomBytes(length int) []byte {
 	random := make([]byte, length)

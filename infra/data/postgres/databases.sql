@@ -1,2 +1,3 @@
--- Closes every database to all but its owner and the superuser.
-SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', datname) FROM pg_database \gexec
+-- Closes every database that is ours to all but its owner and the superuser.
+SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', datname) FROM pg_database
+WHERE pg_has_role(current_user, datdba, 'member') \gexec

@@ -93,7 +93,9 @@ func (a *API) handle(route route) func(http.ResponseWriter, *http.Request) error
 		if err != nil {
 			return err
 		}
-		return route.service.Forward(w, r, upstream.Destination{Path: path, Caller: caller, Client: client})
+		return route.service.Forward(w, r, upstream.Destination{
+			Path: path, Caller: caller, Client: client, Scheme: a.Proxies.Scheme(r),
+		})
 	}
 }
 

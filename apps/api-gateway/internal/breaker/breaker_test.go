@@ -174,7 +174,7 @@ func TestProperties(t *testing.T) {
 
 func TestReplicasShareWhatTheySee(t *testing.T) {
 	redis := backingtest.StartRedis(t)
-	client := redis.Client()
+	client := redis.ClientOf("api-gateway")
 	t.Cleanup(func() { _ = client.Close() })
 	replica := func() *Breaker {
 		b := New("user-service")
@@ -227,7 +227,7 @@ func TestReplicasShareWhatTheySee(t *testing.T) {
 
 func TestWithoutRedisEachDecidesByItself(t *testing.T) {
 	redis := backingtest.StartRedis(t)
-	client := redis.Client()
+	client := redis.ClientOf("api-gateway")
 	t.Cleanup(func() { _ = client.Close() })
 	b := New("user-service")
 	fail(b, 4)

@@ -1,4 +1,4 @@
-// Package clientaddr tells from which address a request really comes.
+// Package clientaddr tells from which address a request really comes, and how.
 package clientaddr
 
 import (
@@ -35,7 +35,8 @@ func (p Proxies) contain(address netip.Addr) bool {
 
 // Of returns the address of the client: that of the connection or, where it is
 // a proxy's, the nearest one in X-Forwarded-For that isn't. What stands beyond
-// it in that header anybody could have written.
+// it in that header anybody could have written. Where all of them are a proxy's,
+// it is the farthest: a client may well have an address among the proxies'.
 func (p Proxies) Of(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
@@ -57,4 +58,25 @@ func (p Proxies) Of(r *http.Request) string {
 		}
 	}
 	return client.String()
+}
+
+// Scheme returns what the client speaks, http or https: with whom it is
+// connected, or what the nearest proxy says of its own connection.
+func (p Proxies) Scheme(r *http.Request) string {
+	if r.TLS != nil {
+		return "https"
+	}
+	said := r.Header["X-Forwarded-Proto"]
+	if len(p) == 0 || len(said) == 0 {
+		return "http"
+	}
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil || !p.contain(peer.Addr().Unmap()) {
+		return "http"
+	}
+	nearest := said[len(said)-1]
+	if strings.EqualFold(strings.TrimSpace(nearest[strings.LastIndexByte(nearest, ',')+1:]), "https") {
+		return "https"
+	}
+	return "http"
 }

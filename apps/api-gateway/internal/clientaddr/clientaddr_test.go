@@ -1,6 +1,7 @@
 package clientaddr
 
 import (
+	"crypto/tls"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -35,6 +36,68 @@ func TestOf(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := &http.Request{RemoteAddr: c.peer, Header: http.Header{"X-Forwarded-For": c.forwarded}}
 			if got := c.proxies.Of(r); got != c.want {
+				t.Errorf("got %s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+// The platform trusts every private network, since only its edge reaches the
+// gateway. A client in such a network is nevertheless itself.
+func TestAClientAmongTheNetworksOfTheProxies(t *testing.T) {
+	proxies, err := ParseProxies("10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const edge, edge6 = "10.42.0.7:40000", "[fd00::7]:40000"
+	for _, client := range []string{
+		"10.231.0.1", "10.231.0.2", "172.16.3.4", "192.168.1.10", "100.64.0.9", "fd12::1", "198.51.100.7", "2001:db8::1",
+		"10.42.0.7", // the edge itself
+	} {
+		for _, peer := range []string{edge, edge6} {
+			r := &http.Request{RemoteAddr: peer, Header: http.Header{"X-Forwarded-For": {client}}}
+			if got := proxies.Of(r); got != client {
+				t.Errorf("%s through %s is taken for %s", client, peer, got)
+			}
+		}
+	}
+}
+
+func TestScheme(t *testing.T) {
+	proxies, err := ParseProxies("10.0.0.0/8, fd00::/8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const proxy, client = "10.1.2.3:1234", "192.0.2.1:1234"
+	for _, c := range []struct {
+		name    string
+		proxies Proxies
+		peer    string
+		tls     bool
+		said    []string
+		want    string
+	}{
+		{"a client", proxies, client, false, nil, "http"},
+		{"a client with TLS", proxies, client, true, nil, "https"},
+		{"a client that forges the header", proxies, client, false, []string{"https"}, "http"},
+		{"no proxy is trusted", nil, proxy, false, []string{"https"}, "http"},
+		{"TLS up to the proxy", proxies, proxy, false, []string{"https"}, "https"},
+		{"IPv6", proxies, "[fd00::1]:1234", false, []string{"HTTPS"}, "https"},
+		{"IPv4 in IPv6", proxies, "[::ffff:10.1.2.3]:1234", false, []string{"https"}, "https"},
+		{"no TLS up to the proxy", proxies, proxy, false, []string{"http"}, "http"},
+		{"forged before the proxy", proxies, proxy, false, []string{"https, http"}, "http"},
+		{"forged in a header of its own", proxies, proxy, false, []string{"https", "http"}, "http"},
+		{"TLS up to the second proxy", proxies, proxy, false, []string{"http, https"}, "https"},
+		{"a proxy that says nothing", proxies, proxy, false, nil, "http"},
+		{"a proxy that says nonsense", proxies, proxy, false, []string{"wss"}, "http"},
+		{"no address", proxies, "@", false, []string{"https"}, "http"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := &http.Request{RemoteAddr: c.peer, Header: http.Header{"X-Forwarded-Proto": c.said}}
+			if c.tls {
+				r.TLS = &tls.ConnectionState{}
+			}
+			if got := c.proxies.Scheme(r); got != c.want {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
 		})

@@ -122,7 +122,7 @@ func show(o Operation, schemas map[string]*schema) shown {
 
 // curl is a command that works when it is pasted, where there is a TOKEN.
 func (s shown) curl() string {
-	lines := []string{"curl -i"}
+	lines := []string{"curl -i --cacert bin/ca.pem"}
 	if s.Method != http.MethodGet && (s.Body == "" || s.Method != http.MethodPost) {
 		lines[0] += " -X " + s.Method
 	}
@@ -141,5 +141,5 @@ func (s shown) curl() string {
 	if s.Request != nil {
 		lines = append(lines, `-H "Content-Type: application/json"`, "-d '"+s.Request.compact()+"'")
 	}
-	return strings.Join(append(lines, "http://localhost:30080"+path), " \\\n  ")
+	return strings.Join(append(lines, "https://localhost:30443"+path), " \\\n  ")
 }

@@ -102,7 +102,7 @@ func TestProperties(t *testing.T) {
 
 func TestReplicasCountTogether(t *testing.T) {
 	redis := backingtest.StartRedis(t)
-	client := redis.Client()
+	client := redis.ClientOf("api-gateway")
 	t.Cleanup(func() { _ = client.Close() })
 	now := time.Now().Truncate(time.Hour)
 	replica := func() *Limit { return newLimit("test", 10, time.Hour, func() time.Time { return now }) }
@@ -138,7 +138,7 @@ func TestReplicasCountTogether(t *testing.T) {
 
 func TestWithoutRedisEachCountsForItselfAndTellsLater(t *testing.T) {
 	redis := backingtest.StartRedis(t)
-	client := redis.Client()
+	client := redis.ClientOf("api-gateway")
 	t.Cleanup(func() { _ = client.Close() })
 	one, other := New("test", 10, 24*time.Hour), New("test", 10, 24*time.Hour)
 	redis.Stop()

@@ -25,6 +25,7 @@ type Destination struct {
 	Path   string
 	Caller identity.Caller // the zero Caller: for nobody
 	Client string          // address of the client, for X-Forwarded-For
+	Scheme string          // that the client speaks, for X-Forwarded-Proto
 }
 
 // Forward passes the request on and the answer back. Errors are those that a
@@ -48,7 +49,7 @@ func (s *Service) Forward(w http.ResponseWriter, r *http.Request, to Destination
 	copyRequestHeader(&request.Header, r.Header)
 	request.Header.Set("X-Forwarded-For", to.Client)
 	request.Header.Set("X-Forwarded-Host", r.Host)
-	request.Header.Set("X-Forwarded-Proto", proto(r))
+	request.Header.Set("X-Forwarded-Proto", to.Scheme)
 	if to.Caller != (identity.Caller{}) {
 		request.Header.Set(identity.UserIDHeader, to.Caller.UserID)
 		request.Header.Set(identity.RoleHeader, string(to.Caller.Role))
@@ -137,13 +138,6 @@ func named(connection []string, name string) bool {
 		}
 	}
 	return false
-}
-
-func proto(r *http.Request) string {
-	if r.TLS != nil {
-		return "https"
-	}
-	return "http"
 }
 
 // pass writes the answer of a service to the client.

@@ -24,7 +24,10 @@ import (
 	"platform.example/apps/notification-service/migrations"
 )
 
-const deadline = 30 * time.Second
+const (
+	deadline = 30 * time.Second
+	service  = "notification-service"
+)
 
 // platform is the real Postgres and Redis that consumers work on.
 type platform struct {
@@ -43,7 +46,7 @@ func newPlatform(t *testing.T) *platform {
 		if value, ok := database.Env()[name]; ok {
 			return value, true
 		}
-		value, ok := stream.Env()[name]
+		value, ok := stream.Env(service)[name]
 		return value, ok
 	})
 	log := slog.New(slog.DiscardHandler)

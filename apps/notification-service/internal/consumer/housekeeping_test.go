@@ -11,11 +11,15 @@ import (
 
 	"platform.example/apps/internal/backingtest"
 	"platform.example/apps/internal/event"
+	"platform.example/apps/internal/redis"
 )
 
 func TestHousekeeping(t *testing.T) {
 	p := newPlatform(t)
-	c := New(p.stream, p.store, false, never, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	log, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
+	client := redis.Open(redis.ReadStream(p.env), log, registry)
+	defer func() { _ = client.Close() }()
+	c := New(client, p.store, false, never, log, registry)
 
 	t.Run("without a stream there is nothing to do", func(t *testing.T) {
 		if err := c.removeGone(t.Context(), 0); err != nil {

@@ -26,7 +26,7 @@ import (
 type bench struct {
 	t      *testing.T
 	pool   *pgxpool.Pool
-	client *goredis.Client
+	client *goredis.Client // of the test
 	relay  *Relay
 	logs   bytes.Buffer
 }
@@ -46,8 +46,8 @@ func TestOutbox(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer pool.Close()
-	client := stream.Client()
-	defer func() { _ = client.Close() }()
+	client, service := stream.Client(), stream.ClientOf("order-service")
+	defer func() { _ = errors.Join(client.Close(), service.Close()) }()
 
 	for name, test := range map[string]func(*bench){
 		"each round publishes the first event of each order":              testHeads,
@@ -68,7 +68,7 @@ func TestOutbox(t *testing.T) {
 			}
 			stream.Wipe()
 			b := &bench{t: t, pool: pool, client: client}
-			b.relay = NewRelay(pool, client, slog.New(slog.NewJSONHandler(&b.logs, nil)), prometheus.NewRegistry())
+			b.relay = NewRelay(pool, service, slog.New(slog.NewJSONHandler(&b.logs, nil)), prometheus.NewRegistry())
 			test(b)
 		})
 	}

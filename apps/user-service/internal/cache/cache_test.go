@@ -19,7 +19,7 @@ import (
 )
 
 func TestUsers(t *testing.T) {
-	redis := backingtest.StartRedis(t).Client()
+	redis := backingtest.StartRedis(t).ClientOf("user-service")
 	defer func() { _ = redis.Close() }()
 	newCache := func(load func(context.Context, uuid.UUID) (user.User, error)) *Users {
 		return New(redis, load, slog.New(slog.DiscardHandler), prometheus.NewRegistry())

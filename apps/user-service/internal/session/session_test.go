@@ -195,7 +195,7 @@ func TestASessionDoesNotOutliveThePasswordItWasBegunWith(t *testing.T) {
 				running.Go(do)
 				backingtest.Eventually(t, 20*time.Second, func() error {
 					var waiting int
-					err := pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'").Scan(&waiting)
+					err := pool.QueryRow(t.Context(), "SELECT count(*) FROM pg_locks WHERE NOT granted").Scan(&waiting)
 					if err != nil || waiting <= i {
 						return fmt.Errorf("%d wait at the gate, want %d: %w", waiting, i+1, err)
 					}

@@ -1,10 +1,14 @@
-package workload
+// Package scaling sets how many replicas a Deployment has, where they run, and how few there may be at a time.
+package scaling
 
 import (
 	autoscalingv2 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/autoscaling/v2"
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	policyv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/policy/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"platform.example/infra/stack"
 )
 
 // What the autoscaler aims at, in percent of what a replica asks for.
@@ -13,16 +17,18 @@ const (
 	targetMemory = 80
 )
 
-// newScaling sets how many replicas there are, and how few there may be while nodes are drained.
-func (a Args) newScaling(ctx *pulumi.Context, parent pulumi.ResourceOption) error {
-	replicas := a.Config.Replicas
-	_, err := autoscalingv2.NewHorizontalPodAutoscaler(ctx, a.name(), &autoscalingv2.HorizontalPodAutoscalerArgs{
-		Metadata: a.metadata(a.name(), a.colourSelector()),
+// New scales the Deployment of that name between the bounds, and lets a drain take one replica at a time.
+func New(
+	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, selector pulumi.StringMap, replicas stack.Replicas,
+	opts ...pulumi.ResourceOption,
+) error {
+	_, err := autoscalingv2.NewHorizontalPodAutoscaler(ctx, name, &autoscalingv2.HorizontalPodAutoscalerArgs{
+		Metadata: metadata,
 		Spec: autoscalingv2.HorizontalPodAutoscalerSpecArgs{
 			ScaleTargetRef: autoscalingv2.CrossVersionObjectReferenceArgs{
 				ApiVersion: pulumi.String("apps/v1"),
 				Kind:       pulumi.String("Deployment"),
-				Name:       pulumi.String(a.name()),
+				Name:       pulumi.String(name),
 			},
 			MinReplicas: pulumi.Int(replicas.Min),
 			MaxReplicas: pulumi.Int(replicas.Max),
@@ -32,23 +38,37 @@ func (a Args) newScaling(ctx *pulumi.Context, parent pulumi.ResourceOption) erro
 			},
 			Behavior: autoscalingv2.HorizontalPodAutoscalerBehaviorArgs{
 				// Up at once, at most doubling in 15 s; down only when five minutes have asked for it, a quarter a minute.
-				ScaleUp:   scaling(0, 100, 15),
-				ScaleDown: scaling(300, 25, 60),
+				ScaleUp:   change(0, 100, 15),
+				ScaleDown: change(300, 25, 60),
 			},
 		},
-	}, parent)
-	if err != nil || replicas.Min < 2 {
-		return err // a budget for a single replica would only block the drain of its node
+	}, opts...)
+	if err != nil {
+		return err
 	}
-	_, err = policyv1.NewPodDisruptionBudget(ctx, a.name(), &policyv1.PodDisruptionBudgetArgs{
-		Metadata: a.metadata(a.name(), a.colourSelector()),
+	_, err = policyv1.NewPodDisruptionBudget(ctx, name, &policyv1.PodDisruptionBudgetArgs{
+		Metadata: metadata,
 		Spec: policyv1.PodDisruptionBudgetSpecArgs{
 			MaxUnavailable:             pulumi.Int(1),
-			Selector:                   metav1.LabelSelectorArgs{MatchLabels: a.colourSelector()},
+			Selector:                   metav1.LabelSelectorArgs{MatchLabels: selector},
 			UnhealthyPodEvictionPolicy: pulumi.String("AlwaysAllow"),
 		},
-	}, parent)
+	}, opts...)
 	return err
+}
+
+// Spread keeps replicas apart, over nodes and zones, where the cluster has room for it.
+func Spread(selector pulumi.StringMap) corev1.TopologySpreadConstraintArray {
+	var spread corev1.TopologySpreadConstraintArray
+	for _, topology := range []string{"kubernetes.io/hostname", "topology.kubernetes.io/zone"} {
+		spread = append(spread, corev1.TopologySpreadConstraintArgs{
+			MaxSkew:           pulumi.Int(1),
+			TopologyKey:       pulumi.String(topology),
+			WhenUnsatisfiable: pulumi.String("ScheduleAnyway"),
+			LabelSelector:     metav1.LabelSelectorArgs{MatchLabels: selector},
+		})
+	}
+	return spread
 }
 
 func utilization(resource string, percent int) autoscalingv2.MetricSpecArgs {
@@ -64,8 +84,8 @@ func utilization(resource string, percent int) autoscalingv2.MetricSpecArgs {
 	}
 }
 
-// scaling changes at most so many percent in so many seconds, after looking back over a window of seconds.
-func scaling(window, percent, seconds int) autoscalingv2.HPAScalingRulesArgs {
+// change allows at most so many percent in so many seconds, after looking back over a window of seconds.
+func change(window, percent, seconds int) autoscalingv2.HPAScalingRulesArgs {
 	return autoscalingv2.HPAScalingRulesArgs{
 		StabilizationWindowSeconds: pulumi.Int(window),
 		Policies: autoscalingv2.HPAScalingPolicyArray{autoscalingv2.HPAScalingPolicyArgs{

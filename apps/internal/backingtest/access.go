@@ -1,0 +1,61 @@
+package backingtest
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// accesses says, in the words of Redis' ACL, what each service may do in a Redis
+// of that kind, cache or stream: a service states it in testdata/<kind>.acl of
+// its folder. The platform grants the same and nothing more.
+func accesses(t testing.TB, kind string) map[string]string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(module(t), "*", "testdata", kind+".acl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules := map[string]string{}
+	for _, path := range found {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		service := filepath.Base(filepath.Dir(filepath.Dir(path)))
+		rules[service] = strings.Join(strings.Fields(string(raw)), " ")
+	}
+	return rules
+}
+
+// module is the folder of the services: a test runs in that of its package.
+func module(t testing.TB) string {
+	t.Helper()
+	dir, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			return dir
+		}
+		above := filepath.Dir(dir)
+		if above == dir {
+			t.Fatal("no go.mod above the test")
+		}
+		dir = above
+	}
+}
+
+// aclFile is Redis' list of users: the test, who may do everything, and the services.
+func aclFile(rules map[string]string) string {
+	var users strings.Builder
+	fmt.Fprintf(&users, "user default on >%s ~* &* +@all\n", redisPassword)
+	for service, rules := range rules {
+		fmt.Fprintf(&users, "user %s on >%s %s\n", service, passwordOf(service), rules)
+	}
+	return users.String()
+}
+
+func passwordOf(service string) string { return service + "-of-a-test" }

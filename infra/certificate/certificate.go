@@ -1,0 +1,216 @@
+// Package certificate makes and reads the certificates of a stack's own authority: PEM texts that are kept as secrets.
+package certificate
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"math/big"
+	"net"
+	"slices"
+	"time"
+)
+
+// How long certificates last. No client refuses a server's that lasts no longer (CA/Browser Forum, before 2020).
+const (
+	authorityLife = 10 * 365 * 24 * time.Hour
+	serverLife    = 825 * 24 * time.Hour
+)
+
+// The types of PEM blocks.
+const (
+	certificateBlock = "CERTIFICATE"
+	keyBlock         = "PRIVATE KEY"
+)
+
+// NewAuthority is a certificate that signs others, and its key.
+func NewAuthority(now time.Time) (string, error) {
+	template := &x509.Certificate{
+		Subject:               pkix.Name{CommonName: "platform authority " + now.UTC().Format(time.DateOnly)},
+		NotBefore:             now.Add(-time.Hour), // clocks differ
+		NotAfter:              now.Add(authorityLife),
+		IsCA:                  true,
+		BasicConstraintsValid: true,
+		MaxPathLenZero:        true,
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	return sign(template, nil, nil)
+}
+
+// Issue is a server's certificate for the hosts, and its key, signed by the first of the authorities.
+func Issue(authorities string, hosts []string, now time.Time) (string, error) {
+	all, err := Authorities(authorities)
+	if err != nil {
+		return "", err
+	}
+	certificate, key, err := parse(all[0])
+	if err != nil {
+		return "", err
+	}
+	template := &x509.Certificate{
+		Subject:     pkix.Name{CommonName: hosts[0]},
+		DNSNames:    hosts,
+		NotBefore:   now.Add(-time.Hour),
+		NotAfter:    earlier(now.Add(serverLife), certificate.NotAfter),
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	if slices.Contains(hosts, "localhost") {
+		template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
+	}
+	return sign(template, certificate, key)
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+// sign makes a key and a certificate for it; without a parent it signs itself.
+func sign(template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (string, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return "", err
+	}
+	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)); err != nil {
+		return "", err
+	}
+	if parent == nil {
+		parent, signer = template, key
+	}
+	signed, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, signer)
+	if err != nil {
+		return "", err
+	}
+	encoded, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		return "", err
+	}
+	return text(certificateBlock, signed) + text(keyBlock, encoded), nil
+}
+
+func text(kind string, content []byte) string {
+	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content}))
+}
+
+// Authorities is each certificate with its key, in the order in which they stand: the one in use first.
+func Authorities(value string) ([]string, error) {
+	var pairs []string
+	for rest := []byte(value); len(bytes.TrimSpace(rest)) > 0; {
+		certificate, after := pem.Decode(rest)
+		key, after := pem.Decode(after)
+		if certificate == nil || key == nil {
+			return nil, errNotPairs
+		}
+		pairs = append(pairs, string(pem.EncodeToMemory(certificate))+string(pem.EncodeToMemory(key)))
+		rest = after
+	}
+	if len(pairs) == 0 {
+		return nil, errNotPairs
+	}
+	for _, pair := range pairs {
+		if certificate, _, err := parse(pair); err != nil {
+			return nil, err
+		} else if !certificate.IsCA {
+			return nil, errors.New("holds a certificate that may not sign others")
+		}
+	}
+	return pairs, nil
+}
+
+var errNotPairs = errors.New("want certificates in PEM, each followed by its key")
+
+// Bundle is the certificates alone, for whoever trusts the authorities.
+func Bundle(authorities string) (string, error) {
+	pairs, err := Authorities(authorities)
+	if err != nil {
+		return "", err
+	}
+	var bundle string
+	for _, pair := range pairs {
+		certificate, _, err := Split(pair)
+		if err != nil {
+			return "", err
+		}
+		bundle += certificate
+	}
+	return bundle, nil
+}
+
+// Split parts a certificate from its key.
+func Split(pair string) (certificate, key string, err error) {
+	first, rest := pem.Decode([]byte(pair))
+	second, rest := pem.Decode(rest)
+	if first == nil || second == nil || first.Type != certificateBlock || second.Type != keyBlock || len(bytes.TrimSpace(rest)) > 0 {
+		return "", "", errors.New("want one certificate and its key in PEM")
+	}
+	return string(pem.EncodeToMemory(first)), string(pem.EncodeToMemory(second)), nil
+}
+
+// parse reads a certificate and its key, which must belong together.
+func parse(pair string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+	first, second, err := Split(pair)
+	if err != nil {
+		return nil, nil, err
+	}
+	block, _ := pem.Decode([]byte(first))
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the certificate: %w", err)
+	}
+	block, _ = pem.Decode([]byte(second))
+	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
+	if err != nil {
+		return nil, nil, errors.New("the key is not in PKCS #8") // whose own words may quote it
+	}
+	key, ok := parsed.(*ecdsa.PrivateKey)
+	if !ok || !key.PublicKey.Equal(certificate.PublicKey) {
+		return nil, nil, errors.New("the key is not that of the certificate")
+	}
+	return certificate, key, nil
+}
+
+// Renew is how long before its end a certificate is to be renewed.
+const Renew = 60 * 24 * time.Hour
+
+// Valid is what is wrong with a server's certificate for these hosts at a time: that it isn't one, that it is for others,
+// that it has ended.
+func Valid(pair string, hosts []string, now time.Time) error {
+	certificate, _, err := parse(pair)
+	if err != nil {
+		return err
+	}
+	for _, host := range hosts {
+		if err := certificate.VerifyHostname(host); err != nil {
+			return err
+		}
+	}
+	if now.After(certificate.NotAfter) {
+		return fmt.Errorf("has ended on %s", certificate.NotAfter.UTC().Format(time.DateOnly))
+	}
+	return nil
+}
+
+// SignedBy reports whether one of the authorities has signed the certificate.
+func SignedBy(pair, authorities string) bool {
+	certificate, _, err := parse(pair)
+	if err != nil {
+		return false
+	}
+	pairs, err := Authorities(authorities)
+	if err != nil {
+		return false
+	}
+	return slices.ContainsFunc(pairs, func(one string) bool {
+		authority, _, err := parse(one)
+		return err == nil && certificate.CheckSignatureFrom(authority) == nil
+	})
+}

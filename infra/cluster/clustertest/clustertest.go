@@ -1,0 +1,105 @@
+// Package clustertest is an API server for tests that answers what it is told to.
+package clustertest
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"platform.example/infra/namespace"
+)
+
+// API is an API server.
+type API struct {
+	URL string
+
+	mutex   sync.Mutex
+	answers map[string]any
+	asked   []string
+}
+
+// New starts a cluster of that ID.
+func New(t *testing.T, id string) *API {
+	t.Helper()
+	api := &API{answers: map[string]any{}}
+	server := httptest.NewServer(http.HandlerFunc(api.serve))
+	t.Cleanup(server.Close)
+	api.URL = server.URL
+	api.Answer("/api/v1/namespaces/kube-system", corev1.Namespace{ObjectMeta: metav1.ObjectMeta{UID: types.UID(id)}})
+	return api
+}
+
+// Answer is what a path gives from now on: a text as it is, anything else as JSON.
+func (a *API) Answer(path string, answer any) {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	a.answers[path] = answer
+}
+
+// Settle has the namespace of a stack on the cluster.
+func (a *API) Settle(stack string) {
+	a.Answer("/api/v1/namespaces/"+string(namespace.Apps), corev1.Namespace{
+		ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{namespace.StackAnnotation: stack}},
+	})
+}
+
+// Asked is every path and query so far.
+func (a *API) Asked() []string {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	return append([]string(nil), a.asked...)
+}
+
+func (a *API) serve(w http.ResponseWriter, r *http.Request) {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	a.asked = append(a.asked, r.URL.RequestURI())
+	switch answer := a.answers[r.URL.Path].(type) {
+	case nil:
+		http.NotFound(w, r)
+	case int:
+		w.WriteHeader(answer)
+	case string:
+		_, _ = w.Write([]byte(answer))
+	default:
+		_ = json.NewEncoder(w).Encode(answer)
+	}
+}
+
+// Kubeconfig writes a file whose current context "here" leads to the API server.
+func (a *API) Kubeconfig(t *testing.T) (path string) {
+	t.Helper()
+	return Write(t, Kubeconfig(a.URL))
+}
+
+// Kubeconfig is a file that leads to a server.
+func Kubeconfig(server string) string {
+	return `current-context: here
+contexts:
+- {name: here, context: {cluster: this, user: admin}}
+- {name: dangling, context: {cluster: gone, user: admin}}
+users:
+- {name: admin, user: {}}
+clusters:
+- {name: other, cluster: {server: "https://other.invalid"}}
+- {name: this, cluster: {server: "` + server + `"}}
+`
+}
+
+// Write writes a kubeconfig file.
+func Write(t *testing.T, content string) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "kubeconfig")
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

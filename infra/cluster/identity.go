@@ -1,0 +1,53 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	corev1 "k8s.io/api/core/v1"
+
+	"platform.example/infra/namespace"
+)
+
+// Output is the name of the stack output that records the ID of the stack's cluster.
+const Output = "cluster"
+
+// Own is an error unless the cluster is this stack's: the one on which it was last, where no other stack has settled.
+func (c *Cluster) Own(ctx *pulumi.Context) error {
+	name := fmt.Sprintf("organization/%s/%s", ctx.Project(), ctx.Stack())
+	self, err := pulumi.NewStackReference(ctx, name, nil)
+	if err != nil {
+		return fmt.Errorf("stack %s: read its own last outputs: %w", ctx.Stack(), err)
+	}
+	last, err := self.GetOutputDetails(Output)
+	if err != nil {
+		return fmt.Errorf("stack %s: read its own last outputs: %w", ctx.Stack(), err)
+	}
+	recorded, _ := last.Value.(string)
+	if recorded != "" && recorded != c.id {
+		return fmt.Errorf("stack %s is on the cluster %s, but platform:kubeContext %q leads to the cluster %s: set kubeContext and "+
+			"kubeconfig to its own, or, if that is gone for good, forget it with `pulumi stack rm --force %s` and begin anew",
+			ctx.Stack(), recorded, c.target.Context, c.id, ctx.Stack())
+	}
+	settler, err := c.settler(ctx.Context())
+	if err != nil {
+		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
+	}
+	if settler != "" && settler != ctx.Stack() {
+		return fmt.Errorf("stack %s: platform:kubeContext %q leads to the cluster of stack %s: two stacks can't share one: "+
+			"set kubeContext and kubeconfig to the cluster of this stack", ctx.Stack(), c.target.Context, settler)
+	}
+	return nil
+}
+
+// settler is the stack whose namespaces are on the cluster; empty for none.
+func (c *Cluster) settler(ctx context.Context) (string, error) {
+	var there corev1.Namespace
+	err := c.get(ctx, "/api/v1/namespaces/"+string(namespace.Apps), &there)
+	if errors.Is(err, errNotFound) {
+		return "", nil
+	}
+	return there.Annotations[namespace.StackAnnotation], err
+}

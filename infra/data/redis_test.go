@@ -1,0 +1,198 @@
+package data
+
+import (
+	"errors"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/certificate"
+)
+
+// redisInTest is a Redis that the pod's own script starts, on a free port and in a folder of the test.
+type redisInTest struct {
+	t            *testing.T
+	folder, port string
+	process      *exec.Cmd
+	log          strings.Builder
+}
+
+func startRedis(t *testing.T, passwords map[string]string) *redisInTest {
+	t.Helper()
+	if _, err := exec.LookPath("redis-server"); errors.Is(err, exec.ErrNotFound) {
+		t.Skip("needs Redis 7: apt-get install redis-server")
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	_ = listener.Close()
+	folder, err := os.MkdirTemp("/tmp", "redis") // t.TempDir is too long for a socket's path
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(folder) })
+	server := &redisInTest{t: t, folder: folder, port: port}
+	conf := strings.NewReplacer("tls-port 6379", "tls-port "+port, "bind * -::*", "bind 127.0.0.1",
+		certificateFolder, folder, redisSocket, folder, adminFolder, folder).
+		Replace(redisServer{config: "maxmemory 16mb\n"}.conf())
+	for name, content := range map[string]string{
+		"redis.conf": conf, "start.sh": redisStartScript, "users.sh": usersScript,
+	} {
+		server.write(name, content)
+	}
+	server.grant(passwords)
+	server.certify()
+	server.process = server.command("/bin/sh", folder+"/start.sh")
+	server.process.Stdout, server.process.Stderr = &server.log, &server.log
+	server.process.WaitDelay = time.Second
+	if err := server.process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = server.process.Process.Signal(os.Interrupt)
+		_ = server.process.Wait()
+	})
+	return server
+}
+
+func (s *redisInTest) write(name, content string) {
+	s.t.Helper()
+	if err := os.WriteFile(filepath.Join(s.folder, name), []byte(content), 0o600); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// grant writes the users' file, as the program makes it.
+func (s *redisInTest) grant(passwords map[string]string) {
+	s.t.Helper()
+	acl := nobodyElse
+	for _, user := range []redisUser{
+		{name: admin, access: everything},
+		{name: "user-service", access: catalog.Access{Keys: []string{"user:*"}, Commands: []string{"get", "set", "ping"}}},
+	} {
+		if password, granted := passwords[user.name]; granted {
+			acl += user.line(password)
+		}
+	}
+	s.write(usersFile, acl)
+	s.write(passwordFile, passwords[admin])
+}
+
+// certify gives the server a new certificate by a new authority.
+func (s *redisInTest) certify() {
+	s.t.Helper()
+	authority, err := certificate.NewAuthority(time.Now())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	pair, err := certificate.Issue(authority, []string{"localhost"}, time.Now())
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	bundle, _ := certificate.Bundle(authority)
+	public, key, _ := certificate.Split(pair)
+	s.write(authorityFile, bundle)
+	s.write("tls.key", key)
+	s.write("tls.crt", public)
+}
+
+// command has the environment of the pods: the server's and the Job's.
+func (s *redisInTest) command(name string, arguments ...string) *exec.Cmd {
+	command := exec.CommandContext(s.t.Context(), name, arguments...)
+	command.Dir = s.folder
+	command.Env = []string{
+		"PATH=/usr/bin:/bin", "CONFIG=" + s.folder, "PATIENCE=30", "CERTIFICATE=" + s.folder, "SOCKET=" + s.folder + "/redis.sock",
+		"PASSWORD_FILE=" + s.folder + "/" + passwordFile, "USERS=" + s.folder + "/" + usersFile,
+		"AUTHORITY=" + s.folder + "/" + authorityFile, "HOST=localhost", "PORT=" + s.port,
+	}
+	return command
+}
+
+// setUp runs the Job's script.
+func (s *redisInTest) setUp() string {
+	s.t.Helper()
+	said, err := s.command("/bin/sh", s.folder+"/users.sh").CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("users.sh: %v\n%s\n%s", err, said, s.log.String())
+	}
+	return string(said)
+}
+
+// ask is a command of a user who signs in.
+func (s *redisInTest) ask(user, password string, command ...string) string {
+	cli := s.command("redis-cli", append([]string{
+		"--tls", "--cacert", s.folder + "/" + authorityFile, "-h", "localhost", "-p", s.port, "--user", user, "--no-auth-warning",
+	}, command...)...)
+	cli.Env = append(cli.Env, "REDISCLI_AUTH="+password)
+	said, _ := cli.CombinedOutput()
+	return strings.TrimSpace(string(said))
+}
+
+func TestRedisScripts(t *testing.T) {
+	server := startRedis(t, map[string]string{admin: "admin-1", "user-service": "users-1"})
+	first := server.setUp() // waits for the server
+	want := func(got, want string) {
+		t.Helper()
+		if !strings.Contains(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	t.Run("a service may do what it needs and no more", func(*testing.T) {
+		want(server.ask("user-service", "users-1", "SET", "user:1", "a"), "OK")
+		want(server.ask("user-service", "users-1", "GET", "user:1"), "a")
+		want(server.ask("user-service", "users-1", "GET", "order:1"), "NOPERM")
+		want(server.ask("user-service", "users-1", "FLUSHALL"), "NOPERM")
+		want(server.ask("user-service", "users-1", "CONFIG", "GET", "*"), "NOPERM")
+	})
+	t.Run("nobody gets in without a password, or without TLS", func(*testing.T) {
+		want(server.ask("user-service", "wrong", "PING"), "WRONGPASS")
+		want(server.ask("default", "", "PING"), "NOAUTH")
+		plain := server.command("redis-cli", "-h", "localhost", "-p", server.port, "PING")
+		if said, _ := plain.CombinedOutput(); strings.Contains(string(said), "PONG") {
+			t.Errorf("without TLS it says %s", said)
+		}
+	})
+	t.Run("the probe signs in", func(t *testing.T) {
+		probe := server.command("/bin/sh", "-c", answering(server.folder, server.folder))
+		if said, err := probe.CombinedOutput(); err != nil {
+			t.Errorf("%v %s", err, said)
+		}
+	})
+	t.Run("rotated once, both passwords are accepted; twice, the first is not", func(t *testing.T) {
+		server.grant(map[string]string{admin: "admin-2,admin-1", "user-service": "users-2,users-1"})
+		if again := server.setUp(); again != first {
+			t.Errorf("the second run said %q, the first %q", again, first)
+		}
+		want(server.ask("user-service", "users-1", "GET", "user:1"), "a")
+		want(server.ask("user-service", "users-2", "GET", "user:1"), "a")
+		server.grant(map[string]string{admin: "admin-3,admin-2", "user-service": "users-3,users-2"})
+		server.setUp()
+		want(server.ask("user-service", "users-1", "GET", "user:1"), "WRONGPASS")
+		want(server.ask("user-service", "users-2", "GET", "user:1"), "a")
+		want(server.ask(admin, "admin-3", "PING"), "PONG")
+	})
+	t.Run("who is no user any more is gone", func(*testing.T) {
+		server.grant(map[string]string{admin: "admin-3"})
+		want(server.setUp(), "user user-service is gone")
+		want(server.ask("user-service", "users-3", "PING"), "WRONGPASS")
+	})
+	t.Run("a renewed certificate is served without a restart", func(t *testing.T) {
+		server.certify()
+		for deadline := time.Now().Add(30 * time.Second); server.ask(admin, "admin-3", "PING") != "PONG"; {
+			if time.Now().After(deadline) {
+				t.Fatalf("the new authority's clients are told %s\n%s", server.ask(admin, "admin-3", "PING"), server.log.String())
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+	})
+	if strings.Contains(first+server.log.String(), "users-1") {
+		t.Error("a password is shown")
+	}
+}

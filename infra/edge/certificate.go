@@ -1,0 +1,45 @@
+package edge
+
+import (
+	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
+	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+)
+
+const certificateName = name + "-certificate"
+
+// newCertificate is the name of the Secret with the edge's certificate: given, made by cert-manager, or the stack's own.
+// Whatever makes it may renew it: Traefik follows.
+func (a Args) newCertificate(ctx *pulumi.Context, parent pulumi.ResourceOption) (pulumi.StringInput, error) {
+	switch {
+	case a.Config.Edge.TLSSecret != "":
+		return pulumi.String(a.Config.Edge.TLSSecret), nil
+	case a.Config.Edge.Issuer != "":
+		made, err := apiextensions.NewCustomResource(ctx, certificateName, &apiextensions.CustomResourceArgs{
+			ApiVersion: pulumi.String("cert-manager.io/v1"),
+			Kind:       pulumi.String("Certificate"),
+			Metadata:   a.metadata(certificateName),
+			OtherFields: kubernetes.UntypedArgs{"spec": object{
+				"secretName": certificateName,
+				"dnsNames":   []string{a.Config.Edge.Host},
+				"privateKey": object{"algorithm": "ECDSA", "rotationPolicy": "Always"},
+				"issuerRef":  object{"kind": "ClusterIssuer", "name": a.Config.Edge.Issuer},
+			}},
+		}, parent)
+		if err != nil {
+			return nil, err
+		}
+		return made.Metadata.Name().Elem(), nil
+	default:
+		made, err := corev1.NewSecret(ctx, certificateName, &corev1.SecretArgs{
+			Metadata:   a.metadata(certificateName),
+			Type:       pulumi.String("kubernetes.io/tls"),
+			StringData: pulumi.StringMap{"tls.crt": a.Certificate.Certificate, "tls.key": a.Certificate.Key},
+		}, parent)
+		if err != nil {
+			return nil, err
+		}
+		return made.Metadata.Name().Elem(), nil
+	}
+}

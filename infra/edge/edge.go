@@ -1,0 +1,154 @@
+// Package edge is the way in from outside: Traefik, which ends TLS and passes on what it lets through.
+package edge
+
+import (
+	"fmt"
+
+	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"platform.example/infra/cluster"
+	"platform.example/infra/namespace"
+	"platform.example/infra/network"
+	"platform.example/infra/scaling"
+	"platform.example/infra/secret"
+	"platform.example/infra/stack"
+)
+
+// name is what everything here is called.
+const name = network.Edge
+
+// Edge is the way in.
+type Edge struct {
+	pulumi.ResourceState
+	URL pulumi.StringOutput // where clients find the platform
+}
+
+// Args describes the edge.
+type Args struct {
+	Namespace *namespace.Namespace
+	Rollout   cluster.Rollout
+	Config    stack.Stack
+	Image     string
+	Upstream  string // the URL of the public service inside the cluster
+	// Certificate is the server's, where the stack has an authority of its own.
+	Certificate secret.Certificate
+}
+
+// New makes the edge.
+func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Edge, error) {
+	edge := &Edge{}
+	if err := ctx.RegisterComponentResource("platform:edge:Edge", name, edge, opts...); err != nil {
+		return nil, err
+	}
+	parent := pulumi.Parent(edge)
+	account, err := corev1.NewServiceAccount(ctx, name, &corev1.ServiceAccountArgs{
+		Metadata:                     args.metadata(name),
+		AutomountServiceAccountToken: pulumi.Bool(false),
+	}, parent)
+	if err != nil {
+		return nil, fmt.Errorf("edge: %w", err)
+	}
+	certificate, err := args.newCertificate(ctx, parent)
+	if err != nil {
+		return nil, fmt.Errorf("edge: %w", err)
+	}
+	routes, err := args.newRoutes(ctx, parent)
+	if err != nil {
+		return nil, fmt.Errorf("edge: %w", err)
+	}
+	if err := args.newDeployment(ctx, account, routes, certificate, parent); err != nil {
+		return nil, fmt.Errorf("edge: %w", err)
+	}
+	service, err := args.newService(ctx, parent)
+	if err != nil {
+		return nil, fmt.Errorf("edge: %w", err)
+	}
+	edge.URL = args.url(service)
+	return edge, ctx.RegisterResourceOutputs(edge, pulumi.Map{"url": edge.URL})
+}
+
+func (a Args) metadata(called string) metav1.ObjectMetaArgs {
+	metadata := metav1.ObjectMetaArgs{Namespace: a.Namespace.Name, Labels: selector()}
+	if called != "" {
+		metadata.Name = pulumi.String(called)
+	}
+	return metadata
+}
+
+func selector() pulumi.StringMap {
+	return pulumi.StringMap{"app.kubernetes.io/name": pulumi.String(name)}
+}
+
+// newService exposes both ports and keeps the client's address: each node passes on only to a pod of its own.
+func (a Args) newService(ctx *pulumi.Context, parent pulumi.ResourceOption) (*corev1.Service, error) {
+	http := corev1.ServicePortArgs{Name: pulumi.String("http"), Port: pulumi.Int(80), TargetPort: pulumi.String("http")}
+	https := corev1.ServicePortArgs{Name: pulumi.String("https"), Port: pulumi.Int(443), TargetPort: pulumi.String("https")}
+	metadata := a.metadata(name)
+	exposure := a.Config.Edge
+	if exposure.Type == stack.NodePort {
+		http.NodePort, https.NodePort = pulumi.Int(exposure.HTTPPort), pulumi.Int(exposure.HTTPSPort)
+	}
+	if exposure.Type != stack.LoadBalancer { // whose address comes later, and is wanted
+		metadata.Annotations = pulumi.StringMap{"pulumi.com/skipAwait": pulumi.String("true")}
+	}
+	spec := corev1.ServiceSpecArgs{
+		Type:     pulumi.String(exposure.Type),
+		Selector: selector(),
+		Ports:    corev1.ServicePortArray{http, https},
+	}
+	if exposure.Type != stack.ClusterIP {
+		spec.ExternalTrafficPolicy = pulumi.String("Local")
+	}
+	return corev1.NewService(ctx, name, &corev1.ServiceArgs{Metadata: metadata, Spec: spec}, parent)
+}
+
+// url waits for the Service, so that it isn't told before it leads anywhere.
+func (a Args) url(service *corev1.Service) pulumi.StringOutput {
+	address := "https://" + a.Config.Edge.Host
+	if a.Config.Edge.Type == stack.NodePort {
+		address = fmt.Sprintf("%s:%d", address, a.Config.Edge.HTTPSPort)
+	}
+	return service.Metadata.Name().ApplyT(func(*string) string { return address }).(pulumi.StringOutput)
+}
+
+// newDeployment runs Traefik and scales it.
+func (a Args) newDeployment(
+	ctx *pulumi.Context, account *corev1.ServiceAccount, routes *corev1.ConfigMap, certificate pulumi.StringInput,
+	parent pulumi.ResourceOption,
+) error {
+	_, err := appsv1.NewDeployment(ctx, name, &appsv1.DeploymentArgs{
+		Metadata: a.metadata(name),
+		Spec: appsv1.DeploymentSpecArgs{ // without replicas: the autoscaler owns them
+			Selector:                metav1.LabelSelectorArgs{MatchLabels: selector()},
+			RevisionHistoryLimit:    pulumi.Int(3),
+			ProgressDeadlineSeconds: pulumi.Int(a.Rollout.Seconds()),
+			Strategy: appsv1.DeploymentStrategyArgs{
+				Type: pulumi.String("RollingUpdate"),
+				RollingUpdate: appsv1.RollingUpdateDeploymentArgs{
+					MaxSurge: pulumi.Int(1), MaxUnavailable: pulumi.Int(0),
+				},
+			},
+			Template: corev1.PodTemplateSpecArgs{
+				Metadata: metav1.ObjectMetaArgs{
+					Labels: pulumi.StringMap{
+						"app.kubernetes.io/name": pulumi.String(name),
+						network.Label:            pulumi.String(network.Edge),
+					},
+					Annotations: pulumi.StringMap{
+						"prometheus.io/scrape": pulumi.String("true"),
+						"prometheus.io/port":   pulumi.String(fmt.Sprint(opsPort)),
+						"prometheus.io/path":   pulumi.String("/metrics"),
+					},
+				},
+				Spec: a.pod(account, routes, certificate),
+			},
+		},
+	}, append(a.Rollout.Options(), parent)...)
+	if err != nil {
+		return err
+	}
+	return scaling.New(ctx, name, a.metadata(name), selector(), a.Config.Replicas, parent)
+}

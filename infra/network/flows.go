@@ -1,0 +1,180 @@
+// Package network lets through what the catalog says is called, and nothing else: every namespace denies by default.
+package network
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"strconv"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/namespace"
+	"platform.example/infra/stack"
+)
+
+// Label is on every pod and says to whom the pod belongs: the service, the store or the edge. A Job of a service has
+// the service's label, and so its way to the stores.
+const Label = "platform.example/of"
+
+// The owners of pods that are no services.
+const (
+	Edge     = "edge"
+	Postgres = "postgres"
+	Cache    = "redis-cache"
+	Stream   = "redis-stream"
+
+	// Setup is added to a store's name for the Job that prepares it.
+	Setup = "-setup"
+)
+
+// The ports of the pods that are no services.
+const (
+	PostgresPort  = 5432
+	RedisPort     = 6379
+	EdgeHTTPPort  = 8080
+	EdgeHTTPSPort = 8443
+)
+
+// Policy is who may reach the pods of one owner, and whom they may reach.
+type Policy struct {
+	Namespace namespace.Name
+	Owner     string
+	Ingress   []Flow
+	Egress    []Flow
+}
+
+// Flow is one peer and one port of the side that is called.
+type Flow struct {
+	Peer Peer
+	Port int
+}
+
+// Peer is an owner's pods, or a network.
+type Peer struct {
+	Namespace namespace.Name
+	Owner     string
+	Network   string   // CIDR; empty for pods
+	Except    []string // networks within Network
+}
+
+// anywhere is every address.
+const anywhere = "0.0.0.0/0"
+
+// private is what is no address of the internet: the networks of RFC 1918 and 6598, this machine, and link-local
+// addresses, where clouds answer with a node's own credentials.
+var private = []string{"10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
+
+// Policies is every flow of a stack, derived from the services, in a steady order.
+func Policies(config stack.Stack, services []catalog.Service) []Policy {
+	policies := []Policy{{
+		Namespace: namespace.Edge,
+		Owner:     Edge,
+		Ingress: []Flow{
+			{Peer{Network: anywhere}, EdgeHTTPPort},
+			{Peer{Network: anywhere}, EdgeHTTPSPort},
+		},
+	}}
+	for _, service := range services {
+		if service.Public {
+			policies[0].Egress = append(policies[0].Egress, toService(service.Name))
+		}
+		policies = append(policies, ofService(config, services, service))
+	}
+	for _, store := range stores(config) {
+		policies = append(policies, store.policies(services)...)
+	}
+	return policies
+}
+
+func toService(name string) Flow {
+	return Flow{Peer{Namespace: namespace.Apps, Owner: name}, catalog.HTTPPort}
+}
+
+func ofService(config stack.Stack, services []catalog.Service, service catalog.Service) Policy {
+	policy := Policy{Namespace: namespace.Apps, Owner: service.Name}
+	// Each service asks its own live name which colour answers.
+	for _, caller := range append([]string{service.Name}, catalog.Callers(services, service.Name)...) {
+		policy.Ingress = append(policy.Ingress, toService(caller))
+	}
+	if service.Public {
+		policy.Ingress = append(policy.Ingress, Flow{Peer{Namespace: namespace.Edge, Owner: Edge}, catalog.HTTPPort})
+	}
+	for _, called := range append([]string{service.Name}, service.Calls...) {
+		policy.Egress = append(policy.Egress, toService(called))
+	}
+	for _, store := range stores(config) {
+		if store.usedBy(service) {
+			policy.Egress = append(policy.Egress, store.flow())
+		}
+	}
+	for _, setting := range service.Settings {
+		if address := config.Services[service.Name].Settings[setting.Key]; setting.Reaches && address != "" {
+			policy.Egress = append(policy.Egress, Flow{Peer{Network: anywhere, Except: private}, portOf(address)})
+		}
+	}
+	return policy
+}
+
+// portOf is the port of an https address, which the stack has checked.
+func portOf(address string) int {
+	const https = 443
+	parsed, err := url.Parse(address)
+	if err != nil {
+		return https
+	}
+	port, err := strconv.Atoi(parsed.Port())
+	if err != nil {
+		return https
+	}
+	return port
+}
+
+// store is one of the three, in the cluster or elsewhere.
+type store struct {
+	owner  string
+	port   int
+	at     stack.Store
+	usedBy func(catalog.Service) bool
+	setup  bool // has a Job that prepares it wherever it is
+}
+
+func stores(config stack.Stack) []store {
+	return []store{
+		{Postgres, PostgresPort, config.Postgres.Store, func(s catalog.Service) bool { return s.Database != "" }, true},
+		{Cache, RedisPort, config.Redis.Store, func(s catalog.Service) bool { return s.Cache != nil }, false},
+		{Stream, RedisPort, config.Stream.Store, func(s catalog.Service) bool { return s.Stream != nil }, false},
+	}
+}
+
+// flow leads to the store.
+func (s store) flow() Flow {
+	host, port, err := net.SplitHostPort(s.at.Address)
+	if err != nil {
+		return Flow{Peer{Namespace: namespace.Data, Owner: s.owner}, s.port}
+	}
+	number, _ := strconv.Atoi(port) // the stack has checked it
+	if address, err := netip.ParseAddr(host); err == nil && s.at.Network == "" {
+		return Flow{Peer{Network: netip.PrefixFrom(address, address.BitLen()).String()}, number}
+	}
+	return Flow{Peer{Network: s.at.Network}, number}
+}
+
+// policies is those of the store's own pods.
+func (s store) policies(services []catalog.Service) []Policy {
+	inCluster := s.at.Address == ""
+	var policies []Policy
+	if inCluster {
+		policy := Policy{Namespace: namespace.Data, Owner: s.owner}
+		for _, service := range services {
+			if s.usedBy(service) {
+				policy.Ingress = append(policy.Ingress, Flow{Peer{Namespace: namespace.Apps, Owner: service.Name}, s.port})
+			}
+		}
+		policy.Ingress = append(policy.Ingress, Flow{Peer{Namespace: namespace.Data, Owner: s.owner + Setup}, s.port})
+		policies = append(policies, policy)
+	}
+	if inCluster || s.setup {
+		policies = append(policies, Policy{Namespace: namespace.Data, Owner: s.owner + Setup, Egress: []Flow{s.flow()}})
+	}
+	return policies
+}

@@ -1,0 +1,201 @@
+package network
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/namespace"
+	"platform.example/infra/stack"
+)
+
+// link is that one owner may call another at a port.
+type link struct {
+	from, to string
+	port     int
+}
+
+// links is what the policies let through within the cluster: both ends must agree.
+func links(t *testing.T, policies []Policy) map[link]bool {
+	t.Helper()
+	in, out := map[link]bool{}, map[link]bool{}
+	for _, policy := range policies {
+		for _, flow := range policy.Ingress {
+			if flow.Peer.Network == "" {
+				in[link{flow.Peer.Owner, policy.Owner, flow.Port}] = true
+			}
+		}
+		for _, flow := range policy.Egress {
+			if flow.Peer.Network == "" {
+				out[link{policy.Owner, flow.Peer.Owner, flow.Port}] = true
+			}
+		}
+	}
+	for one := range in {
+		if !out[one] {
+			t.Errorf("%s lets %s in at %d, which may not go there", one.to, one.from, one.port)
+		}
+	}
+	for one := range out {
+		if !in[one] {
+			t.Errorf("%s may go to %s at %d, which doesn't let it in", one.from, one.to, one.port)
+		}
+	}
+	return in
+}
+
+// expected is the same said another way: straight from the catalog.
+func expected(services []catalog.Service) map[link]bool {
+	expected := map[link]bool{
+		{Postgres + Setup, Postgres, PostgresPort}: true,
+		{Cache + Setup, Cache, RedisPort}:          true,
+		{Stream + Setup, Stream, RedisPort}:        true,
+	}
+	for _, service := range services {
+		expected[link{service.Name, service.Name, catalog.HTTPPort}] = true // which colour is live?
+		if service.Public {
+			expected[link{Edge, service.Name, catalog.HTTPPort}] = true
+		}
+		for _, called := range service.Calls {
+			expected[link{service.Name, called, catalog.HTTPPort}] = true
+		}
+		if service.Database != "" {
+			expected[link{service.Name, Postgres, PostgresPort}] = true
+		}
+		if service.Cache != nil {
+			expected[link{service.Name, Cache, RedisPort}] = true
+		}
+		if service.Stream != nil {
+			expected[link{service.Name, Stream, RedisPort}] = true
+		}
+	}
+	return expected
+}
+
+func same(t *testing.T, got, want map[link]bool) {
+	t.Helper()
+	for one := range want {
+		if !got[one] {
+			t.Errorf("%s can't reach %s at %d", one.from, one.to, one.port)
+		}
+	}
+	for one := range got {
+		if !want[one] {
+			t.Errorf("%s reaches %s at %d, which nothing asks for", one.from, one.to, one.port)
+		}
+	}
+}
+
+func TestTheCatalogsCallsAreLetThroughAndNothingElse(t *testing.T) {
+	services := catalog.Services()
+	same(t, links(t, Policies(stack.Stack{}, services)), expected(services))
+}
+
+// FuzzAnyCatalog holds for catalogs that nobody has written: each bit says whether one service uses one thing.
+func FuzzAnyCatalog(f *testing.F) {
+	f.Add(uint64(0))
+	f.Add(^uint64(0))
+	f.Add(uint64(0x5a5a_a5a5_0ff0_f00f))
+	f.Fuzz(func(t *testing.T, bits uint64) {
+		bit := func() bool { set := bits&1 == 1; bits = bits>>1 | bits<<63; return set }
+		var services []catalog.Service
+		const count = 5
+		for i := range count {
+			service := catalog.Service{Name: fmt.Sprintf("service-%d", i), Public: bit()}
+			for j := range count {
+				if bit() && i != j {
+					service.Calls = append(service.Calls, fmt.Sprintf("service-%d", j))
+				}
+			}
+			if bit() {
+				service.Database = fmt.Sprintf("database%d", i)
+			}
+			if bit() {
+				service.Cache = &catalog.Access{}
+			}
+			if bit() {
+				service.Stream = &catalog.Access{}
+			}
+			services = append(services, service)
+		}
+		same(t, links(t, Policies(stack.Stack{}, services)), expected(services))
+	})
+}
+
+func of(t *testing.T, policies []Policy, owner string) Policy {
+	t.Helper()
+	for _, policy := range policies {
+		if policy.Owner == owner {
+			return policy
+		}
+	}
+	t.Fatalf("%s has no policy", owner)
+	return Policy{}
+}
+
+func TestOnlyTheEdgeIsReachedFromOutside(t *testing.T) {
+	for _, policy := range Policies(stack.Stack{}, catalog.Services()) {
+		for _, flow := range policy.Ingress {
+			if flow.Peer.Network != "" && policy.Owner != Edge {
+				t.Errorf("%s is reached from %s", policy.Owner, flow.Peer.Network)
+			}
+		}
+		for _, flow := range policy.Egress {
+			if flow.Peer.Network != "" {
+				t.Errorf("%s reaches %s", policy.Owner, flow.Peer.Network)
+			}
+		}
+	}
+}
+
+func TestAStoreElsewhere(t *testing.T) {
+	config := stack.Stack{}
+	config.Postgres.Address, config.Postgres.Network = "db.example.com:6432", "192.0.2.0/24"
+	config.Redis.Address = "192.0.2.9:6380"
+	policies := Policies(config, catalog.Services())
+	users := of(t, policies, "user-service")
+	for _, want := range []Flow{{Peer{Network: "192.0.2.0/24"}, 6432}, {Peer{Network: "192.0.2.9/32"}, 6380}} {
+		if !slices.ContainsFunc(users.Egress, func(flow Flow) bool {
+			return flow.Peer.Network == want.Peer.Network && flow.Port == want.Port
+		}) {
+			t.Errorf("user-service doesn't reach %s:%d: %+v", want.Peer.Network, want.Port, users.Egress)
+		}
+	}
+	setup := of(t, policies, Postgres+Setup)
+	if len(setup.Egress) != 1 || setup.Egress[0].Peer.Network != "192.0.2.0/24" {
+		t.Errorf("the databases are made from nowhere: %+v", setup)
+	}
+	for _, policy := range policies {
+		if policy.Owner == Postgres || policy.Owner == Cache || policy.Owner == Cache+Setup {
+			t.Errorf("there are no pods of %s", policy.Owner)
+		}
+	}
+}
+
+func TestAWebhookIsOnTheInternet(t *testing.T) {
+	config := stack.Stack{Services: map[string]stack.Service{
+		"notification-service": {Settings: map[string]string{"webhookUrl": "https://hooks.example.com:8443/x"}},
+	}}
+	egress := of(t, Policies(config, catalog.Services()), "notification-service").Egress
+	last := egress[len(egress)-1]
+	if last.Peer.Network != anywhere || last.Port != 8443 || !slices.Contains(last.Peer.Except, "169.254.0.0/16") ||
+		!slices.Contains(last.Peer.Except, "10.0.0.0/8") {
+		t.Errorf("notification-service reaches %+v", last)
+	}
+}
+
+func TestEveryPolicyIsWhereItsPodsAre(t *testing.T) {
+	for _, policy := range Policies(stack.Stack{}, catalog.Services()) {
+		want := namespace.Apps
+		switch policy.Owner {
+		case Edge:
+			want = namespace.Edge
+		case Postgres, Cache, Stream, Postgres + Setup, Cache + Setup, Stream + Setup:
+			want = namespace.Data
+		}
+		if policy.Namespace != want {
+			t.Errorf("the policy of %s is in %s", policy.Owner, policy.Namespace)
+		}
+	}
+}

@@ -1,0 +1,85 @@
+package network
+
+import (
+	"fmt"
+
+	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
+	networkingv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/networking/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"platform.example/infra/namespace"
+)
+
+// New makes the policies in their namespaces.
+func New(
+	ctx *pulumi.Context, namespaces map[namespace.Name]*namespace.Namespace, policies []Policy,
+	opts ...pulumi.ResourceOption,
+) error {
+	for _, policy := range policies {
+		_, err := networkingv1.NewNetworkPolicy(ctx, policy.Owner, &networkingv1.NetworkPolicyArgs{
+			Metadata: metav1.ObjectMetaArgs{
+				Name:      pulumi.String(policy.Owner),
+				Namespace: namespaces[policy.Namespace].Name,
+			},
+			Spec: networkingv1.NetworkPolicySpecArgs{
+				PodSelector: metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{Label: pulumi.String(policy.Owner)}},
+				PolicyTypes: pulumi.ToStringArray([]string{"Ingress", "Egress"}),
+				Ingress:     ingress(policy.Ingress),
+				Egress:      egress(policy.Egress),
+			},
+		}, opts...)
+		if err != nil {
+			return fmt.Errorf("network policy of %s: %w", policy.Owner, err)
+		}
+	}
+	return nil
+}
+
+func ingress(flows []Flow) networkingv1.NetworkPolicyIngressRuleArray {
+	var rules networkingv1.NetworkPolicyIngressRuleArray
+	for _, flow := range flows {
+		rules = append(rules, networkingv1.NetworkPolicyIngressRuleArgs{From: flow.Peer.array(), Ports: ports("TCP", flow.Port)})
+	}
+	return rules
+}
+
+// egress adds the way to the cluster's DNS for those who look for anybody.
+func egress(flows []Flow) networkingv1.NetworkPolicyEgressRuleArray {
+	var rules networkingv1.NetworkPolicyEgressRuleArray
+	for _, flow := range flows {
+		rules = append(rules, networkingv1.NetworkPolicyEgressRuleArgs{To: flow.Peer.array(), Ports: ports("TCP", flow.Port)})
+	}
+	if len(rules) == 0 {
+		return nil
+	}
+	const port = 53
+	return append(rules, networkingv1.NetworkPolicyEgressRuleArgs{
+		To: networkingv1.NetworkPolicyPeerArray{networkingv1.NetworkPolicyPeerArgs{
+			NamespaceSelector: inNamespace("kube-system"),
+			PodSelector:       metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{"k8s-app": pulumi.String("kube-dns")}},
+		}},
+		Ports: append(ports("UDP", port), ports("TCP", port)...),
+	})
+}
+
+func (p Peer) array() networkingv1.NetworkPolicyPeerArray {
+	if p.Network != "" {
+		return networkingv1.NetworkPolicyPeerArray{networkingv1.NetworkPolicyPeerArgs{
+			IpBlock: networkingv1.IPBlockArgs{Cidr: pulumi.String(p.Network), Except: pulumi.ToStringArray(p.Except)},
+		}}
+	}
+	return networkingv1.NetworkPolicyPeerArray{networkingv1.NetworkPolicyPeerArgs{
+		NamespaceSelector: inNamespace(p.Namespace),
+		PodSelector:       metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{Label: pulumi.String(p.Owner)}},
+	}}
+}
+
+func inNamespace(name namespace.Name) metav1.LabelSelectorArgs {
+	return metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{"kubernetes.io/metadata.name": pulumi.String(name)}}
+}
+
+func ports(protocol string, port int) networkingv1.NetworkPolicyPortArray {
+	return networkingv1.NetworkPolicyPortArray{networkingv1.NetworkPolicyPortArgs{
+		Protocol: pulumi.String(protocol), Port: pulumi.Int(port),
+	}}
+}

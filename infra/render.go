@@ -1,0 +1,224 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"gopkg.in/yaml.v3"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/cluster"
+	"platform.example/infra/image"
+	"platform.example/infra/secret"
+	"platform.example/infra/stack"
+)
+
+// renders reports whether the program was asked, by its arguments, to write manifests rather than to be run by pulumi.
+func renders() bool {
+	if len(os.Args) < 2 {
+		return false
+	}
+	if err := renderCommand(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "infra:", err)
+		os.Exit(1)
+	}
+	return true
+}
+
+func renderCommand(args []string) error {
+	if len(args) != 2 || args[0] != "render" {
+		return errors.New("want no arguments, as pulumi runs it, or: render <stack>")
+	}
+	root, err := projectRoot()
+	if err != nil {
+		return err
+	}
+	objects, err := render(args[1], filepath.Join(root, "Pulumi."+args[1]+".yaml"))
+	if err != nil {
+		return err
+	}
+	return write(objects, filepath.Join(root, ".build", "manifests", args[1]))
+}
+
+// object is a Kubernetes object as the program asks for it.
+type object = map[string]any
+
+// render is every object of a stack, without a cluster, a state or a secret: what is known only later has a value that
+// says so. The file is the stack's configuration; the stack local does without.
+func render(name, file string) ([]object, error) {
+	values, err := settings(file)
+	if errors.Is(err, os.ErrNotExist) && name == string(stack.Local) {
+		values, err = map[string]string{"registry": "localhost:5000"}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("stack %s: %w", name, err)
+	}
+	services := catalog.Services()
+	wanted := catalog.Secrets(services, name == string(stack.Local))
+	var names []string
+	for _, secret := range wanted {
+		names = append(names, secret.Name)
+	}
+	config, err := stack.Parse(name, services, values, names)
+	if err != nil {
+		return nil, err
+	}
+	p := platform{
+		services: services, config: config, secrets: secret.Unknown(wanted),
+		rollout: cluster.Within(config.Deadline), images: map[string]image.Image{},
+	}
+	for _, service := range services {
+		p.images[service.Name] = image.Unknown(config.Registry, service.Name)
+	}
+	recorder := &recorder{}
+	err = pulumi.RunErr(p.build, pulumi.WithMocks("platform", name, recorder))
+	return recorder.sorted(), err
+}
+
+// settings reads the plain values of a stack's configuration file.
+func settings(file string) (map[string]string, error) {
+	content, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	var stackFile struct {
+		Config map[string]yaml.Node `yaml:"config"`
+	}
+	if err := yaml.Unmarshal(content, &stackFile); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	values := map[string]string{}
+	for key, node := range stackFile.Config {
+		text, encrypted, err := setting(node)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %s: %w", file, key, err)
+		}
+		if name, ours := strings.CutPrefix(key, stack.Namespace+":"); ours && !encrypted {
+			values[name] = text
+		}
+	}
+	return values, nil
+}
+
+// setting is a value as Pulumi hands it to a program: objects and lists as JSON, which is YAML too.
+func setting(node yaml.Node) (text string, encrypted bool, err error) {
+	if node.Kind == yaml.ScalarNode {
+		return node.Value, false, nil
+	}
+	var value any
+	if err := node.Decode(&value); err != nil {
+		return "", false, err
+	}
+	if fields, ok := value.(map[string]any); ok && fields["secure"] != nil {
+		return "", true, nil
+	}
+	content, err := json.Marshal(value)
+	return string(content), false, err
+}
+
+// recorder stands in for Pulumi's engine and remembers the objects.
+type recorder struct {
+	mutex   sync.Mutex
+	objects []object
+}
+
+// Call answers no invoke: the program makes none.
+func (r *recorder) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
+	return nil, fmt.Errorf("render: %s needs a cluster", args.Token)
+}
+
+// NewResource takes an object down as it is asked for.
+func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
+	state := args.Inputs.Copy()
+	if !strings.HasPrefix(args.TypeToken, "kubernetes:") {
+		return args.Name, state, nil
+	}
+	metadata := resource.PropertyMap{}
+	if state["metadata"].IsObject() {
+		metadata = state["metadata"].ObjectValue().Copy()
+	}
+	if _, named := metadata["name"]; !named {
+		metadata["name"] = resource.NewStringProperty(args.Name + "-0000") // Pulumi would add a few letters of chance
+	}
+	state["metadata"] = resource.NewObjectProperty(metadata)
+	r.mutex.Lock()
+	defer r.mutex.Unlock()
+	if made, _ := plainValue(resource.NewObjectProperty(state)).(object); made != nil {
+		r.objects = append(r.objects, made)
+	}
+	return args.Name, state, nil
+}
+
+// plainValue is a value of Pulumi's as one of JSON.
+func plainValue(value resource.PropertyValue) any {
+	switch {
+	case value.IsSecret():
+		return plainValue(value.SecretValue().Element)
+	case value.IsOutput():
+		return plainValue(value.OutputValue().Element)
+	case value.IsObject():
+		fields := object{}
+		for key, field := range value.ObjectValue() {
+			fields[string(key)] = plainValue(field)
+		}
+		return fields
+	case value.IsArray():
+		list := []any{}
+		for _, element := range value.ArrayValue() {
+			list = append(list, plainValue(element))
+		}
+		return list
+	case value.IsNumber() && value.NumberValue() == float64(int(value.NumberValue())):
+		return int(value.NumberValue()) // not 1e+06
+	default:
+		return value.V
+	}
+}
+
+// write puts each object into a file of its own, <namespace>/<kind>-<name>.yaml, in place of what is in the folder.
+func write(objects []object, folder string) error {
+	if err := os.RemoveAll(folder); err != nil {
+		return fmt.Errorf("render: %w", err)
+	}
+	for _, made := range objects {
+		metadata, _ := made["metadata"].(object)
+		place, _ := metadata["namespace"].(string)
+		if place == "" {
+			place = "cluster"
+		}
+		path := filepath.Join(folder, place, strings.ToLower(fmt.Sprintf("%s-%s.yaml", made["kind"], metadata["name"])))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return fmt.Errorf("render: %w", err)
+		}
+		var text bytes.Buffer
+		encoder := yaml.NewEncoder(&text)
+		encoder.SetIndent(2)
+		if err := errors.Join(encoder.Encode(made), encoder.Close()); err != nil {
+			return fmt.Errorf("render %s: %w", path, err)
+		}
+		if err := os.WriteFile(path, text.Bytes(), 0o644); err != nil { //nolint:gosec // holds no secret
+			return fmt.Errorf("render: %w", err)
+		}
+	}
+	fmt.Printf("%d objects in %s\n", len(objects), folder)
+	return nil
+}
+
+// sorted is the objects in a steady order, whatever order they were asked for in.
+func (r *recorder) sorted() []object {
+	key := func(made object) string {
+		metadata, _ := made["metadata"].(object)
+		return fmt.Sprint(metadata["namespace"], made["kind"], metadata["name"])
+	}
+	slices.SortFunc(r.objects, func(a, b object) int { return strings.Compare(key(a), key(b)) })
+	return r.objects
+}
