@@ -92,7 +92,7 @@ func (a PostgresArgs) newDatabases(
 			mount("roles", rolesFolder, true),
 		},
 	}, corev1.VolumeArray{
-		configVolume("config", config),
+		configVolume(config),
 		secretVolume("admin", admin),
 		secretVolume("roles", roles),
 	}, opts...)

@@ -193,7 +193,7 @@ func (a PostgresArgs) pod(
 	}
 	pod := a.Common.pod(account, server, corev1.VolumeArray{
 		emptyVolume("socket"),
-		configVolume("config", config),
+		configVolume(config),
 		secretVolume("admin", admin),
 		secretVolume("certificate", certificate),
 	})

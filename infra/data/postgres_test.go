@@ -165,6 +165,7 @@ func (s *server) query(role, password, database, sql string) (string, error) {
 }
 
 func TestPostgresScripts(t *testing.T) {
+	t.Parallel()
 	server := newServer(t)
 	server.start()
 	firstOutput := server.setUp()
@@ -276,6 +277,7 @@ func TestPostgresScripts(t *testing.T) {
 }
 
 func TestAnInterruptedFirstStartIsDoneAgain(t *testing.T) {
+	t.Parallel()
 	server := newServer(t)
 	leftover := filepath.Join(server.folder, "pgdata.new")
 	if err := os.MkdirAll(leftover, 0o700); err != nil {

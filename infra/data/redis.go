@@ -166,7 +166,7 @@ func (s redisServer) pod(objects redisObjects) corev1.PodSpecArgs {
 		VolumeMounts:    mounts,
 	}, corev1.VolumeArray{
 		emptyVolume("socket"),
-		configVolume("config", objects.config),
+		configVolume(objects.config),
 		secretVolume("admin", objects.users),
 		secretVolume("certificate", objects.certificate),
 	})
@@ -205,7 +205,7 @@ func (s redisServer) newUsers(
 			"PASSWORD_FILE": adminFolder + "/" + passwordFile,
 		}),
 		VolumeMounts: corev1.VolumeMountArray{mount("config", redisFolder, true), mount("admin", adminFolder, true)},
-	}, corev1.VolumeArray{configVolume("config", config), secretVolume("admin", users)}, opts...)
+	}, corev1.VolumeArray{configVolume(config), secretVolume("admin", users)}, opts...)
 }
 
 // RedisPasswords is who may sign in to a Redis: the administrator's password and that of each service that uses it,

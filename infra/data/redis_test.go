@@ -136,6 +136,7 @@ func (s *redisInTest) ask(user, password string, command ...string) string {
 }
 
 func TestRedisScripts(t *testing.T) {
+	t.Parallel()
 	server := startRedis(t, map[string]string{admin: "admin-1", "user-service": "users-1"})
 	first := server.setUp() // waits for the server
 	want := func(got, want string) {

@@ -163,9 +163,9 @@ func mount(volume, path string, readOnly bool) corev1.VolumeMountArgs {
 	}
 }
 
-func configVolume(name string, config *corev1.ConfigMap) corev1.VolumeArgs {
+func configVolume(config *corev1.ConfigMap) corev1.VolumeArgs {
 	return corev1.VolumeArgs{
-		Name:      pulumi.String(name),
+		Name:      pulumi.String("config"),
 		ConfigMap: corev1.ConfigMapVolumeSourceArgs{Name: config.Metadata.Name()},
 	}
 }

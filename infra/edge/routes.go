@@ -77,9 +77,8 @@ func routes(config stack.Stack, upstream string) object {
 			}},
 		},
 		"tls": object{
-			"certificates": []object{certificate},
-			"stores":       object{"default": object{"defaultCertificate": certificate}},
-			"options":      object{"default": object{"minVersion": "VersionTLS12"}},
+			"stores":  object{"default": object{"defaultCertificate": certificate}},
+			"options": object{"default": object{"minVersion": "VersionTLS12"}},
 		},
 	}
 }

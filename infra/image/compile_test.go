@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -70,16 +71,34 @@ func TestAVersionIsTheHashOfTheContent(t *testing.T) {
 
 func TestTheCompilersOwnMessageIsInTheError(t *testing.T) {
 	root := project(t, "package main\n\nfunc main() { undefinedThing() }\n")
-	_, err := versions(t.Context(), root, append(services, catalog.Service{Name: "absent"}))
-	if err == nil {
-		t.Fatal("no error")
+	_, err := versions(t.Context(), root, services)
+	if err == nil || !strings.Contains(err.Error(), "main.go:3:15: undefined: undefinedThing") {
+		t.Errorf("got %v", err)
 	}
-	for _, want := range []string{
-		"compile greeter: ", "main.go:3:15: undefined: undefinedThing",
-		"compile absent: ", "directory not found",
-	} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%q is not in the error:\n%v", want, err)
-		}
+}
+
+func TestAServiceWithoutAFolder(t *testing.T) {
+	_, err := versions(t.Context(), project(t, greeter), append(services, catalog.Service{Name: "absent"}))
+	if err == nil || !strings.Contains(err.Error(), "apps/absent: directory not found") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestAServicesContextHoldsItsBinaryAlone(t *testing.T) {
+	root := project(t, greeter)
+	versionIn(t, root)
+	write(t, filepath.Join(root, "apps/greeter/main.go"), strings.Replace(greeter, "hello", "bye", 1))
+	versionIn(t, root)
+	binary, err := os.ReadFile(binaryOf(root, "greeter"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := os.ReadDir(contextOf(root, "greeter"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	placed, err := os.ReadFile(filepath.Join(contextOf(root, "greeter"), "app"))
+	if err != nil || !bytes.Equal(placed, binary) {
+		t.Errorf("the context holds another binary than the one compiled last: %v", err)
 	}
 }

@@ -276,6 +276,21 @@ func TestEnvironment(t *testing.T) {
 	}
 }
 
+// A person's shell also speaks to other stacks, where what others made must not be taken over.
+func TestOnlyOurOwnRunsTakeOverWhatAKilledOneMade(t *testing.T) {
+	d, _ := deployment(t)
+	if slices.ContainsFunc(d.Environment(Target{}), func(variable string) bool { return strings.Contains(variable, "PATCH_FORCE") }) {
+		t.Error("make env exports it")
+	}
+	var environment bytes.Buffer
+	if err := d.run(t.Context(), Target{}, &environment, "/usr/bin/env"); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(strings.Split(environment.String(), "\n"), "PULUMI_K8S_ENABLE_PATCH_FORCE=true") {
+		t.Errorf("a run of ours lacks it: %s", &environment)
+	}
+}
+
 func TestTheLanguageHostRunsTheCompiledProgram(t *testing.T) {
 	d, _ := deployment(t)
 	host, wrapper := filepath.Join(d.layout.Cache, "host"), filepath.Join(d.layout.Cache, "wrapper")

@@ -67,12 +67,13 @@ make stop stops it and keeps the data; make down takes everything away.
 // authorityFile is where clients find whom to trust, below the clone.
 const authorityFile = "bin/ca.pem"
 
-// curl is how to call the command so that it trusts the platform. It writes what that takes.
+// curl is how to call the command so that it trusts the platform. It writes what that takes, or removes a former one.
 func (p *Platform) curl(told deploy.Outputs) (string, error) {
+	path := filepath.Join(p.layout.Repo, authorityFile)
 	if told.Authority == "" {
-		return "curl", nil
+		return "curl", os.RemoveAll(path)
 	}
-	if err := file.Write(filepath.Join(p.layout.Repo, authorityFile), []byte(told.Authority), 0o644); err != nil {
+	if err := file.Write(path, []byte(told.Authority), 0o644); err != nil {
 		return "", err
 	}
 	return "curl --cacert " + authorityFile, nil

@@ -324,21 +324,29 @@ func (b *Builder) overlay(ctx context.Context, tool Tool, dir, work string) (str
 	return path, nil
 }
 
-// replacedFolder downloads what a module would be, in the version that the family needs, were it not replaced.
-func replacedFolder(ctx context.Context, dir, path string) (string, error) {
-	output, err := goCommand(ctx, dir, "list", "-m", "-f", "{{.Version}}", path).Output()
-	if err != nil {
-		return "", fmt.Errorf("version of %s: %w", path, err)
+// moduleFolder downloads a module that the family requires, and returns where it is.
+func moduleFolder(ctx context.Context, dir, path string) (string, error) {
+	// A go list before the first build would fail on modules that aren't downloaded.
+	if output, err := goCommand(ctx, dir, "mod", "download", path).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("download %s: %w: %s", path, err, output)
 	}
-	return moduleFolder(ctx, dir, path+"@"+strings.TrimSpace(string(output)))
+	output, err := goCommand(ctx, dir, "list", "-m", "-f", "{{.Dir}}", path).Output()
+	if err != nil {
+		return "", fmt.Errorf("find %s: %w", path, err)
+	}
+	return strings.TrimSpace(string(output)), nil
 }
 
-// moduleFolder downloads a module, a path that go.mod requires or path@version, and returns where it is.
-func moduleFolder(ctx context.Context, dir, module string) (string, error) {
-	output, err := goCommand(ctx, dir, "mod", "download", "-json", module).Output()
+// replacedFolder downloads what a module would be, in the version that the family needs, were it not replaced.
+func replacedFolder(ctx context.Context, dir, path string) (string, error) {
+	version, err := goCommand(ctx, dir, "list", "-m", "-f", "{{.Version}}", path).Output()
+	if err != nil {
+		return "", fmt.Errorf("find the version of %s: %w", path, err)
+	}
+	output, err := goCommand(ctx, dir, "mod", "download", "-json", path+"@"+strings.TrimSpace(string(version))).Output()
 	var downloaded struct{ Dir, Error string }
 	if jsonErr := json.Unmarshal(output, &downloaded); err != nil || jsonErr != nil {
-		return "", fmt.Errorf("download %s: %w: %s", module, errors.Join(err, jsonErr), downloaded.Error)
+		return "", fmt.Errorf("download %s: %w: %s", path, errors.Join(err, jsonErr), downloaded.Error)
 	}
 	return downloaded.Dir, nil
 }

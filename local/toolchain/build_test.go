@@ -1,6 +1,7 @@
 package toolchain
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"errors"
@@ -260,6 +261,106 @@ func TestAToolCanEmbedFilesOfItsModule(t *testing.T) {
 	}
 	if got := prints(t, b.path(t, "hello")); got != "embedded\n" {
 		t.Errorf("it prints %q", got)
+	}
+}
+
+// published makes the Go command find the module, of that one version, in a proxy that is a folder.
+func published(t *testing.T, module, version string, files map[string]string) {
+	t.Helper()
+	proxy := t.TempDir()
+	var archive bytes.Buffer
+	packed := zip.NewWriter(&archive)
+	for name, content := range files {
+		file, err := packed.Create(module + "@" + version + "/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := file.Write([]byte(content)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := packed.Close(); err != nil {
+		t.Fatal(err)
+	}
+	base := module + "/@v/" + version
+	writeAll(t, proxy, map[string]string{
+		base + ".info": fmt.Sprintf(`{"Version":%q}`, version), base + ".mod": files["go.mod"], base + ".zip": archive.String(),
+	})
+	for name, value := range map[string]string{
+		"GOPROXY": "file://" + proxy, "GOSUMDB": "off", "GOMODCACHE": t.TempDir(), "GOFLAGS": "-modcacherw",
+	} {
+		t.Setenv(name, value)
+	}
+}
+
+func TestAModuleCanBeThereInPart(t *testing.T) {
+	families := tiny(t, map[string]string{"hello": "package main\n\nimport \"example.com/whole/list\"\n\nfunc main() { print(list.Length()) }\n"})
+	published(t, "example.com/whole", "v1.5.0", map[string]string{
+		"go.mod":              "module example.com/whole\n\ngo 1.26\n",
+		"list/list.go":        "package list\n\nimport \"example.com/whole/items\"\n\nfunc Length() int { return len(items.All()) }\n",
+		"list/list_test.go":   "package list\n\nimport _ \"example.com/nowhere\"\n",
+		"items/items.go":      "package items\n\nimport \"example.com/whole/items/many\"\n\nfunc All() []string { return many.Items }\n",
+		"items/many/items.go": "package many\n\nvar Items = []string{\"a\", \"b\"}\n",
+	})
+	pinned, err := os.ReadFile(filepath.Join(families, "tiny", "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeAll(t, families, map[string]string{
+		"tiny/go.mod":              string(pinned) + "\nrequire example.com/whole v1.5.0\n\nreplace example.com/whole => ./part\n",
+		"tiny/part/go.mod":         "module example.com/whole\n\ngo 1.26\n",
+		"tiny/part/items/items.go": "package items\n\nfunc All() []string { return nil }\n",
+	})
+	partial := with(tinyTool("hello"), func(t *Tool) {
+		t.Stamps, t.Sources, t.Partial = nil, []string{"part/items"}, map[string]string{"part": "example.com/whole"}
+	})
+	b := on(t.TempDir(), families, partial)
+	if err := b.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got := prints(t, b.path(t, "hello")); got != "0" {
+		t.Errorf("it prints %q: want the module's list, with the family's items", got)
+	}
+}
+
+func TestAToolOnDemandIsCompiledWhenItIsAskedFor(t *testing.T) {
+	families, folder := tiny(t, map[string]string{"hello": printsVersion, "image": printsVersion}), t.TempDir()
+	b := on(folder, families, tinyTool("hello"), with(tinyTool("image"), func(t *Tool) { t.OnDemand, t.Unlinked = true, true }))
+	if err := b.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if b.Cold() || strings.Contains(b.said.String(), "image") {
+		t.Errorf("nobody asked, yet it counts: %s", b.said)
+	}
+	paths := make(chan string)
+	for range 3 {
+		go func() {
+			path, err := b.Path(context.Background(), "image")
+			if err != nil {
+				path = err.Error()
+			}
+			paths <- path
+		}()
+	}
+	first := <-paths
+	if prints(t, first) != "v1.2.3" || <-paths != first || <-paths != first {
+		t.Errorf("it lies at %s", first)
+	}
+	if said := b.said.String(); strings.Count(said, "[2/2] image: compiling v1.2.3\n") != 1 {
+		t.Errorf("the builder said %q", said)
+	}
+}
+
+func TestAToolOnDemandThatCantBeCompiledFailsThoseWhoAsk(t *testing.T) {
+	families := tiny(t, map[string]string{"broken": "package main\n\nfunc main() { undefinedName() }\n"})
+	b := on(t.TempDir(), families, with(tinyTool("broken"), func(t *Tool) { t.OnDemand = true }))
+	if err := b.Run(t.Context()); err != nil {
+		t.Errorf("nobody asked: %v", err)
+	}
+	for range 2 {
+		if _, err := b.Path(t.Context(), "broken"); err == nil || !strings.HasPrefix(err.Error(), "compile broken: ") {
+			t.Error(err)
+		}
 	}
 }
 

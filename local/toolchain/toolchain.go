@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -203,6 +204,10 @@ func (t Tool) key(families, version string) (string, error) {
 	fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH, t.Package, t.ldflags(version))
 	dir := filepath.Join(families, t.Family)
 	files := []string{filepath.Join(dir, "go.mod"), filepath.Join(dir, "go.sum")}
+	for _, folder := range slices.Sorted(maps.Keys(t.Partial)) {
+		fmt.Fprintln(hash, folder, t.Partial[folder])
+		files = append(files, filepath.Join(dir, folder, "go.mod"))
+	}
 	sources := t.Sources
 	if strings.HasPrefix(t.Package, "./") {
 		sources = append([]string{t.Package}, sources...)

@@ -4,6 +4,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -94,11 +95,14 @@ func TestStamps(t *testing.T) {
 }
 
 func TestAToolIsCompiledAnewWhenItsKeyChanges(t *testing.T) {
-	tool := Tool{Name: "x", Family: "f", Package: "./x", Sources: []string{"lib"}, Module: "example.com/a", Stamps: map[string]string{"p.v": "{version}"}}
+	tool := Tool{
+		Name: "x", Family: "f", Package: "./x", Sources: []string{"lib"}, Module: "example.com/a",
+		Stamps: map[string]string{"p.v": "{version}"}, Partial: map[string]string{"part": "example.com/part"},
+	}
 	files := map[string]string{
 		"f/go.mod": "module m\n", "f/go.sum": "", "f/x/main.go": "package main\n", "f/x/more.go": "package main\n",
 		"f/lib/lib.go": "package lib\n", "f/other/main.go": "package main\n", "f/lib/nested/n.go": "package nested\n",
-		"g/go.mod": "module n\n", "f/x/README.md": "x\n",
+		"g/go.mod": "module n\n", "f/x/README.md": "x\n", "f/part/go.mod": "module example.com/part\n",
 	}
 	key := func(t *testing.T, tool Tool, version string, changed map[string]string) string {
 		t.Helper()
@@ -132,12 +136,15 @@ func TestAToolIsCompiledAnewWhenItsKeyChanges(t *testing.T) {
 		{"the version that is stamped", tool, "v1.0.1", nil, true},
 		{"what is stamped", with(tool, func(t *Tool) { t.Stamps = map[string]string{"p.v": "other"} }), "v1.0.0", nil, true},
 		{"the package", with(tool, func(t *Tool) { t.Package = "./other" }), "v1.0.0", nil, true},
+		{"the module that is there in part", tool, "v1.0.0", edit("f/part/go.mod"), true},
+		{"which module that is", with(tool, func(t *Tool) { t.Partial = map[string]string{"part": "example.com/other"} }), "v1.0.0", nil, true},
 		{"another tool's package", tool, "v1.0.0", edit("f/other/main.go"), false},
 		{"a package below one that it is made from", tool, "v1.0.0", edit("f/lib/nested/n.go"), false},
 		{"another family", tool, "v1.0.0", edit("g/go.mod"), false},
 		{"a text beside the sources", tool, "v1.0.0", edit("f/x/README.md"), false},
 		{"how one on PATH is judged", with(tool, func(t *Tool) { t.Fits, t.VersionArgs = sameMinor, []string{"-v"} }), "v1.0.0", nil, false},
 		{"a link to it", with(tool, func(t *Tool) { t.Unlinked = true }), "v1.0.0", nil, false},
+		{"when it is compiled", with(tool, func(t *Tool) { t.OnDemand = true }), "v1.0.0", nil, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := key(t, c.tool, c.version, c.files); (got != base) != c.changes {
@@ -162,7 +169,7 @@ func TestAKeyNeedsTheFamilysFiles(t *testing.T) {
 // The families' folders lie beside this file.
 func TestEveryToolIsPinned(t *testing.T) {
 	names := map[string]bool{}
-	for _, tool := range append(NodeTools(), PulumiTools()...) {
+	for _, tool := range slices.Concat(NodeTools(), PulumiTools(), []Tool{Traefik()}) {
 		if names[tool.Name] {
 			t.Errorf("%s is there twice", tool.Name)
 		}
@@ -178,11 +185,22 @@ func TestEveryToolIsPinned(t *testing.T) {
 		if tool.Fits != nil && (!tool.Fits(version, version) || len(tool.VersionArgs) == 0) {
 			t.Errorf("%s: one on PATH of the pinned version %s must fit, and be asked for it", tool.Name, version)
 		}
+		sources := tool.Sources
 		if local, ok := strings.CutPrefix(tool.Package, "./"); ok {
-			for _, folder := range append(tool.Sources, local) {
-				if found, _ := filepath.Glob(filepath.Join(tool.Family, folder, "*.go")); len(found) == 0 {
-					t.Errorf("%s is made from %s, which holds no source", tool.Name, folder)
-				}
+			sources = append(sources, local)
+		}
+		for _, folder := range sources {
+			if found, _ := filepath.Glob(filepath.Join(tool.Family, folder, "*.go")); len(found) == 0 {
+				t.Errorf("%s is made from %s, which holds no source", tool.Name, folder)
+			}
+		}
+		replaced, err := os.ReadFile(filepath.Join(tool.Family, "go.mod"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for folder, path := range tool.Partial {
+			if want := "replace " + path + " => ./" + folder + "\n"; !strings.Contains(string(replaced), want) {
+				t.Errorf("%s has %s in part, but its family lacks: %s", tool.Name, path, want)
 			}
 		}
 	}
