@@ -13,6 +13,7 @@ import (
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
+	"platform.example/infra/resources"
 	"platform.example/infra/restricted"
 	"platform.example/infra/secret"
 )
@@ -107,7 +108,7 @@ func (c Common) newSetup(
 	opts ...pulumi.ResourceOption,
 ) (*batchv1.Job, error) {
 	container.Name = pulumi.String(name)
-	container.Resources = resources(1000, 64*quantity.MiB)
+	container.Resources = limited(1000, 64*quantity.MiB)
 	container.SecurityContext = restricted.Container()
 	pod := c.pod(account, container, volumes)
 	pod.RestartPolicy = pulumi.String("Never")
@@ -126,13 +127,10 @@ func (c Common) newSetup(
 	}, append(opts, c.Rollout.Options()...)...)
 }
 
-// resources limits a store. It asks for a quarter of its CPU only, so that a small node can hold the platform, and
-// for all of its memory, which can't be taken back.
-func resources(cpu quantity.CPU, memory quantity.Bytes) corev1.ResourceRequirementsArgs {
-	return corev1.ResourceRequirementsArgs{
-		Requests: pulumi.StringMap{"cpu": pulumi.String((cpu / 4).String()), "memory": pulumi.String(memory.String())},
-		Limits:   pulumi.StringMap{"cpu": pulumi.String(cpu.String()), "memory": pulumi.String(memory.String())},
-	}
+// limited is the resources of a store. It asks for a quarter of its CPU only, so that a small node can hold the
+// platform.
+func limited(cpu quantity.CPU, memory quantity.Bytes) corev1.ResourceRequirementsArgs {
+	return resources.New(cpu/4, cpu, memory)
 }
 
 func environment(variables map[string]string) corev1.EnvVarArray {

@@ -9,6 +9,7 @@ import (
 
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
+	"platform.example/infra/resources"
 	"platform.example/infra/restricted"
 	"platform.example/infra/scaling"
 	"platform.example/infra/stack"
@@ -55,10 +56,7 @@ func (a Args) pod(
 				corev1.ContainerPortArgs{Name: pulumi.String("https"), ContainerPort: pulumi.Int(network.EdgeHTTPSPort)},
 				corev1.ContainerPortArgs{Name: pulumi.String("ops"), ContainerPort: pulumi.Int(opsPort)},
 			},
-			Resources: corev1.ResourceRequirementsArgs{
-				Requests: pulumi.StringMap{"cpu": pulumi.String(cpuRequest.String()), "memory": pulumi.String(memory.String())},
-				Limits:   pulumi.StringMap{"cpu": pulumi.String(cpuLimit.String()), "memory": pulumi.String(memory.String())},
-			},
+			Resources:       resources.New(cpuRequest, cpuLimit, memory),
 			SecurityContext: restricted.Container(),
 			StartupProbe:    ping(1, 60),
 			ReadinessProbe:  ping(2, 2),

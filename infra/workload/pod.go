@@ -8,6 +8,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/resources"
 	"platform.example/infra/restricted"
 )
 
@@ -25,7 +26,7 @@ const (
 
 // container runs the service's binary, or one of its subcommands.
 func (a Args) container(name string, environment corev1.EnvFromSourceArray, arguments ...string) corev1.ContainerArgs {
-	resources := a.Service.Resources
+	limits := a.Service.Resources
 	return corev1.ContainerArgs{
 		Name:    pulumi.String(name),
 		Image:   a.Image.Reference,
@@ -35,23 +36,14 @@ func (a Args) container(name string, environment corev1.EnvFromSourceArray, argu
 			// A tenth is left for what is outside the Go heap.
 			corev1.EnvVarArgs{
 				Name:  pulumi.String("GOMEMLIMIT"),
-				Value: pulumi.String(fmt.Sprintf("%dKiB", int(resources.Memory)*1024*9/10)),
+				Value: pulumi.String(fmt.Sprintf("%dKiB", int(limits.Memory)*1024*9/10)),
 			},
 			corev1.EnvVarArgs{
 				Name:  pulumi.String("GOMAXPROCS"),
-				Value: pulumi.String(fmt.Sprint(resources.CPULimit.Cores())),
+				Value: pulumi.String(fmt.Sprint(limits.CPULimit.Cores())),
 			},
 		},
-		Resources: corev1.ResourceRequirementsArgs{
-			Requests: pulumi.StringMap{
-				"cpu":    pulumi.String(resources.CPURequest.String()),
-				"memory": pulumi.String(resources.Memory.String()),
-			},
-			Limits: pulumi.StringMap{
-				"cpu":    pulumi.String(resources.CPULimit.String()),
-				"memory": pulumi.String(resources.Memory.String()),
-			},
-		},
+		Resources:       resources.New(limits.CPURequest, limits.CPULimit, limits.Memory),
 		SecurityContext: restricted.Container(),
 	}
 }

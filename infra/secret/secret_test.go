@@ -1,0 +1,71 @@
+package secret
+
+import (
+	"encoding/base64"
+	"strings"
+	"testing"
+	"time"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/certificate"
+)
+
+func TestRead(t *testing.T) {
+	now := time.Now()
+	authority, err := certificate.NewAuthority(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := certificate.Issue(authority, []string{"a.example"}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	long := strings.Repeat("x", 43)
+	key := "kid:" + base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat("k", 32)))
+	tests := []struct {
+		name   string
+		secret catalog.Secret
+		value  string
+		want   string
+	}{
+		{"a plain one", catalog.Secret{Kind: catalog.Plain}, long, ""},
+		{"a plain one that is a list", catalog.Secret{Kind: catalog.Plain}, long + "," + long, "want at least 22 letters"},
+		{"a short one", catalog.Secret{Kind: catalog.Password}, "hush", "want at least 22 letters"},
+		{"nothing", catalog.Secret{Kind: catalog.Password}, "", "want at least 22 letters"},
+		{"the one in use and the one before", catalog.Secret{Kind: catalog.Password}, long + "," + long, ""},
+		{"three passwords", catalog.Secret{Kind: catalog.Password}, long + "," + long + "," + long, "holds 3 values: want at most 2"},
+		{"one that a configuration file would end at", catalog.Secret{Kind: catalog.Password}, long + "\n", "want at least 22 letters"},
+		{"keys", catalog.Secret{Kind: catalog.JWTKeys}, key + "," + key + "," + key, ""},
+		{"a key without an id", catalog.Secret{Kind: catalog.JWTKeys}, key[3:], "want kid:key"},
+		{"a key that is too short", catalog.Secret{Kind: catalog.JWTKeys}, key[:20], "want kid:key"},
+		{"an authority", catalog.Secret{Kind: catalog.CertificateAuthority}, authority, ""},
+		{"no authority", catalog.Secret{Kind: catalog.CertificateAuthority}, pair, "may not sign others"},
+		{"a certificate", catalog.Secret{Kind: catalog.Certificate, Hosts: []string{"a.example"}}, pair, ""},
+		{"another host's", catalog.Secret{Kind: catalog.Certificate, Hosts: []string{"b.example"}}, pair, "not b.example"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			test.secret.Name = "thing"
+			_, err := Read("production", []catalog.Secret{test.secret}, map[string]string{"thing": test.value}, now)
+			if (err == nil) != (test.want == "") {
+				t.Fatalf("got %v, want %q", err, test.want)
+			}
+			if err == nil {
+				return
+			}
+			if !strings.HasPrefix(err.Error(), "stack production: platform:thing: ") || !strings.Contains(err.Error(), test.want) ||
+				!strings.Contains(err.Error(), "make secrets STACK=production") {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+			if test.value != "" && strings.Contains(err.Error(), test.value) {
+				t.Error("quotes the secret")
+			}
+		})
+	}
+}
+
+func TestVersionsTellValuesApart(t *testing.T) {
+	if Version("one") == Version("other") || Version("one") != Version("one") || len(Version("one")) != 8 {
+		t.Error("a version doesn't tell values apart")
+	}
+}

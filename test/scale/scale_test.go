@@ -1,0 +1,199 @@
+// Package scale measures how long the program thinks about a platform of many services: make scale.
+package scale
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// own is how many services the catalog has.
+const own = 4
+
+// perService is what the plan allows an added service to cost a preview that finds nothing to change.
+const perService = 100 * time.Millisecond
+
+// TestPreviewOfManyServices brings generated services up beside the platform's own, asks for previews that find nothing
+// to change, and takes the services away again. It prints a table; the bound is on what each added service costs beyond
+// the platform itself, five times as much as the plan allows, since machines are shared.
+func TestPreviewOfManyServices(t *testing.T) {
+	root, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	environment := shell(t, root)
+	t.Cleanup(func() { up(t, root, environment) })
+	t.Logf("| services | resources | preview, median of 5 | its largest process |")
+	var base time.Duration
+	for _, services := range []int{own, 20, 40} {
+		clone := copyOf(t, root)
+		generate(t, clone, services-own)
+		up(t, clone, environment)
+		took, memory, resources := preview(t, clone, environment)
+		t.Logf("| %d | %s | %.1f s | %d MiB |", services, resources, took.Seconds(), memory)
+		if base == 0 {
+			base = took
+			continue
+		}
+		if each := (took - base) / time.Duration(services-own); each > 5*perService {
+			t.Errorf("each added service costs a preview %s, want at most %s", each, perService)
+		}
+	}
+}
+
+// shell is the environment that make env prints.
+func shell(t *testing.T, root string) []string {
+	t.Helper()
+	exports, err := run(t, root, os.Environ(), "make", "-s", "env")
+	if err != nil {
+		t.Fatal(err, exports)
+	}
+	environment, err := run(t, root, os.Environ(), "bash", "-c", exports+"\nenv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSpace(environment), "\n")
+}
+
+func run(t *testing.T, folder string, environment []string, command ...string) (string, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	defer cancel()
+	return output(ctx, folder, environment, command...)
+}
+
+func output(ctx context.Context, folder string, environment []string, command ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
+	cmd.Dir, cmd.Env = folder, environment
+	if path := lookup(environment, command[0]); path != "" {
+		cmd.Path, cmd.Err = path, nil
+	}
+	var text bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &text, &text
+	err := cmd.Run()
+	return text.String(), err
+}
+
+// copyOf is the clone as git knows it, with the stack's configuration.
+func copyOf(t *testing.T, root string) string {
+	t.Helper()
+	clone := t.TempDir()
+	script := fmt.Sprintf("git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t %[1]s && cp -d Pulumi.local.yaml %[1]s/", clone)
+	if text, err := run(t, root, os.Environ(), "bash", "-c", script); err != nil {
+		t.Fatal(err, text)
+	}
+	return clone
+}
+
+// generate adds services to the catalog, each with a folder of its own.
+func generate(t *testing.T, clone string, count int) {
+	t.Helper()
+	catalog := filepath.Join(clone, "infra", "catalog", "services.go")
+	content, err := os.ReadFile(catalog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, end := string(content), "\n\t}\n}\n"
+	if !strings.HasSuffix(text, end) {
+		t.Fatalf("%s doesn't end with its list", catalog)
+	}
+	text = strings.TrimSuffix(text, end)
+	for i := range count {
+		name := fmt.Sprintf("generated-%02d", i)
+		text += fmt.Sprintf(`
+		{
+			Name:       %q,
+			Resources:  Resources{CPURequest: 1, CPULimit: 100, Memory: 32 * quantity.MiB},
+			Objectives: Objectives{Availability: 0.99, Latency: time.Second, LatencyShare: 0.99, Breach: Ticket},
+		},`, name)
+		folder := filepath.Join(clone, "apps", name)
+		if err := os.Mkdir(folder, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(folder, "main.go"), []byte(source(name)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(catalog, []byte(text+end), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// source is a service that is ready and does nothing else.
+func source(name string) string {
+	return `package main
+
+import "net/http"
+
+func main() {
+	go func() {
+		_ = http.ListenAndServe(":9090", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {}))
+	}()
+	_ = http.ListenAndServe(":8080", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("` + name + `"))
+	}))
+}
+`
+}
+
+func up(t *testing.T, clone string, environment []string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // the test's own is over in its cleanup
+	defer cancel()
+	if text, err := output(ctx, clone, environment, "pulumi", "up", "--stack", "local", "--yes", "--skip-preview", "--non-interactive"); err != nil {
+		t.Fatalf("%v\n%s", err, text[max(0, len(text)-3000):])
+	}
+}
+
+// preview is the median time of previews that find nothing to change, the memory in MiB of the largest process at it,
+// and how many resources they look at.
+func preview(t *testing.T, clone string, environment []string) (median time.Duration, memory int64, resources string) {
+	t.Helper()
+	var times []time.Duration
+	for range 6 {
+		cmd := exec.CommandContext(t.Context(), "pulumi", "preview", "--stack", "local", "--non-interactive", "--expect-no-changes")
+		cmd.Dir, cmd.Env = clone, environment
+		if path := lookup(environment, "pulumi"); path != "" {
+			cmd.Path, cmd.Err = path, nil
+		}
+		started := time.Now()
+		text, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		times = append(times, time.Since(started))
+		if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
+			memory = max(memory, usage.Maxrss/1024)
+		}
+		for line := range strings.Lines(string(text)) {
+			if count, found := strings.CutSuffix(strings.TrimSpace(line), " unchanged"); found {
+				resources = count
+			}
+		}
+	}
+	times = times[1:] // the first compiles the program and the services
+	slices.Sort(times)
+	return times[len(times)/2], memory, resources
+}
+
+// lookup finds a command on the PATH of an environment.
+func lookup(environment []string, command string) string {
+	for _, variable := range environment {
+		if folders, ok := strings.CutPrefix(variable, "PATH="); ok {
+			for _, folder := range filepath.SplitList(folders) {
+				if path, err := exec.LookPath(filepath.Join(folder, command)); err == nil {
+					return path
+				}
+			}
+		}
+	}
+	return ""
+}
