@@ -6,6 +6,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 MODULES := apps infra local test
 LOCAL := bin/local $(if $(CONTEXT),-context '$(CONTEXT)') $(if $(REGISTRY),-registry '$(REGISTRY)')
+CHECKS := local/toolchain/manifest-checks
+MANIFESTS := $(CURDIR)/.build/manifests
 LINT := GOWORK=off go tool -modfile=../local/toolchain/golangci-lint/go.mod golangci-lint
 
 .PHONY: help
@@ -59,6 +61,15 @@ render: ## Write what STACK=<stack> would create to .build/manifests/<stack>, fo
 	@cd infra && GOWORK=off go build -o ../bin/infra .
 	@bin/infra render '$(STACK)'
 
+.PHONY: check
+check: ## Check the manifests of all stacks: kube-score, Pod Security
+	@cd infra && GOWORK=off go build -o ../bin/infra .
+	@for stack in local staging production; do bin/infra render $$stack; done
+	@cd $(CHECKS) && GOWORK=off go tool kube-score score --exit-one-on-warning --kubernetes-version v1.34 --output-format ci \
+		$$(sed -n 's/^\([a-z][a-z-]*\) *#.*/--ignore-test \1/p' kube-score.ignore) $$(find $(MANIFESTS) -name '*.yaml') >kube-score.out \
+		|| { grep -v '^\[\(OK\|SKIPPED\)\]' kube-score.out >&2; exit 1; }; rm kube-score.out; echo 'kube-score: nothing to say'
+	@cd $(CHECKS)/podsecurity && GOWORK=off go run . $(MANIFESTS)
+
 ## The code
 
 .PHONY: fmt
@@ -85,15 +96,20 @@ bench: bin/local ## Measure the services against their peers, and hold them to i
 e2e: bin/local ## Test the running platform end to end
 	@cd test && GOWORK=off go test -count=1 -timeout 15m ./e2e/...
 
+.PHONY: scale
+scale: bin/local ## Measure previews of 4, 20 and 40 services on the running platform
+	@cd test && GOWORK=off go test -count=1 -timeout 30m -v ./scale/...
+
 .PHONY: lifecycle
 lifecycle: bin/local ## Test stop, interruption, take-over and removal; begins and ends with nothing up, so data is lost
 	@cd test && GOWORK=off go test -count=1 -timeout 30m -v ./lifecycle/...
 
 .PHONY: test
-test: ## Run all tests: unit tests, benchmarks, lint, then up, end to end, lifecycle (which takes the platform away)
+test: ## Run all tests: unit tests, benchmarks, lint, manifests, then up, end to end, lifecycle (which takes the platform away)
 	@$(MAKE) unit
 	@$(MAKE) bench
 	@$(MAKE) lint
+	@$(MAKE) check
 	@$(MAKE) up
 	@$(MAKE) e2e
 	@$(MAKE) lifecycle

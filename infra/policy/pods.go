@@ -106,6 +106,13 @@ func isProbed(s scene, container Object, found func(string, ...any)) {
 			found("there is no %s", probe)
 		}
 	}
+	patience := func(probe string) int {
+		return container.number(probe, "periodSeconds") * container.number(probe, "failureThreshold")
+	}
+	if s.object.serves() && patience("livenessProbe") <= patience("readinessProbe") {
+		found("it is restarted after %d s and taken out after %d s: want it the other way round",
+			patience("livenessProbe"), patience("readinessProbe"))
+	}
 }
 
 func hidesSecrets(_ scene, container Object, found func(string, ...any)) {

@@ -55,8 +55,8 @@ const sound = `
           resources: {requests: {cpu: 100m, memory: 100Mi, ephemeral-storage: 1Mi}, limits: {cpu: 1000m, memory: 100Mi, ephemeral-storage: 9Mi}}
           securityContext: {readOnlyRootFilesystem: true, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
           startupProbe: {httpGet: {}}
-          readinessProbe: {httpGet: {}}
-          livenessProbe: {httpGet: {}}
+          readinessProbe: {periodSeconds: 2, failureThreshold: 2}
+          livenessProbe: {periodSeconds: 9, failureThreshold: 3}
 - kind: Job
   metadata: {name: migrate, namespace: apps}
   spec:
@@ -109,7 +109,8 @@ func TestEachFaultIsFoundByItsRule(t *testing.T) {
 		{"allowPrivilegeEscalation: false", "privileged: true", "a container has no rights"},
 		{"drop: [ALL]", "drop: [ALL], add: [NET_ADMIN]", "a container has no rights"},
 		{"          startupProbe: {httpGet: {}}\n", "", "a server is probed"},
-		{"          livenessProbe: {httpGet: {}}\n", "", "a server is probed"},
+		{"          livenessProbe: {periodSeconds: 9, failureThreshold: 3}\n", "", "a server is probed"},
+		{"periodSeconds: 9", "periodSeconds: 1", "a server is probed"},
 		{"value: /run/secrets/password", "value: hunter2", "no secret stands in the open"},
 		{"LIVE_URL: ", "JWT_KEYS: ", "no key stands in the open"},
 		{`"http://shop"`, `"-----BEGIN PRIVATE KEY-----"`, "no key stands in the open"},

@@ -48,7 +48,7 @@ func readme(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the README's commands: %v\n%s", err, said)
 	}
-	for _, text := range []string{"The platform is up", "X-Cache: miss", "unchanged", "COMPONENT"} {
+	for _, text := range []string{"The platform is up", "x-cache: miss", "unchanged", "COMPONENT", "rotated platform:", "kube-score: nothing to say"} {
 		if !strings.Contains(string(said), text) {
 			t.Errorf("the README's commands do not show %q:\n%s", text, said)
 		}
