@@ -11,13 +11,9 @@ import (
 // rendered is the objects of a stack, by its configuration in the repository.
 func rendered(t *testing.T, name stack.Environment) []policy.Object {
 	t.Helper()
-	made, err := render(string(name), filepath.Join("..", "Pulumi."+string(name)+".yaml"))
+	objects, err := render(string(name), filepath.Join("..", "Pulumi."+string(name)+".yaml"))
 	if err != nil {
 		t.Fatal(err)
-	}
-	var objects []policy.Object
-	for _, object := range made {
-		objects = append(objects, object)
 	}
 	return objects
 }

@@ -71,6 +71,8 @@ func (t Target) Provider(ctx *pulumi.Context) (*kubernetes.Provider, error) {
 		EnableServerSideApply: pulumi.Bool(true),
 		// A Secret that isn't marked as immutable keeps its name, and its readers run on.
 		EnableSecretMutable: pulumi.Bool(true),
+		// It asks the API server once for each resource, and by itself no more than 50 times a second.
+		KubeClientSettings: kubernetes.KubeClientSettingsArgs{Qps: pulumi.Float64(500), Burst: pulumi.Int(1000)},
 	}
 	if t.Kubeconfig != "" {
 		args.Kubeconfig = pulumi.String(t.Kubeconfig)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -308,7 +309,7 @@ func TestNoProcessListShowsASecret(t *testing.T) {
 		for {
 			files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
 			for _, file := range files {
-				if line, _ := os.ReadFile(file); bytes.Contains(line, []byte("-secret")) {
+				if line, _ := os.ReadFile(file); regexp.MustCompile("(admin|users|orders)-secret").Match(line) {
 					seen <- string(line)
 					return
 				}

@@ -1,162 +1,107 @@
-// Package policy has the rules that hold for every Kubernetes object of the platform, before there is a cluster.
+// Package policy judges the Kubernetes objects of a stack before any cluster sees them: what must hold for each of them
+// stands here as rules, which is data. It knows nothing of how the objects came to be.
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
+	"platform.example/infra/namespace"
+	"platform.example/infra/network"
 	"platform.example/infra/stack"
 )
 
-// Object is a Kubernetes object: JSON values, numbers as int.
-type Object map[string]any
+// Object is a Kubernetes object as plain values: apiVersion, kind, metadata and what belongs to the kind.
+type Object = map[string]any
 
-// Finding is an object that breaks a rule.
+// Rule is what must hold for all objects of one stack.
+type Rule struct {
+	Name  string
+	Why   string
+	check func(objects) []problem
+}
+
+// Finding is a rule that an object breaks.
 type Finding struct {
 	Rule   string
-	Object string // such as Deployment apps/user-service-blue
-	Wrong  string // what is wrong, and what would be right
+	Object string // such as "Deployment apps/api-gateway-blue"
+	Wrong  string
+	Mend   string
 }
 
 // String is the finding in one line.
-func (f Finding) String() string { return fmt.Sprintf("%s: %s: %s", f.Object, f.Rule, f.Wrong) }
-
-// rule looks at one object, or at a pod's template, among all of a stack.
-type rule struct {
-	name  string
-	check func(s scene, found func(wrong string, args ...any))
+func (f Finding) String() string {
+	return fmt.Sprintf("%s: %s: %s (%s)", f.Object, f.Wrong, f.Mend, f.Rule)
 }
 
-// scene is what a rule sees.
-type scene struct {
-	stack  stack.Environment
-	object Object
-	all    []Object
+// Exception lets one object break one rule.
+type Exception struct{ Rule, Object, Why string }
+
+// Exceptions is every exception there is.
+func Exceptions() []Exception {
+	return []Exception{{
+		Rule:   "rollout",
+		Object: fmt.Sprintf("Deployment %s/%s", namespace.Data, network.Cache),
+		Why:    "two caches at once would answer differently; an empty one costs time and loses nothing",
+	}}
 }
 
-// Check is every breach of a rule by the objects of a stack, in the order of the objects.
-func Check(environment stack.Environment, objects []Object) []Finding {
+// Rules is every rule.
+func Rules() []Rule {
+	return []Rule{
+		{"schema", "a field that the cluster doesn't know is dropped without a word, and a kind that no rule knows is not judged",
+			func(o objects) []problem { return o.misread }},
+		{"image", "what was tested is what runs: a tag moves, a digest doesn't", images},
+		{"resources", "a container without bounds takes what others need, and nobody can place it", resources},
+		{"go-limits", "a Go program that thinks it has more than it has is killed or throttled", goLimits},
+		{"host", "a pod that shares the node's files, network or processes is no pod any more", host},
+		{"restricted", "whoever breaks into a container finds nothing to go on with", restricted},
+		{"namespace", "a namespace that admits only restricted pods holds for those that nobody wrote here, too", namespaces},
+		{"service-account", "an account that two share can't be given less than both need", accounts},
+		{"api-token", "a token that a pod doesn't need is a token that can be stolen", tokens},
+		{"disruption", "a drain must take replicas one after the other, and must not wait for ever", disruption},
+		{"autoscaling", "an autoscaler without a target, or one that another value overrules, scales nothing", autoscaling},
+		{"rollout", "a rollout that takes a replica away before the next is ready loses requests", rollouts},
+		{"spread", "replicas on one node or in one zone fail together", spread},
+		{"probes", "a server without probes gets requests before it can answer, and after", probes},
+		{"grace", "a pod without time to end drops what it has in hand", grace},
+		{"priority", "where room is short, the cluster must know who is needed most", priority},
+		{"service", "a Service that leads nowhere is found out by its callers", services},
+		{"exposure", "there is one way in, and it speaks TLS", exposure},
+		{"default-deny", "who is not named in a policy must reach nobody and be reached by nobody", defaultDeny},
+		{"network-policy", "a pod that no policy names reaches nobody, and one that lets in everybody is open", policies},
+		{"service-firewall", "a Service whose port is closed at its pods is found out by its callers", firewall},
+		{"secrets", "what stands in a pod's description or a ConfigMap is read by everybody who may look", secrets},
+		{"job", "a Job that fails for ever, or hangs, holds up who waits for it", jobs},
+		{"labels", "people and tools find pods by their name", labels},
+		{"rbac", "a right to everything includes the rights of tomorrow", rbac},
+		{"volumes", "data outlives the server that wrote it", volumes},
+	}
+}
+
+// Check is every rule that an object of the stack breaks, in a steady order.
+func Check(environment stack.Environment, manifests []Object) []Finding {
+	read := readAll(environment, manifests)
 	var findings []Finding
-	for _, object := range objects {
-		for _, rule := range rules() {
-			rule.check(scene{environment, object, objects}, func(wrong string, args ...any) {
-				findings = append(findings, Finding{rule.name, object.name(), fmt.Sprintf(wrong, args...)})
-			})
+	rules := Rules()
+	if read.unread { // whatever leads to the missing object would be wrong too
+		rules = rules[:1]
+	}
+	for _, rule := range rules {
+		for _, problem := range rule.check(read) {
+			if !excused(rule.Name, problem.object) {
+				findings = append(findings, Finding{rule.Name, problem.object, problem.wrong, problem.mend})
+			}
 		}
 	}
+	slices.SortStableFunc(findings, func(a, b Finding) int { return cmp.Compare(a.Object, b.Object) })
 	return findings
 }
 
-func rules() []rule {
-	return slices.Concat(podRules(), workloadRules(), networkRules(), namespaceRules())
+func excused(rule, object string) bool {
+	return slices.ContainsFunc(Exceptions(), func(e Exception) bool { return e.Rule == rule && e.Object == object })
 }
 
-func (o Object) kind() string { return o.text("kind") }
-
-func (o Object) namespace() string { return o.text("metadata", "namespace") }
-
-func (o Object) name() string {
-	if o.namespace() == "" {
-		return o.kind() + " " + o.text("metadata", "name")
-	}
-	return o.kind() + " " + o.namespace() + "/" + o.text("metadata", "name")
-}
-
-// at follows names and indexes.
-func (o Object) at(path ...any) any {
-	var value any = map[string]any(o)
-	for _, step := range path {
-		switch step := step.(type) {
-		case string:
-			fields, _ := value.(map[string]any)
-			value = fields[step]
-		case int:
-			list, _ := value.([]any)
-			if step >= len(list) {
-				return nil
-			}
-			value = list[step]
-		}
-	}
-	return value
-}
-
-func (o Object) text(path ...any) string {
-	text, _ := o.at(path...).(string)
-	return text
-}
-
-func (o Object) part(path ...any) Object {
-	part, _ := o.at(path...).(map[string]any)
-	return part
-}
-
-func (o Object) list(path ...any) []Object {
-	items, _ := o.at(path...).([]any)
-	var list []Object
-	for _, item := range items {
-		if fields, ok := item.(map[string]any); ok {
-			list = append(list, fields)
-		}
-	}
-	return list
-}
-
-// number is -1 where there is none.
-func (o Object) number(path ...any) int {
-	if number, ok := o.at(path...).(int); ok {
-		return number
-	}
-	return -1
-}
-
-// pod is the template of the pods that the object makes; nil if it makes none.
-func (o Object) pod() Object {
-	switch o.kind() {
-	case "Deployment", "StatefulSet", "DaemonSet", "Job":
-		return o.part("spec", "template")
-	default:
-		return nil
-	}
-}
-
-// serves reports whether its pods run until they are stopped.
-func (o Object) serves() bool { return o.pod() != nil && o.kind() != "Job" }
-
-// containers is those of a pod's template, the ones that prepare it included.
-func (o Object) containers() []Object {
-	return append(o.list("spec", "initContainers"), o.list("spec", "containers")...)
-}
-
-// selects reports whether labels have all that a selector asks for; an empty selector takes everything.
-func selects(selector, labels Object) bool {
-	for key, value := range selector {
-		if labels[key] != value {
-			return false
-		}
-	}
-	return true
-}
-
-// some is the first of the objects that fits.
-func (s scene) some(kind string, fits func(Object) bool) Object {
-	for _, object := range s.all {
-		if object.kind() == kind && fits(object) {
-			return object
-		}
-	}
-	return nil
-}
-
-// quantity is an amount in Kubernetes' notation, in thousandths of a core or in bytes; -1 for one that it can't read.
-func quantity(text string) float64 {
-	for suffix, unit := range map[string]float64{"m": 1, "Ki": 1 << 10, "KiB": 1 << 10, "Mi": 1 << 20, "MiB": 1 << 20, "Gi": 1 << 30} {
-		digits, found := strings.CutSuffix(text, suffix)
-		var amount float64
-		if n, err := fmt.Sscanf(digits, "%g", &amount); found && n == 1 && err == nil && strings.Trim(digits, "0123456789.") == "" {
-			return amount * unit
-		}
-	}
-	return -1
-}
+// problem is a finding before it is known whose.
+type problem struct{ object, wrong, mend string }

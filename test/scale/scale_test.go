@@ -111,7 +111,7 @@ func generate(t *testing.T, clone string, count int) {
 		text += fmt.Sprintf(`
 		{
 			Name:       %q,
-			Resources:  Resources{CPURequest: 1, CPULimit: 100, Memory: 32 * quantity.MiB},
+			Resources:  Resources{CPURequest: 10, CPULimit: 100, Memory: 32 * quantity.MiB},
 			Objectives: Objectives{Availability: 0.99, Latency: time.Second, LatencyShare: 0.99, Breach: Ticket},
 		},`, name)
 		folder := filepath.Join(clone, "apps", name)

@@ -1,0 +1,92 @@
+package policy
+
+import (
+	"fmt"
+	"math"
+	"regexp"
+	"strconv"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+
+	"platform.example/infra/stack"
+)
+
+var digest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+func images(o objects) []problem {
+	return each(o, func(_ workload, container corev1.Container) []string {
+		name, pinned, hasDigest := strings.Cut(container.Image, "@")
+		_, tag, _ := strings.Cut(name[strings.LastIndex(name, "/")+1:], ":")
+		switch {
+		case hasDigest && !digest.MatchString(pinned):
+			return []string{fmt.Sprintf("image %q has no sha256 digest after its @", container.Image)}
+		case tag == "latest":
+			return []string{fmt.Sprintf("image %q is whatever is newest", container.Image)}
+		case !hasDigest && tag == "":
+			return []string{fmt.Sprintf("image %q has neither tag nor digest", container.Image)}
+		case !hasDigest && o.environment != stack.Local:
+			return []string{fmt.Sprintf("image %q has no digest", container.Image)}
+		}
+		return nil
+	}, "name it by its digest, as repository@sha256:…")
+}
+
+func resources(o objects) []problem {
+	return each(o, func(_ workload, container corev1.Container) (wrong []string) {
+		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
+			if amount := container.Resources.Requests[name]; amount.Sign() <= 0 {
+				wrong = append(wrong, fmt.Sprintf("requests no %s", name))
+			}
+			if amount := container.Resources.Limits[name]; amount.Sign() <= 0 {
+				wrong = append(wrong, fmt.Sprintf("has no limit of %s", name))
+			}
+		}
+		return wrong
+	}, "set requests and limits of cpu, memory and ephemeral-storage")
+}
+
+func goLimits(o objects) []problem {
+	return each(o, func(_ workload, container corev1.Container) (wrong []string) {
+		for _, variable := range container.Env {
+			if variable.ValueFrom != nil {
+				continue
+			}
+			switch variable.Name {
+			case "GOMEMLIMIT":
+				limit := container.Resources.Limits[corev1.ResourceMemory]
+				heap, err := goBytes(variable.Value)
+				if err != nil {
+					wrong = append(wrong, err.Error())
+				} else if heap > limit.Value() {
+					wrong = append(wrong, fmt.Sprintf("GOMEMLIMIT %s is above the memory limit %s", variable.Value, &limit))
+				}
+			case "GOMAXPROCS":
+				limit := container.Resources.Limits[corev1.ResourceCPU]
+				if threads, err := strconv.Atoi(variable.Value); err != nil || threads < 1 || threads > cores(limit) {
+					wrong = append(wrong, fmt.Sprintf("GOMAXPROCS %s doesn't fit the cpu limit %s", variable.Value, &limit))
+				}
+			}
+		}
+		return wrong
+	}, "derive it from the limit")
+}
+
+// cores is how many can be busy at once.
+func cores(limit resource.Quantity) int { return int((limit.MilliValue() + 999) / 1000) }
+
+// goBytes reads a size as the Go runtime does.
+func goBytes(text string) (int64, error) {
+	digits, unit := text, int64(1)
+	for suffix, bytes := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40} {
+		if before, found := strings.CutSuffix(text, suffix); found {
+			digits, unit = before, bytes
+		}
+	}
+	amount, err := strconv.ParseInt(strings.TrimSuffix(digits, "B"), 10, 64)
+	if err != nil || amount < 0 || amount > math.MaxInt64/unit {
+		return 0, fmt.Errorf("GOMEMLIMIT %q is no size that Go reads", text)
+	}
+	return amount * unit, nil
+}

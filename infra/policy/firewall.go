@@ -1,0 +1,122 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+var directions = []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}
+
+// judges reports whether a policy has a say on a direction.
+func judges(policy *networkingv1.NetworkPolicy, direction networkingv1.PolicyType) bool {
+	if len(policy.Spec.PolicyTypes) > 0 {
+		return slices.Contains(policy.Spec.PolicyTypes, direction)
+	}
+	return direction == networkingv1.PolicyTypeIngress || len(policy.Spec.Egress) > 0 // as the API defines it
+}
+
+// ofAll reports whether a policy is for every pod of its namespace.
+func ofAll(policy *networkingv1.NetworkPolicy) bool {
+	return len(policy.Spec.PodSelector.MatchLabels)+len(policy.Spec.PodSelector.MatchExpressions) == 0
+}
+
+func defaultDeny(o objects) []problem {
+	var problems []problem
+	for _, namespace := range of[*corev1.Namespace](o) {
+		for _, direction := range directions {
+			denied := slices.ContainsFunc(of[*networkingv1.NetworkPolicy](o), func(policy *networkingv1.NetworkPolicy) bool {
+				return policy.Namespace == namespace.Name && ofAll(policy) && judges(policy, direction) &&
+					len(policy.Spec.Ingress)+len(policy.Spec.Egress) == 0
+			})
+			if !denied {
+				problems = append(problems, problem{nameOf(namespace), fmt.Sprintf("no NetworkPolicy denies %s by default", direction),
+					"add one with an empty podSelector and no rules"})
+			}
+		}
+	}
+	return problems
+}
+
+// own is the policies that name the workload's pods, beyond those for every pod of the namespace.
+func (o objects) own(w workload, direction networkingv1.PolicyType) []*networkingv1.NetworkPolicy {
+	return slices.DeleteFunc(of[*networkingv1.NetworkPolicy](o), func(policy *networkingv1.NetworkPolicy) bool {
+		return ofAll(policy) || !judges(policy, direction) || !w.selected(policy.Namespace, &policy.Spec.PodSelector)
+	})
+}
+
+func policies(o objects) []problem {
+	var problems []problem
+	for _, w := range o.workloads() {
+		for _, direction := range directions {
+			if len(o.own(w, direction)) == 0 {
+				problems = append(problems, problem{w.name, fmt.Sprintf("no NetworkPolicy says what %s its pods have", direction),
+					"give them the label of their owner, and the owner a policy"})
+			}
+		}
+	}
+	for _, policy := range of[*networkingv1.NetworkPolicy](o) {
+		anybody := slices.ContainsFunc(policy.Spec.Ingress, func(rule networkingv1.NetworkPolicyIngressRule) bool {
+			return len(rule.From) == 0 || slices.ContainsFunc(rule.From, everyPod)
+		}) || slices.ContainsFunc(policy.Spec.Egress, func(rule networkingv1.NetworkPolicyEgressRule) bool {
+			return len(rule.To) == 0 || slices.ContainsFunc(rule.To, everyPod)
+		})
+		if anybody {
+			problems = append(problems, problem{nameOf(policy), "a rule is for everybody", "name the peers"})
+		}
+	}
+	return problems
+}
+
+// everyPod reports whether a peer is all pods of all namespaces.
+func everyPod(peer networkingv1.NetworkPolicyPeer) bool {
+	empty := func(selector *metav1.LabelSelector) bool {
+		return selector != nil && len(selector.MatchLabels)+len(selector.MatchExpressions) == 0
+	}
+	return empty(peer.NamespaceSelector) && (peer.PodSelector == nil || empty(peer.PodSelector))
+}
+
+func firewall(o objects) []problem {
+	var problems []problem
+	for _, service := range of[*corev1.Service](o) {
+		for _, w := range o.servers() {
+			own := o.own(w, networkingv1.PolicyTypeIngress)
+			if !w.behind(service) || len(own) == 0 { // without any, another rule speaks
+				continue
+			}
+			for _, port := range service.Spec.Ports {
+				at, found := containerPort(w, port)
+				if found && !slices.ContainsFunc(own, func(policy *networkingv1.NetworkPolicy) bool { return letsIn(policy, at) }) {
+					problems = append(problems, problem{nameOf(service),
+						fmt.Sprintf("port %d leads to port %d of %s, where nobody is let in", port.Port, at.ContainerPort, w.name),
+						"let its callers in, or take the port away"})
+				}
+			}
+		}
+	}
+	return problems
+}
+
+// letsIn reports whether a policy opens the port to anybody.
+func letsIn(policy *networkingv1.NetworkPolicy, at corev1.ContainerPort) bool {
+	return slices.ContainsFunc(policy.Spec.Ingress, func(rule networkingv1.NetworkPolicyIngressRule) bool {
+		return len(rule.Ports) == 0 || slices.ContainsFunc(rule.Ports, func(open networkingv1.NetworkPolicyPort) bool {
+			if open.Protocol != nil && *open.Protocol != orTCP(at.Protocol) {
+				return false
+			}
+			switch {
+			case open.Port == nil:
+				return true
+			case open.Port.Type == intstr.String:
+				return open.Port.StrVal == at.Name
+			case open.EndPort != nil:
+				return open.Port.IntVal <= at.ContainerPort && at.ContainerPort <= *open.EndPort
+			}
+			return open.Port.IntVal == at.ContainerPort
+		})
+	})
+}

@@ -1,0 +1,108 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"platform.example/infra/namespace"
+	"platform.example/infra/stack"
+)
+
+func services(o objects) []problem {
+	var problems []problem
+	for _, service := range of[*corev1.Service](o) {
+		if len(service.Spec.Selector) == 0 {
+			continue
+		}
+		add := func(wrong, mend string) { problems = append(problems, problem{nameOf(service), wrong, mend}) }
+		leads := false
+		for _, w := range o.workloads() {
+			if !w.behind(service) {
+				continue
+			}
+			if w.ends {
+				add("selects the pods of "+w.name+", which serve nobody", "give those another "+appLabel)
+				continue
+			}
+			leads = true
+			for _, port := range service.Spec.Ports {
+				if _, found := containerPort(w, port); !found {
+					add(fmt.Sprintf("port %d leads to %s of %s, which hasn't it", port.Port, target(port), w.name), "name a port of its containers")
+				}
+			}
+		}
+		if !leads {
+			add("selects no pods", "give it the labels of a workload's pods")
+		}
+	}
+	return problems
+}
+
+func target(port corev1.ServicePort) string {
+	if port.TargetPort == (intstr.IntOrString{}) {
+		return fmt.Sprint(port.Port) // as the API defines it
+	}
+	return port.TargetPort.String()
+}
+
+// containerPort is the port of the workload's containers that a Service's port leads to.
+func containerPort(w workload, port corev1.ServicePort) (found corev1.ContainerPort, ok bool) {
+	for _, container := range w.pod.Spec.Containers {
+		if found, ok := portOf(container, intstr.Parse(target(port)), port.Protocol); ok {
+			return found, true
+		}
+	}
+	return corev1.ContainerPort{}, false
+}
+
+// portOf finds a port by its name or number.
+func portOf(container corev1.Container, wanted intstr.IntOrString, protocol corev1.Protocol) (corev1.ContainerPort, bool) {
+	at := slices.IndexFunc(container.Ports, func(port corev1.ContainerPort) bool {
+		same := wanted.Type == intstr.Int && port.ContainerPort == wanted.IntVal ||
+			wanted.Type == intstr.String && port.Name == wanted.StrVal
+		return same && orTCP(port.Protocol) == orTCP(protocol)
+	})
+	if at < 0 {
+		return corev1.ContainerPort{}, false
+	}
+	return container.Ports[at], true
+}
+
+func hasPort(container corev1.Container, wanted intstr.IntOrString, protocol corev1.Protocol) bool {
+	_, found := portOf(container, wanted, protocol)
+	return found
+}
+
+// orTCP is the protocol; unset, it is TCP.
+func orTCP(protocol corev1.Protocol) corev1.Protocol {
+	if protocol == "" {
+		return corev1.ProtocolTCP
+	}
+	return protocol
+}
+
+func exposure(o objects) []problem {
+	mend := fmt.Sprintf("only namespace %s is reached from outside, on node ports only in the stack %s", namespace.Edge, stack.Local)
+	var problems []problem
+	for _, ingress := range of[*networkingv1.Ingress](o) {
+		if ingress.Namespace != string(namespace.Edge) {
+			problems = append(problems, problem{nameOf(ingress), "is reached from outside", mend})
+		}
+	}
+	for _, service := range of[*corev1.Service](o) {
+		kind, atEdge := service.Spec.Type, service.Namespace == string(namespace.Edge)
+		allowed := kind == "" || kind == corev1.ServiceTypeClusterIP || kind == corev1.ServiceTypeLoadBalancer && atEdge ||
+			kind == corev1.ServiceTypeNodePort && atEdge && o.environment == stack.Local
+		if !allowed {
+			problems = append(problems, problem{nameOf(service), fmt.Sprintf("is a %s", kind), mend})
+		}
+		if len(service.Spec.ExternalIPs) > 0 {
+			problems = append(problems, problem{nameOf(service), "claims addresses by externalIPs", mend})
+		}
+	}
+	return problems
+}

@@ -1,0 +1,68 @@
+package policy
+
+import (
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+var (
+	// secretName is a name of what nobody else may know. A word of its own: MONKEY is none.
+	secretName = regexp.MustCompile(`(?i)(password|passwd|passphrase|secret|token|credential|(^|[^a-z])(api|private)?keys?($|[^a-z]))`)
+
+	// secretTexts is what gives a secret away wherever it stands, by what it is.
+	secretTexts = map[string]*regexp.Regexp{
+		"a private key":      regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----`),
+		"a URL's password":   regexp.MustCompile(`[a-z]://[^\s/:@$]*:[^\s/:@$]+@`),
+		"a store's password": regexp.MustCompile(`(?m)^\s*(requirepass|masterauth|masteruser)\s+["']?[^\s"'$]+`),
+		// 22 letters are 128 bits in base64, which nobody writes by hand.
+		"an assigned secret": regexp.MustCompile(`(?i)(password|passwd|passphrase|secret|token|[^a-z]key)["']?\s*[=:]\s*["']?[a-z0-9+_-]{22}`),
+	}
+)
+
+func secrets(o objects) []problem {
+	const mend = "keep it in a Secret"
+	problems := each(o, func(_ workload, container corev1.Container) (wrong []string) {
+		for _, variable := range container.Env {
+			if names(variable.Name, variable.Value) {
+				wrong = append(wrong, "the value of "+variable.Name+" stands in it")
+			} else {
+				wrong = append(wrong, gives("variable "+variable.Name, variable.Value)...)
+			}
+		}
+		for _, argument := range slices.Concat(container.Command, container.Args) {
+			wrong = append(wrong, gives("its command", argument)...)
+		}
+		return wrong
+	}, mend)
+	for _, config := range of[*corev1.ConfigMap](o) {
+		for _, key := range slices.Sorted(maps.Keys(config.Data)) {
+			wrong := gives(key, config.Data[key])
+			if names(key, config.Data[key]) {
+				wrong = []string{"the value of " + key + " stands in it"}
+			}
+			for _, wrong := range wrong {
+				problems = append(problems, problem{nameOf(config), wrong, mend})
+			}
+		}
+	}
+	return problems
+}
+
+// names reports whether a value is a secret by its name. A path says where one is, not what it is.
+func names(name, value string) bool {
+	return value != "" && !strings.HasPrefix(value, "/") && secretName.MatchString(name)
+}
+
+// gives is the secrets that a text gives away.
+func gives(where, text string) (wrong []string) {
+	for _, kind := range slices.Sorted(maps.Keys(secretTexts)) {
+		if secretTexts[kind].MatchString(text) {
+			wrong = append(wrong, where+" has "+kind)
+		}
+	}
+	return wrong
+}
