@@ -14,13 +14,14 @@ import (
 	"math/big"
 	"net"
 	"slices"
+	"strings"
 	"time"
 )
 
 // How long certificates last. No client refuses a server's that lasts no longer (CA/Browser Forum, before 2020).
 const (
 	authorityLife = 10 * 365 * 24 * time.Hour
-	serverLife    = 825 * 24 * time.Hour
+	ServerLife    = 825 * 24 * time.Hour
 )
 
 // The types of PEM blocks.
@@ -31,8 +32,11 @@ const (
 
 // NewAuthority is a certificate that signs others, and its key.
 func NewAuthority(now time.Time) (string, error) {
+	mark := make([]byte, 4)
+	_, _ = rand.Read(mark) // never fails: it ends the program instead
 	template := &x509.Certificate{
-		Subject:               pkix.Name{CommonName: "platform authority " + now.UTC().Format(time.DateOnly)},
+		// Two of the same day have different names, since some clients look for who has signed by the name alone.
+		Subject:               pkix.Name{CommonName: fmt.Sprintf("platform authority %s %x", now.UTC().Format(time.DateOnly), mark)},
 		NotBefore:             now.Add(-time.Hour), // clocks differ
 		NotAfter:              now.Add(authorityLife),
 		IsCA:                  true,
@@ -53,11 +57,17 @@ func Issue(authorities string, hosts []string, now time.Time) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if now.After(certificate.NotAfter) {
+		return "", fmt.Errorf("the authority in use %w: rotate it", ended(certificate))
+	}
+	if len(hosts) == 0 {
+		return "", errors.New("want a host to issue a certificate for")
+	}
 	template := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: hosts[0]},
 		DNSNames:    hosts,
 		NotBefore:   now.Add(-time.Hour),
-		NotAfter:    earlier(now.Add(serverLife), certificate.NotAfter),
+		NotAfter:    earlier(now.Add(ServerLife), certificate.NotAfter),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
@@ -178,8 +188,18 @@ func parse(pair string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
 	return certificate, key, nil
 }
 
-// Renew is how long before its end a certificate is to be renewed.
-const Renew = 60 * 24 * time.Hour
+// NotAfter is when a certificate ends; of several it is the first one, the authority in use.
+func NotAfter(value string) (time.Time, error) {
+	block, _ := pem.Decode([]byte(value))
+	if block == nil || block.Type != certificateBlock {
+		return time.Time{}, errors.New("want a certificate in PEM")
+	}
+	certificate, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("the certificate: %w", err)
+	}
+	return certificate.NotAfter, nil
+}
 
 // Valid is what is wrong with a server's certificate for these hosts at a time: that it isn't one, that it is for others,
 // that it has ended.
@@ -194,7 +214,45 @@ func Valid(pair string, hosts []string, now time.Time) error {
 		}
 	}
 	if now.After(certificate.NotAfter) {
-		return fmt.Errorf("has ended on %s", certificate.NotAfter.UTC().Format(time.DateOnly))
+		return ended(certificate)
+	}
+	return nil
+}
+
+func ended(certificate *x509.Certificate) error {
+	return fmt.Errorf("has ended on %s", certificate.NotAfter.UTC().Format(time.DateOnly))
+}
+
+// Renew is how long before its end a certificate is to be renewed.
+const Renew = 60 * 24 * time.Hour
+
+// Outdated is why a server's certificate is to be issued anew by the first of the authorities: it is for other
+// hosts than these, it isn't Valid, it ends within Renew, or another authority has signed it. Nil if it may stay.
+func Outdated(pair string, hosts []string, authorities string, now time.Time) error {
+	certificate, _, err := parse(pair)
+	if err != nil {
+		return err
+	}
+	if !slices.Equal(certificate.DNSNames, hosts) {
+		return fmt.Errorf("is valid for %s, not for %s", strings.Join(certificate.DNSNames, ", "), strings.Join(hosts, ", "))
+	}
+	if err := Valid(pair, hosts, now); err != nil {
+		return err
+	}
+	all, err := Authorities(authorities)
+	if err != nil {
+		return err
+	}
+	last, err := NotAfter(all[0])
+	if err != nil {
+		return err
+	}
+	switch {
+	case !SignedBy(pair, all[0]):
+		return errors.New("is not signed by the authority in use")
+	// A certificate that ends with its authority gets no longer by a renewal.
+	case now.Add(Renew).After(certificate.NotAfter) && certificate.NotAfter.Before(last):
+		return fmt.Errorf("ends on %s", certificate.NotAfter.UTC().Format(time.DateOnly))
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -144,19 +145,123 @@ func TestAuthoritiesKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// FuzzSplit holds whatever is stored: no panic, and no error that quotes a key.
-func FuzzSplit(f *testing.F) {
-	pair := issue(f, newAuthority(f), time.Now(), "a.example")
-	f.Add(pair)
-	f.Add(pair[:len(pair)/2])
+func TestOutdated(t *testing.T) {
+	now := time.Now()
+	day := 24 * time.Hour
+	first, second := newAuthority(t), newAuthority(t)
+	ending, err := NewAuthority(now.Add(-authorityLife + 30*day))
+	if err != nil {
+		t.Fatal(err)
+	}
+	hosts := []string{"a.example", "b.example"}
+	pair := issue(t, first, now, hosts...)
+	tests := []struct {
+		name, pair  string
+		hosts       []string
+		authorities string
+		now         time.Time
+		want        string
+	}{
+		{"fresh", pair, hosts, first + second, now, ""},
+		{"long before its end", pair, hosts, first, now.Add(ServerLife - Renew - day), ""},
+		{"soon before its end", pair, hosts, first, now.Add(ServerLife - Renew + day),
+			"ends on " + now.Add(ServerLife).UTC().Format(time.DateOnly)},
+		{"after its end", pair, hosts, first, now.Add(ServerLife + day), "has ended on"},
+		{"no longer than its authority", issue(t, ending, now, hosts...), hosts, ending, now, ""},
+		{"of the authority before", pair, hosts, second + first, now, "is not signed by the authority in use"},
+		{"of a stranger", pair, hosts, second, now, "is not signed by the authority in use"},
+		{"for a host more", pair, hosts[:1], first, now, "is valid for a.example, b.example, not for a.example"},
+		{"for a host less", pair, append(hosts[:2:2], "c.example"), first, now, "is valid for a.example, b.example, not for"},
+		{"no certificate", "oops", hosts, first, now, "want one certificate and its key"},
+		{"no authority", pair, hosts, "oops", now, "each followed by its key"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			err := Outdated(test.pair, test.hosts, test.authorities, test.now)
+			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestNoCertificateOutlivesItsAuthority(t *testing.T) {
+	now := time.Now()
+	authority, err := NewAuthority(now.Add(-authorityLife + 24*time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	end, err := NotAfter(authority + newAuthority(t))
+	if err != nil || end.Sub(now) > 24*time.Hour || end.Sub(now) < 23*time.Hour {
+		t.Errorf("the authority ends on %v, %v", end, err)
+	}
+	if got, err := NotAfter(issue(t, authority, now, "a.example")); err != nil || !got.Equal(end) {
+		t.Errorf("what it signs ends on %v, %v; want %v", got, err, end)
+	}
+	if _, err := Issue(authority, []string{"a.example"}, now.Add(48*time.Hour)); err == nil || !strings.Contains(err.Error(), "has ended on") {
+		t.Errorf("signing after its end: %v", err)
+	}
+	if _, err := Issue(authority, nil, now); err == nil {
+		t.Error("a certificate for nobody is issued")
+	}
+	for name, wrong := range map[string]string{"nothing": "", "a password": "abc", "a key": text(keyBlock, []byte("x")), "no certificate": text(certificateBlock, nil)} {
+		if _, err := NotAfter(wrong); err == nil {
+			t.Errorf("%s has an end", name)
+		}
+	}
+}
+
+func TestAuthoritiesOfOneDayHaveNamesOfTheirOwn(t *testing.T) {
+	names := map[string]bool{}
+	for range 3 {
+		certificate, _, err := parse(newAuthority(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		names[certificate.Subject.String()] = true
+	}
+	if len(names) != 3 {
+		t.Errorf("their names are %v", names)
+	}
+}
+
+// FuzzRead holds whatever is stored: what is read reads the same again, nothing panics, and no error quotes a key.
+func FuzzRead(f *testing.F) {
+	first, second := newAuthority(f), newAuthority(f)
+	pair := issue(f, first, time.Now(), "a.example")
+	for _, seed := range []string{"", "oops", pair, pair[:len(pair)/2], first + second, first + "\r\n" + second + pair, second[len(second)/2:] + first} {
+		f.Add(seed)
+	}
 	f.Fuzz(func(t *testing.T, value string) {
-		for _, err := range []error{
-			Valid(value, []string{"a.example"}, time.Now()),
-			func() error { _, err := Bundle(value); return err }(),
-		} {
-			if err != nil && strings.Contains(err.Error(), "PRIVATE") {
-				t.Errorf("quotes a key: %v", err)
+		all, err := Authorities(value)
+		quotesNothing(t, err)
+		if err == nil {
+			again, err := Authorities(strings.Join(all, ""))
+			if err != nil || !slices.Equal(all, again) {
+				t.Errorf("%d authorities are read as %d, %v", len(all), len(again), err)
+			}
+			bundle, err := Bundle(value)
+			if err != nil || strings.Count(bundle, "BEGIN CERTIFICATE") != len(all) || strings.Contains(bundle, "PRIVATE") {
+				t.Errorf("the bundle of %d authorities: %v", len(all), err)
 			}
 		}
+		certificate, key, err := Split(value)
+		quotesNothing(t, err)
+		if err == nil {
+			if c, k, err := Split(certificate + key); err != nil || c != certificate || k != key {
+				t.Errorf("what is split doesn't split the same again: %v", err)
+			}
+		}
+		quotesNothing(t, Valid(value, []string{"a.example"}, time.Now()))
+		quotesNothing(t, Outdated(value, []string{"a.example"}, first, time.Now()))
+		_, err = NotAfter(value)
+		quotesNothing(t, err)
 	})
+}
+
+func quotesNothing(t *testing.T, err error) {
+	t.Helper()
+	if err != nil && (strings.Contains(err.Error(), "PRIVATE") || len(err.Error()) > 500) {
+		t.Errorf("quotes what is stored: %v", err)
+	}
 }

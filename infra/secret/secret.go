@@ -51,6 +51,12 @@ func Read(stackName string, wanted []catalog.Secret, values map[string]string, n
 		}
 		secrets.values[secret.Name], secrets.versions[secret.Name] = hide(value), Version(value)
 	}
+	for _, secret := range wanted {
+		if secret.Kind == catalog.Certificate && len(faults) == 0 && !certificate.SignedBy(values[secret.Name], values[catalog.Authority]) {
+			faults = append(faults, fmt.Errorf("stack %s: %s:%s: isn't signed by the stack's authority: run `make secrets STACK=%s`",
+				stackName, stack.Namespace, secret.Name, stackName))
+		}
+	}
 	return secrets, errors.Join(faults...)
 }
 

@@ -20,6 +20,14 @@ func TestRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	other, err := certificate.NewAuthority(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	stranger, err := certificate.Issue(other, []string{"a.example"}, now)
+	if err != nil {
+		t.Fatal(err)
+	}
 	long := strings.Repeat("x", 43)
 	key := "kid:" + base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat("k", 32)))
 	tests := []struct {
@@ -41,12 +49,15 @@ func TestRead(t *testing.T) {
 		{"an authority", catalog.Secret{Kind: catalog.CertificateAuthority}, authority, ""},
 		{"no authority", catalog.Secret{Kind: catalog.CertificateAuthority}, pair, "may not sign others"},
 		{"a certificate", catalog.Secret{Kind: catalog.Certificate, Hosts: []string{"a.example"}}, pair, ""},
+		{"a stranger's certificate", catalog.Secret{Kind: catalog.Certificate, Hosts: []string{"a.example"}}, stranger, "isn't signed by the stack's authority"},
 		{"another host's", catalog.Secret{Kind: catalog.Certificate, Hosts: []string{"b.example"}}, pair, "not b.example"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			test.secret.Name = "thing"
-			_, err := Read("production", []catalog.Secret{test.secret}, map[string]string{"thing": test.value}, now)
+			_, err := Read("production", []catalog.Secret{test.secret}, map[string]string{
+				"thing": test.value, catalog.Authority: authority,
+			}, now)
 			if (err == nil) != (test.want == "") {
 				t.Fatalf("got %v, want %q", err, test.want)
 			}

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,6 +49,13 @@ func rotate(secret catalog.Secret, former, authority string, now time.Time) (str
 		if err != nil {
 			return "", err
 		}
+		authorities = slices.DeleteFunc(authorities, func(authority string) bool {
+			end, err := certificate.NotAfter(authority)
+			return err == nil && now.After(end) // it signs nothing that anybody believes
+		})
+		if len(authorities) == 0 {
+			return generate(secret, authority, now)
+		}
 		fresh, err := certificate.NewAuthority(now)
 		return strings.Join(turn(authorities, fresh), ""), err
 	default:
@@ -55,13 +63,26 @@ func rotate(secret catalog.Secret, former, authority string, now time.Time) (str
 	}
 }
 
-// turn puts what comes next into use: next, fresh, and the one that was in use. A list from former times has no next
-// one: there the fresh one is only announced.
+// turn puts what comes next into use: next, fresh, and the one that was in use. Where there is no next one, as in a value
+// from former times, the fresh one is only announced.
 func turn(former []string, fresh string) []string {
 	if len(former) < 2 {
 		return append(former, fresh)
 	}
 	return []string{former[1], fresh, former[0]}
+}
+
+// announces reports whether a rotation of the value only announces what the one after it brings into use.
+func announces(secret catalog.Secret, former string) bool {
+	switch secret.Kind {
+	case catalog.JWTKeys:
+		return !strings.Contains(former, ",")
+	case catalog.CertificateAuthority:
+		authorities, err := certificate.Authorities(former)
+		return err == nil && len(authorities) == 1
+	default:
+		return false
+	}
 }
 
 // password is 32 random bytes.

@@ -1,6 +1,6 @@
 // Command secrets generates every secret that a stack lacks, renews certificates that are about to end, and rotates a
 // secret by name. It stores them, encrypted, in the stack's configuration. It runs the pulumi CLI that is on PATH, from
-// the project's root. Other secrets stay as they are.
+// the project's root. Other secrets stay as they are. A run that was interrupted is completed by the next.
 package main
 
 import (
@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"platform.example/infra/catalog"
@@ -31,7 +32,11 @@ func main() {
 	if err == nil {
 		return
 	}
-	if !errors.Is(err, flag.ErrHelp) {
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case errors.Is(err, context.Canceled):
+		fmt.Fprintln(os.Stderr, "secrets: interrupted: run this again without a rotation to complete what it has begun")
+	default:
 		fmt.Fprintln(os.Stderr, "secrets:", err)
 	}
 	os.Exit(1)
@@ -53,13 +58,33 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if *rotated != "" && !slices.Contains(s.names(), *rotated) {
 		return fmt.Errorf("stack %s has no secret %q: want one of %s", *name, *rotated, strings.Join(s.names(), ", "))
 	}
+	unlock, err := lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	if err := s.read(ctx); err != nil {
 		return err
 	}
-	if err := s.complete(ctx); err != nil || *rotated == "" {
-		return err
+	if err := s.applied(ctx, *rotated); err != nil {
+		// What a run that was interrupted has left undone can be done all the same.
+		return errors.Join(s.complete(ctx, ""), err)
 	}
-	return s.rotate(ctx, *rotated)
+	return s.complete(ctx, *rotated)
+}
+
+// lock makes this run the only one of the project: of two, one would undo what the other has stored. The kernel gives the
+// lock up when the process ends in any way.
+func lock() (unlock func(), err error) {
+	file, err := os.Open("Pulumi.yaml")
+	if err != nil {
+		return nil, fmt.Errorf("find the project: %w: run this from the repository's root", err)
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = file.Close()
+		return nil, errors.New("another run changes the secrets of this project: wait for its end and run this again")
+	}
+	return func() { _ = file.Close() }, nil
 }
 
 // store is the secrets of a stack's configuration.
@@ -102,64 +127,99 @@ func (s *store) read(ctx context.Context) error {
 				"and run this again", s.stack, key, key, s.stack)
 		}
 		if there {
-			s.values[wanted.Name] = entry.Value
+			s.values[wanted.Name] = entry.Value // an empty one counts as none
 		}
 	}
 	return nil
 }
 
-// complete generates what isn't there, and renews certificates that end soon, are for other hosts, or are signed by
-// nobody who is trusted.
-func (s *store) complete(ctx context.Context) error {
+// complete does for each secret what is due, and says what is to be done after it. The authority comes first: what it
+// signs follows in this run, or in the next if this one is interrupted.
+func (s *store) complete(ctx context.Context, rotated string) error {
+	stored, last := false, ""
 	for _, wanted := range s.wanted {
-		did := "generated"
-		if value, there := s.values[wanted.Name]; there {
-			if wanted.Kind != catalog.Certificate || s.lasts(wanted, value) {
-				continue
-			}
-			did = "renewed"
-		}
-		value, err := generate(wanted, s.values[catalog.Authority], s.now)
+		due, err := s.due(wanted, rotated)
 		if err != nil {
-			return fmt.Errorf("generate %s: %w", wanted.Name, err)
+			return fmt.Errorf("%s: %w", wanted.Name, err)
 		}
-		if err := s.put(ctx, wanted.Name, value, did); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *store) lasts(wanted catalog.Secret, value string) bool {
-	return certificate.Valid(value, wanted.Hosts, s.now.Add(certificate.Renew)) == nil &&
-		certificate.SignedBy(value, s.values[catalog.Authority])
-}
-
-// rotate changes one secret, and after the authority what it signs.
-func (s *store) rotate(ctx context.Context, name string) error {
-	if err := s.applied(ctx, name); err != nil {
-		return err
-	}
-	for _, wanted := range s.wanted {
-		signed := name == catalog.Authority && wanted.Kind == catalog.Certificate
-		if wanted.Name != name && !signed {
+		if due.did == "" {
 			continue
 		}
-		value, err := rotate(wanted, s.values[wanted.Name], s.values[catalog.Authority], s.now)
-		if err != nil {
-			return fmt.Errorf("rotate %s: %w", wanted.Name, err)
-		}
-		if err := s.put(ctx, wanted.Name, value, "rotated"); err != nil {
+		if err := s.put(ctx, wanted.Name, due); err != nil {
 			return err
 		}
+		stored, last = true, last+due.afterwards
 	}
-	_, _ = fmt.Fprintf(s.out, "now run: pulumi up --stack %s\n%s", s.stack, afterwards(s.kind(name)))
+	s.remind()
+	if stored {
+		_, _ = fmt.Fprintf(s.out, "now run: pulumi up --stack %s\n%s", s.stack, last)
+	}
 	return nil
+}
+
+// change is what is done to a secret.
+type change struct {
+	value      string
+	did        string // such as generated; empty where nothing is due
+	why        string // empty where it goes without saying
+	afterwards string
+}
+
+// due is the change of a secret: it isn't there, it is the one to be rotated, or its certificate is outdated.
+func (s *store) due(wanted catalog.Secret, rotated string) (due change, err error) {
+	former, authority := s.values[wanted.Name], s.values[catalog.Authority]
+	switch {
+	case former == "":
+		due.did = "generated"
+	case wanted.Name == rotated && !s.usable(wanted):
+		due.did, due.afterwards = "replaced", "The former value could not be used, and is not accepted any more.\n"
+	case wanted.Name == rotated:
+		due.did, due.afterwards = "rotated", afterwards(wanted, former)
+		due.value, err = rotate(wanted, former, authority, s.now)
+		return due, err
+	case wanted.Kind == catalog.Certificate:
+		outdated := certificate.Outdated(former, wanted.Hosts, authority, s.now)
+		if outdated == nil {
+			return change{}, nil
+		}
+		due.did, due.why = "renewed", ": "+outdated.Error()
+	default:
+		return change{}, nil
+	}
+	if wanted.Kind == catalog.Certificate {
+		if err := s.check(catalog.Secret{Name: catalog.Authority, Kind: catalog.CertificateAuthority}); err != nil {
+			return due, err
+		}
+	}
+	due.value, err = generate(wanted, authority, s.now)
+	return due, err
+}
+
+// check is why the platform refuses the value as it is stored.
+func (s *store) check(wanted catalog.Secret) error {
+	_, err := secret.Read(s.stack, []catalog.Secret{wanted}, s.values, s.now)
+	return err
+}
+
+func (s *store) usable(wanted catalog.Secret) bool { return s.check(wanted) == nil }
+
+// remind says that the authority ends before the certificates that it could still sign: only a person can decide when
+// everybody who trusts it knows the next.
+func (s *store) remind() {
+	end, err := certificate.NotAfter(s.values[catalog.Authority])
+	if err == nil && s.now.Add(certificate.ServerLife).After(end) {
+		_, _ = fmt.Fprintf(s.out, "%s:%s ends on %s: rotate it with `make secrets STACK=%s ROTATE=%s`\n",
+			stack.Namespace, catalog.Authority, end.UTC().Format(time.DateOnly), s.stack, catalog.Authority)
+	}
 }
 
 // applied is an error where the stack runs with another value than the one that is stored: to rotate that would take away
 // the value that is in use.
 func (s *store) applied(ctx context.Context, name string) error {
+	at := slices.IndexFunc(s.wanted, func(wanted catalog.Secret) bool { return wanted.Name == name })
+	if at < 0 || !s.usable(s.wanted[at]) {
+		return nil // nothing runs with it
+	}
 	answer, err := pulumi(ctx, "", "stack", "output", "--json", "--stack", s.stack)
 	if err != nil {
 		return fmt.Errorf("read the outputs of stack %s: %w", s.stack, err)
@@ -168,8 +228,14 @@ func (s *store) applied(ctx context.Context, name string) error {
 	if err := json.Unmarshal(answer, &outputs); err != nil {
 		return fmt.Errorf("read the outputs of stack %s: it is not what pulumi stack output --json prints", s.stack)
 	}
+	if len(outputs) == 0 {
+		return nil // it was never up
+	}
 	var running map[string]string
-	_ = json.Unmarshal(outputs[secret.Output], &running) // nothing where the stack was never up
+	if err := json.Unmarshal(outputs[secret.Output], &running); err != nil {
+		return fmt.Errorf("stack %s doesn't tell which secrets it runs with: run `pulumi up --stack %s` before one is rotated",
+			s.stack, s.stack)
+	}
 	if version := running[name]; version != "" && version != secret.Version(s.values[name]) {
 		return fmt.Errorf("stack %s doesn't run with the %s that is stored: run `pulumi up --stack %s` before it is rotated again",
 			s.stack, name, s.stack)
@@ -177,42 +243,48 @@ func (s *store) applied(ctx context.Context, name string) error {
 	return nil
 }
 
-func (s *store) kind(name string) catalog.Kind {
-	for _, wanted := range s.wanted {
-		if wanted.Name == name {
-			return wanted.Kind
-		}
-	}
-	return ""
-}
-
-// afterwards is how long the former value goes on to be accepted.
-func afterwards(kind catalog.Kind) string {
-	switch kind {
-	case catalog.Password:
-		return "The former value is accepted until the next rotation: if it has leaked, rotate once more after the update.\n"
-	case catalog.JWTKeys, catalog.CertificateAuthority:
-		return "The former value is accepted until the next rotation, and one that is not in use yet is announced by this one:\n" +
-			"if all have leaked, rotate three times, with an update after each.\n"
+// afterwards is how long the former value goes on to be accepted, and what takes it away.
+func afterwards(rotated catalog.Secret, former string) string {
+	const accepted = "The former value is accepted until the next rotation: if it has leaked, rotate again after the update, " +
+		"and update once more.\n"
+	switch {
+	case announces(rotated, former):
+		return "The new value is only announced yet: rotate again after the update to bring it into use. The former one is accepted\n" +
+			"until the rotation after that: if it has leaked, this is the first of three, each with an update after it.\n"
+	case rotated.Kind == catalog.Password:
+		return accepted
+	case rotated.Kind == catalog.JWTKeys, rotated.Kind == catalog.CertificateAuthority:
+		return accepted + "If all that was stored has leaked, so has what is in use now: this is the first of three rotations, each with an " +
+			"update after it.\n"
+	case rotated.Kind == catalog.Certificate:
+		return "The former certificate is trusted until it ends, or its authority is rotated away: if its key has leaked, rotate\n" +
+			catalog.Authority + " too, until that former authority is accepted no more.\n"
 	default:
-		return ""
+		return "The former value is not accepted after the update.\n"
 	}
 }
 
 // put stores a value at once, so that an interrupted run is gone on with by the next.
-func (s *store) put(ctx context.Context, name, value, did string) error {
+func (s *store) put(ctx context.Context, name string, due change) error {
 	key := stack.Namespace + ":" + name
-	if _, err := pulumi(ctx, value, "config", "set", "--secret", "--stack", s.stack, key); err != nil {
+	if _, err := pulumi(ctx, due.value, "config", "set", "--secret", "--stack", s.stack, key); err != nil {
 		return fmt.Errorf("store %s: %w", key, err)
 	}
-	s.values[name] = value
-	_, _ = fmt.Fprintln(s.out, did, key)
+	s.values[name] = due.value
+	_, _ = fmt.Fprintf(s.out, "%s %s%s\n", due.did, key, due.why)
 	return nil
 }
+
+// grace is how long the CLI may take to end what it is doing: it writes the whole configuration, all its secrets, to
+// one file, and a half-written one would be lost.
+const grace = 10 * time.Second
 
 // pulumi runs the CLI with the text on its standard input, where no process list shows it.
 func pulumi(ctx context.Context, input string, args ...string) ([]byte, error) {
 	command := exec.CommandContext(ctx, "pulumi", append(args, "--non-interactive")...)
+	command.Cancel = func() error { return os.ErrProcessDone } // it isn't killed: it is done soon
+	command.WaitDelay = grace
+	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the terminal interrupts whole groups
 	command.Stdin = strings.NewReader(input)
 	var stderr bytes.Buffer
 	command.Stderr = &stderr

@@ -1,269 +1,394 @@
 package main
 
 import (
-	"encoding/json"
-	"os"
-	"path/filepath"
+	"context"
+	"errors"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/certificate"
-	"platform.example/infra/secret"
 )
 
-// standIn puts a pulumi on PATH that keeps a stack's configuration in a folder, one file per key, and notes how it
-// was called.
-func standIn(t *testing.T, answer string, outputs ...string) (folder string) {
-	t.Helper()
-	folder = t.TempDir()
-	for name, content := range map[string]string{"configuration": answer, "outputs": strings.Join(outputs, "")} {
-		if err := os.WriteFile(filepath.Join(folder, name), []byte(content), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	script := `#!/bin/sh
-echo "$@" >>"` + folder + `/calls"
-case "$*" in
-"config --json --show-secrets --stack "*) cat "` + folder + `/configuration" ;;
-"stack output --json --stack "*) cat "` + folder + `/outputs" ;;
-"config set --secret --stack "*) cat >"` + folder + `/$6" ;;
-*) echo "unexpected: $*" >&2; exit 2 ;;
-esac
-`
-	if err := os.WriteFile(filepath.Join(folder, "pulumi"), []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", folder+":"+os.Getenv("PATH"))
-	return folder
-}
+// day is how far these tests turn the clock.
+const day = 24 * time.Hour
 
 func TestMissingSecretsAreGeneratedAndOthersKept(t *testing.T) {
-	folder := standIn(t, `{"platform:registry":{"value":"localhost:5000","secret":false},"platform:redisPassword":{"secret":true}}`)
-	var out strings.Builder
-	if err := run(t.Context(), []string{"-stack", "local"}, &out); err != nil {
-		t.Fatal(err)
-	}
-	calls, err := os.ReadFile(filepath.Join(folder, "calls"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, secret := range catalog.Secrets(catalog.Services(), true) {
-		key := "platform:" + secret.Name
-		value, err := os.ReadFile(filepath.Join(folder, key))
-		if secret.Name == catalog.RedisPassword {
-			if err == nil {
+	kept := password()
+	p := newProject(t, map[string]entry{
+		"platform:registry":      {Value: "localhost:5000"},
+		"platform:redisPassword": {Value: kept, Secret: true},
+		"platform:jwtKeys":       {Secret: true}, // nothing
+	})
+	said := p.mustRun()
+	values := p.values()
+	for _, wanted := range catalog.Secrets(catalog.Services(), true) {
+		value := values[wanted.Name]
+		if wanted.Name == catalog.RedisPassword {
+			if value != kept || strings.Contains(said, wanted.Name) {
 				t.Error("a stored secret was replaced")
 			}
 			continue
 		}
-		if err != nil {
-			t.Errorf("%s was not stored: %v", key, err)
-			continue
+		if value == "" || !strings.Contains(said, "generated platform:"+wanted.Name+"\n") {
+			t.Errorf("%s: %d characters stored, announced in %q", wanted.Name, len(value), said)
 		}
-		if !strings.Contains(out.String(), "generated "+key+"\n") {
-			t.Errorf("%s is not announced in %q", key, out.String())
+		if strings.Contains(said, value) || strings.Contains(p.calls(), value) {
+			t.Errorf("the value of %s was shown", wanted.Name)
 		}
-		if strings.Contains(out.String(), string(value)) || strings.Contains(string(calls), string(value)) {
-			t.Errorf("the value of %s was shown", key)
-		}
+	}
+	if !strings.HasSuffix(said, "\nnow run: pulumi up --stack local\n") {
+		t.Errorf("it doesn't say what to do: %q", said)
+	}
+}
+
+func TestWhatIsThereStays(t *testing.T) {
+	p := newProject(t, stored(complete(t, time.Now())))
+	if said := p.mustRun(); strings.Count(p.calls(), "\n") != 1 || said != "" {
+		t.Errorf("calls %q, output %q; want one call and silence", p.calls(), said)
 	}
 }
 
 func TestFaults(t *testing.T) {
+	secret := func(name, value string) map[string]entry {
+		return map[string]entry{"platform:" + name: {Value: value, Secret: true}}
+	}
 	tests := []struct {
-		name, answer, want string
-		args               []string
+		name    string
+		entries map[string]entry
+		args    []string
+		want    string
 	}{
-		{"no stack", `{}`, "want -stack", nil},
-		{"an argument too many", `{}`, "want -stack", []string{"-stack", "local", "staging"}},
-		{"a secret in plain text", `{"platform:jwtKeys":{"value":"x","secret":false}}`,
-			"platform:jwtKeys is stored in plain text", []string{"-stack", "staging"}},
-		{"an answer that is no JSON", `oops`, "read the configuration of stack local", []string{"-stack", "local"}},
+		{"no stack", nil, nil, "want -stack"},
+		{"an argument too many", nil, []string{"-stack", "local", "staging"}, "want -stack"},
+		{"a secret in plain text", map[string]entry{"platform:jwtKeys": {Value: "x"}}, []string{"-stack", "staging"},
+			"platform:jwtKeys is stored in plain text: remove it with `pulumi config rm platform:jwtKeys --stack staging`"},
+		{"a name that there is not", nil, []string{"-stack", "local", "-rotate", "redis"},
+			`stack local has no secret "redis": want one of certificateAuthority, postgresAdminPassword`},
+		{"a name that only another stack has", nil, []string{"-stack", "production", "-rotate", "demoUserPassword"},
+			`stack production has no secret "demoUserPassword"`},
+		{"an authority that is none", secret(catalog.Authority, "oops"), []string{"-stack", "local"},
+			"`make secrets STACK=local ROTATE=certificateAuthority` makes a new one"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			standIn(t, test.answer)
+			newProject(t, test.entries)
 			err := run(t.Context(), test.args, &strings.Builder{})
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %s", err, test.want)
 			}
 		})
 	}
-}
-
-func TestTheCommandLinesOwnWordsAreInTheError(t *testing.T) {
-	folder := standIn(t, "")
-	script := "#!/bin/sh\necho \"error: no stack named 'local' found\" >&2\nexit 255\n"
-	if err := os.WriteFile(filepath.Join(folder, "pulumi"), []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	err := run(t.Context(), []string{"-stack", "local"}, &strings.Builder{})
-	if err == nil || !strings.Contains(err.Error(), "no stack named 'local' found") {
-		t.Errorf("got %v", err)
-	}
-}
-
-func find(t *testing.T, name string) catalog.Secret {
-	t.Helper()
-	for _, secret := range catalog.Secrets(catalog.Services(), true) {
-		if secret.Name == name {
-			return secret
-		}
-	}
-	t.Fatalf("there is no secret %s", name)
-	return catalog.Secret{}
-}
-
-func TestARotatedValueAcceptsTheFormerOne(t *testing.T) {
-	now := time.Now()
-	must := func(value string, err error) string {
-		t.Helper()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return value
-	}
-	t.Run("passwords", func(t *testing.T) {
-		secret := find(t, "redisPassword")
-		first := must(generate(secret, "", now))
-		second := strings.Split(must(rotate(secret, first, "", now)), ",")
-		if len(second) != 2 || second[1] != first || second[0] == first {
-			t.Error("the former password isn't the second of two")
-		}
-		third := strings.Split(must(rotate(secret, strings.Join(second, ","), "", now)), ",")
-		if len(third) != 2 || third[1] != second[0] {
-			t.Error("the one before the former is still accepted, or the former is not")
-		}
-	})
-	t.Run("JWT keys", func(t *testing.T) {
-		secret := find(t, "jwtKeys")
-		first := strings.Split(must(generate(secret, "", now)), ",")
-		second := strings.Split(must(rotate(secret, strings.Join(first, ","), "", now)), ",")
-		if len(second) != 3 || second[0] != first[1] || second[2] != first[0] || slices.Contains(first, second[1]) {
-			t.Error("the announced key doesn't come into use, with the former one behind and a fresh one announced")
-		}
-		if old := must(rotate(secret, "a:b", "", now)); !strings.HasPrefix(old, "a:b,") {
-			t.Error("a list without a next key begins to sign with one that nobody knows")
-		}
-	})
-	t.Run("the authority", func(t *testing.T) {
-		former := must(generate(find(t, catalog.Authority), "", now))
-		server := find(t, catalog.PostgresCertificate)
-		issued := must(generate(server, former, now))
-		next := must(rotate(find(t, catalog.Authority), former, "", now))
-		if !certificate.SignedBy(issued, next) {
-			t.Error("who trusts the new authorities refuses the old certificate")
-		}
-		if reissued := must(rotate(server, issued, next, now)); !certificate.SignedBy(reissued, former) {
-			t.Error("who trusts the former authorities refuses the new certificate")
-		}
-	})
-}
-
-// configuration is what pulumi says of a stack that holds these secrets.
-func configuration(t *testing.T, values map[string]string) string {
-	t.Helper()
-	entries := map[string]map[string]any{}
-	for name, value := range values {
-		entries["platform:"+name] = map[string]any{"value": value, "secret": true}
-	}
-	text, err := json.Marshal(entries)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
-// complete is a value for every secret.
-func complete(t *testing.T, now time.Time) map[string]string {
-	t.Helper()
-	values := map[string]string{}
-	for _, secret := range catalog.Secrets(catalog.Services(), true) {
-		value, err := generate(secret, values[catalog.Authority], now)
-		if err != nil {
-			t.Fatal(err)
-		}
-		values[secret.Name] = value
-	}
-	return values
-}
-
-func TestWhatIsThereStays(t *testing.T) {
-	folder := standIn(t, configuration(t, complete(t, time.Now())))
-	var out strings.Builder
-	if err := run(t.Context(), []string{"-stack", "local"}, &out); err != nil {
-		t.Fatal(err)
-	}
-	calls, _ := os.ReadFile(filepath.Join(folder, "calls"))
-	if strings.Count(string(calls), "\n") != 1 || out.String() != "" {
-		t.Errorf("calls %q, output %q; want one call and silence", calls, out.String())
-	}
-}
-
-func TestCertificatesAreRenewedInTime(t *testing.T) {
-	old := complete(t, time.Now().Add(-780*24*time.Hour)) // of 825 days
-	folder := standIn(t, configuration(t, old))
-	var out strings.Builder
-	if err := run(t.Context(), []string{"-stack", "local"}, &out); err != nil {
-		t.Fatal(err)
-	}
-	want := "renewed platform:postgresCertificate\nrenewed platform:redisCertificate\nrenewed platform:streamCertificate\n" +
-		"renewed platform:edgeCertificate\n"
-	if out.String() != want {
-		t.Errorf("it says %q, want %q", out.String(), want)
-	}
-	renewed, err := os.ReadFile(filepath.Join(folder, "platform:postgresCertificate"))
-	if err != nil || !certificate.SignedBy(string(renewed), old[catalog.Authority]) {
-		t.Errorf("the renewed certificate isn't signed by the authority: %v", err)
-	}
-}
-
-func TestRotate(t *testing.T) {
-	values := complete(t, time.Now())
-	outputs := func(version string) string { return `{"secretVersions":{"redisPassword":"` + version + `"}}` }
-	t.Run("changes one secret and says what to do", func(t *testing.T) {
-		folder := standIn(t, configuration(t, values), outputs(secret.Version(values["redisPassword"])))
-		var out strings.Builder
-		if err := run(t.Context(), []string{"-stack", "local", "-rotate", "redisPassword"}, &out); err != nil {
-			t.Fatal(err)
-		}
-		stored, _ := os.ReadFile(filepath.Join(folder, "platform:redisPassword"))
-		if !strings.HasSuffix(string(stored), ","+values["redisPassword"]) {
-			t.Error("the former password is not kept")
-		}
-		if !strings.Contains(out.String(), "rotated platform:redisPassword\nnow run: pulumi up --stack local\n") ||
-			strings.Contains(out.String(), values["redisPassword"]) || strings.Count(out.String(), "rotated") != 1 {
-			t.Errorf("it says %q", out.String())
-		}
-	})
-	t.Run("not twice without an update between", func(t *testing.T) {
-		folder := standIn(t, configuration(t, values), outputs("01234567"))
-		err := run(t.Context(), []string{"-stack", "local", "-rotate", "redisPassword"}, &strings.Builder{})
-		if err == nil || !strings.Contains(err.Error(), "run `pulumi up --stack local` before it is rotated again") {
+	t.Run("an answer that is no JSON", func(t *testing.T) {
+		p := newProject(t, nil)
+		p.write(configurationFile, "oops")
+		if _, err := p.run(); err == nil || !strings.Contains(err.Error(), "read the configuration of stack local") {
 			t.Errorf("got %v", err)
 		}
-		if _, err := os.Stat(filepath.Join(folder, "platform:redisPassword")); err == nil {
+	})
+	t.Run("the command line's own words", func(t *testing.T) {
+		p := newProject(t, nil)
+		p.write(failureFile, "error: no stack named 'local' found")
+		if _, err := p.run(); err == nil || !strings.Contains(err.Error(), "no stack named 'local' found") {
+			t.Errorf("got %v", err)
+		}
+	})
+	t.Run("another folder than the project's", func(t *testing.T) {
+		p := newProject(t, nil)
+		t.Chdir(t.TempDir())
+		if _, err := p.run(); err == nil || !strings.Contains(err.Error(), "run this from the repository's root") {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestCertificatesAreRenewed(t *testing.T) {
+	now := time.Now()
+	t.Run("in time", func(t *testing.T) {
+		old := complete(t, now.Add(-780*day)) // of 825
+		p := newProject(t, stored(old))
+		said := p.mustRun()
+		var want string
+		for _, name := range []string{"postgresCertificate", "redisCertificate", "streamCertificate", "edgeCertificate"} {
+			want += "renewed platform:" + name + ": ends on " + now.Add(45*day).UTC().Format(time.DateOnly) + "\n"
+			if !certificate.SignedBy(p.values()[name], old[catalog.Authority]) || p.values()[name] == strings.TrimSpace(old[name]) {
+				t.Errorf("%s is not issued anew by the authority", name)
+			}
+		}
+		if want += "now run: pulumi up --stack local\n"; said != want {
+			t.Errorf("it says %q, want %q", said, want)
+		}
+		if again := p.mustRun(); again != "" {
+			t.Errorf("and again: %q", again)
+		}
+	})
+	t.Run("when the hosts are others", func(t *testing.T) {
+		values := complete(t, now)
+		for name, hosts := range map[string][]string{
+			catalog.RedisCertificate:  {catalog.PostgresHost},
+			catalog.StreamCertificate: {catalog.StreamHost, "stream.example"},
+		} {
+			var err error
+			if values[name], err = certificate.Issue(values[catalog.Authority], hosts, now); err != nil {
+				t.Fatal(err)
+			}
+		}
+		said := newProject(t, stored(values)).mustRun()
+		for _, want := range []string{
+			"renewed platform:redisCertificate: is valid for postgres.data.svc, not for redis-cache.data.svc\n",
+			"renewed platform:streamCertificate: is valid for redis-stream.data.svc, stream.example, not for redis-stream.data.svc\n",
+		} {
+			if !strings.Contains(said, want) {
+				t.Errorf("it says %q, want %q", said, want)
+			}
+		}
+		if strings.Count(said, "renewed") != 2 {
+			t.Errorf("it says %q, want no more", said)
+		}
+	})
+	t.Run("with a reminder once the authority ends before them", func(t *testing.T) {
+		values := complete(t, now.Add(-9*365*day))
+		p := newProject(t, stored(values))
+		end := now.Add(365 * day).UTC().Format(time.DateOnly)
+		want := "platform:certificateAuthority ends on " + end + ": rotate it with `make secrets STACK=local ROTATE=certificateAuthority`\n"
+		if said := p.mustRun(); !strings.Contains(said, want) || strings.Count(said, "renewed") != 4 {
+			t.Errorf("it says %q, want %q", said, want)
+		}
+		if said := p.mustRun(); said != want {
+			t.Errorf("and again: %q, want %q", said, want)
+		}
+	})
+}
+
+func TestRotationChangesOneSecretAndSaysWhatToDo(t *testing.T) {
+	values := complete(t, time.Now())
+	for name, want := range map[string]string{
+		catalog.RedisPassword:      "accepted until the next rotation: if it has leaked, rotate again after the update",
+		"jwtKeys":                  "this is the first of three rotations",
+		catalog.EdgeCertificate:    "if its key has leaked, rotate\ncertificateAuthority too",
+		catalog.DemoUserPassword:   "The former value is not accepted after the update",
+		"userServiceCachePassword": "accepted until the next rotation",
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newProject(t, stored(values))
+			p.update()
+			before := p.values()
+			said := p.mustRun("-rotate", name)
+			if !strings.HasPrefix(said, "rotated platform:"+name+"\nnow run: pulumi up --stack local\n") || !strings.Contains(said, want) {
+				t.Errorf("it says %q, want %q", said, want)
+			}
+			after := p.values()
+			if after[name] == before[name] {
+				t.Error("it is as before")
+			}
+			if value := after[name]; strings.Contains(said, value) || strings.Contains(p.calls(), value) {
+				t.Error("the value was shown")
+			}
+			delete(before, name)
+			delete(after, name)
+			if !maps.Equal(before, after) {
+				t.Error("another one is changed")
+			}
+		})
+	}
+}
+
+func TestRotatingTheAuthorityReissuesWhatItSigns(t *testing.T) {
+	p := newProject(t, stored(complete(t, time.Now())))
+	for range 4 {
+		p.update()
+		before := p.values()
+		said := p.mustRun("-rotate", catalog.Authority)
+		if strings.Count(said, "rotated") != 1 || strings.Count(said, ": is not signed by the authority in use\n") != 4 {
+			t.Errorf("it says %q", said)
+		}
+		trusted(t, before, p.values())
+	}
+}
+
+// trusted holds two configurations, of which some pods have one and some the other, against each other: every server's
+// certificate must be believed by everyone.
+func trusted(t *testing.T, before, after map[string]string) {
+	t.Helper()
+	for _, wanted := range catalog.Secrets(catalog.Services(), true) {
+		if wanted.Kind != catalog.Certificate {
+			continue
+		}
+		for _, server := range []map[string]string{before, after} {
+			for _, client := range []map[string]string{before, after} {
+				if !certificate.SignedBy(server[wanted.Name], client[catalog.Authority]) {
+					t.Errorf("somebody refuses %s", wanted.Name)
+				}
+			}
+		}
+	}
+}
+
+func TestAnInterruptedRotationIsCompletedByTheNextRun(t *testing.T) {
+	values := complete(t, time.Now())
+	for stores := range 5 { // the authority and four certificates
+		for _, again := range [][]string{nil, {"-rotate", catalog.Authority}} {
+			p := newProject(t, stored(values))
+			p.update()
+			before := p.values()
+			p.write(storesFile, strconv.Itoa(stores))
+			if _, err := p.run("-rotate", catalog.Authority); err == nil {
+				t.Fatal("it was not interrupted")
+			}
+			trusted(t, before, p.values())
+			changed := before[catalog.Authority] != p.values()[catalog.Authority]
+			if changed != (stores > 0) {
+				t.Errorf("after %d stores: the authority is changed: %v", stores, changed)
+			}
+			p.remove(storesFile)
+			_, err := p.run(again...)
+			if refused := err != nil; refused != (again != nil && stores > 0) {
+				t.Errorf("after %d stores, again %v: %v", stores, again, err)
+			}
+			after := p.values()
+			trusted(t, before, after)
+			if said := p.mustRun(); said != "" {
+				t.Errorf("after %d stores, again %v: something is left to do: %q", stores, again, said)
+			}
+		}
+	}
+}
+
+func TestAnInterruptedFirstRunIsCompletedByTheNext(t *testing.T) {
+	p := newProject(t, nil)
+	p.write(storesFile, "3")
+	if _, err := p.run(); err == nil || !strings.Contains(err.Error(), "interrupted") {
+		t.Fatalf("got %v", err)
+	}
+	before := p.values()
+	p.remove(storesFile)
+	p.mustRun()
+	after := p.values()
+	if len(before) != 3 || len(after) != len(catalog.Secrets(catalog.Services(), true)) {
+		t.Errorf("%d secrets, then %d", len(before), len(after))
+	}
+	for name, value := range before {
+		if after[name] != value {
+			t.Errorf("%s was made twice", name)
+		}
+	}
+}
+
+func TestNoRotationTakesAwayWhatIsInUse(t *testing.T) {
+	values := complete(t, time.Now())
+	t.Run("twice without an update between", func(t *testing.T) {
+		p := newProject(t, stored(values))
+		p.update()
+		p.mustRun("-rotate", "redisPassword")
+		before := p.values()
+		_, err := p.run("-rotate", "redisPassword")
+		if err == nil || !strings.Contains(err.Error(), "doesn't run with the redisPassword that is stored: run `pulumi up --stack local`") {
+			t.Errorf("got %v", err)
+		}
+		if !maps.Equal(before, p.values()) {
 			t.Error("it is changed all the same")
 		}
+		p.mustRun("-rotate", "streamPassword") // another one may
+		p.update()
+		p.mustRun("-rotate", "redisPassword")
 	})
-	t.Run("the authority with all that it signs", func(t *testing.T) {
-		standIn(t, configuration(t, values), "{}")
-		var out strings.Builder
-		if err := run(t.Context(), []string{"-stack", "local", "-rotate", catalog.Authority}, &out); err != nil {
-			t.Fatal(err)
-		}
-		if strings.Count(out.String(), "rotated platform:") != 5 {
-			t.Errorf("it says %q", out.String())
-		}
-	})
-	t.Run("a name that there is not", func(t *testing.T) {
-		standIn(t, configuration(t, values))
-		err := run(t.Context(), []string{"-stack", "local", "-rotate", "redis"}, &strings.Builder{})
-		if err == nil || !strings.Contains(err.Error(), `stack local has no secret "redis": want one of certificateAuthority, postgresAdminPassword`) {
+	t.Run("before a stack has told what it runs with", func(t *testing.T) {
+		p := newProject(t, stored(values))
+		p.write(outputsFile, `{"gatewayUrl":"http://localhost:30080"}`)
+		if _, err := p.run("-rotate", "redisPassword"); err == nil || !strings.Contains(err.Error(), "before one is rotated") {
 			t.Errorf("got %v", err)
 		}
 	})
+	t.Run("of a stack that was never up", func(t *testing.T) {
+		p := newProject(t, stored(values))
+		p.mustRun("-rotate", "redisPassword")
+		p.mustRun("-rotate", "redisPassword")
+	})
+	for _, name := range []string{"jwtKeys", catalog.Authority} {
+		t.Run("with a value from former times of "+name, func(t *testing.T) {
+			old := maps.Clone(values)
+			old[name] = parts(t, find(t, name), old[name])[0]
+			p := newProject(t, stored(old))
+			p.update()
+			said := p.mustRun("-rotate", name)
+			if now := parts(t, find(t, name), p.values()[name]); len(now) != 2 || now[0] != old[name] {
+				t.Errorf("%d values, or another one in use", len(now))
+			}
+			if !strings.Contains(said, "only announced yet: rotate again after the update") || strings.Contains(said, "renewed") {
+				t.Errorf("it says %q", said)
+			}
+			p.update()
+			if said := p.mustRun("-rotate", name); strings.Contains(said, "announced") {
+				t.Errorf("the second time it says %q", said)
+			}
+		})
+	}
+}
+
+func TestAValueThatCannotBeUsedIsReplaced(t *testing.T) {
+	values := complete(t, time.Now())
+	for name, wrong := range map[string]string{
+		"jwtKeys": "no-colon", catalog.RedisPassword: "short", catalog.Authority: "oops", catalog.PostgresCertificate: "oops",
+	} {
+		t.Run(name, func(t *testing.T) {
+			broken := maps.Clone(values)
+			broken[name] = wrong
+			p := newProject(t, stored(broken))
+			p.write(outputsFile, `{"secretVersions":{"`+name+`":"01234567"}}`) // of the value that it had
+			said := p.mustRun("-rotate", name)
+			if strings.Contains(p.values()[name], wrong) || !strings.Contains(said, "replaced platform:"+name+"\n") {
+				t.Errorf("it says %q", said)
+			}
+			if again := p.mustRun(); again != "" {
+				t.Errorf("something is left to do: %q", again)
+			}
+		})
+	}
+}
+
+func TestOneRunAtATime(t *testing.T) {
+	p := newProject(t, nil)
+	p.write(heldFile, "")
+	first := make(chan error)
+	go func() { first <- run(t.Context(), []string{"-stack", "local"}, &strings.Builder{}) }()
+	p.await(startedFile)
+	if _, err := p.run(); err == nil || !strings.Contains(err.Error(), "another run changes the secrets of this project") {
+		t.Errorf("the second run: %v", err)
+	}
+	p.remove(heldFile)
+	if err := <-first; err != nil {
+		t.Error(err)
+	}
+	if said := p.mustRun(); said != "" {
+		t.Errorf("the first has left something to do: %q", said)
+	}
+}
+
+func TestAnInterruptionLetsAStoreEnd(t *testing.T) {
+	p := newProject(t, nil)
+	p.write(heldFile, "")
+	ctx, interrupt := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- run(ctx, []string{"-stack", "local"}, &strings.Builder{}) }()
+	p.await(startedFile)
+	interrupt()
+	p.remove(heldFile)
+	if err := <-ended; !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v", err)
+	}
+	if names := slices.Collect(maps.Keys(p.values())); !slices.Equal(names, []string{catalog.Authority}) {
+		t.Errorf("stored are %v, want the one that was under way", names)
+	}
+}
+
+// await waits for a file.
+func (p project) await(name string) {
+	p.t.Helper()
+	if err := poll(func() bool { return p.has(name) }); err != nil {
+		p.t.Fatalf("%s: %v", name, err)
+	}
 }

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/certificate"
+	"platform.example/infra/secret"
+)
+
+func find(t *testing.T, name string) catalog.Secret {
+	t.Helper()
+	for _, secret := range catalog.Secrets(catalog.Services(), true) {
+		if secret.Name == name {
+			return secret
+		}
+	}
+	t.Fatalf("there is no secret %s", name)
+	return catalog.Secret{}
+}
+
+// complete is a value for every secret, by name.
+func complete(t *testing.T, now time.Time) map[string]string {
+	t.Helper()
+	values := map[string]string{}
+	for _, secret := range catalog.Secrets(catalog.Services(), true) {
+		value, err := generate(secret, values[catalog.Authority], now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		values[secret.Name] = value
+	}
+	return values
+}
+
+// stored is these values as a configuration.
+func stored(values map[string]string) map[string]entry {
+	entries := map[string]entry{}
+	for name, value := range values {
+		entries["platform:"+name] = entry{Value: value, Secret: true}
+	}
+	return entries
+}
+
+// parts is what a value consists of.
+func parts(t *testing.T, secret catalog.Secret, value string) []string {
+	t.Helper()
+	if secret.Kind != catalog.CertificateAuthority {
+		return strings.Split(value, ",")
+	}
+	authorities, err := certificate.Authorities(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return authorities
+}
+
+func TestThePlatformTakesEveryValue(t *testing.T) {
+	now := time.Now()
+	values := complete(t, now)
+	wanted := catalog.Secrets(catalog.Services(), true)
+	if _, err := secret.Read("local", wanted, values, now); err != nil {
+		t.Error("generated:", err)
+	}
+	for range 4 {
+		for _, secret := range wanted {
+			var err error
+			if values[secret.Name], err = rotate(secret, values[secret.Name], values[catalog.Authority], now); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := secret.Read("local", wanted, values, now); err != nil {
+			t.Error("rotated:", err)
+		}
+	}
+}
+
+// What a rotation brings into use was accepted before it, except for passwords, whose both sides learn it at once; and
+// what was in use before it is accepted after it.
+func TestRotationsLeaveNobodyOutside(t *testing.T) {
+	now := time.Now()
+	for _, test := range []struct {
+		name  string
+		most  int // values at a time
+		leaks int // rotations until the first that was in use is accepted no more
+		whole int // rotations until nothing of the first value is
+		cut   int // how many values there are at first; all if 0
+	}{
+		{"userServiceDatabasePassword", 2, 2, 2, 0},
+		{"jwtKeys", 3, 2, 3, 0},
+		{"jwtKeys", 3, 3, 3, 1}, // from former times
+		{catalog.Authority, 3, 2, 3, 0},
+		{catalog.Authority, 3, 3, 3, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			wanted := find(t, test.name)
+			value, err := generate(wanted, "", now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.cut > 0 {
+				value = parts(t, wanted, value)[0]
+			}
+			first := parts(t, wanted, value)
+			leaks, whole := 0, 0
+			for rotation := 1; rotation <= 5; rotation++ {
+				former := parts(t, wanted, value)
+				if value, err = rotate(wanted, value, "", now); err != nil {
+					t.Fatal(err)
+				}
+				got := parts(t, wanted, value)
+				if !slices.Contains(got, former[0]) {
+					t.Errorf("rotation %d: what was in use is refused", rotation)
+				}
+				if wanted.Kind != catalog.Password && !slices.Contains(former, got[0]) {
+					t.Errorf("rotation %d: what is in use was not announced", rotation)
+				}
+				if slices.Equal(got, former) || len(got) > test.most || len(slices.Compact(slices.Sorted(slices.Values(got)))) != len(got) {
+					t.Errorf("rotation %d: %d values, or not different ones", rotation, len(got))
+				}
+				if leaks == 0 && !slices.Contains(got, first[0]) {
+					leaks = rotation
+				}
+				if whole == 0 && !slices.ContainsFunc(got, func(one string) bool { return slices.Contains(first, one) }) {
+					whole = rotation
+				}
+			}
+			if leaks != test.leaks || whole != test.whole {
+				t.Errorf("a leaked one is gone after %d rotations, all are after %d; want %d and %d", leaks, whole, test.leaks, test.whole)
+			}
+		})
+	}
+}
+
+func TestAnAuthorityThatHasEndedComesIntoUseNoMore(t *testing.T) {
+	long, now := time.Now().Add(-11*365*24*time.Hour), time.Now()
+	wanted := find(t, catalog.Authority)
+	old, err := certificate.NewAuthority(long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	young, err := certificate.NewAuthority(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := rotate(wanted, old+old, "", now)
+	if authorities := parts(t, wanted, got); err != nil || len(authorities) != 2 || strings.Contains(got, old) {
+		t.Errorf("of two that have ended: %d authorities, %v", len(authorities), err)
+	}
+	got, err = rotate(wanted, old+young, "", now)
+	if authorities := parts(t, wanted, got); err != nil || len(authorities) != 2 || authorities[0] != young {
+		t.Errorf("of one that has ended: %d authorities, %v", len(authorities), err)
+	}
+}
