@@ -88,7 +88,7 @@ func (p platform) build(ctx *pulumi.Context) error {
 		return err
 	}
 
-	stores, err := p.newStores(ctx, namespaces[namespace.Data], onCluster)
+	stores, err := p.newStores(ctx, namespaces, onCluster)
 	if err != nil {
 		return err
 	}

@@ -63,6 +63,13 @@ func TestLocal(t *testing.T) {
 			checkPod(t, name, spec.(map[string]any), !strings.Contains(name, "Job"))
 		}
 	})
+	t.Run("what only sets a store up takes nobody's place", func(t *testing.T) {
+		for name, job := range engine.ofType("batch/v1:Job") {
+			if class := job.at("spec", "template", "spec", "priorityClassName"); class != "platform-apps" {
+				t.Errorf("Job %s has the priority %v, by which a service's pod would have to go", name, class)
+			}
+		}
+	})
 	t.Run("services run by digest, the images of others by tag", func(t *testing.T) {
 		want := map[string]string{
 			"redis-cache": "docker.io/library/redis:7-bookworm", "edge": "docker.io/library/traefik:v3.6.2",

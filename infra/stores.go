@@ -17,7 +17,7 @@ type stores struct {
 }
 
 func (p platform) newStores(
-	ctx *pulumi.Context, place *namespace.Namespace, opts ...pulumi.ResourceOption,
+	ctx *pulumi.Context, namespaces map[namespace.Name]*namespace.Namespace, opts ...pulumi.ResourceOption,
 ) (made stores, err error) {
 	postgres, err := image.Upstream("postgres", p.config.Name)
 	if err != nil {
@@ -27,7 +27,12 @@ func (p platform) newStores(
 	if err != nil {
 		return made, err
 	}
-	common := data.Common{Namespace: place, Rollout: p.rollout, Authority: pulumi.String(p.secrets.Authority()).ToStringOutput()}
+	common := data.Common{
+		Namespace:   namespaces[namespace.Data],
+		Rollout:     p.rollout,
+		JobPriority: namespaces[namespace.Apps].Priority,
+		Authority:   pulumi.String(p.secrets.Authority()).ToStringOutput(),
+	}
 	made.postgres, err = data.NewPostgres(ctx, "postgres", data.PostgresArgs{
 		Common:        common,
 		Config:        p.config,

@@ -22,7 +22,9 @@ import (
 type Common struct {
 	Namespace *namespace.Namespace
 	Rollout   cluster.Rollout
-	Authority pulumi.StringOutput // PEM of who signs the certificates of stores in the cluster
+	// JobPriority is the PriorityClass of what only sets a store up: not one by which it would take a service's place.
+	JobPriority pulumi.StringOutput
+	Authority   pulumi.StringOutput // PEM of who signs the certificates of stores in the cluster
 }
 
 // Folders and files in the pods of all stores.
@@ -108,10 +110,11 @@ func (c Common) newSetup(
 	opts ...pulumi.ResourceOption,
 ) (*batchv1.Job, error) {
 	container.Name = pulumi.String(name)
-	container.Resources = limited(1000, 64*quantity.MiB)
+	container.Resources = resources.New(20, 1000, 64*quantity.MiB) // it is over in a second or two
 	container.SecurityContext = restricted.Container()
 	pod := c.pod(account, container, volumes)
 	pod.RestartPolicy = pulumi.String("Never")
+	pod.PriorityClassName = c.JobPriority
 	metadata := c.generated(name)
 	metadata.Annotations = cluster.JobAnnotations()
 	return batchv1.NewJob(ctx, name, &batchv1.JobArgs{

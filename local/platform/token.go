@@ -22,6 +22,9 @@ func (p *Platform) Token(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if _, err := p.curl(told); err != nil { // which is what comes next, and the authority may have been rotated
+		return err
+	}
 	body, err := json.Marshal(map[string]string{"email": told.DemoEmail, "password": told.DemoPassword})
 	if err != nil {
 		return fmt.Errorf("sign in: %w", err)
