@@ -1,0 +1,169 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// source is a pod that tries to reach others, labelled as one of the platform's own.
+type source struct{ name, namespace, owner string }
+
+// target is where it tries to get.
+type target struct{ name, address string }
+
+// reachable is who may reach what, said once more: by the catalog's calls and stores. Everybody asks DNS except those
+// who ask nobody else.
+func reachable() map[string][]string {
+	return map[string][]string{
+		"api-gateway":          {"api-gateway", "user-service", "order-service", "notification-service", "redis-cache", "dns"},
+		"user-service":         {"user-service", "postgres", "redis-cache", "dns"},
+		"order-service":        {"order-service", "postgres", "redis-stream", "dns"},
+		"notification-service": {"notification-service", "postgres", "redis-stream", "dns"},
+		// Everybody reaches the edge; among pods of one policy, the node's enforcer takes that for a way out, too.
+		"edge":              {"api-gateway", "dns", "the edge"},
+		"postgres":          nil,
+		"postgres-setup":    {"postgres", "dns"},
+		"redis-cache-setup": {"redis-cache", "dns"},
+		"stranger":          nil,
+	}
+}
+
+func TestTheFirewallLetsThroughTheCatalogsCallsAndNothingElse(t *testing.T) {
+	sources := []source{
+		{"edge", "edge", "edge"}, {"postgres", "data", "postgres"}, {"postgres-setup", "data", "postgres-setup"},
+		{"redis-cache-setup", "data", "redis-cache-setup"}, {"stranger", "apps", ""},
+	}
+	targets := []target{
+		{"postgres", "postgres.data.svc.cluster.local:5432"}, {"redis-cache", "redis-cache.data.svc.cluster.local:6379"},
+		{"redis-stream", "redis-stream.data.svc.cluster.local:6379"}, {"dns", "kube-dns.kube-system.svc.cluster.local:53"},
+		{"the edge", "edge.edge.svc.cluster.local:443"}, {"the API server", "kubernetes.default.svc.cluster.local:443"},
+		{"metrics-server", "metrics-server.kube-system.svc.cluster.local:443"},
+	}
+	for _, service := range serviceNames() {
+		sources = append(sources, source{service, "apps", service})
+		targets = append(targets, target{service, service + ".apps.svc.cluster.local:8080"})
+	}
+	addresses := map[string]string{ // those who may not ask DNS need numbers
+		"the metadata address": "169.254.169.254:80", "the node's API server": "10.231.0.1:6443", "the kubelet": "10.231.0.1:10250",
+		"the internet": "192.0.2.1:443",
+	}
+	for _, target := range targets {
+		addresses[target.name] = clusterAddress(t, target.address)
+	}
+	for _, service := range serviceNames() {
+		address, err := attempt("kubectl", "get", "pods", "--namespace=apps", "--selector=app.kubernetes.io/name="+service,
+			"--field-selector=status.phase=Running", "--output=jsonpath={.items[0].status.podIP}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		addresses["the metrics of "+service] = address + ":9090"
+	}
+
+	for _, source := range sources {
+		startProbe(t, source)
+	}
+	for _, source := range sources {
+		t.Run(source.name, func(t *testing.T) {
+			want := reachable()[source.name]
+			slices.Sort(want)
+			// The firewall needs a moment to know a pod; what it denies then, it denies twice in a row.
+			for range 2 {
+				eventually(t, time.Minute, "it reaches what it may, and nothing else", func() error {
+					got, err := probe(source, addresses)
+					if err == nil && !slices.Equal(got, want) {
+						err = fmt.Errorf("it reaches %v, want %v", got, want)
+					}
+					return err
+				})
+			}
+		})
+	}
+	for _, service := range serviceNames() {
+		if err := ready(service); err != nil {
+			t.Errorf("the kubelet, whose probes no policy means, is cut off: %v", err)
+		}
+	}
+}
+
+// clusterAddress is the number and port of a Service.
+func clusterAddress(t *testing.T, name string) string {
+	t.Helper()
+	host, port, _ := strings.Cut(name, ":")
+	parts := strings.Split(host, ".")
+	address := output(t, "kubectl", "get", "service", parts[0], "--namespace="+parts[1], "--output=jsonpath={.spec.clusterIP}")
+	return address + ":" + port
+}
+
+// startProbe makes a pod that waits to be told where to go. It takes over from a run that was killed.
+func startProbe(t *testing.T, from source) {
+	t.Helper()
+	remove := func() error {
+		_, err := attempt("kubectl", "delete", "pod", "e2e-"+from.name, "--namespace="+from.namespace, "--ignore-not-found", "--grace-period=0", "--force")
+		return err
+	}
+	if err := remove(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	labels := "e2e: probe"
+	if from.owner != "" {
+		labels += ", platform.example/of: " + from.owner
+	}
+	manifest := fmt.Sprintf(`
+apiVersion: v1
+kind: Pod
+metadata: {name: e2e-%s, namespace: %s, labels: {%s}}
+spec:
+  automountServiceAccountToken: false
+  terminationGracePeriodSeconds: 1
+  securityContext: {runAsNonRoot: true, runAsUser: 999, seccompProfile: {type: RuntimeDefault}}
+  containers:
+  - name: probe
+    image: docker.io/library/postgres:15-bookworm
+    command: [sleep, "600"]
+    resources: {requests: {cpu: 5m, memory: 16Mi}, limits: {cpu: 500m, memory: 64Mi}}
+    securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
+`, from.name, from.namespace, labels)
+	if _, err := feed(manifest, "kubectl", "apply", "--filename=-"); err != nil {
+		t.Fatal(err)
+	}
+	output(t, "kubectl", "wait", "pod", "e2e-"+from.name, "--namespace="+from.namespace, "--for=condition=Ready", "--timeout=60s")
+}
+
+// probe connects to all addresses at once and names those that answer.
+func probe(from source, addresses map[string]string) ([]string, error) {
+	var script strings.Builder
+	names := slices.Sorted(maps.Keys(addresses))
+	for i, name := range names {
+		host, port, _ := strings.Cut(addresses[name], ":")
+		fmt.Fprintf(&script, "(timeout 2 bash -c 'exec 3<>/dev/tcp/%s/%s' 2>/dev/null && echo %d) &\n", host, port, i)
+	}
+	script.WriteString("wait\necho done\n")
+	said, err := feed(script.String(), "kubectl", "exec", "--stdin", "--namespace="+from.namespace, "e2e-"+from.name, "--", "bash")
+	if err != nil {
+		return nil, err
+	}
+	lines := strings.Fields(said)
+	if len(lines) == 0 || lines[len(lines)-1] != "done" {
+		return nil, errors.New("the probe was cut off")
+	}
+	reached := []string{}
+	for _, line := range lines[:len(lines)-1] {
+		var index int
+		if _, err := fmt.Sscan(line, &index); err != nil {
+			return nil, err
+		}
+		reached = append(reached, names[index])
+	}
+	slices.Sort(reached)
+	return reached, nil
+}
