@@ -1,0 +1,104 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// rotated is secrets of every kind and of every store but the authority, whose next certificates clients learn first.
+func rotated() []string {
+	return []string{
+		"userServiceDatabasePassword", "orderServiceDatabasePassword", "userServiceCachePassword", "apiGatewayCachePassword",
+		"orderServiceStreamPassword", "notificationServiceStreamPassword", "postgresAdminPassword", "redisPassword",
+		"streamPassword", "jwtKeys", "postgresCertificate", "redisCertificate", "streamCertificate", "edgeCertificate",
+	}
+}
+
+func TestARotationOfSecretsIsFeltByNobody(t *testing.T) {
+	api := gateway()
+	user := api.signUp(t)
+	token := api.mustSignIn(t, user)
+	stores := func() string {
+		return output(t, "kubectl", "get", "pods", "--namespace=data", "--selector=app.kubernetes.io/name in (postgres,redis-cache,redis-stream)",
+			"--output=jsonpath={range .items[*]}{.metadata.name}={.metadata.uid} {end}")
+	}
+	before := stores()
+
+	stop := make(chan struct{})
+	var users sync.WaitGroup
+	var mutex sync.Mutex
+	var lost []string
+	served := 0
+	for _, request := range []func(n int) error{
+		func(int) error {
+			_, err := api.expect(http.MethodGet, "/api/users/me", token, nil, http.StatusOK)
+			return err
+		},
+		func(int) error {
+			_, err := api.expect(http.MethodGet, "/api/notifications", token, nil, http.StatusOK)
+			return err
+		},
+		func(n int) error {
+			order := map[string]any{"currency": "EUR", "items": []any{map[string]any{"sku": "tea", "quantity": 1, "unit_price": 450}}}
+			_, err := api.with("Idempotency-Key", fmt.Sprintf("rotation-%d", n)).
+				expect(http.MethodPost, "/api/orders", token, order, http.StatusCreated)
+			return err
+		},
+	} {
+		users.Go(func() {
+			ticks := time.NewTicker(150 * time.Millisecond)
+			defer ticks.Stop()
+			for n := 0; ; n++ {
+				select {
+				case <-stop:
+					return
+				case <-ticks.C:
+				}
+				err := request(n)
+				mutex.Lock()
+				served++
+				if err != nil {
+					lost = append(lost, time.Now().Format(time.TimeOnly)+" "+err.Error())
+				}
+				mutex.Unlock()
+			}
+		})
+	}
+	for _, secret := range rotated() {
+		output(t, "make", "-s", "secrets", "STACK=local", "ROTATE="+secret)
+	}
+	_, again := attempt("make", "-s", "secrets", "STACK=local", "ROTATE=redisPassword")
+	_, updated := attempt("pulumi", "up", "--stack", "local", "--yes", "--skip-preview", "--non-interactive")
+	close(stop)
+	users.Wait()
+
+	if updated != nil {
+		t.Fatal(updated)
+	}
+	if again == nil || !strings.Contains(again.Error(), "pulumi up --stack local") {
+		t.Errorf("rotated twice without an update between: %v", again)
+	}
+	if served < 100 {
+		t.Errorf("only %d requests were sent", served)
+	}
+	if len(lost) > 0 {
+		t.Errorf("%d of %d requests were lost, the first:\n%s", len(lost), served, strings.Join(lost[:min(5, len(lost))], "\n"))
+	}
+	if after := stores(); after != before {
+		t.Errorf("the stores were restarted: %s, before %s", after, before)
+	}
+	if shown := output(t, "pulumi", "preview", "--stack", "local", "--expect-no-changes", "--non-interactive"); shown == "" {
+		t.Error("the preview says nothing")
+	}
+}
+
+func TestARotationOfNoSecretNamesTheOnesThereAre(t *testing.T) {
+	_, err := attempt("make", "-s", "secrets", "STACK=local", "ROTATE=redis")
+	if err == nil || !strings.Contains(err.Error(), "redisPassword") {
+		t.Errorf("got %v", err)
+	}
+}
