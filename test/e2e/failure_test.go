@@ -1,0 +1,175 @@
+package e2e
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// copyOfTheClone is a clone of the platform's sources to change, bound to the same stack.
+func copyOfTheClone(t *testing.T) string {
+	t.Helper()
+	clone := t.TempDir()
+	output(t, "bash", "-c", fmt.Sprintf("git ls-files -z --cached --others --exclude-standard | "+
+		"xargs -0 cp --parents -t '%[1]s' && cp -d Pulumi.local.yaml '%[1]s/'", clone))
+	return clone
+}
+
+// change replaces a text in a file of a clone.
+func change(t *testing.T, clone, file, old, replacement string) {
+	t.Helper()
+	path := filepath.Join(clone, file)
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(content), old) {
+		t.Fatalf("%s has no %q", file, old)
+	}
+	if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(content), old, replacement)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// upFrom runs an update from a clone and returns all that it says.
+func upFrom(clone string) (string, error) {
+	return attempt("bash", "-c", fmt.Sprintf("cd '%s' && pulumi up --stack local --yes --skip-preview --non-interactive 2>&1", clone))
+}
+
+// impatient has rollouts given up after half a minute.
+func impatient(t *testing.T, clone string) {
+	t.Helper()
+	change(t, clone, "infra/stack/settings.go", `local: "2m", staging: "5m"`, `local: "30s", staging: "5m"`)
+}
+
+// unharmed is an error unless the API serves and the pods of services and stores are those of before.
+func unharmed(t *testing.T) func() {
+	t.Helper()
+	api := gateway()
+	token := api.mustSignIn(t, api.signUp(t))
+	running := func() string {
+		ready := `{range .items[?(@.status.containerStatuses[0].ready==true)]}{.metadata.namespace}/{.metadata.name}{"\n"}{end}`
+		var pods []string
+		for _, line := range strings.Fields(output(t, "kubectl", "get", "pods", "--all-namespaces", "--output=jsonpath="+ready)) {
+			if !strings.HasPrefix(line, "kube-system/") {
+				pods = append(pods, line)
+			}
+		}
+		slices.Sort(pods)
+		return strings.Join(pods, " ")
+	}
+	before := running()
+	return func() {
+		t.Helper()
+		if _, err := api.expect(http.MethodGet, "/api/users/me", token, nil, http.StatusOK); err != nil {
+			t.Errorf("the API is harmed: %v", err)
+		}
+		if after := running(); after != before {
+			t.Errorf("what ran before is harmed: now %s, before %s", after, before)
+		}
+	}
+}
+
+func TestAnUpdateThatFailsSaysWhyAndHarmsNothing(t *testing.T) {
+	root, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if said, err := upFrom(root); err != nil {
+			t.Errorf("the next update doesn't heal: %v\n%s", err, said)
+		}
+	})
+	check := unharmed(t)
+	tests := []struct {
+		name string
+		harm func(clone string)
+		want []string
+	}{
+		{"a binary that ends at once, and an image that isn't there", func(clone string) {
+			source := "package main\n\nimport (\n\t\"fmt\"\n\t\"os\"\n)\n\nfunc init() {\n\tfmt.Fprintln(os.Stderr, \"the licence has ended\")\n\tos.Exit(3)\n}\n"
+			if err := os.WriteFile(filepath.Join(clone, "apps", "api-gateway", "broken.go"), []byte(source), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			change(t, clone, "infra/image/upstream.json", "traefik:v3.6.2", "traefik:v0.0.0")
+		}, []string{
+			`Deployment apps/api-gateway-blue isn't ready: pod api-gateway-blue-\S+ ended \(exit code 3\), its last words: the licence has ended; what ran before goes on`,
+			`Deployment edge/edge isn't ready: pod edge-\S+ can't pull the image docker.io/library/traefik:v0.0.0: .*; what ran before goes on`,
+		}},
+		{"a quota that is too small", func(clone string) {
+			quota := "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: e2e-small, namespace: apps}\nspec: {hard: {pods: \"1\"}}\n"
+			if _, err := feed(quota, "kubectl", "apply", "--filename=-"); err != nil {
+				t.Fatal(err)
+			}
+			change(t, clone, "infra/catalog/services.go", "128 * quantity.MiB", "129 * quantity.MiB")
+		}, []string{
+			`Deployment apps/\S+-blue isn't ready: its pods are refused: .*exceeded quota: e2e-small.*; what ran before goes on`,
+		}},
+	}
+	t.Cleanup(func() {
+		if _, err := attempt("kubectl", "delete", "resourcequota", "e2e-small", "--namespace=apps", "--ignore-not-found"); err != nil {
+			t.Error(err)
+		}
+	})
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			clone := copyOfTheClone(t)
+			impatient(t, clone)
+			test.harm(clone)
+			started := time.Now()
+			said, err := upFrom(clone)
+			if err == nil {
+				t.Fatal("the update succeeds")
+			}
+			if took := time.Since(started); took > 2*time.Minute {
+				t.Errorf("it ends after %s, with a deadline of 30s", took)
+			}
+			for _, want := range test.want {
+				if !regexp.MustCompile(want).MatchString(said) {
+					t.Errorf("it doesn't say %s, but\n%s", want, said[max(0, len(said)-3000):])
+				}
+			}
+			check()
+		})
+	}
+}
+
+func TestWhatIsWrongIsSaidBeforeAnythingIsTouched(t *testing.T) {
+	root, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := unharmed(t)
+	clone := copyOfTheClone(t)
+	tests := []struct{ name, command, want string }{
+		{"an unknown stack", "pulumi preview --stack dev", "no stack named 'dev'"},
+		{"an unknown key", "pulumi config set platform:deadlines 3m --stack local && pulumi preview --stack local",
+			"stack local: platform:deadlines: unknown key: the nearest known one is platform:deadline"},
+		{"a missing secret", "pulumi config rm platform:jwtKeys --stack local && pulumi preview --stack local",
+			"stack local: platform:jwtKeys: missing secret: run `make secrets STACK=local`"},
+		{"a secret in plain text", "pulumi config set platform:redisPassword hunter2hunter2 --plaintext --stack local && pulumi preview --stack local",
+			"stack local: platform:redisPassword: stored in plain text"},
+		{"a cluster that there isn't", "pulumi config set platform:kubeContext elsewhere --stack local && pulumi preview --stack local",
+			`stack local: kubeconfig: context "elsewhere" does not exist`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			// A configuration of its own: that of the platform stays as it is.
+			own := "cp -L '" + filepath.Join(root, "Pulumi.local.yaml") + "' own && mv own Pulumi.local.yaml"
+			said, err := attempt("bash", "-c", fmt.Sprintf("cd '%s' && %s && (%s) 2>&1", clone, own, test.command))
+			if err == nil || !strings.Contains(said, test.want) {
+				t.Errorf("%v: it says\n%s\nwant %s", err, said, test.want)
+			}
+			if strings.Contains(said, "hunter2") {
+				t.Error("it quotes the secret")
+			}
+		})
+	}
+	check()
+}
