@@ -334,6 +334,31 @@ func TestProductionRunsWhatStagingHasTested(t *testing.T) {
 	}
 }
 
+func TestWhatHoldsDataIsProtected(t *testing.T) {
+	holders := []string{"kubernetes:core/v1:Namespace data", "kubernetes:apps/v1:StatefulSet postgres", "kubernetes:apps/v1:StatefulSet redis-stream"}
+	for setting, want := range map[string]bool{"true": true, "false": false} {
+		values := given(t)
+		values["platform:protectData"] = setting
+		engine := &engine{}
+		if err := up(t, stack.Local, values, engine); err != nil {
+			t.Fatal(err)
+		}
+		found := 0
+		for _, asked := range engine.asked {
+			holds := slices.Contains(holders, asked.TypeToken+" "+asked.Name)
+			if holds {
+				found++
+			}
+			if protected := asked.RegisterRPC.GetProtect(); protected != (holds && want) {
+				t.Errorf("protectData %s: %s %s is protected: %v", setting, asked.TypeToken, asked.Name, protected)
+			}
+		}
+		if found != len(holders) {
+			t.Errorf("%d of %v are made", found, holders)
+		}
+	}
+}
+
 func TestTheCacheMayForgetAndTheStreamMustNot(t *testing.T) {
 	engine := local(t)
 	for store, settings := range map[string][]string{
