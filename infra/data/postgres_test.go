@@ -1,7 +1,6 @@
 package data
 
 import (
-	"bytes"
 	"errors"
 	"net"
 	"os"
@@ -29,7 +28,7 @@ type server struct {
 	folder  string
 	port    string
 	process *exec.Cmd
-	log     bytes.Buffer
+	log     output
 }
 
 func newServer(t *testing.T) *server {

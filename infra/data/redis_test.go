@@ -19,7 +19,7 @@ type redisInTest struct {
 	t            *testing.T
 	folder, port string
 	process      *exec.Cmd
-	log          strings.Builder
+	log          output
 }
 
 func startRedis(t *testing.T, passwords map[string]string) *redisInTest {
