@@ -97,15 +97,22 @@ func (p *Postgres) Endpoint(service catalog.Service) Endpoint {
 	return endpoint
 }
 
-// connections is how many the server needs to take.
+// connections is how many the server takes: those that it needs and those of one service more, rounded up generously. To
+// take more it has to be restarted, and an added service should rarely be a reason for that.
 func (a PostgresArgs) connections() int {
-	total := reserved
+	total, largest := reserved, 0
 	for _, service := range a.Services {
 		if service.Database != "" {
-			total += connectionLimit(a.Config.Services[service.Name].Replicas)
+			limit := connectionLimit(a.Config.Services[service.Name].Replicas)
+			total += limit
+			largest = max(largest, limit)
 		}
 	}
-	return total
+	taken := fewestConnections
+	for taken < total+largest {
+		taken *= 2
+	}
+	return taken
 }
 
 func (a PostgresArgs) newServer(

@@ -13,6 +13,9 @@ import (
 // reserved is the connections beyond those of the services: superuser, backups, a person at psql.
 const reserved = 10
 
+// fewestConnections is what a server for few services takes; a slot costs it about 20 KiB.
+const fewestConnections = 400
+
 // connectionLimit is how many connections a service's role may hold: the pools of all replicas, one surplus during a
 // rolling update, in both colours, and two for the migration.
 func connectionLimit(replicas stack.Replicas) int {

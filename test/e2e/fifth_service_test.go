@@ -1,0 +1,93 @@
+package e2e
+
+import (
+	"crypto/rand"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+)
+
+// fifth is the value that the catalog gets; the service itself is testdata/greeter-service.
+const fifth = `
+		{
+			Name:       "greeter-service",
+			Calls:      []string{"user-service"},
+			Database:   "greetings",
+			Resources:  Resources{CPURequest: 10, CPULimit: 200, Memory: 64 * quantity.MiB},
+			Objectives: Objectives{Availability: 0.99, Latency: time.Second, LatencyShare: 0.99, Breach: Ticket},
+		},`
+
+func TestAFifthServiceIsAFolderAndAValueOfTheCatalog(t *testing.T) {
+	root, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	names := append(serviceNames(), "postgres", "redis-cache", "redis-stream", "edge")
+	pods := func() string {
+		return output(t, "kubectl", "get", "pods", "--all-namespaces", "--field-selector=status.phase=Running",
+			"--selector=app.kubernetes.io/name in ("+strings.Join(names, ",")+")",
+			"--output=jsonpath={range .items[*]}{.metadata.name}={.metadata.uid} {end}")
+	}
+	before := pods()
+	there := true
+	takeAway := func() {
+		if !there {
+			return
+		}
+		there = false
+		if _, err := attempt("pulumi", "config", "rm", "platform:greeterServiceDatabasePassword", "--stack", "local"); err != nil {
+			t.Error(err)
+		}
+		if said, err := upFrom(root); err != nil {
+			t.Errorf("taken away: %v\n%s", err, said)
+		}
+	}
+	t.Cleanup(takeAway)
+
+	clone := copyOfTheClone(t)
+	output(t, "cp", "-r", "test/e2e/testdata/greeter-service", clone+"/apps/")
+	change(t, clone, "infra/catalog/services.go", "\n\t}\n}\n", fifth+"\n\t}\n}\n")
+	if said, err := upFrom(clone); err == nil || !strings.Contains(said, "greeterServiceDatabasePassword: missing secret: run `make secrets STACK=local`") {
+		t.Errorf("without its password, the update says %v\n%s", err, said)
+	}
+	output(t, "make", "-s", "-C", clone, "secrets", "STACK=local")
+	if said, err := upFrom(clone); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+
+	type greeting struct {
+		Times       int `json:"times"`
+		UserService int `json:"user_service"`
+	}
+	somebody := rand.Text() // its database outlives it, as data does
+	for times := 1; times <= 2; times++ {
+		// Through the live Service, as the API server asks for people with kubectl.
+		got := parsed[greeting](t, "kubectl", "get", "--raw", "/api/v1/namespaces/apps/services/greeter-service:8080/proxy/greetings/"+somebody)
+		if want := (greeting{Times: times, UserService: http.StatusOK}); got != want {
+			t.Errorf("it answers %+v, want %+v", got, want)
+		}
+	}
+	for _, kind := range []string{"deployment", "horizontalpodautoscaler", "poddisruptionbudget", "serviceaccount"} {
+		found := output(t, "kubectl", "get", kind, "--namespace=apps", "--output=name")
+		if !strings.Contains(found, "/greeter-service") {
+			t.Errorf("it has no %s; there are %s", kind, strings.Fields(found))
+		}
+	}
+	if after := pods(); after != before {
+		t.Errorf("its arrival restarts others: %s, before %s", after, before)
+	}
+
+	takeAway()
+	eventually(t, time.Minute, "it is gone", func() error {
+		if left := output(t, "kubectl", "get", "all,configmap,secret,serviceaccount,networkpolicy", "--namespace=apps", "--output=name"); strings.Contains(left, "greeter-service") {
+			return fmt.Errorf("there still is %s", left)
+		}
+		return nil
+	})
+	if after := pods(); after != before {
+		t.Errorf("its end restarts others: %s, before %s", after, before)
+	}
+}

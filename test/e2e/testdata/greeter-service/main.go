@@ -1,0 +1,77 @@
+// Command greeter-service counts whom it has greeted; it is the fifth service that a test adds and takes away.
+package main
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"os"
+
+	"github.com/go-chi/chi/v5"
+
+	"platform.example/apps/greeter-service/migrations"
+	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/health"
+	"platform.example/apps/internal/httpjson"
+	"platform.example/apps/internal/httpserver"
+	"platform.example/apps/internal/migration"
+	"platform.example/apps/internal/postgres"
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/internal/service"
+	"platform.example/apps/internal/telemetry"
+)
+
+const name = "greeter-service"
+
+func main() {
+	service.Main(name, service.Commands{"": serve, "migrate": migration.Command(name, migrations.Files)})
+}
+
+func serve(ctx context.Context, p service.Process) (err error) {
+	env := config.From(p.Lookup)
+	self := config.ReadService(env, name)
+	database := postgres.ReadConfig(env)
+	if err := env.Err(); err != nil {
+		return err
+	}
+	tel, err := telemetry.Start(ctx, self, p.Stdout)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, tel.Stop()) }()
+	pool, err := postgres.Connect(ctx, database, tel.Log)
+	if err != nil {
+		return err
+	}
+	defer pool.Close()
+
+	state := health.New(self, tel.Log, health.Check{Name: "postgres", Required: true, Probe: pool.Ping})
+	errs := problem.NewMapper(tel.Log)
+	router := httpserver.NewAPI(tel, state, errs, tel.RequestMetrics("greeter_service"))
+	router.Get("/greetings/{name}", errs.Handle(func(w http.ResponseWriter, r *http.Request) error {
+		request, err := http.NewRequestWithContext(r.Context(), http.MethodGet, os.Getenv("USER_SERVICE_URL")+"/health", nil)
+		if err != nil {
+			return err
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			return err
+		}
+		_ = response.Body.Close()
+		greeting := struct {
+			Times       int `json:"times"`
+			UserService int `json:"user_service"` // the status that it answers
+		}{UserService: response.StatusCode}
+		err = pool.QueryRow(r.Context(), `INSERT INTO greetings (name) VALUES ($1)
+			ON CONFLICT (name) DO UPDATE SET times = greetings.times + 1 RETURNING times`, chi.URLParam(r, "name")).Scan(&greeting.Times)
+		if err != nil {
+			return err
+		}
+		return httpjson.Write(w, http.StatusOK, greeting)
+	}))
+	server, err := httpserver.Listen(self, tel.Log, state, router, httpserver.NewOps(tel, state))
+	if err != nil {
+		return err
+	}
+	return server.Run(ctx)
+}
