@@ -42,8 +42,9 @@ func gateway() client {
 	return client{
 		base: os.Getenv(gatewayVariable),
 		http: &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{
-			DisableKeepAlives: true,
-			TLSClientConfig:   &tls.Config{RootCAs: authority()},
+			DisableKeepAlives:     true,
+			ExpectContinueTimeout: 5 * time.Second,
+			TLSClientConfig:       &tls.Config{RootCAs: authority()},
 		}},
 	}
 }

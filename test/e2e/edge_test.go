@@ -1,0 +1,185 @@
+package e2e
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+)
+
+func edgeAddress(t *testing.T) string {
+	t.Helper()
+	base, err := url.Parse(gateway().base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return base.Host
+}
+
+func TestTheEdgeSpeaksModernTLSAndIsVouchedFor(t *testing.T) {
+	at := edgeAddress(t)
+	greet := func(config *tls.Config) (tls.ConnectionState, error) {
+		conn, err := tls.Dial("tcp", at, config)
+		if err != nil {
+			return tls.ConnectionState{}, err
+		}
+		defer conn.Close()
+		return conn.ConnectionState(), nil
+	}
+	for _, name := range []string{"localhost", "127.0.0.1"} {
+		if _, err := greet(&tls.Config{RootCAs: authority(), ServerName: name}); err != nil {
+			t.Errorf("as %s: %v", name, err)
+		}
+	}
+	if _, err := greet(&tls.Config{RootCAs: authority(), ServerName: "elsewhere.example"}); err == nil {
+		t.Error("its certificate is good for any name")
+	}
+	if _, err := greet(&tls.Config{RootCAs: x509.NewCertPool(), ServerName: "localhost"}); err == nil {
+		t.Error("it is believed without its authority")
+	}
+	if _, err := greet(&tls.Config{RootCAs: authority(), MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil {
+		t.Error("it speaks TLS 1.1")
+	}
+	if state, err := greet(&tls.Config{RootCAs: authority(), MaxVersion: tls.VersionTLS12}); err != nil || state.Version != tls.VersionTLS12 {
+		t.Errorf("TLS 1.2: %v", err)
+	}
+	if state, err := greet(&tls.Config{RootCAs: authority(), NextProtos: []string{"h2", "http/1.1"}}); err != nil ||
+		state.NegotiatedProtocol != "h2" || state.Version != tls.VersionTLS13 {
+		t.Errorf("asked for the best, it offers %q over %s (%v), want h2 over TLS 1.3",
+			state.NegotiatedProtocol, tls.VersionName(state.Version), err)
+	}
+}
+
+func TestPlainHTTPIsSentToHTTPS(t *testing.T) {
+	port := strings.TrimSpace(output(t, "kubectl", "get", "service", "edge", "--namespace=edge", "--output=jsonpath={.spec.ports[?(@.name=='http')].nodePort}"))
+	plain := client{base: "http://localhost:" + port, http: &http.Client{
+		Timeout: 15 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+	const path = "/api/orders?limit=3"
+	for method, status := range map[string]int{
+		http.MethodGet:  http.StatusMovedPermanently,
+		http.MethodPost: http.StatusPermanentRedirect, // keeps the method, and the body
+	} {
+		sent := plain.mustCall(t, status, method, path, "", nil)
+		if to, want := sent.header.Get("Location"), gateway().base+path; to != want {
+			t.Errorf("%s is sent to %s, want %s", method, to, want)
+		}
+	}
+}
+
+func TestEveryAnswerTellsBrowsersToBeCareful(t *testing.T) {
+	for path, status := range map[string]int{"/health": 200, "/api/users/me": 401, "/nothing": 404} {
+		given := gateway().mustCall(t, status, http.MethodGet, path, "", nil)
+		for header, want := range map[string]string{
+			"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
+			"Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+		} {
+			if got := given.header.Get(header); got != want {
+				t.Errorf("%s: %s is %q, want %q", path, header, got, want)
+			}
+		}
+	}
+}
+
+func TestTheEdgesOwnPagesAreNotPublic(t *testing.T) {
+	for _, path := range []string{"/dashboard/", "/api/rawdata", "/api/overview", "/ping", "/metrics", "/debug/pprof/"} {
+		given := gateway().mustCall(t, http.StatusNotFound, http.MethodGet, path, "", nil)
+		if _, err := given.problem(); err != nil {
+			t.Errorf("%s is not answered by the gateway: %v", path, err)
+		}
+	}
+}
+
+func TestWhatIsTooLargeIsRefused(t *testing.T) {
+	api := gateway()
+	for _, size := range []int{2 << 20, 100 << 10} { // beyond the edge's bound; beyond the gateway's
+		request, err := http.NewRequest(http.MethodPost, api.base+"/api/auth/token", bytes.NewReader(make([]byte, size)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Expect", "100-continue") // wait for a word before sending it all
+		response, err := api.http.Do(request)
+		if err != nil {
+			t.Errorf("%d bytes: %v", size, err)
+			continue
+		}
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusRequestEntityTooLarge {
+			t.Errorf("%d bytes are answered %s", size, response.Status)
+		}
+	}
+	if _, err := api.with("X-Large", strings.Repeat("x", 2<<20)).expect(http.MethodGet, "/health", "", nil, http.StatusOK); err == nil {
+		t.Error("a header of 2 MiB is let through")
+	}
+	api.mustCall(t, http.StatusOK, http.MethodGet, "/health", "", nil)
+}
+
+// A client that sends its header a byte at a time holds a connection only for so long.
+func TestASlowClientIsLeft(t *testing.T) {
+	conn, err := tls.Dial("tcp", edgeAddress(t), &tls.Config{RootCAs: authority()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := fmt.Fprintf(conn, "POST /api/auth/token HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n{"); err != nil {
+		t.Fatal(err)
+	}
+	const patience = 90 * time.Second // longer than any timeout of the edge
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, conn); err != nil && !strings.Contains(err.Error(), "reset") {
+		t.Errorf("it is still served after %s: %v", patience, err)
+	}
+}
+
+func TestTheAccessLogTellsWhoAskedAndNoSecret(t *testing.T) {
+	api := gateway()
+	token := api.mustSignIn(t, api.signUp(t))
+	mark := rand.Text()
+	const spoofed = "203.0.113.77"
+	api.with("X-Forwarded-For", spoofed).with("X-Real-Ip", spoofed).
+		mustCall(t, http.StatusNotFound, http.MethodGet, "/"+mark, token, nil)
+	type access struct {
+		ClientHost       string
+		RequestPath      string
+		DownstreamStatus int
+		TLSVersion       string
+	}
+	eventually(t, time.Minute, "the access log has the request", func() error {
+		log, err := attempt("kubectl", "logs", "--namespace=edge", "deployment/edge", "--since=2m")
+		if err != nil {
+			return err
+		}
+		if strings.Contains(log, token) {
+			t.Fatal("it holds the client's token")
+		}
+		for line := range strings.Lines(log) {
+			if !strings.Contains(line, mark) {
+				continue
+			}
+			got, err := parse[access](line)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Every connection to this machine's own ports comes from the node, as pods see it.
+			if want := (access{bridgeAddress, "/" + mark, http.StatusNotFound, "1.3"}); got != want {
+				t.Errorf("it says %+v, want %+v", got, want)
+			}
+			return nil
+		}
+		return fmt.Errorf("there is no line of /%s", mark)
+	})
+	for _, line := range strings.Split(output(t, "kubectl", "logs", "--namespace=apps", "--selector=app.kubernetes.io/name=api-gateway", "--since=2m", "--tail=-1"), "\n") {
+		if strings.Contains(line, spoofed) {
+			t.Errorf("the gateway believes the client's word on its address: %s", line)
+		}
+	}
+}
