@@ -1,0 +1,40 @@
+package e2e
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestWhatHoldsDataIsNeitherDeletedNorReplacedByMistake(t *testing.T) {
+	root, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if said, err := upFrom(root); err != nil { // without protection again, as it was
+			t.Errorf("%v\n%s", err, said)
+		}
+	})
+	check := unharmed(t)
+	clone := copyOfTheClone(t)
+	output(t, "cp", "--remove-destination", "--dereference", filepath.Join(root, "Pulumi.local.yaml"), clone) // a configuration of its own
+	in := func(command string) (string, error) { return attempt("bash", "-c", "cd '"+clone+"' && ("+command+") 2>&1") }
+	const update = "pulumi up --stack local --yes --skip-preview --non-interactive"
+	if said, err := in("pulumi config set platform:protectData true --stack local && " + update); err != nil {
+		t.Fatalf("%v\n%s", err, said)
+	}
+	for _, test := range []struct{ name, command, protected string }{
+		{"destroying the stack", "pulumi destroy --stack local --yes --non-interactive", "StatefulSet::postgres"},
+		{"a change that replaces a store", "pulumi config set platform:postgres.volumeSize 3Gi --path --stack local && " + update, "StatefulSet::postgres"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			said, err := in(test.command)
+			if err == nil || !strings.Contains(said, test.protected) || !strings.Contains(said, "protect") {
+				t.Errorf("%v: it says\n%s", err, said)
+			}
+			check()
+		})
+	}
+}
