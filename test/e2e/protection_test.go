@@ -20,7 +20,9 @@ func TestWhatHoldsDataIsNeitherDeletedNorReplacedByMistake(t *testing.T) {
 	check := unharmed(t)
 	clone := copyOfTheClone(t)
 	output(t, "cp", "--remove-destination", "--dereference", filepath.Join(root, "Pulumi.local.yaml"), clone) // a configuration of its own
-	in := func(command string) (string, error) { return attempt("bash", "-c", "cd '"+clone+"' && ("+command+") 2>&1") }
+	in := func(command string) (string, error) {
+		return attempt("bash", "-c", "cd '"+clone+"' && ("+command+") 2>&1")
+	}
 	const update = "pulumi up --stack local --yes --skip-preview --non-interactive"
 	if said, err := in("pulumi config set platform:protectData true --stack local && " + update); err != nil {
 		t.Fatalf("%v\n%s", err, said)

@@ -33,21 +33,3 @@ func eventually(t *testing.T, limit time.Duration, what string, condition func()
 		t.Fatalf("%s: %v", what, err)
 	}
 }
-
-// observation is how long something is watched that must not happen: several
-// times what the kubelet takes to notice.
-const observation = 10 * time.Second
-
-// throughout asks for a while and returns the first error.
-func throughout(condition func() error) error {
-	for end := time.After(observation); ; {
-		if err := condition(); err != nil {
-			return err
-		}
-		select {
-		case <-end:
-			return nil
-		case <-time.After(pollEvery):
-		}
-	}
-}
