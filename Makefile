@@ -94,7 +94,7 @@ bench: bin/local ## Measure the services against their peers, and hold them to i
 
 .PHONY: e2e
 e2e: bin/local ## Test the running platform end to end
-	@cd test && GOWORK=off go test -count=1 -timeout 15m ./e2e/...
+	@cd test && GOWORK=off go test -count=1 -timeout 30m ./e2e/...
 
 .PHONY: scale
 scale: bin/local ## Measure previews of 4, 20 and 40 services on the running platform
