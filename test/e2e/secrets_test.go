@@ -176,7 +176,7 @@ func TestKeysAreReadableByTheirOwnerOnly(t *testing.T) {
 		private[path] = true
 		allowed := fs.FileMode(0o600)
 		if strings.HasPrefix(path, filepath.Join(stateFolder, "node", "kubelet", "pods")) {
-			allowed = 0o440 // the kubelet's own; the pod's user reads it as the volume's group
+			allowed = 0o640 // the kubelet's own, which the pod's user reads as the volume's group, or the pod's
 		}
 		if mode := info.Mode().Perm(); mode&^allowed != 0 {
 			t.Errorf("%s has mode %#o, want %#o or stricter", path, mode, allowed)
