@@ -74,34 +74,57 @@ func (c *Cluster) containerCause(ctx context.Context, pod corev1.Pod, status cor
 	}
 	switch {
 	case ended != nil && (ended.ExitCode != 0 || ended.Reason == "OOMKilled"):
-		previous := status.State.Terminated == nil
 		reason := fmt.Sprintf("exit code %d", ended.ExitCode)
 		if ended.Reason == "OOMKilled" {
 			reason = "it needed more memory than its limit"
 		}
-		return fmt.Sprintf("ended (%s)%s", reason, c.lastWords(ctx, pod, status.Name, previous))
+		return fmt.Sprintf("ended (%s)%s", reason, c.wordsOfEnded(ctx, pod, status, ended))
 	case waiting != nil && strings.Contains(waiting.Reason, "Image"):
 		return fmt.Sprintf("can't pull the image %s: %s", status.Image, sentence(waiting.Message))
 	case waiting != nil && waiting.Message != "":
 		return fmt.Sprintf("can't start (%s): %s", waiting.Reason, sentence(waiting.Message))
 	case status.State.Running != nil && !status.Ready:
-		return "runs but says that it isn't ready" + c.lastWords(ctx, pod, status.Name, false)
+		return "runs but says that it isn't ready" + quoted(c.lastWords(ctx, pod, status.Name, false))
 	default:
 		return ""
 	}
 }
 
-// lastWords is the last line of a container's log.
+// wordsOfEnded is what a container said before it ended: what the kubelet has kept of it, or else its log, which may be the
+// former one's by the time it is asked for.
+func (c *Cluster) wordsOfEnded(
+	ctx context.Context, pod corev1.Pod, status corev1.ContainerStatus, ended *corev1.ContainerStateTerminated,
+) string {
+	if lines := strings.Split(strings.TrimSpace(ended.Message), "\n"); lines[len(lines)-1] != "" {
+		return quoted(sentence(lines[len(lines)-1]))
+	}
+	restarted := status.State.Terminated == nil
+	words := c.lastWords(ctx, pod, status.Name, restarted)
+	if words == "" {
+		words = c.lastWords(ctx, pod, status.Name, !restarted)
+	}
+	return quoted(words)
+}
+
+func quoted(words string) string {
+	if words == "" {
+		return " without a word"
+	}
+	return ", its last words: " + words
+}
+
+// lastWords is the last line of a container's log; empty where there is none.
 func (c *Cluster) lastWords(ctx context.Context, pod corev1.Pod, container string, previous bool) string {
 	query := url.Values{"container": {container}, "tailLines": {"1"}, "limitBytes": {"2000"}}
 	if previous {
 		query.Set("previous", "true")
 	}
 	log, err := c.read(ctx, "/api/v1/namespaces/"+pod.Namespace+"/pods/"+pod.Name+"/log?"+query.Encode())
-	if words := sentence(string(log)); err == nil && words != "" {
-		return ", its last words: " + words
+	words := sentence(string(log))
+	if err != nil || strings.HasPrefix(words, "unable to retrieve container logs") { // the kubelet's word for one that is gone
+		return ""
 	}
-	return " without a word"
+	return words
 }
 
 // refusal is why no pod could be made, such as a quota that is used up.

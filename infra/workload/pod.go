@@ -45,6 +45,8 @@ func (a Args) container(name string, environment corev1.EnvFromSourceArray, argu
 		},
 		Resources:       resources.New(limits.CPURequest, limits.CPULimit, limits.Memory),
 		SecurityContext: restricted.Container(),
+		// What it said last is kept with its state, where an update that fails finds it.
+		TerminationMessagePolicy: pulumi.String("FallbackToLogsOnError"),
 	}
 }
 
