@@ -18,6 +18,10 @@ type Rollout struct {
 // surplus is how much longer than for a Deployment to give up Pulumi waits.
 const surplus = 15 * time.Second
 
+// FormerReplicaSets is how many of them a Deployment keeps. Whoever goes back does so by an update; and an update that makes
+// a Deployment what it was once before would be taken for done at once, since its ReplicaSet is there, scaled to 0.
+const FormerReplicaSets = 0
+
 // Within is a Rollout that says nothing.
 func Within(deadline time.Duration) Rollout { return Rollout{deadline: deadline} }
 

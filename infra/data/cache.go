@@ -9,6 +9,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/cluster"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
 	"platform.example/infra/secret"
@@ -73,7 +74,7 @@ func (a CacheArgs) newServer(ctx *pulumi.Context, parent pulumi.ResourceOption) 
 		Metadata: a.named(name),
 		Spec: appsv1.DeploymentSpecArgs{
 			Replicas:                pulumi.Int(1),
-			RevisionHistoryLimit:    pulumi.Int(3),
+			RevisionHistoryLimit:    pulumi.Int(cluster.FormerReplicaSets),
 			ProgressDeadlineSeconds: pulumi.Int(a.Rollout.Seconds()),
 			// Never two at once: one could answer what the other was told to forget.
 			Strategy: appsv1.DeploymentStrategyArgs{Type: pulumi.String("Recreate")},

@@ -123,7 +123,7 @@ func (a Args) newDeployment(
 		Metadata: a.metadata(name),
 		Spec: appsv1.DeploymentSpecArgs{ // without replicas: the autoscaler owns them
 			Selector:                metav1.LabelSelectorArgs{MatchLabels: selector()},
-			RevisionHistoryLimit:    pulumi.Int(3),
+			RevisionHistoryLimit:    pulumi.Int(cluster.FormerReplicaSets),
 			ProgressDeadlineSeconds: pulumi.Int(a.Rollout.Seconds()),
 			Strategy: appsv1.DeploymentStrategyArgs{
 				Type: pulumi.String("RollingUpdate"),

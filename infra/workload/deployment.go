@@ -9,6 +9,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/cluster"
 	"platform.example/infra/scaling"
 )
 
@@ -23,7 +24,7 @@ func (a Args) newDeployment(
 		Metadata: a.metadata(a.name(), a.colourSelector()),
 		Spec: appsv1.DeploymentSpecArgs{ // without replicas: the autoscaler owns them
 			Selector:                metav1.LabelSelectorArgs{MatchLabels: a.colourSelector()},
-			RevisionHistoryLimit:    pulumi.Int(3),
+			RevisionHistoryLimit:    pulumi.Int(cluster.FormerReplicaSets),
 			ProgressDeadlineSeconds: pulumi.Int(a.Rollout.Seconds()),
 			Strategy: appsv1.DeploymentStrategyArgs{
 				Type: pulumi.String("RollingUpdate"),

@@ -80,12 +80,14 @@ func TestAnUpdateThatFailsSaysWhyAndHarmsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	heal := func() {
+		if _, err := attempt("kubectl", "delete", "resourcequota", "e2e-small", "--namespace=apps", "--ignore-not-found"); err != nil {
+			t.Error(err)
+		}
 		if said, err := upFrom(root); err != nil {
 			t.Errorf("the next update doesn't heal: %v\n%s", err, said)
 		}
-	})
-	check := unharmed(t)
+	}
 	tests := []struct {
 		name string
 		harm func(clone string)
@@ -114,19 +116,16 @@ func TestAnUpdateThatFailsSaysWhyAndHarmsNothing(t *testing.T) {
 			`Deployment apps/\S+-blue isn't ready: its pods are refused: .*exceeded quota: e2e-small.*; what ran before goes on`,
 		}},
 	}
-	t.Cleanup(func() {
-		if _, err := attempt("kubectl", "delete", "resourcequota", "e2e-small", "--namespace=apps", "--ignore-not-found"); err != nil {
-			t.Error(err)
-		}
-	})
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			t.Cleanup(heal)
+			check := unharmed(t)
 			clone := copyOfTheClone(t)
 			impatient(t, clone)
 			test.harm(clone)
 			said, err := upFrom(clone)
 			if err == nil {
-				t.Fatal("the update succeeds")
+				t.Fatalf("the update succeeds:\n%s", said)
 			}
 			for _, want := range test.want {
 				if !regexp.MustCompile(want).MatchString(said) {
