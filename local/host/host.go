@@ -23,9 +23,8 @@ const (
 	wantMemory = 6 << 30
 )
 
-// Check says why the node can't run on this machine, or nothing. Cold is whether
-// tools have yet to be compiled; folders are where they and the node's data go.
-func Check(cold bool, folders ...string) error {
+// Check says why the node can't run on this machine, or nothing.
+func Check() error {
 	var faults []error
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
 		faults = append(faults, fmt.Errorf("this is %s/%s: the local node runs on linux/amd64; use a cluster elsewhere with make up CONTEXT=<kube context> REGISTRY=<registry>",
@@ -37,6 +36,13 @@ func Check(cold bool, folders ...string) error {
 	if total, err := totalMemory(); err == nil && total < wantMemory {
 		faults = append(faults, fmt.Errorf("this machine has %s of memory: compiling and running the platform takes %s", gib(total), gib(wantMemory)))
 	}
+	return errors.Join(faults...)
+}
+
+// CheckDisk says which disks are too full, or nothing. Cold is whether tools have
+// yet to be compiled; folders are where they and the node's data go.
+func CheckDisk(cold bool, folders ...string) error {
+	var faults []error
 	want := uint64(warmDisk)
 	if cold {
 		want = coldDisk

@@ -77,23 +77,23 @@ func TestTheLockOfAKilledRunIsFree(t *testing.T) {
 // full is a file system without a free byte, on every Linux.
 const full = "/proc"
 
-func TestCheckNamesTheDiskThatIsTooSmall(t *testing.T) {
+func TestCheckDiskNamesTheOneThatIsTooFull(t *testing.T) {
 	for _, c := range []struct {
 		cold bool
 		want string
 	}{{true, "20.0 GiB are needed"}, {false, "4.0 GiB are needed"}} {
-		err := Check(c.cold, full)
+		err := CheckDisk(c.cold, full)
 		if err == nil || !strings.Contains(err.Error(), "only 0.0 GiB are free on the disk of "+full+": "+c.want) {
 			t.Errorf("cold %v: %v", c.cold, err)
 		}
 	}
-	if err := Check(true); err != nil && strings.Contains(err.Error(), "are free on the disk") {
+	if err := CheckDisk(true); err != nil {
 		t.Errorf("no folder, but: %v", err)
 	}
 }
 
-func TestCheckNamesAllFaultsAtOnce(t *testing.T) {
-	err := Check(true, full, full+"/self")
+func TestCheckDiskNamesAllFaultsAtOnce(t *testing.T) {
+	err := CheckDisk(true, full, full+"/self")
 	if count := strings.Count(fmt.Sprint(err), "are free on the disk of"); count != 2 {
 		t.Errorf("%d of two disks are named: %v", count, err)
 	}
@@ -101,7 +101,7 @@ func TestCheckNamesAllFaultsAtOnce(t *testing.T) {
 
 func TestCheckAsksForRoot(t *testing.T) {
 	if os.Geteuid() == 0 {
-		if err := Check(false); err != nil && strings.Contains(err.Error(), "not root") {
+		if err := Check(); err != nil && strings.Contains(err.Error(), "not root") {
 			t.Errorf("root is told: %v", err)
 		}
 		if err := syscall.Seteuid(65534); err != nil {
@@ -113,7 +113,7 @@ func TestCheckAsksForRoot(t *testing.T) {
 			}
 		}()
 	}
-	if err := Check(false); err == nil || !strings.Contains(err.Error(), "sudo make up") || !strings.Contains(err.Error(), "make up CONTEXT=") {
+	if err := Check(); err == nil || !strings.Contains(err.Error(), "sudo make up") || !strings.Contains(err.Error(), "make up CONTEXT=") {
 		t.Errorf("another user is told: %v", err)
 	}
 }

@@ -81,7 +81,7 @@ func (p *Platform) target(n *node.Node) deploy.Target {
 func (p *Platform) Up(ctx context.Context) error {
 	tools := p.builder()
 	if p.ownNode() {
-		if err := host.Check(tools.Cold(), p.layout.Cache, p.layout.State); err != nil {
+		if err := host.Check(); err != nil {
 			return err
 		}
 	}
@@ -90,6 +90,11 @@ func (p *Platform) Up(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	if p.ownNode() {
+		if err := host.CheckDisk(tools.Cold(), p.layout.Cache, p.layout.State); err != nil {
+			return err
+		}
+	}
 	if err := os.MkdirAll(p.layout.State, 0o711); err != nil {
 		return fmt.Errorf("the platform's folder: %w", err)
 	}

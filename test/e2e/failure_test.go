@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // copyOfTheClone is a clone of the platform's sources to change, bound to the same stack.
@@ -63,6 +64,14 @@ func unharmed(t *testing.T) func() {
 		slices.Sort(pods)
 		return strings.Join(pods, " ")
 	}
+	eventually(t, 2*time.Minute, "nothing ends any more", func() error {
+		ending := output(t, "kubectl", "get", "pods", "--all-namespaces",
+			"--output=jsonpath={range .items[?(@.metadata.deletionTimestamp)]}{.metadata.name} {end}")
+		if ending != "" {
+			return fmt.Errorf("still ending: %s", ending)
+		}
+		return nil
+	})
 	before := running()
 	return func() {
 		t.Helper()

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -79,6 +80,15 @@ func TestARotationOfSecretsIsFeltByNobody(t *testing.T) {
 	if updated != nil {
 		t.Fatal(updated)
 	}
+	// What signs in from inside a store's pod reads the password there, where the kubelet brings it within a minute or so.
+	eventually(t, 3*time.Minute, "the new passwords are in the stores' pods", func() error {
+		_, fromPostgres := emailInPostgres("00000000-0000-0000-0000-000000000000")
+		said, fromRedis := redis("PING")
+		if fromRedis == nil && said != "PONG" {
+			fromRedis = fmt.Errorf("redis says %s", said)
+		}
+		return errors.Join(fromPostgres, fromRedis)
+	})
 	if again == nil || !strings.Contains(again.Error(), "pulumi up --stack local") {
 		t.Errorf("rotated twice without an update between: %v", again)
 	}
