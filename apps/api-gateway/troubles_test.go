@@ -228,6 +228,9 @@ func TestTheBulkhead(t *testing.T) {
 		if n := metric(t, g.Ops, `gateway_rejections_total{reason="bulkhead",service="order-service"}`); n != requests-bulkhead {
 			return fmt.Errorf("%v were turned away, want %d", n, requests-bulkhead)
 		}
+		if n := inHand.Load(); n != bulkhead { // the last may still be on their way
+			return fmt.Errorf("%d are in hand, want %d", n, bulkhead)
+		}
 		return nil
 	})
 	close(release)
