@@ -10,6 +10,7 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	kubernetes "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -189,5 +190,63 @@ func TestPodsThatAreRefused(t *testing.T) {
 	want := "Deployment apps/shop-blue isn't ready: its pods are refused: exceeded quota: small"
 	if got := connect(t, api).Cause(t.Context(), workload); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+const deploymentPath = "/apis/apps/v1/namespaces/apps/deployments/shop-blue"
+
+// rollout is a Deployment that was changed that often, as its controller has last told of it.
+func rollout(changes, seen int64, updated int32, status corev1.ConditionStatus, reason string) kubernetes.Deployment {
+	return kubernetes.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Generation: changes},
+		Status: kubernetes.DeploymentStatus{
+			ObservedGeneration: seen, Replicas: 2, UpdatedReplicas: updated,
+			Conditions: []kubernetes.DeploymentCondition{
+				{Type: kubernetes.DeploymentAvailable, Status: corev1.ConditionTrue, Reason: "MinimumReplicasAvailable"},
+				{Type: kubernetes.DeploymentProgressing, Status: status, Reason: reason},
+			},
+		},
+	}
+}
+
+func TestARolloutIsCompleteWhenItsControllerHasSeenTheChangeAndBroughtItAbout(t *testing.T) {
+	const available = "NewReplicaSetAvailable"
+	for _, test := range []struct {
+		about      string
+		deployment kubernetes.Deployment
+		done       bool
+	}{
+		{"complete", rollout(2, 2, 2, corev1.ConditionTrue, available), true},
+		{"the former rollout is complete, the change not seen", rollout(2, 1, 2, corev1.ConditionTrue, available), false},
+		{"former replicas run", rollout(2, 2, 1, corev1.ConditionTrue, available), false},
+		{"new ones aren't ready", rollout(2, 2, 2, corev1.ConditionTrue, "ReplicaSetUpdated"), false},
+		{"given up", rollout(2, 2, 1, corev1.ConditionFalse, "ProgressDeadlineExceeded"), false},
+		{"nothing is known yet", kubernetes.Deployment{}, false},
+	} {
+		if done := completed(test.deployment); done != test.done {
+			t.Errorf("%s: complete is %v", test.about, done)
+		}
+	}
+}
+
+func TestARolloutIsWaitedForAndItsFailureExplained(t *testing.T) {
+	api := clustertest.New(t, "one")
+	here := connect(t, api)
+	crashed := corev1.ContainerStatus{State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3}}}
+	api.Answer(podsPath, corev1.PodList{Items: []corev1.Pod{pod("a", time.Now(), crashed)}})
+	const cause = "Deployment apps/shop-blue isn't ready: pod a ended (exit code 3) without a word; what ran before goes on"
+
+	api.Answer(deploymentPath, rollout(2, 1, 2, corev1.ConditionTrue, "NewReplicaSetAvailable"))
+	if err := here.complete(t.Context(), 10*time.Millisecond, workload); err == nil || err.Error() != cause {
+		t.Errorf("one that isn't seen: %v", err)
+	}
+	api.Answer(podsPath, corev1.PodList{})
+	if err := here.complete(t.Context(), 10*time.Millisecond, workload); err == nil || !strings.Contains(err.Error(), "its rollout isn't complete") {
+		t.Errorf("one that stalls for no visible cause: %v", err)
+	}
+	api.Answer(deploymentPath, http.StatusServiceUnavailable)
+	time.AfterFunc(lookAgain/2, func() { api.Answer(deploymentPath, rollout(2, 2, 2, corev1.ConditionTrue, "NewReplicaSetAvailable")) })
+	if err := here.complete(t.Context(), time.Hour, workload); err != nil {
+		t.Errorf("one that completes: %v", err)
 	}
 }

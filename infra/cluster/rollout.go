@@ -3,20 +3,27 @@ package cluster
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
+	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	kubernetes "k8s.io/api/apps/v1"
 )
 
 // Rollout bounds how long an update waits for what runs on the cluster, and says why if it waited in vain.
 type Rollout struct {
 	deadline time.Duration
-	explain  *pulumi.ErrorHook // nil where nothing is asked
+	cluster  *Cluster          // nil where nothing is asked
+	explain  *pulumi.ErrorHook // as cluster
 }
 
 // surplus is how much longer than for a Deployment to give up Pulumi waits.
 const surplus = 15 * time.Second
+
+// lookAgain is how often the cluster is asked whether a rollout is complete.
+const lookAgain = 250 * time.Millisecond
 
 // FormerReplicaSets is how many of them a Deployment keeps. Whoever goes back does so by an update; and an update that makes
 // a Deployment what it was once before would be taken for done at once, since its ReplicaSet is there, scaled to 0.
@@ -31,7 +38,7 @@ func (c *Cluster) NewRollout(ctx *pulumi.Context, deadline time.Duration) (Rollo
 		c.explain(ctx, failed)
 		return false, nil // no second try: Kubernetes has tried all the time
 	})
-	return Rollout{deadline: deadline, explain: explain}, err
+	return Rollout{deadline: deadline, cluster: c, explain: explain}, err
 }
 
 // Seconds is the deadline in a Deployment's own fields.
@@ -57,6 +64,58 @@ func (r Rollout) Options() []pulumi.ResourceOption {
 		options = append(options, pulumi.ResourceHooks(&pulumi.ResourceHookBinding{OnError: []*pulumi.ErrorHook{r.explain}}))
 	}
 	return options
+}
+
+// Completed is the Deployment's name, once all its pods are what it was told to run. Pulumi's provider may take an update for
+// done that Kubernetes hasn't begun: what it has cached of the Deployment can be older than its own write. Hence the API
+// server is asked itself. It is an error, with the cause in one sentence, if the deadline passes; a component that has it
+// among its outputs fails then, and nothing of the former version is deleted.
+func (r Rollout) Completed(ctx *pulumi.Context, deployment *appsv1.Deployment) pulumi.StringOutput {
+	name, place := deployment.Metadata.Name().Elem(), deployment.Metadata.Namespace().Elem()
+	labels := deployment.Spec.Template().Metadata().Labels()
+	return pulumi.All(name, place, labels).ApplyT(func(known []any) (string, error) {
+		name, place, labels := known[0].(string), known[1].(string), known[2].(map[string]string)
+		if r.cluster == nil || ctx.DryRun() {
+			return name, nil
+		}
+		return name, r.cluster.complete(ctx.Context(), r.deadline+surplus, Workload{"Deployment", place, name, labels})
+	}).(pulumi.StringOutput)
+}
+
+// complete waits until a Deployment's rollout is complete. To be out of reach for a while is no failure.
+func (c *Cluster) complete(ctx context.Context, patience time.Duration, workload Workload) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		var deployment kubernetes.Deployment
+		err := c.get(ctx, "/apis/apps/v1/namespaces/"+workload.Namespace+"/deployments/"+workload.Name, &deployment)
+		if err == nil && completed(deployment) {
+			return nil
+		}
+		select {
+		case <-time.After(lookAgain):
+			continue
+		case <-ctx.Done():
+		}
+		break
+	}
+	limited, stop := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
+	defer stop()
+	cause := c.Cause(limited, workload)
+	if cause == "" {
+		cause = fmt.Sprintf("Deployment %s/%s isn't ready: its rollout isn't complete", workload.Namespace, workload.Name)
+	}
+	return fmt.Errorf("%s; what ran before goes on", cause)
+}
+
+// completed reports whether the Deployment's controller has seen what is wanted now, and has brought it about. Replicas that
+// an autoscaler has just asked for may be missing.
+func completed(deployment kubernetes.Deployment) bool {
+	status := deployment.Status
+	return status.ObservedGeneration >= deployment.Generation && status.UpdatedReplicas == status.Replicas &&
+		slices.ContainsFunc(status.Conditions, func(condition kubernetes.DeploymentCondition) bool {
+			return condition.Type == kubernetes.DeploymentProgressing && condition.Reason == "NewReplicaSetAvailable"
+		})
 }
 
 // explain tells, in one sentence, why a Deployment, a StatefulSet or a Job didn't get ready.

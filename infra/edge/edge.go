@@ -59,7 +59,8 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Edge, 
 	if err != nil {
 		return nil, fmt.Errorf("edge: %w", err)
 	}
-	if err := args.newDeployment(ctx, account, routes, certificate, parent); err != nil {
+	deployment, err := args.newDeployment(ctx, account, routes, certificate, parent)
+	if err != nil {
 		return nil, fmt.Errorf("edge: %w", err)
 	}
 	service, err := args.newService(ctx, parent)
@@ -67,7 +68,7 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Edge, 
 		return nil, fmt.Errorf("edge: %w", err)
 	}
 	edge.URL = args.url(service)
-	return edge, ctx.RegisterResourceOutputs(edge, pulumi.Map{"url": edge.URL})
+	return edge, ctx.RegisterResourceOutputs(edge, pulumi.Map{"url": edge.URL, "deployment": deployment})
 }
 
 func (a Args) metadata(called string) metav1.ObjectMetaArgs {
@@ -118,8 +119,8 @@ func (a Args) url(service *corev1.Service) pulumi.StringOutput {
 func (a Args) newDeployment(
 	ctx *pulumi.Context, account *corev1.ServiceAccount, routes *corev1.ConfigMap, certificate pulumi.StringInput,
 	parent pulumi.ResourceOption,
-) error {
-	_, err := appsv1.NewDeployment(ctx, name, &appsv1.DeploymentArgs{
+) (completed pulumi.StringOutput, err error) {
+	deployment, err := appsv1.NewDeployment(ctx, name, &appsv1.DeploymentArgs{
 		Metadata: a.metadata(name),
 		Spec: appsv1.DeploymentSpecArgs{ // without replicas: the autoscaler owns them
 			Selector:                metav1.LabelSelectorArgs{MatchLabels: selector()},
@@ -148,7 +149,7 @@ func (a Args) newDeployment(
 		},
 	}, append(a.Rollout.Options(), parent)...)
 	if err != nil {
-		return err
+		return completed, err
 	}
-	return scaling.New(ctx, name, a.metadata(name), selector(), a.Config.Replicas, parent)
+	return a.Rollout.Completed(ctx, deployment), scaling.New(ctx, name, a.metadata(name), selector(), a.Config.Replicas, parent)
 }

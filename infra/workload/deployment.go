@@ -17,10 +17,10 @@ import (
 func (a Args) newDeployment(
 	ctx *pulumi.Context, account *corev1.ServiceAccount, environment corev1.EnvFromSourceArray,
 	parent, after pulumi.ResourceOption,
-) error {
+) (completed pulumi.StringOutput, err error) {
 	spec := a.pod(account, a.server(environment))
 	spec.TopologySpreadConstraints = scaling.Spread(a.colourSelector())
-	_, err := appsv1.NewDeployment(ctx, a.name(), &appsv1.DeploymentArgs{
+	deployment, err := appsv1.NewDeployment(ctx, a.name(), &appsv1.DeploymentArgs{
 		Metadata: a.metadata(a.name(), a.colourSelector()),
 		Spec: appsv1.DeploymentSpecArgs{ // without replicas: the autoscaler owns them
 			Selector:                metav1.LabelSelectorArgs{MatchLabels: a.colourSelector()},
@@ -47,8 +47,8 @@ func (a Args) newDeployment(
 		},
 	}, append(a.Rollout.Options(), parent, after)...)
 	if err != nil {
-		return err
+		return completed, err
 	}
 	bounds := a.Config.Services[a.Service.Name].Replicas
-	return scaling.New(ctx, a.name(), a.metadata(a.name(), a.colourSelector()), a.colourSelector(), bounds, parent)
+	return a.Rollout.Completed(ctx, deployment), scaling.New(ctx, a.name(), a.metadata(a.name(), a.colourSelector()), a.colourSelector(), bounds, parent)
 }

@@ -52,41 +52,44 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Servic
 	if err := ctx.RegisterComponentResource("platform:workload:Service", args.Service.Name, service, opts...); err != nil {
 		return nil, err
 	}
-	if err := args.build(ctx, pulumi.Parent(service)); err != nil {
+	deployment, err := args.build(ctx, pulumi.Parent(service))
+	if err != nil {
 		return nil, fmt.Errorf("service %s: %w", args.Service.Name, err)
 	}
 	return service, ctx.RegisterResourceOutputs(service, pulumi.Map{
-		"version": pulumi.String(args.Image.Version),
-		"colour":  pulumi.String(args.Colour),
+		"version":    pulumi.String(args.Image.Version),
+		"colour":     pulumi.String(args.Colour),
+		"deployment": deployment,
 	})
 }
 
-func (a Args) build(ctx *pulumi.Context, parent pulumi.ResourceOption) error {
+// build makes what the service consists of, and returns its Deployment's name once its rollout is complete.
+func (a Args) build(ctx *pulumi.Context, parent pulumi.ResourceOption) (completed pulumi.StringOutput, err error) {
 	account, err := a.newServiceAccount(ctx, parent)
 	if err != nil {
-		return err
+		return completed, err
 	}
 	environment, err := a.newEnvironment(ctx, parent)
 	if err != nil {
-		return err
+		return completed, err
 	}
 	ready := a.stores()
 	if a.Service.Database != "" {
 		migration, err := a.newJob(ctx, "migrate", account, environment, parent, pulumi.DependsOn(ready))
 		if err != nil {
-			return err
+			return completed, err
 		}
 		ready = append(ready, migration)
 	}
 	if a.Service.SeedsDemo && a.Demo != nil {
 		if err := a.newDemoUser(ctx, account, environment, parent, pulumi.DependsOn(ready)); err != nil {
-			return err
+			return completed, err
 		}
 	}
-	if err := a.newDeployment(ctx, account, environment, parent, pulumi.DependsOn(ready)); err != nil {
-		return err
+	if completed, err = a.newDeployment(ctx, account, environment, parent, pulumi.DependsOn(ready)); err != nil {
+		return completed, err
 	}
-	return a.newServices(ctx, parent)
+	return completed, a.newServices(ctx, parent)
 }
 
 // stores is what must be there before the first process of the service starts.
