@@ -195,10 +195,10 @@ func TestPodsThatAreRefused(t *testing.T) {
 
 const deploymentPath = "/apis/apps/v1/namespaces/apps/deployments/shop-blue"
 
-// rollout is a Deployment that was changed that often, as its controller has last told of it.
-func rollout(changes, seen int64, updated int32, status corev1.ConditionStatus, reason string) kubernetes.Deployment {
+// rollout is a Deployment that was changed twice, as its controller has last told of it.
+func rollout(seen int64, updated int32, status corev1.ConditionStatus, reason string) kubernetes.Deployment {
 	return kubernetes.Deployment{
-		ObjectMeta: metav1.ObjectMeta{Generation: changes},
+		ObjectMeta: metav1.ObjectMeta{Generation: 2},
 		Status: kubernetes.DeploymentStatus{
 			ObservedGeneration: seen, Replicas: 2, UpdatedReplicas: updated,
 			Conditions: []kubernetes.DeploymentCondition{
@@ -216,11 +216,11 @@ func TestARolloutIsCompleteWhenItsControllerHasSeenTheChangeAndBroughtItAbout(t 
 		deployment kubernetes.Deployment
 		done       bool
 	}{
-		{"complete", rollout(2, 2, 2, corev1.ConditionTrue, available), true},
-		{"the former rollout is complete, the change not seen", rollout(2, 1, 2, corev1.ConditionTrue, available), false},
-		{"former replicas run", rollout(2, 2, 1, corev1.ConditionTrue, available), false},
-		{"new ones aren't ready", rollout(2, 2, 2, corev1.ConditionTrue, "ReplicaSetUpdated"), false},
-		{"given up", rollout(2, 2, 1, corev1.ConditionFalse, "ProgressDeadlineExceeded"), false},
+		{"complete", rollout(2, 2, corev1.ConditionTrue, available), true},
+		{"the former rollout is complete, the change not seen", rollout(1, 2, corev1.ConditionTrue, available), false},
+		{"former replicas run", rollout(2, 1, corev1.ConditionTrue, available), false},
+		{"new ones aren't ready", rollout(2, 2, corev1.ConditionTrue, "ReplicaSetUpdated"), false},
+		{"given up", rollout(2, 1, corev1.ConditionFalse, "ProgressDeadlineExceeded"), false},
 		{"nothing is known yet", kubernetes.Deployment{}, false},
 	} {
 		if done := completed(test.deployment); done != test.done {
@@ -236,7 +236,7 @@ func TestARolloutIsWaitedForAndItsFailureExplained(t *testing.T) {
 	api.Answer(podsPath, corev1.PodList{Items: []corev1.Pod{pod("a", time.Now(), crashed)}})
 	const cause = "Deployment apps/shop-blue isn't ready: pod a ended (exit code 3) without a word; what ran before goes on"
 
-	api.Answer(deploymentPath, rollout(2, 1, 2, corev1.ConditionTrue, "NewReplicaSetAvailable"))
+	api.Answer(deploymentPath, rollout(1, 2, corev1.ConditionTrue, "NewReplicaSetAvailable"))
 	if err := here.complete(t.Context(), 10*time.Millisecond, workload); err == nil || err.Error() != cause {
 		t.Errorf("one that isn't seen: %v", err)
 	}
@@ -245,7 +245,7 @@ func TestARolloutIsWaitedForAndItsFailureExplained(t *testing.T) {
 		t.Errorf("one that stalls for no visible cause: %v", err)
 	}
 	api.Answer(deploymentPath, http.StatusServiceUnavailable)
-	time.AfterFunc(lookAgain/2, func() { api.Answer(deploymentPath, rollout(2, 2, 2, corev1.ConditionTrue, "NewReplicaSetAvailable")) })
+	time.AfterFunc(lookAgain/2, func() { api.Answer(deploymentPath, rollout(2, 2, corev1.ConditionTrue, "NewReplicaSetAvailable")) })
 	if err := here.complete(t.Context(), time.Hour, workload); err != nil {
 		t.Errorf("one that completes: %v", err)
 	}
