@@ -21,7 +21,8 @@ import (
 
 const usage = `usage: local [-context C -registry R] up|stop|down|status|env|token
        local logs [-f] COMPONENT
-       local install DEBIAN-PACKAGE`
+       local install DEBIAN-PACKAGE
+       local tool NAME [NAME]`
 
 func main() {
 	// A root shell opened by su has no folders of system programs on its PATH.
@@ -71,6 +72,8 @@ func run(ctx context.Context, args []string) error {
 		return p.Env()
 	case "token":
 		return p.Token(ctx)
+	case "tool":
+		return p.Tools(ctx, flags.Args()[1:]...)
 	case "install":
 		return node.InstallPackages(ctx, progress.New(os.Stdout), flags.Args()[1:]...)
 	case "logs":

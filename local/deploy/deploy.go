@@ -71,10 +71,15 @@ func (d *Deployment) Environment(target Target) []string {
 	return environment
 }
 
-// Up makes the cluster what the program says.
-func (d *Deployment) Up(ctx context.Context, target Target) error {
+// Up makes the cluster what the program says, without what the settings named stand for.
+func (d *Deployment) Up(ctx context.Context, target Target, without ...string) error {
 	if err := d.prepare(ctx, target); err != nil {
 		return err
+	}
+	for _, setting := range without {
+		if err := d.run(ctx, target, nil, "pulumi", "config", "set", "--path", "platform:"+setting, "false", "--stack", Stack, "--non-interactive"); err != nil {
+			return fmt.Errorf("set %s to false: %w", setting, err)
+		}
 	}
 	d.log.Say("secrets: generating what is missing")
 	if err := d.run(ctx, target, nil, filepath.Join(d.layout.Bin(), "secrets"), "-stack", Stack); err != nil {

@@ -240,6 +240,22 @@ func TestPrepareMakesTheStackOnce(t *testing.T) {
 	}
 }
 
+func TestWhatCantBeHadIsTurnedOffBeforeTheUpdate(t *testing.T) {
+	d, _ := deployment(t)
+	secrets := "#!/bin/sh\necho \"$PWD: secrets $*\" >> '" + d.layout.State + "/calls'\n"
+	if err := os.WriteFile(filepath.Join(d.layout.Bin(), "secrets"), []byte(secrets), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Up(t.Context(), Target{Registry: "r"}, "monitoring.grafana"); err != nil {
+		t.Fatal(err)
+	}
+	off := slices.Index(d.calls(t), d.layout.Repo+": config set --path platform:monitoring.grafana false --stack local --non-interactive")
+	up := slices.IndexFunc(d.calls(t), func(call string) bool { return strings.HasPrefix(call, d.layout.Repo+": up ") })
+	if off < 0 || up < off {
+		t.Errorf("calls %q", d.calls(t))
+	}
+}
+
 func TestOutputsAndResources(t *testing.T) {
 	d, _ := deployment(t)
 	t.Setenv("PULUMI_SAYS", `{"url":"https://127.0.0.1:30443","certificateAuthority":"PEM","services":{}}`)

@@ -92,8 +92,8 @@ func (r recipe) build(ctx context.Context, cache, name string) (v1.Image, error)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	return assemble(layer, v1.Config{
+	return assemble(v1.Config{
 		Env:  []string{"PATH=" + r.path + "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"},
 		User: fmt.Sprintf("%d:%d", r.uid, r.uid),
-	})
+	}, layer)
 }

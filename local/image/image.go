@@ -49,18 +49,23 @@ func PushProgram(ctx context.Context, repository, program string) (string, error
 
 // programImage holds one static program at a path.
 func programImage(path string, content []byte) (v1.Image, error) {
-	layer, err := fileLayer(path, content)
+	layer, err := fileLayer(path, 0o755, content)
 	if err != nil {
 		return nil, err
 	}
-	return assemble(layer, v1.Config{Entrypoint: []string{"/" + path}, User: "65532:65532"})
+	return assemble(programConfig(path), layer)
 }
 
-// fileLayer holds one executable, always with the same bytes for the same content.
-func fileLayer(file string, content []byte) (v1.Layer, error) {
+// programConfig runs the program as nobody in particular.
+func programConfig(path string) v1.Config {
+	return v1.Config{Entrypoint: []string{"/" + path}, User: "65532:65532"}
+}
+
+// fileLayer holds one file, always with the same bytes for the same content.
+func fileLayer(file string, mode int64, content []byte) (v1.Layer, error) {
 	var archive bytes.Buffer
 	writer := tar.NewWriter(&archive)
-	header := &tar.Header{Name: file, Mode: 0o755, Size: int64(len(content)), Typeflag: tar.TypeReg}
+	header := &tar.Header{Name: file, Mode: mode, Size: int64(len(content)), Typeflag: tar.TypeReg}
 	if err := writer.WriteHeader(header); err != nil {
 		return nil, err
 	}
@@ -74,8 +79,8 @@ func fileLayer(file string, content []byte) (v1.Layer, error) {
 	return tarball.LayerFromOpener(open, tarball.WithCompressionLevel(gzipFast), tarball.WithMediaType(types.DockerLayer))
 }
 
-func assemble(layer v1.Layer, config v1.Config) (v1.Image, error) {
-	layered, err := mutate.AppendLayers(empty.Image, layer)
+func assemble(config v1.Config, layers ...v1.Layer) (v1.Image, error) {
+	layered, err := mutate.AppendLayers(empty.Image, layers...)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"log"
@@ -195,8 +196,12 @@ func TestReadUpstreams(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write(`[{"name": "redis", "image": "docker.io/library/redis:7", "digest": "sha256:abc"}]`)
-	want := []Upstream{{"redis", "docker.io/library/redis:7", "sha256:abc"}}
+	write(`[{"name": "redis", "image": "docker.io/library/redis:7", "digest": "sha256:abc"},
+		{"name": "grafana", "image": "docker.io/grafana/grafana:12", "digest": "sha256:def", "optional": "monitoring.grafana"}]`)
+	want := []Upstream{
+		{Name: "redis", Image: "docker.io/library/redis:7", Digest: "sha256:abc"},
+		{Name: "grafana", Image: "docker.io/grafana/grafana:12", Digest: "sha256:def", Optional: "monitoring.grafana"},
+	}
 	if got, err := ReadUpstreams(path); err != nil || !slices.Equal(got, want) {
 		t.Errorf("%v, %v", got, err)
 	}
@@ -232,7 +237,10 @@ func upstreamIndex(t *testing.T, reference string) (index v1.ImageIndex, amd64 v
 func provideInto(t *testing.T, r *watched, cache string, upstream Upstream) (said string, err error) {
 	t.Helper()
 	var out bytes.Buffer
-	err = Provide(t.Context(), r.host, cache, upstream, nil, progress.New(&out))
+	there, err := Provide(t.Context(), r.host, cache, upstream, nil, progress.New(&out))
+	if there != (err == nil) {
+		t.Errorf("it says that the image is there: %v, with error %v", there, err)
+	}
 	return out.String(), err
 }
 
@@ -241,7 +249,7 @@ func TestProvidePullsThePinnedDigest(t *testing.T) {
 	tag := theirs.host + "/library/thing:1"
 	pinned, amd64 := upstreamIndex(t, tag)
 	upstreamIndex(t, tag) // since then, the tag has moved on
-	said, err := provideInto(t, ours, t.TempDir(), Upstream{"thing", tag, digest(t, pinned)})
+	said, err := provideInto(t, ours, t.TempDir(), Upstream{Name: "thing", Image: tag, Digest: digest(t, pinned)})
 	if err != nil || !strings.Contains(said, "image "+tag+": pulled") {
 		t.Fatalf("%v; said %q", err, said)
 	}
@@ -250,7 +258,7 @@ func TestProvidePullsThePinnedDigest(t *testing.T) {
 	}
 
 	ours.writes()
-	if said, err := provideInto(t, ours, t.TempDir(), Upstream{"thing", tag, digest(t, pinned)}); err != nil || said != "" || len(ours.writes()) > 0 {
+	if said, err := provideInto(t, ours, t.TempDir(), Upstream{Name: "thing", Image: tag, Digest: digest(t, pinned)}); err != nil || said != "" || len(ours.writes()) > 0 {
 		t.Errorf("what is there was provided again: %v; said %q", err, said)
 	}
 }
@@ -274,12 +282,35 @@ func TestProvideSaysWhatCanNeitherBePulledNorBuilt(t *testing.T) {
 	tag := theirs.host + "/library/thing:1"
 	upstreamIndex(t, tag)
 	gone := "sha256:" + strings.Repeat("0", 64)
-	_, err := provideInto(t, ours, t.TempDir(), Upstream{"thing", tag, gone})
+	_, err := provideInto(t, ours, t.TempDir(), Upstream{Name: "thing", Image: tag, Digest: gone})
 	if err == nil || !strings.HasPrefix(err.Error(), "image "+tag+": ") || !strings.HasSuffix(err.Error(), "and there is no recipe to build one like it") {
 		t.Errorf("the pinned digest is gone: %v", err)
 	}
 	if sent := ours.writes(); len(sent) > 0 {
 		t.Errorf("yet something was pushed: %v", sent)
+	}
+}
+
+func TestAnOptionalImageMayBeLeftOut(t *testing.T) {
+	ours, theirs := serve(t), serve(t)
+	tag := theirs.host + "/library/thing:1"
+	optional := Upstream{Name: "thing", Image: tag, Optional: "monitoring.thing"}
+	provided := func(ctx context.Context) (bool, error) {
+		return Provide(ctx, ours.host, t.TempDir(), optional, nil, progress.New(io.Discard))
+	}
+	if there, err := provided(t.Context()); there || err != nil || len(ours.writes()) > 0 {
+		t.Errorf("nobody has it: there %v, %v", there, err)
+	}
+	interrupted, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := provided(interrupted); err == nil {
+		t.Error("an interruption passes for an image that can't be had")
+	}
+	upstreamIndex(t, tag)
+	for range 2 {
+		if there, err := provided(t.Context()); !there || err != nil {
+			t.Errorf("it can be pulled: there %v, %v", there, err)
+		}
 	}
 }
 

@@ -4,24 +4,29 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"io"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
 	"platform.example/local/progress"
+	"platform.example/local/toolchain"
 )
 
-// compiled is what was asked of the toolchain, which has the one program or an error.
-type compiled struct {
+// compiler is what was asked of the toolchain, which has the one program or an error.
+type compiler struct {
 	path  string
 	err   error
 	asked []string
 }
 
-func (c *compiled) Path(_ context.Context, name string) (string, error) {
+func (c *compiler) Path(_ context.Context, name string) (string, error) {
 	c.asked = append(c.asked, name)
 	return c.path, c.err
 }
@@ -30,13 +35,13 @@ func provideTraefik(t *testing.T, r *watched, upstream Upstream, tools Tools) (s
 	t.Helper()
 	upstream.Name = "traefik"
 	var out bytes.Buffer
-	err = Provide(t.Context(), r.host, t.TempDir(), upstream, tools, progress.New(&out))
+	_, err = Provide(t.Context(), r.host, t.TempDir(), upstream, tools, progress.New(&out))
 	return out.String(), err
 }
 
 func TestAnImageThatCantBePulledIsMadeOfItsProgram(t *testing.T) {
 	ours := serve(t)
-	tools := &compiled{path: program(t, "binary")}
+	tools := &compiler{path: program(t, "binary")}
 	upstream := Upstream{Image: "registry.invalid/library/traefik:v3.6.2", Digest: "sha256:" + strings.Repeat("0", 64)}
 	if said, err := provideTraefik(t, ours, upstream, tools); err != nil || !strings.Contains(said, upstream.Image+": can't be pulled") {
 		t.Fatalf("%v; said %q", err, said)
@@ -49,22 +54,15 @@ func TestAnImageThatCantBePulledIsMadeOfItsProgram(t *testing.T) {
 	if config.Config.User != "65532:65532" || !slices.Equal(config.Config.Entrypoint, []string{"/usr/local/bin/traefik"}) {
 		t.Errorf("configuration %+v", config.Config)
 	}
-	layers, err := made.Layers()
-	if err != nil || len(layers) != 1 {
-		t.Fatalf("%d layers, %v", len(layers), err)
+	files := filesOf(t, made)
+	if program := files["usr/local/bin/traefik"]; program.mode != 0o755 || program.content != "binary" {
+		t.Errorf("the program is %+v", program)
 	}
-	content, err := layers[0].Uncompressed()
-	if err != nil {
-		t.Fatal(err)
+	if roots := files["etc/ssl/certs/ca-certificates.crt"]; roots.mode != 0o644 || !x509.NewCertPool().AppendCertsFromPEM([]byte(roots.content)) {
+		t.Errorf("the authorities, mode %o, are %.80q", roots.mode, roots.content)
 	}
-	defer content.Close()
-	archive := tar.NewReader(content)
-	header, err := archive.Next()
-	if err != nil || header.Name != "usr/local/bin/traefik" || header.Mode != 0o755 {
-		t.Fatalf("first file %+v, %v", header, err)
-	}
-	if file, err := io.ReadAll(archive); err != nil || string(file) != "binary" {
-		t.Errorf("it holds %q, %v", file, err)
+	if len(files) != 2 {
+		t.Errorf("it holds %d files", len(files))
 	}
 
 	ours.writes()
@@ -73,11 +71,70 @@ func TestAnImageThatCantBePulledIsMadeOfItsProgram(t *testing.T) {
 	}
 }
 
+// file is one in an image.
+type file struct {
+	mode    int64
+	content string
+}
+
+func filesOf(t *testing.T, image v1.Image) map[string]file {
+	t.Helper()
+	files := map[string]file{}
+	layers, err := image.Layers()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, layer := range layers {
+		content, err := layer.Uncompressed()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer content.Close()
+		for archive := tar.NewReader(content); ; {
+			header, err := archive.Next()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, err := io.ReadAll(archive)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files[header.Name] = file{header.Mode, string(text)}
+		}
+	}
+	return files
+}
+
+func TestAnImageOfSeveralProgramsRunsTheFirst(t *testing.T) {
+	ours := serve(t)
+	tools := &compiler{path: program(t, "binary")}
+	upstream := Upstream{Name: "prometheus", Image: "registry.invalid/prom/prometheus:v3"}
+	if _, err := Provide(t.Context(), ours.host, t.TempDir(), upstream, tools, progress.New(io.Discard)); err != nil {
+		t.Fatal(err)
+	}
+	made := get(t, ours.host+"/prom/prometheus:v3")
+	config, err := made.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(config.Config.Entrypoint, []string{"/bin/prometheus"}) {
+		t.Errorf("it runs %v", config.Config.Entrypoint)
+	}
+	for _, name := range []string{"prometheus", "promtool"} {
+		if filesOf(t, made)["bin/"+name].content != "binary" || !slices.Contains(tools.asked, name) {
+			t.Errorf("%s isn't in it; compiled %v", name, tools.asked)
+		}
+	}
+}
+
 func TestNothingIsCompiledForAnImageThatCanBePulled(t *testing.T) {
 	ours, theirs := serve(t), serve(t)
 	tag := theirs.host + "/library/traefik:v3.6.2"
 	pinned, amd64 := upstreamIndex(t, tag)
-	tools := &compiled{err: errors.New("compiled for nothing")}
+	tools := &compiler{err: errors.New("compiled for nothing")}
 	if said, err := provideTraefik(t, ours, Upstream{Image: tag, Digest: digest(t, pinned)}, tools); err != nil || !strings.Contains(said, tag+": pulled") {
 		t.Fatalf("%v; said %q", err, said)
 	}
@@ -89,7 +146,7 @@ func TestNothingIsCompiledForAnImageThatCanBePulled(t *testing.T) {
 func TestAProgramThatCantBeCompiledSaysForWhichImage(t *testing.T) {
 	ours := serve(t)
 	broken := errors.New("compile traefik: exit status 1")
-	_, err := provideTraefik(t, ours, Upstream{Image: "registry.invalid/library/traefik:v3.6.2"}, &compiled{err: broken})
+	_, err := provideTraefik(t, ours, Upstream{Image: "registry.invalid/library/traefik:v3.6.2"}, &compiler{err: broken})
 	if !errors.Is(err, broken) || !strings.HasPrefix(err.Error(), "image registry.invalid/library/traefik:v3.6.2: ") {
 		t.Error(err)
 	}
@@ -98,15 +155,50 @@ func TestAProgramThatCantBeCompiledSaysForWhichImage(t *testing.T) {
 	}
 }
 
-// The names are the contract with the program's list: without it, nothing else can be made of a program.
-func TestEveryProgramIsAmongThePinnedImages(t *testing.T) {
+// The list is the contract with the program that asks for the images: what can be built here is exactly what must be there.
+func TestEveryImageButAnOptionalOneCanBeBuilt(t *testing.T) {
 	pinned, err := ReadUpstreams(filepath.Join("..", "..", "infra", "image", "upstream.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
+	asked := map[string]bool{}
+	for _, upstream := range pinned {
+		_, isProgram := programs[upstream.Name]
+		_, isRecipe := recipes[upstream.Name]
+		if built := isProgram || isRecipe; built == (upstream.Optional != "") {
+			t.Errorf("%s: built here %v, yet optional is %q", upstream.Name, built, upstream.Optional)
+		}
+		asked[upstream.Name] = true
+	}
 	for name := range programs {
-		if !slices.ContainsFunc(pinned, func(upstream Upstream) bool { return upstream.Name == name }) {
+		if !asked[name] {
 			t.Errorf("the program asks for no image %s", name)
+		}
+	}
+}
+
+// An image made here stands for the one of the same tag, so its programs are of that version.
+func TestWhatIsCompiledIsOfTheVersionThatIsPinned(t *testing.T) {
+	pinned, err := ReadUpstreams(filepath.Join("..", "..", "infra", "image", "upstream.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tools := map[string]toolchain.Tool{}
+	for _, tool := range append(toolchain.MonitoringTools(), toolchain.Traefik()) {
+		tools[tool.Name] = tool
+	}
+	for _, upstream := range pinned {
+		_, tag, _ := strings.Cut(upstream.Image, ":")
+		for _, place := range programs[upstream.Name] {
+			tool, known := tools[path.Base(place)]
+			if !known {
+				t.Errorf("%s: no tool is called %s", upstream.Name, path.Base(place))
+				continue
+			}
+			version, err := tool.Release(filepath.Join("..", "toolchain"))
+			if err != nil || strings.TrimPrefix(version, "v") != strings.TrimPrefix(tag, "v") {
+				t.Errorf("%s is made of %s %s, %v", upstream.Image, tool.Name, version, err)
+			}
 		}
 	}
 }

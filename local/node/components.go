@@ -70,6 +70,7 @@ func (n *Node) components(c credentials) []component {
 		{name: "kubelet", tool: "kubelet", args: []string{
 			"--config", config("kubelet.yaml"), "--kubeconfig", n.kubeconfig("kubelet"), "--root-dir", n.path("kubelet"),
 			"--cert-dir", n.path("kubelet", "pki"), "--hostname-override", Name, "--node-ip", bridgeAddress,
+			"--containerd", n.containerdSocket(), // whom it asks, when it measures, of which container a cgroup is
 		}, reads: []string{config("kubelet.yaml"), n.kubeconfig("kubelet")}},
 		{name: "kube-proxy", tool: "kube-proxy", args: []string{"--config", config("kube-proxy.yaml")},
 			reads: []string{config("kube-proxy.yaml"), n.kubeconfig("kube-proxy")}},

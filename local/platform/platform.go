@@ -64,9 +64,14 @@ func (p *Platform) builder() *toolchain.Builder {
 	if p.ownNode() {
 		tools = append(toolchain.NodeTools(), tools...)
 		tools = append(tools, toolchain.Traefik())
+		tools = append(tools, toolchain.MonitoringTools()...)
 	}
+	return p.builderOf(tools, p.log)
+}
+
+func (p *Platform) builderOf(tools []toolchain.Tool, log *progress.Log) *toolchain.Builder {
 	families := filepath.Join(p.layout.Repo, "local", "toolchain")
-	return toolchain.NewBuilder(families, filepath.Join(p.layout.Cache, "tools"), p.layout.Bin(), p.layout.PulumiHome(), tools, p.log)
+	return toolchain.NewBuilder(families, filepath.Join(p.layout.Cache, "tools"), p.layout.Bin(), p.layout.PulumiHome(), tools, log)
 }
 
 // target is where the stack goes.
@@ -101,40 +106,63 @@ func (p *Platform) Up(ctx context.Context) error {
 
 	n := node.New(p.layout, tools, p.log)
 	stack := deploy.New(p.layout, p.log)
+	var without []string
 	group, groupContext := errgroup.WithContext(ctx)
 	group.Go(func() error { return tools.Run(groupContext) })
 	group.Go(func() error { return stack.Compile(groupContext, tools) })
 	if p.ownNode() {
-		group.Go(func() error { return p.bringUp(groupContext, n, tools) })
+		group.Go(func() (err error) {
+			without, err = p.bringUp(groupContext, n, tools)
+			return err
+		})
 	}
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if err := stack.Up(ctx, p.target(n)); err != nil {
+	if err := stack.Up(ctx, p.target(n), without...); err != nil {
 		return err
 	}
 	return p.welcome(ctx, stack, p.target(n))
 }
 
-// bringUp starts the node and fills its registry.
-func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.Builder) error {
+// bringUp starts the node and fills its registry. It returns the settings that are false since their images can't be had.
+func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.Builder) (without []string, err error) {
 	self, err := os.Executable()
 	if err != nil {
-		return fmt.Errorf("find this program: %w", err)
+		return nil, fmt.Errorf("find this program: %w", err)
 	}
 	if err := n.Up(ctx, self); err != nil {
-		return err
+		return nil, err
 	}
 	upstreams, err := image.ReadUpstreams(filepath.Join(p.layout.Repo, "infra", "image", "upstream.json"))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, upstream := range upstreams {
-		if err := image.Provide(ctx, node.Registry, filepath.Join(p.layout.Cache, "images"), upstream, tools, p.log); err != nil {
-			return err
+		there, err := image.Provide(ctx, node.Registry, filepath.Join(p.layout.Cache, "images"), upstream, tools, p.log)
+		if err != nil {
+			return nil, err
+		}
+		if !there {
+			p.log.Say("image %s: can't be pulled: the platform goes without it, %s is false", upstream.Image, upstream.Optional)
+			without = append(without, upstream.Optional)
 		}
 	}
-	return n.AwaitPods(ctx)
+	return without, n.AwaitPods(ctx)
+}
+
+// Tools prints the paths of tools for monitoring, one per line, and compiles those that aren't there yet: unit tests call
+// promtool and amtool where nothing is up. What it does meanwhile goes to stderr.
+func (p *Platform) Tools(ctx context.Context, names ...string) error {
+	builder := p.builderOf(toolchain.MonitoringTools(), progress.New(os.Stderr))
+	for _, name := range names {
+		path, err := builder.Path(ctx, name)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintln(p.out, path)
+	}
+	return nil
 }
 
 // Stop ends the node and keeps what it stored.

@@ -18,6 +18,7 @@ import (
 	"platform.example/local/deploy"
 	"platform.example/local/layout"
 	"platform.example/local/progress"
+	"platform.example/local/toolchain"
 )
 
 // deployed is a platform on somebody's cluster, in folders of the test, whose stack has the outputs; pulumi is a script
@@ -158,5 +159,12 @@ func TestDownRemovesTheAuthority(t *testing.T) {
 		if _, err := os.Stat(gone); !errors.Is(err, os.ErrNotExist) {
 			t.Errorf("%s is still there: %v", gone, err)
 		}
+	}
+}
+
+func TestAToolThatIsUnknownIsAnError(t *testing.T) {
+	p, out := deployed(t, deploy.Outputs{})
+	if err := p.Tools(t.Context(), "kubectl"); !errors.Is(err, toolchain.ErrUnknown) || out.Len() > 0 {
+		t.Errorf("%v; it prints %q", err, out)
 	}
 }

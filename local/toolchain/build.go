@@ -24,7 +24,7 @@ import (
 // ErrUnknown is returned for a program that isn't among the tools.
 var ErrUnknown = errors.New("not a tool of the toolchain")
 
-// workPrefix begins the names of folders in the cache that hold a tool being compiled.
+// workPrefix begins the names of folders in the cache that hold a tool being compiled; the compiling process follows.
 const workPrefix = ".compiling-"
 
 // A compile that takes longer than this says so again and again.
@@ -78,6 +78,10 @@ func (b *Builder) Run(ctx context.Context) error {
 	}
 	unfinished, _ := filepath.Glob(filepath.Join(b.cache, workPrefix+"*"))
 	for _, folder := range unfinished { // of a run that was killed
+		process, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(folder), workPrefix), "-")
+		if _, err := os.Stat(filepath.Join("/proc", process, "exe")); err == nil {
+			continue // make unit compiles for itself, beside make up
+		}
 		if err := os.RemoveAll(folder); err != nil {
 			return fmt.Errorf("toolchain: %w", err)
 		}
@@ -214,7 +218,7 @@ func (b *Builder) compile(ctx context.Context, tool Tool, version, path, label s
 	if err := os.MkdirAll(b.cache, 0o755); err != nil {
 		return fmt.Errorf("compile %s: %w", tool.Name, err)
 	}
-	work, err := os.MkdirTemp(b.cache, workPrefix)
+	work, err := os.MkdirTemp(b.cache, fmt.Sprintf("%s%d-", workPrefix, os.Getpid()))
 	if err != nil {
 		return fmt.Errorf("compile %s: %w", tool.Name, err)
 	}
@@ -351,8 +355,8 @@ func replacedFolder(ctx context.Context, dir, path string) (string, error) {
 	return downloaded.Dir, nil
 }
 
-// complete lays the Go files of a module over a folder that has some of its packages; those, and all below them, stay
-// as the folder has them.
+// complete lays the files of a module, but for tests, over a folder that has some of its packages; those, and all below
+// them, stay as the folder has them.
 func complete(replace map[string]string, module, folder string) error {
 	return filepath.WalkDir(module, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -368,7 +372,7 @@ func complete(replace map[string]string, module, folder string) error {
 			}
 			return nil
 		}
-		if filepath.Ext(path) == ".go" && !strings.HasSuffix(path, "_test.go") {
+		if relative != "go.mod" && !strings.HasSuffix(path, "_test.go") {
 			replace[filepath.Join(folder, relative)] = path
 		}
 		return nil

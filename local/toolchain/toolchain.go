@@ -32,8 +32,8 @@ type Tool struct {
 	Sources []string
 	// Module is the module whose version is the tool's version.
 	Module string
-	// Stamps are linker variables that get the version. In their values,
-	// {version}, {major} and {minor} stand for it.
+	// Stamps are linker variables that get the version. In their values, {version},
+	// {number} (without the v), {major} and {minor} stand for it.
 	Stamps map[string]string
 	// Fits decides whether one on PATH with version have serves instead of the
 	// pinned version want, both canonical ("v1.34.2"). Nil: always compile.
@@ -52,6 +52,8 @@ type Tool struct {
 	OnDemand bool
 	// Unlinked tools are called by nobody who looks on PATH.
 	Unlinked bool
+
+	release func(version string) string // that the module's version stands for; nil: the version itself
 }
 
 var kubernetesStamps = map[string]string{
@@ -152,6 +154,52 @@ func Traefik() Tool {
 	}
 }
 
+// prometheusRelease is what a version of Prometheus' module stands for: v0.309.1 is v3.9.1 (its README, "Prometheus code
+// base").
+func prometheusRelease(version string) string {
+	_, minor := majorMinor(version)
+	patch := strings.TrimPrefix(version, semver.MajorMinor(version))
+	return fmt.Sprintf("v%d.%d%s", minor/100, minor%100, patch)
+}
+
+// commonVersion is where programs of the Prometheus project keep their version.
+const commonVersion = "github.com/prometheus/common/version.Version"
+
+// MonitoringTools run in pods too, from images that are made of them where the real ones can't be pulled. Most of
+// Prometheus would be clients of two dozen clouds, to find targets there: the folder prometheus stands in for their list.
+func MonitoringTools() []Tool {
+	tool := func(name, path, module, stamp, version string) Tool {
+		return Tool{Name: name, Family: "monitoring", Package: path, Module: module,
+			Stamps: map[string]string{stamp: version}, Unlinked: true, OnDemand: true}
+	}
+	const (
+		prometheus   = "github.com/prometheus/prometheus"
+		alertmanager = "github.com/prometheus/alertmanager"
+		states       = "k8s.io/kube-state-metrics/v2"
+		node         = "github.com/prometheus/node_exporter"
+		postgres     = "github.com/prometheus-community/postgres_exporter"
+		redis        = "github.com/oliver006/redis_exporter"
+	)
+	part := func(tool Tool) Tool {
+		tool.release = prometheusRelease
+		tool.Sources, tool.Partial = []string{"prometheus/plugins"}, map[string]string{"prometheus": prometheus}
+		return tool
+	}
+	return []Tool{
+		part(tool("prometheus", prometheus+"/cmd/prometheus", prometheus, commonVersion, "{number}")),
+		part(tool("promtool", prometheus+"/cmd/promtool", prometheus, commonVersion, "{number}")),
+		tool("alertmanager", alertmanager+"/cmd/alertmanager", alertmanager, commonVersion, "{number}"),
+		tool("amtool", alertmanager+"/cmd/amtool", alertmanager, commonVersion, "{number}"),
+		tool("kube-state-metrics", states, states, commonVersion, "{version}"),
+		tool("node_exporter", node, node, commonVersion, "{number}"),
+		tool("postgres_exporter", postgres+"/cmd/postgres_exporter", postgres, commonVersion, "{number}"),
+		tool("redis_exporter", redis, redis, "main.BuildVersion", "{version}"),
+		// It reads its version from its own build information.
+		{Name: "otelcol-contrib", Family: "monitoring", Package: "./otel-collector", Module: "go.opentelemetry.io/collector/otelcol",
+			Unlinked: true, OnDemand: true},
+	}
+}
+
 func sameMinor(have, want string) bool { return semver.MajorMinor(have) == semver.MajorMinor(want) }
 
 // withinOneMinor is the version skew that Kubernetes supports between kubectl and
@@ -186,10 +234,24 @@ func (t Tool) version(families string) (string, error) {
 	return "", fmt.Errorf("tool %s: %s does not require %s", t.Name, path, t.Module)
 }
 
+// Release is the version that the tool calls itself, with a v.
+func (t Tool) Release(families string) (string, error) {
+	version, err := t.version(families)
+	return t.released(version), err
+}
+
+func (t Tool) released(version string) string {
+	if t.release == nil {
+		return version
+	}
+	return t.release(version)
+}
+
 // ldflags strips what only a debugger needs and stamps the version.
 func (t Tool) ldflags(version string) string {
+	version = t.released(version)
 	major, minor := majorMinor(version)
-	values := strings.NewReplacer("{version}", version, "{major}", fmt.Sprint(major), "{minor}", fmt.Sprint(minor))
+	values := strings.NewReplacer("{version}", version, "{number}", strings.TrimPrefix(version, "v"), "{major}", fmt.Sprint(major), "{minor}", fmt.Sprint(minor))
 	flags := []string{"-s", "-w"}
 	for variable, value := range t.Stamps {
 		flags = append(flags, "-X "+variable+"="+values.Replace(value))

@@ -85,8 +85,8 @@ func TestVersionIsWhatTheFamilyRequires(t *testing.T) {
 }
 
 func TestStamps(t *testing.T) {
-	tool := Tool{Stamps: map[string]string{"p.full": "{version}", "p.minor": "{major}.{minor}", "p.fixed": "clean"}}
-	want := "-X p.fixed=clean -X p.full=v1.34.2 -X p.minor=1.34 -s -w"
+	tool := Tool{Stamps: map[string]string{"p.full": "{version}", "p.minor": "{major}.{minor}", "p.number": "{number}", "p.fixed": "clean"}}
+	want := "-X p.fixed=clean -X p.full=v1.34.2 -X p.minor=1.34 -X p.number=1.34.2 -s -w"
 	for range 10 { // maps are walked in any order, and the flags are part of the key
 		if flags := tool.ldflags("v1.34.2"); flags != want {
 			t.Fatalf("%s, want %s", flags, want)
@@ -169,7 +169,7 @@ func TestAKeyNeedsTheFamilysFiles(t *testing.T) {
 // The families' folders lie beside this file.
 func TestEveryToolIsPinned(t *testing.T) {
 	names := map[string]bool{}
-	for _, tool := range slices.Concat(NodeTools(), PulumiTools(), []Tool{Traefik()}) {
+	for _, tool := range slices.Concat(NodeTools(), PulumiTools(), MonitoringTools(), []Tool{Traefik()}) {
 		if names[tool.Name] {
 			t.Errorf("%s is there twice", tool.Name)
 		}
@@ -206,6 +206,17 @@ func TestEveryToolIsPinned(t *testing.T) {
 	}
 	if !names[LanguageHost] {
 		t.Errorf("no tool is called %s", LanguageHost)
+	}
+}
+
+func TestPrometheusSaysTheReleaseThatItsModuleStandsFor(t *testing.T) {
+	for version, want := range map[string]string{"v0.309.1": "v3.9.1", "v0.310.0": "v3.10.0", "v0.400.12": "v4.0.12"} {
+		if got := prometheusRelease(version); got != want {
+			t.Errorf("%s: %s, want %s", version, got, want)
+		}
+	}
+	if flags := MonitoringTools()[0].ldflags("v0.310.0"); !strings.Contains(flags, commonVersion+"=3.10.0") {
+		t.Errorf("flags %s", flags)
 	}
 }
 
