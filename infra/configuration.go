@@ -47,7 +47,8 @@ func (c configuration) load(name string, services []catalog.Service) (stack.Stac
 	if err != nil {
 		return config, secret.Secrets{}, err
 	}
-	secrets, err := secret.Read(name, catalog.Secrets(services, config.Name == stack.Local), hidden, time.Now())
+	wanted := append(catalog.Secrets(services, config.Name == stack.Local), catalog.GivenSecrets()...)
+	secrets, err := secret.Read(name, wanted, hidden, time.Now())
 	return config, secrets, err
 }
 

@@ -11,6 +11,7 @@ import (
 	"platform.example/infra/cluster"
 	"platform.example/infra/edge"
 	"platform.example/infra/image"
+	"platform.example/infra/monitoring"
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
 	"platform.example/infra/release"
@@ -77,7 +78,7 @@ func (p platform) build(ctx *pulumi.Context) error {
 	onCluster := pulumi.Providers(provider)
 
 	namespaces := map[namespace.Name]*namespace.Namespace{}
-	for _, name := range []namespace.Name{namespace.Data, namespace.Apps, namespace.Edge} {
+	for _, name := range []namespace.Name{namespace.Data, namespace.Apps, namespace.Edge, namespace.Monitoring} {
 		protect := p.config.ProtectData && name == namespace.Data
 		if namespaces[name], err = namespace.New(ctx, name, protect, pulumi.Provider(provider)); err != nil {
 			return err
@@ -129,6 +130,19 @@ func (p platform) build(ctx *pulumi.Context) error {
 		Image:       traefik,
 		Upstream:    public,
 		Certificate: p.secrets.Certificate(catalog.EdgeCertificate),
+	}, onCluster)
+	if err != nil {
+		return err
+	}
+	_, err = monitoring.New(ctx, monitoring.Args{
+		Namespace: namespaces[namespace.Monitoring],
+		Rollout:   p.rollout,
+		Config:    p.config,
+		Services:  p.services,
+		Secrets:   p.secrets,
+		Postgres:  stores.postgres.MonitorEndpoint(),
+		Cache:     stores.cache.MonitorEndpoint(),
+		Stream:    stores.stream.MonitorEndpoint(),
 	}, onCluster)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"platform.example/infra/catalog"
 	"platform.example/infra/certificate"
 	"platform.example/infra/cluster/clustertest"
+	"platform.example/infra/image"
 	"platform.example/infra/network"
 	"platform.example/infra/stack"
 )
@@ -49,14 +50,14 @@ func TestLocal(t *testing.T) {
 	})
 	t.Run("every pod is restricted, limited, probed and without a token", func(t *testing.T) {
 		pods := map[string]any{}
-		for _, kind := range []string{"apps/v1:Deployment", "apps/v1:StatefulSet", "batch/v1:Job"} {
+		for _, kind := range []string{"apps/v1:Deployment", "apps/v1:StatefulSet", "apps/v1:DaemonSet", "batch/v1:Job"} {
 			for name, manifest := range engine.ofType(kind) {
 				pods[kind+" "+name] = manifest.at("spec", "template", "spec")
 			}
 		}
 		// A Deployment per service, the cache and the edge; Postgres and the stream; what sets the three stores up, three
-		// migrations, the demo user.
-		if want := len(catalog.Services()) + 2 + 2 + 7; len(pods) != want {
+		// migrations, the demo user. Who watches: Prometheus and Alertmanager, five Deployments, and one on every node.
+		if want := len(catalog.Services()) + 2 + 2 + 7 + 2 + 5 + 1; len(pods) != want {
 			t.Errorf("%d kinds of pods, want %d", len(pods), want)
 		}
 		for name, spec := range pods {
@@ -73,6 +74,16 @@ func TestLocal(t *testing.T) {
 	t.Run("services run by digest, the images of others by tag", func(t *testing.T) {
 		want := map[string]string{
 			"redis-cache": "docker.io/library/redis:7-bookworm", "edge": "docker.io/library/traefik:v3.6.2",
+		}
+		for name, upstream := range map[string]string{
+			"kube-state-metrics": "kube-state-metrics", "postgres-exporter": "postgres-exporter", "grafana": "grafana",
+			"redis-cache-exporter": "redis-exporter", "redis-stream-exporter": "redis-exporter",
+		} {
+			reference, err := image.Upstream(upstream, stack.Local)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want[name] = reference
 		}
 		for _, service := range catalog.Services() {
 			want[service.Name+"-blue"] = "localhost:5000/" + service.Name + "@" + digest
@@ -260,7 +271,8 @@ func checkPod(t *testing.T, name string, spec manifest, serves bool) {
 	if context.(map[string]any)["runAsNonRoot"] != true || spec.at("securityContext", "seccompProfile", "type") != "RuntimeDefault" {
 		t.Errorf("%s: security context %v", name, context)
 	}
-	if spec.at("automountServiceAccountToken") != false {
+	asks := strings.HasSuffix(name, " prometheus") || strings.HasSuffix(name, " kube-state-metrics") // the API server
+	if spec.at("automountServiceAccountToken") != asks {
 		t.Errorf("%s mounts a token", name)
 	}
 	container := manifest(spec.at("containers", 0).(map[string]any))
@@ -423,5 +435,38 @@ func TestFaultsEndTheProgramBeforeTheFirstResource(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestMonitoringIsWhatTheStackSays(t *testing.T) {
+	values := given(t)
+	values["platform:monitoring"] = `{"grafana":false,"traces":"http://192.0.2.7:4317","webhookNetwork":"192.0.2.0/24"}`
+	values["platform:alertWebhookUrl"] = "https://192.0.2.7/alerts/with-a-secret"
+	engine := &engine{}
+	if err := up(t, stack.Local, values, engine); err != nil {
+		t.Fatal(err)
+	}
+	deployments, configs := engine.ofType("apps/v1:Deployment"), engine.ofType("core/v1:ConfigMap")
+	if _, there := deployments["grafana"]; there {
+		t.Error("there is a Grafana")
+	}
+	if _, there := deployments["otel-collector"]; !there {
+		t.Error("nobody collects traces")
+	}
+	for _, service := range catalog.Services() {
+		if got := configs[service.Name+"-blue"].at("data", "OTEL_EXPORTER_OTLP_ENDPOINT"); got != network.CollectorURL {
+			t.Errorf("%s sends its traces to %v", service.Name, got)
+		}
+	}
+	routes := configs["alertmanager"].at("data", "alertmanager.yml").(string)
+	if !strings.Contains(routes, "/run/secrets/alertmanager/webhook-url") || strings.Contains(routes, "with-a-secret") {
+		t.Errorf("alerts are routed by\n%s", routes)
+	}
+	rules := configs["prometheus"].at("data", "rules.yml").(string)
+	for _, store := range []string{"postgres", "redis-cache", "redis-stream", "certificate-authority"} {
+		ends := regexp.MustCompile(`job:certificate_not_after:timestamp_seconds\n +expr: vector\(\d{10}\)\n +labels:\n +job: ` + store + "\n")
+		if !ends.MatchString(rules) {
+			t.Errorf("nobody looks at when the certificate of %s ends", store)
+		}
 	}
 }

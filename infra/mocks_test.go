@@ -171,7 +171,7 @@ func up(t *testing.T, name stack.Environment, values map[string]string, engine *
 	t.Chdir(filepath.Join(root, "infra"))
 
 	var secretKeys []string
-	for _, secret := range catalog.Secrets(catalog.Services(), true) {
+	for _, secret := range append(catalog.Secrets(catalog.Services(), true), catalog.GivenSecrets()...) {
 		secretKeys = append(secretKeys, "platform:"+secret.Name)
 	}
 	silent := func(_ *cluster.Cluster, _ *pulumi.Context, deadline time.Duration) (cluster.Rollout, error) {

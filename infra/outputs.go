@@ -41,7 +41,7 @@ func (o outputs) export(ctx *pulumi.Context, entry *edge.Edge, p platform) {
 	ctx.Export(image.Output, o.services)
 	authority := ""
 	if p.config.Name == stack.Local {
-		authority = p.secrets.Authority() // elsewhere, clients trust the edge's certificate already
+		authority = p.secrets.Authority().Bundle // elsewhere, clients trust the edge's certificate already
 	}
 	ctx.Export("certificateAuthority", pulumi.String(authority))
 	ctx.Export(secret.Output, p.secrets.Versions())

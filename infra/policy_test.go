@@ -41,7 +41,7 @@ func TestStoresElsewhere(t *testing.T) {
 		name, _ := object.at("metadata", "name").(string)
 		kind, _ := object.at("kind").(string)
 		seen[kind+" "+name] = object
-		if kind == "StatefulSet" || kind == "Deployment" && object.at("metadata", "namespace") == "data" {
+		if (kind == "StatefulSet" || kind == "Deployment") && object.at("metadata", "namespace") == "data" {
 			t.Errorf("%s %s is made, though the stores are elsewhere", kind, name)
 		}
 	}

@@ -31,7 +31,7 @@ func (p platform) newStores(
 		Namespace:   namespaces[namespace.Data],
 		Rollout:     p.rollout,
 		JobPriority: namespaces[namespace.Apps].Priority,
-		Authority:   pulumi.String(p.secrets.Authority()).ToStringOutput(),
+		Authority:   pulumi.String(p.secrets.Authority().Bundle).ToStringOutput(),
 	}
 	made.postgres, err = data.NewPostgres(ctx, "postgres", data.PostgresArgs{
 		Common:        common,
@@ -41,6 +41,7 @@ func (p platform) newStores(
 		Certificate:   p.secrets.Certificate(catalog.PostgresCertificate),
 		AdminPassword: p.secrets.Value(catalog.PostgresAdminPassword),
 		Passwords:     p.passwords(catalog.Service.DatabasePassword),
+		Monitor:       p.secrets.Value(catalog.PostgresMonitorPassword),
 	}, opts...)
 	if err != nil {
 		return made, err
@@ -52,7 +53,8 @@ func (p platform) newStores(
 		Image:       redis,
 		Certificate: p.secrets.Certificate(catalog.RedisCertificate),
 		Passwords: data.RedisPasswords{
-			Admin: p.secrets.Value(catalog.RedisPassword), Services: p.passwords(catalog.Service.CachePassword),
+			Admin: p.secrets.Value(catalog.RedisPassword), Monitor: p.secrets.Value(catalog.RedisMonitorPassword),
+			Services: p.passwords(catalog.Service.CachePassword),
 		},
 	}, opts...)
 	if err != nil {
@@ -65,7 +67,8 @@ func (p platform) newStores(
 		Image:       redis,
 		Certificate: p.secrets.Certificate(catalog.StreamCertificate),
 		Passwords: data.RedisPasswords{
-			Admin: p.secrets.Value(catalog.StreamPassword), Services: p.passwords(catalog.Service.StreamPassword),
+			Admin: p.secrets.Value(catalog.StreamPassword), Monitor: p.secrets.Value(catalog.StreamMonitorPassword),
+			Services: p.passwords(catalog.Service.StreamPassword),
 		},
 	}, opts...)
 	return made, err

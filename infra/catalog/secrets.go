@@ -20,6 +20,8 @@ const (
 	CertificateAuthority Kind = "certificateAuthority"
 	// Certificate is a server's certificate and its key in PEM, signed by the authority in use.
 	Certificate Kind = "certificate"
+	// Given comes from somebody else, such as the address of a chat room; nobody here can make it, and it may be missing.
+	Given Kind = "given"
 )
 
 // Secret is a value that a stack's configuration must hold, encrypted.
@@ -42,6 +44,19 @@ const (
 	StreamCertificate     = "streamCertificate"
 	EdgeCertificate       = "edgeCertificate"
 	DemoUserPassword      = "demoUserPassword"
+
+	// What the exporters sign in to the stores with.
+	PostgresMonitorPassword = "postgresMonitorPassword"
+	RedisMonitorPassword    = "redisMonitorPassword"
+	StreamMonitorPassword   = "streamMonitorPassword"
+
+	GrafanaPassword = "grafanaAdminPassword"
+
+	// Who is told of alerts.
+	SlackWebhookURL     = "slackWebhookUrl"
+	PagerDutyRoutingKey = "pagerDutyRoutingKey"
+	AlertWebhookURL     = "alertWebhookUrl"
+	DeadMansSwitchURL   = "deadMansSwitchUrl" // is told all the time, and calls somebody when it isn't
 )
 
 // The stores' addresses in the cluster, for which their certificates stand.
@@ -62,6 +77,10 @@ func Secrets(services []Service, local bool) []Secret {
 		{Name: RedisCertificate, Kind: Certificate, Hosts: []string{RedisHost}},
 		{Name: StreamPassword, Kind: Password},
 		{Name: StreamCertificate, Kind: Certificate, Hosts: []string{StreamHost}},
+		{Name: PostgresMonitorPassword, Kind: Password},
+		{Name: RedisMonitorPassword, Kind: Password},
+		{Name: StreamMonitorPassword, Kind: Password},
+		{Name: GrafanaPassword, Kind: Plain},
 	}
 	for _, service := range services {
 		if service.Database != "" {
@@ -81,6 +100,16 @@ func Secrets(services []Service, local bool) []Secret {
 			Secret{Name: DemoUserPassword, Kind: Plain})
 	}
 	return secrets
+}
+
+// GivenSecrets is every secret that somebody else hands out. A stack sets those that it wants.
+func GivenSecrets() []Secret {
+	return []Secret{
+		{Name: SlackWebhookURL, Kind: Given},
+		{Name: PagerDutyRoutingKey, Kind: Given},
+		{Name: AlertWebhookURL, Kind: Given},
+		{Name: DeadMansSwitchURL, Kind: Given},
+	}
 }
 
 // DatabasePassword names the secret that holds the password of the service's role, such as userServiceDatabasePassword.

@@ -28,6 +28,7 @@ type Target struct {
 // Cluster is a target that has answered.
 type Cluster struct {
 	target Target
+	config *rest.Config
 	client *http.Client
 	server *url.URL
 	id     string
@@ -45,8 +46,8 @@ func (t Target) Connect(ctx context.Context) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w: set platform:kubeconfig to the file, and platform:kubeContext to one of its contexts", err)
 	}
+	cluster := &Cluster{target: t, config: rest.CopyConfig(config)} // a way that is held open isn't bound by the time for an answer
 	config.Timeout = answerTime
-	cluster := &Cluster{target: t}
 	if cluster.client, err = rest.HTTPClientFor(config); err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}

@@ -101,3 +101,8 @@ func (a CacheArgs) newServer(ctx *pulumi.Context, parent pulumi.ResourceOption) 
 func (c *Cache) Endpoint(service catalog.Service) Endpoint {
 	return c.passwords.endpoint(c.endpoint, c.inCluster, service)
 }
+
+// MonitorEndpoint is how an exporter reaches its statistics.
+func (c *Cache) MonitorEndpoint() Endpoint {
+	return c.passwords.as(c.endpoint, c.inCluster, monitor, c.passwords.Monitor)
+}

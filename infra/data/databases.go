@@ -24,6 +24,8 @@ var (
 	formerSQL string
 	//go:embed postgres/databases.sql
 	databasesSQL string
+	//go:embed postgres/monitor.sql
+	monitorSQL string
 )
 
 const rolesFolder = "/run/secrets/roles"
@@ -39,6 +41,7 @@ func (a PostgresArgs) newDatabases(
 			passwords[service.Role()] = a.Passwords[service.Name]
 		}
 	}
+	passwords[monitor] = a.Monitor
 	roles, err := corev1.NewSecret(ctx, "postgres-roles", &corev1.SecretArgs{
 		Metadata:   a.generated(name),
 		Immutable:  pulumi.Bool(true),
@@ -65,6 +68,7 @@ func (a PostgresArgs) newDatabases(
 			"login.sql":         pulumi.String(loginSQL),
 			"former.sql":        pulumi.String(formerSQL),
 			"databases.sql":     pulumi.String(databasesSQL),
+			"monitor.sql":       pulumi.String(monitorSQL),
 			"roles":             pulumi.String(a.roles()),
 			authorityFile:       server.Authority,
 		},

@@ -26,6 +26,9 @@ type Endpoint struct {
 // user is the owner of the stores' processes and files, in the images of both.
 const user = 999
 
+// monitor is who may look at a store's statistics, and at nothing that it holds.
+const monitor = "monitor"
+
 // elsewhere is the endpoint of a store that the platform doesn't run. The stack has checked its address.
 func elsewhere(store stack.Store) Endpoint {
 	host, text, _ := net.SplitHostPort(store.Address)

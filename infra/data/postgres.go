@@ -36,6 +36,7 @@ type Postgres struct {
 	pulumi.ResourceState
 	endpoint  Endpoint
 	passwords map[string]pulumi.StringOutput
+	monitor   pulumi.StringOutput
 }
 
 // PostgresArgs describes the server.
@@ -47,13 +48,14 @@ type PostgresArgs struct {
 	Certificate   secret.Certificate             // of a server in the cluster
 	AdminPassword pulumi.StringOutput            // of who may make roles and databases; the one in use first, then the one before
 	Passwords     map[string]pulumi.StringOutput // of the services, by service, as AdminPassword
+	Monitor       pulumi.StringOutput            // the password of who only looks at statistics, as AdminPassword
 }
 
 // NewPostgres makes the server, unless it is elsewhere, and then the databases in it.
 func NewPostgres(
 	ctx *pulumi.Context, name string, args PostgresArgs, opts ...pulumi.ResourceOption,
 ) (*Postgres, error) {
-	postgres := &Postgres{passwords: args.Passwords}
+	postgres := &Postgres{passwords: args.Passwords, monitor: args.Monitor}
 	if err := ctx.RegisterComponentResource("platform:data:Postgres", name, postgres, opts...); err != nil {
 		return nil, err
 	}
@@ -89,12 +91,17 @@ func (p *Postgres) Endpoint(service catalog.Service) Endpoint {
 	if service.Database == "" {
 		return Endpoint{}
 	}
-	endpoint := p.endpoint
-	endpoint.Password = inUse(p.passwords[service.Name])
-	endpoint.User = endpoint.Password.ApplyT(func(password string) string {
-		return login(service.Role(), password)
-	}).(pulumi.StringOutput)
-	return endpoint
+	return p.endpoint.as(service.Role(), p.passwords[service.Name])
+}
+
+// MonitorEndpoint is how an exporter reaches the server's statistics.
+func (p *Postgres) MonitorEndpoint() Endpoint { return p.endpoint.as(monitor, p.monitor) }
+
+// as signs in to act as a role.
+func (e Endpoint) as(role string, passwords pulumi.StringOutput) Endpoint {
+	e.Password = inUse(passwords)
+	e.User = e.Password.ApplyT(func(password string) string { return login(role, password) }).(pulumi.StringOutput)
+	return e
 }
 
 // connections is how many the server takes: those that it needs and those of one service more, rounded up generously. To

@@ -10,8 +10,8 @@ import (
 	"platform.example/infra/stack"
 )
 
-// reserved is the connections beyond those of the services: superuser, backups, a person at psql.
-const reserved = 10
+// reserved is the connections beyond those of the services: superuser, backups, an exporter, a person at psql.
+const reserved = 16
 
 // fewestConnections is what a server for few services takes; a slot costs it about 20 KiB.
 const fewestConnections = 400

@@ -54,8 +54,8 @@ func newServer(t *testing.T) *server {
 	for name, content := range map[string]string{
 		"start.sh": startScript, "pg_hba.conf": hbaConf, "postgresql.conf": conf,
 		"setup.sh": setupScript, "administrator.sql": administratorSQL, "role.sql": roleSQL, "login.sql": loginSQL,
-		"former.sql": formerSQL, "databases.sql": databasesSQL, "roles": "user_service users 20\norder_service orders 20\n",
-		"admin": "admin-secret-1", "user_service": "users-secret-1", "order_service": "orders-secret's",
+		"former.sql": formerSQL, "databases.sql": databasesSQL, "monitor.sql": monitorSQL, "roles": "user_service users 20\norder_service orders 20\n",
+		"admin": "admin-secret-1", "user_service": "users-secret-1", "order_service": "orders-secret's", "monitor": "monitor-secret",
 	} {
 		server.write(name, content)
 	}
@@ -201,10 +201,17 @@ func TestPostgresScripts(t *testing.T) {
 			"SELECT rolconnlimit, rolsuper, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = '"+users+"'", "20|f|f|f")
 		refuse("user_service", password, "users", "SELECT 1", "password authentication failed") // it is nobody's to sign in with
 	})
+	t.Run("who monitors sees statistics and nothing else", func(*testing.T) {
+		monitors := login(monitor, "monitor-secret")
+		ask(monitors, "monitor-secret", "postgres", "SELECT count(*) > 0 FROM pg_stat_activity WHERE query <> ''", "t")
+		ask(monitors, "monitor-secret", "postgres", "SELECT pg_database_size('users') > 0", "t")
+		refuse(monitors, "monitor-secret", "users", "SELECT 1", "permission denied for database")
+		refuse(monitors, "monitor-secret", "postgres", "CREATE TABLE mine (n int)", "permission denied")
+	})
 	t.Run("a password is asked for, by scram", func(*testing.T) {
 		refuse(users, "wrong", "users", "SELECT 1", "password authentication failed")
 		ask("postgres", "admin-secret-1", "postgres",
-			"SELECT count(*) FROM pg_authid WHERE rolcanlogin AND rolpassword LIKE 'SCRAM-SHA-256$%'", "3")
+			"SELECT count(*) FROM pg_authid WHERE rolcanlogin AND rolpassword LIKE 'SCRAM-SHA-256$%'", "4")
 		ask("postgres", "admin-secret-1", "postgres", "SHOW data_checksums", "on")
 	})
 	t.Run("nobody gets in without TLS", func(*testing.T) {

@@ -212,12 +212,16 @@ func (s redisServer) newUsers(
 // each the one in use first, then the one before. Elsewhere than in the cluster the first is everybody's.
 type RedisPasswords struct {
 	Admin    pulumi.StringOutput
+	Monitor  pulumi.StringOutput
 	Services map[string]pulumi.StringOutput // by service
 }
 
-// users is the administrator and the services, in the order of the catalog.
+// statistics is what an exporter asks.
+var statistics = catalog.Access{Commands: []string{"ping", "info", "config|get", "slowlog|len", "slowlog|get", "latency|latest", "client|setname"}}
+
+// users is the administrator, the exporter and the services, in the order of the catalog.
 func (p RedisPasswords) users(services []catalog.Service, access func(catalog.Service) *catalog.Access) []redisUser {
-	users := []redisUser{{admin, everything, p.Admin}}
+	users := []redisUser{{admin, everything, p.Admin}, {monitor, statistics, p.Monitor}}
 	for _, service := range services {
 		if granted := access(service); granted != nil {
 			users = append(users, redisUser{service.Name, *granted, p.Services[service.Name]})
@@ -233,10 +237,13 @@ func (p RedisPasswords) endpoint(at Endpoint, inCluster bool, service catalog.Se
 	if !user {
 		return Endpoint{}
 	}
+	return p.as(at, inCluster, service.Name, password)
+}
+
+func (p RedisPasswords) as(at Endpoint, inCluster bool, user string, passwords pulumi.StringOutput) Endpoint {
 	if !inCluster {
-		at.User, at.Password = pulumi.String("").ToStringOutput(), inUse(p.Admin)
-		return at
+		user, passwords = "", p.Admin
 	}
-	at.User, at.Password = pulumi.String(service.Name).ToStringOutput(), inUse(password)
+	at.User, at.Password = pulumi.String(user).ToStringOutput(), inUse(passwords)
 	return at
 }

@@ -75,6 +75,7 @@ func (s *redisInTest) grant(passwords map[string]string) {
 	acl := nobodyElse
 	for _, user := range []redisUser{
 		{name: admin, access: everything},
+		{name: monitor, access: statistics},
 		{name: "user-service", access: catalog.Access{Keys: []string{"user:*"}, Commands: []string{"get", "set", "ping"}}},
 	} {
 		if password, granted := passwords[user.name]; granted {
@@ -137,7 +138,7 @@ func (s *redisInTest) ask(user, password string, command ...string) string {
 
 func TestRedisScripts(t *testing.T) {
 	t.Parallel()
-	server := startRedis(t, map[string]string{admin: "admin-1", "user-service": "users-1"})
+	server := startRedis(t, map[string]string{admin: "admin-1", monitor: "monitor-1", "user-service": "users-1"})
 	first := server.setUp() // waits for the server
 	want := func(got, want string) {
 		t.Helper()
@@ -151,6 +152,14 @@ func TestRedisScripts(t *testing.T) {
 		want(server.ask("user-service", "users-1", "GET", "order:1"), "NOPERM")
 		want(server.ask("user-service", "users-1", "FLUSHALL"), "NOPERM")
 		want(server.ask("user-service", "users-1", "CONFIG", "GET", "*"), "NOPERM")
+	})
+	t.Run("who monitors sees statistics and nothing else", func(*testing.T) {
+		want(server.ask(monitor, "monitor-1", "INFO", "memory"), "used_memory:")
+		want(server.ask(monitor, "monitor-1", "CONFIG", "GET", "maxmemory"), "maxmemory")
+		want(server.ask(monitor, "monitor-1", "SLOWLOG", "LEN"), "0")
+		for _, command := range [][]string{{"GET", "user:1"}, {"KEYS", "*"}, {"CONFIG", "SET", "maxmemory", "0"}, {"ACL", "LIST"}} {
+			want(server.ask(monitor, "monitor-1", command...), "NOPERM")
+		}
 	})
 	t.Run("nobody gets in without a password, or without TLS", func(*testing.T) {
 		want(server.ask("user-service", "wrong", "PING"), "WRONGPASS")
@@ -167,13 +176,13 @@ func TestRedisScripts(t *testing.T) {
 		}
 	})
 	t.Run("rotated once, both passwords are accepted; twice, the first is not", func(t *testing.T) {
-		server.grant(map[string]string{admin: "admin-2,admin-1", "user-service": "users-2,users-1"})
+		server.grant(map[string]string{admin: "admin-2,admin-1", monitor: "monitor-1", "user-service": "users-2,users-1"})
 		if again := server.setUp(); again != first {
 			t.Errorf("the second run said %q, the first %q", again, first)
 		}
 		want(server.ask("user-service", "users-1", "GET", "user:1"), "a")
 		want(server.ask("user-service", "users-2", "GET", "user:1"), "a")
-		server.grant(map[string]string{admin: "admin-3,admin-2", "user-service": "users-3,users-2"})
+		server.grant(map[string]string{admin: "admin-3,admin-2", monitor: "monitor-1", "user-service": "users-3,users-2"})
 		server.setUp()
 		want(server.ask("user-service", "users-1", "GET", "user:1"), "WRONGPASS")
 		want(server.ask("user-service", "users-2", "GET", "user:1"), "a")

@@ -107,3 +107,8 @@ func (a StreamArgs) newServer(ctx *pulumi.Context, parent pulumi.ResourceOption)
 func (s *Stream) Endpoint(service catalog.Service) Endpoint {
 	return s.passwords.endpoint(s.endpoint, s.inCluster, service)
 }
+
+// MonitorEndpoint is how an exporter reaches its statistics.
+func (s *Stream) MonitorEndpoint() Endpoint {
+	return s.passwords.as(s.endpoint, s.inCluster, monitor, s.passwords.Monitor)
+}

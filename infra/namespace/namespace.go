@@ -20,13 +20,15 @@ const (
 	Apps Name = "apps" // the services
 	Data Name = "data" // their stores
 	Edge Name = "edge" // the way in
+
+	Monitoring Name = "monitoring" // who watches them
 )
 
 // StackAnnotation on a namespace says which stack made it.
 const StackAnnotation = "platform.example/stack"
 
 // priorities orders them where a cluster has no room for all: without its store a service is of no use.
-var priorities = map[Name]int{Data: 1_000_000, Edge: 900_000, Apps: 500_000}
+var priorities = map[Name]int{Data: 1_000_000, Edge: 900_000, Apps: 500_000, Monitoring: 300_000}
 
 // Namespace is a namespace that is there.
 type Namespace struct {

@@ -83,7 +83,7 @@ func Policies(config stack.Stack, services []catalog.Service) []Policy {
 	for _, store := range stores(config) {
 		policies = append(policies, store.policies(services)...)
 	}
-	return policies
+	return watched(config, policies)
 }
 
 func toService(name string) Flow {

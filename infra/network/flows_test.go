@@ -51,8 +51,20 @@ func expected(services []catalog.Service) map[link]bool {
 		{Postgres + Setup, Postgres, PostgresPort}: true,
 		{Cache + Setup, Cache, RedisPort}:          true,
 		{Stream + Setup, Stream, RedisPort}:        true,
+
+		{Postgres + Exporter, Postgres, PostgresPort}: true,
+		{Cache + Exporter, Cache, RedisPort}:          true,
+		{Stream + Exporter, Stream, RedisPort}:        true,
+	}
+	for watched, port := range map[string]int{
+		Edge: EdgeOpsPort, Prometheus: PrometheusPort, Alertmanager: AlertmanagerPort, KubeStateMetrics: KubeStateMetricsPort,
+		NodeExporter: NodeExporterPort, Postgres + Exporter: PostgresExporterPort,
+		Cache + Exporter: RedisExporterPort, Stream + Exporter: RedisExporterPort,
+	} {
+		expected[link{Prometheus, watched, port}] = true
 	}
 	for _, service := range services {
+		expected[link{Prometheus, service.Name, catalog.OpsPort}] = true
 		expected[link{service.Name, service.Name, catalog.HTTPPort}] = true // which colour is live?
 		if service.Public {
 			expected[link{Edge, service.Name, catalog.HTTPPort}] = true
@@ -141,6 +153,10 @@ func TestOnlyTheEdgeIsReachedFromOutside(t *testing.T) {
 				t.Errorf("%s is reached from %s", policy.Owner, flow.Peer.Network)
 			}
 		}
+		// Only who watches the cluster itself, or tells people, goes further.
+		if slices.Contains([]string{Prometheus, KubeStateMetrics, Alertmanager}, policy.Owner) {
+			continue
+		}
 		for _, flow := range policy.Egress {
 			if flow.Peer.Network != "" {
 				t.Errorf("%s reaches %s", policy.Owner, flow.Peer.Network)
@@ -185,6 +201,27 @@ func TestAWebhookIsOnTheInternet(t *testing.T) {
 	}
 }
 
+func TestWhatIsOptionalHasItsWay(t *testing.T) {
+	config := stack.Stack{Monitoring: stack.Monitoring{Grafana: true, Traces: "traces.example.com:4317", WebhookNetwork: "192.0.2.0/24"}}
+	policies := Policies(config, catalog.Services())
+	let := links(t, policies)
+	for _, want := range []link{
+		{Grafana, Prometheus, PrometheusPort}, {Grafana, Alertmanager, AlertmanagerPort}, {Prometheus, Grafana, GrafanaPort},
+		{"order-service", Collector, CollectorPort}, {Prometheus, Collector, CollectorOpsPort},
+	} {
+		if !let[want] {
+			t.Errorf("%s can't reach %s at %d", want.from, want.to, want.port)
+		}
+	}
+	for owner, want := range map[string]Flow{Collector: {cluster, 4317}, Alertmanager: {Peer{Network: "192.0.2.0/24"}, 8080}} {
+		if !slices.ContainsFunc(of(t, policies, owner).Egress, func(flow Flow) bool {
+			return flow.Peer.Network == want.Peer.Network && flow.Port == want.Port
+		}) {
+			t.Errorf("%s doesn't reach %s:%d", owner, want.Peer.Network, want.Port)
+		}
+	}
+}
+
 func TestEveryPolicyIsWhereItsPodsAre(t *testing.T) {
 	for _, policy := range Policies(stack.Stack{}, catalog.Services()) {
 		want := namespace.Apps
@@ -193,6 +230,8 @@ func TestEveryPolicyIsWhereItsPodsAre(t *testing.T) {
 			want = namespace.Edge
 		case Postgres, Cache, Stream, Postgres + Setup, Cache + Setup, Stream + Setup:
 			want = namespace.Data
+		case Prometheus, Alertmanager, KubeStateMetrics, NodeExporter, Postgres + Exporter, Cache + Exporter, Stream + Exporter:
+			want = namespace.Monitoring
 		}
 		if policy.Namespace != want {
 			t.Errorf("the policy of %s is in %s", policy.Owner, policy.Namespace)

@@ -44,6 +44,14 @@ func Exceptions() []Exception {
 		Rule:   "rollout",
 		Object: fmt.Sprintf("Deployment %s/%s", namespace.Data, network.Cache),
 		Why:    "two caches at once would answer differently; an empty one costs time and loses nothing",
+	}, {
+		Rule:   "api-token",
+		Object: fmt.Sprintf("StatefulSet %s/%s", namespace.Monitoring, network.Prometheus),
+		Why:    "asks the API server whom to watch; it may read, and no Secret",
+	}, {
+		Rule:   "api-token",
+		Object: fmt.Sprintf("Deployment %s/%s", namespace.Monitoring, network.KubeStateMetrics),
+		Why:    "asks the API server how objects are; it may read, and no Secret",
 	}}
 }
 

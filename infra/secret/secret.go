@@ -22,12 +22,21 @@ import (
 type Secrets struct {
 	values       map[string]pulumi.StringOutput
 	certificates map[string]Certificate
-	authority    string
+	authority    Authority
 	versions     map[string]string
 }
 
 // Certificate is a server's certificate and its key in PEM. The key is secret.
-type Certificate struct{ Certificate, Key pulumi.StringOutput }
+type Certificate struct {
+	Certificate, Key pulumi.StringOutput
+	Ends             time.Time // zero where it isn't known
+}
+
+// Authority is whom the stack's own certificates are signed by. None of it is secret.
+type Authority struct {
+	Bundle string // PEM: all that are, or are about to be, or were lately in use
+	Ends   time.Time
+}
 
 // Read checks the values by name against what the catalog asks for. Its error lists every fault, and no value.
 func Read(stackName string, wanted []catalog.Secret, values map[string]string, now time.Time) (Secrets, error) {
@@ -37,17 +46,21 @@ func Read(stackName string, wanted []catalog.Secret, values map[string]string, n
 	var faults []error
 	for _, secret := range wanted {
 		value := values[secret.Name]
+		if value == "" && secret.Kind == catalog.Given {
+			continue
+		}
 		if err := check(secret, value, now); err != nil {
-			faults = append(faults, fmt.Errorf("stack %s: %s:%s: %w: `make secrets STACK=%s` renews certificates, and "+
-				"`make secrets STACK=%s ROTATE=%s` makes a new one", stackName, stack.Namespace, secret.Name, err, stackName, stackName, secret.Name))
+			faults = append(faults, fmt.Errorf("stack %s: %s:%s: %w: %s", stackName, stack.Namespace, secret.Name, err, remedy(stackName, secret)))
 			continue
 		}
 		switch secret.Kind {
 		case catalog.CertificateAuthority:
-			secrets.authority, _ = certificate.Bundle(value)
+			secrets.authority.Bundle, _ = certificate.Bundle(value)
+			secrets.authority.Ends, _ = certificate.NotAfter(value)
 		case catalog.Certificate:
 			public, key, _ := certificate.Split(value)
-			secrets.certificates[secret.Name] = Certificate{pulumi.String(public).ToStringOutput(), hide(key)}
+			ends, _ := certificate.NotAfter(public)
+			secrets.certificates[secret.Name] = Certificate{pulumi.String(public).ToStringOutput(), hide(key), ends}
 		}
 		secrets.values[secret.Name], secrets.versions[secret.Name] = hide(value), Version(value)
 	}
@@ -58,6 +71,15 @@ func Read(stackName string, wanted []catalog.Secret, values map[string]string, n
 		}
 	}
 	return secrets, errors.Join(faults...)
+}
+
+// remedy is what somebody does about a value that can't be used.
+func remedy(stackName string, secret catalog.Secret) string {
+	if secret.Kind == catalog.Given {
+		return fmt.Sprintf("set it again with `pulumi config set --secret %s:%s --stack %s`", stack.Namespace, secret.Name, stackName)
+	}
+	return fmt.Sprintf("`make secrets STACK=%s` renews certificates, and `make secrets STACK=%s ROTATE=%s` makes a new one",
+		stackName, stackName, secret.Name)
 }
 
 // Output is the name of the stack output that tells which Version of each secret is in use.
@@ -76,10 +98,10 @@ func (s Secrets) Versions() pulumi.StringMap { return pulumi.ToStringMap(s.versi
 // Unknown stands for secrets that nobody needs to know, where manifests are only read.
 func Unknown(wanted []catalog.Secret) Secrets {
 	const unknown = "(secret)"
-	secrets := Secrets{values: map[string]pulumi.StringOutput{}, certificates: map[string]Certificate{}, authority: unknown}
+	secrets := Secrets{values: map[string]pulumi.StringOutput{}, certificates: map[string]Certificate{}, authority: Authority{Bundle: unknown}}
 	for _, secret := range wanted {
 		secrets.values[secret.Name] = hide(unknown)
-		secrets.certificates[secret.Name] = Certificate{hide(unknown), hide(unknown)}
+		secrets.certificates[secret.Name] = Certificate{Certificate: hide(unknown), Key: hide(unknown)}
 	}
 	return secrets
 }
@@ -90,6 +112,12 @@ func hide(text string) pulumi.StringOutput {
 
 // Value is a secret as it is stored.
 func (s Secrets) Value(name string) pulumi.StringOutput { return s.values[name] }
+
+// Has reports whether there is such a secret: one that others give may be missing.
+func (s Secrets) Has(name string) bool {
+	_, ok := s.values[name]
+	return ok
+}
 
 // Values is several, by what the names are for; names that there are not are left out.
 func (s Secrets) Values(names map[string]string) map[string]pulumi.StringOutput {
@@ -105,8 +133,8 @@ func (s Secrets) Values(names map[string]string) map[string]pulumi.StringOutput 
 // Certificate is a secret of that kind.
 func (s Secrets) Certificate(name string) Certificate { return s.certificates[name] }
 
-// Authority is whom the stack's own certificates are signed by, in PEM. It is no secret.
-func (s Secrets) Authority() string { return s.authority }
+// Authority is whom the stack's own certificates are signed by.
+func (s Secrets) Authority() Authority { return s.authority }
 
 // enough is the fewest characters of a password: 128 random bits in base64.
 const enough = 22
@@ -125,6 +153,8 @@ func check(secret catalog.Secret, value string, now time.Time) error {
 		return err
 	case catalog.Certificate:
 		return certificate.Valid(value, secret.Hosts, now)
+	case catalog.Given:
+		return word(value)
 	default:
 		return fmt.Errorf("unknown kind %q", secret.Kind)
 	}
@@ -147,6 +177,14 @@ func each(list string, most int, check func(string) error) error {
 func long(value string) error {
 	if len(value) < enough || !regexp.MustCompile(`^[A-Za-z0-9_-]+$`).MatchString(value) {
 		return fmt.Errorf("want at least %d letters, digits, - or _", enough)
+	}
+	return nil
+}
+
+// word is about what others have given out: a key or an address, of which no more is known.
+func word(value string) error {
+	if strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return errors.New("want a key or an address, without blanks or line ends")
 	}
 	return nil
 }

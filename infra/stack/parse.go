@@ -34,6 +34,12 @@ func Parse(name string, services []catalog.Service, plain map[string]string, sec
 			found.add(required.Name, secretProblem(name, given, required.Name))
 		}
 	}
+	for _, optional := range catalog.GivenSecrets() {
+		if _, plain := given[optional.Name]; plain {
+			found.add(optional.Name, fmt.Sprintf("stored in plain text: set it again with `pulumi config set --secret %s:%s --stack %s`",
+				Namespace, optional.Name, name))
+		}
+	}
 	known := knownPaths(settings, services)
 	for _, path := range append(slices.Collect(maps.Keys(given)), secret...) {
 		if !slices.Contains(known, path) {
@@ -74,7 +80,7 @@ func knownPaths(settings []setting, services []catalog.Service) []string {
 	for _, setting := range settings {
 		paths = append(paths, setting.path)
 	}
-	for _, secret := range catalog.Secrets(services, true) {
+	for _, secret := range append(catalog.Secrets(services, true), catalog.GivenSecrets()...) {
 		paths = append(paths, secret.Name)
 	}
 	return paths

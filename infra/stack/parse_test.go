@@ -48,6 +48,8 @@ func TestDefaults(t *testing.T) {
 			Postgres: stack.Postgres{AdminUser: "postgres", VolumeSize: 2048, CPU: 1000, Memory: 512},
 			Redis:    stack.Redis{Memory: 512},
 			Stream:   stack.Stream{Memory: 128, VolumeSize: 1024},
+
+			Monitoring: stack.Monitoring{Retention: 7, VolumeSize: 2048, Memory: 384, Grafana: true, VerifyKubelets: true},
 		}},
 		{"staging", map[string]string{
 			"registry": "registry.example.com/platform", "edge": `{"host":"staging.example.com","issuer":"letsencrypt"}`,
@@ -62,6 +64,8 @@ func TestDefaults(t *testing.T) {
 			Postgres: stack.Postgres{AdminUser: "postgres", VolumeSize: 20480, CPU: 1000, Memory: 1024},
 			Redis:    stack.Redis{Memory: 512},
 			Stream:   stack.Stream{Memory: 256, VolumeSize: 5120},
+
+			Monitoring: stack.Monitoring{Retention: 15, VolumeSize: 20480, Memory: 1024, Grafana: true, VerifyKubelets: true},
 		}},
 		{"production", map[string]string{"edge": `{"host":"api.example.com","tlsSecret":"api"}`}, stack.Stack{
 			Name: stack.Production, Deadline: 5 * time.Minute, ProtectData: true,
@@ -71,6 +75,8 @@ func TestDefaults(t *testing.T) {
 			Postgres: stack.Postgres{AdminUser: "postgres", VolumeSize: 102400, CPU: 4000, Memory: 8192},
 			Redis:    stack.Redis{Memory: 512},
 			Stream:   stack.Stream{Memory: 1024, VolumeSize: 20480},
+
+			Monitoring: stack.Monitoring{Retention: 35, VolumeSize: 102400, Memory: 4096, Grafana: true, VerifyKubelets: true},
 		}},
 	}
 	for _, test := range tests {
@@ -99,8 +105,10 @@ func TestGivenValuesReplaceDefaults(t *testing.T) {
 		"postgres":     `{"volumeSize":"10Gi","cpu":"2","memory":"4Gi","address":"db.example.com:5432","network":"192.0.2.0/24","adminUser":"root"}`,
 		"redis":        `{"memory":"64Mi","address":"192.0.2.7:6380"}`,
 		"stream":       `{"memory":"64Mi","volumeSize":"2Gi"}`,
-		"replicas":     `{"min":2,"max":5}`,
-		"services":     `{"user-service":{"replicas":{"min":7}},"api-gateway":{"requestsPerMinute":60}}`,
+		"monitoring": `{"retention":"90d","volumeSize":"4Gi","memory":"512Mi","grafana":false,"verifyKubelets":false,
+			"runbooks":"https://docs.example.com/runbooks/","webhookNetwork":"192.0.2.0/24","traces":"http://traces.example.com:4317"}`,
+		"replicas": `{"min":2,"max":5}`,
+		"services": `{"user-service":{"replicas":{"min":7}},"api-gateway":{"requestsPerMinute":60}}`,
 	}, allSecrets())
 	if err != nil {
 		t.Fatal(err)
@@ -126,6 +134,10 @@ func TestGivenValuesReplaceDefaults(t *testing.T) {
 		},
 		Redis:  stack.Redis{Store: stack.Store{Address: "192.0.2.7:6380"}, Memory: 64},
 		Stream: stack.Stream{Memory: 64, VolumeSize: 2048},
+		Monitoring: stack.Monitoring{
+			Retention: 90, VolumeSize: 4096, Memory: 512, Runbooks: "https://docs.example.com/runbooks",
+			WebhookNetwork: "192.0.2.0/24", Traces: "http://traces.example.com:4317",
+		},
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
@@ -269,10 +281,10 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 		path, _, _ := strings.Cut(strings.TrimPrefix(line, "stack production: platform:"), ":")
 		paths = append(paths, path)
 	}
-	want := "apiGatewayCachePassword certificateAuthority colour demo edge.host edge.tlsSecret jwtKeys " +
+	want := "apiGatewayCachePassword certificateAuthority colour demo edge.host edge.tlsSecret grafanaAdminPassword jwtKeys " +
 		"notificationServiceDatabasePassword notificationServiceStreamPassword orderServiceDatabasePassword " +
-		"orderServiceStreamPassword postgresAdminPassword postgresCertificate redisCertificate redisPassword replicas.max " +
-		"replicas.min streamCertificate streamPassword userServiceCachePassword userServiceDatabasePassword webhookSecret"
+		"orderServiceStreamPassword postgresAdminPassword postgresCertificate postgresMonitorPassword redisCertificate redisMonitorPassword redisPassword replicas.max " +
+		"replicas.min streamCertificate streamMonitorPassword streamPassword userServiceCachePassword userServiceDatabasePassword webhookSecret"
 	if got := strings.Join(paths, " "); got != want {
 		t.Errorf("faults at %s\nwant      %s", got, want)
 	}

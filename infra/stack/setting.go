@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -127,6 +128,14 @@ func hostPort(text string) (string, error) {
 	return text, err
 }
 
+// plainText begins the address of who takes traces without TLS.
+const plainText = "http://"
+
+func tracesAddress(text string) (string, error) {
+	_, err := hostPort(strings.TrimPrefix(text, plainText))
+	return text, err
+}
+
 func network(text string) (string, error) {
 	prefix, err := netip.ParsePrefix(text)
 	if err != nil {
@@ -155,6 +164,25 @@ func certificates(text string) (string, error) {
 		return "", errors.New("holds no certificate")
 	}
 	return text, nil
+}
+
+func days(text string) (int, error) {
+	number, found := strings.CutSuffix(text, "d")
+	if !found {
+		return 0, fmt.Errorf("%q has no unit d", text)
+	}
+	return between(1, 365)(number)
+}
+
+func secureURL(text string) (string, error) {
+	parsed, err := url.Parse(text)
+	if err != nil {
+		return "", err
+	}
+	if parsed.Scheme != "https" || parsed.Host == "" {
+		return "", fmt.Errorf("%q is not an https address", text)
+	}
+	return strings.TrimSuffix(text, "/"), nil
 }
 
 func deadline(text string) (time.Duration, error) {

@@ -59,6 +59,7 @@ func (s *Stack) settings(services []catalog.Service) []setting {
 	settings = append(settings, s.Postgres.settings()...)
 	settings = append(settings, s.Redis.settings()...)
 	settings = append(settings, s.Stream.settings()...)
+	settings = append(settings, s.Monitoring.settings()...)
 	for _, service := range services {
 		settings = append(settings, s.ofService(service)...)
 	}
@@ -175,6 +176,49 @@ func (s *Stream) settings() []setting {
 			read:     into(&s.VolumeSize, quantity.ParseBytes),
 		},
 	)
+}
+
+func (m *Monitoring) settings() []setting {
+	return []setting{
+		{
+			path: "monitoring.retention", want: "days such as 15d, from 1d to 365d",
+			defaults: defaults{local: "7d", staging: "15d", production: "35d"}, // objectives look back over 30 days
+			read:     into(&m.Retention, days),
+		},
+		{
+			path: "monitoring.volumeSize", want: "a size such as 10Gi",
+			defaults: defaults{local: "2Gi", staging: "20Gi", production: "100Gi"},
+			read:     into(&m.VolumeSize, quantity.ParseBytes),
+		},
+		{
+			path: "monitoring.memory", want: "a size such as 512Mi or 4Gi",
+			defaults: defaults{local: "384Mi", staging: "1Gi", production: "4Gi"},
+			read:     into(&m.Memory, quantity.ParseBytes),
+		},
+		{
+			path: "monitoring.grafana", want: "true or false",
+			defaults: defaults{local: "true", staging: "true", production: "true"},
+			read:     into(&m.Grafana, boolean),
+		},
+		{
+			path: "monitoring.runbooks", optional: true, want: "an address that starts with https://, of the folder docs/runbooks",
+			read: into(&m.Runbooks, secureURL),
+		},
+		{
+			path: "monitoring.webhookNetwork", optional: true, want: "a network such as 192.0.2.0/24",
+			read: into(&m.WebhookNetwork, network),
+		},
+		{
+			path: "monitoring.traces", optional: true, want: "where traces are kept (OTLP over gRPC with TLS), such as " +
+				"traces.example.com:4317; http:// before it means without TLS",
+			read: into(&m.Traces, tracesAddress),
+		},
+		{
+			path: "monitoring.verifyKubelets", want: "true or false",
+			defaults: defaults{local: "true", staging: "true", production: "true"},
+			read:     into(&m.VerifyKubelets, boolean),
+		},
+	}
 }
 
 // ofService is the keys of one service: bounds of its own, and what the catalog lets a stack choose.

@@ -2,6 +2,7 @@
 package stack
 
 import (
+	"strings"
 	"time"
 
 	"platform.example/infra/catalog"
@@ -38,6 +39,7 @@ type Stack struct {
 	Postgres     Postgres
 	Redis        Redis
 	Stream       Stream
+	Monitoring   Monitoring
 }
 
 // Edge is how the outside reaches the platform.
@@ -99,6 +101,21 @@ type Stream struct {
 	Memory     quantity.Bytes
 	VolumeSize quantity.Bytes
 }
+
+// Monitoring is how long measurements are kept, who is told of alerts, and what is there to look at them.
+type Monitoring struct {
+	Retention      int // days
+	VolumeSize     quantity.Bytes
+	Memory         quantity.Bytes // Prometheus' limit
+	Grafana        bool
+	Runbooks       string // URL of the folder docs/runbooks; empty for none
+	WebhookNetwork string // CIDR of the alert webhook, where it isn't on the internet
+	VerifyKubelets bool   // kubelets have certificates of the cluster's authority
+	Traces         string // host:port that takes OTLP over gRPC, with TLS but after http://; empty for no traces
+}
+
+// TracesHostPort is Traces without how it is spoken to.
+func (m Monitoring) TracesHostPort() string { return strings.TrimPrefix(m.Traces, plainText) }
 
 // service is the configuration of one service, to be filled.
 func (s *Stack) service(name string, change func(*Service)) {

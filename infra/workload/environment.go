@@ -10,6 +10,7 @@ import (
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/data"
+	"platform.example/infra/network"
 )
 
 // privateNetworks is where the edge's pods are, wherever the cluster is. Nobody else reaches the public service, and the
@@ -28,6 +29,9 @@ func (a Args) variables() map[string]string {
 	}
 	for _, called := range a.Service.Calls {
 		variables[catalog.Service{Name: called}.URLVariable()] = URL(called)
+	}
+	if a.Config.Monitoring.Traces != "" {
+		variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = network.CollectorURL
 	}
 	if a.Service.Public {
 		variables["TRUSTED_PROXIES"] = strings.Join(privateNetworks, ",")

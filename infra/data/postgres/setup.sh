@@ -34,15 +34,22 @@ LOGIN_PASSWORD=$(cut -d, -f1 "$PASSWORD_FILE")
 psql --file="$CONFIG/administrator.sql"
 PGPASSWORD=$LOGIN_PASSWORD
 
-while read -r role database connections; do
-	psql --set=role="$role" --set=database="$database" --file="$CONFIG/role.sql"
-	logins=
+# let_in makes a role for each password of another role, and drops those of former passwords.
+let_in() {
+	role=$1 connections=$2 logins=
 	for LOGIN_PASSWORD in $(tr ',' ' ' <"$ROLE_PASSWORDS/$role"); do
 		login=${role}_$(printf %s "$LOGIN_PASSWORD" | sha256sum | cut -c1-8)
 		psql --set=role="$role" --set=login="$login" --set=connections="$connections" --file="$CONFIG/login.sql"
 		logins=$logins,$login
 	done
 	psql --set=role="$role" --set=logins="$logins" --file="$CONFIG/former.sql"
+}
+
+while read -r role database connections; do
+	psql --set=role="$role" --set=database="$database" --file="$CONFIG/role.sql"
+	let_in "$role" "$connections"
 	echo "role $role owns database $database"
 done <"$CONFIG/roles"
 psql --file="$CONFIG/databases.sql"
+psql --set=role=monitor --file="$CONFIG/monitor.sql"
+let_in monitor 4 # an exporter's few connections, and those of the one that takes its place

@@ -1,0 +1,61 @@
+package monitoring
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"gopkg.in/yaml.v3"
+
+	"platform.example/infra/network"
+	"platform.example/infra/quantity"
+)
+
+// collector takes the services' traces and passes on those that somebody will look at: what failed, what was slow, and one
+// in twenty of the rest.
+func (a Args) collector() (part, error) {
+	const memory = 256 * quantity.MiB
+	address, plain := strings.CutPrefix(a.Config.Monitoring.Traces, "http://")
+	config, err := yaml.Marshal(object{
+		"receivers": object{"otlp": object{"protocols": object{
+			"http": object{"endpoint": fmt.Sprintf("0.0.0.0:%d", network.CollectorPort)},
+		}}},
+		"processors": object{
+			"memory_limiter": object{"check_interval": "1s", "limit_percentage": 80, "spike_limit_percentage": 20},
+			"tail_sampling": object{
+				"decision_wait": "10s", // longer than a request may take with all its retries
+				"num_traces":    20_000,
+				"policies": []object{
+					{"name": "failed", "type": "status_code", "status_code": object{"status_codes": []string{"ERROR"}}},
+					{"name": "slow", "type": "latency", "latency": object{"threshold_ms": 500}},
+					{"name": "some", "type": "probabilistic", "probabilistic": object{"sampling_percentage": 5}},
+				},
+			},
+			"batch": object{},
+		},
+		"exporters": object{"otlp_grpc": object{
+			"endpoint":      address,
+			"tls":           object{"insecure": plain},
+			"sending_queue": object{"queue_size": 1000},
+		}},
+		"service": object{
+			"telemetry": object{"metrics": object{"readers": []object{{"pull": object{"exporter": object{"prometheus": object{
+				"host": "0.0.0.0", "port": network.CollectorOpsPort,
+			}}}}}}},
+			"pipelines": object{"traces": object{
+				"receivers":  []string{"otlp"},
+				"processors": []string{"memory_limiter", "tail_sampling", "batch"},
+				"exporters":  []string{"otlp_grpc"},
+			}},
+		},
+	})
+	if err != nil {
+		return part{}, err
+	}
+	p := part{
+		name: network.Collector, image: network.Collector, port: network.CollectorPort, ops: network.CollectorOpsPort, health: "/metrics",
+		memory: memory, cpu: 500, config: pulumi.StringMap{"config.yaml": pulumi.String(config)},
+	}
+	p.command = []string{"/otelcol-contrib", "--config=" + p.configFolder() + "/config.yaml"}
+	return p, nil
+}

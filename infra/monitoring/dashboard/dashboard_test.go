@@ -1,0 +1,365 @@
+package dashboard_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/grafana/grafana-foundation-sdk/go/cog/plugins"
+	grafana "github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/monitoring/dashboard"
+	"platform.example/infra/monitoring/rule"
+)
+
+func all(t *testing.T, services []catalog.Service) []dashboard.Dashboard {
+	t.Helper()
+	dashboards, err := dashboard.All(services)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dashboards
+}
+
+// variables are values that a person might choose.
+var variables = strings.NewReplacer(
+	"$__rate_interval", "1m", "$__range", "1h", "$colour", "blue|green", "$service", ".*", "$database", "users|orders",
+	"$core", "20", "$gib", "3", "$volume", "0.1",
+)
+
+func parsed(t *testing.T, expr string) parser.Expr {
+	t.Helper()
+	tree, err := parser.ParseExpr(variables.Replace(expr))
+	if err != nil {
+		t.Fatalf("%v\nin %s", err, expr)
+	}
+	return tree
+}
+
+// selectors is every series that a query asks for: its name and its matchers.
+func selectors(tree parser.Expr) []*parser.VectorSelector {
+	var found []*parser.VectorSelector
+	parser.Inspect(tree, func(node parser.Node, _ []parser.Node) error {
+		if selector, is := node.(*parser.VectorSelector); is {
+			found = append(found, selector)
+		}
+		return nil
+	})
+	return found
+}
+
+func TestEveryPanelSaysWhatItShows(t *testing.T) {
+	for _, d := range all(t, catalog.Services()) {
+		if d.Board.Description == nil || *d.Board.Description == "" {
+			t.Errorf("%s has no description", d.UID())
+		}
+		for _, p := range d.Panels() {
+			if p.Title == nil || *p.Title == "" {
+				t.Errorf("%s: panel %d has no title", d.UID(), *p.Id)
+				continue
+			}
+			if p.Type == "text" {
+				continue
+			}
+			in := d.UID() + ": " + *p.Title
+			if p.Description == nil || *p.Description == "" {
+				t.Errorf("%s has no description", in)
+			}
+			if p.FieldConfig.Defaults.Unit == nil || *p.FieldConfig.Defaults.Unit == "" {
+				t.Errorf("%s has no unit", in)
+			}
+			if len(p.Targets) == 0 {
+				t.Errorf("%s asks nothing", in)
+			}
+			if p.Datasource == nil || *p.Datasource.Uid != dashboard.Prometheus {
+				t.Errorf("%s asks somebody else than %s", in, dashboard.Prometheus)
+			}
+			if p.FieldConfig.Defaults.Thresholds == nil {
+				t.Errorf("%s has no thresholds", in)
+			}
+		}
+	}
+}
+
+func TestEveryQueryParsesAndItsLinesCanBeToldApart(t *testing.T) {
+	for _, d := range all(t, catalog.Services()) {
+		for _, p := range d.Panels() {
+			legends := map[string]bool{}
+			for _, q := range targets(t, p) {
+				tree := parsed(t, q.Expr)
+				if left := regexp.MustCompile(`\$[a-z_]+`).FindString(variables.Replace(q.Expr)); left != "" {
+					t.Errorf("%s: %s: nobody knows the variable %s", d.UID(), *p.Title, left)
+				}
+				if p.Type == "table" {
+					continue
+				}
+				if q.Legend == "" || legends[q.Legend] && !strings.Contains(q.Legend, "{{") {
+					t.Errorf("%s: %s: the legend %q says nothing, or stands twice", d.UID(), *p.Title, q.Legend)
+				}
+				legends[q.Legend] = true
+				for _, name := range regexp.MustCompile(`{{(\w+)}}`).FindAllStringSubmatch(q.Legend, -1) {
+					if kept, known := labelsOf(tree); known && !slices.Contains(kept, name[1]) {
+						t.Errorf("%s: %s: the legend wants label %q, the query leaves %v", d.UID(), *p.Title, name[1], kept)
+					}
+				}
+			}
+		}
+	}
+}
+
+// labelsOf is the labels that an aggregation leaves; not known where the query is something else.
+func labelsOf(tree parser.Expr) (kept []string, known bool) {
+	switch expr := tree.(type) {
+	case *parser.ParenExpr:
+		return labelsOf(expr.Expr)
+	case *parser.AggregateExpr:
+		if expr.Op == parser.TOPK || expr.Without {
+			return labelsOf(expr.Expr)
+		}
+		return expr.Grouping, true
+	}
+	return nil, false
+}
+
+type target struct {
+	Expr   string `json:"expr"`
+	Legend string `json:"legendFormat"`
+	Format string `json:"format"`
+}
+
+func targets(t *testing.T, p grafana.Panel) []target {
+	t.Helper()
+	var read []target
+	for _, each := range p.Targets {
+		text, err := json.Marshal(each)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var one target
+		if err := json.Unmarshal(text, &one); err != nil {
+			t.Fatal(err)
+		}
+		read = append(read, one)
+	}
+	return read
+}
+
+func TestRecordedSeriesAreThoseThatRulesMake(t *testing.T) {
+	var recorded []string
+	for _, group := range rule.Groups(catalog.Services(), rule.Options{}) {
+		for _, record := range group.Records {
+			recorded = append(recorded, record.Name)
+		}
+	}
+	for _, q := range dashboard.Queries(all(t, catalog.Services())) {
+		for _, selector := range selectors(parsed(t, q.Expr)) {
+			if strings.Contains(selector.Name, ":") && !slices.Contains(recorded, selector.Name) {
+				t.Errorf("%s: %s asks for %s, which no rule makes", q.Dashboard, q.Panel, selector.Name)
+			}
+		}
+	}
+}
+
+func TestPanelsDontOverlap(t *testing.T) {
+	for _, d := range all(t, catalog.Services()) {
+		taken := map[[2]uint32]string{}
+		ids := map[uint32]bool{}
+		place := func(title string, id uint32, at *grafana.GridPos) {
+			if id == 0 || ids[id] {
+				t.Errorf("%s: %s has no id of its own (%d)", d.UID(), title, id)
+			}
+			ids[id] = true
+			if at.W == 0 || at.H == 0 || at.X+at.W > 24 {
+				t.Errorf("%s: %s is %d by %d at %d: outside the grid", d.UID(), title, at.W, at.H, at.X)
+			}
+			for x := at.X; x < at.X+at.W; x++ {
+				for y := at.Y; y < at.Y+at.H; y++ {
+					if other, is := taken[[2]uint32{x, y}]; is {
+						t.Errorf("%s: %s lies on %s", d.UID(), title, other)
+						return
+					}
+					taken[[2]uint32{x, y}] = title
+				}
+			}
+		}
+		for _, p := range d.Board.Panels {
+			if p.RowPanel != nil {
+				place("row "+*p.RowPanel.Title, p.RowPanel.Id, p.RowPanel.GridPos)
+			} else {
+				place(*p.Panel.Title, *p.Panel.Id, p.Panel.GridPos)
+			}
+		}
+	}
+}
+
+func TestUIDsAreStableAndUnique(t *testing.T) {
+	long := catalog.Service{Name: "a-service-with-a-name-of-forty-two-letters"}
+	services := append(catalog.Services(), long)
+	seen := map[string]bool{}
+	for _, d := range all(t, services) {
+		if seen[d.UID()] || len(d.UID()) > 40 {
+			t.Errorf("uid %q stands twice, or is longer than Grafana takes", d.UID())
+		}
+		seen[d.UID()] = true
+	}
+	for _, uid := range []string{dashboard.Home, "service-user-service", "data-stores", "releases", "cost"} {
+		if !seen[uid] {
+			t.Errorf("no dashboard is at /d/%s any more", uid)
+		}
+	}
+}
+
+func TestLinksLeadToDashboards(t *testing.T) {
+	dashboards := all(t, catalog.Services())
+	known := map[string]bool{"service-${__value.text}": true}
+	for _, d := range dashboards {
+		known[d.UID()] = true
+	}
+	for _, d := range dashboards {
+		text, err := d.JSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, link := range regexp.MustCompile(`"/d/([^"]+)"`).FindAllStringSubmatch(text, -1) {
+			if !known[link[1]] {
+				t.Errorf("%s links to /d/%s, which is nothing", d.UID(), link[1])
+			}
+		}
+	}
+}
+
+// TestAPanelIsOfWhatTheServiceHas reads the rows of each service's dashboard against its value in the catalog.
+func TestAPanelIsOfWhatTheServiceHas(t *testing.T) {
+	bare := catalog.Service{Name: "bare", Objectives: catalog.Services()[0].Objectives, Resources: catalog.Services()[0].Resources}
+	for _, d := range all(t, append(catalog.Services(), bare)) {
+		text, err := d.JSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for metric, services := range map[string][]string{
+			"gateway_breaker_state":               {"api-gateway"},
+			"user_service_cache_hits_total":       {"user-service"},
+			"redis_command_errors_total":          {"api-gateway", "user-service", "order-service", "notification-service"},
+			"postgres_pool_acquired_connections":  {"user-service", "order-service", "notification-service"},
+			"order_service_outbox_unpublished":    {"order-service"},
+			"notification_service_stream_lag":     {"notification-service"},
+			"notification_service_dead_letters":   {"notification-service"},
+			"notification_service_webhook":        {"notification-service"},
+			"container_cpu_cfs_throttled_periods": {"api-gateway", "user-service", "order-service", "notification-service", "bare"},
+		} {
+			name, isService := strings.CutPrefix(d.UID(), "service-")
+			if isService && strings.Contains(text, metric) != slices.Contains(services, name) {
+				t.Errorf("%s shows %s: %t, want it only for %v", name, metric, strings.Contains(text, metric), services)
+			}
+		}
+	}
+}
+
+// TestMetricsOfTheServicesAreNamedInTheirSources guards against a name that a service no longer has.
+func TestMetricsOfTheServicesAreNamedInTheirSources(t *testing.T) {
+	var sources strings.Builder
+	err := filepath.WalkDir("../../../apps", func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		sources.Write(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := sources.String()
+	ours := regexp.MustCompile(`^(gateway|service|redis_command|redis_pool|postgres_pool|(user|order|notification)_service)_`)
+	suffix := regexp.MustCompile(`_(bucket|count|sum)$`)
+	checked := 0
+	for _, q := range dashboard.Queries(all(t, catalog.Services())) {
+		for _, selector := range selectors(parsed(t, q.Expr)) {
+			name := suffix.ReplaceAllString(selector.Name, "")
+			if !ours.MatchString(name) || strings.HasPrefix(name, "redis_commands") {
+				continue
+			}
+			checked++
+			// Some are put together from a prefix and the end.
+			named := strings.Contains(said, `"`+name+`"`)
+			for _, prefix := range []string{"user_service", "order_service", "notification_service", "notification_service_", "redis_pool_", "postgres_pool_"} {
+				end, cut := strings.CutPrefix(name, prefix)
+				named = named || cut && strings.Contains(said, `"`+end+`"`)
+			}
+			if !named {
+				t.Errorf("%s: %s asks for %s, which no service has", q.Dashboard, q.Panel, selector.Name)
+			}
+		}
+	}
+	if checked < 100 {
+		t.Errorf("only %d series of services were looked at", checked)
+	}
+}
+
+// TestQueriesOfServicesSayWhose: a metric of the same name is had by several services.
+func TestQueriesOfServicesSayWhose(t *testing.T) {
+	for _, q := range dashboard.Queries(all(t, catalog.Services())) {
+		name, isService := strings.CutPrefix(q.Dashboard, "service-")
+		if !isService {
+			continue
+		}
+		for _, selector := range selectors(parsed(t, q.Expr)) {
+			whose := slices.ContainsFunc(selector.LabelMatchers, func(m *labels.Matcher) bool {
+				return m.Name == "job" || m.Name == "label_app_kubernetes_io_name" || m.Name == "namespace" || m.Name == "horizontalpodautoscaler"
+			})
+			if !whose && !strings.HasPrefix(selector.Name, "process_max_fds") && !strings.HasPrefix(selector.Name, "kube_deployment_") {
+				t.Errorf("%s: %s asks for %s of everybody", name, q.Panel, selector)
+			}
+		}
+	}
+}
+
+// TestJSONIsWhatGrafanaReads reads each dashboard back by the SDK's own schema, which refuses fields that it doesn't know.
+func TestJSONIsWhatGrafanaReads(t *testing.T) {
+	plugins.RegisterDefaultPlugins()
+	for _, d := range all(t, catalog.Services()) {
+		text, err := json.Marshal(d.Board)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var read grafana.Dashboard
+		if err := read.UnmarshalJSONStrict(text); err != nil {
+			t.Errorf("%s: %v", d.UID(), err)
+			continue
+		}
+		if err := read.Validate(); err != nil {
+			t.Errorf("%s: %v", d.UID(), err)
+		}
+		worded, err := d.JSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(worded) > 100<<10 {
+			t.Errorf("%s has %d KiB: all of them must fit into one ConfigMap of 1 MiB", d.UID(), len(worded)>>10)
+		}
+	}
+}
+
+func TestAnnotationsAreWorded(t *testing.T) {
+	for _, d := range all(t, catalog.Services()) {
+		if d.UID() != "releases" {
+			continue
+		}
+		text, err := d.JSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []string{`"titleFormat":"{{job}}: {{colour}} went live"`, `"expr":"max by (job, colour) (service_live{job=~\"$service\"})`} {
+			if !strings.Contains(text, want) {
+				t.Errorf("the annotations of releases lack %s", want)
+			}
+		}
+	}
+}

@@ -1,0 +1,297 @@
+package dashboard
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/grafana/grafana-foundation-sdk/go/bargauge"
+	"github.com/grafana/grafana-foundation-sdk/go/cog"
+	"github.com/grafana/grafana-foundation-sdk/go/common"
+	grafana "github.com/grafana/grafana-foundation-sdk/go/dashboard"
+	promql "github.com/grafana/grafana-foundation-sdk/go/prometheus"
+	"github.com/grafana/grafana-foundation-sdk/go/stat"
+	"github.com/grafana/grafana-foundation-sdk/go/statetimeline"
+	"github.com/grafana/grafana-foundation-sdk/go/table"
+	"github.com/grafana/grafana-foundation-sdk/go/text"
+	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
+)
+
+// kind is how a panel shows its values.
+type kind int
+
+const (
+	lines    kind = iota // values over time
+	number               // the last value of each query, large
+	bars                 // the last value of each series, as a bar between min and max
+	grid                 // a table of the last values, a row for each set of labels
+	timeline             // states over time, a row for each series
+	prose                // words in Markdown
+)
+
+// panel is one picture of a dashboard.
+type panel struct {
+	kind   kind
+	title  string
+	about  string // what is seen, and what to make of it; of prose, its text
+	unit   string // Grafana's id, such as percentunit
+	none   string // what it means that there's no data; empty where there always must be
+	width  uint32 // of 24
+	height uint32 // in units of 30 pixels; 0 for the row's
+	asked  []query
+
+	min, max *float64
+	limits   []limit
+	quiet    bool              // limits don't colour the number: they are drawn only
+	stacked  bool              // lines add up
+	states   []state           // words for values
+	columns  []column          // of a table, in their order
+	hues     map[string]string // a colour by Grafana's name for the series whose legend matches
+	link     *grafana.DashboardLink
+}
+
+// query is PromQL and what its series are called: {{label}} stands for a label's value.
+type query struct{ expr, legend string }
+
+// limit is a value from which another colour holds.
+type limit struct {
+	from   float64
+	colour string
+}
+
+// state is the word for a value.
+type state struct {
+	value  int
+	word   string
+	colour string
+}
+
+// column is a label, or the value of a query, of a table. A column that isn't named is left out.
+type column struct {
+	name   string // the label's, or Value for the only query, or Value #A, Value #B …
+	title  string
+	unit   string
+	limits []limit
+	states []state
+	toLink string // a path, in which ${__value.text} stands for the cell's text
+}
+
+// The colours that tell good from bad.
+const (
+	good    = "green"
+	careful = "orange"
+	bad     = "red"
+	plain   = "text"
+)
+
+// rising is bad the higher it gets.
+func rising(look, act float64) []limit { return []limit{{look, careful}, {act, bad}} }
+
+// falling is bad the lower it gets: below act it is bad, below look people should look.
+func falling(act, look float64) []limit {
+	return []limit{{lowest, bad}, {act, careful}, {look, good}}
+}
+
+// lowest is below every value.
+const lowest = -1e308
+
+func ask(expr, legend string) []query { return []query{{expr, legend}} }
+
+func to(value float64) *float64 { return &value }
+
+// source is where all panels' data comes from.
+func source() common.DataSourceRef {
+	return common.DataSourceRef{Type: cog.ToPtr("prometheus"), Uid: cog.ToPtr(Prometheus)}
+}
+
+// thresholds starts with the colour that holds below all limits.
+func thresholds(base string, limits []limit) cog.Builder[grafana.ThresholdsConfig] {
+	steps := []grafana.Threshold{{Color: base}}
+	for _, l := range limits {
+		if l.from == lowest {
+			steps[0].Color = l.colour
+			continue
+		}
+		steps = append(steps, grafana.Threshold{Value: to(l.from), Color: l.colour})
+	}
+	return grafana.NewThresholdsConfigBuilder().Mode(grafana.ThresholdsModeAbsolute).Steps(steps)
+}
+
+func (p panel) base() string {
+	if len(p.limits) == 0 {
+		return plain
+	}
+	return good
+}
+
+func mappings(states []state) []grafana.ValueMapping {
+	if len(states) == 0 {
+		return nil
+	}
+	words := grafana.ValueMap{Type: grafana.MappingTypeValueToText, Options: map[string]grafana.ValueMappingResult{}}
+	for i, s := range states {
+		words.Options[strconv.Itoa(s.value)] = grafana.ValueMappingResult{
+			Text: cog.ToPtr(s.word), Color: cog.ToPtr(s.colour), Index: cog.ToPtr(int32(i)),
+		}
+	}
+	return []grafana.ValueMapping{{ValueMap: &words}}
+}
+
+// build is the panel as Grafana's JSON has it, but for its place.
+func (p panel) build() (grafana.Panel, error) {
+	var built grafana.Panel
+	var err error
+	switch p.kind {
+	case lines:
+		built, err = p.lines().Build()
+	case number:
+		built, err = stat.NewPanelBuilder().
+			ColorMode(p.colorMode()).GraphMode(common.BigValueGraphModeArea).TextMode(common.BigValueTextModeAuto).
+			ReduceOptions(last()).Build()
+	case bars:
+		built, err = bargauge.NewPanelBuilder().
+			DisplayMode(common.BarGaugeDisplayModeBasic).Orientation(common.VizOrientationHorizontal).
+			ReduceOptions(last()).ShowUnfilled(true).Build()
+	case grid:
+		built, err = p.table().Build()
+	case timeline:
+		built, err = statetimeline.NewPanelBuilder().
+			MergeValues(true).ShowValue(common.VisibilityModeAuto).RowHeight(0.8).FillOpacity(80).
+			Legend(common.NewVizLegendOptionsBuilder().ShowLegend(false).DisplayMode(common.LegendDisplayModeList).Placement(common.LegendPlacementBottom)).
+			Build()
+	case prose:
+		built, err = text.NewPanelBuilder().Mode(text.TextModeMarkdown).Content(p.about).Build()
+	}
+	if err != nil {
+		return built, fmt.Errorf("panel %q: %w", p.title, err)
+	}
+	built.Title = &p.title
+	if p.kind == prose {
+		return built, nil
+	}
+	return p.common(built)
+}
+
+// common is what panels of all kinds but prose have.
+func (p panel) common(built grafana.Panel) (grafana.Panel, error) {
+	built.Description = &p.about
+	built.Datasource = cog.ToPtr(source())
+	for i, q := range p.asked {
+		target := promql.NewDataqueryBuilder().Expr(q.expr).LegendFormat(q.legend).RefId(string(rune('A' + i)))
+		switch p.kind {
+		case grid:
+			target = target.Instant().Format(promql.PromQueryFormatTable)
+		case bars:
+			target = target.Instant()
+		default:
+			target = target.Range()
+		}
+		built1, err := target.Build()
+		if err != nil {
+			return built, fmt.Errorf("panel %q: query %d: %w", p.title, i, err)
+		}
+		built.Targets = append(built.Targets, built1)
+	}
+	if built.FieldConfig == nil {
+		built.FieldConfig = grafana.NewFieldConfigSource()
+	}
+	defaults := &built.FieldConfig.Defaults
+	defaults.Unit, defaults.Min, defaults.Max = &p.unit, p.min, p.max
+	defaults.Mappings = mappings(p.states)
+	if p.none != "" {
+		defaults.NoValue = &p.none
+	}
+	steps, err := thresholds(p.base(), p.limits).Build()
+	if err != nil {
+		return built, fmt.Errorf("panel %q: %w", p.title, err)
+	}
+	defaults.Thresholds = &steps
+	if p.kind != lines {
+		defaults.Color = &grafana.FieldColor{Mode: grafana.FieldColorModeIdThresholds}
+	}
+	for _, legend := range sorted(p.hues) {
+		built.FieldConfig.Overrides = append(built.FieldConfig.Overrides, grafana.DashboardFieldConfigSourceOverrides{
+			Matcher: grafana.MatcherConfig{Id: "byRegexp", Options: legend},
+			Properties: []grafana.DynamicConfigValue{
+				{Id: "color", Value: grafana.FieldColor{Mode: grafana.FieldColorModeIdFixed, FixedColor: cog.ToPtr(p.hues[legend])}},
+			},
+		})
+	}
+	if p.link != nil {
+		built.Links = []grafana.DashboardLink{*p.link}
+	}
+	return built, nil
+}
+
+func (p panel) colorMode() common.BigValueColorMode {
+	if len(p.limits) == 0 || p.quiet {
+		return common.BigValueColorModeNone
+	}
+	return common.BigValueColorModeValue
+}
+
+func last() cog.Builder[common.ReduceDataOptions] {
+	return common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})
+}
+
+func (p panel) lines() *timeseries.PanelBuilder {
+	builder := timeseries.NewPanelBuilder().
+		LineWidth(1.5).ShowPoints(common.VisibilityModeNever).AxisSoftMin(0).
+		ColorScheme(grafana.NewFieldColorBuilder().Mode(grafana.FieldColorModeIdPaletteClassicByName)).
+		Legend(common.NewVizLegendOptionsBuilder().ShowLegend(true).DisplayMode(common.LegendDisplayModeList).
+			Placement(common.LegendPlacementBottom).Calcs([]string{"lastNotNull"})).
+		Tooltip(common.NewVizTooltipOptionsBuilder().Mode(common.TooltipDisplayModeMulti).Sort(common.SortOrderDescending))
+	if len(p.limits) > 0 {
+		builder = builder.ThresholdsStyle(common.NewGraphThresholdsStyleConfigBuilder().Mode(common.GraphThresholdsStyleModeDashed))
+	}
+	if p.stacked {
+		return builder.FillOpacity(30).Stacking(common.NewStackingConfigBuilder().Mode(common.StackingModeNormal))
+	}
+	return builder.FillOpacity(5)
+}
+
+// table joins its queries by their labels, and shows the columns that are named.
+func (p panel) table() *table.PanelBuilder {
+	names, order, shown := map[string]string{}, map[string]int{}, []string{}
+	for i, c := range p.columns {
+		names[c.name], order[c.name] = c.title, i
+		shown = append(shown, c.name)
+	}
+	builder := table.NewPanelBuilder().ShowHeader(true).CellHeight(common.TableCellHeightSm).
+		Footer(common.NewTableFooterOptionsBuilder().Reducer([]string{"sum"})). // not shown, but the schema wants it
+		WithTransformation(grafana.DataTransformerConfig{Id: "merge", Options: struct{}{}}).
+		WithTransformation(grafana.DataTransformerConfig{Id: "filterFieldsByName", Options: map[string]any{
+			"include": map[string]any{"names": shown},
+		}}).
+		WithTransformation(grafana.DataTransformerConfig{Id: "organize", Options: map[string]any{
+			"indexByName": order, "renameByName": names,
+		}})
+	for _, c := range p.columns {
+		var properties []grafana.DynamicConfigValue
+		if c.unit != "" {
+			properties = append(properties, grafana.DynamicConfigValue{Id: "unit", Value: c.unit})
+		}
+		if len(c.limits) > 0 {
+			steps, err := thresholds(good, c.limits).Build()
+			if err != nil {
+				return builder.RecordError(c.title, err)
+			}
+			properties = append(properties,
+				grafana.DynamicConfigValue{Id: "thresholds", Value: steps},
+				grafana.DynamicConfigValue{Id: "custom.cellOptions", Value: map[string]string{"type": "color-text"}})
+		}
+		if len(c.states) > 0 {
+			properties = append(properties,
+				grafana.DynamicConfigValue{Id: "mappings", Value: mappings(c.states)},
+				grafana.DynamicConfigValue{Id: "custom.cellOptions", Value: map[string]string{"type": "color-text"}})
+		}
+		if c.toLink != "" {
+			properties = append(properties, grafana.DynamicConfigValue{Id: "links", Value: []map[string]string{
+				{"title": "${__value.text}", "url": c.toLink},
+			}})
+		}
+		if len(properties) > 0 {
+			builder = builder.OverrideByName(c.title, properties)
+		}
+	}
+	return builder
+}

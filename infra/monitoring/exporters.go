@@ -1,0 +1,135 @@
+package monitoring
+
+import (
+	"fmt"
+	"strings"
+
+	rbacv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/rbac/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"platform.example/infra/data"
+	"platform.example/infra/network"
+	"platform.example/infra/quantity"
+)
+
+// kubeStateMetrics tells what the cluster's objects should be and are.
+func kubeStateMetrics() part {
+	objects := map[string][]string{
+		"":            {"nodes", "pods", "services", "namespaces", "persistentvolumeclaims", "resourcequotas"},
+		"apps":        {"deployments", "statefulsets", "daemonsets"},
+		"batch":       {"jobs"},
+		"autoscaling": {"horizontalpodautoscalers"},
+		"policy":      {"poddisruptionbudgets"},
+	}
+	groups := []string{"", "apps", "batch", "autoscaling", "policy"}
+	var rights rbacv1.PolicyRuleArray
+	var all []string
+	for _, group := range groups {
+		rights = append(rights, look(group, objects[group]...))
+		all = append(all, objects[group]...)
+	}
+	const labels = "app.kubernetes.io/name,colour"
+	return part{
+		name: network.KubeStateMetrics, image: network.KubeStateMetrics, port: network.KubeStateMetricsPort, health: "/metrics",
+		memory: 128 * quantity.MiB, cpu: 200, rights: rights,
+		command: []string{
+			"/kube-state-metrics",
+			fmt.Sprintf("--port=%d", network.KubeStateMetricsPort),
+			"--resources=" + strings.Join(all, ","),
+			"--metric-labels-allowlist=pods=[" + labels + "],deployments=[" + labels + "],services=[app.kubernetes.io/name]",
+			// What changes with every release, or says nothing that is asked.
+			`--metric-denylist=^kube_.+_(metadata_resource_version|annotations|status_scheduled_time)$,^kube_pod_(tolerations|ips|service_account|scheduler|container_state_started)$`,
+		},
+	}
+}
+
+// nodeExporter tells how each node is. It needs no right on the node: what it reads of /proc is the node's in every pod,
+// and the disk below a pod's empty folder is the node's disk.
+func nodeExporter() part {
+	const disk = "/node"
+	collectors := []string{"cpu", "meminfo", "loadavg", "diskstats", "filesystem", "stat", "vmstat", "uname", "time", "filefd"}
+	p := part{
+		name: network.NodeExporter, image: network.NodeExporter, port: network.NodeExporterPort, health: "/",
+		memory: 32 * quantity.MiB, cpu: 200, everyone: true, scratch: []string{disk},
+		command: []string{"/bin/node_exporter", fmt.Sprintf("--web.listen-address=:%d", network.NodeExporterPort),
+			"--collector.disable-defaults",
+			"--collector.filesystem.mount-points-exclude=^/(dev|proc|sys|etc|run|var)($|/)|^/$",
+		},
+	}
+	for _, collector := range collectors {
+		p.command = append(p.command, "--collector."+collector)
+	}
+	return p
+}
+
+// postgresExporter asks the server for its statistics.
+func (a Args) postgresExporter() part {
+	p := part{
+		name: network.Postgres + network.Exporter, image: "postgres-exporter", port: network.PostgresExporterPort, health: "/",
+		memory: 48 * quantity.MiB, cpu: 200,
+	}
+	p.command = []string{
+		"/bin/postgres_exporter", fmt.Sprintf("--web.listen-address=:%d", p.port),
+		"--collector.long_running_transactions", "--collector.stat_activity_autovacuum",
+		"--no-collector.wal", // needs the superuser
+	}
+	p.config = pulumi.StringMap{authorityFile: a.Postgres.Authority}
+	p.secrets = pulumi.StringMap{"user": a.Postgres.User, "password": a.Postgres.Password}
+	p.env = pulumi.StringMap{
+		"DATA_SOURCE_URI":       pulumi.Sprintf("%s:%d/postgres?sslmode=verify-full&sslrootcert=%s", a.Postgres.Host, a.Postgres.Port, p.authority(a.Postgres)),
+		"DATA_SOURCE_USER_FILE": pulumi.String(p.secretFolder() + "/user"),
+		"DATA_SOURCE_PASS_FILE": pulumi.String(p.secretFolder() + "/password"),
+	}
+	return p
+}
+
+const (
+	authorityFile = "authority.pem"  // who signs a store's certificate
+	passwordsFile = "passwords.json" // by the store's address, as redis_exporter reads it
+)
+
+// authority is the path of who signs a store's certificate; empty for the system's roots.
+func (p part) authority(at data.Endpoint) pulumi.StringOutput {
+	path := p.configFolder() + "/" + authorityFile
+	return at.Authority.ApplyT(func(authority string) string {
+		if authority == "" {
+			return ""
+		}
+		return path
+	}).(pulumi.StringOutput)
+}
+
+// redisExporters ask the two kinds of Redis.
+func (a Args) redisExporters() []part {
+	var parts []part
+	for _, store := range []struct {
+		name string
+		at   data.Endpoint
+	}{{network.Cache, a.Cache}, {network.Stream, a.Stream}} {
+		p := part{
+			name: store.name + network.Exporter, image: "redis-exporter", port: network.RedisExporterPort, health: "/health",
+			memory: 32 * quantity.MiB, cpu: 100,
+		}
+		p.command = []string{"/redis_exporter"}
+		p.config = pulumi.StringMap{authorityFile: store.at.Authority}
+		at := fmt.Sprintf("%s:%d", store.at.Host, store.at.Port)
+		user := store.at.User.ApplyT(func(user string) string {
+			if user == "" {
+				return "" // a Redis elsewhere, which asks for a password only
+			}
+			return user + "@"
+		}).(pulumi.StringOutput)
+		p.secrets = pulumi.StringMap{passwordsFile: pulumi.Sprintf(`{"rediss://%s%s": "%s"}`, user, at, store.at.Password)}
+		p.env = pulumi.StringMap{
+			"REDIS_ADDR":                                       pulumi.String("rediss://" + at),
+			"REDIS_USER":                                       store.at.User,
+			"REDIS_PASSWORD_FILE":                              pulumi.String(p.secretFolder() + "/" + passwordsFile),
+			"REDIS_EXPORTER_TLS_CA_CERT_FILE":                  p.authority(store.at),
+			"REDIS_EXPORTER_WEB_LISTEN_ADDRESS":                pulumi.String(fmt.Sprintf(":%d", p.port)),
+			"REDIS_EXPORTER_SET_CLIENT_NAME":                   pulumi.String("true"),
+			"REDIS_EXPORTER_EXCLUDE_LATENCY_HISTOGRAM_METRICS": pulumi.String("true"),
+		}
+		parts = append(parts, p)
+	}
+	return parts
+}

@@ -1,0 +1,91 @@
+package monitoring
+
+import (
+	"fmt"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"gopkg.in/yaml.v3"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/monitoring/dashboard"
+	"platform.example/infra/network"
+	"platform.example/infra/quantity"
+)
+
+// grafana shows the dashboards, to who knows the administrator's password.
+func (a Args) grafana() (part, error) {
+	p := part{
+		name: network.Grafana, image: "grafana", port: network.GrafanaPort, health: "/api/health",
+		memory: 256 * quantity.MiB, cpu: 500,
+		secrets: pulumi.StringMap{"password": a.Secrets.Value(catalog.GrafanaPassword)},
+		config:  pulumi.StringMap{},
+	}
+	p.scratch = []string{p.dataFolder(), "/tmp"}
+	p.command = []string{
+		"/usr/share/grafana/bin/grafana", "server", "--homepath=/usr/share/grafana",
+		"--config=" + p.configFolder() + "/grafana.ini",
+	}
+	// Everything that it knows stands in files: it may lose its own database at any time.
+	p.env = pulumi.StringMap{
+		"GF_PATHS_DATA":                    pulumi.String(p.dataFolder()),
+		"GF_PATHS_PROVISIONING":            pulumi.String(p.configFolder()),
+		"GF_SECURITY_ADMIN_PASSWORD__FILE": pulumi.String(p.secretFolder() + "/password"),
+	}
+	p.config["grafana.ini"] = pulumi.String(`[server]
+http_port = ` + fmt.Sprint(network.GrafanaPort) + `
+[auth.anonymous]
+enabled = false
+[users]
+allow_sign_up = false
+[analytics]
+reporting_enabled = false
+check_for_updates = false
+check_for_plugin_updates = false
+[security]
+disable_gravatar = true
+cookie_samesite = strict
+[log]
+mode = console
+[log.console]
+format = json
+[dashboards]
+default_home_dashboard_path = ` + p.configFolder() + `/` + dashboard.Home + `.json
+[plugins]
+preinstall_disabled = true
+`)
+	sources, err := yaml.Marshal(object{"apiVersion": 1, "datasources": []object{
+		{
+			"name": "Prometheus", "uid": dashboard.Prometheus, "type": "prometheus", "access": "proxy", "isDefault": true,
+			"url":      fmt.Sprintf("http://%s:%d", host(network.Prometheus), network.PrometheusPort),
+			"jsonData": object{"timeInterval": fmt.Sprintf("%ds", interval), "httpMethod": "POST"},
+		},
+		{
+			"name": "Alertmanager", "uid": "alertmanager", "type": "alertmanager", "access": "proxy",
+			"url":      fmt.Sprintf("http://%s:%d", host(network.Alertmanager), network.AlertmanagerPort),
+			"jsonData": object{"implementation": "prometheus"},
+		},
+	}})
+	if err != nil {
+		return p, err
+	}
+	folders, err := yaml.Marshal(object{"apiVersion": 1, "providers": []object{{
+		"name": "platform", "type": "file", "allowUiUpdates": false, "options": object{"path": p.configFolder()},
+	}}})
+	if err != nil {
+		return p, err
+	}
+	p.config["datasources.yaml"], p.config["dashboards.yaml"] = pulumi.String(sources), pulumi.String(folders)
+	p.places = map[string]string{"datasources.yaml": "datasources/datasources.yaml", "dashboards.yaml": "dashboards/dashboards.yaml"}
+	boards, err := dashboard.All(a.Services)
+	if err != nil {
+		return p, err
+	}
+	for _, board := range boards {
+		text, err := board.JSON()
+		if err != nil {
+			return p, err
+		}
+		p.config[board.UID()+".json"] = pulumi.String(text)
+	}
+	return p, nil
+}

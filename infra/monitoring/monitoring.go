@@ -1,0 +1,79 @@
+// Package monitoring watches the platform: Prometheus asks everybody how they are, Alertmanager tells people, Grafana
+// shows it.
+package monitoring
+
+import (
+	"fmt"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/cluster"
+	"platform.example/infra/data"
+	"platform.example/infra/namespace"
+	"platform.example/infra/secret"
+	"platform.example/infra/stack"
+)
+
+// Monitoring is what watches the platform.
+type Monitoring struct{ pulumi.ResourceState }
+
+// Args describes it.
+type Args struct {
+	Namespace *namespace.Namespace
+	Rollout   cluster.Rollout
+	Config    stack.Stack
+	Services  []catalog.Service
+	Secrets   secret.Secrets
+	// The stores, as who looks at their statistics.
+	Postgres, Cache, Stream data.Endpoint
+}
+
+// New makes all of it.
+func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Monitoring, error) {
+	monitoring := &Monitoring{}
+	const name = string(namespace.Monitoring)
+	if err := ctx.RegisterComponentResource("platform:monitoring:Monitoring", name, monitoring, opts...); err != nil {
+		return nil, err
+	}
+	parts, err := args.parts()
+	if err != nil {
+		return nil, fmt.Errorf("monitoring: %w", err)
+	}
+	running := pulumi.Map{}
+	for _, part := range parts {
+		if running[part.name], err = args.run(ctx, part, pulumi.Parent(monitoring)); err != nil {
+			return nil, fmt.Errorf("monitoring: %s: %w", part.name, err)
+		}
+	}
+	return monitoring, ctx.RegisterResourceOutputs(monitoring, running)
+}
+
+// parts is every program of it.
+func (a Args) parts() ([]part, error) {
+	prometheus, err := a.prometheus()
+	if err != nil {
+		return nil, err
+	}
+	alertmanager, err := a.alertmanager()
+	if err != nil {
+		return nil, err
+	}
+	parts := []part{prometheus, alertmanager, kubeStateMetrics(), nodeExporter(), a.postgresExporter()}
+	parts = append(parts, a.redisExporters()...)
+	if a.Config.Monitoring.Grafana {
+		grafana, err := a.grafana()
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, grafana)
+	}
+	if a.Config.Monitoring.Traces != "" {
+		collector, err := a.collector()
+		if err != nil {
+			return nil, err
+		}
+		parts = append(parts, collector)
+	}
+	return parts, nil
+}

@@ -1,0 +1,209 @@
+package monitoring
+
+import (
+	"fmt"
+	"maps"
+	"time"
+
+	rbacv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/rbac/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"gopkg.in/yaml.v3"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/monitoring/rule"
+	"platform.example/infra/namespace"
+	"platform.example/infra/network"
+	"platform.example/infra/stack"
+)
+
+const (
+	configFile = "prometheus.yml"
+	rulesFile  = "rules.yml"
+
+	// interval is how often targets are asked and rules are judged, in seconds. A page leaves within a minute of its cause.
+	interval = 15
+
+	// What one target may answer. More is a fault of the target's, and costs the others their place.
+	mostSamples = 20_000
+	mostBytes   = "16MB"
+)
+
+func (a Args) prometheus() (part, error) {
+	config, err := yaml.Marshal(scrapes(a.Config))
+	if err != nil {
+		return part{}, err
+	}
+	rules, err := rule.YAML(a.Services, rule.Options{Runbooks: a.Config.Monitoring.Runbooks, Certificates: a.certificates()})
+	if err != nil {
+		return part{}, err
+	}
+	p := part{
+		name: network.Prometheus, image: "prometheus", port: network.PrometheusPort, health: "/-/ready",
+		memory: a.Config.Monitoring.Memory, cpu: 1000,
+		volume:  a.Config.Monitoring.VolumeSize,
+		config:  pulumi.StringMap{configFile: pulumi.String(config), rulesFile: pulumi.String(rules)},
+		follows: true,
+		rights: rbacv1.PolicyRuleArray{
+			look("", "nodes", "services", "pods"), look("discovery.k8s.io", "endpointslices"),
+			rbacv1.PolicyRuleArgs{
+				ApiGroups: pulumi.ToStringArray([]string{""}), Resources: pulumi.ToStringArray([]string{"nodes/metrics"}),
+				Verbs: pulumi.ToStringArray([]string{"get"}),
+			},
+			rbacv1.PolicyRuleArgs{
+				NonResourceURLs: pulumi.ToStringArray([]string{"/metrics"}), Verbs: pulumi.ToStringArray([]string{"get"}),
+			},
+		},
+	}
+	p.command = []string{
+		"/bin/prometheus",
+		"--config.file=" + p.configFolder() + "/" + configFile,
+		"--storage.tsdb.path=" + p.dataFolder() + "/tsdb",
+		fmt.Sprintf("--storage.tsdb.retention.time=%dd", a.Config.Monitoring.Retention),
+		fmt.Sprintf("--storage.tsdb.retention.size=%dMB", int(a.Config.Monitoring.VolumeSize)*8/10), // the rest is for its log
+		"--enable-feature=auto-reload-config",
+		fmt.Sprintf("--config.auto-reload-interval=%ds", interval),
+		"--web.listen-address=:" + fmt.Sprint(network.PrometheusPort),
+	}
+	return p, nil
+}
+
+// certificates is when those end that nobody tells Prometheus of: the authority's, and those of the stores in the cluster.
+func (a Args) certificates() map[string]time.Time {
+	ends := map[string]time.Time{"certificate-authority": a.Secrets.Authority().Ends}
+	for job, store := range map[string]struct{ address, certificate string }{
+		network.Postgres: {a.Config.Postgres.Address, catalog.PostgresCertificate},
+		network.Cache:    {a.Config.Redis.Address, catalog.RedisCertificate},
+		network.Stream:   {a.Config.Stream.Address, catalog.StreamCertificate},
+	} {
+		if store.address == "" {
+			ends[job] = a.Secrets.Certificate(store.certificate).Ends
+		}
+	}
+	maps.DeleteFunc(ends, func(_ string, end time.Time) bool { return end.IsZero() })
+	return ends
+}
+
+// object is a part of a configuration file.
+type object map[string]any
+
+// scrapes is Prometheus' configuration (prometheus.io/docs, "Configuration").
+func scrapes(config stack.Stack) object {
+	const account = "/var/run/secrets/kubernetes.io/serviceaccount/"
+	signedIn := func(job string, verify bool) object {
+		return object{
+			"job_name":      job,
+			"scheme":        "https",
+			"tls_config":    object{"ca_file": account + "ca.crt", "insecure_skip_verify": !verify},
+			"authorization": object{"credentials_file": account + "token"},
+		}
+	}
+	with := func(base, more object) object {
+		for key, value := range more {
+			base[key] = value
+		}
+		return base
+	}
+	verify := config.Monitoring.VerifyKubelets
+	nodes := []object{{"role": "node"}}
+	ours := object{"names": []string{
+		string(namespace.Apps), string(namespace.Data), string(namespace.Edge), string(namespace.Monitoring), "kube-system",
+	}}
+	return object{
+		"global": object{
+			"scrape_interval":          fmt.Sprintf("%ds", interval),
+			"scrape_timeout":           "10s",
+			"evaluation_interval":      fmt.Sprintf("%ds", interval),
+			"external_labels":          object{"stack": string(config.Name)},
+			"sample_limit":             mostSamples,
+			"body_size_limit":          mostBytes,
+			"label_limit":              64,
+			"label_value_length_limit": 1024,
+		},
+		"rule_files": []string{rulesFile},
+		"alerting": object{"alertmanagers": []object{{
+			"static_configs": []object{{"targets": []string{fmt.Sprintf("%s:%d", host(network.Alertmanager), network.AlertmanagerPort)}}},
+		}}},
+		"scrape_configs": []object{
+			{
+				"job_name":              "pods",
+				"honor_labels":          false,
+				"kubernetes_sd_configs": []object{{"role": "pod", "namespaces": ours}},
+				"relabel_configs": append(annotated("pod"),
+					object{"action": "drop", "source_labels": []string{"__meta_kubernetes_pod_phase"}, "regex": "Pending|Succeeded|Failed|Completed"},
+					// kube-state-metrics speaks of others, in their names.
+					object{"action": "drop", "source_labels": []string{"__meta_kubernetes_pod_label_app_kubernetes_io_name"}, "regex": network.KubeStateMetrics},
+					object{"source_labels": []string{"__meta_kubernetes_pod_ip", "__meta_kubernetes_pod_annotation_prometheus_io_port"},
+						"separator": ":", "target_label": "__address__"},
+					// One target for each pod, not for each of its ports.
+					object{"source_labels": []string{"__meta_kubernetes_pod_label_k8s_app"}, "regex": "(.+)", "target_label": "job"},
+					object{"source_labels": []string{"job"}, "regex": "kube-dns", "replacement": "coredns", "target_label": "job"}, // its name of old
+					object{"source_labels": []string{"__meta_kubernetes_pod_label_app_kubernetes_io_name"}, "regex": "(.+)", "target_label": "job"},
+					object{"source_labels": []string{"__meta_kubernetes_namespace"}, "target_label": "namespace"},
+					object{"source_labels": []string{"__meta_kubernetes_pod_name"}, "target_label": "pod"},
+					object{"source_labels": []string{"__meta_kubernetes_pod_node_name"}, "target_label": "node"},
+					object{"source_labels": []string{"__meta_kubernetes_pod_label_colour"}, "target_label": "colour"},
+				),
+				"metric_relabel_configs": []object{drop("go_memstats_.+|go_gc_.+|go_sched_.+|prometheus_(tsdb|engine|http|sd|target|rule)_.*_bucket")},
+			},
+			{
+				"job_name":               network.KubeStateMetrics,
+				"honor_labels":           true,
+				"static_configs":         []object{{"targets": []string{fmt.Sprintf("%s:%d", host(network.KubeStateMetrics), network.KubeStateMetricsPort)}}},
+				"metric_relabel_configs": []object{{"action": "labeldrop", "regex": "uid|container_id|image_id"}},
+			},
+			{
+				"job_name":              "services",
+				"kubernetes_sd_configs": []object{{"role": "service", "namespaces": ours}},
+				"relabel_configs": append(annotated("service"),
+					object{"source_labels": []string{"__meta_kubernetes_service_name", "__meta_kubernetes_namespace", "__meta_kubernetes_service_annotation_prometheus_io_port"},
+						"regex": "(.+);(.+);(.+)", "replacement": "$1.$2.svc:$3", "target_label": "__address__"},
+					object{"source_labels": []string{"__meta_kubernetes_service_name"}, "target_label": "job"},
+					object{"source_labels": []string{"__meta_kubernetes_namespace"}, "target_label": "namespace"},
+				),
+			},
+			with(signedIn("apiserver", true), object{
+				"kubernetes_sd_configs": []object{{"role": "endpointslice", "namespaces": object{"names": []string{"default"}}}},
+				"relabel_configs": []object{{
+					"action": "keep", "regex": "kubernetes;https",
+					"source_labels": []string{"__meta_kubernetes_service_name", "__meta_kubernetes_endpointslice_port_name"},
+				}},
+				"metric_relabel_configs": []object{keep("up|apiserver_(request_total|current_inflight_requests|storage_objects)|process_.+|rest_client_requests_total")},
+			}),
+			with(signedIn("kubelet", verify), object{
+				"kubernetes_sd_configs":  nodes,
+				"relabel_configs":        []object{nodeName},
+				"metric_relabel_configs": []object{keep("up|kubelet_volume_stats_.+|kubelet_running_.+|kubelet_node_name|process_.+|kubelet_pleg_relist_duration_seconds_(sum|count)")},
+			}),
+			with(signedIn("cadvisor", verify), object{
+				"kubernetes_sd_configs": nodes,
+				"metrics_path":          "/metrics/cadvisor",
+				"relabel_configs":       []object{nodeName},
+				"metric_relabel_configs": []object{
+					keep("up|machine_.+|container_(cpu_usage_seconds_total|cpu_cfs_(periods|throttled_periods)_total|memory_(working_set_bytes|rss)|spec_memory_limit_bytes|oom_events_total|network_(receive|transmit)_bytes_total|start_time_seconds)"),
+					{"action": "labeldrop", "regex": "id|name|image"},
+				},
+			}),
+		},
+	}
+}
+
+// annotated keeps the objects whose annotations ask for it, as prometheus.io/scrape, path and port are used everywhere.
+func annotated(role string) []object {
+	annotation := "__meta_kubernetes_" + role + "_annotation_prometheus_io_"
+	return []object{
+		{"action": "keep", "source_labels": []string{annotation + "scrape"}, "regex": "true"},
+		{"action": "keep", "source_labels": []string{annotation + "port"}, "regex": "[0-9]+"},
+		{"source_labels": []string{annotation + "path"}, "regex": "(.+)", "target_label": "__metrics_path__"},
+	}
+}
+
+var nodeName = object{"source_labels": []string{"__meta_kubernetes_node_name"}, "target_label": "node"}
+
+// keep and drop choose metrics by their names.
+func keep(names string) object {
+	return object{"action": "keep", "source_labels": []string{"__name__"}, "regex": names}
+}
+
+func drop(names string) object {
+	return object{"action": "drop", "source_labels": []string{"__name__"}, "regex": names}
+}

@@ -1,0 +1,228 @@
+package route
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/monitoring/rule"
+)
+
+const folder = "/run/secrets/alertmanager"
+
+func TestAlertmanagerTakesEveryChoiceOfReceivers(t *testing.T) {
+	for choice := range 16 {
+		receivers := Receivers{Slack: choice&1 > 0, PagerDuty: choice&2 > 0, Webhook: choice&4 > 0, DeadMansSwitch: choice&8 > 0}
+		if out, err := amtool(t, "check-config", write(t, receivers)).CombinedOutput(); err != nil {
+			t.Errorf("%+v: %v\n%s", receivers, err, out)
+		}
+	}
+}
+
+func TestWhoIsTold(t *testing.T) {
+	all := Receivers{Slack: true, PagerDuty: true, Webhook: true, DeadMansSwitch: true}
+	const page, ticket, alive = "alertname=ServiceDown job=user-service severity=page", "alertname=DeadLetters job=notification-service severity=ticket",
+		"alertname=Watchdog job=prometheus severity=none"
+	for _, test := range []struct {
+		about, labels string
+		receivers     Receivers
+		want          string
+	}{
+		{"a page, to whom pages go and to the webhook", page, all, "webhook,pages"},
+		{"a ticket", ticket, all, "webhook,tickets"},
+		{"the heartbeat", alive, all, "webhook,dead-mans-switch"},
+		{"an alert of somebody else's, without a severity", "alertname=Other job=x", all, "webhook,tickets"},
+		{"a page without a webhook", page, Receivers{Slack: true, PagerDuty: true}, "pages"},
+		{"a page where there is but Slack", page, Receivers{Slack: true}, "pages"},
+		{"a ticket where there is but PagerDuty, which isn't called for it", ticket, Receivers{PagerDuty: true}, "nobody"},
+		{"a page where there is but the webhook", page, Receivers{Webhook: true}, "webhook,nobody"},
+		{"a page where there is nobody", page, Receivers{}, "nobody"},
+		{"a ticket where there is nobody", ticket, Receivers{}, "nobody"},
+		{"the heartbeat where there is but Slack, which it would fill", alive, Receivers{Slack: true}, "nobody"},
+	} {
+		arguments := []string{"config", "routes", "test", "--config.file=" + write(t, test.receivers), "--verify.receivers=" + test.want}
+		out, err := amtool(t, append(arguments, strings.Fields(test.labels)...)...).CombinedOutput()
+		if err != nil {
+			t.Errorf("%s: want %s: %v\n%s", test.about, test.want, err, out)
+		}
+	}
+}
+
+func TestReceiversAreToldWhatTheyAreFor(t *testing.T) {
+	all := Receivers{true, true, true, true}.all("production", folder)
+	at := func(name string) receiver {
+		return all[slices.IndexFunc(all, func(r receiver) bool { return r.Name == name })]
+	}
+	if got := at(pages); len(got.PagerDuty) != 1 || len(got.Slack) != 1 {
+		t.Errorf("pages go to %+v, want PagerDuty and Slack", got)
+	}
+	if got := at(tickets); len(got.PagerDuty) != 0 || len(got.Slack) != 1 {
+		t.Errorf("tickets go to %+v, want Slack", got)
+	}
+	if got := at(deadMansSwitch); len(got.Webhook) != 1 || got.Webhook[0].Resolved {
+		t.Errorf("the heartbeat goes to %+v, want a webhook that is never told of an end", got)
+	}
+}
+
+// TestAPageLeavesWithinTenSeconds is of what Alertmanager adds to the time that Prometheus takes.
+func TestAPageLeavesWithinTenSeconds(t *testing.T) {
+	routes := Receivers{true, true, true, true}.routes()
+	for _, child := range routes.Routes {
+		if child.Receiver != pages && child.Receiver != webhook {
+			continue
+		}
+		if wait, err := time.ParseDuration(child.Wait); err != nil || wait >= 10*time.Second {
+			t.Errorf("%s waits %s (%v)", child.Receiver, child.Wait, err)
+		}
+	}
+	if !slices.Equal(routes.By, []string{"alertname", "job"}) {
+		t.Errorf("grouped by %v, want one message per alert and job", routes.By)
+	}
+}
+
+func TestSecretsAreReadFromFiles(t *testing.T) {
+	content, err := Config("production", folder, Receivers{true, true, true, true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"api_url_file: " + folder + "/" + SlackFile, "routing_key_file: " + folder + "/" + PagerDutyFile,
+		"url_file: " + folder + "/" + WebhookFile, "url_file: " + folder + "/" + DeadMansSwitchFile,
+	} {
+		if !strings.Contains(string(content), want) {
+			t.Errorf("no %s", want)
+		}
+	}
+	if found := regexp.MustCompile(`(?m)^\s*-?\s*(url|api_url|routing_key|service_key|password):`).FindString(string(content)); found != "" {
+		t.Errorf("%q stands in the configuration, which is no Secret", strings.TrimSpace(found))
+	}
+}
+
+func TestInhibitionsSpeakOfAlertsThatThereAre(t *testing.T) {
+	severities := map[string][]catalog.Severity{}
+	for _, group := range rule.Groups(catalog.Services(), rule.Options{}) {
+		for _, alert := range group.Alerts {
+			severities[alert.Name] = append(severities[alert.Name], alert.Severity)
+		}
+	}
+	names := regexp.MustCompile(`^alertname=~?"(.+)"$`)
+	for _, inhibition := range inhibitions() {
+		for _, matcher := range slices.Concat(inhibition.Source, inhibition.Target) {
+			if match := names.FindStringSubmatch(matcher); match != nil {
+				for name := range strings.SplitSeq(match[1], "|") {
+					if severities[name] == nil {
+						t.Errorf("no alert is called %s: mend inhibition.go", name)
+					}
+				}
+			}
+		}
+	}
+	if !slices.Contains(severities[watchdog], rule.None) {
+		t.Errorf("no alert %s fires always", watchdog)
+	}
+}
+
+func TestOneCauseIsToldOnce(t *testing.T) {
+	type labels = map[string]string
+	alert := func(name, severity, job string, more ...string) labels {
+		made := labels{"alertname": name, "severity": severity, "job": job}
+		for _, one := range more {
+			label, value, _ := strings.Cut(one, "=")
+			made[label] = value
+		}
+		return made
+	}
+	down := alert("ServiceDown", "page", "user-service")
+	dead := alert("NodeNotReady", "page", "node", "node=n1")
+	postgres := alert("PostgresDown", "page", "postgres")
+	for _, test := range []struct {
+		fires, follows labels
+		silenced       bool
+	}{
+		{down, alert("AvailabilityBudgetBurn", "page", "user-service", "burn=fast"), true},
+		{down, alert("ReplicasShort", "ticket", "user-service", "kind=deployment"), true},
+		{down, alert("TargetDown", "ticket", "user-service"), true},
+		{down, alert("AvailabilityBudgetBurn", "page", "order-service", "burn=fast"), false},
+		{down, alert("PodCrashLooping", "ticket", "user-service"), false},
+		{dead, alert("TargetDown", "ticket", "coredns", "node=n1"), true},
+		{dead, alert("PodCrashLooping", "ticket", "user-service", "node=n1"), true},
+		{dead, alert("PodCrashLooping", "ticket", "user-service", "node=n2"), false},
+		{dead, alert("ServiceDown", "page", "user-service"), false},
+		{postgres, alert("AvailabilityBudgetBurn", "page", "order-service", "burn=fast"), true},
+		{postgres, alert("OutboxStuck", "ticket", "order-service"), true},
+		{postgres, alert("EdgeDown", "page", "edge"), false},
+		{alert("RedisDown", "page", "redis-stream"), alert("OutboxStuck", "ticket", "order-service"), true},
+		{alert("RedisDown", "ticket", "redis-cache"), alert("OutboxStuck", "ticket", "order-service"), false},
+		{alert("StreamMemory", "page", "redis-stream"), alert("StreamMemory", "ticket", "redis-stream"), true},
+		{alert("AvailabilityBudgetBurn", "page", "user-service", "burn=fast"), alert("AvailabilityBudgetBurn", "ticket", "user-service", "burn=slow"), true},
+		{alert("AvailabilityBudgetBurn", "page", "user-service", "burn=fast"), alert("AvailabilityBudgetBurn", "ticket", "order-service", "burn=slow"), false},
+		{alert("EdgeDown", "page", "edge"), alert("TargetMissing", "ticket", "edge"), true},
+	} {
+		if got := slices.ContainsFunc(inhibitions(), func(i inhibition) bool { return i.silences(t, test.fires, test.follows) }); got != test.silenced {
+			t.Errorf("while %v fires, %v is silenced: %v, want %v", test.fires, test.follows, got, test.silenced)
+		}
+	}
+}
+
+// silences judges as Alertmanager does (prometheus.io/docs/alerting/latest/configuration, "inhibit_rule").
+func (i inhibition) silences(t *testing.T, source, target map[string]string) bool {
+	if !match(t, i.Source, source) || !match(t, i.Target, target) || (match(t, i.Source, target) && match(t, i.Target, source)) {
+		return false
+	}
+	return !slices.ContainsFunc(i.Equal, func(label string) bool { return source[label] != target[label] })
+}
+
+func match(t *testing.T, matchers []string, labels map[string]string) bool {
+	for _, matcher := range matchers {
+		parts := regexp.MustCompile(`^(\w+)(=~?)"(.*)"$`).FindStringSubmatch(matcher)
+		if parts == nil {
+			t.Fatalf("%s is no matcher that this test knows", matcher)
+		}
+		pattern := regexp.QuoteMeta(parts[3])
+		if parts[2] == "=~" {
+			pattern = parts[3]
+		}
+		if !regexp.MustCompile("^(?:" + pattern + ")$").MatchString(labels[parts[1]]) {
+			return false
+		}
+	}
+	return true
+}
+
+func write(t *testing.T, receivers Receivers) string {
+	t.Helper()
+	content, err := Config("production", folder, receivers)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "alertmanager.yml")
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func amtool(t *testing.T, arguments ...string) *exec.Cmd {
+	t.Helper()
+	path, err := exec.LookPath("amtool")
+	if err != nil {
+		t.Skip("amtool isn't on PATH: nobody has said whether Alertmanager takes this configuration; `make unit` puts it there")
+	}
+	return exec.CommandContext(t.Context(), path, arguments...)
+}
+
+func ExampleConfig() {
+	content, err := Config("local", folder, Receivers{})
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(strings.Contains(string(content), "- name: nobody"))
+	// Output: true
+}

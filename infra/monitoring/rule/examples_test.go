@@ -1,0 +1,472 @@
+package rule
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"platform.example/infra/catalog"
+)
+
+// examples is at least two for each alert: one in which it fires and one in which it is silent.
+func examples() []example {
+	return slices.Concat(objectiveExamples(), outageExamples(), releaseExamples(), workloadExamples(), nodeExamples(),
+		storageExamples(), storeExamples(), eventExamples(), gatewayExamples(), targetExamples(), prometheusExamples())
+}
+
+// served is what a service counts in a minute: requests, of them answered 5xx and slower than promised.
+func served(job, prefix string, requests, failed, slow, minutes int) []string {
+	within := map[string]string{"notification_service": "1.0"}[prefix]
+	if within == "" {
+		within = "0.25"
+	}
+	failures := prefix + "_errors_total"
+	if prefix == "gateway" {
+		failures = "gateway_service_errors_total"
+	}
+	each := func(metric, labels string, perMinute int) string {
+		return fmt.Sprintf(`%s{job="%s", colour="blue"%s} 0+%dx%d`, metric, job, labels, perMinute, minutes)
+	}
+	return []string{
+		each(prefix+"_requests_total", "", requests),
+		each(failures, "", failed),
+		each(prefix+"_request_duration_seconds_count", "", requests),
+		each(prefix+"_request_duration_seconds_bucket", fmt.Sprintf(`, le="%s"`, within), requests-slow),
+	}
+}
+
+func objectiveExamples() []example {
+	users := func(requests, failed, slow, minutes int) []string {
+		return served("user-service", "user_service", requests, failed, slow, minutes)
+	}
+	notifications := func(failed, slow, minutes int) []string { // of a thousand a minute
+		return served("notification-service", "notification_service", 1000, failed, slow, minutes)
+	}
+	const user, notification = `job="user-service"`, `job="notification-service"`
+	burns := func(alert string, severity catalog.Severity, burn, about string, series []string, at time.Duration, fires ...string) example {
+		if len(fires) > 0 {
+			fires[0] += `, burn="` + burn + `"`
+		}
+		return example{alert: alert, severity: severity, matchers: `burn="` + burn + `"`, about: about,
+			series: series, step: time.Minute, judged: 5 * time.Minute, at: at, fires: fires}
+	}
+	const availability, latency = "AvailabilityBudgetBurn", "LatencyBudgetBurn"
+	return []example{
+		burns(availability, catalog.Page, "fast", "2 % of the requests fail for an hour", users(1000, 20, 0, 70), time.Hour, user),
+		burns(availability, catalog.Page, "fast", "1 % of the requests fail, less than 14.4 times a thousandth", users(1000, 10, 0, 70), time.Hour),
+		burns(availability, catalog.Page, "fast", "the gateway, which counts under names of its own, fails",
+			served("api-gateway", "gateway", 1000, 20, 0, 70), time.Hour, `job="api-gateway"`),
+		{alert: availability, severity: catalog.Page, matchers: `burn="fast"`, about: "three requests of a quiet night fail, a third",
+			series: []string{
+				`user_service_requests_total{job="user-service"} 0+1x60`, `user_service_errors_total{job="user-service"} 0x4 1 1 1 2 2 2 3x60`,
+			}, step: time.Minute, at: 10 * time.Minute},
+		burns(availability, catalog.Page, "fast", "it was bad and has been well for ten minutes", []string{
+			`user_service_requests_total{job="user-service"} 0+1000x80`, `user_service_errors_total{job="user-service"} 0+200x30 6000x50`,
+		}, 45*time.Minute),
+		burns(availability, catalog.Page, "medium", "0.8 % of the requests fail for six hours", users(1000, 8, 0, 370), 6*time.Hour, user),
+		burns(availability, catalog.Page, "medium", "0.5 % of the requests fail, less than 6 times a thousandth", users(1000, 5, 0, 370), 6*time.Hour),
+		burns(availability, catalog.Ticket, "slow", "0.2 % of the requests fail for days", users(1000, 2, 0, 500), 8*time.Hour, user),
+		burns(availability, catalog.Ticket, "slow", "0.05 % of the requests fail, half of what may", users(2000, 1, 0, 500), 8*time.Hour),
+		burns(availability, catalog.Ticket, "fast", "a tenth fails of a service that nobody gets up for", notifications(100, 0, 70), time.Hour, notification),
+		burns(availability, catalog.Ticket, "fast", "2 % of the requests of such a service fail, which may for a while", notifications(20, 0, 70), time.Hour),
+		burns(availability, catalog.Ticket, "medium", "4 % of such a service fail for six hours", notifications(40, 0, 370), 6*time.Hour, notification),
+		burns(availability, catalog.Ticket, "medium", "2 % of such a service fail for six hours", notifications(20, 0, 370), 6*time.Hour),
+		burns(latency, catalog.Page, "fast", "a fifth of the requests is slow for an hour", users(1000, 0, 200, 70), time.Hour, user),
+		burns(latency, catalog.Page, "fast", "a tenth is slow, less than 14.4 times a hundredth", users(1000, 0, 100, 70), time.Hour),
+		burns(latency, catalog.Page, "medium", "8 % are slow for six hours", users(1000, 0, 80, 370), 6*time.Hour, user),
+		burns(latency, catalog.Page, "medium", "5 % are slow for six hours", users(1000, 0, 50, 370), 6*time.Hour),
+		burns(latency, catalog.Ticket, "slow", "2 % are slow for days", users(1000, 0, 20, 500), 8*time.Hour, user),
+		burns(latency, catalog.Ticket, "slow", "0.5 % are slow, half of what may be", users(1000, 0, 5, 500), 8*time.Hour),
+		burns(latency, catalog.Ticket, "fast", "a fifth is slow of a service that nobody gets up for", notifications(0, 200, 70), time.Hour, notification),
+		burns(latency, catalog.Ticket, "fast", "a tenth is slow of such a service", notifications(0, 100, 70), time.Hour),
+		burns(latency, catalog.Ticket, "medium", "8 % are slow of such a service for six hours", notifications(0, 80, 370), 6*time.Hour, notification),
+		burns(latency, catalog.Ticket, "medium", "5 % are slow of such a service for six hours", notifications(0, 50, 370), 6*time.Hour),
+	}
+}
+
+// replica is what Prometheus and kube-state-metrics say of one: values of up, of ready, and of whether its colour is live.
+func replica(job, pod, colour, up, ready, live string) []string {
+	pods := fmt.Sprintf(`namespace="apps", pod="%s"`, pod)
+	return []string{
+		fmt.Sprintf(`up{job="%s", colour="%s", instance="10.0.0.1:9090", %s} %s`, job, colour, pods, up),
+		fmt.Sprintf(`kube_pod_status_ready{job="kube-state-metrics", condition="true", %s} %s`, pods, ready),
+		fmt.Sprintf(`service_live{job="%s", colour="%s", instance="10.0.0.1:9090", %s} %s`, job, colour, pods, live),
+	}
+}
+
+func outageExamples() []example {
+	const page = catalog.Page
+	const user, notification, edge = `job="user-service"`, `job="notification-service"`, `job="edge"`
+	of := func(matchers string, e example) example { e.matchers = matchers; return e }
+	asked := func(code, values string) string {
+		return fmt.Sprintf(`traefik_entrypoint_requests_total{job="edge", entrypoint="https", method="GET", protocol="http", code="%s"} %s`, code, values)
+	}
+	return []example{
+		// The replicas die right after they were asked; all of a minute is left for the scrape, two evaluations and Alertmanager.
+		of(user, example{alert: "ServiceDown", severity: page, about: "the only replica doesn't answer, fifteen seconds after the scrape that shows it",
+			series: replica("user-service", "a", "blue", "1x3 0x20", "1x30", "1x30"), at: 75 * time.Second, fires: []string{user}}),
+		of(user, example{alert: "ServiceDown", severity: page, about: "both replicas answer, and Kubernetes sends them no requests",
+			series: slices.Concat(replica("user-service", "a", "blue", "1x30", "1x3 0x20", "1x30"), replica("user-service", "b", "blue", "1x30", "0x30", "1x30")),
+			at:     2 * time.Minute, fires: []string{user}}),
+		of(user, example{alert: "ServiceDown", severity: page, about: "there is no pod left to ask",
+			series: replica("user-service", "a", "blue", "1x3 stale", "1x3 stale", "1x3 stale"), at: 2 * time.Minute, fires: []string{user}}),
+		of(user, example{alert: "ServiceDown", severity: page, about: "one scrape fails",
+			series: replica("user-service", "a", "blue", "1x3 0 1x20", "1x30", "1x30"), at: 75 * time.Second}),
+		of(user, example{alert: "ServiceDown", severity: page, about: "one replica of two is away",
+			series: slices.Concat(replica("user-service", "a", "blue", "0x30", "0x30", "0x30"), replica("user-service", "b", "blue", "1x30", "1x30", "1x30")),
+			at:     5 * time.Minute}),
+		of(user, example{alert: "ServiceDown", severity: page, about: "kube-state-metrics is away and the replica answers",
+			series: replica("user-service", "a", "blue", "1x30", "1x3 stale", "1x30"), at: 5 * time.Minute}),
+		of(notification, example{alert: "ServiceDown", about: "no replica of a service that nobody gets up for",
+			series: replica("notification-service", "a", "blue", "1x3 0x20", "1x30", "1x30"), at: 2 * time.Minute, fires: []string{notification}}),
+		of(notification, example{alert: "ServiceDown", about: "such a service answers",
+			series: replica("notification-service", "a", "blue", "1x30", "1x30", "1x30"), at: 2 * time.Minute}),
+
+		{alert: "LiveColourDown", severity: page, about: "the live colour's pods are gone and the standby's are there",
+			series: replica("user-service", "g", "green", "1x30", "1x30", "0x30"), at: time.Minute, fires: []string{user}},
+		{alert: "LiveColourDown", severity: page, about: "the live colour's pod isn't ready and the standby's is",
+			series: slices.Concat(replica("user-service", "b", "blue", "1x30", "0x30", "1x30"), replica("user-service", "g", "green", "1x30", "1x30", "0x30")),
+			at:     time.Minute, fires: []string{user}},
+		{alert: "LiveColourDown", severity: page, about: "both colours were asked at the two ends of a scrape interval, with the switch between",
+			series: slices.Concat(replica("user-service", "b", "blue", "1x30", "1x30", "1x3 0x20"), replica("user-service", "g", "green", "1x30", "1x30", "0x4 1x20")),
+			at:     90 * time.Second},
+		{alert: "LiveColourDown", about: "the live colour of a service that nobody gets up for is gone",
+			series: replica("notification-service", "g", "green", "1x30", "1x30", "0x30"), at: time.Minute, fires: []string{notification}},
+		{alert: "LiveColourDown", about: "such a service's live colour is there",
+			series: replica("notification-service", "g", "green", "1x30", "1x30", "1x30"), at: 5 * time.Minute},
+
+		{alert: "EdgeDown", severity: page, about: "no replica of the edge answers, fifteen seconds after the scrape that shows it",
+			series: []string{`up{job="edge", pod="a"} 1x3 0x20`, `up{job="edge", pod="b"} 1x3 0x20`}, at: 75 * time.Second, fires: []string{edge}},
+		{alert: "EdgeDown", severity: page, about: "the edge has no pods",
+			series: []string{`up{job="edge", pod="a"} 1x3 stale`}, at: 2 * time.Minute, fires: []string{edge}},
+		{alert: "EdgeDown", severity: page, about: "one replica of the edge is away",
+			series: []string{`up{job="edge", pod="a"} 0x20`, `up{job="edge", pod="b"} 1x20`}, at: 2 * time.Minute},
+		{alert: "EdgeDown", severity: page, about: "one scrape of the edge fails",
+			series: []string{`up{job="edge", pod="a"} 1x3 0 1x20`}, at: 75 * time.Second},
+
+		{alert: "EdgeFailing", severity: page, about: "from one moment on all is answered 502, which was never answered before",
+			series: []string{asked("200", "0+100x4 400x20"), asked("502", "_x5 10+90x20")}, at: 105 * time.Second, fires: []string{edge}},
+		{alert: "EdgeFailing", severity: page, about: "a tenth is answered 500",
+			series: []string{asked("200", "0+90x40"), asked("500", "0+10x40")}, at: 5 * time.Minute},
+		{alert: "EdgeFailing", severity: page, about: "the only two requests of a quiet night fail",
+			series: []string{asked("200", "10x40"), asked("500", "0x6 1 2x30")}, at: 2 * time.Minute},
+		{alert: "EdgeFailing", severity: page, about: "probes of the edge itself fail, no user's requests",
+			series: []string{asked("200", "0+90x40"), `traefik_entrypoint_requests_total{job="edge", entrypoint="ops", code="503"} 0+900x40`}, at: 5 * time.Minute},
+
+		{alert: "EdgeTrafficGone", about: "nobody comes, where a week ago somebody came each second", step: 10 * time.Minute, judged: 30 * time.Minute,
+			series: []string{asked("200", "0+600x1010 606000x40")}, at: 170 * time.Hour, fires: []string{edge}},
+		{alert: "EdgeTrafficGone", about: "nobody comes, where a week ago somebody came each minute", step: 10 * time.Minute, judged: 30 * time.Minute,
+			series: []string{asked("200", "0+10x1010 10100x40")}, at: 170 * time.Hour},
+		{alert: "EdgeTrafficGone", about: "nobody comes, in the first week", step: 10 * time.Minute, judged: 30 * time.Minute,
+			series: []string{asked("200", "0+600x30 18000x40")}, at: 10 * time.Hour},
+	}
+}
+
+func releaseExamples() []example {
+	condition := func(status, values string) string {
+		return fmt.Sprintf(`kube_deployment_status_condition{job="kube-state-metrics", namespace="apps", deployment="user-service-green", condition="Progressing", status="%s"} %s`, status, values)
+	}
+	blue, green := replica("user-service", "b", "blue", "1x200", "1x200", "1x200"), replica("user-service", "g", "green", "1x200", "1x200", "0x200")
+	return []example{
+		{alert: "ReleaseStuck", about: "two colours run for more than two hours", series: slices.Concat(blue, green),
+			step: time.Minute, at: 125 * time.Minute, fires: []string{`job="user-service"`}},
+		{alert: "ReleaseStuck", about: "two colours run for an hour", series: slices.Concat(blue, green), step: time.Minute, at: time.Hour},
+		{alert: "ReleaseStuck", about: "two replicas of one colour run for hours",
+			series: slices.Concat(blue, replica("user-service", "c", "blue", "1x200", "1x200", "1x200")), step: time.Minute, at: 125 * time.Minute},
+		{alert: "RolloutStuck", about: "a rollout passes its deadline", series: []string{condition("false", "0x4 1x20"), condition("true", "1x4 0x20")}, at: 3 * time.Minute,
+			fires: []string{`job="user-service", namespace="apps", deployment="user-service-green", condition="Progressing", status="false"`}},
+		{alert: "RolloutStuck", about: "a rollout goes on", series: []string{condition("false", "0x20"), condition("true", "1x20")}, at: 3 * time.Minute},
+	}
+}
+
+// pod is what kube-state-metrics says of the pod that the examples of workloads are about.
+func pod(more ...string) []string {
+	const one = `job="kube-state-metrics", namespace="apps", pod="user-service-blue-1"`
+	series := []string{
+		`kube_pod_info{` + one + `, node="n1"} 1x200`,
+		`kube_pod_labels{` + one + `, label_app_kubernetes_io_name="user-service", label_colour="blue"} 1x200`,
+	}
+	for _, line := range more {
+		var metric, rest string
+		for i, letter := range line {
+			if letter == '{' {
+				metric, rest = line[:i], line[i+1:]
+			}
+		}
+		if rest[0] != '}' {
+			rest = ", " + rest
+		}
+		series = append(series, metric+"{"+one+`, container="user-service"`+rest)
+	}
+	return series
+}
+
+func workloadExamples() []example {
+	const thePod = `job="user-service", namespace="apps", pod="user-service-blue-1", container="user-service", node="n1"`
+	ksm := func(metric, labels, values string) string {
+		return fmt.Sprintf(`%s{job="kube-state-metrics", namespace="apps", %s} %s`, metric, labels, values)
+	}
+	short := func(kind, name, ready, wanted string) []example {
+		matchers := fmt.Sprintf(`kind="%s"`, kind)
+		labels := fmt.Sprintf(`%s="%s"`, kind, name)
+		return []example{
+			{alert: "ReplicasShort", matchers: matchers, about: "a replica is missing for more than ten minutes", step: time.Minute, at: 15 * time.Minute,
+				series: []string{ksm(ready, labels, "2x2 1x30"), ksm(wanted, labels, "2x40")},
+				fires:  []string{`job="user-service", namespace="apps", ` + matchers + ", " + labels}},
+			{alert: "ReplicasShort", matchers: matchers, about: "a replica is replaced within a few minutes", step: time.Minute, at: 15 * time.Minute,
+				series: []string{ksm(ready, labels, "2x2 1x4 2x30"), ksm(wanted, labels, "2x40")}},
+		}
+	}
+	scaler := func(desired string) []string {
+		const labels = `horizontalpodautoscaler="user-service-blue"`
+		return []string{
+			ksm("kube_horizontalpodautoscaler_status_desired_replicas", labels, desired),
+			ksm("kube_horizontalpodautoscaler_spec_max_replicas", labels, "4x40"),
+			ksm("kube_horizontalpodautoscaler_spec_min_replicas", labels, "2x40"),
+		}
+	}
+	return slices.Concat([]example{
+		{alert: "PodCrashLooping", about: "a container has restarted four times in ten minutes", step: time.Minute, at: 14 * time.Minute,
+			series: pod(`kube_pod_container_status_restarts_total{} 0x3 1 1 2 2 3 3 4x20`), fires: []string{thePod}},
+		{alert: "PodCrashLooping", about: "the kubelet waits before it starts a container again", at: 5 * time.Minute,
+			series: pod(`kube_pod_container_status_waiting_reason{reason="CrashLoopBackOff"} _x5 1x30`), fires: []string{thePod}},
+		{alert: "PodCrashLooping", about: "a container has restarted once", step: time.Minute, at: 14 * time.Minute,
+			series: pod(`kube_pod_container_status_restarts_total{} 0x3 1x20`)},
+		{alert: "PodOutOfMemory", about: "a container was killed beyond its memory limit", step: time.Minute, at: 6 * time.Minute,
+			series: pod(`kube_pod_container_status_last_terminated_reason{reason="OOMKilled"} _x3 1x30`, `kube_pod_container_status_restarts_total{} 0x3 1x30`),
+			fires:  []string{thePod}},
+		{alert: "PodOutOfMemory", about: "a container was killed so an hour ago", step: time.Minute, at: time.Hour,
+			series: pod(`kube_pod_container_status_last_terminated_reason{reason="OOMKilled"} _x3 1x90`, `kube_pod_container_status_restarts_total{} 0x3 1x90`)},
+		{alert: "PodOutOfMemory", about: "a container ended with an error", step: time.Minute, at: 6 * time.Minute,
+			series: pod(`kube_pod_container_status_last_terminated_reason{reason="Error"} _x3 1x30`, `kube_pod_container_status_restarts_total{} 0x3 1x30`)},
+		{alert: "AutoscalerAtLimit", about: "the maximum is wanted for twenty minutes", step: time.Minute, at: 25 * time.Minute, series: scaler("2x3 4x40"),
+			fires: []string{`job="user-service", namespace="apps", horizontalpodautoscaler="user-service-blue"`}},
+		{alert: "AutoscalerAtLimit", about: "one less than the maximum is wanted", step: time.Minute, at: 25 * time.Minute, series: scaler("3x40")},
+		{alert: "JobFailed", about: "a Job was tried as often as it may be", at: time.Minute, series: []string{ksm("kube_job_failed", `job_name="order-service-migrate", condition="true"`, "1x40")},
+			fires: []string{`job="order-service-migrate", namespace="apps", job_name="order-service-migrate", condition="true"`}},
+		{alert: "JobFailed", about: "a Job is done", at: time.Minute, series: []string{ksm("kube_job_failed", `job_name="order-service-migrate", condition="true"`, "0x40")}},
+	},
+		short("deployment", "user-service-blue", "kube_deployment_status_replicas_available", "kube_deployment_spec_replicas"),
+		short("statefulset", "user-service", "kube_statefulset_status_replicas_ready", "kube_statefulset_replicas"),
+		short("daemonset", "user-service", "kube_daemonset_status_number_ready", "kube_daemonset_status_desired_number_scheduled"))
+}
+
+func nodeExamples() []example {
+	condition := func(name, values string) []string {
+		return []string{fmt.Sprintf(`kube_node_status_condition{job="kube-state-metrics", node="n1", condition="%s", status="true"} %s`, name, values)}
+	}
+	exported := func(metric, labels, values string) string {
+		return fmt.Sprintf(`%s{job="node-exporter", node="n1", instance="10.0.0.9:9100"%s} %s`, metric, labels, values)
+	}
+	memory := func(available string) []string {
+		return []string{exported("node_memory_MemAvailable_bytes", "", available), exported("node_memory_MemTotal_bytes", "", "1000x200")}
+	}
+	disk := func(device, kind, available string) []string {
+		labels := fmt.Sprintf(`, device="%s", fstype="%s", mountpoint="/node"`, device, kind)
+		return []string{exported("node_filesystem_avail_bytes", labels, available), exported("node_filesystem_size_bytes", labels, "1000x200")}
+	}
+	const node, onDisk = `job="node", node="n1"`, `job="node", node="n1", device="/dev/vda"`
+	return []example{
+		{alert: "NodeNotReady", severity: catalog.Page, about: "a node is silent for more than a minute", series: condition("Ready", "1x4 0x20"), at: 3 * time.Minute, fires: []string{node}},
+		{alert: "NodeNotReady", severity: catalog.Page, about: "a node is ready", series: condition("Ready", "1x40"), at: 3 * time.Minute},
+		{alert: "NodePressure", about: "a node is short of disk", series: condition("DiskPressure", "1x40"), at: 3 * time.Minute, fires: []string{node + `, condition="DiskPressure"`}},
+		{alert: "NodePressure", about: "a node is ready and under no pressure", series: slices.Concat(condition("Ready", "1x40"), condition("DiskPressure", "0x40")), at: 3 * time.Minute},
+		{alert: "NodeMemoryLow", about: "a twentieth of the memory is available", series: memory("50x200"), step: time.Minute, at: 15 * time.Minute, fires: []string{node}},
+		{alert: "NodeMemoryLow", about: "a fifth of the memory is available", series: memory("200x200"), step: time.Minute, at: 15 * time.Minute},
+		{alert: "NodeDiskFilling", about: "a disk loses as much as it has free each day", series: disk("/dev/vda", "ext4", "280-1x200"), step: 5 * time.Minute, at: 8 * time.Hour, fires: []string{onDisk}},
+		{alert: "NodeDiskFilling", about: "a disk loses a tenth of that", series: disk("/dev/vda", "ext4", "280-0.1x200"), step: 5 * time.Minute, at: 8 * time.Hour},
+		{alert: "NodeDiskFull", severity: catalog.Page, about: "a disk has 2 % left", series: disk("/dev/vda", "ext4", "20x40"), at: 3 * time.Minute, fires: []string{onDisk}},
+		{alert: "NodeDiskFull", severity: catalog.Page, about: "a disk has 10 % left", series: disk("/dev/vda", "ext4", "100x40"), at: 3 * time.Minute},
+		{alert: "NodeDiskFull", severity: catalog.Page, about: "a folder in memory is full", series: disk("tmpfs", "tmpfs", "0x40"), at: 3 * time.Minute},
+	}
+}
+
+func storageExamples() []example {
+	volume := func(available string) []string {
+		const labels = `{job="kubelet", node="n1", namespace="data", persistentvolumeclaim="data-postgres-0"} `
+		return []string{"kubelet_volume_stats_available_bytes" + labels + available, "kubelet_volume_stats_capacity_bytes" + labels + "1000x200"}
+	}
+	const claim = `job="postgres", namespace="data", persistentvolumeclaim="data-postgres-0"`
+	ends := func(cn, serial, values string) string {
+		return fmt.Sprintf(`traefik_tls_certs_not_after{job="edge", pod="a", cn="%s", sans="localhost", serial="%s"} %s`, cn, serial, values)
+	}
+	const edge, postgres = `job="edge"`, `job="postgres"`
+	return []example{
+		{alert: "VolumeFilling", about: "a volume loses as much as it has free each day", series: volume("280-1x200"), step: 5 * time.Minute, at: 8 * time.Hour, fires: []string{claim}},
+		{alert: "VolumeFilling", about: "a volume loses a tenth of that", series: volume("280-0.1x200"), step: 5 * time.Minute, at: 8 * time.Hour},
+		{alert: "VolumeFull", severity: catalog.Page, about: "a volume has 2 % left", series: volume("20x200"), at: 3 * time.Minute, fires: []string{claim}},
+		{alert: "VolumeFull", severity: catalog.Page, about: "a volume has 10 % left", series: volume("100x200"), at: 3 * time.Minute},
+
+		// The examples begin in 1970: the timestamp is what is left.
+		{alert: "CertificateEnds", matchers: edge, about: "the edge's certificate has twenty days left", series: []string{ends("a", "1", "1728000x60")}, at: 10 * time.Minute, fires: []string{edge}},
+		{alert: "CertificateEnds", matchers: edge, about: "the edge's certificate has thirty days left", series: []string{ends("a", "1", "2592000x60")}, at: 10 * time.Minute},
+		{alert: "CertificateEnds", matchers: edge, about: "a certificate that has been replaced ends tomorrow", series: []string{ends("a", "1", "86400x60"), ends("a", "2", "9999999x60")}, at: 10 * time.Minute},
+		{alert: "CertificateEnds", matchers: edge, about: "the certificate ends that Traefik makes itself and shows nobody", series: []string{ends("TRAEFIK DEFAULT CERT", "1", "86400x60"), ends("a", "2", "9999999x60")}, at: 10 * time.Minute},
+		{alert: "CertificateEnds", matchers: postgres, about: "the certificate of Postgres has twenty days left, by what the stack was given", at: 10 * time.Minute, fires: []string{postgres}},
+		{alert: "CertificateEnds", severity: catalog.Page, matchers: edge, about: "the edge's certificate ends the day after tomorrow", series: []string{ends("a", "1", "172800x60")}, at: 10 * time.Minute, fires: []string{edge}},
+		{alert: "CertificateEnds", severity: catalog.Page, matchers: edge, about: "the edge's certificate has a week left", series: []string{ends("a", "1", "604800x60")}, at: 10 * time.Minute},
+		{alert: "CertificateEnds", severity: catalog.Page, about: "the certificate of Postgres has weeks left", at: 10 * time.Minute},
+	}
+}
+
+func storeExamples() []example {
+	const page = catalog.Page
+	cache := func(metric, values string) string { return metric + `{job="redis-cache-exporter"} ` + values }
+	stream := func(metric, values string) string { return metric + `{job="redis-stream-exporter"} ` + values }
+	connections := func(open string) []string {
+		return []string{
+			`pg_stat_activity_count{job="postgres-exporter", usename="user_service", state="idle", backend_type="client backend"} ` + open,
+			`pg_stat_activity_count{job="postgres-exporter", usename="user_service", state="active", backend_type="client backend"} 10x40`,
+			`pg_stat_activity_count{job="postgres-exporter", usename="", state="", backend_type="checkpointer"} 1x40`,
+			`pg_roles_connection_limit{job="postgres-exporter", rolname="user_service"} 50x40`,
+			`pg_roles_connection_limit{job="postgres-exporter", rolname="postgres"} -1x40`,
+			`pg_settings_max_connections{job="postgres-exporter"} 60x40`,
+		}
+	}
+	const postgres, onCache, onStream = `job="postgres"`, `job="redis-cache"`, `job="redis-stream"`
+	used := func(values string) []string {
+		return []string{stream("redis_memory_used_bytes", values), stream("redis_memory_max_bytes", "100x100"), cache("redis_memory_used_bytes", "100x100"), cache("redis_memory_max_bytes", "100x100")}
+	}
+	return []example{
+		{alert: "PostgresDown", severity: page, about: "the exporter can't sign in", series: []string{`pg_up{job="postgres-exporter"} 1x3 0x20`}, at: 2 * time.Minute, fires: []string{postgres}},
+		{alert: "PostgresDown", severity: page, about: "one sign-in fails", series: []string{`pg_up{job="postgres-exporter"} 1x3 0 1x20`}, at: 75 * time.Second},
+		{alert: "PostgresConnections", matchers: `limit="role"`, about: "a role holds nine tenths of its connections", series: connections("35x40"), at: 7 * time.Minute,
+			fires: []string{postgres + `, usename="user_service", limit="role"`}},
+		{alert: "PostgresConnections", matchers: `limit="role"`, about: "a role holds six tenths of its connections", series: connections("20x40"), at: 7 * time.Minute},
+		{alert: "PostgresConnections", matchers: `limit="server"`, about: "five sixths of the server's connections are open", series: connections("40x40"), at: 7 * time.Minute, fires: []string{postgres + `, limit="server"`}},
+		{alert: "PostgresConnections", matchers: `limit="server"`, about: "half of the server's connections are open", series: connections("20x40"), at: 7 * time.Minute},
+		{alert: "RedisDown", severity: page, about: "the stream doesn't answer", series: []string{stream("redis_up", "1x3 0x20")}, at: 2 * time.Minute, fires: []string{onStream}},
+		{alert: "RedisDown", severity: page, about: "the cache doesn't answer, for which nobody gets up", series: []string{stream("redis_up", "1x40"), cache("redis_up", "0x40")}, at: 2 * time.Minute},
+		{alert: "RedisDown", about: "the cache is away", series: []string{cache("redis_up", "1x3 0x20")}, at: 2 * time.Minute, fires: []string{onCache}},
+		{alert: "RedisDown", about: "the cache answers", series: []string{cache("redis_up", "1x40")}, at: 2 * time.Minute},
+		{alert: "StreamMemory", severity: page, about: "the stream has 3 % left", series: used("97x100"), at: 5 * time.Minute, fires: []string{onStream}},
+		{alert: "StreamMemory", severity: page, about: "the stream has a tenth left, and the cache is full as it should be", series: used("90x100"), at: 5 * time.Minute},
+		{alert: "StreamMemory", about: "the stream has had a tenth left for a while", series: used("90x100"), at: 15 * time.Minute, fires: []string{onStream}},
+		{alert: "StreamMemory", about: "the stream is half full", series: used("50x100"), at: 15 * time.Minute},
+		{alert: "CacheEvicting", about: "ten entries a second are evicted", series: []string{cache("redis_evicted_keys_total", "0+600x60")}, step: time.Minute, at: 45 * time.Minute, fires: []string{onCache}},
+		{alert: "CacheEvicting", about: "an entry a minute is evicted", series: []string{cache("redis_evicted_keys_total", "0+1x60")}, step: time.Minute, at: 45 * time.Minute},
+		{alert: "StreamNotPersisting", severity: page, about: "the append-only file can't be written", series: []string{stream("redis_aof_last_write_status", "1x3 0x20"), stream("redis_aof_last_bgrewrite_status", "1x40")},
+			at: 3 * time.Minute, fires: []string{onStream}},
+		{alert: "StreamNotPersisting", severity: page, about: "the append-only file is written", series: []string{stream("redis_aof_last_write_status", "1x40"), stream("redis_aof_last_bgrewrite_status", "1x40")}, at: 3 * time.Minute},
+		{alert: "RedisRejectsConnections", about: "connections are refused", series: []string{cache("redis_rejected_connections_total", "0x3 0+1x20")}, at: 3 * time.Minute, fires: []string{onCache}},
+		{alert: "RedisRejectsConnections", about: "connections were refused long ago", series: []string{cache("redis_rejected_connections_total", "7x40")}, at: 3 * time.Minute},
+	}
+}
+
+func eventExamples() []example {
+	order := func(metric, values string) string {
+		return fmt.Sprintf(`%s{job="order-service", pod="a"} %s`, metric, values)
+	}
+	notification := func(metric, values string) string {
+		return fmt.Sprintf(`notification_service_%s{job="notification-service", pod="a"} %s`, metric, values)
+	}
+	delivered := func(outcome, values string) string {
+		return fmt.Sprintf(`notification_service_webhook_deliveries_total{job="notification-service", pod="a", outcome="%s"} %s`, outcome, values)
+	}
+	handled := func(values string) string {
+		return fmt.Sprintf(`notification_service_events_handled_total{job="notification-service", type="order.placed", outcome="handled"} %s`, values)
+	}
+	orders, notifications := []string{`job="order-service"`}, []string{`job="notification-service"`}
+	const outbox = "order_service_outbox_oldest_unpublished_seconds"
+	return []example{
+		{alert: "OutboxStuck", about: "an event has waited for ten minutes", series: []string{order(outbox, "0+15x60")}, at: 10 * time.Minute, fires: orders},
+		{alert: "OutboxStuck", about: "events wait for a second", series: []string{order(outbox, "1x60")}, at: 10 * time.Minute},
+		{alert: "StreamLag", about: "thousands of events wait", series: []string{notification("stream_lag", "5000x60"), notification("stream_pending", "10x60")}, at: 12 * time.Minute, fires: notifications},
+		{alert: "StreamLag", about: "a few events wait", series: []string{notification("stream_lag", "50x60"), notification("stream_pending", "10x60")}, at: 12 * time.Minute},
+		{alert: "StreamStalled", about: "a few events wait and none is handled", series: []string{notification("stream_lag", "5x120"), notification("stream_pending", "1x120"), handled("70x120")},
+			at: 25 * time.Minute, fires: notifications},
+		{alert: "StreamStalled", about: "a few events wait and others are handled", series: []string{notification("stream_lag", "5x120"), notification("stream_pending", "1x120"), handled("0+1x120")}, at: 25 * time.Minute},
+		{alert: "StreamStalled", about: "no event waits", series: []string{notification("stream_lag", "0x120"), notification("stream_pending", "0x120"), handled("70x120")}, at: 25 * time.Minute},
+		{alert: "StreamLost", about: "the stream was emptied", series: []string{order("order_service_stream_losses_total", "0x3 1x20")}, at: 3 * time.Minute, fires: orders},
+		{alert: "StreamLost", about: "the stream has all it should", series: []string{order("order_service_stream_losses_total", "0x40")}, at: 3 * time.Minute},
+		{alert: "DeadLetters", about: "an event couldn't be handled", series: []string{notification("dead_letters", "0x3 1x20")}, at: 3 * time.Minute, fires: notifications},
+		{alert: "DeadLetters", about: "every event could be handled", series: []string{notification("dead_letters", "0x40")}, at: 3 * time.Minute},
+		{alert: "WebhookFailing", about: "three quarters of the attempts fail", series: []string{delivered("delivered", "0+1x90"), delivered("failed", "0+3x90")}, at: 20 * time.Minute, fires: notifications},
+		{alert: "WebhookFailing", about: "a quarter of the attempts fails", series: []string{delivered("delivered", "0+3x90"), delivered("failed", "0+1x90")}, at: 20 * time.Minute},
+		{alert: "WebhookFailing", about: "two attempts fail in a quiet night", series: []string{delivered("delivered", "5x90"), delivered("failed", "0x40 1 2x60")}, at: 20 * time.Minute},
+		{alert: "WebhookGaveUp", about: "a delivery is given up", series: []string{delivered("gave_up", "0x3 1x20")}, at: 3 * time.Minute, fires: notifications},
+		{alert: "WebhookGaveUp", about: "a delivery fails and is tried again", series: []string{delivered("gave_up", "0x40"), delivered("failed", "0x3 1x20")}, at: 3 * time.Minute},
+	}
+}
+
+func gatewayExamples() []example {
+	breaker := func(service, values string) []string {
+		return []string{fmt.Sprintf(`gateway_breaker_state{job="api-gateway", pod="a", service="%s"} %s`, service, values)}
+	}
+	const user, notification = `job="user-service", service="user-service"`, `job="notification-service", service="notification-service"`
+	rejected := func(reason, values string) []string {
+		return []string{fmt.Sprintf(`gateway_rejections_total{job="api-gateway", service="user-service", reason="%s"} %s`, reason, values)}
+	}
+	age := func(values string) []string {
+		return []string{`gateway_revocations_age_seconds{job="api-gateway", pod="a"} ` + values}
+	}
+	return []example{
+		{alert: "BreakerOpen", severity: catalog.Page, about: "a breaker is open, and half open now and then", series: breaker("user-service", "0 2 1 2 2 1 2 2 2 1 2 2"), at: 2 * time.Minute, fires: []string{user}},
+		{alert: "BreakerOpen", severity: catalog.Page, about: "a breaker opens for a moment", series: breaker("user-service", "0 0 2 0x30"), at: 3 * time.Minute},
+		{alert: "BreakerOpen", about: "the breaker for a service is open that nobody gets up for", series: breaker("notification-service", "2x40"), at: 3 * time.Minute, fires: []string{notification}},
+		{alert: "BreakerOpen", about: "the breaker for such a service is closed", series: breaker("notification-service", "0x40"), at: 3 * time.Minute},
+		{alert: "BulkheadFull", about: "a request a second is turned away", series: rejected("bulkhead", "0+15x40"), at: 5 * time.Minute, fires: []string{user}},
+		{alert: "BulkheadFull", about: "requests are turned away by the breaker, which has an alert of its own", series: rejected("breaker", "0+15x40"), at: 5 * time.Minute},
+		{alert: "RevocationsOld", about: "user-service was last heard ten minutes ago", series: age("0+15x60"), at: 10 * time.Minute, fires: []string{`job="api-gateway"`}},
+		{alert: "RevocationsOld", about: "user-service was heard just now", series: age("2x60"), at: 10 * time.Minute},
+	}
+}
+
+func targetExamples() []example {
+	scrape := func(up, samples string) []string {
+		return []string{`up{job="coredns", instance="10.0.0.2:9153"} ` + up, `scrape_samples_scraped{job="coredns", instance="10.0.0.2:9153"} ` + samples}
+	}
+	const coredns = `job="coredns", instance="10.0.0.2:9153"`
+	const users = `job="user-service", colour="blue", instance="10.0.0.1:9090", namespace="apps", pod="a"`
+	missing := `job="coredns"`
+	return []example{
+		{alert: "TargetDown", about: "a target doesn't answer", series: scrape("0x40", "0x40"), at: 7 * time.Minute, fires: []string{coredns}},
+		{alert: "TargetDown", about: "a target answers", series: scrape("1x40", "100x40"), at: 7 * time.Minute},
+		{alert: "TargetServesGarbage", about: "a pod is ready and no metrics come", series: replica("user-service", "a", "blue", "0x40", "1x40", "1x40"), at: 7 * time.Minute, fires: []string{users}},
+		{alert: "TargetServesGarbage", about: "metrics break off in the middle", series: scrape("0x40", "2x40"), at: 7 * time.Minute, fires: []string{coredns}},
+		{alert: "TargetServesGarbage", about: "an empty page comes", series: scrape("1x40", "0x40"), at: 7 * time.Minute, fires: []string{coredns}},
+		{alert: "TargetServesGarbage", about: "a target is away altogether", series: scrape("0x40", "0x40"), at: 7 * time.Minute},
+		{alert: "TargetServesGarbage", about: "a pod isn't ready and doesn't answer", series: replica("user-service", "a", "blue", "0x40", "0x40", "0x40"), at: 7 * time.Minute},
+		{alert: "TargetTooLarge", about: "a target tells fifteen thousand series", series: []string{`scrape_samples_post_metric_relabeling{job="coredns", instance="a"} 15000x60`}, at: 12 * time.Minute, fires: []string{missing}},
+		{alert: "TargetTooLarge", about: "a target tells a thousand series", series: []string{`scrape_samples_post_metric_relabeling{job="coredns", instance="a"} 1000x60`}, at: 12 * time.Minute},
+		{alert: "TargetMissing", matchers: missing, about: "there is nothing to ask", at: 7 * time.Minute, fires: []string{missing}},
+		{alert: "TargetMissing", matchers: missing, about: "there is a target, which doesn't answer", series: scrape("0x40", "0x40"), at: 7 * time.Minute},
+		{alert: "TargetMissing", matchers: `job="user-service"`, about: "no pod of a service is found", at: 7 * time.Minute, fires: []string{`job="user-service"`}},
+	}
+}
+
+func prometheusExamples() []example {
+	own := func(metric, labels, values string) string {
+		return fmt.Sprintf(`%s{job="prometheus", instance="a"%s} %s`, metric, labels, values)
+	}
+	manager := func(metric, labels, values string) string {
+		return fmt.Sprintf(`%s{job="alertmanager", instance="b"%s} %s`, metric, labels, values)
+	}
+	const prometheus, rules = `job="prometheus"`, `, rule_group="rules.yml;outages"`
+	const blocks, limit, lowest = "prometheus_tsdb_storage_blocks_bytes", "prometheus_tsdb_retention_limit_bytes", "prometheus_tsdb_lowest_timestamp_seconds"
+	return []example{
+		{alert: "Watchdog", severity: None, about: "nothing is known of anything", at: 15 * time.Second, fires: []string{prometheus}},
+		{alert: "Watchdog", severity: None, matchers: `job!="prometheus"`, about: "nobody but Prometheus says so", at: 15 * time.Second},
+		{alert: "ConfigReloadFailed", about: "Prometheus refuses its configuration", series: []string{own("prometheus_config_last_reload_successful", "", "1x3 0x40"), manager("alertmanager_config_last_reload_successful", "", "1x40")},
+			at: 5 * time.Minute, fires: []string{`job="prometheus", instance="a"`}},
+		{alert: "ConfigReloadFailed", about: "Alertmanager refuses its configuration", series: []string{manager("alertmanager_config_last_reload_successful", "", "0x40")},
+			at: 5 * time.Minute, fires: []string{`job="alertmanager", instance="b"`}},
+		{alert: "ConfigReloadFailed", about: "both took their configurations", series: []string{own("prometheus_config_last_reload_successful", "", "1x40"), manager("alertmanager_config_last_reload_successful", "", "1x40")}, at: 5 * time.Minute},
+		{alert: "RulesFailing", about: "a rule fails at each evaluation", series: []string{own("prometheus_rule_evaluation_failures_total", rules, "0+1x60")}, at: 5 * time.Minute,
+			fires: []string{prometheus + rules}},
+		{alert: "RulesFailing", about: "every rule can be evaluated", series: []string{own("prometheus_rule_evaluation_failures_total", rules, "0x60"), own("prometheus_rule_group_iterations_missed_total", rules, "3x60")}, at: 5 * time.Minute},
+		{alert: "NotificationsFailing", severity: catalog.Page, about: "Alertmanager doesn't take what Prometheus tells", series: []string{own("prometheus_notifications_dropped_total", "", "0+1x60")}, at: 5 * time.Minute, fires: []string{prometheus}},
+		{alert: "NotificationsFailing", severity: catalog.Page, about: "a receiver doesn't take what Alertmanager tells", series: []string{manager("alertmanager_notifications_failed_total", `, integration="slack"`, "0+1x60")},
+			at: 5 * time.Minute, fires: []string{`job="alertmanager"`}},
+		{alert: "NotificationsFailing", severity: catalog.Page, about: "all that is told is taken", at: 5 * time.Minute, series: []string{own("prometheus_notifications_dropped_total", "", "0x60"),
+			own("prometheus_notifications_alertmanagers_discovered", "", "1x60"), manager("alertmanager_notifications_failed_total", `, integration="slack"`, "0x60")}},
+		{alert: "PrometheusStorageFull", about: "the storage is full with what ten days hold", step: time.Minute, at: 45 * time.Minute,
+			series: []string{own(blocks, "", "95x60"), own(limit, "", "100x60"), own(lowest, "", "-864000x60")}, fires: []string{prometheus}},
+		{alert: "PrometheusStorageFull", about: "the storage is full and holds more than thirty days", step: time.Minute, at: 45 * time.Minute,
+			series: []string{own(blocks, "", "95x60"), own(limit, "", "100x60"), own(lowest, "", "-8640000x60")}},
+		{alert: "PrometheusStorageFailing", severity: catalog.Page, about: "blocks can't be compacted", step: time.Minute, at: 10 * time.Minute, series: []string{own("prometheus_tsdb_compactions_failed_total", "", "0x5 1x60")}, fires: []string{prometheus}},
+		{alert: "PrometheusStorageFailing", severity: catalog.Page, about: "samples are kept", step: time.Minute, at: 10 * time.Minute, series: []string{own("prometheus_tsdb_compactions_failed_total", "", "0x60"), own("prometheus_tsdb_wal_writes_failed_total", "", "0x60")}},
+		{alert: "TooManySeries", about: "there are half a million series", step: time.Minute, at: 20 * time.Minute, series: []string{own("prometheus_tsdb_head_series", "", "500000x60")}, fires: []string{prometheus}},
+		{alert: "TooManySeries", about: "there are forty thousand series", step: time.Minute, at: 20 * time.Minute, series: []string{own("prometheus_tsdb_head_series", "", "40000x60")}},
+	}
+}

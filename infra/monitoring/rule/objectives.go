@@ -1,0 +1,168 @@
+package rule
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"platform.example/infra/catalog"
+)
+
+// The windows over which shares are computed. What is an hour and more changes slowly.
+var (
+	shortWindows = []string{"30m", "1h", "2h", "6h"}
+	longWindows  = []string{"1d", "3d", "30d"}
+)
+
+// longInterval is how often the long windows are computed: rarely, for they read weeks, yet well within the 5 min for
+// which Prometheus takes a sample for the present.
+const longInterval = 2 * time.Minute
+
+// burn is how fast an error budget is used up: 1 spends all of it in the 30 days. Factors and windows are those of Google's
+// Site Reliability Workbook, chapter 5, "Multiwindow, Multi-Burn-Rate Alerts".
+type burn struct {
+	label       string
+	factor      float64
+	long, short string
+	span        time.Duration // of long
+	loses       string        // what of the budget it takes within long, for people
+}
+
+var (
+	fastBurns = []burn{
+		{"fast", 14.4, "1h", "5m", time.Hour, "2 % of the budget of 30 days within an hour"},
+		{"medium", 6, "6h", "30m", 6 * time.Hour, "5 % of the budget of 30 days within six hours"},
+	}
+	slowBurn = burn{"slow", 1, "3d", "6h", 3 * 24 * time.Hour, "10 % of the budget of 30 days within three days"}
+)
+
+// leastMissed is how many requests must have gone wrong before anybody is told: in a quiet night one is a large share.
+const leastMissed = 10
+
+// promise is one of the two things that a service's users are promised.
+type promise struct {
+	alert             string
+	ratio, missed     string // the recorded share, and the rate of the requests that miss it
+	objective, budget string // recorded
+	missing           string // what such a request is, for people
+}
+
+var promises = []promise{
+	{"AvailabilityBudgetBurn", "job:errors:ratio_rate", "job:errors:rate5m",
+		"job:objective:availability", "job:error_budget:remaining", "answered 5xx"},
+	{"LatencyBudgetBurn", "job:slow:ratio_rate", "job:slow:rate5m",
+		"job:objective:latency_share", "job:latency_budget:remaining", "slower than promised"},
+}
+
+// objectives records how the services do, and pages while a budget goes fast.
+func objectives(services []catalog.Service) Group {
+	group := Group{Name: "objectives"}
+	for _, service := range services {
+		group.Records = append(group.Records, promised(service)...)
+		group.Records = append(group.Records, counted(service)...)
+	}
+	for _, promise := range promises {
+		group.Records = append(group.Records, Record{Name: promise.ratio + "5m",
+			Expr: fmt.Sprintf("%s / (job:requests:rate5m > 0)", promise.missed)})
+		group.Records = append(group.Records, promise.averages(shortWindows)...)
+		for _, severity := range severities(services) {
+			for _, burn := range fastBurns {
+				group.Alerts = append(group.Alerts, promise.alertOf(burn, severity, loud(services, severity)))
+			}
+		}
+	}
+	return group
+}
+
+// longObjectives records the long windows and what is left of the budgets, and files tickets.
+func longObjectives() Group {
+	group := Group{Name: "objectives-long", Interval: longInterval}
+	for _, promise := range promises {
+		group.Records = append(group.Records, promise.averages(longWindows)...)
+		// Without a request in 30 days the budget is whole.
+		group.Records = append(group.Records, Record{Name: promise.budget,
+			Expr: fmt.Sprintf("1 - (%s30d or 0 * %s) / (1 - %s)", promise.ratio, promise.objective, promise.objective)})
+		group.Alerts = append(group.Alerts, promise.alertOf(slowBurn, catalog.Ticket, ".+"))
+	}
+	return group
+}
+
+// promised is the catalog's numbers as series.
+func promised(service catalog.Service) []Record {
+	constant := func(name string, value float64) Record {
+		return Record{Name: name, Expr: fmt.Sprintf("vector(%s)", number(value)), Labels: map[string]string{"job": service.Name}}
+	}
+	return []Record{
+		constant("job:objective:availability", service.Objectives.Availability),
+		constant("job:objective:latency_share", service.Objectives.LatencyShare),
+		constant("job:objective:latency_seconds", service.Objectives.Latency.Seconds()),
+	}
+}
+
+// counted is the rates of a service's requests: all, those answered 5xx, those slower than promised; and by colour. A
+// service that hasn't been asked anything yet is asked 0 times a second.
+func counted(service catalog.Service) []Record {
+	metrics := requestsOf(service)
+	rate := func(by, metric, matchers string) string {
+		return fmt.Sprintf(`sum by (%s) (rate(%s{job="%s"%s}[5m]))`, by, metric, service.Name, matchers)
+	}
+	none := fmt.Sprintf(` or 0 * job:objective:availability{job="%s"}`, service.Name)
+	within := fmt.Sprintf(`, le="%s"`, bound(service.Objectives.Latency))
+	slow := fmt.Sprintf("clamp_min(%s - %s, 0)",
+		rate("job", metrics.duration+"_count", ""), rate("job", metrics.duration+"_bucket", within))
+	records := []Record{
+		{Name: "job:requests:rate5m", Expr: rate("job", metrics.total, "") + none},
+		{Name: "job:errors:rate5m", Expr: rate("job", metrics.failed, "") + none},
+		{Name: "job:slow:rate5m", Expr: slow + none},
+		{Name: "job_colour:requests:rate5m", Expr: rate("job, colour", metrics.total, `, colour!=""`)},
+		{Name: "job_colour:errors:ratio_rate5m", Expr: fmt.Sprintf(
+			`(%s or 0 * job_colour:requests:rate5m{job="%s"}) / (job_colour:requests:rate5m{job="%s"} > 0)`,
+			rate("job, colour", metrics.failed, `, colour!=""`), service.Name, service.Name)},
+	}
+	for i := range records {
+		records[i].Labels = map[string]string{"job": service.Name}
+	}
+	return records
+}
+
+// averages is the share over each window: of the averages, not the average of shares, so that a request counts the same
+// whenever it came.
+func (p promise) averages(windows []string) []Record {
+	var records []Record
+	for _, window := range windows {
+		records = append(records, Record{Name: p.ratio + window, Expr: fmt.Sprintf(
+			"avg_over_time(%s[%s]) / (avg_over_time(job:requests:rate5m[%s]) > 0)", p.missed, window, window)})
+	}
+	return records
+}
+
+// alertOf fires while the budget of one of these jobs burns that fast: over the long window, so that it matters, and over
+// the short one, so that it ends soon after.
+func (p promise) alertOf(b burn, severity catalog.Severity, jobs string) Alert {
+	exceeds := func(window string) string {
+		return fmt.Sprintf(`%s%s{job=~"%s"} > on (job) %s * (1 - %s)`, p.ratio, window, jobs, number(b.factor), p.objective)
+	}
+	return Alert{
+		Name: p.alert,
+		Expr: fmt.Sprintf("%s\nand on (job) %s\nand on (job) avg_over_time(%s[%s]) * %d >= %d",
+			exceeds(b.long), exceeds(b.short), p.missed, b.long, int(b.span.Seconds()), leastMissed),
+		For:      map[bool]time.Duration{true: 15 * time.Minute, false: time.Minute}[b.label == slowBurn.label],
+		Severity: severity,
+		Labels:   map[string]string{"burn": b.label},
+		Summary:  fmt.Sprintf("{{ $labels.job }}: too many requests are %s", p.missing),
+		Description: fmt.Sprintf("{{ $value | humanizePercentage }} of the requests of the last %s were %s; that is %s times what the "+
+			"objective allows, and takes %s.", b.long, p.missing, number(b.factor), b.loses),
+	}
+}
+
+func number(value float64) string { return strconv.FormatFloat(value, 'g', -1, 64) }
+
+// bound is a latency as the bucket's label le, as Prometheus 3 writes it: 0.25, and 1.0 for 1.
+func bound(latency time.Duration) string {
+	text := number(latency.Seconds())
+	if !strings.Contains(text, ".") {
+		text += ".0"
+	}
+	return text
+}

@@ -1,0 +1,65 @@
+package rule
+
+import (
+	"fmt"
+	"time"
+
+	"platform.example/infra/catalog"
+)
+
+// prometheus is what watches the watchers.
+func prometheus(series int) Group {
+	if series == 0 {
+		series = DefaultSeries
+	}
+	return Group{Name: "prometheus", Alerts: []Alert{
+		{
+			Name: "Watchdog", Severity: None, Expr: `label_replace(vector(1), "job", "prometheus", "", "")`,
+			Summary:     "Alerts get through",
+			Description: "Fires always, and is sent to the dead man's switch. When that hears nothing, alerts no longer get through.",
+		},
+		{
+			Name: "ConfigReloadFailed", For: 2 * time.Minute, Severity: catalog.Ticket,
+			Expr: `min by (job, instance) (prometheus_config_last_reload_successful) == 0
+or min by (job, instance) (alertmanager_config_last_reload_successful) == 0`,
+			Summary:     "{{ $labels.job }}: its new configuration is refused",
+			Description: "{{ $labels.job }} goes on with the former configuration, and won't start with the new one.",
+		},
+		{
+			Name: "RulesFailing", For: 2 * time.Minute, Severity: catalog.Ticket,
+			Expr: `sum by (job, rule_group) (increase(prometheus_rule_evaluation_failures_total[5m])) > 0
+or sum by (job, rule_group) (increase(prometheus_rule_group_iterations_missed_total[5m])) > 0`,
+			Summary:     "{{ $labels.job }}: rules can't be evaluated",
+			Description: "Rules of {{ $labels.rule_group }} failed or were left out {{ $value | humanize }} times in five minutes. Their alerts don't fire.",
+		},
+		{
+			Name: "NotificationsFailing", For: 2 * time.Minute, Severity: catalog.Page,
+			Expr: `sum by (job) (rate(prometheus_notifications_dropped_total[5m])) > 0
+or max by (job) (prometheus_notifications_alertmanagers_discovered) < 1
+or sum by (job) (rate(alertmanager_notifications_failed_total[5m])) > 0`,
+			Summary:     "{{ $labels.job }}: alerts don't reach people",
+			Description: "{{ $labels.job }} can't pass alerts on. Other ways that are set up may still work.",
+		},
+		{
+			Name: "PrometheusStorageFull", For: 30 * time.Minute, Severity: catalog.Ticket,
+			Expr: `max by (job) (prometheus_tsdb_storage_blocks_bytes / (prometheus_tsdb_retention_limit_bytes > 0)) > 0.9
+and on (job) (time() - max by (job) (prometheus_tsdb_lowest_timestamp_seconds)) < 30 * 24 * 3600`,
+			Summary:     "{{ $labels.job }}: its storage holds less than 30 days",
+			Description: "{{ $value | humanizePercentage }} of what {{ $labels.job }} may store is used, and the oldest sample is younger than 30 days: old ones are about to be dropped, and the objectives' window is no longer whole.",
+		},
+		{
+			Name: "PrometheusStorageFailing", Severity: catalog.Page, KeepFiring: 10 * time.Minute,
+			Expr: `sum by (job) (increase(prometheus_tsdb_compactions_failed_total[3h])) > 0
+or sum by (job) (increase(prometheus_tsdb_wal_writes_failed_total[15m])) > 0
+or sum by (job) (increase(prometheus_tsdb_wal_corruptions_total[3h])) > 0`,
+			Summary:     "{{ $labels.job }}: it can't keep what it gathers",
+			Description: "{{ $labels.job }} failed {{ $value | humanize }} times to write or to compact. Samples are being lost, and with them alerts.",
+		},
+		{
+			Name: "TooManySeries", For: 15 * time.Minute, Severity: catalog.Ticket,
+			Expr:        fmt.Sprintf(`max by (job) (prometheus_tsdb_head_series) > %d`, series),
+			Summary:     "{{ $labels.job }}: too many series",
+			Description: "{{ $labels.job }} holds {{ $value | humanize }} series. It needs memory for each, and is killed when that is used up.",
+		},
+	}}
+}

@@ -1,0 +1,442 @@
+package rule
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"text/template"
+	"time"
+
+	"gopkg.in/yaml.v3"
+
+	"platform.example/infra/catalog"
+)
+
+// example is a situation, and which alerts of one kind fire in it.
+type example struct {
+	alert    string
+	severity catalog.Severity // ticket where nothing is said
+	matchers string           // which alerts of that name it is about, such as burn="fast"; all of them where nothing is said
+	about    string
+	series   []string      // name{labels} values, as promtool writes them: 1+2x3 is 1 3 5 7
+	step     time.Duration // between two values; 15 s where nothing is said
+	judged   time.Duration // between two evaluations; step where nothing is said
+	at       time.Duration
+	fires    []string // the labels of each alert, beside alertname, severity and those of the rule itself; none: silent
+}
+
+// platform is the services by which the examples go: not the catalog's, which may change.
+func platform() []catalog.Service {
+	page := catalog.Objectives{Availability: 0.999, Latency: 250 * time.Millisecond, LatencyShare: 0.99, Breach: catalog.Page}
+	ticket := catalog.Objectives{Availability: 0.995, Latency: time.Second, LatencyShare: 0.99, Breach: catalog.Ticket}
+	return []catalog.Service{
+		{Name: "api-gateway", Public: true, Objectives: page},
+		{Name: "user-service", Objectives: page},
+		{Name: "order-service", Objectives: page},
+		{Name: "notification-service", Objectives: ticket},
+	}
+}
+
+// options has a certificate that ends twenty days after the examples begin.
+func options() Options {
+	return Options{
+		Runbooks:     "https://example.com/docs/runbooks",
+		Certificates: map[string]time.Time{"postgres": time.Unix(20*24*3600, 0)},
+	}
+}
+
+func TestPrometheusTakesTheRules(t *testing.T) {
+	for name, services := range map[string][]catalog.Service{
+		"the catalog's": catalog.Services(), "the examples'": platform(), "one that pages": platform()[:1], "one that doesn't": platform()[3:],
+	} {
+		file := writeRules(t, services)
+		if out, err := promtool(t, "check", "rules", "--lint-fatal", file).CombinedOutput(); err != nil {
+			t.Errorf("rules of %s services: %v\n%s", name, err, located(t, file, string(out)))
+		}
+	}
+}
+
+func TestAlertsFireWhenTheyShouldAndOnlyThen(t *testing.T) {
+	arguments := []string{"test", "rules"}
+	for _, group := range Groups(platform(), options()) {
+		byInterval := map[time.Duration][]example{}
+		for _, e := range examples() {
+			if slices.ContainsFunc(group.Alerts, e.isAbout) {
+				byInterval[e.interval()] = append(byInterval[e.interval()], e)
+			}
+		}
+		for interval, examples := range byInterval {
+			content, err := yaml.Marshal(unitTests(t, rulesOf(t, group), interval, examples))
+			if err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(t.TempDir(), fmt.Sprintf("%s-%s.yml", group.Name, interval))
+			if err := os.WriteFile(file, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			arguments = append(arguments, file)
+		}
+	}
+	if out, err := promtool(t, arguments...).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, failures(string(out)))
+	}
+}
+
+// rulesOf is a file with a group's rules, and what they need of the objectives: promtool evaluates all of a file each time.
+func rulesOf(t *testing.T, group Group) string {
+	t.Helper()
+	needed := objectives(platform())
+	needed.Alerts = nil
+	file := ruleFile{Groups: []groupFile{group.file("")}}
+	switch group.Name {
+	case needed.Name:
+	case "outages":
+		needed.Records = slices.DeleteFunc(needed.Records, func(r Record) bool { return r.Name != "job:objective:availability" })
+		fallthrough
+	case "objectives-long":
+		file.Groups = append([]groupFile{needed.file("")}, file.Groups...)
+	}
+	content, err := yaml.Marshal(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "rules.yml")
+	if err := os.WriteFile(path, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// failures leaves out what promtool says of the files that are well.
+func failures(said string) string {
+	var lines []string
+	for line := range strings.Lines(said) {
+		if strings.TrimSpace(line) != "" && !strings.HasPrefix(line, "  SUCCESS") && !strings.HasPrefix(line, "  FAILED") {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "")
+}
+
+func TestEveryAlertHasAnExampleInWhichItFiresAndOneInWhichItIsSilent(t *testing.T) {
+	fires, silent := map[string]bool{}, map[string]bool{}
+	for _, e := range examples() {
+		found := false
+		for _, alert := range alerts(platform()) {
+			if !e.isAbout(alert) {
+				continue
+			}
+			found = true
+			if len(e.fires) > 0 {
+				fires[kind(alert)] = true
+			} else {
+				silent[kind(alert)] = true
+			}
+		}
+		if !found {
+			t.Errorf("%s: no alert is called %s, %s, %s", source(t, e.about), e.alert, e.level(), e.matchers)
+		}
+	}
+	for _, alert := range alerts(platform()) {
+		if !fires[kind(alert)] {
+			t.Errorf("%s: %s: no example in which it fires: add one to examples()", source(t, alert.Name), kind(alert))
+		}
+		if !silent[kind(alert)] {
+			t.Errorf("%s: %s: no example in which it is silent: add one to examples()", source(t, alert.Name), kind(alert))
+		}
+	}
+}
+
+// TestAnnotationsAreWhole fills in the annotations with the labels of the examples.
+func TestAnnotationsAreWhole(t *testing.T) {
+	for _, e := range examples() {
+		for _, alert := range alerts(platform()) {
+			if !e.isAbout(alert) {
+				continue
+			}
+			for _, labels := range e.fires {
+				given := parse(labels)
+				for _, text := range []string{alert.Summary, alert.Description} {
+					if alert.differs(given) {
+						continue
+					}
+					if filled, err := fill(text, given); err != nil {
+						t.Errorf("%s: %s: %v: want labels that the alert has: %s", source(t, alert.Name), kind(alert), err, labels)
+					} else if alert.Name == "ServiceDown" && !strings.Contains(filled, given["job"]) {
+						t.Errorf("%q doesn't say which service", filled)
+					}
+				}
+			}
+		}
+	}
+}
+
+func TestEveryAlertSaysOfWhomAndHowLoud(t *testing.T) {
+	for _, alert := range alerts(platform()) {
+		if !regexp.MustCompile(`^[A-Z][A-Za-z]+$`).MatchString(alert.Name) {
+			t.Errorf("%q is no name for a file", alert.Name)
+		}
+		if !slices.Contains([]catalog.Severity{catalog.Page, catalog.Ticket, None}, alert.Severity) {
+			t.Errorf("%s has severity %q", alert.Name, alert.Severity)
+		}
+		if alert.Summary == "" || alert.Description == "" {
+			t.Errorf("%s says nothing", alert.Name)
+		}
+	}
+	for _, e := range examples() {
+		for _, labels := range e.fires {
+			if parse(labels)["job"] == "" {
+				t.Errorf("%s: %s fires without a job, by which Alertmanager groups", source(t, e.about), e.alert)
+			}
+		}
+	}
+}
+
+func TestAServiceWhoseBreachIsATicketNeverPages(t *testing.T) {
+	for _, e := range examples() {
+		for _, labels := range e.fires {
+			if e.level() == catalog.Page && parse(labels)["job"] == "notification-service" {
+				t.Errorf("%s: %s", source(t, e.about), labels)
+			}
+		}
+	}
+	for _, group := range Groups(platform()[3:], Options{}) {
+		for _, alert := range group.Alerts {
+			if alert.Severity == catalog.Page && slices.Contains([]string{"objectives", "objectives-long", "gateway"}, group.Name) {
+				t.Errorf("%s pages where there's but a service that doesn't", alert.Name)
+			}
+		}
+	}
+}
+
+func TestANewServiceIsWatched(t *testing.T) {
+	added := catalog.Service{Name: "greeter-service", Objectives: platform()[1].Objectives}
+	before, after := render(t, platform()), render(t, append(platform(), added))
+	for _, want := range []string{
+		`greeter_service_requests_total{job="greeter-service"}`, `greeter_service_errors_total{job="greeter-service", colour!=""}`,
+		`greeter_service_request_duration_seconds_bucket{job="greeter-service", le="0.25"}`,
+		`job=~"api-gateway|user-service|order-service|greeter-service"`, `absent(up{job="greeter-service"})`,
+	} {
+		if strings.Contains(before, want) || !strings.Contains(after, want) {
+			t.Errorf("%s: want it with the service and not without", want)
+		}
+	}
+}
+
+func TestRunbooksAreLinked(t *testing.T) {
+	for base, want := range map[string]string{
+		"":                              "docs/runbooks/ServiceDown.md",
+		"https://example.com/a":         "https://example.com/a/ServiceDown.md",
+		"https://example.com/runbooks/": "https://example.com/runbooks/ServiceDown.md",
+	} {
+		if got := runbook(base, "ServiceDown"); got != want {
+			t.Errorf("below %q: %s, want %s", base, got, want)
+		}
+	}
+}
+
+// every, interval, level and isAbout fill in what an example doesn't say.
+func (e example) every() time.Duration {
+	if e.step == 0 {
+		return 15 * time.Second
+	}
+	return e.step
+}
+
+func (e example) interval() time.Duration { return max(e.every(), e.judged) }
+
+func (e example) level() catalog.Severity {
+	if e.severity == "" {
+		return catalog.Ticket
+	}
+	return e.severity
+}
+
+func (e example) isAbout(alert Alert) bool {
+	return alert.Name == e.alert && alert.Severity == e.level() && !alert.differs(parse(e.matchers))
+}
+
+// differs reports whether the rule gives its alerts another value of one of these labels.
+func (a Alert) differs(labels map[string]string) bool {
+	for name, value := range a.Labels {
+		if given, there := labels[name]; there && given != value {
+			return true
+		}
+	}
+	return false
+}
+
+// kind tells alerts of the same name apart that need examples of their own.
+func kind(alert Alert) string {
+	name := alert.Name + " " + string(alert.Severity)
+	for _, label := range slices.Sorted(maps.Keys(alert.Labels)) {
+		if label != "job" {
+			name += " " + alert.Labels[label]
+		}
+	}
+	return name
+}
+
+func alerts(services []catalog.Service) []Alert {
+	var all []Alert
+	for _, group := range Groups(services, options()) {
+		all = append(all, group.Alerts...)
+	}
+	return all
+}
+
+type testFile struct {
+	RuleFiles []string   `yaml:"rule_files"`
+	Interval  string     `yaml:"evaluation_interval"`
+	Tests     []unitTest `yaml:"tests"`
+}
+
+type unitTest struct {
+	Name     string       `yaml:"name"`
+	Interval string       `yaml:"interval"`
+	Series   []testSeries `yaml:"input_series"`
+	Queries  []query      `yaml:"promql_expr_test"`
+}
+
+type testSeries struct {
+	Series string `yaml:"series"`
+	Values string `yaml:"values"`
+}
+
+type query struct {
+	Expr    string   `yaml:"expr"`
+	At      string   `yaml:"eval_time"`
+	Samples []sample `yaml:"exp_samples,omitempty"`
+}
+
+type sample struct {
+	Labels string  `yaml:"labels"`
+	Value  float64 `yaml:"value"`
+}
+
+// unitTests is the examples as promtool reads them. It asks for the series ALERTS, by which Prometheus tells what fires.
+func unitTests(t *testing.T, rules string, interval time.Duration, examples []example) testFile {
+	file := testFile{RuleFiles: []string{rules}, Interval: interval.String()}
+	for _, e := range examples {
+		test := unitTest{Name: fmt.Sprintf("%s: %s: %s", source(t, e.about), e.alert, e.about), Interval: e.every().String()}
+		for _, line := range e.series {
+			at := strings.LastIndex(line, "} ") + 1
+			test.Series = append(test.Series, testSeries{line[:at], line[at+1:]})
+		}
+		matchers := fmt.Sprintf(`alertname="%s", severity="%s", alertstate="firing"`, e.alert, e.level())
+		ask := query{Expr: fmt.Sprintf("ALERTS{%s, %s}", matchers, e.matchers), At: e.at.String()}
+		for _, labels := range e.fires {
+			ask.Samples = append(ask.Samples, sample{fmt.Sprintf("ALERTS{%s, %s}", matchers, labels), 1})
+		}
+		test.Queries = []query{ask}
+		file.Tests = append(file.Tests, test)
+	}
+	return file
+}
+
+var label = regexp.MustCompile(`(\w+)="([^"]*)"`)
+
+func parse(labels string) map[string]string {
+	parsed := map[string]string{}
+	for _, match := range label.FindAllStringSubmatch(labels, -1) {
+		parsed[match[1]] = match[2]
+	}
+	return parsed
+}
+
+// fill does what Prometheus does with an annotation, and refuses labels that there aren't.
+func fill(text string, labels map[string]string) (string, error) {
+	plain := func(value float64) string { return fmt.Sprint(value) }
+	parsed, err := template.New("").Option("missingkey=error").
+		Funcs(template.FuncMap{"humanize": plain, "humanizePercentage": plain, "humanizeDuration": plain}).
+		Parse("{{ $labels := .Labels }}{{ $value := .Value }}" + text)
+	if err != nil {
+		return "", err
+	}
+	var filled bytes.Buffer
+	err = parsed.Execute(&filled, struct {
+		Labels map[string]string
+		Value  float64
+	}{labels, 1})
+	return filled.String(), err
+}
+
+func render(t *testing.T, services []catalog.Service) string {
+	t.Helper()
+	text, err := YAML(services, options())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+func writeRules(t *testing.T, services []catalog.Service) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "rules.yml")
+	if err := os.WriteFile(file, []byte(render(t, services)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+func promtool(t *testing.T, arguments ...string) *exec.Cmd {
+	t.Helper()
+	path, err := exec.LookPath("promtool")
+	if err != nil {
+		t.Skip("promtool isn't on PATH: nobody has said whether Prometheus takes these rules; `make unit` puts it there")
+	}
+	return exec.CommandContext(t.Context(), path, arguments...)
+}
+
+// ruleAt is where promtool says that a rule is wrong: file:line:column, or the group's name and the number of its rule.
+var ruleAt = regexp.MustCompile(`(?m)rules\.yml: (\d+):`)
+
+// located adds to what promtool says the lines of the Go source that it speaks of.
+func located(t *testing.T, rules, said string) string {
+	content, err := os.ReadFile(rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(string(content), "\n")
+	for _, match := range ruleAt.FindAllStringSubmatch(said, -1) {
+		line, _ := strconv.Atoi(match[1])
+		for line = min(line, len(lines)); line > 0; line-- {
+			_, name, found := strings.Cut(lines[line-1], "alert: ")
+			if !found {
+				_, name, found = strings.Cut(lines[line-1], "record: ")
+			}
+			if found {
+				said = fmt.Sprintf("%s: %s:\n%s", source(t, name), name, said)
+				break
+			}
+		}
+	}
+	return said
+}
+
+// source is the file and line of this package in which a text stands.
+func source(t *testing.T, text string) string {
+	t.Helper()
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before, _, found := strings.Cut(string(content), `"`+text+`"`); found {
+			return fmt.Sprintf("%s:%d", file, strings.Count(before, "\n")+1)
+		}
+	}
+	return "rule.go"
+}

@@ -1,0 +1,158 @@
+package rule
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/prometheus/promql/parser"
+
+	"platform.example/infra/catalog"
+)
+
+const repository = "../../.."
+
+var runbookSections = []string{"## What users notice", "## Look", "## Mend", "## Why it fires"}
+
+// severitiesByAlert is how loud each alert may be, as the index writes it.
+func severitiesByAlert() map[string]string {
+	found := map[string][]string{}
+	for _, group := range Groups(catalog.Services(), options()) {
+		for _, alert := range group.Alerts {
+			if !slices.Contains(found[alert.Name], string(alert.Severity)) {
+				found[alert.Name] = append(found[alert.Name], string(alert.Severity))
+			}
+		}
+	}
+	said := map[string]string{}
+	for name, severities := range found {
+		slices.Sort(severities)
+		said[name] = strings.Join(severities, " or ")
+	}
+	return said
+}
+
+func TestEachAlertHasARunbookAndEachRunbookAnAlert(t *testing.T) {
+	alerts := severitiesByAlert()
+	for name := range alerts {
+		text, err := os.ReadFile(filepath.Join(repository, runbook("", name)))
+		if err != nil {
+			t.Errorf("alert %s has no runbook: %v", name, err)
+			continue
+		}
+		for _, problem := range troubles(name, string(text)) {
+			t.Errorf("%s:%s", runbook("", name), problem)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(repository, runbookFolder, "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".md")
+		if _, ok := alerts[name]; !ok && name != "README" {
+			t.Errorf("%s/%s.md is about an alert that there isn't", runbookFolder, name)
+		}
+	}
+}
+
+func TestTheIndexNamesEachRunbookOnce(t *testing.T) {
+	index := runbookFolder + "/README.md"
+	text, err := os.ReadFile(filepath.Join(repository, index))
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile(`(?m)^\| \[(\w+)\]\((\w+)\.md\) \| ([^|]+) \| .+ \|$`)
+	named := map[string]string{}
+	for _, match := range row.FindAllStringSubmatch(string(text), -1) {
+		if _, twice := named[match[1]]; twice || match[1] != match[2] {
+			t.Errorf("%s: %s: named twice, or its link leads elsewhere", index, match[1])
+		}
+		named[match[1]] = match[3]
+	}
+	for name, severity := range severitiesByAlert() {
+		if named[name] != severity {
+			t.Errorf("%s: %s: says severity %q, the rule %q", index, name, named[name], severity)
+		}
+		delete(named, name)
+	}
+	for name := range named {
+		t.Errorf("%s: %s: there is no such alert", index, name)
+	}
+}
+
+func TestARunbookWithFaultsIsRefusedWithTheirLines(t *testing.T) {
+	good := "# A\n\nWhat is so.\n\n## What users notice\n\nx\n\n## Look\n\n```promql\nup == 0\n```\n\n## Mend\n\n`make secrets STACK=x`\n\n## Why it fires\n\nx\n"
+	if found := troubles("A", good); len(found) != 0 {
+		t.Fatalf("a good one has %q", found)
+	}
+	for replaced, want := range map[[2]string]string{
+		{"# A\n", "# B\n"}:          "1: ",
+		{"## Mend\n", "## Amend\n"}: "there is no",
+		{"\n\n## Mend", "\n"}:       "there is no",
+		{"up == 0", "up =="}:        "11: ",
+		{"make secrets", "make it"}: "17: ",
+		{"fires\n\nx\n", "fires\n"}: "is empty",
+	} {
+		text := strings.Replace(good, replaced[0], replaced[1], 1)
+		if found := troubles("A", text); !slices.ContainsFunc(found, func(said string) bool { return strings.Contains(said, want) }) {
+			t.Errorf("%q for %q is told as %q, want %q", replaced[1], replaced[0], found, want)
+		}
+	}
+}
+
+// troubles is what is wrong with a runbook, each with its line.
+func troubles(name, text string) []string {
+	var found []string
+	at := func(offset int, format string, words ...any) {
+		found = append(found, fmt.Sprintf("%d: %s", 1+strings.Count(text[:offset], "\n"), fmt.Sprintf(format, words...)))
+	}
+	if !strings.HasPrefix(text, "# "+name+"\n\n") {
+		at(0, "want the heading %q", "# "+name)
+	}
+	end := 0
+	for i, section := range runbookSections {
+		start := strings.Index(text[end:], "\n"+section+"\n")
+		if start < 0 {
+			at(end, "there is no %q after here", section)
+			return found
+		}
+		start += end + len(section) + 2
+		end = len(text)
+		if i+1 < len(runbookSections) {
+			if next := strings.Index(text[start:], "\n"+runbookSections[i+1]+"\n"); next >= 0 {
+				end = start + next
+			}
+		}
+		if strings.TrimSpace(text[start:end]) == "" {
+			at(start, "%q is empty", section)
+		}
+	}
+	for _, match := range regexp.MustCompile("(?s)```promql\n(.*?)```").FindAllStringSubmatchIndex(text, -1) {
+		if _, err := parser.ParseExpr(text[match[2]:match[3]]); err != nil {
+			at(match[0], "%v", err)
+		}
+	}
+	for _, match := range regexp.MustCompile("(?:`|\n)make ([a-z-]+)").FindAllStringSubmatchIndex(text, -1) {
+		if target := text[match[2]:match[3]]; !slices.Contains(makeTargets(), target) {
+			at(match[2], "the Makefile has no target %s", target)
+		}
+	}
+	return found
+}
+
+func makeTargets() []string {
+	text, err := os.ReadFile(filepath.Join(repository, "Makefile"))
+	if err != nil {
+		panic(err)
+	}
+	var targets []string
+	for _, match := range regexp.MustCompile(`(?m)^([a-z-]+):`).FindAllStringSubmatch(string(text), -1) {
+		targets = append(targets, match[1])
+	}
+	return targets
+}

@@ -1,0 +1,128 @@
+package network
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/namespace"
+	"platform.example/infra/stack"
+)
+
+// The owners of the pods that watch the others.
+const (
+	Prometheus       = "prometheus"
+	Alertmanager     = "alertmanager"
+	Grafana          = "grafana"
+	Collector        = "otel-collector"
+	KubeStateMetrics = "kube-state-metrics"
+	NodeExporter     = "node-exporter"
+
+	// Exporter is added to a store's name.
+	Exporter = "-exporter"
+)
+
+// The ports of the pods that watch the others.
+const (
+	PrometheusPort       = 9090
+	AlertmanagerPort     = 9093
+	GrafanaPort          = 3000
+	CollectorPort        = 4318 // OTLP over HTTP
+	CollectorOpsPort     = 8888
+	KubeStateMetricsPort = 8080
+	NodeExporterPort     = 9100
+	PostgresExporterPort = 9187
+	RedisExporterPort    = 9121
+	EdgeOpsPort          = 9090
+)
+
+// CollectorURL is where services send their traces.
+var CollectorURL = fmt.Sprintf("http://%s.%s.svc:%d", Collector, namespace.Monitoring, CollectorPort)
+
+// The cluster's own: the API server, behind its Service or itself; kubelets; CoreDNS.
+var (
+	apiServerPorts = []int{443, 6443}
+	nodePorts      = []int{10250, 9153}
+)
+
+// cluster is every address but those where clouds answer with a node's own credentials.
+var cluster = Peer{Network: anywhere, Except: []string{"169.254.0.0/16"}}
+
+// watched adds to the policies those of monitoring, and to each of them what Prometheus asks.
+func watched(config stack.Stack, policies []Policy) []Policy {
+	prometheus := Policy{Namespace: namespace.Monitoring, Owner: Prometheus, Egress: toCluster(append(nodePorts, apiServerPorts...))}
+	from := func(owner string, port int) Flow {
+		return Flow{Peer{Namespace: namespace.Monitoring, Owner: owner}, port}
+	}
+	scrape := func(target *Policy, port int) {
+		target.Ingress = append(target.Ingress, from(Prometheus, port))
+		prometheus.Egress = append(prometheus.Egress, Flow{Peer{Namespace: target.Namespace, Owner: target.Owner}, port})
+	}
+	for i := range policies {
+		switch {
+		case policies[i].Namespace == namespace.Apps:
+			scrape(&policies[i], catalog.OpsPort)
+		case policies[i].Owner == Edge:
+			scrape(&policies[i], EdgeOpsPort)
+		}
+	}
+
+	own := func(owner string, port int, egress ...Flow) *Policy {
+		policy := &Policy{Namespace: namespace.Monitoring, Owner: owner, Egress: egress}
+		scrape(policy, port)
+		return policy
+	}
+	add := func(policy *Policy) { policies = append(policies, *policy) }
+
+	alertmanager := own(Alertmanager, AlertmanagerPort, Flow{Peer{Network: anywhere, Except: private}, 443})
+	if config.Monitoring.WebhookNetwork != "" {
+		for _, port := range webhookPorts {
+			alertmanager.Egress = append(alertmanager.Egress, Flow{Peer{Network: config.Monitoring.WebhookNetwork}, port})
+		}
+	}
+	add(own(KubeStateMetrics, KubeStateMetricsPort, toCluster(apiServerPorts)...))
+	add(own(NodeExporter, NodeExporterPort))
+	for _, store := range stores(config) {
+		exporter, port := store.owner+Exporter, RedisExporterPort
+		if store.owner == Postgres {
+			port = PostgresExporterPort
+		}
+		add(own(exporter, port, store.flow()))
+		if at := slices.IndexFunc(policies, func(p Policy) bool { return p.Owner == store.owner }); at >= 0 {
+			policies[at].Ingress = append(policies[at].Ingress, from(exporter, store.port))
+		}
+	}
+	if config.Monitoring.Grafana {
+		grafana := own(Grafana, GrafanaPort, from(Prometheus, PrometheusPort), from(Alertmanager, AlertmanagerPort))
+		prometheus.Ingress = append(prometheus.Ingress, from(Grafana, PrometheusPort))
+		alertmanager.Ingress = append(alertmanager.Ingress, from(Grafana, AlertmanagerPort))
+		add(grafana)
+	}
+	if host, text, err := net.SplitHostPort(config.Monitoring.TracesHostPort()); err == nil && host != "" {
+		port, _ := strconv.Atoi(text) // the stack has checked it
+		collector := own(Collector, CollectorOpsPort, Flow{cluster, port})
+		for i := range policies {
+			if policies[i].Namespace == namespace.Apps {
+				collector.Ingress = append(collector.Ingress, Flow{Peer{Namespace: namespace.Apps, Owner: policies[i].Owner}, CollectorPort})
+				policies[i].Egress = append(policies[i].Egress, from(Collector, CollectorPort))
+			}
+		}
+		add(collector)
+	}
+	add(alertmanager)
+	scrape(&prometheus, PrometheusPort)
+	return append(policies, prometheus)
+}
+
+// webhookPorts is where a webhook within the network of its own may listen.
+var webhookPorts = []int{80, 443, 8080, 8443}
+
+func toCluster(ports []int) []Flow {
+	var flows []Flow
+	for _, port := range ports {
+		flows = append(flows, Flow{cluster, port})
+	}
+	return flows
+}
