@@ -4,11 +4,11 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-builtin-rules --no-print-directory
 
-MODULES := apps infra local test
+MODULES := apps infra local test infra/cmd/dashboards/browsertest
 LOCAL := bin/local $(if $(CONTEXT),-context '$(CONTEXT)') $(if $(REGISTRY),-registry '$(REGISTRY)')
 CHECKS := local/toolchain/manifest-checks
 MANIFESTS := $(CURDIR)/.build/manifests
-LINT := GOWORK=off go tool -modfile=../local/toolchain/golangci-lint/go.mod golangci-lint
+LINT := GOWORK=off go tool -modfile=$(CURDIR)/local/toolchain/golangci-lint/go.mod golangci-lint
 
 .PHONY: help
 help: ## List the targets
@@ -51,6 +51,11 @@ env: bin/local ## Print what makes a shell use this platform: eval "$(make -s en
 token: bin/local ## Sign in as the demo user and print the token
 	@$(LOCAL) token
 
+.PHONY: dashboard
+dashboard: bin/local ## Lead to Grafana, Prometheus and Alertmanager, or draw the dashboards, until Ctrl-C
+	@cd infra && GOWORK=off go build -o ../bin/dashboards ./cmd/dashboards
+	@eval "$$($(LOCAL) env)" && exec bin/dashboards -context '$(CONTEXT)'
+
 .PHONY: secrets
 secrets: ## Generate the secrets that STACK=<stack> lacks; ROTATE=<name> changes one
 	@cd infra && GOWORK=off go build -o ../bin/secrets ./cmd/secrets
@@ -74,17 +79,24 @@ check: ## Check the manifests of all stacks: kube-score, Pod Security
 
 .PHONY: fmt
 fmt: ## Format the Go code
-	@gofmt -w $(MODULES)
+	@gofmt -w apps infra local test
 
 .PHONY: lint
 lint: ## Check formatting, vet and lint
-	@unformatted=$$(gofmt -l $(MODULES)); if [ -n "$$unformatted" ]; then echo "error: not formatted, run make fmt: $$unformatted" >&2; exit 1; fi
-	@for module in $(MODULES); do (cd $$module && GOWORK=off go vet ./... && $(LINT) run --config ../.golangci.yml ./...); done
+	@unformatted=$$(gofmt -l apps infra local test); if [ -n "$$unformatted" ]; then echo "error: not formatted, run make fmt: $$unformatted" >&2; exit 1; fi
+	@for module in $(MODULES); do (cd $$module && GOWORK=off go vet ./... && $(LINT) run --config $(CURDIR)/.golangci.yml ./...); done
 
 .PHONY: unit
 unit: bin/local ## Run the unit tests, under the race detector
 	@bin/local install postgresql-15 redis-server # the services' tests start their own
-	@for module in apps infra local; do (cd $$module && GOWORK=off go test -race ./...); done
+	@PATH="$$(bin/local tool promtool amtool | xargs -n1 dirname | paste -sd:):$$PATH"; \
+		for module in apps infra local; do (cd $$module && GOWORK=off go test -race ./...); done
+
+.PHONY: browser
+browser: bin/local ## Look at the dashboards in a real browser, over a Prometheus with made-up measurements
+	@bin/local install chromium
+	@PATH="$$(bin/local tool prometheus promtool | xargs -n1 dirname | paste -sd:):$$PATH"; \
+		cd infra/cmd/dashboards/browsertest && GOWORK=off go test -count=1 ./...
 
 .PHONY: bench
 bench: bin/local ## Measure the services against their peers, and hold them to it
@@ -94,7 +106,7 @@ bench: bin/local ## Measure the services against their peers, and hold them to i
 
 .PHONY: e2e
 e2e: bin/local ## Test the running platform end to end
-	@cd test && GOWORK=off go test -count=1 -timeout 30m ./e2e/...
+	@cd test && GOWORK=off go test -count=1 -timeout 45m ./e2e/...
 
 .PHONY: scale
 scale: bin/local ## Measure previews of 4, 20 and 40 services on the running platform
@@ -105,8 +117,9 @@ lifecycle: bin/local ## Test stop, interruption, take-over and removal; begins a
 	@cd test && GOWORK=off go test -count=1 -timeout 30m -v ./lifecycle/...
 
 .PHONY: test
-test: ## Run all tests: unit tests, benchmarks, lint, manifests, then up, end to end, lifecycle (which takes the platform away)
+test: ## Run all tests: unit tests, a browser, benchmarks, lint, manifests, then up, end to end, lifecycle (which takes the platform away)
 	@$(MAKE) unit
+	@$(MAKE) browser
 	@$(MAKE) bench
 	@$(MAKE) lint
 	@$(MAKE) check
