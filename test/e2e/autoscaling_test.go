@@ -2,7 +2,10 @@ package e2e
 
 import (
 	"fmt"
+	"net/http"
 	"slices"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 )
@@ -57,5 +60,66 @@ func TestAutoscalersSeeRealMetrics(t *testing.T) {
 			}
 		}
 		return nil
+	})
+}
+
+func TestAnAutoscalerGrowsUnderLoadAndShrinksAfterwards(t *testing.T) {
+	const name = "api-gateway-blue"
+	// The stack's autoscalers look back over five minutes before they shrink; here a test waits.
+	patient := output(t, "kubectl", "get", "hpa", name, "--namespace=apps", "--output=jsonpath={.spec.behavior.scaleDown}")
+	shrink := func(behaviour string) {
+		output(t, "kubectl", "patch", "hpa", name, "--namespace=apps", "--type=merge", `--patch={"spec":{"behavior":{"scaleDown":`+behaviour+`}}}`)
+	}
+	shrink(`{"stabilizationWindowSeconds":15,"policies":[{"type":"Percent","value":100,"periodSeconds":15}]}`)
+	t.Cleanup(func() { shrink(patient) })
+	replicas := func() (int, error) {
+		printed, err := attempt("kubectl", "get", "deployment", name, "--namespace=apps", "--output=jsonpath={.status.readyReplicas}")
+		if err != nil {
+			return 0, err
+		}
+		return strconv.Atoi(printed)
+	}
+	before, err := replicas()
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	api := gateway()
+	token := api.mustSignIn(t, api.signUp(t))
+	stop := make(chan struct{})
+	var users sync.WaitGroup
+	for range 4 {
+		users.Go(func() {
+			const most = 50_000 // requests, whatever happens
+			for range most {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				if _, err := api.call(http.MethodGet, "/api/users/me", token, nil); err != nil {
+					time.Sleep(100 * time.Millisecond)
+				}
+			}
+		})
+	}
+	grown := within(3*time.Minute, func() error {
+		now, err := replicas()
+		if err == nil && now <= before {
+			err = fmt.Errorf("%d replicas are ready, as before", now)
+		}
+		return err
+	})
+	close(stop)
+	users.Wait()
+	if grown != nil {
+		t.Fatal(grown)
+	}
+	eventually(t, 4*time.Minute, "it shrinks to what it was", func() error {
+		now, err := replicas()
+		if err == nil && now != before {
+			err = fmt.Errorf("%d replicas are ready, %d before the load", now, before)
+		}
+		return err
 	})
 }

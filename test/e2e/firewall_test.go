@@ -29,8 +29,24 @@ func reachable() map[string][]string {
 		"postgres":          nil,
 		"postgres-setup":    {"postgres", "dns"},
 		"redis-cache-setup": {"redis-cache", "dns"},
-		"stranger":          nil,
+		// Prometheus asks everybody how they are: services where only metrics are, and what Kubernetes itself runs.
+		"prometheus": append(metrics(), "prometheus", "alertmanager", "kube-state-metrics", "metrics-server",
+			"the API server", "the node's API server", "the kubelet", "dns"),
+		"alertmanager":       {"dns"},
+		"kube-state-metrics": {"the API server", "the node's API server", "dns"},
+		"node-exporter":      nil,
+		"postgres-exporter":  {"postgres", "dns"},
+		"stranger":           nil,
 	}
+}
+
+// metrics is where each service tells how it is.
+func metrics() []string {
+	var all []string
+	for _, service := range serviceNames() {
+		all = append(all, "the metrics of "+service)
+	}
+	return all
 }
 
 func TestTheFirewallLetsThroughTheCatalogsCallsAndNothingElse(t *testing.T) {
@@ -38,11 +54,16 @@ func TestTheFirewallLetsThroughTheCatalogsCallsAndNothingElse(t *testing.T) {
 		{"edge", "edge", "edge"}, {"postgres", "data", "postgres"}, {"postgres-setup", "data", "postgres-setup"},
 		{"redis-cache-setup", "data", "redis-cache-setup"}, {"stranger", "apps", ""},
 	}
+	for _, watcher := range []string{"prometheus", "alertmanager", "kube-state-metrics", "node-exporter", "postgres-exporter"} {
+		sources = append(sources, source{watcher, "monitoring", watcher})
+	}
 	targets := []target{
 		{"postgres", "postgres.data.svc.cluster.local:5432"}, {"redis-cache", "redis-cache.data.svc.cluster.local:6379"},
 		{"redis-stream", "redis-stream.data.svc.cluster.local:6379"}, {"dns", "kube-dns.kube-system.svc.cluster.local:53"},
 		{"the edge", "edge.edge.svc.cluster.local:443"}, {"the API server", "kubernetes.default.svc.cluster.local:443"},
 		{"metrics-server", "metrics-server.kube-system.svc.cluster.local:443"},
+		{"prometheus", "prometheus.monitoring.svc.cluster.local:9090"}, {"alertmanager", "alertmanager.monitoring.svc.cluster.local:9093"},
+		{"kube-state-metrics", "kube-state-metrics.monitoring.svc.cluster.local:8080"},
 	}
 	for _, service := range serviceNames() {
 		sources = append(sources, source{service, "apps", service})

@@ -15,7 +15,7 @@ func rotated() []string {
 	return []string{
 		"userServiceDatabasePassword", "orderServiceDatabasePassword", "userServiceCachePassword", "apiGatewayCachePassword",
 		"orderServiceStreamPassword", "notificationServiceStreamPassword", "postgresAdminPassword", "redisPassword",
-		"streamPassword", "jwtKeys", "postgresCertificate", "redisCertificate", "streamCertificate", "edgeCertificate",
+		"streamPassword", "postgresMonitorPassword", "redisMonitorPassword", "streamMonitorPassword", "jwtKeys", "postgresCertificate", "redisCertificate", "streamCertificate", "edgeCertificate",
 	}
 }
 
@@ -88,6 +88,13 @@ func TestARotationOfSecretsIsFeltByNobody(t *testing.T) {
 			fromRedis = fmt.Errorf("redis says %s", said)
 		}
 		return errors.Join(fromPostgres, fromRedis)
+	})
+	eventually(t, 2*time.Minute, "who watches the stores signs in with the new passwords", func() error {
+		well, err := value("min(pg_up or redis_up)")
+		if err == nil && well != 1 {
+			err = errors.New("one of them doesn't")
+		}
+		return err
 	})
 	if again == nil || !strings.Contains(again.Error(), "pulumi up --stack local") {
 		t.Errorf("rotated twice without an update between: %v", again)

@@ -31,12 +31,15 @@ func readmeCommands(t *testing.T) []string {
 
 // readme types what the README says from its first command to its last, into one
 // shell. Left out are the command for another cluster, which deploysToContext runs,
-// and the one that runs these tests.
+// and the one that runs these tests; Ctrl-C is pressed where one is to press it.
 func readme(t *testing.T) {
 	script := "set -eu -o pipefail\n"
 	for _, block := range readmeCommands(t) {
 		if strings.HasPrefix(block, "make up CONTEXT=") || block == "make test\n" {
 			continue
+		}
+		if block == "make dashboard\n" {
+			block = "timeout --foreground --signal=INT 30 make dashboard || [ $? = 124 ]\n"
 		}
 		script += "echo '==== next block'\n" + block
 	}
@@ -48,7 +51,7 @@ func readme(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the README's commands: %v\n%s", err, said)
 	}
-	for _, text := range []string{"The platform is up", "x-cache: miss", "unchanged", "COMPONENT", "rotated platform:", "kube-score: nothing to say"} {
+	for _, text := range []string{"The platform is up", "x-cache: miss", "unchanged", "COMPONENT", "Ctrl-C ends this", "rotated platform:", "kube-score: nothing to say"} {
 		if !strings.Contains(string(said), text) {
 			t.Errorf("the README's commands do not show %q:\n%s", text, said)
 		}
