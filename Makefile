@@ -117,12 +117,9 @@ lifecycle: bin/local ## Test stop, interruption, take-over and removal; begins a
 	@cd test && GOWORK=off go test -count=1 -timeout 30m -v ./lifecycle/...
 
 .PHONY: test
-test: ## Run all tests: unit tests, a browser, benchmarks, lint, manifests, then up, end to end, lifecycle (which takes the platform away)
+test: ## Run all tests: unit tests, benchmarks, up, end to end beside lint, manifests and a browser, lifecycle (which takes the platform away)
 	@$(MAKE) unit
-	@$(MAKE) browser
 	@$(MAKE) bench
-	@$(MAKE) lint
-	@$(MAKE) check
 	@$(MAKE) up
-	@$(MAKE) e2e
+	@$(MAKE) --jobs=2 --output-sync=target e2e lint check browser # the first mostly waits, the others compute
 	@$(MAKE) lifecycle
