@@ -87,10 +87,14 @@ lint: ## Check formatting, vet and lint
 	@for module in $(MODULES); do (cd $$module && GOWORK=off go vet ./... && $(LINT) run --config $(CURDIR)/.golangci.yml ./...); done
 
 .PHONY: unit
-unit: bin/local ## Run the unit tests, under the race detector
+unit: bin/local ## Run the unit tests, those of what serves under the race detector
 	@bin/local install postgresql-15 redis-server # the services' tests start their own
 	@PATH="$$(bin/local tool promtool amtool | xargs -n1 dirname | paste -sd:):$$PATH"; \
-		for module in apps infra local; do (cd $$module && GOWORK=off go test -race ./...); done
+		for module in apps infra local; do (cd $$module && GOWORK=off go test $$([ $$module = infra ] || echo -race) ./...); done
+
+.PHONY: race
+race: bin/local ## Run the unit tests of the program under the race detector, for which the SDK is compiled once more
+	@PATH="$$(bin/local tool promtool amtool | xargs -n1 dirname | paste -sd:):$$PATH"; cd infra && GOWORK=off go test -race ./...
 
 .PHONY: browser
 browser: bin/local ## Look at the dashboards in a real browser, over a Prometheus with made-up measurements
@@ -117,9 +121,9 @@ lifecycle: bin/local ## Test stop, interruption, take-over and removal; begins a
 	@cd test && GOWORK=off go test -count=1 -timeout 30m -v ./lifecycle/...
 
 .PHONY: test
-test: ## Run all tests: unit tests, benchmarks, up, end to end beside lint, manifests and a browser, lifecycle (which takes the platform away)
+test: ## Run all tests: unit, benchmarks, up, end to end beside lint, manifests, browser and races, lifecycle (takes the platform away)
 	@$(MAKE) unit
 	@$(MAKE) bench
 	@$(MAKE) up
-	@$(MAKE) --jobs=2 --output-sync=target e2e lint check browser # the first mostly waits, the others compute
+	@$(MAKE) --jobs=2 --output-sync=target e2e lint check browser race # the first mostly waits, the others compute
 	@$(MAKE) lifecycle

@@ -154,7 +154,7 @@ func TestTheAccessLogTellsWhoAskedAndNoSecret(t *testing.T) {
 		TLSVersion       string
 	}
 	eventually(t, time.Minute, "the access log has the request", func() error {
-		log, err := attempt("kubectl", "logs", "--namespace=edge", "deployment/edge", "--since=2m")
+		log, err := attempt("kubectl", "logs", "--namespace=edge", "--selector=app.kubernetes.io/name=edge", "--tail=-1", "--since=2m")
 		if err != nil {
 			return err
 		}

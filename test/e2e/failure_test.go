@@ -48,21 +48,23 @@ func impatient(t *testing.T, clone string) {
 	change(t, clone, "infra/stack/settings.go", `local: "2m", staging: "5m"`, `local: "30s", staging: "5m"`)
 }
 
-// unharmed is an error unless the API serves and the pods of services and stores are those of before.
+// unharmed is an error unless the API serves, and the same ReplicaSets and StatefulSets run as before, each with a pod of
+// before: an autoscaler may add or take others at any time.
 func unharmed(t *testing.T) func() {
 	t.Helper()
 	api := gateway()
 	token := api.mustSignIn(t, api.signUp(t))
-	running := func() string {
-		ready := `{range .items[?(@.status.containerStatuses[0].ready==true)]}{.metadata.namespace}/{.metadata.name}{"\n"}{end}`
-		var pods []string
-		for _, line := range strings.Fields(output(t, "kubectl", "get", "pods", "--all-namespaces", "--output=jsonpath="+ready)) {
-			if !strings.HasPrefix(line, "kube-system/") {
-				pods = append(pods, line)
+	running := func() map[string][]string { // ready pods, by what they belong to
+		ready := `{range .items[?(@.status.containerStatuses[0].ready==true)]}` +
+			`{.metadata.namespace}/{.metadata.ownerReferences[0].name}{" "}{.metadata.name}{"\n"}{end}`
+		pods := map[string][]string{}
+		for line := range strings.Lines(output(t, "kubectl", "get", "pods", "--all-namespaces", "--output=jsonpath="+ready)) {
+			owner, pod, _ := strings.Cut(strings.TrimSpace(line), " ")
+			if !strings.HasPrefix(owner, "kube-system/") {
+				pods[owner] = append(pods[owner], pod)
 			}
 		}
-		slices.Sort(pods)
-		return strings.Join(pods, " ")
+		return pods
 	}
 	eventually(t, 2*time.Minute, "nothing ends any more", func() error {
 		ending := output(t, "kubectl", "get", "pods", "--all-namespaces",
@@ -78,8 +80,16 @@ func unharmed(t *testing.T) func() {
 		if _, err := api.expect(http.MethodGet, "/api/users/me", token, nil, http.StatusOK); err != nil {
 			t.Errorf("the API is harmed: %v", err)
 		}
-		if after := running(); after != before {
-			t.Errorf("what ran before is harmed: now %s, before %s", after, before)
+		after := running()
+		for owner, pods := range before {
+			if !slices.ContainsFunc(pods, func(pod string) bool { return slices.Contains(after[owner], pod) }) {
+				t.Errorf("what ran before is harmed: %s had %v, and has %v", owner, pods, after[owner])
+			}
+		}
+		for owner, pods := range after {
+			if len(before[owner]) == 0 {
+				t.Errorf("what didn't run before runs: %s with %v", owner, pods)
+			}
 		}
 	}
 }

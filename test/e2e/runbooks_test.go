@@ -2,12 +2,14 @@ package e2e
 
 import (
 	"crypto/rand"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 const runbooks = "docs/runbooks"
@@ -42,8 +44,15 @@ func TestEveryLookOfARunbookWorks(t *testing.T) {
 					helpers += command // what the next ones go by
 					continue
 				}
-				if said, err := attempt("bash", "-o", "pipefail", "-c", helpers+command); err != nil {
-					t.Errorf("%s: %s: %s\n%s", file, strings.TrimSpace(command), strings.ReplaceAll(err.Error(), helpers, ""), said)
+				err := within(2*time.Minute, func() error { // of pods that have just come nothing is measured yet
+					said, err := attempt("bash", "-o", "pipefail", "-c", helpers+command)
+					if err != nil {
+						return fmt.Errorf("%s\n%s", strings.ReplaceAll(err.Error(), helpers, ""), said)
+					}
+					return nil
+				})
+				if err != nil {
+					t.Errorf("%s: %s: %v", file, strings.TrimSpace(command), err)
 				}
 			}
 		}
