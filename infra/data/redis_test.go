@@ -41,7 +41,7 @@ func startRedis(t *testing.T, passwords map[string]string) *redisInTest {
 	server := &redisInTest{t: t, folder: folder, port: port}
 	conf := strings.NewReplacer("tls-port 6379", "tls-port "+port, "bind * -::*", "bind 127.0.0.1",
 		certificateFolder, folder, redisSocket, folder, adminFolder, folder).
-		Replace(redisServer{config: "maxmemory 16mb\n"}.conf())
+		Replace(redisServer{config: "maxmemory 16mb\nappendonly yes\n"}.conf())
 	for name, content := range map[string]string{
 		"redis.conf": conf, "start.sh": redisStartScript, "users.sh": usersScript,
 	} {
@@ -49,17 +49,22 @@ func startRedis(t *testing.T, passwords map[string]string) *redisInTest {
 	}
 	server.grant(passwords)
 	server.certify()
-	server.process = server.command("/bin/sh", folder+"/start.sh")
-	server.process.Stdout, server.process.Stderr = &server.log, &server.log
-	server.process.WaitDelay = time.Second
-	if err := server.process.Start(); err != nil {
-		t.Fatal(err)
-	}
+	server.start()
 	t.Cleanup(func() {
 		_ = server.process.Process.Signal(os.Interrupt)
 		_ = server.process.Wait()
 	})
 	return server
+}
+
+func (s *redisInTest) start() {
+	s.t.Helper()
+	s.process = s.command("/bin/sh", s.folder+"/start.sh")
+	s.process.Stdout, s.process.Stderr = &s.log, &s.log
+	s.process.WaitDelay = time.Second
+	if err := s.process.Start(); err != nil {
+		s.t.Fatal(err)
+	}
 }
 
 func (s *redisInTest) write(name, content string) {
@@ -134,6 +139,26 @@ func (s *redisInTest) ask(user, password string, command ...string) string {
 	cli.Env = append(cli.Env, "REDISCLI_AUTH="+password)
 	said, _ := cli.CombinedOutput()
 	return strings.TrimSpace(string(said))
+}
+
+func TestWhatARedisThatDiesHasAcknowledgedIsThereAgain(t *testing.T) {
+	t.Parallel()
+	server := startRedis(t, map[string]string{admin: "admin-1"})
+	server.setUp()
+	const twice = "redis.call('XADD', KEYS[1], '*', 'n', 1) return redis.call('XADD', KEYS[1], '*', 'n', 2)"
+	for range 3 {
+		if said := server.ask(admin, "admin-1", "EVAL", twice, "1", "events"); !strings.Contains(said, "-") {
+			t.Fatal(said)
+		}
+	}
+	server.ask(admin, "admin-1", "XADD", "events", "*", "n", "3")
+	_ = server.process.Process.Kill()
+	_ = server.process.Wait()
+	server.start()
+	server.setUp()
+	if left := server.ask(admin, "admin-1", "XLEN", "events"); left != "7" {
+		t.Errorf("of 7 entries %s are left\n%s", left, server.log.String())
+	}
 }
 
 func TestRedisScripts(t *testing.T) {
