@@ -19,10 +19,12 @@ import (
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/health"
 	"platform.example/apps/internal/httpserver"
+	"platform.example/apps/internal/live"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/redis"
 	"platform.example/apps/internal/service"
 	"platform.example/apps/internal/telemetry"
+	"platform.example/apps/internal/verify"
 )
 
 const name = "api-gateway"
@@ -37,7 +39,9 @@ const (
 
 func main() { service.Main(name, commands()) }
 
-func commands() service.Commands { return service.Commands{"": serve} }
+func commands() service.Commands {
+	return service.Commands{"": serve, "verify": verify.Command(name, probes)}
+}
 
 func serve(ctx context.Context, p service.Process) (err error) {
 	env := config.From(p.Lookup)
@@ -47,6 +51,7 @@ func serve(ctx context.Context, p service.Process) (err error) {
 	ordersAt := config.Parsed(env, "ORDER_SERVICE_URL", config.HTTPURL)
 	notificationsAt := config.Parsed(env, "NOTIFICATION_SERVICE_URL", config.HTTPURL)
 	cacheAt := redis.ReadCache(env)
+	liveAt := live.ReadURL(env)
 	requestsPerMinute := config.ParsedOr(env, "REQUESTS_PER_MINUTE", 1200, config.Int(1, 1_000_000_000))
 	proxies := config.ParsedOr(env, "TRUSTED_PROXIES", nil, clientaddr.ParseProxies)
 	origins := config.ParsedOr(env, "CORS_ORIGINS", nil, api.ParseOrigins)
@@ -90,12 +95,15 @@ func serve(ctx context.Context, p service.Process) (err error) {
 		return err
 	}
 
-	server, err := httpserver.Listen(self, tel.Log, state, router, httpserver.NewOps(tel, state))
+	// What it does beside requests, each gateway does for its own: only connections follow the switch.
+	colour := live.NewSwitch(liveAt, self, tel.Log, tel.Registry)
+	server, err := httpserver.Listen(self, tel.Log, state, colour, router, httpserver.NewOps(tel, state))
 	if err != nil {
 		return err
 	}
 	background, stop := context.WithCancel(context.WithoutCancel(ctx)) // until the last request is answered
 	var working sync.WaitGroup
+	working.Go(func() { colour.Watch(background) })
 	working.Go(func() { gateway.Sessions.Watch(background) })
 	working.Go(func() {
 		breaker.Share(background, redisClient, tel.Log, users.Breaker(), orders.Breaker(), notifications.Breaker())

@@ -225,6 +225,9 @@ func TestTheDescriptionIsTrue(t *testing.T) {
 		operation[o.Method+" "+o.Path] = o
 	}
 
+	t.Run("the gateway verifies that it reaches them all", func(t *testing.T) {
+		servicetest.Verifies(t, name, commands(), map[string]string{"JWT_KEYS": jwtKeys}, w.url)
+	})
 	t.Run("it names every route and no other", func(t *testing.T) { d.namesEveryRoute(t, maps.Clone(operation)) })
 	t.Run("its examples are what it says", d.examplesAreValid)
 

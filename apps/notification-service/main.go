@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"errors"
-	"net/url"
 
 	goredis "github.com/redis/go-redis/v9"
 
@@ -20,6 +19,7 @@ import (
 	"platform.example/apps/internal/redis"
 	"platform.example/apps/internal/service"
 	"platform.example/apps/internal/telemetry"
+	"platform.example/apps/internal/verify"
 	"platform.example/apps/notification-service/internal/api"
 	"platform.example/apps/notification-service/internal/consumer"
 	"platform.example/apps/notification-service/internal/store"
@@ -32,7 +32,11 @@ const name = "notification-service"
 func main() { service.Main(name, commands()) }
 
 func commands() service.Commands {
-	return service.Commands{"": serve, "migrate": migration.Command(name, migrations.Files)}
+	return service.Commands{
+		"":        serve,
+		"migrate": migration.Command(name, migrations.Files),
+		"verify":  verify.Command(name, probes),
+	}
 }
 
 func serve(ctx context.Context, p service.Process) (err error) {
@@ -71,23 +75,23 @@ func serve(ctx context.Context, p service.Process) (err error) {
 	router := httpserver.NewAPI(tel, state, errs, tel.RequestMetrics("notification_service"))
 	api.New(notifications).Register(router, errs)
 
-	server, err := httpserver.Listen(self, tel.Log, state, router, httpserver.NewOps(tel, state))
+	colour := live.NewSwitch(liveAt, self, tel.Log, tel.Registry)
+	server, err := httpserver.Listen(self, tel.Log, state, colour, router, httpserver.NewOps(tel, state))
 	if err != nil {
 		return err
 	}
 
-	stop := background.Start(ctx, beside(self, tel, stream, notifications, liveAt, receiver)...)
+	stop := background.Start(ctx, beside(tel, stream, notifications, colour, receiver)...)
 	defer stop()
 	return server.Run(ctx)
 }
 
 // beside is the work beside requests: what every replica does, and what only
 // those of the live colour do.
-func beside(self config.Service, tel *telemetry.Telemetry, stream *goredis.Client, notifications *store.Store,
-	liveAt *url.URL, receiver webhook.Config) []background.Work {
+func beside(tel *telemetry.Telemetry, stream *goredis.Client, notifications *store.Store,
+	colour *live.Switch, receiver webhook.Config) []background.Work {
 	toDeliver := receiver.URL != nil
 	events := consumer.New(stream, notifications, toDeliver, consumer.StaleAfter, tel.Log, tel.Registry)
-	colour := live.NewSwitch(liveAt, self, tel.Log, tel.Registry)
 	always := []background.Work{colour.Watch, events.Watch}
 	whileLive := []background.Work{events.Run, events.KeepHouse}
 	if toDeliver {

@@ -43,6 +43,8 @@ func TestNotificationService(t *testing.T) {
 		})
 	}
 
+	t.Run("it verifies what it is", func(t *testing.T) { servicetest.Verifies(t, name, commands(), env, s.HTTP) })
+
 	t.Run("an event becomes a notification that is listed and read", func(t *testing.T) {
 		user := uuid.NewString()
 		e := newEvent(user)

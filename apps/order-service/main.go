@@ -16,6 +16,7 @@ import (
 	"platform.example/apps/internal/redis"
 	"platform.example/apps/internal/service"
 	"platform.example/apps/internal/telemetry"
+	"platform.example/apps/internal/verify"
 	"platform.example/apps/order-service/internal/api"
 	"platform.example/apps/order-service/internal/outbox"
 	"platform.example/apps/order-service/internal/store"
@@ -27,7 +28,12 @@ const name = "order-service"
 func main() { service.Main(name, commands()) }
 
 func commands() service.Commands {
-	return service.Commands{"": serve, "migrate": migration.Command(name, migrations.Files), "replay": replay}
+	return service.Commands{
+		"":        serve,
+		"migrate": migration.Command(name, migrations.Files),
+		"replay":  replay,
+		"verify":  verify.Command(name, probes),
+	}
 }
 
 func serve(ctx context.Context, p service.Process) (err error) {
@@ -68,12 +74,12 @@ func serve(ctx context.Context, p service.Process) (err error) {
 	router := httpserver.NewAPI(tel, state, errs, tel.RequestMetrics("order_service"))
 	api.New(orders).Register(router, errs)
 
-	server, err := httpserver.Listen(self, tel.Log, state, router, httpserver.NewOps(tel, state))
+	colour := live.NewSwitch(liveAt, self, tel.Log, tel.Registry)
+	server, err := httpserver.Listen(self, tel.Log, state, colour, router, httpserver.NewOps(tel, state))
 	if err != nil {
 		return err
 	}
 
-	colour := live.NewSwitch(liveAt, self, tel.Log, tel.Registry)
 	// Not ctx: what the last requests did is told, too.
 	stop := background.Start(context.WithoutCancel(ctx), colour.Watch,
 		background.While(colour, relay.Run),

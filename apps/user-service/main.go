@@ -16,6 +16,7 @@ import (
 	"platform.example/apps/internal/redis"
 	"platform.example/apps/internal/service"
 	"platform.example/apps/internal/telemetry"
+	"platform.example/apps/internal/verify"
 	"platform.example/apps/user-service/internal/api"
 	"platform.example/apps/user-service/internal/cache"
 	"platform.example/apps/user-service/internal/password"
@@ -29,7 +30,12 @@ const name = "user-service"
 func main() { service.Main(name, commands()) }
 
 func commands() service.Commands {
-	return service.Commands{"": serve, "migrate": migration.Command(name, migrations.Files), "seed-demo": seedDemo}
+	return service.Commands{
+		"":          serve,
+		"migrate":   migration.Command(name, migrations.Files),
+		"seed-demo": seedDemo,
+		"verify":    verify.Command(name, probes),
+	}
 }
 
 func serve(ctx context.Context, p service.Process) (err error) {
@@ -70,11 +76,11 @@ func serve(ctx context.Context, p service.Process) (err error) {
 	router := httpserver.NewAPI(tel, state, errs, tel.RequestMetrics("user_service"))
 	userAPI.Register(router, errs)
 
-	server, err := httpserver.Listen(self, tel.Log, state, router, httpserver.NewOps(tel, state))
+	colour := live.NewSwitch(liveAt, self, tel.Log, tel.Registry)
+	server, err := httpserver.Listen(self, tel.Log, state, colour, router, httpserver.NewOps(tel, state))
 	if err != nil {
 		return err
 	}
-	colour := live.NewSwitch(liveAt, self, tel.Log, tel.Registry)
 	stop := background.Start(ctx, colour.Watch, background.While(colour, background.Chores(tel.Log, sessions.Sweep)))
 	defer stop()
 	return server.Run(ctx)

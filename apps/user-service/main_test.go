@@ -77,6 +77,8 @@ func TestUserService(t *testing.T) {
 		}
 	})
 
+	t.Run("it verifies what it is", func(t *testing.T) { servicetest.Verifies(t, name, commands(), env, s.HTTP) })
+
 	t.Run("a user is read from Postgres first, then from Redis", func(t *testing.T) {
 		u := create(t, "cached@example.com")
 		get(t, u.ID, http.StatusOK, "miss")

@@ -14,6 +14,7 @@ import (
 
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/health"
+	"platform.example/apps/internal/live"
 )
 
 const (
@@ -27,8 +28,8 @@ const (
 	// meets a connection that the server is closing.
 	idleTimeout    = 60 * time.Second
 	maxHeaderBytes = 16 << 10
-	// A Service's selector moves new connections only: this is how long the
-	// colour that is no longer live may still be asked on an old one.
+	// A Service's selector moves new connections only. A colour that knows it is
+	// no longer live closes the old ones; this bounds their age where it doesn't.
 	maxConnectionAge = 30 * time.Second
 	// What is in hand may take this long to finish.
 	shutdownBudget = 20 * time.Second
@@ -38,8 +39,10 @@ const (
 type Server struct {
 	log           *slog.Logger
 	health        *health.Health
+	colour        *live.Switch
 	shutdownDelay time.Duration
 	maxAge        time.Duration
+	answeredBy    []string // the values of Server-Timing; shared by all answers
 
 	api, ops                 *http.Server
 	apiListener, opsListener net.Listener
@@ -48,7 +51,7 @@ type Server struct {
 }
 
 // Listen takes both addresses; Run serves on them.
-func Listen(service config.Service, log *slog.Logger, h *health.Health, api, ops http.Handler) (*Server, error) {
+func Listen(service config.Service, log *slog.Logger, h *health.Health, colour *live.Switch, api, ops http.Handler) (*Server, error) {
 	apiListener, err := net.Listen("tcp", service.HTTPAddr)
 	if err != nil {
 		return nil, fmt.Errorf("HTTP_ADDR: %w", err)
@@ -59,10 +62,11 @@ func Listen(service config.Service, log *slog.Logger, h *health.Health, api, ops
 	}
 	requests, abandon := context.WithCancel(context.Background())
 	s := &Server{
-		log: log, health: h, shutdownDelay: service.ShutdownDelay, maxAge: maxConnectionAge,
+		log: log, health: h, colour: colour, shutdownDelay: service.ShutdownDelay, maxAge: maxConnectionAge,
+		answeredBy:  []string{fmt.Sprintf("%s;desc=%q", service.Name, service.Colour+" "+service.Version)},
 		apiListener: apiListener, opsListener: opsListener, abandon: abandon,
 	}
-	s.api = newServer(s.boundConnectionAge(api), log)
+	s.api = newServer(s.saysWhoAnswers(s.sendsClientsOn(api)), log)
 	s.api.BaseContext = func(net.Listener) context.Context { return requests }
 	s.api.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
 		return context.WithValue(ctx, bornKey{}, time.Now())
@@ -122,14 +126,29 @@ func (s *Server) stop() error {
 
 type bornKey struct{}
 
-// boundConnectionAge asks the client for a new connection once this one is old
-// or the server is about to stop. net/http closes after such an answer.
-func (s *Server) boundConnectionAge(next http.Handler) http.Handler {
+// sendsClientsOn asks the client for a new connection once this one is old, the
+// server is about to stop, or another colour is live, and in that case says so.
+// net/http closes after such an answer.
+func (s *Server) sendsClientsOn(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		lost := s.colour.Lost()
+		if lost {
+			w.Header().Set(live.Header, live.Lost)
+		}
 		born, _ := r.Context().Value(bornKey{}).(time.Time)
-		if s.draining.Load() || time.Since(born) > s.maxAge {
+		if lost || s.draining.Load() || time.Since(born) > s.maxAge {
 			w.Header().Set("Connection", "close")
 		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// saysWhoAnswers names service, colour and version in a Server-Timing header
+// (W3C), which the gateway passes on beside its own: a client sees who had a
+// part in its answer.
+func (s *Server) saysWhoAnswers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Server-Timing"] = s.answeredBy
 		next.ServeHTTP(w, r)
 	})
 }

@@ -8,13 +8,19 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 
 	"platform.example/apps/internal/backingtest"
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/health"
+	"platform.example/apps/internal/live"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/telemetry"
 )
@@ -28,7 +34,10 @@ type running struct {
 
 func run(t *testing.T, delay time.Duration, prepare func(*Server), routes map[string]http.HandlerFunc) running {
 	t.Helper()
-	service := config.Service{Name: "a-service", HTTPAddr: "127.0.0.1:0", OpsAddr: "127.0.0.1:0", ShutdownDelay: delay}
+	service := config.Service{
+		Name: "a-service", Version: "0123456789ab", Colour: "green",
+		HTTPAddr: "127.0.0.1:0", OpsAddr: "127.0.0.1:0", ShutdownDelay: delay,
+	}
 	tel, err := telemetry.Start(t.Context(), service, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -39,7 +48,8 @@ func run(t *testing.T, delay time.Duration, prepare func(*Server), routes map[st
 	for path, handle := range routes {
 		router.HandleFunc(path, handle)
 	}
-	s, err := Listen(service, log, state, router, NewOps(tel, state))
+	colour := live.NewSwitch(nil, service, log, tel.Registry)
+	s, err := Listen(service, log, state, colour, router, NewOps(tel, state))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,6 +88,67 @@ func TestAnOldConnectionIsClosedPolitely(t *testing.T) {
 				t.Errorf("got %d, Connection: close is %t", response.StatusCode, response.Close)
 			}
 		})
+	}
+}
+
+// From when another colour is live until this one is again, each answer sends
+// its client to a new connection and says why.
+func TestAColourThatIsNoLongerLiveSendsItsClientsOn(t *testing.T) {
+	var selected atomic.Value
+	selected.Store("green")
+	name := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = fmt.Fprintf(w, `{"colour":%q}`, selected.Load())
+	}))
+	t.Cleanup(name.Close)
+	at, err := url.Parse(name.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	colour := live.NewSwitch(at, config.Service{Colour: "green"}, log, prometheus.NewRegistry())
+	r := run(t, 0, func(s *Server) { s.colour = colour }, map[string]http.HandlerFunc{
+		"/users": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) },
+	})
+	for _, path := range []string{"/users", "/health"} {
+		if answer := get(t, r.api+path); answer.Close || answer.Header.Get("X-Colour-Live") != "" {
+			t.Errorf("%s, before anything was heard: %v", path, answer.Header)
+		}
+	}
+	go colour.Watch(t.Context())
+	for _, c := range []struct {
+		selected, says string
+		closes         bool
+	}{{"green", "", false}, {"blue", "false", true}, {"green", "", false}} {
+		selected.Store(c.selected)
+		backingtest.Eventually(t, 10*time.Second, func() error {
+			if colour.Lost() != c.closes {
+				return errors.New("the switch hasn't noticed")
+			}
+			return nil
+		})
+		for _, path := range []string{"/users", "/health"} {
+			if answer := get(t, r.api+path); answer.Close != c.closes || answer.Header.Get("X-Colour-Live") != c.says {
+				t.Errorf("%s, %s is live: closes is %t, %v", path, c.selected, answer.Close, answer.Header)
+			}
+		}
+		if answer := get(t, r.ops+"/readyz"); answer.Close || answer.StatusCode != http.StatusOK {
+			t.Errorf("the platform is sent away, too: %d", answer.StatusCode)
+		}
+	}
+}
+
+func TestEveryAnswerSaysWhoseItIs(t *testing.T) {
+	r := run(t, 0, nil, map[string]http.HandlerFunc{
+		"/panic": func(http.ResponseWriter, *http.Request) { panic("no") },
+		"/more":  func(w http.ResponseWriter, _ *http.Request) { w.Header().Add("Server-Timing", "db") },
+	})
+	const us = `a-service;desc="green 0123456789ab"`
+	for path, want := range map[string]string{"/health": us, "/nothing": us, "/panic": us, "/more": us + ", db"} {
+		for range 2 { // what one answer adds isn't in the next
+			if got := strings.Join(get(t, r.api+path).Header.Values("Server-Timing"), ", "); got != want {
+				t.Errorf("%s: got %q, want %q", path, got, want)
+			}
+		}
 	}
 }
 
@@ -209,7 +280,7 @@ func TestAnAddressThatIsTakenIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = taken.Close() }()
-	_, err = Listen(config.Service{HTTPAddr: "127.0.0.1:0", OpsAddr: taken.Addr().String()}, slog.New(slog.DiscardHandler), nil, nil, nil)
+	_, err = Listen(config.Service{HTTPAddr: "127.0.0.1:0", OpsAddr: taken.Addr().String()}, slog.New(slog.DiscardHandler), nil, nil, nil, nil)
 	if err == nil || !strings.HasPrefix(err.Error(), "OPS_ADDR: ") {
 		t.Errorf("got %v", err)
 	}

@@ -42,6 +42,11 @@ func From(h http.Header) Caller {
 	return Caller{UserID: h.Get(UserIDHeader), Role: Role(h.Get(RoleHeader))}
 }
 
+// Header returns the headers by which From knows the caller.
+func (c Caller) Header() http.Header {
+	return http.Header{UserIDHeader: {c.UserID}, RoleHeader: {string(c.Role)}}
+}
+
 // Someone is a caller who is signed in.
 type Someone struct {
 	ID   uuid.UUID

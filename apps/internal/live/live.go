@@ -1,5 +1,6 @@
 // Package live tells a replica whether its colour is the live one, so that only
-// that colour does background work.
+// that colour does background work, and one that is no longer live sends its
+// clients away.
 //
 // The switch is the selector of the live Service and nothing beside it: each
 // replica asks its own service by the live name, on a new connection each time,
@@ -17,6 +18,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,8 +26,17 @@ import (
 	"platform.example/apps/internal/config"
 )
 
+// Header, with the value Lost, is on every answer of a colour that is no longer
+// live: who gets it is on an old connection, and so may its other connections be.
 const (
-	interval       = 250 * time.Millisecond
+	Header = "X-Colour-Live"
+	Lost   = "false"
+)
+
+const (
+	// interval is short, because who is on call and takes a release back is to
+	// see traffic follow within half a second.
+	interval       = 100 * time.Millisecond
 	answerTimeout  = time.Second
 	maxAnswerBytes = 4 << 10
 )
@@ -36,6 +47,7 @@ type Switch struct {
 	colour string
 	log    *slog.Logger
 	client *http.Client
+	lost   atomic.Bool // apart from mu: every request asks
 
 	mu      sync.Mutex
 	on      bool
@@ -76,6 +88,10 @@ func (s *Switch) On() bool {
 	return on
 }
 
+// Lost reports whether another colour is known to be live. Unlike the opposite
+// of On it is false until that was heard: clients are not sent away on a guess.
+func (s *Switch) Lost() bool { return s.lost.Load() }
+
 func (s *Switch) state() (on bool, changed <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -83,6 +99,7 @@ func (s *Switch) state() (on bool, changed <-chan struct{}) {
 }
 
 func (s *Switch) set(on bool) {
+	s.lost.Store(!on)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.on == on {

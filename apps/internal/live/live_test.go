@@ -111,6 +111,9 @@ func TestWithoutALiveNameTheSwitchIsOn(t *testing.T) {
 	s := NewSwitch(nil, config.Service{Colour: "none"}, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	s.Watch(t.Context())
 	ctx, cancel := context.WithCancel(t.Context())
+	if s.Lost() {
+		t.Error("it is lost, and there is no other colour")
+	}
 	rounds := 0
 	s.While(ctx, 0, func(context.Context) {
 		if rounds++; rounds == 3 {
@@ -120,4 +123,23 @@ func TestWithoutALiveNameTheSwitchIsOn(t *testing.T) {
 	if rounds != 3 {
 		t.Errorf("%d rounds of work, want 3: what returns is begun anew", rounds)
 	}
+}
+
+// Clients are sent away once another colour was heard to be live, and not for
+// want of an answer.
+func TestTheSwitchIsLostToAnotherColourOnly(t *testing.T) {
+	name := newLiveName(t, "green")
+	unheard := watched(t, "http://127.0.0.1:1")
+	s := watched(t, name.URL)
+	wait(t, "the switch isn't on", s.On)
+	if s.Lost() || unheard.Lost() || unheard.On() {
+		t.Errorf("lost: %t while live, %t while nothing was heard", s.Lost(), unheard.Lost())
+	}
+	name.colour.Store("blue")
+	wait(t, "another colour is live and the switch isn't lost", s.Lost)
+	name.colour.Store("green")
+	wait(t, "the switch is back and still lost", func() bool { return !s.Lost() })
+
+	name.colour.Store("blue")
+	wait(t, "one that starts as the other colour isn't lost", watched(t, name.URL).Lost)
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,9 +27,10 @@ type Telemetry struct {
 	Log      *slog.Logger
 	Registry *prometheus.Registry
 
-	lines    *buffer
-	provider *sdktrace.TracerProvider
-	tracer   trace.Tracer
+	lines      *buffer
+	provider   *sdktrace.TracerProvider
+	tracer     trace.Tracer
+	lastAnswer atomic.Int64 // Unix time in ns; 0 before the first
 }
 
 // Start begins telemetry; logs go to out. Traces are exported only where the
@@ -53,13 +55,17 @@ func Start(ctx context.Context, service config.Service, out io.Writer) (*Telemet
 		},
 	})
 	info.Set(1)
-	registry.MustRegister(info, collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-
-	return &Telemetry{
+	t := &Telemetry{
 		Log: log, Registry: registry,
 		lines: lines, provider: provider, tracer: provider.Tracer(service.Name),
-	}, nil
+	}
+	registry.MustRegister(info, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "service_last_answer_timestamp_seconds",
+		Help: "Unix time of the last answer of the API but for those to /health and to a verification; 0 before the first.",
+	}, func() float64 { return time.Duration(t.lastAnswer.Load()).Seconds() }), collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+
+	return t, nil
 }
 
 // Stop writes and exports what is still held.

@@ -6,8 +6,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 	"go.opentelemetry.io/otel/propagation"
@@ -85,5 +87,44 @@ func TestSpansAreExportedWhereAnEndpointIsSet(t *testing.T) {
 	span := (<-received).ResourceSpans[0].ScopeSpans[0].Spans[0]
 	if span.Name != "GET /users/{id}" {
 		t.Errorf("the span is called %s", span.Name)
+	}
+}
+
+// By the time of its last answer one sees that a colour gets no requests any
+// more. Its verification is none of its clients'.
+func TestTheTimeOfTheLastAnswer(t *testing.T) {
+	tel, err := Start(t.Context(), config.Service{Name: "a-service"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	api := tel.Middleware(func(Request) {})(http.NotFoundHandler())
+	last := func() float64 {
+		t.Helper()
+		answer := httptest.NewRecorder()
+		tel.MetricsHandler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		_, rest, _ := strings.Cut(answer.Body.String(), "\nservice_last_answer_timestamp_seconds ")
+		value, _, _ := strings.Cut(rest, "\n")
+		seconds, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return seconds
+	}
+	ask := func(verification string) {
+		request := httptest.NewRequest(http.MethodGet, "/", nil)
+		request.Header.Set(VerificationHeader, verification)
+		api.ServeHTTP(httptest.NewRecorder(), request)
+	}
+	if got := last(); got != 0 {
+		t.Errorf("before the first: %v", got)
+	}
+	ask("true")
+	if got := last(); got != 0 {
+		t.Errorf("after a verification: %v", got)
+	}
+	before := time.Now()
+	ask("")
+	if got, now := last(), time.Now(); got < float64(before.UnixMilli())/1e3-0.001 || got > float64(now.UnixMilli())/1e3+0.001 {
+		t.Errorf("got %v, want a time between %s and %s", got, before, now)
 	}
 }

@@ -20,7 +20,7 @@ var schemasJSON []byte
 const (
 	title        = "Platform API"
 	introduction = "Sign in, order something, and be told what becomes of it. Bodies are JSON of at most 64 KiB; unknown fields are refused. " +
-		"Every answer of the API has an X-Request-Id. Errors are application/problem+json (RFC 9457). " +
+		"Every answer of the API has an X-Request-Id, and in Server-Timing who had a part in it. Errors are application/problem+json (RFC 9457). " +
 		"Repeat what was answered 429 or 503 after Retry-After seconds. Any request may be answered 500, which is our fault."
 )
 
@@ -103,7 +103,11 @@ func headers() object {
 		return object{"description": description, "schema": object{"type": "string"}}
 	}
 	return object{
-		"X-Request-Id":         text("Yours, if you sent a good one, else a new one."),
+		"X-Request-Id": text("Yours, if you sent a good one, else a new one."),
+		"Server-Timing": object{
+			"description": "Who answers: the gateway, and the service behind it where that was asked, each with its colour and version.",
+			"schema":      object{"type": "string", "pattern": `^[a-z-]+;desc="(blue|green|none) .+"$`},
+		},
 		"Location":             text("Where what was made can be read."),
 		"X-Cache":              object{"description": "Where the answer comes from.", "schema": object{"enum": []any{"hit", "miss"}}},
 		"Idempotency-Replayed": object{"description": "There if the order was made before.", "schema": object{"const": "true"}},
@@ -182,15 +186,15 @@ func (o Operation) responses() object {
 	}
 	if o.Path == "/health" { // asked so often that it goes past what gives ids
 		for _, answer := range responses {
-			delete(answer.(object), "headers")
+			answer.(object)["headers"] = object{"Server-Timing": headerRefs()["Server-Timing"]}
 		}
 	}
 	return responses
 }
 
 func headerRefs(names ...string) object {
-	refs := object{"X-Request-Id": object{"$ref": "#/components/headers/X-Request-Id"}}
-	for _, name := range names {
+	refs := object{}
+	for _, name := range append([]string{"X-Request-Id", "Server-Timing"}, names...) {
 		refs[name] = object{"$ref": "#/components/headers/" + name}
 	}
 	return refs

@@ -66,12 +66,15 @@ type claims struct {
 }
 
 // Issue returns a token for a holder.
-func (a *Authority) Issue(h Holder) (string, error) {
+func (a *Authority) Issue(h Holder) (string, error) { return a.IssueFor(h, Life) }
+
+// IssueFor returns a token for a holder that is good for so long.
+func (a *Authority) IssueFor(h Holder, life time.Duration) (string, error) {
 	now := a.now()
 	token := jwt.NewWithClaims(jwt.SigningMethodHS256, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Issuer: issuer, Audience: jwt.ClaimStrings{audience}, Subject: h.UserID,
-			IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(Life)),
+			IssuedAt: jwt.NewNumericDate(now), NotBefore: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(life)),
 		},
 		Role:    h.Role,
 		Session: h.SessionID,

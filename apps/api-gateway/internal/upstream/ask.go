@@ -53,7 +53,7 @@ func (s *Service) Poll(ctx context.Context, path string, out any) error {
 	if end, ok := ctx.Deadline(); ok {
 		request.SetTimeout(max(time.Until(end), time.Millisecond)) // 0 would be none
 	}
-	if err := s.client.Do(request, response); err != nil {
+	if err := s.do(request, response); err != nil {
 		return s.failure(err)
 	}
 	if response.StatusCode() != http.StatusOK {

@@ -12,6 +12,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"platform.example/apps/internal/identity"
+	"platform.example/apps/internal/live"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/requestid"
 	"platform.example/apps/internal/telemetry"
@@ -19,6 +20,11 @@ import (
 
 // publicPrefix is where clients see the paths of services.
 const publicPrefix = "/api"
+
+// shortBytes is a length up to which net/http states the length of an answer by
+// itself, as it does its date. A map of up to eight headers costs one allocation,
+// one of nine five more: what needn't be in it is left out.
+const shortBytes = 1 << 10
 
 // Destination is where a request goes, and for whom.
 type Destination struct {
@@ -168,7 +174,7 @@ func pass(w http.ResponseWriter, response *fasthttp.Response) {
 		if response.SkipBody { // of a HEAD: as the service states it
 			length = response.Header.ContentLength()
 		}
-		if length >= 0 {
+		if length > shortBytes || response.SkipBody && length >= 0 {
 			h["Content-Length"] = []string{strconv.Itoa(length)}
 		}
 	}
@@ -184,13 +190,15 @@ func canonical(key []byte) string {
 	switch string(key) {
 	case "Content-Type":
 		return "Content-Type"
-	case "Date":
-		return "Date"
 	case "X-Cache":
 		return "X-Cache"
 	case "Cache-Control":
 		return "Cache-Control"
-	case "Content-Length", "Server", requestid.Header, "X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy":
+	case "Server-Timing":
+		return "Server-Timing"
+	case live.Header: // said to the gateway, of a connection of its own
+		return ""
+	case "Content-Length", "Date", "Server", requestid.Header, "X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy":
 		return ""
 	}
 	return textproto.CanonicalMIMEHeaderKey(string(key))

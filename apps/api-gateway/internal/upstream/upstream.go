@@ -22,6 +22,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"platform.example/apps/api-gateway/internal/breaker"
+	"platform.example/apps/internal/live"
 	"platform.example/apps/internal/problem"
 )
 
@@ -34,6 +35,10 @@ const (
 	idleTimeout = 15 * time.Second
 	// maxAge bounds it for a busy one, too: not every server closes by itself.
 	maxAge = 30 * time.Second
+	// leaveEvery bounds how often idle connections are dropped because the colour
+	// they were opened to has lost the switch. All that it has in hand says so, and
+	// connections opened meanwhile, to the live one, are to be of use.
+	leaveEvery = 50 * time.Millisecond
 	// maxInFlight is the bulkhead: a service that has become slow holds so many
 	// requests and no more, so that the others find the gateway as it was.
 	maxInFlight = 256
@@ -53,6 +58,7 @@ type Service struct {
 	breaker  *breaker.Breaker
 	budget   *budget
 	inFlight atomic.Int64
+	left     atomic.Int64 // when connections were last dropped for a lost switch: Unix time in ns
 	metrics  serviceMetrics
 }
 
@@ -126,16 +132,34 @@ func (s *Service) try(request *fasthttp.Request, response *fasthttp.Response, ti
 		}
 	}
 	request.SetTimeout(max(timeout, time.Millisecond)) // 0 would be none
-	err := s.client.Do(request, response)
-	for errors.Is(err, errStale) { // ends: each such connection is gone then
-		err = s.client.Do(request, response)
-	}
+	err := s.do(request, response)
 	if err != nil || faulty(response) {
 		s.breaker.Failed()
 	} else {
 		s.breaker.Succeeded()
 	}
 	return err
+}
+
+// do asks once, whatever became of connections that were idle.
+func (s *Service) do(request *fasthttp.Request, response *fasthttp.Response) error {
+	err := s.client.Do(request, response)
+	for errors.Is(err, errStale) { // ends: each such connection is gone then
+		err = s.client.Do(request, response)
+	}
+	if err == nil && string(response.Header.Peek(live.Header)) == live.Lost {
+		s.leave()
+	}
+	return err
+}
+
+// leave drops the connections that are idle: they, too, may lead to a colour
+// that is no longer live. Those in use end after the answer, by the service.
+func (s *Service) leave() {
+	last, now := s.left.Load(), time.Now().UnixNano()
+	if now-last >= int64(leaveEvery) && s.left.CompareAndSwap(last, now) {
+		s.client.CloseIdleConnections()
+	}
 }
 
 // faulty reports whether an answer shows that the service is broken. One that

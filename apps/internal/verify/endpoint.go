@@ -1,0 +1,115 @@
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	againAfter     = 250 * time.Millisecond
+	lookUpTimeout  = 5 * time.Second
+	healthTimeout  = 2 * time.Second
+	maxHealthBytes = 4 << 10
+)
+
+// await waits until there are enough endpoints and all of them are what they
+// must be, and returns where they are. After its patience it says what was wrong last.
+func (v Verification) await(ctx context.Context) (addresses []string, err error) {
+	end := time.Now().Add(v.Patience)
+	for {
+		if addresses, err = v.endpoints(ctx); err == nil {
+			return addresses, nil
+		}
+		if ctx.Err() != nil {
+			return nil, cause(ctx)
+		}
+		if !time.Now().Add(againAfter).Before(end) {
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(againAfter):
+		}
+	}
+}
+
+func (v Verification) endpoints(ctx context.Context) ([]string, error) {
+	host, port := v.At.Hostname(), v.At.Port()
+	if port == "" {
+		port = v.At.Scheme // dialing knows both by name
+	}
+	found, err := v.resolve(ctx, host)
+	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
+		found, err = nil, nil // nothing is ready yet
+	}
+	if err != nil {
+		return nil, fmt.Errorf("which endpoints %s has is not known: %w", host, err)
+	}
+	slices.Sort(found)
+	found = slices.Compact(found)
+	if len(found) < v.Endpoints {
+		return nil, fmt.Errorf("%s has %s, want at least %d", host, count(len(found), "endpoint"), v.Endpoints)
+	}
+	addresses := make([]string, len(found))
+	for i, ip := range found {
+		addresses[i] = net.JoinHostPort(ip, port)
+	}
+	for _, address := range addresses {
+		if err := v.checkHealth(ctx, address); err != nil {
+			return nil, fmt.Errorf("endpoint %s%w", address, err)
+		}
+	}
+	return addresses, nil
+}
+
+func (v Verification) resolve(ctx context.Context, host string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, lookUpTimeout)
+	defer cancel()
+	return v.Resolve(ctx, host)
+}
+
+// identity is what an endpoint says that it is.
+type identity struct{ Service, Version, Colour string }
+
+func (i identity) String() string { return i.Service + " " + i.Version + " in " + i.Colour }
+
+// checkHealth asks an endpoint what it is and how it is. Its error goes on
+// after the name of the endpoint.
+func (v Verification) checkHealth(ctx context.Context, address string) error {
+	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
+	defer cancel()
+	client, closeIdle := v.clientOf(address)
+	defer closeIdle()
+	response, err := v.send(ctx, client, Probe{Method: http.MethodGet, Path: "/health"})
+	if err != nil {
+		return fmt.Errorf(": GET /health gets no answer: %w", err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	var said struct {
+		identity
+		Status string
+	}
+	err = json.NewDecoder(io.LimitReader(response.Body, maxHealthBytes)).Decode(&said)
+	want := identity{v.Self.Name, v.Self.Version, v.Self.Colour}
+	switch {
+	case err != nil || said.identity == (identity{}):
+		return fmt.Errorf(": GET /health answers %d and not what it is, want %s", response.StatusCode, want)
+	case said.identity != want:
+		wanted := want.String()
+		if said.Service == want.Service {
+			wanted = strings.TrimPrefix(wanted, want.Service+" ")
+		}
+		return fmt.Errorf(" runs %s, want %s", said.identity, wanted)
+	case response.StatusCode != http.StatusOK || said.Status != "ok":
+		return fmt.Errorf(": GET /health answers %d and %q, want 200 and \"ok\"", response.StatusCode, said.Status)
+	}
+	return nil
+}
