@@ -1,0 +1,142 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"time"
+)
+
+// ticks is the marks of an axis from 0 that holds most: round numbers at even distances, at most five beside 0. The last
+// is where the axis ends.
+func ticks(most float64) []float64 {
+	if !(most > 0) || math.IsInf(most, 0) {
+		most = 1
+	}
+	step := round(most / 5)
+	marks := []float64{0}
+	for i := 1; marks[len(marks)-1] < most*(1-1e-9); i++ { // what is as high as a mark by its rounding needs no other
+		marks = append(marks, float64(i)*step)
+	}
+	return marks
+}
+
+// round is the smallest 1, 2 or 5 times a power of ten that isn't below least.
+func round(least float64) float64 {
+	power := math.Pow(10, math.Floor(math.Log10(least)))
+	for _, factor := range []float64{1, 2, 5} {
+		if step := factor * power; step >= least*(1-1e-9) {
+			return step
+		}
+	}
+	return 10 * power
+}
+
+// span is a stretch of time, which axes of time show.
+type span struct{ from, to time.Time }
+
+// holding is the span with at in it.
+func (s span) holding(at time.Time) span {
+	if at.IsZero() {
+		return s
+	}
+	if s.from.IsZero() || at.Before(s.from) {
+		s.from = at
+	}
+	if s.to.IsZero() || at.After(s.to) {
+		s.to = at
+	}
+	return s
+}
+
+// share is where at lies: 0 is the beginning, 1 the end.
+func (s span) share(at time.Time) float64 {
+	if !s.to.After(s.from) {
+		return 0
+	}
+	return min(max(float64(at.Sub(s.from))/float64(s.to.Sub(s.from)), 0), 1)
+}
+
+// steps are the distances that marks of time may have.
+var steps = []time.Duration{
+	time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 15 * time.Second, 30 * time.Second,
+	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour,
+}
+
+// tick is a mark on an axis of time.
+type tick struct {
+	at   time.Time
+	text string
+}
+
+// marks is at most so many marks at even distances, counted from zero on: 0:00, 1:00 …
+func (s span) marks(zero time.Time, most int) []tick {
+	length := s.to.Sub(s.from)
+	if length <= 0 {
+		return []tick{{s.from, clock(s.from.Sub(zero))}}
+	}
+	step := steps[len(steps)-1]
+	for length/step >= time.Duration(most) {
+		step *= 2
+	}
+	for _, finer := range steps {
+		if length/finer < time.Duration(most) {
+			step = finer
+			break
+		}
+	}
+	var marks []tick
+	first := s.from.Sub(zero).Truncate(step)
+	for after := first; !zero.Add(after).After(s.to); after += step {
+		if at := zero.Add(after); !at.Before(s.from) {
+			marks = append(marks, tick{at, clock(after)})
+		}
+	}
+	return marks
+}
+
+// clock is a time since the beginning: 1:30, and -0:05 before it.
+func clock(after time.Duration) string {
+	sign := ""
+	if after < 0 {
+		sign, after = "−", -after
+	}
+	seconds := int(after.Round(time.Second).Seconds())
+	if seconds >= 3600 {
+		return fmt.Sprintf("%s%d:%02d:%02d", sign, seconds/3600, seconds/60%60, seconds%60)
+	}
+	return fmt.Sprintf("%s%d:%02d", sign, seconds/60, seconds%60)
+}
+
+// took is a duration as people say it.
+func took(d time.Duration) string {
+	switch {
+	case d < time.Second:
+		return fmt.Sprintf("%d ms", d.Milliseconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%.1f s", d.Seconds())
+	}
+	d = d.Round(time.Second)
+	if d < time.Hour {
+		return fmt.Sprintf("%d min %02d s", int(d.Minutes()), int(d.Seconds())%60)
+	}
+	return fmt.Sprintf("%d h %02d min", int(d.Hours()), int(d.Minutes())%60)
+}
+
+// scale is how the values of a plot are written.
+type scale struct {
+	factor float64
+	unit   string
+}
+
+// scaleOf writes seconds as milliseconds where the axis ends below two seconds.
+func scaleOf(unit string, end float64) scale {
+	if unit == "s" && end < 2 {
+		return scale{1000, "ms"}
+	}
+	return scale{1, unit}
+}
+
+func (s scale) write(value float64) string {
+	return strconv.FormatFloat(value*s.factor, 'g', 4, 64)
+}

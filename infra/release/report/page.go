@@ -1,0 +1,191 @@
+package report
+
+import (
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"io"
+	"time"
+)
+
+//go:embed page.html
+var pageText string
+
+//go:embed page.css
+var style string
+
+var page = template.Must(template.New("page").Parse(pageText))
+
+// policy lets a browser use the page's own style and nothing else, wherever the page lies.
+func policy() string {
+	sum := sha256.Sum256([]byte(style))
+	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'"
+}
+
+// view is what the page shows, as it is written.
+type view struct {
+	Policy   string
+	Style    template.CSS
+	Frame    frame // of every plot
+	Report   Report
+	Outcome  string // how it is coloured
+	Began    string
+	Ended    string
+	Took     string
+	Services []serviceRow
+	Steps    []stepRow
+	Ticks    []bar // of the timeline
+	Figures  []figure
+}
+
+// serviceRow is a service in the table.
+type serviceRow struct {
+	Service
+	Switch, Back, Last string
+}
+
+// stepRow is a step in the timeline.
+type stepRow struct {
+	Step
+	Took     string
+	Bar      bar
+	Switches []bar
+}
+
+// bar is a place on the timeline, in hundredths of its width.
+type bar struct {
+	At, Width float64
+	Text      string
+	Class     string
+	Anchor    string // of the text
+}
+
+// WriteHTML writes the report for people.
+func (r Report) WriteHTML(to io.Writer) error {
+	whole := r.span()
+	shown := view{
+		Policy: policy(), Style: template.CSS(style), Frame: paper, Report: r, Outcome: outcomeClass(r.Outcome),
+		Began: moment(r.Began), Ended: moment(r.Ended), Took: took(r.Ended.Sub(r.Began)),
+		Services: r.serviceRows(), Steps: r.stepRows(), Ticks: r.timelineTicks(),
+		Figures: r.figures(whole),
+	}
+	if err := page.Execute(to, shown); err != nil {
+		return fmt.Errorf("write the report as a page: %w", err)
+	}
+	return nil
+}
+
+// moment is a time to the second, in UTC.
+func moment(at time.Time) string {
+	if at.IsZero() {
+		return "unknown"
+	}
+	return at.UTC().Format("2006-01-02 15:04:05 UTC")
+}
+
+func outcomeClass(outcome string) string {
+	switch outcome {
+	case Released:
+		return "good"
+	case TakenBack:
+		return "careful"
+	case Failed:
+		return "bad"
+	}
+	return "plain"
+}
+
+// span is the whole time of which the report tells, with what was measured before and after.
+func (r Report) span() span {
+	whole := r.course()
+	for _, series := range r.Series {
+		for _, point := range series.Points {
+			whole = whole.holding(point.At)
+		}
+	}
+	return whole
+}
+
+// course is the time of the release itself.
+func (r Report) course() span {
+	course := span{}.holding(r.Began).holding(r.Ended)
+	for _, step := range r.Steps {
+		course = course.holding(step.Began).holding(step.Began.Add(step.Took))
+	}
+	for _, service := range r.Services {
+		course = course.holding(service.Switched).holding(service.TakenBack)
+	}
+	return course
+}
+
+func (r Report) serviceRows() []serviceRow {
+	var rows []serviceRow
+	for _, service := range r.Services {
+		row := serviceRow{Service: service, Switch: "not switched", Last: "–"}
+		if !service.Switched.IsZero() {
+			row.Switch = service.Switched.UTC().Format("15:04:05.000")
+			row.Last = lastOld(service)
+		}
+		if !service.TakenBack.IsZero() {
+			row.Back = service.TakenBack.UTC().Format("15:04:05.000")
+		}
+		rows = append(rows, row)
+	}
+	return rows
+}
+
+// lastOld is how long the old colour went on answering.
+func lastOld(service Service) string {
+	if service.LastOld.IsZero() {
+		return "unknown"
+	}
+	return fmt.Sprintf("%d ms", max(service.LastOld.Sub(service.Switched), 0).Milliseconds())
+}
+
+// leastBar is how wide a bar is at least, in hundredths, so that a quick step is seen.
+const leastBar = 0.4
+
+func (r Report) stepRows() []stepRow {
+	course := r.course()
+	var switches []bar
+	for _, service := range r.Services {
+		if !service.Switched.IsZero() {
+			switches = append(switches, bar{At: hundredths(course.share(service.Switched)), Class: "switch"})
+		}
+		if !service.TakenBack.IsZero() {
+			switches = append(switches, bar{At: hundredths(course.share(service.TakenBack)), Class: "back"})
+		}
+	}
+	var rows []stepRow
+	for _, step := range r.Steps {
+		from := hundredths(course.share(step.Began))
+		width := max(hundredths(course.share(step.Began.Add(step.Took)))-from, leastBar)
+		drawn := bar{At: min(from, 100-width), Width: width, Class: "step"}
+		if step.Failed {
+			drawn.Class = "step failed"
+		}
+		rows = append(rows, stepRow{Step: step, Took: took(step.Took), Bar: drawn, Switches: switches})
+	}
+	return rows
+}
+
+func (r Report) timelineTicks() []bar {
+	course := r.course()
+	var bars []bar
+	for _, tick := range course.marks(r.Began, 6) {
+		at := hundredths(course.share(tick.at))
+		anchor := "middle"
+		switch {
+		case at < 3:
+			anchor = "start"
+		case at > 97:
+			anchor = "end"
+		}
+		bars = append(bars, bar{At: at, Text: tick.text, Anchor: anchor})
+	}
+	return bars
+}
+
+func hundredths(share float64) float64 { return tenth(share*1000) / 10 }

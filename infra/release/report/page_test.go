@@ -1,0 +1,126 @@
+package report
+
+import (
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// written is the page of a report. A variable chooses where it is kept to be looked at:
+//
+//	REPORT_PAGE=/tmp/report.html go test -run AllParts ./release/report
+func written(t *testing.T, r Report) string {
+	t.Helper()
+	var page strings.Builder
+	if err := r.WriteHTML(&page); err != nil {
+		t.Fatal(err)
+	}
+	if path := os.Getenv("REPORT_PAGE"); path != "" {
+		if err := os.WriteFile(path, []byte(page.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return page.String()
+}
+
+func TestThePageHasAllParts(t *testing.T) {
+	page := written(t, example())
+	for part, want := range map[string]string{
+		"outcome":             `<span class="outcome careful">taken back</span>`,
+		"why":                 "order-service answered 3.1 %",
+		"by":                  "ada@laptop",
+		"when":                "2026-03-14 09:26:53 UTC",
+		"how long":            "2 min 34 s",
+		"a version":           "cdef01234567",
+		"the switch":          "09:27:53.040",
+		"the taking back":     "09:28:53.150",
+		"the old one's end":   "426 ms",
+		"a step":              "Start the candidates",
+		"its detail":          "errors rose from second 12 on",
+		"that it failed":      `<strong class="bad">failed</strong>`,
+		"a quick step":        "80 ms",
+		"a plot":              "<h3>requests/s</h3>",
+		"a plot in ms":        "<h3>p99 latency <small>in ms</small></h3>",
+		"a line of blue":      `<path class="blue" d="M`,
+		"a line of green":     `<path class="green" d="M`,
+		"a mark of the flip":  `<line class="switch" x1="`,
+		"a mark of the back":  `<line class="back" x1="`,
+		"the objective":       `<line class="objective"`,
+		"what isn't measured": "no measurements",
+		"words for the plot":  `aria-label="order-service, errors/s. blue: 0 at first`,
+	} {
+		if !strings.Contains(page, want) {
+			t.Errorf("%s: the page doesn't hold %s", part, want)
+		}
+	}
+	if drawn, services, plots := strings.Count(page, "<figure>"), 4, 3; drawn != services*plots {
+		t.Errorf("%d panels, want one for each service and plot", drawn)
+	}
+}
+
+func TestAReportOfNothingIsAPage(t *testing.T) {
+	page := written(t, Report{Stack: "local", Command: "release", Outcome: Failed, Began: began, Ended: began})
+	for _, want := range []string{"No service was concerned.", "No step was taken.", "no measurements"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page doesn't say: %s", want)
+		}
+	}
+	if strings.Contains(page, "NaN") || strings.Contains(page, "Inf") {
+		t.Error("the page draws what is no number")
+	}
+}
+
+// What was measured not at all gets words in place of an axis.
+func TestAnEmptySeriesHasNoAxis(t *testing.T) {
+	r := Report{Began: began, Ended: after(60), Series: []Series{
+		{Plot: Errors, Service: "order-service", Colour: "blue"},
+		{Plot: Errors, Service: "order-service", Colour: "green", Points: []Point{{after(1), nan()}}},
+	}}
+	figures := r.figures(r.span())
+	if len(figures) != 1 || len(figures[0].Panels) != 1 {
+		t.Fatalf("drawn: %+v", figures)
+	}
+	if panel := figures[0].Panels[0]; !panel.Empty || len(panel.Values)+len(panel.Times)+len(panel.Lines) != 0 {
+		t.Errorf("an axis of nothing: %+v", panel)
+	}
+	if page := written(t, r); !strings.Contains(page, "no measurements") || strings.Contains(page, "viewBox") {
+		t.Error("the page has a plot of nothing")
+	}
+}
+
+// Names come from a file that anybody may have written.
+func TestHostileNamesAreText(t *testing.T) {
+	const hostile = `"><script>alert(1)</script><img src=x onerror=alert(1)>{{.}}</style>`
+	page := written(t, Report{
+		Stack: hostile, Command: hostile, Outcome: hostile, Why: hostile, By: hostile, Began: began, Ended: after(10),
+		Services: []Service{{Name: hostile, FromVersion: hostile, ToVersion: hostile, FromColour: hostile, ToColour: hostile}},
+		Steps:    []Step{{Name: hostile, Detail: hostile, Began: began, Took: time.Second}},
+		Series: []Series{{Plot: hostile, Unit: hostile, Service: hostile, Colour: hostile,
+			Objective: 9, Points: []Point{{began, 1}, {after(1), 2}}}},
+	})
+	if strings.Contains(page, "<script") || strings.Contains(page, "<img") || strings.Count(page, "</style>") != 1 {
+		t.Error("a name has become markup")
+	}
+	if !strings.Contains(page, "&lt;script&gt;") {
+		t.Error("the name isn't shown")
+	}
+}
+
+func TestThePageNeedsNothingElse(t *testing.T) {
+	page := written(t, example())
+	for _, forbidden := range []string{"http://", "https://", "<script", "<link", "<img", " src=", " href=", "url(", "@import", " style=", " onload="} {
+		if strings.Contains(page, forbidden) {
+			t.Errorf("the page holds %s", forbidden)
+		}
+	}
+	policy := regexp.MustCompile(`Content-Security-Policy" content="([^"]*)"`).FindStringSubmatch(page)
+	if policy == nil || !strings.HasPrefix(policy[1], "default-src &#39;none&#39;; style-src &#39;sha256-") || strings.Contains(policy[1], "unsafe") {
+		t.Errorf("the policy is %q", policy)
+	}
+	// The hash is that of the style as it stands in the page.
+	if !strings.Contains(page, "<style>"+style+"</style>") {
+		t.Error("the style in the page isn't the one whose hash the policy holds")
+	}
+}
