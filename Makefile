@@ -61,6 +61,40 @@ secrets: ## Generate the secrets that STACK=<stack> lacks; ROTATE=<name> changes
 	@cd infra && GOWORK=off go build -o ../bin/secrets ./cmd/secrets
 	@bin/secrets -stack '$(STACK)' $(if $(ROTATE),-rotate '$(ROTATE)')
 
+## Releases. STACK is local unless it is given; JSON=1 prints one object a line
+
+RELEASE = $(if $(filter local,$(or $(STACK),local)),eval "$$(bin/local env)" && )exec bin/release -stack '$(or $(STACK),local)' \
+	$(if $(JSON),-json) $(if $(TAKEOVER),-takeover) $(if $(WATCH),-watch '$(WATCH)') $(if $(UNWATCHED),-unwatched)
+
+.PHONY: bin/release
+bin/release: bin/local
+	@cd infra && GOWORK=off go build -o ../bin/release ./cmd/release
+
+.PHONY: release
+release: bin/release ## Release what the sources have, or V=<version or number>, and watch it for WATCH=<time>
+	@$(RELEASE) up $(if $(V),-version '$(V)')
+
+.PHONY: promote
+promote: bin/release ## Release on STACK=production what staging has tested
+	@$(RELEASE) promote
+
+.PHONY: rollback
+rollback: ## Give the traffic back to what stands by, at once; SERVICE=<name> alone
+	@[ -x bin/release ] && [ -x bin/local ] || $(MAKE) bin/release
+	@$(RELEASE) rollback $(if $(SERVICE),-service '$(SERVICE)')
+
+.PHONY: releases
+releases: bin/release ## Show what is live, what stands by, and the last releases
+	@$(RELEASE) history
+
+.PHONY: retire
+retire: bin/release ## Take away what stands by
+	@$(RELEASE) retire
+
+.PHONY: repair
+repair: bin/release ## Mend a selector that was changed by hand; ADOPT=1 takes what is selected for live
+	@$(RELEASE) repair $(if $(ADOPT),-adopt)
+
 .PHONY: render
 render: ## Write what STACK=<stack> would create to .build/manifests/<stack>, for reading; needs no cluster
 	@cd infra && GOWORK=off go build -o ../bin/infra .

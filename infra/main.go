@@ -3,6 +3,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -17,7 +18,6 @@ import (
 	"platform.example/infra/release"
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
-	"platform.example/infra/workload"
 )
 
 func main() {
@@ -42,18 +42,32 @@ func run(ctx *pulumi.Context, given configuration, newRollout newRollout) error 
 		return err
 	}
 	p.target = cluster.Target{Kubeconfig: within(root, p.config.Kubeconfig), Context: p.config.KubeContext}
+	if p.request, err = release.ReadRequest(os.Getenv(release.RequestVariable)); err != nil {
+		return err
+	}
+	if p.last, err = readLast(ctx); err != nil {
+		return err
+	}
 	here, err := p.target.Connect(ctx.Context())
 	if err != nil {
 		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
 	}
-	if err := here.Own(ctx); err != nil {
+	if err := here.Own(ctx, p.last.cluster); err != nil {
 		return err
 	}
 	ctx.Export(cluster.Output, pulumi.String(here.ID()))
 	if p.rollout, err = newRollout(here, ctx, p.config.Deadline); err != nil {
 		return err
 	}
-	if p.images, err = image.ForServices(ctx, p.config, p.services, root); err != nil {
+	recorded, err := p.record(ctx, here)
+	if err != nil {
+		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
+	}
+	images, err := image.ForServices(ctx, p.config, p.services, root)
+	if err != nil {
+		return err
+	}
+	if p.plans, err = p.plan(recorded, images, time.Now()); err != nil {
 		return err
 	}
 	return p.build(ctx)
@@ -66,7 +80,9 @@ type platform struct {
 	secrets  secret.Secrets
 	target   cluster.Target
 	rollout  cluster.Rollout
-	images   map[string]image.Image // by service
+	request  release.Request
+	last     last
+	plans    map[string]planned // by service
 }
 
 // build is everything, in the order in which it is built.
@@ -94,29 +110,8 @@ func (p platform) build(ctx *pulumi.Context) error {
 		return err
 	}
 
-	told := outputs{services: pulumi.Map{}}
-	var public string
-	for _, service := range p.services {
-		_, err := workload.New(ctx, workload.Args{
-			Namespace: namespaces[namespace.Apps],
-			Rollout:   p.rollout,
-			Config:    p.config,
-			Service:   service,
-			Colour:    release.Blue,
-			Image:     p.images[service.Name],
-			Postgres:  stores.postgres.Endpoint(service),
-			Cache:     stores.cache.Endpoint(service),
-			Stream:    stores.stream.Endpoint(service),
-			Secrets:   p.secrets,
-			Demo:      p.demoUser(),
-		}, onCluster)
-		if err != nil {
-			return err
-		}
-		told.add(service, release.Blue, p.images[service.Name])
-		if service.Public {
-			public = workload.URL(service.Name)
-		}
+	if err := p.newServices(ctx, namespaces, stores, onCluster); err != nil {
+		return err
 	}
 
 	traefik, err := image.Upstream("traefik", p.config.Name)
@@ -128,7 +123,7 @@ func (p platform) build(ctx *pulumi.Context) error {
 		Rollout:     p.rollout,
 		Config:      p.config,
 		Image:       traefik,
-		Upstream:    public,
+		Upstream:    p.public(),
 		Certificate: p.secrets.Certificate(catalog.EdgeCertificate),
 	}, onCluster)
 	if err != nil {
@@ -147,6 +142,6 @@ func (p platform) build(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	told.export(ctx, entry, p)
+	p.export(ctx, entry)
 	return nil
 }

@@ -170,8 +170,8 @@ func TestLocal(t *testing.T) {
 	})
 	t.Run("the migration carries the version in its name", func(t *testing.T) {
 		version := engine.ofType("core/v1:ConfigMap")["user-service-blue"].at("data", "SERVICE_VERSION").(string)
-		migration := engine.ofType("batch/v1:Job")["user-service-migrate"]
-		if got := migration.at("metadata", "name"); got != "user-service-migrate-"+version {
+		migration := engine.ofType("batch/v1:Job")["user-service-blue-migrate"]
+		if got := migration.at("metadata", "name"); got != "user-service-blue-migrate-"+version {
 			t.Errorf("the Job is %v, the version %s", got, version)
 		}
 		if got := migration.at("spec", "template", "spec", "containers", 0, "command"); !reflect.DeepEqual(got, []any{"/app", "migrate"}) {
@@ -180,17 +180,17 @@ func TestLocal(t *testing.T) {
 	})
 	t.Run("what runs waits for the step before", func(t *testing.T) {
 		for name, before := range map[string][]string{
-			"apps/v1:Deployment user-service-blue":  {"::user-service-migrate", "::postgres-setup", "::redis-cache-setup"},
-			"apps/v1:Deployment api-gateway-blue":   {"::redis-cache-setup"},
-			"apps/v1:Deployment order-service-blue": {"::order-service-migrate", "::redis-stream-setup"},
-			"batch/v1:Job user-service-migrate":     {"::postgres-setup"},
-			"batch/v1:Job user-service-seed-demo":   {"::user-service-migrate"},
-			"batch/v1:Job postgres-setup":           {"::postgres"},
-			"core/v1:Service user-service":          {},
-			"apps/v1:StatefulSet postgres":          {},
-			"core/v1:ConfigMap user-service-blue":   {},
-			"core/v1:Namespace apps":                {},
-			"docker:index/image:Image user-service": {},
+			"apps/v1:Deployment user-service-blue":     {"::user-service-blue-migrate", "::postgres-setup", "::redis-cache-setup"},
+			"apps/v1:Deployment api-gateway-blue":      {"::redis-cache-setup"},
+			"apps/v1:Deployment order-service-blue":    {"::order-service-blue-migrate", "::redis-stream-setup"},
+			"batch/v1:Job user-service-blue-migrate":   {"::postgres-setup"},
+			"batch/v1:Job user-service-blue-seed-demo": {"::user-service-blue-migrate"},
+			"batch/v1:Job postgres-setup":              {"::postgres"},
+			"core/v1:Service user-service":             {},
+			"apps/v1:StatefulSet postgres":             {},
+			"core/v1:ConfigMap user-service-blue":      {},
+			"core/v1:Namespace apps":                   {},
+			"docker:index/image:Image user-service":    {},
 		} {
 			dependencies := engine.dependencies(t, name)
 			for _, want := range before {
@@ -305,7 +305,7 @@ func TestNoDemoUserWhereNoneIsWanted(t *testing.T) {
 	if err := up(t, stack.Local, values, engine); err != nil {
 		t.Fatal(err)
 	}
-	if _, seeded := engine.ofType("batch/v1:Job")["user-service-seed-demo"]; seeded {
+	if _, seeded := engine.ofType("batch/v1:Job")["user-service-blue-seed-demo"]; seeded {
 		t.Error("a demo user is made")
 	}
 }

@@ -1,9 +1,14 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
+	"time"
+
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/cluster"
 	"platform.example/infra/edge"
 	"platform.example/infra/image"
 	"platform.example/infra/release"
@@ -23,22 +28,53 @@ func (p platform) demoUser() *workload.Demo {
 	return &workload.Demo{Email: demoEmail, Password: p.secrets.Value(catalog.DemoUserPassword)}
 }
 
-// outputs is what the stack tells people and other stacks.
-type outputs struct {
-	services pulumi.Map
+// last is what the stack's last outputs say.
+type last struct {
+	cluster string
+	history release.History
 }
 
-func (o outputs) add(service catalog.Service, colour release.Colour, image image.Image) {
-	fields := pulumi.Map{"colour": pulumi.String(colour)}
-	for name, value := range image.Outputs() {
-		fields[name] = value
+func readLast(ctx *pulumi.Context) (last, error) {
+	var read last
+	self, err := pulumi.NewStackReference(ctx, fmt.Sprintf("organization/%s/%s", ctx.Project(), ctx.Stack()), nil)
+	if err != nil {
+		return read, fmt.Errorf("stack %s: read its own last outputs: %w", ctx.Stack(), err)
 	}
-	o.services[service.Name] = fields
+	for name, into := range map[string]any{cluster.Output: &read.cluster, release.HistoryOutput: &read.history} {
+		output, err := self.GetOutputDetails(name)
+		if err != nil {
+			return read, fmt.Errorf("stack %s: read its own last output %s: %w", ctx.Stack(), name, err)
+		}
+		if output.Value == nil {
+			continue
+		}
+		text, err := json.Marshal(output.Value)
+		if err != nil {
+			return read, fmt.Errorf("stack %s: read its own last output %s: %w", ctx.Stack(), name, err)
+		}
+		if err := json.Unmarshal(text, into); err != nil {
+			return read, fmt.Errorf("stack %s: its own last output %s is not what this program writes: %w", ctx.Stack(), name, err)
+		}
+	}
+	return read, nil
 }
 
-func (o outputs) export(ctx *pulumi.Context, entry *edge.Edge, p platform) {
+// record asks the cluster what is true, and whether somebody else is at work.
+func (p platform) record(ctx *pulumi.Context, here *cluster.Cluster) (map[string]release.Recorded, error) {
+	holder, err := here.Holder(ctx.Context(), time.Now())
+	if err != nil {
+		return nil, err
+	}
+	if holder != "" && holder != p.request.Holder {
+		return nil, fmt.Errorf("%s is at a release: wait for its end (`make releases` shows it)", holder)
+	}
+	return here.Recorded(ctx.Context())
+}
+
+// export is what the stack tells people and other stacks.
+func (p platform) export(ctx *pulumi.Context, entry *edge.Edge) {
 	ctx.Export("url", entry.URL)
-	ctx.Export(image.Output, o.services)
+	p.exportServices(ctx)
 	authority := ""
 	if p.config.Name == stack.Local {
 		authority = p.secrets.Authority().Bundle // elsewhere, clients trust the edge's certificate already
@@ -49,4 +85,36 @@ func (o outputs) export(ctx *pulumi.Context, entry *edge.Edge, p platform) {
 		ctx.Export("demoEmail", pulumi.String(demo.Email))
 		ctx.Export("demoPassword", demo.Password)
 	}
+}
+
+// exportServices tells what is live, and what was.
+func (p platform) exportServices(ctx *pulumi.Context) {
+	services, references := pulumi.Map{}, pulumi.StringMap{}
+	for _, service := range p.services {
+		plan := p.plans[service.Name]
+		fields := pulumi.Map{"colour": pulumi.String(plan.Live), "standby": pulumi.String(plan.Mark.Standby.Version)}
+		for name, value := range plan.live().Outputs() {
+			fields[name] = value
+		}
+		services[service.Name] = fields
+		references[service.Name] = plan.live().Reference
+	}
+	ctx.Export(image.Output, services)
+	ctx.Export(release.HistoryOutput, references.ToStringMapOutput().ApplyT(func(references map[string]string) (any, error) {
+		live := map[string]release.Deployed{}
+		for service, reference := range references {
+			live[service] = release.Deployed{Version: p.plans[service].Version, Image: reference}
+		}
+		return plain(p.last.history.Then(live, time.Now()))
+	}))
+}
+
+// plain is a value as Pulumi keeps it: lists and objects of texts and numbers.
+func plain(value any) (any, error) {
+	text, err := json.Marshal(value)
+	if err != nil {
+		return nil, err
+	}
+	var read any
+	return read, json.Unmarshal(text, &read)
 }

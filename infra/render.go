@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -42,7 +42,7 @@ func renderCommand(args []string) error {
 	if err != nil {
 		return err
 	}
-	objects, err := render(args[1], filepath.Join(root, "Pulumi."+args[1]+".yaml"))
+	objects, err := render(args[1], filepath.Join(root, stack.File(args[1])))
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ type object = map[string]any
 // render is every object of a stack, without a cluster, a state or a secret: what is known only later has a value that
 // says so. The file is the stack's configuration; the stack local does without.
 func render(name, file string) ([]object, error) {
-	values, err := settings(file)
+	values, err := stack.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) && name == string(stack.Local) {
 		values, err = map[string]string{"registry": "localhost:5000"}, nil
 	}
@@ -72,57 +72,17 @@ func render(name, file string) ([]object, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := platform{
-		services: services, config: config, secrets: secret.Unknown(wanted),
-		rollout: cluster.Within(config.Deadline), images: map[string]image.Image{},
-	}
+	images := map[string]image.Image{}
 	for _, service := range services {
-		p.images[service.Name] = image.Unknown(config.Registry, service.Name)
+		images[service.Name] = image.Unknown(config.Registry, service.Name)
+	}
+	p := platform{services: services, config: config, secrets: secret.Unknown(wanted), rollout: cluster.Within(config.Deadline)}
+	if p.plans, err = p.plan(nil, images, time.Time{}); err != nil {
+		return nil, err
 	}
 	recorder := &recorder{}
 	err = pulumi.RunErr(p.build, pulumi.WithMocks("platform", name, recorder))
 	return recorder.sorted(), err
-}
-
-// settings reads the plain values of a stack's configuration file.
-func settings(file string) (map[string]string, error) {
-	content, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
-	var stackFile struct {
-		Config map[string]yaml.Node `yaml:"config"`
-	}
-	if err := yaml.Unmarshal(content, &stackFile); err != nil {
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	values := map[string]string{}
-	for key, node := range stackFile.Config {
-		text, encrypted, err := setting(node)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %s: %w", file, key, err)
-		}
-		if name, ours := strings.CutPrefix(key, stack.Namespace+":"); ours && !encrypted {
-			values[name] = text
-		}
-	}
-	return values, nil
-}
-
-// setting is a value as Pulumi hands it to a program: objects and lists as JSON, which is YAML too.
-func setting(node yaml.Node) (text string, encrypted bool, err error) {
-	if node.Kind == yaml.ScalarNode {
-		return node.Value, false, nil
-	}
-	var value any
-	if err := node.Decode(&value); err != nil {
-		return "", false, err
-	}
-	if fields, ok := value.(map[string]any); ok && fields["secure"] != nil {
-		return "", true, nil
-	}
-	content, err := json.Marshal(value)
-	return string(content), false, err
 }
 
 // recorder stands in for Pulumi's engine and remembers the objects.

@@ -57,6 +57,8 @@ const (
 	PagerDutyRoutingKey = "pagerDutyRoutingKey"
 	AlertWebhookURL     = "alertWebhookUrl"
 	DeadMansSwitchURL   = "deadMansSwitchUrl" // is told all the time, and calls somebody when it isn't
+
+	ReleaseWebhookURL = "releaseWebhookUrl" // is told of releases, as Slack is
 )
 
 // The stores' addresses in the cluster, for which their certificates stand.
@@ -109,6 +111,7 @@ func GivenSecrets() []Secret {
 		{Name: PagerDutyRoutingKey, Kind: Given},
 		{Name: AlertWebhookURL, Kind: Given},
 		{Name: DeadMansSwitchURL, Kind: Given},
+		{Name: ReleaseWebhookURL, Kind: Given},
 	}
 }
 

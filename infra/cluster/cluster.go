@@ -3,6 +3,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -84,8 +85,11 @@ func (t Target) Provider(ctx *pulumi.Context) (*kubernetes.Provider, error) {
 	return kubernetes.NewProvider(ctx, "cluster", args)
 }
 
-// errNotFound is the API server's answer 404.
-var errNotFound = errors.New("not found")
+// errNotFound is the API server's answer 404, errConflict its answer 409: somebody else was quicker.
+var (
+	errNotFound = errors.New("not found")
+	errConflict = errors.New("somebody else has changed it")
+)
 
 // get reads an object of the API.
 func (c *Cluster) get(ctx context.Context, path string, into any) error {
@@ -101,17 +105,33 @@ func (c *Cluster) get(ctx context.Context, path string, into any) error {
 
 // read is the answer to a path and query of the API, up to 8 MiB.
 func (c *Cluster) read(ctx context.Context, path string) ([]byte, error) {
+	return c.send(ctx, http.MethodGet, path, "", nil)
+}
+
+// send asks the API, with a body where there is one, and returns up to 8 MiB of the answer.
+func (c *Cluster) send(ctx context.Context, method, path, contentType string, content any) ([]byte, error) {
 	reference, err := url.Parse(path)
 	if err != nil {
 		return nil, err
 	}
 	address := c.server.JoinPath(reference.Path)
 	address.RawQuery = reference.RawQuery
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
+	var sent io.Reader
+	if content != nil {
+		text, err := json.Marshal(content)
+		if err != nil {
+			return nil, err
+		}
+		sent = bytes.NewReader(text)
+	}
+	request, err := http.NewRequestWithContext(ctx, method, address.String(), sent)
 	if err != nil {
 		return nil, err
 	}
 	request.Header.Set("Accept", "application/json")
+	if content != nil {
+		request.Header.Set("Content-Type", contentType)
+	}
 	response, err := c.client.Do(request)
 	if err != nil {
 		return nil, err
@@ -123,7 +143,9 @@ func (c *Cluster) read(ctx context.Context, path string) ([]byte, error) {
 		return nil, fmt.Errorf("%s: %w", address, err)
 	case response.StatusCode == http.StatusNotFound:
 		return nil, fmt.Errorf("%s: %w", address, errNotFound)
-	case response.StatusCode != http.StatusOK:
+	case response.StatusCode == http.StatusConflict:
+		return nil, fmt.Errorf("%s: %w", address, errConflict)
+	case response.StatusCode >= http.StatusMultipleChoices:
 		return nil, fmt.Errorf("%s answers %s", address, response.Status)
 	default:
 		return body, nil

@@ -14,18 +14,8 @@ import (
 // Output is the name of the stack output that records the ID of the stack's cluster.
 const Output = "cluster"
 
-// Own is an error unless the cluster is this stack's: the one on which it was last, where no other stack has settled.
-func (c *Cluster) Own(ctx *pulumi.Context) error {
-	name := fmt.Sprintf("organization/%s/%s", ctx.Project(), ctx.Stack())
-	self, err := pulumi.NewStackReference(ctx, name, nil)
-	if err != nil {
-		return fmt.Errorf("stack %s: read its own last outputs: %w", ctx.Stack(), err)
-	}
-	last, err := self.GetOutputDetails(Output)
-	if err != nil {
-		return fmt.Errorf("stack %s: read its own last outputs: %w", ctx.Stack(), err)
-	}
-	recorded, _ := last.Value.(string)
+// Own is an error unless the cluster is this stack's: the one recorded, if any, where no other stack has settled.
+func (c *Cluster) Own(ctx *pulumi.Context, recorded string) error {
 	if recorded != "" && recorded != c.id {
 		return fmt.Errorf("stack %s is on the cluster %s, but platform:kubeContext %q leads to the cluster %s: set kubeContext and "+
 			"kubeconfig to its own, or, if that is gone for good, forget it with `pulumi stack rm --force %s` and begin anew",

@@ -42,6 +42,11 @@ func ForServices(
 	return images, nil
 }
 
+// Of is an image that is there already.
+func Of(version, reference string) Image {
+	return Image{Version: version, Reference: pulumi.String(reference).ToStringOutput()}
+}
+
 // Unknown stands for the image of a service where nothing is built and no staging is asked.
 func Unknown(registry, service string) Image {
 	if registry == "" {
@@ -49,7 +54,7 @@ func Unknown(registry, service string) Image {
 	}
 	version := strings.Repeat("0", 12)
 	reference := fmt.Sprintf("%s/%s@sha256:%s", registry, service, strings.Repeat("0", 64))
-	return Image{Version: version, Reference: pulumi.String(reference).ToStringOutput()}
+	return Of(version, reference)
 }
 
 // build makes the image and pushes it. In a preview too: its digest is what the preview of a Deployment shows.

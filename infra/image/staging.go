@@ -56,5 +56,5 @@ func parse(output any) (Image, bool) {
 	digest, _ := fields[outputDigest].(string)
 	ok := regexp.MustCompile(`^[0-9a-f]{12}$`).MatchString(version) &&
 		regexp.MustCompile(`^[^@]+@sha256:[0-9a-f]{64}$`).MatchString(digest)
-	return Image{Version: version, Reference: pulumi.String(digest).ToStringOutput()}, ok
+	return Of(version, digest), ok
 }

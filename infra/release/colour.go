@@ -1,4 +1,5 @@
-// Package release names the two colours in which a service can run side by side.
+// Package release decides how a service gets from the version that is live to the one that is wanted: two colours, one of
+// which has the traffic. It is plain data and functions without I/O; whoever carries a plan out asks and tells the cluster.
 package release
 
 // Colour tells the two Deployments of one service apart.
@@ -12,3 +13,11 @@ const (
 
 // Name is what the resources of a service in this colour are called, such as user-service-blue.
 func (c Colour) Name(service string) string { return service + "-" + string(c) }
+
+// Other is the other colour.
+func (c Colour) Other() Colour {
+	if c == Blue {
+		return Green
+	}
+	return Blue
+}

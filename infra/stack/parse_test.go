@@ -39,7 +39,7 @@ func TestDefaults(t *testing.T) {
 		want  stack.Stack
 	}{
 		{"local", map[string]string{"registry": "localhost:5000"}, stack.Stack{
-			Name: stack.Local, Registry: "localhost:5000", Build: true, Demo: true, Deadline: 2 * time.Minute,
+			Name: stack.Local, Registry: "localhost:5000", Build: true, Demo: true, Deadline: 2 * time.Minute, Standby: 30 * time.Minute,
 			Edge: stack.Edge{
 				Host: "localhost", Type: stack.NodePort, HTTPPort: 30080, HTTPSPort: 30443, RequestsPerSecond: 2000,
 			},
@@ -55,7 +55,7 @@ func TestDefaults(t *testing.T) {
 			"registry": "registry.example.com/platform", "edge": `{"host":"staging.example.com","issuer":"letsencrypt"}`,
 		}, stack.Stack{
 			Name: stack.Staging, Registry: "registry.example.com/platform", Build: true,
-			Deadline: 5 * time.Minute, ProtectData: true,
+			Deadline: 5 * time.Minute, Standby: time.Hour, ProtectData: true,
 			Edge: stack.Edge{
 				Host: "staging.example.com", Type: stack.LoadBalancer, Issuer: "letsencrypt", RequestsPerSecond: 100,
 			},
@@ -68,7 +68,7 @@ func TestDefaults(t *testing.T) {
 			Monitoring: stack.Monitoring{Retention: 15, VolumeSize: 20480, Memory: 1024, Grafana: true, VerifyKubelets: true},
 		}},
 		{"production", map[string]string{"edge": `{"host":"api.example.com","tlsSecret":"api"}`}, stack.Stack{
-			Name: stack.Production, Deadline: 5 * time.Minute, ProtectData: true,
+			Name: stack.Production, Deadline: 5 * time.Minute, Standby: time.Hour, ProtectData: true,
 			Edge:     stack.Edge{Host: "api.example.com", Type: stack.LoadBalancer, TLSSecret: "api", RequestsPerSecond: 100},
 			Replicas: stack.Replicas{Min: 3, Max: 20},
 			Services: replicas(3, 20),
@@ -100,6 +100,7 @@ func TestGivenValuesReplaceDefaults(t *testing.T) {
 		"storageClass": "fast",
 		"demo":         "false",
 		"deadline":     "90s",
+		"standby":      "0s",
 		"protectData":  "true",
 		"edge":         `{"type":"LoadBalancer","httpPort":31000,"trustedProxies":["192.0.2.0/24","2001:db8::/32"],"requestsPerSecond":5}`,
 		"postgres":     `{"volumeSize":"10Gi","cpu":"2","memory":"4Gi","address":"db.example.com:5432","network":"192.0.2.0/24","adminUser":"root"}`,
@@ -214,6 +215,8 @@ func TestFaults(t *testing.T) {
 			`stack local: platform:stream.network: not set: want the network in which events.example.com is`},
 		{"an authority that is none", "local", with("postgres", `{"certificateAuthority":"trust me"}`), allSecrets(),
 			`stack local: platform:postgres.certificateAuthority: "trust me": want certificates in PEM`},
+		{"a standby that lasts too long", "local", with("standby", "25h"), allSecrets(),
+			`stack local: platform:standby: "25h": want how long a former version stands by after a release, from 0s to 24h`},
 		{"a deadline without a unit", "local", with("deadline", "60"), allSecrets(),
 			`stack local: platform:deadline: "60": want how long a rollout may take, from 30s to 30m`},
 		{"a deadline that nobody would wait for", "local", with("deadline", "1h"), allSecrets(),

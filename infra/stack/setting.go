@@ -185,13 +185,17 @@ func secureURL(text string) (string, error) {
 	return strings.TrimSuffix(text, "/"), nil
 }
 
-func deadline(text string) (time.Duration, error) {
+func deadline(text string) (time.Duration, error) { return span(text, 30*time.Second, 30*time.Minute) }
+
+func standby(text string) (time.Duration, error) { return span(text, 0, 24*time.Hour) }
+
+func span(text string, shortest, longest time.Duration) (time.Duration, error) {
 	duration, err := time.ParseDuration(text)
 	if err != nil {
 		return 0, err
 	}
-	if duration < 30*time.Second || duration > 30*time.Minute {
-		return 0, fmt.Errorf("%s is not between 30s and 30m", duration)
+	if duration < shortest || duration > longest {
+		return 0, fmt.Errorf("%s is not between %s and %s", duration, shortest, longest)
 	}
 	return duration, nil
 }

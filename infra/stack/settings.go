@@ -40,6 +40,11 @@ func (s *Stack) settings(services []catalog.Service) []setting {
 			read:     into(&s.Deadline, deadline),
 		},
 		{
+			path: "standby", want: wantStandby,
+			defaults: defaults{local: "30m", staging: "1h", production: "1h"},
+			read:     into(&s.Standby, standby),
+		},
+		{
 			path: "protectData", want: "true or false",
 			defaults: defaults{local: "false", staging: "true", production: "true"},
 			read:     into(&s.ProtectData, boolean),
@@ -65,6 +70,8 @@ func (s *Stack) settings(services []catalog.Service) []setting {
 	}
 	return settings
 }
+
+const wantStandby = "how long a former version stands by after a release, from 0s to 24h"
 
 const wantReplicas = "a whole number from 1 to 100"
 

@@ -32,7 +32,8 @@ type Stack struct {
 	StorageClass string // empty for the cluster's default
 	Demo         bool   // has a demo user
 	Deadline     time.Duration
-	ProtectData  bool // nothing that holds data is deleted or replaced
+	Standby      time.Duration // how long a former version stands by after a release
+	ProtectData  bool          // nothing that holds data is deleted or replaced
 	Edge         Edge
 	Replicas     Replicas           // of the edge, and of every service that has none of its own
 	Services     map[string]Service // by name; each service of the catalog is there

@@ -18,41 +18,41 @@ import (
 var privateNetworks = []string{"10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"}
 
 // variables is the environment of the service's processes, without secrets.
-func (a Args) variables() map[string]string {
+func (c colour) variables() map[string]string {
 	variables := map[string]string{
-		"SERVICE_NAME":    a.Service.Name,
-		"SERVICE_VERSION": a.Image.Version,
-		"SERVICE_COLOUR":  string(a.Colour),
-		"ENVIRONMENT":     string(a.Config.Name),
+		"SERVICE_NAME":    c.Service.Name,
+		"SERVICE_VERSION": c.image().Version,
+		"SERVICE_COLOUR":  string(c.Colour),
+		"ENVIRONMENT":     string(c.Config.Name),
 		"SHUTDOWN_DELAY":  shutdownDelay.String(),
-		"LIVE_URL":        URL(a.Service.Name), // the colour that answers here is the live one
+		"LIVE_URL":        URL(c.Service.Name), // the colour that answers here is the live one
 	}
-	for _, called := range a.Service.Calls {
+	for _, called := range c.Service.Calls {
 		variables[catalog.Service{Name: called}.URLVariable()] = URL(called)
 	}
-	if a.Config.Monitoring.Traces != "" {
+	if c.Config.Monitoring.Traces != "" {
 		variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = network.CollectorURL
 	}
-	if a.Service.Public {
+	if c.Service.Public {
 		variables["TRUSTED_PROXIES"] = strings.Join(privateNetworks, ",")
 	}
-	if a.Service.Database != "" {
+	if c.Service.Database != "" {
 		maps.Copy(variables, map[string]string{
-			"POSTGRES_HOST":      a.Postgres.Host,
-			"POSTGRES_PORT":      fmt.Sprint(a.Postgres.Port),
-			"POSTGRES_DATABASE":  a.Service.Database,
+			"POSTGRES_HOST":      c.Postgres.Host,
+			"POSTGRES_PORT":      fmt.Sprint(c.Postgres.Port),
+			"POSTGRES_DATABASE":  c.Service.Database,
 			"POSTGRES_SSLMODE":   "verify-full",
 			"POSTGRES_MAX_CONNS": fmt.Sprint(catalog.DatabaseConnections),
 		})
 	}
-	if a.Service.Cache != nil {
-		maps.Copy(variables, redisVariables("REDIS_", a.Cache))
+	if c.Service.Cache != nil {
+		maps.Copy(variables, redisVariables("REDIS_", c.Cache))
 	}
-	if a.Service.Stream != nil {
-		maps.Copy(variables, redisVariables("STREAM_", a.Stream))
+	if c.Service.Stream != nil {
+		maps.Copy(variables, redisVariables("STREAM_", c.Stream))
 	}
-	for _, setting := range a.Service.Settings {
-		if value, set := a.choice(setting.Key); set {
+	for _, setting := range c.Service.Settings {
+		if value, set := c.choice(setting.Key); set {
 			variables[setting.Variable] = value
 		}
 	}
@@ -105,38 +105,37 @@ func (a Args) secrets() pulumi.StringMap {
 	return secrets
 }
 
-// newEnvironment keeps both in objects with generated names: changed content is a new object, the pods follow, and
-// the other colour keeps what it had.
-func (a Args) newEnvironment(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (corev1.EnvFromSourceArray, error) {
-	variables := pulumi.ToStringMap(a.variables())
-	maps.Copy(variables, a.authorities())
-	config, err := corev1.NewConfigMap(ctx, a.name(), &corev1.ConfigMapArgs{
-		Metadata:  a.metadata("", a.colourSelector()),
+// newEnvironment keeps both in objects with generated names: changed content is a new object, and the pods follow. What is
+// no secret stays with the colour; what may be rotated, whom to trust included, doesn't.
+func (c colour) newEnvironment(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (corev1.EnvFromSourceArray, error) {
+	config, err := corev1.NewConfigMap(ctx, c.name(), &corev1.ConfigMapArgs{
+		Metadata:  c.metadata("", c.selector()),
 		Immutable: pulumi.Bool(true),
-		Data:      variables,
-	}, opts...)
+		Data:      pulumi.ToStringMap(c.variables()),
+	}, append(opts, c.keeps("data"))...)
 	if err != nil {
 		return nil, err
 	}
 	environment := corev1.EnvFromSourceArray{corev1.EnvFromSourceArgs{
 		ConfigMapRef: corev1.ConfigMapEnvSourceArgs{Name: config.Metadata.Name()},
 	}}
-	secrets := a.secrets()
+	secrets := c.secrets()
+	maps.Copy(secrets, c.authorities())
 	if len(secrets) == 0 {
 		return environment, nil
 	}
-	secret, err := a.newSecret(ctx, a.name(), secrets, opts...)
+	secret, err := c.newSecret(ctx, c.name(), secrets, opts...)
 	if err != nil {
 		return nil, err
 	}
 	return append(environment, fromSecret(secret)), nil
 }
 
-func (a Args) newSecret(
+func (c colour) newSecret(
 	ctx *pulumi.Context, name string, values pulumi.StringMap, opts ...pulumi.ResourceOption,
 ) (*corev1.Secret, error) {
 	return corev1.NewSecret(ctx, name, &corev1.SecretArgs{
-		Metadata:   a.metadata("", a.colourSelector()),
+		Metadata:   c.metadata("", c.selector()),
 		Immutable:  pulumi.Bool(true),
 		StringData: values,
 	}, opts...)

@@ -1,6 +1,10 @@
 package workload
 
 import (
+	"fmt"
+	"strconv"
+	"time"
+
 	batchv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/batch/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
@@ -9,43 +13,79 @@ import (
 	"platform.example/infra/cluster"
 )
 
-// newJob runs a subcommand of the service to its end. The version is part of its name: a new image is a new Job.
-func (a Args) newJob(
-	ctx *pulumi.Context, subcommand string, account *corev1.ServiceAccount, environment corev1.EnvFromSourceArray,
+// newJob runs a subcommand of the service to its end, and so many times more if it fails. The version is part of its name:
+// a new image is a new Job.
+func (c colour) newJob(
+	ctx *pulumi.Context, subcommand string, environment corev1.EnvFromSourceArray, variables corev1.EnvVarArray, again int,
 	opts ...pulumi.ResourceOption,
 ) (*batchv1.Job, error) {
-	name := a.Service.Name + "-" + subcommand
+	return c.newNamedJob(ctx, subcommand, c.image().Version, environment, variables, again, opts...)
+}
+
+func (c colour) newNamedJob(
+	ctx *pulumi.Context, subcommand, suffix string, environment corev1.EnvFromSourceArray, variables corev1.EnvVarArray, again int,
+	opts ...pulumi.ResourceOption,
+) (*batchv1.Job, error) {
+	name := c.name() + "-" + subcommand
 	labels := pulumi.StringMap{"app.kubernetes.io/name": pulumi.String(name)} // no Service may select it
-	spec := a.pod(account, a.container(subcommand, environment, subcommand))
-	spec.RestartPolicy = pulumi.String("Never")
-	metadata := a.metadata(name+"-"+a.Image.Version, labels)
+	container := c.container(subcommand, environment, subcommand)
+	container.Env = append(container.Env.(corev1.EnvVarArray), variables...)
+	pod := c.pod(container)
+	pod.RestartPolicy = pulumi.String("Never")
+	metadata := c.metadata(name+"-"+suffix, labels)
 	metadata.Annotations = cluster.JobAnnotations()
 	return batchv1.NewJob(ctx, name, &batchv1.JobArgs{
 		Metadata: metadata,
 		Spec: batchv1.JobSpecArgs{
-			BackoffLimit:          pulumi.Int(1),
-			ActiveDeadlineSeconds: pulumi.Int(a.Rollout.JobSeconds()),
+			BackoffLimit:          pulumi.Int(again),
+			ActiveDeadlineSeconds: pulumi.Int(c.Rollout.JobSeconds()),
 			Template: corev1.PodTemplateSpecArgs{
-				Metadata: metav1.ObjectMetaArgs{Labels: a.podLabels(labels)},
-				Spec:     spec,
+				Metadata: metav1.ObjectMetaArgs{Labels: c.podLabels(labels)},
+				Spec:     pod,
 			},
 		},
-	}, append(opts, a.Rollout.Options()...)...)
+	}, append(append(opts, c.Rollout.Options()...), c.keeps("metadata", "spec"))...)
+}
+
+// newVerification has the candidate's own binary ask each replica of the candidate who it is, how it is, and for something
+// real from each of its dependencies. It fails once and for all: what answers well only at the second try isn't good.
+func (c colour) newVerification(
+	ctx *pulumi.Context, environment corev1.EnvFromSourceArray, completed pulumi.StringOutput, parent pulumi.ResourceOption,
+) (*batchv1.Job, error) {
+	variable := func(name string, value pulumi.StringInput) corev1.EnvVarArgs {
+		return corev1.EnvVarArgs{Name: pulumi.String(name), Value: value}
+	}
+	promised := c.Service.Objectives
+	at := completed.ApplyT(func(string) string { return c.url() }).(pulumi.StringOutput) // not before the rollout is complete
+	return c.newNamedJob(ctx, "verify", c.image().Version+"-"+attempt(c.Plan.Made), environment, corev1.EnvVarArray{
+		variable("VERIFY_URL", at),
+		variable("VERIFY_ENDPOINTS", pulumi.String(fmt.Sprint(c.Plan.Replicas))),
+		variable("VERIFY_LATENCY", pulumi.String(promised.Latency.String())),
+		variable("VERIFY_LATENCY_SHARE", pulumi.String(share(promised.LatencyShare))),
+	}, 0, parent)
+}
+
+// attempt tells Jobs of several attempts at the same version apart, in a few letters.
+func attempt(made string) string {
+	at, err := time.Parse(time.RFC3339Nano, made)
+	if err != nil {
+		return "0"
+	}
+	return strconv.FormatInt(at.UnixMilli(), 36)
 }
 
 // newDemoUser makes the demo user, or sets its password.
-func (a Args) newDemoUser(
-	ctx *pulumi.Context, account *corev1.ServiceAccount, environment corev1.EnvFromSourceArray,
-	parent, after pulumi.ResourceOption,
+func (c colour) newDemoUser(
+	ctx *pulumi.Context, environment corev1.EnvFromSourceArray, parent, after pulumi.ResourceOption,
 ) error {
-	secret, err := a.newSecret(ctx, a.Service.Name+"-demo", pulumi.StringMap{
-		"DEMO_USER_EMAIL":    pulumi.String(a.Demo.Email),
-		"DEMO_USER_PASSWORD": a.Demo.Password,
+	secret, err := c.newSecret(ctx, c.name()+"-demo", pulumi.StringMap{
+		"DEMO_USER_EMAIL":    pulumi.String(c.Demo.Email),
+		"DEMO_USER_PASSWORD": c.Demo.Password,
 	}, parent)
 	if err != nil {
 		return err
 	}
 	withDemo := append(corev1.EnvFromSourceArray{fromSecret(secret)}, environment...)
-	_, err = a.newJob(ctx, "seed-demo", account, withDemo, parent, after)
+	_, err = c.newJob(ctx, "seed-demo", withDemo, nil, 1, parent, after)
 	return err
 }

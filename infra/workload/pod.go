@@ -25,11 +25,11 @@ const (
 )
 
 // container runs the service's binary, or one of its subcommands.
-func (a Args) container(name string, environment corev1.EnvFromSourceArray, arguments ...string) corev1.ContainerArgs {
-	limits := a.Service.Resources
+func (c colour) container(name string, environment corev1.EnvFromSourceArray, arguments ...string) corev1.ContainerArgs {
+	limits := c.Service.Resources
 	return corev1.ContainerArgs{
 		Name:    pulumi.String(name),
-		Image:   a.Image.Reference,
+		Image:   c.image().Reference,
 		Command: pulumi.ToStringArray(append([]string{"/app"}, arguments...)),
 		EnvFrom: environment,
 		Env: corev1.EnvVarArray{
@@ -51,8 +51,8 @@ func (a Args) container(name string, environment corev1.EnvFromSourceArray, argu
 }
 
 // server is the container that serves.
-func (a Args) server(environment corev1.EnvFromSourceArray) corev1.ContainerArgs {
-	server := a.container(a.Service.Name, environment)
+func (c colour) server(environment corev1.EnvFromSourceArray) corev1.ContainerArgs {
+	server := c.container(c.Service.Name, environment)
 	server.Ports = corev1.ContainerPortArray{
 		corev1.ContainerPortArgs{Name: pulumi.String("http"), ContainerPort: pulumi.Int(catalog.HTTPPort)},
 		corev1.ContainerPortArgs{Name: pulumi.String("ops"), ContainerPort: pulumi.Int(catalog.OpsPort)},
@@ -74,12 +74,12 @@ func probe(path string, seconds, failures int) corev1.ProbeArgs {
 }
 
 // pod is what the pods of servers and jobs have in common.
-func (a Args) pod(account *corev1.ServiceAccount, container corev1.ContainerArgs) corev1.PodSpecArgs {
+func (c colour) pod(container corev1.ContainerArgs) corev1.PodSpecArgs {
 	return corev1.PodSpecArgs{
-		ServiceAccountName:            account.Metadata.Name(),
+		ServiceAccountName:            c.account.Metadata.Name(),
 		AutomountServiceAccountToken:  pulumi.Bool(false),
 		EnableServiceLinks:            pulumi.Bool(false),
-		PriorityClassName:             a.Namespace.Priority,
+		PriorityClassName:             c.Namespace.Priority,
 		SecurityContext:               restricted.Pod(user),
 		TerminationGracePeriodSeconds: pulumi.Int(int(grace.Seconds())),
 		Containers:                    corev1.ContainerArray{container},

@@ -1,9 +1,10 @@
-// Package workload runs a service of the catalog on Kubernetes.
+// Package workload runs a service of the catalog on Kubernetes: in one colour or two, with the live Service in front.
 package workload
 
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
@@ -20,9 +21,12 @@ import (
 	"platform.example/infra/stack"
 )
 
-// Service is a service in one colour, with the live Service in front.
+// Service is a service in the colours of its plan.
 type Service struct {
 	pulumi.ResourceState
+
+	args  Args
+	ready pulumi.Array // all that must have succeeded before the plan's colour gets the traffic
 }
 
 // Args describes a service. The stores matter only to a service that uses them.
@@ -31,8 +35,8 @@ type Args struct {
 	Rollout   cluster.Rollout
 	Config    stack.Stack
 	Service   catalog.Service
-	Colour    release.Colour
-	Image     image.Image
+	Plan      release.Plan
+	Images    map[release.Colour]image.Image // what each colour of the plan runs
 	Postgres  data.Endpoint
 	Cache     data.Endpoint
 	Stream    data.Endpoint
@@ -46,50 +50,34 @@ type Demo struct {
 	Password pulumi.StringOutput
 }
 
-// New runs the service: the schema first, then the replicas, each step only after the one before has succeeded.
+// New runs the service in every colour of its plan. It has no traffic from it: that is Switch's.
 func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Service, error) {
-	service := &Service{}
+	service := &Service{args: args}
 	if err := ctx.RegisterComponentResource("platform:workload:Service", args.Service.Name, service, opts...); err != nil {
 		return nil, err
 	}
-	deployment, err := args.build(ctx, pulumi.Parent(service))
-	if err != nil {
+	if err := service.build(ctx); err != nil {
 		return nil, fmt.Errorf("service %s: %w", args.Service.Name, err)
 	}
-	return service, ctx.RegisterResourceOutputs(service, pulumi.Map{
-		"version":    pulumi.String(args.Image.Version),
-		"colour":     pulumi.String(args.Colour),
-		"deployment": deployment,
-	})
+	return service, nil
 }
 
-// build makes what the service consists of, and returns its Deployment's name once its rollout is complete.
-func (a Args) build(ctx *pulumi.Context, parent pulumi.ResourceOption) (completed pulumi.StringOutput, err error) {
-	account, err := a.newServiceAccount(ctx, parent)
+func (s *Service) build(ctx *pulumi.Context) error {
+	parent := pulumi.Parent(s)
+	account, err := s.args.newServiceAccount(ctx, parent)
 	if err != nil {
-		return completed, err
+		return err
 	}
-	environment, err := a.newEnvironment(ctx, parent)
-	if err != nil {
-		return completed, err
-	}
-	ready := a.stores()
-	if a.Service.Database != "" {
-		migration, err := a.newJob(ctx, "migrate", account, environment, parent, pulumi.DependsOn(ready))
+	for _, name := range slices.Sorted(slices.Values(s.args.Plan.Colours)) {
+		ready, err := colour{s.args, name, account}.build(ctx, parent)
 		if err != nil {
-			return completed, err
+			return err
 		}
-		ready = append(ready, migration)
-	}
-	if a.Service.SeedsDemo && a.Demo != nil {
-		if err := a.newDemoUser(ctx, account, environment, parent, pulumi.DependsOn(ready)); err != nil {
-			return completed, err
+		if name == s.args.Plan.Live {
+			s.ready = ready
 		}
 	}
-	if completed, err = a.newDeployment(ctx, account, environment, parent, pulumi.DependsOn(ready)); err != nil {
-		return completed, err
-	}
-	return completed, a.newServices(ctx, parent)
+	return nil
 }
 
 // stores is what must be there before the first process of the service starts.
@@ -114,9 +102,6 @@ func (a Args) newServiceAccount(ctx *pulumi.Context, opts ...pulumi.ResourceOpti
 	}, opts...)
 }
 
-// name is what the resources of this colour are called.
-func (a Args) name() string { return a.Colour.Name(a.Service.Name) }
-
 // metadata names an object; an empty name is left to Pulumi, so that changed content is a new object.
 func (a Args) metadata(name string, labels pulumi.StringMap) metav1.ObjectMetaArgs {
 	metadata := metav1.ObjectMetaArgs{Namespace: a.Namespace.Name, Labels: labels}
@@ -129,14 +114,6 @@ func (a Args) metadata(name string, labels pulumi.StringMap) metav1.ObjectMetaAr
 // labels are those of what belongs to the service in every colour.
 func (a Args) labels() pulumi.StringMap {
 	return pulumi.StringMap{"app.kubernetes.io/name": pulumi.String(a.Service.Name)}
-}
-
-// colourSelector finds the pods of this colour. A Deployment's selector can't change, hence it says nothing else.
-func (a Args) colourSelector() pulumi.StringMap {
-	return pulumi.StringMap{
-		"app.kubernetes.io/name": pulumi.String(a.Service.Name),
-		"colour":                 pulumi.String(a.Colour),
-	}
 }
 
 // podLabels adds to whom the pods belong: those of a server and of a Job alike.

@@ -23,16 +23,17 @@ var always = []string{
 	kubeStateMetrics, nodeExporter, "prometheus", "alertmanager", "kubelet", "cadvisor", "apiserver",
 }
 
-// requests names the metrics by which a service counts what it is asked.
-type requests struct{ total, failed, duration string }
+// Requests names the metrics by which a service counts what it is asked: all requests, those answered 5xx, and how long
+// they took, a histogram in seconds.
+type Requests struct{ Total, Failed, Duration string }
 
-// requestsOf is what apps/internal/telemetry registers under the service's name; the gateway, which tells its requests
+// RequestsOf is what apps/internal/telemetry registers under the service's name; the gateway, which tells its requests
 // apart by whom they are for, has names of its own (apps/api-gateway/internal/api).
-func requestsOf(service catalog.Service) requests {
+func RequestsOf(service catalog.Service) Requests {
 	if service.Public {
-		return requests{"gateway_requests_total", "gateway_service_errors_total", "gateway_request_duration_seconds"}
+		return Requests{"gateway_requests_total", "gateway_service_errors_total", "gateway_request_duration_seconds"}
 	}
-	return requests{service.Role() + "_requests_total", service.Role() + "_errors_total", service.Role() + "_request_duration_seconds"}
+	return Requests{service.Role() + "_requests_total", service.Role() + "_errors_total", service.Role() + "_request_duration_seconds"}
 }
 
 // loud is an alternative of the services' names whose missed objectives are of this severity, for a =~ matcher.

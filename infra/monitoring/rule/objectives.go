@@ -103,22 +103,22 @@ func promised(service catalog.Service) []Record {
 // counted is the rates of a service's requests: all, those answered 5xx, those slower than promised; and by colour. A
 // service that hasn't been asked anything yet is asked 0 times a second.
 func counted(service catalog.Service) []Record {
-	metrics := requestsOf(service)
+	metrics := RequestsOf(service)
 	rate := func(by, metric, matchers string) string {
 		return fmt.Sprintf(`sum by (%s) (rate(%s{job="%s"%s}[5m]))`, by, metric, service.Name, matchers)
 	}
 	none := fmt.Sprintf(` or 0 * job:objective:availability{job="%s"}`, service.Name)
-	within := fmt.Sprintf(`, le="%s"`, bound(service.Objectives.Latency))
+	within := fmt.Sprintf(`, le="%s"`, Bound(service.Objectives.Latency))
 	slow := fmt.Sprintf("clamp_min(%s - %s, 0)",
-		rate("job", metrics.duration+"_count", ""), rate("job", metrics.duration+"_bucket", within))
+		rate("job", metrics.Duration+"_count", ""), rate("job", metrics.Duration+"_bucket", within))
 	records := []Record{
-		{Name: "job:requests:rate5m", Expr: rate("job", metrics.total, "") + none},
-		{Name: "job:errors:rate5m", Expr: rate("job", metrics.failed, "") + none},
+		{Name: "job:requests:rate5m", Expr: rate("job", metrics.Total, "") + none},
+		{Name: "job:errors:rate5m", Expr: rate("job", metrics.Failed, "") + none},
 		{Name: "job:slow:rate5m", Expr: slow + none},
-		{Name: "job_colour:requests:rate5m", Expr: rate("job, colour", metrics.total, `, colour!=""`)},
+		{Name: "job_colour:requests:rate5m", Expr: rate("job, colour", metrics.Total, `, colour!=""`)},
 		{Name: "job_colour:errors:ratio_rate5m", Expr: fmt.Sprintf(
 			`(%s or 0 * job_colour:requests:rate5m{job="%s"}) / (job_colour:requests:rate5m{job="%s"} > 0)`,
-			rate("job, colour", metrics.failed, `, colour!=""`), service.Name, service.Name)},
+			rate("job, colour", metrics.Failed, `, colour!=""`), service.Name, service.Name)},
 	}
 	for i := range records {
 		records[i].Labels = map[string]string{"job": service.Name}
@@ -158,8 +158,8 @@ func (p promise) alertOf(b burn, severity catalog.Severity, jobs string) Alert {
 
 func number(value float64) string { return strconv.FormatFloat(value, 'g', -1, 64) }
 
-// bound is a latency as the bucket's label le, as Prometheus 3 writes it: 0.25, and 1.0 for 1.
-func bound(latency time.Duration) string {
+// Bound is a latency as the bucket's label le, as Prometheus 3 writes it: 0.25, and 1.0 for 1.
+func Bound(latency time.Duration) string {
 	text := number(latency.Seconds())
 	if !strings.Contains(text, ".") {
 		text += ".0"

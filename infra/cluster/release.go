@@ -1,0 +1,152 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"platform.example/infra/namespace"
+	"platform.example/infra/release"
+)
+
+// appsPath is where the API has the objects of the services' namespace.
+func appsPath(group, kind string) string {
+	return group + "/namespaces/" + string(namespace.Apps) + "/" + kind
+}
+
+// Recorded is what is true of every service that is there, by name.
+func (c *Cluster) Recorded(ctx context.Context) (map[string]release.Recorded, error) {
+	var services corev1.ServiceList
+	if err := c.get(ctx, appsPath("/api/v1", "services"), &services); err != nil && !errors.Is(err, errNotFound) {
+		return nil, fmt.Errorf("what is live can't be read: %w", err)
+	}
+	var deployments appsv1.DeploymentList
+	if err := c.get(ctx, appsPath("/apis/apps/v1", "deployments"), &deployments); err != nil && !errors.Is(err, errNotFound) {
+		return nil, fmt.Errorf("what runs can't be read: %w", err)
+	}
+	found := map[string]release.Recorded{}
+	for _, service := range services.Items {
+		name := service.Spec.Selector[nameLabel]
+		if name != service.Name { // a colour's own
+			continue
+		}
+		found[name] = release.Recorded{
+			Selected: release.Colour(service.Spec.Selector[release.ColourLabel]),
+			Mark:     release.ReadMark(service.Annotations),
+			Colours:  map[release.Colour]release.Running{},
+		}
+	}
+	for _, deployment := range deployments.Items {
+		labels := deployment.Spec.Template.Labels
+		name, colour := labels[nameLabel], release.Colour(labels[release.ColourLabel])
+		if deployment.Name != colour.Name(name) || len(deployment.Spec.Template.Spec.Containers) == 0 || deployment.DeletionTimestamp != nil {
+			continue
+		}
+		if _, there := found[name]; !there {
+			found[name] = release.Recorded{Colours: map[release.Colour]release.Running{}}
+		}
+		found[name].Colours[colour] = running(deployment)
+	}
+	return found, nil
+}
+
+const nameLabel = "app.kubernetes.io/name"
+
+func running(deployment appsv1.Deployment) release.Running {
+	running := release.Running{
+		Version: deployment.Annotations[release.VersionAnnotation],
+		Made:    deployment.Annotations[release.MadeAnnotation],
+		Image:   deployment.Spec.Template.Spec.Containers[0].Image,
+	}
+	if deployment.Spec.Replicas != nil {
+		running.Replicas = int(*deployment.Spec.Replicas)
+	}
+	return running
+}
+
+// Endpoints is how many pods of a Service get its traffic right now.
+func (c *Cluster) Endpoints(ctx context.Context, place, service string) (int, error) {
+	query := url.Values{"labelSelector": {discoveryv1.LabelServiceName + "=" + service}}
+	var slices discoveryv1.EndpointSliceList
+	if err := c.get(ctx, "/apis/discovery.k8s.io/v1/namespaces/"+place+"/endpointslices?"+query.Encode(), &slices); err != nil {
+		return 0, err
+	}
+	ready := map[string]bool{} // by pod: one may stand in several slices
+	for _, slice := range slices.Items {
+		for _, endpoint := range slice.Endpoints {
+			if endpoint.Conditions.Ready != nil && *endpoint.Conditions.Ready && endpoint.TargetRef != nil {
+				ready[endpoint.TargetRef.Name] = true
+			}
+		}
+	}
+	return len(ready), nil
+}
+
+// Guard is what a Service must have before it gets traffic.
+type Guard struct {
+	Service string // in the services' namespace
+	Ready   int    // endpoints
+}
+
+// Guarded is known once all the guards are satisfied, at the same time. Whatever has it among its inputs is not touched before.
+// After is what must have succeeded before anybody looks.
+func (r Rollout) Guarded(ctx *pulumi.Context, guards []Guard, after pulumi.Array) pulumi.StringOutput {
+	return after.ToArrayOutput().ApplyT(func([]any) (string, error) {
+		if r.cluster == nil || ctx.DryRun() {
+			return "", nil
+		}
+		return "", r.cluster.satisfied(ctx.Context(), r.deadline, guards)
+	}).(pulumi.StringOutput)
+}
+
+// satisfied waits until every guard is. To be out of reach for a while is no failure.
+func (c *Cluster) satisfied(ctx context.Context, patience time.Duration, guards []Guard) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		lacking := c.lacking(ctx, guards)
+		if lacking == nil {
+			return nil
+		}
+		select {
+		case <-time.After(lookAgain):
+		case <-ctx.Done():
+			return fmt.Errorf("%w; traffic stays where it is", lacking)
+		}
+	}
+}
+
+func (c *Cluster) lacking(ctx context.Context, guards []Guard) error {
+	for _, guard := range guards {
+		ready, err := c.Endpoints(ctx, string(namespace.Apps), guard.Service)
+		if err != nil {
+			return fmt.Errorf("the endpoints of %s can't be counted: %w", guard.Service, err)
+		}
+		if ready < guard.Ready {
+			return fmt.Errorf("%s has %d ready endpoints, want %d, as many as carry the traffic now", guard.Service, ready, guard.Ready)
+		}
+	}
+	return nil
+}
+
+// Give has a live Service select the colour of a mark, and writes the mark beside it, in one step.
+func (c *Cluster) Give(ctx context.Context, service string, mark release.Mark) error {
+	patch := map[string]any{
+		"metadata": map[string]any{"annotations": mark.Annotations()},
+		"spec":     map[string]any{"selector": map[string]any{release.ColourLabel: mark.Live}},
+	}
+	const mergePatch = "application/merge-patch+json" // RFC 7396
+	_, err := c.send(ctx, http.MethodPatch, appsPath("/api/v1", "services")+"/"+service+"?fieldManager=platform-release", mergePatch, patch)
+	if err != nil {
+		return fmt.Errorf("service %s can't be given to %s: %w", service, mark.Live, err)
+	}
+	return nil
+}

@@ -1,0 +1,196 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"platform.example/infra/namespace"
+	"platform.example/infra/release"
+	"platform.example/infra/release/report"
+)
+
+// rollback gives the traffic of the last release's services back to what stands by, at once, and has pulumi's state follow.
+func (s *session) rollback(ctx context.Context) error {
+	return s.locked(ctx, func(ctx context.Context) error {
+		recorded, err := s.recorded(ctx)
+		if err != nil {
+			return err
+		}
+		affected, err := s.affected(recorded)
+		if err != nil {
+			return fmt.Errorf("stack %s: %w", s.stack, err)
+		}
+		told := &report.Report{Stack: s.stack, Command: "rollback", By: s.holder, Began: s.began, Outcome: report.TakenBack,
+			Why: "somebody asked for it"}
+		err = s.takeBack(ctx, told, affected)
+		return errors.Join(err, s.end(ctx, told, err))
+	})
+}
+
+// affected is the services that switched together last, and can go back; or the one that is asked for.
+func (s *session) affected(recorded map[string]release.Recorded) ([]string, error) {
+	if s.service != "" {
+		if _, known := recorded[s.service]; !known {
+			return nil, fmt.Errorf("there is no service %q: want one of %s", s.service, strings.Join(slices.Sorted(maps.Keys(recorded)), ", "))
+		}
+		_, err := release.TakeBack(s.service, recorded[s.service], time.Now())
+		return []string{s.service}, err
+	}
+	var latest time.Time
+	var reasons []error
+	var affected []string
+	for _, name := range slices.Sorted(maps.Keys(recorded)) {
+		_, err := release.TakeBack(name, recorded[name], time.Now())
+		switched := recorded[name].Mark.At
+		switch {
+		case err != nil:
+			reasons = append(reasons, err)
+		case switched.After(latest):
+			latest, affected = switched, []string{name}
+		case switched.Equal(latest):
+			affected = append(affected, name)
+		}
+	}
+	if len(affected) == 0 {
+		return nil, errors.Join(reasons...)
+	}
+	return affected, nil
+}
+
+// takeBack gives the traffic back and then has pulumi find out.
+func (s *session) takeBack(ctx context.Context, told *report.Report, services []string) error {
+	began := time.Now()
+	given, err := s.give(ctx, services)
+	told.Steps = append(told.Steps, report.Step{Name: "give the traffic back", Began: began, Took: time.Since(began), Failed: err != nil})
+	if err != nil {
+		return err
+	}
+	s.out.say("the traffic is back after %.0f ms: %s", time.Since(began).Seconds()*1000, joined(given))
+	s.mark(told, given)
+	s.notify(ctx, "rollback", "the traffic was given back", given)
+	steps, err := s.reconcile(ctx, "rollback by "+s.holder)
+	told.Steps = append(told.Steps, steps...)
+	if err != nil {
+		return fmt.Errorf("the traffic is back, but pulumi's state doesn't say so yet: %w: run `pulumi up --stack %s`", err, s.stack)
+	}
+	return nil
+}
+
+// reconcile has pulumi's state follow what is true on the cluster.
+func (s *session) reconcile(ctx context.Context, message string) ([]report.Step, error) {
+	recorded, err := s.recorded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return s.update(ctx, asItIs(recorded), message)
+}
+
+// mark notes in a report when the services went back: of a release those that it had moved, of a rollback its own.
+func (s *session) mark(told *report.Report, given []move) {
+	if told.Command == "rollback" {
+		told.Services = described(given)
+		return
+	}
+	for _, move := range given {
+		for i := range told.Services {
+			if told.Services[i].Name == move.service {
+				told.Services[i].TakenBack = move.at
+			}
+		}
+	}
+}
+
+// give patches the selectors of the services, all at the same time.
+func (s *session) give(ctx context.Context, services []string) ([]move, error) {
+	recorded, err := s.recorded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	marks := map[string]release.Mark{}
+	for _, name := range services {
+		if marks[name], err = release.TakeBack(name, recorded[name], now); err != nil {
+			return nil, fmt.Errorf("stack %s: %w", s.stack, err)
+		}
+		// To be ready is what a colour that stands by has to be, and the last thing to find out too late.
+		ready, err := s.cluster.Endpoints(ctx, string(namespace.Apps), marks[name].Live.Name(name))
+		if err != nil {
+			return nil, fmt.Errorf("stack %s: %w", s.stack, err)
+		}
+		if ready == 0 {
+			return nil, fmt.Errorf("stack %s: service %s: no pod of %s is ready: the traffic stays in %s", s.stack, name,
+				marks[name].Live.Name(name), recorded[name].Selected)
+		}
+	}
+	var group errgroup.Group
+	for name, mark := range marks {
+		group.Go(func() error { return s.cluster.Give(ctx, name, mark) })
+	}
+	if err := group.Wait(); err != nil {
+		return nil, fmt.Errorf("stack %s: %w", s.stack, err)
+	}
+	at := time.Now()
+	var given []move
+	for _, name := range slices.Sorted(maps.Keys(marks)) {
+		was := recorded[name]
+		_, running := was.Live()
+		standby, former, _ := was.Standby()
+		given = append(given, move{service: name, from: running, to: former, fromName: was.Selected, toName: standby, at: at})
+	}
+	return given, nil
+}
+
+func joined(moves []move) string {
+	var texts []string
+	for _, move := range moves {
+		texts = append(texts, move.String())
+	}
+	return strings.Join(texts, ", ")
+}
+
+// repair mends what somebody changed by hand: the traffic goes back to what the last release made live, or, to adopt it, what
+// is selected is written down as live.
+func (s *session) repair(ctx context.Context) error {
+	return s.locked(ctx, func(ctx context.Context) error {
+		recorded, err := s.recorded(ctx)
+		if err != nil {
+			return err
+		}
+		mended := false
+		for _, name := range slices.Sorted(maps.Keys(recorded)) {
+			is := recorded[name]
+			if is.ByHand(name) == nil {
+				continue
+			}
+			mark := is.Mark
+			if s.adopt {
+				mark = release.Mark{Live: is.Selected, Version: is.Colours[is.Selected].Version, TakenBack: is.Mark.Version, At: time.Now()}
+			}
+			ready, err := s.cluster.Endpoints(ctx, string(namespace.Apps), mark.Live.Name(name))
+			if err != nil {
+				return fmt.Errorf("stack %s: %w", s.stack, err)
+			}
+			if ready == 0 {
+				return fmt.Errorf("stack %s: service %s: no pod of %s is ready: it can't have the traffic", s.stack, name, mark.Live.Name(name))
+			}
+			if err := s.cluster.Give(ctx, name, mark); err != nil {
+				return fmt.Errorf("stack %s: %w", s.stack, err)
+			}
+			s.out.say("%s: %s (%s) is live", name, mark.Live, mark.Version)
+			mended = true
+		}
+		if !mended {
+			s.out.say("nothing to repair: every selector is what the last release made it")
+			return nil
+		}
+		_, err = s.reconcile(ctx, "repaired by "+s.holder)
+		return err
+	})
+}

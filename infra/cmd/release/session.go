@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"os/user"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/cluster"
+	"platform.example/infra/release"
+	"platform.example/infra/stack"
+)
+
+// session is one run of the command on one stack.
+type session struct {
+	options
+	out      *progress
+	config   stack.Stack
+	services map[string]catalog.Service
+	cluster  *cluster.Cluster
+	holder   string // as the lock of releases names this run
+	began    time.Time
+	hooks    *hooks // nil until somebody is told
+}
+
+// open reads the stack's configuration and connects to its cluster. It doesn't ask pulumi, which takes a second: a rollback
+// has none to lose.
+func open(ctx context.Context, asked options, out io.Writer) (*session, error) {
+	s := &session{options: asked, out: newProgress(out, asked.json), began: time.Now(), holder: holder(), services: map[string]catalog.Service{}}
+	services := catalog.Services()
+	var secrets []string
+	for _, secret := range catalog.Secrets(services, asked.stack == string(stack.Local)) {
+		secrets = append(secrets, secret.Name)
+	}
+	if _, err := os.Stat("Pulumi.yaml"); err != nil {
+		return nil, errors.New("no Pulumi.yaml here: run this from the repository's root")
+	}
+	values, err := stack.ReadFile(stack.File(asked.stack))
+	if errors.Is(err, os.ErrNotExist) {
+		known, _ := filepath.Glob(stack.File("*"))
+		return nil, fmt.Errorf("there is no stack %s: %s isn't here; there are %v", asked.stack, stack.File(asked.stack), known)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if s.config, err = stack.Parse(asked.stack, services, values, secrets); err != nil {
+		return nil, err
+	}
+	for _, service := range services {
+		s.services[service.Name] = service
+	}
+	target := cluster.Target{Kubeconfig: s.config.Kubeconfig, Context: s.config.KubeContext}
+	if s.cluster, err = target.Connect(ctx); err != nil {
+		return nil, fmt.Errorf("stack %s: %w", asked.stack, err)
+	}
+	return s, nil
+}
+
+// holder names this process to people.
+func holder() string {
+	name := os.Getenv("USER")
+	if current, err := user.Current(); err == nil {
+		name = current.Username
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "an unknown machine"
+	}
+	return fmt.Sprintf("%s@%s (process %d)", name, host, os.Getpid())
+}
+
+// locked does something while nobody else releases.
+func (s *session) locked(ctx context.Context, do func(context.Context) error) error {
+	lock, held, err := s.cluster.Lock(ctx, s.holder, s.takeOver)
+	if err != nil {
+		return fmt.Errorf("stack %s: %w", s.stack, err)
+	}
+	if lock.From != "" {
+		s.out.say("the lock was %s's: taken over", lock.From)
+	}
+	err = do(held)
+	if lost := context.Cause(held); err != nil && lost != nil && ctx.Err() == nil {
+		err = errors.Join(lost, err)
+	}
+	soon, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	return errors.Join(err, lock.Release(soon))
+}
+
+// move is a service whose traffic went from one colour to the other.
+type move struct {
+	service          string
+	from, to         release.Running
+	fromName, toName release.Colour
+	at               time.Time // of the switch, as this machine saw it
+}
+
+// moves is what has changed hands between two looks at the cluster, in the order of the services' names.
+func moves(before, after map[string]release.Recorded) []move {
+	var found []move
+	for _, service := range slices.Sorted(maps.Keys(after)) {
+		was, is := before[service], after[service]
+		if was.Selected == "" || was.Selected == is.Selected {
+			continue
+		}
+		_, from := was.Live()
+		_, to := is.Live()
+		found = append(found, move{service: service, from: from, to: to, fromName: was.Selected, toName: is.Selected, at: time.Now()})
+	}
+	return found
+}
+
+func (m move) String() string {
+	return fmt.Sprintf("%s from %s (%s) to %s (%s)", m.service, m.from.Version, m.fromName, m.to.Version, m.toName)
+}

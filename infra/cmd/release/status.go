@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"platform.example/infra/release"
+)
+
+// status shows what is live, what stands by, and who is at a release.
+func (s *session) status(ctx context.Context) error {
+	recorded, err := s.recorded(ctx)
+	if err != nil {
+		return err
+	}
+	holder, err := s.cluster.Holder(ctx, time.Now())
+	if err != nil {
+		return err
+	}
+	if s.json {
+		services := map[string]any{}
+		for name, is := range recorded {
+			colour, running := is.Live()
+			_, former, stands := is.Standby()
+			fields := map[string]any{"colour": colour, "version": running.Version, "digest": running.Image,
+				"replicas": running.Replicas, "takenBack": is.Mark.TakenBack, "changedByHand": is.ByHand(name) != nil}
+			if stands {
+				fields["standby"] = former.Version
+			}
+			services[name] = fields
+		}
+		s.out.give(map[string]any{"stack": s.stack, "services": services, "holder": holder})
+		return nil
+	}
+	var table strings.Builder
+	columns := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(columns, "SERVICE\tLIVE\tVERSION\tREPLICAS\tSTANDS BY\tSINCE")
+	var remarks []string
+	for _, name := range slices.Sorted(maps.Keys(recorded)) {
+		is := recorded[name]
+		colour, running := is.Live()
+		standby := "-"
+		if at, former, stands := is.Standby(); stands {
+			left := s.config.Standby - time.Since(is.Mark.At)
+			standby = fmt.Sprintf("%s (%s), for %s", former.Version, at, max(0, left).Round(time.Minute))
+		}
+		fmt.Fprintf(columns, "%s\t%s\t%s\t%d\t%s\t%s\n", name, colour, running.Version, running.Replicas, standby, since(is.Mark.At))
+		if err := is.ByHand(name); err != nil {
+			remarks = append(remarks, err.Error())
+		}
+		if is.Mark.TakenBack != "" {
+			remarks = append(remarks, fmt.Sprintf("%s: version %s was taken back, and is not released again unless `make release` asks for it", name, is.Mark.TakenBack))
+		}
+	}
+	_ = columns.Flush() // into memory
+	s.out.print("%s", strings.TrimSuffix(table.String(), "\n"))
+	for _, remark := range remarks {
+		s.out.print("%s", remark)
+	}
+	if holder != "" {
+		s.out.print("%s is at a release", holder)
+	}
+	return nil
+}
+
+func since(at time.Time) string {
+	if at.IsZero() {
+		return "-"
+	}
+	return at.Local().Format(time.DateTime)
+}
+
+// history shows the last releases, the latest first.
+func (s *session) history(ctx context.Context) error {
+	if err := s.status(ctx); err != nil {
+		return err
+	}
+	history, err := s.readHistory(ctx)
+	if err != nil {
+		return err
+	}
+	if s.json {
+		s.out.give(map[string]any{"stack": s.stack, "releases": history})
+		return nil
+	}
+	s.out.print("")
+	for i, entry := range slices.Backward(history) {
+		var before map[string]release.Deployed
+		if i > 0 {
+			before = history[i-1].Services
+		}
+		var changed []string
+		for _, name := range slices.Sorted(maps.Keys(entry.Services)) {
+			if before[name] != entry.Services[name] {
+				changed = append(changed, fmt.Sprintf("%s %s", name, entry.Services[name].Version))
+			}
+		}
+		s.out.print("#%-4d %s  %s", entry.Number, since(entry.At), strings.Join(changed, ", "))
+	}
+	return nil
+}

@@ -1,0 +1,265 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/auto"
+	"github.com/pulumi/pulumi/sdk/v3/go/auto/events"
+	"github.com/pulumi/pulumi/sdk/v3/go/auto/optrefresh"
+	"github.com/pulumi/pulumi/sdk/v3/go/auto/optup"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+
+	"platform.example/infra/release"
+	"platform.example/infra/release/report"
+)
+
+// update has pulumi carry a request out, and tells of its steps. An error is what pulumi's engine, or the platform's own
+// explanation of it, says.
+func (s *session) update(ctx context.Context, request release.Request, message string) ([]report.Step, error) {
+	request.Holder = s.holder
+	workspace, err := s.workspace(ctx, map[string]string{release.RequestVariable: request.String()})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.settle(ctx, workspace); err != nil {
+		return nil, err
+	}
+	steps, err := s.carryOut(ctx, workspace, message)
+	if err != nil && auto.IsConcurrentUpdateError(err) {
+		if err := s.unlock(ctx, workspace, err); err != nil {
+			return steps, err
+		}
+		if err := s.settle(ctx, workspace); err != nil {
+			return nil, err
+		}
+		return s.carryOut(ctx, workspace, message)
+	}
+	return steps, err
+}
+
+func (s *session) workspace(ctx context.Context, environment map[string]string) (auto.Stack, error) {
+	workspace, err := auto.SelectStackLocalSource(ctx, s.stack, ".", auto.EnvVars(environment))
+	if err != nil {
+		return workspace, fmt.Errorf("stack %s: pulumi doesn't know it, or isn't on PATH (`eval \"$(make -s env)\"` sets it for the stack local): %w",
+			s.stack, short(err))
+	}
+	return workspace, nil
+}
+
+// short is an error of the Automation API without the transcript that comes with it.
+func short(err error) error {
+	text, _, _ := strings.Cut(err.Error(), "\ncode: ")
+	if _, said, found := strings.Cut(err.Error(), "stderr: "); found {
+		text += ": " + strings.TrimSpace(said)
+	}
+	return errors.New(strings.Join(strings.Fields(text), " "))
+}
+
+// carryOut runs the update itself.
+func (s *session) carryOut(ctx context.Context, workspace auto.Stack, message string) ([]report.Step, error) {
+	happening := make(chan events.EngineEvent, 64)
+	told := make(chan *listener, 1)
+	go func() {
+		l := &listener{session: s, under: map[string]report.Step{}}
+		l.listen(happening)
+		told <- l
+	}()
+	_, err := workspace.Up(ctx, optup.EventStreams(happening), optup.Message(message), optup.SuppressOutputs(),
+		optup.ProgressStreams(io.Discard), optup.UserAgent("platform-release"))
+	l := <-told
+	if err == nil {
+		return l.steps, nil
+	}
+	if auto.IsConcurrentUpdateError(err) || ctx.Err() != nil || len(l.faults) == 0 {
+		return l.steps, errors.Join(context.Cause(ctx), err)
+	}
+	return l.steps, errors.New(strings.Join(l.faults, "; "))
+}
+
+// listener turns what pulumi's engine tells into steps that people know.
+type listener struct {
+	session *session
+	under   map[string]report.Step // under way, by URN
+	steps   []report.Step
+	faults  []string
+}
+
+func (l *listener) listen(happening <-chan events.EngineEvent) {
+	tick := time.NewTicker(250 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case event, more := <-happening:
+			if !more {
+				return
+			}
+			l.hear(event.EngineEvent)
+		case <-tick.C:
+			var waiting []string
+			for _, step := range l.under {
+				waiting = append(waiting, step.Name)
+			}
+			if slices.Sort(waiting); len(waiting) > 0 {
+				l.session.out.underWay(strings.Join(waiting, ", "))
+			}
+		}
+	}
+}
+
+func (l *listener) hear(event apitype.EngineEvent) {
+	switch {
+	case event.ResourcePreEvent != nil:
+		step := event.ResourcePreEvent.Metadata
+		if name := stepName(step); name != "" {
+			l.under[step.URN] = report.Step{Name: name, Began: time.Now(), Detail: string(step.Op)}
+		}
+	case event.ResOutputsEvent != nil:
+		l.end(event.ResOutputsEvent.Metadata.URN, false)
+	case event.ResOpFailedEvent != nil:
+		l.end(event.ResOpFailedEvent.Metadata.URN, true)
+	case event.DiagnosticEvent != nil:
+		l.diagnose(*event.DiagnosticEvent)
+	}
+}
+
+func (l *listener) end(urn string, failed bool) {
+	step, known := l.under[urn]
+	if !known {
+		return
+	}
+	delete(l.under, urn)
+	step.Took, step.Failed = time.Since(step.Began), failed
+	l.steps = append(l.steps, step)
+	what := fmt.Sprintf("%s (%.1f s)", step.Name, step.Took.Seconds())
+	if failed {
+		what = step.Name + ": failed"
+	}
+	l.session.out.say("%s", what)
+}
+
+// diagnose keeps what the program and the engine say. Errors that only repeat that something failed are left out.
+func (l *listener) diagnose(said apitype.DiagnosticEvent) {
+	text := strings.TrimSpace(colours.ReplaceAllString(said.Message, ""))
+	switch {
+	case text == "" || said.Ephemeral:
+	case said.Severity == "error" && !repeats(text):
+		text = strings.Join(strings.Fields(text), " ")
+		if !slices.Contains(l.faults, text) {
+			l.faults = append(l.faults, text)
+		}
+	case strings.HasPrefix(said.Severity, "info") && said.URN == "" || strings.HasPrefix(said.Severity, "info") && strings.Contains(said.URN, "pulumi:pulumi:Stack"):
+		for line := range strings.Lines(text) {
+			if planned.MatchString(line) {
+				l.session.out.say("%s", strings.TrimSpace(line))
+			}
+		}
+	}
+}
+
+var (
+	// colours is what pulumi marks its texts with for terminals.
+	colours = regexp.MustCompile(`<\{%[^%]*%\}>|\x1b\[[0-9;]*m`)
+	// planned is a sentence of release.Plan.
+	planned = regexp.MustCompile(` (is released: from|goes back from|stays at) `)
+)
+
+func repeats(text string) bool {
+	return strings.Contains(text, "update failed") || strings.Contains(text, "resource registration failed") ||
+		strings.Contains(text, "an unhandled error occurred")
+}
+
+// stepName is what people call a step; empty for one that doesn't matter to them.
+func stepName(step apitype.StepEventMetadata) string {
+	if step.Op == apitype.OpSame || strings.HasPrefix(string(step.Op), "delete") || step.Op == apitype.OpRead || step.Op == apitype.OpRefresh {
+		return ""
+	}
+	urn := resource.URN(step.URN)
+	name := urn.Name()
+	kind := step.Type[strings.LastIndex(step.Type, ":")+1:]
+	if !strings.Contains(string(urn), "platform:workload:Service$") && kind != "Image" {
+		return ""
+	}
+	service, colour, job := split(name)
+	switch kind {
+	case "Image":
+		return name + ": image"
+	case "Deployment":
+		return fmt.Sprintf("%s: roll out %s", service, colour)
+	case "Job":
+		return fmt.Sprintf("%s: %s %s", service, job, colour)
+	case "Service":
+		if colour == "" {
+			return service + ": switch"
+		}
+	}
+	return ""
+}
+
+// split takes user-service-green-verify apart.
+func split(name string) (service string, colour release.Colour, job string) {
+	for _, colour := range []release.Colour{release.Blue, release.Green} {
+		if service, rest, found := strings.Cut(name, "-"+string(colour)); found && (rest == "" || rest[0] == '-') {
+			return service, colour, strings.TrimPrefix(rest, "-")
+		}
+	}
+	return name, "", ""
+}
+
+// settle has pulumi look at what became of the steps that an update which was killed had begun: it would warn of them for
+// ever.
+func (s *session) settle(ctx context.Context, workspace auto.Stack) error {
+	state, err := workspace.Export(ctx)
+	if err != nil {
+		return fmt.Errorf("stack %s: %w", s.stack, short(err))
+	}
+	var deployment struct {
+		Pending []json.RawMessage `json:"pending_operations"`
+	}
+	if err := json.Unmarshal(state.Deployment, &deployment); err != nil {
+		return fmt.Errorf("stack %s: its state can't be read: %w", s.stack, err)
+	}
+	if len(deployment.Pending) == 0 {
+		return nil
+	}
+	s.out.say("an update was killed in the middle of %d steps: looking at what became of them", len(deployment.Pending))
+	// What it has made and not noted is taken for the stack's own from now on.
+	workspace.Workspace().SetEnvVar("PULUMI_K8S_ENABLE_PATCH_FORCE", "true")
+	_, err = workspace.Refresh(ctx, optrefresh.ClearPendingCreates(), optrefresh.ProgressStreams(io.Discard), optrefresh.SuppressOutputs())
+	if err != nil && !auto.IsConcurrentUpdateError(err) { // that is found out again, and mended, by the update
+		return fmt.Errorf("stack %s: %w", s.stack, short(err))
+	}
+	return nil
+}
+
+// unlock removes the lock that pulumi's backend keeps of an update whose process is gone. This run holds the lock of
+// releases, so nobody else is about to begin.
+func (s *session) unlock(ctx context.Context, workspace auto.Stack, refused error) error {
+	host, _ := os.Hostname()
+	for _, lock := range lockedBy.FindAllStringSubmatch(refused.Error(), -1) {
+		pid, _ := strconv.Atoi(lock[2])
+		if lock[1] != host || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			return fmt.Errorf("stack %s: pulumi (process %s on %s) is changing it: wait for its end, or end it", s.stack, lock[2], lock[1])
+		}
+	}
+	s.out.say("an update was killed: its lock is removed")
+	if err := workspace.Cancel(ctx); err != nil {
+		return fmt.Errorf("stack %s: %w", s.stack, short(err))
+	}
+	workspace.Workspace().SetEnvVar("PULUMI_K8S_ENABLE_PATCH_FORCE", "true")
+	return nil
+}
+
+// lockedBy is how pulumi says who holds the lock of a self-managed backend.
+var lockedBy = regexp.MustCompile(`created by \S+@(\S+) \(pid (\d+)\)`)

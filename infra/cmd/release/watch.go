@@ -1,0 +1,218 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"github.com/prometheus/client_golang/api"
+	prometheus "github.com/prometheus/client_golang/api/prometheus/v1"
+	"github.com/prometheus/common/model"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/monitoring/rule"
+	"platform.example/infra/namespace"
+	"platform.example/infra/network"
+	"platform.example/infra/release"
+)
+
+// watcher asks the platform's Prometheus.
+type watcher struct {
+	session *session
+	api     prometheus.API
+	stop    context.CancelFunc
+	ended   chan error
+}
+
+const (
+	openTime  = 15 * time.Second // to get through to Prometheus
+	lookEvery = 5 * time.Second
+)
+
+// openWatcher leads to Prometheus, and is an error unless it answers.
+func (s *session) openWatcher(ctx context.Context) (*watcher, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	client, err := api.NewClient(api.Config{Address: fmt.Sprintf("http://127.0.0.1:%d", port)})
+	if err != nil {
+		return nil, err
+	}
+	forwarding, stop := context.WithCancel(context.WithoutCancel(ctx))
+	w := &watcher{session: s, api: prometheus.NewAPI(client), stop: stop, ended: make(chan error, 1)}
+	ready := make(chan struct{})
+	go func() {
+		w.ended <- s.cluster.Forward(forwarding, string(namespace.Monitoring), network.Prometheus, port, network.PrometheusPort,
+			func() { close(ready) })
+	}()
+	select {
+	case <-ready:
+	case err := <-w.ended:
+		stop()
+		return nil, fmt.Errorf("Prometheus: %w", err) //nolint:revive,staticcheck // a name
+	case <-time.After(openTime):
+		stop()
+		return nil, errors.New("Prometheus can't be reached") //nolint:revive,staticcheck // a name
+	}
+	if _, err := w.number(ctx, "vector(1)", time.Now()); err != nil {
+		w.close()
+		return nil, err
+	}
+	return w, nil
+}
+
+func (w *watcher) close() {
+	w.stop()
+	<-w.ended
+}
+
+func freePort() (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}
+
+// number is the value of an expression that yields one; 0 where it yields none.
+func (w *watcher) number(ctx context.Context, expression string, at time.Time) (float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	value, _, err := w.api.Query(ctx, expression, at)
+	if err != nil {
+		return 0, fmt.Errorf("Prometheus: %w", err) //nolint:revive,staticcheck // a name
+	}
+	if vector, ok := value.(model.Vector); ok && len(vector) > 0 && vector[0].Value == vector[0].Value {
+		return float64(vector[0].Value), nil
+	}
+	return 0, nil
+}
+
+// measured is what a colour was asked in a span of time, by Prometheus' counters.
+func (w *watcher) measured(ctx context.Context, service catalog.Service, colour release.Colour, at time.Time, span time.Duration) (release.Measured, error) {
+	metrics := rule.RequestsOf(service)
+	matchers := fmt.Sprintf(`job=%q, colour=%q`, service.Name, colour)
+	window := fmt.Sprintf("[%ds]", int(span.Seconds()))
+	sum := func(metric, more string) string {
+		return fmt.Sprintf("sum(increase(%s{%s%s}%s))", metric, matchers, more, window)
+	}
+	within := fmt.Sprintf(`, le=%q`, rule.Bound(service.Objectives.Latency))
+	var got release.Measured
+	var fast, seconds float64
+	for expression, into := range map[string]*float64{
+		sum(metrics.Total, ""):                  &got.Requests,
+		sum(metrics.Failed, ""):                 &got.Errors,
+		sum(metrics.Duration+"_bucket", within): &fast,
+		fmt.Sprintf("histogram_quantile(0.99, sum by (le) (rate(%s_bucket{%s}%s)))", metrics.Duration, matchers, window): &seconds,
+	} {
+		number, err := w.number(ctx, expression, at)
+		if err != nil {
+			return got, err
+		}
+		*into = number
+	}
+	got.Slow = max(0, got.Requests-fast)
+	got.P99 = time.Duration(seconds * float64(time.Second))
+	return got, nil
+}
+
+// verdict is what was found of all services.
+type verdict []release.Verdict
+
+func (v verdict) good() bool {
+	for _, one := range v {
+		if one.Bad() {
+			return false
+		}
+	}
+	return true
+}
+
+// String is what is wrong; where nothing is, how well all do.
+func (v verdict) String() string {
+	var bad, good string
+	for _, one := range v {
+		if one.Bad() {
+			bad += "; " + one.String()
+		} else {
+			good += "; " + one.String()
+		}
+	}
+	if bad != "" {
+		return bad[2:]
+	}
+	return good[min(2, len(good)):]
+}
+
+// watch looks at the new colours for a time, and ends early where one is bad. What it is held against is the objective, and
+// what the old colour did in as long a time before the switch.
+func (w *watcher) watch(ctx context.Context, moves []move, span time.Duration) (verdict, error) {
+	began := time.Now()
+	w.session.out.say("watching for %s", span)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		case err := <-w.ended:
+			w.ended <- err
+			return nil, fmt.Errorf("the way to Prometheus is lost: %w", err)
+		case <-time.After(lookEvery):
+		}
+		now := time.Now()
+		var found verdict
+		for _, move := range moves {
+			service := w.session.services[move.service]
+			since := now.Sub(move.at)
+			fresh, err := w.measured(ctx, service, move.toName, now, since)
+			if err != nil {
+				return nil, err
+			}
+			former, err := w.measured(ctx, service, move.fromName, move.at, max(span, time.Minute))
+			if err != nil {
+				return nil, err
+			}
+			one := release.Judge(move.service, move.toName, fresh, former, release.Promise{
+				Availability: service.Objectives.Availability, Latency: service.Objectives.Latency, LatencyShare: service.Objectives.LatencyShare,
+			})
+			found = append(found, one)
+			w.session.out.give(map[string]any{"service": move.service, "colour": move.toName, "requests": fresh.Requests,
+				"errors": fresh.Errors, "slow": fresh.Slow, "p99_seconds": fresh.P99.Seconds(), "bad": one.Bad()})
+		}
+		w.session.out.underWay("watching: " + found.String())
+		if !found.good() || time.Since(began) >= span {
+			return found, nil
+		}
+	}
+}
+
+// look watches what is live, and changes nothing.
+func (s *session) look(ctx context.Context) error {
+	eye, err := s.openWatcher(ctx)
+	if err != nil {
+		return fmt.Errorf("stack %s: %w", s.stack, err)
+	}
+	defer eye.close()
+	recorded, err := s.recorded(ctx)
+	if err != nil {
+		return err
+	}
+	nothing := map[string]release.Recorded{}
+	for name, is := range recorded {
+		nothing[name] = release.Recorded{Selected: is.Selected.Other()}
+	}
+	found, err := eye.watch(ctx, moves(nothing, recorded), s.watch)
+	if err != nil {
+		return err
+	}
+	for _, one := range found {
+		s.out.say("%s", one)
+	}
+	if !found.good() {
+		return fmt.Errorf("stack %s: %s", s.stack, found)
+	}
+	return nil
+}

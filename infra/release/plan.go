@@ -1,0 +1,171 @@
+package release
+
+import (
+	"fmt"
+	"time"
+)
+
+// Move is what a plan does with a service's traffic.
+//
+//	what is recorded                              what is wished          move     traffic at the end
+//	no live Service                               any version             start    blue, which is made
+//	the version wished is live                    -                       stay     as it is
+//	it was taken back, and nobody asks for it     the source's version    hold     as it is
+//	it stands by                                  -                       return   the other colour, which is there
+//	anything else                                 -                       release  the other colour, once it is verified
+type Move string
+
+// The moves.
+const (
+	Start   Move = "start"
+	Stay    Move = "stay"
+	Hold    Move = "hold"
+	Return  Move = "return"
+	Release Move = "release"
+)
+
+// Wish is the version that somebody wants a service to be, and how much they want it.
+type Wish struct {
+	Source string // the version that the sources (or staging) have
+	Pinned string // another version that is asked for by name; empty for Source
+	Again  bool   // also if it was taken back
+	Retire bool   // no former version is to stand by any longer
+}
+
+// Version is the version that is wanted.
+func (w Wish) Version() string {
+	if w.Pinned != "" {
+		return w.Pinned
+	}
+	return w.Source
+}
+
+// Plan is how a service gets from what is recorded to what is wished. Carried out in part, or twice, it leads there all
+// the same: what is recorded afterwards has a plan of its own.
+type Plan struct {
+	Move    Move
+	Live    Colour // has the traffic at the end
+	Version string // of Live
+	From    string // the version that is live now; empty for none
+
+	// Target is the colour that gets what the program says now, its image and configuration; the other one keeps what it
+	// was released with. Empty: both keep it.
+	Target Colour
+	Made   string // when Target became a candidate
+	// Colours is every colour that is there at the end. One that is missing here is taken away.
+	Colours []Colour
+	// Replicas is how many replicas a colour must have at least until the next plan: as many as carry the traffic now.
+	// Only a move sets it.
+	Replicas int
+	// Mark is written together with the selector.
+	Mark Mark
+}
+
+// Moves reports whether the plan gives the traffic to another colour.
+func (p Plan) Moves() bool { return p.Move == Release || p.Move == Return }
+
+// New is the plan for one service. A former version stands by for so long after a switch, and is then taken away. It is an
+// error if what is recorded contradicts itself.
+func New(service string, recorded Recorded, wish Wish, keep time.Duration, now time.Time) (Plan, error) {
+	if recorded.Selected == "" {
+		return start(wish, now), nil
+	}
+	if err := recorded.ByHand(service); err != nil {
+		return Plan{}, err
+	}
+	live, running := recorded.Live()
+	standby, former, stands := recorded.Standby()
+	mark := recorded.Mark
+	mark.Live, mark.Version = live, running.Version // one that was made before marks were
+	plan := Plan{From: running.Version}
+	switch {
+	case running.Version == wish.Version():
+		plan.Move = Stay
+	case wish.Pinned == "" && !wish.Again && wish.Source == mark.TakenBack:
+		plan.Move = Hold
+	case stands && former.Version == wish.Version():
+		plan.Move = Return
+	default:
+		plan.Move = Release
+	}
+	if !plan.Moves() {
+		if stands = stands && !wish.Retire && now.Sub(mark.At) < keep; !stands {
+			mark.Standby = Former{}
+		}
+		plan.Made = running.Made
+		return plan.on(live, mark, wish, stands), nil
+	}
+	plan.Replicas, plan.Made = max(1, running.Replicas), former.Made
+	if plan.Move == Release {
+		plan.Made = now.UTC().Format(time.RFC3339Nano)
+	}
+	mark = Mark{Live: standby, Version: wish.Version(), Standby: running.former(), At: now}
+	if wish.Pinned != "" && wish.Pinned != wish.Source {
+		mark.TakenBack = wish.Source // or the next update would bring it back
+	}
+	return plan.on(standby, mark, wish, true), nil
+}
+
+// start is the plan of a service that nobody reaches yet. A Deployment that a killed update has left is taken over.
+func start(wish Wish, now time.Time) Plan {
+	plan := Plan{Move: Start, Made: now.UTC().Format(time.RFC3339Nano)}.on(Blue, Mark{Live: Blue, Version: wish.Version(), At: now}, wish, false)
+	plan.Target = Blue
+	return plan
+}
+
+// on completes the plan: who has the traffic in the end, and whether the other colour stays.
+func (p Plan) on(live Colour, mark Mark, wish Wish, other bool) Plan {
+	p.Live, p.Version, p.Mark, p.Colours = live, mark.Version, mark, []Colour{live}
+	if other {
+		p.Colours = append(p.Colours, live.Other())
+	}
+	// What the program says belongs to the version that its sources have. A candidate has nothing of its own yet.
+	if p.Move == Release || mark.Version == wish.Source {
+		p.Target = live
+	}
+	return p
+}
+
+// Sentence says what the plan does, for people; empty where nothing changes. Image is what runs in the colour that gets the
+// traffic.
+func (p Plan) Sentence(service, image string, keep time.Duration) string {
+	other := p.Live.Other()
+	switch p.Move {
+	case Start:
+		return fmt.Sprintf("%s: %s is the first to run, in %s (%s)", service, p.Version, p.Live, image)
+	case Hold:
+		return fmt.Sprintf("%s stays at %s: %s was taken back and is not released again unasked: change the source, or ask for it with `make release`",
+			service, p.Version, p.Mark.TakenBack)
+	case Return:
+		return fmt.Sprintf("%s goes back from %s to %s, which stands by in %s (%s); %s in %s stands by for %s",
+			service, p.From, p.Version, p.Live, image, p.From, other, keep)
+	case Release:
+		return fmt.Sprintf("%s is released: from %s to %s in %s (%s), verified before it gets traffic; %s in %s stands by for %s",
+			service, named(p.From), p.Version, p.Live, image, named(p.From), other, keep)
+	default:
+		return ""
+	}
+}
+
+// named is a version for people; one that was made before versions were told has none.
+func named(version string) string {
+	if version == "" {
+		return "a version that doesn't say which"
+	}
+	return version
+}
+
+// TakeBack is the mark of a rollback: the traffic returns to the colour that stands by, at once, and what it is taken from
+// isn't released again unasked. It is an error where nothing stands by.
+func TakeBack(service string, recorded Recorded, now time.Time) (Mark, error) {
+	if err := recorded.ByHand(service); err != nil {
+		return Mark{}, err
+	}
+	live, running := recorded.Live()
+	standby, former, stands := recorded.Standby()
+	if !stands {
+		return Mark{}, fmt.Errorf("service %s: nothing stands by: version %s is live in %s, and the former one is gone: "+
+			"release an older version with `make release V=<version>`; `make releases` lists them", service, running.Version, live)
+	}
+	return Mark{Live: standby, Version: former.Version, Standby: running.former(), TakenBack: running.Version, At: now}, nil
+}

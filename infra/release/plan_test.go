@@ -1,0 +1,262 @@
+package release_test
+
+import (
+	"math/rand/v2"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"platform.example/infra/release"
+)
+
+var now = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+const (
+	service = "user-service"
+	keep    = time.Hour
+)
+
+// live is a recorded state as a release leaves it: one version has the traffic, another may stand by.
+func live(colour release.Colour, version, standby string) release.Recorded {
+	recorded := release.Recorded{
+		Selected: colour,
+		Mark:     release.Mark{Live: colour, Version: version, Standby: release.Former{Version: standby}, At: now.Add(-time.Minute)},
+		Colours:  map[release.Colour]release.Running{colour: {Version: version, Replicas: 3}},
+	}
+	if standby != "" {
+		recorded.Colours[colour.Other()] = release.Running{Version: standby, Replicas: 3}
+	}
+	return recorded
+}
+
+func TestPlans(t *testing.T) {
+	takenBack := live(release.Blue, "v1", "v2")
+	takenBack.Mark.TakenBack = "v2"
+	interrupted := live(release.Blue, "v1", "")
+	interrupted.Colours[release.Green] = release.Running{Version: "v2", Replicas: 1}
+	overwritten := live(release.Blue, "v2", "v1")
+	overwritten.Colours[release.Green] = release.Running{Version: "v3"}
+	unmarked := live(release.Blue, "v1", "")
+	unmarked.Mark = release.Mark{}
+	long := live(release.Green, "v2", "v1")
+	long.Mark.At = now.Add(-2 * time.Hour)
+
+	type want struct {
+		move                release.Move
+		live                release.Colour
+		version             string
+		target              release.Colour
+		colours             []release.Colour
+		replicas            int
+		standby, takenBacks string
+	}
+	both := []release.Colour{release.Blue, release.Green}
+	for _, c := range []struct {
+		name     string
+		recorded release.Recorded
+		wish     release.Wish
+		want     want
+	}{
+		{"the first", release.Recorded{}, release.Wish{Source: "v1"},
+			want{release.Start, release.Blue, "v1", release.Blue, both[:1], 0, "", ""}},
+		{"the first, after a run that was killed", release.Recorded{Colours: map[release.Colour]release.Running{release.Blue: {Version: "v0"}}},
+			release.Wish{Source: "v1"}, want{release.Start, release.Blue, "v1", release.Blue, both[:1], 0, "", ""}},
+		{"nothing new", live(release.Blue, "v1", ""), release.Wish{Source: "v1"},
+			want{release.Stay, release.Blue, "v1", release.Blue, both[:1], 0, "", ""}},
+		{"nothing new, the former one stands by", live(release.Green, "v2", "v1"), release.Wish{Source: "v2"},
+			want{release.Stay, release.Green, "v2", release.Green, both, 0, "v1", ""}},
+		{"the former one has stood by for long", long, release.Wish{Source: "v2"},
+			want{release.Stay, release.Green, "v2", release.Green, both[1:], 0, "", ""}},
+		{"the former one is to go", live(release.Green, "v2", "v1"), release.Wish{Source: "v2", Retire: true},
+			want{release.Stay, release.Green, "v2", release.Green, both[1:], 0, "", ""}},
+		{"a new version", live(release.Blue, "v1", ""), release.Wish{Source: "v2"},
+			want{release.Release, release.Green, "v2", release.Green, both, 3, "v1", ""}},
+		{"a new version takes the place of the one that stands by", live(release.Green, "v2", "v1"), release.Wish{Source: "v3"},
+			want{release.Release, release.Blue, "v3", release.Blue, both, 3, "v2", ""}},
+		{"of services that had no mark", unmarked, release.Wish{Source: "v2"},
+			want{release.Release, release.Green, "v2", release.Green, both, 3, "v1", ""}},
+		{"a release that was interrupted is begun again", interrupted, release.Wish{Source: "v2"},
+			want{release.Release, release.Green, "v2", release.Green, both, 3, "v1", ""}},
+		{"a release that was interrupted and is no longer wanted", interrupted, release.Wish{Source: "v1"},
+			want{release.Stay, release.Blue, "v1", release.Blue, both[:1], 0, "", ""}},
+		{"the sources go back", live(release.Green, "v2", "v1"), release.Wish{Source: "v1"},
+			want{release.Return, release.Blue, "v1", release.Blue, both, 3, "v2", ""}},
+		{"what stood by was overwritten by a release that failed", overwritten, release.Wish{Source: "v1"},
+			want{release.Release, release.Green, "v1", release.Green, both, 3, "v2", ""}},
+		{"what was taken back isn't released again", takenBack, release.Wish{Source: "v2"},
+			want{release.Hold, release.Blue, "v1", "", both, 0, "v2", "v2"}},
+		{"unless somebody asks for it", takenBack, release.Wish{Source: "v2", Again: true},
+			want{release.Return, release.Green, "v2", release.Green, both, 3, "v1", ""}},
+		{"nor does it keep the next version", takenBack, release.Wish{Source: "v3"},
+			want{release.Release, release.Green, "v3", release.Green, both, 3, "v1", ""}},
+		{"an older version by name", live(release.Green, "v3", "v2"), release.Wish{Source: "v3", Pinned: "v1"},
+			want{release.Release, release.Blue, "v1", release.Blue, both, 3, "v3", "v3"}},
+		{"an older version by name that stands by, as it was", live(release.Green, "v3", "v2"), release.Wish{Source: "v3", Pinned: "v2"},
+			want{release.Return, release.Blue, "v2", "", both, 3, "v3", "v3"}},
+		{"an older version by name that is live, as it is", live(release.Blue, "v2", "v3"), release.Wish{Source: "v3", Pinned: "v2"},
+			want{release.Stay, release.Blue, "v2", "", both, 0, "v3", ""}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			plan, err := release.New(service, c.recorded, c.wish, keep, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			colours := slices.Sorted(slices.Values(plan.Colours))
+			got := want{plan.Move, plan.Live, plan.Version, plan.Target, colours, plan.Replicas, plan.Mark.Standby.Version, plan.Mark.TakenBack}
+			if !reflect.DeepEqual(got, c.want) {
+				t.Errorf("the plan is\n%+v, want\n%+v", got, c.want)
+			}
+			if plan.Mark.Live != plan.Live || plan.Mark.Version != plan.Version {
+				t.Errorf("the mark %+v is of another colour or version", plan.Mark)
+			}
+			sentence := plan.Sentence(service, "image", keep)
+			if (sentence == "") != (plan.Move == release.Stay) || !strings.HasPrefix(sentence, service) && sentence != "" {
+				t.Errorf("it is told as %q", sentence)
+			}
+		})
+	}
+}
+
+func TestASelectorThatWasChangedByHandIsSaid(t *testing.T) {
+	recorded := live(release.Blue, "v1", "v0")
+	recorded.Selected = release.Green
+	want := "service user-service: its live Service selects green (version v0), but the last release made blue (version v1) live"
+	if _, err := release.New(service, recorded, release.Wish{Source: "v1"}, keep, now); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("a plan: %v", err)
+	}
+	if _, err := release.TakeBack(service, recorded, now); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("a rollback: %v", err)
+	}
+}
+
+func TestARollbackNeedsAVersionThatStandsBy(t *testing.T) {
+	mark, err := release.TakeBack(service, live(release.Green, "v2", "v1"), now)
+	if want := (release.Mark{Live: release.Blue, Version: "v1", Standby: release.Former{Version: "v2"}, TakenBack: "v2", At: now}); err != nil || mark != want {
+		t.Errorf("%+v, %v; want %+v", mark, err, want)
+	}
+	_, err = release.TakeBack(service, live(release.Green, "v2", ""), now)
+	if err == nil || !strings.Contains(err.Error(), "nothing stands by: version v2 is live in green") {
+		t.Errorf("with nothing standing by: %v", err)
+	}
+}
+
+func TestAMarkIsReadAsItWasWritten(t *testing.T) {
+	for _, mark := range []release.Mark{
+		{Live: release.Green, Version: "v2", Standby: release.Former{Version: "v1", Made: "2026-03-01T11:00:00Z"}, TakenBack: "v3", At: now},
+		{Live: release.Blue, Version: "v1", At: now},
+	} {
+		if got := release.ReadMark(mark.Annotations()); got != mark {
+			t.Errorf("%+v is read as %+v", mark, got)
+		}
+	}
+	if got := release.ReadMark(nil); got != (release.Mark{}) {
+		t.Errorf("no mark is read as %+v", got)
+	}
+}
+
+// world is a cluster with one service, on which plans are carried out step by step and may be cut off after any.
+type world struct {
+	t        *testing.T
+	recorded release.Recorded
+	verified map[release.Colour]string // the version that was found to be good there
+	now      time.Time
+}
+
+// carryOut does the first steps of a plan, in the order in which an update does them, and reports whether those were all.
+func (w *world) carryOut(plan release.Plan, steps int) bool {
+	w.t.Helper()
+	step := func(do func()) {
+		if steps--; steps >= 0 {
+			do()
+			w.check()
+		}
+	}
+	if plan.Target != "" {
+		step(func() {
+			if plan.Target == w.recorded.Selected && w.recorded.Colours[plan.Target].Version != plan.Version {
+				w.t.Fatalf("%+v puts another version in the place of the one that has the traffic", plan)
+			}
+			if plan.Move == release.Release {
+				delete(w.verified, plan.Target)
+			}
+			w.recorded.Colours[plan.Target] = release.Running{Version: plan.Version, Made: plan.Made, Replicas: max(1, plan.Replicas)}
+		})
+	}
+	if plan.Move == release.Release || plan.Move == release.Start {
+		step(func() { w.verified[plan.Live] = plan.Version })
+	}
+	step(func() { w.recorded.Selected, w.recorded.Mark = plan.Live, plan.Mark }) // one object: both or none
+	for _, colour := range []release.Colour{release.Blue, release.Green} {
+		if !slices.Contains(plan.Colours, colour) {
+			step(func() {
+				if colour == w.recorded.Selected {
+					w.t.Fatalf("%+v takes away the colour that has the traffic", plan)
+				}
+				delete(w.recorded.Colours, colour)
+				delete(w.verified, colour)
+			})
+		}
+	}
+	return steps >= 0
+}
+
+// check is what must hold at every instant.
+func (w *world) check() {
+	w.t.Helper()
+	selected, running := w.recorded.Live()
+	if selected != "" && (running.Version == "" || w.verified[selected] != running.Version) {
+		w.t.Fatalf("traffic goes to %s with %q, of which %q was verified", selected, running.Version, w.verified[selected])
+	}
+	if idle, former, stands := w.recorded.Standby(); stands && w.verified[idle] != former.Version {
+		w.t.Fatalf("%s with %q is said to stand by, but was never verified", idle, former.Version)
+	}
+}
+
+// Whatever is wished, and wherever a run is cut off: traffic is always on what was verified, and whoever repeats the same
+// wish gets there, and finds nothing to do after that.
+func TestEveryPathIsSafeAndEnds(t *testing.T) {
+	versions := []string{"v1", "v2", "v3", "v4"}
+	for seed := range uint64(3000) {
+		chance := rand.New(rand.NewPCG(seed, 1))
+		w := &world{t: t, recorded: release.Recorded{Colours: map[release.Colour]release.Running{}}, verified: map[release.Colour]string{}, now: now}
+		for range 12 {
+			w.now = w.now.Add(time.Duration(chance.IntN(100)) * time.Minute)
+			if mark, err := release.TakeBack(service, w.recorded, w.now); err == nil && chance.IntN(5) == 0 {
+				w.recorded.Selected, w.recorded.Mark = mark.Live, mark
+				w.check()
+				continue
+			}
+			wish := release.Wish{Source: versions[chance.IntN(4)], Again: chance.IntN(4) == 0, Retire: chance.IntN(6) == 0}
+			if chance.IntN(4) == 0 {
+				wish.Pinned = versions[chance.IntN(4)]
+			}
+			plan := w.plan(wish)
+			held := plan.Move == release.Hold
+			w.carryOut(plan, chance.IntN(5)) // killed, or not
+			if chance.IntN(2) == 0 {
+				continue // somebody wishes for something else
+			}
+			for w.carryOut(w.plan(wish), 1+chance.IntN(5)) == false {
+			}
+			plan = w.plan(wish)
+			if plan.Moves() || plan.Move == release.Start {
+				t.Fatalf("seed %d: repeated, it still wants to %s", seed, plan.Move)
+			}
+			if _, running := w.recorded.Live(); !held && running.Version != wish.Version() {
+				t.Fatalf("seed %d: %q is live, want %q", seed, running.Version, wish.Version())
+			}
+		}
+	}
+}
+
+func (w *world) plan(wish release.Wish) release.Plan {
+	w.t.Helper()
+	w.now = w.now.Add(time.Second)
+	plan, err := release.New(service, w.recorded, wish, keep, w.now)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return plan
+}

@@ -1,0 +1,230 @@
+package main
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/cluster/clustertest"
+	"platform.example/infra/release"
+	"platform.example/infra/stack"
+)
+
+// former is the version that services run before the program does; the program compiles others.
+const former = "0123456789ab"
+
+// runs is a cluster on which every service runs the former version in blue, with three replicas each.
+func runs(t *testing.T, change func(name string, live *corev1.Service, blue *appsv1.Deployment)) *clustertest.API {
+	t.Helper()
+	api := clustertest.New(t, "this")
+	var services corev1.ServiceList
+	var deployments appsv1.DeploymentList
+	for _, service := range catalog.Services() {
+		labels := map[string]string{"app.kubernetes.io/name": service.Name, release.ColourLabel: "blue"}
+		mark := release.Mark{Live: release.Blue, Version: former, At: time.Now().Add(-time.Minute)}
+		live := corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Name: service.Name, Annotations: mark.Annotations()},
+			Spec:       corev1.ServiceSpec{Selector: labels},
+		}
+		replicas := int32(3)
+		blue := appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Name: service.Name + "-blue", Annotations: map[string]string{release.VersionAnnotation: former}},
+			Spec: appsv1.DeploymentSpec{Replicas: &replicas, Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Image: "localhost:5000/" + service.Name + "@" + digest}}},
+			}},
+		}
+		if change != nil {
+			change(service.Name, &live, &blue)
+		}
+		services.Items, deployments.Items = append(services.Items, live), append(deployments.Items, blue)
+	}
+	api.Answer("/api/v1/namespaces/apps/services", services)
+	api.Answer("/apis/apps/v1/namespaces/apps/deployments", deployments)
+	return api
+}
+
+// on is a complete configuration of the stack local on that cluster.
+func on(t *testing.T, api *clustertest.API) map[string]string {
+	t.Helper()
+	values := given(t)
+	values["platform:kubeconfig"] = api.Kubeconfig(t)
+	return values
+}
+
+// ignored is the properties of a resource that stay as they were.
+func (e *engine) ignored(kind, name string) []string {
+	for _, asked := range e.asked {
+		if strings.HasSuffix(asked.TypeToken, kind) && asked.Name == name {
+			return asked.RegisterRPC.GetIgnoreChanges()
+		}
+	}
+	return nil
+}
+
+func TestANewVersionGetsTrafficOnlyOnceItIsVerified(t *testing.T) {
+	engine := &engine{}
+	if err := up(t, stack.Local, on(t, runs(t, nil)), engine); err != nil {
+		t.Fatal(err)
+	}
+	deployments, jobs, services := engine.ofType("apps/v1:Deployment"), engine.ofType("batch/v1:Job"), engine.ofType("core/v1:Service")
+	var verifications []string
+	for _, service := range catalog.Services() {
+		verifications = append(verifications, "::"+service.Name+"-green-verify")
+	}
+	for _, service := range catalog.Services() {
+		blue, green := service.Name+"-blue", service.Name+"-green"
+		if services[service.Name].at("spec", "selector", "colour") != "green" {
+			t.Errorf("%s leads to %v", service.Name, services[service.Name].at("spec", "selector"))
+		}
+		waits := engine.dependencies(t, "core/v1:Service "+service.Name)
+		for _, want := range verifications { // of all services: they switch together or not at all
+			if !slices.ContainsFunc(waits, func(urn string) bool { return strings.HasSuffix(urn, want) }) {
+				t.Errorf("the live Service of %s doesn't wait for %s, but for %v", service.Name, want, waits)
+			}
+		}
+		waits = engine.dependencies(t, "batch/v1:Job "+green+"-verify")
+		if !slices.ContainsFunc(waits, func(urn string) bool { return strings.HasSuffix(urn, "Deployment::"+green) }) {
+			t.Errorf("the verification of %s waits for %v", green, waits)
+		}
+		if got := deployments[green].at("spec", "replicas"); got != 3 {
+			t.Errorf("%s begins with %v replicas, want the 3 that carry the traffic", green, got)
+		}
+		for _, name := range []string{blue, green} {
+			if got := engine.ofType("HorizontalPodAutoscaler")[name].at("spec", "minReplicas"); got != 3 {
+				t.Errorf("%s may shrink to %v while the traffic moves", name, got)
+			}
+		}
+		if got := services[green].at("spec", "clusterIP"); got != "None" {
+			t.Errorf("%s has an address of its own: %v", green, got)
+		}
+		for kind, property := range map[string]string{
+			"apps/v1:Deployment": "spec.template.spec.containers[0].image", "core/v1:ConfigMap": "data",
+		} {
+			if !slices.Contains(engine.ignored(kind, blue), property) {
+				t.Errorf("%s %s, which has the traffic, gets another %s", kind, blue, property)
+			}
+			if slices.Contains(engine.ignored(kind, green), property) {
+				t.Errorf("%s %s doesn't get its %s", kind, green, property)
+			}
+		}
+		if len(engine.ignored("core/v1:Secret", blue)) != 0 {
+			t.Errorf("%s doesn't get rotated secrets", blue)
+		}
+		environment := jobs[green+"-verify"].at("spec", "template", "spec", "containers", 0, "env")
+		if environment == nil || jobs[green+"-verify"].at("spec", "backoffLimit") != 0 {
+			t.Errorf("%s is verified by %v", green, jobs[green+"-verify"])
+		}
+		annotations := services[service.Name].at("metadata", "annotations").(map[string]any)
+		if live := annotations["platform.example/live"].(string); !strings.HasPrefix(live, "green ") ||
+			annotations["platform.example/standby"] != former || annotations["pulumi.com/patchForce"] != "true" {
+			t.Errorf("%s is marked %v", service.Name, annotations)
+		}
+	}
+}
+
+func TestWhatIsLiveStaysWhereNothingChanges(t *testing.T) {
+	first := &engine{}
+	if err := up(t, stack.Local, given(t), first); err != nil {
+		t.Fatal(err)
+	}
+	current := func(name string) string {
+		return first.ofType("core/v1:ConfigMap")[name+"-blue"].at("data", "SERVICE_VERSION").(string)
+	}
+	api := runs(t, func(name string, live *corev1.Service, blue *appsv1.Deployment) {
+		blue.Annotations[release.VersionAnnotation] = current(name)
+		live.Annotations = release.Mark{Live: release.Blue, Version: current(name)}.Annotations()
+	})
+	engine := &engine{}
+	if err := up(t, stack.Local, on(t, api), engine); err != nil {
+		t.Fatal(err)
+	}
+	for _, service := range catalog.Services() {
+		if _, there := engine.ofType("apps/v1:Deployment")[service.Name+"-green"]; there {
+			t.Errorf("%s gets a second colour", service.Name)
+		}
+		if slices.Contains(engine.ignored("core/v1:ConfigMap", service.Name+"-blue"), "data") {
+			t.Errorf("%s doesn't get its configuration", service.Name)
+		}
+	}
+}
+
+func TestWhatWasTakenBackStaysSo(t *testing.T) {
+	first := &engine{}
+	if err := up(t, stack.Local, given(t), first); err != nil {
+		t.Fatal(err)
+	}
+	api := runs(t, func(name string, live *corev1.Service, _ *appsv1.Deployment) {
+		bad := first.ofType("core/v1:ConfigMap")[name+"-blue"].at("data", "SERVICE_VERSION").(string)
+		live.Annotations = release.Mark{Live: release.Blue, Version: former, TakenBack: bad}.Annotations()
+	})
+	for asked, want := range map[string]bool{"": false, release.Request{Again: true}.String(): true} {
+		t.Setenv(release.RequestVariable, asked)
+		engine := &engine{}
+		if err := up(t, stack.Local, on(t, api), engine); err != nil {
+			t.Fatal(err)
+		}
+		if _, released := engine.ofType("apps/v1:Deployment")["user-service-green"]; released != want {
+			t.Errorf("asked for %q, it is released: %v", asked, released)
+		}
+		if want {
+			continue
+		}
+		if !slices.Contains(engine.ignored("apps/v1:Deployment", "user-service-blue"), "spec.template.spec.containers[0].image") {
+			t.Error("what is live gets the image that was taken back")
+		}
+	}
+}
+
+func TestAnOlderVersionIsReleasedByItsDigest(t *testing.T) {
+	old := release.Deployed{Version: "ba9876543210", Image: "localhost:5000/user-service@" + strings.Replace(digest, "539", "935", 1)}
+	t.Setenv(release.RequestVariable, release.Request{Services: map[string]release.Deployed{"user-service": old}}.String())
+	engine := &engine{}
+	if err := up(t, stack.Local, on(t, runs(t, nil)), engine); err != nil {
+		t.Fatal(err)
+	}
+	if got := engine.ofType("apps/v1:Deployment")["user-service-green"].at("spec", "template", "spec", "containers", 0, "image"); got != old.Image {
+		t.Errorf("green runs %v, want %s", got, old.Image)
+	}
+}
+
+func TestNobodyIsDisturbedAtARelease(t *testing.T) {
+	api := runs(t, nil)
+	holder, seconds, renewed := "maria on her laptop", int32(15), metav1.NewMicroTime(time.Now())
+	api.Answer("/apis/coordination.k8s.io/v1/namespaces/apps/leases/release", coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{
+		HolderIdentity: &holder, LeaseDurationSeconds: &seconds, RenewTime: &renewed,
+	}})
+	err := up(t, stack.Local, on(t, api), &engine{})
+	if err == nil || !strings.Contains(err.Error(), "maria on her laptop is at a release") {
+		t.Errorf("a second run: %v", err)
+	}
+	t.Setenv(release.RequestVariable, release.Request{Holder: holder}.String())
+	if err := up(t, stack.Local, on(t, api), &engine{}); err != nil {
+		t.Errorf("the holder's own run: %v", err)
+	}
+}
+
+func TestASelectorChangedByHandEndsTheProgram(t *testing.T) {
+	api := runs(t, func(name string, live *corev1.Service, _ *appsv1.Deployment) {
+		if name == "user-service" {
+			live.Spec.Selector = map[string]string{"app.kubernetes.io/name": name, release.ColourLabel: "green"}
+		}
+	})
+	engine := &engine{}
+	err := up(t, stack.Local, on(t, api), engine)
+	if err == nil || !strings.Contains(err.Error(), "stack local: service user-service: its live Service selects green (nothing)") {
+		t.Errorf("got %v", err)
+	}
+	for _, asked := range engine.asked {
+		if strings.HasPrefix(asked.TypeToken, "kubernetes:") {
+			t.Fatalf("%s %s was asked for", asked.TypeToken, asked.Name)
+		}
+	}
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/image"
+	"platform.example/infra/namespace"
+	"platform.example/infra/release"
+	"platform.example/infra/workload"
+)
+
+// planned is how a service gets to the version that is wanted, and what each of its colours runs then.
+type planned struct {
+	release.Plan
+	images map[release.Colour]image.Image
+}
+
+// live is what the service runs at the end.
+func (p planned) live() image.Image { return p.images[p.Live] }
+
+// plan decides for every service, from what is true on the cluster now and what is wanted.
+func (p platform) plan(recorded map[string]release.Recorded, images map[string]image.Image, now time.Time) (map[string]planned, error) {
+	plans := map[string]planned{}
+	for _, service := range p.services {
+		name := service.Name
+		wish := p.request.Wish(name, images[name].Version)
+		plan, err := release.New(name, recorded[name], wish, p.config.Standby, now)
+		if err != nil {
+			return nil, fmt.Errorf("stack %s: %w", p.config.Name, err)
+		}
+		runs := map[release.Colour]image.Image{}
+		for colour, running := range recorded[name].Colours {
+			runs[colour] = image.Of(running.Version, running.Image)
+		}
+		switch {
+		case plan.Version == images[name].Version:
+			runs[plan.Live] = images[name]
+		case plan.Move == release.Release:
+			asked := p.request.Services[name]
+			runs[plan.Live] = image.Of(asked.Version, asked.Image)
+		}
+		plans[name] = planned{plan, runs}
+	}
+	return plans, nil
+}
+
+// newServices runs every service of the catalog, and has those whose version changes switch together.
+func (p platform) newServices(
+	ctx *pulumi.Context, namespaces map[namespace.Name]*namespace.Namespace, stores stores, opts ...pulumi.ResourceOption,
+) error {
+	var services []*workload.Service
+	for _, service := range p.services {
+		plan := p.plans[service.Name]
+		p.tell(ctx, service, plan)
+		made, err := workload.New(ctx, workload.Args{
+			Namespace: namespaces[namespace.Apps],
+			Rollout:   p.rollout,
+			Config:    p.config,
+			Service:   service,
+			Plan:      plan.Plan,
+			Images:    plan.images,
+			Postgres:  stores.postgres.Endpoint(service),
+			Cache:     stores.cache.Endpoint(service),
+			Stream:    stores.stream.Endpoint(service),
+			Secrets:   p.secrets,
+			Demo:      p.demoUser(),
+		}, opts...)
+		if err != nil {
+			return err
+		}
+		services = append(services, made)
+	}
+	return workload.Switch(ctx, p.rollout, services)
+}
+
+// tell says, in a preview as in an update, what becomes of a service.
+func (p platform) tell(ctx *pulumi.Context, service catalog.Service, plan planned) {
+	plan.live().Reference.ApplyT(func(reference string) string {
+		if sentence := plan.Sentence(service.Name, reference, p.config.Standby); sentence != "" && plan.Move != release.Start {
+			_ = ctx.Log.Info(sentence, nil) // if that fails, the engine is gone
+		}
+		return reference
+	})
+}
+
+// public is the address of the service that the edge leads to.
+func (p platform) public() string {
+	for _, service := range p.services {
+		if service.Public {
+			return workload.URL(service.Name)
+		}
+	}
+	return ""
+}

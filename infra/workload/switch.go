@@ -1,0 +1,92 @@
+package workload
+
+import (
+	"fmt"
+	"maps"
+
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/cluster"
+	"platform.example/infra/namespace"
+)
+
+// URL is where a service answers inside the cluster.
+func URL(service string) string {
+	return fmt.Sprintf("http://%s.%s.svc:%d", service, namespace.Apps, catalog.HTTPPort)
+}
+
+// Switch makes the live Services, each of which leads to the colour of its plan. Those whose traffic moves do so together:
+// no selector changes before the candidates of all are verified, and before every one has as many endpoints as carry the
+// traffic now. If anything of that fails, all of them stay where they are.
+func Switch(ctx *pulumi.Context, rollout cluster.Rollout, services []*Service) error {
+	var guards []cluster.Guard
+	var ready pulumi.Array
+	for _, service := range services {
+		if plan := service.args.Plan; plan.Moves() {
+			guards = append(guards, cluster.Guard{Service: plan.Live.Name(service.args.Service.Name), Ready: plan.Replicas})
+			ready = append(ready, service.ready...)
+		}
+	}
+	open := rollout.Guarded(ctx, guards, ready)
+	for _, service := range services {
+		if err := service.goLive(ctx, open); err != nil {
+			return fmt.Errorf("service %s: %w", service.args.Service.Name, err)
+		}
+	}
+	return nil
+}
+
+// goLive makes the live Service. The mark is written together with the selector that it speaks of.
+func (s *Service) goLive(ctx *pulumi.Context, open pulumi.StringOutput) error {
+	a, live := s.args, s.args.Plan.Live
+	var colour pulumi.StringInput = pulumi.String(live)
+	if a.Plan.Moves() && !ctx.DryRun() { // a preview shows where it leads, without waiting
+		colour = open.ApplyT(func(string) string { return string(live) }).(pulumi.StringOutput)
+	}
+	metadata := a.metadata(a.Service.Name, a.labels())
+	annotations := a.annotations()
+	// A rollback changes the selector at once, by another hand than Pulumi's.
+	annotations["pulumi.com/patchForce"] = pulumi.String("true")
+	maps.Copy(annotations, pulumi.ToStringMap(a.Plan.Mark.Annotations()))
+	metadata.Annotations = annotations
+	_, err := corev1.NewService(ctx, a.Service.Name, &corev1.ServiceArgs{
+		Metadata: metadata, Spec: a.serviceSpec(a.selecting(colour)),
+	}, pulumi.Parent(s))
+	if err != nil {
+		return err
+	}
+	return ctx.RegisterResourceOutputs(s, pulumi.Map{
+		"version":    pulumi.String(a.Plan.Version),
+		"colour":     pulumi.String(live),
+		"deployment": s.ready[0],
+	})
+}
+
+func (a Args) serviceSpec(selector pulumi.StringMap) corev1.ServiceSpecArgs {
+	return corev1.ServiceSpecArgs{
+		Type:     pulumi.String("ClusterIP"),
+		Selector: selector,
+		Ports: corev1.ServicePortArray{corev1.ServicePortArgs{
+			Name:        pulumi.String("http"),
+			AppProtocol: pulumi.String("http"),
+			Port:        pulumi.Int(catalog.HTTPPort),
+			TargetPort:  pulumi.String("http"),
+		}},
+	}
+}
+
+// annotations tell people and tools what is promised of the service.
+func (a Args) annotations() pulumi.StringMap {
+	promised := a.Service.Objectives
+	return pulumi.StringMap{
+		// Pulumi would wait 10 s after each change of the endpoints; the Deployment's own readiness says enough.
+		"pulumi.com/skipAwait":          pulumi.String("true"),
+		"platform.example/availability": pulumi.String(percent(promised.Availability)),
+		"platform.example/latency":      pulumi.Sprintf("%s of requests within %s", percent(promised.LatencyShare), promised.Latency),
+		"platform.example/on-breach":    pulumi.String(promised.Breach),
+	}
+}
+
+func percent(share float64) string { return fmt.Sprintf("%.4g%%", share*100) }
