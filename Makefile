@@ -12,7 +12,7 @@ LINT := GOWORK=off go tool -modfile=$(CURDIR)/local/toolchain/golangci-lint/go.m
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## The platform
 
@@ -95,6 +95,11 @@ retire: bin/release ## Take away what stands by
 repair: bin/release ## Mend a selector that was changed by hand; ADOPT=1 takes what is selected for live
 	@$(RELEASE) repair $(if $(ADOPT),-adopt)
 
+.PHONY: release-demo
+release-demo: bin/release ## Release and take back another version of all services under load; RATE=300 ROLLBACKS=1
+	@cd test && GOWORK=off go build -o ../bin/release-demo ./cmd/release-demo
+	@eval "$$(bin/local env)" && exec bin/release-demo -rate $(or $(RATE),300) -rollbacks $(or $(ROLLBACKS),1)
+
 .PHONY: render
 render: ## Write what STACK=<stack> would create to .build/manifests/<stack>, for reading; needs no cluster
 	@cd infra && GOWORK=off go build -o ../bin/infra .
@@ -125,6 +130,7 @@ unit: bin/local ## Run the unit tests, those of what serves under the race detec
 	@bin/local install postgresql-15 redis-server # the services' tests start their own
 	@PATH="$$(bin/local tool promtool amtool | xargs -n1 dirname | paste -sd:):$$PATH"; \
 		for module in apps infra local; do (cd $$module && GOWORK=off go test $$([ $$module = infra ] || echo -race) ./...); done
+	@cd test && GOWORK=off go test ./load/... ./variant/... ./cmd/...
 
 .PHONY: race
 race: bin/local ## Run the unit tests of the program under the race detector, for which the SDK is compiled once more
@@ -143,8 +149,12 @@ bench: bin/local ## Measure the services against their peers, and hold them to i
 		$$(grep -rl --include='*_test.go' '^func TestPerformance' . | xargs -n1 dirname | sort -u)
 
 .PHONY: e2e
-e2e: bin/local ## Test the running platform end to end
-	@cd test && GOWORK=off go test -count=1 -timeout 45m ./e2e/...
+e2e: bin/local ## Test the running platform end to end, all but its releases
+	@cd test && GOWORK=off go test -count=1 -timeout 45m -skip '^TestRelease' ./e2e/...
+
+.PHONY: release-test
+release-test: bin/release ## Test releases on the running platform under load: good and bad ones, killed ones, in troubles
+	@cd test && GOWORK=off go test -count=1 -timeout 45m -run '^TestRelease' ./e2e/...
 
 .PHONY: scale
 scale: bin/local ## Measure previews of 4, 20 and 40 services on the running platform
@@ -160,4 +170,5 @@ test: ## Run all tests: unit, benchmarks, up, end to end beside lint, manifests,
 	@$(MAKE) bench
 	@$(MAKE) up
 	@$(MAKE) --jobs=2 --output-sync=target e2e lint check browser race # the first mostly waits, the others compute
+	@$(MAKE) release-test # at a rate that needs the machine
 	@$(MAKE) lifecycle

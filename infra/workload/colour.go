@@ -1,8 +1,6 @@
 package workload
 
 import (
-	"fmt"
-
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -108,6 +106,3 @@ func (c colour) madeAnnotations() pulumi.StringMap {
 		release.MadeAnnotation:    pulumi.String(c.Plan.Made),
 	}
 }
-
-// share is a share as a program reads it.
-func share(value float64) string { return fmt.Sprintf("%.6g", value) }

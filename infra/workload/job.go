@@ -47,6 +47,10 @@ func (c colour) newNamedJob(
 	}, append(append(opts, c.Rollout.Options()...), c.keeps("metadata", "spec"))...)
 }
 
+// cold is how many times more of a candidate's answers may be late than of a service that has run for a while: it has just
+// begun, on a node that is busy with beginning.
+const cold = 5
+
 // newVerification has the candidate's own binary ask each replica of the candidate who it is, how it is, and for something
 // real from each of its dependencies. It fails once and for all: what answers well only at the second try isn't good.
 func (c colour) newVerification(
@@ -61,7 +65,7 @@ func (c colour) newVerification(
 		variable("VERIFY_URL", at),
 		variable("VERIFY_ENDPOINTS", pulumi.String(fmt.Sprint(c.Plan.Replicas))),
 		variable("VERIFY_LATENCY", pulumi.String(promised.Latency.String())),
-		variable("VERIFY_LATENCY_SHARE", pulumi.String(share(promised.LatencyShare))),
+		variable("VERIFY_LATENCY_SHARE", pulumi.String(fmt.Sprintf("%.6g", 1-cold*(1-promised.LatencyShare)))),
 	}, 0, parent)
 }
 

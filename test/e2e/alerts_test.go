@@ -194,10 +194,10 @@ func TestWhoIsOnCallIsTold(t *testing.T) {
 	token := api.mustSignIn(t, api.signUp(t))
 	t.Cleanup(func() {
 		for _, service := range []string{"user-service", "order-service"} {
-			scale(t, "apps", "deployment/"+service+"-blue", 1)
+			scale(t, "apps", "deployment/"+live(t, service), 1)
 		}
 		scale(t, "monitoring", "statefulset/alertmanager", 1)
-		for _, workload := range []string{"apps deployment/user-service-blue", "apps deployment/order-service-blue", "monitoring statefulset/alertmanager"} {
+		for _, workload := range []string{"apps deployment/" + live(t, "user-service"), "apps deployment/" + live(t, "order-service"), "monitoring statefulset/alertmanager"} {
 			namespace, name, _ := strings.Cut(workload, " ")
 			output(t, "kubectl", "rollout", "status", "--namespace="+namespace, name, "--timeout=2m")
 		}
@@ -212,7 +212,7 @@ func TestWhoIsOnCallIsTold(t *testing.T) {
 		})
 	})
 	t.Run("of an outage, soon, with what to do", func(t *testing.T) {
-		scale(t, "apps", "deployment/user-service-blue", 0)
+		scale(t, "apps", "deployment/"+live(t, "user-service"), 0)
 		began := time.Now()
 		eventually(t, 3*time.Minute, "the outage is told", onCall.heardOf("user-service", "firing"))
 		t.Logf("told %.0f s after its cause", time.Since(began).Seconds())
@@ -237,7 +237,7 @@ func TestWhoIsOnCallIsTold(t *testing.T) {
 			Trace string `json:"trace_id"`
 		}
 		eventually(t, time.Minute, "the gateway's log tells of the request", func() error {
-			said, err := attempt("kubectl", "logs", "--namespace=apps", "deployment/api-gateway-blue", "--since=5m")
+			said, err := attempt("kubectl", "logs", "--namespace=apps", "deployment/"+live(t, "api-gateway"), "--since=5m")
 			if err != nil {
 				return err
 			}
@@ -253,8 +253,8 @@ func TestWhoIsOnCallIsTold(t *testing.T) {
 	t.Run("of an outage while Alertmanager was away, once it is back", func(t *testing.T) {
 		scale(t, "monitoring", "statefulset/alertmanager", 0)
 		output(t, "kubectl", "wait", "--namespace=monitoring", "pod/alertmanager-0", "--for=delete", "--timeout=1m")
-		scale(t, "apps", "deployment/user-service-blue", 1)
-		scale(t, "apps", "deployment/order-service-blue", 0)
+		scale(t, "apps", "deployment/"+live(t, "user-service"), 1)
+		scale(t, "apps", "deployment/"+live(t, "order-service"), 0)
 		eventually(t, 3*time.Minute, "Prometheus knows", known("ServiceDown", "order-service"))
 		if err := onCall.heardOf("order-service", "firing")(); err == nil {
 			t.Error("it is told without Alertmanager")

@@ -64,7 +64,7 @@ func TestAutoscalersSeeRealMetrics(t *testing.T) {
 }
 
 func TestAnAutoscalerGrowsUnderLoadAndShrinksAfterwards(t *testing.T) {
-	const name = "api-gateway-blue"
+	name := live(t, "api-gateway")
 	// The stack's autoscalers look back over five minutes before they shrink; here a test waits.
 	patient := output(t, "kubectl", "get", "hpa", name, "--namespace=apps", "--output=jsonpath={.spec.behavior.scaleDown}")
 	shrink := func(behaviour string) {

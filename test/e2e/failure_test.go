@@ -10,29 +10,24 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"platform.example/test/variant"
 )
 
 // copyOfTheClone is a clone of the platform's sources to change, bound to the same stack.
 func copyOfTheClone(t *testing.T) string {
 	t.Helper()
-	clone := t.TempDir()
-	output(t, "bash", "-c", fmt.Sprintf("git ls-files -z --cached --others --exclude-standard | "+
-		"xargs -0 cp --parents -t '%[1]s' && cp -d Pulumi.local.yaml '%[1]s/'", clone))
-	return clone
+	clone, err := variant.New(".", t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(clone)
 }
 
 // change replaces a text in a file of a clone.
 func change(t *testing.T, clone, file, old, replacement string) {
 	t.Helper()
-	path := filepath.Join(clone, file)
-	content, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if !strings.Contains(string(content), old) {
-		t.Fatalf("%s has no %q", file, old)
-	}
-	if err := os.WriteFile(path, []byte(strings.ReplaceAll(string(content), old, replacement)), 0o600); err != nil {
+	if err := variant.Copy(clone).Replace(file, old, replacement); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -118,7 +113,7 @@ func TestAnUpdateThatFailsSaysWhyAndHarmsNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, []string{
-			`Deployment apps/api-gateway-blue isn't ready: pod api-gateway-blue-\S+ ended \(exit code 3\), its last words: the licence has ended; what ran before goes on`,
+			`Deployment apps/api-gateway-(blue|green) isn't ready: pod api-gateway-(blue|green)-\S+ ended \(exit code 3\), its last words: the licence has ended; what ran before goes on`,
 		}},
 		{"an image that isn't there", func(clone string) {
 			change(t, clone, "infra/image/upstream.json", "traefik:v3.6.2", "traefik:v0.0.0")
@@ -132,7 +127,7 @@ func TestAnUpdateThatFailsSaysWhyAndHarmsNothing(t *testing.T) {
 			}
 			change(t, clone, "infra/catalog/services.go", "128 * quantity.MiB", "129 * quantity.MiB")
 		}, []string{
-			`Deployment apps/\S+-blue isn't ready: its pods are refused: .*exceeded quota: e2e-small.*; what ran before goes on`,
+			`Deployment apps/\S+-(blue|green) isn't ready: its pods are refused: .*exceeded quota: e2e-small.*; what ran before goes on`,
 		}},
 	}
 	for _, test := range tests {

@@ -79,12 +79,12 @@ func TestPrometheusSeesEverybody(t *testing.T) {
 	for expression, why := range map[string]string{
 		"min(pg_up)":    "postgres-exporter reaches its server",
 		"min(redis_up)": "the exporters of Redis reach their servers",
-		`count(kube_deployment_labels{namespace="apps",label_app_kubernetes_io_name!="",label_colour="blue"})`: "objects have the platform's labels",
-		`count(container_memory_working_set_bytes{namespace="apps",container!=""})`:                            "containers are measured",
-		`count(kubelet_volume_stats_available_bytes{namespace="data"} or node_filesystem_avail_bytes)`:         "disks are measured",
-		`count(traefik_service_requests_total or traefik_entrypoint_requests_total)`:                           "the edge counts requests",
-		`count(up{job="user-service",namespace="apps",colour="blue",pod=~"user-service-blue-.+"})`:             "a target says whose it is",
-		`count(node_memory_MemAvailable_bytes) and count(node_load1) and count(node_cpu_seconds_total)`:        "the node is measured",
+		`count(kube_deployment_labels{namespace="apps",label_app_kubernetes_io_name!="",label_colour=~"blue|green"})`: "objects have the platform's labels",
+		`count(container_memory_working_set_bytes{namespace="apps",container!=""})`:                                   "containers are measured",
+		`count(kubelet_volume_stats_available_bytes{namespace="data"} or node_filesystem_avail_bytes)`:                "disks are measured",
+		`count(traefik_service_requests_total or traefik_entrypoint_requests_total)`:                                  "the edge counts requests",
+		`count(up{job="user-service",namespace="apps",colour=~"blue|green",pod=~"user-service-(blue|green)-.+"})`:     "a target says whose it is",
+		`count(node_memory_MemAvailable_bytes) and count(node_load1) and count(node_cpu_seconds_total)`:               "the node is measured",
 	} {
 		if got, err := value(expression); err != nil || got < 1 {
 			t.Errorf("%s: %s is %v (%v)", why, expression, got, err)

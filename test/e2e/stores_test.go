@@ -5,11 +5,16 @@ import "strings"
 // emailInPostgres asks the database itself, as its superuser, from inside its
 // pod, where the password is. It is empty where there is no such user.
 func emailInPostgres(id string) (string, error) {
+	return inUsers("SELECT email FROM users WHERE id = :'id'", id)
+}
+
+// inUsers runs a statement in the database of users as its administrator; id is what it calls :'id'.
+func inUsers(statement, id string) (string, error) {
 	const script = `PGPASSWORD=$(cut -d, -f1 /run/secrets/admin/password) &&
 		export PGPASSWORD &&
 		exec /usr/lib/postgresql/15/bin/psql --no-psqlrc --tuples-only --no-align --set=ON_ERROR_STOP=1 --set=id="$1" \
 			--host=/run/postgresql --username=postgres --dbname=users`
-	row, err := feed("SELECT email FROM users WHERE id = :'id'",
+	row, err := feed(statement,
 		"kubectl", "exec", "--stdin", "--namespace=data", "postgres-0", "--", "sh", "-c", script, "sh", id)
 	return strings.TrimSpace(row), err
 }

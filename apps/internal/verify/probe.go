@@ -22,8 +22,9 @@ import (
 const (
 	// warmUp calls open connections and fill caches; they needn't be quick.
 	warmUp = 3
-	// counted is how many calls of each probe count at each endpoint.
-	counted = 30
+	// counted is how many calls of each probe count at each endpoint: so many
+	// that a replica which answers one of twenty wrongly gets through once in 500.
+	counted = 120
 	// atOnce is a few: a replica that is new has little processor time at first.
 	atOnce = 3
 	// callTimeout is longer than the 5 s that the gateway gives an upstream.

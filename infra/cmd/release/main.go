@@ -46,6 +46,7 @@ type options struct {
 	watch     time.Duration
 	unwatched bool
 	adopt     bool
+	reports   string
 }
 
 // commands is what can be asked for, in the order in which people will want it.
@@ -74,6 +75,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.DurationVar(&asked.watch, "watch", 2*time.Minute, "how long the new version is watched before it is left alone")
 	flags.BoolVar(&asked.unwatched, "unwatched", false, "release although nobody can watch, or without watching")
 	flags.BoolVar(&asked.adopt, "adopt", false, "with repair: take what is selected for live")
+	flags.StringVar(&asked.reports, "reports", ".build/releases", "the folder for reports")
 	flags.Usage = func() {
 		fmt.Fprintln(flags.Output(), "usage: release [flags] <command>")
 		for _, command := range commands {

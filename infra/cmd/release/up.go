@@ -237,7 +237,7 @@ func (s *session) end(ctx context.Context, told *report.Report, failed error) er
 		told.Outcome, told.Why = report.Failed, failed.Error()
 	}
 	s.measure(ctx, told)
-	page, err := report.Save(reports, *told)
+	page, err := report.Save(s.reports, *told)
 	if err != nil {
 		return fmt.Errorf("the report can't be written: %w", err)
 	}
@@ -246,6 +246,3 @@ func (s *session) end(ctx context.Context, told *report.Report, failed error) er
 	s.notify(ctx, "end", fmt.Sprintf("%s: %s", told.Outcome, told.Why), nil)
 	return nil
 }
-
-// reports is where they are kept.
-const reports = ".build/releases"

@@ -1,0 +1,177 @@
+package cluster
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"platform.example/infra/cluster/clustertest"
+	"platform.example/infra/release"
+)
+
+func TestWhatIsRecordedIsWhatTheClusterSays(t *testing.T) {
+	api := clustertest.New(t, "one")
+	mark := release.Mark{Live: release.Green, Version: "v2", Standby: release.Former{Version: "v1", Made: "earlier"}, At: time.Unix(1_700_000_000, 0).UTC()}
+	labels := func(colour string) map[string]string {
+		return map[string]string{"app.kubernetes.io/name": "shop", "colour": colour}
+	}
+	service := func(name, colour string) corev1.Service {
+		return corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: mark.Annotations()}, Spec: corev1.ServiceSpec{Selector: labels(colour)}}
+	}
+	deployment := func(name, colour, version string, replicas int32) appsv1.Deployment {
+		return appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{release.VersionAnnotation: version, release.MadeAnnotation: "earlier"}},
+			Spec: appsv1.DeploymentSpec{Replicas: &replicas, Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{Labels: labels(colour)},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Image: "shop@" + version}}},
+			}},
+		}
+	}
+	api.Answer("/api/v1/namespaces/apps/services", corev1.ServiceList{Items: []corev1.Service{
+		service("shop", "green"), service("shop-blue", "blue"), {ObjectMeta: metav1.ObjectMeta{Name: "somebody-elses"}},
+	}})
+	gone := deployment("shop-blue", "blue", "v0", 1)
+	gone.DeletionTimestamp = &metav1.Time{Time: time.Now()}
+	api.Answer("/apis/apps/v1/namespaces/apps/deployments", appsv1.DeploymentList{Items: []appsv1.Deployment{
+		deployment("shop-green", "green", "v2", 4), deployment("shop-blue", "blue", "v1", 2), deployment("canary", "green", "v9", 1), gone,
+	}})
+	got, err := connect(t, api).Recorded(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]release.Recorded{"shop": {Selected: release.Green, Mark: mark, Colours: map[release.Colour]release.Running{
+		release.Green: {Version: "v2", Made: "earlier", Image: "shop@v2", Replicas: 4},
+		release.Blue:  {Version: "v1", Made: "earlier", Image: "shop@v1", Replicas: 2},
+	}}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("it is\n%+v, want\n%+v", got, want)
+	}
+}
+
+func TestAGuardCountsReadyEndpoints(t *testing.T) {
+	api := clustertest.New(t, "one")
+	yes, no := true, false
+	endpoint := func(pod string, ready *bool) discoveryv1.Endpoint {
+		return discoveryv1.Endpoint{Conditions: discoveryv1.EndpointConditions{Ready: ready}, TargetRef: &corev1.ObjectReference{Name: pod}}
+	}
+	api.Answer("/apis/discovery.k8s.io/v1/namespaces/apps/endpointslices", discoveryv1.EndpointSliceList{Items: []discoveryv1.EndpointSlice{
+		{Endpoints: []discoveryv1.Endpoint{endpoint("a", &yes), endpoint("b", &no), endpoint("c", nil)}},
+		{Endpoints: []discoveryv1.Endpoint{endpoint("a", &yes), endpoint("d", &yes)}},
+	}})
+	cluster := connect(t, api)
+	if ready, err := cluster.Endpoints(t.Context(), "apps", "shop-green"); err != nil || ready != 2 {
+		t.Errorf("%d are ready (%v), want a and d", ready, err)
+	}
+	if err := cluster.satisfied(t.Context(), time.Second, []Guard{{"shop-green", 2}}); err != nil {
+		t.Error(err)
+	}
+	err := cluster.satisfied(t.Context(), time.Second, []Guard{{"shop-green", 2}, {"shop-green", 3}})
+	if err == nil || !strings.Contains(err.Error(), "shop-green has 2 ready endpoints, want 3, as many as carry the traffic now; traffic stays where it is") {
+		t.Errorf("too few: %v", err)
+	}
+}
+
+// leases is an API server with one Lease, which refuses who hasn't seen its latest version.
+type leases struct {
+	mutex   sync.Mutex
+	lease   *coordinationv1.Lease
+	version int
+}
+
+func (l *leases) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	switch {
+	case r.URL.Path == "/api/v1/namespaces/kube-system":
+		_ = json.NewEncoder(w).Encode(corev1.Namespace{ObjectMeta: metav1.ObjectMeta{UID: "one"}})
+	case r.Method == http.MethodGet && l.lease == nil:
+		http.NotFound(w, r)
+	case r.Method == http.MethodGet:
+		_ = json.NewEncoder(w).Encode(l.lease)
+	default:
+		var given coordinationv1.Lease
+		content, _ := io.ReadAll(r.Body)
+		if err := json.Unmarshal(content, &given); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		if l.lease != nil && given.ResourceVersion != l.lease.ResourceVersion {
+			http.Error(w, "conflict", http.StatusConflict)
+			return
+		}
+		l.version++
+		given.ResourceVersion = fmt.Sprint(l.version)
+		l.lease = &given
+		_ = json.NewEncoder(w).Encode(given)
+	}
+}
+
+func TestReleasesExcludeEachOther(t *testing.T) {
+	held := &leases{}
+	server := httptest.NewServer(held)
+	defer server.Close()
+	cluster, err := Target{Kubeconfig: clustertest.Write(t, clustertest.Kubeconfig(server.URL))}.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	holder := func(want string) {
+		t.Helper()
+		if got, err := cluster.Holder(t.Context(), time.Now()); err != nil || got != want {
+			t.Errorf("the holder is %q (%v), want %q", got, err, want)
+		}
+	}
+	holder("")
+	first, _, err := cluster.Lock(t.Context(), "maria", false)
+	if err != nil || first.From != "" {
+		t.Fatal(err, first)
+	}
+	holder("maria")
+	if _, _, err := cluster.Lock(t.Context(), "ali", false); err == nil || !strings.Contains(err.Error(), "maria is at a release: wait for its end") {
+		t.Errorf("a second one: %v", err)
+	}
+	if err := first.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+	holder("")
+
+	// One that was killed no longer renews it.
+	first, _, err = cluster.Lock(t.Context(), "maria", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.stop()
+	<-first.done
+	long := metav1.NewMicroTime(time.Now().Add(-time.Minute))
+	held.lease.Spec.RenewTime = &long
+	holder("")
+	second, _, err := cluster.Lock(t.Context(), "ali", false)
+	if err != nil || second.From != "maria" {
+		t.Fatalf("the lock of one that was killed: %v, %+v", err, second)
+	}
+
+	// From a living one it is taken by force, and that one learns of it.
+	third, _, err := cluster.Lock(t.Context(), "eve", true)
+	if err != nil || third.From != "ali" {
+		t.Fatalf("by force: %v, %+v", err, third)
+	}
+	if err := second.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+	holder("eve")
+	if err := third.Release(t.Context()); err != nil {
+		t.Error(err)
+	}
+}

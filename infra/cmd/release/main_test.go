@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
+
+	"platform.example/infra/release"
+)
+
+func TestWhatIsAskedForWrongly(t *testing.T) {
+	t.Chdir(t.TempDir())
+	for _, c := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"no command", nil, `there is no command "": want one of status, up, promote`},
+		{"an unknown one", []string{"unroll"}, `there is no command "unroll"`},
+		{"two", []string{"up", "rollback"}, `there is no command "up rollback"`},
+		{"an unknown flag", []string{"up", "-fast"}, "flag provided but not defined: -fast"},
+		{"somewhere else", []string{"up"}, "no Pulumi.yaml here: run this from the repository's root"},
+	} {
+		if err := run(t.Context(), c.args, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %s", c.name, err, c.want)
+		}
+	}
+}
+
+func TestStepsHaveNamesThatPeopleKnow(t *testing.T) {
+	const under = "urn:pulumi:local::platform::platform:workload:Service$kubernetes:"
+	for _, c := range []struct{ urn, kind, op, want string }{
+		{under + "batch/v1:Job::user-service-green-migrate", "kubernetes:batch/v1:Job", "create", "user-service: migrate green"},
+		{under + "batch/v1:Job::user-service-green-seed-demo", "kubernetes:batch/v1:Job", "create", "user-service: seed-demo green"},
+		{under + "apps/v1:Deployment::user-service-green", "kubernetes:apps/v1:Deployment", "update", "user-service: roll out green"},
+		{under + "core/v1:Service::user-service", "kubernetes:core/v1:Service", "update", "user-service: switch"},
+		{under + "core/v1:Service::user-service-green", "kubernetes:core/v1:Service", "create", ""},
+		{under + "core/v1:Service::user-service", "kubernetes:core/v1:Service", "same", ""},
+		{under + "apps/v1:Deployment::user-service-blue", "kubernetes:apps/v1:Deployment", "delete", ""},
+		{"urn:pulumi:local::platform::docker:index/image:Image::user-service", "docker:index/image:Image", "update", "user-service: image"},
+		{"urn:pulumi:local::platform::kubernetes:apps/v1:Deployment::edge", "kubernetes:apps/v1:Deployment", "update", ""},
+	} {
+		if got := stepName(apitype.StepEventMetadata{URN: c.urn, Type: c.kind, Op: apitype.OpType(c.op)}); got != c.want {
+			t.Errorf("%s %s is %q, want %q", c.op, c.urn, got, c.want)
+		}
+	}
+}
+
+func TestFaultsAreToldOnceAndWhole(t *testing.T) {
+	var out bytes.Buffer
+	l := &listener{session: &session{out: newProgress(&out, false)}}
+	for _, said := range []apitype.DiagnosticEvent{
+		{Severity: "error", Message: "<{%reset%}>Deployment apps/shop-green isn't ready:\n  pod ended<{%reset%}>\n"},
+		{Severity: "error", Message: "Deployment apps/shop-green isn't ready: pod ended"},
+		{Severity: "error", Message: "update failed"},
+		{Severity: "warning", Message: "something else"},
+		{Severity: "info", Message: "<{%reset%}>shop is released: from v1 to v2 in green (x), verified<{%reset%}>\n"},
+		{Severity: "info", Message: "compiling"},
+	} {
+		l.diagnose(said)
+	}
+	if len(l.faults) != 1 || l.faults[0] != "Deployment apps/shop-green isn't ready: pod ended" {
+		t.Errorf("the faults are %q", l.faults)
+	}
+	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "shop is released: from v1 to v2") {
+		t.Errorf("it says %q", got)
+	}
+}
+
+func TestMovesAreWhatChangesHands(t *testing.T) {
+	blue := release.Recorded{Selected: release.Blue, Colours: map[release.Colour]release.Running{release.Blue: {Version: "v1"}, release.Green: {Version: "v2"}}}
+	green := blue
+	green.Selected = release.Green
+	found := moves(
+		map[string]release.Recorded{"a": blue, "b": blue, "new": {}},
+		map[string]release.Recorded{"a": green, "b": blue, "new": blue})
+	if len(found) != 1 || found[0].String() != "a from v1 (blue) to v2 (green)" {
+		t.Errorf("the moves are %v", found)
+	}
+}
+
+func TestARollbackTakesTheServicesOfTheLastRelease(t *testing.T) {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	released := func(at time.Time, standby string) release.Recorded {
+		return release.Recorded{
+			Selected: release.Green,
+			Mark:     release.Mark{Live: release.Green, Version: "v2", Standby: release.Former{Version: standby}, At: at},
+			Colours:  map[release.Colour]release.Running{release.Green: {Version: "v2"}, release.Blue: {Version: "v1"}},
+		}
+	}
+	all := map[string]release.Recorded{"a": released(at, "v1"), "b": released(at, "v1"), "c": released(at.Add(-time.Hour), "v1"), "d": released(at.Add(time.Hour), "")}
+	for _, c := range []struct {
+		service, want, fault string
+		recorded             map[string]release.Recorded
+	}{
+		{recorded: all, want: "a b"},
+		{recorded: all, service: "c", want: "c"},
+		{recorded: all, service: "d", fault: "service d: nothing stands by"},
+		{recorded: all, service: "e", fault: `there is no service "e": want one of a, b, c, d`},
+		{recorded: map[string]release.Recorded{"d": all["d"]}, fault: "service d: nothing stands by"},
+	} {
+		got, err := (&session{options: options{service: c.service}}).affected(c.recorded)
+		if c.fault == "" && (err != nil || strings.Join(got, " ") != c.want) {
+			t.Errorf("%q takes back %v (%v), want %s", c.service, got, err, c.want)
+		}
+		if c.fault != "" && (err == nil || !strings.Contains(err.Error(), c.fault)) {
+			t.Errorf("%q: %v, want %s", c.service, err, c.fault)
+		}
+	}
+}
+
+func TestMachinesReadOneObjectALine(t *testing.T) {
+	var out bytes.Buffer
+	p := newProgress(&out, true)
+	p.say("%s is live", "v2")
+	p.print("for people")
+	p.underWay("a wait")
+	var line struct{ Said, At string }
+	if err := json.Unmarshal(out.Bytes(), &line); err != nil || line.Said != "v2 is live" || line.At == "" {
+		t.Errorf("%q: %v", out.String(), err)
+	}
+}

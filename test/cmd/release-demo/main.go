@@ -1,0 +1,197 @@
+// Command release-demo releases another version of all four services on the platform of this machine while people use it,
+// gives the traffic back, and says what that cost them. It runs from the repository's root, in a shell that has the platform's
+// environment. Nothing is asked, and the platform is as it was at the end.
+package main
+
+import (
+	"bufio"
+	"context"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"platform.example/test/load"
+	"platform.example/test/variant"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "release-demo:", err)
+		stop()
+		os.Exit(1)
+	}
+}
+
+// services is who is released. The demo changes what they share.
+var services = []string{"api-gateway", "user-service", "order-service", "notification-service"}
+
+// demo is one run.
+type demo struct {
+	root, reports string
+	run           *load.Run
+}
+
+func run(ctx context.Context) error {
+	url := flag.String("url", "https://localhost:30443", "where the platform is, on this machine")
+	rate := flag.Float64("rate", 300, "requests a second")
+	rollbacks := flag.Int("rollbacks", 1, "how many times the traffic is given to and fro, at most 40")
+	flag.Parse()
+	if *rollbacks < 1 || *rollbacks > 40 {
+		return fmt.Errorf("-rollbacks %d: want 1 to 40", *rollbacks)
+	}
+	root, err := os.Getwd()
+	if err != nil {
+		return err
+	}
+	authority, err := os.ReadFile(filepath.Join(root, "bin", "ca.pem"))
+	if err != nil {
+		return fmt.Errorf("%w: run make up first", err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(authority)
+	folder, err := os.MkdirTemp("", "release-demo-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(folder)
+	next, err := variant.New(root, folder)
+	if err != nil {
+		return err
+	}
+	if err := next.Differ(variant.All, "the demo of "+time.Now().Format(time.RFC3339Nano)); err != nil {
+		return err
+	}
+	fmt.Printf("%.0f requests a second: reads, writes and orders, over kept-alive connections and new ones\n", *rate)
+	d := &demo{root: root, reports: filepath.Join(root, ".build", "releases")}
+	d.run, err = load.Start(ctx, load.Options{BaseURL: *url, RootCAs: pool, Rate: *rate, Duration: 10 * time.Minute})
+	if err != nil {
+		return err
+	}
+	shown := d.show(ctx, string(next), *rollbacks)
+	settled := d.run.Settle(context.WithoutCancel(ctx))
+	result := d.run.Stop()
+	fmt.Println(result.Summary())
+	// Back to what the sources say, with nothing standing by.
+	clean := errors.Join(d.release(context.WithoutCancel(ctx), root, "up", "-unwatched"), d.release(context.WithoutCancel(ctx), root, "retire"))
+	return errors.Join(shown, settled, result.Err(), clean)
+}
+
+// show releases, and gives the traffic to and fro.
+func (d *demo) show(ctx context.Context, next string, rollbacks int) error {
+	if err := pause(ctx, 5*time.Second); err != nil {
+		return err
+	}
+	first := d.live()
+	if err := d.release(ctx, next, "up", "-watch", "15s"); err != nil {
+		return err
+	}
+	d.tell("the release", first, d.live(), time.Time{})
+	var took []time.Duration
+	for range rollbacks {
+		before, began := d.live(), time.Now()
+		if err := d.release(ctx, d.root, "rollback"); err != nil {
+			return err
+		}
+		if err := pause(ctx, 2*time.Second); err != nil {
+			return err
+		}
+		took = append(took, d.tell("the rollback", before, d.live(), began))
+	}
+	slices.Sort(took)
+	if len(took) > 1 {
+		fmt.Printf("from the command to the last answer by the colour that lost the traffic, of %d rollbacks: median %.0f ms, %.0f to %.0f ms\n",
+			len(took), ms(took[len(took)/2]), ms(took[0]), ms(took[len(took)-1]))
+	}
+	return nil
+}
+
+// tell says how long the former colours went on answering, and returns the longest time since began.
+func (d *demo) tell(what string, before, after map[string]string, began time.Time) time.Duration {
+	result := load.Result{Samples: d.run.Samples(0)}
+	var longest time.Duration
+	for _, service := range services {
+		if before[service] == after[service] {
+			continue
+		}
+		var first, last time.Time // of the new colour since it got the traffic, and of the old one
+		last = result.LastAnsweredBy(service, before[service])
+		for _, sample := range result.Samples {
+			for _, by := range sample.By {
+				answered := sample.Answered()
+				if by.Service == service && by.Colour == after[service] && answered.After(began) && (first.IsZero() || answered.Before(first)) {
+					first = answered
+				}
+			}
+		}
+		line := fmt.Sprintf("%s of %s: the last answer by %s came %.0f ms after the first by %s", what, service, before[service],
+			ms(last.Sub(first)), after[service])
+		if !began.IsZero() {
+			line += fmt.Sprintf(", and %.0f ms after the command", ms(last.Sub(began)))
+			longest = max(longest, last.Sub(began))
+		}
+		fmt.Println(line)
+	}
+	return longest
+}
+
+func ms(d time.Duration) float64 { return d.Seconds() * 1000 }
+
+// live is the colour of each service that answered last.
+func (d *demo) live() map[string]string {
+	colours := map[string]string{}
+	samples := d.run.Samples(0)
+	for _, sample := range slices.Backward(samples[max(0, len(samples)-500):]) {
+		for _, by := range sample.By {
+			if colours[by.Service] == "" {
+				colours[by.Service] = by.Colour
+			}
+		}
+	}
+	return colours
+}
+
+// release runs the release command from a copy of the sources, and passes on what it says.
+func (d *demo) release(ctx context.Context, folder string, arguments ...string) error {
+	command := exec.CommandContext(ctx, filepath.Join(d.root, "bin", "release"), append(arguments, "-json", "-reports", d.reports)...)
+	command.Dir, command.Stderr = folder, os.Stderr
+	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
+	printed, err := command.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := command.Start(); err != nil {
+		return err
+	}
+	lines := bufio.NewScanner(printed)
+	for lines.Scan() {
+		var line struct{ Said string }
+		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Said != "" {
+			fmt.Println("  " + line.Said)
+		}
+	}
+	if err := command.Wait(); err != nil {
+		return fmt.Errorf("release %s: %w", strings.Join(arguments, " "), err)
+	}
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(d):
+		return nil
+	}
+}

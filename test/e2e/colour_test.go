@@ -1,0 +1,11 @@
+package e2e
+
+import (
+	"testing"
+)
+
+// live is the Deployment of a service that has the traffic, such as user-service-green.
+func live(t *testing.T, service string) string {
+	t.Helper()
+	return service + "-" + output(t, "kubectl", "get", "service", service, "--namespace=apps", "--output=jsonpath={.spec.selector.colour}")
+}

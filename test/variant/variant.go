@@ -1,0 +1,60 @@
+// Package variant makes copies of the repository's sources in which something is different: other versions of the services,
+// good ones and bad ones, bound to the stack of this machine.
+package variant
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// Copy is a folder with the sources of a repository.
+type Copy string
+
+// New copies the sources below root, committed or not, into an empty folder, with the link to the configuration of the stack
+// local.
+func New(root, folder string) (Copy, error) {
+	command := exec.Command("bash", "-c", `git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$0" && cp -d Pulumi.local.yaml "$0/"`, folder)
+	command.Dir = root
+	if said, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("copy the sources: %w: %s", err, bytes.TrimSpace(said))
+	}
+	return Copy(folder), nil
+}
+
+// Replace replaces a text in a file, wherever it stands there.
+func (c Copy) Replace(file, old, replacement string) error {
+	path := filepath.Join(string(c), file)
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(string(content), old) {
+		return fmt.Errorf("%s has no %q", file, old)
+	}
+	return os.WriteFile(path, []byte(strings.ReplaceAll(string(content), old, replacement)), 0o600)
+}
+
+// Write makes a file.
+func (c Copy) Write(file, content string) error {
+	path := filepath.Join(string(c), file)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(path, []byte(content), 0o600)
+}
+
+// All are the services, as a name for Differ.
+const All = ""
+
+// Differ makes the service, or all of them, another version that does the same. The text is in its binary.
+func (c Copy) Differ(service, text string) error {
+	file, name := "apps/internal/service/variant.go", "service"
+	if service != All {
+		file, name = "apps/"+service+"/variant.go", "main"
+	}
+	return c.Write(file, fmt.Sprintf("package %s\n\nimport \"os\"\n\nfunc init() { os.Getenv(%q) }\n", name, text))
+}
