@@ -10,6 +10,7 @@ import (
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/cluster"
+	"platform.example/infra/release"
 	"platform.example/infra/scaling"
 )
 
@@ -62,7 +63,8 @@ func (c colour) newDeployment(
 
 // kept is what a Deployment keeps that isn't the plan's target: all of its container but the Secret that it reads.
 var kept = []string{
-	"metadata.annotations",
+	`metadata.annotations["` + release.VersionAnnotation + `"]`,
+	`metadata.annotations["` + release.MadeAnnotation + `"]`,
 	"spec.template.spec.containers[0].image",
 	"spec.template.spec.containers[0].env",
 	"spec.template.spec.containers[0].resources",
