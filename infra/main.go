@@ -110,7 +110,8 @@ func (p platform) build(ctx *pulumi.Context) error {
 		return err
 	}
 
-	if err := p.newServices(ctx, namespaces, stores, onCluster); err != nil {
+	switched, err := p.newServices(ctx, namespaces, stores, onCluster)
+	if err != nil {
 		return err
 	}
 
@@ -142,6 +143,6 @@ func (p platform) build(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	p.export(ctx, entry)
+	p.export(ctx, entry, switched)
 	return nil
 }

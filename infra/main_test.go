@@ -99,7 +99,7 @@ func TestLocal(t *testing.T) {
 			name := service.Name + "-blue"
 			scaler := engine.ofType("HorizontalPodAutoscaler")[name]
 			if scaler.at("spec", "scaleTargetRef", "name") != name || scaler.at("spec", "minReplicas") != 1 ||
-				scaler.at("spec", "maxReplicas") != 3 {
+				scaler.at("spec", "maxReplicas") != 2 {
 				t.Errorf("%s: %v", name, scaler)
 			}
 			if replicas := engine.ofType("apps/v1:Deployment")[name].at("spec", "replicas"); replicas != nil {

@@ -72,9 +72,9 @@ func (p platform) record(ctx *pulumi.Context, here *cluster.Cluster) (map[string
 }
 
 // export is what the stack tells people and other stacks.
-func (p platform) export(ctx *pulumi.Context, entry *edge.Edge) {
+func (p platform) export(ctx *pulumi.Context, entry *edge.Edge, switched pulumi.ArrayOutput) {
 	ctx.Export("url", entry.URL)
-	p.exportServices(ctx)
+	p.exportServices(ctx, switched)
 	authority := ""
 	if p.config.Name == stack.Local {
 		authority = p.secrets.Authority().Bundle // elsewhere, clients trust the edge's certificate already
@@ -87,8 +87,8 @@ func (p platform) export(ctx *pulumi.Context, entry *edge.Edge) {
 	}
 }
 
-// exportServices tells what is live, and what was.
-func (p platform) exportServices(ctx *pulumi.Context) {
+// exportServices tells what is live, and what was. It is told once it is so: other stacks take it for what was tested.
+func (p platform) exportServices(ctx *pulumi.Context, switched pulumi.ArrayOutput) {
 	services, references := pulumi.Map{}, pulumi.StringMap{}
 	for _, service := range p.services {
 		plan := p.plans[service.Name]
@@ -99,10 +99,10 @@ func (p platform) exportServices(ctx *pulumi.Context) {
 		services[service.Name] = fields
 		references[service.Name] = plan.live().Reference
 	}
-	ctx.Export(image.Output, services)
-	ctx.Export(release.HistoryOutput, references.ToStringMapOutput().ApplyT(func(references map[string]string) (any, error) {
+	ctx.Export(image.Output, pulumi.All(services, switched).ApplyT(func(known []any) any { return known[0] }))
+	ctx.Export(release.HistoryOutput, pulumi.All(references, switched).ApplyT(func(known []any) (any, error) {
 		live := map[string]release.Deployed{}
-		for service, reference := range references {
+		for service, reference := range known[0].(map[string]string) {
 			live[service] = release.Deployed{Version: p.plans[service].Version, Image: reference}
 		}
 		return plain(p.last.history.Then(live, time.Now()))

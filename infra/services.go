@@ -37,6 +37,7 @@ func (p platform) plan(recorded map[string]release.Recorded, images map[string]i
 			runs[colour] = image.Of(running.Version, running.Image)
 		}
 		switch {
+		case runs[plan.Live].Version == plan.Version: // an image that is made again has another digest
 		case plan.Version == images[name].Version:
 			runs[plan.Live] = images[name]
 		case plan.Move == release.Release:
@@ -51,7 +52,7 @@ func (p platform) plan(recorded map[string]release.Recorded, images map[string]i
 // newServices runs every service of the catalog, and has those whose version changes switch together.
 func (p platform) newServices(
 	ctx *pulumi.Context, namespaces map[namespace.Name]*namespace.Namespace, stores stores, opts ...pulumi.ResourceOption,
-) error {
+) (switched pulumi.ArrayOutput, err error) {
 	var services []*workload.Service
 	for _, service := range p.services {
 		plan := p.plans[service.Name]
@@ -70,7 +71,7 @@ func (p platform) newServices(
 			Demo:      p.demoUser(),
 		}, opts...)
 		if err != nil {
-			return err
+			return switched, err
 		}
 		services = append(services, made)
 	}

@@ -31,6 +31,7 @@ func (p platform) newStores(
 		Namespace:   namespaces[namespace.Data],
 		Rollout:     p.rollout,
 		JobPriority: namespaces[namespace.Apps].Priority,
+		Requested:   p.config.Requested,
 		Authority:   pulumi.String(p.secrets.Authority().Bundle).ToStringOutput(),
 	}
 	made.postgres, err = data.NewPostgres(ctx, "postgres", data.PostgresArgs{

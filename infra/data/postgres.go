@@ -187,7 +187,7 @@ func (a PostgresArgs) pod(
 		Ports: corev1.ContainerPortArray{corev1.ContainerPortArgs{
 			Name: pulumi.String(postgresName), ContainerPort: pulumi.Int(network.PostgresPort),
 		}},
-		Resources:       limited(a.Config.Postgres.CPU, a.Config.Postgres.Memory),
+		Resources:       a.limited(a.Config.Postgres.CPU, a.Config.Postgres.Memory),
 		SecurityContext: restricted.Container(),
 		// Recovery after a crash may take minutes, in which the server is alive but turns clients away (exit code 1).
 		StartupProbe:   probe("exec "+isReady, 1, 600),

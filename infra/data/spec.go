@@ -24,7 +24,8 @@ type Common struct {
 	Rollout   cluster.Rollout
 	// JobPriority is the PriorityClass of what only sets a store up: not one by which it would take a service's place.
 	JobPriority pulumi.StringOutput
-	Authority   pulumi.StringOutput // PEM of who signs the certificates of stores in the cluster
+	Requested   func(quantity.CPU) quantity.CPU // what is asked for on this stack instead
+	Authority   pulumi.StringOutput             // PEM of who signs the certificates of stores in the cluster
 }
 
 // Folders and files in the pods of all stores.
@@ -132,8 +133,8 @@ func (c Common) newSetup(
 
 // limited is the resources of a store. It asks for a quarter of its CPU only, so that a small node can hold the
 // platform.
-func limited(cpu quantity.CPU, memory quantity.Bytes) corev1.ResourceRequirementsArgs {
-	return resources.New(cpu/4, cpu, memory)
+func (c Common) limited(cpu quantity.CPU, memory quantity.Bytes) corev1.ResourceRequirementsArgs {
+	return resources.New(c.Requested(cpu/4), cpu, memory)
 }
 
 func environment(variables map[string]string) corev1.EnvVarArray {

@@ -56,7 +56,7 @@ func (a Args) pod(
 				corev1.ContainerPortArgs{Name: pulumi.String("https"), ContainerPort: pulumi.Int(network.EdgeHTTPSPort)},
 				corev1.ContainerPortArgs{Name: pulumi.String("ops"), ContainerPort: pulumi.Int(opsPort)},
 			},
-			Resources:       resources.New(cpuRequest, cpuLimit, memory),
+			Resources:       resources.New(a.Config.Requested(cpuRequest), cpuLimit, memory),
 			SecurityContext: restricted.Container(),
 			StartupProbe:    ping(1, 60),
 			ReadinessProbe:  ping(2, 2),

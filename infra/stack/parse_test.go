@@ -39,11 +39,11 @@ func TestDefaults(t *testing.T) {
 		want  stack.Stack
 	}{
 		{"local", map[string]string{"registry": "localhost:5000"}, stack.Stack{
-			Name: stack.Local, Registry: "localhost:5000", Build: true, Demo: true, Deadline: 2 * time.Minute, Standby: 30 * time.Minute,
+			Name: stack.Local, Registry: "localhost:5000", Build: true, Demo: true, Deadline: 2 * time.Minute, Standby: 30 * time.Minute, CPURequests: 40,
 			Edge: stack.Edge{
 				Host: "localhost", Type: stack.NodePort, HTTPPort: 30080, HTTPSPort: 30443, RequestsPerSecond: 2000,
 			},
-			Replicas: stack.Replicas{Min: 1, Max: 3},
+			Replicas: stack.Replicas{Min: 1, Max: 2},
 			Services: replicas(1, 3),
 			Postgres: stack.Postgres{AdminUser: "postgres", VolumeSize: 2048, CPU: 1000, Memory: 512},
 			Redis:    stack.Redis{Memory: 512},
@@ -55,7 +55,7 @@ func TestDefaults(t *testing.T) {
 			"registry": "registry.example.com/platform", "edge": `{"host":"staging.example.com","issuer":"letsencrypt"}`,
 		}, stack.Stack{
 			Name: stack.Staging, Registry: "registry.example.com/platform", Build: true,
-			Deadline: 5 * time.Minute, Standby: time.Hour, ProtectData: true,
+			Deadline: 5 * time.Minute, Standby: time.Hour, CPURequests: 100, ProtectData: true,
 			Edge: stack.Edge{
 				Host: "staging.example.com", Type: stack.LoadBalancer, Issuer: "letsencrypt", RequestsPerSecond: 100,
 			},
@@ -68,7 +68,7 @@ func TestDefaults(t *testing.T) {
 			Monitoring: stack.Monitoring{Retention: 15, VolumeSize: 20480, Memory: 1024, Grafana: true, VerifyKubelets: true},
 		}},
 		{"production", map[string]string{"edge": `{"host":"api.example.com","tlsSecret":"api"}`}, stack.Stack{
-			Name: stack.Production, Deadline: 5 * time.Minute, Standby: time.Hour, ProtectData: true,
+			Name: stack.Production, Deadline: 5 * time.Minute, Standby: time.Hour, CPURequests: 100, ProtectData: true,
 			Edge:     stack.Edge{Host: "api.example.com", Type: stack.LoadBalancer, TLSSecret: "api", RequestsPerSecond: 100},
 			Replicas: stack.Replicas{Min: 3, Max: 20},
 			Services: replicas(3, 20),
@@ -101,6 +101,7 @@ func TestGivenValuesReplaceDefaults(t *testing.T) {
 		"demo":         "false",
 		"deadline":     "90s",
 		"standby":      "0s",
+		"cpuRequests":  "100",
 		"protectData":  "true",
 		"edge":         `{"type":"LoadBalancer","httpPort":31000,"trustedProxies":["192.0.2.0/24","2001:db8::/32"],"requestsPerSecond":5}`,
 		"postgres":     `{"volumeSize":"10Gi","cpu":"2","memory":"4Gi","address":"db.example.com:5432","network":"192.0.2.0/24","adminUser":"root"}`,
@@ -122,7 +123,7 @@ func TestGivenValuesReplaceDefaults(t *testing.T) {
 	want := stack.Stack{
 		Name: stack.Local, Registry: "10.0.0.1:5000/platform", Build: true,
 		Kubeconfig: ".state/kubeconfig", KubeContext: "elsewhere", StorageClass: "fast",
-		Deadline: 90 * time.Second, ProtectData: true,
+		Deadline: 90 * time.Second, ProtectData: true, CPURequests: 100,
 		Edge: stack.Edge{
 			Host: "localhost", Type: stack.LoadBalancer, HTTPPort: 31000, HTTPSPort: 30443,
 			TrustedProxies: []string{"192.0.2.0/24", "2001:db8::/32"}, RequestsPerSecond: 5,

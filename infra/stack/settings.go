@@ -40,6 +40,12 @@ func (s *Stack) settings(services []catalog.Service) []setting {
 			read:     into(&s.Deadline, deadline),
 		},
 		{
+			path: "cpuRequests", want: "the share of their CPU requests that pods ask for, in percent, from 10 to 100",
+			// One machine has fewer cores than a cluster, and both colours of all services must find room on it.
+			defaults: defaults{local: "40", staging: "100", production: "100"},
+			read:     into(&s.CPURequests, between(10, 100)),
+		},
+		{
 			path: "standby", want: wantStandby,
 			defaults: defaults{local: "30m", staging: "1h", production: "1h"},
 			read:     into(&s.Standby, standby),
@@ -56,7 +62,7 @@ func (s *Stack) settings(services []catalog.Service) []setting {
 		},
 		{
 			path: "replicas.max", want: wantReplicas,
-			defaults: defaults{local: "3", staging: "6", production: "20"},
+			defaults: defaults{local: "2", staging: "6", production: "20"},
 			read:     into(&s.Replicas.Max, between(1, 100)),
 		},
 	}

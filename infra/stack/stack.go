@@ -32,6 +32,7 @@ type Stack struct {
 	StorageClass string // empty for the cluster's default
 	Demo         bool   // has a demo user
 	Deadline     time.Duration
+	CPURequests  int           // percent of their CPU requests that pods ask for
 	Standby      time.Duration // how long a former version stands by after a release
 	ProtectData  bool          // nothing that holds data is deleted or replaced
 	Edge         Edge
@@ -113,6 +114,11 @@ type Monitoring struct {
 	WebhookNetwork string // CIDR of the alert webhook, where it isn't on the internet
 	VerifyKubelets bool   // kubelets have certificates of the cluster's authority
 	Traces         string // host:port that takes OTLP over gRPC, with TLS but after http://; empty for no traces
+}
+
+// Requested is what a pod asks for on this stack that would ask for so much CPU.
+func (s Stack) Requested(cpu quantity.CPU) quantity.CPU {
+	return max(1, cpu*quantity.CPU(s.CPURequests)/100)
 }
 
 // TracesHostPort is Traces without how it is spoken to.

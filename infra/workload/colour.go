@@ -90,8 +90,7 @@ func (a Args) selecting(colour pulumi.StringInput) pulumi.StringMap {
 func (c colour) newService(ctx *pulumi.Context, opts ...pulumi.ResourceOption) error {
 	spec := c.serviceSpec(c.selector())
 	spec.ClusterIP = pulumi.String("None")
-	metadata := c.metadata(c.name(), c.labels())
-	metadata.Annotations = c.annotations()
+	metadata := c.metadata(c.name(), c.labels(), c.annotations())
 	_, err := corev1.NewService(ctx, c.name(), &corev1.ServiceArgs{Metadata: metadata, Spec: spec}, opts...)
 	return err
 }

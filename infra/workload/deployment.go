@@ -20,8 +20,7 @@ func (c colour) newDeployment(
 ) (completed pulumi.StringOutput, err error) {
 	pod := c.pod(c.server(environment))
 	pod.TopologySpreadConstraints = scaling.Spread(c.selector())
-	metadata := c.metadata(c.name(), c.selector())
-	metadata.Annotations = c.madeAnnotations()
+	metadata := c.metadata(c.name(), c.selector(), c.madeAnnotations())
 	spec := appsv1.DeploymentSpecArgs{ // without replicas: the autoscaler owns them
 		Selector:                metav1.LabelSelectorArgs{MatchLabels: c.selector()},
 		RevisionHistoryLimit:    pulumi.Int(cluster.FormerReplicaSets),

@@ -32,8 +32,7 @@ func (c colour) newNamedJob(
 	container.Env = append(container.Env.(corev1.EnvVarArray), variables...)
 	pod := c.pod(container)
 	pod.RestartPolicy = pulumi.String("Never")
-	metadata := c.metadata(name+"-"+suffix, labels)
-	metadata.Annotations = cluster.JobAnnotations()
+	metadata := c.metadata(name+"-"+suffix, labels, cluster.JobAnnotations())
 	return batchv1.NewJob(ctx, name, &batchv1.JobArgs{
 		Metadata: metadata,
 		Spec: batchv1.JobSpecArgs{

@@ -43,7 +43,7 @@ func (c colour) container(name string, environment corev1.EnvFromSourceArray, ar
 				Value: pulumi.String(fmt.Sprint(limits.CPULimit.Cores())),
 			},
 		},
-		Resources:       resources.New(limits.CPURequest, limits.CPULimit, limits.Memory),
+		Resources:       resources.New(c.Config.Requested(limits.CPURequest), limits.CPULimit, limits.Memory),
 		SecurityContext: restricted.Container(),
 		// What it said last is kept with its state, where an update that fails finds it.
 		TerminationMessagePolicy: pulumi.String("FallbackToLogsOnError"),

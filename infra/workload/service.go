@@ -102,12 +102,18 @@ func (a Args) newServiceAccount(ctx *pulumi.Context, opts ...pulumi.ResourceOpti
 	}, opts...)
 }
 
-// metadata names an object; an empty name is left to Pulumi, so that changed content is a new object.
-func (a Args) metadata(name string, labels pulumi.StringMap) metav1.ObjectMetaArgs {
+// metadata names an object; an empty name is left to Pulumi, so that changed content is a new object. What has a name is taken
+// over where it is there already: a run that was killed has made it, or a rollback has changed it by another hand than Pulumi's.
+func (a Args) metadata(name string, labels pulumi.StringMap, annotations ...pulumi.StringMap) metav1.ObjectMetaArgs {
 	metadata := metav1.ObjectMetaArgs{Namespace: a.Namespace.Name, Labels: labels}
-	if name != "" {
-		metadata.Name = pulumi.String(name)
+	if name == "" {
+		return metadata
 	}
+	all := pulumi.StringMap{"pulumi.com/patchForce": pulumi.String("true")}
+	for _, more := range annotations {
+		maps.Copy(all, more)
+	}
+	metadata.Name, metadata.Annotations = pulumi.String(name), all
 	return metadata
 }
 

@@ -2,7 +2,6 @@ package workload
 
 import (
 	"fmt"
-	"maps"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -19,8 +18,8 @@ func URL(service string) string {
 
 // Switch makes the live Services, each of which leads to the colour of its plan. Those whose traffic moves do so together:
 // no selector changes before the candidates of all are verified, and before every one has as many endpoints as carry the
-// traffic now. If anything of that fails, all of them stay where they are.
-func Switch(ctx *pulumi.Context, rollout cluster.Rollout, services []*Service) error {
+// traffic now. If anything of that fails, all of them stay where they are. What it returns is known once they have switched.
+func Switch(ctx *pulumi.Context, rollout cluster.Rollout, services []*Service) (switched pulumi.ArrayOutput, err error) {
 	var guards []cluster.Guard
 	var ready pulumi.Array
 	for _, service := range services {
@@ -30,34 +29,32 @@ func Switch(ctx *pulumi.Context, rollout cluster.Rollout, services []*Service) e
 		}
 	}
 	open := rollout.Guarded(ctx, guards, ready)
+	var live pulumi.Array
 	for _, service := range services {
-		if err := service.goLive(ctx, open); err != nil {
-			return fmt.Errorf("service %s: %w", service.args.Service.Name, err)
+		made, err := service.goLive(ctx, open)
+		if err != nil {
+			return switched, fmt.Errorf("service %s: %w", service.args.Service.Name, err)
 		}
+		live = append(live, made.ID())
 	}
-	return nil
+	return live.ToArrayOutput(), nil
 }
 
 // goLive makes the live Service. The mark is written together with the selector that it speaks of.
-func (s *Service) goLive(ctx *pulumi.Context, open pulumi.StringOutput) error {
+func (s *Service) goLive(ctx *pulumi.Context, open pulumi.StringOutput) (*corev1.Service, error) {
 	a, live := s.args, s.args.Plan.Live
 	var colour pulumi.StringInput = pulumi.String(live)
 	if a.Plan.Moves() && !ctx.DryRun() { // a preview shows where it leads, without waiting
 		colour = open.ApplyT(func(string) string { return string(live) }).(pulumi.StringOutput)
 	}
-	metadata := a.metadata(a.Service.Name, a.labels())
-	annotations := a.annotations()
-	// A rollback changes the selector at once, by another hand than Pulumi's.
-	annotations["pulumi.com/patchForce"] = pulumi.String("true")
-	maps.Copy(annotations, pulumi.ToStringMap(a.Plan.Mark.Annotations()))
-	metadata.Annotations = annotations
-	_, err := corev1.NewService(ctx, a.Service.Name, &corev1.ServiceArgs{
+	metadata := a.metadata(a.Service.Name, a.labels(), a.annotations(), pulumi.ToStringMap(a.Plan.Mark.Annotations()))
+	service, err := corev1.NewService(ctx, a.Service.Name, &corev1.ServiceArgs{
 		Metadata: metadata, Spec: a.serviceSpec(a.selecting(colour)),
 	}, pulumi.Parent(s))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return ctx.RegisterResourceOutputs(s, pulumi.Map{
+	return service, ctx.RegisterResourceOutputs(s, pulumi.Map{
 		"version":    pulumi.String(a.Plan.Version),
 		"colour":     pulumi.String(live),
 		"deployment": s.ready[0],

@@ -68,7 +68,7 @@ func NewSwitch(at *url.URL, self config.Service, log *slog.Logger, registry prom
 		client: &http.Client{
 			Timeout: answerTimeout,
 			// A kept connection would stay with the colour that it was opened to.
-			Transport: &http.Transport{DisableKeepAlives: true},
+			Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&dialer{}).dial},
 		},
 	}
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
