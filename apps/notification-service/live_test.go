@@ -62,7 +62,7 @@ func TestOneThatIsNotLiveConsumesNothing(t *testing.T) {
 	user := uuid.NewString()
 
 	p.publish(newEvent(user))
-	live.asksAgain(t, 8)
+	live.asksAgain(t, 3)
 	if groups := p.client.XInfoGroups(t.Context(), event.OrderStream).Val(); len(groups) != 0 {
 		t.Errorf("there is a group although none is live: %+v", groups)
 	}
@@ -77,7 +77,7 @@ func TestOneThatIsNotLiveConsumesNothing(t *testing.T) {
 	live.colour.Store("green")
 	eventuallyLogged(t, s.Logs, "the live colour has changed", `"live":false`)
 	p.publish(newEvent(user), newEvent(user))
-	live.asksAgain(t, 15) // for longer than a read of the stream blocks
+	live.asksAgain(t, 6) // for longer than a read of the stream blocks
 	if got := inbox(t, s.HTTP, user, ""); got.Unread != 1 {
 		t.Errorf("%d notifications, want that of when it was live", got.Unread)
 	}
@@ -100,7 +100,7 @@ func TestSeveralProcesses(t *testing.T) {
 	t.Run("an idle one needs at most 30 MiB", func(t *testing.T) {
 		process := blue.Start()
 		arrives(t, process.HTTP, uuid.NewString(), 0) // it has connected to Postgres
-		live.asksAgain(t, 15)                         // and read the stream
+		live.asksAgain(t, 6)                          // and read the stream
 		performancetest.HoldIdle(t, process.PID())
 		process.Kill()
 	})

@@ -238,11 +238,11 @@ func TestEventsArePublishedByTheLiveColourOnly(t *testing.T) {
 	s := servicetest.Start(t, name, commands(), servicetest.Env(w.env, map[string]string{"LIVE_URL": live.URL}))
 	client := w.stream.Client()
 	defer func() { _ = client.Close() }()
-	// The switch asks nearly ten times a second: a relay that runs has had several
+	// The switch asks four times a second: a relay that runs has had several
 	// rounds once it has asked so often.
 	severalRounds := func() {
 		t.Helper()
-		until := asked.Load() + 12
+		until := asked.Load() + 5
 		backingtest.Eventually(t, 30*time.Second, func() error {
 			if asked.Load() < until {
 				return errors.New("the service hardly asks which colour is live")

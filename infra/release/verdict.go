@@ -31,9 +31,9 @@ func (v Verdict) Bad() bool { return v.bad }
 func (v Verdict) String() string { return v.text }
 
 const (
-	// worstBurn is how many times faster than the objective allows a new version may use up an error budget. It is the factor
+	// WorstBurn is how many times faster than the objective allows a new version may use up an error budget. It is the factor
 	// at which somebody is paged (Google's Site Reliability Workbook, chapter 5).
-	worstBurn = 14.4
+	WorstBurn = 14.4
 	// worseThanBefore is how many times more than the old colour it may do wrong, where that did as badly itself.
 	worseThanBefore = 2
 	// leastWrong is how many requests must have gone wrong before a share of them says anything.
@@ -59,7 +59,7 @@ func Judge(service string, colour Colour, fresh, former Measured, promise Promis
 		if fault.ofFormer >= 1 {
 			before = fault.former / fault.ofFormer
 		}
-		most := max(worstBurn*fault.allowed, worseThanBefore*before)
+		most := max(WorstBurn*fault.allowed, worseThanBefore*before)
 		if fault.fresh >= leastWrong && share > most {
 			return Verdict{bad: true, text: fmt.Sprintf("%s, of which %.1f %% %s; at most %.1f %% may, and %.1f %% did before",
 				told, 100*share, fault.what, 100*most, 100*before)}

@@ -11,6 +11,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/cluster"
+	"platform.example/infra/release"
 )
 
 // newJob runs a subcommand of the service to its end, and so many times more if it fails. The version is part of its name:
@@ -46,10 +47,6 @@ func (c colour) newNamedJob(
 	}, append(append(opts, c.Rollout.Options()...), c.keeps("metadata", "spec"))...)
 }
 
-// cold is how many times more of a candidate's answers may be late than of a service that has run for a while: it has just
-// begun, on a node that is busy with beginning.
-const cold = 5
-
 // newVerification has the candidate's own binary ask each replica of the candidate who it is, how it is, and for something
 // real from each of its dependencies. It fails once and for all: what answers well only at the second try isn't good.
 func (c colour) newVerification(
@@ -59,12 +56,14 @@ func (c colour) newVerification(
 		return corev1.EnvVarArgs{Name: pulumi.String(name), Value: value}
 	}
 	promised := c.Service.Objectives
+	// As many answers may be late as of a version that may stay live: this one has just begun, on a node that is busy with it.
+	late := release.WorstBurn * (1 - promised.LatencyShare)
 	at := completed.ApplyT(func(string) string { return c.url() }).(pulumi.StringOutput) // not before the rollout is complete
 	return c.newNamedJob(ctx, "verify", c.image().Version+"-"+attempt(c.Plan.Made), environment, corev1.EnvVarArray{
 		variable("VERIFY_URL", at),
 		variable("VERIFY_ENDPOINTS", pulumi.String(fmt.Sprint(c.Plan.Replicas))),
 		variable("VERIFY_LATENCY", pulumi.String(promised.Latency.String())),
-		variable("VERIFY_LATENCY_SHARE", pulumi.String(fmt.Sprintf("%.6g", 1-cold*(1-promised.LatencyShare)))),
+		variable("VERIFY_LATENCY_SHARE", pulumi.String(fmt.Sprintf("%.6g", max(0, 1-late)))),
 	}, 0, parent)
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/dial"
 )
 
 // Header, with the value Lost, is on every answer of a colour that is no longer
@@ -35,8 +36,9 @@ const (
 
 const (
 	// interval is short, because who is on call and takes a release back is to
-	// see traffic follow within half a second.
-	interval       = 100 * time.Millisecond
+	// see traffic follow within half a second; shorter, it would cost a small
+	// cluster more than its users do.
+	interval       = 250 * time.Millisecond
 	answerTimeout  = time.Second
 	maxAnswerBytes = 4 << 10
 )
@@ -68,7 +70,7 @@ func NewSwitch(at *url.URL, self config.Service, log *slog.Logger, registry prom
 		client: &http.Client{
 			Timeout: answerTimeout,
 			// A kept connection would stay with the colour that it was opened to.
-			Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&dialer{}).dial},
+			Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&dial.Dialer{}).DialContext},
 		},
 	}
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{

@@ -1,10 +1,13 @@
 package upstream
 
 import (
+	"context"
 	"errors"
 	"net"
 	"syscall"
 	"time"
+
+	"platform.example/apps/internal/dial"
 )
 
 // checkAfter is how long a connection may have been idle without being looked
@@ -25,11 +28,21 @@ type conn struct {
 	idle time.Time // since when; zero: something was sent and not yet answered
 }
 
-func dial(addr string) (net.Conn, error) {
-	c, err := net.DialTimeout("tcp", addr, dialTimeout)
-	if err != nil {
-		return nil, err
+// dialing opens connections to one service.
+func dialing() func(addr string) (net.Conn, error) {
+	dialer := &dial.Dialer{}
+	return func(addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
+		defer cancel()
+		c, err := dialer.DialContext(ctx, "tcp", addr)
+		if err != nil {
+			return nil, err
+		}
+		return watched(c)
 	}
+}
+
+func watched(c net.Conn) (net.Conn, error) {
 	raw, err := c.(*net.TCPConn).SyscallConn()
 	if err != nil {
 		return nil, errors.Join(err, c.Close())

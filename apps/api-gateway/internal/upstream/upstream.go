@@ -70,7 +70,7 @@ func New(name string, base *url.URL, metrics *Metrics) *Service {
 		client: &fasthttp.HostClient{
 			Addr:                      fasthttp.AddMissingPort(base.Host, base.Scheme == "https"),
 			IsTLS:                     base.Scheme == "https",
-			Dial:                      dial,
+			Dial:                      dialing(),
 			MaxConns:                  maxInFlight,
 			MaxIdleConnDuration:       idleTimeout,
 			MaxConnDuration:           maxAge,
