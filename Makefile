@@ -153,8 +153,8 @@ e2e: bin/local ## Test the running platform end to end, all but its releases
 	@cd test && GOWORK=off go test -count=1 -timeout 45m -skip '^TestRelease' ./e2e/...
 
 .PHONY: release-test
-release-test: bin/release ## Test releases on the running platform under load: good and bad ones, killed ones, in troubles
-	@cd test && GOWORK=off go test -count=1 -timeout 45m -run '^TestRelease' ./e2e/...
+release-test: bin/release ## Test releases on the running platform under load: good and bad ones, killed ones, in troubles; SHORT=1 one of each
+	@cd test && GOWORK=off go test -count=1 -timeout 90m -v $(if $(SHORT),-short) -run '^TestRelease' ./e2e/...
 
 .PHONY: scale
 scale: bin/local ## Measure previews of 4, 20 and 40 services on the running platform
@@ -170,5 +170,5 @@ test: ## Run all tests: unit, benchmarks, up, end to end beside lint, manifests,
 	@$(MAKE) bench
 	@$(MAKE) up
 	@$(MAKE) --jobs=2 --output-sync=target e2e lint check browser race # the first mostly waits, the others compute
-	@$(MAKE) release-test # at a rate that needs the machine
+	@$(MAKE) release-test SHORT=1 # at a rate that needs the machine
 	@$(MAKE) lifecycle

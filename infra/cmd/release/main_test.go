@@ -7,9 +7,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/auto/events"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
 
 	"platform.example/infra/release"
+	"platform.example/infra/release/report"
 )
 
 func TestWhatIsAskedForWrongly(t *testing.T) {
@@ -68,6 +70,18 @@ func TestFaultsAreToldOnceAndWhole(t *testing.T) {
 	}
 	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "shop is released: from v1 to v2") {
 		t.Errorf("it says %q", got)
+	}
+}
+
+// Of a run that pulumi refuses, nobody ends the stream of events.
+func TestAStreamThatNobodyEndsEndsWithTheRun(t *testing.T) {
+	l := &listener{session: &session{out: newProgress(&bytes.Buffer{}, false)}, under: map[string]report.Step{}}
+	happening, over := make(chan events.EngineEvent, 1), make(chan struct{})
+	happening <- events.EngineEvent{EngineEvent: apitype.EngineEvent{DiagnosticEvent: &apitype.DiagnosticEvent{Severity: "error", Message: "too late"}}}
+	close(over)
+	l.listen(happening, over)
+	if len(l.faults) != 1 {
+		t.Errorf("it hears %q, want what came before the end", l.faults)
 	}
 }
 

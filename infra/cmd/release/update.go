@@ -69,24 +69,31 @@ func short(err error) error {
 
 // carryOut runs the update itself.
 func (s *session) carryOut(ctx context.Context, workspace auto.Stack, message string) ([]report.Step, error) {
-	happening := make(chan events.EngineEvent, 64)
+	happening, over := make(chan events.EngineEvent, 1024), make(chan struct{})
 	told := make(chan *listener, 1)
 	go func() {
 		l := &listener{session: s, under: map[string]report.Step{}}
-		l.listen(happening)
+		l.listen(happening, over)
 		told <- l
 	}()
 	_, err := workspace.Up(ctx, optup.EventStreams(happening), optup.Message(message), optup.SuppressOutputs(),
 		optup.ProgressStreams(io.Discard), optup.UserAgent("platform-release"))
+	close(over) // of a run that was refused, pulumi's side never ends the stream
 	l := <-told
 	if err == nil {
 		return l.steps, nil
 	}
-	if auto.IsConcurrentUpdateError(err) || ctx.Err() != nil || len(l.faults) == 0 {
-		return l.steps, errors.Join(context.Cause(ctx), err)
+	if auto.IsConcurrentUpdateError(err) { // which it only is as it comes
+		return l.steps, err
+	}
+	if ctx.Err() != nil || len(l.faults) == 0 {
+		return l.steps, errors.Join(context.Cause(ctx), short(err))
 	}
 	return l.steps, errors.New(strings.Join(l.faults, "; "))
 }
+
+// lateEvents is how long after a run its last events may come.
+const lateEvents = time.Second
 
 // listener turns what pulumi's engine tells into steps that people know.
 type listener struct {
@@ -96,7 +103,8 @@ type listener struct {
 	faults  []string
 }
 
-func (l *listener) listen(happening <-chan events.EngineEvent) {
+// listen hears what happens until the stream ends, or, once the run is over, nothing more comes.
+func (l *listener) listen(happening <-chan events.EngineEvent, over <-chan struct{}) {
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -106,6 +114,18 @@ func (l *listener) listen(happening <-chan events.EngineEvent) {
 				return
 			}
 			l.hear(event.EngineEvent)
+		case <-over:
+			for {
+				select {
+				case event, more := <-happening:
+					if !more {
+						return
+					}
+					l.hear(event.EngineEvent)
+				case <-time.After(lateEvents):
+					return
+				}
+			}
 		case <-tick.C:
 			var waiting []string
 			for _, step := range l.under {
