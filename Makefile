@@ -121,20 +121,22 @@ fmt: ## Format the Go code
 	@gofmt -w apps infra local test
 
 .PHONY: lint
-lint: ## Check formatting, vet and lint
-	@unformatted=$$(gofmt -l apps infra local test); if [ -n "$$unformatted" ]; then echo "error: not formatted, run make fmt: $$unformatted" >&2; exit 1; fi
-	@for module in $(MODULES); do (cd $$module && GOWORK=off go vet ./... && $(LINT) run --config $(CURDIR)/.golangci.yml ./...); done
+lint: vet ## Check formatting, vet and lint
+	@for module in $(MODULES); do (cd $$module && $(LINT) run --config $(CURDIR)/.golangci.yml ./...); done
+
+# Tests of one module; what they need of others' programs is on PATH.
+TESTED = PATH="$$(bin/local tool promtool amtool | xargs -n1 dirname | paste -sd:):$$PATH"; cd
 
 .PHONY: unit
-unit: bin/local ## Run the unit tests, those of what serves under the race detector
+unit: bin/local ## Run the unit tests
 	@bin/local install postgresql-15 redis-server # the services' tests start their own
-	@PATH="$$(bin/local tool promtool amtool | xargs -n1 dirname | paste -sd:):$$PATH"; \
-		for module in apps infra local; do (cd $$module && GOWORK=off go test $$([ $$module = infra ] || echo -race) ./...); done
+	@for module in apps infra local; do ($(TESTED) $$module && GOWORK=off go test -skip '^TestPerformance' ./...); done
 	@cd test && GOWORK=off go test ./load/... ./variant/... ./cmd/...
 
 .PHONY: race
-race: bin/local ## Run the unit tests of the program under the race detector, for which the SDK is compiled once more
-	@PATH="$$(bin/local tool promtool amtool | xargs -n1 dirname | paste -sd:):$$PATH"; cd infra && GOWORK=off go test -race ./...
+race: bin/local ## Run the unit tests under the race detector, for which the SDK is compiled once more
+	@bin/local install postgresql-15 redis-server
+	@for module in apps infra local; do ($(TESTED) $$module && GOWORK=off go test -race ./...); done
 
 .PHONY: browser
 browser: bin/local ## Look at the dashboards in a real browser, over a Prometheus with made-up measurements
@@ -164,11 +166,32 @@ scale: bin/local ## Measure previews of 4, 20 and 40 services on the running pla
 lifecycle: bin/local ## Test stop, interruption, take-over and removal; begins and ends with nothing up, so data is lost
 	@cd test && GOWORK=off go test -count=1 -timeout 30m -v ./lifecycle/...
 
+.PHONY: vet
+vet: ## Check formatting and vet
+	@unformatted=$$(gofmt -l apps infra local test); if [ -n "$$unformatted" ]; then echo "error: not formatted, run make fmt: $$unformatted" >&2; exit 1; fi
+	@for module in $(MODULES); do (cd $$module && GOWORK=off go vet ./...); done
+
+# What shows on the running platform that it works, and waits for nothing that takes a slow machine long.
+SMOKE := DemoUser|WhoMaySignIn|AToken|AUserReachesNoOther|AUserIsRead|FromAnOrder|StackTells|PulumiFinds|ImagesAreSmall|Status|MakeAlone|LogsOf
+
+.PHONY: smoke
+smoke: bin/release ## Test the running platform in a few minutes: sign-in, orders, images, outputs, commands
+	@cd test && GOWORK=off go test -count=1 -timeout 20m -v -run '^Test(The|A|An)?($(SMOKE))' ./e2e/...
+
 .PHONY: test
-test: ## Run all tests: unit, benchmarks, up, end to end beside lint, manifests, browser and races, lifecycle (takes the platform away)
+test: ## Test a change: formatting, vet, unit tests, manifests, and the platform for real (takes the platform away)
+	@$(MAKE) vet
+	@$(MAKE) unit
+	@$(MAKE) check
+	@$(MAKE) up
+	@$(MAKE) smoke
+	@$(MAKE) down
+
+.PHONY: test-all
+test-all: ## Run all tests: those of a change, benchmarks, lint, races, browser, end to end, releases, lifecycle; takes two hours and more
 	@$(MAKE) unit
 	@$(MAKE) bench
 	@$(MAKE) up
 	@$(MAKE) --jobs=2 --output-sync=target e2e lint check browser race # the first mostly waits, the others compute
-	@$(MAKE) release-test SHORT=1 # at a rate that needs the machine
+	@$(MAKE) release-test # at a rate that needs the machine
 	@$(MAKE) lifecycle

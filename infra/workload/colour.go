@@ -16,38 +16,32 @@ type colour struct {
 	account *corev1.ServiceAccount
 }
 
-// build makes what the colour consists of, each step only after the one before has succeeded: the schema, the replicas and,
-// of a candidate, its verification. What it returns is known once all of them have.
-func (c colour) build(ctx *pulumi.Context, parent pulumi.ResourceOption) (ready pulumi.Array, err error) {
-	environment, err := c.newEnvironment(ctx, parent)
-	if err != nil {
-		return nil, err
+// build makes what the colour consists of, each step only after the one before has succeeded: first the schema, then the
+// replicas. Completed is known once all of them run.
+func (c colour) build(
+	ctx *pulumi.Context, parent pulumi.ResourceOption,
+) (environment corev1.EnvFromSourceArray, completed pulumi.StringOutput, err error) {
+	if environment, err = c.newEnvironment(ctx, parent); err != nil {
+		return environment, completed, err
 	}
 	before := c.stores()
 	if c.Service.Database != "" {
 		migration, err := c.newJob(ctx, "migrate", environment, nil, 1, parent, pulumi.DependsOn(before))
 		if err != nil {
-			return nil, err
+			return environment, completed, err
 		}
 		before = append(before, migration)
 	}
 	if c.Service.SeedsDemo && c.Demo != nil {
 		if err := c.newDemoUser(ctx, environment, parent, pulumi.DependsOn(before)); err != nil {
-			return nil, err
+			return environment, completed, err
 		}
 	}
 	if err := c.newService(ctx, parent); err != nil {
-		return nil, err
+		return environment, completed, err
 	}
-	completed, err := c.newDeployment(ctx, environment, parent, pulumi.DependsOn(before))
-	if err != nil || !c.candidate() {
-		return pulumi.Array{completed}, err
-	}
-	verification, err := c.newVerification(ctx, environment, completed, parent)
-	if err != nil {
-		return nil, err
-	}
-	return pulumi.Array{completed, verification.Metadata.Name()}, nil
+	completed, err = c.newDeployment(ctx, environment, parent, pulumi.DependsOn(before))
+	return environment, completed, err
 }
 
 // name is what the resources of this colour are called.

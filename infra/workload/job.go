@@ -50,7 +50,7 @@ func (c colour) newNamedJob(
 // newVerification has the candidate's own binary ask each replica of the candidate who it is, how it is, and for something
 // real from each of its dependencies. It fails once and for all: what answers well only at the second try isn't good.
 func (c colour) newVerification(
-	ctx *pulumi.Context, environment corev1.EnvFromSourceArray, completed pulumi.StringOutput, parent pulumi.ResourceOption,
+	ctx *pulumi.Context, environment corev1.EnvFromSourceArray, running pulumi.ArrayOutput, parent pulumi.ResourceOption,
 ) (*batchv1.Job, error) {
 	variable := func(name string, value pulumi.StringInput) corev1.EnvVarArgs {
 		return corev1.EnvVarArgs{Name: pulumi.String(name), Value: value}
@@ -58,7 +58,7 @@ func (c colour) newVerification(
 	promised := c.Service.Objectives
 	// As many answers may be late as of a version that may stay live: this one has just begun, on a node that is busy with it.
 	late := release.WorstBurn * (1 - promised.LatencyShare)
-	at := completed.ApplyT(func(string) string { return c.url() }).(pulumi.StringOutput) // not before the rollout is complete
+	at := running.ApplyT(func([]any) string { return c.url() }).(pulumi.StringOutput) // not before
 	return c.newNamedJob(ctx, "verify", c.image().Version+"-"+attempt(c.Plan.Made), environment, corev1.EnvVarArray{
 		variable("VERIFY_URL", at),
 		variable("VERIFY_ENDPOINTS", pulumi.String(fmt.Sprint(c.Plan.Replicas))),

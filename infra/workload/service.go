@@ -25,8 +25,10 @@ import (
 type Service struct {
 	pulumi.ResourceState
 
-	args  Args
-	ready pulumi.Array // all that must have succeeded before the plan's colour gets the traffic
+	args        Args
+	colour      colour                    // that gets the traffic
+	environment corev1.EnvFromSourceArray // of colour
+	completed   pulumi.StringOutput       // known once colour's rollout is complete
 }
 
 // Args describes a service. The stores matter only to a service that uses them.
@@ -69,12 +71,13 @@ func (s *Service) build(ctx *pulumi.Context) error {
 		return err
 	}
 	for _, name := range slices.Sorted(slices.Values(s.args.Plan.Colours)) {
-		ready, err := colour{s.args, name, account}.build(ctx, parent)
+		made := colour{s.args, name, account}
+		environment, completed, err := made.build(ctx, parent)
 		if err != nil {
 			return err
 		}
 		if name == s.args.Plan.Live {
-			s.ready = ready
+			s.colour, s.environment, s.completed = made, environment, completed
 		}
 	}
 	return nil

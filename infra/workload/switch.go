@@ -21,13 +21,26 @@ func URL(service string) string {
 // traffic now. If anything of that fails, all of them stay where they are. What it returns is known once they have switched.
 func Switch(ctx *pulumi.Context, rollout cluster.Rollout, services []*Service) (switched pulumi.ArrayOutput, err error) {
 	var guards []cluster.Guard
-	var ready pulumi.Array
+	var completed, ready pulumi.Array
 	for _, service := range services {
 		if plan := service.args.Plan; plan.Moves() {
 			guards = append(guards, cluster.Guard{Service: plan.Live.Name(service.args.Service.Name), Ready: plan.Replicas})
-			ready = append(ready, service.ready...)
+			completed = append(completed, service.completed)
 		}
 	}
+	// Candidates are verified when all of them run: before, their nodes are busy with beginning.
+	running := completed.ToArrayOutput()
+	for _, service := range services {
+		if !service.colour.candidate() {
+			continue
+		}
+		verification, err := service.colour.newVerification(ctx, service.environment, running, pulumi.Parent(service))
+		if err != nil {
+			return switched, fmt.Errorf("service %s: %w", service.args.Service.Name, err)
+		}
+		ready = append(ready, verification.Metadata.Name())
+	}
+	ready = append(ready, running)
 	open := rollout.Guarded(ctx, guards, ready)
 	var live pulumi.Array
 	for _, service := range services {
@@ -57,7 +70,7 @@ func (s *Service) goLive(ctx *pulumi.Context, open pulumi.StringOutput) (*corev1
 	return service, ctx.RegisterResourceOutputs(s, pulumi.Map{
 		"version":    pulumi.String(a.Plan.Version),
 		"colour":     pulumi.String(live),
-		"deployment": s.ready[0],
+		"deployment": s.completed,
 	})
 }
 
