@@ -44,7 +44,7 @@ func TestDefaults(t *testing.T) {
 				Host: "localhost", Type: stack.NodePort, HTTPPort: 30080, HTTPSPort: 30443, RequestsPerSecond: 2000,
 			},
 			Replicas: stack.Replicas{Min: 1, Max: 2},
-			Services: replicas(1, 3),
+			Services: replicas(1, 2),
 			Postgres: stack.Postgres{AdminUser: "postgres", VolumeSize: 2048, CPU: 1000, Memory: 512},
 			Redis:    stack.Redis{Memory: 512},
 			Stream:   stack.Stream{Memory: 128, VolumeSize: 1024},
