@@ -96,9 +96,9 @@ repair: bin/release ## Mend a selector that was changed by hand; ADOPT=1 takes w
 	@$(RELEASE) repair $(if $(ADOPT),-adopt)
 
 .PHONY: release-demo
-release-demo: bin/release ## Release and take back another version of all services under load; RATE=300 ROLLBACKS=1
+release-demo: bin/release ## Release and take back another version of all services under load; RATE=<requests a second> ROLLBACKS=1
 	@cd test && GOWORK=off go build -o ../bin/release-demo ./cmd/release-demo
-	@eval "$$(bin/local env)" && exec bin/release-demo -rate $(or $(RATE),300) -rollbacks $(or $(ROLLBACKS),1)
+	@eval "$$(bin/local env)" && exec bin/release-demo $(if $(RATE),-rate $(RATE)) -rollbacks $(or $(ROLLBACKS),1)
 
 .PHONY: render
 render: ## Write what STACK=<stack> would create to .build/manifests/<stack>, for reading; needs no cluster

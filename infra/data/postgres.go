@@ -191,8 +191,8 @@ func (a PostgresArgs) pod(
 		SecurityContext: restricted.Container(),
 		// Recovery after a crash may take minutes, in which the server is alive but turns clients away (exit code 1).
 		StartupProbe:   probe("exec "+isReady, 1, 600),
-		ReadinessProbe: probe("exec "+isReady, 5, 2),
-		LivenessProbe:  probe(isReady+"; [ $? -le 1 ]", 10, 3),
+		ReadinessProbe: probe("exec "+isReady, readySeconds, readyFailures),
+		LivenessProbe:  probe(isReady+"; [ $? -le 1 ]", aliveSeconds, aliveFailures),
 		// SIGTERM alone would wait for every client to leave; SIGINT makes them go.
 		Lifecycle: corev1.LifecycleArgs{PreStop: corev1.LifecycleHandlerArgs{
 			Exec: corev1.ExecActionArgs{Command: pulumi.ToStringArray([]string{"/bin/sh", "-c", "kill -INT 1"})},

@@ -163,8 +163,8 @@ func (s redisServer) pod(objects redisObjects) corev1.PodSpecArgs {
 		Resources:       s.Common.limited(1000, s.memory),
 		SecurityContext: restricted.Container(),
 		StartupProbe:    probe(answers, 1, s.starts),
-		ReadinessProbe:  probe(answers, 5, 2),
-		LivenessProbe:   probe(answers, 10, 3),
+		ReadinessProbe:  probe(answers, readySeconds, readyFailures),
+		LivenessProbe:   probe(answers, aliveSeconds, aliveFailures),
 		VolumeMounts:    mounts,
 	}, corev1.VolumeArray{
 		emptyVolume("socket"),

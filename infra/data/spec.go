@@ -149,12 +149,20 @@ func shell(script string) pulumi.StringArray {
 	return pulumi.ToStringArray([]string{"/bin/sh", script})
 }
 
+// Probes of stores are patient: on a busy node even a shell takes seconds to start, and a store that is slow for a moment
+// is not mended by a restart, which would make an outage of it. A second one doesn't stand by, either.
+const (
+	readySeconds, readyFailures = 10, 3
+	aliveSeconds, aliveFailures = 30, 4
+	probeTimeout                = 20 // seconds
+)
+
 // probe runs a shell command every so many seconds and gives up after so many failures in a row.
 func probe(command string, seconds, failures int) corev1.ProbeArgs {
 	return corev1.ProbeArgs{
 		Exec:             corev1.ExecActionArgs{Command: pulumi.ToStringArray([]string{"/bin/sh", "-c", command})},
 		PeriodSeconds:    pulumi.Int(seconds),
-		TimeoutSeconds:   pulumi.Int(5),
+		TimeoutSeconds:   pulumi.Int(probeTimeout),
 		FailureThreshold: pulumi.Int(failures),
 	}
 }

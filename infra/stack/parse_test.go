@@ -45,7 +45,7 @@ func TestDefaults(t *testing.T) {
 			},
 			Replicas: stack.Replicas{Min: 1, Max: 2},
 			Services: replicas(1, 2),
-			Postgres: stack.Postgres{AdminUser: "postgres", VolumeSize: 2048, CPU: 1000, Memory: 512},
+			Postgres: stack.Postgres{AdminUser: "postgres", VolumeSize: 2048, CPU: 2000, Memory: 512},
 			Redis:    stack.Redis{Memory: 512},
 			Stream:   stack.Stream{Memory: 128, VolumeSize: 1024},
 

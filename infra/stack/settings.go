@@ -157,7 +157,7 @@ func (p *Postgres) settings() []setting {
 		},
 		setting{
 			path: "postgres.cpu", want: "an amount of CPU such as 500m or 2",
-			defaults: defaults{local: "1", staging: "1", production: "4"},
+			defaults: defaults{local: "2", staging: "1", production: "4"},
 			read:     into(&p.CPU, quantity.ParseCPU),
 		},
 		setting{

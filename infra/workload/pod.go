@@ -59,7 +59,7 @@ func (c colour) server(environment corev1.EnvFromSourceArray) corev1.ContainerAr
 	}
 	server.StartupProbe = probe(catalog.LivePath, 1, 60)
 	server.ReadinessProbe = probe(catalog.ReadyPath, 2, 2)
-	server.LivenessProbe = probe(catalog.LivePath, 10, 3)
+	server.LivenessProbe = probe(catalog.LivePath, 10, 6) // a busy node is no reason to restart
 	return server
 }
 

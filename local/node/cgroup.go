@@ -34,6 +34,14 @@ func cgroupFolders(name string) ([]string, error) {
 	return folders, nil
 }
 
+// podShare is how much of a busy CPU all pods together get, in multiples of what one process beside them gets. New cgroups
+// get as much as one: every build and every test on the machine would then take half of the platform away.
+const podShare = 8
+
+// weights are the files that say how much of a busy CPU a cgroup gets, and what stands for one process in them: of
+// cgroup v1 and of v2.
+var weights = map[string]int{"cpu.shares": 1024, "cpu.weight": 100}
+
 // makeCgroup makes the cgroup that holds all pods. The kubelet wants it to exist.
 func makeCgroup(name string) error {
 	folders, err := cgroupFolders(name)
@@ -57,8 +65,27 @@ func makeCgroup(name string) error {
 				return fmt.Errorf("cgroups: %w", err)
 			}
 		}
+		for file, one := range weights {
+			err := writeExisting(filepath.Join(folder, file), strconv.Itoa(podShare*one))
+			if err != nil {
+				return fmt.Errorf("cgroups: %w", err)
+			}
+		}
 	}
 	return nil
+}
+
+// writeExisting writes to a file of the kernel's if there is one: which there are depends on the controllers.
+func writeExisting(path, text string) error {
+	file, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	_, err = file.WriteString(text)
+	return errors.Join(err, file.Close())
 }
 
 const (

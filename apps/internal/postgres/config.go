@@ -18,7 +18,9 @@ import (
 )
 
 const (
-	connectTimeout = 2 * time.Second
+	// Long, since a busy server has to begin anew with every client that gives up; a request doesn't wait for it longer than
+	// it waits for an answer.
+	connectTimeout = 10 * time.Second
 	// statementTimeout bounds a query of a request, in the database itself,
 	// below the 4 s that a request may take.
 	statementTimeout = 3 * time.Second
@@ -81,6 +83,7 @@ func (c Config) pool() (*pgxpool.Config, error) {
 	}
 	pool.ConnConfig.ConnectTimeout = connectTimeout
 	pool.MaxConns = int32(c.maxConns)
+	pool.MinConns = pool.MaxConns / 2 // or a colour that gets the traffic would make them all at that moment
 	pool.MaxConnLifetime = maxConnLifetime
 	pool.MaxConnLifetimeJitter = maxConnLifetime / 10
 	return pool, nil

@@ -45,7 +45,7 @@ type demo struct {
 
 func run(ctx context.Context) error {
 	url := flag.String("url", "https://localhost:30443", "where the platform is, on this machine")
-	rate := flag.Float64("rate", 300, "requests a second")
+	rate := flag.Float64("rate", 0, "requests a second (default: a third of what the machine bears, at most 300)")
 	rollbacks := flag.Int("rollbacks", 1, "how many times the traffic is given to and fro, at most 40")
 	flag.Parse()
 	if *rollbacks < 1 || *rollbacks > 40 {
@@ -73,9 +73,16 @@ func run(ctx context.Context) error {
 	if err := next.Differ(variant.All, "the demo of "+time.Now().Format(time.RFC3339Nano)); err != nil {
 		return err
 	}
-	fmt.Printf("%.0f requests a second: reads, writes and orders, over kept-alive connections and new ones\n", *rate)
+	usage := load.Options{BaseURL: *url, RootCAs: pool, Rate: *rate, Duration: 10 * time.Minute}
+	if *rate == 0 {
+		fmt.Println("finding out how many requests a second this machine bears")
+		if usage.Rate, err = load.Beside(ctx, usage); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("%.0f requests a second: reads, writes and orders, over kept-alive connections and new ones\n", usage.Rate)
 	d := &demo{root: root, reports: filepath.Join(root, ".build", "releases")}
-	d.run, err = load.Start(ctx, load.Options{BaseURL: *url, RootCAs: pool, Rate: *rate, Duration: 10 * time.Minute})
+	d.run, err = load.Start(ctx, usage)
 	if err != nil {
 		return err
 	}
