@@ -124,25 +124,24 @@ fmt: ## Format the Go code
 lint: vet ## Check formatting, vet and lint
 	@for module in $(MODULES); do (cd $$module && $(LINT) run --config $(CURDIR)/.golangci.yml ./...); done
 
-# Tests of one module; what they need of others' programs is on PATH.
-TESTED = PATH="$$(bin/local tool promtool amtool | xargs -n1 dirname | paste -sd:):$$PATH"; cd
+# Puts programs that the tests need on PATH.
+WITH = PATH="$$(bin/local tool $(1) | xargs -n1 dirname | paste -sd:):$$PATH"
 
 .PHONY: unit
 unit: bin/local ## Run the unit tests
 	@bin/local install postgresql-15 redis-server # the services' tests start their own
-	@for module in apps infra local; do ($(TESTED) $$module && GOWORK=off go test -skip '^TestPerformance' ./...); done
+	@$(call WITH,promtool amtool); for module in apps infra local; do (cd $$module && GOWORK=off go test -skip '^TestPerformance' ./...); done
 	@cd test && GOWORK=off go test ./load/... ./variant/... ./cmd/...
 
 .PHONY: race
 race: bin/local ## Run the unit tests under the race detector, for which the SDK is compiled once more
 	@bin/local install postgresql-15 redis-server
-	@for module in apps infra local; do ($(TESTED) $$module && GOWORK=off go test -race ./...); done
+	@$(call WITH,promtool amtool); for module in apps infra local; do (cd $$module && GOWORK=off go test -race ./...); done
 
 .PHONY: browser
 browser: bin/local ## Look at the dashboards in a real browser, over a Prometheus with made-up measurements
 	@bin/local install chromium
-	@PATH="$$(bin/local tool prometheus promtool | xargs -n1 dirname | paste -sd:):$$PATH"; \
-		cd infra/cmd/dashboards/browsertest && GOWORK=off go test -count=1 ./...
+	@$(call WITH,prometheus promtool); cd infra/cmd/dashboards/browsertest && GOWORK=off go test -count=1 ./...
 
 .PHONY: bench
 bench: bin/local ## Measure the services against their peers, and hold them to it

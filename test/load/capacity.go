@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// The rates that Capacity tries, in requests a second, and for how long.
+// The rates that capacity tries, in requests a second, and for how long.
 const (
 	firstRate = 30.0
 	lastRate  = 960.0
@@ -19,13 +19,13 @@ const (
 // its capacity, and no more than 300 requests a second. A machine that is too small for its load loses requests whatever
 // is done on it, which would show nothing of the work.
 func Beside(ctx context.Context, options Options) (float64, error) {
-	capacity, err := Capacity(ctx, options)
-	return min(capacity/3, 300), err
+	borne, err := capacity(ctx, options)
+	return min(borne/3, 300), err
 }
 
-// Capacity is the highest rate, of 30 requests a second doubled up to 960, that the platform answers without a loss and
+// capacity is the highest rate, of 30 requests a second doubled up to 960, that the platform answers without a loss and
 // with a 99th percentile below a second. It takes some seconds for each rate, and fails where not even the first is borne.
-func Capacity(ctx context.Context, options Options) (float64, error) {
+func capacity(ctx context.Context, options Options) (float64, error) {
 	options.Duration, options.InFlight = trial, 200
 	var borne float64
 	for options.Rate = firstRate; options.Rate <= lastRate; options.Rate *= 2 {

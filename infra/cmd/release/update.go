@@ -107,6 +107,7 @@ type listener struct {
 func (l *listener) listen(happening <-chan events.EngineEvent, over <-chan struct{}) {
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
+	var quiet <-chan time.Time // once the run is over
 	for {
 		select {
 		case event, more := <-happening:
@@ -114,18 +115,13 @@ func (l *listener) listen(happening <-chan events.EngineEvent, over <-chan struc
 				return
 			}
 			l.hear(event.EngineEvent)
-		case <-over:
-			for {
-				select {
-				case event, more := <-happening:
-					if !more {
-						return
-					}
-					l.hear(event.EngineEvent)
-				case <-time.After(lateEvents):
-					return
-				}
+			if quiet != nil {
+				quiet = time.After(lateEvents)
 			}
+		case <-over:
+			over, quiet = nil, time.After(lateEvents)
+		case <-quiet:
+			return
 		case <-tick.C:
 			var waiting []string
 			for _, step := range l.under {

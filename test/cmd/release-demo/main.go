@@ -106,7 +106,8 @@ func (d *demo) show(ctx context.Context, next string, rollbacks int) error {
 	}
 	d.tell("the release", first, d.live(), time.Time{})
 	var took []time.Duration
-	for range rollbacks {
+	var ended error
+	for len(took) < rollbacks && ended == nil {
 		before, began := d.live(), time.Now()
 		if err := d.release(ctx, d.root, "rollback"); err != nil {
 			return err
@@ -114,14 +115,19 @@ func (d *demo) show(ctx context.Context, next string, rollbacks int) error {
 		if err := pause(ctx, 2*time.Second); err != nil {
 			return err
 		}
-		took = append(took, d.tell("the rollback", before, d.live(), began))
+		select {
+		case <-d.run.Done(): // nobody asks any more who answers
+			ended = fmt.Errorf("the load ended after %d of %d rollbacks: of the others nothing can be told, ask for fewer", len(took), rollbacks)
+		default:
+			took = append(took, d.tell("the rollback", before, d.live(), began))
+		}
 	}
 	slices.Sort(took)
 	if len(took) > 1 {
 		fmt.Printf("from the command to the last answer by the colour that lost the traffic, of %d rollbacks: median %.0f ms, %.0f to %.0f ms\n",
 			len(took), ms(took[len(took)/2]), ms(took[0]), ms(took[len(took)-1]))
 	}
-	return nil
+	return ended
 }
 
 // tell says how long the former colours went on answering, and returns the longest time since began.
