@@ -153,7 +153,7 @@ func TestMigrationsAreTheOwners(t *testing.T) {
 // it goes on with the connections that it has.
 func TestConnectionsOutliveThePasswordTheyWereMadeWith(t *testing.T) {
 	server := backingtest.StartPostgres(t)
-	pool := open(t, server.Env())
+	pool := open(t, with(server.Env(), map[string]string{"POSTGRES_MAX_CONNS": "1"})) // the one that is looked at
 	backend := func() (pid uint32) {
 		t.Helper()
 		if err := pool.QueryRow(t.Context(), "SELECT pg_backend_pid()").Scan(&pid); err != nil {
