@@ -160,7 +160,7 @@ func (s redisServer) pod(objects redisObjects) corev1.PodSpecArgs {
 		Ports: corev1.ContainerPortArray{corev1.ContainerPortArgs{
 			Name: pulumi.String("redis"), ContainerPort: pulumi.Int(network.RedisPort),
 		}},
-		Resources:       s.Common.limited(1000, s.memory),
+		Resources:       s.limited(1000, s.memory),
 		SecurityContext: restricted.Container(),
 		StartupProbe:    probe(answers, 1, s.starts),
 		ReadinessProbe:  probe(answers, readySeconds, readyFailures),

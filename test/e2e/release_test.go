@@ -171,7 +171,7 @@ func other(t *testing.T, service string) variant.Copy {
 // underLoad uses the platform as people do while something is done to it. Nothing that they ask for may be lost, each order is
 // there and told of once, and nobody may have answered but versions that were live before or after it, or, as it says itself,
 // in between.
-func underLoad(t *testing.T, do func() (between map[string]string)) load.Result {
+func underLoad(t *testing.T, do func() (between map[string]string)) {
 	t.Helper()
 	before := versions(t)
 	run := loaded(t)
@@ -195,7 +195,6 @@ func underLoad(t *testing.T, do func() (between map[string]string)) load.Result 
 			}
 		}
 	}
-	return result
 }
 
 // restored has the platform be what the repository's sources say after a test, with nothing standing by.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"time"
 
@@ -86,7 +87,7 @@ func (w *watcher) number(ctx context.Context, expression string, at time.Time) (
 	if err != nil {
 		return 0, fmt.Errorf("Prometheus: %w", err) //nolint:revive,staticcheck // a name
 	}
-	if vector, ok := value.(model.Vector); ok && len(vector) > 0 && vector[0].Value == vector[0].Value {
+	if vector, ok := value.(model.Vector); ok && len(vector) > 0 && !math.IsNaN(float64(vector[0].Value)) {
 		return float64(vector[0].Value), nil
 	}
 	return 0, nil
