@@ -102,6 +102,10 @@ func TestLocal(t *testing.T) {
 				scaler.at("spec", "maxReplicas") != 2 {
 				t.Errorf("%s: %v", name, scaler)
 			}
+			const sameUseAsElsewhere = 70 * 100 / 40 // pods ask for 40 % here
+			if got := scaler.at(cpuTarget...); got != sameUseAsElsewhere {
+				t.Errorf("%s aims at %v %% of the CPU that a pod asks for, want %d", name, got, sameUseAsElsewhere)
+			}
 			if replicas := engine.ofType("apps/v1:Deployment")[name].at("spec", "replicas"); replicas != nil {
 				t.Errorf("%s sets replicas %v", name, replicas)
 			}
@@ -310,6 +314,9 @@ func TestNoDemoUserWhereNoneIsWanted(t *testing.T) {
 	}
 }
 
+// cpuTarget leads to it in an autoscaler.
+var cpuTarget = []any{"spec", "metrics", 0, "resource", "target", "averageUtilization"}
+
 func TestProductionRunsWhatStagingHasTested(t *testing.T) {
 	tested := resource.PropertyMap{}
 	for _, service := range catalog.Services() {
@@ -336,6 +343,9 @@ func TestProductionRunsWhatStagingHasTested(t *testing.T) {
 		}
 		if budget := engine.ofType("PodDisruptionBudget")[name]; budget.at("spec", "maxUnavailable") != 1 {
 			t.Errorf("%s has the disruption budget %v", name, budget)
+		}
+		if got := engine.ofType("HorizontalPodAutoscaler")[name].at(cpuTarget...); got != 70 {
+			t.Errorf("%s aims at %v %% of the CPU that a pod asks for, want 70", name, got)
 		}
 	}
 	for _, store := range []string{"postgres", "redis-stream"} {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -25,12 +26,22 @@ func appsPath(group, kind string) string {
 // Recorded is what is true of every service that is there, by name.
 func (c *Cluster) Recorded(ctx context.Context) (map[string]release.Recorded, error) {
 	var services corev1.ServiceList
-	if err := c.get(ctx, appsPath("/api/v1", "services"), &services); err != nil && !errors.Is(err, errNotFound) {
-		return nil, fmt.Errorf("what is live can't be read: %w", err)
-	}
 	var deployments appsv1.DeploymentList
-	if err := c.get(ctx, appsPath("/apis/apps/v1", "deployments"), &deployments); err != nil && !errors.Is(err, errNotFound) {
-		return nil, fmt.Errorf("what runs can't be read: %w", err)
+	reading, ctx := errgroup.WithContext(ctx) // a rollback has no time to lose
+	reading.Go(func() error {
+		if err := c.get(ctx, appsPath("/api/v1", "services"), &services); err != nil && !errors.Is(err, errNotFound) {
+			return fmt.Errorf("what is live can't be read: %w", err)
+		}
+		return nil
+	})
+	reading.Go(func() error {
+		if err := c.get(ctx, appsPath("/apis/apps/v1", "deployments"), &deployments); err != nil && !errors.Is(err, errNotFound) {
+			return fmt.Errorf("what runs can't be read: %w", err)
+		}
+		return nil
+	})
+	if err := reading.Wait(); err != nil {
+		return nil, err
 	}
 	found := map[string]release.Recorded{}
 	for _, service := range services.Items {

@@ -11,15 +11,16 @@ import (
 	"platform.example/infra/stack"
 )
 
-// What the autoscaler aims at, in percent of what a replica asks for.
+// What the autoscaler aims at, in percent of what a replica asks for where it asks for all.
 const (
 	targetCPU    = 70
 	targetMemory = 80
 )
 
-// New scales the Deployment of that name between the bounds, and lets a drain take one replica at a time.
+// New scales the Deployment of that name between the bounds, and lets a drain take one replica at a time. A stack whose pods
+// ask for a share of their CPU only scales them at the same use as any other.
 func New(
-	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, selector pulumi.StringMap, replicas stack.Replicas,
+	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, selector pulumi.StringMap, config stack.Stack, replicas stack.Replicas,
 	opts ...pulumi.ResourceOption,
 ) error {
 	_, err := autoscalingv2.NewHorizontalPodAutoscaler(ctx, name, &autoscalingv2.HorizontalPodAutoscalerArgs{
@@ -33,7 +34,7 @@ func New(
 			MinReplicas: pulumi.Int(replicas.Min),
 			MaxReplicas: pulumi.Int(replicas.Max),
 			Metrics: autoscalingv2.MetricSpecArray{
-				utilization("cpu", targetCPU),
+				utilization("cpu", targetCPU*100/config.CPURequests),
 				utilization("memory", targetMemory),
 			},
 			Behavior: autoscalingv2.HorizontalPodAutoscalerBehaviorArgs{

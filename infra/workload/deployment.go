@@ -57,7 +57,7 @@ func (c colour) newDeployment(
 		scaled = append(scaled, pulumi.IgnoreChanges([]string{"spec"}))
 	}
 	completed = c.Rollout.Completed(ctx, deployment)
-	return completed, scaling.New(ctx, c.name(), c.metadata(c.name(), c.selector()), c.selector(), c.bounds(), scaled...)
+	return completed, scaling.New(ctx, c.name(), c.metadata(c.name(), c.selector()), c.selector(), c.Config, c.bounds(), scaled...)
 }
 
 // kept is what a Deployment keeps that isn't the plan's target: all of its container but the Secret that it reads.

@@ -51,8 +51,9 @@ func releaseCommand(ctx context.Context, folder string, arguments ...string) *ex
 	command.Dir = folder
 	// What pulumi starts has to end with it.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGKILL) }
-	command.WaitDelay = 10 * time.Second
+	// Who is interrupted lets go of the locks, and of what was begun.
+	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGINT) }
+	command.WaitDelay = time.Minute
 	return command
 }
 
@@ -126,7 +127,9 @@ func (r *releasing) until(words string) error {
 
 // end waits for its end: nil, or an error with all that it said.
 func (r *releasing) end() error {
-	if err := <-r.done; err != nil {
+	err := <-r.done
+	_ = syscall.Kill(-r.command.Process.Pid, syscall.SIGKILL) // of its processes, what an interrupt didn't end
+	if err != nil {
 		return fmt.Errorf("%w\n%s%s", err, r.said(), &r.stderr)
 	}
 	return nil
@@ -165,7 +168,15 @@ func other(t *testing.T, service string) variant.Copy {
 	if err := clone.Differ(service, fmt.Sprintf("variant of %d", time.Now().UnixNano())); err != nil {
 		t.Fatal(err)
 	}
+	preview(t, string(clone))
 	return clone
+}
+
+// preview is what pulumi says of an update from a copy of the sources. It compiles the services, which under load would take
+// the CPU that people's requests need.
+func preview(t *testing.T, clone string) string {
+	t.Helper()
+	return output(t, "bash", "-c", "cd '"+clone+"' && pulumi preview --stack local --non-interactive 2>&1")
 }
 
 // underLoad uses the platform as people do while something is done to it. Nothing that they ask for may be lost, each order is
@@ -205,7 +216,7 @@ func restored(t *testing.T) (root string) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(release(t, root, "up", "-unwatched"), release(t, root, "retire")); err != nil {
+		if err := errors.Join(release(t, root, "up", "-unwatched", "-takeover"), release(t, root, "retire")); err != nil {
 			t.Errorf("the platform isn't as it was: %v", err)
 		}
 	})
@@ -235,9 +246,8 @@ func TestReleaseOfAllServicesAndTheirRollbackLoseNothing(t *testing.T) {
 		t.Errorf("after the rollback the versions are %v, want %v", now, former)
 	}
 	// Whoever runs pulumi up next doesn't bring back what was taken back.
-	said, err := attempt("bash", "-c", "cd '"+string(clone)+"' && pulumi preview --stack local --non-interactive 2>&1")
-	if err != nil || !strings.Contains(said, "user-service stays at "+former["user-service"]) {
-		t.Errorf("%v: a preview of what was taken back says\n%s", err, said)
+	if said := preview(t, string(clone)); !strings.Contains(said, "user-service stays at "+former["user-service"]) {
+		t.Errorf("a preview of what was taken back says\n%s", said)
 	}
 	if said := output(t, "make", "-s", "releases"); !strings.Contains(said, "user-service") || !strings.Contains(said, "was taken back") {
 		t.Errorf("make releases says\n%s", said)
@@ -255,9 +265,9 @@ func TestReleaseByPulumiAlone(t *testing.T) {
 	root := restored(t)
 	former := versions(t)
 	clone := string(other(t, "user-service"))
-	shown, err := attempt("bash", "-c", "cd '"+clone+"' && pulumi preview --stack local --non-interactive 2>&1")
-	if want := "user-service is released: from " + former["user-service"] + " to "; err != nil || !strings.Contains(shown, want) {
-		t.Errorf("%v: the preview doesn't say %q, but\n%s", err, want, shown)
+	shown := preview(t, clone)
+	if want := "user-service is released: from " + former["user-service"] + " to "; !strings.Contains(shown, want) {
+		t.Errorf("the preview doesn't say %q, but\n%s", want, shown)
 	}
 	if strings.Contains(shown, "order-service is released") {
 		t.Error("the preview says that an untouched service is released")
@@ -327,6 +337,7 @@ func TestReleaseOfABadVersionIsRefused(t *testing.T) {
 			if err := c.harm(clone); err != nil {
 				t.Fatal(err)
 			}
+			preview(t, string(clone))
 			underLoad(t, func() map[string]string {
 				err := release(t, string(clone), "up", "-watch", "15s")
 				if err == nil || !strings.Contains(err.Error(), c.want) {
@@ -355,6 +366,7 @@ func TestReleaseThatGoesBadIsTakenBack(t *testing.T) {
 	if err := reads(clone, "if time.Since(began) > 25*time.Second && rand.Intn(20) == 0 {\n\t\t\tw.WriteHeader(500)\n\t\t\treturn\n\t\t}"); err != nil {
 		t.Fatal(err)
 	}
+	preview(t, string(clone))
 	run := loaded(t)
 	defer func() {
 		if err := run.Settle(context.Background()); err != nil {

@@ -21,7 +21,7 @@ import (
 // The bounds of a run. Its access tokens last 15 minutes and aren't renewed.
 const (
 	maxRate     = 5000 // requests a second
-	maxDuration = 10 * time.Minute
+	maxDuration = 14 * time.Minute
 	maxRequests = 1_000_000 // some 200 bytes each are kept of them
 	maxUsers    = 200
 	maxInFlight = 2000
@@ -32,7 +32,7 @@ type Options struct {
 	BaseURL        string         // where the API is, such as https://localhost:30443; on this machine, or it is refused
 	RootCAs        *x509.CertPool // who vouches for the server; default: whom the system trusts
 	Rate           float64        // requests a second, at most 5000; default: 100
-	Duration       time.Duration  // when the run ends if nobody stops it, at most 10 minutes; default: 1 minute
+	Duration       time.Duration  // when the run ends if nobody stops it, at most 14 minutes; default: 1 minute
 	Users          int            // who send the requests in turn, at most 200; default: as many as the gateway's usual limit takes
 	NewConnections float64        // the share of requests that open a connection each, at most 1; below 0: none; default: 0.1
 	InFlight       int            // how many requests may be unanswered, at most 2000; what would be more is lost; default: 2000

@@ -131,6 +131,9 @@ type bornKey struct{}
 // net/http closes after such an answer.
 func (s *Server) sendsClientsOn(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !r.Close { // a connection that would stay
+			s.colour.Served()
+		}
 		lost := s.colour.Lost()
 		if lost {
 			w.Header().Set(live.Header, live.Lost)

@@ -5,7 +5,8 @@
 // The switch is the selector of the live Service and nothing beside it: each
 // replica asks its own service by the live name, on a new connection each time,
 // and compares the colour that answers with its own. What is flipped, by
-// whomever, is therefore noticed everywhere within about interval.
+// whomever, is therefore noticed everywhere within about interval, and where
+// clients are served within about busy.
 package live
 
 import (
@@ -35,10 +36,12 @@ const (
 )
 
 const (
-	// interval is short, because who is on call and takes a release back is to
-	// see traffic follow within half a second; shorter, it would cost a small
-	// cluster more than its users do.
-	interval       = 250 * time.Millisecond
+	// busy is the time between two looks while clients are served: short, because
+	// who is on call and takes a release back is to see traffic follow within
+	// half a second. To look that often without clients, in two colours, would
+	// cost a small cluster more than its users do.
+	busy           = 150 * time.Millisecond
+	interval       = 500 * time.Millisecond
 	answerTimeout  = time.Second
 	maxAnswerBytes = 4 << 10
 )
@@ -49,7 +52,8 @@ type Switch struct {
 	colour string
 	log    *slog.Logger
 	client *http.Client
-	lost   atomic.Bool // apart from mu: every request asks
+	lost   atomic.Bool   // apart from mu: every request asks
+	served chan struct{} // holds one once a client was served since the last look
 
 	mu      sync.Mutex
 	on      bool
@@ -66,7 +70,8 @@ func ReadURL(e *config.Env) *url.URL {
 // it is off until Watch has heard that it is on.
 func NewSwitch(at *url.URL, self config.Service, log *slog.Logger, registry prometheus.Registerer) *Switch {
 	s := &Switch{
-		at: at, colour: self.Colour, log: log, on: at == nil, changed: make(chan struct{}),
+		at: at, colour: self.Colour, log: log, on: at == nil,
+		served: make(chan struct{}, 1), changed: make(chan struct{}),
 		client: &http.Client{
 			Timeout: answerTimeout,
 			// A kept connection would stay with the colour that it was opened to.
@@ -93,6 +98,14 @@ func (s *Switch) On() bool {
 // Lost reports whether another colour is known to be live. Unlike the opposite
 // of On it is false until that was heard: clients are not sent away on a guess.
 func (s *Switch) Lost() bool { return s.lost.Load() }
+
+// Served has the switch looked at soon: there are clients who would have to move.
+func (s *Switch) Served() {
+	select {
+	case s.served <- struct{}{}:
+	default:
+	}
+}
 
 func (s *Switch) state() (on bool, changed <-chan struct{}) {
 	s.mu.Lock()
@@ -128,10 +141,21 @@ func (s *Switch) Watch(ctx context.Context) {
 			s.log.Warn("which colour is live is not known right now", "cause", err)
 		}
 		answered = err == nil
-		select {
-		case <-ctx.Done():
-		case <-time.After(interval + rand.N(interval/5)):
-		}
+		s.pause(ctx)
+	}
+}
+
+// pause waits until the next look is due.
+func (s *Switch) pause(ctx context.Context) {
+	spread := func(d time.Duration) <-chan time.Time { return time.After(d + rand.N(d/5)) }
+	select {
+	case <-ctx.Done():
+	case <-spread(busy):
+	}
+	select {
+	case <-ctx.Done():
+	case <-s.served:
+	case <-spread(interval - busy):
 	}
 }
 

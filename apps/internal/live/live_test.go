@@ -125,6 +125,30 @@ func TestWithoutALiveNameTheSwitchIsOn(t *testing.T) {
 	}
 }
 
+// To serve makes a look due at once, and no more than one in a while however
+// much is served.
+func TestWhileClientsAreServedTheSwitchIsLookedAtMoreOften(t *testing.T) {
+	looks := func(serve bool) int64 {
+		var asked atomic.Int64
+		name := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			asked.Add(1)
+			_, _ = fmt.Fprint(w, `{"colour":"green"}`)
+		}))
+		defer name.Close()
+		s := watched(t, name.URL)
+		for until := time.Now().Add(4 * interval); time.Now().Before(until); time.Sleep(time.Millisecond) {
+			if serve {
+				s.Served()
+			}
+		}
+		return asked.Load()
+	}
+	idle, serving := looks(false), looks(true)
+	if most := int64(4*interval/busy) + 1; idle == 0 || serving < 2*idle || serving > most {
+		t.Errorf("%d looks without clients, %d with many, want at least twice as many and at most %d", idle, serving, most)
+	}
+}
+
 // Clients are sent away once another colour was heard to be live, and not for
 // want of an answer.
 func TestTheSwitchIsLostToAnotherColourOnly(t *testing.T) {

@@ -29,7 +29,7 @@ func (s *session) rollback(ctx context.Context) error {
 		}
 		told := &report.Report{Stack: s.stack, Command: "rollback", By: s.holder, Began: s.began, Outcome: report.TakenBack,
 			Why: "somebody asked for it"}
-		err = s.takeBack(ctx, told, affected)
+		err = s.takeBack(ctx, told, recorded, affected)
 		return errors.Join(err, s.end(ctx, told, err))
 	})
 }
@@ -65,9 +65,9 @@ func (s *session) affected(recorded map[string]release.Recorded) ([]string, erro
 }
 
 // takeBack gives the traffic back and then has pulumi find out.
-func (s *session) takeBack(ctx context.Context, told *report.Report, services []string) error {
+func (s *session) takeBack(ctx context.Context, told *report.Report, recorded map[string]release.Recorded, services []string) error {
 	began := time.Now()
-	given, err := s.give(ctx, services)
+	given, err := s.give(ctx, recorded, services)
 	told.Steps = append(told.Steps, report.Step{Name: "give the traffic back", Began: began, Took: time.Since(began), Failed: err != nil})
 	if err != nil {
 		return err
@@ -107,33 +107,27 @@ func (s *session) mark(told *report.Report, given []move) {
 	}
 }
 
-// give patches the selectors of the services, all at the same time.
-func (s *session) give(ctx context.Context, services []string) ([]move, error) {
-	recorded, err := s.recorded(ctx)
-	if err != nil {
-		return nil, err
-	}
+// give patches the selectors of the services, all at the same time. Recorded is what is true of them now.
+func (s *session) give(ctx context.Context, recorded map[string]release.Recorded, services []string) ([]move, error) {
 	now := time.Now()
 	marks := map[string]release.Mark{}
+	ready, patched := new(errgroup.Group), new(errgroup.Group)
 	for _, name := range services {
-		if marks[name], err = release.TakeBack(name, recorded[name], now); err != nil {
-			return nil, fmt.Errorf("stack %s: %w", s.stack, err)
-		}
-		// To be ready is what a colour that stands by has to be, and the last thing to find out too late.
-		ready, err := s.cluster.Endpoints(ctx, string(namespace.Apps), marks[name].Live.Name(name))
+		mark, err := release.TakeBack(name, recorded[name], now)
 		if err != nil {
 			return nil, fmt.Errorf("stack %s: %w", s.stack, err)
 		}
-		if ready == 0 {
-			return nil, fmt.Errorf("stack %s: service %s: no pod of %s is ready: the traffic stays in %s", s.stack, name,
-				marks[name].Live.Name(name), recorded[name].Selected)
-		}
+		marks[name] = mark
+		// To be ready is what a colour that stands by has to be, and the last thing to find out too late.
+		ready.Go(func() error { return s.ready(ctx, name, mark.Live) })
 	}
-	var group errgroup.Group
+	if err := ready.Wait(); err != nil {
+		return nil, fmt.Errorf("stack %s: %w", s.stack, err)
+	}
 	for name, mark := range marks {
-		group.Go(func() error { return s.cluster.Give(ctx, name, mark) })
+		patched.Go(func() error { return s.cluster.Give(ctx, name, mark) })
 	}
-	if err := group.Wait(); err != nil {
+	if err := patched.Wait(); err != nil {
 		return nil, fmt.Errorf("stack %s: %w", s.stack, err)
 	}
 	at := time.Now()
@@ -145,6 +139,15 @@ func (s *session) give(ctx context.Context, services []string) ([]move, error) {
 		given = append(given, move{service: name, from: running, to: former, fromName: was.Selected, toName: standby, at: at})
 	}
 	return given, nil
+}
+
+// ready is an error where a colour couldn't answer if it had the traffic.
+func (s *session) ready(ctx context.Context, service string, colour release.Colour) error {
+	pods, err := s.cluster.Endpoints(ctx, string(namespace.Apps), colour.Name(service))
+	if err == nil && pods == 0 {
+		err = fmt.Errorf("service %s: no pod of %s is ready: it can't have the traffic, which stays where it is", service, colour.Name(service))
+	}
+	return err
 }
 
 func joined(moves []move) string {
@@ -173,12 +176,8 @@ func (s *session) repair(ctx context.Context) error {
 			if s.adopt {
 				mark = release.Mark{Live: is.Selected, Version: is.Colours[is.Selected].Version, TakenBack: is.Mark.Version, At: time.Now()}
 			}
-			ready, err := s.cluster.Endpoints(ctx, string(namespace.Apps), mark.Live.Name(name))
-			if err != nil {
+			if err := s.ready(ctx, name, mark.Live); err != nil {
 				return fmt.Errorf("stack %s: %w", s.stack, err)
-			}
-			if ready == 0 {
-				return fmt.Errorf("stack %s: service %s: no pod of %s is ready: it can't have the traffic", s.stack, name, mark.Live.Name(name))
 			}
 			if err := s.cluster.Give(ctx, name, mark); err != nil {
 				return fmt.Errorf("stack %s: %w", s.stack, err)

@@ -62,7 +62,7 @@ func (s *session) release(ctx context.Context, told *report.Report) error {
 	told.Services = described(switched)
 	if err != nil {
 		told.Outcome, told.Why = report.Failed, err.Error()
-		return errors.Join(err, s.undo(ctx, switched))
+		return errors.Join(err, s.undo(ctx, after, switched))
 	}
 	if len(switched) == 0 {
 		told.Outcome, told.Why = report.Released, "what is wanted was live already"
@@ -89,7 +89,10 @@ func (s *session) release(ctx context.Context, told *report.Report) error {
 	}
 	told.Outcome = report.TakenBack
 	s.out.say("taking it back: %s", verdict)
-	return errors.Join(errTakenBack, s.takeBack(ctx, told, serviceNames(switched)))
+	if after, err = s.recorded(ctx); err != nil {
+		return err
+	}
+	return errors.Join(errTakenBack, s.takeBack(ctx, told, after, serviceNames(switched)))
 }
 
 // request is what the flags ask for, in the program's terms.
@@ -119,12 +122,12 @@ func (s *session) request(ctx context.Context, before map[string]release.Recorde
 }
 
 // undo gives the traffic back where an update failed after some of its services had switched: all of a release or none.
-func (s *session) undo(ctx context.Context, switched []move) error {
+func (s *session) undo(ctx context.Context, recorded map[string]release.Recorded, switched []move) error {
 	if len(switched) == 0 {
 		return nil
 	}
 	s.out.say("the update failed after %s had switched: giving the traffic back", strings.Join(serviceNames(switched), ", "))
-	_, err := s.give(context.WithoutCancel(ctx), serviceNames(switched))
+	_, err := s.give(context.WithoutCancel(ctx), recorded, serviceNames(switched))
 	return err
 }
 

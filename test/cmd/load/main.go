@@ -33,7 +33,7 @@ func run(ctx context.Context) error {
 	var options load.Options
 	flag.StringVar(&options.BaseURL, "url", "https://localhost:30443", "where the API is, on this machine")
 	flag.Float64Var(&options.Rate, "rate", 100, "requests a second")
-	flag.DurationVar(&options.Duration, "for", time.Minute, "how long, at most 10m")
+	flag.DurationVar(&options.Duration, "for", time.Minute, "how long, at most 14m")
 	flag.IntVar(&options.Users, "users", 0, "how many users send them (default: as many as the gateway's usual limit takes)")
 	flag.Float64Var(&options.NewConnections, "new", 0.1, "the share of requests that open a connection each; below 0: none")
 	authority := flag.String("ca", "", "a PEM `file` with who vouches for the server (default: whom the system trusts)")

@@ -37,6 +37,12 @@ func main() {
 // services is who is released. The demo changes what they share.
 var services = []string{"api-gateway", "user-service", "order-service", "notification-service"}
 
+// How long they are given on a slow machine. What takes longer isn't seen by anybody, and the demo says so.
+const (
+	releaseTime  = 3 * time.Minute
+	rollbackTime = 33 * time.Second
+)
+
 // demo is one run.
 type demo struct {
 	root, reports string
@@ -46,10 +52,10 @@ type demo struct {
 func run(ctx context.Context) error {
 	url := flag.String("url", "https://localhost:30443", "where the platform is, on this machine")
 	rate := flag.Float64("rate", 0, "requests a second (default: a third of what the machine bears, at most 300)")
-	rollbacks := flag.Int("rollbacks", 1, "how many times the traffic is given to and fro, at most 40")
+	rollbacks := flag.Int("rollbacks", 1, "how many times the traffic is given to and fro, at most 20")
 	flag.Parse()
-	if *rollbacks < 1 || *rollbacks > 40 {
-		return fmt.Errorf("-rollbacks %d: want 1 to 40", *rollbacks)
+	if *rollbacks < 1 || *rollbacks > 20 {
+		return fmt.Errorf("-rollbacks %d: want 1 to 20", *rollbacks)
 	}
 	root, err := os.Getwd()
 	if err != nil {
@@ -73,7 +79,11 @@ func run(ctx context.Context) error {
 	if err := next.Differ(variant.All, "the demo of "+time.Now().Format(time.RFC3339Nano)); err != nil {
 		return err
 	}
-	usage := load.Options{BaseURL: *url, RootCAs: pool, Rate: *rate, Duration: 10 * time.Minute}
+	fmt.Println("compiling the other version")
+	if err := compile(ctx, string(next)); err != nil {
+		return err
+	}
+	usage := load.Options{BaseURL: *url, RootCAs: pool, Rate: *rate, Duration: releaseTime + time.Duration(*rollbacks)*rollbackTime}
 	if *rate == 0 {
 		fmt.Println("finding out how many requests a second this machine bears")
 		if usage.Rate, err = load.Beside(ctx, usage); err != nil {
@@ -93,6 +103,17 @@ func run(ctx context.Context) error {
 	// Back to what the sources say, with nothing standing by.
 	clean := errors.Join(d.release(context.WithoutCancel(ctx), root, "up", "-unwatched"), d.release(context.WithoutCancel(ctx), root, "retire"))
 	return errors.Join(shown, settled, result.Err(), clean)
+}
+
+// compile has pulumi look at what a release would do, which compiles the services: elsewhere another machine does that, and here
+// it would take the CPU that people's requests need.
+func compile(ctx context.Context, folder string) error {
+	preview := exec.CommandContext(ctx, "pulumi", "preview", "--stack", "local", "--non-interactive")
+	preview.Dir = folder
+	if said, err := preview.CombinedOutput(); err != nil {
+		return fmt.Errorf("pulumi preview: %w\n%s", err, said)
+	}
+	return nil
 }
 
 // show releases, and gives the traffic to and fro.
