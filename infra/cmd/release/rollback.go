@@ -16,6 +16,9 @@ import (
 	"platform.example/infra/release/report"
 )
 
+// routingTime is how long a cluster that is busy takes to lead connections where a selector says.
+const routingTime = 2 * time.Second
+
 // rollback gives the traffic of the last release's services back to what stands by, at once, and has pulumi's state follow.
 func (s *session) rollback(ctx context.Context) error {
 	return s.locked(ctx, func(ctx context.Context) error {
@@ -75,6 +78,11 @@ func (s *session) takeBack(ctx context.Context, told *report.Report, recorded ma
 	s.out.say("the traffic is back after %.0f ms: %s", time.Since(began).Seconds()*1000, joined(given))
 	s.mark(told, given)
 	s.notify(ctx, "rollback", "the traffic was given back", given)
+	select { // not even on a small machine that runs the cluster, too, does pulumi stand in the way of the traffic
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-time.After(routingTime):
+	}
 	steps, err := s.reconcile(ctx, "rollback by "+s.holder)
 	told.Steps = append(told.Steps, steps...)
 	if err != nil {
