@@ -3,6 +3,7 @@ package deploy
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -10,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"platform.example/local/layout"
 	"platform.example/local/progress"
@@ -319,20 +321,51 @@ func TestTheLanguageHostRunsTheCompiledProgram(t *testing.T) {
 	if err := d.writeLanguageHost(wrapper, host); err != nil {
 		t.Fatal(err)
 	}
-	program := t.TempDir()
-	for _, c := range []struct{ source, want string }{
-		{"package main\n\nfunc main() {}\n", "-binary=" + d.program() + "|127.0.0.1:1|a b|"},
-		{"package main\n\nfunc main() { broken }\n", "127.0.0.1:1|a b|"}, // the host itself says what is wrong
-	} {
-		for name, content := range map[string]string{"go.mod": "module example.com/program\n\ngo 1.26\n", "main.go": c.source} {
-			if err := os.WriteFile(filepath.Join(program, name), []byte(content), 0o644); err != nil {
-				t.Fatal(err)
-			}
+	folder := filepath.Join(t.TempDir(), "infra")
+	program := folder + "/../.build/program"
+	write := func(path, content string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(content), 0o755)); err != nil {
+			t.Fatal(err)
 		}
+	}
+	source := func(body string) func() {
+		return func() { write(filepath.Join(folder, "main.go"), "package main\n\nfunc main() { "+body+" }\n") }
+	}
+	write(filepath.Join(folder, "go.mod"), "module example.com/program\n\ngo 1.26\n")
+	began := func() (at time.Time) {
+		if is, err := os.Stat(program + ".began"); err == nil {
+			at = is.ModTime()
+		}
+		return at
+	}
+	for _, c := range []struct {
+		name           string
+		before         func()
+		runs, compiles bool
+	}{
+		{"the first time", source("println(1)"), true, true},
+		{"again", func() {}, true, false},
+		{"a changed source", source("println(2)"), true, true},
+		{"another file", func() { write(filepath.Join(folder, "more.go"), "package main\n") }, true, true},
+		{"one file less", func() { _ = os.Remove(filepath.Join(folder, "more.go")) }, true, true},
+		{"a broken source", source("broken"), false, false}, // the host itself says what is wrong
+		{"still broken", func() {}, false, false},
+		{"mended", source("println(2)"), true, true},
+	} {
+		former := began()
+		c.before()
 		cmd := exec.Command(wrapper, "127.0.0.1:1", "a b")
-		cmd.Dir = program
-		if output, err := cmd.CombinedOutput(); err != nil || string(output) != c.want {
-			t.Errorf("%q, %v, want %q", output, err, c.want)
+		cmd.Dir = folder
+		want := "127.0.0.1:1|a b|"
+		if c.runs {
+			want = "-binary=" + program + "|" + want
+		}
+		if output, err := cmd.CombinedOutput(); err != nil || string(output) != want {
+			t.Errorf("%s: %q, %v, want %q", c.name, output, err, want)
+		}
+		if compiled := began().After(former); compiled != c.compiles {
+			t.Errorf("%s: compiled is %v, want %v", c.name, compiled, c.compiles)
 		}
 	}
 }

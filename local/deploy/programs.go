@@ -28,8 +28,8 @@ func (d *Deployment) Compile(ctx context.Context, tools *toolchain.Builder) erro
 	if err != nil {
 		return err
 	}
-	if err := d.goBuild(ctx, "infra", d.program(), "."); err != nil {
-		return err
+	if err := d.goBuild(ctx, "infra", filepath.Join(d.layout.Repo, ".build", "program"), "."); err != nil {
+		return err // says what the language host would only repeat
 	}
 	if took := time.Since(started).Round(time.Second); took > 2*time.Second {
 		d.log.Say("the program: compiled in %s", took)
@@ -46,20 +46,27 @@ func (d *Deployment) Compile(ctx context.Context, tools *toolchain.Builder) erro
 	return d.provideDockerPlugin(ctx, pulumi)
 }
 
-func (d *Deployment) program() string { return filepath.Join(d.layout.Cache, "program") }
-
 // writeLanguageHost wraps Pulumi's language host for Go, which would compile and
-// link the program anew at every run. The wrapper lets the Go command decide
-// whether there is anything to compile. Where that fails, the host itself says why.
-// It lies beside pulumi, where Pulumi looks first.
+// link the program anew at every run. The wrapper keeps it beside the sources and
+// compiles it when one of them has changed since it was last about to: the Go
+// command takes seconds to find out that there is nothing to do, and Pulumi calls
+// its host twice. Where that fails, the host itself says why. It lies beside
+// pulumi, where Pulumi looks first.
 func (d *Deployment) writeLanguageHost(path, host string) error {
 	script := fmt.Sprintf(`#!/bin/sh
 # Made by make up: runs the program compiled beforehand, compiled again when its sources changed.
-if GOWORK=off go build -o '%[2]s' . >/dev/null 2>&1; then
-	exec '%[1]s' -binary='%[2]s' "$@"
+program=$PWD/../.build/program
+fresh() {
+	[ -x "$program" ] && [ -e "$program.began" ] && [ -z "$(find . -newer "$program.began" -print -quit)" ]
+}
+compile() {
+	mkdir -p ../.build && touch "$program.begins" && GOWORK=off go build -o "$program" . && mv "$program.begins" "$program.began"
+}
+if fresh || compile >/dev/null 2>&1; then
+	exec '%[1]s' -binary="$program" "$@"
 fi
 exec '%[1]s' "$@"
-`, host, d.program())
+`, host)
 	return file.Write(path, []byte(script), 0o755)
 }
 
