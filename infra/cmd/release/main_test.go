@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +71,20 @@ func TestFaultsAreToldOnceAndWhole(t *testing.T) {
 	}
 	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "shop is released: from v1 to v2") {
 		t.Errorf("it says %q", got)
+	}
+}
+
+func TestWhatTheProgramSaysOfItsFailureIsTold(t *testing.T) {
+	l := &listener{session: &session{out: newProgress(&bytes.Buffer{}, false)}}
+	for _, said := range []string{
+		"an unhandled error occurred: program failed: \n1 error occurred:\n\t* stack local: platform:deadlin: unknown key\n\n\n",
+		"an unhandled error occurred: program failed: \n2 errors occurred:\n\t* one\n\t* two\n\n\n",
+		"an unhandled error occurred: program exited with non-zero exit code: 1",
+	} {
+		l.diagnose(apitype.DiagnosticEvent{Severity: "error", Message: said})
+	}
+	if want := []string{"stack local: platform:deadlin: unknown key", "one; two"}; !slices.Equal(l.faults, want) {
+		t.Errorf("the faults are %q, want %q", l.faults, want)
 	}
 }
 

@@ -41,6 +41,11 @@ func (s *session) release(ctx context.Context, told *report.Report) error {
 	if err != nil {
 		return err
 	}
+	for _, name := range slices.Sorted(maps.Keys(before)) {
+		if err := before[name].ByHand(name); err != nil { // the program would say so, too, later
+			return fmt.Errorf("stack %s: %w", s.stack, err)
+		}
+	}
 	request, err := s.request(ctx, before)
 	if err != nil {
 		return err

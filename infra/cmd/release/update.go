@@ -167,7 +167,7 @@ func (l *listener) end(urn string, failed bool) {
 
 // diagnose keeps what the program and the engine say. Errors that only repeat that something failed are left out.
 func (l *listener) diagnose(said apitype.DiagnosticEvent) {
-	text := strings.TrimSpace(colours.ReplaceAllString(said.Message, ""))
+	text := ofProgram(strings.TrimSpace(colours.ReplaceAllString(said.Message, "")))
 	switch {
 	case text == "" || said.Ephemeral:
 	case said.Severity == "error" && !repeats(text):
@@ -190,6 +190,19 @@ var (
 	// planned is a sentence of release.Plan.
 	planned = regexp.MustCompile(` (is released: from|goes back from|stays at) `)
 )
+
+// ofProgram is what the program itself says of its failure, without what its SDK puts around it.
+func ofProgram(text string) string {
+	_, said, found := strings.Cut(text, "program failed:")
+	if !found {
+		return text
+	}
+	said = strings.TrimSpace(counted.ReplaceAllString(said, ""))
+	return strings.ReplaceAll(strings.TrimPrefix(said, "* "), "\n\t* ", "; ")
+}
+
+// counted is the SDK's headline over several errors.
+var counted = regexp.MustCompile(`^\s*\d+ errors? occurred:`)
 
 func repeats(text string) bool {
 	return strings.Contains(text, "update failed") || strings.Contains(text, "resource registration failed") ||
