@@ -28,18 +28,16 @@ func (c *Cluster) Recorded(ctx context.Context) (map[string]release.Recorded, er
 	var services corev1.ServiceList
 	var deployments appsv1.DeploymentList
 	reading, ctx := errgroup.WithContext(ctx) // a rollback has no time to lose
-	reading.Go(func() error {
-		if err := c.get(ctx, appsPath("/api/v1", "services"), &services); err != nil && !errors.Is(err, errNotFound) {
-			return fmt.Errorf("what is live can't be read: %w", err)
-		}
-		return nil
-	})
-	reading.Go(func() error {
-		if err := c.get(ctx, appsPath("/apis/apps/v1", "deployments"), &deployments); err != nil && !errors.Is(err, errNotFound) {
-			return fmt.Errorf("what runs can't be read: %w", err)
-		}
-		return nil
-	})
+	read := func(path, what string, into any) {
+		reading.Go(func() error {
+			if err := c.get(ctx, path, into); err != nil && !errors.Is(err, errNotFound) {
+				return fmt.Errorf("%s can't be read: %w", what, err)
+			}
+			return nil
+		})
+	}
+	read(appsPath("/api/v1", "services"), "what is live", &services)
+	read(appsPath("/apis/apps/v1", "deployments"), "what runs", &deployments)
 	if err := reading.Wait(); err != nil {
 		return nil, err
 	}

@@ -120,7 +120,7 @@ func TestAnAutoscalerGrowsUnderLoadAndShrinksAfterwards(t *testing.T) {
 	if grown != nil {
 		t.Fatal(grown)
 	}
-	eventually(t, 6*time.Minute, "it shrinks to what it was", func() error {
+	eventually(t, 4*time.Minute, "it shrinks to what it was", func() error {
 		now, err := replicas()
 		if err == nil && now != before {
 			err = fmt.Errorf("%d replicas are ready, %d before the load", now, before)

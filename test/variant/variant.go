@@ -4,11 +4,13 @@ package variant
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // Copy is a folder with the sources of a repository.
@@ -57,4 +59,18 @@ func (c Copy) Differ(service, text string) error {
 		file, name = "apps/"+service+"/variant.go", "main"
 	}
 	return c.Write(file, fmt.Sprintf("package %s\n\nimport \"os\"\n\nfunc init() { os.Getenv(%q) }\n", name, text))
+}
+
+// Preview is what pulumi, which has to be on PATH, says of an update from the copy. It compiles the services: elsewhere another
+// machine does that, and here it would take the CPU that people's requests need, so it is done before there are any.
+func (c Copy) Preview(ctx context.Context) (string, error) {
+	command := exec.CommandContext(ctx, "pulumi", "preview", "--stack", "local", "--non-interactive")
+	command.Dir = string(c)
+	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) } // pulumi ends what it has started
+	command.WaitDelay = 10 * time.Second
+	said, err := command.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("pulumi preview: %w\n%s", err, said)
+	}
+	return string(said), nil
 }

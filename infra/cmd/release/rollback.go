@@ -79,8 +79,7 @@ func (s *session) takeBack(ctx context.Context, told *report.Report, recorded ma
 	s.mark(told, given)
 	s.notify(ctx, "rollback", "the traffic was given back", given)
 	select { // not even on a small machine that runs the cluster, too, does pulumi stand in the way of the traffic
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	case <-ctx.Done(): // which reconcile says
 	case <-time.After(routingTime):
 	}
 	steps, err := s.reconcile(ctx, "rollback by "+s.holder)

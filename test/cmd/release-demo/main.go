@@ -80,7 +80,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	fmt.Println("compiling the other version")
-	if err := compile(ctx, string(next)); err != nil {
+	if _, err := next.Preview(ctx); err != nil {
 		return err
 	}
 	usage := load.Options{BaseURL: *url, RootCAs: pool, Rate: *rate, Duration: releaseTime + time.Duration(*rollbacks)*rollbackTime}
@@ -103,17 +103,6 @@ func run(ctx context.Context) error {
 	// Back to what the sources say, with nothing standing by.
 	clean := errors.Join(d.release(context.WithoutCancel(ctx), root, "up", "-unwatched"), d.release(context.WithoutCancel(ctx), root, "retire"))
 	return errors.Join(shown, settled, result.Err(), clean)
-}
-
-// compile has pulumi look at what a release would do, which compiles the services: elsewhere another machine does that, and here
-// it would take the CPU that people's requests need.
-func compile(ctx context.Context, folder string) error {
-	preview := exec.CommandContext(ctx, "pulumi", "preview", "--stack", "local", "--non-interactive")
-	preview.Dir = folder
-	if said, err := preview.CombinedOutput(); err != nil {
-		return fmt.Errorf("pulumi preview: %w\n%s", err, said)
-	}
-	return nil
 }
 
 // show releases, and gives the traffic to and fro.
