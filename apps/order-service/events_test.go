@@ -121,6 +121,16 @@ func TestEvents(t *testing.T) {
 	})
 
 	t.Run("wait while Redis is stopped or hangs, and orders are taken", func(t *testing.T) {
+		eventuallyReady := func(when, stream string) {
+			t.Helper()
+			backingtest.Eventually(t, 10*time.Second, func() error {
+				if ready := servicetest.Call(t, "GET", s.Ops+"/readyz", ""); ready.Status != http.StatusOK || !strings.Contains(ready.Body, stream) {
+					return fmt.Errorf("%s: /readyz answers %+v, want %s", when, ready, stream)
+				}
+				return nil
+			})
+		}
+		eventuallyReady("before", `"stream":"ok"`)
 		for _, fault := range []struct {
 			name       string
 			begin, end func()
@@ -132,19 +142,10 @@ func TestEvents(t *testing.T) {
 				advance(t, s.HTTP, o.ID, "pay")
 				ids = append(ids, o.ID)
 			}
-			eventuallyReady := func(stream string) {
-				t.Helper()
-				backingtest.Eventually(t, 10*time.Second, func() error {
-					if ready := servicetest.Call(t, "GET", s.Ops+"/readyz", ""); ready.Status != http.StatusOK || !strings.Contains(ready.Body, stream) {
-						return fmt.Errorf("%s: /readyz answers %+v, want %s", fault.name, ready, stream)
-					}
-					return nil
-				})
-			}
-			eventuallyReady(`"stream":"unwell"`)
+			eventuallyReady(fault.name, `"stream":"unwell"`)
 			fault.end()
 			eventuallyTold(t, ids, 2)
-			eventuallyReady(`"stream":"ok"`)
+			eventuallyReady("after it was "+fault.name, `"stream":"ok"`)
 			for _, id := range ids {
 				inOrder(t, id, told(t, client)[id])
 			}

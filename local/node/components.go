@@ -28,9 +28,15 @@ type component struct {
 	tool string
 	args []string
 	env  []string
+	// nice is as nice(1) has it.
+	nice int
 	// reads are the files that it reads at its start: when they change, it is restarted.
 	reads []string
 }
+
+// ahead is how nice those are who lead the traffic where it belongs: they do little, and it has to be at once, however busy the
+// machine is. New pods and switched colours wait for them.
+const ahead = -10
 
 // health is, by component, a URL that answers 200 when it is well, or unix:<socket>.
 // A component without one is well while it runs.
@@ -57,8 +63,8 @@ func (n *Node) components(c credentials) []component {
 			env: []string{"OTEL_TRACES_EXPORTER=none"}},
 		{name: "containerd", tool: "containerd", args: []string{"--config", config("containerd.toml")},
 			reads: []string{config("containerd.toml")}},
-		{name: "etcd", tool: "etcd", args: n.etcdArgs(c), reads: []string{c.etcdServer.Cert, c.etcd.CertFile()}},
-		{name: "kube-apiserver", tool: "kube-apiserver", args: n.apiServerArgs(c),
+		{name: "etcd", tool: "etcd", nice: ahead, args: n.etcdArgs(c), reads: []string{c.etcdServer.Cert, c.etcd.CertFile()}},
+		{name: "kube-apiserver", tool: "kube-apiserver", nice: ahead, args: n.apiServerArgs(c),
 			reads: []string{c.apiServer.Cert, c.Cluster.CertFile(), c.encryption, config("audit.yaml")}},
 		{name: "kube-controller-manager", tool: "kube-controller-manager", args: n.controllerManagerArgs(c),
 			reads: []string{n.kubeconfig("kube-controller-manager")}},
@@ -72,9 +78,9 @@ func (n *Node) components(c credentials) []component {
 			"--cert-dir", n.path("kubelet", "pki"), "--hostname-override", Name, "--node-ip", bridgeAddress,
 			"--containerd", n.containerdSocket(), // whom it asks, when it measures, of which container a cgroup is
 		}, reads: []string{config("kubelet.yaml"), n.kubeconfig("kubelet")}},
-		{name: "kube-proxy", tool: "kube-proxy", args: []string{"--config", config("kube-proxy.yaml")},
+		{name: "kube-proxy", tool: "kube-proxy", nice: ahead, args: []string{"--config", config("kube-proxy.yaml")},
 			reads: []string{config("kube-proxy.yaml"), n.kubeconfig("kube-proxy")}},
-		{name: "kube-router", tool: "kube-router", args: []string{
+		{name: "kube-router", tool: "kube-router", nice: ahead, args: []string{
 			"--kubeconfig", n.kubeconfig("kube-router"), "--hostname-override", Name,
 			"--run-firewall=true", "--run-router=false", "--run-service-proxy=false", "--run-loadbalancer=false",
 			"--service-cluster-ip-range", serviceRange, "--service-node-port-range", strings.Replace(nodePortRange, "-", ":", 1),
@@ -155,7 +161,7 @@ func (n *Node) start(ctx context.Context, c component) error {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", c.name, err)
 	}
-	process := supervisor.Process{Name: c.name, Args: append([]string{program}, c.args...), Env: c.env, Revision: read}
+	process := supervisor.Process{Name: c.name, Args: append([]string{program}, c.args...), Env: c.env, Revision: read, Nice: c.nice}
 	if err := n.supervisor.Start(ctx, process); err != nil {
 		return fmt.Errorf("start %s: %w", c.name, err)
 	}

@@ -26,10 +26,12 @@ type Process struct {
 	// Revision changes when a file that the process reads at its start has changed;
 	// a changed revision restarts it.
 	Revision string `json:"revision,omitempty"`
+	// Nice is by how much it stands back for other processes, -20 to 19, as nice(1) has it.
+	Nice int `json:"nice,omitempty"`
 }
 
 func (p Process) equal(q Process) bool {
-	return p.Name == q.Name && p.Revision == q.Revision && slices.Equal(p.Args, q.Args) && slices.Equal(p.Env, q.Env)
+	return p.Name == q.Name && p.Revision == q.Revision && p.Nice == q.Nice && slices.Equal(p.Args, q.Args) && slices.Equal(p.Env, q.Env)
 }
 
 // Status is what is known of a process now.
@@ -117,7 +119,11 @@ func (k *keeper) runOnce() string {
 		return err.Error()
 	}
 	defer log.Close()
-	cmd := exec.Command(k.process.Args[0], k.process.Args[1:]...)
+	command := k.process.Args
+	if k.process.Nice != 0 { // at its start, for later each of its threads would have to be found
+		command = append([]string{"nice", "-n", strconv.Itoa(k.process.Nice)}, command...)
+	}
+	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), k.process.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	// A group of its own keeps Ctrl-C in the terminal from reaching the node.

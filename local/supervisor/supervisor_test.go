@@ -148,7 +148,13 @@ func running(t *testing.T, client *Client, name string, former int) Status {
 
 func TestAProcessIsStartedAndDescribed(t *testing.T) {
 	cfg, client := serve(t)
-	p := Process{Name: "greeter", Args: []string{"/bin/sh", "-c", `echo "hello $WHOM"; exec sleep 300`}, Env: []string{"WHOM=node"}}
+	p := Process{Name: "greeter", Args: []string{"/bin/sh", "-c", `echo "hello $WHOM, nice by $(nice)"; exec sleep 300`},
+		Env: []string{"WHOM=node"}, Nice: 3}
+	own, err := syscall.Getpriority(syscall.PRIO_PROCESS, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hello := fmt.Sprintf("hello node, nice by %d\n", min(20-own+p.Nice, 19)) // the system call counts from 20 downwards
 	start(t, client, p)
 	s := running(t, client, "greeter", 0)
 	if !alive(s.PID) || s.Restarts != 0 || s.LastExit != "" || time.Since(s.Since) > time.Minute || !s.equal(p) {
@@ -159,7 +165,7 @@ func TestAProcessIsStartedAndDescribed(t *testing.T) {
 	}
 	within(t, 5*time.Second, "the log has what it says", func() bool {
 		content, _ := os.ReadFile(filepath.Join(cfg.Logs, "greeter.log"))
-		return string(content) == "hello node\n"
+		return string(content) == hello
 	})
 	for path, want := range map[string]os.FileMode{cfg.Socket: 0o600, filepath.Dir(cfg.Socket): 0o700, cfg.Logs: 0o700, filepath.Join(cfg.Logs, "greeter.log"): 0o600} {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
@@ -179,6 +185,7 @@ func TestAProcessIsRestartedOnlyWhenItsSpecificationChanges(t *testing.T) {
 		{"the same", func(*Process) {}, false},
 		{"another argument", func(p *Process) { p.Args = []string{"/bin/sleep", "301"} }, true},
 		{"another environment", func(p *Process) { p.Env = []string{"A=2"} }, true},
+		{"another niceness", func(p *Process) { p.Nice = 1 }, true},
 		{"a file that it reads has changed", func(p *Process) { p.Revision = "r2" }, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -21,6 +21,10 @@ const (
 	checkTimeout = 500 * time.Millisecond
 	// reportLife bounds how often checks run, however often they are asked for.
 	reportLife = time.Second
+	// introduction is how long a new process may take to reach each part for the first time. A cluster's network lets a new pod
+	// through after seconds, and those who have to reach it no sooner: until then it would fail what it is sent. A part that
+	// is down for everybody keeps nobody out for longer.
+	introduction = 15 * time.Second
 )
 
 // Check looks at one part that the service depends on.
@@ -36,8 +40,10 @@ type Health struct {
 	log      *slog.Logger
 	checks   []Check
 	draining atomic.Bool
+	started  time.Time
 
-	mu     sync.Mutex // held while checks run: others wait for the same results
+	mu     sync.Mutex      // held while checks run: others wait for the same results
+	met    map[string]bool // the parts that were well once
 	last   map[string]string
 	lastAt time.Time
 }
@@ -49,6 +55,7 @@ const (
 	ok       status = "ok"
 	degraded status = "degraded" // serves, without a part that it can do without
 	unready  status = "unready"
+	starting status = "starting" // has not reached each part yet
 	draining status = "draining" // is about to stop
 )
 
@@ -65,7 +72,7 @@ type report struct {
 
 // New returns the health of service with these checks.
 func New(service config.Service, log *slog.Logger, checks ...Check) *Health {
-	return &Health{service: service, log: log, checks: checks}
+	return &Health{service: service, log: log, checks: checks, started: time.Now(), met: map[string]bool{}}
 }
 
 // Drain makes the service unready for good: it is about to stop.
@@ -82,6 +89,9 @@ func (h *Health) Livez(w http.ResponseWriter, _ *http.Request) {
 // that part is not required.
 func (h *Health) Readyz(w http.ResponseWriter, r *http.Request) {
 	current := h.report(r.Context(), r.URL.Query()["exclude"]...)
+	if current.Status.code() == http.StatusOK && h.starting() {
+		current.Status = starting
+	}
 	write(w, current.Status.code(), current)
 }
 
@@ -92,6 +102,12 @@ func (h *Health) Health(w http.ResponseWriter, r *http.Request) {
 		"service": h.service.Name, "version": h.service.Version, "colour": h.service.Colour,
 		"status": string(current.Status),
 	})
+}
+
+func (h *Health) starting() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.met) < len(h.checks) && time.Since(h.started) < introduction
 }
 
 func (s status) code() int {
@@ -107,6 +123,11 @@ func (h *Health) report(ctx context.Context, excluded ...string) report {
 	if time.Since(h.lastAt) > reportLife {
 		// The results outlive the request that asked for them.
 		h.last = h.check(context.WithoutCancel(ctx))
+		for name, state := range h.last {
+			if state == well {
+				h.met[name] = true
+			}
+		}
 		h.lastAt = time.Now()
 	}
 	current := report{Status: ok, Checks: h.last}

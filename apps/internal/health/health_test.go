@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"platform.example/apps/internal/config"
 )
@@ -33,6 +34,7 @@ func TestReadiness(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := New(config.Service{}, slog.New(slog.DiscardHandler), c.check)
+			h.started = time.Now().Add(-introduction)
 			if c.drain {
 				h.Drain()
 			}
@@ -47,5 +49,43 @@ func TestReadiness(t *testing.T) {
 				t.Errorf("/livez depends on it: %d", w.Code)
 			}
 		})
+	}
+}
+
+func TestANewProcessIsReadyOnceItHasReachedEachPart(t *testing.T) {
+	var cache, database error
+	h := New(config.Service{}, slog.New(slog.DiscardHandler),
+		Check{"cache", false, func(context.Context) error { return cache }}, Check{"db", true, func(context.Context) error { return database }})
+	for _, step := range []struct {
+		name            string
+		cache, database error
+		started         time.Duration // ago
+		code            int
+		status          status
+	}{
+		{"the network lets nothing through yet", errors.New("refused"), errors.New("refused"), 0, 503, starting},
+		{"one part is reached", nil, errors.New("refused"), time.Second, 503, starting},
+		{"the other is, too", errors.New("refused"), nil, 2 * time.Second, 200, degraded},
+		{"both are gone, which it has to live with", errors.New("gone"), errors.New("gone"), 3 * time.Second, 200, degraded},
+	} {
+		cache, database = step.cache, step.database
+		h.started, h.lastAt = time.Now().Add(-step.started), time.Time{}
+		w := httptest.NewRecorder()
+		h.Readyz(w, httptest.NewRequest(http.MethodGet, "/readyz?exclude=db", nil))
+		if w.Code != step.code || !strings.Contains(w.Body.String(), string(step.status)) {
+			t.Errorf("%s: got %d %s, want %d %s", step.name, w.Code, w.Body, step.code, step.status)
+		}
+	}
+	never := New(config.Service{}, slog.New(slog.DiscardHandler), Check{"cache", false, func(context.Context) error { return errors.New("down") }})
+	for _, c := range []struct {
+		started time.Duration
+		code    int
+	}{{introduction - time.Second, 503}, {introduction, 200}} {
+		never.started = time.Now().Add(-c.started)
+		w := httptest.NewRecorder()
+		never.Readyz(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+		if w.Code != c.code {
+			t.Errorf("without the part for %s: got %d, want %d", c.started, w.Code, c.code)
+		}
 	}
 }

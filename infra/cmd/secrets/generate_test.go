@@ -8,6 +8,7 @@ import (
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/certificate"
+	"platform.example/infra/cmd/secrets/pulumitest"
 	"platform.example/infra/secret"
 )
 
@@ -37,10 +38,10 @@ func complete(t *testing.T, now time.Time) map[string]string {
 }
 
 // stored is these values as a configuration.
-func stored(values map[string]string) map[string]entry {
-	entries := map[string]entry{}
+func stored(values map[string]string) map[string]pulumitest.Entry {
+	entries := map[string]pulumitest.Entry{}
 	for name, value := range values {
-		entries["platform:"+name] = entry{Value: value, Secret: true}
+		entries["platform:"+name] = pulumitest.Entry{Value: value, Secret: true}
 	}
 	return entries
 }

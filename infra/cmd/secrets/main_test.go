@@ -12,6 +12,7 @@ import (
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/certificate"
+	"platform.example/infra/cmd/secrets/pulumitest"
 )
 
 // day is how far these tests turn the clock.
@@ -19,7 +20,7 @@ const day = 24 * time.Hour
 
 func TestMissingSecretsAreGeneratedAndOthersKept(t *testing.T) {
 	kept := password()
-	p := newProject(t, map[string]entry{
+	p := newProject(t, map[string]pulumitest.Entry{
 		"platform:registry":      {Value: "localhost:5000"},
 		"platform:redisPassword": {Value: kept, Secret: true},
 		"platform:jwtKeys":       {Secret: true}, // nothing
@@ -54,18 +55,18 @@ func TestWhatIsThereStays(t *testing.T) {
 }
 
 func TestFaults(t *testing.T) {
-	secret := func(name, value string) map[string]entry {
-		return map[string]entry{"platform:" + name: {Value: value, Secret: true}}
+	secret := func(name, value string) map[string]pulumitest.Entry {
+		return map[string]pulumitest.Entry{"platform:" + name: {Value: value, Secret: true}}
 	}
 	tests := []struct {
 		name    string
-		entries map[string]entry
+		entries map[string]pulumitest.Entry
 		args    []string
 		want    string
 	}{
 		{"no stack", nil, nil, "want -stack"},
 		{"an argument too many", nil, []string{"-stack", "local", "staging"}, "want -stack"},
-		{"a secret in plain text", map[string]entry{"platform:jwtKeys": {Value: "x"}}, []string{"-stack", "staging"},
+		{"a secret in plain text", map[string]pulumitest.Entry{"platform:jwtKeys": {Value: "x"}}, []string{"-stack", "staging"},
 			"platform:jwtKeys is stored in plain text: remove it with `pulumi config rm platform:jwtKeys --stack staging`"},
 		{"a name that there is not", nil, []string{"-stack", "local", "-rotate", "redis"},
 			`stack local has no secret "redis": want one of certificateAuthority, postgresAdminPassword`},
@@ -85,14 +86,14 @@ func TestFaults(t *testing.T) {
 	}
 	t.Run("an answer that is no JSON", func(t *testing.T) {
 		p := newProject(t, nil)
-		p.write(configurationFile, "oops")
+		p.write(pulumitest.Configuration, "oops")
 		if _, err := p.run(); err == nil || !strings.Contains(err.Error(), "read the configuration of stack local") {
 			t.Errorf("got %v", err)
 		}
 	})
 	t.Run("the command line's own words", func(t *testing.T) {
 		p := newProject(t, nil)
-		p.write(failureFile, "error: no stack named 'local' found")
+		p.write(pulumitest.Failure, "error: no stack named 'local' found")
 		if _, err := p.run(); err == nil || !strings.Contains(err.Error(), "no stack named 'local' found") {
 			t.Errorf("got %v", err)
 		}
@@ -235,7 +236,7 @@ func TestAnInterruptedRotationIsCompletedByTheNextRun(t *testing.T) {
 			p := newProject(t, stored(values))
 			p.update()
 			before := p.values()
-			p.write(storesFile, strconv.Itoa(stores))
+			p.write(pulumitest.Stores, strconv.Itoa(stores))
 			if _, err := p.run("-rotate", catalog.Authority); err == nil {
 				t.Fatal("it was not interrupted")
 			}
@@ -244,7 +245,7 @@ func TestAnInterruptedRotationIsCompletedByTheNextRun(t *testing.T) {
 			if changed != (stores > 0) {
 				t.Errorf("after %d stores: the authority is changed: %v", stores, changed)
 			}
-			p.remove(storesFile)
+			p.remove(pulumitest.Stores)
 			_, err := p.run(again...)
 			if refused := err != nil; refused != (again != nil && stores > 0) {
 				t.Errorf("after %d stores, again %v: %v", stores, again, err)
@@ -260,12 +261,12 @@ func TestAnInterruptedRotationIsCompletedByTheNextRun(t *testing.T) {
 
 func TestAnInterruptedFirstRunIsCompletedByTheNext(t *testing.T) {
 	p := newProject(t, nil)
-	p.write(storesFile, "3")
+	p.write(pulumitest.Stores, "3")
 	if _, err := p.run(); err == nil || !strings.Contains(err.Error(), "interrupted") {
 		t.Fatalf("got %v", err)
 	}
 	before := p.values()
-	p.remove(storesFile)
+	p.remove(pulumitest.Stores)
 	p.mustRun()
 	after := p.values()
 	if len(before) != 3 || len(after) != len(catalog.Secrets(catalog.Services(), true)) {
@@ -298,7 +299,7 @@ func TestNoRotationTakesAwayWhatIsInUse(t *testing.T) {
 	})
 	t.Run("before a stack has told what it runs with", func(t *testing.T) {
 		p := newProject(t, stored(values))
-		p.write(outputsFile, `{"gatewayUrl":"http://localhost:30080"}`)
+		p.write(pulumitest.Outputs, `{"gatewayUrl":"http://localhost:30080"}`)
 		if _, err := p.run("-rotate", "redisPassword"); err == nil || !strings.Contains(err.Error(), "before one is rotated") {
 			t.Errorf("got %v", err)
 		}
@@ -338,7 +339,7 @@ func TestAValueThatCannotBeUsedIsReplaced(t *testing.T) {
 			broken := maps.Clone(values)
 			broken[name] = wrong
 			p := newProject(t, stored(broken))
-			p.write(outputsFile, `{"secretVersions":{"`+name+`":"01234567"}}`) // of the value that it had
+			p.write(pulumitest.Outputs, `{"secretVersions":{"`+name+`":"01234567"}}`) // of the value that it had
 			said := p.mustRun("-rotate", name)
 			if strings.Contains(p.values()[name], wrong) || !strings.Contains(said, "replaced platform:"+name+"\n") {
 				t.Errorf("it says %q", said)
@@ -352,14 +353,14 @@ func TestAValueThatCannotBeUsedIsReplaced(t *testing.T) {
 
 func TestOneRunAtATime(t *testing.T) {
 	p := newProject(t, nil)
-	p.write(heldFile, "")
+	p.write(pulumitest.Held, "")
 	first := make(chan error)
 	go func() { first <- run(t.Context(), []string{"-stack", "local"}, &strings.Builder{}) }()
-	p.await(startedFile)
+	p.await(pulumitest.Started)
 	if _, err := p.run(); err == nil || !strings.Contains(err.Error(), "another run changes the secrets of this project") {
 		t.Errorf("the second run: %v", err)
 	}
-	p.remove(heldFile)
+	p.remove(pulumitest.Held)
 	if err := <-first; err != nil {
 		t.Error(err)
 	}
@@ -370,13 +371,13 @@ func TestOneRunAtATime(t *testing.T) {
 
 func TestAnInterruptionLetsAStoreEnd(t *testing.T) {
 	p := newProject(t, nil)
-	p.write(heldFile, "")
+	p.write(pulumitest.Held, "")
 	ctx, interrupt := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- run(ctx, []string{"-stack", "local"}, &strings.Builder{}) }()
-	p.await(startedFile)
+	p.await(pulumitest.Started)
 	interrupt()
-	p.remove(heldFile)
+	p.remove(pulumitest.Held)
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
@@ -388,7 +389,7 @@ func TestAnInterruptionLetsAStoreEnd(t *testing.T) {
 // await waits for a file.
 func (p project) await(name string) {
 	p.t.Helper()
-	if err := poll(func() bool { return p.has(name) }); err != nil {
+	if err := pulumitest.Poll(func() bool { return p.Has(name) }); err != nil {
 		p.t.Fatalf("%s: %v", name, err)
 	}
 }

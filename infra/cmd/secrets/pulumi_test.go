@@ -2,214 +2,78 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
+	"platform.example/infra/cmd/secrets/pulumitest"
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
 )
 
-// standInFolder is the environment variable that names the folder of a project whose pulumi is this test's binary.
-const standInFolder = "PULUMI_STAND_IN"
+// standIn is the program that stands in for pulumi.
+var standIn string
 
 func TestMain(m *testing.M) {
-	folder := os.Getenv(standInFolder)
-	if folder == "" || filepath.Base(os.Args[0]) != "pulumi" {
-		os.Exit(m.Run())
-	}
-	if err := standIn(project{folder: folder}, os.Args[1:]); err != nil {
+	os.Exit(withStandIn(m))
+}
+
+func withStandIn(m *testing.M) int {
+	folder, err := os.MkdirTemp("", "pulumi-stand-in")
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(255)
+		return 1
 	}
-	os.Exit(0)
+	defer func() { _ = os.RemoveAll(folder) }()
+	standIn = filepath.Join(folder, "pulumi")
+	if said, err := exec.Command("go", "build", "-o", standIn, "./pulumitest/pulumi").CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "%v: %s", err, said)
+		return 1
+	}
+	return m.Run()
 }
 
-// project is a folder with what the stand-in for pulumi keeps: the stack's configuration and outputs, and how it was
-// called.
+// project is one that the stand-in keeps.
 type project struct {
-	t      testing.TB // nil in the stand-in itself
-	folder string
-}
-
-// entry is a value of the configuration, as pulumi config --json prints it.
-type entry struct {
-	Value  string `json:"value"`
-	Secret bool   `json:"secret"`
-}
-
-// The files of a project.
-const (
-	configurationFile = "configuration"
-	outputsFile       = "outputs"
-	callsFile         = "calls"
-	failureFile       = "failure" // what each call fails with
-	storesFile        = "stores"  // how many values are still stored before that fails
-	heldFile          = "held"    // while it is there, no value is stored
-	startedFile       = "started" // made once one is about to be
-)
-
-// standIn does what pulumi would.
-func standIn(p project, args []string) error {
-	call := strings.Join(args, " ")
-	calls, err := os.OpenFile(p.path(callsFile), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	if _, err := fmt.Fprintln(calls, call); err != nil {
-		return errors.Join(err, calls.Close())
-	}
-	if err := calls.Close(); err != nil {
-		return err
-	}
-	if syscall.Getpgrp() != os.Getpid() {
-		return errors.New("an interruption from the terminal would end this while it writes")
-	}
-	if failure, err := os.ReadFile(p.path(failureFile)); err == nil {
-		return errors.New(string(failure))
-	}
-	switch call = strings.TrimSuffix(call, " --non-interactive"); {
-	case strings.HasPrefix(call, "config --json --show-secrets --stack "):
-		return p.print(configurationFile)
-	case strings.HasPrefix(call, "stack output --json --stack "):
-		return p.print(outputsFile)
-	case strings.HasPrefix(call, "config set --secret --stack ") && len(args) == 7:
-		return p.store(args[5])
-	default:
-		return fmt.Errorf("unexpected: %s", call)
-	}
-}
-
-func (p project) path(name string) string { return filepath.Join(p.folder, name) }
-
-func (p project) has(name string) bool {
-	_, err := os.Stat(p.path(name))
-	return err == nil
-}
-
-func (p project) print(name string) error {
-	content, err := os.ReadFile(p.path(name))
-	if err != nil {
-		return err
-	}
-	_, err = os.Stdout.Write(content)
-	return err
-}
-
-// store adds what is on the standard input to the configuration, without the line break at its end, as pulumi does.
-func (p project) store(key string) error {
-	value, err := io.ReadAll(os.Stdin)
-	if err != nil {
-		return err
-	}
-	if err := p.wait(); err != nil {
-		return err
-	}
-	if text, err := os.ReadFile(p.path(storesFile)); err == nil {
-		left, err := strconv.Atoi(string(text))
-		if err != nil {
-			return err
-		}
-		if left == 0 {
-			return errors.New("interrupted")
-		}
-		if err := os.WriteFile(p.path(storesFile), []byte(strconv.Itoa(left-1)), 0o600); err != nil {
-			return err
-		}
-	}
-	entries, err := p.entries()
-	if err != nil {
-		return err
-	}
-	entries[key] = entry{Value: strings.TrimSuffix(string(value), "\n"), Secret: true}
-	content, err := json.Marshal(entries)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(p.path(configurationFile), content, 0o600)
-}
-
-func (p project) wait() error {
-	if !p.has(heldFile) {
-		return nil
-	}
-	if err := os.WriteFile(p.path(startedFile), nil, 0o600); err != nil {
-		return err
-	}
-	return poll(func() bool { return !p.has(heldFile) })
-}
-
-// poll waits until something holds, or for so long that it never will.
-func poll(holds func() bool) error {
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	deadline := time.After(20 * time.Second)
-	for !holds() {
-		select {
-		case <-tick.C:
-		case <-deadline:
-			return errors.New("it never came to pass")
-		}
-	}
-	return nil
-}
-
-func (p project) entries() (entries map[string]entry, err error) {
-	content, err := os.ReadFile(p.path(configurationFile))
-	if err != nil {
-		return nil, err
-	}
-	err = json.Unmarshal(content, &entries)
-	return entries, err
+	pulumitest.Project
+	t testing.TB
 }
 
 // newProject makes a project whose stack has this configuration, and was never up.
-func newProject(t testing.TB, entries map[string]entry) project {
+func newProject(t testing.TB, entries map[string]pulumitest.Entry) project {
 	t.Helper()
-	p := project{t, t.TempDir()}
+	p := project{pulumitest.Project(t.TempDir()), t}
 	if entries == nil {
-		entries = map[string]entry{}
+		entries = map[string]pulumitest.Entry{}
 	}
 	content, err := json.Marshal(entries)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.write(configurationFile, string(content))
-	p.write(outputsFile, "{}")
+	p.write(pulumitest.Configuration, string(content))
+	p.write(pulumitest.Outputs, "{}")
 	p.write("Pulumi.yaml", "name: platform\n")
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(self, p.path("pulumi")); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", p.folder+":"+os.Getenv("PATH"))
-	t.Setenv(standInFolder, p.folder)
-	t.Setenv("GORACE", "atexit_sleep_ms=0") // the stand-in needn't wait for races at its end
+	t.Setenv("PATH", filepath.Dir(standIn)+":"+os.Getenv("PATH"))
+	t.Setenv(pulumitest.FolderVariable, string(p.Project))
 	if test, ok := t.(*testing.T); ok {
-		test.Chdir(p.folder)
+		test.Chdir(string(p.Project))
 	}
 	return p
 }
 
 func (p project) write(name, content string) {
 	p.t.Helper()
-	if err := os.WriteFile(p.path(name), []byte(content), 0o600); err != nil {
+	if err := os.WriteFile(p.Path(name), []byte(content), 0o600); err != nil {
 		p.t.Fatal(err)
 	}
 }
 
 func (p project) remove(name string) {
 	p.t.Helper()
-	if err := os.Remove(p.path(name)); err != nil {
+	if err := os.Remove(p.Path(name)); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -217,7 +81,7 @@ func (p project) remove(name string) {
 // values is what is stored, by the secrets' names.
 func (p project) values() map[string]string {
 	p.t.Helper()
-	entries, err := p.entries()
+	entries, err := p.Entries()
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -233,7 +97,7 @@ func (p project) values() map[string]string {
 // calls is how the stand-in was called so far.
 func (p project) calls() string {
 	p.t.Helper()
-	calls, err := os.ReadFile(p.path(callsFile))
+	calls, err := os.ReadFile(p.Path(pulumitest.Calls))
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -251,7 +115,7 @@ func (p project) update() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.write(outputsFile, string(content))
+	p.write(pulumitest.Outputs, string(content))
 }
 
 // run is the command on the stack local.
