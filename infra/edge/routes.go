@@ -72,7 +72,9 @@ func routes(config stack.Stack, upstream string) object {
 				"forwardingTimeouts": object{
 					"dialTimeout":           "1s",
 					"responseHeaderTimeout": "30s",
-					"idleConnTimeout":       "30s", // before the service closes it
+					// An idle connection sticks to the colour that it was opened to, which can't close it: a request might be on its
+					// way. So its next request, whenever that comes, would be answered by a colour that was taken back.
+					"idleConnTimeout": "400ms",
 				},
 			}},
 		},

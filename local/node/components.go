@@ -66,7 +66,7 @@ func (n *Node) components(c credentials) []component {
 		{name: "etcd", tool: "etcd", nice: ahead, args: n.etcdArgs(c), reads: []string{c.etcdServer.Cert, c.etcd.CertFile()}},
 		{name: "kube-apiserver", tool: "kube-apiserver", nice: ahead, args: n.apiServerArgs(c),
 			reads: []string{c.apiServer.Cert, c.Cluster.CertFile(), c.encryption, config("audit.yaml")}},
-		{name: "kube-controller-manager", tool: "kube-controller-manager", args: n.controllerManagerArgs(c),
+		{name: "kube-controller-manager", tool: "kube-controller-manager", nice: ahead, args: n.controllerManagerArgs(c),
 			reads: []string{n.kubeconfig("kube-controller-manager")}},
 		{name: "kube-scheduler", tool: "kube-scheduler", args: []string{
 			"--kubeconfig", n.kubeconfig("kube-scheduler"), "--bind-address", "127.0.0.1", "--leader-elect=false",

@@ -59,7 +59,7 @@ func (s *session) release(ctx context.Context, told *report.Report) error {
 	}
 	s.notify(ctx, "start", "a release begins", nil)
 	told.Steps, err = s.update(ctx, request, "release by "+s.holder)
-	after, seen := s.recorded(context.WithoutCancel(ctx))
+	after, seen := s.outcome(context.WithoutCancel(ctx))
 	if seen != nil {
 		return errors.Join(err, seen)
 	}
@@ -94,7 +94,7 @@ func (s *session) release(ctx context.Context, told *report.Report) error {
 	}
 	told.Outcome = report.TakenBack
 	s.out.say("taking it back: %s", verdict)
-	if after, err = s.recorded(ctx); err != nil {
+	if after, err = s.outcome(ctx); err != nil {
 		return err
 	}
 	return errors.Join(errTakenBack, s.takeBack(ctx, told, after, serviceNames(switched)))
@@ -165,6 +165,27 @@ func serviceNames(moves []move) []string {
 		names = append(names, move.service)
 	}
 	return names
+}
+
+// outcomeTime is how long an API server may be away before nobody can tell what came of an update.
+const outcomeTime = time.Minute
+
+// outcome is what is true after an update, which may have switched: an API server that is away for a while is waited for.
+func (s *session) outcome(ctx context.Context) (map[string]release.Recorded, error) {
+	ctx, cancel := context.WithTimeout(ctx, outcomeTime)
+	defer cancel()
+	for {
+		after, err := s.recorded(ctx)
+		if err == nil {
+			return after, nil
+		}
+		s.out.say("waiting to see what came of it: %v", err)
+		select {
+		case <-ctx.Done():
+			return nil, err
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // recorded is what is true on the cluster now, of the services of the catalog.

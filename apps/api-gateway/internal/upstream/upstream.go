@@ -31,8 +31,9 @@ const (
 	dialTimeout = time.Second
 	// Shorter than the servers' idle timeout of 60 s, so that it is this side
 	// that closes; and short, because an idle connection sticks to the colour
-	// that it was opened to.
-	idleTimeout = 15 * time.Second
+	// that it was opened to: its next request, whenever that comes, would be
+	// answered by a colour that was taken back.
+	idleTimeout = 400 * time.Millisecond
 	// maxAge bounds it for a busy one, too: not every server closes by itself.
 	maxAge = 30 * time.Second
 	// leaveEvery bounds how often idle connections are dropped because the colour
