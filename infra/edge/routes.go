@@ -60,8 +60,9 @@ func routes(config stack.Stack, upstream string) object {
 					"memRequestBodyBytes":  maxBody,
 					"memResponseBodyBytes": maxAnswer,
 				}},
-				// Once more if the connection fails before anything was sent: a pod that has just gone.
-				"retry": object{"retry": object{"attempts": 3, "initialInterval": "50ms"}},
+				// Again if the connection fails before anything was sent, for half a second: a pod that has just gone, or a cluster's
+				// firewall that refuses new connections while it follows what came and went.
+				"retry": object{"retry": object{"attempts": 8, "initialInterval": "50ms"}},
 			},
 			"services": object{"gateway": object{"loadBalancer": object{
 				"servers":          []object{{"url": upstream}},
