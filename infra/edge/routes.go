@@ -60,8 +60,8 @@ func routes(config stack.Stack, upstream string) object {
 					"memRequestBodyBytes":  maxBody,
 					"memResponseBodyBytes": maxAnswer,
 				}},
-				// Again if the connection fails before anything was sent, for half a second: a pod that has just gone, or a cluster's
-				// firewall that refuses new connections while it follows what came and went.
+				// Again if the connection fails before anything was sent: a pod that has just gone, or a cluster's firewall that refuses
+				// new connections while it follows what came and went. The pauses are 50 to 100 ms.
 				"retry": object{"retry": object{"attempts": 8, "initialInterval": "50ms"}},
 			},
 			"services": object{"gateway": object{"loadBalancer": object{
