@@ -3,6 +3,7 @@ package upstream
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"syscall"
 	"time"
@@ -28,17 +29,25 @@ type conn struct {
 	idle time.Time // since when; zero: something was sent and not yet answered
 }
 
+// refusedFor is how long a connection that is refused is tried again: while a
+// Service's pods change, a cluster's routing and firewall follow after a while.
+const refusedFor = 250 * time.Millisecond
+
 // dialing opens connections to one service.
 func dialing() func(addr string) (net.Conn, error) {
 	dialer := &dial.Dialer{}
 	return func(addr string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
 		defer cancel()
-		c, err := dialer.DialContext(ctx, "tcp", addr)
-		if err != nil {
-			return nil, err
+		for began := time.Now(); ; time.Sleep(retryPause + rand.N(retryPause)) {
+			c, err := dialer.DialContext(ctx, "tcp", addr)
+			switch {
+			case err == nil:
+				return watched(c)
+			case !errors.Is(err, syscall.ECONNREFUSED) || time.Since(began) > refusedFor:
+				return nil, err
+			}
 		}
-		return watched(c)
 	}
 }
 

@@ -1,0 +1,38 @@
+package upstream
+
+import (
+	"net"
+	"testing"
+	"time"
+)
+
+// A Service whose routing follows late refuses connections for a moment.
+func TestAConnectionThatIsRefusedIsTriedAgain(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	_ = listener.Close()
+	if _, err := dialing()(address); !notConnected(err) {
+		t.Errorf("where nobody listens, it fails with %v", err)
+	}
+
+	opened := make(chan net.Listener, 1)
+	go func() {
+		time.Sleep(5 * retryPause)
+		listener, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Error(err)
+		}
+		opened <- listener
+	}()
+	c, err := dialing()(address)
+	if listener := <-opened; listener != nil {
+		t.Cleanup(func() { _ = listener.Close() })
+	}
+	if err != nil {
+		t.Fatalf("it isn't tried again: %v", err)
+	}
+	_ = c.Close()
+}
