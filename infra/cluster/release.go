@@ -51,6 +51,7 @@ func (c *Cluster) Recorded(ctx context.Context) (map[string]release.Recorded, er
 			Selected: release.Colour(service.Spec.Selector[release.ColourLabel]),
 			Mark:     release.ReadMark(service.Annotations),
 			Colours:  map[release.Colour]release.Running{},
+			Revision: service.ResourceVersion,
 		}
 	}
 	for _, deployment := range deployments.Items {
@@ -146,10 +147,11 @@ func (c *Cluster) lacking(ctx context.Context, guards []Guard) error {
 	return nil
 }
 
-// Give has a live Service select the colour of a mark, and writes the mark beside it, in one step.
-func (c *Cluster) Give(ctx context.Context, service string, mark release.Mark) error {
+// Give has a live Service select the colour of a mark, and writes the mark beside it, in one step. It is an error where the
+// Service is no longer at the revision at which it was read.
+func (c *Cluster) Give(ctx context.Context, service, revision string, mark release.Mark) error {
 	patch := map[string]any{
-		"metadata": map[string]any{"annotations": mark.Annotations()},
+		"metadata": map[string]any{"annotations": mark.Annotations(), "resourceVersion": revision},
 		"spec":     map[string]any{"selector": map[string]any{release.ColourLabel: mark.Live}},
 	}
 	const mergePatch = "application/merge-patch+json" // RFC 7396

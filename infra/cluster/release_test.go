@@ -29,7 +29,7 @@ func TestWhatIsRecordedIsWhatTheClusterSays(t *testing.T) {
 		return map[string]string{"app.kubernetes.io/name": "shop", "colour": colour}
 	}
 	service := func(name, colour string) corev1.Service {
-		return corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: mark.Annotations()}, Spec: corev1.ServiceSpec{Selector: labels(colour)}}
+		return corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name, ResourceVersion: "7", Annotations: mark.Annotations()}, Spec: corev1.ServiceSpec{Selector: labels(colour)}}
 	}
 	deployment := func(name, colour, version string, replicas int32) appsv1.Deployment {
 		return appsv1.Deployment{
@@ -52,12 +52,43 @@ func TestWhatIsRecordedIsWhatTheClusterSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]release.Recorded{"shop": {Selected: release.Green, Mark: mark, Colours: map[release.Colour]release.Running{
+	want := map[string]release.Recorded{"shop": {Selected: release.Green, Mark: mark, Revision: "7", Colours: map[release.Colour]release.Running{
 		release.Green: {Version: "v2", Made: "earlier", Image: "shop@v2", Replicas: 4},
 		release.Blue:  {Version: "v1", Made: "earlier", Image: "shop@v1", Replicas: 2},
 	}}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("it is\n%+v, want\n%+v", got, want)
+	}
+}
+
+func TestTrafficIsGivenInOneStepUnlessSomebodyWasQuicker(t *testing.T) {
+	var given corev1.Service
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPatch {
+			_ = json.NewEncoder(w).Encode(corev1.Namespace{ObjectMeta: metav1.ObjectMeta{UID: "one"}})
+			return
+		}
+		if err := json.NewDecoder(r.Body).Decode(&given); err != nil || r.URL.Path != "/api/v1/namespaces/apps/services/shop" {
+			t.Errorf("it patches %s (%v)", r.URL.Path, err)
+		}
+		if given.ResourceVersion != "7" {
+			w.WriteHeader(http.StatusConflict)
+		}
+	}))
+	defer api.Close()
+	cluster, err := Target{Kubeconfig: clustertest.Write(t, clustertest.Kubeconfig(api.URL))}.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	mark := release.Mark{Live: release.Green, Version: "v2", At: time.Unix(1_700_000_000, 0).UTC()}
+	if err := cluster.Give(t.Context(), "shop", "7", mark); err != nil {
+		t.Error(err)
+	}
+	if colour := given.Spec.Selector[release.ColourLabel]; colour != string(release.Green) || release.ReadMark(given.Annotations) != mark {
+		t.Errorf("it selects %s, with the mark %v", colour, given.Annotations)
+	}
+	if err := cluster.Give(t.Context(), "shop", "6", mark); err == nil || !strings.Contains(err.Error(), "somebody else has changed it") {
+		t.Errorf("somebody was quicker: %v", err)
 	}
 }
 

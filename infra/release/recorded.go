@@ -11,6 +11,7 @@ type Recorded struct {
 	Selected Colour // that the live Service selects; empty where there is no live Service yet
 	Mark     Mark   // what the last switch wrote beside the selector
 	Colours  map[Colour]Running
+	Revision string // of the live Service: whoever changes it can tell whether it still is what was read
 }
 
 // Running is a colour's Deployment.

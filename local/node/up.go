@@ -20,7 +20,9 @@ import (
 // runs already as it should is left alone. Self is the path of this program,
 // which serves as the supervisor too.
 func (n *Node) Up(ctx context.Context, self string) error {
-	if _, err := n.supervisor.List(ctx); err != nil {
+	_, err := n.supervisor.List(ctx)
+	fresh := err != nil
+	if fresh {
 		// Nothing of a former run is worth keeping but what is stored on disk.
 		if err := n.Stop(ctx); err != nil {
 			return fmt.Errorf("clean up after a former run: %w", err)
@@ -32,6 +34,11 @@ func (n *Node) Up(ctx context.Context, self string) error {
 	if err := n.installPackages(ctx); err != nil {
 		return err
 	}
+	if fresh { // components that run write where they began to
+		if err := n.chooseIptables(ctx); err != nil {
+			return err
+		}
+	}
 	if err := n.prepare(ctx); err != nil {
 		return err
 	}
@@ -39,7 +46,8 @@ func (n *Node) Up(ctx context.Context, self string) error {
 	if err != nil {
 		return err
 	}
-	if err := n.supervisor.Ensure(ctx, self, "supervise"); err != nil {
+	path := n.iptablesFolder() + string(os.PathListSeparator) + os.Getenv("PATH")
+	if err := n.supervisor.Ensure(ctx, "env", "PATH="+path, self, "supervise"); err != nil {
 		return err
 	}
 	return n.startAll(ctx, issued)

@@ -41,7 +41,7 @@ func look(t *testing.T) string {
 	for line := range strings.Lines(string(mounts)) {
 		add("mount", strings.Fields(line)[4])
 	}
-	for _, tables := range []string{"iptables-save", "ip6tables-save"} {
+	for _, tables := range []string{"iptables-save", "ip6tables-save", "iptables-legacy-save", "ip6tables-legacy-save"} {
 		add(tables, rules(t, tables)...)
 	}
 	if sets, err := exec.Command("ipset", "list", "-n").Output(); err == nil {

@@ -21,9 +21,15 @@ const routingTime = 2 * time.Second
 
 // rollback gives the traffic of the last release's services back to what stands by, at once, and has pulumi's state follow.
 func (s *session) rollback(ctx context.Context) error {
+	var recorded map[string]release.Recorded
+	reading := make(chan error, 1)
+	go func() { // while the lock is taken: what has changed meanwhile isn't overwritten
+		var err error
+		recorded, err = s.recorded(ctx)
+		reading <- err
+	}()
 	return s.locked(ctx, func(ctx context.Context) error {
-		recorded, err := s.recorded(ctx)
-		if err != nil {
+		if err := <-reading; err != nil {
 			return err
 		}
 		affected, err := s.affected(recorded)
@@ -132,7 +138,7 @@ func (s *session) give(ctx context.Context, recorded map[string]release.Recorded
 		return nil, fmt.Errorf("stack %s: %w", s.stack, err)
 	}
 	for name, mark := range marks {
-		patched.Go(func() error { return s.cluster.Give(ctx, name, mark) })
+		patched.Go(func() error { return s.cluster.Give(ctx, name, recorded[name].Revision, mark) })
 	}
 	if err := patched.Wait(); err != nil {
 		return nil, fmt.Errorf("stack %s: %w", s.stack, err)
@@ -186,7 +192,7 @@ func (s *session) repair(ctx context.Context) error {
 			if err := s.ready(ctx, name, mark.Live); err != nil {
 				return fmt.Errorf("stack %s: %w", s.stack, err)
 			}
-			if err := s.cluster.Give(ctx, name, mark); err != nil {
+			if err := s.cluster.Give(ctx, name, is.Revision, mark); err != nil {
 				return fmt.Errorf("stack %s: %w", s.stack, err)
 			}
 			s.out.say("%s: %s (%s) is live", name, mark.Live, mark.Version)
