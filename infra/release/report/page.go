@@ -138,10 +138,14 @@ func (r Report) serviceRows() []serviceRow {
 
 // lastOld is how long the old colour went on answering.
 func lastOld(service Service) string {
-	if service.LastOld.IsZero() {
+	switch after := service.LastOld.Sub(service.Switched); {
+	case service.LastOld.IsZero():
 		return "unknown"
+	case after < 0:
+		return "none since"
+	default:
+		return fmt.Sprintf("%d ms", after.Milliseconds())
 	}
-	return fmt.Sprintf("%d ms", max(service.LastOld.Sub(service.Switched), 0).Milliseconds())
 }
 
 // leastBar is how wide a bar is at least, in hundredths, so that a quick step is seen.

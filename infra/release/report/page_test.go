@@ -124,3 +124,11 @@ func TestThePageNeedsNothingElse(t *testing.T) {
 		t.Error("the style in the page isn't the one whose hash the policy holds")
 	}
 }
+
+func TestHowLongTheOldColourWentOnAnswering(t *testing.T) {
+	for want, last := range map[string]time.Time{"unknown": {}, "none since": after(9.9), "0 ms": after(10), "1500 ms": after(11.5)} {
+		if got := lastOld(Service{Switched: after(10), LastOld: last}); got != want {
+			t.Errorf("it went on for %s, want %s", got, want)
+		}
+	}
+}
