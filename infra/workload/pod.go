@@ -20,8 +20,11 @@ const (
 	// service itself waits, so that a container without a shell needs no hook.
 	shutdownDelay = 5 * time.Second
 
-	// grace is the delay and the time to finish the requests in hand and close the stores.
-	grace = shutdownDelay + 25*time.Second
+	// lingering is how much longer it serves where no other replica is ready; the service makes it three times the delay.
+	lingering = 3 * shutdownDelay
+
+	// grace is all of that and the time to finish the requests in hand and close the stores.
+	grace = shutdownDelay + lingering + 25*time.Second
 )
 
 // container runs the service's binary, or one of its subcommands.

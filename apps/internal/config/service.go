@@ -16,7 +16,7 @@ type Service struct {
 	LogLevel      slog.Level
 	HTTPAddr      string        // the API
 	OpsAddr       string        // health and metrics, for the platform only
-	ShutdownDelay time.Duration // from readiness off until stopping: longer than routing takes to follow
+	ShutdownDelay time.Duration // from being told to stop until stopping: longer than routing takes to follow
 	OTLPEndpoint  *url.URL      // nil: traces are not exported
 }
 

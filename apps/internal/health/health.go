@@ -56,7 +56,7 @@ const (
 	degraded status = "degraded" // serves, without a part that it can do without
 	unready  status = "unready"
 	starting status = "starting" // has not reached each part yet
-	draining status = "draining" // is about to stop
+	draining status = "draining" // serves, and is about to stop
 )
 
 // What is said of one part.
@@ -75,7 +75,9 @@ func New(service config.Service, log *slog.Logger, checks ...Check) *Health {
 	return &Health{service: service, log: log, checks: checks, started: time.Now(), met: map[string]bool{}}
 }
 
-// Drain makes the service unready for good: it is about to stop.
+// Drain says that the service is about to stop. It can still be sent requests:
+// Kubernetes takes the pod that it has told to stop out of its Service, and
+// leads to it again while no other is ready, but only if it says that it can serve.
 func (h *Health) Drain() { h.draining.Store(true) }
 
 // Livez answers 200 as long as the process can answer at all. It depends on
@@ -111,10 +113,12 @@ func (h *Health) starting() bool {
 }
 
 func (s status) code() int {
-	if s == ok || s == degraded {
+	switch s {
+	case ok, degraded, draining:
 		return http.StatusOK
+	default:
+		return http.StatusServiceUnavailable
 	}
-	return http.StatusServiceUnavailable
 }
 
 func (h *Health) report(ctx context.Context, excluded ...string) report {
@@ -140,7 +144,7 @@ func (h *Health) report(ctx context.Context, excluded ...string) report {
 			current.Status = degraded
 		}
 	}
-	if h.draining.Load() {
+	if h.draining.Load() && current.Status != unready {
 		current.Status = draining
 	}
 	return current

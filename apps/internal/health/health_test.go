@@ -30,7 +30,8 @@ func TestReadiness(t *testing.T) {
 		{"a required part hangs", Check{"db", true, hung}, "/readyz", false, 503, `{"status":"unready","checks":{"db":"unwell"}}`},
 		{"an excluded part is unwell", Check{"db", true, unwell}, "/readyz?exclude=a&exclude=db", false, 200, `{"status":"degraded","checks":{"db":"unwell"}}`},
 		{"another part is unwell", Check{"cache", false, unwell}, "/readyz", false, 200, `{"status":"degraded","checks":{"cache":"unwell"}}`},
-		{"about to stop", Check{"db", true, well}, "/readyz", true, 503, `{"status":"draining","checks":{"db":"ok"}}`},
+		{"about to stop", Check{"db", true, well}, "/readyz", true, 200, `{"status":"draining","checks":{"db":"ok"}}`},
+		{"about to stop, and unwell", Check{"db", true, unwell}, "/readyz", true, 503, `{"status":"unready","checks":{"db":"unwell"}}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := New(config.Service{}, slog.New(slog.DiscardHandler), c.check)

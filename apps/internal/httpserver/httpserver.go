@@ -47,6 +47,7 @@ type Server struct {
 	api, ops                 *http.Server
 	apiListener, opsListener net.Listener
 	draining                 atomic.Bool
+	asked                    atomic.Int64       // when a client asked last: Unix time in ns
 	abandon                  context.CancelFunc // cancels every request of the API
 }
 
@@ -103,14 +104,14 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// stop turns readiness off, goes on serving until routing has followed,
-// finishes what is in hand and closes. The ops listener goes last, so that the
-// platform sees what happens.
+// stop goes on serving until routing has followed, finishes what is in hand and
+// closes. The ops listener goes last, so that the platform sees what happens.
 func (s *Server) stop() error {
-	s.log.Info("stopping: no longer ready", "delay", s.shutdownDelay)
+	s.log.Info("stopping", "delay", s.shutdownDelay)
 	s.health.Drain()
 	s.draining.Store(true)
-	<-time.After(s.shutdownDelay)
+	time.Sleep(s.shutdownDelay)
+	s.linger()
 
 	ctx, cancel := context.WithTimeout(context.Background(), shutdownBudget)
 	defer cancel()
@@ -124,6 +125,19 @@ func (s *Server) stop() error {
 	return errors.Join(err, s.ops.Close())
 }
 
+// linger serves on, for up to three times the delay, until a fifth of the delay
+// has passed without a request: they are led here only while no other replica is ready.
+func (s *Server) linger() {
+	quiet, end := s.shutdownDelay/5, time.Now().Add(3*s.shutdownDelay)
+	for time.Now().Before(end) {
+		silence := time.Since(time.Unix(0, s.asked.Load()))
+		if silence >= quiet {
+			return
+		}
+		time.Sleep(quiet - silence)
+	}
+}
+
 type bornKey struct{}
 
 // sendsClientsOn asks the client for a new connection once this one is old, the
@@ -133,6 +147,7 @@ func (s *Server) sendsClientsOn(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !r.Close { // a connection that would stay
 			s.colour.Served()
+			s.asked.Store(time.Now().UnixNano())
 		}
 		lost := s.colour.Lost()
 		if lost {

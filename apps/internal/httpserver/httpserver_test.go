@@ -175,10 +175,11 @@ func TestStopLosesNoRequest(t *testing.T) {
 	<-begun
 	r.stop()
 
-	// Readiness goes first, while the API goes on answering.
+	// It says what it is about to do, and goes on answering.
 	backingtest.Eventually(t, time.Second, func() error {
-		if response := get(t, r.ops+"/readyz"); response.StatusCode != http.StatusServiceUnavailable {
-			return errors.New("still ready")
+		response := get(t, r.ops+"/readyz")
+		if body, _ := io.ReadAll(response.Body); response.StatusCode != http.StatusOK || !strings.Contains(string(body), "draining") {
+			return fmt.Errorf("it answers %d %s", response.StatusCode, body)
 		}
 		return nil
 	})
@@ -196,6 +197,21 @@ func TestStopLosesNoRequest(t *testing.T) {
 	close(finish)
 	if got := <-answered; got != "whole" {
 		t.Errorf("the request in hand got %q", got)
+	}
+	if err := <-r.ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// Whoever is asked although it is to stop is the only one that can answer.
+func TestAReplicaThatIsStillNeededStaysAWhile(t *testing.T) {
+	const delay = 200 * time.Millisecond
+	r := run(t, delay, nil, nil)
+	r.stop()
+	for began := time.Now(); time.Since(began) < 2*delay; time.Sleep(delay / 20) {
+		if response := get(t, r.api+"/health"); response.StatusCode != http.StatusOK {
+			t.Fatalf("it answers %s", response.Status)
+		}
 	}
 	if err := <-r.ended; err != nil {
 		t.Error(err)
