@@ -154,8 +154,8 @@ e2e: bin/local ## Test the running platform end to end, all but its releases
 	@cd test && GOWORK=off go test -count=1 -timeout 45m -skip '^TestRelease' ./e2e/...
 
 .PHONY: release-test
-release-test: bin/release ## Test releases on the running platform under load: good and bad ones, killed ones, in troubles; SHORT=1 one of each
-	@cd test && GOWORK=off go test -count=1 -timeout 90m -v $(if $(SHORT),-short) -run '^TestRelease' ./e2e/...
+release-test: bin/release ## Test releases on the running platform under load: good and bad ones, killed ones, in troubles; SHORT=1 one of each, RATE=<requests a second>
+	@cd test && RATE='$(RATE)' GOWORK=off go test -count=1 -timeout 90m -v $(if $(SHORT),-short) -run '^TestRelease' ./e2e/...
 
 .PHONY: scale
 scale: bin/local ## Measure previews of 4, 20 and 40 services on the running platform

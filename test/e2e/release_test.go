@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,8 +22,12 @@ import (
 	"platform.example/test/variant"
 )
 
-// releaseRate is how many requests a second the platform has to answer while it is released, of reads, writes and orders.
+// releaseRate is how many requests a second the platform has to answer while it is released, of reads, writes and orders:
+// RATE of the environment, else what leaves the machine air for the release.
 var releaseRate = sync.OnceValues(func() (float64, error) {
+	if rate := os.Getenv("RATE"); rate != "" {
+		return strconv.ParseFloat(rate, 64)
+	}
 	return load.Beside(context.Background(), load.Options{BaseURL: gateway().base, RootCAs: authority()})
 })
 
