@@ -238,7 +238,7 @@ func TestReleaseOfAllServicesAndTheirRollbackLoseNothing(t *testing.T) {
 	former := versions(t)
 	clone := other(t, variant.All)
 	underLoad(t, func() map[string]string {
-		if err := release(t, string(clone), "up", "-watch", "15s"); err != nil {
+		if err := release(t, string(clone), "up", "-watch", "35s"); err != nil {
 			t.Fatal(err)
 		}
 		next := versions(t)
@@ -349,7 +349,7 @@ func TestReleaseOfABadVersionIsRefused(t *testing.T) {
 			}
 			preview(t, string(clone))
 			underLoad(t, func() map[string]string {
-				err := release(t, string(clone), "up", "-watch", "15s")
+				err := release(t, string(clone), "up", "-watch", "35s")
 				if err == nil || !strings.Contains(err.Error(), c.want) {
 					t.Errorf("it says\n%v\nwant %s", err, c.want)
 				}
@@ -410,12 +410,12 @@ func TestReleaseThatIsKilledIsTakenOver(t *testing.T) {
 				t.Skip("-short")
 			}
 			underLoad(t, func() map[string]string {
-				killed := begin(t, clone, "up", "-watch", "15s")
+				killed := begin(t, clone, "up", "-watch", "35s")
 				if err := killed.until(step); err != nil {
 					t.Fatal(err)
 				}
 				killed.kill(t)
-				if err := release(t, clone, "up", "-takeover", "-watch", "10s"); err != nil {
+				if err := release(t, clone, "up", "-takeover", "-watch", "35s"); err != nil {
 					t.Fatal(err)
 				}
 				next := versions(t)
@@ -472,14 +472,14 @@ func TestReleaseInTroubles(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			clone := string(other(t, "user-service"))
 			underLoad(t, func() map[string]string {
-				troubled := begin(t, clone, "up", "-watch", "10s")
+				troubled := begin(t, clone, "up", "-watch", "35s")
 				if err := troubled.until(c.step); err != nil {
 					t.Fatal(err)
 				}
 				c.trouble(t)
 				if err := troubled.end(); err != nil {
 					t.Logf("it gives up: %v", err)
-					if err := release(t, clone, "up", "-takeover", "-watch", "10s"); err != nil {
+					if err := release(t, clone, "up", "-takeover", "-watch", "35s"); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -513,7 +513,7 @@ func TestReleaseWithAMigrationServesTheVersionBefore(t *testing.T) {
 		}
 	})
 	underLoad(t, func() map[string]string {
-		if err := release(t, string(clone), "up", "-watch", "10s"); err != nil {
+		if err := release(t, string(clone), "up", "-watch", "35s"); err != nil {
 			t.Fatal(err)
 		}
 		next := versions(t)

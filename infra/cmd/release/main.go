@@ -72,7 +72,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.BoolVar(&asked.takeOver, "takeover", false, "take the lock of releases from whoever holds it")
 	flags.StringVar(&asked.version, "version", "", "with up: a version, or the number of a release, of the history")
 	flags.StringVar(&asked.service, "service", "", "with rollback: this service alone, not all of the last release")
-	flags.DurationVar(&asked.watch, "watch", 2*time.Minute, "how long the new version is watched before it is left alone")
+	flags.DurationVar(&asked.watch, "watch", 2*time.Minute, "how long the new version is watched before it is left alone, at least 35s")
 	flags.BoolVar(&asked.unwatched, "unwatched", false, "release although nobody can watch, or without watching")
 	flags.BoolVar(&asked.adopt, "adopt", false, "with repair: take what is selected for live")
 	flags.StringVar(&asked.reports, "reports", ".build/releases", "the folder for reports")

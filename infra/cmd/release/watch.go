@@ -30,6 +30,9 @@ type watcher struct {
 const (
 	openTime  = 15 * time.Second // to get through to Prometheus
 	lookEvery = 5 * time.Second
+	// leastWatch is when Prometheus, which counts every 15 s, has counted twice since the switch, and so knows a difference.
+	// Until then it knows of no requests, whatever the new colour was asked.
+	leastWatch = 35 * time.Second
 )
 
 // openWatcher leads to Prometheus, and is an error unless it answers.
@@ -153,7 +156,12 @@ func (v verdict) String() string {
 // what the old colour did in as long a time before the switch.
 func (w *watcher) watch(ctx context.Context, moves []move, span time.Duration) (verdict, error) {
 	began := time.Now()
-	w.session.out.say("watching for %s", span)
+	if span < leastWatch {
+		w.session.out.say("watching for %s: before that Prometheus has nothing to tell", leastWatch)
+		span = leastWatch
+	} else {
+		w.session.out.say("watching for %s", span)
+	}
 	for {
 		select {
 		case <-ctx.Done():

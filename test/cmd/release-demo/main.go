@@ -111,7 +111,7 @@ func (d *demo) show(ctx context.Context, next string, rollbacks int) error {
 		return err
 	}
 	first := d.live()
-	if err := d.release(ctx, next, "up", "-watch", "15s"); err != nil {
+	if err := d.release(ctx, next, "up", "-watch", "35s"); err != nil {
 		return err
 	}
 	d.tell("the release", first, d.live(), time.Time{})
