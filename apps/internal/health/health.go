@@ -97,10 +97,15 @@ func (h *Health) Readyz(w http.ResponseWriter, r *http.Request) {
 	write(w, current.Status.code(), current)
 }
 
-// Health answers what this is and how it is. It is public: parts are not named.
+// Health answers what this is and how it is: 503 also where it is about to stop,
+// for whoever asks from outside can go elsewhere. It is public: parts are not named.
 func (h *Health) Health(w http.ResponseWriter, r *http.Request) {
 	current := h.report(r.Context())
-	write(w, current.Status.code(), map[string]string{
+	code := current.Status.code()
+	if current.Status == draining {
+		code = http.StatusServiceUnavailable
+	}
+	write(w, code, map[string]string{
 		"service": h.service.Name, "version": h.service.Version, "colour": h.service.Colour,
 		"status": string(current.Status),
 	})

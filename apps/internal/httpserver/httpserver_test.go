@@ -206,10 +206,10 @@ func TestStopLosesNoRequest(t *testing.T) {
 // Whoever is asked although it is to stop is the only one that can answer.
 func TestAReplicaThatIsStillNeededStaysAWhile(t *testing.T) {
 	const delay = 200 * time.Millisecond
-	r := run(t, delay, nil, nil)
+	r := run(t, delay, nil, map[string]http.HandlerFunc{"/users": func(http.ResponseWriter, *http.Request) {}})
 	r.stop()
 	for began := time.Now(); time.Since(began) < 2*delay; time.Sleep(delay / 20) {
-		if response := get(t, r.api+"/health"); response.StatusCode != http.StatusOK {
+		if response := get(t, r.api+"/users"); response.StatusCode != http.StatusOK {
 			t.Fatalf("it answers %s", response.Status)
 		}
 	}
