@@ -12,6 +12,7 @@ import (
 	"platform.example/infra/cluster"
 	"platform.example/infra/edge"
 	"platform.example/infra/image"
+	"platform.example/infra/isolation"
 	"platform.example/infra/monitoring"
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
@@ -93,15 +94,15 @@ func (p platform) build(ctx *pulumi.Context) error {
 	}
 	onCluster := pulumi.Providers(provider)
 
-	namespaces := map[namespace.Name]*namespace.Namespace{}
+	namespaces := map[namespace.Name]*isolation.Namespace{}
 	for _, name := range []namespace.Name{namespace.Data, namespace.Apps, namespace.Edge, namespace.Monitoring} {
 		protect := p.config.ProtectData && name == namespace.Data
-		if namespaces[name], err = namespace.New(ctx, name, protect, pulumi.Provider(provider)); err != nil {
+		if namespaces[name], err = isolation.NewNamespace(ctx, name, protect, pulumi.Provider(provider)); err != nil {
 			return err
 		}
 	}
 	policies := network.Policies(p.config, p.services)
-	if err := network.New(ctx, namespaces, policies, pulumi.Provider(provider)); err != nil {
+	if err := isolation.NewPolicies(ctx, namespaces, policies, pulumi.Provider(provider)); err != nil {
 		return err
 	}
 

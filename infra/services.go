@@ -8,6 +8,7 @@ import (
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/image"
+	"platform.example/infra/isolation"
 	"platform.example/infra/namespace"
 	"platform.example/infra/release"
 	"platform.example/infra/workload"
@@ -51,7 +52,7 @@ func (p platform) plan(recorded map[string]release.Recorded, images map[string]i
 
 // newServices runs every service of the catalog, and has those whose version changes switch together.
 func (p platform) newServices(
-	ctx *pulumi.Context, namespaces map[namespace.Name]*namespace.Namespace, stores stores, opts ...pulumi.ResourceOption,
+	ctx *pulumi.Context, namespaces map[namespace.Name]*isolation.Namespace, stores stores, opts ...pulumi.ResourceOption,
 ) (switched pulumi.ArrayOutput, err error) {
 	var services []*workload.Service
 	for _, service := range p.services {

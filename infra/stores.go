@@ -6,6 +6,7 @@ import (
 	"platform.example/infra/catalog"
 	"platform.example/infra/data"
 	"platform.example/infra/image"
+	"platform.example/infra/isolation"
 	"platform.example/infra/namespace"
 )
 
@@ -17,7 +18,7 @@ type stores struct {
 }
 
 func (p platform) newStores(
-	ctx *pulumi.Context, namespaces map[namespace.Name]*namespace.Namespace, opts ...pulumi.ResourceOption,
+	ctx *pulumi.Context, namespaces map[namespace.Name]*isolation.Namespace, opts ...pulumi.ResourceOption,
 ) (made stores, err error) {
 	postgres, err := image.Upstream("postgres", p.config.Name)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/cluster"
-	"platform.example/infra/namespace"
+	"platform.example/infra/isolation"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
 	"platform.example/infra/resources"
@@ -20,7 +20,7 @@ import (
 
 // Common is what all stores are told.
 type Common struct {
-	Namespace *namespace.Namespace
+	Namespace *isolation.Namespace
 	Rollout   cluster.Rollout
 	// JobPriority is the PriorityClass of what only sets a store up: not one by which it would take a service's place.
 	JobPriority pulumi.StringOutput

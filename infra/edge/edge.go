@@ -10,7 +10,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/cluster"
-	"platform.example/infra/namespace"
+	"platform.example/infra/isolation"
 	"platform.example/infra/network"
 	"platform.example/infra/scaling"
 	"platform.example/infra/secret"
@@ -28,7 +28,7 @@ type Edge struct {
 
 // Args describes the edge.
 type Args struct {
-	Namespace *namespace.Namespace
+	Namespace *isolation.Namespace
 	Rollout   cluster.Rollout
 	Config    stack.Stack
 	Image     string

@@ -10,6 +10,7 @@ import (
 	"platform.example/infra/catalog"
 	"platform.example/infra/cluster"
 	"platform.example/infra/data"
+	"platform.example/infra/isolation"
 	"platform.example/infra/namespace"
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
@@ -20,7 +21,7 @@ type Monitoring struct{ pulumi.ResourceState }
 
 // Args describes it.
 type Args struct {
-	Namespace *namespace.Namespace
+	Namespace *isolation.Namespace
 	Rollout   cluster.Rollout
 	Config    stack.Stack
 	Services  []catalog.Service

@@ -14,7 +14,7 @@ import (
 	"platform.example/infra/cluster"
 	"platform.example/infra/data"
 	"platform.example/infra/image"
-	"platform.example/infra/namespace"
+	"platform.example/infra/isolation"
 	"platform.example/infra/network"
 	"platform.example/infra/release"
 	"platform.example/infra/secret"
@@ -33,7 +33,7 @@ type Service struct {
 
 // Args describes a service. The stores matter only to a service that uses them.
 type Args struct {
-	Namespace *namespace.Namespace
+	Namespace *isolation.Namespace
 	Rollout   cluster.Rollout
 	Config    stack.Stack
 	Service   catalog.Service

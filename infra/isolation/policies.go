@@ -1,4 +1,4 @@
-package network
+package isolation
 
 import (
 	"fmt"
@@ -8,11 +8,12 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/namespace"
+	"platform.example/infra/network"
 )
 
-// New makes the policies in their namespaces.
-func New(
-	ctx *pulumi.Context, namespaces map[namespace.Name]*namespace.Namespace, policies []Policy,
+// NewPolicies makes the policies in their namespaces.
+func NewPolicies(
+	ctx *pulumi.Context, namespaces map[namespace.Name]*Namespace, policies []network.Policy,
 	opts ...pulumi.ResourceOption,
 ) error {
 	for _, policy := range policies {
@@ -22,7 +23,7 @@ func New(
 				Namespace: namespaces[policy.Namespace].Name,
 			},
 			Spec: networkingv1.NetworkPolicySpecArgs{
-				PodSelector: metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{Label: pulumi.String(policy.Owner)}},
+				PodSelector: metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{network.Label: pulumi.String(policy.Owner)}},
 				PolicyTypes: pulumi.ToStringArray([]string{"Ingress", "Egress"}),
 				Ingress:     ingress(policy.Ingress),
 				Egress:      egress(policy.Egress),
@@ -35,19 +36,19 @@ func New(
 	return nil
 }
 
-func ingress(flows []Flow) networkingv1.NetworkPolicyIngressRuleArray {
+func ingress(flows []network.Flow) networkingv1.NetworkPolicyIngressRuleArray {
 	var rules networkingv1.NetworkPolicyIngressRuleArray
 	for _, flow := range flows {
-		rules = append(rules, networkingv1.NetworkPolicyIngressRuleArgs{From: flow.Peer.array(), Ports: ports("TCP", flow.Port)})
+		rules = append(rules, networkingv1.NetworkPolicyIngressRuleArgs{From: peers(flow.Peer), Ports: ports("TCP", flow.Port)})
 	}
 	return rules
 }
 
 // egress adds the way to the cluster's DNS for those who look for anybody.
-func egress(flows []Flow) networkingv1.NetworkPolicyEgressRuleArray {
+func egress(flows []network.Flow) networkingv1.NetworkPolicyEgressRuleArray {
 	var rules networkingv1.NetworkPolicyEgressRuleArray
 	for _, flow := range flows {
-		rules = append(rules, networkingv1.NetworkPolicyEgressRuleArgs{To: flow.Peer.array(), Ports: ports("TCP", flow.Port)})
+		rules = append(rules, networkingv1.NetworkPolicyEgressRuleArgs{To: peers(flow.Peer), Ports: ports("TCP", flow.Port)})
 	}
 	if len(rules) == 0 {
 		return nil
@@ -62,15 +63,15 @@ func egress(flows []Flow) networkingv1.NetworkPolicyEgressRuleArray {
 	})
 }
 
-func (p Peer) array() networkingv1.NetworkPolicyPeerArray {
-	if p.Network != "" {
+func peers(peer network.Peer) networkingv1.NetworkPolicyPeerArray {
+	if peer.Network != "" {
 		return networkingv1.NetworkPolicyPeerArray{networkingv1.NetworkPolicyPeerArgs{
-			IpBlock: networkingv1.IPBlockArgs{Cidr: pulumi.String(p.Network), Except: pulumi.ToStringArray(p.Except)},
+			IpBlock: networkingv1.IPBlockArgs{Cidr: pulumi.String(peer.Network), Except: pulumi.ToStringArray(peer.Except)},
 		}}
 	}
 	return networkingv1.NetworkPolicyPeerArray{networkingv1.NetworkPolicyPeerArgs{
-		NamespaceSelector: inNamespace(p.Namespace),
-		PodSelector:       metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{Label: pulumi.String(p.Owner)}},
+		NamespaceSelector: inNamespace(peer.Namespace),
+		PodSelector:       metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{network.Label: pulumi.String(peer.Owner)}},
 	}}
 }
 

@@ -1,0 +1,63 @@
+// Package isolation makes the platform's namespaces and the firewall in them. Each namespace admits only restricted pods, lets
+// no packet in or out that nobody has asked for, and has a priority of its own.
+package isolation
+
+import (
+	"fmt"
+
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
+	networkingv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/networking/v1"
+	schedulingv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/scheduling/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"platform.example/infra/namespace"
+)
+
+// priorities orders them where a cluster has no room for all: without its store a service is of no use.
+var priorities = map[namespace.Name]int{
+	namespace.Data: 1_000_000, namespace.Edge: 900_000, namespace.Apps: 500_000, namespace.Monitoring: 300_000,
+}
+
+// Namespace is a namespace that is there.
+type Namespace struct {
+	Name     pulumi.StringOutput
+	Priority pulumi.StringOutput // the PriorityClass of its pods
+}
+
+// NewNamespace makes a namespace. A protected one can't be deleted: that would take its volumes with it.
+func NewNamespace(ctx *pulumi.Context, name namespace.Name, protect bool, opts ...pulumi.ResourceOption) (*Namespace, error) {
+	class, err := schedulingv1.NewPriorityClass(ctx, string(name), &schedulingv1.PriorityClassArgs{
+		Metadata:    metav1.ObjectMetaArgs{Name: pulumi.Sprintf("platform-%s", name)},
+		Value:       pulumi.Int(priorities[name]),
+		Description: pulumi.Sprintf("Pods of namespace %s", name),
+	}, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("namespace %s: %w", name, err)
+	}
+	made, err := corev1.NewNamespace(ctx, string(name), &corev1.NamespaceArgs{
+		Metadata: metav1.ObjectMetaArgs{
+			Name:        pulumi.String(name),
+			Annotations: pulumi.StringMap{namespace.StackAnnotation: pulumi.String(ctx.Stack())},
+			Labels: pulumi.StringMap{
+				"pod-security.kubernetes.io/enforce": pulumi.String("restricted"),
+				"pod-security.kubernetes.io/audit":   pulumi.String("restricted"),
+				"pod-security.kubernetes.io/warn":    pulumi.String("restricted"),
+			},
+		},
+	}, append(opts, pulumi.Protect(protect))...)
+	if err != nil {
+		return nil, fmt.Errorf("namespace %s: %w", name, err)
+	}
+	_, err = networkingv1.NewNetworkPolicy(ctx, string(name)+"-default-deny", &networkingv1.NetworkPolicyArgs{
+		Metadata: metav1.ObjectMetaArgs{Name: pulumi.String("default-deny"), Namespace: made.Metadata.Name()},
+		Spec: networkingv1.NetworkPolicySpecArgs{
+			PodSelector: metav1.LabelSelectorArgs{},
+			PolicyTypes: pulumi.ToStringArray([]string{"Ingress", "Egress"}),
+		},
+	}, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("namespace %s: %w", name, err)
+	}
+	return &Namespace{Name: made.Metadata.Name().Elem(), Priority: class.Metadata.Name().Elem()}, nil
+}
