@@ -82,7 +82,7 @@ func (s *session) release(ctx context.Context, told *report.Report) error {
 	if eye == nil {
 		return nil
 	}
-	verdict, err := eye.watch(ctx, switched, s.watch)
+	verdict, err := eye.watch(ctx, switched, s.watchTime(s.watch))
 	if err != nil {
 		told.Why = "the watch ended early: " + err.Error()
 		return fmt.Errorf("the release is live, but the watch ended early: %w", err)

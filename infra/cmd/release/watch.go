@@ -22,14 +22,21 @@ import (
 // watcher asks the platform's Prometheus.
 type watcher struct {
 	session *session
+	forward forward
+	every   time.Duration // between two looks
+	away    time.Duration // how long Prometheus may be out of reach
 	api     prometheus.API
-	stop    context.CancelFunc
+	stop    context.CancelFunc // nil while nothing leads there
 	ended   chan error
 }
+
+// forward leads from a port of this machine to Prometheus, until ctx is done or the way is lost, and calls ready once it does.
+type forward func(ctx context.Context, port int, ready func()) error
 
 const (
 	openTime  = 15 * time.Second // to get through to Prometheus
 	lookEvery = 5 * time.Second
+	awayTime  = time.Minute // time for Prometheus or the API server to start again
 	// leastWatch is when Prometheus, which counts every 15 s, has counted twice since the switch, and so knows a difference.
 	// Until then it knows of no requests, whatever the new colour was asked.
 	leastWatch = 35 * time.Second
@@ -37,40 +44,47 @@ const (
 
 // openWatcher leads to Prometheus, and is an error unless it answers.
 func (s *session) openWatcher(ctx context.Context) (*watcher, error) {
+	w := &watcher{session: s, every: lookEvery, away: awayTime, forward: func(ctx context.Context, port int, ready func()) error {
+		return s.cluster.Forward(ctx, string(namespace.Monitoring), network.Prometheus, port, network.PrometheusPort, ready)
+	}}
+	return w, w.open(ctx)
+}
+
+func (w *watcher) open(ctx context.Context) error {
 	port, err := freePort()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	client, err := api.NewClient(api.Config{Address: fmt.Sprintf("http://127.0.0.1:%d", port)})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	forwarding, stop := context.WithCancel(context.WithoutCancel(ctx))
-	w := &watcher{session: s, api: prometheus.NewAPI(client), stop: stop, ended: make(chan error, 1)}
+	w.api, w.stop, w.ended = prometheus.NewAPI(client), stop, make(chan error, 1)
 	ready := make(chan struct{})
-	go func() {
-		w.ended <- s.cluster.Forward(forwarding, string(namespace.Monitoring), network.Prometheus, port, network.PrometheusPort,
-			func() { close(ready) })
-	}()
+	go func() { w.ended <- w.forward(forwarding, port, func() { close(ready) }) }()
 	select {
 	case <-ready:
-	case err := <-w.ended:
-		stop()
-		return nil, fmt.Errorf("Prometheus: %w", err) //nolint:revive,staticcheck // a name
+		_, err = w.number(ctx, "vector(1)", time.Now())
+	case err = <-w.ended:
+		err = fmt.Errorf("Prometheus: %w", err) //nolint:revive,staticcheck // a name
+		w.ended <- err
 	case <-time.After(openTime):
-		stop()
-		return nil, errors.New("Prometheus can't be reached") //nolint:revive,staticcheck // a name
+		err = errors.New("Prometheus can't be reached") //nolint:revive,staticcheck // a name
 	}
-	if _, err := w.number(ctx, "vector(1)", time.Now()); err != nil {
+	if err != nil {
 		w.close()
-		return nil, err
 	}
-	return w, nil
+	return err
 }
 
 func (w *watcher) close() {
+	if w.stop == nil {
+		return
+	}
 	w.stop()
 	<-w.ended
+	w.stop = nil
 }
 
 func freePort() (int, error) {
@@ -153,49 +167,68 @@ func (v verdict) String() string {
 }
 
 // watch looks at the new colours for a time, and ends early where one is bad. What it is held against is the objective, and
-// what the old colour did in as long a time before the switch.
+// what the old colour did in as long a time before the switch. Where the way to Prometheus is lost, it looks for another one.
 func (w *watcher) watch(ctx context.Context, moves []move, span time.Duration) (verdict, error) {
 	began := time.Now()
-	if span < leastWatch {
-		w.session.out.say("watching for %s: before that Prometheus has nothing to tell", leastWatch)
-		span = leastWatch
-	} else {
-		w.session.out.say("watching for %s", span)
-	}
+	seen := began
 	for {
 		select {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
-		case err := <-w.ended:
-			w.ended <- err
-			return nil, fmt.Errorf("the way to Prometheus is lost: %w", err)
-		case <-time.After(lookEvery):
+		case <-time.After(w.every):
 		}
-		now := time.Now()
-		var found verdict
-		for _, move := range moves {
-			service := w.session.services[move.service]
-			since := now.Sub(move.at)
-			fresh, err := w.measured(ctx, service, move.toName, now, since)
-			if err != nil {
+		found, err := w.judge(ctx, moves, span)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err != nil {
+			if time.Since(seen) >= w.away {
 				return nil, err
 			}
-			former, err := w.measured(ctx, service, move.fromName, move.at, max(span, time.Minute))
-			if err != nil {
-				return nil, err
-			}
-			one := release.Judge(move.service, move.toName, fresh, former, release.Promise{
-				Availability: service.Objectives.Availability, Latency: service.Objectives.Latency, LatencyShare: service.Objectives.LatencyShare,
-			})
-			found = append(found, one)
-			w.session.out.give(map[string]any{"service": move.service, "colour": move.toName, "requests": fresh.Requests,
-				"errors": fresh.Errors, "slow": fresh.Slow, "p99_seconds": fresh.P99.Seconds(), "bad": one.Bad()})
+			w.session.out.say("can't see the new version, looking again: %v", err)
+			w.close()
+			_ = w.open(ctx) // unless it succeeds, the next look says why
+			continue
 		}
+		seen = time.Now()
 		w.session.out.underWay("watching: " + found.String())
-		if !found.good() || time.Since(began) >= span {
+		if !found.good() || seen.Sub(began) >= span {
 			return found, nil
 		}
 	}
+}
+
+// judge holds what the new colours have done so far against what they promise.
+func (w *watcher) judge(ctx context.Context, moves []move, span time.Duration) (found verdict, err error) {
+	now := time.Now()
+	for _, move := range moves {
+		service := w.session.services[move.service]
+		fresh, err := w.measured(ctx, service, move.toName, now, now.Sub(move.at))
+		if err != nil {
+			return nil, err
+		}
+		former, err := w.measured(ctx, service, move.fromName, move.at, max(span, time.Minute))
+		if err != nil {
+			return nil, err
+		}
+		one := release.Judge(move.service, move.toName, fresh, former, release.Promise{
+			Availability: service.Objectives.Availability, Latency: service.Objectives.Latency, LatencyShare: service.Objectives.LatencyShare,
+		})
+		found = append(found, one)
+		w.session.out.give(map[string]any{"service": move.service, "colour": move.toName, "requests": fresh.Requests,
+			"errors": fresh.Errors, "slow": fresh.Slow, "p99_seconds": fresh.P99.Seconds(), "bad": one.Bad()})
+	}
+	return found, nil
+}
+
+// watchTime is how long a watch lasts that is to last for a span, and says so.
+func (s *session) watchTime(span time.Duration) time.Duration {
+	if span < leastWatch {
+		s.out.say("watching for %s: before that Prometheus has nothing to tell", leastWatch)
+		return leastWatch
+	}
+	s.out.say("watching for %s", span)
+	return span
 }
 
 // look watches what is live, and changes nothing.
@@ -213,7 +246,7 @@ func (s *session) look(ctx context.Context) error {
 	for name, is := range recorded {
 		nothing[name] = release.Recorded{Selected: is.Selected.Other()}
 	}
-	found, err := eye.watch(ctx, moves(nothing, recorded), s.watch)
+	found, err := eye.watch(ctx, moves(nothing, recorded), s.watchTime(s.watch))
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,96 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/release"
+)
+
+// prometheusThat answers every query with 0. Each way to it ends after so many queries, the last one never does.
+func prometheusThat(endsAfter ...int32) forward {
+	var way atomic.Int32
+	return func(ctx context.Context, port int, ready func()) error {
+		var left atomic.Int32
+		left.Store(1 << 30)
+		if i := int(way.Add(1)) - 1; i < len(endsAfter) {
+			left.Store(endsAfter[i])
+		}
+		if left.Load() == 0 {
+			return errors.New("no pod is ready")
+		}
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err != nil {
+			return err
+		}
+		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			if left.Add(-1) < 0 {
+				panic(http.ErrAbortHandler) // as a connection that is cut
+			}
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write([]byte(`{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[0,"0"]}]}}`))
+		})}
+		go func() {
+			<-ctx.Done()
+			_ = server.Close()
+		}()
+		ready()
+		_ = server.Serve(listener)
+		return nil
+	}
+}
+
+// watching opens a watcher of a service that has just moved.
+func watching(t *testing.T, prometheus forward, away time.Duration) (*watcher, []move, *bytes.Buffer) {
+	t.Helper()
+	var out bytes.Buffer
+	service := catalog.Services()[0]
+	w := &watcher{
+		session: &session{out: newProgress(&out, false), services: map[string]catalog.Service{service.Name: service}},
+		forward: prometheus, every: 5 * time.Millisecond, away: away,
+	}
+	if err := w.open(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(w.close)
+	return w, []move{{service: service.Name, fromName: release.Blue, toName: release.Green, at: time.Now()}}, &out
+}
+
+func TestAWatchOutlivesTheWayToPrometheus(t *testing.T) {
+	w, moved, out := watching(t, prometheusThat(10, 0, 5), time.Minute) // cut in the middle of a look; then no way; then a short one
+	found, err := w.watch(t.Context(), moved, 100*time.Millisecond)
+	if err != nil || len(found) != 1 || !found.good() {
+		t.Errorf("it finds %v (%v), want that nothing is wrong", found, err)
+	}
+	if said := out.String(); strings.Count(said, "looking again") < 3 {
+		t.Errorf("it says\n%s", said)
+	}
+}
+
+func TestAWatchThatSeesNothingForTooLongIsAnError(t *testing.T) {
+	endings := make([]int32, 10_000)
+	endings[0] = 10
+	w, moved, _ := watching(t, prometheusThat(endings...), 100*time.Millisecond)
+	if found, err := w.watch(t.Context(), moved, time.Millisecond*50); err == nil {
+		t.Errorf("it finds %v, and has seen nothing", found)
+	}
+}
+
+func TestAWatchEndsWithItsContext(t *testing.T) {
+	w, moved, _ := watching(t, prometheusThat(10), time.Minute)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	lost := errors.New("the lock was taken")
+	time.AfterFunc(50*time.Millisecond, func() { cancel(lost) })
+	if _, err := w.watch(ctx, moved, time.Minute); !errors.Is(err, lost) {
+		t.Errorf("it says %v, want %v", err, lost)
+	}
+}
