@@ -24,9 +24,9 @@ const (
 	cpuLimit   = quantity.CPU(2000)
 	memory     = 192 * quantity.MiB
 
-	// acceptSeconds is how long a replica that is told to stop goes on taking connections, while the routing forgets it;
-	// finishSeconds is for what it then has in hand.
-	acceptSeconds = 5
+	// acceptSeconds is how long a replica that is told to stop goes on taking connections: while the routing forgets it or,
+	// where no other is ready, until another is. finishSeconds is for what it then has in hand.
+	acceptSeconds = 15
 	finishSeconds = 25
 )
 
@@ -60,7 +60,7 @@ func (a Args) pod(
 			SecurityContext: restricted.Container(),
 			StartupProbe:    ping(1, 60),
 			ReadinessProbe:  ping(2, 2),
-			LivenessProbe:   ping(10, 6), // longer than a replica says 503 while it stops
+			LivenessProbe:   ping(10, 6),
 			VolumeMounts: corev1.VolumeMountArray{corev1.VolumeMountArgs{
 				Name: pulumi.String("dynamic"), MountPath: pulumi.String(dynamicFolder), ReadOnly: pulumi.Bool(true),
 			}},
@@ -119,6 +119,7 @@ func flags(config stack.Stack) []string {
 		"--providers.file.watch=true",
 		fmt.Sprintf("--entryPoints.ops.address=:%d", opsPort),
 		"--ping.entryPoint=ops",
+		"--ping.terminatingStatusCode=200", // not ready while it stops, the only replica would be asked no more
 		"--metrics.prometheus.entryPoint=ops",
 		fmt.Sprintf("--entryPoints.http.address=:%d", network.EdgeHTTPPort),
 		"--entryPoints.http.http.redirections.entryPoint.to=" + redirect,
