@@ -109,6 +109,7 @@ render: ## Write what STACK=<stack> would create to .build/manifests/<stack>, fo
 check: ## Check the manifests of all stacks: kube-score, Pod Security
 	@cd infra && GOWORK=off go build -o ../bin/infra .
 	@for stack in local staging production; do bin/infra render $$stack; done
+	@echo 'kube-score and Pod Security: the first time, both are fetched and compiled'
 	@cd $(CHECKS) && GOWORK=off go tool kube-score score --exit-one-on-warning --kubernetes-version v1.34 --output-format ci \
 		$$(sed -n 's/^\([a-z][a-z-]*\) *#.*/--ignore-test \1/p' kube-score.ignore) $$(find $(MANIFESTS) -name '*.yaml') >kube-score.out \
 		|| { grep -v '^\[\(OK\|SKIPPED\)\]' kube-score.out >&2; exit 1; }; rm kube-score.out; echo 'kube-score: nothing to say'

@@ -88,13 +88,15 @@ func (n *Node) connect(ctx context.Context) error {
 	if err := run(ctx, "ip", "link", "set", bridge, "up"); err != nil {
 		return err
 	}
+	const ofMachine = "iptables"
+	ofNode := filepath.Join(n.iptablesFolder(), ofMachine)
+	if _, err := os.Stat(ofNode); err != nil {
+		ofNode = ofMachine
+	}
 	for _, rule := range rules() {
-		iptables := "iptables"
+		iptables := ofMachine
 		if rule.table == "nat" {
-			iptables = filepath.Join(n.iptablesFolder(), iptables)
-			if _, err := os.Stat(iptables); err != nil {
-				iptables = "iptables"
-			}
+			iptables = ofNode
 		}
 		if run(ctx, iptables, rule.command("-C")...) == nil {
 			continue

@@ -79,7 +79,7 @@ func run(ctx context.Context) error {
 	if err := next.Differ(variant.All, "the demo of "+time.Now().Format(time.RFC3339Nano)); err != nil {
 		return err
 	}
-	fmt.Println("compiling the other version")
+	fmt.Println("compiling the other version, and the program of a copy of the sources: two minutes the first time")
 	if _, err := next.Preview(ctx); err != nil {
 		return err
 	}
@@ -158,8 +158,12 @@ func (d *demo) tell(what string, before, after map[string]string, began time.Tim
 				}
 			}
 		}
-		line := fmt.Sprintf("%s of %s: the last answer by %s came %.0f ms after the first by %s", what, service, before[service],
-			ms(last.Sub(first)), after[service])
+		when := "after"
+		if last.Before(first) {
+			when = "before"
+		}
+		line := fmt.Sprintf("%s of %s: the last answer by %s came %.0f ms %s the first by %s", what, service, before[service],
+			ms(last.Sub(first).Abs()), when, after[service])
 		if !began.IsZero() {
 			line += fmt.Sprintf(", and %.0f ms after the command", ms(last.Sub(began)))
 			longest = max(longest, last.Sub(began))
