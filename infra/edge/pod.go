@@ -24,9 +24,11 @@ const (
 	cpuLimit   = quantity.CPU(2000)
 	memory     = 192 * quantity.MiB
 
-	// acceptSeconds is how long a replica that is told to stop goes on taking connections: while the routing forgets it or,
-	// where no other is ready, until another is. finishSeconds is for what it then has in hand.
-	acceptSeconds = 15
+	// connectionSeconds is how old a connection may get: its next answer asks the client for a new one.
+	connectionSeconds = 20
+	// acceptSeconds is how long a replica that is told to stop goes on taking connections: where no other is ready, until
+	// another is, and from then on until the connections that it has are too old. finishSeconds is for what it then has in hand.
+	acceptSeconds = connectionSeconds + 10
 	finishSeconds = 25
 )
 
@@ -118,6 +120,7 @@ func flags(config stack.Stack) []string {
 		"--providers.file.directory=" + dynamicFolder,
 		"--providers.file.watch=true",
 		fmt.Sprintf("--entryPoints.ops.address=:%d", opsPort),
+		fmt.Sprintf("--entryPoints.ops.transport.lifeCycle.requestAcceptGraceTimeout=%ds", acceptSeconds),
 		"--ping.entryPoint=ops",
 		"--ping.terminatingStatusCode=200", // not ready while it stops, the only replica would be asked no more
 		"--metrics.prometheus.entryPoint=ops",
@@ -134,6 +137,7 @@ func flags(config stack.Stack) []string {
 			"--entryPoints."+entry+".transport.respondingTimeouts.readTimeout=30s",
 			"--entryPoints."+entry+".transport.respondingTimeouts.writeTimeout=60s",
 			"--entryPoints."+entry+".transport.respondingTimeouts.idleTimeout=90s",
+			fmt.Sprintf("--entryPoints.%s.transport.keepAliveMaxTime=%ds", entry, connectionSeconds),
 			fmt.Sprintf("--entryPoints.%s.transport.lifeCycle.requestAcceptGraceTimeout=%ds", entry, acceptSeconds),
 			fmt.Sprintf("--entryPoints.%s.transport.lifeCycle.graceTimeOut=%ds", entry, finishSeconds),
 		)
