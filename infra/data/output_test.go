@@ -1,8 +1,12 @@
 package data
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
+	"testing"
 )
 
 // output is what a process writes, to be read while it goes on.
@@ -21,4 +25,14 @@ func (o *output) String() string {
 	o.mutex.Lock()
 	defer o.mutex.Unlock()
 	return o.text.String()
+}
+
+// hurry has the scripts wait for a tenth of a second wherever they sleep; they find programs of the folder first.
+func hurry(t *testing.T, folder string) (path string) {
+	t.Helper()
+	name := filepath.Join(folder, "sleep")
+	if err := errors.Join(os.WriteFile(name, []byte("#!/bin/sh\nexec /bin/sleep 0.1\n"), 0o600), os.Chmod(name, 0o755)); err != nil { //nolint:gosec // whoever runs the server runs it
+		t.Fatal(err)
+	}
+	return "PATH=" + folder + ":/usr/bin:/bin"
 }
