@@ -21,13 +21,18 @@ func (c *Cluster) Own(ctx *pulumi.Context, recorded string) error {
 			"kubeconfig to its own, or, if that is gone for good, forget it with `pulumi stack rm --force %s` and begin anew",
 			ctx.Stack(), recorded, c.target.Context, c.id, ctx.Stack())
 	}
-	settler, err := c.settler(ctx.Context())
+	return c.Settled(ctx.Context(), ctx.Stack())
+}
+
+// Settled is an error where another stack than this one has settled on the cluster.
+func (c *Cluster) Settled(ctx context.Context, stack string) error {
+	settler, err := c.settler(ctx)
 	if err != nil {
-		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
+		return fmt.Errorf("stack %s: %w", stack, err)
 	}
-	if settler != "" && settler != ctx.Stack() {
+	if settler != "" && settler != stack {
 		return fmt.Errorf("stack %s: platform:kubeContext %q leads to the cluster of stack %s: two stacks can't share one: "+
-			"set kubeContext and kubeconfig to the cluster of this stack", ctx.Stack(), c.target.Context, settler)
+			"set kubeContext and kubeconfig to the cluster of this stack", stack, c.target.Context, settler)
 	}
 	return nil
 }

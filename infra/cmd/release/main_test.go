@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"io"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -11,6 +13,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/events"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
 
+	"platform.example/infra/cluster/clustertest"
 	"platform.example/infra/release"
 	"platform.example/infra/release/report"
 )
@@ -30,6 +33,31 @@ func TestWhatIsAskedForWrongly(t *testing.T) {
 	} {
 		if err := run(t.Context(), c.args, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %s", c.name, err, c.want)
+		}
+	}
+}
+
+func TestNothingIsDoneToTheClusterOfAnotherStack(t *testing.T) {
+	api := clustertest.New(t, "one")
+	api.Settle("staging")
+	kubeconfig := api.Kubeconfig(t)
+	t.Chdir(t.TempDir())
+	for name, content := range map[string]string{
+		"Pulumi.yaml":            "name: platform\n",
+		"Pulumi.production.yaml": "config:\n  platform:kubeconfig: " + kubeconfig + "\n  platform:edge: {host: api.example.com, issuer: letsencrypt}\n",
+	} {
+		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, command := range commands {
+		before := len(api.Asked())
+		err := run(t.Context(), []string{"-stack", "production", "-takeover", command.name}, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), "leads to the cluster of stack staging") {
+			t.Errorf("%s says %v", command.name, err)
+		}
+		if asked := api.Asked()[before:]; len(asked) != 2 { // who it is, and who has settled
+			t.Errorf("%s goes on to %v", command.name, asked)
 		}
 	}
 }

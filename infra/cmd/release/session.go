@@ -30,7 +30,7 @@ type session struct {
 	hooks    *hooks // nil until somebody is told
 }
 
-// open reads the stack's configuration and connects to its cluster. It doesn't ask pulumi, which takes a second: a rollback
+// open reads the stack's configuration and connects to its cluster, which must be no other stack's. It doesn't ask pulumi, which takes a second: a rollback
 // has none to lose.
 func open(ctx context.Context, asked options, out io.Writer) (*session, error) {
 	s := &session{options: asked, out: newProgress(out, asked.json), began: time.Now(), holder: holder(), services: map[string]catalog.Service{}}
@@ -60,7 +60,8 @@ func open(ctx context.Context, asked options, out io.Writer) (*session, error) {
 	if s.cluster, err = target.Connect(ctx); err != nil {
 		return nil, fmt.Errorf("stack %s: %w", asked.stack, err)
 	}
-	return s, nil
+	// The program says so, too, but a rollback has changed the selectors before it runs.
+	return s, s.cluster.Settled(ctx, asked.stack)
 }
 
 // holder names this process to people.
