@@ -166,6 +166,11 @@ scale: bin/local ## Measure previews of 4, 20 and 40 services on the running pla
 lifecycle: bin/local ## Test stop, interruption, take-over and removal; begins and ends with nothing up, so data is lost
 	@cd test && GOWORK=off go test -count=1 -timeout 30m -v ./lifecycle/...
 
+.PHONY: promotion-test
+promotion-test: bin/local ## Test the way from staging to production, on two clusters on this machine; begins and ends with nothing up
+	@bin/local install openssl socat
+	@cd test && GOWORK=off go test -count=1 -timeout 60m -v ./promotion/...
+
 .PHONY: vet
 vet: ## Check formatting and vet
 	@unformatted=$$(gofmt -l apps infra local test); if [ -n "$$unformatted" ]; then echo "error: not formatted, run make fmt: $$unformatted" >&2; exit 1; fi
@@ -195,3 +200,4 @@ test-all: ## Run all tests: those of a change, benchmarks, lint, races, browser,
 	@$(MAKE) --jobs=2 --output-sync=target e2e lint check browser race # the first mostly waits, the others compute
 	@$(MAKE) release-test # at a rate that needs the machine
 	@$(MAKE) lifecycle
+	@$(MAKE) promotion-test

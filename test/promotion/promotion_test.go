@@ -1,0 +1,140 @@
+// Package promotion tests the way of a version from staging to production, on two clusters of this machine. It begins and ends
+// with nothing up, and needs no more of the machine than that.
+package promotion
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"platform.example/test/variant"
+)
+
+func TestMain(m *testing.M) {
+	if os.Geteuid() != 0 {
+		fmt.Fprintln(os.Stderr, "not root: two clusters on one machine can be made by root alone")
+		os.Exit(1)
+	}
+	if err := os.Chdir(filepath.Join("..", "..")); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// config is a stack that fits half of this machine. Its certificate is a Secret, as one that somebody else issues.
+const config = `config:
+  platform:kubeconfig: /var/lib/platform/node/admin.kubeconfig
+  platform:cpuRequests: 40
+  platform:edge: {host: localhost, type: NodePort, httpPort: 30080, httpsPort: 30443, tlsSecret: edge, requestsPerSecond: 2000}
+  platform:replicas: {min: 1, max: 2}
+  platform:postgres: {cpu: "2", memory: 512Mi, volumeSize: 2Gi}
+  platform:stream: {memory: 128Mi, volumeSize: 1Gi}
+  platform:monitoring: {retention: 7d, memory: 384Mi, volumeSize: 2Gi, grafana: false}
+`
+
+// sources is a copy of the sources with the two stacks as above. Images of others go by their tags, for which the nodes have
+// images of their own.
+func sources(t *testing.T) (copied variant.Copy, environment string) {
+	t.Helper()
+	folder := t.TempDir()
+	said, err := exec.Command("bash", "-eu", "-c", `git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$0"
+		mkdir "$0/bin" "$0/state"; cp bin/local "$0/bin/"; cd "$0"
+		sed -i 's/"digest": "[^"]*"/"digest": ""/' infra/image/upstream.json
+		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout state/edge.key -out state/edge.crt -days 2 \
+			-subj /CN=localhost -addext subjectAltName=DNS:localhost
+		head -c 24 /dev/urandom | base64 >state/passphrase
+		(cd test && GOWORK=off go build -o ../bin/load ./cmd/load)
+		(cd infra && GOWORK=off go build -o ../bin/release ./cmd/release)`, folder).CombinedOutput()
+	if err != nil {
+		t.Fatalf("copy the sources: %v\n%s", err, said)
+	}
+	copied = variant.Copy(folder)
+	for file, content := range map[string]string{
+		"Pulumi.staging.yaml":    config + "  platform:registry: 127.0.0.1:5001/platform\n",
+		"Pulumi.production.yaml": config,
+	} {
+		if err := copied.Write(file, content); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return copied, fmt.Sprintf(`eval "$(bin/local env)"; export PULUMI_BACKEND_URL=file://%s/state PULUMI_CONFIG_PASSPHRASE_FILE=%[1]s/state/passphrase; `, folder)
+}
+
+// running is the version and the digest of each service of a stack.
+func running(t *testing.T, m *machine, environment, stack string) map[string]string {
+	t.Helper()
+	var services map[string]struct{ Version, Digest string }
+	said := m.run(environment + "pulumi stack output services --json --stack " + stack)
+	if err := json.Unmarshal([]byte(said), &services); err != nil {
+		t.Fatalf("%v: %s", err, said)
+	}
+	found := map[string]string{}
+	for name, service := range services {
+		found[name] = service.Version + " " + service.Digest
+	}
+	return found
+}
+
+func TestAVersionGoesFromStagingToProduction(t *testing.T) {
+	clone, environment := sources(t)
+	staging, production := newMachine(t, "staging", string(clone)), newMachine(t, "production", string(clone))
+	staging.node()
+	production.node()
+	// One registry for both, as it would be.
+	registry := filepath.Join(string(clone), "state", "registry.sock")
+	staging.begin("exec socat TCP-LISTEN:5001,bind=127.0.0.1,fork,reuseaddr TCP:127.0.0.1:5100")
+	staging.begin("exec socat UNIX-LISTEN:" + registry + ",fork TCP:127.0.0.1:5100")
+	production.begin("exec socat TCP-LISTEN:5001,bind=127.0.0.1,fork,reuseaddr UNIX-CONNECT:" + registry)
+
+	up := func(m *machine, stack string) string {
+		t.Helper()
+		m.run(environment + "pulumi stack select --create " + stack + "; make secrets STACK=" + stack)
+		return m.run(environment + `(until kubectl create secret tls edge --namespace=edge --cert=state/edge.crt --key=state/edge.key; do sleep 1; done) >/dev/null 2>&1 &
+			pulumi up --yes --skip-preview --non-interactive --stack ` + stack)
+	}
+	staging.run(environment + "pulumi stack select --create staging; pulumi stack select --create production; make secrets STACK=production")
+	production.refuses(environment+"pulumi preview --non-interactive --stack production", "run `pulumi up --stack staging` first")
+	up(staging, "staging")
+	staging.refuses(environment+"pulumi preview --non-interactive --stack production", "leads to the cluster of stack staging")
+	if said := up(production, "production"); strings.Contains(said, "docker:index") {
+		t.Errorf("production builds:\n%s", said)
+	}
+	first := running(t, staging, environment, "staging")
+	if found := running(t, production, environment, "production"); len(first) < 4 || !maps.Equal(found, first) {
+		t.Fatalf("production runs %v\nand staging %v", found, first)
+	}
+
+	if err := clone.Differ(variant.All, "the next version"); err != nil {
+		t.Fatal(err)
+	}
+	staging.run(environment + "bin/release -stack staging -unwatched up")
+	second := running(t, staging, environment, "staging")
+	for service := range first {
+		if second[service] == first[service] {
+			t.Errorf("staging still runs %s %s", service, first[service])
+		}
+	}
+	// In production, people are at work.
+	stop := production.begin("trap : INT; bin/load -ca state/edge.crt -rate 60 -for 5m && echo all is there")
+	production.run(environment + "bin/release -stack production -watch 35s promote")
+	if found := running(t, production, environment, "production"); !maps.Equal(found, second) {
+		t.Errorf("production runs %v\nand staging %v", found, second)
+	}
+	production.refuses(environment+"bin/release -stack staging rollback", "leads to the cluster of stack production")
+	production.run(environment + "bin/release -stack production rollback")
+	if found := running(t, production, environment, "production"); !maps.Equal(found, first) {
+		t.Errorf("after the rollback production runs %v, want %v", found, first)
+	}
+	used := stop()
+	lines := strings.Split(strings.TrimSpace(used), "\n")
+	t.Log(strings.Join(lines[max(0, len(lines)-2):], "\n"))
+	if !strings.HasSuffix(used, "all is there\n") {
+		t.Errorf("people lost something:\n%s", used)
+	}
+}
