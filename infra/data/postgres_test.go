@@ -26,7 +26,6 @@ const binaries = "/usr/lib/postgresql/15/bin/"
 type server struct {
 	t       *testing.T
 	folder  string
-	path    string // PATH of the scripts
 	port    string
 	process *exec.Cmd
 	log     output
@@ -49,7 +48,8 @@ func newServer(t *testing.T) *server {
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
 	_ = listener.Close()
 
-	server := &server{t: t, folder: folder, path: hurry(t, folder), port: port}
+	hurry(t, folder)
+	server := &server{t: t, folder: folder, port: port}
 	conf := strings.NewReplacer("port = 5432", "port = "+port, socketFolder, folder, "0.0.0.0", "127.0.0.1", certificateFolder, folder).
 		Replace(postgresConf(256*quantity.MiB, 50))
 	for name, content := range map[string]string{
@@ -111,7 +111,7 @@ func (s *server) command(name string, arguments ...string) *exec.Cmd {
 	command := exec.CommandContext(s.t.Context(), name, arguments...)
 	command.Dir = s.folder
 	command.Env = []string{
-		s.path, "PGDATA=" + s.folder + "/pgdata", "CONFIG=" + s.folder, "PASSWORD_FILE=" + s.folder + "/admin",
+		"PATH=" + s.folder + ":/usr/bin:/bin", "PGDATA=" + s.folder + "/pgdata", "CONFIG=" + s.folder, "PASSWORD_FILE=" + s.folder + "/admin",
 		"PATIENCE=30", "CERTIFICATE=" + s.folder, "PGSSLMODE=verify-full", "PGSSLROOTCERT=" + s.folder + "/" + authorityFile, "PGUSER=postgres",
 		"ROLE_PASSWORDS=" + s.folder, "PGHOST=127.0.0.1", "PGPORT=" + s.port,
 	}

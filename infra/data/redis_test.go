@@ -18,7 +18,6 @@ import (
 type redisInTest struct {
 	t            *testing.T
 	folder, port string
-	path         string // PATH of the scripts
 	process      *exec.Cmd
 	log          output
 }
@@ -39,7 +38,8 @@ func startRedis(t *testing.T, passwords map[string]string) *redisInTest {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(folder) })
-	server := &redisInTest{t: t, folder: folder, path: hurry(t, folder), port: port}
+	hurry(t, folder)
+	server := &redisInTest{t: t, folder: folder, port: port}
 	conf := strings.NewReplacer("tls-port 6379", "tls-port "+port, "bind * -::*", "bind 127.0.0.1",
 		certificateFolder, folder, redisSocket, folder, adminFolder, folder).
 		Replace(redisServer{config: "maxmemory 16mb\nappendonly yes\n"}.conf())
@@ -115,7 +115,7 @@ func (s *redisInTest) command(name string, arguments ...string) *exec.Cmd {
 	command := exec.CommandContext(s.t.Context(), name, arguments...)
 	command.Dir = s.folder
 	command.Env = []string{
-		s.path, "CONFIG=" + s.folder, "PATIENCE=30", "CERTIFICATE=" + s.folder, "SOCKET=" + s.folder + "/redis.sock",
+		"PATH=" + s.folder + ":/usr/bin:/bin", "CONFIG=" + s.folder, "PATIENCE=30", "CERTIFICATE=" + s.folder, "SOCKET=" + s.folder + "/redis.sock",
 		"PASSWORD_FILE=" + s.folder + "/" + passwordFile, "USERS=" + s.folder + "/" + usersFile,
 		"AUTHORITY=" + s.folder + "/" + authorityFile, "HOST=localhost", "PORT=" + s.port,
 	}

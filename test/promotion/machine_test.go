@@ -32,12 +32,15 @@ func newMachine(t *testing.T, name, sources string) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	state, err := os.MkdirTemp("/var/lib", "promotion-"+name+"-") // where nodes keep what they store: t.TempDir may be in memory
-	if err != nil {
+	m := &machine{
+		t: t, name: "promotion-" + name, sources: sources, state: "/var/lib/promotion-" + name, // where nodes keep what they store: t.TempDir may be in memory
+		script: filepath.Join(root, "test", "promotion", "testdata", "machine.sh"),
+	}
+	if err := errors.Join(m.clear(), os.Mkdir(m.state, 0o700)); err != nil { // of a test that was cut off
 		t.Fatal(err)
 	}
-	m := &machine{t: t, name: "promotion-" + name, sources: sources, state: state, script: filepath.Join(root, "test", "promotion", "testdata", "machine.sh")}
-	m.process = exec.Command(m.script, "start", m.name, state)
+	m.process = exec.Command(m.script, "start", m.name, m.state)
+	m.process.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	m.process.Stderr = os.Stderr
 	printed, err := m.process.StdoutPipe()
 	if err != nil {
@@ -61,7 +64,13 @@ func newMachine(t *testing.T, name, sources string) *machine {
 func (m *machine) end() {
 	_ = m.process.Process.Kill() // what holds the namespaces dies with it, and with that all that runs in them
 	_ = m.process.Wait()
-	made, _ := os.ReadFile(filepath.Join(m.state, "made"))
+	if err := m.clear(); err != nil {
+		m.t.Error(err)
+	}
+}
+
+// clear takes away what one that has ended leaves: cgroups and folders.
+func (m *machine) clear() error {
 	var said []byte
 	var err error
 	for range 50 { // the last processes take their time to go
@@ -71,14 +80,13 @@ func (m *machine) end() {
 		time.Sleep(200 * time.Millisecond)
 	}
 	if err != nil {
-		m.t.Errorf("machine %s leaves cgroups: %v %s", m.name, err, said)
+		return fmt.Errorf("cgroups of machine %s: %w: %s", m.name, err, said)
 	}
+	made, _ := os.ReadFile(filepath.Join(m.state, "made"))
 	for folder := range strings.FieldsSeq(string(made)) {
 		err = errors.Join(err, os.Remove(folder))
 	}
-	if err := errors.Join(err, os.RemoveAll(m.state)); err != nil {
-		m.t.Errorf("machine %s leaves folders: %v", m.name, err)
-	}
+	return errors.Join(err, os.RemoveAll(m.state))
 }
 
 // command is a line of shell there, in the sources.

@@ -43,8 +43,11 @@ const config = `config:
 func sources(t *testing.T) (copied variant.Copy, environment string) {
 	t.Helper()
 	folder := t.TempDir()
-	said, err := exec.Command("bash", "-eu", "-c", `git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$0"
-		mkdir "$0/bin" "$0/state"; cp bin/local "$0/bin/"; cd "$0"
+	copied, err := variant.Sources(".", folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	said, err := exec.Command("bash", "-eu", "-c", `mkdir "$0/bin" "$0/state"; cp bin/local "$0/bin/"; cd "$0"
 		sed -i 's/"digest": "[^"]*"/"digest": ""/' infra/image/upstream.json
 		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout state/edge.key -out state/edge.crt -days 2 \
 			-subj /CN=localhost -addext subjectAltName=DNS:localhost
@@ -52,9 +55,8 @@ func sources(t *testing.T) (copied variant.Copy, environment string) {
 		(cd test && GOWORK=off go build -o ../bin/load ./cmd/load)
 		(cd infra && GOWORK=off go build -o ../bin/release ./cmd/release)`, folder).CombinedOutput()
 	if err != nil {
-		t.Fatalf("copy the sources: %v\n%s", err, said)
+		t.Fatalf("prepare the sources: %v\n%s", err, said)
 	}
-	copied = variant.Copy(folder)
 	for file, content := range map[string]string{
 		"Pulumi.staging.yaml":    config + "  platform:registry: 127.0.0.1:5001/platform\n",
 		"Pulumi.production.yaml": config,

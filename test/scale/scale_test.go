@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"platform.example/test/variant"
 )
 
 // own is how many services the catalog has.
@@ -85,12 +87,11 @@ func output(ctx context.Context, folder string, environment []string, command ..
 // copyOf is the clone as git knows it, with the stack's configuration.
 func copyOf(t *testing.T, root string) string {
 	t.Helper()
-	clone := t.TempDir()
-	script := fmt.Sprintf("git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t %[1]s && cp -d Pulumi.local.yaml %[1]s/", clone)
-	if text, err := run(t, root, os.Environ(), "bash", "-c", script); err != nil {
-		t.Fatal(err, text)
+	clone, err := variant.New(root, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
 	}
-	return clone
+	return string(clone)
 }
 
 // generate adds services to the catalog, each with a folder of its own.

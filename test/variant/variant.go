@@ -16,10 +16,21 @@ import (
 // Copy is a folder with the sources of a repository.
 type Copy string
 
-// New copies the sources below root, committed or not, into an empty folder, with the link to the configuration of the stack
-// local.
+// Sources copies the sources below root, committed or not, into an empty folder. It is bound to no stack of this machine.
+func Sources(root, folder string) (Copy, error) {
+	return copied(root, folder, `git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$0"`)
+}
+
+// New is Sources with the link to the configuration of the stack local.
 func New(root, folder string) (Copy, error) {
-	command := exec.Command("bash", "-c", `git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$0" && cp -d Pulumi.local.yaml "$0/"`, folder)
+	if _, err := Sources(root, folder); err != nil {
+		return "", err
+	}
+	return copied(root, folder, `cp -d Pulumi.local.yaml "$0/"`)
+}
+
+func copied(root, folder, script string) (Copy, error) {
+	command := exec.Command("bash", "-c", script, folder)
 	command.Dir = root
 	if said, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("copy the sources: %w: %s", err, bytes.TrimSpace(said))

@@ -30,8 +30,8 @@ type session struct {
 	hooks    *hooks // nil until somebody is told
 }
 
-// open reads the stack's configuration and connects to its cluster, which must be no other stack's. It doesn't ask pulumi, which takes a second: a rollback
-// has none to lose.
+// open reads the stack's configuration and connects to its cluster, which must be no other stack's. It doesn't ask pulumi,
+// which takes a second: a rollback has none to lose.
 func open(ctx context.Context, asked options, out io.Writer) (*session, error) {
 	s := &session{options: asked, out: newProgress(out, asked.json), began: time.Now(), holder: holder(), services: map[string]catalog.Service{}}
 	services := catalog.Services()
