@@ -8,7 +8,7 @@ import (
 // Move is what a plan does with a service's traffic.
 //
 //	what is recorded                              what is wished          move     traffic at the end
-//	no live Service                               any version             start    blue, which is made
+//	no live Service, or nothing where it leads    any version             start    blue, or where it leads, which is made
 //	the version wished is live                    -                       stay     as it is
 //	it was taken back, and nobody asks for it     the source's version    hold     as it is
 //	it stands by                                  -                       return   the other colour, which is there
@@ -68,12 +68,15 @@ func (p Plan) Moves() bool { return p.Move == Release || p.Move == Return }
 // error if what is recorded contradicts itself.
 func New(service string, recorded Recorded, wish Wish, keep time.Duration, now time.Time) (Plan, error) {
 	if recorded.Selected == "" {
-		return start(wish, now), nil
+		return start(Blue, wish, now), nil
 	}
 	if err := recorded.ByHand(service); err != nil {
 		return Plan{}, err
 	}
 	live, running := recorded.Live()
+	if _, there := recorded.Colours[live]; !there { // an update was killed between the Service and the Deployment
+		return start(live, wish, now), nil
+	}
 	standby, former, stands := recorded.Standby()
 	mark := recorded.Mark
 	mark.Live, mark.Version = live, running.Version // one that was made before marks were
@@ -107,9 +110,9 @@ func New(service string, recorded Recorded, wish Wish, keep time.Duration, now t
 }
 
 // start is the plan of a service that nobody reaches yet. A Deployment that a killed update has left is taken over.
-func start(wish Wish, now time.Time) Plan {
-	plan := Plan{Move: Start, Made: now.UTC().Format(time.RFC3339Nano)}.on(Blue, Mark{Live: Blue, Version: wish.Version(), At: now}, wish, false)
-	plan.Target = Blue
+func start(live Colour, wish Wish, now time.Time) Plan {
+	plan := Plan{Move: Start, Made: now.UTC().Format(time.RFC3339Nano)}.on(live, Mark{Live: live, Version: wish.Version(), At: now}, wish, false)
+	plan.Target = live
 	return plan
 }
 

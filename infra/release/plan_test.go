@@ -31,6 +31,13 @@ func live(colour release.Colour, version, standby string) release.Recorded {
 	return recorded
 }
 
+// selecting is a live Service that leads to a colour in which nothing runs.
+func selecting(colour release.Colour, version string) release.Recorded {
+	recorded := live(colour, version, "")
+	delete(recorded.Colours, colour)
+	return recorded
+}
+
 func TestPlans(t *testing.T) {
 	takenBack := live(release.Blue, "v1", "v2")
 	takenBack.Mark.TakenBack = "v2"
@@ -63,6 +70,10 @@ func TestPlans(t *testing.T) {
 			want{release.Start, release.Blue, "v1", release.Blue, both[:1], 0, "", ""}},
 		{"the first, after a run that was killed", release.Recorded{Colours: map[release.Colour]release.Running{release.Blue: {Version: "v0"}}},
 			release.Wish{Source: "v1"}, want{release.Start, release.Blue, "v1", release.Blue, both[:1], 0, "", ""}},
+		{"the first, after a run that was killed when only the live Service was there", selecting(release.Blue, "v0"), release.Wish{Source: "v1"},
+			want{release.Start, release.Blue, "v1", release.Blue, both[:1], 0, "", ""}},
+		{"what is live was deleted", selecting(release.Green, "v1"), release.Wish{Source: "v1"},
+			want{release.Start, release.Green, "v1", release.Green, both[1:], 0, "", ""}},
 		{"nothing new", live(release.Blue, "v1", ""), release.Wish{Source: "v1"},
 			want{release.Stay, release.Blue, "v1", release.Blue, both[:1], 0, "", ""}},
 		{"nothing new, the former one stands by", live(release.Green, "v2", "v1"), release.Wish{Source: "v2"},
@@ -161,6 +172,7 @@ type world struct {
 	t        *testing.T
 	recorded release.Recorded
 	verified map[release.Colour]string // the version that was found to be good there
+	begun    bool                      // something has run where the live Service leads
 	now      time.Time
 }
 
@@ -173,6 +185,19 @@ func (w *world) carryOut(plan release.Plan, steps int) bool {
 			w.check()
 		}
 	}
+	for _, colour := range plan.Colours {
+		if _, there := w.recorded.Colours[colour]; !there && colour != plan.Target {
+			w.t.Fatalf("%+v keeps %s, which isn't there", plan, colour)
+		}
+	}
+	if plan.Move == release.Start { // those who start look for each other
+		step(func() { w.recorded.Selected, w.recorded.Mark = plan.Live, plan.Mark })
+		step(func() {
+			w.recorded.Colours[plan.Live] = release.Running{Version: plan.Version, Made: plan.Made, Replicas: 1}
+			w.verified[plan.Live] = plan.Version // it has nobody to take the traffic from
+		})
+		return steps >= 0
+	}
 	if plan.Target != "" {
 		step(func() {
 			if plan.Target == w.recorded.Selected && w.recorded.Colours[plan.Target].Version != plan.Version {
@@ -184,7 +209,7 @@ func (w *world) carryOut(plan release.Plan, steps int) bool {
 			w.recorded.Colours[plan.Target] = release.Running{Version: plan.Version, Made: plan.Made, Replicas: max(1, plan.Replicas)}
 		})
 	}
-	if plan.Move == release.Release || plan.Move == release.Start {
+	if plan.Move == release.Release {
 		step(func() { w.verified[plan.Live] = plan.Version })
 	}
 	step(func() { w.recorded.Selected, w.recorded.Mark = plan.Live, plan.Mark }) // one object: both or none
@@ -206,7 +231,8 @@ func (w *world) carryOut(plan release.Plan, steps int) bool {
 func (w *world) check() {
 	w.t.Helper()
 	selected, running := w.recorded.Live()
-	if selected != "" && (running.Version == "" || w.verified[selected] != running.Version) {
+	w.begun = w.begun || running.Version != ""
+	if w.begun && (running.Version == "" || w.verified[selected] != running.Version) {
 		w.t.Fatalf("traffic goes to %s with %q, of which %q was verified", selected, running.Version, w.verified[selected])
 	}
 	if idle, former, stands := w.recorded.Standby(); stands && w.verified[idle] != former.Version {
