@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -25,6 +26,9 @@ func (d *Deployment) stateFile() string {
 // one that a killed pulumi was in the middle of writing. What that step made is
 // adopted by the next update, since it applies rather than creates.
 func (d *Deployment) mendState() error {
+	if err := d.removeCutAttributes(); err != nil {
+		return err
+	}
 	state, copied := d.stateFile(), d.stateFile()+".bak"
 	content, err := os.ReadFile(state)
 	if err == nil && json.Valid(content) {
@@ -39,6 +43,24 @@ func (d *Deployment) mendState() error {
 	}
 	d.log.Say("a former pulumi was killed while it wrote the stack's state: going back one step")
 	return file.Write(state, former, 0o600)
+}
+
+// removeCutAttributes removes what the backend keeps beside its files, their content types and checksums, where a killed
+// pulumi was in the middle of writing it. It reads no file beside which such a thing is cut off; one with nothing beside it, it does.
+func (d *Deployment) removeCutAttributes() error {
+	return filepath.WalkDir(d.file("backend"), func(path string, _ fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil // there is no backend yet
+		}
+		if err != nil || filepath.Ext(path) != ".attrs" {
+			return err
+		}
+		content, err := os.ReadFile(path)
+		if err != nil || json.Valid(content) {
+			return err
+		}
+		return os.Remove(path)
+	})
 }
 
 // releaseDeadLocks cancels an update whose process is gone, so that the next one may start.

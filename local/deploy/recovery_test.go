@@ -55,6 +55,29 @@ func TestStateThatAKilledUpdateWasWriting(t *testing.T) {
 	}
 }
 
+func TestAttributesThatAKilledUpdateWasWriting(t *testing.T) {
+	d, _ := deployment(t)
+	const state, whole = `{"version":3}`, `{"user.content_type":"application/json"}`
+	for path, content := range map[string]string{
+		d.stateFile(): state, d.stateFile() + ".attrs": "", d.stateFile() + ".bak.attrs": whole[:9], d.file("backend", ".pulumi", "meta.yaml.attrs"): whole,
+	} {
+		if err := file.Write(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.mendState(); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		d.stateFile(): state, d.stateFile() + ".attrs": "", d.stateFile() + ".bak.attrs": "", d.file("backend", ".pulumi", "meta.yaml.attrs"): whole,
+	} {
+		content, err := os.ReadFile(path)
+		if string(content) != want || (want == "") != os.IsNotExist(err) {
+			t.Errorf("%s is %q (%v), want %q", path, content, err, want)
+		}
+	}
+}
+
 func TestPendingOperationsAreSettled(t *testing.T) {
 	for state, refreshes := range map[string]bool{
 		`{"checkpoint":{"latest":{}}}`:                                           false,
