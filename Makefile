@@ -6,6 +6,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 MODULES := apps infra local test infra/cmd/dashboards/browsertest
 LOCAL := bin/local $(if $(CONTEXT),-context '$(CONTEXT)') $(if $(REGISTRY),-registry '$(REGISTRY)')
+STACKS = $(sort local $(patsubst Pulumi.%.yaml,%,$(wildcard Pulumi.*.yaml)))
+NEEDS_STACK = [ -n '$(STACK)' ] || { echo 'error: STACK is missing: make $@ STACK=<$(subst $(eval) ,|,$(STACKS))>' >&2; exit 1; }
 CHECKS := local/toolchain/manifest-checks
 MANIFESTS := $(CURDIR)/.build/manifests
 LINT := GOWORK=off go tool -modfile=$(CURDIR)/local/toolchain/golangci-lint/go.mod golangci-lint
@@ -58,12 +60,13 @@ dashboard: bin/local ## Lead to Grafana, Prometheus and Alertmanager, or draw th
 
 .PHONY: secrets
 secrets: ## Generate the secrets that STACK=<stack> lacks; ROTATE=<name> changes one
+	@$(NEEDS_STACK)
 	@cd infra && GOWORK=off go build -o ../bin/secrets ./cmd/secrets
 	@bin/secrets -stack '$(STACK)' $(if $(ROTATE),-rotate '$(ROTATE)')
 
 ## Releases. STACK is local unless it is given; JSON=1 prints one object a line
 
-RELEASE = $(if $(filter local,$(or $(STACK),local)),eval "$$(bin/local env)" && )exec bin/release -stack '$(or $(STACK),local)' \
+RELEASE = $(if $(filter local,$(or $(STACK),local)),eval "$$($(LOCAL) env)" && )exec bin/release -stack '$(or $(STACK),local)' \
 	$(if $(JSON),-json) $(if $(TAKEOVER),-takeover) $(if $(WATCH),-watch '$(WATCH)') $(if $(UNWATCHED),-unwatched)
 
 .PHONY: bin/release
@@ -98,10 +101,11 @@ repair: bin/release ## Mend a selector that was changed by hand; ADOPT=1 takes w
 .PHONY: release-demo
 release-demo: bin/release ## Release and take back another version of all services under load; RATE=<requests a second> ROLLBACKS=1
 	@cd test && GOWORK=off go build -o ../bin/release-demo ./cmd/release-demo
-	@eval "$$(bin/local env)" && exec bin/release-demo $(if $(RATE),-rate $(RATE)) -rollbacks $(or $(ROLLBACKS),1)
+	@eval "$$($(LOCAL) env)" && exec bin/release-demo $(if $(RATE),-rate $(RATE)) -rollbacks $(or $(ROLLBACKS),1)
 
 .PHONY: render
 render: ## Write what STACK=<stack> would create to .build/manifests/<stack>, for reading; needs no cluster
+	@$(NEEDS_STACK)
 	@cd infra && GOWORK=off go build -o ../bin/infra .
 	@bin/infra render '$(STACK)'
 

@@ -26,14 +26,22 @@ func main() {
 		return
 	}
 	var given configuration
-	pulumi.Run(func(ctx *pulumi.Context) error { return run(ctx, given, (*cluster.Cluster).NewRollout) }, given.capture)
+	lock := &lock{}
+	pulumi.Run(func(ctx *pulumi.Context) error {
+		err := run(ctx, given, lock, (*cluster.Cluster).NewRollout)
+		if err != nil {
+			lock.release()
+		}
+		return err
+	}, given.capture)
+	lock.release()
 }
 
 // newRollout prepares what waits for rollouts; Pulumi's mocks can't do what the real one does.
 type newRollout func(*cluster.Cluster, *pulumi.Context, time.Duration) (cluster.Rollout, error)
 
 // run finds out all that can be wrong before the first resource, and then makes the platform.
-func run(ctx *pulumi.Context, given configuration, newRollout newRollout) error {
+func run(ctx *pulumi.Context, given configuration, lock *lock, newRollout newRollout) error {
 	root, err := projectRoot()
 	if err != nil {
 		return err
@@ -42,7 +50,9 @@ func run(ctx *pulumi.Context, given configuration, newRollout newRollout) error 
 	if p.config, p.secrets, err = given.load(ctx.Stack(), p.services); err != nil {
 		return err
 	}
-	p.target = cluster.Target{Kubeconfig: within(root, p.config.Kubeconfig), Context: p.config.KubeContext}
+	p.target = cluster.Target{
+		Kubeconfig: within(root, p.config.Kubeconfig), Context: p.config.KubeContext, Namespaces: p.config.NamespacePrefix,
+	}
 	if p.request, err = release.ReadRequest(os.Getenv(release.RequestVariable)); err != nil {
 		return err
 	}
@@ -57,10 +67,16 @@ func run(ctx *pulumi.Context, given configuration, newRollout newRollout) error 
 		return err
 	}
 	ctx.Export(cluster.Output, pulumi.String(here.ID()))
+	if err := p.unclaimed(ctx, here); err != nil {
+		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
+	}
+	if err := lock.take(ctx, here, p.request.Holder); err != nil {
+		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
+	}
 	if p.rollout, err = newRollout(here, ctx, p.config.Deadline); err != nil {
 		return err
 	}
-	recorded, err := p.record(ctx, here)
+	recorded, err := here.Recorded(ctx.Context())
 	if err != nil {
 		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
 	}
@@ -88,6 +104,9 @@ type platform struct {
 
 // build is everything, in the order in which it is built.
 func (p platform) build(ctx *pulumi.Context) error {
+	if err := p.rollout.Own(ctx); err != nil {
+		return err
+	}
 	provider, err := p.target.Provider(ctx)
 	if err != nil {
 		return err
@@ -95,14 +114,14 @@ func (p platform) build(ctx *pulumi.Context) error {
 	onCluster := pulumi.Providers(provider)
 
 	namespaces := map[namespace.Name]*isolation.Namespace{}
-	for _, name := range []namespace.Name{namespace.Data, namespace.Apps, namespace.Edge, namespace.Monitoring} {
+	for _, name := range namespace.All() {
 		protect := p.config.ProtectData && name == namespace.Data
-		if namespaces[name], err = isolation.NewNamespace(ctx, name, protect, pulumi.Provider(provider)); err != nil {
+		if namespaces[name], err = isolation.NewNamespace(ctx, name, p.config.NamespacePrefix, protect, pulumi.Provider(provider)); err != nil {
 			return err
 		}
 	}
 	policies := network.Policies(p.config, p.services)
-	if err := isolation.NewPolicies(ctx, namespaces, policies, pulumi.Provider(provider)); err != nil {
+	if err := isolation.NewPolicies(ctx, namespaces, p.config.NamespacePrefix, policies, pulumi.Provider(provider)); err != nil {
 		return err
 	}
 

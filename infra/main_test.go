@@ -262,7 +262,7 @@ func (e *engine) dependencies(t *testing.T, resource string) []string {
 // ended is a certificate for Postgres that was good long ago.
 func ended(t *testing.T) string {
 	t.Helper()
-	value, err := certificate.Issue(valueOf(catalog.Authority), []string{catalog.PostgresHost}, time.Now().Add(-5*365*24*time.Hour))
+	value, err := certificate.Issue(valueOf(catalog.Authority), []string{catalog.PostgresHost("")}, time.Now().Add(-5*365*24*time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -464,7 +464,7 @@ func TestMonitoringIsWhatTheStackSays(t *testing.T) {
 		t.Error("nobody collects traces")
 	}
 	for _, service := range catalog.Services() {
-		if got := configs[service.Name+"-blue"].at("data", "OTEL_EXPORTER_OTLP_ENDPOINT"); got != network.CollectorURL {
+		if got := configs[service.Name+"-blue"].at("data", "OTEL_EXPORTER_OTLP_ENDPOINT"); got != network.CollectorURL("") {
 			t.Errorf("%s sends its traces to %v", service.Name, got)
 		}
 	}

@@ -137,7 +137,7 @@ var secretValues = sync.OnceValue(func() map[string]string {
 		panic(err)
 	}
 	values := map[string]string{}
-	for _, wanted := range catalog.Secrets(catalog.Services(), true) {
+	for _, wanted := range catalog.Secrets(catalog.Services(), true, "") {
 		value := "value-of-" + wanted.Name + "-0123456789abcdef"
 		switch wanted.Kind {
 		case catalog.JWTKeys:
@@ -171,7 +171,7 @@ func up(t *testing.T, name stack.Environment, values map[string]string, engine *
 	t.Chdir(filepath.Join(root, "infra"))
 
 	var secretKeys []string
-	for _, secret := range append(catalog.Secrets(catalog.Services(), true), catalog.GivenSecrets()...) {
+	for _, secret := range append(catalog.Secrets(catalog.Services(), true, ""), catalog.GivenSecrets()...) {
 		secretKeys = append(secretKeys, "platform:"+secret.Name)
 	}
 	silent := func(_ *cluster.Cluster, _ *pulumi.Context, deadline time.Duration) (cluster.Rollout, error) {
@@ -179,7 +179,7 @@ func up(t *testing.T, name stack.Environment, values map[string]string, engine *
 	}
 	var given configuration
 	return pulumi.RunErr(
-		func(ctx *pulumi.Context) error { return run(ctx, given, silent) },
+		func(ctx *pulumi.Context) error { return run(ctx, given, &lock{}, silent) },
 		pulumi.WithMocks("platform", string(name), engine),
 		func(info *pulumi.RunInfo) { info.Config, info.ConfigSecretKeys = values, secretKeys },
 		given.capture,

@@ -11,6 +11,7 @@ import (
 	"platform.example/infra/cluster"
 	"platform.example/infra/edge"
 	"platform.example/infra/image"
+	"platform.example/infra/namespace"
 	"platform.example/infra/release"
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
@@ -28,11 +29,15 @@ func (p platform) demoUser() *workload.Demo {
 	return &workload.Demo{Email: demoEmail, Password: p.secrets.Value(catalog.DemoUserPassword)}
 }
 
-// last is what the stack's last outputs say.
+// last is the stack's last outputs, as far as the program reads them.
 type last struct {
-	cluster string
-	history release.History
+	cluster    string
+	namespaces map[namespace.Name]string
+	history    release.History
 }
+
+// namespacesOutput is the name of the stack output that records the names of the namespaces.
+const namespacesOutput = "namespaces"
 
 func readLast(ctx *pulumi.Context) (last, error) {
 	var read last
@@ -40,7 +45,7 @@ func readLast(ctx *pulumi.Context) (last, error) {
 	if err != nil {
 		return read, fmt.Errorf("stack %s: read its own last outputs: %w", ctx.Stack(), err)
 	}
-	for name, into := range map[string]any{cluster.Output: &read.cluster, release.HistoryOutput: &read.history} {
+	for name, into := range map[string]any{cluster.Output: &read.cluster, namespacesOutput: &read.namespaces, release.HistoryOutput: &read.history} {
 		output, err := self.GetOutputDetails(name)
 		if err != nil {
 			return read, fmt.Errorf("stack %s: read its own last output %s: %w", ctx.Stack(), name, err)
@@ -59,21 +64,14 @@ func readLast(ctx *pulumi.Context) (last, error) {
 	return read, nil
 }
 
-// record asks the cluster what is true, and whether somebody else is at work.
-func (p platform) record(ctx *pulumi.Context, here *cluster.Cluster) (map[string]release.Recorded, error) {
-	holder, err := here.Holder(ctx.Context(), time.Now())
-	if err != nil {
-		return nil, err
-	}
-	if holder != "" && holder != p.request.Holder {
-		return nil, fmt.Errorf("%s is at a release: wait for its end (`make releases` shows it)", holder)
-	}
-	return here.Recorded(ctx.Context())
-}
-
 // export is what the stack tells people and other stacks.
 func (p platform) export(ctx *pulumi.Context, entry *edge.Edge, switched pulumi.ArrayOutput) {
 	ctx.Export("url", entry.URL)
+	namespaces := pulumi.StringMap{}
+	for _, name := range namespace.All() {
+		namespaces[string(name)] = pulumi.String(p.config.NamespacePrefix.Of(name))
+	}
+	ctx.Export(namespacesOutput, namespaces)
 	p.exportServices(ctx, switched)
 	authority := ""
 	if p.config.Name == stack.Local {

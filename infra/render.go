@@ -18,6 +18,7 @@ import (
 	"platform.example/infra/catalog"
 	"platform.example/infra/cluster"
 	"platform.example/infra/image"
+	"platform.example/infra/namespace"
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
 )
@@ -63,7 +64,7 @@ func render(name, file string) ([]object, error) {
 		return nil, fmt.Errorf("stack %s: %w", name, err)
 	}
 	services := catalog.Services()
-	wanted := catalog.Secrets(services, name == string(stack.Local))
+	wanted := catalog.Secrets(services, name == string(stack.Local), namespace.Prefix(values["namespacePrefix"]))
 	var names []string
 	for _, secret := range wanted {
 		names = append(names, secret.Name)
@@ -72,16 +73,22 @@ func render(name, file string) ([]object, error) {
 	if err != nil {
 		return nil, err
 	}
+	return platform{services: services, config: config, secrets: secret.Unknown(wanted)}.objects(name)
+}
+
+// objects is every object that a first update of the stack creates.
+func (p platform) objects(stack string) ([]object, error) {
 	images := map[string]image.Image{}
-	for _, service := range services {
-		images[service.Name] = image.Unknown(config.Registry, service.Name)
+	for _, service := range p.services {
+		images[service.Name] = image.Unknown(p.config.Registry, service.Name)
 	}
-	p := platform{services: services, config: config, secrets: secret.Unknown(wanted), rollout: cluster.Within(config.Deadline)}
+	var err error
 	if p.plans, err = p.plan(nil, images, time.Time{}); err != nil {
 		return nil, err
 	}
+	p.rollout = cluster.Within(p.config.Deadline)
 	recorder := &recorder{}
-	err = pulumi.RunErr(p.build, pulumi.WithMocks("platform", name, recorder))
+	err = pulumi.RunErr(p.build, pulumi.WithMocks("platform", stack, recorder))
 	return recorder.sorted(), err
 }
 
@@ -107,7 +114,7 @@ func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.P
 		metadata = state["metadata"].ObjectValue().Copy()
 	}
 	if _, named := metadata["name"]; !named {
-		metadata["name"] = resource.NewStringProperty(args.Name + "-0000") // Pulumi would add a few letters of chance
+		metadata["name"] = resource.NewStringProperty(args.Name + generated)
 	}
 	state["metadata"] = resource.NewObjectProperty(metadata)
 	r.mutex.Lock()
@@ -117,6 +124,9 @@ func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.P
 	}
 	return args.Name, state, nil
 }
+
+// generated stands for the random letters at the end of a name that Pulumi generates.
+const generated = "-0000"
 
 // plainValue is a value of Pulumi's as one of JSON.
 func plainValue(value resource.PropertyValue) any {

@@ -93,7 +93,7 @@ func (p platform) tell(ctx *pulumi.Context, service catalog.Service, plan planne
 func (p platform) public() string {
 	for _, service := range p.services {
 		if service.Public {
-			return workload.URL(service.Name)
+			return workload.URL(p.config.NamespacePrefix, service.Name)
 		}
 	}
 	return ""

@@ -32,6 +32,7 @@ func (p platform) newStores(
 		Namespace:   namespaces[namespace.Data],
 		Rollout:     p.rollout,
 		JobPriority: namespaces[namespace.Apps].Priority,
+		Prefix:      p.config.NamespacePrefix,
 		Requested:   p.config.Requested,
 		Authority:   pulumi.String(p.secrets.Authority().Bundle).ToStringOutput(),
 	}

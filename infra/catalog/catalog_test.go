@@ -90,7 +90,7 @@ func TestNamesDerivedFromAService(t *testing.T) {
 
 func TestSecretsAreOnePerUse(t *testing.T) {
 	seen := map[string]bool{}
-	for _, secret := range catalog.Secrets(catalog.Services(), true) {
+	for _, secret := range catalog.Secrets(catalog.Services(), true, "") {
 		if seen[secret.Name] {
 			t.Errorf("secret %s is listed twice", secret.Name)
 		}
@@ -106,7 +106,7 @@ func TestSecretsAreOnePerUse(t *testing.T) {
 			t.Errorf("secret %s is missing", name)
 		}
 	}
-	elsewhere := catalog.Secrets(catalog.Services(), false)
+	elsewhere := catalog.Secrets(catalog.Services(), false, "")
 	if len(elsewhere) != len(seen)-2 {
 		t.Errorf("%d secrets elsewhere than locally, where the edge and the demo user add two to make %d", len(elsewhere), len(seen))
 	}

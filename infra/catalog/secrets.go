@@ -1,6 +1,10 @@
 package catalog
 
-import "strings"
+import (
+	"strings"
+
+	"platform.example/infra/namespace"
+)
 
 // Kind says how a secret is generated, and how it is rotated.
 type Kind string
@@ -61,24 +65,22 @@ const (
 	ReleaseWebhookURL = "releaseWebhookUrl" // is told of releases, as Slack is
 )
 
-// The stores' addresses in the cluster, for which their certificates stand.
-const (
-	PostgresHost = "postgres.data.svc"
-	RedisHost    = "redis-cache.data.svc"
-	StreamHost   = "redis-stream.data.svc"
-)
+// PostgresHost, RedisHost and StreamHost are the stores' DNS names in the cluster, which their certificates are valid for.
+func PostgresHost(prefix namespace.Prefix) string { return prefix.Host("postgres", namespace.Data) }
+func RedisHost(prefix namespace.Prefix) string    { return prefix.Host("redis-cache", namespace.Data) }
+func StreamHost(prefix namespace.Prefix) string   { return prefix.Host("redis-stream", namespace.Data) }
 
 // Secrets is every secret that the services and their stores need; local adds those of the demo user and of an edge
 // that nobody else certifies.
-func Secrets(services []Service, local bool) []Secret {
+func Secrets(services []Service, local bool, prefix namespace.Prefix) []Secret {
 	secrets := []Secret{
 		{Name: Authority, Kind: CertificateAuthority},
 		{Name: PostgresAdminPassword, Kind: Password},
-		{Name: PostgresCertificate, Kind: Certificate, Hosts: []string{PostgresHost}},
+		{Name: PostgresCertificate, Kind: Certificate, Hosts: []string{PostgresHost(prefix)}},
 		{Name: RedisPassword, Kind: Password},
-		{Name: RedisCertificate, Kind: Certificate, Hosts: []string{RedisHost}},
+		{Name: RedisCertificate, Kind: Certificate, Hosts: []string{RedisHost(prefix)}},
 		{Name: StreamPassword, Kind: Password},
-		{Name: StreamCertificate, Kind: Certificate, Hosts: []string{StreamHost}},
+		{Name: StreamCertificate, Kind: Certificate, Hosts: []string{StreamHost(prefix)}},
 		{Name: PostgresMonitorPassword, Kind: Password},
 		{Name: RedisMonitorPassword, Kind: Password},
 		{Name: StreamMonitorPassword, Kind: Password},

@@ -3,12 +3,13 @@ package cluster
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // Workload is what runs pods: a Deployment, a StatefulSet or a Job.
@@ -20,8 +21,9 @@ type Workload struct {
 // Cause is why a workload isn't ready, in one sentence for people; empty where nothing is found.
 func (c *Cluster) Cause(ctx context.Context, workload Workload) string {
 	subject := fmt.Sprintf("%s %s/%s isn't ready: ", workload.Kind, workload.Namespace, workload.Name)
-	var pods corev1.PodList
-	if err := c.get(ctx, workload.podsPath(), &pods); err != nil {
+	pods, err := c.client.CoreV1().Pods(workload.Namespace).List(ctx,
+		metav1.ListOptions{LabelSelector: labels.SelectorFromSet(workload.Labels).String()})
+	if err != nil {
 		return subject + "its pods can't be listed: " + err.Error()
 	}
 	// The latest is of the version that is being rolled out.
@@ -37,15 +39,6 @@ func (c *Cluster) Cause(ctx context.Context, workload Workload) string {
 		return subject + "its pods are refused: " + why
 	}
 	return ""
-}
-
-func (w Workload) podsPath() string {
-	var terms []string
-	for key, value := range w.Labels {
-		terms = append(terms, key+"="+value)
-	}
-	slices.Sort(terms)
-	return "/api/v1/namespaces/" + w.Namespace + "/pods?" + url.Values{"labelSelector": {strings.Join(terms, ",")}}.Encode()
 }
 
 // podCause is what keeps a pod from being ready; empty where it is.
@@ -115,11 +108,10 @@ func quoted(words string) string {
 
 // lastWords is the last line of a container's log; empty where there is none.
 func (c *Cluster) lastWords(ctx context.Context, pod corev1.Pod, container string, previous bool) string {
-	query := url.Values{"container": {container}, "tailLines": {"1"}, "limitBytes": {"2000"}}
-	if previous {
-		query.Set("previous", "true")
-	}
-	log, err := c.read(ctx, "/api/v1/namespaces/"+pod.Namespace+"/pods/"+pod.Name+"/log?"+query.Encode())
+	one, most := int64(1), int64(2000)
+	log, err := c.client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
+		Container: container, TailLines: &one, LimitBytes: &most, Previous: previous,
+	}).DoRaw(ctx)
 	words := sentence(string(log))
 	if err != nil || strings.HasPrefix(words, "unable to retrieve container logs") { // the kubelet's word for one that is gone
 		return ""
@@ -129,9 +121,8 @@ func (c *Cluster) lastWords(ctx context.Context, pod corev1.Pod, container strin
 
 // refusal is why no pod could be made, such as a quota that is used up.
 func (c *Cluster) refusal(ctx context.Context, workload Workload) string {
-	query := url.Values{"fieldSelector": {"reason=FailedCreate"}}
-	var events corev1.EventList
-	if err := c.get(ctx, "/api/v1/namespaces/"+workload.Namespace+"/events?"+query.Encode(), &events); err != nil {
+	events, err := c.client.CoreV1().Events(workload.Namespace).List(ctx, metav1.ListOptions{FieldSelector: "reason=FailedCreate"})
+	if err != nil {
 		return ""
 	}
 	var latest corev1.Event

@@ -3,42 +3,46 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"net/http"
-	"net/url"
 	"time"
 
-	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
+	"github.com/go-logr/logr"
+	provider "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
-	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
+
+	"platform.example/infra/namespace"
 )
 
-// Target is a cluster: a context of a kubeconfig file. Empty strings mean the usual places and the current context.
+// Target is a context of a kubeconfig file. Empty strings mean the usual files and the current context.
 type Target struct {
 	Kubeconfig string // path
 	Context    string
+	Namespaces namespace.Prefix
 }
 
-// Cluster is a target that has answered.
+// Cluster is a target whose API server answers.
 type Cluster struct {
 	target Target
-	config *rest.Config
-	client *http.Client
-	server *url.URL
-	id     string
+	config *rest.Config // without a timeout: a port-forward stays open
+	client kubernetes.Interface
+	// metadata reads what objects of all kinds have in common.
+	metadata metadata.Interface
+	id       string
+	times    leaseTimes
 }
 
-// answerTime is how long an API server may take for an answer.
+// answerTime is how long an API server may take to answer.
 const answerTime = 10 * time.Second
 
-// Connect finds the target's API server and asks it who it is, so that a program can end before its first resource.
+// Connect reads the kubeconfig and the ID of the cluster, so that a program can fail before its first resource.
 func (t Target) Connect(ctx context.Context) (*Cluster, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = t.Kubeconfig
@@ -47,16 +51,18 @@ func (t Target) Connect(ctx context.Context) (*Cluster, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w: set platform:kubeconfig to the file, and platform:kubeContext to one of its contexts", err)
 	}
-	cluster := &Cluster{target: t, config: rest.CopyConfig(config)} // a way that is held open isn't bound by the time for an answer
-	config.Timeout = answerTime
-	if cluster.client, err = rest.HTTPClientFor(config); err != nil {
+	cluster := &Cluster{target: t, config: rest.CopyConfig(config), times: defaultLeaseTimes}
+	config.Timeout, config.QPS = answerTime, -1 // the API server itself limits requests
+	config.ContentType = runtime.ContentTypeJSON
+	klog.SetLogger(logr.Discard()) // client-go returns what it logs
+	if cluster.client, err = kubernetes.NewForConfig(config); err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
-	if cluster.server, _, err = rest.DefaultServerUrlFor(config); err != nil {
+	if cluster.metadata, err = metadata.NewForConfig(config); err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}
-	var system corev1.Namespace
-	if err := cluster.get(ctx, "/api/v1/namespaces/kube-system", &system); err != nil {
+	system, err := cluster.client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
+	if err != nil {
 		return nil, fmt.Errorf("the cluster of platform:kubeContext %q doesn't answer: is it running, and are kubeconfig and "+
 			"kubeContext those of this stack? %w", t.Context, err)
 	}
@@ -64,17 +70,20 @@ func (t Target) Connect(ctx context.Context) (*Cluster, error) {
 	return cluster, nil
 }
 
-// ID tells clusters apart: the UID of namespace kube-system, which lives as long as the cluster.
+// ID identifies the cluster: the UID of namespace kube-system, which lives as long as the cluster.
 func (c *Cluster) ID() string { return c.id }
 
+// namespace is the name on the cluster of one of the platform's namespaces.
+func (c *Cluster) namespace(name namespace.Name) string { return c.target.Namespaces.Of(name) }
+
 // Provider is Pulumi's way to the cluster.
-func (t Target) Provider(ctx *pulumi.Context) (*kubernetes.Provider, error) {
-	args := &kubernetes.ProviderArgs{
+func (t Target) Provider(ctx *pulumi.Context) (*provider.Provider, error) {
+	args := &provider.ProviderArgs{
 		EnableServerSideApply: pulumi.Bool(true),
 		// A Secret that isn't marked as immutable keeps its name, and its readers run on.
 		EnableSecretMutable: pulumi.Bool(true),
 		// It asks the API server once for each resource, and by itself no more than 50 times a second.
-		KubeClientSettings: kubernetes.KubeClientSettingsArgs{Qps: pulumi.Float64(500), Burst: pulumi.Int(1000)},
+		KubeClientSettings: provider.KubeClientSettingsArgs{Qps: pulumi.Float64(500), Burst: pulumi.Int(1000)},
 	}
 	if t.Kubeconfig != "" {
 		args.Kubeconfig = pulumi.String(t.Kubeconfig)
@@ -82,72 +91,5 @@ func (t Target) Provider(ctx *pulumi.Context) (*kubernetes.Provider, error) {
 	if t.Context != "" {
 		args.Context = pulumi.String(t.Context)
 	}
-	return kubernetes.NewProvider(ctx, "cluster", args)
-}
-
-// errNotFound is the API server's answer 404, errConflict its answer 409: somebody else was quicker.
-var (
-	errNotFound = errors.New("not found")
-	errConflict = errors.New("somebody else has changed it")
-)
-
-// get reads an object of the API.
-func (c *Cluster) get(ctx context.Context, path string, into any) error {
-	body, err := c.read(ctx, path)
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("%s%s: %w", c.server, path, err)
-	}
-	return nil
-}
-
-// read is the answer to a path and query of the API, up to 8 MiB.
-func (c *Cluster) read(ctx context.Context, path string) ([]byte, error) {
-	return c.send(ctx, http.MethodGet, path, "", nil)
-}
-
-// send asks the API, with a body where there is one, and returns up to 8 MiB of the answer.
-func (c *Cluster) send(ctx context.Context, method, path, contentType string, content any) ([]byte, error) {
-	reference, err := url.Parse(path)
-	if err != nil {
-		return nil, err
-	}
-	address := c.server.JoinPath(reference.Path)
-	address.RawQuery = reference.RawQuery
-	var sent io.Reader
-	if content != nil {
-		text, err := json.Marshal(content)
-		if err != nil {
-			return nil, err
-		}
-		sent = bytes.NewReader(text)
-	}
-	request, err := http.NewRequestWithContext(ctx, method, address.String(), sent)
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set("Accept", "application/json")
-	if content != nil {
-		request.Header.Set("Content-Type", contentType)
-	}
-	response, err := c.client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, 8<<20))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("%s: %w", address, err)
-	case response.StatusCode == http.StatusNotFound:
-		return nil, fmt.Errorf("%s: %w", address, errNotFound)
-	case response.StatusCode == http.StatusConflict:
-		return nil, fmt.Errorf("%s: %w", address, errConflict)
-	case response.StatusCode >= http.StatusMultipleChoices:
-		return nil, fmt.Errorf("%s answers %s", address, response.Status)
-	default:
-		return body, nil
-	}
+	return provider.NewProvider(ctx, "cluster", args)
 }

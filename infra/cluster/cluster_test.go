@@ -42,7 +42,7 @@ func TestUnreachable(t *testing.T) {
 		name, path, context, want string
 	}{
 		{"nothing listens", path, "", `the cluster of platform:kubeContext "" doesn't answer`},
-		{"it lets nobody in", refusing.Kubeconfig(t), "here", "answers 401 Unauthorized"},
+		{"it lets nobody in", refusing.Kubeconfig(t), "here", "the server has asked for the client to provide credentials"},
 		{"no such context", path, "elsewhere", `context "elsewhere" does not exist: set platform:kubeconfig`},
 		{"a context without cluster", path, "dangling", "no configuration has been provided"},
 		{"no file", path + "-absent", "", "no such file or directory: set platform:kubeconfig"},

@@ -7,18 +7,22 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
+
+	"platform.example/infra/namespace"
 )
 
-// Forward leads from a port of this machine's loopback address to that port of the first ready pod of a name, until ctx is
-// done or the way is lost. Ready is called once it leads there.
-func (c *Cluster) Forward(ctx context.Context, place, name string, local, port int, ready func()) error {
-	pod, err := c.readyPod(ctx, place, name)
+// Forward forwards a port of 127.0.0.1 to a port of the first ready pod with that name, until ctx is done or the connection is
+// lost. It calls ready once the port accepts connections.
+func (c *Cluster) Forward(ctx context.Context, in namespace.Name, name string, local, port int, ready func()) error {
+	namespace := c.namespace(in)
+	pod, err := c.readyPod(ctx, namespace, name)
 	if err != nil {
 		return err
 	}
@@ -26,7 +30,7 @@ func (c *Cluster) Forward(ctx context.Context, place, name string, local, port i
 	if err != nil {
 		return fmt.Errorf("kubeconfig: %w", err)
 	}
-	at := c.server.JoinPath("/api/v1/namespaces", place, "pods", pod, "portforward")
+	at := c.client.CoreV1().RESTClient().Post().Namespace(namespace).Resource("pods").Name(pod).SubResource("portforward").URL()
 	dialer := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, at)
 	var complaints bytes.Buffer
 	stop, started := make(chan struct{}), make(chan struct{})
@@ -56,19 +60,17 @@ func (c *Cluster) Forward(ctx context.Context, place, name string, local, port i
 }
 
 // Has reports whether a namespace has a Service of that name.
-func (c *Cluster) Has(ctx context.Context, place, name string) (bool, error) {
-	var service corev1.Service
-	err := c.get(ctx, "/api/v1/namespaces/"+place+"/services/"+name, &service)
-	if errors.Is(err, errNotFound) {
+func (c *Cluster) Has(ctx context.Context, in namespace.Name, name string) (bool, error) {
+	_, err := c.client.CoreV1().Services(c.namespace(in)).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-func (c *Cluster) readyPod(ctx context.Context, place, name string) (string, error) {
-	selector := url.Values{"labelSelector": {"app.kubernetes.io/name=" + name}}
-	var pods corev1.PodList
-	if err := c.get(ctx, "/api/v1/namespaces/"+place+"/pods?"+selector.Encode(), &pods); err != nil {
+func (c *Cluster) readyPod(ctx context.Context, namespace, name string) (string, error) {
+	pods, err := c.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: nameLabel + "=" + name})
+	if err != nil {
 		return "", err
 	}
 	for _, pod := range pods.Items {
@@ -78,5 +80,5 @@ func (c *Cluster) readyPod(ctx context.Context, place, name string) (string, err
 			}
 		}
 	}
-	return "", fmt.Errorf("no pod of %s in namespace %s is ready: see `kubectl get pods --namespace %s`", name, place, place)
+	return "", fmt.Errorf("no pod of %s in namespace %s is ready: see `kubectl get pods --namespace %[2]s`", name, namespace)
 }

@@ -2,11 +2,12 @@ package cluster
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
-	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"platform.example/infra/namespace"
 )
@@ -18,8 +19,8 @@ const Output = "cluster"
 func (c *Cluster) Own(ctx *pulumi.Context, recorded string) error {
 	if recorded != "" && recorded != c.id {
 		return fmt.Errorf("stack %s is on the cluster %s, but platform:kubeContext %q leads to the cluster %s: set kubeContext and "+
-			"kubeconfig to its own, or, if that is gone for good, forget it with `pulumi stack rm --force %s` and begin anew",
-			ctx.Stack(), recorded, c.target.Context, c.id, ctx.Stack())
+			"kubeconfig to its own, or, if that is gone for good, forget it with `pulumi stack rm --force --preserve-config %s` and "+
+			"`pulumi stack init %[5]s`", ctx.Stack(), recorded, c.target.Context, c.id, ctx.Stack())
 	}
 	return c.Settled(ctx.Context(), ctx.Stack())
 }
@@ -39,10 +40,32 @@ func (c *Cluster) Settled(ctx context.Context, stack string) error {
 
 // settler is the stack whose namespaces are on the cluster; empty for none.
 func (c *Cluster) settler(ctx context.Context) (string, error) {
-	var there corev1.Namespace
-	err := c.get(ctx, "/api/v1/namespaces/"+string(namespace.Apps), &there)
-	if errors.Is(err, errNotFound) {
+	apps, err := c.client.CoreV1().Namespaces().Get(ctx, c.namespace(namespace.Apps), metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
 		return "", nil
 	}
-	return there.Annotations[namespace.StackAnnotation], err
+	if err != nil {
+		return "", err
+	}
+	return apps.Annotations[namespace.StackAnnotation], nil
+}
+
+// FindNamespaces sets the prefix of the namespaces to that of the only stack on the cluster.
+func (c *Cluster) FindNamespaces(ctx context.Context) error {
+	namespaces, err := c.client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return fmt.Errorf("list the namespaces: %w", err)
+	}
+	var found []string
+	for _, one := range namespaces.Items {
+		if _, owned := one.Annotations[namespace.StackAnnotation]; owned && strings.HasSuffix(one.Name, string(namespace.Monitoring)) {
+			found = append(found, one.Name)
+		}
+	}
+	if len(found) != 1 {
+		return fmt.Errorf("want one namespace that ends in %q and carries the annotation %s, found %d: %s",
+			namespace.Monitoring, namespace.StackAnnotation, len(found), strings.Join(found, ", "))
+	}
+	c.target.Namespaces = namespace.Prefix(strings.TrimSuffix(found[0], string(namespace.Monitoring)))
+	return nil
 }

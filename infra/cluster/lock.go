@@ -4,140 +4,180 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
+	"sync/atomic"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	coordination "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/tools/leaderelection"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/utils/ptr"
 
 	"platform.example/infra/namespace"
 )
 
-const (
-	// leaseName is the Lease, in the services' namespace, that whoever releases holds.
-	leaseName = "release"
-	// leaseTime is how long the lock outlives a holder that was killed, leaseRenewal how often a living one renews it.
-	leaseTime    = 15 * time.Second
-	leaseRenewal = 4 * time.Second
-)
+// Every update and release of a stack holds one Lease in namespace apps. client-go's leader election keeps it: it compares no
+// clocks of two machines, but measures by its own clock for how long a Lease doesn't change.
+const leaseName = "release"
 
-// Holder is who holds the lock of releases; empty where nobody does, or has let it go by not renewing it.
-func (c *Cluster) Holder(ctx context.Context, now time.Time) (string, error) {
-	lease, err := c.lease(ctx)
-	if err != nil {
-		return "", err
-	}
-	return held(lease, now), nil
+// leaseTimes are the durations of leader election.
+type leaseTimes struct {
+	life  time.Duration // a Lease that doesn't change for so long has a dead holder
+	renew time.Duration // for how long the holder tries to renew it before leader election starts over
+	retry time.Duration // pause between two renewals, and between two attempts to take it
 }
 
+var defaultLeaseTimes = leaseTimes{life: 15 * time.Second, renew: 5 * time.Second, retry: 2 * time.Second}
+
+// ErrNoNamespace reports that namespace apps, and with it the Lease, doesn't exist: the stack was never deployed.
+var ErrNoNamespace = errors.New("the stack was never deployed")
+
+// Holder is the holder of the Lease, dead or alive, and when it was renewed; empty for nobody.
+func (c *Cluster) Holder(ctx context.Context) (holder string, renewed time.Time, err error) {
+	lease, err := c.lease(ctx)
+	if err != nil || holderOf(lease) == "" {
+		return "", time.Time{}, err
+	}
+	if lease.Spec.RenewTime != nil {
+		renewed = lease.Spec.RenewTime.Time
+	}
+	return holderOf(lease), renewed, nil
+}
+
+func holderOf(lease *coordinationv1.Lease) string { return ptr.Deref(lease.Spec.HolderIdentity, "") }
+
 // lease is the zero Lease where there is none.
-func (c *Cluster) lease(ctx context.Context) (coordinationv1.Lease, error) {
-	var lease coordinationv1.Lease
-	if err := c.get(ctx, leasesPath+"/"+leaseName, &lease); err != nil && !errors.Is(err, errNotFound) {
-		return lease, fmt.Errorf("the lock of releases can't be read: %w", err)
+func (c *Cluster) lease(ctx context.Context) (*coordinationv1.Lease, error) {
+	lease, err := c.leases().Get(ctx, leaseName, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return &coordinationv1.Lease{}, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the Lease of releases: %w", err)
 	}
 	return lease, nil
 }
 
-var leasesPath = appsPath("/apis/coordination.k8s.io/v1", "leases")
-
-func held(lease coordinationv1.Lease, now time.Time) string {
-	holder, until := holding(lease)
-	if now.After(until) {
-		return "" // whoever held it was killed
-	}
-	return holder
+func (c *Cluster) leases() coordination.LeaseInterface {
+	return c.client.CoordinationV1().Leases(c.namespace(namespace.Apps))
 }
 
-// holding is who held a Lease last, and until when; empty for nobody.
-func holding(lease coordinationv1.Lease) (holder string, until time.Time) {
-	spec := lease.Spec
-	if spec.HolderIdentity == nil || *spec.HolderIdentity == "" || spec.RenewTime == nil || spec.LeaseDurationSeconds == nil {
-		return "", time.Time{}
-	}
-	return *spec.HolderIdentity, spec.RenewTime.Add(time.Duration(*spec.LeaseDurationSeconds) * time.Second)
-}
-
-// Lock is the lock of releases, held.
+// Lock is the Lease, held.
 type Lock struct {
-	cluster *Cluster
-	holder  string
-	// From is who held it before and was killed, or had it taken from them; empty for nobody.
+	// From is the former holder, who died or from whom the Lease was taken; empty for nobody.
 	From string
 	stop context.CancelFunc
 	done chan struct{}
 }
 
-// Lock takes the lock of releases, and holds it until it is released. One whose holder no longer renews it is taken over;
-// force takes it from a living one. The context that comes with it ends when the lock is lost.
-func (c *Cluster) Lock(ctx context.Context, holder string, force bool) (*Lock, context.Context, error) {
-	lease, err := c.lease(ctx)
+// Lock takes the Lease and renews it until Release. A holder that doesn't renew it for its life is dead and loses it; one that
+// does is an error, unless force is set. Lock calls wait once if it has to find out whether the holder is alive. The returned
+// context ends when somebody else takes the Lease.
+func (c *Cluster) Lock(ctx context.Context, holder string, force bool, wait func(holder string)) (*Lock, context.Context, error) {
+	settler, err := c.settler(ctx)
 	if err != nil {
 		return nil, ctx, err
 	}
-	other, until := holding(lease)
-	if other != "" && time.Now().Before(until) && !force {
-		return nil, ctx, fmt.Errorf("%s is at a release: wait for its end; if it is gone, its lock ends by itself at %s; "+
-			"TAKEOVER=1 takes it at once", other, until.Local().Format(time.TimeOnly))
+	if settler == "" {
+		return nil, ctx, ErrNoNamespace
 	}
-	if err := c.renew(ctx, lease, holder); err != nil {
-		return nil, ctx, fmt.Errorf("the lock of releases can't be taken: %w", err)
+	former, err := c.lease(ctx)
+	if err != nil {
+		return nil, ctx, err
 	}
-	holding, cancel := context.WithCancelCause(ctx)
-	renewing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	lock := &Lock{cluster: c, holder: holder, From: other, stop: stop, done: make(chan struct{})}
-	go lock.hold(renewing, cancel)
-	return lock, holding, nil
+	lock := &Lock{From: holderOf(former), done: make(chan struct{})}
+	if force && lock.From != "" {
+		if err := c.takeLease(ctx, *former, holder); err != nil {
+			return nil, ctx, err
+		}
+	}
+	held, lost := context.WithCancelCause(ctx)
+	electing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	lock.stop = stop
+	taken := make(chan struct{})
+	go func() {
+		defer close(lock.done)
+		c.elect(electing, holder, taken, lost)
+	}()
+	if err := c.await(ctx, holder, former, taken, wait); err != nil {
+		lock.Release()
+		return nil, ctx, err
+	}
+	return lock, held, nil
 }
 
-// renew writes the holder into the Lease as it was read, so that of two who try one succeeds.
-func (c *Cluster) renew(ctx context.Context, lease coordinationv1.Lease, holder string) error {
-	now, seconds := metav1.NewMicroTime(time.Now()), int32(leaseTime.Seconds())
-	if lease.Spec.HolderIdentity == nil || *lease.Spec.HolderIdentity != holder {
-		lease.Spec.AcquireTime = &now
+// takeLease takes the Lease from a holder that may be alive.
+func (c *Cluster) takeLease(ctx context.Context, lease coordinationv1.Lease, holder string) error {
+	now := metav1.NowMicro()
+	lease.Spec.HolderIdentity, lease.Spec.AcquireTime, lease.Spec.RenewTime = &holder, &now, &now
+	if _, err := c.leases().Update(ctx, &lease, metav1.UpdateOptions{}); err != nil {
+		return fmt.Errorf("take the Lease of releases: %w", err)
 	}
-	lease.Spec.HolderIdentity, lease.Spec.RenewTime, lease.Spec.LeaseDurationSeconds = &holder, &now, &seconds
-	method, path := http.MethodPut, leasesPath+"/"+leaseName
-	if lease.ResourceVersion == "" {
-		method, path = http.MethodPost, leasesPath
-		lease.TypeMeta = metav1.TypeMeta{APIVersion: "coordination.k8s.io/v1", Kind: "Lease"}
-		lease.Name, lease.Namespace = leaseName, string(namespace.Apps)
-	}
-	_, err := c.send(ctx, method, path, "application/json", lease)
-	return err
+	return nil
 }
 
-// hold renews the lock. That the API server is away for a while doesn't lose it, as long as nobody else takes it.
-func (l *Lock) hold(ctx context.Context, lost context.CancelCauseFunc) {
-	defer close(l.done)
+// elect runs leader election until ctx ends, and closes taken once holder has the Lease. An API server that doesn't answer for a
+// while doesn't lose the Lease: only another holder does.
+func (c *Cluster) elect(ctx context.Context, holder string, taken chan struct{}, lost context.CancelCauseFunc) {
+	var leading atomic.Bool
+	config := leaderelection.LeaderElectionConfig{
+		Lock: &resourcelock.LeaseLock{
+			LeaseMeta:  metav1.ObjectMeta{Namespace: c.namespace(namespace.Apps), Name: leaseName},
+			Client:     c.client.CoordinationV1(),
+			LockConfig: resourcelock.ResourceLockConfig{Identity: holder},
+		},
+		LeaseDuration: c.times.life, RenewDeadline: c.times.renew, RetryPeriod: c.times.retry, ReleaseOnCancel: true,
+		Callbacks: leaderelection.LeaderCallbacks{
+			OnStartedLeading: func(context.Context) {
+				if leading.CompareAndSwap(false, true) {
+					close(taken)
+				}
+			},
+			OnStoppedLeading: func() {},
+			OnNewLeader: func(other string) {
+				if other != holder && other != "" && leading.Load() {
+					lost(fmt.Errorf("%s took the Lease of releases", other))
+				}
+			},
+		},
+	}
+	for ctx.Err() == nil {
+		leaderelection.RunOrDie(ctx, config) // dies of a wrong config only
+	}
+}
+
+// await returns nil once the Lease is taken, and an error once somebody else renews it.
+func (c *Cluster) await(ctx context.Context, holder string, former *coordinationv1.Lease, taken <-chan struct{}, wait func(string)) error {
+	deadline, waiting := time.After(2*c.times.life), false
 	for {
 		select {
+		case <-taken:
+			return nil
 		case <-ctx.Done():
-			return
-		case <-time.After(leaseRenewal):
+			return context.Cause(ctx)
+		case <-deadline:
+			return errors.New("take the Lease of releases: the API server doesn't answer")
+		case <-time.After(c.times.retry / 4):
 		}
-		lease, err := l.cluster.lease(ctx)
+		lease, err := c.lease(ctx)
 		if err != nil {
 			continue
 		}
-		if holder, _ := holding(lease); holder != l.holder {
-			lost(fmt.Errorf("the lock of releases was taken by %s", holder))
-			return
+		switch current := holderOf(lease); {
+		case current == "", current == holder:
+		case current != holderOf(former), !lease.Spec.RenewTime.Equal(former.Spec.RenewTime):
+			return fmt.Errorf("%s holds the Lease of releases: wait for its end, or take it at once with TAKEOVER=1", current)
+		case !waiting:
+			wait(current)
+			waiting = true
 		}
-		_ = l.cluster.renew(ctx, lease, l.holder) // is tried again
 	}
 }
 
-// Release lets the lock go.
-func (l *Lock) Release(ctx context.Context) error {
+// Release gives the Lease back, and returns once that is done.
+func (l *Lock) Release() {
 	l.stop()
 	<-l.done
-	lease, err := l.cluster.lease(ctx)
-	if holder, _ := holding(lease); err != nil || holder != l.holder {
-		return err
-	}
-	if err := l.cluster.renew(ctx, lease, ""); err != nil {
-		return fmt.Errorf("the lock of releases can't be released, it ends by itself in %s: %w", leaseTime, err)
-	}
-	return nil
 }

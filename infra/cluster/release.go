@@ -2,10 +2,8 @@ package cluster
 
 import (
 	"context"
-	"errors"
+	"encoding/json"
 	"fmt"
-	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -13,31 +11,30 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"platform.example/infra/namespace"
 	"platform.example/infra/release"
 )
 
-// appsPath is where the API has the objects of the services' namespace.
-func appsPath(group, kind string) string {
-	return group + "/namespaces/" + string(namespace.Apps) + "/" + kind
-}
-
-// Recorded is what is true of every service that is there, by name.
+// Recorded is the state of every service on the cluster, by name.
 func (c *Cluster) Recorded(ctx context.Context) (map[string]release.Recorded, error) {
-	var services corev1.ServiceList
-	var deployments appsv1.DeploymentList
-	reading, ctx := errgroup.WithContext(ctx) // a rollback has no time to lose
-	read := func(path, what string, into any) {
-		reading.Go(func() error {
-			if err := c.get(ctx, path, into); err != nil && !errors.Is(err, errNotFound) {
-				return fmt.Errorf("%s can't be read: %w", what, err)
-			}
-			return nil
-		})
-	}
-	read(appsPath("/api/v1", "services"), "what is live", &services)
-	read(appsPath("/apis/apps/v1", "deployments"), "what runs", &deployments)
+	var services *corev1.ServiceList
+	var deployments *appsv1.DeploymentList
+	reading, ctx := errgroup.WithContext(ctx) // at the same time: a rollback waits for it
+	reading.Go(func() (err error) {
+		if services, err = c.client.CoreV1().Services(c.namespace(namespace.Apps)).List(ctx, metav1.ListOptions{}); err != nil {
+			return fmt.Errorf("list the Services: %w", err)
+		}
+		return nil
+	})
+	reading.Go(func() (err error) {
+		if deployments, err = c.client.AppsV1().Deployments(c.namespace(namespace.Apps)).List(ctx, metav1.ListOptions{}); err != nil {
+			return fmt.Errorf("list the Deployments: %w", err)
+		}
+		return nil
+	})
 	if err := reading.Wait(); err != nil {
 		return nil, err
 	}
@@ -82,11 +79,11 @@ func running(deployment appsv1.Deployment) release.Running {
 	return running
 }
 
-// Endpoints is how many pods of a Service get its traffic right now.
-func (c *Cluster) Endpoints(ctx context.Context, place, service string) (int, error) {
-	query := url.Values{"labelSelector": {discoveryv1.LabelServiceName + "=" + service}}
-	var slices discoveryv1.EndpointSliceList
-	if err := c.get(ctx, "/apis/discovery.k8s.io/v1/namespaces/"+place+"/endpointslices?"+query.Encode(), &slices); err != nil {
+// Endpoints is the number of ready pods behind a Service of namespace apps.
+func (c *Cluster) Endpoints(ctx context.Context, service string) (int, error) {
+	slices, err := c.client.DiscoveryV1().EndpointSlices(c.namespace(namespace.Apps)).List(ctx,
+		metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service})
+	if err != nil {
 		return 0, err
 	}
 	ready := map[string]bool{} // by pod: one may stand in several slices
@@ -121,10 +118,14 @@ func (r Rollout) Guarded(ctx *pulumi.Context, guards []Guard, after pulumi.Array
 func (c *Cluster) satisfied(ctx context.Context, patience time.Duration, guards []Guard) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	var lacking error
 	for {
-		lacking := c.lacking(ctx, guards)
-		if lacking == nil {
+		now := c.lacking(ctx, guards)
+		if now == nil {
 			return nil
+		}
+		if lacking == nil || ctx.Err() == nil { // a request that the deadline cuts off explains nothing
+			lacking = now
 		}
 		select {
 		case <-time.After(lookAgain):
@@ -136,7 +137,7 @@ func (c *Cluster) satisfied(ctx context.Context, patience time.Duration, guards 
 
 func (c *Cluster) lacking(ctx context.Context, guards []Guard) error {
 	for _, guard := range guards {
-		ready, err := c.Endpoints(ctx, string(namespace.Apps), guard.Service)
+		ready, err := c.Endpoints(ctx, guard.Service)
 		if err != nil {
 			return fmt.Errorf("the endpoints of %s can't be counted: %w", guard.Service, err)
 		}
@@ -150,14 +151,17 @@ func (c *Cluster) lacking(ctx context.Context, guards []Guard) error {
 // Give has a live Service select the colour of a mark, and writes the mark beside it, in one step. It is an error where the
 // Service is no longer at the revision at which it was read.
 func (c *Cluster) Give(ctx context.Context, service, revision string, mark release.Mark) error {
-	patch := map[string]any{
+	patch, err := json.Marshal(map[string]any{
 		"metadata": map[string]any{"annotations": mark.Annotations(), "resourceVersion": revision},
 		"spec":     map[string]any{"selector": map[string]any{release.ColourLabel: mark.Live}},
-	}
-	const mergePatch = "application/merge-patch+json" // RFC 7396
-	_, err := c.send(ctx, http.MethodPatch, appsPath("/api/v1", "services")+"/"+service+"?fieldManager=platform-release", mergePatch, patch)
+	})
 	if err != nil {
-		return fmt.Errorf("service %s can't be given to %s: %w", service, mark.Live, err)
+		return err
+	}
+	_, err = c.client.CoreV1().Services(c.namespace(namespace.Apps)).Patch(ctx, service, types.MergePatchType, patch,
+		metav1.PatchOptions{FieldManager: "platform-release"})
+	if err != nil {
+		return fmt.Errorf("switch service %s to %s: %w", service, mark.Live, err)
 	}
 	return nil
 }

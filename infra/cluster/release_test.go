@@ -1,12 +1,15 @@
 package cluster
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +22,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"platform.example/infra/cluster/clustertest"
+	"platform.example/infra/namespace"
 	"platform.example/infra/release"
 )
 
@@ -64,6 +68,7 @@ func TestWhatIsRecordedIsWhatTheClusterSays(t *testing.T) {
 func TestTrafficIsGivenInOneStepUnlessSomebodyWasQuicker(t *testing.T) {
 	var given corev1.Service
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
 		if r.Method != http.MethodPatch {
 			_ = json.NewEncoder(w).Encode(corev1.Namespace{ObjectMeta: metav1.ObjectMeta{UID: "one"}})
 			return
@@ -74,6 +79,7 @@ func TestTrafficIsGivenInOneStepUnlessSomebodyWasQuicker(t *testing.T) {
 		if given.ResourceVersion != "7" {
 			w.WriteHeader(http.StatusConflict)
 		}
+		_ = json.NewEncoder(w).Encode(corev1.Service{})
 	}))
 	defer api.Close()
 	cluster, err := Target{Kubeconfig: clustertest.Write(t, clustertest.Kubeconfig(api.URL))}.Connect(t.Context())
@@ -87,7 +93,7 @@ func TestTrafficIsGivenInOneStepUnlessSomebodyWasQuicker(t *testing.T) {
 	if colour := given.Spec.Selector[release.ColourLabel]; colour != string(release.Green) || release.ReadMark(given.Annotations) != mark {
 		t.Errorf("it selects %s, with the mark %v", colour, given.Annotations)
 	}
-	if err := cluster.Give(t.Context(), "shop", "6", mark); err == nil || !strings.Contains(err.Error(), "somebody else has changed it") {
+	if err := cluster.Give(t.Context(), "shop", "6", mark); err == nil || !strings.Contains(err.Error(), "shop to green: ") {
 		t.Errorf("somebody was quicker: %v", err)
 	}
 }
@@ -103,7 +109,7 @@ func TestAGuardCountsReadyEndpoints(t *testing.T) {
 		{Endpoints: []discoveryv1.Endpoint{endpoint("a", &yes), endpoint("d", &yes)}},
 	}})
 	cluster := connect(t, api)
-	if ready, err := cluster.Endpoints(t.Context(), "apps", "shop-green"); err != nil || ready != 2 {
+	if ready, err := cluster.Endpoints(t.Context(), "shop-green"); err != nil || ready != 2 {
 		t.Errorf("%d are ready (%v), want a and d", ready, err)
 	}
 	if err := cluster.satisfied(t.Context(), time.Second, []Guard{{"shop-green", 2}}); err != nil {
@@ -115,17 +121,45 @@ func TestAGuardCountsReadyEndpoints(t *testing.T) {
 	}
 }
 
-// leases is an API server with one Lease, which refuses who hasn't seen its latest version.
+// leases is an API server with one Lease, which refuses an update of an older version.
 type leases struct {
 	mutex   sync.Mutex
+	settler string
 	lease   *coordinationv1.Lease
 	version int
+	failing bool
+}
+
+func (l *leases) settle(stack string) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.settler = stack
+}
+
+func (l *leases) set(spec coordinationv1.LeaseSpec) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.version++
+	l.lease.ResourceVersion, l.lease.Spec = fmt.Sprint(l.version), spec
+}
+
+func (l *leases) away(failing bool) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.failing = failing
 }
 
 func (l *leases) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	l.mutex.Lock()
 	defer l.mutex.Unlock()
+	w.Header().Set("Content-Type", "application/json")
 	switch {
+	case l.failing:
+		w.WriteHeader(http.StatusServiceUnavailable)
+	case r.URL.Path == "/api/v1/namespaces/apps" && l.settler != "":
+		_ = json.NewEncoder(w).Encode(corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{namespace.StackAnnotation: l.settler}}})
+	case r.URL.Path == "/api/v1/namespaces/apps":
+		http.NotFound(w, r)
 	case r.URL.Path == "/api/v1/namespaces/kube-system":
 		_ = json.NewEncoder(w).Encode(corev1.Namespace{ObjectMeta: metav1.ObjectMeta{UID: "one"}})
 	case r.Method == http.MethodGet && l.lease == nil:
@@ -154,55 +188,70 @@ func TestReleasesExcludeEachOther(t *testing.T) {
 	held := &leases{}
 	server := httptest.NewServer(held)
 	defer server.Close()
-	cluster, err := Target{Kubeconfig: clustertest.Write(t, clustertest.Kubeconfig(server.URL))}.Connect(t.Context())
-	if err != nil {
-		t.Fatal(err)
+	connect := func() *Cluster {
+		cluster, err := Target{Kubeconfig: clustertest.Write(t, clustertest.Kubeconfig(server.URL))}.Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		cluster.times = leaseTimes{life: time.Second, renew: 600 * time.Millisecond, retry: 200 * time.Millisecond}
+		return cluster
+	}
+	var waited []string
+	lock := func(holder string, force bool) (*Lock, context.Context, error) {
+		waited = nil
+		return connect().Lock(t.Context(), holder, force, func(holder string) { waited = append(waited, holder) })
 	}
 	holder := func(want string) {
 		t.Helper()
-		if got, err := cluster.Holder(t.Context(), time.Now()); err != nil || got != want {
+		if got, _, err := connect().Holder(t.Context()); err != nil || got != want {
 			t.Errorf("the holder is %q (%v), want %q", got, err, want)
 		}
 	}
+	if _, _, err := lock("maria", false); !errors.Is(err, ErrNoNamespace) {
+		t.Errorf("before the first deployment: %v", err)
+	}
+	held.settle("local")
 	holder("")
-	first, _, err := cluster.Lock(t.Context(), "maria", false)
-	if err != nil || first.From != "" {
-		t.Fatal(err, first)
+	first, _, err := lock("maria", false)
+	if err != nil || first.From != "" || waited != nil {
+		t.Fatal(err, first, waited)
 	}
 	holder("maria")
-	if _, _, err := cluster.Lock(t.Context(), "ali", false); err == nil || !strings.Contains(err.Error(), "maria is at a release: wait for its end") {
-		t.Errorf("a second one: %v", err)
+	if _, _, err := lock("ali", false); err == nil || !strings.Contains(err.Error(), "maria holds the Lease of releases: wait for its end") {
+		t.Errorf("the holder is alive: %v", err)
 	}
-	if err := first.Release(t.Context()); err != nil {
-		t.Error(err)
-	}
+	first.Release()
 	holder("")
 
-	// One that was killed no longer renews it.
-	first, _, err = cluster.Lock(t.Context(), "maria", false)
-	if err != nil {
-		t.Fatal(err)
-	}
-	first.stop()
-	<-first.done
-	long := metav1.NewMicroTime(time.Now().Add(-time.Minute))
-	held.lease.Spec.RenewTime = &long
-	holder("")
-	second, _, err := cluster.Lock(t.Context(), "ali", false)
-	if err != nil || second.From != "maria" {
-		t.Fatalf("the lock of one that was killed: %v, %+v", err, second)
+	// The clock of a dead holder's machine is an hour ahead: only that its Lease doesn't change counts.
+	ahead, dead, seconds := metav1.NewMicroTime(time.Now().Add(time.Hour)), "maria", int32(1)
+	held.set(coordinationv1.LeaseSpec{HolderIdentity: &dead, RenewTime: &ahead, LeaseDurationSeconds: &seconds})
+	second, untilLost, err := lock("ali", false)
+	if err != nil || second.From != "maria" || !slices.Equal(waited, []string{"maria"}) {
+		t.Fatalf("the holder is dead: %v, %+v, waited for %v", err, second, waited)
 	}
 
-	// From a living one it is taken by force, and that one learns of it.
-	third, _, err := cluster.Lock(t.Context(), "eve", true)
-	if err != nil || third.From != "ali" {
+	third, _, err := lock("eve", true)
+	if err != nil || third.From != "ali" || waited != nil {
 		t.Fatalf("by force: %v, %+v", err, third)
 	}
-	if err := second.Release(t.Context()); err != nil {
-		t.Error(err)
+	select {
+	case <-untilLost.Done():
+		if err := context.Cause(untilLost); !strings.Contains(err.Error(), "eve took the Lease of releases") {
+			t.Errorf("the former holder hears %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("the former holder doesn't notice")
 	}
+	second.Release()
 	holder("eve")
-	if err := third.Release(t.Context()); err != nil {
-		t.Error(err)
+
+	// An API server that is away for longer than the Lease lives doesn't lose it.
+	held.away(true)
+	time.Sleep(2 * time.Second)
+	held.away(false)
+	if _, _, err := lock("ali", false); err == nil || !strings.Contains(err.Error(), "eve holds the Lease of releases") {
+		t.Errorf("after an outage of the API server: %v", err)
 	}
+	third.Release()
 }

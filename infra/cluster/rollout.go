@@ -10,13 +10,15 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	kubernetes "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // Rollout bounds how long an update waits for what runs on the cluster, and says why if it waited in vain.
 type Rollout struct {
 	deadline time.Duration
-	cluster  *Cluster          // nil where nothing is asked
-	explain  *pulumi.ErrorHook // as cluster
+	cluster  *Cluster             // nil where nothing is asked
+	explain  *pulumi.ErrorHook    // as cluster
+	owner    *pulumi.ResourceHook // as cluster
 }
 
 // surplus is how much longer than for a Deployment to give up Pulumi waits.
@@ -38,7 +40,11 @@ func (c *Cluster) NewRollout(ctx *pulumi.Context, deadline time.Duration) (Rollo
 		c.explain(ctx, failed)
 		return false, nil // no second try: Kubernetes has tried all the time
 	})
-	return Rollout{deadline: deadline, cluster: c, explain: explain}, err
+	if err != nil {
+		return Rollout{}, err
+	}
+	owner, err := c.newOwnerHook(ctx)
+	return Rollout{deadline: deadline, cluster: c, explain: explain, owner: owner}, err
 }
 
 // Seconds is the deadline in a Deployment's own fields.
@@ -87,9 +93,8 @@ func (c *Cluster) complete(ctx context.Context, patience time.Duration, workload
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
-		var deployment kubernetes.Deployment
-		err := c.get(ctx, "/apis/apps/v1/namespaces/"+workload.Namespace+"/deployments/"+workload.Name, &deployment)
-		if err == nil && completed(deployment) {
+		deployment, err := c.client.AppsV1().Deployments(workload.Namespace).Get(ctx, workload.Name, metav1.GetOptions{})
+		if err == nil && completed(*deployment) {
 			return nil
 		}
 		select {

@@ -88,12 +88,12 @@ func (a CacheArgs) newServer(ctx *pulumi.Context, parent pulumi.ResourceOption) 
 	if err != nil {
 		return Endpoint{}, err
 	}
-	users, err := server.newUsers(ctx, catalog.RedisHost, objects, parent, pulumi.DependsOn([]pulumi.Resource{running}))
+	users, err := server.newUsers(ctx, catalog.RedisHost(a.Prefix), objects, parent, pulumi.DependsOn([]pulumi.Resource{running}))
 	if err != nil {
 		return Endpoint{}, err
 	}
 	return Endpoint{
-		Host: catalog.RedisHost, Port: network.RedisPort, Authority: a.Authority, Ready: []pulumi.Resource{users},
+		Host: catalog.RedisHost(a.Prefix), Port: network.RedisPort, Authority: a.Authority, Ready: []pulumi.Resource{users},
 	}, nil
 }
 

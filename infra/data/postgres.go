@@ -71,7 +71,7 @@ func NewPostgres(
 			return nil, err
 		}
 		server = append(server, made)
-		postgres.endpoint = Endpoint{Host: catalog.PostgresHost, Port: network.PostgresPort, Authority: args.Authority}
+		postgres.endpoint = Endpoint{Host: catalog.PostgresHost(args.Prefix), Port: network.PostgresPort, Authority: args.Authority}
 	} else {
 		postgres.endpoint = elsewhere(args.Config.Postgres.Store)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"platform.example/infra/cluster"
 	"platform.example/infra/isolation"
+	"platform.example/infra/namespace"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
 	"platform.example/infra/resources"
@@ -24,6 +25,7 @@ type Common struct {
 	Rollout   cluster.Rollout
 	// JobPriority is the PriorityClass of what only sets a store up: not one by which it would take a service's place.
 	JobPriority pulumi.StringOutput
+	Prefix      namespace.Prefix                // of the namespaces' names
 	Requested   func(quantity.CPU) quantity.CPU // what is asked for on this stack instead
 	Authority   pulumi.StringOutput             // PEM of who signs the certificates of stores in the cluster
 }

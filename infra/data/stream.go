@@ -94,12 +94,12 @@ func (a StreamArgs) newServer(ctx *pulumi.Context, parent pulumi.ResourceOption)
 	if err != nil {
 		return Endpoint{}, err
 	}
-	users, err := server.newUsers(ctx, catalog.StreamHost, objects, parent, pulumi.DependsOn([]pulumi.Resource{running}))
+	users, err := server.newUsers(ctx, catalog.StreamHost(a.Prefix), objects, parent, pulumi.DependsOn([]pulumi.Resource{running}))
 	if err != nil {
 		return Endpoint{}, err
 	}
 	return Endpoint{
-		Host: catalog.StreamHost, Port: network.RedisPort, Authority: a.Authority, Ready: []pulumi.Resource{users},
+		Host: catalog.StreamHost(a.Prefix), Port: network.RedisPort, Authority: a.Authority, Ready: []pulumi.Resource{users},
 	}, nil
 }
 

@@ -26,19 +26,20 @@ type Namespace struct {
 }
 
 // NewNamespace makes a namespace. A protected one can't be deleted: that would take its volumes with it.
-func NewNamespace(ctx *pulumi.Context, name namespace.Name, protect bool, opts ...pulumi.ResourceOption) (*Namespace, error) {
+func NewNamespace(
+	ctx *pulumi.Context, name namespace.Name, prefix namespace.Prefix, protect bool, opts ...pulumi.ResourceOption,
+) (*Namespace, error) {
 	class, err := schedulingv1.NewPriorityClass(ctx, string(name), &schedulingv1.PriorityClassArgs{
-		Metadata:    metav1.ObjectMetaArgs{Name: pulumi.Sprintf("platform-%s", name)},
+		Metadata:    metav1.ObjectMetaArgs{Name: pulumi.String(prefix.ClusterScoped(string(name)))},
 		Value:       pulumi.Int(priorities[name]),
-		Description: pulumi.Sprintf("Pods of namespace %s", name),
+		Description: pulumi.Sprintf("Pods of namespace %s", prefix.Of(name)),
 	}, opts...)
 	if err != nil {
 		return nil, fmt.Errorf("namespace %s: %w", name, err)
 	}
 	made, err := corev1.NewNamespace(ctx, string(name), &corev1.NamespaceArgs{
 		Metadata: metav1.ObjectMetaArgs{
-			Name:        pulumi.String(name),
-			Annotations: pulumi.StringMap{namespace.StackAnnotation: pulumi.String(ctx.Stack())},
+			Name: pulumi.String(prefix.Of(name)),
 			Labels: pulumi.StringMap{
 				"pod-security.kubernetes.io/enforce": pulumi.String("restricted"),
 				"pod-security.kubernetes.io/audit":   pulumi.String("restricted"),

@@ -13,7 +13,7 @@ import (
 
 // NewPolicies makes the policies in their namespaces.
 func NewPolicies(
-	ctx *pulumi.Context, namespaces map[namespace.Name]*Namespace, policies []network.Policy,
+	ctx *pulumi.Context, namespaces map[namespace.Name]*Namespace, prefix namespace.Prefix, policies []network.Policy,
 	opts ...pulumi.ResourceOption,
 ) error {
 	for _, policy := range policies {
@@ -25,8 +25,8 @@ func NewPolicies(
 			Spec: networkingv1.NetworkPolicySpecArgs{
 				PodSelector: metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{network.Label: pulumi.String(policy.Owner)}},
 				PolicyTypes: pulumi.ToStringArray([]string{"Ingress", "Egress"}),
-				Ingress:     ingress(policy.Ingress),
-				Egress:      egress(policy.Egress),
+				Ingress:     ingress(prefix, policy.Ingress),
+				Egress:      egress(prefix, policy.Egress),
 			},
 		}, opts...)
 		if err != nil {
@@ -36,19 +36,19 @@ func NewPolicies(
 	return nil
 }
 
-func ingress(flows []network.Flow) networkingv1.NetworkPolicyIngressRuleArray {
+func ingress(prefix namespace.Prefix, flows []network.Flow) networkingv1.NetworkPolicyIngressRuleArray {
 	var rules networkingv1.NetworkPolicyIngressRuleArray
 	for _, flow := range flows {
-		rules = append(rules, networkingv1.NetworkPolicyIngressRuleArgs{From: peers(flow.Peer), Ports: ports("TCP", flow.Port)})
+		rules = append(rules, networkingv1.NetworkPolicyIngressRuleArgs{From: peers(prefix, flow.Peer), Ports: ports("TCP", flow.Port)})
 	}
 	return rules
 }
 
 // egress adds the way to the cluster's DNS for those who look for anybody.
-func egress(flows []network.Flow) networkingv1.NetworkPolicyEgressRuleArray {
+func egress(prefix namespace.Prefix, flows []network.Flow) networkingv1.NetworkPolicyEgressRuleArray {
 	var rules networkingv1.NetworkPolicyEgressRuleArray
 	for _, flow := range flows {
-		rules = append(rules, networkingv1.NetworkPolicyEgressRuleArgs{To: peers(flow.Peer), Ports: ports("TCP", flow.Port)})
+		rules = append(rules, networkingv1.NetworkPolicyEgressRuleArgs{To: peers(prefix, flow.Peer), Ports: ports("TCP", flow.Port)})
 	}
 	if len(rules) == 0 {
 		return nil
@@ -63,19 +63,19 @@ func egress(flows []network.Flow) networkingv1.NetworkPolicyEgressRuleArray {
 	})
 }
 
-func peers(peer network.Peer) networkingv1.NetworkPolicyPeerArray {
+func peers(prefix namespace.Prefix, peer network.Peer) networkingv1.NetworkPolicyPeerArray {
 	if peer.Network != "" {
 		return networkingv1.NetworkPolicyPeerArray{networkingv1.NetworkPolicyPeerArgs{
 			IpBlock: networkingv1.IPBlockArgs{Cidr: pulumi.String(peer.Network), Except: pulumi.ToStringArray(peer.Except)},
 		}}
 	}
 	return networkingv1.NetworkPolicyPeerArray{networkingv1.NetworkPolicyPeerArgs{
-		NamespaceSelector: inNamespace(peer.Namespace),
+		NamespaceSelector: inNamespace(prefix.Of(peer.Namespace)),
 		PodSelector:       metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{network.Label: pulumi.String(peer.Owner)}},
 	}}
 }
 
-func inNamespace(name namespace.Name) metav1.LabelSelectorArgs {
+func inNamespace(name string) metav1.LabelSelectorArgs {
 	return metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{"kubernetes.io/metadata.name": pulumi.String(name)}}
 }
 

@@ -56,12 +56,12 @@ preinstall_disabled = true
 	sources, err := yaml.Marshal(object{"apiVersion": 1, "datasources": []object{
 		{
 			"name": "Prometheus", "uid": dashboard.Prometheus, "type": "prometheus", "access": "proxy", "isDefault": true,
-			"url":      fmt.Sprintf("http://%s:%d", host(network.Prometheus), network.PrometheusPort),
+			"url":      fmt.Sprintf("http://%s:%d", a.host(network.Prometheus), network.PrometheusPort),
 			"jsonData": object{"timeInterval": fmt.Sprintf("%ds", interval), "httpMethod": "POST"},
 		},
 		{
 			"name": "Alertmanager", "uid": "alertmanager", "type": "alertmanager", "access": "proxy",
-			"url":      fmt.Sprintf("http://%s:%d", host(network.Alertmanager), network.AlertmanagerPort),
+			"url":      fmt.Sprintf("http://%s:%d", a.host(network.Alertmanager), network.AlertmanagerPort),
 			"jsonData": object{"implementation": "prometheus"},
 		},
 	}})

@@ -13,6 +13,7 @@ import (
 
 	"platform.example/infra/cluster"
 	"platform.example/infra/image"
+	"platform.example/infra/namespace"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
 	"platform.example/infra/resources"
@@ -53,7 +54,9 @@ func (p part) secretFolder() string { return "/run/secrets/" + p.name }
 func (p part) dataFolder() string   { return "/var/lib/" + p.name }
 
 // host is where the others find a part.
-func host(name string) string { return name + ".monitoring.svc" }
+func (a Args) host(name string) string {
+	return a.Config.NamespacePrefix.Host(name, namespace.Monitoring)
+}
 
 // run makes a part's objects, and returns its name once it runs.
 func (a Args) run(ctx *pulumi.Context, p part, opts ...pulumi.ResourceOption) (running pulumi.StringInput, err error) {
@@ -267,7 +270,7 @@ func (a Args) grant(ctx *pulumi.Context, p part, account *corev1.ServiceAccount,
 	if len(p.rights) == 0 {
 		return nil
 	}
-	metadata := metav1.ObjectMetaArgs{Name: pulumi.String("platform-" + p.name), Labels: p.selector()}
+	metadata := metav1.ObjectMetaArgs{Name: pulumi.String(a.Config.NamespacePrefix.ClusterScoped(p.name)), Labels: p.selector()}
 	role, err := rbacv1.NewClusterRole(ctx, p.name, &rbacv1.ClusterRoleArgs{Metadata: metadata, Rules: p.rights}, opts...)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package monitoring
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	rbacv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/rbac/v1"
@@ -13,7 +14,6 @@ import (
 	"platform.example/infra/monitoring/rule"
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
-	"platform.example/infra/stack"
 )
 
 const (
@@ -29,7 +29,7 @@ const (
 )
 
 func (a Args) prometheus() (part, error) {
-	config, err := yaml.Marshal(scrapes(a.Config))
+	config, err := yaml.Marshal(a.scrapes())
 	if err != nil {
 		return part{}, err
 	}
@@ -87,7 +87,8 @@ func (a Args) certificates() map[string]time.Time {
 type object map[string]any
 
 // scrapes is Prometheus' configuration (prometheus.io/docs, "Configuration").
-func scrapes(config stack.Stack) object {
+func (a Args) scrapes() object {
+	config := a.Config
 	const account = "/var/run/secrets/kubernetes.io/serviceaccount/"
 	signedIn := func(job string, verify bool) object {
 		return object{
@@ -105,10 +106,12 @@ func scrapes(config stack.Stack) object {
 	}
 	verify := config.Monitoring.VerifyKubelets
 	nodes := []object{{"role": "node"}}
-	ours := object{"names": []string{
-		string(namespace.Apps), string(namespace.Data), string(namespace.Edge), string(namespace.Monitoring), "kube-system",
-	}}
-	return object{
+	names := []string{"kube-system"}
+	for _, name := range namespace.All() {
+		names = append(names, config.NamespacePrefix.Of(name))
+	}
+	ours := object{"names": names}
+	scrapes := object{
 		"global": object{
 			"scrape_interval":          fmt.Sprintf("%ds", interval),
 			"scrape_timeout":           "10s",
@@ -121,7 +124,7 @@ func scrapes(config stack.Stack) object {
 		},
 		"rule_files": []string{rulesFile},
 		"alerting": object{"alertmanagers": []object{{
-			"static_configs": []object{{"targets": []string{fmt.Sprintf("%s:%d", host(network.Alertmanager), network.AlertmanagerPort)}}},
+			"static_configs": []object{{"targets": []string{fmt.Sprintf("%s:%d", a.host(network.Alertmanager), network.AlertmanagerPort)}}},
 		}}},
 		"scrape_configs": []object{
 			{
@@ -148,7 +151,7 @@ func scrapes(config stack.Stack) object {
 			{
 				"job_name":               network.KubeStateMetrics,
 				"honor_labels":           true,
-				"static_configs":         []object{{"targets": []string{fmt.Sprintf("%s:%d", host(network.KubeStateMetrics), network.KubeStateMetricsPort)}}},
+				"static_configs":         []object{{"targets": []string{fmt.Sprintf("%s:%d", a.host(network.KubeStateMetrics), network.KubeStateMetricsPort)}}},
 				"metric_relabel_configs": []object{{"action": "labeldrop", "regex": "uid|container_id|image_id"}},
 			},
 			{
@@ -184,6 +187,23 @@ func scrapes(config stack.Stack) object {
 				},
 			}),
 		},
+	}
+	for _, job := range scrapes["scrape_configs"].([]object) {
+		withoutPrefix(job, config.NamespacePrefix)
+	}
+	return scrapes
+}
+
+// withoutPrefix removes the stack's prefix from the label namespace of a job's targets and series, so that rules and dashboards are
+// the same for all stacks.
+func withoutPrefix(job object, prefix namespace.Prefix) {
+	if prefix == "" {
+		return
+	}
+	rule := object{"source_labels": []string{"namespace"}, "regex": string(prefix) + "(apps|data|edge|monitoring)", "target_label": "namespace"}
+	for _, key := range []string{"relabel_configs", "metric_relabel_configs"} {
+		rules, _ := job[key].([]object)
+		job[key] = append(slices.Clip(rules), rule)
 	}
 }
 

@@ -39,7 +39,9 @@ const (
 )
 
 // CollectorURL is where services send their traces.
-var CollectorURL = fmt.Sprintf("http://%s.%s.svc:%d", Collector, namespace.Monitoring, CollectorPort)
+func CollectorURL(prefix namespace.Prefix) string {
+	return fmt.Sprintf("http://%s:%d", prefix.Host(Collector, namespace.Monitoring), CollectorPort)
+}
 
 // The cluster's own: the API server, behind its Service or itself; kubelets; CoreDNS.
 var (

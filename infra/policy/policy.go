@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
@@ -108,7 +109,10 @@ func Check(environment stack.Environment, manifests []Object) []Finding {
 }
 
 func excused(rule, object string) bool {
-	return slices.ContainsFunc(Exceptions(), func(e Exception) bool { return e.Rule == rule && e.Object == object })
+	return slices.ContainsFunc(Exceptions(), func(e Exception) bool {
+		kind, name, _ := strings.Cut(e.Object, " ") // a stack may have a prefix before its namespaces
+		return e.Rule == rule && strings.HasPrefix(object, kind+" ") && strings.HasSuffix(object, name)
+	})
 }
 
 // problem is a finding before it is known whose.

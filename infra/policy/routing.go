@@ -3,6 +3,7 @@ package policy
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -89,12 +90,12 @@ func exposure(o objects) []problem {
 	mend := fmt.Sprintf("only namespace %s is reached from outside, on node ports only in the stack %s", namespace.Edge, stack.Local)
 	var problems []problem
 	for _, ingress := range of[*networkingv1.Ingress](o) {
-		if ingress.Namespace != string(namespace.Edge) {
+		if !strings.HasSuffix(ingress.Namespace, string(namespace.Edge)) {
 			problems = append(problems, problem{nameOf(ingress), "is reached from outside", mend})
 		}
 	}
 	for _, service := range of[*corev1.Service](o) {
-		kind, atEdge := service.Spec.Type, service.Namespace == string(namespace.Edge)
+		kind, atEdge := service.Spec.Type, strings.HasSuffix(service.Namespace, string(namespace.Edge))
 		allowed := kind == "" || kind == corev1.ServiceTypeClusterIP || kind == corev1.ServiceTypeLoadBalancer && atEdge ||
 			kind == corev1.ServiceTypeNodePort && atEdge && o.environment == stack.Local
 		if !allowed {

@@ -41,7 +41,9 @@ const (
 	liveAnnotation      = "platform.example/live" // colour and version
 	standbyAnnotation   = "platform.example/standby"
 	takenBackAnnotation = "platform.example/taken-back"
-	switchedAnnotation  = "platform.example/switched-at" // RFC 3339
+
+	// SwitchedAnnotation holds the moment of the switch, a Timestamp.
+	SwitchedAnnotation = "platform.example/switched-at"
 
 	// VersionAnnotation on a Deployment says which version it runs.
 	VersionAnnotation = "platform.example/version"
@@ -59,15 +61,18 @@ func (m Mark) Annotations() map[string]string {
 		liveAnnotation:      fmt.Sprintf("%s %s", m.Live, m.Version),
 		standbyAnnotation:   strings.TrimSpace(m.Standby.Version + " " + m.Standby.Made),
 		takenBackAnnotation: m.TakenBack,
-		switchedAnnotation:  m.At.UTC().Format(time.RFC3339),
+		SwitchedAnnotation:  Timestamp(m.At),
 	}
 }
+
+// Timestamp is a time as annotations hold it: RFC 3339 in UTC.
+func Timestamp(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 
 // ReadMark is the mark that annotations hold; the zero Mark where there is none.
 func ReadMark(annotations map[string]string) Mark {
 	colour, version, _ := strings.Cut(annotations[liveAnnotation], " ")
 	standby, made, _ := strings.Cut(annotations[standbyAnnotation], " ")
-	at, _ := time.Parse(time.RFC3339, annotations[switchedAnnotation]) // an unreadable time is long ago: nothing stands by for ever
+	at, _ := time.Parse(time.RFC3339, annotations[SwitchedAnnotation]) // an unreadable time is long ago: nothing stands by for ever
 	return Mark{
 		Live: Colour(colour), Version: version,
 		Standby: Former{standby, made}, TakenBack: annotations[takenBackAnnotation], At: at,

@@ -29,7 +29,7 @@ func Parse(name string, services []catalog.Service, plain map[string]string, sec
 			found.add(rule.paths[0], rule.check(stack))
 		}
 	}
-	for _, required := range catalog.Secrets(services, stack.Name == Local) {
+	for _, required := range catalog.Secrets(services, stack.Name == Local, stack.NamespacePrefix) {
 		if !slices.Contains(secret, required.Name) {
 			found.add(required.Name, secretProblem(name, given, required.Name))
 		}
@@ -80,7 +80,7 @@ func knownPaths(settings []setting, services []catalog.Service) []string {
 	for _, setting := range settings {
 		paths = append(paths, setting.path)
 	}
-	for _, secret := range append(catalog.Secrets(services, true), catalog.GivenSecrets()...) {
+	for _, secret := range append(catalog.Secrets(services, true, ""), catalog.GivenSecrets()...) {
 		paths = append(paths, secret.Name)
 	}
 	return paths

@@ -13,7 +13,7 @@ import (
 
 func allSecrets() []string {
 	var names []string
-	for _, secret := range catalog.Secrets(catalog.Services(), true) {
+	for _, secret := range catalog.Secrets(catalog.Services(), true, "") {
 		names = append(names, secret.Name)
 	}
 	return names

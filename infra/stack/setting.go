@@ -12,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"platform.example/infra/namespace"
 )
 
 // setting is one key: where it stands, what it allows, what it is when unset, and the field it sets.
@@ -99,6 +101,13 @@ func between(least, most int) func(string) (int, error) {
 		}
 		return number, nil
 	}
+}
+
+func namespacePrefix(text string) (namespace.Prefix, error) {
+	if !regexp.MustCompile(`^[a-z]([a-z0-9-]{0,18}[a-z0-9])?-$`).MatchString(text) {
+		return "", fmt.Errorf("%q is not the beginning of a namespace's name", text)
+	}
+	return namespace.Prefix(text), nil
 }
 
 // hostName is a DNS name in lower case, as certificates have it.

@@ -26,6 +26,11 @@ func (s *Stack) settings(services []catalog.Service) []setting {
 			read: into(&s.KubeContext, filled),
 		},
 		{
+			path: "namespacePrefix", optional: true, want: "what comes before the names of the stack's namespaces, such as shop-: " +
+				"up to 20 lower case letters, digits and hyphens, beginning with a letter and ending with a hyphen",
+			read: into(&s.NamespacePrefix, namespacePrefix),
+		},
+		{
 			path: "storageClass", optional: true, want: "the name of a StorageClass",
 			read: into(&s.StorageClass, filled),
 		},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/namespace"
 	"platform.example/infra/quantity"
 )
 
@@ -24,24 +25,26 @@ const (
 
 // Stack is the configuration of one stack. The keys, what they allow and their defaults stand in settings.go.
 type Stack struct {
-	Name         Environment
-	Registry     string // host[:port][/prefix]; empty where nothing is built
-	Build        bool   // compile and push images, or take what staging runs
-	Kubeconfig   string // path, relative to the project's root; empty for the usual places
-	KubeContext  string // empty for the current one
-	StorageClass string // empty for the cluster's default
-	Demo         bool   // has a demo user
-	Deadline     time.Duration
-	CPURequests  int           // percent of their CPU requests that pods ask for
-	Standby      time.Duration // how long a former version stands by after a release
-	ProtectData  bool          // nothing that holds data is deleted or replaced
-	Edge         Edge
-	Replicas     Replicas           // of the edge, and of every service that has none of its own
-	Services     map[string]Service // by name; each service of the catalog is there
-	Postgres     Postgres
-	Redis        Redis
-	Stream       Stream
-	Monitoring   Monitoring
+	Name        Environment
+	Registry    string // host[:port][/prefix]; empty where nothing is built
+	Build       bool   // compile and push images, or take what staging runs
+	Kubeconfig  string // path, relative to the project's root; empty for the usual places
+	KubeContext string // empty for the current one
+	// NamespacePrefix comes before the names of the namespaces and of cluster-scoped objects.
+	NamespacePrefix namespace.Prefix
+	StorageClass    string // empty for the cluster's default
+	Demo            bool   // has a demo user
+	Deadline        time.Duration
+	CPURequests     int           // percent of their CPU requests that pods ask for
+	Standby         time.Duration // how long a former version stands by after a release
+	ProtectData     bool          // nothing that holds data is deleted or replaced
+	Edge            Edge
+	Replicas        Replicas           // of the edge, and of every service that has none of its own
+	Services        map[string]Service // by name; each service of the catalog is there
+	Postgres        Postgres
+	Redis           Redis
+	Stream          Stream
+	Monitoring      Monitoring
 }
 
 // Edge is how the outside reaches the platform.

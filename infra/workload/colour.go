@@ -90,7 +90,7 @@ func (c colour) newService(ctx *pulumi.Context, opts ...pulumi.ResourceOption) e
 }
 
 // url is where each of the colour's pods answers.
-func (c colour) url() string { return URL(c.name()) }
+func (c colour) url() string { return URL(c.Config.NamespacePrefix, c.name()) }
 
 // madeAnnotations say what the Deployment is, for the next plan.
 func (c colour) madeAnnotations() pulumi.StringMap {

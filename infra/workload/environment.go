@@ -25,13 +25,13 @@ func (c colour) variables() map[string]string {
 		"SERVICE_COLOUR":  string(c.Colour),
 		"ENVIRONMENT":     string(c.Config.Name),
 		"SHUTDOWN_DELAY":  shutdownDelay.String(),
-		"LIVE_URL":        URL(c.Service.Name), // the colour that answers here is the live one
+		"LIVE_URL":        URL(c.Config.NamespacePrefix, c.Service.Name), // the colour that answers here is the live one
 	}
 	for _, called := range c.Service.Calls {
-		variables[catalog.Service{Name: called}.URLVariable()] = URL(called)
+		variables[catalog.Service{Name: called}.URLVariable()] = URL(c.Config.NamespacePrefix, called)
 	}
 	if c.Config.Monitoring.Traces != "" {
-		variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = network.CollectorURL
+		variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = network.CollectorURL(c.Config.NamespacePrefix)
 	}
 	if c.Service.Public {
 		variables["TRUSTED_PROXIES"] = strings.Join(privateNetworks, ",")

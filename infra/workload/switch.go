@@ -2,6 +2,7 @@ package workload
 
 import (
 	"fmt"
+	"time"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -9,11 +10,12 @@ import (
 	"platform.example/infra/catalog"
 	"platform.example/infra/cluster"
 	"platform.example/infra/namespace"
+	"platform.example/infra/release"
 )
 
 // URL is where a service answers inside the cluster.
-func URL(service string) string {
-	return fmt.Sprintf("http://%s.%s.svc:%d", service, namespace.Apps, catalog.HTTPPort)
+func URL(prefix namespace.Prefix, service string) string {
+	return fmt.Sprintf("http://%s:%d", prefix.Host(service, namespace.Apps), catalog.HTTPPort)
 }
 
 // Switch makes the live Services, each of which leads to the colour of its plan. Those whose traffic moves do so together:
@@ -42,9 +44,11 @@ func Switch(ctx *pulumi.Context, rollout cluster.Rollout, services []*Service) (
 	}
 	ready = append(ready, running)
 	open := rollout.Guarded(ctx, guards, ready)
+	// The moment of the switch, one for all: services that switched together roll back together.
+	at := open.ApplyT(func(string) string { return release.Timestamp(time.Now()) }).(pulumi.StringOutput)
 	var live pulumi.Array
 	for _, service := range services {
-		made, err := service.goLive(ctx, open)
+		made, err := service.goLive(ctx, open, at)
 		if err != nil {
 			return switched, fmt.Errorf("service %s: %w", service.args.Service.Name, err)
 		}
@@ -54,13 +58,15 @@ func Switch(ctx *pulumi.Context, rollout cluster.Rollout, services []*Service) (
 }
 
 // goLive makes the live Service. The mark is written together with the selector that it speaks of.
-func (s *Service) goLive(ctx *pulumi.Context, open pulumi.StringOutput) (*corev1.Service, error) {
+func (s *Service) goLive(ctx *pulumi.Context, open, at pulumi.StringOutput) (*corev1.Service, error) {
 	a, live := s.args, s.args.Plan.Live
 	var colour pulumi.StringInput = pulumi.String(live)
+	mark := pulumi.ToStringMap(a.Plan.Mark.Annotations())
 	if a.Plan.Moves() && !ctx.DryRun() { // a preview shows where it leads, without waiting
 		colour = open.ApplyT(func(string) string { return string(live) }).(pulumi.StringOutput)
+		mark[release.SwitchedAnnotation] = at
 	}
-	metadata := a.metadata(a.Service.Name, a.labels(), a.annotations(), pulumi.ToStringMap(a.Plan.Mark.Annotations()))
+	metadata := a.metadata(a.Service.Name, a.labels(), a.annotations(), mark)
 	service, err := corev1.NewService(ctx, a.Service.Name, &corev1.ServiceArgs{
 		Metadata: metadata, Spec: a.serviceSpec(a.selecting(colour)),
 	}, pulumi.Parent(s))

@@ -193,10 +193,9 @@ func (d *Deployment) ensurePassphrase() error {
 // and a link to it in the clone, where Pulumi looks for it. Its secrets fit only
 // that state, so every clone on the machine sees the same file.
 func (d *Deployment) ensureConfiguration(target Target) error {
-	name := "Pulumi." + Stack + ".yaml"
-	path := d.file(name)
+	path := d.file(configurationFile)
 	if current, err := os.ReadFile(path); err == nil {
-		if !strings.Contains(string(current), "platform:registry: "+target.Registry+"\n") {
+		if target.Registry != "" && !strings.Contains(string(current), "platform:registry: "+target.Registry+"\n") {
 			return fmt.Errorf("%s names another registry than %s: change it with pulumi config set platform:registry, or run make down first", path, target.Registry)
 		}
 	} else {
@@ -211,11 +210,19 @@ func (d *Deployment) ensureConfiguration(target Target) error {
 			return err
 		}
 	}
-	return d.linkConfiguration(name, path)
+	return d.Link()
 }
 
-func (d *Deployment) linkConfiguration(name, path string) error {
-	link := filepath.Join(d.layout.Repo, name)
+// configurationFile is the stack's configuration, by the name under which Pulumi looks for it.
+const configurationFile = "Pulumi." + Stack + ".yaml"
+
+// Link links the stack's configuration, if there is one, into the clone, so that Pulumi uses the one that belongs to the state.
+func (d *Deployment) Link() error {
+	path := d.file(configurationFile)
+	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	link := filepath.Join(d.layout.Repo, configurationFile)
 	info, err := os.Lstat(link)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -239,7 +246,7 @@ func (d *Deployment) linkConfiguration(name, path string) error {
 
 // Forget removes the clone's link to the stack's configuration.
 func (d *Deployment) Forget() error {
-	link := filepath.Join(d.layout.Repo, "Pulumi."+Stack+".yaml")
+	link := filepath.Join(d.layout.Repo, configurationFile)
 	if current, _ := os.Readlink(link); filepath.Dir(current) == d.layout.Pulumi() {
 		return os.Remove(link)
 	}

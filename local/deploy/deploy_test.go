@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"platform.example/local/file"
 	"platform.example/local/layout"
 	"platform.example/local/progress"
 )
@@ -72,11 +73,11 @@ func TestTheCloneGetsALinkToTheConfiguration(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			d, _ := deployment(t)
 			link, path := filepath.Join(d.layout.Repo, name), d.file(name)
-			if err := c.before(link, path); err != nil {
+			if err := errors.Join(c.before(link, path), file.Write(path, nil, 0o600)); err != nil {
 				t.Fatal(err)
 			}
 			for range 2 {
-				err := d.linkConfiguration(name, path)
+				err := d.Link()
 				if c.refused {
 					if want := link + " is a file of its own, but make up keeps it at " + path + ": move it away"; err == nil || err.Error() != want {
 						t.Errorf("%v, want %s", err, want)

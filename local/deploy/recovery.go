@@ -90,8 +90,8 @@ func (d *Deployment) releaseDeadLocks(ctx context.Context, target Target) error 
 	return d.run(ctx, target, nil, "pulumi", "cancel", "--yes", "--stack", Stack, "--non-interactive")
 }
 
-// settlePending has Pulumi look at what became of the operations that a killed
-// update had begun: it would warn of them for ever.
+// settlePending completes the operations that a killed update had begun: the next
+// update couldn't create a second time what that one created and didn't record.
 func (d *Deployment) settlePending(ctx context.Context, target Target) error {
 	content, err := os.ReadFile(d.stateFile())
 	if err != nil {
@@ -110,9 +110,13 @@ func (d *Deployment) settlePending(ctx context.Context, target Target) error {
 	if len(state.Checkpoint.Latest.Pending) == 0 {
 		return nil
 	}
-	d.log.Say("a former pulumi was killed in the middle of %d steps: looking at what became of them", len(state.Checkpoint.Latest.Pending))
-	if err := d.run(ctx, target, nil, "pulumi", "refresh", "--yes", "--skip-preview", "--clear-pending-creates", "--non-interactive", "--stack", Stack); err != nil {
-		return fmt.Errorf("pulumi refresh: %w", err)
+	d.log.Say("a former pulumi was killed in the middle of %d steps: completing them", len(state.Checkpoint.Latest.Pending))
+	release := filepath.Join(d.layout.Bin(), "release")
+	if err := d.goBuild(ctx, "infra", release, "./cmd/release"); err != nil {
+		return err
+	}
+	if err := d.run(ctx, target, nil, release, "-stack", Stack, "settle"); err != nil {
+		return fmt.Errorf("complete the steps: %w", err)
 	}
 	return nil
 }

@@ -1,11 +1,11 @@
 package deploy
 
 import (
+	"errors"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -79,22 +79,25 @@ func TestAttributesThatAKilledUpdateWasWriting(t *testing.T) {
 }
 
 func TestPendingOperationsAreSettled(t *testing.T) {
-	for state, refreshes := range map[string]bool{
+	for state, settles := range map[string]bool{
 		`{"checkpoint":{"latest":{}}}`:                                           false,
 		`{"checkpoint":{"latest":{"pending_operations":[{"type":"creating"}]}}}`: true,
 	} {
 		d, _ := deployment(t)
-		if err := file.Write(d.stateFile(), []byte(state), 0o600); err != nil {
+		const release = "package main\n\nimport (\n\t\"os\"\n\t\"strings\"\n)\n\nfunc main() { os.WriteFile(\"settled\", []byte(strings.Join(os.Args[1:], \" \")), 0o600) }\n"
+		infra := filepath.Join(d.layout.Repo, "infra")
+		if err := errors.Join(
+			file.Write(d.stateFile(), []byte(state), 0o600), file.Write(filepath.Join(infra, "go.mod"), []byte("module infra\n"), 0o600),
+			file.Write(filepath.Join(infra, "cmd", "release", "main.go"), []byte(release), 0o600),
+		); err != nil {
 			t.Fatal(err)
 		}
 		if err := d.settlePending(t.Context(), Target{}); err != nil {
 			t.Fatal(err)
 		}
-		called := slices.ContainsFunc(d.calls(t), func(call string) bool {
-			return strings.Contains(call, "refresh") && strings.Contains(call, "--clear-pending-creates")
-		})
-		if called != refreshes {
-			t.Errorf("with state %s, refresh was called: %v", state, called)
+		settled, _ := os.ReadFile(filepath.Join(d.layout.Repo, "settled"))
+		if got := string(settled) == "-stack local settle"; got != settles {
+			t.Errorf("with state %s, release was called with %q", state, settled)
 		}
 	}
 }

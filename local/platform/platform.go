@@ -39,9 +39,6 @@ type Platform struct {
 
 // New finds the layout. It changes nothing.
 func New(options Options, out io.Writer) (*Platform, error) {
-	if options.Context != "" && options.Registry == "" {
-		return nil, errors.New("CONTEXT needs REGISTRY=<host/path>, a registry that you can push to and that cluster can pull from")
-	}
 	l, err := layout.Find(options.Context)
 	if err != nil {
 		return nil, err
@@ -89,6 +86,8 @@ func (p *Platform) Up(ctx context.Context) error {
 		if err := host.Check(); err != nil {
 			return err
 		}
+	} else if err := deploy.New(p.layout, p.log).CheckTarget(p.target(nil)); err != nil {
+		return err
 	}
 	unlock, err := host.Lock(p.lockFile(), "up")
 	if err != nil {
@@ -213,6 +212,11 @@ func (p *Platform) Down(ctx context.Context) error {
 	if err := errors.Join(os.RemoveAll(p.layout.State), os.RemoveAll(filepath.Join(p.layout.Repo, authorityFile))); err != nil {
 		return fmt.Errorf("remove the platform's folder: %w", err)
 	}
-	p.log.Say("down: nothing is left but the compiled tools in %s", p.layout.Cache)
+	if !p.ownNode() { // the node's own is the machine's
+		if err := os.Remove(p.lockFile()); err != nil {
+			return fmt.Errorf("remove the lock file: %w", err)
+		}
+	}
+	p.log.Say("down: nothing is left but the compiled tools in %s, and bin and .build in this folder", p.layout.Cache)
 	return nil
 }

@@ -116,7 +116,7 @@ func TestWelcomeSaysWhomToTrust(t *testing.T) {
 	p.welcomed(t)
 	for _, want := range []string{
 		`curl --cacert bin/ca.pem -i -H "Authorization: Bearer $TOKEN" https://localhost:30443/api/users/me`,
-		"make -s token CONTEXT=theirs REGISTRY=registry.example/platform",
+		"make -s token CONTEXT=theirs",
 		"https://localhost:30443/docs",
 	} {
 		if !strings.Contains(out.String(), want) {

@@ -28,7 +28,7 @@ func (p *Platform) welcome(ctx context.Context, stack *deploy.Deployment, target
 	}
 	suffix := ""
 	if !p.ownNode() {
-		suffix = fmt.Sprintf(" CONTEXT=%s REGISTRY=%s", p.options.Context, p.options.Registry)
+		suffix = " CONTEXT=" + p.options.Context
 	}
 	fmt.Fprintf(p.out, `
 The platform is up (%s). API: %s
@@ -177,6 +177,9 @@ func (p *Platform) Env() error {
 		if err := n.FindDocker(); err != nil {
 			return err
 		}
+	}
+	if err := deploy.New(p.layout, p.log).Link(); err != nil {
+		return err
 	}
 	fmt.Fprintf(p.out, "export PATH='%s':\"$PATH\"\n", p.layout.Bin())
 	for _, variable := range deploy.New(p.layout, p.log).Environment(p.target(n)) {

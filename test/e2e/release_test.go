@@ -561,13 +561,13 @@ func TestReleaseSaysWhatIsWrong(t *testing.T) {
 		if err := first.until("is released: from"); err != nil {
 			t.Fatal(err)
 		}
-		if err := release(t, root, "rollback"); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("(process %d) is at a release", first.command.Process.Pid)) {
+		if err := release(t, root, "rollback"); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("(process %d) holds the Lease of releases", first.command.Process.Pid)) {
 			t.Errorf("a second one says %v", err)
 		}
 		if err := first.until("watching for"); err != nil { // before that, pulumi's own lock refuses
 			t.Fatal(err)
 		}
-		if said, err := upFrom(root); err == nil || !strings.Contains(said, "is at a release") {
+		if said, err := upFrom(root); err == nil || !strings.Contains(said, "holds the Lease of releases") {
 			t.Errorf("pulumi up says %v\n%s", err, said)
 		}
 		if err := first.end(); err != nil {

@@ -38,6 +38,45 @@ const config = `config:
   platform:monitoring: {retention: 7d, memory: 384Mi, volumeSize: 2Gi, grafana: false}
 `
 
+// prefix comes before the names of production's namespaces: another team's have the plain names.
+const prefix = "shop-"
+
+// foreign is another team's objects, with names that the platform uses.
+const foreign = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: monitoring}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: prometheus, namespace: monitoring}
+data: {owner: another team}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: kube-state-metrics, namespace: monitoring}
+spec:
+  replicas: 0
+  selector: {matchLabels: {app: theirs}}
+  template:
+    metadata: {labels: {app: theirs}}
+    spec: {containers: [{name: theirs, image: registry.example.com/theirs}]}
+---
+apiVersion: scheduling.k8s.io/v1
+kind: PriorityClass
+metadata: {name: platform-data}
+value: 7
+---
+apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: platform-prometheus}
+rules: []
+`
+
+// foreignObjects prints them, with their versions.
+const foreignObjects = "kubectl get --output yaml namespace/monitoring priorityclass/platform-data clusterrole/platform-prometheus; " +
+	"kubectl get --namespace monitoring --output yaml configmap/prometheus deployment/kube-state-metrics"
+
 // sources is a copy of the sources with the two stacks as above. Images of others go by their tags, for which the nodes have
 // images of their own.
 func sources(t *testing.T) (copied variant.Copy, environment string) {
@@ -94,17 +133,26 @@ func TestAVersionGoesFromStagingToProduction(t *testing.T) {
 	staging.begin("exec socat UNIX-LISTEN:" + registry + ",fork TCP:127.0.0.1:5100")
 	production.begin("exec socat TCP-LISTEN:5001,bind=127.0.0.1,fork,reuseaddr UNIX-CONNECT:" + registry)
 
-	up := func(m *machine, stack string) string {
+	up := func(m *machine, stack, prefix string) string {
 		t.Helper()
 		m.run(environment + "pulumi stack select --create " + stack + "; make secrets STACK=" + stack)
-		return m.run(environment + `(until kubectl create secret tls edge --namespace=edge --cert=state/edge.crt --key=state/edge.key; do sleep 1; done) >/dev/null 2>&1 &
+		return m.run(environment + `(until kubectl create secret tls edge --namespace=` + prefix + `edge --cert=state/edge.crt --key=state/edge.key; do sleep 1; done) >/dev/null 2>&1 &
 			pulumi up --yes --skip-preview --non-interactive --stack ` + stack)
 	}
 	staging.run(environment + "pulumi stack select --create staging; pulumi stack select --create production; make secrets STACK=production")
 	production.refuses(environment+"pulumi preview --non-interactive --stack production", "run `pulumi up --stack staging` first")
-	up(staging, "staging")
+	up(staging, "staging", "")
 	staging.refuses(environment+"pulumi preview --non-interactive --stack production", "leads to the cluster of stack staging")
-	if said := up(production, "production"); strings.Contains(said, "docker:index") {
+	production.run(environment + "kubectl apply -f - <<'EOF'\n" + foreign + "\nEOF\nkubectl rollout status deployment/kube-state-metrics --namespace monitoring")
+	theirs := production.run(environment + foreignObjects)
+	for _, name := range []string{"Namespace monitoring", "ConfigMap monitoring/prometheus", "Deployment monitoring/kube-state-metrics", "PriorityClass platform-data", "ClusterRole platform-prometheus"} {
+		production.refuses(environment+"pulumi up --yes --skip-preview --non-interactive --stack production", name+" exists, and stack production didn't create it")
+	}
+	if now := production.run(environment + foreignObjects + "; kubectl get namespace apps 2>&1 || true"); !strings.HasPrefix(now, theirs) || !strings.Contains(now, `"apps" not found`) {
+		t.Fatalf("what another team has became\n%s\nit was\n%s", now, theirs)
+	}
+	production.run(environment + "pulumi config set platform:namespacePrefix " + prefix + " --stack production")
+	if said := up(production, "production", prefix); strings.Contains(said, "docker:index") {
 		t.Errorf("production builds:\n%s", said)
 	}
 	first := running(t, staging, environment, "staging")
@@ -138,5 +186,13 @@ func TestAVersionGoesFromStagingToProduction(t *testing.T) {
 	t.Log(strings.Join(lines[max(0, len(lines)-2):], "\n"))
 	if !strings.HasSuffix(used, "all is there\n") {
 		t.Errorf("people lost something:\n%s", used)
+	}
+	production.run(environment + "pulumi config set platform:protectData false --stack production; pulumi up --yes --skip-preview --non-interactive --stack production; " +
+		"pulumi destroy --yes --skip-preview --non-interactive --stack production")
+	if now := production.run(environment + foreignObjects); now != theirs {
+		t.Errorf("after the stack is destroyed, what another team has is\n%s\nit was\n%s", now, theirs)
+	}
+	if left := production.run(environment + "kubectl get namespaces,priorityclasses,clusterroles --output name | grep shop- || true"); left != "" {
+		t.Errorf("the stack leaves %s", left)
 	}
 }

@@ -6,10 +6,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"sync"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -58,12 +60,22 @@ func (a *API) Asked() []string {
 	return append([]string(nil), a.asked...)
 }
 
+// emptyLists is what a namespace lists that has no such objects, or doesn't exist.
+var emptyLists = map[string]any{
+	"services": corev1.ServiceList{}, "deployments": appsv1.DeploymentList{}, "pods": corev1.PodList{}, "events": corev1.EventList{},
+}
+
 func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	a.asked = append(a.asked, r.URL.RequestURI())
+	w.Header().Set("Content-Type", "application/json")
 	switch answer := a.answers[r.URL.Path].(type) {
 	case nil:
+		if list, namespaced := emptyLists[path.Base(r.URL.Path)]; namespaced && r.Method == http.MethodGet {
+			_ = json.NewEncoder(w).Encode(list)
+			return
+		}
 		http.NotFound(w, r)
 	case int:
 		w.WriteHeader(answer)

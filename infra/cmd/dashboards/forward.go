@@ -26,7 +26,10 @@ func forward(ctx context.Context, kubeContext, listen string, out io.Writer) err
 	if err != nil {
 		return err
 	}
-	hasGrafana, err := target.Has(ctx, string(namespace.Monitoring), network.Grafana)
+	if err := target.FindNamespaces(ctx); err != nil {
+		return err
+	}
+	hasGrafana, err := target.Has(ctx, namespace.Monitoring, network.Grafana)
 	if err != nil {
 		return err
 	}
@@ -79,7 +82,7 @@ func (w *ways) open(ctx context.Context, group *errgroup.Group, title, name stri
 	ready := make(chan struct{}, 1)
 	failed := make(chan error, 1)
 	lead := func() error {
-		return w.cluster.Forward(ctx, string(namespace.Monitoring), name, local, port, func() {
+		return w.cluster.Forward(ctx, namespace.Monitoring, name, local, port, func() {
 			select {
 			case ready <- struct{}{}:
 			default:

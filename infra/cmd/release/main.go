@@ -54,13 +54,14 @@ var commands = []struct {
 	name, does string
 	do         func(*session, context.Context) error
 }{
-	{"status", "what is live, what stands by, who is at a release", (*session).status},
+	{"status", "what is live, what stands by, who holds the Lease of releases", (*session).status},
 	{"up", "release what the sources have, or -version", (*session).up},
 	{"promote", "release what staging has tested, on a stack that builds nothing", (*session).promote},
 	{"rollback", "give the traffic back to what stands by, at once", (*session).rollback},
 	{"retire", "take away what stands by", (*session).retire},
 	{"history", "the last releases", (*session).history},
 	{"watch", "look at what is live for -watch, and say whether it keeps its objectives", (*session).look},
+	{"settle", "complete the steps that a killed update had begun", (*session).complete},
 	{"repair", "mend a selector that was changed by hand; -adopt takes what is selected for live", (*session).repair},
 }
 
@@ -69,7 +70,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("release", flag.ContinueOnError)
 	flags.StringVar(&asked.stack, "stack", "local", "the stack")
 	flags.BoolVar(&asked.json, "json", false, "print one JSON object a line")
-	flags.BoolVar(&asked.takeOver, "takeover", false, "take the lock of releases from whoever holds it")
+	flags.BoolVar(&asked.takeOver, "takeover", false, "take the Lease of releases from its holder at once")
 	flags.StringVar(&asked.version, "version", "", "with up: a version, or the number of a release, of the history")
 	flags.StringVar(&asked.service, "service", "", "with rollback: this service alone, not all of the last release")
 	flags.DurationVar(&asked.watch, "watch", 2*time.Minute, "how long the new version is watched before it is left alone, at least 35s")

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"platform.example/infra/namespace"
 	"platform.example/infra/release"
 	"platform.example/infra/release/report"
 )
@@ -156,7 +155,7 @@ func (s *session) give(ctx context.Context, recorded map[string]release.Recorded
 
 // ready is an error where a colour couldn't answer if it had the traffic.
 func (s *session) ready(ctx context.Context, service string, colour release.Colour) error {
-	pods, err := s.cluster.Endpoints(ctx, string(namespace.Apps), colour.Name(service))
+	pods, err := s.cluster.Endpoints(ctx, colour.Name(service))
 	if err == nil && pods == 0 {
 		err = fmt.Errorf("service %s: no pod of %s is ready: it can't have the traffic, which stays where it is", service, colour.Name(service))
 	}

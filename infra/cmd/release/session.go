@@ -25,7 +25,7 @@ type session struct {
 	config   stack.Stack
 	services map[string]catalog.Service
 	cluster  *cluster.Cluster
-	holder   string // as the lock of releases names this run
+	holder   string // the identity of this run as holder of the Lease
 	began    time.Time
 	hooks    *hooks // nil until somebody is told
 }
@@ -36,7 +36,7 @@ func open(ctx context.Context, asked options, out io.Writer) (*session, error) {
 	s := &session{options: asked, out: newProgress(out, asked.json), began: time.Now(), holder: holder(), services: map[string]catalog.Service{}}
 	services := catalog.Services()
 	var secrets []string
-	for _, secret := range catalog.Secrets(services, asked.stack == string(stack.Local)) {
+	for _, secret := range catalog.Secrets(services, asked.stack == string(stack.Local), "") {
 		secrets = append(secrets, secret.Name)
 	}
 	if _, err := os.Stat("Pulumi.yaml"); err != nil {
@@ -56,7 +56,7 @@ func open(ctx context.Context, asked options, out io.Writer) (*session, error) {
 	for _, service := range services {
 		s.services[service.Name] = service
 	}
-	target := cluster.Target{Kubeconfig: s.config.Kubeconfig, Context: s.config.KubeContext}
+	target := cluster.Target{Kubeconfig: s.config.Kubeconfig, Context: s.config.KubeContext, Namespaces: s.config.NamespacePrefix}
 	if s.cluster, err = target.Connect(ctx); err != nil {
 		return nil, fmt.Errorf("stack %s: %w", asked.stack, err)
 	}
@@ -79,20 +79,21 @@ func holder() string {
 
 // locked does something while nobody else releases.
 func (s *session) locked(ctx context.Context, do func(context.Context) error) error {
-	lock, held, err := s.cluster.Lock(ctx, s.holder, s.takeOver)
+	lock, held, err := s.cluster.Lock(ctx, s.holder, s.takeOver, func(holder string) {
+		s.out.say("%s holds the Lease of releases: waiting up to 20 s to see whether it still renews it", holder)
+	})
 	if err != nil {
 		return fmt.Errorf("stack %s: %w", s.stack, err)
 	}
 	if lock.From != "" {
-		s.out.say("the lock was %s's: taken over", lock.From)
+		s.out.say("took the Lease of releases over from %s", lock.From)
 	}
 	err = do(held)
 	if lost := context.Cause(held); err != nil && lost != nil && ctx.Err() == nil {
 		err = errors.Join(lost, err)
 	}
-	soon, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	return errors.Join(err, lock.Release(soon))
+	lock.Release()
+	return err
 }
 
 // move is a service whose traffic went from one colour to the other.

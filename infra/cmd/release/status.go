@@ -18,7 +18,7 @@ func (s *session) status(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	holder, err := s.cluster.Holder(ctx, time.Now())
+	holder, renewed, err := s.cluster.Holder(ctx)
 	if err != nil {
 		return err
 	}
@@ -34,7 +34,7 @@ func (s *session) status(ctx context.Context) error {
 			}
 			services[name] = fields
 		}
-		s.out.give(map[string]any{"stack": s.stack, "services": services, "holder": holder})
+		s.out.give(map[string]any{"stack": s.stack, "services": services, "holder": holder, "renewed": renewed})
 		return nil
 	}
 	var table strings.Builder
@@ -63,7 +63,7 @@ func (s *session) status(ctx context.Context) error {
 		s.out.print("%s", remark)
 	}
 	if holder != "" {
-		s.out.print("%s is at a release", holder)
+		s.out.print("%s holds the Lease of releases (renewed %s)", holder, since(renewed))
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strconv"
@@ -16,11 +17,11 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/auto"
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/events"
-	"github.com/pulumi/pulumi/sdk/v3/go/auto/optrefresh"
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/optup"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
+	"platform.example/infra/cluster"
 	"platform.example/infra/release"
 	"platform.example/infra/release/report"
 )
@@ -246,49 +247,91 @@ func split(name string) (service string, colour release.Colour, job string) {
 	return name, "", ""
 }
 
-// settle has pulumi look at what became of the steps that an update which was killed had begun: it would warn of them for
-// ever.
+// complete completes what a killed update had begun.
+func (s *session) complete(ctx context.Context) error {
+	workspace, err := s.workspace(ctx, nil)
+	if err != nil {
+		return err
+	}
+	return s.settle(ctx, workspace)
+}
+
+// pending is a step that an update had begun when it was killed.
+type pending struct {
+	Type     string `json:"type"` // such as "creating"
+	Resource struct {
+		URN    string         `json:"urn"`
+		Inputs map[string]any `json:"inputs"`
+	} `json:"resource"`
+}
+
+// settle completes the steps that a killed update had begun. What it created and didn't record comes into Pulumi's state if the
+// stack owns it: the next update couldn't create it a second time.
 func (s *session) settle(ctx context.Context, workspace auto.Stack) error {
 	state, err := workspace.Export(ctx)
 	if err != nil {
 		return fmt.Errorf("stack %s: %w", s.stack, short(err))
 	}
 	var deployment struct {
-		Pending []json.RawMessage `json:"pending_operations"`
+		Pending []pending `json:"pending_operations"`
 	}
 	if err := json.Unmarshal(state.Deployment, &deployment); err != nil {
-		return fmt.Errorf("stack %s: its state can't be read: %w", s.stack, err)
+		return fmt.Errorf("stack %s: read its state: %w", s.stack, err)
 	}
 	if len(deployment.Pending) == 0 {
 		return nil
 	}
-	s.out.say("an update was killed in the middle of %d steps: looking at what became of them", len(deployment.Pending))
-	// What it has made and not noted is taken for the stack's own from now on.
-	workspace.Workspace().SetEnvVar("PULUMI_K8S_ENABLE_PATCH_FORCE", "true")
-	_, err = workspace.Refresh(ctx, optrefresh.ClearPendingCreates(), optrefresh.ProgressStreams(io.Discard), optrefresh.SuppressOutputs())
-	if err != nil && !auto.IsConcurrentUpdateError(err) { // that is found out again, and mended, by the update
-		return fmt.Errorf("stack %s: %w", s.stack, short(err))
+	s.out.say("an update was killed in the middle of %d steps: completing them", len(deployment.Pending))
+	args := []string{"refresh", "--yes", "--skip-preview", "--non-interactive", "--suppress-outputs", "--stack", s.stack, "--clear-pending-creates"}
+	for _, step := range deployment.Pending {
+		object := cluster.ObjectOf(step.Resource.Inputs)
+		if step.Type != "creating" || object.Kind == "" || object.Name == "" {
+			continue
+		}
+		owned, err := s.cluster.Owns(ctx, s.stack, object)
+		if err != nil {
+			return fmt.Errorf("stack %s: %w", s.stack, err)
+		}
+		if owned {
+			args = append(args, "--import-pending-creates", step.Resource.URN, "--import-pending-creates", object.ID())
+		}
 	}
+	refresh := exec.CommandContext(ctx, "pulumi", args...)
+	refresh.Cancel = func() error { return refresh.Process.Signal(os.Interrupt) } // Pulumi then writes its state before it ends
+	if said, err := refresh.CombinedOutput(); err != nil {
+		return fmt.Errorf("stack %s: pulumi refresh: %w: %s", s.stack, err, strings.TrimSpace(string(said)))
+	}
+	// Another field manager created it than the one that updates it.
+	workspace.Workspace().SetEnvVar(patchForce, "true")
 	return nil
 }
 
-// unlock removes the lock that pulumi's backend keeps of an update whose process is gone. This run holds the lock of
-// releases, so nobody else is about to begin.
+// unlock removes the lock that Pulumi's backend keeps for an update whose process is dead. This run holds the Lease of releases,
+// so no other update is about to begin. A lock that unlock can't read belongs to an update that may be running.
 func (s *session) unlock(ctx context.Context, workspace auto.Stack, refused error) error {
 	host, _ := os.Hostname()
-	for _, lock := range lockedBy.FindAllStringSubmatch(refused.Error(), -1) {
+	locks := lockedBy.FindAllStringSubmatch(refused.Error(), -1)
+	if len(locks) == 0 {
+		return fmt.Errorf("stack %s: another update is running, or was killed: wait for its end; if there is none, run "+
+			"`pulumi cancel --stack %[1]s`: %w", s.stack, short(refused))
+	}
+	for _, lock := range locks {
 		pid, _ := strconv.Atoi(lock[2])
 		if lock[1] != host || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 			return fmt.Errorf("stack %s: pulumi (process %s on %s) is changing it: wait for its end, or end it", s.stack, lock[2], lock[1])
 		}
 	}
-	s.out.say("an update was killed: its lock is removed")
+	s.out.say("an update was killed: removing its lock")
 	if err := workspace.Cancel(ctx); err != nil {
 		return fmt.Errorf("stack %s: %w", s.stack, short(err))
 	}
-	workspace.Workspace().SetEnvVar("PULUMI_K8S_ENABLE_PATCH_FORCE", "true")
+	workspace.Workspace().SetEnvVar(patchForce, "true")
 	return nil
 }
 
-// lockedBy is how pulumi says who holds the lock of a self-managed backend.
+// patchForce has the Kubernetes provider change fields that another field manager owns. It creates nothing over the objects of
+// another owner: the program refuses that.
+const patchForce = "PULUMI_K8S_ENABLE_PATCH_FORCE"
+
+// lockedBy matches the holder in the error of a self-managed backend.
 var lockedBy = regexp.MustCompile(`created by \S+@(\S+) \(pid (\d+)\)`)

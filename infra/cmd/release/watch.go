@@ -45,7 +45,7 @@ const (
 // openWatcher leads to Prometheus, and is an error unless it answers.
 func (s *session) openWatcher(ctx context.Context) (*watcher, error) {
 	w := &watcher{session: s, every: lookEvery, away: awayTime, forward: func(ctx context.Context, port int, ready func()) error {
-		return s.cluster.Forward(ctx, string(namespace.Monitoring), network.Prometheus, port, network.PrometheusPort, ready)
+		return s.cluster.Forward(ctx, namespace.Monitoring, network.Prometheus, port, network.PrometheusPort, ready)
 	}}
 	return w, w.open(ctx)
 }

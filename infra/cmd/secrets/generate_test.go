@@ -14,7 +14,7 @@ import (
 
 func find(t *testing.T, name string) catalog.Secret {
 	t.Helper()
-	for _, secret := range catalog.Secrets(catalog.Services(), true) {
+	for _, secret := range catalog.Secrets(catalog.Services(), true, "") {
 		if secret.Name == name {
 			return secret
 		}
@@ -27,7 +27,7 @@ func find(t *testing.T, name string) catalog.Secret {
 func complete(t *testing.T, now time.Time) map[string]string {
 	t.Helper()
 	values := map[string]string{}
-	for _, secret := range catalog.Secrets(catalog.Services(), true) {
+	for _, secret := range catalog.Secrets(catalog.Services(), true, "") {
 		value, err := generate(secret, values[catalog.Authority], now)
 		if err != nil {
 			t.Fatal(err)
@@ -62,7 +62,7 @@ func parts(t *testing.T, secret catalog.Secret, value string) []string {
 func TestThePlatformTakesEveryValue(t *testing.T) {
 	now := time.Now()
 	values := complete(t, now)
-	wanted := catalog.Secrets(catalog.Services(), true)
+	wanted := catalog.Secrets(catalog.Services(), true, "")
 	if _, err := secret.Read("local", wanted, values, now); err != nil {
 		t.Error("generated:", err)
 	}

@@ -21,6 +21,7 @@ import (
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/certificate"
+	"platform.example/infra/namespace"
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
 )
@@ -53,7 +54,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return errors.New("want -stack with the stack's name, as in: secrets -stack local")
 	}
 	s := store{
-		stack: *name, wanted: catalog.Secrets(catalog.Services(), *name == string(stack.Local)), now: time.Now(), out: out,
+		stack: *name, wanted: catalog.Secrets(catalog.Services(), *name == string(stack.Local), ""), now: time.Now(), out: out,
 	}
 	if *rotated != "" && !slices.Contains(s.names(), *rotated) {
 		return fmt.Errorf("stack %s has no secret %q: want one of %s", *name, *rotated, strings.Join(s.names(), ", "))
@@ -119,6 +120,9 @@ func (s *store) read(ctx context.Context) error {
 		return fmt.Errorf("read the configuration of stack %s: it is not what pulumi config --json prints", s.stack)
 	}
 	s.values = map[string]string{}
+	// The stores' certificates are valid for names in the stack's own namespaces.
+	prefix := namespace.Prefix(entries[stack.Namespace+":namespacePrefix"].Value)
+	s.wanted = catalog.Secrets(catalog.Services(), s.stack == string(stack.Local), prefix)
 	for _, wanted := range s.wanted {
 		key := stack.Namespace + ":" + wanted.Name
 		entry, there := entries[key]

@@ -27,7 +27,7 @@ func TestMissingSecretsAreGeneratedAndOthersKept(t *testing.T) {
 	})
 	said := p.mustRun()
 	values := p.values()
-	for _, wanted := range catalog.Secrets(catalog.Services(), true) {
+	for _, wanted := range catalog.Secrets(catalog.Services(), true, "") {
 		value := values[wanted.Name]
 		if wanted.Name == catalog.RedisPassword {
 			if value != kept || strings.Contains(said, wanted.Name) {
@@ -130,8 +130,8 @@ func TestCertificatesAreRenewed(t *testing.T) {
 	t.Run("when the hosts are others", func(t *testing.T) {
 		values := complete(t, now)
 		for name, hosts := range map[string][]string{
-			catalog.RedisCertificate:  {catalog.PostgresHost},
-			catalog.StreamCertificate: {catalog.StreamHost, "stream.example"},
+			catalog.RedisCertificate:  {catalog.PostgresHost("")},
+			catalog.StreamCertificate: {catalog.StreamHost(""), "stream.example"},
 		} {
 			var err error
 			if values[name], err = certificate.Issue(values[catalog.Authority], hosts, now); err != nil {
@@ -215,7 +215,7 @@ func TestRotatingTheAuthorityReissuesWhatItSigns(t *testing.T) {
 // certificate must be believed by everyone.
 func trusted(t *testing.T, before, after map[string]string) {
 	t.Helper()
-	for _, wanted := range catalog.Secrets(catalog.Services(), true) {
+	for _, wanted := range catalog.Secrets(catalog.Services(), true, "") {
 		if wanted.Kind != catalog.Certificate {
 			continue
 		}
@@ -269,7 +269,7 @@ func TestAnInterruptedFirstRunIsCompletedByTheNext(t *testing.T) {
 	p.remove(pulumitest.Stores)
 	p.mustRun()
 	after := p.values()
-	if len(before) != 3 || len(after) != len(catalog.Secrets(catalog.Services(), true)) {
+	if len(before) != 3 || len(after) != len(catalog.Secrets(catalog.Services(), true, "")) {
 		t.Errorf("%d secrets, then %d", len(before), len(after))
 	}
 	for name, value := range before {

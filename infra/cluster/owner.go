@@ -1,0 +1,144 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	provider "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"platform.example/infra/namespace"
+)
+
+// Object identifies an object on the cluster. Namespace is empty for a cluster-scoped one.
+type Object struct{ APIVersion, Kind, Namespace, Name string }
+
+// ObjectOf reads the identity of an object from its manifest. Name is empty where the API server or Pulumi generates it.
+func ObjectOf(manifest map[string]any) Object {
+	text := func(fields map[string]any, key string) string { value, _ := fields[key].(string); return value }
+	metadata, _ := manifest["metadata"].(map[string]any)
+	return Object{text(manifest, "apiVersion"), text(manifest, "kind"), text(metadata, "namespace"), text(metadata, "name")}
+}
+
+// String is the kind, and the name with its namespace.
+func (o Object) String() string {
+	return o.Kind + " " + o.ID()
+}
+
+// ID is how Pulumi identifies the object.
+func (o Object) ID() string { return strings.TrimPrefix(o.Namespace+"/"+o.Name, "/") }
+
+// Owns reports whether the object exists and belongs to the stack.
+func (c *Cluster) Owns(ctx context.Context, stack string, object Object) (bool, error) {
+	owner, err := c.owner(ctx, object)
+	if err != nil && !apierrors.IsNotFound(err) {
+		return false, fmt.Errorf("find the owner of %s: %w", object, err)
+	}
+	return err == nil && owner == stack, nil
+}
+
+// owner is the stack that an object on the cluster is annotated with. It is an error that IsNotFound recognises where there is no
+// such object.
+func (c *Cluster) owner(ctx context.Context, object Object) (string, error) {
+	kind := schema.FromAPIVersionAndKind(object.APIVersion, object.Kind)
+	resource, _ := meta.UnsafeGuessKindToResource(kind)
+	found, err := c.metadata.Resource(resource).Namespace(object.Namespace).Get(ctx, object.Name, metav1.GetOptions{})
+	if err != nil {
+		return "", err
+	}
+	return found.Annotations[namespace.StackAnnotation], nil
+}
+
+// Free is an error for each of the objects that exists without the annotation of the stack. The stack neither changes nor deletes
+// what another owner made.
+func (c *Cluster) Free(ctx context.Context, stack string, objects []Object) error {
+	const atOnce = 16
+	faults := make([]error, len(objects))
+	checking, ctx := errgroup.WithContext(ctx)
+	checking.SetLimit(atOnce)
+	for i, object := range objects {
+		checking.Go(func() error {
+			faults[i] = c.free(ctx, stack, object)
+			return nil
+		})
+	}
+	_ = checking.Wait() // returns none
+	return errors.Join(faults...)
+}
+
+func (c *Cluster) free(ctx context.Context, stack string, object Object) error {
+	owner, err := c.owner(ctx, object)
+	switch {
+	case apierrors.IsNotFound(err), err == nil && owner == stack:
+		return nil
+	case err != nil:
+		return fmt.Errorf("find the owner of %s: %w", object, err)
+	case owner != "":
+		return fmt.Errorf("%s belongs to stack %s: set platform:namespacePrefix, so that the names of this stack differ", object, owner)
+	}
+	inNamespace := ""
+	if object.Namespace != "" {
+		inNamespace = " --namespace " + object.Namespace
+	}
+	return fmt.Errorf("%s exists, and stack %s didn't create it: set platform:namespacePrefix, so that the names of this stack "+
+		"differ; or adopt it, so that the stack changes it and deletes it in the end, with `kubectl annotate%s %s %s %s=%s`",
+		object, stack, inNamespace, strings.ToLower(object.Kind), object.Name, namespace.StackAnnotation, stack)
+}
+
+// Own annotates every object that the program creates with the stack. With a cluster, it also lets none be created over an object
+// that belongs to somebody else.
+func (r Rollout) Own(ctx *pulumi.Context) error {
+	return ctx.RegisterStackTransformation(func(args *pulumi.ResourceTransformationArgs) *pulumi.ResourceTransformationResult {
+		if !strings.HasPrefix(args.Type, "kubernetes:") || !annotate(args.Props, ctx.Stack()) {
+			return nil
+		}
+		opts := args.Opts
+		if r.owner != nil {
+			opts = append(slices.Clip(opts), pulumi.ResourceHooks(&pulumi.ResourceHookBinding{BeforeCreate: []*pulumi.ResourceHook{r.owner}}))
+		}
+		return &pulumi.ResourceTransformationResult{Props: args.Props, Opts: opts}
+	})
+}
+
+// annotate adds the stack's annotation to a resource's arguments, and reports whether they are those of an object.
+func annotate(args pulumi.Input, stack string) bool {
+	fields := reflect.ValueOf(args)
+	if fields.Kind() != reflect.Pointer || fields.Elem().Kind() != reflect.Struct {
+		return false
+	}
+	field := fields.Elem().FieldByName("Metadata")
+	if !field.IsValid() {
+		return false
+	}
+	metadata, _ := field.Interface().(provider.ObjectMetaArgs)
+	annotations, _ := metadata.Annotations.(pulumi.StringMap)
+	annotations = maps.Clone(annotations)
+	if annotations == nil {
+		annotations = pulumi.StringMap{}
+	}
+	annotations[namespace.StackAnnotation] = pulumi.String(stack)
+	metadata.Annotations = annotations
+	field.Set(reflect.ValueOf(metadata))
+	return true
+}
+
+// newOwnerHook refuses to create an object over one of another owner.
+func (c *Cluster) newOwnerHook(ctx *pulumi.Context) (*pulumi.ResourceHook, error) {
+	return ctx.RegisterResourceHook("owner", func(created *pulumi.ResourceHookArgs) error {
+		metadata := field(created.NewInputs, "metadata")
+		object := Object{text(created.NewInputs, "apiVersion"), text(created.NewInputs, "kind"), text(metadata, "namespace"), text(metadata, "name")}
+		limited, cancel := context.WithTimeout(ctx.Context(), answerTime)
+		defer cancel()
+		return c.free(limited, ctx.Stack(), object)
+	}, nil)
+}

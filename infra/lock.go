@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/constant"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"platform.example/infra/cluster"
+)
+
+// lock is the Lease of releases, which an update holds from its plan to its end. A preview takes none.
+type lock struct{ held *cluster.Lock }
+
+// take takes the Lease. The release command holds it already: then take verifies that.
+func (l *lock) take(ctx *pulumi.Context, here *cluster.Cluster, releasing string) error {
+	if ctx.DryRun() {
+		return nil
+	}
+	if releasing != "" {
+		holder, _, err := here.Holder(ctx.Context())
+		if err == nil && holder != releasing {
+			err = fmt.Errorf("the Lease of releases belongs to %q, not to %q, which runs this update: run it again", holder, releasing)
+		}
+		return err
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "an unknown machine"
+	}
+	name := fmt.Sprintf("pulumi up on %s (process %d)", host, os.Getpid())
+	held, until, err := here.Lock(ctx.Context(), name, false, func(holder string) {
+		_ = ctx.Log.Info(fmt.Sprintf("%s holds the Lease of releases: waiting up to 20s to see whether it still renews it", holder), nil)
+	})
+	if errors.Is(err, cluster.ErrNoNamespace) {
+		return nil // nobody else can be changing the stack: Pulumi's own lock excludes two first updates
+	}
+	if err != nil {
+		return err
+	}
+	l.held = held
+	context.AfterFunc(until, func() {
+		if lost := context.Cause(until); ctx.Context().Err() == nil {
+			_ = ctx.Log.Error(lost.Error(), nil)
+			os.Exit(constant.ExitStatusLoggedError)
+		}
+	})
+	return nil
+}
+
+// release gives the Lease back, if it is held.
+func (l *lock) release() {
+	if l.held != nil {
+		l.held.Release()
+	}
+}
