@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -195,15 +196,32 @@ func TestAnOlderVersionIsReleasedByItsDigest(t *testing.T) {
 	}
 }
 
-func TestNobodyIsDisturbedAtARelease(t *testing.T) {
+func TestAnUpdateWaitsForNoReleaseThatIsUnderWay(t *testing.T) {
 	api := runs(t, nil)
-	holder, seconds, renewed := "maria on her laptop", int32(15), metav1.NewMicroTime(time.Now())
-	api.Answer("/apis/coordination.k8s.io/v1/namespaces/apps/leases/release", coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{
-		HolderIdentity: &holder, LeaseDurationSeconds: &seconds, RenewTime: &renewed,
-	}})
+	api.Settle(string(stack.Local))
+	const holder = "maria on her laptop"
+	renew := func() {
+		name, seconds, renewed := holder, int32(15), metav1.NowMicro()
+		api.Answer("/apis/coordination.k8s.io/v1/namespaces/apps/leases/release", coordinationv1.Lease{Spec: coordinationv1.LeaseSpec{
+			HolderIdentity: &name, LeaseDurationSeconds: &seconds, RenewTime: &renewed,
+		}})
+	}
+	renew()
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	go func() {
+		for ctx.Err() == nil {
+			time.Sleep(100 * time.Millisecond)
+			renew()
+		}
+	}()
 	err := up(t, stack.Local, on(t, api), &engine{})
-	if err == nil || !strings.Contains(err.Error(), "maria on her laptop is at a release") {
+	if err == nil || !strings.Contains(err.Error(), "stack local: maria on her laptop holds the Lease of releases") {
 		t.Errorf("a second run: %v", err)
+	}
+	t.Setenv(release.RequestVariable, release.Request{Holder: "ali"}.String())
+	if err := up(t, stack.Local, on(t, api), &engine{}); err == nil || !strings.Contains(err.Error(), `belongs to "maria on her laptop", not to "ali"`) {
+		t.Errorf("a run for another holder: %v", err)
 	}
 	t.Setenv(release.RequestVariable, release.Request{Holder: holder}.String())
 	if err := up(t, stack.Local, on(t, api), &engine{}); err != nil {

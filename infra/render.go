@@ -19,6 +19,7 @@ import (
 	"platform.example/infra/cluster"
 	"platform.example/infra/image"
 	"platform.example/infra/namespace"
+	"platform.example/infra/release"
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
 )
@@ -83,10 +84,10 @@ func (p platform) objects(stack string) ([]object, error) {
 		images[service.Name] = image.Unknown(p.config.Registry, service.Name)
 	}
 	var err error
+	p.rollout, p.request = cluster.Within(p.config.Deadline), release.Request{}
 	if p.plans, err = p.plan(nil, images, time.Time{}); err != nil {
 		return nil, err
 	}
-	p.rollout = cluster.Within(p.config.Deadline)
 	recorder := &recorder{}
 	err = pulumi.RunErr(p.build, pulumi.WithMocks("platform", stack, recorder))
 	return recorder.sorted(), err

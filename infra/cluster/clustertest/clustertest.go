@@ -49,7 +49,8 @@ func (a *API) Answer(path string, answer any) {
 // Settle has the namespace of a stack on the cluster.
 func (a *API) Settle(stack string) {
 	a.Answer("/api/v1/namespaces/"+string(namespace.Apps), corev1.Namespace{
-		ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{namespace.StackAnnotation: stack}},
+		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"},
+		ObjectMeta: metav1.ObjectMeta{UID: "apps", Annotations: map[string]string{namespace.StackAnnotation: stack}},
 	})
 }
 
