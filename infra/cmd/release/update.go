@@ -296,14 +296,27 @@ func (s *session) settle(ctx context.Context, workspace auto.Stack) error {
 			args = append(args, "--import-pending-creates", step.Resource.URN, "--import-pending-creates", object.ID())
 		}
 	}
-	refresh := exec.CommandContext(ctx, "pulumi", args...)
-	refresh.Cancel = func() error { return refresh.Process.Signal(os.Interrupt) } // Pulumi then writes its state before it ends
-	if said, err := refresh.CombinedOutput(); err != nil {
-		return fmt.Errorf("stack %s: pulumi refresh: %w: %s", s.stack, err, strings.TrimSpace(string(said)))
+	said, err := pulumi(ctx, args...)
+	if err != nil && lockedBy.MatchString(said) { // by the update that was killed
+		if err := s.unlock(ctx, workspace, errors.New(said)); err != nil {
+			return err
+		}
+		said, err = pulumi(ctx, args...)
+	}
+	if err != nil {
+		return fmt.Errorf("stack %s: pulumi refresh: %w: %s", s.stack, err, strings.TrimSpace(said))
 	}
 	// Another field manager created it than the one that updates it.
 	workspace.Workspace().SetEnvVar(patchForce, "true")
 	return nil
+}
+
+// pulumi runs the command line for what the Automation API can't do.
+func pulumi(ctx context.Context, args ...string) (said string, err error) {
+	command := exec.CommandContext(ctx, "pulumi", args...)
+	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) } // Pulumi then writes its state before it ends
+	output, err := command.CombinedOutput()
+	return string(output), err
 }
 
 // unlock removes the lock that Pulumi's backend keeps for an update whose process is dead. This run holds the Lease of releases,
