@@ -109,10 +109,16 @@ render: ## Write what STACK=<stack> would create to .build/manifests/<stack>, fo
 	@cd infra && GOWORK=off go build -o ../bin/infra .
 	@bin/infra render '$(STACK)'
 
+.PHONY: profile
+profile: $(if $(filter local,$(or $(STACK),local)),bin/local) ## Show what is known of the cluster of STACK=<stack>, and what will be missing there
+	@cd infra && GOWORK=off go build -o ../bin/infra .
+	@$(if $(filter local,$(or $(STACK),local)),eval "$$(bin/local env)" && )bin/infra profile '$(or $(STACK),local)'
+
 .PHONY: check
 check: ## Check the manifests of all stacks: kube-score, Pod Security
 	@cd infra && GOWORK=off go build -o ../bin/infra .
 	@for stack in local staging production; do bin/infra render $$stack; done
+	@bin/infra render everything infra/testdata/Pulumi.everything.yaml
 	@echo 'kube-score and Pod Security: the first time, both are fetched and compiled'
 	@cd $(CHECKS) && GOWORK=off go tool kube-score score --exit-one-on-warning --kubernetes-version v1.34 --output-format ci \
 		$$(sed -n 's/^\([a-z][a-z-]*\) *#.*/--ignore-test \1/p' kube-score.ignore) $$(find $(MANIFESTS) -name '*.yaml') >kube-score.out \

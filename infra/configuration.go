@@ -47,7 +47,7 @@ func (c configuration) load(name string, services []catalog.Service) (stack.Stac
 	if err != nil {
 		return config, secret.Secrets{}, err
 	}
-	wanted := append(catalog.Secrets(services, config.Name == stack.Local, config.NamespacePrefix), catalog.GivenSecrets()...)
+	wanted := append(catalog.Secrets(services, config.Environment == stack.Local, config.NamespacePrefix), catalog.GivenSecrets(config.Monitoring.WebhookNetwork != "")...)
 	secrets, err := secret.Read(name, wanted, hidden, time.Now())
 	return config, secrets, err
 }

@@ -16,13 +16,14 @@ import (
 	"platform.example/infra/monitoring"
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
+	"platform.example/infra/profile"
 	"platform.example/infra/release"
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
 )
 
 func main() {
-	if renders() {
+	if commanded() {
 		return
 	}
 	var given configuration
@@ -67,6 +68,9 @@ func run(ctx *pulumi.Context, given configuration, lock *lock, newRollout newRol
 		return err
 	}
 	ctx.Export(cluster.Output, pulumi.String(here.ID()))
+	if p.profile, err = profile.New(p.config, here.Discover(ctx.Context(), p.config.Cluster.NodeSelector)); err != nil {
+		return err
+	}
 	if err := p.unclaimed(ctx, here); err != nil {
 		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
 	}
@@ -80,7 +84,7 @@ func run(ctx *pulumi.Context, given configuration, lock *lock, newRollout newRol
 	if err != nil {
 		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
 	}
-	images, err := image.ForServices(ctx, p.config, p.services, root)
+	images, err := image.ForServices(ctx, p.config, p.services, p.profile.Architectures, root)
 	if err != nil {
 		return err
 	}
@@ -93,6 +97,7 @@ func run(ctx *pulumi.Context, given configuration, lock *lock, newRollout newRol
 // platform is what the program knows before the first resource.
 type platform struct {
 	config   stack.Stack
+	profile  profile.Profile
 	services []catalog.Service
 	secrets  secret.Secrets
 	target   cluster.Target
@@ -120,8 +125,8 @@ func (p platform) build(ctx *pulumi.Context) error {
 			return err
 		}
 	}
-	policies := network.Policies(p.config, p.services)
-	if err := isolation.NewPolicies(ctx, namespaces, p.config.NamespacePrefix, policies, pulumi.Provider(provider)); err != nil {
+	policies := network.Policies(p.config, p.profile, p.services)
+	if err := isolation.NewPolicies(ctx, namespaces, p.config.NamespacePrefix, p.profile, policies, pulumi.Provider(provider)); err != nil {
 		return err
 	}
 
@@ -135,7 +140,7 @@ func (p platform) build(ctx *pulumi.Context) error {
 		return err
 	}
 
-	traefik, err := image.Upstream("traefik", p.config.Name)
+	traefik, err := image.Upstream("traefik", p.config.Environment, p.profile.RegistryMirror)
 	if err != nil {
 		return err
 	}
@@ -143,6 +148,7 @@ func (p platform) build(ctx *pulumi.Context) error {
 		Namespace:   namespaces[namespace.Edge],
 		Rollout:     p.rollout,
 		Config:      p.config,
+		Profile:     p.profile,
 		Image:       traefik,
 		Upstream:    p.public(),
 		Certificate: p.secrets.Certificate(catalog.EdgeCertificate),
@@ -154,6 +160,7 @@ func (p platform) build(ctx *pulumi.Context) error {
 		Namespace: namespaces[namespace.Monitoring],
 		Rollout:   p.rollout,
 		Config:    p.config,
+		Profile:   p.profile,
 		Services:  p.services,
 		Secrets:   p.secrets,
 		Postgres:  stores.postgres.MonitorEndpoint(),

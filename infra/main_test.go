@@ -79,7 +79,7 @@ func TestLocal(t *testing.T) {
 			"kube-state-metrics": "kube-state-metrics", "postgres-exporter": "postgres-exporter", "grafana": "grafana",
 			"redis-cache-exporter": "redis-exporter", "redis-stream-exporter": "redis-exporter",
 		} {
-			reference, err := image.Upstream(upstream, stack.Local)
+			reference, err := image.Upstream(upstream, stack.Local, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -408,7 +408,9 @@ func TestFaultsEndTheProgramBeforeTheFirstResource(t *testing.T) {
 		change func(values map[string]string)
 		want   string
 	}{
-		{"an unknown stack", "dev", func(map[string]string) {}, "stack dev: unknown stack"},
+		{"an unknown stack", "dev", func(map[string]string) {}, `stack dev: platform:environment: "": want one of local, staging, production`},
+		{"a bare webhook", stack.Local, func(v map[string]string) { v["platform:slackWebhookUrl"] = "hooks.slack.com/services/x" },
+			"stack local: platform:slackWebhookUrl: want an address that starts with https://"},
 		{"a missing secret", stack.Local, func(v map[string]string) { delete(v, "platform:jwtKeys") },
 			"stack local: platform:jwtKeys: missing secret: run `make secrets STACK=local`"},
 		{"an unreachable cluster", stack.Local, func(v map[string]string) { v["platform:kubeContext"] = "elsewhere" },

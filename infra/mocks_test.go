@@ -26,7 +26,9 @@ type engine struct {
 	mutex   sync.Mutex
 	staging resource.PropertyMap // outputs of the stack staging
 	last    resource.PropertyMap // the stack's own last outputs
-	asked   []pulumi.MockResourceArgs
+
+	organization string
+	asked        []pulumi.MockResourceArgs
 }
 
 func (e *engine) Call(pulumi.MockCallArgs) (resource.PropertyMap, error) {
@@ -171,7 +173,7 @@ func up(t *testing.T, name stack.Environment, values map[string]string, engine *
 	t.Chdir(filepath.Join(root, "infra"))
 
 	var secretKeys []string
-	for _, secret := range append(catalog.Secrets(catalog.Services(), true, ""), catalog.GivenSecrets()...) {
+	for _, secret := range append(catalog.Secrets(catalog.Services(), true, ""), catalog.GivenSecrets(false)...) {
 		secretKeys = append(secretKeys, "platform:"+secret.Name)
 	}
 	silent := func(_ *cluster.Cluster, _ *pulumi.Context, deadline time.Duration) (cluster.Rollout, error) {
@@ -180,7 +182,7 @@ func up(t *testing.T, name stack.Environment, values map[string]string, engine *
 	var given configuration
 	return pulumi.RunErr(
 		func(ctx *pulumi.Context) error { return run(ctx, given, &lock{}, silent) },
-		pulumi.WithMocks("platform", string(name), engine),
+		pulumi.WithMocksWithOrganization(engine.organization, "platform", string(name), engine),
 		func(info *pulumi.RunInfo) { info.Config, info.ConfigSecretKeys = values, secretKeys },
 		given.capture,
 	)

@@ -41,7 +41,7 @@ const namespacesOutput = "namespaces"
 
 func readLast(ctx *pulumi.Context) (last, error) {
 	var read last
-	self, err := pulumi.NewStackReference(ctx, fmt.Sprintf("organization/%s/%s", ctx.Project(), ctx.Stack()), nil)
+	self, err := pulumi.NewStackReference(ctx, fmt.Sprintf("%s/%s/%s", ctx.Organization(), ctx.Project(), ctx.Stack()), nil)
 	if err != nil {
 		return read, fmt.Errorf("stack %s: read its own last outputs: %w", ctx.Stack(), err)
 	}
@@ -67,6 +67,7 @@ func readLast(ctx *pulumi.Context) (last, error) {
 // export is what the stack tells people and other stacks.
 func (p platform) export(ctx *pulumi.Context, entry *edge.Edge, switched pulumi.ArrayOutput) {
 	ctx.Export("url", entry.URL)
+	ctx.Export("address", entry.Address)
 	namespaces := pulumi.StringMap{}
 	for _, name := range namespace.All() {
 		namespaces[string(name)] = pulumi.String(p.config.NamespacePrefix.Of(name))
@@ -74,7 +75,7 @@ func (p platform) export(ctx *pulumi.Context, entry *edge.Edge, switched pulumi.
 	ctx.Export(namespacesOutput, namespaces)
 	p.exportServices(ctx, switched)
 	authority := ""
-	if p.config.Name == stack.Local {
+	if p.config.Environment == stack.Local {
 		authority = p.secrets.Authority().Bundle // elsewhere, clients trust the edge's certificate already
 	}
 	ctx.Export("certificateAuthority", pulumi.String(authority))

@@ -8,16 +8,6 @@ import (
 	"platform.example/infra/stack"
 )
 
-// rendered is the objects of a stack, by its configuration in the repository.
-func rendered(t *testing.T, name stack.Environment) []policy.Object {
-	t.Helper()
-	objects, err := render(string(name), filepath.Join("..", "Pulumi."+string(name)+".yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return objects
-}
-
 // TestStoresElsewhere is a production whose stores somebody else runs.
 func TestStoresElsewhere(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "Pulumi.production.yaml")
@@ -28,7 +18,7 @@ func TestStoresElsewhere(t *testing.T) {
   platform:stream: {address: "192.0.2.9:6381"}
   platform:services: {notification-service: {webhookUrl: "https://hooks.example.com/x"}}
 `)
-	objects, err := render(string(stack.Production), file)
+	objects, err := render("..", string(stack.Production), file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,14 +55,26 @@ func TestStoresElsewhere(t *testing.T) {
 	}
 }
 
+// stacks is every stack that is checked, with its file where that isn't in its usual place.
+var stacks = []struct {
+	name, file  string
+	environment stack.Environment
+}{
+	{"local", "", stack.Local}, {"staging", "", stack.Staging}, {"production", "", stack.Production},
+	{"everything", filepath.Join("testdata", "Pulumi.everything.yaml"), stack.Production},
+}
+
 func TestEveryStackKeepsThePolicy(t *testing.T) {
-	for _, name := range []stack.Environment{stack.Local, stack.Staging, stack.Production} {
-		t.Run(string(name), func(t *testing.T) {
-			objects := rendered(t, name)
+	for _, checked := range stacks {
+		t.Run(checked.name, func(t *testing.T) {
+			objects, err := render("..", checked.name, checked.file)
+			if err != nil {
+				t.Fatal(err)
+			}
 			if len(objects) < 80 {
 				t.Errorf("only %d objects are rendered", len(objects))
 			}
-			for _, finding := range policy.Check(name, objects) {
+			for _, finding := range policy.Check(checked.environment, objects) {
 				t.Error(finding)
 			}
 		})

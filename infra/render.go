@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -18,63 +19,60 @@ import (
 	"platform.example/infra/catalog"
 	"platform.example/infra/cluster"
 	"platform.example/infra/image"
-	"platform.example/infra/namespace"
+	"platform.example/infra/profile"
 	"platform.example/infra/release"
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
 )
 
-// renders reports whether the program was asked, by its arguments, to write manifests rather than to be run by pulumi.
-func renders() bool {
+// commanded reports whether the program was asked, by its arguments, for something else than pulumi runs it for.
+func commanded() bool {
 	if len(os.Args) < 2 {
 		return false
 	}
-	if err := renderCommand(os.Args[1:]); err != nil {
+	if err := command(os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "infra:", err)
 		os.Exit(1)
 	}
 	return true
 }
 
-func renderCommand(args []string) error {
-	if len(args) != 2 || args[0] != "render" {
-		return errors.New("want no arguments, as pulumi runs it, or: render <stack>")
+func command(args []string) error {
+	if len(args) < 2 || len(args) > 3 || args[0] != "render" && args[0] != "profile" {
+		return errors.New("want no arguments, as pulumi runs it, or: render <stack> [<its file>], or: profile <stack> [<its file>]")
 	}
 	root, err := projectRoot()
 	if err != nil {
 		return err
 	}
-	objects, err := render(args[1], filepath.Join(root, stack.File(args[1])))
+	name, file := args[1], strings.Join(args[2:], "")
+	if args[0] == "profile" {
+		return showProfile(root, name, file, os.Stdout)
+	}
+	objects, err := render(root, name, file)
 	if err != nil {
 		return err
 	}
-	return write(objects, filepath.Join(root, ".build", "manifests", args[1]))
+	return write(objects, filepath.Join(root, ".build", "manifests", name))
 }
 
 // object is a Kubernetes object as the program asks for it.
 type object = map[string]any
 
 // render is every object of a stack, without a cluster, a state or a secret: what is known only later has a value that
-// says so. The file is the stack's configuration; the stack local does without.
-func render(name, file string) ([]object, error) {
-	values, err := stack.ReadFile(file)
-	if errors.Is(err, os.ErrNotExist) && name == string(stack.Local) {
-		values, err = map[string]string{"registry": "localhost:5000"}, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("stack %s: %w", name, err)
-	}
+// says so. The file is the stack's configuration, empty for its usual place; the stack local does without.
+func render(root, name, file string) ([]object, error) {
 	services := catalog.Services()
-	wanted := catalog.Secrets(services, name == string(stack.Local), namespace.Prefix(values["namespacePrefix"]))
-	var names []string
-	for _, secret := range wanted {
-		names = append(names, secret.Name)
-	}
-	config, err := stack.Parse(name, services, values, names)
+	config, err := readPlain(context.Background(), root, name, file)
 	if err != nil {
 		return nil, err
 	}
-	return platform{services: services, config: config, secrets: secret.Unknown(wanted)}.objects(name)
+	facing, err := profile.New(config, profile.Facts{})
+	if err != nil {
+		return nil, err
+	}
+	wanted := catalog.Secrets(services, true, config.NamespacePrefix)
+	return platform{services: services, config: config, profile: facing, secrets: secret.Unknown(wanted)}.objects(name)
 }
 
 // objects is every object that a first update of the stack creates.
@@ -91,6 +89,18 @@ func (p platform) objects(stack string) ([]object, error) {
 	recorder := &recorder{}
 	err = pulumi.RunErr(p.build, pulumi.WithMocks("platform", stack, recorder))
 	return recorder.sorted(), err
+}
+
+// readPlain is a stack's configuration as far as it holds no secret.
+func readPlain(ctx context.Context, root, name, file string) (stack.Stack, error) {
+	values, err := stack.Read(ctx, root, name, file)
+	if errors.Is(err, os.ErrNotExist) && name == string(stack.Local) {
+		values, err = map[string]string{"registry": "localhost:5000"}, nil
+	}
+	if err != nil {
+		return stack.Stack{}, err
+	}
+	return stack.ParsePlain(name, catalog.Services(), values)
 }
 
 // recorder stands in for Pulumi's engine and remembers the objects.

@@ -12,7 +12,7 @@ import (
 func TestRenderedManifests(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "production")
 	writeFile(t, filepath.Join(folder, "apps", "left-over.yaml"), "kind: Old\n")
-	made, err := render(string(stack.Production), filepath.Join("..", "Pulumi.production.yaml"))
+	made, err := render("..", string(stack.Production), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -44,17 +44,17 @@ func TestRenderedManifests(t *testing.T) {
 func TestRenderNamesWhatIsWrong(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "Pulumi.staging.yaml")
 	for _, test := range []struct{ name, stack, content, want string }{
-		{"no configuration", "staging", "", "stack staging: open "},
+		{"no configuration", "staging", "", "stack staging: stat "},
 		{"no YAML", "staging", "config: [", "stack staging: "},
 		{"a wrong value", "staging", "config: {platform:registry: x.example/y, platform:replicas: {min: 0}}\n", `platform:replicas.min: "0"`},
-		{"an unknown stack", "dev", "config: {}\n", "stack dev: unknown stack"},
+		{"an unknown stack", "dev", "config: {}\n", `stack dev: platform:environment: "": want one of local, staging, production`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_ = os.Remove(file)
 			if test.content != "" {
 				writeFile(t, file, test.content)
 			}
-			if _, err := render(test.stack, file); err == nil || !strings.Contains(err.Error(), test.want) {
+			if _, err := render("..", test.stack, file); err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %s", err, test.want)
 			}
 		})

@@ -62,6 +62,7 @@ func (p platform) newServices(
 			Namespace: namespaces[namespace.Apps],
 			Rollout:   p.rollout,
 			Config:    p.config,
+			Profile:   p.profile,
 			Service:   service,
 			Plan:      plan.Plan,
 			Images:    plan.images,

@@ -20,17 +20,18 @@ type stores struct {
 func (p platform) newStores(
 	ctx *pulumi.Context, namespaces map[namespace.Name]*isolation.Namespace, opts ...pulumi.ResourceOption,
 ) (made stores, err error) {
-	postgres, err := image.Upstream("postgres", p.config.Name)
+	postgres, err := image.Upstream("postgres", p.config.Environment, p.profile.RegistryMirror)
 	if err != nil {
 		return made, err
 	}
-	redis, err := image.Upstream("redis", p.config.Name)
+	redis, err := image.Upstream("redis", p.config.Environment, p.profile.RegistryMirror)
 	if err != nil {
 		return made, err
 	}
 	common := data.Common{
 		Namespace:   namespaces[namespace.Data],
 		Rollout:     p.rollout,
+		Profile:     p.profile,
 		JobPriority: namespaces[namespace.Apps].Priority,
 		Prefix:      p.config.NamespacePrefix,
 		Requested:   p.config.Requested,

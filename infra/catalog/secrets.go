@@ -35,6 +35,8 @@ type Secret struct {
 	Variable string   // the environment variable that hands it to a service; empty where a component uses it
 	With     string   // the key of the service's setting without which it isn't handed over; empty for always
 	Hosts    []string // for which a Certificate stands, DNS names
+	URL      bool     // of what is Given: an address that starts with https://
+	HTTP     bool     // or with http://
 }
 
 // The secrets that belong to no single service.
@@ -106,14 +108,15 @@ func Secrets(services []Service, local bool, prefix namespace.Prefix) []Secret {
 	return secrets
 }
 
-// GivenSecrets is every secret that somebody else hands out. A stack sets those that it wants.
-func GivenSecrets() []Secret {
+// GivenSecrets is every secret that somebody else hands out. A stack sets those that it wants. Addresses may do without TLS
+// where the stack says that webhooks are near.
+func GivenSecrets(near bool) []Secret {
 	return []Secret{
-		{Name: SlackWebhookURL, Kind: Given},
+		{Name: SlackWebhookURL, Kind: Given, URL: true, HTTP: near},
 		{Name: PagerDutyRoutingKey, Kind: Given},
-		{Name: AlertWebhookURL, Kind: Given},
-		{Name: DeadMansSwitchURL, Kind: Given},
-		{Name: ReleaseWebhookURL, Kind: Given},
+		{Name: AlertWebhookURL, Kind: Given, URL: true, HTTP: near},
+		{Name: DeadMansSwitchURL, Kind: Given, URL: true, HTTP: near},
+		{Name: ReleaseWebhookURL, Kind: Given, URL: true, HTTP: near},
 	}
 }
 

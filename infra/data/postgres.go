@@ -10,6 +10,7 @@ import (
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/network"
+	"platform.example/infra/quantity"
 	"platform.example/infra/restricted"
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
@@ -104,24 +105,6 @@ func (e Endpoint) as(role string, passwords pulumi.StringOutput) Endpoint {
 	return e
 }
 
-// connections is how many the server takes: those that it needs and those of one service more, rounded up generously. To
-// take more it has to be restarted, and an added service should rarely be a reason for that.
-func (a PostgresArgs) connections() int {
-	total, largest := reserved, 0
-	for _, service := range a.Services {
-		if service.Database != "" {
-			limit := connectionLimit(a.Config.Services[service.Name].Replicas)
-			total += limit
-			largest = max(largest, limit)
-		}
-	}
-	taken := fewestConnections
-	for taken < total+largest {
-		taken *= 2
-	}
-	return taken
-}
-
 func (a PostgresArgs) newServer(
 	ctx *pulumi.Context, account *corev1.ServiceAccount, opts ...pulumi.ResourceOption,
 ) (*appsv1.StatefulSet, error) {
@@ -143,7 +126,7 @@ func (a PostgresArgs) newServer(
 		Data: pulumi.StringMap{
 			"start.sh":        pulumi.String(startScript),
 			"pg_hba.conf":     pulumi.String(hbaConf),
-			"postgresql.conf": pulumi.String(postgresConf(a.Config.Postgres.Memory, a.connections())),
+			"postgresql.conf": pulumi.String(postgresConf(a.Config.Postgres.Memory, a.Config.MaxConnections(a.Services))),
 		},
 	}, opts...)
 	if err != nil {
@@ -203,6 +186,7 @@ func (a PostgresArgs) pod(
 			mount("config", postgresFolder, true),
 			mount("admin", adminFolder, true),
 			mount("certificate", certificateFolder, true),
+			mount("shared-memory", "/dev/shm", false),
 		},
 	}
 	pod := a.Common.pod(account, server, corev1.VolumeArray{
@@ -210,6 +194,10 @@ func (a PostgresArgs) pod(
 		configVolume(config),
 		secretVolume("admin", admin),
 		secretVolume("certificate", certificate),
+		// Workers of one query share memory here; of its own, a container has 64 MiB, however large the server is.
+		corev1.VolumeArgs{Name: pulumi.String("shared-memory"), EmptyDir: corev1.EmptyDirVolumeSourceArgs{
+			Medium: pulumi.String("Memory"), SizeLimit: pulumi.String(max(64*quantity.MiB, a.Config.Postgres.Memory/8).String()),
+		}},
 	})
 	pod.TerminationGracePeriodSeconds = pulumi.Int(60) // for the checkpoint at shutdown
 	return pod

@@ -4,29 +4,15 @@ import (
 	"fmt"
 	"strings"
 
-	"platform.example/infra/catalog"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
-	"platform.example/infra/stack"
 )
-
-// reserved is the connections beyond those of the services: superuser, backups, an exporter, a person at psql.
-const reserved = 16
-
-// fewestConnections is what a server for few services takes; a slot costs it about 20 KiB.
-const fewestConnections = 400
-
-// connectionLimit is how many connections a service's role may hold: the pools of all replicas, one surplus during a
-// rolling update, in both colours, and two for the migration.
-func connectionLimit(replicas stack.Replicas) int {
-	return catalog.DatabaseConnections*(replicas.Max+1)*2 + 2
-}
 
 // postgresConf tunes the server to its memory limit; shares as in the PostgreSQL documentation, "Resource Consumption".
 func postgresConf(memory quantity.Bytes, maxConnections int) string {
 	mebibytes := int(memory)
 	settings := []struct{ name, value string }{
-		{"listen_addresses", "'0.0.0.0'"},
+		{"listen_addresses", "'*'"},
 		{"port", fmt.Sprint(network.PostgresPort)},
 		{"unix_socket_directories", "'" + socketFolder + "'"},
 		{"max_connections", fmt.Sprint(maxConnections)},
@@ -38,7 +24,8 @@ func postgresConf(memory quantity.Bytes, maxConnections int) string {
 		{"shared_buffers", megabytes(mebibytes / 4)},
 		{"effective_cache_size", megabytes(mebibytes / 2)},
 		{"maintenance_work_mem", megabytes(mebibytes / 16)},
-		{"work_mem", megabytes(max(1, mebibytes/4/maxConnections))},
+		// A share of a quarter: of two colours, only one works.
+		{"work_mem", fmt.Sprintf("%dkB", max(64, mebibytes*1024/4/maxConnections))},
 		{"idle_in_transaction_session_timeout", "'60s'"}, // a stuck client must not hold locks forever
 		{"log_destination", "'stderr'"},
 		{"log_line_prefix", "'%m [%p] %q%u@%d '"},
@@ -62,7 +49,7 @@ func (a PostgresArgs) roles() string {
 	var lines strings.Builder
 	for _, service := range a.Services {
 		if service.Database != "" {
-			limit := connectionLimit(a.Config.Services[service.Name].Replicas)
+			limit := a.Config.Services[service.Name].Replicas.Connections()
 			fmt.Fprintf(&lines, "%s %s %d\n", service.Role(), service.Database, limit)
 		}
 	}

@@ -50,7 +50,7 @@ func newServer(t *testing.T) *server {
 
 	hurry(t, folder)
 	server := &server{t: t, folder: folder, port: port}
-	conf := strings.NewReplacer("port = 5432", "port = "+port, socketFolder, folder, "0.0.0.0", "127.0.0.1", certificateFolder, folder).
+	conf := strings.NewReplacer("port = 5432", "port = "+port, socketFolder, folder, "'*'", "'127.0.0.1'", certificateFolder, folder).
 		Replace(postgresConf(256*quantity.MiB, 50))
 	for name, content := range map[string]string{
 		"start.sh": startScript, "pg_hba.conf": hbaConf, "postgresql.conf": conf,
@@ -345,7 +345,7 @@ func TestPostgresConf(t *testing.T) {
 	conf := postgresConf(4096*quantity.MiB, 300)
 	for _, want := range []string{
 		"max_connections = 300\n", "shared_buffers = 1024MB\n", "effective_cache_size = 2048MB\n",
-		"maintenance_work_mem = 256MB\n", "work_mem = 3MB\n", "port = 5432\n", "unix_socket_directories = '/run/postgresql'\n",
+		"maintenance_work_mem = 256MB\n", "\nwork_mem = 3495kB\n", "listen_addresses = '*'\n", "port = 5432\n", "unix_socket_directories = '/run/postgresql'\n",
 	} {
 		if !strings.Contains(conf, want) {
 			t.Errorf("%q is not in\n%s", want, conf)
@@ -354,7 +354,7 @@ func TestPostgresConf(t *testing.T) {
 }
 
 func TestConnectionLimitFitsThePoolsOfBothColours(t *testing.T) {
-	if got := connectionLimit(stack.Replicas{Min: 1, Max: 3}); got != 66 {
+	if got := (stack.Replicas{Min: 1, Max: 3}).Connections(); got != 66 {
 		t.Errorf("got %d, want 2 colours × (3 replicas + 1 surge) × 8 + 2", got)
 	}
 }

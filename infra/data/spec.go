@@ -13,6 +13,7 @@ import (
 	"platform.example/infra/isolation"
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
+	"platform.example/infra/profile"
 	"platform.example/infra/quantity"
 	"platform.example/infra/resources"
 	"platform.example/infra/restricted"
@@ -23,6 +24,7 @@ import (
 type Common struct {
 	Namespace *isolation.Namespace
 	Rollout   cluster.Rollout
+	Profile   profile.Profile
 	// JobPriority is the PriorityClass of what only sets a store up: not one by which it would take a service's place.
 	JobPriority pulumi.StringOutput
 	Prefix      namespace.Prefix                // of the namespaces' names
@@ -95,15 +97,14 @@ func (c Common) newCertificate(
 
 // pod is what the pods of all stores have in common.
 func (c Common) pod(account *corev1.ServiceAccount, container corev1.ContainerArgs, volumes corev1.VolumeArray) corev1.PodSpecArgs {
-	return corev1.PodSpecArgs{
+	return restricted.Pod(c.Profile, user, corev1.PodSpecArgs{
 		ServiceAccountName:           account.Metadata.Name(),
 		AutomountServiceAccountToken: pulumi.Bool(false),
 		EnableServiceLinks:           pulumi.Bool(false),
 		PriorityClassName:            c.Namespace.Priority,
-		SecurityContext:              restricted.Pod(user),
 		Containers:                   corev1.ContainerArray{container},
 		Volumes:                      volumes,
-	}
+	})
 }
 
 // newSetup runs a script to its end that makes a store what it should be. Its name is generated, and so is the name of

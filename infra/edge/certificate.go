@@ -5,9 +5,22 @@ import (
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"platform.example/infra/network"
 )
 
 const certificateName = name + "-certificate"
+
+// newSolver leads to the pods that cert-manager makes while it proves to an issuer that the host is ours (ACME, HTTP-01).
+func (a Args) newSolver(ctx *pulumi.Context, parent pulumi.ResourceOption) error {
+	metadata := a.metadata(network.Solver)
+	metadata.Annotations = pulumi.StringMap{"pulumi.com/skipAwait": pulumi.String("true")}
+	_, err := corev1.NewService(ctx, network.Solver, &corev1.ServiceArgs{Metadata: metadata, Spec: corev1.ServiceSpecArgs{
+		Selector: pulumi.ToStringMap(network.Selector(network.Solver)),
+		Ports:    corev1.ServicePortArray{corev1.ServicePortArgs{Name: pulumi.String("http"), Port: pulumi.Int(network.SolverPort)}},
+	}}, parent)
+	return err
+}
 
 // newCertificate is the name of the Secret with the edge's certificate: given, made by cert-manager, or the stack's own.
 // Whatever makes it may renew it: Traefik follows.

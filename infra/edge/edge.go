@@ -3,6 +3,7 @@ package edge
 
 import (
 	"fmt"
+	"maps"
 
 	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
@@ -12,6 +13,7 @@ import (
 	"platform.example/infra/cluster"
 	"platform.example/infra/isolation"
 	"platform.example/infra/network"
+	"platform.example/infra/profile"
 	"platform.example/infra/scaling"
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
@@ -23,7 +25,8 @@ const name = network.Edge
 // Edge is the way in.
 type Edge struct {
 	pulumi.ResourceState
-	URL pulumi.StringOutput // where clients find the platform
+	URL     pulumi.StringOutput // where clients find the platform
+	Address pulumi.StringOutput // of the load balancer, for a DNS record; empty where there is none
 }
 
 // Args describes the edge.
@@ -31,6 +34,7 @@ type Args struct {
 	Namespace *isolation.Namespace
 	Rollout   cluster.Rollout
 	Config    stack.Stack
+	Profile   profile.Profile
 	Image     string
 	Upstream  string // the URL of the public service inside the cluster
 	// Certificate is the server's, where the stack has an authority of its own.
@@ -67,7 +71,12 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Edge, 
 	if err != nil {
 		return nil, fmt.Errorf("edge: %w", err)
 	}
-	edge.URL = args.url(service)
+	if args.Config.Edge.Issuer != "" {
+		if err := args.newSolver(ctx, parent); err != nil {
+			return nil, fmt.Errorf("edge: %w", err)
+		}
+	}
+	edge.URL, edge.Address = args.url(service), args.address(service)
 	return edge, ctx.RegisterResourceOutputs(edge, pulumi.Map{"url": edge.URL, "deployment": deployment})
 }
 
@@ -95,6 +104,13 @@ func (a Args) newService(ctx *pulumi.Context, parent pulumi.ResourceOption) (*co
 	if exposure.Type != stack.LoadBalancer { // whose address comes later, and is wanted
 		metadata.Annotations = pulumi.StringMap{"pulumi.com/skipAwait": pulumi.String("true")}
 	}
+	if len(exposure.Annotations) > 0 {
+		annotations := pulumi.ToStringMap(exposure.Annotations)
+		if own, ok := metadata.Annotations.(pulumi.StringMap); ok {
+			maps.Copy(annotations, own)
+		}
+		metadata.Annotations = annotations
+	}
 	spec := corev1.ServiceSpecArgs{
 		Type:     pulumi.String(exposure.Type),
 		Selector: selector(),
@@ -102,6 +118,15 @@ func (a Args) newService(ctx *pulumi.Context, parent pulumi.ResourceOption) (*co
 	}
 	if exposure.Type != stack.ClusterIP {
 		spec.ExternalTrafficPolicy = pulumi.String("Local")
+	}
+	if len(a.Profile.Families) > 1 {
+		spec.IpFamilyPolicy = pulumi.String("PreferDualStack")
+	}
+	if exposure.LoadBalancerClass != "" {
+		spec.LoadBalancerClass = pulumi.String(exposure.LoadBalancerClass)
+	}
+	if len(exposure.SourceRanges) > 0 {
+		spec.LoadBalancerSourceRanges = pulumi.ToStringArray(exposure.SourceRanges)
 	}
 	return corev1.NewService(ctx, name, &corev1.ServiceArgs{Metadata: metadata, Spec: spec}, parent)
 }
@@ -113,6 +138,23 @@ func (a Args) url(service *corev1.Service) pulumi.StringOutput {
 		address = fmt.Sprintf("%s:%d", address, a.Config.Edge.HTTPSPort)
 	}
 	return service.Metadata.Name().ApplyT(func(*string) string { return address }).(pulumi.StringOutput)
+}
+
+// address is what the load balancer got: a number, or a name.
+func (a Args) address(service *corev1.Service) pulumi.StringOutput {
+	return service.Status.ApplyT(func(status *corev1.ServiceStatus) string {
+		if a.Config.Edge.Type != stack.LoadBalancer || status == nil || status.LoadBalancer == nil {
+			return ""
+		}
+		for _, given := range status.LoadBalancer.Ingress {
+			for _, address := range []*string{given.Ip, given.Hostname} {
+				if address != nil && *address != "" {
+					return *address
+				}
+			}
+		}
+		return ""
+	}).(pulumi.StringOutput)
 }
 
 // newDeployment runs Traefik and scales it.

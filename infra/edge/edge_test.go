@@ -9,11 +9,12 @@ import (
 )
 
 var (
-	local = stack.Stack{Name: stack.Local, Edge: stack.Edge{
+	local = stack.Stack{Name: "local", Environment: stack.Local, Edge: stack.Edge{
 		Host: "localhost", Type: stack.NodePort, HTTPPort: 30080, HTTPSPort: 30443, RequestsPerSecond: 2000,
 	}}
-	production = stack.Stack{Name: stack.Production, Edge: stack.Edge{
+	production = stack.Stack{Name: "production", Environment: stack.Production, Edge: stack.Edge{
 		Host: "api.example.com", Type: stack.LoadBalancer, RequestsPerSecond: 100, TrustedProxies: []string{"192.0.2.0/24"},
+		ProxyProtocol: true, Issuer: "letsencrypt",
 	}}
 )
 
@@ -25,9 +26,11 @@ func TestFlags(t *testing.T) {
 	}{
 		{"on a node's ports", local,
 			[]string{"--entryPoints.http.http.redirections.entryPoint.to=:30443", "--accessLog.fields.headers.defaultMode=drop"},
-			[]string{"forwardedHeaders"}},
+			[]string{"forwardedHeaders", "proxyProtocol", "priority"}},
 		{"behind a load balancer", production,
-			[]string{"--entryPoints.http.http.redirections.entryPoint.to=https", "--entryPoints.https.forwardedHeaders.trustedIPs=192.0.2.0/24"},
+			[]string{"--entryPoints.http.http.redirections.entryPoint.to=https", "--entryPoints.https.forwardedHeaders.trustedIPs=192.0.2.0/24",
+				"--entryPoints.http.proxyProtocol.trustedIPs=192.0.2.0/24", "--entryPoints.https.proxyProtocol.trustedIPs=192.0.2.0/24",
+				"--entryPoints.http.http.redirections.entryPoint.priority=1"},
 			nil},
 	}
 	for _, test := range tests {
@@ -65,6 +68,10 @@ func TestRoutes(t *testing.T) {
 	}
 	if rule := at(near, "http", "routers", "gateway", "rule"); rule != "PathPrefix(`/`)" {
 		t.Errorf("the stack local answers to %v", rule)
+	}
+	if at(near, "http", "routers", "solver") != nil || at(far, "http", "routers", "solver", "service") != "solver" ||
+		at(far, "http", "services", "solver", "loadBalancer") == nil {
+		t.Error("an issuer's challenges are led to their solver where there is an issuer")
 	}
 	if at(near, "http", "middlewares", "headers", "headers", "stsSeconds") != nil {
 		t.Error("browsers are told to keep to https for all that runs on localhost")

@@ -35,12 +35,11 @@ const (
 func (a Args) pod(
 	account *corev1.ServiceAccount, routes *corev1.ConfigMap, certificate pulumi.StringInput,
 ) corev1.PodSpecArgs {
-	return corev1.PodSpecArgs{
+	return restricted.Pod(a.Profile, user, corev1.PodSpecArgs{
 		ServiceAccountName:            account.Metadata.Name(),
 		AutomountServiceAccountToken:  pulumi.Bool(false),
 		EnableServiceLinks:            pulumi.Bool(false),
 		PriorityClassName:             a.Namespace.Priority,
-		SecurityContext:               restricted.Pod(user),
 		TerminationGracePeriodSeconds: pulumi.Int(acceptSeconds + finishSeconds + 5),
 		TopologySpreadConstraints:     scaling.Spread(selector()),
 		Containers: corev1.ContainerArray{corev1.ContainerArgs{
@@ -81,7 +80,7 @@ func (a Args) pod(
 				},
 			},
 		}},
-	}
+	})
 }
 
 // items puts files into a folder of the volume. At the top of a volume Traefik would find each file twice: in the
@@ -132,6 +131,9 @@ func flags(config stack.Stack) []string {
 		"--entryPoints.https.asDefault=true",
 		"--entryPoints.https.http.tls=true",
 	}
+	if config.Edge.Issuer != "" { // the route to its solver goes before the redirection
+		flags = append(flags, "--entryPoints.http.http.redirections.entryPoint.priority=1")
+	}
 	for _, entry := range []string{"http", "https"} {
 		flags = append(flags,
 			"--entryPoints."+entry+".transport.respondingTimeouts.readTimeout=30s",
@@ -143,6 +145,9 @@ func flags(config stack.Stack) []string {
 		)
 		if proxies := config.Edge.TrustedProxies; len(proxies) > 0 {
 			flags = append(flags, "--entryPoints."+entry+".forwardedHeaders.trustedIPs="+strings.Join(proxies, ","))
+			if config.Edge.ProxyProtocol {
+				flags = append(flags, "--entryPoints."+entry+".proxyProtocol.trustedIPs="+strings.Join(proxies, ","))
+			}
 		}
 	}
 	return flags

@@ -7,6 +7,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"gopkg.in/yaml.v3"
 
+	"platform.example/infra/namespace"
+	"platform.example/infra/network"
 	"platform.example/infra/stack"
 )
 
@@ -43,7 +45,7 @@ func routes(config stack.Stack, upstream string) object {
 		"certFile": fmt.Sprintf("%s/%s/tls.crt", dynamicFolder, liveFolder),
 		"keyFile":  fmt.Sprintf("%s/%s/tls.key", dynamicFolder, liveFolder),
 	}
-	return object{
+	all := object{
 		"http": object{
 			"routers": object{"gateway": object{
 				"entryPoints": []string{"https"},
@@ -84,11 +86,21 @@ func routes(config stack.Stack, upstream string) object {
 			"options": object{"default": object{"minVersion": "VersionTLS12"}},
 		},
 	}
+	if config.Edge.Issuer != "" {
+		http := all["http"].(object)
+		http["routers"].(object)["solver"] = object{
+			"entryPoints": []string{"http"}, "rule": "PathPrefix(`/.well-known/acme-challenge/`)", "priority": 100, "service": "solver",
+		}
+		http["services"].(object)["solver"] = object{"loadBalancer": object{"servers": []object{{
+			"url": fmt.Sprintf("http://%s.%s.svc:%d", network.Solver, config.NamespacePrefix.Of(namespace.Edge), network.SolverPort),
+		}}}}
+	}
+	return all
 }
 
 // rule is the host's own name; locally also whatever else this machine is called.
 func rule(config stack.Stack) string {
-	if config.Name == stack.Local {
+	if config.Environment == stack.Local {
 		return "PathPrefix(`/`)"
 	}
 	return fmt.Sprintf("Host(`%s`)", config.Edge.Host)
@@ -101,7 +113,7 @@ func securityHeaders(config stack.Stack) object {
 		"referrerPolicy":     "no-referrer",
 		"permissionsPolicy":  "camera=(), geolocation=(), microphone=()",
 	}
-	if config.Name != stack.Local { // a browser would keep to https for everything on localhost
+	if config.Environment != stack.Local { // a browser would keep to https for everything on localhost
 		headers["stsSeconds"], headers["stsIncludeSubdomains"] = 31536000, false
 	}
 	return headers

@@ -17,36 +17,52 @@ import (
 
 // versions compiles every service and returns the version of each: the hash of what goes into its image. It needs
 // nothing but the sources, so that a program knows at its start what a change touches.
-func versions(ctx context.Context, root string, services []catalog.Service) (map[string]string, error) {
+func versions(ctx context.Context, root string, services []catalog.Service, architectures []string) (map[string]string, error) {
 	dockerfile, err := os.ReadFile(dockerfileOf(root))
 	if err != nil {
 		return nil, fmt.Errorf("read the services' Dockerfile: %w", err)
 	}
-	if err := compile(ctx, root, services); err != nil {
-		return nil, err
+	binaries := map[string][]string{}
+	for i, architecture := range architectures {
+		if err := compile(ctx, root, services, suffix(architectures, i), architecture); err != nil {
+			return nil, err
+		}
+		for _, service := range services {
+			binary := filepath.Join(binariesOf(root, suffix(architectures, i)), service.Name)
+			binaries[service.Name] = append(binaries[service.Name], binary)
+			if err := place(binary, filepath.Join(contextOf(root, service.Name+suffix(architectures, i)), "app")); err != nil {
+				return nil, fmt.Errorf("place the binary of %s: %w", service.Name, err)
+			}
+		}
 	}
 	found := map[string]string{}
 	for _, service := range services {
-		binary := binaryOf(root, service.Name)
-		if found[service.Name], err = version(binary, dockerfile); err != nil {
+		if found[service.Name], err = version(binaries[service.Name], dockerfile); err != nil {
 			return nil, fmt.Errorf("read the binary of %s: %w", service.Name, err)
-		}
-		if err := place(binary, filepath.Join(contextOf(root, service.Name), "app")); err != nil {
-			return nil, fmt.Errorf("place the binary of %s: %w", service.Name, err)
 		}
 	}
 	return found, nil
 }
 
-func version(binary string, dockerfile []byte) (string, error) {
-	file, err := os.Open(binary)
-	if err != nil {
-		return "", err
+// suffix tells what is for a further architecture from what is for the first.
+func suffix(architectures []string, i int) string {
+	if i == 0 {
+		return ""
 	}
-	defer file.Close()
+	return "-" + architectures[i]
+}
+
+func version(binaries []string, dockerfile []byte) (string, error) {
 	hash := sha256.New()
-	if _, err := io.Copy(hash, file); err != nil {
-		return "", err
+	for _, binary := range binaries {
+		file, err := os.Open(binary)
+		if err != nil {
+			return "", err
+		}
+		_, err = io.Copy(hash, file)
+		if err := errors.Join(err, file.Close()); err != nil {
+			return "", err
+		}
 	}
 	hash.Write(dockerfile)
 	return hex.EncodeToString(hash.Sum(nil))[:12], nil
@@ -55,8 +71,8 @@ func version(binary string, dockerfile []byte) (string, error) {
 // compile makes static binaries that are the same to the byte wherever the same Go release makes them: all in one call,
 // which looks at what they share only once. Go's own build ID stays in: it is as reproducible as the rest, and it lets
 // an unchanged binary be left as it is.
-func compile(ctx context.Context, root string, services []catalog.Service) error {
-	binaries, err := filepath.Abs(filepath.Dir(binaryOf(root, "any")))
+func compile(ctx context.Context, root string, services []catalog.Service, suffix, architecture string) error {
+	binaries, err := filepath.Abs(binariesOf(root, suffix))
 	if err != nil {
 		return fmt.Errorf("place the binaries: %w", err)
 	}
@@ -68,7 +84,7 @@ func compile(ctx context.Context, root string, services []catalog.Service) error
 	command := exec.CommandContext(ctx, "nice", append([]string{"-n", "19", "go"}, arguments...)...)
 	command.Dir = filepath.Join(root, "apps")
 	command.Env = append(os.Environ(),
-		"CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64", "GOAMD64=v1",
+		"CGO_ENABLED=0", "GOOS=linux", "GOARCH="+architecture, "GOAMD64=v1",
 		"GOWORK=off",            // the versions in the module's own go.mod, whatever other modules ask for
 		"GOFLAGS=-mod=readonly", // not what a developer has set for other ends
 	)
@@ -97,7 +113,7 @@ func place(binary, path string) error {
 	return os.Link(binary, path)
 }
 
-func binaryOf(root, service string) string { return filepath.Join(root, ".build", "binaries", service) }
+func binariesOf(root, suffix string) string { return filepath.Join(root, ".build", "binaries"+suffix) }
 
 func contextOf(root, service string) string { return filepath.Join(root, ".build", service) }
 

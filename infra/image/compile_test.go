@@ -41,7 +41,7 @@ var services = []catalog.Service{{Name: "greeter"}}
 
 func versionIn(t *testing.T, root string) string {
 	t.Helper()
-	found, err := versions(t.Context(), root, services)
+	found, err := versions(t.Context(), root, services, []string{"amd64"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,14 +71,14 @@ func TestAVersionIsTheHashOfTheContent(t *testing.T) {
 
 func TestTheCompilersOwnMessageIsInTheError(t *testing.T) {
 	root := project(t, "package main\n\nfunc main() { undefinedThing() }\n")
-	_, err := versions(t.Context(), root, services)
+	_, err := versions(t.Context(), root, services, []string{"amd64"})
 	if err == nil || !strings.Contains(err.Error(), "main.go:3:15: undefined: undefinedThing") {
 		t.Errorf("got %v", err)
 	}
 }
 
 func TestAServiceWithoutAFolder(t *testing.T) {
-	_, err := versions(t.Context(), project(t, greeter), append(services, catalog.Service{Name: "absent"}))
+	_, err := versions(t.Context(), project(t, greeter), append(services, catalog.Service{Name: "absent"}), []string{"amd64"})
 	if err == nil || !strings.Contains(err.Error(), "apps/absent: directory not found") {
 		t.Errorf("got %v", err)
 	}
@@ -89,7 +89,7 @@ func TestAServicesContextHoldsItsBinaryAlone(t *testing.T) {
 	versionIn(t, root)
 	write(t, filepath.Join(root, "apps/greeter/main.go"), strings.Replace(greeter, "hello", "bye", 1))
 	versionIn(t, root)
-	binary, err := os.ReadFile(binaryOf(root, "greeter"))
+	binary, err := os.ReadFile(filepath.Join(binariesOf(root, ""), "greeter"))
 	if err != nil {
 		t.Fatal(err)
 	}

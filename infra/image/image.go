@@ -21,19 +21,19 @@ type Image struct {
 // ForServices is the image of each service by its name. Root is the folder of the project; every service is compiled
 // before the first resource, so that a compiler's error leaves everything as it is.
 func ForServices(
-	ctx *pulumi.Context, config stack.Stack, services []catalog.Service, root string,
+	ctx *pulumi.Context, config stack.Stack, services []catalog.Service, architectures []string, root string,
 ) (map[string]Image, error) {
 	if !config.Build {
-		return fromStaging(ctx, config.Name, services)
+		return promoted(ctx, config, services)
 	}
-	versions, err := versions(ctx.Context(), root, services)
+	versions, err := versions(ctx.Context(), root, services, architectures)
 	if err != nil {
 		return nil, err
 	}
 	images := map[string]Image{}
 	for _, service := range services {
 		version := versions[service.Name]
-		reference, err := build(ctx, config.Registry, root, service.Name, version)
+		reference, err := build(ctx, config.Registry, root, service.Name, version, architectures)
 		if err != nil {
 			return nil, err
 		}
@@ -57,20 +57,35 @@ func Unknown(registry, service string) Image {
 	return Of(version, reference)
 }
 
-// build makes the image and pushes it. In a preview too: its digest is what the preview of a Deployment shows.
-func build(ctx *pulumi.Context, registry, root, service, version string) (pulumi.StringOutput, error) {
-	image, err := docker.NewImage(ctx, service, &docker.ImageArgs{
-		ImageName: pulumi.String(fmt.Sprintf("%s/%s:%s", registry, service, version)),
-		Build: docker.DockerBuildArgs{
-			Context:    pulumi.String(contextOf(root, service)),
-			Dockerfile: pulumi.String(dockerfileOf(root)),
-			Platform:   pulumi.String("linux/amd64"),
-			Args:       pulumi.StringMap{"TITLE": pulumi.String(service), "VERSION": pulumi.String(version)},
-		},
-		BuildOnPreview: pulumi.Bool(true),
-	})
-	if err != nil {
-		return pulumi.StringOutput{}, fmt.Errorf("image of %s: %w", service, err)
+// build makes the image and pushes it, one for each architecture and a list of them. In a preview too: its digest is what the
+// preview of a Deployment shows.
+func build(ctx *pulumi.Context, registry, root, service, version string, architectures []string) (pulumi.StringOutput, error) {
+	var built pulumi.StringArray
+	for i, architecture := range architectures {
+		name := service + suffix(architectures, i)
+		image, err := docker.NewImage(ctx, name, &docker.ImageArgs{
+			ImageName: pulumi.String(fmt.Sprintf("%s/%s:%s%s", registry, service, version, suffix(architectures, i))),
+			Build: docker.DockerBuildArgs{
+				Context:    pulumi.String(contextOf(root, name)),
+				Dockerfile: pulumi.String(dockerfileOf(root)),
+				Platform:   pulumi.String("linux/" + architecture),
+				Args:       pulumi.StringMap{"TITLE": pulumi.String(service), "VERSION": pulumi.String(version)},
+			},
+			BuildOnPreview: pulumi.Bool(true),
+		})
+		if err != nil {
+			return pulumi.StringOutput{}, fmt.Errorf("image of %s: %w", name, err)
+		}
+		built = append(built, image.RepoDigest)
 	}
-	return image.RepoDigest, nil
+	if len(built) == 1 {
+		return built[0].ToStringOutput(), nil
+	}
+	return built.ToStringArrayOutput().ApplyT(func(references []string) (string, error) {
+		list, err := pushList(ctx.Context(), references, architectures, ctx.DryRun())
+		if err != nil && ctx.DryRun() {
+			return references[0], nil // a preview pushes no image that a list could name
+		}
+		return list, err
+	}).(pulumi.StringOutput), nil
 }

@@ -18,23 +18,21 @@ const (
 	outputDigest  = "digest"
 )
 
-// Outputs is how a stack tells what it runs; fromStaging reads it.
+// Outputs is how a stack tells what it runs; promoted reads it.
 func (i Image) Outputs() pulumi.StringMap {
 	return pulumi.StringMap{outputVersion: pulumi.String(i.Version), outputDigest: i.Reference}
 }
 
-// fromStaging is the images that the stack staging runs now.
-func fromStaging(
-	ctx *pulumi.Context, environment stack.Environment, services []catalog.Service,
-) (map[string]Image, error) {
-	name := fmt.Sprintf("organization/%s/%s", ctx.Project(), stack.Staging)
+// promoted is the images that another stack runs now.
+func promoted(ctx *pulumi.Context, config stack.Stack, services []catalog.Service) (map[string]Image, error) {
+	name := fmt.Sprintf("%s/%s/%s", ctx.Organization(), ctx.Project(), config.PromotesFrom)
 	reference, err := pulumi.NewStackReference(ctx, name, nil)
 	if err != nil {
-		return nil, fmt.Errorf("stack %s: read the images of stack %s: %w", environment, name, err)
+		return nil, fmt.Errorf("stack %s: read the images of stack %s: %w", config.Name, name, err)
 	}
 	details, err := reference.GetOutputDetails(Output)
 	if err != nil {
-		return nil, fmt.Errorf("stack %s: read the images of stack %s: %w", environment, name, err)
+		return nil, fmt.Errorf("stack %s: read the images of stack %s: %w", config.Name, name, err)
 	}
 	tested, _ := details.Value.(map[string]any)
 	images := map[string]Image{}
@@ -43,7 +41,7 @@ func fromStaging(
 		if !ok {
 			return nil, fmt.Errorf("stack %s: %s has no image: this stack builds none, it takes those of stack %s, "+
 				"and that has none for it: run `pulumi up --stack %s` first",
-				environment, service.Name, name, stack.Staging)
+				config.Name, service.Name, name, config.PromotesFrom)
 		}
 		images[service.Name] = image
 	}

@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"encoding/json"
 	"fmt"
+	"path"
 
 	"platform.example/infra/stack"
 )
@@ -13,9 +14,9 @@ import (
 //go:embed upstream.json
 var upstream []byte
 
-// Upstream is the reference of an image that others make. The stack local names it by its tag, so that an image
-// built in its place is accepted; the others pin the digest.
-func Upstream(name string, environment stack.Environment) (string, error) {
+// Upstream is the reference of an image that others make. The environment local names it by its tag, so that an image
+// built in its place is accepted; the others pin the digest. A mirror has them under their full names.
+func Upstream(name string, environment stack.Environment, mirror string) (string, error) {
 	var images []struct{ Name, Image, Digest string }
 	if err := json.Unmarshal(upstream, &images); err != nil {
 		return "", fmt.Errorf("read upstream.json: %w", err)
@@ -24,9 +25,9 @@ func Upstream(name string, environment stack.Environment) (string, error) {
 		switch {
 		case image.Name != name:
 		case image.Digest == "" || environment == stack.Local:
-			return image.Image, nil
+			return path.Join(mirror, image.Image), nil
 		default:
-			return image.Image + "@" + image.Digest, nil
+			return path.Join(mirror, image.Image) + "@" + image.Digest, nil
 		}
 	}
 	return "", fmt.Errorf("upstream.json names no image %q", name)

@@ -12,15 +12,15 @@ func TestUpstreamImagesArePinnedOutsideLocal(t *testing.T) {
 		"postgres": "docker.io/library/postgres:15-bookworm",
 		"redis":    "docker.io/library/redis:7-bookworm",
 	} {
-		if got, err := Upstream(name, stack.Local); err != nil || got != tag {
+		if got, err := Upstream(name, stack.Local, ""); err != nil || got != tag {
 			t.Errorf("local: %q, %v; want %q", got, err, tag)
 		}
 		pinned := regexp.MustCompile(`^` + regexp.QuoteMeta(tag) + `@sha256:[0-9a-f]{64}$`)
-		if got, err := Upstream(name, stack.Production); err != nil || !pinned.MatchString(got) {
+		if got, err := Upstream(name, stack.Production, ""); err != nil || !pinned.MatchString(got) {
 			t.Errorf("production: %q, %v; want the tag with a digest", got, err)
 		}
 	}
-	if got, err := Upstream("mysql", stack.Local); err == nil {
+	if got, err := Upstream("mysql", stack.Local, ""); err == nil {
 		t.Errorf("an unknown name gives %q", got)
 	}
 }

@@ -9,11 +9,13 @@ import (
 
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
+	"platform.example/infra/profile"
+	"platform.example/infra/stack"
 )
 
 // NewPolicies makes the policies in their namespaces.
 func NewPolicies(
-	ctx *pulumi.Context, namespaces map[namespace.Name]*Namespace, prefix namespace.Prefix, policies []network.Policy,
+	ctx *pulumi.Context, namespaces map[namespace.Name]*Namespace, prefix namespace.Prefix, p profile.Profile, policies []network.Policy,
 	opts ...pulumi.ResourceOption,
 ) error {
 	for _, policy := range policies {
@@ -23,10 +25,10 @@ func NewPolicies(
 				Namespace: namespaces[policy.Namespace].Name,
 			},
 			Spec: networkingv1.NetworkPolicySpecArgs{
-				PodSelector: metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{network.Label: pulumi.String(policy.Owner)}},
+				PodSelector: metav1.LabelSelectorArgs{MatchLabels: pulumi.ToStringMap(network.Selector(policy.Owner))},
 				PolicyTypes: pulumi.ToStringArray([]string{"Ingress", "Egress"}),
 				Ingress:     ingress(prefix, policy.Ingress),
-				Egress:      egress(prefix, policy.Egress),
+				Egress:      egress(prefix, policy.Egress, p.DNS),
 			},
 		}, opts...)
 		if err != nil {
@@ -45,7 +47,7 @@ func ingress(prefix namespace.Prefix, flows []network.Flow) networkingv1.Network
 }
 
 // egress adds the way to the cluster's DNS for those who look for anybody.
-func egress(prefix namespace.Prefix, flows []network.Flow) networkingv1.NetworkPolicyEgressRuleArray {
+func egress(prefix namespace.Prefix, flows []network.Flow, dns []stack.Peer) networkingv1.NetworkPolicyEgressRuleArray {
 	var rules networkingv1.NetworkPolicyEgressRuleArray
 	for _, flow := range flows {
 		rules = append(rules, networkingv1.NetworkPolicyEgressRuleArgs{To: peers(prefix, flow.Peer), Ports: ports("TCP", flow.Port)})
@@ -53,14 +55,19 @@ func egress(prefix namespace.Prefix, flows []network.Flow) networkingv1.NetworkP
 	if len(rules) == 0 {
 		return nil
 	}
-	const port = 53
-	return append(rules, networkingv1.NetworkPolicyEgressRuleArgs{
-		To: networkingv1.NetworkPolicyPeerArray{networkingv1.NetworkPolicyPeerArgs{
-			NamespaceSelector: inNamespace("kube-system"),
-			PodSelector:       metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{"k8s-app": pulumi.String("kube-dns")}},
-		}},
-		Ports: append(ports("UDP", port), ports("TCP", port)...),
-	})
+	for _, server := range dns {
+		to := peers(prefix, network.Peer{Network: server.Network})
+		if server.Network == "" {
+			to = networkingv1.NetworkPolicyPeerArray{networkingv1.NetworkPolicyPeerArgs{
+				NamespaceSelector: inNamespace(server.Namespace),
+				PodSelector:       metav1.LabelSelectorArgs{MatchLabels: pulumi.ToStringMap(server.Labels)},
+			}}
+		}
+		rules = append(rules, networkingv1.NetworkPolicyEgressRuleArgs{
+			To: to, Ports: append(ports("UDP", server.Port), ports("TCP", server.Port)...),
+		})
+	}
+	return rules
 }
 
 func peers(prefix namespace.Prefix, peer network.Peer) networkingv1.NetworkPolicyPeerArray {
@@ -71,7 +78,7 @@ func peers(prefix namespace.Prefix, peer network.Peer) networkingv1.NetworkPolic
 	}
 	return networkingv1.NetworkPolicyPeerArray{networkingv1.NetworkPolicyPeerArgs{
 		NamespaceSelector: inNamespace(prefix.Of(peer.Namespace)),
-		PodSelector:       metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{network.Label: pulumi.String(peer.Owner)}},
+		PodSelector:       metav1.LabelSelectorArgs{MatchLabels: pulumi.ToStringMap(network.Selector(peer.Owner))},
 	}}
 }
 

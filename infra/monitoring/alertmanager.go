@@ -34,7 +34,7 @@ func (a Args) alertmanager() (part, error) {
 			p.secrets[given.file] = a.Secrets.Value(given.secret)
 		}
 	}
-	config, err := route.Config(string(a.Config.Name), p.secretFolder(), receivers)
+	config, err := route.Config(a.Config.Name, p.secretFolder(), receivers)
 	if err != nil {
 		return p, err
 	}

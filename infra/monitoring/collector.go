@@ -2,6 +2,7 @@ package monitoring
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -9,6 +10,7 @@ import (
 
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
+	"platform.example/infra/stack"
 )
 
 // collector takes the services' traces and passes on those that somebody will look at: what failed, what was slow, and one
@@ -16,9 +18,13 @@ import (
 func (a Args) collector() (part, error) {
 	const memory = 256 * quantity.MiB
 	address, plain := strings.CutPrefix(a.Config.Monitoring.Traces, "http://")
+	anyAddress := "0.0.0.0" // for what takes no empty one
+	if slices.Contains(a.Profile.Families, stack.IPv6) {
+		anyAddress = "::"
+	}
 	config, err := yaml.Marshal(object{
 		"receivers": object{"otlp": object{"protocols": object{
-			"http": object{"endpoint": fmt.Sprintf("0.0.0.0:%d", network.CollectorPort)},
+			"http": object{"endpoint": fmt.Sprintf(":%d", network.CollectorPort)},
 		}}},
 		"processors": object{
 			"memory_limiter": object{"check_interval": "1s", "limit_percentage": 80, "spike_limit_percentage": 20},
@@ -40,7 +46,7 @@ func (a Args) collector() (part, error) {
 		}},
 		"service": object{
 			"telemetry": object{"metrics": object{"readers": []object{{"pull": object{"exporter": object{"prometheus": object{
-				"host": "0.0.0.0", "port": network.CollectorOpsPort,
+				"host": anyAddress, "port": network.CollectorOpsPort,
 			}}}}}}},
 			"pipelines": object{"traces": object{
 				"receivers":  []string{"otlp"},

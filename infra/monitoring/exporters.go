@@ -2,6 +2,7 @@ package monitoring
 
 import (
 	"fmt"
+	"net"
 	"strings"
 
 	rbacv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/rbac/v1"
@@ -76,7 +77,8 @@ func (a Args) postgresExporter() part {
 	p.config = pulumi.StringMap{authorityFile: a.Postgres.Authority}
 	p.secrets = pulumi.StringMap{"user": a.Postgres.User, "password": a.Postgres.Password}
 	p.env = pulumi.StringMap{
-		"DATA_SOURCE_URI":       pulumi.Sprintf("%s:%d/postgres?sslmode=verify-full&sslrootcert=%s", a.Postgres.Host, a.Postgres.Port, p.authority(a.Postgres)),
+		"DATA_SOURCE_URI": pulumi.Sprintf("%s/postgres?sslmode=verify-full&sslrootcert=%s",
+			net.JoinHostPort(a.Postgres.Host, fmt.Sprint(a.Postgres.Port)), p.authority(a.Postgres)),
 		"DATA_SOURCE_USER_FILE": pulumi.String(p.secretFolder() + "/user"),
 		"DATA_SOURCE_PASS_FILE": pulumi.String(p.secretFolder() + "/password"),
 	}
@@ -112,7 +114,7 @@ func (a Args) redisExporters() []part {
 		}
 		p.command = []string{"/redis_exporter"}
 		p.config = pulumi.StringMap{authorityFile: store.at.Authority}
-		at := fmt.Sprintf("%s:%d", store.at.Host, store.at.Port)
+		at := net.JoinHostPort(store.at.Host, fmt.Sprint(store.at.Port))
 		user := store.at.User.ApplyT(func(user string) string {
 			if user == "" {
 				return "" // a Redis elsewhere, which asks for a password only

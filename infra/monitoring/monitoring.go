@@ -12,6 +12,7 @@ import (
 	"platform.example/infra/data"
 	"platform.example/infra/isolation"
 	"platform.example/infra/namespace"
+	"platform.example/infra/profile"
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
 )
@@ -24,6 +25,7 @@ type Args struct {
 	Namespace *isolation.Namespace
 	Rollout   cluster.Rollout
 	Config    stack.Stack
+	Profile   profile.Profile
 	Services  []catalog.Service
 	Secrets   secret.Secrets
 	// The stores, as who looks at their statistics.

@@ -74,7 +74,7 @@ func (a Args) run(ctx *pulumi.Context, p part, opts ...pulumi.ResourceOption) (r
 	if err != nil {
 		return nil, err
 	}
-	upstream, err := image.Upstream(p.image, a.Config.Name)
+	upstream, err := image.Upstream(p.image, a.Config.Environment, a.Profile.RegistryMirror)
 	if err != nil {
 		return nil, err
 	}
@@ -91,13 +91,13 @@ func (a Args) run(ctx *pulumi.Context, p part, opts ...pulumi.ResourceOption) (r
 		AutomountServiceAccountToken: pulumi.Bool(len(p.rights) > 0),
 		EnableServiceLinks:           pulumi.Bool(false),
 		PriorityClassName:            a.Namespace.Priority,
-		SecurityContext:              restricted.Pod(user),
 		Containers:                   corev1.ContainerArray{p.container(upstream, mounts)},
 		Volumes:                      volumes,
 	}
 	if p.everyone {
 		pod.Tolerations = corev1.TolerationArray{corev1.TolerationArgs{Operator: pulumi.String("Exists")}}
 	}
+	pod = restricted.Pod(a.Profile, user, pod)
 	template := corev1.PodTemplateSpecArgs{
 		Metadata: metav1.ObjectMetaArgs{
 			Labels: pulumi.StringMap{

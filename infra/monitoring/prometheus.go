@@ -116,7 +116,7 @@ func (a Args) scrapes() object {
 			"scrape_interval":          fmt.Sprintf("%ds", interval),
 			"scrape_timeout":           "10s",
 			"evaluation_interval":      fmt.Sprintf("%ds", interval),
-			"external_labels":          object{"stack": string(config.Name)},
+			"external_labels":          object{"stack": config.Name},
 			"sample_limit":             mostSamples,
 			"body_size_limit":          mostBytes,
 			"label_limit":              64,

@@ -5,10 +5,12 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/namespace"
+	"platform.example/infra/profile"
 	"platform.example/infra/stack"
 )
 
@@ -27,8 +29,20 @@ const (
 	Setup = "-setup"
 )
 
+// Solver owns the pods with which cert-manager proves to an issuer that the edge's host is ours (ACME, HTTP-01).
+const Solver = "acme-solver"
+
+// Selector is the labels of an owner's pods.
+func Selector(owner string) map[string]string {
+	if owner == Solver {
+		return map[string]string{"acme.cert-manager.io/http01-solver": "true"}
+	}
+	return map[string]string{Label: owner}
+}
+
 // The ports of the pods that are no services.
 const (
+	SolverPort    = 8089
 	PostgresPort  = 5432
 	RedisPort     = 6379
 	EdgeHTTPPort  = 8080
@@ -57,40 +71,80 @@ type Peer struct {
 	Except    []string // networks within Network
 }
 
-// anywhere is every address.
-const anywhere = "0.0.0.0/0"
+// metadata is where clouds answer with a node's own credentials: link-local addresses, and that of AWS for IPv6.
+var metadata = []string{"169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128"}
 
-// private is what is no address of the internet: the networks of RFC 1918 and 6598, this machine, and link-local
-// addresses, where clouds answer with a node's own credentials.
-var private = []string{"10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
+// private is what is no address of the internet: the networks of RFC 1918 and 6598, this machine, link-local addresses, and
+// their like in IPv6.
+var private = []string{
+	"10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16",
+	"::1/128", "fc00::/7", "fe80::/10",
+}
+
+// anywhere is every address of the cluster's IP families but those of some networks.
+func anywhere(p profile.Profile, except ...string) []Peer {
+	var peers []Peer
+	for _, family := range p.Families {
+		all := netip.MustParsePrefix("0.0.0.0/0")
+		if family == stack.IPv6 {
+			all = netip.MustParsePrefix("::/0")
+		}
+		held := slices.DeleteFunc(slices.Clone(except), func(network string) bool {
+			prefix, err := netip.ParsePrefix(network)
+			return err != nil || !all.Contains(prefix.Addr())
+		})
+		peers = append(peers, Peer{Network: all.String(), Except: held})
+	}
+	return peers
+}
+
+// internet is every address that is neither private nor a pod's or a Service's.
+func internet(p profile.Profile) []Peer {
+	return anywhere(p, slices.Concat(private, profile.Outside(slices.Concat(p.PodNetworks, p.ServiceNetworks), private))...)
+}
+
+// flows is each of the ports of each peer.
+func flows(peers []Peer, ports ...int) []Flow {
+	var flows []Flow
+	for _, port := range ports {
+		for _, peer := range peers {
+			flows = append(flows, Flow{peer, port})
+		}
+	}
+	return flows
+}
 
 // Policies is every flow of a stack, derived from the services, in a steady order.
-func Policies(config stack.Stack, services []catalog.Service) []Policy {
+func Policies(config stack.Stack, p profile.Profile, services []catalog.Service) []Policy {
 	policies := []Policy{{
 		Namespace: namespace.Edge,
 		Owner:     Edge,
-		Ingress: []Flow{
-			{Peer{Network: anywhere}, EdgeHTTPPort},
-			{Peer{Network: anywhere}, EdgeHTTPSPort},
-		},
+		Ingress:   flows(anywhere(p), EdgeHTTPPort, EdgeHTTPSPort),
 	}}
+	if config.Edge.Issuer != "" {
+		solve := Flow{Peer{Namespace: namespace.Edge, Owner: Solver}, SolverPort}
+		policies[0].Egress = append(policies[0].Egress, solve)
+		policies = append(policies, Policy{
+			Namespace: namespace.Edge, Owner: Solver, Ingress: []Flow{{Peer{Namespace: namespace.Edge, Owner: Edge}, SolverPort}},
+		})
+	}
 	for _, service := range services {
 		if service.Public {
 			policies[0].Egress = append(policies[0].Egress, toService(service.Name))
 		}
-		policies = append(policies, ofService(config, services, service))
+		policies = append(policies, ofService(config, p, services, service))
 	}
 	for _, store := range stores(config) {
 		policies = append(policies, store.policies(services)...)
 	}
-	return watched(config, policies)
+	return watched(config, p, policies)
 }
 
 func toService(name string) Flow {
 	return Flow{Peer{Namespace: namespace.Apps, Owner: name}, catalog.HTTPPort}
 }
 
-func ofService(config stack.Stack, services []catalog.Service, service catalog.Service) Policy {
+func ofService(config stack.Stack, p profile.Profile, services []catalog.Service, service catalog.Service) Policy {
 	policy := Policy{Namespace: namespace.Apps, Owner: service.Name}
 	// Each service asks its own live name which colour answers.
 	for _, caller := range append([]string{service.Name}, catalog.Callers(services, service.Name)...) {
@@ -109,7 +163,7 @@ func ofService(config stack.Stack, services []catalog.Service, service catalog.S
 	}
 	for _, setting := range service.Settings {
 		if address := config.Services[service.Name].Settings[setting.Key]; setting.Reaches && address != "" {
-			policy.Egress = append(policy.Egress, Flow{Peer{Network: anywhere, Except: private}, portOf(address)})
+			policy.Egress = append(policy.Egress, flows(internet(p), portOf(address))...)
 		}
 	}
 	return policy

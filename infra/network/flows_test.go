@@ -2,11 +2,13 @@ package network
 
 import (
 	"fmt"
+	"reflect"
 	"slices"
 	"testing"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/namespace"
+	"platform.example/infra/profile"
 	"platform.example/infra/stack"
 )
 
@@ -85,6 +87,16 @@ func expected(services []catalog.Service) map[link]bool {
 	return expected
 }
 
+// policiesOf is the policies on a cluster that nobody has asked anything.
+func policiesOf(t *testing.T, config stack.Stack, services []catalog.Service) []Policy {
+	t.Helper()
+	p, err := profile.New(config, profile.Facts{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Policies(config, p, services)
+}
+
 func same(t *testing.T, got, want map[link]bool) {
 	t.Helper()
 	for one := range want {
@@ -101,7 +113,7 @@ func same(t *testing.T, got, want map[link]bool) {
 
 func TestTheCatalogsCallsAreLetThroughAndNothingElse(t *testing.T) {
 	services := catalog.Services()
-	same(t, links(t, Policies(stack.Stack{}, services)), expected(services))
+	same(t, links(t, policiesOf(t, stack.Stack{}, services)), expected(services))
 }
 
 // FuzzAnyCatalog holds for catalogs that nobody has written: each bit says whether one service uses one thing.
@@ -131,7 +143,7 @@ func FuzzAnyCatalog(f *testing.F) {
 			}
 			services = append(services, service)
 		}
-		same(t, links(t, Policies(stack.Stack{}, services)), expected(services))
+		same(t, links(t, policiesOf(t, stack.Stack{}, services)), expected(services))
 	})
 }
 
@@ -147,7 +159,7 @@ func of(t *testing.T, policies []Policy, owner string) Policy {
 }
 
 func TestOnlyTheEdgeIsReachedFromOutside(t *testing.T) {
-	for _, policy := range Policies(stack.Stack{}, catalog.Services()) {
+	for _, policy := range policiesOf(t, stack.Stack{}, catalog.Services()) {
 		for _, flow := range policy.Ingress {
 			if flow.Peer.Network != "" && policy.Owner != Edge {
 				t.Errorf("%s is reached from %s", policy.Owner, flow.Peer.Network)
@@ -169,7 +181,7 @@ func TestAStoreElsewhere(t *testing.T) {
 	config := stack.Stack{}
 	config.Postgres.Address, config.Postgres.Network = "db.example.com:6432", "192.0.2.0/24"
 	config.Redis.Address = "192.0.2.9:6380"
-	policies := Policies(config, catalog.Services())
+	policies := policiesOf(t, config, catalog.Services())
 	users := of(t, policies, "user-service")
 	for _, want := range []Flow{{Peer{Network: "192.0.2.0/24"}, 6432}, {Peer{Network: "192.0.2.9/32"}, 6380}} {
 		if !slices.ContainsFunc(users.Egress, func(flow Flow) bool {
@@ -193,17 +205,17 @@ func TestAWebhookIsOnTheInternet(t *testing.T) {
 	config := stack.Stack{Services: map[string]stack.Service{
 		"notification-service": {Settings: map[string]string{"webhookUrl": "https://hooks.example.com:8443/x"}},
 	}}
-	egress := of(t, Policies(config, catalog.Services()), "notification-service").Egress
+	egress := of(t, policiesOf(t, config, catalog.Services()), "notification-service").Egress
 	last := egress[len(egress)-1]
-	if last.Peer.Network != anywhere || last.Port != 8443 || !slices.Contains(last.Peer.Except, "169.254.0.0/16") ||
-		!slices.Contains(last.Peer.Except, "10.0.0.0/8") {
+	if last.Peer.Network != "::/0" || last.Port != 8443 || !slices.Contains(last.Peer.Except, "fe80::/10") ||
+		!slices.Contains(last.Peer.Except, "fc00::/7") {
 		t.Errorf("notification-service reaches %+v", last)
 	}
 }
 
 func TestWhatIsOptionalHasItsWay(t *testing.T) {
 	config := stack.Stack{Monitoring: stack.Monitoring{Grafana: true, Traces: "traces.example.com:4317", WebhookNetwork: "192.0.2.0/24"}}
-	policies := Policies(config, catalog.Services())
+	policies := policiesOf(t, config, catalog.Services())
 	let := links(t, policies)
 	for _, want := range []link{
 		{Grafana, Prometheus, PrometheusPort}, {Grafana, Alertmanager, AlertmanagerPort}, {Prometheus, Grafana, GrafanaPort},
@@ -213,7 +225,7 @@ func TestWhatIsOptionalHasItsWay(t *testing.T) {
 			t.Errorf("%s can't reach %s at %d", want.from, want.to, want.port)
 		}
 	}
-	for owner, want := range map[string]Flow{Collector: {cluster, 4317}, Alertmanager: {Peer{Network: "192.0.2.0/24"}, 8080}} {
+	for owner, want := range map[string]Flow{Collector: {Peer{Network: "0.0.0.0/0"}, 4317}, Alertmanager: {Peer{Network: "192.0.2.0/24"}, 8080}} {
 		if !slices.ContainsFunc(of(t, policies, owner).Egress, func(flow Flow) bool {
 			return flow.Peer.Network == want.Peer.Network && flow.Port == want.Port
 		}) {
@@ -223,7 +235,7 @@ func TestWhatIsOptionalHasItsWay(t *testing.T) {
 }
 
 func TestEveryPolicyIsWhereItsPodsAre(t *testing.T) {
-	for _, policy := range Policies(stack.Stack{}, catalog.Services()) {
+	for _, policy := range policiesOf(t, stack.Stack{}, catalog.Services()) {
 		want := namespace.Apps
 		switch policy.Owner {
 		case Edge:
@@ -236,5 +248,61 @@ func TestEveryPolicyIsWhereItsPodsAre(t *testing.T) {
 		if policy.Namespace != want {
 			t.Errorf("the policy of %s is in %s", policy.Owner, policy.Namespace)
 		}
+	}
+}
+
+func TestTheInternetIsThatOfTheClustersFamilies(t *testing.T) {
+	config := stack.Stack{Services: map[string]stack.Service{
+		"notification-service": {Settings: map[string]string{"webhookUrl": "https://hooks.example.com/x"}},
+	}}
+	old := []string{"10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
+	six := []string{"::1/128", "fc00::/7", "fe80::/10"}
+	for _, test := range []struct {
+		name  string
+		facts profile.Facts
+		edge  []string
+		hooks []Peer
+	}{
+		{"nobody knows", profile.Facts{}, []string{"0.0.0.0/0", "::/0"}, []Peer{{Network: "0.0.0.0/0", Except: old}, {Network: "::/0", Except: six}}},
+		{"IPv4", profile.Facts{Families: []stack.Family{stack.IPv4}, PodNetworks: []string{"10.1.0.0/24"}, ServiceNetworks: []string{"10.96.0.0/12"}},
+			[]string{"0.0.0.0/0"}, []Peer{{Network: "0.0.0.0/0", Except: old}}},
+		{"IPv6", profile.Facts{Families: []stack.Family{stack.IPv6}}, []string{"::/0"}, []Peer{{Network: "::/0", Except: six}}},
+		{"pods with public addresses", profile.Facts{Families: []stack.Family{stack.IPv4}, PodNetworks: []string{"203.0.113.0/24"}},
+			[]string{"0.0.0.0/0"}, []Peer{{Network: "0.0.0.0/0", Except: append(slices.Clone(old), "203.0.0.0/16")}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p, err := profile.New(config, test.facts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			policies := Policies(config, p, catalog.Services())
+			var edge []string
+			for _, flow := range of(t, policies, Edge).Ingress {
+				if flow.Port == EdgeHTTPSPort {
+					edge = append(edge, flow.Peer.Network)
+				}
+			}
+			var hooks []Peer
+			for _, flow := range of(t, policies, "notification-service").Egress {
+				if flow.Peer.Network != "" {
+					hooks = append(hooks, flow.Peer)
+				}
+			}
+			if !reflect.DeepEqual(edge, test.edge) || !reflect.DeepEqual(hooks, test.hooks) {
+				t.Errorf("the edge is reached from %v, want %v; webhooks are at %v, want %v", edge, test.edge, hooks, test.hooks)
+			}
+		})
+	}
+}
+
+func TestTheAPIServerIsWhereTheStackSays(t *testing.T) {
+	config := stack.Stack{Cluster: stack.Cluster{APIServerPeers: []string{"192.0.2.1/32"}}}
+	p, err := profile.New(config, profile.Facts{APIServerPorts: []int{16443}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := flows([]Peer{{Network: "192.0.2.1/32"}}, 443, 6443, 16443)
+	if got := of(t, Policies(config, p, catalog.Services()), KubeStateMetrics).Egress; !reflect.DeepEqual(got, want) {
+		t.Errorf("kube-state-metrics reaches %v, want %v", got, want)
 	}
 }

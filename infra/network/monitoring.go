@@ -8,6 +8,7 @@ import (
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/namespace"
+	"platform.example/infra/profile"
 	"platform.example/infra/stack"
 )
 
@@ -43,18 +44,24 @@ func CollectorURL(prefix namespace.Prefix) string {
 	return fmt.Sprintf("http://%s:%d", prefix.Host(Collector, namespace.Monitoring), CollectorPort)
 }
 
-// The cluster's own: the API server, behind its Service or itself; kubelets; CoreDNS.
-var (
-	apiServerPorts = []int{443, 6443}
-	nodePorts      = []int{10250, 9153}
-)
+// nodePorts is those of kubelets and of CoreDNS.
+var nodePorts = []int{10250, 9153}
 
-// cluster is every address but those where clouds answer with a node's own credentials.
-var cluster = Peer{Network: anywhere, Except: []string{"169.254.0.0/16"}}
+// toAPIServer leads to the API server, behind its Service or itself.
+func toAPIServer(p profile.Profile) []Flow {
+	peers := anywhere(p, metadata...)
+	if len(p.APIServer) > 0 {
+		peers = nil
+		for _, network := range p.APIServer {
+			peers = append(peers, Peer{Network: network})
+		}
+	}
+	return flows(peers, p.APIServerPorts...)
+}
 
 // watched adds to the policies those of monitoring, and to each of them what Prometheus asks.
-func watched(config stack.Stack, policies []Policy) []Policy {
-	prometheus := Policy{Namespace: namespace.Monitoring, Owner: Prometheus, Egress: toCluster(append(nodePorts, apiServerPorts...))}
+func watched(config stack.Stack, p profile.Profile, policies []Policy) []Policy {
+	prometheus := Policy{Namespace: namespace.Monitoring, Owner: Prometheus, Egress: append(flows(anywhere(p, metadata...), nodePorts...), toAPIServer(p)...)}
 	from := func(owner string, port int) Flow {
 		return Flow{Peer{Namespace: namespace.Monitoring, Owner: owner}, port}
 	}
@@ -78,13 +85,13 @@ func watched(config stack.Stack, policies []Policy) []Policy {
 	}
 	add := func(policy *Policy) { policies = append(policies, *policy) }
 
-	alertmanager := own(Alertmanager, AlertmanagerPort, Flow{Peer{Network: anywhere, Except: private}, 443})
+	alertmanager := own(Alertmanager, AlertmanagerPort, flows(internet(p), 443)...)
 	if config.Monitoring.WebhookNetwork != "" {
 		for _, port := range webhookPorts {
 			alertmanager.Egress = append(alertmanager.Egress, Flow{Peer{Network: config.Monitoring.WebhookNetwork}, port})
 		}
 	}
-	add(own(KubeStateMetrics, KubeStateMetricsPort, toCluster(apiServerPorts)...))
+	add(own(KubeStateMetrics, KubeStateMetricsPort, toAPIServer(p)...))
 	add(own(NodeExporter, NodeExporterPort))
 	for _, store := range stores(config) {
 		exporter, port := store.owner+Exporter, RedisExporterPort
@@ -104,7 +111,7 @@ func watched(config stack.Stack, policies []Policy) []Policy {
 	}
 	if host, text, err := net.SplitHostPort(config.Monitoring.TracesHostPort()); err == nil && host != "" {
 		port, _ := strconv.Atoi(text) // the stack has checked it
-		collector := own(Collector, CollectorOpsPort, Flow{cluster, port})
+		collector := own(Collector, CollectorOpsPort, flows(anywhere(p, metadata...), port)...)
 		for i := range policies {
 			if policies[i].Namespace == namespace.Apps {
 				collector.Ingress = append(collector.Ingress, Flow{Peer{Namespace: namespace.Apps, Owner: policies[i].Owner}, CollectorPort})
@@ -120,11 +127,3 @@ func watched(config stack.Stack, policies []Policy) []Policy {
 
 // webhookPorts is where a webhook within the network of its own may listen.
 var webhookPorts = []int{80, 443, 8080, 8443}
-
-func toCluster(ports []int) []Flow {
-	var flows []Flow
-	for _, port := range ports {
-		flows = append(flows, Flow{cluster, port})
-	}
-	return flows
-}

@@ -209,6 +209,7 @@ func breaches() []breach {
 		of("restricted", shop, map[string]mutation{
 			"a network volume":    set(shop, pod+"volumes/0", Object{"name": "share", "nfs": Object{"server": "a", "path": "/"}}),
 			"no context at all":   set(shop, pod+"securityContext", removed),
+			"no user of its own":  set(shop, pod+"securityContext/runAsUser", removed),
 			"of its own, as root": set(shop, container+"securityContext/runAsUser", 0),
 			"unconfined itself":   set(shop, container+"securityContext/seccompProfile", Object{"type": "Unconfined"}),
 		}),

@@ -41,8 +41,11 @@ func host(o objects) []problem {
 }
 
 // restricted is the Pod Security Standard of that name, and two things more: a read-only root, and a user that the
-// object names by number, so that no image decides.
+// object names by number, so that no image decides; or the cluster does, where no object names one.
 func restricted(o objects) []problem {
+	assigned := !slices.ContainsFunc(o.workloads(), func(w workload) bool {
+		return w.pod.Spec.SecurityContext != nil && w.pod.Spec.SecurityContext.RunAsUser != nil
+	})
 	problems := each(o, func(w workload, container corev1.Container) (wrong []string) {
 		pod, own := w.pod.Spec.SecurityContext, container.SecurityContext
 		if pod == nil {
@@ -58,7 +61,7 @@ func restricted(o objects) []problem {
 		}
 		must(isTrue(first(own.RunAsNonRoot, pod.RunAsNonRoot)), "runAsNonRoot is not true")
 		user := first(own.RunAsUser, pod.RunAsUser)
-		must(user != nil && *user > 0, "runAsUser names no user but root")
+		must(user == nil && assigned || user != nil && *user > 0, "runAsUser names no user but root")
 		must(own.AllowPrivilegeEscalation != nil && !*own.AllowPrivilegeEscalation, "allowPrivilegeEscalation is not false")
 		must(!isTrue(own.Privileged), "privileged is true")
 		must(isTrue(own.ReadOnlyRootFilesystem), "readOnlyRootFilesystem is not true")

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/url"
 	"regexp"
 	"strings"
 	"time"
@@ -154,7 +155,10 @@ func check(secret catalog.Secret, value string, now time.Time) error {
 	case catalog.Certificate:
 		return certificate.Valid(value, secret.Hosts, now)
 	case catalog.Given:
-		return word(value)
+		if err := word(value); err != nil || !secret.URL {
+			return err
+		}
+		return webhook(value, secret.HTTP)
 	default:
 		return fmt.Errorf("unknown kind %q", secret.Kind)
 	}
@@ -185,6 +189,15 @@ func long(value string) error {
 func word(value string) error {
 	if strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return errors.New("want a key or an address, without blanks or line ends")
+	}
+	return nil
+}
+
+// webhook is about an address that is a secret itself.
+func webhook(value string, plain bool) error {
+	parsed, err := url.Parse(value)
+	if err != nil || parsed.Hostname() == "" || parsed.Scheme != "https" && (!plain || parsed.Scheme != "http") {
+		return errors.New("want an address that starts with https:// and names a host; http:// is for one in monitoring.webhookNetwork")
 	}
 	return nil
 }

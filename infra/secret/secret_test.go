@@ -50,6 +50,13 @@ func TestRead(t *testing.T) {
 		{"no authority", catalog.Secret{Kind: catalog.CertificateAuthority}, pair, "may not sign others"},
 		{"a certificate", catalog.Secret{Kind: catalog.Certificate, Hosts: []string{"a.example"}}, pair, ""},
 		{"a stranger's certificate", catalog.Secret{Kind: catalog.Certificate, Hosts: []string{"a.example"}}, stranger, "isn't signed by the stack's authority"},
+		{"a webhook", catalog.Secret{Kind: catalog.Given, URL: true}, "https://hooks.slack.com/services/x", ""},
+		{"a webhook without a scheme", catalog.Secret{Kind: catalog.Given, URL: true}, "hooks.slack.com/services/x", "want an address that starts with https://"},
+		{"a webhook without a host", catalog.Secret{Kind: catalog.Given, URL: true}, "https:///services/x", "want an address that starts with https://"},
+		{"a webhook that is no address", catalog.Secret{Kind: catalog.Given, URL: true}, "https://s3cret:port/", "want an address that starts with https://"},
+		{"a webhook without TLS", catalog.Secret{Kind: catalog.Given, URL: true}, "http://hooks.example.com/x", "want an address that starts with https://"},
+		{"a webhook nearby without TLS", catalog.Secret{Kind: catalog.Given, URL: true, HTTP: true}, "http://192.0.2.7/x", ""},
+		{"a key of somebody else", catalog.Secret{Kind: catalog.Given}, "0123456789abcdef", ""},
 		{"another host's", catalog.Secret{Kind: catalog.Certificate, Hosts: []string{"b.example"}}, pair, "not b.example"},
 	}
 	for _, test := range tests {
@@ -65,7 +72,7 @@ func TestRead(t *testing.T) {
 				return
 			}
 			if !strings.HasPrefix(err.Error(), "stack production: platform:thing: ") || !strings.Contains(err.Error(), test.want) ||
-				!strings.Contains(err.Error(), "make secrets STACK=production") {
+				!strings.Contains(err.Error(), "make secrets STACK=production") && test.secret.Kind != catalog.Given {
 				t.Errorf("got %v, want %q", err, test.want)
 			}
 			if test.value != "" && strings.Contains(err.Error(), test.value) {

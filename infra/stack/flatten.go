@@ -3,18 +3,26 @@ package stack
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 )
 
 // flatten turns objects, which Pulumi hands over as JSON, into one text per leaf: gateway = {"type":"NodePort"}
-// becomes gateway.type = NodePort.
-func flatten(plain map[string]string) map[string]string {
+// becomes gateway.type = NodePort. A path that two keys set is a fault: nothing says which of them holds.
+func flatten(plain map[string]string, found faults) map[string]string {
 	flat := map[string]string{}
-	for key, text := range plain {
-		if object, ok := object(text); ok {
-			spread(flat, key, object)
-		} else {
-			flat[key] = text
+	for _, key := range slices.Sorted(maps.Keys(plain)) {
+		leaves := map[string]string{key: plain[key]}
+		if object, ok := object(plain[key]); ok {
+			delete(leaves, key)
+			spread(leaves, key, object)
+		}
+		for path, text := range leaves {
+			if _, twice := flat[path]; twice {
+				found.add(path, fmt.Sprintf("set twice: inside of an object and as a key with dots: remove the key %q", Namespace+":"+path))
+			}
+			flat[path] = text
 		}
 	}
 	return flat

@@ -1,10 +1,12 @@
 package stack
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"platform.example/infra/catalog"
 )
@@ -12,16 +14,16 @@ import (
 // Parse makes a Stack of the namespace's configuration: the texts of plain keys, and the names alone of the keys
 // that hold secrets. Its error lists every fault with its path, the value, and what is allowed.
 func Parse(name string, services []catalog.Service, plain map[string]string, secret []string) (Stack, error) {
-	stack := Stack{Name: Environment(name)}
-	if !slices.Contains([]Environment{Local, Staging, Production}, stack.Name) {
-		return Stack{}, fmt.Errorf("stack %s: unknown stack: want one of local, staging, production", name)
-	}
-	given := flatten(plain)
-	settings := stack.settings(services)
-
 	found := faults{}
+	given := flatten(plain, found)
+	stack := Stack{Name: name, Environment: Environment(cmp.Or(given["environment"], name))}
+	if !slices.Contains([]Environment{Local, Staging, Production}, stack.Environment) {
+		return Stack{}, fmt.Errorf("stack %s: %s:environment: %q: want %s: a stack of another name says which it is",
+			name, Namespace, given["environment"], wantEnvironment)
+	}
+	settings := stack.settings(services)
 	for _, setting := range settings {
-		found.add(setting.path, setting.apply(stack.Name, given))
+		found.add(setting.path, setting.apply(stack.Environment, given))
 	}
 	stack.inherit(services)
 	for _, rule := range rules(services) {
@@ -29,12 +31,12 @@ func Parse(name string, services []catalog.Service, plain map[string]string, sec
 			found.add(rule.paths[0], rule.check(stack))
 		}
 	}
-	for _, required := range catalog.Secrets(services, stack.Name == Local, stack.NamespacePrefix) {
+	for _, required := range catalog.Secrets(services, stack.Environment == Local, stack.NamespacePrefix) {
 		if !slices.Contains(secret, required.Name) {
 			found.add(required.Name, secretProblem(name, given, required.Name))
 		}
 	}
-	for _, optional := range catalog.GivenSecrets() {
+	for _, optional := range catalog.GivenSecrets(false) {
 		if _, plain := given[optional.Name]; plain {
 			found.add(optional.Name, fmt.Sprintf("stored in plain text: set it again with `pulumi config set --secret %s:%s --stack %s`",
 				Namespace, optional.Name, name))
@@ -49,8 +51,20 @@ func Parse(name string, services []catalog.Service, plain map[string]string, sec
 	return stack, found.err(name)
 }
 
+// ParsePlain is Parse where the secrets can't be seen, and are taken for given.
+func ParsePlain(name string, services []catalog.Service, plain map[string]string) (Stack, error) {
+	var secrets []string
+	for _, secret := range catalog.Secrets(services, true, "") {
+		secrets = append(secrets, secret.Name)
+	}
+	return Parse(name, services, plain, secrets)
+}
+
 // apply sets the field from the given text or else the default, and says what is wrong with it, if anything.
 func (s setting) apply(environment Environment, given map[string]string) string {
+	if s.entries != nil {
+		*s.entries = take(given, s.path)
+	}
 	text, set := given[s.path]
 	if !set {
 		text = s.defaults.in(environment)
@@ -61,10 +75,25 @@ func (s setting) apply(environment Environment, given map[string]string) string 
 		}
 		return "not set: want " + s.want
 	}
-	if err := s.read(text); err != nil {
+	if s.read == nil || s.read(text) != nil {
 		return fmt.Sprintf("%q: want %s", text, s.want)
 	}
 	return ""
+}
+
+// take is what is below a path, which is left without.
+func take(given map[string]string, path string) map[string]string {
+	var taken map[string]string
+	for key, text := range given {
+		if below, ours := strings.CutPrefix(key, path+"."); ours {
+			if taken == nil {
+				taken = map[string]string{}
+			}
+			taken[below] = text
+			delete(given, key)
+		}
+	}
+	return taken
 }
 
 func secretProblem(stack string, given map[string]string, name string) string {
@@ -80,7 +109,7 @@ func knownPaths(settings []setting, services []catalog.Service) []string {
 	for _, setting := range settings {
 		paths = append(paths, setting.path)
 	}
-	for _, secret := range append(catalog.Secrets(services, true, ""), catalog.GivenSecrets()...) {
+	for _, secret := range append(catalog.Secrets(services, true, ""), catalog.GivenSecrets(false)...) {
 		paths = append(paths, secret.Name)
 	}
 	return paths

@@ -39,7 +39,7 @@ func TestDefaults(t *testing.T) {
 		want  stack.Stack
 	}{
 		{"local", map[string]string{"registry": "localhost:5000"}, stack.Stack{
-			Name: stack.Local, Registry: "localhost:5000", Build: true, Demo: true, Deadline: 2 * time.Minute, Standby: 30 * time.Minute, CPURequests: 40,
+			Name: "local", Environment: stack.Local, Registry: "localhost:5000", Build: true, Demo: true, Deadline: 2 * time.Minute, Standby: 30 * time.Minute, CPURequests: 40,
 			Edge: stack.Edge{
 				Host: "localhost", Type: stack.NodePort, HTTPPort: 30080, HTTPSPort: 30443, RequestsPerSecond: 2000,
 			},
@@ -54,7 +54,7 @@ func TestDefaults(t *testing.T) {
 		{"staging", map[string]string{
 			"registry": "registry.example.com/platform", "edge": `{"host":"staging.example.com","issuer":"letsencrypt"}`,
 		}, stack.Stack{
-			Name: stack.Staging, Registry: "registry.example.com/platform", Build: true,
+			Name: "staging", Environment: stack.Staging, Registry: "registry.example.com/platform", Build: true,
 			Deadline: 5 * time.Minute, Standby: time.Hour, CPURequests: 100, ProtectData: true,
 			Edge: stack.Edge{
 				Host: "staging.example.com", Type: stack.LoadBalancer, Issuer: "letsencrypt", RequestsPerSecond: 100,
@@ -68,7 +68,7 @@ func TestDefaults(t *testing.T) {
 			Monitoring: stack.Monitoring{Retention: 15, VolumeSize: 20480, Memory: 1024, Grafana: true, VerifyKubelets: true},
 		}},
 		{"production", map[string]string{"edge": `{"host":"api.example.com","tlsSecret":"api"}`}, stack.Stack{
-			Name: stack.Production, Deadline: 5 * time.Minute, Standby: time.Hour, CPURequests: 100, ProtectData: true,
+			Name: "production", Environment: stack.Production, PromotesFrom: "staging", Deadline: 5 * time.Minute, Standby: time.Hour, CPURequests: 100, ProtectData: true,
 			Edge:     stack.Edge{Host: "api.example.com", Type: stack.LoadBalancer, TLSSecret: "api", RequestsPerSecond: 100},
 			Replicas: stack.Replicas{Min: 3, Max: 20},
 			Services: replicas(3, 20),
@@ -103,14 +103,20 @@ func TestGivenValuesReplaceDefaults(t *testing.T) {
 		"standby":      "0s",
 		"cpuRequests":  "100",
 		"protectData":  "true",
-		"edge":         `{"type":"LoadBalancer","httpPort":31000,"trustedProxies":["192.0.2.0/24","2001:db8::/32"],"requestsPerSecond":5}`,
-		"postgres":     `{"volumeSize":"10Gi","cpu":"2","memory":"4Gi","address":"db.example.com:5432","network":"192.0.2.0/24","adminUser":"root"}`,
-		"redis":        `{"memory":"64Mi","address":"192.0.2.7:6380"}`,
-		"stream":       `{"memory":"64Mi","volumeSize":"2Gi"}`,
+		"edge": `{"type":"LoadBalancer","httpPort":31000,"trustedProxies":["192.0.2.0/24","2001:db8::/32"],"requestsPerSecond":5,
+			"loadBalancerClass":"service.k8s.aws/nlb","sourceRanges":["198.51.100.0/24"],"proxyProtocol":true,
+			"annotations":{"service.beta.kubernetes.io/aws-load-balancer-scheme":"internal"}}`,
+		"postgres": `{"volumeSize":"10Gi","cpu":"2","memory":"4Gi","address":"db.example.com:5432","network":"192.0.2.0/24","adminUser":"root"}`,
+		"redis":    `{"memory":"64Mi","address":"192.0.2.7:6380"}`,
+		"stream":   `{"memory":"64Mi","volumeSize":"2Gi"}`,
 		"monitoring": `{"retention":"90d","volumeSize":"4Gi","memory":"512Mi","grafana":false,"verifyKubelets":false,
 			"runbooks":"https://docs.example.com/runbooks/","webhookNetwork":"192.0.2.0/24","traces":"http://traces.example.com:4317"}`,
 		"replicas": `{"min":2,"max":5}`,
 		"services": `{"user-service":{"replicas":{"min":7}},"api-gateway":{"requestsPerMinute":60}}`,
+		"cluster": `{"dnsPeers":["dns/k8s-app=dns:5353","169.254.20.10/32","2001:db8::/64:5300"],"apiServerPeers":["192.0.2.1/32"],
+			"podNetworks":["10.1.0.0/16"],"serviceNetworks":["10.2.0.0/16"],"ipFamilies":["IPv4","IPv6"],
+			"imagePullSecrets":"one,two","registryMirror":"mirror.example.com/hub","nodeSelector":{"kubernetes.io/arch":"arm64"},
+			"tolerations":["dedicated=platform:NoSchedule","spot"],"architectures":["arm64"],"userIds":"assigned"}`,
 	}, allSecrets())
 	if err != nil {
 		t.Fatal(err)
@@ -121,12 +127,14 @@ func TestGivenValuesReplaceDefaults(t *testing.T) {
 		Replicas: stack.Replicas{Min: 2, Max: 5}, Settings: map[string]string{"requestsPerMinute": "60"},
 	}
 	want := stack.Stack{
-		Name: stack.Local, Registry: "10.0.0.1:5000/platform", Build: true,
+		Name: "local", Environment: stack.Local, Registry: "10.0.0.1:5000/platform", Build: true,
 		Kubeconfig: ".state/kubeconfig", KubeContext: "elsewhere", StorageClass: "fast",
 		Deadline: 90 * time.Second, ProtectData: true, CPURequests: 100,
 		Edge: stack.Edge{
 			Host: "localhost", Type: stack.LoadBalancer, HTTPPort: 31000, HTTPSPort: 30443,
 			TrustedProxies: []string{"192.0.2.0/24", "2001:db8::/32"}, RequestsPerSecond: 5,
+			LoadBalancerClass: "service.k8s.aws/nlb", SourceRanges: []string{"198.51.100.0/24"}, ProxyProtocol: true,
+			Annotations: map[string]string{"service.beta.kubernetes.io/aws-load-balancer-scheme": "internal"},
 		},
 		Replicas: stack.Replicas{Min: 2, Max: 5},
 		Services: services,
@@ -139,6 +147,17 @@ func TestGivenValuesReplaceDefaults(t *testing.T) {
 		Monitoring: stack.Monitoring{
 			Retention: 90, VolumeSize: 4096, Memory: 512, Runbooks: "https://docs.example.com/runbooks",
 			WebhookNetwork: "192.0.2.0/24", Traces: "http://traces.example.com:4317",
+		},
+		Cluster: stack.Cluster{
+			DNSPeers: []stack.Peer{
+				{Namespace: "dns", Labels: map[string]string{"k8s-app": "dns"}, Port: 5353},
+				{Network: "169.254.20.10/32", Port: 53}, {Network: "2001:db8::/64", Port: 5300},
+			},
+			APIServerPeers: []string{"192.0.2.1/32"}, PodNetworks: []string{"10.1.0.0/16"}, ServiceNetworks: []string{"10.2.0.0/16"},
+			IPFamilies: []stack.Family{stack.IPv4, stack.IPv6}, ImagePullSecrets: []string{"one", "two"},
+			RegistryMirror: "mirror.example.com/hub", NodeSelector: map[string]string{"kubernetes.io/arch": "arm64"},
+			Tolerations:   []string{"dedicated=platform:NoSchedule", "spot"},
+			Architectures: []string{"arm64"}, UserIDs: "assigned",
 		},
 	}
 	if !reflect.DeepEqual(got, want) {
@@ -159,6 +178,10 @@ func TestFaults(t *testing.T) {
 		}
 		return given
 	}
+	and := func(given map[string]string, key, text string) map[string]string {
+		given[key] = text
+		return given
+	}
 	tests := []struct {
 		name   string
 		stack  string
@@ -167,7 +190,32 @@ func TestFaults(t *testing.T) {
 		want   string
 	}{
 		{"an unknown stack", "dev", registry, allSecrets(),
-			`stack dev: unknown stack: want one of local, staging, production`},
+			`stack dev: platform:environment: "": want one of local, staging, production: a stack of another name says which it is`},
+		{"an unknown environment", "production", remote("environment", "prod"), allSecrets(),
+			`stack production: platform:environment: "prod": want one of local, staging, production`},
+		{"a production that builds", "production-eu", and(remote("environment", "production"), "build", "true"), allSecrets(),
+			`stack production-eu: platform:build: true: production never builds: it runs what stack staging has tested`},
+		{"images from nowhere", "staging", remote("build", "false"), allSecrets(),
+			`stack staging: platform:promotesFrom: not set: the stack builds nothing`},
+		{"images from two places", "staging", remote("promotesFrom", "rehearsal"), allSecrets(),
+			`stack staging: platform:promotesFrom: "rehearsal": the stack builds its own images`},
+		{"images from itself", "production", remote("promotesFrom", "production"), allSecrets(),
+			`stack production: platform:promotesFrom: "production": is the stack itself`},
+		{"a key set twice", "local", and(with("monitoring", `{"grafana":true}`), "monitoring.grafana", "false"), allSecrets(),
+			`stack local: platform:monitoring.grafana: set twice: inside of an object and as a key with dots: remove the key "platform:monitoring.grafana"`},
+		{"a key set twice, deeper", "local", and(with("services", `{"user-service":{"replicas":{"min":1}}}`), "services.user-service", `{"replicas":{"min":2}}`),
+			allSecrets(), `stack local: platform:services.user-service.replicas.min: set twice`},
+		{"more connections than memory", "local", with("replicas", `{"max":100}`), allSecrets(),
+			`stack local: platform:replicas.max: 100: the services with a database may hold 4870 connections to Postgres (for each service ` +
+				`8 × (replicas.max + 1) × 2 + 2, and 16 for others); postgres.memory 512Mi has room for 239 (1640 KiB each in three quarters of it)`},
+		{"a PROXY protocol from anybody", "local", with("edge", `{"proxyProtocol":true}`), allSecrets(),
+			`stack local: platform:edge.proxyProtocol: true: want edge.trustedProxies too`},
+		{"annotations that are none", "local", with("edge", `{"annotations":"x"}`), allSecrets(),
+			`stack local: platform:edge.annotations: "x": want annotations of the edge's Service, as an object`},
+		{"a DNS peer that is none", "local", with("cluster", `{"dnsPeers":["kube-dns"]}`), allSecrets(),
+			`stack local: platform:cluster.dnsPeers: "kube-dns": want pods such as kube-system/k8s-app=kube-dns`},
+		{"a taint that is none", "local", with("cluster", `{"tolerations":["dedicated=platform:Never"]}`), allSecrets(),
+			`stack local: platform:cluster.tolerations: "dedicated=platform:Never": want taints`},
 		{"no registry", "local", nil, allSecrets(),
 			`stack local: platform:registry: not set: want a registry such as localhost:5000 or registry.example.com/platform`},
 		{"an empty registry is not an unset one", "production", remote("registry", ""), allSecrets(),
@@ -205,7 +253,7 @@ func TestFaults(t *testing.T) {
 		{"an edge that two certify", "staging", with("edge", `{"host":"a.example","issuer":"x","tlsSecret":"y"}`), allSecrets(),
 			`stack staging: platform:edge.tlsSecret: "y": edge.issuer is set too: want one of them`},
 		{"a foreign certificate on the stack local", "local", with("edge", `{"issuer":"x"}`), allSecrets(),
-			`stack local: platform:edge.tlsSecret: the stack local has an authority of its own`},
+			`stack local: platform:edge.tlsSecret: a stack of environment local has an authority of its own`},
 		{"a host with a scheme", "local", with("edge", `{"host":"https://a.example"}`), allSecrets(),
 			`stack local: platform:edge.host: "https://a.example": want a DNS name`},
 		{"an address for a network", "local", with("edge", `{"trustedProxies":["192.0.2.1/24"]}`), allSecrets(),
@@ -235,13 +283,11 @@ func TestFaults(t *testing.T) {
 		{"neither true nor false", "local", with("demo", "yes"), allSecrets(),
 			`stack local: platform:demo: "yes": want true or false`},
 		{"a demo user in production", "production", remote("demo", "true"), allSecrets(),
-			`stack production: platform:demo: true: only the stack local has a demo user`},
+			`stack production: platform:demo: true: only a stack of environment local has a demo user`},
 		{"a demo user in staging", "staging", remote("demo", "true"), allSecrets(),
-			`stack staging: platform:demo: true: only the stack local has a demo user`},
+			`stack staging: platform:demo: true: only a stack of environment local has a demo user`},
 		{"building in production", "production", remote("build", "true"), allSecrets(),
-			`stack production: platform:build: true: production never builds: it runs what staging has tested`},
-		{"not building in staging", "staging", remote("build", "false"), allSecrets(),
-			`stack staging: platform:build: false: staging must build`},
+			`stack production: platform:build: true: production never builds: it runs what stack staging has tested`},
 		{"an unknown key", "local", with("regsitry", "x"), allSecrets(),
 			`stack local: platform:regsitry: unknown key: the nearest known one is platform:registry`},
 		{"an unknown key in an object", "local", with("edge", `{"httpport":30081}`), allSecrets(),
@@ -291,5 +337,42 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 		"replicas.min streamCertificate streamMonitorPassword streamPassword userServiceCachePassword userServiceDatabasePassword webhookSecret"
 	if got := strings.Join(paths, " "); got != want {
 		t.Errorf("faults at %s\nwant      %s", got, want)
+	}
+}
+
+func TestSeveralStacksShareAnEnvironment(t *testing.T) {
+	for _, name := range []string{"production-eu", "production-us"} {
+		got, err := stack.Parse(name, catalog.Services(), map[string]string{
+			"environment": "production", "promotesFrom": "staging-" + name[len(name)-2:], "edge": `{"host":"api.example.com","tlsSecret":"api"}`,
+		}, allSecrets())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got.Name != name || got.Environment != stack.Production || got.PromotesFrom != "staging-"+name[len(name)-2:] || got.Build || got.Replicas.Min != 3 {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+func TestTheMemoryBoundsTheConnections(t *testing.T) {
+	for _, test := range []struct {
+		name, memory, most string
+		want               int
+	}{
+		{"the default", "512Mi", "2", 239},
+		{"enough memory for one service more, rounded up", "4Gi", "2", 400},
+		{"more replicas", "8Gi", "20", 1600},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			config, err := stack.Parse("local", catalog.Services(), map[string]string{
+				"registry": "localhost:5000", "replicas": `{"max":` + test.most + `}`, "postgres": `{"memory":"` + test.memory + `"}`,
+			}, allSecrets())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := config.MaxConnections(catalog.Services()); got != test.want {
+				t.Errorf("Postgres takes %d connections, want %d", got, test.want)
+			}
+		})
 	}
 }

@@ -17,7 +17,8 @@ type rule struct {
 
 func rules(services []catalog.Service) []rule {
 	rules := []rule{
-		{[]string{"build"}, onlyProductionTakesStagingsImages},
+		{[]string{"build"}, productionBuildsNothing},
+		{[]string{"promotesFrom", "build"}, imagesComeFromOnePlace},
 		{[]string{"registry", "build"}, buildingNeedsARegistry},
 		{[]string{"demo"}, demoIsLocal},
 		{[]string{"edge.httpPort", "edge.type"}, func(s Stack) string { return nodePortIsGiven(s.Edge, s.Edge.HTTPPort) }},
@@ -26,7 +27,9 @@ func rules(services []catalog.Service) []rule {
 		{[]string{"edge.host"}, hostIsGiven},
 		{[]string{"edge.tlsSecret", "edge.issuer"}, someoneCertifiesTheEdge},
 		{[]string{"replicas.max", "replicas.min"}, func(s Stack) string { return maxIsNotBelowMin(s.Replicas) }},
+		{[]string{"edge.proxyProtocol", "edge.trustedProxies"}, proxyProtocolIsTrusted},
 		{[]string{"postgres.memory"}, postgresHasRoom},
+		{[]string{"replicas.max", "postgres.memory"}, func(s Stack) string { return connectionsFit(s, services) }},
 		{[]string{"redis.memory"}, redisHasRoom},
 		{[]string{"stream.memory"}, streamHasRoom},
 		{[]string{"stream.volumeSize", "stream.memory"}, streamFitsItsVolume},
@@ -42,12 +45,21 @@ func rules(services []catalog.Service) []rule {
 	return rules
 }
 
-func onlyProductionTakesStagingsImages(s Stack) string {
+func productionBuildsNothing(s Stack) string {
+	if s.Environment == Production && s.Build {
+		return fmt.Sprintf("true: production never builds: it runs what stack %s has tested", s.PromotesFrom)
+	}
+	return ""
+}
+
+func imagesComeFromOnePlace(s Stack) string {
 	switch {
-	case s.Name == Production && s.Build:
-		return "true: production never builds: it runs what staging has tested"
-	case s.Name == Staging && !s.Build:
-		return "false: staging must build: nothing else makes its images"
+	case !s.Build && s.PromotesFrom == "":
+		return "not set: the stack builds nothing (build: false), so want the name of the stack whose images it runs"
+	case s.PromotesFrom == s.Name:
+		return fmt.Sprintf("%q: is the stack itself", s.PromotesFrom)
+	case s.Build && s.PromotesFrom != "":
+		return fmt.Sprintf("%q: the stack builds its own images: set build to false to run those of that stack", s.PromotesFrom)
 	default:
 		return ""
 	}
@@ -61,8 +73,8 @@ func buildingNeedsARegistry(s Stack) string {
 }
 
 func demoIsLocal(s Stack) string {
-	if s.Demo && s.Name != Local {
-		return "true: only the stack local has a demo user"
+	if s.Demo && s.Environment != Local {
+		return "true: only a stack of environment local has a demo user"
 	}
 	return ""
 }
@@ -93,9 +105,9 @@ func someoneCertifiesTheEdge(s Stack) string {
 	switch {
 	case s.Edge.TLSSecret != "" && s.Edge.Issuer != "":
 		return fmt.Sprintf("%q: edge.issuer is set too: want one of them", s.Edge.TLSSecret)
-	case s.Name == Local && given:
-		return "the stack local has an authority of its own: set neither edge.tlsSecret nor edge.issuer"
-	case s.Name != Local && !given:
+	case s.Environment == Local && given:
+		return "a stack of environment local has an authority of its own: set neither edge.tlsSecret nor edge.issuer"
+	case s.Environment != Local && !given:
 		return "not set: want the Secret in namespace edge that holds the certificate for edge.host, " +
 			"or edge.issuer, a ClusterIssuer of cert-manager that makes one"
 	default:
@@ -106,6 +118,13 @@ func someoneCertifiesTheEdge(s Stack) string {
 func maxIsNotBelowMin(replicas Replicas) string {
 	if replicas.Max < replicas.Min {
 		return fmt.Sprintf("%d is below replicas.min %d", replicas.Max, replicas.Min)
+	}
+	return ""
+}
+
+func proxyProtocolIsTrusted(s Stack) string {
+	if s.Edge.ProxyProtocol && len(s.Edge.TrustedProxies) == 0 {
+		return "true: want edge.trustedProxies too, the networks of the load balancers whose word on the client's address is believed"
 	}
 	return ""
 }

@@ -23,6 +23,7 @@ type setting struct {
 	optional bool   // may stay unset
 	defaults defaults
 	read     func(text string) error
+	entries  *map[string]string // in place of read: an object whose keys are free
 }
 
 // defaults holds the text of an unset setting in each environment; empty for none.
@@ -49,6 +50,11 @@ func into[T any](target *T, parse func(string) (T, error)) func(string) error {
 		*target = value
 		return nil
 	}
+}
+
+// optional is a setting without a default of its own.
+func optional[T any](path, want string, target *T, parse func(string) (T, error)) setting {
+	return setting{path: path, want: want, optional: true, read: into(target, parse)}
 }
 
 const wantRegistry = "a registry such as localhost:5000 or registry.example.com/platform"
@@ -156,16 +162,59 @@ func network(text string) (string, error) {
 	return text, nil
 }
 
-func networks(text string) ([]string, error) {
-	var list []string
-	for part := range strings.SplitSeq(text, ",") {
-		one, err := network(strings.TrimSpace(part))
-		if err != nil {
-			return nil, err
+// listOf reads values with commas between.
+func listOf[T any](parse func(string) (T, error)) func(string) ([]T, error) {
+	return func(text string) ([]T, error) {
+		var list []T
+		for part := range strings.SplitSeq(text, ",") {
+			one, err := parse(strings.TrimSpace(part))
+			if err != nil {
+				return nil, err
+			}
+			list = append(list, one)
 		}
-		list = append(list, one)
+		return list, nil
 	}
-	return list, nil
+}
+
+// peer reads <network>[:<port>] or <namespace>/<label>=<value>[+<label>=<value>][:<port>]; the port is that of DNS unless it is given.
+func peer(text string) (Peer, error) {
+	peer, at := Peer{Port: dnsPort}, text
+	if colon := strings.LastIndex(text, ":"); colon > strings.LastIndex(text, "/") {
+		port, err := between(1, 65535)(text[colon+1:])
+		if err != nil {
+			return peer, err
+		}
+		at, peer.Port = text[:colon], port
+	}
+	namespace, label, _ := strings.Cut(at, "/")
+	if !strings.Contains(label, "=") {
+		var err error
+		peer.Network, err = network(at)
+		return peer, err
+	}
+	peer.Namespace, peer.Labels = namespace, map[string]string{}
+	for one := range strings.SplitSeq(label, "+") {
+		key, value, _ := strings.Cut(one, "=")
+		peer.Labels[key] = value
+	}
+	_, err := objectName(namespace)
+	return peer, err
+}
+
+// taint is as kubectl writes it: <key>[=<value>][:<effect>].
+func taint(text string) (string, error) {
+	if !regexp.MustCompile(`^[^=:]+(=[^=:]*)?(:(NoSchedule|PreferNoSchedule|NoExecute))?$`).MatchString(text) {
+		return "", fmt.Errorf("%q is not a taint", text)
+	}
+	return text, nil
+}
+
+func stackName(text string) (string, error) {
+	if !regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`).MatchString(text) {
+		return "", fmt.Errorf("%q is not the name of a stack", text)
+	}
+	return text, nil
 }
 
 func certificates(text string) (string, error) {

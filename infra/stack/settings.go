@@ -9,6 +9,15 @@ import (
 func (s *Stack) settings(services []catalog.Service) []setting {
 	settings := []setting{
 		{
+			path: "environment", optional: true, want: wantEnvironment, // that of the same name as the stack, if any
+			read: into(&s.Environment, oneOf(Local, Staging, Production)),
+		},
+		{
+			path: "promotesFrom", optional: true, want: "the name of another stack",
+			defaults: defaults{production: string(Staging)},
+			read:     into(&s.PromotesFrom, stackName),
+		},
+		{
 			path: "registry", optional: true, want: wantRegistry,
 			read: into(&s.Registry, registryAddress),
 		},
@@ -76,11 +85,14 @@ func (s *Stack) settings(services []catalog.Service) []setting {
 	settings = append(settings, s.Redis.settings()...)
 	settings = append(settings, s.Stream.settings()...)
 	settings = append(settings, s.Monitoring.settings()...)
+	settings = append(settings, s.Cluster.settings()...)
 	for _, service := range services {
 		settings = append(settings, s.ofService(service)...)
 	}
 	return settings
 }
+
+const wantEnvironment = "one of local, staging, production"
 
 const wantStandby = "how long a former version stands by after a release, from 0s to 24h"
 
@@ -117,14 +129,38 @@ func (e *Edge) settings() []setting {
 			read: into(&e.Issuer, objectName),
 		},
 		{
-			path: "edge.trustedProxies", optional: true, want: "networks such as 192.0.2.0/24, with commas between",
-			read: into(&e.TrustedProxies, networks),
+			path: "edge.trustedProxies", optional: true, want: wantNetworks,
+			read: into(&e.TrustedProxies, listOf(network)),
 		},
 		{
 			path: "edge.requestsPerSecond", want: "a whole number from 1 to 1000000",
 			defaults: defaults{local: "2000", staging: "100", production: "100"},
 			read:     into(&e.RequestsPerSecond, between(1, 1_000_000)),
 		},
+		optional("edge.loadBalancerClass", "the class of a load balancer, such as service.k8s.aws/nlb", &e.LoadBalancerClass, filled),
+		{path: "edge.annotations", optional: true, want: "annotations of the edge's Service, as an object", entries: &e.Annotations},
+		optional("edge.sourceRanges", wantNetworks, &e.SourceRanges, listOf(network)),
+		optional("edge.proxyProtocol", "true or false", &e.ProxyProtocol, boolean),
+	}
+}
+
+const wantNetworks = "networks such as 192.0.2.0/24, with commas between"
+
+// settings is what can be said of the cluster that isn't discovered, or is discovered wrongly.
+func (c *Cluster) settings() []setting {
+	return []setting{
+		optional("cluster.dnsPeers", "pods such as kube-system/k8s-app=kube-dns or networks such as 169.254.20.10/32, each with a port such as "+
+			":5353 if it isn't 53, with commas between", &c.DNSPeers, listOf(peer)),
+		optional("cluster.apiServerPeers", wantNetworks, &c.APIServerPeers, listOf(network)),
+		optional("cluster.podNetworks", wantNetworks, &c.PodNetworks, listOf(network)),
+		optional("cluster.serviceNetworks", wantNetworks, &c.ServiceNetworks, listOf(network)),
+		optional("cluster.ipFamilies", "IPv4, IPv6, or both with a comma between", &c.IPFamilies, listOf(oneOf(IPv4, IPv6))),
+		optional("cluster.imagePullSecrets", "names of Secrets, with commas between", &c.ImagePullSecrets, listOf(objectName)),
+		optional("cluster.registryMirror", wantRegistry, &c.RegistryMirror, registryAddress),
+		{path: "cluster.nodeSelector", optional: true, want: "labels of nodes, as an object", entries: &c.NodeSelector},
+		optional("cluster.tolerations", "taints such as dedicated=platform:NoSchedule, with commas between", &c.Tolerations, listOf(taint)),
+		optional("cluster.architectures", "amd64, arm64, or both with a comma between", &c.Architectures, listOf(oneOf("amd64", "arm64"))),
+		optional("cluster.userIds", "fixed or assigned", &c.UserIDs, oneOf("fixed", "assigned")),
 	}
 }
 

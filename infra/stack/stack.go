@@ -2,6 +2,9 @@
 package stack
 
 import (
+	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,7 +16,7 @@ import (
 // Namespace is the project's namespace in the stack's configuration file.
 const Namespace = "platform"
 
-// Environment is what a stack is for, and at the same time its name.
+// Environment is what a stack is for. Several stacks may share one.
 type Environment string
 
 // The environments.
@@ -25,11 +28,13 @@ const (
 
 // Stack is the configuration of one stack. The keys, what they allow and their defaults stand in settings.go.
 type Stack struct {
-	Name        Environment
-	Registry    string // host[:port][/prefix]; empty where nothing is built
-	Build       bool   // compile and push images, or take what staging runs
-	Kubeconfig  string // path, relative to the project's root; empty for the usual places
-	KubeContext string // empty for the current one
+	Name         string
+	Environment  Environment
+	PromotesFrom string // the stack whose images this one runs, where it builds none
+	Registry     string // host[:port][/prefix]; empty where nothing is built
+	Build        bool   // compile and push images, or take those of PromotesFrom
+	Kubeconfig   string // path, relative to the project's root; empty for the usual places
+	KubeContext  string // empty for the current one
 	// NamespacePrefix comes before the names of the namespaces and of cluster-scoped objects.
 	NamespacePrefix namespace.Prefix
 	StorageClass    string // empty for the cluster's default
@@ -45,6 +50,7 @@ type Stack struct {
 	Redis           Redis
 	Stream          Stream
 	Monitoring      Monitoring
+	Cluster         Cluster
 }
 
 // Edge is how the outside reaches the platform.
@@ -57,7 +63,64 @@ type Edge struct {
 	Issuer            string   // cert-manager's ClusterIssuer
 	TrustedProxies    []string // networks of load balancers whose word on the client's address is believed
 	RequestsPerSecond int      // of one client address
+
+	// Of a Service of type LoadBalancer. ProxyProtocol is believed from TrustedProxies.
+	LoadBalancerClass string
+	Annotations       map[string]string
+	SourceRanges      []string
+	ProxyProtocol     bool
 }
+
+// Cluster is what a stack says of its cluster. What is empty is discovered, or has a default: see package profile.
+type Cluster struct {
+	DNSPeers         []Peer   // the servers that pods ask for names
+	APIServerPeers   []string // CIDRs
+	PodNetworks      []string // CIDRs
+	ServiceNetworks  []string // CIDRs
+	IPFamilies       []Family
+	ImagePullSecrets []string // Secrets that exist in each of the platform's namespaces
+	RegistryMirror   string   // holds the images of others under their full names
+	NodeSelector     map[string]string
+	Tolerations      []string // taints: <key>[=<value>][:<effect>]
+	Architectures    []string // as GOARCH
+	UserIDs          string   // fixed, or assigned by the cluster
+}
+
+// Peer is pods by their labels, or a network, at a port.
+type Peer struct {
+	Namespace string            // of the pods
+	Labels    map[string]string // of the pods
+	Network   string            // CIDR; empty for pods
+	Port      int
+}
+
+// String is the peer as a stack writes it.
+func (p Peer) String() string {
+	at := p.Network
+	if at == "" {
+		var labels []string
+		for _, key := range slices.Sorted(maps.Keys(p.Labels)) {
+			labels = append(labels, key+"="+p.Labels[key])
+		}
+		at = p.Namespace + "/" + strings.Join(labels, "+")
+	}
+	if p.Port == dnsPort {
+		return at
+	}
+	return fmt.Sprintf("%s:%d", at, p.Port)
+}
+
+// dnsPort is the port of a Peer unless another is given.
+const dnsPort = 53
+
+// Family is an IP family, as a Service names it.
+type Family string
+
+// The IP families.
+const (
+	IPv4 Family = "IPv4"
+	IPv6 Family = "IPv6"
+)
 
 // ServiceType is a Kubernetes Service type.
 type ServiceType string

@@ -3,6 +3,7 @@ package workload
 import (
 	"fmt"
 	"maps"
+	"net"
 	"strings"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
@@ -13,17 +14,13 @@ import (
 	"platform.example/infra/network"
 )
 
-// privateNetworks is where the edge's pods are, wherever the cluster is. Nobody else reaches the public service, and the
-// edge passes on no word of a client's own on where it comes from.
-var privateNetworks = []string{"10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"}
-
 // variables is the environment of the service's processes, without secrets.
 func (c colour) variables() map[string]string {
 	variables := map[string]string{
 		"SERVICE_NAME":    c.Service.Name,
 		"SERVICE_VERSION": c.image().Version,
 		"SERVICE_COLOUR":  string(c.Colour),
-		"ENVIRONMENT":     string(c.Config.Name),
+		"ENVIRONMENT":     string(c.Config.Environment),
 		"SHUTDOWN_DELAY":  shutdownDelay.String(),
 		"LIVE_URL":        URL(c.Config.NamespacePrefix, c.Service.Name), // the colour that answers here is the live one
 	}
@@ -34,7 +31,9 @@ func (c colour) variables() map[string]string {
 		variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = network.CollectorURL(c.Config.NamespacePrefix)
 	}
 	if c.Service.Public {
-		variables["TRUSTED_PROXIES"] = strings.Join(privateNetworks, ",")
+		// Where the edge's pods are. Nobody else reaches the public service, and the edge passes on no word of a client's own on
+		// where it comes from.
+		variables["TRUSTED_PROXIES"] = strings.Join(c.Profile.PodNetworks, ",")
 	}
 	if c.Service.Database != "" {
 		maps.Copy(variables, map[string]string{
@@ -60,7 +59,7 @@ func (c colour) variables() map[string]string {
 }
 
 func redisVariables(prefix string, at data.Endpoint) map[string]string {
-	return map[string]string{prefix + "ADDR": fmt.Sprintf("%s:%d", at.Host, at.Port), prefix + "TLS": "true"}
+	return map[string]string{prefix + "ADDR": net.JoinHostPort(at.Host, fmt.Sprint(at.Port)), prefix + "TLS": "true"}
 }
 
 // choice is what the stack has set of the service's settings.

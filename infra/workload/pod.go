@@ -78,13 +78,12 @@ func probe(path string, seconds, failures int) corev1.ProbeArgs {
 
 // pod is what the pods of servers and jobs have in common.
 func (c colour) pod(container corev1.ContainerArgs) corev1.PodSpecArgs {
-	return corev1.PodSpecArgs{
+	return restricted.Pod(c.Profile, user, corev1.PodSpecArgs{
 		ServiceAccountName:            c.account.Metadata.Name(),
 		AutomountServiceAccountToken:  pulumi.Bool(false),
 		EnableServiceLinks:            pulumi.Bool(false),
 		PriorityClassName:             c.Namespace.Priority,
-		SecurityContext:               restricted.Pod(user),
 		TerminationGracePeriodSeconds: pulumi.Int(int(grace.Seconds())),
 		Containers:                    corev1.ContainerArray{container},
-	}
+	})
 }

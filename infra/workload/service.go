@@ -16,6 +16,7 @@ import (
 	"platform.example/infra/image"
 	"platform.example/infra/isolation"
 	"platform.example/infra/network"
+	"platform.example/infra/profile"
 	"platform.example/infra/release"
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
@@ -36,6 +37,7 @@ type Args struct {
 	Namespace *isolation.Namespace
 	Rollout   cluster.Rollout
 	Config    stack.Stack
+	Profile   profile.Profile
 	Service   catalog.Service
 	Plan      release.Plan
 	Images    map[release.Colour]image.Image // what each colour of the plan runs

@@ -10,6 +10,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"platform.example/infra/catalog"
@@ -35,14 +36,13 @@ type session struct {
 func open(ctx context.Context, asked options, out io.Writer) (*session, error) {
 	s := &session{options: asked, out: newProgress(out, asked.json), began: time.Now(), holder: holder(), services: map[string]catalog.Service{}}
 	services := catalog.Services()
-	var secrets []string
-	for _, secret := range catalog.Secrets(services, asked.stack == string(stack.Local), "") {
-		secrets = append(secrets, secret.Name)
-	}
 	if _, err := os.Stat("Pulumi.yaml"); err != nil {
 		return nil, errors.New("no Pulumi.yaml here: run this from the repository's root")
 	}
-	values, err := stack.ReadFile(stack.File(asked.stack))
+	values, err := stack.Read(ctx, ".", asked.stack, "")
+	if errors.Is(err, stack.ErrImports) {
+		values, err = s.ask(ctx)
+	}
 	if errors.Is(err, os.ErrNotExist) {
 		known, _ := filepath.Glob(stack.File("*"))
 		return nil, fmt.Errorf("there is no stack %s: %s isn't here; there are %v", asked.stack, stack.File(asked.stack), known)
@@ -50,7 +50,7 @@ func open(ctx context.Context, asked options, out io.Writer) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.config, err = stack.Parse(asked.stack, services, values, secrets); err != nil {
+	if s.config, err = stack.ParsePlain(asked.stack, services, values); err != nil {
 		return nil, err
 	}
 	for _, service := range services {
@@ -62,6 +62,22 @@ func open(ctx context.Context, asked options, out io.Writer) (*session, error) {
 	}
 	// The program says so, too, but a rollback has changed the selectors before it runs.
 	return s, s.cluster.Settled(ctx, asked.stack)
+}
+
+// ask has pulumi read the plain values of the configuration.
+func (s *session) ask(ctx context.Context) (map[string]string, error) {
+	workspace, err := s.workspace(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	all, err := workspace.GetAllConfig(ctx)
+	values := map[string]string{}
+	for key, value := range all {
+		if name, ours := strings.CutPrefix(key, stack.Namespace+":"); ours && !value.Secret {
+			values[name] = value.Value
+		}
+	}
+	return values, err
 }
 
 // holder names this process to people.

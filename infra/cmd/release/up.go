@@ -12,14 +12,13 @@ import (
 
 	"platform.example/infra/release"
 	"platform.example/infra/release/report"
-	"platform.example/infra/stack"
 )
 
 // promote is up where nothing is built.
 func (s *session) promote(ctx context.Context) error {
 	if s.config.Build {
 		return fmt.Errorf("stack %s builds its own images: `make release STACK=%s` releases them; to promote is to release on a stack "+
-			"that takes what %s has tested", s.stack, s.stack, stack.Staging)
+			"that takes what another has tested (promotesFrom)", s.stack, s.stack)
 	}
 	return s.up(ctx)
 }

@@ -5,6 +5,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,7 +46,7 @@ func main() {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("secrets", flag.ContinueOnError)
-	name := flags.String("stack", "", "the stack to complete: local, staging or production")
+	name := flags.String("stack", "", "the stack to complete, such as staging")
 	rotated := flags.String("rotate", "", "the secret to change, such as jwtKeys")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -53,12 +54,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if *name == "" || flags.NArg() > 0 {
 		return errors.New("want -stack with the stack's name, as in: secrets -stack local")
 	}
-	s := store{
-		stack: *name, wanted: catalog.Secrets(catalog.Services(), *name == string(stack.Local), ""), now: time.Now(), out: out,
-	}
-	if *rotated != "" && !slices.Contains(s.names(), *rotated) {
-		return fmt.Errorf("stack %s has no secret %q: want one of %s", *name, *rotated, strings.Join(s.names(), ", "))
-	}
+	s := store{stack: *name, now: time.Now(), out: out}
 	unlock, err := lock()
 	if err != nil {
 		return err
@@ -66,6 +62,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	defer unlock()
 	if err := s.read(ctx); err != nil {
 		return err
+	}
+	if *rotated != "" && !slices.Contains(s.names(), *rotated) {
+		return fmt.Errorf("stack %s has no secret %q: want one of %s", *name, *rotated, strings.Join(s.names(), ", "))
 	}
 	if err := s.applied(ctx, *rotated); err != nil {
 		// What a run that was interrupted has left undone can be done all the same.
@@ -119,11 +118,22 @@ func (s *store) read(ctx context.Context) error {
 	if err := json.Unmarshal(answer, &entries); err != nil {
 		return fmt.Errorf("read the configuration of stack %s: it is not what pulumi config --json prints", s.stack)
 	}
-	s.values = map[string]string{}
+	plain := map[string]string{}
+	for key, entry := range entries {
+		if name, ours := strings.CutPrefix(key, stack.Namespace+":"); ours && !entry.Secret {
+			plain[name] = entry.Value
+		}
+	}
+	if err := stack.Fits(s.stack, plain); err != nil {
+		return err
+	}
+	environment := cmp.Or(stack.Setting(plain, "environment"), s.stack)
 	// The stores' certificates are valid for names in the stack's own namespaces.
-	prefix := namespace.Prefix(entries[stack.Namespace+":namespacePrefix"].Value)
-	s.wanted = catalog.Secrets(catalog.Services(), s.stack == string(stack.Local), prefix)
-	for _, wanted := range s.wanted {
+	prefix := namespace.Prefix(stack.Setting(plain, "namespacePrefix"))
+	s.wanted = catalog.Secrets(catalog.Services(), environment == string(stack.Local), prefix)
+	given := catalog.GivenSecrets(stack.Setting(plain, "monitoring.webhookNetwork") != "")
+	s.values = map[string]string{}
+	for _, wanted := range append(slices.Clone(s.wanted), given...) {
 		key := stack.Namespace + ":" + wanted.Name
 		entry, there := entries[key]
 		if there && !entry.Secret {
@@ -134,7 +144,8 @@ func (s *store) read(ctx context.Context) error {
 			s.values[wanted.Name] = entry.Value // an empty one counts as none
 		}
 	}
-	return nil
+	_, err = secret.Read(s.stack, given, s.values, s.now) // nobody here can make another
+	return err
 }
 
 // complete does for each secret what is due, and says what is to be done after it. The authority comes first: what it

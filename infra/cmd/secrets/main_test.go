@@ -72,6 +72,12 @@ func TestFaults(t *testing.T) {
 			`stack local has no secret "redis": want one of certificateAuthority, postgresAdminPassword`},
 		{"a name that only another stack has", nil, []string{"-stack", "production", "-rotate", "demoUserPassword"},
 			`stack production has no secret "demoUserPassword"`},
+		{"a webhook without a scheme", secret(catalog.SlackWebhookURL, "hooks.slack.com/services/x"), []string{"-stack", "production"},
+			"stack production: platform:slackWebhookUrl: want an address that starts with https:// and names a host"},
+		{"a webhook without TLS", secret(catalog.AlertWebhookURL, "http://alerts.example.com/x"), []string{"-stack", "production"},
+			"stack production: platform:alertWebhookUrl: want an address that starts with https://"},
+		{"a bundle that Pulumi can't hand over", map[string]pulumitest.Entry{"platform:postgres": {Value: strings.Repeat("x", 219_000)}},
+			[]string{"-stack", "production"}, "stack production: platform:postgres: 219 KB: Pulumi can't hand more than 100 KB"},
 		{"an authority that is none", secret(catalog.Authority, "oops"), []string{"-stack", "local"},
 			"`make secrets STACK=local ROTATE=certificateAuthority` makes a new one"},
 	}
@@ -391,5 +397,19 @@ func (p project) await(name string) {
 	p.t.Helper()
 	if err := pulumitest.Poll(func() bool { return p.Has(name) }); err != nil {
 		p.t.Fatalf("%s: %v", name, err)
+	}
+}
+
+func TestAWebhookNearbyMayDoWithoutTLS(t *testing.T) {
+	entries := stored(complete(t, time.Now()))
+	entries["platform:alertWebhookUrl"] = pulumitest.Entry{Value: "http://192.0.2.7/alerts", Secret: true}
+	entries["platform:monitoring"] = pulumitest.Entry{Value: `{"webhookNetwork":"192.0.2.0/24"}`}
+	newProject(t, entries).mustRun()
+}
+
+func TestTheEnvironmentSaysWhichSecretsThereAre(t *testing.T) {
+	p := newProject(t, map[string]pulumitest.Entry{"platform:environment": {Value: "local"}})
+	if said, err := p.run("-stack", "dev"); err != nil || !strings.Contains(said, "generated platform:"+catalog.DemoUserPassword+"\n") {
+		t.Errorf("%s, %v", said, err)
 	}
 }

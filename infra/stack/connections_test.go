@@ -1,23 +1,24 @@
-package data
+package stack
 
 import (
 	"fmt"
 	"testing"
 
 	"platform.example/infra/catalog"
-	"platform.example/infra/stack"
+	"platform.example/infra/quantity"
 )
 
 func TestTheServerHasRoomForAllPoolsAndAddedServicesRarelyRestartIt(t *testing.T) {
 	for most := 1; most <= 20; most++ {
-		args := PostgresArgs{Config: stack.Stack{Services: map[string]stack.Service{}}}
-		needed, taken, restarts := reserved, 0, 0
+		config := Stack{Services: map[string]Service{}, Postgres: Postgres{Memory: 64 * 1024 * quantity.MiB}}
+		needed, taken, restarts := reservedConnections, 0, 0
+		var services []catalog.Service
 		for i := range 12 {
 			name := fmt.Sprintf("service-%d", i)
-			args.Services = append(args.Services, catalog.Service{Name: name, Database: name})
-			args.Config.Services[name] = stack.Service{Replicas: stack.Replicas{Min: 1, Max: most}}
-			needed += connectionLimit(args.Config.Services[name].Replicas)
-			takes := args.connections()
+			services = append(services, catalog.Service{Name: name, Database: name})
+			config.Services[name] = Service{Replicas: Replicas{Min: 1, Max: most}}
+			needed += config.Services[name].Replicas.Connections()
+			takes := config.MaxConnections(services)
 			if takes < needed {
 				t.Errorf("%d services of up to %d replicas hold %d connections, the server takes %d", i+1, most, needed, takes)
 			}
