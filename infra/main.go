@@ -20,6 +20,7 @@ import (
 	"platform.example/infra/release"
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
+	"platform.example/infra/workload"
 )
 
 func main() {
@@ -91,6 +92,9 @@ func run(ctx *pulumi.Context, given configuration, lock *lock, newRollout newRol
 	if p.plans, err = p.plan(recorded, images, time.Now()); err != nil {
 		return err
 	}
+	if err := p.grow(ctx, here); err != nil {
+		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
+	}
 	return p.build(ctx)
 }
 
@@ -126,6 +130,9 @@ func (p platform) build(ctx *pulumi.Context) error {
 		}
 	}
 	policies := network.Policies(p.config, p.profile, p.services)
+	if err := network.Distinct(policies); err != nil {
+		return err
+	}
 	if err := isolation.NewPolicies(ctx, namespaces, p.config.NamespacePrefix, p.profile, policies, pulumi.Provider(provider)); err != nil {
 		return err
 	}
@@ -144,28 +151,30 @@ func (p platform) build(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
+	public := p.public()
 	entry, err := edge.New(ctx, edge.Args{
 		Namespace:   namespaces[namespace.Edge],
 		Rollout:     p.rollout,
 		Config:      p.config,
 		Profile:     p.profile,
 		Image:       traefik,
-		Upstream:    p.public(),
+		Upstream:    workload.URL(p.config.NamespacePrefix, public.Name),
+		Origins:     p.config.Services[public.Name].Origins(),
 		Certificate: p.secrets.Certificate(catalog.EdgeCertificate),
 	}, onCluster)
 	if err != nil {
 		return err
 	}
 	_, err = monitoring.New(ctx, monitoring.Args{
-		Namespace: namespaces[namespace.Monitoring],
-		Rollout:   p.rollout,
-		Config:    p.config,
-		Profile:   p.profile,
-		Services:  p.services,
-		Secrets:   p.secrets,
-		Postgres:  stores.postgres.MonitorEndpoint(),
-		Cache:     stores.cache.MonitorEndpoint(),
-		Stream:    stores.stream.MonitorEndpoint(),
+		Namespaces: namespaces,
+		Rollout:    p.rollout,
+		Config:     p.config,
+		Profile:    p.profile,
+		Services:   p.services,
+		Secrets:    p.secrets,
+		Postgres:   stores.postgres.MonitorEndpoint(),
+		Cache:      stores.cache.MonitorEndpoint(),
+		Stream:     stores.stream.MonitorEndpoint(),
 	}, onCluster)
 	if err != nil {
 		return err

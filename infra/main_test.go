@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	corev1 "k8s.io/api/core/v1"
+	apiresource "k8s.io/apimachinery/pkg/api/resource"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/certificate"
@@ -48,6 +50,21 @@ func TestLocal(t *testing.T) {
 			t.Errorf("%d images, want one per service", len(images))
 		}
 	})
+	t.Run("a StatefulSet outlives a change of its volume's size", func(t *testing.T) {
+		servers := 0
+		for _, asked := range engine.asked {
+			if asked.TypeToken != "kubernetes:apps/v1:StatefulSet" {
+				continue
+			}
+			servers++
+			if !slices.Contains(asked.RegisterRPC.IgnoreChanges, "spec.volumeClaimTemplates") {
+				t.Errorf("%s would be replaced", asked.Name)
+			}
+		}
+		if servers != 4 {
+			t.Errorf("there are %d StatefulSets", servers)
+		}
+	})
 	t.Run("every pod is restricted, limited, probed and without a token", func(t *testing.T) {
 		pods := map[string]any{}
 		for _, kind := range []string{"apps/v1:Deployment", "apps/v1:StatefulSet", "apps/v1:DaemonSet", "batch/v1:Job"} {
@@ -56,8 +73,8 @@ func TestLocal(t *testing.T) {
 			}
 		}
 		// A Deployment per service, the cache and the edge; Postgres and the stream; what sets the three stores up, three
-		// migrations, the demo user. Who watches: Prometheus and Alertmanager, five Deployments, and one on every node.
-		if want := len(catalog.Services()) + 2 + 2 + 7 + 2 + 5 + 1; len(pods) != want {
+		// migrations, the demo user. Who watches: Prometheus and Alertmanager, six Deployments, and one on every node.
+		if want := len(catalog.Services()) + 2 + 2 + 7 + 2 + 6 + 1; len(pods) != want {
 			t.Errorf("%d kinds of pods, want %d", len(pods), want)
 		}
 		for name, spec := range pods {
@@ -76,7 +93,7 @@ func TestLocal(t *testing.T) {
 			"redis-cache": "docker.io/library/redis:7-bookworm", "edge": "docker.io/library/traefik:v3.6.2",
 		}
 		for name, upstream := range map[string]string{
-			"kube-state-metrics": "kube-state-metrics", "postgres-exporter": "postgres-exporter", "grafana": "grafana",
+			"kube-state-metrics": "kube-state-metrics", "kube-state-metrics-nodes": "kube-state-metrics", "postgres-exporter": "postgres-exporter", "grafana": "grafana",
 			"redis-cache-exporter": "redis-exporter", "redis-stream-exporter": "redis-exporter",
 		} {
 			reference, err := image.Upstream(upstream, stack.Local, "")
@@ -275,7 +292,7 @@ func checkPod(t *testing.T, name string, spec manifest, serves bool) {
 	if context.(map[string]any)["runAsNonRoot"] != true || spec.at("securityContext", "seccompProfile", "type") != "RuntimeDefault" {
 		t.Errorf("%s: security context %v", name, context)
 	}
-	asks := strings.HasSuffix(name, " prometheus") || strings.HasSuffix(name, " kube-state-metrics") // the API server
+	asks := strings.HasSuffix(name, " prometheus") || strings.Contains(name, " kube-state-metrics") // the API server
 	if spec.at("automountServiceAccountToken") != asks {
 		t.Errorf("%s mounts a token", name)
 	}
@@ -479,6 +496,32 @@ func TestMonitoringIsWhatTheStackSays(t *testing.T) {
 		ends := regexp.MustCompile(`job:certificate_not_after:timestamp_seconds\n +expr: vector\(\d{10}\)\n +labels:\n +job: ` + store + "\n")
 		if !ends.MatchString(rules) {
 			t.Errorf("nobody looks at when the certificate of %s ends", store)
+		}
+	}
+}
+
+func TestAVolumeThatCantHaveItsSizeEndsTheUpdateBeforeAnythingChanges(t *testing.T) {
+	api := clustertest.New(t, "this")
+	class := "standard"
+	claim := corev1.PersistentVolumeClaim{
+		Spec: corev1.PersistentVolumeClaimSpec{StorageClassName: &class}, Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound},
+	}
+	claim.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: apiresource.MustParse("4Gi")}
+	api.Answer("/api/v1/namespaces/data/persistentvolumeclaims/data-postgres-0", claim)
+	values := given(t)
+	values["platform:kubeconfig"] = api.Kubeconfig(t)
+	for size, want := range map[string]string{
+		"2Gi": "stack local: platform:postgres.volumeSize: 2048Mi: claim data/data-postgres-0 has 4Gi and can't shrink",
+		"8Gi": "stack local: platform:postgres.volumeSize: 8192Mi: claim data/data-postgres-0 has 4Gi and StorageClass \"\" can't expand volumes",
+	} {
+		values["platform:postgres"] = `{"volumeSize":"` + size + `"}`
+		engine := &engine{}
+		err := up(t, stack.Local, values, engine)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+		if objects := engine.ofType("v1:Namespace"); len(objects) > 0 {
+			t.Errorf("it has begun: %v", objects)
 		}
 	}
 }

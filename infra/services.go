@@ -90,12 +90,12 @@ func (p platform) tell(ctx *pulumi.Context, service catalog.Service, plan planne
 	})
 }
 
-// public is the address of the service that the edge leads to.
-func (p platform) public() string {
+// public is the service that the edge leads to.
+func (p platform) public() catalog.Service {
 	for _, service := range p.services {
 		if service.Public {
-			return workload.URL(p.config.NamespacePrefix, service.Name)
+			return service
 		}
 	}
-	return ""
+	return catalog.Service{}
 }

@@ -1,13 +1,18 @@
 package main
 
 import (
+	"fmt"
+
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/cluster"
 	"platform.example/infra/data"
 	"platform.example/infra/image"
 	"platform.example/infra/isolation"
 	"platform.example/infra/namespace"
+	"platform.example/infra/network"
+	"platform.example/infra/quantity"
 )
 
 // stores is where the services keep what they know.
@@ -85,4 +90,32 @@ func (p platform) passwords(name func(catalog.Service) string) map[string]pulumi
 		names[service.Name] = name(service)
 	}
 	return p.secrets.Values(names)
+}
+
+// grow expands the claims of volumes whose sizes were raised. A size that a claim can't have is refused, before anything changes.
+func (p platform) grow(ctx *pulumi.Context, here *cluster.Cluster) error {
+	volume := func(setting string, place namespace.Name, server string, size quantity.Bytes) cluster.Volume {
+		return cluster.Volume{Setting: setting, Namespace: p.config.NamespacePrefix.Of(place), Claim: "data-" + server + "-0", Size: size, Class: p.config.StorageClass}
+	}
+	volumes := []cluster.Volume{volume("monitoring.volumeSize", namespace.Monitoring, network.Prometheus, p.config.Monitoring.VolumeSize)}
+	if p.config.Postgres.Address == "" {
+		volumes = append(volumes, volume("postgres.volumeSize", namespace.Data, network.Postgres, p.config.Postgres.VolumeSize))
+	}
+	if p.config.Stream.Address == "" {
+		volumes = append(volumes, volume("stream.volumeSize", namespace.Data, network.Stream, p.config.Stream.VolumeSize))
+	}
+	growing, err := here.Growing(ctx.Context(), volumes)
+	if err != nil {
+		return err
+	}
+	for _, volume := range growing {
+		_ = ctx.Log.Info(fmt.Sprintf("claim %s/%s grows to %s", volume.Namespace, volume.Claim, volume.Size), nil) // if that fails, the engine is gone
+		if ctx.DryRun() {
+			continue
+		}
+		if err := here.Grow(ctx.Context(), volume, p.config.Deadline); err != nil {
+			return err
+		}
+	}
+	return nil
 }

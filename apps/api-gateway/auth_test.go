@@ -318,6 +318,46 @@ func TestRequestsAreBoundedPerClient(t *testing.T) {
 	ready(`"redis":"unwell"`)
 }
 
+// Behind a CDN each client has a limit of its own, an IPv6 one for its whole network.
+func TestRequestsAreBoundedPerClientBehindTrustedProxies(t *testing.T) {
+	users := newStandIn(t, nil)
+	env := map[string]string{"REQUESTS_PER_MINUTE": "5", "EDGE_NETWORKS": "127.0.0.0/8", "TRUSTED_PROXIES": "203.0.113.0/24"}
+	status := func(g *servicetest.Running, forwarded string) int {
+		t.Helper()
+		return servicetest.Call(t, "GET", g.HTTP+"/api/users/me", "", "X-Forwarded-For: "+forwarded).Status
+	}
+	const many = 12 // twice as many as a minute allows, and more: a window may end while the test runs
+	for _, c := range []struct{ name, first, another string }{
+		{"two clients of one proxy", "198.51.100.7, 203.0.113.5", "198.51.100.8, 203.0.113.5"},
+		{"with ports", "198.51.100.7:%d, 203.0.113.5:%[1]d", "198.51.100.8:4711, 203.0.113.5"},
+		{"addresses of one network", "2001:db8:1:1::%d, 203.0.113.5", "2001:db8:1:2::1, 203.0.113.5"},
+		{"forged addresses", "192.0.2.%d, 198.51.100.7, 203.0.113.5", "192.0.2.1, 198.51.100.8, 203.0.113.5"},
+		{"forged private addresses", "192.0.2.%d, 10.0.0.7, 203.0.113.5", "192.0.2.1, 10.0.0.8, 203.0.113.5"},
+	} {
+		for kind, variables := range map[string]map[string]string{
+			"a minute": {}, "a second": {"REQUESTS_PER_MINUTE": "1000", "REQUESTS_PER_SECOND": "1"},
+		} {
+			g := gateway{users: users.URL, env: servicetest.Env(env, variables)}.start(t)
+			refused := 0
+			for i := range many {
+				forwarded := c.first
+				if strings.Contains(forwarded, "%") {
+					forwarded = fmt.Sprintf(forwarded, i+1)
+				}
+				if status(g, forwarded) == http.StatusTooManyRequests {
+					refused++
+				}
+			}
+			if refused == 0 {
+				t.Errorf("%s: nobody is limited within %s", c.name, kind)
+			}
+			if got := status(g, c.another); got != http.StatusUnauthorized {
+				t.Errorf("%s: the other client is answered %d within %s", c.name, got, kind)
+			}
+		}
+	}
+}
+
 func TestPagesOfOtherOrigins(t *testing.T) {
 	users := newStandIn(t, nil)
 	preflight := []string{"Access-Control-Request-Method: POST", "Access-Control-Request-Headers: authorization,idempotency-key"}
@@ -329,6 +369,16 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 		a := servicetest.Call(t, "OPTIONS", open.HTTP+"/api/orders", "", append(preflight, "Origin: "+origin)...)
 		if got := a.Header.Get("Access-Control-Allow-Origin"); got != allowed || a.Header.Get("Access-Control-Allow-Credentials") != "" {
 			t.Errorf("%s may: %q, want %q", origin, got, allowed)
+		}
+	}
+	limited := gateway{users: users.URL, env: map[string]string{"CORS_ORIGINS": "https://shop.example", "REQUESTS_PER_MINUTE": "1"}}.start(t)
+	servicetest.Call(t, "GET", limited.HTTP+"/api/users/me", "")
+	for status, body := range map[int]string{
+		http.StatusTooManyRequests: `{}`, http.StatusRequestEntityTooLarge: strings.Repeat("x", 70_000),
+	} {
+		a := servicetest.Call(t, "POST", limited.HTTP+"/api/auth/token", body, "Origin: https://shop.example")
+		if a.Status != status || a.Header.Get("Access-Control-Allow-Origin") != "https://shop.example" || a.Header.Get("X-Content-Type-Options") == "" {
+			t.Errorf("want %d that the page may read, got %d %v", status, a.Status, a.Header)
 		}
 	}
 	closed := gateway{users: users.URL}.start(t)

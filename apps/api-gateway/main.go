@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-chi/chi/v5"
+
 	"platform.example/apps/api-gateway/internal/api"
 	"platform.example/apps/api-gateway/internal/breaker"
 	"platform.example/apps/api-gateway/internal/clientaddr"
@@ -53,7 +55,11 @@ func serve(ctx context.Context, p service.Process) (err error) {
 	cacheAt := redis.ReadCache(env)
 	liveAt := live.ReadURL(env)
 	requestsPerMinute := config.ParsedOr(env, "REQUESTS_PER_MINUTE", 1200, config.Int(1, 1_000_000_000))
-	proxies := config.ParsedOr(env, "TRUSTED_PROXIES", nil, clientaddr.ParseProxies)
+	requestsPerSecond := config.ParsedOr(env, "REQUESTS_PER_SECOND", 0, config.Int(1, 1_000_000))
+	proxies := clientaddr.Proxies{
+		Edge:    config.ParsedOr(env, "EDGE_NETWORKS", nil, clientaddr.ParseNetworks),
+		Trusted: config.ParsedOr(env, "TRUSTED_PROXIES", nil, clientaddr.ParseNetworks),
+	}
 	origins := config.ParsedOr(env, "CORS_ORIGINS", nil, api.ParseOrigins)
 	if err := env.Err(); err != nil {
 		return err
@@ -89,7 +95,12 @@ func serve(ctx context.Context, p service.Process) (err error) {
 		health.Check{Name: "redis", Probe: func(ctx context.Context) error { return redisClient.Ping(ctx).Err() }},
 	)
 	errs := problem.NewMapper(tel.Log)
-	router := httpserver.NewAPI(tel, state, errs, api.NewMetrics(tel.Registry).Observe, api.SecurityHeaders, api.CORS(origins))
+	middlewares := chi.Middlewares{api.SecurityHeaders, api.CORS(origins)}
+	if requestsPerSecond > 0 { // bursts may be twice as large, as at the edge; each replica counts for itself
+		addresses := limit.New("addresses", 2*requestsPerSecond, 2*time.Second)
+		middlewares = append(middlewares, api.PerAddress(addresses, proxies, errs))
+	}
+	router := httpserver.NewAPI(tel, state, errs, api.NewMetrics(tel.Registry).Observe, middlewares...)
 	gateway.Register(router, errs)
 	if err := docs.Register(router); err != nil {
 		return err

@@ -13,23 +13,16 @@ import (
 	"platform.example/infra/catalog"
 )
 
-var (
-	dnsLabel     = regexp.MustCompile(`^[a-z]([-a-z0-9]{0,40}[a-z0-9])?$`) // leaves room for a suffix within 63 characters
-	sqlName      = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
-	variableName = regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`)
-)
+var variableName = regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`)
 
 func TestServicesAreConsistent(t *testing.T) {
 	services := catalog.Services()
+	if err := catalog.Check(services); err != nil {
+		t.Error(err)
+	}
 	names := map[string]bool{}
 	databases := map[string]string{}
 	for _, service := range services {
-		if !dnsLabel.MatchString(service.Name) {
-			t.Errorf("%q is not a DNS-1123 label with room for a suffix", service.Name)
-		}
-		if names[service.Name] {
-			t.Errorf("two services are called %s", service.Name)
-		}
 		names[service.Name] = true
 
 		if owner, taken := databases[service.Database]; taken && service.Database != "" {
@@ -43,9 +36,6 @@ func TestServicesAreConsistent(t *testing.T) {
 				if !names[called] || called == service.Name {
 					t.Errorf("calls %q, which is no other service", called)
 				}
-			}
-			if service.Database != "" && !sqlName.MatchString(service.Database) {
-				t.Errorf("database %q needs quoting", service.Database)
 			}
 			for _, secret := range service.Secrets {
 				if secret.Kind == "" || !variableName.MatchString(secret.Variable) {
@@ -131,8 +121,8 @@ func TestSettingsOfServices(t *testing.T) {
 	for _, service := range catalog.Services() {
 		for _, setting := range service.Settings {
 			settings[setting.Key] = setting
-			if !variableName.MatchString(setting.Variable) || setting.Want == "" || setting.Check == nil {
-				t.Errorf("%s: setting %q lacks a variable, what is wanted, or a check", service.Name, setting.Key)
+			if !variableName.MatchString(setting.Variable) || setting.Want == "" || setting.Read == nil {
+				t.Errorf("%s: setting %q lacks a variable, what is wanted, or how to read it", service.Name, setting.Key)
 			}
 		}
 	}
@@ -142,13 +132,36 @@ func TestSettingsOfServices(t *testing.T) {
 	}{
 		{"requestsPerMinute", "1", true}, {"requestsPerMinute", "0", false}, {"requestsPerMinute", "many", false},
 		{"corsOrigins", "https://app.example.com, http://localhost:3000", true},
-		{"corsOrigins", "*", false}, {"corsOrigins", "https://app.example.com/", false}, {"corsOrigins", "", false},
+		{"corsOrigins", "*", false}, {"corsOrigins", "https://*.example.com", false}, {"corsOrigins", "", false},
 		{"webhookUrl", "https://hooks.example.com/a?b=c", true}, {"webhookUrl", "http://hooks.example.com", false},
 		{"webhookUrl", "https://user:secret@hooks.example.com", false}, {"webhookUrl", "https://", false},
 	}
 	for _, test := range tests {
-		if err := settings[test.key].Check(test.value); (err == nil) != test.right {
+		if _, err := settings[test.key].Read(test.value); (err == nil) != test.right {
 			t.Errorf("%s = %q: %v", test.key, test.value, err)
+		}
+	}
+	for given, want := range map[string]string{
+		"https://App.Example.com:443, HTTP://localhost:80/": "https://app.example.com,http://localhost",
+		"http://app.example.com:443":                        "http://app.example.com:443",
+		"https://app.example.com:08443":                     "https://app.example.com:8443",
+		"https://[2001:DB8:0::1]:443":                       "https://[2001:db8::1]",
+		"https://app.example.com/login":                     "",
+		"https://app.example.com?a":                         "",
+		"https://app.example.com#a":                         "",
+		"https://a@app.example.com":                         "",
+		"https://app.example.com:0":                         "",
+		"https://app.example.com:70000":                     "",
+		"https://bücher.example":                            "",
+		"https://a_b.example":                               "",
+		"https://":                                          "",
+		"null":                                              "",
+		"app.example.com":                                   "",
+		"ftp://app.example.com":                             "",
+		"https://a.example,,https://b.example":              "",
+	} {
+		if got, err := settings["corsOrigins"].Read(given); got != want || (err == nil) != (want != "") {
+			t.Errorf("%q is read as %q (%v), want %q", given, got, err, want)
 		}
 	}
 }

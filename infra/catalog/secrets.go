@@ -132,7 +132,7 @@ func (s Service) StreamPassword() string { return s.camelCase() + "StreamPasswor
 func (s Service) camelCase() string {
 	var name strings.Builder
 	for i, word := range strings.Split(s.Name, "-") {
-		if i > 0 {
+		if i > 0 && word != "" {
 			word = strings.ToUpper(word[:1]) + word[1:]
 		}
 		name.WriteString(word)

@@ -10,7 +10,7 @@ import (
 
 // Service is one program under apps/ and what it needs from the platform.
 type Service struct {
-	Name       string    // a DNS-1123 label; also the folder under apps/
+	Name       string    // what Check accepts; also the folder under apps/
 	Public     bool      // the one that the edge leads to
 	Calls      []string  // names of the services whose address it is given; nobody else reaches them
 	Database   string    // its own Postgres database; empty for none
@@ -39,10 +39,10 @@ type Access struct {
 // Setting is a value that a stack may give a service, at services.<name>.<key>. Unset, the service's own default holds.
 type Setting struct {
 	Key      string
-	Variable string             // the environment variable that hands it over
-	Want     string             // what is allowed, for people
-	Check    func(string) error // what is wrong with a value
-	Reaches  bool               // is a URL outside the cluster which the service may call
+	Variable string                       // the environment variable that hands it over
+	Want     string                       // what is allowed, for people
+	Read     func(string) (string, error) // the value in the form that is handed over
+	Reaches  bool                         // is a URL outside the cluster which the service may call
 }
 
 // Objectives is what its users are promised of a service, over 30 days.

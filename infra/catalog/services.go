@@ -19,9 +19,9 @@ func Services() []Service {
 			},
 			Settings: []Setting{
 				{Key: "requestsPerMinute", Variable: "REQUESTS_PER_MINUTE",
-					Want: "how many requests a client may send in a minute, from 1 to 1000000000", Check: between(1, 1_000_000_000)},
-				{Key: "corsOrigins", Variable: "CORS_ORIGINS",
-					Want: "origins with commas between, such as https://app.example.com", Check: origins},
+					Want: "how many requests a client may send in a minute, from 1 to 1000000000", Read: between(1, 1_000_000_000)},
+				{Key: CORSOrigins, Variable: "CORS_ORIGINS",
+					Want: "origins with commas between, such as https://app.example.com", Read: origins},
 			},
 			Secrets: []Secret{{Name: "jwtKeys", Kind: JWTKeys, Variable: "JWT_KEYS"}},
 			Resources: Resources{
@@ -69,7 +69,7 @@ func Services() []Service {
 					"xinfo|groups", "xinfo|consumers", "xlen", "xpending", "xrange", "xadd", "eval", "evalsha", "ping"},
 			},
 			Settings: []Setting{{Key: "webhookUrl", Variable: "WEBHOOK_URL", Reaches: true,
-				Want: "an address that starts with https://, which is told of every notification", Check: secureURL}},
+				Want: "an address that starts with https://, which is told of every notification", Read: secureURL}},
 			Secrets: []Secret{{Name: "webhookSecret", Kind: Plain, Variable: "WEBHOOK_SECRET", With: "webhookUrl"}},
 			Resources: Resources{
 				CPURequest: 100,

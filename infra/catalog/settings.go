@@ -2,46 +2,74 @@ package catalog
 
 import (
 	"fmt"
+	"net/netip"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 )
 
-func between(least, most int) func(string) error {
-	return func(text string) error {
+// CORSOrigins is the key of the public service's setting that the edge reads, too.
+const CORSOrigins = "corsOrigins"
+
+func between(least, most int) func(string) (string, error) {
+	return func(text string) (string, error) {
 		number, err := strconv.Atoi(text)
 		if err != nil {
-			return err
+			return "", err
 		}
 		if number < least || number > most {
-			return fmt.Errorf("%d is not between %d and %d", number, least, most)
+			return "", fmt.Errorf("%d is not between %d and %d", number, least, most)
 		}
-		return nil
+		return text, nil
 	}
 }
 
-func secureURL(text string) error {
+func secureURL(text string) (string, error) {
 	parsed, err := url.Parse(text)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if parsed.Scheme != "https" || parsed.Host == "" || parsed.User != nil {
-		return fmt.Errorf("%q is not an https address", text)
+		return "", fmt.Errorf("%q is not an https address", text)
 	}
-	return nil
+	return text, nil
 }
 
-// origins are as browsers send them: a scheme and a host, nothing after.
-func origins(text string) error {
-	for origin := range strings.SplitSeq(text, ",") {
-		parsed, err := url.Parse(strings.TrimSpace(origin))
+// origins reads origins with commas between and writes them as browsers send them: edge and gateway compare texts.
+func origins(text string) (string, error) {
+	var list []string
+	for part := range strings.SplitSeq(text, ",") {
+		one, err := origin(strings.TrimSpace(part))
 		if err != nil {
-			return err
+			return "", err
 		}
-		if parsed.Scheme != "https" && parsed.Scheme != "http" || parsed.Host == "" ||
-			parsed.Scheme+"://"+parsed.Host != strings.TrimSpace(origin) {
-			return fmt.Errorf("%q is not an origin", origin)
-		}
+		list = append(list, one)
 	}
-	return nil
+	return strings.Join(list, ","), nil
+}
+
+var originForm = regexp.MustCompile(`^(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(?::0*([1-9][0-9]{0,4}))?/?$`)
+
+// origin is a scheme and a host in lower case, and a port unless it is the scheme's own (html.spec.whatwg.org, "Origin").
+func origin(text string) (string, error) {
+	parts := originForm.FindStringSubmatch(strings.ToLower(text))
+	if parts == nil {
+		return "", fmt.Errorf("%q is not an origin", text)
+	}
+	scheme, host, port := parts[1], parts[2], parts[3]
+	if strings.HasPrefix(host, "[") {
+		address, err := netip.ParseAddr(strings.Trim(host, "[]"))
+		if err != nil {
+			return "", err
+		}
+		host = "[" + address.String() + "]"
+	}
+	if number, _ := strconv.Atoi(port); number > 65535 {
+		return "", fmt.Errorf("%q has no valid port", text)
+	}
+	if port == "" || scheme == "http" && port == "80" || scheme == "https" && port == "443" {
+		return scheme + "://" + host, nil
+	}
+	return scheme + "://" + host + ":" + port, nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/cluster"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
 	"platform.example/infra/restricted"
@@ -136,7 +137,7 @@ func (a PostgresArgs) newServer(
 	if err != nil {
 		return nil, err
 	}
-	opts = append(opts, pulumi.Protect(a.Config.ProtectData))
+	opts = append(opts, pulumi.Protect(a.Config.ProtectData), cluster.ClaimTemplatesStay())
 	return appsv1.NewStatefulSet(ctx, postgresName, &appsv1.StatefulSetArgs{
 		Metadata: a.named(postgresName),
 		Spec: appsv1.StatefulSetSpecArgs{

@@ -9,6 +9,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/cluster"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
 	"platform.example/infra/secret"
@@ -90,7 +91,7 @@ func (a StreamArgs) newServer(ctx *pulumi.Context, parent pulumi.ResourceOption)
 			VolumeClaimTemplates:                 dataVolume(a.Config, a.Config.Stream.VolumeSize),
 			PersistentVolumeClaimRetentionPolicy: retainVolumes(),
 		},
-	}, append(a.Rollout.Options(), parent, pulumi.Protect(a.Config.ProtectData))...)
+	}, append(a.Rollout.Options(), parent, pulumi.Protect(a.Config.ProtectData), cluster.ClaimTemplatesStay())...)
 	if err != nil {
 		return Endpoint{}, err
 	}

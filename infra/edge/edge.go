@@ -36,7 +36,8 @@ type Args struct {
 	Config    stack.Stack
 	Profile   profile.Profile
 	Image     string
-	Upstream  string // the URL of the public service inside the cluster
+	Upstream  string   // the URL of the public service inside the cluster
+	Origins   []string // whose pages may use the public service, beside its own
 	// Certificate is the server's, where the stack has an authority of its own.
 	Certificate secret.Certificate
 }

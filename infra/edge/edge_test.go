@@ -1,6 +1,9 @@
 package edge
 
 import (
+	"crypto/tls"
+	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -25,13 +28,12 @@ func TestFlags(t *testing.T) {
 		there, missing []string
 	}{
 		{"on a node's ports", local,
-			[]string{"--entryPoints.http.http.redirections.entryPoint.to=:30443", "--accessLog.fields.headers.defaultMode=drop"},
-			[]string{"forwardedHeaders", "proxyProtocol", "priority"}},
+			[]string{"--accessLog.fields.headers.defaultMode=drop"},
+			[]string{"forwardedHeaders", "proxyProtocol", "redirections"}},
 		{"behind a load balancer", production,
-			[]string{"--entryPoints.http.http.redirections.entryPoint.to=https", "--entryPoints.https.forwardedHeaders.trustedIPs=192.0.2.0/24",
-				"--entryPoints.http.proxyProtocol.trustedIPs=192.0.2.0/24", "--entryPoints.https.proxyProtocol.trustedIPs=192.0.2.0/24",
-				"--entryPoints.http.http.redirections.entryPoint.priority=1"},
-			nil},
+			[]string{"--entryPoints.https.forwardedHeaders.trustedIPs=192.0.2.0/24",
+				"--entryPoints.http.proxyProtocol.trustedIPs=192.0.2.0/24", "--entryPoints.https.proxyProtocol.trustedIPs=192.0.2.0/24"},
+			[]string{"redirections"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -61,8 +63,34 @@ func at(value any, path ...string) any {
 	return value
 }
 
+// TestRedirect applies the expression as Traefik does: to the scheme, the Host header and the request's target.
+func TestRedirect(t *testing.T) {
+	for _, test := range []struct {
+		kind              stack.ServiceType
+		asked, redirected string
+	}{
+		{stack.LoadBalancer, "http://api.example.com/x?y=1&z", "https://api.example.com/x?y=1&z"},
+		{stack.LoadBalancer, "http://api.example.com:80/x", "https://api.example.com/x"},
+		{stack.LoadBalancer, "http://api.example.com:/x", "https://api.example.com/x"},
+		{stack.LoadBalancer, "http://[2001:db8::1]/x", "https://[2001:db8::1]/x"},
+		{stack.LoadBalancer, "http://[2001:db8::1]:8080/x", "https://[2001:db8::1]/x"},
+		{stack.LoadBalancer, "http://api.example.com/a:80/[b]", "https://api.example.com/a:80/[b]"},
+		{stack.ClusterIP, "http://api.example.com/", "https://api.example.com/"},
+		{stack.NodePort, "http://localhost:30080/x", "https://localhost:30443/x"},
+		{stack.NodePort, "http://[::1]:30080/x", "https://[::1]:30443/x"},
+		{stack.NodePort, "http://[::1]/x", "https://[::1]:30443/x"},
+	} {
+		configured := redirect(stack.Edge{Type: test.kind, HTTPSPort: 30443})
+		expression := regexp.MustCompile(configured["regex"].(string))
+		if got := expression.ReplaceAllString(test.asked, configured["replacement"].(string)); got != test.redirected {
+			t.Errorf("%s: %s leads to %s, want %s", test.kind, test.asked, got, test.redirected)
+		}
+	}
+}
+
 func TestRoutes(t *testing.T) {
-	near, far := routes(local, "http://gateway:8080"), routes(production, "http://gateway:8080")
+	origins := []string{"https://shop.example"}
+	near, far := routes(local, "http://gateway:8080", nil), routes(production, "http://gateway:8080", origins)
 	if rule := at(far, "http", "routers", "gateway", "rule"); rule != "Host(`api.example.com`)" {
 		t.Errorf("production answers to %v", rule)
 	}
@@ -79,17 +107,51 @@ func TestRoutes(t *testing.T) {
 	if at(far, "http", "middlewares", "headers", "headers", "stsSeconds") == nil {
 		t.Error("browsers aren't told to keep to https")
 	}
-	if proxies := at(far, "http", "middlewares", "rate", "rateLimit", "sourceCriterion", "ipStrategy", "excludedIPs"); proxies == nil {
-		t.Error("all clients behind the load balancer share one limit")
+	if subnet := at(near, "http", "middlewares", "rate", "rateLimit", "sourceCriterion", "ipStrategy", "ipv6Subnet"); subnet != 64 {
+		t.Errorf("an IPv6 client is limited by its /%v", subnet)
 	}
-	used, _ := at(near, "http", "routers", "gateway", "middlewares").([]string)
-	defined, _ := at(near, "http", "middlewares").(object)
-	for _, middleware := range used {
-		if defined[middleware] == nil {
-			t.Errorf("middleware %s is used but not defined", middleware)
+	if at(far, "http", "middlewares", "rate") != nil {
+		t.Error("Traefik limits clients whose addresses it can't read from X-Forwarded-For")
+	}
+	if suites, _ := at(far, "tls", "options", "default", "cipherSuites").([]string); len(suites) == 0 {
+		t.Error("TLS 1.2 offers what Go offers")
+	}
+	for _, name := range cipherSuites {
+		suite := slices.IndexFunc(tls.CipherSuites(), func(s *tls.CipherSuite) bool { return s.Name == name })
+		if suite < 0 || !slices.Contains(tls.CipherSuites()[suite].SupportedVersions, tls.VersionTLS12) || strings.Contains(name, "CBC") {
+			t.Errorf("%s isn't a suite of TLS 1.2 with AEAD", name)
 		}
 	}
-	if len(used) != len(defined) {
-		t.Errorf("%d middlewares are defined and %d used", len(defined), len(used))
+	for name, routes := range map[string]object{"near": near, "far": far} {
+		used := map[string]bool{}
+		defined, _ := at(routes, "http", "middlewares").(object)
+		routers, _ := at(routes, "http", "routers").(object)
+		for router := range routers {
+			middlewares, _ := at(routers, router, "middlewares").([]string)
+			for _, middleware := range middlewares {
+				used[middleware] = true
+				if defined[middleware] == nil {
+					t.Errorf("%s: middleware %s is used but not defined", name, middleware)
+				}
+			}
+		}
+		if len(used) != len(defined) {
+			t.Errorf("%s: %d middlewares are defined and %d used", name, len(defined), len(used))
+		}
+	}
+}
+
+// Every answer of Traefik itself must pass the headers first; a preflight request is the public service's to answer.
+func TestPagesOfOtherOrigins(t *testing.T) {
+	routes := routes(local, "http://gateway:8080", []string{"https://shop.example"})
+	if origins := at(routes, "http", "middlewares", "cors", "headers", "accessControlAllowOriginList"); !reflect.DeepEqual(origins, []string{"https://shop.example"}) {
+		t.Errorf("pages of %v may use the API", origins)
+	}
+	for router, want := range map[string][]string{
+		"gateway": {"headers", "cors", "rate", "body", "retry"}, "preflight": {"headers", "rate", "body", "retry"},
+	} {
+		if got := at(routes, "http", "routers", router, "middlewares"); !reflect.DeepEqual(got, want) {
+			t.Errorf("%s passes %v, want %v", router, got, want)
+		}
 	}
 }

@@ -104,10 +104,6 @@ func ping(seconds, failures int) corev1.ProbeArgs {
 
 // flags is Traefik's configuration that needs a restart to change. Neither its API nor its dashboard is on.
 func flags(config stack.Stack) []string {
-	redirect := "https"
-	if config.Edge.Type == stack.NodePort {
-		redirect = fmt.Sprintf(":%d", config.Edge.HTTPSPort)
-	}
 	flags := []string{
 		"--global.checkNewVersion=false",
 		"--global.sendAnonymousUsage=false",
@@ -124,15 +120,9 @@ func flags(config stack.Stack) []string {
 		"--ping.terminatingStatusCode=200", // not ready while it stops, the only replica would be asked no more
 		"--metrics.prometheus.entryPoint=ops",
 		fmt.Sprintf("--entryPoints.http.address=:%d", network.EdgeHTTPPort),
-		"--entryPoints.http.http.redirections.entryPoint.to=" + redirect,
-		"--entryPoints.http.http.redirections.entryPoint.scheme=https",
-		"--entryPoints.http.http.redirections.entryPoint.permanent=true",
 		fmt.Sprintf("--entryPoints.https.address=:%d", network.EdgeHTTPSPort),
 		"--entryPoints.https.asDefault=true",
 		"--entryPoints.https.http.tls=true",
-	}
-	if config.Edge.Issuer != "" { // the route to its solver goes before the redirection
-		flags = append(flags, "--entryPoints.http.http.redirections.entryPoint.priority=1")
 	}
 	for _, entry := range []string{"http", "https"} {
 		flags = append(flags,

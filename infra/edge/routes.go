@@ -25,7 +25,7 @@ const (
 
 // newRoutes is the part of Traefik's configuration that it follows while it runs.
 func (a Args) newRoutes(ctx *pulumi.Context, parent pulumi.ResourceOption) (*corev1.ConfigMap, error) {
-	text, err := yaml.Marshal(routes(a.Config, a.Upstream))
+	text, err := yaml.Marshal(routes(a.Config, a.Upstream, a.Origins))
 	if err != nil {
 		return nil, err
 	}
@@ -39,33 +39,57 @@ func (a Args) newRoutes(ctx *pulumi.Context, parent pulumi.ResourceOption) (*cor
 // object is a part of Traefik's dynamic configuration (doc.traefik.io/traefik, "File", "Routing").
 type object map[string]any
 
-// routes leads everything that comes for the edge's host to the public service.
-func routes(config stack.Stack, upstream string) object {
+// routes leads everything that comes for the edge's host to the public service. Pages of these origins may use it.
+func routes(config stack.Stack, upstream string, origins []string) object {
 	certificate := object{
 		"certFile": fmt.Sprintf("%s/%s/tls.crt", dynamicFolder, liveFolder),
 		"keyFile":  fmt.Sprintf("%s/%s/tls.key", dynamicFolder, liveFolder),
 	}
+	middlewares := object{
+		"redirect": object{"redirectRegex": redirect(config.Edge)},
+		"headers":  object{"headers": securityHeaders(config)},
+		"body": object{"buffering": object{
+			"maxRequestBodyBytes":  maxBody,
+			"memRequestBodyBytes":  maxBody,
+			"memResponseBodyBytes": maxAnswer,
+		}},
+		// Again if the connection fails before anything was sent: a pod that has just gone, or a cluster's firewall that refuses
+		// new connections while it follows what came and went. The pauses are 50 to 100 ms.
+		"retry": object{"retry": object{"attempts": 8, "initialInterval": "50ms"}},
+	}
+	used := []string{"body", "retry"}
+	if limit := rateLimit(config.Edge); limit != nil {
+		middlewares["rate"] = object{"rateLimit": limit}
+		used = append([]string{"rate"}, used...)
+	}
+	gateway := func(rule string, middlewares ...string) object {
+		return object{
+			"entryPoints": []string{"https"},
+			"rule":        rule,
+			"middlewares": append([]string{"headers"}, append(middlewares, used...)...),
+			"service":     "gateway",
+			"tls":         object{},
+		}
+	}
+	routers := object{
+		"redirect": object{
+			"entryPoints": []string{"http"},
+			"rule":        "HostRegexp(`^.+$`)",
+			"middlewares": []string{"redirect"},
+			"service":     "noop@internal",
+		},
+		"gateway": gateway(rule(config)),
+	}
+	if len(origins) > 0 {
+		middlewares["cors"] = object{"headers": cors(origins)}
+		routers["gateway"] = gateway(rule(config), "cors")
+		// Traefik would answer preflight requests itself; the public service knows what it takes.
+		routers["preflight"] = gateway(rule(config) + " && Method(`OPTIONS`)")
+	}
 	all := object{
 		"http": object{
-			"routers": object{"gateway": object{
-				"entryPoints": []string{"https"},
-				"rule":        rule(config),
-				"middlewares": []string{"headers", "rate", "body", "retry"},
-				"service":     "gateway",
-				"tls":         object{},
-			}},
-			"middlewares": object{
-				"headers": object{"headers": securityHeaders(config)},
-				"rate":    object{"rateLimit": rateLimit(config.Edge)},
-				"body": object{"buffering": object{
-					"maxRequestBodyBytes":  maxBody,
-					"memRequestBodyBytes":  maxBody,
-					"memResponseBodyBytes": maxAnswer,
-				}},
-				// Again if the connection fails before anything was sent: a pod that has just gone, or a cluster's firewall that refuses
-				// new connections while it follows what came and went. The pauses are 50 to 100 ms.
-				"retry": object{"retry": object{"attempts": 8, "initialInterval": "50ms"}},
-			},
+			"routers":     routers,
+			"middlewares": middlewares,
 			"services": object{"gateway": object{"loadBalancer": object{
 				"servers":          []object{{"url": upstream}},
 				"serversTransport": "gateway",
@@ -83,7 +107,7 @@ func routes(config stack.Stack, upstream string) object {
 		},
 		"tls": object{
 			"stores":  object{"default": object{"defaultCertificate": certificate}},
-			"options": object{"default": object{"minVersion": "VersionTLS12"}},
+			"options": object{"default": object{"minVersion": "VersionTLS12", "cipherSuites": cipherSuites}},
 		},
 	}
 	if config.Edge.Issuer != "" {
@@ -96,6 +120,27 @@ func routes(config stack.Stack, upstream string) object {
 		}}}}
 	}
 	return all
+}
+
+// cipherSuites is what TLS 1.2 may use: suites with forward secrecy that authenticate what they encrypt. TLS 1.3 has no others.
+var cipherSuites = []string{
+	"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+	"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+	"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+}
+
+// redirect leads from HTTP to HTTPS at the port that clients know. Traefik's own redirection names the port of the container,
+// and loses the brackets of an IPv6 address.
+func redirect(edge stack.Edge) object {
+	port := ""
+	if edge.Type == stack.NodePort {
+		port = fmt.Sprintf(":%d", edge.HTTPSPort)
+	}
+	return object{
+		"regex":       `^https?://(\[[^\]/]+\]|[^:/]+)(?::\d*)?(.*)$`,
+		"replacement": "https://${1}" + port + "${2}",
+		"permanent":   true,
+	}
 }
 
 // rule is the host's own name; locally also whatever else this machine is called.
@@ -119,11 +164,25 @@ func securityHeaders(config stack.Stack) object {
 	return headers
 }
 
-// rateLimit is by the client's address: that of the connection, or what the trusted proxies say.
-func rateLimit(edge stack.Edge) object {
-	limit := object{"average": edge.RequestsPerSecond, "burst": 2 * edge.RequestsPerSecond, "period": "1s"}
-	if len(edge.TrustedProxies) > 0 {
-		limit["sourceCriterion"] = object{"ipStrategy": object{"excludedIPs": edge.TrustedProxies}}
+// cors lets pages of other origins read the answers that Traefik itself gives, such as 413 and 429. All headers may be read:
+// requests never carry credentials that a browser adds.
+func cors(origins []string) object {
+	return object{
+		"accessControlAllowOriginList": origins,
+		"accessControlExposeHeaders":   []string{"*"},
+		"addVaryHeader":                true,
 	}
-	return limit
+}
+
+// rateLimit is by the address of the connection. Nil where clients come through trusted proxies: Traefik takes an address with
+// a port for one client, each IPv6 address for another, and all who come without a proxy for the same; the public service
+// limits the addresses then.
+func rateLimit(edge stack.Edge) object {
+	if len(edge.TrustedProxies) > 0 {
+		return nil
+	}
+	return object{
+		"average": edge.RequestsPerSecond, "burst": 2 * edge.RequestsPerSecond, "period": "1s",
+		"sourceCriterion": object{"ipStrategy": object{"ipv6Subnet": 64}}, // what one client has to itself
+	}
 }

@@ -3,45 +3,59 @@ package monitoring
 import (
 	"fmt"
 	"net"
+	"regexp"
+	"slices"
 	"strings"
 
 	rbacv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/rbac/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/data"
+	"platform.example/infra/monitoring/dashboard"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
 )
 
-// kubeStateMetrics tells what the cluster's objects should be and are.
-func kubeStateMetrics() part {
-	objects := map[string][]string{
-		"":            {"nodes", "pods", "services", "namespaces", "persistentvolumeclaims", "resourcequotas"},
-		"apps":        {"deployments", "statefulsets", "daemonsets"},
-		"batch":       {"jobs"},
-		"autoscaling": {"horizontalpodautoscalers"},
-		"policy":      {"poddisruptionbudgets"},
+// kubeMetric is the name of a metric of kube-state-metrics.
+var kubeMetric = regexp.MustCompile(`\bkube_[a-z_]+`)
+
+// kubeStateMetrics tells what the platform's objects should be and are, as far as a rule or a dashboard asks. It watches no
+// namespace of anybody else, and so needs no right to. Nodes have a process of their own: one that watches several namespaces
+// reports each node once for every namespace.
+func (a Args) kubeStateMetrics(boards []dashboard.Dashboard) ([]part, error) {
+	rules, err := a.rules()
+	if err != nil {
+		return nil, err
 	}
-	groups := []string{"", "apps", "batch", "autoscaling", "policy"}
-	var rights rbacv1.PolicyRuleArray
-	var all []string
-	for _, group := range groups {
-		rights = append(rights, look(group, objects[group]...))
-		all = append(all, objects[group]...)
+	asked := kubeMetric.FindAllString(rules, -1)
+	for _, query := range dashboard.Queries(boards) {
+		asked = append(asked, kubeMetric.FindAllString(query.Expr, -1)...)
 	}
+	slices.Sort(asked)
 	const labels = "app.kubernetes.io/name,colour"
-	return part{
+	objects := part{
 		name: network.KubeStateMetrics, image: network.KubeStateMetrics, port: network.KubeStateMetricsPort, health: "/metrics",
-		memory: 128 * quantity.MiB, cpu: 200, rights: rights,
+		memory: 128 * quantity.MiB, cpu: 200,
+		inside: everywhere(
+			look("", "pods", "persistentvolumeclaims"), look("apps", "deployments", "statefulsets", "daemonsets"),
+			look("batch", "jobs"), look("autoscaling", "horizontalpodautoscalers"),
+		),
 		command: []string{
 			"/kube-state-metrics",
 			fmt.Sprintf("--port=%d", network.KubeStateMetricsPort),
-			"--resources=" + strings.Join(all, ","),
-			"--metric-labels-allowlist=pods=[" + labels + "],deployments=[" + labels + "],services=[app.kubernetes.io/name]",
-			// What changes with every release, or says nothing that is asked.
-			`--metric-denylist=^kube_.+_(metadata_resource_version|annotations|status_scheduled_time)$,^kube_pod_(tolerations|ips|service_account|scheduler|container_state_started)$`,
+			"--metric-allowlist=^(" + strings.Join(slices.Compact(asked), "|") + ")$",
 		},
 	}
+	nodes := objects
+	nodes.name, nodes.memory, nodes.inside = network.NodeStateMetrics, 64*quantity.MiB, nil
+	nodes.rights = rbacv1.PolicyRuleArray{look("", "nodes")}
+	nodes.command = append(slices.Clone(objects.command), "--resources=nodes")
+	objects.command = append(objects.command,
+		"--namespaces="+strings.Join(a.namespaces(), ","),
+		"--resources=pods,persistentvolumeclaims,deployments,statefulsets,daemonsets,jobs,horizontalpodautoscalers",
+		"--metric-labels-allowlist=pods=["+labels+"],deployments=["+labels+"]",
+	)
+	return []part{objects, nodes}, nil
 }
 
 // nodeExporter tells how each node is. It needs no right on the node: what it reads of /proc is the node's in every pod,

@@ -13,12 +13,12 @@ import (
 )
 
 // grafana shows the dashboards, to who knows the administrator's password.
-func (a Args) grafana() (part, error) {
+func (a Args) grafana(boards []dashboard.Dashboard) (part, error) {
 	p := part{
 		name: network.Grafana, image: "grafana", port: network.GrafanaPort, health: "/api/health",
 		memory: 256 * quantity.MiB, cpu: 500,
 		secrets: pulumi.StringMap{"password": a.Secrets.Value(catalog.GrafanaPassword)},
-		config:  pulumi.StringMap{},
+		config:  pulumi.StringMap{}, boards: pulumi.StringMap{},
 	}
 	p.scratch = []string{p.dataFolder(), "/tmp"}
 	p.command = []string{
@@ -76,16 +76,12 @@ preinstall_disabled = true
 	}
 	p.config["datasources.yaml"], p.config["dashboards.yaml"] = pulumi.String(sources), pulumi.String(folders)
 	p.places = map[string]string{"datasources.yaml": "datasources/datasources.yaml", "dashboards.yaml": "dashboards/dashboards.yaml"}
-	boards, err := dashboard.All(a.Services)
-	if err != nil {
-		return p, err
-	}
 	for _, board := range boards {
 		text, err := board.JSON()
 		if err != nil {
 			return p, err
 		}
-		p.config[board.UID()+".json"] = pulumi.String(text)
+		p.boards[board.UID()] = pulumi.String(text)
 	}
 	return p, nil
 }

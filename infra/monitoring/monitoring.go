@@ -11,6 +11,7 @@ import (
 	"platform.example/infra/cluster"
 	"platform.example/infra/data"
 	"platform.example/infra/isolation"
+	"platform.example/infra/monitoring/dashboard"
 	"platform.example/infra/namespace"
 	"platform.example/infra/profile"
 	"platform.example/infra/secret"
@@ -22,12 +23,12 @@ type Monitoring struct{ pulumi.ResourceState }
 
 // Args describes it.
 type Args struct {
-	Namespace *isolation.Namespace
-	Rollout   cluster.Rollout
-	Config    stack.Stack
-	Profile   profile.Profile
-	Services  []catalog.Service
-	Secrets   secret.Secrets
+	Namespaces map[namespace.Name]*isolation.Namespace
+	Rollout    cluster.Rollout
+	Config     stack.Stack
+	Profile    profile.Profile
+	Services   []catalog.Service
+	Secrets    secret.Secrets
 	// The stores, as who looks at their statistics.
 	Postgres, Cache, Stream data.Endpoint
 }
@@ -62,10 +63,18 @@ func (a Args) parts() ([]part, error) {
 	if err != nil {
 		return nil, err
 	}
-	parts := []part{prometheus, alertmanager, kubeStateMetrics(), nodeExporter(), a.postgresExporter()}
+	boards, err := dashboard.All(a.Services)
+	if err != nil {
+		return nil, err
+	}
+	kubeStateMetrics, err := a.kubeStateMetrics(boards)
+	if err != nil {
+		return nil, err
+	}
+	parts := append(kubeStateMetrics, prometheus, alertmanager, nodeExporter(), a.postgresExporter())
 	parts = append(parts, a.redisExporters()...)
 	if a.Config.Monitoring.Grafana {
-		grafana, err := a.grafana()
+		grafana, err := a.grafana(boards)
 		if err != nil {
 			return nil, err
 		}
@@ -79,4 +88,13 @@ func (a Args) parts() ([]part, error) {
 		parts = append(parts, collector)
 	}
 	return parts, nil
+}
+
+// namespaces is the names of the platform's namespaces: what runs in others is somebody else's.
+func (a Args) namespaces() []string {
+	var names []string
+	for _, name := range namespace.All() {
+		names = append(names, a.Config.NamespacePrefix.Of(name))
+	}
+	return names
 }

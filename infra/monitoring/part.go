@@ -32,14 +32,16 @@ type part struct {
 	memory  quantity.Bytes
 	cpu     quantity.CPU // limit; a tenth of it is asked for
 
-	config   pulumi.StringMap  // files in /etc/<name>
-	places   map[string]string // of files that are further down in it
-	follows  bool              // reads its configuration again by itself when it changes
-	secrets  pulumi.StringMap  // files in /run/secrets/<name>
-	scratch  []string          // folders that it writes to, empty at each start
-	volume   quantity.Bytes    // of /var/lib/<name>, which outlives it; 0 for none
-	rights   rbacv1.PolicyRuleArray
-	everyone bool // one on each node
+	config   pulumi.StringMap                          // files in /etc/<name>
+	places   map[string]string                         // of files that are further down in it
+	boards   pulumi.StringMap                          // <name>.json beside them, each an object of its own: all of them are too large for one
+	follows  bool                                      // reads its configuration again by itself when it changes
+	secrets  pulumi.StringMap                          // files in /run/secrets/<name>
+	scratch  []string                                  // folders that it writes to, empty at each start
+	volume   quantity.Bytes                            // of /var/lib/<name>, which outlives it; 0 for none
+	rights   rbacv1.PolicyRuleArray                    // on the whole cluster
+	inside   map[namespace.Name]rbacv1.PolicyRuleArray // in single namespaces
+	everyone bool                                      // one on each node
 }
 
 // user is nobody in particular; the folders of a pod's volumes belong to its group.
@@ -60,7 +62,8 @@ func (a Args) host(name string) string {
 
 // run makes a part's objects, and returns its name once it runs.
 func (a Args) run(ctx *pulumi.Context, p part, opts ...pulumi.ResourceOption) (running pulumi.StringInput, err error) {
-	named := metav1.ObjectMetaArgs{Name: pulumi.String(p.name), Namespace: a.Namespace.Name, Labels: p.selector()}
+	home := a.Namespaces[namespace.Monitoring]
+	named := metav1.ObjectMetaArgs{Name: pulumi.String(p.name), Namespace: home.Name, Labels: p.selector()}
 	account, err := corev1.NewServiceAccount(ctx, p.name, &corev1.ServiceAccountArgs{
 		Metadata: named, AutomountServiceAccountToken: pulumi.Bool(false),
 	}, opts...)
@@ -88,9 +91,9 @@ func (a Args) run(ctx *pulumi.Context, p part, opts ...pulumi.ResourceOption) (r
 	}
 	pod := corev1.PodSpecArgs{
 		ServiceAccountName:           account.Metadata.Name(),
-		AutomountServiceAccountToken: pulumi.Bool(len(p.rights) > 0),
+		AutomountServiceAccountToken: pulumi.Bool(len(p.rights)+len(p.inside) > 0),
 		EnableServiceLinks:           pulumi.Bool(false),
-		PriorityClassName:            a.Namespace.Priority,
+		PriorityClassName:            home.Priority,
 		Containers:                   corev1.ContainerArray{p.container(upstream, mounts)},
 		Volumes:                      volumes,
 	}
@@ -124,7 +127,7 @@ func (a Args) run(ctx *pulumi.Context, p part, opts ...pulumi.ResourceOption) (r
 		_, err = appsv1.NewStatefulSet(ctx, p.name, &appsv1.StatefulSetArgs{Metadata: named, Spec: appsv1.StatefulSetSpecArgs{
 			Replicas: pulumi.Int(1), ServiceName: pulumi.String(p.name), Selector: selector, Template: template,
 			VolumeClaimTemplates: a.claim(p),
-		}}, opts...)
+		}}, append(opts, cluster.ClaimTemplatesStay())...)
 	default:
 		var deployment *appsv1.Deployment
 		deployment, err = appsv1.NewDeployment(ctx, p.name, &appsv1.DeploymentArgs{Metadata: named, Spec: appsv1.DeploymentSpecArgs{
@@ -207,11 +210,13 @@ func (a Args) files(ctx *pulumi.Context, p part, named metav1.ObjectMetaArgs, op
 		if err != nil {
 			return nil, nil, err
 		}
-		source := corev1.ConfigMapVolumeSourceArgs{Name: config.Metadata.Name()}
-		if len(p.places) > 0 {
-			source.Items = p.items()
+		volume := corev1.VolumeArgs{Name: pulumi.String("config")}
+		if len(p.boards) == 0 {
+			volume.ConfigMap = corev1.ConfigMapVolumeSourceArgs{Name: config.Metadata.Name()}
+		} else if volume.Projected, err = p.shelf(ctx, config, content, opts...); err != nil {
+			return nil, nil, err
 		}
-		volumes = append(volumes, corev1.VolumeArgs{Name: pulumi.String("config"), ConfigMap: source})
+		volumes = append(volumes, volume)
 		mount("config", p.configFolder(), true)
 	}
 	if len(p.secrets) > 0 {
@@ -237,6 +242,25 @@ func (a Args) files(ctx *pulumi.Context, p part, named metav1.ObjectMetaArgs, op
 		mount("data", p.dataFolder(), false)
 	}
 	return volumes, mounts, nil
+}
+
+// shelf is a volume of the configuration and the boards beside it.
+func (p part) shelf(
+	ctx *pulumi.Context, config *corev1.ConfigMap, metadata metav1.ObjectMetaArgs, opts ...pulumi.ResourceOption,
+) (corev1.ProjectedVolumeSourceArgs, error) {
+	sources := corev1.VolumeProjectionArray{corev1.VolumeProjectionArgs{ConfigMap: corev1.ConfigMapProjectionArgs{
+		Name: config.Metadata.Name(), Items: p.items(),
+	}}}
+	for _, name := range slices.Sorted(maps.Keys(p.boards)) {
+		board, err := corev1.NewConfigMap(ctx, p.name+"-"+name, &corev1.ConfigMapArgs{
+			Metadata: metadata, Immutable: pulumi.Bool(true), Data: pulumi.StringMap{name + ".json": p.boards[name]},
+		}, opts...)
+		if err != nil {
+			return corev1.ProjectedVolumeSourceArgs{}, err
+		}
+		sources = append(sources, corev1.VolumeProjectionArgs{ConfigMap: corev1.ConfigMapProjectionArgs{Name: board.Metadata.Name()}})
+	}
+	return corev1.ProjectedVolumeSourceArgs{Sources: sources}, nil
 }
 
 func (p part) items() corev1.KeyToPathArray {
@@ -267,24 +291,51 @@ func (a Args) claim(p part) corev1.PersistentVolumeClaimTypeArray {
 
 // grant lets a part's account look at what it has to.
 func (a Args) grant(ctx *pulumi.Context, p part, account *corev1.ServiceAccount, opts ...pulumi.ResourceOption) error {
-	if len(p.rights) == 0 {
-		return nil
-	}
+	subjects := rbacv1.SubjectArray{rbacv1.SubjectArgs{
+		Kind: pulumi.String("ServiceAccount"), Name: account.Metadata.Name().Elem(), Namespace: a.Namespaces[namespace.Monitoring].Name,
+	}}
 	metadata := metav1.ObjectMetaArgs{Name: pulumi.String(a.Config.NamespacePrefix.ClusterScoped(p.name)), Labels: p.selector()}
-	role, err := rbacv1.NewClusterRole(ctx, p.name, &rbacv1.ClusterRoleArgs{Metadata: metadata, Rules: p.rights}, opts...)
-	if err != nil {
-		return err
+	reference := rbacv1.RoleRefArgs{ApiGroup: pulumi.String("rbac.authorization.k8s.io"), Kind: pulumi.String("ClusterRole")}
+	if len(p.rights) > 0 {
+		role, err := rbacv1.NewClusterRole(ctx, p.name, &rbacv1.ClusterRoleArgs{Metadata: metadata, Rules: p.rights}, opts...)
+		if err != nil {
+			return err
+		}
+		reference.Name = role.Metadata.Name().Elem()
+		_, err = rbacv1.NewClusterRoleBinding(ctx, p.name, &rbacv1.ClusterRoleBindingArgs{
+			Metadata: metadata, RoleRef: reference, Subjects: subjects,
+		}, opts...)
+		if err != nil {
+			return err
+		}
 	}
-	_, err = rbacv1.NewClusterRoleBinding(ctx, p.name, &rbacv1.ClusterRoleBindingArgs{
-		Metadata: metadata,
-		RoleRef: rbacv1.RoleRefArgs{
-			ApiGroup: pulumi.String("rbac.authorization.k8s.io"), Kind: pulumi.String("ClusterRole"), Name: role.Metadata.Name().Elem(),
-		},
-		Subjects: rbacv1.SubjectArray{rbacv1.SubjectArgs{
-			Kind: pulumi.String("ServiceAccount"), Name: account.Metadata.Name().Elem(), Namespace: a.Namespace.Name,
-		}},
-	}, opts...)
-	return err
+	reference.Kind = pulumi.String("Role")
+	for _, place := range slices.Sorted(maps.Keys(p.inside)) {
+		name := p.name + "-" + string(place)
+		metadata.Namespace = pulumi.String(place)
+		if own, is := a.Namespaces[place]; is {
+			metadata.Namespace = own.Name
+		}
+		role, err := rbacv1.NewRole(ctx, name, &rbacv1.RoleArgs{Metadata: metadata, Rules: p.inside[place]}, opts...)
+		if err != nil {
+			return err
+		}
+		reference.Name = role.Metadata.Name().Elem()
+		_, err = rbacv1.NewRoleBinding(ctx, name, &rbacv1.RoleBindingArgs{Metadata: metadata, RoleRef: reference, Subjects: subjects}, opts...)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// everywhere is these rights in each of the platform's namespaces.
+func everywhere(rights ...rbacv1.PolicyRuleInput) map[namespace.Name]rbacv1.PolicyRuleArray {
+	inside := map[namespace.Name]rbacv1.PolicyRuleArray{}
+	for _, name := range namespace.All() {
+		inside[name] = rights
+	}
+	return inside
 }
 
 // look is the right to read objects.
@@ -293,4 +344,10 @@ func look(group string, objects ...string) rbacv1.PolicyRuleArgs {
 		ApiGroups: pulumi.ToStringArray([]string{group}), Resources: pulumi.ToStringArray(objects),
 		Verbs: pulumi.ToStringArray([]string{"get", "list", "watch"}),
 	}
+}
+
+// only narrows a right to the objects of one name.
+func only(name string, right rbacv1.PolicyRuleArgs) rbacv1.PolicyRuleArgs {
+	right.ResourceNames = pulumi.ToStringArray([]string{name})
+	return right
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	rbacv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/rbac/v1"
@@ -33,7 +34,7 @@ func (a Args) prometheus() (part, error) {
 	if err != nil {
 		return part{}, err
 	}
-	rules, err := rule.YAML(a.Services, rule.Options{Runbooks: a.Config.Monitoring.Runbooks, Certificates: a.certificates()})
+	rules, err := a.rules()
 	if err != nil {
 		return part{}, err
 	}
@@ -44,7 +45,7 @@ func (a Args) prometheus() (part, error) {
 		config:  pulumi.StringMap{configFile: pulumi.String(config), rulesFile: pulumi.String(rules)},
 		follows: true,
 		rights: rbacv1.PolicyRuleArray{
-			look("", "nodes", "services", "pods"), look("discovery.k8s.io", "endpointslices"),
+			look("", "nodes"),
 			rbacv1.PolicyRuleArgs{
 				ApiGroups: pulumi.ToStringArray([]string{""}), Resources: pulumi.ToStringArray([]string{"nodes/metrics"}),
 				Verbs: pulumi.ToStringArray([]string{"get"}),
@@ -53,6 +54,11 @@ func (a Args) prometheus() (part, error) {
 				NonResourceURLs: pulumi.ToStringArray([]string{"/metrics"}), Verbs: pulumi.ToStringArray([]string{"get"}),
 			},
 		},
+		inside: everywhere(look("", "services", "pods")),
+	}
+	p.inside[dnsNamespace] = rbacv1.PolicyRuleArray{look("", "services", "pods")}
+	p.inside[apiServerNamespace] = rbacv1.PolicyRuleArray{
+		only(apiServer, look("", "services", "pods")), only(apiServer, look("discovery.k8s.io", "endpointslices")),
 	}
 	p.command = []string{
 		"/bin/prometheus",
@@ -65,6 +71,13 @@ func (a Args) prometheus() (part, error) {
 		"--web.listen-address=:" + fmt.Sprint(network.PrometheusPort),
 	}
 	return p, nil
+}
+
+// rules is what Prometheus computes and raises.
+func (a Args) rules() (string, error) {
+	return rule.YAML(a.Services, rule.Options{
+		Runbooks: a.Config.Monitoring.Runbooks, Certificates: a.certificates(),
+	})
 }
 
 // certificates is when those end that nobody tells Prometheus of: the authority's, and those of the stores in the cluster.
@@ -86,9 +99,18 @@ func (a Args) certificates() map[string]time.Time {
 // object is a part of a configuration file.
 type object map[string]any
 
-// scrapes is Prometheus' configuration (prometheus.io/docs, "Configuration").
+// Where the cluster's own targets are, and what they are called there.
+const (
+	dnsNamespace       = "kube-system"
+	dnsSelector        = "k8s-app=kube-dns"
+	apiServerNamespace = "default"
+	apiServer          = "kubernetes" // the Service of the API server, and its EndpointSlice
+)
+
+// scrapes is Prometheus' configuration (prometheus.io/docs, "Configuration"). It discovers targets in the platform's own
+// namespaces and those of the cluster that rules are about: what else runs on the cluster is neither watched nor kept.
 func (a Args) scrapes() object {
-	config := a.Config
+	config, own := a.Config, a.namespaces()
 	const account = "/var/run/secrets/kubernetes.io/serviceaccount/"
 	signedIn := func(job string, verify bool) object {
 		return object{
@@ -106,11 +128,19 @@ func (a Args) scrapes() object {
 	}
 	verify := config.Monitoring.VerifyKubelets
 	nodes := []object{{"role": "node"}}
-	names := []string{"kube-system"}
-	for _, name := range namespace.All() {
-		names = append(names, config.NamespacePrefix.Of(name))
+	in := func(names ...string) object { return object{"names": names} }
+	discover := func(role string) []object {
+		return []object{
+			{"role": role, "namespaces": in(own...)},
+			{"role": role, "namespaces": in(dnsNamespace), "selectors": []object{{"role": role, "label": dnsSelector}}},
+		}
 	}
-	ours := object{"names": names}
+	// Series without a namespace are about a node.
+	ours := object{"action": "keep", "source_labels": []string{"namespace"}, "regex": strings.Join(own, "|") + "|"}
+	var named []object
+	for _, role := range []string{"endpointslice", "service", "pod"} { // Prometheus looks up the latter two of each endpoint
+		named = append(named, object{"role": role, "field": "metadata.name=" + apiServer})
+	}
 	scrapes := object{
 		"global": object{
 			"scrape_interval":          fmt.Sprintf("%ds", interval),
@@ -130,11 +160,11 @@ func (a Args) scrapes() object {
 			{
 				"job_name":              "pods",
 				"honor_labels":          false,
-				"kubernetes_sd_configs": []object{{"role": "pod", "namespaces": ours}},
+				"kubernetes_sd_configs": discover("pod"),
 				"relabel_configs": append(annotated("pod"),
 					object{"action": "drop", "source_labels": []string{"__meta_kubernetes_pod_phase"}, "regex": "Pending|Succeeded|Failed|Completed"},
 					// kube-state-metrics speaks of others, in their names.
-					object{"action": "drop", "source_labels": []string{"__meta_kubernetes_pod_label_app_kubernetes_io_name"}, "regex": network.KubeStateMetrics},
+					object{"action": "drop", "source_labels": []string{"__meta_kubernetes_pod_label_app_kubernetes_io_name"}, "regex": network.KubeStateMetrics + "|" + network.NodeStateMetrics},
 					object{"source_labels": []string{"__meta_kubernetes_pod_ip", "__meta_kubernetes_pod_annotation_prometheus_io_port"},
 						"separator": ":", "target_label": "__address__"},
 					// One target for each pod, not for each of its ports.
@@ -149,14 +179,17 @@ func (a Args) scrapes() object {
 				"metric_relabel_configs": []object{drop("go_memstats_.+|go_gc_.+|go_sched_.+|prometheus_(tsdb|engine|http|sd|target|rule)_.*_bucket")},
 			},
 			{
-				"job_name":               network.KubeStateMetrics,
-				"honor_labels":           true,
-				"static_configs":         []object{{"targets": []string{fmt.Sprintf("%s:%d", a.host(network.KubeStateMetrics), network.KubeStateMetricsPort)}}},
+				"job_name":     network.KubeStateMetrics,
+				"honor_labels": true,
+				"static_configs": []object{{"targets": []string{
+					fmt.Sprintf("%s:%d", a.host(network.KubeStateMetrics), network.KubeStateMetricsPort),
+					fmt.Sprintf("%s:%d", a.host(network.NodeStateMetrics), network.KubeStateMetricsPort),
+				}}},
 				"metric_relabel_configs": []object{{"action": "labeldrop", "regex": "uid|container_id|image_id"}},
 			},
 			{
 				"job_name":              "services",
-				"kubernetes_sd_configs": []object{{"role": "service", "namespaces": ours}},
+				"kubernetes_sd_configs": discover("service"),
 				"relabel_configs": append(annotated("service"),
 					object{"source_labels": []string{"__meta_kubernetes_service_name", "__meta_kubernetes_namespace", "__meta_kubernetes_service_annotation_prometheus_io_port"},
 						"regex": "(.+);(.+);(.+)", "replacement": "$1.$2.svc:$3", "target_label": "__address__"},
@@ -165,9 +198,9 @@ func (a Args) scrapes() object {
 				),
 			},
 			with(signedIn("apiserver", true), object{
-				"kubernetes_sd_configs": []object{{"role": "endpointslice", "namespaces": object{"names": []string{"default"}}}},
+				"kubernetes_sd_configs": []object{{"role": "endpointslice", "namespaces": in(apiServerNamespace), "selectors": named}},
 				"relabel_configs": []object{{
-					"action": "keep", "regex": "kubernetes;https",
+					"action": "keep", "regex": apiServer + ";https",
 					"source_labels": []string{"__meta_kubernetes_service_name", "__meta_kubernetes_endpointslice_port_name"},
 				}},
 				"metric_relabel_configs": []object{keep("up|apiserver_(request_total|current_inflight_requests|storage_objects)|process_.+|rest_client_requests_total")},
@@ -175,14 +208,14 @@ func (a Args) scrapes() object {
 			with(signedIn("kubelet", verify), object{
 				"kubernetes_sd_configs":  nodes,
 				"relabel_configs":        []object{nodeName},
-				"metric_relabel_configs": []object{keep("up|kubelet_volume_stats_.+|kubelet_running_.+|kubelet_node_name|process_.+|kubelet_pleg_relist_duration_seconds_(sum|count)")},
+				"metric_relabel_configs": []object{keep("up|kubelet_volume_stats_.+|kubelet_running_.+|kubelet_node_name|process_.+|kubelet_pleg_relist_duration_seconds_(sum|count)"), ours},
 			}),
 			with(signedIn("cadvisor", verify), object{
 				"kubernetes_sd_configs": nodes,
 				"metrics_path":          "/metrics/cadvisor",
 				"relabel_configs":       []object{nodeName},
 				"metric_relabel_configs": []object{
-					keep("up|machine_.+|container_(cpu_usage_seconds_total|cpu_cfs_(periods|throttled_periods)_total|memory_(working_set_bytes|rss)|spec_memory_limit_bytes|oom_events_total|network_(receive|transmit)_bytes_total|start_time_seconds)"),
+					keep("up|machine_.+|container_(cpu_usage_seconds_total|cpu_cfs_(periods|throttled_periods)_total|memory_(working_set_bytes|rss)|spec_memory_limit_bytes|oom_events_total|network_(receive|transmit)_bytes_total|start_time_seconds)"), ours,
 					{"action": "labeldrop", "regex": "id|name|image"},
 				},
 			}),

@@ -2,6 +2,7 @@
 package network
 
 import (
+	"fmt"
 	"net"
 	"net/netip"
 	"net/url"
@@ -138,6 +139,18 @@ func Policies(config stack.Stack, p profile.Profile, services []catalog.Service)
 		policies = append(policies, store.policies(services)...)
 	}
 	return watched(config, p, policies)
+}
+
+// Distinct refuses services that have the name of another owner of pods: their firewalls and their metrics would be one.
+func Distinct(policies []Policy) error {
+	owners := map[string]bool{}
+	for _, policy := range policies {
+		if owners[policy.Owner] {
+			return fmt.Errorf("service %s: the platform has pods of this name already: choose another name", policy.Owner)
+		}
+		owners[policy.Owner] = true
+	}
+	return nil
 }
 
 func toService(name string) Flow {

@@ -59,7 +59,7 @@ func expected(services []catalog.Service) map[link]bool {
 		{Stream + Exporter, Stream, RedisPort}:        true,
 	}
 	for watched, port := range map[string]int{
-		Edge: EdgeOpsPort, Prometheus: PrometheusPort, Alertmanager: AlertmanagerPort, KubeStateMetrics: KubeStateMetricsPort,
+		Edge: EdgeOpsPort, Prometheus: PrometheusPort, Alertmanager: AlertmanagerPort, KubeStateMetrics: KubeStateMetricsPort, NodeStateMetrics: KubeStateMetricsPort,
 		NodeExporter: NodeExporterPort, Postgres + Exporter: PostgresExporterPort,
 		Cache + Exporter: RedisExporterPort, Stream + Exporter: RedisExporterPort,
 	} {
@@ -166,7 +166,7 @@ func TestOnlyTheEdgeIsReachedFromOutside(t *testing.T) {
 			}
 		}
 		// Only who watches the cluster itself, or tells people, goes further.
-		if slices.Contains([]string{Prometheus, KubeStateMetrics, Alertmanager}, policy.Owner) {
+		if slices.Contains([]string{Prometheus, KubeStateMetrics, NodeStateMetrics, Alertmanager}, policy.Owner) {
 			continue
 		}
 		for _, flow := range policy.Egress {
@@ -242,7 +242,7 @@ func TestEveryPolicyIsWhereItsPodsAre(t *testing.T) {
 			want = namespace.Edge
 		case Postgres, Cache, Stream, Postgres + Setup, Cache + Setup, Stream + Setup:
 			want = namespace.Data
-		case Prometheus, Alertmanager, KubeStateMetrics, NodeExporter, Postgres + Exporter, Cache + Exporter, Stream + Exporter:
+		case Prometheus, Alertmanager, KubeStateMetrics, NodeStateMetrics, NodeExporter, Postgres + Exporter, Cache + Exporter, Stream + Exporter:
 			want = namespace.Monitoring
 		}
 		if policy.Namespace != want {

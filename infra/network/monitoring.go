@@ -19,6 +19,7 @@ const (
 	Grafana          = "grafana"
 	Collector        = "otel-collector"
 	KubeStateMetrics = "kube-state-metrics"
+	NodeStateMetrics = KubeStateMetrics + "-nodes"
 	NodeExporter     = "node-exporter"
 
 	// Exporter is added to a store's name.
@@ -92,6 +93,7 @@ func watched(config stack.Stack, p profile.Profile, policies []Policy) []Policy 
 		}
 	}
 	add(own(KubeStateMetrics, KubeStateMetricsPort, toAPIServer(p)...))
+	add(own(NodeStateMetrics, KubeStateMetricsPort, toAPIServer(p)...))
 	add(own(NodeExporter, NodeExporterPort))
 	for _, store := range stores(config) {
 		exporter, port := store.owner+Exporter, RedisExporterPort

@@ -112,6 +112,11 @@ func namespaces(o objects) []problem {
 		}
 	}
 	for _, object := range o.all {
+		_, role := object.(*rbacv1.Role)
+		_, binding := object.(*rbacv1.RoleBinding)
+		if (role || binding) && slices.Contains([]string{"default", "kube-system"}, object.GetNamespace()) {
+			continue // a right to read what Kubernetes itself runs stands there
+		}
 		if !ofCluster(object) && !made[object.GetNamespace()] {
 			problems = append(problems, problem{nameOf(object), fmt.Sprintf("the stack makes no namespace %q", object.GetNamespace()),
 				"put it into one of the stack's own"})

@@ -14,6 +14,9 @@ import (
 // Parse makes a Stack of the namespace's configuration: the texts of plain keys, and the names alone of the keys
 // that hold secrets. Its error lists every fault with its path, the value, and what is allowed.
 func Parse(name string, services []catalog.Service, plain map[string]string, secret []string) (Stack, error) {
+	if err := catalog.Check(services); err != nil {
+		return Stack{}, fmt.Errorf("stack %s: %w", name, err)
+	}
 	found := faults{}
 	given := flatten(plain, found)
 	stack := Stack{Name: name, Environment: Environment(cmp.Or(given["environment"], name))}

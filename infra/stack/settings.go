@@ -297,14 +297,15 @@ func (s *Stack) ofService(service catalog.Service) []setting {
 		settings = append(settings, setting{
 			path: path + "." + choice.Key, optional: true, want: choice.Want,
 			read: func(text string) error {
-				if err := choice.Check(text); err != nil {
+				value, err := choice.Read(text)
+				if err != nil {
 					return err
 				}
 				s.service(service.Name, func(own *Service) {
 					if own.Settings == nil {
 						own.Settings = map[string]string{}
 					}
-					own.Settings[choice.Key] = text
+					own.Settings[choice.Key] = value
 				})
 				return nil
 			},

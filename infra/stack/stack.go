@@ -141,6 +141,14 @@ type Service struct {
 	Settings map[string]string // by the catalog's keys; holds those that are set
 }
 
+// Origins is whose pages may use the service, beside its own.
+func (s Service) Origins() []string {
+	if origins := s.Settings[catalog.CORSOrigins]; origins != "" {
+		return strings.Split(origins, ",")
+	}
+	return nil
+}
+
 // Store is where a store is that the platform doesn't run itself.
 type Store struct {
 	Address              string // host:port; empty for one in the cluster

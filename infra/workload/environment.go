@@ -31,9 +31,12 @@ func (c colour) variables() map[string]string {
 		variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = network.CollectorURL(c.Config.NamespacePrefix)
 	}
 	if c.Service.Public {
-		// Where the edge's pods are. Nobody else reaches the public service, and the edge passes on no word of a client's own on
-		// where it comes from.
-		variables["TRUSTED_PROXIES"] = strings.Join(c.Profile.PodNetworks, ",")
+		// Where the edge's pods are. Nobody else reaches the public service.
+		variables["EDGE_NETWORKS"] = strings.Join(c.Profile.PodNetworks, ",")
+		if proxies := c.Config.Edge.TrustedProxies; len(proxies) > 0 { // the edge limits nobody then
+			variables["TRUSTED_PROXIES"] = strings.Join(proxies, ",")
+			variables["REQUESTS_PER_SECOND"] = fmt.Sprint(c.Config.Edge.RequestsPerSecond)
+		}
 	}
 	if c.Service.Database != "" {
 		maps.Copy(variables, map[string]string{

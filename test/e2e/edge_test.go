@@ -50,6 +50,12 @@ func TestTheEdgeSpeaksModernTLSAndIsVouchedFor(t *testing.T) {
 	if state, err := greet(&tls.Config{RootCAs: authority(), MaxVersion: tls.VersionTLS12}); err != nil || state.Version != tls.VersionTLS12 {
 		t.Errorf("TLS 1.2: %v", err)
 	}
+	for _, suite := range append(tls.InsecureCipherSuites(), tls.CipherSuites()...) {
+		_, err := greet(&tls.Config{RootCAs: authority(), MaxVersion: tls.VersionTLS12, CipherSuites: []uint16{suite.ID}})
+		if err == nil && !strings.Contains(suite.Name, "_GCM_") && !strings.Contains(suite.Name, "_POLY1305_") {
+			t.Errorf("TLS 1.2 with %s", suite.Name)
+		}
+	}
 	if state, err := greet(&tls.Config{RootCAs: authority(), NextProtos: []string{"h2", "http/1.1"}}); err != nil ||
 		state.NegotiatedProtocol != "h2" || state.Version != tls.VersionTLS13 {
 		t.Errorf("asked for the best, it offers %q over %s (%v), want h2 over TLS 1.3",
@@ -71,6 +77,20 @@ func TestPlainHTTPIsSentToHTTPS(t *testing.T) {
 		if to, want := sent.header.Get("Location"), gateway().base+path; to != want {
 			t.Errorf("%s is sent to %s, want %s", method, to, want)
 		}
+	}
+	request, err := http.NewRequest(http.MethodGet, plain.base+path, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Host = "[2001:db8::1]:" + port
+	response, err := plain.http.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	base, _ := url.Parse(gateway().base)
+	if to, want := response.Header.Get("Location"), "https://[2001:db8::1]:"+base.Port()+path; to != want {
+		t.Errorf("an IPv6 host is sent to %s, want %s", to, want)
 	}
 }
 

@@ -32,11 +32,12 @@ func reachable() map[string][]string {
 		// Prometheus asks everybody how they are: services where only metrics are, and what Kubernetes itself runs.
 		"prometheus": append(metrics(), "prometheus", "alertmanager", "kube-state-metrics", "metrics-server",
 			"the API server", "the node's API server", "the kubelet", "dns"),
-		"alertmanager":       {"dns"},
-		"kube-state-metrics": {"the API server", "the node's API server", "dns"},
-		"node-exporter":      nil,
-		"postgres-exporter":  {"postgres", "dns"},
-		"stranger":           nil,
+		"alertmanager":             {"dns"},
+		"kube-state-metrics":       {"the API server", "the node's API server", "dns"},
+		"kube-state-metrics-nodes": {"the API server", "the node's API server", "dns"},
+		"node-exporter":            nil,
+		"postgres-exporter":        {"postgres", "dns"},
+		"stranger":                 nil,
 	}
 }
 
@@ -54,7 +55,7 @@ func TestTheFirewallLetsThroughTheCatalogsCallsAndNothingElse(t *testing.T) {
 		{"edge", "edge", "edge"}, {"postgres", "data", "postgres"}, {"postgres-setup", "data", "postgres-setup"},
 		{"redis-cache-setup", "data", "redis-cache-setup"}, {"stranger", "apps", ""},
 	}
-	for _, watcher := range []string{"prometheus", "alertmanager", "kube-state-metrics", "node-exporter", "postgres-exporter"} {
+	for _, watcher := range []string{"prometheus", "alertmanager", "kube-state-metrics", "kube-state-metrics-nodes", "node-exporter", "postgres-exporter"} {
 		sources = append(sources, source{watcher, "monitoring", watcher})
 	}
 	targets := []target{

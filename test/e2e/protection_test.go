@@ -29,7 +29,7 @@ func TestWhatHoldsDataIsNeitherDeletedNorReplacedByMistake(t *testing.T) {
 	}
 	for _, test := range []struct{ name, command, protected string }{
 		{"destroying the stack", "pulumi destroy --stack local --yes --non-interactive", "StatefulSet::postgres"},
-		{"a change that replaces a store", "pulumi config set platform:postgres.volumeSize 3Gi --path --stack local && " + update, "StatefulSet::postgres"},
+		{"a change that removes a store", "pulumi config set platform:postgres.address 192.0.2.7:5432 --path --stack local && " + update, "StatefulSet::postgres"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			said, err := in(test.command)

@@ -19,13 +19,14 @@ const maxBodyBytes = 64 << 10
 // NewAPI returns the router of a service's API, with all that every API has:
 // request ids, traces, logs, metrics (through observe), recovery, bounded
 // bodies, problem answers where no route fits, and GET /health, which is asked
-// several times a second and neither logged nor counted. More comes after these.
+// several times a second and neither logged nor counted. More comes before the
+// bound of bodies: what it adds to answers stands on a 413, too.
 func NewAPI(t *telemetry.Telemetry, h *health.Health, errs *problem.Mapper, observe func(telemetry.Request),
 	more ...func(http.Handler) http.Handler) *chi.Mux {
 	router := chi.NewRouter()
-	router.Use(unless("/health", append(chi.Middlewares{
-		requestid.Middleware, t.Middleware(observe), errs.Recover, boundBody(errs),
-	}, more...)...))
+	router.Use(unless("/health", append(append(chi.Middlewares{
+		requestid.Middleware, t.Middleware(observe), errs.Recover,
+	}, more...), boundBody(errs))...))
 	router.NotFound(errs.Handle(func(http.ResponseWriter, *http.Request) error {
 		return problem.New(problem.NotFound, "There is nothing at this path.", nil)
 	}))

@@ -244,6 +244,8 @@ func workloadExamples() []example {
 		{alert: "AutoscalerAtLimit", about: "one less than the maximum is wanted", step: time.Minute, at: 25 * time.Minute, series: scaler("3x40")},
 		{alert: "JobFailed", about: "a Job was tried as often as it may be", at: time.Minute, series: []string{ksm("kube_job_failed", `job_name="order-service-migrate", condition="true"`, "1x40")},
 			fires: []string{`job="order-service-migrate", namespace="apps", job_name="order-service-migrate", condition="true"`}},
+		{alert: "JobFailed", about: "a Job of somebody else fails", at: time.Minute,
+			series: []string{`kube_job_failed{job="kube-state-metrics", namespace="team-b", job_name="nightly", condition="true"} 1x40`}},
 		{alert: "JobFailed", about: "a Job is done", at: time.Minute, series: []string{ksm("kube_job_failed", `job_name="order-service-migrate", condition="true"`, "0x40")}},
 	},
 		short("deployment", "user-service-blue", "kube_deployment_status_replicas_available", "kube_deployment_spec_replicas"),
@@ -295,6 +297,9 @@ func storageExamples() []example {
 		{alert: "VolumeFilling", about: "a volume loses as much as it has free each day", series: volume("280-1x200"), step: 5 * time.Minute, at: 8 * time.Hour, fires: []string{claim}},
 		{alert: "VolumeFilling", about: "a volume loses a tenth of that", series: volume("280-0.1x200"), step: 5 * time.Minute, at: 8 * time.Hour},
 		{alert: "VolumeFull", severity: catalog.Page, about: "a volume has 2 % left", series: volume("20x200"), at: 3 * time.Minute, fires: []string{claim}},
+		{alert: "VolumeFull", severity: catalog.Page, about: "a volume of somebody else has 2 % left", at: 3 * time.Minute, series: []string{
+			`kubelet_volume_stats_available_bytes{job="kubelet", namespace="team-b", persistentvolumeclaim="data-db-0"} 20x200`,
+			`kubelet_volume_stats_capacity_bytes{job="kubelet", namespace="team-b", persistentvolumeclaim="data-db-0"} 1000x200`}},
 		{alert: "VolumeFull", severity: catalog.Page, about: "a volume has 10 % left", series: volume("100x200"), at: 3 * time.Minute},
 
 		// The examples begin in 1970: the timestamp is what is left.

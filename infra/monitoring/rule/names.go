@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/namespace"
 	"platform.example/infra/network"
 )
 
@@ -58,6 +59,15 @@ func severities(services []catalog.Service) []catalog.Severity {
 	return found
 }
 
+// inside is a matcher of the platform's namespaces: what goes wrong in others is nothing to wake our people for.
+func inside() string {
+	var names []string
+	for _, name := range namespace.All() {
+		names = append(names, string(name))
+	}
+	return fmt.Sprintf(`namespace=~"%s"`, strings.Join(names, "|"))
+}
+
 // The series of kube-state-metrics, of kubelets and of exporters speak of others than who tells them; the label job says
 // of whom. These set it.
 
@@ -74,12 +84,12 @@ func ofStore(expr string) string { return relabelled(expr, "job", "(.+)"+exporte
 
 // ofPod takes the job from the pod's label app.kubernetes.io/name, where it has none from its container, and adds the node
 // on which it runs. What expr yields must have namespace, pod and container.
-func ofPod(expr string) string {
+func ofPod(expr, ours string) string {
 	const label = "label_app_kubernetes_io_name"
 	const key = "namespace, pod"
-	placed := fmt.Sprintf(`(%s) * on (%s) group_left (node) max by (%s, node) (kube_pod_info)`, expr, key, key)
-	named := fmt.Sprintf(`%s * on (%s) group_left (%s) max by (%s, %s) (kube_pod_labels)`,
-		relabelled(placed, "container", "(.+)"), key, label, key, label)
+	placed := fmt.Sprintf(`(%s) * on (%s) group_left (node) max by (%s, node) (kube_pod_info{%s})`, expr, key, key, ours)
+	named := fmt.Sprintf(`%s * on (%s) group_left (%s) max by (%s, %s) (kube_pod_labels{%s})`,
+		relabelled(placed, "container", "(.+)"), key, label, key, label, ours)
 	return fmt.Sprintf("sum without (%s) (%s)", label, relabelled(named, label, "(.+)"))
 }
 

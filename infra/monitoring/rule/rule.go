@@ -58,19 +58,20 @@ const DefaultSeries = 300_000
 
 // Groups is every rule.
 func Groups(services []catalog.Service, options Options) []Group {
+	ours := inside()
 	return []Group{
 		objectives(services),
 		longObjectives(),
 		outages(services),
-		releases(),
-		workloads(),
+		releases(ours),
+		workloads(ours),
 		nodes(),
-		storage(),
+		storage(ours),
 		certificates(options.Certificates),
 		stores(),
 		events(),
 		gateway(services),
-		targets(services),
+		targets(services, ours),
 		prometheus(options.Series),
 	}
 }

@@ -15,6 +15,8 @@ import (
 	"text/template"
 	"time"
 
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/promql/parser"
 	"gopkg.in/yaml.v3"
 
 	"platform.example/infra/catalog"
@@ -87,6 +89,37 @@ func TestAlertsFireWhenTheyShouldAndOnlyThen(t *testing.T) {
 	}
 	if out, err := promtool(t, arguments...).CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, failures(string(out)))
+	}
+}
+
+// Somebody else's Job that fails, volume that is full, or pod that crashes wakes nobody here.
+func TestRulesAreAboutTheNamespacesOfThePlatform(t *testing.T) {
+	for _, group := range Groups(platform(), Options{}) {
+		exprs := map[string]string{}
+		for _, record := range group.Records {
+			exprs[record.Name] = record.Expr
+		}
+		for _, alert := range group.Alerts {
+			exprs[alert.Name+" "+string(alert.Severity)] = alert.Expr
+		}
+		for name, expr := range exprs {
+			tree, err := parser.ParseExpr(expr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			parser.Inspect(tree, func(node parser.Node, _ []parser.Node) error {
+				selector, is := node.(*parser.VectorSelector)
+				ofObjects := is && (strings.HasPrefix(selector.Name, "kube_") && !strings.HasPrefix(selector.Name, "kube_node_"))
+				// What is compared with such a series by its labels is as narrow.
+				ofVolumes := is && selector.Name == "kubelet_volume_stats_available_bytes"
+				if (ofObjects || ofVolumes) && !slices.ContainsFunc(selector.LabelMatchers, func(m *labels.Matcher) bool {
+					return m.Name == "namespace" && !m.Matches("somebody-elses") && !m.Matches("")
+				}) {
+					t.Errorf("%s: %s is of any namespace", name, selector)
+				}
+				return nil
+			})
+		}
 	}
 }
 

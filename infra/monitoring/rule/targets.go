@@ -11,19 +11,19 @@ import (
 const mostSamples = 10_000
 
 // targets is whom Prometheus asks: that they are there, that they answer, and that what they answer is metrics.
-func targets(services []catalog.Service) Group {
+func targets(services []catalog.Service, ours string) Group {
+	ready := fmt.Sprintf(`kube_pod_status_ready{%s, condition="true"} == 1`, ours)
 	group := Group{Name: "targets", Alerts: []Alert{
 		{
 			Name: "TargetDown", For: 5 * time.Minute, Severity: catalog.Ticket,
-			Expr: `up == 0
-unless on (namespace, pod) kube_pod_status_ready{condition="true"} == 1`,
+			Expr:        "up == 0\nunless on (namespace, pod) " + ready,
 			Summary:     "{{ $labels.job }}: {{ $labels.instance }} doesn't answer Prometheus",
 			Description: "Prometheus has got no metrics of {{ $labels.instance }} of {{ $labels.job }} for five minutes. What happens there isn't seen.",
 		},
 		{
 			// A refused connection and a page in place of metrics both leave no samples; Kubernetes knows which pod is well.
 			Name: "TargetServesGarbage", For: 5 * time.Minute, Severity: catalog.Ticket,
-			Expr: `up == 0 and on (namespace, pod) kube_pod_status_ready{condition="true"} == 1
+			Expr: "up == 0 and on (namespace, pod) " + ready + `
 or up == 0 and on (job, instance) scrape_samples_scraped > 0
 or up == 1 and on (job, instance) scrape_samples_scraped == 0`,
 			Summary:     "{{ $labels.job }}: {{ $labels.instance }} answers with something else than metrics",

@@ -26,6 +26,7 @@ type API struct {
 
 	Users, Orders, Notifications *upstream.Service
 
+	// An address stands for the client's network where it is an IPv6 one.
 	Requests *limit.Limit // per client: the user, or the address of who hasn't signed in
 	Accounts *limit.Limit // failed sign-ins per account
 	Sources  *limit.Limit // failed sign-ins per address
@@ -102,11 +103,11 @@ func (a *API) handle(route route) func(http.ResponseWriter, *http.Request) error
 // admit returns who is asking, if they may ask this now.
 func (a *API) admit(r *http.Request, who access, client string) (identity.Caller, error) {
 	if who == anyone {
-		return identity.Caller{}, within(a.Requests, client)
+		return identity.Caller{}, within(a.Requests, clientaddr.NetworkOf(client))
 	}
 	caller, err := a.authenticate(r)
 	if err != nil {
-		if limited := within(a.Requests, client); limited != nil {
+		if limited := within(a.Requests, clientaddr.NetworkOf(client)); limited != nil {
 			return identity.Caller{}, limited
 		}
 		return identity.Caller{}, err

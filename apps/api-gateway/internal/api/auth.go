@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 
+	"platform.example/apps/api-gateway/internal/clientaddr"
 	"platform.example/apps/api-gateway/internal/session"
 	"platform.example/apps/api-gateway/internal/token"
 	"platform.example/apps/internal/httpjson"
@@ -29,7 +30,7 @@ func (a *API) signIn(w http.ResponseWriter, r *http.Request) error {
 		Email    string `json:"email"`
 		Password string `json:"password"`
 	}
-	client := a.Proxies.Of(r)
+	client := clientaddr.NetworkOf(a.Proxies.Of(r))
 	if err := within(a.Requests, client); err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func (a *API) revoke(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) refreshToken(r *http.Request) (string, error) {
-	if err := within(a.Requests, a.Proxies.Of(r)); err != nil {
+	if err := within(a.Requests, clientaddr.NetworkOf(a.Proxies.Of(r))); err != nil {
 		return "", err
 	}
 	given, err := httpjson.Decode[refreshRequest](r)

@@ -10,6 +10,9 @@ import (
 
 	"github.com/go-chi/cors"
 
+	"platform.example/apps/api-gateway/internal/clientaddr"
+	"platform.example/apps/api-gateway/internal/limit"
+	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/requestid"
 )
 
@@ -45,15 +48,33 @@ func CORS(origins []string) func(http.Handler) http.Handler {
 }
 
 // ParseOrigins reads origins such as https://shop.example, separated by commas.
+// They must be as browsers send them: nothing else ever matches.
 func ParseOrigins(raw string) ([]string, error) {
+	defaultPorts := map[string]string{"http": "80", "https": "443"}
 	var origins []string
 	for part := range strings.SplitSeq(raw, ",") {
 		origin := strings.TrimSpace(part)
 		u, err := url.Parse(origin)
-		if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || origin != u.Scheme+"://"+u.Host || strings.Contains(origin, "*") {
-			return nil, fmt.Errorf("holds %q: must be origins such as https://shop.example, separated by commas", part)
+		if err != nil || u.Hostname() == "" || defaultPorts[u.Scheme] == "" || u.Port() == defaultPorts[u.Scheme] ||
+			origin != strings.ToLower(u.Scheme+"://"+u.Host) || strings.HasSuffix(origin, ":") || strings.Contains(origin, "*") {
+			return nil, fmt.Errorf("holds %q: must be origins as browsers send them, such as https://shop.example: "+
+				"lower case, without a default port or a path, separated by commas", part)
 		}
 		origins = append(origins, origin)
 	}
 	return origins, nil
+}
+
+// PerAddress bounds how much an address may ask for, whatever it is. The edge
+// does that itself unless clients' addresses come from proxies in front of it.
+func PerAddress(l *limit.Limit, proxies clientaddr.Proxies, errs *problem.Mapper) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if err := within(l, clientaddr.NetworkOf(proxies.Of(r))); err != nil {
+				errs.Write(w, r, err)
+				return
+			}
+			next.ServeHTTP(w, r)
+		})
+	}
 }

@@ -6,6 +6,19 @@ import (
 	"testing"
 )
 
+func TestParseOrigins(t *testing.T) {
+	for raw, right := range map[string]bool{
+		"https://shop.example, http://localhost:5173": true, "https://[2001:db8::1]:8443": true, "http://shop.example:443": true,
+		"*": false, "https://*.example": false, "null": false, "https://": false, "shop.example": false, "ftp://shop.example": false,
+		"https://Shop.example": false, "HTTPS://shop.example": false, "https://shop.example:443": false, "http://shop.example:80": false,
+		"https://shop.example:": false, "https://shop.example/": false, "https://shop.example?a": false, "https://a@shop.example": false,
+	} {
+		if origins, err := ParseOrigins(raw); (err == nil) != right {
+			t.Errorf("%q: %q, %v", raw, origins, err)
+		}
+	}
+}
+
 // An origin that is taken is one that a browser could send, and never a pattern.
 func FuzzParseOrigins(f *testing.F) {
 	f.Add("https://shop.example, http://localhost:5173")

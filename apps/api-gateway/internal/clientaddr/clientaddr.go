@@ -8,24 +8,30 @@ import (
 	"strings"
 )
 
-// Proxies are the networks of the proxies in front, whose word is taken.
-type Proxies []netip.Prefix
+// Networks is a list of networks.
+type Networks []netip.Prefix
 
-// ParseProxies reads networks in CIDR form, separated by commas.
-func ParseProxies(raw string) (Proxies, error) {
-	var proxies Proxies
+// Proxies are the networks of the proxies in front, whose word is taken.
+type Proxies struct {
+	Edge    Networks // the proxy that connects to the gateway: it says who connects to it
+	Trusted Networks // the proxies that the edge trusts: they say for whom they ask
+}
+
+// ParseNetworks reads networks in CIDR form, separated by commas.
+func ParseNetworks(raw string) (Networks, error) {
+	var networks Networks
 	for part := range strings.SplitSeq(raw, ",") {
 		network, err := netip.ParsePrefix(strings.TrimSpace(part))
 		if err != nil {
 			return nil, fmt.Errorf("holds %q: must be networks such as 10.0.0.0/8, separated by commas", part)
 		}
-		proxies = append(proxies, network.Masked())
+		networks = append(networks, network.Masked())
 	}
-	return proxies, nil
+	return networks, nil
 }
 
-func (p Proxies) contain(address netip.Addr) bool {
-	for _, network := range p {
+func (n Networks) contain(address netip.Addr) bool {
+	for _, network := range n {
 		if network.Contains(address) {
 			return true
 		}
@@ -33,31 +39,65 @@ func (p Proxies) contain(address netip.Addr) bool {
 	return false
 }
 
-// Of returns the address of the client: that of the connection or, where it is
-// a proxy's, the nearest one in X-Forwarded-For that isn't. What stands beyond
-// it in that header anybody could have written. Where all of them are a proxy's,
-// it is the farthest: a client may well have an address among the proxies'.
+// believe reports whether the forwarded headers of a connection count.
+func (p Proxies) believe(peer netip.Addr) bool {
+	return p.Edge.contain(peer) || p.Trusted.contain(peer)
+}
+
+// Of returns the address of the client: that of the connection or, where the
+// headers of the connection count, the right-most one in X-Forwarded-For that
+// isn't a trusted proxy's. A client can write anything to the left of it. If all
+// of them are trusted proxies', the left-most one is the client.
 func (p Proxies) Of(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
 	}
 	client := peer.Addr().Unmap()
-	if len(p) == 0 || !p.contain(client) {
+	if !p.believe(client) {
 		return client.String()
 	}
 	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
 	for i := len(hops) - 1; i >= 0; i-- {
-		hop, err := netip.ParseAddr(strings.TrimSpace(hops[i]))
+		text := strings.TrimSpace(hops[i])
+		if text == "" {
+			continue
+		}
+		hop, err := parseHop(text)
 		if err != nil {
 			break
 		}
-		client = hop.Unmap()
-		if !p.contain(client) {
+		client = hop
+		if !p.Trusted.contain(client) {
 			break
 		}
 	}
 	return client.String()
+}
+
+// parseHop reads an address with or without a port: some load balancers write the port of the connection, too.
+func parseHop(text string) (netip.Addr, error) {
+	address, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
+	if err != nil {
+		var withPort netip.AddrPort
+		withPort, err = netip.ParseAddrPort(text)
+		address = withPort.Addr()
+	}
+	return address.Unmap().WithZone(""), err
+}
+
+// subnet is the part of an IPv6 address that one client has to itself: its
+// provider gives it a whole network of 64 bits, and it takes any address in it.
+const subnet = 64
+
+// NetworkOf returns what a limit counts for the address of a client: the address,
+// or the /64 network of an IPv6 address.
+func NetworkOf(client string) string {
+	address, err := netip.ParseAddr(client)
+	if err != nil || address.Is4() {
+		return client
+	}
+	return netip.PrefixFrom(address, subnet).Masked().String()
 }
 
 // Scheme returns what the client speaks, http or https: with whom it is
@@ -67,11 +107,11 @@ func (p Proxies) Scheme(r *http.Request) string {
 		return "https"
 	}
 	said := r.Header["X-Forwarded-Proto"]
-	if len(p) == 0 || len(said) == 0 {
+	if len(said) == 0 {
 		return "http"
 	}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || !p.contain(peer.Addr().Unmap()) {
+	if err != nil || !p.believe(peer.Addr().Unmap()) {
 		return "http"
 	}
 	nearest := said[len(said)-1]

@@ -11,9 +11,12 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -46,8 +49,43 @@ func run() error {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer cancel()
 	ctx = klog.NewContext(ctx, klog.Background())
+	go wait.UntilWithContext(ctx, func(ctx context.Context) {
+		if err := expand(ctx, client, *name); err != nil {
+			klog.FromContext(ctx).Error(err, "expand volumes")
+		}
+	}, expandEvery)
 	controller.NewProvisionController(ctx, client, *name, folders{root: *root},
 		controller.LeaderElection(false)).Run(ctx)
+	return nil
+}
+
+// expandEvery is how long a claim waits at most until its volume grows.
+const expandEvery = 2 * time.Second
+
+// expand grows the volume of each claim that asks for more than it has. A folder has the node's disk to itself: only what is
+// said of it changes.
+func expand(ctx context.Context, client kubernetes.Interface, provisioner string) error {
+	claims, err := client.CoreV1().PersistentVolumeClaims("").List(ctx, metav1.ListOptions{ResourceVersion: "0"})
+	if err != nil {
+		return err
+	}
+	for _, claim := range claims.Items {
+		wanted, has := claim.Spec.Resources.Requests[v1.ResourceStorage], claim.Status.Capacity[v1.ResourceStorage]
+		ours := claim.Annotations["volume.kubernetes.io/storage-provisioner"] == provisioner
+		if !ours || claim.Status.Phase != v1.ClaimBound || wanted.Cmp(has) <= 0 {
+			continue
+		}
+		size := fmt.Sprintf(`{"capacity":{"storage":%q}}`, wanted.String())
+		_, err := client.CoreV1().PersistentVolumes().Patch(ctx, claim.Spec.VolumeName, types.MergePatchType,
+			[]byte(`{"spec":`+size+`}`), metav1.PatchOptions{})
+		if err == nil {
+			_, err = client.CoreV1().PersistentVolumeClaims(claim.Namespace).Patch(ctx, claim.Name, types.MergePatchType,
+				[]byte(`{"status":`+size+`}`), metav1.PatchOptions{}, "status")
+		}
+		if err != nil {
+			return fmt.Errorf("claim %s/%s: %w", claim.Namespace, claim.Name, err)
+		}
+	}
 	return nil
 }
 

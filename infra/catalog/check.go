@@ -1,0 +1,52 @@
+package catalog
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// longestName leaves room for the longest name that is made of a service's: that of the Job which verifies a release, such as
+// <name>-green-verify-0123456789ab-mbxk3v7q. A Job's name is a label of its pods, and so has at most 63 characters.
+const longestName = 63 - len("-green-verify-0123456789ab-mbxk3v7q")
+
+var (
+	serviceName  = regexp.MustCompile(`^[a-z][a-z0-9]*(-[a-z0-9]+)*$`)
+	databaseName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,62}$`)
+)
+
+// colours are the words that tell a service's Deployments apart.
+var colours = []string{"blue", "green"}
+
+// Check reports every service whose name, or a name made of it, isn't valid everywhere, or is another service's too.
+func Check(services []Service) error {
+	var faults []error
+	owners := map[string]string{} // of the secrets
+	for _, service := range services {
+		name, words := service.Name, strings.Split(service.Name, "-")
+		owner, taken := owners[service.camelCase()]
+		fault := ""
+		switch {
+		case !serviceName.MatchString(name):
+			fault = "want words of lower-case letters and digits with one hyphen between, and a letter first"
+		case len(name) > longestName:
+			fault = fmt.Sprintf("has %d characters: want at most %d: the Job that verifies a release adds %d to the name, "+
+				"and a Job's name has at most 63", len(name), longestName, 63-longestName)
+		case slices.ContainsFunc(words[1:], func(word string) bool { return slices.Contains(colours, word) }):
+			fault = "want a name without the word " + strings.Join(colours, " or ") + ": they tell the Deployments of a service apart"
+		case taken && owner == name:
+			fault = "two services have this name"
+		case taken:
+			fault = fmt.Sprintf("its secrets have the same names as those of %s: want names that differ in more than a hyphen", owner)
+		case service.Database != "" && !databaseName.MatchString(service.Database):
+			fault = fmt.Sprintf("database %q: want lower-case letters, digits and underscores, a letter first, at most 63", service.Database)
+		}
+		if fault != "" {
+			faults = append(faults, fmt.Errorf("service %q: %s", name, fault))
+		}
+		owners[service.camelCase()] = name
+	}
+	return errors.Join(faults...)
+}
