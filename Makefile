@@ -94,8 +94,12 @@ releases: bin/release ## Show what is live, what stands by, and the last release
 retire: bin/release ## Take away what stands by
 	@$(RELEASE) retire
 
+.PHONY: drift
+drift: bin/release ## Compare STACK's cluster with what the last update left there; fails where something differs
+	@$(RELEASE) drift
+
 .PHONY: repair
-repair: bin/release ## Mend a selector that was changed by hand; ADOPT=1 takes what is selected for live
+repair: bin/release ## Restore what drift reports; ADOPT=1 takes what is selected for live
 	@$(RELEASE) repair $(if $(ADOPT),-adopt)
 
 .PHONY: release-demo

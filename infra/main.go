@@ -3,7 +3,9 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -85,11 +87,16 @@ func run(ctx *pulumi.Context, given configuration, lock *lock, newRollout newRol
 	if err != nil {
 		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
 	}
-	images, err := image.ForServices(ctx, p.config, p.services, p.profile.Architectures, root)
-	if err != nil {
+	maps.DeleteFunc(recorded, func(name string, _ release.Recorded) bool {
+		return !slices.ContainsFunc(p.services, func(service catalog.Service) bool { return service.Name == name })
+	})
+	if p.images, err = image.ForServices(ctx, p.config, p.services, p.profile.Architectures, root); err != nil {
 		return err
 	}
-	if p.plans, err = p.plan(recorded, images, time.Now()); err != nil {
+	if p.plans, err = p.plan(recorded, p.images, time.Now()); err != nil {
+		return err
+	}
+	if err := p.restore(ctx, here, release.Drift(recorded)); err != nil {
 		return err
 	}
 	if err := p.grow(ctx, here); err != nil {
@@ -108,7 +115,8 @@ type platform struct {
 	rollout  cluster.Rollout
 	request  release.Request
 	last     last
-	plans    map[string]planned // by service
+	images   map[string]image.Image // of the sources, by service
+	plans    map[string]planned     // by service
 }
 
 // build is everything, in the order in which it is built.

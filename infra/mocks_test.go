@@ -29,6 +29,7 @@ type engine struct {
 
 	organization string
 	asked        []pulumi.MockResourceArgs
+	leftOut      func(pulumi.MockResourceArgs) bool // which resources --target leaves out; nil for none
 }
 
 func (e *engine) Call(pulumi.MockCallArgs) (resource.PropertyMap, error) {
@@ -55,6 +56,9 @@ func (e *engine) NewResource(args pulumi.MockResourceArgs) (string, resource.Pro
 			metadata["name"] = resource.NewStringProperty(args.Name + "-generated")
 		}
 		state["metadata"] = resource.NewObjectProperty(metadata)
+	}
+	if e.leftOut != nil && e.leftOut(args) {
+		return "", resource.PropertyMap{}, nil
 	}
 	return args.Name, state, nil
 }

@@ -40,7 +40,7 @@ func objectsOf(t *testing.T, services []catalog.Service, recorded map[string]rel
 	for _, secret := range wanted {
 		names = append(names, secret.Name)
 	}
-	config, err := stack.Parse("local", services, map[string]string{"registry": "localhost:5000"}, names)
+	config, err := stack.Parse("local", services, map[string]string{"registry": "localhost:5000", "postgres.memory": "16Gi"}, names)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -64,6 +64,28 @@ func readLast(ctx *pulumi.Context) (last, error) {
 	return read, nil
 }
 
+// restore reports what differs from the last release. An update restores it before it changes anything else.
+func (p platform) restore(ctx *pulumi.Context, here *cluster.Cluster, differences []release.Difference) error {
+	if !ctx.DryRun() {
+		if err := here.Restore(ctx.Context(), differences); err != nil {
+			return fmt.Errorf("stack %s: %w", p.config.Name, err)
+		}
+	}
+	for _, difference := range differences {
+		what := ""
+		switch {
+		case difference.Field == "": // the object itself
+			what = ": `make repair` restores it"
+		case difference.Patch != nil && ctx.DryRun():
+			what = ": `pulumi up` restores it"
+		case difference.Patch != nil:
+			what = ": restored"
+		}
+		_ = ctx.Log.Warn(difference.String()+what, nil) // if that fails, the engine is gone
+	}
+	return nil
+}
+
 // export is what the stack tells people and other stacks.
 func (p platform) export(ctx *pulumi.Context, entry *edge.Edge, switched pulumi.ArrayOutput) {
 	ctx.Export("url", entry.URL)
@@ -86,26 +108,58 @@ func (p platform) export(ctx *pulumi.Context, entry *edge.Edge, switched pulumi.
 	}
 }
 
-// exportServices tells what is live, and what was. It is told once it is so: other stacks take it for what was tested.
+// exportServices states what is live, and what was, once it is so: other stacks take it for what was tested.
 func (p platform) exportServices(ctx *pulumi.Context, switched pulumi.ArrayOutput) {
-	services, references := pulumi.Map{}, pulumi.StringMap{}
-	for _, service := range p.services {
-		plan := p.plans[service.Name]
-		fields := pulumi.Map{"colour": pulumi.String(plan.Live), "standby": pulumi.String(plan.Mark.Standby.Version)}
-		for name, value := range plan.live().Outputs() {
-			fields[name] = value
-		}
-		services[service.Name] = fields
-		references[service.Name] = plan.live().Reference
+	references := pulumi.StringMap{}
+	for name, plan := range p.plans {
+		references[name] = plan.live().Reference
 	}
-	ctx.Export(image.Output, pulumi.All(services, switched).ApplyT(func(known []any) any { return known[0] }))
-	ctx.Export(release.HistoryOutput, pulumi.All(references, switched).ApplyT(func(known []any) (any, error) {
+	services := pulumi.All(references, switched).ApplyT(func(known []any) (map[string]stated, error) {
+		return p.state(ctx, known[0].(map[string]string))
+	})
+	ctx.Export(image.Output, services.ApplyT(func(services any) (any, error) { return plain(services) }))
+	ctx.Export(release.HistoryOutput, services.ApplyT(func(services any) (any, error) {
 		live := map[string]release.Deployed{}
-		for service, reference := range known[0].(map[string]string) {
-			live[service] = release.Deployed{Version: p.plans[service].Version, Image: reference}
+		for service, is := range services.(map[string]stated) {
+			live[service] = release.Deployed{Version: is.Version, Image: is.Digest}
 		}
 		return plain(p.last.history.Then(live, time.Now()))
 	}))
+}
+
+// stated is what the outputs say of a service.
+type stated struct {
+	image.Stated
+	Colour  release.Colour `json:"colour"`
+	Standby string         `json:"standby"`
+}
+
+// state is what a preview plans, and, after an update, what the cluster says: an update may have left services out. It is an
+// error where that isn't what was released; the last outputs stay.
+func (p platform) state(ctx *pulumi.Context, references map[string]string) (map[string]stated, error) {
+	services := map[string]stated{}
+	recorded, err := p.rollout.Recorded(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if recorded == nil {
+		for name, plan := range p.plans {
+			services[name] = stated{image.Stated{Version: plan.Version, Digest: references[name]}, plan.Live, plan.Mark.Standby.Version}
+		}
+		return services, nil
+	}
+	for _, difference := range release.Drift(recorded) {
+		if _, ours := p.plans[difference.Service]; ours && difference.Misleading() {
+			return nil, fmt.Errorf("stack %s: its outputs stay as they were: %s: `make repair` restores it", p.config.Name, difference)
+		}
+	}
+	for name, is := range recorded {
+		if _, ours := p.plans[name]; ours && is.Selected != "" {
+			colour, running := is.Live()
+			services[name] = stated{image.Stated{Version: running.Version, Digest: running.Image}, colour, is.Mark.Standby.Version}
+		}
+	}
+	return services, nil
 }
 
 // plain is a value as Pulumi keeps it: lists and objects of texts and numbers.

@@ -92,8 +92,8 @@ func TestTheFirewallIsThatOfTheProfile(t *testing.T) {
 	if want := []string{"default", "169.254.20.10/32", "fd00::a/128"}; !slices.Equal(dns, want) {
 		t.Errorf("names are asked for at %v, want %v", dns, want)
 	}
-	if got := objects["ConfigMap api-gateway-blue-0000"].at("data", "TRUSTED_PROXIES"); got != "10.128.0.0/14,fd01::/48" {
-		t.Errorf("the gateway believes %v", got)
+	if got := objects["ConfigMap api-gateway-blue-0000"].at("data", "EDGE_NETWORKS"); got != "10.128.0.0/14,fd01::/48" {
+		t.Errorf("the edge is in %v", got)
 	}
 	if got := objects["ConfigMap user-service-blue-0000"].at("data", "REDIS_ADDR"); got != "[2001:db8::6]:6379" {
 		t.Errorf("the cache is at %v", got)

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +16,8 @@ import (
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/cluster/clustertest"
+	"platform.example/infra/namespace"
+	"platform.example/infra/policy"
 	"platform.example/infra/release"
 	"platform.example/infra/stack"
 )
@@ -244,5 +248,102 @@ func TestASelectorChangedByHandEndsTheProgram(t *testing.T) {
 		if strings.HasPrefix(asked.TypeToken, "kubernetes:") {
 			t.Fatalf("%s %s was asked for", asked.TypeToken, asked.Name)
 		}
+	}
+}
+
+// An image that somebody set by hand is neither kept nor stated.
+func TestAnImageThatWasSetByHandIsRestored(t *testing.T) {
+	first := &engine{}
+	if err := up(t, stack.Local, given(t), first); err != nil {
+		t.Fatal(err)
+	}
+	api := runs(t, func(name string, live *corev1.Service, blue *appsv1.Deployment) {
+		version := first.ofType("core/v1:ConfigMap")[name+"-blue"].at("data", "SERVICE_VERSION").(string)
+		container := &blue.Spec.Template.Spec.Containers[0]
+		blue.Annotations[release.VersionAnnotation] = version
+		live.Annotations = release.Mark{Live: release.Blue, Version: version, Image: container.Image}.Annotations()
+		if name == "user-service" {
+			container.Image = strings.Replace(container.Image, "539", "fff", 1)
+		}
+	})
+	const path = "/apis/apps/v1/namespaces/apps/deployments/user-service-blue"
+	api.Answer(path, `{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"uid": "blue", "annotations": {"`+namespace.StackAnnotation+`": "local"}}}`)
+	engine := &engine{}
+	if err := up(t, stack.Local, on(t, api), engine); err != nil {
+		t.Fatal(err)
+	}
+	image := "localhost:5000/user-service@" + digest
+	if got := engine.ofType("apps/v1:Deployment")["user-service-blue"].at("spec", "template", "spec", "containers", 0, "image"); got != image {
+		t.Errorf("blue runs %v, want %s", got, image)
+	}
+	annotations := engine.ofType("core/v1:Service")["user-service"].at("metadata", "annotations").(map[string]any)
+	if got, _ := annotations["platform.example/live-image"].(string); !strings.HasSuffix(got, " "+image) {
+		t.Errorf("its mark holds the image %q, want %s", got, image)
+	}
+	if !slices.ContainsFunc(api.Asked(), func(asked string) bool { return strings.HasPrefix(asked, path+"?fieldManager=") }) {
+		t.Error("the Deployment isn't restored")
+	}
+}
+
+// --target leaves resources out: a service whose candidate wasn't made keeps its traffic, and nobody waits for it.
+func TestAnUpdateWithoutTheCandidatesLeavesTheTrafficAlone(t *testing.T) {
+	for _, left := range []string{"apps/v1:Deployment", "batch/v1:Job"} {
+		engine := &engine{leftOut: func(args pulumi.MockResourceArgs) bool {
+			return strings.HasSuffix(args.TypeToken, left) && strings.Contains(args.Name, "-green") && args.Name != "order-service-green"
+		}}
+		if err := up(t, stack.Local, on(t, runs(t, nil)), engine); err != nil {
+			t.Fatal(err)
+		}
+		service := engine.ofType("core/v1:Service")["user-service"]
+		annotations := service.at("metadata", "annotations").(map[string]any)
+		if got := service.at("spec", "selector", "colour"); got != "blue" || annotations["platform.example/live"] != "blue "+former {
+			t.Errorf("without its %s, the live Service leads to %v and is marked %v", left, got, annotations)
+		}
+		if got := engine.ofType("core/v1:Service")["order-service"].at("spec", "selector", "colour"); (got == "green") != (left == "apps/v1:Deployment") {
+			t.Errorf("without its %s, the live Service of order-service leads to %v", left, got)
+		}
+	}
+}
+
+func TestWhatStandsByIsRetiredByAJob(t *testing.T) {
+	engine := &engine{}
+	if err := up(t, stack.Local, on(t, runs(t, nil)), engine); err != nil {
+		t.Fatal(err)
+	}
+	job := engine.ofType("batch/v1:Job")["retire"]
+	environment, _ := job.at("spec", "template", "spec", "containers", 0, "env", 2, "value").(string)
+	var orders release.Orders
+	if err := json.Unmarshal([]byte(environment), &orders); err != nil || len(orders.Services) != len(catalog.Services()) {
+		t.Fatalf("its orders are %q (%v)", environment, err)
+	}
+	if image := job.at("spec", "template", "spec", "containers", 0, "image"); image != "localhost:5000/api-gateway@"+digest {
+		t.Errorf("it runs %v", image)
+	}
+	objects, err := render("..", string(stack.Local), "Pulumi.local.yaml.absent")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, finding := range policy.Check(stack.Local, append(objects, job)) {
+		if finding.Rule != "api-token" { // it asks the API server, and may change what it names alone
+			t.Error(finding)
+		}
+	}
+	for i, service := range catalog.Services() {
+		if got, want := orders.Services[i].Patches[1].Path, "/apis/apps/v1/namespaces/apps/deployments/"+service.Name+"-blue"; got != want {
+			t.Errorf("%s: it patches %s, want %s", service.Name, got, want)
+		}
+		if slices.Contains(engine.ignored("apps/v1:Deployment", service.Name+"-green"), "spec.replicas") {
+			t.Errorf("%s-green begins with the replicas that it was left with", service.Name)
+		}
+	}
+}
+
+func TestNothingIsRetiredWhereNothingStandsBy(t *testing.T) {
+	engine := &engine{}
+	if err := up(t, stack.Local, given(t), engine); err != nil {
+		t.Fatal(err)
+	}
+	if _, there := engine.ofType("batch/v1:Job")["retire"]; there {
+		t.Error("there is a Job")
 	}
 }

@@ -34,14 +34,14 @@ func (p platform) plan(recorded map[string]release.Recorded, images map[string]i
 			return nil, fmt.Errorf("stack %s: %w", p.config.Name, err)
 		}
 		runs := map[release.Colour]image.Image{}
-		for colour, running := range recorded[name].Colours {
+		for colour, running := range recorded[name].Restored().Colours {
 			runs[colour] = image.Of(running.Version, running.Image)
 		}
 		switch {
 		case runs[plan.Live].Version == plan.Version: // an image that is made again has another digest
 		case plan.Version == images[name].Version:
 			runs[plan.Live] = images[name]
-		case plan.Move == release.Release:
+		case plan.Move == release.Release, plan.Move == release.Start:
 			asked := p.request.Services[name]
 			runs[plan.Live] = image.Of(asked.Version, asked.Image)
 		}
@@ -77,7 +77,21 @@ func (p platform) newServices(
 		}
 		services = append(services, made)
 	}
-	return workload.Switch(ctx, p.rollout, services)
+	switched, at, err := workload.Switch(ctx, p.rollout, services)
+	if err != nil {
+		return switched, err
+	}
+	return switched, workload.Retire(ctx, p.publicImage(), services, switched, at, opts...)
+}
+
+// publicImage is what the sources have of the public service, whichever version of it is live.
+func (p platform) publicImage() image.Image {
+	for _, service := range p.services {
+		if service.Public {
+			return p.images[service.Name]
+		}
+	}
+	return image.Image{}
 }
 
 // tell says, in a preview as in an update, what becomes of a service.

@@ -24,6 +24,7 @@ import (
 	"platform.example/apps/internal/live"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/redis"
+	"platform.example/apps/internal/retire"
 	"platform.example/apps/internal/service"
 	"platform.example/apps/internal/telemetry"
 	"platform.example/apps/internal/verify"
@@ -42,7 +43,7 @@ const (
 func main() { service.Main(name, commands()) }
 
 func commands() service.Commands {
-	return service.Commands{"": serve, "verify": verify.Command(name, probes)}
+	return service.Commands{"": serve, "verify": verify.Command(name, probes), "retire": retire.Command}
 }
 
 func serve(ctx context.Context, p service.Process) (err error) {

@@ -16,11 +16,12 @@ import (
 	"k8s.io/utils/ptr"
 
 	"platform.example/infra/namespace"
+	"platform.example/infra/release"
 )
 
 // Every update and release of a stack holds one Lease in namespace apps. client-go's leader election keeps it: it compares no
 // clocks of two machines, but measures by its own clock for how long a Lease doesn't change.
-const leaseName = "release"
+const leaseName = release.Lease
 
 // leaseTimes are the durations of leader election.
 type leaseTimes struct {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"golang.org/x/sync/errgroup"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,36 +22,51 @@ import (
 
 // Recorded is the state of every service on the cluster, by name.
 func (c *Cluster) Recorded(ctx context.Context) (map[string]release.Recorded, error) {
+	in, all := c.namespace(namespace.Apps), metav1.ListOptions{}
 	var services *corev1.ServiceList
 	var deployments *appsv1.DeploymentList
+	var autoscalers *autoscalingv2.HorizontalPodAutoscalerList
+	var endpoints *discoveryv1.EndpointSliceList
 	reading, ctx := errgroup.WithContext(ctx) // at the same time: a rollback waits for it
-	reading.Go(func() (err error) {
-		if services, err = c.client.CoreV1().Services(c.namespace(namespace.Apps)).List(ctx, metav1.ListOptions{}); err != nil {
-			return fmt.Errorf("list the Services: %w", err)
-		}
-		return nil
+	read := func(what string, list func() error) {
+		reading.Go(func() error {
+			if err := list(); err != nil {
+				return fmt.Errorf("list the %s: %w", what, err)
+			}
+			return nil
+		})
+	}
+	read("Services", func() (err error) { services, err = c.client.CoreV1().Services(in).List(ctx, all); return err })
+	read("Deployments", func() (err error) { deployments, err = c.client.AppsV1().Deployments(in).List(ctx, all); return err })
+	read("HorizontalPodAutoscalers", func() (err error) {
+		autoscalers, err = c.client.AutoscalingV2().HorizontalPodAutoscalers(in).List(ctx, all)
+		return err
 	})
-	reading.Go(func() (err error) {
-		if deployments, err = c.client.AppsV1().Deployments(c.namespace(namespace.Apps)).List(ctx, metav1.ListOptions{}); err != nil {
-			return fmt.Errorf("list the Deployments: %w", err)
-		}
-		return nil
+	read("EndpointSlices", func() (err error) {
+		endpoints, err = c.client.DiscoveryV1().EndpointSlices(in).List(ctx, all)
+		return err
 	})
 	if err := reading.Wait(); err != nil {
 		return nil, err
 	}
-	found := map[string]release.Recorded{}
+	found, ready, scalers := map[string]release.Recorded{}, readyEndpoints(endpoints.Items), map[string]*release.Autoscaler{}
 	for _, service := range services.Items {
-		name := service.Spec.Selector[nameLabel]
-		if name != service.Name { // a colour's own
+		name, mark := service.Name, release.ReadMark(service.Annotations)
+		if mark.Live == "" && service.Spec.Selector[nameLabel] != name { // a colour's own, or somebody else's
 			continue
 		}
 		found[name] = release.Recorded{
 			Selected: release.Colour(service.Spec.Selector[release.ColourLabel]),
-			Mark:     release.ReadMark(service.Annotations),
+			Mark:     mark,
 			Colours:  map[release.Colour]release.Running{},
 			Revision: service.ResourceVersion,
+			Selector: service.Spec.Selector,
+			Ready:    len(ready[name]),
+			Changes:  changes(service.ManagedFields),
 		}
+	}
+	for _, found := range autoscalers.Items {
+		scalers[found.Name] = autoscaler(found)
 	}
 	for _, deployment := range deployments.Items {
 		labels := deployment.Spec.Template.Labels
@@ -60,7 +77,9 @@ func (c *Cluster) Recorded(ctx context.Context) (map[string]release.Recorded, er
 		if _, there := found[name]; !there {
 			found[name] = release.Recorded{Colours: map[release.Colour]release.Running{}}
 		}
-		found[name].Colours[colour] = running(deployment)
+		is := running(deployment)
+		is.Autoscaler = scalers[deployment.Name]
+		found[name].Colours[colour] = is
 	}
 	return found, nil
 }
@@ -72,6 +91,8 @@ func running(deployment appsv1.Deployment) release.Running {
 		Version: deployment.Annotations[release.VersionAnnotation],
 		Made:    deployment.Annotations[release.MadeAnnotation],
 		Image:   deployment.Spec.Template.Spec.Containers[0].Image,
+		Paused:  deployment.Spec.Paused,
+		Changes: changes(deployment.ManagedFields),
 	}
 	if deployment.Spec.Replicas != nil {
 		running.Replicas = int(*deployment.Spec.Replicas)
@@ -81,20 +102,12 @@ func running(deployment appsv1.Deployment) release.Running {
 
 // Endpoints is the number of ready pods behind a Service of namespace apps.
 func (c *Cluster) Endpoints(ctx context.Context, service string) (int, error) {
-	slices, err := c.client.DiscoveryV1().EndpointSlices(c.namespace(namespace.Apps)).List(ctx,
+	found, err := c.client.DiscoveryV1().EndpointSlices(c.namespace(namespace.Apps)).List(ctx,
 		metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service})
 	if err != nil {
 		return 0, err
 	}
-	ready := map[string]bool{} // by pod: one may stand in several slices
-	for _, slice := range slices.Items {
-		for _, endpoint := range slice.Endpoints {
-			if endpoint.Conditions.Ready != nil && *endpoint.Conditions.Ready && endpoint.TargetRef != nil {
-				ready[endpoint.TargetRef.Name] = true
-			}
-		}
-	}
-	return len(ready), nil
+	return len(readyEndpoints(found.Items)[service]), nil
 }
 
 // Guard is what a Service must have before it gets traffic.
@@ -103,15 +116,25 @@ type Guard struct {
 	Ready   int    // endpoints
 }
 
-// Guarded is known once all the guards are satisfied, at the same time. Whatever has it among its inputs is not touched before.
-// After is what must have succeeded before anybody looks.
-func (r Rollout) Guarded(ctx *pulumi.Context, guards []Guard, after pulumi.Array) pulumi.StringOutput {
-	return after.ToArrayOutput().ApplyT(func([]any) (string, error) {
-		if r.cluster == nil || ctx.DryRun() {
-			return "", nil
+// Guarded is the Services that may get traffic, once all their guards are satisfied at the same time. Whatever has it among
+// its inputs isn't touched before. After holds, for each guard, what must have succeeded before its Service is looked at: a
+// list of names, of which one is empty where the update leaves that step out. Such a Service keeps its traffic as it is.
+func (r Rollout) Guarded(ctx *pulumi.Context, guards []Guard, after pulumi.Array) pulumi.StringArrayOutput {
+	return after.ToArrayOutput().ApplyT(func(steps []any) ([]string, error) {
+		var open []Guard
+		var names []string
+		for i, guard := range guards {
+			if slices.Contains(steps[i].([]any), any("")) {
+				_ = ctx.Log.Warn(guard.Service+" gets no traffic: --target leaves its release out", nil) // if that fails, the engine is gone
+				continue
+			}
+			open, names = append(open, guard), append(names, guard.Service)
 		}
-		return "", r.cluster.satisfied(ctx.Context(), r.deadline, guards)
-	}).(pulumi.StringOutput)
+		if r.cluster == nil || ctx.DryRun() {
+			return names, nil
+		}
+		return names, r.cluster.satisfied(ctx.Context(), r.deadline, open)
+	}).(pulumi.StringArrayOutput)
 }
 
 // satisfied waits until every guard is. To be out of reach for a while is no failure.
@@ -148,18 +171,17 @@ func (c *Cluster) lacking(ctx context.Context, guards []Guard) error {
 	return nil
 }
 
-// Give has a live Service select the colour of a mark, and writes the mark beside it, in one step. It is an error where the
-// Service is no longer at the revision at which it was read.
-func (c *Cluster) Give(ctx context.Context, service, revision string, mark release.Mark) error {
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{"annotations": mark.Annotations(), "resourceVersion": revision},
-		"spec":     map[string]any{"selector": map[string]any{release.ColourLabel: mark.Live}},
-	})
+// Give has a live Service select the colour of a mark, and nothing beside it, and writes the mark, in one step. It is an error
+// where the Service is no longer as it was read.
+func (c *Cluster) Give(ctx context.Context, service string, read release.Recorded, mark release.Mark) error {
+	change := release.SelectorPatch(service, mark.Live, read.Selector)
+	change["metadata"] = map[string]any{"annotations": mark.Annotations(), "resourceVersion": read.Revision}
+	patch, err := json.Marshal(change)
 	if err != nil {
 		return err
 	}
 	_, err = c.client.CoreV1().Services(c.namespace(namespace.Apps)).Patch(ctx, service, types.MergePatchType, patch,
-		metav1.PatchOptions{FieldManager: "platform-release"})
+		metav1.PatchOptions{FieldManager: fieldManager})
 	if err != nil {
 		return fmt.Errorf("switch service %s to %s: %w", service, mark.Live, err)
 	}

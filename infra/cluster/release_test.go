@@ -33,8 +33,10 @@ func TestWhatIsRecordedIsWhatTheClusterSays(t *testing.T) {
 		return map[string]string{"app.kubernetes.io/name": "shop", "colour": colour}
 	}
 	service := func(name, colour string) corev1.Service {
-		return corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name, ResourceVersion: "7", Annotations: mark.Annotations()}, Spec: corev1.ServiceSpec{Selector: labels(colour)}}
+		return corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: name, ResourceVersion: "7"}, Spec: corev1.ServiceSpec{Selector: labels(colour)}}
 	}
+	live := service("shop", "green")
+	live.Annotations = mark.Annotations()
 	deployment := func(name, colour, version string, replicas int32) appsv1.Deployment {
 		return appsv1.Deployment{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{release.VersionAnnotation: version, release.MadeAnnotation: "earlier"}},
@@ -45,7 +47,7 @@ func TestWhatIsRecordedIsWhatTheClusterSays(t *testing.T) {
 		}
 	}
 	api.Answer("/api/v1/namespaces/apps/services", corev1.ServiceList{Items: []corev1.Service{
-		service("shop", "green"), service("shop-blue", "blue"), {ObjectMeta: metav1.ObjectMeta{Name: "somebody-elses"}},
+		live, service("shop-blue", "blue"), {ObjectMeta: metav1.ObjectMeta{Name: "somebody-elses"}},
 	}})
 	gone := deployment("shop-blue", "blue", "v0", 1)
 	gone.DeletionTimestamp = &metav1.Time{Time: time.Now()}
@@ -56,10 +58,14 @@ func TestWhatIsRecordedIsWhatTheClusterSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]release.Recorded{"shop": {Selected: release.Green, Mark: mark, Revision: "7", Colours: map[release.Colour]release.Running{
-		release.Green: {Version: "v2", Made: "earlier", Image: "shop@v2", Replicas: 4},
-		release.Blue:  {Version: "v1", Made: "earlier", Image: "shop@v1", Replicas: 2},
-	}}}
+	nobody := release.Changes{}
+	want := map[string]release.Recorded{"shop": {
+		Selected: release.Green, Mark: mark, Revision: "7", Selector: labels("green"), Changes: nobody,
+		Colours: map[release.Colour]release.Running{
+			release.Green: {Version: "v2", Made: "earlier", Image: "shop@v2", Replicas: 4, Changes: nobody},
+			release.Blue:  {Version: "v1", Made: "earlier", Image: "shop@v1", Replicas: 2, Changes: nobody},
+		},
+	}}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("it is\n%+v, want\n%+v", got, want)
 	}
@@ -87,13 +93,13 @@ func TestTrafficIsGivenInOneStepUnlessSomebodyWasQuicker(t *testing.T) {
 		t.Fatal(err)
 	}
 	mark := release.Mark{Live: release.Green, Version: "v2", At: time.Unix(1_700_000_000, 0).UTC()}
-	if err := cluster.Give(t.Context(), "shop", "7", mark); err != nil {
+	if err := cluster.Give(t.Context(), "shop", release.Recorded{Revision: "7", Selector: map[string]string{"tier": "x"}}, mark); err != nil {
 		t.Error(err)
 	}
 	if colour := given.Spec.Selector[release.ColourLabel]; colour != string(release.Green) || release.ReadMark(given.Annotations) != mark {
 		t.Errorf("it selects %s, with the mark %v", colour, given.Annotations)
 	}
-	if err := cluster.Give(t.Context(), "shop", "6", mark); err == nil || !strings.Contains(err.Error(), "shop to green: ") {
+	if err := cluster.Give(t.Context(), "shop", release.Recorded{Revision: "6"}, mark); err == nil || !strings.Contains(err.Error(), "shop to green: ") {
 		t.Errorf("somebody was quicker: %v", err)
 	}
 }
@@ -101,12 +107,13 @@ func TestTrafficIsGivenInOneStepUnlessSomebodyWasQuicker(t *testing.T) {
 func TestAGuardCountsReadyEndpoints(t *testing.T) {
 	api := clustertest.New(t, "one")
 	yes, no := true, false
+	of := metav1.ObjectMeta{Labels: map[string]string{discoveryv1.LabelServiceName: "shop-green"}}
 	endpoint := func(pod string, ready *bool) discoveryv1.Endpoint {
 		return discoveryv1.Endpoint{Conditions: discoveryv1.EndpointConditions{Ready: ready}, TargetRef: &corev1.ObjectReference{Name: pod}}
 	}
 	api.Answer("/apis/discovery.k8s.io/v1/namespaces/apps/endpointslices", discoveryv1.EndpointSliceList{Items: []discoveryv1.EndpointSlice{
-		{Endpoints: []discoveryv1.Endpoint{endpoint("a", &yes), endpoint("b", &no), endpoint("c", nil)}},
-		{Endpoints: []discoveryv1.Endpoint{endpoint("a", &yes), endpoint("d", &yes)}},
+		{ObjectMeta: of, Endpoints: []discoveryv1.Endpoint{endpoint("a", &yes), endpoint("b", &no), endpoint("c", nil)}},
+		{ObjectMeta: of, Endpoints: []discoveryv1.Endpoint{endpoint("a", &yes), endpoint("d", &yes)}},
 	}})
 	cluster := connect(t, api)
 	if ready, err := cluster.Endpoints(t.Context(), "shop-green"); err != nil || ready != 2 {

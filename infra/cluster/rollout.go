@@ -7,6 +7,7 @@ import (
 	"time"
 
 	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
+	meta "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	kubernetes "k8s.io/api/apps/v1"
@@ -76,12 +77,26 @@ func (r Rollout) Options() []pulumi.ResourceOption {
 // done that Kubernetes hasn't begun: what it has cached of the Deployment can be older than its own write. Hence the API
 // server is asked itself. It is an error, with the cause in one sentence, if the deadline passes; a component that has it
 // among its outputs fails then, and nothing of the former version is deleted.
-func (r Rollout) Completed(ctx *pulumi.Context, deployment *appsv1.Deployment) pulumi.StringOutput {
-	name, place := deployment.Metadata.Name().Elem(), deployment.Metadata.Namespace().Elem()
-	labels := deployment.Spec.Template().Metadata().Labels()
-	return pulumi.All(name, place, labels).ApplyT(func(known []any) (string, error) {
-		name, place, labels := known[0].(string), known[1].(string), known[2].(map[string]string)
-		if r.cluster == nil || ctx.DryRun() {
+//
+// The name is empty where the update leaves the Deployment out, because --target doesn't name it: it isn't there, or lacks
+// the annotations that it is to have.
+func (r Rollout) Completed(ctx *pulumi.Context, deployment *appsv1.Deployment, annotations map[string]string) pulumi.StringOutput {
+	if ctx.DryRun() {
+		return deployment.Metadata.Name().Elem()
+	}
+	metadata, labels := deployment.Metadata, deployment.Spec.Template().Metadata().Labels()
+	return pulumi.All(deployment.ID(), metadata, labels).ApplyT(func(known []any) (string, error) {
+		id, metadata, labels := known[0].(pulumi.ID), known[1].(meta.ObjectMeta), known[2].(map[string]string)
+		for key, value := range annotations {
+			if metadata.Annotations[key] != value {
+				return "", nil
+			}
+		}
+		if id == "" || metadata.Name == nil || metadata.Namespace == nil {
+			return "", nil
+		}
+		name, place := *metadata.Name, *metadata.Namespace
+		if r.cluster == nil {
 			return name, nil
 		}
 		return name, r.cluster.complete(ctx.Context(), r.deadline+surplus, Workload{"Deployment", place, name, labels})

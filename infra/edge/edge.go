@@ -194,5 +194,5 @@ func (a Args) newDeployment(
 	if err != nil {
 		return completed, err
 	}
-	return a.Rollout.Completed(ctx, deployment), scaling.New(ctx, name, a.metadata(name), selector(), a.Config, a.Config.Replicas, parent)
+	return a.Rollout.Completed(ctx, deployment, nil), scaling.New(ctx, name, a.metadata(name), selector(), a.Config, a.Config.Replicas, parent)
 }

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"encoding/json"
 	"fmt"
 	"regexp"
 
@@ -13,14 +14,10 @@ import (
 // Output is the name of the stack output that holds, for each service, what Outputs makes of its image.
 const Output = "services"
 
-const (
-	outputVersion = "version"
-	outputDigest  = "digest"
-)
-
-// Outputs is how a stack tells what it runs; promoted reads it.
-func (i Image) Outputs() pulumi.StringMap {
-	return pulumi.StringMap{outputVersion: pulumi.String(i.Version), outputDigest: i.Reference}
+// Stated is how the outputs of a stack state what a service runs; promoted reads it.
+type Stated struct {
+	Version string `json:"version"`
+	Digest  string `json:"digest"` // repository@sha256:…
 }
 
 // promoted is the images that another stack runs now.
@@ -49,10 +46,12 @@ func promoted(ctx *pulumi.Context, config stack.Stack, services []catalog.Servic
 }
 
 func parse(output any) (Image, bool) {
-	fields, _ := output.(map[string]any)
-	version, _ := fields[outputVersion].(string)
-	digest, _ := fields[outputDigest].(string)
-	ok := regexp.MustCompile(`^[0-9a-f]{12}$`).MatchString(version) &&
-		regexp.MustCompile(`^[^@]+@sha256:[0-9a-f]{64}$`).MatchString(digest)
-	return Of(version, digest), ok
+	var is Stated
+	text, err := json.Marshal(output)
+	if err == nil {
+		err = json.Unmarshal(text, &is)
+	}
+	ok := err == nil && regexp.MustCompile(`^[0-9a-f]{12}$`).MatchString(is.Version) &&
+		regexp.MustCompile(`^[^@]+@sha256:[0-9a-f]{64}$`).MatchString(is.Digest)
+	return Of(is.Version, is.Digest), ok
 }

@@ -139,7 +139,7 @@ func (a Args) run(ctx *pulumi.Context, p part, opts ...pulumi.ResourceOption) (r
 			},
 		}}, opts...)
 		if err == nil {
-			running = a.Rollout.Completed(ctx, deployment)
+			running = a.Rollout.Completed(ctx, deployment, nil)
 		}
 	}
 	return running, err

@@ -76,7 +76,7 @@ func (a Args) prometheus() (part, error) {
 // rules is what Prometheus computes and raises.
 func (a Args) rules() (string, error) {
 	return rule.YAML(a.Services, rule.Options{
-		Runbooks: a.Config.Monitoring.Runbooks, Certificates: a.certificates(),
+		Runbooks: a.Config.Monitoring.Runbooks, Certificates: a.certificates(), Standby: a.Config.Standby,
 	})
 }
 

@@ -26,6 +26,9 @@ const (
 	Cache    = "redis-cache"
 	Stream   = "redis-stream"
 
+	// Retire is the Job that ends the time of what stands by.
+	Retire = "retire"
+
 	// Setup is added to a store's name for the Job that prepares it.
 	Setup = "-setup"
 )

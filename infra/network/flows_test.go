@@ -166,7 +166,7 @@ func TestOnlyTheEdgeIsReachedFromOutside(t *testing.T) {
 			}
 		}
 		// Only who watches the cluster itself, or tells people, goes further.
-		if slices.Contains([]string{Prometheus, KubeStateMetrics, NodeStateMetrics, Alertmanager}, policy.Owner) {
+		if slices.Contains([]string{Prometheus, KubeStateMetrics, NodeStateMetrics, Alertmanager, Retire}, policy.Owner) {
 			continue
 		}
 		for _, flow := range policy.Egress {

@@ -59,19 +59,21 @@ type Plan struct {
 	Replicas int
 	// Mark is written together with the selector.
 	Mark Mark
+	// Was is the mark until then. Only a move sets it.
+	Was Mark
 }
 
 // Moves reports whether the plan gives the traffic to another colour.
 func (p Plan) Moves() bool { return p.Move == Release || p.Move == Return }
 
-// New is the plan for one service. A former version stands by for so long after a switch, and is then taken away. It is an
+// New is the plan for one service, from what its last release recorded: what was changed by hand since isn't kept. A former version stands by for so long after a switch, and is then taken away. It is an
 // error if what is recorded contradicts itself.
 func New(service string, recorded Recorded, wish Wish, keep time.Duration, now time.Time) (Plan, error) {
-	if recorded.Selected == "" {
-		return start(Blue, wish, now), nil
-	}
 	if err := recorded.ByHand(service); err != nil {
 		return Plan{}, err
+	}
+	if recorded = recorded.Restored(); recorded.Selected == "" {
+		return start(Blue, wish, now), nil
 	}
 	live, running := recorded.Live()
 	if _, there := recorded.Colours[live]; !there { // an update was killed between the Service and the Deployment
@@ -79,7 +81,7 @@ func New(service string, recorded Recorded, wish Wish, keep time.Duration, now t
 	}
 	standby, former, stands := recorded.Standby()
 	mark := recorded.Mark
-	mark.Live, mark.Version = live, running.Version // one that was made before marks were
+	mark.Live, mark.Version, mark.Image = live, running.Version, running.Image // one that was made before marks were
 	plan := Plan{From: running.Version}
 	switch {
 	case running.Version == wish.Version():
@@ -92,7 +94,9 @@ func New(service string, recorded Recorded, wish Wish, keep time.Duration, now t
 		plan.Move = Release
 	}
 	if !plan.Moves() {
-		if stands = stands && !wish.Retire && now.Sub(mark.At) < keep; !stands {
+		if stands = stands && !wish.Retire && now.Sub(mark.At) < keep; stands {
+			mark.Standby = former.former()
+		} else {
 			mark.Standby = Former{}
 		}
 		plan.Made = running.Made
@@ -102,7 +106,11 @@ func New(service string, recorded Recorded, wish Wish, keep time.Duration, now t
 	if plan.Move == Release {
 		plan.Made = now.UTC().Format(time.RFC3339Nano)
 	}
+	plan.Was = mark
 	mark = Mark{Live: standby, Version: wish.Version(), Standby: running.former(), At: now}
+	if plan.Move == Return {
+		mark.Image = former.Image
+	}
 	if wish.Pinned != "" && wish.Pinned != wish.Source {
 		mark.TakenBack = wish.Source // or the next update would bring it back
 	}
@@ -164,11 +172,17 @@ func TakeBack(service string, recorded Recorded, now time.Time) (Mark, error) {
 	if err := recorded.ByHand(service); err != nil {
 		return Mark{}, err
 	}
-	live, running := recorded.Live()
-	standby, former, stands := recorded.Standby()
+	restored := recorded.Restored()
+	recorded.Selected = restored.Selected
+	standby, former, stands := recorded.Standby() // as it runs
+	live, running := restored.Live()              // as it was released
+	if _, there := recorded.Colours[standby]; there && !stands && recorded.recorded(standby) {
+		return Mark{}, fmt.Errorf("service %s: %s stands by, but isn't what was live before: `make drift` says what was changed, "+
+			"`make repair` restores it", service, standby.Name(service))
+	}
 	if !stands {
 		return Mark{}, fmt.Errorf("service %s: nothing stands by: version %s is live in %s, and the former one is gone: "+
 			"release an older version with `make release V=<version>`; `make releases` lists them", service, running.Version, live)
 	}
-	return Mark{Live: standby, Version: former.Version, Standby: running.former(), TakenBack: running.Version, At: now}, nil
+	return Mark{Live: standby, Version: former.Version, Image: former.Image, Standby: running.former(), TakenBack: running.Version, At: now}, nil
 }

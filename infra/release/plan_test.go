@@ -155,7 +155,8 @@ func TestARollbackNeedsAVersionThatStandsBy(t *testing.T) {
 
 func TestAMarkIsReadAsItWasWritten(t *testing.T) {
 	for _, mark := range []release.Mark{
-		{Live: release.Green, Version: "v2", Standby: release.Former{Version: "v1", Made: "2026-03-01T11:00:00Z"}, TakenBack: "v3", At: now},
+		{Live: release.Green, Version: "v2", Image: "registry/a@sha256:2", TakenBack: "v3", At: now,
+			Standby: release.Former{Version: "v1", Made: "2026-03-01T11:00:00Z", Image: "registry/a@sha256:1"}},
 		{Live: release.Blue, Version: "v1", At: now},
 	} {
 		if got := release.ReadMark(mark.Annotations()); got != mark {

@@ -11,15 +11,29 @@ type Recorded struct {
 	Selected Colour // that the live Service selects; empty where there is no live Service yet
 	Mark     Mark   // what the last switch wrote beside the selector
 	Colours  map[Colour]Running
-	Revision string // of the live Service: whoever changes it can tell whether it still is what was read
+	Revision string            // of the live Service: whoever changes it can tell whether it still is what was read
+	Selector map[string]string // of the live Service, every key
+	Ready    int               // endpoints of the live Service
+	Changes  Changes           // of the live Service
 }
 
 // Running is a colour's Deployment.
 type Running struct {
-	Version  string
-	Image    string // repository@sha256:…
-	Made     string // when it was made a candidate: tells it from another attempt at the same version
-	Replicas int    // that it is to have right now
+	Version    string
+	Image      string // repository@sha256:…
+	Made       string // when it was made a candidate: tells it from another attempt at the same version
+	Replicas   int    // that it is to have right now
+	Paused     bool
+	Changes    Changes
+	Autoscaler *Autoscaler // nil for none
+}
+
+// Autoscaler is the HorizontalPodAutoscaler of a colour's name.
+type Autoscaler struct {
+	Target   string // the Deployment that it scales
+	Bounds   Bounds
+	Recorded Bounds // as the last update set them; zero where it recorded none
+	Changes  Changes
 }
 
 // Mark is what a switch writes on the live Service together with its selector, in one step: it tells a switch that was
@@ -27,20 +41,24 @@ type Running struct {
 type Mark struct {
 	Live      Colour
 	Version   string    // that Live runs
+	Image     string    // that Live runs; empty where it wasn't recorded
 	Standby   Former    // what was live before, in the other colour; zero for nothing
 	TakenBack string    // the version that isn't released again unless somebody asks for it; empty for none
 	At        time.Time // of the switch
 }
 
 // Former is what a colour ran when it was live. A candidate of the same version that has come in its place since was made
-// at another time, and nobody has verified it.
-type Former struct{ Version, Made string }
+// at another time, and nobody has verified it. Image is empty where it wasn't recorded.
+type Former struct{ Version, Made, Image string }
 
 // The annotations of a live Service that hold its Mark.
 const (
 	liveAnnotation      = "platform.example/live" // colour and version
 	standbyAnnotation   = "platform.example/standby"
 	takenBackAnnotation = "platform.example/taken-back"
+	// Each holds a version and its image. An image of another version than the one recorded is of an earlier mark.
+	liveImageAnnotation    = "platform.example/live-image"
+	standbyImageAnnotation = "platform.example/standby-image"
 
 	// SwitchedAnnotation holds the moment of the switch, a Timestamp.
 	SwitchedAnnotation = "platform.example/switched-at"
@@ -62,20 +80,43 @@ func (m Mark) Annotations() map[string]string {
 		standbyAnnotation:   strings.TrimSpace(m.Standby.Version + " " + m.Standby.Made),
 		takenBackAnnotation: m.TakenBack,
 		SwitchedAnnotation:  Timestamp(m.At),
+
+		liveImageAnnotation:    imageText(m.Version, m.Image),
+		standbyImageAnnotation: imageText(m.Standby.Version, m.Standby.Image),
 	}
+}
+
+func imageText(version, image string) string {
+	if image == "" {
+		return ""
+	}
+	return version + " " + image
+}
+
+func readImage(text, version string) string {
+	if of, image, _ := strings.Cut(text, " "); of == version {
+		return image
+	}
+	return ""
 }
 
 // Timestamp is a time as annotations hold it: RFC 3339 in UTC.
 func Timestamp(at time.Time) string { return at.UTC().Format(time.RFC3339) }
 
+// ReadTimestamp reads a Timestamp. An unreadable one is long ago: nothing stands by for ever.
+func ReadTimestamp(text string) time.Time {
+	at, _ := time.Parse(time.RFC3339, text)
+	return at
+}
+
 // ReadMark is the mark that annotations hold; the zero Mark where there is none.
 func ReadMark(annotations map[string]string) Mark {
 	colour, version, _ := strings.Cut(annotations[liveAnnotation], " ")
 	standby, made, _ := strings.Cut(annotations[standbyAnnotation], " ")
-	at, _ := time.Parse(time.RFC3339, annotations[SwitchedAnnotation]) // an unreadable time is long ago: nothing stands by for ever
 	return Mark{
-		Live: Colour(colour), Version: version,
-		Standby: Former{standby, made}, TakenBack: annotations[takenBackAnnotation], At: at,
+		Live: Colour(colour), Version: version, Image: readImage(annotations[liveImageAnnotation], version),
+		Standby:   Former{standby, made, readImage(annotations[standbyImageAnnotation], standby)},
+		TakenBack: annotations[takenBackAnnotation], At: ReadTimestamp(annotations[SwitchedAnnotation]),
 	}
 }
 
@@ -87,10 +128,15 @@ func (r Recorded) Live() (Colour, Running) { return r.Selected, r.Colours[r.Sele
 func (r Recorded) Standby() (Colour, Running, bool) {
 	idle := r.Selected.Other()
 	running, there := r.Colours[idle]
-	return idle, running, there && r.Selected != "" && r.Mark.Standby != Former{} && r.Mark.Standby == running.former()
+	return idle, running, there && r.Selected != "" && r.Mark.Standby != Former{} && r.Mark.Standby.is(running)
 }
 
-func (r Running) former() Former { return Former{r.Version, r.Made} }
+// is reports whether a Deployment runs what was recorded of it.
+func (f Former) is(running Running) bool {
+	return f.Version == running.Version && f.Made == running.Made && (f.Image == "" || f.Image == running.Image)
+}
+
+func (r Running) former() Former { return Former{r.Version, r.Made, r.Image} }
 
 // ByHand is an error where somebody has changed the live Service's selector without the rest.
 func (r Recorded) ByHand(service string) error {

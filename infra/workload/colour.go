@@ -93,9 +93,6 @@ func (c colour) newService(ctx *pulumi.Context, opts ...pulumi.ResourceOption) e
 func (c colour) url() string { return URL(c.Config.NamespacePrefix, c.name()) }
 
 // madeAnnotations say what the Deployment is, for the next plan.
-func (c colour) madeAnnotations() pulumi.StringMap {
-	return pulumi.StringMap{
-		release.VersionAnnotation: pulumi.String(c.image().Version),
-		release.MadeAnnotation:    pulumi.String(c.Plan.Made),
-	}
+func (c colour) madeAnnotations() map[string]string {
+	return map[string]string{release.VersionAnnotation: c.image().Version, release.MadeAnnotation: c.Plan.Made}
 }

@@ -20,7 +20,7 @@ func (c colour) newDeployment(
 ) (completed pulumi.StringOutput, err error) {
 	pod := c.pod(c.server(environment))
 	pod.TopologySpreadConstraints = scaling.Spread(c.selector())
-	metadata := c.metadata(c.name(), c.selector(), c.madeAnnotations())
+	metadata := c.metadata(c.name(), c.selector(), pulumi.ToStringMap(c.madeAnnotations()))
 	spec := appsv1.DeploymentSpecArgs{ // without replicas: the autoscaler owns them
 		Selector:                metav1.LabelSelectorArgs{MatchLabels: c.selector()},
 		RevisionHistoryLimit:    pulumi.Int(cluster.FormerReplicaSets),
@@ -44,26 +44,38 @@ func (c colour) newDeployment(
 			Spec: pod,
 		},
 	}
-	if c.candidate() { // is born as large as it must be: the autoscaler looks only every 15 s
-		spec.Replicas = pulumi.Int(c.bounds().Min)
+	replicas := pulumi.IgnoreChanges([]string{"spec.replicas"})
+	if c.candidate() { // is as large as it must be: the autoscaler looks only every 15 s, and not at what was retired
+		spec.Replicas, replicas = pulumi.Int(c.bounds().Min), pulumi.IgnoreChanges(nil)
 	}
 	deployment, err := appsv1.NewDeployment(ctx, c.name(), &appsv1.DeploymentArgs{Metadata: metadata, Spec: spec},
-		append(c.Rollout.Options(), parent, after, c.keeps(kept...), pulumi.IgnoreChanges([]string{"spec.replicas"}))...)
+		append(c.Rollout.Options(), parent, after, c.keeps(kept...), replicas)...)
 	if err != nil {
 		return completed, err
 	}
 	scaled := []pulumi.ResourceOption{parent}
 	if c.Colour != c.Plan.Live && !c.Plan.Moves() { // stands by as large as it was when the traffic left it
-		scaled = append(scaled, pulumi.IgnoreChanges([]string{"spec"}))
+		scaled = append(scaled, pulumi.IgnoreChanges([]string{"spec", annotation(release.ReplicasAnnotation)}))
 	}
-	completed = c.Rollout.Completed(ctx, deployment)
-	return completed, scaling.New(ctx, c.name(), c.metadata(c.name(), c.selector()), c.selector(), c.Config, c.bounds(), scaled...)
+	var made map[string]string
+	if c.candidate() {
+		made = c.madeAnnotations()
+	}
+	bounds := c.bounds()
+	scaler := c.metadata(c.name(), c.selector(), pulumi.StringMap{
+		release.ReplicasAnnotation: pulumi.String(release.Bounds{Min: bounds.Min, Max: bounds.Max}.With(c.Plan.Made)),
+	})
+	completed = c.Rollout.Completed(ctx, deployment, made)
+	return completed, scaling.New(ctx, c.name(), scaler, c.selector(), c.Config, bounds, scaled...)
 }
+
+// annotation is the path of an annotation in the options of a resource.
+func annotation(name string) string { return `metadata.annotations["` + name + `"]` }
 
 // kept is what a Deployment keeps that isn't the plan's target: all of its container but the Secret that it reads.
 var kept = []string{
-	`metadata.annotations["` + release.VersionAnnotation + `"]`,
-	`metadata.annotations["` + release.MadeAnnotation + `"]`,
+	annotation(release.VersionAnnotation),
+	annotation(release.MadeAnnotation),
 	"spec.template.spec.containers[0].image",
 	"spec.template.spec.containers[0].env",
 	"spec.template.spec.containers[0].resources",

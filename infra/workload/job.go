@@ -3,6 +3,7 @@ package workload
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	batchv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/batch/v1"
@@ -51,7 +52,7 @@ func (c colour) newNamedJob(
 // real from each of its dependencies. It fails once and for all: what answers well only at the second try isn't good.
 func (c colour) newVerification(
 	ctx *pulumi.Context, environment corev1.EnvFromSourceArray, running pulumi.ArrayOutput, parent pulumi.ResourceOption,
-) (*batchv1.Job, error) {
+) (verified pulumi.StringOutput, err error) {
 	variable := func(name string, value pulumi.StringInput) corev1.EnvVarArgs {
 		return corev1.EnvVarArgs{Name: pulumi.String(name), Value: value}
 	}
@@ -59,12 +60,23 @@ func (c colour) newVerification(
 	// As many answers may be late as of a version that may stay live: this one has just begun, on a node that is busy with it.
 	late := release.WorstBurn * (1 - promised.LatencyShare)
 	at := running.ApplyT(func([]any) string { return c.url() }).(pulumi.StringOutput) // not before
-	return c.newNamedJob(ctx, "verify", c.image().Version+"-"+attempt(c.Plan.Made), environment, corev1.EnvVarArray{
+	suffix := c.image().Version + "-" + attempt(c.Plan.Made)
+	job, err := c.newNamedJob(ctx, "verify", suffix, environment, corev1.EnvVarArray{
 		variable("VERIFY_URL", at),
 		variable("VERIFY_ENDPOINTS", pulumi.String(fmt.Sprint(c.Plan.Replicas))),
 		variable("VERIFY_LATENCY", pulumi.String(promised.Latency.String())),
 		variable("VERIFY_LATENCY_SHARE", pulumi.String(fmt.Sprintf("%.6g", max(0, 1-late)))),
 	}, 0, parent)
+	if err != nil {
+		return verified, err
+	}
+	return pulumi.All(job.ID(), job.Metadata.Name()).ApplyT(func(known []any) string {
+		name, _ := known[1].(*string)
+		if known[0].(pulumi.ID) == "" || name == nil || !strings.HasSuffix(*name, suffix) { // left out, or of an earlier attempt
+			return ""
+		}
+		return *name
+	}).(pulumi.StringOutput), nil
 }
 
 // attempt tells Jobs of several attempts at the same version apart, in a few letters.

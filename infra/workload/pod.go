@@ -8,6 +8,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/quantity"
 	"platform.example/infra/resources"
 	"platform.example/infra/restricted"
 )
@@ -31,25 +32,24 @@ const (
 func (c colour) container(name string, environment corev1.EnvFromSourceArray, arguments ...string) corev1.ContainerArgs {
 	limits := c.Service.Resources
 	return corev1.ContainerArgs{
-		Name:    pulumi.String(name),
-		Image:   c.image().Reference,
-		Command: pulumi.ToStringArray(append([]string{"/app"}, arguments...)),
-		EnvFrom: environment,
-		Env: corev1.EnvVarArray{
-			// A tenth is left for what is outside the Go heap.
-			corev1.EnvVarArgs{
-				Name:  pulumi.String("GOMEMLIMIT"),
-				Value: pulumi.String(fmt.Sprintf("%dKiB", int(limits.Memory)*1024*9/10)),
-			},
-			corev1.EnvVarArgs{
-				Name:  pulumi.String("GOMAXPROCS"),
-				Value: pulumi.String(fmt.Sprint(limits.CPULimit.Cores())),
-			},
-		},
+		Name:            pulumi.String(name),
+		Image:           c.image().Reference,
+		Command:         pulumi.ToStringArray(append([]string{"/app"}, arguments...)),
+		EnvFrom:         environment,
+		Env:             goLimits(limits.Memory, limits.CPULimit),
 		Resources:       resources.New(c.Config.Requested(limits.CPURequest), limits.CPULimit, limits.Memory),
 		SecurityContext: restricted.Container(),
 		// What it said last is kept with its state, where an update that fails finds it.
 		TerminationMessagePolicy: pulumi.String("FallbackToLogsOnError"),
+	}
+}
+
+// goLimits tells a Go program what it may use.
+func goLimits(memory quantity.Bytes, cpu quantity.CPU) corev1.EnvVarArray {
+	return corev1.EnvVarArray{
+		// A tenth is left for what is outside the Go heap.
+		corev1.EnvVarArgs{Name: pulumi.String("GOMEMLIMIT"), Value: pulumi.String(fmt.Sprintf("%dKiB", int(memory)*1024*9/10))},
+		corev1.EnvVarArgs{Name: pulumi.String("GOMAXPROCS"), Value: pulumi.String(fmt.Sprint(cpu.Cores()))},
 	}
 }
 

@@ -2,6 +2,7 @@ package workload
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
@@ -20,8 +21,10 @@ func URL(prefix namespace.Prefix, service string) string {
 
 // Switch makes the live Services, each of which leads to the colour of its plan. Those whose traffic moves do so together:
 // no selector changes before the candidates of all are verified, and before every one has as many endpoints as carry the
-// traffic now. If anything of that fails, all of them stay where they are. What it returns is known once they have switched.
-func Switch(ctx *pulumi.Context, rollout cluster.Rollout, services []*Service) (switched pulumi.ArrayOutput, err error) {
+// traffic now. If anything of that fails, all of them stay where they are. What it returns is known once they have switched, and when.
+func Switch(
+	ctx *pulumi.Context, rollout cluster.Rollout, services []*Service,
+) (switched pulumi.ArrayOutput, at pulumi.StringOutput, err error) {
 	var guards []cluster.Guard
 	var completed, ready pulumi.Array
 	for _, service := range services {
@@ -33,49 +36,68 @@ func Switch(ctx *pulumi.Context, rollout cluster.Rollout, services []*Service) (
 	// Candidates are verified when all of them run: before, their nodes are busy with beginning.
 	running := completed.ToArrayOutput()
 	for _, service := range services {
-		if !service.colour.candidate() {
+		if !service.args.Plan.Moves() {
 			continue
 		}
-		verification, err := service.colour.newVerification(ctx, service.environment, running, pulumi.Parent(service))
-		if err != nil {
-			return switched, fmt.Errorf("service %s: %w", service.args.Service.Name, err)
+		steps := pulumi.Array{service.completed}
+		if service.colour.candidate() {
+			verified, err := service.colour.newVerification(ctx, service.environment, running, pulumi.Parent(service))
+			if err != nil {
+				return switched, at, fmt.Errorf("service %s: %w", service.args.Service.Name, err)
+			}
+			steps = append(steps, verified)
 		}
-		ready = append(ready, verification.Metadata.Name())
+		ready = append(ready, steps)
 	}
-	ready = append(ready, running)
 	open := rollout.Guarded(ctx, guards, ready)
 	// The moment of the switch, one for all: services that switched together roll back together.
-	at := open.ApplyT(func(string) string { return release.Timestamp(time.Now()) }).(pulumi.StringOutput)
+	at = open.ApplyT(func([]string) string { return release.Timestamp(time.Now()) }).(pulumi.StringOutput)
 	var live pulumi.Array
 	for _, service := range services {
 		made, err := service.goLive(ctx, open, at)
 		if err != nil {
-			return switched, fmt.Errorf("service %s: %w", service.args.Service.Name, err)
+			return switched, at, fmt.Errorf("service %s: %w", service.args.Service.Name, err)
 		}
-		live = append(live, made.ID())
+		live = append(live, made.ID(), service.completed)
 	}
-	return live.ToArrayOutput(), nil
+	return live.ToArrayOutput(), at, nil
 }
 
 // goLive makes the live Service. The mark is written together with the selector that it speaks of.
-func (s *Service) goLive(ctx *pulumi.Context, open, at pulumi.StringOutput) (*corev1.Service, error) {
-	a, live := s.args, s.args.Plan.Live
-	var colour pulumi.StringInput = pulumi.String(live)
-	mark := pulumi.ToStringMap(a.Plan.Mark.Annotations())
-	if a.Plan.Moves() && !ctx.DryRun() { // a preview shows where it leads, without waiting
-		colour = open.ApplyT(func(string) string { return string(live) }).(pulumi.StringOutput)
-		mark[release.SwitchedAnnotation] = at
+func (s *Service) goLive(ctx *pulumi.Context, open pulumi.StringArrayOutput, at pulumi.StringOutput) (*corev1.Service, error) {
+	a, plan := s.args, s.args.Plan
+	after := []any{a.Images[plan.Live].Reference}
+	if plan.Moves() && !ctx.DryRun() { // a preview shows where it leads, without waiting
+		after = append(after, open, at)
 	}
-	metadata := a.metadata(a.Service.Name, a.labels(), a.annotations(), mark)
+	// written is what the Service says of the mark that it gets.
+	written := func(of func(release.Mark) string) pulumi.StringOutput {
+		return pulumi.All(after...).ApplyT(func(known []any) string {
+			if len(known) > 1 && !slices.Contains(known[1].([]string), plan.Live.Name(a.Service.Name)) {
+				return of(plan.Was)
+			}
+			mark := plan.Mark
+			mark.Image = known[0].(string)
+			if len(known) > 1 {
+				mark.At = release.ReadTimestamp(known[2].(string))
+			}
+			return of(mark)
+		}).(pulumi.StringOutput)
+	}
+	annotations := a.annotations()
+	for key := range plan.Mark.Annotations() {
+		annotations[key] = written(func(mark release.Mark) string { return mark.Annotations()[key] })
+	}
+	metadata := a.metadata(a.Service.Name, a.labels(), annotations)
 	service, err := corev1.NewService(ctx, a.Service.Name, &corev1.ServiceArgs{
-		Metadata: metadata, Spec: a.serviceSpec(a.selecting(colour)),
+		Metadata: metadata, Spec: a.serviceSpec(a.selecting(written(func(mark release.Mark) string { return string(mark.Live) }))),
 	}, pulumi.Parent(s))
 	if err != nil {
 		return nil, err
 	}
 	return service, ctx.RegisterResourceOutputs(s, pulumi.Map{
-		"version":    pulumi.String(a.Plan.Version),
-		"colour":     pulumi.String(live),
+		"version":    pulumi.String(plan.Version),
+		"colour":     pulumi.String(plan.Live),
 		"deployment": s.completed,
 	})
 }

@@ -12,7 +12,9 @@ import (
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -64,6 +66,7 @@ func (a *API) Asked() []string {
 // emptyLists is what a namespace lists that has no such objects, or doesn't exist.
 var emptyLists = map[string]any{
 	"services": corev1.ServiceList{}, "deployments": appsv1.DeploymentList{}, "pods": corev1.PodList{}, "events": corev1.EventList{},
+	"horizontalpodautoscalers": autoscalingv2.HorizontalPodAutoscalerList{}, "endpointslices": discoveryv1.EndpointSliceList{},
 }
 
 func (a *API) serve(w http.ResponseWriter, r *http.Request) {

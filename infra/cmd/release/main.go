@@ -17,8 +17,12 @@ import (
 	"time"
 )
 
-// errTakenBack is the end of a release that was good enough to switch and too bad to stay.
-var errTakenBack = errors.New("taken back")
+var (
+	// errTakenBack is the end of a release that was good enough to switch and too bad to stay.
+	errTakenBack = errors.New("taken back")
+	// errDrift is the end of a comparison that found differences.
+	errDrift = errors.New("drift")
+)
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -28,7 +32,7 @@ func main() {
 	case err == nil:
 	case errors.Is(err, flag.ErrHelp):
 		os.Exit(1)
-	case errors.Is(err, errTakenBack):
+	case errors.Is(err, errTakenBack), errors.Is(err, errDrift):
 		os.Exit(2) // it has said why
 	default:
 		fmt.Fprintln(os.Stderr, "release:", err)
@@ -62,7 +66,8 @@ var commands = []struct {
 	{"history", "the last releases", (*session).history},
 	{"watch", "look at what is live for -watch, and say whether it keeps its objectives", (*session).look},
 	{"settle", "complete the steps that a killed update had begun", (*session).complete},
-	{"repair", "mend a selector that was changed by hand; -adopt takes what is selected for live", (*session).repair},
+	{"drift", "compare the cluster with what the last update left; exit status 2 where something differs", (*session).drift},
+	{"repair", "restore what drift reports; -adopt takes what is selected for live", (*session).repair},
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {

@@ -137,7 +137,7 @@ func (s *session) give(ctx context.Context, recorded map[string]release.Recorded
 		return nil, fmt.Errorf("stack %s: %w", s.stack, err)
 	}
 	for name, mark := range marks {
-		patched.Go(func() error { return s.cluster.Give(ctx, name, recorded[name].Revision, mark) })
+		patched.Go(func() error { return s.cluster.Give(ctx, name, recorded[name], mark) })
 	}
 	if err := patched.Wait(); err != nil {
 		return nil, fmt.Errorf("stack %s: %w", s.stack, err)
@@ -168,40 +168,4 @@ func joined(moves []move) string {
 		texts = append(texts, move.String())
 	}
 	return strings.Join(texts, ", ")
-}
-
-// repair mends what somebody changed by hand: the traffic goes back to what the last release made live, or, to adopt it, what
-// is selected is written down as live.
-func (s *session) repair(ctx context.Context) error {
-	return s.locked(ctx, func(ctx context.Context) error {
-		recorded, err := s.recorded(ctx)
-		if err != nil {
-			return err
-		}
-		mended := false
-		for _, name := range slices.Sorted(maps.Keys(recorded)) {
-			is := recorded[name]
-			if is.ByHand(name) == nil {
-				continue
-			}
-			mark := is.Mark
-			if s.adopt {
-				mark = release.Mark{Live: is.Selected, Version: is.Colours[is.Selected].Version, TakenBack: is.Mark.Version, At: time.Now()}
-			}
-			if err := s.ready(ctx, name, mark.Live); err != nil {
-				return fmt.Errorf("stack %s: %w", s.stack, err)
-			}
-			if err := s.cluster.Give(ctx, name, is.Revision, mark); err != nil {
-				return fmt.Errorf("stack %s: %w", s.stack, err)
-			}
-			s.out.say("%s: %s (%s) is live", name, mark.Live, mark.Version)
-			mended = true
-		}
-		if !mended {
-			s.out.say("nothing to repair: every selector is what the last release made it")
-			return nil
-		}
-		_, err = s.reconcile(ctx, "repaired by "+s.holder)
-		return err
-	})
 }

@@ -29,6 +29,7 @@ type session struct {
 	holder   string // the identity of this run as holder of the Lease
 	began    time.Time
 	hooks    *hooks // nil until somebody is told
+	refresh  bool   // updates compare pulumi's state with the cluster first
 }
 
 // open reads the stack's configuration and connects to its cluster, which must be no other stack's. It doesn't ask pulumi,

@@ -32,6 +32,9 @@ func (s *session) status(ctx context.Context) error {
 			if stands {
 				fields["standby"] = former.Version
 			}
+			if differences := release.Drift(map[string]release.Recorded{name: is}); len(differences) > 0 {
+				fields["drift"] = differences
+			}
 			services[name] = fields
 		}
 		s.out.give(map[string]any{"stack": s.stack, "services": services, "holder": holder, "renewed": renewed})
@@ -56,6 +59,9 @@ func (s *session) status(ctx context.Context) error {
 		if is.Mark.TakenBack != "" {
 			remarks = append(remarks, fmt.Sprintf("%s: version %s was taken back, and is not released again unless `make release` asks for it", name, is.Mark.TakenBack))
 		}
+	}
+	for _, difference := range release.Drift(recorded) {
+		remarks = append(remarks, difference.String())
 	}
 	_ = columns.Flush() // into memory
 	s.out.print("%s", strings.TrimSuffix(table.String(), "\n"))

@@ -45,6 +45,9 @@ func (s *session) release(ctx context.Context, told *report.Report) error {
 			return fmt.Errorf("stack %s: %w", s.stack, err)
 		}
 	}
+	for _, difference := range release.Drift(before) { // the program restores what it can
+		s.out.say("%s", difference)
+	}
 	request, err := s.request(ctx, before)
 	if err != nil {
 		return err
@@ -195,7 +198,7 @@ func (s *session) recorded(ctx context.Context) (map[string]release.Recorded, er
 	}
 	maps.DeleteFunc(found, func(name string, recorded release.Recorded) bool {
 		_, known := s.services[name]
-		return !known || recorded.Selected == ""
+		return !known || recorded.Selected == "" && recorded.Mark.Live == ""
 	})
 	return found, nil
 }
@@ -250,8 +253,7 @@ func (s *session) retire(ctx context.Context) error {
 func asItIs(recorded map[string]release.Recorded) release.Request {
 	request := release.Request{Services: map[string]release.Deployed{}}
 	for name, is := range recorded {
-		_, running := is.Live()
-		request.Services[name] = release.Deployed{Version: running.Version, Image: running.Image}
+		request.Services[name] = is.Released()
 	}
 	return request
 }

@@ -77,8 +77,12 @@ func (s *session) carryOut(ctx context.Context, workspace auto.Stack, message st
 		l.listen(happening, over)
 		told <- l
 	}()
-	_, err := workspace.Up(ctx, optup.EventStreams(happening), optup.Message(message), optup.SuppressOutputs(),
-		optup.ProgressStreams(io.Discard), optup.UserAgent("platform-release"))
+	options := []optup.Option{optup.EventStreams(happening), optup.Message(message), optup.SuppressOutputs(),
+		optup.ProgressStreams(io.Discard), optup.UserAgent("platform-release")}
+	if s.refresh {
+		options = append(options, optup.Refresh())
+	}
+	_, err := workspace.Up(ctx, options...)
 	close(over) // of a run that was refused, pulumi's side never ends the stream
 	l := <-told
 	if err == nil {

@@ -167,12 +167,21 @@ func releaseExamples() []example {
 		return fmt.Sprintf(`kube_deployment_status_condition{job="kube-state-metrics", namespace="apps", deployment="user-service-green", condition="Progressing", status="%s"} %s`, status, values)
 	}
 	blue, green := replica("user-service", "b", "blue", "1x200", "1x200", "1x200"), replica("user-service", "g", "green", "1x200", "1x200", "0x200")
+	answered := func(colour, values string) []string {
+		return []string{fmt.Sprintf(`service_last_answer_timestamp_seconds{job="user-service", namespace="apps", colour="%s", pod="%[1]s"} %s`, colour, values)}
+	}
 	return []example{
-		{alert: "ReleaseStuck", about: "two colours run for more than two hours", series: slices.Concat(blue, green),
-			step: time.Minute, at: 125 * time.Minute, fires: []string{`job="user-service"`}},
-		{alert: "ReleaseStuck", about: "two colours run for an hour", series: slices.Concat(blue, green), step: time.Minute, at: time.Hour},
+		{alert: "ReleaseStuck", about: "what stood by runs for more than an hour after its time", series: slices.Concat(blue, green, answered("blue", "0x200"), answered("green", "0+60x200")),
+			step: time.Minute, at: 100 * time.Minute, fires: []string{`job="user-service"`}},
+		{alert: "ReleaseStuck", about: "a candidate that never answered runs on", series: slices.Concat(blue, green, answered("blue", "0+60x200"), answered("green", "0x200")),
+			step: time.Minute, at: 100 * time.Minute, fires: []string{`job="user-service"`}},
+		{alert: "ReleaseStuck", about: "one version after the other is released, each within the time of the one before",
+			series: slices.Concat(blue, green, answered("blue", "0+60x60 3600x60 7200+60x80"), answered("green", "0x60 3600+60x60 7200x80")), step: time.Minute, at: 155 * time.Minute},
+		{alert: "ReleaseStuck", about: "what stood by was retired in time",
+			series: slices.Concat(blue, replica("user-service", "g", "green", "1x32 stale", "1x32 stale", "0x32 stale"), answered("blue", "0+60x200"), answered("green", "0x32 stale")),
+			step:   time.Minute, at: 155 * time.Minute},
 		{alert: "ReleaseStuck", about: "two replicas of one colour run for hours",
-			series: slices.Concat(blue, replica("user-service", "c", "blue", "1x200", "1x200", "1x200")), step: time.Minute, at: 125 * time.Minute},
+			series: slices.Concat(blue, replica("user-service", "c", "blue", "1x200", "1x200", "1x200"), answered("blue", "0x200")), step: time.Minute, at: 155 * time.Minute},
 		{alert: "RolloutStuck", about: "a rollout passes its deadline", series: []string{condition("false", "0x4 1x20"), condition("true", "1x4 0x20")}, at: 3 * time.Minute,
 			fires: []string{`job="user-service", namespace="apps", deployment="user-service-green", condition="Progressing", status="false"`}},
 		{alert: "RolloutStuck", about: "a rollout goes on", series: []string{condition("false", "0x20"), condition("true", "1x20")}, at: 3 * time.Minute},

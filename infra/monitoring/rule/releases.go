@@ -7,17 +7,25 @@ import (
 	"platform.example/infra/catalog"
 )
 
-// bothColours is how long two colours may run side by side before somebody should decide. It is as long as a release with
-// a pause to watch takes, and a part of an hour more.
-const bothColours = 2 * time.Hour
+const (
+	// retiring is how long after its time what stands by may still run: until a release that is under way has ended.
+	retiring = time.Hour
+	// idleColour is for how long a colour without traffic has answered nothing: a switch starts that again.
+	idleColour = 5 * time.Minute
+)
 
-// releases is what gets stuck between an old version and a new one.
-func releases(ours string) Group {
+// releases alerts on what gets stuck between an old version and a new one. A former version stands by for the given time.
+func releases(ours string, standby time.Duration) Group {
+	late := standby + retiring
+	both := fmt.Sprintf(`count by (job) (count by (job, colour) (up{namespace="%s", colour!=""} == 1)) > 1`, apps)
+	idle := fmt.Sprintf(`time() - min by (job) (max by (job, colour) (service_last_answer_timestamp_seconds{namespace="%s", colour!=""})) > %.0f`,
+		apps, idleColour.Seconds())
 	return Group{Name: "releases", Alerts: []Alert{{
-		Name: "ReleaseStuck", For: bothColours, Severity: catalog.Ticket,
-		Expr:        fmt.Sprintf(`count by (job) (count by (job, colour) (up{namespace="%s", colour!=""} == 1)) > 1`, apps),
-		Summary:     "{{ $labels.job }}: two colours have been running for two hours",
-		Description: "{{ $value }} colours of {{ $labels.job }} run. A release was neither finished nor taken back; both cost, and the standby one grows old.",
+		Name: "ReleaseStuck", For: late, Severity: catalog.Ticket,
+		Expr:    both + " and on (job) (" + idle + ")",
+		Summary: "{{ $labels.job }}: two colours have been running for longer than one stands by",
+		Description: "{{ $value }} colours of {{ $labels.job }} run, of which one has had no traffic for more than " + late.String() +
+			". A release was neither finished nor taken back, or what stood by wasn't retired; both cost.",
 	}, {
 		Name: "RolloutStuck", For: time.Minute, Severity: catalog.Ticket,
 		Expr:        ofWorkload(fmt.Sprintf(`kube_deployment_status_condition{%s, condition="Progressing", status="false"} == 1`, ours), "deployment"),

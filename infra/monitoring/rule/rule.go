@@ -51,6 +51,8 @@ type Options struct {
 	Certificates map[string]time.Time
 	// Series is how many series Prometheus may hold before it says that there are too many; 0 for DefaultSeries.
 	Series int
+	// Standby is how long a former version stands by after a release.
+	Standby time.Duration
 }
 
 // DefaultSeries is some ten times what four services of two replicas each make on one node. A million need about 4 GiB.
@@ -63,7 +65,7 @@ func Groups(services []catalog.Service, options Options) []Group {
 		objectives(services),
 		longObjectives(),
 		outages(services),
-		releases(ours),
+		releases(ours, options.Standby),
 		workloads(ours),
 		nodes(),
 		storage(ours),

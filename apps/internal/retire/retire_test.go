@@ -1,0 +1,97 @@
+package retire
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// cluster answers each path with these statuses, the last one for ever, and remembers the patches that it took.
+type cluster struct {
+	mutex   sync.Mutex
+	answers map[string][]int
+	holders []string // of the lock, by request; nobody after that
+	patched []string
+}
+
+func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	if r.Header.Get("Authorization") != "Bearer secret" {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	if r.URL.Path == "/lease" {
+		holder := ""
+		if len(c.holders) > 0 {
+			holder, c.holders = c.holders[0], c.holders[1:]
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"spec": map[string]any{"holderIdentity": holder}})
+		return
+	}
+	status := http.StatusOK
+	if answers := c.answers[r.URL.Path]; len(answers) > 0 {
+		status = answers[0]
+		c.answers[r.URL.Path] = answers[min(1, len(answers)-1):]
+	}
+	if patch, _ := io.ReadAll(r.Body); status == http.StatusOK && r.Header.Get("Content-Type") == "application/json-patch+json" {
+		c.patched = append(c.patched, r.URL.Path+" "+string(patch))
+	}
+	w.WriteHeader(status)
+}
+
+func TestRetire(t *testing.T) {
+	const orders = `{"lease": "/lease", "services": [
+		{"at": "2026-03-01T12:00:00Z", "patches": [{"path": "/live", "patch": [1]}, {"path": "/old", "patch": [2]}]},
+		{"at": "2026-03-01T12:00:00Z", "patches": [{"path": "/other", "patch": [3]}]}
+	]}`
+	all := []string{"/live [1]", "/old [2]", "/other [3]"}
+	for _, c := range []struct {
+		name    string
+		cluster *cluster
+		patched []string
+		said    string
+	}{
+		{"when its time is over", &cluster{}, all, "retire: 1 of 2: retired\nretire: 2 of 2: retired\n"},
+		{"from the beginning where the API server refuses", &cluster{answers: map[string][]int{"/old": {503, 200}}},
+			[]string{"/live [1]", "/live [1]", "/old [2]", "/other [3]"}, "PATCH /old: 503 Service Unavailable: trying again"},
+		{"what isn't gone already", &cluster{answers: map[string][]int{"/old": {404}}}, []string{"/live [1]", "/other [3]"}, "1 of 2: retired"},
+		{"nothing where something else was released", &cluster{answers: map[string][]int{"/live": {422}}}, []string{"/other [3]"},
+			"1 of 2: something else was released since"},
+		{"once a release has ended", &cluster{holders: []string{"maria", "maria"}}, all, "maria is at a release: trying again"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			server := httptest.NewServer(c.cluster)
+			defer server.Close()
+			var told Orders
+			if err := json.Unmarshal([]byte(orders), &told); err != nil {
+				t.Fatal(err)
+			}
+			told.Services[0].At = time.Now().Add(20 * time.Millisecond)
+			api := API{server.URL, server.Client(), func() ([]byte, error) { return []byte("secret\n"), nil }, 10 * time.Millisecond}
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			var said strings.Builder
+			err := api.Retire(ctx, told, &said)
+			if err != nil || !slices.Equal(c.cluster.patched, c.patched) || !strings.Contains(said.String(), c.said) {
+				t.Errorf("%v: it patches %v, want %v; it says %s, want %s", err, c.cluster.patched, c.patched, &said, c.said)
+			}
+		})
+	}
+}
+
+func TestRetireEndsWhenItIsToldToStop(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := (API{}).Retire(ctx, Orders{Services: []Order{{At: time.Now().Add(time.Hour)}}}, io.Discard); !errors.Is(err, context.Canceled) {
+		t.Errorf("it ends with %v", err)
+	}
+}

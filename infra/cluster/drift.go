@@ -1,0 +1,128 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+
+	"platform.example/infra/namespace"
+	"platform.example/infra/release"
+)
+
+// fieldManager is the name by which the API server knows changes that the platform makes without Pulumi.
+const fieldManager = "platform-release"
+
+// Restore gives back to each object what the last release recorded. Differences without a patch are left alone.
+func (c *Cluster) Restore(ctx context.Context, differences []release.Difference) error {
+	for _, difference := range differences {
+		if difference.Patch == nil {
+			continue
+		}
+		patch, err := json.Marshal(difference.Patch)
+		if err == nil {
+			path := release.Path(difference.Kind, c.namespace(namespace.Apps), difference.Name)
+			err = c.client.CoreV1().RESTClient().Patch(types.StrategicMergePatchType).AbsPath(path).
+				Param("fieldManager", fieldManager).Body(patch).Do(ctx).Error()
+		}
+		if err != nil {
+			return fmt.Errorf("%s: it can't be restored: %w", difference, err)
+		}
+	}
+	return nil
+}
+
+// Recorded is what is true of every service after an update; nil where nothing is asked. To be out of reach for a while is no
+// failure.
+func (r Rollout) Recorded(ctx *pulumi.Context) (recorded map[string]release.Recorded, err error) {
+	if r.cluster == nil || ctx.DryRun() {
+		return nil, nil
+	}
+	var unread error
+	err = wait.PollUntilContextTimeout(ctx.Context(), lookAgain, r.deadline, true, func(ctx context.Context) (bool, error) {
+		recorded, unread = r.cluster.Recorded(ctx)
+		return unread == nil, nil
+	})
+	return recorded, errors.Join(err, unread)
+}
+
+// changes is the last change of every field of an object, the status left out.
+func changes(entries []metav1.ManagedFieldsEntry) release.Changes {
+	found := release.Changes{}
+	for _, entry := range entries {
+		if entry.FieldsV1 == nil || entry.Subresource == "status" || entry.Time == nil {
+			continue
+		}
+		by := entry.Manager
+		if entry.Subresource != "" {
+			by += " " + entry.Subresource
+		}
+		eachField(entry.FieldsV1.Raw, "", func(path string) {
+			if !found[path].At.After(entry.Time.Time) {
+				found[path] = release.Change{By: by, At: entry.Time.Time}
+			}
+		})
+	}
+	return found
+}
+
+// eachField visits every path of a set of fields: spec.replicas, spec.template.spec.containers[shop].image.
+func eachField(raw json.RawMessage, path string, visit func(path string)) {
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(raw, &fields) != nil {
+		return
+	}
+	for key, below := range fields {
+		at := path
+		switch kind, rest, _ := strings.Cut(key, ":"); kind {
+		case "f":
+			at = strings.TrimPrefix(path+"."+rest, ".")
+		case "k": // an element of a list, by its keys
+			var keys map[string]any
+			_ = json.Unmarshal([]byte(rest), &keys)
+			at = fmt.Sprintf("%s[%v]", path, keys["name"])
+		default: // the element itself, or a value of a set
+			continue
+		}
+		visit(at)
+		eachField(below, at, visit)
+	}
+}
+
+func autoscaler(found autoscalingv2.HorizontalPodAutoscaler) *release.Autoscaler {
+	is := &release.Autoscaler{
+		Target:   found.Spec.ScaleTargetRef.Name,
+		Bounds:   release.Bounds{Min: 1, Max: int(found.Spec.MaxReplicas)},
+		Recorded: release.ReadBounds(found.Annotations[release.ReplicasAnnotation]),
+		Changes:  changes(found.ManagedFields),
+	}
+	if found.Spec.MinReplicas != nil {
+		is.Bounds.Min = int(*found.Spec.MinReplicas)
+	}
+	return is
+}
+
+// readyEndpoints is the pods that get the traffic of each Service.
+func readyEndpoints(found []discoveryv1.EndpointSlice) map[string]map[string]bool {
+	ready := map[string]map[string]bool{} // by pod: one may stand in several slices
+	for _, slice := range found {
+		service := slice.Labels[discoveryv1.LabelServiceName]
+		for _, endpoint := range slice.Endpoints {
+			if endpoint.Conditions.Ready != nil && *endpoint.Conditions.Ready && endpoint.TargetRef != nil {
+				if ready[service] == nil {
+					ready[service] = map[string]bool{}
+				}
+				ready[service][endpoint.TargetRef.Name] = true
+			}
+		}
+	}
+	return ready
+}

@@ -1,0 +1,248 @@
+package release
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Difference is one thing that the cluster has otherwise than the last release left it.
+type Difference struct {
+	Service string `json:"service,omitempty"`
+	Kind    string `json:"kind"` // of the object
+	Name    string `json:"name"`
+	Field   string `json:"field,omitempty"` // empty for the object itself
+	Have    string `json:"have"`
+	Want    string `json:"want,omitempty"`
+	Change  Change `json:"changed,omitzero"`
+	// Patch restores the object, as a strategic merge patch; nil where a patch can't.
+	Patch map[string]any `json:"-"`
+}
+
+// Change is who changed a field last, as the API server recorded it.
+type Change struct {
+	By string    `json:"by"`
+	At time.Time `json:"at"`
+}
+
+// Changes is the last change of each field of an object, by the field's path.
+type Changes map[string]Change
+
+// Bounds is between how many replicas an autoscaler scales.
+type Bounds struct{ Min, Max int }
+
+// ReplicasAnnotation on a HorizontalPodAutoscaler records the Bounds that the last update set.
+const ReplicasAnnotation = "platform.example/replicas"
+
+// With is the annotation's text. With what is live in it, each switch sets the bounds again: those of the one before may be
+// released by now, which Pulumi's state doesn't know.
+func (b Bounds) With(made string) string { return fmt.Sprintf("%d-%d %s", b.Min, b.Max, made) }
+
+// ReadBounds reads what With writes; the zero Bounds where it is anything else.
+func ReadBounds(text string) (b Bounds) {
+	if _, err := fmt.Sscanf(text, "%d-%d", &b.Min, &b.Max); err != nil {
+		return Bounds{}
+	}
+	return b
+}
+
+// The fields that are compared.
+const (
+	selectorField  = "spec.selector"
+	versionField   = "metadata.annotations." + VersionAnnotation
+	replicasField  = "spec.replicas"
+	pausedField    = "spec.paused"
+	targetField    = "spec.scaleTargetRef"
+	minField       = "spec.minReplicas"
+	maxField       = "spec.maxReplicas"
+	endpointsField = "ready endpoints"
+)
+
+func imageField(service string) string { return "spec.template.spec.containers[" + service + "].image" }
+
+// String says what differs, and who changed it.
+func (d Difference) String() string {
+	text := fmt.Sprintf("%s %s is %s", d.Kind, d.Name, d.Have)
+	if d.Field != "" {
+		text = fmt.Sprintf("%s %s: %s: %s, want %s", d.Kind, d.Name, d.Field, cmp.Or(d.Have, "none"), d.Want)
+	}
+	if d.Change.By != "" {
+		text += fmt.Sprintf(" (changed by %s at %s)", d.Change.By, d.Change.At.Local().Format(time.DateTime))
+	}
+	return text
+}
+
+// Drift is what differs from the last release, by service. A pod that was restarted is no difference, nor is a candidate that
+// never got traffic.
+func Drift(recorded map[string]Recorded) []Difference {
+	var found []Difference
+	for _, service := range slices.Sorted(maps.Keys(recorded)) {
+		found = append(found, recorded[service].drift(service)...)
+	}
+	return found
+}
+
+// Misleading reports whether the difference makes the cluster run something else than the record says: an output that states
+// the record would be wrong.
+func (d Difference) Misleading() bool {
+	return d.Kind != "HorizontalPodAutoscaler" && slices.Contains([]string{"", selectorField, versionField, imageField(d.Service)}, d.Field)
+}
+
+// Selector is every key by which a live Service selects a colour.
+func Selector(service string, colour Colour) map[string]string {
+	return map[string]string{"app.kubernetes.io/name": service, ColourLabel: string(colour)}
+}
+
+// SelectorPatch makes a selector that of a colour: keys that don't belong there are removed.
+func SelectorPatch(service string, colour Colour, selector map[string]string) map[string]any {
+	patch := map[string]any{}
+	for key := range selector {
+		patch[key] = nil
+	}
+	for key, value := range Selector(service, colour) {
+		patch[key] = value
+	}
+	return map[string]any{"spec": map[string]any{"selector": patch}}
+}
+
+// live is the colour that the last release made live; empty for none.
+func (r Recorded) live() Colour {
+	if r.Mark.Live == "" { // released before marks were written
+		return r.Selected
+	}
+	return r.Mark.Live
+}
+
+// recorded reports whether the last release left the colour's Deployment as live or standing by. Any other is a candidate.
+func (r Recorded) recorded(colour Colour) bool {
+	running, standby := r.Colours[colour], r.Mark.Standby
+	return colour == r.live() || standby != Former{} && standby.Made == running.Made && (standby.Made != "" || standby.Version == running.Version)
+}
+
+// wanted is what the record says that a colour runs: what it runs where nothing was recorded.
+func (r Recorded) wanted(colour Colour) (version, image string) {
+	running, record := r.Colours[colour], r.Mark.Standby
+	if colour == r.live() {
+		record = Former{Version: r.Mark.Version, Image: r.Mark.Image}
+	}
+	version, image = running.Version, running.Image
+	if record.Version != "" && r.recorded(colour) {
+		version = record.Version
+	}
+	if record.Image != "" && r.recorded(colour) {
+		image = record.Image
+	}
+	return version, image
+}
+
+// Restored is the service as the last release left it, for all that Drift can restore but the colour of the traffic.
+func (r Recorded) Restored() Recorded {
+	if r.Selected == "" {
+		r.Selected = r.Mark.Live
+	}
+	r.Colours = maps.Clone(r.Colours)
+	for colour, running := range r.Colours {
+		running.Version, running.Image = r.wanted(colour)
+		if r.recorded(colour) && running.Replicas == 0 {
+			running.Replicas = running.least()
+		}
+		r.Colours[colour] = running
+	}
+	return r
+}
+
+// Released is what the last release made live.
+func (r Recorded) Released() Deployed {
+	version, image := r.wanted(r.live())
+	return Deployed{Version: version, Image: image}
+}
+
+// least is how many replicas a Deployment has at least.
+func (r Running) least() int {
+	if r.Autoscaler == nil {
+		return 1
+	}
+	return max(1, cmp.Or(r.Autoscaler.Recorded.Min, r.Autoscaler.Bounds.Min))
+}
+
+// drift is what differs of one service.
+func (r Recorded) drift(service string) (found []Difference) {
+	live := r.live()
+	if live == "" {
+		return nil
+	}
+	differs := func(kind, name, field, have, want string, by Changes, patch map[string]any) {
+		found = append(found, Difference{Service: service, Kind: kind, Name: name, Field: field, Have: have, Want: want, Change: by[field], Patch: patch})
+	}
+	if want := Selector(service, live); !maps.Equal(r.Selector, want) {
+		patch := SelectorPatch(service, live, r.Selector)
+		if r.ByHand(service) != nil { // to move traffic takes more than a patch
+			patch = nil
+		}
+		differs("Service", service, selectorField, joined(r.Selector), joined(want), r.Changes, patch)
+	}
+	for _, colour := range []Colour{live, live.Other()} {
+		running, there := r.Colours[colour]
+		switch {
+		case there && r.recorded(colour):
+			r.driftOf(service, colour, running, differs)
+		case !there && (colour == live || r.Mark.Standby != Former{}):
+			differs("Deployment", colour.Name(service), "", "missing", "", nil, nil)
+		}
+	}
+	if r.Ready == 0 {
+		differs("Service", service, endpointsField, "0", "at least 1", nil, nil)
+	}
+	return found
+}
+
+// driftOf is what differs of a colour's Deployment and its autoscaler.
+func (r Recorded) driftOf(
+	service string, colour Colour, is Running, differs func(kind, name, field, have, want string, by Changes, patch map[string]any),
+) {
+	const kind, scaler = "Deployment", "HorizontalPodAutoscaler"
+	type object = map[string]any
+	name, scaled := colour.Name(service), false
+	if a := is.Autoscaler; a == nil {
+		differs(scaler, name, "", "missing", "", nil, nil)
+	} else {
+		if scaled = a.Target == name; !scaled {
+			target := object{"apiVersion": "apps/v1", "kind": kind, "name": name}
+			differs(scaler, name, targetField, a.Target, name, a.Changes, object{"spec": object{"scaleTargetRef": target}})
+		}
+		if want := a.Recorded; want != (Bounds{}) && a.Bounds.Min != want.Min {
+			differs(scaler, name, minField, fmt.Sprint(a.Bounds.Min), fmt.Sprint(want.Min), a.Changes, object{"spec": object{"minReplicas": want.Min}})
+		}
+		if want := a.Recorded; want != (Bounds{}) && a.Bounds.Max != want.Max {
+			differs(scaler, name, maxField, fmt.Sprint(a.Bounds.Max), fmt.Sprint(want.Max), a.Changes, object{"spec": object{"maxReplicas": want.Max}})
+		}
+	}
+	version, image := r.wanted(colour)
+	if is.Version != version {
+		differs(kind, name, versionField, is.Version, version, is.Changes, object{"metadata": object{"annotations": object{VersionAnnotation: version}}})
+	}
+	if is.Image != image {
+		containers := []any{object{"name": service, "image": image}}
+		differs(kind, name, imageField(service), is.Image, image, is.Changes,
+			object{"spec": object{"template": object{"spec": object{"containers": containers}}}})
+	}
+	if is.Paused {
+		differs(kind, name, pausedField, "true", "false", is.Changes, object{"spec": object{"paused": false}})
+	}
+	// A Deployment without replicas isn't scaled. One with too few is, within seconds, where its autoscaler is as it should be.
+	if least := is.least(); is.Replicas == 0 || is.Replicas < least && !scaled {
+		differs(kind, name, replicasField, fmt.Sprint(is.Replicas), fmt.Sprintf("at least %d", least), is.Changes, object{"spec": object{"replicas": least}})
+	}
+}
+
+// joined is a selector for people.
+func joined(selector map[string]string) string {
+	var terms []string
+	for _, key := range slices.Sorted(maps.Keys(selector)) {
+		terms = append(terms, key+"="+selector[key])
+	}
+	return strings.Join(terms, ",")
+}
