@@ -82,6 +82,9 @@ func (s *session) differences(ctx context.Context, recorded map[string]release.R
 // refreshed is what pulumi found to differ from its state.
 func refreshed(step apitype.StepEventMetadata) []release.Difference {
 	urn := resource.URN(step.URN)
+	if !strings.HasPrefix(string(urn.Type()), "kubernetes:") { // the stack's own outputs change with each update
+		return nil
+	}
 	other := release.Difference{Kind: string(urn.Type().Name()), Name: urn.Name()}
 	switch step.Op {
 	case apitype.OpDelete:

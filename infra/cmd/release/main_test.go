@@ -181,3 +181,25 @@ func TestMachinesReadOneObjectALine(t *testing.T) {
 		t.Errorf("%q: %v", out.String(), err)
 	}
 }
+
+func TestARefreshReportsObjectsOfTheClusterAlone(t *testing.T) {
+	const stack = "urn:pulumi:local::platform::"
+	for _, c := range []struct {
+		urn  string
+		op   apitype.OpType
+		want string
+	}{
+		{stack + "kubernetes:core/v1:ConfigMap::edge", apitype.OpUpdate, "ConfigMap edge"},
+		{stack + "kubernetes:core/v1:ConfigMap::edge", apitype.OpDelete, "ConfigMap edge"},
+		{stack + "kubernetes:core/v1:ConfigMap::edge", apitype.OpSame, ""},
+		{stack + "pulumi:pulumi:StackReference::organization/platform/local", apitype.OpUpdate, ""}, // changes with each update
+	} {
+		got := ""
+		for _, difference := range refreshed(apitype.StepEventMetadata{URN: c.urn, Op: c.op}) {
+			got = difference.Kind + " " + difference.Name
+		}
+		if got != c.want {
+			t.Errorf("%s %s is reported as %q, want %q", c.op, c.urn, got, c.want)
+		}
+	}
+}
