@@ -19,11 +19,8 @@ import (
 	"platform.example/infra/release"
 )
 
-// Every update and release of a stack holds one Lease in namespace apps. client-go's leader election keeps it: it compares no
-// clocks of two machines, but measures by its own clock for how long a Lease doesn't change.
-const leaseName = release.Lease
-
-// leaseTimes are the durations of leader election.
+// leaseTimes are the durations of leader election, by which every update and release of a stack holds one Lease in namespace apps.
+// It compares no clocks of two machines, but measures by its own clock for how long a Lease doesn't change.
 type leaseTimes struct {
 	life  time.Duration // a Lease that doesn't change for so long has a dead holder
 	renew time.Duration // for how long the holder tries to renew it before leader election starts over
@@ -51,7 +48,7 @@ func holderOf(lease *coordinationv1.Lease) string { return ptr.Deref(lease.Spec.
 
 // lease is the zero Lease where there is none.
 func (c *Cluster) lease(ctx context.Context) (*coordinationv1.Lease, error) {
-	lease, err := c.leases().Get(ctx, leaseName, metav1.GetOptions{})
+	lease, err := c.leases().Get(ctx, release.Lease, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return &coordinationv1.Lease{}, nil
 	}
@@ -125,7 +122,7 @@ func (c *Cluster) elect(ctx context.Context, holder string, taken chan struct{},
 	var leading atomic.Bool
 	config := leaderelection.LeaderElectionConfig{
 		Lock: &resourcelock.LeaseLock{
-			LeaseMeta:  metav1.ObjectMeta{Namespace: c.namespace(namespace.Apps), Name: leaseName},
+			LeaseMeta:  metav1.ObjectMeta{Namespace: c.namespace(namespace.Apps), Name: release.Lease},
 			Client:     c.client.CoordinationV1(),
 			LockConfig: resourcelock.ResourceLockConfig{Identity: holder},
 		},

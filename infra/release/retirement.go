@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Lease is the name of the Lease, in the services' namespace, that whoever releases holds.
+// Lease is the name of the Lease, in the services' namespace, that an update or a release holds.
 const Lease = "release"
 
 // Path is where the API has an object of the services' namespace.
