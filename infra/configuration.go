@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -37,6 +36,7 @@ func (c configuration) load(name string, services []catalog.Service) (stack.Stac
 		name, ours := strings.CutPrefix(key, stack.Namespace+":")
 		switch {
 		case !ours: // another namespace's, such as that of a provider
+		case slices.Contains(catalog.Former(), name):
 		case slices.Contains(c.secret, key):
 			hidden[name] = value
 		default:
@@ -47,8 +47,8 @@ func (c configuration) load(name string, services []catalog.Service) (stack.Stac
 	if err != nil {
 		return config, secret.Secrets{}, err
 	}
-	wanted := append(catalog.Secrets(services, config.Environment == stack.Local, config.NamespacePrefix), catalog.GivenSecrets(config.Monitoring.WebhookNetwork != "")...)
-	secrets, err := secret.Read(name, wanted, hidden, time.Now())
+	wanted := append(catalog.Secrets(services, config.Environment == stack.Local), catalog.GivenSecrets(config.Monitoring.WebhookNetwork != "")...)
+	secrets, err := secret.Read(name, wanted, hidden)
 	return config, secrets, err
 }
 

@@ -83,6 +83,9 @@ func run(ctx *pulumi.Context, given configuration, lock *lock, newRollout newRol
 	if p.rollout, err = newRollout(here, ctx, p.config.Deadline); err != nil {
 		return err
 	}
+	if p.served, err = p.readCertificates(ctx.Context(), here); err != nil {
+		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
+	}
 	recorded, err := here.Recorded(ctx.Context())
 	if err != nil {
 		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
@@ -111,6 +114,7 @@ type platform struct {
 	profile  profile.Profile
 	services []catalog.Service
 	secrets  secret.Secrets
+	served   map[string]string // certificates with their keys, by server
 	target   cluster.Target
 	rollout  cluster.Rollout
 	request  release.Request
@@ -145,12 +149,29 @@ func (p platform) build(ctx *pulumi.Context) error {
 		return err
 	}
 
-	stores, err := p.newStores(ctx, namespaces, onCluster)
+	certificates, err := p.certificates()
+	if err != nil {
+		return err
+	}
+	stores, err := p.newStores(ctx, namespaces, certificates, onCluster)
 	if err != nil {
 		return err
 	}
 
 	switched, err := p.newServices(ctx, namespaces, stores, onCluster)
+	if err != nil {
+		return err
+	}
+
+	err = workload.Renew(ctx, workload.RenewArgs{
+		Namespace:    namespaces[namespace.Data],
+		Priority:     namespaces[namespace.Apps].Priority,
+		Config:       p.config,
+		Profile:      p.profile,
+		Image:        p.publicImage().Reference,
+		Authority:    p.secrets.Authority().Pairs,
+		Certificates: p.renewed(namespaces),
+	}, onCluster)
 	if err != nil {
 		return err
 	}
@@ -168,7 +189,7 @@ func (p platform) build(ctx *pulumi.Context) error {
 		Image:       traefik,
 		Upstream:    workload.URL(p.config.NamespacePrefix, public.Name),
 		Origins:     p.config.Services[public.Name].Origins(),
-		Certificate: p.secrets.Certificate(catalog.EdgeCertificate),
+		Certificate: certificates[network.Edge],
 	}, onCluster)
 	if err != nil {
 		return err

@@ -13,12 +13,14 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/certificate"
 	"platform.example/infra/cluster/clustertest"
 	"platform.example/infra/image"
+	"platform.example/infra/namespace"
 	"platform.example/infra/network"
 	"platform.example/infra/stack"
 )
@@ -276,16 +278,6 @@ func (e *engine) dependencies(t *testing.T, resource string) []string {
 	return nil
 }
 
-// ended is a certificate for Postgres that was good long ago.
-func ended(t *testing.T) string {
-	t.Helper()
-	value, err := certificate.Issue(valueOf(catalog.Authority), []string{catalog.PostgresHost("")}, time.Now().Add(-5*365*24*time.Hour))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return value
-}
-
 func checkPod(t *testing.T, name string, spec manifest, serves bool) {
 	t.Helper()
 	context := spec.at("securityContext")
@@ -435,12 +427,6 @@ func TestFaultsEndTheProgramBeforeTheFirstResource(t *testing.T) {
 		{"another cluster than its own", stack.Local, func(v map[string]string) {
 			v["platform:kubeconfig"] = clustertest.New(t, "other").Kubeconfig(t)
 		}, `stack local is on the cluster this, but platform:kubeContext "" leads to the cluster other`},
-		{"a certificate that has ended", stack.Local, func(v map[string]string) {
-			v["platform:postgresCertificate"] = ended(t)
-		}, "stack local: platform:postgresCertificate: has ended on"},
-		{"a certificate of another host", stack.Local, func(v map[string]string) {
-			v["platform:postgresCertificate"] = valueOf(catalog.RedisCertificate)
-		}, "stack local: platform:postgresCertificate: x509: certificate is valid for redis-cache.data.svc, not postgres.data.svc"},
 		{"a password that anybody guesses", stack.Local, func(v map[string]string) { v["platform:redisPassword"] = "secret" },
 			"stack local: platform:redisPassword: want at least 22 letters"},
 		{"production without staging", stack.Production, func(map[string]string) {},
@@ -492,11 +478,64 @@ func TestMonitoringIsWhatTheStackSays(t *testing.T) {
 		t.Errorf("alerts are routed by\n%s", routes)
 	}
 	rules := configs["prometheus"].at("data", "rules.yml").(string)
-	for _, store := range []string{"postgres", "redis-cache", "redis-stream", "certificate-authority"} {
-		ends := regexp.MustCompile(`job:certificate_not_after:timestamp_seconds\n +expr: vector\(\d{10}\)\n +labels:\n +job: ` + store + "\n")
-		if !ends.MatchString(rules) {
-			t.Errorf("nobody looks at when the certificate of %s ends", store)
+	ends := regexp.MustCompile(`job:certificate_not_after:timestamp_seconds\n +expr: vector\(\d{10}\)\n +labels:\n +job: certificate-authority\n`)
+	if !ends.MatchString(rules) {
+		t.Error("no rule knows when the authority expires")
+	}
+}
+
+func TestACertificateStaysUntilItIsDue(t *testing.T) {
+	long := 90 * 24 * time.Hour
+	hosts := []string{catalog.PostgresHost("")}
+	issue := func(authority string, issued time.Time) string {
+		pair, err := certificate.Issue(authority, hosts, long, issued)
+		if err != nil {
+			t.Fatal(err)
 		}
+		return pair
+	}
+	other, err := certificate.NewAuthority(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority := valueOf(catalog.Authority)
+	for name, test := range map[string]struct {
+		served string
+		stays  bool
+	}{
+		"fresh":                {issue(authority, time.Now()), true},
+		"less than a third":    {issue(authority, time.Now().Add(-long*3/4)), false},
+		"expired":              {issue(authority, time.Now().Add(-2*long)), false},
+		"of another authority": {issue(other, time.Now()), false},
+		"missing":              {"", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			api := clustertest.New(t, "this")
+			public, key, _ := strings.Cut(test.served, "-----BEGIN PRIVATE")
+			if test.served != "" {
+				api.Answer("/api/v1/namespaces/data/secrets/postgres-certificate", corev1.Secret{
+					TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
+					ObjectMeta: metav1.ObjectMeta{Name: "postgres-certificate", UID: "1", Annotations: map[string]string{namespace.StackAnnotation: "local"}},
+					Data: map[string][]byte{"tls.crt": []byte(public), "tls.key": []byte("-----BEGIN PRIVATE" + key)},
+				})
+			}
+			values := given(t)
+			values["platform:kubeconfig"] = api.Kubeconfig(t)
+			values["platform:postgresCertificate"] = "of a version that kept certificates in the configuration"
+			engine := &engine{}
+			if err := up(t, stack.Local, values, engine); err != nil {
+				t.Fatal(err)
+			}
+			data := engine.ofType("core/v1:Secret")["postgres-certificate"]
+			got, _ := data.at("stringData", "tls.crt").(string)
+			if (got == public) != test.stays {
+				t.Errorf("it stays: %v", got == public)
+			}
+			fresh, _ := data.at("stringData", "tls.key").(string)
+			if err := certificate.Outdated(got+fresh, authority, hosts, long, time.Now()); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

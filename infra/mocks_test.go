@@ -143,17 +143,13 @@ var secretValues = sync.OnceValue(func() map[string]string {
 		panic(err)
 	}
 	values := map[string]string{}
-	for _, wanted := range catalog.Secrets(catalog.Services(), true, "") {
+	for _, wanted := range catalog.Secrets(catalog.Services(), true) {
 		value := "value-of-" + wanted.Name + "-0123456789abcdef"
 		switch wanted.Kind {
 		case catalog.JWTKeys:
 			value = "first:" + base64.RawURLEncoding.EncodeToString([]byte(value))
 		case catalog.CertificateAuthority:
 			value = authority
-		case catalog.Certificate:
-			if value, err = certificate.Issue(authority, wanted.Hosts, now); err != nil {
-				panic(err)
-			}
 		}
 		values[wanted.Name] = value
 	}
@@ -177,7 +173,7 @@ func up(t *testing.T, name stack.Environment, values map[string]string, engine *
 	t.Chdir(filepath.Join(root, "infra"))
 
 	var secretKeys []string
-	for _, secret := range append(catalog.Secrets(catalog.Services(), true, ""), catalog.GivenSecrets(false)...) {
+	for _, secret := range append(catalog.Secrets(catalog.Services(), true), catalog.GivenSecrets(false)...) {
 		secretKeys = append(secretKeys, "platform:"+secret.Name)
 	}
 	silent := func(_ *cluster.Cluster, _ *pulumi.Context, deadline time.Duration) (cluster.Rollout, error) {

@@ -35,7 +35,7 @@ func full(name string) catalog.Service {
 // objectsOf is every object of the stack local with these services, after what is recorded of each of them.
 func objectsOf(t *testing.T, services []catalog.Service, recorded map[string]release.Recorded) []object {
 	t.Helper()
-	wanted := catalog.Secrets(services, true, "")
+	wanted := catalog.Secrets(services, true)
 	var names []string
 	for _, secret := range wanted {
 		names = append(names, secret.Name)

@@ -71,7 +71,7 @@ func render(root, name, file string) ([]object, error) {
 	if err != nil {
 		return nil, err
 	}
-	wanted := catalog.Secrets(services, true, config.NamespacePrefix)
+	wanted := catalog.Secrets(services, true)
 	return platform{services: services, config: config, profile: facing, secrets: secret.Unknown(wanted)}.objects(name)
 }
 

@@ -84,14 +84,13 @@ func (p platform) newServices(
 	return switched, workload.Retire(ctx, p.publicImage(), services, switched, at, opts...)
 }
 
-// publicImage is what the sources have of the public service, whichever version of it is live.
+// publicImage is the public service as the sources have it, or else as it runs.
 func (p platform) publicImage() image.Image {
-	for _, service := range p.services {
-		if service.Public {
-			return p.images[service.Name]
-		}
+	name := p.public().Name
+	if built := p.images[name]; built.Version != "" {
+		return built
 	}
-	return image.Image{}
+	return p.plans[name].live()
 }
 
 // tell says, in a preview as in an update, what becomes of a service.

@@ -13,6 +13,7 @@ import (
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
+	"platform.example/infra/secret"
 )
 
 // stores is where the services keep what they know.
@@ -23,7 +24,7 @@ type stores struct {
 }
 
 func (p platform) newStores(
-	ctx *pulumi.Context, namespaces map[namespace.Name]*isolation.Namespace, opts ...pulumi.ResourceOption,
+	ctx *pulumi.Context, namespaces map[namespace.Name]*isolation.Namespace, certificates map[string]secret.Certificate, opts ...pulumi.ResourceOption,
 ) (made stores, err error) {
 	postgres, err := image.Upstream("postgres", p.config.Environment, p.profile.RegistryMirror)
 	if err != nil {
@@ -47,7 +48,7 @@ func (p platform) newStores(
 		Config:        p.config,
 		Services:      p.services,
 		Image:         postgres,
-		Certificate:   p.secrets.Certificate(catalog.PostgresCertificate),
+		Certificate:   certificates[network.Postgres],
 		AdminPassword: p.secrets.Value(catalog.PostgresAdminPassword),
 		Passwords:     p.passwords(catalog.Service.DatabasePassword),
 		Monitor:       p.secrets.Value(catalog.PostgresMonitorPassword),
@@ -60,7 +61,7 @@ func (p platform) newStores(
 		Config:      p.config.Redis,
 		Services:    p.services,
 		Image:       redis,
-		Certificate: p.secrets.Certificate(catalog.RedisCertificate),
+		Certificate: certificates[network.Cache],
 		Passwords: data.RedisPasswords{
 			Admin: p.secrets.Value(catalog.RedisPassword), Monitor: p.secrets.Value(catalog.RedisMonitorPassword),
 			Services: p.passwords(catalog.Service.CachePassword),
@@ -74,7 +75,7 @@ func (p platform) newStores(
 		Config:      p.config,
 		Services:    p.services,
 		Image:       redis,
-		Certificate: p.secrets.Certificate(catalog.StreamCertificate),
+		Certificate: certificates[network.Stream],
 		Passwords: data.RedisPasswords{
 			Admin: p.secrets.Value(catalog.StreamPassword), Monitor: p.secrets.Value(catalog.StreamMonitorPassword),
 			Services: p.passwords(catalog.Service.StreamPassword),

@@ -24,6 +24,7 @@ import (
 	"platform.example/apps/internal/live"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/redis"
+	"platform.example/apps/internal/renewal"
 	"platform.example/apps/internal/retire"
 	"platform.example/apps/internal/service"
 	"platform.example/apps/internal/telemetry"
@@ -43,7 +44,7 @@ const (
 func main() { service.Main(name, commands()) }
 
 func commands() service.Commands {
-	return service.Commands{"": serve, "verify": verify.Command(name, probes), "retire": retire.Command}
+	return service.Commands{"": serve, "verify": verify.Command(name, probes), "retire": retire.Command, "renew": renewal.Command}
 }
 
 func serve(ctx context.Context, p service.Process) (err error) {
@@ -117,6 +118,9 @@ func serve(ctx context.Context, p service.Process) (err error) {
 	var working sync.WaitGroup
 	working.Go(func() { colour.Watch(background) })
 	working.Go(func() { gateway.Sessions.Watch(background) })
+	for _, service := range []*upstream.Service{users, orders, notifications} {
+		working.Go(func() { service.Watch(background) })
+	}
 	working.Go(func() {
 		breaker.Share(background, redisClient, tel.Log, users.Breaker(), orders.Breaker(), notifications.Breaker())
 	})

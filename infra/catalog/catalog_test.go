@@ -80,15 +80,15 @@ func TestNamesDerivedFromAService(t *testing.T) {
 
 func TestSecretsAreOnePerUse(t *testing.T) {
 	seen := map[string]bool{}
-	for _, secret := range catalog.Secrets(catalog.Services(), true, "") {
+	for _, secret := range catalog.Secrets(catalog.Services(), true) {
 		if seen[secret.Name] {
 			t.Errorf("secret %s is listed twice", secret.Name)
 		}
 		seen[secret.Name] = true
 	}
 	for _, name := range []string{
-		"certificateAuthority", "postgresAdminPassword", "postgresCertificate", "redisPassword", "redisCertificate",
-		"streamPassword", "streamCertificate", "jwtKeys", "webhookSecret", "demoUserPassword", "edgeCertificate",
+		"certificateAuthority", "postgresAdminPassword", "redisPassword",
+		"streamPassword", "jwtKeys", "webhookSecret", "demoUserPassword",
 		"userServiceDatabasePassword", "orderServiceDatabasePassword", "notificationServiceDatabasePassword",
 		"apiGatewayCachePassword", "userServiceCachePassword", "orderServiceStreamPassword", "notificationServiceStreamPassword",
 	} {
@@ -96,9 +96,9 @@ func TestSecretsAreOnePerUse(t *testing.T) {
 			t.Errorf("secret %s is missing", name)
 		}
 	}
-	elsewhere := catalog.Secrets(catalog.Services(), false, "")
-	if len(elsewhere) != len(seen)-2 {
-		t.Errorf("%d secrets elsewhere than locally, where the edge and the demo user add two to make %d", len(elsewhere), len(seen))
+	elsewhere := catalog.Secrets(catalog.Services(), false)
+	if len(elsewhere) != len(seen)-1 {
+		t.Errorf("%d secrets elsewhere than locally, where the demo user adds one to make %d", len(elsewhere), len(seen))
 	}
 }
 

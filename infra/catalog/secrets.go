@@ -22,8 +22,6 @@ const (
 	// CertificateAuthority is up to three authorities in PEM, each a certificate and its key: in use, next, and the one
 	// before. Whoever trusts one trusts all, so that the next one is trusted before anything is signed with it.
 	CertificateAuthority Kind = "certificateAuthority"
-	// Certificate is a server's certificate and its key in PEM, signed by the authority in use.
-	Certificate Kind = "certificate"
 	// Given comes from somebody else, such as the address of a chat room; nobody here can make it, and it may be missing.
 	Given Kind = "given"
 )
@@ -32,23 +30,18 @@ const (
 type Secret struct {
 	Name     string // the key in the stack's configuration
 	Kind     Kind
-	Variable string   // the environment variable that hands it to a service; empty where a component uses it
-	With     string   // the key of the service's setting without which it isn't handed over; empty for always
-	Hosts    []string // for which a Certificate stands, DNS names
-	URL      bool     // of what is Given: an address that starts with https://
-	HTTP     bool     // or with http://
+	Variable string // the environment variable that hands it to a service; empty where a component uses it
+	With     string // the key of the service's setting without which it isn't handed over; empty for always
+	URL      bool   // of what is Given: an address that starts with https://
+	HTTP     bool   // or with http://
 }
 
 // The secrets that belong to no single service.
 const (
 	Authority             = "certificateAuthority"
 	PostgresAdminPassword = "postgresAdminPassword"
-	PostgresCertificate   = "postgresCertificate"
-	RedisPassword         = "redisPassword" // of the cache's administrator; of everyone on a Redis elsewhere
-	RedisCertificate      = "redisCertificate"
+	RedisPassword         = "redisPassword"  // of the cache's administrator; of everyone on a Redis elsewhere
 	StreamPassword        = "streamPassword" // as RedisPassword, of the stream
-	StreamCertificate     = "streamCertificate"
-	EdgeCertificate       = "edgeCertificate"
 	DemoUserPassword      = "demoUserPassword"
 
 	// What the exporters sign in to the stores with.
@@ -67,22 +60,23 @@ const (
 	ReleaseWebhookURL = "releaseWebhookUrl" // is told of releases, as Slack is
 )
 
-// PostgresHost, RedisHost and StreamHost are the stores' DNS names in the cluster, which their certificates are valid for.
+// PostgresHost, RedisHost and StreamHost are the stores' DNS names in the cluster, for which their certificates are valid.
 func PostgresHost(prefix namespace.Prefix) string { return prefix.Host("postgres", namespace.Data) }
 func RedisHost(prefix namespace.Prefix) string    { return prefix.Host("redis-cache", namespace.Data) }
 func StreamHost(prefix namespace.Prefix) string   { return prefix.Host("redis-stream", namespace.Data) }
 
-// Secrets is every secret that the services and their stores need; local adds those of the demo user and of an edge
-// that nobody else certifies.
-func Secrets(services []Service, local bool, prefix namespace.Prefix) []Secret {
+// Former lists the keys of a configuration that held certificates. They are ignored: certificates are kept on the cluster.
+func Former() []string {
+	return []string{"postgresCertificate", "redisCertificate", "streamCertificate", "edgeCertificate"}
+}
+
+// Secrets is every secret that the services and their stores need; local adds that of the demo user.
+func Secrets(services []Service, local bool) []Secret {
 	secrets := []Secret{
 		{Name: Authority, Kind: CertificateAuthority},
 		{Name: PostgresAdminPassword, Kind: Password},
-		{Name: PostgresCertificate, Kind: Certificate, Hosts: []string{PostgresHost(prefix)}},
 		{Name: RedisPassword, Kind: Password},
-		{Name: RedisCertificate, Kind: Certificate, Hosts: []string{RedisHost(prefix)}},
 		{Name: StreamPassword, Kind: Password},
-		{Name: StreamCertificate, Kind: Certificate, Hosts: []string{StreamHost(prefix)}},
 		{Name: PostgresMonitorPassword, Kind: Password},
 		{Name: RedisMonitorPassword, Kind: Password},
 		{Name: StreamMonitorPassword, Kind: Password},
@@ -101,9 +95,7 @@ func Secrets(services []Service, local bool, prefix namespace.Prefix) []Secret {
 		secrets = append(secrets, service.Secrets...)
 	}
 	if local {
-		secrets = append(secrets,
-			Secret{Name: EdgeCertificate, Kind: Certificate, Hosts: []string{"localhost"}},
-			Secret{Name: DemoUserPassword, Kind: Plain})
+		secrets = append(secrets, Secret{Name: DemoUserPassword, Kind: Plain})
 	}
 	return secrets
 }

@@ -18,11 +18,8 @@ import (
 	"time"
 )
 
-// How long certificates last. No client refuses a server's that lasts no longer (CA/Browser Forum, before 2020).
-const (
-	authorityLife = 10 * 365 * 24 * time.Hour
-	ServerLife    = 825 * 24 * time.Hour
-)
+// authorityLife is how long an authority lasts.
+const authorityLife = 10 * 365 * 24 * time.Hour
 
 // The types of PEM blocks.
 const (
@@ -47,8 +44,16 @@ func NewAuthority(now time.Time) (string, error) {
 	return sign(template, nil, nil)
 }
 
-// Issue is a server's certificate for the hosts, and its key, signed by the first of the authorities.
-func Issue(authorities string, hosts []string, now time.Time) (string, error) {
+// Current returns the certificate to serve from now on: the one that is served, unless it is due for renewal.
+func Current(served, authorities string, hosts []string, duration time.Duration, now time.Time) (string, error) {
+	if Outdated(served, authorities, hosts, duration, now) == nil {
+		return served, nil
+	}
+	return Issue(authorities, hosts, duration, now)
+}
+
+// Issue returns a server's certificate for the hosts, and its key, signed by the first of the authorities.
+func Issue(authorities string, hosts []string, duration time.Duration, now time.Time) (string, error) {
 	all, err := Authorities(authorities)
 	if err != nil {
 		return "", err
@@ -67,7 +72,7 @@ func Issue(authorities string, hosts []string, now time.Time) (string, error) {
 		Subject:     pkix.Name{CommonName: hosts[0]},
 		DNSNames:    hosts,
 		NotBefore:   now.Add(-time.Hour),
-		NotAfter:    earlier(now.Add(ServerLife), certificate.NotAfter),
+		NotAfter:    earlier(now.Add(duration), certificate.NotAfter),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
@@ -201,74 +206,36 @@ func NotAfter(value string) (time.Time, error) {
 	return certificate.NotAfter, nil
 }
 
-// Valid is what is wrong with a server's certificate for these hosts at a time: that it isn't one, that it is for others,
-// that it has ended.
-func Valid(pair string, hosts []string, now time.Time) error {
-	certificate, _, err := parse(pair)
-	if err != nil {
-		return err
-	}
-	for _, host := range hosts {
-		if err := certificate.VerifyHostname(host); err != nil {
-			return err
-		}
-	}
-	if now.After(certificate.NotAfter) {
-		return ended(certificate)
-	}
-	return nil
-}
-
 func ended(certificate *x509.Certificate) error {
 	return fmt.Errorf("has ended on %s", certificate.NotAfter.UTC().Format(time.DateOnly))
 }
 
-// Renew is how long before its end a certificate is to be renewed.
-const Renew = 60 * 24 * time.Hour
-
-// Outdated is why a server's certificate is to be issued anew by the first of the authorities: it is for other
-// hosts than these, it isn't Valid, it ends within Renew, or another authority has signed it. Nil if it may stay.
-func Outdated(pair string, hosts []string, authorities string, now time.Time) error {
+// Outdated returns why a server's certificate is to be renewed: it can't be used, it is for other hosts than these, another
+// authority than the first has signed it, it lasts longer than the duration, or it is in the last third of it. The command renew of
+// the services, which runs between updates, decides alike.
+func Outdated(pair, authorities string, hosts []string, duration time.Duration, now time.Time) error {
 	certificate, _, err := parse(pair)
 	if err != nil {
-		return err
-	}
-	if !slices.Equal(certificate.DNSNames, hosts) {
-		return fmt.Errorf("is valid for %s, not for %s", strings.Join(certificate.DNSNames, ", "), strings.Join(hosts, ", "))
-	}
-	if err := Valid(pair, hosts, now); err != nil {
 		return err
 	}
 	all, err := Authorities(authorities)
 	if err != nil {
 		return err
 	}
-	last, err := NotAfter(all[0])
+	authority, _, err := parse(all[0])
 	if err != nil {
 		return err
 	}
 	switch {
-	case !SignedBy(pair, all[0]):
+	case !slices.Equal(certificate.DNSNames, hosts):
+		return fmt.Errorf("is valid for %s, not for %s", strings.Join(certificate.DNSNames, ", "), strings.Join(hosts, ", "))
+	case certificate.CheckSignatureFrom(authority) != nil:
 		return errors.New("is not signed by the authority in use")
-	// A certificate that ends with its authority gets no longer by a renewal.
-	case now.Add(Renew).After(certificate.NotAfter) && certificate.NotAfter.Before(last):
-		return fmt.Errorf("ends on %s", certificate.NotAfter.UTC().Format(time.DateOnly))
+	case certificate.NotAfter.After(now.Add(duration + time.Minute)): // clocks differ
+		return fmt.Errorf("lasts longer than %s", duration)
+	// One that expires with its authority is renewed in vain.
+	case now.Add(duration/3).After(certificate.NotAfter) && certificate.NotAfter.Before(authority.NotAfter):
+		return fmt.Errorf("expires at %s", certificate.NotAfter.UTC().Format(time.RFC3339))
 	}
 	return nil
-}
-
-// SignedBy reports whether one of the authorities has signed the certificate.
-func SignedBy(pair, authorities string) bool {
-	certificate, _, err := parse(pair)
-	if err != nil {
-		return false
-	}
-	pairs, err := Authorities(authorities)
-	if err != nil {
-		return false
-	}
-	return slices.ContainsFunc(pairs, func(one string) bool {
-		authority, _, err := parse(one)
-		return err == nil && certificate.CheckSignatureFrom(authority) == nil
-	})
 }

@@ -10,6 +10,9 @@ import (
 	"time"
 )
 
+// duration is how long certificates last in these tests.
+const duration = 90 * 24 * time.Hour
+
 func newAuthority(t testing.TB) string {
 	t.Helper()
 	authority, err := NewAuthority(time.Now())
@@ -21,7 +24,7 @@ func newAuthority(t testing.TB) string {
 
 func issue(t testing.TB, authorities string, now time.Time, hosts ...string) string {
 	t.Helper()
-	pair, err := Issue(authorities, hosts, now)
+	pair, err := Issue(authorities, hosts, duration, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,41 +93,6 @@ func TestHandshakes(t *testing.T) {
 	}
 }
 
-func TestValid(t *testing.T) {
-	authority := newAuthority(t)
-	pair := issue(t, authority, time.Now(), "a.example", "b.example")
-	hosts := []string{"a.example", "b.example"}
-	year := 365 * 24 * time.Hour
-	certificate, key, _ := Split(pair)
-	_, otherKey, _ := Split(issue(t, authority, time.Now(), "a.example"))
-	tests := []struct {
-		name, pair string
-		hosts      []string
-		now        time.Time
-		want       string
-	}{
-		{"as it should be", pair, hosts, time.Now(), ""},
-		{"shortly before its end", pair, hosts, time.Now().Add(2 * year), ""},
-		{"after its end", pair, hosts, time.Now().Add(3 * year), "has ended on"},
-		{"for a host too few", pair, []string{"a.example", "c.example"}, time.Now(), "not c.example"},
-		{"nothing", "", hosts, time.Now(), "want one certificate and its key"},
-		{"no key", certificate, hosts, time.Now(), "want one certificate and its key"},
-		{"the wrong way round", key + certificate, hosts, time.Now(), "want one certificate and its key"},
-		{"somebody else's key", certificate + otherKey, hosts, time.Now(), "the key is not that of the certificate"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			err := Valid(test.pair, test.hosts, test.now)
-			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
-				t.Errorf("got %v, want %q", err, test.want)
-			}
-		})
-	}
-	if !SignedBy(pair, newAuthority(t)+authority) || SignedBy(pair, newAuthority(t)) {
-		t.Error("who has signed is not known")
-	}
-}
-
 func TestAuthoritiesKeepTheirOrder(t *testing.T) {
 	first, second := newAuthority(t), newAuthority(t)
 	got, err := Authorities(first + "\n" + second)
@@ -155,6 +123,8 @@ func TestOutdated(t *testing.T) {
 	}
 	hosts := []string{"a.example", "b.example"}
 	pair := issue(t, first, now, hosts...)
+	public, key, _ := Split(pair)
+	_, otherKey, _ := Split(issue(t, first, now, hosts...))
 	tests := []struct {
 		name, pair  string
 		hosts       []string
@@ -163,10 +133,13 @@ func TestOutdated(t *testing.T) {
 		want        string
 	}{
 		{"fresh", pair, hosts, first + second, now, ""},
-		{"long before its end", pair, hosts, first, now.Add(ServerLife - Renew - day), ""},
-		{"soon before its end", pair, hosts, first, now.Add(ServerLife - Renew + day),
-			"ends on " + now.Add(ServerLife).UTC().Format(time.DateOnly)},
-		{"after its end", pair, hosts, first, now.Add(ServerLife + day), "has ended on"},
+		{"a third is left", pair, hosts, first, now.Add(duration*2/3 - day), ""},
+		{"less than a third is left", pair, hosts, first, now.Add(duration*2/3 + day), "expires at " + now.Add(duration).UTC().Format(time.RFC3339)},
+		{"it has expired", pair, hosts, first, now.Add(duration + day), "expires at "},
+		{"it lasts longer than it should", pair, hosts, first, now.Add(-day), "lasts longer than 2160h0m0s"},
+		{"no key", public, hosts, first, now, "want one certificate and its key"},
+		{"the wrong way round", key + public, hosts, first, now, "want one certificate and its key"},
+		{"another certificate's key", public + otherKey, hosts, first, now, "the key is not that of the certificate"},
 		{"no longer than its authority", issue(t, ending, now, hosts...), hosts, ending, now, ""},
 		{"of the authority before", pair, hosts, second + first, now, "is not signed by the authority in use"},
 		{"of a stranger", pair, hosts, second, now, "is not signed by the authority in use"},
@@ -177,9 +150,16 @@ func TestOutdated(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			err := Outdated(test.pair, test.hosts, test.authorities, test.now)
+			err := Outdated(test.pair, test.authorities, test.hosts, duration, test.now)
 			if (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %q", err, test.want)
+			}
+			current, failed := Current(test.pair, test.authorities, test.hosts, duration, test.now)
+			if test.authorities == "oops" {
+				return
+			}
+			if failed != nil || (current == test.pair) != (test.want == "") || Outdated(current, test.authorities, test.hosts, duration, test.now) != nil {
+				t.Errorf("the current one is the former: %v, %v", current == test.pair, failed)
 			}
 		})
 	}
@@ -198,10 +178,10 @@ func TestNoCertificateOutlivesItsAuthority(t *testing.T) {
 	if got, err := NotAfter(issue(t, authority, now, "a.example")); err != nil || !got.Equal(end) {
 		t.Errorf("what it signs ends on %v, %v; want %v", got, err, end)
 	}
-	if _, err := Issue(authority, []string{"a.example"}, now.Add(48*time.Hour)); err == nil || !strings.Contains(err.Error(), "has ended on") {
+	if _, err := Issue(authority, []string{"a.example"}, duration, now.Add(48*time.Hour)); err == nil || !strings.Contains(err.Error(), "has ended on") {
 		t.Errorf("signing after its end: %v", err)
 	}
-	if _, err := Issue(authority, nil, now); err == nil {
+	if _, err := Issue(authority, nil, duration, now); err == nil {
 		t.Error("a certificate for nobody is issued")
 	}
 	for name, wrong := range map[string]string{"nothing": "", "a password": "abc", "a key": text(keyBlock, []byte("x")), "no certificate": text(certificateBlock, nil)} {
@@ -252,8 +232,7 @@ func FuzzRead(f *testing.F) {
 				t.Errorf("what is split doesn't split the same again: %v", err)
 			}
 		}
-		quotesNothing(t, Valid(value, []string{"a.example"}, time.Now()))
-		quotesNothing(t, Outdated(value, []string{"a.example"}, first, time.Now()))
+		quotesNothing(t, Outdated(value, first, []string{"a.example"}, duration, time.Now()))
 		_, err = NotAfter(value)
 		quotesNothing(t, err)
 	})

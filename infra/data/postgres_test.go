@@ -79,7 +79,7 @@ func (s *server) certify() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	pair, err := certificate.Issue(authority, []string{"localhost"}, time.Now())
+	pair, err := certificate.Issue(authority, []string{"localhost"}, time.Hour, time.Now())
 	if err != nil {
 		s.t.Fatal(err)
 	}

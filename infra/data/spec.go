@@ -84,12 +84,15 @@ func (c Common) newAccount(
 	}, opts...)
 }
 
-// newCertificate is a server's certificate. It keeps its name when it is renewed: the server reads it again by itself.
+// newCertificate is a server's certificate. It keeps its name when it is renewed: the server reads it again by itself. Between
+// updates a CronJob renews it, so that an update has to take the fields back.
 func (c Common) newCertificate(
 	ctx *pulumi.Context, name string, certificate secret.Certificate, opts ...pulumi.ResourceOption,
 ) (*corev1.Secret, error) {
+	metadata := c.named(name + "-certificate")
+	metadata.Annotations = pulumi.StringMap{"pulumi.com/patchForce": pulumi.String("true")}
 	return corev1.NewSecret(ctx, name+"-certificate", &corev1.SecretArgs{
-		Metadata:   c.named(name + "-certificate"),
+		Metadata:   metadata,
 		Type:       pulumi.String("kubernetes.io/tls"),
 		StringData: pulumi.StringMap{"tls.crt": certificate.Certificate, "tls.key": certificate.Key},
 	}, opts...)

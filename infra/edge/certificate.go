@@ -45,8 +45,10 @@ func (a Args) newCertificate(ctx *pulumi.Context, parent pulumi.ResourceOption) 
 		}
 		return made.Metadata.Name().Elem(), nil
 	default:
+		metadata := a.metadata(certificateName) // a CronJob renews it between updates
+		metadata.Annotations = pulumi.StringMap{"pulumi.com/patchForce": pulumi.String("true")}
 		made, err := corev1.NewSecret(ctx, certificateName, &corev1.SecretArgs{
-			Metadata:   a.metadata(certificateName),
+			Metadata:   metadata,
 			Type:       pulumi.String("kubernetes.io/tls"),
 			StringData: pulumi.StringMap{"tls.crt": a.Certificate.Certificate, "tls.key": a.Certificate.Key},
 		}, parent)

@@ -38,7 +38,7 @@ func (a Args) kubeStateMetrics(boards []dashboard.Dashboard) ([]part, error) {
 		memory: 128 * quantity.MiB, cpu: 200,
 		inside: everywhere(
 			look("", "pods", "persistentvolumeclaims"), look("apps", "deployments", "statefulsets", "daemonsets"),
-			look("batch", "jobs"), look("autoscaling", "horizontalpodautoscalers"),
+			look("batch", "jobs", "cronjobs"), look("autoscaling", "horizontalpodautoscalers"),
 		),
 		command: []string{
 			"/kube-state-metrics",
@@ -52,7 +52,7 @@ func (a Args) kubeStateMetrics(boards []dashboard.Dashboard) ([]part, error) {
 	nodes.command = append(slices.Clone(objects.command), "--resources=nodes")
 	objects.command = append(objects.command,
 		"--namespaces="+strings.Join(a.namespaces(), ","),
-		"--resources=pods,persistentvolumeclaims,deployments,statefulsets,daemonsets,jobs,horizontalpodautoscalers",
+		"--resources=pods,persistentvolumeclaims,deployments,statefulsets,daemonsets,jobs,cronjobs,horizontalpodautoscalers",
 		"--metric-labels-allowlist=pods=["+labels+"],deployments=["+labels+"]",
 	)
 	return []part{objects, nodes}, nil

@@ -2,16 +2,13 @@ package monitoring
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	rbacv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/rbac/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"gopkg.in/yaml.v3"
 
-	"platform.example/infra/catalog"
 	"platform.example/infra/monitoring/rule"
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
@@ -76,24 +73,9 @@ func (a Args) prometheus() (part, error) {
 // rules is what Prometheus computes and raises.
 func (a Args) rules() (string, error) {
 	return rule.YAML(a.Services, rule.Options{
-		Runbooks: a.Config.Monitoring.Runbooks, Certificates: a.certificates(), Standby: a.Config.Standby,
+		Runbooks: a.Config.Monitoring.Runbooks, Standby: a.Config.Standby,
+		AuthorityExpires: a.Secrets.Authority().Ends, CertificateDuration: a.Config.CertificateDuration,
 	})
-}
-
-// certificates is when those end that nobody tells Prometheus of: the authority's, and those of the stores in the cluster.
-func (a Args) certificates() map[string]time.Time {
-	ends := map[string]time.Time{"certificate-authority": a.Secrets.Authority().Ends}
-	for job, store := range map[string]struct{ address, certificate string }{
-		network.Postgres: {a.Config.Postgres.Address, catalog.PostgresCertificate},
-		network.Cache:    {a.Config.Redis.Address, catalog.RedisCertificate},
-		network.Stream:   {a.Config.Stream.Address, catalog.StreamCertificate},
-	} {
-		if store.address == "" {
-			ends[job] = a.Secrets.Certificate(store.certificate).Ends
-		}
-	}
-	maps.DeleteFunc(ends, func(_ string, end time.Time) bool { return end.IsZero() })
-	return ends
 }
 
 // object is a part of a configuration file.

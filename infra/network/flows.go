@@ -29,6 +29,9 @@ const (
 	// Retire is the Job that ends the time of what stands by.
 	Retire = "retire"
 
+	// Certificates is the CronJob that renews certificates.
+	Certificates = "certificates"
+
 	// Setup is added to a store's name for the Job that prepares it.
 	Setup = "-setup"
 )

@@ -166,7 +166,7 @@ func TestOnlyTheEdgeIsReachedFromOutside(t *testing.T) {
 			}
 		}
 		// Only who watches the cluster itself, or tells people, goes further.
-		if slices.Contains([]string{Prometheus, KubeStateMetrics, NodeStateMetrics, Alertmanager, Retire}, policy.Owner) {
+		if slices.Contains([]string{Prometheus, KubeStateMetrics, NodeStateMetrics, Alertmanager, Retire, Certificates}, policy.Owner) {
 			continue
 		}
 		for _, flow := range policy.Egress {
@@ -240,7 +240,7 @@ func TestEveryPolicyIsWhereItsPodsAre(t *testing.T) {
 		switch policy.Owner {
 		case Edge:
 			want = namespace.Edge
-		case Postgres, Cache, Stream, Postgres + Setup, Cache + Setup, Stream + Setup:
+		case Postgres, Cache, Stream, Certificates, Postgres + Setup, Cache + Setup, Stream + Setup:
 			want = namespace.Data
 		case Prometheus, Alertmanager, KubeStateMetrics, NodeStateMetrics, NodeExporter, Postgres + Exporter, Cache + Exporter, Stream + Exporter:
 			want = namespace.Monitoring

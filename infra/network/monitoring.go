@@ -95,6 +95,7 @@ func watched(config stack.Stack, p profile.Profile, policies []Policy) []Policy 
 	add(own(KubeStateMetrics, KubeStateMetricsPort, toAPIServer(p)...))
 	add(own(NodeStateMetrics, KubeStateMetricsPort, toAPIServer(p)...))
 	add(&Policy{Namespace: namespace.Apps, Owner: Retire, Egress: toAPIServer(p)})
+	add(&Policy{Namespace: namespace.Data, Owner: Certificates, Egress: toAPIServer(p)})
 	add(own(NodeExporter, NodeExporterPort))
 	for _, store := range stores(config) {
 		exporter, port := store.owner+Exporter, RedisExporterPort

@@ -15,7 +15,7 @@ import (
 func config(t *testing.T, settings map[string]string) stack.Stack {
 	t.Helper()
 	var secrets []string
-	for _, secret := range catalog.Secrets(catalog.Services(), true, "") {
+	for _, secret := range catalog.Secrets(catalog.Services(), true) {
 		secrets = append(secrets, secret.Name)
 	}
 	plain := map[string]string{"registry": "localhost:5000"}

@@ -8,10 +8,10 @@ import (
 // Lease is the name of the Lease, in the services' namespace, that an update or a release holds.
 const Lease = "release"
 
-// Path is where the API has an object of the services' namespace.
+// Path is the path of an object on the API server.
 func Path(kind, namespace, name string) string {
 	group := map[string]string{
-		"Service": "/api/v1", "Deployment": "/apis/apps/v1", "HorizontalPodAutoscaler": "/apis/autoscaling/v2", "Lease": "/apis/coordination.k8s.io/v1",
+		"Service": "/api/v1", "Secret": "/api/v1", "Deployment": "/apis/apps/v1", "HorizontalPodAutoscaler": "/apis/autoscaling/v2", "Lease": "/apis/coordination.k8s.io/v1",
 	}[kind]
 	return group + "/namespaces/" + namespace + "/" + strings.ToLower(kind) + "s/" + name
 }

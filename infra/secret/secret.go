@@ -21,55 +21,43 @@ import (
 
 // Secrets is every secret of a stack.
 type Secrets struct {
-	values       map[string]pulumi.StringOutput
-	certificates map[string]Certificate
-	authority    Authority
-	versions     map[string]string
+	values    map[string]pulumi.StringOutput
+	authority Authority
+	versions  map[string]string
 }
 
 // Certificate is a server's certificate and its key in PEM. The key is secret.
 type Certificate struct {
 	Certificate, Key pulumi.StringOutput
-	Ends             time.Time // zero where it isn't known
 }
 
-// Authority is whom the stack's own certificates are signed by. None of it is secret.
+// Authority signs the stack's own certificates.
 type Authority struct {
-	Bundle string // PEM: all that are, or are about to be, or were lately in use
+	Bundle string              // PEM: all that are, or are about to be, or were lately in use
+	Pairs  pulumi.StringOutput // the same with their keys
+	pairs  string              // empty where secrets are Unknown
 	Ends   time.Time
 }
 
 // Read checks the values by name against what the catalog asks for. Its error lists every fault, and no value.
-func Read(stackName string, wanted []catalog.Secret, values map[string]string, now time.Time) (Secrets, error) {
-	secrets := Secrets{
-		values: map[string]pulumi.StringOutput{}, certificates: map[string]Certificate{}, versions: map[string]string{},
-	}
+func Read(stackName string, wanted []catalog.Secret, values map[string]string) (Secrets, error) {
+	secrets := Secrets{values: map[string]pulumi.StringOutput{}, versions: map[string]string{}}
 	var faults []error
 	for _, secret := range wanted {
 		value := values[secret.Name]
 		if value == "" && secret.Kind == catalog.Given {
 			continue
 		}
-		if err := check(secret, value, now); err != nil {
+		if err := check(secret, value); err != nil {
 			faults = append(faults, fmt.Errorf("stack %s: %s:%s: %w: %s", stackName, stack.Namespace, secret.Name, err, remedy(stackName, secret)))
 			continue
 		}
-		switch secret.Kind {
-		case catalog.CertificateAuthority:
+		if secret.Kind == catalog.CertificateAuthority {
 			secrets.authority.Bundle, _ = certificate.Bundle(value)
+			secrets.authority.Pairs, secrets.authority.pairs = hide(value), value
 			secrets.authority.Ends, _ = certificate.NotAfter(value)
-		case catalog.Certificate:
-			public, key, _ := certificate.Split(value)
-			ends, _ := certificate.NotAfter(public)
-			secrets.certificates[secret.Name] = Certificate{pulumi.String(public).ToStringOutput(), hide(key), ends}
 		}
 		secrets.values[secret.Name], secrets.versions[secret.Name] = hide(value), Version(value)
-	}
-	for _, secret := range wanted {
-		if secret.Kind == catalog.Certificate && len(faults) == 0 && !certificate.SignedBy(values[secret.Name], values[catalog.Authority]) {
-			faults = append(faults, fmt.Errorf("stack %s: %s:%s: isn't signed by the stack's authority: run `make secrets STACK=%s`",
-				stackName, stack.Namespace, secret.Name, stackName))
-		}
 	}
 	return secrets, errors.Join(faults...)
 }
@@ -79,8 +67,7 @@ func remedy(stackName string, secret catalog.Secret) string {
 	if secret.Kind == catalog.Given {
 		return fmt.Sprintf("set it again with `pulumi config set --secret %s:%s --stack %s`", stack.Namespace, secret.Name, stackName)
 	}
-	return fmt.Sprintf("`make secrets STACK=%s` renews certificates, and `make secrets STACK=%s ROTATE=%s` makes a new one",
-		stackName, stackName, secret.Name)
+	return fmt.Sprintf("`make secrets STACK=%s` generates it if it is missing, and with ROTATE=%s another one", stackName, secret.Name)
 }
 
 // Output is the name of the stack output that tells which Version of each secret is in use.
@@ -96,13 +83,13 @@ func Version(value string) string {
 // Versions is the Version of each secret.
 func (s Secrets) Versions() pulumi.StringMap { return pulumi.ToStringMap(s.versions) }
 
+const unknown = "(secret)"
+
 // Unknown stands for secrets that nobody needs to know, where manifests are only read.
 func Unknown(wanted []catalog.Secret) Secrets {
-	const unknown = "(secret)"
-	secrets := Secrets{values: map[string]pulumi.StringOutput{}, certificates: map[string]Certificate{}, authority: Authority{Bundle: unknown}}
+	secrets := Secrets{values: map[string]pulumi.StringOutput{}, authority: Authority{Bundle: unknown, Pairs: hide(unknown)}}
 	for _, secret := range wanted {
 		secrets.values[secret.Name] = hide(unknown)
-		secrets.certificates[secret.Name] = Certificate{Certificate: hide(unknown), Key: hide(unknown)}
 	}
 	return secrets
 }
@@ -131,17 +118,27 @@ func (s Secrets) Values(names map[string]string) map[string]pulumi.StringOutput 
 	return values
 }
 
-// Certificate is a secret of that kind.
-func (s Secrets) Certificate(name string) Certificate { return s.certificates[name] }
+// Certificate returns a server's certificate for these DNS names: the one that is served, unless it is due for renewal.
+func (s Secrets) Certificate(served string, hosts []string, duration time.Duration, now time.Time) (Certificate, error) {
+	if s.authority.pairs == "" {
+		return Certificate{hide(unknown), hide(unknown)}, nil
+	}
+	pair, err := certificate.Current(served, s.authority.pairs, hosts, duration, now)
+	if err != nil {
+		return Certificate{}, fmt.Errorf("certificate for %s: %w", hosts[0], err)
+	}
+	public, key, err := certificate.Split(pair)
+	return Certificate{pulumi.String(public).ToStringOutput(), hide(key)}, err
+}
 
-// Authority is whom the stack's own certificates are signed by.
+// Authority signs the stack's own certificates.
 func (s Secrets) Authority() Authority { return s.authority }
 
 // enough is the fewest characters of a password: 128 random bits in base64.
 const enough = 22
 
 // check is what is wrong with a value. It quotes none of it.
-func check(secret catalog.Secret, value string, now time.Time) error {
+func check(secret catalog.Secret, value string) error {
 	switch secret.Kind {
 	case catalog.Plain:
 		return long(value)
@@ -152,8 +149,6 @@ func check(secret catalog.Secret, value string, now time.Time) error {
 	case catalog.CertificateAuthority:
 		_, err := certificate.Bundle(value)
 		return err
-	case catalog.Certificate:
-		return certificate.Valid(value, secret.Hosts, now)
 	case catalog.Given:
 		if err := word(value); err != nil || !secret.URL {
 			return err

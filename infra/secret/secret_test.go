@@ -16,15 +16,7 @@ func TestRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pair, err := certificate.Issue(authority, []string{"a.example"}, now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := certificate.NewAuthority(now)
-	if err != nil {
-		t.Fatal(err)
-	}
-	stranger, err := certificate.Issue(other, []string{"a.example"}, now)
+	pair, err := certificate.Issue(authority, []string{"a.example"}, time.Hour, now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,8 +40,6 @@ func TestRead(t *testing.T) {
 		{"a key that is too short", catalog.Secret{Kind: catalog.JWTKeys}, key[:20], "want kid:key"},
 		{"an authority", catalog.Secret{Kind: catalog.CertificateAuthority}, authority, ""},
 		{"no authority", catalog.Secret{Kind: catalog.CertificateAuthority}, pair, "may not sign others"},
-		{"a certificate", catalog.Secret{Kind: catalog.Certificate, Hosts: []string{"a.example"}}, pair, ""},
-		{"a stranger's certificate", catalog.Secret{Kind: catalog.Certificate, Hosts: []string{"a.example"}}, stranger, "isn't signed by the stack's authority"},
 		{"a webhook", catalog.Secret{Kind: catalog.Given, URL: true}, "https://hooks.slack.com/services/x", ""},
 		{"a webhook without a scheme", catalog.Secret{Kind: catalog.Given, URL: true}, "hooks.slack.com/services/x", "want an address that starts with https://"},
 		{"a webhook without a host", catalog.Secret{Kind: catalog.Given, URL: true}, "https:///services/x", "want an address that starts with https://"},
@@ -57,14 +47,13 @@ func TestRead(t *testing.T) {
 		{"a webhook without TLS", catalog.Secret{Kind: catalog.Given, URL: true}, "http://hooks.example.com/x", "want an address that starts with https://"},
 		{"a webhook nearby without TLS", catalog.Secret{Kind: catalog.Given, URL: true, HTTP: true}, "http://192.0.2.7/x", ""},
 		{"a key of somebody else", catalog.Secret{Kind: catalog.Given}, "0123456789abcdef", ""},
-		{"another host's", catalog.Secret{Kind: catalog.Certificate, Hosts: []string{"b.example"}}, pair, "not b.example"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			test.secret.Name = "thing"
 			_, err := Read("production", []catalog.Secret{test.secret}, map[string]string{
 				"thing": test.value, catalog.Authority: authority,
-			}, now)
+			})
 			if (err == nil) != (test.want == "") {
 				t.Fatalf("got %v, want %q", err, test.want)
 			}
@@ -86,5 +75,27 @@ func TestVersionsTellValuesApart(t *testing.T) {
 	const known = "7692c3ad" // sha256sum says so of "one"
 	if Version("one") != known || Version("other") == known {
 		t.Errorf("the version of one is %s, of another value %s", Version("one"), Version("other"))
+	}
+}
+
+func TestCertificate(t *testing.T) {
+	now := time.Now()
+	authority, err := certificate.NewAuthority(now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets, err := Read("local", []catalog.Secret{{Name: catalog.Authority, Kind: catalog.CertificateAuthority}}, map[string]string{catalog.Authority: authority})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := secrets.Certificate("", []string{"a.example"}, time.Hour, now); err != nil {
+		t.Error(err)
+	}
+	_, err = secrets.Certificate("", []string{"a.example"}, time.Hour, now.AddDate(11, 0, 0))
+	if err == nil || !strings.Contains(err.Error(), "certificate for a.example: the authority in use has ended on") {
+		t.Errorf("of an authority that has expired: %v", err)
+	}
+	if _, err := Unknown(nil).Certificate("", []string{"a.example"}, time.Hour, now); err != nil {
+		t.Errorf("of no authority: %v", err)
 	}
 }

@@ -34,7 +34,7 @@ func Parse(name string, services []catalog.Service, plain map[string]string, sec
 			found.add(rule.paths[0], rule.check(stack))
 		}
 	}
-	for _, required := range catalog.Secrets(services, stack.Environment == Local, stack.NamespacePrefix) {
+	for _, required := range catalog.Secrets(services, stack.Environment == Local) {
 		if !slices.Contains(secret, required.Name) {
 			found.add(required.Name, secretProblem(name, given, required.Name))
 		}
@@ -57,7 +57,7 @@ func Parse(name string, services []catalog.Service, plain map[string]string, sec
 // ParsePlain is Parse where the secrets can't be seen, and are taken for given.
 func ParsePlain(name string, services []catalog.Service, plain map[string]string) (Stack, error) {
 	var secrets []string
-	for _, secret := range catalog.Secrets(services, true, "") {
+	for _, secret := range catalog.Secrets(services, true) {
 		secrets = append(secrets, secret.Name)
 	}
 	return Parse(name, services, plain, secrets)
@@ -112,7 +112,7 @@ func knownPaths(settings []setting, services []catalog.Service) []string {
 	for _, setting := range settings {
 		paths = append(paths, setting.path)
 	}
-	for _, secret := range append(catalog.Secrets(services, true, ""), catalog.GivenSecrets(false)...) {
+	for _, secret := range append(catalog.Secrets(services, true), catalog.GivenSecrets(false)...) {
 		paths = append(paths, secret.Name)
 	}
 	return paths

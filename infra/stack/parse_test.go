@@ -13,7 +13,7 @@ import (
 
 func allSecrets() []string {
 	var names []string
-	for _, secret := range catalog.Secrets(catalog.Services(), true, "") {
+	for _, secret := range catalog.Secrets(catalog.Services(), true) {
 		names = append(names, secret.Name)
 	}
 	return names
@@ -39,7 +39,7 @@ func TestDefaults(t *testing.T) {
 		want  stack.Stack
 	}{
 		{"local", map[string]string{"registry": "localhost:5000"}, stack.Stack{
-			Name: "local", Environment: stack.Local, Registry: "localhost:5000", Build: true, Demo: true, Deadline: 2 * time.Minute, Standby: 30 * time.Minute, CPURequests: 40,
+			Name: "local", Environment: stack.Local, Registry: "localhost:5000", Build: true, Demo: true, Deadline: 2 * time.Minute, Standby: 30 * time.Minute, CPURequests: 40, CertificateDuration: 90 * 24 * time.Hour,
 			Edge: stack.Edge{
 				Host: "localhost", Type: stack.NodePort, HTTPPort: 30080, HTTPSPort: 30443, RequestsPerSecond: 2000,
 			},
@@ -55,7 +55,7 @@ func TestDefaults(t *testing.T) {
 			"registry": "registry.example.com/platform", "edge": `{"host":"staging.example.com","issuer":"letsencrypt"}`,
 		}, stack.Stack{
 			Name: "staging", Environment: stack.Staging, Registry: "registry.example.com/platform", Build: true,
-			Deadline: 5 * time.Minute, Standby: time.Hour, CPURequests: 100, ProtectData: true,
+			Deadline: 5 * time.Minute, Standby: time.Hour, CPURequests: 100, CertificateDuration: 90 * 24 * time.Hour, ProtectData: true,
 			Edge: stack.Edge{
 				Host: "staging.example.com", Type: stack.LoadBalancer, Issuer: "letsencrypt", RequestsPerSecond: 100,
 			},
@@ -68,7 +68,7 @@ func TestDefaults(t *testing.T) {
 			Monitoring: stack.Monitoring{Retention: 15, VolumeSize: 20480, Memory: 1024, Grafana: true, VerifyKubelets: true},
 		}},
 		{"production", map[string]string{"edge": `{"host":"api.example.com","tlsSecret":"api"}`}, stack.Stack{
-			Name: "production", Environment: stack.Production, PromotesFrom: "staging", Deadline: 5 * time.Minute, Standby: time.Hour, CPURequests: 100, ProtectData: true,
+			Name: "production", Environment: stack.Production, PromotesFrom: "staging", Deadline: 5 * time.Minute, Standby: time.Hour, CPURequests: 100, CertificateDuration: 90 * 24 * time.Hour, ProtectData: true,
 			Edge:     stack.Edge{Host: "api.example.com", Type: stack.LoadBalancer, TLSSecret: "api", RequestsPerSecond: 100},
 			Replicas: stack.Replicas{Min: 3, Max: 20},
 			Services: replicas(3, 20),
@@ -100,7 +100,7 @@ func TestGivenValuesReplaceDefaults(t *testing.T) {
 		"storageClass": "fast",
 		"demo":         "false",
 		"deadline":     "90s",
-		"standby":      "0s",
+		"standby":      "0s", "certificateDuration": "24h",
 		"cpuRequests":  "100",
 		"protectData":  "true",
 		"edge": `{"type":"LoadBalancer","httpPort":31000,"trustedProxies":["192.0.2.0/24","2001:db8::/32"],"requestsPerSecond":5,
@@ -129,7 +129,7 @@ func TestGivenValuesReplaceDefaults(t *testing.T) {
 	want := stack.Stack{
 		Name: "local", Environment: stack.Local, Registry: "10.0.0.1:5000/platform", Build: true,
 		Kubeconfig: ".state/kubeconfig", KubeContext: "elsewhere", StorageClass: "fast",
-		Deadline: 90 * time.Second, ProtectData: true, CPURequests: 100,
+		Deadline: 90 * time.Second, ProtectData: true, CPURequests: 100, CertificateDuration: 24 * time.Hour,
 		Edge: stack.Edge{
 			Host: "localhost", Type: stack.LoadBalancer, HTTPPort: 31000, HTTPSPort: 30443,
 			TrustedProxies: []string{"192.0.2.0/24", "2001:db8::/32"}, RequestsPerSecond: 5,
@@ -264,6 +264,8 @@ func TestFaults(t *testing.T) {
 			`stack local: platform:stream.network: not set: want the network in which events.example.com is`},
 		{"an authority that is none", "local", with("postgres", `{"certificateAuthority":"trust me"}`), allSecrets(),
 			`stack local: platform:postgres.certificateAuthority: "trust me": want certificates in PEM`},
+		{"certificates that last too long", "local", with("certificateDuration", "20000h"), allSecrets(),
+			`stack local: platform:certificateDuration: "20000h": want how long certificates of the stack's own authority last, from 10m to 19800h (825 days)`},
 		{"a standby that lasts too long", "local", with("standby", "25h"), allSecrets(),
 			`stack local: platform:standby: "25h": want how long a former version stands by after a release, from 0s to 24h`},
 		{"a deadline without a unit", "local", with("deadline", "60"), allSecrets(),
@@ -333,8 +335,8 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 	}
 	want := "apiGatewayCachePassword certificateAuthority colour demo edge.host edge.tlsSecret grafanaAdminPassword jwtKeys " +
 		"notificationServiceDatabasePassword notificationServiceStreamPassword orderServiceDatabasePassword " +
-		"orderServiceStreamPassword postgresAdminPassword postgresCertificate postgresMonitorPassword redisCertificate redisMonitorPassword redisPassword replicas.max " +
-		"replicas.min streamCertificate streamMonitorPassword streamPassword userServiceCachePassword userServiceDatabasePassword webhookSecret"
+		"orderServiceStreamPassword postgresAdminPassword postgresMonitorPassword redisMonitorPassword redisPassword replicas.max " +
+		"replicas.min streamMonitorPassword streamPassword userServiceCachePassword userServiceDatabasePassword webhookSecret"
 	if got := strings.Join(paths, " "); got != want {
 		t.Errorf("faults at %s\nwant      %s", got, want)
 	}

@@ -247,6 +247,10 @@ func deadline(text string) (time.Duration, error) { return span(text, 30*time.Se
 
 func standby(text string) (time.Duration, error) { return span(text, 0, 24*time.Hour) }
 
+func certificateDuration(text string) (time.Duration, error) {
+	return span(text, 10*time.Minute, 825*24*time.Hour)
+}
+
 func span(text string, shortest, longest time.Duration) (time.Duration, error) {
 	duration, err := time.ParseDuration(text)
 	if err != nil {

@@ -65,6 +65,12 @@ func (s *Stack) settings(services []catalog.Service) []setting {
 			read:     into(&s.Standby, standby),
 		},
 		{
+			path: "certificateDuration", want: "how long certificates of the stack's own authority last, from 10m to 19800h (825 days)",
+			// No client refuses a server's certificate that lasts no longer than 825 days (CA/Browser Forum, before 2020).
+			defaults: defaults{local: "2160h", staging: "2160h", production: "2160h"},
+			read:     into(&s.CertificateDuration, certificateDuration),
+		},
+		{
 			path: "protectData", want: "true or false",
 			defaults: defaults{local: "false", staging: "true", production: "true"},
 			read:     into(&s.ProtectData, boolean),

@@ -43,14 +43,16 @@ type Stack struct {
 	CPURequests     int           // percent of their CPU requests that pods ask for
 	Standby         time.Duration // how long a former version stands by after a release
 	ProtectData     bool          // nothing that holds data is deleted or replaced
-	Edge            Edge
-	Replicas        Replicas           // of the edge, and of every service that has none of its own
-	Services        map[string]Service // by name; each service of the catalog is there
-	Postgres        Postgres
-	Redis           Redis
-	Stream          Stream
-	Monitoring      Monitoring
-	Cluster         Cluster
+	// CertificateDuration is how long a certificate of the stack's own authority lasts. It is renewed in the last third.
+	CertificateDuration time.Duration
+	Edge                Edge
+	Replicas            Replicas           // of the edge, and of every service that has none of its own
+	Services            map[string]Service // by name; each service of the catalog is there
+	Postgres            Postgres
+	Redis               Redis
+	Stream              Stream
+	Monitoring          Monitoring
+	Cluster             Cluster
 }
 
 // Edge is how the outside reaches the platform.

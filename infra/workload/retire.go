@@ -8,16 +8,12 @@ import (
 
 	batchv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/batch/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
-	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	rbacv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/rbac/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/image"
 	"platform.example/infra/network"
-	"platform.example/infra/quantity"
 	"platform.example/infra/release"
-	"platform.example/infra/resources"
-	"platform.example/infra/restricted"
 )
 
 // retireLimit is how long after its time the Job may wait for the end of a release, or for the API server.
@@ -42,21 +38,11 @@ func Retire(
 		name := service.args.Service.Name
 		names, colours = append(names, name), append(colours, release.Blue.Name(name), release.Green.Name(name))
 	}
-	role, err := rbacv1.NewRole(ctx, network.Retire, &rbacv1.RoleArgs{Metadata: metadata, Rules: rbacv1.PolicyRuleArray{
+	bound, err := bind(ctx, network.Retire, metadata, account, a.Namespace, rbacv1.PolicyRuleArray{
 		may("patch", "", "services", names...),
 		may("patch", "apps", "deployments", colours...),
 		may("patch", "autoscaling", "horizontalpodautoscalers", colours...),
 		may("get", "coordination.k8s.io", "leases", release.Lease),
-	}}, opts...)
-	if err != nil {
-		return err
-	}
-	bound, err := rbacv1.NewRoleBinding(ctx, network.Retire, &rbacv1.RoleBindingArgs{
-		Metadata: metadata,
-		RoleRef:  rbacv1.RoleRefArgs{ApiGroup: pulumi.String("rbac.authorization.k8s.io"), Kind: pulumi.String("Role"), Name: role.Metadata.Name().Elem()},
-		Subjects: rbacv1.SubjectArray{rbacv1.SubjectArgs{
-			Kind: pulumi.String("ServiceAccount"), Name: account.Metadata.Name().Elem(), Namespace: a.Namespace.Name,
-		}},
 	}, opts...)
 	standing := runs.Version
 	for _, service := range services {
@@ -71,7 +57,6 @@ func Retire(
 		text, err := json.Marshal(retireOrders(services, known[0].(string), release.ReadTimestamp(known[1].(string))))
 		return string(text), err
 	}).(pulumi.StringOutput)
-	const memory, cpu = 32 * quantity.MiB, quantity.CPU(100)
 	// Something else that stands by is another Job.
 	name := fmt.Sprintf("%s-%x", network.Retire, sha256.Sum256([]byte(standing)))[:len(network.Retire)+9]
 	_, err = batchv1.NewJob(ctx, network.Retire, &batchv1.JobArgs{
@@ -79,26 +64,10 @@ func Retire(
 		Spec: batchv1.JobSpecArgs{
 			BackoffLimit:          pulumi.Int(10), // nodes may be drained
 			ActiveDeadlineSeconds: pulumi.Int(int((a.Config.Standby + retireLimit).Seconds())),
-			Template: corev1.PodTemplateSpecArgs{
-				Metadata: metav1.ObjectMetaArgs{Labels: pulumi.StringMap{
-					"app.kubernetes.io/name": pulumi.String(network.Retire), network.Label: pulumi.String(network.Retire),
-				}},
-				Spec: restricted.Pod(a.Profile, user, corev1.PodSpecArgs{
-					RestartPolicy:                pulumi.String("OnFailure"),
-					ServiceAccountName:           account.Metadata.Name(),
-					AutomountServiceAccountToken: pulumi.Bool(true), // it asks the API server
-					EnableServiceLinks:           pulumi.Bool(false),
-					PriorityClassName:            a.Namespace.Priority,
-					Containers: corev1.ContainerArray{corev1.ContainerArgs{
-						Name:            pulumi.String(network.Retire),
-						Image:           runs.Reference,
-						Command:         pulumi.ToStringArray([]string{"/app", "retire"}),
-						Env:             append(goLimits(memory, cpu), corev1.EnvVarArgs{Name: pulumi.String("RETIREMENTS"), Value: orders}),
-						Resources:       resources.New(a.Config.Requested(10), cpu, memory),
-						SecurityContext: restricted.Container(),
-					}},
-				}),
-			},
+			Template: command{
+				name: network.Retire, command: "retire", image: runs.Reference, account: account, priority: a.Namespace.Priority,
+				env: corev1.EnvVarArray{corev1.EnvVarArgs{Name: pulumi.String("RETIREMENTS"), Value: orders}},
+			}.template(a.Config, a.Profile),
 		},
 	}, append(opts, pulumi.DependsOn([]pulumi.Resource{bound}))...)
 	return err
@@ -119,11 +88,4 @@ func retireOrders(services []*Service, namespace string, at time.Time) release.O
 		}
 	}
 	return orders
-}
-
-func may(verb, group, resource string, names ...string) rbacv1.PolicyRuleArgs {
-	return rbacv1.PolicyRuleArgs{
-		ApiGroups: pulumi.ToStringArray([]string{group}), Resources: pulumi.ToStringArray([]string{resource}),
-		ResourceNames: pulumi.ToStringArray(names), Verbs: pulumi.ToStringArray([]string{verb}),
-	}
 }

@@ -15,7 +15,7 @@ func rotated() []string {
 	return []string{
 		"userServiceDatabasePassword", "orderServiceDatabasePassword", "userServiceCachePassword", "apiGatewayCachePassword",
 		"orderServiceStreamPassword", "notificationServiceStreamPassword", "postgresAdminPassword", "redisPassword",
-		"streamPassword", "postgresMonitorPassword", "redisMonitorPassword", "streamMonitorPassword", "jwtKeys", "postgresCertificate", "redisCertificate", "streamCertificate", "edgeCertificate",
+		"streamPassword", "postgresMonitorPassword", "redisMonitorPassword", "streamMonitorPassword", "jwtKeys",
 	}
 }
 

@@ -26,10 +26,14 @@ func stackSecrets(t *testing.T) map[string]string {
 			maps.Copy(values, secretParts(name, entry.Value))
 		}
 	}
+	for _, name := range []string{"data/postgres", "data/redis-cache", "data/redis-stream", "edge/edge"} {
+		namespace, server, _ := strings.Cut(name, "/")
+		key := output(t, "kubectl", "get", "secret", server+"-certificate", "--namespace="+namespace, `--template={{index .data "tls.key" | base64decode}}`)
+		maps.Copy(values, secretParts("certificate of "+name, key))
+	}
 	values["output demoPassword"] = strings.TrimSpace(output(t, "pulumi", "stack", "output", "demoPassword", "--show-secrets", "--stack", "local"))
 	for _, name := range []string{
-		"certificateAuthority", "postgresAdminPassword", "postgresCertificate", "redisPassword", "redisCertificate",
-		"streamPassword", "streamCertificate", "edgeCertificate", "jwtKeys", "webhookSecret", "demoUserPassword",
+		"certificateAuthority", "postgresAdminPassword", "redisPassword", "streamPassword", "jwtKeys", "webhookSecret", "demoUserPassword",
 		"userServiceDatabasePassword", "orderServiceDatabasePassword", "notificationServiceDatabasePassword",
 		"apiGatewayCachePassword", "userServiceCachePassword", "orderServiceStreamPassword", "notificationServiceStreamPassword",
 	} {

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"platform.example/apps/internal/apiserver"
 )
 
 // cluster answers each path with these statuses, the last one for ever, and remembers the patches that it took.
@@ -76,7 +78,10 @@ func TestRetire(t *testing.T) {
 				t.Fatal(err)
 			}
 			told.Services[0].At = time.Now().Add(20 * time.Millisecond)
-			api := API{server.URL, server.Client(), func() ([]byte, error) { return []byte("secret\n"), nil }, 10 * time.Millisecond}
+			api := Retirer{
+				apiserver.Client{URL: server.URL, HTTP: server.Client(), Token: func() ([]byte, error) { return []byte("secret\n"), nil }},
+				10 * time.Millisecond,
+			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			var said strings.Builder
@@ -91,7 +96,7 @@ func TestRetire(t *testing.T) {
 func TestRetireEndsWhenItIsToldToStop(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := (API{}).Retire(ctx, Orders{Services: []Order{{At: time.Now().Add(time.Hour)}}}, io.Discard); !errors.Is(err, context.Canceled) {
+	if err := (Retirer{}).Retire(ctx, Orders{Services: []Order{{At: time.Now().Add(time.Hour)}}}, io.Discard); !errors.Is(err, context.Canceled) {
 		t.Errorf("it ends with %v", err)
 	}
 }

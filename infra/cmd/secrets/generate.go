@@ -13,8 +13,8 @@ import (
 	"platform.example/infra/certificate"
 )
 
-// generate makes a first value. Certificates are signed by the authority, which is there already.
-func generate(secret catalog.Secret, authority string, now time.Time) (string, error) {
+// generate makes a first value.
+func generate(secret catalog.Secret, now time.Time) (string, error) {
 	switch secret.Kind {
 	case catalog.Plain, catalog.Password:
 		return password(), nil
@@ -27,18 +27,16 @@ func generate(secret catalog.Secret, authority string, now time.Time) (string, e
 		}
 		next, err := certificate.NewAuthority(now)
 		return inUse + next, err
-	case catalog.Certificate:
-		return certificate.Issue(authority, secret.Hosts, now)
 	default:
 		return "", fmt.Errorf("unknown kind of secret %q", secret.Kind)
 	}
 }
 
 // rotate makes the value that follows another one: whatever is in use with the former is still accepted with the new.
-func rotate(secret catalog.Secret, former, authority string, now time.Time) (string, error) {
+func rotate(secret catalog.Secret, former string, now time.Time) (string, error) {
 	switch secret.Kind {
-	case catalog.Plain, catalog.Certificate:
-		return generate(secret, authority, now)
+	case catalog.Plain:
+		return generate(secret, now)
 	case catalog.Password:
 		inUse, _, _ := strings.Cut(former, ",")
 		return password() + "," + inUse, nil
@@ -54,7 +52,7 @@ func rotate(secret catalog.Secret, former, authority string, now time.Time) (str
 			return err == nil && now.After(end) // it signs nothing that anybody believes
 		})
 		if len(authorities) == 0 {
-			return generate(secret, authority, now)
+			return generate(secret, now)
 		}
 		fresh, err := certificate.NewAuthority(now)
 		return strings.Join(turn(authorities, fresh), ""), err

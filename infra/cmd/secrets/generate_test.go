@@ -14,7 +14,7 @@ import (
 
 func find(t *testing.T, name string) catalog.Secret {
 	t.Helper()
-	for _, secret := range catalog.Secrets(catalog.Services(), true, "") {
+	for _, secret := range catalog.Secrets(catalog.Services(), true) {
 		if secret.Name == name {
 			return secret
 		}
@@ -27,8 +27,8 @@ func find(t *testing.T, name string) catalog.Secret {
 func complete(t *testing.T, now time.Time) map[string]string {
 	t.Helper()
 	values := map[string]string{}
-	for _, secret := range catalog.Secrets(catalog.Services(), true, "") {
-		value, err := generate(secret, values[catalog.Authority], now)
+	for _, secret := range catalog.Secrets(catalog.Services(), true) {
+		value, err := generate(secret, now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -62,18 +62,18 @@ func parts(t *testing.T, secret catalog.Secret, value string) []string {
 func TestThePlatformTakesEveryValue(t *testing.T) {
 	now := time.Now()
 	values := complete(t, now)
-	wanted := catalog.Secrets(catalog.Services(), true, "")
-	if _, err := secret.Read("local", wanted, values, now); err != nil {
+	wanted := catalog.Secrets(catalog.Services(), true)
+	if _, err := secret.Read("local", wanted, values); err != nil {
 		t.Error("generated:", err)
 	}
 	for range 4 {
 		for _, secret := range wanted {
 			var err error
-			if values[secret.Name], err = rotate(secret, values[secret.Name], values[catalog.Authority], now); err != nil {
+			if values[secret.Name], err = rotate(secret, values[secret.Name], now); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := secret.Read("local", wanted, values, now); err != nil {
+		if _, err := secret.Read("local", wanted, values); err != nil {
 			t.Error("rotated:", err)
 		}
 	}
@@ -98,7 +98,7 @@ func TestRotationsLeaveNobodyOutside(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			wanted := find(t, test.name)
-			value, err := generate(wanted, "", now)
+			value, err := generate(wanted, now)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -109,7 +109,7 @@ func TestRotationsLeaveNobodyOutside(t *testing.T) {
 			leaks, whole := 0, 0
 			for rotation := 1; rotation <= 5; rotation++ {
 				former := parts(t, wanted, value)
-				if value, err = rotate(wanted, value, "", now); err != nil {
+				if value, err = rotate(wanted, value, now); err != nil {
 					t.Fatal(err)
 				}
 				got := parts(t, wanted, value)
@@ -147,11 +147,11 @@ func TestAnAuthorityThatHasEndedComesIntoUseNoMore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := rotate(wanted, old+old, "", now)
+	got, err := rotate(wanted, old+old, now)
 	if authorities := parts(t, wanted, got); err != nil || len(authorities) != 2 || strings.Contains(got, old) {
 		t.Errorf("of two that have ended: %d authorities, %v", len(authorities), err)
 	}
-	got, err = rotate(wanted, old+young, "", now)
+	got, err = rotate(wanted, old+young, now)
 	if authorities := parts(t, wanted, got); err != nil || len(authorities) != 2 || authorities[0] != young {
 		t.Errorf("of one that has ended: %d authorities, %v", len(authorities), err)
 	}

@@ -1,5 +1,4 @@
-// Command secrets generates every secret that a stack lacks, renews certificates that are about to end, and rotates a
-// secret by name. It stores them, encrypted, in the stack's configuration. It runs the pulumi CLI that is on PATH, from
+// Command secrets generates every secret that a stack lacks, and rotates a secret by name. It stores them, encrypted, in the stack's configuration. It runs the pulumi CLI that is on PATH, from
 // the project's root. Other secrets stay as they are. A run that was interrupted is completed by the next.
 package main
 
@@ -22,7 +21,6 @@ import (
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/certificate"
-	"platform.example/infra/namespace"
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
 )
@@ -90,7 +88,7 @@ func lock() (unlock func(), err error) {
 // store is the secrets of a stack's configuration.
 type store struct {
 	stack  string
-	wanted []catalog.Secret // the authority before what it signs
+	wanted []catalog.Secret
 	values map[string]string
 	now    time.Time
 	out    io.Writer
@@ -128,9 +126,7 @@ func (s *store) read(ctx context.Context) error {
 		return err
 	}
 	environment := cmp.Or(stack.Setting(plain, "environment"), s.stack)
-	// The stores' certificates are valid for names in the stack's own namespaces.
-	prefix := namespace.Prefix(stack.Setting(plain, "namespacePrefix"))
-	s.wanted = catalog.Secrets(catalog.Services(), environment == string(stack.Local), prefix)
+	s.wanted = catalog.Secrets(catalog.Services(), environment == string(stack.Local))
 	given := catalog.GivenSecrets(stack.Setting(plain, "monitoring.webhookNetwork") != "")
 	s.values = map[string]string{}
 	for _, wanted := range append(slices.Clone(s.wanted), given...) {
@@ -144,12 +140,11 @@ func (s *store) read(ctx context.Context) error {
 			s.values[wanted.Name] = entry.Value // an empty one counts as none
 		}
 	}
-	_, err = secret.Read(s.stack, given, s.values, s.now) // nobody here can make another
+	_, err = secret.Read(s.stack, given, s.values) // nobody here can make another
 	return err
 }
 
-// complete does for each secret what is due, and says what is to be done after it. The authority comes first: what it
-// signs follows in this run, or in the next if this one is interrupted.
+// complete does for each secret what is due, and says what is to be done after it.
 func (s *store) complete(ctx context.Context, rotated string) error {
 	stored, last := false, ""
 	for _, wanted := range s.wanted {
@@ -180,9 +175,9 @@ type change struct {
 	afterwards string
 }
 
-// due is the change of a secret: it isn't there, it is the one to be rotated, or its certificate is outdated.
+// due is the change of a secret: it isn't there, or it is the one to be rotated.
 func (s *store) due(wanted catalog.Secret, rotated string) (due change, err error) {
-	former, authority := s.values[wanted.Name], s.values[catalog.Authority]
+	former := s.values[wanted.Name]
 	switch {
 	case former == "":
 		due.did = "generated"
@@ -190,39 +185,27 @@ func (s *store) due(wanted catalog.Secret, rotated string) (due change, err erro
 		due.did, due.afterwards = "replaced", "The former value could not be used, and is not accepted any more.\n"
 	case wanted.Name == rotated:
 		due.did, due.afterwards = "rotated", afterwards(wanted, former)
-		due.value, err = rotate(wanted, former, authority, s.now)
+		due.value, err = rotate(wanted, former, s.now)
 		return due, err
-	case wanted.Kind == catalog.Certificate:
-		outdated := certificate.Outdated(former, wanted.Hosts, authority, s.now)
-		if outdated == nil {
-			return change{}, nil
-		}
-		due.did, due.why = "renewed", ": "+outdated.Error()
 	default:
 		return change{}, nil
 	}
-	if wanted.Kind == catalog.Certificate {
-		if err := s.check(catalog.Secret{Name: catalog.Authority, Kind: catalog.CertificateAuthority}); err != nil {
-			return due, err
-		}
-	}
-	due.value, err = generate(wanted, authority, s.now)
+	due.value, err = generate(wanted, s.now)
 	return due, err
 }
 
 // check is why the platform refuses the value as it is stored.
 func (s *store) check(wanted catalog.Secret) error {
-	_, err := secret.Read(s.stack, []catalog.Secret{wanted}, s.values, s.now)
+	_, err := secret.Read(s.stack, []catalog.Secret{wanted}, s.values)
 	return err
 }
 
 func (s *store) usable(wanted catalog.Secret) bool { return s.check(wanted) == nil }
 
-// remind says that the authority ends before the certificates that it could still sign: only a person can decide when
-// everybody who trusts it knows the next.
+// remind says that the authority expires within two years: only a person can decide when all its clients trust the next one.
 func (s *store) remind() {
 	end, err := certificate.NotAfter(s.values[catalog.Authority])
-	if err == nil && s.now.Add(certificate.ServerLife).After(end) {
+	if err == nil && s.now.AddDate(2, 0, 0).After(end) {
 		_, _ = fmt.Fprintf(s.out, "%s:%s ends on %s: rotate it with `make secrets STACK=%s ROTATE=%s`\n",
 			stack.Namespace, catalog.Authority, end.UTC().Format(time.DateOnly), s.stack, catalog.Authority)
 	}
@@ -271,9 +254,6 @@ func afterwards(rotated catalog.Secret, former string) string {
 	case rotated.Kind == catalog.JWTKeys, rotated.Kind == catalog.CertificateAuthority:
 		return accepted + "If all that was stored has leaked, so has what is in use now: this is the first of three rotations, each with an " +
 			"update after it.\n"
-	case rotated.Kind == catalog.Certificate:
-		return "The former certificate is trusted until it ends, or its authority is rotated away: if its key has leaked, rotate\n" +
-			catalog.Authority + " too, until that former authority is accepted no more.\n"
 	default:
 		return "The former value is not accepted after the update.\n"
 	}

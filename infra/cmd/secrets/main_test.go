@@ -5,13 +5,11 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"platform.example/infra/catalog"
-	"platform.example/infra/certificate"
 	"platform.example/infra/cmd/secrets/pulumitest"
 )
 
@@ -27,7 +25,7 @@ func TestMissingSecretsAreGeneratedAndOthersKept(t *testing.T) {
 	})
 	said := p.mustRun()
 	values := p.values()
-	for _, wanted := range catalog.Secrets(catalog.Services(), true, "") {
+	for _, wanted := range catalog.Secrets(catalog.Services(), true) {
 		value := values[wanted.Name]
 		if wanted.Name == catalog.RedisPassword {
 			if value != kept || strings.Contains(said, wanted.Name) {
@@ -78,8 +76,6 @@ func TestFaults(t *testing.T) {
 			"stack production: platform:alertWebhookUrl: want an address that starts with https://"},
 		{"a bundle that Pulumi can't hand over", map[string]pulumitest.Entry{"platform:postgres": {Value: strings.Repeat("x", 219_000)}},
 			[]string{"-stack", "production"}, "stack production: platform:postgres: 219 KB: Pulumi can't hand more than 100 KB"},
-		{"an authority that is none", secret(catalog.Authority, "oops"), []string{"-stack", "local"},
-			"`make secrets STACK=local ROTATE=certificateAuthority` makes a new one"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -113,62 +109,15 @@ func TestFaults(t *testing.T) {
 	})
 }
 
-func TestCertificatesAreRenewed(t *testing.T) {
+func TestTheAuthorityIsRotatedInTime(t *testing.T) {
 	now := time.Now()
-	t.Run("in time", func(t *testing.T) {
-		old := complete(t, now.Add(-780*day)) // of 825
-		p := newProject(t, stored(old))
-		said := p.mustRun()
-		var want string
-		for _, name := range []string{"postgresCertificate", "redisCertificate", "streamCertificate", "edgeCertificate"} {
-			want += "renewed platform:" + name + ": ends on " + now.Add(45*day).UTC().Format(time.DateOnly) + "\n"
-			if !certificate.SignedBy(p.values()[name], old[catalog.Authority]) || p.values()[name] == strings.TrimSpace(old[name]) {
-				t.Errorf("%s is not issued anew by the authority", name)
-			}
-		}
-		if want += "now run: pulumi up --stack local\n"; said != want {
-			t.Errorf("it says %q, want %q", said, want)
-		}
-		if again := p.mustRun(); again != "" {
-			t.Errorf("and again: %q", again)
-		}
-	})
-	t.Run("when the hosts are others", func(t *testing.T) {
-		values := complete(t, now)
-		for name, hosts := range map[string][]string{
-			catalog.RedisCertificate:  {catalog.PostgresHost("")},
-			catalog.StreamCertificate: {catalog.StreamHost(""), "stream.example"},
-		} {
-			var err error
-			if values[name], err = certificate.Issue(values[catalog.Authority], hosts, now); err != nil {
-				t.Fatal(err)
-			}
-		}
-		said := newProject(t, stored(values)).mustRun()
-		for _, want := range []string{
-			"renewed platform:redisCertificate: is valid for postgres.data.svc, not for redis-cache.data.svc\n",
-			"renewed platform:streamCertificate: is valid for redis-stream.data.svc, stream.example, not for redis-stream.data.svc\n",
-		} {
-			if !strings.Contains(said, want) {
-				t.Errorf("it says %q, want %q", said, want)
-			}
-		}
-		if strings.Count(said, "renewed") != 2 {
-			t.Errorf("it says %q, want no more", said)
-		}
-	})
-	t.Run("with a reminder once the authority ends before them", func(t *testing.T) {
-		values := complete(t, now.Add(-9*365*day))
-		p := newProject(t, stored(values))
-		end := now.Add(365 * day).UTC().Format(time.DateOnly)
-		want := "platform:certificateAuthority ends on " + end + ": rotate it with `make secrets STACK=local ROTATE=certificateAuthority`\n"
-		if said := p.mustRun(); !strings.Contains(said, want) || strings.Count(said, "renewed") != 4 {
-			t.Errorf("it says %q, want %q", said, want)
-		}
-		if said := p.mustRun(); said != want {
-			t.Errorf("and again: %q, want %q", said, want)
-		}
-	})
+	values := complete(t, now.Add(-9*365*day))
+	p := newProject(t, stored(values))
+	end := now.Add(365 * day).UTC().Format(time.DateOnly)
+	want := "platform:certificateAuthority ends on " + end + ": rotate it with `make secrets STACK=local ROTATE=certificateAuthority`\n"
+	if said := p.mustRun(); said != want {
+		t.Errorf("it says %q, want %q", said, want)
+	}
 }
 
 func TestRotationChangesOneSecretAndSaysWhatToDo(t *testing.T) {
@@ -176,7 +125,6 @@ func TestRotationChangesOneSecretAndSaysWhatToDo(t *testing.T) {
 	for name, want := range map[string]string{
 		catalog.RedisPassword:      "accepted until the next rotation: if it has leaked, rotate again after the update",
 		"jwtKeys":                  "this is the first of three rotations",
-		catalog.EdgeCertificate:    "if its key has leaked, rotate\ncertificateAuthority too",
 		catalog.DemoUserPassword:   "The former value is not accepted after the update",
 		"userServiceCachePassword": "accepted until the next rotation",
 	} {
@@ -204,67 +152,6 @@ func TestRotationChangesOneSecretAndSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestRotatingTheAuthorityReissuesWhatItSigns(t *testing.T) {
-	p := newProject(t, stored(complete(t, time.Now())))
-	for range 4 {
-		p.update()
-		before := p.values()
-		said := p.mustRun("-rotate", catalog.Authority)
-		if strings.Count(said, "rotated") != 1 || strings.Count(said, ": is not signed by the authority in use\n") != 4 {
-			t.Errorf("it says %q", said)
-		}
-		trusted(t, before, p.values())
-	}
-}
-
-// trusted holds two configurations, of which some pods have one and some the other, against each other: every server's
-// certificate must be believed by everyone.
-func trusted(t *testing.T, before, after map[string]string) {
-	t.Helper()
-	for _, wanted := range catalog.Secrets(catalog.Services(), true, "") {
-		if wanted.Kind != catalog.Certificate {
-			continue
-		}
-		for _, server := range []map[string]string{before, after} {
-			for _, client := range []map[string]string{before, after} {
-				if !certificate.SignedBy(server[wanted.Name], client[catalog.Authority]) {
-					t.Errorf("somebody refuses %s", wanted.Name)
-				}
-			}
-		}
-	}
-}
-
-func TestAnInterruptedRotationIsCompletedByTheNextRun(t *testing.T) {
-	values := complete(t, time.Now())
-	for stores := range 5 { // the authority and four certificates
-		for _, again := range [][]string{nil, {"-rotate", catalog.Authority}} {
-			p := newProject(t, stored(values))
-			p.update()
-			before := p.values()
-			p.write(pulumitest.Stores, strconv.Itoa(stores))
-			if _, err := p.run("-rotate", catalog.Authority); err == nil {
-				t.Fatal("it was not interrupted")
-			}
-			trusted(t, before, p.values())
-			changed := before[catalog.Authority] != p.values()[catalog.Authority]
-			if changed != (stores > 0) {
-				t.Errorf("after %d stores: the authority is changed: %v", stores, changed)
-			}
-			p.remove(pulumitest.Stores)
-			_, err := p.run(again...)
-			if refused := err != nil; refused != (again != nil && stores > 0) {
-				t.Errorf("after %d stores, again %v: %v", stores, again, err)
-			}
-			after := p.values()
-			trusted(t, before, after)
-			if said := p.mustRun(); said != "" {
-				t.Errorf("after %d stores, again %v: something is left to do: %q", stores, again, said)
-			}
-		}
-	}
-}
-
 func TestAnInterruptedFirstRunIsCompletedByTheNext(t *testing.T) {
 	p := newProject(t, nil)
 	p.write(pulumitest.Stores, "3")
@@ -275,7 +162,7 @@ func TestAnInterruptedFirstRunIsCompletedByTheNext(t *testing.T) {
 	p.remove(pulumitest.Stores)
 	p.mustRun()
 	after := p.values()
-	if len(before) != 3 || len(after) != len(catalog.Secrets(catalog.Services(), true, "")) {
+	if len(before) != 3 || len(after) != len(catalog.Secrets(catalog.Services(), true)) {
 		t.Errorf("%d secrets, then %d", len(before), len(after))
 	}
 	for name, value := range before {
@@ -339,7 +226,7 @@ func TestNoRotationTakesAwayWhatIsInUse(t *testing.T) {
 func TestAValueThatCannotBeUsedIsReplaced(t *testing.T) {
 	values := complete(t, time.Now())
 	for name, wrong := range map[string]string{
-		"jwtKeys": "no-colon", catalog.RedisPassword: "short", catalog.Authority: "oops", catalog.PostgresCertificate: "oops",
+		"jwtKeys": "no-colon", catalog.RedisPassword: "short", catalog.Authority: "oops",
 	} {
 		t.Run(name, func(t *testing.T) {
 			broken := maps.Clone(values)

@@ -2,8 +2,6 @@ package rule
 
 import (
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"platform.example/infra/catalog"
@@ -13,35 +11,46 @@ import (
 const (
 	day = 24 * time.Hour
 
-	// certificateTicket is less than the 30 days before its end at which an issuer renews a certificate of 90 days: what is
-	// renewed by itself isn't told. certificatePage is when it can no longer wait for a Monday.
+	// certificateTicket is less than the 30 days before its end at which a certificate of 90 days is renewed: an automatic renewal
+	// raises no alert. certificatePage is when it can no longer wait for a Monday.
 	certificateTicket = 21 * day
 	certificatePage   = 3 * day
 )
 
-// certificates is when certificates end. The edge tells of its own; the exporters of Postgres and Redis check the
-// certificates of their stores and tell of them nothing, so that for these stands what the stack was given.
-func certificates(known map[string]time.Time) Group {
-	const ends = "job:certificate_not_after:timestamp_seconds"
+// certificates is when certificates expire. Traefik reports its own. The stores report none: whenever the CronJob that renews
+// certificates has succeeded, each of them lasts for a third of its duration at least.
+func certificates(ours string, authority time.Time, duration time.Duration) Group {
+	const expires = "job:certificate_not_after:timestamp_seconds"
+	renewal := duration / 3
+	cronJob := fmt.Sprintf(`{%s, cronjob="%s"}`, ours, network.Certificates)
 	group := Group{Name: "certificates", Records: []Record{{
 		// Traefik goes on telling of a certificate that was replaced; its own makeshift one serves nobody.
-		Name: ends, Expr: fmt.Sprintf(
+		Name: expires, Expr: fmt.Sprintf(
 			`min by (job) (max by (job, pod, cn, sans) (traefik_tls_certs_not_after{job="%s", cn!="TRAEFIK DEFAULT CERT"}))`, network.Edge),
+	}, {
+		Name: expires, Labels: map[string]string{"job": network.Certificates},
+		Expr: fmt.Sprintf(`max(kube_cronjob_status_last_successful_time%s or kube_cronjob_created%[1]s) + %d`, cronJob, int(renewal.Seconds())),
 	}}}
-	for _, job := range slices.Sorted(maps.Keys(known)) {
+	if !authority.IsZero() {
 		group.Records = append(group.Records, Record{
-			Name: ends, Expr: fmt.Sprintf("vector(%d)", known[job].Unix()), Labels: map[string]string{"job": job},
+			Name: expires, Expr: fmt.Sprintf("vector(%d)", authority.Unix()), Labels: map[string]string{"job": "certificate-authority"},
 		})
 	}
 	for _, at := range []struct {
 		severity catalog.Severity
+		matcher  string
 		left     time.Duration
-	}{{catalog.Page, certificatePage}, {catalog.Ticket, certificateTicket}} {
+	}{
+		{catalog.Page, `job="certificate-authority"`, certificatePage},
+		{catalog.Ticket, `job="certificate-authority"`, certificateTicket},
+		{catalog.Page, `job!="certificate-authority"`, min(certificatePage, renewal/10)},
+		{catalog.Ticket, `job!="certificate-authority"`, min(certificateTicket, renewal*7/10)},
+	} {
 		group.Alerts = append(group.Alerts, Alert{
 			Name: "CertificateEnds", For: 5 * time.Minute, Severity: at.severity,
-			Expr:        fmt.Sprintf("%s - time() < %d", ends, int(at.left.Seconds())),
-			Summary:     "{{ $labels.job }}: the certificate ends soon",
-			Description: "The certificate of {{ $labels.job }} ends in {{ $value | humanizeDuration }}. From then on nobody who checks it connects.",
+			Expr:        fmt.Sprintf("%s{%s} - time() < %d", expires, at.matcher, int(at.left.Seconds())),
+			Summary:     "{{ $labels.job }}: the certificate expires soon",
+			Description: "The certificate of {{ $labels.job }} expires in {{ $value | humanizeDuration }}. From then on every client that verifies it fails to connect.",
 		})
 	}
 	return group

@@ -301,7 +301,10 @@ func storageExamples() []example {
 	ends := func(cn, serial, values string) string {
 		return fmt.Sprintf(`traefik_tls_certs_not_after{job="edge", pod="a", cn="%s", sans="localhost", serial="%s"} %s`, cn, serial, values)
 	}
-	const edge, postgres = `job="edge"`, `job="postgres"`
+	cronJob := func(values string) []string {
+		return []string{`kube_cronjob_status_last_successful_time{job="kube-state-metrics", namespace="data", cronjob="certificates"} ` + values}
+	}
+	const edge, authority, renewed = `job="edge"`, `job="certificate-authority"`, `job="certificates"`
 	return []example{
 		{alert: "VolumeFilling", about: "a volume loses as much as it has free each day", series: volume("280-1x200"), step: 5 * time.Minute, at: 8 * time.Hour, fires: []string{claim}},
 		{alert: "VolumeFilling", about: "a volume loses a tenth of that", series: volume("280-0.1x200"), step: 5 * time.Minute, at: 8 * time.Hour},
@@ -316,10 +319,15 @@ func storageExamples() []example {
 		{alert: "CertificateEnds", matchers: edge, about: "the edge's certificate has thirty days left", series: []string{ends("a", "1", "2592000x60")}, at: 10 * time.Minute},
 		{alert: "CertificateEnds", matchers: edge, about: "a certificate that has been replaced ends tomorrow", series: []string{ends("a", "1", "86400x60"), ends("a", "2", "9999999x60")}, at: 10 * time.Minute},
 		{alert: "CertificateEnds", matchers: edge, about: "the certificate ends that Traefik makes itself and shows nobody", series: []string{ends("TRAEFIK DEFAULT CERT", "1", "86400x60"), ends("a", "2", "9999999x60")}, at: 10 * time.Minute},
-		{alert: "CertificateEnds", matchers: postgres, about: "the certificate of Postgres has twenty days left, by what the stack was given", at: 10 * time.Minute, fires: []string{postgres}},
+		{alert: "CertificateEnds", matchers: authority, about: "the authority has twenty days left", at: 10 * time.Minute, fires: []string{authority}},
+		{alert: "CertificateEnds", matchers: renewed, about: "certificates were last renewed ten days ago", series: cronJob("-864000x60"), at: 10 * time.Minute, fires: []string{renewed}},
+		{alert: "CertificateEnds", matchers: renewed, about: "certificates were last renewed yesterday", series: cronJob("-86400x60"), at: 10 * time.Minute},
+		{alert: "CertificateEnds", matchers: renewed, about: "certificates weren't renewed since the stack was created ten days ago", at: 10 * time.Minute, fires: []string{renewed},
+			series: []string{`kube_cronjob_created{job="kube-state-metrics", namespace="data", cronjob="certificates"} -864000x60`}},
+		{alert: "CertificateEnds", severity: catalog.Page, matchers: renewed, about: "certificates were last renewed 28 days ago", series: cronJob("-2419200x60"), at: 10 * time.Minute, fires: []string{renewed}},
 		{alert: "CertificateEnds", severity: catalog.Page, matchers: edge, about: "the edge's certificate ends the day after tomorrow", series: []string{ends("a", "1", "172800x60")}, at: 10 * time.Minute, fires: []string{edge}},
 		{alert: "CertificateEnds", severity: catalog.Page, matchers: edge, about: "the edge's certificate has a week left", series: []string{ends("a", "1", "604800x60")}, at: 10 * time.Minute},
-		{alert: "CertificateEnds", severity: catalog.Page, about: "the certificate of Postgres has weeks left", at: 10 * time.Minute},
+		{alert: "CertificateEnds", severity: catalog.Page, about: "the authority has weeks left", at: 10 * time.Minute},
 	}
 }
 

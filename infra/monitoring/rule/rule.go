@@ -47,8 +47,10 @@ type Alert struct {
 type Options struct {
 	// Runbooks is the URL of the folder docs/runbooks. Empty: alerts name the file in the repository.
 	Runbooks string
-	// Certificates is when the certificates end that no exporter looks at, by what they belong to, such as postgres.
-	Certificates map[string]time.Time
+	// AuthorityExpires is when the stack's own authority expires; zero where it isn't known.
+	AuthorityExpires time.Time
+	// CertificateDuration is how long its certificates last. Each is renewed in the last third.
+	CertificateDuration time.Duration
 	// Series is how many series Prometheus may hold before it says that there are too many; 0 for DefaultSeries.
 	Series int
 	// Standby is how long a former version stands by after a release.
@@ -69,7 +71,7 @@ func Groups(services []catalog.Service, options Options) []Group {
 		workloads(ours),
 		nodes(),
 		storage(ours),
-		certificates(options.Certificates),
+		certificates(ours, options.AuthorityExpires, options.CertificateDuration),
 		stores(),
 		events(),
 		gateway(services),

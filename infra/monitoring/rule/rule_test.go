@@ -47,12 +47,13 @@ func platform() []catalog.Service {
 	}
 }
 
-// options has a certificate that ends twenty days after the examples begin.
+// options has an authority that expires twenty days after the examples begin.
 func options() Options {
 	return Options{
-		Standby:      30 * time.Minute,
-		Runbooks:     "https://example.com/docs/runbooks",
-		Certificates: map[string]time.Time{"postgres": time.Unix(20*24*3600, 0)},
+		Standby:             30 * time.Minute,
+		Runbooks:            "https://example.com/docs/runbooks",
+		AuthorityExpires:    time.Unix(20*24*3600, 0),
+		CertificateDuration: 90 * 24 * time.Hour,
 	}
 }
 

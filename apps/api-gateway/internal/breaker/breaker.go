@@ -44,6 +44,7 @@ type Breaker struct {
 	pending  int64        // failures that the other replicas aren't told of yet
 	mended   bool         // a success that they aren't told of yet
 	last     time.Time    // of the failures
+	ready    time.Time    // when the service last passed a health check while open
 }
 
 // New returns a closed breaker for a service.
@@ -102,6 +103,17 @@ func (b *Breaker) Failed() {
 	b.mended, b.last = false, now
 	if b.failures.Add(1) >= threshold {
 		b.open(now.Add(openFor))
+	}
+}
+
+// Ready says that the service passes a health check: an open breaker lets one
+// request try before its time is over.
+func (b *Breaker) Ready() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.State() == Open {
+		b.ready = b.now()
+		b.open(b.ready)
 	}
 }
 

@@ -116,6 +116,41 @@ func TestATryThatNeverEndsIsFollowedByAnother(t *testing.T) {
 	}
 }
 
+func TestAHealthCheckLetsOneRequestTry(t *testing.T) {
+	c := newClock()
+	b := newBreaker("s", c.now)
+	b.Ready()
+	if b.State() != Closed {
+		t.Fatal("a health check opens it")
+	}
+	fail(b, 5)
+	c.forward(time.Second)
+	b.Ready()
+	b.toTell()
+	b.hear(5, c.now().Add(-time.Second)) // what the other replicas saw before
+	if b.State() != HalfOpen || !allowed(b) || allowed(b) {
+		t.Fatal("not exactly one request may try")
+	}
+	b.Failed()
+	if b.State() != Open || allowed(b) {
+		t.Fatal("the try failed, and it isn't open again")
+	}
+	b.Ready()
+	b.toTell()
+	b.hear(9, c.now().Add(2*time.Second)) // they have tried since
+	if b.State() != Open {
+		t.Fatal("the failures that other replicas see later don't count")
+	}
+	b.Ready()
+	if !allowed(b) {
+		t.Fatal("nobody may try")
+	}
+	b.Succeeded()
+	if b.State() != Closed {
+		t.Error("the try succeeded, and it isn't closed")
+	}
+}
+
 func TestALateSuccessDoesNotCloseIt(t *testing.T) {
 	c := newClock()
 	b := newBreaker("s", c.now)

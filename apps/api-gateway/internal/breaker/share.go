@@ -109,7 +109,7 @@ func (b *Breaker) hear(failures int64, last time.Time) {
 		b.failures.Store(0)
 	case failures == 0 && b.now().Before(time.Unix(0, b.openTil.Load())):
 		b.close() // another replica has had an answer
-	case failures >= threshold && b.now().Before(til):
+	case failures >= threshold && b.now().Before(til) && last.After(b.ready):
 		b.failures.Store(failures)
 		if b.openTil.Load() < til.UnixNano()-int64(time.Second) { // the key holds whole seconds
 			b.open(til)

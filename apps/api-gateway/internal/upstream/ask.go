@@ -9,6 +9,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"platform.example/apps/api-gateway/internal/breaker"
 	"platform.example/apps/internal/telemetry"
 )
 
@@ -66,6 +67,28 @@ func (s *Service) Poll(ctx context.Context, path string, out any) error {
 		return s.failure(fmt.Errorf("reading its answer: %w", err))
 	}
 	return nil
+}
+
+// Watch probes the service while its breaker is open, until ctx is done: once
+// it is well, a request may try.
+func (s *Service) Watch(ctx context.Context) {
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if s.breaker.State() != breaker.Open {
+			continue
+		}
+		limited, cancel := context.WithTimeout(ctx, probeEvery)
+		if s.Probe(limited) == nil {
+			s.breaker.Ready()
+		}
+		cancel()
+	}
 }
 
 // Probe reports whether the service answers that it is well.

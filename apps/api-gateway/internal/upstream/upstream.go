@@ -40,6 +40,8 @@ const (
 	// they were opened to has lost the switch. All that it has in hand says so, and
 	// connections opened meanwhile, to the live one, are to be of use.
 	leaveEvery = 50 * time.Millisecond
+	// probeEvery is how often a service is probed while its breaker is open.
+	probeEvery = time.Second
 	// maxInFlight is the bulkhead: a service that has become slow holds so many
 	// requests and no more, so that the others find the gateway as it was.
 	maxInFlight = 256

@@ -1,0 +1,114 @@
+package workload
+
+import (
+	"encoding/json"
+	"time"
+
+	batchv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/batch/v1"
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
+	rbacv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/rbac/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"platform.example/infra/isolation"
+	"platform.example/infra/network"
+	"platform.example/infra/profile"
+	"platform.example/infra/stack"
+)
+
+// RenewArgs describes the CronJob that renews certificates of the stack's own authority.
+type RenewArgs struct {
+	Namespace    *isolation.Namespace // of the CronJob
+	Priority     pulumi.StringInput   // the PriorityClass of its pods
+	Config       stack.Stack
+	Profile      profile.Profile
+	Image        pulumi.StringInput // of the public service
+	Authority    pulumi.StringInput // certificates and keys in PEM; the first signs
+	Certificates []Certificate
+}
+
+// Certificate is a server's certificate in a Secret.
+type Certificate struct {
+	Namespace *isolation.Namespace `json:"-"`
+	Secret    string               `json:"-"`
+	Path      string               `json:"path"` // of the Secret on the API server
+	Hosts     []string             `json:"hosts"`
+}
+
+// Renew creates a CronJob that renews each certificate in the last third of its duration. It may read and change these Secrets, and
+// nothing else.
+func Renew(ctx *pulumi.Context, args RenewArgs, opts ...pulumi.ResourceOption) error {
+	const name, folder, file = network.Certificates, "/run/secrets/authority", "authority.pem"
+	labels := pulumi.StringMap{"app.kubernetes.io/name": pulumi.String(name)}
+	in := func(namespace *isolation.Namespace) metav1.ObjectMetaArgs {
+		return metav1.ObjectMetaArgs{Name: pulumi.String(name), Namespace: namespace.Name, Labels: labels}
+	}
+	account, err := corev1.NewServiceAccount(ctx, name, &corev1.ServiceAccountArgs{
+		Metadata: in(args.Namespace), AutomountServiceAccountToken: pulumi.Bool(false),
+	}, opts...)
+	if err != nil {
+		return err
+	}
+	secrets := map[*isolation.Namespace][]string{}
+	for _, certificate := range args.Certificates {
+		secrets[certificate.Namespace] = append(secrets[certificate.Namespace], certificate.Secret)
+	}
+	for namespace, names := range secrets {
+		resource := name
+		if namespace != args.Namespace {
+			resource += "-" + names[0]
+		}
+		rules := rbacv1.PolicyRuleArray{may("get", "", "secrets", names...), may("patch", "", "secrets", names...)}
+		if _, err := bind(ctx, resource, in(namespace), account, args.Namespace, rules, opts...); err != nil {
+			return err
+		}
+	}
+	authority, err := corev1.NewSecret(ctx, name, &corev1.SecretArgs{
+		Metadata: in(args.Namespace), StringData: pulumi.StringMap{file: args.Authority},
+	}, opts...)
+	if err != nil {
+		return err
+	}
+	orders, err := json.Marshal(map[string]any{
+		"durationSeconds": int(args.Config.CertificateDuration.Seconds()), "certificates": args.Certificates,
+	})
+	if err != nil {
+		return err
+	}
+	schedule := "17 * * * *"
+	if args.Config.CertificateDuration < 24*time.Hour {
+		schedule = "* * * * *"
+	}
+	_, err = batchv1.NewCronJob(ctx, name, &batchv1.CronJobArgs{
+		Metadata: in(args.Namespace),
+		Spec: batchv1.CronJobSpecArgs{
+			Schedule:                   pulumi.String(schedule),
+			ConcurrencyPolicy:          pulumi.String("Forbid"),
+			SuccessfulJobsHistoryLimit: pulumi.Int(1),
+			FailedJobsHistoryLimit:     pulumi.Int(1),
+			JobTemplate: batchv1.JobTemplateSpecArgs{
+				Metadata: metav1.ObjectMetaArgs{Labels: labels},
+				Spec: batchv1.JobSpecArgs{
+					BackoffLimit:            pulumi.Int(3),
+					ActiveDeadlineSeconds:   pulumi.Int(300),
+					TtlSecondsAfterFinished: pulumi.Int(3600), // a failed one is reported until the next has run
+					Template: command{
+						name: name, command: "renew", image: args.Image, account: account, priority: args.Priority,
+						env: corev1.EnvVarArray{
+							corev1.EnvVarArgs{Name: pulumi.String("CERTIFICATES"), Value: pulumi.String(orders)},
+							corev1.EnvVarArgs{Name: pulumi.String("AUTHORITY_FILE"), Value: pulumi.String(folder + "/" + file)},
+						},
+						mounts: corev1.VolumeMountArray{corev1.VolumeMountArgs{
+							Name: pulumi.String("authority"), MountPath: pulumi.String(folder), ReadOnly: pulumi.Bool(true),
+						}},
+						volumes: corev1.VolumeArray{corev1.VolumeArgs{
+							Name:   pulumi.String("authority"),
+							Secret: corev1.SecretVolumeSourceArgs{SecretName: authority.Metadata.Name(), DefaultMode: pulumi.Int(0o440)},
+						}},
+					}.template(args.Config, args.Profile),
+				},
+			},
+		},
+	}, opts...)
+	return err
+}
