@@ -13,8 +13,8 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/certificate"
@@ -516,7 +516,7 @@ func TestACertificateStaysUntilItIsDue(t *testing.T) {
 				api.Answer("/api/v1/namespaces/data/secrets/postgres-certificate", corev1.Secret{
 					TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Secret"},
 					ObjectMeta: metav1.ObjectMeta{Name: "postgres-certificate", UID: "1", Annotations: map[string]string{namespace.StackAnnotation: "local"}},
-					Data: map[string][]byte{"tls.crt": []byte(public), "tls.key": []byte("-----BEGIN PRIVATE" + key)},
+					Data:       map[string][]byte{"tls.crt": []byte(public), "tls.key": []byte("-----BEGIN PRIVATE" + key)},
 				})
 			}
 			values := given(t)
