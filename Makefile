@@ -3,6 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-builtin-rules --no-print-directory
+export GOTOOLCHAIN := auto # the release of Go that go.mod names, whatever the machine has
 
 MODULES := apps infra local test infra/cmd/dashboards/browsertest
 LOCAL := bin/local $(if $(CONTEXT),-context '$(CONTEXT)') $(if $(REGISTRY),-registry '$(REGISTRY)')
@@ -141,6 +142,10 @@ lint: vet ## Check formatting, vet and lint
 
 # Puts programs that the tests need on PATH.
 WITH = PATH="$$(bin/local tool $(1) | xargs -n1 dirname | paste -sd:):$$PATH"
+
+.PHONY: vulns
+vulns: ## Report known vulnerabilities that the code can reach
+	@local/toolchain/vulns/scan apps infra local test
 
 .PHONY: unit
 unit: bin/local ## Run the unit tests

@@ -2,6 +2,8 @@ module platform.example/infra
 
 go 1.26
 
+toolchain go1.26.10
+
 require (
 	github.com/go-logr/logr v1.4.3
 	github.com/google/go-containerregistry v0.20.6

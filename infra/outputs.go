@@ -34,6 +34,7 @@ type last struct {
 	cluster    string
 	namespaces map[namespace.Name]string
 	history    release.History
+	secrets    map[string]string // their versions
 }
 
 // namespacesOutput is the name of the stack output that records the names of the namespaces.
@@ -45,7 +46,7 @@ func readLast(ctx *pulumi.Context) (last, error) {
 	if err != nil {
 		return read, fmt.Errorf("stack %s: read its own last outputs: %w", ctx.Stack(), err)
 	}
-	for name, into := range map[string]any{cluster.Output: &read.cluster, namespacesOutput: &read.namespaces, release.HistoryOutput: &read.history} {
+	for name, into := range map[string]any{cluster.Output: &read.cluster, namespacesOutput: &read.namespaces, release.HistoryOutput: &read.history, secret.Output: &read.secrets} {
 		output, err := self.GetOutputDetails(name)
 		if err != nil {
 			return read, fmt.Errorf("stack %s: read its own last output %s: %w", ctx.Stack(), name, err)

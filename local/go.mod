@@ -2,6 +2,8 @@ module platform.example/local
 
 go 1.26
 
+toolchain go1.26.10
+
 require (
 	github.com/BurntSushi/toml v1.6.0
 	github.com/distribution/reference v0.6.0

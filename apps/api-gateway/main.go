@@ -21,6 +21,7 @@ import (
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/health"
 	"platform.example/apps/internal/httpserver"
+	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/live"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/redis"
@@ -51,6 +52,7 @@ func serve(ctx context.Context, p service.Process) (err error) {
 	env := config.From(p.Lookup)
 	self := config.ReadService(env, name)
 	keys := config.Parsed(env, "JWT_KEYS", token.ParseKeys)
+	signer := config.Parsed(env, "IDENTITY_KEYS", identity.ParseSigner)
 	usersAt := config.Parsed(env, "USER_SERVICE_URL", config.HTTPURL)
 	ordersAt := config.Parsed(env, "ORDER_SERVICE_URL", config.HTTPURL)
 	notificationsAt := config.Parsed(env, "NOTIFICATION_SERVICE_URL", config.HTTPURL)
@@ -77,9 +79,9 @@ func serve(ctx context.Context, p service.Process) (err error) {
 	defer func() { err = errors.Join(err, redisClient.Close()) }()
 
 	upstreams := upstream.NewMetrics(tel.Registry)
-	users := upstream.New("user-service", usersAt, upstreams)
-	orders := upstream.New("order-service", ordersAt, upstreams)
-	notifications := upstream.New("notification-service", notificationsAt, upstreams)
+	users := upstream.New("user-service", usersAt, signer, upstreams)
+	orders := upstream.New("order-service", ordersAt, signer, upstreams)
+	notifications := upstream.New("notification-service", notificationsAt, signer, upstreams)
 	gateway := &api.API{
 		Tokens:   token.NewAuthority(keys),
 		Sessions: session.New(users, tel.Log, tel.Registry),

@@ -195,6 +195,8 @@ func startWhole(t *testing.T) *whole {
 	return w
 }
 
+const proof = `{"current_password":"correct horse"}`
+
 const anOrder = `{"currency":"EUR","items":[{"sku":"tea","quantity":2,"unit_price":450}]}`
 
 // call makes a request of an operation, with what is good for it but for what
@@ -309,9 +311,12 @@ func (w *whole) cases() []example {
 		{"PATCH /api/users/{id}", w.user, "me", `{"name":"Grace"}`, 200, nil},
 		{"PATCH /api/users/{id}", w.user, w.otherID, `{"name":"Grace"}`, 403, nil},
 		{"PATCH /api/users/{id}", w.user, "me", `{"role":"admin"}`, 403, nil},
-		{"PATCH /api/users/{id}", w.user, "me", `{"email":"other@example.com"}`, 409, nil},
-		{"DELETE /api/users/{id}", w.user, w.otherID, "", 403, nil},
-		{"DELETE /api/users/{id}", w.admin, w.otherID, "", 204, nil},
+		{"PATCH /api/users/{id}", w.user, "me", `{"email":"other@example.com","current_password":"correct horse"}`, 409, nil},
+		{"PATCH /api/users/{id}", w.user, "me", `{"password":"another horse","current_password":"wrong"}`, 403, nil},
+		{"DELETE /api/users/{id}", w.user, w.otherID, proof, 403, nil},
+		{"DELETE /api/users/{id}", w.user, "me", `{"current_password":"wrong"}`, 403, nil},
+		{"DELETE /api/users/{id}", w.admin, w.otherID, proof, 204, nil},
+		{"DELETE /api/users/{id}", w.admin, w.otherID, proof, 404, nil},
 
 		{"POST /api/orders", w.user, "", anOrder, 201, []string{"Idempotency-Key: a"}},
 		{"POST /api/orders", w.user, "", anOrder, 201, []string{"Idempotency-Key: a"}}, // again

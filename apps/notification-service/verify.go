@@ -12,9 +12,13 @@ import (
 
 // probes read the inbox of a user who has nothing in it: Postgres is asked. The
 // stream isn't, for no read depends on it; /health says how it is.
-func probes(*config.Env) verify.Probes {
+func probes(env *config.Env) verify.Probes {
+	signer := config.Parsed(env, "IDENTITY_KEYS", identity.ParseSigner)
 	return func() ([]verify.Probe, error) {
-		nobody := identity.Caller{UserID: uuid.NewString(), Role: identity.User}
-		return []verify.Probe{{Method: http.MethodGet, Path: "/notifications", Header: nobody.Header(), Want: []int{http.StatusOK}}}, nil
+		nobody, err := signer.Sign(identity.Caller{UserID: uuid.NewString(), Role: identity.User}, name)
+		if err != nil {
+			return nil, err
+		}
+		return []verify.Probe{{Method: http.MethodGet, Path: "/notifications", Header: http.Header{identity.Header: {nobody}}, Want: []int{http.StatusOK}}}, nil
 	}
 }

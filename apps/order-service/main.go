@@ -9,6 +9,7 @@ import (
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/health"
 	"platform.example/apps/internal/httpserver"
+	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/live"
 	"platform.example/apps/internal/migration"
 	"platform.example/apps/internal/postgres"
@@ -42,6 +43,7 @@ func serve(ctx context.Context, p service.Process) (err error) {
 	database := postgres.ReadConfig(env)
 	streamAt := redis.ReadStream(env)
 	liveAt := live.ReadURL(env)
+	callers := identity.ReadVerifier(env, name)
 	if err := env.Err(); err != nil {
 		return err
 	}
@@ -71,7 +73,7 @@ func serve(ctx context.Context, p service.Process) (err error) {
 		health.Check{Name: "stream", Probe: func(ctx context.Context) error { return stream.Ping(ctx).Err() }},
 	)
 	errs := problem.NewMapper(tel.Log)
-	router := httpserver.NewAPI(tel, state, errs, tel.RequestMetrics("order_service"))
+	router := httpserver.NewAPI(tel, state, errs, tel.RequestMetrics("order_service"), callers.Require(errs))
 	api.New(orders).Register(router, errs)
 
 	colour := live.NewSwitch(liveAt, self, tel.Log, tel.Registry)

@@ -42,6 +42,7 @@ func badBodies(t *testing.T, base, user string) {
 	for _, route := range []struct{ method, path, field string }{
 		{"POST", "/users", "email"},
 		{"PATCH", "/users/" + user, "name"},
+		{"DELETE", "/users/" + user, "current_password"},
 		{"POST", "/sessions", "email"},
 		{"POST", "/sessions/refresh", "refresh_token"},
 		{"POST", "/sessions/revoke", "refresh_token"},
@@ -107,11 +108,11 @@ func badQueries(t *testing.T, base, user string) {
 // textsAreData: what looks like SQL, HTML or a format is a text like any other.
 func textsAreData(t *testing.T, base, user string) {
 	t.Run("texts are stored and answered as they are", func(t *testing.T) {
-		for i, text := range []string{
+		for _, text := range []string{
 			`'; DROP TABLE users; --`, `Robert"); DELETE FROM users; --`, `%s%n$1 ${jndi:ldap://x}`, `<script>alert(1)</script>`,
 			`{"version":9}`, "\u202eada", "Zoë 李 👩‍💻", `a\nb`, "a\u2028b",
 		} {
-			raw, err := json.Marshal(map[string]string{"name": text, "email": fmt.Sprintf("text%d@example.com", i)})
+			raw, err := json.Marshal(map[string]string{"name": text})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -178,6 +179,9 @@ func noForgedLog(t *testing.T, s *servicetest.Running, user string) {
 func body(method string) string {
 	if method == "PATCH" {
 		return `{"name":"Eve"}`
+	}
+	if method == "DELETE" {
+		return `{"current_password":"correct horse"}`
 	}
 	return ""
 }

@@ -9,6 +9,7 @@ import (
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/health"
 	"platform.example/apps/internal/httpserver"
+	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/live"
 	"platform.example/apps/internal/migration"
 	"platform.example/apps/internal/postgres"
@@ -44,6 +45,7 @@ func serve(ctx context.Context, p service.Process) (err error) {
 	database := postgres.ReadConfig(env)
 	cacheAt := redis.ReadCache(env)
 	liveAt := live.ReadURL(env)
+	callers := identity.ReadVerifier(env, name)
 	if err := env.Err(); err != nil {
 		return err
 	}
@@ -73,7 +75,7 @@ func serve(ctx context.Context, p service.Process) (err error) {
 		health.Check{Name: "redis", Probe: func(ctx context.Context) error { return redisClient.Ping(ctx).Err() }},
 	)
 	errs := problem.NewMapper(tel.Log)
-	router := httpserver.NewAPI(tel, state, errs, tel.RequestMetrics("user_service"))
+	router := httpserver.NewAPI(tel, state, errs, tel.RequestMetrics("user_service"), callers.Require(errs))
 	userAPI.Register(router, errs)
 
 	colour := live.NewSwitch(liveAt, self, tel.Log, tel.Registry)

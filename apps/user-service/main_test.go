@@ -106,7 +106,7 @@ func TestUserService(t *testing.T) {
 				t.Errorf("after the write, %s: %+v", cache, got)
 			}
 		}
-		if deleted := servicetest.Call(t, "DELETE", s.HTTP+"/users/"+u.ID, ""); deleted.Status != http.StatusNoContent {
+		if deleted := servicetest.Call(t, "DELETE", s.HTTP+"/users/"+u.ID, `{"current_password":"correct horse"}`); deleted.Status != http.StatusNoContent {
 			t.Fatalf("DELETE: %+v", deleted)
 		}
 		get(t, u.ID, http.StatusNotFound, "miss")

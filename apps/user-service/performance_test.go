@@ -18,6 +18,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
+	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/performancetest"
 	"platform.example/apps/internal/servicetest"
 )
@@ -45,10 +46,14 @@ func barest() http.Handler {
 }
 
 // asGateway are the headers that the gateway adds to what it passes on.
-var asGateway = []string{
-	"X-Request-Id: 4CRTPB5NNDZ4CRTPB5NNDZ4CRT",
-	"X-User-Id: 0190f3a0-0000-7000-8000-000000000001", "X-User-Role: user",
-	"Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+func asGateway(t *testing.T, path string) []string {
+	t.Helper()
+	caller := identity.Caller{UserID: strings.TrimPrefix(path, "/users/"), Role: identity.User}
+	return []string{servicetest.Identity(t, name, caller),
+		"X-Request-Id: 4CRTPB5NNDZ4CRTPB5NNDZ4CRT",
+		"X-User-Id: 0190f3a0-0000-7000-8000-000000000001", "X-User-Role: user",
+		"Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+	}
 }
 
 // A cached read costs at most 1.6 times the processor time of the barest
@@ -96,7 +101,7 @@ func compare(t *testing.T, path string, servers []performancetest.Process) (firs
 	for range rounds {
 		for i, server := range servers {
 			before := performancetest.CPU(t, server.PID)
-			load := performancetest.Load(t, server.URL+path, connections, asGateway...)
+			load := performancetest.Load(t, server.URL+path, connections, asGateway(t, path)...)
 			costs[i] = append(costs[i], float64((performancetest.CPU(t, server.PID)-before).Microseconds())/load.Requests)
 		}
 		ratios = append(ratios, costs[0][len(ratios)]/costs[1][len(ratios)])
@@ -116,7 +121,8 @@ func TestPerformanceAllocationsPerCachedRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = connection.Close() }()
-	request := []byte("GET /users/" + b.users(1)[0] + " HTTP/1.1\r\nHost: x\r\n" + strings.Join(asGateway, "\r\n") + "\r\n\r\n")
+	path := "/users/" + b.users(1)[0]
+	request := []byte("GET " + path + " HTTP/1.1\r\nHost: x\r\n" + strings.Join(asGateway(t, path), "\r\n") + "\r\n\r\n")
 	answer := make([]byte, 16<<10)
 	perRead := testing.AllocsPerRun(5000, func() {
 		if _, err := connection.Write(request); err != nil {

@@ -130,13 +130,15 @@ func TestSessions(t *testing.T) {
 
 	for what, change := range map[string]func(id string) servicetest.Answer{
 		"a new password": func(id string) servicetest.Answer {
-			return servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, `{"password":"another horse"}`)
+			return servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, `{"password":"another horse","current_password":"correct horse"}`)
 		},
 		"another role": func(id string) servicetest.Answer {
-			return servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, `{"role":"admin"}`, asAdmin)
+			admin := servicetest.JSON[userAnswer](t, servicetest.Call(t, "POST", s.HTTP+"/users",
+				`{"email":"root@example.com","name":"R","password":"admin's horse","role":"admin"}`, asAdmin)).ID
+			return servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, `{"role":"admin","current_password":"admin's horse"}`, "X-User-Id: "+admin, asAdmin)
 		},
 		"deleting the user": func(id string) servicetest.Answer {
-			return servicetest.Call(t, "DELETE", s.HTTP+"/users/"+id, "")
+			return servicetest.Call(t, "DELETE", s.HTTP+"/users/"+id, `{"current_password":"correct horse"}`)
 		},
 	} {
 		t.Run(what+" ends all sessions of the user and of no other", func(t *testing.T) {
@@ -161,7 +163,7 @@ func TestSessions(t *testing.T) {
 	t.Run("a new name or email ends none", func(t *testing.T) {
 		id := signUp(t, "e@example.com")
 		begun := signIn(t, "e@example.com")
-		servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, `{"name":"Grace","email":"f@example.com"}`)
+		servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, `{"name":"Grace","email":"f@example.com","current_password":"correct horse"}`)
 		if status, _ := refresh(t, begun.RefreshToken); status != http.StatusOK {
 			t.Errorf("got %d", status)
 		}

@@ -19,6 +19,8 @@ const (
 	// JWTKeys is up to three keys, separated by commas: in use, next, and the one before. A key is its id, a colon and 32
 	// random bytes in base64url. The next one is known everywhere before anything is signed with it.
 	JWTKeys Kind = "jwtKeys"
+	// SigningKeys is the same of seeds of Ed25519 keys (RFC 8032).
+	SigningKeys Kind = "signingKeys"
 	// CertificateAuthority is up to three authorities in PEM, each a certificate and its key: in use, next, and the one
 	// before. Whoever trusts one trusts all, so that the next one is trusted before anything is signed with it.
 	CertificateAuthority Kind = "certificateAuthority"
@@ -50,6 +52,9 @@ const (
 	StreamMonitorPassword   = "streamMonitorPassword"
 
 	GrafanaPassword = "grafanaAdminPassword"
+
+	// IdentityKeys sign who is asking, from the gateway to the services.
+	IdentityKeys = "identityKeys"
 
 	// Who is told of alerts.
 	SlackWebhookURL     = "slackWebhookUrl"

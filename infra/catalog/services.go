@@ -23,7 +23,10 @@ func Services() []Service {
 				{Key: CORSOrigins, Variable: "CORS_ORIGINS",
 					Want: "origins with commas between, such as https://app.example.com", Read: origins},
 			},
-			Secrets: []Secret{{Name: "jwtKeys", Kind: JWTKeys, Variable: "JWT_KEYS"}},
+			Secrets: []Secret{
+				{Name: "jwtKeys", Kind: JWTKeys, Variable: "JWT_KEYS"},
+				{Name: IdentityKeys, Kind: SigningKeys, Variable: "IDENTITY_KEYS"},
+			},
 			Resources: Resources{
 				CPURequest: 100,
 				CPULimit:   1000,

@@ -85,6 +85,7 @@ func compile(ctx context.Context, root string, services []catalog.Service, suffi
 	command.Dir = filepath.Join(root, "apps")
 	command.Env = append(os.Environ(),
 		"CGO_ENABLED=0", "GOOS=linux", "GOARCH="+architecture, "GOAMD64=v1",
+		"GOTOOLCHAIN=auto",      // the release of Go that the module names
 		"GOWORK=off",            // the versions in the module's own go.mod, whatever other modules ask for
 		"GOFLAGS=-mod=readonly", // not what a developer has set for other ends
 	)

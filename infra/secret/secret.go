@@ -2,6 +2,7 @@
 package secret
 
 import (
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
@@ -118,6 +119,31 @@ func (s Secrets) Values(names map[string]string) map[string]pulumi.StringOutput 
 	return values
 }
 
+// PublicKeys returns the public keys of SigningKeys, each after its id.
+func (s Secrets) PublicKeys(name string) pulumi.StringOutput {
+	return s.values[name].ApplyT(func(value string) (string, error) {
+		if value == unknown {
+			return value, nil
+		}
+		return publicKeys(value)
+	}).(pulumi.StringOutput)
+}
+
+func publicKeys(value string) (string, error) {
+	var public []string
+	err := each(value, 3, func(key string) error {
+		id, encoded, _ := strings.Cut(key, ":")
+		seed, err := base64.RawURLEncoding.DecodeString(encoded)
+		if id == "" || err != nil || len(seed) != ed25519.SeedSize {
+			return errors.New("want kid:seed, the seed 32 bytes in base64url")
+		}
+		made := ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey)
+		public = append(public, id+":"+base64.RawURLEncoding.EncodeToString(made))
+		return nil
+	})
+	return strings.Join(public, ","), err
+}
+
 // Certificate returns a server's certificate for these DNS names: the one that is served, unless it is due for renewal.
 func (s Secrets) Certificate(served string, hosts []string, duration time.Duration, now time.Time) (Certificate, error) {
 	if s.authority.pairs == "" {
@@ -146,6 +172,9 @@ func check(secret catalog.Secret, value string) error {
 		return each(value, 2, long)
 	case catalog.JWTKeys:
 		return each(value, 3, jwtKey)
+	case catalog.SigningKeys:
+		_, err := publicKeys(value)
+		return err
 	case catalog.CertificateAuthority:
 		_, err := certificate.Bundle(value)
 		return err

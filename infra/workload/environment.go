@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net"
 	"strings"
+	"time"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -12,7 +13,11 @@ import (
 	"platform.example/infra/catalog"
 	"platform.example/infra/data"
 	"platform.example/infra/network"
+	"platform.example/infra/release"
 )
+
+// unsignedTime is how long a gateway of a version that signs no identity is believed: for one update, in which it is replaced.
+const unsignedTime = 15 * time.Minute
 
 // variables is the environment of the service's processes, without secrets.
 func (c colour) variables() map[string]string {
@@ -37,6 +42,9 @@ func (c colour) variables() map[string]string {
 			variables["TRUSTED_PROXIES"] = strings.Join(proxies, ",")
 			variables["REQUESTS_PER_SECOND"] = fmt.Sprint(c.Config.Edge.RequestsPerSecond)
 		}
+	}
+	if at := release.ReadTimestamp(c.Plan.Made); c.Unsigned && !c.Service.Public {
+		variables["UNSIGNED_IDENTITY_UNTIL"] = at.Add(unsignedTime).UTC().Format(time.RFC3339)
 	}
 	if c.Service.Database != "" {
 		maps.Copy(variables, map[string]string{
@@ -97,6 +105,9 @@ func (a Args) secrets() pulumi.StringMap {
 	}
 	if a.Service.Stream != nil {
 		secrets["STREAM_USERNAME"], secrets["STREAM_PASSWORD"] = a.Stream.User, a.Stream.Password
+	}
+	if !a.Service.Public {
+		secrets["IDENTITY_PUBLIC_KEYS"] = a.Secrets.PublicKeys(catalog.IdentityKeys)
 	}
 	for _, secret := range a.Service.Secrets {
 		if _, set := a.choice(secret.With); secret.With != "" && !set {

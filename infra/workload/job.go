@@ -2,6 +2,7 @@ package workload
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -11,6 +12,7 @@ import (
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"platform.example/infra/catalog"
 	"platform.example/infra/cluster"
 	"platform.example/infra/release"
 )
@@ -61,6 +63,13 @@ func (c colour) newVerification(
 	late := release.WorstBurn * (1 - promised.LatencyShare)
 	at := running.ApplyT(func([]any) string { return c.url() }).(pulumi.StringOutput) // not before
 	suffix := c.image().Version + "-" + attempt(c.Plan.Made)
+	if !c.Service.Public { // it signs the identity of a user who doesn't exist
+		keys, err := c.newSecret(ctx, c.name()+"-verify", pulumi.StringMap{"IDENTITY_KEYS": c.Secrets.Value(catalog.IdentityKeys)}, parent)
+		if err != nil {
+			return verified, err
+		}
+		environment = append(slices.Clip(environment), fromSecret(keys))
+	}
 	job, err := c.newNamedJob(ctx, "verify", suffix, environment, corev1.EnvVarArray{
 		variable("VERIFY_URL", at),
 		variable("VERIFY_ENDPOINTS", pulumi.String(fmt.Sprint(c.Plan.Replicas))),

@@ -168,7 +168,7 @@ func (c client) signUp(t *testing.T) user {
 	t.Cleanup(func() {
 		token, err := c.signIn(created)
 		if err == nil {
-			_, err = c.expect(http.MethodDelete, "/api/users/me", token, nil, http.StatusNoContent)
+			_, err = c.expect(http.MethodDelete, "/api/users/me", token, map[string]string{"current_password": created.password}, http.StatusNoContent)
 		}
 		if err != nil {
 			t.Errorf("remove the user that the test made: %v", err)

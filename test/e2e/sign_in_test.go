@@ -117,9 +117,11 @@ func TestAUserReachesNoOther(t *testing.T) {
 	}{
 		{http.MethodGet, "/api/users/" + other.ID, nil},
 		{http.MethodPatch, "/api/users/" + other.ID, map[string]string{"name": "Taken Over"}},
-		{http.MethodDelete, "/api/users/" + other.ID, nil},
+		{http.MethodDelete, "/api/users/" + other.ID, map[string]string{"current_password": one.password}},
 		{http.MethodGet, "/api/users", nil},
-		{http.MethodPatch, "/api/users/me", map[string]string{"role": "admin"}},
+		{http.MethodPatch, "/api/users/me", map[string]string{"role": "admin", "current_password": one.password}},
+		{http.MethodPatch, "/api/users/me", map[string]string{"email": "taken-over@example.com", "current_password": "a guess"}},
+		{http.MethodDelete, "/api/users/me", map[string]string{"current_password": "a guess"}},
 	}
 	for _, test := range tests {
 		t.Run(test.method+" "+strings.Replace(test.path, other.ID, "{other}", 1), func(t *testing.T) {

@@ -62,7 +62,8 @@ func (r *Run) removeUsers(ctx context.Context) error {
 	var failed []error
 	for _, u := range r.users {
 		err := poll(ctx, func() (bool, error) {
-			err := r.read(ctx, request{method: http.MethodDelete, path: "/api/users/me", token: u.token}, http.StatusNoContent, nil)
+			err := r.read(ctx, request{method: http.MethodDelete, path: "/api/users/me", token: u.token,
+				body: map[string]string{"current_password": u.password}}, http.StatusNoContent, nil)
 			return false, err
 		})
 		if err != nil {

@@ -1,9 +1,11 @@
-// Package identity carries who is asking from the gateway, which has checked
-// the token, to the services behind it. They believe these headers because
-// only the gateway can reach them and because it strips what clients send.
+// Package identity carries who is asking from the gateway, which has verified
+// the access token, to the service that it calls: in a token of its own, signed
+// by the gateway for this one service and short-lived. A service believes nothing
+// else, whoever reaches it.
 package identity
 
 import (
+	"context"
 	"net/http"
 
 	"github.com/google/uuid"
@@ -12,39 +14,37 @@ import (
 	"platform.example/apps/internal/resourceid"
 )
 
-// Role says what someone may do.
+// Role says what a caller may do.
 type Role string
 
 // The roles there are.
 const (
 	User  Role = "user"  // reaches what is their own
 	Admin Role = "admin" // reaches everything
+	// Gateway is the gateway itself, on behalf of nobody: it begins and ends sessions.
+	Gateway Role = "gateway"
 )
 
-// Valid reports whether r is one of the roles.
+// Valid reports whether r is the role of a user.
 func (r Role) Valid() bool { return r == User || r == Admin }
 
-// Caller is who is asking; the zero Caller is nobody.
+// Caller is who is asking. The zero Caller hasn't signed in.
 type Caller struct {
 	UserID string
 	Role   Role
 }
 
-// The headers that carry it. What begins with Prefix is never taken from a client.
-const (
-	Prefix       = "X-User-"
-	UserIDHeader = Prefix + "Id"
-	RoleHeader   = Prefix + "Role"
-)
+type callerKey struct{}
 
-// From returns the caller that the gateway named.
-func From(h http.Header) Caller {
-	return Caller{UserID: h.Get(UserIDHeader), Role: Role(h.Get(RoleHeader))}
+// With returns a context of requests by the caller.
+func With(ctx context.Context, caller Caller) context.Context {
+	return context.WithValue(ctx, callerKey{}, caller)
 }
 
-// Header returns the headers by which From knows the caller.
-func (c Caller) Header() http.Header {
-	return http.Header{UserIDHeader: {c.UserID}, RoleHeader: {string(c.Role)}}
+// From returns the caller of a request.
+func From(r *http.Request) Caller {
+	caller, _ := r.Context().Value(callerKey{}).(Caller)
+	return caller
 }
 
 // Someone is a caller who is signed in.
@@ -53,18 +53,18 @@ type Someone struct {
 	Role Role
 }
 
-// SignedIn returns the caller that the gateway named. It fails with
-// problem.Unauthenticated where there is none.
-func SignedIn(h http.Header) (Someone, error) {
-	named := From(h)
-	id, ok := resourceid.Parse(named.UserID)
-	if !ok || id == uuid.Nil {
+// SignedIn returns the caller of a request. It fails with problem.Unauthenticated
+// where none has signed in.
+func SignedIn(r *http.Request) (Someone, error) {
+	caller := From(r)
+	id, ok := resourceid.Parse(caller.UserID)
+	if !ok || id == uuid.Nil || !caller.Role.Valid() {
 		return Someone{}, problem.New(problem.Unauthenticated, "Sign in to do this.", nil)
 	}
-	return Someone{ID: id, Role: named.Role}, nil
+	return Someone{ID: id, Role: caller.Role}, nil
 }
 
-// Reach is whose things they reach; uuid.Nil: anybody's.
+// Reach is whose resources they reach; uuid.Nil: everybody's.
 func (s Someone) Reach() uuid.UUID {
 	if s.Role == Admin {
 		return uuid.Nil

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"platform.example/apps/internal/backingtest"
@@ -75,6 +76,7 @@ func (b *Binary) Start() *Process {
 		if p.HTTP, p.Ops, found = p.logs.Listening(); !found {
 			return errors.New("the log doesn't say where it listens:\n" + p.logs.String())
 		}
+		names.Store(strings.TrimPrefix(p.HTTP, "http://"), filepath.Base(b.path))
 		return nil
 	})
 	return p

@@ -36,6 +36,7 @@ type Running struct {
 func Env(parts ...map[string]string) map[string]string {
 	env := map[string]string{
 		"HTTP_ADDR": "127.0.0.1:0", "OPS_ADDR": "127.0.0.1:0", "SHUTDOWN_DELAY": "0s", "LOG_LEVEL": "debug",
+		"IDENTITY_KEYS": "test:" + seed, "IDENTITY_PUBLIC_KEYS": "test:" + public,
 	}
 	for _, part := range parts {
 		maps.Copy(env, part)
@@ -67,6 +68,7 @@ func Start(t testing.TB, name string, commands service.Commands, env map[string]
 		if s.HTTP, s.Ops, found = s.logs.Listening(); !found {
 			return errors.New("the log doesn't say where it listens:\n" + s.logs.String())
 		}
+		names.Store(strings.TrimPrefix(s.HTTP, "http://"), name)
 		return nil
 	})
 	return s

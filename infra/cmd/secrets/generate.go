@@ -18,7 +18,7 @@ func generate(secret catalog.Secret, now time.Time) (string, error) {
 	switch secret.Kind {
 	case catalog.Plain, catalog.Password:
 		return password(), nil
-	case catalog.JWTKeys:
+	case catalog.JWTKeys, catalog.SigningKeys:
 		return jwtKey() + "," + jwtKey(), nil // in use, next
 	case catalog.CertificateAuthority:
 		inUse, err := certificate.NewAuthority(now)
@@ -40,7 +40,7 @@ func rotate(secret catalog.Secret, former string, now time.Time) (string, error)
 	case catalog.Password:
 		inUse, _, _ := strings.Cut(former, ",")
 		return password() + "," + inUse, nil
-	case catalog.JWTKeys:
+	case catalog.JWTKeys, catalog.SigningKeys:
 		return strings.Join(turn(strings.Split(former, ","), jwtKey()), ","), nil
 	case catalog.CertificateAuthority:
 		authorities, err := certificate.Authorities(former)
@@ -73,7 +73,7 @@ func turn(former []string, fresh string) []string {
 // announces reports whether a rotation of the value only announces what the one after it brings into use.
 func announces(secret catalog.Secret, former string) bool {
 	switch secret.Kind {
-	case catalog.JWTKeys:
+	case catalog.JWTKeys, catalog.SigningKeys:
 		return !strings.Contains(former, ",")
 	case catalog.CertificateAuthority:
 		authorities, err := certificate.Authorities(former)

@@ -251,7 +251,7 @@ func afterwards(rotated catalog.Secret, former string) string {
 			"until the rotation after that: if it has leaked, this is the first of three, each with an update after it.\n"
 	case rotated.Kind == catalog.Password:
 		return accepted
-	case rotated.Kind == catalog.JWTKeys, rotated.Kind == catalog.CertificateAuthority:
+	case rotated.Kind == catalog.JWTKeys, rotated.Kind == catalog.SigningKeys, rotated.Kind == catalog.CertificateAuthority:
 		return accepted + "If all that was stored has leaked, so has what is in use now: this is the first of three rotations, each with an " +
 			"update after it.\n"
 	default:

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
 
 	"platform.example/apps/api-gateway/internal/clientaddr"
 	"platform.example/apps/api-gateway/internal/limit"
@@ -39,6 +40,7 @@ const (
 	anyone   access = iota // without a token; the service hears of nobody
 	signedIn               // the service decides what of it is the caller's
 	themself               // the user that the path names, who may write "me"; or an admin
+	proven                 // the same, with their password: wrong ones are limited as at sign-in
 	admins
 )
 
@@ -56,8 +58,8 @@ func (a *API) routes() []route {
 		{http.MethodPost, "/api/users", a.Users, anyone},
 		{http.MethodGet, "/api/users", a.Users, admins},
 		{http.MethodGet, "/api/users/{id}", a.Users, themself},
-		{http.MethodPatch, "/api/users/{id}", a.Users, themself},
-		{http.MethodDelete, "/api/users/{id}", a.Users, themself},
+		{http.MethodPatch, "/api/users/{id}", a.Users, proven},
+		{http.MethodDelete, "/api/users/{id}", a.Users, proven},
 
 		{http.MethodPost, "/api/orders", a.Orders, signedIn},
 		{http.MethodGet, "/api/orders", a.Orders, signedIn},
@@ -94,9 +96,19 @@ func (a *API) handle(route route) func(http.ResponseWriter, *http.Request) error
 		if err != nil {
 			return err
 		}
-		return route.service.Forward(w, r, upstream.Destination{
-			Path: path, Caller: caller, Client: client, Scheme: a.Proxies.Scheme(r),
-		})
+		to := upstream.Destination{Path: path, Caller: caller, Client: client, Scheme: a.Proxies.Scheme(r)}
+		if route.access != proven {
+			return route.service.Forward(w, r, to)
+		}
+		if err := within(a.Accounts, caller.UserID); err != nil {
+			return err
+		}
+		answer := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+		err = route.service.Forward(answer, r, to)
+		if answer.Status() != http.StatusForbidden {
+			a.Accounts.GiveBack(caller.UserID)
+		}
+		return err
 	}
 }
 
@@ -128,14 +140,14 @@ func (a *API) path(r *http.Request, who access, caller identity.Caller) (string,
 	if id == "" {
 		return path, nil
 	}
-	if who == themself && id == "me" {
+	if (who == themself || who == proven) && id == "me" {
 		return strings.TrimSuffix(path, id) + caller.UserID, nil
 	}
 	// What is no id must not become part of a path.
 	if _, ok := resourceid.Parse(id); !ok {
 		return "", problem.New(problem.NotFound, "There is nothing with this id.", nil)
 	}
-	if who == themself && id != caller.UserID && caller.Role != identity.Admin {
+	if (who == themself || who == proven) && id != caller.UserID && caller.Role != identity.Admin {
 		return "", problem.New(problem.Forbidden, "You may reach only your own user.", nil)
 	}
 	return path, nil

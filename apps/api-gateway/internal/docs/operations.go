@@ -112,15 +112,15 @@ func Operations() []Operation {
 		},
 		{
 			Method: http.MethodPatch, Path: "/api/users/{id}", Tag: "Users", Summary: "Change a user", Access: SignedIn, Service: "user-service",
-			Description: "A new password or role ends all sessions of the user. Only an admin may change a role.",
+			Description: "A new email, password or role needs your own current password. A new password or role ends all sessions of the user. Only an admin may change a role.",
 			Parameters:  []Parameter{user()}, Body: "UserChange", Status: http.StatusOK, Answer: "User",
-			Errors: map[int]string{http.StatusForbidden: "It is another user, or a role.", http.StatusConflict: taken},
+			Errors: map[int]string{http.StatusForbidden: "It is another user, or a role, or current_password is wrong.", http.StatusConflict: taken},
 		},
 		{
 			Method: http.MethodDelete, Path: "/api/users/{id}", Tag: "Users", Summary: "Delete a user", Access: SignedIn, Service: "user-service",
-			Description: "Ends all sessions of the user.",
-			Parameters:  []Parameter{user()}, Status: http.StatusNoContent,
-			Errors: map[int]string{http.StatusForbidden: "It is another user."},
+			Description: "Needs your own current password, and ends all sessions of the user.",
+			Parameters:  []Parameter{user()}, Body: "Proof", Status: http.StatusNoContent,
+			Errors: map[int]string{http.StatusForbidden: "It is another user, or current_password is wrong."},
 		},
 
 		{

@@ -11,6 +11,7 @@ import (
 	"github.com/golang-jwt/jwt/v5"
 
 	"platform.example/apps/internal/identity"
+	"platform.example/apps/internal/recent"
 	"platform.example/apps/internal/resourceid"
 )
 
@@ -26,6 +27,9 @@ const (
 	maxBytes = 2048
 	// leeway is how far apart the clocks of two gateways may be.
 	leeway = 5 * time.Second
+	// generation is how many tokens are remembered at least, some 1.5 MiB: to check
+	// one takes 15 µs and half of all memory that a request takes.
+	generation = 2048
 )
 
 // Authority issues and checks tokens.
@@ -33,14 +37,14 @@ type Authority struct {
 	keys     Keys
 	now      func() time.Time
 	parser   *jwt.Parser
-	verified *verified
+	verified *recent.Cache[string, Holder] // whole tokens, and only good ones: forged ones push no others out
 }
 
 // NewAuthority returns an Authority that signs with the first of keys.
 func NewAuthority(keys Keys) *Authority { return newAuthority(keys, time.Now) }
 
 func newAuthority(keys Keys, now func() time.Time) *Authority {
-	return &Authority{keys: keys, now: now, verified: newVerified(), parser: jwt.NewParser(
+	return &Authority{keys: keys, now: now, verified: recent.New[string, Holder](generation), parser: jwt.NewParser(
 		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
 		jwt.WithIssuer(issuer),
 		jwt.WithAudience(audience),
@@ -93,7 +97,7 @@ func (a *Authority) Verify(raw string) (Holder, error) {
 	if len(raw) > maxBytes {
 		return Holder{}, fmt.Errorf("the token has %d bytes: at most %d are read", len(raw), maxBytes)
 	}
-	if known, ok := a.verified.get(raw, a.now()); ok {
+	if known, ok := a.verified.Get(raw, a.now()); ok {
 		return known, nil
 	}
 	var c claims
@@ -104,7 +108,7 @@ func (a *Authority) Verify(raw string) (Holder, error) {
 		return Holder{}, errors.New("the token names no user, no session or no role")
 	}
 	holder := Holder{identity.Caller{UserID: c.Subject, Role: c.Role}, c.Session}
-	a.verified.put(strings.Clone(raw), checked{holder, c.ExpiresAt.Time})
+	a.verified.Put(strings.Clone(raw), holder, c.ExpiresAt.Add(leeway))
 	return holder, nil
 }
 

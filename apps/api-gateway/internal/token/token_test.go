@@ -146,20 +146,6 @@ func TestARememberedTokenExpires(t *testing.T) {
 	}
 }
 
-func TestFewTokensAreRemembered(t *testing.T) {
-	v := newVerified()
-	now := time.Now()
-	for i := range 10 * generation {
-		v.put(fmt.Sprint(i), checked{expires: now.Add(Life)})
-		if _, ok := v.get("0", now); !ok {
-			t.Fatalf("the one that is asked for all the time is forgotten after %d", i)
-		}
-	}
-	if n := len(v.recent) + len(v.earlier); n > 2*generation {
-		t.Errorf("%d are remembered, want at most %d", n, 2*generation)
-	}
-}
-
 func TestParseKeysRefuses(t *testing.T) {
 	good := base64.RawURLEncoding.EncodeToString([]byte(oldSecret))
 	for name, raw := range map[string]string{

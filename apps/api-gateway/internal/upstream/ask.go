@@ -10,6 +10,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"platform.example/apps/api-gateway/internal/breaker"
+	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/telemetry"
 )
 
@@ -27,6 +28,9 @@ func (s *Service) Post(ctx context.Context, path string, in, out any) (status in
 	}
 	request.Header.Set("Content-Type", "application/json")
 	request.SetBodyRaw(body)
+	if err := s.identify(request, identity.Caller{Role: identity.Gateway}); err != nil {
+		return 0, err
+	}
 	telemetry.Propagate(ctx, carrier{&request.Header})
 	if err := s.exchange(request, response, false); err != nil {
 		return 0, err
@@ -49,6 +53,9 @@ func (s *Service) Poll(ctx context.Context, path string, out any) error {
 	defer fasthttp.ReleaseRequest(request)
 	defer fasthttp.ReleaseResponse(response)
 	s.address(request, http.MethodGet, s.base.Path+path)
+	if err := s.identify(request, identity.Caller{Role: identity.Gateway}); err != nil {
+		return err
+	}
 	telemetry.Propagate(ctx, carrier{&request.Header})
 	request.SetTimeout(deadline)
 	if end, ok := ctx.Deadline(); ok {

@@ -42,7 +42,7 @@ func TestAServiceThatIsWellAgainIsAskedSoon(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New("user-service", base, NewMetrics(prometheus.NewRegistry()))
+	s := New("user-service", base, newSigner(t), NewMetrics(prometheus.NewRegistry()))
 	defer s.Close()
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})

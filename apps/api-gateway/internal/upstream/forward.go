@@ -56,9 +56,8 @@ func (s *Service) Forward(w http.ResponseWriter, r *http.Request, to Destination
 	request.Header.Set("X-Forwarded-For", to.Client)
 	request.Header.Set("X-Forwarded-Host", r.Host)
 	request.Header.Set("X-Forwarded-Proto", to.Scheme)
-	if to.Caller != (identity.Caller{}) {
-		request.Header.Set(identity.UserIDHeader, to.Caller.UserID)
-		request.Header.Set(identity.RoleHeader, string(to.Caller.Role))
+	if err := s.identify(request, to.Caller); err != nil {
+		return err
 	}
 	telemetry.Propagate(r.Context(), carrier{&request.Header})
 
@@ -66,6 +65,21 @@ func (s *Service) Forward(w http.ResponseWriter, r *http.Request, to Destination
 		return err
 	}
 	pass(w, response)
+	return nil
+}
+
+// identify signs who is asking. The plain headers are for a service of the
+// version before, while it is replaced.
+func (s *Service) identify(request *fasthttp.Request, caller identity.Caller) error {
+	signed, err := s.signer.Sign(caller, s.name)
+	if err != nil {
+		return err
+	}
+	request.Header.Set(identity.Header, signed)
+	if caller.UserID != "" {
+		request.Header.Set("X-User-Id", caller.UserID)
+		request.Header.Set("X-User-Role", string(caller.Role))
+	}
 	return nil
 }
 
@@ -108,7 +122,7 @@ func copyRequestHeader(to *fasthttp.RequestHeader, from http.Header) {
 	connection := from["Connection"]
 	for name, values := range from {
 		switch {
-		case hopByHop(name), strings.HasPrefix(name, identity.Prefix), strings.HasPrefix(name, "X-Forwarded-"):
+		case hopByHop(name), name == identity.Header, strings.HasPrefix(name, "X-User-"), strings.HasPrefix(name, "X-Forwarded-"):
 			continue
 		case len(connection) > 0 && named(connection, name):
 			continue

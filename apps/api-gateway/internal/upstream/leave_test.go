@@ -14,6 +14,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/live"
 )
 
@@ -24,6 +25,15 @@ type colour struct {
 	opened  atomic.Int64 // connections
 	arrived sync.WaitGroup
 	gate    chan struct{} // closed: requests are answered
+}
+
+func newSigner(t *testing.T) *identity.Signer {
+	t.Helper()
+	signer, err := identity.ParseSigner("test:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signer
 }
 
 // newColour returns a service whose connections go to c.
@@ -49,7 +59,7 @@ func newColour(t *testing.T, c *colour) *Service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New("user-service", base, NewMetrics(prometheus.NewRegistry()))
+	s := New("user-service", base, newSigner(t), NewMetrics(prometheus.NewRegistry()))
 	t.Cleanup(s.Close)
 	return s
 }

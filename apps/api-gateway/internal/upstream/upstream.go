@@ -22,6 +22,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"platform.example/apps/api-gateway/internal/breaker"
+	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/live"
 	"platform.example/apps/internal/problem"
 )
@@ -57,6 +58,7 @@ const (
 type Service struct {
 	name     string
 	base     *url.URL
+	signer   *identity.Signer
 	client   *fasthttp.HostClient
 	breaker  *breaker.Breaker
 	budget   *budget
@@ -65,11 +67,12 @@ type Service struct {
 	metrics  serviceMetrics
 }
 
-// New returns the service of that name at base.
-func New(name string, base *url.URL, metrics *Metrics) *Service {
+// New returns the service of that name at base. Signer signs who is asking.
+func New(name string, base *url.URL, signer *identity.Signer, metrics *Metrics) *Service {
 	s := &Service{
-		name: name,
-		base: base,
+		name:   name,
+		base:   base,
+		signer: signer,
 		client: &fasthttp.HostClient{
 			Addr:                      fasthttp.AddMissingPort(base.Host, base.Scheme == "https"),
 			IsTLS:                     base.Scheme == "https",

@@ -40,7 +40,7 @@ type inbox struct {
 }
 
 func (a *API) list(w http.ResponseWriter, r *http.Request) error {
-	user, err := identity.SignedIn(r.Header)
+	user, err := identity.SignedIn(r)
 	if err != nil {
 		return err
 	}
@@ -63,7 +63,7 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) read(w http.ResponseWriter, r *http.Request) error {
-	user, err := identity.SignedIn(r.Header)
+	user, err := identity.SignedIn(r)
 	if err != nil {
 		return err
 	}
@@ -79,7 +79,7 @@ func (a *API) read(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) readAll(w http.ResponseWriter, r *http.Request) error {
-	user, err := identity.SignedIn(r.Header)
+	user, err := identity.SignedIn(r)
 	if err != nil {
 		return err
 	}

@@ -41,7 +41,7 @@ func (a *API) Register(router chi.Router, errs *problem.Mapper) {
 // create answers a request that comes again with the same key as it did at
 // first. A request that isn't valid leaves its key unused.
 func (a *API) create(w http.ResponseWriter, r *http.Request) error {
-	user, err := identity.SignedIn(r.Header)
+	user, err := identity.SignedIn(r)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ type list struct {
 }
 
 func (a *API) list(w http.ResponseWriter, r *http.Request) error {
-	user, err := identity.SignedIn(r.Header)
+	user, err := identity.SignedIn(r)
 	if err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) get(w http.ResponseWriter, r *http.Request) error {
-	user, err := identity.SignedIn(r.Header)
+	user, err := identity.SignedIn(r)
 	if err != nil {
 		return err
 	}
@@ -121,7 +121,7 @@ func (a *API) get(w http.ResponseWriter, r *http.Request) error {
 
 func (a *API) move(m order.Move) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		user, err := identity.SignedIn(r.Header)
+		user, err := identity.SignedIn(r)
 		if err != nil {
 			return err
 		}

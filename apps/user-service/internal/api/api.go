@@ -42,10 +42,10 @@ func (a *API) Register(router chi.Router, errs *problem.Mapper) {
 		r.Get("/users", errs.Handle(a.list))
 		r.Patch("/users/{id}", errs.Handle(a.update))
 		r.Delete("/users/{id}", errs.Handle(a.remove))
-		r.Post("/sessions", errs.Handle(a.signIn))
-		r.Post("/sessions/refresh", errs.Handle(a.refresh))
-		r.Post("/sessions/revoke", errs.Handle(a.revoke))
-		r.Get("/sessions/revoked", errs.Handle(a.revoked))
+		r.Post("/sessions", errs.Handle(byGateway(a.signIn)))
+		r.Post("/sessions/refresh", errs.Handle(byGateway(a.refresh)))
+		r.Post("/sessions/revoke", errs.Handle(byGateway(a.revoke)))
+		r.Get("/sessions/revoked", errs.Handle(byGateway(a.revoked)))
 	})
 }
 
@@ -59,8 +59,8 @@ func (a *API) create(w http.ResponseWriter, r *http.Request) error {
 	}
 	if draft.Role == "" {
 		draft.Role = identity.User
-	} else if err := mayChooseRole(r); err != nil {
-		return err
+	} else if identity.From(r).Role != identity.Admin {
+		return errRole
 	}
 	hash, err := a.passwords.Hash(r.Context(), draft.Password)
 	if err != nil {
@@ -80,6 +80,11 @@ type list struct {
 }
 
 func (a *API) list(w http.ResponseWriter, r *http.Request) error {
+	if caller, err := identity.SignedIn(r); err != nil {
+		return err
+	} else if caller.Role != identity.Admin {
+		return problem.New(problem.Forbidden, "Only an admin may list users.", nil)
+	}
 	asked, err := page.Parse(r.URL.Query())
 	if err != nil {
 		return err
@@ -94,7 +99,7 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) get(w http.ResponseWriter, r *http.Request) error {
-	id, err := pathID(r)
+	id, _, err := named(r)
 	if err != nil {
 		return err
 	}
@@ -113,7 +118,7 @@ func (a *API) get(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) update(w http.ResponseWriter, r *http.Request) error {
-	id, err := pathID(r)
+	id, caller, err := named(r)
 	if err != nil {
 		return err
 	}
@@ -124,8 +129,11 @@ func (a *API) update(w http.ResponseWriter, r *http.Request) error {
 	if err := change.Validate(); err != nil {
 		return err
 	}
-	if change.Role != nil {
-		if err := mayChooseRole(r); err != nil {
+	if change.Role != nil && caller.Role != identity.Admin {
+		return errRole
+	}
+	if change.Email != nil || change.Password != nil || change.Role != nil {
+		if err := a.prove(r, caller, change.CurrentPassword); err != nil {
 			return err
 		}
 	}
@@ -144,8 +152,15 @@ func (a *API) update(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) remove(w http.ResponseWriter, r *http.Request) error {
-	id, err := pathID(r)
+	id, caller, err := named(r)
 	if err != nil {
+		return err
+	}
+	given, err := httpjson.Decode[proof](r)
+	if err != nil {
+		return err
+	}
+	if err := a.prove(r, caller, given.CurrentPassword); err != nil {
 		return err
 	}
 	if err := a.users.Delete(r.Context(), id); err != nil {
@@ -156,17 +171,53 @@ func (a *API) remove(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func mayChooseRole(r *http.Request) error {
-	if identity.From(r.Header).Role != identity.Admin {
-		return problem.New(problem.Forbidden, "Only an admin may choose a role.", nil)
-	}
-	return nil
+var errRole = problem.New(problem.Forbidden, "Only an admin may choose a role.", nil)
+
+// proof is the body of a request that only needs one.
+type proof struct {
+	CurrentPassword string `json:"current_password"`
 }
 
-func pathID(r *http.Request) (uuid.UUID, error) {
+// prove checks the caller's own password: an access token alone, which may be
+// stolen, takes no account over.
+func (a *API) prove(r *http.Request, caller identity.Someone, password string) error {
+	if password == "" || len(password) > user.MaxPasswordBytes {
+		return problem.New(problem.Invalid, "current_password is required: your own password.", nil)
+	}
+	hash, err := a.users.PasswordHash(r.Context(), caller.ID)
+	if err != nil {
+		return err
+	}
+	right, err := a.passwords.Verify(r.Context(), password, hash)
+	if err == nil && !right {
+		err = problem.New(problem.Forbidden, "current_password is wrong.", nil)
+	}
+	return err
+}
+
+// named returns the user that the path names, and the caller, who must be that
+// user or an admin.
+func named(r *http.Request) (uuid.UUID, identity.Someone, error) {
+	caller, err := identity.SignedIn(r)
+	if err != nil {
+		return uuid.Nil, caller, err
+	}
 	id, ok := resourceid.Parse(chi.URLParam(r, "id"))
 	if !ok {
-		return uuid.Nil, problem.New(problem.NotFound, "There is no such user.", nil)
+		return uuid.Nil, caller, problem.New(problem.NotFound, "There is no such user.", nil)
 	}
-	return id, nil
+	if id != caller.ID && caller.Role != identity.Admin {
+		return uuid.Nil, caller, problem.New(problem.Forbidden, "You may reach only your own user.", nil)
+	}
+	return id, caller, nil
+}
+
+// byGateway refuses all but the gateway's own requests.
+func byGateway(handle func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if identity.From(r).Role != identity.Gateway {
+			return problem.New(problem.Forbidden, "Only the gateway may do this.", nil)
+		}
+		return handle(w, r)
+	}
 }

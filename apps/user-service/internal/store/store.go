@@ -105,6 +105,15 @@ func (s *Users) Credentials(ctx context.Context, email string) (Credentials, err
 	return c, nil
 }
 
+// PasswordHash returns the password hash of a user; "" where there is no such user.
+func (s *Users) PasswordHash(ctx context.Context, id uuid.UUID) (hash string, err error) {
+	err = s.pool.QueryRow(ctx, "SELECT password_hash FROM users WHERE id = $1", id).Scan(&hash)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return "", failure("reading a password hash", err)
+	}
+	return hash, nil
+}
+
 func (s *Users) one(ctx context.Context, doing, sql string, args ...any) (user.User, error) {
 	rows, err := s.pool.Query(ctx, sql, args...)
 	if err != nil {

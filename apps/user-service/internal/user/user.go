@@ -33,12 +33,15 @@ type Draft struct {
 	Password string        `json:"password"`
 }
 
-// Change is what is to change of a user; what is nil stays.
+// Change is what is to change of a user; what is nil stays. CurrentPassword is
+// that of the user who asks for it.
 type Change struct {
 	Email    *string        `json:"email"`
 	Name     *string        `json:"name"`
 	Role     *identity.Role `json:"role"`
 	Password *string        `json:"password"`
+
+	CurrentPassword string `json:"current_password"`
 }
 
 const (
@@ -65,7 +68,7 @@ func (d Draft) Validate() error {
 // Validate lists every fault of c in one error.
 func (c Change) Validate() error {
 	var f faults
-	if c == (Change{}) {
+	if c.Email == nil && c.Name == nil && c.Role == nil && c.Password == nil {
 		f.add("", "Nothing to change: give at least one of email, name, role, password.")
 	}
 	if c.Email != nil {

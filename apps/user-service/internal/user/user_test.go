@@ -60,7 +60,7 @@ func TestValidate(t *testing.T) {
 			if role == "" {
 				role = identity.User // of a change, a role that is given must be one
 			}
-			if got := faulty(t, Change{&d.Email, &d.Name, &role, &d.Password}.Validate()); got != c.faulty {
+			if got := faulty(t, Change{Email: &d.Email, Name: &d.Name, Role: &role, Password: &d.Password}.Validate()); got != c.faulty {
 				t.Errorf("change: %q is not valid, want %q", got, c.faulty)
 			}
 		})
@@ -83,7 +83,7 @@ func FuzzValidate(f *testing.F) {
 		asRole := identity.Role(role)
 		draft := Draft{Email: email, Name: name, Role: asRole, Password: password}.Validate()
 		if role != "" {
-			if change := (Change{&email, &name, &asRole, &password}).Validate(); faulty(t, draft) != faulty(t, change) {
+			if change := (Change{Email: &email, Name: &name, Role: &asRole, Password: &password}).Validate(); faulty(t, draft) != faulty(t, change) {
 				t.Errorf("as a draft: %v\nas a change: %v", draft, change)
 			}
 		}

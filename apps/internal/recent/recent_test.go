@@ -1,0 +1,36 @@
+package recent
+
+import (
+	"testing"
+	"time"
+)
+
+func TestFewValuesAreRemembered(t *testing.T) {
+	const generation = 100
+	c := New[int, string](generation)
+	now := time.Now()
+	for i := range 10 * generation {
+		c.Put(i, "value", now.Add(time.Minute))
+		if _, ok := c.Get(0, now); !ok {
+			t.Fatalf("the value that is used all the time is forgotten after %d", i)
+		}
+	}
+	if n := len(c.recent) + len(c.earlier); n > 2*generation {
+		t.Errorf("%d are remembered, want at most %d", n, 2*generation)
+	}
+}
+
+func TestAValueExpires(t *testing.T) {
+	c := New[string, int](1)
+	now := time.Now()
+	c.Put("a", 1, now.Add(time.Minute))
+	for _, test := range []struct {
+		key   string
+		after time.Duration
+		ok    bool
+	}{{"a", 0, true}, {"b", 0, false}, {"a", time.Minute - 1, true}, {"a", time.Minute, false}} {
+		if value, ok := c.Get(test.key, now.Add(test.after)); ok != test.ok || ok && value != 1 {
+			t.Errorf("%s after %s: %d, %t", test.key, test.after, value, ok)
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"testing"
+
+	"github.com/go-chi/chi/v5"
+
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/identity"
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/internal/servicetest"
+	"platform.example/apps/user-service/internal/api"
+)
+
+func TestEveryRouteAuthorisesItsCaller(t *testing.T) {
+	env := servicetest.Env(backingtest.StartPostgres(t).Env(), backingtest.StartRedis(t).Env(name))
+	if out, err := servicetest.Run(name, commands(), env, "migrate"); err != nil {
+		t.Fatalf("migrate: %v\n%s", err, out)
+	}
+	s := servicetest.Start(t, name, commands(), env)
+	signUp := func(email, role string) string {
+		return servicetest.JSON[userAnswer](t, servicetest.Call(t, "POST", s.HTTP+"/users",
+			fmt.Sprintf(`{"email":%q,"name":"A","password":"correct horse","role":%q}`, email, role), asAdmin)).ID
+	}
+	owner, admin := signUp("owner@example.com", "user"), signUp("admin@example.com", "admin")
+	router := chi.NewRouter()
+	api.New(nil, nil, nil, nil).Register(router, problem.NewMapper(slog.New(slog.DiscardHandler)))
+	const proof = `{"current_password":"correct horse"}`
+	// 422 and 401 of a route that is open to the caller are about the body.
+	servicetest.CheckAccess(t, name, s.HTTP, router, owner, admin, []servicetest.Access{
+		{Route: "POST /users", Body: `{}`, Anonymous: 422, Gateway: 422, Other: 422, Owner: 422, Admin: 422},
+		{Route: "GET /users", Anonymous: 401, Gateway: 401, Other: 403, Owner: 403, Admin: 200},
+		{Route: "GET /users/{id}", Path: "/users/" + owner, Anonymous: 401, Gateway: 401, Other: 403, Owner: 200, Admin: 200},
+		{Route: "PATCH /users/{id}", Path: "/users/" + owner, Body: `{"name":"B"}`, Anonymous: 401, Gateway: 401, Other: 403, Owner: 200, Admin: 200},
+		{Route: "PATCH /users/{id}", Path: "/users/" + owner, Body: `{"role":"admin"}`, Anonymous: 401, Gateway: 401, Other: 403, Owner: 403, Admin: 422},
+		{Route: "PATCH /users/{id}", Path: "/users/" + owner, Body: `{"role":"user","current_password":"correct horse"}`, Anonymous: 401, Gateway: 401, Other: 403, Owner: 403, Admin: 200},
+		{Route: "PATCH /users/{id}", Path: "/users/" + owner, Body: `{"password":"stolen horse"}`, Anonymous: 401, Gateway: 401, Other: 403, Owner: 422, Admin: 422},
+		{Route: "PATCH /users/{id}", Path: "/users/" + owner, Body: `{"email":"m@example.com","current_password":"wrong"}`, Anonymous: 401, Gateway: 401, Other: 403, Owner: 403, Admin: 403},
+		{Route: "POST /sessions", Body: `{"email":"x@example.com","password":"wrong horse"}`, Anonymous: 403, Gateway: 401, Other: 403, Owner: 403, Admin: 403},
+		{Route: "POST /sessions/refresh", Body: `{"refresh_token":"x"}`, Anonymous: 403, Gateway: 401, Other: 403, Owner: 403, Admin: 403},
+		{Route: "POST /sessions/revoke", Body: `{"refresh_token":"x"}`, Anonymous: 403, Gateway: 204, Other: 403, Owner: 403, Admin: 403},
+		{Route: "GET /sessions/revoked", Anonymous: 403, Gateway: 200, Other: 403, Owner: 403, Admin: 403},
+		{Route: "DELETE /users/{id}", Path: "/users/" + owner, Body: `{}`, Anonymous: 401, Gateway: 401, Other: 403, Owner: 422, Admin: 422},
+		{Route: "DELETE /users/{id}", Path: "/users/" + owner, Body: `{"current_password":"wrong"}`, Anonymous: 401, Gateway: 401, Other: 403, Owner: 403, Admin: 403},
+	})
+	if got := servicetest.Direct(t, "DELETE", s.HTTP+"/users/"+owner, proof, name, identity.Caller{UserID: owner, Role: identity.User}); got.Status != 204 {
+		t.Errorf("with the password the owner's deletion is %d", got.Status)
+	}
+}
