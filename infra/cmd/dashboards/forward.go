@@ -4,10 +4,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/url"
-	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -17,10 +17,10 @@ import (
 	"platform.example/infra/network"
 )
 
-// again is how long a way that was lost waits before it is looked for again: a pod was replaced, or the network was away.
-const again = 2 * time.Second
+// retryInterval is the time between two attempts to reconnect, after a pod was replaced or the network failed.
+const retryInterval = 2 * time.Second
 
-// forward leads to what the cluster has until ctx is done, and says where.
+// forward forwards what the cluster has until ctx is done, and prints the addresses.
 func forward(ctx context.Context, kubeContext, listen string, out io.Writer) error {
 	target, err := cluster.Target{Context: kubeContext}.Connect(ctx)
 	if err != nil {
@@ -34,110 +34,77 @@ func forward(ctx context.Context, kubeContext, listen string, out io.Writer) err
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	ways := &ways{cluster: target, out: out}
-	prometheus, err := ways.open(ctx, group, "Prometheus", network.Prometheus, network.PrometheusPort, freePort(network.PrometheusPort))
+	printer := log.New(out, "", 0)
+	// open forwards a port, and reconnects when the connection is lost. It returns once the port accepts connections.
+	open := func(name string, port int) (*url.URL, error) {
+		local, connected, first := freePort(port), false, make(chan error, 1)
+		group.Go(func() error {
+			for ctx.Err() == nil {
+				err := target.Forward(ctx, namespace.Monitoring, name, local, port, func() {
+					if connected {
+						printer.Printf("%s answers again", name)
+						return
+					}
+					connected = true
+					first <- nil
+				})
+				if !connected {
+					first <- err
+					return err
+				}
+				select {
+				case <-ctx.Done():
+				case <-time.After(retryInterval):
+				}
+			}
+			return nil
+		})
+		return &url.URL{Scheme: "http", Host: fmt.Sprintf("127.0.0.1:%d", local)}, <-first
+	}
+	prometheus, err := open(network.Prometheus, network.PrometheusPort)
 	if err != nil {
 		return err
 	}
-	alertmanager, err := ways.open(ctx, group, "Alertmanager", network.Alertmanager, network.AlertmanagerPort, freePort(network.AlertmanagerPort))
+	alertmanager, err := open(network.Alertmanager, network.AlertmanagerPort)
 	if err != nil {
 		return err
 	}
-	ways.say("%s    Prometheus%s", prometheus, pages(ctx, prometheus.JoinPath("query")))
-	ways.say("%s    Alertmanager", alertmanager)
+	hint := ""
+	if response, err := http.Get(prometheus.JoinPath("query").String()); err == nil {
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusOK { // as of a Prometheus that was compiled from Go modules
+			hint = " (its API below /api/v1; this build of it has no pages)"
+		}
+	}
+	printer.Printf("%s    Prometheus%s", prometheus, hint)
+	printer.Printf("%s    Alertmanager", alertmanager)
 	if hasGrafana {
-		grafana, err := ways.open(ctx, group, "Grafana", network.Grafana, network.GrafanaPort, freePort(network.GrafanaPort))
+		grafana, err := open(network.Grafana, network.GrafanaPort)
 		if err != nil {
 			return err
 		}
-		ways.say("%s    Grafana: sign in as admin; the password is what `pulumi config get platform:grafanaAdminPassword --stack <stack>` says", grafana)
-		ways.say("Ctrl-C ends this.")
+		printer.Printf("%s    Grafana: sign in as admin; "+
+			"`pulumi config get platform:grafanaAdminPassword --stack <stack>` prints the password", grafana)
+		printer.Print("Ctrl-C ends this.")
 	} else {
 		group.Go(func() error {
-			return draw(ctx, listen, prometheus, alertmanager, func(address string) {
-				ways.say("http://%s    dashboards, drawn by the platform's own page: this cluster has no Grafana", address)
-				ways.say("Ctrl-C ends this.")
+			return serve(ctx, listen, prometheus, alertmanager, func(address string) {
+				printer.Printf("http://%s    dashboards, drawn by the platform's own page: this cluster has no Grafana", address)
+				printer.Print("Ctrl-C ends this.")
 			})
 		})
 	}
 	return group.Wait()
 }
 
-// ways is the ways into one cluster.
-type ways struct {
-	cluster *cluster.Cluster
-	mu      sync.Mutex
-	out     io.Writer
-}
-
-func (w *ways) say(format string, args ...any) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	_, _ = fmt.Fprintf(w.out, format+"\n", args...)
-}
-
-// open leads to a program of monitoring, as long as ctx and group live, and to the one after it when it is replaced. It
-// returns once it leads there.
-func (w *ways) open(ctx context.Context, group *errgroup.Group, title, name string, port, local int) (*url.URL, error) {
-	ready := make(chan struct{}, 1)
-	failed := make(chan error, 1)
-	lead := func() error {
-		return w.cluster.Forward(ctx, namespace.Monitoring, name, local, port, func() {
-			select {
-			case ready <- struct{}{}:
-			default:
-				w.say("%s is there again", title)
-			}
-		})
-	}
-	group.Go(func() error {
-		err := lead()
-		failed <- err
-		for err != nil {
-			select {
-			case <-ctx.Done():
-				return nil
-			case <-time.After(again):
-			}
-			err = lead()
-		}
-		return nil
-	})
-	select {
-	case <-ready:
-		ready <- struct{}{} // from now on it is there again
-		return &url.URL{Scheme: "http", Host: fmt.Sprintf("127.0.0.1:%d", local)}, nil
-	case err := <-failed:
-		return nil, err
-	}
-}
-
-// freePort is the port that people know, or another one where somebody listens on that.
+// freePort returns the known port if it is free, and another port otherwise.
 func freePort(known int) int {
 	for _, port := range []int{known, 0} {
 		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err != nil {
-			continue
+		if err == nil {
+			_ = listener.Close()
+			return listener.Addr().(*net.TCPAddr).Port
 		}
-		defer func() { _ = listener.Close() }()
-		return listener.Addr().(*net.TCPAddr).Port
 	}
 	return known
-}
-
-// pages says what somebody should know who opens Prometheus: where it was compiled from Go modules, it has no pages.
-func pages(ctx context.Context, at *url.URL) string {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
-	if err != nil {
-		return ""
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return ""
-	}
-	_ = response.Body.Close()
-	if response.StatusCode == http.StatusOK {
-		return ""
-	}
-	return " (its API below /api/v1; this build of it has no pages)"
 }

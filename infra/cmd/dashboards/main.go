@@ -1,6 +1,5 @@
-// Command dashboards leads to Grafana, Prometheus and Alertmanager in the cluster from addresses of this machine that no
-// other reaches. Where the cluster has no Grafana it draws the dashboards itself: it has the very same values that Grafana
-// would be given, and asks Prometheus their queries.
+// Command dashboards forwards Grafana, Prometheus and Alertmanager of a cluster to loopback addresses of this machine. Where the
+// cluster has no Grafana, it serves a page that draws the same dashboards.
 package main
 
 import (
@@ -25,51 +24,52 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()
-	if err == nil {
-		return
-	}
-	if !errors.Is(err, flag.ErrHelp) {
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
 		fmt.Fprintln(os.Stderr, "dashboards:", err)
+		os.Exit(1)
 	}
-	os.Exit(1)
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
+	var prometheus, alertmanager *url.URL
 	flags := flag.NewFlagSet("dashboards", flag.ContinueOnError)
 	kubeContext := flags.String("context", "", "context of the kubeconfig; without it, the current one")
-	prometheus := flags.String("prometheus", "", "where Prometheus answers, such as http://127.0.0.1:9090: draw the page over it, without a cluster")
-	alertmanager := flags.String("alertmanager", "", "with -prometheus: where Alertmanager answers; without it, alerts are those that Prometheus holds to be true")
-	listen := flags.String("listen", "127.0.0.1:3000", "where the dashboards are: an address of this machine that no other reaches")
+	listen := flags.String("listen", "127.0.0.1:3000", "loopback address of the dashboards")
+	flags.Func("prometheus", "URL of a Prometheus to draw the dashboards from, without a cluster", parseInto(&prometheus))
+	flags.Func("alertmanager", "with -prometheus: URL of an Alertmanager; without it, the page lists no alerts", parseInto(&alertmanager))
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("what is %q? Want flags only, as in: dashboards -context my-cluster", flags.Arg(0))
+		return fmt.Errorf("unknown argument %q: want flags only, as in: dashboards -context my-cluster", flags.Arg(0))
 	}
-	if err := loopback(*listen); err != nil {
-		return err
+	host, _, err := net.SplitHostPort(*listen)
+	if ip := net.ParseIP(host); err != nil || !ip.IsLoopback() {
+		return fmt.Errorf("-listen: %q is not a loopback address with a port, such as 127.0.0.1:3000: the page has no sign-in", *listen)
 	}
-	if *prometheus == "" {
-		if *alertmanager != "" {
-			return errors.New("-alertmanager goes with -prometheus; without both, the cluster's are found")
-		}
-		return forward(ctx, *kubeContext, *listen, out)
+	if prometheus != nil {
+		return serve(ctx, *listen, prometheus, alertmanager, func(address string) { fmt.Fprintf(out, "http://%s\n", address) })
 	}
-	at, err := source("-prometheus", *prometheus)
-	if err != nil {
-		return err
+	if alertmanager != nil {
+		return errors.New("-alertmanager needs -prometheus; without both, the command finds those of the cluster")
 	}
-	alerts := &url.URL{}
-	if *alertmanager != "" {
-		if alerts, err = source("-alertmanager", *alertmanager); err != nil {
-			return err
-		}
-	}
-	return draw(ctx, *listen, at, alerts, func(address string) { _, _ = fmt.Fprintf(out, "http://%s\n", address) })
+	return forward(ctx, *kubeContext, *listen, out)
 }
 
-// draw serves the page until ctx is done.
-func draw(ctx context.Context, listen string, prometheus, alertmanager *url.URL, ready func(address string)) error {
+// parseInto returns a function that parses the value of a flag into at.
+func parseInto(at **url.URL) func(string) error {
+	return func(text string) error {
+		parsed, err := url.Parse(text)
+		if err != nil || parsed.Host == "" || parsed.Scheme != "http" && parsed.Scheme != "https" {
+			return errors.New("want a URL such as http://127.0.0.1:9090")
+		}
+		*at = parsed
+		return nil
+	}
+}
+
+// serve serves the page until ctx is done. It calls ready once the page accepts connections.
+func serve(ctx context.Context, listen string, prometheus, alertmanager *url.URL, ready func(address string)) error {
 	dashboards, err := dashboard.All(catalog.Services())
 	if err != nil {
 		return err
@@ -78,43 +78,15 @@ func draw(ctx context.Context, listen string, prometheus, alertmanager *url.URL,
 	if err != nil {
 		return err
 	}
-	return serve(ctx, listen, page, ready)
-}
-
-// source reads a flag that says where something answers.
-func source(name, text string) (*url.URL, error) {
-	at, err := url.Parse(text)
-	if err != nil || at.Host == "" || at.Scheme != "http" && at.Scheme != "https" {
-		return nil, fmt.Errorf("%s: %q is not an address such as http://127.0.0.1:9090", name, text)
-	}
-	return at, nil
-}
-
-// loopback refuses an address that others reach. Whoever reaches the page sees all that Prometheus knows.
-func loopback(address string) error {
-	host, _, err := net.SplitHostPort(address)
-	if ip := net.ParseIP(host); err != nil || ip == nil || !ip.IsLoopback() {
-		return fmt.Errorf("-listen: %q is not a loopback address with a port, such as 127.0.0.1:3000: the page asks nobody who they are", address)
-	}
-	return nil
-}
-
-// serve answers until ctx is done.
-func serve(ctx context.Context, address string, handler http.Handler, ready func(address string)) error {
-	listener, err := net.Listen("tcp", address)
+	listener, err := net.Listen("tcp", listen)
 	if err != nil {
-		return fmt.Errorf("-listen: %w: end who listens there, or take another port", err)
+		return fmt.Errorf("-listen: %w: stop the program that uses the port, or choose another port", err)
 	}
 	ready(listener.Addr().String())
-	server := &http.Server{Handler: handler, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: time.Minute}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(listener) }()
-	select {
-	case err := <-ended:
+	server := &http.Server{Handler: page, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: time.Minute}
+	context.AfterFunc(ctx, func() { _ = server.Close() })
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
-	case <-ctx.Done():
 	}
-	soon, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-	defer cancel()
-	return server.Shutdown(soon)
+	return nil
 }

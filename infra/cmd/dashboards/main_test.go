@@ -2,229 +2,207 @@ package main
 
 import (
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"regexp"
 	"strings"
-	"sync"
 	"testing"
-	"time"
-
-	grafana "github.com/grafana/grafana-foundation-sdk/go/dashboard"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/monitoring/dashboard"
 )
 
-// fakePrometheus answers every query with one series, and remembers what it was asked.
-type fakePrometheus struct {
-	mu    sync.Mutex
-	asked []url.Values
-	wrong map[string]string // what it says of a query that contains the key
+// upstream stands for Prometheus or Alertmanager. It returns its requests' paths and parameters, and remembers their headers.
+type upstream struct {
+	*httptest.Server
+	seen http.Header
 }
 
-func (f *fakePrometheus) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	_ = r.ParseForm()
-	f.mu.Lock()
-	f.asked = append(f.asked, r.Form)
-	f.mu.Unlock()
-	for part, message := range f.wrong {
-		if strings.Contains(r.Form.Get("query"), part) {
+func start(t *testing.T) *upstream {
+	t.Helper()
+	u := &upstream{}
+	u.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u.seen = r.Header
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Access-Control-Allow-Origin", "*")
+		w.Header().Set("Set-Cookie", "a=b")
+		if r.FormValue("query") == "wrong(" {
 			w.WriteHeader(http.StatusBadRequest)
-			_, _ = fmt.Fprintf(w, `{"status":"error","errorType":"bad_data","error":%q}`, message)
+			_, _ = io.WriteString(w, `{"status":"error","error":"parse error"}`)
 			return
 		}
-	}
-	switch {
-	case strings.HasSuffix(r.URL.Path, "/query_range"):
-		_, _ = fmt.Fprintf(w, `{"status":"success","data":{"resultType":"matrix","result":[
-			{"metric":{"job":"user-service"},"values":[[%s,"1.5"],[%s,"NaN"]]}]}}`, r.Form.Get("start"), r.Form.Get("end"))
-	case strings.HasSuffix(r.URL.Path, "/query"):
-		_, _ = fmt.Fprintf(w, `{"status":"success","data":{"resultType":"vector","result":[{"metric":{"job":"user-service"},"value":[%s,"2"]}]}}`, r.Form.Get("time"))
-	default:
-		_, _ = io.WriteString(w, `{"status":"success","data":["blue","green"]}`)
-	}
+		_ = json.NewEncoder(w).Encode(r.URL.String())
+	}))
+	t.Cleanup(u.Close)
+	return u
 }
 
-func (f *fakePrometheus) queries() []string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	var all []string
-	for _, asked := range f.asked {
-		all = append(all, asked.Get("query"))
-	}
-	return all
-}
-
-func pageOver(t *testing.T, prometheus http.Handler) *page {
+func (u *upstream) at(t *testing.T) *url.URL {
 	t.Helper()
-	server := httptest.NewServer(prometheus)
-	t.Cleanup(server.Close)
-	at, err := url.Parse(server.URL)
+	at, err := url.Parse(u.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return at
+}
+
+func pageOver(t *testing.T, prometheus, alertmanager *url.URL) http.Handler {
+	t.Helper()
 	dashboards, err := dashboard.All(catalog.Services())
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := newPage(dashboards, at, &url.URL{})
+	page, err := newPage(dashboards, prometheus, alertmanager)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p
+	return page
 }
 
-func get(t *testing.T, p *page, path string) *httptest.ResponseRecorder {
+func send(t *testing.T, page http.Handler, method, host, path string) *httptest.ResponseRecorder {
 	t.Helper()
-	request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
-	request.Host = "localhost:3000"
+	request := httptest.NewRequestWithContext(t.Context(), method, path, nil)
+	request.Host = host
+	request.Header.Set("Cookie", "of=another program")
+	request.Header.Set("Origin", "https://evil.example.com")
 	recorder := httptest.NewRecorder()
-	p.ServeHTTP(recorder, request)
+	page.ServeHTTP(recorder, request)
 	return recorder
 }
 
-func TestEveryPanelIsAnswered(t *testing.T) {
-	prometheus := &fakePrometheus{}
-	p := pageOver(t, prometheus)
-	for _, d := range p.dashboards {
-		for _, panel := range d.Panels() {
-			path := fmt.Sprintf("/api/dashboards/%s/panels/%d?from=now-3h&to=now&points=100", d.UID(), *panel.Id)
-			var shown picture
-			if err := json.Unmarshal(get(t, p, path).Body.Bytes(), &shown); err != nil {
-				t.Fatal(path, err)
-			}
-			if len(shown.Lines) != len(panel.Targets) || len(shown.Faults) > 0 {
-				t.Errorf("%s: %s: %d lines of %d queries, faults %v", d.UID(), *panel.Title, len(shown.Lines), len(panel.Targets), shown.Faults)
-			}
-		}
-	}
-	unknown := regexp.MustCompile(`\$[a-z_]+`)
-	for _, query := range prometheus.queries() {
-		if found := unknown.FindString(query); found != "" {
-			t.Errorf("%s was left in %s", found, query)
-		}
-	}
-}
-
-func TestAFaultIsShownWithItsQuery(t *testing.T) {
-	p := pageOver(t, &fakePrometheus{wrong: map[string]string{"count(up == 0)": "too many samples"}})
-	for _, panel := range p.dashboards[0].Panels() {
-		if *panel.Title != "Targets that don't answer" {
-			continue
-		}
-		body := get(t, p, fmt.Sprintf("/api/dashboards/%s/panels/%d", dashboard.Home, *panel.Id)).Body.String()
-		for _, want := range []string{`"error":"too many samples"`, `count(up == 0) or vector(0)`} {
-			if !strings.Contains(body, want) {
-				t.Errorf("the answer lacks %s: %s", want, body)
-			}
-		}
-		return
-	}
-	t.Fatal("there's no such panel")
-}
-
-func TestVariablesAsGrafanaPutsThem(t *testing.T) {
-	anything := ".*"
-	variables := []grafana.VariableModel{
-		{Name: "service", Type: grafana.VariableTypeCustom, AllValue: &anything},
-		{Name: "core", Type: grafana.VariableTypeTextbox},
-	}
-	hour := span{step: 15 * time.Second}
-	hour.to = time.Unix(1_700_000_000, 0)
-	hour.from = hour.to.Add(-time.Hour)
-	week := hour
-	week.step, week.from = 10*time.Minute, hour.to.Add(-7*24*time.Hour)
-	for _, test := range []struct {
-		name, expr string
-		values     chosen
-		span       span
-		want       string
-	}{
-		{"one", `{job=~"$service"}`, chosen{"service": {"user-service"}}, hour, `{job=~"user-service"}`},
-		{"several", `{job=~"$service"}`, chosen{"service": {"a", "b"}}, hour, `{job=~"(a|b)"}`},
-		{"all", `{job=~"$service"}`, chosen{"service": {all}}, hour, `{job=~".*"}`},
-		{"braces", `{job=~"${service:regex}"}`, chosen{"service": {"a"}}, hour, `{job=~"a"}`},
-		{"signs stand for themselves", `{job=~"$service"}`, chosen{"service": {`a"} or b.c`}}, hour, `{job=~"a\"\\} or b\\.c"}`},
-		{"a number", `1 * $core`, chosen{"core": {"20.5"}}, hour, `1 * 20.5`},
-		{"a number that is none", `1 * $core`, chosen{"core": {"up"}}, hour, `1 * NaN`},
-		{"four scrapes at least", `[$__rate_interval]`, nil, hour, `[60s]`},
-		{"a step and a scrape", `[$__rate_interval] [$__interval] [$__range]`, nil, week, `[615s] [600s] [604800s]`},
-		{"what nobody knows", `label_replace(up, "a", "$1", "b", "(.*)")`, nil, hour, `label_replace(up, "a", "$1", "b", "(.*)")`},
-	} {
-		if got := interpolate(test.expr, variables, test.values, test.span); got != test.want {
-			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
-		}
-	}
-}
-
-func TestSpans(t *testing.T) {
-	now := time.Unix(1_700_000_007, 0)
-	for _, test := range []struct {
-		from, to, points string
-		want             string // from before now, step, points; or the error
-	}{
-		{"", "", "", "1h0m12s 15s 241"},
-		{"now-15m", "now", "1000", "15m12s 15s 61"},
-		{"now-7d", "now", "400", "168h6m27s 25m15s 400"},
-		{"now-2h", "now-1h", "100", "2h0m27s 30s 121"},
-		{"now", "now-1h", "", "now is not before now-1h"},
-		{"now-400d", "now", "", `"now-400d" is further back than Prometheus remembers: want at most now-31d`},
-		{"yesterday", "now", "", `"yesterday" is no time such as now-6h`},
-		{"now-99999999999999999999s", "now", "", `"now-99999999999999999999s" is further back than Prometheus remembers: want at most now-31d`},
-	} {
-		asked, err := spanOf(url.Values{"from": {test.from}, "to": {test.to}, "points": {test.points}}, now)
-		got := fmt.Sprint(now.Sub(asked.from), " ", asked.step, " ")
-		if err != nil {
-			got = err.Error()
-		} else {
-			got += fmt.Sprint(asked.points())
-		}
-		if got != test.want {
-			t.Errorf("%s to %s in %s: got %s, want %s", test.from, test.to, test.points, got, test.want)
-		}
-	}
-}
-
-func TestLegends(t *testing.T) {
-	labels := map[string]string{"__name__": "up", "job": "user-service", "colour": "blue"}
-	for pattern, want := range map[string]string{
-		"{{job}} {{ colour }}": "user-service blue", "p99 {{nobody}}": "p99", "used": "used", "": "colour=blue job=user-service",
-	} {
-		if got := legend(pattern, labels); got != want {
-			t.Errorf("%q: got %q, want %q", pattern, got, want)
-		}
-	}
+func get(t *testing.T, page http.Handler, path string) *httptest.ResponseRecorder {
+	t.Helper()
+	return send(t, page, http.MethodGet, "localhost:3000", path)
 }
 
 func TestOnlyThisMachineIsAnsweredAndNothingElseIsLoaded(t *testing.T) {
-	p := pageOver(t, &fakePrometheus{})
+	page := pageOver(t, start(t).at(t), nil)
 	for host, want := range map[string]int{
-		"localhost:3000": http.StatusOK, "127.0.0.1:3000": http.StatusOK, "[::1]:3000": http.StatusOK,
-		"evil.example.com": http.StatusMisdirectedRequest, "10.0.0.1:3000": http.StatusMisdirectedRequest, "localhost.example.com": http.StatusMisdirectedRequest,
+		"localhost:3000": http.StatusOK, "127.0.0.1:3000": http.StatusOK, "[::1]:3000": http.StatusOK, "::1": http.StatusOK,
+		"evil.example.com": http.StatusMisdirectedRequest, "10.0.0.1:3000": http.StatusMisdirectedRequest,
+		"localhost.example.com": http.StatusMisdirectedRequest, "": http.StatusMisdirectedRequest,
 	} {
-		request := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/d/platform", nil)
-		request.Host = host
-		recorder := httptest.NewRecorder()
-		p.ServeHTTP(recorder, request)
-		if recorder.Code != want {
-			t.Errorf("as %s: %d, want %d", host, recorder.Code, want)
-		}
-		policy := recorder.Header().Get("Content-Security-Policy")
-		if !strings.HasPrefix(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") || strings.Contains(policy, "http") {
-			t.Errorf("the policy is %q", policy)
+		for _, path := range []string{"/d/platform", "/api/v1/query?query=up"} {
+			response := send(t, page, http.MethodGet, host, path)
+			if response.Code != want {
+				t.Errorf("%s as %s: %d, want %d", path, host, response.Code, want)
+			}
+			policy := response.Header().Get("Content-Security-Policy")
+			if !strings.HasPrefix(policy, "default-src 'none'") || strings.Contains(policy, "unsafe") || strings.Contains(policy, "http") {
+				t.Errorf("the policy of %s is %q", path, policy)
+			}
 		}
 	}
 	for path, want := range map[string]int{
 		"/": http.StatusFound, "/d/nothing": http.StatusOK, "/api/dashboards/nothing": http.StatusNotFound,
-		"/api/dashboards/platform/panels/9999": http.StatusNotFound, "/api/dashboards/platform?from=soon": http.StatusBadRequest,
 		"/static/page.js": http.StatusOK, "/static/uplot/LICENSE": http.StatusOK, "/static/../main.go": http.StatusTemporaryRedirect,
 	} {
-		if got := get(t, p, path).Code; got != want {
+		if got := get(t, page, path).Code; got != want {
 			t.Errorf("%s: %d, want %d", path, got, want)
+		}
+	}
+	for _, method := range []string{http.MethodPost, http.MethodPut, http.MethodDelete, http.MethodHead, http.MethodOptions} {
+		if got := send(t, page, method, "localhost:3000", "/api/v1/query").Code; got != http.StatusMethodNotAllowed {
+			t.Errorf("%s: %d, want %d", method, got, http.StatusMethodNotAllowed)
+		}
+	}
+}
+
+func TestEveryDashboardIsServed(t *testing.T) {
+	prometheus := start(t).at(t)
+	for _, alertmanager := range []*url.URL{nil, prometheus} {
+		page := pageOver(t, prometheus, alertmanager)
+		var list struct {
+			Home         string
+			Alertmanager bool
+			Dashboards   []struct{ UID, Title string }
+		}
+		if err := json.Unmarshal(get(t, page, "/api/dashboards").Body.Bytes(), &list); err != nil {
+			t.Fatal(err)
+		}
+		if list.Alertmanager != (alertmanager != nil) || list.Home != dashboard.Home || list.Dashboards[0].UID != dashboard.Home {
+			t.Errorf("the list is %+v", list)
+		}
+		for _, entry := range list.Dashboards {
+			var board struct {
+				UID, Title string
+				Panels     []struct{}
+			}
+			if err := json.Unmarshal(get(t, page, "/api/dashboards/"+entry.UID).Body.Bytes(), &board); err != nil {
+				t.Fatal(err)
+			}
+			if board.UID != entry.UID || board.Title != entry.Title || len(board.Panels) == 0 {
+				t.Errorf("%+v is %+v", entry, board)
+			}
+		}
+	}
+}
+
+func TestTheProxyPassesOnQueriesAndNothingElse(t *testing.T) {
+	prometheus := start(t)
+	page := pageOver(t, prometheus.at(t), nil)
+	for _, path := range []string{
+		"/api/v1/query?query=up&time=1", "/api/v1/query_range?query=up%7Ba%3D%22b%22%7D&start=1&end=2&step=1",
+		"/api/v1/label/job/values?match[]=up",
+	} {
+		response := get(t, page, path)
+		body := strings.ReplaceAll(strings.TrimSpace(response.Body.String()), `\u0026`, "&")
+		if response.Code != http.StatusOK || body != `"`+path+`"` {
+			t.Errorf("%s: %d %s", path, response.Code, body)
+		}
+		for _, name := range []string{"Access-Control-Allow-Origin", "Set-Cookie"} {
+			if value := response.Header().Get(name); value != "" {
+				t.Errorf("%s: the response has %s: %s", path, name, value)
+			}
+		}
+		for _, name := range []string{"Cookie", "Origin"} {
+			if value := prometheus.seen.Get(name); value != "" {
+				t.Errorf("%s: Prometheus receives %s: %s", path, name, value)
+			}
+		}
+	}
+	for path, want := range map[string]int{
+		"/api/v1/status/config": http.StatusNotFound, "/api/v1/admin/tsdb/snapshot": http.StatusNotFound, "/-/quit": http.StatusNotFound,
+		"/metrics": http.StatusNotFound, "/api/v1/query/": http.StatusNotFound, "/api/v2/alerts": http.StatusNotFound,
+		"/api/v1/label/%2e%2e/values": http.StatusNotFound, "/api/v1/label/..%2f..%2fstatus%2fconfig%3f/values": http.StatusNotFound,
+		"/api/v1/query?query=wrong(": http.StatusBadRequest,
+	} {
+		if got := get(t, page, path).Code; got != want {
+			t.Errorf("%s: %d, want %d", path, got, want)
+		}
+	}
+	page = pageOver(t, prometheus.at(t), prometheus.at(t))
+	if got := get(t, page, "/api/v2/alerts").Code; got != http.StatusOK {
+		t.Errorf("alerts: %d", got)
+	}
+}
+
+func TestTheProxySignsIn(t *testing.T) {
+	prometheus := start(t)
+	at := prometheus.at(t)
+	at.User = url.UserPassword("reader", "secret")
+	get(t, pageOver(t, at, nil), "/api/v1/query?query=up")
+	if got := prometheus.seen.Get("Authorization"); got != "Basic cmVhZGVyOnNlY3JldA==" {
+		t.Errorf("Prometheus receives %q", got)
+	}
+}
+
+func TestAnUpstreamThatIsAwayIsReported(t *testing.T) {
+	prometheus := start(t)
+	at := prometheus.at(t)
+	at.User = url.UserPassword("reader", "secret")
+	prometheus.Close()
+	page := pageOver(t, at, at)
+	for path, name := range map[string]string{"/api/v1/query?query=up": "Prometheus", "/api/v2/alerts": "Alertmanager"} {
+		response := get(t, page, path)
+		var report struct{ Error string }
+		if err := json.Unmarshal(response.Body.Bytes(), &report); err != nil {
+			t.Fatal(err)
+		}
+		if response.Code != http.StatusBadGateway || !strings.HasPrefix(report.Error, name+" at http://reader:xxxxx@127.0.0.1:") ||
+			!strings.Contains(report.Error, "doesn't answer") {
+			t.Errorf("%s: %d %q", path, response.Code, report.Error)
 		}
 	}
 }
@@ -239,29 +217,7 @@ func TestItRefusesToListenToOthers(t *testing.T) {
 	for _, args := range [][]string{{"-prometheus", "prometheus:9090"}, {"-alertmanager", "http://127.0.0.1:9093"}, {"up"},
 		{"-prometheus", "http://127.0.0.1:9090", "-alertmanager", "file:///etc/passwd"}} {
 		if err := run(t.Context(), args, io.Discard); err == nil {
-			t.Errorf("%v is taken", args)
+			t.Errorf("the command accepts %v", args)
 		}
-	}
-}
-
-func TestAlertsAreTheLoudestFirstWithoutTheWatchdog(t *testing.T) {
-	alertmanager := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		_, _ = io.WriteString(w, `[
-			{"labels":{"alertname":"B","severity":"ticket"},"startsAt":"2026-01-01T00:00:00Z"},
-			{"labels":{"alertname":"Watchdog","severity":"none"},"startsAt":"2026-01-01T00:00:00Z"},
-			{"labels":{"alertname":"A","severity":"page"},"startsAt":"2026-01-02T00:00:00Z"}]`)
-	}))
-	t.Cleanup(alertmanager.Close)
-	p := pageOver(t, &fakePrometheus{})
-	if body := get(t, p, "/api/alerts").Body.String(); strings.TrimSpace(body) != "[]" {
-		t.Errorf("without an Alertmanager the alerts are %s", body)
-	}
-	p.alerts, _ = url.Parse(alertmanager.URL)
-	var alerts []alert
-	if err := json.Unmarshal(get(t, p, "/api/alerts").Body.Bytes(), &alerts); err != nil {
-		t.Fatal(err)
-	}
-	if len(alerts) != 2 || alerts[0].Labels["alertname"] != "A" || alerts[1].Labels["alertname"] != "B" {
-		t.Errorf("the alerts are %v", alerts)
 	}
 }

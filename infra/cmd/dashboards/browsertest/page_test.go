@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
@@ -183,7 +185,7 @@ func look(t *testing.T, width, height int64) *browser {
 	if skipped != "" {
 		t.Skip(skipped)
 	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.ExecPath("chromium"))
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.ExecPath("chromium"), chromedp.WSURLReadTimeout(2*patience))
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), options...)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx)
@@ -237,6 +239,14 @@ func drawn(turns int) chromedp.Action {
 		chromedp.WithPollingTimeout(patience))
 }
 
+// run evaluates an expression with what prometheus.js exports, and waits for its promise.
+func run[T any](b *browser, expression string) (value T) {
+	b.t.Helper()
+	const in = `import('/static/prometheus.js').then(async ({ interpolate, legendOf, queryPanel, spanOf }) => %s)`
+	b.do(chromedp.Evaluate(fmt.Sprintf(in, expression), &value, func(p *runtime.EvaluateParams) *runtime.EvaluateParams { return p.WithAwaitPromise(true) }))
+	return value
+}
+
 // ask evaluates an expression in the page.
 func ask[T any](b *browser, expression string) (value T) {
 	b.t.Helper()
@@ -283,6 +293,15 @@ func TestEveryDashboardIsDrawnInFull(t *testing.T) {
 		}
 		if wide := ask[int](b, `document.documentElement.scrollWidth - document.documentElement.clientWidth`); wide > 0 {
 			t.Errorf("%s is %d pixels wider than the window", uid, wide)
+		}
+		queries := ask[[]string](b, `[...document.querySelectorAll('[popover] pre')].map(e => e.textContent)`)
+		if len(queries) == 0 {
+			t.Errorf("%s shows no queries", uid)
+		}
+		for _, query := range queries {
+			if found := regexp.MustCompile(`\$[a-z_]+`).FindString(query); found != "" {
+				t.Errorf("%s: %s is left in %s", uid, found, query)
+			}
 		}
 		b.shoot("light-" + uid)
 	}
@@ -408,13 +427,13 @@ func TestTheKeyboardReachesEverything(t *testing.T) {
 		t.Errorf("the legend's entry is %q after Enter", pressed)
 	}
 	// What a panel is about.
-	b.do(chromedp.Focus("details.about summary"), chromedp.KeyEvent(kb.Enter))
-	if told := ask[string](b, `document.querySelector('details.about[open]').textContent`); !strings.Contains(told, "Promised: 99.9 %") {
+	b.do(chromedp.Focus(".top button"), chromedp.KeyEvent(kb.Enter))
+	if told := ask[string](b, `document.querySelector(':popover-open').textContent`); !strings.Contains(told, "Promised: 99.9 %") {
 		t.Errorf("about the panel it says %q", told)
 	}
 	b.shoot("about")
 	b.do(chromedp.KeyEvent(kb.Escape))
-	if ask[bool](b, `!!document.querySelector('details.about[open]')`) {
+	if ask[bool](b, `!!document.querySelector(':popover-open')`) {
 		t.Error("Escape doesn't close it")
 	}
 	unreachable := ask[[]string](b, `[...document.querySelectorAll('button, select, input, a, summary')].filter(e => e.tabIndex < 0).map(e => e.outerHTML)`)
@@ -440,11 +459,121 @@ func TestARangeIsKeptFromDashboardToDashboard(t *testing.T) {
 	b := look(t, 1440, 900)
 	b.open(page + "/d/platform")
 	b.do(chromedp.SetValue("#range", "15m"), chromedp.Evaluate(`document.querySelector('#range').dispatchEvent(new Event('change'))`, nil), drawn(2),
-		chromedp.Click(`nav a[href^="/d/releases"]`), drawn(3))
+		chromedp.Click(`nav a[href^="/d/releases"]`), chromedp.WaitVisible(`nav a[href^="/d/releases"][aria-current]`), drawn(1))
 	if address := ask[string](b, `location.pathname + location.search`); !strings.HasPrefix(address, "/d/releases?from=now-15m") {
 		t.Errorf("the link led to %s", address)
 	}
-	b.do(chromedp.NavigateBack(), chromedp.Poll(`document.querySelector('h1').textContent === 'Platform'`, nil, chromedp.WithPollingTimeout(patience)))
+	b.do(chromedp.NavigateBack(), chromedp.WaitVisible(`nav a[href^="/d/platform"][aria-current]`), drawn(1))
+	if address := ask[string](b, `location.pathname + location.search`); !strings.HasPrefix(address, "/d/platform?from=now-15m") {
+		t.Errorf("the way back led to %s", address)
+	}
+}
+
+func TestADragAcrossAChartZooms(t *testing.T) {
+	b := look(t, 1440, 900)
+	b.open(page + "/d/service-user-service")
+	at := ask[[]float64](b, `(({ left, top, width, height }) => [left + width / 4, left + width * 3 / 4, top + height / 2])(document.querySelector('.chart .u-over').getBoundingClientRect())`)
+	b.do(input.DispatchMouseEvent(input.MouseMoved, at[0], at[2]),
+		input.DispatchMouseEvent(input.MousePressed, at[0], at[2]).WithButton(input.Left).WithClickCount(1),
+		input.DispatchMouseEvent(input.MouseMoved, at[1], at[2]).WithButton(input.Left),
+		input.DispatchMouseEvent(input.MouseReleased, at[1], at[2]).WithButton(input.Left).WithClickCount(1), drawn(2))
+	search := ask[string](b, `location.search`)
+	if !regexp.MustCompile(`^\?from=now-4[4-7]m&to=now-1[4-7]m$`).MatchString(search) {
+		t.Errorf("the middle half of an hour is %q", search)
+	}
+	const whole = `location.search === '' && document.querySelector('#range').value === '1h'`
+	b.do(chromedp.NavigateBack(), chromedp.Poll(whole, nil, chromedp.WithPollingTimeout(patience)))
+}
+
+func TestVariablesAsGrafanaPutsThem(t *testing.T) {
+	b := look(t, 1440, 900)
+	b.open(page + "/d/platform")
+	for _, test := range []struct{ name, expr, values, step, want string }{
+		{"one", `{job=~"$service"}`, `["user-service"]`, "15", `{job=~"user-service"}`},
+		{"several", `{job=~"$service"}`, `["a", "b"]`, "15", `{job=~"(a|b)"}`},
+		{"all", `{job=~"$service"}`, `["$__all"]`, "15", `{job=~".*"}`},
+		{"signs stand for themselves", `{job=~"$service"}`, `['a"} or b.c']`, "15", `{job=~"a\"\\} or b\\.c"}`},
+		{"a number", `1 * $core`, `["20.5"]`, "15", `1 * 20.5`},
+		{"a number that is none", `1 * $core`, `["up"]`, "15", `1 * NaN`},
+		{"no number", `1 * $core`, `[" "]`, "15", `1 * NaN`},
+		{"four scrapes at least", `[$__rate_interval]`, `[]`, "15", `[60s]`},
+		{"a step and a scrape", `[$__rate_interval]`, `[]`, "600", `[615s]`},
+		{"what is no variable", `label_replace(up, "a", "$1", "b", "(.*)")`, `[]`, "15", `label_replace(up, "a", "$1", "b", "(.*)")`},
+	} {
+		got := run[string](b, fmt.Sprintf("interpolate(%q, [{ name: 'service', type: 'custom', allValue: '.*' }, { name: 'core', type: 'textbox' }], () => %s, { step: %s })",
+			test.expr, test.values, test.step))
+		if got != test.want {
+			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
+		}
+	}
+}
+
+func TestSpans(t *testing.T) {
+	b := look(t, 1440, 900)
+	b.open(page + "/d/platform")
+	for _, test := range []struct {
+		from, to string
+		points   int
+		want     string // from before now, step and points; or the error
+	}{
+		{"now-1h", "now", 200, "3612 15 241"},
+		{"now-15m", "now", 1000, "912 15 61"},
+		{"now-7d", "now", 400, "604812 1515 400"},
+		{"now-2h", "now-1h", 100, "7227 30 121"},
+		{"now", "now-1h", 100, "now is not before now-1h"},
+		{"now-400d", "now", 100, `"now-400d" is before Prometheus's retention: the maximum is now-31d`},
+		{"yesterday", "now", 100, `"yesterday" is not a time such as now-6h`},
+		{"now-99999999999999999999s", "now", 100, `"now-99999999999999999999s" is before Prometheus's retention: the maximum is now-31d`},
+	} {
+		got := run[string](b, fmt.Sprintf(`{
+			const now = 1700000007;
+			try {
+				const { start, step, times } = spanOf(%q, %q, %d, now);
+				return [now - start, step, times.length].join(" ");
+			} catch (error) {
+				return error.message;
+			}
+		}`, test.from, test.to, test.points))
+		if got != test.want {
+			t.Errorf("%s to %s in %d: got %s, want %s", test.from, test.to, test.points, got, test.want)
+		}
+	}
+}
+
+func TestLegends(t *testing.T) {
+	b := look(t, 1440, 900)
+	b.open(page + "/d/platform")
+	for format, want := range map[string]string{"{{job}} {{ colour }}": "user-service blue", "p99 {{nobody}}": "p99", "used": "used"} {
+		if got := run[string](b, fmt.Sprintf("legendOf(%q, { job: 'user-service', colour: 'blue' })", format)); got != want {
+			t.Errorf("%q: got %q, want %q", format, got, want)
+		}
+	}
+}
+
+func TestQueriesHaveLimits(t *testing.T) {
+	b := look(t, 1440, 900)
+	b.open(page + "/d/platform")
+	got := run[struct {
+		Most, Lines, Left int
+		Faults            []struct{ Query, Error string }
+	}](b, `{
+		let now = 0, most = 0;
+		const original = window.fetch;
+		window.fetch = async (...parameters) => {
+			most = Math.max(most, ++now);
+			try { return await original(...parameters); } finally { now--; }
+		};
+		const target = (expr) => ({ expr, instant: true, refId: "A", legendFormat: "" });
+		const panel = { targets: [target("{job='user-service'}"), target("sum("), ...Array.from({ length: 30 }, () => target("vector(1)"))] };
+		const { lines, left, faults } = await queryPanel(panel, spanOf("now-1h", "now", 100), (expr) => expr);
+		return { most, lines: lines.length, left, faults };
+	}`)
+	if got.Most != 6 || got.Lines != 60+30 || got.Left == 0 {
+		t.Errorf("%d queries ran at once, which made %d lines and left %d: want 6, 90 and some", got.Most, got.Lines, got.Left)
+	}
+	if len(got.Faults) != 1 || got.Faults[0].Query != "sum(" || !strings.Contains(got.Faults[0].Error, "parse error") {
+		t.Errorf("the errors are %v", got.Faults)
+	}
 }
 
 // TestEveryUnitAndKindIsKnown reads the units that panels have from the dashboards themselves.

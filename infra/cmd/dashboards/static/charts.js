@@ -1,364 +1,296 @@
-// How each kind of panel is drawn. All draw into the element given, from a panel of the dashboard and the picture of it that
-// the server made, and return how to take the drawing away.
+// How the page draws each type of panel: into an element, from the panel and the picture that Prometheus's responses make. A
+// chart returns the function that removes it.
 
-import { word, ticks } from "./units.js";
-import { colour, line, dash, threshold, mapped } from "./colours.js";
+import { word, tick } from "./units.js";
 
 export const element = (name, properties = {}, ...children) => {
-  const made = Object.assign(document.createElement(name), properties);
+  const { style, ...others } = properties;
+  const made = Object.assign(document.createElement(name), others);
+  Object.assign(made.style, style);
   made.append(...children);
   return made;
 };
 
-const lastOf = (values) => {
-  for (let i = values.length - 1; i >= 0; i--) if (values[i] !== null) return values[i];
-  return null;
-};
+// Colours have Grafana's names. page.css has their light and dark hues.
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 
-const named = (lines) => [...lines].sort((a, b) => a.legend.localeCompare(b.legend, "en", { numeric: true }));
+// Patterns tell lines of one colour apart.
+const dashes = [[], [7, 4], [2, 3], [10, 3, 2, 3], [14, 4]];
 
-const defaultsOf = (panel) => (panel.fieldConfig && panel.fieldConfig.defaults) || {};
+// threshold returns the colour of a value. The first step has no value and is the base.
+const threshold = ({ steps }, value) => steps.findLast((step, i) => i === 0 || value >= step.value).color;
 
-// fixed finds the colour that a dashboard gives the series with this name.
-const fixed = (panel, legend) => {
-  for (const override of panel.fieldConfig.overrides || []) {
-    if (override.matcher.id !== "byRegexp") continue;
-    const pattern = new RegExp(override.matcher.options.replace(/^\/|\/$/g, ""));
-    const property = override.properties.find((each) => each.id === "color");
-    if (property && pattern.test(legend)) return property.value.fixedColor;
-  }
-  return undefined;
-};
+// mapped returns the text and the colour of a value's mapping, if it has one.
+const mapped = (mappings, value) => mappings?.find((mapping) => mapping.options[value])?.options[value];
+
+const lastOf = (values) => values.findLast((value) => value !== null) ?? null;
+
+const sorted = (lines) => [...lines].sort((a, b) => a.legend.localeCompare(b.legend, "en", { numeric: true }));
 
 const clock = (seconds, length) => {
-  const at = new Date(seconds * 1000);
   const day = { day: "2-digit", month: "2-digit" };
   const time = { hour: "2-digit", minute: "2-digit", hourCycle: "h23" };
-  return at.toLocaleString("en-GB", length > 86400 ? { ...day, ...time } : length > 0 ? time : { ...day, ...time, second: "2-digit" });
+  return new Date(seconds * 1000).toLocaleString("en-GB", length > 86400 ? { ...day, ...time } : time);
 };
 
+const moment = (seconds) => new Date(seconds * 1000).toLocaleString("en-GB");
 
-// apart is how far the marks of an axis are from each other, where tens don't suit the unit.
-const apart = {
-  bytes: Array.from({ length: 51 }, (_, i) => 2 ** i),
-  s: [1e-6, 1e-5, 1e-4, 1e-3, .01, .1, 1].flatMap((ten) => [ten, 2 * ten, 5 * ten]).concat(10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400, 604800),
+// plot draws with uPlot, as large as the place is.
+const plot = (place, options, data) => {
+  const size = () => ({ width: Math.max(40, place.clientWidth), height: Math.max(26, place.clientHeight) });
+  const made = new uPlot({ ...options, ...size(), legend: { show: false } }, data, place);
+  const watch = new ResizeObserver(() => made.setSize(size()));
+  watch.observe(place);
+  return [made, () => {
+    watch.disconnect();
+    made.destroy();
+  }];
 };
 
-// timeseries draws lines with axes, limits, what happened, and a legend whose entries show and hide them.
-const timeseries = (body, panel, picture, context) => {
-  const defaults = defaultsOf(panel);
-  const lines = named(picture.lines);
-  const stacked = defaults.custom && defaults.custom.stacking && defaults.custom.stacking.mode === "normal";
-  const times = Array.from({ length: picture.points }, (_, i) => picture.start + i * picture.step);
+// coloured adds to each line its colour: that of the dashboard's override for the legend, with a pattern, or the next of all.
+const coloured = (panel, lines) => {
+  const fixed = (legend) => panel.fieldConfig.overrides.find(({ matcher }) => new RegExp(matcher.options.slice(1, -1)).test(legend));
   const uses = {};
-  const drawn = lines.map((each, i) => {
-    const own = fixed(panel, each.legend);
-    const nth = uses[own || i] = (uses[own || i] ?? -1) + 1;
-    return { ...each, stroke: own ? colour(own) : line(i), dash: own ? dash(nth) : [] };
+  return lines.map((line, i) => {
+    const name = fixed(line.legend)?.properties[0].value.fixedColor;
+    if (!name) return { ...line, stroke: colour("line-" + i % 10), dash: [] };
+    uses[name] = (uses[name] ?? -1) + 1;
+    return { ...line, stroke: colour(name), dash: dashes[uses[name] % dashes.length] };
   });
-  const shown = new Set(drawn.map((_, i) => i).filter((i) => !context.hidden.has(drawn[i].legend)));
+};
 
-  const chart = element("div", { className: "chart", tabIndex: 0 });
-  chart.setAttribute("role", "img");
-  chart.setAttribute("aria-label", panel.title + ": " + drawn.map((each) => `${each.legend} ${word(defaults.unit, lastOf(each.values))}`).join(", ") +
-    ". With the arrow keys you move through time.");
-  const legend = element("ul", { className: "legend" });
-  body.append(chart, legend);
-  const tip = element("div", { className: "tip", hidden: true });
-  tip.setAttribute("role", "status");
-  chart.append(tip);
+// Steps between the ticks of an axis, where tens don't suit the unit.
+const increments = {
+  bytes: Array.from({ length: 51 }, (_, i) => 2 ** i),
+  s: [1e-6, 1e-5, 1e-4, 1e-3, .01, .1, 1].flatMap((ten) => [ten, 2 * ten, 5 * ten])
+    .concat(10, 20, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400, 604800),
+};
 
+const lowToHigh = ({ min = -Infinity, max = Infinity, unit }) => (_, low, high) => {
+  const bottom = Math.max(Math.min(low ?? 0, 0), min);
+  const top = high > bottom ? high : bottom + (unit === "percentunit" ? 0.01 : 1);
+  return [bottom, Math.min(top + (top - bottom) * 0.08, max)];
+};
+
+// marks draws the thresholds across a chart, and the events down.
+const marks = (u, limits, events) => {
+  const pen = u.ctx;
+  const { left, top, width, height } = u.bbox;
+  const line = (hue, x, y, toX, toY) => {
+    pen.strokeStyle = colour(hue);
+    pen.beginPath();
+    pen.moveTo(x, y);
+    pen.lineTo(toX, toY);
+    pen.stroke();
+  };
+  pen.save();
+  pen.beginPath();
+  pen.rect(left, top, width, height);
+  pen.clip();
+  pen.lineWidth = devicePixelRatio;
+  pen.setLineDash([5 * devicePixelRatio, 4 * devicePixelRatio]);
+  for (const limit of limits) {
+    const y = Math.round(u.valToPos(limit.value, "y", true));
+    line(limit.color, left, y, left + width, y);
+  }
+  for (const event of events) {
+    const x = Math.round(u.valToPos(event.at, "x", true));
+    line("purple", x, top, x, top + height);
+  }
+  pen.restore();
+};
+
+// A value between two gaps has no line, but a point.
+const isLone = (value, i, values) => value !== null && (values[i - 1] ?? null) === null && (values[i + 1] ?? null) === null;
+
+const key = (line) => {
+  const dashed = `repeating-linear-gradient(90deg, ${line.stroke} 0 4px, transparent 4px 6px)`;
+  return element("span", { className: "key", style: { background: line.dash.length ? dashed : line.stroke } });
+};
+
+// timeseries draws lines with axes, thresholds and events, and a legend whose entries show and hide them.
+const timeseries = (body, panel, picture, { hidden, events, zoom }) => {
+  const { unit, thresholds, custom, ...range } = panel.fieldConfig.defaults;
+  const { times, step } = picture;
+  const length = picture.end - picture.start;
+  const stacked = custom.stacking?.mode === "normal";
+  const lines = coloured(panel, sorted(picture.lines));
+  const isShown = (line) => !hidden.has(line.legend);
+  const last = (line) => word(unit, lastOf(line.values));
+  const tip = element("div", { className: "tip", role: "status", hidden: true });
+  const chart = element("div", { className: "chart", role: "img", tabIndex: 0 }, tip);
+  chart.ariaLabel = `${panel.title}: ${lines.map((line) => `${line.legend} ${last(line)}`).join(", ")}. The arrow keys move through time.`;
   const data = () => {
-    const sums = new Array(picture.points).fill(0);
-    return [times, ...drawn.map((each, i) => {
-      if (!stacked) return each.values;
-      if (!shown.has(i)) return each.values.map(() => null);
-      return each.values.map((value, at) => value === null ? null : (sums[at] += value));
-    })];
+    const sums = times.map(() => 0);
+    const stack = (line) => line.values.map((value, i) => value === null || !isShown(line) ? null : (sums[i] += value));
+    return [times, ...lines.map((line) => stacked ? stack(line) : line.values)];
   };
-
-  const limits = (defaults.thresholds.steps || []).filter((step) => step.value !== null && step.value !== undefined);
-  const marksLimits = defaults.custom && defaults.custom.thresholdsStyle && defaults.custom.thresholdsStyle.mode !== "off";
-  const box = () => ({ width: Math.max(120, chart.clientWidth), height: Math.max(60, chart.clientHeight) });
-  const axis = { stroke: colour("--faint"), grid: { stroke: colour("--grid"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
-  const options = {
-    ...box(),
-    cursor: { sync: { key: "time" }, focus: { prox: 24 }, drag: { x: true, y: false, setScale: false }, points: { size: 6 } },
-    legend: { show: false },
-    scales: {
-      x: { time: true, range: () => [times[0], times[times.length - 1]] },
-      y: {
-        range: (_, low, high) => {
-          if (low === null) [low, high] = [0, 1];
-          low = Math.min(low, 0);
-          if (defaults.min !== undefined) low = Math.max(low, defaults.min);
-          if (high <= low) high = low + (defaults.unit === "percentunit" ? 0.01 : 1);
-          high += (high - low) * 0.08;
-          if (defaults.max !== undefined && high > defaults.max) high = defaults.max;
-          return [low, high];
-        },
-      },
-    },
-    axes: [
-      { ...axis, size: 24, space: picture.points * picture.step > 86400 ? 110 : 70, values: (_, splits) => splits.map((at) => clock(at, picture.points * picture.step)) },
-      { ...axis, incrs: apart[defaults.unit], size: (u, values) => Math.max(34, 12 + 6.4 * Math.max(0, ...(values || []).map((text) => text.length))), values: (_, splits) => ticks(defaults.unit, splits) },
-    ],
-    series: [{}, ...drawn.map((each, i) => ({
-      label: each.legend, stroke: each.stroke, dash: each.dash, width: 1.5, show: stacked || shown.has(i), points: { show: false, size: 5 },
-      fill: stacked ? each.stroke + "33" : undefined, spanGaps: false,
-    }))],
-    bands: stacked ? drawn.slice(1).map((_, i) => ({ series: [i + 2, i + 1] })) : undefined,
-    hooks: {
-      draw: [(u) => {
-        const pen = u.ctx;
-        pen.save();
-        pen.lineWidth = devicePixelRatio;
-        if (marksLimits) {
-          pen.setLineDash([6 * devicePixelRatio, 5 * devicePixelRatio]);
-          for (const limit of limits) {
-            if (limit.value < u.scales.y.min || limit.value > u.scales.y.max) continue;
-            const y = Math.round(u.valToPos(limit.value, "y", true));
-            pen.strokeStyle = colour(limit.color);
-            pen.beginPath(); pen.moveTo(u.bbox.left, y); pen.lineTo(u.bbox.left + u.bbox.width, y); pen.stroke();
-          }
-        }
-        pen.setLineDash([3 * devicePixelRatio, 3 * devicePixelRatio]);
-        pen.strokeStyle = colour("purple");
-        for (const event of context.events) {
-          const x = Math.round(u.valToPos(event.at, "x", true));
-          if (x < u.bbox.left || x > u.bbox.left + u.bbox.width) continue;
-          pen.beginPath(); pen.moveTo(x, u.bbox.top); pen.lineTo(x, u.bbox.top + u.bbox.height); pen.stroke();
-        }
-        pen.restore();
-      }],
-      setCursor: [(u) => tell(u)],
-      setSelect: [(u) => {
-        if (u.select.width > 8) context.zoom(u.posToVal(u.select.left, "x"), u.posToVal(u.select.left + u.select.width, "x"));
-        u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
-      }],
-    },
-  };
-  // A single value between gaps has no line to be seen by.
-  drawn.forEach((each, i) => {
-    const lonely = each.values.some((value, at) => value !== null && (each.values[at - 1] ?? null) === null && (each.values[at + 1] ?? null) === null);
-    if (lonely) options.series[i + 1].points.show = true;
-  });
-
   const tell = (u) => {
     const i = u.cursor.idx;
-    const here = chart.matches(":hover") || document.activeElement === chart;
-    if (i === null || i === undefined || !here || u.cursor.left < 0) { tip.hidden = true; return; }
-    const rows = drawn.map((each, n) => ({ each, n, value: each.values[i] })).filter(({ n, value }) => shown.has(n) && value !== null && value !== undefined)
-      .sort((a, b) => b.value - a.value).slice(0, 12);
-    const table = element("table");
-    for (const { each, value } of rows) {
-      const key = element("span", { className: "key" });
-      key.style.background = each.stroke;
-      table.append(element("tr", {}, element("td", {}, key, each.legend), element("td", {}, word(defaults.unit, value))));
-    }
-    const near = context.events.filter((event) => Math.abs(event.at - times[i]) <= Math.max(picture.step, 60));
-    tip.replaceChildren(element("b", {}, clock(times[i], 0)), table, ...near.map((event) => element("div", {}, event.title)));
-    tip.hidden = false;
-    const left = u.over.offsetLeft + u.cursor.left;
-    tip.style.left = Math.max(0, left + 14 + tip.offsetWidth > chart.clientWidth ? left - 14 - tip.offsetWidth : left + 14) + "px";
+    tip.hidden = (i ?? null) === null || u.cursor.left < 0 || !(chart.matches(":hover") || document.activeElement === chart);
+    if (tip.hidden) return;
+    const rows = lines.filter((line) => isShown(line) && (line.values[i] ?? null) !== null).sort((a, b) => b.values[i] - a.values[i]);
+    const cells = (line) => [element("td", {}, key(line), line.legend), element("td", {}, word(unit, line.values[i]))];
+    const near = events.filter((event) => Math.abs(event.at - times[i]) <= Math.max(step, 60));
+    tip.replaceChildren(element("b", {}, moment(times[i])),
+      element("table", {}, ...rows.slice(0, 12).map((line) => element("tr", {}, ...cells(line)))),
+      ...near.map((event) => element("div", {}, event.title)));
+    const x = u.over.offsetLeft + u.cursor.left;
+    const left = x + 14 + tip.offsetWidth > chart.clientWidth ? x - 14 - tip.offsetWidth : x + 14;
+    tip.style.left = Math.max(0, left) + "px";
     tip.style.top = Math.max(0, Math.min(chart.clientHeight - tip.offsetHeight, u.cursor.top)) + "px";
   };
-
-  const plot = new uPlot(options, data(), chart);
+  const select = (u) => {
+    const { left, width } = u.select;
+    if (width > 8) zoom(u.posToVal(left, "x"), u.posToVal(left + width, "x"));
+    u.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+  };
+  const grid = { stroke: colour("grid"), width: 1 };
+  const axis = { stroke: colour("faint"), grid, ticks: { show: false }, font: "11px system-ui, sans-serif" };
+  const widest = (labels) => Math.max(34, 12 + 6.4 * Math.max(0, ...(labels ?? []).map((label) => label.length)));
+  const limits = custom.thresholdsStyle ? thresholds.steps.slice(1) : [];
+  const sync = { key: "time", filters: { pub: (type) => type === "mousemove" || type === "mouseleave" } }; // no drag
+  body.append(chart);
+  const [drawn, clear] = plot(chart, {
+    cursor: { sync, focus: { prox: 24 }, drag: { x: true, y: false, setScale: false }, points: { size: 6 } },
+    scales: { x: { range: () => [times[0], times.at(-1)] }, y: { range: lowToHigh({ unit, ...range }) } },
+    axes: [
+      { ...axis, size: 24, space: length > 86400 ? 110 : 70, values: (_, splits) => splits.map((at) => clock(at, length)) },
+      { ...axis, incrs: increments[unit], size: (_, labels) => widest(labels), values: (_, splits) => splits.map((at) => tick(unit, at)) },
+    ],
+    series: [{}, ...lines.map((line) => ({
+      stroke: line.stroke, dash: line.dash, width: 1.5, fill: stacked ? line.stroke + "33" : undefined,
+      show: stacked || isShown(line), points: { show: line.values.some(isLone), size: 5 },
+    }))],
+    bands: stacked ? lines.slice(1).map((_, i) => ({ series: [i + 2, i + 1] })) : undefined,
+    hooks: { draw: [(u) => marks(u, limits, events)], setCursor: [tell], setSelect: [select] },
+  }, data());
   chart.addEventListener("keydown", (event) => {
     const by = { ArrowLeft: -1, ArrowRight: 1, Home: -Infinity, End: Infinity }[event.key];
     if (by === undefined) return;
     event.preventDefault();
-    const from = plot.cursor.idx ?? picture.points - 1;
-    const i = Math.min(picture.points - 1, Math.max(0, from + by));
-    plot.setCursor({ left: plot.valToPos(times[i], "x"), top: 10 });
+    const i = Math.min(times.length - 1, Math.max(0, (drawn.cursor.idx ?? times.length - 1) + by));
+    drawn.setCursor({ left: drawn.valToPos(times[i], "x"), top: 10 });
   });
   for (const leave of ["mouseleave", "blur"]) chart.addEventListener(leave, () => { tip.hidden = true; });
-
-  drawn.forEach((each, i) => {
-    const key = element("span", { className: "key" });
-    key.style.background = each.dash.length ? `repeating-linear-gradient(90deg, ${each.stroke} 0 4px, transparent 4px 6px)` : each.stroke;
-    const button = element("button", { type: "button", title: "Show or hide" }, key, each.legend, element("span", { className: "value" }, word(defaults.unit, lastOf(each.values))));
-    button.setAttribute("aria-pressed", String(shown.has(i)));
+  body.append(element("ul", { className: "legend" }, ...lines.map((line, i) => {
+    const value = element("span", { className: "value" }, last(line));
+    const button = element("button", { type: "button", title: "Show or hide", ariaPressed: isShown(line) }, key(line), line.legend, value);
     button.addEventListener("click", () => {
-      if (shown.has(i)) { shown.delete(i); context.hidden.add(each.legend); } else { shown.add(i); context.hidden.delete(each.legend); }
-      button.setAttribute("aria-pressed", String(shown.has(i)));
-      if (stacked) plot.setData(data()); else plot.setSeries(i + 1, { show: shown.has(i) });
+      if (!hidden.delete(line.legend)) hidden.add(line.legend);
+      button.ariaPressed = isShown(line);
+      if (stacked) drawn.setData(data());
+      else drawn.setSeries(i + 1, { show: isShown(line) });
     });
-    legend.append(element("li", {}, button));
-  });
-  plot.setSize(box()); // the legend has taken its room
-  const watch = new ResizeObserver(() => plot.setSize(box()));
-  watch.observe(chart);
-  return () => { watch.disconnect(); plot.destroy(); };
+    return element("li", {}, button);
+  })));
+  return clear;
 };
 
-// stat draws the last values, large, with their way there.
+// stat draws the last values in large type, and behind a single one its line.
 const stat = (body, panel, picture) => {
-  const defaults = defaultsOf(panel);
-  const numbers = element("div", { className: "numbers" });
-  body.append(numbers);
-  const lines = named(picture.lines);
-  for (const each of lines) {
-    const value = lastOf(each.values);
-    const words = mapped(defaults.mappings, value);
-    const shown = element("b", {}, words ? words.text : value === null ? defaults.noValue || "–" : word(defaults.unit, value));
-    const coloured = panel.options.colorMode !== "none";
-    if (value !== null && coloured) shown.style.color = colour(words ? words.color : threshold(defaults.thresholds.steps, value));
-    const block = element("div", { className: "number" }, shown);
-    if (lines.length > 1) block.append(element("span", {}, each.legend));
-    numbers.append(block);
-  }
-  if (lines.length !== 1 || panel.options.graphMode === "none") return () => {};
-  const [only] = lines;
-  const spark = element("div", { className: "spark" });
-  spark.setAttribute("aria-hidden", "true");
-  body.append(spark);
-  const times = only.values.map((_, i) => picture.start + i * picture.step);
-  const value = lastOf(only.values);
-  const stroke = value !== null && panel.options.colorMode !== "none" ? colour(threshold(defaults.thresholds.steps, value)) : colour("--accent");
-  const size = () => ({ width: Math.max(40, spark.clientWidth), height: 26 });
-  const plot = new uPlot({
-    ...size(), cursor: { show: false }, legend: { show: false }, padding: [2, 0, 0, 0],
-    scales: { x: { time: true }, y: { range: (_, low, high) => [low - (high - low || 1) * 0.1, high + (high - low || 1) * 0.1] } },
-    axes: [{ show: false }, { show: false }],
-    series: [{}, { stroke, width: 1.2, fill: stroke + "22", points: { show: false } }],
-  }, [times, only.values], spark);
-  const watch = new ResizeObserver(() => plot.setSize(size()));
-  watch.observe(spark);
-  return () => { watch.disconnect(); plot.destroy(); };
-};
-
-// bargauge draws each series' last value as a bar.
-const bargauge = (body, panel, picture) => {
-  const defaults = defaultsOf(panel);
-  const bars = element("div", { className: "bars", tabIndex: 0 });
-  bars.setAttribute("role", "list");
-  const lines = named(picture.lines);
-  const low = defaults.min ?? Math.min(0, ...lines.map((each) => lastOf(each.values) ?? 0));
-  const high = defaults.max ?? (Math.max(...lines.map((each) => lastOf(each.values) ?? 0)) || 1);
-  for (const each of lines) {
-    const value = lastOf(each.values);
-    const hue = threshold(defaults.thresholds.steps, value);
-    const fill = element("div", { className: "fill" });
-    fill.style.width = Math.min(100, Math.max(0, 100 * (value - low) / (high - low))) + "%";
-    fill.style.background = hue === "text" ? colour("--accent") : colour(hue);
-    const bar = element("div", { className: "bar" },
-      element("span", { className: "name", title: each.legend }, each.legend), element("div", { className: "track" }, fill), element("b", {}, word(defaults.unit, value)));
-    bar.setAttribute("role", "listitem");
-    bars.append(bar);
-  }
-  body.append(bars);
-  return () => {};
-};
-
-// table joins the queries' rows by their labels, and shows the columns that the dashboard names.
-const table = (body, panel, picture, context) => {
-  const many = panel.targets.length > 1;
-  const organize = panel.transformations.find((each) => each.id === "organize").options;
-  const columns = Object.keys(organize.indexByName).sort((a, b) => organize.indexByName[a] - organize.indexByName[b]);
-  const rows = new Map();
-  for (const each of picture.lines) {
-    const labels = Object.fromEntries(Object.entries(each.labels).filter(([name]) => name !== "__name__" && columns.includes(name)));
-    const key = JSON.stringify(Object.entries(labels).sort());
-    if (!rows.has(key)) rows.set(key, { ...labels });
-    rows.get(key)[many ? "Value #" + each.query : "Value"] = lastOf(each.values);
-  }
-  const overrides = (title) => {
-    const found = {};
-    for (const override of panel.fieldConfig.overrides || []) {
-      if (override.matcher.id === "byName" && override.matcher.options === title) for (const property of override.properties) found[property.id] = property.value;
-    }
-    return found;
-  };
-  const isValue = (name) => name.startsWith("Value");
-  const head = element("tr");
-  for (const name of columns) head.append(element("th", { scope: "col", className: isValue(name) ? "count" : "" }, organize.renameByName[name] || name));
-  const made = element("tbody");
-  const text = (row) => columns.filter((name) => !isValue(name)).map((name) => row[name] || "").join("\u0000");
-  for (const row of [...rows.values()].sort((a, b) => text(a).localeCompare(text(b)))) {
-    const cells = element("tr");
-    for (const name of columns) {
-      const own = overrides(organize.renameByName[name] || name);
-      const value = row[name];
-      const cell = element("td", { className: isValue(name) ? "count" : "" });
-      if (isValue(name)) {
-        const words = mapped(own.mappings, value);
-        cell.append(words ? words.text : word(own.unit || "none", value));
-        if (words) cell.style.color = colour(words.color);
-        else if (own.thresholds && value !== undefined && value !== null) cell.style.color = colour(threshold(own.thresholds.steps, value));
-      } else if (own.links && value) {
-        cell.append(context.link(own.links[0].url.replaceAll("${__value.text}", encodeURIComponent(value)), value));
-      } else {
-        cell.append(value ?? "");
-      }
-      cells.append(cell);
-    }
-    made.append(cells);
-  }
-  const scroll = element("div", { className: "scroll", tabIndex: 0 }, element("table", {}, element("thead", {}, head), made));
-  scroll.setAttribute("role", "region");
-  scroll.setAttribute("aria-label", panel.title);
-  body.append(scroll);
-  return () => {};
-};
-
-// statetimeline draws a row for each series, in which a stretch has the word of its state.
-const stretches = (values) => {
-  const found = [];
-  values.forEach((value, i) => {
-    const before = found[found.length - 1];
-    if (before && before.value === value) before.end = i; else found.push({ value, start: i, end: i });
+  const { unit, thresholds, mappings } = panel.fieldConfig.defaults;
+  const lines = sorted(picture.lines);
+  const numbers = lines.map((line) => {
+    const value = lastOf(line.values);
+    const mapping = mapped(mappings, value);
+    const own = mapping?.color ?? threshold(thresholds, value);
+    const hue = panel.options.colorMode === "none" || value === null ? "text" : own;
+    const number = element("b", { style: { color: colour(hue) } }, mapping?.text ?? word(unit, value));
+    return element("div", { className: "number" }, number, lines.length > 1 ? element("span", {}, line.legend) : "");
   });
-  return found.filter((each) => each.value !== null);
+  body.append(element("div", { className: "numbers" }, ...numbers));
+  if (lines.length > 1) return undefined;
+  const spark = element("div", { className: "spark", ariaHidden: true });
+  body.append(spark);
+  const stroke = panel.options.colorMode === "none" ? colour("accent") : colour(threshold(thresholds, lastOf(lines[0].values)));
+  const around = (_, low, high) => [low - (high - low || 1) * 0.1, high + (high - low || 1) * 0.1];
+  const [, clear] = plot(spark, {
+    cursor: { show: false }, padding: [2, 0, 0, 0], scales: { y: { range: around } }, axes: [{ show: false }, { show: false }],
+    series: [{}, { stroke, width: 1.2, fill: stroke + "22", points: { show: false } }],
+  }, [picture.times, lines[0].values]);
+  return clear;
 };
 
-const statetimeline = (body, panel, picture, context) => {
-  const defaults = defaultsOf(panel);
-  const rows = element("div", { className: "timeline", tabIndex: 0 });
-  const jobs = picture.lines.map((line) => line.labels.job);
-  const length = picture.points;
-  for (const each of named(picture.lines)) {
-    const states = element("div", { className: "states" });
-    const told = [];
-    for (const stretch of stretches(each.values)) {
-      const words = mapped(defaults.mappings, stretch.value) || { text: word(defaults.unit, stretch.value), color: "text" };
-      const span = element("span", { title: `${words.text}: ${clock(picture.start + stretch.start * picture.step, 0)} to ${clock(picture.start + stretch.end * picture.step, 0)}` });
-      span.style.left = 100 * stretch.start / length + "%";
-      span.style.width = 100 * (stretch.end - stretch.start + 1) / length + "%";
-      span.style.background = colour(words.color);
-      if ((stretch.end - stretch.start + 1) / length > 0.06) span.append(words.text);
-      states.append(span);
-      told.push(`${words.text} from ${clock(picture.start + stretch.start * picture.step, 0)}`);
-    }
-    states.setAttribute("role", "img");
-    states.setAttribute("aria-label", `${each.legend}: ${told.join(", ")}`);
-    for (const event of context.events) {
-      if (event.labels.job !== each.labels.job && jobs.includes(event.labels.job)) continue; // it's of another row
-      const at = (event.at - picture.start) / (picture.step * length);
-      if (at < 0 || at > 1) continue;
-      const mark = element("i", { className: "happened", title: `${event.title}, ${clock(event.at, 0)}` });
-      mark.style.left = 100 * at + "%";
-      states.append(mark);
-    }
-    rows.append(element("span", { className: "name", title: each.legend }, each.legend), states);
+// bargauge draws the last value of each line as a bar.
+const bargauge = (body, panel, picture) => {
+  const { unit, thresholds, min, max } = panel.fieldConfig.defaults;
+  const lasts = picture.lines.map((line) => lastOf(line.values) ?? 0);
+  const low = min ?? Math.min(0, ...lasts);
+  const high = max ?? (Math.max(...lasts) || 1);
+  body.append(element("div", { className: "bars", role: "list", tabIndex: 0 }, ...sorted(picture.lines).map((line) => {
+    const value = lastOf(line.values);
+    const hue = threshold(thresholds, value);
+    const width = Math.min(100, Math.max(0, 100 * (value - low) / (high - low))) + "%";
+    const fill = element("div", { className: "fill", style: { width, background: colour(hue === "text" ? "accent" : hue) } });
+    return element("div", { className: "bar", role: "listitem" }, element("span", { className: "name", title: line.legend }, line.legend),
+      element("div", { className: "track" }, fill), element("b", {}, word(unit, value)));
+  })));
+};
+
+// table joins the lines of all queries by their labels, and shows the columns that the dashboard names.
+const table = (body, panel, picture, { link }) => {
+  const { indexByName, renameByName } = panel.transformations.find(({ id }) => id === "organize").options;
+  const names = Object.keys(indexByName).sort((a, b) => indexByName[a] - indexByName[b]);
+  const isValue = (name) => name.startsWith("Value");
+  const columns = names.map((name) => {
+    const override = panel.fieldConfig.overrides.find(({ matcher }) => matcher.options === renameByName[name]);
+    const properties = Object.fromEntries((override?.properties ?? []).map(({ id, value }) => [id, value]));
+    return { unit: "none", ...properties, name, className: isValue(name) ? "count" : "" };
+  });
+  const rows = new Map();
+  for (const line of picture.lines) {
+    const texts = names.filter((name) => !isValue(name)).map((name) => line.labels[name] ?? "");
+    const row = rows.get(texts.join("\0")) ?? { ...line.labels };
+    row[panel.targets.length > 1 ? "Value #" + line.refId : "Value"] = lastOf(line.values);
+    rows.set(texts.join("\0"), row);
   }
-  const end = picture.start + (length - 1) * picture.step;
-  const hours = element("div", { className: "hours" });
-  hours.setAttribute("aria-hidden", "true");
-  for (let i = 0; i < 4; i++) hours.append(element("span", {}, clock(picture.start + (end - picture.start) * i / 3, length * picture.step)));
-  rows.append(element("span"), hours);
-  body.append(rows);
-  return () => {};
+  const cell = (row, { name, unit, mappings, thresholds, links, className }) => {
+    const value = row[name];
+    if (links && value) return element("td", {}, link(links[0].url.replace("${__value.text}", encodeURIComponent(value)), value));
+    if (!isValue(name)) return element("td", {}, value ?? "");
+    const mapping = mapped(mappings, value);
+    const hue = mapping?.color ?? (thresholds && (value ?? null) !== null ? threshold(thresholds, value) : "text");
+    return element("td", { className, style: { color: colour(hue) } }, mapping?.text ?? word(unit, value));
+  };
+  const head = columns.map(({ name, className }) => element("th", { scope: "col", className }, renameByName[name]));
+  const lines = [...rows].sort(([a], [b]) => a.localeCompare(b))
+    .map(([, row]) => element("tr", {}, ...columns.map((column) => cell(row, column))));
+  body.append(element("div", { className: "scroll", role: "region", ariaLabel: panel.title, tabIndex: 0 },
+    element("table", {}, element("thead", {}, element("tr", {}, ...head)), element("tbody", {}, ...lines))));
 };
 
-// text draws paragraphs; of Markdown the dashboards use no more.
+// statetimeline draws a row for each line, with the texts of its states, and the events.
+const statetimeline = (body, panel, { lines, times, start, end, step }, { events }) => {
+  const share = (seconds) => 100 * seconds / (end - start + step) + "%";
+  const { mappings } = panel.fieldConfig.defaults;
+  const jobs = lines.map((line) => line.labels.job);
+  const rows = sorted(lines).flatMap((line) => {
+    const changes = [...line.values.keys()].filter((i) => i === 0 || line.values[i] !== line.values[i - 1]);
+    const stateOf = (i, n) => ({ ...mapped(mappings, line.values[i]), from: times[i], to: times[changes[n + 1]] ?? end + step });
+    const states = changes.map(stateOf).filter((state) => state.text);
+    const spans = states.map(({ text, color, from, to }) => element("span", {
+      title: `${text}: ${moment(from)} to ${moment(to)}`,
+      style: { left: share(from - start), width: share(to - from), background: colour(color) },
+    }, (to - from) / (end - start) > 0.06 ? text : ""));
+    const own = events.filter((event) => event.at >= start && (event.labels.job === line.labels.job || !jobs.includes(event.labels.job)));
+    const happened = own.map((event) => element("i", {
+      className: "happened", title: `${event.title}, ${moment(event.at)}`, style: { left: share(event.at - start) },
+    }));
+    const ariaLabel = `${line.legend}: ${states.map(({ text, from }) => `${text} from ${moment(from)}`).join(", ")}`;
+    return [element("span", { className: "name", title: line.legend }, line.legend),
+      element("div", { className: "states", role: "img", ariaLabel }, ...spans, ...happened)];
+  });
+  const hours = [0, 1, 2, 3].map((i) => element("span", {}, clock(start + (end - start) * i / 3, end - start)));
+  body.append(element("div", { className: "timeline", tabIndex: 0 }, ...rows,
+    element("span"), element("div", { className: "hours", ariaHidden: true }, ...hours)));
+};
+
+// text draws paragraphs: the dashboards use nothing else of Markdown.
 const text = (body, panel) => {
-  const prose = element("div", { className: "prose" });
-  for (const paragraph of panel.options.content.split(/\n\n+/)) prose.append(element("p", {}, paragraph));
-  body.append(prose);
-  return () => {};
+  const paragraphs = panel.options.content.split(/\n\n+/).map((content) => element("p", {}, content));
+  body.append(element("div", { className: "prose" }, ...paragraphs));
 };
 
-// kinds is what draws a panel, by Grafana's name for its kind.
-export const kinds = { timeseries, stat, bargauge, gauge: bargauge, table, "state-timeline": statetimeline, text };
+// kinds are the functions that draw a panel, by Grafana's types.
+export const kinds = { timeseries, stat, bargauge, table, "state-timeline": statetimeline, text };

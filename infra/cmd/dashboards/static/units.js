@@ -1,69 +1,54 @@
-// The units of the dashboards by Grafana's ids. A test holds that there's one for each that a panel has.
+// Units by Grafana's ids. A test checks that the unit of every panel is here.
 
-const scaled = (value, steps, base) => {
-  let i = 0;
-  while (Math.abs(value) >= base && i < steps.length - 1) { value /= base; i++; }
-  return [value, steps[i]];
-};
-
-// digits keeps three that count, so that 0.00123 and 1234 are both legible.
+// digits keeps at least two significant digits, so that 0.00123 and 1234 are both legible.
 const digits = (value) => {
-  if (value === 0) return "0";
   const size = Math.abs(value);
   if (size >= 100) return value.toFixed(0);
-  if (size >= 10) return trim(value.toFixed(1));
-  if (size >= 1) return trim(value.toFixed(2));
-  return trim(value.toPrecision(2).replace(/e.*$/, (e) => e));
+  if (size >= 1) return String(Number(value.toFixed(size >= 10 ? 1 : 2)));
+  return String(Number(value.toPrecision(2)));
 };
 
-const trim = (text) => text.includes("e") ? text : text.replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "");
-
-const short = (value) => scaled(value, ["", " K", " Mil", " Bil"], 1000);
-const joined = ([value, unit]) => digits(value) + unit;
-
-const seconds = (value) => {
-  const size = Math.abs(value);
-  if (size === 0) return "0 s";
-  if (size < 1e-3) return digits(value * 1e6) + " µs";
-  if (size < 1) return digits(value * 1e3) + " ms";
-  if (size < 120) return digits(value) + " s";
-  if (size < 7200) return digits(value / 60) + " min";
-  if (size < 172800) return digits(value / 3600) + " h";
-  return digits(value / 86400) + " d";
+const scaled = (base, ...names) => (value) => {
+  let i = 0;
+  while (Math.abs(value) >= base && i < names.length - 1) {
+    value /= base;
+    i++;
+  }
+  return digits(value) + names[i];
 };
 
-// A share near 1 needs its digits behind the nines: 99.95 % isn't 100 %.
-const share = (value) => {
-  const percent = value * 100;
-  const rest = Math.abs(100 - percent);
-  if (percent > 90 && rest > 0 && rest < 10) return trim(percent.toFixed(rest < 0.01 ? 4 : rest < 1 ? 3 : 2)) + " %";
-  if (percent !== 0 && Math.abs(percent) < 0.001) return percent.toExponential(0) + " %";
-  return digits(percent) + " %";
+const short = scaled(1000, "", " K", " Mil", " Bil");
+
+// Up to which size a duration has which unit, of how many seconds.
+const durations = [[1e-3, 1e-6, "µs"], [1, 1e-3, "ms"], [120, 1, "s"], [7200, 60, "min"], [172800, 3600, "h"], [Infinity, 86400, "d"]];
+
+const duration = (value) => {
+  if (value === 0) return "0 s";
+  const [, seconds, name] = durations.find(([size]) => Math.abs(value) < size);
+  return `${digits(value / seconds)} ${name}`;
 };
 
-const bytes = (value) => joined(scaled(value, [" B", " KiB", " MiB", " GiB", " TiB"], 1024));
+// percent keeps the digits after the nines: 99.95 % isn't 100 %.
+const percent = (value) => {
+  const rest = Math.abs(100 - value);
+  if (value > 90 && rest > 0 && rest < 10) return String(Number(value.toFixed(rest < 0.01 ? 4 : rest < 1 ? 3 : 2)));
+  if (value !== 0 && Math.abs(value) < 0.001) return value.toExponential(0);
+  return digits(value);
+};
 
 export const units = {
-  none: (value) => Math.abs(value) >= 10000 ? joined(short(value)) : digits(value),
-  short: (value) => joined(short(value)),
-  percentunit: share,
-  s: seconds,
-  bytes: bytes,
-  Bps: (value) => joined(scaled(value, [" B/s", " kB/s", " MB/s", " GB/s"], 1000)),
-  reqps: (value) => joined(short(value)) + " req/s",
-  ops: (value) => joined(short(value)) + " ops/s",
-  currencyEUR: (value) => "€" + (Math.abs(value) >= 100 ? value.toFixed(0) : value.toFixed(2)),
+  none: (value) => Math.abs(value) >= 10000 ? short(value) : digits(value),
+  percentunit: (value) => percent(value * 100) + " %",
+  s: duration,
+  bytes: scaled(1024, " B", " KiB", " MiB", " GiB", " TiB"),
+  Bps: scaled(1000, " B/s", " kB/s", " MB/s", " GB/s"),
+  reqps: (value) => short(value) + " req/s",
+  ops: (value) => short(value) + " ops/s",
+  currencyEUR: (value) => "€" + value.toFixed(Math.abs(value) >= 100 ? 0 : 2),
 };
 
-// word is a value for people, without one: a dash.
-export const word = (unit, value) => value === null || value === undefined ? "–" : (units[unit] || units.none)(value);
+// word returns the text of a value; a dash where there is none.
+export const word = (unit, value) => value === null || value === undefined ? "–" : units[unit](value);
 
-// ticks words the marks of an axis alike, with as many digits as tell them apart.
-export const ticks = (unit, values) => {
-  const step = values.length > 1 ? Math.abs(values[1] - values[0]) : 0;
-  if (unit === "percentunit" && step > 0) {
-    const places = Math.min(6, Math.max(0, Math.ceil(-Math.log10(step * 100) - 1e-9)));
-    return values.map((value) => (value * 100).toFixed(places) + " %");
-  }
-  return values.map((value) => word(unit, Math.abs(value) < step / 1e6 ? 0 : value).replace(" req/s", "").replace(" ops/s", ""));
-};
+// tick returns the label of a tick, where there is little room. Sums of steps have a rounding error beside 0.
+export const tick = (unit, value) => word(unit, Number(value.toFixed(12))).replace(/ (req|ops)\/s$/, "");
