@@ -47,7 +47,7 @@ func (e *engine) NewResource(args pulumi.MockResourceArgs) (string, resource.Pro
 	case args.TypeToken == "pulumi:pulumi:StackReference":
 		state["outputs"] = resource.NewObjectProperty(e.last)
 	case args.TypeToken == "docker:index/image:Image":
-		repository, _, _ := strings.Cut(args.Inputs["imageName"].StringValue(), ":0")
+		repository := args.Inputs["imageName"].StringValue()
 		repository = repository[:strings.LastIndex(repository, ":")]
 		state["repoDigest"] = resource.NewStringProperty(repository + "@" + digest)
 	case state["metadata"].IsObject():
@@ -146,6 +146,8 @@ var secretValues = sync.OnceValue(func() map[string]string {
 	for _, wanted := range catalog.Secrets(catalog.Services(), true) {
 		value := "value-of-" + wanted.Name + "-0123456789abcdef"
 		switch wanted.Kind {
+		case catalog.SigningKeys:
+			value = "first:" + base64.RawURLEncoding.EncodeToString([]byte(value)[:32])
 		case catalog.JWTKeys:
 			value = "first:" + base64.RawURLEncoding.EncodeToString([]byte(value))
 		case catalog.CertificateAuthority:

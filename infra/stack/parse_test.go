@@ -333,7 +333,7 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 		path, _, _ := strings.Cut(strings.TrimPrefix(line, "stack production: platform:"), ":")
 		paths = append(paths, path)
 	}
-	want := "apiGatewayCachePassword certificateAuthority colour demo edge.host edge.tlsSecret grafanaAdminPassword jwtKeys " +
+	want := "apiGatewayCachePassword certificateAuthority colour demo edge.host edge.tlsSecret grafanaAdminPassword identityKeys jwtKeys " +
 		"notificationServiceDatabasePassword notificationServiceStreamPassword orderServiceDatabasePassword " +
 		"orderServiceStreamPassword postgresAdminPassword postgresMonitorPassword redisMonitorPassword redisPassword replicas.max " +
 		"replicas.min streamMonitorPassword streamPassword userServiceCachePassword userServiceDatabasePassword webhookSecret"

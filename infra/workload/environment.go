@@ -106,7 +106,7 @@ func (a Args) secrets() pulumi.StringMap {
 	if a.Service.Stream != nil {
 		secrets["STREAM_USERNAME"], secrets["STREAM_PASSWORD"] = a.Stream.User, a.Stream.Password
 	}
-	if !a.Service.Public {
+	if !a.Service.Public && a.Secrets.Has(catalog.IdentityKeys) {
 		secrets["IDENTITY_PUBLIC_KEYS"] = a.Secrets.PublicKeys(catalog.IdentityKeys)
 	}
 	for _, secret := range a.Service.Secrets {

@@ -63,7 +63,7 @@ func (c colour) newVerification(
 	late := release.WorstBurn * (1 - promised.LatencyShare)
 	at := running.ApplyT(func([]any) string { return c.url() }).(pulumi.StringOutput) // not before
 	suffix := c.image().Version + "-" + attempt(c.Plan.Made)
-	if !c.Service.Public { // it signs the identity of a user who doesn't exist
+	if !c.Service.Public && c.Secrets.Has(catalog.IdentityKeys) { // it signs the identity of a user who doesn't exist
 		keys, err := c.newSecret(ctx, c.name()+"-verify", pulumi.StringMap{"IDENTITY_KEYS": c.Secrets.Value(catalog.IdentityKeys)}, parent)
 		if err != nil {
 			return verified, err
