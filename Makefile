@@ -3,7 +3,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-export GOTOOLCHAIN := auto # the release of Go that go.mod names, whatever the machine has
+# The release of Go that go.mod names, whatever the machine has.
+export GOTOOLCHAIN := auto
 
 MODULES := apps infra local test infra/cmd/dashboards/browsertest
 LOCAL := bin/local $(if $(CONTEXT),-context '$(CONTEXT)') $(if $(REGISTRY),-registry '$(REGISTRY)')
