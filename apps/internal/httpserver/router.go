@@ -52,12 +52,13 @@ func NewOps(t *telemetry.Telemetry, h *health.Health) http.Handler {
 	return router
 }
 
-// unless applies the middlewares to all requests but those for path.
+// unless applies the middlewares to all requests but those for path alone,
+// without a query.
 func unless(path string, middlewares ...func(http.Handler) http.Handler) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		full := chi.Chain(middlewares...).Handler(next)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == path {
+			if r.URL.Path == path && r.URL.RawQuery == "" {
 				next.ServeHTTP(w, r)
 				return
 			}
