@@ -280,7 +280,8 @@ func TestRequestsAreBoundedPerClient(t *testing.T) {
 		for range 60 {
 			if a := servicetest.Call(t, "GET", g.HTTP+"/api/users/me", "", headers...); a.Status != http.StatusTooManyRequests {
 				ok++
-			} else if a.Header.Get("Retry-After") == "" || !strings.Contains(a.Body, `"code":"too_many_requests"`) {
+			} else if wait := a.Header.Get("Retry-After"); wait == "" || a.Header.Get("RateLimit-Policy") != `"requests";q=20;w=60` ||
+				a.Header.Get("RateLimit") != `"requests";r=0;t=`+wait || !strings.Contains(a.Body, `"code":"too_many_requests"`) {
 				t.Fatalf("got %+v", a)
 			}
 		}

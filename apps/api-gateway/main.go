@@ -75,6 +75,7 @@ func serve(ctx context.Context, p service.Process) (err error) {
 	}
 	defer func() { err = errors.Join(err, tel.Stop()) }()
 
+	tel.Edge = true
 	redisClient := redis.Open(cacheAt, tel.Log, tel.Registry)
 	defer func() { err = errors.Join(err, redisClient.Close()) }()
 

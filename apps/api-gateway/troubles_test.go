@@ -166,23 +166,25 @@ func TestRetriesKeepToTheirBudget(t *testing.T) {
 	})
 	g := gateway{users: flaky.URL, orders: flaky.URL, env: unlimited(nil)}.start(t)
 	auth := "Authorization: Bearer " + signIn(t, g.HTTP).AccessToken
-	call := func(method, id string, headers ...string) (status, times int) {
+	call := func(method, path, id string, headers ...string) (status, times int) {
 		t.Helper()
-		a := servicetest.Call(t, method, g.HTTP+"/api/orders", "", append(headers, auth, "X-Request-Id: "+id)...)
+		a := servicetest.Call(t, method, g.HTTP+path, "", append(headers, auth, "X-Request-Id: "+id)...)
 		mu.Lock()
 		defer mu.Unlock()
 		return a.Status, sent[id]
 	}
 	for _, c := range []struct {
-		method, header string
-		status, times  int
+		method, path, header string
+		status, times        int
 	}{
-		{"GET", "X-A: b", http.StatusOK, 2},
-		{"POST", "X-A: b", http.StatusBadGateway, 1},
-		{"POST", "Idempotency-Key: k", http.StatusOK, 2},
+		{"GET", "/api/orders", "X-A: b", http.StatusOK, 2},
+		{"POST", "/api/orders", "X-A: b", http.StatusBadGateway, 1},
+		{"POST", "/api/orders", "Idempotency-Key: k", http.StatusOK, 2},
+		{"POST", "/api/users", "Idempotency-Key: k", http.StatusBadGateway, 1}, // user-service doesn't honour it
+		{"POST", "/api/orders/" + aUser + "/cancel", "Idempotency-Key: k", http.StatusBadGateway, 1},
 	} {
-		if status, times := call(c.method, c.method+c.header[:1], c.header); status != c.status || times != c.times {
-			t.Errorf("%s with %s: %d after %d times, want %d after %d", c.method, c.header, status, times, c.status, c.times)
+		if status, times := call(c.method, c.path, c.method+c.header[:1]+strings.ReplaceAll(c.path, "/", "-"), c.header); status != c.status || times != c.times {
+			t.Errorf("%s %s with %s: %d after %d times, want %d after %d", c.method, c.path, c.header, status, times, c.status, c.times)
 		}
 	}
 
@@ -193,7 +195,7 @@ func TestRetriesKeepToTheirBudget(t *testing.T) {
 		if i%2 == 0 { // so that the breaker sees successes
 			id = fmt.Sprintf("good-%d", i)
 		}
-		_, times := call("GET", id)
+		_, times := call("GET", "/api/orders", id)
 		retries += times - 1
 	}
 	if retries < requests/10 || retries > requests/10+10 {

@@ -47,9 +47,9 @@ func testMoves(t *testing.T, w *world, at string) {
 						!after.UpdatedAt.After(before.UpdatedAt) || events(t, o.ID) == told {
 						t.Errorf("%s of %s: got %+v, then %+v", move, from, answer, after)
 					}
-				case from == "cancelled" && move == "cancel":
+				case from+" "+move == "paid pay", from+" "+move == "shipped ship", from+" "+move == "delivered deliver", from+" "+move == "cancelled cancel":
 					if answer.Status != http.StatusOK || after.Version != before.Version || events(t, o.ID) != told {
-						t.Errorf("cancelled again: got %+v, then %+v", answer, after)
+						t.Errorf("%s again: got %+v, then %+v", move, answer, after)
 					}
 				default:
 					p := servicetest.JSON[problemAnswer](t, answer)
@@ -104,15 +104,6 @@ func testMoves(t *testing.T, w *world, at string) {
 			}[fmt.Sprintf("%s %d", after.Status, after.Version)]
 			if got := events(t, o.ID); !known || got != want {
 				t.Errorf("the order is %s %d and has %s; answers: %v", after.Status, after.Version, got, answers)
-			}
-			won := 0
-			for _, status := range answers["pay"] {
-				if status == http.StatusOK {
-					won++
-				}
-			}
-			if won > 1 {
-				t.Errorf("the order was paid %d times", won)
 			}
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/service"
 	"platform.example/apps/internal/telemetry"
+	"platform.example/apps/internal/text"
 	"platform.example/apps/user-service/internal/password"
 	"platform.example/apps/user-service/internal/store"
 	"platform.example/apps/user-service/internal/user"
@@ -22,12 +23,12 @@ func seedDemo(ctx context.Context, p service.Process) error {
 	env := config.From(p.Lookup)
 	self := config.ReadService(env, name)
 	database := postgres.ReadConfig(env)
-	email := config.Parsed(env, "DEMO_USER_EMAIL", config.String)
+	email, _ := text.CanonicalEmail(config.Parsed(env, "DEMO_USER_EMAIL", config.String))
 	secret := config.Parsed(env, "DEMO_USER_PASSWORD", config.SecretText)
 	if err := env.Err(); err != nil {
 		return err
 	}
-	draft := user.Draft{Email: email, Name: "Demo User", Role: identity.User, Password: secret.Reveal()}
+	draft := user.Draft{Email: user.Email(email), Name: "Demo User", Role: identity.User, Password: secret.Reveal()}
 	if err := draft.Validate(); err != nil {
 		return fmt.Errorf("DEMO_USER_EMAIL or DEMO_USER_PASSWORD: %w", err)
 	}

@@ -169,6 +169,44 @@ func TestSessions(t *testing.T) {
 		}
 	})
 
+	t.Run("an email has one form", func(t *testing.T) {
+		if got := servicetest.JSON[userAnswer](t, post(t, "/users", `{"email":"Ana@Bücher.example","name":"A","password":"correct horse"}`)); got.Email != "Ana@xn--bcher-kva.example" {
+			t.Errorf("signed up as %+v", got)
+		}
+		for _, email := range []string{"ana@bücher.example", "ANA@BU\u0308CHER.example", "ana@XN--bcher-kva.EXAMPLE"} {
+			signIn(t, email)
+			again := post(t, "/users", fmt.Sprintf(`{"email":%q,"name":"A","password":"correct horse"}`, email))
+			if again.Status != http.StatusConflict {
+				t.Errorf("%s may sign up, too: %d", email, again.Status)
+			}
+		}
+		id := signUp(t, "ben@example.com")
+		servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, `{"email":"Ben@straße.example"}`)
+		signIn(t, "ben@xn--strae-oqa.example")
+	})
+
+	t.Run("the case of a letter outside of ASCII makes another email", func(t *testing.T) {
+		if one, other := signUp(t, "ö@example.com"), signUp(t, "Ö@Example.com"); one == "" || other == "" || one == other {
+			t.Errorf("got %q and %q", one, other)
+		}
+		signUp(t, "kim@example.com")
+		if a := post(t, "/sessions", `{"email":"\u212aim@example.com","password":"correct horse"}`); a.Status != http.StatusUnauthorized {
+			t.Errorf("KELVIN SIGN signs kim in: %d", a.Status)
+		}
+	})
+
+	t.Run("a password is the same however its characters are composed", func(t *testing.T) {
+		id := signUp(t, "zoe@example.com")
+		for _, c := range [][2]string{{"p\u00e4sswort!", "pa\u0308sswort!"}, {"pa\u0308sswort?", "p\u00e4sswort?"}, {"o\ufb03ce pass", "office pass"}} {
+			servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, fmt.Sprintf(`{"password":%q}`, c[0]))
+			for _, password := range c {
+				if a := post(t, "/sessions", fmt.Sprintf(`{"email":"zoe@example.com","password":%q}`, password)); a.Status != http.StatusCreated {
+					t.Errorf("%+q for %+q: %d", password, c[0], a.Status)
+				}
+			}
+		}
+	})
+
 	t.Run("what is no token", func(t *testing.T) {
 		begun := signIn(t, "f@example.com")
 		id, secret, _ := strings.Cut(begun.RefreshToken, ".")

@@ -45,7 +45,40 @@ func Decode[T any](r *http.Request) (T, error) {
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return value, malformed("The body must be one JSON object, with nothing after it.", nil)
 	}
-	return value, nil
+	return value, checkKeys(json.NewDecoder(bytes.NewReader(raw)))
+}
+
+// checkKeys refuses what encoding/json takes: a key that names a field in another
+// case, and the second of two keys. A proxy may read another value there.
+func checkKeys(decoder *json.Decoder) error {
+	token, err := decoder.Token()
+	start, nested := token.(json.Delim)
+	if err != nil || !nested {
+		return err
+	}
+	seen := map[json.Token]bool{}
+	for decoder.More() {
+		if start == '{' {
+			key, err := decoder.Token()
+			if err != nil {
+				return err
+			}
+			name := fmt.Sprint(key)
+			// All fields of the APIs have names in lower-case ASCII.
+			if strings.ContainsFunc(name, func(r rune) bool { return r >= 'A' && r <= 'Z' || r >= utf8.RuneSelf }) {
+				return malformed(fmt.Sprintf("The body has an unknown field: %+q.", name), nil)
+			}
+			if seen[name] {
+				return malformed(fmt.Sprintf("The body has a field twice: %q.", name), nil)
+			}
+			seen[name] = true
+		}
+		if err := checkKeys(decoder); err != nil {
+			return err
+		}
+	}
+	_, err = decoder.Token()
+	return err
 }
 
 // sentence says what is wrong without showing names of Go types.

@@ -1,6 +1,7 @@
 package httpjson
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
@@ -13,6 +14,11 @@ import (
 type body struct {
 	Name  string `json:"name"`
 	Count int    `json:"count"`
+	Parts []part `json:"parts"`
+}
+
+type part struct {
+	Task string `json:"task"`
 }
 
 func request(contentType, raw string) *http.Request {
@@ -35,6 +41,16 @@ func TestDecode(t *testing.T) {
 		{"a huge number", "application/json", `{"count":1e999}`, `The field "count" has the wrong type: number 1e999.`},
 		{"half an object", "application/json", `{"name":`, "The body is not valid JSON."},
 		{"no JSON", "application/json", `{name}`, "The body is not valid JSON at byte 2."},
+		{"a key in capitals", "application/json", `{"NAME":"a"}`, `The body has an unknown field: "NAME".`},
+		{"a key in both cases", "application/json", `{"name":"a","Name":"b"}`, `The body has an unknown field: "Name".`},
+		{"a key with an escape", "application/json", `{"n\u0061me":"a"}`, ""},
+		{"a key with KELVIN SIGN", "application/json", `{"parts":[{"tas\u212a":"a"}]}`, `The body has an unknown field: "tas\u212a".`},
+		{"a key with LONG S", "application/json", `{"parts":[{"ta\u017fk":"a"}]}`, `The body has an unknown field: "ta\u017fk".`},
+		{"a key twice", "application/json", `{"name":"a","count":1,"name":"a"}`, `The body has a field twice: "name".`},
+		{"a key twice, once with an escape", "application/json", `{"name":"a","n\u0061me":"b"}`, `The body has a field twice: "name".`},
+		{"a key twice, once as null", "application/json", `{"name":"a","name":null}`, `The body has a field twice: "name".`},
+		{"a key twice further in", "application/json", `{"parts":[{},{"task":"a","task":"b"}]}`, `The body has a field twice: "task".`},
+		{"a key of several objects", "application/json", `{"parts":[{"task":"a"},{"task":"b"}],"name":"task"}`, ""},
 		{"trailing data", "application/json", `{}x`, "The body must be one JSON object, with nothing after it."},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -50,14 +66,27 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// A body that is taken says the same to a decoder that minds case and takes the first of two keys.
 func FuzzDecode(f *testing.F) {
 	f.Add(`{"name":"a","count":1}`)
 	f.Add("{\"name\":\"\xff\"}")
+	f.Add(`{"name":"a","NAME":"b"}`)
+	f.Add(`{"name":"a","n\u0061me":"b"}`)
+	f.Add(`{"parts":[{"tas\u212a":"a"},{"task":"a","task":null}]}`)
 	f.Fuzz(func(t *testing.T, raw string) {
-		if _, err := Decode[body](request("application/json", raw)); err != nil {
+		got, err := Decode[body](request("application/json", raw))
+		if err != nil {
 			if _, ok := errors.AsType[*problem.Error](err); !ok {
 				t.Errorf("%q: not an answer for a client: %v", raw, err)
 			}
+			return
+		}
+		var exact map[string]any
+		if err := json.Unmarshal([]byte(raw), &exact); err != nil {
+			t.Fatalf("%q: %v", raw, err)
+		}
+		if name, _ := exact["name"].(string); name != got.Name || len(exact) > 3 {
+			t.Errorf("%q is read as %+v and as %v", raw, got, exact)
 		}
 	})
 }

@@ -279,8 +279,91 @@ func TestBoundsAreKept(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer func() { _ = response.Body.Close() }()
-		if response.StatusCode != http.StatusMethodNotAllowed || response.Header.Get("Allow") != "GET" {
+		if response.StatusCode != http.StatusMethodNotAllowed || response.Header.Get("Allow") != "GET, HEAD" {
 			t.Errorf("got %d, Allow: %s", response.StatusCode, response.Header.Get("Allow"))
+		}
+	})
+}
+
+func TestHeadIsAnsweredWhereverGetIs(t *testing.T) {
+	r := run(t, 0, nil, map[string]http.HandlerFunc{"/users": func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, "users")
+	}})
+	for _, url := range []string{r.api + "/health", r.api + "/users", r.api + "/nothing", r.ops + "/livez", r.ops + "/readyz", r.ops + "/metrics"} {
+		want := get(t, url)
+		response, err := http.Head(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(response.Body)
+		_ = response.Body.Close()
+		if response.StatusCode != want.StatusCode || len(body) > 0 || response.Header.Get("Content-Type") != want.Header.Get("Content-Type") {
+			t.Errorf("HEAD %s: %s with %d bytes, %v, GET: %s", url, response.Status, len(body), response.Header, want.Status)
+		}
+	}
+}
+
+func TestRequestsThatAreRefusedBeforeTheirHandler(t *testing.T) {
+	r := run(t, 0, nil, map[string]http.HandlerFunc{"/users": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }})
+	for _, c := range []struct {
+		method, path, body, encoding string
+		status                       int
+	}{
+		{"GET", "/users?limit=1&after=%2F+", "", "", http.StatusTeapot},
+		{"GET", "/users?limit=1;x=1", "", "", http.StatusBadRequest},
+		{"GET", "/users?limit=1&after=%ZZ", "", "", http.StatusBadRequest},
+		{"GET", "/users?%", "", "", http.StatusBadRequest},
+		{"POST", "/users?a=%", "{}", "", http.StatusBadRequest},
+		{"GET", "/nothing?a=%", "", "", http.StatusBadRequest},
+		{"GET", "/health?a=%", "", "", http.StatusBadRequest},
+		{"POST", "/users", "{}", "gzip", http.StatusUnsupportedMediaType},
+		{"POST", "/users", "{}", "identity, br", http.StatusUnsupportedMediaType},
+		{"DELETE", "/users", "{}", "x", http.StatusUnsupportedMediaType},
+		{"POST", "/users", "{}", "Identity", http.StatusTeapot},
+		{"GET", "/users", "", "gzip", http.StatusTeapot},
+	} {
+		request, err := http.NewRequest(c.method, r.api+c.path, strings.NewReader(c.body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.encoding != "" {
+			request.Header.Set("Content-Encoding", c.encoding)
+		}
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = response.Body.Close()
+		isProblem := response.Header.Get("Content-Type") == "application/problem+json"
+		if response.StatusCode != c.status || isProblem != (c.status != http.StatusTeapot) ||
+			(response.Header.Get("Accept-Encoding") == "identity") != (c.status == http.StatusUnsupportedMediaType) {
+			t.Errorf("%+v: %s, %v", c, response.Status, response.Header)
+		}
+	}
+}
+
+// A query that is taken has one meaning: every part of it reaches the handler.
+func FuzzQuery(f *testing.F) {
+	for _, seed := range []string{"", "limit=1&after=%2F", "limit=1;x=1", "a=%ZZ", "%", "a&&b=", "=", "a=b=c", "a+b=%00"} {
+		f.Add(seed)
+	}
+	api := wellFormed(problem.NewMapper(slog.New(slog.DiscardHandler)))(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		values := 0
+		for _, named := range r.URL.Query() {
+			values += len(named)
+		}
+		parts := strings.FieldsFunc(r.URL.RawQuery, func(c rune) bool { return c == '&' })
+		if values != len(parts) {
+			w.WriteHeader(http.StatusTeapot)
+		}
+	}))
+	f.Fuzz(func(t *testing.T, query string) {
+		request := httptest.NewRequest(http.MethodGet, "/", nil)
+		request.URL.RawQuery = query
+		answer := httptest.NewRecorder()
+		api.ServeHTTP(answer, request)
+		if answer.Code != http.StatusOK && answer.Code != http.StatusBadRequest {
+			t.Errorf("%q: parts are lost", query)
 		}
 	})
 }

@@ -2,9 +2,11 @@ package httpserver
 
 import (
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
 
 	"platform.example/apps/internal/health"
 	"platform.example/apps/internal/problem"
@@ -18,15 +20,16 @@ const maxBodyBytes = 64 << 10
 
 // NewAPI returns the router of a service's API, with all that every API has:
 // request ids, traces, logs, metrics (through observe), recovery, bounded
-// bodies, problem answers where no route fits, and GET /health, which is asked
-// several times a second and neither logged nor counted. More comes before the
-// bound of bodies: what it adds to answers stands on a 413, too.
+// bodies, answers to HEAD where there are some to GET, problem answers where no
+// route fits, and GET /health, which is asked several times a second and neither
+// logged nor counted. More comes before requests are refused: what it adds to
+// answers stands on a 413, too.
 func NewAPI(t *telemetry.Telemetry, h *health.Health, errs *problem.Mapper, observe func(telemetry.Request),
 	more ...func(http.Handler) http.Handler) *chi.Mux {
 	router := chi.NewRouter()
-	router.Use(unless("/health", append(append(chi.Middlewares{
+	router.Use(middleware.GetHead, unless("/health", append(chi.Middlewares{
 		requestid.Middleware, t.Middleware(observe), errs.Recover,
-	}, more...), boundBody(errs))...))
+	}, more...)...), wellFormed(errs))
 	router.NotFound(errs.Handle(func(http.ResponseWriter, *http.Request) error {
 		return problem.New(problem.NotFound, "There is nothing at this path.", nil)
 	}))
@@ -41,6 +44,7 @@ func NewAPI(t *telemetry.Telemetry, h *health.Health, errs *problem.Mapper, obse
 // NewOps returns the router that the platform asks: probes and metrics.
 func NewOps(t *telemetry.Telemetry, h *health.Health) http.Handler {
 	router := chi.NewRouter()
+	router.Use(middleware.GetHead)
 	router.Get("/livez", h.Livez)
 	router.Get("/readyz", h.Readyz)
 	router.Get("/health", h.Health)
@@ -48,12 +52,13 @@ func NewOps(t *telemetry.Telemetry, h *health.Health) http.Handler {
 	return router
 }
 
-// unless applies the middlewares to all requests but those for path.
+// unless applies the middlewares to all requests but those for path alone,
+// without a query.
 func unless(path string, middlewares ...func(http.Handler) http.Handler) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		full := chi.Chain(middlewares...).Handler(next)
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Path == path {
+			if r.URL.Path == path && r.URL.RawQuery == "" {
 				next.ServeHTTP(w, r)
 				return
 			}
@@ -62,11 +67,22 @@ func unless(path string, middlewares ...func(http.Handler) http.Handler) func(ht
 	}
 }
 
-// boundBody refuses a body whose stated length is too large before a byte of
-// it is read, and stops reading one without a stated length at the bound.
-func boundBody(errs *problem.Mapper) func(http.Handler) http.Handler {
+// wellFormed refuses a query that url.Values would lose a part of, a body with a
+// content coding, and one whose stated length is too large, before a byte of it
+// is read. It stops reading one without a stated length at the bound.
+func wellFormed(errs *problem.Mapper) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
+				errs.Write(w, r, problem.New(problem.Malformed, "The query string is malformed.", err))
+				return
+			}
+			coding := strings.Join(r.Header.Values("Content-Encoding"), ",")
+			if r.ContentLength != 0 && coding != "" && !strings.EqualFold(coding, "identity") {
+				w.Header().Set("Accept-Encoding", "identity") // RFC 9110, 15.5.16
+				errs.Write(w, r, problem.New(problem.UnsupportedMediaType, "The body must have no Content-Encoding.", nil))
+				return
+			}
 			if r.ContentLength > maxBodyBytes {
 				errs.Write(w, r, &http.MaxBytesError{Limit: maxBodyBytes})
 				return
@@ -87,6 +103,9 @@ func allowed(r *http.Request) []string {
 	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
 		if routes.Match(chi.NewRouteContext(), method, r.URL.Path) {
 			methods = append(methods, method)
+			if method == http.MethodGet {
+				methods = append(methods, http.MethodHead)
+			}
 		}
 	}
 	return methods

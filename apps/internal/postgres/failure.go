@@ -33,7 +33,12 @@ func unavailable(err error) bool {
 			"57": // operator intervention: shutdown, statement timeout
 			return true
 		}
-		return answer.Code == "25006" // read only: a standby that isn't the primary yet
+		switch answer.Code {
+		case "25006", // read only: a standby that isn't the primary yet
+			"40001", "40P01": // a serialization failure, a deadlock: rolled back, so that the same request may succeed
+			return true
+		}
+		return false
 	}
 	_, network := errors.AsType[net.Error](err)
 	return network || errors.Is(err, context.DeadlineExceeded) || pgconn.SafeToRetry(err) ||

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"net/http"
 	"runtime/debug"
@@ -86,6 +87,7 @@ func (m *Mapper) Write(w http.ResponseWriter, r *http.Request, err error) {
 	m.record(r.Context(), p, err)
 
 	h := w.Header()
+	maps.Copy(h, p.Header)
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Cache-Control", "no-store")
 	h.Del("Content-Length")

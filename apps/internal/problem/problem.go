@@ -68,6 +68,7 @@ type Error struct {
 	Sentence   string        // for people; holds nothing that the client may not know
 	Fields     []Field       // what is wrong with the fields of a body that is Invalid
 	RetryAfter time.Duration // when to come again; 0 where that makes no difference, or isn't known
+	Header     http.Header   // further fields of the answer; may be nil
 	Cause      error         // for the log only; may be nil
 }
 

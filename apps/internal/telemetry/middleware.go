@@ -33,7 +33,11 @@ func (t *Telemetry) Middleware(observe func(Request)) func(http.Handler) http.Ha
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			start := time.Now()
 			ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
-			ctx, span := t.tracer.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer))
+			options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
+			if t.Edge {
+				options = append(options, trace.WithNewRoot(), trace.WithLinks(trace.LinkFromContext(ctx)))
+			}
+			ctx, span := t.tracer.Start(ctx, r.Method, options...)
 			r = r.WithContext(ctx)
 			answer := &answer{ResponseWriter: w}
 			// Deferred, because a handler may panic to cut the connection.

@@ -26,6 +26,9 @@ const flushBudget = 3 * time.Second
 type Telemetry struct {
 	Log      *slog.Logger
 	Registry *prometheus.Registry
+	// Edge is set, before Middleware is used, where requests come from outside of
+	// the platform: their trace context doesn't decide what is sampled.
+	Edge bool
 
 	lines      *buffer
 	provider   *sdktrace.TracerProvider

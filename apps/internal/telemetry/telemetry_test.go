@@ -13,6 +13,8 @@ import (
 
 	"github.com/go-chi/chi/v5"
 	"go.opentelemetry.io/otel/propagation"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
@@ -87,6 +89,45 @@ func TestSpansAreExportedWhereAnEndpointIsSet(t *testing.T) {
 	span := (<-received).ResourceSpans[0].ScopeSpans[0].Spans[0]
 	if span.Name != "GET /users/{id}" {
 		t.Errorf("the span is called %s", span.Name)
+	}
+}
+
+// A client chooses neither whether the platform samples its request nor the trace.
+func TestTheEdgeDecidesWhatIsSampled(t *testing.T) {
+	const parentID = "0af7651916cd43dd8448eb211c80319c"
+	for _, c := range []struct {
+		name           string
+		sampler        sdktrace.Sampler
+		sent, recorded string // flags
+	}{
+		{"the client asks for sampling", sdktrace.NeverSample(), "01", "00"},
+		{"the client asks for none", sdktrace.AlwaysSample(), "00", "01"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			recorder := tracetest.NewSpanRecorder()
+			provider := sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.ParentBased(c.sampler)), sdktrace.WithSpanProcessor(recorder))
+			tel, err := Start(t.Context(), config.Service{Name: "a-service"}, io.Discard)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tel.Edge, tel.tracer = true, provider.Tracer("")
+			called := http.Header{}
+			edge := tel.Middleware(func(Request) {})(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				Propagate(r.Context(), propagation.HeaderCarrier(called))
+			}))
+			request := httptest.NewRequest(http.MethodGet, "/", nil)
+			request.Header.Set("traceparent", "00-"+parentID+"-b7ad6b7169203331-"+c.sent)
+			request.Header.Set("tracestate", "theirs=1")
+			edge.ServeHTTP(httptest.NewRecorder(), request)
+			if got := called.Get("traceparent"); !strings.HasSuffix(got, "-"+c.recorded) || strings.Contains(got, parentID) || called.Get("tracestate") != "" {
+				t.Errorf("the called service gets %q and %q", got, called.Get("tracestate"))
+			}
+			for _, span := range recorder.Ended() {
+				if links := span.Links(); len(links) != 1 || links[0].SpanContext.TraceID().String() != parentID {
+					t.Errorf("the span is linked to %v", links)
+				}
+			}
+		})
 	}
 }
 

@@ -52,6 +52,9 @@ type route struct {
 	access          access
 }
 
+// keyed is the pattern whose POST honours an Idempotency-Key; others ignore the header.
+const keyed = "/api/orders"
+
 // routes names every path: nothing of a service is public unless it stands here.
 func (a *API) routes() []route {
 	return []route{
@@ -61,8 +64,8 @@ func (a *API) routes() []route {
 		{http.MethodPatch, "/api/users/{id}", a.Users, proven},
 		{http.MethodDelete, "/api/users/{id}", a.Users, proven},
 
-		{http.MethodPost, "/api/orders", a.Orders, signedIn},
-		{http.MethodGet, "/api/orders", a.Orders, signedIn},
+		{http.MethodPost, keyed, a.Orders, signedIn},
+		{http.MethodGet, keyed, a.Orders, signedIn},
 		{http.MethodGet, "/api/orders/{id}", a.Orders, signedIn},
 		{http.MethodPost, "/api/orders/{id}/cancel", a.Orders, signedIn},
 		{http.MethodPost, "/api/orders/{id}/pay", a.Orders, admins},
@@ -96,7 +99,9 @@ func (a *API) handle(route route) func(http.ResponseWriter, *http.Request) error
 		if err != nil {
 			return err
 		}
-		to := upstream.Destination{Path: path, Caller: caller, Client: client, Scheme: a.Proxies.Scheme(r)}
+		to := upstream.Destination{
+			Path: path, Caller: caller, Client: client, Scheme: a.Proxies.Scheme(r), Keyed: route.pattern == keyed,
+		}
 		if route.access != proven {
 			return route.service.Forward(w, r, to)
 		}
@@ -176,7 +181,10 @@ func (a *API) authenticate(r *http.Request) (identity.Caller, error) {
 // within counts a request of a client, or says that there were too many.
 func within(l *limit.Limit, client string) error {
 	if ok, retryAfter := l.Take(client); !ok {
-		return &problem.Error{Code: problem.TooManyRequests, Sentence: "Too many requests: come again later.", RetryAfter: retryAfter}
+		return &problem.Error{
+			Code: problem.TooManyRequests, Sentence: "Too many requests: come again later.",
+			RetryAfter: retryAfter, Header: l.Header(retryAfter),
+		}
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"platform.example/apps/api-gateway/internal/token"
 	"platform.example/apps/internal/httpjson"
 	"platform.example/apps/internal/problem"
+	"platform.example/apps/internal/text"
 )
 
 // maxPasswordBytes is what user-service takes at most.
@@ -71,7 +72,8 @@ func (a *API) guess(account, client string, try func() (session.Grant, error)) (
 
 // account names an account in a limit, and so in Redis, without naming anybody.
 func account(email string) string {
-	sum := sha256.Sum256([]byte(strings.ToLower(email)))
+	canonical, _ := text.CanonicalEmail(email)
+	sum := sha256.Sum256([]byte(strings.ToLower(canonical)))
 	return hex.EncodeToString(sum[:16])
 }
 

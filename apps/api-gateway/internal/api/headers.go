@@ -40,9 +40,9 @@ func CORS(origins []string) func(http.Handler) http.Handler {
 	}
 	return cors.Handler(cors.Options{
 		AllowedOrigins: origins,
-		AllowedMethods: []string{http.MethodGet, http.MethodPost, http.MethodPatch, http.MethodDelete},
+		AllowedMethods: []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPatch, http.MethodDelete},
 		AllowedHeaders: []string{"Authorization", "Content-Type", "Idempotency-Key", requestid.Header},
-		ExposedHeaders: []string{"Location", "Retry-After", "Idempotency-Replayed", requestid.Header},
+		ExposedHeaders: []string{"Location", "Retry-After", "RateLimit", "RateLimit-Policy", "Idempotency-Replayed", requestid.Header},
 		MaxAge:         int((10 * time.Minute).Seconds()),
 	})
 }

@@ -19,14 +19,14 @@ var schemasJSON []byte
 
 const (
 	title        = "Platform API"
-	introduction = "Sign in, order something, and be told what becomes of it. Bodies are JSON of at most 64 KiB; unknown fields are refused. " +
+	introduction = "Sign in, order something, and be told what becomes of it. Bodies are JSON of at most 64 KiB; unknown and repeated fields are refused, and so is a Content-Encoding. HEAD is answered wherever GET is. " +
 		"Every answer of the API has an X-Request-Id, and in Server-Timing who had a part in it. Errors are application/problem+json (RFC 9457). " +
 		"Repeat what was answered 429 or 503 after Retry-After seconds. Any request may be answered 500, which is our fault."
 )
 
 // Statuses are those of all errors that the operation may answer, and what each means.
 func (o Operation) Statuses() map[int]string {
-	errors := map[int]string{}
+	errors := map[int]string{http.StatusBadRequest: "The query string is malformed."}
 	if o.Service != "" {
 		errors[http.StatusTooManyRequests] = "Too many requests of yours: come again later."
 		errors[http.StatusBadGateway] = o.Service + " gave no valid answer."
@@ -40,9 +40,9 @@ func (o Operation) Statuses() map[int]string {
 		errors[http.StatusForbidden] = "You are no admin."
 	}
 	if o.Body != "" {
-		errors[http.StatusBadRequest] = "The body is no JSON object, or has an unknown field or one of the wrong type."
+		errors[http.StatusBadRequest] += " Or the body is no JSON object, or has an unknown field, one twice, or one of the wrong type."
 		errors[http.StatusRequestEntityTooLarge] = "The body has more than 64 KiB."
-		errors[http.StatusUnsupportedMediaType] = "The Content-Type isn't application/json."
+		errors[http.StatusUnsupportedMediaType] = "The Content-Type isn't application/json, or there is a Content-Encoding."
 		errors[http.StatusUnprocessableEntity] = "Some fields are not valid."
 	}
 	for _, p := range o.Parameters {
@@ -50,7 +50,7 @@ func (o Operation) Statuses() map[int]string {
 		case "path":
 			errors[http.StatusNotFound] = "There is nothing with this id, or it isn't yours."
 		case "query":
-			errors[http.StatusBadRequest] = "A parameter isn't valid."
+			errors[http.StatusBadRequest] = "The query string is malformed, or a parameter isn't valid."
 		case "header":
 			errors[http.StatusBadRequest] += " Or there isn't exactly one " + p.Name + "."
 			errors[http.StatusUnprocessableEntity] += " Or the " + p.Name + " was used for something else."
@@ -86,6 +86,7 @@ func Document() ([]byte, error) {
 			"license": object{"name": "Apache 2.0", "identifier": "Apache-2.0"},
 		},
 		"servers": []any{object{"url": "/"}},
+		"tags":    tags(),
 		"paths":   paths,
 		"components": object{
 			"schemas": schemas, "headers": headers(),
@@ -96,6 +97,16 @@ func Document() ([]byte, error) {
 		return nil, fmt.Errorf("encoding the description of the API: %w", err)
 	}
 	return append(raw, '\n'), nil
+}
+
+func tags() (tags []object) {
+	for _, tag := range [][2]string{
+		{"Signing in", "Sessions and their tokens."}, {"Users", "Who signs in."}, {"Orders", "What users buy."},
+		{"Notifications", "What users hear of their orders."}, {"About", "The API itself."},
+	} {
+		tags = append(tags, object{"name": tag[0], "description": tag[1]})
+	}
+	return tags
 }
 
 func headers() object {
@@ -112,6 +123,8 @@ func headers() object {
 		"X-Cache":              object{"description": "Where the answer comes from.", "schema": object{"enum": []any{"hit", "miss"}}},
 		"Idempotency-Replayed": object{"description": "There if the order was made before.", "schema": object{"const": "true"}},
 		"WWW-Authenticate":     object{"description": "RFC 6750.", "schema": object{"const": "Bearer"}},
+		"RateLimit":            object{"description": "The limit that was reached, and the seconds until it ends.", "schema": object{"type": "string", "pattern": `^"[a-z_]+";r=0;t=[0-9]+$`}},
+		"RateLimit-Policy":     object{"description": "How many requests the limit takes in so many seconds.", "schema": object{"type": "string", "pattern": `^"[a-z_]+";q=[0-9]+;w=[0-9]+$`}},
 		"Retry-After":          object{"description": "Seconds.", "schema": object{"type": "string", "pattern": "^[0-9]+$"}},
 	}
 }
@@ -120,7 +133,7 @@ func (o Operation) describe() object {
 	described := object{
 		"operationId": o.id(), "tags": []any{o.Tag}, "summary": o.Summary,
 		"description": strings.TrimSpace(o.Description + "\n\nWho may: " + string(o.Access)),
-		"responses":   o.responses(),
+		"responses":   o.responses(), "security": []any{},
 	}
 	if o.Access != Anyone {
 		described["security"] = []any{object{"token": []any{}}}
@@ -172,14 +185,16 @@ func (o Operation) responses() object {
 		switch status {
 		case http.StatusUnauthorized:
 			more = []string{"WWW-Authenticate"}
-		case http.StatusTooManyRequests, http.StatusServiceUnavailable:
+		case http.StatusTooManyRequests:
+			more = []string{"Retry-After", "RateLimit", "RateLimit-Policy"}
+		case http.StatusServiceUnavailable:
 			more = []string{"Retry-After"}
 		}
 		answer := object{
 			"description": strings.TrimSpace(errors[status]), "headers": headerRefs(more...),
 			"content": object{"application/problem+json": object{"schema": ref("Problem")}},
 		}
-		if o.Path == "/health" {
+		if o.Path == "/health" && status == http.StatusServiceUnavailable {
 			answer["content"] = object{"application/json": object{"schema": ref("Health")}}
 		}
 		responses[strconv.Itoa(status)] = answer

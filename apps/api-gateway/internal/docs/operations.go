@@ -150,9 +150,9 @@ func Operations() []Operation {
 			Parameters:  []Parameter{pathID("the order")}, Status: http.StatusOK, Answer: "Order",
 			Errors: map[int]string{http.StatusConflict: moved},
 		},
-		move("pay", "Mark an order as paid", "From pending."),
-		move("ship", "Mark an order as shipped", "From paid."),
-		move("deliver", "Mark an order as delivered", "From shipped."),
+		move("pay", "Mark an order as paid", "From pending. One that is paid already stays so."),
+		move("ship", "Mark an order as shipped", "From paid. One that is shipped already stays so."),
+		move("deliver", "Mark an order as delivered", "From shipped. One that is delivered already stays so."),
 
 		{
 			Method: http.MethodGet, Path: "/api/notifications", Tag: "Notifications", Summary: "Read your inbox", Access: SignedIn, Service: "notification-service",

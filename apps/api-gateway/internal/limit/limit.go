@@ -5,7 +5,10 @@
 package limit
 
 import (
+	"fmt"
 	"hash/maphash"
+	"math"
+	"net/http"
 	"sync"
 	"time"
 )
@@ -74,6 +77,18 @@ func (l *Limit) Take(client string) (ok bool, retryAfter time.Duration) {
 	}
 	c.pending++
 	return true, 0
+}
+
+// Header returns the fields that say which limit a client has reached, and when
+// it ends. They are RateLimit and RateLimit-Policy, structured fields (RFC 9651):
+// draft-ietf-httpapi-ratelimit-headers replaced the RateLimit-Limit, -Remaining
+// and -Reset of its first versions by them, which name one of several limits.
+// Answers within the limit go without: two more fields cost each several allocations.
+func (l *Limit) Header(wait time.Duration) http.Header {
+	return http.Header{
+		"Ratelimit":        {fmt.Sprintf("%q;r=0;t=%.0f", l.name, math.Ceil(wait.Seconds()))},
+		"Ratelimit-Policy": {fmt.Sprintf("%q;q=%.0f;w=%.0f", l.name, l.max, l.window.Seconds())},
+	}
 }
 
 // GiveBack takes back one Take.

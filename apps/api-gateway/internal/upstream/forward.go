@@ -32,6 +32,7 @@ type Destination struct {
 	Caller identity.Caller // the zero Caller: for nobody
 	Client string          // address of the client, for X-Forwarded-For
 	Scheme string          // that the client speaks, for X-Forwarded-Proto
+	Keyed  bool            // whether the service knows a request again by its Idempotency-Key
 }
 
 // Forward passes the request on and the answer back. Errors are those that a
@@ -61,7 +62,7 @@ func (s *Service) Forward(w http.ResponseWriter, r *http.Request, to Destination
 	}
 	telemetry.Propagate(r.Context(), carrier{&request.Header})
 
-	if err := s.exchange(request, response, replayable(r)); err != nil {
+	if err := s.exchange(request, response, replayable(r, to.Keyed)); err != nil {
 		return err
 	}
 	pass(w, response)
@@ -107,12 +108,12 @@ func readBody(r *http.Request) ([]byte, error) {
 
 // replayable reports whether the request may be sent twice: by its method (RFC
 // 9110, 9.2.2), or because it carries a key by which the service knows it again.
-func replayable(r *http.Request) bool {
+func replayable(r *http.Request, keyed bool) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
 		return true
 	}
-	return r.Header.Get("Idempotency-Key") != ""
+	return keyed && r.Header.Get("Idempotency-Key") != ""
 }
 
 // copyRequestHeader copies what the client sent, but for what ends here: what
@@ -163,6 +164,7 @@ func named(connection []string, name string) bool {
 // pass writes the answer of a service to the client.
 func pass(w http.ResponseWriter, response *fasthttp.Response) {
 	h := w.Header()
+	response.Header.SetNoDefaultContentType(true) // or fasthttp gives one to an answer without content
 	var connection []string
 	if options := response.Header.Peek("Connection"); len(options) > 0 {
 		connection = []string{string(options)}

@@ -43,7 +43,11 @@ func transitions() []Transition {
 		{Shipped, Deliver, Delivered, event.OrderDelivered},
 		{Pending, Cancel, Cancelled, event.OrderCancelled},
 		{Paid, Cancel, Cancelled, event.OrderCancelled},
-		{Cancelled, Cancel, Cancelled, ""}, // so that a client may repeat what it heard no answer to
+		// So that a client may repeat what it heard no answer to.
+		{Paid, Pay, Paid, ""},
+		{Shipped, Ship, Shipped, ""},
+		{Delivered, Deliver, Delivered, ""},
+		{Cancelled, Cancel, Cancelled, ""},
 	}
 }
 

@@ -10,8 +10,8 @@ import (
 )
 
 type credentials struct {
-	Email    string `json:"email"`
-	Password string `json:"password"`
+	Email    user.Email `json:"email"`
+	Password string     `json:"password"`
 }
 
 // signIn says the same, after the same time, of an unknown user and of a wrong password.
@@ -23,7 +23,7 @@ func (a *API) signIn(w http.ResponseWriter, r *http.Request) error {
 	if given.Email == "" || given.Password == "" || len(given.Password) > user.MaxPasswordBytes {
 		return problem.New(problem.Invalid, "email and password are required; a password has at most 512 bytes.", nil)
 	}
-	known, err := a.users.Credentials(r.Context(), given.Email)
+	known, err := a.users.Credentials(r.Context(), string(given.Email))
 	if err != nil {
 		return err
 	}

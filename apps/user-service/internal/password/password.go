@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/sync/semaphore"
+	"golang.org/x/text/unicode/norm"
 
 	"platform.example/apps/internal/problem"
 )
@@ -55,13 +56,18 @@ func NewHasher() *Hasher {
 	}
 }
 
+// Normalise returns the form of password that is hashed: keyboards differ in how
+// they compose a character. It is NFKC (NIST SP 800-63B) rather than OpaqueString
+// (RFC 8265), which refuses some passwords that are in use.
+func Normalise(password string) string { return norm.NFKC.String(password) }
+
 // Hash returns the hash of password in PHC string format.
 func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 	if err := h.acquire(ctx); err != nil {
 		return "", err
 	}
 	defer h.release()
-	return hash(password), nil
+	return hash(Normalise(password)), nil
 }
 
 // Verify reports whether password is the one that was hashed. An empty encoded
@@ -75,7 +81,11 @@ func (h *Hasher) Verify(ctx context.Context, password, encoded string) (bool, er
 		return false, err
 	}
 	defer h.release()
-	right, err := verify(password, encoded)
+	right, err := verify(Normalise(password), encoded)
+	// Hashes from before passwords were normalised. Whether there is a user makes no difference to the time.
+	if !right && err == nil && !norm.NFKC.IsNormalString(password) {
+		right, err = verify(password, encoded)
+	}
 	return right && known, err
 }
 

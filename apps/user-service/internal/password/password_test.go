@@ -3,6 +3,7 @@ package password
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -15,6 +16,10 @@ func TestVerify(t *testing.T) {
 	if err != nil || !strings.HasPrefix(encoded, "$argon2id$v=19$m=19456,t=2,p=1$") {
 		t.Fatalf("%s, %v", encoded, err)
 	}
+	composed, err := h.Hash(t.Context(), "\u00e4ffix")
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
 		name, password, encoded string
 		right, fails            bool
@@ -22,6 +27,9 @@ func TestVerify(t *testing.T) {
 		{"the right password", "correct horse", encoded, true, false},
 		{"a wrong password", "Correct horse", encoded, false, false},
 		{"no such user", "correct horse", "", false, false},
+		{"the right password, decomposed", "a\u0308\ufb03x", composed, true, false},
+		{"a password that was hashed before it was normalised", "a\u0308\ufb03x", hash("a\u0308\ufb03x"), true, false},
+		{"another spelling of that", "\u00e4ffix", hash("a\u0308\ufb03x"), false, false},
 		{"no hash", "correct horse", "plain text", false, true},
 		{"another scheme", "correct horse", strings.Replace(encoded, "argon2id", "argon2i", 1), false, true},
 		{"parameters that would eat the memory", "correct horse", strings.Replace(encoded, "m=19456", "m=99999999", 1), false, true},
@@ -34,6 +42,27 @@ func TestVerify(t *testing.T) {
 				t.Errorf("got %t, %v", right, err)
 			}
 		})
+	}
+}
+
+// The time of an answer doesn't tell whether there is a user: as much is hashed.
+func TestAnUnknownUserCostsAsMuchAsAWrongPassword(t *testing.T) {
+	h := NewHasher()
+	encoded, err := h.Hash(t.Context(), "correct horse")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for password, want := range map[string]int{"wrong horse": 1, "wr\u00f6ng horse": 1, "wro\u0308ng horse": 2} {
+		for _, encoded := range []string{encoded, ""} {
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			right, err := h.Verify(t.Context(), password, encoded)
+			runtime.ReadMemStats(&after)
+			// Each hash takes its memory anew.
+			if hashes := int(after.TotalAlloc-before.TotalAlloc) / (memoryKiB << 10); right || err != nil || hashes != want {
+				t.Errorf("%+q of %.20q: %t, %v after %d hashes, want %d", password, encoded, right, err, hashes, want)
+			}
+		}
 	}
 }
 

@@ -90,14 +90,14 @@ type Credentials struct {
 	PasswordHash string // "" where there is no such user
 }
 
-// Credentials returns the credentials for an email, in whatever case. An
-// unknown email is no error, so that callers treat both alike.
+// Credentials returns the credentials for an email, with ASCII letters in
+// whatever case. An unknown email is no error, so that callers treat both alike.
 func (s *Users) Credentials(ctx context.Context, email string) (Credentials, error) {
 	if strings.ContainsRune(email, 0) { // which Postgres neither stores nor compares
 		return Credentials{}, nil
 	}
 	var c Credentials
-	err := s.pool.QueryRow(ctx, "SELECT id, password_hash FROM users WHERE lower(email) = lower($1)", email).
+	err := s.pool.QueryRow(ctx, "SELECT id, password_hash FROM users WHERE lower(email COLLATE \"C\") = lower($1 COLLATE \"C\")", email).
 		Scan(&c.ID, &c.PasswordHash)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return Credentials{}, failure("reading credentials", err)

@@ -12,6 +12,8 @@ import (
 
 	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/problem"
+	"platform.example/apps/internal/text"
+	"platform.example/apps/user-service/internal/password"
 )
 
 // User is a user as others may see them.
@@ -25,9 +27,20 @@ type User struct {
 	Version   int64         `json:"version"` // grows with every write
 }
 
+// Email is an address in the form that addresses are compared in.
+type Email string
+
+// UnmarshalText gives an address that form. It keeps one that has none, which
+// Validate refuses beside the faults of other fields.
+func (e *Email) UnmarshalText(address []byte) error {
+	canonical, _ := text.CanonicalEmail(string(address))
+	*e = Email(canonical)
+	return nil
+}
+
 // Draft is a user to be.
 type Draft struct {
-	Email    string        `json:"email"`
+	Email    Email         `json:"email"`
 	Name     string        `json:"name"`
 	Role     identity.Role `json:"role"` // "" means user
 	Password string        `json:"password"`
@@ -36,7 +49,7 @@ type Draft struct {
 // Change is what is to change of a user; what is nil stays. CurrentPassword is
 // that of the user who asks for it.
 type Change struct {
-	Email    *string        `json:"email"`
+	Email    *Email         `json:"email"`
 	Name     *string        `json:"name"`
 	Role     *identity.Role `json:"role"`
 	Password *string        `json:"password"`
@@ -99,18 +112,21 @@ func (f *faults) err() error {
 	return &problem.Error{Code: problem.Invalid, Sentence: "Some fields are not valid.", Fields: *f}
 }
 
-func (f *faults) email(email string) {
-	parsed, err := mail.ParseAddress(email)
+func (f *faults) email(given Email) {
+	address := string(given)
+	canonical, ok := text.CanonicalEmail(address)
+	parsed, err := mail.ParseAddress(address)
 	// ParseAddress also takes "Name <address>", which isn't an address alone.
-	if err != nil || parsed.Address != email || len(email) > maxEmailBytes || strings.ContainsFunc(email, unicode.IsControl) {
-		f.add("/email", "Must be an email address of at most 254 bytes.")
+	if err != nil || parsed.Address != address || !ok || canonical != address || len(address) > maxEmailBytes {
+		f.add("/email", "Must be an email address of at most 254 bytes, without invisible characters or look-alikes of ASCII.")
 	}
 }
 
 func (f *faults) name(name string) {
-	if n := utf8.RuneCountInString(name); n == 0 || n > maxNameRunes ||
-		strings.TrimSpace(name) != name || strings.ContainsFunc(name, unicode.IsControl) {
-		f.add("/name", "Must have 1 to 100 characters, without control characters or spaces at its ends.")
+	visible := func(r rune) bool { return unicode.In(r, unicode.L, unicode.N, unicode.P, unicode.S) }
+	if utf8.RuneCountInString(name) > maxNameRunes || strings.TrimSpace(name) != name ||
+		strings.ContainsFunc(name, text.Invisible) || !strings.ContainsFunc(name, visible) {
+		f.add("/name", "Must have 1 to 100 characters, without control or invisible characters, or spaces at its ends.")
 	}
 }
 
@@ -120,8 +136,8 @@ func (f *faults) role(role identity.Role) {
 	}
 }
 
-func (f *faults) password(password string) {
-	if utf8.RuneCountInString(password) < minPasswordRunes || len(password) > MaxPasswordBytes {
+func (f *faults) password(given string) {
+	if utf8.RuneCountInString(password.Normalise(given)) < minPasswordRunes || len(given) > MaxPasswordBytes {
 		f.add("/password", "Must have at least 8 characters and at most 512 bytes.")
 	}
 }
