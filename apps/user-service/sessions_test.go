@@ -181,7 +181,7 @@ func TestSessions(t *testing.T) {
 			}
 		}
 		id := signUp(t, "ben@example.com")
-		servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, `{"email":"Ben@straße.example"}`)
+		servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, `{"email":"Ben@straße.example","current_password":"correct horse"}`)
 		signIn(t, "ben@xn--strae-oqa.example")
 	})
 
@@ -196,9 +196,10 @@ func TestSessions(t *testing.T) {
 	})
 
 	t.Run("a password is the same however its characters are composed", func(t *testing.T) {
-		id := signUp(t, "zoe@example.com")
+		id, current := signUp(t, "zoe@example.com"), "correct horse"
 		for _, c := range [][2]string{{"p\u00e4sswort!", "pa\u0308sswort!"}, {"pa\u0308sswort?", "p\u00e4sswort?"}, {"o\ufb03ce pass", "office pass"}} {
-			servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, fmt.Sprintf(`{"password":%q}`, c[0]))
+			servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, fmt.Sprintf(`{"password":%q,"current_password":%q}`, c[0], current))
+			current = c[1]
 			for _, password := range c {
 				if a := post(t, "/sessions", fmt.Sprintf(`{"email":"zoe@example.com","password":%q}`, password)); a.Status != http.StatusCreated {
 					t.Errorf("%+q for %+q: %d", password, c[0], a.Status)
