@@ -71,7 +71,7 @@ func (p platform) newServices(
 			Stream:    stores.stream.Endpoint(service),
 			Secrets:   p.secrets,
 			Demo:      p.demoUser(),
-			Unsigned:  p.last.cluster != "" && p.last.secrets[catalog.IdentityKeys] == "",
+			Unsigned:  p.unsigned,
 		}, opts...)
 		if err != nil {
 			return switched, err

@@ -11,10 +11,12 @@ import (
 	"io"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/semver"
@@ -260,10 +262,22 @@ func (t Tool) ldflags(version string) string {
 	return strings.Join(flags, " ")
 }
 
+// goRelease is the Go release of the go command, such as go1.26.8: it compiles the tools, since no family's go.mod names another.
+var goRelease = sync.OnceValues(func() (string, error) {
+	command := exec.Command("go", "env", "GOVERSION")
+	command.Dir = os.TempDir() // a go.mod could name another release
+	release, err := command.Output()
+	return strings.TrimSpace(string(release)), err
+})
+
 // key is a hash over all that the tool is compiled from.
 func (t Tool) key(families, version string) (string, error) {
+	release, err := goRelease()
+	if err != nil {
+		return "", fmt.Errorf("tool %s: find the release of Go: %w", t.Name, err)
+	}
 	hash := sha256.New()
-	fmt.Fprintln(hash, runtime.Version(), runtime.GOOS, runtime.GOARCH, t.Package, t.ldflags(version))
+	fmt.Fprintln(hash, release, runtime.GOOS, runtime.GOARCH, t.Package, t.ldflags(version))
 	dir := filepath.Join(families, t.Family)
 	files := []string{filepath.Join(dir, "go.mod"), filepath.Join(dir, "go.sum")}
 	for _, folder := range slices.Sorted(maps.Keys(t.Partial)) {
