@@ -183,6 +183,12 @@ func TestSessions(t *testing.T) {
 		id := signUp(t, "ben@example.com")
 		servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, `{"email":"Ben@straße.example","current_password":"correct horse"}`)
 		signIn(t, "ben@xn--strae-oqa.example")
+		if _, err := postgres.Connect().Exec(t.Context(), "UPDATE users SET email = 'Ben@straße.example' WHERE id = $1", id); err != nil { // as versions before stored it
+			t.Fatal(err)
+		}
+		if begun := signIn(t, "ben@straße.example"); begun.UserID != id {
+			t.Errorf("signed in as %s", begun.UserID)
+		}
 	})
 
 	t.Run("the case of a letter outside of ASCII makes another email", func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/net/idna"
 
 	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/problem"
@@ -91,13 +92,18 @@ type Credentials struct {
 }
 
 // Credentials returns the credentials for an email, with ASCII letters in
-// whatever case. An unknown email is no error, so that callers treat both alike.
+// whatever case. Versions before stored a domain as it was given: one in Unicode
+// is found, too. An unknown email is no error, so that callers treat both alike.
 func (s *Users) Credentials(ctx context.Context, email string) (Credentials, error) {
 	if strings.ContainsRune(email, 0) { // which Postgres neither stores nor compares
 		return Credentials{}, nil
 	}
+	local, domain, _ := strings.Cut(email, "@")
+	unicode, _ := idna.ToUnicode(domain)
 	var c Credentials
-	err := s.pool.QueryRow(ctx, "SELECT id, password_hash FROM users WHERE lower(email COLLATE \"C\") = lower($1 COLLATE \"C\")", email).
+	err := s.pool.QueryRow(ctx, `SELECT id, password_hash FROM users
+		WHERE lower(email COLLATE "C") IN (lower($1 COLLATE "C"), lower($2 COLLATE "C"))
+		ORDER BY lower(email COLLATE "C") = lower($1 COLLATE "C") DESC LIMIT 1`, email, local+"@"+unicode).
 		Scan(&c.ID, &c.PasswordHash)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return Credentials{}, failure("reading credentials", err)
