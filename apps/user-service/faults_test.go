@@ -219,7 +219,7 @@ func unavailable(t *testing.T, base, user, unread, token string) {
 		{"GET", "/users", ""},
 		{"POST", "/users", `{"email":"q@example.com","name":"Ada","password":"correct horse"}`},
 		{"PATCH", "/users/" + user, `{"name":"B"}`},
-		{"DELETE", "/users/" + unread, ""},
+		{"DELETE", "/users/" + unread, `{"current_password":"correct horse"}`},
 		{"POST", "/sessions", `{"email":"p@example.com","password":"correct horse"}`},
 		{"POST", "/sessions/refresh", `{"refresh_token":"` + token + `"}`},
 		{"POST", "/sessions/revoke", `{"refresh_token":"` + token + `"}`},
