@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -33,12 +34,9 @@ func unavailable(err error) bool {
 			"57": // operator intervention: shutdown, statement timeout
 			return true
 		}
-		switch answer.Code {
-		case "25006", // read only: a standby that isn't the primary yet
-			"40001", "40P01": // a serialization failure, a deadlock: rolled back, so that the same request may succeed
-			return true
-		}
-		return false
+		// Read only: a standby that isn't the primary yet. A serialization failure, a
+		// deadlock: rolled back, so that the same request may succeed.
+		return slices.Contains([]string{"25006", "40001", "40P01"}, answer.Code)
 	}
 	_, network := errors.AsType[net.Error](err)
 	return network || errors.Is(err, context.DeadlineExceeded) || pgconn.SafeToRetry(err) ||

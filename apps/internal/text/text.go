@@ -10,9 +10,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// Invisible reports whether r is a control character, breaks a line, or can't be
-// seen, as what turns the direction of others: with such characters two texts
-// that look the same differ.
+// Invisible reports whether r is a control character, breaks a line, or has no
+// glyph. With such characters, two texts that look the same differ.
 func Invisible(r rune) bool {
 	return unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Other_Default_Ignorable_Code_Point)
 }

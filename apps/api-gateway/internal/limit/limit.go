@@ -79,11 +79,10 @@ func (l *Limit) Take(client string) (ok bool, retryAfter time.Duration) {
 	return true, 0
 }
 
-// Header returns the fields that say which limit a client has reached, and when
-// it ends. They are RateLimit and RateLimit-Policy, structured fields (RFC 9651):
-// draft-ietf-httpapi-ratelimit-headers replaced the RateLimit-Limit, -Remaining
-// and -Reset of its first versions by them, which name one of several limits.
-// Answers within the limit go without: two more fields cost each several allocations.
+// Header returns the fields that say which limit a client has reached, and when it
+// may come again. The RateLimit-Limit, -Remaining and -Reset of the first versions of
+// draft-ietf-httpapi-ratelimit-headers became these two, which name one of several
+// limits. Answers within the limit go without: two more fields cost several allocations.
 func (l *Limit) Header(wait time.Duration) http.Header {
 	return http.Header{
 		"Ratelimit":        {fmt.Sprintf("%q;r=0;t=%.0f", l.name, math.Ceil(wait.Seconds()))},
