@@ -2,6 +2,7 @@ package rule
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"platform.example/infra/catalog"
@@ -36,19 +37,18 @@ func certificates(ours string, authority time.Time, duration time.Duration) Grou
 			Name: expires, Expr: fmt.Sprintf("vector(%d)", authority.Unix()), Labels: map[string]string{"job": "certificate-authority"},
 		})
 	}
+	const authorityJob = `job="certificate-authority"`
 	for _, at := range []struct {
-		severity catalog.Severity
-		matcher  string
-		left     time.Duration
+		severity         catalog.Severity
+		authority, other time.Duration // that are left
 	}{
-		{catalog.Page, `job="certificate-authority"`, certificatePage},
-		{catalog.Ticket, `job="certificate-authority"`, certificateTicket},
-		{catalog.Page, `job!="certificate-authority"`, min(certificatePage, renewal/10)},
-		{catalog.Ticket, `job!="certificate-authority"`, min(certificateTicket, renewal*7/10)},
+		{catalog.Page, certificatePage, min(certificatePage, renewal/10)},
+		{catalog.Ticket, certificateTicket, min(certificateTicket, renewal*7/10)},
 	} {
 		group.Alerts = append(group.Alerts, Alert{
 			Name: "CertificateEnds", For: 5 * time.Minute, Severity: at.severity,
-			Expr:        fmt.Sprintf("%s{%s} - time() < %d", expires, at.matcher, int(at.left.Seconds())),
+			Expr: fmt.Sprintf(`%[1]s{%[2]s} - time() < %[3]d or %[1]s{%[4]s} - time() < %[5]d`, expires,
+				authorityJob, int(at.authority.Seconds()), strings.Replace(authorityJob, "=", "!=", 1), int(at.other.Seconds())),
 			Summary:     "{{ $labels.job }}: the certificate expires soon",
 			Description: "The certificate of {{ $labels.job }} expires in {{ $value | humanizeDuration }}. From then on every client that verifies it fails to connect.",
 		})
