@@ -84,6 +84,7 @@ func Renew(ctx *pulumi.Context, args RenewArgs, opts ...pulumi.ResourceOption) e
 		Spec: batchv1.CronJobSpecArgs{
 			Schedule:                   pulumi.String(schedule),
 			ConcurrencyPolicy:          pulumi.String("Forbid"),
+			StartingDeadlineSeconds:    pulumi.Int(1800), // a run that was missed is made up for
 			SuccessfulJobsHistoryLimit: pulumi.Int(1),
 			FailedJobsHistoryLimit:     pulumi.Int(1),
 			JobTemplate: batchv1.JobTemplateSpecArgs{
