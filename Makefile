@@ -145,8 +145,8 @@ lint: vet ## Check formatting, vet and lint
 WITH = PATH="$$(bin/local tool $(1) | xargs -n1 dirname | paste -sd:):$$PATH"
 
 .PHONY: vulns
-vulns: ## Report known vulnerabilities that the code can reach
-	@local/toolchain/vulns/scan apps infra local test
+vulns: ## Report known vulnerabilities that the code can reach, of all modules or IN=<modules>
+	@local/toolchain/vulns/scan $(or $(IN),apps infra local test)
 
 .PHONY: unit
 unit: bin/local ## Run the unit tests
