@@ -175,7 +175,7 @@ func (p platform) build(ctx *pulumi.Context) error {
 		Config:       p.config,
 		Profile:      p.profile,
 		Image:        p.publicImage().Reference,
-		Authority:    p.secrets.Authority().Pairs,
+		Authority:    p.secrets.Authority().Pairs(),
 		Certificates: p.renewed(namespaces),
 	}, onCluster)
 	if err != nil {

@@ -72,7 +72,7 @@ func Services() []Service {
 					"xinfo|groups", "xinfo|consumers", "xlen", "xpending", "xrange", "xadd", "eval", "evalsha", "ping"},
 			},
 			Settings: []Setting{{Key: "webhookUrl", Variable: "WEBHOOK_URL", Reaches: true,
-				Want: "an address that starts with https://, which is told of every notification", Read: secureURL}},
+				Want: "an address that starts with https://, which receives every notification", Read: secureURL}},
 			Secrets: []Secret{{Name: "webhookSecret", Kind: Plain, Variable: "WEBHOOK_SECRET", With: "webhookUrl"}},
 			Resources: Resources{
 				CPURequest: 100,

@@ -118,7 +118,7 @@ type Guard struct {
 
 // Guarded is the Services that may get traffic, once all their guards are satisfied at the same time. Whatever has it among
 // its inputs isn't touched before. After holds, for each guard, what must have succeeded before its Service is looked at: a
-// list of names, of which one is empty where the update leaves that step out. Such a Service keeps its traffic as it is.
+// list of names, and one is empty where the update leaves that step out. Such a Service keeps its traffic as it is.
 func (r Rollout) Guarded(ctx *pulumi.Context, guards []Guard, after pulumi.Array) pulumi.StringArrayOutput {
 	return after.ToArrayOutput().ApplyT(func(steps []any) ([]string, error) {
 		var open []Guard

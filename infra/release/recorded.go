@@ -11,7 +11,7 @@ type Recorded struct {
 	Selected Colour // that the live Service selects; empty where there is no live Service yet
 	Mark     Mark   // what the last switch wrote beside the selector
 	Colours  map[Colour]Running
-	Revision string            // of the live Service: whoever changes it can tell whether it still is what was read
+	Revision string            // resourceVersion of the live Service: a patch that tests it fails if another one came first
 	Selector map[string]string // of the live Service, every key
 	Ready    int               // endpoints of the live Service
 	Changes  Changes           // of the live Service

@@ -34,9 +34,8 @@ type Certificate struct {
 
 // Authority signs the stack's own certificates.
 type Authority struct {
-	Bundle string              // PEM: all that are, or are about to be, or were lately in use
-	Pairs  pulumi.StringOutput // the same with their keys
-	pairs  string              // empty where secrets are Unknown
+	Bundle string // PEM: all that are, or are about to be, or were lately in use
+	pairs  string // the same with their keys
 	Ends   time.Time
 }
 
@@ -55,7 +54,7 @@ func Read(stackName string, wanted []catalog.Secret, values map[string]string) (
 		}
 		if secret.Kind == catalog.CertificateAuthority {
 			secrets.authority.Bundle, _ = certificate.Bundle(value)
-			secrets.authority.Pairs, secrets.authority.pairs = hide(value), value
+			secrets.authority.pairs = value
 			secrets.authority.Ends, _ = certificate.NotAfter(value)
 		}
 		secrets.values[secret.Name], secrets.versions[secret.Name] = hide(value), Version(value)
@@ -88,7 +87,7 @@ const unknown = "(secret)"
 
 // Unknown stands for secrets that nobody needs to know, where manifests are only read.
 func Unknown(wanted []catalog.Secret) Secrets {
-	secrets := Secrets{values: map[string]pulumi.StringOutput{}, authority: Authority{Bundle: unknown, Pairs: hide(unknown)}}
+	secrets := Secrets{values: map[string]pulumi.StringOutput{}, authority: Authority{Bundle: unknown, pairs: unknown}}
 	for _, secret := range wanted {
 		secrets.values[secret.Name] = hide(unknown)
 	}
@@ -146,7 +145,7 @@ func publicKeys(value string) (string, error) {
 
 // Certificate returns a server's certificate for these DNS names: the one that is served, unless it is due for renewal.
 func (s Secrets) Certificate(served string, hosts []string, duration time.Duration, now time.Time) (Certificate, error) {
-	if s.authority.pairs == "" {
+	if s.authority.pairs == unknown {
 		return Certificate{hide(unknown), hide(unknown)}, nil
 	}
 	pair, err := certificate.Current(served, s.authority.pairs, hosts, duration, now)
@@ -156,6 +155,9 @@ func (s Secrets) Certificate(served string, hosts []string, duration time.Durati
 	public, key, err := certificate.Split(pair)
 	return Certificate{pulumi.String(public).ToStringOutput(), hide(key)}, err
 }
+
+// Pairs is each certificate of the authority with its key, the one in use first.
+func (a Authority) Pairs() pulumi.StringOutput { return hide(a.pairs) }
 
 // Authority signs the stack's own certificates.
 func (s Secrets) Authority() Authority { return s.authority }

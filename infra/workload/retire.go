@@ -20,7 +20,7 @@ import (
 const retireLimit = 24 * time.Hour
 
 // Retire has a Job end the time of what stands by, so that it takes no other update. The Job runs the command retire of the
-// public service's image once the traffic has moved, and may change nothing but what it is told to.
+// public service's image once the traffic has moved, and may change nothing but what its orders name.
 func Retire(
 	ctx *pulumi.Context, runs image.Image, services []*Service, switched pulumi.ArrayOutput, at pulumi.StringOutput, opts ...pulumi.ResourceOption,
 ) error {
@@ -73,7 +73,7 @@ func Retire(
 	return err
 }
 
-// retireOrders is what the Job is told. At is the moment of a switch that the update makes.
+// retireOrders returns the orders of the Job. At is the time of a switch that the update makes.
 func retireOrders(services []*Service, namespace string, at time.Time) release.Orders {
 	orders := release.Orders{Lease: release.Path("Lease", namespace, release.Lease)}
 	for _, service := range services {

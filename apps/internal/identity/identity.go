@@ -1,7 +1,7 @@
 // Package identity carries who is asking from the gateway, which has verified
 // the access token, to the service that it calls: in a token of its own, signed
 // by the gateway for this one service and short-lived. A service believes nothing
-// else, whoever reaches it.
+// else.
 package identity
 
 import (

@@ -27,11 +27,7 @@ func (s *session) drift(ctx context.Context) error {
 	if holder != "" {
 		s.out.print("%s holds the Lease of releases (renewed %s): what follows may be its doing", holder, since(renewed))
 	}
-	recorded, err := s.recorded(ctx)
-	if err != nil {
-		return err
-	}
-	found, err := s.differences(ctx, recorded)
+	_, found, err := s.differences(ctx)
 	if err != nil {
 		return err
 	}
@@ -46,12 +42,16 @@ func (s *session) drift(ctx context.Context) error {
 	return nil
 }
 
-// differences compares what the services run with what the last release recorded, and every other object with pulumi's state.
-func (s *session) differences(ctx context.Context, recorded map[string]release.Recorded) ([]release.Difference, error) {
-	found := release.Drift(recorded)
+// differences compares what the services run with what the last release recorded, which it returns as well, and every other object
+// with pulumi's state.
+func (s *session) differences(ctx context.Context) (recorded map[string]release.Recorded, found []release.Difference, err error) {
+	if recorded, err = s.recorded(ctx); err != nil {
+		return nil, nil, err
+	}
+	found = release.Drift(recorded)
 	workspace, err := s.workspace(ctx, nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	happening, heard := make(chan events.EngineEvent, 1024), make(chan []release.Difference, 1)
 	go func() {
@@ -65,7 +65,7 @@ func (s *session) differences(ctx context.Context, recorded map[string]release.R
 	}()
 	_, err = workspace.PreviewRefresh(ctx, optrefresh.EventStreams(happening), optrefresh.ProgressStreams(io.Discard), optrefresh.SuppressOutputs())
 	if err != nil {
-		return nil, fmt.Errorf("stack %s: compare the cluster with pulumi's state: %w", s.stack, short(err))
+		return nil, nil, fmt.Errorf("stack %s: compare the cluster with pulumi's state: %w", s.stack, short(err))
 	}
 	compared := map[string]bool{}
 	for _, difference := range found {
@@ -76,7 +76,7 @@ func (s *session) differences(ctx context.Context, recorded map[string]release.R
 			found = append(found, other)
 		}
 	}
-	return found, nil
+	return recorded, found, nil
 }
 
 // refreshed is what pulumi found to differ from its state.
@@ -101,11 +101,7 @@ func refreshed(step apitype.StepEventMetadata) []release.Difference {
 // to adopt that, what is selected is recorded as live.
 func (s *session) repair(ctx context.Context) error {
 	return s.locked(ctx, func(ctx context.Context) error {
-		recorded, err := s.recorded(ctx)
-		if err != nil {
-			return err
-		}
-		found, err := s.differences(ctx, recorded)
+		recorded, found, err := s.differences(ctx)
 		if err != nil {
 			return err
 		}

@@ -2,7 +2,6 @@ package rule
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"platform.example/infra/catalog"
@@ -21,7 +20,7 @@ const (
 // certificates is when certificates expire. Traefik reports its own. The stores report none: whenever the CronJob that renews
 // certificates has succeeded, each of them lasts for a third of its duration at least.
 func certificates(ours string, authority time.Time, duration time.Duration) Group {
-	const expires = "job:certificate_not_after:timestamp_seconds"
+	const expires, authorityJob = "job:certificate_not_after:timestamp_seconds", "certificate-authority"
 	renewal := duration / 3
 	cronJob := fmt.Sprintf(`{%s, cronjob="%s"}`, ours, network.Certificates)
 	group := Group{Name: "certificates", Records: []Record{{
@@ -34,10 +33,9 @@ func certificates(ours string, authority time.Time, duration time.Duration) Grou
 	}}}
 	if !authority.IsZero() {
 		group.Records = append(group.Records, Record{
-			Name: expires, Expr: fmt.Sprintf("vector(%d)", authority.Unix()), Labels: map[string]string{"job": "certificate-authority"},
+			Name: expires, Expr: fmt.Sprintf("vector(%d)", authority.Unix()), Labels: map[string]string{"job": authorityJob},
 		})
 	}
-	const authorityJob = `job="certificate-authority"`
 	for _, at := range []struct {
 		severity         catalog.Severity
 		authority, other time.Duration // that are left
@@ -47,8 +45,8 @@ func certificates(ours string, authority time.Time, duration time.Duration) Grou
 	} {
 		group.Alerts = append(group.Alerts, Alert{
 			Name: "CertificateEnds", For: 5 * time.Minute, Severity: at.severity,
-			Expr: fmt.Sprintf(`%[1]s{%[2]s} - time() < %[3]d or %[1]s{%[4]s} - time() < %[5]d`, expires,
-				authorityJob, int(at.authority.Seconds()), strings.Replace(authorityJob, "=", "!=", 1), int(at.other.Seconds())),
+			Expr: fmt.Sprintf(`%[1]s{job="%[2]s"} - time() < %[3]d or %[1]s{job!="%[2]s"} - time() < %[4]d`,
+				expires, authorityJob, int(at.authority.Seconds()), int(at.other.Seconds())),
 			Summary:     "{{ $labels.job }}: the certificate expires soon",
 			Description: "The certificate of {{ $labels.job }} expires in {{ $value | humanizeDuration }}. From then on every client that verifies it fails to connect.",
 		})

@@ -24,8 +24,8 @@ func releases(ours string, standby time.Duration) Group {
 		Name: "ReleaseStuck", For: late, Severity: catalog.Ticket,
 		Expr:    both + " and on (job) (" + idle + ")",
 		Summary: "{{ $labels.job }}: two colours have been running for longer than one stands by",
-		Description: "{{ $value }} colours of {{ $labels.job }} run, of which one has had no traffic for more than " + late.String() +
-			". A release was neither finished nor taken back, or what stood by wasn't retired; both cost.",
+		Description: "{{ $value }} colours of {{ $labels.job }} run, and one of them has had no traffic for more than " + late.String() +
+			". A release was neither finished nor rolled back, or the standby wasn't retired; both cost.",
 	}, {
 		Name: "RolloutStuck", For: time.Minute, Severity: catalog.Ticket,
 		Expr:        ofWorkload(fmt.Sprintf(`kube_deployment_status_condition{%s, condition="Progressing", status="false"} == 1`, ours), "deployment"),

@@ -44,6 +44,9 @@ const (
 	admins
 )
 
+// ownUser reports whether the path names a user, who must be the caller's own.
+func (a access) ownUser() bool { return a == themself || a == proven }
+
 // route is a path of the API and the service that answers it. The service has
 // it at the same path without /api.
 type route struct {
@@ -145,14 +148,14 @@ func (a *API) path(r *http.Request, who access, caller identity.Caller) (string,
 	if id == "" {
 		return path, nil
 	}
-	if (who == themself || who == proven) && id == "me" {
+	if who.ownUser() && id == "me" {
 		return strings.TrimSuffix(path, id) + caller.UserID, nil
 	}
 	// What is no id must not become part of a path.
 	if _, ok := resourceid.Parse(id); !ok {
 		return "", problem.New(problem.NotFound, "There is nothing with this id.", nil)
 	}
-	if (who == themself || who == proven) && id != caller.UserID && caller.Role != identity.Admin {
+	if who.ownUser() && id != caller.UserID && caller.Role != identity.Admin {
 		return "", problem.New(problem.Forbidden, "You may reach only your own user.", nil)
 	}
 	return path, nil

@@ -19,7 +19,7 @@ var schemasJSON []byte
 
 const (
 	title        = "Platform API"
-	introduction = "Sign in, order something, and be told what becomes of it. Bodies are JSON of at most 64 KiB; unknown and repeated fields are refused, and so is a Content-Encoding. HEAD is answered wherever GET is. " +
+	introduction = "Sign in, place an order, and receive notifications of its progress. Bodies are JSON of at most 64 KiB; unknown and repeated fields are refused, and so is a Content-Encoding. HEAD is answered wherever GET is. " +
 		"Every answer of the API has an X-Request-Id, and in Server-Timing who had a part in it. Errors are application/problem+json (RFC 9457). " +
 		"Repeat what was answered 429 or 503 after Retry-After seconds. Any request may be answered 500, which is our fault."
 )

@@ -58,7 +58,7 @@ func TestAnUnknownUserCostsAsMuchAsAWrongPassword(t *testing.T) {
 			runtime.ReadMemStats(&before)
 			right, err := h.Verify(t.Context(), password, encoded)
 			runtime.ReadMemStats(&after)
-			// Each hash takes its memory anew.
+			// Each hash allocates its memory.
 			if hashes := int(after.TotalAlloc-before.TotalAlloc) / (memoryKiB << 10); right || err != nil || hashes != want {
 				t.Errorf("%+q of %.20q: %t, %v after %d hashes, want %d", password, encoded, right, err, hashes, want)
 			}
