@@ -146,15 +146,25 @@ func TestPostgresHangs(t *testing.T) {
 	all := newRequests()
 	all.place(s.HTTP)
 	w.postgres.Hang()
+	refused := func() time.Duration {
+		began := time.Now()
+		if answer := all.place(s.HTTP); answer.Status != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" {
+			t.Errorf("got %+v, want 503 with Retry-After", answer)
+		}
+		return time.Since(began)
+	}
+	began := time.Now()
 	var running sync.WaitGroup
 	for range 20 { // more than there are connections
-		running.Go(func() {
-			if answer := all.place(s.HTTP); answer.Status != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" {
-				t.Errorf("got %+v, want 503 with Retry-After", answer)
-			}
-		})
+		running.Go(func() { refused() })
 	}
 	running.Wait()
+	first := time.Since(began)
+	for range 10 {
+		if took := refused(); took > first/10 {
+			t.Errorf("once Postgres is known not to answer, a request takes %s to fail; the first ones took %s", took, first)
+		}
+	}
 	w.postgres.Resume()
 	backingtest.Eventually(t, 30*time.Second, func() error {
 		if answer := try(s.HTTP, "GET", "/orders", "", all.owner); answer.Status != http.StatusOK {

@@ -1,19 +1,27 @@
 package dial
 
 import (
+	"context"
 	"errors"
 	"net"
 	"testing"
+	"time"
 )
 
-func TestAHostIsLookedUpOnceAndAgainAfterAFailure(t *testing.T) {
+func listen(t *testing.T) (listener net.Listener, at string) {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { _ = listener.Close() })
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	return listener, net.JoinHostPort("localhost", port)
+}
+
+func TestAHostIsLookedUpOnceAndAgainAfterAFailure(t *testing.T) {
+	listener, at := listen(t)
 	var d Dialer
-	at := net.JoinHostPort("localhost", port)
 	for range 2 {
 		conn, err := d.DialContext(t.Context(), "tcp4", at)
 		if err != nil {
@@ -21,13 +29,62 @@ func TestAHostIsLookedUpOnceAndAgainAfterAFailure(t *testing.T) {
 		}
 		_ = conn.Close()
 	}
-	if d.address == "" || d.until.IsZero() {
+	if d.addresses == nil || d.until.IsZero() {
 		t.Error("it doesn't remember where the host is")
 	}
 	_ = listener.Close()
 	if _, err := d.DialContext(t.Context(), "tcp4", at); err == nil || !d.until.IsZero() {
 		t.Errorf("after a failure (%v) it doesn't look again", err)
 	}
+}
+
+// DNS accepts queries and never answers, after the addresses were due to be looked up again.
+func TestADNSOutageDelaysNoConnection(t *testing.T) {
+	_, at := listen(t)
+	var d Dialer
+	if _, err := d.lookup(t.Context(), at); err != nil {
+		t.Fatal(err)
+	}
+	asked := make(chan struct{}, 100)
+	d.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		asked <- struct{}{}
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}}
+	_, port, _ := net.SplitHostPort(at)
+	hung := net.JoinHostPort("service.example", port)
+	d.until = time.Time{}
+	ctx, cancel := context.WithTimeout(t.Context(), lookupTimeout/2)
+	defer cancel()
+	for range 20 {
+		conn, err := d.DialContext(ctx, "tcp4", hung)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = conn.Close()
+	}
+	<-asked // in the background
+	if len(asked) > 3 {
+		t.Errorf("%d lookups run at a time", len(asked)+1)
+	}
+	var fresh Dialer
+	fresh.Resolver = d.Resolver
+	limited, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := fresh.DialContext(limited, "tcp4", hung); err == nil {
+		t.Error("the resolver that hangs answers: the test shows nothing")
+	}
+}
+
+func TestTheNextAddressIsTriedWhenTheFirstFails(t *testing.T) {
+	_, at := listen(t)
+	_, port, _ := net.SplitHostPort(at)
+	d := Dialer{addresses: []string{net.JoinHostPort("127.0.0.2", port), net.JoinHostPort("127.0.0.1", port)}, until: time.Now().Add(time.Hour)}
+	conn, err := d.DialContext(t.Context(), "tcp4", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
 }
 
 func TestAHostThatThereIsNotFailsAsADialDoes(t *testing.T) {

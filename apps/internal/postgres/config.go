@@ -3,6 +3,7 @@
 package postgres
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -15,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/dial"
 )
 
 const (
@@ -26,6 +28,7 @@ const (
 	statementTimeout = 3 * time.Second
 	// Short enough that a pool leaves an old primary, or spreads again, by itself.
 	maxConnLifetime = 30 * time.Minute
+	keepAlive       = 5 * time.Minute // as pgx has it
 )
 
 // Config says where the database is and who asks.
@@ -82,6 +85,8 @@ func (c Config) pool() (*pgxpool.Config, error) {
 		}
 	}
 	pool.ConnConfig.ConnectTimeout = connectTimeout
+	pool.ConnConfig.DialFunc = (&dial.Dialer{Dialer: net.Dialer{KeepAlive: keepAlive}}).DialContext
+	pool.ConnConfig.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil } // the dialer looks it up
 	pool.MaxConns = int32(c.maxConns)
 	pool.MinConns = pool.MaxConns / 2 // or a colour that gets the traffic would make them all at that moment
 	pool.MaxConnLifetime = maxConnLifetime

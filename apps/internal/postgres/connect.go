@@ -23,7 +23,14 @@ func Connect(ctx context.Context, c Config, log *slog.Logger) (*pgxpool.Pool, er
 		return nil, err
 	}
 	poolConfig.ConnConfig.RuntimeParams["statement_timeout"] = strconv.FormatInt(statementTimeout.Milliseconds(), 10)
-	return connect(ctx, poolConfig, log)
+	g := &gate{log: log}
+	poolConfig.ConnConfig.Tracer = g
+	pool, err := connect(ctx, poolConfig, log)
+	if err != nil {
+		return nil, err
+	}
+	g.pool = pool
+	return pool, nil
 }
 
 func connect(ctx context.Context, poolConfig *pgxpool.Config, log *slog.Logger) (*pgxpool.Pool, error) {

@@ -11,8 +11,8 @@ import (
 	"syscall"
 	"time"
 
-	goredis "github.com/redis/go-redis/v9"
 	"golang.org/x/sys/unix"
+	"platform.example/apps/internal/dial"
 )
 
 // clientTLS is how to speak TLS with the server at addr, host:port, whose
@@ -29,14 +29,17 @@ func clientTLS(addr string, authorities *x509.CertPool) *tls.Config {
 	}
 }
 
-// Dialer opens connections for go-redis, with TLS unless secured is nil; the
+// keepAlive is what go-redis uses by itself.
+const keepAlive = 5 * time.Minute
+
+// Dialer opens connections to one address for go-redis, with TLS unless secured is nil; the
 // timeout is for all of it.
 //
 // What go-redis does by itself would not do for TLS: it goes on when the command
 // has been given up, and can't look at the connection before it is used. Then
 // each one of the pool that the server has closed would cost a command its only try.
 func Dialer(secured *tls.Config, timeout time.Duration) func(ctx context.Context, network, addr string) (net.Conn, error) {
-	plain := goredis.NewDialer(&goredis.Options{DialTimeout: timeout})
+	plain := (&dial.Dialer{Dialer: net.Dialer{Timeout: timeout, KeepAlive: keepAlive}}).DialContext
 	if secured == nil {
 		return plain
 	}

@@ -293,6 +293,7 @@ func TestConsumer(t *testing.T) {
 			}
 		}
 		p.postgres.Start()
+		backingtest.Eventually(t, deadline, func() error { return p.pool.Ping(t.Context()) })
 		defer p.run(soon)()
 		p.settles(events, 0, 1)
 		if dead := p.deadLetters()[0].Values["dead_id"]; dead != poison {
