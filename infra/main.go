@@ -93,11 +93,6 @@ func run(ctx *pulumi.Context, given configuration, lock *lock, newRollout newRol
 	maps.DeleteFunc(recorded, func(name string, _ release.Recorded) bool {
 		return !slices.ContainsFunc(p.services, func(service catalog.Service) bool { return service.Name == name })
 	})
-	_, gateway := recorded[p.public().Name].Live()
-	if p.last.cluster != "" && p.last.secrets[catalog.IdentityKeys] == "" {
-		p.last.unsigned = gateway.Version
-	}
-	p.unsigned = p.last.unsigned != "" && p.last.unsigned == gateway.Version
 	if p.images, err = image.ForServices(ctx, p.config, p.services, p.profile.Architectures, root); err != nil {
 		return err
 	}
@@ -123,7 +118,6 @@ type platform struct {
 	target   cluster.Target
 	rollout  cluster.Rollout
 	request  release.Request
-	unsigned bool // the gateway that runs signs no identity
 	last     last
 	images   map[string]image.Image // of the sources, by service
 	plans    map[string]planned     // by service

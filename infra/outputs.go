@@ -34,16 +34,10 @@ type last struct {
 	cluster    string
 	namespaces map[namespace.Name]string
 	history    release.History
-	secrets    map[string]string // their versions
-	unsigned   string            // the version of the gateway that signs no identity; empty where none is known
 }
 
 // namespacesOutput is the name of the stack output that records the names of the namespaces.
 const namespacesOutput = "namespaces"
-
-// unsignedOutput is the name of the stack output that records which version of the gateway signs no identity: a rollback may bring
-// it back.
-const unsignedOutput = "unsignedGateway"
 
 func readLast(ctx *pulumi.Context) (last, error) {
 	var read last
@@ -51,7 +45,7 @@ func readLast(ctx *pulumi.Context) (last, error) {
 	if err != nil {
 		return read, fmt.Errorf("stack %s: read its own last outputs: %w", ctx.Stack(), err)
 	}
-	for name, into := range map[string]any{cluster.Output: &read.cluster, namespacesOutput: &read.namespaces, release.HistoryOutput: &read.history, secret.Output: &read.secrets, unsignedOutput: &read.unsigned} {
+	for name, into := range map[string]any{cluster.Output: &read.cluster, namespacesOutput: &read.namespaces, release.HistoryOutput: &read.history} {
 		output, err := self.GetOutputDetails(name)
 		if err != nil {
 			return read, fmt.Errorf("stack %s: read its own last output %s: %w", ctx.Stack(), name, err)
@@ -108,9 +102,6 @@ func (p platform) export(ctx *pulumi.Context, entry *edge.Edge, switched pulumi.
 	}
 	ctx.Export("certificateAuthority", pulumi.String(authority))
 	ctx.Export(secret.Output, p.secrets.Versions())
-	if p.last.unsigned != "" {
-		ctx.Export(unsignedOutput, pulumi.String(p.last.unsigned))
-	}
 	if demo := p.demoUser(); demo != nil {
 		ctx.Export("demoEmail", pulumi.String(demo.Email))
 		ctx.Export("demoPassword", demo.Password)

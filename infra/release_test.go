@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -346,33 +345,5 @@ func TestNothingIsRetiredWhereNothingStandsBy(t *testing.T) {
 	}
 	if _, there := engine.ofType("batch/v1:Job")["retire"]; there {
 		t.Error("there is a Job")
-	}
-}
-
-// A gateway that signs no identity is believed for a while when it is replaced, also after a rollback has brought it back.
-func TestAGatewayThatSignsNothingIsBelievedWhileItIsReplaced(t *testing.T) {
-	signs := resource.NewObjectProperty(resource.PropertyMap{catalog.IdentityKeys: resource.NewStringProperty("01234567")})
-	this := resource.NewStringProperty("this")
-	for _, c := range []struct {
-		name     string
-		last     resource.PropertyMap
-		believed bool
-	}{
-		{"by the first update that signs", resource.PropertyMap{"cluster": this}, true},
-		{"by a later one", resource.PropertyMap{"cluster": this, "secretVersions": signs}, false},
-		{"after it was replaced", resource.PropertyMap{"cluster": this, "secretVersions": signs, unsignedOutput: resource.NewStringProperty("older")}, false},
-		{"after a rollback", resource.PropertyMap{"cluster": this, "secretVersions": signs, unsignedOutput: resource.NewStringProperty(former)}, true},
-	} {
-		engine := &engine{last: c.last}
-		if err := up(t, stack.Local, on(t, runs(t, nil)), engine); err != nil {
-			t.Fatal(err)
-		}
-		until := engine.ofType("core/v1:ConfigMap")["user-service-green"].at("data", "UNSIGNED_IDENTITY_UNTIL")
-		if (until != nil) != c.believed {
-			t.Errorf("%s: until %v", c.name, until)
-		}
-		if at := engine.ofType("core/v1:ConfigMap")["api-gateway-green"].at("data", "UNSIGNED_IDENTITY_UNTIL"); at != nil {
-			t.Errorf("%s: the gateway believes others", c.name)
-		}
 	}
 }

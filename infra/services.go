@@ -71,7 +71,6 @@ func (p platform) newServices(
 			Stream:    stores.stream.Endpoint(service),
 			Secrets:   p.secrets,
 			Demo:      p.demoUser(),
-			Unsigned:  p.unsigned,
 		}, opts...)
 		if err != nil {
 			return switched, err

@@ -136,7 +136,9 @@ func TestTokensThatAreRefused(t *testing.T) {
 
 func TestWhoMayDoWhat(t *testing.T) {
 	answer := func(w http.ResponseWriter, r *http.Request) {
-		_ = json.NewEncoder(w).Encode(map[string]string{"user": r.Header.Get("X-User-Id"), "role": r.Header.Get("X-User-Role"), "path": r.URL.Path})
+		resources, _, _ := strings.Cut(r.URL.Path[1:], "/")
+		caller := servicetest.CallerOf(t, r, strings.TrimSuffix(resources, "s")+"-service")
+		_ = json.NewEncoder(w).Encode(map[string]string{"user": caller.UserID, "role": string(caller.Role), "path": r.URL.Path})
 	}
 	all := newStandIn(t, answer)
 	g := gateway{users: all.URL, orders: all.URL, notifications: all.URL}.start(t)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/servicetest"
 )
 
@@ -39,6 +40,9 @@ func TestWhatAServiceIsSent(t *testing.T) {
 		"Traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 
 	got := seen.Load()
+	if caller, want := servicetest.CallerOf(t, got, "user-service"), (identity.Caller{UserID: aUser, Role: identity.User}); caller != want {
+		t.Errorf("the caller is %+v, want %+v", caller, want)
+	}
 	if got.RequestURI != "/users/"+aUser+"?a=b%3Bc&d=%2F" {
 		t.Errorf("asked for %s", got.RequestURI)
 	}
@@ -46,7 +50,7 @@ func TestWhatAServiceIsSent(t *testing.T) {
 		t.Errorf("Host is %s, want %s", got.Host, want)
 	}
 	for header, want := range map[string]string{
-		"X-User-Id": aUser, "X-User-Role": "user", "X-User-Name": "", "Authorization": "", "Forwarded": "", "X-Real-Ip": "", "Cookie": "",
+		"X-User-Id": "", "X-User-Role": "", "X-User-Name": "", "Authorization": "", "Forwarded": "", "X-Real-Ip": "", "Cookie": "",
 		"X-Client-Hop": "", "X-Forwarded-For": "127.0.0.1", "X-Forwarded-Host": strings.TrimPrefix(g.HTTP, "http://"),
 		"X-Forwarded-Proto": "http", "X-Request-Id": "abc-1", "X-Mine": "1", "User-Agent": "test/1",
 	} {

@@ -3,14 +3,14 @@ package main
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/identity"
-	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/service"
-	"platform.example/apps/internal/telemetry"
 	"platform.example/apps/internal/text"
 	"platform.example/apps/user-service/internal/password"
 	"platform.example/apps/user-service/internal/store"
@@ -20,46 +20,39 @@ import (
 // seedDemo makes sure that the demo user exists and has the given password.
 // Running it again changes nothing.
 func seedDemo(ctx context.Context, p service.Process) error {
-	env := config.From(p.Lookup)
-	self := config.ReadService(env, name)
-	database := postgres.ReadConfig(env)
-	email, _ := text.CanonicalEmail(config.Parsed(env, "DEMO_USER_EMAIL", config.String))
-	secret := config.Parsed(env, "DEMO_USER_PASSWORD", config.SecretText)
-	if err := env.Err(); err != nil {
-		return err
-	}
-	draft := user.Draft{Email: user.Email(email), Name: "Demo User", Role: identity.User, Password: secret.Reveal()}
-	if err := draft.Validate(); err != nil {
-		return fmt.Errorf("DEMO_USER_EMAIL or DEMO_USER_PASSWORD: %w", err)
-	}
-
-	log := telemetry.NewLogger(p.Stdout, self)
-	pool, err := postgres.Connect(ctx, database, log)
-	if err != nil {
-		return err
-	}
-	defer pool.Close()
-	users, passwords := store.New(pool), password.NewHasher()
-
-	known, err := users.Credentials(ctx, email)
-	if err != nil {
-		return err
-	}
-	if right, err := passwords.Verify(ctx, draft.Password, known.PasswordHash); err != nil || right {
-		return err
-	}
-	hash, err := passwords.Hash(ctx, draft.Password)
-	if err != nil {
-		return err
-	}
-	if known.ID == uuid.Nil {
-		_, err = users.Create(ctx, draft, hash)
-	} else {
-		_, err = users.Update(ctx, known.ID, user.Change{}, hash)
-	}
-	if err != nil {
-		return err
-	}
-	log.Info("demo user is ready")
-	return nil
+	var (
+		email  string
+		secret config.Secret
+	)
+	return service.OnPostgres(name, func(env *config.Env) {
+		email, _ = text.CanonicalEmail(config.Parsed(env, "DEMO_USER_EMAIL", config.String))
+		secret = config.Parsed(env, "DEMO_USER_PASSWORD", config.SecretText)
+	}, func(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
+		draft := user.Draft{Email: user.Email(email), Name: "Demo User", Role: identity.User, Password: secret.Reveal()}
+		if err := draft.Validate(); err != nil {
+			return fmt.Errorf("DEMO_USER_EMAIL or DEMO_USER_PASSWORD: %w", err)
+		}
+		users, passwords := store.New(pool), password.NewHasher()
+		known, err := users.Credentials(ctx, email)
+		if err != nil {
+			return err
+		}
+		if right, err := passwords.Verify(ctx, draft.Password, known.PasswordHash); err != nil || right {
+			return err
+		}
+		hash, err := passwords.Hash(ctx, draft.Password)
+		if err != nil {
+			return err
+		}
+		if known.ID == uuid.Nil {
+			_, err = users.Create(ctx, draft, hash)
+		} else {
+			_, err = users.Update(ctx, known.ID, user.Change{}, hash)
+		}
+		if err != nil {
+			return err
+		}
+		log.Info("demo user is ready")
+		return nil
+	})(ctx, p)
 }

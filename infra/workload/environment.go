@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net"
 	"strings"
-	"time"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -13,11 +12,7 @@ import (
 	"platform.example/infra/catalog"
 	"platform.example/infra/data"
 	"platform.example/infra/network"
-	"platform.example/infra/release"
 )
-
-// unsignedTime is how long a gateway of a version that signs no identity is believed: for one update, in which it is replaced.
-const unsignedTime = 15 * time.Minute
 
 // variables is the environment of the service's processes, without secrets.
 func (c colour) variables() map[string]string {
@@ -42,9 +37,6 @@ func (c colour) variables() map[string]string {
 			variables["TRUSTED_PROXIES"] = strings.Join(proxies, ",")
 			variables["REQUESTS_PER_SECOND"] = fmt.Sprint(c.Config.Edge.RequestsPerSecond)
 		}
-	}
-	if at := release.ReadTimestamp(c.Plan.Made); c.Unsigned && !c.Service.Public {
-		variables["UNSIGNED_IDENTITY_UNTIL"] = at.Add(unsignedTime).UTC().Format(time.RFC3339)
 	}
 	if c.Service.Database != "" {
 		maps.Copy(variables, map[string]string{

@@ -46,7 +46,6 @@ type Args struct {
 	Stream    data.Endpoint
 	Secrets   secret.Secrets
 	Demo      *Demo // nil where there is no demo user
-	Unsigned  bool  // the gateway that runs is of a version that signs no identity
 }
 
 // Demo is the user that a service which seeds one is asked to make.

@@ -63,11 +63,17 @@ func TestAFifthServiceIsAFolderAndAValueOfTheCatalog(t *testing.T) {
 		UserService int `json:"user_service"`
 	}
 	somebody := rand.Text() // its database outlives it, as data does
+	const at, user = "greeter-service:8080", "0190f3a0-0000-7000-8000-000000000001"
 	for times := 1; times <= 2; times++ {
-		// Through the live Service, as the API server asks for people with kubectl.
-		got := parsed[greeting](t, "kubectl", "get", "--raw", "/api/v1/namespaces/apps/services/greeter-service:8080/proxy/greetings/"+somebody)
-		if want := (greeting{Times: times, UserService: http.StatusOK}); got != want {
-			t.Errorf("it answers %+v, want %+v", got, want)
+		status, body := direct(t, http.MethodPost, at, "/greetings/"+somebody, signedIdentity(t, "greeter-service", user))
+		got, err := parse[greeting](body)
+		if want := (greeting{Times: times, UserService: http.StatusOK}); err != nil || status != http.StatusOK || got != want {
+			t.Errorf("it answers %d %+v (%v), want %+v", status, got, err, want)
+		}
+	}
+	for name, identity := range map[string]string{"no identity": "", "one for another service": signedIdentity(t, "user-service", user)} {
+		if status, body := direct(t, http.MethodPost, at, "/greetings/"+somebody, identity); status != http.StatusUnauthorized {
+			t.Errorf("%s: it answers %d %s, want 401", name, status, body)
 		}
 	}
 	for _, kind := range []string{"deployment", "horizontalpodautoscaler", "poddisruptionbudget", "serviceaccount"} {

@@ -33,7 +33,7 @@ func stackSecrets(t *testing.T) map[string]string {
 	}
 	values["output demoPassword"] = strings.TrimSpace(output(t, "pulumi", "stack", "output", "demoPassword", "--show-secrets", "--stack", "local"))
 	for _, name := range []string{
-		"certificateAuthority", "postgresAdminPassword", "redisPassword", "streamPassword", "jwtKeys", "webhookSecret", "demoUserPassword",
+		"certificateAuthority", "postgresAdminPassword", "redisPassword", "streamPassword", "jwtKeys", "identityKeys", "webhookSecret", "demoUserPassword",
 		"userServiceDatabasePassword", "orderServiceDatabasePassword", "notificationServiceDatabasePassword",
 		"apiGatewayCachePassword", "userServiceCachePassword", "orderServiceStreamPassword", "notificationServiceStreamPassword",
 	} {

@@ -16,6 +16,9 @@ const (
 	choreTime    = time.Minute
 )
 
+// Chore is a short piece of work that is done again and again.
+type Chore func(ctx context.Context) error
+
 // Work goes on until ctx is done.
 type Work func(ctx context.Context)
 
@@ -37,7 +40,7 @@ func While(colour *live.Switch, work Work) Work {
 
 // Chores are done in turns, once a minute. One that fails, because Postgres or
 // Redis is away, is done a minute later.
-func Chores(log *slog.Logger, chores ...func(context.Context) error) Work {
+func Chores(log *slog.Logger, chores ...Chore) Work {
 	return func(ctx context.Context) {
 		again := time.NewTicker(choreTime)
 		defer again.Stop()

@@ -107,20 +107,14 @@ func (s *Signer) SignFor(caller Caller, service string, life time.Duration) (str
 type Verifier struct {
 	service  string
 	keys     map[string]ed25519.PublicKey
-	unsigned time.Time // until when a gateway of the version before is believed
 	now      func() time.Time
 	parser   *jwt.Parser
 	verified *recent.Cache[string, Caller]
 }
 
-// ReadVerifier reads the public keys of the gateway for a service, and until when
-// a gateway that doesn't sign is believed: while it is replaced.
+// ReadVerifier reads the public keys of the gateway for a service.
 func ReadVerifier(env *config.Env, service string) *Verifier {
-	keys := config.Parsed(env, "IDENTITY_PUBLIC_KEYS", parsePublicKeys)
-	unsigned := config.ParsedOr(env, "UNSIGNED_IDENTITY_UNTIL", time.Time{}, func(raw string) (time.Time, error) {
-		return time.Parse(time.RFC3339, raw)
-	})
-	return newVerifier(service, keys, unsigned, time.Now)
+	return newVerifier(service, config.Parsed(env, "IDENTITY_PUBLIC_KEYS", parsePublicKeys), time.Now)
 }
 
 func parsePublicKeys(raw string) (map[string]ed25519.PublicKey, error) {
@@ -135,9 +129,9 @@ func parsePublicKeys(raw string) (map[string]ed25519.PublicKey, error) {
 	return keys, nil
 }
 
-func newVerifier(service string, keys map[string]ed25519.PublicKey, unsigned time.Time, now func() time.Time) *Verifier {
+func newVerifier(service string, keys map[string]ed25519.PublicKey, now func() time.Time) *Verifier {
 	return &Verifier{
-		service: service, keys: keys, unsigned: unsigned, now: now, verified: recent.New[string, Caller](generation),
+		service: service, keys: keys, now: now, verified: recent.New[string, Caller](generation),
 		parser: jwt.NewParser(
 			jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}),
 			jwt.WithIssuer(issuer),
@@ -198,14 +192,8 @@ func (v *Verifier) Require(errs *problem.Mapper) func(http.Handler) http.Handler
 
 func (v *Verifier) callerOf(r *http.Request) (Caller, error) {
 	tokens := r.Header[Header]
-	if len(tokens) == 1 {
-		return v.Verify(tokens[0])
-	}
-	if len(tokens) > 1 || !v.now().Before(v.unsigned) {
+	if len(tokens) != 1 {
 		return Caller{}, fmt.Errorf("the request carries %d identities", len(tokens))
 	}
-	if id := r.Header.Get("X-User-Id"); id != "" {
-		return Caller{UserID: id, Role: Role(r.Header.Get("X-User-Role"))}, nil
-	}
-	return Caller{Role: Gateway}, nil
+	return v.Verify(tokens[0])
 }

@@ -1,12 +1,14 @@
 package servicetest
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/identity"
 )
 
@@ -53,6 +55,17 @@ func (s signing) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	r.Header.Set(identity.Header, signed)
 	return s.RoundTripper.RoundTrip(r)
+}
+
+// CallerOf returns the caller that the gateway has signed for the service in a request to it.
+func CallerOf(t testing.TB, r *http.Request, service string) identity.Caller {
+	t.Helper()
+	env := config.From(func(string) (string, bool) { return "test:" + public, true })
+	caller, err := identity.ReadVerifier(env, service).Verify(r.Header.Get(identity.Header))
+	if err := errors.Join(env.Err(), err); err != nil {
+		t.Errorf("%s %s: %v", r.Method, r.URL.Path, err)
+	}
+	return caller
 }
 
 // Identity returns the header that names a caller to a service, and lasts for an hour: for clients that send it themselves.

@@ -429,8 +429,8 @@ func gatewayExamples() []example {
 		{alert: "BreakerOpen", about: "the breaker for such a service is closed", series: breaker("notification-service", "0x40"), at: 3 * time.Minute},
 		{alert: "BulkheadFull", about: "a request a second is turned away", series: rejected("bulkhead", "0+15x40"), at: 5 * time.Minute, fires: []string{user}},
 		{alert: "BulkheadFull", about: "requests are turned away by the breaker, which has an alert of its own", series: rejected("breaker", "0+15x40"), at: 5 * time.Minute},
-		{alert: "RevocationsOld", about: "user-service was last heard ten minutes ago", series: age("0+15x60"), at: 10 * time.Minute, fires: []string{`job="api-gateway"`}},
-		{alert: "RevocationsOld", about: "user-service was heard just now", series: age("2x60"), at: 10 * time.Minute},
+		{alert: "RevocationsOld", severity: catalog.Page, about: "user-service was last heard ten minutes ago", series: age("0+15x60"), at: 10 * time.Minute, fires: []string{`job="api-gateway"`}},
+		{alert: "RevocationsOld", severity: catalog.Page, about: "user-service was heard just now", series: age("2x60"), at: 10 * time.Minute},
 	}
 }
 

@@ -23,22 +23,23 @@ var (
 	pageCSS string
 )
 
-// Register adds GET /openapi.json and GET /docs to router.
-func Register(router chi.Router) error {
+// Routes returns what adds GET /openapi.json and GET /docs to a router.
+func Routes() (func(chi.Router), error) {
 	document, err := Document()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	page, err := page()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// The page has no script, and of styles only its own.
 	sum := sha256.Sum256([]byte(pageCSS))
 	policy := "default-src 'none'; frame-ancestors 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
-	router.Get("/openapi.json", serve("application/json", document, nil))
-	router.Get("/docs", serve("text/html; charset=utf-8", page, map[string]string{"Content-Security-Policy": policy}))
-	return nil
+	return func(router chi.Router) {
+		router.Get("/openapi.json", serve("application/json", document, nil))
+		router.Get("/docs", serve("text/html; charset=utf-8", page, map[string]string{"Content-Security-Policy": policy}))
+	}, nil
 }
 
 func serve(contentType string, body []byte, headers map[string]string) http.HandlerFunc {

@@ -4,9 +4,11 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"sync/atomic"
 	"time"
 
@@ -23,18 +25,25 @@ import (
 // Asking for the few that were revoked spares a look-up per request.
 const pollEvery = time.Second
 
+const (
+	// keepFor is longer than an access token is valid, and allows for clocks that differ.
+	keepFor = 30 * time.Minute
+	// overlap is how far back each poll looks again: a session's end becomes
+	// visible when its transaction commits, maybe after later ones.
+	overlap = 15 * time.Second
+)
+
 // Sessions signs in and out.
 type Sessions struct {
 	users   *upstream.Service
 	log     *slog.Logger
-	revoked atomic.Pointer[map[string]struct{}]
-	heard   atomic.Int64 // Unix seconds of the last answer about revoked sessions
+	revoked atomic.Pointer[map[string]time.Time] // nil before the first answer; when each ended
+	heard   atomic.Int64                         // Unix seconds of the last answer about revoked sessions
 }
 
 // New returns the sessions that user-service keeps.
 func New(users *upstream.Service, log *slog.Logger, registry prometheus.Registerer) *Sessions {
 	s := &Sessions{users: users, log: log}
-	s.revoked.Store(&map[string]struct{}{})
 	s.heard.Store(time.Now().Unix())
 	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "gateway_revocations_age_seconds", Help: "Time since user-service last told which sessions were revoked.",
@@ -106,8 +115,20 @@ func unavailable(status int) error {
 
 // Revoked reports whether a session was ended before its time.
 func (s *Sessions) Revoked(id string) bool {
-	_, revoked := (*s.revoked.Load())[id]
+	known := s.revoked.Load()
+	if known == nil {
+		return false // requests come after Known: a replica that isn't ready gets none
+	}
+	_, revoked := (*known)[id]
 	return revoked
+}
+
+// Known fails until user-service has answered which sessions were revoked.
+func (s *Sessions) Known(context.Context) error {
+	if s.revoked.Load() == nil {
+		return errors.New("user-service hasn't answered yet which sessions were revoked")
+	}
+	return nil
 }
 
 // Watch keeps Revoked right until ctx is done.
@@ -127,18 +148,43 @@ func (s *Sessions) Watch(ctx context.Context) {
 	}
 }
 
+// ended is user-service's form of a revoked session.
+type ended struct {
+	SessionID string    `json:"session_id"`
+	At        time.Time `json:"at"`
+}
+
+// poll adds the sessions that were revoked since the last poll.
 func (s *Sessions) poll(ctx context.Context) error {
-	var list struct {
-		Revoked []struct {
-			SessionID string `json:"session_id"`
-		} `json:"revoked"`
+	revoked := map[string]time.Time{}
+	var newest time.Time
+	if known := s.revoked.Load(); known != nil {
+		for id, at := range *known {
+			if time.Since(at) < keepFor {
+				revoked[id] = at
+			}
+			if at.After(newest) {
+				newest = at
+			}
+		}
 	}
-	if err := s.users.Poll(ctx, "/sessions/revoked", &list); err != nil {
-		return err
-	}
-	revoked := make(map[string]struct{}, len(list.Revoked))
-	for _, one := range list.Revoked {
-		revoked[one.SessionID] = struct{}{}
+	after := ended{At: newest.Add(-overlap)}
+	for {
+		var page struct {
+			Revoked []ended `json:"revoked"`
+			More    bool    `json:"more"`
+		}
+		query := url.Values{"since": {after.At.UTC().Format(time.RFC3339Nano)}, "after": {after.SessionID}}
+		if err := s.users.Poll(ctx, "/sessions/revoked?"+query.Encode(), &page); err != nil {
+			return err
+		}
+		for _, one := range page.Revoked {
+			revoked[one.SessionID] = one.At
+			after = one
+		}
+		if !page.More || len(page.Revoked) == 0 {
+			break
+		}
 	}
 	s.revoked.Store(&revoked)
 	s.heard.Store(time.Now().Unix())

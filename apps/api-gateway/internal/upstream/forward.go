@@ -69,18 +69,13 @@ func (s *Service) Forward(w http.ResponseWriter, r *http.Request, to Destination
 	return nil
 }
 
-// identify signs who is asking. The plain headers are for a service of the
-// version before, while it is replaced.
+// identify signs who is asking.
 func (s *Service) identify(request *fasthttp.Request, caller identity.Caller) error {
 	signed, err := s.signer.Sign(caller, s.name)
 	if err != nil {
 		return err
 	}
 	request.Header.Set(identity.Header, signed)
-	if caller.UserID != "" {
-		request.Header.Set("X-User-Id", caller.UserID)
-		request.Header.Set("X-User-Role", string(caller.Role))
-	}
 	return nil
 }
 

@@ -2,9 +2,11 @@ package api
 
 import (
 	"net/http"
+	"time"
 
 	"platform.example/apps/internal/httpjson"
 	"platform.example/apps/internal/problem"
+	"platform.example/apps/internal/resourceid"
 	"platform.example/apps/user-service/internal/session"
 	"platform.example/apps/user-service/internal/user"
 )
@@ -71,11 +73,25 @@ func (a *API) revoke(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) revoked(w http.ResponseWriter, r *http.Request) error {
-	ended, err := a.sessions.Revoked(r.Context())
+	after := session.Ended{}
+	if raw := r.URL.Query().Get("since"); raw != "" {
+		var err error
+		if after.At, err = time.Parse(time.RFC3339Nano, raw); err != nil {
+			return problem.New(problem.Malformed, "since must be a time (RFC 3339).", err)
+		}
+	}
+	if raw := r.URL.Query().Get("after"); raw != "" {
+		var ok bool
+		if after.ID, ok = resourceid.Parse(raw); !ok {
+			return problem.New(problem.Malformed, "after must be the session_id of an earlier answer.", nil)
+		}
+	}
+	ended, more, err := a.sessions.Revoked(r.Context(), after)
 	if err != nil {
 		return err
 	}
 	return httpjson.Write(w, http.StatusOK, struct {
 		Revoked []session.Ended `json:"revoked"`
-	}{ended})
+		More    bool            `json:"more,omitempty"`
+	}{ended, more})
 }

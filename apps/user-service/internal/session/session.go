@@ -33,6 +33,10 @@ const (
 	// what has happened.
 	kept       = 30 * 24 * time.Hour
 	sweepBatch = 1000
+	// maxPerUser bounds the sessions of a user: the oldest ends when one more begins.
+	maxPerUser = 100
+	// revokedPage bounds the sessions that Revoked returns, some 100 KB.
+	revokedPage = 1000
 )
 
 // Sessions is the table of sessions.
@@ -59,9 +63,10 @@ type Session struct {
 }
 
 // Begin begins a session of a user whose password was checked against
-// passwordHash. It fails with problem.Unauthenticated where that is no longer
-// the user's: who has changed it meanwhile has ended all sessions. The lock
-// makes a change that comes now wait, and see the session.
+// passwordHash, and ends the user's oldest where there would be more than
+// maxPerUser. It fails with problem.Unauthenticated where that is no longer the
+// user's: who has changed it meanwhile has ended all sessions. The lock makes a
+// change that comes now wait, and see the session.
 func (s *Sessions) Begin(ctx context.Context, user uuid.UUID, passwordHash string) (Session, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -73,7 +78,11 @@ func (s *Sessions) Begin(ctx context.Context, user uuid.UUID, passwordHash strin
 			SELECT id, role FROM users WHERE id = $2 AND password_hash = $3 FOR SHARE
 		), begun AS (
 			INSERT INTO sessions (id, user_id, token_hash, expires_at) SELECT $1, id, $4, $5 FROM holder
-		) SELECT role FROM holder`, id, user, passwordHash, t.hash(), s.now().Add(Life)).Scan(&begun.Role)
+		), ended AS (
+			UPDATE sessions SET revoked_at = $6 WHERE id IN (
+				SELECT id FROM sessions WHERE user_id IN (SELECT id FROM holder) AND revoked_at IS NULL
+				ORDER BY id DESC OFFSET $7 FOR UPDATE SKIP LOCKED)
+		) SELECT role FROM holder`, id, user, passwordHash, t.hash(), s.now().Add(Life), s.now(), maxPerUser-1).Scan(&begun.Role)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Session{}, problem.New(problem.Unauthenticated, "Email or password is wrong.", errors.New("it was changed while it was checked"))
 	}
@@ -180,20 +189,26 @@ type Ended struct {
 	At time.Time `json:"at"`
 }
 
-// Revoked lists the sessions whose access tokens may still be about.
-func (s *Sessions) Revoked(ctx context.Context) ([]Ended, error) {
-	rows, err := s.pool.Query(ctx, "SELECT id, revoked_at FROM sessions WHERE revoked_at > $1", s.now().Add(-toldFor))
-	if err != nil {
-		return nil, postgres.Failure("listing revoked sessions", err)
+// Revoked lists the sessions whose access tokens may still be valid and that
+// ended after the given one, in the order of their end. It returns revokedPage of
+// them at most, and reports whether there are more.
+func (s *Sessions) Revoked(ctx context.Context, after Ended) (ended []Ended, more bool, err error) {
+	if oldest := s.now().Add(-toldFor); after.At.Before(oldest) {
+		after = Ended{At: oldest}
 	}
-	ended, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e Ended, err error) {
+	rows, err := s.pool.Query(ctx, `SELECT id, revoked_at FROM sessions
+		WHERE revoked_at IS NOT NULL AND (revoked_at, id) > ($1, $2) ORDER BY revoked_at, id LIMIT $3`, after.At, after.ID, revokedPage+1)
+	if err != nil {
+		return nil, false, postgres.Failure("listing revoked sessions", err)
+	}
+	ended, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (e Ended, err error) {
 		err = row.Scan(&e.ID, &e.At)
 		return e, err
 	})
 	if err != nil {
-		return nil, postgres.Failure("listing revoked sessions", err)
+		return nil, false, postgres.Failure("listing revoked sessions", err)
 	}
-	return ended, nil
+	return ended[:min(len(ended), revokedPage)], len(ended) > revokedPage, nil
 }
 
 // Sweep deletes the sessions that have long been over.

@@ -145,11 +145,69 @@ func TestRevokedIsToldForAsLongAsATokenMayLive(t *testing.T) {
 	for after, want := range map[time.Duration]int{0: 1, 15 * time.Minute: 1, 21 * time.Minute: 0} {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
 			now := now.Add(after)
-			ended, err := newSessions(s.pool, s.log, func() time.Time { return now }).Revoked(t.Context())
+			ended, _, err := newSessions(s.pool, s.log, func() time.Time { return now }).Revoked(t.Context(), Ended{})
 			if err != nil || len(ended) != want || want == 1 && ended[0].ID != begun.ID {
 				t.Errorf("told %v, %v", ended, err)
 			}
 		})
+	}
+}
+
+// Somebody ends more sessions than one answer holds: every one is listed once, also those that ended at the same moment.
+func TestRevokedIsListedInPages(t *testing.T) {
+	now := time.Now()
+	s, pool, user := started(t, &now)
+	const count = 2*revokedPage + 1
+	_, err := pool.Exec(t.Context(), `INSERT INTO sessions (id, user_id, token_hash, expires_at, revoked_at)
+		SELECT gen_random_uuid(), $1, '', $2, $3::timestamptz - (i / 3) * interval '1 millisecond' FROM generate_series(1, $4::int) i`,
+		user, now.Add(Life), now, count)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listed := map[uuid.UUID]bool{}
+	pages, more, after := 0, true, Ended{}
+	for ; more && pages < 5; pages++ {
+		var ended []Ended
+		if ended, more, err = s.Revoked(t.Context(), after); err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range ended {
+			listed[e.ID], after = true, e
+		}
+	}
+	if len(listed) != count || pages != 3 {
+		t.Errorf("%d sessions in %d pages, want %d in 3", len(listed), pages, count)
+	}
+	if ended, more, err := s.Revoked(t.Context(), after); err != nil || more || len(ended) != 0 {
+		t.Errorf("after the last one: %d sessions, %t, %v", len(ended), more, err)
+	}
+}
+
+func TestTheOldestSessionEndsWhenAUserHasTooMany(t *testing.T) {
+	now := time.Now()
+	s, pool, user := started(t, &now)
+	var first Session
+	for i := range maxPerUser + 3 {
+		begun, err := s.Begin(t.Context(), user, "hash")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			first = begun
+		}
+	}
+	var left int
+	if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM sessions WHERE revoked_at IS NULL").Scan(&left); err != nil || left != maxPerUser {
+		t.Errorf("%d sessions are left (%v), want %d", left, err, maxPerUser)
+	}
+	if _, err := s.Refresh(t.Context(), first.RefreshToken); err == nil {
+		t.Error("the oldest goes on")
+	}
+	if _, err := s.Begin(t.Context(), user, "another hash"); err == nil {
+		t.Error("a wrong password begins a session")
+	}
+	if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM sessions WHERE revoked_at IS NULL").Scan(&left); err != nil || left != maxPerUser {
+		t.Errorf("after a wrong password %d sessions are left (%v), want %d", left, err, maxPerUser)
 	}
 }
 

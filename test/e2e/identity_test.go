@@ -1,0 +1,75 @@
+package e2e
+
+import (
+	"bufio"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+)
+
+// signedIdentity returns the token in which the gateway names a user to a service.
+func signedIdentity(t *testing.T, service, user string) string {
+	t.Helper()
+	kid, encoded, _ := strings.Cut(strings.SplitN(strings.TrimSpace(output(t, "pulumi", "config", "get", "platform:identityKeys", "--stack", "local")), ",", 2)[0], ":")
+	seed, err := base64.RawURLEncoding.DecodeString(encoded)
+	if err != nil || len(seed) != ed25519.SeedSize {
+		t.Fatal("identityKeys has no seed")
+	}
+	part := func(value any) string {
+		raw, err := json.Marshal(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return base64.RawURLEncoding.EncodeToString(raw)
+	}
+	now := time.Now()
+	signed := part(map[string]any{"alg": "EdDSA", "typ": "identity+jwt", "kid": kid}) + "." + part(map[string]any{
+		"iss": "https://platform.example/api-gateway", "aud": []string{service}, "sub": user, "role": "user",
+		"iat": now.Unix(), "exp": now.Add(time.Minute).Unix(),
+	})
+	return signed + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(ed25519.NewKeyFromSeed(seed), []byte(signed)))
+}
+
+// direct sends a request to a port of a Service in namespace apps, past the edge and the gateway: through the API server, as kubectl
+// proxies it.
+func direct(t *testing.T, method, service, path, identity string) (status int, body string) {
+	t.Helper()
+	proxy := exec.Command("kubectl", "proxy", "--port=0")
+	out, err := proxy.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := proxy.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = proxy.Process.Kill(); _ = proxy.Wait() }()
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), method,
+		fmt.Sprintf("http://%s/api/v1/namespaces/apps/services/%s/proxy%s", strings.TrimSpace(strings.TrimPrefix(line, "Starting to serve on ")), service, path), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if identity != "" {
+		request.Header.Set("X-Identity", identity)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	raw, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, string(raw)
+}
