@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"platform.example/infra/monitoring/dashboard"
+	"platform.example/infra/uplot"
 )
 
 //go:embed static
@@ -31,6 +32,7 @@ func newPage(dashboards []dashboard.Dashboard, prometheus, alertmanager *url.URL
 	routes.Handle("/{$}", http.RedirectHandler("/d/"+dashboard.Home, http.StatusFound))
 	routes.HandleFunc("/d/{uid}", func(w http.ResponseWriter, r *http.Request) { http.ServeFileFS(w, r, static, "static/page.html") })
 	routes.Handle("/static/", http.FileServerFS(static))
+	routes.Handle("/static/uplot/", http.StripPrefix("/static/uplot/", http.FileServerFS(uplot.Files)))
 	var entries []map[string]string
 	for _, d := range dashboards {
 		text, err := d.JSON()

@@ -2,35 +2,8 @@ package report
 
 import (
 	"fmt"
-	"math"
-	"strconv"
 	"time"
 )
-
-// ticks is the marks of an axis from 0 that holds most: round numbers at even distances, at most five beside 0. The last
-// is where the axis ends.
-func ticks(most float64) []float64 {
-	if !(most > 0) || math.IsInf(most, 0) {
-		most = 1
-	}
-	step := round(most / 5)
-	marks := []float64{0}
-	for i := 1; marks[len(marks)-1] < most*(1-1e-9); i++ { // what is as high as a mark by its rounding needs no other
-		marks = append(marks, float64(i)*step)
-	}
-	return marks
-}
-
-// round is the smallest 1, 2 or 5 times a power of ten that isn't below least.
-func round(least float64) float64 {
-	power := math.Pow(10, math.Floor(math.Log10(least)))
-	for _, factor := range []float64{1, 2, 5} {
-		if step := factor * power; step >= least*(1-1e-9) {
-			return step
-		}
-	}
-	return 10 * power
-}
 
 // span is a stretch of time, which axes of time show.
 type span struct{ from, to time.Time }
@@ -121,22 +94,4 @@ func took(d time.Duration) string {
 		return fmt.Sprintf("%d min %02d s", int(d.Minutes()), int(d.Seconds())%60)
 	}
 	return fmt.Sprintf("%d h %02d min", int(d.Hours()), int(d.Minutes())%60)
-}
-
-// scale is how the values of a plot are written.
-type scale struct {
-	factor float64
-	unit   string
-}
-
-// scaleOf writes seconds as milliseconds where the axis ends below two seconds.
-func scaleOf(unit string, end float64) scale {
-	if unit == "s" && end < 2 {
-		return scale{1000, "ms"}
-	}
-	return scale{1, unit}
-}
-
-func (s scale) write(value float64) string {
-	return strconv.FormatFloat(value*s.factor, 'g', 4, 64)
 }

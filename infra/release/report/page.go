@@ -7,28 +7,49 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"math"
 	"time"
+
+	"platform.example/infra/uplot"
 )
 
-//go:embed page.html
-var pageText string
+var (
+	//go:embed page.html
+	pageText string
+	//go:embed page.css
+	ownStyle string
+	//go:embed page.js
+	ownScript string
 
-//go:embed page.css
-var style string
+	style  = file("uPlot.min.css") + ownStyle
+	script = file("uPlot.iife.min.js") + ownScript
+)
+
+// file returns a file of uPlot, which the page holds as a whole.
+func file(name string) string {
+	text, err := uplot.Files.ReadFile(name)
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return string(text)
+}
 
 var page = template.Must(template.New("page").Parse(pageText))
 
-// policy lets a browser use the page's own style and nothing else, wherever the page lies.
+// policy lets a browser use the page's own style and script and nothing else, wherever the page lies.
 func policy() string {
-	sum := sha256.Sum256([]byte(style))
-	return "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'"
+	hash := func(text string) string {
+		sum := sha256.Sum256([]byte(text))
+		return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+	}
+	return "default-src 'none'; style-src " + hash(style) + "; script-src " + hash(script) + "; base-uri 'none'; form-action 'none'"
 }
 
 // view is what the page shows, as it is written.
 type view struct {
 	Policy   string
 	Style    template.CSS
-	Frame    frame // of every plot
+	Script   template.JS
 	Report   Report
 	Outcome  string // how it is coloured
 	Began    string
@@ -64,12 +85,11 @@ type bar struct {
 
 // WriteHTML writes the report for people.
 func (r Report) WriteHTML(to io.Writer) error {
-	whole := r.span()
 	shown := view{
-		Policy: policy(), Style: template.CSS(style), Frame: paper, Report: r, Outcome: outcomeClass(r.Outcome),
+		Policy: policy(), Style: template.CSS(style), Script: template.JS(script), Report: r, Outcome: outcomeClass(r.Outcome),
 		Began: moment(r.Began), Ended: moment(r.Ended), Took: took(r.Ended.Sub(r.Began)),
 		Services: r.serviceRows(), Steps: r.stepRows(), Ticks: r.timelineTicks(),
-		Figures: r.figures(whole),
+		Figures: r.figures(),
 	}
 	if err := page.Execute(to, shown); err != nil {
 		return fmt.Errorf("write the report as a page: %w", err)
@@ -192,4 +212,5 @@ func (r Report) timelineTicks() []bar {
 	return bars
 }
 
-func hundredths(share float64) float64 { return tenth(share*1000) / 10 }
+// hundredths is a share in hundredths, as exact as anybody sees.
+func hundredths(share float64) float64 { return math.Round(share*10000) / 100 }

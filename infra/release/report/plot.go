@@ -2,66 +2,56 @@ package report
 
 import (
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 	"time"
 )
 
-// frame is the geometry of a plot, in units of its own drawing: about the pixels in which it is shown.
-type frame struct{ Width, Height, Left, Right, Top, Bottom float64 }
-
-// paper leaves room for the values at the left and for the times below.
-var paper = frame{Width: 300, Height: 150, Left: 38, Right: 290, Top: 10, Bottom: 132}
-
-// Inner is the width of what lies between the axes.
-func (f frame) Inner() float64 { return f.Right - f.Left }
-
-// figure is all plots of one kind.
+// figure holds all plots of one kind.
 type figure struct {
 	Title, Unit string
-	Panels      []panel
+	Panels      []*panel
 }
 
 // panel is the plot of one service.
 type panel struct {
-	Service   string
-	Label     string // what there is to see, for those who can't
-	Empty     bool   // nothing was measured
-	Note      string
-	Values    []mark
-	Times     []mark
-	Switches  []mark
-	Lines     []line
-	Objective *mark // where it's within the plot
+	Service string
+	Label   string // what there is to see, for those who can't
+	Empty   bool   // nothing was measured
+	Note    string
+	Drawing drawing
 }
 
-// mark is a place on an axis, in units of the drawing, with what is written there.
-type mark struct {
-	At    float64
-	Text  string
-	Class string
+// drawing is what page.js draws: times in seconds since the release began, values in the figure's unit.
+type drawing struct {
+	From      float64  `json:"from"`
+	To        float64  `json:"to"`
+	Top       float64  `json:"top"`                 // of the highest value in the figure
+	Objective float64  `json:"objective,omitempty"` // where it's within the plot
+	Lines     []line   `json:"lines"`
+	Switches  []change `json:"switches"`
 }
 
-// Above is how much of the plot lies above the mark.
-func (m mark) Above() float64 { return m.At - paper.Top }
+// line is what was measured of a colour; a value that is no number is null.
+type line struct {
+	Colour string     `json:"colour"`
+	Times  []float64  `json:"times"`
+	Values []*float64 `json:"values"`
+}
 
-// line is what was measured of a colour.
-type line struct{ Class, Path string }
+// change is a moment at which the traffic moved.
+type change struct {
+	At   float64 `json:"at"`
+	Back bool    `json:"back"`
+}
 
-// figures draws the series, in the order in which their plots and services first appear.
-func (r Report) figures(whole span) []figure {
-	var plots []Plot
-	byPlot := map[Plot][]Series{}
-	for _, series := range r.Series {
-		if byPlot[series.Plot] == nil {
-			plots = append(plots, series.Plot)
-		}
-		byPlot[series.Plot] = append(byPlot[series.Plot], series)
-	}
+// figures are the plots of the series, in the order in which their kinds and services first appear.
+func (r Report) figures() []figure {
 	var figures []figure
-	for _, plot := range plots {
-		figures = append(figures, r.figure(plot, byPlot[plot], whole))
+	for _, series := range r.Series {
+		if !slices.ContainsFunc(figures, func(f figure) bool { return f.Title == string(series.Plot) }) {
+			figures = append(figures, r.figure(series.Plot, series.Unit))
+		}
 	}
 	return figures
 }
@@ -70,114 +60,75 @@ func (r Report) figures(whole span) []figure {
 // them flat.
 const objectiveWithin = 4
 
-func (r Report) figure(plot Plot, all []Series, whole span) figure {
-	highest, objective, unit := 0.0, 0.0, ""
-	var services []string
+func (r Report) figure(plot Plot, unit string) figure {
+	drawn := figure{Title: string(plot), Unit: unit}
+	all := slices.DeleteFunc(slices.Clone(r.Series), func(s Series) bool { return s.Plot != plot })
+	highest := 0.0
 	for _, series := range all {
 		for _, point := range series.Points {
 			if point.measured() {
 				highest = max(highest, point.Value)
 			}
 		}
-		objective = max(objective, series.Objective)
-		if !slices.Contains(services, series.Service) {
-			services = append(services, series.Service)
-		}
-		if unit == "" {
-			unit = series.Unit
-		}
 	}
-	top := highest
-	if objective <= objectiveWithin*highest {
-		top = max(top, 1.05*objective) // what is beyond it is seen
+	factor := 1.0
+	if unit == "s" && highest < 2 {
+		factor, drawn.Unit = 1000, "ms"
 	}
-	values := ticks(top)
-	axis := axes{whole: whole, end: values[len(values)-1]}
-	axis.scale = scaleOf(unit, axis.end)
-	drawn := figure{Title: string(plot), Unit: axis.scale.unit}
 	if drawn.Unit == drawn.Title {
 		drawn.Unit = ""
 	}
-	for _, service := range services {
-		panel := axis.panel(service, slices.DeleteFunc(slices.Clone(all), func(s Series) bool { return s.Service != service }))
-		if !panel.Empty {
-			for _, value := range values {
-				panel.Values = append(panel.Values, mark{At: axis.y(value), Text: axis.scale.write(value)})
-			}
-			for _, tick := range whole.marks(r.Began, 6) {
-				panel.Times = append(panel.Times, mark{At: axis.x(tick.at), Text: tick.text})
-			}
-			panel.Switches = r.switches(axis, service)
+	for _, series := range all {
+		i := slices.IndexFunc(drawn.Panels, func(p *panel) bool { return p.Service == series.Service })
+		if i < 0 {
+			i = len(drawn.Panels)
+			drawn.Panels = append(drawn.Panels, r.panel(plot, series.Service, highest*factor))
 		}
-		panel.Label = strings.TrimSpace(fmt.Sprintf("%s, %s. %s", service, plot, panel.Label))
-		drawn.Panels = append(drawn.Panels, panel)
+		drawn.Panels[i].add(series, r.Began, factor, drawn.Unit)
 	}
 	return drawn
 }
 
-// switches is when a service went from one colour to the other.
-func (r Report) switches(axis axes, service string) []mark {
-	var marks []mark
+func (r Report) panel(plot Plot, service string, top float64) *panel {
+	seconds := func(at time.Time) float64 { return at.Sub(r.Began).Seconds() }
+	whole := r.span()
+	p := &panel{Service: service, Empty: true, Label: fmt.Sprintf("%s, %s.", service, plot)}
+	p.Drawing = drawing{From: seconds(whole.from), To: seconds(whole.to), Top: top}
 	for _, s := range r.Services {
-		if s.Name != service {
-			continue
+		if s.Name == service && !s.Switched.IsZero() {
+			p.Drawing.Switches = append(p.Drawing.Switches, change{At: seconds(s.Switched)})
 		}
-		if !s.Switched.IsZero() {
-			marks = append(marks, mark{At: axis.x(s.Switched), Text: "switch", Class: "switch"})
-		}
-		if !s.TakenBack.IsZero() {
-			marks = append(marks, mark{At: axis.x(s.TakenBack), Text: "taken back", Class: "back"})
+		if s.Name == service && !s.TakenBack.IsZero() {
+			p.Drawing.Switches = append(p.Drawing.Switches, change{At: seconds(s.TakenBack), Back: true})
 		}
 	}
-	return marks
+	return p
 }
 
-// axes is where times and values lie in a plot.
-type axes struct {
-	whole span
-	end   float64 // of the values
-	scale scale
-}
-
-func (a axes) x(at time.Time) float64 {
-	return tenth(paper.Left + a.whole.share(at)*paper.Inner())
-}
-
-func (a axes) y(value float64) float64 {
-	return tenth(paper.Bottom - min(max(value/a.end, 0), 1)*(paper.Bottom-paper.Top))
-}
-
-// tenth is as exact as anybody sees.
-func tenth(v float64) float64 { return math.Round(v*10) / 10 }
-
-func (a axes) panel(service string, all []Series) panel {
-	drawn := panel{Service: service, Empty: true}
-	var said []string
-	for _, series := range all {
-		path, first, last, highest := a.path(series.Points)
-		if path == "" {
-			continue
+func (p *panel) add(series Series, began time.Time, factor float64, unit string) {
+	drawn := line{Colour: colourClass(series.Colour)}
+	var values []float64
+	for _, point := range series.Points {
+		var value *float64
+		if point.measured() {
+			scaled := point.Value * factor
+			value, values = &scaled, append(values, scaled)
 		}
-		drawn.Empty = false
-		drawn.Lines = append(drawn.Lines, line{Class: colourClass(series.Colour), Path: path})
-		said = append(said, fmt.Sprintf("%s: %s at first, at most %s, %s at last (%s)", series.Colour,
-			a.scale.write(first), a.scale.write(highest), a.scale.write(last), a.scale.unit))
+		drawn.Times, drawn.Values = append(drawn.Times, point.At.Sub(began).Seconds()), append(drawn.Values, value)
 	}
-	if drawn.Empty {
-		drawn.Label = "No measurements."
-		return drawn
+	if len(values) == 0 {
+		return
 	}
-	for _, series := range all {
-		switch {
-		case series.Objective <= 0 || drawn.Objective != nil || drawn.Note != "":
-		case series.Objective <= a.end:
-			drawn.Objective = &mark{At: a.y(series.Objective), Text: a.scale.write(series.Objective)}
-		default:
-			drawn.Note = fmt.Sprintf("objective: %s %s, above the plot", a.scale.write(series.Objective), a.scale.unit)
-		}
+	p.Empty = false
+	p.Drawing.Lines = append(p.Drawing.Lines, drawn)
+	p.Label += strings.TrimRight(fmt.Sprintf(" %s: %.4g at first, at most %.4g, %.4g at last %s", series.Colour, values[0], slices.Max(values), values[len(values)-1], unit), " ") + "."
+	switch objective := series.Objective * factor; {
+	case objective <= 0:
+	case objective <= objectiveWithin*p.Drawing.Top:
+		p.Drawing.Objective = objective
+	default:
+		p.Note = fmt.Sprintf("objective: %.4g %s, above the plot", objective, unit)
 	}
-	drawn.Label = strings.Join(said, "; ") + "."
-	return drawn
 }
 
 // colourClass is how a line is drawn: only the two colours have one of their own.
@@ -185,43 +136,5 @@ func colourClass(colour string) string {
 	if colour == "blue" || colour == "green" {
 		return colour
 	}
-	return "other"
-}
-
-// path draws points as the path of an SVG, with a gap where nothing was measured; "" if nothing was at all.
-func (a axes) path(points []Point) (path string, first, last, highest float64) {
-	var text strings.Builder
-	longest := gap(points)
-	var before time.Time // of the point that the next is joined to; zero: none
-	for _, point := range points {
-		if !point.measured() {
-			before = time.Time{}
-			continue
-		}
-		switch {
-		case before.IsZero() || point.At.Sub(before) > longest:
-			if text.Len() == 0 {
-				first, highest = point.Value, point.Value
-			}
-			// Of no length, so that a point that stands alone is a dot.
-			fmt.Fprintf(&text, "M%g %gh0", a.x(point.At), a.y(point.Value))
-		default:
-			fmt.Fprintf(&text, "L%g %g", a.x(point.At), a.y(point.Value))
-		}
-		before, last, highest = point.At, point.Value, max(highest, point.Value)
-	}
-	return text.String(), first, last, highest
-}
-
-// gap is the distance from which two points aren't joined: three times what is usual among them.
-func gap(points []Point) time.Duration {
-	var distances []time.Duration
-	for i := 1; i < len(points); i++ {
-		distances = append(distances, points[i].At.Sub(points[i-1].At))
-	}
-	if len(distances) == 0 {
-		return 0
-	}
-	slices.Sort(distances)
-	return 3 * distances[len(distances)/2]
+	return "soft"
 }
