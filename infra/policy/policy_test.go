@@ -199,7 +199,7 @@ func breaches() []breach {
 			"no thread":                  set(shop, container+"env/1/value", "0"),
 			"threads without a number":   set(shop, container+"env/1/value", "two"),
 		}),
-		of("host", shop, map[string]mutation{
+		of("restricted", shop, map[string]mutation{
 			"a folder": set(shop, pod+"volumes/0", Object{"name": "etc", "hostPath": Object{"path": "/etc"}}),
 			"a port":   set(shop, container+"ports/0/hostPort", 8080),
 			"network":  set(shop, pod+"hostNetwork", true),
@@ -380,7 +380,7 @@ func ofEveryWorkload() (found []breach) {
 			{"resources", pod + "containers/0/resources/requests/memory", removed},
 			{"resources", pod + "containers/0/resources/requests/ephemeral-storage", removed},
 			{"resources", pod + "containers/0/resources/limits/ephemeral-storage", removed},
-			{"host", pod + "hostNetwork", true},
+			{"restricted", pod + "hostNetwork", true},
 			{"restricted", context + "runAsNonRoot", removed},
 			{"restricted", context + "runAsUser", removed},
 			{"restricted", context + "runAsUser", 0},
@@ -542,7 +542,7 @@ func TestAFindingSaysWhatToDo(t *testing.T) {
 	if len(findings) != 1 {
 		t.Fatalf("got %v", findings)
 	}
-	want := "Deployment apps/shop: hostNetwork is true: do without: pods reach what they need through Services and volumes (host)"
+	want := "Deployment apps/shop: host namespaces: hostNetwork=true: give it the security context that all have, from infra/restricted (restricted)"
 	if got := findings[0].String(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -4,99 +4,58 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/pod-security-admission/api"
+	podsecurity "k8s.io/pod-security-admission/policy"
 )
 
-func host(o objects) []problem {
+// standard is the Pod Security Standard "restricted", in the words of the library with which API servers enforce it.
+var standard = sync.OnceValues(func() (podsecurity.Evaluator, error) {
+	return podsecurity.NewEvaluator(podsecurity.DefaultChecks())
+})
+
+// restricted is the Pod Security Standard of that name, and three things more: a read-only root, no added capability, and a user
+// that the object names by number, so that no image decides; or the cluster does, where no object names one.
+func restricted(o objects) []problem {
+	const mend = "give it the security context that all have, from infra/restricted"
+	evaluator, err := standard()
+	if err != nil {
+		return []problem{{"", err.Error(), "update k8s.io/pod-security-admission"}}
+	}
 	var problems []problem
 	for _, w := range o.workloads() {
-		add := func(wrong string) {
-			problems = append(problems, problem{w.name, wrong, "do without: pods reach what they need through Services and volumes"})
-		}
-		spec := w.pod.Spec
-		for _, shared := range []struct {
-			name string
-			is   bool
-		}{{"hostNetwork", spec.HostNetwork}, {"hostPID", spec.HostPID}, {"hostIPC", spec.HostIPC}} {
-			if shared.is {
-				add(shared.name + " is true")
-			}
-		}
-		for _, volume := range spec.Volumes {
-			if volume.HostPath != nil {
-				add(fmt.Sprintf("volume %s is the node's folder %s", volume.Name, volume.HostPath.Path))
-			}
-		}
-		for container := range w.containers() {
-			for _, port := range container.Ports {
-				if port.HostPort != 0 {
-					add(fmt.Sprintf("container %s takes the node's port %d", container.Name, port.HostPort))
-				}
+		for _, result := range evaluator.EvaluatePod(api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}, &w.pod.ObjectMeta, &w.pod.Spec) {
+			if !result.Allowed {
+				problems = append(problems, problem{w.name, result.ForbiddenReason + ": " + result.ForbiddenDetail, mend})
 			}
 		}
 	}
-	return problems
-}
-
-// restricted is the Pod Security Standard of that name, and two things more: a read-only root, and a user that the
-// object names by number, so that no image decides; or the cluster does, where no object names one.
-func restricted(o objects) []problem {
-	assigned := !slices.ContainsFunc(o.workloads(), func(w workload) bool {
-		return w.pod.Spec.SecurityContext != nil && w.pod.Spec.SecurityContext.RunAsUser != nil
-	})
-	problems := each(o, func(w workload, container corev1.Container) (wrong []string) {
-		pod, own := w.pod.Spec.SecurityContext, container.SecurityContext
-		if pod == nil {
-			pod = &corev1.PodSecurityContext{}
+	user := func(w workload, own *corev1.SecurityContext) *int64 {
+		if pod := w.pod.Spec.SecurityContext; own.RunAsUser == nil && pod != nil {
+			return pod.RunAsUser
 		}
+		return own.RunAsUser
+	}
+	assigned := !slices.ContainsFunc(o.workloads(), func(w workload) bool { return user(w, &corev1.SecurityContext{}) != nil })
+	return append(problems, each(o, func(w workload, container corev1.Container) (wrong []string) {
+		own := container.SecurityContext
 		if own == nil {
 			own = &corev1.SecurityContext{}
 		}
-		must := func(holds bool, otherwise string) {
-			if !holds {
-				wrong = append(wrong, otherwise)
-			}
+		if user(w, own) == nil && !assigned {
+			wrong = append(wrong, "runAsUser names no user")
 		}
-		must(isTrue(first(own.RunAsNonRoot, pod.RunAsNonRoot)), "runAsNonRoot is not true")
-		user := first(own.RunAsUser, pod.RunAsUser)
-		must(user == nil && assigned || user != nil && *user > 0, "runAsUser names no user but root")
-		must(own.AllowPrivilegeEscalation != nil && !*own.AllowPrivilegeEscalation, "allowPrivilegeEscalation is not false")
-		must(!isTrue(own.Privileged), "privileged is true")
-		must(isTrue(own.ReadOnlyRootFilesystem), "readOnlyRootFilesystem is not true")
-		must(own.Capabilities != nil && slices.Contains(own.Capabilities.Drop, "ALL"), "capabilities.drop has not ALL")
-		must(own.Capabilities == nil || len(own.Capabilities.Add) == 0, "capabilities.add is not empty")
-		profile := first(own.SeccompProfile, pod.SeccompProfile)
-		must(profile != nil && profile.Type == corev1.SeccompProfileTypeRuntimeDefault, "seccompProfile is not RuntimeDefault")
+		if own.ReadOnlyRootFilesystem == nil || !*own.ReadOnlyRootFilesystem {
+			wrong = append(wrong, "readOnlyRootFilesystem is not true")
+		}
+		if own.Capabilities != nil && len(own.Capabilities.Add) > 0 {
+			wrong = append(wrong, "capabilities.add is not empty")
+		}
 		return wrong
-	}, "give it the security context that all have, from infra/restricted")
-	for _, w := range o.workloads() {
-		for _, volume := range w.pod.Spec.Volumes {
-			if !admitted(volume) {
-				problems = append(problems, problem{w.name, "volume " + volume.Name + " is of a type that restricted pods may not have",
-					"use a ConfigMap, a Secret, an emptyDir or a claim"})
-			}
-		}
-	}
-	return problems
-}
-
-// first is the value that holds: the container's own, or else the pod's.
-func first[T any](own, pod *T) *T {
-	if own != nil {
-		return own
-	}
-	return pod
-}
-
-func isTrue(value *bool) bool { return value != nil && *value }
-
-// admitted reports whether restricted pods may have the volume; the rule host has its own word on the node's folders.
-func admitted(volume corev1.Volume) bool {
-	return volume.ConfigMap != nil || volume.CSI != nil || volume.DownwardAPI != nil || volume.EmptyDir != nil ||
-		volume.Ephemeral != nil || volume.PersistentVolumeClaim != nil || volume.Projected != nil || volume.Secret != nil ||
-		volume.HostPath != nil
+	}, mend)...)
 }
 
 // enforce is the label by which a namespace admits pods.
