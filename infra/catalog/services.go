@@ -73,7 +73,7 @@ func Services() []Service {
 			},
 			Settings: []Setting{{Key: "webhookUrl", Variable: "WEBHOOK_URL", Reaches: true,
 				Want: "an address that starts with https://, which receives every notification", Read: secureURL}},
-			Secrets: []Secret{{Name: "webhookSecret", Kind: Plain, Variable: "WEBHOOK_SECRET", With: "webhookUrl"}},
+			Secrets: []Secret{{Name: "webhookSecret", Kind: Password, Variable: "WEBHOOK_SECRET", With: "webhookUrl"}},
 			Resources: Resources{
 				CPURequest: 100,
 				CPULimit:   1000,

@@ -3,6 +3,7 @@ package webhook
 import (
 	"fmt"
 	"net/url"
+	"strings"
 
 	"platform.example/apps/internal/config"
 )
@@ -12,8 +13,8 @@ const minSecretBytes = 32
 
 // Config says where notifications are delivered to.
 type Config struct {
-	URL    *url.URL // nil: nowhere
-	Secret config.Secret
+	URL     *url.URL        // nil: nowhere
+	Secrets []config.Secret // each signs: during a rotation the new one and the one before it
 }
 
 // ReadConfig reads a Config: both variables, or neither.
@@ -22,12 +23,16 @@ func ReadConfig(e *config.Env) Config {
 	if config.ParsedOr(e, at, "", config.String)+config.ParsedOr(e, signedWith, "", config.String) == "" {
 		return Config{}
 	}
-	return Config{URL: config.Parsed(e, at, config.HTTPURL), Secret: config.Parsed(e, signedWith, secret)}
+	return Config{URL: config.Parsed(e, at, config.HTTPURL), Secrets: config.Parsed(e, signedWith, secrets)}
 }
 
-func secret(raw string) (config.Secret, error) {
-	if len(raw) < minSecretBytes {
-		return config.Secret{}, fmt.Errorf("has %d bytes: must have at least %d", len(raw), minSecretBytes)
+// secrets reads one or more secrets with commas between them.
+func secrets(raw string) (list []config.Secret, err error) {
+	for secret := range strings.SplitSeq(raw, ",") {
+		if len(secret) < minSecretBytes {
+			return nil, fmt.Errorf("has %d bytes: must have at least %d", len(secret), minSecretBytes)
+		}
+		list = append(list, config.NewSecret(secret))
 	}
-	return config.NewSecret(raw), nil
+	return list, nil
 }

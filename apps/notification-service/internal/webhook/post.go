@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -25,6 +26,9 @@ const (
 	maxAnswerBytes   = 64 << 10 // read, so that the connection is used again; and thrown away
 	maxAnswerHeaders = 16 << 10
 )
+
+// maxRetryAfter bounds the time for which a receiver can put a delivery off.
+const maxRetryAfter = time.Hour
 
 // errGone is the receiver's word that it wants nothing any more.
 var errGone = errors.New("the receiver answers 410 Gone")
@@ -65,7 +69,7 @@ func (d *Deliverer) post(ctx context.Context, n notification.Notification) error
 	request.Header.Set("User-Agent", "notification-service")
 	request.Header.Set("Webhook-Id", id)
 	request.Header.Set("Webhook-Timestamp", timestamp)
-	request.Header.Set("Webhook-Signature", sign([]byte(d.config.Secret.Reveal()), id, timestamp, body))
+	request.Header.Set("Webhook-Signature", d.sign(id, timestamp, body))
 
 	response, err := d.client.Do(request)
 	if err != nil {
@@ -82,12 +86,38 @@ func (d *Deliverer) post(ctx context.Context, n notification.Notification) error
 	case response.StatusCode == http.StatusGone:
 		return errGone
 	}
-	return fmt.Errorf("the receiver answers %d %s", response.StatusCode, http.StatusText(response.StatusCode))
+	return refusal{response.StatusCode, retryAfter(response.Header, time.Now())}
 }
 
-// sign returns a signature: HMAC-SHA256 over id, time and body, version 1.
-func sign(secret []byte, id, timestamp string, body []byte) string {
-	mac := hmac.New(sha256.New, secret)
-	_, _ = fmt.Fprintf(mac, "%s.%s.%s", id, timestamp, body) // a hash takes all that is written
-	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
+// sign returns a signature by each secret, with spaces between: HMAC-SHA256 over id, time and body, version 1.
+func (d *Deliverer) sign(id, timestamp string, body []byte) string {
+	var signatures []string
+	for _, secret := range d.config.Secrets {
+		mac := hmac.New(sha256.New, []byte(secret.Reveal()))
+		_, _ = fmt.Fprintf(mac, "%s.%s.%s", id, timestamp, body) // a hash takes all that is written
+		signatures = append(signatures, "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+	}
+	return strings.Join(signatures, " ")
+}
+
+// refusal is an answer of the receiver that is no success.
+type refusal struct {
+	status int
+	after  time.Duration // by its Retry-After; 0 without one
+}
+
+func (r refusal) Error() string {
+	return fmt.Sprintf("the receiver answers %d %s", r.status, http.StatusText(r.status))
+}
+
+// retryAfter reads a Retry-After header (RFC 9110, 10.2.3): seconds or a date.
+func retryAfter(h http.Header, now time.Time) time.Duration {
+	raw := h.Get("Retry-After")
+	if seconds, err := strconv.Atoi(raw); err == nil {
+		return time.Duration(min(max(seconds, 0), int(maxRetryAfter/time.Second))) * time.Second
+	}
+	if at, err := http.ParseTime(raw); err == nil {
+		return min(max(at.Sub(now), 0), maxRetryAfter)
+	}
+	return 0
 }

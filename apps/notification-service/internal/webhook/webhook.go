@@ -126,6 +126,9 @@ func (d *Deliverer) deliver(ctx context.Context, delivery store.Delivery) {
 	default:
 		d.attempts.WithLabelValues("failed").Inc()
 		wait := d.retry.Backoff.Delay(delivery.Attempt)
+		if refused, ok := errors.AsType[refusal](cause); ok {
+			wait = max(wait, refused.after)
+		}
 		log.Warn("notification is not delivered yet", "again_in", wait, "cause", cause)
 		err = d.store.Retry(settling, delivery, wait, cause.Error())
 	}

@@ -36,7 +36,7 @@ import (
 
 const (
 	deadline  = 30 * time.Second
-	theSecret = "a secret of a test, 32 bytes long."
+	theSecret = "a secret of a test; 32 bytes long.," + "the secret before it; 32 bytes too."
 )
 
 // receiver notes every attempt and answers each with the next of its statuses,
@@ -44,6 +44,8 @@ const (
 type receiver struct {
 	t *testing.T
 	*httptest.Server
+
+	retryAfter string // header of every answer
 
 	mu       sync.Mutex
 	statuses []int
@@ -82,6 +84,9 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 		<-request.Context().Done()
 		return
 	}
+	if r.retryAfter != "" {
+		w.Header().Set("Retry-After", r.retryAfter)
+	}
 	if status == http.StatusFound {
 		w.Header().Set("Location", "/elsewhere")
 	}
@@ -94,12 +99,19 @@ func (r *receiver) verify(h http.Header, body string) {
 	if age := time.Since(time.Unix(seconds, 0)); err != nil || age < -time.Minute || age > time.Minute {
 		r.t.Errorf("webhook-timestamp is %q", h.Get("webhook-timestamp"))
 	}
-	version, signature, _ := strings.Cut(h.Get("webhook-signature"), ",")
-	got, err := base64.StdEncoding.DecodeString(signature)
-	mac := hmac.New(sha256.New, []byte(theSecret))
-	mac.Write([]byte(strings.Join([]string{h.Get("webhook-id"), h.Get("webhook-timestamp"), body}, ".")))
-	if version != "v1" || err != nil || !hmac.Equal(got, mac.Sum(nil)) {
-		r.t.Errorf("webhook-signature %q doesn't fit", h.Get("webhook-signature"))
+	// A receiver knows one of the secrets.
+	for _, secret := range strings.Split(theSecret, ",") {
+		mac := hmac.New(sha256.New, []byte(secret))
+		mac.Write([]byte(strings.Join([]string{h.Get("webhook-id"), h.Get("webhook-timestamp"), body}, ".")))
+		fits := false
+		for _, signature := range strings.Fields(h.Get("webhook-signature")) {
+			version, encoded, _ := strings.Cut(signature, ",")
+			got, err := base64.StdEncoding.DecodeString(encoded)
+			fits = fits || version == "v1" && err == nil && hmac.Equal(got, mac.Sum(nil))
+		}
+		if !fits {
+			r.t.Errorf("no signature in %q fits", h.Get("webhook-signature"))
+		}
 	}
 }
 
@@ -172,7 +184,11 @@ func (o *outbox) run(to *receiver, retry Retry) (stop func()) {
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	d := New(Config{URL: at, Secret: config.NewSecret(theSecret)}, retry, o.store, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	known, err := secrets(theSecret)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	d := New(Config{URL: at, Secrets: known}, retry, o.store, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { d.Run(ctx); close(ended) }()
@@ -273,6 +289,17 @@ func TestDeliveries(t *testing.T) {
 		}
 	})
 
+	t.Run("it comes again no sooner than Retry-After says", func(t *testing.T) {
+		to := newReceiver(t, http.StatusTooManyRequests, 200)
+		to.retryAfter = "2"
+		n := o.add()
+		defer o.run(to, quick)()
+		o.eventually(n.ID, "delivered", delivered)
+		if seen := to.seen(); len(seen) != 2 || seen[1].at.Sub(seen[0].at) < 2*time.Second-10*time.Millisecond {
+			t.Errorf("attempts: %+v", seen)
+		}
+	})
+
 	t.Run("410 Gone ends it at once", func(t *testing.T) {
 		to := newReceiver(t, http.StatusGone)
 		n := o.add()
@@ -340,6 +367,18 @@ func TestDeliveries(t *testing.T) {
 	}
 }
 
+func TestRetryAfter(t *testing.T) {
+	now := time.Now().Truncate(time.Second)
+	for raw, want := range map[string]time.Duration{
+		"": 0, "0": 0, "-5": 0, "90": 90 * time.Second, "99999999999": maxRetryAfter, "soon": 0,
+		now.Add(time.Minute).UTC().Format(http.TimeFormat): time.Minute, now.Add(-time.Minute).UTC().Format(http.TimeFormat): 0,
+	} {
+		if got := retryAfter(http.Header{"Retry-After": {raw}}, now); got != want {
+			t.Errorf("%q: %s, want %s", raw, got, want)
+		}
+	}
+}
+
 func TestBothVariablesOrNeither(t *testing.T) {
 	long := strings.Repeat("s", minSecretBytes)
 	for _, c := range []struct {
@@ -351,6 +390,8 @@ func TestBothVariablesOrNeither(t *testing.T) {
 		{"no secret", "https://example.com/hook", "", "WEBHOOK_SECRET"},
 		{"no URL", "", long, "WEBHOOK_URL"},
 		{"a short secret", "https://example.com/hook", long[1:], "WEBHOOK_SECRET has 31 bytes"},
+		{"a secret and the one before it", "https://example.com/hook", long + "," + long, ""},
+		{"a short one before it", "https://example.com/hook", long + "," + long[1:], "WEBHOOK_SECRET has 31 bytes"},
 		{"a URL that is none", "example.com", long, "WEBHOOK_URL"},
 		{"another scheme", "ftp://example.com", long, "WEBHOOK_URL"},
 	} {

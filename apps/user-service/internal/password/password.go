@@ -42,17 +42,21 @@ const (
 
 // Hasher hashes and checks passwords.
 type Hasher struct {
-	slots *semaphore.Weighted
-	idle  *time.Timer
-	decoy string // is checked where there is no user: no password has this tag
+	slots *semaphore.Weighted // in the order in which they are asked for
+	// hashing bounds the new passwords that wait for a slot, so that any number of
+	// sign-ups leaves every other turn to sign-ins.
+	hashing *semaphore.Weighted
+	idle    *time.Timer
+	decoy   string // is checked where there is no user: no password has this tag
 }
 
 // NewHasher returns a Hasher.
 func NewHasher() *Hasher {
 	return &Hasher{
-		slots: semaphore.NewWeighted(concurrency),
-		idle:  time.AfterFunc(idleAfter, debug.FreeOSMemory),
-		decoy: encode(random(saltLength), random(tagLength)),
+		slots:   semaphore.NewWeighted(concurrency),
+		hashing: semaphore.NewWeighted(concurrency),
+		idle:    time.AfterFunc(idleAfter, debug.FreeOSMemory),
+		decoy:   encode(random(saltLength), random(tagLength)),
 	}
 }
 
@@ -63,7 +67,13 @@ func Normalise(password string) string { return norm.NFKC.String(password) }
 
 // Hash returns the hash of password in PHC string format.
 func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
-	if err := h.acquire(ctx); err != nil {
+	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
+	defer cancel()
+	if err := h.acquire(ctx, h.hashing); err != nil {
+		return "", err
+	}
+	defer h.hashing.Release(1)
+	if err := h.acquire(ctx, h.slots); err != nil {
 		return "", err
 	}
 	defer h.release()
@@ -77,7 +87,7 @@ func (h *Hasher) Verify(ctx context.Context, password, encoded string) (bool, er
 	if !known {
 		encoded = h.decoy
 	}
-	if err := h.acquire(ctx); err != nil {
+	if err := h.acquire(ctx, h.slots); err != nil {
 		return false, err
 	}
 	defer h.release()
@@ -89,10 +99,10 @@ func (h *Hasher) Verify(ctx context.Context, password, encoded string) (bool, er
 	return right && known, err
 }
 
-func (h *Hasher) acquire(ctx context.Context) error {
+func (h *Hasher) acquire(ctx context.Context, turn *semaphore.Weighted) error {
 	ctx, cancel := context.WithTimeout(ctx, queueTimeout)
 	defer cancel()
-	if err := h.slots.Acquire(ctx, 1); err != nil {
+	if err := turn.Acquire(ctx, 1); err != nil {
 		return problem.New(problem.Unavailable, "Too many passwords are being checked right now.",
 			fmt.Errorf("waiting to hash a password: %w", err))
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"platform.example/apps/internal/problem"
@@ -80,6 +81,31 @@ func TestNoMoreAtOnceThanMemoryAllows(t *testing.T) {
 }
 
 // Whatever stands in the database: it costs no more to check than what we wrote.
+// Far more sign-ups than there is time for: sign-ins still have every other turn.
+func TestSignUpsDoNotStarveSignIns(t *testing.T) {
+	h := NewHasher()
+	encoded, err := h.Hash(t.Context(), "correct horse")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	var signUps sync.WaitGroup
+	defer signUps.Wait()
+	defer stop()
+	for range 500 {
+		signUps.Go(func() {
+			for ctx.Err() == nil {
+				_, _ = h.Hash(ctx, "another horse") // most are refused
+			}
+		})
+	}
+	for range 20 {
+		if right, err := h.Verify(t.Context(), "correct horse", encoded); err != nil || !right {
+			t.Fatalf("a sign-in is refused: %v", err)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	encoded := hash("correct horse")
 	for _, seed := range []string{encoded, "", "$$$$$", strings.Replace(encoded, "t=2", "t=4294967295", 1), strings.Replace(encoded, "p=1", "p=255", 1),
