@@ -158,7 +158,7 @@ func (p platform) build(ctx *pulumi.Context) error {
 		return err
 	}
 
-	switched, err := p.newServices(ctx, namespaces, stores, onCluster)
+	services, switched, err := p.newServices(ctx, namespaces, stores, onCluster)
 	if err != nil {
 		return err
 	}
@@ -188,6 +188,7 @@ func (p platform) build(ctx *pulumi.Context) error {
 		Profile:     p.profile,
 		Image:       traefik,
 		Upstream:    workload.URL(p.config.NamespacePrefix, public.Name),
+		Address:     services[public.Name].Address(),
 		Origins:     p.config.Services[public.Name].Origins(),
 		Certificate: certificates[network.Edge],
 	}, onCluster)

@@ -53,7 +53,8 @@ func (p platform) plan(recorded map[string]release.Recorded, images map[string]i
 // newServices runs every service of the catalog, and has those whose version changes switch together.
 func (p platform) newServices(
 	ctx *pulumi.Context, namespaces map[namespace.Name]*isolation.Namespace, stores stores, opts ...pulumi.ResourceOption,
-) (switched pulumi.ArrayOutput, err error) {
+) (byName map[string]*workload.Service, switched pulumi.ArrayOutput, err error) {
+	byName = map[string]*workload.Service{}
 	var services []*workload.Service
 	for _, service := range p.services {
 		plan := p.plans[service.Name]
@@ -73,15 +74,16 @@ func (p platform) newServices(
 			Demo:      p.demoUser(),
 		}, opts...)
 		if err != nil {
-			return switched, err
+			return nil, switched, err
 		}
 		services = append(services, made)
+		byName[service.Name] = made
 	}
 	switched, at, err := workload.Switch(ctx, p.rollout, services)
 	if err != nil {
-		return switched, err
+		return nil, switched, err
 	}
-	return switched, workload.Retire(ctx, p.publicImage(), services, switched, at, opts...)
+	return byName, switched, workload.Retire(ctx, p.publicImage(), services, switched, at, opts...)
 }
 
 // publicImage is the public service as the sources have it, or else as it runs.

@@ -36,8 +36,9 @@ type Args struct {
 	Config    stack.Stack
 	Profile   profile.Profile
 	Image     string
-	Upstream  string   // the URL of the public service inside the cluster
-	Origins   []string // whose pages may use the public service, beside its own
+	Upstream  string              // the URL of the public service inside the cluster, by name
+	Address   pulumi.StringOutput // the same by its Service's address; empty where it has none
+	Origins   []string            // whose pages may use the public service, beside its own
 	// Certificate is the server's, where the stack has an authority of its own.
 	Certificate secret.Certificate
 }

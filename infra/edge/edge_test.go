@@ -2,6 +2,7 @@ package edge
 
 import (
 	"crypto/tls"
+	"fmt"
 	"reflect"
 	"regexp"
 	"slices"
@@ -90,7 +91,7 @@ func TestRedirect(t *testing.T) {
 
 func TestRoutes(t *testing.T) {
 	origins := []string{"https://shop.example"}
-	near, far := routes(local, "http://gateway:8080", nil), routes(production, "http://gateway:8080", origins)
+	near, far := routes(local, "http://gateway:8080", "", nil), routes(production, "http://gateway:8080", "http://10.96.0.7:8080", origins)
 	if rule := at(far, "http", "routers", "gateway", "rule"); rule != "Host(`api.example.com`)" {
 		t.Errorf("production answers to %v", rule)
 	}
@@ -106,6 +107,19 @@ func TestRoutes(t *testing.T) {
 	}
 	if at(far, "http", "middlewares", "headers", "headers", "stsSeconds") == nil {
 		t.Error("browsers aren't told to keep to https")
+	}
+	// By the address, which needs no DNS; by the name where that fails, or where there is no address.
+	if server := at(near, "http", "services", "gateway", "loadBalancer", "servers"); fmt.Sprint(server) != "[map[url:http://gateway:8080]]" {
+		t.Errorf("without an address, requests go to %v", server)
+	}
+	if failover := at(far, "http", "services", "gateway", "failover"); fmt.Sprint(failover) != "map[fallback:name service:address]" ||
+		at(far, "http", "services", "address", "loadBalancer", "healthCheck") == nil {
+		t.Errorf("requests go by %v", failover)
+	}
+	for service, url := range map[string]string{"address": "http://10.96.0.7:8080", "name": "http://gateway:8080"} {
+		if server := at(far, "http", "services", service, "loadBalancer", "servers"); fmt.Sprint(server) != "[map[url:"+url+"]]" {
+			t.Errorf("%s leads to %v, want %s", service, server, url)
+		}
 	}
 	if subnet := at(near, "http", "middlewares", "rate", "rateLimit", "sourceCriterion", "ipStrategy", "ipv6Subnet"); subnet != 64 {
 		t.Errorf("an IPv6 client is limited by its /%v", subnet)
@@ -143,7 +157,7 @@ func TestRoutes(t *testing.T) {
 
 // Every answer of Traefik itself must pass the headers first; a preflight request is the public service's to answer.
 func TestPagesOfOtherOrigins(t *testing.T) {
-	routes := routes(local, "http://gateway:8080", []string{"https://shop.example"})
+	routes := routes(local, "http://gateway:8080", "", []string{"https://shop.example"})
 	if origins := at(routes, "http", "middlewares", "cors", "headers", "accessControlAllowOriginList"); !reflect.DeepEqual(origins, []string{"https://shop.example"}) {
 		t.Errorf("pages of %v may use the API", origins)
 	}

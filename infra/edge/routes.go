@@ -25,14 +25,14 @@ const (
 
 // newRoutes is the part of Traefik's configuration that it follows while it runs.
 func (a Args) newRoutes(ctx *pulumi.Context, parent pulumi.ResourceOption) (*corev1.ConfigMap, error) {
-	text, err := yaml.Marshal(routes(a.Config, a.Upstream, a.Origins))
-	if err != nil {
-		return nil, err
-	}
+	text := a.Address.ApplyT(func(address string) (string, error) {
+		text, err := yaml.Marshal(routes(a.Config, a.Upstream, address, a.Origins))
+		return string(text), err
+	}).(pulumi.StringOutput)
 	return corev1.NewConfigMap(ctx, name, &corev1.ConfigMapArgs{
 		Metadata:  a.metadata(""),
 		Immutable: pulumi.Bool(true),
-		Data:      pulumi.StringMap{routesFile: pulumi.String(text)},
+		Data:      pulumi.StringMap{routesFile: text},
 	}, parent)
 }
 
@@ -40,7 +40,22 @@ func (a Args) newRoutes(ctx *pulumi.Context, parent pulumi.ResourceOption) (*cor
 type object map[string]any
 
 // routes leads everything that comes for the edge's host to the public service. Pages of these origins may use it.
-func routes(config stack.Stack, upstream string, origins []string) object {
+//
+// Requests go to the Service's address, which needs no DNS. Its name is the fallback: for a Service that was created anew, until
+// the next update knows its address.
+func routes(config stack.Stack, upstream, address string, origins []string) object {
+	balancer := func(url string) object {
+		return object{"loadBalancer": object{"servers": []object{{"url": url}}, "serversTransport": "gateway"}}
+	}
+	services := object{"gateway": balancer(upstream)}
+	if address != "" {
+		byAddress := balancer(address)
+		byAddress["loadBalancer"].(object)["healthCheck"] = object{"path": "/health", "interval": "2s", "timeout": "1s"}
+		services = object{
+			"gateway": object{"failover": object{"service": "address", "fallback": "name"}},
+			"address": byAddress, "name": balancer(upstream),
+		}
+	}
 	certificate := object{
 		"certFile": fmt.Sprintf("%s/%s/tls.crt", dynamicFolder, liveFolder),
 		"keyFile":  fmt.Sprintf("%s/%s/tls.key", dynamicFolder, liveFolder),
@@ -90,10 +105,7 @@ func routes(config stack.Stack, upstream string, origins []string) object {
 		"http": object{
 			"routers":     routers,
 			"middlewares": middlewares,
-			"services": object{"gateway": object{"loadBalancer": object{
-				"servers":          []object{{"url": upstream}},
-				"serversTransport": "gateway",
-			}}},
+			"services":    services,
 			"serversTransports": object{"gateway": object{
 				"maxIdleConnsPerHost": 256,
 				"forwardingTimeouts": object{

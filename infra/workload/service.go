@@ -30,6 +30,7 @@ type Service struct {
 	colour      colour                    // that gets the traffic
 	environment corev1.EnvFromSourceArray // of colour
 	completed   pulumi.StringOutput       // known once colour's rollout is complete
+	live        *corev1.Service           // nil before Switch
 }
 
 // Args describes a service. The stores matter only to a service that uses them.

@@ -2,6 +2,7 @@ package workload
 
 import (
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
@@ -95,11 +96,22 @@ func (s *Service) goLive(ctx *pulumi.Context, open pulumi.StringArrayOutput, at 
 	if err != nil {
 		return nil, err
 	}
+	s.live = service
 	return service, ctx.RegisterResourceOutputs(s, pulumi.Map{
 		"version":    pulumi.String(plan.Version),
 		"colour":     pulumi.String(plan.Live),
 		"deployment": s.completed,
 	})
+}
+
+// Address is where the service answers inside the cluster, by the address of its live Service; empty where that has none.
+func (s *Service) Address() pulumi.StringOutput {
+	return s.live.Spec.ClusterIP().ApplyT(func(ip *string) string {
+		if ip == nil || net.ParseIP(*ip) == nil {
+			return ""
+		}
+		return fmt.Sprintf("http://%s", net.JoinHostPort(*ip, fmt.Sprint(catalog.HTTPPort)))
+	}).(pulumi.StringOutput)
 }
 
 func (a Args) serviceSpec(selector pulumi.StringMap) corev1.ServiceSpecArgs {
