@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,11 +93,31 @@ func refreshed(step apitype.StepEventMetadata) []release.Difference {
 	case apitype.OpDelete:
 		other.Have = "missing"
 	case apitype.OpUpdate:
+		if step.Old != nil && step.New != nil && reflect.DeepEqual(settled(step.Old.Outputs), settled(step.New.Outputs)) &&
+			slices.Contains([]string{"Service", "HorizontalPodAutoscaler"}, other.Kind) {
+			return nil
+		}
 		other.Field, other.Have, other.Want = strings.Join(step.Diffs, ", "), "changed", "what the last update left"
 	default:
 		return nil
 	}
 	return []release.Difference{other}
+}
+
+// settled returns the labels, the annotations and the spec of a Service or an autoscaler without what the retirement of a standby
+// version changes past Pulumi: the mark of the live Service, and the autoscaler's minimum, which release.Drift compares.
+func settled(object map[string]any) []any {
+	metadata, _ := object["metadata"].(map[string]any)
+	annotations, _ := metadata["annotations"].(map[string]any)
+	annotations, spec := maps.Clone(annotations), map[string]any{}
+	for key := range (release.Mark{}).Annotations() {
+		delete(annotations, key)
+	}
+	if of, ok := object["spec"].(map[string]any); ok {
+		spec = maps.Clone(of)
+		delete(spec, "minReplicas")
+	}
+	return []any{metadata["labels"], annotations, spec}
 }
 
 // repair restores what drift reports. Where the traffic was moved by hand it goes back to what the last release made live, or,
