@@ -1,4 +1,4 @@
-# Every target is also what CI runs. `make` alone lists them.
+# `make` alone lists the targets. CI runs `make test` and `make vulns`.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -28,27 +28,27 @@ bin/local:
 	@cd local && GOWORK=off go build -o ../bin/local .
 
 .PHONY: up
-up: bin/local ## Bring everything up on this machine, or on CONTEXT=<kube context> REGISTRY=<registry>
+up: bin/local ## Start the platform on this machine, or deploy it to CONTEXT=<kube context> REGISTRY=<registry>
 	@$(LOCAL) up
 
 .PHONY: stop
-stop: bin/local ## Stop everything and keep its data
+stop: bin/local ## Stop the platform and keep its data
 	@$(LOCAL) stop
 
 .PHONY: down
-down: bin/local ## Take everything away, data included
+down: bin/local ## Delete the platform, including its data
 	@$(LOCAL) down
 
 .PHONY: status
-status: bin/local ## Show each component's health, the stack and the URLs
+status: bin/local ## Show the health of each component, the stack and the URLs
 	@$(LOCAL) status
 
 .PHONY: logs
-logs: bin/local ## Show the end of the log of C=<component>; FOLLOW=1 goes on
+logs: bin/local ## Show the latest log lines of C=<component>; FOLLOW=1 follows
 	@$(LOCAL) logs $(if $(FOLLOW),-f) '$(C)'
 
 .PHONY: env
-env: bin/local ## Print what makes a shell use this platform: eval "$(make -s env)"
+env: bin/local ## Print the environment for pulumi and kubectl: eval "$(make -s env)"
 	@$(LOCAL) env
 
 .PHONY: token
@@ -56,17 +56,17 @@ token: bin/local ## Sign in as the demo user and print the token
 	@$(LOCAL) token
 
 .PHONY: dashboard
-dashboard: bin/local ## Lead to Grafana, Prometheus and Alertmanager, or draw the dashboards, until Ctrl-C
+dashboard: bin/local ## Open the dashboards, Prometheus and Alertmanager until Ctrl-C
 	@cd infra && GOWORK=off go build -o ../bin/dashboards ./cmd/dashboards
 	@eval "$$($(LOCAL) env)" && exec bin/dashboards -context '$(CONTEXT)'
 
 .PHONY: secrets
-secrets: ## Generate the secrets that STACK=<stack> lacks; ROTATE=<name> changes one
+secrets: ## Generate the missing secrets of STACK=<stack>; ROTATE=<name> rotates one
 	@$(NEEDS_STACK)
 	@cd infra && GOWORK=off go build -o ../bin/secrets ./cmd/secrets
 	@bin/secrets -stack '$(STACK)' $(if $(ROTATE),-rotate '$(ROTATE)')
 
-## Releases. STACK is local unless it is given; JSON=1 prints one object a line
+## Releases. STACK defaults to local; JSON=1 prints one object per line
 
 RELEASE = $(if $(filter local,$(or $(STACK),local)),eval "$$($(LOCAL) env)" && )exec bin/release -stack '$(or $(STACK),local)' \
 	$(if $(JSON),-json) $(if $(TAKEOVER),-takeover) $(if $(WATCH),-watch '$(WATCH)') $(if $(UNWATCHED),-unwatched)
@@ -76,60 +76,59 @@ bin/release: bin/local
 	@cd infra && GOWORK=off go build -o ../bin/release ./cmd/release
 
 .PHONY: release
-release: bin/release ## Release what the sources have, or V=<version or number>, and watch it for WATCH=<time>
+release: bin/release ## Release the sources, or V=<version or number>, and watch the release for WATCH=<time>
 	@$(RELEASE) up $(if $(V),-version '$(V)')
 
 .PHONY: promote
-promote: bin/release ## Release on STACK=production what staging has tested
+promote: bin/release ## Release to STACK=production what is live on staging
 	@$(RELEASE) promote
 
 .PHONY: rollback
-rollback: ## Give the traffic back to what stands by, at once; SERVICE=<name> alone
+rollback: ## Roll back to the standby version at once; SERVICE=<name> rolls back one service
 	@[ -x bin/release ] && [ -x bin/local ] || $(MAKE) bin/release
 	@$(RELEASE) rollback $(if $(SERVICE),-service '$(SERVICE)')
 
 .PHONY: releases
-releases: bin/release ## Show what is live, what stands by, and the last releases
+releases: bin/release ## Show the live and standby versions and the latest releases
 	@$(RELEASE) history
 
 .PHONY: retire
-retire: bin/release ## Take away what stands by
+retire: bin/release ## Delete the standby versions
 	@$(RELEASE) retire
 
 .PHONY: drift
-drift: bin/release ## Compare STACK's cluster with what the last update left there; fails where something differs
+drift: bin/release ## Compare the cluster of STACK with its last update; fails if they differ
 	@$(RELEASE) drift
 
 .PHONY: repair
-repair: bin/release ## Restore what drift reports; ADOPT=1 takes what is selected for live
+repair: bin/release ## Restore what drift reports; ADOPT=1 keeps the colour that the Service selects
 	@$(RELEASE) repair $(if $(ADOPT),-adopt)
 
 .PHONY: release-demo
-release-demo: bin/release ## Release and take back another version of all services under load; RATE=<requests a second> ROLLBACKS=1
+release-demo: bin/release ## Release and roll back another version of all services under load; RATE=<requests per second> ROLLBACKS=1
 	@cd test && GOWORK=off go build -o ../bin/release-demo ./cmd/release-demo
 	@eval "$$($(LOCAL) env)" && exec bin/release-demo $(if $(RATE),-rate $(RATE)) -rollbacks $(or $(ROLLBACKS),1)
 
 .PHONY: render
-render: ## Write what STACK=<stack> would create to .build/manifests/<stack>, for reading; needs no cluster
+render: ## Write the manifests of STACK=<stack> to .build/manifests/<stack>; needs no cluster
 	@$(NEEDS_STACK)
 	@cd infra && GOWORK=off go build -o ../bin/infra .
 	@bin/infra render '$(STACK)'
 
 .PHONY: profile
-profile: $(if $(filter local,$(or $(STACK),local)),bin/local) ## Show what is known of the cluster of STACK=<stack>, and what will be missing there
+profile: $(if $(filter local,$(or $(STACK),local)),bin/local) ## Show the profile of the cluster of STACK=<stack>: discovered, set and missing values
 	@cd infra && GOWORK=off go build -o ../bin/infra .
 	@$(if $(filter local,$(or $(STACK),local)),eval "$$(bin/local env)" && )bin/infra profile '$(or $(STACK),local)'
 
 .PHONY: check
-check: ## Check the manifests of all stacks: kube-score, Pod Security
+check: ## Check the manifests of all stacks with kube-score; unit tests check policy and Pod Security
 	@cd infra && GOWORK=off go build -o ../bin/infra .
 	@for stack in local staging production; do bin/infra render $$stack; done
 	@bin/infra render everything infra/testdata/Pulumi.everything.yaml
-	@echo 'kube-score and Pod Security: the first time, both are fetched and compiled'
+	@echo 'kube-score: the first time, it is fetched and compiled'
 	@cd $(CHECKS) && GOWORK=off go tool kube-score score --exit-one-on-warning --kubernetes-version v1.34 --output-format ci \
 		$$(sed -n 's/^\([a-z][a-z-]*\) *#.*/--ignore-test \1/p' kube-score.ignore) $$(find $(MANIFESTS) -name '*.yaml') >kube-score.out \
 		|| { grep -v '^\[\(OK\|SKIPPED\)\]' kube-score.out >&2; exit 1; }; rm kube-score.out; echo 'kube-score: nothing to say'
-	@cd $(CHECKS)/podsecurity && GOWORK=off go run . $(MANIFESTS)
 
 ## The code
 
@@ -145,7 +144,7 @@ lint: vet ## Check formatting, vet and lint
 WITH = PATH="$$(bin/local tool $(1) | xargs -n1 dirname | paste -sd:):$$PATH"
 
 .PHONY: vulns
-vulns: ## Report known vulnerabilities that the code can reach, of all modules or IN=<modules>
+vulns: ## Report reachable known vulnerabilities of all modules, or of IN=<modules>
 	@local/toolchain/vulns/scan $(or $(IN),apps infra local test)
 
 .PHONY: unit
@@ -155,27 +154,27 @@ unit: bin/local ## Run the unit tests
 	@cd test && GOWORK=off go test ./load/... ./variant/... ./cmd/...
 
 .PHONY: race
-race: bin/local ## Run the unit tests under the race detector, for which the SDK is compiled once more
+race: bin/local ## Run the unit tests under the race detector; compiles the SDK again
 	@bin/local install postgresql-15 redis-server
 	@$(call WITH,promtool amtool); for module in apps infra local; do (cd $$module && GOWORK=off go test -race ./...); done
 
 .PHONY: browser
-browser: bin/local ## Look at the dashboards in a real browser, over a Prometheus with made-up measurements
+browser: bin/local ## Test the dashboards in a real browser with generated metrics
 	@bin/local install chromium
 	@$(call WITH,prometheus promtool); cd infra/cmd/dashboards/browsertest && GOWORK=off go test -count=1 ./...
 
 .PHONY: bench
-bench: bin/local ## Measure the services against their peers, and hold them to it
+bench: bin/local ## Benchmark the services against their peers; fails below the targets
 	@bin/local install postgresql-15 redis-server nginx-light wrk
 	@cd apps && GOWORK=off go test -count=1 -run '^TestPerformance' -v \
 		$$(grep -rl --include='*_test.go' '^func TestPerformance' . | xargs -n1 dirname | sort -u)
 
 .PHONY: e2e
-e2e: bin/local ## Test the running platform end to end, all but its releases
+e2e: bin/local ## Test the running platform end to end, without releases
 	@cd test && GOWORK=off go test -count=1 -timeout 45m -skip '^TestRelease' ./e2e/...
 
 .PHONY: release-test
-release-test: bin/release ## Test releases on the running platform under load: good and bad ones, killed ones, in troubles; SHORT=1 one of each, RATE=<requests a second>
+release-test: bin/release ## Test releases on the running platform under load, with failures; SHORT=1 runs one of each, RATE=<requests per second>
 	@cd test && RATE='$(RATE)' GOWORK=off go test -count=1 -timeout 90m -v $(if $(SHORT),-short) -run '^TestRelease' ./e2e/...
 
 .PHONY: scale
@@ -183,11 +182,11 @@ scale: bin/local ## Measure previews of 4, 20 and 40 services on the running pla
 	@cd test && GOWORK=off go test -count=1 -timeout 30m -v ./scale/...
 
 .PHONY: lifecycle
-lifecycle: bin/local ## Test stop, interruption, take-over and removal; begins and ends with nothing up, so data is lost
+lifecycle: bin/local ## Test stop, interruption, take-over and removal; starts and ends with make down
 	@cd test && GOWORK=off go test -count=1 -timeout 30m -v ./lifecycle/...
 
 .PHONY: promotion-test
-promotion-test: bin/local ## Test the way from staging to production, on two clusters on this machine; begins and ends with nothing up
+promotion-test: bin/local ## Test promotion from staging to production on two local clusters; starts and ends with make down
 	@bin/local install openssl socat
 	@cd test && GOWORK=off go test -count=1 -timeout 60m -v ./promotion/...
 
@@ -196,15 +195,15 @@ vet: ## Check formatting and vet
 	@unformatted=$$(gofmt -l apps infra local test); if [ -n "$$unformatted" ]; then echo "error: not formatted, run make fmt: $$unformatted" >&2; exit 1; fi
 	@for module in $(MODULES); do (cd $$module && GOWORK=off go vet ./...); done
 
-# What shows on the running platform that it works, and waits for nothing that takes a slow machine long.
+# The quick tests of the running platform.
 SMOKE := DemoUser|WhoMaySignIn|AToken|AUserReachesNoOther|AUserIsRead|FromAnOrder|StackTells|PulumiFinds|ImagesAreSmall|Status|MakeAlone|LogsOf
 
 .PHONY: smoke
-smoke: bin/release ## Test the running platform in a few minutes: sign-in, orders, images, outputs, commands
+smoke: bin/release ## Test the running platform in a minute: sign-in, orders, images, outputs, commands
 	@cd test && GOWORK=off go test -count=1 -timeout 20m -v -run '^Test(The|A|An)?($(SMOKE))' ./e2e/...
 
 .PHONY: test
-test: ## Test a change: formatting, vet, unit tests, manifests, and the platform for real (takes the platform away)
+test: ## Test a change: formatting, vet, unit tests, manifests, and a new platform; ends with make down
 	@$(MAKE) vet
 	@$(MAKE) unit
 	@$(MAKE) check
@@ -213,7 +212,7 @@ test: ## Test a change: formatting, vet, unit tests, manifests, and the platform
 	@$(MAKE) down
 
 .PHONY: test-all
-test-all: ## Run all tests: those of a change, benchmarks, lint, races, browser, end to end, releases, lifecycle; takes two hours and more
+test-all: ## Run all tests: make test, benchmarks, lint, race, browser, end to end, releases, lifecycle; takes two hours
 	@$(MAKE) unit
 	@$(MAKE) bench
 	@$(MAKE) up
