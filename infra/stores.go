@@ -19,8 +19,8 @@ import (
 // stores is where the services keep what they know.
 type stores struct {
 	postgres *data.Postgres
-	cache    *data.Cache
-	stream   *data.Stream
+	cache    *data.Redis
+	stream   *data.Redis
 }
 
 func (p platform) newStores(
@@ -56,9 +56,9 @@ func (p platform) newStores(
 	if err != nil {
 		return made, err
 	}
-	made.cache, err = data.NewCache(ctx, "redis-cache", data.CacheArgs{
+	made.cache, err = data.NewCache(ctx, "redis-cache", data.RedisArgs{
 		Common:      common,
-		Config:      p.config.Redis,
+		Config:      p.config,
 		Services:    p.services,
 		Image:       redis,
 		Certificate: certificates[network.Cache],
@@ -70,7 +70,7 @@ func (p platform) newStores(
 	if err != nil {
 		return made, err
 	}
-	made.stream, err = data.NewStream(ctx, "redis-stream", data.StreamArgs{
+	made.stream, err = data.NewStream(ctx, "redis-stream", data.RedisArgs{
 		Common:      common,
 		Config:      p.config,
 		Services:    p.services,

@@ -1,0 +1,139 @@
+package data
+
+import (
+	"fmt"
+
+	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/cluster"
+	"platform.example/infra/network"
+	"platform.example/infra/quantity"
+	"platform.example/infra/secret"
+	"platform.example/infra/stack"
+)
+
+// Redis is the cache or the stream.
+type Redis struct {
+	pulumi.ResourceState
+	endpoint  Endpoint
+	inCluster bool
+	passwords RedisPasswords
+}
+
+// RedisArgs describes the cache or the stream.
+type RedisArgs struct {
+	Common
+	Config      stack.Stack
+	Services    []catalog.Service
+	Image       string
+	Certificate secret.Certificate
+	Passwords   RedisPasswords
+}
+
+// NewCache makes a Redis that evicts what is used least, and may lose everything at any time, unless it is elsewhere.
+func NewCache(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.ResourceOption) (*Redis, error) {
+	config := args.Config.Redis
+	return args.build(ctx, "platform:data:Cache", name, config.Store, catalog.RedisHost(args.Prefix), redisServer{
+		Common: args.Common, name: network.Cache, image: args.Image, certificate: args.Certificate, starts: 60,
+		users: args.Passwords.users(args.Services, func(s catalog.Service) *catalog.Access { return s.Cache }),
+		config: fmt.Sprintf("maxmemory %dmb\nmaxmemory-policy allkeys-lru\nlazyfree-lazy-eviction yes\nappendonly no\n",
+			int(config.Memory)),
+		// A quarter beyond the entries for fragmentation, and a part that does not grow with them.
+		memory: config.Memory*5/4 + 32*quantity.MiB,
+	}, func(_ *corev1.Service, template corev1.PodTemplateSpecArgs, parent pulumi.ResourceOption) (pulumi.Resource, error) {
+		return appsv1.NewDeployment(ctx, network.Cache, &appsv1.DeploymentArgs{
+			Metadata: args.named(network.Cache),
+			Spec: appsv1.DeploymentSpecArgs{
+				Replicas:                pulumi.Int(1),
+				RevisionHistoryLimit:    pulumi.Int(cluster.FormerReplicaSets),
+				ProgressDeadlineSeconds: pulumi.Int(args.Rollout.Seconds()),
+				// Never two at once: one could answer what the other was told to forget.
+				Strategy: appsv1.DeploymentStrategyArgs{Type: pulumi.String("Recreate")},
+				Selector: metav1.LabelSelectorArgs{MatchLabels: labels(network.Cache)},
+				Template: template,
+			},
+		}, append(args.Rollout.Options(), parent)...)
+	}, opts)
+}
+
+// appendFolder holds the append-only file.
+const appendFolder = "/var/lib/redis"
+
+// NewStream makes a Redis that keeps what it is told, unless it is elsewhere: it evicts nothing, refuses what doesn't fit, and
+// appends every write to a file that reaches the disk each second. What the last second held is published again.
+func NewStream(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.ResourceOption) (*Redis, error) {
+	config := args.Config.Stream
+	return args.build(ctx, "platform:data:Stream", name, config.Store, catalog.StreamHost(args.Prefix), redisServer{
+		Common: args.Common, name: network.Stream, image: args.Image, certificate: args.Certificate,
+		users: args.Passwords.users(args.Services, func(s catalog.Service) *catalog.Access { return s.Stream }),
+		config: fmt.Sprintf("maxmemory %dmb\nmaxmemory-policy noeviction\nappendonly yes\nappendfsync everysec\ndir %s\n",
+			int(config.Memory), appendFolder),
+		// Half as much again for what changes while the file is rewritten by a fork, and a part that does not grow.
+		memory: config.Memory*3/2 + 32*quantity.MiB,
+		starts: 300, // reads the whole file
+		data:   appendFolder,
+	}, func(service *corev1.Service, template corev1.PodTemplateSpecArgs, parent pulumi.ResourceOption) (pulumi.Resource, error) {
+		return appsv1.NewStatefulSet(ctx, network.Stream, &appsv1.StatefulSetArgs{
+			Metadata: args.named(network.Stream),
+			Spec: appsv1.StatefulSetSpecArgs{
+				Replicas:                             pulumi.Int(1),
+				ServiceName:                          service.Metadata.Name().Elem(),
+				Selector:                             metav1.LabelSelectorArgs{MatchLabels: labels(network.Stream)},
+				Template:                             template,
+				VolumeClaimTemplates:                 dataVolume(args.Config, config.VolumeSize),
+				PersistentVolumeClaimRetentionPolicy: retainVolumes(),
+			},
+		}, append(args.Rollout.Options(), parent, pulumi.Protect(args.Config.ProtectData), cluster.ClaimTemplatesStay())...)
+	}, opts)
+}
+
+// build makes the store at the host, with the workload that run makes of its pods.
+func (a RedisArgs) build(
+	ctx *pulumi.Context, kind, name string, config stack.Store, host string, server redisServer,
+	run func(*corev1.Service, corev1.PodTemplateSpecArgs, pulumi.ResourceOption) (pulumi.Resource, error), opts []pulumi.ResourceOption,
+) (*Redis, error) {
+	store := &Redis{endpoint: elsewhere(config), inCluster: config.Address == "", passwords: a.Passwords}
+	if err := ctx.RegisterComponentResource(kind, name, store, opts...); err != nil {
+		return nil, err
+	}
+	if store.inCluster {
+		parent := pulumi.Parent(store)
+		objects, err := server.newObjects(ctx, parent)
+		if err != nil {
+			return nil, err
+		}
+		service, err := a.newService(ctx, server.name, network.RedisPort, parent)
+		if err != nil {
+			return nil, err
+		}
+		running, err := run(service, corev1.PodTemplateSpecArgs{
+			Metadata: metav1.ObjectMetaArgs{Labels: podLabels(server.name)}, Spec: server.pod(objects),
+		}, parent)
+		if err != nil {
+			return nil, err
+		}
+		users, err := server.newUsers(ctx, host, objects, parent, pulumi.DependsOn([]pulumi.Resource{running}))
+		if err != nil {
+			return nil, err
+		}
+		store.endpoint = Endpoint{Host: host, Port: network.RedisPort, Authority: a.Authority, Ready: []pulumi.Resource{users}}
+	}
+	return store, ctx.RegisterResourceOutputs(store, pulumi.Map{
+		"host": pulumi.String(store.endpoint.Host),
+		"port": pulumi.Int(store.endpoint.Port),
+	})
+}
+
+// Endpoint is how a service reaches the store.
+func (r *Redis) Endpoint(service catalog.Service) Endpoint {
+	return r.passwords.endpoint(r.endpoint, r.inCluster, service)
+}
+
+// MonitorEndpoint is how an exporter reaches its statistics.
+func (r *Redis) MonitorEndpoint() Endpoint {
+	return r.passwords.as(r.endpoint, r.inCluster, monitor, r.passwords.Monitor)
+}
