@@ -2,8 +2,6 @@ package e2e
 
 import (
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,13 +11,22 @@ import (
 // DNS accepts queries and never answers, for longer than anybody uses an address without looking it up again.
 func TestReleaseTrafficOutlivesDNS(t *testing.T) {
 	const outage = 45 * time.Second
-	servers := processes(t, "coredns")
+	all, err := processes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var servers []process
+	for _, p := range all {
+		if program, _ := os.ReadFile(p.path("comm")); strings.TrimSpace(string(program)) == "coredns" && p.inPod() {
+			servers = append(servers, p)
+		}
+	}
 	if len(servers) == 0 {
-		t.Fatal("no CoreDNS runs")
+		t.Fatal("no CoreDNS runs in a pod")
 	}
 	signal := func(signal syscall.Signal) {
-		for _, pid := range servers {
-			if err := syscall.Kill(pid, signal); err != nil {
+		for _, server := range servers {
+			if err := syscall.Kill(int(server), signal); err != nil {
 				t.Error(err)
 			}
 		}
@@ -31,25 +38,4 @@ func TestReleaseTrafficOutlivesDNS(t *testing.T) {
 		signal(syscall.SIGCONT)
 		return nil
 	})
-}
-
-// processes returns the processes of this machine that run the program of that name.
-func processes(t *testing.T, program string) (pids []int) {
-	t.Helper()
-	names, err := filepath.Glob("/proc/[0-9]*/comm")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, name := range names {
-		comm, err := os.ReadFile(name)
-		if err != nil || strings.TrimSpace(string(comm)) != program { // it has ended
-			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		pids = append(pids, pid)
-	}
-	return pids
 }
