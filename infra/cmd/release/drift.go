@@ -105,17 +105,19 @@ func refreshed(step apitype.StepEventMetadata) []release.Difference {
 }
 
 // settled returns the labels, the annotations and the spec of a Service or an autoscaler without what the retirement of a standby
-// version changes past Pulumi: the mark of the live Service, and the autoscaler's minimum, which release.Drift compares.
+// version changes past Pulumi: the mark of the live Service, and the autoscaler's bounds, which release.Drift compares.
 func settled(object map[string]any) []any {
 	metadata, _ := object["metadata"].(map[string]any)
 	annotations, _ := metadata["annotations"].(map[string]any)
 	annotations, spec := maps.Clone(annotations), map[string]any{}
+	delete(annotations, release.ReplicasAnnotation)
 	for key := range (release.Mark{}).Annotations() {
 		delete(annotations, key)
 	}
 	if of, ok := object["spec"].(map[string]any); ok {
 		spec = maps.Clone(of)
 		delete(spec, "minReplicas")
+		delete(spec, "maxReplicas")
 	}
 	return []any{metadata["labels"], annotations, spec}
 }

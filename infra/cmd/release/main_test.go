@@ -206,10 +206,12 @@ func TestARefreshReportsObjectsOfTheClusterAlone(t *testing.T) {
 
 // The Job that retires a standby version writes past Pulumi. What others write beside it is drift.
 func TestARetirementIsNoDrift(t *testing.T) {
-	object := func(standby, team string, minimum, maximum float64) *apitype.StepEventStateMetadata {
+	object := func(standby, team string, minimum float64, behavior string) *apitype.StepEventStateMetadata {
 		return &apitype.StepEventStateMetadata{Outputs: map[string]any{
-			"metadata": map[string]any{"resourceVersion": standby + team, "annotations": map[string]any{"platform.example/standby": standby, "team": team}},
-			"spec":     map[string]any{"minReplicas": minimum, "maxReplicas": maximum},
+			"metadata": map[string]any{"resourceVersion": standby + team, "annotations": map[string]any{
+				"platform.example/standby": standby, "platform.example/replicas": standby, "team": team,
+			}},
+			"spec": map[string]any{"minReplicas": minimum, "maxReplicas": minimum, "behavior": behavior},
 		}}
 	}
 	for _, c := range []struct {
@@ -217,14 +219,14 @@ func TestARetirementIsNoDrift(t *testing.T) {
 		now        *apitype.StepEventStateMetadata
 		reported   bool
 	}{
-		{"retired", "core/v1:Service", object("", "a", 2, 3), false},
-		{"shrinks", "autoscaling/v2:HorizontalPodAutoscaler", object("v1", "a", 1, 3), false},
-		{"another annotation", "core/v1:Service", object("", "b", 2, 3), true},
-		{"another maximum", "autoscaling/v2:HorizontalPodAutoscaler", object("v1", "a", 1, 9), true},
-		{"another kind", "apps/v1:Deployment", object("", "a", 2, 3), true},
+		{"retired", "core/v1:Service", object("", "a", 2, "slow"), false},
+		{"shrinks", "autoscaling/v2:HorizontalPodAutoscaler", object("", "a", 1, "slow"), false},
+		{"another annotation", "core/v1:Service", object("", "b", 2, "slow"), true},
+		{"another behavior", "autoscaling/v2:HorizontalPodAutoscaler", object("v1", "a", 1, "fast"), true},
+		{"another kind", "apps/v1:Deployment", object("", "a", 2, "slow"), true},
 	} {
 		found := refreshed(apitype.StepEventMetadata{
-			URN: "urn:pulumi:local::platform::kubernetes:" + c.kind + "::x", Op: apitype.OpUpdate, Old: object("v1", "a", 2, 3), New: c.now,
+			URN: "urn:pulumi:local::platform::kubernetes:" + c.kind + "::x", Op: apitype.OpUpdate, Old: object("v1", "a", 2, "slow"), New: c.now,
 		})
 		if (len(found) > 0) != c.reported {
 			t.Errorf("%s: %v", c.name, found)
