@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -74,6 +75,42 @@ func TestADNSOutageDelaysNoConnection(t *testing.T) {
 	if _, err := fresh.DialContext(limited, "tcp4", hung); err == nil {
 		t.Error("the resolver that hangs answers: the test shows nothing")
 	}
+}
+
+// pgx cancels a query by the address of its connection, through the same dialer.
+func TestAnAddressIsDialledAsItIs(t *testing.T) {
+	_, at := listen(t)
+	_, port, _ := net.SplitHostPort(at)
+	d := Dialer{addresses: []string{"127.0.0.2:1"}}
+	conn, err := d.DialContext(t.Context(), "tcp4", net.JoinHostPort("127.0.0.1", port))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
+	if d.addresses[0] != "127.0.0.2:1" || !d.until.IsZero() {
+		t.Errorf("it is taken for the host: %v", d.addresses)
+	}
+}
+
+// The first address swallows packets: the next one has its share of the time.
+func TestAnAddressThatHangsLeavesTimeForTheNext(t *testing.T) {
+	_, at := listen(t)
+	_, port, _ := net.SplitHostPort(at)
+	d := Dialer{addresses: []string{"127.0.0.3:1", net.JoinHostPort("127.0.0.1", port)}, until: time.Now().Add(time.Hour)}
+	d.ControlContext = func(ctx context.Context, _, address string, _ syscall.RawConn) error {
+		if address == net.JoinHostPort("127.0.0.1", port) {
+			return nil
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	conn, err := d.DialContext(ctx, "tcp4", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.Close()
 }
 
 func TestTheNextAddressIsTriedWhenTheFirstFails(t *testing.T) {

@@ -65,7 +65,10 @@ func (g *gate) failed(err error) {
 	_, network := errors.AsType[net.Error](err)
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
 	silent := network || connecting || errors.Is(err, context.DeadlineExceeded)
-	if answered || !silent || g.pool == nil || g.failures.Add(1) < shutAfter || !g.shut.CompareAndSwap(false, true) {
+	if answered {
+		g.failures.Store(0)
+	}
+	if answered || !silent || g.pool == nil || g.shut.Load() || g.failures.Add(1) < shutAfter || !g.shut.CompareAndSwap(false, true) {
 		return
 	}
 	g.log.Warn("Postgres doesn't answer: requests fail at once until it does", "cause", err)
@@ -79,8 +82,8 @@ func (g *gate) probe() {
 		err := g.pool.Ping(ctx)
 		cancel()
 		if err == nil {
-			g.failures.Store(0)
 			g.shut.Store(false)
+			g.failures.Store(0)
 			g.log.Info("Postgres answers again")
 			return
 		}

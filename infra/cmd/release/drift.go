@@ -61,7 +61,7 @@ func (s *session) differences(ctx context.Context) (recorded map[string]release.
 		var others []release.Difference
 		for event := range happening {
 			if event.ResOutputsEvent != nil {
-				others = append(others, refreshed(event.ResOutputsEvent.Metadata)...)
+				others = append(others, refreshed(event.ResOutputsEvent.Metadata, recorded)...)
 			}
 		}
 		heard <- others
@@ -82,8 +82,8 @@ func (s *session) differences(ctx context.Context) (recorded map[string]release.
 	return recorded, found, nil
 }
 
-// refreshed is what pulumi found to differ from its state.
-func refreshed(step apitype.StepEventMetadata) []release.Difference {
+// refreshed is what pulumi found to differ from its state. What release.Drift compares of the recorded services is left to it.
+func refreshed(step apitype.StepEventMetadata, recorded map[string]release.Recorded) []release.Difference {
 	urn := resource.URN(step.URN)
 	if !strings.HasPrefix(string(urn.Type()), "kubernetes:") { // the stack's own outputs change with each update
 		return nil
@@ -93,8 +93,13 @@ func refreshed(step apitype.StepEventMetadata) []release.Difference {
 	case apitype.OpDelete:
 		other.Have = "missing"
 	case apitype.OpUpdate:
-		if step.Old != nil && step.New != nil && reflect.DeepEqual(settled(step.Old.Outputs), settled(step.New.Outputs)) &&
-			slices.Contains([]string{"Service", "HorizontalPodAutoscaler"}, other.Kind) {
+		service := other.Name
+		for _, colour := range []release.Colour{release.Blue, release.Green} {
+			service = strings.TrimSuffix(service, "-"+string(colour))
+		}
+		_, compared := recorded[service]
+		if compared && slices.Contains([]string{"Service", "HorizontalPodAutoscaler"}, other.Kind) && step.Old != nil && step.New != nil &&
+			reflect.DeepEqual(settled(step.Old.Outputs), settled(step.New.Outputs)) {
 			return nil
 		}
 		other.Field, other.Have, other.Want = strings.Join(step.Diffs, ", "), "changed", "what the last update left"

@@ -195,7 +195,7 @@ func TestARefreshReportsObjectsOfTheClusterAlone(t *testing.T) {
 		{stack + "pulumi:pulumi:StackReference::organization/platform/local", apitype.OpUpdate, ""}, // changes with each update
 	} {
 		got := ""
-		for _, difference := range refreshed(apitype.StepEventMetadata{URN: c.urn, Op: c.op}) {
+		for _, difference := range refreshed(apitype.StepEventMetadata{URN: c.urn, Op: c.op}, nil) {
 			got = difference.Kind + " " + difference.Name
 		}
 		if got != c.want {
@@ -215,19 +215,20 @@ func TestARetirementIsNoDrift(t *testing.T) {
 		}}
 	}
 	for _, c := range []struct {
-		name, kind string
-		now        *apitype.StepEventStateMetadata
-		reported   bool
+		name, kind, object string
+		now                *apitype.StepEventStateMetadata
+		reported           bool
 	}{
-		{"retired", "core/v1:Service", object("", "a", 2, "slow"), false},
-		{"shrinks", "autoscaling/v2:HorizontalPodAutoscaler", object("", "a", 1, "slow"), false},
-		{"another annotation", "core/v1:Service", object("", "b", 2, "slow"), true},
-		{"another behavior", "autoscaling/v2:HorizontalPodAutoscaler", object("v1", "a", 1, "fast"), true},
-		{"another kind", "apps/v1:Deployment", object("", "a", 2, "slow"), true},
+		{"retired", "core/v1:Service", "x", object("", "a", 2, "slow"), false},
+		{"shrinks", "autoscaling/v2:HorizontalPodAutoscaler", "x-blue", object("", "a", 1, "slow"), false},
+		{"another annotation", "core/v1:Service", "x", object("", "b", 2, "slow"), true},
+		{"an autoscaler that no release sets", "autoscaling/v2:HorizontalPodAutoscaler", "edge", object("", "a", 1, "slow"), true},
+		{"another behavior", "autoscaling/v2:HorizontalPodAutoscaler", "x-blue", object("v1", "a", 1, "fast"), true},
+		{"another kind", "apps/v1:Deployment", "x-blue", object("", "a", 2, "slow"), true},
 	} {
 		found := refreshed(apitype.StepEventMetadata{
-			URN: "urn:pulumi:local::platform::kubernetes:" + c.kind + "::x", Op: apitype.OpUpdate, Old: object("v1", "a", 2, "slow"), New: c.now,
-		})
+			URN: "urn:pulumi:local::platform::kubernetes:" + c.kind + "::" + c.object, Op: apitype.OpUpdate, Old: object("v1", "a", 2, "slow"), New: c.now,
+		}, map[string]release.Recorded{"x": {}})
 		if (len(found) > 0) != c.reported {
 			t.Errorf("%s: %v", c.name, found)
 		}

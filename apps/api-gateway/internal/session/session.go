@@ -158,12 +158,14 @@ type ended struct {
 func (s *Sessions) poll(ctx context.Context) error {
 	revoked := map[string]time.Time{}
 	var newest time.Time
+	heard := time.Unix(s.heard.Load(), 0)
 	if known := s.revoked.Load(); known != nil {
 		for id, at := range *known {
 			if time.Since(at) < keepFor {
 				revoked[id] = at
 			}
-			if at.After(newest) {
+			// A replica whose clock is ahead must not hide what the others write.
+			if at.After(newest) && at.Before(heard) {
 				newest = at
 			}
 		}
@@ -176,6 +178,9 @@ func (s *Sessions) poll(ctx context.Context) error {
 		}
 		query := url.Values{"since": {after.At.UTC().Format(time.RFC3339Nano)}, "after": {after.SessionID}}
 		if err := s.users.Poll(ctx, "/sessions/revoked?"+query.Encode(), &page); err != nil {
+			if s.revoked.Load() != nil {
+				s.revoked.Store(&revoked) // the pages so far; the next poll goes on from there
+			}
 			return err
 		}
 		for _, one := range page.Revoked {

@@ -11,6 +11,9 @@ import (
 	"platform.example/apps/user-service/internal/user"
 )
 
+// revokedPage bounds the revoked sessions of one answer, some 100 KB.
+const revokedPage = 1000
+
 type credentials struct {
 	Email    user.Email `json:"email"`
 	Password string     `json:"password"`
@@ -73,9 +76,10 @@ func (a *API) revoke(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) revoked(w http.ResponseWriter, r *http.Request) error {
-	after := session.Ended{}
+	after, page := session.Ended{}, 0 // a gateway of the version before asks for all
 	if raw := r.URL.Query().Get("since"); raw != "" {
 		var err error
+		page = revokedPage
 		if after.At, err = time.Parse(time.RFC3339Nano, raw); err != nil {
 			return problem.New(problem.Malformed, "since must be a time (RFC 3339).", err)
 		}
@@ -86,7 +90,7 @@ func (a *API) revoked(w http.ResponseWriter, r *http.Request) error {
 			return problem.New(problem.Malformed, "after must be the session_id of an earlier answer.", nil)
 		}
 	}
-	ended, more, err := a.sessions.Revoked(r.Context(), after)
+	ended, more, err := a.sessions.Revoked(r.Context(), after, page)
 	if err != nil {
 		return err
 	}

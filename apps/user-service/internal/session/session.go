@@ -35,8 +35,6 @@ const (
 	sweepBatch = 1000
 	// maxPerUser bounds the sessions of a user: the oldest ends when one more begins.
 	maxPerUser = 100
-	// revokedPage bounds the sessions that Revoked returns, some 100 KB.
-	revokedPage = 1000
 )
 
 // Sessions is the table of sessions.
@@ -190,14 +188,14 @@ type Ended struct {
 }
 
 // Revoked lists the sessions whose access tokens may still be valid and that
-// ended after the given one, in the order of their end. It returns revokedPage of
-// them at most, and reports whether there are more.
-func (s *Sessions) Revoked(ctx context.Context, after Ended) (ended []Ended, more bool, err error) {
+// ended after the given one, in the order of their end. It returns a page of them
+// at most, and reports whether there are more; a page of 0 has no end.
+func (s *Sessions) Revoked(ctx context.Context, after Ended, page int) (ended []Ended, more bool, err error) {
 	if oldest := s.now().Add(-toldFor); after.At.Before(oldest) {
 		after = Ended{At: oldest}
 	}
 	rows, err := s.pool.Query(ctx, `SELECT id, revoked_at FROM sessions
-		WHERE revoked_at IS NOT NULL AND (revoked_at, id) > ($1, $2) ORDER BY revoked_at, id LIMIT $3`, after.At, after.ID, revokedPage+1)
+		WHERE revoked_at IS NOT NULL AND (revoked_at, id) > ($1, $2) ORDER BY revoked_at, id LIMIT nullif($3, 1)`, after.At, after.ID, page+1)
 	if err != nil {
 		return nil, false, postgres.Failure("listing revoked sessions", err)
 	}
@@ -208,7 +206,10 @@ func (s *Sessions) Revoked(ctx context.Context, after Ended) (ended []Ended, mor
 	if err != nil {
 		return nil, false, postgres.Failure("listing revoked sessions", err)
 	}
-	return ended[:min(len(ended), revokedPage)], len(ended) > revokedPage, nil
+	if page == 0 || len(ended) <= page {
+		return ended, false, nil
+	}
+	return ended[:page], true, nil
 }
 
 // Sweep deletes the sessions that have long been over.

@@ -145,7 +145,7 @@ func TestRevokedIsToldForAsLongAsATokenMayLive(t *testing.T) {
 	for after, want := range map[time.Duration]int{0: 1, 15 * time.Minute: 1, 21 * time.Minute: 0} {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
 			now := now.Add(after)
-			ended, _, err := newSessions(s.pool, s.log, func() time.Time { return now }).Revoked(t.Context(), Ended{})
+			ended, _, err := newSessions(s.pool, s.log, func() time.Time { return now }).Revoked(t.Context(), Ended{}, 0)
 			if err != nil || len(ended) != want || want == 1 && ended[0].ID != begun.ID {
 				t.Errorf("told %v, %v", ended, err)
 			}
@@ -157,7 +157,7 @@ func TestRevokedIsToldForAsLongAsATokenMayLive(t *testing.T) {
 func TestRevokedIsListedInPages(t *testing.T) {
 	now := time.Now()
 	s, pool, user := started(t, &now)
-	const count = 2*revokedPage + 1
+	const page, count = 100, 201
 	_, err := pool.Exec(t.Context(), `INSERT INTO sessions (id, user_id, token_hash, expires_at, revoked_at)
 		SELECT gen_random_uuid(), $1, '', $2, $3::timestamptz - (i / 3) * interval '1 millisecond' FROM generate_series(1, $4::int) i`,
 		user, now.Add(Life), now, count)
@@ -168,7 +168,7 @@ func TestRevokedIsListedInPages(t *testing.T) {
 	pages, more, after := 0, true, Ended{}
 	for ; more && pages < 5; pages++ {
 		var ended []Ended
-		if ended, more, err = s.Revoked(t.Context(), after); err != nil {
+		if ended, more, err = s.Revoked(t.Context(), after, page); err != nil {
 			t.Fatal(err)
 		}
 		for _, e := range ended {
@@ -178,7 +178,10 @@ func TestRevokedIsListedInPages(t *testing.T) {
 	if len(listed) != count || pages != 3 {
 		t.Errorf("%d sessions in %d pages, want %d in 3", len(listed), pages, count)
 	}
-	if ended, more, err := s.Revoked(t.Context(), after); err != nil || more || len(ended) != 0 {
+	if ended, more, err := s.Revoked(t.Context(), Ended{}, 0); err != nil || more || len(ended) != count {
+		t.Errorf("without pages: %d sessions, %t, %v", len(ended), more, err)
+	}
+	if ended, more, err := s.Revoked(t.Context(), after, page); err != nil || more || len(ended) != 0 {
 		t.Errorf("after the last one: %d sessions, %t, %v", len(ended), more, err)
 	}
 }
