@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -64,36 +63,6 @@ func disruptions(budget *policyv1.PodDisruptionBudget, replicas int) int {
 		return replicas - kept
 	}
 	return 0
-}
-
-func autoscaling(o objects) []problem {
-	var problems []problem
-	scaled := map[string]bool{}
-	for _, scaler := range of[*autoscalingv2.HorizontalPodAutoscaler](o) {
-		add := func(wrong, mend string) { problems = append(problems, problem{nameOf(scaler), wrong, mend}) }
-		if least, most := minReplicas(scaler), int(scaler.Spec.MaxReplicas); least < 1 || least > most {
-			add(fmt.Sprintf("minReplicas %d and maxReplicas %d are no bounds", least, most), "set 1 <= minReplicas <= maxReplicas")
-		}
-		found := false
-		for _, w := range o.servers() {
-			if !scales(scaler, w) {
-				continue
-			}
-			found = true
-			if w.replicas != nil {
-				add(w.name+" sets replicas itself, which every change of it would set again", "leave replicas to the autoscaler")
-			}
-			if scaled[w.name] {
-				add("another one scales "+w.name+" too", "have one for each")
-			}
-			scaled[w.name] = true
-		}
-		if !found {
-			target := scaler.Spec.ScaleTargetRef
-			add("there is no "+join(target.Kind, scaler.Namespace, target.Name), "name what it scales")
-		}
-	}
-	return problems
 }
 
 func rollouts(o objects) []problem {

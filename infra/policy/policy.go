@@ -81,7 +81,6 @@ func Rules() []Rule {
 		{"service-account", "an account that two share can't be given less than both need", accounts},
 		{"api-token", "a token that a pod doesn't need is a token that can be stolen", tokens},
 		{"disruption", "a drain must take replicas one after the other, and must not wait for ever", disruption},
-		{"autoscaling", "an autoscaler without a target, or one that another value overrules, scales nothing", autoscaling},
 		{"rollout", "a rollout that takes a replica away before the next is ready loses requests", rollouts},
 		{"spread", "replicas on one node or in one zone fail together", spread},
 		{"probes", "a server without probes gets requests before it can answer, and after", probes},

@@ -249,16 +249,6 @@ func breaches() []breach {
 			"as many as there may be":    both(set("PodDisruptionBudget apps/shop", "spec/maxUnavailable", removed), set("PodDisruptionBudget apps/shop", "spec/minAvailable", 2)),
 			"a share that rounds to all": both(set("PodDisruptionBudget apps/shop", "spec/maxUnavailable", removed), set("PodDisruptionBudget apps/shop", "spec/minAvailable", "60%")),
 		}),
-		of("autoscaling", "HorizontalPodAutoscaler apps/shop", map[string]mutation{
-			"fewer at most":       set("HorizontalPodAutoscaler apps/shop", "spec/maxReplicas", 1),
-			"nobody at least":     set("HorizontalPodAutoscaler apps/shop", "spec/minReplicas", 0),
-			"no target":           set("HorizontalPodAutoscaler apps/shop", "spec/scaleTargetRef/name", "shoe"),
-			"replicas of its own": set(shop, "spec/replicas", 3),
-		}),
-		of("autoscaling", "HorizontalPodAutoscaler apps/shop-2", map[string]mutation{
-			"two for one": with("{apiVersion: autoscaling/v2, kind: HorizontalPodAutoscaler, metadata: {name: shop-2, namespace: apps}, " +
-				"spec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: shop}, minReplicas: 2, maxReplicas: 3}}"),
-		}),
 		of("rollout", shop, map[string]mutation{
 			"anew":         set(shop, "spec/strategy", Object{"type": "Recreate"}),
 			"by default":   set(shop, "spec/strategy", removed),
