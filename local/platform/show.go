@@ -33,33 +33,33 @@ func (p *Platform) welcome(ctx context.Context, stack *deploy.Deployment, target
 	fmt.Fprintf(p.out, `
 The platform is up (%s). API: %s
 
-Sign in as the demo user, and ask for that user twice: the first answer comes
+Sign in as the demo user and read that user twice: the first response comes
 from Postgres, the second from Redis (see X-Cache):
 
   TOKEN=$(make -s token%[3]s)
   %[4]s -i -H "Authorization: Bearer $TOKEN" %[2]s/api/users/me
 
-Order something, and read what you are told of it:
+Place an order and read its notification:
 
   %[4]s -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \
     -H "Idempotency-Key: first" %[2]s/api/orders \
     -d '{"currency":"EUR","items":[{"sku":"tea","quantity":2,"unit_price":450}]}'
   %[4]s -H "Authorization: Bearer $TOKEN" %[2]s/api/notifications
 
-Read the API's documentation: %[2]s/docs
+API documentation: %[2]s/docs
 
-Look at what runs, and at a component's log:
+Show the components and the log of one of them:
 
   make status%[3]s
   make logs C=kubelet
 
-Use pulumi and kubectl yourself:
+Use pulumi and kubectl:
 
   eval "$(make -s env%[3]s)"
   pulumi preview --stack local
   kubectl get pods -A
 
-make stop stops it and keeps the data; make down takes everything away.
+make stop stops the platform and keeps its data; make down deletes everything.
 `, p.log.Elapsed(), told.URL, suffix, curl)
 	return nil
 }
