@@ -93,6 +93,7 @@ func run(ctx *pulumi.Context, given configuration, lock *lock, newRollout newRol
 	maps.DeleteFunc(recorded, func(name string, _ release.Recorded) bool {
 		return !slices.ContainsFunc(p.services, func(service catalog.Service) bool { return service.Name == name })
 	})
+	p.address = recorded[p.public().Name].Address
 	if p.images, err = image.ForServices(ctx, p.config, p.services, p.profile.Architectures, root); err != nil {
 		return err
 	}
@@ -118,6 +119,7 @@ type platform struct {
 	target   cluster.Target
 	rollout  cluster.Rollout
 	request  release.Request
+	address  string // of the public service as it runs; empty before its first update
 	last     last
 	images   map[string]image.Image // of the sources, by service
 	plans    map[string]planned     // by service
@@ -188,7 +190,7 @@ func (p platform) build(ctx *pulumi.Context) error {
 		Profile:     p.profile,
 		Image:       traefik,
 		Upstream:    workload.URL(p.config.NamespacePrefix, public.Name),
-		Address:     services[public.Name].Address(),
+		Address:     services[public.Name].Address(p.address),
 		Origins:     p.config.Services[public.Name].Origins(),
 		Certificate: certificates[network.Edge],
 	}, onCluster)

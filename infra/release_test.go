@@ -305,6 +305,19 @@ func TestAnUpdateWithoutTheCandidatesLeavesTheTrafficAlone(t *testing.T) {
 	}
 }
 
+// A Service keeps its address through a release: the edge isn't touched by it, in a preview neither.
+func TestTheEdgeReachesTheGatewayByTheAddressOfItsService(t *testing.T) {
+	api := runs(t, func(_ string, live *corev1.Service, _ *appsv1.Deployment) { live.Spec.ClusterIP = "10.96.0.7" })
+	engine := &engine{}
+	if err := up(t, stack.Local, on(t, api), engine); err != nil {
+		t.Fatal(err)
+	}
+	routes, _ := engine.ofType("core/v1:ConfigMap")["edge"].at("data", "routes.yaml").(string)
+	if !strings.Contains(routes, "url: http://10.96.0.7:8080") || !strings.Contains(routes, "fallback: name") {
+		t.Errorf("the edge leads to\n%s", routes)
+	}
+}
+
 func TestWhatStandsByIsRetiredByAJob(t *testing.T) {
 	engine := &engine{}
 	if err := up(t, stack.Local, on(t, runs(t, nil)), engine); err != nil {

@@ -63,6 +63,7 @@ func (c *Cluster) Recorded(ctx context.Context) (map[string]release.Recorded, er
 			Selector: service.Spec.Selector,
 			Ready:    len(ready[name]),
 			Changes:  changes(service.ManagedFields),
+			Address:  service.Spec.ClusterIP,
 		}
 	}
 	for _, found := range autoscalers.Items {

@@ -15,6 +15,7 @@ type Recorded struct {
 	Selector map[string]string // of the live Service, every key
 	Ready    int               // endpoints of the live Service
 	Changes  Changes           // of the live Service
+	Address  string            // the ClusterIP of the live Service
 }
 
 // Running is a colour's Deployment.

@@ -104,14 +104,19 @@ func (s *Service) goLive(ctx *pulumi.Context, open pulumi.StringArrayOutput, at 
 	})
 }
 
-// Address is where the service answers inside the cluster, by the address of its live Service; empty where that has none.
-func (s *Service) Address() pulumi.StringOutput {
-	return s.live.Spec.ClusterIP().ApplyT(func(ip *string) string {
+// Address is where the service answers inside the cluster, by the address of its live Service; empty where that has none. A known
+// address is taken as it is: a Service keeps it, and a preview can't always tell it.
+func (s *Service) Address(known string) pulumi.StringOutput {
+	url := func(ip *string) string {
 		if ip == nil || net.ParseIP(*ip) == nil {
 			return ""
 		}
 		return fmt.Sprintf("http://%s", net.JoinHostPort(*ip, fmt.Sprint(catalog.HTTPPort)))
-	}).(pulumi.StringOutput)
+	}
+	if known := url(&known); known != "" {
+		return pulumi.String(known).ToStringOutput()
+	}
+	return s.live.Spec.ClusterIP().ApplyT(url).(pulumi.StringOutput)
 }
 
 func (a Args) serviceSpec(selector pulumi.StringMap) corev1.ServiceSpecArgs {
