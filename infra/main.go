@@ -160,7 +160,7 @@ func (p platform) build(ctx *pulumi.Context) error {
 		return err
 	}
 
-	services, switched, err := p.newServices(ctx, namespaces, stores, onCluster)
+	gateway, switched, err := p.newServices(ctx, namespaces, stores, onCluster)
 	if err != nil {
 		return err
 	}
@@ -190,7 +190,7 @@ func (p platform) build(ctx *pulumi.Context) error {
 		Profile:     p.profile,
 		Image:       traefik,
 		Upstream:    workload.URL(p.config.NamespacePrefix, public.Name),
-		Address:     services[public.Name].Address(p.address),
+		Address:     gateway.Address(p.address),
 		Origins:     p.config.Services[public.Name].Origins(),
 		Certificate: certificates[network.Edge],
 	}, onCluster)

@@ -50,11 +50,10 @@ func (p platform) plan(recorded map[string]release.Recorded, images map[string]i
 	return plans, nil
 }
 
-// newServices runs every service of the catalog, and has those whose version changes switch together.
+// newServices runs every service of the catalog, and has those whose version changes switch together. It returns the public one.
 func (p platform) newServices(
 	ctx *pulumi.Context, namespaces map[namespace.Name]*isolation.Namespace, stores stores, opts ...pulumi.ResourceOption,
-) (byName map[string]*workload.Service, switched pulumi.ArrayOutput, err error) {
-	byName = map[string]*workload.Service{}
+) (public *workload.Service, switched pulumi.ArrayOutput, err error) {
 	var services []*workload.Service
 	for _, service := range p.services {
 		plan := p.plans[service.Name]
@@ -77,13 +76,15 @@ func (p platform) newServices(
 			return nil, switched, err
 		}
 		services = append(services, made)
-		byName[service.Name] = made
+		if service.Public {
+			public = made
+		}
 	}
 	switched, at, err := workload.Switch(ctx, p.rollout, services)
 	if err != nil {
 		return nil, switched, err
 	}
-	return byName, switched, workload.Retire(ctx, p.publicImage(), services, switched, at, opts...)
+	return public, switched, workload.Retire(ctx, p.publicImage(), services, switched, at, opts...)
 }
 
 // publicImage is the public service as the sources have it, or else as it runs.

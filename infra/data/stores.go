@@ -63,7 +63,7 @@ func NewCache(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.R
 // appendFolder holds the append-only file.
 const appendFolder = "/var/lib/redis"
 
-// NewStream makes a Redis that keeps what it is told, unless it is elsewhere: it evicts nothing, refuses what doesn't fit, and
+// NewStream makes a Redis that keeps every entry, unless it is elsewhere: it evicts nothing, refuses what doesn't fit, and
 // appends every write to a file that reaches the disk each second. What the last second held is published again.
 func NewStream(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.ResourceOption) (*Redis, error) {
 	config := args.Config.Stream

@@ -41,7 +41,7 @@ type object map[string]any
 
 // routes leads everything that comes for the edge's host to the public service. Pages of these origins may use it.
 //
-// Requests go to the Service's address, which needs no DNS. Its name is the fallback: for a Service that was created anew, until
+// Requests go to the Service's address, which needs no DNS. Its name is the fallback: for a Service that was recreated, until
 // the next update knows its address.
 func routes(config stack.Stack, upstream, address string, origins []string) object {
 	balancer := func(url string) object {

@@ -112,8 +112,8 @@ func probes(o objects) []problem {
 	var problems []problem
 	for _, w := range o.servers() {
 		for _, container := range w.pod.Spec.Containers {
-			add := func(wrong, mend string) {
-				problems = append(problems, problem{w.name, "container " + container.Name + ": " + wrong, mend})
+			add := func(wrong, fix string) {
+				problems = append(problems, problem{w.name, "container " + container.Name + ": " + wrong, fix})
 			}
 			for _, probe := range []struct {
 				name string

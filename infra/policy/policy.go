@@ -28,12 +28,12 @@ type Finding struct {
 	Rule   string
 	Object string // such as "Deployment apps/api-gateway-blue"
 	Wrong  string
-	Mend   string
+	Fix    string
 }
 
 // String is the finding in one line.
 func (f Finding) String() string {
-	return fmt.Sprintf("%s: %s: %s (%s)", f.Object, f.Wrong, f.Mend, f.Rule)
+	return fmt.Sprintf("%s: %s: %s (%s)", f.Object, f.Wrong, f.Fix, f.Rule)
 }
 
 // Exception lets one object break one rule.
@@ -110,7 +110,7 @@ func Check(environment stack.Environment, manifests []Object) []Finding {
 	for _, rule := range rules {
 		for _, problem := range rule.check(read) {
 			if !excused(rule.Name, problem.object) {
-				findings = append(findings, Finding{rule.Name, problem.object, problem.wrong, problem.mend})
+				findings = append(findings, Finding{rule.Name, problem.object, problem.wrong, problem.fix})
 			}
 		}
 	}
@@ -126,4 +126,4 @@ func excused(rule, object string) bool {
 }
 
 // problem is a finding before it is known whose.
-type problem struct{ object, wrong, mend string }
+type problem struct{ object, wrong, fix string }

@@ -406,7 +406,7 @@ func TestEachBreachIsFoundByItsRuleAlone(t *testing.T) {
 				t.Error("nothing is found")
 			}
 			for _, finding := range findings {
-				if finding.Rule != test.rule || finding.Object != test.object || finding.Wrong == "" || finding.Mend == "" {
+				if finding.Rule != test.rule || finding.Object != test.object || finding.Wrong == "" || finding.Fix == "" {
 					t.Errorf("found %s, want %s by %s", finding, test.object, test.rule)
 				}
 			}

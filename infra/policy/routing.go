@@ -19,7 +19,7 @@ func services(o objects) []problem {
 		if len(service.Spec.Selector) == 0 {
 			continue
 		}
-		add := func(wrong, mend string) { problems = append(problems, problem{nameOf(service), wrong, mend}) }
+		add := func(wrong, fix string) { problems = append(problems, problem{nameOf(service), wrong, fix}) }
 		leads := false
 		for _, w := range o.workloads() {
 			if !w.behind(service) {
@@ -87,11 +87,11 @@ func orTCP(protocol corev1.Protocol) corev1.Protocol {
 }
 
 func exposure(o objects) []problem {
-	mend := fmt.Sprintf("only namespace %s is reached from outside, on node ports only in the stack %s", namespace.Edge, stack.Local)
+	fix := fmt.Sprintf("only namespace %s is reached from outside, on node ports only in the stack %s", namespace.Edge, stack.Local)
 	var problems []problem
 	for _, ingress := range of[*networkingv1.Ingress](o) {
 		if !strings.HasSuffix(ingress.Namespace, string(namespace.Edge)) {
-			problems = append(problems, problem{nameOf(ingress), "is reached from outside", mend})
+			problems = append(problems, problem{nameOf(ingress), "is reached from outside", fix})
 		}
 	}
 	for _, service := range of[*corev1.Service](o) {
@@ -99,10 +99,10 @@ func exposure(o objects) []problem {
 		allowed := kind == "" || kind == corev1.ServiceTypeClusterIP || kind == corev1.ServiceTypeLoadBalancer && atEdge ||
 			kind == corev1.ServiceTypeNodePort && atEdge && o.environment == stack.Local
 		if !allowed {
-			problems = append(problems, problem{nameOf(service), fmt.Sprintf("is a %s", kind), mend})
+			problems = append(problems, problem{nameOf(service), fmt.Sprintf("is a %s", kind), fix})
 		}
 		if len(service.Spec.ExternalIPs) > 0 {
-			problems = append(problems, problem{nameOf(service), "claims addresses by externalIPs", mend})
+			problems = append(problems, problem{nameOf(service), "claims addresses by externalIPs", fix})
 		}
 	}
 	return problems

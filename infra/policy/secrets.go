@@ -24,7 +24,7 @@ var (
 )
 
 func secrets(o objects) []problem {
-	const mend = "keep it in a Secret"
+	const fix = "keep it in a Secret"
 	problems := each(o, func(_ workload, container corev1.Container) (wrong []string) {
 		for _, variable := range container.Env {
 			if names(variable.Name, variable.Value) {
@@ -37,7 +37,7 @@ func secrets(o objects) []problem {
 			wrong = append(wrong, gives("its command", argument)...)
 		}
 		return wrong
-	}, mend)
+	}, fix)
 	for _, config := range of[*corev1.ConfigMap](o) {
 		for _, key := range slices.Sorted(maps.Keys(config.Data)) {
 			wrong := gives(key, config.Data[key])
@@ -45,7 +45,7 @@ func secrets(o objects) []problem {
 				wrong = []string{"the value of " + key + " stands in it"}
 			}
 			for _, wrong := range wrong {
-				problems = append(problems, problem{nameOf(config), wrong, mend})
+				problems = append(problems, problem{nameOf(config), wrong, fix})
 			}
 		}
 	}

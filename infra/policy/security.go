@@ -20,7 +20,7 @@ var standard = sync.OnceValues(func() (podsecurity.Evaluator, error) {
 // restricted is the Pod Security Standard of that name, and three things more: a read-only root, no added capability, and a user
 // that the object names by number, so that no image decides; or the cluster does, where no object names one.
 func restricted(o objects) []problem {
-	const mend = "give it the security context that all have, from infra/restricted"
+	const fix = "give it the security context that all have, from infra/restricted"
 	evaluator, err := standard()
 	if err != nil {
 		return []problem{{"", err.Error(), "update k8s.io/pod-security-admission"}}
@@ -29,7 +29,7 @@ func restricted(o objects) []problem {
 	for _, w := range o.workloads() {
 		for _, result := range evaluator.EvaluatePod(api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}, &w.pod.ObjectMeta, &w.pod.Spec) {
 			if !result.Allowed {
-				problems = append(problems, problem{w.name, result.ForbiddenReason + ": " + result.ForbiddenDetail, mend})
+				problems = append(problems, problem{w.name, result.ForbiddenReason + ": " + result.ForbiddenDetail, fix})
 			}
 		}
 	}
@@ -55,7 +55,7 @@ func restricted(o objects) []problem {
 			wrong = append(wrong, "capabilities.add is not empty")
 		}
 		return wrong
-	}, mend)...)
+	}, fix)...)
 }
 
 // enforce is the label by which a namespace admits pods.
@@ -95,7 +95,7 @@ func accounts(o objects) []problem {
 	for _, account := range of[*corev1.ServiceAccount](o) {
 		made[account.Namespace+"/"+account.Name] = true
 	}
-	const mend = "give it a ServiceAccount of its own"
+	const fix = "give it a ServiceAccount of its own"
 	users := map[string]string{} // the application that uses an account
 	var problems []problem
 	for _, w := range o.workloads() {
@@ -103,25 +103,25 @@ func accounts(o objects) []problem {
 		account := w.object.GetNamespace() + "/" + name
 		switch application := w.pod.Labels[appLabel]; {
 		case name == "" || name == "default":
-			problems = append(problems, problem{w.name, "runs as the account that everybody has", mend})
+			problems = append(problems, problem{w.name, "runs as the account that everybody has", fix})
 		case !made[account]:
-			problems = append(problems, problem{w.name, fmt.Sprintf("there is no ServiceAccount %s", account), mend})
+			problems = append(problems, problem{w.name, fmt.Sprintf("there is no ServiceAccount %s", account), fix})
 		case w.ends: // prepares something for the application whose account it has
 		case users[account] == "":
 			users[account] = application
 		case users[account] != application:
-			problems = append(problems, problem{w.name, fmt.Sprintf("shares the ServiceAccount %s with %s", account, users[account]), mend})
+			problems = append(problems, problem{w.name, fmt.Sprintf("shares the ServiceAccount %s with %s", account, users[account]), fix})
 		}
 	}
 	return problems
 }
 
 func tokens(o objects) []problem {
-	const mend = "set automountServiceAccountToken to false; a pod that asks the API server is named in the exceptions"
+	const fix = "set automountServiceAccountToken to false; a pod that asks the API server is named in the exceptions"
 	var problems []problem
 	for _, w := range o.workloads() {
 		if mounts := w.pod.Spec.AutomountServiceAccountToken; mounts == nil || *mounts {
-			problems = append(problems, problem{w.name, "mounts a token of its account", mend})
+			problems = append(problems, problem{w.name, "mounts a token of its account", fix})
 		}
 		for _, volume := range w.pod.Spec.Volumes {
 			if volume.Projected == nil {
@@ -129,7 +129,7 @@ func tokens(o objects) []problem {
 			}
 			for _, source := range volume.Projected.Sources {
 				if source.ServiceAccountToken != nil {
-					problems = append(problems, problem{w.name, "volume " + volume.Name + " has a token of its account", mend})
+					problems = append(problems, problem{w.name, "volume " + volume.Name + " has a token of its account", fix})
 				}
 			}
 		}

@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"os/exec"
 	"strings"
@@ -54,22 +53,16 @@ func direct(t *testing.T, method, service, path, identity string) (status int, b
 	if err != nil {
 		t.Fatal(err)
 	}
-	request, err := http.NewRequestWithContext(t.Context(), method,
-		fmt.Sprintf("http://%s/api/v1/namespaces/apps/services/%s/proxy%s", strings.TrimSpace(strings.TrimPrefix(line, "Starting to serve on ")), service, path), nil)
-	if err != nil {
-		t.Fatal(err)
+	at := client{
+		base: fmt.Sprintf("http://%s/api/v1/namespaces/apps/services/%s/proxy", strings.TrimSpace(strings.TrimPrefix(line, "Starting to serve on ")), service),
+		http: http.DefaultClient,
 	}
 	if identity != "" {
-		request.Header.Set("X-Identity", identity)
+		at = at.with("X-Identity", identity)
 	}
-	response, err := http.DefaultClient.Do(request)
+	got, err := at.call(method, path, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = response.Body.Close() }()
-	raw, err := io.ReadAll(response.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return response.StatusCode, string(raw)
+	return got.status, string(got.body)
 }

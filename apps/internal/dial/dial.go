@@ -11,6 +11,9 @@ import (
 	"time"
 )
 
+// KeepAlive is the interval of TCP probes on connections to a store, as pgx and go-redis have it.
+const KeepAlive = 5 * time.Minute
+
 const (
 	// resolvedFor is how long addresses are used before they are looked up again:
 	// a Service keeps its own as long as it lives, and a lookup for every
@@ -56,7 +59,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, hostPort string) (net
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.until = time.Time{} // the Service may have been created anew
+	d.until = time.Time{} // the Service may have been recreated
 	if len(failures) == 1 {
 		return nil, failures[0]
 	}

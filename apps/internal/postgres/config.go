@@ -28,7 +28,6 @@ const (
 	statementTimeout = 3 * time.Second
 	// Short enough that a pool leaves an old primary, or spreads again, by itself.
 	maxConnLifetime = 30 * time.Minute
-	keepAlive       = 5 * time.Minute // as pgx has it
 )
 
 // Config says where the database is and who asks.
@@ -85,7 +84,7 @@ func (c Config) pool() (*pgxpool.Config, error) {
 		}
 	}
 	pool.ConnConfig.ConnectTimeout = connectTimeout
-	pool.ConnConfig.DialFunc = (&dial.Dialer{Dialer: net.Dialer{KeepAlive: keepAlive}}).DialContext
+	pool.ConnConfig.DialFunc = (&dial.Dialer{Dialer: net.Dialer{KeepAlive: dial.KeepAlive}}).DialContext
 	pool.ConnConfig.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil } // the dialer looks it up
 	pool.MaxConns = int32(c.maxConns)
 	pool.MinConns = pool.MaxConns / 2 // or a colour that gets the traffic would make them all at that moment

@@ -60,15 +60,18 @@ func (g *gate) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQuery
 	}
 }
 
+// failed counts what may mean that Postgres doesn't answer. An error that it reports itself is an answer.
 func (g *gate) failed(err error) {
-	_, answered := errors.AsType[*pgconn.PgError](err)
+	if _, answered := errors.AsType[*pgconn.PgError](err); answered {
+		g.failures.Store(0)
+		return
+	}
 	_, network := errors.AsType[net.Error](err)
 	_, connecting := errors.AsType[*pgconn.ConnectError](err)
-	silent := network || connecting || errors.Is(err, context.DeadlineExceeded)
-	if answered {
-		g.failures.Store(0)
+	if !network && !connecting && !errors.Is(err, context.DeadlineExceeded) {
+		return // such as a client that left
 	}
-	if answered || !silent || g.pool == nil || g.shut.Load() || g.failures.Add(1) < shutAfter || !g.shut.CompareAndSwap(false, true) {
+	if g.pool == nil || g.shut.Load() || g.failures.Add(1) < shutAfter || !g.shut.CompareAndSwap(false, true) {
 		return
 	}
 	g.log.Warn("Postgres doesn't answer: requests fail at once until it does", "cause", err)

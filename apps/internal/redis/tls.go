@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
 	"platform.example/apps/internal/dial"
 )
 
@@ -29,9 +30,6 @@ func clientTLS(addr string, authorities *x509.CertPool) *tls.Config {
 	}
 }
 
-// keepAlive is what go-redis uses by itself.
-const keepAlive = 5 * time.Minute
-
 // Dialer opens connections to one address for go-redis, with TLS unless secured is nil; the
 // timeout is for all of it.
 //
@@ -39,7 +37,7 @@ const keepAlive = 5 * time.Minute
 // has been given up, and can't look at the connection before it is used. Then
 // each one of the pool that the server has closed would cost a command its only try.
 func Dialer(secured *tls.Config, timeout time.Duration) func(ctx context.Context, network, addr string) (net.Conn, error) {
-	plain := (&dial.Dialer{Dialer: net.Dialer{Timeout: timeout, KeepAlive: keepAlive}}).DialContext
+	plain := (&dial.Dialer{Dialer: net.Dialer{Timeout: timeout, KeepAlive: dial.KeepAlive}}).DialContext
 	if secured == nil {
 		return plain
 	}

@@ -8,7 +8,6 @@ import (
 	"io"
 	"maps"
 	"reflect"
-	"slices"
 	"strings"
 	"time"
 
@@ -93,12 +92,7 @@ func refreshed(step apitype.StepEventMetadata, recorded map[string]release.Recor
 	case apitype.OpDelete:
 		other.Have = "missing"
 	case apitype.OpUpdate:
-		service := other.Name
-		for _, colour := range []release.Colour{release.Blue, release.Green} {
-			service = strings.TrimSuffix(service, "-"+string(colour))
-		}
-		_, compared := recorded[service]
-		if compared && slices.Contains([]string{"Service", "HorizontalPodAutoscaler"}, other.Kind) && step.Old != nil && step.New != nil &&
+		if ofRelease(other, recorded) && step.Old != nil && step.New != nil &&
 			reflect.DeepEqual(settled(step.Old.Outputs), settled(step.New.Outputs)) {
 			return nil
 		}
@@ -107,6 +101,17 @@ func refreshed(step apitype.StepEventMetadata, recorded map[string]release.Recor
 		return nil
 	}
 	return []release.Difference{other}
+}
+
+// ofRelease reports whether the object is a live Service or the autoscaler of a colour, which release.Drift compares.
+func ofRelease(object release.Difference, recorded map[string]release.Recorded) bool {
+	for service := range recorded {
+		scaled := object.Name == release.Blue.Name(service) || object.Name == release.Green.Name(service)
+		if object.Kind == "Service" && object.Name == service || object.Kind == "HorizontalPodAutoscaler" && scaled {
+			return true
+		}
+	}
+	return false
 }
 
 // settled returns the labels, the annotations and the spec of a Service or an autoscaler without what the retirement of a standby

@@ -1,5 +1,6 @@
 // Command secrets generates every secret that a stack lacks, and rotates a secret by name. It stores them, encrypted, in the
-// stack's configuration. It runs the pulumi CLI that is on PATH, from the project's root. Other secrets stay as they are. A run that was interrupted is completed by the next.
+// stack's configuration. It runs the pulumi CLI that is on PATH, from the project's root. Other secrets stay as they are. The next
+// run completes an interrupted one.
 package main
 
 import (

@@ -48,9 +48,10 @@ type change struct {
 // figures are the plots of the series, in the order in which their kinds and services first appear.
 func (r Report) figures() []figure {
 	var figures []figure
+	whole := r.span()
 	for _, series := range r.Series {
 		if !slices.ContainsFunc(figures, func(f figure) bool { return f.Title == string(series.Plot) }) {
-			figures = append(figures, r.figure(series.Plot, series.Unit))
+			figures = append(figures, r.figure(series.Plot, series.Unit, whole))
 		}
 	}
 	return figures
@@ -60,7 +61,7 @@ func (r Report) figures() []figure {
 // them flat.
 const objectiveWithin = 4
 
-func (r Report) figure(plot Plot, unit string) figure {
+func (r Report) figure(plot Plot, unit string, whole span) figure {
 	drawn := figure{Title: string(plot), Unit: unit}
 	all := slices.DeleteFunc(slices.Clone(r.Series), func(s Series) bool { return s.Plot != plot })
 	highest := 0.0
@@ -82,16 +83,15 @@ func (r Report) figure(plot Plot, unit string) figure {
 		i := slices.IndexFunc(drawn.Panels, func(p *panel) bool { return p.Service == series.Service })
 		if i < 0 {
 			i = len(drawn.Panels)
-			drawn.Panels = append(drawn.Panels, r.panel(plot, series.Service, highest*factor))
+			drawn.Panels = append(drawn.Panels, r.panel(plot, series.Service, whole, highest*factor))
 		}
 		drawn.Panels[i].add(series, r.Began, factor, drawn.Unit)
 	}
 	return drawn
 }
 
-func (r Report) panel(plot Plot, service string, top float64) *panel {
+func (r Report) panel(plot Plot, service string, whole span, top float64) *panel {
 	seconds := func(at time.Time) float64 { return at.Sub(r.Began).Seconds() }
-	whole := r.span()
 	p := &panel{Service: service, Empty: true, Label: fmt.Sprintf("%s, %s.", service, plot)}
 	p.Drawing = drawing{From: seconds(whole.from), To: seconds(whole.to), Top: top}
 	for _, s := range r.Services {

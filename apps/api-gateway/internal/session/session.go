@@ -179,7 +179,7 @@ func (s *Sessions) poll(ctx context.Context) error {
 		query := url.Values{"since": {after.At.UTC().Format(time.RFC3339Nano)}, "after": {after.SessionID}}
 		if err := s.users.Poll(ctx, "/sessions/revoked?"+query.Encode(), &page); err != nil {
 			if s.revoked.Load() != nil {
-				s.revoked.Store(&revoked) // the pages so far; the next poll goes on from there
+				s.revoked.Store(&revoked) // the pages so far count; the next poll starts from the last complete one
 			}
 			return err
 		}

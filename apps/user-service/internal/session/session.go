@@ -194,8 +194,12 @@ func (s *Sessions) Revoked(ctx context.Context, after Ended, page int) (ended []
 	if oldest := s.now().Add(-toldFor); after.At.Before(oldest) {
 		after = Ended{At: oldest}
 	}
+	var limit any // NULL: none
+	if page > 0 {
+		limit = page + 1 // one more tells whether there are more
+	}
 	rows, err := s.pool.Query(ctx, `SELECT id, revoked_at FROM sessions
-		WHERE revoked_at IS NOT NULL AND (revoked_at, id) > ($1, $2) ORDER BY revoked_at, id LIMIT nullif($3, 1)`, after.At, after.ID, page+1)
+		WHERE revoked_at IS NOT NULL AND (revoked_at, id) > ($1, $2) ORDER BY revoked_at, id LIMIT $3`, after.At, after.ID, limit)
 	if err != nil {
 		return nil, false, postgres.Failure("listing revoked sessions", err)
 	}

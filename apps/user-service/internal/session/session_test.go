@@ -153,7 +153,7 @@ func TestRevokedIsToldForAsLongAsATokenMayLive(t *testing.T) {
 	}
 }
 
-// Somebody ends more sessions than one answer holds: every one is listed once, also those that ended at the same moment.
+// More sessions end than one response holds: each is listed once, including those that ended at the same moment.
 func TestRevokedIsListedInPages(t *testing.T) {
 	now := time.Now()
 	s, pool, user := started(t, &now)
