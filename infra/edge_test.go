@@ -8,6 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/prometheus/common/model"
+	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/prometheus/model/relabel"
 	"gopkg.in/yaml.v3"
 
 	"platform.example/infra/namespace"
@@ -126,6 +129,47 @@ func TestMonitoringSeesThePlatformAlone(t *testing.T) {
 					t.Errorf("kube-state-metrics leaves out %s", metric)
 				}
 			}
+		}
+	}
+}
+
+// A pod's metrics are read at its address, whatever its IP family.
+func TestPodsAreScrapedAtTheirAddress(t *testing.T) {
+	objects, err := render("..", string(stack.Production), filepath.Join("..", "Pulumi.production.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var config struct {
+		Scrapes []struct {
+			Job     string            `yaml:"job_name"`
+			Relabel []*relabel.Config `yaml:"relabel_configs"`
+		} `yaml:"scrape_configs"`
+	}
+	for _, made := range objects {
+		if object := manifest(made); object.at("kind") == "ConfigMap" && object.at("metadata", "name") == "prometheus" {
+			if err := yaml.Unmarshal([]byte(object.at("data", "prometheus.yml").(string)), &config); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for address, want := range map[string]string{"10.1.2.3": "10.1.2.3:9090", "fd10:231::2c": "[fd10:231::2c]:9090"} {
+		found := 0
+		for _, scrape := range config.Scrapes {
+			if scrape.Job != "pods" {
+				continue
+			}
+			for _, rule := range scrape.Relabel {
+				rule.NameValidationScheme = model.UTF8Validation
+			}
+			target, kept := relabel.Process(labels.FromStrings("__address__", "x", "__meta_kubernetes_pod_ip", address,
+				"__meta_kubernetes_namespace", "apps", "__meta_kubernetes_pod_phase", "Running",
+				"__meta_kubernetes_pod_annotation_prometheus_io_scrape", "true", "__meta_kubernetes_pod_annotation_prometheus_io_port", "9090"), scrape.Relabel...)
+			if found++; !kept || target.Get("__address__") != want {
+				t.Errorf("a pod at %s is scraped at %s, want %s", address, target.Get("__address__"), want)
+			}
+		}
+		if found != 1 {
+			t.Fatalf("%d jobs scrape pods", found)
 		}
 	}
 }

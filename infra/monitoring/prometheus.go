@@ -119,6 +119,7 @@ func (a Args) scrapes() object {
 	}
 	// Series without a namespace are about a node.
 	ours := object{"action": "keep", "source_labels": []string{"namespace"}, "regex": strings.Join(own, "|") + "|"}
+	podPort := []string{"__meta_kubernetes_pod_ip", "__meta_kubernetes_pod_annotation_prometheus_io_port"}
 	var named []object
 	for _, role := range []string{"endpointslice", "service", "pod"} { // Prometheus looks up the latter two of each endpoint
 		named = append(named, object{"role": role, "field": "metadata.name=" + apiServer})
@@ -147,8 +148,8 @@ func (a Args) scrapes() object {
 					object{"action": "drop", "source_labels": []string{"__meta_kubernetes_pod_phase"}, "regex": "Pending|Succeeded|Failed|Completed"},
 					// kube-state-metrics speaks of others, in their names.
 					object{"action": "drop", "source_labels": []string{"__meta_kubernetes_pod_label_app_kubernetes_io_name"}, "regex": network.KubeStateMetrics + "|" + network.NodeStateMetrics},
-					object{"source_labels": []string{"__meta_kubernetes_pod_ip", "__meta_kubernetes_pod_annotation_prometheus_io_port"},
-						"separator": ":", "target_label": "__address__"},
+					object{"source_labels": podPort, "regex": "(.+);(.+)", "replacement": "$1:$2", "target_label": "__address__"},
+					object{"source_labels": podPort, "regex": "(.+:.+);(.+)", "replacement": "[$1]:$2", "target_label": "__address__"}, // IPv6
 					// One target for each pod, not for each of its ports.
 					object{"source_labels": []string{"__meta_kubernetes_pod_label_k8s_app"}, "regex": "(.+)", "target_label": "job"},
 					object{"source_labels": []string{"job"}, "regex": "kube-dns", "replacement": "coredns", "target_label": "job"}, // its name of old
