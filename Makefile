@@ -7,7 +7,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 export GOTOOLCHAIN := auto
 
 MODULES := apps infra local test infra/cmd/dashboards/browsertest
-LOCAL := bin/local $(if $(CONTEXT),-context '$(CONTEXT)') $(if $(REGISTRY),-registry '$(REGISTRY)')
+LOCAL := bin/local $(if $(CONTEXT),-context '$(CONTEXT)') $(if $(REGISTRY),-registry '$(REGISTRY)') $(if $(IPV6),-ipv6)
 STACKS = $(sort local $(patsubst Pulumi.%.yaml,%,$(wildcard Pulumi.*.yaml)))
 NEEDS_STACK = [ -n '$(STACK)' ] || { echo 'error: STACK is missing: make $@ STACK=<$(subst $(eval) ,|,$(STACKS))>' >&2; exit 1; }
 CHECKS := local/toolchain/manifest-checks
@@ -28,7 +28,7 @@ bin/local:
 	@cd local && GOWORK=off go build -o ../bin/local .
 
 .PHONY: up
-up: bin/local ## Start the platform on this machine, or deploy it to CONTEXT=<kube context> REGISTRY=<registry>
+up: bin/local ## Start the platform on this machine (IPV6=1: dual stack), or deploy it to CONTEXT=<kube context> REGISTRY=<registry>
 	@$(LOCAL) up
 
 .PHONY: stop

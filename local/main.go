@@ -48,6 +48,7 @@ func run(ctx context.Context, args []string) error {
 	var options platform.Options
 	flags.StringVar(&options.Context, "context", "", "kube context of a cluster that already runs, instead of a node of our own")
 	flags.StringVar(&options.Registry, "registry", "", "registry that this machine pushes to and that cluster pulls from")
+	flags.BoolVar(&options.IPv6, "ipv6", false, "give a new node IPv6 addresses beside those of IPv4")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func (n *Node) health(component string) string {
 		"containerd":              "unix:" + n.containerdSocket(),
 		"dockerd":                 "unix:" + n.dockerSocket(),
 		"etcd":                    "http://127.0.0.1:2381/health",
-		"kube-apiserver":          "https://" + bridgeAddress + ":" + apiServerPort + "/readyz",
+		"kube-apiserver":          n.apiServer() + "/readyz",
 		"kube-controller-manager": "https://127.0.0.1:10257/healthz",
 		"kube-scheduler":          "https://127.0.0.1:10259/healthz",
 		"kubelet":                 "http://127.0.0.1:10248/healthz",
@@ -57,6 +57,7 @@ func (n *Node) health(component string) string {
 // components are the node's processes in the order in which they start.
 func (n *Node) components(c credentials) []component {
 	config := func(name string) string { return n.path("config", name) }
+	services := n.list(func(f family) string { return f.services })
 	list := []component{
 		{name: "registry", tool: "registry", args: []string{"serve", config("registry.yaml")}, reads: []string{config("registry.yaml")},
 			// The tracing that it would export otherwise complains without end.
@@ -75,7 +76,7 @@ func (n *Node) components(c credentials) []component {
 		}, reads: []string{n.kubeconfig("kube-scheduler")}},
 		{name: "kubelet", tool: "kubelet", args: []string{
 			"--config", config("kubelet.yaml"), "--kubeconfig", n.kubeconfig("kubelet"), "--root-dir", n.path("kubelet"),
-			"--cert-dir", n.path("kubelet", "pki"), "--hostname-override", Name, "--node-ip", bridgeAddress,
+			"--cert-dir", n.path("kubelet", "pki"), "--hostname-override", Name, "--node-ip", n.list(func(f family) string { return f.bridge }),
 			"--containerd", n.containerdSocket(), // whom it asks, when it measures, of which container a cgroup is
 		}, reads: []string{config("kubelet.yaml"), n.kubeconfig("kubelet")}},
 		{name: "kube-proxy", tool: "kube-proxy", nice: ahead, args: []string{"--config", config("kube-proxy.yaml")},
@@ -83,7 +84,8 @@ func (n *Node) components(c credentials) []component {
 		{name: "kube-router", tool: "kube-router", nice: ahead, args: []string{
 			"--kubeconfig", n.kubeconfig("kube-router"), "--hostname-override", Name,
 			"--run-firewall=true", "--run-router=false", "--run-service-proxy=false", "--run-loadbalancer=false",
-			"--service-cluster-ip-range", serviceRange, "--service-node-port-range", strings.Replace(nodePortRange, "-", ":", 1),
+			"--service-cluster-ip-range", services, fmt.Sprintf("--enable-ipv6=%t", len(n.families()) > 1),
+			"--service-node-port-range", strings.Replace(nodePortRange, "-", ":", 1),
 			// It would answer for its health on every interface.
 			"--health-port", "0", "--metrics-port", "0",
 		}, env: []string{"NODE_NAME=" + Name}, reads: []string{n.kubeconfig("kube-router")}},
@@ -111,7 +113,7 @@ func (n *Node) etcdArgs(c credentials) []string {
 
 func (n *Node) apiServerArgs(c credentials) []string {
 	return []string{
-		"--bind-address", bridgeAddress, "--advertise-address", bridgeAddress, "--secure-port", apiServerPort,
+		"--bind-address", n.address(), "--advertise-address", n.address(), "--secure-port", apiServerPort,
 		"--etcd-servers", "https://127.0.0.1:" + etcdClientPort, "--etcd-cafile", c.etcd.CertFile(),
 		"--etcd-certfile", c.apiServerToEtcd.Cert, "--etcd-keyfile", c.apiServerToEtcd.Key,
 		"--tls-cert-file", c.apiServer.Cert, "--tls-private-key-file", c.apiServer.Key, "--client-ca-file", c.Cluster.CertFile(),
@@ -120,7 +122,7 @@ func (n *Node) apiServerArgs(c credentials) []string {
 		"--kubelet-preferred-address-types", "InternalIP",
 		"--service-account-issuer", "https://kubernetes.default.svc.cluster.local",
 		"--service-account-key-file", c.tokenPublicKey, "--service-account-signing-key-file", c.tokenKey,
-		"--service-cluster-ip-range", serviceRange, "--service-node-port-range", nodePortRange,
+		"--service-cluster-ip-range", n.list(func(f family) string { return f.services }), "--service-node-port-range", nodePortRange,
 		"--authorization-mode", "Node,RBAC", "--enable-admission-plugins", "NodeRestriction",
 		"--requestheader-client-ca-file", c.frontProxy.CertFile(), "--requestheader-allowed-names", "front-proxy-client",
 		"--requestheader-extra-headers-prefix", "X-Remote-Extra-", "--requestheader-group-headers", "X-Remote-Group",

@@ -20,7 +20,8 @@ var files embed.FS
 // settings are what the templates of configuration files and manifests may name.
 type settings struct {
 	Name, State, Registry, StorageClass           string
-	Bridge, BridgeAddress, PodRange, DNSService   string
+	Bridge, BridgeAddress, DNSService             string
+	PodRanges, PodAddresses                       string // CIDRs; as host-local has them
 	ContainerdSocket, SandboxImage                string
 	Credentials                                   credentials
 	ProxyKubeconfig, ResolvConf                   string
@@ -32,7 +33,9 @@ func (n *Node) settings(c credentials) settings {
 	resolvConf, hasNameserver := hostResolvConf()
 	return settings{
 		Name: Name, State: n.layout.Node(), Registry: Registry, StorageClass: StorageClass,
-		Bridge: bridge, BridgeAddress: bridgeAddress, PodRange: podRange, DNSService: dnsServiceIP,
+		Bridge: bridge, BridgeAddress: n.address(), DNSService: n.families()[0].dns,
+		PodRanges:        n.list(func(f family) string { return f.pods }),
+		PodAddresses:     n.list(func(f family) string { return fmt.Sprintf(`[{"subnet": %q, "rangeStart": %q}]`, f.pods, f.firstPod) }),
 		ContainerdSocket: n.containerdSocket(), Credentials: c,
 		ProxyKubeconfig: n.kubeconfig("kube-proxy"), ResolvConf: resolvConf, HasNameserver: hasNameserver,
 		Provisioner: provisioner,

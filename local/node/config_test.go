@@ -15,6 +15,7 @@ import (
 	"github.com/BurntSushi/toml"
 	"gopkg.in/yaml.v3"
 
+	"platform.example/local/file"
 	"platform.example/local/layout"
 	"platform.example/local/progress"
 	"platform.example/local/toolchain"
@@ -117,6 +118,43 @@ func TestCoreDNSForwardsOnlyWhereThereIsANameserver(t *testing.T) {
 	}
 }
 
+func TestADualStackNodeHasIPv6First(t *testing.T) {
+	n, _ := described(t)
+	if err := file.Write(n.dualStack(), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	issued, err := n.issue()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := filled(n, issued)
+	for path, want := range map[string]string{
+		"config/cni/10-platform.conflist": `[[{"subnet": "fd10:231::/64", "rangeStart": "fd10:231::10"}],[{"subnet": "10.231.0.0/24", "rangeStart": "10.231.0.10"}]]`,
+		"config/kube-proxy.yaml":          "clusterCIDR: fd10:231::/64,10.231.0.0/24\n",
+		"config/kubelet.yaml":             `clusterDNS: ["fd10:232::a"]`,
+		"manifests/coredns.yaml":          `clusterIP: "fd10:232::a"`,
+	} {
+		if content, err := render(path, s); err != nil || !strings.Contains(string(content), want) {
+			t.Errorf("%s: %v, want %s:\n%s", path, err, want, content)
+		}
+	}
+	for _, want := range []string{"--advertise-address fd10:231::1", "--service-cluster-ip-range fd10:232::/112,10.232.0.0/24"} {
+		if args := strings.Join(n.apiServerArgs(issued), " "); !strings.Contains(args, want) {
+			t.Errorf("want %s: %s", want, args)
+		}
+	}
+}
+
+func TestANodeKeepsItsIPFamilies(t *testing.T) {
+	n, _ := described(t)
+	if err := os.MkdirAll(n.path("etcd"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Up(t.Context(), "", true); err == nil || !strings.Contains(err.Error(), "make down") {
+		t.Errorf("a node with IPv4 only gets IPv6: %v", err)
+	}
+}
+
 func TestConfigurationNamesTheNodesOwnFiles(t *testing.T) {
 	n, issued := described(t)
 	if err := n.writeConfig(filled(n, issued), "config"); err != nil {
@@ -134,7 +172,7 @@ func TestConfigurationNamesTheNodesOwnFiles(t *testing.T) {
 			t.Errorf("%s: %v", key, err)
 		}
 	}
-	if kubelet["cgroupRoot"] != "/"+Name || kubelet["address"] != bridgeAddress {
+	if kubelet["cgroupRoot"] != "/"+Name || kubelet["address"] != n.address() {
 		t.Errorf("kubelet %v", kubelet)
 	}
 	if content, err = os.ReadFile(n.path("config", "containerd.toml")); err != nil || !strings.Contains(string(content), `address = "`+n.containerdSocket()+`"`) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"platform.example/local/file"
 	"platform.example/local/pki"
@@ -35,17 +36,18 @@ func (n *Node) issue() (c credentials, err error) {
 	if c.frontProxy, err = pki.LoadOrCreate(n.path("pki", "front-proxy", "ca"), "platform front proxy"); err != nil {
 		return c, err
 	}
+	addresses := strings.Split(n.list(func(f family) string { return f.bridge + "," + f.api }), ",")
 	for _, leaf := range []struct {
 		pair      *pki.Pair
 		authority *pki.Authority
 		name      string
 		subject   pki.Subject
 	}{
-		{&c.apiServer, c.Cluster, "kube-apiserver", pki.Subject{CommonName: "kube-apiserver", Hosts: []string{
-			"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost",
-			bridgeAddress, apiServiceIP, "127.0.0.1"}}},
+		{&c.apiServer, c.Cluster, "kube-apiserver", pki.Subject{CommonName: "kube-apiserver", Hosts: append([]string{
+			"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1"},
+			addresses...)}},
 		{&c.Kubelet, c.Cluster, "kubelet", pki.Subject{CommonName: "system:node:" + Name, Organization: "system:nodes",
-			Hosts: []string{Name, bridgeAddress}}},
+			Hosts: []string{Name, n.address()}}},
 		{&c.controllerManager, c.Cluster, "kube-controller-manager", pki.Subject{
 			CommonName: "system:kube-controller-manager", Hosts: []string{"127.0.0.1"}}},
 		{&c.scheduler, c.Cluster, "kube-scheduler", pki.Subject{CommonName: "system:kube-scheduler", Hosts: []string{"127.0.0.1"}}},
@@ -74,7 +76,6 @@ func (n *Node) writeKubeconfigs(c credentials) error {
 	if err != nil {
 		return err
 	}
-	server := "https://" + bridgeAddress + ":" + apiServerPort
 	holders := map[string]pki.Pair{
 		"admin": admin, "kubelet": c.Kubelet, "kube-controller-manager": c.controllerManager, "kube-scheduler": c.scheduler,
 	}
@@ -84,7 +85,7 @@ func (n *Node) writeKubeconfigs(c credentials) error {
 		}
 	}
 	for user, pair := range holders {
-		if err := c.Cluster.WriteKubeconfig(n.kubeconfig(user), Name, server, user, pair); err != nil {
+		if err := c.Cluster.WriteKubeconfig(n.kubeconfig(user), Name, n.apiServer(), user, pair); err != nil {
 			return err
 		}
 	}

@@ -25,9 +25,12 @@ type machine struct {
 }
 
 // sysctls that routing between pods and to services needs.
-var sysctls = map[string]string{
-	"net/ipv4/ip_forward":                "1",
-	"net/bridge/bridge-nf-call-iptables": "1",
+func (n *Node) sysctls() []string {
+	names := []string{"net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables"}
+	if len(n.families()) > 1 {
+		names = append(names, "net/ipv6/conf/all/forwarding", "net/bridge/bridge-nf-call-ip6tables")
+	}
+	return names
 }
 
 // kube-proxy sets this one for node ports on loopback; we only put it back.
@@ -45,7 +48,7 @@ func (n *Node) rememberMachine() error {
 		return nil
 	}
 	m := machine{Sysctls: map[string]string{}}
-	for name := range sysctls {
+	for _, name := range n.sysctls() {
 		m.Sysctls[name] = readSysctl(name)
 	}
 	m.Sysctls[routeLocalnet] = readSysctl(routeLocalnet)
@@ -72,9 +75,9 @@ func (n *Node) connect(ctx context.Context) error {
 		// Not an error yet: the kernel may have it built in under another name.
 		_ = exec.CommandContext(ctx, "modprobe", "br_netfilter").Run()
 	}
-	for name, value := range sysctls {
-		if err := os.WriteFile("/proc/sys/"+name, []byte(value), 0o644); err != nil {
-			return fmt.Errorf("set sysctl %s to %s: %w; does this kernel have it?", name, value, err)
+	for _, name := range n.sysctls() {
+		if err := os.WriteFile("/proc/sys/"+name, []byte("1"), 0o644); err != nil {
+			return fmt.Errorf("set sysctl %s to 1: %w; does this kernel have it?", name, err)
 		}
 	}
 	if _, err := net.InterfaceByName(bridge); err != nil {
@@ -82,27 +85,31 @@ func (n *Node) connect(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := run(ctx, "ip", "address", "replace", bridgePrefix, "dev", bridge); err != nil {
-		return err
+	for _, f := range n.families() {
+		// The control plane listens at once: nodad, since an IPv6 address is tentative for a second otherwise.
+		if err := run(ctx, "ip", "address", "replace", fmt.Sprintf("%s/%d", f.bridge, f.length), "dev", bridge, "nodad"); err != nil {
+			return err
+		}
 	}
 	if err := run(ctx, "ip", "link", "set", bridge, "up"); err != nil {
 		return err
 	}
-	const ofMachine = "iptables"
-	ofNode := filepath.Join(n.iptablesFolder(), ofMachine)
-	if _, err := os.Stat(ofNode); err != nil {
-		ofNode = ofMachine
-	}
-	for _, rule := range rules() {
-		iptables := ofMachine
-		if rule.table == "nat" {
-			iptables = ofNode
+	for _, f := range n.families() {
+		ofNode := filepath.Join(n.iptablesFolder(), f.iptables)
+		if _, err := os.Stat(ofNode); err != nil {
+			ofNode = f.iptables
 		}
-		if run(ctx, iptables, rule.command("-C")...) == nil {
-			continue
-		}
-		if err := run(ctx, iptables, rule.command("-A")...); err != nil {
-			return err
+		for _, rule := range f.rules() {
+			iptables := f.iptables
+			if rule.table == "nat" {
+				iptables = ofNode
+			}
+			if run(ctx, iptables, rule.command("-C")...) == nil {
+				continue
+			}
+			if err := run(ctx, iptables, rule.command("-A")...); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -140,9 +147,9 @@ func (r rule) command(what string) []string {
 	return append([]string{"-t", r.table, what, r.chain}, r.spec...)
 }
 
-func rules() []rule {
+func (f family) rules() []rule {
 	// Port 1 (tcpmux) has no listener, so that a connection to it is refused.
-	refuse := []string{"-d", serviceRange, "-p", "tcp", "-j", "REDIRECT", "--to-ports", "1"}
+	refuse := []string{"-d", f.services, "-p", "tcp", "-j", "REDIRECT", "--to-ports", "1"}
 	return []rule{
 		// A Docker Engine of the machine sets the chain's policy to drop, where the machine's iptables writes.
 		{"filter", "FORWARD", []string{"-i", bridge, "-j", "ACCEPT"}},
@@ -252,7 +259,7 @@ func withoutOwnRules(saved string) string {
 				case "-i", "-o":
 					drop = drop || field == bridge
 				case "-d":
-					drop = drop || field == serviceRange
+					drop = drop || field == ipv4.services || field == ipv6.services
 				}
 			}
 		}
@@ -303,7 +310,7 @@ func addressTaken() error {
 			prefix, err := netip.ParsePrefix(address.String())
 			if err == nil && reserved(prefix.Addr().Unmap()) {
 				return fmt.Errorf("interface %s has address %s, but the node's pods and services are to get %s and %s: take that interface down, or use a cluster elsewhere with make up CONTEXT=<kube context>",
-					i.Name, prefix, podRange, serviceRange)
+					i.Name, prefix, ipv4.pods, ipv4.services)
 			}
 		}
 	}

@@ -165,7 +165,7 @@ func TestOutputWithoutTablesStaysEmpty(t *testing.T) {
 
 func TestReservedAddresses(t *testing.T) {
 	for address, want := range map[string]bool{
-		"10.231.0.1": true, "10.231.0.255": true, "10.232.0.10": true, "10.231.1.1": false, "10.230.0.1": false, "172.17.0.1": false, "::1": false,
+		"10.231.0.1": true, "10.231.0.255": true, "10.232.0.10": true, "10.231.1.1": false, "10.230.0.1": false, "172.17.0.1": false, "::1": false, "fd10:231::9": true, "fd10:233::1": false,
 	} {
 		if got := reserved(netip.MustParseAddr(address)); got != want {
 			t.Errorf("%s: %v, want %v", address, got, want)
@@ -174,7 +174,7 @@ func TestReservedAddresses(t *testing.T) {
 }
 
 func TestAddressesLieInTheirRanges(t *testing.T) {
-	for address, within := range map[string]string{bridgeAddress: podRange, apiServiceIP: serviceRange, dnsServiceIP: serviceRange} {
+	for address, within := range map[string]string{ipv4.bridge: ipv4.pods, ipv4.api: ipv4.services, ipv4.dns: ipv4.services} {
 		if !netip.MustParsePrefix(within).Contains(netip.MustParseAddr(address)) {
 			t.Errorf("%s isn't in %s", address, within)
 		}

@@ -13,13 +13,23 @@ import (
 	"strings"
 	"time"
 
+	"platform.example/local/file"
 	"platform.example/local/image"
 )
 
 // Up brings the node up, or up again, and returns when pods can run on it. What
 // runs already as it should is left alone. Self is the path of this program,
-// which serves as the supervisor too.
-func (n *Node) Up(ctx context.Context, self string) error {
+// which serves as the supervisor too. With dualStack, a new node has IPv6 addresses
+// beside those of IPv4, and Services with a single family are of IPv6.
+func (n *Node) Up(ctx context.Context, self string, dualStack bool) error {
+	if dualStack && len(n.families()) == 1 {
+		if _, err := os.Stat(n.path("etcd")); err == nil {
+			return errors.New("the node has IPv4 addresses only, and keeps them: make down deletes it, make up IPV6=1 then starts one with both")
+		}
+		if err := file.Write(n.dualStack(), nil, 0o600); err != nil {
+			return err
+		}
+	}
 	_, err := n.supervisor.List(ctx)
 	fresh := err != nil
 	if fresh {
@@ -102,7 +112,7 @@ func (n *Node) startAll(ctx context.Context, c credentials) error {
 			}
 		}
 	}
-	n.log.Say("control plane answers at https://%s:%s", bridgeAddress, apiServerPort)
+	n.log.Say("control plane answers at %s", n.apiServer())
 	return n.furnish(ctx, s)
 }
 
@@ -204,10 +214,6 @@ func (n *Node) preflight() error {
 		return err
 	}
 	for _, port := range ports {
-		host, _, _ := net.SplitHostPort(port.address)
-		if host == bridgeAddress {
-			continue // nobody else can have that address
-		}
 		listener, err := net.Listen("tcp", port.address)
 		if err != nil {
 			return fmt.Errorf("%s is to listen on %s: %w; end the program that has it (ss -ltnp shows which)", port.component, port.address, err)

@@ -27,6 +27,8 @@ type Options struct {
 	Context string
 	// Registry is where the images for that context go.
 	Registry string
+	// IPv6 gives a new node of our own IPv6 addresses, too.
+	IPv6 bool
 }
 
 // Platform is the one that the options name.
@@ -130,7 +132,7 @@ func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.B
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	if err := n.Up(ctx, self); err != nil {
+	if err := n.Up(ctx, self, p.options.IPv6); err != nil {
 		return nil, err
 	}
 	upstreams, err := image.ReadUpstreams(filepath.Join(p.layout.Repo, "infra", "image", "upstream.json"))
