@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -70,8 +72,9 @@ func TestTheFirewallLetsThroughTheCatalogsCallsAndNothingElse(t *testing.T) {
 		sources = append(sources, source{service, "apps", service})
 		targets = append(targets, target{service, service + ".apps.svc.cluster.local:8080"})
 	}
+	node := bridgeAddresses(t)[0]
 	addresses := map[string]string{ // those who may not ask DNS need numbers
-		"the metadata address": "169.254.169.254:80", "the node's API server": "10.231.0.1:6443", "the kubelet": "10.231.0.1:10250",
+		"the metadata address": "169.254.169.254:80", "the node's API server": netip.AddrPortFrom(node, 6443).String(), "the kubelet": netip.AddrPortFrom(node, 10250).String(),
 		"the internet": "192.0.2.1:443",
 	}
 	for _, target := range targets {
@@ -83,7 +86,7 @@ func TestTheFirewallLetsThroughTheCatalogsCallsAndNothingElse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		addresses["the metrics of "+service] = address + ":9090"
+		addresses["the metrics of "+service] = net.JoinHostPort(address, "9090")
 	}
 
 	for _, source := range sources {
@@ -118,7 +121,7 @@ func clusterAddress(t *testing.T, name string) string {
 	host, port, _ := strings.Cut(name, ":")
 	parts := strings.Split(host, ".")
 	address := output(t, "kubectl", "get", "service", parts[0], "--namespace="+parts[1], "--output=jsonpath={.spec.clusterIP}")
-	return address + ":" + port
+	return net.JoinHostPort(address, port)
 }
 
 // startProbe makes a pod that waits to be told where to go. It takes over from a run that was killed.
@@ -166,7 +169,10 @@ func probe(from source, addresses map[string]string) ([]string, error) {
 	var script strings.Builder
 	names := slices.Sorted(maps.Keys(addresses))
 	for i, name := range names {
-		host, port, _ := strings.Cut(addresses[name], ":")
+		host, port, err := net.SplitHostPort(addresses[name])
+		if err != nil {
+			return nil, err
+		}
 		fmt.Fprintf(&script, "(timeout 2 bash -c 'exec 3<>/dev/tcp/%s/%s' 2>/dev/null && echo %d) &\n", host, port, i)
 	}
 	script.WriteString("wait\necho done\n")

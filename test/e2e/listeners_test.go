@@ -16,25 +16,35 @@ import (
 	"time"
 )
 
-// bridgeAddress is the node's own on the network of its pods.
-const bridgeAddress = "10.231.0.1"
+// bridgeAddresses are the node's own on the network of its pods. The control plane listens on the first.
+func bridgeAddresses(t *testing.T) (addresses []netip.Addr) {
+	t.Helper()
+	for address := range strings.FieldsSeq(output(t, "kubectl", "get", "nodes",
+		`--output=jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}`)) {
+		addresses = append(addresses, netip.MustParseAddr(address))
+	}
+	return addresses
+}
 
 func TestNothingListensBeyondLoopbackAndTheBridge(t *testing.T) {
 	listening, err := listeners()
 	if err != nil {
 		t.Fatal(err)
 	}
+	bridge := bridgeAddresses(t)
 	seen := map[netip.AddrPort]bool{}
 	for name, p := range supervised(t) {
 		for _, address := range p.listens(listening) {
 			seen[address] = true
-			if ip := address.Addr(); !ip.IsLoopback() && ip != netip.MustParseAddr(bridgeAddress) {
+			if ip := address.Addr(); !ip.IsLoopback() && !slices.Contains(bridge, ip) {
 				t.Errorf("%s listens on %s", name, address)
 			}
 		}
 	}
-	for _, known := range []string{"127.0.0.1:5100", "127.0.0.1:2379", bridgeAddress + ":6443"} {
-		if !seen[netip.MustParseAddrPort(known)] {
+	for _, known := range []netip.AddrPort{
+		netip.MustParseAddrPort("127.0.0.1:5100"), netip.MustParseAddrPort("127.0.0.1:2379"), netip.AddrPortFrom(bridge[0], 6443),
+	} {
+		if !seen[known] {
 			t.Errorf("nobody is seen to listen on %s: either the node is incomplete or this test is blind", known)
 		}
 	}
@@ -50,13 +60,14 @@ func TestTheGatewayIsNotSeenFromOutside(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	bridge := bridgeAddresses(t)
 	for _, address := range addresses {
 		prefix, err := netip.ParsePrefix(address.String())
 		if err != nil {
 			t.Fatal(err)
 		}
 		ip := prefix.Addr()
-		if ip.IsLoopback() || ip.IsLinkLocalUnicast() || ip == netip.MustParseAddr(bridgeAddress) {
+		if ip.IsLoopback() || ip.IsLinkLocalUnicast() || slices.Contains(bridge, ip) {
 			continue
 		}
 		target := net.JoinHostPort(ip.String(), base.Port())
@@ -131,6 +142,9 @@ func (p process) listens(listening map[string]netip.AddrPort) []netip.AddrPort {
 func TestWhatIsForAServiceStaysOnTheMachine(t *testing.T) {
 	services := strings.Fields(output(t, "kubectl", "get", "services", "--all-namespaces", "--output=jsonpath={.items[*].spec.clusterIP}"))
 	nobody := netip.MustParseAddr("10.232.0.250")
+	if strings.Contains(services[0], ":") {
+		nobody = netip.MustParseAddr("fd10:232::fffa")
+	}
 	for slices.Contains(services, nobody.String()) {
 		nobody = nobody.Prev()
 	}
