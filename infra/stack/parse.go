@@ -70,13 +70,10 @@ func (s setting) apply(environment Environment, given map[string]string) string 
 	}
 	text, set := given[s.path]
 	if !set {
-		text = s.defaults.in(environment)
+		text = s.unset.in(environment)
 	}
 	if !set && text == "" {
-		if s.optional {
-			return ""
-		}
-		return "not set: want " + s.want
+		return ""
 	}
 	if s.read == nil || s.read(text) != nil {
 		return fmt.Sprintf("%q: want %s", text, s.want)

@@ -18,16 +18,21 @@ import (
 
 // setting is one key: where it stands, what it allows, what it is when unset, and the field it sets.
 type setting struct {
-	path     string // with dots, as in gateway.type
-	want     string // what is allowed, for people
-	optional bool   // may stay unset
-	defaults defaults
-	read     func(text string) error
-	entries  *map[string]string // in place of read: an object whose keys are free
+	path    string // with dots, as in gateway.type
+	want    string // what is allowed, for people
+	unset   defaults
+	read    func(text string) error
+	entries *map[string]string // in place of read: an object whose keys are free
 }
 
 // defaults holds the text of an unset setting in each environment; empty for none.
 type defaults struct{ local, staging, production string }
+
+// none is for a setting that may stay unset.
+var none defaults
+
+// always is a default that holds in each environment.
+func always(text string) defaults { return defaults{text, text, text} }
 
 func (d defaults) in(environment Environment) string {
 	switch environment {
@@ -40,21 +45,15 @@ func (d defaults) in(environment Environment) string {
 	}
 }
 
-// into reads a text with parse and stores the result in the target.
-func into[T any](target *T, parse func(string) (T, error)) func(string) error {
-	return func(text string) error {
+// of is a setting whose text is parsed into a field.
+func of[T any](path, want string, unset defaults, into *T, parse func(string) (T, error)) setting {
+	return setting{path: path, want: want, unset: unset, read: func(text string) error {
 		value, err := parse(text)
-		if err != nil {
-			return err
+		if err == nil {
+			*into = value
 		}
-		*target = value
-		return nil
-	}
-}
-
-// optional is a setting without a default of its own.
-func optional[T any](path, want string, target *T, parse func(string) (T, error)) setting {
-	return setting{path: path, want: want, optional: true, read: into(target, parse)}
+		return err
+	}}
 }
 
 const wantRegistry = "a registry such as localhost:5000 or registry.example.com/platform"
