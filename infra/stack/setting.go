@@ -58,14 +58,19 @@ func of[T any](path, want string, unset defaults, into *T, parse func(string) (T
 
 const wantRegistry = "a registry such as localhost:5000 or registry.example.com/platform"
 
-func registryAddress(text string) (string, error) {
-	// Without a dot, a port or localhost, Docker would take the first part for a folder on Docker Hub.
-	host := `(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9-]+(\.[a-z0-9-]+)*:[0-9]{1,5})(:[0-9]{1,5})?`
-	folders := `(/[a-z0-9]+([._-][a-z0-9]+)*)*`
-	if !regexp.MustCompile(`^` + host + folders + `$`).MatchString(text) {
-		return "", fmt.Errorf("%q is not a registry address", text)
+// registryAddress has a host with a dot, a port or localhost: Docker would take any other for a folder on Docker Hub.
+var registryAddress = matching[string](`(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9-]+(\.[a-z0-9-]+)*:[0-9]{1,5})(:[0-9]{1,5})?` +
+	`(/[a-z0-9]+([._-][a-z0-9]+)*)*`)
+
+// matching reads a text of which all has the form of the regular expression.
+func matching[T ~string](form string) func(string) (T, error) {
+	expression := regexp.MustCompile(`^(` + form + `)$`)
+	return func(text string) (T, error) {
+		if !expression.MatchString(text) {
+			return "", fmt.Errorf("%q has not the form %s", text, form)
+		}
+		return T(text), nil
 	}
-	return text, nil
 }
 
 func filled(text string) (string, error) {
@@ -76,14 +81,8 @@ func filled(text string) (string, error) {
 }
 
 func boolean(text string) (bool, error) {
-	switch text {
-	case "true":
-		return true, nil
-	case "false":
-		return false, nil
-	default:
-		return false, fmt.Errorf("%q is neither true nor false", text)
-	}
+	_, err := oneOf("true", "false")(text)
+	return text == "true", err
 }
 
 func oneOf[T ~string](allowed ...T) func(string) (T, error) {
@@ -108,20 +107,16 @@ func between(least, most int) func(string) (int, error) {
 	}
 }
 
-func namespacePrefix(text string) (namespace.Prefix, error) {
-	if !regexp.MustCompile(`^[a-z]([a-z0-9-]{0,18}[a-z0-9])?-$`).MatchString(text) {
-		return "", fmt.Errorf("%q is not the beginning of a namespace's name", text)
-	}
-	return namespace.Prefix(text), nil
-}
+var namespacePrefix = matching[namespace.Prefix](`[a-z]([a-z0-9-]{0,18}[a-z0-9])?-`)
+
+var labels = matching[string](`[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*`)
 
 // hostName is a DNS name in lower case, as certificates have it.
 func hostName(text string) (string, error) {
-	label := `[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?`
-	if len(text) > 253 || !regexp.MustCompile(`^`+label+`(\.`+label+`)*$`).MatchString(text) {
-		return "", fmt.Errorf("%q is not a DNS name", text)
+	if len(text) > 253 {
+		return "", fmt.Errorf("%q is longer than 253 characters", text)
 	}
-	return text, nil
+	return labels(text)
 }
 
 // objectName is a name that Kubernetes accepts for an object.
@@ -202,19 +197,9 @@ func peer(text string) (Peer, error) {
 }
 
 // taint is as kubectl writes it: <key>[=<value>][:<effect>].
-func taint(text string) (string, error) {
-	if !regexp.MustCompile(`^[^=:]+(=[^=:]*)?(:(NoSchedule|PreferNoSchedule|NoExecute))?$`).MatchString(text) {
-		return "", fmt.Errorf("%q is not a taint", text)
-	}
-	return text, nil
-}
+var taint = matching[string](`[^=:]+(=[^=:]*)?(:(NoSchedule|PreferNoSchedule|NoExecute))?`)
 
-func stackName(text string) (string, error) {
-	if !regexp.MustCompile(`^[A-Za-z0-9._-]{1,100}$`).MatchString(text) {
-		return "", fmt.Errorf("%q is not the name of a stack", text)
-	}
-	return text, nil
-}
+var stackName = matching[string](`[A-Za-z0-9._-]{1,100}`)
 
 func certificates(text string) (string, error) {
 	if !x509.NewCertPool().AppendCertsFromPEM([]byte(text)) {
@@ -242,21 +227,13 @@ func secureURL(text string) (string, error) {
 	return strings.TrimSuffix(text, "/"), nil
 }
 
-func deadline(text string) (time.Duration, error) { return span(text, 30*time.Second, 30*time.Minute) }
-
-func standby(text string) (time.Duration, error) { return span(text, 0, 24*time.Hour) }
-
-func certificateDuration(text string) (time.Duration, error) {
-	return span(text, 10*time.Minute, 825*24*time.Hour)
-}
-
-func span(text string, shortest, longest time.Duration) (time.Duration, error) {
-	duration, err := time.ParseDuration(text)
-	if err != nil {
-		return 0, err
+// span reads a duration between two others.
+func span(shortest, longest time.Duration) func(string) (time.Duration, error) {
+	return func(text string) (time.Duration, error) {
+		duration, err := time.ParseDuration(text)
+		if err == nil && (duration < shortest || duration > longest) {
+			err = fmt.Errorf("%s is not between %s and %s", duration, shortest, longest)
+		}
+		return duration, err
 	}
-	if duration < shortest || duration > longest {
-		return 0, fmt.Errorf("%s is not between %s and %s", duration, shortest, longest)
-	}
-	return duration, nil
 }

@@ -1,6 +1,8 @@
 package stack
 
 import (
+	"time"
+
 	"platform.example/infra/catalog"
 	"platform.example/infra/quantity"
 )
@@ -18,14 +20,15 @@ func (s *Stack) settings(services []catalog.Service) []setting {
 			"hyphens, beginning with a letter and ending with a hyphen", none, &s.NamespacePrefix, namespacePrefix),
 		of("storageClass", "the name of a StorageClass", none, &s.StorageClass, filled),
 		of("demo", wantBoolean, defaults{"true", "false", "false"}, &s.Demo, boolean),
-		of("deadline", "how long a rollout may take, from 30s to 30m", defaults{"2m", "5m", "5m"}, &s.Deadline, deadline),
+		of("deadline", "how long a rollout may take, from 30s to 30m", defaults{"2m", "5m", "5m"},
+			&s.Deadline, span(30*time.Second, 30*time.Minute)),
 		// One machine has fewer cores than a cluster, and both colours of all services must find room on it.
 		of("cpuRequests", "the share of their CPU requests that pods ask for, in percent, from 10 to 100", defaults{"40", "100", "100"},
 			&s.CPURequests, between(10, 100)),
-		of("standby", wantStandby, defaults{"30m", "1h", "1h"}, &s.Standby, standby),
+		of("standby", wantStandby, defaults{"30m", "1h", "1h"}, &s.Standby, span(0, 24*time.Hour)),
 		// No client refuses a server's certificate that lasts no longer than 825 days (CA/Browser Forum, before 2020).
 		of("certificateDuration", "how long certificates of the stack's own authority last, from 10m to 19800h (825 days)",
-			always("2160h"), &s.CertificateDuration, certificateDuration),
+			always("2160h"), &s.CertificateDuration, span(10*time.Minute, 825*24*time.Hour)),
 		of("protectData", wantBoolean, defaults{"false", "true", "true"}, &s.ProtectData, boolean),
 		of("replicas.min", wantReplicas, defaults{"1", "2", "3"}, &s.Replicas.Min, between(1, 100)),
 		of("replicas.max", wantReplicas, defaults{"2", "6", "20"}, &s.Replicas.Max, between(1, 100)),
