@@ -28,10 +28,10 @@ func rules(services []catalog.Service) []rule {
 		{[]string{"edge.tlsSecret", "edge.issuer"}, someoneCertifiesTheEdge},
 		{[]string{"replicas.max", "replicas.min"}, func(s Stack) string { return maxIsNotBelowMin(s.Replicas) }},
 		{[]string{"edge.proxyProtocol", "edge.trustedProxies"}, proxyProtocolIsTrusted},
-		{[]string{"postgres.memory"}, postgresHasRoom},
+		{[]string{"postgres.memory"}, func(s Stack) string { return hasRoom(s.Postgres.Memory, leastPostgres) }},
 		{[]string{"replicas.max", "postgres.memory"}, func(s Stack) string { return connectionsFit(s, services) }},
-		{[]string{"redis.memory"}, redisHasRoom},
-		{[]string{"stream.memory"}, streamHasRoom},
+		{[]string{"redis.memory"}, func(s Stack) string { return hasRoom(s.Redis.Memory, leastRedis) }},
+		{[]string{"stream.memory"}, func(s Stack) string { return hasRoom(s.Stream.Memory, leastRedis) }},
 		{[]string{"stream.volumeSize", "stream.memory"}, streamFitsItsVolume},
 		{[]string{"postgres.network", "postgres.address"}, func(s Stack) string { return firewallKnows(s.Postgres.Store) }},
 		{[]string{"redis.network", "redis.address"}, func(s Stack) string { return firewallKnows(s.Redis.Store) }},
@@ -45,11 +45,17 @@ func rules(services []catalog.Service) []rule {
 	return rules
 }
 
-func productionBuildsNothing(s Stack) string {
-	if s.Environment == Production && s.Build {
-		return fmt.Sprintf("true: production never builds: it runs what stack %s has tested", s.PromotesFrom)
+// fault is what is wrong, if it is so.
+func fault(is bool, format string, values ...any) string {
+	if !is {
+		return ""
 	}
-	return ""
+	return fmt.Sprintf(format, values...)
+}
+
+func productionBuildsNothing(s Stack) string {
+	return fault(s.Environment == Production && s.Build,
+		"true: production never builds: it runs what stack %s has tested", s.PromotesFrom)
 }
 
 func imagesComeFromOnePlace(s Stack) string {
@@ -58,46 +64,30 @@ func imagesComeFromOnePlace(s Stack) string {
 		return "not set: the stack builds nothing (build: false), so want the name of the stack whose images it runs"
 	case s.PromotesFrom == s.Name:
 		return fmt.Sprintf("%q: is the stack itself", s.PromotesFrom)
-	case s.Build && s.PromotesFrom != "":
-		return fmt.Sprintf("%q: the stack builds its own images: set build to false to run those of that stack", s.PromotesFrom)
 	default:
-		return ""
+		return fault(s.Build && s.PromotesFrom != "",
+			"%q: the stack builds its own images: set build to false to run those of that stack", s.PromotesFrom)
 	}
 }
 
 func buildingNeedsARegistry(s Stack) string {
-	if s.Build && s.Registry == "" {
-		return "not set: want " + wantRegistry
-	}
-	return ""
+	return fault(s.Build && s.Registry == "", "not set: want "+wantRegistry)
 }
 
 func demoIsLocal(s Stack) string {
-	if s.Demo && s.Environment != Local {
-		return "true: only a stack of environment local has a demo user"
-	}
-	return ""
+	return fault(s.Demo && s.Environment != Local, "true: only a stack of environment local has a demo user")
 }
 
 func nodePortIsGiven(edge Edge, port int) string {
-	if edge.Type == NodePort && port == 0 {
-		return "not set: edge.type NodePort needs " + wantNodePort
-	}
-	return ""
+	return fault(edge.Type == NodePort && port == 0, "not set: edge.type NodePort needs "+wantNodePort)
 }
 
 func nodePortsDiffer(s Stack) string {
-	if s.Edge.Type == NodePort && s.Edge.HTTPPort == s.Edge.HTTPSPort {
-		return fmt.Sprintf("%d is edge.httpPort too", s.Edge.HTTPSPort)
-	}
-	return ""
+	return fault(s.Edge.Type == NodePort && s.Edge.HTTPPort == s.Edge.HTTPSPort, "%d is edge.httpPort too", s.Edge.HTTPSPort)
 }
 
 func hostIsGiven(s Stack) string {
-	if s.Edge.Host == "" {
-		return "not set: want the DNS name that clients use, such as api.example.com"
-	}
-	return ""
+	return fault(s.Edge.Host == "", "not set: want the DNS name that clients use, such as api.example.com")
 }
 
 func someoneCertifiesTheEdge(s Stack) string {
@@ -107,26 +97,19 @@ func someoneCertifiesTheEdge(s Stack) string {
 		return fmt.Sprintf("%q: edge.issuer is set too: want one of them", s.Edge.TLSSecret)
 	case s.Environment == Local && given:
 		return "a stack of environment local has an authority of its own: set neither edge.tlsSecret nor edge.issuer"
-	case s.Environment != Local && !given:
-		return "not set: want the Secret in namespace edge that holds the certificate for edge.host, " +
-			"or edge.issuer, a ClusterIssuer of cert-manager that makes one"
 	default:
-		return ""
+		return fault(s.Environment != Local && !given, "not set: want the Secret in namespace edge that holds the certificate for edge.host, "+
+			"or edge.issuer, a ClusterIssuer of cert-manager that makes one")
 	}
 }
 
 func maxIsNotBelowMin(replicas Replicas) string {
-	if replicas.Max < replicas.Min {
-		return fmt.Sprintf("%d is below replicas.min %d", replicas.Max, replicas.Min)
-	}
-	return ""
+	return fault(replicas.Max < replicas.Min, "%d is below replicas.min %d", replicas.Max, replicas.Min)
 }
 
 func proxyProtocolIsTrusted(s Stack) string {
-	if s.Edge.ProxyProtocol && len(s.Edge.TrustedProxies) == 0 {
-		return "true: want edge.trustedProxies too, the networks of the load balancers whose word on the client's address is believed"
-	}
-	return ""
+	return fault(s.Edge.ProxyProtocol && len(s.Edge.TrustedProxies) == 0,
+		"true: want edge.trustedProxies too, the networks of the load balancers whose word on the client's address is believed")
 }
 
 // firewallKnows is about names: a NetworkPolicy has only numbers.
@@ -141,30 +124,17 @@ func firewallKnows(store Store) string {
 	return fmt.Sprintf("not set: want the network in which %s is, such as 192.0.2.0/24: nothing else is let through to it", host)
 }
 
-func postgresHasRoom(s Stack) string {
-	if s.Postgres.Memory < 256 { // its own minimum with a useful cache
-		return fmt.Sprintf("%q: want at least 256Mi", s.Postgres.Memory)
-	}
-	return ""
-}
+// What is the least memory of a store, in MiB.
+const (
+	leastPostgres = 256 // its own minimum with a useful cache
+	leastRedis    = 16  // an empty Redis takes some, so that less would evict, or refuse, all the time
+)
 
-// leastRedis is in MiB. An empty Redis takes some, so that less would evict, or refuse, all the time.
-const leastRedis = 16
-
-func redisHasRoom(s Stack) string  { return hasRoom(s.Redis.Memory) }
-func streamHasRoom(s Stack) string { return hasRoom(s.Stream.Memory) }
-
-func hasRoom(memory quantity.Bytes) string {
-	if memory < leastRedis {
-		return fmt.Sprintf("%q: want at least %dMi", memory, leastRedis)
-	}
-	return ""
+func hasRoom(memory, least quantity.Bytes) string {
+	return fault(memory < least, "%q: want at least %dMi", memory, least)
 }
 
 // streamFitsItsVolume leaves room for the append-only file as it grows to twice its size, and for the new one.
 func streamFitsItsVolume(s Stack) string {
-	if s.Stream.VolumeSize < 3*s.Stream.Memory {
-		return fmt.Sprintf("%q is below three times stream.memory %q", s.Stream.VolumeSize, s.Stream.Memory)
-	}
-	return ""
+	return fault(s.Stream.VolumeSize < 3*s.Stream.Memory, "%q is below three times stream.memory %q", s.Stream.VolumeSize, s.Stream.Memory)
 }
