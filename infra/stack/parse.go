@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/agext/levenshtein"
+
 	"platform.example/infra/catalog"
 )
 
@@ -113,6 +115,14 @@ func knownPaths(settings []setting, services []catalog.Service) []string {
 		paths = append(paths, secret.Name)
 	}
 	return paths
+}
+
+// nearest is the known path that takes the fewest edits, upper and lower case being the same.
+func nearest(path string, known []string) string {
+	edits := func(candidate string) int {
+		return levenshtein.Distance(strings.ToLower(path), strings.ToLower(candidate), nil)
+	}
+	return slices.MinFunc(known, func(a, b string) int { return edits(a) - edits(b) })
 }
 
 // faults is what is wrong, by path.
