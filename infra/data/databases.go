@@ -8,6 +8,7 @@ import (
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"platform.example/infra/kube"
 	"platform.example/infra/network"
 )
 
@@ -91,14 +92,14 @@ func (a PostgresArgs) newDatabases(
 			"PATIENCE":       fmt.Sprint(a.Rollout.Patience()),
 		}),
 		VolumeMounts: corev1.VolumeMountArray{
-			mount("config", postgresFolder, true),
-			mount("admin", adminFolder, true),
-			mount("roles", rolesFolder, true),
+			kube.Mount("config", postgresFolder, true),
+			kube.Mount("admin", adminFolder, true),
+			kube.Mount("roles", rolesFolder, true),
 		},
 	}, corev1.VolumeArray{
-		configVolume(config),
-		secretVolume("admin", admin),
-		secretVolume("roles", roles),
+		kube.ConfigVolume(config),
+		kube.SecretVolume("admin", admin),
+		kube.SecretVolume("roles", roles),
 	}, opts...)
 }
 

@@ -5,14 +5,13 @@ import (
 
 	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
-	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/cluster"
+	"platform.example/infra/kube"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
-	"platform.example/infra/restricted"
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
 )
@@ -62,7 +61,7 @@ func NewPostgres(
 		return nil, err
 	}
 	parent := pulumi.Parent(postgres)
-	account, err := args.newAccount(ctx, postgresName, parent)
+	account, err := kube.NewAccount(ctx, postgresName, args.named(postgresName), parent)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +116,7 @@ func (a PostgresArgs) newServer(
 	if err != nil {
 		return nil, err
 	}
-	certificate, err := a.newCertificate(ctx, postgresName, a.Certificate, opts...)
+	certificate, err := kube.NewCertificate(ctx, postgresName+"-certificate", a.named(postgresName+"-certificate"), a.Certificate, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -138,19 +137,10 @@ func (a PostgresArgs) newServer(
 		return nil, err
 	}
 	opts = append(opts, pulumi.Protect(a.Config.ProtectData), cluster.ClaimTemplatesStay())
+	template := template(postgresName, a.pod(account, config, admin, certificate))
 	return appsv1.NewStatefulSet(ctx, postgresName, &appsv1.StatefulSetArgs{
 		Metadata: a.named(postgresName),
-		Spec: appsv1.StatefulSetSpecArgs{
-			Replicas:    pulumi.Int(1),
-			ServiceName: service.Metadata.Name().Elem(),
-			Selector:    metav1.LabelSelectorArgs{MatchLabels: labels(postgresName)},
-			Template: corev1.PodTemplateSpecArgs{
-				Metadata: metav1.ObjectMetaArgs{Labels: podLabels(postgresName)},
-				Spec:     a.pod(account, config, admin, certificate),
-			},
-			VolumeClaimTemplates:                 dataVolume(a.Config, a.Config.Postgres.VolumeSize),
-			PersistentVolumeClaimRetentionPolicy: retainVolumes(),
-		},
+		Spec:     statefulSet(service, postgresName, template, a.Config, a.Config.Postgres.VolumeSize),
 	}, append(opts, a.Rollout.Options()...)...)
 }
 
@@ -168,11 +158,8 @@ func (a PostgresArgs) pod(
 			"CERTIFICATE":   certificateFolder,
 			"PASSWORD_FILE": adminFolder + "/" + passwordFile,
 		}),
-		Ports: corev1.ContainerPortArray{corev1.ContainerPortArgs{
-			Name: pulumi.String(postgresName), ContainerPort: pulumi.Int(network.PostgresPort),
-		}},
-		Resources:       a.limited(a.Config.Postgres.CPU, a.Config.Postgres.Memory),
-		SecurityContext: restricted.Container(),
+		Ports:     corev1.ContainerPortArray{kube.Port(postgresName, network.PostgresPort)},
+		Resources: a.limited(a.Config.Postgres.CPU, a.Config.Postgres.Memory),
 		// Recovery after a crash may take minutes, in which the server is alive but turns clients away (exit code 1).
 		StartupProbe:   probe("exec "+isReady, 1, 600),
 		ReadinessProbe: probe("exec "+isReady, readySeconds, readyFailures),
@@ -182,19 +169,19 @@ func (a PostgresArgs) pod(
 			Exec: corev1.ExecActionArgs{Command: pulumi.ToStringArray([]string{"/bin/sh", "-c", "kill -INT 1"})},
 		}},
 		VolumeMounts: corev1.VolumeMountArray{
-			mount("data", volumeFolder, false),
-			mount("socket", socketFolder, false),
-			mount("config", postgresFolder, true),
-			mount("admin", adminFolder, true),
-			mount("certificate", certificateFolder, true),
-			mount("shared-memory", "/dev/shm", false),
+			kube.Mount("data", volumeFolder, false),
+			kube.Mount("socket", socketFolder, false),
+			kube.Mount("config", postgresFolder, true),
+			kube.Mount("admin", adminFolder, true),
+			kube.Mount("certificate", certificateFolder, true),
+			kube.Mount("shared-memory", "/dev/shm", false),
 		},
 	}
 	pod := a.Common.pod(account, server, corev1.VolumeArray{
-		emptyVolume("socket"),
-		configVolume(config),
-		secretVolume("admin", admin),
-		secretVolume("certificate", certificate),
+		scratch("socket"),
+		kube.ConfigVolume(config),
+		kube.SecretVolume("admin", admin),
+		kube.SecretVolume("certificate", certificate),
 		// Workers of one query share memory here; of its own, a container has 64 MiB, however large the server is.
 		corev1.VolumeArgs{Name: pulumi.String("shared-memory"), EmptyDir: corev1.EmptyDirVolumeSourceArgs{
 			Medium: pulumi.String("Memory"), SizeLimit: pulumi.String(max(64*quantity.MiB, a.Config.Postgres.Memory/8).String()),

@@ -10,9 +10,9 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/kube"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
-	"platform.example/infra/restricted"
 	"platform.example/infra/secret"
 )
 
@@ -99,10 +99,10 @@ type redisObjects struct {
 }
 
 func (s redisServer) newObjects(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (made redisObjects, err error) {
-	if made.account, err = s.newAccount(ctx, s.name, opts...); err != nil {
+	if made.account, err = kube.NewAccount(ctx, s.name, s.named(s.name), opts...); err != nil {
 		return made, err
 	}
-	if made.certificate, err = s.newCertificate(ctx, s.name, s.certificate, opts...); err != nil {
+	if made.certificate, err = kube.NewCertificate(ctx, s.name+"-certificate", s.named(s.name+"-certificate"), s.certificate, opts...); err != nil {
 		return made, err
 	}
 	// Its name stays when a password is rotated, and so the server runs on; the Job changes the users in it.
@@ -139,13 +139,13 @@ func (s redisServer) conf() string {
 func (s redisServer) pod(objects redisObjects) corev1.PodSpecArgs {
 	answers := answering(adminFolder, redisSocket)
 	mounts := corev1.VolumeMountArray{
-		mount("config", redisFolder, true),
-		mount("socket", redisSocket, false),
-		mount("admin", adminFolder, true),
-		mount("certificate", certificateFolder, true),
+		kube.Mount("config", redisFolder, true),
+		kube.Mount("socket", redisSocket, false),
+		kube.Mount("admin", adminFolder, true),
+		kube.Mount("certificate", certificateFolder, true),
 	}
 	if s.data != "" {
-		mounts = append(mounts, mount("data", s.data, false))
+		mounts = append(mounts, kube.Mount("data", s.data, false))
 	}
 	return s.Common.pod(objects.account, corev1.ContainerArgs{
 		Name:    pulumi.String(s.name),
@@ -157,20 +157,17 @@ func (s redisServer) pod(objects redisObjects) corev1.PodSpecArgs {
 			"PASSWORD_FILE": adminFolder + "/" + passwordFile,
 			"SOCKET":        redisSocket + "/redis.sock",
 		}),
-		Ports: corev1.ContainerPortArray{corev1.ContainerPortArgs{
-			Name: pulumi.String("redis"), ContainerPort: pulumi.Int(network.RedisPort),
-		}},
-		Resources:       s.limited(1000, s.memory),
-		SecurityContext: restricted.Container(),
-		StartupProbe:    probe(answers, 1, s.starts),
-		ReadinessProbe:  probe(answers, readySeconds, readyFailures),
-		LivenessProbe:   probe(answers, aliveSeconds, aliveFailures),
-		VolumeMounts:    mounts,
+		Ports:          corev1.ContainerPortArray{kube.Port("redis", network.RedisPort)},
+		Resources:      s.limited(1000, s.memory),
+		StartupProbe:   probe(answers, 1, s.starts),
+		ReadinessProbe: probe(answers, readySeconds, readyFailures),
+		LivenessProbe:  probe(answers, aliveSeconds, aliveFailures),
+		VolumeMounts:   mounts,
 	}, corev1.VolumeArray{
-		emptyVolume("socket"),
-		configVolume(objects.config),
-		secretVolume("admin", objects.users),
-		secretVolume("certificate", objects.certificate),
+		scratch("socket"),
+		kube.ConfigVolume(objects.config),
+		kube.SecretVolume("admin", objects.users),
+		kube.SecretVolume("certificate", objects.certificate),
 	})
 }
 
@@ -206,8 +203,8 @@ func (s redisServer) newUsers(
 			"PATIENCE":      fmt.Sprint(s.Rollout.Patience()),
 			"PASSWORD_FILE": adminFolder + "/" + passwordFile,
 		}),
-		VolumeMounts: corev1.VolumeMountArray{mount("config", redisFolder, true), mount("admin", adminFolder, true)},
-	}, corev1.VolumeArray{configVolume(config), secretVolume("admin", users)}, opts...)
+		VolumeMounts: corev1.VolumeMountArray{kube.Mount("config", redisFolder, true), kube.Mount("admin", adminFolder, true)},
+	}, corev1.VolumeArray{kube.ConfigVolume(config), kube.SecretVolume("admin", users)}, opts...)
 }
 
 // RedisPasswords is who may sign in to a Redis: the administrator's password and that of each service that uses it,

@@ -5,11 +5,11 @@ import (
 
 	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
-	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/cluster"
+	"platform.example/infra/kube"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
 	"platform.example/infra/secret"
@@ -45,17 +45,12 @@ func NewCache(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.R
 		// A quarter beyond the entries for fragmentation, and a part that does not grow with them.
 		memory: config.Memory*5/4 + 32*quantity.MiB,
 	}, func(_ *corev1.Service, template corev1.PodTemplateSpecArgs, parent pulumi.ResourceOption) (pulumi.Resource, error) {
+		spec := kube.Deployment(args.Rollout, kube.Labels(network.Cache), template)
+		spec.Replicas = pulumi.Int(1)
+		// Never two at once: one could answer what the other was told to forget.
+		spec.Strategy = appsv1.DeploymentStrategyArgs{Type: pulumi.String("Recreate")}
 		return appsv1.NewDeployment(ctx, network.Cache, &appsv1.DeploymentArgs{
-			Metadata: args.named(network.Cache),
-			Spec: appsv1.DeploymentSpecArgs{
-				Replicas:                pulumi.Int(1),
-				RevisionHistoryLimit:    pulumi.Int(cluster.FormerReplicaSets),
-				ProgressDeadlineSeconds: pulumi.Int(args.Rollout.Seconds()),
-				// Never two at once: one could answer what the other was told to forget.
-				Strategy: appsv1.DeploymentStrategyArgs{Type: pulumi.String("Recreate")},
-				Selector: metav1.LabelSelectorArgs{MatchLabels: labels(network.Cache)},
-				Template: template,
-			},
+			Metadata: args.named(network.Cache), Spec: spec,
 		}, append(args.Rollout.Options(), parent)...)
 	}, opts)
 }
@@ -79,16 +74,20 @@ func NewStream(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.
 	}, func(service *corev1.Service, template corev1.PodTemplateSpecArgs, parent pulumi.ResourceOption) (pulumi.Resource, error) {
 		return appsv1.NewStatefulSet(ctx, network.Stream, &appsv1.StatefulSetArgs{
 			Metadata: args.named(network.Stream),
-			Spec: appsv1.StatefulSetSpecArgs{
-				Replicas:                             pulumi.Int(1),
-				ServiceName:                          service.Metadata.Name().Elem(),
-				Selector:                             metav1.LabelSelectorArgs{MatchLabels: labels(network.Stream)},
-				Template:                             template,
-				VolumeClaimTemplates:                 dataVolume(args.Config, config.VolumeSize),
-				PersistentVolumeClaimRetentionPolicy: retainVolumes(),
-			},
+			Spec:     statefulSet(service, network.Stream, template, args.Config, config.VolumeSize),
 		}, append(args.Rollout.Options(), parent, pulumi.Protect(args.Config.ProtectData), cluster.ClaimTemplatesStay())...)
 	}, opts)
+}
+
+// statefulSet runs a server whose data is kept when it is removed.
+func statefulSet(
+	service *corev1.Service, name string, template corev1.PodTemplateSpecArgs, config stack.Stack, size quantity.Bytes,
+) appsv1.StatefulSetSpecArgs {
+	spec := kube.StatefulSet(service.Metadata.Name().Elem(), kube.Labels(name), template, config.StorageClass, size)
+	spec.PersistentVolumeClaimRetentionPolicy = appsv1.StatefulSetPersistentVolumeClaimRetentionPolicyArgs{
+		WhenDeleted: pulumi.String("Retain"), WhenScaled: pulumi.String("Retain"),
+	}
+	return spec
 }
 
 // build makes the store at the host, with the workload that run makes of its pods.
@@ -110,9 +109,7 @@ func (a RedisArgs) build(
 		if err != nil {
 			return nil, err
 		}
-		running, err := run(service, corev1.PodTemplateSpecArgs{
-			Metadata: metav1.ObjectMetaArgs{Labels: podLabels(server.name)}, Spec: server.pod(objects),
-		}, parent)
+		running, err := run(service, template(server.name, server.pod(objects)), parent)
 		if err != nil {
 			return nil, err
 		}

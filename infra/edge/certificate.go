@@ -6,6 +6,7 @@ import (
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"platform.example/infra/kube"
 	"platform.example/infra/network"
 )
 
@@ -45,13 +46,7 @@ func (a Args) newCertificate(ctx *pulumi.Context, parent pulumi.ResourceOption) 
 		}
 		return made.Metadata.Name().Elem(), nil
 	default:
-		metadata := a.metadata(certificateName) // a CronJob renews it between updates
-		metadata.Annotations = pulumi.StringMap{"pulumi.com/patchForce": pulumi.String("true")}
-		made, err := corev1.NewSecret(ctx, certificateName, &corev1.SecretArgs{
-			Metadata:   metadata,
-			Type:       pulumi.String("kubernetes.io/tls"),
-			StringData: pulumi.StringMap{"tls.crt": a.Certificate.Certificate, "tls.key": a.Certificate.Key},
-		}, parent)
+		made, err := kube.NewCertificate(ctx, certificateName, a.metadata(certificateName), a.Certificate, parent)
 		if err != nil {
 			return nil, err
 		}

@@ -12,9 +12,9 @@ import (
 
 	"platform.example/infra/cluster"
 	"platform.example/infra/isolation"
+	"platform.example/infra/kube"
 	"platform.example/infra/network"
 	"platform.example/infra/profile"
-	"platform.example/infra/scaling"
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
 )
@@ -50,10 +50,7 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Edge, 
 		return nil, err
 	}
 	parent := pulumi.Parent(edge)
-	account, err := corev1.NewServiceAccount(ctx, name, &corev1.ServiceAccountArgs{
-		Metadata:                     args.metadata(name),
-		AutomountServiceAccountToken: pulumi.Bool(false),
-	}, parent)
+	account, err := kube.NewAccount(ctx, name, args.metadata(name), parent)
 	if err != nil {
 		return nil, fmt.Errorf("edge: %w", err)
 	}
@@ -83,15 +80,11 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Edge, 
 }
 
 func (a Args) metadata(called string) metav1.ObjectMetaArgs {
-	metadata := metav1.ObjectMetaArgs{Namespace: a.Namespace.Name, Labels: selector()}
+	metadata := metav1.ObjectMetaArgs{Namespace: a.Namespace.Name, Labels: kube.Labels(name)}
 	if called != "" {
 		metadata.Name = pulumi.String(called)
 	}
 	return metadata
-}
-
-func selector() pulumi.StringMap {
-	return pulumi.StringMap{"app.kubernetes.io/name": pulumi.String(name)}
 }
 
 // newService exposes both ports and keeps the client's address: each node passes on only to a pod of its own.
@@ -115,7 +108,7 @@ func (a Args) newService(ctx *pulumi.Context, parent pulumi.ResourceOption) (*co
 	}
 	spec := corev1.ServiceSpecArgs{
 		Type:     pulumi.String(exposure.Type),
-		Selector: selector(),
+		Selector: kube.Labels(name),
 		Ports:    corev1.ServicePortArray{http, https},
 	}
 	if exposure.Type != stack.ClusterIP {
@@ -164,36 +157,13 @@ func (a Args) newDeployment(
 	ctx *pulumi.Context, account *corev1.ServiceAccount, routes *corev1.ConfigMap, certificate pulumi.StringInput,
 	parent pulumi.ResourceOption,
 ) (completed pulumi.StringOutput, err error) {
+	selector := kube.Labels(name)
 	deployment, err := appsv1.NewDeployment(ctx, name, &appsv1.DeploymentArgs{
 		Metadata: a.metadata(name),
-		Spec: appsv1.DeploymentSpecArgs{ // without replicas: the autoscaler owns them
-			Selector:                metav1.LabelSelectorArgs{MatchLabels: selector()},
-			RevisionHistoryLimit:    pulumi.Int(cluster.FormerReplicaSets),
-			ProgressDeadlineSeconds: pulumi.Int(a.Rollout.Seconds()),
-			Strategy: appsv1.DeploymentStrategyArgs{
-				Type: pulumi.String("RollingUpdate"),
-				RollingUpdate: appsv1.RollingUpdateDeploymentArgs{
-					MaxSurge: pulumi.Int(1), MaxUnavailable: pulumi.Int(0),
-				},
-			},
-			Template: corev1.PodTemplateSpecArgs{
-				Metadata: metav1.ObjectMetaArgs{
-					Labels: pulumi.StringMap{
-						"app.kubernetes.io/name": pulumi.String(name),
-						network.Label:            pulumi.String(network.Edge),
-					},
-					Annotations: pulumi.StringMap{
-						"prometheus.io/scrape": pulumi.String("true"),
-						"prometheus.io/port":   pulumi.String(fmt.Sprint(opsPort)),
-						"prometheus.io/path":   pulumi.String("/metrics"),
-					},
-				},
-				Spec: a.pod(account, routes, certificate),
-			},
-		},
+		Spec:     kube.Deployment(a.Rollout, selector, kube.Template(network.Edge, selector, opsPort, a.pod(account, routes, certificate))),
 	}, append(a.Rollout.Options(), parent)...)
 	if err != nil {
 		return completed, err
 	}
-	return a.Rollout.Completed(ctx, deployment, nil), scaling.New(ctx, name, a.metadata(name), selector(), a.Config, a.Config.Replicas, parent)
+	return a.Rollout.Completed(ctx, deployment, nil), kube.Scale(ctx, name, a.metadata(name), selector, a.Config, a.Config.Replicas, parent)
 }

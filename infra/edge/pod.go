@@ -7,17 +7,14 @@ import (
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"platform.example/infra/kube"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
-	"platform.example/infra/resources"
-	"platform.example/infra/restricted"
-	"platform.example/infra/scaling"
 	"platform.example/infra/stack"
 )
 
 const (
 	opsPort = 9090 // health and metrics
-	user    = 65532
 
 	// One replica passes on some thousand requests a second with a core.
 	cpuRequest = quantity.CPU(100)
@@ -35,52 +32,40 @@ const (
 func (a Args) pod(
 	account *corev1.ServiceAccount, routes *corev1.ConfigMap, certificate pulumi.StringInput,
 ) corev1.PodSpecArgs {
-	return restricted.Pod(a.Profile, user, corev1.PodSpecArgs{
-		ServiceAccountName:            account.Metadata.Name(),
-		AutomountServiceAccountToken:  pulumi.Bool(false),
-		EnableServiceLinks:            pulumi.Bool(false),
-		PriorityClassName:             a.Namespace.Priority,
-		TerminationGracePeriodSeconds: pulumi.Int(acceptSeconds + finishSeconds + 5),
-		TopologySpreadConstraints:     scaling.Spread(selector()),
-		Containers: corev1.ContainerArray{corev1.ContainerArgs{
-			Name:    pulumi.String("traefik"),
-			Image:   pulumi.String(a.Image),
-			Command: pulumi.ToStringArray(append([]string{"/usr/local/bin/traefik"}, flags(a.Config)...)),
-			Env: corev1.EnvVarArray{
-				corev1.EnvVarArgs{
-					Name: pulumi.String("GOMEMLIMIT"), Value: pulumi.String(fmt.Sprintf("%dMiB", int(memory)*9/10)),
-				},
-				corev1.EnvVarArgs{Name: pulumi.String("GOMAXPROCS"), Value: pulumi.String(fmt.Sprint(cpuLimit.Cores()))},
-			},
-			Ports: corev1.ContainerPortArray{
-				corev1.ContainerPortArgs{Name: pulumi.String("http"), ContainerPort: pulumi.Int(network.EdgeHTTPPort)},
-				corev1.ContainerPortArgs{Name: pulumi.String("https"), ContainerPort: pulumi.Int(network.EdgeHTTPSPort)},
-				corev1.ContainerPortArgs{Name: pulumi.String("ops"), ContainerPort: pulumi.Int(opsPort)},
-			},
-			Resources:       resources.New(a.Config.Requested(cpuRequest), cpuLimit, memory),
-			SecurityContext: restricted.Container(),
-			StartupProbe:    ping(1, 60),
-			ReadinessProbe:  ping(2, 2),
-			LivenessProbe:   ping(10, 6),
-			VolumeMounts: corev1.VolumeMountArray{corev1.VolumeMountArgs{
-				Name: pulumi.String("dynamic"), MountPath: pulumi.String(dynamicFolder), ReadOnly: pulumi.Bool(true),
-			}},
-		}},
-		Volumes: corev1.VolumeArray{corev1.VolumeArgs{
-			Name: pulumi.String("dynamic"),
-			Projected: corev1.ProjectedVolumeSourceArgs{
-				DefaultMode: pulumi.Int(0o440),
-				Sources: corev1.VolumeProjectionArray{
-					corev1.VolumeProjectionArgs{ConfigMap: corev1.ConfigMapProjectionArgs{
-						Name: routes.Metadata.Name(), Items: items(routesFile),
-					}},
-					corev1.VolumeProjectionArgs{Secret: corev1.SecretProjectionArgs{
-						Name: certificate, Items: items("tls.crt", "tls.key"),
-					}},
-				},
-			},
-		}},
+	ping := func(seconds, failures int) corev1.ProbeArgs {
+		return kube.Probe("/ping", pulumi.String("ops"), 2, seconds, failures)
+	}
+	pod := kube.Pod(a.Profile, kube.Nobody, account, a.Namespace.Priority, corev1.ContainerArgs{
+		Name:    pulumi.String("traefik"),
+		Image:   pulumi.String(a.Image),
+		Command: pulumi.ToStringArray(append([]string{"/usr/local/bin/traefik"}, flags(a.Config)...)),
+		Env:     kube.GoLimits(memory, "MiB", cpuLimit),
+		Ports: corev1.ContainerPortArray{
+			kube.Port("http", network.EdgeHTTPPort), kube.Port("https", network.EdgeHTTPSPort), kube.Port("ops", opsPort),
+		},
+		Resources:      kube.Resources(a.Config.Requested(cpuRequest), cpuLimit, memory),
+		StartupProbe:   ping(1, 60),
+		ReadinessProbe: ping(2, 2),
+		LivenessProbe:  ping(10, 6),
+		VolumeMounts:   corev1.VolumeMountArray{kube.Mount("dynamic", dynamicFolder, true)},
 	})
+	pod.TerminationGracePeriodSeconds = pulumi.Int(acceptSeconds + finishSeconds + 5)
+	pod.TopologySpreadConstraints = kube.Spread(kube.Labels(name))
+	pod.Volumes = corev1.VolumeArray{corev1.VolumeArgs{
+		Name: pulumi.String("dynamic"),
+		Projected: corev1.ProjectedVolumeSourceArgs{
+			DefaultMode: pulumi.Int(0o440),
+			Sources: corev1.VolumeProjectionArray{
+				corev1.VolumeProjectionArgs{ConfigMap: corev1.ConfigMapProjectionArgs{
+					Name: routes.Metadata.Name(), Items: items(routesFile),
+				}},
+				corev1.VolumeProjectionArgs{Secret: corev1.SecretProjectionArgs{
+					Name: certificate, Items: items("tls.crt", "tls.key"),
+				}},
+			},
+		},
+	}}
+	return pod
 }
 
 // items puts files into a folder of the volume. At the top of a volume Traefik would find each file twice: in the
@@ -91,15 +76,6 @@ func items(files ...string) corev1.KeyToPathArray {
 		items = append(items, corev1.KeyToPathArgs{Key: pulumi.String(file), Path: pulumi.String(liveFolder + "/" + file)})
 	}
 	return items
-}
-
-func ping(seconds, failures int) corev1.ProbeArgs {
-	return corev1.ProbeArgs{
-		HttpGet:          corev1.HTTPGetActionArgs{Path: pulumi.String("/ping"), Port: pulumi.String("ops")},
-		PeriodSeconds:    pulumi.Int(seconds),
-		TimeoutSeconds:   pulumi.Int(2),
-		FailureThreshold: pulumi.Int(failures),
-	}
 }
 
 // flags is Traefik's configuration that needs a restart to change. Neither its API nor its dashboard is on.

@@ -13,11 +13,9 @@ import (
 
 	"platform.example/infra/cluster"
 	"platform.example/infra/image"
+	"platform.example/infra/kube"
 	"platform.example/infra/namespace"
-	"platform.example/infra/network"
 	"platform.example/infra/quantity"
-	"platform.example/infra/resources"
-	"platform.example/infra/restricted"
 )
 
 // part is one program of monitoring in a pod of its own.
@@ -44,13 +42,6 @@ type part struct {
 	everyone bool                                      // one on each node
 }
 
-// user is nobody in particular; the folders of a pod's volumes belong to its group.
-const user = 65532
-
-func (p part) selector() pulumi.StringMap {
-	return pulumi.StringMap{"app.kubernetes.io/name": pulumi.String(p.name)}
-}
-
 func (p part) configFolder() string { return "/etc/" + p.name }
 func (p part) secretFolder() string { return "/run/secrets/" + p.name }
 func (p part) dataFolder() string   { return "/var/lib/" + p.name }
@@ -63,10 +54,8 @@ func (a Args) host(name string) string {
 // run makes a part's objects, and returns its name once it runs.
 func (a Args) run(ctx *pulumi.Context, p part, opts ...pulumi.ResourceOption) (running pulumi.StringInput, err error) {
 	home := a.Namespaces[namespace.Monitoring]
-	named := metav1.ObjectMetaArgs{Name: pulumi.String(p.name), Namespace: home.Name, Labels: p.selector()}
-	account, err := corev1.NewServiceAccount(ctx, p.name, &corev1.ServiceAccountArgs{
-		Metadata: named, AutomountServiceAccountToken: pulumi.Bool(false),
-	}, opts...)
+	named := metav1.ObjectMetaArgs{Name: pulumi.String(p.name), Namespace: home.Name, Labels: kube.Labels(p.name)}
+	account, err := kube.NewAccount(ctx, p.name, named, opts...)
 	if err != nil {
 		return nil, err
 	}
@@ -84,60 +73,36 @@ func (a Args) run(ctx *pulumi.Context, p part, opts ...pulumi.ResourceOption) (r
 	service := named
 	service.Annotations = pulumi.StringMap{"pulumi.com/skipAwait": pulumi.String("true")} // the pods are waited for
 	_, err = corev1.NewService(ctx, p.name, &corev1.ServiceArgs{Metadata: service, Spec: corev1.ServiceSpecArgs{
-		Selector: p.selector(), Ports: p.servicePorts(),
+		Selector: kube.Labels(p.name), Ports: p.servicePorts(),
 	}}, opts...)
 	if err != nil {
 		return nil, err
 	}
-	pod := corev1.PodSpecArgs{
-		ServiceAccountName:           account.Metadata.Name(),
-		AutomountServiceAccountToken: pulumi.Bool(len(p.rights)+len(p.inside) > 0),
-		EnableServiceLinks:           pulumi.Bool(false),
-		PriorityClassName:            home.Priority,
-		Containers:                   corev1.ContainerArray{p.container(upstream, mounts)},
-		Volumes:                      volumes,
-	}
+	pod := kube.Pod(a.Profile, kube.Nobody, account, home.Priority, p.container(upstream, mounts))
+	pod.AutomountServiceAccountToken = pulumi.Bool(len(p.rights)+len(p.inside) > 0)
+	pod.Volumes = volumes
 	if p.everyone {
 		pod.Tolerations = corev1.TolerationArray{corev1.TolerationArgs{Operator: pulumi.String("Exists")}}
 	}
-	pod = restricted.Pod(a.Profile, user, pod)
-	template := corev1.PodTemplateSpecArgs{
-		Metadata: metav1.ObjectMetaArgs{
-			Labels: pulumi.StringMap{
-				"app.kubernetes.io/name": pulumi.String(p.name),
-				network.Label:            pulumi.String(p.name),
-			},
-			Annotations: pulumi.StringMap{
-				"prometheus.io/scrape": pulumi.String("true"),
-				"prometheus.io/port":   pulumi.String(fmt.Sprint(p.opsPort())),
-				"prometheus.io/path":   pulumi.String("/metrics"),
-			},
-		},
-		Spec: pod,
-	}
+	selector := kube.Labels(p.name)
+	template := kube.Template(p.name, selector, p.opsPort(), pod)
 	running = pulumi.String(p.name)
-	selector := metav1.LabelSelectorArgs{MatchLabels: p.selector()}
 	opts = append(opts, a.Rollout.Options()...)
 	switch {
 	case p.everyone:
 		_, err = appsv1.NewDaemonSet(ctx, p.name, &appsv1.DaemonSetArgs{Metadata: named, Spec: appsv1.DaemonSetSpecArgs{
-			Selector: selector, Template: template,
+			Selector: metav1.LabelSelectorArgs{MatchLabels: selector}, Template: template,
 		}}, opts...)
 	case p.volume > 0:
-		_, err = appsv1.NewStatefulSet(ctx, p.name, &appsv1.StatefulSetArgs{Metadata: named, Spec: appsv1.StatefulSetSpecArgs{
-			Replicas: pulumi.Int(1), ServiceName: pulumi.String(p.name), Selector: selector, Template: template,
-			VolumeClaimTemplates: a.claim(p),
-		}}, append(opts, cluster.ClaimTemplatesStay())...)
+		// What was measured goes with the StatefulSet: it can be measured again.
+		_, err = appsv1.NewStatefulSet(ctx, p.name, &appsv1.StatefulSetArgs{
+			Metadata: named, Spec: kube.StatefulSet(pulumi.String(p.name), selector, template, a.Config.StorageClass, p.volume),
+		}, append(opts, cluster.ClaimTemplatesStay())...)
 	default:
+		spec := kube.Deployment(a.Rollout, selector, template)
+		spec.Replicas = pulumi.Int(1)
 		var deployment *appsv1.Deployment
-		deployment, err = appsv1.NewDeployment(ctx, p.name, &appsv1.DeploymentArgs{Metadata: named, Spec: appsv1.DeploymentSpecArgs{
-			Replicas: pulumi.Int(1), RevisionHistoryLimit: pulumi.Int(cluster.FormerReplicaSets), Selector: selector, Template: template,
-			ProgressDeadlineSeconds: pulumi.Int(a.Rollout.Seconds()),
-			Strategy: appsv1.DeploymentStrategyArgs{
-				Type:          pulumi.String("RollingUpdate"),
-				RollingUpdate: appsv1.RollingUpdateDeploymentArgs{MaxSurge: pulumi.Int(1), MaxUnavailable: pulumi.Int(0)},
-			},
-		}}, opts...)
+		deployment, err = appsv1.NewDeployment(ctx, p.name, &appsv1.DeploymentArgs{Metadata: named, Spec: spec}, opts...)
 		if err == nil {
 			running = a.Rollout.Completed(ctx, deployment, nil)
 		}
@@ -157,35 +122,24 @@ func (p part) servicePorts() corev1.ServicePortArray {
 }
 
 func (p part) container(upstream string, mounts corev1.VolumeMountArray) corev1.ContainerArgs {
-	env := corev1.EnvVarArray{
-		corev1.EnvVarArgs{Name: pulumi.String("GOMEMLIMIT"), Value: pulumi.String(fmt.Sprintf("%dMiB", int(p.memory)*9/10))},
-		corev1.EnvVarArgs{Name: pulumi.String("GOMAXPROCS"), Value: pulumi.String(fmt.Sprint(p.cpu.Cores()))},
-	}
-	for _, name := range slices.Sorted(maps.Keys(p.env)) {
-		env = append(env, corev1.EnvVarArgs{Name: pulumi.String(name), Value: p.env[name]})
-	}
-	ports := corev1.ContainerPortArray{corev1.ContainerPortArgs{Name: pulumi.String("http"), ContainerPort: pulumi.Int(p.port)}}
+	ports := corev1.ContainerPortArray{kube.Port("http", p.port)}
 	if p.opsPort() != p.port {
-		ports = append(ports, corev1.ContainerPortArgs{Name: pulumi.String("ops"), ContainerPort: pulumi.Int(p.opsPort())})
+		ports = append(ports, kube.Port("ops", p.opsPort()))
 	}
 	probe := func(seconds, failures int) corev1.ProbeArgs {
-		return corev1.ProbeArgs{
-			HttpGet:       corev1.HTTPGetActionArgs{Path: pulumi.String(p.health), Port: pulumi.Int(p.opsPort())},
-			PeriodSeconds: pulumi.Int(seconds), TimeoutSeconds: pulumi.Int(5), FailureThreshold: pulumi.Int(failures),
-		}
+		return kube.Probe(p.health, pulumi.Int(p.opsPort()), 5, seconds, failures)
 	}
 	return corev1.ContainerArgs{
-		Name:            pulumi.String(p.name),
-		Image:           pulumi.String(upstream),
-		Command:         pulumi.ToStringArray(p.command),
-		Env:             env,
-		Ports:           ports,
-		Resources:       resources.New(p.cpu/20, p.cpu, p.memory),
-		SecurityContext: restricted.Container(),
-		StartupProbe:    probe(1, 300), // Prometheus reads its log of what isn't on disk yet
-		ReadinessProbe:  probe(5, 3),
-		LivenessProbe:   probe(10, 6),
-		VolumeMounts:    mounts,
+		Name:           pulumi.String(p.name),
+		Image:          pulumi.String(upstream),
+		Command:        pulumi.ToStringArray(p.command),
+		Env:            append(kube.GoLimits(p.memory, "MiB", p.cpu), kube.Variables(p.env)...),
+		Ports:          ports,
+		Resources:      kube.Resources(p.cpu/20, p.cpu, p.memory),
+		StartupProbe:   probe(1, 300), // Prometheus reads its log of what isn't on disk yet
+		ReadinessProbe: probe(5, 3),
+		LivenessProbe:  probe(10, 6),
+		VolumeMounts:   mounts,
 	}
 }
 
@@ -194,9 +148,7 @@ func (a Args) files(ctx *pulumi.Context, p part, named metav1.ObjectMetaArgs, op
 	volumes corev1.VolumeArray, mounts corev1.VolumeMountArray, err error,
 ) {
 	mount := func(volume, path string, readOnly bool) {
-		mounts = append(mounts, corev1.VolumeMountArgs{
-			Name: pulumi.String(volume), MountPath: pulumi.String(path), ReadOnly: pulumi.Bool(readOnly),
-		})
+		mounts = append(mounts, kube.Mount(volume, path, readOnly))
 	}
 	// A changed file is a new object with a new name, and so a new pod; what follows changes keeps its objects' names.
 	content := metav1.ObjectMetaArgs{Namespace: named.Namespace, Labels: named.Labels}
@@ -210,11 +162,12 @@ func (a Args) files(ctx *pulumi.Context, p part, named metav1.ObjectMetaArgs, op
 		if err != nil {
 			return nil, nil, err
 		}
-		volume := corev1.VolumeArgs{Name: pulumi.String("config")}
-		if len(p.boards) == 0 {
-			volume.ConfigMap = corev1.ConfigMapVolumeSourceArgs{Name: config.Metadata.Name()}
-		} else if volume.Projected, err = p.shelf(ctx, config, content, opts...); err != nil {
-			return nil, nil, err
+		volume := kube.ConfigVolume(config)
+		if len(p.boards) > 0 {
+			volume.ConfigMap = nil
+			if volume.Projected, err = p.shelf(ctx, config, content, opts...); err != nil {
+				return nil, nil, err
+			}
 		}
 		volumes = append(volumes, volume)
 		mount("config", p.configFolder(), true)
@@ -226,16 +179,12 @@ func (a Args) files(ctx *pulumi.Context, p part, named metav1.ObjectMetaArgs, op
 		if err != nil {
 			return nil, nil, err
 		}
-		volumes = append(volumes, corev1.VolumeArgs{Name: pulumi.String("secrets"), Secret: corev1.SecretVolumeSourceArgs{
-			SecretName: secrets.Metadata.Name(), DefaultMode: pulumi.Int(0o440),
-		}})
+		volumes = append(volumes, kube.SecretVolume("secrets", secrets))
 		mount("secrets", p.secretFolder(), true)
 	}
 	for i, folder := range p.scratch {
 		volume := fmt.Sprintf("scratch-%d", i)
-		volumes = append(volumes, corev1.VolumeArgs{Name: pulumi.String(volume), EmptyDir: corev1.EmptyDirVolumeSourceArgs{
-			SizeLimit: pulumi.String("64Mi"),
-		}})
+		volumes = append(volumes, kube.EmptyVolume(volume, 64*quantity.MiB))
 		mount(volume, folder, false)
 	}
 	if p.volume > 0 {
@@ -275,54 +224,21 @@ func (p part) items() corev1.KeyToPathArray {
 	return items
 }
 
-// claim is a part's volume. What was measured goes with the StatefulSet: it can be measured again.
-func (a Args) claim(p part) corev1.PersistentVolumeClaimTypeArray {
-	claim := corev1.PersistentVolumeClaimSpecArgs{
-		AccessModes: pulumi.ToStringArray([]string{"ReadWriteOnce"}),
-		Resources:   corev1.VolumeResourceRequirementsArgs{Requests: pulumi.StringMap{"storage": pulumi.String(p.volume.String())}},
-	}
-	if a.Config.StorageClass != "" {
-		claim.StorageClassName = pulumi.String(a.Config.StorageClass)
-	}
-	return corev1.PersistentVolumeClaimTypeArray{corev1.PersistentVolumeClaimTypeArgs{
-		Metadata: metav1.ObjectMetaArgs{Name: pulumi.String("data")}, Spec: claim,
-	}}
-}
-
 // grant lets a part's account look at what it has to.
 func (a Args) grant(ctx *pulumi.Context, p part, account *corev1.ServiceAccount, opts ...pulumi.ResourceOption) error {
-	subjects := rbacv1.SubjectArray{rbacv1.SubjectArgs{
-		Kind: pulumi.String("ServiceAccount"), Name: account.Metadata.Name().Elem(), Namespace: a.Namespaces[namespace.Monitoring].Name,
-	}}
-	metadata := metav1.ObjectMetaArgs{Name: pulumi.String(a.Config.NamespacePrefix.ClusterScoped(p.name)), Labels: p.selector()}
-	reference := rbacv1.RoleRefArgs{ApiGroup: pulumi.String("rbac.authorization.k8s.io"), Kind: pulumi.String("ClusterRole")}
+	home := a.Namespaces[namespace.Monitoring].Name
+	metadata := metav1.ObjectMetaArgs{Name: pulumi.String(a.Config.NamespacePrefix.ClusterScoped(p.name)), Labels: kube.Labels(p.name)}
 	if len(p.rights) > 0 {
-		role, err := rbacv1.NewClusterRole(ctx, p.name, &rbacv1.ClusterRoleArgs{Metadata: metadata, Rules: p.rights}, opts...)
-		if err != nil {
-			return err
-		}
-		reference.Name = role.Metadata.Name().Elem()
-		_, err = rbacv1.NewClusterRoleBinding(ctx, p.name, &rbacv1.ClusterRoleBindingArgs{
-			Metadata: metadata, RoleRef: reference, Subjects: subjects,
-		}, opts...)
-		if err != nil {
+		if err := kube.BindCluster(ctx, p.name, metadata, account, home, p.rights, opts...); err != nil {
 			return err
 		}
 	}
-	reference.Kind = pulumi.String("Role")
 	for _, place := range slices.Sorted(maps.Keys(p.inside)) {
-		name := p.name + "-" + string(place)
 		metadata.Namespace = pulumi.String(place)
 		if own, is := a.Namespaces[place]; is {
 			metadata.Namespace = own.Name
 		}
-		role, err := rbacv1.NewRole(ctx, name, &rbacv1.RoleArgs{Metadata: metadata, Rules: p.inside[place]}, opts...)
-		if err != nil {
-			return err
-		}
-		reference.Name = role.Metadata.Name().Elem()
-		_, err = rbacv1.NewRoleBinding(ctx, name, &rbacv1.RoleBindingArgs{Metadata: metadata, RoleRef: reference, Subjects: subjects}, opts...)
-		if err != nil {
+		if _, err := kube.Bind(ctx, p.name+"-"+string(place), metadata, account, home, p.inside[place], opts...); err != nil {
 			return err
 		}
 	}

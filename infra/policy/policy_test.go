@@ -532,7 +532,7 @@ func TestAFindingSaysWhatToDo(t *testing.T) {
 	if len(findings) != 1 {
 		t.Fatalf("got %v", findings)
 	}
-	want := "Deployment apps/shop: host namespaces: hostNetwork=true: give it the security context that all have, from infra/restricted (restricted)"
+	want := "Deployment apps/shop: host namespaces: hostNetwork=true: give it the security context that all have, from infra/kube (restricted)"
 	if got := findings[0].String(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

@@ -20,7 +20,7 @@ var standard = sync.OnceValues(func() (podsecurity.Evaluator, error) {
 // restricted is the Pod Security Standard of that name, and three things more: a read-only root, no added capability, and a user
 // that the object names by number, so that no image decides; or the cluster does, where no object names one.
 func restricted(o objects) []problem {
-	const fix = "give it the security context that all have, from infra/restricted"
+	const fix = "give it the security context that all have, from infra/kube"
 	evaluator, err := standard()
 	if err != nil {
 		return []problem{{"", err.Error(), "update k8s.io/pod-security-admission"}}

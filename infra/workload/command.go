@@ -2,16 +2,12 @@ package workload
 
 import (
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
-	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	rbacv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/rbac/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
-	"platform.example/infra/isolation"
-	"platform.example/infra/network"
+	"platform.example/infra/kube"
 	"platform.example/infra/profile"
 	"platform.example/infra/quantity"
-	"platform.example/infra/resources"
-	"platform.example/infra/restricted"
 	"platform.example/infra/stack"
 )
 
@@ -30,46 +26,17 @@ type command struct {
 // template is the Job's pod.
 func (c command) template(config stack.Stack, p profile.Profile) corev1.PodTemplateSpecArgs {
 	const memory, cpu = 32 * quantity.MiB, quantity.CPU(100)
-	return corev1.PodTemplateSpecArgs{
-		Metadata: metav1.ObjectMetaArgs{Labels: pulumi.StringMap{
-			"app.kubernetes.io/name": pulumi.String(c.name), network.Label: pulumi.String(c.name),
-		}},
-		Spec: restricted.Pod(p, user, corev1.PodSpecArgs{
-			RestartPolicy:                pulumi.String("OnFailure"),
-			ServiceAccountName:           c.account.Metadata.Name(),
-			AutomountServiceAccountToken: pulumi.Bool(true), // it asks the API server
-			EnableServiceLinks:           pulumi.Bool(false),
-			PriorityClassName:            c.priority,
-			Volumes:                      c.volumes,
-			Containers: corev1.ContainerArray{corev1.ContainerArgs{
-				Name:            pulumi.String(c.name),
-				Image:           c.image,
-				Command:         pulumi.ToStringArray([]string{"/app", c.command}),
-				Env:             append(goLimits(memory, cpu), c.env...),
-				Resources:       resources.New(config.Requested(10), cpu, memory),
-				SecurityContext: restricted.Container(),
-				VolumeMounts:    c.mounts,
-			}},
-		}),
-	}
-}
-
-// bind lets an account do what the rules say in the namespace of the metadata. Home is the account's own namespace.
-func bind(
-	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, account *corev1.ServiceAccount, home *isolation.Namespace,
-	rules rbacv1.PolicyRuleArray, opts ...pulumi.ResourceOption,
-) (*rbacv1.RoleBinding, error) {
-	role, err := rbacv1.NewRole(ctx, name, &rbacv1.RoleArgs{Metadata: metadata, Rules: rules}, opts...)
-	if err != nil {
-		return nil, err
-	}
-	return rbacv1.NewRoleBinding(ctx, name, &rbacv1.RoleBindingArgs{
-		Metadata: metadata,
-		RoleRef:  rbacv1.RoleRefArgs{ApiGroup: pulumi.String("rbac.authorization.k8s.io"), Kind: pulumi.String("Role"), Name: role.Metadata.Name().Elem()},
-		Subjects: rbacv1.SubjectArray{rbacv1.SubjectArgs{
-			Kind: pulumi.String("ServiceAccount"), Name: account.Metadata.Name().Elem(), Namespace: home.Name,
-		}},
-	}, opts...)
+	pod := kube.Pod(p, kube.Nobody, c.account, c.priority, corev1.ContainerArgs{
+		Name:         pulumi.String(c.name),
+		Image:        c.image,
+		Command:      pulumi.ToStringArray([]string{"/app", c.command}),
+		Env:          append(kube.GoLimits(memory, "KiB", cpu), c.env...),
+		Resources:    kube.Resources(config.Requested(10), cpu, memory),
+		VolumeMounts: c.mounts,
+	})
+	pod.RestartPolicy, pod.Volumes = pulumi.String("OnFailure"), c.volumes
+	pod.AutomountServiceAccountToken = pulumi.Bool(true) // it asks the API server
+	return kube.Template(c.name, kube.Labels(c.name), 0, pod)
 }
 
 // may allows a verb on the objects of these names.

@@ -1,17 +1,13 @@
 package workload
 
 import (
-	"fmt"
-
 	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
-	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
-	"platform.example/infra/cluster"
+	"platform.example/infra/kube"
 	"platform.example/infra/release"
-	"platform.example/infra/scaling"
 )
 
 // newDeployment runs the replicas of this colour and scales them. What it returns is known once its rollout is complete.
@@ -19,31 +15,9 @@ func (c colour) newDeployment(
 	ctx *pulumi.Context, environment corev1.EnvFromSourceArray, parent, after pulumi.ResourceOption,
 ) (completed pulumi.StringOutput, err error) {
 	pod := c.pod(c.server(environment))
-	pod.TopologySpreadConstraints = scaling.Spread(c.selector())
+	pod.TopologySpreadConstraints = kube.Spread(c.selector())
 	metadata := c.metadata(c.name(), c.selector(), pulumi.ToStringMap(c.madeAnnotations()))
-	spec := appsv1.DeploymentSpecArgs{ // without replicas: the autoscaler owns them
-		Selector:                metav1.LabelSelectorArgs{MatchLabels: c.selector()},
-		RevisionHistoryLimit:    pulumi.Int(cluster.FormerReplicaSets),
-		ProgressDeadlineSeconds: pulumi.Int(c.Rollout.Seconds()),
-		Strategy: appsv1.DeploymentStrategyArgs{
-			Type: pulumi.String("RollingUpdate"),
-			RollingUpdate: appsv1.RollingUpdateDeploymentArgs{
-				MaxSurge:       pulumi.Int(1),
-				MaxUnavailable: pulumi.Int(0),
-			},
-		},
-		Template: corev1.PodTemplateSpecArgs{
-			Metadata: metav1.ObjectMetaArgs{
-				Labels: c.podLabels(c.selector()),
-				Annotations: pulumi.StringMap{
-					"prometheus.io/scrape": pulumi.String("true"),
-					"prometheus.io/port":   pulumi.String(fmt.Sprint(catalog.OpsPort)),
-					"prometheus.io/path":   pulumi.String(catalog.MetricsPath),
-				},
-			},
-			Spec: pod,
-		},
-	}
+	spec := kube.Deployment(c.Rollout, c.selector(), kube.Template(c.Service.Name, c.selector(), catalog.OpsPort, pod))
 	replicas := pulumi.IgnoreChanges([]string{"spec.replicas"})
 	if c.candidate() { // is as large as it must be: the autoscaler looks only every 15 s, and not at what was retired
 		spec.Replicas, replicas = pulumi.Int(c.bounds().Min), pulumi.IgnoreChanges(nil)
@@ -66,7 +40,7 @@ func (c colour) newDeployment(
 		release.ReplicasAnnotation: pulumi.String(release.Bounds{Min: bounds.Min, Max: bounds.Max}.With(c.Plan.Made)),
 	})
 	completed = c.Rollout.Completed(ctx, deployment, made)
-	return completed, scaling.New(ctx, c.name(), scaler, c.selector(), c.Config, bounds, scaled...)
+	return completed, kube.Scale(ctx, c.name(), scaler, c.selector(), c.Config, bounds, scaled...)
 }
 
 // annotation is the path of an annotation in the options of a resource.

@@ -9,11 +9,11 @@ import (
 
 	batchv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/batch/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
-	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/cluster"
+	"platform.example/infra/kube"
 	"platform.example/infra/release"
 )
 
@@ -31,7 +31,7 @@ func (c colour) newNamedJob(
 	opts ...pulumi.ResourceOption,
 ) (*batchv1.Job, error) {
 	name := c.name() + "-" + subcommand
-	labels := pulumi.StringMap{"app.kubernetes.io/name": pulumi.String(name)} // no Service may select it
+	labels := kube.Labels(name) // no Service may select it
 	container := c.container(subcommand, environment, subcommand)
 	container.Env = append(container.Env.(corev1.EnvVarArray), variables...)
 	pod := c.pod(container)
@@ -42,10 +42,7 @@ func (c colour) newNamedJob(
 		Spec: batchv1.JobSpecArgs{
 			BackoffLimit:          pulumi.Int(again),
 			ActiveDeadlineSeconds: pulumi.Int(c.Rollout.JobSeconds()),
-			Template: corev1.PodTemplateSpecArgs{
-				Metadata: metav1.ObjectMetaArgs{Labels: c.podLabels(labels)},
-				Spec:     pod,
-			},
+			Template:              kube.Template(c.Service.Name, labels, 0, pod),
 		},
 	}, append(append(opts, c.Rollout.Options()...), c.keeps("metadata", "spec"))...)
 }
@@ -55,9 +52,6 @@ func (c colour) newNamedJob(
 func (c colour) newVerification(
 	ctx *pulumi.Context, environment corev1.EnvFromSourceArray, running pulumi.ArrayOutput, parent pulumi.ResourceOption,
 ) (verified pulumi.StringOutput, err error) {
-	variable := func(name string, value pulumi.StringInput) corev1.EnvVarArgs {
-		return corev1.EnvVarArgs{Name: pulumi.String(name), Value: value}
-	}
 	promised := c.Service.Objectives
 	// As many answers may be late as of a version that may stay live: this one has just begun, on a node that is busy with it.
 	late := release.WorstBurn * (1 - promised.LatencyShare)
@@ -71,10 +65,10 @@ func (c colour) newVerification(
 		environment = append(slices.Clip(environment), fromSecret(keys))
 	}
 	job, err := c.newNamedJob(ctx, "verify", suffix, environment, corev1.EnvVarArray{
-		variable("VERIFY_URL", at),
-		variable("VERIFY_ENDPOINTS", pulumi.String(fmt.Sprint(c.Plan.Replicas))),
-		variable("VERIFY_LATENCY", pulumi.String(promised.Latency.String())),
-		variable("VERIFY_LATENCY_SHARE", pulumi.String(fmt.Sprintf("%.6g", max(0, 1-late)))),
+		kube.Variable("VERIFY_URL", at),
+		kube.Variable("VERIFY_ENDPOINTS", pulumi.String(fmt.Sprint(c.Plan.Replicas))),
+		kube.Variable("VERIFY_LATENCY", pulumi.String(promised.Latency.String())),
+		kube.Variable("VERIFY_LATENCY_SHARE", pulumi.String(fmt.Sprintf("%.6g", max(0, 1-late)))),
 	}, 0, parent)
 	if err != nil {
 		return verified, err

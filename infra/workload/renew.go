@@ -11,6 +11,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/isolation"
+	"platform.example/infra/kube"
 	"platform.example/infra/network"
 	"platform.example/infra/profile"
 	"platform.example/infra/stack"
@@ -39,13 +40,11 @@ type Certificate struct {
 // nothing else.
 func Renew(ctx *pulumi.Context, args RenewArgs, opts ...pulumi.ResourceOption) error {
 	const name, folder, file = network.Certificates, "/run/secrets/authority", "authority.pem"
-	labels := pulumi.StringMap{"app.kubernetes.io/name": pulumi.String(name)}
+	labels := kube.Labels(name)
 	in := func(namespace *isolation.Namespace) metav1.ObjectMetaArgs {
 		return metav1.ObjectMetaArgs{Name: pulumi.String(name), Namespace: namespace.Name, Labels: labels}
 	}
-	account, err := corev1.NewServiceAccount(ctx, name, &corev1.ServiceAccountArgs{
-		Metadata: in(args.Namespace), AutomountServiceAccountToken: pulumi.Bool(false),
-	}, opts...)
+	account, err := kube.NewAccount(ctx, name, in(args.Namespace), opts...)
 	if err != nil {
 		return err
 	}
@@ -59,7 +58,7 @@ func Renew(ctx *pulumi.Context, args RenewArgs, opts ...pulumi.ResourceOption) e
 			resource += "-" + names[0]
 		}
 		rules := rbacv1.PolicyRuleArray{may("get", "", "secrets", names...), may("patch", "", "secrets", names...)}
-		if _, err := bind(ctx, resource, in(namespace), account, args.Namespace, rules, opts...); err != nil {
+		if _, err := kube.Bind(ctx, resource, in(namespace), account, args.Namespace.Name, rules, opts...); err != nil {
 			return err
 		}
 	}
@@ -96,16 +95,11 @@ func Renew(ctx *pulumi.Context, args RenewArgs, opts ...pulumi.ResourceOption) e
 					Template: command{
 						name: name, command: "renew", image: args.Image, account: account, priority: args.Priority,
 						env: corev1.EnvVarArray{
-							corev1.EnvVarArgs{Name: pulumi.String("CERTIFICATES"), Value: pulumi.String(orders)},
-							corev1.EnvVarArgs{Name: pulumi.String("AUTHORITY_FILE"), Value: pulumi.String(folder + "/" + file)},
+							kube.Variable("CERTIFICATES", pulumi.String(orders)),
+							kube.Variable("AUTHORITY_FILE", pulumi.String(folder+"/"+file)),
 						},
-						mounts: corev1.VolumeMountArray{corev1.VolumeMountArgs{
-							Name: pulumi.String("authority"), MountPath: pulumi.String(folder), ReadOnly: pulumi.Bool(true),
-						}},
-						volumes: corev1.VolumeArray{corev1.VolumeArgs{
-							Name:   pulumi.String("authority"),
-							Secret: corev1.SecretVolumeSourceArgs{SecretName: authority.Metadata.Name(), DefaultMode: pulumi.Int(0o440)},
-						}},
+						mounts:  corev1.VolumeMountArray{kube.Mount("authority", folder, true)},
+						volumes: corev1.VolumeArray{kube.SecretVolume("authority", authority)},
 					}.template(args.Config, args.Profile),
 				},
 			},

@@ -12,6 +12,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/image"
+	"platform.example/infra/kube"
 	"platform.example/infra/network"
 	"platform.example/infra/release"
 )
@@ -25,11 +26,9 @@ func Retire(
 	ctx *pulumi.Context, runs image.Image, services []*Service, switched pulumi.ArrayOutput, at pulumi.StringOutput, opts ...pulumi.ResourceOption,
 ) error {
 	a := services[0].args
-	labels := pulumi.StringMap{"app.kubernetes.io/name": pulumi.String(network.Retire)}
+	labels := kube.Labels(network.Retire)
 	metadata := a.metadata(network.Retire, labels)
-	account, err := corev1.NewServiceAccount(ctx, network.Retire, &corev1.ServiceAccountArgs{
-		Metadata: metadata, AutomountServiceAccountToken: pulumi.Bool(false),
-	}, opts...)
+	account, err := kube.NewAccount(ctx, network.Retire, metadata, opts...)
 	if err != nil {
 		return err
 	}
@@ -38,7 +37,7 @@ func Retire(
 		name := service.args.Service.Name
 		names, colours = append(names, name), append(colours, release.Blue.Name(name), release.Green.Name(name))
 	}
-	bound, err := bind(ctx, network.Retire, metadata, account, a.Namespace, rbacv1.PolicyRuleArray{
+	bound, err := kube.Bind(ctx, network.Retire, metadata, account, a.Namespace.Name, rbacv1.PolicyRuleArray{
 		may("patch", "", "services", names...),
 		may("patch", "apps", "deployments", colours...),
 		may("patch", "autoscaling", "horizontalpodautoscalers", colours...),
@@ -66,7 +65,7 @@ func Retire(
 			ActiveDeadlineSeconds: pulumi.Int(int((a.Config.Standby + retireLimit).Seconds())),
 			Template: command{
 				name: network.Retire, command: "retire", image: runs.Reference, account: account, priority: a.Namespace.Priority,
-				env: corev1.EnvVarArray{corev1.EnvVarArgs{Name: pulumi.String("RETIREMENTS"), Value: orders}},
+				env: corev1.EnvVarArray{kube.Variable("RETIREMENTS", orders)},
 			}.template(a.Config, a.Profile),
 		},
 	}, append(opts, pulumi.DependsOn([]pulumi.Resource{bound}))...)

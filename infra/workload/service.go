@@ -15,7 +15,7 @@ import (
 	"platform.example/infra/data"
 	"platform.example/infra/image"
 	"platform.example/infra/isolation"
-	"platform.example/infra/network"
+	"platform.example/infra/kube"
 	"platform.example/infra/profile"
 	"platform.example/infra/release"
 	"platform.example/infra/secret"
@@ -69,7 +69,7 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Servic
 
 func (s *Service) build(ctx *pulumi.Context) error {
 	parent := pulumi.Parent(s)
-	account, err := s.args.newServiceAccount(ctx, parent)
+	account, err := kube.NewAccount(ctx, s.args.Service.Name, s.args.metadata(s.args.Service.Name, s.args.labels()), parent)
 	if err != nil {
 		return err
 	}
@@ -101,13 +101,6 @@ func (a Args) stores() []pulumi.Resource {
 	return stores
 }
 
-func (a Args) newServiceAccount(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (*corev1.ServiceAccount, error) {
-	return corev1.NewServiceAccount(ctx, a.Service.Name, &corev1.ServiceAccountArgs{
-		Metadata:                     a.metadata(a.Service.Name, a.labels()),
-		AutomountServiceAccountToken: pulumi.Bool(false),
-	}, opts...)
-}
-
 // metadata names an object; an empty name is left to Pulumi, so that changed content is a new object. What has a name is taken
 // over where it is there already: a run that was killed has made it, or a rollback has changed it by another hand than Pulumi's.
 func (a Args) metadata(name string, labels pulumi.StringMap, annotations ...pulumi.StringMap) metav1.ObjectMetaArgs {
@@ -124,13 +117,4 @@ func (a Args) metadata(name string, labels pulumi.StringMap, annotations ...pulu
 }
 
 // labels are those of what belongs to the service in every colour.
-func (a Args) labels() pulumi.StringMap {
-	return pulumi.StringMap{"app.kubernetes.io/name": pulumi.String(a.Service.Name)}
-}
-
-// podLabels adds to whom the pods belong: those of a server and of a Job alike.
-func (a Args) podLabels(labels pulumi.StringMap) pulumi.StringMap {
-	all := maps.Clone(labels)
-	all[network.Label] = pulumi.String(a.Service.Name)
-	return all
-}
+func (a Args) labels() pulumi.StringMap { return kube.Labels(a.Service.Name) }

@@ -1,5 +1,4 @@
-// Package scaling sets how many replicas a Deployment has, where they run, and how few there may be at a time.
-package scaling
+package kube
 
 import (
 	autoscalingv2 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/autoscaling/v2"
@@ -17,9 +16,9 @@ const (
 	targetMemory = 80
 )
 
-// New scales the Deployment of that name between the bounds, and lets a drain take one replica at a time. A stack whose pods
+// Scale scales the Deployment of that name between the bounds, and lets a drain take one replica at a time. A stack whose pods
 // ask for a share of their CPU only scales them at the same use as any other.
-func New(
+func Scale(
 	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, selector pulumi.StringMap, config stack.Stack, replicas stack.Replicas,
 	opts ...pulumi.ResourceOption,
 ) error {

@@ -1,0 +1,71 @@
+package kube
+
+import (
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
+	rbacv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/rbac/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"platform.example/infra/secret"
+)
+
+// NewAccount makes an account of pods. They get no token of it unless they ask for one.
+func NewAccount(
+	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, opts ...pulumi.ResourceOption,
+) (*corev1.ServiceAccount, error) {
+	return corev1.NewServiceAccount(ctx, name, &corev1.ServiceAccountArgs{
+		Metadata: metadata, AutomountServiceAccountToken: pulumi.Bool(false),
+	}, opts...)
+}
+
+// Bind lets an account do what the rules say in the namespace of the metadata. Home is the account's own namespace.
+func Bind(
+	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, account *corev1.ServiceAccount, home pulumi.StringInput,
+	rules rbacv1.PolicyRuleArray, opts ...pulumi.ResourceOption,
+) (*rbacv1.RoleBinding, error) {
+	role, err := rbacv1.NewRole(ctx, name, &rbacv1.RoleArgs{Metadata: metadata, Rules: rules}, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return rbacv1.NewRoleBinding(ctx, name, &rbacv1.RoleBindingArgs{
+		Metadata: metadata, RoleRef: reference("Role", role.Metadata.Name().Elem()), Subjects: subjects(account, home),
+	}, opts...)
+}
+
+// BindCluster lets an account do what the rules say in the whole cluster.
+func BindCluster(
+	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, account *corev1.ServiceAccount, home pulumi.StringInput,
+	rules rbacv1.PolicyRuleArray, opts ...pulumi.ResourceOption,
+) error {
+	role, err := rbacv1.NewClusterRole(ctx, name, &rbacv1.ClusterRoleArgs{Metadata: metadata, Rules: rules}, opts...)
+	if err != nil {
+		return err
+	}
+	_, err = rbacv1.NewClusterRoleBinding(ctx, name, &rbacv1.ClusterRoleBindingArgs{
+		Metadata: metadata, RoleRef: reference("ClusterRole", role.Metadata.Name().Elem()), Subjects: subjects(account, home),
+	}, opts...)
+	return err
+}
+
+func reference(kind string, role pulumi.StringInput) rbacv1.RoleRefArgs {
+	return rbacv1.RoleRefArgs{ApiGroup: pulumi.String("rbac.authorization.k8s.io"), Kind: pulumi.String(kind), Name: role}
+}
+
+func subjects(account *corev1.ServiceAccount, home pulumi.StringInput) rbacv1.SubjectArray {
+	return rbacv1.SubjectArray{rbacv1.SubjectArgs{
+		Kind: pulumi.String("ServiceAccount"), Name: account.Metadata.Name().Elem(), Namespace: home,
+	}}
+}
+
+// NewCertificate makes the Secret of a server's certificate. It keeps its name when it is renewed: the server reads it again by
+// itself. Between updates a CronJob renews it, so that an update has to take the fields back.
+func NewCertificate(
+	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, certificate secret.Certificate, opts ...pulumi.ResourceOption,
+) (*corev1.Secret, error) {
+	metadata.Annotations = pulumi.StringMap{"pulumi.com/patchForce": pulumi.String("true")}
+	return corev1.NewSecret(ctx, name, &corev1.SecretArgs{
+		Metadata:   metadata,
+		Type:       pulumi.String("kubernetes.io/tls"),
+		StringData: pulumi.StringMap{"tls.crt": certificate.Certificate, "tls.key": certificate.Key},
+	}, opts...)
+}

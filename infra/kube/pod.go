@@ -1,0 +1,158 @@
+// Package kube makes what objects of the platform have in common: pods and what runs them, their accounts and rights.
+package kube
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"platform.example/infra/profile"
+	"platform.example/infra/quantity"
+)
+
+// Nobody runs what has no user of its own. The Dockerfiles of the services name it, too.
+const Nobody = 65532
+
+// What a container may write to its node's disk, nearly all of it log: the kubelet keeps five files of 10 MiB.
+const (
+	diskRequest = 64 * quantity.MiB
+	diskLimit   = 256 * quantity.MiB
+)
+
+// Pod is a pod of one container, with the security contexts that the Pod Security level "restricted" asks for, and where the
+// cluster's profile says that pods run. It runs as this user, who is also the group of its volumes; or as the one that the
+// cluster assigns.
+func Pod(
+	p profile.Profile, user int, account *corev1.ServiceAccount, priority pulumi.StringInput, container corev1.ContainerArgs,
+) corev1.PodSpecArgs {
+	container.SecurityContext = corev1.SecurityContextArgs{
+		AllowPrivilegeEscalation: pulumi.Bool(false),
+		ReadOnlyRootFilesystem:   pulumi.Bool(true),
+		Capabilities:             corev1.CapabilitiesArgs{Drop: pulumi.ToStringArray([]string{"ALL"})},
+	}
+	security := corev1.PodSecurityContextArgs{
+		RunAsNonRoot:        pulumi.Bool(true),
+		FsGroupChangePolicy: pulumi.String("OnRootMismatch"),
+		SeccompProfile:      corev1.SeccompProfileArgs{Type: pulumi.String("RuntimeDefault")},
+	}
+	if !p.AssignedUserIDs {
+		security.RunAsUser, security.RunAsGroup, security.FsGroup = pulumi.Int(user), pulumi.Int(user), pulumi.Int(user)
+	}
+	pod := corev1.PodSpecArgs{
+		ServiceAccountName:           account.Metadata.Name(),
+		AutomountServiceAccountToken: pulumi.Bool(false),
+		EnableServiceLinks:           pulumi.Bool(false),
+		PriorityClassName:            priority,
+		SecurityContext:              security,
+		Containers:                   corev1.ContainerArray{container},
+	}
+	if len(p.NodeSelector) > 0 {
+		pod.NodeSelector = pulumi.ToStringMap(p.NodeSelector)
+	}
+	if len(p.Tolerations) > 0 {
+		pod.Tolerations = tolerations(p.Tolerations)
+	}
+	if len(p.ImagePullSecrets) > 0 {
+		var secrets corev1.LocalObjectReferenceArray
+		for _, name := range p.ImagePullSecrets {
+			secrets = append(secrets, corev1.LocalObjectReferenceArgs{Name: pulumi.String(name)})
+		}
+		pod.ImagePullSecrets = secrets
+	}
+	return pod
+}
+
+func tolerations(taints []string) corev1.TolerationArray {
+	var list corev1.TolerationArray
+	for _, taint := range taints {
+		taint, effect, limited := strings.Cut(taint, ":")
+		key, value, valued := strings.Cut(taint, "=")
+		toleration := corev1.TolerationArgs{Key: pulumi.String(key), Operator: pulumi.String("Exists")}
+		if valued {
+			toleration.Operator, toleration.Value = pulumi.String("Equal"), pulumi.String(value)
+		}
+		if limited {
+			toleration.Effect = pulumi.String(effect)
+		}
+		list = append(list, toleration)
+	}
+	return list
+}
+
+// Resources is what a container asks for and may use. It asks for all of its memory, which can't be taken back.
+func Resources(request, limit quantity.CPU, memory quantity.Bytes) corev1.ResourceRequirementsArgs {
+	return corev1.ResourceRequirementsArgs{
+		Requests: pulumi.ToStringMap(map[string]string{
+			"cpu": request.String(), "memory": memory.String(), "ephemeral-storage": diskRequest.String(),
+		}),
+		Limits: pulumi.ToStringMap(map[string]string{
+			"cpu": limit.String(), "memory": memory.String(), "ephemeral-storage": diskLimit.String(),
+		}),
+	}
+}
+
+// GoLimits tells a Go program what it may use. A tenth of the memory is left for what is outside the Go heap; unit is KiB or
+// MiB, in which the rest is told.
+func GoLimits(memory quantity.Bytes, unit string, cpu quantity.CPU) corev1.EnvVarArray {
+	if unit == "KiB" {
+		memory *= 1024
+	}
+	return corev1.EnvVarArray{
+		Variable("GOMEMLIMIT", pulumi.String(fmt.Sprintf("%d%s", int(memory)*9/10, unit))), Variable("GOMAXPROCS", pulumi.String(fmt.Sprint(cpu.Cores()))),
+	}
+}
+
+// Variable is a variable of a container's environment.
+func Variable(name string, value pulumi.StringInput) corev1.EnvVarArgs {
+	return corev1.EnvVarArgs{Name: pulumi.String(name), Value: value}
+}
+
+// Variables is an environment in the order of its names.
+func Variables(values pulumi.StringMap) corev1.EnvVarArray {
+	var list corev1.EnvVarArray
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		list = append(list, Variable(name, values[name]))
+	}
+	return list
+}
+
+// Port is a port of a container.
+func Port(name string, number int) corev1.ContainerPortArgs {
+	return corev1.ContainerPortArgs{Name: pulumi.String(name), ContainerPort: pulumi.Int(number)}
+}
+
+// Probe asks a path every so many seconds, each time for so long, and gives up after so many failures in a row.
+func Probe(path string, port pulumi.Input, timeout, seconds, failures int) corev1.ProbeArgs {
+	return corev1.ProbeArgs{
+		HttpGet:          corev1.HTTPGetActionArgs{Path: pulumi.String(path), Port: port},
+		PeriodSeconds:    pulumi.Int(seconds),
+		TimeoutSeconds:   pulumi.Int(timeout),
+		FailureThreshold: pulumi.Int(failures),
+	}
+}
+
+// Mount puts a volume at a path.
+func Mount(volume, path string, readOnly bool) corev1.VolumeMountArgs {
+	return corev1.VolumeMountArgs{Name: pulumi.String(volume), MountPath: pulumi.String(path), ReadOnly: pulumi.Bool(readOnly)}
+}
+
+// ConfigVolume is the volume "config".
+func ConfigVolume(config *corev1.ConfigMap) corev1.VolumeArgs {
+	return corev1.VolumeArgs{Name: pulumi.String("config"), ConfigMap: corev1.ConfigMapVolumeSourceArgs{Name: config.Metadata.Name()}}
+}
+
+// SecretVolume is a volume that the pod's own user reads as the volume's group.
+func SecretVolume(name string, secret *corev1.Secret) corev1.VolumeArgs {
+	return corev1.VolumeArgs{Name: pulumi.String(name), Secret: corev1.SecretVolumeSourceArgs{
+		SecretName: secret.Metadata.Name(), DefaultMode: pulumi.Int(0o440),
+	}}
+}
+
+// EmptyVolume is a volume that is empty at each start.
+func EmptyVolume(name string, size quantity.Bytes) corev1.VolumeArgs {
+	return corev1.VolumeArgs{Name: pulumi.String(name), EmptyDir: corev1.EmptyDirVolumeSourceArgs{SizeLimit: pulumi.String(size.String())}}
+}
