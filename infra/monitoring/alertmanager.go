@@ -13,7 +13,7 @@ import (
 
 // alertmanager tells people. It keeps silences and what it has told on a volume, so that a restart neither forgets nor
 // repeats; an alert that is raised while it is away reaches it when it is back, since Prometheus tells it again and again.
-func (a Args) alertmanager() (part, error) {
+func (a Args) alertmanager() part {
 	p := part{
 		name: network.Alertmanager, image: "alertmanager", port: network.AlertmanagerPort, health: "/-/ready",
 		memory: 64 * quantity.MiB, cpu: 200, volume: 256 * quantity.MiB,
@@ -34,14 +34,11 @@ func (a Args) alertmanager() (part, error) {
 			p.secrets[given.file] = a.Secrets.Value(given.secret)
 		}
 	}
-	config, err := route.Config(a.Config.Name, p.secretFolder(), receivers)
-	if err != nil {
-		return p, err
-	}
+	config := must(route.Config(a.Config.Name, p.secretFolder(), receivers))
 	p.config = pulumi.StringMap{"alertmanager.yml": pulumi.String(config)}
 	p.command = []string{
 		"/bin/alertmanager", "--config.file=" + p.configFolder() + "/alertmanager.yml", "--storage.path=" + p.dataFolder(),
 		fmt.Sprintf("--web.listen-address=:%d", p.port), "--cluster.listen-address=", // there is one of it
 	}
-	return p, nil
+	return p
 }

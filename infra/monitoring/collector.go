@@ -15,14 +15,14 @@ import (
 
 // collector takes the services' traces and passes on those that somebody will look at: what failed, what was slow, and one
 // in twenty of the rest.
-func (a Args) collector() (part, error) {
+func (a Args) collector() part {
 	const memory = 256 * quantity.MiB
 	address, plain := strings.CutPrefix(a.Config.Monitoring.Traces, "http://")
 	anyAddress := "0.0.0.0" // for what takes no empty one
 	if slices.Contains(a.Profile.Families, stack.IPv6) {
 		anyAddress = "::"
 	}
-	config, err := yaml.Marshal(object{
+	config := must(yaml.Marshal(object{
 		"receivers": object{"otlp": object{"protocols": object{
 			"http": object{"endpoint": fmt.Sprintf(":%d", network.CollectorPort)},
 		}}},
@@ -54,14 +54,11 @@ func (a Args) collector() (part, error) {
 				"exporters":  []string{"otlp_grpc"},
 			}},
 		},
-	})
-	if err != nil {
-		return part{}, err
-	}
+	}))
 	p := part{
 		name: network.Collector, image: network.Collector, port: network.CollectorPort, ops: network.CollectorOpsPort, health: "/metrics",
 		memory: memory, cpu: 500, config: pulumi.StringMap{"config.yaml": pulumi.String(config)},
 	}
 	p.command = []string{"/otelcol-contrib", "--config=" + p.configFolder() + "/config.yaml"}
-	return p, nil
+	return p
 }

@@ -22,12 +22,8 @@ var kubeMetric = regexp.MustCompile(`\bkube_[a-z_]+`)
 // kubeStateMetrics tells what the platform's objects should be and are, as far as a rule or a dashboard asks. It watches no
 // namespace of anybody else, and so needs no right to. Nodes have a process of their own: one that watches several namespaces
 // reports each node once for every namespace.
-func (a Args) kubeStateMetrics(boards []dashboard.Dashboard) ([]part, error) {
-	rules, err := a.rules()
-	if err != nil {
-		return nil, err
-	}
-	asked := kubeMetric.FindAllString(rules, -1)
+func (a Args) kubeStateMetrics(boards []dashboard.Dashboard) []part {
+	asked := kubeMetric.FindAllString(a.rules(), -1)
 	for _, query := range dashboard.Queries(boards) {
 		asked = append(asked, kubeMetric.FindAllString(query.Expr, -1)...)
 	}
@@ -55,7 +51,7 @@ func (a Args) kubeStateMetrics(boards []dashboard.Dashboard) ([]part, error) {
 		"--resources=pods,persistentvolumeclaims,deployments,statefulsets,daemonsets,jobs,cronjobs,horizontalpodautoscalers",
 		"--metric-labels-allowlist=pods=["+labels+"],deployments=["+labels+"]",
 	)
-	return []part{objects, nodes}, nil
+	return []part{objects, nodes}
 }
 
 // nodeExporter tells how each node is. It needs no right on the node: what it reads of /proc is the node's in every pod,

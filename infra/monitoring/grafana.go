@@ -13,7 +13,7 @@ import (
 )
 
 // grafana shows the dashboards, to who knows the administrator's password.
-func (a Args) grafana(boards []dashboard.Dashboard) (part, error) {
+func (a Args) grafana(boards []dashboard.Dashboard) part {
 	p := part{
 		name: network.Grafana, image: "grafana", port: network.GrafanaPort, health: "/api/health",
 		memory: 256 * quantity.MiB, cpu: 500,
@@ -53,7 +53,7 @@ default_home_dashboard_path = ` + p.configFolder() + `/` + dashboard.Home + `.js
 [plugins]
 preinstall_disabled = true
 `)
-	sources, err := yaml.Marshal(object{"apiVersion": 1, "datasources": []object{
+	sources := must(yaml.Marshal(object{"apiVersion": 1, "datasources": []object{
 		{
 			"name": "Prometheus", "uid": dashboard.Prometheus, "type": "prometheus", "access": "proxy", "isDefault": true,
 			"url":      fmt.Sprintf("http://%s:%d", a.host(network.Prometheus), network.PrometheusPort),
@@ -64,24 +64,14 @@ preinstall_disabled = true
 			"url":      fmt.Sprintf("http://%s:%d", a.host(network.Alertmanager), network.AlertmanagerPort),
 			"jsonData": object{"implementation": "prometheus"},
 		},
-	}})
-	if err != nil {
-		return p, err
-	}
-	folders, err := yaml.Marshal(object{"apiVersion": 1, "providers": []object{{
+	}}))
+	folders := must(yaml.Marshal(object{"apiVersion": 1, "providers": []object{{
 		"name": "platform", "type": "file", "allowUiUpdates": false, "options": object{"path": p.configFolder()},
-	}}})
-	if err != nil {
-		return p, err
-	}
+	}}}))
 	p.config["datasources.yaml"], p.config["dashboards.yaml"] = pulumi.String(sources), pulumi.String(folders)
 	p.places = map[string]string{"datasources.yaml": "datasources/datasources.yaml", "dashboards.yaml": "dashboards/dashboards.yaml"}
 	for _, board := range boards {
-		text, err := board.JSON()
-		if err != nil {
-			return p, err
-		}
-		p.boards[board.UID()] = pulumi.String(text)
+		p.boards[board.UID()] = pulumi.String(must(board.JSON()))
 	}
-	return p, nil
+	return p
 }

@@ -40,12 +40,12 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Monito
 	if err := ctx.RegisterComponentResource("platform:monitoring:Monitoring", name, monitoring, opts...); err != nil {
 		return nil, err
 	}
-	parts, err := args.parts()
+	boards, err := dashboard.All(args.Services)
 	if err != nil {
 		return nil, fmt.Errorf("monitoring: %w", err)
 	}
 	running := pulumi.Map{}
-	for _, part := range parts {
+	for _, part := range args.parts(boards) {
 		if running[part.name], err = args.run(ctx, part, pulumi.Parent(monitoring)); err != nil {
 			return nil, fmt.Errorf("monitoring: %s: %w", part.name, err)
 		}
@@ -54,40 +54,24 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Monito
 }
 
 // parts is every program of it.
-func (a Args) parts() ([]part, error) {
-	prometheus, err := a.prometheus()
-	if err != nil {
-		return nil, err
-	}
-	alertmanager, err := a.alertmanager()
-	if err != nil {
-		return nil, err
-	}
-	boards, err := dashboard.All(a.Services)
-	if err != nil {
-		return nil, err
-	}
-	kubeStateMetrics, err := a.kubeStateMetrics(boards)
-	if err != nil {
-		return nil, err
-	}
-	parts := append(kubeStateMetrics, prometheus, alertmanager, nodeExporter(), a.postgresExporter())
+func (a Args) parts(boards []dashboard.Dashboard) []part {
+	parts := append(a.kubeStateMetrics(boards), a.prometheus(), a.alertmanager(), nodeExporter(), a.postgresExporter())
 	parts = append(parts, a.redisExporters()...)
 	if a.Config.Monitoring.Grafana {
-		grafana, err := a.grafana(boards)
-		if err != nil {
-			return nil, err
-		}
-		parts = append(parts, grafana)
+		parts = append(parts, a.grafana(boards))
 	}
 	if a.Config.Monitoring.Traces != "" {
-		collector, err := a.collector()
-		if err != nil {
-			return nil, err
-		}
-		parts = append(parts, collector)
+		parts = append(parts, a.collector())
 	}
-	return parts, nil
+	return parts
+}
+
+// must is the text of a configuration that this program makes of plain values, which can't fail.
+func must[T any](text T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return text
 }
 
 // namespaces is the names of the platform's namespaces: what runs in others is somebody else's.

@@ -26,20 +26,13 @@ const (
 	mostBytes   = "16MB"
 )
 
-func (a Args) prometheus() (part, error) {
-	config, err := yaml.Marshal(a.scrapes())
-	if err != nil {
-		return part{}, err
-	}
-	rules, err := a.rules()
-	if err != nil {
-		return part{}, err
-	}
+func (a Args) prometheus() part {
+	config := must(yaml.Marshal(a.scrapes()))
 	p := part{
 		name: network.Prometheus, image: "prometheus", port: network.PrometheusPort, health: "/-/ready",
 		memory: a.Config.Monitoring.Memory, cpu: 1000,
 		volume:  a.Config.Monitoring.VolumeSize,
-		config:  pulumi.StringMap{configFile: pulumi.String(config), rulesFile: pulumi.String(rules)},
+		config:  pulumi.StringMap{configFile: pulumi.String(config), rulesFile: pulumi.String(a.rules())},
 		follows: true,
 		rights: rbacv1.PolicyRuleArray{
 			look("", "nodes"),
@@ -67,15 +60,15 @@ func (a Args) prometheus() (part, error) {
 		fmt.Sprintf("--config.auto-reload-interval=%ds", interval),
 		"--web.listen-address=:" + fmt.Sprint(network.PrometheusPort),
 	}
-	return p, nil
+	return p
 }
 
 // rules is what Prometheus computes and raises.
-func (a Args) rules() (string, error) {
-	return rule.YAML(a.Services, rule.Options{
+func (a Args) rules() string {
+	return must(rule.YAML(a.Services, rule.Options{
 		Runbooks: a.Config.Monitoring.Runbooks, Standby: a.Config.Standby,
 		AuthorityExpires: a.Secrets.Authority().Ends, CertificateDuration: a.Config.CertificateDuration,
-	})
+	}))
 }
 
 // object is a part of a configuration file.
