@@ -178,17 +178,13 @@ func (p platform) build(ctx *pulumi.Context) error {
 		return err
 	}
 
-	traefik, err := image.Upstream("traefik", p.config.Environment, p.profile.RegistryMirror)
-	if err != nil {
-		return err
-	}
 	public := p.public()
 	entry, err := edge.New(ctx, edge.Args{
 		Namespace:   namespaces[namespace.Edge],
 		Rollout:     p.rollout,
 		Config:      p.config,
 		Profile:     p.profile,
-		Image:       traefik,
+		Image:       p.upstream("traefik"),
 		Upstream:    workload.URL(p.config.NamespacePrefix, public.Name),
 		Address:     gateway.Address(p.address),
 		Origins:     p.config.Services[public.Name].Origins(),

@@ -98,11 +98,7 @@ func TestLocal(t *testing.T) {
 			"kube-state-metrics": "kube-state-metrics", "kube-state-metrics-nodes": "kube-state-metrics", "postgres-exporter": "postgres-exporter", "grafana": "grafana",
 			"redis-cache-exporter": "redis-exporter", "redis-stream-exporter": "redis-exporter",
 		} {
-			reference, err := image.Upstream(upstream, stack.Local, "")
-			if err != nil {
-				t.Fatal(err)
-			}
-			want[name] = reference
+			want[name] = image.Upstream(upstream, stack.Local, "")
 		}
 		for _, service := range catalog.Services() {
 			want[service.Name+"-blue"] = "localhost:5000/" + service.Name + "@" + digest

@@ -23,17 +23,14 @@ type stores struct {
 	stream   *data.Redis
 }
 
+// upstream is the reference of an image that others make.
+func (p platform) upstream(name string) string {
+	return image.Upstream(name, p.config.Environment, p.profile.RegistryMirror)
+}
+
 func (p platform) newStores(
 	ctx *pulumi.Context, namespaces map[namespace.Name]*isolation.Namespace, certificates map[string]secret.Certificate, opts ...pulumi.ResourceOption,
 ) (made stores, err error) {
-	postgres, err := image.Upstream("postgres", p.config.Environment, p.profile.RegistryMirror)
-	if err != nil {
-		return made, err
-	}
-	redis, err := image.Upstream("redis", p.config.Environment, p.profile.RegistryMirror)
-	if err != nil {
-		return made, err
-	}
 	common := data.Common{
 		Namespace:   namespaces[namespace.Data],
 		Rollout:     p.rollout,
@@ -47,7 +44,7 @@ func (p platform) newStores(
 		Common:        common,
 		Config:        p.config,
 		Services:      p.services,
-		Image:         postgres,
+		Image:         p.upstream("postgres"),
 		Certificate:   certificates[network.Postgres],
 		AdminPassword: p.secrets.Value(catalog.PostgresAdminPassword),
 		Passwords:     p.passwords(catalog.Service.DatabasePassword),
@@ -60,7 +57,7 @@ func (p platform) newStores(
 		Common:      common,
 		Config:      p.config,
 		Services:    p.services,
-		Image:       redis,
+		Image:       p.upstream("redis"),
 		Certificate: certificates[network.Cache],
 		Passwords: data.RedisPasswords{
 			Admin: p.secrets.Value(catalog.RedisPassword), Monitor: p.secrets.Value(catalog.RedisMonitorPassword),
@@ -74,7 +71,7 @@ func (p platform) newStores(
 		Common:      common,
 		Config:      p.config,
 		Services:    p.services,
-		Image:       redis,
+		Image:       p.upstream("redis"),
 		Certificate: certificates[network.Stream],
 		Passwords: data.RedisPasswords{
 			Admin: p.secrets.Value(catalog.StreamPassword), Monitor: p.secrets.Value(catalog.StreamMonitorPassword),

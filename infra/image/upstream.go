@@ -15,20 +15,21 @@ import (
 var upstream []byte
 
 // Upstream is the reference of an image that others make. The environment local names it by its tag, so that an image
-// built in its place is accepted; the others pin the digest. A mirror has them under their full names.
-func Upstream(name string, environment stack.Environment, mirror string) (string, error) {
+// built in its place is accepted; the others pin the digest. A mirror has them under their full names. It panics where the
+// list, which is a part of this program, has no such image.
+func Upstream(name string, environment stack.Environment, mirror string) string {
 	var images []struct{ Name, Image, Digest string }
 	if err := json.Unmarshal(upstream, &images); err != nil {
-		return "", fmt.Errorf("read upstream.json: %w", err)
+		panic(fmt.Sprintf("read upstream.json: %s", err))
 	}
 	for _, image := range images {
 		switch {
 		case image.Name != name:
 		case image.Digest == "" || environment == stack.Local:
-			return path.Join(mirror, image.Image), nil
+			return path.Join(mirror, image.Image)
 		default:
-			return path.Join(mirror, image.Image) + "@" + image.Digest, nil
+			return path.Join(mirror, image.Image) + "@" + image.Digest
 		}
 	}
-	return "", fmt.Errorf("upstream.json names no image %q", name)
+	panic(fmt.Sprintf("upstream.json names no image %q", name))
 }

@@ -66,10 +66,7 @@ func (a Args) run(ctx *pulumi.Context, p part, opts ...pulumi.ResourceOption) (r
 	if err != nil {
 		return nil, err
 	}
-	upstream, err := image.Upstream(p.image, a.Config.Environment, a.Profile.RegistryMirror)
-	if err != nil {
-		return nil, err
-	}
+	upstream := image.Upstream(p.image, a.Config.Environment, a.Profile.RegistryMirror)
 	service := named
 	service.Annotations = pulumi.StringMap{"pulumi.com/skipAwait": pulumi.String("true")} // the pods are waited for
 	_, err = corev1.NewService(ctx, p.name, &corev1.ServiceArgs{Metadata: service, Spec: corev1.ServiceSpecArgs{
