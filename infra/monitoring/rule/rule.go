@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
@@ -140,4 +141,15 @@ func seconds(d time.Duration) string {
 		return ""
 	}
 	return fmt.Sprintf("%ds", int(d.Seconds()))
+}
+
+// runbookFolder is where the runbooks are in the repository.
+const runbookFolder = "docs/runbooks"
+
+// runbook is where an alert's runbook is read; below no base it is the path in the repository.
+func runbook(base, alert string) string {
+	if base == "" {
+		base = runbookFolder
+	}
+	return strings.TrimSuffix(base, "/") + "/" + alert + ".md"
 }

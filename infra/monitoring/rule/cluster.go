@@ -1,0 +1,228 @@
+package rule
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"platform.example/infra/catalog"
+	"platform.example/infra/network"
+)
+
+// workloads is what breaks below a Deployment, a StatefulSet, a DaemonSet or a Job.
+func workloads(ours string) Group {
+	short := func(ready, wanted, label string) Alert {
+		return Alert{
+			Name: "ReplicasShort", For: 10 * time.Minute, Severity: catalog.Ticket,
+			Expr:        ofWorkload(fmt.Sprintf("%s{%s} - %s{%s} > 0", wanted, ours, ready, ours), label),
+			Labels:      map[string]string{"kind": label},
+			Summary:     "{{ $labels.job }}: {{ $value }} replicas are missing",
+			Description: "{{ $labels." + label + " }} in {{ $labels.namespace }} has been {{ $value }} replicas short for ten minutes. It has less in reserve than it should.",
+		}
+	}
+	return Group{Name: "workloads", Alerts: []Alert{
+		{
+			Name: "PodCrashLooping", Severity: catalog.Ticket, KeepFiring: 5 * time.Minute,
+			Expr: ofPod(fmt.Sprintf(`sum by (namespace, pod, container) (increase(kube_pod_container_status_restarts_total{%s}[15m])) > 2.5`, ours), ours) + "\nor " +
+				ofPod(fmt.Sprintf(`max by (namespace, pod, container) (max_over_time(kube_pod_container_status_waiting_reason{%s, reason="CrashLoopBackOff"}[5m])) > 0`, ours), ours),
+			Summary:     "{{ $labels.job }}: {{ $labels.pod }} crashes again and again",
+			Description: "Container {{ $labels.container }} of {{ $labels.pod }} in {{ $labels.namespace }} ends soon after each start.",
+		},
+		{
+			Name: "PodOutOfMemory", Severity: catalog.Ticket, KeepFiring: 15 * time.Minute,
+			Expr: ofPod(fmt.Sprintf(`max by (namespace, pod, container) (kube_pod_container_status_last_terminated_reason{%s, reason="OOMKilled"}) == 1
+  and on (namespace, pod, container) sum by (namespace, pod, container) (increase(kube_pod_container_status_restarts_total{%s}[15m])) > 0`, ours, ours), ours),
+			Summary:     "{{ $labels.job }}: {{ $labels.pod }} was killed for want of memory",
+			Description: "Container {{ $labels.container }} of {{ $labels.pod }} in {{ $labels.namespace }} went beyond its memory limit and was killed. What it had in hand is lost.",
+		},
+		short("kube_deployment_status_replicas_available", "kube_deployment_spec_replicas", "deployment"),
+		short("kube_statefulset_status_replicas_ready", "kube_statefulset_replicas", "statefulset"),
+		short("kube_daemonset_status_number_ready", "kube_daemonset_status_desired_number_scheduled", "daemonset"),
+		{
+			Name: "AutoscalerAtLimit", For: 15 * time.Minute, Severity: catalog.Ticket,
+			Expr: ofWorkload(strings.ReplaceAll(`kube_horizontalpodautoscaler_status_desired_replicas{ours} >= kube_horizontalpodautoscaler_spec_max_replicas{ours}
+  and kube_horizontalpodautoscaler_spec_max_replicas{ours} > kube_horizontalpodautoscaler_spec_min_replicas{ours}`, "ours", ours), "horizontalpodautoscaler"),
+			Summary:     "{{ $labels.job }}: as many replicas as there may be",
+			Description: "{{ $labels.horizontalpodautoscaler }} has wanted {{ $value }} replicas, its maximum, for a quarter of an hour. More load makes it slower.",
+		},
+		{
+			Name: "JobFailed", Severity: catalog.Ticket,
+			Expr:        fmt.Sprintf(`label_replace(kube_job_failed{%s, condition="true"} == 1, "job", "$1", "job_name", "(.+)")`, ours),
+			Summary:     "{{ $labels.job_name }}: the Job has failed",
+			Description: "Job {{ $labels.job_name }} in {{ $labels.namespace }} was tried as often as it may be. A migration or the users of a store aren't what they should be.",
+		},
+	}}
+}
+
+// nodes is the machines that all of it runs on.
+func nodes() Group {
+	// Of a node speak kube-state-metrics, the kubelet and the node-exporter; one alert is to name one job.
+	const job = `, "job", "node", "", "")`
+	return Group{Name: "nodes", Alerts: []Alert{
+		{
+			Name: "NodeNotReady", For: time.Minute, Severity: catalog.Page,
+			Expr:        `label_replace(max by (node) (kube_node_status_condition{condition="Ready", status="true"}) == 0` + job,
+			Summary:     "{{ $labels.node }}: the node isn't ready",
+			Description: "Kubernetes has heard nothing good of {{ $labels.node }} for a minute. Its pods are taken to be lost five minutes later.",
+		},
+		{
+			Name: "NodePressure", For: 2 * time.Minute, Severity: catalog.Ticket,
+			Expr:        `label_replace(max by (node, condition) (kube_node_status_condition{condition=~".+Pressure", status="true"}) == 1` + job,
+			Summary:     "{{ $labels.node }}: {{ $labels.condition }}",
+			Description: "{{ $labels.node }} says {{ $labels.condition }}: it evicts pods, those with the lowest priority first, and takes no new ones.",
+		},
+		{
+			Name: "NodeMemoryLow", For: 10 * time.Minute, Severity: catalog.Ticket,
+			Expr:        `label_replace(max by (node) (node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes) < 0.07` + job,
+			Summary:     "{{ $labels.node }}: little memory is left",
+			Description: "{{ $value | humanizePercentage }} of the memory of {{ $labels.node }} is available. Soon the kernel chooses whom to kill.",
+		},
+		{
+			Name: "NodeDiskFilling", For: 30 * time.Minute, Severity: catalog.Ticket,
+			Expr: `label_replace(min by (node, device) (node_filesystem_avail_bytes{fstype!~"tmpfs|ramfs"} / node_filesystem_size_bytes) < 0.3
+  and on (node, device) min by (node, device) (predict_linear(node_filesystem_avail_bytes{fstype!~"tmpfs|ramfs"}[6h], 24 * 3600)) < 0` + job,
+			Summary:     "{{ $labels.node }}: the disk is full within a day",
+			Description: "{{ $value | humanizePercentage }} of {{ $labels.device }} of {{ $labels.node }} is free, and at the pace of the last six hours nothing will be in a day. Then pods are evicted and images don't fit.",
+		},
+		{
+			Name: "NodeDiskFull", For: 2 * time.Minute, Severity: catalog.Page,
+			Expr:        `label_replace(min by (node, device) (node_filesystem_avail_bytes{fstype!~"tmpfs|ramfs"} / node_filesystem_size_bytes) < 0.05` + job,
+			Summary:     "{{ $labels.node }}: the disk is full",
+			Description: "{{ $value | humanizePercentage }} of {{ $labels.device }} of {{ $labels.node }} is free. Stores on it can't write, and pods are being evicted.",
+		},
+	}}
+}
+
+// storage is the volumes, as far as their driver measures them; a folder of the node is measured with the node's disk.
+func storage(ours string) Group {
+	free := fmt.Sprintf(`min by (job, namespace, persistentvolumeclaim) (kubelet_volume_stats_available_bytes{%s} / kubelet_volume_stats_capacity_bytes)`, ours)
+	return Group{Name: "storage", Alerts: []Alert{
+		{
+			Name: "VolumeFilling", For: 30 * time.Minute, Severity: catalog.Ticket,
+			Expr: ofClaim(fmt.Sprintf(`%s < 0.4
+  and min by (job, namespace, persistentvolumeclaim) (predict_linear(kubelet_volume_stats_available_bytes{%s}[6h], 24 * 3600)) < 0`, free, ours)),
+			Summary:     "{{ $labels.job }}: volume {{ $labels.persistentvolumeclaim }} is full within a day",
+			Description: "{{ $value | humanizePercentage }} of {{ $labels.persistentvolumeclaim }} in {{ $labels.namespace }} is free, and at the pace of the last six hours nothing will be in a day.",
+		},
+		{
+			Name: "VolumeFull", For: time.Minute, Severity: catalog.Page,
+			Expr:        ofClaim(free + ` < 0.05`),
+			Summary:     "{{ $labels.job }}: volume {{ $labels.persistentvolumeclaim }} is full",
+			Description: "{{ $value | humanizePercentage }} of {{ $labels.persistentvolumeclaim }} in {{ $labels.namespace }} is free. Its server soon refuses to write.",
+		},
+	}}
+}
+
+const (
+	day = 24 * time.Hour
+
+	// certificateTicket is less than the 30 days before its end at which a certificate of 90 days is renewed: an automatic renewal
+	// raises no alert. certificatePage is when it can no longer wait for a Monday.
+	certificateTicket = 21 * day
+	certificatePage   = 3 * day
+)
+
+// certificates is when certificates expire. Traefik reports its own. The stores report none: whenever the CronJob that renews
+// certificates has succeeded, each of them lasts for a third of its duration at least.
+func certificates(ours string, authority time.Time, duration time.Duration) Group {
+	const expires, authorityJob = "job:certificate_not_after:timestamp_seconds", "certificate-authority"
+	renewal := duration / 3
+	cronJob := fmt.Sprintf(`{%s, cronjob="%s"}`, ours, network.Certificates)
+	group := Group{Name: "certificates", Records: []Record{{
+		// Traefik goes on telling of a certificate that was replaced; its own makeshift one serves nobody.
+		Name: expires, Expr: fmt.Sprintf(
+			`min by (job) (max by (job, pod, cn, sans) (traefik_tls_certs_not_after{job="%s", cn!="TRAEFIK DEFAULT CERT"}))`, network.Edge),
+	}, {
+		Name: expires, Labels: map[string]string{"job": network.Certificates},
+		Expr: fmt.Sprintf(`max(kube_cronjob_status_last_successful_time%s or kube_cronjob_created%[1]s) + %d`, cronJob, int(renewal.Seconds())),
+	}}}
+	if !authority.IsZero() {
+		group.Records = append(group.Records, Record{
+			Name: expires, Expr: fmt.Sprintf("vector(%d)", authority.Unix()), Labels: map[string]string{"job": authorityJob},
+		})
+	}
+	for _, at := range []struct {
+		severity         catalog.Severity
+		authority, other time.Duration // that are left
+	}{
+		{catalog.Page, certificatePage, min(certificatePage, renewal/10)},
+		{catalog.Ticket, certificateTicket, min(certificateTicket, renewal*7/10)},
+	} {
+		group.Alerts = append(group.Alerts, Alert{
+			Name: "CertificateEnds", For: 5 * time.Minute, Severity: at.severity,
+			Expr: fmt.Sprintf(`%[1]s{job="%[2]s"} - time() < %[3]d or %[1]s{job!="%[2]s"} - time() < %[4]d`,
+				expires, authorityJob, int(at.authority.Seconds()), int(at.other.Seconds())),
+			Summary:     "{{ $labels.job }}: the certificate expires soon",
+			Description: "The certificate of {{ $labels.job }} expires in {{ $value | humanizeDuration }}. From then on every client that verifies it fails to connect.",
+		})
+	}
+	return group
+}
+
+// stores is Postgres and the two kinds of Redis, as their exporters find them.
+func stores() Group {
+	const used = `sum by (job) (pg_stat_activity_count{backend_type="client backend"})`
+	redisDown := func(store string, severity catalog.Severity, means string) Alert {
+		return Alert{
+			Name: "RedisDown", For: 30 * time.Second, KeepFiring: time.Minute, Severity: severity,
+			Expr:        ofStore(fmt.Sprintf(`min by (job) (redis_up{job="%s%s"}) == 0`, store, exporter)),
+			Summary:     "{{ $labels.job }}: Redis doesn't answer",
+			Description: "The exporter gets no answer of {{ $labels.job }}. " + means,
+		}
+	}
+	memory := func(severity catalog.Severity, share float64, wait time.Duration) Alert {
+		return Alert{
+			Name: "StreamMemory", For: wait, Severity: severity,
+			Expr: ofStore(fmt.Sprintf(`max by (job) (redis_memory_used_bytes{job="%s%s"} / (redis_memory_max_bytes > 0)) > %g`,
+				network.Stream, exporter, share)),
+			Summary:     "{{ $labels.job }}: the memory for events is nearly used up",
+			Description: "{{ $value | humanizePercentage }} of the memory of {{ $labels.job }} is used. When it is full it refuses new events, which then wait in the outbox.",
+		}
+	}
+	return Group{Name: "stores", Alerts: []Alert{
+		{
+			Name: "PostgresDown", For: 30 * time.Second, KeepFiring: time.Minute, Severity: catalog.Page,
+			Expr:        ofStore(`min by (job) (pg_up) == 0`),
+			Summary:     "postgres: the database doesn't answer",
+			Description: "The exporter can't sign in to Postgres. Whatever reads or writes a user, an order or a notification is answered 503.",
+		},
+		{
+			Name: "PostgresConnections", For: 5 * time.Minute, Severity: catalog.Ticket,
+			Expr: ofStore(`sum by (job, usename) (pg_stat_activity_count{backend_type="client backend"})
+  / on (job, usename) max by (job, usename) (label_replace(pg_roles_connection_limit > 0, "usename", "$1", "rolname", "(.+)")) > 0.8`),
+			Labels:      map[string]string{"limit": "role"},
+			Summary:     "postgres: role {{ $labels.usename }} is short of connections",
+			Description: "Role {{ $labels.usename }} holds {{ $value | humanizePercentage }} of the connections that it may open. New replicas of its service won't get any.",
+		},
+		{
+			Name: "PostgresConnections", For: 5 * time.Minute, Severity: catalog.Ticket,
+			Expr:        ofStore(used + ` / on (job) max by (job) (pg_settings_max_connections) > 0.8`),
+			Labels:      map[string]string{"limit": "server"},
+			Summary:     "postgres: the server is short of connections",
+			Description: "{{ $value | humanizePercentage }} of the server's connections are open. Soon services wait for one and time out.",
+		},
+		redisDown(network.Stream, catalog.Page, "No event is published or handled: orders are taken and wait in the outbox, nobody is notified."),
+		redisDown(network.Cache, catalog.Ticket, "Services do without: users are read from Postgres, and each replica of the gateway counts requests on its own."),
+		memory(catalog.Page, 0.95, 2*time.Minute),
+		memory(catalog.Ticket, 0.8, 10*time.Minute),
+		{
+			Name: "CacheEvicting", For: 30 * time.Minute, Severity: catalog.Ticket,
+			Expr:        ofStore(fmt.Sprintf(`sum by (job) (rate(redis_evicted_keys_total{job="%s%s"}[10m])) > 5`, network.Cache, exporter)),
+			Summary:     "{{ $labels.job }}: the cache is too small",
+			Description: "{{ $value | humanize }} entries a second have been evicted for half an hour. What is evicted is asked of Postgres again.",
+		},
+		{
+			Name: "StreamNotPersisting", For: time.Minute, Severity: catalog.Page,
+			Expr: ofStore(fmt.Sprintf(`min by (job) (redis_aof_last_write_status{job="%s%s"}) == 0
+  or min by (job) (redis_aof_last_bgrewrite_status{job="%s%s"}) == 0`, network.Stream, exporter, network.Stream, exporter)),
+			Summary:     "{{ $labels.job }}: events aren't written to disk",
+			Description: "The append-only file of {{ $labels.job }} can't be written or rewritten. Redis refuses events until it can.",
+		},
+		{
+			Name: "RedisRejectsConnections", Severity: catalog.Ticket, KeepFiring: 10 * time.Minute,
+			Expr:        ofStore(`sum by (job) (increase(redis_rejected_connections_total[5m])) > 0`),
+			Summary:     "{{ $labels.job }}: connections are refused",
+			Description: "{{ $value | humanize }} connections were refused within five minutes: as many clients are connected as may be.",
+		},
+	}}
+}
