@@ -1,6 +1,9 @@
+// Package release decides how a service gets from the version that is live to the one that is wanted: two colours, one of
+// which has the traffic. It is plain data and functions without I/O; whoever carries a plan out asks and tells the cluster.
 package release
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 )
@@ -185,4 +188,62 @@ func TakeBack(service string, recorded Recorded, now time.Time) (Mark, error) {
 			"release an older version with `make release V=<version>`; `make releases` lists them", service, running.Version, live)
 	}
 	return Mark{Live: standby, Version: former.Version, Image: former.Image, Standby: running.former(), TakenBack: running.Version, At: now}, nil
+}
+
+// Colour tells the two Deployments of one service apart.
+type Colour string
+
+// The colours. Each has its own Deployment, Service and configuration; the live Service selects one of them.
+const (
+	Blue  Colour = "blue"
+	Green Colour = "green"
+)
+
+// Name is what the resources of a service in this colour are called, such as user-service-blue.
+func (c Colour) Name(service string) string { return service + "-" + string(c) }
+
+// Other is the other colour.
+func (c Colour) Other() Colour {
+	if c == Blue {
+		return Green
+	}
+	return Blue
+}
+
+// RequestVariable is the environment variable in which the release command hands its Request to the program that it has
+// pulumi run. Unset, as in a plain `pulumi up`, nothing but the sources is asked for.
+const RequestVariable = "PLATFORM_RELEASE"
+
+// Request is what somebody asks for beyond what the sources say.
+type Request struct {
+	Services map[string]Deployed `json:"services,omitempty"` // what is to run in place of the sources' version
+	Again    bool                `json:"again,omitempty"`    // also what was taken back
+	Retire   bool                `json:"retire,omitempty"`   // no former version is to stand by any longer
+	Holder   string              `json:"holder,omitempty"`   // who asks, as the lock of releases names them
+}
+
+// ReadRequest reads the variable's value; the zero Request where it is empty.
+func ReadRequest(text string) (Request, error) {
+	var request Request
+	if text == "" {
+		return request, nil
+	}
+	if err := json.Unmarshal([]byte(text), &request); err != nil {
+		return request, fmt.Errorf("%s: %w: it is the release command's to set: unset it", RequestVariable, err)
+	}
+	return request, nil
+}
+
+// String is the variable's value.
+func (r Request) String() string {
+	text, err := json.Marshal(r)
+	if err != nil {
+		panic(err) // of texts and truth values
+	}
+	return string(text)
+}
+
+// Wish is what is asked of one service.
+func (r Request) Wish(service, source string) Wish {
+	return Wish{Source: source, Pinned: r.Services[service].Version, Again: r.Again, Retire: r.Retire}
 }
