@@ -64,7 +64,6 @@ var commands = []struct {
 	{"rollback", "give the traffic back to what stands by, at once", (*session).rollback},
 	{"retire", "take away what stands by", (*session).retire},
 	{"history", "the last releases", (*session).history},
-	{"watch", "look at what is live for -watch, and say whether it keeps its objectives", (*session).look},
 	{"settle", "complete the steps that a killed update had begun", (*session).complete},
 	{"drift", "compare the cluster with what the last update left; exit status 2 where something differs", (*session).drift},
 	{"repair", "restore what drift reports; -adopt takes what is selected for live", (*session).repair},

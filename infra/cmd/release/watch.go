@@ -230,31 +230,3 @@ func (s *session) watchTime(span time.Duration) time.Duration {
 	s.out.say("watching for %s", span)
 	return span
 }
-
-// look watches what is live, and changes nothing.
-func (s *session) look(ctx context.Context) error {
-	eye, err := s.openWatcher(ctx)
-	if err != nil {
-		return fmt.Errorf("stack %s: %w", s.stack, err)
-	}
-	defer eye.close()
-	recorded, err := s.recorded(ctx)
-	if err != nil {
-		return err
-	}
-	nothing := map[string]release.Recorded{}
-	for name, is := range recorded {
-		nothing[name] = release.Recorded{Selected: is.Selected.Other()}
-	}
-	found, err := eye.watch(ctx, moves(nothing, recorded), s.watchTime(s.watch))
-	if err != nil {
-		return err
-	}
-	for _, one := range found {
-		s.out.say("%s", one)
-	}
-	if !found.good() {
-		return fmt.Errorf("stack %s: %s", s.stack, found)
-	}
-	return nil
-}
