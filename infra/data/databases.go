@@ -1,7 +1,6 @@
 package data
 
 import (
-	_ "embed"
 	"fmt"
 
 	batchv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/batch/v1"
@@ -10,23 +9,6 @@ import (
 
 	"platform.example/infra/kube"
 	"platform.example/infra/network"
-)
-
-var (
-	//go:embed postgres/setup.sh
-	setupScript string
-	//go:embed postgres/administrator.sql
-	administratorSQL string
-	//go:embed postgres/role.sql
-	roleSQL string
-	//go:embed postgres/login.sql
-	loginSQL string
-	//go:embed postgres/former.sql
-	formerSQL string
-	//go:embed postgres/databases.sql
-	databasesSQL string
-	//go:embed postgres/monitor.sql
-	monitorSQL string
 )
 
 const rolesFolder = "/run/secrets/roles"
@@ -62,17 +44,9 @@ func (a PostgresArgs) newDatabases(
 	config, err := corev1.NewConfigMap(ctx, name, &corev1.ConfigMapArgs{
 		Metadata:  a.generated(name),
 		Immutable: pulumi.Bool(true),
-		Data: pulumi.StringMap{
-			"setup.sh":          pulumi.String(setupScript),
-			"administrator.sql": pulumi.String(administratorSQL),
-			"role.sql":          pulumi.String(roleSQL),
-			"login.sql":         pulumi.String(loginSQL),
-			"former.sql":        pulumi.String(formerSQL),
-			"databases.sql":     pulumi.String(databasesSQL),
-			"monitor.sql":       pulumi.String(monitorSQL),
-			"roles":             pulumi.String(a.roles()),
-			authorityFile:       server.Authority,
-		},
+		Data: scripts("postgres", []string{
+			"setup.sh", "administrator.sql", "role.sql", "login.sql", "former.sql", "databases.sql", "monitor.sql",
+		}, pulumi.StringMap{"roles": pulumi.String(a.roles()), authorityFile: server.Authority}),
 	}, opts...)
 	if err != nil {
 		return nil, err

@@ -35,3 +35,13 @@ func hurry(t *testing.T, folder string) {
 		t.Fatal(err)
 	}
 }
+
+// script is the content of a file that a ConfigMap has.
+func script(t *testing.T, name string) string {
+	t.Helper()
+	content, err := files.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}

@@ -1,7 +1,6 @@
 package data
 
 import (
-	_ "embed"
 	"fmt"
 	"strings"
 
@@ -16,14 +15,6 @@ import (
 	"platform.example/infra/quantity"
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
-)
-
-// The server's scripts rely on /bin/sh, coreutils and PostgreSQL 15 where Debian puts it, on no image's entrypoint.
-var (
-	//go:embed postgres/start.sh
-	startScript string
-	//go:embed postgres/pg_hba.conf
-	hbaConf string
 )
 
 const (
@@ -125,11 +116,9 @@ func (a PostgresArgs) newServer(
 	config, err := corev1.NewConfigMap(ctx, "postgres-config", &corev1.ConfigMapArgs{
 		Metadata:  a.generated(postgresName),
 		Immutable: pulumi.Bool(true),
-		Data: pulumi.StringMap{
-			"start.sh":        pulumi.String(startScript),
-			"pg_hba.conf":     pulumi.String(hbaConf),
+		Data: scripts("postgres", []string{"start.sh", "pg_hba.conf"}, pulumi.StringMap{
 			"postgresql.conf": pulumi.String(postgresConf(a.Config.Postgres.Memory, a.Config.MaxConnections(a.Services))),
-		},
+		}),
 	}, opts...)
 	if err != nil {
 		return nil, err

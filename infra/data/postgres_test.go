@@ -53,9 +53,11 @@ func newServer(t *testing.T) *server {
 	conf := strings.NewReplacer("port = 5432", "port = "+port, socketFolder, folder, "'*'", "'127.0.0.1'", certificateFolder, folder).
 		Replace(postgresConf(256*quantity.MiB, 50))
 	for name, content := range map[string]string{
-		"start.sh": startScript, "pg_hba.conf": hbaConf, "postgresql.conf": conf,
-		"setup.sh": setupScript, "administrator.sql": administratorSQL, "role.sql": roleSQL, "login.sql": loginSQL,
-		"former.sql": formerSQL, "databases.sql": databasesSQL, "monitor.sql": monitorSQL, "roles": "user_service users 20\norder_service orders 20\n",
+		"start.sh": script(t, "postgres/start.sh"), "pg_hba.conf": script(t, "postgres/pg_hba.conf"), "postgresql.conf": conf,
+		"setup.sh": script(t, "postgres/setup.sh"), "administrator.sql": script(t, "postgres/administrator.sql"), "role.sql": script(t, "postgres/role.sql"),
+		"login.sql":  script(t, "postgres/login.sql"),
+		"former.sql": script(t, "postgres/former.sql"), "databases.sql": script(t, "postgres/databases.sql"), "monitor.sql": script(t, "postgres/monitor.sql"),
+		"roles": "user_service users 20\norder_service orders 20\n",
 		"admin": "admin-secret-1", "user_service": "users-secret-1", "order_service": "orders-secret's", "monitor": "monitor-secret",
 	} {
 		server.write(name, content)

@@ -1,7 +1,6 @@
 package data
 
 import (
-	_ "embed"
 	"fmt"
 	"strings"
 
@@ -14,13 +13,6 @@ import (
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
 	"platform.example/infra/secret"
-)
-
-var (
-	//go:embed redis/start.sh
-	redisStartScript string
-	//go:embed redis/users.sh
-	usersScript string
 )
 
 const (
@@ -116,10 +108,7 @@ func (s redisServer) newObjects(ctx *pulumi.Context, opts ...pulumi.ResourceOpti
 	made.config, err = corev1.NewConfigMap(ctx, s.name, &corev1.ConfigMapArgs{
 		Metadata:  s.generated(s.name),
 		Immutable: pulumi.Bool(true),
-		Data: pulumi.StringMap{
-			"redis.conf": pulumi.String(s.conf()),
-			"start.sh":   pulumi.String(redisStartScript),
-		},
+		Data:      scripts("redis", []string{"start.sh"}, pulumi.StringMap{"redis.conf": pulumi.String(s.conf())}),
 	}, opts...)
 	return made, err
 }
@@ -187,7 +176,7 @@ func (s redisServer) newUsers(
 	config, err := corev1.NewConfigMap(ctx, name, &corev1.ConfigMapArgs{
 		Metadata:  s.generated(name),
 		Immutable: pulumi.Bool(true),
-		Data:      pulumi.StringMap{"users.sh": pulumi.String(usersScript), authorityFile: s.Authority},
+		Data:      scripts("redis", []string{"users.sh"}, pulumi.StringMap{authorityFile: s.Authority}),
 	}, opts...)
 	if err != nil {
 		return nil, err

@@ -44,7 +44,7 @@ func startRedis(t *testing.T, passwords map[string]string) *redisInTest {
 		certificateFolder, folder, redisSocket, folder, adminFolder, folder).
 		Replace(redisServer{config: "maxmemory 16mb\nappendonly yes\n"}.conf())
 	for name, content := range map[string]string{
-		"redis.conf": conf, "start.sh": redisStartScript, "users.sh": usersScript,
+		"redis.conf": conf, "start.sh": script(t, "redis/start.sh"), "users.sh": script(t, "redis/users.sh"),
 	} {
 		server.write(name, content)
 	}

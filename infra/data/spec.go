@@ -1,6 +1,8 @@
 package data
 
 import (
+	"embed"
+
 	batchv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/batch/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
@@ -102,6 +104,24 @@ func (c Common) limited(cpu quantity.CPU, memory quantity.Bytes) corev1.Resource
 
 func environment(variables map[string]string) corev1.EnvVarArray {
 	return kube.Variables(pulumi.ToStringMap(variables))
+}
+
+// The scripts of stores rely on /bin/sh and coreutils, on no image's entrypoint; those of Postgres also on PostgreSQL 15 where
+// Debian puts it.
+//
+//go:embed postgres redis
+var files embed.FS
+
+// scripts is the content of files in a folder, and whatever else a ConfigMap has.
+func scripts(folder string, names []string, more pulumi.StringMap) pulumi.StringMap {
+	for _, name := range names {
+		content, err := files.ReadFile(folder + "/" + name)
+		if err != nil {
+			panic(err) // a part of this program
+		}
+		more[name] = pulumi.String(content)
+	}
+	return more
 }
 
 func shell(script string) pulumi.StringArray {
