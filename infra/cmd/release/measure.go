@@ -74,7 +74,7 @@ func (w *watcher) line(ctx context.Context, expression string, span prometheus.R
 	}
 	var points []report.Point
 	for _, sample := range matrix[0].Values {
-		points = append(points, report.Point{At: sample.Timestamp.Time(), Value: float64(sample.Value)})
+		points = append(points, report.NewPoint(sample.Timestamp.Time(), float64(sample.Value)))
 	}
 	return points, nil
 }

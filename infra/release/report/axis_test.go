@@ -52,7 +52,7 @@ func TestDurationsAsPeopleSayThem(t *testing.T) {
 func TestAnObjectiveThatIsFarAwayIsOnlyTold(t *testing.T) {
 	for objective, drawn := range map[float64]bool{0.1: true, 0.35: true, 5: false} {
 		r := Report{Began: began, Ended: after(60), Series: []Series{{Plot: Latency, Unit: "s", Service: "a", Colour: "blue",
-			Objective: objective, Points: []Point{{began, .1}, {after(60), .1}}}}}
+			Objective: objective, Points: []Point{NewPoint(began, .1), NewPoint(after(60), .1)}}}}
 		panel := r.figures()[0].Panels[0]
 		if (panel.Drawing.Objective != 0) != drawn || (panel.Note == "") != drawn {
 			t.Errorf("%g s: drawn at %v, told %q", objective, panel.Drawing.Objective, panel.Note)

@@ -76,7 +76,7 @@ func TestAReportOfNothingIsAPage(t *testing.T) {
 func TestAnEmptySeriesHasNoAxis(t *testing.T) {
 	r := Report{Began: began, Ended: after(60), Series: []Series{
 		{Plot: Errors, Service: "order-service", Colour: "blue"},
-		{Plot: Errors, Service: "order-service", Colour: "green", Points: []Point{{after(1), nan()}}},
+		{Plot: Errors, Service: "order-service", Colour: "green", Points: []Point{NewPoint(after(1), nan())}},
 	}}
 	figures := r.figures()
 	if len(figures) != 1 || len(figures[0].Panels) != 1 {
@@ -98,7 +98,7 @@ func TestHostileNamesAreText(t *testing.T) {
 		Services: []Service{{Name: hostile, FromVersion: hostile, ToVersion: hostile, FromColour: hostile, ToColour: hostile}},
 		Steps:    []Step{{Name: hostile, Detail: hostile, Began: began, Took: time.Second}},
 		Series: []Series{{Plot: hostile, Unit: hostile, Service: hostile, Colour: hostile,
-			Objective: 9, Points: []Point{{began, 1}, {after(1), 2}}}},
+			Objective: 9, Points: []Point{NewPoint(began, 1), NewPoint(after(1), 2)}}},
 	})
 	if strings.Count(page, "<script") != 2 || strings.Contains(page, "<img") || strings.Count(page, "</style>") != 1 {
 		t.Error("a name has become markup")

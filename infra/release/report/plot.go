@@ -67,8 +67,8 @@ func (r Report) figure(plot Plot, unit string, whole span) figure {
 	highest := 0.0
 	for _, series := range all {
 		for _, point := range series.Points {
-			if point.measured() {
-				highest = max(highest, point.Value)
+			if point.Value != nil {
+				highest = max(highest, *point.Value)
 			}
 		}
 	}
@@ -110,8 +110,8 @@ func (p *panel) add(series Series, began time.Time, factor float64, unit string)
 	var values []float64
 	for _, point := range series.Points {
 		var value *float64
-		if point.measured() {
-			scaled := point.Value * factor
+		if point.Value != nil {
+			scaled := *point.Value * factor
 			value, values = &scaled, append(values, scaled)
 		}
 		drawn.Times, drawn.Values = append(drawn.Times, point.At.Sub(began).Seconds()), append(drawn.Values, value)

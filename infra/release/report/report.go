@@ -4,7 +4,6 @@ package report
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -31,7 +30,7 @@ const (
 // Report is one release, from the command to its end.
 type Report struct {
 	Stack   string    `json:"stack"`
-	Command string    `json:"command"` // release, rollback or promote
+	Command string    `json:"command"` // release or rollback
 	Outcome string    `json:"outcome"`
 	Why     string    `json:"why,omitempty"` // one sentence
 	By      string    `json:"by,omitempty"`  // who gave the command
@@ -74,44 +73,21 @@ type Series struct {
 	Points    []Point `json:"points"`              // in the order of time
 }
 
-// Point is a measurement. A value that is no number, as Prometheus gives for a share of nothing, is none: the line has a
-// gap there.
+// Point is a measurement. Without a value the line has a gap there.
 type Point struct {
-	At    time.Time
-	Value float64
-}
-
-func (p Point) measured() bool { return !math.IsNaN(p.Value) && !math.IsInf(p.Value, 0) }
-
-// point is a Point as JSON has it, which has no word for what is no number.
-type point struct {
 	At    time.Time `json:"at"`
 	Value *float64  `json:"value"`
 }
 
-// MarshalJSON writes no value as null.
-func (p Point) MarshalJSON() ([]byte, error) {
-	written := point{At: p.At}
-	if p.measured() {
-		written.Value = &p.Value
+// NewPoint is a measurement. A value that is no number, as Prometheus gives for a share of nothing, is none.
+func NewPoint(at time.Time, value float64) Point {
+	if math.IsNaN(value) || math.IsInf(value, 0) {
+		return Point{At: at}
 	}
-	return json.Marshal(written)
+	return Point{At: at, Value: &value}
 }
 
-// UnmarshalJSON reads what MarshalJSON writes.
-func (p *Point) UnmarshalJSON(text []byte) error {
-	var read point
-	if err := json.Unmarshal(text, &read); err != nil {
-		return err
-	}
-	*p = Point{At: read.At, Value: math.NaN()}
-	if read.Value != nil {
-		p.Value = *read.Value
-	}
-	return nil
-}
-
-// WriteJSON writes the report for Read and for other programs.
+// WriteJSON writes the report for other programs.
 func (r Report) WriteJSON(to io.Writer) error {
 	encoder := json.NewEncoder(to)
 	encoder.SetIndent("", " ")
@@ -119,19 +95,4 @@ func (r Report) WriteJSON(to io.Writer) error {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return nil
-}
-
-// maxBytes bounds what Read takes: at 60 bytes a point, a day of twenty services measured every five seconds has half of it.
-const maxBytes = 256 << 20
-
-// Read reads what WriteJSON wrote.
-func Read(from io.Reader) (Report, error) {
-	var read Report
-	if err := json.NewDecoder(io.LimitReader(from, maxBytes)).Decode(&read); err != nil {
-		return Report{}, fmt.Errorf("read a report: %w", err)
-	}
-	if read.Command == "" || read.Began.IsZero() {
-		return Report{}, errors.New("read a report: it says neither what was commanded nor when: it's no report of a release")
-	}
-	return read, nil
 }

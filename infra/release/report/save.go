@@ -6,34 +6,15 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 )
 
-// commands is what may become a part of a file's name.
-var commands = regexp.MustCompile(`^[a-z][a-z-]{0,31}$`)
-
-// name is what the files of a report are called, without their ends. Names sort by time.
-func (r Report) name() (string, error) {
-	if !commands.MatchString(r.Command) {
-		return "", fmt.Errorf("the command %q: want a word of small letters, such as release", r.Command)
-	}
-	if r.Began.IsZero() {
-		return "", errors.New("it doesn't say when the release began")
-	}
-	return r.Began.UTC().Format("20060102T150405Z") + "-" + r.Command, nil
-}
-
 // Save writes the report into folder, which it makes where it is missing, as <when it began>-<command>.json and .html:
-// each file is whole or isn't there. It returns the path of the page. Saved again, a report replaces itself.
+// each file is whole or isn't there, and names sort by time. It returns the path of the page. Saved again, a report replaces itself.
 func Save(folder string, r Report) (page string, err error) {
-	name, err := r.name()
-	if err != nil {
-		return "", fmt.Errorf("save a report: %w", err)
-	}
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", fmt.Errorf("save a report: %w", err)
 	}
-	path := filepath.Join(folder, name)
+	path := filepath.Join(folder, r.Began.UTC().Format("20060102T150405Z")+"-"+r.Command)
 	// A page is found by its data only: who sees the data may look for the page beside it, hence it comes first.
 	if err := write(path+".html", r.WriteHTML); err != nil {
 		return "", fmt.Errorf("save a report: %w", err)
