@@ -12,8 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-func disruption(o objects) []problem {
-	var problems []problem
+func disruption(o objects, found found) {
 	budgets := of[*policyv1.PodDisruptionBudget](o)
 	for _, w := range o.replicated() {
 		var matching []*policyv1.PodDisruptionBudget
@@ -23,18 +22,18 @@ func disruption(o objects) []problem {
 			}
 		}
 		if len(matching) != 1 {
-			problems = append(problems, problem{w.name, fmt.Sprintf("%d PodDisruptionBudgets select its pods", len(matching)),
-				"have exactly one: without any a drain takes all at once, with two nothing can be evicted"})
+			found(w.name, fmt.Sprintf("%d PodDisruptionBudgets select its pods", len(matching)),
+				"have exactly one: without any a drain takes all at once, with two nothing can be evicted")
 			continue
 		}
 		least, _ := o.bounds(w)
 		switch allowed := disruptions(matching[0], least); {
 		case allowed < 1:
-			problems = append(problems, problem{nameOf(matching[0]),
-				fmt.Sprintf("of %d replicas of %s none may be away, so that a drain never ends", least, w.name), "set maxUnavailable to 1"})
+			found(nameOf(matching[0]),
+				fmt.Sprintf("of %d replicas of %s none may be away, so that a drain never ends", least, w.name), "set maxUnavailable to 1")
 		case least > 1 && allowed >= least:
-			problems = append(problems, problem{nameOf(matching[0]),
-				fmt.Sprintf("all %d replicas of %s may be away at once", least, w.name), "set maxUnavailable to 1"})
+			found(nameOf(matching[0]),
+				fmt.Sprintf("all %d replicas of %s may be away at once", least, w.name), "set maxUnavailable to 1")
 		}
 	}
 	for _, budget := range budgets {
@@ -43,10 +42,9 @@ func disruption(o objects) []problem {
 			protects = protects || w.selected(budget.Namespace, budget.Spec.Selector)
 		}
 		if !protects {
-			problems = append(problems, problem{nameOf(budget), "selects no pods", "give it the labels of a workload's pods"})
+			found(nameOf(budget), "selects no pods", "give it the labels of a workload's pods")
 		}
 	}
-	return problems
 }
 
 // disruptions is how many of so many replicas may be away. Shares are rounded up, as the disruption controller does.
@@ -65,8 +63,7 @@ func disruptions(budget *policyv1.PodDisruptionBudget, replicas int) int {
 	return 0
 }
 
-func rollouts(o objects) []problem {
-	var problems []problem
+func rollouts(o objects, found found) {
 	for _, w := range o.workloads() {
 		deployment, ok := w.object.(*appsv1.Deployment)
 		if !ok || !o.serves(w) {
@@ -74,24 +71,22 @@ func rollouts(o objects) []problem {
 		}
 		strategy := deployment.Spec.Strategy
 		if strategy.Type != "" && strategy.Type != appsv1.RollingUpdateDeploymentStrategyType {
-			problems = append(problems, problem{w.name, fmt.Sprintf("strategy is %s", strategy.Type), "make it RollingUpdate"})
+			found(w.name, fmt.Sprintf("strategy is %s", strategy.Type), "make it RollingUpdate")
 			continue
 		}
 		rolling := strategy.RollingUpdate
 		if rolling == nil || !is(rolling.MaxUnavailable, 0) || !is(rolling.MaxSurge, 1) {
-			problems = append(problems, problem{w.name, "a rollout may take away replicas, or add many at once",
-				"set maxUnavailable to 0 and maxSurge to 1"})
+			found(w.name, "a rollout may take away replicas, or add many at once",
+				"set maxUnavailable to 0 and maxSurge to 1")
 		}
 	}
-	return problems
 }
 
 func is(value *intstr.IntOrString, want int) bool {
 	return value != nil && *value == intstr.FromInt(want)
 }
 
-func spread(o objects) []problem {
-	var problems []problem
+func spread(o objects, found found) {
 	for _, w := range o.replicated() {
 		for _, topology := range []string{corev1.LabelHostname, corev1.LabelTopologyZone} {
 			spreads := false
@@ -100,20 +95,18 @@ func spread(o objects) []problem {
 					w.selected(w.object.GetNamespace(), constraint.LabelSelector)
 			}
 			if !spreads {
-				problems = append(problems, problem{w.name, "its replicas aren't spread over " + topology,
-					"add a topologySpreadConstraint with the labels of its own pods"})
+				found(w.name, "its replicas aren't spread over "+topology,
+					"add a topologySpreadConstraint with the labels of its own pods")
 			}
 		}
 	}
-	return problems
 }
 
-func probes(o objects) []problem {
-	var problems []problem
+func probes(o objects, found found) {
 	for _, w := range o.servers() {
 		for _, container := range w.pod.Spec.Containers {
 			add := func(wrong, fix string) {
-				problems = append(problems, problem{w.name, "container " + container.Name + ": " + wrong, fix})
+				found(w.name, "container "+container.Name+": "+wrong, fix)
 			}
 			for _, probe := range []struct {
 				name string
@@ -135,7 +128,6 @@ func probes(o objects) []problem {
 			}
 		}
 	}
-	return problems
 }
 
 // probePort is the named port that a probe asks.
@@ -162,34 +154,29 @@ func patience(probe *corev1.Probe) int32 {
 	return period * failures
 }
 
-func grace(o objects) []problem {
-	var problems []problem
+func grace(o objects, found found) {
 	for _, w := range o.workloads() {
 		// Unset, it is 30 seconds.
 		if seconds := w.pod.Spec.TerminationGracePeriodSeconds; seconds != nil && *seconds < 1 {
-			problems = append(problems, problem{w.name, fmt.Sprintf("terminationGracePeriodSeconds is %d", *seconds), "give it time to end"})
+			found(w.name, fmt.Sprintf("terminationGracePeriodSeconds is %d", *seconds), "give it time to end")
 		}
 	}
-	return problems
 }
 
-func priority(o objects) []problem {
+func priority(o objects, found found) {
 	made := map[string]bool{}
 	for _, class := range of[*schedulingv1.PriorityClass](o) {
 		made[class.Name] = true
 	}
-	var problems []problem
 	for _, w := range o.workloads() {
 		if name := w.pod.Spec.PriorityClassName; !made[name] {
-			problems = append(problems, problem{w.name, fmt.Sprintf("the stack makes no PriorityClass %q", name),
-				"set priorityClassName to that of its namespace"})
+			found(w.name, fmt.Sprintf("the stack makes no PriorityClass %q", name),
+				"set priorityClassName to that of its namespace")
 		}
 	}
-	return problems
 }
 
-func jobs(o objects) []problem {
-	var problems []problem
+func jobs(o objects, found found) {
 	judge := func(object typed, spec batchv1.JobSpec) {
 		var lacks []string
 		if spec.BackoffLimit == nil {
@@ -199,7 +186,7 @@ func jobs(o objects) []problem {
 			lacks = append(lacks, "activeDeadlineSeconds")
 		}
 		if len(lacks) > 0 {
-			problems = append(problems, problem{nameOf(object), "has no " + strings.Join(lacks, " and no "), "bound its tries and its time"})
+			found(nameOf(object), "has no "+strings.Join(lacks, " and no "), "bound its tries and its time")
 		}
 	}
 	for _, job := range of[*batchv1.Job](o) {
@@ -208,11 +195,9 @@ func jobs(o objects) []problem {
 	for _, job := range of[*batchv1.CronJob](o) {
 		judge(job, job.Spec.JobTemplate.Spec)
 	}
-	return problems
 }
 
-func volumes(o objects) []problem {
-	var problems []problem
+func volumes(o objects, found found) {
 	for _, set := range of[*appsv1.StatefulSet](o) {
 		policy := set.Spec.PersistentVolumeClaimRetentionPolicy // unset, volumes are kept
 		if len(set.Spec.VolumeClaimTemplates) == 0 || policy == nil {
@@ -220,19 +205,16 @@ func volumes(o objects) []problem {
 		}
 		const deletes = appsv1.DeletePersistentVolumeClaimRetentionPolicyType
 		if policy.WhenDeleted == deletes || policy.WhenScaled == deletes {
-			problems = append(problems, problem{nameOf(set), "its volumes go when it goes", "set persistentVolumeClaimRetentionPolicy to Retain"})
+			found(nameOf(set), "its volumes go when it goes", "set persistentVolumeClaimRetentionPolicy to Retain")
 		}
 	}
-	return problems
 }
 
-func labels(o objects) []problem {
-	var problems []problem
+func labels(o objects, found found) {
 	for _, w := range o.workloads() {
 		if own, pods := w.object.GetLabels()[appLabel], w.pod.Labels[appLabel]; own == "" || own != pods {
-			problems = append(problems, problem{w.name, fmt.Sprintf("%s is %q, and %q on its pods", appLabel, own, pods),
-				"give both the name of the application"})
+			found(w.name, fmt.Sprintf("%s is %q, and %q on its pods", appLabel, own, pods),
+				"give both the name of the application")
 		}
 	}
-	return problems
 }

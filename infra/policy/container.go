@@ -15,8 +15,8 @@ import (
 
 var digest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
-func images(o objects) []problem {
-	return each(o, func(_ workload, container corev1.Container) []string {
+func images(o objects, found found) {
+	each(o, found, func(_ workload, container corev1.Container) []string {
 		name, pinned, hasDigest := strings.Cut(container.Image, "@")
 		_, tag, _ := strings.Cut(name[strings.LastIndex(name, "/")+1:], ":")
 		switch {
@@ -33,8 +33,8 @@ func images(o objects) []problem {
 	}, "name it by its digest, as repository@sha256:…")
 }
 
-func resources(o objects) []problem {
-	return each(o, func(_ workload, container corev1.Container) (wrong []string) {
+func resources(o objects, found found) {
+	each(o, found, func(_ workload, container corev1.Container) (wrong []string) {
 		for _, name := range []corev1.ResourceName{corev1.ResourceCPU, corev1.ResourceMemory, corev1.ResourceEphemeralStorage} {
 			if amount := container.Resources.Requests[name]; amount.Sign() <= 0 {
 				wrong = append(wrong, fmt.Sprintf("requests no %s", name))
@@ -47,8 +47,8 @@ func resources(o objects) []problem {
 	}, "set requests and limits of cpu, memory and ephemeral-storage")
 }
 
-func goLimits(o objects) []problem {
-	return each(o, func(_ workload, container corev1.Container) (wrong []string) {
+func goLimits(o objects, found found) {
+	each(o, found, func(_ workload, container corev1.Container) (wrong []string) {
 		for _, variable := range container.Env {
 			if variable.ValueFrom != nil {
 				continue

@@ -25,8 +25,7 @@ func ofAll(policy *networkingv1.NetworkPolicy) bool {
 	return len(policy.Spec.PodSelector.MatchLabels)+len(policy.Spec.PodSelector.MatchExpressions) == 0
 }
 
-func defaultDeny(o objects) []problem {
-	var problems []problem
+func defaultDeny(o objects, found found) {
 	for _, namespace := range of[*corev1.Namespace](o) {
 		for _, direction := range directions {
 			denied := slices.ContainsFunc(of[*networkingv1.NetworkPolicy](o), func(policy *networkingv1.NetworkPolicy) bool {
@@ -34,12 +33,11 @@ func defaultDeny(o objects) []problem {
 					len(policy.Spec.Ingress)+len(policy.Spec.Egress) == 0
 			})
 			if !denied {
-				problems = append(problems, problem{nameOf(namespace), fmt.Sprintf("no NetworkPolicy denies %s by default", direction),
-					"add one with an empty podSelector and no rules"})
+				found(nameOf(namespace), fmt.Sprintf("no NetworkPolicy denies %s by default", direction),
+					"add one with an empty podSelector and no rules")
 			}
 		}
 	}
-	return problems
 }
 
 // own is the policies that name the workload's pods, beyond those for every pod of the namespace.
@@ -49,13 +47,12 @@ func (o objects) own(w workload, direction networkingv1.PolicyType) []*networkin
 	})
 }
 
-func policies(o objects) []problem {
-	var problems []problem
+func policies(o objects, found found) {
 	for _, w := range o.workloads() {
 		for _, direction := range directions {
 			if len(o.own(w, direction)) == 0 {
-				problems = append(problems, problem{w.name, fmt.Sprintf("no NetworkPolicy says what %s its pods have", direction),
-					"give them the label of their owner, and the owner a policy"})
+				found(w.name, fmt.Sprintf("no NetworkPolicy says what %s its pods have", direction),
+					"give them the label of their owner, and the owner a policy")
 			}
 		}
 	}
@@ -66,10 +63,9 @@ func policies(o objects) []problem {
 			return len(rule.To) == 0 || slices.ContainsFunc(rule.To, everyPod)
 		})
 		if anybody {
-			problems = append(problems, problem{nameOf(policy), "a rule is for everybody", "name the peers"})
+			found(nameOf(policy), "a rule is for everybody", "name the peers")
 		}
 	}
-	return problems
 }
 
 // everyPod reports whether a peer is all pods of all namespaces.
@@ -80,8 +76,7 @@ func everyPod(peer networkingv1.NetworkPolicyPeer) bool {
 	return empty(peer.NamespaceSelector) && (peer.PodSelector == nil || empty(peer.PodSelector))
 }
 
-func firewall(o objects) []problem {
-	var problems []problem
+func firewall(o objects, found found) {
 	for _, service := range of[*corev1.Service](o) {
 		for _, w := range o.servers() {
 			own := o.own(w, networkingv1.PolicyTypeIngress)
@@ -89,16 +84,15 @@ func firewall(o objects) []problem {
 				continue
 			}
 			for _, port := range service.Spec.Ports {
-				at, found := containerPort(w, port)
-				if found && !slices.ContainsFunc(own, func(policy *networkingv1.NetworkPolicy) bool { return letsIn(policy, at) }) {
-					problems = append(problems, problem{nameOf(service),
+				at, has := containerPort(w, port)
+				if has && !slices.ContainsFunc(own, func(policy *networkingv1.NetworkPolicy) bool { return letsIn(policy, at) }) {
+					found(nameOf(service),
 						fmt.Sprintf("port %d leads to port %d of %s, where nobody is let in", port.Port, at.ContainerPort, w.name),
-						"let its callers in, or take the port away"})
+						"let its callers in, or take the port away")
 				}
 			}
 		}
 	}
-	return problems
 }
 
 // letsIn reports whether a policy opens the port to anybody.

@@ -20,7 +20,7 @@ type Object = map[string]any
 type Rule struct {
 	Name  string
 	Why   string
-	check func(objects) []problem
+	check func(objects, found)
 }
 
 // Finding is a rule that an object breaks.
@@ -72,7 +72,11 @@ func Exceptions() []Exception {
 func Rules() []Rule {
 	return []Rule{
 		{"schema", "a field that the cluster doesn't know is dropped without a word, and a kind that no rule knows is not judged",
-			func(o objects) []problem { return o.misread }},
+			func(o objects, found found) {
+				for _, p := range o.misread {
+					found(p.object, p.wrong, p.fix)
+				}
+			}},
 		{"image", "what was tested is what runs: a tag moves, a digest doesn't", images},
 		{"resources", "a container without bounds takes what others need, and nobody can place it", resources},
 		{"go-limits", "a Go program that thinks it has more than it has is killed or throttled", goLimits},
@@ -108,7 +112,7 @@ func Check(environment stack.Environment, manifests []Object) []Finding {
 		rules = rules[:1]
 	}
 	for _, rule := range rules {
-		for _, problem := range rule.check(read) {
+		for _, problem := range rule.problems(read) {
 			if !excused(rule.Name, problem.object) {
 				findings = append(findings, Finding{rule.Name, problem.object, problem.wrong, problem.fix})
 			}
@@ -127,3 +131,11 @@ func excused(rule, object string) bool {
 
 // problem is a finding before it is known whose.
 type problem struct{ object, wrong, fix string }
+
+// found takes a problem down.
+type found func(object, wrong, fix string)
+
+func (r Rule) problems(o objects) (all []problem) {
+	r.check(o, func(object, wrong, fix string) { all = append(all, problem{object, wrong, fix}) })
+	return all
+}

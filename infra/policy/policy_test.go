@@ -520,7 +520,7 @@ func TestExceptionsExcuseOneObjectOfOneRule(t *testing.T) {
 			t.Errorf("%+v excuses from no rule", exception)
 			continue
 		}
-		broken := Rules()[at].check(readAll(stack.Production, sound(t)))
+		broken := Rules()[at].problems(readAll(stack.Production, sound(t)))
 		if !slices.ContainsFunc(broken, func(found problem) bool { return found.object == exception.Object }) {
 			t.Errorf("%+v excuses nothing", exception)
 		}

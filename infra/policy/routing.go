@@ -13,13 +13,12 @@ import (
 	"platform.example/infra/stack"
 )
 
-func services(o objects) []problem {
-	var problems []problem
+func services(o objects, found found) {
 	for _, service := range of[*corev1.Service](o) {
 		if len(service.Spec.Selector) == 0 {
 			continue
 		}
-		add := func(wrong, fix string) { problems = append(problems, problem{nameOf(service), wrong, fix}) }
+		add := func(wrong, fix string) { found(nameOf(service), wrong, fix) }
 		leads := false
 		for _, w := range o.workloads() {
 			if !w.behind(service) {
@@ -40,7 +39,6 @@ func services(o objects) []problem {
 			add("selects no pods", "give it the labels of a workload's pods")
 		}
 	}
-	return problems
 }
 
 func target(port corev1.ServicePort) string {
@@ -86,12 +84,11 @@ func orTCP(protocol corev1.Protocol) corev1.Protocol {
 	return protocol
 }
 
-func exposure(o objects) []problem {
+func exposure(o objects, found found) {
 	fix := fmt.Sprintf("only namespace %s is reached from outside, on node ports only in the stack %s", namespace.Edge, stack.Local)
-	var problems []problem
 	for _, ingress := range of[*networkingv1.Ingress](o) {
 		if !strings.HasSuffix(ingress.Namespace, string(namespace.Edge)) {
-			problems = append(problems, problem{nameOf(ingress), "is reached from outside", fix})
+			found(nameOf(ingress), "is reached from outside", fix)
 		}
 	}
 	for _, service := range of[*corev1.Service](o) {
@@ -99,11 +96,10 @@ func exposure(o objects) []problem {
 		allowed := kind == "" || kind == corev1.ServiceTypeClusterIP || kind == corev1.ServiceTypeLoadBalancer && atEdge ||
 			kind == corev1.ServiceTypeNodePort && atEdge && o.environment == stack.Local
 		if !allowed {
-			problems = append(problems, problem{nameOf(service), fmt.Sprintf("is a %s", kind), fix})
+			found(nameOf(service), fmt.Sprintf("is a %s", kind), fix)
 		}
 		if len(service.Spec.ExternalIPs) > 0 {
-			problems = append(problems, problem{nameOf(service), "claims addresses by externalIPs", fix})
+			found(nameOf(service), "claims addresses by externalIPs", fix)
 		}
 	}
-	return problems
 }

@@ -23,9 +23,9 @@ var (
 	}
 )
 
-func secrets(o objects) []problem {
+func secrets(o objects, found found) {
 	const fix = "keep it in a Secret"
-	problems := each(o, func(_ workload, container corev1.Container) (wrong []string) {
+	each(o, found, func(_ workload, container corev1.Container) (wrong []string) {
 		for _, variable := range container.Env {
 			if names(variable.Name, variable.Value) {
 				wrong = append(wrong, "the value of "+variable.Name+" stands in it")
@@ -45,11 +45,10 @@ func secrets(o objects) []problem {
 				wrong = []string{"the value of " + key + " stands in it"}
 			}
 			for _, wrong := range wrong {
-				problems = append(problems, problem{nameOf(config), wrong, fix})
+				found(nameOf(config), wrong, fix)
 			}
 		}
 	}
-	return problems
 }
 
 // names reports whether a value is a secret by its name. A path says where one is, not what it is.

@@ -19,17 +19,17 @@ var standard = sync.OnceValues(func() (podsecurity.Evaluator, error) {
 
 // restricted is the Pod Security Standard of that name, and three things more: a read-only root, no added capability, and a user
 // that the object names by number, so that no image decides; or the cluster does, where no object names one.
-func restricted(o objects) []problem {
+func restricted(o objects, found found) {
 	const fix = "give it the security context that all have, from infra/kube"
 	evaluator, err := standard()
 	if err != nil {
-		return []problem{{"", err.Error(), "update k8s.io/pod-security-admission"}}
+		found("", err.Error(), "update k8s.io/pod-security-admission")
+		return
 	}
-	var problems []problem
 	for _, w := range o.workloads() {
 		for _, result := range evaluator.EvaluatePod(api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}, &w.pod.ObjectMeta, &w.pod.Spec) {
 			if !result.Allowed {
-				problems = append(problems, problem{w.name, result.ForbiddenReason + ": " + result.ForbiddenDetail, fix})
+				found(w.name, result.ForbiddenReason+": "+result.ForbiddenDetail, fix)
 			}
 		}
 	}
@@ -40,7 +40,7 @@ func restricted(o objects) []problem {
 		return own.RunAsUser
 	}
 	assigned := !slices.ContainsFunc(o.workloads(), func(w workload) bool { return user(w, &corev1.SecurityContext{}) != nil })
-	return append(problems, each(o, func(w workload, container corev1.Container) (wrong []string) {
+	each(o, found, func(w workload, container corev1.Container) (wrong []string) {
 		own := container.SecurityContext
 		if own == nil {
 			own = &corev1.SecurityContext{}
@@ -55,19 +55,18 @@ func restricted(o objects) []problem {
 			wrong = append(wrong, "capabilities.add is not empty")
 		}
 		return wrong
-	}, fix)...)
+	}, fix)
 }
 
 // enforce is the label by which a namespace admits pods.
 const enforce = "pod-security.kubernetes.io/enforce"
 
-func namespaces(o objects) []problem {
-	var problems []problem
+func namespaces(o objects, found found) {
 	made := map[string]bool{"": false}
 	for _, namespace := range of[*corev1.Namespace](o) {
 		made[namespace.Name] = true
 		if level := namespace.Labels[enforce]; level != "restricted" {
-			problems = append(problems, problem{nameOf(namespace), fmt.Sprintf("%s is %q", enforce, level), "make it restricted"})
+			found(nameOf(namespace), fmt.Sprintf("%s is %q", enforce, level), "make it restricted")
 		}
 	}
 	for _, object := range o.all {
@@ -77,11 +76,10 @@ func namespaces(o objects) []problem {
 			continue // a right to read what Kubernetes itself runs stands there
 		}
 		if !ofCluster(object) && !made[object.GetNamespace()] {
-			problems = append(problems, problem{nameOf(object), fmt.Sprintf("the stack makes no namespace %q", object.GetNamespace()),
-				"put it into one of the stack's own"})
+			found(nameOf(object), fmt.Sprintf("the stack makes no namespace %q", object.GetNamespace()),
+				"put it into one of the stack's own")
 		}
 	}
-	return problems
 }
 
 // ofCluster reports whether an object is of a kind that is in no namespace.
@@ -90,38 +88,35 @@ func ofCluster(object typed) bool {
 		object.GetObjectKind().GroupVersionKind().Kind)
 }
 
-func accounts(o objects) []problem {
+func accounts(o objects, found found) {
 	made := map[string]bool{}
 	for _, account := range of[*corev1.ServiceAccount](o) {
 		made[account.Namespace+"/"+account.Name] = true
 	}
 	const fix = "give it a ServiceAccount of its own"
 	users := map[string]string{} // the application that uses an account
-	var problems []problem
 	for _, w := range o.workloads() {
 		name := w.pod.Spec.ServiceAccountName
 		account := w.object.GetNamespace() + "/" + name
 		switch application := w.pod.Labels[appLabel]; {
 		case name == "" || name == "default":
-			problems = append(problems, problem{w.name, "runs as the account that everybody has", fix})
+			found(w.name, "runs as the account that everybody has", fix)
 		case !made[account]:
-			problems = append(problems, problem{w.name, fmt.Sprintf("there is no ServiceAccount %s", account), fix})
+			found(w.name, fmt.Sprintf("there is no ServiceAccount %s", account), fix)
 		case w.ends: // prepares something for the application whose account it has
 		case users[account] == "":
 			users[account] = application
 		case users[account] != application:
-			problems = append(problems, problem{w.name, fmt.Sprintf("shares the ServiceAccount %s with %s", account, users[account]), fix})
+			found(w.name, fmt.Sprintf("shares the ServiceAccount %s with %s", account, users[account]), fix)
 		}
 	}
-	return problems
 }
 
-func tokens(o objects) []problem {
+func tokens(o objects, found found) {
 	const fix = "set automountServiceAccountToken to false; a pod that asks the API server is named in the exceptions"
-	var problems []problem
 	for _, w := range o.workloads() {
 		if mounts := w.pod.Spec.AutomountServiceAccountToken; mounts == nil || *mounts {
-			problems = append(problems, problem{w.name, "mounts a token of its account", fix})
+			found(w.name, "mounts a token of its account", fix)
 		}
 		for _, volume := range w.pod.Spec.Volumes {
 			if volume.Projected == nil {
@@ -129,21 +124,19 @@ func tokens(o objects) []problem {
 			}
 			for _, source := range volume.Projected.Sources {
 				if source.ServiceAccountToken != nil {
-					problems = append(problems, problem{w.name, "volume " + volume.Name + " has a token of its account", fix})
+					found(w.name, "volume "+volume.Name+" has a token of its account", fix)
 				}
 			}
 		}
 	}
-	return problems
 }
 
-func rbac(o objects) []problem {
-	var problems []problem
+func rbac(o objects, found found) {
 	judge := func(object typed, rules []rbacv1.PolicyRule) {
 		for _, rule := range rules {
 			named := slices.Concat(rule.Verbs, rule.Resources, rule.APIGroups)
 			if slices.ContainsFunc(named, func(name string) bool { return strings.HasPrefix(name, "*") }) {
-				problems = append(problems, problem{nameOf(object), "a rule has a *", "name what is needed"})
+				found(nameOf(object), "a rule has a *", "name what is needed")
 			}
 		}
 	}
@@ -155,7 +148,7 @@ func rbac(o objects) []problem {
 	}
 	bound := func(object typed, role rbacv1.RoleRef) {
 		if role.Kind == "ClusterRole" && slices.Contains([]string{"cluster-admin", "admin", "edit"}, role.Name) {
-			problems = append(problems, problem{nameOf(object), "gives the role " + role.Name, "bind a role that names what is needed"})
+			found(nameOf(object), "gives the role "+role.Name, "bind a role that names what is needed")
 		}
 	}
 	for _, binding := range of[*rbacv1.RoleBinding](o) {
@@ -164,5 +157,4 @@ func rbac(o objects) []problem {
 	for _, binding := range of[*rbacv1.ClusterRoleBinding](o) {
 		bound(binding, binding.RoleRef)
 	}
-	return problems
 }

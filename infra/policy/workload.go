@@ -109,14 +109,12 @@ func (o objects) serves(w workload) bool {
 }
 
 // each makes problems of what is wrong with each container.
-func each(o objects, wrong func(w workload, container corev1.Container) (wrong []string), fix string) []problem {
-	var problems []problem
+func each(o objects, found found, wrong func(w workload, container corev1.Container) (wrong []string), fix string) {
 	for _, w := range o.workloads() {
 		for container := range w.containers() {
 			for _, wrong := range wrong(w, container) {
-				problems = append(problems, problem{w.name, "container " + container.Name + ": " + wrong, fix})
+				found(w.name, "container "+container.Name+": "+wrong, fix)
 			}
 		}
 	}
-	return problems
 }
