@@ -172,7 +172,6 @@ func (s *store) complete(ctx context.Context, rotated string) error {
 type change struct {
 	value      string
 	did        string // such as generated; empty where nothing is due
-	why        string // empty where it goes without saying
 	afterwards string
 }
 
@@ -195,13 +194,11 @@ func (s *store) due(wanted catalog.Secret, rotated string) (due change, err erro
 	return due, err
 }
 
-// check is why the platform refuses the value as it is stored.
-func (s *store) check(wanted catalog.Secret) error {
+// usable reports whether the platform takes the value as it is stored.
+func (s *store) usable(wanted catalog.Secret) bool {
 	_, err := secret.Read(s.stack, []catalog.Secret{wanted}, s.values)
-	return err
+	return err == nil
 }
-
-func (s *store) usable(wanted catalog.Secret) bool { return s.check(wanted) == nil }
 
 // remind says that the authority expires within two years: only a person can decide when all its clients trust the next one.
 func (s *store) remind() {
@@ -267,7 +264,7 @@ func (s *store) put(ctx context.Context, name string, due change) error {
 		return fmt.Errorf("store %s: %w", key, err)
 	}
 	s.values[name] = due.value
-	_, _ = fmt.Fprintf(s.out, "%s %s%s\n", due.did, key, due.why)
+	_, _ = fmt.Fprintf(s.out, "%s %s\n", due.did, key)
 	return nil
 }
 

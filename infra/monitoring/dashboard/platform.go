@@ -177,7 +177,7 @@ func public(each []query, services []catalog.Service) []query {
 func latencyLimits(services []catalog.Service) []limit {
 	for _, service := range services {
 		if service.Public {
-			promised := seconds(service.Objectives.Latency)
+			promised := service.Objectives.Latency.Seconds()
 			return rising(promised, 2*promised)
 		}
 	}

@@ -3,7 +3,6 @@ package dashboard
 import (
 	"fmt"
 	"strings"
-	"time"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/release"
@@ -16,9 +15,8 @@ const (
 	RequestsByColour = "job_colour:requests:rate5m" // requests a second
 	ErrorsByColour   = "job_colour:errors:ratio_rate5m"
 
-	AvailabilityObjective = "job:objective:availability"  // share, from the catalog
-	LatencyObjective      = "job:objective:latency_share" // share, from the catalog
-	ErrorBudget           = "job:error_budget:remaining"  // share: 1 untouched, below 0 overspent
+	AvailabilityObjective = "job:objective:availability" // share, from the catalog
+	ErrorBudget           = "job:error_budget:remaining" // share: 1 untouched, below 0 overspent
 	LatencyBudget         = "job:latency_budget:remaining"
 )
 
@@ -173,6 +171,3 @@ const (
 	cpu    = "cpu"
 	memory = "memory"
 )
-
-// seconds is a duration as PromQL and thresholds count it.
-func seconds(d time.Duration) float64 { return d.Seconds() }

@@ -134,7 +134,7 @@ func traffic(service catalog.Service) row {
 			about: fmt.Sprintf("Within this time half, 95 and 99 of 100 requests are answered; dashed is what is promised for %g %% of them.",
 				100*service.Objectives.LatencyShare),
 			asked:  durations,
-			limits: []limit{{seconds(service.Objectives.Latency), careful}},
+			limits: []limit{{service.Objectives.Latency.Seconds(), careful}},
 		},
 		{
 			kind: lines, width: 12, title: "Rate by " + series.by, unit: "reqps", min: to(0),
@@ -241,7 +241,7 @@ func calls(service catalog.Service) row {
 			kind: lines, width: 12, title: "Slowest hundredth by service", unit: "s", min: to(0), none: "no requests",
 			about:  "Within this time 99 of 100 requests are answered, by the service that they are for.",
 			asked:  ask(requestsOf(service).quantile(.99, selector, "service"), "{{service}}"),
-			limits: []limit{{seconds(service.Objectives.Latency), careful}},
+			limits: []limit{{service.Objectives.Latency.Seconds(), careful}},
 		},
 		{
 			kind: lines, width: 12, title: "Age of revocations", unit: "s", min: to(0), limits: []limit{{secondsUntilStale, careful}},

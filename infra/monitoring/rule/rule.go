@@ -52,14 +52,9 @@ type Options struct {
 	AuthorityExpires time.Time
 	// CertificateDuration is how long its certificates last. Each is renewed in the last third.
 	CertificateDuration time.Duration
-	// Series is how many series Prometheus may hold before it says that there are too many; 0 for DefaultSeries.
-	Series int
 	// Standby is how long a former version stands by after a release.
 	Standby time.Duration
 }
-
-// DefaultSeries is some ten times what four services of two replicas each make on one node. A million need about 4 GiB.
-const DefaultSeries = 300_000
 
 // Groups is every rule.
 func Groups(services []catalog.Service, options Options) []Group {
@@ -77,7 +72,7 @@ func Groups(services []catalog.Service, options Options) []Group {
 		events(),
 		gateway(services),
 		targets(services, ours),
-		prometheus(options.Series),
+		prometheus(),
 	}
 }
 

@@ -7,11 +7,11 @@ import (
 	"platform.example/infra/catalog"
 )
 
+// mostSeries is some ten times what four services of two replicas each make on one node. A million need about 4 GiB.
+const mostSeries = 300_000
+
 // prometheus is what watches the watchers.
-func prometheus(series int) Group {
-	if series == 0 {
-		series = DefaultSeries
-	}
+func prometheus() Group {
 	return Group{Name: "prometheus", Alerts: []Alert{
 		{
 			Name: "Watchdog", Severity: None, Expr: `label_replace(vector(1), "job", "prometheus", "", "")`,
@@ -57,7 +57,7 @@ or sum by (job) (increase(prometheus_tsdb_wal_corruptions_total[3h])) > 0`,
 		},
 		{
 			Name: "TooManySeries", For: 15 * time.Minute, Severity: catalog.Ticket,
-			Expr:        fmt.Sprintf(`max by (job) (prometheus_tsdb_head_series) > %d`, series),
+			Expr:        fmt.Sprintf(`max by (job) (prometheus_tsdb_head_series) > %d`, mostSeries),
 			Summary:     "{{ $labels.job }}: too many series",
 			Description: "{{ $labels.job }} holds {{ $value | humanize }} series. It needs memory for each, and is killed when that is used up.",
 		},
