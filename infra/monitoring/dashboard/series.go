@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/monitoring/rule"
 	"platform.example/infra/release"
 )
 
@@ -55,30 +56,22 @@ const (
 	secondsUntilStale = 60   // a tenth of the session deadline, and four scrapes
 )
 
-// requestSeries is what a service says of the requests that it has answered. The gateway's are its own; the others have
-// theirs from what they share.
+// requestSeries is what a service says of the requests that it has answered, and the label that tells them apart.
 type requestSeries struct {
-	total, errors, duration string // counters, and a histogram's name without its suffix
-	by                      string // the label that tells requests apart
+	rule.Requests
+	by string
 }
 
 func requestsOf(service catalog.Service) requestSeries {
 	if service.Public {
-		return requestSeries{
-			total: "gateway_requests_total", errors: "gateway_service_errors_total",
-			duration: "gateway_request_duration_seconds", by: "service",
-		}
+		return requestSeries{rule.RequestsOf(service), "service"}
 	}
-	prefix := service.Role()
-	return requestSeries{
-		total: prefix + "_requests_total", errors: prefix + "_errors_total",
-		duration: prefix + "_request_duration_seconds", by: "endpoint",
-	}
+	return requestSeries{rule.RequestsOf(service), "endpoint"}
 }
 
 // quantile is the time within which the share q of requests is answered, in seconds, by the labels named.
 func (r requestSeries) quantile(q float64, selector, by string) string {
-	return fmt.Sprintf("histogram_quantile(%g, sum by (le, %s) (rate(%s_bucket{%s}%s)))", q, by, r.duration, selector, rate)
+	return fmt.Sprintf("histogram_quantile(%g, sum by (le, %s) (rate(%s_bucket{%s}%s)))", q, by, r.Duration, selector, rate)
 }
 
 // versioned joins the version that each replica says it runs to a value by job, namespace and pod.

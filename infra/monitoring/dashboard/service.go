@@ -108,7 +108,7 @@ func traffic(service catalog.Service) row {
 	}
 	var durations []query
 	for _, q := range []float64{.5, .95, .99} {
-		buckets := versioned(fmt.Sprintf("sum by (namespace, pod, colour, le) (rate(%s_bucket{%s}%s))", series.duration, selector, rate), service.Name)
+		buckets := versioned(fmt.Sprintf("sum by (namespace, pod, colour, le) (rate(%s_bucket{%s}%s))", series.Duration, selector, rate), service.Name)
 		durations = append(durations, query{
 			fmt.Sprintf("histogram_quantile(%g, sum by (le, colour, version) (%s))", q, buckets),
 			fmt.Sprintf("p%g {{colour}} {{version}}", 100*q),
@@ -119,14 +119,14 @@ func traffic(service catalog.Service) row {
 		{
 			kind: lines, width: 8, title: "Rate", unit: "reqps", min: to(0), hues: palette(),
 			about: "Requests answered a second, by colour and version.",
-			asked: ask(perReplica(series.total), "{{colour}} {{version}}"),
+			asked: ask(perReplica(series.Total), "{{colour}} {{version}}"),
 		},
 		{
 			kind: lines, width: 8, title: "Errors", unit: "percentunit", min: to(0), hues: palette(),
 			about: "Share of the requests answered 5xx, by colour and version; dashed is what may fail over 30 days. A counter of " +
 				"errors begins with the first: until then it's 0.",
 			none:   "no requests",
-			asked:  ask(fmt.Sprintf("((%s) or (%s) * 0) / ((%s) > 0)", perReplica(series.errors), perReplica(series.total), perReplica(series.total)), "{{colour}} {{version}}"),
+			asked:  ask(fmt.Sprintf("((%s) or (%s) * 0) / ((%s) > 0)", perReplica(series.Failed), perReplica(series.Total), perReplica(series.Total)), "{{colour}} {{version}}"),
 			limits: []limit{{1 - service.Objectives.Availability, careful}},
 		},
 		{
@@ -139,13 +139,13 @@ func traffic(service catalog.Service) row {
 		{
 			kind: lines, width: 12, title: "Rate by " + series.by, unit: "reqps", min: to(0),
 			about: "Requests answered a second, by " + whom + " and method: the ten busiest.",
-			asked: ask(fmt.Sprintf("topk(10, sum by (%s, method) (rate(%s{%s}%s)))", series.by, series.total, selector, rate),
+			asked: ask(fmt.Sprintf("topk(10, sum by (%s, method) (rate(%s{%s}%s)))", series.by, series.Total, selector, rate),
 				"{{method}} {{"+series.by+"}}"),
 		},
 		{
 			kind: lines, width: 12, title: "Errors by " + series.by, unit: "reqps", min: to(0), none: "no request has failed",
 			about: "Requests answered 5xx a second, by " + whom + ": the ten worst.",
-			asked: ask(fmt.Sprintf("topk(10, sum by (%s) (rate(%s{%s}%s)))", series.by, series.errors, selector, rate), "{{"+series.by+"}}"),
+			asked: ask(fmt.Sprintf("topk(10, sum by (%s) (rate(%s{%s}%s)))", series.by, series.Failed, selector, rate), "{{"+series.by+"}}"),
 		},
 	}}
 }
