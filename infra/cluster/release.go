@@ -15,6 +15,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"platform.example/infra/namespace"
 	"platform.example/infra/release"
@@ -140,23 +141,18 @@ func (r Rollout) Guarded(ctx *pulumi.Context, guards []Guard, after pulumi.Array
 
 // satisfied waits until every guard is. To be out of reach for a while is no failure.
 func (c *Cluster) satisfied(ctx context.Context, patience time.Duration, guards []Guard) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
 	var lacking error
-	for {
+	err := wait.PollUntilContextTimeout(ctx, lookAgain, patience, true, func(ctx context.Context) (bool, error) {
 		now := c.lacking(ctx, guards)
-		if now == nil {
-			return nil
-		}
-		if lacking == nil || ctx.Err() == nil { // a request that the deadline cuts off explains nothing
+		if now == nil || lacking == nil || ctx.Err() == nil { // a request that the deadline cuts off explains nothing
 			lacking = now
 		}
-		select {
-		case <-time.After(lookAgain):
-		case <-ctx.Done():
-			return fmt.Errorf("%w; traffic stays where it is", lacking)
-		}
+		return now == nil, nil
+	})
+	if err != nil {
+		return fmt.Errorf("%w; traffic stays where it is", lacking)
 	}
+	return nil
 }
 
 func (c *Cluster) lacking(ctx context.Context, guards []Guard) error {

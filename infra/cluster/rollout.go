@@ -12,6 +12,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	kubernetes "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // Rollout bounds how long an update waits for what runs on the cluster, and says why if it waited in vain.
@@ -105,19 +106,12 @@ func (r Rollout) Completed(ctx *pulumi.Context, deployment *appsv1.Deployment, a
 
 // complete waits until a Deployment's rollout is complete. To be out of reach for a while is no failure.
 func (c *Cluster) complete(ctx context.Context, patience time.Duration, workload Workload) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
+	err := wait.PollUntilContextTimeout(ctx, lookAgain, patience, true, func(ctx context.Context) (bool, error) {
 		deployment, err := c.client.AppsV1().Deployments(workload.Namespace).Get(ctx, workload.Name, metav1.GetOptions{})
-		if err == nil && completed(*deployment) {
-			return nil
-		}
-		select {
-		case <-time.After(lookAgain):
-			continue
-		case <-ctx.Done():
-		}
-		break
+		return err == nil && completed(*deployment), nil
+	})
+	if err == nil {
+		return nil
 	}
 	limited, stop := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
 	defer stop()

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"platform.example/infra/quantity"
 	"platform.example/infra/stack"
@@ -95,20 +96,20 @@ func (c *Cluster) Grow(ctx context.Context, volume Volume, patience time.Duratio
 		return fmt.Errorf("claim %s/%s can't be expanded to %s: %w", volume.Namespace, volume.Claim, volume.Size, err)
 	}
 	waits := "no condition of it says why"
-	for {
-		if claim, err := claims.Get(ctx, volume.Claim, metav1.GetOptions{}); err == nil {
-			if has := claim.Status.Capacity[corev1.ResourceStorage]; has.Cmp(wanted) >= 0 {
-				return nil
-			}
-			for _, condition := range claim.Status.Conditions {
-				waits = fmt.Sprintf("%s: %s", condition.Type, condition.Message)
-			}
+	err := wait.PollUntilContextCancel(ctx, lookAgain, true, func(ctx context.Context) (bool, error) {
+		claim, err := claims.Get(ctx, volume.Claim, metav1.GetOptions{})
+		if err != nil {
+			return false, nil
 		}
-		select {
-		case <-time.After(lookAgain):
-		case <-ctx.Done():
-			return fmt.Errorf("claim %s/%s hasn't got %s within %s (%s); nothing else was changed: run the update again",
-				volume.Namespace, volume.Claim, volume.Size, patience, waits)
+		for _, condition := range claim.Status.Conditions {
+			waits = fmt.Sprintf("%s: %s", condition.Type, condition.Message)
 		}
+		has := claim.Status.Capacity[corev1.ResourceStorage]
+		return has.Cmp(wanted) >= 0, nil
+	})
+	if err != nil {
+		return fmt.Errorf("claim %s/%s hasn't got %s within %s (%s); nothing else was changed: run the update again",
+			volume.Namespace, volume.Claim, volume.Size, patience, waits)
 	}
+	return nil
 }
