@@ -8,7 +8,6 @@ require (
 	github.com/BurntSushi/toml v1.6.0
 	github.com/distribution/reference v0.6.0
 	github.com/google/go-containerregistry v0.20.6
-	github.com/moby/patternmatcher v0.6.1
 	golang.org/x/crypto/x509roots/fallback v0.0.0-20260213171211-a408498e5541
 	golang.org/x/mod v0.41.0
 	golang.org/x/sync v0.23.0

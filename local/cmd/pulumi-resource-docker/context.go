@@ -3,18 +3,13 @@ package main
 import (
 	"archive/tar"
 	"bufio"
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/moby/patternmatcher"
-	"github.com/moby/patternmatcher/ignorefile"
 )
 
 // dockerfileInContext is the name that the Dockerfile has in the archive, wherever
@@ -22,60 +17,27 @@ import (
 const dockerfileInContext = ".platform.Dockerfile"
 
 // writeContext writes the archive that the engine builds from: the context's files
-// that .dockerignore lets through, and the Dockerfile. Owners and times are left
-// out, so that the same content is always the same archive.
+// and the Dockerfile. Owners and times are left out, so that the same content is
+// always the same archive.
 func (b buildInputs) writeContext(out io.Writer) error {
-	ignored, err := b.ignored()
-	if err != nil {
-		return err
-	}
 	archive := tar.NewWriter(out)
-	err = filepath.WalkDir(b.context, func(path string, entry fs.DirEntry, err error) error {
+	err := filepath.WalkDir(b.Context, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		name, err := filepath.Rel(b.context, path)
+		name, err := filepath.Rel(b.Context, path)
 		if err != nil || name == "." {
 			return err
-		}
-		skip, err := ignored.MatchesOrParentMatches(filepath.ToSlash(name))
-		if err != nil {
-			return err
-		}
-		if skip {
-			if entry.IsDir() && !ignored.Exclusions() {
-				return filepath.SkipDir
-			}
-			return nil
 		}
 		return addFile(archive, path, filepath.ToSlash(name))
 	})
 	if err != nil {
-		return fmt.Errorf("build context %s: %w", b.context, err)
+		return fmt.Errorf("build context %s: %w", b.Context, err)
 	}
-	if err := addFile(archive, b.dockerfile, dockerfileInContext); err != nil {
-		return fmt.Errorf("build dockerfile %s: %w", b.dockerfile, err)
+	if err := addFile(archive, b.Dockerfile, dockerfileInContext); err != nil {
+		return fmt.Errorf("build dockerfile %s: %w", b.Dockerfile, err)
 	}
 	return archive.Close()
-}
-
-// ignored reads <Dockerfile>.dockerignore, or else the context's .dockerignore.
-func (b buildInputs) ignored() (*patternmatcher.PatternMatcher, error) {
-	for _, path := range []string{b.dockerfile + ".dockerignore", filepath.Join(b.context, ".dockerignore")} {
-		content, err := os.ReadFile(path)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		patterns, err := ignorefile.ReadAll(bytes.NewReader(content))
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
-		}
-		return patternmatcher.New(patterns)
-	}
-	return patternmatcher.New(nil)
 }
 
 func addFile(archive *tar.Writer, path, name string) error {

@@ -25,7 +25,7 @@ func sources(t *testing.T) buildInputs {
 	if err := os.Symlink("main.go", filepath.Join(folder, "link")); err != nil {
 		t.Fatal(err)
 	}
-	return buildInputs{context: folder, dockerfile: filepath.Join(folder, "Dockerfile")}
+	return buildInputs{Context: folder, Dockerfile: filepath.Join(folder, "Dockerfile")}
 }
 
 func digest(t *testing.T, b buildInputs) string {
@@ -105,14 +105,11 @@ func TestTheDigestChangesWithWhatTheImageIsMadeOf(t *testing.T) {
 		{"the Dockerfile", func(folder string) error {
 			return os.WriteFile(filepath.Join(folder, "Dockerfile"), []byte("FROM other\n"), 0o644)
 		}, true},
-		{"what is ignored", func(folder string) error {
-			return os.WriteFile(filepath.Join(folder, ".dockerignore"), []byte("tmp\n"), 0o644)
-		}, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := sources(t)
 			before := digest(t, b)
-			if err := c.change(b.context); err != nil {
+			if err := c.change(b.Context); err != nil {
 				t.Fatal(err)
 			}
 			if after := digest(t, b); (after != before) != c.changes {
@@ -128,52 +125,16 @@ func TestTheDigestIsThatOfTheContentAlone(t *testing.T) {
 	}
 }
 
-func TestIgnoredFilesAreNotInTheArchive(t *testing.T) {
-	for _, c := range []struct {
-		name, file, patterns string
-		absent, present      []string
-	}{
-		{"a folder", ".dockerignore", "tmp\n", []string{"tmp", "tmp/cache", "tmp/keep"}, []string{"main.go"}},
-		{"all of a folder but one", ".dockerignore", "tmp/*\n!tmp/keep\n", []string{"tmp/cache"}, []string{"tmp/keep"}},
-		{"all but one, deep inside", ".dockerignore", "**\n!sub/deep/file\n", []string{"main.go", "tmp/cache"}, []string{"sub/deep/file"}},
-		{"the Dockerfile's own list", "Dockerfile.dockerignore", "main.go\n", []string{"main.go"}, []string{"tmp/cache"}},
-		{"the Dockerfile itself", ".dockerignore", "Dockerfile\n", []string{"Dockerfile"}, []string{dockerfileInContext}},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			b := sources(t)
-			writeFile(t, filepath.Join(b.context, c.file), c.patterns)
-			contents, _ := archived(t, b)
-			for _, name := range c.absent {
-				if _, ok := contents[name]; ok {
-					t.Errorf("%s is in the archive", name)
-				}
-			}
-			for _, name := range c.present {
-				if _, ok := contents[name]; !ok {
-					t.Errorf("%s isn't in the archive", name)
-				}
-			}
-		})
-	}
-	b := sources(t)
-	writeFile(t, filepath.Join(b.context, ".dockerignore"), "tmp\n")
-	before := digest(t, b)
-	writeFile(t, filepath.Join(b.context, "tmp", "more"), "ignored")
-	if after := digest(t, b); after != before {
-		t.Error("an ignored file changes the digest")
-	}
-}
-
 func TestTheDockerfileMayLieOutsideOfTheContext(t *testing.T) {
 	b := sources(t)
-	b.dockerfile = filepath.Join(t.TempDir(), "Other.Dockerfile")
-	writeFile(t, b.dockerfile, "FROM elsewhere\n")
+	b.Dockerfile = filepath.Join(t.TempDir(), "Other.Dockerfile")
+	writeFile(t, b.Dockerfile, "FROM elsewhere\n")
 	contents, _ := archived(t, b)
 	if contents[dockerfileInContext] != "FROM elsewhere\n" || contents["Dockerfile"] != "FROM scratch\n" {
 		t.Errorf("the Dockerfile is %q, the context's own %q", contents[dockerfileInContext], contents["Dockerfile"])
 	}
 	before := digest(t, b)
-	writeFile(t, b.dockerfile, "FROM changed\n")
+	writeFile(t, b.Dockerfile, "FROM changed\n")
 	if digest(t, b) == before {
 		t.Error("the digest doesn't change with it")
 	}
@@ -194,12 +155,12 @@ func TestTheArchiveNamesNobody(t *testing.T) {
 
 func TestAContextThatCantBeReadIsNamed(t *testing.T) {
 	b := sources(t)
-	b.dockerfile = filepath.Join(b.context, "none")
-	if _, err := b.digest(); err == nil || !strings.Contains(err.Error(), "build dockerfile "+b.dockerfile) {
+	b.Dockerfile = filepath.Join(b.Context, "none")
+	if _, err := b.digest(); err == nil || !strings.Contains(err.Error(), "build dockerfile "+b.Dockerfile) {
 		t.Error(err)
 	}
-	b = buildInputs{context: filepath.Join(t.TempDir(), "none"), dockerfile: "x"}
-	if _, err := b.digest(); err == nil || !strings.Contains(err.Error(), "build context "+b.context) {
+	b = buildInputs{Context: filepath.Join(t.TempDir(), "none"), Dockerfile: "x"}
+	if _, err := b.digest(); err == nil || !strings.Contains(err.Error(), "build context "+b.Context) {
 		t.Error(err)
 	}
 }

@@ -32,34 +32,29 @@ func (i image) make(ctx context.Context, push bool, say func(string)) (repoDiges
 	if err != nil {
 		return "", fmt.Errorf("the Docker Engine at %s does not answer: %w; is it running? DOCKER_HOST says where to look", engine.DaemonHost(), err)
 	}
-	builder := i.build.builder
-	if builder == "" {
-		builder = ping.BuilderVersion
-	}
-	if err := i.runBuild(ctx, engine, builder, say); err != nil {
-		return "", fmt.Errorf("build %s: %w", i.name, err)
+	if err := i.runBuild(ctx, engine, ping.BuilderVersion, say); err != nil {
+		return "", fmt.Errorf("build %s: %w", i.Name, err)
 	}
 	if push {
 		digest, err := i.push(ctx, engine, say)
 		if err != nil {
-			return "", fmt.Errorf("push %s: %w", i.name, err)
+			return "", fmt.Errorf("push %s: %w", i.Name, err)
 		}
 		return digest, nil
 	}
-	built, err := engine.ImageInspect(ctx, i.name)
+	built, err := engine.ImageInspect(ctx, i.Name)
 	if err != nil {
-		return "", fmt.Errorf("inspect %s: %w", i.name, err)
+		return "", fmt.Errorf("inspect %s: %w", i.Name, err)
 	}
 	return built.ID, nil
 }
 
 func (i image) runBuild(ctx context.Context, engine *client.Client, builder build.BuilderVersion, say func(string)) error {
 	archive, writer := io.Pipe()
-	go func() { writer.CloseWithError(i.build.writeContext(writer)) }()
+	go func() { writer.CloseWithError(i.Build.writeContext(writer)) }()
 	defer archive.Close()
 	response, err := engine.ImageBuild(ctx, archive, build.ImageBuildOptions{
-		Tags: []string{i.name}, Dockerfile: dockerfileInContext, BuildArgs: i.build.args, Platform: i.build.platform,
-		Target: i.build.target, NetworkMode: i.build.network, ExtraHosts: i.build.addHosts, CacheFrom: i.build.cacheFrom,
+		Tags: []string{i.Name}, Dockerfile: dockerfileInContext, BuildArgs: i.Build.Args, Platform: i.Build.Platform,
 		Version: builder, Remove: true, ForceRemove: true,
 	})
 	if err != nil {
@@ -71,15 +66,15 @@ func (i image) runBuild(ctx context.Context, engine *client.Client, builder buil
 
 // push sends the image and returns the digest that the registry knows it by.
 func (i image) push(ctx context.Context, engine *client.Client, say func(string)) (string, error) {
-	named, err := reference.ParseNormalizedNamed(i.name)
+	named, err := reference.ParseNormalizedNamed(i.Name)
 	if err != nil {
 		return "", err
 	}
-	auth, err := i.registryAuth(named)
+	auth, err := registryAuth(named)
 	if err != nil {
 		return "", err
 	}
-	response, err := engine.ImagePush(ctx, i.name, imagetypes.PushOptions{RegistryAuth: auth})
+	response, err := engine.ImagePush(ctx, i.Name, imagetypes.PushOptions{RegistryAuth: auth})
 	if err != nil {
 		return "", err
 	}
@@ -100,26 +95,22 @@ func (i image) push(ctx context.Context, engine *client.Client, say func(string)
 	return named.Name() + "@" + digest, nil
 }
 
-// registryAuth is the X-Registry-Auth header: the given account, or else the one
-// that `docker login` stored for the image's registry.
-func (i image) registryAuth(named reference.Named) (string, error) {
-	account := registrytypes.AuthConfig{ServerAddress: i.registry.server, Username: i.registry.username, Password: i.registry.password}
-	if account.Username == "" {
-		host, err := name.NewRegistry(reference.Domain(named))
-		if err != nil {
-			return "", err
-		}
-		stored, err := authn.DefaultKeychain.Resolve(host)
-		if err != nil {
-			return "", fmt.Errorf("stored login for %s: %w", host, err)
-		}
-		login, err := stored.Authorization()
-		if err != nil {
-			return "", fmt.Errorf("stored login for %s: %w", host, err)
-		}
-		account = registrytypes.AuthConfig{ServerAddress: host.Name(), Username: login.Username, Password: login.Password,
-			Auth: login.Auth, IdentityToken: login.IdentityToken, RegistryToken: login.RegistryToken}
+// registryAuth is the X-Registry-Auth header: the account that `docker login` stored for the image's registry.
+func registryAuth(named reference.Named) (string, error) {
+	host, err := name.NewRegistry(reference.Domain(named))
+	if err != nil {
+		return "", err
 	}
+	stored, err := authn.DefaultKeychain.Resolve(host)
+	if err != nil {
+		return "", fmt.Errorf("stored login for %s: %w", host, err)
+	}
+	login, err := stored.Authorization()
+	if err != nil {
+		return "", fmt.Errorf("stored login for %s: %w", host, err)
+	}
+	account := registrytypes.AuthConfig{ServerAddress: host.Name(), Username: login.Username, Password: login.Password,
+		Auth: login.Auth, IdentityToken: login.IdentityToken, RegistryToken: login.RegistryToken}
 	encoded, err := json.Marshal(account)
 	if err != nil {
 		return "", err

@@ -1,128 +1,73 @@
 package main
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
 
-	"github.com/docker/docker/api/types/build"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
-// image is what a resource's inputs ask for.
+// image is what a resource's inputs ask for. The plugin itself has more; those are refused.
 type image struct {
-	name           string
-	skipPush       bool
-	buildOnPreview bool
-	registry       registry
-	build          buildInputs
+	Name           string      `json:"imageName"`
+	SkipPush       bool        `json:"skipPush"`
+	BuildOnPreview bool        `json:"buildOnPreview"`
+	Build          buildInputs `json:"build"`
 }
-
-type registry struct{ server, username, password string }
 
 type buildInputs struct {
-	context, dockerfile, platform, target, network string
-	args                                           map[string]*string
-	cacheFrom, addHosts                            []string
-	builder                                        build.BuilderVersion // empty: the engine's default
+	Context    string             `json:"context"`
+	Dockerfile string             `json:"dockerfile"`
+	Platform   string             `json:"platform"`
+	Args       map[string]*string `json:"args"`
+	Digest     string             `json:"contextDigest"` // of Check
 }
 
-// parse reads the inputs. It reports whether all that a build needs is known yet:
-// in a preview, some of it may be the output of a resource that isn't made.
+// parse reads the inputs. It reports whether all of them are known yet: in a preview, some may be the output of a resource that
+// isn't made.
 func parse(inputs resource.PropertyMap) (parsed image, known bool, err error) {
-	known = true
-	object := func(of resource.PropertyMap, key resource.PropertyKey) resource.PropertyMap {
-		value := reveal(of[key])
-		known = known && !value.ContainsUnknowns()
-		if value.IsObject() {
-			return value.ObjectValue()
-		}
-		return nil
+	if inputs.ContainsUnknowns() {
+		return parsed, false, nil
 	}
-	text := func(of resource.PropertyMap, key resource.PropertyKey) string {
-		value := reveal(of[key])
-		known = known && !value.ContainsUnknowns()
-		if value.IsString() {
-			return value.StringValue()
-		}
-		return ""
+	text, err := json.Marshal(inputs.Mappable())
+	if err != nil {
+		return parsed, true, err
 	}
-	flag := func(key resource.PropertyKey) bool {
-		value := reveal(inputs[key])
-		return value.IsBool() && value.BoolValue()
+	decoder := json.NewDecoder(bytes.NewReader(text))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&parsed); err != nil {
+		return parsed, true, fmt.Errorf("inputs: %w", err)
 	}
-	texts := func(of resource.PropertyMap, key resource.PropertyKey) (list []string) {
-		if value := reveal(of[key]); value.IsArray() {
-			for _, element := range value.ArrayValue() {
-				if element = reveal(element); element.IsString() {
-					list = append(list, element.StringValue())
-				}
-			}
-		}
-		return list
+	if parsed.Build.Context == "" {
+		parsed.Build.Context = "."
 	}
-
-	given := object(inputs, "build")
-	account := object(inputs, "registry")
-	parsed = image{
-		name: text(inputs, "imageName"), skipPush: flag("skipPush"), buildOnPreview: flag("buildOnPreview"),
-		registry: registry{text(account, "server"), text(account, "username"), text(account, "password")},
-		build: buildInputs{
-			context: text(given, "context"), dockerfile: text(given, "dockerfile"),
-			platform: text(given, "platform"), target: text(given, "target"), network: text(given, "network"),
-			addHosts: texts(given, "addHosts"), args: map[string]*string{},
-		},
+	if parsed.Build.Dockerfile == "" {
+		parsed.Build.Dockerfile = filepath.Join(parsed.Build.Context, "Dockerfile")
 	}
-	if from := object(given, "cacheFrom"); from != nil {
-		parsed.build.cacheFrom = texts(from, "images")
+	if parsed.Build.Platform == "" {
+		parsed.Build.Platform = "linux/" + runtime.GOARCH
 	}
-	for key := range object(given, "args") {
-		value := text(object(given, "args"), key)
-		parsed.build.args[string(key)] = &value
-	}
-	switch builder := text(given, "builderVersion"); builder {
-	case "":
-	case "BuilderV1":
-		parsed.build.builder = build.BuilderV1
-	case "BuilderBuildKit":
-		parsed.build.builder = build.BuilderBuildKit
-	default:
-		return parsed, known, fmt.Errorf("build.builderVersion: %q: want BuilderV1 or BuilderBuildKit", builder)
-	}
-	if parsed.build.context == "" {
-		parsed.build.context = "."
-	}
-	if parsed.build.dockerfile == "" {
-		parsed.build.dockerfile = filepath.Join(parsed.build.context, "Dockerfile")
-	}
-	if parsed.build.platform == "" {
-		parsed.build.platform = "linux/" + runtime.GOARCH
-	}
-	return parsed, known, nil
+	return parsed, true, nil
 }
 
 // check says what is wrong with an image whose inputs are known.
 func (i image) check() error {
-	if i.name == "" {
+	if i.Name == "" {
 		return fmt.Errorf("imageName: not set: want <registry>/<repository>:<tag>")
 	}
-	if info, err := os.Stat(i.build.context); err != nil || !info.IsDir() {
-		return fmt.Errorf("build.context: no folder %q", i.build.context)
+	if info, err := os.Stat(i.Build.Context); err != nil || !info.IsDir() {
+		return fmt.Errorf("build.context: no folder %q", i.Build.Context)
 	}
-	if _, err := os.Stat(i.build.dockerfile); err == nil {
+	if _, err := os.Stat(i.Build.Dockerfile); err == nil {
 		return nil
 	}
-	inContext := filepath.Join(i.build.context, i.build.dockerfile)
+	inContext := filepath.Join(i.Build.Context, i.Build.Dockerfile)
 	if _, err := os.Stat(inContext); err == nil {
-		return fmt.Errorf("build.dockerfile: no file %q: the path is relative to the program, not to the context; try %q", i.build.dockerfile, inContext)
+		return fmt.Errorf("build.dockerfile: no file %q: the path is relative to the program, not to the context; try %q", i.Build.Dockerfile, inContext)
 	}
-	return fmt.Errorf("build.dockerfile: no file %q", i.build.dockerfile)
-}
-
-func reveal(value resource.PropertyValue) resource.PropertyValue {
-	for value.IsSecret() {
-		value = value.SecretValue().Element
-	}
-	return value
+	return fmt.Errorf("build.dockerfile: no file %q", i.Build.Dockerfile)
 }

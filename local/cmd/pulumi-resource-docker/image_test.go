@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/docker/docker/api/types/build"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
@@ -34,59 +33,46 @@ func TestParseFillsInDefaults(t *testing.T) {
 	if err != nil || !known {
 		t.Fatalf("known %v, %v", known, err)
 	}
-	if b := parsed.build; b.context != "." || b.dockerfile != "Dockerfile" || b.platform != "linux/"+runtime.GOARCH || b.builder != "" {
+	if b := parsed.Build; b.Context != "." || b.Dockerfile != "Dockerfile" || b.Platform != "linux/"+runtime.GOARCH {
 		t.Errorf("build %+v", b)
 	}
-	if parsed.skipPush || parsed.buildOnPreview {
+	if parsed.SkipPush || parsed.BuildOnPreview {
 		t.Errorf("image %+v", parsed)
 	}
 	parsed, _, _ = parse(properties(map[string]any{"build": map[string]any{"context": "../apps"}}))
-	if parsed.build.dockerfile != "../apps/Dockerfile" {
-		t.Errorf("dockerfile of the context ../apps is %s", parsed.build.dockerfile)
+	if parsed.Build.Dockerfile != "../apps/Dockerfile" {
+		t.Errorf("dockerfile of the context ../apps is %s", parsed.Build.Dockerfile)
 	}
 }
 
 func TestParseReadsAllInputs(t *testing.T) {
-	inputs := properties(map[string]any{
+	parsed, known, err := parse(properties(map[string]any{
 		"imageName": "r/a:1", "skipPush": true, "buildOnPreview": true,
-		"registry": map[string]any{"server": "r", "username": "u"},
 		"build": map[string]any{
-			"context": "c", "dockerfile": "d", "platform": "linux/arm64", "target": "final", "network": "none", "builderVersion": "BuilderV1",
-			"args": map[string]any{"A": "1", "EMPTY": ""}, "addHosts": []any{"h:1.2.3.4"}, "cacheFrom": map[string]any{"images": []any{"r/a:0"}},
+			"context": "c", "dockerfile": "d", "platform": "linux/arm64", "args": map[string]any{"A": "1", "EMPTY": ""},
 		},
-	})
-	inputs["registry"].ObjectValue()["password"] = resource.MakeSecret(resource.NewProperty("p"))
-	parsed, known, err := parse(inputs)
+	}))
 	if err != nil || !known {
 		t.Fatalf("known %v, %v", known, err)
 	}
-	if parsed.name != "r/a:1" || !parsed.skipPush || !parsed.buildOnPreview || parsed.registry != (registry{"r", "u", "p"}) {
+	if parsed.Name != "r/a:1" || !parsed.SkipPush || !parsed.BuildOnPreview {
 		t.Errorf("image %+v", parsed)
 	}
-	b := parsed.build
-	if b.context != "c" || b.dockerfile != "d" || b.platform != "linux/arm64" || b.target != "final" || b.network != "none" || b.builder != build.BuilderV1 {
-		t.Errorf("build %+v", b)
-	}
-	if len(b.args) != 2 || *b.args["A"] != "1" || *b.args["EMPTY"] != "" || strings.Join(b.addHosts, ",") != "h:1.2.3.4" || strings.Join(b.cacheFrom, ",") != "r/a:0" {
+	b := parsed.Build
+	if b.Context != "c" || b.Dockerfile != "d" || b.Platform != "linux/arm64" || len(b.Args) != 2 || *b.Args["A"] != "1" || *b.Args["EMPTY"] != "" {
 		t.Errorf("build %+v", b)
 	}
 }
 
 func TestParseTellsWhatIsNotKnownYet(t *testing.T) {
 	for name, spoil := range map[string]func(resource.PropertyMap){
-		"the name":             func(m resource.PropertyMap) { m["imageName"] = unknown() },
-		"a secret name":        func(m resource.PropertyMap) { m["imageName"] = resource.MakeSecret(unknown()) },
-		"the build":            func(m resource.PropertyMap) { m["build"] = unknown() },
-		"the context":          func(m resource.PropertyMap) { m["build"].ObjectValue()["context"] = unknown() },
-		"an argument":          func(m resource.PropertyMap) { m["build"].ObjectValue()["args"].ObjectValue()["A"] = unknown() },
-		"a host":               func(m resource.PropertyMap) { m["build"].ObjectValue()["addHosts"].ArrayValue()[0] = unknown() },
-		"the account":          func(m resource.PropertyMap) { m["registry"] = unknown() },
-		"the account's secret": func(m resource.PropertyMap) { m["registry"].ObjectValue()["password"] = resource.MakeSecret(unknown()) },
+		"the name":      func(m resource.PropertyMap) { m["imageName"] = unknown() },
+		"a secret name": func(m resource.PropertyMap) { m["imageName"] = resource.MakeSecret(unknown()) },
+		"the build":     func(m resource.PropertyMap) { m["build"] = unknown() },
+		"the context":   func(m resource.PropertyMap) { m["build"].ObjectValue()["context"] = unknown() },
+		"an argument":   func(m resource.PropertyMap) { m["build"].ObjectValue()["args"].ObjectValue()["A"] = unknown() },
 	} {
-		inputs := properties(map[string]any{
-			"imageName": "r/a:1", "registry": map[string]any{"server": "r", "username": "u", "password": "p"},
-			"build": map[string]any{"context": "c", "args": map[string]any{"A": "1"}, "addHosts": []any{"h:1.2.3.4"}},
-		})
+		inputs := properties(map[string]any{"imageName": "r/a:1", "build": map[string]any{"context": "c", "args": map[string]any{"A": "1"}}})
 		if _, known, err := parse(inputs); !known || err != nil {
 			t.Fatalf("all is known: %v, %v", known, err)
 		}
@@ -97,10 +83,12 @@ func TestParseTellsWhatIsNotKnownYet(t *testing.T) {
 	}
 }
 
-func TestParseRefusesAnUnknownBuilder(t *testing.T) {
-	_, _, err := parse(properties(map[string]any{"build": map[string]any{"builderVersion": "BuilderV3"}}))
-	if err == nil || err.Error() != `build.builderVersion: "BuilderV3": want BuilderV1 or BuilderBuildKit` {
-		t.Error(err)
+func TestParseRefusesOtherInputsByName(t *testing.T) {
+	for _, inputs := range []map[string]any{{"registry": map[string]any{}}, {"build": map[string]any{"target": "final"}}} {
+		_, _, err := parse(properties(inputs))
+		if err == nil || !strings.Contains(err.Error(), `"registry"`) && !strings.Contains(err.Error(), `"target"`) {
+			t.Errorf("%v: %v", inputs, err)
+		}
 	}
 }
 
@@ -117,7 +105,7 @@ func TestCheckFaults(t *testing.T) {
 			`build.dockerfile: no file "deploy/Dockerfile": the path is relative to the program, not to the context; try "apps/deploy/Dockerfile"`},
 		{"r/a:1", "apps", "nowhere", `build.dockerfile: no file "nowhere"`},
 	} {
-		err := image{name: c.name, build: buildInputs{context: c.context, dockerfile: c.dockerfile}}.check()
+		err := image{Name: c.name, Build: buildInputs{Context: c.context, Dockerfile: c.dockerfile}}.check()
 		if (err == nil) != (c.want == "") || (err != nil && err.Error() != c.want) {
 			t.Errorf("%+v: %v", c, err)
 		}

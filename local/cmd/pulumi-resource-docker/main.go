@@ -1,6 +1,7 @@
-// Command pulumi-resource-docker serves docker:index/image:Image with the inputs
-// and outputs of pulumi-docker v4.11.2, through the Docker Engine's API. It stands
-// in for the real plugin on machines that can't download it.
+// Command pulumi-resource-docker serves docker:index/image:Image with the outputs of
+// pulumi-docker v4.11.2 and those of its inputs that the platform sets, through the
+// Docker Engine's API. It stands in for the real plugin on machines that can't
+// download it. It reads no .dockerignore: the contexts hold what the images need.
 package main
 
 import (

@@ -9,8 +9,6 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/plugin"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi/provider"
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/structpb"
 )
@@ -31,25 +29,8 @@ func (s *server) GetPluginInfo(context.Context, *emptypb.Empty) (*pulumirpc.Plug
 	return &pulumirpc.PluginInfo{Version: version}, nil
 }
 
-func (s *server) Attach(_ context.Context, request *pulumirpc.PluginAttach) (*emptypb.Empty, error) {
-	host, err := provider.NewHostClient(request.GetAddress())
-	if err != nil {
-		return nil, err
-	}
-	s.host = host
-	return &emptypb.Empty{}, nil
-}
-
 func (s *server) Cancel(context.Context, *emptypb.Empty) (*emptypb.Empty, error) {
 	return &emptypb.Empty{}, nil
-}
-
-func (s *server) CheckConfig(_ context.Context, request *pulumirpc.CheckRequest) (*pulumirpc.CheckResponse, error) {
-	return &pulumirpc.CheckResponse{Inputs: request.GetNews()}, nil
-}
-
-func (s *server) DiffConfig(context.Context, *pulumirpc.DiffRequest) (*pulumirpc.DiffResponse, error) {
-	return &pulumirpc.DiffResponse{}, nil
 }
 
 func (s *server) Configure(context.Context, *pulumirpc.ConfigureRequest) (*pulumirpc.ConfigureResponse, error) {
@@ -74,21 +55,20 @@ func (s *server) Check(_ context.Context, request *pulumirpc.CheckRequest) (*pul
 		if err := parsed.check(); err != nil {
 			return failed(err), nil
 		}
-		digest, err := parsed.build.digest()
+		digest, err := parsed.Build.digest()
 		if err != nil {
 			return failed(err), nil
 		}
 		given := resource.PropertyMap{}
-		if value := reveal(inputs["build"]); value.IsObject() {
+		if value := inputs["build"]; value.IsObject() {
 			given = value.ObjectValue()
 		}
-		given["context"] = resource.NewProperty(parsed.build.context)
-		given["dockerfile"] = resource.NewProperty(parsed.build.dockerfile)
-		given["platform"] = resource.NewProperty(parsed.build.platform)
+		given["context"] = resource.NewProperty(parsed.Build.Context)
+		given["dockerfile"] = resource.NewProperty(parsed.Build.Dockerfile)
+		given["platform"] = resource.NewProperty(parsed.Build.Platform)
 		given["contextDigest"] = resource.NewProperty(digest)
 		inputs["build"] = resource.NewProperty(given)
 	}
-	inputs["buildOnPreview"] = resource.NewProperty(parsed.buildOnPreview)
 	encoded, err := encode(inputs)
 	if err != nil {
 		return nil, err
@@ -100,7 +80,7 @@ func failed(err error) *pulumirpc.CheckResponse {
 	return &pulumirpc.CheckResponse{Failures: []*pulumirpc.CheckFailure{{Reason: err.Error()}}}
 }
 
-// Diff compares inputs. An account of the registry may change without a new image.
+// Diff compares inputs.
 func (s *server) Diff(_ context.Context, request *pulumirpc.DiffRequest) (*pulumirpc.DiffResponse, error) {
 	state, err := decode(request.GetOlds())
 	if err != nil {
@@ -111,11 +91,11 @@ func (s *server) Diff(_ context.Context, request *pulumirpc.DiffRequest) (*pulum
 		return nil, err
 	}
 	olds := resource.PropertyMap{}
-	if value := reveal(state[stateInputs]); value.IsObject() {
+	if value := state[stateInputs]; value.IsObject() {
 		olds = value.ObjectValue()
 	}
 	response := &pulumirpc.DiffResponse{Changes: pulumirpc.DiffResponse_DIFF_NONE, HasDetailedDiff: true, DetailedDiff: map[string]*pulumirpc.PropertyDiff{}}
-	changes := withoutAccount(olds).Diff(withoutAccount(news))
+	changes := olds.Diff(news)
 	if changes == nil {
 		return response, nil
 	}
@@ -131,14 +111,6 @@ func (s *server) Diff(_ context.Context, request *pulumirpc.DiffRequest) (*pulum
 		response.DetailedDiff[string(key)] = &pulumirpc.PropertyDiff{Kind: kind, InputDiff: true}
 	}
 	return response, nil
-}
-
-func withoutAccount(inputs resource.PropertyMap) resource.PropertyMap {
-	compared := inputs.Copy()
-	if value := reveal(compared["registry"]); value.IsObject() {
-		compared["registry"] = resource.NewProperty(resource.PropertyMap{"server": value.ObjectValue()["server"]})
-	}
-	return compared
 }
 
 func (s *server) Create(ctx context.Context, request *pulumirpc.CreateRequest) (*pulumirpc.CreateResponse, error) {
@@ -170,25 +142,25 @@ func (s *server) apply(ctx context.Context, urn string, properties *structpb.Str
 	if err != nil {
 		return "", nil, err
 	}
-	if preview && (!parsed.buildOnPreview || !known) {
+	if preview && (!known || !parsed.BuildOnPreview) {
 		return "", properties, nil
 	}
 	say := func(text string) { _ = s.host.LogStatus(ctx, diag.Info, resource.URN(urn), text) }
-	repoDigest, err := parsed.make(ctx, !preview && !parsed.skipPush, say)
+	repoDigest, err := parsed.make(ctx, !preview && !parsed.SkipPush, say)
 	if err != nil {
 		return "", nil, err
 	}
 	encoded, err := encode(resource.PropertyMap{
 		stateInputs:      resource.NewProperty(inputs),
-		"baseImageName":  resource.NewProperty(parsed.name),
-		"imageName":      resource.NewProperty(parsed.name),
-		"context":        resource.NewProperty(parsed.build.context),
-		"dockerfile":     resource.NewProperty(parsed.build.dockerfile),
-		"platform":       resource.NewProperty(parsed.build.platform),
-		"registryServer": resource.NewProperty(parsed.registry.server),
+		"baseImageName":  resource.NewProperty(parsed.Name),
+		"imageName":      resource.NewProperty(parsed.Name),
+		"context":        resource.NewProperty(parsed.Build.Context),
+		"dockerfile":     resource.NewProperty(parsed.Build.Dockerfile),
+		"platform":       resource.NewProperty(parsed.Build.Platform),
+		"registryServer": resource.NewProperty(""),
 		"repoDigest":     resource.NewProperty(repoDigest),
 	})
-	return parsed.name, encoded, err
+	return parsed.Name, encoded, err
 }
 
 // Read believes the state: an image in a registry is known by its digest alone.
@@ -199,10 +171,6 @@ func (s *server) Read(_ context.Context, request *pulumirpc.ReadRequest) (*pulum
 // Delete leaves the image where it is: others may run it by its digest.
 func (s *server) Delete(context.Context, *pulumirpc.DeleteRequest) (*emptypb.Empty, error) {
 	return &emptypb.Empty{}, nil
-}
-
-func (s *server) Invoke(_ context.Context, request *pulumirpc.InvokeRequest) (*pulumirpc.InvokeResponse, error) {
-	return nil, status.Errorf(codes.Unimplemented, "function %s: this plugin serves %s alone", request.GetTok(), imageType)
 }
 
 func supported(urn string) error {
