@@ -1,32 +1,30 @@
 package pki
 
 import (
-	"bytes"
 	"encoding/base64"
 	"fmt"
 	"os"
-	"text/template"
 
 	"platform.example/local/file"
 )
 
-var kubeconfig = template.Must(template.New("kubeconfig").Parse(`apiVersion: v1
+const kubeconfig = `apiVersion: v1
 kind: Config
 clusters:
-- name: {{.Cluster}}
+- name: %[1]s
   cluster:
-    server: {{.Server}}
-    certificate-authority-data: {{.Authority}}
+    server: %[2]s
+    certificate-authority-data: %[4]s
 users:
-- name: {{.User}}
+- name: %[3]s
   user:
-    client-certificate-data: {{.Cert}}
-    client-key-data: {{.Key}}
+    client-certificate-data: %[5]s
+    client-key-data: %[6]s
 contexts:
-- name: {{.Cluster}}
-  context: {cluster: {{.Cluster}}, user: {{.User}}}
-current-context: {{.Cluster}}
-`))
+- name: %[1]s
+  context: {cluster: %[1]s, user: %[3]s}
+current-context: %[1]s
+`
 
 // WriteKubeconfig stores a self-contained kubeconfig of mode 0600 for the holder of the pair.
 func (a *Authority) WriteKubeconfig(path, cluster, server, user string, pair Pair) error {
@@ -38,13 +36,5 @@ func (a *Authority) WriteKubeconfig(path, cluster, server, user string, pair Pai
 		}
 		encoded[i] = base64.StdEncoding.EncodeToString(content)
 	}
-	var content bytes.Buffer
-	err := kubeconfig.Execute(&content, map[string]string{
-		"Cluster": cluster, "Server": server, "User": user,
-		"Authority": encoded[0], "Cert": encoded[1], "Key": encoded[2],
-	})
-	if err != nil {
-		return fmt.Errorf("kubeconfig of %s: %w", user, err)
-	}
-	return file.Write(path, content.Bytes(), 0o600)
+	return file.Write(path, fmt.Appendf(nil, kubeconfig, cluster, server, user, encoded[0], encoded[1], encoded[2]), 0o600)
 }
