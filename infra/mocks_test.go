@@ -90,8 +90,7 @@ func (e *engine) ofType(kind string) map[string]manifest {
 	found := map[string]manifest{}
 	for _, asked := range e.asked {
 		if strings.HasSuffix(asked.TypeToken, kind) {
-			value, _ := plainValue(resource.NewObjectProperty(asked.Inputs)).(map[string]any)
-			found[asked.Name] = value
+			found[asked.Name] = cluster.Plain(asked.Inputs)
 		}
 	}
 	return found

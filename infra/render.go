@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -131,40 +132,12 @@ func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.P
 	state["metadata"] = resource.NewObjectProperty(metadata)
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
-	if made, _ := plainValue(resource.NewObjectProperty(state)).(object); made != nil {
-		r.objects = append(r.objects, made)
-	}
+	r.objects = append(r.objects, cluster.Plain(state))
 	return args.Name, state, nil
 }
 
 // generated stands for the random letters at the end of a name that Pulumi generates.
 const generated = "-0000"
-
-// plainValue is a value of Pulumi's as one of JSON.
-func plainValue(value resource.PropertyValue) any {
-	switch {
-	case value.IsSecret():
-		return plainValue(value.SecretValue().Element)
-	case value.IsOutput():
-		return plainValue(value.OutputValue().Element)
-	case value.IsObject():
-		fields := object{}
-		for key, field := range value.ObjectValue() {
-			fields[string(key)] = plainValue(field)
-		}
-		return fields
-	case value.IsArray():
-		list := []any{}
-		for _, element := range value.ArrayValue() {
-			list = append(list, plainValue(element))
-		}
-		return list
-	case value.IsNumber() && value.NumberValue() == float64(int(value.NumberValue())):
-		return int(value.NumberValue()) // not 1e+06
-	default:
-		return value.V
-	}
-}
 
 // write puts each object into a file of its own, <namespace>/<kind>-<name>.yaml, in place of what is in the folder.
 func write(objects []object, folder string) error {
@@ -172,12 +145,8 @@ func write(objects []object, folder string) error {
 		return fmt.Errorf("render: %w", err)
 	}
 	for _, made := range objects {
-		metadata, _ := made["metadata"].(object)
-		place, _ := metadata["namespace"].(string)
-		if place == "" {
-			place = "cluster"
-		}
-		path := filepath.Join(folder, place, strings.ToLower(fmt.Sprintf("%s-%s.yaml", made["kind"], metadata["name"])))
+		of := cluster.ObjectOf(made)
+		path := filepath.Join(folder, cmp.Or(of.Namespace, "cluster"), strings.ToLower(of.Kind+"-"+of.Name+".yaml"))
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return fmt.Errorf("render: %w", err)
 		}
@@ -198,8 +167,8 @@ func write(objects []object, folder string) error {
 // sorted is the objects in a steady order, whatever order they were asked for in.
 func (r *recorder) sorted() []object {
 	key := func(made object) string {
-		metadata, _ := made["metadata"].(object)
-		return fmt.Sprint(metadata["namespace"], made["kind"], metadata["name"])
+		of := cluster.ObjectOf(made)
+		return of.Namespace + of.Kind + of.Name
 	}
 	slices.SortFunc(r.objects, func(a, b object) int { return strings.Compare(key(a), key(b)) })
 	return r.objects

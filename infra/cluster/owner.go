@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	provider "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -28,6 +29,24 @@ func ObjectOf(manifest map[string]any) Object {
 	text := func(fields map[string]any, key string) string { value, _ := fields[key].(string); return value }
 	metadata, _ := manifest["metadata"].(map[string]any)
 	return Object{text(manifest, "apiVersion"), text(manifest, "kind"), text(metadata, "namespace"), text(metadata, "name")}
+}
+
+// Plain is an object of Pulumi's as one of JSON, with what is secret.
+func Plain(properties resource.PropertyMap) map[string]any {
+	var plain func(resource.PropertyValue) (any, bool)
+	plain = func(value resource.PropertyValue) (any, bool) {
+		switch {
+		case value.IsSecret():
+			return value.SecretValue().Element.MapRepl(nil, plain), true
+		case value.IsOutput():
+			return value.OutputValue().Element.MapRepl(nil, plain), true
+		case value.IsNumber() && value.NumberValue() == float64(int(value.NumberValue())):
+			return int(value.NumberValue()), true // not 1e+06
+		default:
+			return nil, false
+		}
+	}
+	return properties.MapRepl(nil, plain)
 }
 
 // String is the kind, and the name with its namespace.
@@ -51,8 +70,8 @@ func (c *Cluster) Owns(ctx context.Context, stack string, object Object) (bool, 
 // such object.
 func (c *Cluster) owner(ctx context.Context, object Object) (string, error) {
 	kind := schema.FromAPIVersionAndKind(object.APIVersion, object.Kind)
-	resource, _ := meta.UnsafeGuessKindToResource(kind)
-	found, err := c.metadata.Resource(resource).Namespace(object.Namespace).Get(ctx, object.Name, metav1.GetOptions{})
+	plural, _ := meta.UnsafeGuessKindToResource(kind)
+	found, err := c.metadata.Resource(plural).Namespace(object.Namespace).Get(ctx, object.Name, metav1.GetOptions{})
 	if err != nil {
 		return "", err
 	}
@@ -135,8 +154,7 @@ func annotate(args pulumi.Input, stack string) bool {
 // newOwnerHook refuses to create an object over one of another owner.
 func (c *Cluster) newOwnerHook(ctx *pulumi.Context) (*pulumi.ResourceHook, error) {
 	return ctx.RegisterResourceHook("owner", func(created *pulumi.ResourceHookArgs) error {
-		metadata := field(created.NewInputs, "metadata")
-		object := Object{text(created.NewInputs, "apiVersion"), text(created.NewInputs, "kind"), text(metadata, "namespace"), text(metadata, "name")}
+		object := ObjectOf(Plain(created.NewInputs))
 		limited, cancel := context.WithTimeout(ctx.Context(), answerTime)
 		defer cancel()
 		return c.free(limited, ctx.Stack(), object)

@@ -8,10 +8,10 @@ import (
 
 	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
 	meta "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
-	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	kubernetes "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
@@ -134,42 +134,15 @@ func completed(deployment kubernetes.Deployment) bool {
 
 // explain tells, in one sentence, why a Deployment, a StatefulSet or a Job didn't get ready.
 func (c *Cluster) explain(ctx *pulumi.Context, failed *pulumi.ErrorHookArgs) {
-	metadata := field(failed.NewInputs, "metadata")
-	place, name := text(metadata, "namespace"), text(metadata, "name")
-	labels := field(failed.NewInputs, "spec", "template", "metadata", "labels")
-	selector := map[string]string{}
-	for key, value := range labels {
-		if value.IsString() {
-			selector[string(key)] = value.StringValue()
-		}
-	}
+	inputs := Plain(failed.NewInputs)
+	object := ObjectOf(inputs)
+	labels, _, _ := unstructured.NestedStringMap(inputs, "spec", "template", "metadata", "labels")
 	limited, cancel := context.WithTimeout(ctx.Context(), answerTime)
 	defer cancel()
-	cause := c.Cause(limited, Workload{Kind: string(failed.Type.Name()), Namespace: place, Name: name, Labels: selector})
+	cause := c.Cause(limited, Workload{Kind: string(failed.Type.Name()), Namespace: object.Namespace, Name: object.Name, Labels: labels})
 	if cause == "" {
 		return // nothing beyond what Kubernetes has told Pulumi
 	}
 	message := fmt.Sprintf("%s; what ran before goes on", cause)
 	_ = ctx.Log.Error(message, nil) // if that fails, the engine is gone
-}
-
-func field(properties resource.PropertyMap, path ...resource.PropertyKey) resource.PropertyMap {
-	for _, key := range path {
-		value := properties[key]
-		if value.IsSecret() {
-			value = value.SecretValue().Element
-		}
-		if !value.IsObject() {
-			return nil
-		}
-		properties = value.ObjectValue()
-	}
-	return properties
-}
-
-func text(properties resource.PropertyMap, key resource.PropertyKey) string {
-	if value := properties[key]; value.IsString() {
-		return value.StringValue()
-	}
-	return ""
 }
