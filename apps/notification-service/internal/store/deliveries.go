@@ -12,8 +12,8 @@ import (
 
 // Delivery is an attempt to deliver a notification to the webhook.
 type Delivery struct {
-	Notification notification.Notification
-	Attempt      int // from 1
+	notification.Notification
+	Attempt int // from 1
 }
 
 // pending is the condition of the partial index.
@@ -23,7 +23,7 @@ const pending = "delivered_at IS NULL AND gave_up_at IS NULL"
 // They are the caller's for lease: no transaction and no lock is held
 // meanwhile, and what isn't settled by then is due again.
 func (s *Store) TakeDeliveries(ctx context.Context, limit int, lease time.Duration) ([]Delivery, error) {
-	rows, err := s.pool.Query(ctx, `
+	rows, _ := s.pool.Query(ctx, `
 		WITH due AS (
 			SELECT notification_id FROM webhook_deliveries WHERE `+pending+` AND next_attempt_at <= now()
 			ORDER BY next_attempt_at LIMIT $1 FOR UPDATE SKIP LOCKED
@@ -32,15 +32,7 @@ func (s *Store) TakeDeliveries(ctx context.Context, limit int, lease time.Durati
 			FROM due WHERE d.notification_id = due.notification_id RETURNING d.notification_id, d.attempts
 		)
 		SELECT `+columns+`, attempts FROM taken JOIN notifications ON id = notification_id`, limit, lease)
-	if err != nil {
-		return nil, postgres.Failure("taking deliveries", err)
-	}
-	taken, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Delivery, error) {
-		var d Delivery
-		n := &d.Notification
-		err := row.Scan(&n.ID, &n.UserID, &n.Type, &n.Title, &n.Body, &n.OrderID, &n.CreatedAt, &n.ReadAt, &d.Attempt)
-		return d, err
-	})
+	taken, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Delivery]) // returns the error of the query, too
 	if err != nil {
 		return nil, postgres.Failure("taking deliveries", err)
 	}

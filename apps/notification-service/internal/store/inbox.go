@@ -11,6 +11,7 @@ import (
 	"platform.example/apps/notification-service/internal/notification"
 )
 
+// columns are in the order of the fields of notification.Notification.
 const columns = "id, user_id, type, title, body, order_id, created_at, read_at"
 
 // Page says which part of an inbox is asked for.
@@ -26,11 +27,8 @@ func (s *Store) List(ctx context.Context, user uuid.UUID, p Page) ([]notificatio
 	if p.Unread {
 		sql += " AND read_at IS NULL" // as the partial index says it
 	}
-	rows, err := s.pool.Query(ctx, sql+" ORDER BY id DESC LIMIT $3", user, p.Before, p.Limit)
-	if err != nil {
-		return nil, postgres.Failure("listing notifications", err)
-	}
-	found, err := pgx.CollectRows(rows, scan)
+	rows, _ := s.pool.Query(ctx, sql+" ORDER BY id DESC LIMIT $3", user, p.Before, p.Limit) // CollectRows returns the error
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[notification.Notification])
 	if err != nil {
 		return nil, postgres.Failure("listing notifications", err)
 	}
@@ -69,10 +67,4 @@ func (s *Store) MarkAllRead(ctx context.Context, user uuid.UUID) error {
 		return postgres.Failure("marking all notifications as read", err)
 	}
 	return nil
-}
-
-func scan(row pgx.CollectableRow) (notification.Notification, error) {
-	var n notification.Notification
-	err := row.Scan(&n.ID, &n.UserID, &n.Type, &n.Title, &n.Body, &n.OrderID, &n.CreatedAt, &n.ReadAt)
-	return n, err
 }

@@ -49,10 +49,7 @@ func (s *Orders) List(ctx context.Context, owner, before uuid.UUID, limit int) (
 		sql = "SELECT " + columns + " FROM orders WHERE id < $1 AND user_id = $3 ORDER BY id DESC LIMIT $2"
 		arguments = append(arguments, owner)
 	}
-	rows, err := s.pool.Query(ctx, sql, arguments...)
-	if err != nil {
-		return nil, failure("listing orders", err)
-	}
+	rows, _ := s.pool.Query(ctx, sql, arguments...) // CollectRows returns the error
 	orders, err := pgx.CollectRows(rows, scan)
 	if err != nil {
 		return nil, failure("listing orders", err)
@@ -98,10 +95,7 @@ type querier interface {
 
 // one reads the order that sql selects by its id, as long as it is owner's.
 func one(ctx context.Context, from querier, sql string, id, owner uuid.UUID) (order.Order, error) {
-	rows, err := from.Query(ctx, sql, id)
-	if err != nil {
-		return order.Order{}, err
-	}
+	rows, _ := from.Query(ctx, sql, id) // CollectExactlyOneRow returns the error
 	found, err := pgx.CollectExactlyOneRow(rows, scan)
 	if err != nil {
 		return order.Order{}, err

@@ -198,15 +198,9 @@ func (s *Sessions) Revoked(ctx context.Context, after Ended, page int) (ended []
 	if page > 0 {
 		limit = page + 1 // one more tells whether there are more
 	}
-	rows, err := s.pool.Query(ctx, `SELECT id, revoked_at FROM sessions
+	rows, _ := s.pool.Query(ctx, `SELECT id, revoked_at FROM sessions
 		WHERE revoked_at IS NOT NULL AND (revoked_at, id) > ($1, $2) ORDER BY revoked_at, id LIMIT $3`, after.At, after.ID, limit)
-	if err != nil {
-		return nil, false, postgres.Failure("listing revoked sessions", err)
-	}
-	ended, err = pgx.CollectRows(rows, func(row pgx.CollectableRow) (e Ended, err error) {
-		err = row.Scan(&e.ID, &e.At)
-		return e, err
-	})
+	ended, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Ended]) // returns the error of the query, too
 	if err != nil {
 		return nil, false, postgres.Failure("listing revoked sessions", err)
 	}

@@ -23,6 +23,7 @@ type Users struct{ pool *pgxpool.Pool }
 // New returns the users in the database of pool.
 func New(pool *pgxpool.Pool) *Users { return &Users{pool: pool} }
 
+// columns are in the order of the fields of user.User.
 const columns = "id, email, name, role, created_at, updated_at, version"
 
 // Create adds a user. It fails with problem.Conflict where the email is taken.
@@ -44,11 +45,8 @@ func (s *Users) Get(ctx context.Context, id uuid.UUID) (user.User, error) {
 // List returns up to limit users that were created after the given one
 // (uuid.Nil: from the first), in the order of their creation.
 func (s *Users) List(ctx context.Context, after uuid.UUID, limit int) ([]user.User, error) {
-	rows, err := s.pool.Query(ctx, "SELECT "+columns+" FROM users WHERE id > $1 ORDER BY id LIMIT $2", after, limit)
-	if err != nil {
-		return nil, failure("listing users", err)
-	}
-	users, err := pgx.CollectRows(rows, scan)
+	rows, _ := s.pool.Query(ctx, "SELECT "+columns+" FROM users WHERE id > $1 ORDER BY id LIMIT $2", after, limit) // CollectRows returns the error
+	users, err := pgx.CollectRows(rows, pgx.RowToStructByPos[user.User])
 	if err != nil {
 		return nil, failure("listing users", err)
 	}
@@ -121,11 +119,8 @@ func (s *Users) PasswordHash(ctx context.Context, id uuid.UUID) (hash string, er
 }
 
 func (s *Users) one(ctx context.Context, doing, sql string, args ...any) (user.User, error) {
-	rows, err := s.pool.Query(ctx, sql, args...)
-	if err != nil {
-		return user.User{}, failure(doing, err)
-	}
-	u, err := pgx.CollectExactlyOneRow(rows, scan)
+	rows, _ := s.pool.Query(ctx, sql, args...) // CollectExactlyOneRow returns the error
+	u, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[user.User])
 	if err != nil {
 		return user.User{}, failure(doing, err)
 	}
@@ -139,19 +134,13 @@ func (s *Users) locked(ctx context.Context, doing, sql string, args ...any) (u u
 	var both pgx.Batch // one transaction, one round trip
 	both.Queue("SELECT 1 FROM users WHERE id = $1 FOR UPDATE", args[0])
 	both.Queue(sql, args...).Query(func(rows pgx.Rows) error {
-		u, err = pgx.CollectExactlyOneRow(rows, scan)
+		u, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[user.User])
 		return err
 	})
 	if err := s.pool.SendBatch(ctx, &both).Close(); err != nil {
 		return user.User{}, failure(doing, err)
 	}
 	return u, nil
-}
-
-func scan(row pgx.CollectableRow) (user.User, error) {
-	var u user.User
-	err := row.Scan(&u.ID, &u.Email, &u.Name, &u.Role, &u.CreatedAt, &u.UpdatedAt, &u.Version)
-	return u, err
 }
 
 const uniqueViolation = "23505" // SQLSTATE, PostgreSQL manual, appendix A
