@@ -42,19 +42,26 @@ func While(colour *live.Switch, work Work) Work {
 // Redis is away, is done a minute later.
 func Chores(log *slog.Logger, chores ...Chore) Work {
 	return func(ctx context.Context) {
-		again := time.NewTicker(choreTime)
-		defer again.Stop()
-		for {
+		Every(ctx, choreTime, func() {
 			for _, chore := range chores {
 				if err := chore(ctx); err != nil && ctx.Err() == nil {
 					log.Warn("housekeeping failed; it is tried again", "in", choreTime, "cause", err)
 				}
 			}
-			select {
-			case <-ctx.Done():
-				return
-			case <-again.C:
-			}
+		})
+	}
+}
+
+// Every does something at once and again after each interval, until ctx is done.
+func Every(ctx context.Context, interval time.Duration, do func()) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		do()
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
 		}
 	}
 }

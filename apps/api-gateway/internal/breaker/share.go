@@ -8,6 +8,8 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"platform.example/apps/internal/background"
 )
 
 // shareEvery is how long a replica may not know what another has seen.
@@ -23,21 +25,14 @@ func (b *Breaker) lastFailureKey() string { return "circuit_breaker:" + b.servic
 // there were, and :last_failure, when the last was (Unix time, seconds). Both
 // end with the time for which the breaker is open.
 func Share(ctx context.Context, redis *goredis.Client, log *slog.Logger, breakers ...*Breaker) {
-	tick := time.NewTicker(shareEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	background.Every(ctx, shareEvery, func() {
 		for _, b := range breakers {
 			if err := b.exchange(ctx, redis); err != nil {
 				log.DebugContext(ctx, "the state of a circuit breaker is not shared", "service", b.service, "cause", err)
 				break // Redis is away: one timeout is enough
 			}
 		}
-	}
+	})
 }
 
 // exchange tells and hears in one round trip.

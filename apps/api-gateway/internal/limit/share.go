@@ -8,6 +8,8 @@ import (
 	"time"
 
 	goredis "github.com/redis/go-redis/v9"
+
+	"platform.example/apps/internal/background"
 )
 
 const (
@@ -22,21 +24,14 @@ const (
 // The keys are rate_limit:{limit}:{client}:{window} and end when they no
 // longer matter.
 func Share(ctx context.Context, redis *goredis.Client, log *slog.Logger, limits ...*Limit) {
-	tick := time.NewTicker(shareEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	background.Every(ctx, shareEvery, func() {
 		for _, l := range limits {
 			if err := l.share(ctx, redis); err != nil {
 				log.DebugContext(ctx, "a rate limit is not shared", "limit", l.name, "cause", err)
 				break // Redis is away: one timeout is enough
 			}
 		}
-	}
+	})
 }
 
 // tally is what is told and asked of one client.

@@ -16,6 +16,7 @@ import (
 
 	"platform.example/apps/api-gateway/internal/token"
 	"platform.example/apps/api-gateway/internal/upstream"
+	"platform.example/apps/internal/background"
 	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/problem"
 )
@@ -134,18 +135,13 @@ func (s *Sessions) Known(context.Context) error {
 // Watch keeps Revoked right until ctx is done.
 func (s *Sessions) Watch(ctx context.Context) {
 	answered := true
-	for {
+	background.Every(ctx, pollEvery, func() {
 		err := s.poll(ctx)
 		if err != nil && answered && ctx.Err() == nil {
 			s.log.WarnContext(ctx, "which sessions were revoked is not known right now", "cause", err)
 		}
 		answered = err == nil
-		select {
-		case <-ctx.Done():
-			return
-		case <-time.After(pollEvery):
-		}
-	}
+	})
 }
 
 // ended is user-service's form of a revoked session.

@@ -10,6 +10,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"platform.example/apps/api-gateway/internal/breaker"
+	"platform.example/apps/internal/background"
 	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/telemetry"
 )
@@ -79,23 +80,16 @@ func (s *Service) Poll(ctx context.Context, path string, out any) error {
 // Watch probes the service while its breaker is open, until ctx is done: once
 // it is well, a request may try.
 func (s *Service) Watch(ctx context.Context) {
-	tick := time.NewTicker(probeEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
+	background.Every(ctx, probeEvery, func() {
 		if s.breaker.State() != breaker.Open {
-			continue
+			return
 		}
 		limited, cancel := context.WithTimeout(ctx, probeEvery)
+		defer cancel()
 		if s.Probe(limited) == nil {
 			s.breaker.Ready()
 		}
-		cancel()
-	}
+	})
 }
 
 // Probe reports whether the service answers that it is well.

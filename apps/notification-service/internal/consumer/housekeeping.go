@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"platform.example/apps/internal/background"
 	"platform.example/apps/internal/event"
 )
 
@@ -25,19 +26,12 @@ var removeScript string
 // KeepHouse removes, from time to time until ctx is done, consumers that are
 // gone and what need not be remembered of handled events.
 func (c *Consumer) KeepHouse(ctx context.Context) {
-	interval := time.NewTicker(housekeepingInterval)
-	defer interval.Stop()
-	for {
+	background.Every(ctx, housekeepingInterval, func() {
 		err := errors.Join(c.removeGone(ctx, goneAfter), c.store.ForgetEvents(ctx, rememberFor))
 		if err != nil && ctx.Err() == nil {
 			c.log.Warn("housekeeping failed; it is tried again", "in", housekeepingInterval, "cause", err)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-interval.C:
-		}
-	}
+	})
 }
 
 // removeGone removes consumers that have been idle for so long and have nothing

@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	goredis "github.com/redis/go-redis/v9"
 
+	"platform.example/apps/internal/background"
 	"platform.example/apps/internal/event"
 	"platform.example/apps/notification-service/internal/notification"
 )
@@ -61,18 +62,11 @@ func label(t event.Type) string {
 // Watch keeps the metrics of the stream right until ctx is done. While Redis is
 // away they stay as they were.
 func (c *Consumer) Watch(ctx context.Context) {
-	interval := time.NewTicker(watchInterval)
-	defer interval.Stop()
-	for {
+	background.Every(ctx, watchInterval, func() {
 		if err := c.measure(ctx); err != nil {
 			c.log.Debug("the stream could not be measured", "cause", err)
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-interval.C:
-		}
-	}
+	})
 }
 
 func (c *Consumer) measure(ctx context.Context) error {

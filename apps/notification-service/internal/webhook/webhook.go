@@ -16,6 +16,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"platform.example/apps/internal/background"
 	"platform.example/apps/notification-service/internal/backoff"
 	"platform.example/apps/notification-service/internal/store"
 )
@@ -140,14 +141,13 @@ func (d *Deliverer) deliver(ctx context.Context, delivery store.Delivery) {
 // Watch keeps the metric of what is pending right until ctx is done. While the
 // database is away it stays as it was.
 func (d *Deliverer) Watch(ctx context.Context) {
-	for ctx.Err() == nil {
+	background.Every(ctx, watchInterval, func() {
 		if count, err := d.store.PendingDeliveries(ctx); err == nil {
 			d.pending.Set(float64(count))
 		} else if ctx.Err() == nil {
 			d.log.Debug("deliveries could not be counted", "cause", err)
 		}
-		sleep(ctx, watchInterval)
-	}
+	})
 }
 
 func sleep(ctx context.Context, d time.Duration) {
