@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/go-chi/chi/v5/middleware"
@@ -13,6 +14,13 @@ import (
 	"platform.example/apps/internal/requestid"
 	"platform.example/apps/internal/telemetry"
 )
+
+// requestTimeout ends below the 5 s that the gateway waits, so that the client
+// hears our reason rather than the gateway's.
+const requestTimeout = 4 * time.Second
+
+// Deadline bounds the time that the context of a request lasts.
+var Deadline = middleware.Timeout(requestTimeout)
 
 // maxBodyBytes bounds a request's body: JSON of a few fields is all that the
 // APIs take, and a body is held in memory while it is decoded.

@@ -13,6 +13,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/go-chi/chi/v5/middleware"
+
 	"platform.example/apps/internal/requestid"
 )
 
@@ -54,7 +56,7 @@ func (m *Mapper) Recover(next http.Handler) http.Handler {
 				panic(value) // net/http's own way to cut the connection
 			}
 			err := fmt.Errorf("panic: %v\n%s", value, debug.Stack())
-			if answer, ok := w.(interface{ Started() bool }); ok && answer.Started() {
+			if answer, ok := w.(middleware.WrapResponseWriter); ok && answer.Status() != 0 {
 				// Too late for another answer: the client must not take half of one for whole.
 				m.record(r.Context(), classify(err), err)
 				panic(http.ErrAbortHandler)

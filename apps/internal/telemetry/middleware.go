@@ -1,11 +1,13 @@
 package telemetry
 
 import (
+	"cmp"
 	"log/slog"
 	"net/http"
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	"github.com/go-chi/chi/v5/middleware"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
@@ -39,12 +41,12 @@ func (t *Telemetry) Middleware(observe func(Request)) func(http.Handler) http.Ha
 			}
 			ctx, span := t.tracer.Start(ctx, r.Method, options...)
 			r = r.WithContext(ctx)
-			answer := &answer{ResponseWriter: w}
+			answer := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
 			// Deferred, because a handler may panic to cut the connection.
 			defer func() {
 				done := Request{
 					Method: method(r.Method), Pattern: pattern(r),
-					Status: answer.statusOr(http.StatusOK), Duration: time.Since(start),
+					Status: cmp.Or(answer.Status(), http.StatusOK), Duration: time.Since(start),
 				}
 				if r.Header.Get(VerificationHeader) != "true" {
 					t.lastAnswer.Store(start.Add(done.Duration).UnixNano())
@@ -92,35 +94,3 @@ func pattern(r *http.Request) string {
 	}
 	return "unmatched"
 }
-
-// answer remembers the status that was sent.
-type answer struct {
-	http.ResponseWriter
-	status int
-}
-
-func (a *answer) WriteHeader(status int) {
-	// 1xx are followed by the answer proper.
-	if a.status == 0 && status >= http.StatusOK {
-		a.status = status
-	}
-	a.ResponseWriter.WriteHeader(status)
-}
-
-func (a *answer) Write(p []byte) (int, error) {
-	a.status = a.statusOr(http.StatusOK)
-	return a.ResponseWriter.Write(p)
-}
-
-func (a *answer) statusOr(fallback int) int {
-	if a.status == 0 {
-		return fallback
-	}
-	return a.status
-}
-
-// Started reports whether part of the answer may have been sent.
-func (a *answer) Started() bool { return a.status != 0 }
-
-// Unwrap lets http.ResponseController reach the connection.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
