@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"net/http"
+	"regexp"
 )
 
 // Header carries the id, in requests and in responses.
@@ -13,13 +14,16 @@ const Header = "X-Request-Id"
 
 const maxLength = 64
 
+// wellFormed keeps out whatever could forge a log line or a header.
+var wellFormed = regexp.MustCompile("^[A-Za-z0-9._-]+$")
+
 type contextKey struct{}
 
 // Middleware keeps the caller's id if it is well formed, else makes one.
 func Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get(Header)
-		if !valid(id) {
+		if len(id) > maxLength || !wellFormed.MatchString(id) {
 			id = rand.Text()
 		}
 		w.Header().Set(Header, id)
@@ -31,19 +35,4 @@ func Middleware(next http.Handler) http.Handler {
 func From(ctx context.Context) string {
 	id, _ := ctx.Value(contextKey{}).(string)
 	return id
-}
-
-// valid keeps out whatever could forge a log line or a header.
-func valid(id string) bool {
-	if id == "" || len(id) > maxLength {
-		return false
-	}
-	for i := range len(id) {
-		c := id[i]
-		letterOrDigit := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-		if !letterOrDigit && c != '-' && c != '_' && c != '.' {
-			return false
-		}
-	}
-	return true
 }

@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"net/url"
+	"regexp"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
@@ -15,26 +16,16 @@ import (
 
 const maxKeyBytes = 255
 
+var visible = regexp.MustCompile("^[!-~]+$")
+
 // idempotencyKey reads the one header that must be there.
 func idempotencyKey(h http.Header) (string, error) {
 	values := h.Values("Idempotency-Key")
-	if len(values) != 1 || !isKey(values[0]) {
+	if len(values) != 1 || len(values[0]) > maxKeyBytes || !visible.MatchString(values[0]) {
 		return "", problem.New(problem.Malformed,
 			"The header Idempotency-Key must be there once, with 1 to 255 visible ASCII characters.", nil)
 	}
 	return values[0], nil
-}
-
-func isKey(key string) bool {
-	if key == "" || len(key) > maxKeyBytes {
-		return false
-	}
-	for i := range len(key) {
-		if key[i] <= ' ' || key[i] > '~' {
-			return false
-		}
-	}
-	return true
 }
 
 // query is which orders a list is asked for.

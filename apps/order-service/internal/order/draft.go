@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
+	"regexp"
 
 	"platform.example/apps/internal/problem"
 )
@@ -14,6 +15,8 @@ const (
 	maxQuantity  = 10_000
 	maxUnitPrice = 1e12 // minor units
 )
+
+var sku = regexp.MustCompile("^[A-Za-z0-9._-]+$")
 
 // Draft is an order to be.
 //
@@ -92,7 +95,7 @@ func (f *faults) items(d Draft) {
 }
 
 func (f *faults) item(pointer string, item DraftItem) {
-	if !isSKU(item.SKU) {
+	if len(item.SKU) > maxSKUBytes || !sku.MatchString(item.SKU) {
 		f.add(pointer+"/sku", "Must have 1 to 64 letters, digits, dots, underscores or hyphens, of ASCII.")
 	}
 	if item.Quantity < 1 || item.Quantity > maxQuantity {
@@ -101,18 +104,4 @@ func (f *faults) item(pointer string, item DraftItem) {
 	if item.UnitPrice == nil || *item.UnitPrice < 0 || *item.UnitPrice > maxUnitPrice {
 		f.add(pointer+"/unit_price", "Must be a whole number of minor units from 0 to 1000000000000.")
 	}
-}
-
-func isSKU(sku string) bool {
-	if sku == "" || len(sku) > maxSKUBytes {
-		return false
-	}
-	for i := range len(sku) {
-		c := sku[i]
-		letterOrDigit := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
-		if !letterOrDigit && c != '.' && c != '_' && c != '-' {
-			return false
-		}
-	}
-	return true
 }
