@@ -3,6 +3,7 @@ package api
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
@@ -44,18 +45,21 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	q, err := parseQuery(r.URL.Query())
+	query := r.URL.Query()
+	asked, err := page.Parse(query)
 	if err != nil {
 		return err
 	}
-	fetched, err := a.store.List(r.Context(), user.ID, store.Page{
-		Before: q.page.AfterOr(uuid.Max), Unread: q.unread, Limit: q.page.Fetch(),
-	})
+	unread := query.Get("unread")
+	if !slices.Contains([]string{"", "false", "true"}, unread) {
+		return problem.New(problem.Malformed, "unread must be true or false.", nil)
+	}
+	fetched, err := a.store.List(r.Context(), user.ID, asked.AfterOr(uuid.Max), unread == "true", asked.Fetch())
 	if err != nil {
 		return err
 	}
 	var answer inbox
-	answer.Notifications, answer.Next = page.Cut(q.page, fetched, func(n notification.Notification) uuid.UUID { return n.ID })
+	answer.Notifications, answer.Next = page.Cut(asked, fetched, func(n notification.Notification) uuid.UUID { return n.ID })
 	if answer.Unread, err = a.store.Unread(r.Context(), user.ID); err != nil {
 		return err
 	}

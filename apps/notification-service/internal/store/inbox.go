@@ -14,20 +14,15 @@ import (
 // columns are in the order of the fields of notification.Notification.
 const columns = "id, user_id, type, title, body, order_id, created_at, read_at"
 
-// Page says which part of an inbox is asked for.
-type Page struct {
-	Before uuid.UUID // only those older than this one; uuid.Max: from the newest
-	Unread bool      // only those that aren't read
-	Limit  int
-}
-
-// List returns a page of a user's inbox, newest first.
-func (s *Store) List(ctx context.Context, user uuid.UUID, p Page) ([]notification.Notification, error) {
+// List returns up to limit notifications of a user that are older than the given
+// one (uuid.Max: from the newest), newest first; where unread, only those that
+// aren't read.
+func (s *Store) List(ctx context.Context, user, before uuid.UUID, unread bool, limit int) ([]notification.Notification, error) {
 	sql := "SELECT " + columns + " FROM notifications WHERE user_id = $1 AND id < $2"
-	if p.Unread {
+	if unread {
 		sql += " AND read_at IS NULL" // as the partial index says it
 	}
-	rows, _ := s.pool.Query(ctx, sql+" ORDER BY id DESC LIMIT $3", user, p.Before, p.Limit) // CollectRows returns the error
+	rows, _ := s.pool.Query(ctx, sql+" ORDER BY id DESC LIMIT $3", user, before, limit) // CollectRows returns the error
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[notification.Notification])
 	if err != nil {
 		return nil, postgres.Failure("listing notifications", err)
