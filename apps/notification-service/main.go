@@ -4,27 +4,31 @@ package main
 
 import (
 	"context"
+	"embed"
 
 	"platform.example/apps/internal/background"
 	"platform.example/apps/internal/config"
-	"platform.example/apps/internal/migration"
 	"platform.example/apps/internal/service"
 	"platform.example/apps/internal/verify"
 	"platform.example/apps/notification-service/internal/api"
 	"platform.example/apps/notification-service/internal/consumer"
 	"platform.example/apps/notification-service/internal/store"
 	"platform.example/apps/notification-service/internal/webhook"
-	"platform.example/apps/notification-service/migrations"
 )
 
 const name = "notification-service"
+
+// migrations only expand what is there: the previous release runs on the new schema.
+//
+//go:embed migrations/*.sql
+var migrations embed.FS
 
 func main() { service.Main(name, commands()) }
 
 func commands() service.Commands {
 	return service.Commands{
 		"":        serve,
-		"migrate": migration.Command(name, migrations.Files),
+		"migrate": service.Migrate(name, migrations),
 		"verify":  verify.Command(name, probes),
 	}
 }

@@ -2,24 +2,29 @@
 package main
 
 import (
+	"embed"
+
 	"platform.example/apps/internal/background"
-	"platform.example/apps/internal/migration"
 	"platform.example/apps/internal/service"
 	"platform.example/apps/internal/verify"
 	"platform.example/apps/order-service/internal/api"
 	"platform.example/apps/order-service/internal/outbox"
 	"platform.example/apps/order-service/internal/store"
-	"platform.example/apps/order-service/migrations"
 )
 
 const name = "order-service"
+
+// migrations only expand what is there: the previous release runs on the new schema.
+//
+//go:embed migrations/*.sql
+var migrations embed.FS
 
 func main() { service.Main(name, commands()) }
 
 func commands() service.Commands {
 	return service.Commands{
 		"":        serve,
-		"migrate": migration.Command(name, migrations.Files),
+		"migrate": service.Migrate(name, migrations),
 		"replay":  replay,
 		"verify":  verify.Command(name, probes),
 	}

@@ -2,8 +2,9 @@
 package main
 
 import (
+	"embed"
+
 	"platform.example/apps/internal/background"
-	"platform.example/apps/internal/migration"
 	"platform.example/apps/internal/service"
 	"platform.example/apps/internal/verify"
 	"platform.example/apps/user-service/internal/api"
@@ -11,17 +12,21 @@ import (
 	"platform.example/apps/user-service/internal/password"
 	"platform.example/apps/user-service/internal/session"
 	"platform.example/apps/user-service/internal/store"
-	"platform.example/apps/user-service/migrations"
 )
 
 const name = "user-service"
+
+// migrations only expand what is there: the previous release runs on the new schema.
+//
+//go:embed migrations/*.sql
+var migrations embed.FS
 
 func main() { service.Main(name, commands()) }
 
 func commands() service.Commands {
 	return service.Commands{
 		"":          serve,
-		"migrate":   migration.Command(name, migrations.Files),
+		"migrate":   service.Migrate(name, migrations),
 		"seed-demo": seedDemo,
 		"verify":    verify.Command(name, probes),
 	}

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"strings"
 
@@ -154,6 +155,21 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 // redisCheck isn't required: a service works, if slower, without Redis.
 func redisCheck(name string, client *goredis.Client) health.Check {
 	return health.Check{Name: name, Probe: func(ctx context.Context) error { return client.Ping(ctx).Err() }}
+}
+
+// Migrate returns the command that brings the database of a service up to date
+// with migrations/*.sql of files, before replicas of its version start.
+func Migrate(name string, files fs.FS) Command {
+	return func(ctx context.Context, p Process) error {
+		env := config.From(p.Lookup)
+		self := config.ReadService(env, name)
+		database := postgres.ReadConfig(env)
+		migrations, err := fs.Sub(files, "migrations")
+		if err := errors.Join(env.Err(), err); err != nil {
+			return err
+		}
+		return postgres.Migrate(ctx, database, migrations, telemetry.NewLogger(p.Stdout, self))
+	}
 }
 
 // OnPostgres returns a command that needs the service's database and nothing

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +22,6 @@ import (
 	"platform.example/apps/internal/redis"
 	"platform.example/apps/notification-service/internal/notification"
 	"platform.example/apps/notification-service/internal/store"
-	"platform.example/apps/notification-service/migrations"
 )
 
 const (
@@ -51,7 +51,7 @@ func newPlatform(t *testing.T) *platform {
 	})
 	log := slog.New(slog.DiscardHandler)
 	at := postgres.ReadConfig(env)
-	if err := errors.Join(env.Err(), postgres.Migrate(t.Context(), at, migrations.Files, log)); err != nil {
+	if err := errors.Join(env.Err(), postgres.Migrate(t.Context(), at, os.DirFS("../../migrations"), log)); err != nil {
 		t.Fatal(err)
 	}
 	pool, err := postgres.Connect(t.Context(), at, log)

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,7 +32,6 @@ import (
 	"platform.example/apps/notification-service/internal/backoff"
 	"platform.example/apps/notification-service/internal/notification"
 	"platform.example/apps/notification-service/internal/store"
-	"platform.example/apps/notification-service/migrations"
 )
 
 const (
@@ -134,7 +134,7 @@ func newOutbox(t *testing.T) *outbox {
 	env := config.From(func(name string) (string, bool) { value, ok := database[name]; return value, ok })
 	log := slog.New(slog.DiscardHandler)
 	at := postgres.ReadConfig(env)
-	if err := errors.Join(env.Err(), postgres.Migrate(t.Context(), at, migrations.Files, log)); err != nil {
+	if err := errors.Join(env.Err(), postgres.Migrate(t.Context(), at, os.DirFS("../../migrations"), log)); err != nil {
 		t.Fatal(err)
 	}
 	pool, err := postgres.Connect(t.Context(), at, log)

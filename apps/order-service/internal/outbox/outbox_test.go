@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"testing"
 	"time"
 
@@ -19,7 +20,6 @@ import (
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/event"
 	"platform.example/apps/internal/postgres"
-	"platform.example/apps/order-service/migrations"
 )
 
 // bench is one relay that runs only when told, with all that it needs.
@@ -38,7 +38,7 @@ func TestOutbox(t *testing.T) {
 	variables := database.Env()
 	at := postgres.ReadConfig(config.From(func(name string) (string, bool) { value, ok := variables[name]; return value, ok }))
 	log := slog.New(slog.DiscardHandler)
-	if err := postgres.Migrate(t.Context(), at, migrations.Files, log); err != nil {
+	if err := postgres.Migrate(t.Context(), at, os.DirFS("../../migrations"), log); err != nil {
 		t.Fatal(err)
 	}
 	pool, err := postgres.Connect(t.Context(), at, log)

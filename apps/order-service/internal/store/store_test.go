@@ -3,6 +3,7 @@ package store
 import (
 	"log/slog"
 	"net/http"
+	"os"
 	"testing"
 	"time"
 
@@ -12,7 +13,6 @@ import (
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/postgres"
 	"platform.example/apps/order-service/internal/order"
-	"platform.example/apps/order-service/migrations"
 )
 
 func TestKeysAreForgottenAfterTwoDays(t *testing.T) {
@@ -21,7 +21,7 @@ func TestKeysAreForgottenAfterTwoDays(t *testing.T) {
 	env := config.From(func(name string) (string, bool) { value, ok := variables[name]; return value, ok })
 	at := postgres.ReadConfig(env)
 	log := slog.New(slog.DiscardHandler)
-	if err := postgres.Migrate(t.Context(), at, migrations.Files, log); err != nil {
+	if err := postgres.Migrate(t.Context(), at, os.DirFS("../../migrations"), log); err != nil {
 		t.Fatal(err)
 	}
 	pool, err := postgres.Connect(t.Context(), at, log)

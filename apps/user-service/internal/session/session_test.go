@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -19,7 +20,6 @@ import (
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/user-service/internal/store"
 	usermodel "platform.example/apps/user-service/internal/user"
-	"platform.example/apps/user-service/migrations"
 )
 
 // started is the sessions of one user, at a time that the test moves.
@@ -32,7 +32,7 @@ func started(t *testing.T, now *time.Time) (*Sessions, *pgxpool.Pool, uuid.UUID)
 		t.Fatal(err)
 	}
 	log := slog.New(slog.DiscardHandler)
-	if err := postgres.Migrate(t.Context(), at, migrations.Files, log); err != nil {
+	if err := postgres.Migrate(t.Context(), at, os.DirFS("../../migrations"), log); err != nil {
 		t.Fatal(err)
 	}
 	pool, err := postgres.Connect(t.Context(), at, log)

@@ -2,18 +2,17 @@
 package main
 
 import (
+	"embed"
 	"net/http"
 	"os"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"platform.example/apps/greeter-service/migrations"
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/httpjson"
 	"platform.example/apps/internal/httpserver"
 	"platform.example/apps/internal/identity"
-	"platform.example/apps/internal/migration"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/service"
 	"platform.example/apps/internal/verify"
@@ -21,9 +20,12 @@ import (
 
 const name = "greeter-service"
 
+//go:embed migrations/*.sql
+var migrations embed.FS
+
 func main() {
 	service.Main(name, service.Commands{
-		"": serve, "migrate": migration.Command(name, migrations.Files), "verify": verify.Command(name, probes),
+		"": serve, "migrate": service.Migrate(name, migrations), "verify": verify.Command(name, probes),
 	})
 }
 
