@@ -395,7 +395,7 @@ func TestAWrongConfigurationNamesEveryFault(t *testing.T) {
 		"JWT_KEYS": "a:c2hvcnQ", "ORDER_SERVICE_URL": "orders", "REQUESTS_PER_MINUTE": "0", "TRUSTED_PROXIES": "10.0.0.1", "CORS_ORIGINS": "*",
 	}}.settings(t)
 	delete(env, "USER_SERVICE_URL")
-	_, err := servicetest.Run(name, commands(), env)
+	_, err := servicetest.Run(commands(), env)
 	if err == nil {
 		t.Fatal("it starts")
 	}

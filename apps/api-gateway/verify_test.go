@@ -53,7 +53,7 @@ func TestTheVerificationReachesEveryService(t *testing.T) {
 				}
 				return
 			}
-			said, err := servicetest.Run(name, commands(), servicetest.Env(env, map[string]string{
+			said, err := servicetest.Run(commands(), servicetest.Env(env, map[string]string{
 				"JWT_KEYS": c.keys, "VERIFY_URL": s.HTTP, "VERIFY_ENDPOINTS": "1", "VERIFY_LATENCY": "10s", "VERIFY_LATENCY_SHARE": "0.99",
 			}), "verify")
 			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(said+err.Error(), "eyJ") || strings.Contains(err.Error(), c.keys) {

@@ -54,7 +54,7 @@ func TestOneThatIsNotLiveConsumesNothing(t *testing.T) {
 	postgres, stream := backingtest.StartPostgres(t), backingtest.StartStream(t)
 	live := newLiveName(t, "green")
 	env := servicetest.Env(postgres.Env(), stream.Env(name), map[string]string{"SERVICE_COLOUR": "blue", "LIVE_URL": live.URL})
-	if out, err := servicetest.Run(name, commands(), env, "migrate"); err != nil {
+	if out, err := servicetest.Run(commands(), env, "migrate"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	s := servicetest.Start(t, name, commands(), env)

@@ -21,7 +21,7 @@ func TestNotificationService(t *testing.T) {
 	env := servicetest.Env(postgres.Env(), stream.Env(name), map[string]string{
 		"SERVICE_VERSION": "0123456789ab", "SERVICE_COLOUR": "blue",
 	})
-	if out, err := servicetest.Run(name, commands(), env, "migrate"); err != nil {
+	if out, err := servicetest.Run(commands(), env, "migrate"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	// The Postgres of a test may lose its last commits when it is killed, unless it is told not to.
@@ -254,7 +254,7 @@ func TestAReceiverThatHangsDoesNotDelayTheInbox(t *testing.T) {
 	env := servicetest.Env(postgres.Env(), stream.Env(name), map[string]string{
 		"WEBHOOK_URL": receiver.URL, "WEBHOOK_SECRET": strings.Repeat("s", 32),
 	})
-	if out, err := servicetest.Run(name, commands(), env, "migrate"); err != nil {
+	if out, err := servicetest.Run(commands(), env, "migrate"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	s := servicetest.Start(t, name, commands(), env)
@@ -283,7 +283,7 @@ func TestAReceiverThatHangsDoesNotDelayTheInbox(t *testing.T) {
 }
 
 func TestWrongConfigurationIsReportedAtOnce(t *testing.T) {
-	_, err := servicetest.Run(name, commands(), map[string]string{
+	_, err := servicetest.Run(commands(), map[string]string{
 		"POSTGRES_PORT": "many", "LIVE_URL": "name", "WEBHOOK_SECRET": "short",
 	})
 	if err == nil {

@@ -15,7 +15,7 @@ import (
 
 func TestEveryRouteAuthorisesItsCaller(t *testing.T) {
 	env := servicetest.Env(backingtest.StartPostgres(t).Env(), backingtest.StartStream(t).Env(name))
-	if out, err := servicetest.Run(name, commands(), env, "migrate"); err != nil {
+	if out, err := servicetest.Run(commands(), env, "migrate"); err != nil {
 		t.Fatalf("migrate: %v\n%s", err, out)
 	}
 	s := servicetest.Start(t, name, commands(), env)

@@ -183,7 +183,7 @@ func TestEvents(t *testing.T) {
 	t.Run("are told again on demand", func(t *testing.T) {
 		o := place(t, s.HTTP, alice)
 		eventuallyTold(t, []string{o.ID}, 1)
-		out, err := servicetest.Run(name, commands(), servicetest.Env(w.env, map[string]string{"REPLAY_SINCE": "1m"}), "replay")
+		out, err := servicetest.Run(commands(), servicetest.Env(w.env, map[string]string{"REPLAY_SINCE": "1m"}), "replay")
 		if err != nil || !strings.Contains(out, `"events":`) {
 			t.Fatalf("replay: %v\n%s", err, out)
 		}

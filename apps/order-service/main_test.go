@@ -63,7 +63,7 @@ func newWorld(t *testing.T) *world {
 	w.env = servicetest.Env(w.postgres.Env(), w.stream.Env(name), map[string]string{
 		"SERVICE_VERSION": "0123456789ab", "SERVICE_COLOUR": "blue",
 	})
-	if out, err := servicetest.Run(name, commands(), w.env, "migrate"); err != nil {
+	if out, err := servicetest.Run(commands(), w.env, "migrate"); err != nil {
 		t.Fatalf("migrate: %v\n%s", err, out)
 	}
 	return w
@@ -200,7 +200,7 @@ func TestWrongConfigurationIsReportedAtOnce(t *testing.T) {
 		{"", []string{"POSTGRES_HOST", "POSTGRES_PASSWORD", "STREAM_ADDR", "LIVE_URL"}},
 		{"replay", []string{"POSTGRES_HOST", "REPLAY_SINCE"}},
 	} {
-		_, err := servicetest.Run(name, commands(), map[string]string{"LIVE_URL": "nowhere", "REPLAY_SINCE": "1000h"}, c.command)
+		_, err := servicetest.Run(commands(), map[string]string{"LIVE_URL": "nowhere", "REPLAY_SINCE": "1000h"}, c.command)
 		if err == nil {
 			t.Fatalf("%q started", c.command)
 		}

@@ -37,7 +37,7 @@ type backing struct {
 func startBacking(t *testing.T) *backing {
 	t.Helper()
 	b := &backing{t: t, postgres: backingtest.StartPostgres(t), redis: backingtest.StartRedis(t)}
-	if out, err := servicetest.Run(name, commands(), b.env(), "migrate"); err != nil {
+	if out, err := servicetest.Run(commands(), b.env(), "migrate"); err != nil {
 		t.Fatalf("migrate: %v\n%s", err, out)
 	}
 	return b

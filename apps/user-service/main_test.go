@@ -43,7 +43,7 @@ func TestUserService(t *testing.T) {
 		var running sync.WaitGroup
 		for range 3 {
 			running.Go(func() {
-				if out, err := servicetest.Run(name, commands(), env, "migrate"); err != nil {
+				if out, err := servicetest.Run(commands(), env, "migrate"); err != nil {
 					t.Errorf("one of several at once failed: %v\n%s", err, out)
 				}
 			})
@@ -178,7 +178,7 @@ func TestUserService(t *testing.T) {
 		}
 		seed := func(password string) {
 			t.Helper()
-			out, err := servicetest.Run(name, commands(), servicetest.Env(env, map[string]string{"DEMO_USER_PASSWORD": password}), "seed-demo")
+			out, err := servicetest.Run(commands(), servicetest.Env(env, map[string]string{"DEMO_USER_PASSWORD": password}), "seed-demo")
 			if err != nil || strings.Contains(out, password) || strings.Contains(out, "demo@example.com") {
 				t.Fatalf("seed-demo: %v\n%s", err, out)
 			}
@@ -224,7 +224,7 @@ func TestUserService(t *testing.T) {
 }
 
 func TestWrongConfigurationIsReportedAtOnce(t *testing.T) {
-	_, err := servicetest.Run(name, commands(), map[string]string{"POSTGRES_PORT": "many", "LOG_LEVEL": "loud"})
+	_, err := servicetest.Run(commands(), map[string]string{"POSTGRES_PORT": "many", "LOG_LEVEL": "loud"})
 	if err == nil {
 		t.Fatal("it started")
 	}

@@ -22,7 +22,7 @@ type sessionAnswer struct {
 func TestSessions(t *testing.T) {
 	postgres, redis := backingtest.StartPostgres(t), backingtest.StartRedis(t)
 	env := servicetest.Env(postgres.Env(), redis.Env(name))
-	if out, err := servicetest.Run(name, commands(), env, "migrate"); err != nil {
+	if out, err := servicetest.Run(commands(), env, "migrate"); err != nil {
 		t.Fatalf("migrate: %v\n%s", err, out)
 	}
 	s := servicetest.Start(t, name, commands(), env)

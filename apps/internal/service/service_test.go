@@ -13,27 +13,21 @@ func TestRun(t *testing.T) {
 	}
 	commands := Commands{"": command("serve"), "migrate": command("migrate")}
 	for _, c := range []struct {
-		name            string
-		args            []string
-		ran, out, fault string
+		name       string
+		args       []string
+		ran, fault string
 	}{
-		{"no command serves", nil, "serve", "", ""},
-		{"a command", []string{"migrate"}, "migrate", "", ""},
-		{"-version", []string{"-version"}, "", "a-service 0123456789ab go", ""},
-		{"an unknown command", []string{"migrat"}, "", "", `unknown command "migrat": there are migrate (none: serve)`},
-		{"two commands", []string{"migrate", "migrate"}, "", "", `unknown command "migrate migrate"`},
-		{"an unknown flag", []string{"-v"}, "", "usage: a-service", "flag provided but not defined"},
+		{"no command serves", nil, "serve", ""},
+		{"a command", []string{"migrate"}, "migrate", ""},
+		{"an unknown command", []string{"migrat"}, "", `unknown command "migrat": there are migrate (none: serve)`},
+		{"two commands", []string{"migrate", "migrate"}, "", `unknown command "migrate migrate"`},
+		{"a flag", []string{"-v"}, "", `unknown command "-v"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			ran = ""
-			var out strings.Builder
-			err := Run(t.Context(), "a-service", commands, c.args, Process{
-				Lookup: func(name string) (string, bool) { return "0123456789ab", name == "SERVICE_VERSION" },
-				Stdout: &out, Stderr: &out,
-			})
-			if ran != c.ran || !strings.Contains(out.String(), c.out) ||
-				(err == nil) != (c.fault == "") || err != nil && !strings.Contains(err.Error(), c.fault) {
-				t.Errorf("ran %q, printed %q, %v", ran, out.String(), err)
+			err := Run(t.Context(), commands, c.args, Process{})
+			if ran != c.ran || (err == nil) != (c.fault == "") || err != nil && !strings.Contains(err.Error(), c.fault) {
+				t.Errorf("ran %q, %v", ran, err)
 			}
 		})
 	}

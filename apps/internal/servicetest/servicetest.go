@@ -50,7 +50,7 @@ func Start(t testing.TB, name string, commands service.Commands, env map[string]
 	ctx, cancel := context.WithCancel(context.Background())
 	s := &Running{t: t, logs: &Logs{}, cancel: cancel, ended: make(chan struct{})}
 	go func() {
-		s.err = service.Run(ctx, name, commands, nil, process(env, s.logs))
+		s.err = service.Run(ctx, commands, nil, process(env, s.logs))
 		close(s.ended)
 	}()
 	t.Cleanup(func() {
@@ -85,16 +85,16 @@ func (s *Running) Stop() error {
 func (s *Running) Logs() string { return s.logs.String() }
 
 // Run runs a command of a service to its end and returns what it printed.
-func Run(name string, commands service.Commands, env map[string]string, args ...string) (string, error) {
+func Run(commands service.Commands, env map[string]string, args ...string) (string, error) {
 	out := &Logs{}
-	err := service.Run(context.Background(), name, commands, args, process(env, out))
+	err := service.Run(context.Background(), commands, args, process(env, out))
 	return out.String(), err
 }
 
 func process(env map[string]string, out io.Writer) service.Process {
 	return service.Process{
 		Lookup: func(name string) (string, bool) { value, ok := env[name]; return value, ok },
-		Stdout: out, Stderr: out,
+		Stdout: out,
 	}
 }
 

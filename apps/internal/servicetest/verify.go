@@ -12,7 +12,7 @@ import (
 func Verifies(t testing.TB, name string, commands service.Commands, env map[string]string, at string) {
 	t.Helper()
 	verify := func(more map[string]string) (string, error) {
-		return Run(name, commands, Env(env, map[string]string{
+		return Run(commands, Env(env, map[string]string{
 			"VERIFY_URL": at, "VERIFY_ENDPOINTS": "1", "VERIFY_LATENCY": "10s", "VERIFY_LATENCY_SHARE": "0.99",
 		}, more), "verify")
 	}
