@@ -3,6 +3,7 @@ package main
 
 import (
 	"embed"
+	"net/http"
 
 	"platform.example/apps/internal/background"
 	"platform.example/apps/internal/service"
@@ -28,7 +29,8 @@ func commands() service.Commands {
 		"":          serve,
 		"migrate":   service.Migrate(name, migrations),
 		"seed-demo": seedDemo,
-		"verify":    verify.Command(name, probes),
+		// A user who doesn't exist: Redis is asked first, and then Postgres.
+		"verify": verify.Command(name, verify.AsNobody(name, verify.Probe{Path: "/users/", Want: []int{http.StatusNotFound}, Proof: "X-Cache"})),
 	}
 }
 

@@ -9,7 +9,6 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/httpjson"
 	"platform.example/apps/internal/httpserver"
 	"platform.example/apps/internal/identity"
@@ -25,7 +24,9 @@ var migrations embed.FS
 
 func main() {
 	service.Main(name, service.Commands{
-		"": serve, "migrate": service.Migrate(name, migrations), "verify": verify.Command(name, probes),
+		"": serve, "migrate": service.Migrate(name, migrations),
+		// A greeting that doesn't exist, which queries Postgres.
+		"verify": verify.Command(name, verify.AsNobody(name, verify.Probe{Path: "/greetings/", Want: []int{http.StatusOK}})),
 	})
 }
 
@@ -35,11 +36,6 @@ var serve = service.Serve(service.Definition{
 		return service.API{Routes: api{b.Postgres}.register}, nil
 	},
 })
-
-// probes read a greeting that doesn't exist, which queries Postgres.
-func probes(env *config.Env) verify.Probes {
-	return verify.AsNobody(env, name, verify.Probe{Path: "/greetings/", Want: []int{http.StatusOK}})
-}
 
 type api struct{ pool *pgxpool.Pool }
 
