@@ -10,10 +10,6 @@ import (
 	"platform.example/apps/notification-service/internal/notification"
 )
 
-// forgetBatch bounds how many rows one statement deletes, and so how long it
-// holds their locks and how much it writes at once.
-const forgetBatch = 1000
-
 // Effect is what handling an event leaves in the database.
 type Effect struct {
 	Consumer     string // who handles it: each consumer handles every event once
@@ -49,15 +45,7 @@ func (s *Store) Apply(ctx context.Context, e Effect) (applied bool, err error) {
 // ForgetEvents deletes what says that an event was handled longer than age ago.
 // An event that comes again after that has its effect again.
 func (s *Store) ForgetEvents(ctx context.Context, age time.Duration) error {
-	for {
-		done, err := s.pool.Exec(ctx, `DELETE FROM handled_events WHERE (consumer, event_id) IN (
-			SELECT consumer, event_id FROM handled_events WHERE handled_at < now() - $1::interval
-			ORDER BY handled_at LIMIT $2)`, age, forgetBatch)
-		if err != nil {
-			return postgres.Failure("forgetting handled events", err)
-		}
-		if done.RowsAffected() < forgetBatch {
-			return nil
-		}
-	}
+	return postgres.DeleteInBatches(ctx, s.pool, "forgetting handled events", `DELETE FROM handled_events WHERE (consumer, event_id) IN (
+		SELECT consumer, event_id FROM handled_events WHERE handled_at < now() - $1::interval
+		ORDER BY handled_at LIMIT $2)`, age)
 }

@@ -6,25 +6,14 @@ import (
 	"time"
 
 	"platform.example/apps/internal/event"
+	"platform.example/apps/internal/postgres"
 )
-
-// forgetBatch rows are deleted at a time: few enough for the 3 s that a
-// statement may take on a busy database.
-const forgetBatch = 1000
 
 // Forget deletes events that are published and older than Retention.
 func (r *Relay) Forget(ctx context.Context) error {
-	for {
-		result, err := r.pool.Exec(ctx, `DELETE FROM outbox WHERE id IN (
-			SELECT id FROM outbox WHERE published_at IS NOT NULL AND occurred_at < $1
-			ORDER BY occurred_at LIMIT $2 FOR UPDATE SKIP LOCKED)`, time.Now().Add(-Retention), forgetBatch)
-		if err != nil {
-			return fmt.Errorf("deleting old events: %w", err)
-		}
-		if result.RowsAffected() == 0 {
-			return nil
-		}
-	}
+	return postgres.DeleteInBatches(ctx, r.pool, "deleting old events", `DELETE FROM outbox WHERE id IN (
+		SELECT id FROM outbox WHERE published_at IS NOT NULL AND occurred_at < $1
+		ORDER BY occurred_at LIMIT $2 FOR UPDATE SKIP LOCKED)`, time.Now().Add(-Retention))
 }
 
 // Trim removes from the stream what every consumer group has acknowledged. As

@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"platform.example/apps/internal/event"
+	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/order-service/internal/order"
 	"platform.example/apps/order-service/internal/outbox"
@@ -20,9 +21,6 @@ const (
 	// keptFor is how long a request is known by its key: twice the 24 h that
 	// clients are promised.
 	keptFor = 48 * time.Hour
-	// forgetBatch keys are deleted at a time: few enough for the 3 s that a
-	// statement may take on a busy database.
-	forgetBatch = 1000
 	// claimAttempts is for keys that expire between two statements.
 	claimAttempts = 3
 )
@@ -113,15 +111,7 @@ func insert(ctx context.Context, tx pgx.Tx, o order.Order) error {
 
 // ForgetKeys deletes keys that have been kept long enough.
 func (s *Orders) ForgetKeys(ctx context.Context) error {
-	for {
-		result, err := s.pool.Exec(ctx, `DELETE FROM idempotency_keys WHERE (user_id, key) IN (
-			SELECT user_id, key FROM idempotency_keys WHERE created_at < $1
-			ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)`, time.Now().Add(-keptFor), forgetBatch)
-		if err != nil {
-			return fmt.Errorf("deleting old idempotency keys: %w", err)
-		}
-		if result.RowsAffected() == 0 {
-			return nil
-		}
-	}
+	return postgres.DeleteInBatches(ctx, s.pool, "deleting old idempotency keys", `DELETE FROM idempotency_keys WHERE (user_id, key) IN (
+		SELECT user_id, key FROM idempotency_keys WHERE created_at < $1
+		ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)`, time.Now().Add(-keptFor))
 }

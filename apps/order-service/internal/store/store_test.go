@@ -51,7 +51,7 @@ func TestKeysAreForgottenAfterTwoDays(t *testing.T) {
 	create("old")
 	// One more than two batches, all of them older than what is kept.
 	if _, err := pool.Exec(t.Context(), `INSERT INTO idempotency_keys (user_id, key, request_hash, status, response, order_id, created_at)
-		SELECT $1, 'many' || n, '', 201, '', $2, now() - interval '49 h' FROM generate_series(1, $3) AS n`, user, id, 2*forgetBatch+1); err != nil {
+		SELECT $1, 'many' || n, '', 201, '', $2, now() - interval '49 h' FROM generate_series(1, $3) AS n`, user, id, 2001); err != nil {
 		t.Fatal(err)
 	}
 	for key, age := range map[string]string{"young": "47 h", "old": "49 h"} {

@@ -31,8 +31,7 @@ const (
 	toldFor = 20 * time.Minute
 	// kept is how long a session that is over is kept, for those who look into
 	// what has happened.
-	kept       = 30 * 24 * time.Hour
-	sweepBatch = 1000
+	kept = 30 * 24 * time.Hour
 	// maxPerUser bounds the sessions of a user: the oldest ends when one more begins.
 	maxPerUser = 100
 )
@@ -212,14 +211,6 @@ func (s *Sessions) Revoked(ctx context.Context, after Ended, page int) (ended []
 
 // Sweep deletes the sessions that have long been over.
 func (s *Sessions) Sweep(ctx context.Context) error {
-	for {
-		done, err := s.pool.Exec(ctx, `DELETE FROM sessions WHERE id IN (
-			SELECT id FROM sessions WHERE expires_at < $1 OR revoked_at < $1 LIMIT $2)`, s.now().Add(-kept), sweepBatch)
-		if err != nil {
-			return postgres.Failure("deleting old sessions", err)
-		}
-		if done.RowsAffected() < sweepBatch {
-			return nil
-		}
-	}
+	return postgres.DeleteInBatches(ctx, s.pool, "deleting old sessions", `DELETE FROM sessions WHERE id IN (
+		SELECT id FROM sessions WHERE expires_at < $1 OR revoked_at < $1 LIMIT $2)`, s.now().Add(-kept))
 }
