@@ -4,6 +4,7 @@
 package problem
 
 import (
+	"cmp"
 	"net/http"
 	"time"
 )
@@ -29,38 +30,23 @@ const (
 	Timeout              Code = "timeout"
 )
 
-func (c Code) status() int {
-	switch c {
-	case Malformed:
-		return http.StatusBadRequest
-	case Unauthenticated:
-		return http.StatusUnauthorized
-	case Forbidden:
-		return http.StatusForbidden
-	case NotFound:
-		return http.StatusNotFound
-	case MethodNotAllowed:
-		return http.StatusMethodNotAllowed
-	case Conflict:
-		return http.StatusConflict
-	case TooLarge:
-		return http.StatusRequestEntityTooLarge
-	case UnsupportedMediaType:
-		return http.StatusUnsupportedMediaType
-	case Invalid:
-		return http.StatusUnprocessableEntity
-	case TooManyRequests:
-		return http.StatusTooManyRequests
-	case BadGateway:
-		return http.StatusBadGateway
-	case Unavailable:
-		return http.StatusServiceUnavailable
-	case Timeout:
-		return http.StatusGatewayTimeout
-	default:
-		return http.StatusInternalServerError
-	}
+var statuses = map[Code]int{
+	Malformed:            http.StatusBadRequest,
+	Unauthenticated:      http.StatusUnauthorized,
+	Forbidden:            http.StatusForbidden,
+	NotFound:             http.StatusNotFound,
+	MethodNotAllowed:     http.StatusMethodNotAllowed,
+	Conflict:             http.StatusConflict,
+	TooLarge:             http.StatusRequestEntityTooLarge,
+	UnsupportedMediaType: http.StatusUnsupportedMediaType,
+	Invalid:              http.StatusUnprocessableEntity,
+	TooManyRequests:      http.StatusTooManyRequests,
+	BadGateway:           http.StatusBadGateway,
+	Unavailable:          http.StatusServiceUnavailable,
+	Timeout:              http.StatusGatewayTimeout,
 }
+
+func (c Code) status() int { return cmp.Or(statuses[c], http.StatusInternalServerError) }
 
 // Error is a failure as the client may see it, and its cause.
 type Error struct {

@@ -24,7 +24,7 @@ type Notification struct {
 
 // Known reports whether there is a notification for events of this type.
 func Known(t event.Type) bool {
-	_, known := textOf(t)
+	_, known := texts[t]
 	return known
 }
 
@@ -32,7 +32,7 @@ func Known(t event.Type) bool {
 // CreatedAt. It fails where e says what can't be true of an order, or is of no
 // Known type.
 func From(e event.Event) (Notification, error) {
-	text, known := textOf(e.Type)
+	text, known := texts[e.Type]
 	if !known {
 		return Notification{}, fmt.Errorf("there is no notification for events of the type %q", e.Type)
 	}
@@ -53,18 +53,10 @@ func From(e event.Event) (Notification, error) {
 // text is what a type of event is told with; %s in the body is the order's total.
 type text struct{ title, body string }
 
-func textOf(t event.Type) (text, bool) {
-	switch t {
-	case event.OrderCreated:
-		return text{"Order received", "We have received your order of %s."}, true
-	case event.OrderPaid:
-		return text{"Payment received", "Your payment of %s has arrived."}, true
-	case event.OrderShipped:
-		return text{"Order shipped", "Your order of %s is on its way."}, true
-	case event.OrderDelivered:
-		return text{"Order delivered", "Your order of %s has been delivered."}, true
-	case event.OrderCancelled:
-		return text{"Order cancelled", "Your order of %s has been cancelled."}, true
-	}
-	return text{}, false
+var texts = map[event.Type]text{
+	event.OrderCreated:   {"Order received", "We have received your order of %s."},
+	event.OrderPaid:      {"Payment received", "Your payment of %s has arrived."},
+	event.OrderShipped:   {"Order shipped", "Your order of %s is on its way."},
+	event.OrderDelivered: {"Order delivered", "Your order of %s has been delivered."},
+	event.OrderCancelled: {"Order cancelled", "Your order of %s has been cancelled."},
 }
