@@ -2,9 +2,11 @@ package telemetry
 
 import (
 	"context"
+	"net/http"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/exporters/otlp/otlptrace"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
@@ -13,13 +15,20 @@ import (
 	"platform.example/apps/internal/requestid"
 )
 
+// exportTimeout bounds one export. One that fails is dropped and said so:
+// traces are samples, and requests must never wait for them.
+const exportTimeout = 3 * time.Second
+
 // newTracerProvider returns a provider that always makes trace ids, because
 // logs name them, but records spans only where they can be exported to.
 func newTracerProvider(ctx context.Context, service config.Service) (*sdktrace.TracerProvider, error) {
 	if service.OTLPEndpoint == nil {
 		return sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample())), nil
 	}
-	exporter, err := otlptrace.New(ctx, newOTLPClient(service.OTLPEndpoint))
+	exporter, err := otlptracehttp.New(ctx,
+		otlptracehttp.WithEndpointURL(service.OTLPEndpoint.JoinPath("v1", "traces").String()), // the OTLP specification fixes the path
+		otlptracehttp.WithHTTPClient(&http.Client{Timeout: exportTimeout, Transport: &http.Transport{}}),
+		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{Enabled: false}))
 	if err != nil {
 		return nil, err
 	}
