@@ -17,7 +17,7 @@ require (
 	go.opentelemetry.io/otel/sdk v1.45.0
 	go.opentelemetry.io/otel/trace v1.45.0
 	go.opentelemetry.io/proto/otlp v1.11.0
-	golang.org/x/crypto v0.57.0
+	golang.org/x/crypto v0.57.0 // indirect
 	golang.org/x/crypto/x509roots/fallback v0.0.0-20260213171211-a408498e5541
 	golang.org/x/net v0.60.0
 	golang.org/x/sync v0.23.0
@@ -28,6 +28,7 @@ require (
 
 require (
 	github.com/Shopify/toxiproxy/v2 v2.12.0
+	github.com/alexedwards/argon2id v1.0.0
 	github.com/go-chi/cors v1.2.2
 	github.com/jackc/puddle/v2 v2.2.2
 	github.com/rs/zerolog v1.33.0

@@ -4,30 +4,26 @@ package password
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/subtle"
-	"encoding/base64"
+	"errors"
 	"fmt"
 	"runtime/debug"
-	"strings"
 	"time"
 
-	"golang.org/x/crypto/argon2"
+	"github.com/alexedwards/argon2id"
 	"golang.org/x/sync/semaphore"
 	"golang.org/x/text/unicode/norm"
 
 	"platform.example/apps/internal/problem"
 )
 
-// The parameters are those of the OWASP Password Storage Cheat Sheet for
-// argon2id (m=19 MiB, t=2, p=1); salt and tag have the lengths of RFC 9106, 4.
-const (
-	memoryKiB  = 19 << 10
-	passes     = 2
-	lanes      = 1
-	saltLength = 16
-	tagLength  = 32
+// params are those of the OWASP Password Storage Cheat Sheet for argon2id (m=19
+// MiB, t=2, p=1); salt and tag have the lengths of RFC 9106, 4.
+var params = &argon2id.Params{Memory: 19 << 10, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 
+// decoy is checked where there is no user. No password is known to have this tag.
+const decoy = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+
+const (
 	// One at a time. A hash saturates one core, and its 19 MiB are garbage
 	// until the next collection: a process that hashed without pause was seen to
 	// take 117 MiB with two at a time, too near the 128 MiB that it is given.
@@ -47,7 +43,6 @@ type Hasher struct {
 	// sign-ups leaves every other turn to sign-ins.
 	hashing *semaphore.Weighted
 	idle    *time.Timer
-	decoy   string // is checked where there is no user: no password has this tag
 }
 
 // NewHasher returns a Hasher.
@@ -56,7 +51,6 @@ func NewHasher() *Hasher {
 		slots:   semaphore.NewWeighted(concurrency),
 		hashing: semaphore.NewWeighted(concurrency),
 		idle:    time.AfterFunc(idleAfter, debug.FreeOSMemory),
-		decoy:   encode(random(saltLength), random(tagLength)),
 	}
 }
 
@@ -77,7 +71,7 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 		return "", err
 	}
 	defer h.release()
-	return hash(Normalise(password)), nil
+	return argon2id.CreateHash(Normalise(password), params)
 }
 
 // Verify reports whether password is the one that was hashed. An empty encoded
@@ -85,7 +79,7 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 func (h *Hasher) Verify(ctx context.Context, password, encoded string) (bool, error) {
 	known := encoded != ""
 	if !known {
-		encoded = h.decoy
+		encoded = decoy
 	}
 	if err := h.acquire(ctx, h.slots); err != nil {
 		return false, err
@@ -114,63 +108,15 @@ func (h *Hasher) release() {
 	h.idle.Reset(idleAfter)
 }
 
-const format = "$argon2id$v=%d$m=%d,t=%d,p=%d$"
-
-func hash(password string) string {
-	salt := random(saltLength)
-	return encode(salt, argon2.IDKey([]byte(password), salt, passes, memoryKiB, lanes, tagLength))
-}
-
-func encode(salt, tag []byte) string {
-	return fmt.Sprintf(format, argon2.Version, memoryKiB, passes, lanes) +
-		base64.RawStdEncoding.EncodeToString(salt) + "$" + base64.RawStdEncoding.EncodeToString(tag)
-}
-
-func random(length int) []byte {
-	bytes := make([]byte, length)
-	_, _ = rand.Read(bytes) // never fails: crypto/rand
-	return bytes
-}
-
+// verify checks a hash that costs no more to check than those of Hash.
 func verify(password, encoded string) (bool, error) {
-	p, err := parse(encoded)
+	p, _, _, err := argon2id.DecodeHash(encoded)
+	if err == nil && (p.Memory > params.Memory || p.Iterations == 0 || p.Iterations > params.Iterations ||
+		p.Parallelism != params.Parallelism || p.KeyLength != params.KeyLength) {
+		err = errors.New("its parameters are not ours")
+	}
 	if err != nil {
-		return false, err
+		return false, fmt.Errorf("the stored password hash is malformed: %w", err)
 	}
-	computed := argon2.IDKey([]byte(password), p.salt, p.passes, p.memoryKiB, p.lanes, tagLength)
-	return subtle.ConstantTimeCompare(computed, p.tag) == 1, nil
-}
-
-// parsed is what a hash says of itself.
-type parsed struct {
-	memoryKiB, passes uint32
-	lanes             uint8
-	salt, tag         []byte
-}
-
-// parse reads what encode wrote, and nothing that would cost more to check.
-func parse(encoded string) (p parsed, err error) {
-	var version int
-	// "", "argon2id", "v=…", "m=…,t=…,p=…", salt, tag
-	parts := strings.Split(encoded, "$")
-	if len(parts) != 6 {
-		return parsed{}, malformed("it has no six parts")
-	}
-	if _, err := fmt.Sscanf(strings.Join(parts[:4], "$")+"$", format, &version, &p.memoryKiB, &p.passes, &p.lanes); err != nil {
-		return parsed{}, malformed(err.Error())
-	}
-	if version != argon2.Version || p.memoryKiB > memoryKiB || p.passes == 0 || p.passes > passes || p.lanes == 0 || p.lanes > lanes {
-		return parsed{}, malformed("its parameters are not ours")
-	}
-	var saltErr, tagErr error
-	p.salt, saltErr = base64.RawStdEncoding.DecodeString(parts[4])
-	p.tag, tagErr = base64.RawStdEncoding.DecodeString(parts[5])
-	if saltErr != nil || tagErr != nil || len(p.tag) != tagLength {
-		return parsed{}, malformed("its salt or tag is not base64")
-	}
-	return p, nil
-}
-
-func malformed(why string) error {
-	return fmt.Errorf("the stored password hash is malformed: %s", why)
+	return argon2id.ComparePasswordAndHash(password, encoded)
 }
