@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/dial"
@@ -78,14 +79,14 @@ func NewSwitch(at *url.URL, self config.Service, log *slog.Logger, registry prom
 			Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&dial.Dialer{}).DialContext},
 		},
 	}
-	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	promauto.With(registry).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "service_live", Help: "1 while the colour of this replica is live, else 0.",
 	}, func() float64 {
 		if s.On() {
 			return 1
 		}
 		return 0
-	}))
+	})
 	return s
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
 
@@ -90,23 +91,23 @@ func Open(c Config, log *slog.Logger, registry prometheus.Registerer) *goredis.C
 }
 
 func register(client *goredis.Client, registry prometheus.Registerer) {
-	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	auto := promauto.With(registry)
+	durations := auto.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "redis_command_duration_seconds", Help: "Time for a command to be answered.",
 		Buckets: []float64{.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5},
 	}, []string{"command"})
-	failures := prometheus.NewCounterVec(prometheus.CounterOpts{
+	failures := auto.NewCounterVec(prometheus.CounterOpts{
 		Name: "redis_command_errors_total", Help: "Commands that failed; a missing key is no failure.",
 	}, []string{"command"})
 	client.AddHook(observer{durations, failures})
 
-	stat := func(name, help string, value func(*goredis.PoolStats) uint32) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "redis_pool_" + name, Help: help},
+	stat := func(name, help string, value func(*goredis.PoolStats) uint32) {
+		auto.NewGaugeFunc(prometheus.GaugeOpts{Name: "redis_pool_" + name, Help: help},
 			func() float64 { return float64(value(client.PoolStats())) })
 	}
-	registry.MustRegister(durations, failures,
-		stat("connections", "Connections open.", func(s *goredis.PoolStats) uint32 { return s.TotalConns }),
-		stat("idle_connections", "Connections open and not in use.", func(s *goredis.PoolStats) uint32 { return s.IdleConns }),
-		stat("timeouts", "Waits for a connection that were given up since the start.", func(s *goredis.PoolStats) uint32 { return s.Timeouts }))
+	stat("connections", "Connections open.", func(s *goredis.PoolStats) uint32 { return s.TotalConns })
+	stat("idle_connections", "Connections open and not in use.", func(s *goredis.PoolStats) uint32 { return s.IdleConns })
+	stat("timeouts", "Waits for a connection that were given up since the start.", func(s *goredis.PoolStats) uint32 { return s.Timeouts })
 }
 
 // logger takes what go-redis says of single connections, while Redis is away

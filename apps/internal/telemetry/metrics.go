@@ -4,6 +4,7 @@ import (
 	"net/http"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
@@ -16,18 +17,16 @@ func DurationBuckets() []float64 {
 // RequestMetrics registers the request metrics of a service and returns what
 // records a request. The prefix is the service's name with underscores.
 func (t *Telemetry) RequestMetrics(prefix string) func(Request) {
-	labels := []string{"method", "endpoint"}
-	requests := prometheus.NewCounterVec(prometheus.CounterOpts{
+	auto, labels := promauto.With(t.Registry), []string{"method", "endpoint"}
+	requests := auto.NewCounterVec(prometheus.CounterOpts{
 		Name: prefix + "_requests_total", Help: "Requests answered.",
 	}, labels)
-	failures := prometheus.NewCounterVec(prometheus.CounterOpts{
+	failures := auto.NewCounterVec(prometheus.CounterOpts{
 		Name: prefix + "_errors_total", Help: "Requests answered with a 5xx status.",
 	}, labels)
-	durations := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+	durations := auto.NewHistogramVec(prometheus.HistogramOpts{
 		Name: prefix + "_request_duration_seconds", Help: "Time to answer a request.", Buckets: DurationBuckets(),
 	}, labels)
-	t.Registry.MustRegister(requests, failures, durations)
-
 	return func(r Request) {
 		requests.WithLabelValues(r.Method, r.Pattern).Inc()
 		durations.WithLabelValues(r.Method, r.Pattern).Observe(r.Duration.Seconds())

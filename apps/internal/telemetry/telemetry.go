@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"go.opentelemetry.io/otel"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/trace"
@@ -51,23 +52,22 @@ func Start(ctx context.Context, service config.Service, out io.Writer) (*Telemet
 	}))
 
 	registry := prometheus.NewRegistry()
-	info := prometheus.NewGauge(prometheus.GaugeOpts{
+	auto := promauto.With(registry)
+	auto.NewGauge(prometheus.GaugeOpts{
 		Name: "service_info", Help: "Always 1; the labels say what runs.",
 		ConstLabels: prometheus.Labels{
 			"service": service.Name, "version": service.Version, "colour": service.Colour,
 		},
-	})
-	info.Set(1)
+	}).Set(1)
 	t := &Telemetry{
 		Log: log, Registry: registry,
 		lines: lines, provider: provider, tracer: provider.Tracer(service.Name),
 	}
-	registry.MustRegister(info, prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	auto.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "service_last_answer_timestamp_seconds",
 		Help: "Unix time of the last answer of the API but for those to /health and to a verification; 0 before the first.",
-	}, func() float64 { return time.Duration(t.lastAnswer.Load()).Seconds() }), collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-
+	}, func() float64 { return time.Duration(t.lastAnswer.Load()).Seconds() })
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return t, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"platform.example/apps/internal/telemetry"
 )
@@ -16,20 +17,19 @@ type Metrics struct {
 
 // NewMetrics registers the metrics of the gateway.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
-	m := &Metrics{
-		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+	auto := promauto.With(registry)
+	return &Metrics{
+		requests: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "gateway_requests_total", Help: "Requests answered, by the service that they are for.",
 		}, []string{"service", "method"}),
-		failures: prometheus.NewCounterVec(prometheus.CounterOpts{
+		failures: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "gateway_service_errors_total", Help: "Requests answered with a 5xx status, by the service that they are for.",
 		}, []string{"service"}),
-		durations: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		durations: auto.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "gateway_request_duration_seconds", Help: "Time to answer a request, by the service that it is for.",
 			Buckets: telemetry.DurationBuckets(),
 		}, []string{"service"}),
 	}
-	registry.MustRegister(m.requests, m.failures, m.durations)
-	return m
 }
 
 // Observe counts a request.

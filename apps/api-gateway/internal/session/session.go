@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"platform.example/apps/api-gateway/internal/token"
 	"platform.example/apps/api-gateway/internal/upstream"
@@ -46,9 +47,9 @@ type Sessions struct {
 func New(users *upstream.Service, log *slog.Logger, registry prometheus.Registerer) *Sessions {
 	s := &Sessions{users: users, log: log}
 	s.heard.Store(time.Now().Unix())
-	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	promauto.With(registry).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "gateway_revocations_age_seconds", Help: "Time since user-service last told which sessions were revoked.",
-	}, func() float64 { return time.Since(time.Unix(s.heard.Load(), 0)).Seconds() }))
+	}, func() float64 { return time.Since(time.Unix(s.heard.Load(), 0)).Seconds() })
 	return s
 }
 

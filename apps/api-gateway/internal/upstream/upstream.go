@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/valyala/fasthttp"
 
 	"platform.example/apps/api-gateway/internal/breaker"
@@ -224,33 +225,31 @@ type Metrics struct {
 
 // NewMetrics registers the metrics of services behind the gateway.
 func NewMetrics(registry prometheus.Registerer) *Metrics {
-	m := &Metrics{
+	auto := promauto.With(registry)
+	return &Metrics{
 		registry: registry,
-		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
+		retries: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "gateway_retries_total", Help: "Requests that were sent to a service a second time.",
 		}, []string{"service"}),
-		rejection: prometheus.NewCounterVec(prometheus.CounterOpts{
+		rejection: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "gateway_rejections_total",
 			Help: "Requests that a service was spared: its breaker was open, or it had too many in hand (bulkhead).",
 		}, []string{"service", "reason"}),
 	}
-	registry.MustRegister(m.retries, m.rejection)
-	return m
 }
 
 type serviceMetrics struct{ retries, refused, full prometheus.Counter }
 
 func (m *Metrics) of(s *Service) serviceMetrics {
-	gauge := func(name, help string, value func() float64) prometheus.Collector {
-		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+	gauge := func(name, help string, value func() float64) {
+		promauto.With(m.registry).NewGaugeFunc(prometheus.GaugeOpts{
 			Name: name, Help: help, ConstLabels: prometheus.Labels{"service": s.name},
 		}, value)
 	}
-	m.registry.MustRegister(
-		gauge("gateway_breaker_state", "0 closed, 1 half-open, 2 open.",
-			func() float64 { return float64(s.breaker.State()) }),
-		gauge("gateway_in_flight_requests", "Requests that the service has in hand.",
-			func() float64 { return float64(s.inFlight.Load()) }))
+	gauge("gateway_breaker_state", "0 closed, 1 half-open, 2 open.",
+		func() float64 { return float64(s.breaker.State()) })
+	gauge("gateway_in_flight_requests", "Requests that the service has in hand.",
+		func() float64 { return float64(s.inFlight.Load()) })
 	return serviceMetrics{
 		retries: m.retries.WithLabelValues(s.name),
 		refused: m.rejection.WithLabelValues(s.name, "breaker"),

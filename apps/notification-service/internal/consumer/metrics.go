@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	goredis "github.com/redis/go-redis/v9"
 
 	"platform.example/apps/internal/background"
@@ -32,19 +33,18 @@ type metrics struct {
 }
 
 func newMetrics(registry prometheus.Registerer) *metrics {
+	auto := promauto.With(registry)
 	gauge := func(name, help string) prometheus.Gauge {
-		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "notification_service_" + name, Help: help})
+		return auto.NewGauge(prometheus.GaugeOpts{Name: "notification_service_" + name, Help: help})
 	}
-	m := &metrics{
-		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+	return &metrics{
+		events: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "notification_service_events_handled_total", Help: "Events that are done with, by what became of them.",
 		}, []string{"type", "outcome"}),
 		lag:         gauge("stream_lag", "Entries of the stream that no consumer has been given yet."),
 		pending:     gauge("stream_pending", "Entries of the stream that were given to a consumer and aren't acknowledged."),
 		deadLetters: gauge("dead_letters", "Entries that could not be handled."),
 	}
-	registry.MustRegister(m.events, m.lag, m.pending, m.deadLetters)
-	return m
 }
 
 func (m *metrics) handled(t event.Type, o outcome) {

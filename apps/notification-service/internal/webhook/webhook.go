@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"platform.example/apps/internal/background"
 	"platform.example/apps/notification-service/internal/backoff"
@@ -57,18 +58,17 @@ type Deliverer struct {
 
 // New returns a Deliverer of the deliveries in s.
 func New(c Config, retry Retry, s *store.Store, log *slog.Logger, registry prometheus.Registerer) *Deliverer {
-	d := &Deliverer{
+	auto := promauto.With(registry)
+	return &Deliverer{
 		config: c, retry: retry, store: s, log: log, client: newClient(),
 		pause: backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second},
-		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+		attempts: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "notification_service_webhook_deliveries_total", Help: "Attempts to deliver, by how they ended.",
 		}, []string{"outcome"}),
-		pending: prometheus.NewGauge(prometheus.GaugeOpts{
+		pending: auto.NewGauge(prometheus.GaugeOpts{
 			Name: "notification_service_webhook_pending", Help: "Deliveries neither made nor given up.",
 		}),
 	}
-	registry.MustRegister(d.attempts, d.pending)
-	return d
 }
 
 // Run delivers until ctx is done.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"platform.example/apps/internal/event"
 )
@@ -20,22 +21,22 @@ type metrics struct {
 }
 
 func newMetrics(pool *pgxpool.Pool, registry prometheus.Registerer) *metrics {
-	m := &metrics{
-		published: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "order_service_events_published_total", Help: "Events added to the stream, repetitions included.",
-		}, []string{"type"}),
-		losses: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "order_service_stream_losses_total", Help: "Times that the stream was found to have lost entries.",
-		}),
-	}
-	registry.MustRegister(m.published, m.losses, backlog{
+	auto := promauto.With(registry)
+	registry.MustRegister(backlog{
 		pool: pool,
 		rows: prometheus.NewDesc("order_service_outbox_unpublished",
 			"Events that are still to be published.", nil, nil),
 		oldest: prometheus.NewDesc("order_service_outbox_oldest_unpublished_seconds",
 			"Age of the oldest event that is still to be published; 0 where there is none.", nil, nil),
 	})
-	return m
+	return &metrics{
+		published: auto.NewCounterVec(prometheus.CounterOpts{
+			Name: "order_service_events_published_total", Help: "Events added to the stream, repetitions included.",
+		}, []string{"type"}),
+		losses: auto.NewCounter(prometheus.CounterOpts{
+			Name: "order_service_stream_losses_total", Help: "Times that the stream was found to have lost entries.",
+		}),
+	}
 }
 
 func (m *metrics) count(events []event.Event, positions []position) {

@@ -23,6 +23,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 	goredis "github.com/redis/go-redis/v9"
 	"golang.org/x/sync/singleflight"
 
@@ -57,20 +58,19 @@ type Users struct {
 // where there is no such user.
 func New(redis *goredis.Client, load func(context.Context, uuid.UUID) (user.User, error),
 	log *slog.Logger, registry prometheus.Registerer) *Users {
-	c := &Users{
+	auto := promauto.With(registry)
+	return &Users{
 		redis: redis, load: load, log: log, put: goredis.NewScript(putScript), guard: guard{now: time.Now},
-		hits: prometheus.NewCounter(prometheus.CounterOpts{
+		hits: auto.NewCounter(prometheus.CounterOpts{
 			Name: "user_service_cache_hits_total", Help: "Users answered from the cache, known absences included.",
 		}),
-		misses: prometheus.NewCounter(prometheus.CounterOpts{
+		misses: auto.NewCounter(prometheus.CounterOpts{
 			Name: "user_service_cache_misses_total", Help: "Users that the cache could not answer.",
 		}),
-		spared: prometheus.NewCounter(prometheus.CounterOpts{
+		spared: auto.NewCounter(prometheus.CounterOpts{
 			Name: "user_service_cache_spared_total", Help: "Misses for which the cache was not asked, because it had not answered before.",
 		}),
 	}
-	registry.MustRegister(c.hits, c.misses, c.spared)
-	return c
 }
 
 //go:embed put.lua

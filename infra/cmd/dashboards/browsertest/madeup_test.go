@@ -225,7 +225,6 @@ func (p *platform) behind(service, l string, rate, failing, middle func(float64)
 			p.counter(prefix+`_errors_total{`+with+`}`, failing)
 		}
 	}
-	p.constant(`postgres_pool_max_connections{`+l+`}`, 8)
 	p.over(`postgres_pool_acquired_connections{`+l+`}`, func(minutes float64) float64 { return math.Round(wave(2, middle(0))(minutes)) })
 	p.counter(`postgres_pool_acquire_wait_seconds_total{`+l+`}`, steady(.002))
 	p.counter(`postgres_pool_canceled_acquires_total{`+l+`}`, steady(0))
