@@ -34,8 +34,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	goredis "github.com/redis/go-redis/v9"
 
+	"platform.example/apps/internal/backoff"
 	"platform.example/apps/internal/event"
-	"platform.example/apps/notification-service/internal/backoff"
 	"platform.example/apps/notification-service/internal/store"
 )
 

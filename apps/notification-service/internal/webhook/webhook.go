@@ -18,7 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
 	"platform.example/apps/internal/background"
-	"platform.example/apps/notification-service/internal/backoff"
+	"platform.example/apps/internal/backoff"
 	"platform.example/apps/notification-service/internal/store"
 )
 
@@ -88,7 +88,7 @@ func (d *Deliverer) Run(ctx context.Context) {
 		failures = 0
 		d.deliverAll(ctx, taken)
 		if len(taken) < concurrency {
-			sleep(ctx, pollInterval)
+			backoff.Sleep(ctx, pollInterval)
 		}
 	}
 }
@@ -148,13 +148,4 @@ func (d *Deliverer) Watch(ctx context.Context) {
 			d.log.Debug("deliveries could not be counted", "cause", err)
 		}
 	})
-}
-
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-	case <-timer.C:
-	}
 }

@@ -26,10 +26,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/backoff"
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/event"
 	"platform.example/apps/internal/postgres"
-	"platform.example/apps/notification-service/internal/backoff"
 	"platform.example/apps/notification-service/internal/notification"
 	"platform.example/apps/notification-service/internal/store"
 )

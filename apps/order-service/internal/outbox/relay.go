@@ -11,6 +11,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	goredis "github.com/redis/go-redis/v9"
+
+	"platform.example/apps/internal/backoff"
 )
 
 const (
@@ -25,9 +27,10 @@ const (
 	checkInterval = 5 * time.Second
 	// roundTimeout bounds a round, which ends in its own time once it has begun.
 	roundTimeout = 8 * time.Second
-	minBackoff   = 100 * time.Millisecond
-	maxBackoff   = 5 * time.Second
 )
+
+// retry is while the database or Redis is away.
+var retry = backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second}
 
 // Relay publishes events. Any number of relays may run at once, in any number
 // of processes.
@@ -71,29 +74,25 @@ func (r *Relay) Run(ctx context.Context) {
 			if failures++; failures == 1 {
 				r.log.Warn("events are not published right now", "cause", err)
 			}
-			wait(ctx, nil, backoff(failures))
+			retry.Wait(ctx, failures)
 			continue
 		case failures > 0:
 			r.log.Info("events are published again")
 		}
 		failures = 0
 		if told == 0 {
-			wait(ctx, r.wake, pollInterval+rand.N(pollInterval/5))
+			r.idle(ctx)
 		}
 	}
 }
 
-func backoff(failures int) time.Duration {
-	full := min(minBackoff<<min(failures-1, 10), maxBackoff)
-	return full - rand.N(full/2) // relays that failed together don't come again together
-}
-
-func wait(ctx context.Context, wake <-chan struct{}, d time.Duration) {
-	timer := time.NewTimer(d)
+// idle waits for a new event, or until it is time to look for one.
+func (r *Relay) idle(ctx context.Context) {
+	timer := time.NewTimer(pollInterval + rand.N(pollInterval/5))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-wake:
+	case <-r.wake:
 	case <-timer.C:
 	}
 }

@@ -27,7 +27,12 @@ func (p Policy) Delay(failures int) time.Duration {
 
 // Wait waits for Delay, or until ctx is done.
 func (p Policy) Wait(ctx context.Context, failures int) {
-	timer := time.NewTimer(p.Delay(failures))
+	Sleep(ctx, p.Delay(failures))
+}
+
+// Sleep waits for that time, or until ctx is done.
+func Sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
