@@ -12,13 +12,14 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/procfs"
 )
 
 // playing names the part that a test binary plays as a peer.
@@ -135,36 +136,26 @@ func Middle(figures []float64) float64 {
 // CPU is the processor time that a process has taken so far.
 func CPU(t testing.TB, pid int) time.Duration {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// The name, in parentheses, may hold spaces; proc(5) counts from there.
-	fields := strings.Fields(string(raw[bytes.LastIndexByte(raw, ')')+2:]))
-	const utime, stime, ticksPerSecond = 14 - 3, 15 - 3, 100
-	var ticks int
-	for _, field := range []string{fields[utime], fields[stime]} {
-		n, err := strconv.Atoi(field)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ticks += n
-	}
-	return time.Duration(ticks) * time.Second / ticksPerSecond
+	return time.Duration(stat(t, pid).CPUTime() * float64(time.Second))
 }
 
 // Memory is what a process holds, in MiB.
 func Memory(t testing.TB, pid int) float64 {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "statm"))
+	return float64(stat(t, pid).ResidentMemory()) / (1 << 20)
+}
+
+func stat(t testing.TB, pid int) procfs.ProcStat {
+	t.Helper()
+	process, err := procfs.NewProc(pid)
 	if err != nil {
 		t.Fatal(err)
 	}
-	pages, err := strconv.Atoi(strings.Fields(string(raw))[1])
+	read, err := process.Stat()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return float64(pages*os.Getpagesize()) / (1 << 20)
+	return read
 }
 
 // maxIdle is what a service may hold while it has nothing to do, in MiB.
