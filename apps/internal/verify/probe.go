@@ -13,8 +13,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"platform.example/apps/internal/telemetry"
 )
@@ -100,41 +101,29 @@ func percentile(durations []time.Duration, share float64) time.Duration {
 // calls makes n calls of one kind, a few at a time. The first one that is
 // answered wrongly ends them.
 func (v Verification) calls(ctx context.Context, client *http.Client, address string, kind, n int) ([]time.Duration, error) {
-	calls, fail := context.WithCancelCause(ctx)
-	defer fail(nil)
-	todo, durations := make(chan int, n), make([]time.Duration, n)
+	calling, calls := errgroup.WithContext(ctx)
+	calling.SetLimit(atOnce)
+	durations := make([]time.Duration, n)
 	for i := range n {
-		todo <- i
-	}
-	close(todo)
-	var calling sync.WaitGroup
-	for range atOnce {
-		calling.Go(func() {
-			for i := range todo {
-				if calls.Err() != nil {
-					return
-				}
-				probes, err := v.Probes()
-				if err != nil {
-					fail(err)
-					return
-				}
-				if durations[i], err = v.call(calls, client, probes[kind]); err != nil {
-					// Of several, the first is kept: the others may follow from it.
-					fail(fmt.Errorf("endpoint %s: %s %w", address, probes[kind], err))
-					return
-				}
+		calling.Go(func() error {
+			if calls.Err() != nil {
+				return calls.Err()
 			}
+			probes, err := v.Probes()
+			if err != nil {
+				return err
+			}
+			if durations[i], err = v.call(calls, client, probes[kind]); err != nil {
+				return fmt.Errorf("endpoint %s: %s %w", address, probes[kind], err)
+			}
+			return nil
 		})
 	}
-	calling.Wait()
+	err := calling.Wait() // the first: others may follow from it
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("endpoint %s: %w", address, cause(ctx))
 	}
-	if err := context.Cause(calls); err != nil {
-		return nil, err
-	}
-	return durations, nil
+	return durations, err
 }
 
 // call makes one call. Its error goes on after the name of the probe.
