@@ -1,15 +1,11 @@
 package servicetest
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
-	"strings"
 	"testing"
-
-	"platform.example/apps/internal/backingtest"
 )
 
 // Binary is a service as its image holds it, in a process of its own: for
@@ -66,19 +62,7 @@ func (b *Binary) Start() *Process {
 	}
 	go func() { _ = p.command.Wait(); close(p.ended) }()
 	b.t.Cleanup(p.stop)
-	backingtest.Eventually(b.t, startDeadline, func() error {
-		select {
-		case <-p.ended:
-			b.t.Fatalf("%s ended at once:\n%s", filepath.Base(b.path), p.logs)
-		default:
-		}
-		var found bool
-		if p.HTTP, p.Ops, found = p.logs.Listening(); !found {
-			return errors.New("the log doesn't say where it listens:\n" + p.logs.String())
-		}
-		names.Store(strings.TrimPrefix(p.HTTP, "http://"), filepath.Base(b.path))
-		return nil
-	})
+	p.HTTP, p.Ops = listening(b.t, filepath.Base(b.path), p.logs, p.ended)
 	return p
 }
 

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -51,6 +52,9 @@ func Start(t testing.TB, name string, commands service.Commands, env map[string]
 	s := &Running{t: t, logs: &Logs{}, cancel: cancel, ended: make(chan struct{})}
 	go func() {
 		s.err = service.Run(ctx, commands, nil, process(env, s.logs))
+		if s.err != nil {
+			_, _ = fmt.Fprintln(s.logs, s.err) // as Main does
+		}
 		close(s.ended)
 	}()
 	t.Cleanup(func() {
@@ -58,20 +62,28 @@ func Start(t testing.TB, name string, commands service.Commands, env map[string]
 			t.Errorf("%s ended with: %v", name, err)
 		}
 	})
+	s.HTTP, s.Ops = listening(t, name, s.logs, s.ended)
+	return s
+}
+
+// listening waits until the logs of the service say where it listens, and returns
+// the base URLs. It fails where the service ends.
+func listening(t testing.TB, name string, logs *Logs, ended <-chan struct{}) (http, ops string) {
+	t.Helper()
 	backingtest.Eventually(t, startDeadline, func() error {
 		select {
-		case <-s.ended:
-			t.Fatalf("%s ended at once: %v\n%s", name, s.err, s.logs)
+		case <-ended:
+			t.Fatalf("%s ended at once:\n%s", name, logs)
 		default:
 		}
 		var found bool
-		if s.HTTP, s.Ops, found = s.logs.Listening(); !found {
-			return errors.New("the log doesn't say where it listens:\n" + s.logs.String())
+		if http, ops, found = logs.listening(); !found {
+			return errors.New("the log doesn't say where it listens:\n" + logs.String())
 		}
-		names.Store(strings.TrimPrefix(s.HTTP, "http://"), name)
+		names.Store(strings.TrimPrefix(http, "http://"), name)
 		return nil
 	})
-	return s
+	return http, ops
 }
 
 // Stop asks the service to stop and returns how it ended.
@@ -160,9 +172,8 @@ func (l *Logs) String() string {
 	return l.buffer.String()
 }
 
-// Listening finds, as an operator would, where the service that logs says it
-// listens: the base URLs.
-func (l *Logs) Listening() (http, ops string, found bool) {
+// listening finds, as an operator would, where the service that logs says it listens.
+func (l *Logs) listening() (http, ops string, found bool) {
 	for line := range strings.Lines(l.String()) {
 		var entry struct{ Msg, HTTP, Ops string }
 		if json.Unmarshal([]byte(line), &entry) == nil && entry.Msg == "listening" {
