@@ -64,6 +64,22 @@ type Field struct {
 	Detail  string `json:"detail"`
 }
 
+// Faults collects what is wrong with the fields of a body.
+type Faults []Field
+
+// Add adds a fault.
+func (f *Faults) Add(pointer, detail string) {
+	*f = append(*f, Field{Pointer: pointer, Detail: detail})
+}
+
+// Err returns an Error with all faults, or nil where there are none.
+func (f Faults) Err() error {
+	if len(f) == 0 {
+		return nil
+	}
+	return &Error{Code: Invalid, Sentence: "Some fields are not valid.", Fields: f}
+}
+
 // New returns an Error; cause may be nil.
 func New(code Code, sentence string, cause error) *Error {
 	return &Error{Code: code, Sentence: sentence, Cause: cause}

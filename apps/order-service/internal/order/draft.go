@@ -50,10 +50,10 @@ func (d Draft) Hash() ([]byte, error) {
 func (d Draft) Validate() error {
 	var f faults
 	if !isCurrency(d.Currency) {
-		f.add("/currency", "Must be an active code of ISO 4217, such as EUR.")
+		f.Add("/currency", "Must be an active code of ISO 4217, such as EUR.")
 	}
 	f.items(d)
-	return f.err()
+	return f.Err()
 }
 
 func (d Draft) items() []Item {
@@ -64,44 +64,33 @@ func (d Draft) items() []Item {
 	return items
 }
 
-type faults []problem.Field
-
-func (f *faults) add(pointer, detail string) {
-	*f = append(*f, problem.Field{Pointer: pointer, Detail: detail})
-}
-
-func (f *faults) err() error {
-	if len(*f) == 0 {
-		return nil
-	}
-	return &problem.Error{Code: problem.Invalid, Sentence: "Some fields are not valid.", Fields: *f}
-}
+type faults struct{ problem.Faults }
 
 func (f *faults) items(d Draft) {
 	if n := len(d.Items); n < 1 || n > maxItems {
-		f.add("/items", "Must have 1 to 100 items.")
+		f.Add("/items", "Must have 1 to 100 items.")
 		return // too many would be too many faults, too
 	}
-	before := len(*f)
+	before := len(f.Faults)
 	for i, item := range d.Items {
 		f.item(fmt.Sprintf("/items/%d", i), item)
 	}
-	if len(*f) > before {
+	if len(f.Faults) > before {
 		return // there is no total of what is no item
 	}
 	if _, err := Total(d.items()); err != nil {
-		f.add("/items", "The total must be at most 1000000000000000 minor units.")
+		f.Add("/items", "The total must be at most 1000000000000000 minor units.")
 	}
 }
 
 func (f *faults) item(pointer string, item DraftItem) {
 	if len(item.SKU) > maxSKUBytes || !sku.MatchString(item.SKU) {
-		f.add(pointer+"/sku", "Must have 1 to 64 letters, digits, dots, underscores or hyphens, of ASCII.")
+		f.Add(pointer+"/sku", "Must have 1 to 64 letters, digits, dots, underscores or hyphens, of ASCII.")
 	}
 	if item.Quantity < 1 || item.Quantity > maxQuantity {
-		f.add(pointer+"/quantity", "Must be a whole number from 1 to 10000.")
+		f.Add(pointer+"/quantity", "Must be a whole number from 1 to 10000.")
 	}
 	if item.UnitPrice == nil || *item.UnitPrice < 0 || *item.UnitPrice > maxUnitPrice {
-		f.add(pointer+"/unit_price", "Must be a whole number of minor units from 0 to 1000000000000.")
+		f.Add(pointer+"/unit_price", "Must be a whole number of minor units from 0 to 1000000000000.")
 	}
 }

@@ -75,14 +75,14 @@ func (d Draft) Validate() error {
 		f.role(d.Role)
 	}
 	f.password(d.Password)
-	return f.err()
+	return f.Err()
 }
 
 // Validate lists every fault of c in one error.
 func (c Change) Validate() error {
 	var f faults
 	if c.Email == nil && c.Name == nil && c.Role == nil && c.Password == nil {
-		f.add("", "Nothing to change: give at least one of email, name, role, password.")
+		f.Add("", "Nothing to change: give at least one of email, name, role, password.")
 	}
 	if c.Email != nil {
 		f.email(*c.Email)
@@ -96,21 +96,10 @@ func (c Change) Validate() error {
 	if c.Password != nil {
 		f.password(*c.Password)
 	}
-	return f.err()
+	return f.Err()
 }
 
-type faults []problem.Field
-
-func (f *faults) add(pointer, detail string) {
-	*f = append(*f, problem.Field{Pointer: pointer, Detail: detail})
-}
-
-func (f *faults) err() error {
-	if len(*f) == 0 {
-		return nil
-	}
-	return &problem.Error{Code: problem.Invalid, Sentence: "Some fields are not valid.", Fields: *f}
-}
+type faults struct{ problem.Faults }
 
 func (f *faults) email(given Email) {
 	address := string(given)
@@ -118,7 +107,7 @@ func (f *faults) email(given Email) {
 	parsed, err := mail.ParseAddress(address)
 	// ParseAddress also takes "Name <address>", which isn't an address alone.
 	if err != nil || parsed.Address != address || !ok || canonical != address || len(address) > maxEmailBytes {
-		f.add("/email", "Must be an email address of at most 254 bytes, without invisible characters or look-alikes of ASCII.")
+		f.Add("/email", "Must be an email address of at most 254 bytes, without invisible characters or look-alikes of ASCII.")
 	}
 }
 
@@ -126,18 +115,18 @@ func (f *faults) name(name string) {
 	visible := func(r rune) bool { return unicode.In(r, unicode.L, unicode.N, unicode.P, unicode.S) }
 	if utf8.RuneCountInString(name) > maxNameRunes || strings.TrimSpace(name) != name ||
 		strings.ContainsFunc(name, text.Invisible) || !strings.ContainsFunc(name, visible) {
-		f.add("/name", "Must have 1 to 100 characters, without control or invisible characters, or spaces at its ends.")
+		f.Add("/name", "Must have 1 to 100 characters, without control or invisible characters, or spaces at its ends.")
 	}
 }
 
 func (f *faults) role(role identity.Role) {
 	if !role.Valid() {
-		f.add("/role", "Must be user or admin.")
+		f.Add("/role", "Must be user or admin.")
 	}
 }
 
 func (f *faults) password(given string) {
 	if utf8.RuneCountInString(password.Normalise(given)) < minPasswordRunes || len(given) > MaxPasswordBytes {
-		f.add("/password", "Must have at least 8 characters and at most 512 bytes.")
+		f.Add("/password", "Must have at least 8 characters and at most 512 bytes.")
 	}
 }
