@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -13,7 +14,8 @@ import (
 // its folder. The platform grants the same and nothing more.
 func accesses(t testing.TB, kind string) map[string]string {
 	t.Helper()
-	found, err := filepath.Glob(filepath.Join(module(t), "*", "testdata", kind+".acl"))
+	_, here, _, _ := runtime.Caller(0)
+	found, err := filepath.Glob(filepath.Join(filepath.Dir(here), "..", "..", "*", "testdata", kind+".acl"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,25 +29,6 @@ func accesses(t testing.TB, kind string) map[string]string {
 		rules[service] = strings.Join(strings.Fields(string(raw)), " ")
 	}
 	return rules
-}
-
-// module is the folder of the services: a test runs in that of its package.
-func module(t testing.TB) string {
-	t.Helper()
-	dir, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			return dir
-		}
-		above := filepath.Dir(dir)
-		if above == dir {
-			t.Fatal("no go.mod above the test")
-		}
-		dir = above
-	}
 }
 
 // aclFile is Redis' list of users: the test, who may do everything, and the services.
