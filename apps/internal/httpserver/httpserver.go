@@ -67,7 +67,7 @@ func Listen(service config.Service, log *slog.Logger, h *health.Health, colour *
 		answeredBy:  []string{fmt.Sprintf("%s;desc=%q", service.Name, service.Colour+" "+service.Version)},
 		apiListener: apiListener, opsListener: opsListener, abandon: abandon,
 	}
-	s.api = newServer(s.saysWhoAnswers(s.sendsClientsOn(api)), log)
+	s.api = newServer(s.sendsClientsOn(api), log)
 	s.api.BaseContext = func(net.Listener) context.Context { return requests }
 	s.api.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
 		return context.WithValue(ctx, bornKey{}, time.Now())
@@ -143,8 +143,12 @@ type bornKey struct{}
 // sendsClientsOn asks the client for a new connection once this one is old, the
 // server is about to stop, or another colour is live, and in that case says so.
 // net/http closes after such an answer.
+//
+// It also names service, colour and version in a Server-Timing header (W3C), which
+// the gateway passes on beside its own: a client sees who had a part in its answer.
 func (s *Server) sendsClientsOn(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header()["Server-Timing"] = s.answeredBy
 		if !r.Close { // a connection that would stay
 			s.colour.Served()
 			s.asked.Store(time.Now().UnixNano())
@@ -157,16 +161,6 @@ func (s *Server) sendsClientsOn(next http.Handler) http.Handler {
 		if lost || s.draining.Load() || time.Since(born) > s.maxAge {
 			w.Header().Set("Connection", "close")
 		}
-		next.ServeHTTP(w, r)
-	})
-}
-
-// saysWhoAnswers names service, colour and version in a Server-Timing header
-// (W3C), which the gateway passes on beside its own: a client sees who had a
-// part in its answer.
-func (s *Server) saysWhoAnswers(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header()["Server-Timing"] = s.answeredBy
 		next.ServeHTTP(w, r)
 	})
 }

@@ -21,22 +21,15 @@ func newBudget() *budget {
 }
 
 func (b *budget) earn() {
-	for {
-		balance := b.balance.Load()
-		if balance >= saved || b.balance.CompareAndSwap(balance, balance+earned) {
-			return
-		}
+	if b.balance.Add(earned) > saved {
+		b.balance.Add(-earned)
 	}
 }
 
 func (b *budget) spend() bool {
-	for {
-		balance := b.balance.Load()
-		if balance < price {
-			return false
-		}
-		if b.balance.CompareAndSwap(balance, balance-price) {
-			return true
-		}
+	if b.balance.Add(-price) >= 0 {
+		return true
 	}
+	b.balance.Add(price)
+	return false
 }
