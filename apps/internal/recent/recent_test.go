@@ -6,17 +6,17 @@ import (
 )
 
 func TestFewValuesAreRemembered(t *testing.T) {
-	const generation = 100
-	c := New[int, string](generation)
+	const size = 100
+	c := New[int, string](size)
 	now := time.Now()
-	for i := range 10 * generation {
+	for i := range 10 * size {
 		c.Put(i, "value", now.Add(time.Minute))
 		if _, ok := c.Get(0, now); !ok {
 			t.Fatalf("the value that is used all the time is forgotten after %d", i)
 		}
 	}
-	if n := len(c.recent) + len(c.earlier); n > 2*generation {
-		t.Errorf("%d are remembered, want at most %d", n, 2*generation)
+	if n := c.entries.Len(); n > size {
+		t.Errorf("%d are remembered, want at most %d", n, size)
 	}
 }
 

@@ -27,9 +27,9 @@ const (
 	maxBytes = 2048
 	// leeway is how far apart the clocks of two gateways may be.
 	leeway = 5 * time.Second
-	// generation is how many tokens are remembered at least, some 1.5 MiB: to check
+	// remembered is how many tokens are remembered, some 1.5 MiB: to check
 	// one takes 15 µs and half of all memory that a request takes.
-	generation = 2048
+	remembered = 2048
 )
 
 // Authority issues and checks tokens.
@@ -37,14 +37,14 @@ type Authority struct {
 	keys     Keys
 	now      func() time.Time
 	parser   *jwt.Parser
-	verified *recent.Cache[string, Holder] // whole tokens, and only good ones: forged ones push no others out
+	verified recent.Cache[string, Holder] // whole tokens, and only good ones: forged ones push no others out
 }
 
 // NewAuthority returns an Authority that signs with the first of keys.
 func NewAuthority(keys Keys) *Authority { return newAuthority(keys, time.Now) }
 
 func newAuthority(keys Keys, now func() time.Time) *Authority {
-	return &Authority{keys: keys, now: now, verified: recent.New[string, Holder](generation), parser: jwt.NewParser(
+	return &Authority{keys: keys, now: now, verified: recent.New[string, Holder](remembered), parser: jwt.NewParser(
 		jwt.WithValidMethods([]string{jwt.SigningMethodHS256.Alg()}),
 		jwt.WithIssuer(issuer),
 		jwt.WithAudience(audience),
