@@ -1,6 +1,5 @@
-// Package docs is the description of the public API: for programs, as an
-// OpenAPI 3.1 document, and for people, as a page. Both are made of the same
-// values, which a test holds against the running services.
+// Package docs is the description of the public API: an OpenAPI 3.1 document, which
+// a test holds against the running services, and a page that shows it to people.
 package docs
 
 import (
