@@ -219,7 +219,7 @@ func TestNotificationService(t *testing.T) {
 		metrics(t,
 			`notification_service_events_handled_total{outcome="duplicate",type="order.created"}`,
 			`notification_service_events_handled_total{outcome="handled",type="order.created"}`,
-			`notification_service_requests_total{endpoint="/notifications/{id}/read",method="POST"}`,
+			`notification_service_requests_total{endpoint="/notifications/{id}/read",method="POST",status="2xx"}`,
 			`notification_service_request_duration_seconds_count{endpoint="/notifications",method="GET"}`,
 			"notification_service_stream_lag 0", "notification_service_stream_pending 0", "notification_service_dead_letters 0",
 			"postgres_pool_acquired_connections", "redis_command_duration_seconds_count", "service_live 1",

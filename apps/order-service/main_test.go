@@ -104,8 +104,8 @@ func TestOrders(t *testing.T) {
 		backingtest.Eventually(t, 10*time.Second, func() error { return published(t, s.Ops) })
 		metrics := servicetest.Call(t, "GET", s.Ops+"/metrics", "").Body
 		for _, want := range []string{
-			`order_service_requests_total{endpoint="/orders/{id}",method="GET"}`,
-			`order_service_requests_total{endpoint="/orders/{id}/pay",method="POST"}`,
+			`order_service_requests_total{endpoint="/orders/{id}",method="GET",status="2xx"}`,
+			`order_service_requests_total{endpoint="/orders/{id}/pay",method="POST",status="2xx"}`,
 			`order_service_request_duration_seconds_count{endpoint="/orders",method="POST"}`,
 			"order_service_outbox_unpublished ", "order_service_outbox_oldest_unpublished_seconds ",
 			`order_service_events_published_total{type="order.created"}`, "order_service_stream_losses_total 0",

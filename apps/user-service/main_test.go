@@ -202,7 +202,7 @@ func TestUserService(t *testing.T) {
 	t.Run("metrics count by pattern, never by path", func(t *testing.T) {
 		metrics := servicetest.Call(t, "GET", s.Ops+"/metrics", "").Body
 		for _, want := range []string{
-			`user_service_requests_total{endpoint="/users/{id}",method="GET"}`,
+			`user_service_requests_total{endpoint="/users/{id}",method="GET",status="2xx"}`,
 			`user_service_request_duration_seconds_count{endpoint="/users",method="POST"}`,
 			"user_service_cache_hits_total", "user_service_cache_misses_total",
 			"postgres_pool_acquired_connections", "redis_pool_connections", "redis_command_duration_seconds_count",

@@ -19,8 +19,8 @@ func DurationBuckets() []float64 {
 func (t *Telemetry) RequestMetrics(prefix string) func(Request) {
 	auto, labels := promauto.With(t.Registry), []string{"method", "endpoint"}
 	requests := auto.NewCounterVec(prometheus.CounterOpts{
-		Name: prefix + "_requests_total", Help: "Requests answered.",
-	}, labels)
+		Name: prefix + "_requests_total", Help: "Requests answered, by the class of the status.",
+	}, []string{"method", "endpoint", "status"})
 	failures := auto.NewCounterVec(prometheus.CounterOpts{
 		Name: prefix + "_errors_total", Help: "Requests answered with a 5xx status.",
 	}, labels)
@@ -28,7 +28,7 @@ func (t *Telemetry) RequestMetrics(prefix string) func(Request) {
 		Name: prefix + "_request_duration_seconds", Help: "Time to answer a request.", Buckets: DurationBuckets(),
 	}, labels)
 	return func(r Request) {
-		requests.WithLabelValues(r.Method, r.Pattern).Inc()
+		requests.WithLabelValues(r.Method, r.Pattern, r.Class()).Inc()
 		durations.WithLabelValues(r.Method, r.Pattern).Observe(r.Duration.Seconds())
 		if r.Failed() {
 			failures.WithLabelValues(r.Method, r.Pattern).Inc()

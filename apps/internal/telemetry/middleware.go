@@ -29,6 +29,15 @@ type Request struct {
 // Failed reports whether the failure was the service's, not the client's.
 func (r Request) Failed() bool { return r.Status >= http.StatusInternalServerError }
 
+// Class is the class of the status, such as 4xx.
+func (r Request) Class() string {
+	classes := [...]string{1: "1xx", 2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
+	if class := r.Status / 100; class > 0 && class < len(classes) {
+		return classes[class]
+	}
+	return "other"
+}
+
 // Middleware traces and logs every request and hands it to observe.
 func (t *Telemetry) Middleware(observe func(Request)) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {

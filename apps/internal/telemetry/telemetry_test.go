@@ -169,3 +169,11 @@ func TestTheTimeOfTheLastAnswer(t *testing.T) {
 		t.Errorf("got %v, want a time between %s and %s", got, before, now)
 	}
 }
+
+func TestTheClassOfAStatus(t *testing.T) {
+	for status, want := range map[int]string{101: "1xx", 200: "2xx", 304: "3xx", 499: "4xx", 503: "5xx", 999: "other"} {
+		if got := (Request{Status: status}).Class(); got != want {
+			t.Errorf("%d: %s, want %s", status, got, want)
+		}
+	}
+}

@@ -20,8 +20,8 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	auto := promauto.With(registry)
 	return &Metrics{
 		requests: auto.NewCounterVec(prometheus.CounterOpts{
-			Name: "gateway_requests_total", Help: "Requests answered, by the service that they are for.",
-		}, []string{"service", "method"}),
+			Name: "gateway_requests_total", Help: "Requests answered, by the service that they are for and the class of the status.",
+		}, []string{"service", "method", "status"}),
 		failures: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "gateway_service_errors_total", Help: "Requests answered with a 5xx status, by the service that they are for.",
 		}, []string{"service"}),
@@ -35,7 +35,7 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 // Observe counts a request.
 func (m *Metrics) Observe(r telemetry.Request) {
 	service := serviceOf(r.Pattern)
-	m.requests.WithLabelValues(service, r.Method).Inc()
+	m.requests.WithLabelValues(service, r.Method, r.Class()).Inc()
 	m.durations.WithLabelValues(service).Observe(r.Duration.Seconds())
 	if r.Failed() {
 		m.failures.WithLabelValues(service).Inc()
