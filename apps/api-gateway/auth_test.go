@@ -306,6 +306,11 @@ func TestRequestsAreBoundedPerClient(t *testing.T) {
 		t.Errorf("another one among them: %d", a.Status)
 	}
 
+	if metrics := servicetest.Call(t, "GET", g.Ops+"/metrics", "").Body; !strings.Contains(metrics, `gateway_rate_limited_total{limit="requests"} `) ||
+		strings.Contains(metrics, `gateway_rate_limited_total{limit="requests"} 0`) {
+		t.Error("/metrics doesn't say how often the limit refused")
+	}
+
 	ready := func(cache string) {
 		t.Helper()
 		backingtest.Eventually(t, 30*time.Second, func() error {

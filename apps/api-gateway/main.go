@@ -94,9 +94,9 @@ func build(b service.Base, c settings) (service.API, error) {
 		Sessions: session.New(users, b.Log, b.Registry),
 		Proxies:  c.proxies,
 		Users:    users, Orders: orders, Notifications: notifications,
-		Requests: limit.New("requests", c.requestsPerMinute, time.Minute),
-		Accounts: limit.New("sign_in_account", failuresPerAccount, failureWindow),
-		Sources:  limit.New("sign_in_address", failuresPerAddress, failureWindow),
+		Requests: limit.New("requests", c.requestsPerMinute, time.Minute, b.Registry),
+		Accounts: limit.New("sign_in_account", failuresPerAccount, failureWindow, b.Registry),
+		Sources:  limit.New("sign_in_address", failuresPerAddress, failureWindow, b.Registry),
 	}
 	built := service.API{
 		Routes: func(r chi.Router, errs *problem.Mapper) {
@@ -106,7 +106,7 @@ func build(b service.Base, c settings) (service.API, error) {
 		Middlewares: func(errs *problem.Mapper) chi.Middlewares {
 			used := chi.Middlewares{api.SecurityHeaders, api.CORS(c.origins)}
 			if c.requestsPerSecond > 0 { // bursts may be twice as large, as at the edge; each replica counts for itself
-				addresses := limit.New("addresses", 2*c.requestsPerSecond, 2*time.Second)
+				addresses := limit.New("addresses", 2*c.requestsPerSecond, 2*time.Second, b.Registry)
 				used = append(used, api.PerAddress(addresses, c.proxies, errs))
 			}
 			return used

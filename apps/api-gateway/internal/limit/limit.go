@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
 )
 
 const (
@@ -28,6 +30,8 @@ type Limit struct {
 	max    float64
 	window time.Duration
 	now    func() time.Time
+
+	refused prometheus.Counter
 
 	seed   maphash.Seed
 	shards [shards]shard
@@ -47,13 +51,18 @@ type count struct {
 	asked    bool  // whether previous was asked for
 }
 
-// New returns a limit of max per window; the name sets its keys in Redis apart.
-func New(name string, max int, window time.Duration) *Limit {
-	return newLimit(name, max, window, time.Now)
+// New returns a limit of max per window that registers how often it refuses; the
+// name sets its series and its keys in Redis apart.
+func New(name string, max int, window time.Duration, registry prometheus.Registerer) *Limit {
+	l := newLimit(name, max, window, time.Now)
+	registry.MustRegister(l.refused)
+	return l
 }
 
 func newLimit(name string, max int, window time.Duration, now func() time.Time) *Limit {
-	l := &Limit{name: name, max: float64(max), window: window, now: now, seed: maphash.MakeSeed()}
+	l := &Limit{name: name, max: float64(max), window: window, now: now, seed: maphash.MakeSeed(), refused: prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "gateway_rate_limited_total", Help: "Requests refused by a limit.", ConstLabels: prometheus.Labels{"limit": name},
+	})}
 	for i := range l.shards {
 		l.shards[i].clients = make(map[string]*count)
 	}
@@ -73,6 +82,7 @@ func (l *Limit) Take(client string) (ok bool, retryAfter time.Duration) {
 	share := 1 - float64(gone)/float64(l.window)
 	used := float64(c.current+c.pending) + float64(c.previous)*share
 	if used+1 > l.max {
+		l.refused.Inc()
 		return false, l.wait(c, gone, used+1-l.max)
 	}
 	c.pending++

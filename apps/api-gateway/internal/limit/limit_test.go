@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"platform.example/apps/internal/backingtest"
 )
 
@@ -41,7 +43,8 @@ func TestSoMuchInAWindowAndNoMore(t *testing.T) {
 }
 
 func TestWhatIsGivenBackCountsNoMore(t *testing.T) {
-	l := New("test", 2, time.Hour)
+	registry := prometheus.NewRegistry()
+	l := New("test", 2, time.Hour, registry)
 	for range 10 {
 		if ok, _ := l.Take("a"); !ok {
 			t.Fatal("not allowed")
@@ -51,6 +54,14 @@ func TestWhatIsGivenBackCountsNoMore(t *testing.T) {
 	l.GiveBack("a")
 	if n := taken(l, "a", 5); n != 2 {
 		t.Errorf("%d were allowed, want 2", n)
+	}
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	family, metric := families[0], families[0].GetMetric()[0]
+	if family.GetName() != "gateway_rate_limited_total" || metric.GetLabel()[0].GetValue() != "test" || metric.GetCounter().GetValue() != 3 {
+		t.Errorf("3 were refused, it says %v", family)
 	}
 }
 
@@ -140,7 +151,7 @@ func TestWithoutRedisEachCountsForItselfAndTellsLater(t *testing.T) {
 	redis := backingtest.StartRedis(t)
 	client := redis.ClientOf("api-gateway")
 	t.Cleanup(func() { _ = client.Close() })
-	one, other := New("test", 10, 24*time.Hour), New("test", 10, 24*time.Hour)
+	one, other := New("test", 10, 24*time.Hour, prometheus.NewRegistry()), New("test", 10, 24*time.Hour, prometheus.NewRegistry())
 	redis.Stop()
 	if err := one.share(t.Context(), client); err != nil {
 		t.Fatal("there is nothing to tell, and it fails")
@@ -172,7 +183,7 @@ func TestWithoutRedisEachCountsForItselfAndTellsLater(t *testing.T) {
 }
 
 func TestTheMemoryIsBounded(t *testing.T) {
-	l := New("test", 10, time.Hour)
+	l := New("test", 10, time.Hour, prometheus.NewRegistry())
 	for i := range 2 * maxClients {
 		l.Take(fmt.Sprint(i))
 	}
@@ -186,7 +197,7 @@ func TestTheMemoryIsBounded(t *testing.T) {
 }
 
 func BenchmarkTake(b *testing.B) {
-	l := New("test", 1<<30, time.Minute)
+	l := New("test", 1<<30, time.Minute, prometheus.NewRegistry())
 	b.ReportAllocs()
 	for b.Loop() {
 		l.Take("0190f3a0-0000-7000-8000-000000000001")
