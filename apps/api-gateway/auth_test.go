@@ -306,6 +306,14 @@ func TestRequestsAreBoundedPerClient(t *testing.T) {
 		t.Errorf("another one among them: %d", a.Status)
 	}
 
+	backingtest.Eventually(t, 10*time.Second, func() error {
+		for _, client := range []string{"192.0.2.1", "192.0.2.2"} { // limited as a user, and without one
+			if !strings.Contains(g.Logs(), `"status":429`) || !strings.Contains(g.Logs(), `"client":"`+client+`"`) {
+				return fmt.Errorf("the log doesn't say that %s was refused", client)
+			}
+		}
+		return nil
+	})
 	if metrics := servicetest.Call(t, "GET", g.Ops+"/metrics", "").Body; !strings.Contains(metrics, `gateway_rate_limited_total{limit="requests"} `) ||
 		strings.Contains(metrics, `gateway_rate_limited_total{limit="requests"} 0`) {
 		t.Error("/metrics doesn't say how often the limit refused")

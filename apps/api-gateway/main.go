@@ -112,6 +112,7 @@ func build(b service.Base, c settings) (service.API, error) {
 			return used
 		},
 		Observe: api.NewMetrics(b.Registry).Observe,
+		Client:  c.proxies.Of,
 		Checks:  []health.Check{{Name: "revocations", Required: true, Probe: gateway.Sessions.Known}},
 		// Each gateway does all of it for itself: only connections follow the live colour.
 		Background: []background.Work{

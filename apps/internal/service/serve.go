@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"strings"
 
 	"github.com/go-chi/chi/v5"
@@ -49,11 +50,12 @@ type Base struct {
 type API struct {
 	Routes      func(chi.Router, *problem.Mapper)
 	Middlewares func(*problem.Mapper) chi.Middlewares
-	Observe     func(telemetry.Request) // nil counts requests as <service>_requests_total does
-	Checks      []health.Check          // in addition to those of Postgres and Redis
-	Background  []background.Work       // in every replica
-	WhileLive   []background.Work       // in replicas of the live colour
-	Chores      []background.Chore      // once a minute, in replicas of the live colour
+	Observe     func(telemetry.Request)    // nil counts requests as <service>_requests_total does
+	Client      func(*http.Request) string // the client's address, which the log names where a request was refused; may be nil
+	Checks      []health.Check             // in addition to those of Postgres and Redis
+	Background  []background.Work          // in every replica
+	WhileLive   []background.Work          // in replicas of the live colour
+	Chores      []background.Chore         // once a minute, in replicas of the live colour
 }
 
 // Serve returns the command that serves the API of a service: with its
@@ -135,6 +137,7 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 	if api.Observe == nil {
 		api.Observe = tel.RequestMetrics(strings.ReplaceAll(d.Name, "-", "_"))
 	}
+	tel.Client = api.Client
 	router := httpserver.NewAPI(tel, state, errs, api.Observe, middlewares...)
 	api.Routes(router, errs)
 

@@ -29,6 +29,11 @@ type Request struct {
 // Failed reports whether the failure was the service's, not the client's.
 func (r Request) Failed() bool { return r.Status >= http.StatusInternalServerError }
 
+// refused reports whether the client may not do this, or not now.
+func (r Request) refused() bool {
+	return r.Status == http.StatusUnauthorized || r.Status == http.StatusForbidden || r.Status == http.StatusTooManyRequests
+}
+
 // Class is the class of the status, such as 4xx.
 func (r Request) Class() string {
 	classes := [...]string{1: "1xx", 2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
@@ -62,9 +67,14 @@ func (t *Telemetry) Middleware(observe func(Request)) func(http.Handler) http.Ha
 				}
 				observe(done)
 				end(span, done)
-				t.Log.LogAttrs(ctx, slog.LevelInfo, "request",
+				logged := []slog.Attr{
 					slog.String("method", done.Method), slog.String("endpoint", done.Pattern),
-					slog.Int("status", done.Status), slog.Duration("duration", done.Duration))
+					slog.Int("status", done.Status), slog.Duration("duration", done.Duration),
+				}
+				if t.Client != nil && done.refused() {
+					logged = append(logged, slog.String("client", t.Client(r)))
+				}
+				t.Log.LogAttrs(ctx, slog.LevelInfo, "request", logged...)
 			}()
 			next.ServeHTTP(answer, r)
 		})

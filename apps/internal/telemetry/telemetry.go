@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"sync/atomic"
 	"time"
 
@@ -30,6 +31,9 @@ type Telemetry struct {
 	// Edge is set, before Middleware is used, where requests come from outside of
 	// the platform: their trace context doesn't decide what is sampled.
 	Edge bool
+	// Client is set, before Middleware is used, where the log is to say whose requests
+	// were refused: it returns the client's address. nil: the log doesn't.
+	Client func(*http.Request) string
 
 	lines      *buffer
 	provider   *sdktrace.TracerProvider

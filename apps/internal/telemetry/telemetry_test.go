@@ -170,6 +170,28 @@ func TestTheTimeOfTheLastAnswer(t *testing.T) {
 	}
 }
 
+// Who attacks is seen in the log, and nobody else.
+func TestTheLogNamesTheClientWhoseRequestIsRefused(t *testing.T) {
+	for status, named := range map[int]bool{200: false, 401: true, 403: true, 404: false, 429: true, 503: false} {
+		var out strings.Builder
+		tel, err := Start(t.Context(), config.Service{Name: "a-service"}, &out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		tel.Client = func(*http.Request) string { return "192.0.2.7" }
+		answer := tel.Middleware(func(Request) {})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		request := httptest.NewRequest(http.MethodGet, "/?token=secret", nil)
+		request.Header.Set("Authorization", "Bearer secret")
+		answer.ServeHTTP(httptest.NewRecorder(), request)
+		if err := tel.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		if got := out.String(); strings.Contains(got, `"client":"192.0.2.7"`) != named || strings.Contains(got, "secret") {
+			t.Errorf("%d: %s", status, got)
+		}
+	}
+}
+
 func TestTheClassOfAStatus(t *testing.T) {
 	for status, want := range map[int]string{101: "1xx", 200: "2xx", 304: "3xx", 499: "4xx", 503: "5xx", 999: "other"} {
 		if got := (Request{Status: status}).Class(); got != want {
