@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -118,7 +119,7 @@ func (l logger) Printf(ctx context.Context, format string, args ...any) {
 	l.log.DebugContext(ctx, fmt.Sprintf(format, args...))
 }
 
-// observer measures every command.
+// observer measures every command, and a pipeline as if it were one.
 type observer struct {
 	durations *prometheus.HistogramVec
 	failures  *prometheus.CounterVec
@@ -128,10 +129,7 @@ func (o observer) ProcessHook(next goredis.ProcessHook) goredis.ProcessHook {
 	return func(ctx context.Context, command goredis.Cmder) error {
 		start := time.Now()
 		err := next(ctx, command)
-		o.durations.WithLabelValues(command.Name()).Observe(time.Since(start).Seconds())
-		if err != nil && !errors.Is(err, goredis.Nil) {
-			o.failures.WithLabelValues(command.Name()).Inc()
-		}
+		o.observe(command.Name(), start, failed(err))
 		return err
 	}
 }
@@ -139,5 +137,20 @@ func (o observer) ProcessHook(next goredis.ProcessHook) goredis.ProcessHook {
 func (o observer) DialHook(next goredis.DialHook) goredis.DialHook { return next }
 
 func (o observer) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.ProcessPipelineHook {
-	return next
+	return func(ctx context.Context, commands []goredis.Cmder) error {
+		start := time.Now()
+		err := next(ctx, commands)
+		// The error is that of the first command that has one, and may hide others.
+		o.observe("pipeline", start, failed(err) || slices.ContainsFunc(commands, func(c goredis.Cmder) bool { return failed(c.Err()) }))
+		return err
+	}
 }
+
+func (o observer) observe(command string, start time.Time, failed bool) {
+	o.durations.WithLabelValues(command).Observe(time.Since(start).Seconds())
+	if failed {
+		o.failures.WithLabelValues(command).Inc()
+	}
+}
+
+func failed(err error) bool { return err != nil && !errors.Is(err, goredis.Nil) }
