@@ -303,6 +303,23 @@ func TestHeadIsAnsweredWhereverGetIs(t *testing.T) {
 	}
 }
 
+// Profiles tell much and cost much: they are the platform's alone.
+func TestProfilesAreOnTheOpsPortOnly(t *testing.T) {
+	r := run(t, 0, nil, nil)
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/cmdline", "/debug/pprof/symbol",
+		"/debug/pprof/profile?seconds=1", "/debug/pprof/trace?seconds=0.1"} {
+		if got := get(t, r.ops+path).StatusCode; got != http.StatusOK {
+			t.Errorf("%s on the ops port: %d", path, got)
+		}
+		if got := get(t, r.api+path).StatusCode; got != http.StatusNotFound {
+			t.Errorf("%s on the API's port: %d", path, got)
+		}
+	}
+	if got := get(t, r.ops+"/debug/pprof/nothing").StatusCode; got != http.StatusNotFound {
+		t.Errorf("a profile that there isn't: %d", got)
+	}
+}
+
 func TestRequestsThatAreRefusedBeforeTheirHandler(t *testing.T) {
 	r := run(t, 0, nil, map[string]http.HandlerFunc{"/users": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }})
 	for _, c := range []struct {

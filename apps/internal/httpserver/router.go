@@ -2,6 +2,7 @@ package httpserver
 
 import (
 	"net/http"
+	"net/http/pprof"
 	"net/url"
 	"strings"
 	"time"
@@ -49,7 +50,7 @@ func NewAPI(t *telemetry.Telemetry, h *health.Health, errs *problem.Mapper, obse
 	return router
 }
 
-// NewOps returns the router that the platform asks: probes and metrics.
+// NewOps returns the router that the platform asks: probes, metrics and profiles.
 func NewOps(t *telemetry.Telemetry, h *health.Health) http.Handler {
 	router := chi.NewRouter()
 	router.Use(middleware.GetHead)
@@ -57,6 +58,11 @@ func NewOps(t *telemetry.Telemetry, h *health.Health) http.Handler {
 	router.Get("/readyz", h.Readyz)
 	router.Get("/health", h.Health)
 	router.Method(http.MethodGet, "/metrics", t.MetricsHandler())
+	router.Get("/debug/pprof/*", pprof.Index) // each profile that has no handler of its own
+	router.Get("/debug/pprof/cmdline", pprof.Cmdline)
+	router.Get("/debug/pprof/profile", pprof.Profile)
+	router.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	router.Get("/debug/pprof/trace", pprof.Trace)
 	return router
 }
 
