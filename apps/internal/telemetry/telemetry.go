@@ -71,7 +71,8 @@ func Start(ctx context.Context, service config.Service, out io.Writer) (*Telemet
 		Name: "service_last_answer_timestamp_seconds",
 		Help: "Unix time of the last answer of the API but for those to /health and to a verification; 0 before the first.",
 	}, func() float64 { return time.Duration(t.lastAnswer.Load()).Seconds() })
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	registry.MustRegister(collectors.NewBuildInfoCollector(), collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return t, nil
 }
 

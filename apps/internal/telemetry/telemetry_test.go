@@ -192,6 +192,18 @@ func TestTheLogNamesTheClientWhoseRequestIsRefused(t *testing.T) {
 	}
 }
 
+func TestTheBuildIsTold(t *testing.T) {
+	tel, err := Start(t.Context(), config.Service{Name: "a-service"}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer := httptest.NewRecorder()
+	tel.MetricsHandler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if !strings.Contains(answer.Body.String(), "\ngo_build_info{") {
+		t.Error("/metrics lacks go_build_info")
+	}
+}
+
 func TestTheClassOfAStatus(t *testing.T) {
 	for status, want := range map[int]string{101: "1xx", 200: "2xx", 304: "3xx", 499: "4xx", 503: "5xx", 999: "other"} {
 		if got := (Request{Status: status}).Class(); got != want {
