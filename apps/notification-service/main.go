@@ -44,7 +44,7 @@ func serve(ctx context.Context, p service.Process) error {
 		Build: func(b service.Base) (service.API, error) {
 			notifications := store.New(b.Postgres)
 			toDeliver := receiver.URL != nil
-			events := consumer.New(b.Stream, notifications, toDeliver, consumer.StaleAfter, b.Log, b.Registry)
+			events := consumer.New(b.Stream, notifications, toDeliver, consumer.StaleAfter, b.Log, b.Registry, b.Tracer)
 			built := service.API{
 				Routes:     api.New(notifications).Register,
 				Background: []background.Work{events.Watch},

@@ -36,7 +36,7 @@ func commands() service.Commands {
 var serve = service.Serve(service.Definition{
 	Name: name, Postgres: true, Stream: true,
 	Build: func(b service.Base) (service.API, error) {
-		relay := outbox.NewRelay(b.Postgres, b.Stream, b.Log, b.Registry)
+		relay := outbox.NewRelay(b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
 		orders := store.New(b.Postgres, relay.Wake)
 		return service.API{
 			Routes:    api.New(orders).Register,

@@ -3,12 +3,14 @@
 package event
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
 
 	"github.com/google/uuid"
+	"go.opentelemetry.io/otel/propagation"
 )
 
 const (
@@ -38,6 +40,11 @@ type Event struct {
 	OccurredAt  time.Time
 	Traceparent string // W3C trace context of the request that caused it; may be empty
 	Order       Order
+}
+
+// Within returns ctx as a part of the request that caused e.
+func (e Event) Within(ctx context.Context) context.Context {
+	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": e.Traceparent})
 }
 
 // Order is an order right after the event. It holds no personal data but the user's id.

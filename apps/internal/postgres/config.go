@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"go.opentelemetry.io/otel/trace"
 
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/dial"
@@ -37,6 +38,8 @@ type Config struct {
 	sslMode                    string
 	authorities                *x509.CertPool // that sign the server's certificate; nil: the system's roots
 	maxConns                   int
+
+	Spans trace.TracerProvider // of the statements that belong to a span; nil: there are none
 }
 
 const (

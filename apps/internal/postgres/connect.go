@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/exaring/otelpgx"
+	"github.com/jackc/pgx/v5/multitracer"
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
@@ -25,6 +27,9 @@ func Connect(ctx context.Context, c Config, log *slog.Logger) (*pgxpool.Pool, er
 	poolConfig.ConnConfig.RuntimeParams["statement_timeout"] = strconv.FormatInt(statementTimeout.Milliseconds(), 10)
 	g := &gate{log: log}
 	poolConfig.ConnConfig.Tracer = g
+	if c.Spans != nil {
+		poolConfig.ConnConfig.Tracer = multitracer.New(g, otelpgx.NewTracer(otelpgx.WithTracerProvider(c.Spans)))
+	}
 	pool, err := connect(ctx, poolConfig, log)
 	if err != nil {
 		return nil, err

@@ -14,8 +14,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+	"github.com/redis/go-redis/extra/redisotel/v9"
 	goredis "github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
+	"go.opentelemetry.io/otel/trace"
 
 	"platform.example/apps/internal/config"
 )
@@ -36,6 +38,8 @@ type Config struct {
 	password       config.Secret
 	tls            *tls.Config   // nil: without
 	timeout        time.Duration // of a command
+
+	Spans trace.TracerProvider // of the commands that belong to a span; nil: there are none
 }
 
 // ReadCache reads where the cache is, which may lose everything at any time.
@@ -88,6 +92,11 @@ func Open(c Config, log *slog.Logger, registry prometheus.Registerer) *goredis.C
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 	register(client, registry)
+	if c.Spans != nil {
+		// It fails for other kinds of clients only. Arguments name users and hold what is cached.
+		_ = redisotel.InstrumentTracing(client, redisotel.WithTracerProvider(inner{c.Spans}),
+			redisotel.WithDBStatement(false), redisotel.WithCallerEnabled(false))
+	}
 	return client
 }
 

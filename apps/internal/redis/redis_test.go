@@ -1,11 +1,15 @@
 package redis_test
 
 import (
+	"fmt"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
 	goredis "github.com/redis/go-redis/v9"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"platform.example/apps/internal/backingtest"
 	"platform.example/apps/internal/redis"
@@ -48,5 +52,29 @@ func TestAPipelineIsMeasured(t *testing.T) {
 	}
 	if got["redis_command_duration_seconds"] != 2 || got["redis_command_errors_total"] != 1 {
 		t.Errorf("of 2 pipelines, 1 of which failed: %v", got)
+	}
+}
+
+// What is asked outside of a request, such as by a poll, would be a trace of its own.
+func TestCommandsOfARequestAreTracedWithoutTheirArguments(t *testing.T) {
+	server := backingtest.StartRedis(t)
+	c, err := read(server.Env(service))
+	if err != nil {
+		t.Fatal(err)
+	}
+	exporter := tracetest.NewInMemoryExporter()
+	c.Spans = sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter))
+	client := redis.Open(c, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	defer func() { _ = client.Close() }()
+	_ = client.Get(t.Context(), "user:ada")
+	if spans := exporter.GetSpans(); len(spans) != 0 {
+		t.Errorf("outside of a request: %v", spans)
+	}
+	ctx, request := c.Spans.Tracer("").Start(t.Context(), "request")
+	_ = client.Get(ctx, "user:ada")
+	spans := exporter.GetSpans()
+	if len(spans) != 1 || spans[0].Name != "get" || spans[0].Parent.SpanID() != request.SpanContext().SpanID() ||
+		strings.Contains(fmt.Sprintf("%+v", spans), "ada") {
+		t.Errorf("in a request: %+v", spans)
 	}
 }

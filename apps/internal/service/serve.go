@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	goredis "github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 
 	"platform.example/apps/internal/background"
 	"platform.example/apps/internal/config"
@@ -44,6 +45,7 @@ type Base struct {
 	Registry      *prometheus.Registry
 	Postgres      *pgxpool.Pool
 	Cache, Stream *goredis.Client
+	Tracer        trace.Tracer // nil where traces aren't exported
 }
 
 // API holds the routes of a service and its work besides requests.
@@ -101,6 +103,10 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 	tel.Edge = d.Edge
 
 	base := Base{Log: tel.Log, Registry: tel.Registry}
+	if tel.Spans != nil {
+		base.Tracer = tel.Spans.Tracer(d.Name)
+		database.Spans, cacheAt.Spans, streamAt.Spans = tel.Spans, tel.Spans, tel.Spans
+	}
 	var checks []health.Check
 	if d.Postgres {
 		if base.Postgres, err = postgres.Connect(ctx, database, tel.Log); err != nil {

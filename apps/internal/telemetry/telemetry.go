@@ -34,6 +34,8 @@ type Telemetry struct {
 	// Client is set, before Middleware is used, where the log is to say whose requests
 	// were refused: it returns the client's address. nil: the log doesn't.
 	Client func(*http.Request) string
+	// Spans makes the spans of what is done for a request; nil where traces aren't exported.
+	Spans trace.TracerProvider
 
 	lines      *buffer
 	provider   *sdktrace.TracerProvider
@@ -66,6 +68,9 @@ func Start(ctx context.Context, service config.Service, out io.Writer) (*Telemet
 	t := &Telemetry{
 		Log: log, Registry: registry,
 		lines: lines, provider: provider, tracer: provider.Tracer(service.Name),
+	}
+	if service.OTLPEndpoint != nil {
+		t.Spans = provider
 	}
 	auto.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "service_last_answer_timestamp_seconds",

@@ -6,10 +6,12 @@ import (
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/sdk/resource"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/requestid"
@@ -42,6 +44,14 @@ func newTracerProvider(ctx context.Context, service config.Service) (*sdktrace.T
 			attribute.String("service.colour", service.Colour),
 		)),
 	), nil
+}
+
+// Finish ends a span, which has failed if there is an error.
+func Finish(span trace.Span, err error) {
+	if err != nil {
+		span.SetStatus(codes.Error, err.Error())
+	}
+	span.End()
 }
 
 // Propagate tells the service that is called with these headers which trace

@@ -33,6 +33,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	goredis "github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
 
 	"platform.example/apps/internal/backoff"
 	"platform.example/apps/internal/event"
@@ -66,6 +67,7 @@ type Consumer struct {
 	staleAfter time.Duration
 	log        *slog.Logger
 	metrics    *metrics
+	tracer     trace.Tracer // nil: there are no spans
 
 	name   string // within the group; one of its own in every process
 	retry  backoff.Policy
@@ -77,13 +79,13 @@ type Consumer struct {
 // New returns a consumer of event.OrderStream; deliver says whether what it
 // makes goes to the webhook, too.
 func New(stream *goredis.Client, s *store.Store, deliver bool, staleAfter time.Duration,
-	log *slog.Logger, registry prometheus.Registerer) *Consumer {
+	log *slog.Logger, registry prometheus.Registerer, tracer trace.Tracer) *Consumer {
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown" // it is for people to read; the random part makes the name unique
 	}
 	return &Consumer{
-		stream: stream, store: s, deliver: deliver, staleAfter: staleAfter, log: log, metrics: newMetrics(registry),
+		stream: stream, store: s, deliver: deliver, staleAfter: staleAfter, log: log, metrics: newMetrics(registry), tracer: tracer,
 		name:  host + "-" + rand.Text()[:8],
 		retry: backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second},
 		bury:  goredis.NewScript(buryScript), remove: goredis.NewScript(removeScript),

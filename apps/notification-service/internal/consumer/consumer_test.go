@@ -14,6 +14,10 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	goredis "github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/codes"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
 
 	"platform.example/apps/internal/backingtest"
 	"platform.example/apps/internal/config"
@@ -37,6 +41,7 @@ type platform struct {
 	store    *store.Store
 	env      *config.Env
 	stream   *goredis.Client // of the test
+	tracer   trace.Tracer    // nil: without
 }
 
 func newPlatform(t *testing.T) *platform {
@@ -80,7 +85,7 @@ func (p *platform) fresh(t *testing.T) *platform {
 func (p *platform) run(staleAfter time.Duration) (stop func()) {
 	log, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	client := redis.Open(redis.ReadStream(p.env), log, registry)
-	c := New(client, p.store, false, staleAfter, log, registry)
+	c := New(client, p.store, false, staleAfter, log, registry, p.tracer)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { c.Run(ctx); close(ended) }()
@@ -178,6 +183,32 @@ const (
 
 func TestConsumer(t *testing.T) {
 	shared := newPlatform(t)
+
+	t.Run("handling an event is a span that is linked to the request that caused it", func(t *testing.T) {
+		const traceID, spanID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+		p := shared.fresh(t)
+		exporter := tracetest.NewInMemoryExporter()
+		p.tracer = sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter)).Tracer("")
+		e, poison := newEvent(), newEvent()
+		e.Traceparent = "00-" + traceID + "-" + spanID + "-01"
+		poison.Traceparent = e.Traceparent
+		poison.Order.Currency = "" // which makes nothing of it
+		p.publishEvent(e)
+		p.publishEvent(poison)
+		stop := p.run(never)
+		p.settles(1, 1, 0)
+		stop()
+		spans := exporter.GetSpans()
+		if len(spans) != 2 || spans[0].Status.Code != codes.Unset || spans[1].Status.Code != codes.Error {
+			t.Fatalf("got %+v", spans)
+		}
+		for _, got := range spans {
+			if len(got.Links) != 1 || got.Links[0].SpanContext.SpanID().String() != spanID || got.SpanContext.TraceID().String() != traceID ||
+				got.SpanKind != trace.SpanKindConsumer || got.Name != "process "+event.OrderStream {
+				t.Errorf("got %+v", got)
+			}
+		}
+	})
 
 	t.Run("what a dead consumer had in hand is handled, once also where it had committed", func(t *testing.T) {
 		p := shared.fresh(t)

@@ -12,9 +12,11 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 	goredis "github.com/redis/go-redis/v9"
-	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"platform.example/apps/internal/event"
+	"platform.example/apps/internal/telemetry"
 	"platform.example/apps/notification-service/internal/notification"
 	"platform.example/apps/notification-service/internal/store"
 )
@@ -39,7 +41,8 @@ func (c *Consumer) handle(ctx context.Context, entry goredis.XMessage) error {
 		return err
 	}
 	e, n, err := read(entry)
-	ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": e.Traceparent})
+	ctx, span := c.begin(ctx, e)
+	defer func() { telemetry.Finish(span, err) }()
 	log := c.log.With("entry", entry.ID, "event_id", e.ID, "type", label(e.Type))
 	result := unknown
 	if err == nil && notification.Known(e.Type) {
@@ -52,12 +55,22 @@ func (c *Consumer) handle(ctx context.Context, entry goredis.XMessage) error {
 		c.fail(ctx, log, entry, e.Type, err)
 		return nil
 	}
-	if err := c.stream.XAck(ctx, event.OrderStream, Group, entry.ID).Err(); err != nil {
+	if err = c.stream.XAck(ctx, event.OrderStream, Group, entry.ID).Err(); err != nil {
 		return fmt.Errorf("acknowledging entry %s: %w", entry.ID, err)
 	}
 	c.metrics.handled(e.Type, result)
 	log.InfoContext(ctx, "event", "outcome", result)
 	return nil
+}
+
+// begin begins the span of an event. It is a part of the request that caused it,
+// and linked to it, as OpenTelemetry has it for what comes through a queue.
+func (c *Consumer) begin(ctx context.Context, e event.Event) (context.Context, trace.Span) {
+	ctx = e.Within(ctx)
+	if c.tracer == nil {
+		return ctx, noop.Span{}
+	}
+	return c.tracer.Start(ctx, "process "+event.OrderStream, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(trace.LinkFromContext(ctx)))
 }
 
 // read reads an entry, and what it is to become if its type is known. What the

@@ -19,7 +19,7 @@ func TestHousekeeping(t *testing.T) {
 	log, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	client := redis.Open(redis.ReadStream(p.env), log, registry)
 	defer func() { _ = client.Close() }()
-	c := New(client, p.store, false, never, log, registry)
+	c := New(client, p.store, false, never, log, registry, nil)
 
 	t.Run("without a stream there is nothing to do", func(t *testing.T) {
 		if err := c.removeGone(t.Context(), 0); err != nil {

@@ -68,7 +68,7 @@ func TestOutbox(t *testing.T) {
 			}
 			stream.Wipe()
 			b := &bench{t: t, pool: pool, client: client}
-			b.relay = NewRelay(pool, service, slog.New(slog.NewJSONHandler(&b.logs, nil)), prometheus.NewRegistry())
+			b.relay = NewRelay(pool, service, slog.New(slog.NewJSONHandler(&b.logs, nil)), prometheus.NewRegistry(), nil)
 			test(b)
 		})
 	}

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -11,8 +12,12 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	goredis "github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"platform.example/apps/internal/backoff"
+	"platform.example/apps/internal/event"
+	"platform.example/apps/internal/telemetry"
 )
 
 const (
@@ -40,16 +45,17 @@ type Relay struct {
 	log     *slog.Logger
 	script  *goredis.Script
 	metrics *metrics
+	tracer  trace.Tracer // nil: there are no spans
 
 	wake    chan struct{}
 	checked time.Time // when the stream was last seen to be whole; only Run uses it
 }
 
 // NewRelay returns a relay from the database of pool to event.OrderStream.
-func NewRelay(pool *pgxpool.Pool, stream *goredis.Client, log *slog.Logger, registry prometheus.Registerer) *Relay {
+func NewRelay(pool *pgxpool.Pool, stream *goredis.Client, log *slog.Logger, registry prometheus.Registerer, tracer trace.Tracer) *Relay {
 	return &Relay{
 		pool: pool, stream: stream, log: log, script: goredis.NewScript(publishScript),
-		metrics: newMetrics(pool, registry), wake: make(chan struct{}, 1),
+		metrics: newMetrics(pool, registry), tracer: tracer, wake: make(chan struct{}, 1),
 	}
 }
 
@@ -103,7 +109,7 @@ func (r *Relay) round(ctx context.Context) (told int, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), roundTimeout)
 	defer cancel()
 	var refused error
-	err = pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) (err error) {
 		known, next, err := take(ctx, tx)
 		if err != nil {
 			return err
@@ -111,6 +117,8 @@ func (r *Relay) round(ctx context.Context) (told int, err error) {
 		if len(next.events) == 0 && time.Since(r.checked) < checkInterval {
 			return nil
 		}
+		ctx, span := r.begin(ctx, next.events)
+		defer func() { telemetry.Finish(span, cmp.Or(err, refused)) }()
 		var positions []position
 		if positions, refused = r.publish(ctx, known, next.events); positions == nil {
 			return refused
@@ -127,4 +135,17 @@ func (r *Relay) round(ctx context.Context) (told int, err error) {
 		return 0, err
 	}
 	return told, refused
+}
+
+// begin begins the span of a batch. It is linked to the requests that caused the
+// events; it can't be a part of all of them.
+func (r *Relay) begin(ctx context.Context, events []event.Event) (context.Context, trace.Span) {
+	if r.tracer == nil || len(events) == 0 {
+		return ctx, noop.Span{}
+	}
+	links := make([]trace.Link, len(events))
+	for i, e := range events {
+		links[i] = trace.LinkFromContext(e.Within(context.Background()))
+	}
+	return r.tracer.Start(ctx, "publish "+event.OrderStream, trace.WithSpanKind(trace.SpanKindProducer), trace.WithLinks(links...))
 }
