@@ -104,6 +104,10 @@ drift: bin/release ## Compare the cluster of STACK with its last update; fails i
 repair: bin/release ## Restore what drift reports; ADOPT=1 keeps the colour that the Service selects
 	@$(RELEASE) repair $(if $(ADOPT),-adopt)
 
+.PHONY: admin
+admin: bin/release ## Make an admin of the user with EMAIL=<email>
+	@ADMIN_EMAIL='$(subst ','\'',$(value EMAIL))'; $(RELEASE) admin -email "$$ADMIN_EMAIL"
+
 .PHONY: release-demo
 release-demo: bin/release ## Release and roll back another version of all services under load; RATE=<requests per second> ROLLBACKS=1
 	@cd test && GOWORK=off go build -o ../bin/release-demo ./cmd/release-demo

@@ -24,7 +24,7 @@ import (
 // full is a service that uses all there is.
 func full(name string) catalog.Service {
 	return catalog.Service{
-		Name: name, Database: strings.ReplaceAll(name, "-", "_"), SeedsDemo: true,
+		Name: name, Database: strings.ReplaceAll(name, "-", "_"), KeepsUsers: true,
 		Cache:      &catalog.Access{Keys: []string{name + ":*"}, Commands: []string{"get"}},
 		Stream:     &catalog.Access{Keys: []string{name + ":*"}, Commands: []string{"xadd"}},
 		Resources:  catalog.Resources{CPURequest: 100, CPULimit: 1000, Memory: 128 * quantity.MiB},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
@@ -207,7 +208,8 @@ func (w *whole) call(t *testing.T, o docs.Operation, token, id, body string, hea
 		headers = append(headers, "Authorization: Bearer "+token)
 	}
 	path, query, _ := strings.Cut(id, "?")
-	path = strings.Replace(o.Path, "{id}", path, 1)
+	session, _, _ := strings.Cut(w.refreshToken, ".")
+	path = strings.NewReplacer("{id}", path, "{session}", cmp.Or(session, aUser)).Replace(o.Path)
 	if query != "" {
 		path += "?" + query
 	}
@@ -229,6 +231,12 @@ func TestTheDescriptionIsTrue(t *testing.T) {
 
 	t.Run("the gateway verifies that it reaches them all", func(t *testing.T) {
 		servicetest.Verifies(t, name, commands(), map[string]string{"JWT_KEYS": jwtKeys}, w.url)
+	})
+	t.Run("a session is known by its client", func(t *testing.T) {
+		listed := w.call(t, operation["GET /api/users/{id}/sessions"], w.user, "me", "")
+		if !strings.Contains(listed.Body, `"address":"127.0.0.1","user_agent":"Go-http-client/1.1"`) {
+			t.Errorf("the sessions are %s", listed.Body)
+		}
 	})
 	t.Run("it names every route and no other", func(t *testing.T) { d.namesEveryRoute(t, maps.Clone(operation)) })
 	t.Run("its examples are what it says", d.examplesAreValid)
@@ -320,6 +328,9 @@ func (w *whole) cases() []example {
 		{"PATCH /api/users/{id}", w.user, "me", `{"role":"admin"}`, 403, nil},
 		{"PATCH /api/users/{id}", w.user, "me", `{"email":"other@example.com","current_password":"correct horse"}`, 409, nil},
 		{"PATCH /api/users/{id}", w.user, "me", `{"password":"another horse","current_password":"wrong"}`, 403, nil},
+		{"GET /api/audit", w.admin, "?limit=2&user=" + w.userID, "", 200, nil},
+		{"GET /api/audit", w.admin, "?user=x", "", 400, nil},
+		{"GET /api/audit", w.user, "", "", 403, nil},
 		{"DELETE /api/users/{id}", w.user, w.otherID, proof, 403, nil},
 		{"DELETE /api/users/{id}", w.user, "me", `{"current_password":"wrong"}`, 403, nil},
 		{"DELETE /api/users/{id}", w.admin, w.otherID, proof, 204, nil},
@@ -353,6 +364,17 @@ func (w *whole) cases() []example {
 		{"GET /api/notifications", w.user, "?unread=maybe", "", 400, nil},
 		{"POST /api/notifications/{id}/read", w.user, w.notification, "", 204, nil},
 		{"POST /api/notifications/read", w.user, "", "", 204, nil},
+
+		{"GET /api/users/{id}/sessions", w.user, "me", "", 200, nil},
+		{"GET /api/users/{id}/sessions", w.user, w.otherID, "", 403, nil},
+		{"GET /api/users/{id}/sessions", w.user, "x", "", 404, nil},
+		{"DELETE /api/users/{id}/sessions", w.user, "x", "", 404, nil},
+		{"DELETE /api/users/{id}/sessions/{session}", w.user, w.otherID, "", 403, nil},
+		{"DELETE /api/users/{id}/sessions/{session}", w.admin, "", "", 404, nil},
+		{"DELETE /api/users/{id}/sessions", w.user, w.otherID, "", 403, nil},
+		{"DELETE /api/users/{id}/sessions/{session}", w.admin, w.userID, "", 204, nil},
+		{"DELETE /api/users/{id}/sessions/{session}", w.admin, w.userID, "", 404, nil},
+		{"DELETE /api/users/{id}/sessions", w.admin, w.userID, "", 204, nil},
 	}
 }
 

@@ -26,7 +26,7 @@ func TestEveryRouteAuthorisesItsCaller(t *testing.T) {
 	}
 	owner, admin := signUp("owner@example.com", "user"), signUp("admin@example.com", "admin")
 	router := chi.NewRouter()
-	api.New(nil, nil, nil, nil).Register(router, problem.NewMapper(slog.New(slog.DiscardHandler)))
+	api.New(nil, nil, nil, nil, nil).Register(router, problem.NewMapper(slog.New(slog.DiscardHandler)))
 	const proof = `{"current_password":"correct horse"}`
 	// 422 and 401 of a route that is open to the caller are about the body.
 	servicetest.CheckAccess(t, name, s.HTTP, router, owner, admin, []servicetest.Access{
@@ -38,6 +38,10 @@ func TestEveryRouteAuthorisesItsCaller(t *testing.T) {
 		{Route: "PATCH /users/{id}", Path: "/users/" + owner, Body: `{"role":"user","current_password":"correct horse"}`, Anonymous: 401, Gateway: 401, Other: 403, Owner: 403, Admin: 200},
 		{Route: "PATCH /users/{id}", Path: "/users/" + owner, Body: `{"password":"stolen horse"}`, Anonymous: 401, Gateway: 401, Other: 403, Owner: 422, Admin: 422},
 		{Route: "PATCH /users/{id}", Path: "/users/" + owner, Body: `{"email":"m@example.com","current_password":"wrong"}`, Anonymous: 401, Gateway: 401, Other: 403, Owner: 403, Admin: 403},
+		{Route: "GET /users/{id}/sessions", Path: "/users/" + owner + "/sessions", Anonymous: 401, Gateway: 401, Other: 403, Owner: 200, Admin: 200},
+		{Route: "DELETE /users/{id}/sessions", Path: "/users/" + owner + "/sessions", Anonymous: 401, Gateway: 401, Other: 403, Owner: 204, Admin: 204},
+		{Route: "DELETE /users/{id}/sessions/{session}", Path: "/users/" + owner + "/sessions/" + admin, Anonymous: 401, Gateway: 401, Other: 403, Owner: 404, Admin: 404},
+		{Route: "GET /audit", Anonymous: 401, Gateway: 401, Other: 403, Owner: 403, Admin: 200},
 		{Route: "POST /sessions", Body: `{"email":"x@example.com","password":"wrong horse"}`, Anonymous: 403, Gateway: 401, Other: 403, Owner: 403, Admin: 403},
 		{Route: "POST /sessions/refresh", Body: `{"refresh_token":"x"}`, Anonymous: 403, Gateway: 401, Other: 403, Owner: 403, Admin: 403},
 		{Route: "POST /sessions/revoke", Body: `{"refresh_token":"x"}`, Anonymous: 403, Gateway: 204, Other: 403, Owner: 403, Admin: 403},

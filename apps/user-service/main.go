@@ -9,6 +9,7 @@ import (
 	"platform.example/apps/internal/service"
 	"platform.example/apps/internal/verify"
 	"platform.example/apps/user-service/internal/api"
+	"platform.example/apps/user-service/internal/audit"
 	"platform.example/apps/user-service/internal/cache"
 	"platform.example/apps/user-service/internal/password"
 	"platform.example/apps/user-service/internal/session"
@@ -29,6 +30,7 @@ func commands() service.Commands {
 		"":          serve,
 		"migrate":   service.Migrate(name, migrations),
 		"seed-demo": seedDemo,
+		"admin":     admin,
 		// A user who doesn't exist: Redis is asked first, and then Postgres.
 		"verify": verify.Command(name, verify.AsNobody(name, verify.Probe{Path: "/users/", Want: []int{http.StatusNotFound}, Proof: "X-Cache"})),
 	}
@@ -38,11 +40,11 @@ var serve = service.Serve(service.Definition{
 	Name: name, Postgres: true, Cache: true,
 	Build: func(b service.Base) (service.API, error) {
 		users := store.New(b.Postgres)
-		sessions := session.New(b.Postgres, b.Log)
+		sessions, log := session.New(b.Postgres, b.Log), audit.New(b.Postgres)
 		cached := cache.New(b.Cache, users.Get, b.Log, b.Registry)
 		return service.API{
-			Routes: api.New(users, cached, password.NewHasher(), sessions).Register,
-			Chores: []background.Chore{sessions.Sweep},
+			Routes: api.New(users, cached, password.NewHasher(), sessions, log).Register,
+			Chores: []background.Chore{sessions.Sweep, log.Sweep},
 		}, nil
 	},
 })

@@ -12,6 +12,7 @@ import (
 	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/service"
 	"platform.example/apps/internal/text"
+	"platform.example/apps/user-service/internal/audit"
 	"platform.example/apps/user-service/internal/password"
 	"platform.example/apps/user-service/internal/store"
 	"platform.example/apps/user-service/internal/user"
@@ -45,9 +46,9 @@ func seedDemo(ctx context.Context, p service.Process) error {
 			return err
 		}
 		if known.ID == uuid.Nil {
-			_, err = users.Create(ctx, draft, hash)
+			_, err = users.Create(ctx, draft, hash, audit.Entry{Action: audit.UserCreated, Detail: "demo user"})
 		} else {
-			_, err = users.Update(ctx, known.ID, user.Change{}, hash)
+			_, err = users.Update(ctx, known.ID, user.Change{}, hash, audit.Entry{Action: audit.UserChanged, Detail: "password of the demo user"})
 		}
 		if err != nil {
 			return err

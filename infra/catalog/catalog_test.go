@@ -56,7 +56,7 @@ func TestServicesAreConsistent(t *testing.T) {
 				promised.LatencyShare <= 0.9 || promised.LatencyShare >= 1 || promised.Breach == "" {
 				t.Errorf("objectives %+v promise nothing, or what nobody can keep", promised)
 			}
-			if service.SeedsDemo && service.Database == "" {
+			if service.KeepsUsers && service.Database == "" {
 				t.Error("seeds a demo user but has no database")
 			}
 		})

@@ -16,7 +16,7 @@ type Service struct {
 	Database   string    // its own Postgres database; empty for none
 	Cache      *Access   // its use of the Redis that may forget; nil for none
 	Stream     *Access   // its use of the Redis that holds the events; nil for none
-	SeedsDemo  bool      // has the seed-demo subcommand
+	KeepsUsers bool      // has the subcommands seed-demo and admin
 	Settings   []Setting // what a stack may choose for it
 	Secrets    []Secret  // beyond the passwords of its stores
 	Resources  Resources

@@ -41,7 +41,7 @@ func Services() []Service {
 				Keys:     []string{"user:*"},
 				Commands: []string{"get", "set", "eval", "evalsha", "ping"},
 			},
-			SeedsDemo: true,
+			KeepsUsers: true,
 			Resources: Resources{
 				CPURequest: 100,
 				CPULimit:   1000,

@@ -32,7 +32,7 @@ func (c colour) build(
 		}
 		before = append(before, migration)
 	}
-	if c.Service.SeedsDemo && c.Demo != nil {
+	if c.Service.KeepsUsers && c.Demo != nil {
 		if err := c.newDemoUser(ctx, environment, parent, pulumi.DependsOn(before)); err != nil {
 			return environment, completed, err
 		}

@@ -51,6 +51,7 @@ type options struct {
 	unwatched bool
 	adopt     bool
 	reports   string
+	email     string
 }
 
 // commands is what can be asked for, in the order in which people will want it.
@@ -66,6 +67,7 @@ var commands = []struct {
 	{"history", "the last releases", (*session).history},
 	{"settle", "complete the steps that a killed update had begun", (*session).complete},
 	{"drift", "compare the cluster with what the last update left; exit status 2 where something differs", (*session).drift},
+	{"admin", "make an admin of the user with -email", (*session).admin},
 	{"repair", "restore what drift reports; -adopt takes what is selected for live", (*session).repair},
 }
 
@@ -80,6 +82,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags.DurationVar(&asked.watch, "watch", 2*time.Minute, "how long the new version is watched before it is left alone, at least 35s")
 	flags.BoolVar(&asked.unwatched, "unwatched", false, "release although nobody can watch, or without watching")
 	flags.BoolVar(&asked.adopt, "adopt", false, "with repair: take what is selected for live")
+	flags.StringVar(&asked.email, "email", "", "with admin: of a user who has signed up")
 	flags.StringVar(&asked.reports, "reports", ".build/releases", "the folder for reports")
 	flags.Usage = func() {
 		fmt.Fprintln(flags.Output(), "usage: release [flags] <command>")

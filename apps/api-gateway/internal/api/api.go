@@ -67,6 +67,10 @@ func (a *API) routes() []route {
 		{http.MethodPatch, "/api/users/{id}", a.Users, proven},
 		{http.MethodDelete, "/api/users/{id}", a.Users, proven},
 
+		{http.MethodGet, "/api/users/{id}/sessions", a.Users, themself},
+		{http.MethodDelete, "/api/users/{id}/sessions", a.Users, themself},
+		{http.MethodDelete, "/api/users/{id}/sessions/{session}", a.Users, themself},
+		{http.MethodGet, "/api/audit", a.Users, admins},
 		{http.MethodPost, keyed, a.Orders, signedIn},
 		{http.MethodGet, keyed, a.Orders, signedIn},
 		{http.MethodGet, "/api/orders/{id}", a.Orders, signedIn},
@@ -98,7 +102,7 @@ func (a *API) handle(route route) func(http.ResponseWriter, *http.Request) error
 		if err != nil {
 			return err
 		}
-		path, err := a.path(r, route.access, caller)
+		path, err := a.path(r, route.pattern, route.access, caller)
 		if err != nil {
 			return err
 		}
@@ -142,21 +146,23 @@ func (a *API) admit(r *http.Request, who access, client string) (identity.Caller
 }
 
 // path is where the service has what the request asks for.
-func (a *API) path(r *http.Request, who access, caller identity.Caller) (string, error) {
-	path := strings.TrimPrefix(r.URL.Path, "/api")
-	id := chi.URLParam(r, "id")
-	if id == "" {
-		return path, nil
-	}
-	if who.ownUser() && id == "me" {
-		return strings.TrimSuffix(path, id) + caller.UserID, nil
-	}
-	// What is no id must not become part of a path.
-	if _, ok := resourceid.Parse(id); !ok {
-		return "", problem.New(problem.NotFound, "There is nothing with this id.", nil)
-	}
-	if who.ownUser() && id != caller.UserID && caller.Role != identity.Admin {
-		return "", problem.New(problem.Forbidden, "You may reach only your own user.", nil)
+func (a *API) path(r *http.Request, pattern string, who access, caller identity.Caller) (string, error) {
+	named := chi.RouteContext(r.Context()).URLParams
+	path := strings.TrimPrefix(pattern, "/api")
+	for i, name := range named.Keys {
+		id := named.Values[i]
+		own := name == "id" && who.ownUser()
+		if own && id == "me" {
+			id = caller.UserID
+		}
+		// What is no id must not become part of a path.
+		if _, ok := resourceid.Parse(id); !ok {
+			return "", problem.New(problem.NotFound, "There is nothing with this id.", nil)
+		}
+		if own && id != caller.UserID && caller.Role != identity.Admin {
+			return "", problem.New(problem.Forbidden, "You may reach only your own user.", nil)
+		}
+		path = strings.Replace(path, "{"+name+"}", id, 1)
 	}
 	return path, nil
 }

@@ -10,6 +10,7 @@ import (
 	"platform.example/apps/api-gateway/internal/clientaddr"
 	"platform.example/apps/api-gateway/internal/session"
 	"platform.example/apps/api-gateway/internal/token"
+	"platform.example/apps/api-gateway/internal/upstream"
 	"platform.example/apps/internal/httpjson"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/text"
@@ -43,7 +44,7 @@ func (a *API) signIn(w http.ResponseWriter, r *http.Request) error {
 		return problem.New(problem.Invalid, "email and password are required; a password has at most 512 bytes.", nil)
 	}
 	grant, err := a.guess(account(given.Email), client, func() (session.Grant, error) {
-		return a.Sessions.SignIn(r.Context(), given.Email, given.Password)
+		return a.Sessions.SignIn(r.Context(), a.client(r), given.Email, given.Password)
 	})
 	if err != nil {
 		return err
@@ -77,6 +78,11 @@ func account(email string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
+// client is who asks, for the audit log and the list of sessions.
+func (a *API) client(r *http.Request) upstream.Client {
+	return upstream.Client{Address: a.Proxies.Of(r), Agent: r.UserAgent()}
+}
+
 type refreshRequest struct {
 	RefreshToken string `json:"refresh_token"`
 }
@@ -86,7 +92,7 @@ func (a *API) refresh(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	grant, err := a.Sessions.Refresh(r.Context(), given)
+	grant, err := a.Sessions.Refresh(r.Context(), a.client(r), given)
 	if err != nil {
 		return err
 	}
@@ -98,7 +104,7 @@ func (a *API) revoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Sessions.Revoke(r.Context(), given); err != nil {
+	if err := a.Sessions.Revoke(r.Context(), a.client(r), given); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -46,7 +46,7 @@ func (m *Metrics) Observe(r telemetry.Request) {
 // user-service's work too: that is who checks the password.
 func serviceOf(pattern string) string {
 	switch {
-	case strings.HasPrefix(pattern, "/api/users"), strings.HasPrefix(pattern, "/api/auth"):
+	case strings.HasPrefix(pattern, "/api/users"), pattern == "/api/audit", strings.HasPrefix(pattern, "/api/auth"):
 		return "user-service"
 	case strings.HasPrefix(pattern, "/api/orders"):
 		return "order-service"

@@ -124,6 +124,33 @@ func Operations() []Operation {
 		},
 
 		{
+			Method: http.MethodGet, Path: "/api/users/{id}/sessions", Tag: "Users", Summary: "List where a user is signed in", Access: SignedIn, Service: "user-service",
+			Parameters: []Parameter{user()}, Status: http.StatusOK, Answer: "Sessions",
+			Errors: map[int]string{http.StatusForbidden: "It is another user."},
+		},
+		{
+			Method: http.MethodDelete, Path: "/api/users/{id}/sessions", Tag: "Users", Summary: "End all sessions of a user", Access: SignedIn, Service: "user-service",
+			Description: "Also the session of this request. Access tokens are refused within about a second.",
+			Parameters:  []Parameter{user()}, Status: http.StatusNoContent,
+			Errors: map[int]string{http.StatusForbidden: "It is another user."},
+		},
+		{
+			Method: http.MethodDelete, Path: "/api/users/{id}/sessions/{session}", Tag: "Users", Summary: "End one session of a user", Access: SignedIn, Service: "user-service",
+			Parameters: []Parameter{user(), {
+				Name: "session", In: "path", Required: true, Description: "The id of the session.", Schema: ref("Id"),
+				Example: "0198f3a0-7c1e-7a52-9b1d-3f6f2a9c4e10",
+			}}, Status: http.StatusNoContent,
+			Errors: map[int]string{http.StatusForbidden: "It is another user."},
+		},
+		{
+			Method: http.MethodGet, Path: "/api/audit", Tag: "Users", Summary: "Read the audit log", Access: Admins, Service: "user-service",
+			Description: "Sign-ups, changes and deletions of users are kept for a year, the begin and the end of sessions for 90 days; those of deleted users, too. The newest comes first. Sign-ins that fail are not in it.",
+			Parameters: paging(Parameter{
+				Name: "user", In: "query", Description: "Only what concerns this user.", Schema: ref("Id"),
+			}), Status: http.StatusOK, Answer: "AuditLog",
+		},
+
+		{
 			Method: http.MethodPost, Path: "/api/orders", Tag: "Orders", Summary: "Order", Access: SignedIn, Service: "order-service",
 			Description: idempotency,
 			Parameters: []Parameter{{

@@ -71,20 +71,20 @@ type answer struct {
 
 // SignIn begins a session. It fails with problem.Unauthenticated where email or
 // password is wrong.
-func (s *Sessions) SignIn(ctx context.Context, email, password string) (Grant, error) {
-	return s.grant(ctx, "/sessions", map[string]string{"email": email, "password": password}, "Email or password is wrong.")
+func (s *Sessions) SignIn(ctx context.Context, client upstream.Client, email, password string) (Grant, error) {
+	return s.grant(ctx, "/sessions", client, map[string]string{"email": email, "password": password}, "Email or password is wrong.")
 }
 
 // Refresh goes on with a session. It fails with problem.Unauthenticated where
 // the token is no longer good.
-func (s *Sessions) Refresh(ctx context.Context, refreshToken string) (Grant, error) {
-	return s.grant(ctx, "/sessions/refresh", map[string]string{"refresh_token": refreshToken},
+func (s *Sessions) Refresh(ctx context.Context, client upstream.Client, refreshToken string) (Grant, error) {
+	return s.grant(ctx, "/sessions/refresh", client, map[string]string{"refresh_token": refreshToken},
 		"The refresh token is not valid or has expired: sign in again.")
 }
 
-func (s *Sessions) grant(ctx context.Context, path string, in any, refusal string) (Grant, error) {
+func (s *Sessions) grant(ctx context.Context, path string, client upstream.Client, in any, refusal string) (Grant, error) {
 	var given answer
-	status, err := s.users.Post(ctx, path, in, &given)
+	status, err := s.users.Post(ctx, path, client, in, &given)
 	if err != nil {
 		return Grant{}, err
 	}
@@ -102,8 +102,8 @@ func (s *Sessions) grant(ctx context.Context, path string, in any, refusal strin
 }
 
 // Revoke ends the session of a refresh token, if there is one (RFC 7009, 2.2).
-func (s *Sessions) Revoke(ctx context.Context, refreshToken string) error {
-	status, err := s.users.Post(ctx, "/sessions/revoke", map[string]string{"refresh_token": refreshToken}, nil)
+func (s *Sessions) Revoke(ctx context.Context, client upstream.Client, refreshToken string) error {
+	status, err := s.users.Post(ctx, "/sessions/revoke", client, map[string]string{"refresh_token": refreshToken}, nil)
 	if err == nil && status >= http.StatusInternalServerError {
 		err = unavailable(status)
 	}

@@ -15,10 +15,13 @@ import (
 	"platform.example/apps/internal/telemetry"
 )
 
-// Post sends in as JSON and reads the answer, where its status is below 300,
+// Client is who asks for what the gateway does at a service.
+type Client struct{ Address, Agent string }
+
+// Post sends in as JSON for a client and reads the answer, where its status is below 300,
 // into out (nil: nowhere). It returns the status. Errors are those that a
 // client may be told.
-func (s *Service) Post(ctx context.Context, path string, in, out any) (status int, err error) {
+func (s *Service) Post(ctx context.Context, path string, client Client, in, out any) (status int, err error) {
 	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(request)
 	defer fasthttp.ReleaseResponse(response)
@@ -28,6 +31,8 @@ func (s *Service) Post(ctx context.Context, path string, in, out any) (status in
 		return 0, fmt.Errorf("encoding a request to %s: %w", s.name, err)
 	}
 	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("X-Forwarded-For", client.Address)
+	request.Header.SetUserAgent(client.Agent)
 	request.SetBodyRaw(body)
 	if err := s.identify(request, identity.Caller{Role: identity.Gateway}); err != nil {
 		return 0, err

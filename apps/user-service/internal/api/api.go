@@ -13,6 +13,7 @@ import (
 	"platform.example/apps/internal/page"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/resourceid"
+	"platform.example/apps/user-service/internal/audit"
 	"platform.example/apps/user-service/internal/cache"
 	"platform.example/apps/user-service/internal/password"
 	"platform.example/apps/user-service/internal/session"
@@ -26,11 +27,12 @@ type API struct {
 	cache     *cache.Users
 	passwords *password.Hasher
 	sessions  *session.Sessions
+	log       *audit.Log
 }
 
 // New returns the API on these users.
-func New(users *store.Users, c *cache.Users, passwords *password.Hasher, sessions *session.Sessions) *API {
-	return &API{users: users, cache: c, passwords: passwords, sessions: sessions}
+func New(users *store.Users, c *cache.Users, passwords *password.Hasher, sessions *session.Sessions, log *audit.Log) *API {
+	return &API{users: users, cache: c, passwords: passwords, sessions: sessions, log: log}
 }
 
 // Register adds the routes to router.
@@ -42,6 +44,10 @@ func (a *API) Register(router chi.Router, errs *problem.Mapper) {
 		r.Get("/users", errs.Handle(a.list))
 		r.Patch("/users/{id}", errs.Handle(a.update))
 		r.Delete("/users/{id}", errs.Handle(a.remove))
+		r.Get("/users/{id}/sessions", errs.Handle(a.listSessions))
+		r.Delete("/users/{id}/sessions", errs.Handle(a.endSessions))
+		r.Delete("/users/{id}/sessions/{session}", errs.Handle(a.endSessions))
+		r.Get("/audit", errs.Handle(a.audit))
 		r.Post("/sessions", errs.Handle(byGateway(a.signIn)))
 		r.Post("/sessions/refresh", errs.Handle(byGateway(a.refresh)))
 		r.Post("/sessions/revoke", errs.Handle(byGateway(a.revoke)))
@@ -66,7 +72,7 @@ func (a *API) create(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	created, err := a.users.Create(r.Context(), draft, hash)
+	created, err := a.users.Create(r.Context(), draft, hash, audit.Of(r, audit.UserCreated))
 	if err != nil {
 		return err
 	}
@@ -95,6 +101,37 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 	}
 	var answer list
 	answer.Users, answer.Next = page.Cut(asked, fetched, func(u user.User) uuid.UUID { return u.ID })
+	return httpjson.Write(w, http.StatusOK, answer)
+}
+
+// audit shows admins who did what, the newest first, to one user or to all.
+func (a *API) audit(w http.ResponseWriter, r *http.Request) error {
+	if caller, err := identity.SignedIn(r); err != nil {
+		return err
+	} else if caller.Role != identity.Admin {
+		return problem.New(problem.Forbidden, "Only an admin may read the audit log.", nil)
+	}
+	query := r.URL.Query()
+	asked, err := page.Parse(query)
+	if err != nil {
+		return err
+	}
+	of := uuid.Nil
+	if raw := query.Get("user"); raw != "" {
+		var ok bool
+		if of, ok = resourceid.Parse(raw); !ok {
+			return problem.New(problem.Malformed, "user must be the id of a user.", nil)
+		}
+	}
+	fetched, err := a.log.List(r.Context(), of, asked.AfterOr(uuid.Max), asked.Fetch())
+	if err != nil {
+		return err
+	}
+	var answer struct {
+		Entries []audit.Entry `json:"entries"`
+		Next    *uuid.UUID    `json:"next,omitempty"`
+	}
+	answer.Entries, answer.Next = page.Cut(asked, fetched, func(e audit.Entry) uuid.UUID { return e.ID })
 	return httpjson.Write(w, http.StatusOK, answer)
 }
 
@@ -143,7 +180,7 @@ func (a *API) update(w http.ResponseWriter, r *http.Request) error {
 			return err
 		}
 	}
-	updated, err := a.users.Update(r.Context(), id, change, hash)
+	updated, err := a.users.Update(r.Context(), id, change, hash, audit.Of(r, audit.UserChanged, change.Named()...))
 	if err != nil {
 		return err
 	}
@@ -163,7 +200,7 @@ func (a *API) remove(w http.ResponseWriter, r *http.Request) error {
 	if err := a.prove(r, caller, given.CurrentPassword); err != nil {
 		return err
 	}
-	if err := a.users.Delete(r.Context(), id); err != nil {
+	if err := a.users.Delete(r.Context(), id, audit.Of(r, audit.UserDeleted)); err != nil {
 		return err
 	}
 	a.cache.Invalidate(r.Context(), id, cache.Deleted)

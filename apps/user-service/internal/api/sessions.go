@@ -4,9 +4,13 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/go-chi/chi/v5"
+	"github.com/google/uuid"
+
 	"platform.example/apps/internal/httpjson"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/resourceid"
+	"platform.example/apps/user-service/internal/audit"
 	"platform.example/apps/user-service/internal/session"
 	"platform.example/apps/user-service/internal/user"
 )
@@ -39,7 +43,7 @@ func (a *API) signIn(w http.ResponseWriter, r *http.Request) error {
 	if !right {
 		return problem.New(problem.Unauthenticated, "Email or password is wrong.", nil)
 	}
-	begun, err := a.sessions.Begin(r.Context(), known.ID, known.PasswordHash)
+	begun, err := a.sessions.Begin(r.Context(), known.ID, known.PasswordHash, audit.Of(r, audit.SessionBegun))
 	if err != nil {
 		return err
 	}
@@ -55,7 +59,7 @@ func (a *API) refresh(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	next, err := a.sessions.Refresh(r.Context(), given.RefreshToken)
+	next, err := a.sessions.Refresh(r.Context(), given.RefreshToken, audit.Of(r, audit.SessionEnded))
 	if err != nil {
 		return err
 	}
@@ -68,7 +72,43 @@ func (a *API) revoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.sessions.Revoke(r.Context(), given.RefreshToken); err != nil {
+	if err := a.sessions.Revoke(r.Context(), given.RefreshToken, audit.Of(r, audit.SessionEnded)); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// listSessions shows users where they are signed in.
+func (a *API) listSessions(w http.ResponseWriter, r *http.Request) error {
+	id, _, err := named(r)
+	if err != nil {
+		return err
+	}
+	open, err := a.sessions.List(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	return httpjson.Write(w, http.StatusOK, struct {
+		Sessions []session.Open `json:"sessions"`
+	}{open})
+}
+
+// endSessions ends the session that the path names, or all of the user's.
+func (a *API) endSessions(w http.ResponseWriter, r *http.Request) error {
+	id, _, err := named(r)
+	if err != nil {
+		return err
+	}
+	one, action := uuid.Nil, audit.SessionsEnded
+	if raw := chi.URLParam(r, "session"); raw != "" {
+		var ok bool
+		if one, ok = resourceid.Parse(raw); !ok || one == uuid.Nil {
+			return problem.New(problem.NotFound, "There is no such session.", nil)
+		}
+		action = audit.SessionEnded
+	}
+	if err := a.sessions.End(r.Context(), id, one, audit.Of(r, action)); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

@@ -20,6 +20,7 @@ import (
 	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/problem"
+	"platform.example/apps/user-service/internal/audit"
 )
 
 const (
@@ -64,22 +65,30 @@ type Session struct {
 // maxPerUser. It fails with problem.Unauthenticated where that is no longer the
 // user's: who has changed it meanwhile has ended all sessions. The lock makes a
 // change that comes now wait, and see the session.
-func (s *Sessions) Begin(ctx context.Context, user uuid.UUID, passwordHash string) (Session, error) {
+func (s *Sessions) Begin(ctx context.Context, user uuid.UUID, passwordHash string, client audit.Entry) (Session, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return Session{}, err
 	}
 	t := token{id, newSecret()}
+	recorded, more := client.By(user).Statement("holder", "id", "$1", 9)
+	client.Action, client.Detail = audit.SessionEnded, "too many sessions"
+	evicted, evictedMore := client.Statement("ended", "user_id", "id", 9+len(more))
+	more = append(more, evictedMore...)
 	begun := Session{ID: id, UserID: user, RefreshToken: t.String(), ExpiresIn: int(Life.Seconds())}
 	err = s.pool.QueryRow(ctx, `WITH holder AS (
 			SELECT id, role FROM users WHERE id = $2 AND password_hash = $3 FOR SHARE
 		), begun AS (
-			INSERT INTO sessions (id, user_id, token_hash, expires_at) SELECT $1, id, $4, $5 FROM holder
+			INSERT INTO sessions (id, user_id, token_hash, expires_at, address, user_agent) SELECT $1, id, $4, $5, $8, $9 FROM holder
 		), ended AS (
-			UPDATE sessions SET revoked_at = $6 WHERE id IN (
+			UPDATE sessions SET revoked_at = $6, address = '', user_agent = '' WHERE id IN (
 				SELECT id FROM sessions WHERE user_id IN (SELECT id FROM holder) AND revoked_at IS NULL
 				ORDER BY id DESC OFFSET $7 FOR UPDATE SKIP LOCKED)
-		) SELECT role FROM holder`, id, user, passwordHash, t.hash(), s.now().Add(Life), s.now(), maxPerUser-1).Scan(&begun.Role)
+			RETURNING id, user_id
+		), recorded AS (`+recorded+`
+		), evicted AS (`+evicted+`
+		) SELECT role FROM holder`, append([]any{id, user, passwordHash, t.hash(), s.now().Add(Life), s.now(), maxPerUser - 1,
+		client.Address, client.Agent}, more...)...).Scan(&begun.Role)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Session{}, problem.New(problem.Unauthenticated, "Email or password is wrong.", errors.New("it was changed while it was checked"))
 	}
@@ -91,7 +100,7 @@ func (s *Sessions) Begin(ctx context.Context, user uuid.UUID, passwordHash strin
 
 // Refresh goes on with the session of a token. It fails with
 // problem.Unauthenticated where the token is no longer good.
-func (s *Sessions) Refresh(ctx context.Context, raw string) (Session, error) {
+func (s *Sessions) Refresh(ctx context.Context, raw string, client audit.Entry) (Session, error) {
 	t, ok := parse(raw)
 	if !ok {
 		return Session{}, refused("it is no refresh token")
@@ -99,7 +108,7 @@ func (s *Sessions) Refresh(ctx context.Context, raw string) (Session, error) {
 	var next Session
 	var refusal error // is answered once what it leaves is committed
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
-		next, refusal, err = s.refresh(ctx, tx, t)
+		next, refusal, err = s.refresh(ctx, tx, t, client)
 		return err
 	})
 	if err != nil {
@@ -117,7 +126,7 @@ type row struct {
 	expires                 time.Time
 }
 
-func (s *Sessions) refresh(ctx context.Context, tx pgx.Tx, t token) (next Session, refusal, err error) {
+func (s *Sessions) refresh(ctx context.Context, tx pgx.Tx, t token, client audit.Entry) (next Session, refusal, err error) {
 	var r row
 	err = tx.QueryRow(ctx, `SELECT s.user_id, u.role, s.token_hash, s.previous_hash, s.salt, s.rotated_at, s.revoked_at, s.expires_at
 		FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1 FOR UPDATE OF s`, t.session).
@@ -138,7 +147,12 @@ func (s *Sessions) refresh(ctx context.Context, tx pgx.Tx, t token) (next Sessio
 	}
 	if !good {
 		s.log.WarnContext(ctx, "a used refresh token came again: the session ends", "session_id", t.session)
-		_, err := tx.Exec(ctx, "UPDATE sessions SET revoked_at = $2 WHERE id = $1", t.session, now)
+		client.Detail = "a used refresh token came again"
+		recorded, more := client.Statement("ended", "user_id", "id", 2)
+		_, err := tx.Exec(ctx, `WITH ended AS (
+				UPDATE sessions SET revoked_at = $2, address = '', user_agent = '' WHERE id = $1 RETURNING id, user_id
+			) `+recorded,
+			append([]any{t.session, now}, more...)...)
 		return Session{}, refused("the token was used before"), err
 	}
 	return Session{
@@ -167,17 +181,64 @@ func refused(why string) error {
 }
 
 // Revoke ends the session of a token. What is no token of a session ends none.
-func (s *Sessions) Revoke(ctx context.Context, raw string) error {
+func (s *Sessions) Revoke(ctx context.Context, raw string, client audit.Entry) error {
 	t, ok := parse(raw)
 	if !ok {
 		return nil
 	}
-	_, err := s.pool.Exec(ctx, `UPDATE sessions SET revoked_at = $3
-		WHERE id = $1 AND revoked_at IS NULL AND (token_hash = $2 OR previous_hash = $2)`, t.session, t.hash(), s.now())
-	if err != nil {
-		return postgres.Failure("revoking a session", err)
+	_, err := s.end(ctx, client, "id = $2 AND $3 IN (token_hash, previous_hash)", t.session, t.hash())
+	return err
+}
+
+// End ends a session of a user, or all of them (uuid.Nil). It fails with problem.NotFound where the user has no such session.
+func (s *Sessions) End(ctx context.Context, user, session uuid.UUID, client audit.Entry) error {
+	ended, err := s.end(ctx, client, "user_id = $2 AND $3::uuid IN (id, '00000000-0000-0000-0000-000000000000'::uuid)", user, session)
+	if err == nil && ended == 0 && session != uuid.Nil {
+		err = problem.New(problem.NotFound, "There is no such session.", nil)
 	}
-	return nil
+	return err
+}
+
+// end ends the sessions for which the condition holds on two arguments, and returns how many these were. It sees those that were
+// begun before: it locks their user first, who is the first argument where there may be several.
+func (s *Sessions) end(ctx context.Context, client audit.Entry, condition string, one, two any) (ended int, err error) {
+	session := "id"
+	if client.Action == audit.SessionsEnded {
+		session = "NULL"
+	}
+	recorded, more := client.Statement("ended", "user_id", session, 3)
+	var both pgx.Batch // one transaction, one round trip
+	both.Queue("SELECT 1 FROM users WHERE id = $1 FOR UPDATE", one)
+	both.Queue(`WITH ended AS (
+			UPDATE sessions SET revoked_at = $1, address = '', user_agent = ''
+			WHERE revoked_at IS NULL AND expires_at > $1 AND `+condition+` RETURNING id, user_id
+		), recorded AS (`+recorded+`)
+		SELECT count(*) FROM ended`, append([]any{s.now(), one, two}, more...)...).QueryRow(func(row pgx.Row) error { return row.Scan(&ended) })
+	if err := s.pool.SendBatch(ctx, &both).Close(); err != nil {
+		return 0, postgres.Failure("ending a session", err)
+	}
+	return ended, nil
+}
+
+// Open is a session that goes on, as its user sees it.
+type Open struct {
+	ID        uuid.UUID  `json:"id"`
+	BegunAt   time.Time  `json:"begun_at"`
+	UsedAt    *time.Time `json:"refreshed_at,omitempty"` // when it got its newest tokens
+	ExpiresAt time.Time  `json:"expires_at"`
+	Address   string     `json:"address,omitempty"` // from where it began
+	UserAgent string     `json:"user_agent,omitempty"`
+}
+
+// List returns the sessions of a user that go on, the newest first: at most maxPerUser.
+func (s *Sessions) List(ctx context.Context, user uuid.UUID) ([]Open, error) {
+	rows, _ := s.pool.Query(ctx, `SELECT id, created_at, rotated_at, expires_at, address, user_agent FROM sessions
+		WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 ORDER BY id DESC LIMIT $3`, user, s.now(), maxPerUser)
+	open, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Open]) // returns the error of the query, too
+	if err != nil {
+		return nil, postgres.Failure("listing sessions", err)
+	}
+	return open, nil
 }
 
 // Ended is a session that was revoked.

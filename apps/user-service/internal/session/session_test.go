@@ -18,9 +18,13 @@ import (
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/problem"
+	"platform.example/apps/user-service/internal/audit"
 	"platform.example/apps/user-service/internal/store"
 	usermodel "platform.example/apps/user-service/internal/user"
 )
+
+// client is from where all requests come.
+var client = audit.Entry{Action: audit.SessionEnded, Address: "198.51.100.7"}
 
 // started is the sessions of one user, at a time that the test moves.
 func started(t *testing.T, now *time.Time) (*Sessions, *pgxpool.Pool, uuid.UUID) {
@@ -47,6 +51,16 @@ func started(t *testing.T, now *time.Time) (*Sessions, *pgxpool.Pool, uuid.UUID)
 	return newSessions(pool, log, func() time.Time { return *now }), pool, user
 }
 
+// audited fails the test unless so many sessions have ended for that reason.
+func audited(t *testing.T, pool *pgxpool.Pool, reason string, want int) {
+	t.Helper()
+	var got int
+	err := pool.QueryRow(t.Context(), "SELECT count(DISTINCT session_id) FROM audit WHERE action = 'session.ended' AND detail = $1", reason).Scan(&got)
+	if err != nil || got != want {
+		t.Errorf("the audit log has %d ends of a session for %q (%v), want %d", got, reason, err, want)
+	}
+}
+
 func good(t *testing.T, err error) bool {
 	t.Helper()
 	if err == nil {
@@ -62,10 +76,11 @@ func good(t *testing.T, err error) bool {
 // answers the same successor for grace, and any other ends the session for good.
 func TestProperties(t *testing.T) {
 	now := time.Now()
-	s, _, user := started(t, &now)
+	s, pool, user := started(t, &now)
+	reused := 0
 	for seed := range uint64(60) {
 		random := rand.New(rand.NewPCG(seed, 3))
-		begun, err := s.Begin(t.Context(), user, "hash")
+		begun, err := s.Begin(t.Context(), user, "hash", client)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -76,10 +91,13 @@ func TestProperties(t *testing.T) {
 			now = now.Add(time.Duration(random.IntN(int(grace))))
 			newest := len(tokens) - 1
 			i := max(0, newest-random.IntN(3))
-			next, err := s.Refresh(t.Context(), tokens[i])
+			next, err := s.Refresh(t.Context(), tokens[i], client)
 			want := !over && (i == newest || i == newest-1 && now.Sub(rotated) <= grace)
 			if good(t, err) != want {
 				t.Fatalf("seed %d, step %d: token %d of %d, %s after the last: %v", seed, step, i, newest, now.Sub(rotated), err)
+			}
+			if !over && !want {
+				reused++
 			}
 			over = over || !want
 			if !want {
@@ -94,22 +112,23 @@ func TestProperties(t *testing.T) {
 			tokens, rotated = append(tokens, next.RefreshToken), now
 		}
 	}
+	audited(t, pool, "a used refresh token came again", reused)
 }
 
 func TestASessionEndsWithItsTime(t *testing.T) {
 	now := time.Now()
 	s, pool, user := started(t, &now)
-	begun, err := s.Begin(t.Context(), user, "hash")
+	begun, err := s.Begin(t.Context(), user, "hash", client)
 	if err != nil {
 		t.Fatal(err)
 	}
 	now = now.Add(Life - time.Hour)
-	next, err := s.Refresh(t.Context(), begun.RefreshToken)
+	next, err := s.Refresh(t.Context(), begun.RefreshToken, client)
 	if err != nil || next.ExpiresIn > 3600 || next.ExpiresIn < 3590 {
 		t.Errorf("an hour before its end: %+v, %v", next, err)
 	}
 	now = now.Add(time.Hour)
-	if _, err := s.Refresh(t.Context(), next.RefreshToken); good(t, err) {
+	if _, err := s.Refresh(t.Context(), next.RefreshToken, client); good(t, err) {
 		t.Error("it goes on after its end")
 	}
 
@@ -135,11 +154,11 @@ func TestASessionEndsWithItsTime(t *testing.T) {
 func TestRevokedIsToldForAsLongAsATokenMayLive(t *testing.T) {
 	now := time.Now()
 	s, _, user := started(t, &now)
-	begun, err := s.Begin(t.Context(), user, "hash")
+	begun, err := s.Begin(t.Context(), user, "hash", client)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Revoke(t.Context(), begun.RefreshToken); err != nil {
+	if err := s.Revoke(t.Context(), begun.RefreshToken, client); err != nil {
 		t.Fatal(err)
 	}
 	for after, want := range map[time.Duration]int{0: 1, 15 * time.Minute: 1, 21 * time.Minute: 0} {
@@ -191,7 +210,7 @@ func TestTheOldestSessionEndsWhenAUserHasTooMany(t *testing.T) {
 	s, pool, user := started(t, &now)
 	var first Session
 	for i := range maxPerUser + 3 {
-		begun, err := s.Begin(t.Context(), user, "hash")
+		begun, err := s.Begin(t.Context(), user, "hash", client)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,10 +222,11 @@ func TestTheOldestSessionEndsWhenAUserHasTooMany(t *testing.T) {
 	if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM sessions WHERE revoked_at IS NULL").Scan(&left); err != nil || left != maxPerUser {
 		t.Errorf("%d sessions are left (%v), want %d", left, err, maxPerUser)
 	}
-	if _, err := s.Refresh(t.Context(), first.RefreshToken); err == nil {
+	if _, err := s.Refresh(t.Context(), first.RefreshToken, client); err == nil {
 		t.Error("the oldest goes on")
 	}
-	if _, err := s.Begin(t.Context(), user, "another hash"); err == nil {
+	audited(t, pool, "too many sessions", 3)
+	if _, err := s.Begin(t.Context(), user, "another hash", client); err == nil {
 		t.Error("a wrong password begins a session")
 	}
 	if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM sessions WHERE revoked_at IS NULL").Scan(&left); err != nil || left != maxPerUser {
@@ -233,9 +253,9 @@ func TestASessionDoesNotOutliveThePasswordItWasBegunWith(t *testing.T) {
 	users := store.New(pool)
 	var begun Session
 	var beginErr error
-	begin := func() { begun, beginErr = s.Begin(t.Context(), user, "hash") }
+	begin := func() { begun, beginErr = s.Begin(t.Context(), user, "hash", client) }
 	change := func() {
-		if _, err := users.Update(t.Context(), user, usermodel.Change{}, "another hash"); err != nil {
+		if _, err := users.Update(t.Context(), user, usermodel.Change{}, "another hash", client); err != nil {
 			t.Error(err)
 		}
 	}
@@ -270,7 +290,7 @@ func TestASessionDoesNotOutliveThePasswordItWasBegunWith(t *testing.T) {
 			if !good(t, beginErr) {
 				return // it was too late
 			}
-			if _, err := s.Refresh(t.Context(), begun.RefreshToken); good(t, err) {
+			if _, err := s.Refresh(t.Context(), begun.RefreshToken, client); good(t, err) {
 				t.Error("the session goes on with the old password")
 			}
 		})

@@ -14,6 +14,7 @@ import (
 
 	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/problem"
+	"platform.example/apps/user-service/internal/audit"
 	"platform.example/apps/user-service/internal/user"
 )
 
@@ -26,15 +27,18 @@ func New(pool *pgxpool.Pool) *Users { return &Users{pool: pool} }
 // columns are in the order of the fields of user.User.
 const columns = "id, email, name, role, created_at, updated_at, version"
 
-// Create adds a user. It fails with problem.Conflict where the email is taken.
-func (s *Users) Create(ctx context.Context, d user.Draft, passwordHash string) (user.User, error) {
+// Create adds a user and records it. It fails with problem.Conflict where the email is taken.
+func (s *Users) Create(ctx context.Context, d user.Draft, passwordHash string, entry audit.Entry) (user.User, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return user.User{}, err
 	}
-	return s.one(ctx, "creating a user",
-		"INSERT INTO users (id, email, name, role, password_hash) VALUES ($1, $2, $3, $4, $5) RETURNING "+columns,
-		id, d.Email, d.Name, d.Role, passwordHash)
+	recorded, more := entry.Statement("changed", "id", "NULL", 5)
+	return s.one(ctx, "creating a user", `WITH changed AS (
+			INSERT INTO users (id, email, name, role, password_hash) VALUES ($1, $2, $3, $4, $5) RETURNING `+columns+`
+		), recorded AS (`+recorded+`)
+		SELECT `+columns+` FROM changed`,
+		append([]any{id, d.Email, d.Name, d.Role, passwordHash}, more...)...)
 }
 
 // Get returns a user. It fails with problem.NotFound where there is none.
@@ -54,32 +58,42 @@ func (s *Users) List(ctx context.Context, after uuid.UUID, limit int) ([]user.Us
 }
 
 // endSessions ends the sessions of the user that the statement has changed.
-const endSessions = `UPDATE sessions SET revoked_at = now()
+const endSessions = `UPDATE sessions SET revoked_at = now(), address = '', user_agent = ''
 	WHERE user_id IN (SELECT id FROM changed) AND revoked_at IS NULL`
 
 // Update changes a user. It fails with problem.NotFound where there is none,
 // and with problem.Conflict where the email is taken. passwordHash "" leaves
 // the password as it is. A new password or role ends the user's sessions, whose
-// tokens were given to somebody else than the user is now.
-func (s *Users) Update(ctx context.Context, id uuid.UUID, c user.Change, passwordHash string) (user.User, error) {
-	return s.locked(ctx, "changing a user", `WITH changed AS (
+// tokens were given to somebody else than the user is now. A change is recorded
+// where something is another than before.
+func (s *Users) Update(ctx context.Context, id uuid.UUID, c user.Change, passwordHash string, entry audit.Entry) (user.User, error) {
+	const differing = `changed JOIN former USING (id)
+		WHERE (changed.email, changed.name, changed.role) IS DISTINCT FROM (former.email, former.name, former.role) OR $5 <> ''`
+	recorded, more := entry.Statement(differing, "id", "NULL", 5)
+	return s.locked(ctx, "changing a user", `WITH former AS (
+			SELECT id, email, name, role FROM users WHERE id = $1
+		), changed AS (
 			UPDATE users SET
 				email = coalesce($2, email), name = coalesce($3, name), role = coalesce($4, role),
 				password_hash = coalesce(nullif($5, ''), password_hash),
 				updated_at = now(), version = version + 1
 			WHERE id = $1 RETURNING `+columns+`
-		), ended AS (`+endSessions+` AND ($4::text IS NOT NULL OR $5 <> ''))
+		), ended AS (`+endSessions+`
+			AND ($4::text IS NOT NULL OR $5 <> '')
+		), recorded AS (`+recorded+`)
 		SELECT `+columns+` FROM changed`,
-		id, c.Email, c.Name, c.Role, passwordHash)
+		append([]any{id, c.Email, c.Name, c.Role, passwordHash}, more...)...)
 }
 
 // Delete removes a user and ends the user's sessions. It fails with
 // problem.NotFound where there is none.
-func (s *Users) Delete(ctx context.Context, id uuid.UUID) error {
+func (s *Users) Delete(ctx context.Context, id uuid.UUID, entry audit.Entry) error {
+	recorded, more := entry.Statement("changed", "id", "NULL", 1)
 	_, err := s.locked(ctx, "deleting a user", `WITH changed AS (
 			DELETE FROM users WHERE id = $1 RETURNING `+columns+`
-		), ended AS (`+endSessions+`)
-		SELECT `+columns+` FROM changed`, id)
+		), ended AS (`+endSessions+`
+		), recorded AS (`+recorded+`)
+		SELECT `+columns+` FROM changed`, append([]any{id}, more...)...)
 	return err
 }
 

@@ -3,6 +3,7 @@ package user
 
 import (
 	"net/mail"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -55,6 +56,21 @@ type Change struct {
 	Password *string        `json:"password"`
 
 	CurrentPassword string `json:"current_password"`
+}
+
+// Named returns what c changes, as the audit log has it: never a value, but for the role.
+func (c Change) Named() []string {
+	var named []string
+	for name, changes := range map[string]bool{"email": c.Email != nil, "name": c.Name != nil, "password": c.Password != nil} {
+		if changes {
+			named = append(named, name)
+		}
+	}
+	if c.Role != nil {
+		named = append(named, "role "+string(*c.Role))
+	}
+	slices.Sort(named)
+	return named
 }
 
 const (

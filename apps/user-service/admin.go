@@ -1,0 +1,57 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/identity"
+	"platform.example/apps/internal/redis"
+	"platform.example/apps/internal/service"
+	"platform.example/apps/internal/text"
+	"platform.example/apps/user-service/internal/audit"
+	"platform.example/apps/user-service/internal/cache"
+	"platform.example/apps/user-service/internal/store"
+	"platform.example/apps/user-service/internal/user"
+)
+
+// admin makes an admin of the user with the email ADMIN_EMAIL, who signs in again. The audit log names the operator.
+func admin(ctx context.Context, p service.Process) error {
+	var (
+		email   string
+		cacheAt redis.Config
+	)
+	return service.OnPostgres(name, func(env *config.Env) {
+		email, _ = text.CanonicalEmail(config.Parsed(env, "ADMIN_EMAIL", config.String))
+		cacheAt = redis.ReadCache(env)
+	}, func(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
+		users, role := store.New(pool), identity.Admin
+		known, err := users.Credentials(ctx, email)
+		if err != nil {
+			return err
+		}
+		if known.ID == uuid.Nil {
+			return errors.New("there is no user with this email: sign up first, POST /api/users")
+		}
+		if before, err := users.Get(ctx, known.ID); err != nil || before.Role == role {
+			log.Info("the user is an admin already", "user_id", known.ID)
+			return err
+		}
+		entry := audit.Entry{Action: audit.UserChanged, Detail: "role admin, by the operator"}
+		changed, err := users.Update(ctx, known.ID, user.Change{Role: &role}, "", entry)
+		if err != nil {
+			return err
+		}
+		registry := prometheus.NewRegistry() // of nobody's
+		client := redis.Open(cacheAt, log, registry)
+		defer func() { _ = client.Close() }()
+		cache.New(client, users.Get, log, registry).Invalidate(ctx, known.ID, changed.Version)
+		log.Info("the user is an admin and has to sign in again", "user_id", known.ID)
+		return nil
+	})(ctx, p)
+}

@@ -1,0 +1,115 @@
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/identity"
+	"platform.example/apps/internal/servicetest"
+)
+
+type auditAnswer struct {
+	Entries []struct {
+		Action, Detail, Address string
+		Actor                   string `json:"actor_id"`
+		User                    string `json:"user_id"`
+	}
+	Next string
+}
+
+type openAnswer struct {
+	Sessions []struct {
+		ID, Address string
+		UserAgent   string `json:"user_agent"`
+	}
+}
+
+func TestSessionsAreListedAndEndedAndAllIsAudited(t *testing.T) {
+	env := servicetest.Env(backingtest.StartPostgres(t).Env(), backingtest.StartRedis(t).Env(name), map[string]string{"ADMIN_EMAIL": "owner@Example.com"})
+	if out, err := servicetest.Run(commands(), env, "migrate"); err != nil {
+		t.Fatalf("migrate: %v\n%s", err, out)
+	}
+	if out, err := servicetest.Run(commands(), env, "admin"); err == nil || !strings.Contains(err.Error(), "sign up first") {
+		t.Errorf("an unknown user is an admin: %v\n%s", err, out)
+	}
+	s := servicetest.Start(t, name, commands(), env)
+	const from, agent = "X-Forwarded-For: 198.51.100.7", "User-Agent: curl/8"
+	call := func(want int, method, path, body string, caller identity.Caller) servicetest.Answer {
+		t.Helper()
+		answer := servicetest.Direct(t, method, s.HTTP+path, body, name, caller, from, agent)
+		if answer.Status != want {
+			t.Fatalf("%s %s: %+v, want %d", method, path, answer, want)
+		}
+		return answer
+	}
+	nobody, gateway := identity.Caller{}, identity.Caller{Role: identity.Gateway}
+	id := servicetest.JSON[userAnswer](t, call(201, "POST", "/users", `{"email":"owner@example.com","name":"A","password":"correct horse"}`, nobody)).ID
+	owner := identity.Caller{UserID: id, Role: identity.User}
+	admin := identity.Caller{UserID: "0190f3a0-0000-7000-8000-0000000000ad", Role: identity.Admin}
+	signIn := func() sessionAnswer {
+		return servicetest.JSON[sessionAnswer](t, call(201, "POST", "/sessions", `{"email":"owner@example.com","password":"correct horse"}`, gateway))
+	}
+	open := func() openAnswer {
+		return servicetest.JSON[openAnswer](t, call(200, "GET", "/users/"+id+"/sessions", "", owner))
+	}
+	first, second := signIn(), signIn()
+	if got := fmt.Sprintf("%+v", open().Sessions); got != fmt.Sprintf("[{ID:%s Address:198.51.100.7 UserAgent:curl/8} {ID:%s Address:198.51.100.7 UserAgent:curl/8}]", second.SessionID, first.SessionID) {
+		t.Errorf("the sessions are %s", got)
+	}
+	call(204, "DELETE", "/users/"+id+"/sessions/"+first.SessionID, "", owner)
+	call(404, "DELETE", "/users/"+id+"/sessions/"+first.SessionID, "", owner)
+	if got := open().Sessions; len(got) != 1 || got[0].ID != second.SessionID {
+		t.Errorf("after the end of %s: %+v", first.SessionID, got)
+	}
+	call(401, "POST", "/sessions/refresh", `{"refresh_token":"`+first.RefreshToken+`"}`, gateway)
+	signIn()
+	call(204, "DELETE", "/users/"+id+"/sessions", "", admin)
+	if got := open().Sessions; len(got) != 0 {
+		t.Errorf("after the end of all: %+v", got)
+	}
+	call(204, "POST", "/sessions/revoke", `{"refresh_token":"`+signIn().RefreshToken+`"}`, gateway)
+	call(200, "PATCH", "/users/"+id, `{"name":"B","email":"owner@example.com","current_password":"correct horse"}`, owner)
+
+	for range 2 { // the cache has the user
+		call(200, "GET", "/users/"+id, "", owner)
+	}
+	if out, err := servicetest.Run(commands(), env, "admin"); err != nil {
+		t.Fatalf("admin: %v\n%s", err, out)
+	}
+	if got := servicetest.JSON[userAnswer](t, call(200, "GET", "/users/"+id, "", owner)); got.Role != "admin" {
+		t.Errorf("the role of an admin is read as %s", got.Role)
+	}
+	if got := signIn(); got.Role != "admin" {
+		t.Errorf("an admin signs in as %s", got.Role)
+	}
+	call(204, "DELETE", "/users/"+id, `{"current_password":"correct horse"}`, owner)
+
+	var lines []string
+	for after := ""; ; {
+		page := servicetest.JSON[auditAnswer](t, call(200, "GET", "/audit?limit=4&user="+id+after, "", admin))
+		for _, e := range page.Entries {
+			who := map[string]string{"": "-", id: "owner", admin.UserID: "admin"}[e.Actor]
+			lines = append([]string{strings.TrimSpace(strings.Join([]string{e.Action, e.Detail, "by", who, e.Address}, " "))}, lines...)
+		}
+		if page.Next == "" {
+			break
+		}
+		after = "&after=" + page.Next
+	}
+	const at = " 198.51.100.7"
+	want := []string{
+		"user.created  by -" + at, "session.begun  by owner" + at, "session.begun  by owner" + at, "session.ended  by owner" + at,
+		"session.begun  by owner" + at, "sessions.ended  by admin" + at, "session.begun  by owner" + at, "session.ended  by -" + at,
+		"user.changed email, name by owner" + at, "user.changed role admin, by the operator by -", "session.begun  by owner" + at, "user.deleted  by owner" + at,
+	}
+	if got := strings.Join(lines, "\n"); got != strings.Join(want, "\n") {
+		t.Errorf("the audit log is\n%s\nwant\n%s", got, strings.Join(want, "\n"))
+	}
+	if all := servicetest.JSON[auditAnswer](t, call(200, "GET", "/audit", "", admin)); len(all.Entries) != len(want) {
+		t.Errorf("of all users: %d entries", len(all.Entries))
+	}
+	call(http.StatusBadRequest, "GET", "/audit?user=x", "", admin)
+}

@@ -1,0 +1,126 @@
+// Package audit records who did what to an account, from where.
+package audit
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"platform.example/apps/internal/identity"
+	"platform.example/apps/internal/postgres"
+	"platform.example/apps/internal/requestid"
+	"platform.example/apps/internal/resourceid"
+)
+
+const (
+	// kept is how long entries are kept, those of deleted users too.
+	kept = 365 * 24 * time.Hour
+	// sessionsKept is for entries about sessions, of which a client makes as many as it likes, and for all addresses.
+	sessionsKept = 90 * 24 * time.Hour
+)
+
+// maxAgentBytes bounds what is kept of a client's User-Agent.
+const maxAgentBytes = 256
+
+// Action is what was done to an account.
+type Action string
+
+// The actions.
+const (
+	UserCreated   Action = "user.created"
+	UserChanged   Action = "user.changed" // the detail names the fields, and the new role, but no other value
+	UserDeleted   Action = "user.deleted"
+	SessionBegun  Action = "session.begun"
+	SessionEnded  Action = "session.ended"
+	SessionsEnded Action = "sessions.ended" // all of the user's
+)
+
+// Entry is one line of the log.
+type Entry struct {
+	ID        uuid.UUID  `json:"id"`
+	At        time.Time  `json:"at"`
+	Actor     *uuid.UUID `json:"actor_id"` // nil: a client that has not signed in, or the operator
+	Action    Action     `json:"action"`
+	Detail    string     `json:"detail,omitempty"`
+	UserID    uuid.UUID  `json:"user_id"`
+	SessionID *uuid.UUID `json:"session_id,omitempty"`
+	Address   string     `json:"address,omitempty"`    // of the client
+	RequestID string     `json:"request_id,omitempty"` // a client may choose it
+
+	Agent string `json:"-" db:"-"` // the client's User-Agent, of which only sessions keep a record
+}
+
+// Of returns the entry of a request. The gateway says whose it is: requests of others do not get here.
+func Of(r *http.Request, action Action, details ...string) Entry {
+	e := Entry{
+		Action: action, Detail: strings.Join(details, ", "), RequestID: requestid.From(r.Context()),
+		Address: r.Header.Get("X-Forwarded-For"), Agent: strings.ToValidUTF8(r.UserAgent(), ""),
+	}
+	if len(e.Agent) > maxAgentBytes {
+		e.Agent = strings.ToValidUTF8(e.Agent[:maxAgentBytes], "")
+	}
+	if id, ok := resourceid.Parse(identity.From(r).UserID); ok {
+		e.Actor = &id
+	}
+	return e
+}
+
+// By returns e as that of a user who has signed in by it.
+func (e Entry) By(user uuid.UUID) Entry {
+	e.Actor = &user
+	return e
+}
+
+// Statement returns the part of a statement that records e for the first row of relation, and nothing where there is no row. user
+// and session are expressions for their ids. Its arguments follow n others.
+func (e Entry) Statement(relation, user, session string, n int) (sql string, args []any) {
+	id, err := uuid.NewV7()
+	if err != nil {
+		id = uuid.New() // only its place in lists is another then
+	}
+	return fmt.Sprintf(`INSERT INTO audit (id, actor_id, action, detail, address, request_id, user_id, session_id)
+		SELECT $%d::uuid, $%d::uuid, $%d, $%d, $%d, $%d, %s, %s::uuid FROM %s LIMIT 1`, n+1, n+2, n+3, n+4, n+5, n+6, user, session, relation),
+		[]any{id, e.Actor, e.Action, e.Detail, e.Address, e.RequestID}
+}
+
+// Log is the table of entries.
+type Log struct{ pool *pgxpool.Pool }
+
+// New returns the log in the database of pool.
+func New(pool *pgxpool.Pool) *Log { return &Log{pool} }
+
+// List returns up to limit entries before the given one (uuid.Max: from the newest), the newest first; those of one user, or of all
+// (uuid.Nil).
+func (l *Log) List(ctx context.Context, user, before uuid.UUID, limit int) ([]Entry, error) {
+	of, args := "", []any{before, limit}
+	if user != uuid.Nil { // a statement of its own, whose plan uses the index of users
+		of, args = "AND user_id = $3", append(args, user)
+	}
+	rows, _ := l.pool.Query(ctx, `SELECT id, at, actor_id, action, detail, user_id, session_id, address, request_id FROM audit
+		WHERE id < $1 `+of+` ORDER BY id DESC LIMIT $2`, args...)
+	entries, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Entry]) // returns the error of the query, too
+	if err != nil {
+		return nil, postgres.Failure("reading the audit log", err)
+	}
+	return entries, nil
+}
+
+// Sweep deletes entries that have been kept long enough.
+func (l *Log) Sweep(ctx context.Context) error {
+	for after, statement := range map[time.Duration]string{
+		kept:         "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT $2)",
+		sessionsKept: "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 AND action LIKE 'session%' ORDER BY at LIMIT $2)",
+	} {
+		if err := postgres.DeleteInBatches(ctx, l.pool, "deleting old audit entries", statement, time.Now().Add(-after)); err != nil {
+			return err
+		}
+	}
+	return postgres.DeleteInBatches(ctx, l.pool, "forgetting old addresses", `UPDATE audit SET address = '' WHERE id IN (
+		SELECT id FROM audit WHERE at < $1 AND address <> '' ORDER BY at LIMIT $2)`, time.Now().Add(-sessionsKept))
+}

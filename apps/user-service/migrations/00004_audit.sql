@@ -1,0 +1,25 @@
+-- +goose Up
+-- Who did what to an account, from where. Rows are added and, when they are old, deleted; never changed.
+CREATE TABLE audit (
+    id         uuid        PRIMARY KEY, -- version 7: ordered by time, which is what lists page by
+    at         timestamptz NOT NULL DEFAULT now(),
+    actor_id   uuid,                    -- null: a client that has not signed in, or the operator
+    action     text        NOT NULL,
+    detail     text        NOT NULL,
+    user_id    uuid        NOT NULL,    -- whose account; it may be deleted
+    session_id uuid,                    -- that began or ended
+    address    text        NOT NULL,    -- of the client; empty for the operator
+    request_id text        NOT NULL
+);
+
+CREATE INDEX audit_user ON audit (user_id, id DESC);
+CREATE INDEX audit_at ON audit (at);
+CREATE INDEX audit_sessions ON audit (at) WHERE action LIKE 'session%';
+CREATE INDEX audit_addresses ON audit (at) WHERE address <> '';
+
+-- By which a user knows their sessions; empty for those that are over or began before.
+ALTER TABLE sessions ADD COLUMN address text NOT NULL DEFAULT '', ADD COLUMN user_agent text NOT NULL DEFAULT '';
+
+-- +goose Down
+ALTER TABLE sessions DROP COLUMN address, DROP COLUMN user_agent;
+DROP TABLE audit;

@@ -1,0 +1,49 @@
+package e2e
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestAnAdminIsMadeByACommand makes an admin of a user, who then reads in the audit log who has done so.
+func TestAnAdminIsMadeByACommand(t *testing.T) {
+	c := gateway()
+	u := c.signUp(t)
+	token := c.mustSignIn(t, u)
+	c.mustCall(t, http.StatusForbidden, http.MethodGet, "/api/audit", token, nil)
+	if said, err := attempt("make", "-s", "admin", "EMAIL=nobody-"+u.Email); err == nil || !strings.Contains(err.Error()+said, "sign up first") {
+		t.Errorf("nobody is an admin: %v\n%s", err, said)
+	}
+	if said, err := attempt("make", "-s", "admin"); err == nil || !strings.Contains(err.Error()+said, "EMAIL is missing") {
+		t.Errorf("without an email: %v\n%s", err, said)
+	}
+	output(t, "make", "-s", "admin", "EMAIL="+strings.ToUpper(u.Email))
+	eventually(t, 5*time.Second, "the token of a user who was none ends", func() error {
+		_, err := c.expect(http.MethodGet, "/api/users/me", token, nil, http.StatusUnauthorized)
+		return err
+	})
+	token = c.mustSignIn(t, u)
+	type auditLog struct {
+		Entries []struct{ Action, Detail, Address string }
+	}
+	read, err := parse[auditLog](string(c.mustCall(t, http.StatusOK, http.MethodGet, "/api/audit?user="+u.ID, token, nil).body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var actions []string
+	for _, entry := range read.Entries {
+		actions = append(actions, strings.TrimSpace(entry.Action+" "+entry.Detail))
+		if (entry.Address == "") != (entry.Action == "user.changed") {
+			t.Errorf("%s came from %q", entry.Action, entry.Address)
+		}
+	}
+	const want = "session.begun; user.changed role admin, by the operator; session.begun; user.created"
+	if got := strings.Join(actions, "; "); got != want {
+		t.Errorf("the audit log says %s, want %s", got, want)
+	}
+	if left := output(t, "kubectl", "--namespace=apps", "get", "jobs", "--output=name"); strings.Contains(left, "-admin-") {
+		t.Errorf("a Job is left: %s", left)
+	}
+}
