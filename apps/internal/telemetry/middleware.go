@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"log/slog"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -45,13 +46,17 @@ func (r Request) Class() string {
 
 // Middleware traces and logs every request and hands it to observe.
 func (t *Telemetry) Middleware(observe func(Request)) func(http.Handler) http.Handler {
+	server := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
+	if t.Edge {
+		server = append(server, trace.WithNewRoot())
+	}
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			start := time.Now()
 			ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
-			options := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
-			if t.Edge {
-				options = append(options, trace.WithNewRoot(), trace.WithLinks(trace.LinkFromContext(ctx)))
+			options := server
+			if t.Edge && trace.SpanContextFromContext(ctx).IsValid() {
+				options = append(slices.Clip(server), trace.WithLinks(trace.LinkFromContext(ctx)))
 			}
 			ctx, span := t.tracer.Start(ctx, r.Method, options...)
 			r = r.WithContext(ctx)
@@ -67,14 +72,13 @@ func (t *Telemetry) Middleware(observe func(Request)) func(http.Handler) http.Ha
 				}
 				observe(done)
 				end(span, done)
-				logged := []slog.Attr{
-					slog.String("method", done.Method), slog.String("endpoint", done.Pattern),
-					slog.Int("status", done.Status), slog.Duration("duration", done.Duration),
-				}
+				log := t.Log
 				if t.Client != nil && done.refused() {
-					logged = append(logged, slog.String("client", t.Client(r)))
+					log = log.With("client", t.Client(r))
 				}
-				t.Log.LogAttrs(ctx, slog.LevelInfo, "request", logged...)
+				log.LogAttrs(ctx, slog.LevelInfo, "request",
+					slog.String("method", done.Method), slog.String("endpoint", done.Pattern),
+					slog.Int("status", done.Status), slog.Duration("duration", done.Duration))
 			}()
 			next.ServeHTTP(answer, r)
 		})

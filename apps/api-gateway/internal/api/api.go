@@ -154,9 +154,7 @@ func (a *API) path(r *http.Request, pattern string, who access, caller identity.
 		own := name == "id" && who.ownUser()
 		if own && id == "me" {
 			id = caller.UserID
-		}
-		// What is no id must not become part of a path.
-		if _, ok := resourceid.Parse(id); !ok {
+		} else if _, ok := resourceid.Parse(id); !ok { // what is no id must not become part of a path
 			return "", problem.New(problem.NotFound, "There is nothing with this id.", nil)
 		}
 		if own && id != caller.UserID && caller.Role != identity.Admin {
