@@ -46,10 +46,13 @@ func (c *Cluster) Command(ctx context.Context, deployment, subcommand string, va
 	}()
 	ended := wait.PollUntilContextTimeout(ctx, commandPoll, commandLimit, false, func(ctx context.Context) (bool, error) {
 		found, err := c.client.BatchV1().Jobs(in).Get(ctx, name, metav1.GetOptions{})
-		if err == nil {
+		if apierrors.IsNotFound(err) {
+			return false, err
+		}
+		if err == nil { // the API server may answer at the next poll
 			job = found
 		}
-		return job.Status.Succeeded+job.Status.Failed > 0, ignoreAway(err)
+		return job.Status.Succeeded+job.Status.Failed > 0, nil
 	})
 	if ended != nil {
 		err := fmt.Errorf("%s of %s: whether it was done is not known: %w", subcommand, deployment, ended)
@@ -66,14 +69,6 @@ func (c *Cluster) Command(ctx context.Context, deployment, subcommand string, va
 		return words, fmt.Errorf("%s of %s failed%s", subcommand, deployment, quoted(words))
 	}
 	return words, nil
-}
-
-// ignoreAway returns an error that is not gone at the next try: the Job is.
-func ignoreAway(err error) error {
-	if apierrors.IsNotFound(err) {
-		return err
-	}
-	return nil
 }
 
 // commandJob is the Job of a subcommand. No Service selects its pod, and the firewall lets it where the service's own may go.

@@ -94,7 +94,7 @@ func build(ctx *pulumi.Context, registry, root, service, version string, archite
 	}).(pulumi.StringOutput), nil
 }
 
-// upstream lists the images that others make. Whoever fetches or replaces them for a cluster reads the same file.
+// upstream lists the images that others make. The local platform reads the same file.
 //
 //go:embed upstream.json
 var upstream []byte

@@ -83,7 +83,7 @@ func tolerations(taints []string) corev1.TolerationArray {
 	return list
 }
 
-// Resources is what a container asks for and may use. It asks for all of its memory, which can't be taken back.
+// Resources is what a container asks for and may use. It requests all of its memory, which can't be reclaimed.
 func Resources(request, limit quantity.CPU, memory quantity.Bytes) corev1.ResourceRequirementsArgs {
 	return corev1.ResourceRequirementsArgs{
 		Requests: pulumi.ToStringMap(map[string]string{
@@ -95,8 +95,8 @@ func Resources(request, limit quantity.CPU, memory quantity.Bytes) corev1.Resour
 	}
 }
 
-// GoLimits tells a Go program what it may use. A tenth of the memory is left for what is outside the Go heap; unit is KiB or
-// MiB, in which the rest is told.
+// GoLimits tells a Go program what it may use. A tenth of the memory is left for what is outside the Go heap; the rest is in
+// unit, KiB or MiB.
 func GoLimits(memory quantity.Bytes, unit string, cpu quantity.CPU) corev1.EnvVarArray {
 	if unit == "KiB" {
 		memory *= 1024

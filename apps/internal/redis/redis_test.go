@@ -51,7 +51,7 @@ func TestAPipelineIsMeasured(t *testing.T) {
 		}
 	}
 	if got["redis_command_duration_seconds"] != 2 || got["redis_command_errors_total"] != 1 {
-		t.Errorf("of 2 pipelines, 1 of which failed: %v", got)
+		t.Errorf("2 pipelines ran and 1 failed: %v", got)
 	}
 }
 

@@ -9,7 +9,7 @@ import (
 	"platform.example/infra/network"
 )
 
-// outageInterval is how often outages are judged: they are few rules, and what they wait for is told sooner.
+// outageInterval is how often outages are judged: the rules are few, and an outage is reported sooner.
 const outageInterval = 5 * time.Second
 
 // outages is what users notice at once. What is scraped every 15 s and must be seen for as long is told within a minute of its

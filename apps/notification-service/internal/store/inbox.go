@@ -15,8 +15,8 @@ import (
 const columns = "id, user_id, type, title, body, order_id, created_at, read_at"
 
 // List returns up to limit notifications of a user that are older than the given
-// one (uuid.Max: from the newest), newest first; where unread, only those that
-// aren't read.
+// one (uuid.Max: from the newest), newest first. With unread, it leaves
+// out those that are read.
 func (s *Store) List(ctx context.Context, user, before uuid.UUID, unread bool, limit int) ([]notification.Notification, error) {
 	sql := "SELECT " + columns + " FROM notifications WHERE user_id = $1 AND id < $2"
 	if unread {

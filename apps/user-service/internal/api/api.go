@@ -41,13 +41,13 @@ func (a *API) Register(router chi.Router, errs *problem.Mapper) {
 	router.Group(func(r chi.Router) {
 		r.Use(httpserver.Deadline)
 		r.Post("/users", errs.Handle(a.create))
-		r.Get("/users", errs.Handle(a.list))
+		r.Get("/users", errs.Handle(byAdmin("list users", a.list)))
 		r.Patch("/users/{id}", errs.Handle(a.update))
 		r.Delete("/users/{id}", errs.Handle(a.remove))
 		r.Get("/users/{id}/sessions", errs.Handle(a.listSessions))
 		r.Delete("/users/{id}/sessions", errs.Handle(a.endSessions))
 		r.Delete("/users/{id}/sessions/{session}", errs.Handle(a.endSessions))
-		r.Get("/audit", errs.Handle(a.audit))
+		r.Get("/audit", errs.Handle(byAdmin("read the audit log", a.audit)))
 		r.Post("/sessions", errs.Handle(byGateway(a.signIn)))
 		r.Post("/sessions/refresh", errs.Handle(byGateway(a.refresh)))
 		r.Post("/sessions/revoke", errs.Handle(byGateway(a.revoke)))
@@ -86,11 +86,6 @@ type list struct {
 }
 
 func (a *API) list(w http.ResponseWriter, r *http.Request) error {
-	if caller, err := identity.SignedIn(r); err != nil {
-		return err
-	} else if caller.Role != identity.Admin {
-		return problem.New(problem.Forbidden, "Only an admin may list users.", nil)
-	}
 	asked, err := page.Parse(r.URL.Query())
 	if err != nil {
 		return err
@@ -106,11 +101,6 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 
 // audit shows admins who did what, the newest first, to one user or to all.
 func (a *API) audit(w http.ResponseWriter, r *http.Request) error {
-	if caller, err := identity.SignedIn(r); err != nil {
-		return err
-	} else if caller.Role != identity.Admin {
-		return problem.New(problem.Forbidden, "Only an admin may read the audit log.", nil)
-	}
 	query := r.URL.Query()
 	asked, err := page.Parse(query)
 	if err != nil {
@@ -247,6 +237,20 @@ func named(r *http.Request) (uuid.UUID, identity.Someone, error) {
 		return uuid.Nil, caller, problem.New(problem.Forbidden, "You may reach only your own user.", nil)
 	}
 	return id, caller, nil
+}
+
+// byAdmin refuses all but the requests of admins; what names what they may do.
+func byAdmin(what string, handle func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		caller, err := identity.SignedIn(r)
+		if err != nil {
+			return err
+		}
+		if caller.Role != identity.Admin {
+			return problem.New(problem.Forbidden, "Only an admin may "+what+".", nil)
+		}
+		return handle(w, r)
+	}
 }
 
 // byGateway refuses all but the gateway's own requests.

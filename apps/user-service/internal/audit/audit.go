@@ -21,7 +21,7 @@ import (
 const (
 	// kept is how long entries are kept, those of deleted users too.
 	kept = 365 * 24 * time.Hour
-	// sessionsKept is for entries about sessions, of which a client makes as many as it likes, and for all addresses.
+	// sessionsKept is for entries about sessions, since a client can make many, and for all addresses.
 	sessionsKept = 90 * 24 * time.Hour
 )
 
@@ -53,7 +53,7 @@ type Entry struct {
 	Address   string     `json:"address,omitempty"`    // of the client
 	RequestID string     `json:"request_id,omitempty"` // a client may choose it
 
-	Agent string `json:"-" db:"-"` // the client's User-Agent, of which only sessions keep a record
+	Agent string `json:"-" db:"-"` // the client's User-Agent; only sessions keep it
 }
 
 // Of returns the entry of a request. The gateway says whose it is: requests of others do not get here.

@@ -199,8 +199,8 @@ func (s *Sessions) End(ctx context.Context, user, session uuid.UUID, client audi
 	return err
 }
 
-// end ends the sessions for which the condition holds on two arguments, and returns how many these were. It sees those that were
-// begun before: it locks their user first, who is the first argument where there may be several.
+// end ends the sessions for which the condition holds on two arguments, and returns their number. If the first argument is a user,
+// it locks the user first, so that no session that begins meanwhile is missed.
 func (s *Sessions) end(ctx context.Context, client audit.Entry, condition string, one, two any) (ended int, err error) {
 	session := "id"
 	if client.Action == audit.SessionsEnded {
