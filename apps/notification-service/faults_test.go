@@ -92,7 +92,7 @@ func faults(t *testing.T, s *servicetest.Running, postgres *backingtest.Postgres
 		arrives503(t, s.HTTP, user, told)
 	})
 
-	if dead := p.client.XLen(t.Context(), event.DeadLetters).Val(); dead != 0 {
+	if dead := p.client.XLen(t.Context(), event.Orders.DeadLetters()).Val(); dead != 0 {
 		t.Errorf("%d events are dead, want none", dead)
 	}
 }

@@ -53,21 +53,35 @@ func newPublisher(t testing.TB, stream *backingtest.Redis) publisher {
 func (p publisher) publish(events ...event.Event) {
 	p.t.Helper()
 	for _, e := range events {
-		fields, err := e.Fields()
-		if err != nil {
-			p.t.Fatal(err)
+		stream := event.Orders
+		if strings.HasPrefix(string(e.Type), "user.") {
+			stream = event.Users
 		}
-		if err := p.client.XAdd(p.t.Context(), &goredis.XAddArgs{Stream: event.OrderStream, Values: fields}).Err(); err != nil {
+		if err := p.client.XAdd(p.t.Context(), &goredis.XAddArgs{Stream: string(stream), Values: stream.Fields(e)}).Err(); err != nil {
 			p.t.Fatal(err)
 		}
 	}
 }
 
 func newEvent(user string) event.Event {
-	return event.Event{
-		ID: uuid.Must(uuid.NewV7()), Type: event.OrderCreated, OccurredAt: time.Now(),
-		Order: event.Order{ID: uuid.New(), UserID: uuid.MustParse(user), Status: "pending", Total: 1250, Currency: "EUR", Version: 1},
+	return eventOf(event.OrderCreated, event.Order{ID: uuid.New(), UserID: uuid.MustParse(user), Status: "pending", Total: 1250, Currency: "EUR", Version: 1})
+}
+
+func eventOf(what event.Type, data any) event.Event {
+	raw, err := json.Marshal(data)
+	if err != nil {
+		panic(err)
 	}
+	return event.Event{ID: uuid.Must(uuid.NewV7()), Type: what, OccurredAt: time.Now(), Data: raw}
+}
+
+// orderOf is the id of the order that e is about.
+func orderOf(e event.Event) string {
+	o, err := event.Data[event.Order](e)
+	if err != nil {
+		panic(err)
+	}
+	return o.ID.String()
 }
 
 func as(user string) string { return "X-User-Id: " + user }
@@ -127,7 +141,7 @@ func eventuallyLogged(t testing.TB, logs func() string, parts ...string) {
 // standing is how far the group has come.
 func standing(t *testing.T, p publisher) goredis.XInfoGroup {
 	t.Helper()
-	groups, err := p.client.XInfoGroups(t.Context(), event.OrderStream).Result()
+	groups, err := p.client.XInfoGroups(t.Context(), string(event.Orders)).Result()
 	if err != nil || len(groups) != 1 {
 		t.Fatalf("groups of the stream: %+v, %v", groups, err)
 	}

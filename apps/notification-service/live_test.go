@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/uuid"
 	goredis "github.com/redis/go-redis/v9"
@@ -17,7 +18,6 @@ import (
 	"platform.example/apps/internal/event"
 	"platform.example/apps/internal/performancetest"
 	"platform.example/apps/internal/servicetest"
-	"platform.example/apps/notification-service/internal/consumer"
 )
 
 // liveName answers as the live Service does: with the colour that it selects.
@@ -63,13 +63,13 @@ func TestOneThatIsNotLiveConsumesNothing(t *testing.T) {
 
 	p.publish(newEvent(user))
 	live.asksAgain(t, 3)
-	if groups := p.client.XInfoGroups(t.Context(), event.OrderStream).Val(); len(groups) != 0 {
+	if groups := p.client.XInfoGroups(t.Context(), string(event.Orders)).Val(); len(groups) != 0 {
 		t.Errorf("there is a group although none is live: %+v", groups)
 	}
 	if got := inbox(t, s.HTTP, user, ""); got.Unread != 0 {
 		t.Errorf("got %+v", got)
 	}
-	eventuallyStatus(t, s.Ops+"/metrics", http.StatusOK, "notification_service_stream_lag 1") // told by those who aren't live, too
+	eventuallyStatus(t, s.Ops+"/metrics", http.StatusOK, `notification_service_stream_lag{consumer="notification-service"} 1`) // told by those who aren't live, too
 
 	live.colour.Store("blue")
 	arrives(t, s.HTTP, user, 1)
@@ -165,14 +165,14 @@ func TestSeveralProcesses(t *testing.T) {
 func growOld(t *testing.T, client *goredis.Client) {
 	t.Helper()
 	pending, err := client.XPendingExt(t.Context(), &goredis.XPendingExtArgs{
-		Stream: event.OrderStream, Group: consumer.Group, Start: "-", End: "+", Count: 1000,
+		Stream: string(event.Orders), Group: name, Start: "-", End: "+", Count: 1000,
 	}).Result()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, entry := range pending {
-		err := client.Do(t.Context(), "XCLAIM", event.OrderStream, consumer.Group, entry.Consumer, 0, entry.ID,
-			"IDLE", consumer.StaleAfter.Milliseconds(), "JUSTID").Err()
+		err := client.Do(t.Context(), "XCLAIM", string(event.Orders), name, entry.Consumer, 0, entry.ID,
+			"IDLE", (30 * time.Second).Milliseconds(), "JUSTID").Err()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -182,7 +182,7 @@ func growOld(t *testing.T, client *goredis.Client) {
 func handledBy(t *testing.T, p *servicetest.Process) int {
 	t.Helper()
 	for line := range strings.Lines(servicetest.Call(t, "GET", p.Ops+"/metrics", "").Body) {
-		value, found := strings.CutPrefix(line, `notification_service_events_handled_total{outcome="handled",type="order.created"} `)
+		value, found := strings.CutPrefix(line, `notification_service_events_handled_total{consumer="notification-service",outcome="handled",type="order.created"} `)
 		if found {
 			count, err := strconv.Atoi(strings.TrimSpace(value))
 			if err != nil {

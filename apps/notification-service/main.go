@@ -5,14 +5,19 @@ package main
 import (
 	"context"
 	"embed"
+	"log/slog"
 	"net/http"
+	"time"
 
 	"platform.example/apps/internal/background"
 	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/consumer"
+	"platform.example/apps/internal/event"
 	"platform.example/apps/internal/service"
 	"platform.example/apps/internal/verify"
 	"platform.example/apps/notification-service/internal/api"
-	"platform.example/apps/notification-service/internal/consumer"
+	"platform.example/apps/notification-service/internal/mail"
+	"platform.example/apps/notification-service/internal/notification"
 	"platform.example/apps/notification-service/internal/store"
 	"platform.example/apps/notification-service/internal/webhook"
 )
@@ -37,19 +42,33 @@ func commands() service.Commands {
 }
 
 func serve(ctx context.Context, p service.Process) error {
-	var receiver webhook.Config
+	var (
+		receiver webhook.Config
+		emails   mail.Config
+	)
 	return service.Serve(service.Definition{
 		Name: name, Postgres: true, Stream: true,
-		Configure: func(env *config.Env) { receiver = webhook.ReadConfig(env) },
+		Configure: func(env *config.Env) { receiver, emails = webhook.ReadConfig(env), mail.ReadConfig(env) },
 		Build: func(b service.Base) (service.API, error) {
 			notifications := store.New(b.Postgres)
 			toDeliver := receiver.URL != nil
-			events := consumer.New(b.Stream, notifications, toDeliver, consumer.StaleAfter, b.Log, b.Registry, b.Tracer)
-			built := service.API{
-				Routes:     api.New(notifications).Register,
-				Background: []background.Work{events.Watch},
-				WhileLive:  []background.Work{events.Run, events.KeepHouse},
+			built := service.API{Routes: api.New(notifications).Register, Chores: []background.Chore{notifications.Sweep}}
+			consume := func(d consumer.Definition) {
+				d.Service = name
+				c := consumer.New(d, b.Stream, b.Postgres, b.Log, b.Registry, b.Tracer)
+				built.Background, built.WhileLive = append(built.Background, c.Watch), append(built.WhileLive, c.Run)
+				built.Chores = append(built.Chores, c.Chores()...)
 			}
+			consume(consumer.Definition{Stream: event.Orders, Group: name, Handle: store.Notify(toDeliver), Types: notification.Types()})
+			consume(consumer.Definition{Stream: event.Users, Group: name + "-users", Handle: store.Forget, Types: []event.Type{event.UserDeleted}, Limit: time.Minute})
+			send, ops, err := mailer(emails, b.Log)
+			if err != nil {
+				return built, err
+			}
+			built.Ops = ops
+			consume(consumer.Definition{ // by itself: a mail server that is away holds up nothing else
+				Stream: event.Users, Group: name + "-mail", Handle: mail.Handle(send, emails.Page), Types: mail.Types(), Limit: mail.SendLimit,
+			})
 			if toDeliver {
 				deliveries := webhook.New(receiver, webhook.DefaultRetry(), notifications, b.Log, b.Registry)
 				built.Background = append(built.Background, deliveries.Watch)
@@ -58,4 +77,20 @@ func serve(ctx context.Context, p service.Process) error {
 			return built, nil
 		},
 	})(ctx, p)
+}
+
+// mailer returns what sends emails, and where the last ones can be read instead.
+func mailer(c mail.Config, log *slog.Logger) (mail.Sender, map[string]http.Handler, error) {
+	switch {
+	case c.Server != nil:
+		send, err := mail.NewSMTP(c)
+		return send, nil, err
+	case c.Sink:
+		sink := &mail.Sink{}
+		return sink.Send, map[string]http.Handler{"/mails": sink}, nil
+	}
+	return func(ctx context.Context, m mail.Mail) error {
+		log.WarnContext(ctx, "an email is not sent: there is no mail server (SMTP_SERVER)", "subject", m.Subject)
+		return nil
+	}, nil, nil
 }

@@ -55,7 +55,7 @@ func TestNotificationService(t *testing.T) {
 		got := inbox(t, s.HTTP, user, "")
 		n := got.Notifications[0]
 		if n.Type != "order.created" || n.Title == "" || !strings.Contains(n.Body, "12.50 EUR") ||
-			n.OrderID != e.Order.ID.String() || n.CreatedAt.IsZero() || n.ReadAt != nil || got.Next != "" {
+			n.OrderID != orderOf(e) || n.CreatedAt.IsZero() || n.ReadAt != nil || got.Next != "" {
 			t.Errorf("got %+v", got)
 		}
 		eventuallyLogged(t, s.Logs, `"msg":"event"`, e.ID.String(), "0af7651916cd43dd8448eb211c80319c")
@@ -86,7 +86,7 @@ func TestNotificationService(t *testing.T) {
 		for range 5 {
 			e := newEvent(user)
 			p.publish(e, newEvent(other))
-			want = append([]string{e.Order.ID.String()}, want...)
+			want = append([]string{orderOf(e)}, want...)
 		}
 		arrives(t, s.HTTP, user, 5)
 		arrives(t, s.HTTP, other, 5)
@@ -209,7 +209,7 @@ func TestNotificationService(t *testing.T) {
 		e.Type = "order.refunded"
 		p.publish(e, newEvent(user))
 		arrives(t, s.HTTP, user, 1)
-		metrics(t, `notification_service_events_handled_total{outcome="unknown",type="other"} 1`)
+		metrics(t, `notification_service_events_handled_total{consumer="notification-service",outcome="unknown",type="other"} 1`)
 	})
 
 	t.Run("metrics", func(t *testing.T) {
@@ -218,11 +218,11 @@ func TestNotificationService(t *testing.T) {
 		p.publish(e, e)
 		arrives(t, s.HTTP, user, 1)
 		metrics(t,
-			`notification_service_events_handled_total{outcome="duplicate",type="order.created"}`,
-			`notification_service_events_handled_total{outcome="handled",type="order.created"}`,
+			`notification_service_events_handled_total{consumer="notification-service",outcome="duplicate",type="order.created"}`,
+			`notification_service_events_handled_total{consumer="notification-service",outcome="handled",type="order.created"}`,
 			`notification_service_requests_total{endpoint="/notifications/{id}/read",method="POST",status="2xx"}`,
 			`notification_service_request_duration_seconds_count{endpoint="/notifications",method="GET"}`,
-			"notification_service_stream_lag 0", "notification_service_stream_pending 0", "notification_service_dead_letters 0",
+			`notification_service_stream_lag{consumer="notification-service"} 0`, `notification_service_stream_pending{consumer="notification-service-mail"} 0`, `notification_service_dead_letters{consumer="notification-service-users"} 0`,
 			"postgres_pool_acquired_connections", "redis_command_duration_seconds_count", "service_live 1",
 		)
 	})

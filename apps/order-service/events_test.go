@@ -31,20 +31,29 @@ func published(t *testing.T, ops string) error {
 // told reads the whole stream: for each order, what is told of it, in order.
 func told(t *testing.T, client *goredis.Client) map[string][]event.Event {
 	t.Helper()
-	entries, err := client.XRange(t.Context(), event.OrderStream, "-", "+").Result()
+	entries, err := client.XRange(t.Context(), string(event.Orders), "-", "+").Result()
 	if err != nil {
 		t.Fatal(err)
 	}
 	events := map[string][]event.Event{}
 	for _, entry := range entries {
-		e, err := event.Parse(entry.Values)
+		e, err := event.Orders.Parse(entry.Values)
 		if err != nil {
 			t.Fatal(err)
 		}
-		id := e.Order.ID.String()
+		id := orderOf(t, e).ID.String()
 		events[id] = append(events[id], e)
 	}
 	return events
+}
+
+func orderOf(t *testing.T, e event.Event) event.Order {
+	t.Helper()
+	o, err := event.Data[event.Order](e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o
 }
 
 // inOrder checks that each event of an order is told, the first time, after
@@ -59,8 +68,8 @@ func inOrder(t *testing.T, id string, events []event.Event) (first, again int) {
 			continue
 		}
 		seen[e.ID.String()] = true
-		if first++; e.Order.Version != int64(first) {
-			t.Errorf("order %s: version %d is told as number %d", id, e.Order.Version, first)
+		if first++; orderOf(t, e).Version != int64(first) {
+			t.Errorf("order %s: version %d is told as number %d", id, orderOf(t, e).Version, first)
 		}
 	}
 	return first, again
@@ -95,12 +104,12 @@ func TestEvents(t *testing.T) {
 		if created.Type != event.OrderCreated || !strings.Contains(created.Traceparent, trace) || !created.OccurredAt.Equal(o.CreatedAt) {
 			t.Errorf("got %+v", created)
 		}
-		raw, _ := json.Marshal(created.Order)
+		raw, _ := json.Marshal(orderOf(t, created))
 		want := fmt.Sprintf(`{"id":%q,"user_id":%q,"status":"pending","total":2500,"currency":"EUR","version":1}`, o.ID, o.UserID)
 		if string(raw) != want {
 			t.Errorf("got  %s\nwant %s", raw, want)
 		}
-		if paid.Type != event.OrderPaid || paid.Order.Status != "paid" || paid.ID == created.ID || paid.ID.Version() != 7 {
+		if paid.Type != event.OrderPaid || orderOf(t, paid).Status != "paid" || paid.ID == created.ID || paid.ID.Version() != 7 {
 			t.Errorf("got %+v", paid)
 		}
 	})

@@ -4,12 +4,15 @@ package main
 import (
 	"embed"
 	"net/http"
+	"time"
 
 	"platform.example/apps/internal/background"
+	"platform.example/apps/internal/consumer"
+	"platform.example/apps/internal/event"
+	"platform.example/apps/internal/outbox"
 	"platform.example/apps/internal/service"
 	"platform.example/apps/internal/verify"
 	"platform.example/apps/order-service/internal/api"
-	"platform.example/apps/order-service/internal/outbox"
 	"platform.example/apps/order-service/internal/store"
 )
 
@@ -36,12 +39,16 @@ func commands() service.Commands {
 var serve = service.Serve(service.Definition{
 	Name: name, Postgres: true, Stream: true,
 	Build: func(b service.Base) (service.API, error) {
-		relay := outbox.NewRelay(b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
+		relay := outbox.NewRelay(store.Outbox(), b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
 		orders := store.New(b.Postgres, relay.Wake)
+		deletions := consumer.New(consumer.Definition{
+			Service: name, Stream: event.Users, Group: name, Handle: store.Anonymise, Types: []event.Type{event.UserDeleted}, Limit: time.Minute,
+		}, b.Stream, b.Postgres, b.Log, b.Registry, b.Tracer)
 		return service.API{
-			Routes:    api.New(orders).Register,
-			WhileLive: []background.Work{relay.Run},
-			Chores:    []background.Chore{relay.Trim, relay.Forget, orders.ForgetKeys},
+			Routes:     api.New(orders).Register,
+			Background: []background.Work{deletions.Watch},
+			WhileLive:  []background.Work{relay.Run, deletions.Run},
+			Chores:     append(deletions.Chores(), relay.Trim, relay.Forget, orders.ForgetKeys),
 		}, nil
 	},
 })

@@ -8,8 +8,8 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/outbox"
 	"platform.example/apps/internal/service"
-	"platform.example/apps/order-service/internal/outbox"
 )
 
 // replay has the events of the last REPLAY_SINCE told again, by the replicas

@@ -15,7 +15,7 @@ import (
 )
 
 func TestEveryRouteAuthorisesItsCaller(t *testing.T) {
-	env := servicetest.Env(backingtest.StartPostgres(t).Env(), backingtest.StartRedis(t).Env(name))
+	env := servicetest.Env(backingtest.StartPostgres(t).Env(), backingtest.StartRedis(t).Env(name), backingtest.StartStream(t).Env(name))
 	if out, err := servicetest.Run(commands(), env, "migrate"); err != nil {
 		t.Fatalf("migrate: %v\n%s", err, out)
 	}
@@ -38,6 +38,10 @@ func TestEveryRouteAuthorisesItsCaller(t *testing.T) {
 		{Route: "PATCH /users/{id}", Path: "/users/" + owner, Body: `{"role":"user","current_password":"correct horse"}`, Anonymous: 401, Gateway: 401, Other: 403, Owner: 403, Admin: 200},
 		{Route: "PATCH /users/{id}", Path: "/users/" + owner, Body: `{"password":"stolen horse"}`, Anonymous: 401, Gateway: 401, Other: 403, Owner: 422, Admin: 422},
 		{Route: "PATCH /users/{id}", Path: "/users/" + owner, Body: `{"email":"m@example.com","current_password":"wrong"}`, Anonymous: 401, Gateway: 401, Other: 403, Owner: 403, Admin: 403},
+		{Route: "POST /users/{id}/confirmation", Path: "/users/" + owner + "/confirmation", Anonymous: 401, Gateway: 401, Other: 403, Owner: 202, Admin: 202},
+		{Route: "POST /auth/email", Body: `{"token":"x"}`, Anonymous: 422, Gateway: 422, Other: 422, Owner: 422, Admin: 422},
+		{Route: "POST /auth/password-reset", Body: `{"email":"nobody@example.com"}`, Anonymous: 202, Gateway: 202, Other: 202, Owner: 202, Admin: 202},
+		{Route: "POST /auth/password", Body: `{"token":"x","password":"a new horse"}`, Anonymous: 422, Gateway: 422, Other: 422, Owner: 422, Admin: 422},
 		{Route: "GET /users/{id}/sessions", Path: "/users/" + owner + "/sessions", Anonymous: 401, Gateway: 401, Other: 403, Owner: 200, Admin: 200},
 		{Route: "DELETE /users/{id}/sessions", Path: "/users/" + owner + "/sessions", Anonymous: 401, Gateway: 401, Other: 403, Owner: 204, Admin: 204},
 		{Route: "DELETE /users/{id}/sessions/{session}", Path: "/users/" + owner + "/sessions/" + admin, Anonymous: 401, Gateway: 401, Other: 403, Owner: 404, Admin: 404},

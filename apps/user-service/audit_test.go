@@ -28,7 +28,7 @@ type openAnswer struct {
 }
 
 func TestSessionsAreListedAndEndedAndAllIsAudited(t *testing.T) {
-	env := servicetest.Env(backingtest.StartPostgres(t).Env(), backingtest.StartRedis(t).Env(name), map[string]string{"ADMIN_EMAIL": "owner@Example.com"})
+	env := servicetest.Env(backingtest.StartPostgres(t).Env(), backingtest.StartRedis(t).Env(name), backingtest.StartStream(t).Env(name), map[string]string{"ADMIN_EMAIL": "owner@Example.com"})
 	if out, err := servicetest.Run(commands(), env, "migrate"); err != nil {
 		t.Fatalf("migrate: %v\n%s", err, out)
 	}

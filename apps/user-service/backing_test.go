@@ -32,11 +32,12 @@ type backing struct {
 	t        *testing.T
 	postgres *backingtest.Postgres
 	redis    *backingtest.Redis
+	stream   *backingtest.Redis
 }
 
 func startBacking(t *testing.T) *backing {
 	t.Helper()
-	b := &backing{t: t, postgres: backingtest.StartPostgres(t), redis: backingtest.StartRedis(t)}
+	b := &backing{t: t, postgres: backingtest.StartPostgres(t), redis: backingtest.StartRedis(t), stream: backingtest.StartStream(t)}
 	if out, err := servicetest.Run(commands(), b.env(), "migrate"); err != nil {
 		t.Fatalf("migrate: %v\n%s", err, out)
 	}
@@ -44,7 +45,7 @@ func startBacking(t *testing.T) *backing {
 }
 
 func (b *backing) env() map[string]string {
-	return servicetest.Env(b.postgres.Env(), b.redis.Env(name), map[string]string{"POSTGRES_MAX_CONNS": strconv.Itoa(maxConns)})
+	return servicetest.Env(b.postgres.Env(), b.redis.Env(name), b.stream.Env(name), map[string]string{"POSTGRES_MAX_CONNS": strconv.Itoa(maxConns)})
 }
 
 // users adds users who have no password, and returns their ids.

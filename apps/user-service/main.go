@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"platform.example/apps/internal/background"
+	"platform.example/apps/internal/outbox"
 	"platform.example/apps/internal/service"
 	"platform.example/apps/internal/verify"
 	"platform.example/apps/user-service/internal/api"
@@ -37,14 +38,16 @@ func commands() service.Commands {
 }
 
 var serve = service.Serve(service.Definition{
-	Name: name, Postgres: true, Cache: true,
+	Name: name, Postgres: true, Cache: true, Stream: true,
 	Build: func(b service.Base) (service.API, error) {
 		users := store.New(b.Postgres)
 		sessions, log := session.New(b.Postgres, b.Log), audit.New(b.Postgres)
 		cached := cache.New(b.Cache, users.Get, b.Log, b.Registry)
+		relay := outbox.NewRelay(store.Outbox(), b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
 		return service.API{
-			Routes: api.New(users, cached, password.NewHasher(), sessions, log).Register,
-			Chores: []background.Chore{sessions.Sweep, log.Sweep},
+			Routes:    api.New(users, cached, password.NewHasher(), sessions, log).Register,
+			WhileLive: []background.Work{relay.Run},
+			Chores:    []background.Chore{relay.Trim, relay.Forget, sessions.Sweep, log.Sweep, users.ForgetLinks},
 		}, nil
 	},
 })

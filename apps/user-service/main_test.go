@@ -33,8 +33,8 @@ type problemAnswer struct {
 // One Postgres and one Redis serve all the subtests: starting them takes
 // longer than all of the tests.
 func TestUserService(t *testing.T) {
-	postgres, redis := backingtest.StartPostgres(t), backingtest.StartRedis(t)
-	env := servicetest.Env(postgres.Env(), redis.Env(name), map[string]string{
+	postgres, redis, stream := backingtest.StartPostgres(t), backingtest.StartRedis(t), backingtest.StartStream(t)
+	env := servicetest.Env(postgres.Env(), redis.Env(name), stream.Env(name), map[string]string{
 		"DEMO_USER_EMAIL": "demo@example.com", "DEMO_USER_PASSWORD": "first password",
 		"SERVICE_VERSION": "0123456789ab", "SERVICE_COLOUR": "blue",
 	})

@@ -20,8 +20,8 @@ type sessionAnswer struct {
 }
 
 func TestSessions(t *testing.T) {
-	postgres, redis := backingtest.StartPostgres(t), backingtest.StartRedis(t)
-	env := servicetest.Env(postgres.Env(), redis.Env(name))
+	postgres, redis, stream := backingtest.StartPostgres(t), backingtest.StartRedis(t), backingtest.StartStream(t)
+	env := servicetest.Env(postgres.Env(), redis.Env(name), stream.Env(name))
 	if out, err := servicetest.Run(commands(), env, "migrate"); err != nil {
 		t.Fatalf("migrate: %v\n%s", err, out)
 	}

@@ -1,5 +1,5 @@
-// Package event is what services tell each other through the stream: the form
-// of an event and where it stands, which publisher and consumers share.
+// Package event is what services tell each other through streams: the form of an
+// event and where it stands, which publisher and consumers share.
 package event
 
 import (
@@ -7,18 +7,30 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
 	"go.opentelemetry.io/otel/propagation"
 )
 
+// Stream is the key of a Redis stream. One service publishes to it.
+type Stream string
+
+// The streams there are.
 const (
-	// OrderStream holds the events of orders, in order per order.
-	OrderStream = "orders:events"
-	// DeadLetters holds the events of OrderStream that a consumer could not handle.
-	DeadLetters = OrderStream + ":dead"
+	Orders Stream = "orders:events" // in order per order; the data is an Order
+	Users  Stream = "users:events"  // in order per user; the data is a User
 )
+
+// DeadLetters is the stream of the events that a consumer could not handle.
+func (s Stream) DeadLetters() string { return string(s) + ":dead" }
+
+// field is the name of the data in an entry: order in orders:events.
+func (s Stream) field() string {
+	name, _, _ := strings.Cut(string(s), "s:")
+	return name
+}
 
 // Type says what happened.
 type Type string
@@ -32,14 +44,23 @@ const (
 	OrderCancelled Type = "order.cancelled"
 )
 
+// What happens to users. All but the first are of use only to who sends emails.
+const (
+	UserDeleted            Type = "user.deleted"
+	EmailToConfirm         Type = "user.email_to_confirm"         // with the address to confirm, and a link
+	EmailChangeRequested   Type = "user.email_change_requested"   // with the address that is to be replaced
+	PasswordResetRequested Type = "user.password_reset_requested" // with a link
+	PasswordChanged        Type = "user.password_changed"
+)
+
 // Event is something that happened, told at least once: who consumes it must
 // know by the ID what it has handled already.
 type Event struct {
 	ID          uuid.UUID
 	Type        Type
 	OccurredAt  time.Time
-	Traceparent string // W3C trace context of the request that caused it; may be empty
-	Order       Order
+	Traceparent string          // W3C trace context of the request that caused it; may be empty
+	Data        json.RawMessage // the Order or User right after the event
 }
 
 // Within returns ctx as a part of the request that caused e.
@@ -50,50 +71,70 @@ func (e Event) Within(ctx context.Context) context.Context {
 // Order is an order right after the event. It holds no personal data but the user's id.
 type Order struct {
 	ID       uuid.UUID `json:"id"`
-	UserID   uuid.UUID `json:"user_id"`
+	UserID   uuid.UUID `json:"user_id"` // uuid.Nil where the user is deleted
 	Status   string    `json:"status"`
 	Total    int64     `json:"total"`    // minor units of the currency
 	Currency string    `json:"currency"` // ISO 4217
 	Version  int64     `json:"version"`  // grows with every change of the order
 }
 
-// The fields of a stream's entry.
+// User is a user right after the event.
+type User struct {
+	ID    uuid.UUID `json:"id"`
+	Email string    `json:"email,omitempty"` // where the event is about an email
+	// Secret is the token of a link. The outbox forgets it once it is published.
+	Secret string `json:"secret,omitempty"`
+}
+
+func (o Order) subject() uuid.UUID { return o.ID }
+func (u User) subject() uuid.UUID  { return u.ID }
+
+// Data returns the data of e. It fails where e is about something else.
+func Data[T interface{ subject() uuid.UUID }](e Event) (T, error) {
+	var data T
+	if err := json.Unmarshal(e.Data, &data); err != nil {
+		return data, fmt.Errorf("reading the data of event %s: %w", e.ID, err)
+	}
+	if data.subject() == uuid.Nil {
+		return data, fmt.Errorf("the data of event %s has no id", e.ID)
+	}
+	return data, nil
+}
+
+// The fields of a stream's entry, beside the data.
 const (
 	fieldID          = "id"
 	fieldType        = "type"
 	fieldOccurredAt  = "occurred_at"
 	fieldTraceparent = "traceparent"
-	fieldOrder       = "order"
 )
 
 // Fields are the fields of the entry that tells e, as name, value, name, value.
-func (e Event) Fields() ([]any, error) {
-	order, err := json.Marshal(e.Order)
-	if err != nil {
-		return nil, fmt.Errorf("encoding event %s: %w", e.ID, err)
-	}
+func (s Stream) Fields(e Event) []any {
 	return []any{
 		fieldID, e.ID.String(),
 		fieldType, string(e.Type),
 		fieldOccurredAt, e.OccurredAt.UTC().Format(time.RFC3339Nano),
 		fieldTraceparent, e.Traceparent,
-		fieldOrder, string(order),
-	}, nil
+		s.field(), string(e.Data),
+	}
 }
 
 // Parse reads the fields of an entry. It fails where they are no event, and
-// leaves it to the consumer whether it knows the type.
-func Parse(fields map[string]any) (Event, error) {
+// leaves it to the consumer whether it knows the type and the data.
+func (s Stream) Parse(fields map[string]any) (Event, error) {
 	text := func(name string) string { value, _ := fields[name].(string); return value }
 	id, idErr := uuid.Parse(text(fieldID))
 	occurredAt, timeErr := time.Parse(time.RFC3339Nano, text(fieldOccurredAt))
-	e := Event{ID: id, Type: Type(text(fieldType)), OccurredAt: occurredAt, Traceparent: text(fieldTraceparent)}
-	orderErr := json.Unmarshal([]byte(text(fieldOrder)), &e.Order)
-	if err := errors.Join(idErr, timeErr, orderErr); err != nil {
+	e := Event{
+		ID: id, Type: Type(text(fieldType)), OccurredAt: occurredAt, Traceparent: text(fieldTraceparent),
+		Data: json.RawMessage(text(s.field())),
+	}
+	if err := errors.Join(idErr, timeErr); err != nil {
 		return Event{}, fmt.Errorf("reading an event: %w", err)
 	}
-	if e.Type == "" || e.Order.ID == uuid.Nil || e.Order.UserID == uuid.Nil {
-		return Event{}, errors.New("reading an event: its type, order or user is missing")
+	if e.Type == "" || len(e.Data) == 0 {
+		return Event{}, fmt.Errorf("reading an event: its type or its %s is missing", s.field())
 	}
 	return e, nil
 }

@@ -49,7 +49,7 @@ func run(t *testing.T, delay time.Duration, prepare func(*Server), routes map[st
 		router.HandleFunc(path, handle)
 	}
 	colour := live.NewSwitch(nil, service, log, tel.Registry)
-	s, err := Listen(service, log, state, colour, router, NewOps(tel, state))
+	s, err := Listen(service, log, state, colour, router, NewOps(tel, state, nil))
 	if err != nil {
 		t.Fatal(err)
 	}

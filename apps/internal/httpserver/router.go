@@ -50,14 +50,17 @@ func NewAPI(t *telemetry.Telemetry, h *health.Health, errs *problem.Mapper, obse
 	return router
 }
 
-// NewOps returns the router that the platform asks: probes, metrics and profiles.
-func NewOps(t *telemetry.Telemetry, h *health.Health) http.Handler {
+// NewOps returns the router that the platform asks: probes, metrics and profiles, and more by path.
+func NewOps(t *telemetry.Telemetry, h *health.Health, more map[string]http.Handler) http.Handler {
 	router := chi.NewRouter()
 	router.Use(middleware.GetHead)
 	router.Get("/livez", h.Livez)
 	router.Get("/readyz", h.Readyz)
 	router.Get("/health", h.Health)
 	router.Method(http.MethodGet, "/metrics", t.MetricsHandler())
+	for path, handler := range more {
+		router.Method(http.MethodGet, path, handler)
+	}
 	router.Get("/debug/pprof/*", pprof.Index) // each profile that has no handler of its own
 	router.Get("/debug/pprof/cmdline", pprof.Cmdline)
 	router.Get("/debug/pprof/profile", pprof.Profile)

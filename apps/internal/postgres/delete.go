@@ -3,18 +3,23 @@ package postgres
 import (
 	"context"
 
-	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // deleteBatch rows are deleted at a time: few enough for the 3 s that a
 // statement may take on a busy database, and for those who wait for their locks.
 const deleteBatch = 1000
 
-// DeleteInBatches runs a statement that deletes at most $2 rows older than $1, a time or an age,
+// execer is a pool or a transaction.
+type execer interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+}
+
+// DeleteInBatches runs a statement that deletes, or changes, at most $2 rows that $1 selects, such as a time,
 // until there are none left.
-func DeleteInBatches(ctx context.Context, pool *pgxpool.Pool, doing, statement string, older any) error {
+func DeleteInBatches(ctx context.Context, on execer, doing, statement string, which any) error {
 	for {
-		done, err := pool.Exec(ctx, statement, older, deleteBatch)
+		done, err := on.Exec(ctx, statement, which, deleteBatch)
 		if err != nil {
 			return Failure(doing, err)
 		}

@@ -53,6 +53,7 @@ type API struct {
 	Routes      func(chi.Router, *problem.Mapper)
 	Middlewares func(*problem.Mapper) chi.Middlewares
 	Observe     func(telemetry.Request)    // nil counts requests as <service>_requests_total does
+	Ops         map[string]http.Handler    // further paths of the ops port
 	Client      func(*http.Request) string // the client's address, which the log names where a request was refused; may be nil
 	Checks      []health.Check             // in addition to those of Postgres and Redis
 	Background  []background.Work          // in every replica
@@ -148,7 +149,7 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 	api.Routes(router, errs)
 
 	colour := live.NewSwitch(liveAt, self, tel.Log, tel.Registry)
-	server, err := httpserver.Listen(self, tel.Log, state, colour, router, httpserver.NewOps(tel, state))
+	server, err := httpserver.Listen(self, tel.Log, state, colour, router, httpserver.NewOps(tel, state, api.Ops))
 	if err != nil {
 		return err
 	}

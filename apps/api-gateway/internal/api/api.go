@@ -67,6 +67,11 @@ func (a *API) routes() []route {
 		{http.MethodPatch, "/api/users/{id}", a.Users, proven},
 		{http.MethodDelete, "/api/users/{id}", a.Users, proven},
 
+		{http.MethodPost, "/api/users/{id}/confirmation", a.Users, themself},
+		{http.MethodPost, "/api/auth/email", a.Users, anyone},
+		{http.MethodPost, "/api/auth/password-reset", a.Users, anyone},
+		{http.MethodPost, "/api/auth/password", a.Users, anyone},
+
 		{http.MethodGet, "/api/users/{id}/sessions", a.Users, themself},
 		{http.MethodDelete, "/api/users/{id}/sessions", a.Users, themself},
 		{http.MethodDelete, "/api/users/{id}/sessions/{session}", a.Users, themself},

@@ -3,6 +3,8 @@ package notification
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -22,31 +24,25 @@ type Notification struct {
 	ReadAt    *time.Time `json:"read_at,omitempty"`
 }
 
-// Known reports whether there is a notification for events of this type.
-func Known(t event.Type) bool {
-	_, known := texts[t]
-	return known
-}
+// Types are the types of events that notifications are made of.
+func Types() []event.Type { return slices.Collect(maps.Keys(texts)) }
 
-// From returns the notification that e becomes, with an ID of its own and no
-// CreatedAt. It fails where e says what can't be true of an order, or is of no
-// Known type.
+// From returns the notification that e, of one of Types, becomes. Its ID and time are those of
+// the event: notifications are in the order in which things happened. From fails
+// where e says what can't be true of an order.
 func From(e event.Event) (Notification, error) {
-	text, known := texts[e.Type]
-	if !known {
-		return Notification{}, fmt.Errorf("there is no notification for events of the type %q", e.Type)
-	}
-	total, err := formatMoney(e.Order.Total, e.Order.Currency)
-	if err != nil {
-		return Notification{}, fmt.Errorf("the total of order %s: %w", e.Order.ID, err)
-	}
-	id, err := uuid.NewV7()
+	order, err := event.Data[event.Order](e)
 	if err != nil {
 		return Notification{}, err
 	}
+	total, err := formatMoney(order.Total, order.Currency)
+	if err != nil {
+		return Notification{}, fmt.Errorf("the total of order %s: %w", order.ID, err)
+	}
+	text := texts[e.Type]
 	return Notification{
-		ID: id, UserID: e.Order.UserID, Type: e.Type, OrderID: e.Order.ID,
-		Title: text.title, Body: fmt.Sprintf(text.body, total),
+		ID: e.ID, UserID: order.UserID, Type: e.Type, OrderID: order.ID,
+		Title: text.title, Body: fmt.Sprintf(text.body, total), CreatedAt: e.OccurredAt,
 	}, nil
 }
 

@@ -5,47 +5,58 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
+	"platform.example/apps/internal/consumer"
+	"platform.example/apps/internal/event"
 	"platform.example/apps/internal/postgres"
 	"platform.example/apps/notification-service/internal/notification"
 )
 
-// Effect is what handling an event leaves in the database.
-type Effect struct {
-	Consumer     string // who handles it: each consumer handles every event once
-	EventID      uuid.UUID
-	Notification notification.Notification
-	Deliver      bool // to the webhook, too
-}
+const (
+	// notificationsKept is how long a notification is kept, read or not.
+	notificationsKept = 180 * 24 * time.Hour
+	// deliveriesKept is how long a delivery is kept that was made or given up.
+	deliveriesKept = 30 * 24 * time.Hour
+)
 
-// Apply applies the effect of an event unless that was done before, and reports
-// whether it did. It is one statement and so one transaction: of several at
-// once, for the same event, one inserts the row of handled_events and the
-// others wait for how that ends.
-func (s *Store) Apply(ctx context.Context, e Effect) (applied bool, err error) {
-	n := e.Notification
-	err = s.pool.QueryRow(ctx, `
-		WITH first AS (
-			INSERT INTO handled_events (consumer, event_id) VALUES ($1, $2)
-			ON CONFLICT DO NOTHING RETURNING event_id
-		), told AS (
-			INSERT INTO notifications (id, user_id, type, title, body, order_id)
-			SELECT $3::uuid, $4::uuid, $5::text, $6::text, $7::text, $8::uuid FROM first RETURNING id
-		), due AS (
-			INSERT INTO webhook_deliveries (notification_id) SELECT id FROM told WHERE $9::boolean
-		)
-		SELECT EXISTS (SELECT FROM first)`,
-		e.Consumer, e.EventID, n.ID, n.UserID, n.Type, n.Title, n.Body, n.OrderID, e.Deliver).Scan(&applied)
-	if err != nil {
-		return false, postgres.Failure("applying an event", err)
+// Notify returns what handles the events of orders: it adds a notification to the
+// inbox of the order's user, and with deliver a delivery to the webhook.
+func Notify(deliver bool) func(event.Event) (consumer.Effect, error) {
+	return func(e event.Event) (consumer.Effect, error) {
+		n, err := notification.From(e)
+		return func(ctx context.Context, tx pgx.Tx) error {
+			if n.UserID == uuid.Nil { // the user is deleted
+				return nil
+			}
+			_, err := tx.Exec(ctx, `
+				WITH told AS (
+					INSERT INTO notifications (id, user_id, type, title, body, order_id, created_at)
+					VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING id
+				) INSERT INTO webhook_deliveries (notification_id) SELECT id FROM told WHERE $8`,
+				n.ID, n.UserID, n.Type, n.Title, n.Body, n.OrderID, n.CreatedAt, deliver)
+			return err
+		}, err
 	}
-	return applied, nil
 }
 
-// ForgetEvents deletes what says that an event was handled longer than age ago.
-// An event that comes again after that has its effect again.
-func (s *Store) ForgetEvents(ctx context.Context, age time.Duration) error {
-	return postgres.DeleteInBatches(ctx, s.pool, "forgetting handled events", `DELETE FROM handled_events WHERE (consumer, event_id) IN (
-		SELECT consumer, event_id FROM handled_events WHERE handled_at < now() - $1::interval
-		ORDER BY handled_at LIMIT $2)`, age)
+// Forget handles event.UserDeleted: it deletes the user's notifications.
+func Forget(e event.Event) (consumer.Effect, error) {
+	user, err := event.Data[event.User](e)
+	return func(ctx context.Context, tx pgx.Tx) error {
+		return postgres.DeleteInBatches(ctx, tx, "deleting the notifications of a user", `DELETE FROM notifications WHERE id IN (
+			SELECT id FROM notifications WHERE user_id = $1 LIMIT $2)`, user.ID)
+	}, err
+}
+
+// Sweep deletes notifications and deliveries that have been kept long enough.
+func (s *Store) Sweep(ctx context.Context) error {
+	err := postgres.DeleteInBatches(ctx, s.pool, "deleting old notifications", `DELETE FROM notifications WHERE id IN (
+		SELECT id FROM notifications WHERE created_at < $1 ORDER BY created_at LIMIT $2)`, time.Now().Add(-notificationsKept))
+	if err != nil {
+		return err
+	}
+	return postgres.DeleteInBatches(ctx, s.pool, "deleting old deliveries", `DELETE FROM webhook_deliveries WHERE notification_id IN (
+		SELECT notification_id FROM webhook_deliveries WHERE coalesce(delivered_at, gave_up_at) < $1
+		ORDER BY coalesce(delivered_at, gave_up_at) LIMIT $2)`, time.Now().Add(-deliveriesKept))
 }

@@ -147,11 +147,20 @@ func newOutbox(t *testing.T) *outbox {
 
 func (o *outbox) add() notification.Notification {
 	o.t.Helper()
-	n, err := notification.From(event.Event{Type: event.OrderPaid, Order: event.Order{ID: uuid.New(), UserID: uuid.New(), Total: 7, Currency: "EUR"}})
+	data, err := json.Marshal(event.Order{ID: uuid.New(), UserID: uuid.New(), Total: 7, Currency: "EUR"})
 	if err != nil {
 		o.t.Fatal(err)
 	}
-	if _, err := o.store.Apply(o.t.Context(), store.Effect{Consumer: "c", EventID: uuid.New(), Notification: n, Deliver: true}); err != nil {
+	e := event.Event{ID: uuid.Must(uuid.NewV7()), Type: event.OrderPaid, OccurredAt: time.Now(), Data: data}
+	n, err := notification.From(e)
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	effect, err := store.Notify(true)(e)
+	if err == nil {
+		err = pgx.BeginFunc(o.t.Context(), o.pool, func(tx pgx.Tx) error { return effect(o.t.Context(), tx) })
+	}
+	if err != nil {
 		o.t.Fatal(err)
 	}
 	return n

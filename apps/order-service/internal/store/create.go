@@ -14,7 +14,6 @@ import (
 	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/order-service/internal/order"
-	"platform.example/apps/order-service/internal/outbox"
 )
 
 const (
@@ -103,7 +102,7 @@ func insert(ctx context.Context, tx pgx.Tx, o order.Order) error {
 		SELECT $1, line, sku, quantity, unit_price
 		FROM unnest($2::text[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS items (sku, quantity, unit_price, line)`,
 		o.ID, skus, quantities, prices)
-	if err := outbox.Add(ctx, &batch, event.OrderCreated, o.CreatedAt, o.Told()); err != nil {
+	if err := Outbox().Add(ctx, &batch, event.OrderCreated, o.CreatedAt, o.ID, o.Told()); err != nil {
 		return err
 	}
 	return tx.SendBatch(ctx, &batch).Close()

@@ -10,11 +10,12 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"platform.example/apps/internal/consumer"
 	"platform.example/apps/internal/event"
+	"platform.example/apps/internal/outbox"
 	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/order-service/internal/order"
-	"platform.example/apps/order-service/internal/outbox"
 )
 
 // Orders are the orders there are. Each change is committed together with its
@@ -22,6 +23,11 @@ import (
 type Orders struct {
 	pool    *pgxpool.Pool
 	changed func() // called after the commit of every change
+}
+
+// Outbox is where the events of orders are written.
+func Outbox() outbox.Outbox {
+	return outbox.Outbox{Service: "order-service", Stream: event.Orders, Subject: "order_id"}
 }
 
 // New returns the orders in the database of pool.
@@ -74,7 +80,7 @@ func (s *Orders) Move(ctx context.Context, id, owner uuid.UUID, m order.Move, no
 		var batch pgx.Batch
 		batch.Queue("UPDATE orders SET status = $2, updated_at = $3, version = $4 WHERE id = $1",
 			moved.ID, moved.Status, moved.UpdatedAt, moved.Version)
-		if err := outbox.Add(ctx, &batch, told, moved.UpdatedAt, moved.Told()); err != nil {
+		if err := Outbox().Add(ctx, &batch, told, moved.UpdatedAt, moved.ID, moved.Told()); err != nil {
 			return err
 		}
 		return tx.SendBatch(ctx, &batch).Close()
@@ -86,6 +92,19 @@ func (s *Orders) Move(ctx context.Context, id, owner uuid.UUID, m order.Move, no
 		s.changed()
 	}
 	return moved, nil
+}
+
+// Anonymise takes a deleted user out of their orders, which stay: others need
+// them for their books. It is the effect of event.UserDeleted.
+func Anonymise(e event.Event) (consumer.Effect, error) {
+	user, err := event.Data[event.User](e)
+	return func(ctx context.Context, tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "DELETE FROM idempotency_keys WHERE user_id = $1", user.ID); err != nil {
+			return err
+		}
+		return postgres.DeleteInBatches(ctx, tx, "anonymising orders", `UPDATE orders SET user_id = '`+uuid.Nil.String()+`' WHERE id IN (
+			SELECT id FROM orders WHERE user_id = $1 LIMIT $2)`, user.ID)
+	}, err
 }
 
 // querier is a pool or a transaction.

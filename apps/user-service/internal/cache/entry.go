@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"reflect"
 	"strconv"
+	"sync"
 
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/user-service/internal/user"
@@ -70,7 +72,9 @@ func decode(raw []byte) (e entry, ok bool) {
 	}
 	switch u, isUser := bytes.CutPrefix(held, []byte(userField)); {
 	case isUser && len(u) > 0 && u[0] == '{':
-		e.user = u
+		if complete(u) {
+			e.user = u
+		}
 	case string(held) == absentField:
 		e.absent = true
 	case len(held) > 0:
@@ -78,6 +82,25 @@ func decode(raw []byte) (e entry, ok bool) {
 	}
 	return e, true
 }
+
+// complete reports whether u has all fields of a user: the version before has
+// cached users as it knows them, which is no answer of this one.
+func complete(u []byte) bool {
+	for _, field := range fields() {
+		if !bytes.Contains(u, field) {
+			return false
+		}
+	}
+	return true
+}
+
+// fields returns each field of a user as JSON has it: "name":.
+var fields = sync.OnceValue(func() (names [][]byte) {
+	for f := range reflect.TypeFor[user.User]().Fields() {
+		names = append(names, []byte(strconv.Quote(f.Tag.Get("json"))+":"))
+	}
+	return names
+})
 
 // answers reports whether the entry says who the user is, or that there is none.
 func (e *entry) answers() bool { return e.absent || e.user != nil }

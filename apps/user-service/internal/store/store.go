@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/net/idna"
 
+	"platform.example/apps/internal/event"
 	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/user-service/internal/audit"
@@ -25,25 +26,36 @@ type Users struct{ pool *pgxpool.Pool }
 func New(pool *pgxpool.Pool) *Users { return &Users{pool: pool} }
 
 // columns are in the order of the fields of user.User.
-const columns = "id, email, name, role, created_at, updated_at, version"
+const columns = "id, email, name, role, created_at, updated_at, version, email_confirmed"
 
-// Create adds a user and records it. It fails with problem.Conflict where the email is taken.
-func (s *Users) Create(ctx context.Context, d user.Draft, passwordHash string, entry audit.Entry) (user.User, error) {
+// Create adds a user, records it and sends a link to confirm the email. It fails
+// with problem.Conflict where the email is taken.
+func (s *Users) Create(ctx context.Context, d user.Draft, passwordHash string, entry audit.Entry) (u user.User, err error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return user.User{}, err
 	}
 	recorded, more := entry.Statement("changed", "id", "NULL", 5)
-	return s.one(ctx, "creating a user", `WITH changed AS (
-			INSERT INTO users (id, email, name, role, password_hash) VALUES ($1, $2, $3, $4, $5) RETURNING `+columns+`
-		), recorded AS (`+recorded+`)
-		SELECT `+columns+` FROM changed`,
-		append([]any{id, d.Email, d.Name, d.Role, passwordHash}, more...)...)
+	err = s.transaction(ctx, "creating a user", func(tx pgx.Tx) error {
+		if u, err = one(ctx, tx, `WITH changed AS (
+				INSERT INTO users (id, email, name, role, password_hash) VALUES ($1, $2, $3, $4, $5) RETURNING `+columns+`
+			), recorded AS (`+recorded+`)
+			SELECT `+columns+` FROM changed`,
+			append([]any{id, d.Email, d.Name, d.Role, passwordHash}, more...)...); err != nil {
+			return err
+		}
+		return send(ctx, tx, id, Confirm, u.Email)
+	})
+	return u, err
 }
 
 // Get returns a user. It fails with problem.NotFound where there is none.
 func (s *Users) Get(ctx context.Context, id uuid.UUID) (user.User, error) {
-	return s.one(ctx, "reading a user", "SELECT "+columns+" FROM users WHERE id = $1", id)
+	u, err := one(ctx, s.pool, "SELECT "+columns+" FROM users WHERE id = $1", id)
+	if err != nil {
+		return user.User{}, failure("reading a user", err)
+	}
+	return u, nil
 }
 
 // List returns up to limit users that were created after the given one
@@ -64,37 +76,76 @@ const endSessions = `UPDATE sessions SET revoked_at = now(), address = '', user_
 // Update changes a user. It fails with problem.NotFound where there is none,
 // and with problem.Conflict where the email is taken. passwordHash "" leaves
 // the password as it is. A new password or role ends the user's sessions, whose
-// tokens were given to somebody else than the user is now. A change is recorded
-// where something is another than before.
-func (s *Users) Update(ctx context.Context, id uuid.UUID, c user.Change, passwordHash string, entry audit.Entry) (user.User, error) {
+// tokens were given to somebody else than the user is now. A new email gets a
+// link to confirm it, and the former one a notice. A change is recorded where
+// something is another than before.
+func (s *Users) Update(ctx context.Context, id uuid.UUID, c user.Change, passwordHash string, entry audit.Entry) (u user.User, err error) {
 	const differing = `changed JOIN former USING (id)
-		WHERE (changed.email, changed.name, changed.role) IS DISTINCT FROM (former.email, former.name, former.role) OR $5 <> ''`
+		WHERE (changed.name, changed.role) IS DISTINCT FROM (former.name, former.role) OR $4 <> '' OR $5`
 	recorded, more := entry.Statement(differing, "id", "NULL", 5)
-	return s.locked(ctx, "changing a user", `WITH former AS (
-			SELECT id, email, name, role FROM users WHERE id = $1
-		), changed AS (
-			UPDATE users SET
-				email = coalesce($2, email), name = coalesce($3, name), role = coalesce($4, role),
-				password_hash = coalesce(nullif($5, ''), password_hash),
-				updated_at = now(), version = version + 1
-			WHERE id = $1 RETURNING `+columns+`
-		), ended AS (`+endSessions+`
-			AND ($4::text IS NOT NULL OR $5 <> '')
-		), recorded AS (`+recorded+`)
-		SELECT `+columns+` FROM changed`,
-		append([]any{id, c.Email, c.Name, c.Role, passwordHash}, more...)...)
+	err = s.transaction(ctx, "changing a user", func(tx pgx.Tx) error {
+		if u, err = one(ctx, tx, "SELECT "+columns+" FROM users WHERE id = $1 FOR UPDATE", id); err != nil {
+			return err
+		}
+		moves := c.Email != nil && string(*c.Email) != u.Email
+		if moves {
+			if err := move(ctx, tx, u, string(*c.Email)); err != nil {
+				return err
+			}
+		}
+		// A statement of its own, once the user is locked, sees all sessions that were begun before.
+		if u, err = one(ctx, tx, `WITH former AS (
+				SELECT id, name, role FROM users WHERE id = $1
+			), changed AS (
+				UPDATE users SET
+					name = coalesce($2, name), role = coalesce($3, role), password_hash = coalesce(nullif($4, ''), password_hash),
+					updated_at = now(), version = version + 1
+				WHERE id = $1 RETURNING `+columns+`
+			), ended AS (`+endSessions+`
+				AND ($3::text IS NOT NULL OR $4 <> '')
+			), recorded AS (`+recorded+`)
+			SELECT `+columns+` FROM changed`,
+			append([]any{id, c.Name, c.Role, passwordHash, moves}, more...)...); err != nil || passwordHash == "" {
+			return err
+		}
+		return tell(ctx, tx, event.PasswordChanged, event.User{ID: id, Email: u.Email})
+	})
+	return u, err
 }
 
-// Delete removes a user and ends the user's sessions. It fails with
-// problem.NotFound where there is none.
+// move sends a link to the new email of a user, and a notice to the former one.
+func move(ctx context.Context, tx pgx.Tx, u user.User, email string) error {
+	var taken bool
+	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM users WHERE lower(email COLLATE "C") = lower($1 COLLATE "C") AND id <> $2)`, email, u.ID).Scan(&taken)
+	if err == nil && taken {
+		err = errTaken
+	}
+	if err != nil {
+		return err
+	}
+	if err := send(ctx, tx, u.ID, Confirm, email); err != nil {
+		return err
+	}
+	return tell(ctx, tx, event.EmailChangeRequested, event.User{ID: u.ID, Email: u.Email})
+}
+
+// Delete removes a user and ends the user's sessions; every service hears of it. It
+// fails with problem.NotFound where there is none.
 func (s *Users) Delete(ctx context.Context, id uuid.UUID, entry audit.Entry) error {
 	recorded, more := entry.Statement("changed", "id", "NULL", 1)
-	_, err := s.locked(ctx, "deleting a user", `WITH changed AS (
-			DELETE FROM users WHERE id = $1 RETURNING `+columns+`
-		), ended AS (`+endSessions+`
-		), recorded AS (`+recorded+`)
-		SELECT `+columns+` FROM changed`, append([]any{id}, more...)...)
-	return err
+	return s.transaction(ctx, "deleting a user", func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT 1 FROM users WHERE id = $1 FOR UPDATE", id); err != nil {
+			return err
+		}
+		if _, err := one(ctx, tx, `WITH changed AS (
+				DELETE FROM users WHERE id = $1 RETURNING `+columns+`
+			), ended AS (`+endSessions+`
+			), recorded AS (`+recorded+`)
+			SELECT `+columns+` FROM changed`, append([]any{id}, more...)...); err != nil {
+			return err
+		}
+		return tell(ctx, tx, event.UserDeleted, event.User{ID: id})
+	})
 }
 
 // Credentials are what a sign-in is checked against.
@@ -132,34 +183,32 @@ func (s *Users) PasswordHash(ctx context.Context, id uuid.UUID) (hash string, er
 	return hash, nil
 }
 
-func (s *Users) one(ctx context.Context, doing, sql string, args ...any) (user.User, error) {
-	rows, _ := s.pool.Query(ctx, sql, args...) // CollectExactlyOneRow returns the error
-	u, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[user.User])
-	if err != nil {
-		return user.User{}, failure(doing, err)
-	}
-	return u, nil
+// querier is a pool or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// locked is one for a statement that changes the user whose id is the first of
-// args: it sees all sessions that were begun before, because it begins once the
-// user is locked.
-func (s *Users) locked(ctx context.Context, doing, sql string, args ...any) (u user.User, err error) {
-	var both pgx.Batch // one transaction, one round trip
-	both.Queue("SELECT 1 FROM users WHERE id = $1 FOR UPDATE", args[0])
-	both.Queue(sql, args...).Query(func(rows pgx.Rows) error {
-		u, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[user.User])
-		return err
-	})
-	if err := s.pool.SendBatch(ctx, &both).Close(); err != nil {
-		return user.User{}, failure(doing, err)
+func one(ctx context.Context, from querier, sql string, args ...any) (user.User, error) {
+	rows, _ := from.Query(ctx, sql, args...) // CollectExactlyOneRow returns the error
+	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[user.User])
+}
+
+// transaction runs do in a transaction. Its errors are those of failure.
+func (s *Users) transaction(ctx context.Context, doing string, do func(pgx.Tx) error) error {
+	if err := pgx.BeginFunc(ctx, s.pool, do); err != nil {
+		return failure(doing, err)
 	}
-	return u, nil
+	return nil
 }
 
 const uniqueViolation = "23505" // SQLSTATE, PostgreSQL manual, appendix A
 
+var errTaken = problem.New(problem.Conflict, "This email is already registered.", nil)
+
 func failure(doing string, err error) error {
+	if _, ok := errors.AsType[*problem.Error](err); ok {
+		return err
+	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		return problem.New(problem.NotFound, "There is no such user.", err)
 	}

@@ -26,6 +26,8 @@ type User struct {
 	CreatedAt time.Time     `json:"created_at"`
 	UpdatedAt time.Time     `json:"updated_at"`
 	Version   int64         `json:"version"` // grows with every write
+	// EmailConfirmed reports whether the user has shown that the email is theirs.
+	EmailConfirmed bool `json:"email_confirmed"`
 }
 
 // Email is an address in the form that addresses are compared in.
@@ -47,8 +49,8 @@ type Draft struct {
 	Password string        `json:"password"`
 }
 
-// Change is what is to change of a user; what is nil stays. CurrentPassword is
-// that of the user who asks for it.
+// Change is what is to change of a user; what is nil stays. A new email takes
+// effect once it is confirmed. CurrentPassword is that of the user who asks for it.
 type Change struct {
 	Email    *Email         `json:"email"`
 	Name     *string        `json:"name"`

@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -20,21 +21,21 @@ type metrics struct {
 	losses    prometheus.Counter
 }
 
-func newMetrics(pool *pgxpool.Pool, registry prometheus.Registerer) *metrics {
-	auto := promauto.With(registry)
+func newMetrics(o Outbox, pool *pgxpool.Pool, registry prometheus.Registerer) *metrics {
+	auto, prefix := promauto.With(registry), strings.ReplaceAll(o.Service, "-", "_")
 	registry.MustRegister(backlog{
 		pool: pool,
-		rows: prometheus.NewDesc("order_service_outbox_unpublished",
+		rows: prometheus.NewDesc(prefix+"_outbox_unpublished",
 			"Events that are still to be published.", nil, nil),
-		oldest: prometheus.NewDesc("order_service_outbox_oldest_unpublished_seconds",
+		oldest: prometheus.NewDesc(prefix+"_outbox_oldest_unpublished_seconds",
 			"Age of the oldest event that is still to be published; 0 where there is none.", nil, nil),
 	})
 	return &metrics{
 		published: auto.NewCounterVec(prometheus.CounterOpts{
-			Name: "order_service_events_published_total", Help: "Events added to the stream, repetitions included.",
+			Name: prefix + "_events_published_total", Help: "Events added to the stream, repetitions included.",
 		}, []string{"type"}),
 		losses: auto.NewCounter(prometheus.CounterOpts{
-			Name: "order_service_stream_losses_total", Help: "Times that the stream was found to have lost entries.",
+			Name: prefix + "_stream_losses_total", Help: "Times that the stream was found to have lost entries.",
 		}),
 	}
 }

@@ -40,6 +40,7 @@ var retry = backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second}
 // Relay publishes events. Any number of relays may run at once, in any number
 // of processes.
 type Relay struct {
+	outbox  Outbox
 	pool    *pgxpool.Pool
 	stream  *goredis.Client
 	log     *slog.Logger
@@ -51,11 +52,11 @@ type Relay struct {
 	checked time.Time // when the stream was last seen to be whole; only Run uses it
 }
 
-// NewRelay returns a relay from the database of pool to event.OrderStream.
-func NewRelay(pool *pgxpool.Pool, stream *goredis.Client, log *slog.Logger, registry prometheus.Registerer, tracer trace.Tracer) *Relay {
+// NewRelay returns a relay from the outbox in the database of pool to the stream.
+func NewRelay(o Outbox, pool *pgxpool.Pool, stream *goredis.Client, log *slog.Logger, registry prometheus.Registerer, tracer trace.Tracer) *Relay {
 	return &Relay{
-		pool: pool, stream: stream, log: log, script: goredis.NewScript(publishScript),
-		metrics: newMetrics(pool, registry), tracer: tracer, wake: make(chan struct{}, 1),
+		outbox: o, pool: pool, stream: stream, log: log, script: goredis.NewScript(publishScript),
+		metrics: newMetrics(o, pool, registry), tracer: tracer, wake: make(chan struct{}, 1),
 	}
 }
 
@@ -110,7 +111,7 @@ func (r *Relay) round(ctx context.Context) (told int, err error) {
 	defer cancel()
 	var refused error
 	err = pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) (err error) {
-		known, next, err := take(ctx, tx)
+		known, next, err := r.outbox.take(ctx, tx)
 		if err != nil {
 			return err
 		}
@@ -147,5 +148,5 @@ func (r *Relay) begin(ctx context.Context, events []event.Event) (context.Contex
 	for i, e := range events {
 		links[i] = trace.LinkFromContext(e.Within(context.Background()))
 	}
-	return r.tracer.Start(ctx, "publish "+event.OrderStream, trace.WithSpanKind(trace.SpanKindProducer), trace.WithLinks(links...))
+	return r.tracer.Start(ctx, "publish "+string(r.outbox.Stream), trace.WithSpanKind(trace.SpanKindProducer), trace.WithLinks(links...))
 }

@@ -7,24 +7,25 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	goredis "github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/trace"
 	"go.opentelemetry.io/otel/trace/noop"
 
 	"platform.example/apps/internal/event"
+	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/telemetry"
-	"platform.example/apps/notification-service/internal/notification"
-	"platform.example/apps/notification-service/internal/store"
 )
 
 const (
 	maxDeliveries = 5
-	// A try ends by then also where the database hangs; above the 3 s that it
-	// gives a statement itself.
+	// A try ends by then also where the database hangs.
 	tryTimeout = 4 * time.Second
 	// maxDeadLetters bounds what broken publishers can fill a Redis with that evicts nothing.
 	maxDeadLetters = 10_000
@@ -40,13 +41,13 @@ func (c *Consumer) handle(ctx context.Context, entry goredis.XMessage) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	e, n, err := read(entry)
+	e, effect, err := c.read(entry)
 	ctx, span := c.begin(ctx, e)
 	defer func() { telemetry.Finish(span, err) }()
-	log := c.log.With("entry", entry.ID, "event_id", e.ID, "type", label(e.Type))
+	log := c.log.With("entry", entry.ID, "event_id", e.ID, "type", c.label(e.Type))
 	result := unknown
-	if err == nil && notification.Known(e.Type) {
-		result, err = c.apply(ctx, log, store.Effect{Consumer: Group, EventID: e.ID, Notification: n, Deliver: c.deliver})
+	if err == nil && effect != nil {
+		result, err = c.apply(ctx, log, e.ID, effect)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -55,10 +56,10 @@ func (c *Consumer) handle(ctx context.Context, entry goredis.XMessage) error {
 		c.fail(ctx, log, entry, e.Type, err)
 		return nil
 	}
-	if err = c.stream.XAck(ctx, event.OrderStream, Group, entry.ID).Err(); err != nil {
+	if err = c.redis.XAck(ctx, string(c.Stream), c.Group, entry.ID).Err(); err != nil {
 		return fmt.Errorf("acknowledging entry %s: %w", entry.ID, err)
 	}
-	c.metrics.handled(e.Type, result)
+	c.metrics.handled(c.label(e.Type), result)
 	log.InfoContext(ctx, "event", "outcome", result)
 	return nil
 }
@@ -70,28 +71,28 @@ func (c *Consumer) begin(ctx context.Context, e event.Event) (context.Context, t
 	if c.tracer == nil {
 		return ctx, noop.Span{}
 	}
-	return c.tracer.Start(ctx, "process "+event.OrderStream, trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(trace.LinkFromContext(ctx)))
+	return c.tracer.Start(ctx, "process "+string(c.Stream), trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(trace.LinkFromContext(ctx)))
 }
 
-// read reads an entry, and what it is to become if its type is known. What the
+// read reads an entry, and its effect if its type is known. What the
 // entry makes fail here, it alone is to blame for, and a panic is no exception.
-func read(entry goredis.XMessage) (e event.Event, n notification.Notification, err error) {
+func (c *Consumer) read(entry goredis.XMessage) (e event.Event, effect Effect, err error) {
 	defer func() {
 		if value := recover(); value != nil {
 			err = fmt.Errorf("panic: %v\n%s", value, debug.Stack())
 		}
 	}()
-	if e, err = event.Parse(entry.Values); err == nil && notification.Known(e.Type) {
-		n, err = notification.From(e)
+	if e, err = c.Stream.Parse(entry.Values); err == nil && slices.Contains(c.Types, e.Type) {
+		effect, err = c.Handle(e)
 	}
-	return e, n, err
+	return e, effect, err
 }
 
 // apply applies the effect of an event. It tries for as long as it isn't done
 // and the event isn't to blame, or until ctx is done.
-func (c *Consumer) apply(ctx context.Context, log *slog.Logger, effect store.Effect) (outcome, error) {
+func (c *Consumer) apply(ctx context.Context, log *slog.Logger, id uuid.UUID, effect Effect) (outcome, error) {
 	for failures := 1; ; failures++ {
-		applied, err := c.try(ctx, effect)
+		applied, err := c.try(ctx, id, effect)
 		switch {
 		case err == nil && applied:
 			return handled, nil
@@ -107,17 +108,38 @@ func (c *Consumer) apply(ctx context.Context, log *slog.Logger, effect store.Eff
 	}
 }
 
-func (c *Consumer) try(ctx context.Context, effect store.Effect) (applied bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, tryTimeout)
+// try applies the effect in the transaction that remembers the event. Of
+// several at once, one inserts the row and the others wait for how that ends.
+func (c *Consumer) try(ctx context.Context, id uuid.UUID, effect Effect) (applied bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.Limit)
 	defer cancel()
-	return c.store.Apply(ctx, effect)
+	err = pgx.BeginFunc(ctx, c.pool, func(tx pgx.Tx) error {
+		first, err := tx.Exec(ctx, "INSERT INTO handled_events (consumer, event_id) VALUES ($1, $2) ON CONFLICT DO NOTHING", c.Group, id)
+		applied = err == nil && first.RowsAffected() == 1
+		if !applied {
+			return err
+		}
+		return effect(ctx, tx)
+	})
+	if err != nil {
+		return false, postgres.Failure("applying an event", err)
+	}
+	return applied, nil
 }
 
-// refused reports whether the database has answered and won't take what the
-// event says. That is the only failure of the database that an event is to
-// blame for. Whether postgres.Failure calls it unavailable wouldn't do: a
-// missing table isn't that, and no event's fault either.
+// Refusal is the failure of an effect that the event itself is to blame for.
+type Refusal struct{ Cause error }
+
+func (r Refusal) Error() string { return r.Cause.Error() }
+
+// refused reports whether the event is to blame: by a Refusal, or because the
+// database has answered and won't take what the event says. Whether
+// postgres.Failure calls it unavailable wouldn't do: a missing table isn't that,
+// and no event's fault either.
 func refused(err error) bool {
+	if _, ok := errors.AsType[Refusal](err); ok {
+		return true
+	}
 	answer, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return false
@@ -139,8 +161,8 @@ func (c *Consumer) fail(ctx context.Context, log *slog.Logger, entry goredis.XMe
 		reason = strings.ToValidUTF8(reason[:maxReasonBytes], "")
 	}
 	log = log.With("cause", reason)
-	verdict, err := c.bury.Run(ctx, c.stream, []string{event.OrderStream, event.DeadLetters},
-		Group, entry.ID, maxDeliveries, maxDeadLetters, reason, time.Now().UTC().Format(time.RFC3339Nano)).Int64Slice()
+	verdict, err := c.bury.Run(ctx, c.redis, []string{string(c.Stream), c.Stream.DeadLetters()},
+		c.Group, entry.ID, maxDeliveries, maxDeadLetters, reason, time.Now().UTC().Format(time.RFC3339Nano)).Int64Slice()
 	if err != nil {
 		log.WarnContext(ctx, "event failed, and how often is not known", "stream", err)
 		return
@@ -150,6 +172,6 @@ func (c *Consumer) fail(ctx context.Context, log *slog.Logger, entry goredis.XMe
 		log.WarnContext(ctx, "event failed and will be tried again")
 		return
 	}
-	c.metrics.handled(t, dead)
-	log.ErrorContext(ctx, "event is dead: it lies in "+event.DeadLetters)
+	c.metrics.handled(c.label(t), dead)
+	log.ErrorContext(ctx, "event is dead: it is in "+c.Stream.DeadLetters()+" (make redrive)")
 }

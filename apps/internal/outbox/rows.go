@@ -11,7 +11,7 @@ import (
 
 // lockKey is the advisory lock between relays, which share it while they
 // publish, and whoever marks rows unpublished, alone. Without it a row might be
-// published while one before it, of the same order, is about to be told again;
+// published while one before it, of the same subject, is about to be told again;
 // or be noted as published after a loss that took it was mended.
 const lockKey int64 = 0x6f7574626f78 // "outbox"
 
@@ -26,16 +26,18 @@ const (
 	selectNewest = `SELECT stream_ms, stream_seq FROM outbox WHERE published_at IS NOT NULL
 		ORDER BY stream_ms DESC, stream_seq DESC LIMIT 1`
 
-	// The first unpublished row of each order only. Where it is another relay's,
-	// the order is left alone.
+	// The first unpublished row of each subject only. Where it is another relay's,
+	// the subject is left alone.
 	selectHeads = `SELECT id, event_id, type, payload, traceparent, occurred_at FROM outbox AS head
 		WHERE published_at IS NULL AND NOT EXISTS (
 			SELECT FROM outbox AS earlier
-			WHERE earlier.order_id = head.order_id AND earlier.id < head.id AND earlier.published_at IS NULL)
+			WHERE earlier.%[1]s = head.%[1]s AND earlier.id < head.id AND earlier.published_at IS NULL)
 		ORDER BY id LIMIT $1
 		FOR UPDATE OF head SKIP LOCKED`
 
-	notePublished = `UPDATE outbox SET published_at = clock_timestamp(), stream_ms = done.ms, stream_seq = done.seq
+	// A secret is not kept once it is published: a replay repeats the event without it.
+	notePublished = `UPDATE outbox SET published_at = clock_timestamp(), stream_ms = done.ms, stream_seq = done.seq,
+			payload = payload - 'secret'
 		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS done (id, ms, seq)
 		WHERE outbox.id = done.id`
 )
@@ -48,7 +50,7 @@ type batch struct {
 
 // take locks the next rows to publish, and returns with them the newest
 // position that any row is known to have had.
-func take(ctx context.Context, tx pgx.Tx) (known position, taken batch, err error) {
+func (o Outbox) take(ctx context.Context, tx pgx.Tx) (known position, taken batch, err error) {
 	var statements pgx.Batch
 	statements.Queue(boundRound)
 	statements.Queue(shareLock, lockKey)
@@ -56,10 +58,10 @@ func take(ctx context.Context, tx pgx.Tx) (known position, taken batch, err erro
 		_, err := pgx.ForEachRow(rows, []any{&known.ms, &known.seq}, func() error { return nil })
 		return err
 	})
-	statements.Queue(selectHeads, batchSize).Query(func(rows pgx.Rows) error {
+	statements.Queue(fmt.Sprintf(selectHeads, o.Subject), batchSize).Query(func(rows pgx.Rows) error {
 		var id int64
 		var e event.Event
-		_, err := pgx.ForEachRow(rows, []any{&id, &e.ID, &e.Type, &e.Order, &e.Traceparent, &e.OccurredAt}, func() error {
+		_, err := pgx.ForEachRow(rows, []any{&id, &e.ID, &e.Type, &e.Data, &e.Traceparent, &e.OccurredAt}, func() error {
 			taken.ids = append(taken.ids, id)
 			taken.events = append(taken.events, e)
 			return nil

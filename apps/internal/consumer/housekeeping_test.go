@@ -19,7 +19,7 @@ func TestHousekeeping(t *testing.T) {
 	log, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	client := redis.Open(redis.ReadStream(p.env), log, registry)
 	defer func() { _ = client.Close() }()
-	c := New(client, p.store, false, never, log, registry, nil)
+	c := New(definition(never), client, p.pool, log, registry, nil)
 
 	t.Run("without a stream there is nothing to do", func(t *testing.T) {
 		if err := c.removeGone(t.Context(), 0); err != nil {
@@ -31,7 +31,7 @@ func TestHousekeeping(t *testing.T) {
 		p.join()
 		p.publishEvent(newEvent())
 		p.takeAs("busy")
-		if err := p.stream.XGroupCreateConsumer(t.Context(), event.OrderStream, Group, "gone").Err(); err != nil {
+		if err := p.stream.XGroupCreateConsumer(t.Context(), string(event.Orders), group, "gone").Err(); err != nil {
 			t.Fatal(err)
 		}
 		if err := c.removeGone(t.Context(), time.Hour); err != nil {
@@ -58,7 +58,7 @@ func TestHousekeeping(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := p.store.ForgetEvents(t.Context(), rememberFor); err != nil {
+		if err := c.forget(t.Context(), rememberFor); err != nil {
 			t.Fatal(err)
 		}
 		if n := p.count("handled_events"); n != 10 {
@@ -69,7 +69,7 @@ func TestHousekeeping(t *testing.T) {
 
 func (p *platform) consumers() (names []string) {
 	p.t.Helper()
-	found, err := p.stream.XInfoConsumers(p.t.Context(), event.OrderStream, Group).Result()
+	found, err := p.stream.XInfoConsumers(p.t.Context(), string(event.Orders), group).Result()
 	if err != nil {
 		p.t.Fatal(err)
 	}

@@ -1,10 +1,9 @@
-// Package consumer makes notifications of the events of the stream, each
-// exactly once in effect.
+// Package consumer handles the events of a stream, each exactly once in effect.
 //
 // Redis delivers at least once: an entry stays pending for the group until it
 // is acknowledged, which happens only after its effect is committed. What is
-// delivered again, for whatever reason, is known by its id in handled_events
-// and has no second effect.
+// delivered again, for whatever reason, is known by its id in the service's
+// table handled_events and has no second effect.
 //
 // What becomes of an entry that can't be handled depends on whose fault it is:
 //
@@ -22,6 +21,7 @@
 package consumer
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -31,21 +31,37 @@ import (
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	goredis "github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/trace"
 
 	"platform.example/apps/internal/backoff"
 	"platform.example/apps/internal/event"
-	"platform.example/apps/notification-service/internal/store"
 )
 
-// Group is the name of the consumer group, and of this consumer in handled_events.
-const Group = "notification-service"
+// Effect is what an event leaves in the database of the service.
+type Effect func(ctx context.Context, tx pgx.Tx) error
 
-// StaleAfter is how long an entry may be in hand before its consumer is taken
+// Definition states what a consumer handles.
+type Definition struct {
+	Service string       // whose consumer it is; metrics have its name
+	Stream  event.Stream // whose events
+	// Group is the name of the consumer group, and of the consumer in handled_events.
+	Group string
+	// Handle returns the effect of an event of one of the Types. It fails where the event can't be true.
+	Handle func(event.Event) (Effect, error)
+	Types  []event.Type
+	// Limit is how long an effect may take; 0 stands for 4 s, above the 3 s of a statement.
+	Limit time.Duration
+	// StaleAfter is how long an entry may be in hand before its consumer is taken for dead; 0 stands for 30 s.
+	StaleAfter time.Duration
+}
+
+// staleAfter is how long an entry may be in hand before its consumer is taken
 // for dead: well above the time that a try with a healthy database may take.
-const StaleAfter = 30 * time.Second
+const staleAfter = 30 * time.Second
 
 const (
 	// Few enough that a consumer that stops hands back little, enough that the
@@ -61,13 +77,12 @@ const (
 
 // Consumer handles events for one replica.
 type Consumer struct {
-	stream     *goredis.Client
-	store      *store.Store
-	deliver    bool
-	staleAfter time.Duration
-	log        *slog.Logger
-	metrics    *metrics
-	tracer     trace.Tracer // nil: there are no spans
+	Definition
+	redis   *goredis.Client
+	pool    *pgxpool.Pool
+	log     *slog.Logger
+	metrics *metrics
+	tracer  trace.Tracer // nil: there are no spans
 
 	name   string // within the group; one of its own in every process
 	retry  backoff.Policy
@@ -76,16 +91,15 @@ type Consumer struct {
 	cursor string // how far the search for stale entries has come
 }
 
-// New returns a consumer of event.OrderStream; deliver says whether what it
-// makes goes to the webhook, too.
-func New(stream *goredis.Client, s *store.Store, deliver bool, staleAfter time.Duration,
-	log *slog.Logger, registry prometheus.Registerer, tracer trace.Tracer) *Consumer {
+// New returns the consumer that d defines, with its effects in the database of pool.
+func New(d Definition, stream *goredis.Client, pool *pgxpool.Pool, log *slog.Logger, registry prometheus.Registerer, tracer trace.Tracer) *Consumer {
+	d.Limit, d.StaleAfter = cmp.Or(d.Limit, tryTimeout), cmp.Or(d.StaleAfter, staleAfter)
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown" // it is for people to read; the random part makes the name unique
 	}
 	return &Consumer{
-		stream: stream, store: s, deliver: deliver, staleAfter: staleAfter, log: log, metrics: newMetrics(registry), tracer: tracer,
+		Definition: d, redis: stream, pool: pool, log: log.With("consumer", d.Group), metrics: newMetrics(d, registry), tracer: tracer,
 		name:  host + "-" + rand.Text()[:8],
 		retry: backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second},
 		bury:  goredis.NewScript(buryScript), remove: goredis.NewScript(removeScript),
@@ -108,7 +122,7 @@ func (c *Consumer) Run(ctx context.Context) {
 			failures = 1
 		}
 		if failures == 1 {
-			c.log.Warn("the stream is not available right now", "cause", err)
+			c.log.Warn("the stream is not available right now", "stream", c.Stream, "cause", err)
 		}
 		c.retry.Wait(ctx, failures)
 	}
@@ -134,7 +148,7 @@ func (c *Consumer) follow(ctx context.Context) (rounds int, err error) {
 // that has lost everything. It begins with the oldest entry that there is, which
 // at worst is handled already.
 func (c *Consumer) join(ctx context.Context) error {
-	err := c.stream.XGroupCreateMkStream(ctx, event.OrderStream, Group, firstID).Err()
+	err := c.redis.XGroupCreateMkStream(ctx, string(c.Stream), c.Group, firstID).Err()
 	if err != nil && !strings.HasPrefix(err.Error(), "BUSYGROUP") {
 		return fmt.Errorf("joining the group: %w", err)
 	}
@@ -144,9 +158,9 @@ func (c *Consumer) join(ctx context.Context) error {
 // handleStale handles a batch of what others, or this one, have left pending.
 // It reports whether there may be more.
 func (c *Consumer) handleStale(ctx context.Context) (more bool, err error) {
-	entries, cursor, err := c.stream.XAutoClaim(ctx, &goredis.XAutoClaimArgs{
-		Stream: event.OrderStream, Group: Group, Consumer: c.name,
-		MinIdle: c.staleAfter, Start: c.cursor, Count: batchSize,
+	entries, cursor, err := c.redis.XAutoClaim(ctx, &goredis.XAutoClaimArgs{
+		Stream: string(c.Stream), Group: c.Group, Consumer: c.name,
+		MinIdle: c.StaleAfter, Start: c.cursor, Count: batchSize,
 	}).Result()
 	if err != nil {
 		return false, fmt.Errorf("claiming stale entries: %w", err)
@@ -165,8 +179,8 @@ func (c *Consumer) handleNew(ctx context.Context, wait bool) error {
 	// The client itself would give a blocking command 10 s on top.
 	bounded, cancel := context.WithTimeout(ctx, blockTime+answerTimeout)
 	defer cancel()
-	streams, err := c.stream.XReadGroup(bounded, &goredis.XReadGroupArgs{
-		Group: Group, Consumer: c.name, Streams: []string{event.OrderStream, ">"}, Count: batchSize, Block: block,
+	streams, err := c.redis.XReadGroup(bounded, &goredis.XReadGroupArgs{
+		Group: c.Group, Consumer: c.name, Streams: []string{string(c.Stream), ">"}, Count: batchSize, Block: block,
 	}).Result()
 	if errors.Is(err, goredis.Nil) {
 		return ctx.Err()
@@ -191,12 +205,12 @@ func (c *Consumer) handleAll(ctx context.Context, entries []goredis.XMessage) er
 func (c *Consumer) handBack(ctx context.Context, entries []goredis.XMessage) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handBackTimeout)
 	defer cancel()
-	args := []any{"XCLAIM", event.OrderStream, Group, c.name, 0}
+	args := []any{"XCLAIM", string(c.Stream), c.Group, c.name, 0}
 	for _, entry := range entries {
 		args = append(args, entry.ID)
 	}
-	args = append(args, "IDLE", c.staleAfter.Milliseconds(), "JUSTID") // go-redis has no IDLE
-	if err := c.stream.Do(ctx, args...).Err(); err != nil {
+	args = append(args, "IDLE", c.StaleAfter.Milliseconds(), "JUSTID") // go-redis has no IDLE
+	if err := c.redis.Do(ctx, args...).Err(); err != nil {
 		c.log.Warn("entries could not be handed back: they are claimed once they are stale", "entries", len(entries), "cause", err)
 	}
 }

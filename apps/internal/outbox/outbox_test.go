@@ -22,6 +22,8 @@ import (
 	"platform.example/apps/internal/postgres"
 )
 
+var orders = Outbox{Service: "order-service", Stream: event.Orders, Subject: "order_id"}
+
 // bench is one relay that runs only when told, with all that it needs.
 type bench struct {
 	t      *testing.T
@@ -38,7 +40,7 @@ func TestOutbox(t *testing.T) {
 	variables := database.Env()
 	at := postgres.ReadConfig(config.From(func(name string) (string, bool) { value, ok := variables[name]; return value, ok }))
 	log := slog.New(slog.DiscardHandler)
-	if err := postgres.Migrate(t.Context(), at, os.DirFS("../../migrations"), log); err != nil {
+	if err := postgres.Migrate(t.Context(), at, os.DirFS("../../order-service/migrations"), log); err != nil {
 		t.Fatal(err)
 	}
 	pool, err := postgres.Connect(t.Context(), at, log)
@@ -68,7 +70,7 @@ func TestOutbox(t *testing.T) {
 			}
 			stream.Wipe()
 			b := &bench{t: t, pool: pool, client: client}
-			b.relay = NewRelay(pool, service, slog.New(slog.NewJSONHandler(&b.logs, nil)), prometheus.NewRegistry(), nil)
+			b.relay = NewRelay(orders, pool, service, slog.New(slog.NewJSONHandler(&b.logs, nil)), prometheus.NewRegistry(), nil)
 			test(b)
 		})
 	}
@@ -79,7 +81,7 @@ func (b *bench) add(id uuid.UUID, versions ...int64) {
 	b.t.Helper()
 	var batch pgx.Batch
 	for _, version := range versions {
-		err := Add(b.t.Context(), &batch, event.OrderPaid, time.Now(), event.Order{ID: id, UserID: uuid.New(), Version: version})
+		err := orders.Add(b.t.Context(), &batch, event.OrderPaid, time.Now(), id, event.Order{ID: id, UserID: uuid.New(), Version: version})
 		if err != nil {
 			b.t.Fatal(err)
 		}
@@ -118,17 +120,21 @@ func (b *bench) drain() {
 // in the order in which they first come up.
 func (b *bench) stream() string {
 	b.t.Helper()
-	entries, err := b.client.XRange(b.t.Context(), event.OrderStream, "-", "+").Result()
+	entries, err := b.client.XRange(b.t.Context(), string(event.Orders), "-", "+").Result()
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	var held []string
 	for _, entry := range entries {
-		e, err := event.Parse(entry.Values)
+		e, err := event.Orders.Parse(entry.Values)
 		if err != nil {
 			b.t.Fatal(err)
 		}
-		held = append(held, fmt.Sprintf("%s.%d", e.Order.ID.String()[:1], e.Order.Version))
+		o, err := event.Data[event.Order](e)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		held = append(held, fmt.Sprintf("%s.%d", o.ID.String()[:1], o.Version))
 	}
 	return fmt.Sprint(held)
 }
@@ -226,7 +232,7 @@ func testNoted(b *bench) {
 	b.add(one, 1)
 	b.add(other, 1)
 	err := pgx.BeginFunc(b.t.Context(), b.pool, func(tx pgx.Tx) error {
-		_, taken, err := take(b.t.Context(), tx)
+		_, taken, err := orders.take(b.t.Context(), tx)
 		if err != nil {
 			return err
 		}
@@ -245,7 +251,7 @@ func testFrozen(b *bench) {
 	one, _ := twoOrders()
 	b.add(one, 1)
 	tx := b.begin()
-	if _, taken, err := take(b.t.Context(), tx); err != nil || len(taken.ids) != 1 {
+	if _, taken, err := orders.take(b.t.Context(), tx); err != nil || len(taken.ids) != 1 {
 		b.t.Fatalf("the frozen relay took %v, %v", taken.ids, err)
 	}
 	b.round(0)
@@ -291,10 +297,10 @@ func testTail(b *bench) {
 	one, other := twoOrders()
 	b.add(one, 1, 2, 3)
 	b.drain()
-	entries := b.client.XRange(b.t.Context(), event.OrderStream, "-", "+").Val()
+	entries := b.client.XRange(b.t.Context(), string(event.Orders), "-", "+").Val()
 	// The stream as it was after the first entry.
 	b.client.FlushAll(b.t.Context())
-	b.client.XAdd(b.t.Context(), &goredis.XAddArgs{Stream: event.OrderStream, ID: entries[0].ID, Values: entries[0].Values})
+	b.client.XAdd(b.t.Context(), &goredis.XAddArgs{Stream: string(event.Orders), ID: entries[0].ID, Values: entries[0].Values})
 	b.add(other, 1)
 	b.drain()
 	b.holds("[a.1 a.2 b.1 a.3]")
@@ -304,7 +310,7 @@ func testExclusion(b *bench) {
 	one, _ := twoOrders()
 	b.add(one, 1)
 	tx := b.begin()
-	if _, _, err := take(b.t.Context(), tx); err != nil {
+	if _, _, err := orders.take(b.t.Context(), tx); err != nil {
 		b.t.Fatal(err)
 	}
 	marked := make(chan error, 1)

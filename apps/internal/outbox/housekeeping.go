@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"platform.example/apps/internal/event"
 	"platform.example/apps/internal/postgres"
 )
 
@@ -21,10 +20,10 @@ func (r *Relay) Forget(ctx context.Context) error {
 func (r *Relay) Trim(ctx context.Context) error {
 	needed, err := r.needed(ctx)
 	if err == nil && needed != (position{}) {
-		err = r.stream.XTrimMinID(ctx, event.OrderStream, needed.String()).Err()
+		err = r.stream.XTrimMinID(ctx, string(r.outbox.Stream), needed.String()).Err()
 	}
 	if err != nil {
-		return fmt.Errorf("trimming %s: %w", event.OrderStream, err)
+		return fmt.Errorf("trimming %s: %w", r.outbox.Stream, err)
 	}
 	return nil
 }
@@ -32,11 +31,11 @@ func (r *Relay) Trim(ctx context.Context) error {
 // needed is where the part of the stream begins that some group still needs;
 // zero where all of it may be needed.
 func (r *Relay) needed(ctx context.Context) (position, error) {
-	exists, err := r.stream.Exists(ctx, event.OrderStream).Result()
+	exists, err := r.stream.Exists(ctx, string(r.outbox.Stream)).Result()
 	if err != nil || exists == 0 {
 		return position{}, err
 	}
-	groups, err := r.stream.XInfoGroups(ctx, event.OrderStream).Result()
+	groups, err := r.stream.XInfoGroups(ctx, string(r.outbox.Stream)).Result()
 	if err != nil || len(groups) == 0 {
 		return position{}, err
 	}
@@ -48,7 +47,7 @@ func (r *Relay) needed(ctx context.Context) (position, error) {
 		if err != nil {
 			return position{}, err
 		}
-		pending, err := r.stream.XPending(ctx, event.OrderStream, group.Name).Result()
+		pending, err := r.stream.XPending(ctx, string(r.outbox.Stream), group.Name).Result()
 		if err != nil {
 			return position{}, err
 		}

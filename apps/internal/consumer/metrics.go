@@ -3,6 +3,8 @@ package consumer
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,7 +13,6 @@ import (
 
 	"platform.example/apps/internal/background"
 	"platform.example/apps/internal/event"
-	"platform.example/apps/notification-service/internal/notification"
 )
 
 // watchInterval is below the usual 15 s between two scrapes.
@@ -23,7 +24,7 @@ type outcome string
 const (
 	handled   outcome = "handled"
 	duplicate outcome = "duplicate" // handled before
-	unknown   outcome = "unknown"   // of a type that a newer publisher has
+	unknown   outcome = "unknown"   // of a type that this consumer leaves to others, or that a newer publisher has
 	dead      outcome = "dead"
 )
 
@@ -32,28 +33,33 @@ type metrics struct {
 	lag, pending, deadLetters prometheus.Gauge
 }
 
-func newMetrics(registry prometheus.Registerer) *metrics {
-	auto := promauto.With(registry)
+func newMetrics(d Definition, registry prometheus.Registerer) *metrics {
+	auto := promauto.With(prometheus.WrapRegistererWith(prometheus.Labels{"consumer": d.Group}, registry))
+	prefix := strings.ReplaceAll(d.Service, "-", "_") + "_"
 	gauge := func(name, help string) prometheus.Gauge {
-		return auto.NewGauge(prometheus.GaugeOpts{Name: "notification_service_" + name, Help: help})
+		return auto.NewGauge(prometheus.GaugeOpts{Name: prefix + name, Help: help})
 	}
-	return &metrics{
+	m := &metrics{
 		events: auto.NewCounterVec(prometheus.CounterOpts{
-			Name: "notification_service_events_handled_total", Help: "Events that are done with, by what became of them.",
+			Name: prefix + "events_handled_total", Help: "Events that are done with, by what became of them.",
 		}, []string{"type", "outcome"}),
 		lag:         gauge("stream_lag", "Entries of the stream that no consumer has been given yet."),
 		pending:     gauge("stream_pending", "Entries of the stream that were given to a consumer and aren't acknowledged."),
-		deadLetters: gauge("dead_letters", "Entries that could not be handled."),
+		deadLetters: gauge("dead_letters", "Entries of the stream that could not be handled."),
 	}
+	for _, t := range d.Types { // a counter that starts with its first event misses it
+		for _, o := range []outcome{handled, duplicate, dead} {
+			m.events.WithLabelValues(string(t), string(o))
+		}
+	}
+	return m
 }
 
-func (m *metrics) handled(t event.Type, o outcome) {
-	m.events.WithLabelValues(label(t), string(o)).Inc()
-}
+func (m *metrics) handled(label string, o outcome) { m.events.WithLabelValues(label, string(o)).Inc() }
 
 // label keeps made-up types from becoming label values.
-func label(t event.Type) string {
-	if notification.Known(t) {
+func (c *Consumer) label(t event.Type) string {
+	if slices.Contains(c.Types, t) {
 		return string(t)
 	}
 	return "other"
@@ -70,23 +76,23 @@ func (c *Consumer) Watch(ctx context.Context) {
 }
 
 func (c *Consumer) measure(ctx context.Context) error {
-	length, err := c.stream.XLen(ctx, event.OrderStream).Result()
+	length, err := c.redis.XLen(ctx, string(c.Stream)).Result()
 	if err != nil {
-		return fmt.Errorf("measuring %s: %w", event.OrderStream, err)
+		return fmt.Errorf("measuring %s: %w", c.Stream, err)
 	}
-	deadLetters, err := c.stream.XLen(ctx, event.DeadLetters).Result()
+	deadLetters, err := c.redis.XLen(ctx, c.Stream.DeadLetters()).Result()
 	if err != nil {
-		return fmt.Errorf("measuring %s: %w", event.DeadLetters, err)
+		return fmt.Errorf("measuring %s: %w", c.Stream.DeadLetters(), err)
 	}
 	// Without the group, all that there is has yet to be delivered.
 	group := goredis.XInfoGroup{Lag: length}
 	if length > 0 { // else there may be no stream, of which XINFO says an error
-		groups, err := c.stream.XInfoGroups(ctx, event.OrderStream).Result()
+		groups, err := c.redis.XInfoGroups(ctx, string(c.Stream)).Result()
 		if err != nil {
 			return fmt.Errorf("measuring the group: %w", err)
 		}
 		for _, g := range groups {
-			if g.Name == Group {
+			if g.Name == c.Group {
 				group = g
 			}
 		}

@@ -26,9 +26,9 @@ func testTrim(b *bench) {
 
 	read := func(group string, n int64) []string {
 		b.t.Helper()
-		b.client.XGroupCreate(ctx, event.OrderStream, group, "0")
+		b.client.XGroupCreate(ctx, string(event.Orders), group, "0")
 		streams, err := b.client.XReadGroup(ctx, &goredis.XReadGroupArgs{
-			Group: group, Consumer: "c", Streams: []string{event.OrderStream, ">"}, Count: n, Block: -1}).Result()
+			Group: group, Consumer: "c", Streams: []string{string(event.Orders), ">"}, Count: n, Block: -1}).Result()
 		if err != nil {
 			b.t.Fatal(err)
 		}
@@ -40,16 +40,16 @@ func testTrim(b *bench) {
 	}
 	fast := read("fast", 4)
 	trim("[a.1 a.2 a.3 a.4]") // read, not acknowledged
-	b.client.XAck(ctx, event.OrderStream, "fast", fast[0], fast[2], fast[3])
+	b.client.XAck(ctx, string(event.Orders), "fast", fast[0], fast[2], fast[3])
 	trim("[a.2 a.3 a.4]") // the second is pending
 	slow := read("slow", 1)
-	b.client.XAck(ctx, event.OrderStream, "fast", fast[1])
+	b.client.XAck(ctx, string(event.Orders), "fast", fast[1])
 	trim("[a.2 a.3 a.4]") // slow has yet to acknowledge the second
-	b.client.XAck(ctx, event.OrderStream, "slow", slow...)
-	b.client.XAck(ctx, event.OrderStream, "slow", read("slow", 1)...)
+	b.client.XAck(ctx, string(event.Orders), "slow", slow...)
+	b.client.XAck(ctx, string(event.Orders), "slow", read("slow", 1)...)
 	trim("[a.3 a.4]") // the last that slow has read stays, and what it has not read
-	b.client.XGroupCreate(ctx, event.OrderStream, "new", "0")
-	b.client.XAck(ctx, event.OrderStream, "slow", read("slow", 1)...)
+	b.client.XGroupCreate(ctx, string(event.Orders), "new", "0")
+	b.client.XAck(ctx, string(event.Orders), "slow", read("slow", 1)...)
 	trim("[a.3 a.4]") // new has read nothing
 	b.round(0)
 }

@@ -12,10 +12,13 @@ import (
 var publishScript string
 
 // lostError says that the stream has lost what came after last.
-type lostError struct{ last, known position }
+type lostError struct {
+	stream      event.Stream
+	last, known position
+}
 
 func (e *lostError) Error() string {
-	return fmt.Sprintf("the stream %s has lost its entries after %s: it had given %s", event.OrderStream, e.last, e.known)
+	return fmt.Sprintf("the stream %s has lost its entries after %s: it had given %s", e.stream, e.last, e.known)
 }
 
 // publish adds events to the stream and returns where each is now, the zero
@@ -24,23 +27,20 @@ func (e *lostError) Error() string {
 func (r *Relay) publish(ctx context.Context, known position, events []event.Event) ([]position, error) {
 	arguments := []any{known.ms, known.seq, 0}
 	for _, e := range events {
-		fields, err := e.Fields()
-		if err != nil {
-			return nil, err
-		}
+		fields := r.outbox.Stream.Fields(e)
 		arguments[2] = len(fields)
 		arguments = append(arguments, fields...)
 	}
-	answer, err := r.script.Run(ctx, r.stream, []string{event.OrderStream}, arguments...).StringSlice()
+	answer, err := r.script.Run(ctx, r.stream, []string{string(r.outbox.Stream)}, arguments...).StringSlice()
 	if err != nil {
-		return nil, fmt.Errorf("publishing to %s: %w", event.OrderStream, err)
+		return nil, fmt.Errorf("publishing to %s: %w", r.outbox.Stream, err)
 	}
 	last, err := parsePosition(answer[0])
 	if err != nil {
 		return nil, err
 	}
 	if last.before(known) {
-		return nil, &lostError{last: last, known: known}
+		return nil, &lostError{r.outbox.Stream, last, known}
 	}
 	positions := make([]position, len(events))
 	var refused error

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	goredis "github.com/redis/go-redis/v9"
@@ -24,8 +26,6 @@ import (
 	"platform.example/apps/internal/event"
 	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/redis"
-	"platform.example/apps/notification-service/internal/notification"
-	"platform.example/apps/notification-service/internal/store"
 )
 
 const (
@@ -33,12 +33,30 @@ const (
 	service  = "notification-service"
 )
 
+const group = service
+
+func definition(staleAfter time.Duration) Definition {
+	return Definition{Service: service, Stream: event.Orders, Group: group, Handle: handle, Types: []event.Type{event.OrderCreated}, StaleAfter: staleAfter}
+}
+
+// handle adds a notification.
+func handle(e event.Event) (Effect, error) {
+	o, err := event.Data[event.Order](e)
+	if err == nil && o.Currency != "EUR" {
+		err = errors.New("want EUR")
+	}
+	return func(ctx context.Context, tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, "INSERT INTO notifications (id, user_id, type, title, body, order_id) VALUES ($1, $2, $3, '', '', $4)",
+			e.ID, o.UserID, e.Type, o.ID)
+		return err
+	}, err
+}
+
 // platform is the real Postgres and Redis that consumers work on.
 type platform struct {
 	t        *testing.T
 	postgres *backingtest.Postgres
 	pool     *pgxpool.Pool
-	store    *store.Store
 	env      *config.Env
 	stream   *goredis.Client // of the test
 	tracer   trace.Tracer    // nil: without
@@ -56,7 +74,7 @@ func newPlatform(t *testing.T) *platform {
 	})
 	log := slog.New(slog.DiscardHandler)
 	at := postgres.ReadConfig(env)
-	if err := errors.Join(env.Err(), postgres.Migrate(t.Context(), at, os.DirFS("../../migrations"), log)); err != nil {
+	if err := errors.Join(env.Err(), postgres.Migrate(t.Context(), at, os.DirFS("../../notification-service/migrations"), log)); err != nil {
 		t.Fatal(err)
 	}
 	pool, err := postgres.Connect(t.Context(), at, log)
@@ -66,7 +84,7 @@ func newPlatform(t *testing.T) *platform {
 	t.Cleanup(pool.Close)
 	client := stream.Client()
 	t.Cleanup(func() { _ = client.Close() })
-	return &platform{t: t, postgres: database, pool: pool, store: store.New(pool), env: env, stream: client}
+	return &platform{t: t, postgres: database, pool: pool, env: env, stream: client}
 }
 
 // fresh empties both stores, for a subtest.
@@ -85,7 +103,7 @@ func (p *platform) fresh(t *testing.T) *platform {
 func (p *platform) run(staleAfter time.Duration) (stop func()) {
 	log, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	client := redis.Open(redis.ReadStream(p.env), log, registry)
-	c := New(client, p.store, false, staleAfter, log, registry, p.tracer)
+	c := New(definition(staleAfter), client, p.pool, log, registry, p.tracer)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { c.Run(ctx); close(ended) }()
@@ -96,7 +114,7 @@ func (p *platform) run(staleAfter time.Duration) (stop func()) {
 
 func (p *platform) publish(fields ...any) (id string) {
 	p.t.Helper()
-	id, err := p.stream.XAdd(p.t.Context(), &goredis.XAddArgs{Stream: event.OrderStream, Values: fields}).Result()
+	id, err := p.stream.XAdd(p.t.Context(), &goredis.XAddArgs{Stream: string(event.Orders), Values: fields}).Result()
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -105,24 +123,23 @@ func (p *platform) publish(fields ...any) (id string) {
 
 func (p *platform) publishEvent(e event.Event) (id string) {
 	p.t.Helper()
-	fields, err := e.Fields()
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return p.publish(fields...)
+	return p.publish(event.Orders.Fields(e)...)
 }
 
-func newEvent() event.Event {
-	return event.Event{
-		ID: uuid.Must(uuid.NewV7()), Type: event.OrderCreated, OccurredAt: time.Now(),
-		Order: event.Order{ID: uuid.New(), UserID: uuid.New(), Status: "pending", Total: 1250, Currency: "EUR", Version: 1},
+func newEvent() event.Event { return newEventIn("EUR") }
+
+func newEventIn(currency string) event.Event {
+	data, err := json.Marshal(event.Order{ID: uuid.New(), UserID: uuid.New(), Status: "pending", Total: 1250, Currency: currency, Version: 1})
+	if err != nil {
+		panic(err)
 	}
+	return event.Event{ID: uuid.Must(uuid.NewV7()), Type: event.OrderCreated, OccurredAt: time.Now(), Data: data}
 }
 
 func (p *platform) pending() []goredis.XPendingExt {
 	p.t.Helper()
 	pending, err := p.stream.XPendingExt(p.t.Context(), &goredis.XPendingExtArgs{
-		Stream: event.OrderStream, Group: Group, Start: "-", End: "+", Count: 1000,
+		Stream: string(event.Orders), Group: group, Start: "-", End: "+", Count: 1000,
 	}).Result()
 	if err != nil && !strings.HasPrefix(err.Error(), "NOGROUP") {
 		p.t.Fatal(err)
@@ -132,7 +149,7 @@ func (p *platform) pending() []goredis.XPendingExt {
 
 func (p *platform) deadLetters() []goredis.XMessage {
 	p.t.Helper()
-	found, err := p.stream.XRange(p.t.Context(), event.DeadLetters, "-", "+").Result()
+	found, err := p.stream.XRange(p.t.Context(), event.Orders.DeadLetters(), "-", "+").Result()
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -162,7 +179,7 @@ func (p *platform) settles(notifications, pending, dead int) {
 func (p *platform) takeAs(name string) {
 	p.t.Helper()
 	err := p.stream.XReadGroup(p.t.Context(), &goredis.XReadGroupArgs{
-		Group: Group, Consumer: name, Streams: []string{event.OrderStream, ">"}, Block: -1,
+		Group: group, Consumer: name, Streams: []string{string(event.Orders), ">"}, Block: -1,
 	}).Err()
 	if err != nil {
 		p.t.Fatal(err)
@@ -171,7 +188,7 @@ func (p *platform) takeAs(name string) {
 
 func (p *platform) join() {
 	p.t.Helper()
-	if err := p.stream.XGroupCreateMkStream(p.t.Context(), event.OrderStream, Group, "0").Err(); err != nil {
+	if err := p.stream.XGroupCreateMkStream(p.t.Context(), string(event.Orders), group, "0").Err(); err != nil {
 		p.t.Fatal(err)
 	}
 }
@@ -189,10 +206,9 @@ func TestConsumer(t *testing.T) {
 		p := shared.fresh(t)
 		exporter := tracetest.NewInMemoryExporter()
 		p.tracer = sdktrace.NewTracerProvider(sdktrace.WithSyncer(exporter)).Tracer("")
-		e, poison := newEvent(), newEvent()
+		e, poison := newEvent(), newEventIn("")
 		e.Traceparent = "00-" + traceID + "-" + spanID + "-01"
 		poison.Traceparent = e.Traceparent
-		poison.Order.Currency = "" // which makes nothing of it
 		p.publishEvent(e)
 		p.publishEvent(poison)
 		stop := p.run(never)
@@ -204,7 +220,7 @@ func TestConsumer(t *testing.T) {
 		}
 		for _, got := range spans {
 			if len(got.Links) != 1 || got.Links[0].SpanContext.SpanID().String() != spanID || got.SpanContext.TraceID().String() != traceID ||
-				got.SpanKind != trace.SpanKindConsumer || got.Name != "process "+event.OrderStream {
+				got.SpanKind != trace.SpanKindConsumer || got.Name != "process "+string(event.Orders) {
 				t.Errorf("got %+v", got)
 			}
 		}
@@ -217,11 +233,12 @@ func TestConsumer(t *testing.T) {
 		p.publishEvent(committed)
 		p.publishEvent(untouched)
 		p.takeAs("dead")
-		n, err := notification.From(committed)
+		effect, err := handle(committed)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if applied, err := p.store.Apply(t.Context(), store.Effect{Consumer: Group, EventID: committed.ID, Notification: n}); err != nil || !applied {
+		c := New(definition(never), p.stream, p.pool, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), nil)
+		if applied, err := c.try(t.Context(), committed.ID, effect); err != nil || !applied {
 			t.Fatalf("applied: %t, %v", applied, err)
 		}
 		defer p.run(soon)()
@@ -241,13 +258,12 @@ func TestConsumer(t *testing.T) {
 	t.Run("poison doesn't stop the others and dies at its fifth delivery, alone", func(t *testing.T) {
 		p := shared.fresh(t)
 		refused := newEvent()
-		_, err := p.pool.Exec(t.Context(), fmt.Sprintf("ALTER TABLE notifications ADD CONSTRAINT refusing CHECK (order_id <> '%s')", refused.Order.ID))
+		_, err := p.pool.Exec(t.Context(), fmt.Sprintf("ALTER TABLE notifications ADD CONSTRAINT refusing CHECK (id <> '%s')", refused.ID))
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer func() { _, _ = p.pool.Exec(t.Context(), "ALTER TABLE notifications DROP CONSTRAINT refusing") }()
-		broken := newEvent()
-		broken.Order.Currency = "E\x00R"
+		broken := newEventIn("E\x00R")
 		poison := []string{
 			p.publish("garbage", "1", "garbage", "2"),
 			p.publishEvent(refused),
@@ -275,13 +291,13 @@ func TestConsumer(t *testing.T) {
 		}
 		for _, id := range poison {
 			letter := byID[id]
-			if letter["dead_deliveries"] != "5" || letter["dead_reason"] == "" || letter["dead_group"] != Group {
+			if letter["dead_deliveries"] != "5" || letter["dead_reason"] == "" || letter["dead_group"] != group {
 				t.Errorf("the dead letter of %s says %.300v", id, letter)
 			}
 			if _, err := time.Parse(time.RFC3339Nano, letter["dead_at"].(string)); err != nil {
 				t.Error(err)
 			}
-			original := p.stream.XRange(t.Context(), event.OrderStream, id, id).Val()[0].Values
+			original := p.stream.XRange(t.Context(), string(event.Orders), id, id).Val()[0].Values
 			for name, value := range original {
 				if letter[name] != value {
 					t.Errorf("the dead letter of %s has lost %s", id, name)

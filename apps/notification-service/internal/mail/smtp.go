@@ -1,0 +1,85 @@
+package mail
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"time"
+
+	gomail "github.com/wneessen/go-mail"
+
+	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/consumer"
+)
+
+// SendLimit is how long sending an email may take.
+const SendLimit = 20 * time.Second
+
+// Config says how emails are sent.
+type Config struct {
+	Server   *url.URL      // smtp://user@host:587 with STARTTLS, or smtps://user@host:465; nil: nothing is sent
+	Password config.Secret // empty: without authentication
+	From     string        // an email address
+	Page     *url.URL      // to which links lead; nil: emails hold codes
+	Sink     bool          // emails are kept in memory in place of being sent
+}
+
+// ReadConfig reads a Config.
+func ReadConfig(e *config.Env) Config {
+	c := Config{
+		Server:   config.ParsedOr(e, "SMTP_SERVER", nil, server),
+		Password: config.ParsedOr(e, "SMTP_PASSWORD", config.Secret{}, config.SecretText),
+		Page:     config.ParsedOr(e, "ACCOUNT_PAGE", nil, config.HTTPURL),
+		Sink:     config.ParsedOr(e, "MAIL_SINK", false, config.Bool),
+	}
+	if c.Server != nil {
+		c.From = config.Parsed(e, "MAIL_FROM", config.String)
+	}
+	return c
+}
+
+func server(raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != "smtp" && u.Scheme != "smtps" || u.Hostname() == "" || u.Port() == "" || u.Path+u.RawQuery != "" {
+		return nil, errors.New("must be an address such as smtp://user@smtp.example.com:587, or smtps://user@smtp.example.com:465")
+	}
+	return u, nil
+}
+
+// NewSMTP returns a Sender through the mail server. It sends nothing without TLS.
+func NewSMTP(c Config) (Sender, error) {
+	port, err := strconv.Atoi(c.Server.Port())
+	if err != nil {
+		return nil, fmt.Errorf("the port of the mail server: %w", err)
+	}
+	options := []gomail.Option{
+		gomail.WithPort(port), gomail.WithTLSPolicy(gomail.TLSMandatory), gomail.WithTimeout(SendLimit / 2),
+		gomail.WithUsername(c.Server.User.Username()), gomail.WithPassword(c.Password.Reveal()),
+	}
+	if c.Server.Scheme == "smtps" {
+		options = append(options, gomail.WithSSL())
+	}
+	if c.Password.Reveal() != "" {
+		options = append(options, gomail.WithSMTPAuth(gomail.SMTPAuthAutoDiscover))
+	}
+	client, err := gomail.NewClient(c.Server.Hostname(), options...)
+	if err != nil {
+		return nil, fmt.Errorf("the mail server: %w", err)
+	}
+	return func(ctx context.Context, m Mail) error {
+		message := gomail.NewMsg()
+		if err := errors.Join(message.From(c.From), message.To(m.To)); err != nil {
+			return consumer.Refusal{Cause: errors.New("an address is not one that mail can be sent to")} // the cause holds it
+		}
+		message.Subject(m.Subject)
+		message.SetDateWithValue(m.At)
+		message.SetBodyString(gomail.TypeTextPlain, m.Body)
+		err := client.DialAndSendWithContext(ctx, message)
+		if failed, ok := errors.AsType[*gomail.SendError](err); ok && failed.ErrorCode() != 0 {
+			return consumer.Refusal{Cause: fmt.Errorf("the mail server answers %d", failed.ErrorCode())}
+		}
+		return err
+	}, nil
+}

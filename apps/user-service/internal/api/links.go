@@ -1,0 +1,89 @@
+package api
+
+import (
+	"net/http"
+
+	"platform.example/apps/internal/httpjson"
+	"platform.example/apps/internal/problem"
+	"platform.example/apps/user-service/internal/audit"
+	"platform.example/apps/user-service/internal/store"
+	"platform.example/apps/user-service/internal/user"
+)
+
+// sendConfirmation sends a user another link to confirm their email.
+func (a *API) sendConfirmation(w http.ResponseWriter, r *http.Request) error {
+	id, _, err := named(r)
+	if err != nil {
+		return err
+	}
+	if err := a.users.SendConfirmation(r.Context(), id); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+func (a *API) confirmEmail(w http.ResponseWriter, r *http.Request) error {
+	given, err := httpjson.Decode[struct {
+		Token string `json:"token"`
+	}](r)
+	if err != nil {
+		return err
+	}
+	changed, err := a.users.ConfirmEmail(r.Context(), given.Token, audit.Of(r, audit.UserChanged, "email confirmed"))
+	if err != nil {
+		return err
+	}
+	a.cache.Invalidate(r.Context(), changed.ID, changed.Version)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// sendReset answers alike whether or not there is such a user.
+func (a *API) sendReset(w http.ResponseWriter, r *http.Request) error {
+	given, err := httpjson.Decode[struct {
+		Email user.Email `json:"email"`
+	}](r)
+	if err != nil {
+		return err
+	}
+	if given.Email == "" {
+		return problem.New(problem.Invalid, "email is required.", nil)
+	}
+	if err := a.users.SendReset(r.Context(), string(given.Email)); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+// resetPassword hashes nothing for a client without a valid link.
+func (a *API) resetPassword(w http.ResponseWriter, r *http.Request) error {
+	given, err := httpjson.Decode[struct {
+		Token    string `json:"token"`
+		Password string `json:"password"`
+	}](r)
+	if err != nil {
+		return err
+	}
+	change := user.Change{Password: &given.Password}
+	if err := change.Validate(); err != nil {
+		return err
+	}
+	if valid, err := a.users.HasLink(r.Context(), given.Token, store.Reset); err != nil {
+		return err
+	} else if !valid {
+		return store.ErrLink
+	}
+	hash, err := a.passwords.Hash(r.Context(), given.Password)
+	if err != nil {
+		return err
+	}
+	changed, err := a.users.ResetPassword(r.Context(), given.Token, hash, audit.Of(r, audit.UserChanged, "password, by a link"))
+	if err != nil {
+		return err
+	}
+	a.cache.Invalidate(r.Context(), changed.ID, changed.Version)
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
