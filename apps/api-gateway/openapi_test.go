@@ -28,6 +28,7 @@ import (
 	"platform.example/apps/api-gateway/internal/api"
 	"platform.example/apps/api-gateway/internal/docs"
 	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/event"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/servicetest"
 )
@@ -147,18 +148,23 @@ type whole struct {
 	refreshToken              string
 	pending, foreign, mistake string // orders
 	notification              string
+	confirm, taken, reset     string // tokens of links
 }
 
 func startWhole(t *testing.T) *whole {
 	t.Helper()
 	stream := backingtest.StartStream(t)
 	cache := backingtest.StartRedis(t)
-	start := func(service string, uses *backingtest.Redis) string {
-		b := servicetest.Build(t, "platform.example/apps/"+service, servicetest.Env(backingtest.StartPostgres(t).Env(), uses.Env(service)))
+	start := func(service string, uses ...*backingtest.Redis) string {
+		env := servicetest.Env(backingtest.StartPostgres(t).Env())
+		for _, store := range uses {
+			maps.Copy(env, store.Env(service))
+		}
+		b := servicetest.Build(t, "platform.example/apps/"+service, env)
 		b.Run("migrate")
 		return b.Start().HTTP
 	}
-	users, orders, notifications := start("user-service", cache), start("order-service", stream), start("notification-service", stream)
+	users, orders, notifications := start("user-service", cache, stream), start("order-service", stream), start("notification-service", stream)
 	g := gateway{users: users, orders: orders, notifications: notifications, redis: cache, env: unlimited(nil)}.start(t)
 	w := &whole{url: g.HTTP}
 
@@ -178,6 +184,7 @@ func startWhole(t *testing.T) *whole {
 	_, granted = signUp("admin@example.com", "admin")
 	w.admin = granted.AccessToken
 
+	w.links(t, stream, users)
 	order := func(token, key string) string {
 		t.Helper()
 		a := servicetest.Call(t, "POST", w.url+"/api/orders", anOrder, "Authorization: Bearer "+token, "Idempotency-Key: "+key)
@@ -194,6 +201,42 @@ func startWhole(t *testing.T) *whole {
 		return nil
 	})
 	return w
+}
+
+// links has links sent, of which one is for an email that is taken meanwhile.
+func (w *whole) links(t *testing.T, stream *backingtest.Redis, users string) {
+	t.Helper()
+	const wanted = "wanted@example.com"
+	for _, a := range []servicetest.Answer{
+		servicetest.Call(t, "PATCH", w.url+"/api/users/me", `{"email":"`+wanted+`","current_password":"correct horse"}`, "Authorization: Bearer "+w.admin),
+		servicetest.Call(t, "POST", users+"/users", `{"email":"`+wanted+`","name":"A","password":"correct horse"}`),
+		servicetest.Call(t, "POST", w.url+"/api/auth/password-reset", `{"email":"`+wanted+`"}`),
+	} {
+		if a.Status >= http.StatusBadRequest {
+			t.Fatalf("got %+v", a)
+		}
+	}
+	client := stream.Client()
+	defer func() { _ = client.Close() }()
+	backingtest.Eventually(t, time.Minute, func() error {
+		entries, err := client.XRange(t.Context(), string(event.Users), "-", "+").Result()
+		for _, entry := range entries {
+			e, _ := event.Users.Parse(entry.Values)
+			u, _ := event.Data[event.User](e)
+			switch {
+			case e.Type == event.PasswordResetRequested:
+				w.reset = u.Secret
+			case e.Type == event.EmailToConfirm && u.Email == "user@example.com":
+				w.confirm = u.Secret
+			case e.Type == event.EmailToConfirm && u.Email == wanted && w.taken == "":
+				w.taken = u.Secret // the first of two
+			}
+		}
+		if w.reset == "" || w.confirm == "" || w.taken == "" {
+			return fmt.Errorf("not all links are sent: %w", err)
+		}
+		return nil
+	})
 }
 
 const proof = `{"current_password":"correct horse"}`
@@ -314,6 +357,16 @@ func (w *whole) cases() []example {
 		{"POST /api/auth/refresh", "", "", fmt.Sprintf(`{"refresh_token":%q}`, w.refreshToken), 200, nil},
 		{"POST /api/auth/refresh", "", "", `{"refresh_token":"x"}`, 401, nil},
 		{"POST /api/auth/revoke", "", "", `{"refresh_token":"x"}`, 204, nil},
+
+		{"POST /api/auth/email", "", "", fmt.Sprintf(`{"token":%q}`, w.taken), 409, nil},
+		{"POST /api/users/{id}/confirmation", w.user, "me", "", 202, nil},
+		{"POST /api/auth/email", "", "", fmt.Sprintf(`{"token":%q}`, w.confirm), 204, nil},
+		{"POST /api/auth/email", "", "", fmt.Sprintf(`{"token":%q}`, w.confirm), 422, nil},
+		{"POST /api/users/{id}/confirmation", w.user, "me", "", 409, nil},
+		{"POST /api/users/{id}/confirmation", w.user, w.otherID, "", 403, nil},
+		{"POST /api/auth/password-reset", "", "", `{"email":"nobody@example.com"}`, 202, nil},
+		{"POST /api/auth/password", "", "", fmt.Sprintf(`{"token":%q,"password":"a new horse"}`, w.reset), 204, nil},
+		{"POST /api/auth/password", "", "", fmt.Sprintf(`{"token":%q,"password":"a new horse"}`, w.reset), 422, nil},
 
 		{"POST /api/users", "", "", `{"email":"new@example.com","name":"N","password":"correct horse"}`, 201, nil},
 		{"POST /api/users", "", "", `{"email":"NEW@example.com","name":"N","password":"correct horse"}`, 409, nil},

@@ -118,12 +118,12 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 		checks = append(checks, health.Check{Name: "postgres", Required: true, Probe: base.Postgres.Ping})
 	}
 	if d.Cache {
-		base.Cache = redis.Open(cacheAt, tel.Log, tel.Registry)
+		base.Cache = redis.Open(cacheAt, tel.Log, labelled(tel.Registry, "cache"))
 		defer func() { err = errors.Join(err, base.Cache.Close()) }()
 		checks = append(checks, redisCheck("redis", base.Cache))
 	}
 	if d.Stream {
-		base.Stream = redis.Open(streamAt, tel.Log, tel.Registry)
+		base.Stream = redis.Open(streamAt, tel.Log, labelled(tel.Registry, "stream"))
 		defer func() { err = errors.Join(err, base.Stream.Close()) }()
 		checks = append(checks, redisCheck("stream", base.Stream))
 	}
@@ -160,6 +160,11 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 	// Background work outlives ctx: the last requests still need it.
 	defer background.Start(context.WithoutCancel(ctx), work...)()
 	return server.Run(ctx)
+}
+
+// labelled tells the metrics of a service's two Redis clients apart.
+func labelled(registry prometheus.Registerer, store string) prometheus.Registerer {
+	return prometheus.WrapRegistererWith(prometheus.Labels{"store": store}, registry)
 }
 
 // redisCheck isn't required: a service works, if slower, without Redis.

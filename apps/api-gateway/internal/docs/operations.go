@@ -96,8 +96,26 @@ func Operations() []Operation {
 		},
 
 		{
+			Method: http.MethodPost, Path: "/api/auth/email", Tag: "Signing in", Summary: "Confirm an email", Access: Anyone, Service: "user-service",
+			Description: "With the token of the link that was sent to the email. A link is valid for 24 hours, once, and until another email is given. " +
+				"A new email is the user's from now on.",
+			Body: "LinkToken", Status: http.StatusNoContent, Errors: map[int]string{http.StatusConflict: taken},
+		},
+		{
+			Method: http.MethodPost, Path: "/api/auth/password-reset", Tag: "Signing in", Summary: "Ask for a link to reset a password", Access: Anyone, Service: "user-service",
+			Description: "The answer is the same where there is no such user. Up to 5 links are sent in an hour.",
+			Body:        "Address", Status: http.StatusAccepted,
+		},
+		{
+			Method: http.MethodPost, Path: "/api/auth/password", Tag: "Signing in", Summary: "Reset a password", Access: Anyone, Service: "user-service",
+			Description: "With the token of the link, which is valid for an hour, once. It ends all sessions of the user.",
+			Body:        "NewPassword", Status: http.StatusNoContent,
+		},
+
+		{
 			Method: http.MethodPost, Path: "/api/users", Tag: "Users", Summary: "Sign up", Access: Anyone, Service: "user-service",
-			Body: "NewUser", Status: http.StatusCreated, Answer: "User", Headers: []string{"Location"},
+			Description: "A link to confirm the email is sent to it.",
+			Body:        "NewUser", Status: http.StatusCreated, Answer: "User", Headers: []string{"Location"},
 			Errors: map[int]string{http.StatusConflict: taken},
 		},
 		{
@@ -112,17 +130,22 @@ func Operations() []Operation {
 		},
 		{
 			Method: http.MethodPatch, Path: "/api/users/{id}", Tag: "Users", Summary: "Change a user", Access: SignedIn, Service: "user-service",
-			Description: "A new email, password or role needs your own current password. A new password or role ends all sessions of the user. Only an admin may change a role.",
+			Description: "A new email, password or role needs your own current password. A new email takes effect once it is confirmed by the link that is sent to it; the former one gets a notice. A new password or role ends all sessions of the user. Only an admin may change a role.",
 			Parameters:  []Parameter{user()}, Body: "UserChange", Status: http.StatusOK, Answer: "User",
 			Errors: map[int]string{http.StatusForbidden: "It is another user, or a role, or current_password is wrong.", http.StatusConflict: taken},
 		},
 		{
 			Method: http.MethodDelete, Path: "/api/users/{id}", Tag: "Users", Summary: "Delete a user", Access: SignedIn, Service: "user-service",
-			Description: "Needs your own current password, and ends all sessions of the user.",
+			Description: "Needs your own current password, and ends all sessions of the user. Orders stay, without the user; notifications are deleted.",
 			Parameters:  []Parameter{user()}, Body: "Proof", Status: http.StatusNoContent,
 			Errors: map[int]string{http.StatusForbidden: "It is another user, or current_password is wrong."},
 		},
 
+		{
+			Method: http.MethodPost, Path: "/api/users/{id}/confirmation", Tag: "Users", Summary: "Send another link to confirm the email", Access: SignedIn, Service: "user-service",
+			Parameters: []Parameter{user()}, Status: http.StatusAccepted,
+			Errors: map[int]string{http.StatusForbidden: "It is another user.", http.StatusConflict: "The email is confirmed."},
+		},
 		{
 			Method: http.MethodGet, Path: "/api/users/{id}/sessions", Tag: "Users", Summary: "List where a user is signed in", Access: SignedIn, Service: "user-service",
 			Parameters: []Parameter{user()}, Status: http.StatusOK, Answer: "Sessions",

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
 	"testing"
 	"time"
@@ -38,6 +39,30 @@ func TestAnEntryIsReadAsItWasWritten(t *testing.T) {
 				t.Errorf("%s is, as JSON, %+v, %v", raw, asJSON, err)
 			}
 		})
+	}
+}
+
+func TestAUserThatLacksAFieldIsNoAnswer(t *testing.T) {
+	e, err := newEntry(user.User{ID: uuid.New(), Version: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, ok := decode(e.encode()); !ok || !got.answers() {
+		t.Errorf("a user of this version is %+v, %t", got, ok)
+	}
+	var former map[string]any
+	if err := json.Unmarshal(e.user, &former); err != nil {
+		t.Fatal(err)
+	}
+	for field := range former {
+		lacking := maps.Clone(former)
+		delete(lacking, field)
+		if e.user, err = json.Marshal(lacking); err != nil {
+			t.Fatal(err)
+		}
+		if got, ok := decode(e.encode()); !ok || got.answers() || got.version != 7 {
+			t.Errorf("without %s: %+v, %t", field, got, ok)
+		}
 	}
 }
 
