@@ -83,7 +83,7 @@ func serve(ctx context.Context, p service.Process) error {
 func mailer(c mail.Config, log *slog.Logger) (mail.Sender, map[string]http.Handler, error) {
 	switch {
 	case c.Server != nil:
-		send, err := mail.NewSMTP(c)
+		send, err := mail.NewSMTP(c, log)
 		return send, nil, err
 	case c.Sink:
 		sink := &mail.Sink{}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -49,7 +51,8 @@ func server(raw string) (*url.URL, error) {
 }
 
 // NewSMTP returns a Sender through the mail server. It sends nothing without TLS.
-func NewSMTP(c Config) (Sender, error) {
+// An address that doesn't exist is a user's mistake: the email is dropped.
+func NewSMTP(c Config, log *slog.Logger) (Sender, error) {
 	port, err := strconv.Atoi(c.Server.Port())
 	if err != nil {
 		return nil, fmt.Errorf("the port of the mail server: %w", err)
@@ -70,16 +73,25 @@ func NewSMTP(c Config) (Sender, error) {
 	}
 	return func(ctx context.Context, m Mail) error {
 		message := gomail.NewMsg()
-		if err := errors.Join(message.From(c.From), message.To(m.To)); err != nil {
-			return consumer.Refusal{Cause: errors.New("an address is not one that mail can be sent to")} // the cause holds it
+		if err := message.From(c.From); err != nil {
+			return fmt.Errorf("MAIL_FROM: %w", err)
+		}
+		if message.To(m.To) != nil { // the error holds the address
+			log.WarnContext(ctx, "an email is dropped: nothing can be sent to its address")
+			return nil
 		}
 		message.Subject(m.Subject)
 		message.SetDateWithValue(m.At)
 		message.SetBodyString(gomail.TypeTextPlain, m.Body)
 		err := client.DialAndSendWithContext(ctx, message)
-		if failed, ok := errors.AsType[*gomail.SendError](err); ok && failed.ErrorCode() != 0 {
-			return consumer.Refusal{Cause: fmt.Errorf("the mail server answers %d", failed.ErrorCode())}
+		failed, ok := errors.AsType[*gomail.SendError](err)
+		switch {
+		case !ok || failed.ErrorCode() == 0:
+			return err
+		case failed.Reason == gomail.ErrSMTPRcptTo && slices.Contains([]int{550, 551, 553}, failed.ErrorCode()): // RFC 5321, 4.2.3
+			log.WarnContext(ctx, "an email is dropped: the mail server refuses its address", "status", failed.ErrorCode())
+			return nil
 		}
-		return err
+		return consumer.Refusal{Cause: fmt.Errorf("the mail server answers %d", failed.ErrorCode())}
 	}, nil
 }
