@@ -108,6 +108,10 @@ repair: bin/release ## Restore what drift reports; ADOPT=1 keeps the colour that
 admin: bin/release ## Make an admin of the user with EMAIL=<email>
 	@ADMIN_EMAIL='$(subst ','\'',$(value EMAIL))'; $(RELEASE) admin -email "$$ADMIN_EMAIL"
 
+.PHONY: redrive
+redrive: bin/release ## Handle dead letters, and deliver abandoned webhooks, once more
+	@$(RELEASE) redrive
+
 .PHONY: release-demo
 release-demo: bin/release ## Release and roll back another version of all services under load; RATE=<requests per second> ROLLBACKS=1
 	@cd test && GOWORK=off go build -o ../bin/release-demo ./cmd/release-demo

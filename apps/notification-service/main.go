@@ -35,6 +35,7 @@ func commands() service.Commands {
 	return service.Commands{
 		"":        serve,
 		"migrate": service.Migrate(name, migrations),
+		"redrive": redrive,
 		// The inbox of a user who has nothing in it: Postgres is asked. The stream
 		// isn't, for no read depends on it; /health says how it is.
 		"verify": verify.Command(name, verify.AsNobody(name, verify.Probe{Path: "/notifications", Want: []int{http.StatusOK}})),

@@ -21,7 +21,7 @@ import (
 
 func TestEventsOfUsers(t *testing.T) {
 	database, stream := backingtest.StartPostgres(t), backingtest.StartStream(t)
-	env := servicetest.Env(database.Env(), stream.Env(name), map[string]string{"MAIL_SINK": "true", "ACCOUNT_PAGE": "https://app.example.com/account"})
+	env := servicetest.Env(database.Env(), stream.Env(name), map[string]string{"ENVIRONMENT": "local", "ACCOUNT_PAGE": "https://app.example.com/account"})
 	if out, err := servicetest.Run(commands(), env, "migrate"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

@@ -62,6 +62,8 @@ const (
 	AlertWebhookURL     = "alertWebhookUrl"
 	DeadMansSwitchURL   = "deadMansSwitchUrl" // is told all the time, and calls somebody when it isn't
 
+	SMTPPassword = "smtpPassword" // of the mail server
+
 	ReleaseWebhookURL = "releaseWebhookUrl" // is told of releases, as Slack is
 )
 
@@ -97,7 +99,11 @@ func Secrets(services []Service, local bool) []Secret {
 		if service.Stream != nil {
 			secrets = append(secrets, Secret{Name: service.StreamPassword(), Kind: Password})
 		}
-		secrets = append(secrets, service.Secrets...)
+		for _, secret := range service.Secrets {
+			if secret.Kind != Given {
+				secrets = append(secrets, secret)
+			}
+		}
 	}
 	if local {
 		secrets = append(secrets, Secret{Name: DemoUserPassword, Kind: Plain})
@@ -113,6 +119,7 @@ func GivenSecrets(near bool) []Secret {
 		{Name: PagerDutyRoutingKey, Kind: Given},
 		{Name: AlertWebhookURL, Kind: Given, URL: true, HTTP: near},
 		{Name: DeadMansSwitchURL, Kind: Given, URL: true, HTTP: near},
+		{Name: SMTPPassword, Kind: Given},
 		{Name: ReleaseWebhookURL, Kind: Given, URL: true, HTTP: near},
 	}
 }

@@ -2,6 +2,7 @@
 package catalog
 
 import (
+	"slices"
 	"strings"
 	"time"
 
@@ -17,6 +18,7 @@ type Service struct {
 	Cache      *Access   // its use of the Redis that may forget; nil for none
 	Stream     *Access   // its use of the Redis that holds the events; nil for none
 	KeepsUsers bool      // has the subcommands seed-demo and admin
+	Redrives   bool      // has the subcommand redrive
 	Settings   []Setting // what a stack may choose for it
 	Secrets    []Secret  // beyond the passwords of its stores
 	Resources  Resources
@@ -88,6 +90,16 @@ func Callers(services []Service, called string) []string {
 		}
 	}
 	return callers
+}
+
+// Publishes reports whether the service has an outbox: it trims the stream that it adds to.
+func (s Service) Publishes() bool {
+	return s.Stream != nil && slices.Contains(s.Stream.Commands, "xtrim")
+}
+
+// Consumes reports whether the service reads a stream in a group.
+func (s Service) Consumes() bool {
+	return s.Stream != nil && slices.Contains(s.Stream.Commands, "xreadgroup")
 }
 
 // Role is the Postgres role that owns the service's database.

@@ -1,6 +1,7 @@
 package catalog
 
 import (
+	"slices"
 	"time"
 
 	"platform.example/infra/quantity"
@@ -41,6 +42,7 @@ func Services() []Service {
 				Keys:     []string{"user:*"},
 				Commands: []string{"get", "set", "eval", "evalsha", "ping"},
 			},
+			Stream:     publishes("users:events"),
 			KeepsUsers: true,
 			Resources: Resources{
 				CPURequest: 100,
@@ -52,10 +54,7 @@ func Services() []Service {
 		{
 			Name:     "order-service",
 			Database: "orders",
-			Stream: &Access{
-				Keys:     []string{"orders:events"},
-				Commands: []string{"xadd", "xinfo|stream", "xinfo|groups", "xtrim", "xpending", "exists", "eval", "evalsha", "ping"},
-			},
+			Stream:   publishes("orders:events").and(consumes("users:events")),
 			Resources: Resources{
 				CPURequest: 100,
 				CPULimit:   1000,
@@ -66,14 +65,21 @@ func Services() []Service {
 		{
 			Name:     "notification-service",
 			Database: "notifications",
-			Stream: &Access{
-				Keys: []string{"orders:events", "orders:events:dead"},
-				Commands: []string{"xgroup|create", "xgroup|delconsumer", "xreadgroup", "xautoclaim", "xclaim", "xack",
-					"xinfo|groups", "xinfo|consumers", "xlen", "xpending", "xrange", "xadd", "eval", "evalsha", "ping"},
+			Stream:   consumes("orders:events", "users:events").and(&Access{Commands: []string{"xdel"}}),
+			Redrives: true,
+			Settings: []Setting{
+				{Key: "webhookUrl", Variable: "WEBHOOK_URL", Reaches: true,
+					Want: "an address that starts with https://, which receives every notification", Read: secureURL},
+				{Key: "smtpServer", Variable: "SMTP_SERVER", Reaches: true,
+					Want: "the mail server, such as smtp://user@smtp.example.com:587 (STARTTLS) or smtps://user@smtp.example.com:465", Read: mailServer},
+				{Key: "mailFrom", Variable: "MAIL_FROM", Want: "the email address that emails come from; smtpServer needs it", Read: emailAddress},
+				{Key: "accountPage", Variable: "ACCOUNT_PAGE",
+					Want: "the https address of the page that links in emails lead to, with confirm or reset as a parameter; without it, emails hold codes", Read: secureURL},
 			},
-			Settings: []Setting{{Key: "webhookUrl", Variable: "WEBHOOK_URL", Reaches: true,
-				Want: "an address that starts with https://, which receives every notification", Read: secureURL}},
-			Secrets: []Secret{{Name: "webhookSecret", Kind: Password, Variable: "WEBHOOK_SECRET", With: "webhookUrl"}},
+			Secrets: []Secret{
+				{Name: "webhookSecret", Kind: Password, Variable: "WEBHOOK_SECRET", With: "webhookUrl"},
+				{Name: SMTPPassword, Kind: Given, Variable: "SMTP_PASSWORD", With: "smtpServer"},
+			},
 			Resources: Resources{
 				CPURequest: 100,
 				CPULimit:   1000,
@@ -82,4 +88,28 @@ func Services() []Service {
 			Objectives: Objectives{Availability: 0.995, Latency: 500 * time.Millisecond, LatencyShare: 0.99, Breach: Ticket},
 		},
 	}
+}
+
+// publishes is the access of a service with an outbox for a stream.
+func publishes(stream string) *Access {
+	return &Access{Keys: []string{stream},
+		Commands: []string{"xadd", "xinfo|stream", "xinfo|groups", "xtrim", "xpending", "exists", "eval", "evalsha", "ping"}}
+}
+
+// consumes is the access of a service with a consumer of each stream.
+func consumes(streams ...string) *Access {
+	access := &Access{Commands: []string{"xgroup|create", "xgroup|delconsumer", "xreadgroup", "xautoclaim", "xclaim", "xack",
+		"xinfo|groups", "xinfo|consumers", "xlen", "xpending", "xrange", "xadd", "eval", "evalsha", "ping"}}
+	for _, stream := range streams {
+		access.Keys = append(access.Keys, stream, stream+":dead")
+	}
+	return access
+}
+
+// and is the access that a or other grants.
+func (a *Access) and(other *Access) *Access {
+	union := func(a, b []string) []string {
+		return append(slices.Clone(a), slices.DeleteFunc(slices.Clone(b), func(one string) bool { return slices.Contains(a, one) })...)
+	}
+	return &Access{Keys: union(a.Keys, other.Keys), Commands: union(a.Commands, other.Commands)}
 }

@@ -1,7 +1,9 @@
 package catalog
 
 import (
+	"errors"
 	"fmt"
+	"net/mail"
 	"net/netip"
 	"net/url"
 	"regexp"
@@ -32,6 +34,31 @@ func secureURL(text string) (string, error) {
 	}
 	if parsed.Scheme != "https" || parsed.Host == "" || parsed.User != nil {
 		return "", fmt.Errorf("%q is not an https address", text)
+	}
+	return text, nil
+}
+
+func mailServer(text string) (string, error) {
+	parsed, err := url.Parse(text)
+	if err != nil {
+		return "", err
+	}
+	if parsed.Scheme != "smtp" && parsed.Scheme != "smtps" || parsed.Hostname() == "" || parsed.Port() == "" || parsed.Path+parsed.RawQuery != "" {
+		return "", fmt.Errorf("%q is not the address of a mail server", text)
+	}
+	if _, holds := parsed.User.Password(); holds {
+		return "", errors.New("it holds a password, which belongs into the secret " + SMTPPassword)
+	}
+	return text, nil
+}
+
+func emailAddress(text string) (string, error) {
+	parsed, err := mail.ParseAddress(text)
+	if err != nil {
+		return "", err
+	}
+	if parsed.Address != text {
+		return "", fmt.Errorf("%q is not an email address alone", text)
 	}
 	return text, nil
 }

@@ -336,7 +336,7 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 	want := "apiGatewayCachePassword certificateAuthority colour demo edge.host edge.tlsSecret grafanaAdminPassword identityKeys jwtKeys " +
 		"notificationServiceDatabasePassword notificationServiceStreamPassword orderServiceDatabasePassword " +
 		"orderServiceStreamPassword postgresAdminPassword postgresMonitorPassword redisMonitorPassword redisPassword replicas.max " +
-		"replicas.min streamMonitorPassword streamPassword userServiceCachePassword userServiceDatabasePassword webhookSecret"
+		"replicas.min streamMonitorPassword streamPassword userServiceCachePassword userServiceDatabasePassword userServiceStreamPassword webhookSecret"
 	if got := strings.Join(paths, " "); got != want {
 		t.Errorf("faults at %s\nwant      %s", got, want)
 	}

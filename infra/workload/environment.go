@@ -102,7 +102,7 @@ func (a Args) secrets() pulumi.StringMap {
 		secrets["IDENTITY_PUBLIC_KEYS"] = a.Secrets.PublicKeys(catalog.IdentityKeys)
 	}
 	for _, secret := range a.Service.Secrets {
-		if _, set := a.choice(secret.With); secret.With != "" && !set {
+		if _, set := a.choice(secret.With); secret.With != "" && !set || !a.Secrets.Has(secret.Name) {
 			continue
 		}
 		secrets[secret.Variable] = a.Secrets.Value(secret.Name)

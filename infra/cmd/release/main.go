@@ -68,6 +68,7 @@ var commands = []struct {
 	{"settle", "complete the steps that a killed update had begun", (*session).complete},
 	{"drift", "compare the cluster with what the last update left; exit status 2 where something differs", (*session).drift},
 	{"admin", "make an admin of the user with -email", (*session).admin},
+	{"redrive", "have handled again what was given up: dead letters, and deliveries to the webhook", (*session).redrive},
 	{"repair", "restore what drift reports; -adopt takes what is selected for live", (*session).repair},
 }
 

@@ -289,7 +289,7 @@ func TestMetricsOfTheServicesAreNamedInTheirSources(t *testing.T) {
 			checked++
 			// Some are put together from a prefix and the end.
 			named := strings.Contains(said, `"`+name+`"`)
-			for _, prefix := range []string{"user_service", "order_service", "notification_service", "notification_service_", "redis_pool_", "postgres_pool_"} {
+			for _, prefix := range []string{"user_service", "user_service_", "order_service", "order_service_", "notification_service", "notification_service_", "redis_pool_", "postgres_pool_"} {
 				end, cut := strings.CutPrefix(name, prefix)
 				named = named || cut && strings.Contains(said, `"`+end+`"`)
 			}

@@ -26,26 +26,17 @@ func ofService(service catalog.Service) plan {
 	if service.Database != "" {
 		made.rows = append(made.rows, databaseOf(service))
 	}
-	if publishes(service) {
+	if service.Publishes() {
 		made.rows = append(made.rows, outbox(service))
 	}
-	if consumes(service) {
+	if service.Consumes() {
 		made.rows = append(made.rows, consumer(service))
 	}
-	if slices.ContainsFunc(service.Settings, func(s catalog.Setting) bool { return s.Reaches }) {
+	if slices.ContainsFunc(service.Settings, func(s catalog.Setting) bool { return s.Variable == "WEBHOOK_URL" }) {
 		made.rows = append(made.rows, webhook(service))
 	}
 	made.variables = append(made.variables, known("colour", "Colour", fmt.Sprintf("service_info{job=%q}", service.Name), "colour"))
 	return made
-}
-
-// A service that reads a stream in a group consumes events; one that only adds to it publishes them.
-func consumes(s catalog.Service) bool {
-	return s.Stream != nil && slices.Contains(s.Stream.Commands, "xreadgroup")
-}
-
-func publishes(s catalog.Service) bool {
-	return s.Stream != nil && !consumes(s) && slices.Contains(s.Stream.Commands, "xadd")
 }
 
 // of selects the series that the service's own replicas have, in the colours that are chosen.
@@ -376,14 +367,14 @@ func consumer(service catalog.Service) row {
 		{
 			kind: lines, width: 10, title: "Handled", unit: "ops", min: to(0), none: "no event handled",
 			about: "Events done with a second, by what became of them. A duplicate was handled before; what is dead couldn't be handled.",
-			asked: ask(fmt.Sprintf("sum by (type, outcome) (rate(%s_events_handled_total{%s}%s))", prefix, selector, rate), "{{type}}: {{outcome}}"),
+			asked: ask(fmt.Sprintf("sum by (consumer, type, outcome) (rate(%s_events_handled_total{%s}%s))", prefix, selector, rate), "{{consumer}}: {{type}}: {{outcome}}"),
 		},
 		{
 			kind: lines, width: 9, title: "Waiting in the stream", unit: "none", min: to(0), limits: rising(100, 1000),
 			about: "Events that nobody has been given yet (lag), and those that are being handled (pending).",
 			asked: []query{
-				{fmt.Sprintf("max(%s_stream_lag{%s})", prefix, selector), "lag"},
-				{fmt.Sprintf("max(%s_stream_pending{%s})", prefix, selector), "pending"},
+				{fmt.Sprintf("max by (consumer) (%s_stream_lag{%s})", prefix, selector), "{{consumer}}: lag"},
+				{fmt.Sprintf("max by (consumer) (%s_stream_pending{%s})", prefix, selector), "{{consumer}}: pending"},
 			},
 		},
 		{

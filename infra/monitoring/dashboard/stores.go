@@ -158,13 +158,16 @@ func streamRows(services []catalog.Service) []row {
 	var waiting, unpublished, dead []query
 	for _, service := range services {
 		selector := fmt.Sprintf("{job=%q}", service.Name)
-		switch prefix := service.Role(); {
-		case consumes(service):
+		prefix := service.Role()
+		if service.Consumes() {
 			waiting = append(waiting,
-				query{"max(" + prefix + "_stream_lag" + selector + ")", service.Name + ": lag"},
-				query{"max(" + prefix + "_stream_pending" + selector + ")", service.Name + ": pending"})
+				query{"max by (consumer) (" + prefix + "_stream_lag" + selector + ")", "{{consumer}}: lag"},
+				query{"max by (consumer) (" + prefix + "_stream_pending" + selector + ")", "{{consumer}}: pending"})
+		}
+		if service.Redrives {
 			dead = append(dead, query{"max(" + prefix + "_dead_letters" + selector + ")", service.Name})
-		case publishes(service):
+		}
+		if service.Publishes() {
 			unpublished = append(unpublished, query{"max(" + prefix + "_outbox_unpublished" + selector + ")", service.Name})
 		}
 	}

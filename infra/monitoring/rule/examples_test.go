@@ -380,23 +380,24 @@ func eventExamples() []example {
 		return fmt.Sprintf(`%s{job="order-service", pod="a"} %s`, metric, values)
 	}
 	notification := func(metric, values string) string {
-		return fmt.Sprintf(`notification_service_%s{job="notification-service", pod="a"} %s`, metric, values)
+		return fmt.Sprintf(`notification_service_%s{job="notification-service", consumer="c", pod="a"} %s`, metric, values)
 	}
 	delivered := func(outcome, values string) string {
 		return fmt.Sprintf(`notification_service_webhook_deliveries_total{job="notification-service", pod="a", outcome="%s"} %s`, outcome, values)
 	}
 	handled := func(values string) string {
-		return fmt.Sprintf(`notification_service_events_handled_total{job="notification-service", type="order.placed", outcome="handled"} %s`, values)
+		return fmt.Sprintf(`notification_service_events_handled_total{job="notification-service", consumer="c", type="order.placed", outcome="handled"} %s`, values)
 	}
 	orders, notifications := []string{`job="order-service"`}, []string{`job="notification-service"`}
+	consumers := []string{`consumer="c", job="notification-service"`}
 	const outbox = "order_service_outbox_oldest_unpublished_seconds"
 	return []example{
 		{alert: "OutboxStuck", about: "an event has waited for ten minutes", series: []string{order(outbox, "0+15x60")}, at: 10 * time.Minute, fires: orders},
 		{alert: "OutboxStuck", about: "events wait for a second", series: []string{order(outbox, "1x60")}, at: 10 * time.Minute},
-		{alert: "StreamLag", about: "thousands of events wait", series: []string{notification("stream_lag", "5000x60"), notification("stream_pending", "10x60")}, at: 12 * time.Minute, fires: notifications},
+		{alert: "StreamLag", about: "thousands of events wait", series: []string{notification("stream_lag", "5000x60"), notification("stream_pending", "10x60")}, at: 12 * time.Minute, fires: consumers},
 		{alert: "StreamLag", about: "a few events wait", series: []string{notification("stream_lag", "50x60"), notification("stream_pending", "10x60")}, at: 12 * time.Minute},
 		{alert: "StreamStalled", about: "a few events wait and none is handled", series: []string{notification("stream_lag", "5x120"), notification("stream_pending", "1x120"), handled("70x120")},
-			at: 25 * time.Minute, fires: notifications},
+			at: 25 * time.Minute, fires: consumers},
 		{alert: "StreamStalled", about: "a few events wait and others are handled", series: []string{notification("stream_lag", "5x120"), notification("stream_pending", "1x120"), handled("0+1x120")}, at: 25 * time.Minute},
 		{alert: "StreamStalled", about: "no event waits", series: []string{notification("stream_lag", "0x120"), notification("stream_pending", "0x120"), handled("70x120")}, at: 25 * time.Minute},
 		{alert: "StreamLost", about: "the stream was emptied", series: []string{order("order_service_stream_losses_total", "0x3 1x20")}, at: 3 * time.Minute, fires: orders},

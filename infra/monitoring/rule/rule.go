@@ -69,7 +69,7 @@ func Groups(services []catalog.Service, options Options) []Group {
 		storage(ours),
 		certificates(ours, options.AuthorityExpires, options.CertificateDuration),
 		stores(),
-		events(),
+		events(services),
 		gateway(services),
 		targets(services, ours),
 		prometheus(),

@@ -42,8 +42,8 @@ func platform() []catalog.Service {
 	return []catalog.Service{
 		{Name: "api-gateway", Public: true, Objectives: page},
 		{Name: "user-service", Objectives: page},
-		{Name: "order-service", Objectives: page},
-		{Name: "notification-service", Objectives: ticket},
+		{Name: "order-service", Objectives: page, Stream: &catalog.Access{Commands: []string{"xtrim"}}},
+		{Name: "notification-service", Objectives: ticket, Stream: &catalog.Access{Commands: []string{"xreadgroup"}}, Redrives: true},
 	}
 }
 

@@ -3,6 +3,7 @@ package rule
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"platform.example/infra/catalog"
@@ -100,40 +101,51 @@ func gateway(services []catalog.Service) Group {
 	return group
 }
 
-// events is an order's way to the inbox: the outbox of order-service, the stream, notification-service and its webhook.
-func events() Group {
+// events is the way of events: an outbox, a stream, the consumers of other services, and the webhook.
+func events(services []catalog.Service) Group {
+	// each joins an expression for the services with that access.
+	each := func(has func(catalog.Service) bool, format string) string {
+		var alternatives []string
+		for _, service := range services {
+			if has(service) {
+				alternatives = append(alternatives, strings.ReplaceAll(format, "%", service.Role()))
+			}
+		}
+		return strings.Join(alternatives, " or ")
+	}
+	waiting := each(catalog.Service.Consumes, "max by (job, consumer) (%_stream_lag) + max by (job, consumer) (%_stream_pending)")
 	const failed = `sum by (job) (increase(notification_service_webhook_deliveries_total{outcome=~"failed|gave_up"}[15m]))`
-	return Group{Name: "events", Alerts: []Alert{
+	alerts := []Alert{
 		{
 			Name: "OutboxStuck", For: 2 * time.Minute, Severity: catalog.Ticket,
-			Expr:        `max by (job) (order_service_outbox_oldest_unpublished_seconds) > 180`,
+			Expr:        `(` + each(catalog.Service.Publishes, "max by (job) (%_outbox_oldest_unpublished_seconds)") + `) > 180`,
 			Summary:     "{{ $labels.job }}: events aren't published",
-			Description: "The oldest event in the outbox of {{ $labels.job }} has waited {{ $value | humanizeDuration }}. Orders are safe; nobody is notified of them.",
+			Description: "The oldest event in the outbox of {{ $labels.job }} has waited {{ $value | humanizeDuration }}. What happened is safe; no other service hears of it.",
 		},
 		{
 			Name: "StreamLag", For: 10 * time.Minute, Severity: catalog.Ticket,
-			Expr:        `max by (job) (notification_service_stream_lag) + max by (job) (notification_service_stream_pending) > 1000`,
+			Expr:        `(` + waiting + `) > 1000`,
 			Summary:     "{{ $labels.job }}: it can't keep up with the stream",
-			Description: "{{ $value | humanize }} events wait to be handled by {{ $labels.job }}. Notifications come late.",
+			Description: "{{ $value | humanize }} events wait to be handled by consumer {{ $labels.consumer }} of {{ $labels.job }}.",
 		},
 		{
 			Name: "StreamStalled", For: 10 * time.Minute, Severity: catalog.Ticket,
-			Expr: `max by (job) (notification_service_stream_lag) + max by (job) (notification_service_stream_pending) > 0
-and on (job) sum by (job) (rate(notification_service_events_handled_total[10m])) == 0`,
+			Expr: `(` + waiting + `) > 0
+and on (job, consumer) (` + each(catalog.Service.Consumes, "sum by (job, consumer) (rate(%_events_handled_total[10m]))") + `) == 0`,
 			Summary:     "{{ $labels.job }}: events wait and none is handled",
-			Description: "{{ $value | humanize }} events wait, and in ten minutes {{ $labels.job }} has handled none.",
+			Description: "{{ $value | humanize }} events wait, and in ten minutes consumer {{ $labels.consumer }} of {{ $labels.job }} has handled none.",
 		},
 		{
 			Name: "StreamLost", Severity: catalog.Ticket, KeepFiring: time.Hour,
-			Expr:        `sum by (job) (increase(order_service_stream_losses_total[10m])) > 0`,
+			Expr:        `(` + each(catalog.Service.Publishes, "sum by (job) (increase(%_stream_losses_total[10m]))") + `) > 0`,
 			Summary:     "{{ $labels.job }}: the stream has lost events",
 			Description: "{{ $labels.job }} found that the stream had lost entries and publishes them again. Nothing is missing in the end; why it lost them is worth knowing.",
 		},
 		{
 			Name: "DeadLetters", For: time.Minute, Severity: catalog.Ticket,
-			Expr:        `max by (job) (notification_service_dead_letters) > 0`,
+			Expr:        `(` + each(func(s catalog.Service) bool { return s.Redrives }, "max by (job) (%_dead_letters)") + `) > 0`,
 			Summary:     "{{ $labels.job }}: {{ $value }} events could not be handled",
-			Description: "{{ $value }} entries are in the stream orders:events:dead. Whom they concern wasn't notified, and won't be unless somebody acts.",
+			Description: "{{ $value }} entries are in the dead letters of a stream. What they ask for isn't done unless somebody acts: make redrive.",
 		},
 		{
 			Name: "WebhookFailing", For: 5 * time.Minute, Severity: catalog.Ticket,
@@ -148,7 +160,9 @@ and on (job) ` + failed + ` >= 5`,
 			Summary:     "{{ $labels.job }}: notifications were not delivered",
 			Description: "{{ $value | humanize }} deliveries to the webhook were given up within ten minutes. They aren't tried again by themselves.",
 		},
-	}}
+	}
+	empty := func(alert Alert) bool { return strings.Contains(alert.Expr, "()") } // no service has what it is about
+	return Group{Name: "events", Alerts: slices.DeleteFunc(alerts, empty)}
 }
 
 const (

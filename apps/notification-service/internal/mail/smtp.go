@@ -25,7 +25,7 @@ type Config struct {
 	Password config.Secret // empty: without authentication
 	From     string        // an email address
 	Page     *url.URL      // to which links lead; nil: emails hold codes
-	Sink     bool          // emails are kept in memory in place of being sent
+	Sink     bool          // emails are kept in memory in place of being sent: on a local platform
 }
 
 // ReadConfig reads a Config.
@@ -34,7 +34,7 @@ func ReadConfig(e *config.Env) Config {
 		Server:   config.ParsedOr(e, "SMTP_SERVER", nil, server),
 		Password: config.ParsedOr(e, "SMTP_PASSWORD", config.Secret{}, config.SecretText),
 		Page:     config.ParsedOr(e, "ACCOUNT_PAGE", nil, config.HTTPURL),
-		Sink:     config.ParsedOr(e, "MAIL_SINK", false, config.Bool),
+		Sink:     config.ParsedOr(e, "ENVIRONMENT", "", config.String) == "local",
 	}
 	if c.Server != nil {
 		c.From = config.Parsed(e, "MAIL_FROM", config.String)

@@ -70,6 +70,15 @@ func (s *Store) settle(ctx context.Context, d Delivery, set string, args ...any)
 	return nil
 }
 
+// DeliverAgain begins the deliveries that were given up anew, and returns how many there are.
+func (s *Store) DeliverAgain(ctx context.Context) (int64, error) {
+	done, err := s.pool.Exec(ctx, "UPDATE webhook_deliveries SET gave_up_at = NULL, attempts = 0, next_attempt_at = now() WHERE gave_up_at IS NOT NULL")
+	if err != nil {
+		return 0, postgres.Failure("redriving deliveries", err)
+	}
+	return done.RowsAffected(), nil
+}
+
 // PendingDeliveries counts what is neither delivered nor given up.
 func (s *Store) PendingDeliveries(ctx context.Context) (int, error) {
 	var count int

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"platform.example/infra/catalog"
+)
+
+// admin makes an admin of the user with that email.
+func (s *session) admin(ctx context.Context) error {
+	if s.email == "" {
+		return errors.New("EMAIL is missing: make admin EMAIL=<email of a user who has signed up>")
+	}
+	return s.command(ctx, "admin", func(service catalog.Service) bool { return service.KeepsUsers }, map[string]string{"ADMIN_EMAIL": s.email})
+}
+
+// redrive has handled again what was given up.
+func (s *session) redrive(ctx context.Context) error {
+	return s.command(ctx, "redrive", func(service catalog.Service) bool { return service.Redrives }, nil)
+}
+
+// command runs a subcommand of the live version of the service that has it, and prints what the last line of its log says.
+func (s *session) command(ctx context.Context, subcommand string, has func(catalog.Service) bool, variables map[string]string) error {
+	services := catalog.Services()
+	service := services[slices.IndexFunc(services, has)].Name
+	recorded, err := s.recorded(ctx)
+	if err != nil {
+		return err
+	}
+	if recorded[service].Selected == "" {
+		return fmt.Errorf("stack %s: %s isn't live: make release first", s.stack, service)
+	}
+	words, err := s.cluster.Command(ctx, service+"-"+string(recorded[service].Selected), subcommand, variables)
+	if strings.Contains(words, "unknown command") {
+		err = fmt.Errorf("the live version of %s is older than this command: make release first", service)
+	}
+	if err != nil {
+		return fmt.Errorf("stack %s: %w", s.stack, err)
+	}
+	var line map[string]any
+	if err := json.Unmarshal([]byte(words), &line); err != nil {
+		return fmt.Errorf("stack %s: %s says %q", s.stack, service, words)
+	}
+	message := line["msg"]
+	for _, field := range []string{"msg", "time", "level", "service", "version", "colour"} {
+		delete(line, field)
+	}
+	var details []string
+	for _, name := range slices.Sorted(maps.Keys(line)) {
+		details = append(details, fmt.Sprintf("%s %v", name, line[name]))
+	}
+	s.out.say("%v (%s)", message, strings.Join(details, ", "))
+	return nil
+}
