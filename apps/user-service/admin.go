@@ -38,9 +38,14 @@ func admin(ctx context.Context, p service.Process) error {
 		if known.ID == uuid.Nil {
 			return errors.New("there is no user with this email: sign up first, POST /api/users")
 		}
-		if before, err := users.Get(ctx, known.ID); err != nil || before.Role == role {
-			log.Info("the user is an admin already", "user_id", known.ID)
+		before, err := users.Get(ctx, known.ID)
+		if err != nil {
 			return err
+		}
+		log = log.With("user_id", known.ID, "email_confirmed", before.EmailConfirmed)
+		if before.Role == role {
+			log.Info("the user is an admin already")
+			return nil
 		}
 		entry := audit.Entry{Action: audit.UserChanged, Detail: "role admin, by the operator"}
 		changed, err := users.Update(ctx, known.ID, user.Change{Role: &role}, "", entry)
@@ -51,7 +56,7 @@ func admin(ctx context.Context, p service.Process) error {
 		client := redis.Open(cacheAt, log, registry)
 		defer func() { _ = client.Close() }()
 		cache.New(client, users.Get, log, registry).Invalidate(ctx, known.ID, changed.Version)
-		log.Info("the user is an admin and has to sign in again", "user_id", known.ID)
+		log.Info("the user is an admin and has to sign in again")
 		return nil
 	})(ctx, p)
 }
