@@ -45,6 +45,7 @@ type Setting struct {
 	Want     string                       // what is allowed, for people
 	Read     func(string) (string, error) // the value in the form that is handed over
 	Reaches  bool                         // is a URL outside the cluster which the service may call
+	Needs    string                       // the key of another setting of the service that must be set with it; empty for none
 }
 
 // Objectives is what its users are promised of a service, over 30 days.

@@ -70,9 +70,9 @@ func Services() []Service {
 			Settings: []Setting{
 				{Key: "webhookUrl", Variable: "WEBHOOK_URL", Reaches: true,
 					Want: "an address that starts with https://, which receives every notification", Read: secureURL},
-				{Key: "smtpServer", Variable: "SMTP_SERVER", Reaches: true,
+				{Key: "smtpServer", Variable: "SMTP_SERVER", Reaches: true, Needs: "mailFrom",
 					Want: "the mail server, such as smtp://user@smtp.example.com:587 (STARTTLS) or smtps://user@smtp.example.com:465", Read: mailServer},
-				{Key: "mailFrom", Variable: "MAIL_FROM", Want: "the email address that emails come from; smtpServer needs it", Read: emailAddress},
+				{Key: "mailFrom", Variable: "MAIL_FROM", Want: "the email address that emails come from", Read: emailAddress},
 				{Key: "accountPage", Variable: "ACCOUNT_PAGE",
 					Want: "the https address of the page that links in emails lead to, with confirm or reset as a parameter; without it, emails hold codes", Read: secureURL},
 			},

@@ -279,6 +279,11 @@ func TestFaults(t *testing.T) {
 			`stack production: platform:services.user-service.replicas.max: 2 is below replicas.min 3`},
 		{"a setting of a service", "local", with("services", `{"notification-service":{"webhookUrl":"http://a.example"}}`), allSecrets(),
 			`stack local: platform:services.notification-service.webhookUrl: "http://a.example": want an address that starts with https://`},
+		{"a mail server without a sender", "local", with("services", `{"notification-service":{"smtpServer":"smtp://a@smtp.example.com:587"}}`), allSecrets(),
+			`stack local: platform:services.notification-service.mailFrom: not set: smtpServer needs it`},
+		{"a mail server with its password", "local", with("services", `{"notification-service":{"smtpServer":"smtp://a:b@smtp.example.com:587","mailFrom":"a@example.com"}}`), allSecrets(),
+			`stack local: platform:services.notification-service.smtpServer: "smtp://a:b@smtp.example.com:587": want the mail server, such as ` +
+				`smtp://user@smtp.example.com:587 (STARTTLS) or smtps://user@smtp.example.com:465`},
 		{"a service that is none", "local", with("services", `{"user-servise":{"replicas":{"min":2}}}`), allSecrets(),
 			`stack local: platform:services.user-servise.replicas.min: unknown key: the nearest known one is ` +
 				`platform:services.user-service.replicas.min`},

@@ -41,6 +41,12 @@ func rules(services []catalog.Service) []rule {
 		path := servicePath(service.Name)
 		rules = append(rules, rule{[]string{path + ".replicas.max", path + ".replicas.min", "replicas.max", "replicas.min"},
 			func(s Stack) string { return maxIsNotBelowMin(s.Services[service.Name].Replicas) }})
+		for _, setting := range service.Settings {
+			rules = append(rules, rule{[]string{path + "." + setting.Needs, path + "." + setting.Key}, func(s Stack) string {
+				chosen := s.Services[service.Name].Settings
+				return fault(setting.Needs != "" && chosen[setting.Key] != "" && chosen[setting.Needs] == "", "not set: %s needs it", setting.Key)
+			}})
+		}
 	}
 	return rules
 }
