@@ -3,7 +3,10 @@ package outbox
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
+
+	goredis "github.com/redis/go-redis/v9"
 
 	"platform.example/apps/internal/postgres"
 )
@@ -16,7 +19,7 @@ func (r *Relay) Forget(ctx context.Context) error {
 }
 
 // Trim removes from the stream what every consumer group has acknowledged. As
-// long as there is no group nobody has, and all stays.
+// long as one of Groups has yet to join, all stays.
 func (r *Relay) Trim(ctx context.Context) error {
 	needed, err := r.needed(ctx)
 	if err == nil && needed != (position{}) {
@@ -36,7 +39,10 @@ func (r *Relay) needed(ctx context.Context) (position, error) {
 		return position{}, err
 	}
 	groups, err := r.stream.XInfoGroups(ctx, string(r.outbox.Stream)).Result()
-	if err != nil || len(groups) == 0 {
+	joined := func(name string) bool {
+		return slices.ContainsFunc(groups, func(g goredis.XInfoGroup) bool { return g.Name == name })
+	}
+	if err != nil || len(groups) == 0 || slices.ContainsFunc(r.outbox.Groups, func(name string) bool { return !joined(name) }) {
 		return position{}, err
 	}
 	var needed position

@@ -41,6 +41,9 @@ func testTrim(b *bench) {
 	fast := read("fast", 4)
 	trim("[a.1 a.2 a.3 a.4]") // read, not acknowledged
 	b.client.XAck(ctx, string(event.Orders), "fast", fast[0], fast[2], fast[3])
+	b.relay.outbox.Groups = []string{"fast", "slow"}
+	trim("[a.1 a.2 a.3 a.4]") // slow has yet to join
+	b.relay.outbox.Groups = nil
 	trim("[a.2 a.3 a.4]") // the second is pending
 	slow := read("slow", 1)
 	b.client.XAck(ctx, string(event.Orders), "fast", fast[1])

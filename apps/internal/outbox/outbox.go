@@ -30,6 +30,8 @@ type Outbox struct {
 	Service string       // whose database it is in; metrics have its name
 	Stream  event.Stream // to which the events are published
 	Subject string       // the column of the id of what an event is about
+	// Groups are consumer groups without which nothing is trimmed: what they are to get must be there when they join.
+	Groups []string
 }
 
 // Add queues the statement that writes an event. The batch must run in the

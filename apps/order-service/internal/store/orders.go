@@ -27,7 +27,7 @@ type Orders struct {
 
 // Outbox is where the events of orders are written.
 func Outbox() outbox.Outbox {
-	return outbox.Outbox{Service: "order-service", Stream: event.Orders, Subject: "order_id"}
+	return outbox.Outbox{Service: "order-service", Stream: event.Orders, Subject: "order_id", Groups: []string{"notification-service"}}
 }
 
 // New returns the orders in the database of pool.

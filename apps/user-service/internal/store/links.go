@@ -38,7 +38,10 @@ const (
 
 // Outbox is where the events of users are written.
 func Outbox() outbox.Outbox {
-	return outbox.Outbox{Service: "user-service", Stream: event.Users, Subject: "user_id"}
+	return outbox.Outbox{
+		Service: "user-service", Stream: event.Users, Subject: "user_id",
+		Groups: []string{"order-service", "notification-service-users", "notification-service-mail"},
+	}
 }
 
 // tell adds an event about a user that tx has locked.
