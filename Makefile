@@ -58,7 +58,7 @@ token: bin/local ## Sign in as the demo user and print the token
 .PHONY: emails
 emails: bin/local ## Show the last emails: a local platform keeps them instead of sending them
 	@eval "$$($(LOCAL) env)" && for pod in $$(kubectl get pods -n apps -l app.kubernetes.io/name=notification-service -o name); do \
-		kubectl get --raw "/api/v1/namespaces/apps/pods/$${pod#pod/}:9090/proxy/mails"; done
+		kubectl get --raw "/api/v1/namespaces/apps/pods/$${pod#pod/}:9090/proxy/mails" 2>/dev/null || true; done
 
 .PHONY: dashboard
 dashboard: bin/local ## Open the dashboards, Prometheus and Alertmanager until Ctrl-C

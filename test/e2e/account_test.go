@@ -25,7 +25,7 @@ func emailed(t *testing.T, read map[string]bool, address, subject string) (found
 		for _, pod := range pods { // only one of them has sent it
 			said, err := attempt("kubectl", "get", "--raw", "/api/v1/namespaces/apps/pods/"+pod.Metadata.Name+":9090/proxy/mails")
 			if err != nil {
-				return err
+				continue // a standby of a version without emails
 			}
 			mails, err := parse[[]mail](said)
 			if err != nil {
