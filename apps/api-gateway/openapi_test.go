@@ -144,7 +144,7 @@ func (d *described) check(t *testing.T, o docs.Operation, a servicetest.Answer) 
 type whole struct {
 	url                       string
 	user, admin               string // tokens
-	userID, otherID           string
+	userID, otherID, adminID  string
 	refreshToken              string
 	pending, foreign, mistake string // orders
 	notification              string
@@ -181,7 +181,7 @@ func startWhole(t *testing.T) *whole {
 	w.userID, granted = signUp("user@example.com", "user")
 	w.user, w.refreshToken = granted.AccessToken, granted.RefreshToken
 	w.otherID, _ = signUp("other@example.com", "user")
-	_, granted = signUp("admin@example.com", "admin")
+	w.adminID, granted = signUp("admin@example.com", "admin")
 	w.admin = granted.AccessToken
 
 	w.links(t, stream, users)
@@ -228,8 +228,8 @@ func (w *whole) links(t *testing.T, stream *backingtest.Redis, users string) {
 				w.reset = u.Secret
 			case e.Type == event.EmailToConfirm && u.Email == "user@example.com":
 				w.confirm = u.Secret
-			case e.Type == event.EmailToConfirm && u.Email == wanted && w.taken == "":
-				w.taken = u.Secret // the first of two
+			case e.Type == event.EmailToConfirm && u.Email == wanted && u.ID.String() == w.adminID:
+				w.taken = u.Secret
 			}
 		}
 		if w.reset == "" || w.confirm == "" || w.taken == "" {
@@ -364,6 +364,10 @@ func (w *whole) cases() []example {
 		{"POST /api/auth/email", "", "", fmt.Sprintf(`{"token":%q}`, w.confirm), 422, nil},
 		{"POST /api/users/{id}/confirmation", w.user, "me", "", 409, nil},
 		{"POST /api/users/{id}/confirmation", w.user, w.otherID, "", 403, nil},
+		{"GET /api/users/{id}/export", w.user, "me", "", 200, nil},
+		{"GET /api/users/{id}/export", w.admin, w.userID, "", 200, nil},
+		{"GET /api/users/{id}/export", w.user, w.otherID, "", 403, nil},
+		{"GET /api/users/{id}/export", w.user, "x", "", 404, nil},
 		{"POST /api/auth/password-reset", "", "", `{"email":"nobody@example.com"}`, 202, nil},
 		{"POST /api/auth/password", "", "", fmt.Sprintf(`{"token":%q,"password":"a new horse"}`, w.reset), 204, nil},
 		{"POST /api/auth/password", "", "", fmt.Sprintf(`{"token":%q,"password":"a new horse"}`, w.reset), 422, nil},

@@ -31,6 +31,7 @@ type API struct {
 	Requests *limit.Limit // per client: the user, or the address of who hasn't signed in
 	Accounts *limit.Limit // failed sign-ins per account
 	Sources  *limit.Limit // failed sign-ins per address
+	Exports  *limit.Limit // exports per user, each of which is many requests to the services
 }
 
 // access says who may use a route.
@@ -95,6 +96,7 @@ func (a *API) Register(router chi.Router, errs *problem.Mapper) {
 	router.Post("/api/auth/token", errs.Handle(a.signIn))
 	router.Post("/api/auth/refresh", errs.Handle(a.refresh))
 	router.Post("/api/auth/revoke", errs.Handle(a.revoke))
+	router.Get("/api/users/{id}/export", errs.Handle(a.export))
 	for _, route := range a.routes() {
 		router.Method(route.method, route.pattern, errs.Handle(a.handle(route)))
 	}

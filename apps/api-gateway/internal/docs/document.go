@@ -119,6 +119,7 @@ func headers() object {
 			"schema":      object{"type": "string", "pattern": `^[a-z-]+;desc="(blue|green|none) .+"$`},
 		},
 		"Location":             text("Where what was made can be read."),
+		"Content-Disposition":  object{"description": "That it is a file.", "schema": object{"type": "string"}},
 		"X-Cache":              object{"description": "Where the answer comes from.", "schema": object{"enum": []any{"hit", "miss"}}},
 		"Idempotency-Replayed": object{"description": "There if the order was made before.", "schema": object{"const": "true"}},
 		"WWW-Authenticate":     object{"description": "RFC 6750.", "schema": object{"const": "Bearer"}},

@@ -147,6 +147,12 @@ func Operations() []Operation {
 			Errors: map[int]string{http.StatusForbidden: "It is another user.", http.StatusConflict: "The email is confirmed."},
 		},
 		{
+			Method: http.MethodGet, Path: "/api/users/{id}/export", Tag: "Users", Summary: "Export what is held about a user", Access: SignedIn, Service: "user-service",
+			Description: "The user, the sessions, and the newest 10,000 orders and notifications. Ten exports an hour.",
+			Parameters:  []Parameter{user()}, Status: http.StatusOK, Answer: "Export", Headers: []string{"Content-Disposition"},
+			Errors: map[int]string{http.StatusForbidden: "It is another user."},
+		},
+		{
 			Method: http.MethodGet, Path: "/api/users/{id}/sessions", Tag: "Users", Summary: "List where a user is signed in", Access: SignedIn, Service: "user-service",
 			Parameters: []Parameter{user()}, Status: http.StatusOK, Answer: "Sessions",
 			Errors: map[int]string{http.StatusForbidden: "It is another user."},

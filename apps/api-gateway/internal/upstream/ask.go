@@ -22,23 +22,44 @@ type Client struct{ Address, Agent string }
 // into out (nil: nowhere). It returns the status. Errors are those that a
 // client may be told.
 func (s *Service) Post(ctx context.Context, path string, client Client, in, out any) (status int, err error) {
-	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
-	defer fasthttp.ReleaseRequest(request)
-	defer fasthttp.ReleaseResponse(response)
-	s.address(request, http.MethodPost, s.base.Path+path)
 	body, err := json.Marshal(in)
 	if err != nil {
 		return 0, fmt.Errorf("encoding a request to %s: %w", s.name, err)
 	}
-	request.Header.Set("Content-Type", "application/json")
-	request.Header.Set("X-Forwarded-For", client.Address)
-	request.Header.SetUserAgent(client.Agent)
-	request.SetBodyRaw(body)
-	if err := s.identify(request, identity.Caller{Role: identity.Gateway}); err != nil {
+	return s.ask(ctx, path, identity.Caller{Role: identity.Gateway}, func(request *fasthttp.Request) {
+		request.Header.SetMethod(http.MethodPost)
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set("X-Forwarded-For", client.Address)
+		request.Header.SetUserAgent(client.Agent)
+		request.SetBodyRaw(body)
+	}, out)
+}
+
+// Get reads what a service answers a GET of path by the caller into out. Errors are
+// those that a client may be told.
+func (s *Service) Get(ctx context.Context, path string, caller identity.Caller, out any) error {
+	status, err := s.ask(ctx, path, caller, nil, out)
+	if err == nil && status != http.StatusOK {
+		err = s.failure(fmt.Errorf("%s is answered %d", path, status))
+	}
+	return err
+}
+
+// ask sends a request, a GET unless complete makes it another, and reads the answer
+// into out where its status is below 300.
+func (s *Service) ask(ctx context.Context, path string, caller identity.Caller, complete func(*fasthttp.Request), out any) (status int, err error) {
+	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
+	defer fasthttp.ReleaseRequest(request)
+	defer fasthttp.ReleaseResponse(response)
+	s.address(request, http.MethodGet, s.base.Path+path)
+	if complete != nil {
+		complete(request)
+	}
+	if err := s.identify(request, caller); err != nil {
 		return 0, err
 	}
 	telemetry.Propagate(ctx, carrier{&request.Header})
-	if err := s.exchange(request, response, false); err != nil {
+	if err := s.exchange(request, response, complete == nil); err != nil {
 		return 0, err
 	}
 	if response.StatusCode() >= http.StatusMultipleChoices || out == nil {
