@@ -148,7 +148,7 @@ var secretValues = sync.OnceValue(func() map[string]string {
 		case catalog.SigningKeys:
 			value = "first:" + base64.RawURLEncoding.EncodeToString([]byte(value)[:32])
 		case catalog.JWTKeys:
-			value = "first:" + base64.RawURLEncoding.EncodeToString([]byte(value))
+			value = "first:" + catalog.Ed25519Seed + base64.RawURLEncoding.EncodeToString([]byte((value + value)[:32]))
 		case catalog.CertificateAuthority:
 			value = authority
 		}

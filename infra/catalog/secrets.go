@@ -16,10 +16,11 @@ const (
 	Plain Kind = "plain"
 	// Password is one or two such texts with a comma between: the one in use, and the one before it.
 	Password Kind = "password"
-	// JWTKeys is up to three keys, separated by commas: in use, next, and the one before. A key is its id, a colon and 32
-	// random bytes in base64url. The next one is known everywhere before anything is signed with it.
+	// JWTKeys is up to three keys, separated by commas: in use, next, and the one before. A key is its id, a colon, Ed25519Seed and
+	// the seed of an Ed25519 key (RFC 8032) in base64url; one from former times has 32 random bytes, for HS256, instead of the last
+	// two. The next one is known everywhere before anything is signed with it.
 	JWTKeys Kind = "jwtKeys"
-	// SigningKeys is the same of seeds of Ed25519 keys (RFC 8032).
+	// SigningKeys is the same of seeds alone.
 	SigningKeys Kind = "signingKeys"
 	// CertificateAuthority is up to three authorities in PEM, each a certificate and its key: in use, next, and the one
 	// before. Whoever trusts one trusts all, so that the next one is trusted before anything is signed with it.
@@ -27,6 +28,9 @@ const (
 	// Given comes from somebody else, such as the address of a chat room; nobody here can make it, and it may be missing.
 	Given Kind = "given"
 )
+
+// Ed25519Seed precedes the seed of a key in JWTKeys.
+const Ed25519Seed = "ed25519."
 
 // Secret is a value that a stack's configuration must hold, encrypted.
 type Secret struct {

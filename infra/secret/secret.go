@@ -228,12 +228,13 @@ func webhook(value string, plain bool) error {
 	return nil
 }
 
-// jwtKey is an id and a key of at least 32 bytes, what HS256 asks for (RFC 7518, 3.2).
+// jwtKey is an id and the seed of an Ed25519 key, or a key of at least 32 bytes, what HS256 asks for (RFC 7518, 3.2).
 func jwtKey(value string) error {
 	id, key, _ := strings.Cut(value, ":")
+	key, isSeed := strings.CutPrefix(key, catalog.Ed25519Seed)
 	decoded, err := base64.RawURLEncoding.DecodeString(key)
-	if id == "" || err != nil || len(decoded) < 32 {
-		return errors.New("want kid:key, the key 32 bytes or more in base64url")
+	if id == "" || err != nil || len(decoded) < 32 || isSeed && len(decoded) != ed25519.SeedSize {
+		return errors.New("want kid:ed25519.seed, the seed 32 bytes in base64url, or kid:key, the key 32 bytes or more")
 	}
 	return nil
 }

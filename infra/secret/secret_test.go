@@ -22,6 +22,7 @@ func TestRead(t *testing.T) {
 	}
 	long := strings.Repeat("x", 43)
 	key := "kid:" + base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat("k", 32)))
+	seed := "next:ed25519." + key[4:]
 	tests := []struct {
 		name   string
 		secret catalog.Secret
@@ -36,8 +37,14 @@ func TestRead(t *testing.T) {
 		{"three passwords", catalog.Secret{Kind: catalog.Password}, long + "," + long + "," + long, "holds 3 values: want at most 2"},
 		{"one that a configuration file would end at", catalog.Secret{Kind: catalog.Password}, long + "\n", "want at least 22 letters"},
 		{"keys", catalog.Secret{Kind: catalog.JWTKeys}, key + "," + key + "," + key, ""},
-		{"a key without an id", catalog.Secret{Kind: catalog.JWTKeys}, key[3:], "want kid:key"},
-		{"a key that is too short", catalog.Secret{Kind: catalog.JWTKeys}, key[:20], "want kid:key"},
+		{"keys of both forms", catalog.Secret{Kind: catalog.JWTKeys}, key + "," + seed + "," + key, ""},
+		{"a key without an id", catalog.Secret{Kind: catalog.JWTKeys}, key[3:], "want kid:ed25519.seed"},
+		{"a key that is too short", catalog.Secret{Kind: catalog.JWTKeys}, key[:20], "or kid:key"},
+		{"a seed that is too short", catalog.Secret{Kind: catalog.JWTKeys}, seed[:30], "want kid:ed25519.seed"},
+		{"a seed that is too long", catalog.Secret{Kind: catalog.JWTKeys}, seed + "AA", "want kid:ed25519.seed"},
+		{"a key of another form", catalog.Secret{Kind: catalog.JWTKeys}, "kid:rsa." + key[4:], "want kid:ed25519.seed"},
+		{"a signing key", catalog.Secret{Kind: catalog.SigningKeys}, key, ""},
+		{"a signing key in the form of the others", catalog.Secret{Kind: catalog.SigningKeys}, seed, "want kid:seed"},
 		{"an authority", catalog.Secret{Kind: catalog.CertificateAuthority}, authority, ""},
 		{"no authority", catalog.Secret{Kind: catalog.CertificateAuthority}, pair, "may not sign others"},
 		{"a webhook", catalog.Secret{Kind: catalog.Given, URL: true}, "https://hooks.slack.com/services/x", ""},

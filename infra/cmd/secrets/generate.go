@@ -19,7 +19,7 @@ func generate(secret catalog.Secret, now time.Time) (string, error) {
 	case catalog.Plain, catalog.Password:
 		return password(), nil
 	case catalog.JWTKeys, catalog.SigningKeys:
-		return jwtKey() + "," + jwtKey(), nil // in use, next
+		return signingKey(secret.Kind) + "," + signingKey(secret.Kind), nil // in use, next
 	case catalog.CertificateAuthority:
 		inUse, err := certificate.NewAuthority(now)
 		if err != nil {
@@ -41,7 +41,7 @@ func rotate(secret catalog.Secret, former string, now time.Time) (string, error)
 		inUse, _, _ := strings.Cut(former, ",")
 		return password() + "," + inUse, nil
 	case catalog.JWTKeys, catalog.SigningKeys:
-		return strings.Join(turn(strings.Split(former, ","), jwtKey()), ","), nil
+		return strings.Join(turn(strings.Split(former, ","), signingKey(secret.Kind)), ","), nil
 	case catalog.CertificateAuthority:
 		authorities, err := certificate.Authorities(former)
 		if err != nil {
@@ -86,8 +86,11 @@ func announces(secret catalog.Secret, former string) bool {
 // password is 32 random bytes.
 func password() string { return base64.RawURLEncoding.EncodeToString(randomBytes(32)) }
 
-// jwtKey is an id and 32 random bytes, what HS256 asks of a key at least (RFC 7518, 3.2).
-func jwtKey() string { return hex.EncodeToString(randomBytes(4)) + ":" + password() }
+// signingKey is an id and the seed of an Ed25519 key: 32 random bytes (RFC 8032, 5.1.5).
+func signingKey(kind catalog.Kind) string {
+	form := map[catalog.Kind]string{catalog.JWTKeys: catalog.Ed25519Seed}[kind]
+	return hex.EncodeToString(randomBytes(4)) + ":" + form + password()
+}
 
 func randomBytes(length int) []byte {
 	random := make([]byte, length)

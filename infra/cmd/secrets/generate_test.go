@@ -136,6 +136,32 @@ func TestRotationsLeaveNobodyOutside(t *testing.T) {
 	}
 }
 
+// The keys of former times pass away, three rotations at most, and each value is one that the platform takes.
+func TestRotationsMakeEd25519KeysOfTheFormerOnes(t *testing.T) {
+	wanted, now := find(t, "jwtKeys"), time.Now()
+	value := "a:" + password() + ",b:" + password()
+	for _, want := range []string{"FnF", "nnF", "nnn"} { // F: of former times, n: an Ed25519 key
+		var err error
+		if value, err = rotate(wanted, value, now); err != nil {
+			t.Fatal(err)
+		}
+		var got strings.Builder
+		for _, part := range parts(t, wanted, value) {
+			if _, key, _ := strings.Cut(part, ":"); strings.HasPrefix(key, catalog.Ed25519Seed) {
+				got.WriteByte('n')
+			} else {
+				got.WriteByte('F')
+			}
+		}
+		if _, err := secret.Read("local", []catalog.Secret{wanted}, map[string]string{"jwtKeys": value}); err != nil || got.String() != want {
+			t.Errorf("rotated to %s, %v; want %s", got.String(), err, want)
+		}
+	}
+	if made := signingKey(catalog.SigningKeys); strings.Contains(made, catalog.Ed25519Seed) {
+		t.Error("the form of signing keys has changed")
+	}
+}
+
 func TestAnAuthorityThatHasEndedComesIntoUseNoMore(t *testing.T) {
 	long, now := time.Now().Add(-11*365*24*time.Hour), time.Now()
 	wanted := find(t, catalog.Authority)
