@@ -47,6 +47,7 @@ func TestEveryRouteAuthorisesItsCaller(t *testing.T) {
 		{Route: "DELETE /users/{id}/sessions/{session}", Path: "/users/" + owner + "/sessions/" + admin, Anonymous: 401, Gateway: 401, Other: 403, Owner: 404, Admin: 404},
 		{Route: "GET /audit", Anonymous: 401, Gateway: 401, Other: 403, Owner: 403, Admin: 200},
 		{Route: "POST /sessions", Body: `{"email":"x@example.com","password":"wrong horse"}`, Anonymous: 403, Gateway: 401, Other: 403, Owner: 403, Admin: 403},
+		{Route: "POST /sessions/external", Body: `{}`, Anonymous: 403, Gateway: 422, Other: 403, Owner: 403, Admin: 403},
 		{Route: "POST /sessions/refresh", Body: `{"refresh_token":"x"}`, Anonymous: 403, Gateway: 401, Other: 403, Owner: 403, Admin: 403},
 		{Route: "POST /sessions/revoke", Body: `{"refresh_token":"x"}`, Anonymous: 403, Gateway: 204, Other: 403, Owner: 403, Admin: 403},
 		{Route: "GET /sessions/revoked", Anonymous: 403, Gateway: 200, Other: 403, Owner: 403, Admin: 403},

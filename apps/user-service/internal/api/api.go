@@ -53,6 +53,7 @@ func (a *API) Register(router chi.Router, errs *problem.Mapper) {
 		r.Delete("/users/{id}/sessions/{session}", errs.Handle(a.endSessions))
 		r.Get("/audit", errs.Handle(byAdmin("read the audit log", a.audit)))
 		r.Post("/sessions", errs.Handle(byGateway(a.signIn)))
+		r.Post("/sessions/external", errs.Handle(byGateway(a.signInAs)))
 		r.Post("/sessions/refresh", errs.Handle(byGateway(a.refresh)))
 		r.Post("/sessions/revoke", errs.Handle(byGateway(a.revoke)))
 		r.Get("/sessions/revoked", errs.Handle(byGateway(a.revoked)))

@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -44,6 +45,48 @@ func (a *API) signIn(w http.ResponseWriter, r *http.Request) error {
 		return problem.New(problem.Unauthenticated, "Email or password is wrong.", nil)
 	}
 	begun, err := a.sessions.Begin(r.Context(), known.ID, known.PasswordHash, audit.Of(r, audit.SessionBegun))
+	if err != nil {
+		return err
+	}
+	return httpjson.Write(w, http.StatusCreated, begun)
+}
+
+// claims are those of an ID token that the gateway has verified.
+type claims struct {
+	Issuer        string     `json:"iss"`
+	Subject       string     `json:"sub"`
+	Email         user.Email `json:"email"`
+	EmailVerified bool       `json:"email_verified"`
+	Name          string     `json:"name"`
+}
+
+// signInAs begins a session of the user whom an identity provider vouches for. Who is new becomes a user without a password. A user
+// who has the email already is not linked: they may have registered somebody else's.
+func (a *API) signInAs(w http.ResponseWriter, r *http.Request) error {
+	const detail = "by an identity provider"
+	given, err := httpjson.Decode[claims](r)
+	if err != nil {
+		return err
+	}
+	if given.Issuer == "" || given.Subject == "" || strings.ContainsRune(given.Subject, 0) {
+		return problem.New(problem.Invalid, "iss and sub are required.", nil)
+	}
+	known, err := a.users.External(r.Context(), given.Issuer, given.Subject)
+	if err != nil {
+		return err
+	}
+	if known.ID == uuid.Nil {
+		draft, ok := user.External(given.Issuer, given.Subject, given.Email, given.Name)
+		if !ok || !given.EmailVerified {
+			return problem.New(problem.Forbidden, "The identity provider has verified no email that a user can have.", nil)
+		}
+		created, err := a.users.Create(r.Context(), draft, "", audit.Of(r, audit.UserCreated, detail))
+		if err != nil {
+			return err
+		}
+		known.ID = created.ID
+	}
+	begun, err := a.sessions.Begin(r.Context(), known.ID, known.PasswordHash, audit.Of(r, audit.SessionBegun, detail))
 	if err != nil {
 		return err
 	}

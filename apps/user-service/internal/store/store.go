@@ -28,20 +28,24 @@ func New(pool *pgxpool.Pool) *Users { return &Users{pool: pool} }
 // columns are in the order of the fields of user.User.
 const columns = "id, email, name, role, created_at, updated_at, version, email_confirmed"
 
-// Create adds a user, records it and sends a link to confirm the email. It fails
-// with problem.Conflict where the email is taken.
+// Create adds a user, with their external identity if they have one, and records it. Without one, whose provider has verified
+// the email, a link to confirm it is sent. It fails with problem.Conflict where the email or the identity is taken.
+// passwordHash "" is for a user without a password.
 func (s *Users) Create(ctx context.Context, d user.Draft, passwordHash string, entry audit.Entry) (u user.User, err error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return user.User{}, err
 	}
-	recorded, more := entry.Statement("changed", "id", "NULL", 5)
+	external := d.Issuer != ""
+	recorded, more := entry.Statement("changed", "id", "NULL", 8)
 	err = s.transaction(ctx, "creating a user", func(tx pgx.Tx) error {
 		if u, err = one(ctx, tx, `WITH changed AS (
-				INSERT INTO users (id, email, name, role, password_hash) VALUES ($1, $2, $3, $4, $5) RETURNING `+columns+`
+				INSERT INTO users (id, email, name, role, password_hash, email_confirmed) VALUES ($1, $2, $3, $4, $5, $8) RETURNING `+columns+`
+			), linked AS (
+				INSERT INTO external_identities (issuer, subject, user_id) SELECT $6, $7, id FROM changed WHERE $8
 			), recorded AS (`+recorded+`)
 			SELECT `+columns+` FROM changed`,
-			append([]any{id, d.Email, d.Name, d.Role, passwordHash}, more...)...); err != nil {
+			append([]any{id, d.Email, d.Name, d.Role, passwordHash, d.Issuer, d.Subject, external}, more...)...); err != nil || external {
 			return err
 		}
 		return send(ctx, tx, id, Confirm, u.Email)
@@ -170,6 +174,16 @@ func (s *Users) Credentials(ctx context.Context, email string) (Credentials, err
 		Scan(&c.ID, &c.PasswordHash)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return Credentials{}, failure("reading credentials", err)
+	}
+	return c, nil
+}
+
+// External returns the credentials of the user with an external identity. An unknown one is no error.
+func (s *Users) External(ctx context.Context, issuer, subject string) (c Credentials, err error) {
+	err = s.pool.QueryRow(ctx, `SELECT id, password_hash FROM users JOIN external_identities ON user_id = id
+		WHERE issuer = $1 AND subject = $2`, issuer, subject).Scan(&c.ID, &c.PasswordHash)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return c, failure("reading an external identity", err)
 	}
 	return c, nil
 }

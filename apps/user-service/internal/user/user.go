@@ -47,6 +47,8 @@ type Draft struct {
 	Name     string        `json:"name"`
 	Role     identity.Role `json:"role"` // "" means user
 	Password string        `json:"password"`
+
+	Issuer, Subject string `json:"-"` // by which an identity provider knows the user; "" for none
 }
 
 // Change is what is to change of a user; what is nil stays. A new email takes
@@ -94,6 +96,18 @@ func (d Draft) Validate() error {
 	}
 	f.password(d.Password)
 	return f.Err()
+}
+
+// External returns the draft of a user whom an identity provider vouches for. It has no role but user, and no password. It reports
+// whether a user can have the email. A name that none can have is replaced by the email's local part.
+func External(issuer, subject string, email Email, name string) (d Draft, ok bool) {
+	var f, g faults
+	if f.name(name); f.Err() != nil {
+		name, _, _ = strings.Cut(string(email), "@")
+	}
+	g.name(name)
+	g.email(email)
+	return Draft{Email: email, Name: name, Role: identity.User, Issuer: issuer, Subject: subject}, g.Err() == nil
 }
 
 // Validate lists every fault of c in one error.

@@ -1,0 +1,14 @@
+-- +goose Up
+-- Who signs in with an identity provider. Deleted with the user, also by the previous release.
+CREATE TABLE external_identities (
+    issuer     text        NOT NULL,
+    subject    text        NOT NULL, -- the provider's own id of the user, which never changes as an email does
+    user_id    uuid        NOT NULL REFERENCES users ON DELETE CASCADE,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (issuer, subject)
+);
+
+CREATE INDEX external_identities_user ON external_identities (user_id);
+
+-- +goose Down
+DROP TABLE external_identities;
