@@ -14,6 +14,7 @@ import (
 	"platform.example/apps/api-gateway/internal/clientaddr"
 	"platform.example/apps/api-gateway/internal/docs"
 	"platform.example/apps/api-gateway/internal/limit"
+	"platform.example/apps/api-gateway/internal/provider"
 	"platform.example/apps/api-gateway/internal/session"
 	"platform.example/apps/api-gateway/internal/token"
 	"platform.example/apps/api-gateway/internal/upstream"
@@ -56,6 +57,7 @@ func serve(ctx context.Context, p service.Process) error {
 // settings are the gateway's own variables.
 type settings struct {
 	keys                                 token.Keys
+	provider                             *provider.Provider
 	signer                               *identity.Signer
 	users, orders, notifications         *url.URL
 	requestsPerMinute, requestsPerSecond int
@@ -66,6 +68,7 @@ type settings struct {
 func read(env *config.Env) settings {
 	return settings{
 		keys:              config.Parsed(env, "JWT_KEYS", token.ParseKeys),
+		provider:          provider.Read(env),
 		signer:            config.Parsed(env, "IDENTITY_KEYS", identity.ParseSigner),
 		users:             config.Parsed(env, "USER_SERVICE_URL", config.HTTPURL),
 		orders:            config.Parsed(env, "ORDER_SERVICE_URL", config.HTTPURL),
@@ -92,6 +95,7 @@ func build(b service.Base, c settings) (service.API, error) {
 	gateway := &api.API{
 		Tokens:   token.NewAuthority(c.keys),
 		Sessions: session.New(users, b.Log, b.Registry),
+		Provider: c.provider,
 		Proxies:  c.proxies,
 		Users:    users, Orders: orders, Notifications: notifications,
 		Requests: limit.New("requests", c.requestsPerMinute, time.Minute, b.Registry),

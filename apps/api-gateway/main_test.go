@@ -21,7 +21,10 @@ const (
 	secret   = "0123456789abcdef0123456789abcdef"
 )
 
-var jwtKeys = "a:" + base64.RawURLEncoding.EncodeToString([]byte(secret))
+var (
+	jwtKeys = "a:" + base64.RawURLEncoding.EncodeToString([]byte(secret)) // of former times
+	edKeys  = "b:ed25519." + base64.RawURLEncoding.EncodeToString([]byte(secret))
+)
 
 // gateway is what a test needs of a gateway; it starts the rest.
 type gateway struct {

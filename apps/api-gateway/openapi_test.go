@@ -149,6 +149,7 @@ type whole struct {
 	pending, foreign, mistake string // orders
 	notification              string
 	confirm, taken, reset     string // tokens of links
+	provider                  *identityProvider
 }
 
 func startWhole(t *testing.T) *whole {
@@ -165,8 +166,10 @@ func startWhole(t *testing.T) *whole {
 		return b.Start().HTTP
 	}
 	users, orders, notifications := start("user-service", cache, stream), start("order-service", stream), start("notification-service", stream)
-	g := gateway{users: users, orders: orders, notifications: notifications, redis: cache, env: unlimited(nil)}.start(t)
-	w := &whole{url: g.HTTP}
+	provider := newIdentityProvider(t)
+	keys := map[string]string{"JWT_KEYS": edKeys}
+	g := gateway{users: users, orders: orders, notifications: notifications, redis: cache, env: unlimited(servicetest.Env(provider.env(), keys))}.start(t)
+	w := &whole{url: g.HTTP, provider: provider}
 
 	signUp := func(email, role string) (id string, granted tokenAnswer) {
 		t.Helper()
@@ -273,7 +276,7 @@ func TestTheDescriptionIsTrue(t *testing.T) {
 	}
 
 	t.Run("the gateway verifies that it reaches them all", func(t *testing.T) {
-		servicetest.Verifies(t, name, commands(), map[string]string{"JWT_KEYS": jwtKeys}, w.url)
+		servicetest.Verifies(t, name, commands(), map[string]string{"JWT_KEYS": edKeys}, w.url)
 	})
 	t.Run("a session is known by its client", func(t *testing.T) {
 		listed := w.call(t, operation["GET /api/users/{id}/sessions"], w.user, "me", "")
@@ -323,6 +326,9 @@ func TestTheDescriptionIsTrue(t *testing.T) {
 		d.check(t, o, a)
 	}
 
+	o := operation["POST /api/auth/oidc"]
+	d.check(t, o, servicetest.Call(t, o.Method, gateway{}.start(t).HTTP+o.Path, `{}`)) // no provider
+
 	// A gateway for each operation, so that no breaker of another's opens.
 	var troubles sync.WaitGroup // most of their time is a wait for a deadline
 	for _, o := range docs.Operations() {
@@ -354,6 +360,11 @@ func (w *whole) cases() []example {
 	return []example{
 		{"POST /api/auth/token", "", "", `{"email":"user@example.com","password":"correct horse"}`, 200, nil},
 		{"POST /api/auth/token", "", "", `{"email":"user@example.com","password":"wrong horse"}`, 401, nil},
+		{"POST /api/auth/oidc", "", "", idToken(w.provider.token(nil, nil), "n"), 200, nil},
+		{"POST /api/auth/oidc", "", "", idToken(w.provider.token(nil, map[string]any{"email": "known identities need none"}), "n"), 200, nil},
+		{"POST /api/auth/oidc", "", "", idToken(w.provider.token(nil, nil), "m"), 401, nil},
+		{"POST /api/auth/oidc", "", "", idToken(w.provider.token(nil, map[string]any{"sub": "2", "email_verified": false}), "n"), 403, nil},
+		{"POST /api/auth/oidc", "", "", idToken(w.provider.token(nil, map[string]any{"sub": "2", "email": "user@example.com"}), "n"), 409, nil},
 		{"POST /api/auth/refresh", "", "", fmt.Sprintf(`{"refresh_token":%q}`, w.refreshToken), 200, nil},
 		{"POST /api/auth/refresh", "", "", `{"refresh_token":"x"}`, 401, nil},
 		{"POST /api/auth/revoke", "", "", `{"refresh_token":"x"}`, 204, nil},
@@ -372,8 +383,8 @@ func (w *whole) cases() []example {
 		{"POST /api/auth/password", "", "", fmt.Sprintf(`{"token":%q,"password":"a new horse"}`, w.reset), 204, nil},
 		{"POST /api/auth/password", "", "", fmt.Sprintf(`{"token":%q,"password":"a new horse"}`, w.reset), 422, nil},
 
-		{"POST /api/users", "", "", `{"email":"new@example.com","name":"N","password":"correct horse"}`, 201, nil},
-		{"POST /api/users", "", "", `{"email":"NEW@example.com","name":"N","password":"correct horse"}`, 409, nil},
+		{"POST /api/users", "", "", `{"email":"fresh@example.com","name":"N","password":"correct horse"}`, 201, nil},
+		{"POST /api/users", "", "", `{"email":"FRESH@example.com","name":"N","password":"correct horse"}`, 409, nil},
 		{"GET /api/users", w.admin, "?limit=2", "", 200, nil},
 		{"GET /api/users", w.admin, "?limit=0", "", 400, nil},
 		{"GET /api/users", w.user, "", "", 403, nil},
@@ -451,7 +462,9 @@ func (d *described) troubles(t *testing.T, o docs.Operation) func() {
 			_ = connection.Close()
 		}
 	})
-	g := gateway{users: service.URL, orders: service.URL, notifications: service.URL, env: map[string]string{"REQUESTS_PER_MINUTE": "4"}}.start(t)
+	provider := newIdentityProvider(t)
+	env := servicetest.Env(provider.env(), map[string]string{"REQUESTS_PER_MINUTE": "4"})
+	g := gateway{users: service.URL, orders: service.URL, notifications: service.URL, env: env}.start(t)
 	token := sign(t, jwt.SigningMethodHS256, []byte(secret), nil, map[string]any{"role": "admin"})
 	w := &whole{url: g.HTTP}
 	body := ""
@@ -465,6 +478,9 @@ func (d *described) troubles(t *testing.T, o docs.Operation) func() {
 			t.Fatal(err)
 		}
 		body = string(encoded)
+		if o.Body == "IDToken" {
+			body = idToken(provider.token(nil, nil), "n")
+		}
 	}
 	call := func(status int) {
 		t.Helper()

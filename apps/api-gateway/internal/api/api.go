@@ -11,6 +11,7 @@ import (
 
 	"platform.example/apps/api-gateway/internal/clientaddr"
 	"platform.example/apps/api-gateway/internal/limit"
+	"platform.example/apps/api-gateway/internal/provider"
 	"platform.example/apps/api-gateway/internal/session"
 	"platform.example/apps/api-gateway/internal/token"
 	"platform.example/apps/api-gateway/internal/upstream"
@@ -19,10 +20,11 @@ import (
 	"platform.example/apps/internal/resourceid"
 )
 
-// API handles the requests. All fields are needed.
+// API handles the requests. All fields are needed but for Provider.
 type API struct {
 	Tokens   *token.Authority
 	Sessions *session.Sessions
+	Provider *provider.Provider
 	Proxies  clientaddr.Proxies
 
 	Users, Orders, Notifications *upstream.Service
@@ -94,9 +96,11 @@ func (a *API) routes() []route {
 // Register adds the routes to router.
 func (a *API) Register(router chi.Router, errs *problem.Mapper) {
 	router.Post("/api/auth/token", errs.Handle(a.signIn))
+	router.Post("/api/auth/oidc", errs.Handle(a.signInByProvider))
 	router.Post("/api/auth/refresh", errs.Handle(a.refresh))
 	router.Post("/api/auth/revoke", errs.Handle(a.revoke))
 	router.Get("/api/users/{id}/export", errs.Handle(a.export))
+	router.Get("/.well-known/jwks.json", a.publicKeys)
 	for _, route := range a.routes() {
 		router.Method(route.method, route.pattern, errs.Handle(a.handle(route)))
 	}

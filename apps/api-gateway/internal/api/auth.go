@@ -3,6 +3,7 @@ package api
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -16,8 +17,10 @@ import (
 	"platform.example/apps/internal/text"
 )
 
-// maxPasswordBytes is what user-service takes at most.
-const maxPasswordBytes = 512
+const (
+	maxPasswordBytes = 512 // what user-service takes at most
+	maxIDTokenBytes  = 8 << 10
+)
 
 type tokenAnswer struct {
 	AccessToken      string `json:"access_token"`
@@ -32,11 +35,7 @@ func (a *API) signIn(w http.ResponseWriter, r *http.Request) error {
 		Email    string `json:"email"`
 		Password string `json:"password"`
 	}
-	client := clientaddr.NetworkOf(a.Proxies.Of(r))
-	if err := within(a.Requests, client); err != nil {
-		return err
-	}
-	given, err := httpjson.Decode[credentials](r)
+	given, client, err := read[credentials](a, r)
 	if err != nil {
 		return err
 	}
@@ -46,10 +45,42 @@ func (a *API) signIn(w http.ResponseWriter, r *http.Request) error {
 	grant, err := a.guess(account(given.Email), client, func() (session.Grant, error) {
 		return a.Sessions.SignIn(r.Context(), a.client(r), given.Email, given.Password)
 	})
+	return a.answer(w, grant, err)
+}
+
+// read returns the body of a request, and whose it is in the limits, if the client is within theirs.
+func read[T any](a *API, r *http.Request) (given T, client string, err error) {
+	client = clientaddr.NetworkOf(a.Proxies.Of(r))
+	if err = within(a.Requests, client); err == nil {
+		given, err = httpjson.Decode[T](r)
+	}
+	return given, client, err
+}
+
+// signInByProvider takes an ID token for the password. In the limits, the token is the account: who it is about isn't known before.
+func (a *API) signInByProvider(w http.ResponseWriter, r *http.Request) error {
+	type idToken struct {
+		IDToken string `json:"id_token"`
+		Nonce   string `json:"nonce"`
+	}
+	if a.Provider == nil {
+		return problem.New(problem.NotFound, "There is no identity provider to sign in with.", nil)
+	}
+	given, client, err := read[idToken](a, r)
 	if err != nil {
 		return err
 	}
-	return a.answer(w, grant)
+	if given.IDToken == "" || given.Nonce == "" || len(given.IDToken) > maxIDTokenBytes {
+		return problem.New(problem.Invalid, "id_token and nonce are required; an ID token has at most 8 KiB.", nil)
+	}
+	grant, err := a.guess(account(given.IDToken), client, func() (session.Grant, error) {
+		who, err := a.Provider.Verify(r.Context(), given.IDToken, given.Nonce)
+		if err != nil {
+			return session.Grant{}, err
+		}
+		return a.Sessions.SignInAs(r.Context(), a.client(r), who)
+	})
+	return a.answer(w, grant, err)
 }
 
 // guess lets so many sign-ins fail per account and per address. They are
@@ -93,10 +124,7 @@ func (a *API) refresh(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	grant, err := a.Sessions.Refresh(r.Context(), a.client(r), given)
-	if err != nil {
-		return err
-	}
-	return a.answer(w, grant)
+	return a.answer(w, grant, err)
 }
 
 func (a *API) revoke(w http.ResponseWriter, r *http.Request) error {
@@ -112,10 +140,7 @@ func (a *API) revoke(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) refreshToken(r *http.Request) (string, error) {
-	if err := within(a.Requests, clientaddr.NetworkOf(a.Proxies.Of(r))); err != nil {
-		return "", err
-	}
-	given, err := httpjson.Decode[refreshRequest](r)
+	given, _, err := read[refreshRequest](a, r)
 	if err != nil {
 		return "", err
 	}
@@ -125,7 +150,11 @@ func (a *API) refreshToken(r *http.Request) (string, error) {
 	return given.RefreshToken, nil
 }
 
-func (a *API) answer(w http.ResponseWriter, grant session.Grant) error {
+// answer answers a grant, unless it failed.
+func (a *API) answer(w http.ResponseWriter, grant session.Grant, err error) error {
+	if err != nil {
+		return err
+	}
 	signed, err := a.Tokens.Issue(grant.Holder)
 	if err != nil {
 		return err
@@ -135,4 +164,11 @@ func (a *API) answer(w http.ResponseWriter, grant session.Grant) error {
 		AccessToken: signed, TokenType: "Bearer", ExpiresIn: int(token.Life.Seconds()),
 		RefreshToken: grant.RefreshToken, RefreshExpiresIn: grant.RefreshExpiresIn,
 	})
+}
+
+// publicKeys answers the keys that verify access tokens (RFC 7517, 5).
+func (a *API) publicKeys(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/jwk-set+json")
+	w.Header().Set("Cache-Control", "public, max-age=300")
+	_ = json.NewEncoder(w).Encode(a.Tokens.PublicKeys()) // a client that left is no fault of ours
 }

@@ -154,7 +154,7 @@ func (o Operation) describe() object {
 // id is such as postOrdersIdCancel.
 func (o Operation) id() string {
 	id := strings.ToLower(o.Method)
-	for word := range strings.FieldsFuncSeq(strings.TrimPrefix(o.Path, "/api"), func(r rune) bool { return strings.ContainsRune("/{}.", r) }) {
+	for word := range strings.FieldsFuncSeq(strings.TrimPrefix(o.Path, "/api"), func(r rune) bool { return strings.ContainsRune("/{}.-", r) }) {
 		id += strings.ToUpper(word[:1]) + word[1:]
 	}
 	return id
@@ -171,6 +171,8 @@ func (p Parameter) describe() object {
 func (o Operation) responses() object {
 	success := object{"description": http.StatusText(o.Status), "headers": headerRefs(o.Headers...)}
 	switch {
+	case o.Answer == "Keys":
+		success["content"] = object{"application/jwk-set+json": object{"schema": ref(o.Answer)}}
 	case o.Answer != "":
 		success["content"] = object{"application/json": object{"schema": ref(o.Answer)}}
 	case o.Path == "/openapi.json":

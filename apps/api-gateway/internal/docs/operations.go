@@ -83,6 +83,16 @@ func Operations() []Operation {
 			Errors: map[int]string{http.StatusUnauthorized: "Email or password is wrong."},
 		},
 		{
+			Method: http.MethodPost, Path: "/api/auth/oidc", Tag: "Signing in", Summary: "Sign in with an identity provider", Access: Anyone, Service: "user-service",
+			Description: "For an app that has signed its user in at the platform's OpenID Connect provider, by the authorization code flow with PKCE. " +
+				"Who is new becomes a user with the email that the provider has verified.",
+			Body: "IDToken", Status: http.StatusOK, Answer: "Tokens", Errors: map[int]string{
+				http.StatusUnauthorized: "The ID token isn't good, or has another nonce.", http.StatusForbidden: "You are new, and have no verified email.",
+				http.StatusNotFound: "There is no provider here.", http.StatusConflict: "You are new, and a user has your email: sign in with the password.",
+				http.StatusServiceUnavailable: "user-service or the provider is not available right now: come again.",
+			},
+		},
+		{
 			Method: http.MethodPost, Path: "/api/auth/refresh", Tag: "Signing in", Summary: "Get the next tokens", Access: Anyone, Service: "user-service",
 			Description: "A refresh token is good once. For 30 seconds it answers the same successor again, so that you may repeat what got no answer; " +
 				"after that it ends the session, since somebody else must have it.",
@@ -229,6 +239,10 @@ func Operations() []Operation {
 		{
 			Method: http.MethodGet, Path: "/health", Tag: "About", Summary: "What this is and how it is", Access: Anyone,
 			Status: http.StatusOK, Answer: "Health",
+		},
+		{
+			Method: http.MethodGet, Path: "/.well-known/jwks.json", Tag: "About", Summary: "The keys that verify access tokens", Access: Anyone,
+			Description: "Of those in use, next and former, all that are public (RFC 7517). Keep them for 5 minutes.", Status: http.StatusOK, Answer: "Keys",
 		},
 		{
 			Method: http.MethodGet, Path: "/openapi.json", Tag: "About", Summary: "This description, for programs", Access: Anyone, Status: http.StatusOK,

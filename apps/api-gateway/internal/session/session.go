@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"platform.example/apps/api-gateway/internal/provider"
 	"platform.example/apps/api-gateway/internal/token"
 	"platform.example/apps/api-gateway/internal/upstream"
 	"platform.example/apps/internal/background"
@@ -75,6 +76,12 @@ func (s *Sessions) SignIn(ctx context.Context, client upstream.Client, email, pa
 	return s.grant(ctx, "/sessions", client, map[string]string{"email": email, "password": password}, "Email or password is wrong.")
 }
 
+// SignInAs begins a session of whom an identity provider vouches for. It fails
+// with problem.Forbidden or problem.Conflict where that can be no user's.
+func (s *Sessions) SignInAs(ctx context.Context, client upstream.Client, who provider.Identity) (Grant, error) {
+	return s.grant(ctx, "/sessions/external", client, who, "The ID token names nobody.")
+}
+
 // Refresh goes on with a session. It fails with problem.Unauthenticated where
 // the token is no longer good.
 func (s *Sessions) Refresh(ctx context.Context, client upstream.Client, refreshToken string) (Grant, error) {
@@ -96,6 +103,10 @@ func (s *Sessions) grant(ctx context.Context, path string, client upstream.Clien
 		}, nil
 	case http.StatusUnauthorized, http.StatusUnprocessableEntity, http.StatusBadRequest:
 		return Grant{}, problem.New(problem.Unauthenticated, refusal, nil)
+	case http.StatusForbidden:
+		return Grant{}, problem.New(problem.Forbidden, "The identity provider has verified no email address of yours.", nil)
+	case http.StatusConflict:
+		return Grant{}, problem.New(problem.Conflict, "A user has this email already: sign in with your password.", nil)
 	default:
 		return Grant{}, unavailable(status)
 	}
