@@ -135,6 +135,8 @@ func TestSettingsOfServices(t *testing.T) {
 		{"corsOrigins", "*", false}, {"corsOrigins", "https://*.example.com", false}, {"corsOrigins", "", false},
 		{"webhookUrl", "https://hooks.example.com/a?b=c", true}, {"webhookUrl", "http://hooks.example.com", false},
 		{"webhookUrl", "https://user:secret@hooks.example.com", false}, {"webhookUrl", "https://", false},
+		{"oidcIssuer", "https://accounts.example.com/realm", true}, {"oidcIssuer", "http://accounts.example.com", false},
+		{"oidcClientId", "123-abc.apps.example.com", true},
 	}
 	for _, test := range tests {
 		if _, err := settings[test.key].Read(test.value); (err == nil) != test.right {

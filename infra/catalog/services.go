@@ -23,6 +23,10 @@ func Services() []Service {
 					Want: "how many requests a client may send in a minute, from 1 to 1000000000", Read: between(1, 1_000_000_000)},
 				{Key: CORSOrigins, Variable: "CORS_ORIGINS",
 					Want: "origins with commas between, such as https://app.example.com", Read: origins},
+				{Key: "oidcIssuer", Variable: "OIDC_ISSUER", Reaches: true,
+					Want: "the issuer of an OpenID Connect provider: an address that starts with https://; set oidcClientId, too", Read: secureURL},
+				{Key: "oidcClientId", Variable: "OIDC_CLIENT_ID",
+					Want: "the client id of the apps at that provider; set oidcIssuer, too", Read: func(id string) (string, error) { return id, nil }},
 			},
 			Secrets: []Secret{
 				{Name: "jwtKeys", Kind: JWTKeys, Variable: "JWT_KEYS"},

@@ -201,15 +201,21 @@ func TestAStoreElsewhere(t *testing.T) {
 	}
 }
 
-func TestAWebhookIsOnTheInternet(t *testing.T) {
+func TestWhatASettingNamesIsOnTheInternet(t *testing.T) {
 	config := stack.Stack{Services: map[string]stack.Service{
 		"notification-service": {Settings: map[string]string{"webhookUrl": "https://hooks.example.com:8443/x"}},
+		"api-gateway":          {Settings: map[string]string{"oidcIssuer": "https://accounts.example.com/x", "oidcClientId": "shop"}},
 	}}
-	egress := of(t, policiesOf(t, config, catalog.Services()), "notification-service").Egress
-	last := egress[len(egress)-1]
-	if last.Peer.Network != "::/0" || last.Port != 8443 || !slices.Contains(last.Peer.Except, "fe80::/10") ||
-		!slices.Contains(last.Peer.Except, "fc00::/7") {
-		t.Errorf("notification-service reaches %+v", last)
+	for owner, port := range map[string]int{"notification-service": 8443, "api-gateway": 443} {
+		egress := of(t, policiesOf(t, config, catalog.Services()), owner).Egress
+		last := egress[len(egress)-1]
+		if last.Peer.Network != "::/0" || last.Port != port || !slices.Contains(last.Peer.Except, "fe80::/10") ||
+			!slices.Contains(last.Peer.Except, "fc00::/7") {
+			t.Errorf("%s reaches %+v", owner, last)
+		}
+	}
+	if last := of(t, policiesOf(t, stack.Stack{}, catalog.Services()), "api-gateway").Egress; slices.ContainsFunc(last, func(f Flow) bool { return f.Peer.Network != "" }) {
+		t.Errorf("without a provider, api-gateway reaches %+v", last)
 	}
 }
 
