@@ -108,3 +108,27 @@ func (s Service) Role() string { return strings.ReplaceAll(s.Name, "-", "_") }
 
 // URLVariable names the environment variable in which callers find the service's address.
 func (s Service) URLVariable() string { return strings.ToUpper(s.Role()) + "_URL" }
+
+// publishes is the access of a service with an outbox for a stream.
+func publishes(stream string) *Access {
+	return &Access{Keys: []string{stream},
+		Commands: []string{"xadd", "xinfo|stream", "xinfo|groups", "xtrim", "xpending", "exists", "eval", "evalsha", "ping"}}
+}
+
+// consumes is the access of a service with a consumer of each stream.
+func consumes(streams ...string) *Access {
+	access := &Access{Commands: []string{"xgroup|create", "xgroup|delconsumer", "xreadgroup", "xautoclaim", "xclaim", "xack",
+		"xinfo|groups", "xinfo|consumers", "xlen", "xpending", "xrange", "xadd", "eval", "evalsha", "ping"}}
+	for _, stream := range streams {
+		access.Keys = append(access.Keys, stream, stream+":dead")
+	}
+	return access
+}
+
+// and is the access that a or other grants.
+func (a *Access) and(other *Access) *Access {
+	union := func(a, b []string) []string {
+		return append(slices.Clone(a), slices.DeleteFunc(slices.Clone(b), func(one string) bool { return slices.Contains(a, one) })...)
+	}
+	return &Access{Keys: union(a.Keys, other.Keys), Commands: union(a.Commands, other.Commands)}
+}

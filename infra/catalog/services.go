@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"slices"
 	"time"
 
 	"platform.example/infra/quantity"
@@ -92,28 +91,4 @@ func Services() []Service {
 			Objectives: Objectives{Availability: 0.995, Latency: 500 * time.Millisecond, LatencyShare: 0.99, Breach: Ticket},
 		},
 	}
-}
-
-// publishes is the access of a service with an outbox for a stream.
-func publishes(stream string) *Access {
-	return &Access{Keys: []string{stream},
-		Commands: []string{"xadd", "xinfo|stream", "xinfo|groups", "xtrim", "xpending", "exists", "eval", "evalsha", "ping"}}
-}
-
-// consumes is the access of a service with a consumer of each stream.
-func consumes(streams ...string) *Access {
-	access := &Access{Commands: []string{"xgroup|create", "xgroup|delconsumer", "xreadgroup", "xautoclaim", "xclaim", "xack",
-		"xinfo|groups", "xinfo|consumers", "xlen", "xpending", "xrange", "xadd", "eval", "evalsha", "ping"}}
-	for _, stream := range streams {
-		access.Keys = append(access.Keys, stream, stream+":dead")
-	}
-	return access
-}
-
-// and is the access that a or other grants.
-func (a *Access) and(other *Access) *Access {
-	union := func(a, b []string) []string {
-		return append(slices.Clone(a), slices.DeleteFunc(slices.Clone(b), func(one string) bool { return slices.Contains(a, one) })...)
-	}
-	return &Access{Keys: union(a.Keys, other.Keys), Commands: union(a.Commands, other.Commands)}
 }
