@@ -13,7 +13,7 @@ import (
 
 func TestUsersOfAnIdentityProvider(t *testing.T) {
 	postgres := backingtest.StartPostgres(t)
-	env := servicetest.Env(postgres.Env(), backingtest.StartRedis(t).Env(name))
+	env := servicetest.Env(postgres.Env(), backingtest.StartRedis(t).Env(name), backingtest.StartStream(t).Env(name))
 	if out, err := servicetest.Run(commands(), env, "migrate"); err != nil {
 		t.Fatalf("migrate: %v\n%s", err, out)
 	}
