@@ -3,6 +3,7 @@
 package dial
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -116,11 +117,7 @@ func (d *Dialer) lookup(ctx context.Context, hostPort string) ([]string, error) 
 	if err != nil {
 		return nil, err
 	}
-	resolver := net.DefaultResolver
-	if d.Resolver != nil {
-		resolver = d.Resolver
-	}
-	found, err := resolver.LookupHost(ctx, host)
+	found, err := cmp.Or(d.Resolver, net.DefaultResolver).LookupHost(ctx, host)
 	if err != nil {
 		return nil, err
 	}

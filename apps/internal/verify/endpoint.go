@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -42,10 +43,7 @@ func (v Verification) await(ctx context.Context) (addresses []string, err error)
 }
 
 func (v Verification) endpoints(ctx context.Context) ([]string, error) {
-	host, port := v.At.Hostname(), v.At.Port()
-	if port == "" {
-		port = v.At.Scheme // dialing knows both by name
-	}
+	host, port := v.At.Hostname(), cmp.Or(v.At.Port(), v.At.Scheme) // dialing knows both by name
 	found, err := v.resolve(ctx, host)
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
 		found, err = nil, nil // nothing is ready yet

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 )
 
@@ -31,12 +32,7 @@ func ParseNetworks(raw string) (Networks, error) {
 }
 
 func (n Networks) contain(address netip.Addr) bool {
-	for _, network := range n {
-		if network.Contains(address) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(n, func(network netip.Prefix) bool { return network.Contains(address) })
 }
 
 // believe reports whether the forwarded headers of a connection count.

@@ -5,6 +5,7 @@ package docs
 import (
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -13,15 +14,13 @@ import (
 	"strings"
 )
 
-//go:embed schemas.json
-var schemasJSON []byte
+// base is the document without paths and schemas.
+//
+//go:embed base.json
+var base []byte
 
-const (
-	title        = "Platform API"
-	introduction = "Sign in, place an order, and receive notifications of its progress. Bodies are JSON of at most 64 KiB; unknown and repeated fields are refused, and so is a Content-Encoding. HEAD is answered wherever GET is. " +
-		"Every answer of the API has an X-Request-Id, and in Server-Timing who had a part in it. Errors are application/problem+json (RFC 9457). " +
-		"Repeat what was answered 429 or 503 after Retry-After seconds. Any request may be answered 500, which is our fault."
-)
+//go:embed schemas.json
+var schemas []byte
 
 // Statuses are those of all errors that the operation may answer, and what each means.
 func (o Operation) Statuses() map[int]string {
@@ -67,9 +66,9 @@ type object = map[string]any
 
 // Document is the OpenAPI document.
 func Document() ([]byte, error) {
-	var schemas object
-	if err := json.Unmarshal(schemasJSON, &schemas); err != nil {
-		return nil, fmt.Errorf("reading the schemas of the API: %w", err)
+	var document, defined object
+	if err := errors.Join(json.Unmarshal(base, &document), json.Unmarshal(schemas, &defined)); err != nil {
+		return nil, fmt.Errorf("reading the description of the API: %w", err)
 	}
 	paths := map[string]object{}
 	for _, o := range Operations() {
@@ -78,55 +77,12 @@ func Document() ([]byte, error) {
 		}
 		paths[o.Path][strings.ToLower(o.Method)] = o.describe()
 	}
-	raw, err := json.MarshalIndent(object{
-		"openapi": "3.1.0",
-		"info": object{
-			"title": title, "version": "1", "description": introduction,
-			"license": object{"name": "Apache 2.0", "identifier": "Apache-2.0"},
-		},
-		"servers": []any{object{"url": "/"}},
-		"tags":    tags(),
-		"paths":   paths,
-		"components": object{
-			"schemas": schemas, "headers": headers(),
-			"securitySchemes": object{"token": object{"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
-		},
-	}, "", "  ")
+	document["paths"], document["components"].(object)["schemas"] = paths, defined
+	raw, err := json.MarshalIndent(document, "", "  ")
 	if err != nil {
 		return nil, fmt.Errorf("encoding the description of the API: %w", err)
 	}
 	return append(raw, '\n'), nil
-}
-
-func tags() (tags []object) {
-	for _, tag := range [][2]string{
-		{"Signing in", "Sessions and their tokens."}, {"Users", "Who signs in."}, {"Orders", "What users buy."},
-		{"Notifications", "What users hear of their orders."}, {"About", "The API itself."},
-	} {
-		tags = append(tags, object{"name": tag[0], "description": tag[1]})
-	}
-	return tags
-}
-
-func headers() object {
-	text := func(description string) object {
-		return object{"description": description, "schema": object{"type": "string"}}
-	}
-	return object{
-		"X-Request-Id": text("Yours, if you sent a good one, else a new one."),
-		"Server-Timing": object{
-			"description": "Who answers: the gateway, and the service behind it where that was asked, each with its colour and version.",
-			"schema":      object{"type": "string", "pattern": `^[a-z-]+;desc="(blue|green|none) .+"$`},
-		},
-		"Location":             text("Where what was made can be read."),
-		"Content-Disposition":  object{"description": "That it is a file.", "schema": object{"type": "string"}},
-		"X-Cache":              object{"description": "Where the answer comes from.", "schema": object{"enum": []any{"hit", "miss"}}},
-		"Idempotency-Replayed": object{"description": "There if the order was made before.", "schema": object{"const": "true"}},
-		"WWW-Authenticate":     object{"description": "RFC 6750.", "schema": object{"const": "Bearer"}},
-		"RateLimit":            object{"description": "The limit that was reached, and the seconds until it ends.", "schema": object{"type": "string", "pattern": `^"[a-z_]+";r=0;t=[0-9]+$`}},
-		"RateLimit-Policy":     object{"description": "How many requests the limit takes in so many seconds.", "schema": object{"type": "string", "pattern": `^"[a-z_]+";q=[0-9]+;w=[0-9]+$`}},
-		"Retry-After":          object{"description": "Seconds.", "schema": object{"type": "string", "pattern": "^[0-9]+$"}},
-	}
 }
 
 func (o Operation) describe() object {

@@ -25,7 +25,7 @@ func Routes() (func(chi.Router), error) {
 	if err != nil {
 		return nil, err
 	}
-	ui := v5emb.NewHandler(title, "/openapi.json", "/docs")
+	ui := v5emb.NewHandler("Platform API", "/openapi.json", "/docs")
 	page := render(ui)
 	// The page is the same for everybody: of the scripts and styles inside it the policy
 	// lets these through and no others. All else comes from this origin, but for icons
