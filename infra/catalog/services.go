@@ -31,11 +31,7 @@ func Services() []Service {
 				{Name: "jwtKeys", Kind: JWTKeys, Variable: "JWT_KEYS"},
 				{Name: IdentityKeys, Kind: SigningKeys, Variable: "IDENTITY_KEYS"},
 			},
-			Resources: Resources{
-				CPURequest: 100,
-				CPULimit:   1000,
-				Memory:     128 * quantity.MiB,
-			},
+			Resources:  Resources{CPURequest: 100, CPULimit: 1000, Memory: 128 * quantity.MiB},
 			Objectives: Objectives{Availability: 0.999, Latency: 500 * time.Millisecond, LatencyShare: 0.99, Breach: Page},
 		},
 		{
@@ -47,22 +43,15 @@ func Services() []Service {
 			},
 			Stream:     publishes("users:events"),
 			KeepsUsers: true,
-			Resources: Resources{
-				CPURequest: 100,
-				CPULimit:   1000,
-				Memory:     192 * quantity.MiB, // argon2id hashes take tens of MiB each while they are computed
-			},
+			// argon2id hashes take tens of MiB each while they are computed
+			Resources:  Resources{CPURequest: 100, CPULimit: 1000, Memory: 192 * quantity.MiB},
 			Objectives: Objectives{Availability: 0.999, Latency: 250 * time.Millisecond, LatencyShare: 0.99, Breach: Page},
 		},
 		{
-			Name:     "order-service",
-			Database: "orders",
-			Stream:   publishes("orders:events").and(consumes("users:events")),
-			Resources: Resources{
-				CPURequest: 100,
-				CPULimit:   1000,
-				Memory:     128 * quantity.MiB,
-			},
+			Name:       "order-service",
+			Database:   "orders",
+			Stream:     publishes("orders:events").and(consumes("users:events")),
+			Resources:  Resources{CPURequest: 100, CPULimit: 1000, Memory: 128 * quantity.MiB},
 			Objectives: Objectives{Availability: 0.999, Latency: 250 * time.Millisecond, LatencyShare: 0.99, Breach: Page},
 		},
 		{

@@ -3,15 +3,16 @@ package certificate
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"slices"
 	"strings"
@@ -90,12 +91,9 @@ func earlier(a, b time.Time) time.Time {
 }
 
 // sign makes a key and a certificate for it; without a parent it signs itself.
-func sign(template, parent *x509.Certificate, signer *ecdsa.PrivateKey) (string, error) {
+func sign(template, parent *x509.Certificate, signer crypto.PrivateKey) (string, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
-		return "", err
-	}
-	if template.SerialNumber, err = rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127)); err != nil {
 		return "", err
 	}
 	if parent == nil {
@@ -171,26 +169,16 @@ func Split(pair string) (certificate, key string, err error) {
 }
 
 // parse reads a certificate and its key, which must belong together.
-func parse(pair string) (*x509.Certificate, *ecdsa.PrivateKey, error) {
+func parse(pair string) (*x509.Certificate, crypto.PrivateKey, error) {
 	first, second, err := Split(pair)
 	if err != nil {
 		return nil, nil, err
 	}
-	block, _ := pem.Decode([]byte(first))
-	certificate, err := x509.ParseCertificate(block.Bytes)
+	read, err := tls.X509KeyPair([]byte(first), []byte(second))
 	if err != nil {
-		return nil, nil, fmt.Errorf("the certificate: %w", err)
+		return nil, nil, fmt.Errorf("the key is not that of the certificate: %w", err)
 	}
-	block, _ = pem.Decode([]byte(second))
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, nil, errors.New("the key is not in PKCS #8") // whose own words may quote it
-	}
-	key, ok := parsed.(*ecdsa.PrivateKey)
-	if !ok || !key.PublicKey.Equal(certificate.PublicKey) {
-		return nil, nil, errors.New("the key is not that of the certificate")
-	}
-	return certificate, key, nil
+	return read.Leaf, read.PrivateKey, nil
 }
 
 // NotAfter is when a certificate ends; of several it is the first one, the authority in use.

@@ -18,6 +18,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/version"
+	"k8s.io/utils/ptr"
 
 	"platform.example/infra/profile"
 	"platform.example/infra/stack"
@@ -96,7 +97,7 @@ func (a answers) facts(selector map[string]string) profile.Facts {
 		facts.StorageClasses = append(facts.StorageClasses, profile.StorageClass{
 			Name:    class.Name,
 			Default: class.Annotations["storageclass.kubernetes.io/is-default-class"] == "true",
-			Expands: class.AllowVolumeExpansion != nil && *class.AllowVolumeExpansion,
+			Expands: ptr.Deref(class.AllowVolumeExpansion, false),
 		})
 	}
 	facts.Balancer = slices.Contains(facts.Groups, "metallb.io") || slices.ContainsFunc(a.balancers.Items, func(s corev1.Service) bool {

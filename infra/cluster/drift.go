@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/ptr"
 
 	"platform.example/infra/namespace"
 	"platform.example/infra/release"
@@ -98,16 +99,12 @@ func eachField(raw json.RawMessage, path string, visit func(path string)) {
 }
 
 func autoscaler(found autoscalingv2.HorizontalPodAutoscaler) *release.Autoscaler {
-	is := &release.Autoscaler{
+	return &release.Autoscaler{
 		Target:   found.Spec.ScaleTargetRef.Name,
-		Bounds:   release.Bounds{Min: 1, Max: int(found.Spec.MaxReplicas)},
+		Bounds:   release.Bounds{Min: int(ptr.Deref(found.Spec.MinReplicas, 1)), Max: int(found.Spec.MaxReplicas)},
 		Recorded: release.ReadBounds(found.Annotations[release.ReplicasAnnotation]),
 		Changes:  changes(found.ManagedFields),
 	}
-	if found.Spec.MinReplicas != nil {
-		is.Bounds.Min = int(*found.Spec.MinReplicas)
-	}
-	return is
 }
 
 // readyEndpoints is the pods that get the traffic of each Service.
@@ -116,7 +113,7 @@ func readyEndpoints(found []discoveryv1.EndpointSlice) map[string]map[string]boo
 	for _, slice := range found {
 		service := slice.Labels[discoveryv1.LabelServiceName]
 		for _, endpoint := range slice.Endpoints {
-			if endpoint.Conditions.Ready != nil && *endpoint.Conditions.Ready && endpoint.TargetRef != nil {
+			if ptr.Deref(endpoint.Conditions.Ready, false) && endpoint.TargetRef != nil {
 				if ready[service] == nil {
 					ready[service] = map[string]bool{}
 				}

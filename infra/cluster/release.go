@@ -16,6 +16,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/ptr"
 
 	"platform.example/infra/namespace"
 	"platform.example/infra/release"
@@ -89,17 +90,14 @@ func (c *Cluster) Recorded(ctx context.Context) (map[string]release.Recorded, er
 const nameLabel = "app.kubernetes.io/name"
 
 func running(deployment appsv1.Deployment) release.Running {
-	running := release.Running{
-		Version: deployment.Annotations[release.VersionAnnotation],
-		Made:    deployment.Annotations[release.MadeAnnotation],
-		Image:   deployment.Spec.Template.Spec.Containers[0].Image,
-		Paused:  deployment.Spec.Paused,
-		Changes: changes(deployment.ManagedFields),
+	return release.Running{
+		Version:  deployment.Annotations[release.VersionAnnotation],
+		Made:     deployment.Annotations[release.MadeAnnotation],
+		Image:    deployment.Spec.Template.Spec.Containers[0].Image,
+		Paused:   deployment.Spec.Paused,
+		Changes:  changes(deployment.ManagedFields),
+		Replicas: int(ptr.Deref(deployment.Spec.Replicas, 0)),
 	}
-	if deployment.Spec.Replicas != nil {
-		running.Replicas = int(*deployment.Spec.Replicas)
-	}
-	return running
 }
 
 // Endpoints is the number of ready pods behind a Service of namespace apps.

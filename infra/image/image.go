@@ -2,6 +2,7 @@
 package image
 
 import (
+	"cmp"
 	_ "embed"
 	"encoding/json"
 	"fmt"
@@ -53,11 +54,8 @@ func Of(version, reference string) Image {
 
 // Unknown stands for the image of a service where nothing is built and no staging is asked.
 func Unknown(registry, service string) Image {
-	if registry == "" {
-		registry = "registry.invalid"
-	}
 	version := strings.Repeat("0", 12)
-	reference := fmt.Sprintf("%s/%s@sha256:%s", registry, service, strings.Repeat("0", 64))
+	reference := fmt.Sprintf("%s/%s@sha256:%s", cmp.Or(registry, "registry.invalid"), service, strings.Repeat("0", 64))
 	return Of(version, reference)
 }
 

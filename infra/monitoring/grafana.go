@@ -1,7 +1,9 @@
 package monitoring
 
 import (
+	_ "embed"
 	"fmt"
+	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"gopkg.in/yaml.v3"
@@ -11,6 +13,9 @@ import (
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
 )
+
+//go:embed grafana.ini
+var grafanaINI string
 
 // grafana shows the dashboards, to who knows the administrator's password.
 func (a Args) grafana(boards []dashboard.Dashboard) part {
@@ -31,28 +36,9 @@ func (a Args) grafana(boards []dashboard.Dashboard) part {
 		"GF_PATHS_PROVISIONING":            pulumi.String(p.configFolder()),
 		"GF_SECURITY_ADMIN_PASSWORD__FILE": pulumi.String(p.secretFolder() + "/password"),
 	}
-	p.config["grafana.ini"] = pulumi.String(`[server]
-http_port = ` + fmt.Sprint(network.GrafanaPort) + `
-[auth.anonymous]
-enabled = false
-[users]
-allow_sign_up = false
-[analytics]
-reporting_enabled = false
-check_for_updates = false
-check_for_plugin_updates = false
-[security]
-disable_gravatar = true
-cookie_samesite = strict
-[log]
-mode = console
-[log.console]
-format = json
-[dashboards]
-default_home_dashboard_path = ` + p.configFolder() + `/` + dashboard.Home + `.json
-[plugins]
-preinstall_disabled = true
-`)
+	p.config["grafana.ini"] = pulumi.String(strings.NewReplacer(
+		"{port}", fmt.Sprint(network.GrafanaPort), "{home}", p.configFolder()+"/"+dashboard.Home+".json",
+	).Replace(grafanaINI))
 	sources := must(yaml.Marshal(object{"apiVersion": 1, "datasources": []object{
 		{
 			"name": "Prometheus", "uid": dashboard.Prometheus, "type": "prometheus", "access": "proxy", "isDefault": true,

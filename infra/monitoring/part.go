@@ -1,6 +1,7 @@
 package monitoring
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -107,12 +108,7 @@ func (a Args) run(ctx *pulumi.Context, p part, opts ...pulumi.ResourceOption) (r
 	return running, err
 }
 
-func (p part) opsPort() int {
-	if p.ops != 0 {
-		return p.ops
-	}
-	return p.port
-}
+func (p part) opsPort() int { return cmp.Or(p.ops, p.port) }
 
 func (p part) servicePorts() corev1.ServicePortArray {
 	return corev1.ServicePortArray{corev1.ServicePortArgs{Name: pulumi.String("http"), Port: pulumi.Int(p.port), TargetPort: pulumi.String("http")}}
@@ -212,10 +208,7 @@ func (p part) shelf(
 func (p part) items() corev1.KeyToPathArray {
 	var items corev1.KeyToPathArray
 	for _, file := range slices.Sorted(maps.Keys(p.config)) {
-		place := file
-		if further, ok := p.places[file]; ok {
-			place = further
-		}
+		place := cmp.Or(p.places[file], file)
 		items = append(items, corev1.KeyToPathArgs{Key: pulumi.String(file), Path: pulumi.String(place)})
 	}
 	return items

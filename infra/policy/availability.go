@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -144,14 +145,7 @@ func probePort(probe *corev1.Probe) (intstr.IntOrString, bool) {
 
 // patience is how many seconds a probe may fail; the defaults are the API's.
 func patience(probe *corev1.Probe) int32 {
-	period, failures := probe.PeriodSeconds, probe.FailureThreshold
-	if period == 0 {
-		period = 10
-	}
-	if failures == 0 {
-		failures = 3
-	}
-	return period * failures
+	return cmp.Or(probe.PeriodSeconds, 10) * cmp.Or(probe.FailureThreshold, 3)
 }
 
 func grace(o objects, found found) {

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -77,12 +78,7 @@ func hasPort(container corev1.Container, wanted intstr.IntOrString, protocol cor
 }
 
 // orTCP is the protocol; unset, it is TCP.
-func orTCP(protocol corev1.Protocol) corev1.Protocol {
-	if protocol == "" {
-		return corev1.ProtocolTCP
-	}
-	return protocol
-}
+func orTCP(protocol corev1.Protocol) corev1.Protocol { return cmp.Or(protocol, corev1.ProtocolTCP) }
 
 func exposure(o objects, found found) {
 	fix := fmt.Sprintf("only namespace %s is reached from outside, on node ports only in the stack %s", namespace.Edge, stack.Local)

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/pod-security-admission/api"
 	podsecurity "k8s.io/pod-security-admission/policy"
+	"k8s.io/utils/ptr"
 )
 
 // standard is the Pod Security Standard "restricted", in the words of the library with which API servers enforce it.
@@ -41,14 +43,11 @@ func restricted(o objects, found found) {
 	}
 	assigned := !slices.ContainsFunc(o.workloads(), func(w workload) bool { return user(w, &corev1.SecurityContext{}) != nil })
 	each(o, found, func(w workload, container corev1.Container) (wrong []string) {
-		own := container.SecurityContext
-		if own == nil {
-			own = &corev1.SecurityContext{}
-		}
+		own := cmp.Or(container.SecurityContext, &corev1.SecurityContext{})
 		if user(w, own) == nil && !assigned {
 			wrong = append(wrong, "runAsUser names no user")
 		}
-		if own.ReadOnlyRootFilesystem == nil || !*own.ReadOnlyRootFilesystem {
+		if !ptr.Deref(own.ReadOnlyRootFilesystem, false) {
 			wrong = append(wrong, "readOnlyRootFilesystem is not true")
 		}
 		if own.Capabilities != nil && len(own.Capabilities.Add) > 0 {
@@ -115,7 +114,7 @@ func accounts(o objects, found found) {
 func tokens(o objects, found found) {
 	const fix = "set automountServiceAccountToken to false; a pod that asks the API server is named in the exceptions"
 	for _, w := range o.workloads() {
-		if mounts := w.pod.Spec.AutomountServiceAccountToken; mounts == nil || *mounts {
+		if ptr.Deref(w.pod.Spec.AutomountServiceAccountToken, true) {
 			found(w.name, "mounts a token of its account", fix)
 		}
 		for _, volume := range w.pod.Spec.Volumes {

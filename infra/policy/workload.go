@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	labelset "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/utils/ptr"
 )
 
 // appLabel is on every object with pods, and on the pods.
@@ -68,10 +69,8 @@ func (o objects) bounds(w workload) (least, most int) {
 			return minReplicas(scaler), int(scaler.Spec.MaxReplicas)
 		}
 	}
-	if w.replicas == nil {
-		return 1, 1 // as the API defines it
-	}
-	return int(*w.replicas), int(*w.replicas)
+	replicas := int(ptr.Deref(w.replicas, 1)) // as the API defines it
+	return replicas, replicas
 }
 
 func scales(scaler *autoscalingv2.HorizontalPodAutoscaler, w workload) bool {
@@ -80,10 +79,7 @@ func scales(scaler *autoscalingv2.HorizontalPodAutoscaler, w workload) bool {
 }
 
 func minReplicas(scaler *autoscalingv2.HorizontalPodAutoscaler) int {
-	if scaler.Spec.MinReplicas == nil {
-		return 1 // as the API defines it
-	}
-	return int(*scaler.Spec.MinReplicas)
+	return int(ptr.Deref(scaler.Spec.MinReplicas, 1)) // as the API defines it
 }
 
 // containers is all containers of the pods, those that run first included.

@@ -109,12 +109,7 @@ func SelectorPatch(service string, colour Colour, selector map[string]string) ma
 }
 
 // live is the colour that the last release made live; empty for none.
-func (r Recorded) live() Colour {
-	if r.Mark.Live == "" { // released before marks were written
-		return r.Selected
-	}
-	return r.Mark.Live
-}
+func (r Recorded) live() Colour { return cmp.Or(r.Mark.Live, r.Selected) }
 
 // recorded reports whether the last release left the colour's Deployment as live or standing by. Any other is a candidate.
 func (r Recorded) recorded(colour Colour) bool {
@@ -140,9 +135,7 @@ func (r Recorded) wanted(colour Colour) (version, image string) {
 
 // Restored is the service as the last release left it, for all that Drift can restore but the colour of the traffic.
 func (r Recorded) Restored() Recorded {
-	if r.Selected == "" {
-		r.Selected = r.Mark.Live
-	}
+	r.Selected = cmp.Or(r.Selected, r.Mark.Live)
 	r.Colours = maps.Clone(r.Colours)
 	for colour, running := range r.Colours {
 		running.Version, running.Image = r.wanted(colour)

@@ -3,6 +3,7 @@
 package release
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
@@ -36,12 +37,7 @@ type Wish struct {
 }
 
 // Version is the version that is wanted.
-func (w Wish) Version() string {
-	if w.Pinned != "" {
-		return w.Pinned
-	}
-	return w.Source
-}
+func (w Wish) Version() string { return cmp.Or(w.Pinned, w.Source) }
 
 // Plan is how a service gets from what is recorded to what is wished. Carried out in part, or twice, it leads there all
 // the same: what is recorded afterwards has a plan of its own.
@@ -162,12 +158,7 @@ func (p Plan) Sentence(service, image string, keep time.Duration) string {
 }
 
 // named is a version for people; one that was made before versions were told has none.
-func named(version string) string {
-	if version == "" {
-		return "a version that doesn't say which"
-	}
-	return version
-}
+func named(version string) string { return cmp.Or(version, "a version that doesn't say which") }
 
 // TakeBack is the mark of a rollback: the traffic returns to the colour that stands by, at once, and what it is taken from
 // isn't released again unasked. It is an error where nothing stands by.

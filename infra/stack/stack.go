@@ -2,6 +2,7 @@
 package stack
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -214,12 +215,8 @@ func (s *Stack) service(name string, change func(*Service)) {
 func (s *Stack) inherit(services []catalog.Service) {
 	for _, service := range services {
 		s.service(service.Name, func(own *Service) {
-			if own.Replicas.Min == 0 {
-				own.Replicas.Min = s.Replicas.Min
-			}
-			if own.Replicas.Max == 0 {
-				own.Replicas.Max = max(s.Replicas.Max, own.Replicas.Min)
-			}
+			own.Replicas.Min = cmp.Or(own.Replicas.Min, s.Replicas.Min)
+			own.Replicas.Max = cmp.Or(own.Replicas.Max, max(s.Replicas.Max, own.Replicas.Min))
 		})
 	}
 }

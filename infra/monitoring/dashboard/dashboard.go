@@ -3,6 +3,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
@@ -204,10 +205,7 @@ func (p plan) build() (Dashboard, error) {
 			if err != nil {
 				return Dashboard{}, err
 			}
-			height := wanted.height
-			if height == 0 {
-				height = r.height
-			}
+			height := cmp.Or(wanted.height, r.height)
 			if x+wanted.width > columnsOfGrid {
 				x, y, line = 0, y+line, 0
 			}

@@ -4,6 +4,7 @@ package rule
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"maps"
 	"strings"
@@ -143,8 +144,5 @@ const runbookFolder = "docs/runbooks"
 
 // runbook is where an alert's runbook is read; below no base it is the path in the repository.
 func runbook(base, alert string) string {
-	if base == "" {
-		base = runbookFolder
-	}
-	return strings.TrimSuffix(base, "/") + "/" + alert + ".md"
+	return strings.TrimSuffix(cmp.Or(base, runbookFolder), "/") + "/" + alert + ".md"
 }
