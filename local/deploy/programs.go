@@ -2,6 +2,7 @@ package deploy
 
 import (
 	"context"
+	_ "embed"
 	"fmt"
 	"os"
 	"os/exec"
@@ -46,6 +47,9 @@ func (d *Deployment) Compile(ctx context.Context, tools *toolchain.Builder) erro
 	return d.provideDockerPlugin(ctx, pulumi)
 }
 
+//go:embed language-host.sh
+var languageHost string
+
 // writeLanguageHost wraps Pulumi's language host for Go, which would compile and
 // link the program anew at every run. The wrapper keeps it beside the sources and
 // compiles it when one of them has changed since it was last about to: the Go
@@ -53,21 +57,7 @@ func (d *Deployment) Compile(ctx context.Context, tools *toolchain.Builder) erro
 // its host twice. Where that fails, the host itself says why. It lies beside
 // pulumi, where Pulumi looks first.
 func (d *Deployment) writeLanguageHost(path, host string) error {
-	script := fmt.Sprintf(`#!/bin/sh
-# Made by make up: runs the program compiled beforehand, compiled again when its sources changed.
-program=$PWD/../.build/program
-fresh() {
-	[ -x "$program" ] && [ -e "$program.began" ] && [ -z "$(find . -newer "$program.began" -print -quit)" ]
-}
-compile() {
-	mkdir -p ../.build && touch "$program.begins" && GOWORK=off go build -o "$program" . && mv "$program.begins" "$program.began"
-}
-if fresh || compile >/dev/null 2>&1; then
-	exec '%[1]s' -binary="$program" "$@"
-fi
-exec '%[1]s' "$@"
-`, host)
-	return file.Write(path, []byte(script), 0o755)
+	return file.Write(path, []byte(strings.ReplaceAll(languageHost, "HOST", host)), 0o755)
 }
 
 // provideDockerPlugin installs our own plugin unless the real one is there, or comes.

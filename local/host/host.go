@@ -3,7 +3,6 @@
 package host
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"os"
@@ -59,18 +58,9 @@ func CheckDisk(cold bool, folders ...string) error {
 func gib(bytes uint64) string { return fmt.Sprintf("%.1f GiB", float64(bytes)/(1<<30)) }
 
 func totalMemory() (uint64, error) {
-	file, err := os.Open("/proc/meminfo")
-	if err != nil {
-		return 0, err
-	}
-	defer file.Close()
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		var kib uint64
-		if _, err := fmt.Sscanf(lines.Text(), "MemTotal: %d kB", &kib); err == nil {
-			return kib << 10, nil
-		}
-	}
-	return 0, errors.New("no MemTotal in /proc/meminfo")
+	var machine syscall.Sysinfo_t
+	err := syscall.Sysinfo(&machine)
+	return machine.Totalram * uint64(machine.Unit), err
 }
 
 // freeDisk is what is free where the folder is, or will be.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"platform.example/local/layout"
@@ -119,10 +120,7 @@ func (n *Node) apiServer() string { return "https://" + net.JoinHostPort(n.addre
 
 // reserved reports whether an address belongs to the node's pods or services.
 func reserved(address netip.Addr) bool {
-	for _, network := range []string{ipv4.pods, ipv4.services, ipv6.pods, ipv6.services} {
-		if netip.MustParsePrefix(network).Contains(address) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc([]string{ipv4.pods, ipv4.services, ipv6.pods, ipv6.services}, func(network string) bool {
+		return netip.MustParsePrefix(network).Contains(address)
+	})
 }

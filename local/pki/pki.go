@@ -3,17 +3,16 @@
 package pki
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -34,7 +33,7 @@ const (
 type Authority struct {
 	path string
 	cert *x509.Certificate
-	key  crypto.Signer
+	key  crypto.PrivateKey
 }
 
 // Pair is a certificate with its key, as paths of PEM files.
@@ -50,8 +49,8 @@ func (a *Authority) KeyFile() string { return a.path + ".key" }
 // is missing, unreadable or about to end.
 func LoadOrCreate(path, commonName string) (*Authority, error) {
 	a := &Authority{path: path}
-	if cert, key, err := load(a.CertFile(), a.KeyFile()); err == nil && fresh(cert) {
-		a.cert, a.key = cert, key
+	if pair, err := tls.LoadX509KeyPair(a.CertFile(), a.KeyFile()); err == nil && fresh(pair.Leaf) {
+		a.cert, a.key = pair.Leaf, pair.PrivateKey
 		return a, nil
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -86,7 +85,7 @@ func (a *Authority) Issue(name string, subject Subject) (Pair, error) {
 	dir := filepath.Dir(a.path)
 	pair := Pair{Cert: filepath.Join(dir, name+".crt"), Key: filepath.Join(dir, name+".key")}
 	template := a.template(subject)
-	if cert, _, err := load(pair.Cert, pair.Key); err == nil && fresh(cert) && a.issued(cert, template) {
+	if kept, err := tls.LoadX509KeyPair(pair.Cert, pair.Key); err == nil && fresh(kept.Leaf) && a.issued(kept.Leaf, template) {
 		return pair, nil
 	}
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -154,29 +153,6 @@ func fresh(cert *x509.Certificate) bool {
 	return time.Now().After(cert.NotBefore) && time.Now().Add(renewBefore).Before(cert.NotAfter)
 }
 
-func load(certFile, keyFile string) (*x509.Certificate, crypto.Signer, error) {
-	content, err := os.ReadFile(certFile)
-	if err != nil {
-		return nil, nil, err
-	}
-	block, _ := pem.Decode(content)
-	if block == nil {
-		return nil, nil, errors.New("not PEM")
-	}
-	cert, err := x509.ParseCertificate(block.Bytes)
-	if err != nil {
-		return nil, nil, err
-	}
-	key, err := loadKey(keyFile)
-	if err != nil {
-		return nil, nil, err
-	}
-	if !key.PublicKey.Equal(cert.PublicKey) {
-		return nil, nil, errors.New("the key isn't the certificate's")
-	}
-	return cert, key, nil
-}
-
 func loadKey(path string) (*ecdsa.PrivateKey, error) {
 	content, err := os.ReadFile(path)
 	if err != nil {
@@ -199,12 +175,7 @@ func loadKey(path string) (*ecdsa.PrivateKey, error) {
 
 // write signs the template and stores key and certificate, the key first: a run
 // cut off in between leaves a pair that doesn't fit and is made anew.
-func write(certFile, keyFile string, template, parent *x509.Certificate, key *ecdsa.PrivateKey, signer crypto.Signer) (*x509.Certificate, error) {
-	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))
-	if err != nil {
-		return nil, err
-	}
-	template.SerialNumber = serial
+func write(certFile, keyFile string, template, parent *x509.Certificate, key *ecdsa.PrivateKey, signer crypto.PrivateKey) (*x509.Certificate, error) {
 	template.NotBefore = time.Now().Add(-time.Minute)
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
 	if err != nil {
@@ -229,9 +200,5 @@ func writeKey(path string, key *ecdsa.PrivateKey) error {
 
 // writePEM writes with mode 0600: certificates are public, but nobody else needs these.
 func writePEM(path, kind string, der []byte) error {
-	var content bytes.Buffer
-	if err := pem.Encode(&content, &pem.Block{Type: kind, Bytes: der}); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return file.Write(path, content.Bytes(), 0o600)
+	return file.Write(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
 }

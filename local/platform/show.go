@@ -2,6 +2,7 @@ package platform
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"os"
@@ -9,12 +10,18 @@ import (
 	"path/filepath"
 	"strings"
 	"text/tabwriter"
+	"text/template"
 	"time"
 
 	"platform.example/local/deploy"
 	"platform.example/local/file"
 	"platform.example/local/node"
 )
+
+//go:embed welcome.txt
+var welcome string
+
+var welcomeText = template.Must(template.New("welcome").Parse(welcome))
 
 // welcome is the last screen of up: what runs, where, and what to try.
 func (p *Platform) welcome(ctx context.Context, stack *deploy.Deployment, target deploy.Target) error {
@@ -30,38 +37,7 @@ func (p *Platform) welcome(ctx context.Context, stack *deploy.Deployment, target
 	if !p.ownNode() {
 		suffix = " CONTEXT=" + p.options.Context
 	}
-	fmt.Fprintf(p.out, `
-The platform is up (%s). API: %s
-
-Sign in as the demo user and read that user twice: the first response comes
-from Postgres, the second from Redis (see X-Cache):
-
-  TOKEN=$(make -s token%[3]s)
-  %[4]s -i -H "Authorization: Bearer $TOKEN" %[2]s/api/users/me
-
-Place an order and read its notification:
-
-  %[4]s -H "Authorization: Bearer $TOKEN" -H "Content-Type: application/json" \
-    -H "Idempotency-Key: first" %[2]s/api/orders \
-    -d '{"currency":"EUR","items":[{"sku":"tea","quantity":2,"unit_price":450}]}'
-  %[4]s -H "Authorization: Bearer $TOKEN" %[2]s/api/notifications
-
-API documentation: %[2]s/docs
-
-Show the components and the log of one of them:
-
-  make status%[3]s
-  make logs C=kubelet
-
-Use pulumi and kubectl:
-
-  eval "$(make -s env%[3]s)"
-  pulumi preview --stack local
-  kubectl get pods -A
-
-make stop stops the platform and keeps its data; make down deletes everything.
-`, p.log.Elapsed(), told.URL, suffix, curl)
-	return nil
+	return welcomeText.Execute(p.out, map[string]any{"Took": p.log.Elapsed(), "URL": told.URL, "Suffix": suffix, "Curl": curl})
 }
 
 // authorityFile is where clients find whom to trust, below the clone.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -42,15 +43,9 @@ func parse(inputs resource.PropertyMap) (parsed image, known bool, err error) {
 	if err := decoder.Decode(&parsed); err != nil {
 		return parsed, true, fmt.Errorf("inputs: %w", err)
 	}
-	if parsed.Build.Context == "" {
-		parsed.Build.Context = "."
-	}
-	if parsed.Build.Dockerfile == "" {
-		parsed.Build.Dockerfile = filepath.Join(parsed.Build.Context, "Dockerfile")
-	}
-	if parsed.Build.Platform == "" {
-		parsed.Build.Platform = "linux/" + runtime.GOARCH
-	}
+	parsed.Build.Context = cmp.Or(parsed.Build.Context, ".")
+	parsed.Build.Dockerfile = cmp.Or(parsed.Build.Dockerfile, filepath.Join(parsed.Build.Context, "Dockerfile"))
+	parsed.Build.Platform = cmp.Or(parsed.Build.Platform, "linux/"+runtime.GOARCH)
 	return parsed, true, nil
 }
 

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Made by make up: runs the program compiled beforehand, compiled again when its sources changed.
+program=$PWD/../.build/program
+fresh() {
+	[ -x "$program" ] && [ -e "$program.began" ] && [ -z "$(find . -newer "$program.began" -print -quit)" ]
+}
+compile() {
+	mkdir -p ../.build && touch "$program.begins" && GOWORK=off go build -o "$program" . && mv "$program.begins" "$program.began"
+}
+if fresh || compile >/dev/null 2>&1; then
+	exec 'HOST' -binary="$program" "$@"
+fi
+exec 'HOST' "$@"
