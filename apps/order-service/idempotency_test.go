@@ -39,7 +39,8 @@ func testIdempotency(t *testing.T, w *world, at string) {
 		for _, body := range []string{validOrder, spaced} {
 			again := create(t, body, owner, key)
 			if again.Status != http.StatusCreated || again.Body != first.Body ||
-				again.Header.Get("Location") != first.Header.Get("Location") || again.Header.Get("Idempotency-Replayed") != "true" {
+				again.Header.Get("Location") != first.Header.Get("Location") || again.Header.Get("ETag") != `"1"` ||
+				again.Header.Get("Idempotency-Replayed") != "true" {
 				t.Errorf("got  %+v\nwant %+v", again, first)
 			}
 		}

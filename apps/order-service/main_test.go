@@ -123,7 +123,7 @@ func testReading(t *testing.T, at string) {
 	created := servicetest.JSON[orderAnswer](t, answer)
 
 	t.Run("an order is answered whole", func(t *testing.T) {
-		if answer.Status != http.StatusCreated || answer.Header.Get("Location") != "/orders/"+created.ID ||
+		if answer.Status != http.StatusCreated || answer.Header.Get("Location") != "/orders/"+created.ID || answer.Header.Get("ETag") != `"1"` ||
 			answer.Header.Get("Idempotency-Replayed") != "" {
 			t.Errorf("got %+v", answer)
 		}
@@ -131,6 +131,21 @@ func testReading(t *testing.T, at string) {
 			"X-User-Id: "+created.UserID != alice || len(created.Items) != 2 || created.Items[1].SKU != "b.2_c" ||
 			!created.CreatedAt.Equal(created.UpdatedAt) || time.Since(created.CreatedAt).Abs() > time.Minute {
 			t.Errorf("got %+v", created)
+		}
+	})
+
+	t.Run("a version that the client has is not answered again", func(t *testing.T) {
+		for _, c := range []struct {
+			condition string
+			status    int
+		}{{`"1"`, 304}, {`W/"1"`, 304}, {`"2", "1"`, 304}, {`*`, 304}, {`"2"`, 200}, {`1`, 400}} {
+			a := servicetest.Call(t, "GET", at+"/orders/"+created.ID, "", alice, user, "If-None-Match: "+c.condition)
+			if a.Status != c.status || (a.Body == "") != (c.status == 304) || (a.Header.Get("ETag") == `"1"`) != (c.status < 400) {
+				t.Errorf("If-None-Match: %s: got %+v, want %d", c.condition, a, c.status)
+			}
+		}
+		if a := servicetest.Call(t, "GET", at+"/orders/"+created.ID, "", bob, user, "If-None-Match: *"); a.Status != http.StatusNotFound {
+			t.Errorf("another user's: %+v", a)
 		}
 	})
 

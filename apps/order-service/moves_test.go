@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/uuid"
+
 	"platform.example/apps/internal/servicetest"
 )
 
@@ -78,6 +80,39 @@ func testMoves(t *testing.T, w *world, at string) {
 		}
 		if got, want := events(t, o.ID), "[order.created 1 order.cancelled 2]"; got != want {
 			t.Errorf("got %s, want %s", got, want)
+		}
+	})
+
+	t.Run("an order is moved in the version that the client names", func(t *testing.T) {
+		o := place(t, at, alice)
+		for _, c := range []struct {
+			move, condition string
+			status          int
+			code, tag       string
+		}{
+			{"pay", `"2"`, 412, "precondition_failed", ""},
+			{"pay", `W/"1"`, 412, "precondition_failed", ""},
+			{"deliver", `"2"`, 412, "precondition_failed", ""}, // before it is a conflict
+			{"pay", `1`, 400, "malformed", ""},
+			{"pay", `"1"`, 200, "", `"2"`},
+			{"pay", `"1"`, 412, "precondition_failed", ""}, // though it would change nothing
+			{"pay", `"2"`, 200, "", `"2"`},
+			{"ship", `"1", "2"`, 200, "", `"3"`},
+			{"cancel", `*`, 409, "conflict", ""},
+			{"deliver", `*`, 200, "", `"4"`},
+		} {
+			before, told := servicetest.Call(t, "GET", at+"/orders/"+o.ID, "", alice).Body, events(t, o.ID)
+			a := servicetest.Call(t, "POST", at+"/orders/"+o.ID+"/"+c.move, "", root, admin, "If-Match: "+c.condition)
+			if a.Status != c.status || a.Header.Get("ETag") != c.tag || servicetest.JSON[problemAnswer](t, a).Code != c.code {
+				t.Errorf("%s of %s: got %+v, want %d %s with %s", c.move, c.condition, a, c.status, c.code, c.tag)
+			}
+			if after := servicetest.Call(t, "GET", at+"/orders/"+o.ID, "", alice).Body; c.code != "" && (after != before || events(t, o.ID) != told) {
+				t.Errorf("%s of %s changes %s to %s and tells %s", c.move, c.condition, before, after, events(t, o.ID))
+			}
+		}
+		gone := servicetest.Call(t, "POST", at+"/orders/"+uuid.NewString()+"/pay", "", root, admin, `If-Match: "1"`)
+		if p := servicetest.JSON[problemAnswer](t, gone); gone.Status != http.StatusNotFound || p.Code != "not_found" {
+			t.Errorf("of no order: %+v", gone)
 		}
 	})
 

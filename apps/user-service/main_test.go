@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -51,6 +52,7 @@ func TestUserService(t *testing.T) {
 		running.Wait()
 	})
 
+	database := postgres.Connect()
 	s := servicetest.Start(t, name, commands(), env)
 	create := func(t *testing.T, email string) userAnswer {
 		t.Helper()
@@ -135,6 +137,104 @@ func TestUserService(t *testing.T) {
 		want := "cached@example.com page0@example.com page1@example.com page2@example.com page3@example.com page4@example.com"
 		if got := strings.Join(emails, " "); got != want {
 			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	})
+
+	t.Run("a version that the client has is not answered again", func(t *testing.T) {
+		created := servicetest.Call(t, "POST", s.HTTP+"/users", `{"email":"known@example.com","name":"Ada","password":"correct horse"}`)
+		path := "/users/" + servicetest.JSON[userAnswer](t, created).ID
+		if created.Header.Get("ETag") != `"1"` {
+			t.Errorf("created with %v", created.Header)
+		}
+		for _, c := range []struct {
+			condition, cache string
+			status           int
+		}{
+			{`"1"`, "miss", 304}, {`"1"`, "hit", 304}, {`W/"1"`, "hit", 304}, {`"0", "1"`, "hit", 304}, {"*", "hit", 304},
+			{`"2"`, "hit", 200}, {`"one"`, "hit", 200},
+		} {
+			a := servicetest.Call(t, "GET", s.HTTP+path, "", "If-None-Match: "+c.condition)
+			if a.Status != c.status || a.Header.Get("ETag") != `"1"` || a.Header.Get("X-Cache") != c.cache || (a.Body == "") != (c.status == 304) {
+				t.Errorf("If-None-Match: %s: got %+v, want %d by a %s", c.condition, a, c.status, c.cache)
+			}
+		}
+		expectProblem(t, servicetest.Call(t, "GET", s.HTTP+path, "", "If-None-Match: 1"), 400, "malformed")
+		gone := servicetest.Call(t, "GET", s.HTTP+"/users/01890000-0000-7000-8000-000000000001", "", "If-None-Match: *")
+		expectProblem(t, gone, 404, "not_found")
+	})
+
+	t.Run("a user is changed in the version that the client names", func(t *testing.T) {
+		path := "/users/" + create(t, "named@example.com").ID
+		begun := servicetest.JSON[sessionAnswer](t, servicetest.Call(t, "POST", s.HTTP+"/sessions",
+			`{"email":"named@example.com","password":"correct horse"}`))
+		const rename, password, proof = `{"name":"Grace"}`, `{"password":"another horse","current_password":"correct horse"}`,
+			`{"current_password":"correct horse"}`
+		recorded := func() (entries int) {
+			t.Helper()
+			if err := database.QueryRow(t.Context(), "SELECT count(*) FROM audit").Scan(&entries); err != nil {
+				t.Fatal(err)
+			}
+			return entries
+		}
+		for _, c := range []struct {
+			method, body, condition string
+			status                  int
+			code, tag               string
+		}{
+			{"PATCH", rename, `"2"`, 412, "precondition_failed", ""},
+			{"PATCH", rename, `W/"1"`, 412, "precondition_failed", ""},
+			{"PATCH", password, `"0", "2"`, 412, "precondition_failed", ""},
+			{"PATCH", rename, `1`, 400, "malformed", ""},
+			{"DELETE", proof, `"2"`, 412, "precondition_failed", ""},
+			{"DELETE", proof, `"one"`, 412, "precondition_failed", ""},
+			{"DELETE", proof, `"1`, 400, "malformed", ""},
+			{"PATCH", rename, `"1"`, 200, "", `"2"`},
+			{"PATCH", rename, `"1"`, 412, "precondition_failed", ""},
+			{"PATCH", rename, `"1", "2"`, 200, "", `"3"`},
+			{"PATCH", rename, `*`, 200, "", `"4"`},
+			{"DELETE", proof, `"3"`, 412, "precondition_failed", ""},
+			{"DELETE", proof, `"4"`, 204, "", ""},
+			{"PATCH", rename, `"4"`, 404, "not_found", ""},
+			{"DELETE", proof, `*`, 403, "forbidden", ""}, // whose password would prove it is gone
+		} {
+			before, entries := servicetest.Call(t, "GET", s.HTTP+path, ""), recorded()
+			a := servicetest.Call(t, c.method, s.HTTP+path, c.body, "If-Match: "+c.condition)
+			if a.Status != c.status || a.Header.Get("ETag") != c.tag {
+				t.Errorf("%s %s of %s: got %+v, want %d with %s", c.method, c.body, c.condition, a, c.status, c.tag)
+			}
+			if c.code == "" {
+				continue
+			}
+			expectProblem(t, a, c.status, c.code)
+			if after := servicetest.Call(t, "GET", s.HTTP+path, ""); after.Body != before.Body && before.Status == http.StatusOK || recorded() != entries {
+				t.Errorf("%s %s of %s changes %s to %s", c.method, c.body, c.condition, before.Body, after.Body)
+			}
+			if c.status == http.StatusPreconditionFailed && strings.Contains(
+				servicetest.Call(t, "GET", s.HTTP+"/sessions/revoked", "").Body, begun.SessionID) {
+				t.Errorf("%s %s of %s ends the session", c.method, c.body, c.condition)
+			}
+		}
+	})
+
+	t.Run("of many changes to one version, one is made", func(t *testing.T) {
+		path := "/users/" + create(t, "contended@example.com").ID
+		var made, refused atomic.Int32
+		var asking sync.WaitGroup
+		for i := range 10 {
+			asking.Go(func() {
+				switch a := servicetest.Call(t, "PATCH", s.HTTP+path, fmt.Sprintf(`{"name":"N%d"}`, i), `If-Match: "1"`); a.Status {
+				case http.StatusOK:
+					made.Add(1)
+				case http.StatusPreconditionFailed:
+					refused.Add(1)
+				default:
+					t.Errorf("got %+v", a)
+				}
+			})
+		}
+		asking.Wait()
+		if made.Load() != 1 || refused.Load() != 9 {
+			t.Errorf("%d are made and %d are refused", made.Load(), refused.Load())
 		}
 	})
 

@@ -72,11 +72,7 @@ func Services() []Service {
 				{Name: "webhookSecret", Kind: Password, Variable: "WEBHOOK_SECRET", With: "webhookUrl"},
 				{Name: SMTPPassword, Kind: Given, Variable: "SMTP_PASSWORD", With: "smtpServer"},
 			},
-			Resources: Resources{
-				CPURequest: 100,
-				CPULimit:   1000,
-				Memory:     128 * quantity.MiB,
-			},
+			Resources:  Resources{CPURequest: 100, CPULimit: 1000, Memory: 128 * quantity.MiB},
 			Objectives: Objectives{Availability: 0.995, Latency: 500 * time.Millisecond, LatencyShare: 0.99, Breach: Ticket},
 		},
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
 
+	"platform.example/apps/internal/etag"
 	"platform.example/apps/internal/httpjson"
 	"platform.example/apps/internal/httpserver"
 	"platform.example/apps/internal/identity"
@@ -76,6 +77,7 @@ func (a *API) create(w http.ResponseWriter, r *http.Request) error {
 	if replayed {
 		w.Header().Set("Idempotency-Replayed", "true")
 	}
+	etag.Set(w, o.Version) // that of the answer, also where it was given before: its order was new then
 	w.Header().Set("Location", "/orders/"+answer.OrderID.String())
 	return httpjson.Write(w, answer.Status, json.RawMessage(answer.Body))
 }
@@ -116,6 +118,9 @@ func (a *API) get(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if done, err := etag.NotModified(w, r, found.Version); err != nil || done {
+		return err
+	}
 	return httpjson.Write(w, http.StatusOK, found)
 }
 
@@ -132,10 +137,15 @@ func (a *API) move(m order.Move) func(http.ResponseWriter, *http.Request) error 
 		if err != nil {
 			return err
 		}
-		moved, err := a.orders.Move(r.Context(), id, user.Reach(), m, time.Now())
+		versions, err := etag.IfMatch(r)
 		if err != nil {
 			return err
 		}
+		moved, err := a.orders.Move(r.Context(), id, user.Reach(), versions, m, time.Now())
+		if err != nil {
+			return err
+		}
+		etag.Set(w, moved.Version)
 		return httpjson.Write(w, http.StatusOK, moved)
 	}
 }

@@ -4,6 +4,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -11,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"platform.example/apps/internal/consumer"
+	"platform.example/apps/internal/etag"
 	"platform.example/apps/internal/event"
 	"platform.example/apps/internal/outbox"
 	"platform.example/apps/internal/postgres"
@@ -63,16 +65,20 @@ func (s *Orders) List(ctx context.Context, owner, before uuid.UUID, limit int) (
 	return orders, nil
 }
 
-// Move changes an order of owner. It fails with problem.NotFound where there is
-// none and with problem.Conflict where its status doesn't allow the move. Moves
-// of the same order come one after the other.
-func (s *Orders) Move(ctx context.Context, id, owner uuid.UUID, m order.Move, now time.Time) (order.Order, error) {
+// Move changes an order of owner that has one of the versions (nil: any). It fails
+// with problem.NotFound where there is none, with problem.PreconditionFailed where
+// it has another version, and with problem.Conflict where its status doesn't allow
+// the move. Moves of the same order come one after the other.
+func (s *Orders) Move(ctx context.Context, id, owner uuid.UUID, versions []int64, m order.Move, now time.Time) (order.Order, error) {
 	var moved order.Order
 	var told event.Type
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		current, err := one(ctx, tx, "SELECT "+columns+" FROM orders WHERE id = $1 FOR UPDATE", id, owner)
 		if err != nil {
 			return err
+		}
+		if versions != nil && !slices.Contains(versions, current.Version) {
+			return etag.Failed()
 		}
 		if moved, told, err = current.Apply(m, now); err != nil || told == "" {
 			return err

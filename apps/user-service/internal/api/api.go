@@ -7,6 +7,7 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/google/uuid"
 
+	"platform.example/apps/internal/etag"
 	"platform.example/apps/internal/httpjson"
 	"platform.example/apps/internal/httpserver"
 	"platform.example/apps/internal/identity"
@@ -81,6 +82,7 @@ func (a *API) create(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	etag.Set(w, created.Version)
 	w.Header().Set("Location", "/users/"+created.ID.String())
 	return httpjson.Write(w, http.StatusCreated, created)
 }
@@ -135,13 +137,16 @@ func (a *API) get(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	found, hit, err := a.cache.Get(r.Context(), id)
+	found, version, hit, err := a.cache.Get(r.Context(), id)
 	if hit {
 		w.Header().Set("X-Cache", "hit")
 	} else {
 		w.Header().Set("X-Cache", "miss")
 	}
 	if err != nil {
+		return err
+	}
+	if done, err := etag.NotModified(w, r, version); err != nil || done {
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -156,6 +161,9 @@ func (a *API) update(w http.ResponseWriter, r *http.Request) error {
 	}
 	change, err := httpjson.Decode[user.Change](r)
 	if err != nil {
+		return err
+	}
+	if change.Versions, err = etag.IfMatch(r); err != nil {
 		return err
 	}
 	if err := change.Validate(); err != nil {
@@ -180,6 +188,7 @@ func (a *API) update(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	a.cache.Invalidate(r.Context(), id, updated.Version)
+	etag.Set(w, updated.Version)
 	return httpjson.Write(w, http.StatusOK, updated)
 }
 
@@ -192,10 +201,14 @@ func (a *API) remove(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	versions, err := etag.IfMatch(r)
+	if err != nil {
+		return err
+	}
 	if err := a.prove(r, caller, given.CurrentPassword); err != nil {
 		return err
 	}
-	if err := a.users.Delete(r.Context(), id, audit.Of(r, audit.UserDeleted)); err != nil {
+	if err := a.users.Delete(r.Context(), id, versions, audit.Of(r, audit.UserDeleted)); err != nil {
 		return err
 	}
 	a.cache.Invalidate(r.Context(), id, cache.Deleted)

@@ -78,15 +78,15 @@ var putScript string
 
 func key(id uuid.UUID) string { return "user:" + id.String() }
 
-// Get returns a user as JSON, and whether the cache knew. It fails as load
+// Get returns a user as JSON with its version, and whether the cache knew. It fails as load
 // does; a Redis that fails is merely a miss. It takes no longer than the
 // timeout of Redis and loadTimeout together, whatever the deadline of ctx.
-func (c *Users) Get(ctx context.Context, id uuid.UUID) (u json.RawMessage, hit bool, err error) {
+func (c *Users) Get(ctx context.Context, id uuid.UUID) (u json.RawMessage, version int64, hit bool, err error) {
 	known, redisAnswers := c.lookup(ctx, id)
 	if known != nil {
 		c.hits.Inc()
 		u, err = known.answer()
-		return u, true, err
+		return u, known.version, true, err
 	}
 	c.misses.Inc()
 	// The load belongs to all who wait for it, not to the request that began it.
@@ -94,13 +94,14 @@ func (c *Users) Get(ctx context.Context, id uuid.UUID) (u json.RawMessage, hit b
 	result := c.loads.DoChan(id.String(), func() (any, error) { return c.read(shared, id, redisAnswers) })
 	select {
 	case <-ctx.Done():
-		return nil, false, fmt.Errorf("waiting for the user to be loaded: %w", ctx.Err())
+		return nil, 0, false, fmt.Errorf("waiting for the user to be loaded: %w", ctx.Err())
 	case r := <-result:
 		if r.Err != nil {
-			return nil, false, r.Err
+			return nil, 0, false, r.Err
 		}
-		u, err = r.Val.(*entry).answer()
-		return u, false, err
+		loaded := r.Val.(*entry)
+		u, err = loaded.answer()
+		return u, loaded.version, false, err
 	}
 }
 

@@ -25,15 +25,18 @@ func TestUsers(t *testing.T) {
 		return New(redis, load, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	}
 
-	// get is Get, with the user decoded.
+	// get is Get, with the user decoded, who has the version that comes with it.
 	get := func(t *testing.T, c *Users, id uuid.UUID) (u user.User, hit bool, err error) {
 		t.Helper()
-		raw, hit, err := c.Get(t.Context(), id)
+		raw, version, hit, err := c.Get(t.Context(), id)
 		if err != nil {
 			return user.User{}, hit, err
 		}
 		if err := json.Unmarshal(raw, &u); err != nil {
 			t.Errorf("%v: %s", err, raw)
+		}
+		if version != u.Version {
+			t.Errorf("version %d of %s", version, raw)
 		}
 		return u, hit, nil
 	}
@@ -83,7 +86,7 @@ func TestUsers(t *testing.T) {
 		early := make(chan struct{})
 		go func() {
 			defer close(early)
-			_, _, _ = c.Get(t.Context(), id) // may be stale: it began before the write
+			_, _, _, _ = c.Get(t.Context(), id) // may be stale: it began before the write
 		}()
 		<-read
 		current.Store(2)
@@ -132,7 +135,7 @@ func TestUsers(t *testing.T) {
 		ctx, leave := context.WithCancel(t.Context())
 		left := make(chan error)
 		go func() {
-			_, _, err := c.Get(ctx, id)
+			_, _, _, err := c.Get(ctx, id)
 			left <- err
 		}()
 		<-loading
@@ -142,7 +145,7 @@ func TestUsers(t *testing.T) {
 		}
 		close(goOn)
 		backingtest.Eventually(t, 5*time.Second, func() error {
-			if _, hit, err := c.Get(t.Context(), id); err != nil || !hit {
+			if _, _, hit, err := c.Get(t.Context(), id); err != nil || !hit {
 				return errors.Join(errors.New("not filled yet"), err)
 			}
 			return nil
@@ -156,7 +159,7 @@ func TestUsers(t *testing.T) {
 		id := uuid.New()
 		redis.Set(t.Context(), key(id), "not JSON", time.Minute)
 		for _, wantHit := range []bool{false, true} {
-			if _, hit, err := c.Get(t.Context(), id); hit != wantHit || err == nil {
+			if _, _, hit, err := c.Get(t.Context(), id); hit != wantHit || err == nil {
 				t.Errorf("hit %t, want %t: %v", hit, wantHit, err)
 			}
 		}

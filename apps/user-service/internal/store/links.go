@@ -104,7 +104,7 @@ var ErrLink = problem.New(problem.Invalid, "The link is not valid, was used or h
 // SendConfirmation sends a link that confirms the user's email.
 func (s *Users) SendConfirmation(ctx context.Context, id uuid.UUID) error {
 	return s.transaction(ctx, "sending a link", func(tx pgx.Tx) error {
-		u, err := one(ctx, tx, "SELECT "+columns+" FROM users WHERE id = $1 FOR UPDATE", id)
+		u, err := lock(ctx, tx, id, nil)
 		if err == nil && u.EmailConfirmed {
 			err = problem.New(problem.Conflict, "This email is confirmed.", nil)
 		}
@@ -122,7 +122,7 @@ func (s *Users) SendReset(ctx context.Context, email string) error {
 		return err
 	}
 	err = s.transaction(ctx, "sending a link", func(tx pgx.Tx) error {
-		u, err := one(ctx, tx, "SELECT "+columns+" FROM users WHERE id = $1 FOR UPDATE", known.ID)
+		u, err := lock(ctx, tx, known.ID, nil)
 		if err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -12,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"golang.org/x/net/idna"
 
+	"platform.example/apps/internal/etag"
 	"platform.example/apps/internal/event"
 	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/problem"
@@ -77,8 +79,9 @@ func (s *Users) List(ctx context.Context, after uuid.UUID, limit int) ([]user.Us
 const endSessions = `UPDATE sessions SET revoked_at = now(), address = '', user_agent = ''
 	WHERE user_id IN (SELECT id FROM changed) AND revoked_at IS NULL`
 
-// Update changes a user. It fails with problem.NotFound where there is none,
-// and with problem.Conflict where the email is taken. passwordHash "" leaves
+// Update changes a user. It fails with problem.NotFound where there is none, with
+// problem.PreconditionFailed where the version is none of c.Versions, and with
+// problem.Conflict where the email is taken. passwordHash "" leaves
 // the password as it is. A new password or role ends the user's sessions, whose
 // tokens were given to somebody else than the user is now. A new email gets a
 // link to confirm it, and the former one a notice. A change is recorded where
@@ -88,7 +91,7 @@ func (s *Users) Update(ctx context.Context, id uuid.UUID, c user.Change, passwor
 		WHERE (changed.name, changed.role) IS DISTINCT FROM (former.name, former.role) OR $4 <> '' OR $5`
 	recorded, more := entry.Statement(differing, "id", "NULL", 5)
 	err = s.transaction(ctx, "changing a user", func(tx pgx.Tx) error {
-		if u, err = one(ctx, tx, "SELECT "+columns+" FROM users WHERE id = $1 FOR UPDATE", id); err != nil {
+		if u, err = lock(ctx, tx, id, c.Versions); err != nil {
 			return err
 		}
 		moves := c.Email != nil && string(*c.Email) != u.Email
@@ -133,12 +136,13 @@ func move(ctx context.Context, tx pgx.Tx, u user.User, email string) error {
 	return tell(ctx, tx, event.EmailChangeRequested, event.User{ID: u.ID, Email: u.Email})
 }
 
-// Delete removes a user and ends the user's sessions; every service hears of it. It
-// fails with problem.NotFound where there is none.
-func (s *Users) Delete(ctx context.Context, id uuid.UUID, entry audit.Entry) error {
+// Delete removes a user who has one of the versions (nil: any) and ends the user's
+// sessions; every service hears of it. It fails with problem.NotFound where there is
+// none, and with problem.PreconditionFailed where the user has another version.
+func (s *Users) Delete(ctx context.Context, id uuid.UUID, versions []int64, entry audit.Entry) error {
 	recorded, more := entry.Statement("changed", "id", "NULL", 1)
 	return s.transaction(ctx, "deleting a user", func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "SELECT 1 FROM users WHERE id = $1 FOR UPDATE", id); err != nil {
+		if _, err := lock(ctx, tx, id, versions); err != nil {
 			return err
 		}
 		if _, err := one(ctx, tx, `WITH changed AS (
@@ -205,6 +209,16 @@ type querier interface {
 func one(ctx context.Context, from querier, sql string, args ...any) (user.User, error) {
 	rows, _ := from.Query(ctx, sql, args...) // CollectExactlyOneRow returns the error
 	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[user.User])
+}
+
+// lock returns a user whom nobody else changes until tx ends. It fails with
+// problem.PreconditionFailed where the user has none of the versions (nil: any).
+func lock(ctx context.Context, tx pgx.Tx, id uuid.UUID, versions []int64) (user.User, error) {
+	u, err := one(ctx, tx, "SELECT "+columns+" FROM users WHERE id = $1 FOR UPDATE", id)
+	if err == nil && versions != nil && !slices.Contains(versions, u.Version) {
+		err = etag.Failed()
+	}
+	return u, err
 }
 
 // transaction runs do in a transaction. Its errors are those of failure.

@@ -53,6 +53,7 @@ type Draft struct {
 
 // Change is what is to change of a user; what is nil stays. A new email takes
 // effect once it is confirmed. CurrentPassword is that of the user who asks for it.
+// Versions are those that may be changed; nil: any.
 type Change struct {
 	Email    *Email         `json:"email"`
 	Name     *string        `json:"name"`
@@ -60,6 +61,8 @@ type Change struct {
 	Password *string        `json:"password"`
 
 	CurrentPassword string `json:"current_password"`
+
+	Versions []int64 `json:"-"`
 }
 
 // Named returns what c changes, as the audit log has it: never a value, but for the role.
