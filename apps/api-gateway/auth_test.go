@@ -376,7 +376,7 @@ func TestRequestsAreBoundedPerClientBehindTrustedProxies(t *testing.T) {
 
 func TestPagesOfOtherOrigins(t *testing.T) {
 	users := newStandIn(t, nil)
-	preflight := []string{"Access-Control-Request-Method: POST", "Access-Control-Request-Headers: authorization,idempotency-key"}
+	preflight := []string{"Access-Control-Request-Method: POST", "Access-Control-Request-Headers: authorization,idempotency-key,if-match,if-none-match"}
 	open := gateway{users: users.URL, env: map[string]string{"CORS_ORIGINS": "https://shop.example, http://localhost:5173"}}.start(t)
 	for origin, allowed := range map[string]string{
 		"https://shop.example": "https://shop.example", "http://localhost:5173": "http://localhost:5173",
@@ -385,6 +385,10 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 		a := servicetest.Call(t, "OPTIONS", open.HTTP+"/api/orders", "", append(preflight, "Origin: "+origin)...)
 		if got := a.Header.Get("Access-Control-Allow-Origin"); got != allowed || a.Header.Get("Access-Control-Allow-Credentials") != "" {
 			t.Errorf("%s may: %q, want %q", origin, got, allowed)
+		}
+		read := servicetest.Call(t, "GET", open.HTTP+"/api/orders", "", "Origin: "+origin)
+		if exposed := read.Header.Get("Access-Control-Expose-Headers"); strings.Contains(strings.ToLower(exposed), "etag") != (allowed != "") {
+			t.Errorf("%s may read %q", origin, exposed)
 		}
 	}
 	limited := gateway{users: users.URL, env: map[string]string{"CORS_ORIGINS": "https://shop.example", "REQUESTS_PER_MINUTE": "1"}}.start(t)

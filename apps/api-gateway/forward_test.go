@@ -90,6 +90,7 @@ func TestWhatAServiceIsSentBehindTheEdge(t *testing.T) {
 
 // Every kind of answer and body arrives as it was sent.
 func TestAnswersArePassedOn(t *testing.T) {
+	const knownOrder = "01890000-0000-7000-8000-000000000007"
 	orders := newStandIn(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case "/orders":
@@ -102,6 +103,14 @@ func TestAnswersArePassedOn(t *testing.T) {
 				return
 			}
 			w.WriteHeader(http.StatusNoContent)
+		case "/orders/" + knownOrder:
+			w.Header().Set("ETag", `"7"`)
+			switch {
+			case r.Header.Get("If-None-Match") == `"7"`:
+				w.WriteHeader(http.StatusNotModified)
+			case r.Header.Get("If-Match") == `"6"`:
+				w.WriteHeader(http.StatusPreconditionFailed)
+			}
 		default: // in pieces of no stated length
 			for range 3 {
 				_, _ = io.WriteString(w, strings.Repeat("x", 50<<10))
@@ -138,6 +147,12 @@ func TestAnswersArePassedOn(t *testing.T) {
 	}
 	if a := servicetest.Call(t, "POST", g.HTTP+"/api/orders", body, auth, "Content-Encoding: gzip"); a.Status != http.StatusUnsupportedMediaType {
 		t.Errorf("a coded body: %+v", a)
+	}
+	for condition, status := range map[string]int{`If-None-Match: "7"`: 304, `If-None-Match: "6"`: 200, `If-Match: "6"`: 412, `If-Match: "7"`: 200} {
+		if a := servicetest.Call(t, "GET", g.HTTP+"/api/orders/"+knownOrder, "", auth, condition); a.Status != status ||
+			a.Header.Get("ETag") != `"7"` || a.Body != "" {
+			t.Errorf("%s: got %+v, want %d", condition, a, status)
+		}
 	}
 	if a := servicetest.Call(t, "GET", g.HTTP+"/api/orders/"+aUser, "", auth); a.Status != http.StatusOK || len(a.Body) != 150<<10 {
 		t.Errorf("got %d with %d bytes", a.Status, len(a.Body))

@@ -50,8 +50,7 @@ func (o Operation) Statuses() map[int]string {
 		case "query":
 			errors[http.StatusBadRequest] = "The query string is malformed, or a parameter isn't valid."
 		case "header":
-			errors[http.StatusBadRequest] += " Or there isn't exactly one " + p.Name + "."
-			errors[http.StatusUnprocessableEntity] += " Or the " + p.Name + " was used for something else."
+			errors[http.StatusBadRequest] += " Or the " + p.Name + " is missing or malformed."
 		}
 	}
 	maps.Copy(errors, o.Errors)
@@ -137,6 +136,9 @@ func (o Operation) responses() object {
 		success["content"] = object{"text/html": object{"schema": object{"type": "string"}}}
 	}
 	responses := object{strconv.Itoa(o.Status): success}
+	if slices.ContainsFunc(o.Parameters, func(p Parameter) bool { return p.Name == "If-None-Match" }) {
+		responses["304"] = object{"description": "You have this version already.", "headers": headerRefs("ETag")}
+	}
 	errors := o.Statuses()
 	for _, status := range slices.Sorted(maps.Keys(errors)) {
 		var more []string

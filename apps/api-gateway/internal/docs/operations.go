@@ -56,6 +56,18 @@ func user() Parameter {
 	return p
 }
 
+func versions(header, effect string) Parameter {
+	return Parameter{
+		Name: header, In: "header", Description: effect + " one of these versions, each by its ETag; * stands for any.",
+		Schema: map[string]any{"type": "string"}, Example: `"7"`,
+	}
+}
+
+var (
+	ifMatch     = versions("If-Match", "Changes it only if it has")
+	ifNoneMatch = versions("If-None-Match", "Answers 304, without a body, if it has")
+)
+
 func paging(more ...Parameter) []Parameter {
 	return append(more,
 		Parameter{
@@ -68,8 +80,9 @@ func paging(more ...Parameter) []Parameter {
 const (
 	idempotency = "Of requests with the same key and body, however many and however often, one has an effect and all get the " +
 		"same answer. Keys are yours alone and are kept for 24 hours at least. Make one for each order that you want, and keep it until you have an answer."
-	moved = "The order's status doesn't allow it."
-	taken = "The email is somebody's already."
+	moved        = "The order's status doesn't allow it."
+	taken        = "The email is somebody's already."
+	otherVersion = "It has another version than those that If-Match names. Nothing was changed."
 )
 
 // Operations is the whole public API.
@@ -125,7 +138,7 @@ func Operations() []Operation {
 		{
 			Method: http.MethodPost, Path: "/api/users", Tag: "Users", Summary: "Sign up", Access: Anyone, Service: "user-service",
 			Description: "A link to confirm the email is sent to it.",
-			Body:        "NewUser", Status: http.StatusCreated, Answer: "User", Headers: []string{"Location"},
+			Body:        "NewUser", Status: http.StatusCreated, Answer: "User", Headers: []string{"Location", "ETag"},
 			Errors: map[int]string{http.StatusConflict: taken},
 		},
 		{
@@ -135,20 +148,23 @@ func Operations() []Operation {
 		{
 			Method: http.MethodGet, Path: "/api/users/{id}", Tag: "Users", Summary: "Read a user", Access: SignedIn, Service: "user-service",
 			Description: "An answer may be a moment old: X-Cache says whether it comes from the cache.",
-			Parameters:  []Parameter{user()}, Status: http.StatusOK, Answer: "User", Headers: []string{"X-Cache"},
+			Parameters:  []Parameter{user(), ifNoneMatch}, Status: http.StatusOK, Answer: "User", Headers: []string{"X-Cache", "ETag"},
 			Errors: map[int]string{http.StatusForbidden: "It is another user."},
 		},
 		{
 			Method: http.MethodPatch, Path: "/api/users/{id}", Tag: "Users", Summary: "Change a user", Access: SignedIn, Service: "user-service",
 			Description: "A new email, password or role needs your own current password. A new email takes effect once it is confirmed by the link that is sent to it; the former one gets a notice. A new password or role ends all sessions of the user. Only an admin may change a role.",
-			Parameters:  []Parameter{user()}, Body: "UserChange", Status: http.StatusOK, Answer: "User",
-			Errors: map[int]string{http.StatusForbidden: "It is another user, or a role, or current_password is wrong.", http.StatusConflict: taken},
+			Parameters:  []Parameter{user(), ifMatch}, Body: "UserChange", Status: http.StatusOK, Answer: "User", Headers: []string{"ETag"},
+			Errors: map[int]string{
+				http.StatusForbidden: "It is another user, or a role, or current_password is wrong.",
+				http.StatusConflict:  taken, http.StatusPreconditionFailed: otherVersion,
+			},
 		},
 		{
 			Method: http.MethodDelete, Path: "/api/users/{id}", Tag: "Users", Summary: "Delete a user", Access: SignedIn, Service: "user-service",
 			Description: "Needs your own current password, and ends all sessions of the user. Orders stay, without the user; notifications are deleted.",
-			Parameters:  []Parameter{user()}, Body: "Proof", Status: http.StatusNoContent,
-			Errors: map[int]string{http.StatusForbidden: "It is another user, or current_password is wrong."},
+			Parameters:  []Parameter{user(), ifMatch}, Body: "Proof", Status: http.StatusNoContent,
+			Errors: map[int]string{http.StatusForbidden: "It is another user, or current_password is wrong.", http.StatusPreconditionFailed: otherVersion},
 		},
 
 		{
@@ -196,7 +212,8 @@ func Operations() []Operation {
 				Name: "Idempotency-Key", In: "header", Required: true, Description: "1 to 255 visible ASCII characters, such as a UUID.",
 				Schema: map[string]any{"type": "string", "pattern": "^[!-~]{1,255}$"}, Example: "my-first-order",
 			}},
-			Body: "NewOrder", Status: http.StatusCreated, Answer: "Order", Headers: []string{"Location", "Idempotency-Replayed"},
+			Body: "NewOrder", Status: http.StatusCreated, Answer: "Order", Headers: []string{"Location", "ETag", "Idempotency-Replayed"},
+			Errors: map[int]string{http.StatusUnprocessableEntity: "Some fields are not valid, or the Idempotency-Key was used for something else."},
 		},
 		{
 			Method: http.MethodGet, Path: "/api/orders", Tag: "Orders", Summary: "List orders", Access: SignedIn, Service: "order-service",
@@ -208,13 +225,13 @@ func Operations() []Operation {
 		},
 		{
 			Method: http.MethodGet, Path: "/api/orders/{id}", Tag: "Orders", Summary: "Read an order", Access: SignedIn, Service: "order-service",
-			Parameters: []Parameter{pathID("the order")}, Status: http.StatusOK, Answer: "Order",
+			Parameters: []Parameter{pathID("the order"), ifNoneMatch}, Status: http.StatusOK, Answer: "Order", Headers: []string{"ETag"},
 		},
 		{
 			Method: http.MethodPost, Path: "/api/orders/{id}/cancel", Tag: "Orders", Summary: "Cancel an order", Access: SignedIn, Service: "order-service",
 			Description: "As long as it isn't shipped. One that is cancelled already stays so.",
-			Parameters:  []Parameter{pathID("the order")}, Status: http.StatusOK, Answer: "Order",
-			Errors: map[int]string{http.StatusConflict: moved},
+			Parameters:  []Parameter{pathID("the order"), ifMatch}, Status: http.StatusOK, Answer: "Order", Headers: []string{"ETag"},
+			Errors: map[int]string{http.StatusConflict: moved, http.StatusPreconditionFailed: otherVersion},
 		},
 		move("pay", "Mark an order as paid", "From pending. One that is paid already stays so."),
 		move("ship", "Mark an order as shipped", "From paid. One that is shipped already stays so."),
@@ -257,7 +274,7 @@ func move(verb, summary, description string) Operation {
 	return Operation{
 		Method: http.MethodPost, Path: "/api/orders/{id}/" + verb, Tag: "Orders", Summary: summary, Description: description,
 		Access: Admins, Service: "order-service",
-		Parameters: []Parameter{pathID("the order")}, Status: http.StatusOK, Answer: "Order",
-		Errors: map[int]string{http.StatusConflict: moved},
+		Parameters: []Parameter{pathID("the order"), ifMatch}, Status: http.StatusOK, Answer: "Order", Headers: []string{"ETag"},
+		Errors: map[int]string{http.StatusConflict: moved, http.StatusPreconditionFailed: otherVersion},
 	}
 }

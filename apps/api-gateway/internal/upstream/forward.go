@@ -201,6 +201,8 @@ func canonical(key []byte) string {
 	switch string(key) {
 	case "Content-Type":
 		return "Content-Type"
+	case "Etag":
+		return "Etag"
 	case "X-Cache":
 		return "X-Cache"
 	case "Cache-Control":
