@@ -162,10 +162,44 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 		t.Errorf("pages of %v may use the API", origins)
 	}
 	for router, want := range map[string][]string{
-		"gateway": {"headers", "cors", "rate", "body", "retry"}, "preflight": {"headers", "rate", "body", "retry"},
+		"gateway": {"headers", "cors", "compress", "rate", "body", "retry"}, "auth": {"headers", "cors", "rate", "body", "retry"},
+		"preflight": {"headers", "rate", "body", "retry"},
 	} {
 		if got := at(routes, "http", "routers", router, "middlewares"); !reflect.DeepEqual(got, want) {
 			t.Errorf("%s passes %v, want %v", router, got, want)
+		}
+	}
+}
+
+// What a client may have compressed is compressed, but nothing that holds a token.
+func TestAnswersAreCompressed(t *testing.T) {
+	compress := object{
+		"encodings":            []string{"zstd", "br", "gzip"},
+		"includedContentTypes": []string{"application/json", "application/problem+json", "text/html"},
+		"minResponseBodyBytes": 1024,
+	}
+	for _, config := range []stack.Stack{local, production} {
+		for _, origins := range [][]string{nil, {"https://shop.example"}} {
+			routes := routes(config, "http://gateway:8080", "", origins)
+			if got := at(routes, "http", "middlewares", "compress", "compress"); !reflect.DeepEqual(got, compress) {
+				t.Errorf("%s compresses by %v, want %v", config.Name, got, compress)
+			}
+			routers, _ := at(routes, "http", "routers").(object)
+			for router := range routers {
+				middlewares, _ := at(routers, router, "middlewares").([]string)
+				if slices.Contains(middlewares, "compress") != (router == "gateway") {
+					t.Errorf("%s: router %s passes %v", config.Name, router, middlewares)
+				}
+			}
+			// Without a priority the longest rule comes first.
+			all, _ := at(routers, "gateway", "rule").(string)
+			tokens, _ := at(routers, "auth", "rule").(string)
+			if tokens != all+" && PathPrefix(`/api/auth/`)" || at(routers, "gateway", "priority") != nil || at(routers, "auth", "priority") != nil {
+				t.Errorf("%s: tokens are answered by %v", config.Name, at(routers, "auth"))
+			}
+			if first, _ := at(routers, "preflight", "priority").(int); origins != nil && first <= len(tokens) {
+				t.Errorf("%s: a preflight request for a token has priority %d, which is not above %d", config.Name, first, len(tokens))
+			}
 		}
 	}
 }

@@ -21,6 +21,11 @@ const (
 	maxBody = 1 << 20
 	// maxAnswer is how much of an answer waits in memory for a slow client.
 	maxAnswer = 4 << 20
+	// minCompressed is the size of an answer from which compression saves a packet.
+	minCompressed = 1 << 10
+
+	// auth is a rule for what answers with tokens. The length of a compressed answer would tell of them (BREACH).
+	auth = " && PathPrefix(`/api/auth/`)"
 )
 
 // newRoutes is the part of Traefik's configuration that it follows while it runs.
@@ -71,6 +76,11 @@ func routes(config stack.Stack, upstream, address string, origins []string) obje
 		// Again if the connection fails before anything was sent: a pod that has just gone, or a cluster's firewall that refuses
 		// new connections while it follows what came and went. The pauses are 50 to 100 ms.
 		"retry": object{"retry": object{"attempts": 8, "initialInterval": "50ms"}},
+		"compress": object{"compress": object{
+			"encodings":            []string{"zstd", "br", "gzip"},
+			"includedContentTypes": []string{"application/json", "application/problem+json", "text/html"},
+			"minResponseBodyBytes": minCompressed,
+		}},
 	}
 	used := []string{"body", "retry"}
 	if limit := rateLimit(config.Edge); limit != nil {
@@ -93,13 +103,16 @@ func routes(config stack.Stack, upstream, address string, origins []string) obje
 			"middlewares": []string{"redirect"},
 			"service":     "noop@internal",
 		},
-		"gateway": gateway(rule(config)),
+		"gateway": gateway(rule(config), "compress"),
+		"auth":    gateway(rule(config) + auth),
 	}
 	if len(origins) > 0 {
 		middlewares["cors"] = object{"headers": cors(origins)}
-		routers["gateway"] = gateway(rule(config), "cors")
+		routers["gateway"], routers["auth"] = gateway(rule(config), "cors", "compress"), gateway(rule(config)+auth, "cors")
 		// Traefik would answer preflight requests itself; the public service knows what it takes.
-		routers["preflight"] = gateway(rule(config) + " && Method(`OPTIONS`)")
+		preflight := gateway(rule(config) + " && Method(`OPTIONS`)")
+		preflight["priority"] = 1000 // above the length of any rule, which is the priority of the others
+		routers["preflight"] = preflight
 	}
 	all := object{
 		"http": object{
