@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -64,36 +65,35 @@ type keeper struct {
 	log     string
 	say     func(format string, args ...any)
 
-	mu       sync.Mutex
-	status   Status
-	stopping chan struct{}
-	done     chan struct{}
+	mu     sync.Mutex
+	status Status
+	cancel context.CancelFunc
+	done   chan struct{}
 }
 
 func keep(p Process, pidDir, logDir string, say func(string, ...any)) *keeper {
+	ctx, cancel := context.WithCancel(context.Background())
 	k := &keeper{
-		process:  p,
-		dir:      pidDir,
-		log:      filepath.Join(logDir, p.Name+".log"),
-		say:      say,
-		status:   Status{Process: p},
-		stopping: make(chan struct{}),
-		done:     make(chan struct{}),
+		process: p,
+		dir:     pidDir,
+		log:     filepath.Join(logDir, p.Name+".log"),
+		say:     say,
+		status:  Status{Process: p},
+		cancel:  cancel,
+		done:    make(chan struct{}),
 	}
-	go k.run()
+	go k.run(ctx)
 	return k
 }
 
-func (k *keeper) run() {
+func (k *keeper) run(ctx context.Context) {
 	defer close(k.done)
 	backoff := firstBackoff
 	for {
 		started := time.Now()
-		exit := k.runOnce()
-		select {
-		case <-k.stopping:
+		exit := k.runOnce(ctx)
+		if ctx.Err() != nil {
 			return
-		default:
 		}
 		if time.Since(started) > healthyAfter {
 			backoff = firstBackoff
@@ -104,7 +104,7 @@ func (k *keeper) run() {
 		k.mu.Unlock()
 		k.say("%s ended (%s); starting it again in %s; its log: %s", k.process.Name, exit, backoff, k.log)
 		select {
-		case <-k.stopping:
+		case <-ctx.Done():
 			return
 		case <-time.After(backoff):
 		}
@@ -113,7 +113,7 @@ func (k *keeper) run() {
 }
 
 // runOnce starts the process, waits for its end and says how it ended.
-func (k *keeper) runOnce() string {
+func (k *keeper) runOnce(ctx context.Context) string {
 	log, err := openLog(k.log)
 	if err != nil {
 		return err.Error()
@@ -140,15 +140,10 @@ func (k *keeper) runOnce() string {
 	k.mu.Unlock()
 
 	exited := make(chan struct{})
-	go func() {
-		select {
-		case <-exited:
-		case <-k.stopping:
-			terminate(cmd.Process.Pid, exited)
-		}
-	}()
+	stopped := context.AfterFunc(ctx, func() { terminate(cmd.Process.Pid, exited) })
 	err = cmd.Wait()
 	close(exited)
+	stopped()
 	_ = os.Remove(pidFile)
 	k.mu.Lock()
 	k.status.Running, k.status.PID = false, 0
@@ -170,13 +165,7 @@ func terminate(pid int, exited <-chan struct{}) {
 }
 
 func (k *keeper) stop() {
-	k.mu.Lock()
-	select {
-	case <-k.stopping:
-	default:
-		close(k.stopping)
-	}
-	k.mu.Unlock()
+	k.cancel()
 	<-k.done
 }
 

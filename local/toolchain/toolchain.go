@@ -8,7 +8,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -296,15 +295,11 @@ func (t Tool) key(families, version string) (string, error) {
 		files = append(files, found...)
 	}
 	for _, name := range files {
-		file, err := os.Open(name)
+		content, err := os.ReadFile(name)
 		if err != nil {
 			return "", fmt.Errorf("tool %s: %w", t.Name, err)
 		}
-		_, err = io.Copy(hash, file)
-		_ = file.Close()
-		if err != nil {
-			return "", fmt.Errorf("tool %s: %w", t.Name, err)
-		}
+		hash.Write(content)
 	}
 	return hex.EncodeToString(hash.Sum(nil))[:12], nil
 }
