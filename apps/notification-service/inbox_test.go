@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"platform.example/apps/internal/backingtest"
 	"platform.example/apps/internal/event"
 	"platform.example/apps/internal/servicetest"
+	"platform.example/apps/notification-service/internal/mail"
 )
 
 // deadline is how long anything here may take on a busy machine.
@@ -54,7 +56,9 @@ func (p publisher) publish(events ...event.Event) {
 	p.t.Helper()
 	for _, e := range events {
 		stream := event.Orders
-		if strings.HasPrefix(string(e.Type), "user.") {
+		if slices.Contains(mail.Types(), e.Type) {
+			stream = event.Mails
+		} else if e.Type == event.UserDeleted {
 			stream = event.Users
 		}
 		if err := p.client.XAdd(p.t.Context(), &goredis.XAddArgs{Stream: string(stream), Values: stream.Fields(e)}).Err(); err != nil {

@@ -7,7 +7,6 @@ import (
 	"embed"
 	"log/slog"
 	"net/http"
-	"time"
 
 	"platform.example/apps/internal/background"
 	"platform.example/apps/internal/config"
@@ -61,15 +60,13 @@ func serve(ctx context.Context, p service.Process) error {
 				built.Chores = append(built.Chores, c.Chores()...)
 			}
 			consume(consumer.Definition{Stream: event.Orders, Group: name, Handle: store.Notify(toDeliver), Types: notification.Types()})
-			consume(consumer.Definition{Stream: event.Users, Group: name + "-users", Handle: store.Forget, Types: []event.Type{event.UserDeleted}, Limit: time.Minute})
+			consume(consumer.Definition{Stream: event.Users, Group: name + "-users", Handle: store.Forget, Types: []event.Type{event.UserDeleted}, Idempotent: true})
 			send, ops, err := mailer(emails, b.Log)
 			if err != nil {
 				return built, err
 			}
 			built.Ops = ops
-			consume(consumer.Definition{ // by itself: a mail server that is away holds up nothing else
-				Stream: event.Users, Group: name + "-mail", Handle: mail.Handle(send, emails.Page), Types: mail.Types(), Limit: mail.SendLimit,
-			})
+			consume(consumer.Definition{Stream: event.Mails, Group: name + "-mail", Handle: mail.Handle(send, emails.Page), Types: mail.Types(), Idempotent: true, Discard: true})
 			if toDeliver {
 				deliveries := webhook.New(receiver, webhook.DefaultRetry(), notifications, b.Log, b.Registry)
 				built.Background = append(built.Background, deliveries.Watch)

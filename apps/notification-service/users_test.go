@@ -45,8 +45,9 @@ func TestEventsOfUsers(t *testing.T) {
 		arrives(t, s.HTTP, user, 2)
 		p.publish(eventOf(event.UserDeleted, event.User{ID: uuid.MustParse(user)}))
 		arrives(t, s.HTTP, user, 0)
-		p.publish(newEvent(uuid.Nil.String()), newEvent(other)) // of an order that has lost its user
+		p.publish(newEvent(user), newEvent(uuid.Nil.String()), newEvent(other)) // one is late, one of an order that has lost its user
 		arrives(t, s.HTTP, other, 2)
+		arrives(t, s.HTTP, user, 0)
 		var nobodys int
 		if err := database.Connect().QueryRow(t.Context(), "SELECT count(*) FROM notifications WHERE user_id = $1", uuid.Nil).Scan(&nobodys); err != nil || nobodys != 0 {
 			t.Errorf("%d notifications are nobody's, %v", nobodys, err)
@@ -64,7 +65,7 @@ func TestEventsOfUsers(t *testing.T) {
 		p.publish(confirm, late, eventOf(event.PasswordResetRequested, user), confirm, // the last three are not sent
 			eventOf(event.PasswordChanged, user), eventOf(event.EmailChangeRequested, user), eventOf(event.PasswordResetRequested, withLink))
 		sent := mails(t, 4)
-		for i, want := range []string{"?confirm=" + secret, "", "", "?reset=" + secret} {
+		for i, want := range []string{"#confirm=" + secret, "", "", "#reset=" + secret} {
 			link := "https://app.example.com/account" + want
 			if sent[i].To != email || sent[i].Subject == "" || strings.Contains(sent[i].Body, link+"\n") != (want != "") || strings.Contains(sent[i].Body, secret) != (want != "") {
 				t.Errorf("got %+v", sent[i])

@@ -4,7 +4,6 @@ package main
 import (
 	"embed"
 	"net/http"
-	"time"
 
 	"platform.example/apps/internal/background"
 	"platform.example/apps/internal/consumer"
@@ -42,7 +41,7 @@ var serve = service.Serve(service.Definition{
 		relay := outbox.NewRelay(store.Outbox(), b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
 		orders := store.New(b.Postgres, relay.Wake)
 		deletions := consumer.New(consumer.Definition{
-			Service: name, Stream: event.Users, Group: name, Handle: store.Anonymise, Types: []event.Type{event.UserDeleted}, Limit: time.Minute,
+			Service: name, Stream: event.Users, Group: name, Handle: store.Anonymise, Types: []event.Type{event.UserDeleted}, Idempotent: true,
 		}, b.Stream, b.Postgres, b.Log, b.Registry, b.Tracer)
 		return service.API{
 			Routes:     api.New(orders).Register,

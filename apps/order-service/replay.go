@@ -10,6 +10,7 @@ import (
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/outbox"
 	"platform.example/apps/internal/service"
+	"platform.example/apps/order-service/internal/store"
 )
 
 // replay has the events of the last REPLAY_SINCE told again, by the replicas
@@ -20,7 +21,7 @@ func replay(ctx context.Context, p service.Process) error {
 	return service.OnPostgres(name, func(env *config.Env) {
 		since = config.Parsed(env, "REPLAY_SINCE", config.Duration(time.Minute, outbox.Retention))
 	}, func(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
-		n, err := outbox.Replay(ctx, pool, time.Now().Add(-since))
+		n, err := store.Outbox().Replay(ctx, pool, time.Now().Add(-since))
 		if err != nil {
 			return err
 		}

@@ -43,11 +43,12 @@ var serve = service.Serve(service.Definition{
 		users := store.New(b.Postgres)
 		sessions, log := session.New(b.Postgres, b.Log), audit.New(b.Postgres)
 		cached := cache.New(b.Cache, users.Get, b.Log, b.Registry)
-		relay := outbox.NewRelay(store.Outbox(), b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
+		events := outbox.NewRelay(store.Outbox(), b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
+		mails := outbox.NewRelay(store.Mails(), b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
 		return service.API{
 			Routes:    api.New(users, cached, password.NewHasher(), sessions, log).Register,
-			WhileLive: []background.Work{relay.Run},
-			Chores:    []background.Chore{relay.Trim, relay.Forget, sessions.Sweep, log.Sweep, users.ForgetLinks},
+			WhileLive: []background.Work{events.Run, mails.Run},
+			Chores:    []background.Chore{events.Trim, events.Forget, mails.Trim, mails.Forget, sessions.Sweep, log.Sweep, users.Forget},
 		}, nil
 	},
 })

@@ -109,9 +109,9 @@ func (s Service) Role() string { return strings.ReplaceAll(s.Name, "-", "_") }
 // URLVariable names the environment variable in which callers find the service's address.
 func (s Service) URLVariable() string { return strings.ToUpper(s.Role()) + "_URL" }
 
-// publishes is the access of a service with an outbox for a stream.
-func publishes(stream string) *Access {
-	return &Access{Keys: []string{stream},
+// publishes is the access of a service with an outbox for each stream.
+func publishes(streams ...string) *Access {
+	return &Access{Keys: streams,
 		Commands: []string{"xadd", "xinfo|stream", "xinfo|groups", "xtrim", "xpending", "exists", "eval", "evalsha", "ping"}}
 }
 

@@ -22,10 +22,10 @@ func Services() []Service {
 					Want: "how many requests a client may send in a minute, from 1 to 1000000000", Read: between(1, 1_000_000_000)},
 				{Key: CORSOrigins, Variable: "CORS_ORIGINS",
 					Want: "origins with commas between, such as https://app.example.com", Read: origins},
-				{Key: "oidcIssuer", Variable: "OIDC_ISSUER", Reaches: true,
-					Want: "the issuer of an OpenID Connect provider: an address that starts with https://; set oidcClientId, too", Read: secureURL},
-				{Key: "oidcClientId", Variable: "OIDC_CLIENT_ID",
-					Want: "the client id of the apps at that provider; set oidcIssuer, too", Read: func(id string) (string, error) { return id, nil }},
+				{Key: "oidcIssuer", Variable: "OIDC_ISSUER", Reaches: true, Needs: "oidcClientId",
+					Want: "the issuer of an OpenID Connect provider: an address that starts with https://", Read: secureURL},
+				{Key: "oidcClientId", Variable: "OIDC_CLIENT_ID", Needs: "oidcIssuer",
+					Want: "the client id of the apps at that provider", Read: func(id string) (string, error) { return id, nil }},
 			},
 			Secrets: []Secret{
 				{Name: "jwtKeys", Kind: JWTKeys, Variable: "JWT_KEYS"},
@@ -41,7 +41,7 @@ func Services() []Service {
 				Keys:     []string{"user:*"},
 				Commands: []string{"get", "set", "eval", "evalsha", "ping"},
 			},
-			Stream:     publishes("users:events"),
+			Stream:     publishes("users:events", "users:mail"),
 			KeepsUsers: true,
 			// argon2id hashes take tens of MiB each while they are computed
 			Resources:  Resources{CPURequest: 100, CPULimit: 1000, Memory: 192 * quantity.MiB},
@@ -57,7 +57,7 @@ func Services() []Service {
 		{
 			Name:     "notification-service",
 			Database: "notifications",
-			Stream:   consumes("orders:events", "users:events").and(&Access{Commands: []string{"xdel"}}),
+			Stream:   consumes("orders:events", "users:events", "users:mail").and(&Access{Commands: []string{"xdel"}}),
 			Redrives: true,
 			Settings: []Setting{
 				{Key: "webhookUrl", Variable: "WEBHOOK_URL", Reaches: true,
@@ -66,7 +66,7 @@ func Services() []Service {
 					Want: "the mail server, such as smtp://user@smtp.example.com:587 (STARTTLS) or smtps://user@smtp.example.com:465", Read: mailServer},
 				{Key: "mailFrom", Variable: "MAIL_FROM", Want: "the email address that emails come from", Read: emailAddress},
 				{Key: "accountPage", Variable: "ACCOUNT_PAGE",
-					Want: "the https address of the page that links in emails lead to, with confirm or reset as a parameter; without it, emails hold codes", Read: secureURL},
+					Want: "the https address of the page that links in emails lead to, with #confirm=<token> or #reset=<token>; without it, emails hold codes", Read: plainURL},
 			},
 			Secrets: []Secret{
 				{Name: "webhookSecret", Kind: Password, Variable: "WEBHOOK_SECRET", With: "webhookUrl"},

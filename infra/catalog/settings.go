@@ -38,6 +38,13 @@ func secureURL(text string) (string, error) {
 	return text, nil
 }
 
+func plainURL(text string) (string, error) {
+	if strings.ContainsAny(text, "?#") {
+		return "", fmt.Errorf("%q has a query or a fragment", text)
+	}
+	return secureURL(text)
+}
+
 func mailServer(text string) (string, error) {
 	parsed, err := url.Parse(text)
 	if err != nil {

@@ -1,7 +1,7 @@
 -- Sends an entry to the dead letters if it was delivered often enough: moved
 -- whole or not at all, once, whoever else has it in hand.
 -- KEYS: the stream, the dead letters. ARGV: group, id of the entry, deliveries
--- that are enough, how many dead letters are kept, reason, time.
+-- that are enough, how many dead letters are kept (0: none), reason, time.
 -- Returns how often it was delivered (0: somebody has acknowledged it) and 1 if it moved.
 local group, id = ARGV[1], ARGV[2]
 local pending = redis.call('XPENDING', KEYS[1], group, id, id, 1)[1]
@@ -26,6 +26,8 @@ for _, field in ipairs({
 }) do
   fields[#fields + 1] = field
 end
-redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], '*', unpack(fields))
+if tonumber(ARGV[4]) > 0 then
+  redis.call('XADD', KEYS[2], 'MAXLEN', '~', ARGV[4], '*', unpack(fields))
+end
 redis.call('XACK', KEYS[1], group, id)
 return {deliveries, 1}

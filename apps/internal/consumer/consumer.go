@@ -31,7 +31,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	goredis "github.com/redis/go-redis/v9"
@@ -39,10 +38,11 @@ import (
 
 	"platform.example/apps/internal/backoff"
 	"platform.example/apps/internal/event"
+	"platform.example/apps/internal/postgres"
 )
 
 // Effect is what an event leaves in the database of the service.
-type Effect func(ctx context.Context, tx pgx.Tx) error
+type Effect func(ctx context.Context, db postgres.Execer) error
 
 // Definition states what a consumer handles.
 type Definition struct {
@@ -53,9 +53,12 @@ type Definition struct {
 	// Handle returns the effect of an event of one of the Types. It fails where the event can't be true.
 	Handle func(event.Event) (Effect, error)
 	Types  []event.Type
-	// Limit is how long an effect may take; 0 stands for 4 s, above the 3 s of a statement.
-	Limit time.Duration
-	// StaleAfter is how long an entry may be in hand before its consumer is taken for dead; 0 stands for 30 s.
+	// Idempotent is for effects that may be repeated, and take long: a minute. They run outside of a transaction. What has
+	// been done stays where one fails; an event is remembered afterwards.
+	Idempotent bool
+	// Discard drops events that can't be handled, in place of keeping them as dead letters.
+	Discard bool
+	// StaleAfter is how long an entry may be in hand before its consumer is taken for dead; 0: 30 s, or 2 min where Idempotent.
 	StaleAfter time.Duration
 }
 
@@ -78,6 +81,8 @@ const (
 // Consumer handles events for one replica.
 type Consumer struct {
 	Definition
+	limit   time.Duration // of a try
+	batch   int64         // entries in hand at once
 	redis   *goredis.Client
 	pool    *pgxpool.Pool
 	log     *slog.Logger
@@ -93,13 +98,17 @@ type Consumer struct {
 
 // New returns the consumer that d defines, with its effects in the database of pool.
 func New(d Definition, stream *goredis.Client, pool *pgxpool.Pool, log *slog.Logger, registry prometheus.Registerer, tracer trace.Tracer) *Consumer {
-	d.Limit, d.StaleAfter = cmp.Or(d.Limit, tryTimeout), cmp.Or(d.StaleAfter, staleAfter)
+	limit, batch, stale := tryTimeout, int64(batchSize), staleAfter
+	if d.Idempotent {
+		limit, batch, stale = longTimeout, 1, 2*longTimeout
+	}
+	d.StaleAfter = cmp.Or(d.StaleAfter, stale)
 	host, err := os.Hostname()
 	if err != nil {
 		host = "unknown" // it is for people to read; the random part makes the name unique
 	}
 	return &Consumer{
-		Definition: d, redis: stream, pool: pool, log: log.With("consumer", d.Group), metrics: newMetrics(d, registry), tracer: tracer,
+		Definition: d, limit: limit, batch: batch, redis: stream, pool: pool, log: log.With("consumer", d.Group), metrics: newMetrics(d, registry), tracer: tracer,
 		name:  host + "-" + rand.Text()[:8],
 		retry: backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second},
 		bury:  goredis.NewScript(buryScript), remove: goredis.NewScript(removeScript),
@@ -160,7 +169,7 @@ func (c *Consumer) join(ctx context.Context) error {
 func (c *Consumer) handleStale(ctx context.Context) (more bool, err error) {
 	entries, cursor, err := c.redis.XAutoClaim(ctx, &goredis.XAutoClaimArgs{
 		Stream: string(c.Stream), Group: c.Group, Consumer: c.name,
-		MinIdle: c.StaleAfter, Start: c.cursor, Count: batchSize,
+		MinIdle: c.StaleAfter, Start: c.cursor, Count: c.batch,
 	}).Result()
 	if err != nil {
 		return false, fmt.Errorf("claiming stale entries: %w", err)
@@ -180,7 +189,7 @@ func (c *Consumer) handleNew(ctx context.Context, wait bool) error {
 	bounded, cancel := context.WithTimeout(ctx, blockTime+answerTimeout)
 	defer cancel()
 	streams, err := c.redis.XReadGroup(bounded, &goredis.XReadGroupArgs{
-		Group: c.Group, Consumer: c.name, Streams: []string{string(c.Stream), ">"}, Count: batchSize, Block: block,
+		Group: c.Group, Consumer: c.name, Streams: []string{string(c.Stream), ">"}, Count: c.batch, Block: block,
 	}).Result()
 	if errors.Is(err, goredis.Nil) {
 		return ctx.Err()

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	goredis "github.com/redis/go-redis/v9"
@@ -45,8 +44,8 @@ func handle(e event.Event) (Effect, error) {
 	if err == nil && o.Currency != "EUR" {
 		err = errors.New("want EUR")
 	}
-	return func(ctx context.Context, tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, "INSERT INTO notifications (id, user_id, type, title, body, order_id) VALUES ($1, $2, $3, '', '', $4)",
+	return func(ctx context.Context, db postgres.Execer) error {
+		_, err := db.Exec(ctx, "INSERT INTO notifications (id, user_id, type, title, body, order_id) VALUES ($1, $2, $3, '', '', $4)",
 			e.ID, o.UserID, e.Type, o.ID)
 		return err
 	}, err

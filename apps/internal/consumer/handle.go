@@ -26,7 +26,8 @@ import (
 const (
 	maxDeliveries = 5
 	// A try ends by then also where the database hangs.
-	tryTimeout = 4 * time.Second
+	tryTimeout  = 4 * time.Second
+	longTimeout = time.Minute
 	// maxDeadLetters bounds what broken publishers can fill a Redis with that evicts nothing.
 	maxDeadLetters = 10_000
 	maxReasonBytes = 500
@@ -102,19 +103,24 @@ func (c *Consumer) apply(ctx context.Context, log *slog.Logger, id uuid.UUID, ef
 			return "", err
 		}
 		if failures == 1 {
-			log.WarnContext(ctx, "events wait for the database", "cause", err)
+			log.WarnContext(ctx, "events wait", "stream", c.Stream, "cause", err)
 		}
 		c.retry.Wait(ctx, failures)
 	}
 }
 
-// try applies the effect in the transaction that remembers the event. Of
-// several at once, one inserts the row and the others wait for how that ends.
+const remember = "INSERT INTO handled_events (consumer, event_id) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+
+// try applies the effect in the transaction that remembers the event: of several
+// at once, one inserts the row and the others wait for how that ends.
 func (c *Consumer) try(ctx context.Context, id uuid.UUID, effect Effect) (applied bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, c.Limit)
+	ctx, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
+	if c.Idempotent {
+		return c.repeat(ctx, id, effect)
+	}
 	err = pgx.BeginFunc(ctx, c.pool, func(tx pgx.Tx) error {
-		first, err := tx.Exec(ctx, "INSERT INTO handled_events (consumer, event_id) VALUES ($1, $2) ON CONFLICT DO NOTHING", c.Group, id)
+		first, err := tx.Exec(ctx, remember, c.Group, id)
 		applied = err == nil && first.RowsAffected() == 1
 		if !applied {
 			return err
@@ -125,6 +131,20 @@ func (c *Consumer) try(ctx context.Context, id uuid.UUID, effect Effect) (applie
 		return false, postgres.Failure("applying an event", err)
 	}
 	return applied, nil
+}
+
+// repeat applies the effect of an event that isn't remembered, and then remembers it.
+func (c *Consumer) repeat(ctx context.Context, id uuid.UUID, effect Effect) (applied bool, err error) {
+	var known bool
+	err = c.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM handled_events WHERE consumer = $1 AND event_id = $2)", c.Group, id).Scan(&known)
+	if err != nil || known {
+		return false, err
+	}
+	if err := effect(ctx, c.pool); err != nil {
+		return false, err
+	}
+	_, err = c.pool.Exec(ctx, remember, c.Group, id)
+	return err == nil, err
 }
 
 // Refusal is the failure of an effect that the event itself is to blame for.
@@ -161,8 +181,12 @@ func (c *Consumer) fail(ctx context.Context, log *slog.Logger, entry goredis.XMe
 		reason = strings.ToValidUTF8(reason[:maxReasonBytes], "")
 	}
 	log = log.With("cause", reason)
+	kept := maxDeadLetters
+	if c.Discard {
+		kept = 0
+	}
 	verdict, err := c.bury.Run(ctx, c.redis, []string{string(c.Stream), c.Stream.DeadLetters()},
-		c.Group, entry.ID, maxDeliveries, maxDeadLetters, reason, time.Now().UTC().Format(time.RFC3339Nano)).Int64Slice()
+		c.Group, entry.ID, maxDeliveries, kept, reason, time.Now().UTC().Format(time.RFC3339Nano)).Int64Slice()
 	if err != nil {
 		log.WarnContext(ctx, "event failed, and how often is not known", "stream", err)
 		return
@@ -173,5 +197,9 @@ func (c *Consumer) fail(ctx context.Context, log *slog.Logger, entry goredis.XMe
 		return
 	}
 	c.metrics.handled(c.label(t), dead)
+	if c.Discard {
+		log.ErrorContext(ctx, "event is dead and dropped")
+		return
+	}
 	log.ErrorContext(ctx, "event is dead: it is in "+c.Stream.DeadLetters()+" (make redrive)")
 }

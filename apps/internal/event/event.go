@@ -21,6 +21,7 @@ type Stream string
 const (
 	Orders Stream = "orders:events" // in order per order; the data is an Order
 	Users  Stream = "users:events"  // in order per user; the data is a User
+	Mails  Stream = "users:mail"    // emails to users; the data is a User, with what only the user may see
 )
 
 // DeadLetters is the stream of the events that a consumer could not handle.
@@ -44,9 +45,11 @@ const (
 	OrderCancelled Type = "order.cancelled"
 )
 
-// What happens to users. All but the first are of use only to who sends emails.
+// UserDeleted is what happens to users.
+const UserDeleted Type = "user.deleted"
+
+// What users get emails about.
 const (
-	UserDeleted            Type = "user.deleted"
 	EmailToConfirm         Type = "user.email_to_confirm"         // with the address to confirm, and a link
 	EmailChangeRequested   Type = "user.email_change_requested"   // with the address that is to be replaced
 	PasswordResetRequested Type = "user.password_reset_requested" // with a link

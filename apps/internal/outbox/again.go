@@ -28,8 +28,8 @@ const (
 
 // Replay has the events since then told again, as far as Retention goes, and
 // returns how many these are. Consumers know by its id what they have handled.
-func Replay(ctx context.Context, pool *pgxpool.Pool, since time.Time) (int64, error) {
-	n, err := again(ctx, pool, markSince, since, againBatch)
+func (o Outbox) Replay(ctx context.Context, pool *pgxpool.Pool, since time.Time) (int64, error) {
+	n, err := again(ctx, pool, o.sql(markSince), since, againBatch)
 	if err != nil {
 		return n, fmt.Errorf("replaying (%d events are marked; run it again): %w", n, err)
 	}
@@ -46,7 +46,7 @@ func Replay(ctx context.Context, pool *pgxpool.Pool, since time.Time) (int64, er
 // after the loss. A crash of Redis and its restart would have to fall between
 // two statements of that relay.
 func (r *Relay) retell(ctx context.Context, lost *lostError) error {
-	n, err := again(ctx, r.pool, markLost, lost.last.ms, lost.last.seq, againBatch)
+	n, err := again(ctx, r.pool, r.outbox.sql(markLost), lost.last.ms, lost.last.seq, againBatch)
 	if n > 0 {
 		r.metrics.losses.Inc()
 		r.log.Warn("the stream has lost entries: their events are told again",

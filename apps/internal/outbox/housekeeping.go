@@ -13,9 +13,9 @@ import (
 
 // Forget deletes events that are published and older than Retention.
 func (r *Relay) Forget(ctx context.Context) error {
-	return postgres.DeleteInBatches(ctx, r.pool, "deleting old events", `DELETE FROM outbox WHERE id IN (
+	return postgres.DeleteInBatches(ctx, r.pool, "deleting old events", r.outbox.sql(`DELETE FROM outbox WHERE id IN (
 		SELECT id FROM outbox WHERE published_at IS NOT NULL AND occurred_at < $1
-		ORDER BY occurred_at LIMIT $2 FOR UPDATE SKIP LOCKED)`, time.Now().Add(-Retention))
+		ORDER BY occurred_at LIMIT $2 FOR UPDATE SKIP LOCKED)`), time.Now().Add(-Retention))
 }
 
 // Trim removes from the stream what every consumer group has acknowledged. As

@@ -22,9 +22,10 @@ type metrics struct {
 }
 
 func newMetrics(o Outbox, pool *pgxpool.Pool, registry prometheus.Registerer) *metrics {
+	registry = prometheus.WrapRegistererWith(prometheus.Labels{"stream": string(o.Stream)}, registry)
 	auto, prefix := promauto.With(registry), strings.ReplaceAll(o.Service, "-", "_")
 	registry.MustRegister(backlog{
-		pool: pool,
+		outbox: o, pool: pool,
 		rows: prometheus.NewDesc(prefix+"_outbox_unpublished",
 			"Events that are still to be published.", nil, nil),
 		oldest: prometheus.NewDesc(prefix+"_outbox_oldest_unpublished_seconds",
@@ -51,6 +52,7 @@ func (m *metrics) count(events []event.Event, positions []position) {
 // backlog asks the database at each scrape, so that it is told by replicas that
 // don't publish, too. Without an answer these metrics are absent, not zero.
 type backlog struct {
+	outbox       Outbox
 	pool         *pgxpool.Pool
 	rows, oldest *prometheus.Desc
 }
@@ -62,8 +64,8 @@ func (b backlog) Collect(metrics chan<- prometheus.Metric) {
 	defer cancel()
 	var rows int64
 	var oldest float64
-	err := b.pool.QueryRow(ctx, `SELECT count(*), coalesce(extract(epoch FROM now() - min(occurred_at)), 0)::float8
-		FROM outbox WHERE published_at IS NULL`).Scan(&rows, &oldest)
+	err := b.pool.QueryRow(ctx, b.outbox.sql(`SELECT count(*), coalesce(extract(epoch FROM now() - min(occurred_at)), 0)::float8
+		FROM outbox WHERE published_at IS NULL`)).Scan(&rows, &oldest)
 	if err != nil {
 		return
 	}

@@ -10,6 +10,7 @@ package outbox
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -24,12 +25,13 @@ import (
 // happened, or until it is published should that take longer.
 const Retention = 7 * 24 * time.Hour
 
-// Outbox is the table outbox of a service: as order-service's first migration
-// creates it, with a column of its own for the subject.
+// Outbox is a table of events: as order-service's first migration creates
+// outbox, with a column of its own for the subject.
 type Outbox struct {
 	Service string       // whose database it is in; metrics have its name
 	Stream  event.Stream // to which the events are published
-	Subject string       // the column of the id of what an event is about
+	Table   string
+	Subject string // the column of the id of what an event is about
 	// Groups are consumer groups without which nothing is trimmed: what they are to get must be there when they join.
 	Groups []string
 }
@@ -41,9 +43,14 @@ func (o Outbox) Add(ctx context.Context, batch *pgx.Batch, what event.Type, at t
 	if err != nil {
 		return fmt.Errorf("making the id of an event: %w", err)
 	}
-	batch.Queue(`INSERT INTO outbox (event_id, `+o.Subject+`, type, payload, traceparent, occurred_at)
-		VALUES ($1, $2, $3, $4, $5, $6)`, id, subject, what, data, traceparent(ctx), at)
+	batch.Queue(o.sql(`INSERT INTO outbox (event_id, subject, type, payload, traceparent, occurred_at)
+		VALUES ($1, $2, $3, $4, $5, $6)`), id, subject, what, data, traceparent(ctx), at)
 	return nil
+}
+
+// sql returns a statement on a table outbox and its column subject as one on those of o.
+func (o Outbox) sql(statement string) string {
+	return strings.NewReplacer("outbox", o.Table, "subject", o.Subject).Replace(statement)
 }
 
 // traceparent is the W3C trace context of the request that ctx belongs to, or "".

@@ -125,7 +125,7 @@ func (r *Relay) round(ctx context.Context) (told int, err error) {
 			return refused
 		}
 		r.checked = time.Now()
-		told, err = note(ctx, tx, next.ids, positions)
+		told, err = r.outbox.note(ctx, tx, next.ids, positions)
 		if err != nil {
 			return err
 		}

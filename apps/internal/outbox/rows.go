@@ -31,7 +31,7 @@ const (
 	selectHeads = `SELECT id, event_id, type, payload, traceparent, occurred_at FROM outbox AS head
 		WHERE published_at IS NULL AND NOT EXISTS (
 			SELECT FROM outbox AS earlier
-			WHERE earlier.%[1]s = head.%[1]s AND earlier.id < head.id AND earlier.published_at IS NULL)
+			WHERE earlier.subject = head.subject AND earlier.id < head.id AND earlier.published_at IS NULL)
 		ORDER BY id LIMIT $1
 		FOR UPDATE OF head SKIP LOCKED`
 
@@ -54,11 +54,11 @@ func (o Outbox) take(ctx context.Context, tx pgx.Tx) (known position, taken batc
 	var statements pgx.Batch
 	statements.Queue(boundRound)
 	statements.Queue(shareLock, lockKey)
-	statements.Queue(selectNewest).Query(func(rows pgx.Rows) error {
+	statements.Queue(o.sql(selectNewest)).Query(func(rows pgx.Rows) error {
 		_, err := pgx.ForEachRow(rows, []any{&known.ms, &known.seq}, func() error { return nil })
 		return err
 	})
-	statements.Queue(fmt.Sprintf(selectHeads, o.Subject), batchSize).Query(func(rows pgx.Rows) error {
+	statements.Queue(o.sql(selectHeads), batchSize).Query(func(rows pgx.Rows) error {
 		var id int64
 		var e event.Event
 		_, err := pgx.ForEachRow(rows, []any{&id, &e.ID, &e.Type, &e.Data, &e.Traceparent, &e.OccurredAt}, func() error {
@@ -75,7 +75,7 @@ func (o Outbox) take(ctx context.Context, tx pgx.Tx) (known position, taken batc
 }
 
 // note keeps where rows were published; those with the zero position weren't.
-func note(ctx context.Context, tx pgx.Tx, ids []int64, positions []position) (noted int, err error) {
+func (o Outbox) note(ctx context.Context, tx pgx.Tx, ids []int64, positions []position) (noted int, err error) {
 	var done, ms, seq []int64
 	for i, p := range positions {
 		if p != (position{}) {
@@ -85,7 +85,7 @@ func note(ctx context.Context, tx pgx.Tx, ids []int64, positions []position) (no
 	if len(done) == 0 {
 		return 0, nil
 	}
-	if _, err := tx.Exec(ctx, notePublished, done, ms, seq); err != nil {
+	if _, err := tx.Exec(ctx, o.sql(notePublished), done, ms, seq); err != nil {
 		return 0, fmt.Errorf("noting what is published: %w", err)
 	}
 	return len(done), nil

@@ -10,14 +10,14 @@ import (
 // statement may take on a busy database, and for those who wait for their locks.
 const deleteBatch = 1000
 
-// execer is a pool or a transaction.
-type execer interface {
+// Execer is a pool or a transaction.
+type Execer interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 }
 
 // DeleteInBatches runs a statement that deletes, or changes, at most $2 rows that $1 selects, such as a time,
 // until there are none left.
-func DeleteInBatches(ctx context.Context, on execer, doing, statement string, which any) error {
+func DeleteInBatches(ctx context.Context, on Execer, doing, statement string, which any) error {
 	for {
 		done, err := on.Exec(ctx, statement, which, deleteBatch)
 		if err != nil {

@@ -4,6 +4,15 @@ CREATE INDEX notifications_age ON notifications (created_at);
 CREATE INDEX webhook_deliveries_settled ON webhook_deliveries (coalesce(delivered_at, gave_up_at))
     WHERE coalesce(delivered_at, gave_up_at) IS NOT NULL;
 
+-- Users who are deleted get no notification any more, also of events that come late.
+CREATE TABLE deleted_users (
+    user_id    uuid        PRIMARY KEY,
+    deleted_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE INDEX deleted_users_age ON deleted_users (deleted_at);
+
 -- +goose Down
+DROP TABLE deleted_users;
 DROP INDEX webhook_deliveries_settled;
 DROP INDEX notifications_age;

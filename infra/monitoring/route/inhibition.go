@@ -34,7 +34,7 @@ func inhibitions() []inhibition {
 		of(follow("RedisDown", nil, "OutboxStuck", "StreamLag", "StreamStalled", "StreamMemory", "StreamNotPersisting"), network.Stream),
 		of(follow("RedisDown", nil, "CacheEvicting"), network.Cache),
 		follow("StreamNotPersisting", nil, "OutboxStuck"),
-		follow("StreamLag", []string{"job"}, "StreamStalled"),
+		follow("StreamLag", []string{"job", "consumer"}, "StreamStalled"),
 		follow("VolumeFull", []string{"job", "persistentvolumeclaim"}, "VolumeFilling"),
 		follow("NodeDiskFull", []string{"node", "device"}, "NodeDiskFilling"),
 		follow("TargetMissing", []string{"job"}, "TargetDown"),

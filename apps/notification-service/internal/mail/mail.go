@@ -9,10 +9,9 @@ import (
 	"net/url"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"platform.example/apps/internal/consumer"
 	"platform.example/apps/internal/event"
+	"platform.example/apps/internal/postgres"
 )
 
 // Mail is an email in plain text.
@@ -24,14 +23,14 @@ type Mail struct {
 }
 
 // Sender sends an email. It fails with a consumer.Refusal where the mail server
-// has refused this one.
+// doesn't take this one now.
 type Sender func(context.Context, Mail) error
 
 // text is the email of a type of event. Its body ends in the link, where the event has one.
 type text struct {
 	subject, body string
-	link          string        // the parameter of the link
-	life          time.Duration // of the link, as user-service has it: a later email would be of no use
+	link          string        // the name of the secret in the link; empty for an email without one
+	life          time.Duration // for which the email is of use: that of the link, as user-service has it
 }
 
 var texts = map[event.Type]text{
@@ -41,9 +40,9 @@ var texts = map[event.Type]text{
 		"Choose a new password within an hour. If you have not asked for this, ignore this email: your password stays as it is.", "reset", time.Hour},
 	event.EmailChangeRequested: {"Your email address is about to change",
 		"A change of the email address of your account was requested. It takes effect once the new address is confirmed. " +
-			"If this was not you, change your password.", "", 0},
+			"If this was not you, change your password.", "", 24 * time.Hour},
 	event.PasswordChanged: {"Your password has changed",
-		"The password of your account was changed, and all sessions have ended. If this was not you, reset your password.", "", 0},
+		"The password of your account was changed, and all sessions have ended. If this was not you, reset your password.", "", 24 * time.Hour},
 }
 
 // Types are the types of events that are sent by email.
@@ -52,8 +51,8 @@ func Types() []event.Type {
 }
 
 // Handle returns what handles events of Types: it sends the email of each. A
-// link leads to page with the secret as a parameter; without a page, the email
-// holds the secret as a code.
+// link leads to page with the secret in its fragment, which browsers send to no
+// server; without a page, the email holds the secret as a code.
 func Handle(send Sender, page *url.URL) func(event.Event) (consumer.Effect, error) {
 	return func(e event.Event) (consumer.Effect, error) {
 		user, err := event.Data[event.User](e)
@@ -61,8 +60,8 @@ func Handle(send Sender, page *url.URL) func(event.Event) (consumer.Effect, erro
 			err = errors.New("the event has no email")
 		}
 		t := texts[e.Type]
-		if t.link != "" && (user.Secret == "" || time.Since(e.OccurredAt) > t.life) { // it was published before, or its link has expired
-			return func(context.Context, pgx.Tx) error { return nil }, err
+		if time.Since(e.OccurredAt) > t.life || t.link != "" && user.Secret == "" { // it was published before
+			return func(context.Context, postgres.Execer) error { return nil }, err
 		}
 		m := Mail{To: user.Email, Subject: t.subject, Body: t.body + "\n", At: e.OccurredAt}
 		switch {
@@ -71,9 +70,9 @@ func Handle(send Sender, page *url.URL) func(event.Event) (consumer.Effect, erro
 			m.Body += "\nYour code: " + user.Secret + "\n"
 		default:
 			to := *page
-			to.RawQuery = url.Values{t.link: {user.Secret}}.Encode()
+			to.Fragment = t.link + "=" + user.Secret
 			m.Body += "\n" + to.String() + "\n"
 		}
-		return func(ctx context.Context, _ pgx.Tx) error { return send(ctx, m) }, err
+		return func(ctx context.Context, _ postgres.Execer) error { return send(ctx, m) }, err
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"slices"
 	"strconv"
 	"time"
 
@@ -16,8 +15,8 @@ import (
 	"platform.example/apps/internal/consumer"
 )
 
-// SendLimit is how long sending an email may take.
-const SendLimit = 20 * time.Second
+// sendLimit is how long sending an email may take.
+const sendLimit = 20 * time.Second
 
 // Config says how emails are sent.
 type Config struct {
@@ -58,7 +57,7 @@ func NewSMTP(c Config, log *slog.Logger) (Sender, error) {
 		return nil, fmt.Errorf("the port of the mail server: %w", err)
 	}
 	options := []gomail.Option{
-		gomail.WithPort(port), gomail.WithTLSPolicy(gomail.TLSMandatory), gomail.WithTimeout(SendLimit / 2),
+		gomail.WithPort(port), gomail.WithTLSPolicy(gomail.TLSMandatory), gomail.WithTimeout(sendLimit / 2),
 		gomail.WithUsername(c.Server.User.Username()), gomail.WithPassword(c.Password.Reveal()),
 	}
 	if c.Server.Scheme == "smtps" {
@@ -83,12 +82,19 @@ func NewSMTP(c Config, log *slog.Logger) (Sender, error) {
 		message.Subject(m.Subject)
 		message.SetDateWithValue(m.At)
 		message.SetBodyString(gomail.TypeTextPlain, m.Body)
+		// A replica that stops ends what it has begun, or else the email is sent twice.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendLimit)
+		defer cancel()
 		err := client.DialAndSendWithContext(ctx, message)
-		failed, ok := errors.AsType[*gomail.SendError](err)
+		failed, _ := errors.AsType[*gomail.SendError](err)
 		switch {
-		case !ok || failed.ErrorCode() == 0:
-			return err
-		case failed.Reason == gomail.ErrSMTPRcptTo && slices.Contains([]int{550, 551, 553}, failed.ErrorCode()): // RFC 5321, 4.2.3
+		case err == nil || message.IsDelivered(): // whatever follows the email
+			return nil
+		case failed == nil:
+			return fmt.Errorf("the mail server: %w", err)
+		case failed.ErrorCode() == 0:
+			return errors.New("the mail server has ended the connection") // the cause holds the address
+		case failed.Reason == gomail.ErrSMTPRcptTo && failed.ErrorCode() >= 500:
 			log.WarnContext(ctx, "an email is dropped: the mail server refuses its address", "status", failed.ErrorCode())
 			return nil
 		}

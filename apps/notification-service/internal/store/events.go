@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
 	"platform.example/apps/internal/consumer"
 	"platform.example/apps/internal/event"
@@ -25,14 +24,15 @@ const (
 func Notify(deliver bool) func(event.Event) (consumer.Effect, error) {
 	return func(e event.Event) (consumer.Effect, error) {
 		n, err := notification.From(e)
-		return func(ctx context.Context, tx pgx.Tx) error {
+		return func(ctx context.Context, db postgres.Execer) error {
 			if n.UserID == uuid.Nil { // the user is deleted
 				return nil
 			}
-			_, err := tx.Exec(ctx, `
+			_, err := db.Exec(ctx, `
 				WITH told AS (
 					INSERT INTO notifications (id, user_id, type, title, body, order_id, created_at)
-					VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT DO NOTHING RETURNING id
+					SELECT $1::uuid, $2::uuid, $3::text, $4::text, $5::text, $6::uuid, $7::timestamptz
+					WHERE NOT EXISTS (SELECT FROM deleted_users WHERE user_id = $2) ON CONFLICT DO NOTHING RETURNING id
 				) INSERT INTO webhook_deliveries (notification_id) SELECT id FROM told WHERE $8`,
 				n.ID, n.UserID, n.Type, n.Title, n.Body, n.OrderID, n.CreatedAt, deliver)
 			return err
@@ -40,11 +40,15 @@ func Notify(deliver bool) func(event.Event) (consumer.Effect, error) {
 	}
 }
 
-// Forget handles event.UserDeleted: it deletes the user's notifications.
+// Forget handles event.UserDeleted: it deletes the user's notifications, and lets
+// events of orders that come later add none.
 func Forget(e event.Event) (consumer.Effect, error) {
 	user, err := event.Data[event.User](e)
-	return func(ctx context.Context, tx pgx.Tx) error {
-		return postgres.DeleteInBatches(ctx, tx, "deleting the notifications of a user", `DELETE FROM notifications WHERE id IN (
+	return func(ctx context.Context, db postgres.Execer) error {
+		if _, err := db.Exec(ctx, "INSERT INTO deleted_users (user_id) VALUES ($1) ON CONFLICT DO NOTHING", user.ID); err != nil {
+			return err
+		}
+		return postgres.DeleteInBatches(ctx, db, "deleting the notifications of a user", `DELETE FROM notifications WHERE id IN (
 			SELECT id FROM notifications WHERE user_id = $1 LIMIT $2)`, user.ID)
 	}, err
 }
@@ -53,6 +57,11 @@ func Forget(e event.Event) (consumer.Effect, error) {
 func (s *Store) Sweep(ctx context.Context) error {
 	err := postgres.DeleteInBatches(ctx, s.pool, "deleting old notifications", `DELETE FROM notifications WHERE id IN (
 		SELECT id FROM notifications WHERE created_at < $1 ORDER BY created_at LIMIT $2)`, time.Now().Add(-notificationsKept))
+	if err != nil {
+		return err
+	}
+	err = postgres.DeleteInBatches(ctx, s.pool, "forgetting deleted users", `DELETE FROM deleted_users WHERE user_id IN (
+		SELECT user_id FROM deleted_users WHERE deleted_at < $1 ORDER BY deleted_at LIMIT $2)`, time.Now().Add(-notificationsKept))
 	if err != nil {
 		return err
 	}

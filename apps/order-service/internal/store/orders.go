@@ -29,7 +29,7 @@ type Orders struct {
 
 // Outbox is where the events of orders are written.
 func Outbox() outbox.Outbox {
-	return outbox.Outbox{Service: "order-service", Stream: event.Orders, Subject: "order_id", Groups: []string{"notification-service"}}
+	return outbox.Outbox{Service: "order-service", Stream: event.Orders, Table: "outbox", Subject: "order_id", Groups: []string{"notification-service"}}
 }
 
 // New returns the orders in the database of pool.
@@ -104,12 +104,13 @@ func (s *Orders) Move(ctx context.Context, id, owner uuid.UUID, versions []int64
 // them for their books. It is the effect of event.UserDeleted.
 func Anonymise(e event.Event) (consumer.Effect, error) {
 	user, err := event.Data[event.User](e)
-	return func(ctx context.Context, tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "DELETE FROM idempotency_keys WHERE user_id = $1", user.ID); err != nil {
+	return func(ctx context.Context, db postgres.Execer) error {
+		if err := postgres.DeleteInBatches(ctx, db, "deleting the keys of a user", `DELETE FROM idempotency_keys WHERE (user_id, key) IN (
+			SELECT user_id, key FROM idempotency_keys WHERE user_id = $1 LIMIT $2)`, user.ID); err != nil {
 			return err
 		}
-		return postgres.DeleteInBatches(ctx, tx, "anonymising orders", `UPDATE orders SET user_id = '`+uuid.Nil.String()+`' WHERE id IN (
-			SELECT id FROM orders WHERE user_id = $1 LIMIT $2)`, user.ID)
+		return postgres.DeleteInBatches(ctx, db, "anonymising orders", `UPDATE orders SET user_id = '`+uuid.Nil.String()+`', version = version + 1
+			WHERE id IN (SELECT id FROM orders WHERE user_id = $1 LIMIT $2)`, user.ID)
 	}, err
 }
 

@@ -163,9 +163,6 @@ func (a *API) update(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if change.Versions, err = etag.IfMatch(r); err != nil {
-		return err
-	}
 	if err := change.Validate(); err != nil {
 		return err
 	}
@@ -173,9 +170,12 @@ func (a *API) update(w http.ResponseWriter, r *http.Request) error {
 		return errRole
 	}
 	if change.Email != nil || change.Password != nil || change.Role != nil {
-		if err := a.prove(r, caller, change.CurrentPassword); err != nil {
+		if change.Guard, err = a.prove(r, caller, change.CurrentPassword); err != nil {
 			return err
 		}
+	}
+	if change.Versions, err = etag.IfMatch(r); err != nil {
+		return err
 	}
 	var hash string
 	if change.Password != nil {
@@ -201,14 +201,14 @@ func (a *API) remove(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	versions, err := etag.IfMatch(r)
+	guard, err := a.prove(r, caller, given.CurrentPassword)
 	if err != nil {
 		return err
 	}
-	if err := a.prove(r, caller, given.CurrentPassword); err != nil {
+	if guard.Versions, err = etag.IfMatch(r); err != nil {
 		return err
 	}
-	if err := a.users.Delete(r.Context(), id, versions, audit.Of(r, audit.UserDeleted)); err != nil {
+	if err := a.users.Delete(r.Context(), id, guard, audit.Of(r, audit.UserDeleted)); err != nil {
 		return err
 	}
 	a.cache.Invalidate(r.Context(), id, cache.Deleted)
@@ -224,20 +224,20 @@ type proof struct {
 }
 
 // prove checks the caller's own password: an access token alone, which may be
-// stolen, takes no account over.
-func (a *API) prove(r *http.Request, caller identity.Someone, password string) error {
+// stolen, takes no account over. The guard holds the change to that password.
+func (a *API) prove(r *http.Request, caller identity.Someone, password string) (guard user.Guard, err error) {
 	if password == "" || len(password) > user.MaxPasswordBytes {
-		return problem.New(problem.Invalid, "current_password is required: your own password.", nil)
+		return guard, problem.New(problem.Invalid, "current_password is required: your own password.", nil)
 	}
 	hash, err := a.users.PasswordHash(r.Context(), caller.ID)
 	if err != nil {
-		return err
+		return guard, err
 	}
 	right, err := a.passwords.Verify(r.Context(), password, hash)
 	if err == nil && !right {
 		err = problem.New(problem.Forbidden, "current_password is wrong.", nil)
 	}
-	return err
+	return user.Guard{Caller: caller.ID, PasswordHash: hash}, err
 }
 
 // named returns the user that the path names, and the caller, who must be that

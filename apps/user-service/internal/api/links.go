@@ -16,7 +16,7 @@ func (a *API) sendConfirmation(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.users.SendConfirmation(r.Context(), id); err != nil {
+	if err := a.users.SendConfirmation(r.Context(), id, audit.Of(r, audit.LinkSent, string(store.Confirm))); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusAccepted)
@@ -50,7 +50,7 @@ func (a *API) sendReset(w http.ResponseWriter, r *http.Request) error {
 	if given.Email == "" {
 		return problem.New(problem.Invalid, "email is required.", nil)
 	}
-	if err := a.users.SendReset(r.Context(), string(given.Email)); err != nil {
+	if err := a.users.SendReset(r.Context(), string(given.Email), audit.Of(r, audit.LinkSent, string(store.Reset))); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusAccepted)

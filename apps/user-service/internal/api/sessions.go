@@ -81,10 +81,12 @@ func (a *API) signInAs(w http.ResponseWriter, r *http.Request) error {
 			return problem.New(problem.Forbidden, "The identity provider has verified no email that a user can have.", nil)
 		}
 		created, err := a.users.Create(r.Context(), draft, "", audit.Of(r, audit.UserCreated, detail))
-		if err != nil {
-			return err
+		if known.ID = created.ID; err != nil { // of two at once, one has created the user
+			var again error
+			if known, again = a.users.External(r.Context(), given.Issuer, given.Subject); again != nil || known.ID == uuid.Nil {
+				return err
+			}
 		}
-		known.ID = created.ID
 	}
 	begun, err := a.sessions.Begin(r.Context(), known.ID, known.PasswordHash, audit.Of(r, audit.SessionBegun, detail))
 	if err != nil {

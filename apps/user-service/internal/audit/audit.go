@@ -36,6 +36,7 @@ const (
 	UserCreated   Action = "user.created"
 	UserChanged   Action = "user.changed" // the detail names the fields, and the new role, but no other value
 	UserDeleted   Action = "user.deleted"
+	LinkSent      Action = "link.sent" // on demand; the detail names its purpose
 	SessionBegun  Action = "session.begun"
 	SessionEnded  Action = "session.ended"
 	SessionsEnded Action = "sessions.ended" // all of the user's

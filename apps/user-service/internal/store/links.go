@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -30,103 +31,121 @@ const (
 const (
 	// confirmLife and resetLife are how long links are valid; notification-service sends none that has expired.
 	confirmLife, resetLife = 24 * time.Hour, time.Hour
-	// linksPerHour bounds the emails that somebody can have sent to others.
-	linksPerHour = 5
-	// linksKept is how long links are counted.
-	linksKept = 24 * time.Hour
+	// emailsPerHour bounds the emails to an address, whoever has them sent.
+	emailsPerHour = 5
 )
 
 // Outbox is where the events of users are written.
 func Outbox() outbox.Outbox {
 	return outbox.Outbox{
-		Service: "user-service", Stream: event.Users, Subject: "user_id",
-		Groups: []string{"order-service", "notification-service-users", "notification-service-mail"},
+		Service: "user-service", Stream: event.Users, Table: "outbox", Subject: "user_id",
+		Groups: []string{"order-service", "notification-service-users"},
 	}
 }
 
-// tell adds an event about a user that tx has locked.
-func tell(ctx context.Context, tx pgx.Tx, what event.Type, data event.User) error {
+// Mails is where emails to users are written.
+func Mails() outbox.Outbox {
+	return outbox.Outbox{
+		Service: "user-service", Stream: event.Mails, Table: "mails", Subject: "user_id", Groups: []string{"notification-service-mail"},
+	}
+}
+
+func hash(text string) []byte {
+	sum := sha256.Sum256([]byte(text))
+	return sum[:]
+}
+
+var errEmails = &problem.Error{Code: problem.TooManyRequests, Sentence: "Too many emails were sent to this address: come again in an hour.", RetryAfter: time.Hour}
+
+// mail sends an email to a user, with what else is to happen then. It fails with errEmails where the address has got too many.
+func mail(ctx context.Context, tx pgx.Tx, what event.Type, data event.User, more ...func(*pgx.Batch)) error {
+	var recent int
+	err := tx.QueryRow(ctx, `WITH sent AS (INSERT INTO emails_sent (email_hash) VALUES ($1))
+		SELECT count(*) FROM emails_sent WHERE email_hash = $1 AND at > now() - interval '1 hour'`, hash(strings.ToLower(data.Email))).Scan(&recent)
+	if err != nil {
+		return err
+	}
+	if recent >= emailsPerHour {
+		return errEmails
+	}
 	var batch pgx.Batch
-	if err := Outbox().Add(ctx, &batch, what, time.Now(), data.ID, data); err != nil {
+	for _, queue := range more {
+		queue(&batch)
+	}
+	if err := Mails().Add(ctx, &batch, what, time.Now(), data.ID, data); err != nil {
 		return err
 	}
 	return tx.SendBatch(ctx, &batch).Close()
 }
 
-func hash(secret string) []byte {
-	sum := sha256.Sum256([]byte(secret))
-	return sum[:]
+// notice tells a user at the email that is known to be theirs. Where there is none, or it has got too many emails, it sends nothing.
+func notice(ctx context.Context, tx pgx.Tx, what event.Type, u user.User) error {
+	if !u.EmailConfirmed {
+		return nil
+	}
+	err := mail(ctx, tx, what, event.User{ID: u.ID, Email: u.Email})
+	if errors.Is(err, errEmails) {
+		return nil
+	}
+	return err
 }
 
-// send sends a link to an email of a user that tx has locked. Links for the same
+// send sends a link to an email of a user whom tx has locked. Links for the same
 // purpose that were sent to another email end.
 func send(ctx context.Context, tx pgx.Tx, id uuid.UUID, purpose Purpose, email string) error {
-	var recent int
-	err := tx.QueryRow(ctx, "SELECT count(*) FROM links WHERE user_id = $1 AND purpose = $2 AND created_at > now() - interval '1 hour'",
-		id, purpose).Scan(&recent)
-	if err != nil {
-		return err
-	}
-	if recent >= linksPerHour {
-		return &problem.Error{Code: problem.TooManyRequests, Sentence: "Too many emails were sent: come again in an hour.", RetryAfter: time.Hour}
-	}
 	secret, life, what := rand.Text(), confirmLife, event.EmailToConfirm
 	if purpose == Reset {
 		life, what = resetLife, event.PasswordResetRequested
 	}
-	var batch pgx.Batch
-	batch.Queue("UPDATE links SET expires_at = '-infinity' WHERE user_id = $1 AND purpose = $2 AND email <> $3", id, purpose, email)
-	batch.Queue("INSERT INTO links (secret_hash, user_id, purpose, email, expires_at) VALUES ($1, $2, $3, $4, now() + $5::interval)",
-		hash(secret), id, purpose, email, life)
-	if err := Outbox().Add(ctx, &batch, what, time.Now(), id, event.User{ID: id, Email: email, Secret: secret}); err != nil {
-		return err
-	}
-	return tx.SendBatch(ctx, &batch).Close()
-}
-
-// take uses a link up, locks its user and returns the user's id and the email that the link was sent to.
-func take(ctx context.Context, tx pgx.Tx, secret string, purpose Purpose) (id uuid.UUID, email string, err error) {
-	_, err = tx.Exec(ctx, "SELECT 1 FROM users WHERE id = (SELECT user_id FROM links WHERE secret_hash = $1) FOR UPDATE", hash(secret))
-	if err != nil {
-		return uuid.Nil, "", err
-	}
-	err = tx.QueryRow(ctx, `UPDATE links SET expires_at = '-infinity' WHERE secret_hash = $1 AND purpose = $2 AND expires_at > now()
-		RETURNING user_id, email`, hash(secret), purpose).Scan(&id, &email)
-	if errors.Is(err, pgx.ErrNoRows) {
-		err = ErrLink
-	}
-	return id, email, err
+	return mail(ctx, tx, what, event.User{ID: id, Email: email, Secret: secret}, func(batch *pgx.Batch) {
+		batch.Queue("DELETE FROM links WHERE user_id = $1 AND purpose = $2 AND email <> $3", id, purpose, email)
+		batch.Queue("INSERT INTO links (secret_hash, user_id, purpose, email, expires_at) VALUES ($1, $2, $3, $4, now() + $5::interval)",
+			hash(secret), id, purpose, email, life)
+	})
 }
 
 // ErrLink refuses a link.
 var ErrLink = problem.New(problem.Invalid, "The link is not valid, was used or has expired: ask for another one.", nil)
 
+// take uses a link up, and locks its user. It returns the email that the link was sent to.
+func take(ctx context.Context, tx pgx.Tx, secret string, purpose Purpose) (u user.User, email string, err error) {
+	u, err = one(ctx, tx, "SELECT "+columns+" FROM users WHERE id = (SELECT user_id FROM links WHERE secret_hash = $1) FOR UPDATE", hash(secret))
+	if err == nil {
+		err = tx.QueryRow(ctx, "DELETE FROM links WHERE secret_hash = $1 AND purpose = $2 AND expires_at > now() RETURNING email",
+			hash(secret), purpose).Scan(&email)
+	}
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && purpose == Reset && email != u.Email { // the email has changed since
+		err = ErrLink
+	}
+	return u, email, err
+}
+
 // SendConfirmation sends a link that confirms the user's email.
-func (s *Users) SendConfirmation(ctx context.Context, id uuid.UUID) error {
+func (s *Users) SendConfirmation(ctx context.Context, id uuid.UUID, entry audit.Entry) error {
 	return s.transaction(ctx, "sending a link", func(tx pgx.Tx) error {
-		u, err := lock(ctx, tx, id, nil)
+		u, err := lock(ctx, tx, id, user.Guard{})
 		if err == nil && u.EmailConfirmed {
 			err = problem.New(problem.Conflict, "This email is confirmed.", nil)
 		}
 		if err != nil {
 			return err
 		}
-		return send(ctx, tx, id, Confirm, u.Email)
+		return s.sendRecorded(ctx, tx, u, Confirm, entry)
 	})
 }
 
 // SendReset sends a link that resets the password of the user with that email, if there is one and few were sent.
-func (s *Users) SendReset(ctx context.Context, email string) error {
+func (s *Users) SendReset(ctx context.Context, email string, entry audit.Entry) error {
 	known, err := s.Credentials(ctx, email)
 	if err != nil || known.ID == uuid.Nil {
 		return err
 	}
 	err = s.transaction(ctx, "sending a link", func(tx pgx.Tx) error {
-		u, err := lock(ctx, tx, known.ID, nil)
+		u, err := lock(ctx, tx, known.ID, user.Guard{})
 		if err != nil {
 			return err
 		}
-		return send(ctx, tx, u.ID, Reset, u.Email)
+		return s.sendRecorded(ctx, tx, u, Reset, entry)
 	})
 	if refused, ok := errors.AsType[*problem.Error](err); ok && (refused.Code == problem.TooManyRequests || refused.Code == problem.NotFound) {
 		return nil // or else the answer reveals who is a user
@@ -134,22 +153,30 @@ func (s *Users) SendReset(ctx context.Context, email string) error {
 	return err
 }
 
+func (s *Users) sendRecorded(ctx context.Context, tx pgx.Tx, u user.User, purpose Purpose, entry audit.Entry) error {
+	recorded, more := entry.Statement("users WHERE id = $1", "id", "NULL", 1)
+	if _, err := tx.Exec(ctx, recorded, append([]any{u.ID}, more...)...); err != nil {
+		return err
+	}
+	return send(ctx, tx, u.ID, purpose, u.Email)
+}
+
 // ConfirmEmail makes the email that a link was sent to the user's. It fails with
 // problem.Invalid where the link isn't valid, and with problem.Conflict where the
 // email has been taken by another user.
 func (s *Users) ConfirmEmail(ctx context.Context, secret string, entry audit.Entry) (u user.User, err error) {
 	err = s.transaction(ctx, "confirming an email", func(tx pgx.Tx) error {
-		id, email, err := take(ctx, tx, secret, Confirm)
+		former, email, err := take(ctx, tx, secret, Confirm)
 		if err != nil {
 			return err
 		}
-		recorded, more := entry.By(id).Statement("changed", "id", "NULL", 2)
+		recorded, more := entry.By(former.ID).Statement("changed", "id", "NULL", 2)
 		u, err = one(ctx, tx, `WITH changed AS (
-				UPDATE users SET email = $2, email_confirmed = true, updated_at = now(), version = version + 1 WHERE id = $1 RETURNING `+columns+`
+				UPDATE users SET email = $2, confirmed_email = $2, updated_at = now(), version = version + 1 WHERE id = $1 RETURNING `+columns+`
 			), ended AS (
-				UPDATE links SET expires_at = '-infinity' WHERE user_id = $1 AND email <> $2
+				DELETE FROM links WHERE user_id = $1
 			), recorded AS (`+recorded+`)
-			SELECT `+columns+` FROM changed`, append([]any{id, email}, more...)...)
+			SELECT * FROM changed`, append([]any{former.ID, email}, more...)...)
 		return err
 	})
 	return u, err
@@ -165,32 +192,37 @@ func (s *Users) HasLink(ctx context.Context, secret string, purpose Purpose) (ha
 	return has, nil
 }
 
-// ResetPassword sets the password of the user that a link was sent to, and ends the
-// user's sessions and links. It fails with problem.Invalid where the link isn't valid.
+// ResetPassword sets the password of the user that a link was sent to, whose email that
+// confirms, and ends the user's sessions and links. It fails with problem.Invalid where the
+// link isn't valid.
 func (s *Users) ResetPassword(ctx context.Context, secret, passwordHash string, entry audit.Entry) (u user.User, err error) {
 	err = s.transaction(ctx, "resetting a password", func(tx pgx.Tx) error {
-		id, email, err := take(ctx, tx, secret, Reset)
+		former, email, err := take(ctx, tx, secret, Reset)
 		if err != nil {
 			return err
 		}
-		recorded, more := entry.By(id).Statement("changed", "id", "NULL", 3)
+		recorded, more := entry.By(former.ID).Statement("changed", "id", "NULL", 3)
 		if u, err = one(ctx, tx, `WITH changed AS (
-				UPDATE users SET password_hash = $2, email_confirmed = email_confirmed OR email = $3, updated_at = now(), version = version + 1
-				WHERE id = $1 RETURNING `+columns+`
+				UPDATE users SET password_hash = $2, confirmed_email = $3, updated_at = now(), version = version + 1 WHERE id = $1 RETURNING `+columns+`
 			), ended AS (`+endSessions+`
 			), used AS (
-				UPDATE links SET expires_at = '-infinity' WHERE user_id = $1
+				DELETE FROM links WHERE user_id = $1
 			), recorded AS (`+recorded+`)
-			SELECT `+columns+` FROM changed`, append([]any{id, passwordHash, email}, more...)...); err != nil {
+			SELECT * FROM changed`, append([]any{former.ID, passwordHash, email}, more...)...); err != nil {
 			return err
 		}
-		return tell(ctx, tx, event.PasswordChanged, event.User{ID: id, Email: u.Email})
+		return notice(ctx, tx, event.PasswordChanged, u)
 	})
 	return u, err
 }
 
-// ForgetLinks deletes links that no longer count.
-func (s *Users) ForgetLinks(ctx context.Context) error {
-	return postgres.DeleteInBatches(ctx, s.pool, "deleting old links", `DELETE FROM links WHERE secret_hash IN (
-		SELECT secret_hash FROM links WHERE created_at < $1 ORDER BY created_at LIMIT $2)`, time.Now().Add(-linksKept))
+// Forget deletes links that have expired, and what is known of emails that no longer count.
+func (s *Users) Forget(ctx context.Context) error {
+	err := postgres.DeleteInBatches(ctx, s.pool, "deleting old links", `DELETE FROM links WHERE secret_hash IN (
+		SELECT secret_hash FROM links WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)`, time.Now())
+	if err != nil {
+		return err
+	}
+	return postgres.DeleteInBatches(ctx, s.pool, "forgetting emails", `DELETE FROM emails_sent WHERE id IN (
+		SELECT id FROM emails_sent WHERE at < $1 ORDER BY at LIMIT $2)`, time.Now().Add(-time.Hour))
 }

@@ -28,7 +28,7 @@ type Users struct{ pool *pgxpool.Pool }
 func New(pool *pgxpool.Pool) *Users { return &Users{pool: pool} }
 
 // columns are in the order of the fields of user.User.
-const columns = "id, email, name, role, created_at, updated_at, version, email_confirmed"
+const columns = "id, email, name, role, created_at, updated_at, version, coalesce(confirmed_email = email, false) AS email_confirmed"
 
 // Create adds a user, with their external identity if they have one, and records it. Without one, whose provider has verified
 // the email, a link to confirm it is sent. It fails with problem.Conflict where the email or the identity is taken.
@@ -42,15 +42,19 @@ func (s *Users) Create(ctx context.Context, d user.Draft, passwordHash string, e
 	recorded, more := entry.Statement("changed", "id", "NULL", 8)
 	err = s.transaction(ctx, "creating a user", func(tx pgx.Tx) error {
 		if u, err = one(ctx, tx, `WITH changed AS (
-				INSERT INTO users (id, email, name, role, password_hash, email_confirmed) VALUES ($1, $2, $3, $4, $5, $8) RETURNING `+columns+`
+				INSERT INTO users (id, email, name, role, password_hash, confirmed_email)
+				VALUES ($1, $2, $3, $4, $5, CASE WHEN $8 THEN $2 END) RETURNING `+columns+`
 			), linked AS (
 				INSERT INTO external_identities (issuer, subject, user_id) SELECT $6, $7, id FROM changed WHERE $8
 			), recorded AS (`+recorded+`)
-			SELECT `+columns+` FROM changed`,
+			SELECT * FROM changed`,
 			append([]any{id, d.Email, d.Name, d.Role, passwordHash, d.Issuer, d.Subject, external}, more...)...); err != nil || external {
 			return err
 		}
-		return send(ctx, tx, id, Confirm, u.Email)
+		if err := send(ctx, tx, id, Confirm, u.Email); !errors.Is(err, errEmails) {
+			return err
+		}
+		return nil // the user can have a link sent later
 	})
 	return u, err
 }
@@ -80,21 +84,23 @@ const endSessions = `UPDATE sessions SET revoked_at = now(), address = '', user_
 	WHERE user_id IN (SELECT id FROM changed) AND revoked_at IS NULL`
 
 // Update changes a user. It fails with problem.NotFound where there is none, with
-// problem.PreconditionFailed where the version is none of c.Versions, and with
+// problem.PreconditionFailed or problem.Forbidden where c.Guard doesn't allow it, and with
 // problem.Conflict where the email is taken. passwordHash "" leaves
 // the password as it is. A new password or role ends the user's sessions, whose
 // tokens were given to somebody else than the user is now. A new email gets a
-// link to confirm it, and the former one a notice. A change is recorded where
-// something is another than before.
+// link to confirm it, and the former one a notice; a new password, or the former
+// email once more, ends such links. A change is recorded where something is another
+// than before.
 func (s *Users) Update(ctx context.Context, id uuid.UUID, c user.Change, passwordHash string, entry audit.Entry) (u user.User, err error) {
 	const differing = `changed JOIN former USING (id)
 		WHERE (changed.name, changed.role) IS DISTINCT FROM (former.name, former.role) OR $4 <> '' OR $5`
-	recorded, more := entry.Statement(differing, "id", "NULL", 5)
+	recorded, more := entry.Statement(differing, "id", "NULL", 6)
 	err = s.transaction(ctx, "changing a user", func(tx pgx.Tx) error {
-		if u, err = lock(ctx, tx, id, c.Versions); err != nil {
+		if u, err = lock(ctx, tx, id, c.Guard); err != nil {
 			return err
 		}
 		moves := c.Email != nil && string(*c.Email) != u.Email
+		stays := c.Email != nil && !moves // which ends the links to another one
 		if moves {
 			if err := move(ctx, tx, u, string(*c.Email)); err != nil {
 				return err
@@ -110,12 +116,14 @@ func (s *Users) Update(ctx context.Context, id uuid.UUID, c user.Change, passwor
 				WHERE id = $1 RETURNING `+columns+`
 			), ended AS (`+endSessions+`
 				AND ($3::text IS NOT NULL OR $4 <> '')
+			), unused AS (
+				DELETE FROM links WHERE user_id = $1 AND ($4 <> '' OR $6)
 			), recorded AS (`+recorded+`)
-			SELECT `+columns+` FROM changed`,
-			append([]any{id, c.Name, c.Role, passwordHash, moves}, more...)...); err != nil || passwordHash == "" {
+			SELECT * FROM changed`,
+			append([]any{id, c.Name, c.Role, passwordHash, moves, stays}, more...)...); err != nil || passwordHash == "" {
 			return err
 		}
-		return tell(ctx, tx, event.PasswordChanged, event.User{ID: id, Email: u.Email})
+		return notice(ctx, tx, event.PasswordChanged, u)
 	})
 	return u, err
 }
@@ -133,26 +141,24 @@ func move(ctx context.Context, tx pgx.Tx, u user.User, email string) error {
 	if err := send(ctx, tx, u.ID, Confirm, email); err != nil {
 		return err
 	}
-	return tell(ctx, tx, event.EmailChangeRequested, event.User{ID: u.ID, Email: u.Email})
+	return notice(ctx, tx, event.EmailChangeRequested, u)
 }
 
-// Delete removes a user who has one of the versions (nil: any) and ends the user's
-// sessions; every service hears of it. It fails with problem.NotFound where there is
-// none, and with problem.PreconditionFailed where the user has another version.
-func (s *Users) Delete(ctx context.Context, id uuid.UUID, versions []int64, entry audit.Entry) error {
+// Delete removes a user and ends the user's sessions; a trigger writes the event that
+// tells every service. It fails with problem.NotFound where there is no such user, and
+// as Update does by guard.
+func (s *Users) Delete(ctx context.Context, id uuid.UUID, guard user.Guard, entry audit.Entry) error {
 	recorded, more := entry.Statement("changed", "id", "NULL", 1)
 	return s.transaction(ctx, "deleting a user", func(tx pgx.Tx) error {
-		if _, err := lock(ctx, tx, id, versions); err != nil {
+		if _, err := lock(ctx, tx, id, guard); err != nil {
 			return err
 		}
-		if _, err := one(ctx, tx, `WITH changed AS (
+		_, err := one(ctx, tx, `WITH changed AS (
 				DELETE FROM users WHERE id = $1 RETURNING `+columns+`
 			), ended AS (`+endSessions+`
 			), recorded AS (`+recorded+`)
-			SELECT `+columns+` FROM changed`, append([]any{id}, more...)...); err != nil {
-			return err
-		}
-		return tell(ctx, tx, event.UserDeleted, event.User{ID: id})
+			SELECT * FROM changed`, append([]any{id}, more...)...)
+		return err
 	})
 }
 
@@ -212,11 +218,19 @@ func one(ctx context.Context, from querier, sql string, args ...any) (user.User,
 }
 
 // lock returns a user whom nobody else changes until tx ends. It fails with
-// problem.PreconditionFailed where the user has none of the versions (nil: any).
-func lock(ctx context.Context, tx pgx.Tx, id uuid.UUID, versions []int64) (user.User, error) {
+// problem.PreconditionFailed where the user has none of the guard's versions, and with
+// problem.Forbidden where the password was changed since it was checked.
+func lock(ctx context.Context, tx pgx.Tx, id uuid.UUID, guard user.Guard) (user.User, error) {
 	u, err := one(ctx, tx, "SELECT "+columns+" FROM users WHERE id = $1 FOR UPDATE", id)
-	if err == nil && versions != nil && !slices.Contains(versions, u.Version) {
+	if err == nil && guard.Versions != nil && !slices.Contains(guard.Versions, u.Version) {
 		err = etag.Failed()
+	}
+	if err == nil && guard.Caller != uuid.Nil {
+		var holds bool
+		err = tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM users WHERE id = $1 AND password_hash = $2)", guard.Caller, guard.PasswordHash).Scan(&holds)
+		if err == nil && !holds {
+			err = problem.New(problem.Forbidden, "current_password was changed meanwhile.", nil)
+		}
 	}
 	return u, err
 }

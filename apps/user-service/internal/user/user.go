@@ -53,7 +53,6 @@ type Draft struct {
 
 // Change is what is to change of a user; what is nil stays. A new email takes
 // effect once it is confirmed. CurrentPassword is that of the user who asks for it.
-// Versions are those that may be changed; nil: any.
 type Change struct {
 	Email    *Email         `json:"email"`
 	Name     *string        `json:"name"`
@@ -62,7 +61,14 @@ type Change struct {
 
 	CurrentPassword string `json:"current_password"`
 
-	Versions []int64 `json:"-"`
+	Guard `json:"-"`
+}
+
+// Guard is what must still hold when a user is changed.
+type Guard struct {
+	Versions     []int64   // the user has one of them; nil: any
+	Caller       uuid.UUID // who has shown a password: PasswordHash is still theirs; uuid.Nil: nobody had to
+	PasswordHash string
 }
 
 // Named returns what c changes, as the audit log has it: never a value, but for the role.
