@@ -84,10 +84,6 @@ func read(env *config.Env) settings {
 }
 
 func build(b service.Base, c settings) (service.API, error) {
-	pages, err := docs.Routes()
-	if err != nil {
-		return service.API{}, err
-	}
 	metrics := upstream.NewMetrics(b.Registry)
 	users := upstream.New("user-service", c.users, c.signer, metrics)
 	orders := upstream.New("order-service", c.orders, c.signer, metrics)
@@ -106,7 +102,7 @@ func build(b service.Base, c settings) (service.API, error) {
 	built := service.API{
 		Routes: func(r chi.Router, errs *problem.Mapper) {
 			gateway.Register(r, errs)
-			pages(r)
+			docs.Routes(r)
 		},
 		Middlewares: func(errs *problem.Mapper) chi.Middlewares {
 			used := chi.Middlewares{api.SecurityHeaders, api.CORS(c.origins)}

@@ -36,13 +36,33 @@ import (
 // described is the document that a gateway serves, and which of its answers
 // have been seen.
 type described struct {
-	t        *testing.T
-	document map[string]any
-	compiler *jsonschema.Compiler
+	t          *testing.T
+	raw        string
+	document   map[string]any
+	operations []operation // in the order of their names
+	compiler   *jsonschema.Compiler
 
 	mu   sync.Mutex
 	seen map[string]bool // "GET /api/users 200"
 }
+
+// operation is one of the document.
+type operation struct {
+	method, path string
+
+	ID          string `json:"operationId"`
+	Tags        []string
+	Description string
+	Service     string           `json:"x-service"` // who answers
+	Security    []map[string]any // nil if it isn't stated, empty if no token is needed
+	RequestBody any
+	Responses   map[string]any // by status
+}
+
+func (o operation) String() string { return o.method + " " + o.path }
+
+// forwarded tells whether a service behind the gateway answers.
+func (o operation) forwarded() bool { return o.Service != name }
 
 func describedBy(t *testing.T, gateway string) *described {
 	t.Helper()
@@ -57,14 +77,31 @@ func describedBy(t *testing.T, gateway string) *described {
 	if err := compiler.AddResource("openapi.json", document); err != nil {
 		t.Fatal(err)
 	}
-	return &described{t: t, document: document.(map[string]any), compiler: compiler, seen: map[string]bool{}}
+	d := &described{t: t, raw: raw, document: document.(map[string]any), compiler: compiler, seen: map[string]bool{}}
+	var typed struct {
+		Paths map[string]map[string]operation
+	}
+	if err := json.Unmarshal([]byte(raw), &typed); err != nil {
+		t.Fatal(err)
+	}
+	for path, methods := range typed.Paths {
+		for method, o := range methods {
+			o.method, o.path = strings.ToUpper(method), path
+			d.operations = append(d.operations, o)
+		}
+	}
+	slices.SortFunc(d.operations, func(a, b operation) int { return strings.Compare(a.String(), b.String()) })
+	return d
 }
 
 // at follows a path of keys in the document, and references on the way.
 func (d *described) at(keys ...string) (any, string) {
 	current, pointer := any(d.document), "#"
-	for _, key := range keys {
+	for i, key := range keys {
 		object, ok := current.(map[string]any)
+		if reference, refers := object["$ref"].(string); refers {
+			return d.at(append(strings.Split(strings.TrimPrefix(reference, "#/"), "/"), keys[i:]...)...)
+		}
 		if !ok || object[key] == nil {
 			return nil, ""
 		}
@@ -84,46 +121,50 @@ func (d *described) validate(pointer string, value any) error {
 	return schema.Validate(value)
 }
 
-// responses are what is documented of an operation, by status.
-func (d *described) responses(o docs.Operation) map[string]any {
-	found, _ := d.at("paths", o.Path, strings.ToLower(o.Method), "responses")
-	responses, _ := found.(map[string]any)
-	return responses
+// of follows a path of keys in what is documented of an operation.
+func (d *described) of(o operation, keys ...string) (any, string) {
+	return d.at(append([]string{"paths", o.path, strings.ToLower(o.method)}, keys...)...)
 }
 
 // check holds an answer against what is documented of it.
-func (d *described) check(t *testing.T, o docs.Operation, a servicetest.Answer) {
+func (d *described) check(t *testing.T, o operation, a servicetest.Answer) {
 	t.Helper()
 	status := strconv.Itoa(a.Status)
-	answer, _ := d.responses(o)[status].(map[string]any)
-	if answer == nil {
-		t.Errorf("%s %s answers %s, which isn't documented: %s", o.Method, o.Path, status, a.Body)
+	if o.Responses[status] == nil {
+		t.Errorf("%s answers %s, which isn't documented: %s", o, status, a.Body)
 		return
 	}
 	d.mu.Lock()
-	d.seen[o.Method+" "+o.Path+" "+status] = true
+	d.seen[o.String()+" "+status] = true
 	d.mu.Unlock()
 
-	headers, _ := answer["headers"].(map[string]any)
+	for _, timing := range a.Header.Values("Server-Timing") {
+		if service, _, _ := strings.Cut(timing, ";"); service != name && service != o.Service {
+			t.Errorf("%s %s is answered by %s, and its x-service is %q", o, status, service, o.Service)
+		}
+	}
+	found, _ := d.of(o, "responses", status, "headers")
+	headers, _ := found.(map[string]any)
 	for name := range headers {
 		value := a.Header.Get(name)
 		if value == "" && name == "Idempotency-Replayed" {
 			continue
 		}
 		if err := d.validate("#/components/headers/"+name+"/schema", value); err != nil {
-			t.Errorf("%s %s %s: header %s is %q: %v", o.Method, o.Path, status, name, value, err)
+			t.Errorf("%s %s: header %s is %q: %v", o, status, name, value, err)
 		}
 	}
-	content, _ := answer["content"].(map[string]any)
+	found, _ = d.of(o, "responses", status, "content")
+	content, _ := found.(map[string]any)
 	if content == nil {
 		if a.Body != "" {
-			t.Errorf("%s %s %s has a body", o.Method, o.Path, status)
+			t.Errorf("%s %s has a body", o, status)
 		}
 		return
 	}
 	mediaType, _, err := mime.ParseMediaType(a.Header.Get("Content-Type"))
 	if err != nil || content[mediaType] == nil {
-		t.Errorf("%s %s %s is of type %q", o.Method, o.Path, status, a.Header.Get("Content-Type"))
+		t.Errorf("%s %s is of type %q", o, status, a.Header.Get("Content-Type"))
 		return
 	}
 	if mediaType == "text/html" {
@@ -131,12 +172,12 @@ func (d *described) check(t *testing.T, o docs.Operation, a servicetest.Answer) 
 	}
 	body, err := jsonschema.UnmarshalJSON(strings.NewReader(a.Body))
 	if err != nil {
-		t.Errorf("%s %s %s: %v", o.Method, o.Path, status, err)
+		t.Errorf("%s %s: %v", o, status, err)
 		return
 	}
-	_, pointer := d.at("paths", o.Path, strings.ToLower(o.Method), "responses", status, "content", mediaType, "schema")
+	_, pointer := d.of(o, "responses", status, "content", mediaType, "schema")
 	if err := d.validate(pointer, body); err != nil {
-		t.Errorf("%s %s %s: %v\n%s", o.Method, o.Path, status, err, a.Body)
+		t.Errorf("%s %s: %v\n%s", o, status, err, a.Body)
 	}
 }
 
@@ -248,21 +289,21 @@ const anOrder = `{"currency":"EUR","items":[{"sku":"tea","quantity":2,"unit_pric
 
 // call makes a request of an operation, with what is good for it but for what
 // the test says.
-func (w *whole) call(t *testing.T, o docs.Operation, token, id, body string, headers ...string) servicetest.Answer {
+func (w *whole) call(t *testing.T, o operation, token, id, body string, headers ...string) servicetest.Answer {
 	t.Helper()
 	if token != "" {
 		headers = append(headers, "Authorization: Bearer "+token)
 	}
 	path, query, _ := strings.Cut(id, "?")
 	session, _, _ := strings.Cut(w.refreshToken, ".")
-	path = strings.NewReplacer("{id}", path, "{session}", cmp.Or(session, aUser)).Replace(o.Path)
+	path = strings.NewReplacer("{id}", path, "{session}", cmp.Or(session, aUser)).Replace(o.path)
 	if query != "" {
 		path += "?" + query
 	}
-	if o.Path == "/api/orders" && o.Method == http.MethodPost && !slices.ContainsFunc(headers, func(h string) bool { return strings.HasPrefix(h, "Idempotency-Key:") }) {
+	if o.String() == "POST /api/orders" && !slices.ContainsFunc(headers, func(h string) bool { return strings.HasPrefix(h, "Idempotency-Key:") }) {
 		headers = append(headers, "Idempotency-Key: fresh")
 	}
-	return servicetest.Call(t, o.Method, w.url+path, body, headers...)
+	return servicetest.Call(t, o.method, w.url+path, body, headers...)
 }
 
 // The description is held against the running services: every operation, every
@@ -270,43 +311,47 @@ func (w *whole) call(t *testing.T, o docs.Operation, token, id, body string, hea
 func TestTheDescriptionIsTrue(t *testing.T) {
 	w := startWhole(t)
 	d := describedBy(t, w.url)
-	operation := map[string]docs.Operation{}
-	for _, o := range docs.Operations() {
-		operation[o.Method+" "+o.Path] = o
+	named := map[string]operation{}
+	for _, o := range d.operations {
+		named[o.String()] = o
 	}
 
 	t.Run("the gateway verifies that it reaches them all", func(t *testing.T) {
 		servicetest.Verifies(t, name, commands(), map[string]string{"JWT_KEYS": edKeys}, w.url)
 	})
 	t.Run("a session is known by its client", func(t *testing.T) {
-		listed := w.call(t, operation["GET /api/users/{id}/sessions"], w.user, "me", "")
+		listed := w.call(t, named["GET /api/users/{id}/sessions"], w.user, "me", "")
 		if !strings.Contains(listed.Body, `"address":"127.0.0.1","user_agent":"Go-http-client/1.1"`) {
 			t.Errorf("the sessions are %s", listed.Body)
 		}
 	})
-	t.Run("it names every route and no other", func(t *testing.T) { d.namesEveryRoute(t, maps.Clone(operation)) })
+	t.Run("it names every route and no other", func(t *testing.T) { d.namesEveryRoute(t, maps.Clone(named)) })
+	t.Run("it says nothing twice", func(t *testing.T) { saysNothingTwice(t, json.NewDecoder(strings.NewReader(d.raw)), "") })
+	t.Run("it refers to all of its components, and to nothing else", d.refersToItsComponents)
 	t.Run("its examples are what it says", d.examplesAreValid)
 	t.Run("it says of each operation whether it needs a token, and what its tags are", d.securityAndTagsAreStated)
 
 	// What is the same for many follows from the description itself.
-	for _, o := range docs.Operations() {
+	for _, o := range d.operations {
 		malformed := w.call(t, o, w.admin, w.userID+"?a=%ZZ", "")
 		if malformed.Status != http.StatusBadRequest {
-			t.Errorf("%s %s: a malformed query is answered %d", o.Method, o.Path, malformed.Status)
+			t.Errorf("%s: a malformed query is answered %d", o, malformed.Status)
 		}
 		d.check(t, o, malformed)
-		if o.Service == "" {
-			d.check(t, o, servicetest.Call(t, o.Method, w.url+o.Path, ""))
+		if !o.forwarded() {
+			d.check(t, o, servicetest.Call(t, o.method, w.url+o.path, ""))
 			continue
 		}
 		token, good := w.admin, w.userID
-		if o.Access != docs.Anyone {
-			d.check(t, o, w.call(t, o, "", good, ""))
+		anonymous := w.call(t, o, "", good, "")
+		if (anonymous.Status == http.StatusUnauthorized) != (len(o.Security) > 0) {
+			t.Errorf("%s: without a token it is answered %d, security is %v", o, anonymous.Status, o.Security)
 		}
-		if strings.Contains(o.Path, "{id}") {
+		d.check(t, o, anonymous)
+		if strings.Contains(o.path, "{id}") {
 			d.check(t, o, w.call(t, o, token, "0198f3a0-0000-7000-8000-00000000dead", `{"name":"X"}`))
 		}
-		if o.Body != "" {
+		if o.RequestBody != nil {
 			d.check(t, o, w.call(t, o, token, good, `{"unknown":1}`))
 			d.check(t, o, w.call(t, o, token, good, `{"a":"`+strings.Repeat("a", 65<<10)+`"}`))
 			d.check(t, o, w.call(t, o, token, good, `{}`, "Content-Type: text/plain"))
@@ -315,7 +360,7 @@ func TestTheDescriptionIsTrue(t *testing.T) {
 		}
 	}
 	for _, c := range w.cases() {
-		o, ok := operation[c.operation]
+		o, ok := named[c.operation]
 		if !ok {
 			t.Fatalf("there is no %s", c.operation)
 		}
@@ -326,23 +371,23 @@ func TestTheDescriptionIsTrue(t *testing.T) {
 		d.check(t, o, a)
 	}
 
-	o := operation["POST /api/auth/oidc"]
-	d.check(t, o, servicetest.Call(t, o.Method, gateway{}.start(t).HTTP+o.Path, `{}`)) // no provider
+	o := named["POST /api/auth/oidc"]
+	d.check(t, o, servicetest.Call(t, o.method, gateway{}.start(t).HTTP+o.path, `{}`)) // no provider
 
 	// A gateway for each operation, so that no breaker of another's opens.
 	var troubles sync.WaitGroup // most of their time is a wait for a deadline
-	for _, o := range docs.Operations() {
-		if o.Service != "" {
+	for _, o := range d.operations {
+		if o.forwarded() {
 			troubles.Go(d.troubles(t, o))
 		}
 	}
-	troubles.Go(d.stopping(t, operation["GET /health"]))
+	troubles.Go(d.stopping(t, named["GET /health"]))
 	troubles.Wait()
 
-	for _, o := range docs.Operations() {
-		for _, status := range slices.Sorted(maps.Keys(d.responses(o))) {
-			if !d.seen[o.Method+" "+o.Path+" "+status] {
-				t.Errorf("%s %s %s is documented and was never answered", o.Method, o.Path, status)
+	for _, o := range d.operations {
+		for _, status := range slices.Sorted(maps.Keys(o.Responses)) {
+			if !d.seen[o.String()+" "+status] {
+				t.Errorf("%s %s is documented and was never answered", o, status)
 			}
 		}
 	}
@@ -458,7 +503,7 @@ func (w *whole) cases() []example {
 
 // troubles provokes what an operation answers when its service is in trouble,
 // and when the client asks too much.
-func (d *described) troubles(t *testing.T, o docs.Operation) func() {
+func (d *described) troubles(t *testing.T, o operation) func() {
 	t.Helper()
 	hang := make(chan struct{})
 	var broken atomic.Bool
@@ -478,17 +523,17 @@ func (d *described) troubles(t *testing.T, o docs.Operation) func() {
 	token := sign(t, jwt.SigningMethodHS256, []byte(secret), nil, map[string]any{"role": "admin"})
 	w := &whole{url: g.HTTP}
 	body := ""
-	if o.Body != "" {
-		raw, pointer := d.at("components", "schemas", o.Body, "examples")
+	if o.RequestBody != nil {
+		raw, pointer := d.of(o, "requestBody", "content", "application/json", "schema", "examples")
 		if pointer == "" {
-			t.Fatalf("%s has no example", o.Body)
+			t.Fatalf("the body of %s has no example", o)
 		}
 		encoded, err := json.Marshal(raw.([]any)[0])
 		if err != nil {
 			t.Fatal(err)
 		}
 		body = string(encoded)
-		if o.Body == "IDToken" {
+		if o.path == "/api/auth/oidc" {
 			body = idToken(provider.token(nil, nil), "n")
 		}
 	}
@@ -496,7 +541,7 @@ func (d *described) troubles(t *testing.T, o docs.Operation) func() {
 		t.Helper()
 		a := w.call(t, o, token, aUser, body)
 		if a.Status != status {
-			t.Errorf("%s %s: %d, want %d: %s", o.Method, o.Path, a.Status, status, a.Body)
+			t.Errorf("%s: %d, want %d: %s", o, a.Status, status, a.Body)
 		}
 		d.check(t, o, a)
 	}
@@ -514,7 +559,7 @@ func (d *described) troubles(t *testing.T, o docs.Operation) func() {
 				return
 			}
 		}
-		t.Errorf("%s %s: nothing bounds the requests", o.Method, o.Path)
+		t.Errorf("%s: nothing bounds the requests", o)
 	}
 }
 
@@ -535,7 +580,7 @@ func newTroubled(t *testing.T, trouble http.HandlerFunc) *httptest.Server {
 }
 
 // stopping sees what a gateway says of itself while it stops.
-func (d *described) stopping(t *testing.T, o docs.Operation) func() {
+func (d *described) stopping(t *testing.T, o operation) func() {
 	t.Helper()
 	g := gateway{env: map[string]string{"SHUTDOWN_DELAY": "3s"}}.start(t)
 	return func() {
@@ -548,7 +593,7 @@ func (d *described) stopping(t *testing.T, o docs.Operation) func() {
 				return
 			case <-time.After(20 * time.Millisecond):
 			}
-			if a := servicetest.Call(t, o.Method, g.HTTP+o.Path, ""); a.Status == http.StatusServiceUnavailable {
+			if a := servicetest.Call(t, o.method, g.HTTP+o.path, ""); a.Status == http.StatusServiceUnavailable {
 				d.check(t, o, a)
 				break
 			}
@@ -559,28 +604,75 @@ func (d *described) stopping(t *testing.T, o docs.Operation) func() {
 	}
 }
 
-func (d *described) namesEveryRoute(t *testing.T, operation map[string]docs.Operation) {
-	documented, _ := d.document["paths"].(map[string]any)
-	n := 0
-	for path, methods := range documented {
-		for method := range methods.(map[string]any) {
-			n++
-			if _, ok := operation[strings.ToUpper(method)+" "+path]; !ok {
-				t.Errorf("%s %s is documented twice, or isn't an operation", method, path)
+func (d *described) namesEveryRoute(t *testing.T, named map[string]operation) {
+	for _, route := range registered(t) {
+		if _, ok := named[route]; !ok {
+			t.Errorf("%s isn't documented", route)
+		}
+		delete(named, route)
+	}
+	for name := range named {
+		t.Errorf("%s is documented and isn't there", name)
+	}
+}
+
+// saysNothingTwice fails on a key that an object has twice, of which one would be lost.
+func saysNothingTwice(t *testing.T, decoder *json.Decoder, at string) {
+	t.Helper()
+	token, err := decoder.Token()
+	if err != nil {
+		t.Fatal(err)
+	}
+	start, nested := token.(json.Delim)
+	if !nested {
+		return
+	}
+	seen := map[json.Token]bool{}
+	for decoder.More() {
+		inner := at
+		if start == '{' {
+			key, _ := decoder.Token()
+			inner += "/" + fmt.Sprint(key)
+			if seen[key] {
+				t.Errorf("%s is there twice", inner)
+			}
+			seen[key] = true
+		}
+		saysNothingTwice(t, decoder, inner)
+	}
+	_, _ = decoder.Token() // its end
+}
+
+func (d *described) refersToItsComponents(t *testing.T) {
+	used := map[string]bool{}
+	var walk func(any)
+	walk = func(value any) {
+		switch value := value.(type) {
+		case []any:
+			for _, inner := range value {
+				walk(inner)
+			}
+		case map[string]any:
+			if reference, ok := value["$ref"].(string); ok {
+				keys := strings.Split(reference, "/")
+				if target, _ := d.at(keys[1:]...); target == nil {
+					t.Errorf("%s leads nowhere", reference)
+				}
+				used[strings.Join(keys[:min(len(keys), 4)], "/")] = true
+			}
+			for _, inner := range value {
+				walk(inner)
 			}
 		}
 	}
-	if n != len(docs.Operations()) {
-		t.Errorf("%d operations are documented, want %d", n, len(docs.Operations()))
-	}
-	for _, route := range registered(t) {
-		if _, ok := operation[route]; !ok {
-			t.Errorf("%s isn't documented", route)
+	walk(d.document)
+	for _, kind := range []string{"parameters", "responses", "headers", "schemas"} {
+		components, _ := d.at("components", kind)
+		for name := range components.(map[string]any) {
+			if !used["#/components/"+kind+"/"+name] {
+				t.Errorf("nothing refers to the component %s/%s", kind, name)
+			}
 		}
-		delete(operation, route)
-	}
-	for name := range operation {
-		t.Errorf("%s is documented and isn't there", name)
 	}
 }
 
@@ -589,13 +681,9 @@ func registered(t *testing.T) []string {
 	t.Helper()
 	router := chi.NewRouter()
 	(&api.API{}).Register(router, problem.NewMapper(slog.New(slog.DiscardHandler)))
-	pages, err := docs.Routes()
-	if err != nil {
-		t.Fatal(err)
-	}
-	pages(router)
+	docs.Routes(router)
 	routes := []string{"GET /health"} // which every service has
-	err = chi.Walk(router, func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
+	err := chi.Walk(router, func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
 		if !strings.HasPrefix(route, "/docs/") { // which the page loads
 			routes = append(routes, method+" "+route)
 		}
@@ -615,11 +703,19 @@ func (d *described) securityAndTagsAreStated(t *testing.T) {
 		tag := tag.(map[string]any)
 		defined[tag["name"]] = tag["description"] != ""
 	}
-	for _, o := range docs.Operations() {
-		security, _ := d.at("paths", o.Path, strings.ToLower(o.Method), "security")
-		if needed, ok := security.([]any); !ok || (len(needed) == 0) != (o.Access == docs.Anyone) || !defined[o.Tag] {
-			t.Errorf("%s %s: security is %v, its tag %q is defined: %t", o.Method, o.Path, security, o.Tag, defined[o.Tag])
+	ids := map[string]bool{}
+	for _, o := range d.operations {
+		open := strings.Contains(o.Description, "Who may: Anyone, without a token.")
+		if o.Security == nil || (len(o.Security) == 0) != open || len(o.Tags) != 1 || !defined[o.Tags[0]] {
+			t.Errorf("%s: security is %v, anyone may: %t, tags are %v", o, o.Security, open, o.Tags)
 		}
+		if !slices.Contains([]string{name, "user-service", "order-service", "notification-service"}, o.Service) {
+			t.Errorf("%s: there is no service %q", o, o.Service)
+		}
+		if o.ID == "" || ids[o.ID] {
+			t.Errorf("%s: the operationId %q isn't its own", o, o.ID)
+		}
+		ids[o.ID] = true
 	}
 }
 
@@ -649,6 +745,9 @@ func TestThePageOfTheDescription(t *testing.T) {
 	a := servicetest.Call(t, "GET", g.HTTP+"/docs", "")
 	if a.Status != http.StatusOK || !strings.HasPrefix(a.Header.Get("Content-Type"), "text/html") || !strings.Contains(a.Body, `"/openapi.json"`) {
 		t.Fatalf("got %+v", a)
+	}
+	if title, _ := describedBy(t, g.HTTP).at("info", "title"); !strings.Contains(a.Body, fmt.Sprintf("<title>%s", title)) {
+		t.Errorf("its title isn't %q, as that of the document", title)
 	}
 	policy := a.Header.Get("Content-Security-Policy")
 	var own []string

@@ -19,12 +19,8 @@ var (
 	inline = regexp.MustCompile(`(?s)<(script|style)>(.*?)</(?:script|style)>`)
 )
 
-// Routes returns what adds GET /openapi.json, GET /docs and what that page loads to a router.
-func Routes() (func(chi.Router), error) {
-	document, err := Document()
-	if err != nil {
-		return nil, err
-	}
+// Routes adds GET /openapi.json, GET /docs and what that page loads to a router.
+func Routes(router chi.Router) {
 	ui := v5emb.NewHandler("Platform API", "/openapi.json", "/docs")
 	page := render(ui)
 	// The page is the same for everybody: of the scripts and styles inside it the policy
@@ -37,19 +33,17 @@ func Routes() (func(chi.Router), error) {
 	}
 	policy := "default-src 'none'; script-src 'self'" + own["script"] + "; style-src 'self'" + own["style"] +
 		"; img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-	return func(router chi.Router) {
-		router.Get("/openapi.json", kept(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/json")
-			_, _ = w.Write(document)
-		}))
-		router.Get("/docs", kept(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set("Content-Security-Policy", policy)
-			ui.ServeHTTP(w, r)
-		}))
-		for _, asset := range assets.FindAllStringSubmatch(page, -1) {
-			router.Get(asset[1], kept(ui.ServeHTTP))
-		}
-	}, nil
+	router.Get("/openapi.json", kept(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(document)
+	}))
+	router.Get("/docs", kept(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Security-Policy", policy)
+		ui.ServeHTTP(w, r)
+	}))
+	for _, asset := range assets.FindAllStringSubmatch(page, -1) {
+		router.Get(asset[1], kept(ui.ServeHTTP))
+	}
 }
 
 // kept lets browsers keep an answer, and ask again whether it is still so: the next release may differ.
