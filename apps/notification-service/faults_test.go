@@ -34,7 +34,7 @@ func faults(t *testing.T, s *servicetest.Running, postgres *backingtest.Postgres
 			return nil
 		})
 	}
-	const noStream, noDatabase = "the stream is not available right now", "events wait for the database"
+	const noStream, noDatabase = "the stream is not available right now", "events wait"
 
 	t.Run("Redis is down: the inbox goes on, and events once it is back", func(t *testing.T) {
 		without(t, noStream, stream.Stop)

@@ -22,7 +22,7 @@ import (
 // published says whether, by the metrics of a service, every event is published.
 func published(t *testing.T, ops string) error {
 	t.Helper()
-	if !strings.Contains(servicetest.Call(t, "GET", ops+"/metrics", "").Body, "\norder_service_outbox_unpublished 0\n") {
+	if !strings.Contains(servicetest.Call(t, "GET", ops+"/metrics", "").Body, "\norder_service_outbox_unpublished{stream=\"orders:events\"} 0\n") {
 		return errors.New("the outbox is not empty")
 	}
 	return nil
@@ -183,7 +183,7 @@ func TestEvents(t *testing.T) {
 		for id, events := range told(t, client) {
 			inOrder(t, id, events)
 		}
-		if metrics := servicetest.Call(t, "GET", s.Ops+"/metrics", "").Body; strings.Contains(metrics, "order_service_stream_losses_total 0") ||
+		if metrics := servicetest.Call(t, "GET", s.Ops+"/metrics", "").Body; strings.Contains(metrics, `order_service_stream_losses_total{stream="orders:events"} 0`) ||
 			!strings.Contains(s.Logs(), "the stream has lost entries") {
 			t.Error("operators are not told of the loss")
 		}

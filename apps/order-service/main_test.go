@@ -107,8 +107,8 @@ func TestOrders(t *testing.T) {
 			`order_service_requests_total{endpoint="/orders/{id}",method="GET",status="2xx"}`,
 			`order_service_requests_total{endpoint="/orders/{id}/pay",method="POST",status="2xx"}`,
 			`order_service_request_duration_seconds_count{endpoint="/orders",method="POST"}`,
-			"order_service_outbox_unpublished ", "order_service_outbox_oldest_unpublished_seconds ",
-			`order_service_events_published_total{type="order.created"}`, "order_service_stream_losses_total 0",
+			"order_service_outbox_unpublished{", "order_service_outbox_oldest_unpublished_seconds{",
+			`order_service_events_published_total{stream="orders:events",type="order.created"}`, `order_service_stream_losses_total{stream="orders:events"} 0`,
 			"postgres_pool_acquired_connections", "redis_pool_connections", "service_live 1",
 		} {
 			if !strings.Contains(metrics, want) {

@@ -2,20 +2,42 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/event"
 	"platform.example/apps/internal/identity"
+	"platform.example/apps/internal/postgres"
+	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/servicetest"
+	"platform.example/apps/user-service/internal/audit"
+	"platform.example/apps/user-service/internal/store"
+	"platform.example/apps/user-service/internal/user"
 )
 
+func connect(t *testing.T, env map[string]string) *pgxpool.Pool {
+	t.Helper()
+	at := postgres.ReadConfig(config.From(func(name string) (string, bool) { value, ok := env[name]; return value, ok }))
+	pool, err := postgres.Connect(t.Context(), at, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
+
 func TestLinksByEmail(t *testing.T) {
-	postgres, stream := backingtest.StartPostgres(t), backingtest.StartStream(t)
-	env := servicetest.Env(postgres.Env(), backingtest.StartRedis(t).Env(name), stream.Env(name))
+	database, stream := backingtest.StartPostgres(t), backingtest.StartStream(t)
+	env := servicetest.Env(database.Env(), backingtest.StartRedis(t).Env(name), stream.Env(name))
 	if out, err := servicetest.Run(commands(), env, "migrate"); err != nil {
 		t.Fatalf("migrate: %v\n%s", err, out)
 	}
@@ -27,17 +49,17 @@ func TestLinksByEmail(t *testing.T) {
 		what event.Type
 		event.User
 	}
-	var read int
-	// next returns the events since the last call, once there are so many.
-	next := func(t *testing.T, want int) (events []told) {
+	read := map[event.Stream]int{}
+	// nextOf returns the events of a stream since the last call, once there are so many.
+	nextOf := func(t *testing.T, stream event.Stream, want int) (events []told) {
 		t.Helper()
 		backingtest.Eventually(t, 20*time.Second, func() error {
-			entries, err := client.XRange(t.Context(), string(event.Users), "-", "+").Result()
-			if err != nil || len(entries) < read+want {
-				return fmt.Errorf("%d events, want %d: %w", len(entries)-read, want, err)
+			entries, err := client.XRange(t.Context(), string(stream), "-", "+").Result()
+			if err != nil || len(entries) < read[stream]+want {
+				return fmt.Errorf("%d events, want %d: %w", len(entries)-read[stream], want, err)
 			}
-			for _, entry := range entries[read:] {
-				e, err := event.Users.Parse(entry.Values)
+			for _, entry := range entries[read[stream]:] {
+				e, err := stream.Parse(entry.Values)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -47,11 +69,12 @@ func TestLinksByEmail(t *testing.T) {
 				}
 				events = append(events, told{e.Type, u})
 			}
-			read = len(entries)
+			read[stream] = len(entries)
 			return nil
 		})
 		return events
 	}
+	next := func(t *testing.T, want int) []told { t.Helper(); return nextOf(t, event.Mails, want) }
 	call := func(t *testing.T, want int, method, path, body string, caller identity.Caller) servicetest.Answer {
 		t.Helper()
 		answer := servicetest.Direct(t, method, s.HTTP+path, body, name, caller)
@@ -118,6 +141,8 @@ func TestLinksByEmail(t *testing.T) {
 
 	t.Run("a new email takes effect once it is confirmed, and the former one is told", func(t *testing.T) {
 		who, first := signUp(t, "b@example.com")
+		confirm(t, 204, first)
+		call(t, 409, "POST", "/users/"+who.UserID+"/confirmation", "", who)
 		change := func(email string) {
 			t.Helper()
 			call(t, 200, "PATCH", "/users/"+who.UserID, fmt.Sprintf(`{"email":%q,"current_password":"correct horse"}`, email), who)
@@ -128,10 +153,9 @@ func TestLinksByEmail(t *testing.T) {
 			got[1].Email != "b@example.com" || got[1].Secret != "" {
 			t.Errorf("got %+v", got)
 		}
-		if email := emailOf(t, who); email != "b@example.com false" {
+		if email := emailOf(t, who); email != "b@example.com true" {
 			t.Errorf("before it is confirmed the email is %s", email)
 		}
-		confirm(t, 422, first) // another email was asked for since
 		request(t, "b@example.com")
 		old := next(t, 1)[0].Secret
 		change("b3@example.com")
@@ -143,11 +167,58 @@ func TestLinksByEmail(t *testing.T) {
 		}
 		reset(t, 422, old) // it was sent to an email that isn't the user's any more
 
+		change("back@example.com")
+		undone := next(t, 2)[0].Secret
+		change("b3@example.com") // which is the email that it is
+		confirm(t, 422, undone)
+
 		change("b4@example.com")
 		taken := next(t, 2)[0].Secret
 		signUp(t, "b4@example.com")
 		confirm(t, 409, taken)
 		call(t, 409, "PATCH", "/users/"+who.UserID, `{"email":"A@example.com","current_password":"correct horse"}`, who)
+	})
+
+	t.Run("a new password ends all links", func(t *testing.T) {
+		who, first := signUp(t, "p@example.com")
+		confirm(t, 204, first)
+		call(t, 200, "PATCH", "/users/"+who.UserID, `{"email":"thief@example.com","current_password":"correct horse"}`, who)
+		thiefs := next(t, 2)[0].Secret
+		request(t, "p@example.com")
+		old := next(t, 1)[0].Secret
+		call(t, 200, "PATCH", "/users/"+who.UserID, `{"password":"a new horse","current_password":"correct horse"}`, who)
+		if got := next(t, 1)[0]; got.what != event.PasswordChanged || got.Email != "p@example.com" {
+			t.Errorf("got %+v", got)
+		}
+		confirm(t, 422, thiefs)
+		reset(t, 422, old)
+	})
+
+	t.Run("nothing changes by a password that is replaced meanwhile", func(t *testing.T) {
+		who, _ := signUp(t, "q@example.com")
+		users := store.New(connect(t, env))
+		id := uuid.MustParse(who.UserID)
+		name, stale := "B", user.Guard{Caller: id, PasswordHash: "a former hash"}
+		_, err := users.Update(t.Context(), id, user.Change{Name: &name, Guard: stale}, "", audit.Entry{})
+		for what, err := range map[string]error{"a change": err, "a deletion": users.Delete(t.Context(), id, stale, audit.Entry{})} {
+			if refused, ok := errors.AsType[*problem.Error](err); !ok || refused.Code != problem.Forbidden {
+				t.Errorf("%s: %v", what, err)
+			}
+		}
+	})
+
+	t.Run("an email that the previous release has changed isn't confirmed, and a link to the former one is void", func(t *testing.T) {
+		who, first := signUp(t, "r@example.com")
+		confirm(t, 204, first)
+		request(t, "r@example.com")
+		old := next(t, 1)[0].Secret
+		if _, err := database.Connect().Exec(t.Context(), "UPDATE users SET email = 'r2@example.com', version = version + 1 WHERE id = $1", who.UserID); err != nil {
+			t.Fatal(err)
+		}
+		reset(t, 422, old)
+		if got := emailOf(t, who); got != "r2@example.com false" {
+			t.Errorf("got %s", got)
+		}
 	})
 
 	t.Run("a password is reset once, and all sessions end", func(t *testing.T) {
@@ -172,26 +243,31 @@ func TestLinksByEmail(t *testing.T) {
 		signIn(t, 201, "c@example.com", "a new horse")
 	})
 
-	t.Run("few emails are sent in an hour", func(t *testing.T) {
+	t.Run("few emails are sent to an address, whoever has them sent", func(t *testing.T) {
 		who, _ := signUp(t, "d@example.com")
-		for range 8 {
-			request(t, "d@example.com")
-		}
-		for range 4 {
+		other, _ := signUp(t, "other@example.com")
+		request(t, "d@example.com")
+		for range 2 {
 			call(t, 202, "POST", "/users/"+who.UserID+"/confirmation", "", who)
 		}
-		a := call(t, 429, "POST", "/users/"+who.UserID+"/confirmation", "", who)
-		if a.Header.Get("Retry-After") != "3600" {
+		call(t, 204, "DELETE", "/users/"+who.UserID, `{"current_password":"correct horse"}`, who)
+		change := func(want int) servicetest.Answer {
+			return call(t, want, "PATCH", "/users/"+other.UserID, `{"email":"D@example.com","current_password":"correct horse"}`, other)
+		}
+		change(200)
+		if a := change(429); a.Header.Get("Retry-After") != "3600" {
 			t.Errorf("got %+v", a)
 		}
-		if got := next(t, 9); len(got) != 9 {
-			t.Errorf("%d emails are sent, want 5 and 4", len(got))
+		if got := next(t, 4); len(got) != 4 {
+			t.Errorf("%d emails are sent after the first, want 4", len(got))
 		}
+		call(t, 201, "POST", "/users", `{"email":"d@example.com","name":"A","password":"correct horse"}`, nobody) // without an email
+		request(t, "d@example.com")
 	})
 
 	t.Run("a link expires", func(t *testing.T) {
 		_, secret := signUp(t, "e@example.com")
-		if _, err := postgres.Connect().Exec(t.Context(), "UPDATE links SET expires_at = now() - interval '1 s' WHERE email = 'e@example.com'"); err != nil {
+		if _, err := database.Connect().Exec(t.Context(), "UPDATE links SET expires_at = now() - interval '1 s' WHERE email = 'e@example.com'"); err != nil {
 			t.Fatal(err)
 		}
 		confirm(t, 422, secret)
@@ -200,7 +276,8 @@ func TestLinksByEmail(t *testing.T) {
 	t.Run("a deletion is told without an email", func(t *testing.T) {
 		who, _ := signUp(t, "f@example.com")
 		call(t, 204, "DELETE", "/users/"+who.UserID, `{"current_password":"correct horse"}`, who)
-		if got := next(t, 1)[0]; got.what != event.UserDeleted || got.ID.String() != who.UserID || got.Email+got.Secret != "" {
+		got := nextOf(t, event.Users, 2)
+		if got := got[len(got)-1]; got.what != event.UserDeleted || got.ID.String() != who.UserID || got.Email+got.Secret != "" {
 			t.Errorf("got %+v", got)
 		}
 	})
@@ -208,17 +285,17 @@ func TestLinksByEmail(t *testing.T) {
 	t.Run("no secret is left in the database or in the log", func(t *testing.T) {
 		backingtest.Eventually(t, 10*time.Second, func() error {
 			var secrets int
-			if err := postgres.Connect().QueryRow(t.Context(), "SELECT count(*) FROM outbox WHERE payload ? 'secret'").Scan(&secrets); err != nil || secrets > 0 {
+			if err := database.Connect().QueryRow(t.Context(), "SELECT count(*) FROM mails WHERE payload ? 'secret'").Scan(&secrets); err != nil || secrets > 0 {
 				return fmt.Errorf("%d events hold a secret: %w", secrets, err)
 			}
 			return nil
 		})
-		entries, err := client.XRange(t.Context(), string(event.Users), "-", "+").Result()
+		entries, err := client.XRange(t.Context(), string(event.Mails), "-", "+").Result()
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, entry := range entries {
-			e, _ := event.Users.Parse(entry.Values)
+			e, _ := event.Mails.Parse(entry.Values)
 			if u, _ := event.Data[event.User](e); u.Secret != "" && strings.Contains(s.Logs(), u.Secret) {
 				t.Error("the log holds a secret")
 			}

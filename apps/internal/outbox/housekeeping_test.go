@@ -90,7 +90,7 @@ func testReplay(b *bench) {
 		{10 * time.Minute, 1, "[a.1 b.1 b.1 a.2]"},
 		{Retention, 3, "[a.1 b.1 b.1 a.2 a.1 b.1 a.2]"},
 	} {
-		n, err := Replay(b.t.Context(), b.pool, time.Now().Add(-c.since))
+		n, err := orders.Replay(b.t.Context(), b.pool, time.Now().Add(-c.since))
 		if err != nil || n != c.want {
 			b.t.Errorf("since %s: %d are told again, %v; want %d", c.since, n, err, c.want)
 		}

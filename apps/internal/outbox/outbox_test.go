@@ -22,7 +22,7 @@ import (
 	"platform.example/apps/internal/postgres"
 )
 
-var orders = Outbox{Service: "order-service", Stream: event.Orders, Subject: "order_id"}
+var orders = Outbox{Service: "order-service", Stream: event.Orders, Table: "outbox", Subject: "order_id"}
 
 // bench is one relay that runs only when told, with all that it needs.
 type bench struct {
@@ -236,7 +236,7 @@ func testNoted(b *bench) {
 		if err != nil {
 			return err
 		}
-		_, err = note(b.t.Context(), tx, taken.ids, []position{{}, {ms: 1, seq: 2}})
+		_, err = orders.note(b.t.Context(), tx, taken.ids, []position{{}, {ms: 1, seq: 2}})
 		return err
 	})
 	if err != nil {
@@ -315,7 +315,7 @@ func testExclusion(b *bench) {
 	}
 	marked := make(chan error, 1)
 	go func() {
-		_, err := Replay(b.t.Context(), b.pool, time.Now().Add(-time.Hour))
+		_, err := orders.Replay(b.t.Context(), b.pool, time.Now().Add(-time.Hour))
 		marked <- err
 	}()
 	backingtest.Eventually(b.t, 10*time.Second, func() error {

@@ -13,11 +13,17 @@ import (
 	"platform.example/apps/internal/problem"
 )
 
-// exportPages bounds what an export holds of a list: 100 entries a page.
-const exportPages = 100
+// exportBytes bounds what an export holds of each list.
+const exportBytes = 1 << 20
 
-// export answers what the services hold about a user: the user, the sessions,
-// and the newest orders and notifications. An admin asks on the user's behalf.
+// exported is a list in an export.
+type exported struct {
+	Entries []json.RawMessage `json:"entries"`
+	Next    string            `json:"next,omitempty"` // give it as after to the list itself to get the rest
+}
+
+// export answers what the services hold about the caller. Nobody else's: an admin
+// who reads so much about a user would leave no trace.
 func (a *API) export(w http.ResponseWriter, r *http.Request) error {
 	caller, err := a.admit(r, themself, a.Proxies.Of(r))
 	if err != nil {
@@ -27,47 +33,52 @@ func (a *API) export(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if strings.TrimPrefix(path, "/users/") != caller.UserID {
+		return problem.New(problem.Forbidden, "You may export only your own data.", nil)
+	}
 	if err := within(a.Exports, caller.UserID); err != nil {
 		return err
 	}
-	who := identity.Caller{UserID: strings.TrimPrefix(path, "/users/"), Role: identity.User}
-	var user json.RawMessage
-	if err := a.Users.Get(r.Context(), path, who, &user); err != nil {
+	var export struct {
+		User          json.RawMessage   `json:"user"`
+		Sessions      []json.RawMessage `json:"sessions"`
+		Orders        exported          `json:"orders"`
+		Notifications exported          `json:"notifications"`
+	}
+	if err := a.Users.Get(r.Context(), path, caller, &export.User); err != nil {
 		return err
 	}
-	var sessions map[string]json.RawMessage
-	if err := a.Users.Get(r.Context(), path+"/sessions", who, &sessions); err != nil {
+	if err := a.Users.Get(r.Context(), path+"/sessions", caller, &export); err != nil {
 		return err
 	}
-	export := map[string]any{"user": user, "sessions": sessions["sessions"]}
-	for name, service := range map[string]*upstream.Service{"orders": a.Orders, "notifications": a.Notifications} {
-		if export[name], err = list(r.Context(), service, name, who); err != nil {
-			return err
-		}
+	if export.Orders, err = list(r.Context(), a.Orders, "orders", url.Values{"user_id": {caller.UserID}}, caller); err != nil {
+		return err
+	}
+	if export.Notifications, err = list(r.Context(), a.Notifications, "notifications", url.Values{}, caller); err != nil {
+		return err
 	}
 	w.Header().Set("Content-Disposition", `attachment; filename="export.json"`)
 	return httpjson.Write(w, http.StatusOK, export)
 }
 
-// list reads the pages of a list.
-func list(ctx context.Context, service *upstream.Service, name string, who identity.Caller) (all []json.RawMessage, err error) {
-	all = []json.RawMessage{}
-	query := url.Values{"limit": {"100"}}
-	for range exportPages {
+// list reads pages of a list, the newest entries first, up to exportBytes.
+func list(ctx context.Context, service *upstream.Service, name string, query url.Values, caller identity.Caller) (exported, error) {
+	all := exported{Entries: []json.RawMessage{}}
+	query.Set("limit", "100")
+	for size := 0; size < exportBytes; {
 		var page map[string]json.RawMessage
-		if err := service.Get(ctx, "/"+name+"?"+query.Encode(), who, &page); err != nil {
-			return nil, err
+		if err := service.Get(ctx, "/"+name+"?"+query.Encode(), caller, &page); err != nil {
+			return exported{}, err
 		}
-		var part []json.RawMessage
-		var next string
-		if err := json.Unmarshal(page[name], &part); err != nil {
-			return nil, problem.New(problem.BadGateway, "The service gave no valid answer.", err)
+		var entries []json.RawMessage
+		if err := json.Unmarshal(page[name], &entries); err != nil {
+			return exported{}, problem.New(problem.BadGateway, "The service gave no valid answer.", err)
 		}
-		all = append(all, part...)
-		if json.Unmarshal(page["next"], &next) != nil || next == "" {
+		all.Entries, size = append(all.Entries, entries...), size+len(page[name])
+		if all.Next = ""; json.Unmarshal(page["next"], &all.Next) != nil || all.Next == "" {
 			break
 		}
-		query.Set("after", next)
+		query.Set("after", all.Next)
 	}
 	return all, nil
 }

@@ -12,6 +12,7 @@ import (
 	"platform.example/apps/api-gateway/internal/breaker"
 	"platform.example/apps/internal/background"
 	"platform.example/apps/internal/identity"
+	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/telemetry"
 )
 
@@ -38,11 +39,21 @@ func (s *Service) Post(ctx context.Context, path string, client Client, in, out 
 // Get reads what a service answers a GET of path by the caller into out. Errors are
 // those that a client may be told.
 func (s *Service) Get(ctx context.Context, path string, caller identity.Caller, out any) error {
-	status, err := s.ask(ctx, path, caller, nil, out)
-	if err == nil && status != http.StatusOK {
-		err = s.failure(fmt.Errorf("%s is answered %d", path, status))
+	if err := ctx.Err(); err != nil { // the client has left
+		return problem.New(problem.Unavailable, "The client has left.", err)
 	}
-	return err
+	status, err := s.ask(ctx, path, caller, nil, out)
+	if err != nil || status == http.StatusOK {
+		return err
+	}
+	cause := fmt.Errorf("%s answers %d", s.name, status)
+	switch status {
+	case http.StatusNotFound:
+		return problem.New(problem.NotFound, "There is nothing with this id.", cause)
+	case http.StatusServiceUnavailable:
+		return problem.New(problem.Unavailable, "The service is not available right now.", cause)
+	}
+	return s.failure(cause)
 }
 
 // ask sends a request, a GET unless complete makes it another, and reads the answer
