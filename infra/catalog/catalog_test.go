@@ -184,17 +184,7 @@ func TestAccessIsWhatTheServicesAreTestedWith(t *testing.T) {
 				t.Error(err)
 				continue
 			}
-			var granted []string
-			for _, keys := range access.Keys {
-				granted = append(granted, "~"+keys)
-			}
-			for _, command := range access.Commands {
-				granted = append(granted, "+"+command)
-			}
-			tested := strings.Fields(string(content))
-			slices.Sort(granted)
-			slices.Sort(tested)
-			if !slices.Equal(granted, tested) {
+			if granted, tested := access.Rules(), strings.Join(strings.Fields(string(content)), " "); granted != tested {
 				t.Errorf("%s is granted  %v\n%s has %v", service.Name, granted, file, tested)
 			}
 		}

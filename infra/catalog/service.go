@@ -34,8 +34,9 @@ type Resources struct {
 
 // Access is all that a service may do in a Redis.
 type Access struct {
-	Keys     []string // glob patterns of the keys that it may touch
-	Commands []string // that it may send, beside those that open a connection
+	Keys     []string  // glob patterns of the keys that it may touch
+	Commands []string  // that it may send, beside those that open a connection
+	Also     []*Access // further commands on keys of their own
 }
 
 // Setting is a value that a stack may give a service, at services.<name>.<key>. Unset, the service's own default holds.
@@ -95,12 +96,12 @@ func Callers(services []Service, called string) []string {
 
 // Publishes reports whether the service has an outbox: it trims the stream that it adds to.
 func (s Service) Publishes() bool {
-	return s.Stream != nil && slices.Contains(s.Stream.Commands, "xtrim")
+	return s.Stream.allows("xtrim")
 }
 
 // Consumes reports whether the service reads a stream in a group.
 func (s Service) Consumes() bool {
-	return s.Stream != nil && slices.Contains(s.Stream.Commands, "xreadgroup")
+	return s.Stream.allows("xreadgroup")
 }
 
 // Role is the Postgres role that owns the service's database.
@@ -115,20 +116,50 @@ func publishes(streams ...string) *Access {
 		Commands: []string{"xadd", "xinfo|stream", "xinfo|groups", "xtrim", "xpending", "exists", "eval", "evalsha", "ping"}}
 }
 
-// consumes is the access of a service with a consumer of each stream.
+// consumes is the access of a service with a consumer of each stream: it may add to the dead letters alone.
 func consumes(streams ...string) *Access {
 	access := &Access{Commands: []string{"xgroup|create", "xgroup|delconsumer", "xreadgroup", "xautoclaim", "xclaim", "xack",
-		"xinfo|groups", "xinfo|consumers", "xlen", "xpending", "xrange", "xadd", "eval", "evalsha", "ping"}}
+		"xinfo|groups", "xinfo|consumers", "xlen", "xpending", "xrange", "eval", "evalsha", "ping"}}
+	buries := &Access{Commands: []string{"xadd"}}
 	for _, stream := range streams {
 		access.Keys = append(access.Keys, stream, stream+":dead")
+		buries.Keys = append(buries.Keys, stream+":dead")
 	}
-	return access
+	return access.and(buries)
 }
 
-// and is the access that a or other grants.
-func (a *Access) and(other *Access) *Access {
-	union := func(a, b []string) []string {
-		return append(slices.Clone(a), slices.DeleteFunc(slices.Clone(b), func(one string) bool { return slices.Contains(a, one) })...)
+// redrives is the access of the service that puts dead letters back.
+func redrives(streams ...string) *Access {
+	access := &Access{Commands: []string{"xadd"}}
+	removes := &Access{Commands: []string{"xdel"}}
+	for _, stream := range streams {
+		access.Keys = append(access.Keys, stream)
+		removes.Keys = append(removes.Keys, stream+":dead")
 	}
-	return &Access{Keys: union(a.Keys, other.Keys), Commands: union(a.Commands, other.Commands)}
+	return access.and(removes)
+}
+
+// and is what a grants, and beside it what other grants.
+func (a *Access) and(other *Access) *Access {
+	return &Access{a.Keys, a.Commands, slices.Concat(a.Also, []*Access{{other.Keys, other.Commands, nil}}, other.Also)}
+}
+
+// Rules are a in the words of Redis' ACL; what stands in Also is a selector each.
+func (a *Access) Rules() string {
+	var words []string
+	for _, keys := range a.Keys {
+		words = append(words, "~"+keys)
+	}
+	for _, command := range a.Commands {
+		words = append(words, "+"+command)
+	}
+	for _, also := range a.Also {
+		words = append(words, "("+also.Rules()+")")
+	}
+	return strings.Join(words, " ")
+}
+
+// allows reports whether a grants a command on some keys.
+func (a *Access) allows(command string) bool {
+	return a != nil && (slices.Contains(a.Commands, command) || slices.ContainsFunc(a.Also, func(also *Access) bool { return also.allows(command) }))
 }

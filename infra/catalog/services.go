@@ -57,7 +57,7 @@ func Services() []Service {
 		{
 			Name:     "notification-service",
 			Database: "notifications",
-			Stream:   consumes("orders:events", "users:events", "users:mail").and(&Access{Commands: []string{"xdel"}}),
+			Stream:   consumes("orders:events", "users:events", "users:mail").and(redrives("orders:events", "users:events")),
 			Redrives: true,
 			Settings: []Setting{
 				{Key: "webhookUrl", Variable: "WEBHOOK_URL", Reaches: true,

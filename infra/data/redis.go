@@ -59,13 +59,7 @@ func (u redisUser) line(passwords string) string {
 	for password := range strings.SplitSeq(passwords, ",") {
 		words = append(words, "#"+hash(password))
 	}
-	for _, keys := range u.access.Keys {
-		words = append(words, "~"+keys)
-	}
-	for _, command := range u.access.Commands {
-		words = append(words, "+"+command)
-	}
-	return strings.Join(words, " ") + "\n"
+	return strings.Join(append(words, u.access.Rules()), " ") + "\n"
 }
 
 // acl is the file with all of them.
