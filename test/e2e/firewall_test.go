@@ -23,7 +23,7 @@ type target struct{ name, address string }
 func reachable() map[string][]string {
 	return map[string][]string{
 		"api-gateway":          {"api-gateway", "user-service", "order-service", "notification-service", "redis-cache", "dns"},
-		"user-service":         {"user-service", "postgres", "redis-cache", "dns"},
+		"user-service":         {"user-service", "postgres", "redis-cache", "redis-stream", "dns"},
 		"order-service":        {"order-service", "postgres", "redis-stream", "dns"},
 		"notification-service": {"notification-service", "postgres", "redis-stream", "dns"},
 		// Everybody reaches the edge; among pods of one policy, the node's enforcer takes that for a way out, too.
