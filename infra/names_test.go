@@ -99,7 +99,7 @@ func invalid(made object) (faults []string) {
 			}
 		}
 	}
-	walk(map[string]any(made), "")
+	walk(made, "")
 	return faults
 }
 

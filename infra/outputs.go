@@ -117,7 +117,7 @@ func (p platform) exportServices(ctx *pulumi.Context, switched pulumi.ArrayOutpu
 	services := pulumi.All(references, switched).ApplyT(func(known []any) (map[string]stated, error) {
 		return p.state(ctx, known[0].(map[string]string))
 	})
-	ctx.Export(image.Output, services.ApplyT(func(services any) (any, error) { return plain(services) }))
+	ctx.Export(image.Output, services.ApplyT(plain))
 	ctx.Export(release.HistoryOutput, services.ApplyT(func(services any) (any, error) {
 		live := map[string]release.Deployed{}
 		for service, is := range services.(map[string]stated) {

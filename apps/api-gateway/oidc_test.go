@@ -93,8 +93,8 @@ func (p *identityProvider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // token makes an ID token of somebody new with nonce n, but for the changes; nil takes a claim away.
-func (p *identityProvider) token(header, changes map[string]any) string {
-	return p.signed(jwt.SigningMethodES256, p.key.Load(), header, changes)
+func (p *identityProvider) token(changes map[string]any) string {
+	return p.signed(jwt.SigningMethodES256, p.key.Load(), nil, changes)
 }
 
 func (p *identityProvider) signed(method jwt.SigningMethod, key any, header, changes map[string]any) string {
@@ -158,7 +158,7 @@ func TestSigningInWithAnIdentityProvider(t *testing.T) {
 		t.Helper()
 		return servicetest.Call(t, "POST", g.HTTP+"/api/auth/oidc", body)
 	}
-	good := p.token(nil, nil)
+	good := p.token(nil)
 	a := post(idToken(good, "n"))
 	granted := servicetest.JSON[tokenAnswer](t, a)
 	if a.Status != http.StatusOK || a.Header.Get("Cache-Control") != "no-store" || granted.RefreshToken != "next" ||
@@ -168,7 +168,7 @@ func TestSigningInWithAnIdentityProvider(t *testing.T) {
 	if a := servicetest.Call(t, "GET", g.HTTP+"/api/users/me", "", "Authorization: Bearer "+good); a.Status != http.StatusUnauthorized {
 		t.Errorf("an ID token is taken for an access token: %d", a.Status)
 	}
-	if a := post(idToken(p.token(nil, map[string]any{"aud": []string{"other", clientID}}), "n")); a.Status != http.StatusOK {
+	if a := post(idToken(p.token(map[string]any{"aud": []string{"other", clientID}}), "n")); a.Status != http.StatusOK {
 		t.Errorf("of two audiences: %+v", a)
 	}
 	for status, changes := range map[int]map[string]any{
@@ -176,11 +176,11 @@ func TestSigningInWithAnIdentityProvider(t *testing.T) {
 		http.StatusConflict:           {"email": "taken@example.com"},
 		http.StatusServiceUnavailable: {"email": "down@example.com"},
 	} {
-		if a := post(idToken(p.token(nil, changes), "n")); a.Status != status {
+		if a := post(idToken(p.token(changes), "n")); a.Status != status {
 			t.Errorf("with %v: %+v, want %d", changes, a, status)
 		}
 	}
-	if a := post(idToken(p.token(nil, map[string]any{"email_verified": nil}), "n")); a.Status != http.StatusForbidden {
+	if a := post(idToken(p.token(map[string]any{"email_verified": nil}), "n")); a.Status != http.StatusForbidden {
 		t.Errorf("without email_verified: %+v", a)
 	}
 
@@ -196,7 +196,7 @@ func TestSigningInWithAnIdentityProvider(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	claims := func(changes map[string]any) string { return idToken(p.token(nil, changes), "n") }
+	claims := func(changes map[string]any) string { return idToken(p.token(changes), "n") }
 	asked.Store(0)
 	for name, c := range map[string]struct {
 		body   string
@@ -208,7 +208,7 @@ func TestSigningInWithAnIdentityProvider(t *testing.T) {
 		"no issuer":                  {claims(map[string]any{"iss": nil}), 401},
 		"another nonce":              {idToken(good, "m"), 401},
 		"no nonce in the token":      {claims(map[string]any{"nonce": nil}), 401},
-		"no nonce anywhere":          {idToken(p.token(nil, map[string]any{"nonce": nil}), ""), 422},
+		"no nonce anywhere":          {idToken(p.token(map[string]any{"nonce": nil}), ""), 422},
 		"expired":                    {claims(map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}), 401},
 		"no expiry":                  {claims(map[string]any{"exp": nil}), 401},
 		"not yet valid":              {claims(map[string]any{"nbf": time.Now().Add(time.Hour).Unix()}), 401},
@@ -270,7 +270,7 @@ func TestAnIdentityProviderThatIsAway(t *testing.T) {
 	signIn := func(trouble string, status int) {
 		t.Helper()
 		p.trouble.Store(trouble)
-		a := servicetest.Call(t, "POST", g.HTTP+"/api/auth/oidc", idToken(p.token(nil, nil), "n"))
+		a := servicetest.Call(t, "POST", g.HTTP+"/api/auth/oidc", idToken(p.token(nil), "n"))
 		if a.Status != status || status == http.StatusServiceUnavailable && a.Header.Get("Retry-After") == "" {
 			t.Errorf("with trouble %q: %+v, want %d", trouble, a, status)
 		}

@@ -405,11 +405,11 @@ func (w *whole) cases() []example {
 	return []example{
 		{"POST /api/auth/token", "", "", `{"email":"user@example.com","password":"correct horse"}`, 200, nil},
 		{"POST /api/auth/token", "", "", `{"email":"user@example.com","password":"wrong horse"}`, 401, nil},
-		{"POST /api/auth/oidc", "", "", idToken(w.provider.token(nil, nil), "n"), 200, nil},
-		{"POST /api/auth/oidc", "", "", idToken(w.provider.token(nil, map[string]any{"email": "known identities need none"}), "n"), 200, nil},
-		{"POST /api/auth/oidc", "", "", idToken(w.provider.token(nil, nil), "m"), 401, nil},
-		{"POST /api/auth/oidc", "", "", idToken(w.provider.token(nil, map[string]any{"sub": "2", "email_verified": false}), "n"), 403, nil},
-		{"POST /api/auth/oidc", "", "", idToken(w.provider.token(nil, map[string]any{"sub": "2", "email": "user@example.com"}), "n"), 409, nil},
+		{"POST /api/auth/oidc", "", "", idToken(w.provider.token(nil), "n"), 200, nil},
+		{"POST /api/auth/oidc", "", "", idToken(w.provider.token(map[string]any{"email": "known identities need none"}), "n"), 200, nil},
+		{"POST /api/auth/oidc", "", "", idToken(w.provider.token(nil), "m"), 401, nil},
+		{"POST /api/auth/oidc", "", "", idToken(w.provider.token(map[string]any{"sub": "2", "email_verified": false}), "n"), 403, nil},
+		{"POST /api/auth/oidc", "", "", idToken(w.provider.token(map[string]any{"sub": "2", "email": "user@example.com"}), "n"), 409, nil},
 		{"POST /api/auth/refresh", "", "", fmt.Sprintf(`{"refresh_token":%q}`, w.refreshToken), 200, nil},
 		{"POST /api/auth/refresh", "", "", `{"refresh_token":"x"}`, 401, nil},
 		{"POST /api/auth/revoke", "", "", `{"refresh_token":"x"}`, 204, nil},
@@ -534,7 +534,7 @@ func (d *described) troubles(t *testing.T, o operation) func() {
 		}
 		body = string(encoded)
 		if o.path == "/api/auth/oidc" {
-			body = idToken(provider.token(nil, nil), "n")
+			body = idToken(provider.token(nil), "n")
 		}
 	}
 	call := func(status int) {

@@ -71,10 +71,14 @@ const (
 	ReleaseWebhookURL = "releaseWebhookUrl" // is told of releases, as Slack is
 )
 
-// PostgresHost, RedisHost and StreamHost are the stores' DNS names in the cluster, for which their certificates are valid.
+// PostgresHost is the DNS name of Postgres in the cluster, for which its certificate is valid.
 func PostgresHost(prefix namespace.Prefix) string { return prefix.Host("postgres", namespace.Data) }
-func RedisHost(prefix namespace.Prefix) string    { return prefix.Host("redis-cache", namespace.Data) }
-func StreamHost(prefix namespace.Prefix) string   { return prefix.Host("redis-stream", namespace.Data) }
+
+// RedisHost is that of the cache.
+func RedisHost(prefix namespace.Prefix) string { return prefix.Host("redis-cache", namespace.Data) }
+
+// StreamHost is that of the streams.
+func StreamHost(prefix namespace.Prefix) string { return prefix.Host("redis-stream", namespace.Data) }
 
 // Former lists the keys of a configuration that held certificates. They are ignored: certificates are kept on the cluster.
 func Former() []string {

@@ -82,7 +82,7 @@ func eachField(raw json.RawMessage, path string, visit func(path string)) {
 		return
 	}
 	for key, below := range fields {
-		at := path
+		var at string
 		switch kind, rest, _ := strings.Cut(key, ":"); kind {
 		case "f":
 			at = strings.TrimPrefix(path+"."+rest, ".")

@@ -99,7 +99,7 @@ func (c *Cluster) Grow(ctx context.Context, volume Volume, patience time.Duratio
 	err := wait.PollUntilContextCancel(ctx, lookAgain, true, func(ctx context.Context) (bool, error) {
 		claim, err := claims.Get(ctx, volume.Claim, metav1.GetOptions{})
 		if err != nil {
-			return false, nil
+			return false, nil //nolint:nilerr // the API server may answer at the next look
 		}
 		for _, condition := range claim.Status.Conditions {
 			waits = fmt.Sprintf("%s: %s", condition.Type, condition.Message)

@@ -173,13 +173,14 @@ func TestRenew(t *testing.T) {
 func TestTheFirstAuthorityOfTheFileSigns(t *testing.T) {
 	_, first := newAuthority(t, time.Now().Add(time.Hour))
 	_, second := newAuthority(t, time.Now().Add(2*time.Hour))
+	alone, _, _ := bytes.Cut(first, []byte("-----BEGIN PRIVATE"))
 	for _, c := range []struct {
 		name    string
 		content []byte
 		want    string
 	}{
 		{"two", append(bytes.Clone(first), second...), ""},
-		{"a certificate alone", first[:bytes.Index(first, []byte("-----BEGIN PRIVATE"))], "followed by its key"},
+		{"a certificate alone", alone, "followed by its key"},
 		{"nothing", nil, "holds no certificate"},
 	} {
 		file := filepath.Join(t.TempDir(), "authority.pem")

@@ -65,7 +65,7 @@ type API struct {
 // configuration, logs, traces, metrics, stores, health checks, caller
 // authentication and graceful shutdown.
 func Serve(d Definition) Command {
-	return func(ctx context.Context, p Process) error { return d.serve(ctx, p) }
+	return d.serve
 }
 
 func (d Definition) serve(ctx context.Context, p Process) (err error) {

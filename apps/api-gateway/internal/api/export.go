@@ -75,7 +75,8 @@ func list(ctx context.Context, service *upstream.Service, name string, query url
 			return exported{}, problem.New(problem.BadGateway, "The service gave no valid answer.", err)
 		}
 		all.Entries, size = append(all.Entries, entries...), size+len(page[name])
-		if all.Next = ""; json.Unmarshal(page["next"], &all.Next) != nil || all.Next == "" {
+		all.Next = strings.Trim(string(page["next"]), `"`) // an id, or nothing
+		if all.Next == "" {
 			break
 		}
 		query.Set("after", all.Next)

@@ -210,7 +210,7 @@ func TestParseKeysRefuses(t *testing.T) {
 	}
 	k := keys(t, "a:"+oldSecret, "b:"+seedForm+newSecret)
 	printed := fmt.Sprintf("%+v %#v", k, k)
-	for _, secret := range []string{oldSecret, newSecret, fmt.Sprint([]byte(newSecret))[1:95], fmt.Sprintf("%#v", []byte(newSecret))[7:100]} {
+	for _, secret := range []string{oldSecret, newSecret, fmt.Sprintf("%v", []byte(newSecret))[1:95], fmt.Sprintf("%#v", []byte(newSecret))[7:100]} {
 		if strings.Contains(printed, secret) {
 			t.Error("keys show their secrets when printed")
 		}

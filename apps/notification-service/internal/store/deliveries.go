@@ -63,7 +63,7 @@ func (s *Store) Release(ctx context.Context, d Delivery) error {
 func (s *Store) settle(ctx context.Context, d Delivery, set string, args ...any) error {
 	_, err := s.pool.Exec(ctx, "UPDATE webhook_deliveries SET "+set+
 		" WHERE notification_id = $1 AND attempts = $2 AND "+pending,
-		append([]any{d.Notification.ID, d.Attempt}, args...)...)
+		append([]any{d.ID, d.Attempt}, args...)...)
 	if err != nil {
 		return postgres.Failure("settling a delivery", err)
 	}

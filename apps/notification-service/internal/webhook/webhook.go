@@ -104,7 +104,7 @@ func (d *Deliverer) deliverAll(ctx context.Context, taken []store.Delivery) {
 // deliver makes an attempt and takes down how it ended. If that fails, the
 // delivery is due again after its lease.
 func (d *Deliverer) deliver(ctx context.Context, delivery store.Delivery) {
-	log := d.log.With("notification_id", delivery.Notification.ID, "attempt", delivery.Attempt)
+	log := d.log.With("notification_id", delivery.ID, "attempt", delivery.Attempt)
 	cause := errors.New("the last attempt was cut off") // by a crash, if this one is one too many
 	if delivery.Attempt <= d.retry.Attempts {
 		cause = d.post(ctx, delivery.Notification)
