@@ -145,7 +145,7 @@ func TestReleaseRetiresTheFormerVersion(t *testing.T) {
 			replicas, err := attempt("kubectl", "get", "deployment", former, "--namespace=apps", "--output=jsonpath={.spec.replicas}")
 			marked, _ := attempt("kubectl", "get", "service", "user-service", "--namespace=apps", `--output=jsonpath={.metadata.annotations.platform\.example/standby}`)
 			if err != nil || replicas != "0" || marked != "" {
-				return fmt.Errorf("%s has %s replicas (%w), and %q stands by", former, replicas, err, marked)
+				return fmt.Errorf("%s has %s replicas (%s), and %q stands by", former, replicas, fmt.Sprint(err), marked)
 			}
 			return nil
 		})
