@@ -100,9 +100,13 @@ func (p *platform) fresh(t *testing.T) *platform {
 
 // run runs a consumer, as a replica does, until the returned function is called.
 func (p *platform) run(staleAfter time.Duration) (stop func()) {
+	return p.runAs(definition(staleAfter))
+}
+
+func (p *platform) runAs(d Definition) (stop func()) {
 	log, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	client := redis.Open(redis.ReadStream(p.env), log, registry)
-	c := New(definition(staleAfter), client, p.pool, log, registry, p.tracer)
+	c := New(d, client, p.pool, log, registry, p.tracer)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan struct{})
 	go func() { c.Run(ctx); close(ended) }()
@@ -371,6 +375,59 @@ func TestConsumer(t *testing.T) {
 		})
 		rename("away", "handled_events")
 		p.settles(3, 0, 0)
+	})
+
+	t.Run("an effect that may be repeated keeps what it has done, and is remembered once it is complete", func(t *testing.T) {
+		p := shared.fresh(t)
+		e := newEvent()
+		p.publishEvent(e)
+		p.publishEvent(e)
+		d := definition(never)
+		d.Idempotent = true
+		tries := 0
+		d.Handle = func(event.Event) (Effect, error) {
+			return func(ctx context.Context, db postgres.Execer) error {
+				tries++
+				_, err := db.Exec(ctx, "INSERT INTO notifications (id, user_id, type, title, body, order_id) VALUES ($1, $1, '', '', '', $1)", uuid.New())
+				if err == nil && tries < 3 {
+					err = errors.New("away")
+				}
+				return err
+			}, nil
+		}
+		stop := p.runAs(d)
+		p.settles(3, 0, 0)
+		stop()
+		if tries != 3 || p.count("handled_events") != 1 {
+			t.Errorf("tried %d times and remembered %d events, want 3 and 1", tries, p.count("handled_events"))
+		}
+	})
+
+	t.Run("what is done while a consumer stops is not done again", func(t *testing.T) {
+		p := shared.fresh(t)
+		p.publishEvent(newEvent())
+		d := definition(soon)
+		d.Idempotent = true
+		begun, goOn := make(chan struct{}), make(chan struct{})
+		d.Handle = func(event.Event) (Effect, error) {
+			return func(context.Context, postgres.Execer) error { close(begun); <-goOn; return nil }, nil // twice would panic
+		}
+		stop := p.runAs(d)
+		<-begun
+		go func() { time.Sleep(100 * time.Millisecond); close(goOn) }()
+		stop()
+		defer p.runAs(d)()
+		p.settles(0, 0, 0)
+	})
+
+	t.Run("what can't be handled is dropped where nobody wants it kept", func(t *testing.T) {
+		p := shared.fresh(t)
+		p.publishEvent(newEventIn(""))
+		p.publishEvent(newEvent())
+		d := definition(soon)
+		d.Discard = true
+		defer p.runAs(d)()
+		p.settles(1, 0, 0)
 	})
 
 	t.Run("one that stops hands back what it has in hand", func(t *testing.T) {

@@ -143,6 +143,9 @@ func (c *Consumer) repeat(ctx context.Context, id uuid.UUID, effect Effect) (app
 	if err := effect(ctx, c.pool); err != nil {
 		return false, err
 	}
+	// What is done is remembered, also by a replica that is to stop.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tryTimeout)
+	defer cancel()
 	_, err = c.pool.Exec(ctx, remember, c.Group, id)
 	return err == nil, err
 }
