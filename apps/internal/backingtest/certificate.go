@@ -1,11 +1,9 @@
 package backingtest
 
 import (
-	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
-	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
@@ -18,39 +16,35 @@ import (
 	"time"
 )
 
-// The authority of this process signs the certificates of all servers in it.
-var ours = sync.OnceValues(newAuthority)
+// keyPair is a certificate and its key in PEM.
+type keyPair struct{ certificate, key string }
 
-func newAuthority() (tls.Certificate, error) {
-	certificate, key, err := sign(&x509.Certificate{
-		Subject:               pkix.Name{CommonName: "authority of a test"},
+// All servers of this process have one certificate. It signs itself, and so is the authority that clients trust.
+var ours = sync.OnceValues(newKeyPair)
+
+// newKeyPair makes a certificate for localhost and 127.0.0.1.
+func newKeyPair() (keyPair, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return keyPair{}, err
+	}
+	template := &x509.Certificate{
+		Subject:               pkix.Name{CommonName: "server of a test"},
+		DNSNames:              []string{"localhost"},
+		IPAddresses:           []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore:             time.Now().Add(-time.Hour),
+		NotAfter:              time.Now().Add(24 * time.Hour),
 		IsCA:                  true,
 		BasicConstraintsValid: true,
-		KeyUsage:              x509.KeyUsageCertSign,
-	}, nil)
+		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
-		return tls.Certificate{}, err
+		return keyPair{}, err
 	}
-	return tls.X509KeyPair([]byte(certificate), []byte(key))
-}
-
-// sign returns a certificate and its key in PEM. Without an authority it signs itself.
-func sign(template *x509.Certificate, authority *tls.Certificate) (certificate, key string, err error) {
-	made, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return "", "", err
-	}
-	template.NotBefore, template.NotAfter = time.Now().Add(-time.Hour), time.Now().Add(24*time.Hour)
-	parent, signer := template, crypto.PrivateKey(made)
-	if authority != nil {
-		parent, signer = authority.Leaf, authority.PrivateKey
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, &made.PublicKey, signer)
-	if err != nil {
-		return "", "", err
-	}
-	encoded, err := x509.MarshalPKCS8PrivateKey(made)
-	return inPEM("CERTIFICATE", der), inPEM("PRIVATE KEY", encoded), err
+	encoded, err := x509.MarshalPKCS8PrivateKey(key)
+	return keyPair{inPEM("CERTIFICATE", der), inPEM("PRIVATE KEY", encoded)}, err
 }
 
 func inPEM(kind string, der []byte) string {
@@ -58,47 +52,32 @@ func inPEM(kind string, der []byte) string {
 }
 
 // Authority is the certificate, in PEM, of who signs those of the servers.
-func Authority(t testing.TB) string {
-	t.Helper()
-	a, err := ours()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return inPEM("CERTIFICATE", a.Leaf.Raw)
-}
+func Authority(t testing.TB) string { return authority(t, ours) }
 
 // OtherAuthority is the certificate, in PEM, of one who has signed nothing.
-func OtherAuthority(t testing.TB) string {
+func OtherAuthority(t testing.TB) string { return authority(t, newKeyPair) }
+
+func authority(t testing.TB, of func() (keyPair, error)) string {
 	t.Helper()
-	a, err := newAuthority()
+	pair, err := of()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return inPEM("CERTIFICATE", a.Leaf.Raw)
+	return pair.certificate
 }
 
-// files are where a server finds its certificate and its key, and a client who signs.
-type files struct{ certificate, key, authority string }
+// files are where a server finds its certificate, which is also its authority, and its key.
+type files struct{ certificate, key string }
 
-// certify writes a server's files to dir, for localhost and 127.0.0.1 and for the account that it runs as.
+// certify writes a server's files to dir, for the account that it runs as.
 func certify(t testing.TB, dir string, as *syscall.Credential) files {
 	t.Helper()
-	a, err := ours()
+	pair, err := ours()
 	if err != nil {
 		t.Fatal(err)
 	}
-	certificate, key, err := sign(&x509.Certificate{
-		Subject:     pkix.Name{CommonName: "server of a test"},
-		DNSNames:    []string{"localhost"},
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		KeyUsage:    x509.KeyUsageDigitalSignature,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	}, &a)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := files{filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key"), filepath.Join(dir, "authority.crt")}
-	for path, content := range map[string]string{f.certificate: certificate, f.key: key, f.authority: Authority(t)} {
+	f := files{filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key")}
+	for path, content := range map[string]string{f.certificate: pair.certificate, f.key: pair.key} {
 		err := os.WriteFile(path, []byte(content), 0o600)
 		if err == nil && as != nil {
 			err = os.Chown(path, int(as.Uid), int(as.Gid))

@@ -114,7 +114,7 @@ func (p *Postgres) Connect() *pgx.Conn {
 
 func (p *Postgres) url() string {
 	return fmt.Sprintf("postgres://postgres:%s@127.0.0.1:%s/postgres?sslmode=verify-full&sslrootcert=%s",
-		postgresPassword, p.port, p.server.authority)
+		postgresPassword, p.port, p.server.certificate)
 }
 
 // Env is the environment of a service that uses it.

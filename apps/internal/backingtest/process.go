@@ -171,13 +171,7 @@ func credential(name string) (*syscall.Credential, error) {
 	if err != nil {
 		return nil, err
 	}
-	uid, err := strconv.ParseUint(known.Uid, 10, 32)
-	if err != nil {
-		return nil, fmt.Errorf("user id of %s: %w", name, err)
-	}
-	gid, err := strconv.ParseUint(known.Gid, 10, 32)
-	if err != nil {
-		return nil, fmt.Errorf("group id of %s: %w", name, err)
-	}
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
+	as := &syscall.Credential{}
+	_, err = fmt.Sscan(known.Uid+" "+known.Gid, &as.Uid, &as.Gid)
+	return as, err
 }
