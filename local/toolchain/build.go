@@ -1,12 +1,10 @@
 package toolchain
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -15,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"platform.example/local/progress"
@@ -26,9 +23,6 @@ var ErrUnknown = errors.New("not a tool of the toolchain")
 
 // workPrefix begins the names of folders in the cache that hold a tool being compiled; the compiling process follows.
 const workPrefix = ".compiling-"
-
-// A compile that takes longer than this says so again and again.
-const heartbeat = 20 * time.Second
 
 // Builder provides tools one after the other, in the order given, while others
 // already wait for the first ones: the node comes up while Pulumi still compiles.
@@ -224,7 +218,7 @@ func (b *Builder) compile(ctx context.Context, tool Tool, version, path, label s
 	}
 	defer os.RemoveAll(work)
 	dir := filepath.Join(b.families, tool.Family)
-	args := []string{"build", "-v", "-trimpath", "-ldflags", tool.ldflags(version), "-o", filepath.Join(work, tool.Name)}
+	args := []string{"build", "-trimpath", "-ldflags", tool.ldflags(version), "-o", filepath.Join(work, tool.Name)}
 	if tool.Embeds != nil || tool.Partial != nil {
 		overlay, err := b.overlay(ctx, tool, dir, work)
 		if err != nil {
@@ -234,7 +228,7 @@ func (b *Builder) compile(ctx context.Context, tool Tool, version, path, label s
 	}
 	started := time.Now()
 	b.log.Say("%s: compiling %s", label, version)
-	if err := b.goBuild(ctx, dir, append(args, tool.Package), label); err != nil {
+	if err := goBuild(ctx, dir, append(args, tool.Package)); err != nil {
 		return fmt.Errorf("compile %s: %w", tool.Name, err)
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -247,52 +241,15 @@ func (b *Builder) compile(ctx context.Context, tool Tool, version, path, label s
 	return nil
 }
 
-// goBuild runs the go command and counts the packages that it names as it compiles them.
-func (b *Builder) goBuild(ctx context.Context, dir string, args []string, label string) error {
-	cmd := goCommand(ctx, dir, args...)
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		return err
+// goBuild runs the go command. Its error holds the end of what the command said.
+func goBuild(ctx context.Context, dir string, args []string) error {
+	output, err := goCommand(ctx, dir, args...).CombinedOutput()
+	if err == nil || ctx.Err() != nil {
+		return ctx.Err()
 	}
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	var packages atomic.Int64
-	stop := make(chan struct{})
-	defer close(stop)
-	started := time.Now()
-	go func() {
-		ticker := time.NewTicker(heartbeat)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-stop:
-				return
-			case <-ticker.C:
-				b.log.Say("%s: compiling for %s, %d packages so far", label, time.Since(started).Round(time.Second), packages.Load())
-			}
-		}
-	}()
-	var complaints []string
-	for lines := bufio.NewScanner(stderr); lines.Scan(); {
-		line := lines.Text()
-		switch {
-		case strings.HasPrefix(line, "go: downloading "):
-		case !strings.ContainsAny(line, " \t"):
-			packages.Add(1)
-		default:
-			complaints = append(complaints, line)
-		}
-	}
-	_, _ = io.Copy(io.Discard, stderr)
-	if err := cmd.Wait(); err != nil {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		const most = 20
-		return fmt.Errorf("%w\n%s", err, strings.Join(complaints[max(0, len(complaints)-most):], "\n"))
-	}
-	return nil
+	const most = 20
+	lines := strings.Split(strings.TrimSpace(string(output)), "\n")
+	return fmt.Errorf("%w\n%s", err, strings.Join(lines[max(0, len(lines)-most):], "\n"))
 }
 
 // overlay lays files of modules into folders of the family: what a package of our own embeds, and what a folder that
