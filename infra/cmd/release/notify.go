@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/release/report"
 	"platform.example/infra/stack"
 )
 
@@ -19,14 +20,14 @@ type hooks struct{ slack, webhook string }
 const hookTime = 5 * time.Second
 
 // notify tells of start, switch, rollback and end. That somebody can't be told harms no release.
-func (s *session) notify(ctx context.Context, event, text string, moved []move) {
+func (s *session) notify(ctx context.Context, event, text string, moved []report.Service) {
 	if s.hooks == nil {
 		s.hooks = s.readHooks(ctx)
 	}
 	services := []map[string]string{}
 	for _, move := range moved {
-		services = append(services, map[string]string{"service": move.service, "from": move.from.Version, "to": move.to.Version,
-			"fromColour": string(move.fromName), "toColour": string(move.toName)})
+		services = append(services, map[string]string{"service": move.Name, "from": move.FromVersion, "to": move.ToVersion,
+			"fromColour": move.FromColour, "toColour": move.ToColour})
 	}
 	if len(moved) > 0 {
 		text += ": " + joined(moved)

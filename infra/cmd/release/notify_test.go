@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"platform.example/infra/release"
+	"platform.example/infra/release/report"
 )
 
 func TestWhoWantsToHearOfAReleaseIsTold(t *testing.T) {
@@ -24,8 +24,8 @@ func TestWhoWantsToHearOfAReleaseIsTold(t *testing.T) {
 	var out bytes.Buffer
 	s := &session{options: options{stack: "production"}, out: newProgress(&out, false), holder: "maria@desk",
 		hooks: &hooks{slack: server.URL + "/slack", webhook: server.URL + "/webhook"}}
-	s.notify(t.Context(), "switch", "the traffic has moved", []move{{service: "shop", from: release.Running{Version: "v1"},
-		to: release.Running{Version: "v2"}, fromName: release.Blue, toName: release.Green}})
+	s.notify(t.Context(), "switch", "the traffic has moved", []report.Service{{Name: "shop", FromVersion: "v1", ToVersion: "v2",
+		FromColour: "blue", ToColour: "green"}})
 
 	const text = "the traffic has moved: shop from v1 (blue) to v2 (green)"
 	var slack struct{ Text string }

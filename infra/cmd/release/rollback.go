@@ -105,22 +105,22 @@ func (s *session) reconcile(ctx context.Context, message string) ([]report.Step,
 }
 
 // mark notes in a report when the services went back: of a release those that it had moved, of a rollback its own.
-func (s *session) mark(told *report.Report, given []move) {
+func (s *session) mark(told *report.Report, given []report.Service) {
 	if told.Command == "rollback" {
-		told.Services = described(given)
+		told.Services = given
 		return
 	}
 	for _, move := range given {
 		for i := range told.Services {
-			if told.Services[i].Name == move.service {
-				told.Services[i].TakenBack = move.at
+			if told.Services[i].Name == move.Name {
+				told.Services[i].TakenBack = move.Switched
 			}
 		}
 	}
 }
 
 // give patches the selectors of the services, all at the same time. Recorded is what is true of them now.
-func (s *session) give(ctx context.Context, recorded map[string]release.Recorded, services []string) ([]move, error) {
+func (s *session) give(ctx context.Context, recorded map[string]release.Recorded, services []string) ([]report.Service, error) {
 	now := time.Now()
 	marks := map[string]release.Mark{}
 	ready, patched := new(errgroup.Group), new(errgroup.Group)
@@ -142,13 +142,10 @@ func (s *session) give(ctx context.Context, recorded map[string]release.Recorded
 	if err := patched.Wait(); err != nil {
 		return nil, fmt.Errorf("stack %s: %w", s.stack, err)
 	}
-	at := time.Now()
-	var given []move
+	var given []report.Service
 	for _, name := range slices.Sorted(maps.Keys(marks)) {
-		was := recorded[name]
-		_, running := was.Live()
-		standby, former, _ := was.Standby()
-		given = append(given, move{service: name, from: running, to: former, fromName: was.Selected, toName: standby, at: at})
+		standby, former, _ := recorded[name].Standby()
+		given = append(given, moved(name, recorded[name], standby, former))
 	}
 	return given, nil
 }
@@ -162,7 +159,7 @@ func (s *session) ready(ctx context.Context, service string, colour release.Colo
 	return err
 }
 
-func joined(moves []move) string {
+func joined(moves []report.Service) string {
 	var texts []string
 	for _, move := range moves {
 		texts = append(texts, move.String())

@@ -16,6 +16,7 @@ import (
 	"platform.example/infra/catalog"
 	"platform.example/infra/cluster"
 	"platform.example/infra/release"
+	"platform.example/infra/release/report"
 	"platform.example/infra/stack"
 )
 
@@ -113,29 +114,25 @@ func (s *session) locked(ctx context.Context, do func(context.Context) error) er
 	return err
 }
 
-// move is a service whose traffic went from one colour to the other.
-type move struct {
-	service          string
-	from, to         release.Running
-	fromName, toName release.Colour
-	at               time.Time // of the switch, as this machine saw it
-}
-
 // moves is what has changed hands between two looks at the cluster, in the order of the services' names.
-func moves(before, after map[string]release.Recorded) []move {
-	var found []move
+func moves(before, after map[string]release.Recorded) []report.Service {
+	var found []report.Service
 	for _, service := range slices.Sorted(maps.Keys(after)) {
 		was, is := before[service], after[service]
 		if was.Selected == "" || was.Selected == is.Selected {
 			continue
 		}
-		_, from := was.Live()
 		_, to := is.Live()
-		found = append(found, move{service: service, from: from, to: to, fromName: was.Selected, toName: is.Selected, at: time.Now()})
+		found = append(found, moved(service, was, is.Selected, to))
 	}
 	return found
 }
 
-func (m move) String() string {
-	return fmt.Sprintf("%s from %s (%s) to %s (%s)", m.service, m.from.Version, m.fromName, m.to.Version, m.toName)
+// moved is a service whose traffic has just gone to another colour, as this machine sees it.
+func moved(service string, was release.Recorded, colour release.Colour, to release.Running) report.Service {
+	_, from := was.Live()
+	return report.Service{
+		Name: service, FromVersion: from.Version, ToVersion: to.Version,
+		FromColour: string(was.Selected), ToColour: string(colour), Switched: time.Now(),
+	}
 }

@@ -66,7 +66,7 @@ func (s *session) release(ctx context.Context, told *report.Report) error {
 		return errors.Join(err, seen)
 	}
 	switched := s.switched(moves(before, after), told.Steps)
-	told.Services = described(switched)
+	told.Services = switched
 	if err != nil {
 		told.Outcome, told.Why = report.Failed, err.Error()
 		return errors.Join(err, s.undo(ctx, after, switched))
@@ -129,7 +129,7 @@ func (s *session) request(ctx context.Context, before map[string]release.Recorde
 }
 
 // undo gives the traffic back where an update failed after some of its services had switched: all of a release or none.
-func (s *session) undo(ctx context.Context, recorded map[string]release.Recorded, switched []move) error {
+func (s *session) undo(ctx context.Context, recorded map[string]release.Recorded, switched []report.Service) error {
 	if len(switched) == 0 {
 		return nil
 	}
@@ -139,32 +139,21 @@ func (s *session) undo(ctx context.Context, recorded map[string]release.Recorded
 }
 
 // switched adds to moves when pulumi changed the selectors.
-func (s *session) switched(moves []move, steps []report.Step) []move {
+func (s *session) switched(moves []report.Service, steps []report.Step) []report.Service {
 	for i := range moves {
 		for _, step := range steps {
-			if step.Name == moves[i].service+": switch" {
-				moves[i].at = step.Began.Add(step.Took)
+			if step.Name == moves[i].Name+": switch" {
+				moves[i].Switched = step.Began.Add(step.Took)
 			}
 		}
 	}
 	return moves
 }
 
-func described(moves []move) []report.Service {
-	var services []report.Service
-	for _, move := range moves {
-		services = append(services, report.Service{
-			Name: move.service, FromVersion: move.from.Version, ToVersion: move.to.Version,
-			FromColour: string(move.fromName), ToColour: string(move.toName), Switched: move.at,
-		})
-	}
-	return services
-}
-
-func serviceNames(moves []move) []string {
+func serviceNames(moves []report.Service) []string {
 	var names []string
 	for _, move := range moves {
-		names = append(names, move.service)
+		names = append(names, move.Name)
 	}
 	return names
 }

@@ -17,6 +17,7 @@ import (
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
 	"platform.example/infra/release"
+	"platform.example/infra/release/report"
 )
 
 // watcher asks the platform's Prometheus.
@@ -111,7 +112,7 @@ func (w *watcher) number(ctx context.Context, expression string, at time.Time) (
 }
 
 // measured is what a colour was asked in a span of time, by Prometheus' counters.
-func (w *watcher) measured(ctx context.Context, service catalog.Service, colour release.Colour, at time.Time, span time.Duration) (release.Measured, error) {
+func (w *watcher) measured(ctx context.Context, service catalog.Service, colour string, at time.Time, span time.Duration) (release.Measured, error) {
 	metrics := rule.RequestsOf(service)
 	matchers := fmt.Sprintf(`job=%q, colour=%q`, service.Name, colour)
 	window := fmt.Sprintf("[%ds]", int(span.Seconds()))
@@ -168,7 +169,7 @@ func (v verdict) String() string {
 
 // watch looks at the new colours for a time, and ends early where one is bad. What it is held against is the objective, and
 // what the old colour did in as long a time before the switch. Where the way to Prometheus is lost, it looks for another one.
-func (w *watcher) watch(ctx context.Context, moves []move, span time.Duration) (verdict, error) {
+func (w *watcher) watch(ctx context.Context, moves []report.Service, span time.Duration) (verdict, error) {
 	began := time.Now()
 	seen := began
 	for {
@@ -199,23 +200,23 @@ func (w *watcher) watch(ctx context.Context, moves []move, span time.Duration) (
 }
 
 // judge holds what the new colours have done so far against what they promise.
-func (w *watcher) judge(ctx context.Context, moves []move, span time.Duration) (found verdict, err error) {
+func (w *watcher) judge(ctx context.Context, moves []report.Service, span time.Duration) (found verdict, err error) {
 	now := time.Now()
 	for _, move := range moves {
-		service := w.session.services[move.service]
-		fresh, err := w.measured(ctx, service, move.toName, now, now.Sub(move.at))
+		service := w.session.services[move.Name]
+		fresh, err := w.measured(ctx, service, move.ToColour, now, now.Sub(move.Switched))
 		if err != nil {
 			return nil, err
 		}
-		former, err := w.measured(ctx, service, move.fromName, move.at, max(span, time.Minute))
+		former, err := w.measured(ctx, service, move.FromColour, move.Switched, max(span, time.Minute))
 		if err != nil {
 			return nil, err
 		}
-		one := release.Judge(move.service, move.toName, fresh, former, release.Promise{
+		one := release.Judge(move.Name, release.Colour(move.ToColour), fresh, former, release.Promise{
 			Availability: service.Objectives.Availability, Latency: service.Objectives.Latency, LatencyShare: service.Objectives.LatencyShare,
 		})
 		found = append(found, one)
-		w.session.out.give(map[string]any{"service": move.service, "colour": move.toName, "requests": fresh.Requests,
+		w.session.out.give(map[string]any{"service": move.Name, "colour": move.ToColour, "requests": fresh.Requests,
 			"errors": fresh.Errors, "slow": fresh.Slow, "p99_seconds": fresh.P99.Seconds(), "bad": one.Bad()})
 	}
 	return found, nil

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"platform.example/infra/catalog"
-	"platform.example/infra/release"
+	"platform.example/infra/release/report"
 )
 
 // prometheusThat answers every query with 0. Each way to it ends after so many queries, the last one never does.
@@ -50,7 +50,7 @@ func prometheusThat(endsAfter ...int32) forward {
 }
 
 // watching opens a watcher of a service that has just moved.
-func watching(t *testing.T, prometheus forward, away time.Duration) (*watcher, []move, *bytes.Buffer) {
+func watching(t *testing.T, prometheus forward, away time.Duration) (*watcher, []report.Service, *bytes.Buffer) {
 	t.Helper()
 	var out bytes.Buffer
 	service := catalog.Services()[0]
@@ -62,7 +62,7 @@ func watching(t *testing.T, prometheus forward, away time.Duration) (*watcher, [
 		t.Fatal(err)
 	}
 	t.Cleanup(w.close)
-	return w, []move{{service: service.Name, fromName: release.Blue, toName: release.Green, at: time.Now()}}, &out
+	return w, []report.Service{{Name: service.Name, FromColour: "blue", ToColour: "green", Switched: time.Now()}}, &out
 }
 
 func TestAWatchOutlivesTheWayToPrometheus(t *testing.T) {

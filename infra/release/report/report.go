@@ -54,6 +54,11 @@ type Service struct {
 	TakenBack   time.Time `json:"taken_back,omitzero"` // when its live selector changed back
 }
 
+// String is the way of its traffic.
+func (s Service) String() string {
+	return fmt.Sprintf("%s from %s (%s) to %s (%s)", s.Name, s.FromVersion, s.FromColour, s.ToVersion, s.ToColour)
+}
+
 // Step is a part of the release that took time.
 type Step struct {
 	Name   string        `json:"name"`
