@@ -14,8 +14,11 @@ import (
 )
 
 // Failure says what a failed query means to the client: that the database
-// can't be reached or is overloaded (try again), or a fault of ours.
+// can't be reached or is overloaded (try again), or a fault of ours. Without an error there is none.
 func Failure(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
 	err = fmt.Errorf("%s: %w", doing, err)
 	if unavailable(err) {
 		return problem.New(problem.Unavailable, "The database is not available right now.", err)

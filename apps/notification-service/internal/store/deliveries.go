@@ -33,10 +33,7 @@ func (s *Store) TakeDeliveries(ctx context.Context, limit int, lease time.Durati
 		)
 		SELECT `+columns+`, attempts FROM taken JOIN notifications ON id = notification_id`, limit, lease)
 	taken, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Delivery]) // returns the error of the query, too
-	if err != nil {
-		return nil, postgres.Failure("taking deliveries", err)
-	}
-	return taken, nil
+	return taken, postgres.Failure("taking deliveries", err)
 }
 
 // Delivered settles d: the receiver has it.
@@ -64,26 +61,18 @@ func (s *Store) settle(ctx context.Context, d Delivery, set string, args ...any)
 	_, err := s.pool.Exec(ctx, "UPDATE webhook_deliveries SET "+set+
 		" WHERE notification_id = $1 AND attempts = $2 AND "+pending,
 		append([]any{d.ID, d.Attempt}, args...)...)
-	if err != nil {
-		return postgres.Failure("settling a delivery", err)
-	}
-	return nil
+	return postgres.Failure("settling a delivery", err)
 }
 
 // DeliverAgain begins the deliveries that were given up anew, and returns how many there are.
 func (s *Store) DeliverAgain(ctx context.Context) (int64, error) {
 	done, err := s.pool.Exec(ctx, "UPDATE webhook_deliveries SET gave_up_at = NULL, attempts = 0, next_attempt_at = now() WHERE gave_up_at IS NOT NULL")
-	if err != nil {
-		return 0, postgres.Failure("redriving deliveries", err)
-	}
-	return done.RowsAffected(), nil
+	return done.RowsAffected(), postgres.Failure("redriving deliveries", err)
 }
 
 // PendingDeliveries counts what is neither delivered nor given up.
 func (s *Store) PendingDeliveries(ctx context.Context) (int, error) {
 	var count int
-	if err := s.pool.QueryRow(ctx, "SELECT count(*) FROM webhook_deliveries WHERE "+pending).Scan(&count); err != nil {
-		return 0, postgres.Failure("counting deliveries", err)
-	}
-	return count, nil
+	err := s.pool.QueryRow(ctx, "SELECT count(*) FROM webhook_deliveries WHERE "+pending).Scan(&count)
+	return count, postgres.Failure("counting deliveries", err)
 }

@@ -24,20 +24,14 @@ func (s *Store) List(ctx context.Context, user, before uuid.UUID, unread bool, l
 	}
 	rows, _ := s.pool.Query(ctx, sql+" ORDER BY id DESC LIMIT $3", user, before, limit) // CollectRows returns the error
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[notification.Notification])
-	if err != nil {
-		return nil, postgres.Failure("listing notifications", err)
-	}
-	return found, nil
+	return found, postgres.Failure("listing notifications", err)
 }
 
 // Unread counts what a user hasn't read.
 func (s *Store) Unread(ctx context.Context, user uuid.UUID) (int, error) {
 	var count int
 	err := s.pool.QueryRow(ctx, "SELECT count(*) FROM notifications WHERE user_id = $1 AND read_at IS NULL", user).Scan(&count)
-	if err != nil {
-		return 0, postgres.Failure("counting unread notifications", err)
-	}
-	return count, nil
+	return count, postgres.Failure("counting unread notifications", err)
 }
 
 // MarkRead marks a notification as read that is the user's, or, where anyones,
@@ -58,8 +52,5 @@ func (s *Store) MarkRead(ctx context.Context, id, user uuid.UUID, anyones bool) 
 // MarkAllRead marks all notifications of the user as read.
 func (s *Store) MarkAllRead(ctx context.Context, user uuid.UUID) error {
 	_, err := s.pool.Exec(ctx, "UPDATE notifications SET read_at = now() WHERE user_id = $1 AND read_at IS NULL", user)
-	if err != nil {
-		return postgres.Failure("marking all notifications as read", err)
-	}
-	return nil
+	return postgres.Failure("marking all notifications as read", err)
 }

@@ -42,10 +42,7 @@ const columns = `id, user_id, status, currency, total, created_at, updated_at, v
 // Get returns an order of owner. It fails with problem.NotFound where there is none.
 func (s *Orders) Get(ctx context.Context, id, owner uuid.UUID) (order.Order, error) {
 	found, err := one(ctx, s.pool, "SELECT "+columns+" FROM orders WHERE id = $1", id, owner)
-	if err != nil {
-		return order.Order{}, failure("reading an order", err)
-	}
-	return found, nil
+	return found, failure("reading an order", err)
 }
 
 // List returns up to limit orders of owner that were created before the given
@@ -59,10 +56,7 @@ func (s *Orders) List(ctx context.Context, owner, before uuid.UUID, limit int) (
 	}
 	rows, _ := s.pool.Query(ctx, sql, arguments...) // CollectRows returns the error
 	orders, err := pgx.CollectRows(rows, scan)
-	if err != nil {
-		return nil, failure("listing orders", err)
-	}
-	return orders, nil
+	return orders, failure("listing orders", err)
 }
 
 // Move changes an order of owner that has one of the versions (nil: any). It fails
@@ -114,13 +108,8 @@ func Anonymise(e event.Event) (consumer.Effect, error) {
 	}, err
 }
 
-// querier is a pool or a transaction.
-type querier interface {
-	Query(ctx context.Context, sql string, arguments ...any) (pgx.Rows, error)
-}
-
 // one reads the order that sql selects by its id, as long as it is owner's.
-func one(ctx context.Context, from querier, sql string, id, owner uuid.UUID) (order.Order, error) {
+func one(ctx context.Context, from postgres.Querier, sql string, id, owner uuid.UUID) (order.Order, error) {
 	rows, _ := from.Query(ctx, sql, id) // CollectExactlyOneRow returns the error
 	found, err := pgx.CollectExactlyOneRow(rows, scan)
 	if err != nil {

@@ -106,10 +106,7 @@ func (l *Log) List(ctx context.Context, user, before uuid.UUID, limit int) ([]En
 	rows, _ := l.pool.Query(ctx, `SELECT id, at, actor_id, action, detail, user_id, session_id, address, request_id FROM audit
 		WHERE id < $1 `+of+` ORDER BY id DESC LIMIT $2`, args...)
 	entries, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Entry]) // returns the error of the query, too
-	if err != nil {
-		return nil, postgres.Failure("reading the audit log", err)
-	}
-	return entries, nil
+	return entries, postgres.Failure("reading the audit log", err)
 }
 
 // Sweep deletes entries that have been kept long enough.

@@ -214,10 +214,8 @@ func (s *Sessions) end(ctx context.Context, client audit.Entry, condition string
 			WHERE revoked_at IS NULL AND expires_at > $1 AND `+condition+` RETURNING id, user_id
 		), recorded AS (`+recorded+`)
 		SELECT count(*) FROM ended`, append([]any{s.now(), one, two}, more...)...).QueryRow(func(row pgx.Row) error { return row.Scan(&ended) })
-	if err := s.pool.SendBatch(ctx, &both).Close(); err != nil {
-		return 0, postgres.Failure("ending a session", err)
-	}
-	return ended, nil
+	err = s.pool.SendBatch(ctx, &both).Close()
+	return ended, postgres.Failure("ending a session", err)
 }
 
 // Open is a session that goes on, as its user sees it.
@@ -235,10 +233,7 @@ func (s *Sessions) List(ctx context.Context, user uuid.UUID) ([]Open, error) {
 	rows, _ := s.pool.Query(ctx, `SELECT id, created_at, rotated_at, expires_at, address, user_agent FROM sessions
 		WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 ORDER BY id DESC LIMIT $3`, user, s.now(), maxPerUser)
 	open, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Open]) // returns the error of the query, too
-	if err != nil {
-		return nil, postgres.Failure("listing sessions", err)
-	}
-	return open, nil
+	return open, postgres.Failure("listing sessions", err)
 }
 
 // Ended is a session that was revoked.

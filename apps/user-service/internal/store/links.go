@@ -186,10 +186,7 @@ func (s *Users) ConfirmEmail(ctx context.Context, secret string, entry audit.Ent
 func (s *Users) HasLink(ctx context.Context, secret string, purpose Purpose) (has bool, err error) {
 	err = s.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM links WHERE secret_hash = $1 AND purpose = $2 AND expires_at > now())",
 		hash(secret), purpose).Scan(&has)
-	if err != nil {
-		return false, failure("reading a link", err)
-	}
-	return has, nil
+	return has, failure("reading a link", err)
 }
 
 // ResetPassword sets the password of the user that a link was sent to, whose email that

@@ -62,10 +62,7 @@ func (s *Users) Create(ctx context.Context, d user.Draft, passwordHash string, e
 // Get returns a user. It fails with problem.NotFound where there is none.
 func (s *Users) Get(ctx context.Context, id uuid.UUID) (user.User, error) {
 	u, err := one(ctx, s.pool, "SELECT "+columns+" FROM users WHERE id = $1", id)
-	if err != nil {
-		return user.User{}, failure("reading a user", err)
-	}
-	return u, nil
+	return u, failure("reading a user", err)
 }
 
 // List returns up to limit users that were created after the given one
@@ -73,10 +70,7 @@ func (s *Users) Get(ctx context.Context, id uuid.UUID) (user.User, error) {
 func (s *Users) List(ctx context.Context, after uuid.UUID, limit int) ([]user.User, error) {
 	rows, _ := s.pool.Query(ctx, "SELECT "+columns+" FROM users WHERE id > $1 ORDER BY id LIMIT $2", after, limit) // CollectRows returns the error
 	users, err := pgx.CollectRows(rows, pgx.RowToStructByPos[user.User])
-	if err != nil {
-		return nil, failure("listing users", err)
-	}
-	return users, nil
+	return users, failure("listing users", err)
 }
 
 // endSessions ends the sessions of the user that the statement has changed.
@@ -207,12 +201,7 @@ func (s *Users) PasswordHash(ctx context.Context, id uuid.UUID) (hash string, er
 	return hash, nil
 }
 
-// querier is a pool or a transaction.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}
-
-func one(ctx context.Context, from querier, sql string, args ...any) (user.User, error) {
+func one(ctx context.Context, from postgres.Querier, sql string, args ...any) (user.User, error) {
 	rows, _ := from.Query(ctx, sql, args...) // CollectExactlyOneRow returns the error
 	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[user.User])
 }
@@ -237,10 +226,7 @@ func lock(ctx context.Context, tx pgx.Tx, id uuid.UUID, guard user.Guard) (user.
 
 // transaction runs do in a transaction. Its errors are those of failure.
 func (s *Users) transaction(ctx context.Context, doing string, do func(pgx.Tx) error) error {
-	if err := pgx.BeginFunc(ctx, s.pool, do); err != nil {
-		return failure(doing, err)
-	}
-	return nil
+	return failure(doing, pgx.BeginFunc(ctx, s.pool, do))
 }
 
 const uniqueViolation = "23505" // SQLSTATE, PostgreSQL manual, appendix A
