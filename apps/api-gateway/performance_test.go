@@ -65,7 +65,7 @@ http {
 	if err := os.WriteFile(file, []byte(conf), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c := exec.Command(performancetest.Find(t, "nginx"), "-c", file, "-p", dir)
+	c := exec.Command(backingtest.Find(t, "nginx-light", "nginx", "/usr/sbin/nginx"), "-c", file, "-p", dir)
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}

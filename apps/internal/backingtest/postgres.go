@@ -31,7 +31,7 @@ type Postgres struct {
 // StartPostgres runs an empty Postgres until the test ends.
 func StartPostgres(t testing.TB) *Postgres {
 	t.Helper()
-	initdb := find(t, "postgresql-15", filepath.Join(debianBin, "initdb"), "initdb")
+	initdb := Find(t, "postgresql-15", filepath.Join(debianBin, "initdb"), "initdb")
 	dir, as := account(t, "postgres")
 	p := &Postgres{t: t, port: freePort(t), dir: dir, as: as, server: certify(t, dir, as)}
 
@@ -72,7 +72,7 @@ func (p *Postgres) data() string { return filepath.Join(p.dir, "data") }
 // Start starts it, for the first time or after Stop, at the same address.
 func (p *Postgres) Start() {
 	p.t.Helper()
-	binary := find(p.t, "postgresql-15", filepath.Join(debianBin, "postgres"), "postgres")
+	binary := Find(p.t, "postgresql-15", filepath.Join(debianBin, "postgres"), "postgres")
 	p.process = start(p.t, p.as, syscall.SIGQUIT, binary, "-D", p.data(), "-p", p.port,
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
 		"-c", "ssl=on", "-c", "ssl_cert_file="+p.server.certificate, "-c", "ssl_key_file="+p.server.key,

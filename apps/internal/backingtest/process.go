@@ -116,8 +116,8 @@ func (p *process) waitFor(name string, ready func(context.Context) error) {
 	})
 }
 
-// find returns the path of a binary, or fails naming the package that has it.
-func find(t testing.TB, debianPackage string, candidates ...string) string {
+// Find returns the path of a binary, or fails naming the package that has it.
+func Find(t testing.TB, debianPackage string, candidates ...string) string {
 	t.Helper()
 	for _, candidate := range candidates {
 		if path, err := exec.LookPath(candidate); err == nil {

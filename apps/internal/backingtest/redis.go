@@ -65,7 +65,7 @@ func startRedis(t testing.TB, prefix string, rules map[string]string, args ...st
 // Start starts it, for the first time or after Stop, at the same address; a cache is empty then.
 func (r *Redis) Start() {
 	r.t.Helper()
-	r.process = start(r.t, nil, syscall.SIGKILL, find(r.t, "redis-server", "redis-server"), r.args...)
+	r.process = start(r.t, nil, syscall.SIGKILL, Find(r.t, "redis-server", "redis-server"), r.args...)
 	client := r.Client()
 	defer func() { _ = client.Close() }()
 	r.process.waitFor("redis-server", func(ctx context.Context) error { return client.Ping(ctx).Err() })

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/prometheus/procfs"
+
+	"platform.example/apps/internal/backingtest"
 )
 
 // playing names the part that a test binary plays as a peer.
@@ -71,18 +73,6 @@ func Peer(t testing.TB, part string, env ...string) Process {
 	return Process{URL: strings.TrimSpace(line), PID: c.Process.Pid}
 }
 
-// Find returns the path of a program, or fails.
-func Find(t testing.TB, program string) string {
-	t.Helper()
-	for _, candidate := range []string{program, "/usr/sbin/" + program} {
-		if path, err := exec.LookPath(candidate); err == nil {
-			return path
-		}
-	}
-	t.Fatalf("this test needs %s: `make bench` installs it", program)
-	return ""
-}
-
 // Measured is how a service has answered a load.
 type Measured struct {
 	PerSecond float64       // requests
@@ -104,7 +94,7 @@ func Load(t testing.TB, url string, connections int, headers ...string) Measured
 	for _, header := range headers {
 		args = append(args, "-H", header)
 	}
-	out, err := exec.Command(Find(t, "wrk"), append(args, url)...).CombinedOutput()
+	out, err := exec.Command(backingtest.Find(t, "wrk", "wrk"), append(args, url)...).CombinedOutput()
 	found := func(pattern *regexp.Regexp) string {
 		match := pattern.FindSubmatch(out)
 		if err != nil || match == nil || bytes.Contains(out, []byte("Non-2xx")) {

@@ -71,11 +71,7 @@ func CallerOf(t testing.TB, r *http.Request, service string) identity.Caller {
 // Identity returns the header that names a caller to a service, and lasts for an hour: for clients that send it themselves.
 func Identity(t testing.TB, service string, caller identity.Caller) string {
 	t.Helper()
-	signer, err := identity.ParseSigner("test:" + seed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signed, err := signer.SignFor(caller, service, time.Hour)
+	signed, err := sign(service, caller)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +83,7 @@ func sign(service string, caller identity.Caller) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return signer.Sign(caller, service)
+	return signer.SignFor(caller, service, time.Hour)
 }
 
 // Direct sends a request to a service with no identity but the one given: who is asking, as the gateway signs it for the service of
