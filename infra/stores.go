@@ -36,14 +36,12 @@ func (p platform) newStores(
 		Rollout:     p.rollout,
 		Profile:     p.profile,
 		JobPriority: namespaces[namespace.Apps].Priority,
-		Prefix:      p.config.NamespacePrefix,
-		Requested:   p.config.Requested,
+		Config:      p.config,
+		Services:    p.services,
 		Authority:   pulumi.String(p.secrets.Authority().Bundle).ToStringOutput(),
 	}
 	made.postgres, err = data.NewPostgres(ctx, "postgres", data.PostgresArgs{
 		Common:        common,
-		Config:        p.config,
-		Services:      p.services,
 		Image:         p.upstream("postgres"),
 		Certificate:   certificates[network.Postgres],
 		AdminPassword: p.secrets.Value(catalog.PostgresAdminPassword),
@@ -53,31 +51,17 @@ func (p platform) newStores(
 	if err != nil {
 		return made, err
 	}
-	made.cache, err = data.NewCache(ctx, "redis-cache", data.RedisArgs{
-		Common:      common,
-		Config:      p.config,
-		Services:    p.services,
-		Image:       p.upstream("redis"),
-		Certificate: certificates[network.Cache],
-		Passwords: data.RedisPasswords{
-			Admin: p.secrets.Value(catalog.RedisPassword), Monitor: p.secrets.Value(catalog.RedisMonitorPassword),
-			Services: p.passwords(catalog.Service.CachePassword),
-		},
-	}, opts...)
-	if err != nil {
+	redis := func(owner, admin, monitor string, password func(catalog.Service) string) data.RedisArgs {
+		return data.RedisArgs{Common: common, Image: p.upstream("redis"), Certificate: certificates[owner], Passwords: data.RedisPasswords{
+			Admin: p.secrets.Value(admin), Monitor: p.secrets.Value(monitor), Services: p.passwords(password),
+		}}
+	}
+	cache := redis(network.Cache, catalog.RedisPassword, catalog.RedisMonitorPassword, catalog.Service.CachePassword)
+	if made.cache, err = data.NewCache(ctx, "redis-cache", cache, opts...); err != nil {
 		return made, err
 	}
-	made.stream, err = data.NewStream(ctx, "redis-stream", data.RedisArgs{
-		Common:      common,
-		Config:      p.config,
-		Services:    p.services,
-		Image:       p.upstream("redis"),
-		Certificate: certificates[network.Stream],
-		Passwords: data.RedisPasswords{
-			Admin: p.secrets.Value(catalog.StreamPassword), Monitor: p.secrets.Value(catalog.StreamMonitorPassword),
-			Services: p.passwords(catalog.Service.StreamPassword),
-		},
-	}, opts...)
+	stream := redis(network.Stream, catalog.StreamPassword, catalog.StreamMonitorPassword, catalog.Service.StreamPassword)
+	made.stream, err = data.NewStream(ctx, "redis-stream", stream, opts...)
 	return made, err
 }
 

@@ -25,29 +25,18 @@ func (a PostgresArgs) newDatabases(
 		}
 	}
 	passwords[monitor] = a.Monitor
-	roles, err := corev1.NewSecret(ctx, "postgres-roles", &corev1.SecretArgs{
-		Metadata:   a.generated(name),
-		Immutable:  pulumi.Bool(true),
-		StringData: passwords,
-	}, opts...)
+	roles, err := kube.NewSecret(ctx, "postgres-roles", a.generated(name), passwords, opts...)
 	if err != nil {
 		return nil, err
 	}
-	admin, err := corev1.NewSecret(ctx, name, &corev1.SecretArgs{
-		Metadata:   a.generated(name),
-		Immutable:  pulumi.Bool(true),
-		StringData: pulumi.StringMap{passwordFile: a.AdminPassword},
-	}, opts...)
+	admin, err := kube.NewSecret(ctx, name, a.generated(name), pulumi.StringMap{passwordFile: a.AdminPassword}, opts...)
 	if err != nil {
 		return nil, err
 	}
-	config, err := corev1.NewConfigMap(ctx, name, &corev1.ConfigMapArgs{
-		Metadata:  a.generated(name),
-		Immutable: pulumi.Bool(true),
-		Data: scripts("postgres", []string{
-			"setup.sh", "administrator.sql", "role.sql", "login.sql", "former.sql", "databases.sql", "monitor.sql",
-		}, pulumi.StringMap{"roles": pulumi.String(a.roles()), authorityFile: server.Authority}),
-	}, opts...)
+	content := scripts("postgres", []string{
+		"setup.sh", "administrator.sql", "role.sql", "login.sql", "former.sql", "databases.sql", "monitor.sql",
+	}, pulumi.StringMap{"roles": pulumi.String(a.roles()), authorityFile: server.Authority})
+	config, err := kube.NewConfig(ctx, name, a.generated(name), content, opts...)
 	if err != nil {
 		return nil, err
 	}

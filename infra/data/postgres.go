@@ -14,7 +14,6 @@ import (
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
 	"platform.example/infra/secret"
-	"platform.example/infra/stack"
 )
 
 const (
@@ -36,8 +35,6 @@ type Postgres struct {
 // PostgresArgs describes the server.
 type PostgresArgs struct {
 	Common
-	Config        stack.Stack
-	Services      []catalog.Service
 	Image         string
 	Certificate   secret.Certificate             // of a server in the cluster
 	AdminPassword pulumi.StringOutput            // of who may make roles and databases; the one in use first, then the one before
@@ -65,7 +62,7 @@ func NewPostgres(
 			return nil, err
 		}
 		server = append(server, made)
-		postgres.endpoint = Endpoint{Host: catalog.PostgresHost(args.Prefix), Port: network.PostgresPort, Authority: args.Authority}
+		postgres.endpoint = Endpoint{Host: catalog.PostgresHost(args.Config.NamespacePrefix), Port: network.PostgresPort, Authority: args.Authority}
 	} else {
 		postgres.endpoint = elsewhere(args.Config.Postgres.Store)
 	}
@@ -113,13 +110,10 @@ func (a PostgresArgs) newServer(
 	if err != nil {
 		return nil, err
 	}
-	config, err := corev1.NewConfigMap(ctx, "postgres-config", &corev1.ConfigMapArgs{
-		Metadata:  a.generated(postgresName),
-		Immutable: pulumi.Bool(true),
-		Data: scripts("postgres", []string{"start.sh", "pg_hba.conf"}, pulumi.StringMap{
-			"postgresql.conf": pulumi.String(postgresConf(a.Config.Postgres.Memory, a.Config.MaxConnections(a.Services))),
-		}),
-	}, opts...)
+	content := scripts("postgres", []string{"start.sh", "pg_hba.conf"}, pulumi.StringMap{
+		"postgresql.conf": pulumi.String(postgresConf(a.Config.Postgres.Memory, a.Config.MaxConnections(a.Services))),
+	})
+	config, err := kube.NewConfig(ctx, "postgres-config", a.generated(postgresName), content, opts...)
 	if err != nil {
 		return nil, err
 	}

@@ -99,11 +99,8 @@ func (s redisServer) newObjects(ctx *pulumi.Context, opts ...pulumi.ResourceOpti
 	if err != nil {
 		return made, err
 	}
-	made.config, err = corev1.NewConfigMap(ctx, s.name, &corev1.ConfigMapArgs{
-		Metadata:  s.generated(s.name),
-		Immutable: pulumi.Bool(true),
-		Data:      scripts("redis", []string{"start.sh"}, pulumi.StringMap{"redis.conf": pulumi.String(s.conf())}),
-	}, opts...)
+	content := scripts("redis", []string{"start.sh"}, pulumi.StringMap{"redis.conf": pulumi.String(s.conf())})
+	made.config, err = kube.NewConfig(ctx, s.name, s.generated(s.name), content, opts...)
 	return made, err
 }
 
@@ -159,19 +156,13 @@ func (s redisServer) newUsers(
 	ctx *pulumi.Context, host string, objects redisObjects, opts ...pulumi.ResourceOption,
 ) (*batchv1.Job, error) {
 	name := s.name + network.Setup
-	users, err := corev1.NewSecret(ctx, name, &corev1.SecretArgs{
-		Metadata:   s.generated(name),
-		Immutable:  pulumi.Bool(true),
-		StringData: pulumi.StringMap{usersFile: s.acl(), passwordFile: s.users[0].password},
-	}, opts...)
+	secrets := pulumi.StringMap{usersFile: s.acl(), passwordFile: s.users[0].password}
+	users, err := kube.NewSecret(ctx, name, s.generated(name), secrets, opts...)
 	if err != nil {
 		return nil, err
 	}
-	config, err := corev1.NewConfigMap(ctx, name, &corev1.ConfigMapArgs{
-		Metadata:  s.generated(name),
-		Immutable: pulumi.Bool(true),
-		Data:      scripts("redis", []string{"users.sh"}, pulumi.StringMap{authorityFile: s.Authority}),
-	}, opts...)
+	content := scripts("redis", []string{"users.sh"}, pulumi.StringMap{authorityFile: s.Authority})
+	config, err := kube.NewConfig(ctx, name, s.generated(name), content, opts...)
 	if err != nil {
 		return nil, err
 	}

@@ -8,12 +8,13 @@ import (
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"platform.example/infra/catalog"
 	"platform.example/infra/cluster"
 	"platform.example/infra/isolation"
 	"platform.example/infra/kube"
-	"platform.example/infra/namespace"
 	"platform.example/infra/profile"
 	"platform.example/infra/quantity"
+	"platform.example/infra/stack"
 )
 
 // Common is what all stores are told.
@@ -23,9 +24,9 @@ type Common struct {
 	Profile   profile.Profile
 	// JobPriority is the PriorityClass of what only sets a store up: not one by which it would take a service's place.
 	JobPriority pulumi.StringOutput
-	Prefix      namespace.Prefix                // of the namespaces' names
-	Requested   func(quantity.CPU) quantity.CPU // what is asked for on this stack instead
-	Authority   pulumi.StringOutput             // PEM of who signs the certificates of stores in the cluster
+	Config      stack.Stack
+	Services    []catalog.Service
+	Authority   pulumi.StringOutput // PEM of who signs the certificates of stores in the cluster
 }
 
 // Folders and files in the pods of all stores.
@@ -46,19 +47,10 @@ func (c Common) generated(name string) metav1.ObjectMetaArgs {
 	return metav1.ObjectMetaArgs{Namespace: c.Namespace.Name, Labels: kube.Labels(name)}
 }
 
-// newService is the address of a store. Pulumi doesn't wait for it: it waits for the pods behind it already.
-func (c Common) newService(
-	ctx *pulumi.Context, name string, port int, opts ...pulumi.ResourceOption,
-) (*corev1.Service, error) {
-	metadata := c.named(name)
-	metadata.Annotations = pulumi.StringMap{"pulumi.com/skipAwait": pulumi.String("true")}
-	return corev1.NewService(ctx, name, &corev1.ServiceArgs{
-		Metadata: metadata,
-		Spec: corev1.ServiceSpecArgs{
-			Selector: kube.Labels(name),
-			Ports:    corev1.ServicePortArray{corev1.ServicePortArgs{Name: pulumi.String("tcp"), Port: pulumi.Int(port)}},
-		},
-	}, opts...)
+// newService is the address of a store.
+func (c Common) newService(ctx *pulumi.Context, name string, port int, opts ...pulumi.ResourceOption) (*corev1.Service, error) {
+	tcp := corev1.ServicePortArgs{Name: pulumi.String("tcp"), Port: pulumi.Int(port)}
+	return kube.NewService(ctx, name, c.named(name), kube.Labels(name), tcp, opts...)
 }
 
 // pod is what the pods of all stores have in common.
@@ -99,7 +91,7 @@ func template(name string, pod corev1.PodSpecArgs) corev1.PodTemplateSpecArgs {
 // limited is the resources of a store. It asks for a quarter of its CPU only, so that a small node can hold the
 // platform.
 func (c Common) limited(cpu quantity.CPU, memory quantity.Bytes) corev1.ResourceRequirementsArgs {
-	return kube.Resources(c.Requested(cpu/4), cpu, memory)
+	return kube.Resources(c.Config.Requested(cpu/4), cpu, memory)
 }
 
 func environment(variables map[string]string) corev1.EnvVarArray {

@@ -27,8 +27,6 @@ type Redis struct {
 // RedisArgs describes the cache or the stream.
 type RedisArgs struct {
 	Common
-	Config      stack.Stack
-	Services    []catalog.Service
 	Image       string
 	Certificate secret.Certificate
 	Passwords   RedisPasswords
@@ -37,7 +35,7 @@ type RedisArgs struct {
 // NewCache makes a Redis that evicts what is used least, and may lose everything at any time, unless it is elsewhere.
 func NewCache(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.ResourceOption) (*Redis, error) {
 	config := args.Config.Redis
-	return args.build(ctx, "platform:data:Cache", name, config.Store, catalog.RedisHost(args.Prefix), redisServer{
+	return args.build(ctx, "platform:data:Cache", name, config.Store, catalog.RedisHost(args.Config.NamespacePrefix), redisServer{
 		Common: args.Common, name: network.Cache, image: args.Image, certificate: args.Certificate, starts: 60,
 		users: args.Passwords.users(args.Services, func(s catalog.Service) *catalog.Access { return s.Cache }),
 		config: fmt.Sprintf("maxmemory %dmb\nmaxmemory-policy allkeys-lru\nlazyfree-lazy-eviction yes\nappendonly no\n",
@@ -62,7 +60,7 @@ const appendFolder = "/var/lib/redis"
 // appends every write to a file that reaches the disk each second. What the last second held is published again.
 func NewStream(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.ResourceOption) (*Redis, error) {
 	config := args.Config.Stream
-	return args.build(ctx, "platform:data:Stream", name, config.Store, catalog.StreamHost(args.Prefix), redisServer{
+	return args.build(ctx, "platform:data:Stream", name, config.Store, catalog.StreamHost(args.Config.NamespacePrefix), redisServer{
 		Common: args.Common, name: network.Stream, image: args.Image, certificate: args.Certificate,
 		users: args.Passwords.users(args.Services, func(s catalog.Service) *catalog.Access { return s.Stream }),
 		config: fmt.Sprintf("maxmemory %dmb\nmaxmemory-policy noeviction\nappendonly yes\nappendfsync everysec\ndir %s\n",

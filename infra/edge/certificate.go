@@ -14,12 +14,9 @@ const certificateName = name + "-certificate"
 
 // newSolver leads to the pods that cert-manager makes while it proves to an issuer that the host is ours (ACME, HTTP-01).
 func (a Args) newSolver(ctx *pulumi.Context, parent pulumi.ResourceOption) error {
-	metadata := a.metadata(network.Solver)
-	metadata.Annotations = pulumi.StringMap{"pulumi.com/skipAwait": pulumi.String("true")}
-	_, err := corev1.NewService(ctx, network.Solver, &corev1.ServiceArgs{Metadata: metadata, Spec: corev1.ServiceSpecArgs{
-		Selector: pulumi.ToStringMap(network.Selector(network.Solver)),
-		Ports:    corev1.ServicePortArray{corev1.ServicePortArgs{Name: pulumi.String("http"), Port: pulumi.Int(network.SolverPort)}},
-	}}, parent)
+	selector := pulumi.ToStringMap(network.Selector(network.Solver))
+	http := corev1.ServicePortArgs{Name: pulumi.String("http"), Port: pulumi.Int(network.SolverPort)}
+	_, err := kube.NewService(ctx, network.Solver, a.metadata(network.Solver), selector, http, parent)
 	return err
 }
 

@@ -7,6 +7,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"gopkg.in/yaml.v3"
 
+	"platform.example/infra/kube"
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
 	"platform.example/infra/stack"
@@ -34,11 +35,7 @@ func (a Args) newRoutes(ctx *pulumi.Context, parent pulumi.ResourceOption) (*cor
 		text, err := yaml.Marshal(routes(a.Config, a.Upstream, address, a.Origins))
 		return string(text), err
 	}).(pulumi.StringOutput)
-	return corev1.NewConfigMap(ctx, name, &corev1.ConfigMapArgs{
-		Metadata:  a.metadata(""),
-		Immutable: pulumi.Bool(true),
-		Data:      pulumi.StringMap{routesFile: text},
-	}, parent)
+	return kube.NewConfig(ctx, name, a.metadata(""), pulumi.StringMap{routesFile: text}, parent)
 }
 
 // object is a part of Traefik's dynamic configuration (doc.traefik.io/traefik, "File", "Routing").

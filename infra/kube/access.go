@@ -69,3 +69,18 @@ func NewCertificate(
 		StringData: pulumi.StringMap{"tls.crt": certificate.Certificate, "tls.key": certificate.Key},
 	}, opts...)
 }
+
+// NewConfig makes a ConfigMap that never changes. Where its metadata has no name, other content is another object, and whoever uses
+// it follows.
+func NewConfig(
+	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, data pulumi.StringMap, opts ...pulumi.ResourceOption,
+) (*corev1.ConfigMap, error) {
+	return corev1.NewConfigMap(ctx, name, &corev1.ConfigMapArgs{Metadata: metadata, Immutable: pulumi.Bool(true), Data: data}, opts...)
+}
+
+// NewSecret makes a Secret that never changes, like NewConfig.
+func NewSecret(
+	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, data pulumi.StringMap, opts ...pulumi.ResourceOption,
+) (*corev1.Secret, error) {
+	return corev1.NewSecret(ctx, name, &corev1.SecretArgs{Metadata: metadata, Immutable: pulumi.Bool(true), StringData: data}, opts...)
+}

@@ -70,3 +70,14 @@ func StatefulSet(
 		}},
 	}
 }
+
+// NewService makes a Service for the pods of the selector. Pulumi doesn't wait for it: it waits for the pods behind it already.
+func NewService(
+	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, selector pulumi.StringMap, port corev1.ServicePortArgs,
+	opts ...pulumi.ResourceOption,
+) (*corev1.Service, error) {
+	metadata.Annotations = pulumi.StringMap{"pulumi.com/skipAwait": pulumi.String("true")}
+	return corev1.NewService(ctx, name, &corev1.ServiceArgs{
+		Metadata: metadata, Spec: corev1.ServiceSpecArgs{Selector: selector, Ports: corev1.ServicePortArray{port}},
+	}, opts...)
+}

@@ -68,12 +68,8 @@ func (a Args) run(ctx *pulumi.Context, p part, opts ...pulumi.ResourceOption) (r
 		return nil, err
 	}
 	upstream := image.Upstream(p.image, a.Config.Environment, a.Profile.RegistryMirror)
-	service := named
-	service.Annotations = pulumi.StringMap{"pulumi.com/skipAwait": pulumi.String("true")} // the pods are waited for
-	_, err = corev1.NewService(ctx, p.name, &corev1.ServiceArgs{Metadata: service, Spec: corev1.ServiceSpecArgs{
-		Selector: kube.Labels(p.name), Ports: p.servicePorts(),
-	}}, opts...)
-	if err != nil {
+	http := corev1.ServicePortArgs{Name: pulumi.String("http"), Port: pulumi.Int(p.port), TargetPort: pulumi.String("http")}
+	if _, err := kube.NewService(ctx, p.name, named, kube.Labels(p.name), http, opts...); err != nil {
 		return nil, err
 	}
 	pod := kube.Pod(a.Profile, kube.Nobody, account, home.Priority, p.container(upstream, mounts))
@@ -109,10 +105,6 @@ func (a Args) run(ctx *pulumi.Context, p part, opts ...pulumi.ResourceOption) (r
 }
 
 func (p part) opsPort() int { return cmp.Or(p.ops, p.port) }
-
-func (p part) servicePorts() corev1.ServicePortArray {
-	return corev1.ServicePortArray{corev1.ServicePortArgs{Name: pulumi.String("http"), Port: pulumi.Int(p.port), TargetPort: pulumi.String("http")}}
-}
 
 func (p part) container(upstream string, mounts corev1.VolumeMountArray) corev1.ContainerArgs {
 	ports := corev1.ContainerPortArray{kube.Port("http", p.port)}
@@ -194,9 +186,7 @@ func (p part) shelf(
 		Name: config.Metadata.Name(), Items: p.items(),
 	}}}
 	for _, name := range slices.Sorted(maps.Keys(p.boards)) {
-		board, err := corev1.NewConfigMap(ctx, p.name+"-"+name, &corev1.ConfigMapArgs{
-			Metadata: metadata, Immutable: pulumi.Bool(true), Data: pulumi.StringMap{name + ".json": p.boards[name]},
-		}, opts...)
+		board, err := kube.NewConfig(ctx, p.name+"-"+name, metadata, pulumi.StringMap{name + ".json": p.boards[name]}, opts...)
 		if err != nil {
 			return corev1.ProjectedVolumeSourceArgs{}, err
 		}

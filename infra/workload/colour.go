@@ -26,7 +26,7 @@ func (c colour) build(
 	}
 	before := c.stores()
 	if c.Service.Database != "" {
-		migration, err := c.newJob(ctx, "migrate", environment, nil, 1, parent, pulumi.DependsOn(before))
+		migration, err := c.newJob(ctx, "migrate", c.image().Version, environment, nil, 1, parent, pulumi.DependsOn(before))
 		if err != nil {
 			return environment, completed, err
 		}

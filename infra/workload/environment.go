@@ -11,6 +11,7 @@ import (
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/data"
+	"platform.example/infra/kube"
 	"platform.example/infra/network"
 )
 
@@ -71,32 +72,21 @@ func (a Args) choice(key string) (string, bool) {
 	return value, set
 }
 
-// authorities is whom the service trusts, in PEM; nothing where the system's roots will do.
-func (a Args) authorities() pulumi.StringMap {
-	authorities := pulumi.StringMap{}
-	if a.Service.Database != "" {
-		authorities["POSTGRES_CA_CERTIFICATE"] = a.Postgres.Authority
-	}
-	if a.Service.Cache != nil {
-		authorities["REDIS_CA_CERTIFICATE"] = a.Cache.Authority
-	}
-	if a.Service.Stream != nil {
-		authorities["STREAM_CA_CERTIFICATE"] = a.Stream.Authority
-	}
-	return authorities
-}
-
-// secrets is the rest of the environment.
+// secrets is the rest of the environment: what is secret, and whom the service trusts, in PEM; nothing where the system's roots
+// will do.
 func (a Args) secrets() pulumi.StringMap {
 	secrets := pulumi.StringMap{}
 	if a.Service.Database != "" {
 		secrets["POSTGRES_USER"], secrets["POSTGRES_PASSWORD"] = a.Postgres.User, a.Postgres.Password
+		secrets["POSTGRES_CA_CERTIFICATE"] = a.Postgres.Authority
 	}
 	if a.Service.Cache != nil {
 		secrets["REDIS_USERNAME"], secrets["REDIS_PASSWORD"] = a.Cache.User, a.Cache.Password
+		secrets["REDIS_CA_CERTIFICATE"] = a.Cache.Authority
 	}
 	if a.Service.Stream != nil {
 		secrets["STREAM_USERNAME"], secrets["STREAM_PASSWORD"] = a.Stream.User, a.Stream.Password
+		secrets["STREAM_CA_CERTIFICATE"] = a.Stream.Authority
 	}
 	if !a.Service.Public && a.Secrets.Has(catalog.IdentityKeys) {
 		secrets["IDENTITY_PUBLIC_KEYS"] = a.Secrets.PublicKeys(catalog.IdentityKeys)
@@ -113,11 +103,8 @@ func (a Args) secrets() pulumi.StringMap {
 // newEnvironment keeps both in objects with generated names: changed content is a new object, and the pods follow. What is
 // no secret stays with the colour; what may be rotated, whom to trust included, doesn't.
 func (c colour) newEnvironment(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (corev1.EnvFromSourceArray, error) {
-	config, err := corev1.NewConfigMap(ctx, c.name(), &corev1.ConfigMapArgs{
-		Metadata:  c.metadata("", c.selector()),
-		Immutable: pulumi.Bool(true),
-		Data:      pulumi.ToStringMap(c.variables()),
-	}, append(opts, c.keeps("data"))...)
+	variables := pulumi.ToStringMap(c.variables())
+	config, err := kube.NewConfig(ctx, c.name(), c.metadata("", c.selector()), variables, append(opts, c.keeps("data"))...)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +112,6 @@ func (c colour) newEnvironment(ctx *pulumi.Context, opts ...pulumi.ResourceOptio
 		ConfigMapRef: corev1.ConfigMapEnvSourceArgs{Name: config.Metadata.Name()},
 	}}
 	secrets := c.secrets()
-	maps.Copy(secrets, c.authorities())
 	if len(secrets) == 0 {
 		return environment, nil
 	}
@@ -139,11 +125,7 @@ func (c colour) newEnvironment(ctx *pulumi.Context, opts ...pulumi.ResourceOptio
 func (c colour) newSecret(
 	ctx *pulumi.Context, name string, values pulumi.StringMap, opts ...pulumi.ResourceOption,
 ) (*corev1.Secret, error) {
-	return corev1.NewSecret(ctx, name, &corev1.SecretArgs{
-		Metadata:   c.metadata("", c.selector()),
-		Immutable:  pulumi.Bool(true),
-		StringData: values,
-	}, opts...)
+	return kube.NewSecret(ctx, name, c.metadata("", c.selector()), values, opts...)
 }
 
 func fromSecret(secret *corev1.Secret) corev1.EnvFromSourceArgs {

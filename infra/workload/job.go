@@ -17,16 +17,9 @@ import (
 	"platform.example/infra/release"
 )
 
-// newJob runs a subcommand of the service to its end, and so many times more if it fails. The version is part of its name:
-// a new image is a new Job.
+// newJob runs a subcommand of the service to its end, and so many times more if it fails. The suffix of its name begins with the
+// version: a new image is a new Job.
 func (c colour) newJob(
-	ctx *pulumi.Context, subcommand string, environment corev1.EnvFromSourceArray, variables corev1.EnvVarArray, again int,
-	opts ...pulumi.ResourceOption,
-) (*batchv1.Job, error) {
-	return c.newNamedJob(ctx, subcommand, c.image().Version, environment, variables, again, opts...)
-}
-
-func (c colour) newNamedJob(
 	ctx *pulumi.Context, subcommand, suffix string, environment corev1.EnvFromSourceArray, variables corev1.EnvVarArray, again int,
 	opts ...pulumi.ResourceOption,
 ) (*batchv1.Job, error) {
@@ -64,7 +57,7 @@ func (c colour) newVerification(
 		}
 		environment = append(slices.Clip(environment), fromSecret(keys))
 	}
-	job, err := c.newNamedJob(ctx, "verify", suffix, environment, corev1.EnvVarArray{
+	job, err := c.newJob(ctx, "verify", suffix, environment, corev1.EnvVarArray{
 		kube.Variable("VERIFY_URL", at),
 		kube.Variable("VERIFY_ENDPOINTS", pulumi.String(fmt.Sprint(c.Plan.Replicas))),
 		kube.Variable("VERIFY_LATENCY", pulumi.String(promised.Latency.String())),
@@ -103,6 +96,6 @@ func (c colour) newDemoUser(
 		return err
 	}
 	withDemo := append(corev1.EnvFromSourceArray{fromSecret(secret)}, environment...)
-	_, err = c.newJob(ctx, "seed-demo", withDemo, nil, 1, parent, after)
+	_, err = c.newJob(ctx, "seed-demo", c.image().Version, withDemo, nil, 1, parent, after)
 	return err
 }
