@@ -85,10 +85,8 @@ const (
 func Callers(services []Service, called string) []string {
 	var callers []string
 	for _, service := range services {
-		for _, name := range service.Calls {
-			if name == called {
-				callers = append(callers, service.Name)
-			}
+		if slices.Contains(service.Calls, called) {
+			callers = append(callers, service.Name)
 		}
 	}
 	return callers

@@ -73,7 +73,7 @@ func Issue(authorities string, hosts []string, duration time.Duration, now time.
 		Subject:     pkix.Name{CommonName: hosts[0]},
 		DNSNames:    hosts,
 		NotBefore:   now.Add(-time.Hour),
-		NotAfter:    earlier(now.Add(duration), certificate.NotAfter),
+		NotAfter:    slices.MinFunc([]time.Time{now.Add(duration), certificate.NotAfter}, time.Time.Compare),
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
@@ -81,13 +81,6 @@ func Issue(authorities string, hosts []string, duration time.Duration, now time.
 		template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback}
 	}
 	return sign(template, certificate, key)
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.Before(b) {
-		return a
-	}
-	return b
 }
 
 // sign makes a key and a certificate for it; without a parent it signs itself.

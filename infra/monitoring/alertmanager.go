@@ -19,20 +19,17 @@ func (a Args) alertmanager() part {
 		memory: 64 * quantity.MiB, cpu: 200, volume: 256 * quantity.MiB,
 		secrets: pulumi.StringMap{},
 	}
-	receivers := route.Receivers{}
-	for _, given := range []struct {
-		secret, file string
-		there        *bool
-	}{
-		{catalog.SlackWebhookURL, route.SlackFile, &receivers.Slack},
-		{catalog.PagerDutyRoutingKey, route.PagerDutyFile, &receivers.PagerDuty},
-		{catalog.AlertWebhookURL, route.WebhookFile, &receivers.Webhook},
-		{catalog.DeadMansSwitchURL, route.DeadMansSwitchFile, &receivers.DeadMansSwitch},
+	for secret, file := range map[string]string{
+		catalog.SlackWebhookURL: route.SlackFile, catalog.PagerDutyRoutingKey: route.PagerDutyFile,
+		catalog.AlertWebhookURL: route.WebhookFile, catalog.DeadMansSwitchURL: route.DeadMansSwitchFile,
 	} {
-		if a.Secrets.Has(given.secret) {
-			*given.there = true
-			p.secrets[given.file] = a.Secrets.Value(given.secret)
+		if a.Secrets.Has(secret) {
+			p.secrets[file] = a.Secrets.Value(secret)
 		}
+	}
+	receivers := route.Receivers{
+		Slack: a.Secrets.Has(catalog.SlackWebhookURL), PagerDuty: a.Secrets.Has(catalog.PagerDutyRoutingKey),
+		Webhook: a.Secrets.Has(catalog.AlertWebhookURL), DeadMansSwitch: a.Secrets.Has(catalog.DeadMansSwitchURL),
 	}
 	config := must(route.Config(a.Config.Name, p.secretFolder(), receivers))
 	p.config = pulumi.StringMap{"alertmanager.yml": pulumi.String(config)}

@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -38,11 +39,8 @@ func disruption(o objects, found found) {
 		}
 	}
 	for _, budget := range budgets {
-		protects := false
-		for _, w := range o.servers() {
-			protects = protects || w.selected(budget.Namespace, budget.Spec.Selector)
-		}
-		if !protects {
+		protects := func(w workload) bool { return w.selected(budget.Namespace, budget.Spec.Selector) }
+		if !slices.ContainsFunc(o.servers(), protects) {
 			found(nameOf(budget), "selects no pods", "give it the labels of a workload's pods")
 		}
 	}
@@ -90,12 +88,10 @@ func is(value *intstr.IntOrString, want int) bool {
 func spread(o objects, found found) {
 	for _, w := range o.replicated() {
 		for _, topology := range []string{corev1.LabelHostname, corev1.LabelTopologyZone} {
-			spreads := false
-			for _, constraint := range w.pod.Spec.TopologySpreadConstraints {
-				spreads = spreads || constraint.TopologyKey == topology &&
-					w.selected(w.object.GetNamespace(), constraint.LabelSelector)
+			spreads := func(constraint corev1.TopologySpreadConstraint) bool {
+				return constraint.TopologyKey == topology && w.selected(w.object.GetNamespace(), constraint.LabelSelector)
 			}
-			if !spreads {
+			if !slices.ContainsFunc(w.pod.Spec.TopologySpreadConstraints, spreads) {
 				found(w.name, "its replicas aren't spread over "+topology,
 					"add a topologySpreadConstraint with the labels of its own pods")
 			}

@@ -4,18 +4,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
-	appsv1 "k8s.io/api/apps/v1"
-	autoscalingv2 "k8s.io/api/autoscaling/v2"
-	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
-	policyv1 "k8s.io/api/policy/v1"
-	rbacv1 "k8s.io/api/rbac/v1"
-	schedulingv1 "k8s.io/api/scheduling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/scheme"
 	strictjson "sigs.k8s.io/json"
 
 	"platform.example/infra/stack"
@@ -27,29 +22,18 @@ type typed interface {
 	runtime.Object
 }
 
-// kinds is every kind that the rules know, by apiVersion and kind. What other people's operators define has no type
-// here and is left to them.
-var kinds = map[[2]string]func() typed{
-	{"v1", "ConfigMap"}:                                    func() typed { return &corev1.ConfigMap{} },
-	{"v1", "Namespace"}:                                    func() typed { return &corev1.Namespace{} },
-	{"v1", "Secret"}:                                       func() typed { return &corev1.Secret{} },
-	{"v1", "Service"}:                                      func() typed { return &corev1.Service{} },
-	{"v1", "ServiceAccount"}:                               func() typed { return &corev1.ServiceAccount{} },
-	{"apps/v1", "DaemonSet"}:                               func() typed { return &appsv1.DaemonSet{} },
-	{"apps/v1", "Deployment"}:                              func() typed { return &appsv1.Deployment{} },
-	{"apps/v1", "StatefulSet"}:                             func() typed { return &appsv1.StatefulSet{} },
-	{"autoscaling/v2", "HorizontalPodAutoscaler"}:          func() typed { return &autoscalingv2.HorizontalPodAutoscaler{} },
-	{"batch/v1", "CronJob"}:                                func() typed { return &batchv1.CronJob{} },
-	{"batch/v1", "Job"}:                                    func() typed { return &batchv1.Job{} },
-	{"networking.k8s.io/v1", "Ingress"}:                    func() typed { return &networkingv1.Ingress{} },
-	{"networking.k8s.io/v1", "NetworkPolicy"}:              func() typed { return &networkingv1.NetworkPolicy{} },
-	{"policy/v1", "PodDisruptionBudget"}:                   func() typed { return &policyv1.PodDisruptionBudget{} },
-	{"rbac.authorization.k8s.io/v1", "ClusterRole"}:        func() typed { return &rbacv1.ClusterRole{} },
-	{"rbac.authorization.k8s.io/v1", "Role"}:               func() typed { return &rbacv1.Role{} },
-	{"rbac.authorization.k8s.io/v1", "RoleBinding"}:        func() typed { return &rbacv1.RoleBinding{} },
-	{"scheduling.k8s.io/v1", "PriorityClass"}:              func() typed { return &schedulingv1.PriorityClass{} },
-	{"cert-manager.io/v1", "Certificate"}:                  func() typed { return &unstructured.Unstructured{} },
-	{"rbac.authorization.k8s.io/v1", "ClusterRoleBinding"}: func() typed { return &rbacv1.ClusterRoleBinding{} },
+// kinds is every kind that the rules know, by apiVersion. What other people's operators define has no type here and is left
+// to them.
+var kinds = map[string][]string{
+	"v1":                           {"ConfigMap", "Namespace", "Secret", "Service", "ServiceAccount"},
+	"apps/v1":                      {"DaemonSet", "Deployment", "StatefulSet"},
+	"autoscaling/v2":               {"HorizontalPodAutoscaler"},
+	"batch/v1":                     {"CronJob", "Job"},
+	"networking.k8s.io/v1":         {"Ingress", "NetworkPolicy"},
+	"policy/v1":                    {"PodDisruptionBudget"},
+	"rbac.authorization.k8s.io/v1": {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"},
+	"scheduling.k8s.io/v1":         {"PriorityClass"},
+	"cert-manager.io/v1":           {"Certificate"},
 }
 
 // objects is what the rules look at.
@@ -81,18 +65,19 @@ func readAll(environment stack.Environment, manifests []Object) objects {
 func readOne(manifest Object) (typed, error) {
 	version, _ := manifest["apiVersion"].(string)
 	kind, _ := manifest["kind"].(string)
-	empty, known := kinds[[2]string{version, kind}]
-	if !known {
+	if !slices.Contains(kinds[version], kind) {
 		return nil, fmt.Errorf("no rule knows the kind %q of %q", kind, version)
 	}
 	content, err := json.Marshal(manifest)
 	if err != nil {
 		return nil, err
 	}
-	object := empty()
-	if custom, ok := object.(*unstructured.Unstructured); ok {
+	empty, err := scheme.Scheme.New(schema.FromAPIVersionAndKind(version, kind))
+	if err != nil { // it isn't Kubernetes' own
+		custom := &unstructured.Unstructured{}
 		return custom, custom.UnmarshalJSON(content)
 	}
+	object := empty.(typed)
 	unknown, err := strictjson.UnmarshalStrict(content, object)
 	if err != nil {
 		return nil, err

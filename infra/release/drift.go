@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
+
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 // Difference is one thing that the cluster has otherwise than the last release left it.
@@ -175,7 +176,7 @@ func (r Recorded) drift(service string) (found []Difference) {
 		if r.ByHand(service) != nil { // to move traffic takes more than a patch
 			patch = nil
 		}
-		differs("Service", service, selectorField, joined(r.Selector), joined(want), r.Changes, patch)
+		differs("Service", service, selectorField, labels.Set(r.Selector).String(), labels.Set(want).String(), r.Changes, patch)
 	}
 	for _, colour := range []Colour{live, live.Other()} {
 		running, there := r.Colours[colour]
@@ -229,13 +230,4 @@ func (r Recorded) driftOf(
 	if least := is.least(); is.Replicas == 0 || is.Replicas < least && !scaled {
 		differs(kind, name, replicasField, fmt.Sprint(is.Replicas), fmt.Sprintf("at least %d", least), is.Changes, object{"spec": object{"replicas": least}})
 	}
-}
-
-// joined is a selector for people.
-func joined(selector map[string]string) string {
-	var terms []string
-	for _, key := range slices.Sorted(maps.Keys(selector)) {
-		terms = append(terms, key+"="+selector[key])
-	}
-	return strings.Join(terms, ",")
 }

@@ -17,22 +17,36 @@ type rule struct {
 
 func rules(services []catalog.Service) []rule {
 	rules := []rule{
-		{[]string{"build"}, productionBuildsNothing},
+		{[]string{"build"}, func(s Stack) string {
+			return fault(s.Environment == Production && s.Build, "true: production never builds: it runs what stack %s has tested", s.PromotesFrom)
+		}},
 		{[]string{"promotesFrom", "build"}, imagesComeFromOnePlace},
-		{[]string{"registry", "build"}, buildingNeedsARegistry},
-		{[]string{"demo"}, demoIsLocal},
+		{[]string{"registry", "build"}, func(s Stack) string { return fault(s.Build && s.Registry == "", "not set: want "+wantRegistry) }},
+		{[]string{"demo"}, func(s Stack) string {
+			return fault(s.Demo && s.Environment != Local, "true: only a stack of environment local has a demo user")
+		}},
 		{[]string{"edge.httpPort", "edge.type"}, func(s Stack) string { return nodePortIsGiven(s.Edge, s.Edge.HTTPPort) }},
 		{[]string{"edge.httpsPort", "edge.type"}, func(s Stack) string { return nodePortIsGiven(s.Edge, s.Edge.HTTPSPort) }},
-		{[]string{"edge.httpsPort", "edge.httpPort"}, nodePortsDiffer},
-		{[]string{"edge.host"}, hostIsGiven},
+		{[]string{"edge.httpsPort", "edge.httpPort"}, func(s Stack) string {
+			return fault(s.Edge.Type == NodePort && s.Edge.HTTPPort == s.Edge.HTTPSPort, "%d is edge.httpPort too", s.Edge.HTTPSPort)
+		}},
+		{[]string{"edge.host"}, func(s Stack) string {
+			return fault(s.Edge.Host == "", "not set: want the DNS name that clients use, such as api.example.com")
+		}},
 		{[]string{"edge.tlsSecret", "edge.issuer"}, someoneCertifiesTheEdge},
 		{[]string{"replicas.max", "replicas.min"}, func(s Stack) string { return maxIsNotBelowMin(s.Replicas) }},
-		{[]string{"edge.proxyProtocol", "edge.trustedProxies"}, proxyProtocolIsTrusted},
+		{[]string{"edge.proxyProtocol", "edge.trustedProxies"}, func(s Stack) string {
+			return fault(s.Edge.ProxyProtocol && len(s.Edge.TrustedProxies) == 0,
+				"true: want edge.trustedProxies too, the networks of the load balancers whose word on the client's address is believed")
+		}},
 		{[]string{"postgres.memory"}, func(s Stack) string { return hasRoom(s.Postgres.Memory, leastPostgres) }},
 		{[]string{"replicas.max", "postgres.memory"}, func(s Stack) string { return connectionsFit(s, services) }},
 		{[]string{"redis.memory"}, func(s Stack) string { return hasRoom(s.Redis.Memory, leastRedis) }},
 		{[]string{"stream.memory"}, func(s Stack) string { return hasRoom(s.Stream.Memory, leastRedis) }},
-		{[]string{"stream.volumeSize", "stream.memory"}, streamFitsItsVolume},
+		// There is room for the append-only file as it grows to twice its size, and for the new one.
+		{[]string{"stream.volumeSize", "stream.memory"}, func(s Stack) string {
+			return fault(s.Stream.VolumeSize < 3*s.Stream.Memory, "%q is below three times stream.memory %q", s.Stream.VolumeSize, s.Stream.Memory)
+		}},
 		{[]string{"postgres.network", "postgres.address"}, func(s Stack) string { return firewallKnows(s.Postgres.Store) }},
 		{[]string{"redis.network", "redis.address"}, func(s Stack) string { return firewallKnows(s.Redis.Store) }},
 		{[]string{"stream.network", "stream.address"}, func(s Stack) string { return firewallKnows(s.Stream.Store) }},
@@ -59,11 +73,6 @@ func fault(is bool, format string, values ...any) string {
 	return fmt.Sprintf(format, values...)
 }
 
-func productionBuildsNothing(s Stack) string {
-	return fault(s.Environment == Production && s.Build,
-		"true: production never builds: it runs what stack %s has tested", s.PromotesFrom)
-}
-
 func imagesComeFromOnePlace(s Stack) string {
 	switch {
 	case !s.Build && s.PromotesFrom == "":
@@ -76,24 +85,8 @@ func imagesComeFromOnePlace(s Stack) string {
 	}
 }
 
-func buildingNeedsARegistry(s Stack) string {
-	return fault(s.Build && s.Registry == "", "not set: want "+wantRegistry)
-}
-
-func demoIsLocal(s Stack) string {
-	return fault(s.Demo && s.Environment != Local, "true: only a stack of environment local has a demo user")
-}
-
 func nodePortIsGiven(edge Edge, port int) string {
 	return fault(edge.Type == NodePort && port == 0, "not set: edge.type NodePort needs "+wantNodePort)
-}
-
-func nodePortsDiffer(s Stack) string {
-	return fault(s.Edge.Type == NodePort && s.Edge.HTTPPort == s.Edge.HTTPSPort, "%d is edge.httpPort too", s.Edge.HTTPSPort)
-}
-
-func hostIsGiven(s Stack) string {
-	return fault(s.Edge.Host == "", "not set: want the DNS name that clients use, such as api.example.com")
 }
 
 func someoneCertifiesTheEdge(s Stack) string {
@@ -111,11 +104,6 @@ func someoneCertifiesTheEdge(s Stack) string {
 
 func maxIsNotBelowMin(replicas Replicas) string {
 	return fault(replicas.Max < replicas.Min, "%d is below replicas.min %d", replicas.Max, replicas.Min)
-}
-
-func proxyProtocolIsTrusted(s Stack) string {
-	return fault(s.Edge.ProxyProtocol && len(s.Edge.TrustedProxies) == 0,
-		"true: want edge.trustedProxies too, the networks of the load balancers whose word on the client's address is believed")
 }
 
 // firewallKnows is about names: a NetworkPolicy has only numbers.
@@ -138,9 +126,4 @@ const (
 
 func hasRoom(memory, least quantity.Bytes) string {
 	return fault(memory < least, "%q: want at least %dMi", memory, least)
-}
-
-// streamFitsItsVolume leaves room for the append-only file as it grows to twice its size, and for the new one.
-func streamFitsItsVolume(s Stack) string {
-	return fault(s.Stream.VolumeSize < 3*s.Stream.Memory, "%q is below three times stream.memory %q", s.Stream.VolumeSize, s.Stream.Memory)
 }
