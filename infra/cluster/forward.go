@@ -18,9 +18,9 @@ import (
 	"platform.example/infra/namespace"
 )
 
-// Forward forwards a port of 127.0.0.1 to a port of the first ready pod with that name, until ctx is done or the connection is
-// lost. It calls ready once the port accepts connections.
-func (c *Cluster) Forward(ctx context.Context, in namespace.Name, name string, local, port int, ready func()) error {
+// Forward forwards a port of 127.0.0.1, a free one where local is 0, to a port of the first ready pod with that name, until ctx is
+// done or the connection is lost. It calls ready with the local port once that accepts connections.
+func (c *Cluster) Forward(ctx context.Context, in namespace.Name, name string, local, port int, ready func(local int)) error {
 	namespace := c.namespace(in)
 	pod, err := c.readyPod(ctx, namespace, name)
 	if err != nil {
@@ -44,7 +44,11 @@ func (c *Cluster) Forward(ctx context.Context, in namespace.Name, name string, l
 	for {
 		select {
 		case <-started:
-			ready()
+			ports, err := forwarder.GetPorts()
+			if err != nil {
+				return fmt.Errorf("forward to %s: %w", name, err)
+			}
+			ready(int(ports[0].Local))
 			started = nil
 		case err := <-ended:
 			if err == nil {

@@ -40,7 +40,7 @@ func forward(ctx context.Context, kubeContext, listen string, out io.Writer) err
 		local, connected, first := freePort(port), false, make(chan error, 1)
 		group.Go(func() error {
 			for ctx.Err() == nil {
-				err := target.Forward(ctx, namespace.Monitoring, name, local, port, func() {
+				err := target.Forward(ctx, namespace.Monitoring, name, local, port, func(int) {
 					if connected {
 						printer.Printf("%s answers again", name)
 						return

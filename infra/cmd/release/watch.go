@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"net"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/api"
@@ -31,8 +31,9 @@ type watcher struct {
 	ended   chan error
 }
 
-// forward leads from a port of this machine to Prometheus, until ctx is done or the way is lost, and calls ready once it does.
-type forward func(ctx context.Context, port int, ready func()) error
+// forward leads from a port of this machine to Prometheus, until ctx is done or the way is lost, and calls ready with the port once
+// it does.
+type forward func(ctx context.Context, ready func(port int)) error
 
 const (
 	openTime  = 15 * time.Second // to get through to Prometheus
@@ -45,28 +46,24 @@ const (
 
 // openWatcher leads to Prometheus, and is an error unless it answers.
 func (s *session) openWatcher(ctx context.Context) (*watcher, error) {
-	w := &watcher{session: s, every: lookEvery, away: awayTime, forward: func(ctx context.Context, port int, ready func()) error {
-		return s.cluster.Forward(ctx, namespace.Monitoring, network.Prometheus, port, network.PrometheusPort, ready)
+	w := &watcher{session: s, every: lookEvery, away: awayTime, forward: func(ctx context.Context, ready func(int)) error {
+		return s.cluster.Forward(ctx, namespace.Monitoring, network.Prometheus, 0, network.PrometheusPort, ready)
 	}}
 	return w, w.open(ctx)
 }
 
-func (w *watcher) open(ctx context.Context) error {
-	port, err := freePort()
-	if err != nil {
-		return err
-	}
-	client, err := api.NewClient(api.Config{Address: fmt.Sprintf("http://127.0.0.1:%d", port)})
-	if err != nil {
-		return err
-	}
+func (w *watcher) open(ctx context.Context) (err error) {
 	forwarding, stop := context.WithCancel(context.WithoutCancel(ctx))
-	w.api, w.stop, w.ended = prometheus.NewAPI(client), stop, make(chan error, 1)
-	ready := make(chan struct{})
-	go func() { w.ended <- w.forward(forwarding, port, func() { close(ready) }) }()
+	w.stop, w.ended = stop, make(chan error, 1)
+	ready := make(chan int, 1)
+	go func() { w.ended <- w.forward(forwarding, func(port int) { ready <- port }) }()
 	select {
-	case <-ready:
-		_, err = w.number(ctx, "vector(1)", time.Now())
+	case port := <-ready:
+		var client api.Client
+		if client, err = api.NewClient(api.Config{Address: fmt.Sprintf("http://127.0.0.1:%d", port)}); err == nil {
+			w.api = prometheus.NewAPI(client)
+			_, err = w.number(ctx, "vector(1)", time.Now())
+		}
 	case err = <-w.ended:
 		err = fmt.Errorf("Prometheus: %w", err) //nolint:revive,staticcheck // a name
 		w.ended <- err
@@ -86,15 +83,6 @@ func (w *watcher) close() {
 	w.stop()
 	<-w.ended
 	w.stop = nil
-}
-
-func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
 // number is the value of an expression that yields one; 0 where it yields none.
@@ -142,14 +130,7 @@ func (w *watcher) measured(ctx context.Context, service catalog.Service, colour 
 // verdict is what was found of all services.
 type verdict []release.Verdict
 
-func (v verdict) good() bool {
-	for _, one := range v {
-		if one.Bad() {
-			return false
-		}
-	}
-	return true
-}
+func (v verdict) good() bool { return !slices.ContainsFunc(v, release.Verdict.Bad) }
 
 // String is what is wrong; where nothing is, how well all do.
 func (v verdict) String() string {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"strings"
@@ -19,7 +18,7 @@ import (
 // prometheusThat answers every query with 0. Each way to it ends after so many queries, the last one never does.
 func prometheusThat(endsAfter ...int32) forward {
 	var way atomic.Int32
-	return func(ctx context.Context, port int, ready func()) error {
+	return func(ctx context.Context, ready func(int)) error {
 		var left atomic.Int32
 		left.Store(1 << 30)
 		if i := int(way.Add(1)) - 1; i < len(endsAfter) {
@@ -28,7 +27,7 @@ func prometheusThat(endsAfter ...int32) forward {
 		if left.Load() == 0 {
 			return errors.New("no pod is ready")
 		}
-		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			return err
 		}
@@ -43,7 +42,7 @@ func prometheusThat(endsAfter ...int32) forward {
 			<-ctx.Done()
 			_ = server.Close()
 		}()
-		ready()
+		ready(listener.Addr().(*net.TCPAddr).Port)
 		_ = server.Serve(listener)
 		return nil
 	}
