@@ -2,6 +2,7 @@ package policy
 
 import (
 	"fmt"
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
@@ -55,10 +56,10 @@ func goLimits(o objects, found found) {
 			switch variable.Name {
 			case "GOMEMLIMIT":
 				limit := container.Resources.Limits[corev1.ResourceMemory]
-				heap, err := resource.ParseQuantity(strings.TrimSuffix(variable.Value, "B")) // Go writes MiB for Mi
+				heap, err := goBytes(variable.Value)
 				if err != nil {
-					wrong = append(wrong, fmt.Sprintf("GOMEMLIMIT %q is no size that Go reads", variable.Value))
-				} else if heap.Cmp(limit) > 0 {
+					wrong = append(wrong, err.Error())
+				} else if heap > limit.Value() {
 					wrong = append(wrong, fmt.Sprintf("GOMEMLIMIT %s is above the memory limit %s", variable.Value, &limit))
 				}
 			case "GOMAXPROCS":
@@ -74,3 +75,18 @@ func goLimits(o objects, found found) {
 
 // cores is how many can be busy at once.
 func cores(limit resource.Quantity) int { return int((limit.MilliValue() + 999) / 1000) }
+
+// goBytes reads a size as the Go runtime does.
+func goBytes(text string) (int64, error) {
+	digits, unit := text, int64(1)
+	for suffix, bytes := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40} {
+		if before, found := strings.CutSuffix(text, suffix); found {
+			digits, unit = before, bytes
+		}
+	}
+	amount, err := strconv.ParseInt(strings.TrimSuffix(digits, "B"), 10, 64)
+	if err != nil || amount < 0 || amount > math.MaxInt64/unit {
+		return 0, fmt.Errorf("GOMEMLIMIT %q is no size that Go reads", text)
+	}
+	return amount * unit, nil
+}
