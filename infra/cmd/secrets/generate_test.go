@@ -8,7 +8,6 @@ import (
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/certificate"
-	"platform.example/infra/cmd/secrets/pulumitest"
 	"platform.example/infra/secret"
 )
 
@@ -38,10 +37,10 @@ func complete(t *testing.T, now time.Time) map[string]string {
 }
 
 // stored is these values as a configuration.
-func stored(values map[string]string) map[string]pulumitest.Entry {
-	entries := map[string]pulumitest.Entry{}
+func stored(values map[string]string) map[string]Entry {
+	entries := map[string]Entry{}
 	for name, value := range values {
-		entries["platform:"+name] = pulumitest.Entry{Value: value, Secret: true}
+		entries["platform:"+name] = Entry{Value: value, Secret: true}
 	}
 	return entries
 }

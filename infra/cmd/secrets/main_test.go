@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"platform.example/infra/catalog"
-	"platform.example/infra/cmd/secrets/pulumitest"
 )
 
 // day is how far these tests turn the clock.
@@ -18,7 +17,7 @@ const day = 24 * time.Hour
 
 func TestMissingSecretsAreGeneratedAndOthersKept(t *testing.T) {
 	kept := password()
-	p := newProject(t, map[string]pulumitest.Entry{
+	p := newProject(t, map[string]Entry{
 		"platform:registry":      {Value: "localhost:5000"},
 		"platform:redisPassword": {Value: kept, Secret: true},
 		"platform:jwtKeys":       {Secret: true}, // nothing
@@ -53,18 +52,18 @@ func TestWhatIsThereStays(t *testing.T) {
 }
 
 func TestFaults(t *testing.T) {
-	secret := func(name, value string) map[string]pulumitest.Entry {
-		return map[string]pulumitest.Entry{"platform:" + name: {Value: value, Secret: true}}
+	secret := func(name, value string) map[string]Entry {
+		return map[string]Entry{"platform:" + name: {Value: value, Secret: true}}
 	}
 	tests := []struct {
 		name    string
-		entries map[string]pulumitest.Entry
+		entries map[string]Entry
 		args    []string
 		want    string
 	}{
 		{"no stack", nil, nil, "want -stack"},
 		{"an argument too many", nil, []string{"-stack", "local", "staging"}, "want -stack"},
-		{"a secret in plain text", map[string]pulumitest.Entry{"platform:jwtKeys": {Value: "x"}}, []string{"-stack", "staging"},
+		{"a secret in plain text", map[string]Entry{"platform:jwtKeys": {Value: "x"}}, []string{"-stack", "staging"},
 			"platform:jwtKeys is stored in plain text: remove it with `pulumi config rm platform:jwtKeys --stack staging`"},
 		{"a name that there is not", nil, []string{"-stack", "local", "-rotate", "redis"},
 			`stack local has no secret "redis": want one of certificateAuthority, postgresAdminPassword`},
@@ -74,7 +73,7 @@ func TestFaults(t *testing.T) {
 			"stack production: platform:slackWebhookUrl: want an address that starts with https:// and names a host"},
 		{"a webhook without TLS", secret(catalog.AlertWebhookURL, "http://alerts.example.com/x"), []string{"-stack", "production"},
 			"stack production: platform:alertWebhookUrl: want an address that starts with https://"},
-		{"a bundle that Pulumi can't hand over", map[string]pulumitest.Entry{"platform:postgres": {Value: strings.Repeat("x", 219_000)}},
+		{"a bundle that Pulumi can't hand over", map[string]Entry{"platform:postgres": {Value: strings.Repeat("x", 219_000)}},
 			[]string{"-stack", "production"}, "stack production: platform:postgres: 219 KB: Pulumi can't hand more than 100 KB"},
 	}
 	for _, test := range tests {
@@ -88,14 +87,14 @@ func TestFaults(t *testing.T) {
 	}
 	t.Run("an answer that is no JSON", func(t *testing.T) {
 		p := newProject(t, nil)
-		p.write(pulumitest.Configuration, "oops")
+		p.write(Configuration, "oops")
 		if _, err := p.run(); err == nil || !strings.Contains(err.Error(), "read the configuration of stack local") {
 			t.Errorf("got %v", err)
 		}
 	})
 	t.Run("the command line's own words", func(t *testing.T) {
 		p := newProject(t, nil)
-		p.write(pulumitest.Failure, "error: no stack named 'local' found")
+		p.write(Failure, "error: no stack named 'local' found")
 		if _, err := p.run(); err == nil || !strings.Contains(err.Error(), "no stack named 'local' found") {
 			t.Errorf("got %v", err)
 		}
@@ -154,12 +153,12 @@ func TestRotationChangesOneSecretAndSaysWhatToDo(t *testing.T) {
 
 func TestAnInterruptedFirstRunIsCompletedByTheNext(t *testing.T) {
 	p := newProject(t, nil)
-	p.write(pulumitest.Stores, "3")
+	p.write(Stores, "3")
 	if _, err := p.run(); err == nil || !strings.Contains(err.Error(), "interrupted") {
 		t.Fatalf("got %v", err)
 	}
 	before := p.values()
-	p.remove(pulumitest.Stores)
+	p.remove(Stores)
 	p.mustRun()
 	after := p.values()
 	if len(before) != 3 || len(after) != len(catalog.Secrets(catalog.Services(), true)) {
@@ -192,7 +191,7 @@ func TestNoRotationTakesAwayWhatIsInUse(t *testing.T) {
 	})
 	t.Run("before a stack has told what it runs with", func(t *testing.T) {
 		p := newProject(t, stored(values))
-		p.write(pulumitest.Outputs, `{"gatewayUrl":"http://localhost:30080"}`)
+		p.write(Outputs, `{"gatewayUrl":"http://localhost:30080"}`)
 		if _, err := p.run("-rotate", "redisPassword"); err == nil || !strings.Contains(err.Error(), "before one is rotated") {
 			t.Errorf("got %v", err)
 		}
@@ -232,7 +231,7 @@ func TestAValueThatCannotBeUsedIsReplaced(t *testing.T) {
 			broken := maps.Clone(values)
 			broken[name] = wrong
 			p := newProject(t, stored(broken))
-			p.write(pulumitest.Outputs, `{"secretVersions":{"`+name+`":"01234567"}}`) // of the value that it had
+			p.write(Outputs, `{"secretVersions":{"`+name+`":"01234567"}}`) // of the value that it had
 			said := p.mustRun("-rotate", name)
 			if strings.Contains(p.values()[name], wrong) || !strings.Contains(said, "replaced platform:"+name+"\n") {
 				t.Errorf("it says %q", said)
@@ -246,14 +245,14 @@ func TestAValueThatCannotBeUsedIsReplaced(t *testing.T) {
 
 func TestOneRunAtATime(t *testing.T) {
 	p := newProject(t, nil)
-	p.write(pulumitest.Held, "")
+	p.write(Held, "")
 	first := make(chan error)
 	go func() { first <- run(t.Context(), []string{"-stack", "local"}, &strings.Builder{}) }()
-	p.await(pulumitest.Started)
+	p.await(Started)
 	if _, err := p.run(); err == nil || !strings.Contains(err.Error(), "another run changes the secrets of this project") {
 		t.Errorf("the second run: %v", err)
 	}
-	p.remove(pulumitest.Held)
+	p.remove(Held)
 	if err := <-first; err != nil {
 		t.Error(err)
 	}
@@ -264,13 +263,13 @@ func TestOneRunAtATime(t *testing.T) {
 
 func TestAnInterruptionLetsAStoreEnd(t *testing.T) {
 	p := newProject(t, nil)
-	p.write(pulumitest.Held, "")
+	p.write(Held, "")
 	ctx, interrupt := context.WithCancel(t.Context())
 	ended := make(chan error)
 	go func() { ended <- run(ctx, []string{"-stack", "local"}, &strings.Builder{}) }()
-	p.await(pulumitest.Started)
+	p.await(Started)
 	interrupt()
-	p.remove(pulumitest.Held)
+	p.remove(Held)
 	if err := <-ended; !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
@@ -282,20 +281,20 @@ func TestAnInterruptionLetsAStoreEnd(t *testing.T) {
 // await waits for a file.
 func (p project) await(name string) {
 	p.t.Helper()
-	if err := pulumitest.Poll(func() bool { return p.Has(name) }); err != nil {
+	if err := Poll(func() bool { return p.Has(name) }); err != nil {
 		p.t.Fatalf("%s: %v", name, err)
 	}
 }
 
 func TestAWebhookNearbyMayDoWithoutTLS(t *testing.T) {
 	entries := stored(complete(t, time.Now()))
-	entries["platform:alertWebhookUrl"] = pulumitest.Entry{Value: "http://192.0.2.7/alerts", Secret: true}
-	entries["platform:monitoring"] = pulumitest.Entry{Value: `{"webhookNetwork":"192.0.2.0/24"}`}
+	entries["platform:alertWebhookUrl"] = Entry{Value: "http://192.0.2.7/alerts", Secret: true}
+	entries["platform:monitoring"] = Entry{Value: `{"webhookNetwork":"192.0.2.0/24"}`}
 	newProject(t, entries).mustRun()
 }
 
 func TestTheEnvironmentSaysWhichSecretsThereAre(t *testing.T) {
-	p := newProject(t, map[string]pulumitest.Entry{"platform:environment": {Value: "local"}})
+	p := newProject(t, map[string]Entry{"platform:environment": {Value: "local"}})
 	if said, err := p.run("-stack", "dev"); err != nil || !strings.Contains(said, "generated platform:"+catalog.DemoUserPassword+"\n") {
 		t.Errorf("%s, %v", said, err)
 	}

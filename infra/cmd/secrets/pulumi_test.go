@@ -4,12 +4,10 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"platform.example/infra/cmd/secrets/pulumitest"
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
 )
@@ -18,6 +16,13 @@ import (
 var standIn string
 
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == "pulumi" {
+		if err := StandIn(os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(255)
+		}
+		return
+	}
 	os.Exit(withStandIn(m))
 }
 
@@ -29,8 +34,12 @@ func withStandIn(m *testing.M) int {
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
 	standIn = filepath.Join(folder, "pulumi")
-	if said, err := exec.Command("go", "build", "-o", standIn, "./pulumitest/pulumi").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "%v: %s", err, said)
+	binary, err := os.Executable()
+	if err == nil {
+		err = os.Symlink(binary, standIn)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
@@ -38,26 +47,26 @@ func withStandIn(m *testing.M) int {
 
 // project is one that the stand-in keeps.
 type project struct {
-	pulumitest.Project
+	Project
 	t testing.TB
 }
 
 // newProject makes a project whose stack has this configuration, and was never up.
-func newProject(t testing.TB, entries map[string]pulumitest.Entry) project {
+func newProject(t testing.TB, entries map[string]Entry) project {
 	t.Helper()
-	p := project{pulumitest.Project(t.TempDir()), t}
+	p := project{Project(t.TempDir()), t}
 	if entries == nil {
-		entries = map[string]pulumitest.Entry{}
+		entries = map[string]Entry{}
 	}
 	content, err := json.Marshal(entries)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.write(pulumitest.Configuration, string(content))
-	p.write(pulumitest.Outputs, "{}")
+	p.write(Configuration, string(content))
+	p.write(Outputs, "{}")
 	p.write("Pulumi.yaml", "name: platform\n")
 	t.Setenv("PATH", filepath.Dir(standIn)+":"+os.Getenv("PATH"))
-	t.Setenv(pulumitest.FolderVariable, string(p.Project))
+	t.Setenv(FolderVariable, string(p.Project))
 	if test, ok := t.(*testing.T); ok {
 		test.Chdir(string(p.Project))
 	}
@@ -97,7 +106,7 @@ func (p project) values() map[string]string {
 // calls is how the stand-in was called so far.
 func (p project) calls() string {
 	p.t.Helper()
-	calls, err := os.ReadFile(p.Path(pulumitest.Calls))
+	calls, err := os.ReadFile(p.Path(Calls))
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -115,7 +124,7 @@ func (p project) update() {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	p.write(pulumitest.Outputs, string(content))
+	p.write(Outputs, string(content))
 }
 
 // run is the command on the stack local.

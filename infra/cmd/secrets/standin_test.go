@@ -1,6 +1,4 @@
-// Package pulumitest stands in for pulumi in the tests of the command secrets. It is called some hundred times, and imports
-// nothing that takes long to begin with.
-package pulumitest
+package main
 
 import (
 	"encoding/json"
@@ -38,7 +36,7 @@ const (
 	Started       = "started" // made once one is about to be
 )
 
-// StandIn does what pulumi would.
+// StandIn does what pulumi would. The binary of the tests runs it where it is called pulumi.
 func StandIn(args []string) error {
 	p := Project(os.Getenv(FolderVariable))
 	call := strings.Join(args, " ")
