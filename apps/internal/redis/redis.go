@@ -23,7 +23,9 @@ import (
 )
 
 const (
-	dialTimeout = 250 * time.Millisecond
+	// go-redis goes on dialling for the pool when the command has been given up. Where many dial at once on a
+	// slow core, TLS takes them all long: less time would let none succeed, again and again.
+	dialTimeout = 2 * time.Second
 	// A healthy answer takes about 1 ms. Who asks the cache has another way.
 	cacheTimeout = 100 * time.Millisecond
 	// A write to the stream may wait for the disk; who writes has no other way,

@@ -38,6 +38,8 @@ const (
 	// for what isn't there.
 	absentTTL   = 5 * time.Second
 	loadTimeout = 2 * time.Second // fill included
+	// unsureTimeout bounds the wait for a Redis that has just failed.
+	unsureTimeout = 250 * time.Millisecond
 	// markTTL outlives every load that may have read what was there before the write.
 	markTTL = loadTimeout + 3*time.Second
 )
@@ -127,6 +129,11 @@ func (c *Users) lookup(ctx context.Context, id uuid.UUID) (known *entry, redisAn
 	if !c.guard.asks() {
 		c.spared.Inc()
 		return nil, false
+	}
+	if c.guard.failures.Load() > 0 { // there may be no connection: dialling takes longer than a request waits
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, unsureTimeout)
+		defer cancel()
 	}
 	raw, err := c.redis.Get(ctx, key(id)).Bytes()
 	if err != nil && !errors.Is(err, goredis.Nil) {
