@@ -247,7 +247,7 @@ func startWhole(t *testing.T) *whole {
 	return w
 }
 
-// links has links sent, of which one is for an email that is taken meanwhile.
+// links requests links. The email of one of them is taken meanwhile.
 func (w *whole) links(t *testing.T, stream *backingtest.Redis, users string) {
 	t.Helper()
 	const wanted = "wanted@example.com"
@@ -616,7 +616,7 @@ func (d *described) namesEveryRoute(t *testing.T, named map[string]operation) {
 	}
 }
 
-// saysNothingTwice fails on a key that an object has twice, of which one would be lost.
+// saysNothingTwice fails on a key that an object has twice: a parser keeps only one of them.
 func saysNothingTwice(t *testing.T, decoder *json.Decoder, at string) {
 	t.Helper()
 	token, err := decoder.Token()

@@ -50,8 +50,8 @@ func Failed() error {
 	return problem.New(problem.PreconditionFailed, "It has another version than those that If-Match names.", nil)
 }
 
-// read returns the versions that a header names: nil where there is no such header, or
-// where it is *, of which every is true. A weak tag counts for If-None-Match alone.
+// read returns the versions that a header names. They are nil where there is no such
+// header, and where it is *: then every is true. A weak tag counts for If-None-Match alone.
 func read(r *http.Request, header string) (versions []int64, every bool, err error) {
 	values := r.Header.Values(header)
 	text := strings.TrimSpace(strings.Join(values, ","))

@@ -21,7 +21,7 @@ import (
 	"platform.example/apps/internal/telemetry"
 )
 
-// Retention is how long an event can be told again: seven days from when it
+// Retention is how long an event can be published again: seven days from when it
 // happened, or until it is published should that take longer.
 const Retention = 7 * 24 * time.Hour
 

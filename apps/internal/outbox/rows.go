@@ -11,7 +11,7 @@ import (
 
 // lockKey is the advisory lock between relays, which share it while they
 // publish, and whoever marks rows unpublished, alone. Without it a row might be
-// published while one before it, of the same subject, is about to be told again;
+// published while one before it, of the same subject, is about to be published again;
 // or be noted as published after a loss that took it was mended.
 const lockKey int64 = 0x6f7574626f78 // "outbox"
 

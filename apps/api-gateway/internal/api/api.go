@@ -33,7 +33,7 @@ type API struct {
 	Requests *limit.Limit // per client: the user, or the address of who hasn't signed in
 	Accounts *limit.Limit // failed sign-ins per account
 	Sources  *limit.Limit // failed sign-ins per address
-	Exports  *limit.Limit // exports per user, each of which is many requests to the services
+	Exports  *limit.Limit // exports per user: one export sends many requests to the services
 }
 
 // access says who may use a route.

@@ -36,8 +36,8 @@ func (s *Service) Post(ctx context.Context, path string, client Client, in, out 
 	}, out)
 }
 
-// Get reads what a service answers a GET of path by the caller into out. Errors are
-// those that a client may be told.
+// Get reads what a service answers a GET of path by the caller into out. Its errors
+// may be returned to a client.
 func (s *Service) Get(ctx context.Context, path string, caller identity.Caller, out any) error {
 	if err := ctx.Err(); err != nil { // the client has left
 		return problem.New(problem.Unavailable, "The client has left.", err)

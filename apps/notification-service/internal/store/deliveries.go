@@ -64,7 +64,7 @@ func (s *Store) settle(ctx context.Context, d Delivery, set string, args ...any)
 	return postgres.Failure("settling a delivery", err)
 }
 
-// DeliverAgain begins the deliveries that were given up anew, and returns how many there are.
+// DeliverAgain starts over with the deliveries that were given up, and returns their number.
 func (s *Store) DeliverAgain(ctx context.Context) (int64, error) {
 	done, err := s.pool.Exec(ctx, "UPDATE webhook_deliveries SET gave_up_at = NULL, attempts = 0, next_attempt_at = now() WHERE gave_up_at IS NOT NULL")
 	return done.RowsAffected(), postgres.Failure("redriving deliveries", err)
