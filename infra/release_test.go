@@ -25,8 +25,10 @@ import (
 // former is the version that services run before the program does; the program compiles others.
 const former = "0123456789ab"
 
-// runs is a cluster on which every service runs the former version in blue, with three replicas each.
-func runs(t *testing.T, change func(name string, live *corev1.Service, blue *appsv1.Deployment)) *clustertest.API {
+// runs is a cluster on which every service runs the former version in blue, with three replicas each, and in the standby colours.
+func runs(
+	t *testing.T, change func(name string, live *corev1.Service, blue *appsv1.Deployment), standby ...release.Colour,
+) *clustertest.API {
 	t.Helper()
 	api := clustertest.New(t, "this")
 	var services corev1.ServiceList
@@ -50,6 +52,12 @@ func runs(t *testing.T, change func(name string, live *corev1.Service, blue *app
 			change(service.Name, &live, &blue)
 		}
 		services.Items, deployments.Items = append(services.Items, live), append(deployments.Items, blue)
+		for _, colour := range standby {
+			idle := *blue.DeepCopy()
+			idle.Name, idle.Annotations = colour.Name(service.Name), map[string]string{release.VersionAnnotation: former}
+			idle.Spec.Template.Labels[release.ColourLabel] = string(colour)
+			deployments.Items = append(deployments.Items, idle)
+		}
 	}
 	api.Answer("/api/v1/namespaces/apps/services", services)
 	api.Answer("/apis/apps/v1/namespaces/apps/deployments", deployments)
@@ -157,6 +165,35 @@ func TestWhatIsLiveStaysWhereNothingChanges(t *testing.T) {
 		}
 		if slices.Contains(engine.ignored("core/v1:ConfigMap", service.Name+"-blue"), "data") {
 			t.Errorf("%s doesn't get its configuration", service.Name)
+		}
+	}
+}
+
+func TestVerificationJobsStayAsLongAsTheStandby(t *testing.T) {
+	first := &engine{}
+	if err := up(t, stack.Local, given(t), first); err != nil {
+		t.Fatal(err)
+	}
+	for verified, want := range map[string]bool{"2026-03-01T12:00:00.5Z": true, "": false} {
+		api := runs(t, func(name string, live *corev1.Service, blue *appsv1.Deployment) {
+			version := first.ofType("core/v1:ConfigMap")[name+"-blue"].at("data", "SERVICE_VERSION").(string)
+			blue.Annotations = map[string]string{release.VersionAnnotation: version, release.MadeAnnotation: "2026-03-01T12:00:00.5Z"}
+			live.Annotations = release.Mark{
+				Live: release.Blue, Version: version, Standby: release.Former{Version: former}, Verified: verified, At: time.Now(),
+			}.Annotations()
+		}, release.Green)
+		engine := &engine{}
+		if err := up(t, stack.Local, on(t, api), engine); err != nil {
+			t.Fatal(err)
+		}
+		for _, service := range catalog.Services() {
+			name := service.Name + "-blue-verify"
+			if _, declared := engine.ofType("batch/v1:Job")[name]; declared != want {
+				t.Errorf("after a release marked as verified %q, the stack has the Job %s: %v, want %v", verified, name, declared, want)
+			}
+			if ignored := engine.ignored("batch/v1:Job", name); want && !slices.Contains(ignored, "spec") {
+				t.Errorf("the Job %s of a finished release changes: it ignores only %v", name, ignored)
+			}
 		}
 	}
 }

@@ -96,7 +96,7 @@ func New(service string, recorded Recorded, wish Wish, keep time.Duration, now t
 		if stands = stands && !wish.Retire && now.Sub(mark.At) < keep; stands {
 			mark.Standby = former.former()
 		} else {
-			mark.Standby = Former{}
+			mark.Standby, mark.Verified = Former{}, ""
 		}
 		plan.Made = running.Made
 		return plan.on(live, mark, wish, stands), nil
@@ -109,6 +109,8 @@ func New(service string, recorded Recorded, wish Wish, keep time.Duration, now t
 	mark = Mark{Live: standby, Version: wish.Version(), Standby: running.former(), At: now}
 	if plan.Move == Return {
 		mark.Image = former.Image
+	} else {
+		mark.Verified = plan.Made
 	}
 	if wish.Pinned != "" && wish.Pinned != wish.Source {
 		mark.TakenBack = wish.Source // or the next update would bring it back

@@ -155,7 +155,7 @@ func TestARollbackNeedsAVersionThatStandsBy(t *testing.T) {
 
 func TestAMarkIsReadAsItWasWritten(t *testing.T) {
 	for _, mark := range []release.Mark{
-		{Live: release.Green, Version: "v2", Image: "registry/a@sha256:2", TakenBack: "v3", At: now,
+		{Live: release.Green, Version: "v2", Image: "registry/a@sha256:2", TakenBack: "v3", Verified: "2026-03-01T12:00:00Z", At: now,
 			Standby: release.Former{Version: "v1", Made: "2026-03-01T11:00:00Z", Image: "registry/a@sha256:1"}},
 		{Live: release.Blue, Version: "v1", At: now},
 	} {

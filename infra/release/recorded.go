@@ -45,6 +45,7 @@ type Mark struct {
 	Image     string    // that Live runs; empty where it wasn't recorded
 	Standby   Former    // what was live before, in the other colour; zero for nothing
 	TakenBack string    // the version that isn't released again unless somebody asks for it; empty for none
+	Verified  string    // the candidate's Made while its verification Job is part of the stack; empty otherwise
 	At        time.Time // of the switch
 }
 
@@ -57,6 +58,7 @@ const (
 	liveAnnotation      = "platform.example/live" // colour and version
 	standbyAnnotation   = "platform.example/standby"
 	takenBackAnnotation = "platform.example/taken-back"
+	verifiedAnnotation  = "platform.example/verified"
 	// Each holds a version and its image. An image of another version than the one recorded is of an earlier mark.
 	liveImageAnnotation    = "platform.example/live-image"
 	standbyImageAnnotation = "platform.example/standby-image"
@@ -80,6 +82,7 @@ func (m Mark) Annotations() map[string]string {
 		liveAnnotation:      fmt.Sprintf("%s %s", m.Live, m.Version),
 		standbyAnnotation:   strings.TrimSpace(m.Standby.Version + " " + m.Standby.Made),
 		takenBackAnnotation: m.TakenBack,
+		verifiedAnnotation:  m.Verified,
 		SwitchedAnnotation:  Timestamp(m.At),
 
 		liveImageAnnotation:    imageText(m.Version, m.Image),
@@ -117,7 +120,7 @@ func ReadMark(annotations map[string]string) Mark {
 	return Mark{
 		Live: Colour(colour), Version: version, Image: readImage(annotations[liveImageAnnotation], version),
 		Standby:   Former{standby, made, readImage(annotations[standbyImageAnnotation], standby)},
-		TakenBack: annotations[takenBackAnnotation], At: ReadTimestamp(annotations[SwitchedAnnotation]),
+		TakenBack: annotations[takenBackAnnotation], Verified: annotations[verifiedAnnotation], At: ReadTimestamp(annotations[SwitchedAnnotation]),
 	}
 }
 

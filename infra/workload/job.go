@@ -46,6 +46,10 @@ func (c colour) newVerification(
 	ctx *pulumi.Context, environment corev1.EnvFromSourceArray, running pulumi.ArrayOutput, parent pulumi.ResourceOption,
 ) (verified pulumi.StringOutput, err error) {
 	promised := c.Service.Objectives
+	keep := pulumi.IgnoreChanges(nil)
+	if !c.candidate() { // a Job that has succeeded stays as it ran
+		running, keep = pulumi.Array{}.ToArrayOutput(), pulumi.IgnoreChanges([]string{"metadata", "spec"})
+	}
 	// As many answers may be late as of a version that may stay live: this one has just begun, on a node that is busy with it.
 	late := release.WorstBurn * (1 - promised.LatencyShare)
 	at := running.ApplyT(func([]any) string { return c.url() }).(pulumi.StringOutput) // not before
@@ -59,10 +63,10 @@ func (c colour) newVerification(
 	}
 	job, err := c.newJob(ctx, "verify", suffix, environment, corev1.EnvVarArray{
 		kube.Variable("VERIFY_URL", at),
-		kube.Variable("VERIFY_ENDPOINTS", pulumi.String(fmt.Sprint(c.Plan.Replicas))),
+		kube.Variable("VERIFY_ENDPOINTS", pulumi.String(fmt.Sprint(max(1, c.Plan.Replicas)))),
 		kube.Variable("VERIFY_LATENCY", pulumi.String(promised.Latency.String())),
 		kube.Variable("VERIFY_LATENCY_SHARE", pulumi.String(fmt.Sprintf("%.6g", max(0, 1-late)))),
-	}, 0, parent)
+	}, 0, parent, keep)
 	if err != nil {
 		return verified, err
 	}

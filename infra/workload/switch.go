@@ -37,18 +37,17 @@ func Switch(
 	// Candidates are verified when all of them run: before, their nodes are busy with beginning.
 	running := completed.ToArrayOutput()
 	for _, service := range services {
-		if !service.args.Plan.Moves() {
-			continue
-		}
 		steps := pulumi.Array{service.completed}
-		if service.colour.candidate() {
+		if service.args.Plan.Mark.Verified != "" {
 			verified, err := service.colour.newVerification(ctx, service.environment, running, pulumi.Parent(service))
 			if err != nil {
 				return switched, at, fmt.Errorf("service %s: %w", service.args.Service.Name, err)
 			}
 			steps = append(steps, verified)
 		}
-		ready = append(ready, steps)
+		if service.args.Plan.Moves() {
+			ready = append(ready, steps)
+		}
 	}
 	open := rollout.Guarded(ctx, guards, ready)
 	// The moment of the switch, one for all: services that switched together roll back together.
