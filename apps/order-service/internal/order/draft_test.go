@@ -3,17 +3,85 @@ package order
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"math"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 
 	"platform.example/apps/internal/httpjson"
+	"platform.example/apps/internal/problem"
 )
+
+func TestDraftsAreValidated(t *testing.T) {
+	price := func(minor int64) *int64 { return &minor }
+	item := func(change func(*DraftItem)) []DraftItem {
+		one := DraftItem{SKU: "A", Quantity: 1, UnitPrice: price(1)}
+		change(&one)
+		return []DraftItem{one}
+	}
+	for _, c := range []struct {
+		name  string
+		draft Draft
+		want  []string // the fields at fault, in order
+	}{
+		{"nothing", Draft{}, []string{"/currency", "/items"}},
+		{"no currency", Draft{Items: item(func(*DraftItem) {})}, []string{"/currency"}},
+		{"one item", Draft{"EUR", item(func(*DraftItem) {})}, nil},
+		{"100 items", Draft{"EUR", slices.Repeat(item(func(*DraftItem) {}), 100)}, nil},
+		{"101 items", Draft{"EUR", slices.Repeat(item(func(i *DraftItem) { i.SKU = "" }), 101)}, []string{"/items"}},
+		{"an SKU of 64 characters", Draft{"EUR", item(func(i *DraftItem) { i.SKU = strings.Repeat("a", 64) })}, nil},
+		{"an SKU of 65 characters", Draft{"EUR", item(func(i *DraftItem) { i.SKU = strings.Repeat("a", 65) })}, []string{"/items/0/sku"}},
+		{"no SKU", Draft{"EUR", item(func(i *DraftItem) { i.SKU = "" })}, []string{"/items/0/sku"}},
+		{"an SKU of all that is allowed", Draft{"EUR", item(func(i *DraftItem) { i.SKU = "azAZ09._-" })}, nil},
+		{"an SKU with a space", Draft{"EUR", item(func(i *DraftItem) { i.SKU = "a b" })}, []string{"/items/0/sku"}},
+		{"an SKU that is not ASCII", Draft{"EUR", item(func(i *DraftItem) { i.SKU = "ä" })}, []string{"/items/0/sku"}},
+		{"an SKU with a line end", Draft{"EUR", item(func(i *DraftItem) { i.SKU = "a\n" })}, []string{"/items/0/sku"}},
+		{"a quantity of 0", Draft{"EUR", item(func(i *DraftItem) { i.Quantity = 0 })}, []string{"/items/0/quantity"}},
+		{"a quantity of 10000", Draft{"EUR", item(func(i *DraftItem) { i.Quantity = 10_000 })}, nil},
+		{"a quantity of 10001", Draft{"EUR", item(func(i *DraftItem) { i.Quantity = 10_001 })}, []string{"/items/0/quantity"}},
+		{"no price", Draft{"EUR", item(func(i *DraftItem) { i.UnitPrice = nil })}, []string{"/items/0/unit_price"}},
+		{"a price of 0", Draft{"EUR", item(func(i *DraftItem) { i.UnitPrice = price(0) })}, nil},
+		{"a price below 0", Draft{"EUR", item(func(i *DraftItem) { i.UnitPrice = price(-1) })}, []string{"/items/0/unit_price"}},
+		{"the highest price", Draft{"EUR", item(func(i *DraftItem) { i.UnitPrice = price(1e12) })}, nil},
+		{"above the highest price", Draft{"EUR", item(func(i *DraftItem) { i.UnitPrice = price(1e12 + 1) })}, []string{"/items/0/unit_price"}},
+		{"the highest total", Draft{"EUR", item(func(i *DraftItem) { i.Quantity, i.UnitPrice = 1_000, price(1e12) })}, nil},
+		{"above the highest total", Draft{"EUR", item(func(i *DraftItem) { i.Quantity, i.UnitPrice = 1_001, price(1e12) })}, []string{"/items"}},
+		{"every field of the second item", Draft{"XXX", append(item(func(*DraftItem) {}), DraftItem{})},
+			[]string{"/currency", "/items/1/sku", "/items/1/quantity", "/items/1/unit_price"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			err := c.draft.Validate()
+			var got []string
+			var p *problem.Error
+			if errors.As(err, &p) {
+				for _, field := range p.Fields {
+					got = append(got, field.Pointer)
+				}
+			} else if err != nil {
+				t.Fatal(err)
+			}
+			if !slices.Equal(got, c.want) {
+				t.Fatalf("the fields at fault are %v, want %v", got, c.want)
+			}
+			if err != nil {
+				return
+			}
+			order, err := New(uuid.New(), c.draft, time.Now())
+			if err != nil || len(order.Items) != len(c.draft.Items) || order.Items[0] != (Item{
+				c.draft.Items[0].SKU, c.draft.Items[0].Quantity, *c.draft.Items[0].UnitPrice,
+			}) {
+				t.Errorf("the order is %+v, %v", order, err)
+			}
+		})
+	}
+}
 
 func TestTotalIsExactOrRefused(t *testing.T) {
 	for _, c := range []struct {
