@@ -260,6 +260,73 @@ func TestReplicasShareWhatTheySee(t *testing.T) {
 	both(Closed)
 }
 
+func TestBreakersApplyWhatAllReplicasReport(t *testing.T) {
+	start := newClock().now()
+	ago := func(d time.Duration) time.Time { return start.Add(-d) }
+	opened := func(til time.Duration) func(*Breaker) {
+		return func(b *Breaker) { b.failures.Store(threshold); b.open(start.Add(til)) }
+	}
+	for _, c := range []struct {
+		name     string
+		prepare  func(*Breaker)
+		failures int64
+		last     time.Time
+		state    State
+		count    int64 // failures in a row afterwards
+		til      time.Duration
+	}{
+		{"no failures", func(b *Breaker) { b.failures.Store(3) }, 0, time.Unix(0, 0), Closed, 0, 0},
+		{"failures below the threshold", func(*Breaker) {}, threshold - 1, start, Closed, threshold - 1, 0},
+		{"failures at the threshold", func(*Breaker) {}, threshold, ago(time.Second), Open, threshold, openFor - time.Second},
+		{"failures at the threshold, as long ago as it stays open", func(*Breaker) {}, threshold, ago(openFor), Closed, threshold, 0},
+		{"failures before the service was ready again", func(b *Breaker) { b.ready = start }, threshold, ago(time.Second), Closed, threshold, 0},
+		{"failures at the moment at which the service was ready", func(b *Breaker) { b.ready = start }, threshold, start, Closed, threshold, 0},
+		{"a failure of another replica that reports own ones", func(b *Breaker) { b.pending = 1 }, threshold, start, Closed, 0, 0},
+		{"failures, and an own success", func(b *Breaker) { b.mended = true }, threshold, start, Closed, 0, 0},
+		{"a success, while open", opened(time.Second), 0, time.Unix(0, 0), Closed, 0, 0},
+		{"no failures, once its time is over", opened(0), 0, time.Unix(0, 0), HalfOpen, threshold, 0},
+		{"the failures that it knows, in whole seconds", opened(openFor - time.Second), threshold, ago(2 * time.Second), Open, threshold, openFor - time.Second},
+		{"exactly a second later", opened(openFor - 2*time.Second), threshold, ago(time.Second), Open, threshold, openFor - 2*time.Second},
+		{"later failures", opened(openFor - 3*time.Second), threshold + 2, ago(time.Second), Open, threshold + 2, openFor - time.Second},
+		{"few failures, while open", opened(time.Second), 1, start, Open, threshold, time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBreaker("s", newClock().now)
+			c.prepare(b)
+			b.hear(c.failures, c.last)
+			if b.State() != c.state || b.failures.Load() != c.count {
+				t.Errorf("state %d with %d failures, want %d with %d", b.State(), b.failures.Load(), c.state, c.count)
+			}
+			if til := time.Unix(0, b.openTil.Load()); c.state == Open && til.Sub(start) != c.til {
+				t.Errorf("it is open for %s, want %s", til.Sub(start), c.til)
+			}
+		})
+	}
+}
+
+func TestWhatRedisDidNotTakeIsReportedAgain(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		since, was news // since: after the attempt to report was
+		want       news
+	}{
+		{"failures", news{}, news{pending: 2}, news{pending: 2}},
+		{"failures, and more since", news{pending: 1}, news{pending: 2}, news{pending: 3}},
+		{"failures, and a success since", news{mended: true}, news{pending: 2}, news{mended: true}},
+		{"a success", news{}, news{mended: true}, news{mended: true}},
+		{"a success, and a failure since", news{pending: 1}, news{mended: true}, news{pending: 1}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBreaker("s", newClock().now)
+			b.pending, b.mended = c.since.pending, c.since.mended
+			b.tellAgain(c.was)
+			if got := b.toTell(); got.pending != c.want.pending || got.mended != c.want.mended {
+				t.Errorf("it reports %+v, want %+v", got, c.want)
+			}
+		})
+	}
+}
+
 func TestWithoutRedisEachDecidesByItself(t *testing.T) {
 	redis := backingtest.StartRedis(t)
 	client := redis.ClientOf("api-gateway")
