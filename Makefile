@@ -171,6 +171,18 @@ race: bin/local ## Run the unit tests under the race detector; compiles the SDK 
 	@bin/local install postgresql-15 redis-server
 	@$(call WITH,promtool amtool); for module in apps infra local; do (cd $$module && GOWORK=off go test -race ./...); done
 
+# Packages whose own tests must notice at least nine of ten changes to their code.
+MUTATED := apps/api-gateway/internal/breaker apps/api-gateway/internal/clientaddr apps/api-gateway/internal/token \
+	apps/internal/httpjson apps/order-service/internal/order apps/user-service/internal/password \
+	apps/user-service/internal/session apps/user-service/internal/user infra/release
+
+.PHONY: mutate
+mutate: bin/local ## Change the code of each package of IN=<packages> and expect its tests to fail
+	@bin/local install postgresql-15 redis-server
+	@for package in $(or $(IN),$(MUTATED)); do echo "== $$package"; (cd $${package%%/*} && GOWORK=off go tool \
+		-modfile=$(CURDIR)/local/toolchain/gremlins/go.mod gremlins unleash ./$${package#*/} --workers 1 --timeout-coefficient 10 \
+		--threshold-efficacy 90 | grep -v ' KILLED \|NOT COVERED') || exit 1; done
+
 .PHONY: browser
 browser: bin/local ## Test the dashboards in a real browser with generated metrics
 	@bin/local install chromium
