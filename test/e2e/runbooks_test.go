@@ -27,8 +27,8 @@ func TestEveryLookOfARunbookWorks(t *testing.T) {
 		if filepath.Base(file) == "README.md" {
 			continue
 		}
-		_, look, found := strings.Cut(content(t, file), "\n## Look\n")
-		look, _, ended := strings.Cut(look, "\n## Mend\n")
+		_, look, found := strings.Cut(content(t, file), "\n## Diagnosis\n")
+		look, _, ended := strings.Cut(look, "\n## Mitigation\n")
 		if !found || !ended {
 			t.Errorf("%s: has no sections Look and Mend", file)
 		}
@@ -92,7 +92,7 @@ func TestDeadLettersAreHandledAgainAsTheirRunbookSays(t *testing.T) {
 	shell("in_redis statefulset/redis-stream XADD " + dead + " '*' '" + strings.Join(newest[1:], "' '") + "' dead_id " + newest[0] + " dead_reason test")
 	before := shell("in_redis statefulset/redis-stream XLEN " + dead)
 
-	_, mend, _ := strings.Cut(content(t, runbooks+"/DeadLetters.md"), "\n## Mend\n")
+	_, mend, _ := strings.Cut(content(t, runbooks+"/DeadLetters.md"), "\n## Mitigation\n")
 	again := fence.FindStringSubmatch(mend)
 	if again == nil {
 		t.Fatal("the runbook has no command under Mend")

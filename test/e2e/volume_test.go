@@ -12,7 +12,7 @@ const streamClaim = "persistentvolumeclaim/data-redis-stream-0"
 // A volume that is full grows as its runbook says: in place, under a server that runs on. A claim can't become smaller again:
 // the stack keeps the setting.
 func TestAVolumeGrowsAsItsRunbookSays(t *testing.T) {
-	_, fix, _ := strings.Cut(content(t, runbooks+"/VolumeFull.md"), "\n## Mend\n")
+	_, fix, _ := strings.Cut(content(t, runbooks+"/VolumeFull.md"), "\n## Mitigation\n")
 	commands := fence.FindStringSubmatch(fix)
 	if commands == nil || !strings.Contains(commands[2], "stream.volumeSize 30Gi") || !strings.Contains(commands[2], "pulumi up --stack <stack>") {
 		t.Fatalf("the runbook has other commands than this test tries: %v", commands)

@@ -16,7 +16,7 @@ import (
 
 const repository = "../../.."
 
-var runbookSections = []string{"## What users notice", "## Look", "## Mend", "## Why it fires"}
+var runbookSections = []string{"## Impact", "## Diagnosis", "## Mitigation", "## Alert condition"}
 
 // severitiesByAlert is how loud each alert may be, as the index writes it.
 func severitiesByAlert() map[string]string {
@@ -86,17 +86,17 @@ func TestTheIndexNamesEachRunbookOnce(t *testing.T) {
 }
 
 func TestARunbookWithFaultsIsRefusedWithTheirLines(t *testing.T) {
-	good := "# A\n\nWhat is so.\n\n## What users notice\n\nx\n\n## Look\n\n```promql\nup == 0\n```\n\n## Mend\n\n`make secrets STACK=x`\n\n## Why it fires\n\nx\n"
+	good := "# A\n\nA summary.\n\n## Impact\n\nx\n\n## Diagnosis\n\n```promql\nup == 0\n```\n\n## Mitigation\n\n`make secrets STACK=x`\n\n## Alert condition\n\nx\n"
 	if found := troubles("A", good); len(found) != 0 {
 		t.Fatalf("a good one has %q", found)
 	}
 	for replaced, want := range map[[2]string]string{
-		{"# A\n", "# B\n"}:          "1: ",
-		{"## Mend\n", "## Amend\n"}: "there is no",
-		{"\n\n## Mend", "\n"}:       "there is no",
-		{"up == 0", "up =="}:        "11: ",
-		{"make secrets", "make it"}: "17: ",
-		{"fires\n\nx\n", "fires\n"}: "is empty",
+		{"# A\n", "# B\n"}:                  "1: ",
+		{"## Mitigation\n", "## Repair\n"}:  "there is no",
+		{"\n\n## Mitigation", "\n"}:         "there is no",
+		{"up == 0", "up =="}:                "11: ",
+		{"make secrets", "make it"}:         "17: ",
+		{"condition\n\nx\n", "condition\n"}: "is empty",
 	} {
 		text := strings.Replace(good, replaced[0], replaced[1], 1)
 		if found := troubles("A", text); !slices.ContainsFunc(found, func(said string) bool { return strings.Contains(said, want) }) {
