@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-builtin-rules --no-print-directory
-# The release of Go that go.mod names, whatever the machine has.
+# Use the Go release that go.mod names, not the one of the machine.
 export GOTOOLCHAIN := auto
 
 MODULES := apps infra local test infra/cmd/dashboards/browsertest
@@ -22,7 +22,7 @@ help: ## List the targets
 
 .PHONY: bin/local
 bin/local:
-	@[ "$$(uname -s)" = Linux ] || { echo "error: this is $$(uname -s): the local platform needs Linux on amd64, a virtual machine will do" >&2; exit 1; }
+	@[ "$$(uname -s)" = Linux ] || { echo "error: this is $$(uname -s): the local platform needs Linux on amd64; a virtual machine works" >&2; exit 1; }
 	@command -v go >/dev/null || { echo 'error: no go on PATH: install Go 1.26 or later (go.dev/dl)' >&2; exit 1; }
 	@[ -x bin/local ] || echo 'compiling the local command'
 	@cd local && GOWORK=off go build -o ../bin/local .
@@ -44,7 +44,7 @@ status: bin/local ## Show the health of each component, the stack and the URLs
 	@$(LOCAL) status
 
 .PHONY: logs
-logs: bin/local ## Show the latest log lines of C=<component>; FOLLOW=1 follows
+logs: bin/local ## Show the latest log lines of C=<component>; FOLLOW=1 follows the log
 	@$(LOCAL) logs $(if $(FOLLOW),-f) '$(C)'
 
 .PHONY: env
@@ -56,12 +56,12 @@ token: bin/local ## Sign in as the demo user and print the token
 	@$(LOCAL) token
 
 .PHONY: emails
-emails: bin/local ## Show the last emails: a local platform keeps them instead of sending them
+emails: bin/local ## Show the last emails, which a local platform stores instead of sending
 	@eval "$$($(LOCAL) env)" && for pod in $$(kubectl get pods -n apps -l app.kubernetes.io/name=notification-service -o name); do \
 		kubectl get --raw "/api/v1/namespaces/apps/pods/$${pod#pod/}:9090/proxy/mails" 2>/dev/null || true; done
 
 .PHONY: dashboard
-dashboard: bin/local ## Open the dashboards, Prometheus and Alertmanager until Ctrl-C
+dashboard: bin/local ## Forward the dashboards, Prometheus and Alertmanager to this machine until Ctrl-C
 	@cd infra && GOWORK=off go build -o ../bin/dashboards ./cmd/dashboards
 	@eval "$$($(LOCAL) env)" && exec bin/dashboards -context '$(CONTEXT)'
 
@@ -81,11 +81,11 @@ bin/release: bin/local
 	@cd infra && GOWORK=off go build -o ../bin/release ./cmd/release
 
 .PHONY: release
-release: bin/release ## Release the sources, or V=<version or number>, and watch the release for WATCH=<time>
+release: bin/release ## Release the version of the sources, or V=<version or number>, and watch it for WATCH=<time>
 	@$(RELEASE) up $(if $(V),-version '$(V)')
 
 .PHONY: promote
-promote: bin/release ## Release to STACK=production what is live on staging
+promote: bin/release ## Release the version that is live on staging to STACK=production
 	@$(RELEASE) promote
 
 .PHONY: rollback
@@ -106,15 +106,15 @@ drift: bin/release ## Compare the cluster of STACK with its last update; fails i
 	@$(RELEASE) drift
 
 .PHONY: repair
-repair: bin/release ## Restore what drift reports; ADOPT=1 keeps the colour that the Service selects
+repair: bin/release ## Restore the differences that drift reports; ADOPT=1 keeps the colour that the Service selects
 	@$(RELEASE) repair $(if $(ADOPT),-adopt)
 
 .PHONY: admin
-admin: bin/release ## Make an admin of the user with EMAIL=<email>
+admin: bin/release ## Give the role of an admin to the user with EMAIL=<email>
 	@ADMIN_EMAIL='$(subst ','\'',$(value EMAIL))'; $(RELEASE) admin -email "$$ADMIN_EMAIL"
 
 .PHONY: redrive
-redrive: bin/release ## Handle dead letters, and deliver abandoned webhooks, once more
+redrive: bin/release ## Return dead letters to their streams, and deliver abandoned webhooks again
 	@$(RELEASE) redrive
 
 .PHONY: release-demo
@@ -129,7 +129,7 @@ render: ## Write the manifests of STACK=<stack> to .build/manifests/<stack>; nee
 	@bin/infra render '$(STACK)'
 
 .PHONY: profile
-profile: $(if $(filter local,$(or $(STACK),local)),bin/local) ## Show the profile of the cluster of STACK=<stack>: discovered, set and missing values
+profile: $(if $(filter local,$(or $(STACK),local)),bin/local) ## Show the profile of the cluster of STACK=<stack>: values that are set, discovered or missing
 	@cd infra && GOWORK=off go build -o ../bin/infra .
 	@$(if $(filter local,$(or $(STACK),local)),eval "$$(bin/local env)" && )bin/infra profile '$(or $(STACK),local)'
 
@@ -138,10 +138,10 @@ check: ## Check the manifests of all stacks with kube-score; unit tests check po
 	@cd infra && GOWORK=off go build -o ../bin/infra .
 	@for stack in local staging production; do bin/infra render $$stack; done
 	@bin/infra render everything infra/testdata/Pulumi.everything.yaml
-	@echo 'kube-score: the first time, it is fetched and compiled'
+	@echo 'kube-score: the first run downloads and compiles it'
 	@cd $(CHECKS) && GOWORK=off go tool kube-score score --exit-one-on-warning --kubernetes-version v1.34 --output-format ci \
 		$$(sed -n 's/^\([a-z][a-z-]*\) *#.*/--ignore-test \1/p' kube-score.ignore) $$(find $(MANIFESTS) -name '*.yaml') >kube-score.out \
-		|| { grep -v '^\[\(OK\|SKIPPED\)\]' kube-score.out >&2; exit 1; }; rm kube-score.out; echo 'kube-score: nothing to say'
+		|| { grep -v '^\[\(OK\|SKIPPED\)\]' kube-score.out >&2; exit 1; }; rm kube-score.out; echo 'kube-score: no findings'
 
 ## The code
 
@@ -153,21 +153,21 @@ fmt: ## Format the Go code
 lint: vet ## Check formatting, vet and lint
 	@for module in $(MODULES); do (cd $$module && $(LINT) run --config $(CURDIR)/.golangci.yml ./...); done
 
-# Puts programs that the tests need on PATH.
+# Puts the programs that the tests need on PATH.
 WITH = PATH="$$(bin/local tool $(1) | xargs -n1 dirname | paste -sd:):$$PATH"
 
 .PHONY: vulns
-vulns: ## Report reachable known vulnerabilities of all modules, or of IN=<modules>
+vulns: ## Report known vulnerabilities that the code of all modules, or of IN=<modules>, can reach
 	@local/toolchain/vulns/scan $(or $(IN),apps infra local test)
 
 .PHONY: unit
 unit: bin/local ## Run the unit tests
-	@bin/local install postgresql-15 redis-server # the services' tests start their own
+	@bin/local install postgresql-15 redis-server # the services' tests start their own servers
 	@$(call WITH,promtool amtool); for module in apps infra local; do (cd $$module && GOWORK=off go test -skip '^TestPerformance' ./...); done
 	@cd test && GOWORK=off go test ./load/... ./variant/... ./cmd/...
 
 .PHONY: race
-race: bin/local ## Run the unit tests under the race detector; compiles the SDK again
+race: bin/local ## Run the unit tests with the race detector; compiles the SDK again
 	@bin/local install postgresql-15 redis-server
 	@$(call WITH,promtool amtool); for module in apps infra local; do (cd $$module && GOWORK=off go test -race ./...); done
 
@@ -184,12 +184,12 @@ mutate: bin/local ## Change the code of each package of IN=<packages> and expect
 		--threshold-efficacy 90 | grep -v ' KILLED \|NOT COVERED') || exit 1; done
 
 .PHONY: browser
-browser: bin/local ## Test the dashboards in a real browser with generated metrics
+browser: bin/local ## Test the dashboards in Chromium with generated metrics
 	@bin/local install chromium
 	@$(call WITH,prometheus promtool); cd infra/cmd/dashboards/browsertest && GOWORK=off go test -count=1 ./...
 
 .PHONY: bench
-bench: bin/local ## Benchmark the services against their peers; fails below the targets
+bench: bin/local ## Benchmark the services against their peers; fails if they miss the targets
 	@bin/local install postgresql-15 redis-server nginx-light wrk
 	@cd apps && GOWORK=off go test -count=1 -run '^TestPerformance' -v \
 		$$(grep -rl --include='*_test.go' '^func TestPerformance' . | xargs -n1 dirname | sort -u)
@@ -199,7 +199,7 @@ e2e: bin/local ## Test the running platform end to end, without releases
 	@cd test && GOWORK=off go test -count=1 -timeout 45m -skip '^TestRelease' ./e2e/...
 
 .PHONY: release-test
-release-test: bin/release ## Test releases on the running platform under load, with failures; SHORT=1 runs one of each, RATE=<requests per second>
+release-test: bin/release ## Test releases on the running platform under load and with failures; SHORT=1 runs one of each, RATE=<requests per second>
 	@cd test && RATE='$(RATE)' GOWORK=off go test -count=1 -timeout 90m -v $(if $(SHORT),-short) -run '^TestRelease' ./e2e/...
 
 .PHONY: scale
@@ -207,7 +207,7 @@ scale: bin/local ## Measure previews of 4, 20 and 40 services on the running pla
 	@cd test && GOWORK=off go test -count=1 -timeout 30m -v ./scale/...
 
 .PHONY: lifecycle
-lifecycle: bin/local ## Test stop, interruption, take-over and removal; starts and ends with make down
+lifecycle: bin/local ## Test stopping, interrupting, taking over and deleting the platform; starts and ends with make down
 	@cd test && GOWORK=off go test -count=1 -timeout 30m -v ./lifecycle/...
 
 .PHONY: promotion-test
@@ -217,11 +217,11 @@ promotion-test: bin/local ## Test promotion from staging to production on two lo
 
 .PHONY: vet
 vet: ## Check formatting and vet
-	@go list ./apps/internal/event ./infra/catalog ./local/host ./test/load >/dev/null # go.work fits its modules
+	@go list ./apps/internal/event ./infra/catalog ./local/host ./test/load >/dev/null # checks that go.work matches its modules
 	@unformatted=$$(gofmt -l apps infra local test); if [ -n "$$unformatted" ]; then echo "error: not formatted, run make fmt: $$unformatted" >&2; exit 1; fi
 	@for module in $(MODULES); do (cd $$module && GOWORK=off go vet ./...); done
 
-# The quick tests of the running platform.
+# The quick tests of the running platform, by the beginning of their names.
 SMOKE := DemoUser|WhoMaySignIn|AToken|AUserReachesNoOther|AUserIsRead|FromAnOrder|StackTells|PulumiFinds|ImagesAreSmall|Status|MakeAlone|LogsOf
 
 .PHONY: smoke
@@ -238,11 +238,11 @@ test: ## Test a change: formatting, vet, unit tests, manifests, and a new platfo
 	@$(MAKE) down
 
 .PHONY: test-all
-test-all: ## Run all tests: make test, benchmarks, lint, race, browser, end to end, releases, lifecycle; takes two hours
+test-all: ## Run all tests: unit, benchmarks, end to end, lint, manifests, race, browser, releases, lifecycle, promotion; takes two hours
 	@$(MAKE) unit
 	@$(MAKE) bench
 	@$(MAKE) up
-	@$(MAKE) --jobs=2 --output-sync=target e2e lint check browser race # the first mostly waits, the others compute
-	@$(MAKE) release-test # at a rate that needs the machine
+	@$(MAKE) --jobs=2 --output-sync=target e2e lint check browser race # e2e mostly waits, the others need the CPU
+	@$(MAKE) release-test # runs alone: its load needs the whole machine
 	@$(MAKE) lifecycle
 	@$(MAKE) promotion-test

@@ -51,7 +51,7 @@ func readme(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the README's commands: %v\n%s", err, said)
 	}
-	for _, text := range []string{"The platform is up", "x-cache: miss", "unchanged", "COMPONENT", "Ctrl-C ends this", "rotated platform:", "kube-score: nothing to say", "0 lost"} {
+	for _, text := range []string{"The platform is up", "x-cache: miss", "unchanged", "COMPONENT", "Ctrl-C ends this", "rotated platform:", "kube-score: no findings", "0 lost"} {
 		if !strings.Contains(string(said), text) {
 			t.Errorf("the README's commands do not show %q:\n%s", text, said)
 		}
