@@ -1,6 +1,5 @@
-// Command local runs the platform on the machine in front of you: a one-node
-// Kubernetes with a registry, and the Pulumi program deployed to it. The Makefile
-// calls it; its verbs are the Makefile's targets.
+// Command local runs the platform on this machine: it starts a one-node Kubernetes cluster with a registry, and deploys the
+// Pulumi program to it. The Makefile calls it; its verbs are targets of the Makefile.
 package main
 
 import (
@@ -25,7 +24,7 @@ const usage = `usage: local [-context C -registry R] up|stop|down|status|env|tok
        local tool NAME [NAME]`
 
 func main() {
-	// A root shell opened by su has no folders of system programs on its PATH.
+	// The PATH of a root shell that was opened with su lacks the folders of system programs.
 	_ = os.Setenv("PATH", os.Getenv("PATH")+":/usr/sbin:/sbin")
 	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:])
@@ -34,7 +33,7 @@ func main() {
 	switch {
 	case err == nil:
 	case interrupted:
-		fmt.Fprintln(os.Stderr, "interrupted: make up goes on from here, make down cleans up")
+		fmt.Fprintln(os.Stderr, "interrupted: make up continues from here, make down cleans up")
 		os.Exit(130)
 	default:
 		fmt.Fprintln(os.Stderr, "error:", err)
@@ -46,14 +45,14 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("local", flag.ContinueOnError)
 	flags.Usage = func() { fmt.Fprintln(flags.Output(), usage); flags.PrintDefaults() }
 	var options platform.Options
-	flags.StringVar(&options.Context, "context", "", "kube context of a cluster that already runs, instead of a node of our own")
+	flags.StringVar(&options.Context, "context", "", "kube context of an existing cluster, instead of a local node")
 	flags.StringVar(&options.Registry, "registry", "", "registry that this machine pushes to and that cluster pulls from")
-	flags.BoolVar(&options.IPv6, "ipv6", false, "give a new node IPv6 addresses beside those of IPv4")
+	flags.BoolVar(&options.IPv6, "ipv6", false, "create a dual-stack node, with IPv4 and IPv6 addresses")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	verb := flags.Arg(0)
-	if verb == "supervise" { // started by up, not by a person
+	if verb == "supervise" { // up starts it
 		return supervisor.Run(ctx, node.SupervisorConfig(layout.Layout{State: layout.State}))
 	}
 	p, err := platform.New(options, os.Stdout)
@@ -79,7 +78,7 @@ func run(ctx context.Context, args []string) error {
 		return node.InstallPackages(ctx, progress.New(os.Stdout), flags.Args()[1:]...)
 	case "logs":
 		logs := flag.NewFlagSet("local logs", flag.ContinueOnError)
-		follow := logs.Bool("f", false, "go on with what is added")
+		follow := logs.Bool("f", false, "follow the log")
 		if err := logs.Parse(flags.Args()[1:]); err != nil {
 			return err
 		}

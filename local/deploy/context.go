@@ -12,8 +12,8 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// CheckTarget is an error where the target's context isn't in the person's kubeconfig, or where the first deployment to it names
-// no registry. It changes nothing.
+// CheckTarget returns an error if the user's kubeconfig lacks the target's context, or if the first deployment to it has no registry.
+// It changes nothing.
 func (d *Deployment) CheckTarget(target Target) error {
 	known, err := contexts()
 	if err != nil {
@@ -28,7 +28,7 @@ func (d *Deployment) CheckTarget(target Target) error {
 	return nil
 }
 
-// contexts is the names of the contexts in the person's kubeconfig files.
+// contexts returns the names of the contexts in the user's kubeconfig files.
 func contexts() ([]string, error) {
 	files := filepath.SplitList(os.Getenv("KUBECONFIG"))
 	if len(files) == 0 {
@@ -42,7 +42,7 @@ func contexts() ([]string, error) {
 	for _, file := range files {
 		content, err := os.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) {
-			continue // as kubectl does
+			continue // like kubectl
 		}
 		var config struct {
 			Contexts []struct {
@@ -60,7 +60,7 @@ func contexts() ([]string, error) {
 		}
 	}
 	if len(names) == 0 {
-		return nil, fmt.Errorf("no contexts in the kubeconfig: %s: set KUBECONFIG to a file that has some", strings.Join(files, ", "))
+		return nil, fmt.Errorf("no contexts in the kubeconfig: %s: set KUBECONFIG to a file with contexts", strings.Join(files, ", "))
 	}
 	return names, nil
 }

@@ -31,7 +31,7 @@ func TestCheckTarget(t *testing.T) {
 		{"known, with a registry", []string{one}, Target{Context: "kind", Registry: "r.example"}, false, ""},
 		{"in the second file", []string{one, two}, Target{Context: "production", Registry: "r.example"}, false, ""},
 		{"a file is missing", []string{one, filepath.Join(folder, "absent")}, Target{Context: "kind", Registry: "r.example"}, false, ""},
-		{"the registry was named before", []string{one}, Target{Context: "kind"}, true, ""},
+		{"the registry is already configured", []string{one}, Target{Context: "kind"}, true, ""},
 		{"no registry", []string{one}, Target{Context: "kind"}, false, "REGISTRY is missing"},
 		{"unknown", []string{one, two}, Target{Context: "stage", Registry: "r.example"}, false, "CONTEXT=stage: your kubeconfig has no such context: want one of kind, production"},
 		{"no contexts", []string{filepath.Join(folder, "absent")}, Target{Context: "kind"}, false, "no contexts in the kubeconfig"},
@@ -50,7 +50,7 @@ func TestCheckTarget(t *testing.T) {
 				t.Errorf("got %v, want %q", err, c.want)
 			}
 			if _, err := os.Lstat(filepath.Join(d.layout.Repo, configurationFile)); err == nil {
-				t.Error("it changes the clone's configuration")
+				t.Error("CheckTarget changes the clone's configuration")
 			}
 		})
 	}

@@ -1,6 +1,5 @@
-// Package deploy runs the Pulumi program against a cluster: it keeps the state
-// backend, the passphrase and the stack's configuration, and calls the pulumi
-// command line as a person would from the root of the repository.
+// Package deploy runs the Pulumi program against a cluster. It manages the state backend, the passphrase and the stack's
+// configuration, and runs the pulumi command line in the root of the repository.
 package deploy
 
 import (
@@ -22,18 +21,18 @@ import (
 	"platform.example/local/progress"
 )
 
-// Stack is the name of the stack that runs on this machine or on a given context.
+// Stack is the name of the stack, both on this machine and on a given context.
 const Stack = "local"
 
 // Target is the cluster and the registry that a stack deploys to.
 type Target struct {
-	// Kubeconfig is the path of the cluster's kubeconfig; empty: the person's own.
+	// Kubeconfig is the path of the cluster's kubeconfig; empty: the user's own.
 	Kubeconfig string
 	// Context is the kubeconfig's context; empty: its current one.
 	Context string
 	// Registry is where images are pushed to: <host>[:<port>][/<path>].
 	Registry string
-	// Docker is the address of the Docker Engine that builds; empty: the person's own.
+	// Docker is the address of the Docker Engine that builds; empty: the user's own.
 	Docker string
 }
 
@@ -43,22 +42,21 @@ type Deployment struct {
 	log    *progress.Log
 }
 
-// New describes the stack; nothing is read or written yet.
+// New returns the deployment; it neither reads nor writes files.
 func New(l layout.Layout, log *progress.Log) *Deployment { return &Deployment{layout: l, log: log} }
 
 func (d *Deployment) file(parts ...string) string {
 	return filepath.Join(append([]string{d.layout.Pulumi()}, parts...)...)
 }
 
-// Environment is what a shell needs for pulumi and kubectl to reach the platform.
-// Each entry is NAME=value; PATH isn't among them.
+// Environment returns the variables that pulumi and kubectl need to reach the platform, as NAME=value. PATH isn't included.
 func (d *Deployment) Environment(target Target) []string {
 	environment := []string{
 		"PULUMI_BACKEND_URL=file://" + d.file("backend"),
 		"PULUMI_CONFIG_PASSPHRASE_FILE=" + d.file("passphrase"),
 		"PULUMI_HOME=" + d.layout.PulumiHome(),
 		"PULUMI_SKIP_UPDATE_CHECK=true",
-		// The cluster is for one user: the provider's limits for shared ones only slow it.
+		// The cluster has one user: the provider's limits for shared clusters only slow it down.
 		"PULUMI_K8S_CLIENT_QPS=200",
 		"PULUMI_K8S_CLIENT_BURST=400",
 	}
@@ -71,7 +69,7 @@ func (d *Deployment) Environment(target Target) []string {
 	return environment
 }
 
-// Up makes the cluster what the program says, without what the settings named stand for.
+// Up runs pulumi up. It first sets the named settings to false, such as those of images that can't be pulled.
 func (d *Deployment) Up(ctx context.Context, target Target, without ...string) error {
 	if err := d.prepare(ctx, target); err != nil {
 		return err
@@ -81,7 +79,7 @@ func (d *Deployment) Up(ctx context.Context, target Target, without ...string) e
 			return fmt.Errorf("set %s to false: %w", setting, err)
 		}
 	}
-	d.log.Say("secrets: generating what is missing")
+	d.log.Say("generating missing secrets")
 	if err := d.run(ctx, target, nil, filepath.Join(d.layout.Bin(), "secrets"), "-stack", Stack); err != nil {
 		return fmt.Errorf("generate secrets: %w", err)
 	}
@@ -92,7 +90,7 @@ func (d *Deployment) Up(ctx context.Context, target Target, without ...string) e
 	return nil
 }
 
-// Destroy takes everything off the cluster that the program put there.
+// Destroy deletes all resources of the stack from the cluster.
 func (d *Deployment) Destroy(ctx context.Context, target Target) error {
 	if err := d.prepare(ctx, target); err != nil {
 		return err
@@ -103,18 +101,18 @@ func (d *Deployment) Destroy(ctx context.Context, target Target) error {
 	return nil
 }
 
-// Outputs is what people and commands want to know of the stack.
+// Outputs are the stack outputs that users and commands need.
 type Outputs struct {
-	// URL is where the platform is reached.
+	// URL is the address of the platform.
 	URL string `json:"url"`
-	// Authority is who signs the certificate at the URL, in PEM; empty where every client knows.
+	// Authority is the certificate authority of the URL, in PEM; empty if clients trust it by default.
 	Authority string `json:"certificateAuthority"`
-	// DemoEmail and DemoPassword sign the demo user in; empty where there is none.
+	// DemoEmail and DemoPassword sign the demo user in; empty if there is no demo user.
 	DemoEmail    string `json:"demoEmail"`
 	DemoPassword string `json:"demoPassword"`
 }
 
-// Outputs reads the stack's outputs, secret ones too.
+// Outputs returns the stack's outputs, including the secret ones.
 func (d *Deployment) Outputs(ctx context.Context, target Target) (Outputs, error) {
 	var text bytes.Buffer
 	if err := d.run(ctx, target, &text, "pulumi", "stack", "output", "--json", "--show-secrets", "--stack", Stack, "--non-interactive"); err != nil {
@@ -130,7 +128,7 @@ func (d *Deployment) Outputs(ctx context.Context, target Target) (Outputs, error
 	return outputs, nil
 }
 
-// Resources counts the resources in the stack's state.
+// Resources returns the number of resources in the stack's state.
 func (d *Deployment) Resources(ctx context.Context, target Target) (int, error) {
 	var output bytes.Buffer
 	if err := d.run(ctx, target, &output, "pulumi", "stack", "export", "--stack", Stack, "--non-interactive"); err != nil {
@@ -147,8 +145,7 @@ func (d *Deployment) Resources(ctx context.Context, target Target) (int, error) 
 	return len(state.Deployment.Resources), nil
 }
 
-// prepare makes backend, passphrase, configuration and stack where they are missing,
-// and takes over from a run that was killed.
+// prepare creates the missing ones of backend, passphrase, configuration and stack, and recovers from a killed run.
 func (d *Deployment) prepare(ctx context.Context, target Target) error {
 	if err := os.MkdirAll(d.file("backend"), 0o700); err != nil {
 		return fmt.Errorf("state backend: %w", err)
@@ -176,20 +173,19 @@ func (d *Deployment) prepare(ctx context.Context, target Target) error {
 	return d.settlePending(ctx, target)
 }
 
-// ensurePassphrase draws the passphrase that encrypts the stack's secrets.
+// ensurePassphrase generates the passphrase that encrypts the stack's secrets, unless it exists.
 func (d *Deployment) ensurePassphrase() error {
 	path := d.file("passphrase")
 	if _, err := os.Stat(path); err == nil || !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	drawn := make([]byte, 32)
-	_, _ = rand.Read(drawn) // never fails: it ends the program instead
+	_, _ = rand.Read(drawn) // never returns an error
 	return file.Write(path, []byte(base64.RawURLEncoding.EncodeToString(drawn)), 0o600)
 }
 
-// ensureConfiguration keeps Pulumi.local.yaml with the state that it belongs to,
-// and a link to it in the clone, where Pulumi looks for it. Its secrets fit only
-// that state, so every clone on the machine sees the same file.
+// ensureConfiguration creates Pulumi.local.yaml beside the state and links it into the clone, where Pulumi looks for it.
+// Its secrets fit only that state, so every clone on the machine uses the same file.
 func (d *Deployment) ensureConfiguration(target Target) error {
 	path := d.file(configurationFile)
 	if current, err := os.ReadFile(path); err == nil {
@@ -211,10 +207,10 @@ func (d *Deployment) ensureConfiguration(target Target) error {
 	return d.Link()
 }
 
-// configurationFile is the stack's configuration, by the name under which Pulumi looks for it.
+// configurationFile is the path of the stack's configuration, with the name that Pulumi expects.
 const configurationFile = "Pulumi." + Stack + ".yaml"
 
-// Link links the stack's configuration, if there is one, into the clone, so that Pulumi uses the one that belongs to the state.
+// Link links the stack's configuration, if it exists, into the clone, so that Pulumi uses the configuration that fits the state.
 func (d *Deployment) Link() error {
 	path := d.file(configurationFile)
 	if _, err := os.Stat(path); errors.Is(err, os.ErrNotExist) {
@@ -227,7 +223,7 @@ func (d *Deployment) Link() error {
 	case err != nil:
 		return fmt.Errorf("configuration of stack %s: %w", Stack, err)
 	case info.Mode()&os.ModeSymlink == 0:
-		return fmt.Errorf("%s is a file of its own, but make up keeps it at %s: move it away", link, path)
+		return fmt.Errorf("%s is a regular file, but make up keeps the configuration at %s: move it away", link, path)
 	default:
 		if current, _ := os.Readlink(link); current == path {
 			return nil
@@ -242,7 +238,7 @@ func (d *Deployment) Link() error {
 	return nil
 }
 
-// Forget removes the clone's link to the stack's configuration.
+// Forget removes the link to the stack's configuration from the clone.
 func (d *Deployment) Forget() error {
 	link := filepath.Join(d.layout.Repo, configurationFile)
 	if current, _ := os.Readlink(link); filepath.Dir(current) == d.layout.Pulumi() {
@@ -251,34 +247,33 @@ func (d *Deployment) Forget() error {
 	return nil
 }
 
-// takeOver lets the provider take what a killed update had made but not noted, instead of refusing it. A shell doesn't get
-// it from make env: there it would hold for other stacks too, whose clusters have other owners.
+// takeOver lets the provider adopt objects that a killed update created but didn't record, instead of refusing them. `make env` doesn't
+// print it, because in a shell it would also apply to other stacks, whose clusters have other owners.
 const takeOver = "PULUMI_K8S_ENABLE_PATCH_FORCE=true"
 
-// run calls a program from the root of the repository. Without a writer, what it
-// says is kept for the error.
+// run runs a program in the root of the repository. Its error contains the program's stderr, and its stdout if out is nil.
 func (d *Deployment) run(ctx context.Context, target Target, stdout io.Writer, name string, args ...string) error {
 	if !strings.Contains(name, "/") {
 		name = filepath.Join(d.layout.Bin(), name)
 	}
 	cmd := exec.CommandContext(ctx, name, args...)
-	// Pulumi stops in an orderly way when it is interrupted, and keeps its state whole.
+	// An interrupted Pulumi stops cleanly and keeps its state intact.
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.Dir = d.layout.Repo
 	cmd.Env = append(os.Environ(), d.Environment(target)...)
 	cmd.Env = append(cmd.Env, "PATH="+d.layout.Bin()+":"+os.Getenv("PATH"), takeOver)
-	var said bytes.Buffer
-	cmd.Stderr = &said
+	var printed bytes.Buffer
+	cmd.Stderr = &printed
 	switch stdout {
 	case nil:
-		cmd.Stdout = &said
+		cmd.Stdout = &printed
 	case os.Stdout:
 		cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	default:
 		cmd.Stdout = stdout
 	}
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("%w %s", err, strings.TrimSpace(said.String()))
+		return fmt.Errorf("%w %s", err, strings.TrimSpace(printed.String()))
 	}
 	return nil
 }

@@ -18,9 +18,9 @@ import (
 	"platform.example/local/progress"
 )
 
-// deployment is one whose folders are the test's; pulumi is a script that notes
-// how it was called in <state>/calls and, as the real one, keeps a file per stack.
-func deployment(t *testing.T) (d *Deployment, said *bytes.Buffer) {
+// deployment returns a deployment in test folders, and its log. pulumi is a script that records its calls in <state>/calls and,
+// like the real one, stores a file per stack.
+func deployment(t *testing.T) (d *Deployment, logged *bytes.Buffer) {
 	t.Helper()
 	root := t.TempDir()
 	l := layout.Layout{Repo: filepath.Join(root, "clone"), State: filepath.Join(root, "state"), Cache: filepath.Join(root, "cache")}
@@ -41,8 +41,8 @@ exit ${PULUMI_EXITS:-0}
 	if err := os.WriteFile(filepath.Join(l.Bin(), "pulumi"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	said = &bytes.Buffer{}
-	return New(l, progress.New(said)), said
+	logged = &bytes.Buffer{}
+	return New(l, progress.New(logged)), logged
 }
 
 func (d *Deployment) calls(t *testing.T) []string {
@@ -57,18 +57,18 @@ func (d *Deployment) calls(t *testing.T) []string {
 	return strings.Split(strings.TrimSpace(string(content)), "\n")
 }
 
-func TestTheCloneGetsALinkToTheConfiguration(t *testing.T) {
+func TestLinkCreatesALinkInTheClone(t *testing.T) {
 	const name = "Pulumi.local.yaml"
 	for _, c := range []struct {
 		name    string
 		before  func(link, path string) error
 		refused bool
 	}{
-		{"nothing is there", func(string, string) error { return nil }, false},
-		{"the link is there", func(link, path string) error { return os.Symlink(path, link) }, false},
-		{"a link leads elsewhere", func(link, _ string) error { return os.Symlink("/nowhere/"+name, link) }, false},
-		{"a file of its own is there", func(link, _ string) error { return os.WriteFile(link, []byte("mine"), 0o644) }, true},
-		{"a folder is there", func(link, _ string) error { return os.Mkdir(link, 0o755) }, true},
+		{"nothing exists", func(string, string) error { return nil }, false},
+		{"the link exists", func(link, path string) error { return os.Symlink(path, link) }, false},
+		{"the link points elsewhere", func(link, _ string) error { return os.Symlink("/nowhere/"+name, link) }, false},
+		{"a regular file exists", func(link, _ string) error { return os.WriteFile(link, []byte("mine"), 0o644) }, true},
+		{"a folder exists", func(link, _ string) error { return os.Mkdir(link, 0o755) }, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d, _ := deployment(t)
@@ -79,7 +79,7 @@ func TestTheCloneGetsALinkToTheConfiguration(t *testing.T) {
 			for range 2 {
 				err := d.Link()
 				if c.refused {
-					if want := link + " is a file of its own, but make up keeps it at " + path + ": move it away"; err == nil || err.Error() != want {
+					if want := link + " is a regular file, but make up keeps the configuration at " + path + ": move it away"; err == nil || err.Error() != want {
 						t.Errorf("%v, want %s", err, want)
 					}
 					if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink != 0 {
@@ -91,14 +91,14 @@ func TestTheCloneGetsALinkToTheConfiguration(t *testing.T) {
 					t.Fatal(err)
 				}
 				if target, err := os.Readlink(link); err != nil || target != path {
-					t.Errorf("the link leads to %q, want %q: %v", target, path, err)
+					t.Errorf("the link points to %q, want %q: %v", target, path, err)
 				}
 			}
 		})
 	}
 }
 
-func TestTheConfigurationIsMadeOnce(t *testing.T) {
+func TestConfigurationIsCreatedOnce(t *testing.T) {
 	d, _ := deployment(t)
 	path := d.file("Pulumi.local.yaml")
 	if err := d.ensureConfiguration(Target{Registry: "127.0.0.1:5100", Kubeconfig: "/k", Context: "c"}); err != nil {
@@ -117,11 +117,11 @@ func TestTheConfigurationIsMadeOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if content, _ := os.ReadFile(path); string(content) != withSecrets {
-		t.Errorf("what Pulumi added is gone: %q", content)
+		t.Errorf("Pulumi's addition is lost: %q", content)
 	}
 }
 
-func TestForgetRemovesOnlyOurLink(t *testing.T) {
+func TestForgetRemovesOnlyItsOwnLink(t *testing.T) {
 	d, _ := deployment(t)
 	link := filepath.Join(d.layout.Repo, "Pulumi.local.yaml")
 	for _, c := range []struct {
@@ -142,11 +142,11 @@ func TestForgetRemovesOnlyOurLink(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := d.Forget(); err != nil {
-		t.Errorf("nothing to forget: %v", err)
+		t.Errorf("Forget without a link: %v", err)
 	}
 }
 
-func TestThePassphraseIsDrawnOnce(t *testing.T) {
+func TestPassphraseIsGeneratedOnce(t *testing.T) {
 	d, _ := deployment(t)
 	read := func(d *Deployment) string {
 		t.Helper()
@@ -165,17 +165,17 @@ func TestThePassphraseIsDrawnOnce(t *testing.T) {
 	}
 	first := read(d)
 	if drawn, err := base64.RawURLEncoding.DecodeString(first); err != nil || len(drawn) != 32 {
-		t.Errorf("it holds %d bytes: %v", len(drawn), err)
+		t.Errorf("the passphrase has %d bytes: %v", len(drawn), err)
 	}
 	if read(d) != first {
-		t.Error("a second run drew another")
+		t.Error("a second run generated another passphrase")
 	}
 	if other, _ := deployment(t); read(other) == first {
-		t.Error("another state has the same one")
+		t.Error("another state has the same passphrase")
 	}
 }
 
-// lock is what an update of the process leaves in the backend when it is killed.
+// lock creates the lock that a killed update of the process leaves in the backend.
 func (d *Deployment) lock(t *testing.T, name string, pid int) {
 	t.Helper()
 	path := d.file("backend", ".pulumi", "locks", "organization", "platform", Stack, name+".json")
@@ -188,7 +188,7 @@ func (d *Deployment) lock(t *testing.T, name string, pid int) {
 	}
 }
 
-// deadPID is the number of a process that has ended.
+// deadPID returns the PID of a process that has ended.
 func deadPID(t *testing.T) int {
 	t.Helper()
 	cmd := exec.Command("/bin/true")
@@ -198,8 +198,8 @@ func deadPID(t *testing.T) int {
 	return cmd.Process.Pid
 }
 
-func TestTheLockOfAKilledUpdateIsReleased(t *testing.T) {
-	d, said := deployment(t)
+func TestLockOfAKilledUpdateIsReleased(t *testing.T) {
+	d, logged := deployment(t)
 	d.lock(t, "a", deadPID(t))
 	if err := d.releaseDeadLocks(t.Context(), Target{}); err != nil {
 		t.Fatal(err)
@@ -207,12 +207,12 @@ func TestTheLockOfAKilledUpdateIsReleased(t *testing.T) {
 	if want := []string{d.layout.Repo + ": cancel --yes --stack local --non-interactive"}; !slices.Equal(d.calls(t), want) {
 		t.Errorf("pulumi was called as %q, want %q", d.calls(t), want)
 	}
-	if !strings.Contains(said.String(), "a former pulumi was killed: releasing its lock") {
-		t.Errorf("a person is told %q", said)
+	if !strings.Contains(logged.String(), "a previous pulumi was killed: releasing its lock") {
+		t.Errorf("the log is %q", logged)
 	}
 }
 
-func TestTheLockOfARunningUpdateIsRespected(t *testing.T) {
+func TestLockOfARunningUpdateIsRespected(t *testing.T) {
 	d, _ := deployment(t)
 	d.lock(t, "a", os.Getpid())
 	err := d.releaseDeadLocks(t.Context(), Target{})
@@ -222,14 +222,14 @@ func TestTheLockOfARunningUpdateIsRespected(t *testing.T) {
 	}
 }
 
-func TestWithoutLocksPulumiIsNotCalled(t *testing.T) {
+func TestPulumiIsNotCalledWithoutLocks(t *testing.T) {
 	d, _ := deployment(t)
 	if err := d.releaseDeadLocks(t.Context(), Target{}); err != nil || len(d.calls(t)) > 0 {
 		t.Errorf("%v; calls %q", err, d.calls(t))
 	}
 }
 
-func TestPrepareMakesTheStackOnce(t *testing.T) {
+func TestPrepareCreatesTheStackOnce(t *testing.T) {
 	d, _ := deployment(t)
 	if err := d.prepare(t.Context(), Target{Registry: "r"}); err != nil {
 		t.Fatal(err)
@@ -239,11 +239,11 @@ func TestPrepareMakesTheStackOnce(t *testing.T) {
 		t.Errorf("calls %q, want %q", d.calls(t), want)
 	}
 	if err := d.prepare(t.Context(), Target{Registry: "r"}); err != nil || !slices.Equal(d.calls(t), want) {
-		t.Errorf("%v; the second run made it again: %q", err, d.calls(t))
+		t.Errorf("%v; the second run called %q", err, d.calls(t))
 	}
 }
 
-func TestWhatCantBeHadIsTurnedOffBeforeTheUpdate(t *testing.T) {
+func TestUnavailableImagesAreDisabledBeforeTheUpdate(t *testing.T) {
 	d, _ := deployment(t)
 	secrets := "#!/bin/sh\necho \"$PWD: secrets $*\" >> '" + d.layout.State + "/calls'\n"
 	if err := os.WriteFile(filepath.Join(d.layout.Bin(), "secrets"), []byte(secrets), 0o755); err != nil {
@@ -263,12 +263,12 @@ func TestOutputsAndResources(t *testing.T) {
 	d, _ := deployment(t)
 	t.Setenv("PULUMI_SAYS", `{"url":"https://127.0.0.1:30443","certificateAuthority":"PEM","services":{}}`)
 	want := Outputs{URL: "https://127.0.0.1:30443", Authority: "PEM"}
-	if told, err := d.Outputs(t.Context(), Target{}); err != nil || told != want {
-		t.Errorf("%+v, %v", told, err)
+	if outputs, err := d.Outputs(t.Context(), Target{}); err != nil || outputs != want {
+		t.Errorf("%+v, %v", outputs, err)
 	}
 	t.Setenv("PULUMI_SAYS", `{}`)
 	if _, err := d.Outputs(t.Context(), Target{}); err == nil || !strings.Contains(err.Error(), "there is no url: run make up") {
-		t.Errorf("a stack that was never up: %v", err)
+		t.Errorf("outputs of a stack without an update: %v", err)
 	}
 	t.Setenv("PULUMI_SAYS", `{"version":3,"deployment":{"resources":[{},{},{}]}}`)
 	if count, err := d.Resources(t.Context(), Target{}); err != nil || count != 3 {
@@ -290,27 +290,27 @@ func TestEnvironment(t *testing.T) {
 	}
 	for _, variable := range d.Environment(Target{Context: "theirs"}) {
 		if strings.HasPrefix(variable, "KUBECONFIG=") || strings.HasPrefix(variable, "DOCKER_HOST=") {
-			t.Errorf("on a cluster elsewhere, the person's own %s counts", variable)
+			t.Errorf("on another cluster, the user's own %s applies", variable)
 		}
 	}
 }
 
-// A person's shell also speaks to other stacks, where what others made must not be taken over.
-func TestOnlyOurOwnRunsTakeOverWhatAKilledOneMade(t *testing.T) {
+// The user's shell also uses other stacks, where the provider must not adopt objects of other owners.
+func TestOnlyOwnRunsAdoptObjectsOfAKilledRun(t *testing.T) {
 	d, _ := deployment(t)
 	if slices.ContainsFunc(d.Environment(Target{}), func(variable string) bool { return strings.Contains(variable, "PATCH_FORCE") }) {
-		t.Error("make env exports it")
+		t.Error("make env exports the variable")
 	}
 	var environment bytes.Buffer
 	if err := d.run(t.Context(), Target{}, &environment, "/usr/bin/env"); err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Contains(strings.Split(environment.String(), "\n"), "PULUMI_K8S_ENABLE_PATCH_FORCE=true") {
-		t.Errorf("a run of ours lacks it: %s", &environment)
+		t.Errorf("an own run lacks the variable: %s", &environment)
 	}
 }
 
-func TestTheLanguageHostRunsTheCompiledProgram(t *testing.T) {
+func TestLanguageHostRunsTheCompiledProgram(t *testing.T) {
 	d, _ := deployment(t)
 	host, wrapper := filepath.Join(d.layout.Cache, "host"), filepath.Join(d.layout.Cache, "wrapper")
 	if err := os.MkdirAll(d.layout.Cache, 0o755); err != nil {
@@ -345,12 +345,12 @@ func TestTheLanguageHostRunsTheCompiledProgram(t *testing.T) {
 		before         func()
 		runs, compiles bool
 	}{
-		{"the first time", source("println(1)"), true, true},
+		{"first run", source("println(1)"), true, true},
 		{"again", func() {}, true, false},
 		{"a changed source", source("println(2)"), true, true},
 		{"another file", func() { write(filepath.Join(folder, "more.go"), "package main\n") }, true, true},
-		{"one file less", func() { _ = os.Remove(filepath.Join(folder, "more.go")) }, true, true},
-		{"a broken source", source("broken"), false, false}, // the host itself says what is wrong
+		{"a removed file", func() { _ = os.Remove(filepath.Join(folder, "more.go")) }, true, true},
+		{"a broken source", source("broken"), false, false}, // the host itself reports the error
 		{"still broken", func() {}, false, false},
 		{"mended", source("println(2)"), true, true},
 	} {
@@ -366,7 +366,7 @@ func TestTheLanguageHostRunsTheCompiledProgram(t *testing.T) {
 			t.Errorf("%s: %q, %v, want %q", c.name, output, err, want)
 		}
 		if compiled := began().After(former); compiled != c.compiles {
-			t.Errorf("%s: compiled is %v, want %v", c.name, compiled, c.compiles)
+			t.Errorf("%s: compiled: %v, want %v", c.name, compiled, c.compiles)
 		}
 	}
 }

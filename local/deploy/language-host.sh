@@ -1,5 +1,5 @@
 #!/bin/sh
-# Made by make up: runs the program compiled beforehand, compiled again when its sources changed.
+# Created by make up: runs the compiled program, and compiles it again after a source has changed.
 program=$PWD/../.build/program
 fresh() {
 	[ -x "$program" ] && [ -e "$program.began" ] && [ -z "$(find . -newer "$program.began" -print -quit)" ]

@@ -17,14 +17,13 @@ import (
 	"platform.example/local/file"
 )
 
-// stateFile is where the backend keeps the stack's state.
+// stateFile is the path of the stack's state in the backend.
 func (d *Deployment) stateFile() string {
 	return d.file("backend", ".pulumi", "stacks", "platform", Stack+".json")
 }
 
-// mendState puts the backend's copy of the state before the last step in place of
-// one that a killed pulumi was in the middle of writing. What that step made is
-// adopted by the next update, since it applies rather than creates.
+// mendState replaces a state that a killed pulumi left half-written by the backend's copy from before the last step. The next
+// update adopts the objects of that step, because it applies rather than creates them.
 func (d *Deployment) mendState() error {
 	if err := d.removeCutAttributes(); err != nil {
 		return err
@@ -37,20 +36,20 @@ func (d *Deployment) mendState() error {
 	former, copyErr := os.ReadFile(copied)
 	switch {
 	case errors.Is(err, os.ErrNotExist) && errors.Is(copyErr, os.ErrNotExist):
-		return nil // nothing was ever deployed
+		return nil // no deployment yet
 	case copyErr != nil || !json.Valid(former):
-		return fmt.Errorf("the stack's state %s is damaged, and its copy %s is no help: make down and make up begin anew", state, copied)
+		return fmt.Errorf("the stack's state %s is damaged, and so is its copy %s: start over with make down and make up", state, copied)
 	}
-	d.log.Say("a former pulumi was killed while it wrote the stack's state: going back one step")
+	d.log.Say("a previous pulumi was killed while it wrote the stack's state: restoring the state before its last step")
 	return file.Write(state, former, 0o600)
 }
 
-// removeCutAttributes removes what the backend keeps beside its files, their content types and checksums, where a killed
-// pulumi was in the middle of writing it. It reads no file beside which such a thing is cut off; one with nothing beside it, it does.
+// removeCutAttributes removes attribute files of the backend (content types and checksums) that a killed pulumi left half-written.
+// The backend can't read a file with a truncated attribute file, but it can read one without.
 func (d *Deployment) removeCutAttributes() error {
 	return filepath.WalkDir(d.file("backend"), func(path string, _ fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // there is no backend yet
+			return nil // no backend yet
 		}
 		if err != nil || filepath.Ext(path) != ".attrs" {
 			return err
@@ -63,7 +62,7 @@ func (d *Deployment) removeCutAttributes() error {
 	})
 }
 
-// releaseDeadLocks cancels an update whose process is gone, so that the next one may start.
+// releaseDeadLocks cancels an update whose process no longer exists, so that the next one can start.
 func (d *Deployment) releaseDeadLocks(ctx context.Context, target Target) error {
 	locks, err := filepath.Glob(d.file("backend", ".pulumi", "locks", "organization", "platform", Stack, "*.json"))
 	if err != nil {
@@ -73,25 +72,25 @@ func (d *Deployment) releaseDeadLocks(ctx context.Context, target Target) error 
 	for _, lock := range locks {
 		content, err := os.ReadFile(lock)
 		if err != nil {
-			continue // its holder has just given it up
+			continue // its holder has just released it
 		}
 		var holder struct {
 			PID int `json:"pid"`
 		}
 		if json.Unmarshal(content, &holder) == nil && holder.PID > 0 && !errors.Is(syscall.Kill(holder.PID, 0), syscall.ESRCH) {
-			return fmt.Errorf("process %d is changing stack %s right now: wait for it to end, then run this again", holder.PID, Stack)
+			return fmt.Errorf("process %d is changing stack %s: wait until it ends, then retry", holder.PID, Stack)
 		}
 		dead++
 	}
 	if dead == 0 {
 		return nil
 	}
-	d.log.Say("a former pulumi was killed: releasing its lock")
+	d.log.Say("a previous pulumi was killed: releasing its lock")
 	return d.run(ctx, target, nil, "pulumi", "cancel", "--yes", "--stack", Stack, "--non-interactive")
 }
 
-// settlePending completes the operations that a killed update had begun: the next
-// update couldn't create a second time what that one created and didn't record.
+// settlePending completes the operations that a killed update had started, because the next update couldn't create again
+// an object that the killed one created but didn't record.
 func (d *Deployment) settlePending(ctx context.Context, target Target) error {
 	content, err := os.ReadFile(d.stateFile())
 	if err != nil {
@@ -110,7 +109,7 @@ func (d *Deployment) settlePending(ctx context.Context, target Target) error {
 	if len(state.Checkpoint.Latest.Pending) == 0 {
 		return nil
 	}
-	d.log.Say("a former pulumi was killed in the middle of %d steps: completing them", len(state.Checkpoint.Latest.Pending))
+	d.log.Say("a previous pulumi was killed during %d steps: completing them", len(state.Checkpoint.Latest.Pending))
 	release := filepath.Join(d.layout.Bin(), "release")
 	if err := d.goBuild(ctx, "infra", release, "./cmd/release"); err != nil {
 		return err
@@ -121,9 +120,8 @@ func (d *Deployment) settlePending(ctx context.Context, target Target) error {
 	return nil
 }
 
-// EndOrphans ends Pulumi's plugins and language hosts whose pulumi was killed: they
-// wait for it for ever. Each is called with the address of its pulumi, and nobody
-// listens there any more.
+// EndOrphans kills Pulumi's plugins and language hosts whose pulumi was killed, because they would wait for it forever. A
+// process is an orphan if nothing listens at the address of pulumi in its command line.
 func (d *Deployment) EndOrphans() error {
 	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"platform.example/local/file"
 )
 
-func TestStateThatAKilledUpdateWasWriting(t *testing.T) {
+func TestHalfWrittenStateIsRestored(t *testing.T) {
 	const whole, former = `{"version":3,"checkpoint":{"now":1}}`, `{"version":3,"checkpoint":{"now":0}}`
 	for _, c := range []struct {
 		name, state, copied string // empty: no such file
@@ -41,7 +41,7 @@ func TestStateThatAKilledUpdateWasWriting(t *testing.T) {
 			err := d.mendState()
 			if c.fault != "" {
 				if err == nil || !strings.Contains(err.Error(), c.fault) {
-					t.Fatalf("want an error that says %q, got %v", c.fault, err)
+					t.Fatalf("got error %v, want one that contains %q", err, c.fault)
 				}
 				return
 			}
@@ -55,7 +55,7 @@ func TestStateThatAKilledUpdateWasWriting(t *testing.T) {
 	}
 }
 
-func TestAttributesThatAKilledUpdateWasWriting(t *testing.T) {
+func TestHalfWrittenAttributesAreRemoved(t *testing.T) {
 	d, _ := deployment(t)
 	const state, whole = `{"version":3}`, `{"user.content_type":"application/json"}`
 	for path, content := range map[string]string{
@@ -78,7 +78,7 @@ func TestAttributesThatAKilledUpdateWasWriting(t *testing.T) {
 	}
 }
 
-func TestPendingOperationsAreSettled(t *testing.T) {
+func TestPendingOperationsAreCompleted(t *testing.T) {
 	for state, settles := range map[string]bool{
 		`{"checkpoint":{"latest":{}}}`:                                           false,
 		`{"checkpoint":{"latest":{"pending_operations":[{"type":"creating"}]}}}`: true,
@@ -102,7 +102,7 @@ func TestPendingOperationsAreSettled(t *testing.T) {
 	}
 }
 
-func TestOnlyPluginsWhosePulumiIsGoneAreEnded(t *testing.T) {
+func TestOnlyOrphanedPluginsAreKilled(t *testing.T) {
 	d, _ := deployment(t)
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -126,19 +126,18 @@ func TestOnlyPluginsWhosePulumiIsGoneAreEnded(t *testing.T) {
 	select {
 	case <-orphan:
 	case <-time.After(10 * time.Second):
-		t.Error("the plugin whose pulumi is gone still runs")
+		t.Error("the orphaned plugin still runs")
 	}
 	for name, exited := range map[string]chan struct{}{"a plugin whose pulumi runs": served, "a stranger": stranger} {
 		select {
 		case <-exited:
-			t.Errorf("%s was ended", name)
+			t.Errorf("%s was killed", name)
 		default:
 		}
 	}
 }
 
-// waiting starts a process that waits under the given command line; the channel is
-// closed when it ends.
+// waiting starts a process that waits, with the given command line. It closes the channel when the process ends.
 func waiting(t *testing.T, name, address string) chan struct{} {
 	t.Helper()
 	tail, err := exec.LookPath("tail")

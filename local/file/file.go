@@ -1,5 +1,5 @@
-// Package file writes files so that nobody ever reads half of one, and only when
-// their content changes: some programs restart when a file they read is touched.
+// Package file writes files atomically, and only if their content changes, because some programs restart when a file that
+// they read is touched.
 package file
 
 import (
@@ -9,8 +9,7 @@ import (
 	"path/filepath"
 )
 
-// Write makes the file have the content and the mode. It makes missing folders,
-// closed to others.
+// Write writes the file with the given content and mode. It creates missing folders, readable only by their owner.
 func Write(path string, content []byte, mode os.FileMode) error {
 	if current, err := os.ReadFile(path); err == nil && bytes.Equal(current, content) {
 		return os.Chmod(path, mode)

@@ -19,7 +19,7 @@ func TestWrite(t *testing.T) {
 			t.Errorf("mode %v, want %v: %v", info.Mode(), mode, err)
 		}
 		if entries, _ := os.ReadDir(filepath.Dir(path)); len(entries) != 1 {
-			t.Errorf("left beside it: %v", entries)
+			t.Errorf("files left beside it: %v", entries)
 		}
 	}
 	write := func(content string, mode os.FileMode) {
@@ -31,7 +31,7 @@ func TestWrite(t *testing.T) {
 	write("one", 0o600)
 	check("one", 0o600)
 	if info, err := os.Stat(filepath.Dir(path)); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("the folder made for it: %v, %v", info.Mode(), err)
+		t.Errorf("the created folder: %v, %v", info.Mode(), err)
 	}
 	write("two", 0o600)
 	check("two", 0o600)
@@ -39,7 +39,7 @@ func TestWrite(t *testing.T) {
 	check("two", 0o700)
 }
 
-func TestWriteLeavesAFileWithThatContentAlone(t *testing.T) {
+func TestWriteKeepsAnUnchangedFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	if err := Write(path, []byte("same"), 0o600); err != nil {
 		t.Fatal(err)
@@ -52,7 +52,7 @@ func TestWriteLeavesAFileWithThatContentAlone(t *testing.T) {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(path); err != nil || !info.ModTime().Equal(long) {
-		t.Errorf("it was touched: %v, %v", info.ModTime(), err)
+		t.Errorf("the unchanged file was touched: %v, %v", info.ModTime(), err)
 	}
 	if err := Write(path, []byte("other"), 0o600); err != nil {
 		t.Fatal(err)
@@ -62,7 +62,7 @@ func TestWriteLeavesAFileWithThatContentAlone(t *testing.T) {
 	}
 }
 
-func TestWriteReplacesWhatAReaderHasOpen(t *testing.T) {
+func TestWriteKeepsTheContentOfAnOpenFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "file")
 	if err := Write(path, []byte("before"), 0o600); err != nil {
 		t.Fatal(err)
@@ -81,7 +81,7 @@ func TestWriteReplacesWhatAReaderHasOpen(t *testing.T) {
 	}
 }
 
-func TestWriteSaysWhichFile(t *testing.T) {
+func TestWriteErrorNamesTheFile(t *testing.T) {
 	parent := filepath.Join(t.TempDir(), "file")
 	if err := Write(parent, nil, 0o600); err != nil {
 		t.Fatal(err)

@@ -1,5 +1,4 @@
-// Package host checks what the local platform needs of the machine and keeps two
-// runs from changing the platform at once.
+// Package host checks the machine's requirements for the local platform, and excludes concurrent runs that change it.
 package host
 
 import (
@@ -14,15 +13,15 @@ import (
 )
 
 const (
-	// A cold run fills the module cache, the build cache and the images: measured
-	// at 12 GiB, with 2 GiB for what runs. With the tools compiled, a part is enough.
+	// A first run fills the module cache, the build cache and the images: 12 GiB measured, plus 2 GiB for the running
+	// platform. With the tools compiled, less is enough.
 	coldDisk = 20 << 30
 	warmDisk = 4 << 30
-	// Compiling the API server takes 3 GiB at its peak, the idle platform as much again.
+	// Compiling the API server takes 3 GiB at its peak, and the idle platform takes as much again.
 	wantMemory = 6 << 30
 )
 
-// Check says why the node can't run on this machine, or nothing.
+// Check returns an error that lists each reason why the node can't run on this machine, or nil.
 func Check() error {
 	var faults []error
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
@@ -30,7 +29,7 @@ func Check() error {
 			runtime.GOOS, runtime.GOARCH))
 	}
 	if os.Geteuid() != 0 {
-		faults = append(faults, errors.New("not root: the local node makes network interfaces, mounts and cgroups; run it with sudo make up, or use a cluster elsewhere with make up CONTEXT=<kube context> REGISTRY=<registry>"))
+		faults = append(faults, errors.New("not root: the local node creates network interfaces, mounts and cgroups; run it with sudo make up, or use a cluster elsewhere with make up CONTEXT=<kube context> REGISTRY=<registry>"))
 	}
 	if total, err := totalMemory(); err == nil && total < wantMemory {
 		faults = append(faults, fmt.Errorf("this machine has %s of memory: compiling and running the platform takes %s", gib(total), gib(wantMemory)))
@@ -38,8 +37,8 @@ func Check() error {
 	return errors.Join(faults...)
 }
 
-// CheckDisk says which disks are too full, or nothing. Cold is whether tools have
-// yet to be compiled; folders are where they and the node's data go.
+// CheckDisk returns an error that lists the disks with too little space, or nil. cold means that the tools aren't compiled
+// yet; folders are those of the tools and of the node's data.
 func CheckDisk(cold bool, folders ...string) error {
 	var faults []error
 	want := uint64(warmDisk)
@@ -63,7 +62,7 @@ func totalMemory() (uint64, error) {
 	return machine.Totalram * uint64(machine.Unit), err
 }
 
-// freeDisk is what is free where the folder is, or will be.
+// freeDisk returns the free bytes on the disk of the folder, which need not exist yet.
 func freeDisk(folder string) (uint64, error) {
 	for {
 		var stat syscall.Statfs_t
@@ -78,8 +77,8 @@ func freeDisk(folder string) (uint64, error) {
 	}
 }
 
-// Lock makes this run the only one that changes the platform until the returned
-// function is called. The kernel gives the lock up when the process ends in any way.
+// Lock makes this run the only one that changes the platform, until the returned function is called. The kernel releases
+// the lock when the process ends.
 func Lock(path, command string) (unlock func(), err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("lock: %w", err)
@@ -91,7 +90,7 @@ func Lock(path, command string) (unlock func(), err error) {
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		holder, _ := os.ReadFile(path)
 		_ = file.Close()
-		return nil, fmt.Errorf("%s is under way: wait for it, or interrupt it first", strings.TrimSpace(string(holder)))
+		return nil, fmt.Errorf("%s is running: wait for it, or interrupt it first", strings.TrimSpace(string(holder)))
 	}
 	holder := fmt.Sprintf("make %s (process %d, since %s)\n", command, os.Getpid(), time.Now().Format(time.TimeOnly))
 	if err := errors.Join(file.Truncate(0), second(file.WriteAt([]byte(holder), 0))); err != nil {

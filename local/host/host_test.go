@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func TestASecondRunIsToldWhoHoldsTheLock(t *testing.T) {
+func TestLockErrorNamesTheHolder(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", "folder", "platform.lock")
 	unlock, err := Lock(path, "up")
 	if err != nil {
@@ -36,21 +36,21 @@ func TestASecondRunIsToldWhoHoldsTheLock(t *testing.T) {
 	}
 	_, err = Lock(path, "down")
 	want := fmt.Sprintf("make up (process %d, since ", os.Getpid())
-	if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.HasSuffix(err.Error(), "is under way: wait for it, or interrupt it first") {
-		t.Errorf("second holder is told %v, want %s...", err, want)
+	if err == nil || !strings.HasPrefix(err.Error(), want) || !strings.HasSuffix(err.Error(), "is running: wait for it, or interrupt it first") {
+		t.Errorf("second Lock: got %v, want %s...", err, want)
 	}
 	unlock()
 	unlock, err = Lock(path, "stop")
 	if err != nil {
-		t.Fatalf("after the first one gave it up: %v", err)
+		t.Fatalf("after the first holder released it: %v", err)
 	}
 	defer unlock()
 	if _, err := Lock(path, "down"); err == nil || !strings.HasPrefix(err.Error(), "make stop (") {
-		t.Errorf("the note names a former holder: %v", err)
+		t.Errorf("the error doesn't name the current holder: %v", err)
 	}
 }
 
-func TestTheLockOfAKilledRunIsFree(t *testing.T) {
+func TestLockOfAKilledRunIsFree(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "platform.lock")
 	holder := exec.Command(os.Args[0], holdLock, path)
 	output, err := holder.StdoutPipe()
@@ -65,19 +65,19 @@ func TestTheLockOfAKilledRunIsFree(t *testing.T) {
 	_ = holder.Process.Kill()
 	_ = holder.Wait()
 	if line != "held\n" || lockErr == nil || !strings.Contains(lockErr.Error(), fmt.Sprintf("process %d,", holder.Process.Pid)) {
-		t.Fatalf("another process says %q; locking beside it: %v", line, lockErr)
+		t.Fatalf("the other process prints %q; a second Lock returns: %v", line, lockErr)
 	}
 	unlock, err := Lock(path, "up")
 	if err != nil {
-		t.Fatalf("its holder is dead: %v", err)
+		t.Fatalf("Lock after the holder was killed: %v", err)
 	}
 	unlock()
 }
 
-// full is a file system without a free byte, on every Linux.
+// full is a file system without a free byte on every Linux.
 const full = "/proc"
 
-func TestCheckDiskNamesTheOneThatIsTooFull(t *testing.T) {
+func TestCheckDiskNamesTheFullDisk(t *testing.T) {
 	for _, c := range []struct {
 		cold bool
 		want string
@@ -88,24 +88,24 @@ func TestCheckDiskNamesTheOneThatIsTooFull(t *testing.T) {
 		}
 	}
 	if err := CheckDisk(true); err != nil {
-		t.Errorf("no folder, but: %v", err)
+		t.Errorf("without folders: %v", err)
 	}
 }
 
-func TestCheckDiskNamesAllFaultsAtOnce(t *testing.T) {
+func TestCheckDiskNamesAllFullDisks(t *testing.T) {
 	err := CheckDisk(true, full, full+"/self")
 	if count := strings.Count(fmt.Sprint(err), "are free on the disk of"); count != 2 {
-		t.Errorf("%d of two disks are named: %v", count, err)
+		t.Errorf("the error names %d of two disks: %v", count, err)
 	}
 }
 
-func TestCheckAsksForRoot(t *testing.T) {
+func TestCheckRequiresRoot(t *testing.T) {
 	if os.Geteuid() == 0 {
 		if err := Check(); err != nil && strings.Contains(err.Error(), "not root") {
-			t.Errorf("root is told: %v", err)
+			t.Errorf("as root: %v", err)
 		}
 		if err := syscall.Seteuid(65534); err != nil {
-			t.Skipf("this machine doesn't let root become another: %v", err)
+			t.Skipf("this machine doesn't let root switch to another user: %v", err)
 		}
 		defer func() {
 			if err := syscall.Seteuid(0); err != nil {
@@ -114,17 +114,17 @@ func TestCheckAsksForRoot(t *testing.T) {
 		}()
 	}
 	if err := Check(); err == nil || !strings.Contains(err.Error(), "sudo make up") || !strings.Contains(err.Error(), "make up CONTEXT=") {
-		t.Errorf("another user is told: %v", err)
+		t.Errorf("as another user: %v", err)
 	}
 }
 
-func TestFreeDiskOfAFolderThatWillBe(t *testing.T) {
+func TestFreeDiskOfAMissingFolder(t *testing.T) {
 	folder := t.TempDir()
 	want, err := freeDisk(folder)
 	if err != nil || want == 0 {
 		t.Fatalf("%d bytes free in %s: %v", want, folder, err)
 	}
-	// Others write to the disk meanwhile.
+	// Other processes write to the disk at the same time.
 	const slack = 1 << 30
 	got, err := freeDisk(filepath.Join(folder, "not", "yet"))
 	if err != nil || max(got, want)-min(got, want) > slack {
@@ -142,7 +142,7 @@ func TestFreeDiskOfAFolderThatWillBe(t *testing.T) {
 	}
 }
 
-func TestTotalMemoryIsTheKernels(t *testing.T) {
+func TestTotalMemoryMatchesTheKernel(t *testing.T) {
 	var info syscall.Sysinfo_t
 	if err := syscall.Sysinfo(&info); err != nil {
 		t.Fatal(err)
@@ -153,7 +153,7 @@ func TestTotalMemoryIsTheKernels(t *testing.T) {
 	}
 }
 
-func TestTheHoldersTimeIsReadable(t *testing.T) {
+func TestLockFileContainsAReadableTime(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "lock")
 	unlock, err := Lock(path, "up")
 	if err != nil {
@@ -163,6 +163,6 @@ func TestTheHoldersTimeIsReadable(t *testing.T) {
 	content, _ := os.ReadFile(path)
 	_, since, _ := strings.Cut(strings.TrimSuffix(string(content), ")\n"), "since ")
 	if _, err := time.Parse(time.TimeOnly, since); err != nil {
-		t.Errorf("the note is %q: %v", content, err)
+		t.Errorf("the lock file contains %q: %v", content, err)
 	}
 }

@@ -16,30 +16,30 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// recipe makes a root file system of Debian packages that has what the official
-// image of the same name has: the programs, where they are looked for, and the user.
+// recipe describes a root file system of Debian packages that is compatible with the official image of the same name: the
+// programs, their paths, and the user.
 type recipe struct {
 	packages []string
-	// user is the system user, with the number that the official image gives it.
-	// It is there before the packages, whose scripts would draw another number.
+	// user is the system user, with the ID of the official image. It is created before the packages are installed, because
+	// their scripts would choose another ID.
 	user string
 	uid  int
 	// prepare runs before the packages are installed; $1 is the root file system.
 	prepare string
-	// path is where programs are, beside the usual folders.
+	// path is the folder of the programs, beside the usual folders.
 	path string
 }
 
 var recipes = map[string]recipe{
 	"postgres": {
 		packages: []string{"postgresql-15"}, user: "postgres", uid: 999, path: "/usr/lib/postgresql/15/bin:",
-		// The package would make a database cluster of its own.
+		// Keep the package from creating its own database cluster.
 		prepare: `mkdir -p "$1/etc/postgresql-common" && echo "create_main_cluster = false" > "$1/etc/postgresql-common/createcluster.conf"`,
 	},
 	"redis": {packages: []string{"redis-server"}, user: "redis", uid: 999, prepare: "true"},
 }
 
-// arguments are mmdebstrap's, without the target.
+// arguments are the arguments of mmdebstrap, without the target.
 func (r recipe) arguments() []string {
 	user := fmt.Sprintf(`echo %[1]s:x:%[2]d:%[2]d::/nonexistent:/bin/sh >> "$1/etc/passwd" && echo %[1]s:x:%[2]d: >> "$1/etc/group"`, r.user, r.uid)
 	return []string{
@@ -52,7 +52,7 @@ func (r recipe) arguments() []string {
 	}
 }
 
-// file is where the root file system is cached, by what it is made from.
+// file is the path of the cached root file system; the name contains a hash of the recipe.
 func (r recipe) file(cache, name string) string {
 	sum := sha256.Sum256([]byte(strings.Join(r.arguments(), "\n")))
 	return filepath.Join(cache, name+"-"+hex.EncodeToString(sum[:])[:12]+".tar")
@@ -63,7 +63,7 @@ func (r recipe) isBuilt(cache, name string) bool {
 	return err == nil
 }
 
-// build makes the root file system unless it is cached, and an image of it.
+// build creates the root file system unless it is cached, and returns an image of it.
 func (r recipe) build(ctx context.Context, cache, name string) (v1.Image, error) {
 	file := r.file(cache, name)
 	if !r.isBuilt(cache, name) {
@@ -71,7 +71,7 @@ func (r recipe) build(ctx context.Context, cache, name string) (v1.Image, error)
 			return nil, err
 		}
 		unfinished := file + ".unfinished"
-		// Where a run that was killed leaves its work, the next one removes it.
+		// A killed run leaves its work in this folder, and the next run removes it.
 		work := file + ".work"
 		if err := errors.Join(os.RemoveAll(work), os.Mkdir(work, 0o755)); err != nil {
 			return nil, err

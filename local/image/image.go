@@ -1,6 +1,5 @@
-// Package image puts images into the node's registry: programs compiled here,
-// images of others pulled by digest, and stand-ins made of Debian packages for
-// those that can't be pulled.
+// Package image pushes images to the node's registry: programs compiled on this machine, upstream images pulled by digest, and
+// replacements built from Debian packages for upstream images that can't be pulled.
 package image
 
 import (
@@ -25,11 +24,11 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// gzipFast: the registry is on this machine, so time counts and size doesn't.
+// gzipFast compresses fast: the registry is on this machine, so size doesn't matter.
 const gzipFast = 1
 
-// PushProgram makes an image of one static program, /<its file name>, and returns
-// its reference by digest. What the registry has already isn't sent again.
+// PushProgram pushes an image of one static program, /<its file name>, and returns its reference by digest. It sends only
+// what the registry lacks.
 func PushProgram(ctx context.Context, repository, program string) (string, error) {
 	content, err := os.ReadFile(program)
 	if err != nil {
@@ -47,7 +46,7 @@ func PushProgram(ctx context.Context, repository, program string) (string, error
 	return reference, push(ctx, reference, built)
 }
 
-// programImage holds one static program at a path.
+// programImage returns an image that contains one static program at the given path.
 func programImage(path string, content []byte) (v1.Image, error) {
 	layer, err := fileLayer(path, 0o755, content)
 	if err != nil {
@@ -56,12 +55,12 @@ func programImage(path string, content []byte) (v1.Image, error) {
 	return assemble(programConfig(path), layer)
 }
 
-// programConfig runs the program as nobody in particular.
+// programConfig runs the program as an unprivileged user.
 func programConfig(path string) v1.Config {
 	return v1.Config{Entrypoint: []string{"/" + path}, User: "65532:65532"}
 }
 
-// fileLayer holds one file, always with the same bytes for the same content.
+// fileLayer returns a layer with one file. The same content always gives the same bytes.
 func fileLayer(file string, mode int64, content []byte) (v1.Layer, error) {
 	var archive bytes.Buffer
 	writer := tar.NewWriter(&archive)
@@ -93,10 +92,10 @@ func assemble(config v1.Config, layers ...v1.Layer) (v1.Image, error) {
 	return mutate.ConfigFile(layered, file)
 }
 
-// push sends the image unless the reference, which names its content, is there already.
+// push sends the image unless the registry has the reference, which contains the digest of its content.
 func push(ctx context.Context, reference string, image v1.Image) error {
-	there, err := exists(ctx, reference)
-	if err != nil || there {
+	found, err := exists(ctx, reference)
+	if err != nil || found {
 		return err
 	}
 	parsed, err := name.ParseReference(reference, name.Insecure)
@@ -126,8 +125,8 @@ func exists(ctx context.Context, reference string) (bool, error) {
 	}
 }
 
-// mirrored is the name under which the node's registry stands in for a reference:
-// docker.io/library/postgres:15 becomes <registry>/library/postgres:15.
+// mirrored returns the name of the reference in the node's registry: docker.io/library/postgres:15 becomes
+// <registry>/library/postgres:15.
 func mirrored(registry, reference string) (string, error) {
 	parsed, err := name.ParseReference(reference)
 	if err != nil {

@@ -27,7 +27,7 @@ import (
 	"platform.example/local/progress"
 )
 
-// watched is a registry in this process that remembers what was asked of it.
+// watched is an in-process registry that records its requests.
 type watched struct {
 	host string
 
@@ -50,7 +50,7 @@ func serve(t *testing.T) *watched {
 	return w
 }
 
-// writes are the requests since the last call that change something.
+// writes returns the modifying requests since the last call.
 func (w *watched) writes() (list []string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -103,7 +103,7 @@ func pushProgram(t *testing.T, repository, path string) string {
 	return reference
 }
 
-func TestPushProgramMakesAnImageOfOneFile(t *testing.T) {
+func TestPushProgramPushesAnImageOfOneFile(t *testing.T) {
 	r := serve(t)
 	reference := pushProgram(t, r.host+"/platform/pause", program(t, "binary"))
 	image := get(t, reference)
@@ -132,19 +132,19 @@ func TestPushProgramMakesAnImageOfOneFile(t *testing.T) {
 		t.Fatalf("first file %+v, %v", header, err)
 	}
 	if file, err := io.ReadAll(archive); err != nil || string(file) != "binary" {
-		t.Errorf("it holds %q, %v", file, err)
+		t.Errorf("the file contains %q, %v", file, err)
 	}
 	if _, err := archive.Next(); !errors.Is(err, io.EOF) {
-		t.Errorf("there is more than the file: %v", err)
+		t.Errorf("the image contains more than the file: %v", err)
 	}
 }
 
-func TestTheSameProgramIsTheSameImageAndIsSentOnce(t *testing.T) {
+func TestPushProgramSendsTheSameProgramOnce(t *testing.T) {
 	r := serve(t)
 	repository := r.host + "/platform/pause"
 	first := pushProgram(t, repository, program(t, "one"))
 	if len(r.writes()) == 0 {
-		t.Fatal("nothing was sent")
+		t.Fatal("the first push sent nothing")
 	}
 	if again := pushProgram(t, repository, program(t, "one")); again != first {
 		t.Errorf("%s, was %s", again, first)
@@ -157,16 +157,16 @@ func TestTheSameProgramIsTheSameImageAndIsSentOnce(t *testing.T) {
 	}
 }
 
-func TestPushProgramSaysWhatFails(t *testing.T) {
+func TestPushProgramErrors(t *testing.T) {
 	r := serve(t)
 	missing := filepath.Join(t.TempDir(), "none")
 	if _, err := PushProgram(t.Context(), r.host+"/pause", missing); !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "image of "+missing) {
-		t.Errorf("no such program: %v", err)
+		t.Errorf("missing program: %v", err)
 	}
 	closed := httptest.NewServer(http.NotFoundHandler())
 	closed.Close()
 	if _, err := PushProgram(t.Context(), strings.TrimPrefix(closed.URL, "http://")+"/pause", program(t, "x")); err == nil || !strings.Contains(err.Error(), "connection refused") {
-		t.Errorf("no registry there: %v", err)
+		t.Errorf("unreachable registry: %v", err)
 	}
 }
 
@@ -184,7 +184,7 @@ func TestMirroredNames(t *testing.T) {
 		}
 	}
 	if _, err := mirrored("127.0.0.1:5100", "Not A Name"); err == nil || !strings.Contains(err.Error(), "Not A Name") {
-		t.Errorf("a name that is none: %v", err)
+		t.Errorf("invalid name: %v", err)
 	}
 }
 
@@ -211,7 +211,7 @@ func TestReadUpstreams(t *testing.T) {
 	}
 }
 
-// upstreamIndex puts an image for several platforms there, and returns it and the one for amd64.
+// upstreamIndex pushes an image index for several platforms, and returns it and the image for amd64.
 func upstreamIndex(t *testing.T, reference string) (index v1.ImageIndex, amd64 v1.Image) {
 	t.Helper()
 	index = empty.Index
@@ -234,12 +234,12 @@ func upstreamIndex(t *testing.T, reference string) (index v1.ImageIndex, amd64 v
 	return index, amd64
 }
 
-func provideInto(t *testing.T, r *watched, cache string, upstream Upstream) (said string, err error) {
+func provideInto(t *testing.T, r *watched, cache string, upstream Upstream) (logged string, err error) {
 	t.Helper()
 	var out bytes.Buffer
-	there, err := Provide(t.Context(), r.host, cache, upstream, nil, progress.New(&out))
-	if there != (err == nil) {
-		t.Errorf("it says that the image is there: %v, with error %v", there, err)
+	provided, err := Provide(t.Context(), r.host, cache, upstream, nil, progress.New(&out))
+	if provided != (err == nil) {
+		t.Errorf("Provide returns %v with error %v", provided, err)
 	}
 	return out.String(), err
 }
@@ -248,22 +248,22 @@ func TestProvidePullsThePinnedDigest(t *testing.T) {
 	ours, theirs := serve(t), serve(t)
 	tag := theirs.host + "/library/thing:1"
 	pinned, amd64 := upstreamIndex(t, tag)
-	upstreamIndex(t, tag) // since then, the tag has moved on
-	said, err := provideInto(t, ours, t.TempDir(), Upstream{Name: "thing", Image: tag, Digest: digest(t, pinned)})
-	if err != nil || !strings.Contains(said, "image "+tag+": pulled") {
-		t.Fatalf("%v; said %q", err, said)
+	upstreamIndex(t, tag) // the tag now points to another digest
+	logged, err := provideInto(t, ours, t.TempDir(), Upstream{Name: "thing", Image: tag, Digest: digest(t, pinned)})
+	if err != nil || !strings.Contains(logged, "image "+tag+": pulled") {
+		t.Fatalf("%v; logged %q", err, logged)
 	}
 	if got := get(t, ours.host+"/library/thing:1"); digest(t, got) != digest(t, amd64) {
-		t.Errorf("our registry answers with %s, want the pinned one for amd64, %s", digest(t, got), digest(t, amd64))
+		t.Errorf("the registry returns %s, want the pinned image for amd64, %s", digest(t, got), digest(t, amd64))
 	}
 
 	ours.writes()
-	if said, err := provideInto(t, ours, t.TempDir(), Upstream{Name: "thing", Image: tag, Digest: digest(t, pinned)}); err != nil || said != "" || len(ours.writes()) > 0 {
-		t.Errorf("what is there was provided again: %v; said %q", err, said)
+	if logged, err := provideInto(t, ours, t.TempDir(), Upstream{Name: "thing", Image: tag, Digest: digest(t, pinned)}); err != nil || logged != "" || len(ours.writes()) > 0 {
+		t.Errorf("an existing image was provided again: %v; logged %q", err, logged)
 	}
 }
 
-func TestProvideNeedsNoUpstreamForWhatIsThere(t *testing.T) {
+func TestProvideNeedsNoUpstreamForAnExistingImage(t *testing.T) {
 	ours := serve(t)
 	image, err := random.Image(64, 1)
 	if err != nil {
@@ -272,49 +272,49 @@ func TestProvideNeedsNoUpstreamForWhatIsThere(t *testing.T) {
 	if err := push(t.Context(), ours.host+"/library/thing:1", image); err != nil {
 		t.Fatal(err)
 	}
-	if said, err := provideInto(t, ours, t.TempDir(), Upstream{Name: "thing", Image: "registry.invalid/library/thing:1"}); err != nil || said != "" {
-		t.Errorf("%v; said %q", err, said)
+	if logged, err := provideInto(t, ours, t.TempDir(), Upstream{Name: "thing", Image: "registry.invalid/library/thing:1"}); err != nil || logged != "" {
+		t.Errorf("%v; logged %q", err, logged)
 	}
 }
 
-func TestProvideSaysWhatCanNeitherBePulledNorBuilt(t *testing.T) {
+func TestProvideFailsForAnUnavailableImage(t *testing.T) {
 	ours, theirs := serve(t), serve(t)
 	tag := theirs.host + "/library/thing:1"
 	upstreamIndex(t, tag)
 	gone := "sha256:" + strings.Repeat("0", 64)
 	_, err := provideInto(t, ours, t.TempDir(), Upstream{Name: "thing", Image: tag, Digest: gone})
 	if err == nil || !strings.HasPrefix(err.Error(), "image "+tag+": ") || !strings.HasSuffix(err.Error(), "and there is no recipe to build one like it") {
-		t.Errorf("the pinned digest is gone: %v", err)
+		t.Errorf("missing digest: %v", err)
 	}
 	if sent := ours.writes(); len(sent) > 0 {
-		t.Errorf("yet something was pushed: %v", sent)
+		t.Errorf("something was pushed: %v", sent)
 	}
 }
 
-func TestAnOptionalImageMayBeLeftOut(t *testing.T) {
+func TestProvideOmitsAnUnavailableOptionalImage(t *testing.T) {
 	ours, theirs := serve(t), serve(t)
 	tag := theirs.host + "/library/thing:1"
 	optional := Upstream{Name: "thing", Image: tag, Optional: "monitoring.thing"}
 	provided := func(ctx context.Context) (bool, error) {
 		return Provide(ctx, ours.host, t.TempDir(), optional, nil, progress.New(io.Discard))
 	}
-	if there, err := provided(t.Context()); there || err != nil || len(ours.writes()) > 0 {
-		t.Errorf("nobody has it: there %v, %v", there, err)
+	if found, err := provided(t.Context()); found || err != nil || len(ours.writes()) > 0 {
+		t.Errorf("unavailable image: provided %v, %v", found, err)
 	}
 	interrupted, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := provided(interrupted); err == nil {
-		t.Error("an interruption passes for an image that can't be had")
+		t.Error("an interruption counts as an unavailable image")
 	}
 	upstreamIndex(t, tag)
 	for range 2 {
-		if there, err := provided(t.Context()); !there || err != nil {
-			t.Errorf("it can be pulled: there %v, %v", there, err)
+		if found, err := provided(t.Context()); !found || err != nil {
+			t.Errorf("available image: provided %v, %v", found, err)
 		}
 	}
 }
 
-func TestProvideSaysThatOurRegistryIsUnwell(t *testing.T) {
+func TestProvideReportsABrokenRegistry(t *testing.T) {
 	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no disk", http.StatusTeapot) }))
 	defer broken.Close()
 	host := strings.TrimPrefix(broken.URL, "http://")
@@ -324,8 +324,8 @@ func TestProvideSaysThatOurRegistryIsUnwell(t *testing.T) {
 	}
 }
 
-// A root file system that was built before serves without any registry of others.
-func TestProvideTakesACachedBuild(t *testing.T) {
+// A cached root file system needs no upstream registry.
+func TestProvideUsesACachedBuild(t *testing.T) {
 	for recipeName, recipe := range recipes {
 		t.Run(recipeName, func(t *testing.T) {
 			ours, cache := serve(t), t.TempDir()
@@ -351,7 +351,7 @@ func TestProvideTakesACachedBuild(t *testing.T) {
 	}
 }
 
-func TestARecipeThatChangesIsBuiltAnew(t *testing.T) {
+func TestChangedRecipeIsBuiltAgain(t *testing.T) {
 	base := recipes["redis"]
 	file := base.file("/cache", "redis")
 	if filepath.Dir(file) != "/cache" || base.file("/cache", "redis") != file {
@@ -364,7 +364,7 @@ func TestARecipeThatChangesIsBuiltAnew(t *testing.T) {
 		"prepare":  {packages: base.packages, user: base.user, uid: base.uid, prepare: "false"},
 	} {
 		if changed.file("/cache", "redis") == file {
-			t.Errorf("another %s is still %s", what, file)
+			t.Errorf("a different %s has the same file %s", what, file)
 		}
 	}
 }

@@ -19,16 +19,16 @@ import (
 	"platform.example/local/progress"
 )
 
-// Upstream is an image of somebody else that the program asks for.
+// Upstream is a third-party image that the program uses.
 type Upstream struct {
-	// Name is what the program calls it, and the recipe's name where it can't be pulled.
+	// Name is the image's name in the program, and the name of the recipe that replaces it.
 	Name string `json:"name"`
 	// Image is the reference by tag.
 	Image string `json:"image"`
-	// Digest is what the tag stood for when it was pinned.
+	// Digest is the digest of the tag when it was pinned.
 	Digest string `json:"digest"`
-	// Optional is the stack's setting, such as monitoring.grafana, that is set to false where the image can neither be
-	// pulled nor built. Empty: the platform is nothing without it.
+	// Optional is a setting of the stack, such as monitoring.grafana, that is set to false if the image can neither be pulled nor
+	// built. If it is empty, the platform needs the image.
 	Optional string `json:"optional"`
 }
 
@@ -45,11 +45,11 @@ func ReadUpstreams(path string) ([]Upstream, error) {
 	return list, nil
 }
 
-// A registry that hasn't answered by then can't be reached.
+// resolveLimit is the time within which a reachable registry responds.
 const resolveLimit = 15 * time.Second
 
-// programs are where an upstream's image has its programs, for those of which one like it is made of them alone. Each is
-// called as the tool is; the first is what the image runs.
+// programs are the paths of the programs in an upstream image that consists only of compiled programs. The base name of a path
+// is the tool's name; the first program is the image's entrypoint.
 var programs = map[string][]string{
 	"traefik":            {"usr/local/bin/traefik"},
 	"prometheus":         {"bin/prometheus", "bin/promtool"},
@@ -61,24 +61,23 @@ var programs = map[string][]string{
 	"otel-collector":     {"otelcol-contrib"},
 }
 
-// Tools compiles programs that are asked for.
+// Tools compiles programs on demand.
 type Tools interface {
 	Path(ctx context.Context, name string) (string, error)
 }
 
-// errNoRecipe: there is nothing to build an image from that could stand in for the real one.
+// errNoRecipe means that no replacement of the image can be built.
 var errNoRecipe = errors.New("there is no recipe to build one like it")
 
-// Provide makes the registry answer for the image: with the real one, pulled by
-// digest, where that can be had, else with one built here. It reports whether the
-// image is there, which only an optional one may not be without an error.
-func Provide(ctx context.Context, registry, cache string, upstream Upstream, tools Tools, log *progress.Log) (there bool, err error) {
+// Provide puts the image into the registry: the real image, pulled by digest, or else a replacement that is built here. It
+// reports whether the registry has the image; without an error, only an optional image can be missing.
+func Provide(ctx context.Context, registry, cache string, upstream Upstream, tools Tools, log *progress.Log) (provided bool, err error) {
 	target, err := mirrored(registry, upstream.Image)
 	if err != nil {
 		return false, err
 	}
-	if there, err := exists(ctx, target); err != nil || there {
-		return there, err
+	if found, err := exists(ctx, target); err != nil || found {
+		return found, err
 	}
 	built, how, err := provide(ctx, cache, upstream, tools, log)
 	if upstream.Optional != "" && errors.Is(err, errNoRecipe) && ctx.Err() == nil {
@@ -94,7 +93,7 @@ func Provide(ctx context.Context, registry, cache string, upstream Upstream, too
 	return true, nil
 }
 
-// provide is the image and, in a word, how it came about.
+// provide returns the image, and a word for the log on how it was obtained.
 func provide(
 	ctx context.Context, cache string, upstream Upstream, tools Tools, log *progress.Log,
 ) (image v1.Image, how string, err error) {
@@ -105,20 +104,20 @@ func provide(
 			return pulled, "pulled", nil
 		}
 		if places, isProgram := programs[upstream.Name]; isProgram {
-			log.Say("image %s: can't be pulled, making one of the program, compiled here", upstream.Image)
+			log.Say("image %s: can't be pulled, building it from the program, compiled on this machine", upstream.Image)
 			image, err = ofPrograms(ctx, places, tools)
 			return image, "ready", err
 		}
 		if !hasRecipe {
 			return nil, "", fmt.Errorf("%w; and %w", pullErr, errNoRecipe)
 		}
-		log.Say("image %s: can't be pulled, building one from Debian packages (%v)", upstream.Image, recipe.packages)
+		log.Say("image %s: can't be pulled, building it from Debian packages (%v)", upstream.Image, recipe.packages)
 	}
 	image, err = recipe.build(ctx, cache, upstream.Name)
 	return image, "ready", err
 }
 
-// ofPrograms is an image of programs that the toolchain compiles.
+// ofPrograms returns an image of programs that the toolchain compiles.
 func ofPrograms(ctx context.Context, places []string, tools Tools) (v1.Image, error) {
 	layers := []v1.Layer{}
 	for _, place := range places {
@@ -143,8 +142,8 @@ func ofPrograms(ctx context.Context, places []string, tools Tools) (v1.Image, er
 	return assemble(programConfig(places[0]), append(layers, roots)...)
 }
 
-// rootsLayer holds the authorities that certify public servers, where Go's programs look for them: Alertmanager, for one,
-// calls chat services.
+// rootsLayer returns a layer with the public certificate authorities, at the path where Go programs look for them. Alertmanager,
+// for example, calls chat services.
 func rootsLayer() (v1.Layer, error) {
 	var file bytes.Buffer
 	for root := range bundle.Roots() {
@@ -164,7 +163,7 @@ func pull(ctx context.Context, upstream Upstream) (v1.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("name %s: %w", reference, err)
 	}
-	// Only the answer to the first question is waited for so briefly: layers may be large.
+	// The timeout applies only to the first request, because layers may be large.
 	resolve, cancel := context.WithTimeout(ctx, resolveLimit)
 	defer cancel()
 	platform := v1.Platform{OS: "linux", Architecture: "amd64"}

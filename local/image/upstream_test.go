@@ -19,19 +19,19 @@ import (
 	"platform.example/local/toolchain"
 )
 
-// compiler is what was asked of the toolchain, which has the one program or an error.
+// compiler is a fake toolchain that records the requested tools. It has one program or returns an error.
 type compiler struct {
-	path  string
-	err   error
-	asked []string
+	path      string
+	err       error
+	requested []string
 }
 
 func (c *compiler) Path(_ context.Context, name string) (string, error) {
-	c.asked = append(c.asked, name)
+	c.requested = append(c.requested, name)
 	return c.path, c.err
 }
 
-func provideTraefik(t *testing.T, r *watched, upstream Upstream, tools Tools) (said string, err error) {
+func provideTraefik(t *testing.T, r *watched, upstream Upstream, tools Tools) (logged string, err error) {
 	t.Helper()
 	upstream.Name = "traefik"
 	var out bytes.Buffer
@@ -39,39 +39,39 @@ func provideTraefik(t *testing.T, r *watched, upstream Upstream, tools Tools) (s
 	return out.String(), err
 }
 
-func TestAnImageThatCantBePulledIsMadeOfItsProgram(t *testing.T) {
+func TestProvideBuildsAnImageFromItsProgram(t *testing.T) {
 	ours := serve(t)
 	tools := &compiler{path: program(t, "binary")}
 	upstream := Upstream{Image: "registry.invalid/library/traefik:v3.6.2", Digest: "sha256:" + strings.Repeat("0", 64)}
-	if said, err := provideTraefik(t, ours, upstream, tools); err != nil || !strings.Contains(said, upstream.Image+": can't be pulled") {
-		t.Fatalf("%v; said %q", err, said)
+	if logged, err := provideTraefik(t, ours, upstream, tools); err != nil || !strings.Contains(logged, upstream.Image+": can't be pulled") {
+		t.Fatalf("%v; logged %q", err, logged)
 	}
-	made := get(t, ours.host+"/library/traefik:v3.6.2")
-	config, err := made.ConfigFile()
+	built := get(t, ours.host+"/library/traefik:v3.6.2")
+	config, err := built.ConfigFile()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if config.Config.User != "65532:65532" || !slices.Equal(config.Config.Entrypoint, []string{"/usr/local/bin/traefik"}) {
 		t.Errorf("configuration %+v", config.Config)
 	}
-	files := filesOf(t, made)
+	files := filesOf(t, built)
 	if program := files["usr/local/bin/traefik"]; program.mode != 0o755 || program.content != "binary" {
 		t.Errorf("the program is %+v", program)
 	}
 	if roots := files["etc/ssl/certs/ca-certificates.crt"]; roots.mode != 0o644 || !x509.NewCertPool().AppendCertsFromPEM([]byte(roots.content)) {
-		t.Errorf("the authorities, mode %o, are %.80q", roots.mode, roots.content)
+		t.Errorf("the certificate authorities, mode %o, are %.80q", roots.mode, roots.content)
 	}
 	if len(files) != 2 {
-		t.Errorf("it holds %d files", len(files))
+		t.Errorf("the image contains %d files", len(files))
 	}
 
 	ours.writes()
-	if said, err := provideTraefik(t, ours, upstream, tools); err != nil || said != "" || len(ours.writes()) > 0 || len(tools.asked) != 1 {
-		t.Errorf("what is there was made again: %v; said %q; compiled %v", err, said, tools.asked)
+	if logged, err := provideTraefik(t, ours, upstream, tools); err != nil || logged != "" || len(ours.writes()) > 0 || len(tools.requested) != 1 {
+		t.Errorf("an existing image was built again: %v; logged %q; compiled %v", err, logged, tools.requested)
 	}
 }
 
-// file is one in an image.
+// file is a file in an image.
 type file struct {
 	mode    int64
 	content string
@@ -108,42 +108,42 @@ func filesOf(t *testing.T, image v1.Image) map[string]file {
 	return files
 }
 
-func TestAnImageOfSeveralProgramsRunsTheFirst(t *testing.T) {
+func TestImageOfSeveralProgramsRunsTheFirst(t *testing.T) {
 	ours := serve(t)
 	tools := &compiler{path: program(t, "binary")}
 	upstream := Upstream{Name: "prometheus", Image: "registry.invalid/prom/prometheus:v3"}
 	if _, err := Provide(t.Context(), ours.host, t.TempDir(), upstream, tools, progress.New(io.Discard)); err != nil {
 		t.Fatal(err)
 	}
-	made := get(t, ours.host+"/prom/prometheus:v3")
-	config, err := made.ConfigFile()
+	built := get(t, ours.host+"/prom/prometheus:v3")
+	config, err := built.ConfigFile()
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !slices.Equal(config.Config.Entrypoint, []string{"/bin/prometheus"}) {
-		t.Errorf("it runs %v", config.Config.Entrypoint)
+		t.Errorf("the entrypoint is %v", config.Config.Entrypoint)
 	}
 	for _, name := range []string{"prometheus", "promtool"} {
-		if filesOf(t, made)["bin/"+name].content != "binary" || !slices.Contains(tools.asked, name) {
-			t.Errorf("%s isn't in it; compiled %v", name, tools.asked)
+		if filesOf(t, built)["bin/"+name].content != "binary" || !slices.Contains(tools.requested, name) {
+			t.Errorf("the image lacks %s; compiled %v", name, tools.requested)
 		}
 	}
 }
 
-func TestNothingIsCompiledForAnImageThatCanBePulled(t *testing.T) {
+func TestProvideCompilesNothingForAnAvailableImage(t *testing.T) {
 	ours, theirs := serve(t), serve(t)
 	tag := theirs.host + "/library/traefik:v3.6.2"
 	pinned, amd64 := upstreamIndex(t, tag)
 	tools := &compiler{err: errors.New("compiled for nothing")}
-	if said, err := provideTraefik(t, ours, Upstream{Image: tag, Digest: digest(t, pinned)}, tools); err != nil || !strings.Contains(said, tag+": pulled") {
-		t.Fatalf("%v; said %q", err, said)
+	if logged, err := provideTraefik(t, ours, Upstream{Image: tag, Digest: digest(t, pinned)}, tools); err != nil || !strings.Contains(logged, tag+": pulled") {
+		t.Fatalf("%v; logged %q", err, logged)
 	}
-	if got := get(t, ours.host+"/library/traefik:v3.6.2"); digest(t, got) != digest(t, amd64) || len(tools.asked) > 0 {
-		t.Errorf("our registry answers with %s, want the pinned %s; compiled %v", digest(t, got), digest(t, amd64), tools.asked)
+	if got := get(t, ours.host+"/library/traefik:v3.6.2"); digest(t, got) != digest(t, amd64) || len(tools.requested) > 0 {
+		t.Errorf("the registry returns %s, want the pinned %s; compiled %v", digest(t, got), digest(t, amd64), tools.requested)
 	}
 }
 
-func TestAProgramThatCantBeCompiledSaysForWhichImage(t *testing.T) {
+func TestCompileErrorNamesTheImage(t *testing.T) {
 	ours := serve(t)
 	broken := errors.New("compile traefik: exit status 1")
 	_, err := provideTraefik(t, ours, Upstream{Image: "registry.invalid/library/traefik:v3.6.2"}, &compiler{err: broken})
@@ -151,34 +151,34 @@ func TestAProgramThatCantBeCompiledSaysForWhichImage(t *testing.T) {
 		t.Error(err)
 	}
 	if sent := ours.writes(); len(sent) > 0 {
-		t.Errorf("yet something was pushed: %v", sent)
+		t.Errorf("something was pushed: %v", sent)
 	}
 }
 
-// The list is the contract with the program that asks for the images: what can be built here is exactly what must be there.
-func TestEveryImageButAnOptionalOneCanBeBuilt(t *testing.T) {
+// The list is the contract with the program that uses the images: every required image must have a way to build it.
+func TestEveryRequiredImageCanBeBuilt(t *testing.T) {
 	pinned, err := ReadUpstreams(filepath.Join("..", "..", "infra", "image", "upstream.json"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	asked := map[string]bool{}
+	programImages := map[string]bool{}
 	for _, upstream := range pinned {
 		_, isProgram := programs[upstream.Name]
 		_, isRecipe := recipes[upstream.Name]
 		if built := isProgram || isRecipe; built == (upstream.Optional != "") {
-			t.Errorf("%s: built here %v, yet optional is %q", upstream.Name, built, upstream.Optional)
+			t.Errorf("%s: can be built: %v, but optional is %q", upstream.Name, built, upstream.Optional)
 		}
-		asked[upstream.Name] = true
+		programImages[upstream.Name] = true
 	}
 	for name := range programs {
-		if !asked[name] {
-			t.Errorf("the program asks for no image %s", name)
+		if !programImages[name] {
+			t.Errorf("the program uses no image %s", name)
 		}
 	}
 }
 
-// An image made here stands for the one of the same tag, so its programs are of that version.
-func TestWhatIsCompiledIsOfTheVersionThatIsPinned(t *testing.T) {
+// A built image replaces the official one of the same tag, so its programs must have the same version.
+func TestCompiledVersionsMatchThePinnedTags(t *testing.T) {
 	pinned, err := ReadUpstreams(filepath.Join("..", "..", "infra", "image", "upstream.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -197,7 +197,7 @@ func TestWhatIsCompiledIsOfTheVersionThatIsPinned(t *testing.T) {
 			}
 			version, err := tool.Release(filepath.Join("..", "toolchain"))
 			if err != nil || strings.TrimPrefix(version, "v") != strings.TrimPrefix(tag, "v") {
-				t.Errorf("%s is made of %s %s, %v", upstream.Image, tool.Name, version, err)
+				t.Errorf("%s is built from %s %s, %v", upstream.Image, tool.Name, version, err)
 			}
 		}
 	}

@@ -1,4 +1,4 @@
-// Package layout says where everything of the local platform lives on this machine.
+// Package layout defines the paths of the local platform on this machine.
 package layout
 
 import (
@@ -9,26 +9,25 @@ import (
 )
 
 const (
-	// State holds everything that a running platform owns; `make down` removes it whole.
+	// State holds all data of a running platform; `make down` removes the whole folder.
 	State = "/var/lib/platform"
-	// Lock is held by whoever changes the platform. It lies outside State because
-	// the one who removes State must hold it to the end.
+	// Lock is locked by the run that changes the platform. It lies outside State, because the run that removes State
+	// must hold the lock to the end.
 	Lock = "/run/lock/platform.lock"
 )
 
 // Layout is the set of folders of one platform.
 type Layout struct {
-	// Repo is the root of the clone that the command was called from.
+	// Repo is the root of the clone in which the command was called.
 	Repo string
 	// State is removed by `make down`: node, volumes, Pulumi state, certificates, logs.
 	State string
-	// Cache survives `make down`: compiled tools and root file systems of images.
+	// Cache is kept by `make down`: compiled tools and root file systems of images.
 	Cache string
 }
 
-// Find resolves the layout for a command called anywhere inside a clone. With a
-// kube context, the state is that of a platform on somebody else's cluster and
-// lies with the user instead of with the machine.
+// Find returns the layout for a command that is called anywhere inside a clone. With a kube context, the state belongs to a
+// platform on another cluster and lies in the user's folders instead of the machine's.
 func Find(context string) (Layout, error) {
 	repo, err := repoRoot()
 	if err != nil {
@@ -49,7 +48,7 @@ func Find(context string) (Layout, error) {
 	return l, nil
 }
 
-// repoRoot walks up from the working folder to the one that holds Pulumi.yaml.
+// repoRoot walks up from the working folder to the folder that contains Pulumi.yaml.
 func repoRoot() (string, error) {
 	start, err := os.Getwd()
 	if err != nil {
@@ -60,28 +59,28 @@ func repoRoot() (string, error) {
 			return dir, nil
 		}
 		if dir == filepath.Dir(dir) {
-			return "", fmt.Errorf("no Pulumi.yaml in %s or above it: call this from inside the repository", start)
+			return "", fmt.Errorf("no Pulumi.yaml in %s or above it: run the command inside the repository", start)
 		}
 	}
 }
 
-// Bin is the folder that `make env` puts on PATH: links to the tools in use.
+// Bin is the folder that `make env` adds to PATH: links to the tools in use.
 func (l Layout) Bin() string { return filepath.Join(l.State, "bin") }
 
 // Pulumi is the folder of the state backend, the passphrase and the stack's configuration.
 func (l Layout) Pulumi() string { return filepath.Join(l.State, "pulumi") }
 
-// PulumiHome is Pulumi's own folder, where it keeps the plugins that it downloads.
+// PulumiHome is Pulumi's own folder, which contains downloaded plugins.
 func (l Layout) PulumiHome() string { return filepath.Join(l.Cache, "pulumi-home") }
 
 // Node is the folder of the one-node Kubernetes.
 func (l Layout) Node() string { return filepath.Join(l.State, "node") }
 
-// Logs holds one log per component of the node.
+// Logs contains one log per component of the node.
 func (l Layout) Logs() string { return filepath.Join(l.Node(), "logs") }
 
-// Socket is where the supervisor listens.
+// Socket is the path of the supervisor's Unix socket.
 func (l Layout) Socket() string { return filepath.Join(l.Node(), "run", "supervisor.sock") }
 
-// Kubeconfig is the administrator's access to the node.
+// Kubeconfig is the administrator's kubeconfig of the node.
 func (l Layout) Kubeconfig() string { return filepath.Join(l.Node(), "admin.kubeconfig") }

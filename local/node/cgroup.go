@@ -15,8 +15,7 @@ import (
 
 const cgroupRoot = "/sys/fs/cgroup"
 
-// cgroupFolders are the folders of the cgroup of that name: one per controller
-// with cgroup v1, a single one with v2.
+// cgroupFolders returns the folders of the cgroup with that name: one per controller with cgroup v1, a single one with v2.
 func cgroupFolders(name string) ([]string, error) {
 	if _, err := os.Stat(filepath.Join(cgroupRoot, "cgroup.controllers")); err == nil {
 		return []string{filepath.Join(cgroupRoot, name)}, nil
@@ -27,22 +26,21 @@ func cgroupFolders(name string) ([]string, error) {
 	}
 	var folders []string
 	for _, entry := range entries {
-		if entry.IsDir() { // links are second names of joined controllers
+		if entry.IsDir() { // links are aliases of joined controllers
 			folders = append(folders, filepath.Join(cgroupRoot, entry.Name(), name))
 		}
 	}
 	return folders, nil
 }
 
-// podShare is how much of a busy CPU all pods together get, in multiples of what one process beside them gets. New cgroups
-// get as much as one: every build and every test on the machine would then take half of the platform away.
+// podShare is the CPU weight of all pods together, in multiples of the weight of one process beside them. A new cgroup has the
+// weight of one process, so that a build or test on the machine would take half of the CPU from the platform.
 const podShare = 8
 
-// weights are the files that say how much of a busy CPU a cgroup gets, and what stands for one process in them: of
-// cgroup v1 and of v2.
+// weights are the files of cgroup v1 and v2 that set a cgroup's CPU weight, each with the value for one process.
 var weights = map[string]int{"cpu.shares": 1024, "cpu.weight": 100}
 
-// makeCgroup makes the cgroup that holds all pods. The kubelet wants it to exist.
+// makeCgroup creates the cgroup of all pods, which the kubelet expects to exist.
 func makeCgroup(name string) error {
 	folders, err := cgroupFolders(name)
 	if err != nil {
@@ -52,7 +50,7 @@ func makeCgroup(name string) error {
 		if err := os.MkdirAll(folder, 0o755); err != nil {
 			return fmt.Errorf("cgroups: %w", err)
 		}
-		// A new cpuset is empty, and nothing can run in it.
+		// A new cpuset is empty, and no process can run in it.
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
 			all, err := os.ReadFile(filepath.Join(filepath.Dir(folder), file))
 			if errors.Is(err, os.ErrNotExist) {
@@ -75,7 +73,7 @@ func makeCgroup(name string) error {
 	return nil
 }
 
-// writeExisting writes to a file of the kernel's if there is one: which there are depends on the controllers.
+// writeExisting writes to a kernel file if it exists, which depends on the controllers.
 func writeExisting(path, text string) error {
 	file, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if errors.Is(err, os.ErrNotExist) {
@@ -89,12 +87,12 @@ func writeExisting(path, text string) error {
 }
 
 const (
-	// A database wants to write what it holds before it is killed.
+	// A database needs time to write its data before it is killed.
 	podStopGrace = 10 * time.Second
 	podKillLimit = 20 * time.Second
 )
 
-// emptyCgroup ends every process in the cgroup and below, then removes it.
+// emptyCgroup kills every process in the cgroup and its children, then removes it.
 func emptyCgroup(name string) error {
 	for _, stage := range []struct {
 		signal syscall.Signal
@@ -119,7 +117,7 @@ func emptyCgroup(name string) error {
 	return removeCgroup(name)
 }
 
-// processesIn lists the processes in the cgroup and below.
+// processesIn returns the processes in the cgroup and its children.
 func processesIn(name string) ([]int, error) {
 	folders, err := cgroupFolders(name)
 	if err != nil {
@@ -147,7 +145,7 @@ func processesIn(name string) ([]int, error) {
 	return slices.Compact(pids), nil
 }
 
-// ignoreGone: cgroups come and go while they are walked.
+// ignoreGone ignores that a file doesn't exist: cgroups appear and disappear during the walk.
 func ignoreGone(err error) error {
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ENODEV) {
 		return nil
@@ -155,8 +153,8 @@ func ignoreGone(err error) error {
 	return err
 }
 
-// removeCgroup removes the cgroup's folders, the innermost first. The kernel takes
-// a moment to let go of a cgroup whose last process has just ended.
+// removeCgroup removes the cgroup's folders, the innermost first. The kernel needs a moment to release a cgroup whose last
+// process has just ended.
 func removeCgroup(name string) error {
 	folders, err := cgroupFolders(name)
 	if err != nil {

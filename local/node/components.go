@@ -18,28 +18,28 @@ import (
 	"platform.example/local/toolchain"
 )
 
-// provisioner is what the storage class names.
+// provisioner is the name of the provisioner in the storage class.
 const provisioner = "platform.example/folder"
 
 // component is one supervised process of the node.
 type component struct {
 	name string
-	// tool is the program, one of the toolchain's or a Debian package's.
+	// tool is the program, from the toolchain or a Debian package.
 	tool string
 	args []string
 	env  []string
-	// nice is as nice(1) has it.
+	// nice is the niceness, as in nice(1).
 	nice int
-	// reads are the files that it reads at its start: when they change, it is restarted.
+	// reads are the files that the process reads at its start; it is restarted when they change.
 	reads []string
 }
 
-// ahead is how nice those are who lead the traffic where it belongs: they do little, and it has to be at once, however busy the
-// machine is. New pods and switched colours wait for them.
+// ahead is the niceness of the components that control the traffic. They do little, but must do it at once even on a busy machine,
+// because new pods and switched colours wait for them.
 const ahead = -10
 
-// health is, by component, a URL that answers 200 when it is well, or unix:<socket>.
-// A component without one is well while it runs.
+// health maps a component to a URL that returns 200 while it is healthy, or to unix:<socket>. A component without an entry is
+// healthy while it runs.
 func (n *Node) health(component string) string {
 	return map[string]string{
 		"registry":                "http://" + Registry + "/v2/",
@@ -54,13 +54,13 @@ func (n *Node) health(component string) string {
 	}[component]
 }
 
-// components are the node's processes in the order in which they start.
+// components returns the node's processes in the order in which they start.
 func (n *Node) components(c credentials) []component {
 	config := func(name string) string { return n.path("config", name) }
 	services := n.list(func(f family) string { return f.services })
 	list := []component{
 		{name: "registry", tool: "registry", args: []string{"serve", config("registry.yaml")}, reads: []string{config("registry.yaml")},
-			// The tracing that it would export otherwise complains without end.
+			// Without an endpoint, its tracing export would log errors continuously.
 			env: []string{"OTEL_TRACES_EXPORTER=none"}},
 		{name: "containerd", tool: "containerd", args: []string{"--config", config("containerd.toml")},
 			reads: []string{config("containerd.toml")}},
@@ -77,7 +77,7 @@ func (n *Node) components(c credentials) []component {
 		{name: "kubelet", tool: "kubelet", args: []string{
 			"--config", config("kubelet.yaml"), "--kubeconfig", n.kubeconfig("kubelet"), "--root-dir", n.path("kubelet"),
 			"--cert-dir", n.path("kubelet", "pki"), "--hostname-override", Name, "--node-ip", n.list(func(f family) string { return f.bridge }),
-			"--containerd", n.containerdSocket(), // whom it asks, when it measures, of which container a cgroup is
+			"--containerd", n.containerdSocket(), // its metrics look up the containers of cgroups there
 		}, reads: []string{config("kubelet.yaml"), n.kubeconfig("kubelet")}},
 		{name: "kube-proxy", tool: "kube-proxy", nice: ahead, args: []string{"--config", config("kube-proxy.yaml")},
 			reads: []string{config("kube-proxy.yaml"), n.kubeconfig("kube-proxy")}},
@@ -86,7 +86,7 @@ func (n *Node) components(c credentials) []component {
 			"--run-firewall=true", "--run-router=false", "--run-service-proxy=false", "--run-loadbalancer=false",
 			"--service-cluster-ip-range", services, fmt.Sprintf("--enable-ipv6=%t", len(n.families()) > 1),
 			"--service-node-port-range", strings.Replace(nodePortRange, "-", ":", 1),
-			// It would answer for its health on every interface.
+			// Its health endpoint would listen on every interface.
 			"--health-port", "0", "--metrics-port", "0",
 		}, env: []string{"NODE_NAME=" + Name}, reads: []string{n.kubeconfig("kube-router")}},
 		{name: "storage-provisioner", tool: "storage-provisioner", args: []string{
@@ -132,7 +132,7 @@ func (n *Node) apiServerArgs(c credentials) []string {
 		"--encryption-provider-config", c.encryption,
 		"--audit-policy-file", n.path("config", "audit.yaml"), "--audit-log-path", filepath.Join(n.layout.Logs(), "audit.log"),
 		"--audit-log-maxsize", "20", "--audit-log-maxbackup", "2", "--profiling=false",
-		// Whether a pod may be privileged is for Pod Security to decide, namespace by namespace.
+		// Pod Security decides per namespace whether a pod may be privileged.
 		"--allow-privileged",
 	}
 }
@@ -145,12 +145,12 @@ func (n *Node) controllerManagerArgs(c credentials) []string {
 		"--tls-cert-file", c.controllerManager.Cert, "--tls-private-key-file", c.controllerManager.Key,
 		"--root-ca-file", c.Cluster.CertFile(), "--service-account-private-key-file", c.tokenKey,
 		"--cluster-signing-cert-file", c.Cluster.CertFile(), "--cluster-signing-key-file", c.Cluster.KeyFile(),
-		// A node of one that was restarted is never gone for good: don't evict what runs on it.
+		// The only node always comes back after a restart, so don't evict its pods.
 		"--node-monitor-grace-period", "2m",
 	}
 }
 
-// start hands a component to the supervisor and waits until it is well.
+// start passes a component to the supervisor and waits until it is healthy.
 func (n *Node) start(ctx context.Context, c component) error {
 	program, err := n.tools.Path(ctx, c.tool)
 	if errors.Is(err, toolchain.ErrUnknown) {
@@ -170,7 +170,7 @@ func (n *Node) start(ctx context.Context, c component) error {
 	return n.await(ctx, c)
 }
 
-// A component that isn't well after this long won't become so by itself.
+// startLimit is how long a component may take to become healthy.
 const startLimit = 2 * time.Minute
 
 func (n *Node) await(ctx context.Context, c component) error {
@@ -183,14 +183,14 @@ func (n *Node) await(ctx context.Context, c component) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not well: %w; its last words (make logs C=%s shows all):\n%s",
+			return fmt.Errorf("%s is not healthy: %w; the last lines of its log (make logs C=%s shows more):\n%s",
 				c.name, err, c.name, lastLines(filepath.Join(n.layout.Logs(), c.name+".log"), 5))
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
-// probe asks a component for its health.
+// probe checks the health of a component.
 func (n *Node) probe(ctx context.Context, component string) error {
 	health := n.health(component)
 	if health == "" {
@@ -215,12 +215,12 @@ func (n *Node) probe(ctx context.Context, component string) error {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s answers %s", health, response.Status)
+		return fmt.Errorf("%s returns %s", health, response.Status)
 	}
 	return nil
 }
 
-// healthClient trusts the cluster's authority and never goes through a proxy.
+// healthClient trusts the cluster's authority and uses no proxy.
 func (n *Node) healthClient() *http.Client {
 	roots := x509.NewCertPool()
 	if ca, err := os.ReadFile(n.path("pki", "cluster", "ca.crt")); err == nil {
@@ -232,7 +232,7 @@ func (n *Node) healthClient() *http.Client {
 	}}
 }
 
-// lastLines is the end of a log, for an error that quotes it.
+// lastLines returns the end of a log, for an error message.
 func lastLines(path string, count int) string {
 	content, err := os.ReadFile(path)
 	if err != nil {

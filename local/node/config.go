@@ -17,11 +17,11 @@ import (
 //go:embed config manifests
 var files embed.FS
 
-// settings are what the templates of configuration files and manifests may name.
+// settings are the values that the templates of configuration files and manifests may use.
 type settings struct {
 	Name, State, Registry, StorageClass           string
 	Bridge, BridgeAddress, DNSService             string
-	PodRanges, PodAddresses                       string // CIDRs; as host-local has them
+	PodRanges, PodAddresses                       string // CIDRs; in the format of host-local
 	ContainerdSocket, SandboxImage                string
 	Credentials                                   credentials
 	ProxyKubeconfig, ResolvConf                   string
@@ -42,8 +42,7 @@ func (n *Node) settings(c credentials) settings {
 	}
 }
 
-// hostResolvConf is the file that names real name servers: systemd-resolved's own
-// stub on loopback can't be reached from pods.
+// hostResolvConf returns the file with the machine's real name servers: pods can't reach the stub of systemd-resolved on loopback.
 func hostResolvConf() (path string, hasNameserver bool) {
 	path = "/etc/resolv.conf"
 	content, _ := os.ReadFile(path)
@@ -56,7 +55,7 @@ func hostResolvConf() (path string, hasNameserver bool) {
 
 const registryConfig = "config/registry.yaml"
 
-// writeConfig renders the embedded file, or all files below a folder, into the node's folder.
+// writeConfig renders the embedded file, or all files below an embedded folder, into the node's folder.
 func (n *Node) writeConfig(s settings, root string) error {
 	return fs.WalkDir(files, root, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -70,7 +69,7 @@ func (n *Node) writeConfig(s settings, root string) error {
 	})
 }
 
-// render fills in one of the embedded templates.
+// render renders one of the embedded templates.
 func render(path string, s settings) ([]byte, error) {
 	parsed, err := template.ParseFS(files, path)
 	if err != nil {
@@ -83,7 +82,7 @@ func render(path string, s settings) ([]byte, error) {
 	return content.Bytes(), nil
 }
 
-// revision is a hash over files that a process reads at its start.
+// revision returns a hash of the files that a process reads at its start.
 func revision(paths ...string) (string, error) {
 	hash := sha256.New()
 	for _, path := range paths {

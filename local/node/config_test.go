@@ -21,7 +21,7 @@ import (
 	"platform.example/local/toolchain"
 )
 
-// described is a node in a folder of the test's, with all that is issued for it. Nothing runs.
+// described returns a node in a test folder, with all of its credentials. It starts nothing.
 func described(t *testing.T) (*Node, credentials) {
 	t.Helper()
 	n := New(layout.Layout{State: t.TempDir()}, nil, progress.New(io.Discard))
@@ -32,14 +32,14 @@ func described(t *testing.T) (*Node, credentials) {
 	return n, issued
 }
 
-// filled are settings as they are once the images are there.
+// filled returns settings with all images set.
 func filled(n *Node, c credentials) settings {
 	s := n.settings(c)
 	s.SandboxImage, s.CoreDNSImage, s.MetricsServerImage = Registry+"/platform/pause@sha256:0", Registry+"/platform/coredns@sha256:1", Registry+"/platform/metrics-server@sha256:2"
 	return s
 }
 
-// documents reads a stream of YAML documents.
+// documents returns the documents of a YAML stream.
 func documents(t *testing.T, path string, content []byte) (list []map[string]any) {
 	t.Helper()
 	for decoder := yaml.NewDecoder(bytes.NewReader(content)); ; {
@@ -72,7 +72,7 @@ func TestEveryTemplateRendersToAValidFile(t *testing.T) {
 				return nil
 			}
 			if text := string(content); strings.Contains(text, "{{") || strings.Contains(text, "<no value>") || strings.Contains(text, "%!") {
-				t.Errorf("%s isn't filled in:\n%s", path, content)
+				t.Errorf("%s contains an empty value:\n%s", path, content)
 			}
 			switch filepath.Ext(path) {
 			case ".conflist":
@@ -96,7 +96,7 @@ func TestEveryTemplateRendersToAValidFile(t *testing.T) {
 					}
 				}
 			default:
-				t.Errorf("%s: nothing checks files of that kind", path)
+				t.Errorf("%s: no check for files of this kind", path)
 			}
 			return nil
 		})
@@ -106,7 +106,7 @@ func TestEveryTemplateRendersToAValidFile(t *testing.T) {
 	}
 }
 
-func TestCoreDNSForwardsOnlyWhereThereIsANameserver(t *testing.T) {
+func TestCoreDNSForwardsOnlyWithANameserver(t *testing.T) {
 	n, issued := described(t)
 	for _, has := range []bool{true, false} {
 		s := filled(n, issued)
@@ -118,7 +118,7 @@ func TestCoreDNSForwardsOnlyWhereThereIsANameserver(t *testing.T) {
 	}
 }
 
-func TestADualStackNodeHasIPv6First(t *testing.T) {
+func TestDualStackNodePrefersIPv6(t *testing.T) {
 	n, _ := described(t)
 	if err := file.Write(n.dualStack(), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -145,17 +145,17 @@ func TestADualStackNodeHasIPv6First(t *testing.T) {
 	}
 }
 
-func TestANodeKeepsItsIPFamilies(t *testing.T) {
+func TestNodeKeepsItsIPFamilies(t *testing.T) {
 	n, _ := described(t)
 	if err := os.MkdirAll(n.path("etcd"), 0o700); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.Up(t.Context(), "", true); err == nil || !strings.Contains(err.Error(), "make down") {
-		t.Errorf("a node with IPv4 only gets IPv6: %v", err)
+		t.Errorf("an IPv4 node became dual-stack: %v", err)
 	}
 }
 
-func TestConfigurationNamesTheNodesOwnFiles(t *testing.T) {
+func TestConfigurationUsesTheNodesOwnFiles(t *testing.T) {
 	n, issued := described(t)
 	if err := n.writeConfig(filled(n, issued), "config"); err != nil {
 		t.Fatal(err)
@@ -176,11 +176,11 @@ func TestConfigurationNamesTheNodesOwnFiles(t *testing.T) {
 		t.Errorf("kubelet %v", kubelet)
 	}
 	if content, err = os.ReadFile(n.path("config", "containerd.toml")); err != nil || !strings.Contains(string(content), `address = "`+n.containerdSocket()+`"`) {
-		t.Errorf("containerd listens elsewhere: %v\n%s", err, content)
+		t.Errorf("containerd listens on another socket: %v\n%s", err, content)
 	}
 }
 
-func TestEveryComponentFindsWhatItReads(t *testing.T) {
+func TestEveryComponentFindsItsFiles(t *testing.T) {
 	n, issued := described(t)
 	if err := n.writeConfig(filled(n, issued), "config"); err != nil {
 		t.Fatal(err)
@@ -196,10 +196,10 @@ func TestEveryComponentFindsWhatItReads(t *testing.T) {
 			}
 		}
 		if _, ofDebian := programs[c.tool]; !ofDebian && c.tool != "dockerd" && !slices.Contains(tools, c.tool) {
-			t.Errorf("%s: nothing provides %s", c.name, c.tool)
+			t.Errorf("%s: no package or tool provides %s", c.name, c.tool)
 		}
 		for _, arg := range c.args {
-			// All can see a command line: keys are named there by their files.
+			// Every user can see a command line, so it must refer to keys by their files.
 			if strings.Contains(arg, "PRIVATE KEY") || slices.Contains(c.args, "") {
 				t.Errorf("%s: arguments %q", c.name, c.args)
 			}
@@ -212,10 +212,10 @@ func TestEveryComponentFindsWhatItReads(t *testing.T) {
 	}
 }
 
-func TestEveryPackageCanBeRecognised(t *testing.T) {
+func TestEveryPackageHasAProgram(t *testing.T) {
 	for _, name := range append(slices.Clone(packages), "docker.io") {
 		if programs[name] == "" {
-			t.Errorf("no program shows that %s is there: it would be installed again and again", name)
+			t.Errorf("no program identifies %s: it would be installed at every run", name)
 		}
 	}
 }
@@ -240,20 +240,20 @@ func TestRevisionChangesWithTheFiles(t *testing.T) {
 	write(a, "1")
 	write(b, "2")
 	before := of()
-	write(a, "1") // touched alone
+	write(a, "1") // only touched
 	if of() != before {
-		t.Error("it changes without a change")
+		t.Error("the revision changes without a changed file")
 	}
 	write(b, "3")
 	if of() == before {
-		t.Error("it doesn't change with a file")
+		t.Error("the revision doesn't change with a file")
 	}
 	if _, err := revision(a, filepath.Join(folder, "none")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("a missing file: %v", err)
 	}
 }
 
-func TestIssuedFilesAreKeptAndClosedToOthers(t *testing.T) {
+func TestCredentialsAreKeptAndPrivate(t *testing.T) {
 	n, issued := described(t)
 	read := func() map[string]string {
 		t.Helper()
@@ -283,7 +283,7 @@ func TestIssuedFilesAreKeptAndClosedToOthers(t *testing.T) {
 	}
 	for path, content := range read() {
 		if first[path] != content {
-			t.Errorf("%s was made anew", path)
+			t.Errorf("%s was issued again", path)
 		}
 	}
 	documents(t, issued.encryption, []byte(first[issued.encryption]))

@@ -12,7 +12,7 @@ import (
 	"platform.example/local/pki"
 )
 
-// credentials are the files by which the components know each other.
+// credentials are the files with which the components authenticate to each other.
 type credentials struct {
 	Cluster, etcd, frontProxy *pki.Authority
 
@@ -23,7 +23,7 @@ type credentials struct {
 	encryption                                       string
 }
 
-// issue makes what is missing of certificates, keys and kubeconfigs.
+// issue creates missing certificates, keys and kubeconfigs.
 func (n *Node) issue() (c credentials, err error) {
 	if c.Cluster, err = pki.LoadOrCreate(n.path("pki", "cluster", "ca"), "platform cluster"); err != nil {
 		return c, err
@@ -31,8 +31,8 @@ func (n *Node) issue() (c credentials, err error) {
 	if c.etcd, err = pki.LoadOrCreate(n.path("pki", "etcd", "ca"), "platform etcd"); err != nil {
 		return c, err
 	}
-	// An authority of its own: whoever holds a certificate of the cluster's must
-	// not be able to speak to aggregated APIs in another one's name.
+	// A separate authority: the holder of a certificate of the cluster must not be able to call aggregated APIs in
+	// the name of another user.
 	if c.frontProxy, err = pki.LoadOrCreate(n.path("pki", "front-proxy", "ca"), "platform front proxy"); err != nil {
 		return c, err
 	}
@@ -70,7 +70,7 @@ func (n *Node) issue() (c credentials, err error) {
 	return c, n.writeKubeconfigs(c)
 }
 
-// writeKubeconfigs gives each component, and the administrator, their access.
+// writeKubeconfigs writes the kubeconfigs of the components and of the administrator.
 func (n *Node) writeKubeconfigs(c credentials) error {
 	admin, err := c.Cluster.Issue("admin", pki.Subject{CommonName: "platform-admin", Organization: "system:masters"})
 	if err != nil {
@@ -94,14 +94,14 @@ func (n *Node) writeKubeconfigs(c credentials) error {
 
 func (n *Node) kubeconfig(user string) string { return n.path(user + ".kubeconfig") }
 
-// encryptionConfig makes Secrets unreadable in etcd's files; the key is drawn once.
+// encryptionConfig encrypts Secrets in etcd's files; the key is generated once.
 func (n *Node) encryptionConfig() (string, error) {
 	path := n.path("pki", "encryption.yaml")
 	if _, err := os.Stat(path); err == nil || !errors.Is(err, os.ErrNotExist) {
 		return path, err
 	}
 	key := make([]byte, 32)
-	_, _ = rand.Read(key) // never fails: it ends the program instead
+	_, _ = rand.Read(key) // never returns an error
 	content := fmt.Sprintf(`apiVersion: apiserver.config.k8s.io/v1
 kind: EncryptionConfiguration
 resources:

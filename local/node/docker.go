@@ -16,8 +16,8 @@ import (
 
 const machineDockerSocket = "/var/run/docker.sock"
 
-// machineDocker returns the address of the machine's own Docker Engine, or "" where
-// there is none. One that is there but doesn't answer is an error.
+// machineDocker returns the address of the machine's own Docker Engine, or "" if the machine has none. An engine that exists but
+// doesn't answer is an error.
 func machineDocker(ctx context.Context) (string, error) {
 	if host := os.Getenv("DOCKER_HOST"); host != "" && !strings.HasPrefix(host, "unix:///var/lib/platform/") {
 		socket, ok := strings.CutPrefix(host, "unix://")
@@ -41,7 +41,7 @@ func machineDocker(ctx context.Context) (string, error) {
 	}
 }
 
-// dockerSocket is where an engine of our own listens.
+// dockerSocket is the socket of the node's own engine.
 func (n *Node) dockerSocket() string { return n.path("run", "docker.sock") }
 
 func pingDocker(ctx context.Context, socket string) error {
@@ -63,12 +63,12 @@ func pingDocker(ctx context.Context, socket string) error {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("it says %s", response.Status)
+		return fmt.Errorf("it returns %s", response.Status)
 	}
 	return nil
 }
 
-// ensureDocker uses the machine's Docker Engine, or starts one of our own on the node's containerd.
+// ensureDocker uses the machine's Docker Engine, or starts the node's own engine on its containerd.
 func (n *Node) ensureDocker(ctx context.Context) error {
 	running, err := machineDocker(ctx)
 	if err != nil {
@@ -83,8 +83,8 @@ func (n *Node) ensureDocker(ctx context.Context) error {
 	return n.start(ctx, n.dockerComponent())
 }
 
-// dockerComponent is a Docker Engine that only builds and pushes: images made FROM
-// scratch need no network, so it touches neither interfaces nor iptables.
+// dockerComponent is a Docker Engine that only builds and pushes images. Images FROM scratch need no network, so it changes
+// neither interfaces nor iptables.
 func (n *Node) dockerComponent() component {
 	return component{name: "dockerd", tool: "dockerd", args: []string{
 		"--host", "unix://" + n.dockerSocket(), "--containerd", n.containerdSocket(),
@@ -93,18 +93,18 @@ func (n *Node) dockerComponent() component {
 	}}
 }
 
-// Status is how one component is.
+// Status is the state of one component.
 type Status struct {
 	supervisor.Status
-	// Fault says why it isn't well.
+	// Fault is the reason why the component isn't healthy, or nil.
 	Fault error
 }
 
-// Status asks every component for its health.
+// Status checks the health of every component.
 func (n *Node) Status(ctx context.Context) ([]Status, error) {
 	processes, err := n.supervisor.List(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("the node does not run: make up starts it")
+		return nil, fmt.Errorf("the node is not running: make up starts it")
 	}
 	var statuses []Status
 	for _, process := range processes {

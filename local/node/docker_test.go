@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// listen opens a Unix socket; its path is short wherever TMPDIR points.
+// listen opens a Unix socket with a short path, wherever TMPDIR points.
 func listen(t *testing.T) (net.Listener, string) {
 	t.Helper()
 	folder, err := os.MkdirTemp("/tmp", "docker")
@@ -30,7 +30,7 @@ func listen(t *testing.T) (net.Listener, string) {
 	return listener, socket
 }
 
-// answering is an engine that answers its ping with the status.
+// answering is an engine that answers its ping with the given status.
 func answering(t *testing.T, status int) (socket string) {
 	t.Helper()
 	listener, socket := listen(t)
@@ -46,14 +46,14 @@ func answering(t *testing.T, status int) (socket string) {
 }
 
 func TestDockerHost(t *testing.T) {
-	_, silent := listen(t) // the kernel accepts for it, and nobody ever answers
+	_, silent := listen(t) // the kernel accepts connections, but no process answers
 	live, broken := answering(t, http.StatusOK), answering(t, http.StatusInternalServerError)
 	for _, c := range []struct{ name, host, address, fault string }{
-		{"one that answers", "unix://" + live, "unix://" + live, ""},
-		{"one that never answers", "unix://" + silent, "", "the Docker Engine at DOCKER_HOST=unix://" + silent + " does not answer ("},
-		{"one that is broken", "unix://" + broken, "", "does not answer (it says 500 Internal Server Error): start it, or unset DOCKER_HOST"},
-		{"one that isn't there", "unix:///no/such.sock", "", "the Docker Engine at DOCKER_HOST=unix:///no/such.sock does not answer ("},
-		{"one on another machine", "tcp://build.example:2376", "",
+		{"an engine that answers", "unix://" + live, "unix://" + live, ""},
+		{"an engine that never answers", "unix://" + silent, "", "the Docker Engine at DOCKER_HOST=unix://" + silent + " does not answer ("},
+		{"a broken engine", "unix://" + broken, "", "does not answer (it returns 500 Internal Server Error): start it, or unset DOCKER_HOST"},
+		{"a missing engine", "unix:///no/such.sock", "", "the Docker Engine at DOCKER_HOST=unix:///no/such.sock does not answer ("},
+		{"an engine on another machine", "tcp://build.example:2376", "",
 			"DOCKER_HOST is tcp://build.example:2376: the local node needs an engine on this machine: unset it, or set it to unix://<socket>"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -68,8 +68,8 @@ func TestDockerHost(t *testing.T) {
 	}
 }
 
-// By these errors, a machine without an engine is told from one whose engine hangs.
-func TestPingTellsAbsentFromSilent(t *testing.T) {
+// These errors distinguish a machine without an engine from one whose engine hangs.
+func TestPingDistinguishesAbsentFromSilent(t *testing.T) {
 	_, silent := listen(t)
 	listener, left := listen(t)
 	listener.(*net.UnixListener).SetUnlinkOnClose(false)
@@ -79,7 +79,7 @@ func TestPingTellsAbsentFromSilent(t *testing.T) {
 		want         error
 	}{
 		{"no socket", filepath.Join(t.TempDir(), "none"), os.ErrNotExist},
-		{"a socket that an ended engine left", left, syscall.ECONNREFUSED},
+		{"the socket of a stopped engine", left, syscall.ECONNREFUSED},
 		{"an engine that never answers", silent, context.DeadlineExceeded},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
@@ -90,10 +90,10 @@ func TestPingTellsAbsentFromSilent(t *testing.T) {
 	}
 }
 
-// After eval "$(make env)", DOCKER_HOST names the node's own engine, which isn't the machine's.
-func TestTheNodesOwnEngineIsNotTheMachines(t *testing.T) {
+// After eval "$(make env)", DOCKER_HOST points to the node's own engine, which isn't the machine's.
+func TestNodesOwnEngineIsNotTheMachines(t *testing.T) {
 	if _, err := os.Stat(machineDockerSocket); err == nil {
-		t.Skip("this machine has an engine of its own")
+		t.Skip("this machine has its own engine")
 	}
 	for _, host := range []string{"", "unix:///var/lib/platform/node/run/docker.sock"} {
 		t.Setenv("DOCKER_HOST", host)

@@ -14,12 +14,10 @@ import (
 	"syscall"
 )
 
-// Stop ends all processes of the node and takes away its mounts and network. What
-// is stored stays, for the next start. It works from any state, also one that a
-// killed run or a restart of the machine left.
+// Stop ends all processes of the node and removes its mounts and network. The stored data is kept for the next start.
+// Stop works from any state, including that of a killed run or of a restarted machine.
 func (n *Node) Stop(ctx context.Context) error {
-	// Without the kubelet, nothing starts pods again; with containerd still there,
-	// they can end in an orderly way.
+	// Without the kubelet, pods aren't restarted; with containerd still running, they can end cleanly.
 	faults := []error{ignoreAbsent(n.supervisor.Stop(ctx, "kubelet"))}
 	faults = append(faults, emptyCgroup(Name), n.supervisor.Shutdown(), n.endShims())
 	faults = append(faults, emptyCgroup(Name), n.unmount(), n.disconnect(ctx))
@@ -27,7 +25,7 @@ func (n *Node) Stop(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
-// ignoreAbsent: a supervisor that doesn't answer is dealt with by its pid file.
+// ignoreAbsent ignores that the supervisor doesn't run; Shutdown uses the pid files in that case.
 func ignoreAbsent(err error) error {
 	if err != nil && (errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED)) {
 		return nil
@@ -35,7 +33,7 @@ func ignoreAbsent(err error) error {
 	return err
 }
 
-// Remove stops the node and deletes all that it stored.
+// Remove stops the node and deletes all of its data.
 func (n *Node) Remove(ctx context.Context) error {
 	if err := n.Stop(ctx); err != nil {
 		return err
@@ -49,7 +47,7 @@ func (n *Node) Remove(ctx context.Context) error {
 	return nil
 }
 
-// endShims kills the shims of our containerd: they outlive it by design.
+// endShims kills the shims of the node's containerd: by design, they outlive containerd.
 func (n *Node) endShims() error {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -71,10 +69,10 @@ func (n *Node) endShims() error {
 	return nil
 }
 
-// unmount takes down every mount below the node's folder, the innermost first.
+// unmount unmounts every mount below the node's folder, the innermost first.
 func (n *Node) unmount() error {
 	var faults []error
-	// A mount may hide others below it: look again until none is left.
+	// A mount may hide others below it, so repeat until none is left.
 	for range 5 {
 		mounts, err := mountsBelow(n.layout.Node())
 		if err != nil {
@@ -93,7 +91,7 @@ func (n *Node) unmount() error {
 	return errors.Join(faults...)
 }
 
-// mountsBelow lists mount points from /proc/self/mountinfo, in the order of mounting.
+// mountsBelow returns the mount points below the folder from /proc/self/mountinfo, in the order of mounting.
 func mountsBelow(folder string) ([]string, error) {
 	file, err := os.Open("/proc/self/mountinfo")
 	if err != nil {

@@ -18,8 +18,8 @@ import (
 	"platform.example/local/progress"
 )
 
-// unmountBelow makes the test binary mount and unmount: unmount-below <state>.
-// It runs in a mount namespace of its own, so the machine sees nothing of it.
+// unmountBelow makes the test binary mount and unmount: unmount-below <state>. It runs in its own mount namespace, so the
+// machine doesn't see the mounts.
 const unmountBelow = "unmount-below"
 
 func TestMain(m *testing.M) {
@@ -65,7 +65,7 @@ func expectMounts(folder string, want ...string) error {
 	return nil
 }
 
-func TestUnmountTakesDownWhatIsBelowTheNode(t *testing.T) {
+func TestUnmountUnmountsEverythingBelowTheNode(t *testing.T) {
 	cmd := exec.Command(os.Args[0], unmountBelow, t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS}
 	output, err := cmd.CombinedOutput()
@@ -77,17 +77,17 @@ func TestUnmountTakesDownWhatIsBelowTheNode(t *testing.T) {
 	}
 }
 
-func TestMountsBelowSeesWhatTheKernelHas(t *testing.T) {
+func TestMountsBelowMatchesTheKernel(t *testing.T) {
 	mounts, err := mountsBelow("/nowhere")
 	if err != nil || len(mounts) != 0 {
-		t.Errorf("below a folder that isn't there: %q, %v", mounts, err)
+		t.Errorf("below a missing folder: %q, %v", mounts, err)
 	}
 	if mounts, err := mountsBelow(""); err != nil || !slices.Contains(mounts, "/proc") {
 		t.Errorf("below the root: %q, %v", mounts, err)
 	}
 }
 
-func TestASupervisorThatIsAbsentIsNoFault(t *testing.T) {
+func TestAbsentSupervisorIsNoError(t *testing.T) {
 	listener, socket := listen(t)
 	listener.(*net.UnixListener).SetUnlinkOnClose(false)
 	_ = listener.Close()
@@ -98,7 +98,7 @@ func TestASupervisorThatIsAbsentIsNoFault(t *testing.T) {
 		fault bool
 	}{{nil, false}, {refused, false}, {missing, false}, {context.DeadlineExceeded, true}, {errors.New("500"), true}} {
 		if got := ignoreAbsent(c.err); (got != nil) != c.fault {
-			t.Errorf("%v: %v, want a fault: %v", c.err, got, c.fault)
+			t.Errorf("%v: got %v, want an error: %v", c.err, got, c.fault)
 		}
 	}
 }
@@ -114,6 +114,6 @@ func TestLastLines(t *testing.T) {
 		}
 	}
 	if got := lastLines(path+".none", 2); !strings.Contains(got, "no such file") {
-		t.Errorf("of a log that isn't there: %q", got)
+		t.Errorf("of a missing log: %q", got)
 	}
 }

@@ -15,16 +15,15 @@ import (
 	"platform.example/local/file"
 )
 
-// machine is what the node found on the machine before it changed anything: what
-// `make down` puts back.
+// machine is the state of the machine before the node changed anything. `make down` restores it.
 type machine struct {
-	// Sysctls are former values by their file below /proc/sys.
+	// Sysctls are the previous values, by file below /proc/sys.
 	Sysctls map[string]string `json:"sysctls"`
-	// Created are folders outside the node's own that weren't there before.
+	// Created are folders outside the node's own folder that didn't exist before.
 	Created []string `json:"created"`
 }
 
-// sysctls that routing between pods and to services needs.
+// sysctls returns the sysctls that routing between pods and to Services needs.
 func (n *Node) sysctls() []string {
 	names := []string{"net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables"}
 	if len(n.families()) > 1 {
@@ -33,10 +32,10 @@ func (n *Node) sysctls() []string {
 	return names
 }
 
-// kube-proxy sets this one for node ports on loopback; we only put it back.
+// routeLocalnet is set by kube-proxy for node ports on loopback; the node only restores it.
 const routeLocalnet = "net/ipv4/conf/all/route_localnet"
 
-// strayFolders are where components keep files whatever they are told.
+// strayFolders are folders in which components create files regardless of their configuration.
 var strayFolders = []string{"/var/lib/kubelet", "/var/log/containers", "/var/log/pods", "/var/lib/cni", "/run/containerd", "/opt/cni", "/etc/cni",
 	"/usr/libexec/kubernetes", "/run/docker", "/var/run/netns"}
 
@@ -69,10 +68,10 @@ func readSysctl(name string) string {
 	return strings.TrimSpace(string(content))
 }
 
-// connect makes the bridge and lets traffic through it.
+// connect creates the bridge and the iptables rules for it.
 func (n *Node) connect(ctx context.Context) error {
 	if readSysctl("net/bridge/bridge-nf-call-iptables") == "" {
-		// Not an error yet: the kernel may have it built in under another name.
+		// Ignore the error: the kernel may have the feature built in under another name.
 		_ = exec.CommandContext(ctx, "modprobe", "br_netfilter").Run()
 	}
 	for _, name := range n.sysctls() {
@@ -86,7 +85,7 @@ func (n *Node) connect(ctx context.Context) error {
 		}
 	}
 	for _, f := range n.families() {
-		// The control plane listens at once: nodad, since an IPv6 address is tentative for a second otherwise.
+		// The control plane listens at once: nodad, because an IPv6 address is otherwise tentative for a second.
 		if err := run(ctx, "ip", "address", "replace", fmt.Sprintf("%s/%d", f.bridge, f.length), "dev", bridge, "nodad"); err != nil {
 			return err
 		}
@@ -115,16 +114,16 @@ func (n *Node) connect(ctx context.Context) error {
 	return nil
 }
 
-// iptablesFolder comes first where the node's components look for programs.
+// iptablesFolder is the first folder on the PATH of the node's components.
 func (n *Node) iptablesFolder() string { return n.path("run", "iptables") }
 
-// chooseIptables has the components write their rules into the kernel's older tables, where it has them. What a Service
-// selects is followed sooner then: to look at the rules of this node and to change some took 20 ms instead of 60 in the middle
-// of other work. The rules of others on the machine stay where they are.
+// chooseIptables makes the components write their rules into the kernel's older tables (xtables), if they exist. Changes of Services
+// take effect sooner then: on a busy machine, reading and changing rules took 20 ms instead of 60 ms. Rules of other programs on the
+// machine stay in their tables.
 func (n *Node) chooseIptables(ctx context.Context) error {
-	legacy, err := exec.LookPath("xtables-legacy-multi") // one program that goes by the name by which it is called
+	legacy, err := exec.LookPath("xtables-legacy-multi") // a multi-call program: its name selects the command
 	if err != nil || run(ctx, legacy, "iptables", "-t", "nat", "-S") != nil {
-		return nil //nolint:nilerr // iptables as it is, then
+		return nil //nolint:nilerr // use the default iptables
 	}
 	if err := os.MkdirAll(n.iptablesFolder(), 0o700); err != nil {
 		return fmt.Errorf("choose iptables: %w", err)
@@ -137,7 +136,7 @@ func (n *Node) chooseIptables(ctx context.Context) error {
 	return nil
 }
 
-// rule is one of iptables.
+// rule is an iptables rule.
 type rule struct {
 	table, chain string
 	spec         []string
@@ -148,24 +147,22 @@ func (r rule) command(what string) []string {
 }
 
 func (f family) rules() []rule {
-	// Port 1 (tcpmux) has no listener, so that a connection to it is refused.
+	// Port 1 (tcpmux) has no listener, so a connection to it is refused.
 	refuse := []string{"-d", f.services, "-p", "tcp", "-j", "REDIRECT", "--to-ports", "1"}
 	return []rule{
-		// A Docker Engine of the machine sets the chain's policy to drop, where the machine's iptables writes.
+		// A Docker Engine on the machine sets the policy of this chain to drop, in the tables of the machine's iptables.
 		{"filter", "FORWARD", []string{"-i", bridge, "-j", "ACCEPT"}},
 		{"filter", "FORWARD", []string{"-o", bridge, "-j", "ACCEPT"}},
-		// What is for a Service stays on the machine. kube-proxy's rules, which come
-		// first, being in the same table, lead it to a pod, or refuse it where there is none; but while a
-		// Service gets its first pod, there is neither for a moment. It would then
-		// leave by the default route, with all that it says, and whoever answers
-		// there be taken for the service for as long as the connection is kept.
+		// Traffic to a Service must not leave the machine. kube-proxy's earlier rules in the same table forward it to a
+		// pod, or refuse it if the Service has none. But while a Service gets its first pod, neither rule exists for a
+		// moment. Without this rule, the connection would use the default route, and a server out there could pose as the
+		// service for as long as the connection is kept open.
 		{"nat", "PREROUTING", refuse},
 		{"nat", "OUTPUT", refuse},
 	}
 }
 
-// disconnect takes away the bridge, all iptables rules and ip sets of the node's
-// components, and gives the sysctls their former values.
+// disconnect removes the bridge and all iptables rules and IP sets of the node's components, and restores the sysctls.
 func (n *Node) disconnect(ctx context.Context) error {
 	var faults []error
 	for _, tables := range []string{"iptables", "ip6tables", "iptables-legacy", "ip6tables-legacy"} {
@@ -181,7 +178,7 @@ func (n *Node) disconnect(ctx context.Context) error {
 	if _, err := net.InterfaceByName(bridge); err != nil {
 		return errors.Join(faults...)
 	}
-	// The kernel takes its time to remove the pods' ends with their namespaces.
+	// The kernel removes the pods' interfaces some time after their namespaces.
 	pods, err := os.ReadDir(filepath.Join("/sys/class/net", bridge, "brif"))
 	faults = append(faults, err)
 	for _, pod := range pods {
@@ -194,7 +191,7 @@ func (n *Node) disconnect(ctx context.Context) error {
 	return errors.Join(append(faults, run(ctx, "ip", "link", "delete", bridge))...)
 }
 
-// cleanTables rewrites the tables of one address family without what the node put there.
+// cleanTables removes the node's rules from the tables of one address family.
 func cleanTables(ctx context.Context, command string) error {
 	saved, err := exec.CommandContext(ctx, command+"-save").Output()
 	if errors.Is(err, exec.ErrNotFound) || len(saved) == 0 {
@@ -215,13 +212,12 @@ func cleanTables(ctx context.Context, command string) error {
 	return nil
 }
 
-// withoutOwnRules drops from the output of iptables-save every chain of
-// Kubernetes' components and of our CNI network, every rule that leads there, and
-// those of the bridge and of Services. Chains of other programs stay as they are.
+// withoutOwnRules removes from the output of iptables-save the chains of Kubernetes' components and of the node's CNI network,
+// the rules that jump to these chains, and the rules for the bridge and for Services. It keeps the chains of other programs.
 func withoutOwnRules(saved string) string {
 	lines := strings.Split(saved, "\n")
-	// The chains of a CNI network are hashes; the rules in and to them name the network.
-	// Those that begin port mappings are one for all networks of the machine.
+	// The chain names of a CNI network are hashes; the rules in these chains and the jumps to them contain the network's name. All
+	// networks of the machine share the chains in which port mappings begin.
 	network, shared := map[string]bool{}, false
 	for _, line := range lines {
 		fields := strings.Fields(line)
@@ -250,7 +246,7 @@ func withoutOwnRules(saved string) string {
 			chain := strings.TrimPrefix(fields[0], ":")
 			drop = own(chain) || network[chain]
 		case strings.HasPrefix(line, "-A"):
-			// kube-router accepts what its chains marked by rules outside of them.
+			// kube-router accepts marked packets of its chains by rules in other chains.
 			drop = own(fields[1]) || network[fields[1]] || strings.Contains(line, `--comment "KUBE-ROUTER rule`)
 			for i, field := range fields[1:] {
 				switch before := fields[i]; before {
@@ -270,7 +266,7 @@ func withoutOwnRules(saved string) string {
 	return strings.Join(kept, "\n")
 }
 
-// restoreMachine puts back what rememberMachine recorded.
+// restoreMachine restores the state that rememberMachine recorded.
 func (n *Node) restoreMachine() error {
 	content, err := os.ReadFile(n.machineFile())
 	if errors.Is(err, os.ErrNotExist) {
@@ -295,7 +291,7 @@ func (n *Node) restoreMachine() error {
 	return errors.Join(faults...)
 }
 
-// addressTaken looks for an interface that already has an address in one of the node's ranges.
+// addressTaken returns an error if an interface already has an address in one of the node's ranges.
 func addressTaken() error {
 	interfaces, err := net.Interfaces()
 	if err != nil {
@@ -309,7 +305,7 @@ func addressTaken() error {
 		for _, address := range addresses {
 			prefix, err := netip.ParsePrefix(address.String())
 			if err == nil && reserved(prefix.Addr().Unmap()) {
-				return fmt.Errorf("interface %s has address %s, but the node's pods and services are to get %s and %s: take that interface down, or use a cluster elsewhere with make up CONTEXT=<kube context>",
+				return fmt.Errorf("interface %s has address %s, but the node needs %s and %s for pods and Services: take that interface down, or use a cluster elsewhere with make up CONTEXT=<kube context>",
 					i.Name, prefix, ipv4.pods, ipv4.services)
 			}
 		}
@@ -317,7 +313,7 @@ func addressTaken() error {
 	return nil
 }
 
-// run runs a command; its error holds what the command said.
+// run runs a command; its error contains the command's output.
 func run(ctx context.Context, name string, args ...string) error {
 	output, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
 	if err != nil {

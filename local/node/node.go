@@ -1,6 +1,5 @@
-// Package node runs a one-node Kubernetes on this machine: etcd, the control
-// plane, kubelet and containerd as supervised processes, a bridge for the pods and
-// a registry for images. All of it lives in one folder and goes away without a trace.
+// Package node runs a one-node Kubernetes cluster on this machine: etcd, the control plane, kubelet and containerd as supervised
+// processes, a bridge for the pods, and a registry for images. All files are in one folder, and Remove leaves no trace.
 package node
 
 import (
@@ -17,14 +16,14 @@ import (
 	"platform.example/local/toolchain"
 )
 
-// Names and addresses of the node. Everything listens on loopback or on the bridge.
+// Names and addresses of the node. All components listen on loopback or on the bridge.
 const (
-	// Name is the node's name in Kubernetes, the cluster's in kubeconfigs, the CNI
-	// network's and the name of the cgroup that holds all pods.
+	// Name is the name of the node in Kubernetes, of the cluster in kubeconfigs, of the CNI network, and of the cgroup
+	// that contains all pods.
 	Name = "platform"
-	// Registry is where images are pushed to and pulled from.
+	// Registry is the address of the registry, for pushes and pulls.
 	Registry = "127.0.0.1:5100"
-	// StorageClass is the default one.
+	// StorageClass is the default storage class.
 	StorageClass = "local"
 
 	bridge         = "platform0"
@@ -33,7 +32,7 @@ const (
 	etcdClientPort = "2379"
 )
 
-// family is the node's addresses of one IP family.
+// family is the addresses of one IP family.
 type family struct {
 	iptables       string // the command
 	bridge         string // address of the node; the control plane listens on that of the first family
@@ -50,8 +49,8 @@ var (
 		services: "fd10:232::/112", api: "fd10:232::1", dns: "fd10:232::a"}
 )
 
-// ports are what must be free before the node starts, by the component that wants them.
-// The control plane's own are on the bridge, where nobody else can listen.
+// ports must be free before the node starts, each with the component that uses it. The control plane's own ports are on the
+// bridge, where no other program can listen.
 var ports = []struct{ component, address string }{
 	{"registry", Registry},
 	{"etcd", "127.0.0.1:" + etcdClientPort},
@@ -64,22 +63,22 @@ var ports = []struct{ component, address string }{
 	{"kube-scheduler", "127.0.0.1:10259"},
 }
 
-// Node is the one on this machine.
+// Node is the one-node cluster on this machine.
 type Node struct {
 	layout     layout.Layout
 	log        *progress.Log
 	tools      *toolchain.Builder
 	supervisor *supervisor.Client
-	// docker is the address of the Docker Engine: the machine's, or one of our own.
+	// docker is the address of the Docker Engine: the machine's, or the node's own.
 	docker string
 }
 
-// New describes the node; nothing runs yet.
+// New returns the node without starting it.
 func New(l layout.Layout, tools *toolchain.Builder, log *progress.Log) *Node {
 	return &Node{layout: l, log: log, tools: tools, supervisor: supervisor.Connect(SupervisorConfig(l))}
 }
 
-// SupervisorConfig is the configuration of the node's supervisor.
+// SupervisorConfig returns the configuration of the node's supervisor.
 func SupervisorConfig(l layout.Layout) supervisor.Config {
 	return supervisor.Config{Socket: l.Socket(), Logs: l.Logs()}
 }
@@ -93,10 +92,10 @@ func (n *Node) path(parts ...string) string {
 
 func (n *Node) containerdSocket() string { return n.path("run", "containerd.sock") }
 
-// dualStack is the file that marks a node with IPv6 addresses.
+// dualStack is the path of the file that marks a dual-stack node.
 func (n *Node) dualStack() string { return n.path("dual-stack") }
 
-// families are the IP families of the node, the first of Services first.
+// families returns the IP families of the node; Services of a single family use the first one.
 func (n *Node) families() []family {
 	if _, err := os.Stat(n.dualStack()); err == nil {
 		return []family{ipv6, ipv4}
@@ -104,10 +103,10 @@ func (n *Node) families() []family {
 	return []family{ipv4}
 }
 
-// address is the one on which the control plane listens.
+// address is the address of the control plane.
 func (n *Node) address() string { return n.families()[0].bridge }
 
-// list is one value of each family of the node, with commas between.
+// list joins one value per IP family of the node with commas.
 func (n *Node) list(value func(family) string) string {
 	var values []string
 	for _, f := range n.families() {

@@ -13,11 +13,11 @@ import (
 	"platform.example/local/progress"
 )
 
-// policyFile, when it exits with 101, keeps packages from starting their services
-// (see invoke-rc.d(8)): the node runs its own containerd and Docker Engine.
+// policyFile keeps packages from starting their services while it exits with 101 (invoke-rc.d(8)), because the node runs its
+// own containerd and Docker Engine.
 const policyFile = "/usr/sbin/policy-rc.d"
 
-// InstallPackages installs the Debian packages that are missing, without starting any service.
+// InstallPackages installs the missing ones of the Debian packages, without starting any service.
 func InstallPackages(ctx context.Context, log *progress.Log, names ...string) error {
 	names = slices.DeleteFunc(slices.Clone(names), installed)
 	if len(names) == 0 {
@@ -37,8 +37,7 @@ func InstallPackages(ctx context.Context, log *progress.Log, names ...string) er
 	if err := runPackageTool(install...); err == nil || ctx.Err() != nil {
 		return ctx.Err()
 	}
-	// The lists may be missing or too old, or a former installation was cut off:
-	// mend both and try once more.
+	// The package lists may be missing or too old, or a previous installation was interrupted: fix both and retry once.
 	for _, command := range [][]string{{"dpkg", "--configure", "-a"}, {"apt-get", "update"}, install} {
 		if err := runPackageTool(command...); err != nil {
 			return fmt.Errorf("install %s: %w", strings.Join(names, " "), err)
@@ -47,7 +46,7 @@ func InstallPackages(ctx context.Context, log *progress.Log, names ...string) er
 	return ctx.Err()
 }
 
-// programs show that a package is there, or another one that does the same.
+// programs maps a package to a program that shows that the package, or a replacement, is installed.
 var programs = map[string]string{
 	"conntrack":                   "conntrack",
 	"containerd":                  "containerd",
@@ -69,8 +68,8 @@ func installed(name string) bool {
 	return err == nil
 }
 
-// runPackageTool lets the tool finish even when we are interrupted: an installation
-// cut off in the middle is worse than one that takes a few seconds more.
+// runPackageTool lets the tool finish even after an interrupt: an installation that takes a few seconds longer is better
+// than an incomplete one.
 func runPackageTool(command ...string) error {
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")

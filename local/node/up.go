@@ -17,14 +17,13 @@ import (
 	"platform.example/local/image"
 )
 
-// Up brings the node up, or up again, and returns when pods can run on it. What
-// runs already as it should is left alone. Self is the path of this program,
-// which serves as the supervisor too. With dualStack, a new node has IPv6 addresses
-// beside those of IPv4, and Services with a single family are of IPv6.
+// Up starts the node, or repairs a running one, and returns when pods can run on it. It leaves healthy components running. self is
+// the path of this program, which also serves as the supervisor. With dualStack, a new node has IPv4 and IPv6 addresses, and
+// Services of a single family use IPv6.
 func (n *Node) Up(ctx context.Context, self string, dualStack bool) error {
 	if dualStack && len(n.families()) == 1 {
 		if _, err := os.Stat(n.path("etcd")); err == nil {
-			return errors.New("the node has IPv4 addresses only, and keeps them: make down deletes it, make up IPV6=1 then starts one with both")
+			return errors.New("the node has only IPv4 addresses, which can't change: delete it with make down, then start a dual-stack node with make up IPV6=1")
 		}
 		if err := file.Write(n.dualStack(), nil, 0o600); err != nil {
 			return err
@@ -33,9 +32,9 @@ func (n *Node) Up(ctx context.Context, self string, dualStack bool) error {
 	_, err := n.supervisor.List(ctx)
 	fresh := err != nil
 	if fresh {
-		// Nothing of a former run is worth keeping but what is stored on disk.
+		// Only the stored data of a previous run is kept.
 		if err := n.Stop(ctx); err != nil {
-			return fmt.Errorf("clean up after a former run: %w", err)
+			return fmt.Errorf("clean up after a previous run: %w", err)
 		}
 		if err := n.preflight(); err != nil {
 			return err
@@ -44,7 +43,7 @@ func (n *Node) Up(ctx context.Context, self string, dualStack bool) error {
 	if err := n.installPackages(ctx); err != nil {
 		return err
 	}
-	if fresh { // components that run write where they began to
+	if fresh { // running components keep their choice
 		if err := n.chooseIptables(ctx); err != nil {
 			return err
 		}
@@ -63,12 +62,12 @@ func (n *Node) Up(ctx context.Context, self string, dualStack bool) error {
 	return n.startAll(ctx, issued)
 }
 
-// prepare makes the folders, the cgroup and the bridge.
+// prepare creates the folders, the cgroup and the bridge.
 func (n *Node) prepare(ctx context.Context) error {
 	if err := os.MkdirAll(n.path("run"), 0o700); err != nil {
 		return fmt.Errorf("the node's folder: %w", err)
 	}
-	// Pods with users of their own reach their volumes and logs through here.
+	// Pods with other user IDs access their volumes and logs through these folders.
 	for _, folder := range []string{n.layout.State, n.layout.Node(), n.path("volumes")} {
 		if err := os.MkdirAll(folder, 0o711); err != nil {
 			return fmt.Errorf("the node's folder: %w", err)
@@ -83,11 +82,10 @@ func (n *Node) prepare(ctx context.Context) error {
 	return n.connect(ctx)
 }
 
-// startAll starts the components, each as soon as it is compiled, and gives
-// Kubernetes what the node is to run.
+// startAll starts the components, each as soon as it is compiled, and applies the node's manifests.
 func (n *Node) startAll(ctx context.Context, c credentials) error {
 	s := n.settings(c)
-	// The registry comes first: it holds the image that every pod starts with.
+	// The registry starts first, because it serves the sandbox image of every pod.
 	if err := n.writeConfig(s, registryConfig); err != nil {
 		return err
 	}
@@ -116,7 +114,7 @@ func (n *Node) startAll(ctx context.Context, c credentials) error {
 	return n.furnish(ctx, s)
 }
 
-// furnish applies the manifests of what a cluster has before anybody uses it.
+// furnish applies the manifests of the basic cluster components.
 func (n *Node) furnish(ctx context.Context, s settings) error {
 	if err := n.apply(ctx, s, "rbac.yaml", "storage.yaml"); err != nil {
 		return err
@@ -135,7 +133,7 @@ func (n *Node) furnish(ctx context.Context, s settings) error {
 	return n.apply(ctx, s, "coredns.yaml", "metrics-server.yaml")
 }
 
-// AwaitPods waits for the cluster's own pods, which start while other things go on.
+// AwaitPods waits for the cluster's own pods, which start in parallel with other steps.
 func (n *Node) AwaitPods(ctx context.Context) error {
 	for _, deployment := range []string{"coredns", "metrics-server"} {
 		if err := n.kubectl(ctx, nil, "-n", "kube-system", "rollout", "status", "deployment/"+deployment, "--timeout=120s"); err != nil {
@@ -145,7 +143,7 @@ func (n *Node) AwaitPods(ctx context.Context) error {
 	return nil
 }
 
-// apply renders the manifests and hands them to the API server in one go.
+// apply renders the manifests and applies them in one call.
 func (n *Node) apply(ctx context.Context, s settings, names ...string) error {
 	var all bytes.Buffer
 	for _, name := range names {
@@ -156,7 +154,7 @@ func (n *Node) apply(ctx context.Context, s settings, names ...string) error {
 		all.Write(content)
 		all.WriteString("\n---\n")
 	}
-	// Right after its start, the API server still makes the roles that ours refer to.
+	// Right after its start, the API server is still creating the roles that the manifests refer to.
 	var err error
 	for range 20 {
 		if err = n.kubectl(ctx, all.Bytes(), "apply", "--server-side", "--force-conflicts", "-f", "-"); err == nil {
@@ -184,7 +182,7 @@ func (n *Node) kubectl(ctx context.Context, stdin []byte, args ...string) error 
 	return nil
 }
 
-// buildPause compiles the program that holds a pod's namespaces and makes an image of it.
+// buildPause compiles the pause program and pushes an image of it.
 func (n *Node) buildPause(ctx context.Context) (string, error) {
 	path := filepath.Join(n.layout.Cache, "pause")
 	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -buildid=", "-o", path, "./cmd/pause")
@@ -196,7 +194,7 @@ func (n *Node) buildPause(ctx context.Context) (string, error) {
 	return image.PushProgram(ctx, Registry+"/platform/pause", path)
 }
 
-// buildTool makes an image of one of the compiled tools.
+// buildTool pushes an image of one of the compiled tools.
 func (n *Node) buildTool(ctx context.Context, name string) (string, error) {
 	path, err := n.tools.Path(ctx, name)
 	if err != nil {
@@ -205,7 +203,7 @@ func (n *Node) buildTool(ctx context.Context, name string) (string, error) {
 	return image.PushProgram(ctx, Registry+"/platform/"+name, path)
 }
 
-// preflight looks for what would make the node fail later in a less obvious way.
+// preflight checks for problems that would make the node fail later with a less clear error.
 func (n *Node) preflight() error {
 	if _, err := os.Stat("/var/lib/kubelet/config.yaml"); err == nil {
 		return errors.New("this machine is already a Kubernetes node (/var/lib/kubelet/config.yaml): deploy to its cluster with make up CONTEXT=<kube context>")
@@ -216,25 +214,25 @@ func (n *Node) preflight() error {
 	for _, port := range ports {
 		listener, err := net.Listen("tcp", port.address)
 		if err != nil {
-			return fmt.Errorf("%s is to listen on %s: %w; end the program that has it (ss -ltnp shows which)", port.component, port.address, err)
+			return fmt.Errorf("%s must listen on %s: %w; stop the program that uses the port (ss -ltnp lists it)", port.component, port.address, err)
 		}
 		_ = listener.Close()
 	}
 	return nil
 }
 
-// packages are what the node takes from Debian.
+// packages are the Debian packages that the node needs.
 var packages = []string{
 	"containerd", "runc", "containernetworking-plugins", "iptables", "ipset", "iproute2", "conntrack", "mmdebstrap",
 }
 
-// installPackages installs what is missing, the Docker Engine too where none answers.
+// installPackages installs missing packages, including the Docker Engine if the machine has none.
 func (n *Node) installPackages(ctx context.Context) error {
-	wanted := slices.Clone(packages)
+	names := slices.Clone(packages)
 	if running, err := machineDocker(ctx); err != nil {
 		return err
 	} else if running == "" {
-		wanted = append(wanted, "docker.io")
+		names = append(names, "docker.io")
 	}
-	return InstallPackages(ctx, n.log, wanted...)
+	return InstallPackages(ctx, n.log, names...)
 }

@@ -26,7 +26,7 @@ contexts:
 current-context: %[1]s
 `
 
-// WriteKubeconfig stores a self-contained kubeconfig of mode 0600 for the holder of the pair.
+// WriteKubeconfig writes a self-contained kubeconfig with mode 0600 for the user of the certificate.
 func (a *Authority) WriteKubeconfig(path, cluster, server, user string, pair Pair) error {
 	var encoded [3]string
 	for i, path := range []string{a.CertFile(), pair.Cert, pair.Key} {

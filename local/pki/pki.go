@@ -1,5 +1,5 @@
-// Package pki makes the certificates, keys and kubeconfigs of the node. What
-// exists and is good for a while yet is kept, so that a second run changes nothing.
+// Package pki creates the certificates, keys and kubeconfigs of the node. It keeps existing ones that stay valid for a while, so
+// that a second run changes nothing.
 package pki
 
 import (
@@ -25,11 +25,11 @@ import (
 const (
 	authorityLife = 5 * 365 * 24 * time.Hour
 	leafLife      = 365 * 24 * time.Hour
-	// A certificate is renewed by the first run within this time of its end.
+	// A run within this time before the expiry renews a certificate.
 	renewBefore = 30 * 24 * time.Hour
 )
 
-// Authority is a certificate authority whose files lie at <path>.crt and <path>.key.
+// Authority is a certificate authority in the files <path>.crt and <path>.key.
 type Authority struct {
 	path string
 	cert *x509.Certificate
@@ -45,8 +45,8 @@ func (a *Authority) CertFile() string { return a.path + ".crt" }
 // KeyFile is the path of the authority's key.
 func (a *Authority) KeyFile() string { return a.path + ".key" }
 
-// LoadOrCreate returns the authority at <path>.crt and .key, made anew where it
-// is missing, unreadable or about to end.
+// LoadOrCreate returns the authority in <path>.crt and .key. It creates a new one if the files are missing, unreadable or
+// about to expire.
 func LoadOrCreate(path, commonName string) (*Authority, error) {
 	a := &Authority{path: path}
 	if pair, err := tls.LoadX509KeyPair(a.CertFile(), a.KeyFile()); err == nil && fresh(pair.Leaf) {
@@ -71,16 +71,16 @@ func LoadOrCreate(path, commonName string) (*Authority, error) {
 	return a, nil
 }
 
-// Subject is whom a leaf certificate names.
+// Subject is the subject of a leaf certificate.
 type Subject struct {
 	CommonName   string
 	Organization string
-	// Hosts are DNS names and addresses; a certificate without any is a client's only.
+	// Hosts are DNS names and addresses; a certificate without hosts is for clients only.
 	Hosts []string
 }
 
-// Issue returns the certificate of the given file name beside the authority, made
-// anew where it is missing, about to end, or says something else than is asked.
+// Issue returns the certificate with that file name beside the authority. It issues a new one if the certificate is missing, about
+// to expire, or different from the request.
 func (a *Authority) Issue(name string, subject Subject) (Pair, error) {
 	dir := filepath.Dir(a.path)
 	pair := Pair{Cert: filepath.Join(dir, name+".crt"), Key: filepath.Join(dir, name+".key")}
@@ -121,7 +121,7 @@ func (a *Authority) template(subject Subject) *x509.Certificate {
 	return template
 }
 
-// issued reports whether the certificate is this authority's and says what the template asks.
+// issued reports whether this authority signed the certificate and the certificate matches the template.
 func (a *Authority) issued(cert, template *x509.Certificate) bool {
 	return cert.CheckSignatureFrom(a.cert) == nil &&
 		cert.Subject.String() == template.Subject.String() &&
@@ -129,8 +129,8 @@ func (a *Authority) issued(cert, template *x509.Certificate) bool {
 		slices.EqualFunc(cert.IPAddresses, template.IPAddresses, net.IP.Equal)
 }
 
-// KeyPair returns a private key and its public half as PEM files <path>.key and
-// <path>.pub: the pair that signs and checks service account tokens.
+// KeyPair returns the paths of a private key, <path>.key, and its public key, <path>.pub, in PEM: the pair that signs and
+// verifies service account tokens.
 func KeyPair(path string) (private, public string, err error) {
 	private, public = path+".key", path+".pub"
 	key, err := loadKey(private)
@@ -173,8 +173,8 @@ func loadKey(path string) (*ecdsa.PrivateKey, error) {
 	return key, nil
 }
 
-// write signs the template and stores key and certificate, the key first: a run
-// cut off in between leaves a pair that doesn't fit and is made anew.
+// write signs the template and stores key and certificate, the key first: an interrupted run leaves a mismatched pair, which
+// the next run replaces.
 func write(certFile, keyFile string, template, parent *x509.Certificate, key *ecdsa.PrivateKey, signer crypto.PrivateKey) (*x509.Certificate, error) {
 	template.NotBefore = time.Now().Add(-time.Minute)
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
@@ -198,7 +198,7 @@ func writeKey(path string, key *ecdsa.PrivateKey) error {
 	return writePEM(path, "PRIVATE KEY", der)
 }
 
-// writePEM writes with mode 0600: certificates are public, but nobody else needs these.
+// writePEM writes with mode 0600: certificates are public, but no other user needs these.
 func writePEM(path, kind string, der []byte) error {
 	return file.Write(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
 }

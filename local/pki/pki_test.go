@@ -86,7 +86,7 @@ func TestCertificatesVerifyAgainstTheirAuthority(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			pair := issue(t, a, c.subject.CommonName, c.subject)
 			if _, err := tls.LoadX509KeyPair(pair.Cert, pair.Key); err != nil {
-				t.Errorf("the key isn't the certificate's: %v", err)
+				t.Errorf("the key doesn't match the certificate: %v", err)
 			}
 			cert := parse(t, pair.Cert)
 			options := x509.VerifyOptions{Roots: pool(a), DNSName: c.host, KeyUsages: []x509.ExtKeyUsage{c.usage}}
@@ -95,7 +95,7 @@ func TestCertificatesVerifyAgainstTheirAuthority(t *testing.T) {
 			}
 			options.Roots = pool(other)
 			if _, err := cert.Verify(options); err == nil {
-				t.Error("it verifies against another authority")
+				t.Error("the certificate verifies against another authority")
 			}
 			if cert.IsCA || cert.Subject.CommonName != c.subject.CommonName {
 				t.Errorf("subject %s, authority %v", cert.Subject, cert.IsCA)
@@ -117,11 +117,11 @@ func TestAuthority(t *testing.T) {
 		t.Errorf("authority %v, subject %s, usage %b", cert.IsCA, cert.Subject, cert.KeyUsage)
 	}
 	if left := time.Until(cert.NotAfter); left < authorityLife-time.Hour || left > authorityLife {
-		t.Errorf("it ends in %s", left)
+		t.Errorf("the authority expires in %s", left)
 	}
 }
 
-// files are the contents of a folder, by name.
+// files returns the contents of a folder by file name.
 func files(t *testing.T, folder string) map[string]string {
 	t.Helper()
 	entries, err := os.ReadDir(folder)
@@ -148,12 +148,12 @@ func makeAll(t *testing.T, folder string) {
 	}
 }
 
-func TestASecondRunKeepsTheVerySameFiles(t *testing.T) {
+func TestSecondRunKeepsAllFiles(t *testing.T) {
 	folder := t.TempDir()
 	makeAll(t, folder)
 	first := files(t, folder)
 	if len(first) != 9 { // three certificates with keys, a key pair, a kubeconfig
-		t.Errorf("made %d files", len(first))
+		t.Errorf("created %d files", len(first))
 	}
 	makeAll(t, folder)
 	second := files(t, folder)
@@ -164,7 +164,7 @@ func TestASecondRunKeepsTheVerySameFiles(t *testing.T) {
 	}
 }
 
-func TestNobodyElseReadsTheFiles(t *testing.T) {
+func TestFilesAreReadableByTheirOwnerOnly(t *testing.T) {
 	folder := t.TempDir()
 	makeAll(t, folder)
 	for name := range files(t, folder) {
@@ -174,7 +174,7 @@ func TestNobodyElseReadsTheFiles(t *testing.T) {
 	}
 }
 
-func TestACertificateIsMadeAnewWhen(t *testing.T) {
+func TestCertificateIsIssuedAgain(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		subject Subject
@@ -220,11 +220,11 @@ func TestACertificateIsMadeAnewWhen(t *testing.T) {
 			before, _ := os.ReadFile(pair.Cert)
 			again := issue(t, a, "server", c.subject)
 			if again != pair {
-				t.Errorf("its files are %v, were %v", again, pair)
+				t.Errorf("the files are %v, were %v", again, pair)
 			}
 			after := read(t, again.Cert)
 			if bytes.Equal(before, after) {
-				t.Error("it was kept")
+				t.Error("the certificate was kept")
 			}
 			cert := parse(t, again.Cert)
 			if _, err := cert.Verify(x509.VerifyOptions{Roots: pool(a), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
@@ -234,24 +234,24 @@ func TestACertificateIsMadeAnewWhen(t *testing.T) {
 				t.Error(err)
 			}
 			if left := time.Until(cert.NotAfter); left < leafLife-time.Hour {
-				t.Errorf("the new one ends in %s", left)
+				t.Errorf("the new certificate expires in %s", left)
 			}
 		})
 	}
 }
 
-func TestACertificateIsKeptUntilItIsAboutToEnd(t *testing.T) {
+func TestCertificateIsKeptUntilItIsAboutToExpire(t *testing.T) {
 	a := authority(t, t.TempDir())
 	pair := issue(t, a, "server", server)
 	resign(t, a, pair, time.Now().Add(renewBefore+time.Hour))
 	before := read(t, pair.Cert)
 	issue(t, a, "server", server)
 	if !bytes.Equal(before, read(t, pair.Cert)) {
-		t.Error("it was renewed too early")
+		t.Error("the certificate was renewed too early")
 	}
 }
 
-// resign gives the pair a certificate that ends at the given time.
+// resign replaces the certificate of the pair with one that expires at the given time.
 func resign(t *testing.T, a *Authority, pair Pair, end time.Time) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -272,7 +272,7 @@ func overwrite(t *testing.T, path string, content []byte) {
 	}
 }
 
-func TestAnAuthorityThatLostItsKeyIsMadeAnewWithAllItIssued(t *testing.T) {
+func TestAuthorityWithoutKeyIsReplacedWithItsCertificates(t *testing.T) {
 	folder := t.TempDir()
 	old := authority(t, folder)
 	issue(t, old, "server", server)
@@ -312,12 +312,12 @@ func TestKeyPair(t *testing.T) {
 			t.Fatal(err)
 		}
 		if !key.(*ecdsa.PrivateKey).PublicKey.Equal(half) {
-			t.Errorf("after %q went missing, the halves don't fit", missing)
+			t.Errorf("after %q was missing, the keys don't match", missing)
 		}
 	}
 }
 
-func TestKubeconfigStandsOnItsOwn(t *testing.T) {
+func TestKubeconfigIsSelfContained(t *testing.T) {
 	folder := t.TempDir()
 	a := authority(t, folder)
 	pair := issue(t, a, "admin", Subject{CommonName: "platform-admin", Organization: "system:masters"})
@@ -356,7 +356,7 @@ func TestKubeconfigStandsOnItsOwn(t *testing.T) {
 	}
 	cluster, user, context := config.Clusters[0], config.Users[0], config.Contexts[0]
 	if config.Current != context.Name || context.Context.Cluster != cluster.Name || context.Context.User != user.Name {
-		t.Errorf("current context %s leads nowhere: %+v", config.Current, context)
+		t.Errorf("the current context %s is undefined: %+v", config.Current, context)
 	}
 	if cluster.Cluster.Server != "https://10.231.0.1:6443" || user.Name != "admin" {
 		t.Errorf("server %s, user %s", cluster.Cluster.Server, user.Name)
@@ -365,7 +365,7 @@ func TestKubeconfigStandsOnItsOwn(t *testing.T) {
 		{cluster.Cluster.CA, a.CertFile()}, {user.User.Cert, pair.Cert}, {user.User.Key, pair.Key},
 	} {
 		if content, err := base64.StdEncoding.DecodeString(c.data); err != nil || !bytes.Equal(content, read(t, c.file)) {
-			t.Errorf("it doesn't hold %s: %v", c.file, err)
+			t.Errorf("it doesn't contain %s: %v", c.file, err)
 		}
 	}
 }

@@ -1,5 +1,4 @@
-// Package platform is the whole of the local platform: tools, node and stack, as
-// the commands up, stop, down and status.
+// Package platform is the local platform, with tools, node and stack, and implements the commands up, stop, down and status.
 package platform
 
 import (
@@ -21,17 +20,17 @@ import (
 	"platform.example/local/toolchain"
 )
 
-// Options are what a person can choose.
+// Options are the options of the command line.
 type Options struct {
-	// Context is a kube context to deploy to; empty: a node of our own.
+	// Context is a kube context to deploy to; empty: the local node.
 	Context string
-	// Registry is where the images for that context go.
+	// Registry is the registry for the images of that context.
 	Registry string
-	// IPv6 gives a new node of our own IPv6 addresses, too.
+	// IPv6 makes a new local node dual-stack.
 	IPv6 bool
 }
 
-// Platform is the one that the options name.
+// Platform is the platform that the options select.
 type Platform struct {
 	layout  layout.Layout
 	options Options
@@ -39,7 +38,7 @@ type Platform struct {
 	out     io.Writer
 }
 
-// New finds the layout. It changes nothing.
+// New finds the layout and returns the platform. It changes nothing.
 func New(options Options, out io.Writer) (*Platform, error) {
 	l, err := layout.Find(options.Context)
 	if err != nil {
@@ -50,7 +49,7 @@ func New(options Options, out io.Writer) (*Platform, error) {
 
 func (p *Platform) ownNode() bool { return p.options.Context == "" }
 
-// lockFile keeps runs on the same platform apart.
+// lockFile is the lock that excludes concurrent runs on the same platform.
 func (p *Platform) lockFile() string {
 	if p.ownNode() {
 		return layout.Lock
@@ -73,7 +72,7 @@ func (p *Platform) builderOf(tools []toolchain.Tool, log *progress.Log) *toolcha
 	return toolchain.NewBuilder(families, filepath.Join(p.layout.Cache, "tools"), p.layout.Bin(), p.layout.PulumiHome(), tools, log)
 }
 
-// target is where the stack goes.
+// target returns the target of the deployment.
 func (p *Platform) target(n *node.Node) deploy.Target {
 	if !p.ownNode() {
 		return deploy.Target{Context: p.options.Context, Registry: p.options.Registry}
@@ -81,7 +80,7 @@ func (p *Platform) target(n *node.Node) deploy.Target {
 	return deploy.Target{Kubeconfig: p.layout.Kubeconfig(), Registry: node.Registry, Docker: n.Docker()}
 }
 
-// Up brings up the node, unless a context is given, and deploys the stack to it.
+// Up starts the node, unless a context is set, and deploys the stack.
 func (p *Platform) Up(ctx context.Context) error {
 	tools := p.builder()
 	if p.ownNode() {
@@ -126,7 +125,7 @@ func (p *Platform) Up(ctx context.Context) error {
 	return p.welcome(ctx, stack, p.target(n))
 }
 
-// bringUp starts the node and fills its registry. It returns the settings that are false since their images can't be had.
+// bringUp starts the node and fills its registry. It returns the settings to disable because their images are unavailable.
 func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.Builder) (without []string, err error) {
 	self, err := os.Executable()
 	if err != nil {
@@ -140,20 +139,20 @@ func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.B
 		return nil, err
 	}
 	for _, upstream := range upstreams {
-		there, err := image.Provide(ctx, node.Registry, filepath.Join(p.layout.Cache, "images"), upstream, tools, p.log)
+		provided, err := image.Provide(ctx, node.Registry, filepath.Join(p.layout.Cache, "images"), upstream, tools, p.log)
 		if err != nil {
 			return nil, err
 		}
-		if !there {
-			p.log.Say("image %s: can't be pulled: the platform goes without it, %s is false", upstream.Image, upstream.Optional)
+		if !provided {
+			p.log.Say("image %s: can't be pulled: setting %s to false", upstream.Image, upstream.Optional)
 			without = append(without, upstream.Optional)
 		}
 	}
 	return without, n.AwaitPods(ctx)
 }
 
-// Tools prints the paths of tools for monitoring, one per line, and compiles those that aren't there yet: unit tests call
-// promtool and amtool where nothing is up. What it does meanwhile goes to stderr.
+// Tools prints the paths of monitoring tools, one per line, and compiles missing ones, because unit tests use promtool and
+// amtool without a running platform. Progress goes to stderr.
 func (p *Platform) Tools(ctx context.Context, names ...string) error {
 	builder := p.builderOf(toolchain.MonitoringTools(), progress.New(os.Stderr))
 	for _, name := range names {
@@ -166,10 +165,10 @@ func (p *Platform) Tools(ctx context.Context, names ...string) error {
 	return nil
 }
 
-// Stop ends the node and keeps what it stored.
+// Stop stops the node and keeps its data.
 func (p *Platform) Stop(ctx context.Context) error {
 	if !p.ownNode() {
-		return errors.New("stop is for the node on this machine: a platform on another cluster goes on until make down CONTEXT=<kube context>")
+		return errors.New("make stop stops only the node on this machine: delete a platform on another cluster with make down CONTEXT=<kube context>")
 	}
 	unlock, err := host.Lock(p.lockFile(), "stop")
 	if err != nil {
@@ -182,13 +181,12 @@ func (p *Platform) Stop(ctx context.Context) error {
 	if err := node.New(p.layout, nil, p.log).Stop(ctx); err != nil {
 		return err
 	}
-	p.log.Say("stopped; what it stored is kept in %s: make up goes on from there", p.layout.State)
+	p.log.Say("stopped; the data is kept in %s for the next make up", p.layout.State)
 	return nil
 }
 
-// Down takes everything away: on a node of our own, the node itself with all that
-// it stored; on another cluster, what the stack put there. Only the cache of
-// compiled tools stays.
+// Down deletes the platform: the local node with all of its data, or the stack's objects on another cluster. It keeps only the
+// cache of compiled tools.
 func (p *Platform) Down(ctx context.Context) error {
 	unlock, err := host.Lock(p.lockFile(), "down")
 	if err != nil {
@@ -214,11 +212,11 @@ func (p *Platform) Down(ctx context.Context) error {
 	if err := errors.Join(os.RemoveAll(p.layout.State), os.RemoveAll(filepath.Join(p.layout.Repo, authorityFile))); err != nil {
 		return fmt.Errorf("remove the platform's folder: %w", err)
 	}
-	if !p.ownNode() { // the node's own is the machine's
+	if !p.ownNode() { // the lock file of the node is kept
 		if err := os.Remove(p.lockFile()); err != nil {
 			return fmt.Errorf("remove the lock file: %w", err)
 		}
 	}
-	p.log.Say("down: nothing is left but the compiled tools in %s, and bin and .build in this folder", p.layout.Cache)
+	p.log.Say("down: only the compiled tools in %s, and bin and .build in this folder, are left", p.layout.Cache)
 	return nil
 }

@@ -21,8 +21,8 @@ import (
 	"platform.example/local/toolchain"
 )
 
-// deployed is a platform on somebody's cluster, in folders of the test, whose stack has the outputs; pulumi is a script
-// that notes each call in <state>/calls.
+// deployed returns a platform on another cluster, in test folders, whose stack has the given outputs. pulumi is a script that
+// records each call in <state>/calls.
 func deployed(t *testing.T, outputs deploy.Outputs) (p *Platform, out *bytes.Buffer) {
 	t.Helper()
 	root := t.TempDir()
@@ -36,9 +36,9 @@ func deployed(t *testing.T, outputs deploy.Outputs) (p *Platform, out *bytes.Buf
 	if err != nil {
 		t.Fatal(err)
 	}
-	said := filepath.Join(root, "outputs")
-	script := fmt.Sprintf("#!/bin/sh\necho \"$*\" >> '%s/calls'\ncat '%s'\n", l.State, said)
-	for path, content := range map[string]string{said: string(text), filepath.Join(l.Bin(), "pulumi"): script} {
+	outputsFile := filepath.Join(root, "outputs")
+	script := fmt.Sprintf("#!/bin/sh\necho \"$*\" >> '%s/calls'\ncat '%s'\n", l.State, outputsFile)
+	for path, content := range map[string]string{outputsFile: string(text), filepath.Join(l.Bin(), "pulumi"): script} {
 		if err := os.WriteFile(path, []byte(content), 0o755); err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +55,7 @@ func (p *Platform) welcomed(t *testing.T) {
 	}
 }
 
-// edge is a server with TLS that signs in the demo user, and its authority as PEM.
+// edge returns a TLS server that signs in the demo user, and its authority as PEM.
 func edge(t *testing.T) (url, authority string) {
 	t.Helper()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -68,20 +68,20 @@ func edge(t *testing.T) (url, authority string) {
 		}
 		_, _ = io.WriteString(w, `{"access_token":"the token"}`)
 	}))
-	server.Config.ErrorLog = log.New(io.Discard, "", 0) // clients that don't trust it are wanted
+	server.Config.ErrorLog = log.New(io.Discard, "", 0) // the tests include clients that don't trust it
 	server.StartTLS()
 	t.Cleanup(server.Close)
 	return server.URL, string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw}))
 }
 
-func TestTheTokenComesOverTLSFromTheStacksOwnAuthority(t *testing.T) {
+func TestTokenTrustsTheStacksOwnAuthority(t *testing.T) {
 	url, authority := edge(t)
 	p, out := deployed(t, deploy.Outputs{URL: url, Authority: authority, DemoEmail: "demo@example.com", DemoPassword: "right"})
 	if err := p.Token(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if out.String() != "the token\n" {
-		t.Errorf("it prints %q", out)
+		t.Errorf("Token prints %q", out)
 	}
 	calls, err := os.ReadFile(filepath.Join(p.layout.State, "calls"))
 	if want := "stack output --json --show-secrets --stack local --non-interactive\n"; err != nil || string(calls) != want {
@@ -89,7 +89,7 @@ func TestTheTokenComesOverTLSFromTheStacksOwnAuthority(t *testing.T) {
 	}
 }
 
-func TestATokenThatIsRefusedSaysWhy(t *testing.T) {
+func TestTokenReportsTheReasonOfARefusal(t *testing.T) {
 	url, authority := edge(t)
 	for _, c := range []struct {
 		name    string
@@ -97,10 +97,10 @@ func TestATokenThatIsRefusedSaysWhy(t *testing.T) {
 		want    string
 	}{
 		{"another password", deploy.Outputs{URL: url, Authority: authority, DemoEmail: "demo@example.com", DemoPassword: "wrong"},
-			"sign in: " + url + "/api/auth/token answers 401 Unauthorized wrong e-mail or password"},
-		{"an authority that the system doesn't know", deploy.Outputs{URL: url, DemoEmail: "demo@example.com", DemoPassword: "right"},
+			"sign in: " + url + "/api/auth/token returns 401 Unauthorized wrong e-mail or password"},
+		{"an unknown authority", deploy.Outputs{URL: url, DemoEmail: "demo@example.com", DemoPassword: "right"},
 			"certificate signed by unknown authority"},
-		{"nothing was deployed", deploy.Outputs{}, "there is no url: run make up"},
+		{"no deployment", deploy.Outputs{}, "there is no url: run make up"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			p, out := deployed(t, c.outputs)
@@ -111,7 +111,7 @@ func TestATokenThatIsRefusedSaysWhy(t *testing.T) {
 	}
 }
 
-func TestWelcomeSaysWhomToTrust(t *testing.T) {
+func TestWelcomeNamesTheAuthority(t *testing.T) {
 	p, out := deployed(t, deploy.Outputs{URL: "https://localhost:30443", Authority: "-----PEM-----\n"})
 	p.welcomed(t)
 	for _, want := range []string{
@@ -124,14 +124,14 @@ func TestWelcomeSaysWhomToTrust(t *testing.T) {
 		}
 	}
 	if strings.Contains(out.String(), "%!") || strings.Count(out.String(), "curl ") != strings.Count(out.String(), "curl --cacert bin/ca.pem ") {
-		t.Errorf("it says %s", out)
+		t.Errorf("the output is %s", out)
 	}
 	if content, err := os.ReadFile(filepath.Join(p.layout.Repo, "bin", "ca.pem")); err != nil || string(content) != "-----PEM-----\n" {
-		t.Errorf("bin/ca.pem holds %q, %v", content, err)
+		t.Errorf("bin/ca.pem contains %q, %v", content, err)
 	}
 }
 
-func TestWhereEveryClientKnowsTheAuthorityNoneIsNamed(t *testing.T) {
+func TestWelcomeOmitsAPublicAuthority(t *testing.T) {
 	p, out := deployed(t, deploy.Outputs{URL: "https://api.example.com"})
 	former := filepath.Join(p.layout.Repo, "bin", "ca.pem")
 	if err := errors.Join(os.MkdirAll(filepath.Dir(former), 0o755), os.WriteFile(former, []byte("former"), 0o644)); err != nil {
@@ -139,17 +139,17 @@ func TestWhereEveryClientKnowsTheAuthorityNoneIsNamed(t *testing.T) {
 	}
 	p.welcomed(t)
 	if strings.Contains(out.String(), "cacert") || !strings.Contains(out.String(), `curl -i -H "Authorization: Bearer $TOKEN" https://api.example.com/api/users/me`) {
-		t.Errorf("it says %s", out)
+		t.Errorf("the output is %s", out)
 	}
 	if _, err := os.Stat(former); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the former authority is still there: %v", err)
+		t.Errorf("the obsolete authority still exists: %v", err)
 	}
 }
 
 func TestDownRemovesTheAuthority(t *testing.T) {
 	p, _ := deployed(t, deploy.Outputs{URL: "https://localhost:30443", Authority: "-----PEM-----\n"})
 	p.welcomed(t)
-	if err := os.RemoveAll(p.layout.Pulumi()); err != nil { // nothing is deployed any more
+	if err := os.RemoveAll(p.layout.Pulumi()); err != nil { // as without a deployment
 		t.Fatal(err)
 	}
 	if err := p.Down(t.Context()); err != nil {
@@ -157,14 +157,14 @@ func TestDownRemovesTheAuthority(t *testing.T) {
 	}
 	for _, gone := range []string{filepath.Join(p.layout.Repo, "bin", "ca.pem"), p.layout.State} {
 		if _, err := os.Stat(gone); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("%s is still there: %v", gone, err)
+			t.Errorf("%s still exists: %v", gone, err)
 		}
 	}
 }
 
-func TestAToolThatIsUnknownIsAnError(t *testing.T) {
+func TestUnknownToolIsAnError(t *testing.T) {
 	p, out := deployed(t, deploy.Outputs{})
 	if err := p.Tools(t.Context(), "kubectl"); !errors.Is(err, toolchain.ErrUnknown) || out.Len() > 0 {
-		t.Errorf("%v; it prints %q", err, out)
+		t.Errorf("%v; Tools prints %q", err, out)
 	}
 }

@@ -23,13 +23,13 @@ var welcome string
 
 var welcomeText = template.Must(template.New("welcome").Parse(welcome))
 
-// welcome is the last screen of up: what runs, where, and what to try.
+// welcome prints the last screen of up: the running platform, its address, and example commands.
 func (p *Platform) welcome(ctx context.Context, stack *deploy.Deployment, target deploy.Target) error {
-	told, err := stack.Outputs(ctx, target)
+	outputs, err := stack.Outputs(ctx, target)
 	if err != nil {
 		return err
 	}
-	curl, err := p.curl(told)
+	curl, err := p.curl(outputs)
 	if err != nil {
 		return err
 	}
@@ -37,25 +37,25 @@ func (p *Platform) welcome(ctx context.Context, stack *deploy.Deployment, target
 	if !p.ownNode() {
 		suffix = " CONTEXT=" + p.options.Context
 	}
-	return welcomeText.Execute(p.out, map[string]any{"Took": p.log.Elapsed(), "URL": told.URL, "Suffix": suffix, "Curl": curl})
+	return welcomeText.Execute(p.out, map[string]any{"Took": p.log.Elapsed(), "URL": outputs.URL, "Suffix": suffix, "Curl": curl})
 }
 
-// authorityFile is where clients find whom to trust, below the clone.
+// authorityFile is the path of the certificate authority for clients, below the clone.
 const authorityFile = "bin/ca.pem"
 
-// curl is how to call the command so that it trusts the platform. It writes what that takes, or removes a former one.
-func (p *Platform) curl(told deploy.Outputs) (string, error) {
+// curl returns a curl command that trusts the platform. It writes the authority's file for it, or removes an obsolete one.
+func (p *Platform) curl(outputs deploy.Outputs) (string, error) {
 	path := filepath.Join(p.layout.Repo, authorityFile)
-	if told.Authority == "" {
+	if outputs.Authority == "" {
 		return "curl", os.RemoveAll(path)
 	}
-	if err := file.Write(path, []byte(told.Authority), 0o644); err != nil {
+	if err := file.Write(path, []byte(outputs.Authority), 0o644); err != nil {
 		return "", err
 	}
 	return "curl --cacert " + authorityFile, nil
 }
 
-// Status shows the health of each component, what the stack runs, and the URLs.
+// Status prints the health of each component, the state of the stack, and the URLs.
 func (p *Platform) Status(ctx context.Context) error {
 	stack := deploy.New(p.layout, p.log)
 	var faults []error
@@ -66,7 +66,7 @@ func (p *Platform) Status(ctx context.Context) error {
 		}
 		faults = append(faults, unwell)
 	} else if _, err := os.Stat(p.layout.Pulumi()); err != nil {
-		return fmt.Errorf("nothing is deployed to context %s: make up CONTEXT=%[1]s REGISTRY=<registry> does it", p.options.Context)
+		return fmt.Errorf("nothing is deployed to context %s: run make up CONTEXT=%[1]s REGISTRY=<registry>", p.options.Context)
 	}
 	target := p.target(node.New(p.layout, nil, p.log))
 	if resources, err := stack.Resources(ctx, target); err != nil {
@@ -83,10 +83,10 @@ func (p *Platform) Status(ctx context.Context) error {
 	if err := cmd.Run(); err != nil {
 		faults = append(faults, fmt.Errorf("ask the cluster: %w", err))
 	}
-	if told, err := stack.Outputs(ctx, target); err != nil {
+	if outputs, err := stack.Outputs(ctx, target); err != nil {
 		faults = append(faults, err)
 	} else {
-		fmt.Fprintf(p.out, "\nAPI: %s\n", told.URL)
+		fmt.Fprintf(p.out, "\nAPI: %s\n", outputs.URL)
 	}
 	return errors.Join(faults...)
 }
@@ -99,7 +99,7 @@ func (p *Platform) kubectl() string {
 	return path
 }
 
-// nodeStatus prints a line per component. Unwell names those that aren't well.
+// nodeStatus prints a line per component. unwell names the unhealthy components.
 func (p *Platform) nodeStatus(ctx context.Context) (unwell, err error) {
 	components, err := node.New(p.layout, nil, p.log).Status(ctx)
 	if err != nil {
@@ -108,17 +108,17 @@ func (p *Platform) nodeStatus(ctx context.Context) (unwell, err error) {
 	table := tabwriter.NewWriter(p.out, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "COMPONENT\tHEALTH\tPROCESS\tSINCE\tRESTARTS\tLAST END")
 	for _, c := range components {
-		health := "well"
+		health := "healthy"
 		if c.Fault != nil {
 			health = c.Fault.Error()
-			unwell = errors.Join(unwell, fmt.Errorf("%s is not well: make logs C=%[1]s shows why", c.Name))
+			unwell = errors.Join(unwell, fmt.Errorf("%s is not healthy: see make logs C=%[1]s", c.Name))
 		}
 		fmt.Fprintf(table, "%s\t%s\t%d\t%s\t%d\t%s\n", c.Name, health, c.PID, c.Since.Format(time.DateTime), c.Restarts, c.LastExit)
 	}
 	return unwell, table.Flush()
 }
 
-// Logs prints the end of a component's log and, if asked to follow it, what is added.
+// Logs prints the end of a component's log; with follow, it also prints new lines.
 func (p *Platform) Logs(ctx context.Context, component string, follow bool) error {
 	logs, err := filepath.Glob(filepath.Join(p.layout.Logs(), "*.log"))
 	if err != nil {
@@ -146,7 +146,7 @@ func (p *Platform) Logs(ctx context.Context, component string, follow bool) erro
 	return fmt.Errorf("no component %q: want C=<one of %s>", component, strings.Join(names, ", "))
 }
 
-// Env prints what makes a shell use this platform: eval "$(make -s env)".
+// Env prints the environment of the platform for a shell: eval "$(make -s env)".
 func (p *Platform) Env() error {
 	n := node.New(p.layout, nil, p.log)
 	if p.ownNode() {

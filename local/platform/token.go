@@ -18,25 +18,25 @@ import (
 func (p *Platform) Token(ctx context.Context) error {
 	stack := deploy.New(p.layout, p.log)
 	target := p.target(node.New(p.layout, nil, p.log))
-	told, err := stack.Outputs(ctx, target)
+	outputs, err := stack.Outputs(ctx, target)
 	if err != nil {
 		return err
 	}
-	if _, err := p.curl(told); err != nil { // which is what comes next, and the authority may have been rotated
+	if _, err := p.curl(outputs); err != nil { // the next command needs its file, and the authority may have been rotated
 		return err
 	}
-	body, err := json.Marshal(map[string]string{"email": told.DemoEmail, "password": told.DemoPassword})
+	body, err := json.Marshal(map[string]string{"email": outputs.DemoEmail, "password": outputs.DemoPassword})
 	if err != nil {
 		return fmt.Errorf("sign in: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, told.URL+"/api/auth/token", bytes.NewReader(body))
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, outputs.URL+"/api/auth/token", bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("sign in: %w", err)
 	}
 	request.Header.Set("Content-Type", "application/json")
-	response, err := trusting(told.Authority).Do(request)
+	response, err := trusting(outputs.Authority).Do(request)
 	if err != nil {
 		return fmt.Errorf("sign in: %w", err)
 	}
@@ -46,13 +46,13 @@ func (p *Platform) Token(ctx context.Context) error {
 		Detail      string `json:"detail"`
 	}
 	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || answer.AccessToken == "" {
-		return fmt.Errorf("sign in: %s answers %s %s", request.URL, response.Status, answer.Detail)
+		return fmt.Errorf("sign in: %s returns %s %s", request.URL, response.Status, answer.Detail)
 	}
 	fmt.Fprintln(p.out, answer.AccessToken)
 	return nil
 }
 
-// trusting is a client that knows the authority, if there is one, beside those that the system knows.
+// trusting returns a client that trusts the authority, if there is one, beside the system's authorities.
 func trusting(authority string) *http.Client {
 	pool, err := x509.SystemCertPool()
 	if err != nil {

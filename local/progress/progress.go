@@ -1,5 +1,4 @@
-// Package progress tells the person at the terminal what goes on, one line per
-// event, each with the time since the start.
+// Package progress prints progress to the terminal, one line per event, each with the time since the start.
 package progress
 
 import (
@@ -9,14 +8,14 @@ import (
 	"time"
 )
 
-// Log writes lines; several goroutines may share one.
+// Log prints lines; it is safe for concurrent use.
 type Log struct {
 	mu    sync.Mutex
 	out   io.Writer
 	start time.Time
 }
 
-// New starts the clock.
+// New returns a Log and starts its clock.
 func New(out io.Writer) *Log { return &Log{out: out, start: time.Now()} }
 
 // Say writes one line.

@@ -16,13 +16,13 @@ import (
 	"time"
 )
 
-// Client talks to a running supervisor.
+// Client is a client of the supervisor.
 type Client struct {
 	cfg  Config
 	http *http.Client
 }
 
-// Connect returns a client; it doesn't need the supervisor to run yet.
+// Connect returns a client; the supervisor need not run yet.
 func Connect(cfg Config) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, "unix", cfg.Socket)
@@ -30,8 +30,8 @@ func Connect(cfg Config) *Client {
 	return &Client{cfg: cfg, http: &http.Client{Transport: &http.Transport{DialContext: dial}, Timeout: 2 * stopGrace}}
 }
 
-// Ensure starts a supervisor as a process of its own unless one answers already.
-// The command line is that of the program that calls [Run] with the same configuration.
+// Ensure starts a supervisor as a separate process unless one responds already. command is the command line of a program that
+// calls [Run] with the same configuration.
 func (c *Client) Ensure(ctx context.Context, command ...string) error {
 	if _, err := c.List(ctx); err == nil {
 		return nil
@@ -53,7 +53,7 @@ func (c *Client) Ensure(ctx context.Context, command ...string) error {
 	}
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
-	// It may first have to end what a killed predecessor left, one grace period each.
+	// It may first have to end processes of a killed predecessor, with one grace period for each.
 	deadline := time.After(time.Minute)
 	for {
 		select {
@@ -77,18 +77,17 @@ func (c *Client) List(ctx context.Context) ([]Status, error) {
 	return statuses, c.call(ctx, http.MethodGet, "/processes", nil, &statuses)
 }
 
-// Start runs a process; one that already runs with the same command line is left alone.
+// Start runs a process; it leaves a running process with the same command line alone.
 func (c *Client) Start(ctx context.Context, p Process) error {
 	return c.call(ctx, http.MethodPut, "/processes/"+p.Name, p, nil)
 }
 
-// Stop ends a process for good. One that isn't there is no error.
+// Stop stops a process and forgets it. An unknown process is no error.
 func (c *Client) Stop(ctx context.Context, name string) error {
 	return c.call(ctx, http.MethodDelete, "/processes/"+name, nil, nil)
 }
 
-// Shutdown stops the supervisor and all that it runs, also what a killed
-// supervisor left running. It returns when all have ended.
+// Shutdown stops the supervisor and all of its processes, including those of a killed supervisor. It returns when all have ended.
 func (c *Client) Shutdown() error {
 	return endRecorded(filepath.Dir(c.cfg.Socket))
 }

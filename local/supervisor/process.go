@@ -19,15 +19,14 @@ import (
 type Process struct {
 	// Name identifies the process; its log is <name>.log.
 	Name string `json:"name"`
-	// Args is the command line, the program's path first. It must hold no secret:
-	// every user of the machine can read it.
+	// Args is the command line, starting with the program's path. It must contain no secret, because every user of the
+	// machine can read it.
 	Args []string `json:"args"`
 	// Env is added to the supervisor's own environment.
 	Env []string `json:"env,omitempty"`
-	// Revision changes when a file that the process reads at its start has changed;
-	// a changed revision restarts it.
+	// Revision changes when a file that the process reads at its start has changed; a changed revision restarts it.
 	Revision string `json:"revision,omitempty"`
-	// Nice is by how much it stands back for other processes, -20 to 19, as nice(1) has it.
+	// Nice is the niceness, from -20 to 19, as in nice(1).
 	Nice int `json:"nice,omitempty"`
 }
 
@@ -35,7 +34,7 @@ func (p Process) equal(q Process) bool {
 	return p.Name == q.Name && p.Revision == q.Revision && p.Nice == q.Nice && slices.Equal(p.Args, q.Args) && slices.Equal(p.Env, q.Env)
 }
 
-// Status is what is known of a process now.
+// Status is the current state of a process.
 type Status struct {
 	Process
 	PID      int       `json:"pid"`
@@ -48,22 +47,22 @@ type Status struct {
 const (
 	firstBackoff = time.Second
 	maxBackoff   = 15 * time.Second
-	// A process that ran this long before it died is taken to have been healthy.
+	// A process that ran this long before it ended counts as healthy.
 	healthyAfter = 30 * time.Second
-	// etcd and containerd want some seconds to write what they hold.
+	// etcd and containerd need some seconds to write their data.
 	stopGrace = 20 * time.Second
-	// The supervisor ends its processes one after the other.
+	// The supervisor stops its processes one after the other.
 	supervisorGrace = 2 * time.Minute
 	supervisorPID   = "supervisor.pid"
 	logLimit        = 20 << 20
 )
 
-// keeper runs one process and starts it again whenever it ends.
+// keeper runs one process and restarts it whenever it ends.
 type keeper struct {
 	process Process
 	dir     string // pid files
 	log     string
-	say     func(format string, args ...any)
+	report  func(format string, args ...any)
 
 	mu     sync.Mutex
 	status Status
@@ -71,13 +70,13 @@ type keeper struct {
 	done   chan struct{}
 }
 
-func keep(p Process, pidDir, logDir string, say func(string, ...any)) *keeper {
+func keep(p Process, pidDir, logDir string, report func(string, ...any)) *keeper {
 	ctx, cancel := context.WithCancel(context.Background())
 	k := &keeper{
 		process: p,
 		dir:     pidDir,
 		log:     filepath.Join(logDir, p.Name+".log"),
-		say:     say,
+		report:  report,
 		status:  Status{Process: p},
 		cancel:  cancel,
 		done:    make(chan struct{}),
@@ -102,7 +101,7 @@ func (k *keeper) run(ctx context.Context) {
 		k.status.Restarts++
 		k.status.LastExit = fmt.Sprintf("%s: %s", time.Now().Format(time.RFC3339), exit)
 		k.mu.Unlock()
-		k.say("%s ended (%s); starting it again in %s; its log: %s", k.process.Name, exit, backoff, k.log)
+		k.report("%s ended (%s); restarting it in %s; its log: %s", k.process.Name, exit, backoff, k.log)
 		select {
 		case <-ctx.Done():
 			return
@@ -112,7 +111,7 @@ func (k *keeper) run(ctx context.Context) {
 	}
 }
 
-// runOnce starts the process, waits for its end and says how it ended.
+// runOnce starts the process, waits for its end, and returns the reason of its end.
 func (k *keeper) runOnce(ctx context.Context) string {
 	log, err := openLog(k.log)
 	if err != nil {
@@ -120,20 +119,20 @@ func (k *keeper) runOnce(ctx context.Context) string {
 	}
 	defer log.Close()
 	command := k.process.Args
-	if k.process.Nice != 0 { // at its start, for later each of its threads would have to be found
+	if k.process.Nice != 0 { // set at the start, because later it would apply to one thread only
 		command = append([]string{"nice", "-n", strconv.Itoa(k.process.Nice)}, command...)
 	}
 	cmd := exec.Command(command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), k.process.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
-	// A group of its own keeps Ctrl-C in the terminal from reaching the node.
+	// A separate process group keeps Ctrl-C in the terminal from reaching the node.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return err.Error()
 	}
 	pidFile := filepath.Join(k.dir, k.process.Name+".pid")
 	if err := writePID(pidFile, cmd.Process.Pid); err != nil {
-		k.say("%s: %v", k.process.Name, err)
+		k.report("%s: %v", k.process.Name, err)
 	}
 	k.mu.Lock()
 	k.status.PID, k.status.Running, k.status.Since = cmd.Process.Pid, true, time.Now()
@@ -154,7 +153,7 @@ func (k *keeper) runOnce(ctx context.Context) string {
 	return err.Error()
 }
 
-// terminate asks the process group to stop and kills it when it doesn't.
+// terminate sends SIGTERM to the process group, and SIGKILL if it doesn't end.
 func terminate(pid int, exited <-chan struct{}) {
 	_ = syscall.Kill(pid, syscall.SIGTERM)
 	select {
@@ -175,7 +174,7 @@ func (k *keeper) snapshot() Status {
 	return k.status
 }
 
-// openLog opens a log for appending; one that has grown past the limit becomes <log>.1 first.
+// openLog opens a log for appending. It first renames a log above the size limit to <log>.1.
 func openLog(path string) (*os.File, error) {
 	if info, err := os.Stat(path); err == nil && info.Size() > logLimit {
 		if err := os.Rename(path, path+".1"); err != nil {
@@ -189,8 +188,8 @@ func openLog(path string) (*os.File, error) {
 	return f, nil
 }
 
-// trimLog copies a log that has grown past the limit aside and empties it. The
-// process that writes it opened it for appending, so it goes on at the new end.
+// trimLog copies a log above the size limit to <log>.1 and empties it. The process that writes it has opened it for appending, so
+// it continues at the new end.
 func trimLog(path string) error {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -209,8 +208,7 @@ func trimLog(path string) error {
 	return os.Truncate(path, 0)
 }
 
-// writePID records a process so that it can be told from a later one that happens
-// to get the same number: by the moment of its start.
+// writePID records a process with its start time, which distinguishes it from a later process with the same number.
 func writePID(path string, pid int) error {
 	start, err := startTime(pid)
 	if err != nil {
@@ -219,8 +217,8 @@ func writePID(path string, pid int) error {
 	return os.WriteFile(path, fmt.Appendf(nil, "%d %s\n", pid, start), 0o600)
 }
 
-// endRecorded ends every process that has a pid file: the supervisor first, which
-// would start the others again and, where it still answers, ends them in order.
+// endRecorded ends every process that has a pid file: the supervisor first, because it would restart the others. A
+// supervisor that still responds ends them in order.
 func endRecorded(pidDir string) error {
 	faults := []error{endPID(filepath.Join(pidDir, supervisorPID), supervisorGrace)}
 	files, err := filepath.Glob(filepath.Join(pidDir, "*.pid"))
@@ -231,8 +229,7 @@ func endRecorded(pidDir string) error {
 	return errors.Join(faults...)
 }
 
-// endPID ends the process that a pid file names, unless that number has passed on
-// to another process since, and removes the file.
+// endPID ends the process in a pid file, unless another process has its number by now, and removes the file.
 func endPID(file string, grace time.Duration) error {
 	content, err := os.ReadFile(file)
 	if errors.Is(err, os.ErrNotExist) {
@@ -256,7 +253,7 @@ func endPID(file string, grace time.Duration) error {
 	return nil
 }
 
-// end stops a process that isn't our child, politely first, then with its whole group.
+// end stops a process that isn't a child of this one, first with SIGTERM, then by killing its whole group.
 func end(pid int, grace time.Duration) error {
 	_ = syscall.Kill(pid, syscall.SIGTERM)
 	if gone(pid, grace) {
@@ -284,8 +281,8 @@ func alive(pid int) bool {
 	return err == nil && stat[0] != "Z"
 }
 
-// startTime is field 22 of /proc/<pid>/stat (proc(5)), in clock ticks since boot,
-// joined with the boot's own id so that it is unique across restarts of the machine.
+// startTime returns field 22 of /proc/<pid>/stat (proc(5)), in clock ticks since boot, joined with the boot ID so that it is
+// unique across restarts of the machine.
 func startTime(pid int) (string, error) {
 	stat, err := procStat(pid)
 	if err != nil {
@@ -298,8 +295,8 @@ func startTime(pid int) (string, error) {
 	return strings.TrimSpace(string(boot)) + "/" + stat[19], nil
 }
 
-// procStat returns the fields of /proc/<pid>/stat from the third (state) on: the
-// second is the program's name in parentheses and may hold anything.
+// procStat returns the fields of /proc/<pid>/stat from the third (state) on. The second is the program's name in parentheses
+// and may contain any characters.
 func procStat(pid int) ([]string, error) {
 	content, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {

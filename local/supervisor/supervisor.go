@@ -1,6 +1,5 @@
-// Package supervisor keeps the node's processes running: it starts them, starts
-// them again when they end, keeps their logs and says how they are, over HTTP on
-// a Unix socket that only root can reach.
+// Package supervisor keeps the node's processes running: it starts and restarts them, writes their logs, and reports their state
+// over HTTP on a Unix socket that only root can access.
 package supervisor
 
 import (
@@ -18,25 +17,24 @@ import (
 	"time"
 )
 
-// Config says where a supervisor keeps its files.
+// Config is the paths of a supervisor's files.
 type Config struct {
 	// Socket is the path of the Unix socket. Pid files lie beside it.
 	Socket string
-	// Logs is the folder of the processes' logs and of the supervisor's own.
+	// Logs is the folder of the processes' logs and of the supervisor's own log.
 	Logs string
 }
 
 // server holds the processes in the order in which they were started.
 type server struct {
-	cfg Config
-	say func(string, ...any)
+	cfg    Config
+	report func(string, ...any)
 
 	mu      sync.Mutex
 	keepers []*keeper
 }
 
-// Run serves until it receives SIGTERM or the context ends, then stops all
-// processes, the last started first.
+// Run serves until it receives SIGTERM or ctx ends, then stops all processes, the last started first.
 func Run(ctx context.Context, cfg Config) error {
 	ctx, cancel := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
@@ -51,11 +49,11 @@ func Run(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("supervisor: %w", err)
 	}
 	defer log.Close()
-	s := &server{cfg: cfg, say: func(format string, args ...any) {
+	s := &server{cfg: cfg, report: func(format string, args ...any) {
 		fmt.Fprintf(log, "%s %s\n", time.Now().Format(time.RFC3339), fmt.Sprintf(format, args...))
 	}}
 	if err := endRecorded(dir); err != nil {
-		return fmt.Errorf("supervisor: end what a former one left: %w", err)
+		return fmt.Errorf("supervisor: end processes of a previous one: %w", err)
 	}
 	if err := os.RemoveAll(cfg.Socket); err != nil {
 		return fmt.Errorf("supervisor: %w", err)
@@ -70,7 +68,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err := writePID(filepath.Join(dir, supervisorPID), os.Getpid()); err != nil {
 		return fmt.Errorf("supervisor: %w", err)
 	}
-	s.say("supervisor started, process %d", os.Getpid())
+	s.report("supervisor started, process %d", os.Getpid())
 
 	httpServer := &http.Server{Handler: s.routes(), ReadHeaderTimeout: 5 * time.Second}
 	served := make(chan error, 1)
@@ -84,7 +82,7 @@ func Run(ctx context.Context, cfg Config) error {
 		case err := <-served:
 			return errors.Join(err, s.stopAll())
 		case <-ctx.Done():
-			s.say("supervisor stops")
+			s.report("supervisor stops")
 			err := s.stopAll()
 			return errors.Join(err, httpServer.Close())
 		}
@@ -110,11 +108,11 @@ func (s *server) list(w http.ResponseWriter, _ *http.Request) {
 	_ = json.NewEncoder(w).Encode(statuses)
 }
 
-// put starts a process, or restarts it when what is asked differs from what runs.
+// put starts a process, or restarts it if its definition has changed.
 func (s *server) put(w http.ResponseWriter, r *http.Request) {
 	var p Process
 	if err := json.NewDecoder(r.Body).Decode(&p); err != nil || len(p.Args) == 0 || p.Name != r.PathValue("name") {
-		http.Error(w, "a process has a name, the same as in the path, and a command line", http.StatusBadRequest)
+		http.Error(w, "a process needs the name in the path and a command line", http.StatusBadRequest)
 		return
 	}
 	s.mu.Lock()
@@ -127,12 +125,12 @@ func (s *server) put(w http.ResponseWriter, r *http.Request) {
 		if k.process.equal(p) {
 			return
 		}
-		s.say("%s changed: restarting it", p.Name)
+		s.report("%s changed: restarting it", p.Name)
 		k.stop()
-		s.keepers[i] = keep(p, dir, s.cfg.Logs, s.say)
+		s.keepers[i] = keep(p, dir, s.cfg.Logs, s.report)
 		return
 	}
-	s.keepers = append(s.keepers, keep(p, dir, s.cfg.Logs, s.say))
+	s.keepers = append(s.keepers, keep(p, dir, s.cfg.Logs, s.report))
 }
 
 func (s *server) remove(_ http.ResponseWriter, r *http.Request) {
@@ -162,7 +160,7 @@ func (s *server) trimLogs() {
 	defer s.mu.Unlock()
 	for _, k := range s.keepers {
 		if err := trimLog(k.log); err != nil {
-			s.say("%s: %v", k.process.Name, err)
+			s.report("%s: %v", k.process.Name, err)
 		}
 	}
 }

@@ -28,17 +28,17 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// sleeper is a process that ends when it is asked to.
+// sleeper is a process that ends on SIGTERM.
 func sleeper(name string) Process {
 	return Process{Name: name, Args: []string{"/bin/sleep", "300"}}
 }
 
-// stubborn is a command that ignores SIGTERM, as does its child, whose pid it writes into the file.
+// stubborn is a command that ignores SIGTERM. So does its child, whose PID it writes into the file.
 func stubborn(file string) []string {
 	return []string{"/bin/sh", "-c", `trap "" TERM; sleep 300 & echo $! > "$0"; wait`, file}
 }
 
-// folder is short enough for the path of a Unix socket, wherever TMPDIR points.
+// folder returns a folder with a path short enough for a Unix socket, wherever TMPDIR points.
 func folder(t *testing.T) Config {
 	t.Helper()
 	dir, err := os.MkdirTemp("/tmp", "sup")
@@ -49,7 +49,7 @@ func folder(t *testing.T) Config {
 	return Config{Socket: filepath.Join(dir, "run", "s.sock"), Logs: filepath.Join(dir, "logs")}
 }
 
-// within polls until the condition holds.
+// within polls until the condition is true.
 func within(t *testing.T, limit time.Duration, what string, condition func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(limit); !condition(); time.Sleep(5 * time.Millisecond) {
@@ -85,7 +85,7 @@ func serveAt(t *testing.T, cfg Config) *Client {
 	return client
 }
 
-// launch runs a supervisor as a process of its own, as make up does.
+// launch runs a supervisor as a separate process, as make up does.
 func launch(t *testing.T, cfg Config) (client *Client, pid int) {
 	t.Helper()
 	client = Connect(cfg)
@@ -100,7 +100,7 @@ func launch(t *testing.T, cfg Config) (client *Client, pid int) {
 	return client, recorded(t, cfg, "supervisor")
 }
 
-// recorded is the process that a pid file names.
+// recorded returns the PID in a pid file.
 func recorded(t *testing.T, cfg Config, name string) (pid int) {
 	t.Helper()
 	content, err := os.ReadFile(filepath.Join(filepath.Dir(cfg.Socket), name+".pid"))
@@ -120,7 +120,7 @@ func start(t *testing.T, client *Client, p Process) {
 	}
 }
 
-// status is how the process is; its zero value stands for one that isn't there.
+// status returns the state of the process, or the zero value for an unknown process.
 func status(t *testing.T, client *Client, name string) Status {
 	t.Helper()
 	statuses, err := client.List(t.Context())
@@ -135,7 +135,7 @@ func status(t *testing.T, client *Client, name string) Status {
 	return Status{}
 }
 
-// running waits until the process runs, with another pid than the given one.
+// running waits until the process runs with a PID other than the given one.
 func running(t *testing.T, client *Client, name string, former int) Status {
 	t.Helper()
 	var s Status
@@ -146,7 +146,7 @@ func running(t *testing.T, client *Client, name string, former int) Status {
 	return s
 }
 
-func TestAProcessIsStartedAndDescribed(t *testing.T) {
+func TestProcessIsStartedAndListed(t *testing.T) {
 	cfg, client := serve(t)
 	p := Process{Name: "greeter", Args: []string{"/bin/sh", "-c", `echo "hello $WHOM, nice by $(nice)"; exec sleep 300`},
 		Env: []string{"WHOM=node"}, Nice: 3}
@@ -161,7 +161,7 @@ func TestAProcessIsStartedAndDescribed(t *testing.T) {
 		t.Errorf("status is %+v", s)
 	}
 	if pid := recorded(t, cfg, "greeter"); pid != s.PID {
-		t.Errorf("pid file says %d, status %d", pid, s.PID)
+		t.Errorf("the pid file contains %d, the status %d", pid, s.PID)
 	}
 	within(t, 5*time.Second, "the log has what it says", func() bool {
 		content, _ := os.ReadFile(filepath.Join(cfg.Logs, "greeter.log"))
@@ -174,7 +174,7 @@ func TestAProcessIsStartedAndDescribed(t *testing.T) {
 	}
 }
 
-func TestAProcessIsRestartedOnlyWhenItsSpecificationChanges(t *testing.T) {
+func TestProcessIsRestartedOnlyWhenItsSpecificationChanges(t *testing.T) {
 	_, client := serve(t)
 	base := Process{Name: "p", Args: []string{"/bin/sleep", "300"}, Env: []string{"A=1"}, Revision: "r1"}
 	for _, c := range []struct {
@@ -203,13 +203,13 @@ func TestAProcessIsRestartedOnlyWhenItsSpecificationChanges(t *testing.T) {
 			}
 			after := running(t, client, p.Name, before.PID)
 			if alive(before.PID) || after.Restarts != 0 || !after.equal(p) {
-				t.Errorf("after the change: %+v; the former one lives: %v", after, alive(before.PID))
+				t.Errorf("after the change: %+v; the previous process is alive: %v", after, alive(before.PID))
 			}
 		})
 	}
 }
 
-func TestAProcessThatDiesIsStartedAgain(t *testing.T) {
+func TestProcessIsRestartedAfterItDies(t *testing.T) {
 	t.Parallel()
 	_, client := serve(t)
 	start(t, client, sleeper("p"))
@@ -223,7 +223,7 @@ func TestAProcessThatDiesIsStartedAgain(t *testing.T) {
 	}
 }
 
-func TestAProgramThatIsNotThereIsReported(t *testing.T) {
+func TestMissingProgramIsReported(t *testing.T) {
 	_, client := serve(t)
 	start(t, client, Process{Name: "p", Args: []string{"/no/such/program"}})
 	within(t, 5*time.Second, "the failed start is counted", func() bool {
@@ -232,7 +232,7 @@ func TestAProgramThatIsNotThereIsReported(t *testing.T) {
 	})
 }
 
-func TestStopIsForGood(t *testing.T) {
+func TestStoppedProcessIsNotRestarted(t *testing.T) {
 	cfg, client := serve(t)
 	start(t, client, sleeper("kept"))
 	start(t, client, sleeper("stopped"))
@@ -241,20 +241,20 @@ func TestStopIsForGood(t *testing.T) {
 		t.Fatal(err)
 	}
 	if alive(s.PID) || status(t, client, "stopped").Name != "" {
-		t.Errorf("it is still there: %+v", status(t, client, "stopped"))
+		t.Errorf("the process is still listed: %+v", status(t, client, "stopped"))
 	}
 	if _, err := os.Stat(filepath.Join(filepath.Dir(cfg.Socket), "stopped.pid")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("its pid file is still there: %v", err)
+		t.Errorf("its pid file still exists: %v", err)
 	}
 	if !status(t, client, "kept").Running {
-		t.Error("another process was stopped too")
+		t.Error("another process was stopped, too")
 	}
 	if err := client.Stop(t.Context(), "stopped"); err != nil {
-		t.Errorf("stop one that isn't there: %v", err)
+		t.Errorf("Stop of an unknown process: %v", err)
 	}
 }
 
-func TestStopDoesNotWaitForTheNextAttempt(t *testing.T) {
+func TestStopDoesNotWaitForTheNextRestart(t *testing.T) {
 	t.Parallel()
 	_, client := serve(t)
 	start(t, client, Process{Name: "p", Args: []string{"/bin/false"}})
@@ -265,7 +265,7 @@ func TestStopDoesNotWaitForTheNextAttempt(t *testing.T) {
 	}
 }
 
-func TestAMalformedProcessIsRefused(t *testing.T) {
+func TestInvalidProcessIsRefused(t *testing.T) {
 	_, client := serve(t)
 	err := client.Start(t.Context(), Process{Name: "empty"})
 	if err == nil || !strings.Contains(err.Error(), "command line") {
@@ -295,11 +295,11 @@ func TestProcessesStopInReverseOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	if content, _ := os.ReadFile(order); string(content) != "third\nsecond\nfirst\n" {
-		t.Errorf("they ended in this order: %q", content)
+		t.Errorf("the processes ended in the order %q", content)
 	}
 }
 
-func TestShutdownEndsTheSupervisorAndAllItRuns(t *testing.T) {
+func TestShutdownEndsTheSupervisorAndItsProcesses(t *testing.T) {
 	t.Parallel()
 	cfg := folder(t)
 	client, supervisor := launch(t, cfg)
@@ -315,14 +315,14 @@ func TestShutdownEndsTheSupervisorAndAllItRuns(t *testing.T) {
 		}
 	}
 	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(cfg.Socket), "*.pid")); len(left) > 0 {
-		t.Errorf("pid files are left: %v", left)
+		t.Errorf("pid files remain: %v", left)
 	}
 	if err := client.Shutdown(); err != nil {
-		t.Errorf("shut down what doesn't run: %v", err)
+		t.Errorf("Shutdown without a supervisor: %v", err)
 	}
 }
 
-func TestEnsureKeepsASupervisorThatAnswers(t *testing.T) {
+func TestEnsureKeepsARunningSupervisor(t *testing.T) {
 	t.Parallel()
 	cfg := folder(t)
 	_, first := launch(t, cfg)
@@ -330,11 +330,11 @@ func TestEnsureKeepsASupervisorThatAnswers(t *testing.T) {
 		t.Error(err)
 	}
 	if pid := recorded(t, cfg, "supervisor"); pid != first || !alive(first) {
-		t.Errorf("supervisor is %d, was %d", pid, first)
+		t.Errorf("the supervisor's PID is %d, was %d", pid, first)
 	}
 }
 
-func TestEnsureSaysWhereASupervisorThatEndsTellsWhy(t *testing.T) {
+func TestEnsureErrorNamesTheLog(t *testing.T) {
 	cfg := folder(t)
 	err := Connect(cfg).Ensure(t.Context(), "/bin/false")
 	if err == nil || !strings.Contains(err.Error(), "ended at once") || !strings.Contains(err.Error(), filepath.Join(cfg.Logs, "supervisor.log")) {
@@ -342,7 +342,7 @@ func TestEnsureSaysWhereASupervisorThatEndsTellsWhy(t *testing.T) {
 	}
 }
 
-func TestTheNextSupervisorEndsWhatAKilledOneLeft(t *testing.T) {
+func TestSupervisorEndsProcessesOfAKilledSupervisor(t *testing.T) {
 	t.Parallel()
 	cfg := folder(t)
 	client, killed := launch(t, cfg)
@@ -353,18 +353,18 @@ func TestTheNextSupervisorEndsWhatAKilledOneLeft(t *testing.T) {
 	}
 	within(t, 5*time.Second, "the supervisor is dead", func() bool { return !alive(killed) })
 	if !alive(orphan.PID) {
-		t.Fatal("the process died with its supervisor: there is nothing to test")
+		t.Fatal("the process died with its supervisor, so the test is void")
 	}
 	client, next := launch(t, cfg)
 	if next == killed || alive(orphan.PID) {
-		t.Errorf("supervisor %d after %d; the orphan lives: %v", next, killed, alive(orphan.PID))
+		t.Errorf("supervisor %d after %d; the orphan is alive: %v", next, killed, alive(orphan.PID))
 	}
 	if statuses, err := client.List(t.Context()); err != nil || len(statuses) != 0 {
 		t.Errorf("the new supervisor runs %+v, %v", statuses, err)
 	}
 }
 
-func TestShutdownEndsWhatAKilledSupervisorLeft(t *testing.T) {
+func TestShutdownEndsProcessesOfAKilledSupervisor(t *testing.T) {
 	t.Parallel()
 	cfg := folder(t)
 	client, killed := launch(t, cfg)
@@ -375,11 +375,11 @@ func TestShutdownEndsWhatAKilledSupervisorLeft(t *testing.T) {
 	}
 	within(t, 5*time.Second, "the supervisor is dead", func() bool { return !alive(killed) })
 	if err := client.Shutdown(); err != nil || alive(orphan.PID) {
-		t.Errorf("%v; the orphan lives: %v", err, alive(orphan.PID))
+		t.Errorf("%v; the orphan is alive: %v", err, alive(orphan.PID))
 	}
 }
 
-// background starts a command that isn't the supervisor's and reaps it.
+// background starts a command outside of the supervisor and reaps it.
 func background(t *testing.T, args ...string) (pid int) {
 	t.Helper()
 	cmd := exec.Command(args[0], args[1:]...)
@@ -396,7 +396,7 @@ func background(t *testing.T, args ...string) (pid int) {
 	return cmd.Process.Pid
 }
 
-func TestAStrangerThatGotARecordedNumberIsSpared(t *testing.T) {
+func TestUnrelatedProcessWithARecordedPIDIsKept(t *testing.T) {
 	cfg := folder(t)
 	dir := filepath.Dir(cfg.Socket)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -412,7 +412,7 @@ func TestAStrangerThatGotARecordedNumberIsSpared(t *testing.T) {
 	}
 	boot, ticks, _ := strings.Cut(started, "/")
 	for name, content := range map[string]string{
-		"stranger": fmt.Sprintf("%d %s/1\n", stranger, boot), // started at another moment
+		"stranger": fmt.Sprintf("%d %s/1\n", stranger, boot), // started at another time
 		"rebooted": fmt.Sprintf("%d 00000000-0000-0000-0000-000000000000/%s\n", rebooted, ticks),
 		"cut-off":  "12",
 		"empty":    "",
@@ -423,15 +423,15 @@ func TestAStrangerThatGotARecordedNumberIsSpared(t *testing.T) {
 	}
 	serveAt(t, cfg)
 	if alive(ours) || !alive(stranger) || !alive(rebooted) {
-		t.Errorf("lives: ours %v, want false; stranger %v, one since the machine's restart %v, want true", alive(ours), alive(stranger), alive(rebooted))
+		t.Errorf("alive: own process %v, want false; unrelated process %v, process since the machine's restart %v, want true", alive(ours), alive(stranger), alive(rebooted))
 	}
 	if left, _ := filepath.Glob(filepath.Join(dir, "*.pid")); !slices.Equal(left, []string{filepath.Join(dir, supervisorPID)}) {
-		t.Errorf("pid files left: %v", left)
+		t.Errorf("pid files remain: %v", left)
 	}
 }
 
-// The grace of a supervised process is fixed; that of a recorded one is an argument.
-func TestARecordedProcessThatIgnoresTheRequestIsKilledWithItsGroup(t *testing.T) {
+// The grace period of a supervised process is fixed; that of a recorded process is an argument.
+func TestRecordedProcessThatIgnoresSIGTERMIsKilledWithItsGroup(t *testing.T) {
 	dir := t.TempDir()
 	note := filepath.Join(dir, "child")
 	pid := background(t, stubborn(note)...)
@@ -451,7 +451,7 @@ func TestARecordedProcessThatIgnoresTheRequestIsKilledWithItsGroup(t *testing.T)
 		t.Fatal(err)
 	}
 	if took := time.Since(began); alive(pid) || took < grace {
-		t.Errorf("lives: %v; it had %s of its %s", alive(pid), took, grace)
+		t.Errorf("alive: %v; it ended after %s of its grace period of %s", alive(pid), took, grace)
 	}
 	within(t, 5*time.Second, "its child is gone", func() bool { return !alive(child) })
 }
@@ -466,7 +466,7 @@ func TestTrimLog(t *testing.T) {
 	if _, err := writer.WriteString("head\n"); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Truncate(path, logLimit); err != nil { // the rest is a hole, which costs nothing
+	if err := os.Truncate(path, logLimit); err != nil { // the rest is a hole, which uses no disk
 		t.Fatal(err)
 	}
 	if err := trimLog(path); err != nil {
@@ -483,17 +483,17 @@ func TestTrimLog(t *testing.T) {
 	}
 	aside, err := os.ReadFile(path + ".1")
 	if err != nil || !strings.HasPrefix(string(aside), "head\n") || !strings.HasSuffix(string(aside), "one more\n") {
-		t.Errorf("what was set aside lacks something (%d bytes): %v", len(aside), err)
+		t.Errorf("the rotated log is incomplete (%d bytes): %v", len(aside), err)
 	}
 	if _, err := writer.WriteString("after\n"); err != nil {
 		t.Fatal(err)
 	}
 	if content, _ := os.ReadFile(path); string(content) != "after\n" {
-		t.Errorf("the process goes on writing, but its log has %d bytes", len(content))
+		t.Errorf("the process continues to write, but its log has %d bytes", len(content))
 	}
 }
 
-func TestOpenLogSetsAFullOneAside(t *testing.T) {
+func TestOpenLogRotatesAFullLog(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "p.log")
 	for _, c := range []struct {
 		size    int64

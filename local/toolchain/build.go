@@ -18,15 +18,14 @@ import (
 	"platform.example/local/progress"
 )
 
-// ErrUnknown is returned for a program that isn't among the tools.
+// ErrUnknown is the error for a program that isn't one of the tools.
 var ErrUnknown = errors.New("not a tool of the toolchain")
 
-// workPrefix begins the names of folders in the cache that hold a tool being compiled; the compiling process follows.
+// workPrefix is the prefix of folders in the cache in which a tool is compiled; the ID of the compiling process follows.
 const workPrefix = ".compiling-"
 
-// Builder provides tools one after the other, in the order given, while others
-// already wait for the first ones: the node comes up while Pulumi still compiles.
-// Tools on demand come in between.
+// Builder provides tools one after the other, in the given order, while other goroutines wait for the first ones: the node starts
+// while Pulumi is still being compiled. Tools on demand are compiled in between.
 type Builder struct {
 	families string // folder of the families' go.mod files
 	cache    string // folder of compiled tools
@@ -36,16 +35,16 @@ type Builder struct {
 	log      *progress.Log
 	results  map[string]*result
 
-	compiling sync.Mutex // two compiles at once take no less time, but twice the memory
+	compiling sync.Mutex // two parallel compilations need twice the memory, but not less time
 }
 
-// result is a tool that will be there, or not, once done is closed.
+// result is the path of a tool, or an error, once done is closed.
 type result struct {
-	asked sync.Once // for a tool on demand
-	once  sync.Once
-	done  chan struct{}
-	path  string
-	err   error
+	demand sync.Once // for a tool on demand
+	once   sync.Once
+	done   chan struct{}
+	path   string
+	err    error
 }
 
 func (r *result) set(path string, err error) {
@@ -55,8 +54,8 @@ func (r *result) set(path string, err error) {
 	})
 }
 
-// NewBuilder prepares to provide the tools. Families is the folder of this
-// package's sources; links to what is used are kept in bin; home is Pulumi's folder.
+// NewBuilder returns a Builder of the tools. families is the folder of this package's sources; bin gets links to the tools in use;
+// home is Pulumi's folder.
 func NewBuilder(families, cache, bin, home string, tools []Tool, log *progress.Log) *Builder {
 	b := &Builder{families: families, cache: cache, bin: bin, home: home, tools: tools, log: log, results: map[string]*result{}}
 	for _, tool := range tools {
@@ -65,16 +64,16 @@ func NewBuilder(families, cache, bin, home string, tools []Tool, log *progress.L
 	return b
 }
 
-// Run provides all tools but those on demand, and returns the first error; those that wait for a later tool get it too.
+// Run provides all tools except those on demand. It returns the first error; callers that wait for a later tool get it, too.
 func (b *Builder) Run(ctx context.Context) error {
 	if err := os.MkdirAll(b.bin, 0o755); err != nil {
 		return fmt.Errorf("toolchain: %w", err)
 	}
 	unfinished, _ := filepath.Glob(filepath.Join(b.cache, workPrefix+"*"))
-	for _, folder := range unfinished { // of a run that was killed
+	for _, folder := range unfinished { // left by a killed run
 		process, _, _ := strings.Cut(strings.TrimPrefix(filepath.Base(folder), workPrefix), "-")
 		if _, err := os.Stat(filepath.Join("/proc", process, "exe")); err == nil {
-			continue // make unit compiles for itself, beside make up
+			continue // in use: make unit compiles tools in parallel with make up
 		}
 		if err := os.RemoveAll(folder); err != nil {
 			return fmt.Errorf("toolchain: %w", err)
@@ -94,7 +93,7 @@ func (b *Builder) Run(ctx context.Context) error {
 	return nil
 }
 
-// settle provides the tool of that place in the list, and tells those that wait for it.
+// settle provides the tool with that index in the list, and notifies the callers that wait for it.
 func (b *Builder) settle(ctx context.Context, i int) error {
 	tool := b.tools[i]
 	path, err := b.provide(ctx, tool, fmt.Sprintf("[%d/%d] %s", i+1, len(b.tools), tool.Name))
@@ -105,7 +104,7 @@ func (b *Builder) settle(ctx context.Context, i int) error {
 	return err
 }
 
-// Cold reports whether a tool has yet to be compiled, apart from those on demand.
+// Cold reports whether a tool is not compiled yet, except for tools on demand.
 func (b *Builder) Cold() bool {
 	for _, tool := range b.tools {
 		version, err := tool.version(b.families)
@@ -121,19 +120,19 @@ func (b *Builder) Cold() bool {
 	return false
 }
 
-// compiled is where the tool lies once it is compiled.
+// compiled is the path of the tool after its compilation.
 func (b *Builder) compiled(tool Tool, key string) string {
 	return filepath.Join(b.cache, tool.Name+"-"+key, tool.Name)
 }
 
-// Path waits until the tool is there and returns where. It compiles one on demand.
+// Path waits until the tool is available and returns its path. It compiles a tool on demand.
 func (b *Builder) Path(ctx context.Context, name string) (string, error) {
 	result, ok := b.results[name]
 	if !ok {
 		return "", fmt.Errorf("%w %q", ErrUnknown, name)
 	}
 	if i := slices.IndexFunc(b.tools, func(tool Tool) bool { return tool.Name == name }); b.tools[i].OnDemand {
-		result.asked.Do(func() { _ = b.settle(ctx, i) }) // the error is in the result
+		result.demand.Do(func() { _ = b.settle(ctx, i) }) // the error is in the result
 	}
 	select {
 	case <-result.done:
@@ -176,14 +175,14 @@ func (b *Builder) provide(ctx context.Context, tool Tool, label string) (string,
 
 var versionPattern = regexp.MustCompile(`\bv?(\d+\.\d+\.\d+)\b`)
 
-// onPath looks for a fitting tool on PATH, apart from our own links.
+// onPath looks for a suitable tool on PATH, except for the toolchain's own links.
 func (b *Builder) onPath(ctx context.Context, tool Tool, want string) (path, have string, ok bool) {
 	if tool.Fits == nil {
 		return "", "", false
 	}
 	for _, folder := range filepath.SplitList(os.Getenv("PATH")) {
 		if folder == "" || filepath.Clean(folder) == filepath.Clean(b.bin) {
-			continue // our own links come first on the PATH of a shell that called make env
+			continue // the toolchain's own links come first on the PATH of a shell that called make env
 		}
 		if found, err := exec.LookPath(filepath.Join(folder, tool.Name)); err == nil {
 			path = found
@@ -204,8 +203,8 @@ func (b *Builder) onPath(ctx context.Context, tool Tool, want string) (path, hav
 	return path, have, tool.Fits(have, want)
 }
 
-// compile builds into a folder of its own and moves the result into place whole,
-// so that a build cut off leaves nothing that looks finished.
+// compile builds into a separate folder and moves the complete result into place, so that an interrupted build leaves no file
+// that looks complete.
 func (b *Builder) compile(ctx context.Context, tool Tool, version, path, label string) error {
 	b.compiling.Lock()
 	defer b.compiling.Unlock()
@@ -241,7 +240,7 @@ func (b *Builder) compile(ctx context.Context, tool Tool, version, path, label s
 	return nil
 }
 
-// goBuild runs the go command. Its error holds the end of what the command said.
+// goBuild runs go build. Its error contains the end of the command's output.
 func goBuild(ctx context.Context, dir string, args []string) error {
 	output, err := goCommand(ctx, dir, args...).CombinedOutput()
 	if err == nil || ctx.Err() != nil {
@@ -252,8 +251,8 @@ func goBuild(ctx context.Context, dir string, args []string) error {
 	return fmt.Errorf("%w\n%s", err, strings.Join(lines[max(0, len(lines)-most):], "\n"))
 }
 
-// overlay lays files of modules into folders of the family: what a package of our own embeds, and what a folder that
-// stands for a module leaves out. The Go command doesn't let one replace a module's own files.
+// overlay adds files of modules to folders of the family: the files that one of our packages embeds, and the files that a folder
+// that replaces a module lacks. The Go command can't replace files of a module itself.
 func (b *Builder) overlay(ctx context.Context, tool Tool, dir, work string) (string, error) {
 	replace := map[string]string{}
 	if tool.Embeds != nil {
@@ -285,9 +284,9 @@ func (b *Builder) overlay(ctx context.Context, tool Tool, dir, work string) (str
 	return path, nil
 }
 
-// moduleFolder downloads a module that the family requires, and returns where it is.
+// moduleFolder downloads a module that the family requires, and returns its folder.
 func moduleFolder(ctx context.Context, dir, path string) (string, error) {
-	// A go list before the first build would fail on modules that aren't downloaded.
+	// Before the first build, go list would fail because the modules aren't downloaded.
 	if output, err := goCommand(ctx, dir, "mod", "download", path).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("download %s: %w: %s", path, err, output)
 	}
@@ -298,7 +297,7 @@ func moduleFolder(ctx context.Context, dir, path string) (string, error) {
 	return strings.TrimSpace(string(output)), nil
 }
 
-// replacedFolder downloads what a module would be, in the version that the family needs, were it not replaced.
+// replacedFolder downloads the original of a replaced module, in the version that the family requires.
 func replacedFolder(ctx context.Context, dir, path string) (string, error) {
 	version, err := goCommand(ctx, dir, "list", "-m", "-f", "{{.Version}}", path).Output()
 	if err != nil {
@@ -312,8 +311,8 @@ func replacedFolder(ctx context.Context, dir, path string) (string, error) {
 	return downloaded.Dir, nil
 }
 
-// complete lays the files of a module, but for tests, over a folder that has some of its packages; those, and all below
-// them, stay as the folder has them.
+// complete adds the files of a module, except for tests, to a folder that contains some of its packages. Packages that the folder
+// contains, and all below them, are not changed.
 func complete(replace map[string]string, module, folder string) error {
 	return filepath.WalkDir(module, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -343,7 +342,7 @@ func goCommand(ctx context.Context, dir string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// Link points name at path; it replaces a former link in one step.
+// Link makes the link name point to path; it replaces an existing link atomically.
 func Link(path, name string) error {
 	if current, err := os.Readlink(name); err == nil && current == path {
 		return nil

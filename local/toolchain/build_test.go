@@ -16,7 +16,7 @@ import (
 	"platform.example/local/progress"
 )
 
-// tiny is a family of tools without dependencies: its one module is a folder.
+// tiny returns a family of tools without dependencies, whose single module is a folder.
 func tiny(t *testing.T, mains map[string]string) string {
 	t.Helper()
 	t.Setenv("GOPROXY", "off")
@@ -44,20 +44,20 @@ func tinyTool(name string) Tool {
 	return Tool{Name: name, Family: "tiny", Package: "./" + name, Module: "example.com/pinned", Stamps: map[string]string{"main.version": "{version}"}}
 }
 
-// bench is a builder with folders of its own.
+// bench is a builder with its own folders, and its log.
 type bench struct {
 	*Builder
-	said *bytes.Buffer
+	logged *bytes.Buffer
 }
 
-// on makes a builder on the cache and links of the folder, as each run does.
+// on returns a new builder on the cache and links of the folder, as each run has it.
 func on(folder, families string, tools ...Tool) bench {
-	var said bytes.Buffer
-	builder := NewBuilder(families, filepath.Join(folder, "cache"), filepath.Join(folder, "bin"), filepath.Join(folder, "home"), tools, progress.New(&said))
-	return bench{builder, &said}
+	var logged bytes.Buffer
+	builder := NewBuilder(families, filepath.Join(folder, "cache"), filepath.Join(folder, "bin"), filepath.Join(folder, "home"), tools, progress.New(&logged))
+	return bench{builder, &logged}
 }
 
-// path is the tool's, from a builder that has run.
+// path returns the tool's path from a builder that has run.
 func (b bench) path(t *testing.T, name string) string {
 	t.Helper()
 	path, err := b.Path(t.Context(), name)
@@ -67,7 +67,7 @@ func (b bench) path(t *testing.T, name string) string {
 	return path
 }
 
-// prints is what a program writes.
+// prints returns the output of a program.
 func prints(t *testing.T, program string) string {
 	t.Helper()
 	output, err := exec.Command(program).CombinedOutput()
@@ -77,21 +77,21 @@ func prints(t *testing.T, program string) string {
 	return string(output)
 }
 
-func TestAToolIsCompiledOnce(t *testing.T) {
+func TestToolIsCompiledOnce(t *testing.T) {
 	families, folder := tiny(t, map[string]string{"hello": printsVersion}), t.TempDir()
 	first := on(folder, families, tinyTool("hello"))
 	if !first.Cold() {
-		t.Error("nothing is compiled, but it says so")
+		t.Error("Cold is false before the first compilation")
 	}
 	if err := first.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	path := first.path(t, "hello")
-	if got := prints(t, path); got != "v1.2.3" || !strings.Contains(first.said.String(), "[1/1] hello: compiling v1.2.3\n") {
-		t.Errorf("it prints %q; the builder said %q", got, first.said)
+	if got := prints(t, path); got != "v1.2.3" || !strings.Contains(first.logged.String(), "[1/1] hello: compiling v1.2.3\n") {
+		t.Errorf("the tool prints %q; the builder logged %q", got, first.logged)
 	}
 	if target, err := os.Readlink(filepath.Join(folder, "bin", "hello")); err != nil || target != path {
-		t.Errorf("the link leads to %s, want %s: %v", target, path, err)
+		t.Errorf("the link points to %s, want %s: %v", target, path, err)
 	}
 	compiled, err := os.Stat(path)
 	if err != nil {
@@ -99,14 +99,14 @@ func TestAToolIsCompiledOnce(t *testing.T) {
 	}
 	second := on(folder, families, tinyTool("hello"))
 	if second.Cold() {
-		t.Error("all is compiled, but it says it isn't")
+		t.Error("Cold is true after the compilation")
 	}
 	if err := second.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	kept, err := os.Stat(second.path(t, "hello"))
-	if err != nil || !os.SameFile(compiled, kept) || !kept.ModTime().Equal(compiled.ModTime()) || second.said.Len() > 0 {
-		t.Errorf("compiled again: %v; it said %q", err, second.said)
+	if err != nil || !os.SameFile(compiled, kept) || !kept.ModTime().Equal(compiled.ModTime()) || second.logged.Len() > 0 {
+		t.Errorf("compiled again: %v; it logged %q", err, second.logged)
 	}
 
 	writeAll(t, families, map[string]string{"tiny/hello/main.go": strings.Replace(printsVersion, "print(version)", `print("changed")`, 1)})
@@ -115,11 +115,11 @@ func TestAToolIsCompiledOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := prints(t, filepath.Join(folder, "bin", "hello")); got != "changed" {
-		t.Errorf("after its source changed, it prints %q", got)
+		t.Errorf("after its source changed, the tool prints %q", got)
 	}
 }
 
-func TestAToolThatCantBeCompiledFailsThoseThatWait(t *testing.T) {
+func TestCompileErrorReachesAllWaitingCallers(t *testing.T) {
 	families, folder := tiny(t, map[string]string{"good": printsVersion, "broken": "package main\n\nfunc main() { undefinedName() }\n"}), t.TempDir()
 	b := on(folder, families, tinyTool("good"), tinyTool("broken"), tinyTool("later"))
 	waiting := make(chan error, 1)
@@ -129,34 +129,34 @@ func TestAToolThatCantBeCompiledFailsThoseThatWait(t *testing.T) {
 	}()
 	err := b.Run(t.Context())
 	if err == nil || !strings.HasPrefix(err.Error(), "compile broken: ") || !strings.Contains(err.Error(), "main.go:3:15: undefined: undefinedName") {
-		t.Errorf("Run says: %v", err)
+		t.Errorf("Run returns: %v", err)
 	}
 	if prints(t, b.path(t, "good")) != "v1.2.3" {
-		t.Error("the tool before it is of no use")
+		t.Error("the previous tool isn't usable")
 	}
 	if _, got := b.Path(t.Context(), "broken"); !errors.Is(got, err) {
-		t.Errorf("who waits for the tool gets: %v", got)
+		t.Errorf("a caller that waits for the tool gets: %v", got)
 	}
 	select {
 	case err := <-waiting:
 		if err == nil || err.Error() != "not compiled, since broken failed" {
-			t.Errorf("who waits for a later tool gets: %v", err)
+			t.Errorf("a caller that waits for a later tool gets: %v", err)
 		}
 	case <-time.After(10 * time.Second):
-		t.Error("who waits for a later tool waits for ever")
+		t.Error("a caller that waits for a later tool waits forever")
 	}
 	if left, _ := filepath.Glob(filepath.Join(folder, "cache", "*")); len(left) != 1 {
-		t.Errorf("the cache holds %v, want the good tool alone", left)
+		t.Errorf("the cache contains %v, want only the good tool", left)
 	}
 }
 
-func TestAnUnknownToolIsAnError(t *testing.T) {
+func TestUnknownToolIsAnError(t *testing.T) {
 	if _, err := on(t.TempDir(), t.TempDir()).Path(t.Context(), "dockerd"); !errors.Is(err, ErrUnknown) || !strings.Contains(err.Error(), `"dockerd"`) {
 		t.Error(err)
 	}
 }
 
-func TestWaitingForAToolEndsWithTheContext(t *testing.T) {
+func TestWaitEndsWithTheContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := on(t.TempDir(), t.TempDir(), tinyTool("hello")).Path(ctx, "hello"); !errors.Is(err, context.Canceled) {
@@ -164,7 +164,7 @@ func TestWaitingForAToolEndsWithTheContext(t *testing.T) {
 	}
 }
 
-func TestAnInterruptedCompileSaysSo(t *testing.T) {
+func TestInterruptedCompileReturnsTheContextsError(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	families := tiny(t, map[string]string{"hello": printsVersion})
@@ -173,7 +173,7 @@ func TestAnInterruptedCompileSaysSo(t *testing.T) {
 	}
 }
 
-// onPATH puts a script of the name on PATH, before all else, and returns its path.
+// onPATH puts a script with the name first on PATH, and returns its path.
 func onPATH(t *testing.T, name, script string) string {
 	t.Helper()
 	folder := t.TempDir()
@@ -185,20 +185,20 @@ func onPATH(t *testing.T, name, script string) string {
 	return path
 }
 
-func TestAToolOnPATH(t *testing.T) {
+func TestToolOnPATH(t *testing.T) {
 	families, folder := tiny(t, map[string]string{"hello": printsVersion}), t.TempDir()
-	asked := with(tinyTool("hello"), func(t *Tool) { t.Fits, t.VersionArgs = sameMinor, []string{"--version"} })
+	fitting := with(tinyTool("hello"), func(t *Tool) { t.Fits, t.VersionArgs = sameMinor, []string{"--version"} })
 	for _, c := range []struct {
 		name   string
 		tool   Tool
 		script string
 		used   bool
 	}{
-		{"of a version that fits", asked, `[ "$1" = --version ] && echo "hello version 1.2.9"`, true},
-		{"of another version", asked, `echo v1.3.0`, false},
-		{"that says nothing of a version", asked, `echo hello`, false},
-		{"that fails", asked, `echo v1.2.3; exit 1`, false},
-		{"where only a compiled one serves", tinyTool("hello"), `echo v1.2.3`, false},
+		{"of a version that fits", fitting, `[ "$1" = --version ] && echo "hello version 1.2.9"`, true},
+		{"of another version", fitting, `echo v1.3.0`, false},
+		{"that prints no version", fitting, `echo hello`, false},
+		{"that fails", fitting, `echo v1.2.3; exit 1`, false},
+		{"that must be compiled", tinyTool("hello"), `echo v1.2.3`, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			script := onPATH(t, "hello", c.script)
@@ -210,17 +210,17 @@ func TestAToolOnPATH(t *testing.T) {
 			if (path == script) != c.used {
 				t.Errorf("uses %s", path)
 			}
-			if c.used && b.said.String() != " 0:00  [1/1] hello: using "+script+" (v1.2.9) from PATH\n" {
-				t.Errorf("it says %q", b.said)
+			if c.used && b.logged.String() != " 0:00  [1/1] hello: using "+script+" (v1.2.9) from PATH\n" {
+				t.Errorf("the log is %q", b.logged)
 			}
 			if target, _ := os.Readlink(filepath.Join(folder, "bin", "hello")); target != path {
-				t.Errorf("the link leads to %s, not to %s", target, path)
+				t.Errorf("the link points to %s, want %s", target, path)
 			}
 		})
 	}
 }
 
-func TestOurOwnLinkOnPATHIsNoToolOfTheMachine(t *testing.T) {
+func TestOwnLinkOnPATHIsIgnored(t *testing.T) {
 	families, folder := tiny(t, map[string]string{"hello": printsVersion}), t.TempDir()
 	bin := filepath.Join(folder, "bin")
 	stale := filepath.Join(t.TempDir(), "hello")
@@ -238,7 +238,7 @@ func TestOurOwnLinkOnPATHIsNoToolOfTheMachine(t *testing.T) {
 	}
 }
 
-func TestLeftoversOfAKilledCompileAreRemoved(t *testing.T) {
+func TestFoldersOfAKilledCompileAreRemoved(t *testing.T) {
 	families, folder := tiny(t, map[string]string{"hello": printsVersion}), t.TempDir()
 	killed := exec.Command("true")
 	if err := killed.Run(); err != nil {
@@ -253,24 +253,24 @@ func TestLeftoversOfAKilledCompileAreRemoved(t *testing.T) {
 	}
 	for name, stays := range map[string]bool{leftover: false, underWay: true, other: true} {
 		if _, err := os.Stat(filepath.Join(folder, filepath.Dir(name))); (err == nil) != stays {
-			t.Errorf("%s: %v, want it to stay: %v", name, err, stays)
+			t.Errorf("%s: %v, want it kept: %v", name, err, stays)
 		}
 	}
 }
 
-func TestAToolCanEmbedFilesOfItsModule(t *testing.T) {
+func TestToolEmbedsFilesOfItsModule(t *testing.T) {
 	families := tiny(t, map[string]string{"hello": "package main\n\nimport _ \"embed\"\n\n//go:embed data.txt\nvar data string\n\nfunc main() { print(data) }\n"})
-	// The module's folder is found by the name under which it is required.
+	// The module's folder is found by the name in the require directive.
 	b := on(t.TempDir(), families, with(tinyTool("hello"), func(t *Tool) { t.Stamps, t.Embeds = nil, map[string]string{"data.txt": "data.txt"} }))
 	if err := b.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := prints(t, b.path(t, "hello")); got != "embedded\n" {
-		t.Errorf("it prints %q", got)
+		t.Errorf("the tool prints %q", got)
 	}
 }
 
-// published makes the Go command find the module, of that one version, in a proxy that is a folder.
+// published publishes that version of the module in a proxy that is a folder.
 func published(t *testing.T, module, version string, files map[string]string) {
 	t.Helper()
 	proxy := t.TempDir()
@@ -299,7 +299,7 @@ func published(t *testing.T, module, version string, files map[string]string) {
 	}
 }
 
-func TestAModuleCanBeThereInPart(t *testing.T) {
+func TestModuleIsReplacedInPart(t *testing.T) {
 	families := tiny(t, map[string]string{"hello": "package main\n\nimport \"example.com/whole/list\"\n\nfunc main() { print(list.Length()) }\n"})
 	published(t, "example.com/whole", "v1.5.0", map[string]string{
 		"go.mod": "module example.com/whole\n\ngo 1.26\n",
@@ -331,14 +331,14 @@ func TestAModuleCanBeThereInPart(t *testing.T) {
 	}
 }
 
-func TestAToolOnDemandIsCompiledWhenItIsAskedFor(t *testing.T) {
+func TestToolOnDemandIsCompiledOnRequest(t *testing.T) {
 	families, folder := tiny(t, map[string]string{"hello": printsVersion, "image": printsVersion}), t.TempDir()
 	b := on(folder, families, tinyTool("hello"), with(tinyTool("image"), func(t *Tool) { t.OnDemand, t.Unlinked = true, true }))
 	if err := b.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if b.Cold() || strings.Contains(b.said.String(), "image") {
-		t.Errorf("nobody asked, yet it counts: %s", b.said)
+	if b.Cold() || strings.Contains(b.logged.String(), "image") {
+		t.Errorf("the tool was compiled without a request: %s", b.logged)
 	}
 	paths := make(chan string)
 	for range 3 {
@@ -352,18 +352,18 @@ func TestAToolOnDemandIsCompiledWhenItIsAskedFor(t *testing.T) {
 	}
 	first := <-paths
 	if prints(t, first) != "v1.2.3" || <-paths != first || <-paths != first {
-		t.Errorf("it lies at %s", first)
+		t.Errorf("its path is %s", first)
 	}
-	if said := b.said.String(); strings.Count(said, "[2/2] image: compiling v1.2.3\n") != 1 {
-		t.Errorf("the builder said %q", said)
+	if logged := b.logged.String(); strings.Count(logged, "[2/2] image: compiling v1.2.3\n") != 1 {
+		t.Errorf("the builder logged %q", logged)
 	}
 }
 
-func TestAToolOnDemandThatCantBeCompiledFailsThoseWhoAsk(t *testing.T) {
+func TestCompileErrorOfAToolOnDemand(t *testing.T) {
 	families := tiny(t, map[string]string{"broken": "package main\n\nfunc main() { undefinedName() }\n"})
 	b := on(t.TempDir(), families, with(tinyTool("broken"), func(t *Tool) { t.OnDemand = true }))
 	if err := b.Run(t.Context()); err != nil {
-		t.Errorf("nobody asked: %v", err)
+		t.Errorf("without a request: %v", err)
 	}
 	for range 2 {
 		if _, err := b.Path(t.Context(), "broken"); err == nil || !strings.HasPrefix(err.Error(), "compile broken: ") {
@@ -372,13 +372,13 @@ func TestAToolOnDemandThatCantBeCompiledFailsThoseWhoAsk(t *testing.T) {
 	}
 }
 
-func TestAPluginIsInstalledWherePulumiLooks(t *testing.T) {
+func TestPluginIsInstalledInPulumisHome(t *testing.T) {
 	families := tiny(t, map[string]string{"pulumi": printsVersion, "pulumi-resource-x": printsVersion})
 	plugin := with(tinyTool("pulumi-resource-x"), func(t *Tool) { t.Plugin, t.Unlinked = Plugin{"x", "4.5.6"}, true })
 	for _, c := range []struct{ name, pulumi, want string }{
-		{"downloaded where it can be", `mkdir -p "$PULUMI_HOME/plugins/resource-x-v4.5.6" && printf '#!/bin/sh\nprintf "%s"' "$*" > "$PULUMI_HOME/plugins/resource-x-v4.5.6/pulumi-resource-x" && chmod +x "$PULUMI_HOME"/plugins/*/*`,
+		{"downloaded if possible", `mkdir -p "$PULUMI_HOME/plugins/resource-x-v4.5.6" && printf '#!/bin/sh\nprintf "%s"' "$*" > "$PULUMI_HOME/plugins/resource-x-v4.5.6/pulumi-resource-x" && chmod +x "$PULUMI_HOME"/plugins/*/*`,
 			"plugin install resource x 4.5.6"},
-		{"compiled where it can't", `echo "error: 403 Forbidden" >&2; exec sleep 300`, "v1.2.3"},
+		{"compiled otherwise", `echo "error: 403 Forbidden" >&2; exec sleep 300`, "v1.2.3"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			onPATH(t, "pulumi", `[ "$1" = version ] && echo v1.2.3 && exit; `+"\n"+c.pulumi)
@@ -389,16 +389,16 @@ func TestAPluginIsInstalledWherePulumiLooks(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := prints(t, filepath.Join(folder, "home", "plugins", "resource-x-v4.5.6", "pulumi-resource-x")); got != c.want {
-				t.Errorf("it prints %q, want %q; the builder said %s", got, c.want, b.said)
+				t.Errorf("it prints %q, want %q; the builder logged %s", got, c.want, b.logged)
 			}
 			if _, err := os.Lstat(filepath.Join(folder, "bin", "pulumi-resource-x")); !errors.Is(err, os.ErrNotExist) {
-				t.Errorf("it is on PATH too: %v", err)
+				t.Errorf("the plugin is also on PATH: %v", err)
 			}
 		})
 	}
 }
 
-func TestLinkReplacesInOneStep(t *testing.T) {
+func TestLinkReplacesAtomically(t *testing.T) {
 	folder := t.TempDir()
 	name := filepath.Join(folder, "tool")
 	targets := []string{filepath.Join(folder, "a"), filepath.Join(folder, "b")}
@@ -430,7 +430,7 @@ func TestLinkReplacesInOneStep(t *testing.T) {
 				t.Errorf("the link leads to %s: %v", target, err)
 			}
 			if entries, _ := os.ReadDir(folder); len(entries) != 3 {
-				t.Errorf("left: %v", entries)
+				t.Errorf("remaining files: %v", entries)
 			}
 			return
 		default:
@@ -438,7 +438,7 @@ func TestLinkReplacesInOneStep(t *testing.T) {
 	}
 }
 
-func TestLinkSaysWhich(t *testing.T) {
+func TestLinkErrorNamesTheLink(t *testing.T) {
 	name := filepath.Join(t.TempDir(), "none", "tool")
 	if err := Link("/a", name); err == nil || !strings.HasPrefix(err.Error(), fmt.Sprintf("link %s: ", name)) {
 		t.Error(err)

@@ -16,13 +16,13 @@ type Plugin struct{ Name, Version string }
 // Program is the plugin's file name.
 func (p Plugin) Program() string { return "pulumi-resource-" + p.Name }
 
-// path is where Pulumi keeps the plugin below its home.
+// path is the plugin's path in Pulumi's home folder.
 func (p Plugin) path(home string) string {
 	return filepath.Join(home, "plugins", "resource-"+p.Name+"-v"+p.Version, p.Program())
 }
 
-// Install puts a plugin that was compiled here where Pulumi looks for it, as a
-// link. One on PATH would do too, but Pulumi warns of those at every run.
+// Install links a plugin that was compiled here into Pulumi's home folder. Pulumi also finds a plugin on PATH, but warns of it at
+// every run.
 func (p Plugin) Install(home, compiled string) error {
 	if err := os.MkdirAll(filepath.Dir(p.path(home)), 0o755); err != nil {
 		return fmt.Errorf("install plugin %s: %w", p.Name, err)
@@ -30,8 +30,8 @@ func (p Plugin) Install(home, compiled string) error {
 	return Link(compiled, p.path(home))
 }
 
-// Download has Pulumi download the plugin, and reports whether it is there. It
-// gives up at the first complaint: Pulumi itself would try five times.
+// Download makes Pulumi download the plugin, and reports whether it is installed. It gives up at the first error; Pulumi itself
+// would try five times.
 func (p Plugin) Download(ctx context.Context, pulumi, home string) bool {
 	if info, err := os.Lstat(p.path(home)); err == nil && info.Mode().IsRegular() {
 		return true

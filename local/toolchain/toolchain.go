@@ -1,7 +1,6 @@
-// Package toolchain provides the programs that the local platform is made of: one
-// on PATH where it fits, else one compiled from the pinned modules in the folders
-// beside this file. Each folder is a family of tools with a go.mod of its own,
-// outside the workspace, since their dependencies would clash.
+// Package toolchain provides the programs of the local platform: a suitable program on PATH, or one compiled from the pinned
+// modules in the folders beside this file. Each folder is a family of tools with its own go.mod, outside the workspace, because
+// the dependencies of different families conflict.
 package toolchain
 
 import (
@@ -27,34 +26,33 @@ type Tool struct {
 	Name string
 	// Family is the folder whose go.mod pins the tool.
 	Family string
-	// Package is the import path, or ./<folder> for a main package of our own.
+	// Package is the import path, or ./<folder> for one of our own main packages.
 	Package string
-	// Sources are folders of the family, beside the package's own, that go into the tool.
+	// Sources are more folders of the family that are compiled into the tool.
 	Sources []string
 	// Module is the module whose version is the tool's version.
 	Module string
-	// Stamps are linker variables that get the version. In their values, {version},
-	// {number} (without the v), {major} and {minor} stand for it.
+	// Stamps are linker variables for the version. In their values, {version}, {number} (without the v), {major} and
+	// {minor} are replaced.
 	Stamps map[string]string
-	// Fits decides whether one on PATH with version have serves instead of the
-	// pinned version want, both canonical ("v1.34.2"). Nil: always compile.
+	// Fits reports whether a program on PATH with version have can replace the pinned version want, both canonical
+	// ("v1.34.2"). Nil: always compile.
 	Fits func(have, want string) bool
 	// VersionArgs make the program print its version.
 	VersionArgs []string
-	// Embeds are files that a main package of our own embeds, each with the path
-	// of the file in the tool's module that it is.
+	// Embeds maps the files that one of our main packages embeds to paths in the tool's module.
 	Embeds map[string]string
-	// Partial names modules that the family's go.mod replaces by a folder of the
-	// family, which holds only the packages that differ: path by folder.
+	// Partial maps a folder of the family to the module that the family's go.mod replaces by it. The folder contains only the
+	// packages that differ.
 	Partial map[string]string
-	// Plugin is what Pulumi can download instead, where it has a way to the outside.
+	// Plugin is the plugin that Pulumi can download instead, if it has internet access.
 	Plugin Plugin
-	// OnDemand tools are compiled when somebody first asks for their path, who may find that something else serves.
+	// OnDemand tools are compiled when their path is first requested, because a caller may find a replacement.
 	OnDemand bool
-	// Unlinked tools are called by nobody who looks on PATH.
+	// Unlinked tools get no link in the folder on PATH.
 	Unlinked bool
 
-	release func(version string) string // that the module's version stands for; nil: the version itself
+	release func(version string) string // the tool's version for a version of the module; nil: the same
 }
 
 var kubernetesStamps = map[string]string{
@@ -71,7 +69,7 @@ func kubernetes(name string, fits func(have, want string) bool) Tool {
 	}
 }
 
-// NodeTools make up the one-node Kubernetes, in the order in which it needs them.
+// NodeTools returns the tools of the one-node Kubernetes cluster, in the order in which it needs them.
 func NodeTools() []Tool {
 	kubectl := kubernetes("kubectl", withinOneMinor)
 	kubectl.VersionArgs = []string{"version", "--client"}
@@ -90,25 +88,24 @@ func NodeTools() []Tool {
 			Module: "github.com/cloudnativelabs/kube-router/v2"},
 		{Name: "storage-provisioner", Family: "kubernetes", Package: "./storage-provisioner",
 			Module: "sigs.k8s.io/sig-storage-lib-external-provisioner/v13"},
-		// These two run in images without a C library, so one on PATH never fits.
+		// These two run in images without a C library, so a program on PATH never fits.
 		{Name: "coredns", Family: "kubernetes", Package: "./coredns", Module: "github.com/coredns/coredns"},
 		{Name: "metrics-server", Family: "kubernetes", Package: "sigs.k8s.io/metrics-server/cmd/metrics-server",
 			Module: "sigs.k8s.io/metrics-server"},
 	}
 }
 
-// PulumiTools run the program.
+// PulumiTools returns the tools that run the Pulumi program.
 func PulumiTools() []Tool {
 	return []Tool{Pulumi(), languageHost(), KubernetesProvider()}
 }
 
-// Pulumi is the command line.
+// Pulumi is the Pulumi command line.
 func Pulumi() Tool {
 	return Tool{
 		Name: "pulumi", Family: "pulumi", Package: "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", Module: "github.com/pulumi/pulumi/pkg/v3",
 		Stamps: map[string]string{"github.com/pulumi/pulumi/sdk/v3/go/common/version.Version": "{version}"},
-		// From 3.257 on, the command line refuses the layout of self-managed
-		// backends that older ones write.
+		// From 3.257 on, the command line refuses the layout of self-managed backends that older versions write.
 		Fits: func(have, want string) bool {
 			return semver.Compare(have, want) >= 0 && semver.Compare(have, "v3.257.0") < 0
 		},
@@ -116,17 +113,16 @@ func Pulumi() Tool {
 	}
 }
 
-// LanguageHost is the name by which Pulumi looks for what runs Go programs.
+// LanguageHost is the file name of Pulumi's language host for Go.
 const LanguageHost = "pulumi-language-go"
 
-// languageHost runs Go programs. It left the SDK's module after v3.66.0, the newest that can be compiled as a module.
+// languageHost is no longer part of the SDK's module after v3.66.0, the last version that can be compiled as a module.
 func languageHost() Tool {
 	return Tool{Name: LanguageHost, Family: "pulumi-language-go", Unlinked: true,
 		Package: "github.com/pulumi/pulumi/sdk/v3/go/pulumi-language-go", Module: "github.com/pulumi/pulumi/sdk/v3"}
 }
 
-// KubernetesProviderVersion is the release that the pinned commit of the provider
-// leads to; the program's SDK is of the same version.
+// KubernetesProviderVersion is the release of the provider's pinned commit; the program's SDK has the same version.
 const KubernetesProviderVersion = "4.24.1"
 
 // KubernetesProvider is Pulumi's plugin for Kubernetes.
@@ -144,8 +140,8 @@ func KubernetesProvider() Tool {
 	}
 }
 
-// Traefik runs in a pod, from an image that is made of it where the real one can't be pulled. Nearly all of it would be
-// clients of DNS providers for ACME, which the platform doesn't use: lego stands in for them.
+// Traefik runs in a pod, in an image built from it if the official one can't be pulled. Most of its code would be clients of DNS
+// providers for ACME, which the platform doesn't use; the folder lego replaces them.
 func Traefik() Tool {
 	return Tool{
 		Name: "traefik", Family: "traefik", Package: "github.com/traefik/traefik/v3/cmd/traefik", Module: "github.com/traefik/traefik/v3",
@@ -155,19 +151,18 @@ func Traefik() Tool {
 	}
 }
 
-// prometheusRelease is what a version of Prometheus' module stands for: v0.309.1 is v3.9.1 (its README, "Prometheus code
-// base").
+// prometheusRelease returns the release of a version of Prometheus' module: v0.309.1 is v3.9.1 (its README, "Prometheus code base").
 func prometheusRelease(version string) string {
 	_, minor := majorMinor(version)
 	patch := strings.TrimPrefix(version, semver.MajorMinor(version))
 	return fmt.Sprintf("v%d.%d%s", minor/100, minor%100, patch)
 }
 
-// commonVersion is where programs of the Prometheus project keep their version.
+// commonVersion is the variable that contains the version of programs of the Prometheus project.
 const commonVersion = "github.com/prometheus/common/version.Version"
 
-// MonitoringTools run in pods too, from images that are made of them where the real ones can't be pulled. Most of
-// Prometheus would be clients of two dozen clouds, to find targets there: the folder prometheus stands in for their list.
+// MonitoringTools run in pods, too, in images built from them if the official ones can't be pulled. Most of Prometheus' code would
+// be clients of two dozen clouds, for service discovery; the folder prometheus replaces their list.
 func MonitoringTools() []Tool {
 	tool := func(name, path, module, stamp, version string) Tool {
 		return Tool{Name: name, Family: "monitoring", Package: path, Module: module,
@@ -195,7 +190,7 @@ func MonitoringTools() []Tool {
 		tool("node_exporter", node, node, commonVersion, "{number}"),
 		tool("postgres_exporter", postgres+"/cmd/postgres_exporter", postgres, commonVersion, "{number}"),
 		tool("redis_exporter", redis, redis, "main.BuildVersion", "{version}"),
-		// It reads its version from its own build information.
+		// It reads its version from its build information.
 		{Name: "otelcol-contrib", Family: "monitoring", Package: "./otel-collector", Module: "go.opentelemetry.io/collector/otelcol",
 			Unlinked: true, OnDemand: true},
 	}
@@ -216,7 +211,7 @@ func majorMinor(version string) (major, minor int) {
 	return major, minor
 }
 
-// version reads the tool's version from its family's go.mod.
+// version returns the version of the tool's module in its family's go.mod.
 func (t Tool) version(families string) (string, error) {
 	path := filepath.Join(families, t.Family, "go.mod")
 	content, err := os.ReadFile(path)
@@ -235,7 +230,7 @@ func (t Tool) version(families string) (string, error) {
 	return "", fmt.Errorf("tool %s: %s does not require %s", t.Name, path, t.Module)
 }
 
-// Release is the version that the tool calls itself, with a v.
+// Release returns the version that the tool reports, with a v.
 func (t Tool) Release(families string) (string, error) {
 	version, err := t.version(families)
 	return t.released(version), err
@@ -248,7 +243,7 @@ func (t Tool) released(version string) string {
 	return t.release(version)
 }
 
-// ldflags strips what only a debugger needs and stamps the version.
+// ldflags strips debug information and sets the version.
 func (t Tool) ldflags(version string) string {
 	version = t.released(version)
 	major, minor := majorMinor(version)
@@ -261,7 +256,7 @@ func (t Tool) ldflags(version string) string {
 	return strings.Join(flags, " ")
 }
 
-// goRelease is the Go release of the go command, such as go1.26.8: it compiles the tools, since no family's go.mod names another.
+// goRelease returns the release of the go command, such as go1.26.8, which compiles the tools: no family's go.mod names another one.
 var goRelease = sync.OnceValues(func() (string, error) {
 	command := exec.Command("go", "env", "GOVERSION")
 	command.Dir = os.TempDir() // a go.mod could name another release
@@ -269,7 +264,7 @@ var goRelease = sync.OnceValues(func() (string, error) {
 	return strings.TrimSpace(string(release)), err
 })
 
-// key is a hash over all that the tool is compiled from.
+// key returns a hash of everything that the tool is compiled from.
 func (t Tool) key(families, version string) (string, error) {
 	release, err := goRelease()
 	if err != nil {

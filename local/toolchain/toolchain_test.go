@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// family writes files below a new folder for families and returns it.
+// family writes the files into a new folder of families and returns it.
 func family(t *testing.T, files map[string]string) string {
 	t.Helper()
 	families := t.TempDir()
@@ -67,7 +67,7 @@ func TestFits(t *testing.T) {
 	}
 }
 
-func TestVersionIsWhatTheFamilyRequires(t *testing.T) {
+func TestVersionIsTheRequiredOne(t *testing.T) {
 	families := family(t, map[string]string{"f/go.mod": "module m\n\nrequire (\n\texample.com/a v1.2.3\n\texample.com/b v0.1.0 // indirect\n)\n"})
 	for _, c := range []struct{ module, version, err string }{
 		{"example.com/a", "v1.2.3", ""},
@@ -80,21 +80,21 @@ func TestVersionIsWhatTheFamilyRequires(t *testing.T) {
 		}
 	}
 	if _, err := (Tool{Name: "x", Family: "none"}).version(families); err == nil || !strings.Contains(err.Error(), "tool x: ") {
-		t.Errorf("a family that isn't there: %v", err)
+		t.Errorf("a missing family: %v", err)
 	}
 }
 
 func TestStamps(t *testing.T) {
 	tool := Tool{Stamps: map[string]string{"p.full": "{version}", "p.minor": "{major}.{minor}", "p.number": "{number}", "p.fixed": "clean"}}
 	want := "-X p.fixed=clean -X p.full=v1.34.2 -X p.minor=1.34 -X p.number=1.34.2 -s -w"
-	for range 10 { // maps are walked in any order, and the flags are part of the key
+	for range 10 { // the flags are part of the key, but the order of maps is random
 		if flags := tool.ldflags("v1.34.2"); flags != want {
 			t.Fatalf("%s, want %s", flags, want)
 		}
 	}
 }
 
-func TestAToolIsCompiledAnewWhenItsKeyChanges(t *testing.T) {
+func TestKeyChangesWithEachInput(t *testing.T) {
 	tool := Tool{
 		Name: "x", Family: "f", Package: "./x", Sources: []string{"lib"}, Module: "example.com/a",
 		Stamps: map[string]string{"p.v": "{version}"}, Partial: map[string]string{"part": "example.com/part"},
@@ -126,25 +126,25 @@ func TestAToolIsCompiledAnewWhenItsKeyChanges(t *testing.T) {
 		files   map[string]string
 		changes bool
 	}{
-		{"nothing, at another place", tool, "v1.0.0", nil, false},
+		{"the folder", tool, "v1.0.0", nil, false},
 		{"go.mod", tool, "v1.0.0", edit("f/go.mod"), true},
 		{"go.sum", tool, "v1.0.0", edit("f/go.sum"), true},
 		{"the main package", tool, "v1.0.0", edit("f/x/main.go"), true},
 		{"another file of the main package", tool, "v1.0.0", edit("f/x/more.go"), true},
 		{"a new file of the main package", tool, "v1.0.0", map[string]string{"f/x/new.go": "package main\n"}, true},
-		{"a package that it is made from", tool, "v1.0.0", edit("f/lib/lib.go"), true},
-		{"the version that is stamped", tool, "v1.0.1", nil, true},
-		{"what is stamped", with(tool, func(t *Tool) { t.Stamps = map[string]string{"p.v": "other"} }), "v1.0.0", nil, true},
+		{"a source package", tool, "v1.0.0", edit("f/lib/lib.go"), true},
+		{"the stamped version", tool, "v1.0.1", nil, true},
+		{"the stamped variable", with(tool, func(t *Tool) { t.Stamps = map[string]string{"p.v": "other"} }), "v1.0.0", nil, true},
 		{"the package", with(tool, func(t *Tool) { t.Package = "./other" }), "v1.0.0", nil, true},
-		{"the module that is there in part", tool, "v1.0.0", edit("f/part/go.mod"), true},
-		{"which module that is", with(tool, func(t *Tool) { t.Partial = map[string]string{"part": "example.com/other"} }), "v1.0.0", nil, true},
+		{"a partially replaced module", tool, "v1.0.0", edit("f/part/go.mod"), true},
+		{"the path of the partially replaced module", with(tool, func(t *Tool) { t.Partial = map[string]string{"part": "example.com/other"} }), "v1.0.0", nil, true},
 		{"another tool's package", tool, "v1.0.0", edit("f/other/main.go"), false},
-		{"a package below one that it is made from", tool, "v1.0.0", edit("f/lib/nested/n.go"), false},
+		{"a package below a source package", tool, "v1.0.0", edit("f/lib/nested/n.go"), false},
 		{"another family", tool, "v1.0.0", edit("g/go.mod"), false},
-		{"a text beside the sources", tool, "v1.0.0", edit("f/x/README.md"), false},
-		{"how one on PATH is judged", with(tool, func(t *Tool) { t.Fits, t.VersionArgs = sameMinor, []string{"-v"} }), "v1.0.0", nil, false},
-		{"a link to it", with(tool, func(t *Tool) { t.Unlinked = true }), "v1.0.0", nil, false},
-		{"when it is compiled", with(tool, func(t *Tool) { t.OnDemand = true }), "v1.0.0", nil, false},
+		{"a text file beside the sources", tool, "v1.0.0", edit("f/x/README.md"), false},
+		{"the check of a program on PATH", with(tool, func(t *Tool) { t.Fits, t.VersionArgs = sameMinor, []string{"-v"} }), "v1.0.0", nil, false},
+		{"the link", with(tool, func(t *Tool) { t.Unlinked = true }), "v1.0.0", nil, false},
+		{"the time of the compilation", with(tool, func(t *Tool) { t.OnDemand = true }), "v1.0.0", nil, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if got := key(t, c.tool, c.version, c.files); (got != base) != c.changes {
@@ -159,19 +159,19 @@ func with(tool Tool, change func(*Tool)) Tool {
 	return tool
 }
 
-func TestAKeyNeedsTheFamilysFiles(t *testing.T) {
+func TestKeyNeedsTheFilesOfTheFamily(t *testing.T) {
 	families := family(t, map[string]string{"f/go.mod": "module m\n"})
 	if _, err := (Tool{Name: "x", Family: "f"}).key(families, "v1.0.0"); err == nil || !strings.Contains(err.Error(), "tool x: ") || !strings.Contains(err.Error(), "go.sum") {
 		t.Errorf("without go.sum: %v", err)
 	}
 }
 
-// The families' folders lie beside this file.
+// The folders of the families are beside this file.
 func TestEveryToolIsPinned(t *testing.T) {
 	names := map[string]bool{}
 	for _, tool := range slices.Concat(NodeTools(), PulumiTools(), MonitoringTools(), []Tool{Traefik()}) {
 		if names[tool.Name] {
-			t.Errorf("%s is there twice", tool.Name)
+			t.Errorf("%s is listed twice", tool.Name)
 		}
 		names[tool.Name] = true
 		version, err := tool.version(".")
@@ -183,7 +183,7 @@ func TestEveryToolIsPinned(t *testing.T) {
 			t.Error(err)
 		}
 		if tool.Fits != nil && (!tool.Fits(version, version) || len(tool.VersionArgs) == 0) {
-			t.Errorf("%s: one on PATH of the pinned version %s must fit, and be asked for it", tool.Name, version)
+			t.Errorf("%s: a program on PATH with the pinned version %s must fit, and VersionArgs must be set", tool.Name, version)
 		}
 		sources := tool.Sources
 		if local, ok := strings.CutPrefix(tool.Package, "./"); ok {
@@ -191,7 +191,7 @@ func TestEveryToolIsPinned(t *testing.T) {
 		}
 		for _, folder := range sources {
 			if found, _ := filepath.Glob(filepath.Join(tool.Family, folder, "*.go")); len(found) == 0 {
-				t.Errorf("%s is made from %s, which holds no source", tool.Name, folder)
+				t.Errorf("%s has the source folder %s, which contains no Go file", tool.Name, folder)
 			}
 		}
 		replaced, err := os.ReadFile(filepath.Join(tool.Family, "go.mod"))
@@ -200,7 +200,7 @@ func TestEveryToolIsPinned(t *testing.T) {
 		}
 		for folder, path := range tool.Partial {
 			if want := "replace " + path + " => ./" + folder + "\n"; !strings.Contains(string(replaced), want) {
-				t.Errorf("%s has %s in part, but its family lacks: %s", tool.Name, path, want)
+				t.Errorf("%s replaces %s partially, but its family lacks: %s", tool.Name, path, want)
 			}
 		}
 	}
@@ -209,7 +209,7 @@ func TestEveryToolIsPinned(t *testing.T) {
 	}
 }
 
-func TestPrometheusSaysTheReleaseThatItsModuleStandsFor(t *testing.T) {
+func TestPrometheusReportsTheReleaseOfItsModule(t *testing.T) {
 	for version, want := range map[string]string{"v0.309.1": "v3.9.1", "v0.310.0": "v3.10.0", "v0.400.12": "v4.0.12"} {
 		if got := prometheusRelease(version); got != want {
 			t.Errorf("%s: %s, want %s", version, got, want)
@@ -220,7 +220,7 @@ func TestPrometheusSaysTheReleaseThatItsModuleStandsFor(t *testing.T) {
 	}
 }
 
-// What the tools really print, by tool.
+// Real output of the tools.
 func TestVersionPattern(t *testing.T) {
 	for output, want := range map[string]string{
 		"Kubernetes v1.34.2\n":                                          "1.34.2",

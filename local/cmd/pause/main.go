@@ -1,5 +1,5 @@
-// Command pause holds the namespaces of a pod: it waits to be told to stop and
-// takes leave of orphaned processes when the pod shares its process namespace.
+// Command pause holds the namespaces of a pod. It runs until it gets SIGINT or SIGTERM, and reaps orphaned
+// processes if the containers of the pod share their process namespace.
 package main
 
 import (

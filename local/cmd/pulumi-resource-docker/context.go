@@ -12,13 +12,11 @@ import (
 	"path/filepath"
 )
 
-// dockerfileInContext is the name that the Dockerfile has in the archive, wherever
-// it lies on disk; nothing of the context is called so.
+// dockerfileInContext is the name of the Dockerfile in the archive, wherever it lies on disk. No file of the context has this name.
 const dockerfileInContext = ".platform.Dockerfile"
 
-// writeContext writes the archive that the engine builds from: the context's files
-// and the Dockerfile. Owners and times are left out, so that the same content is
-// always the same archive.
+// writeContext writes the archive that the engine builds from: the context's files and the Dockerfile. It omits
+// owners and times, so that the same content always gives the same archive.
 func (b buildInputs) writeContext(out io.Writer) error {
 	archive := tar.NewWriter(out)
 	err := filepath.WalkDir(b.Context, func(path string, _ fs.DirEntry, err error) error {
@@ -71,7 +69,7 @@ func addFile(archive *tar.Writer, path, name string) error {
 	return err
 }
 
-// digest is a hash over the archive: when it changes, the image is built again.
+// digest returns a hash of the archive. A changed digest rebuilds the image.
 func (b buildInputs) digest() (string, error) {
 	hash := sha256.New()
 	buffered := bufio.NewWriterSize(hash, 1<<20)

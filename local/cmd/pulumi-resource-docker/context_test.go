@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// sources is a build context of some files.
+// sources returns a build context of some files.
 func sources(t *testing.T) buildInputs {
 	t.Helper()
 	folder := t.TempDir()
@@ -37,7 +37,7 @@ func digest(t *testing.T, b buildInputs) string {
 	return sum
 }
 
-// unpack reads the archive, by name.
+// unpack returns the headers and contents of the archive by file name.
 func unpack(t *testing.T, archive io.Reader) (contents map[string]string, headers map[string]*tar.Header) {
 	t.Helper()
 	contents, headers = map[string]string{}, map[string]*tar.Header{}
@@ -66,7 +66,7 @@ func archived(t *testing.T, b buildInputs) (map[string]string, map[string]*tar.H
 	return unpack(t, &archive)
 }
 
-func TestTheArchiveHoldsTheContext(t *testing.T) {
+func TestArchiveContainsTheContext(t *testing.T) {
 	b := sources(t)
 	contents, headers := archived(t, b)
 	for name, want := range map[string]string{"main.go": "package main\n", "sub/deep/file": "x", "link": "", dockerfileInContext: "FROM scratch\n"} {
@@ -79,7 +79,7 @@ func TestTheArchiveHoldsTheContext(t *testing.T) {
 	}
 }
 
-func TestTheDigestChangesWithWhatTheImageIsMadeOf(t *testing.T) {
+func TestDigestChangesWithEachInput(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		change  func(folder string) error
@@ -98,7 +98,7 @@ func TestTheDigestChangesWithWhatTheImageIsMadeOf(t *testing.T) {
 		}, true},
 		{"a new file", func(folder string) error { return os.WriteFile(filepath.Join(folder, "sub", "new"), nil, 0o644) }, true},
 		{"a removed file", func(folder string) error { return os.Remove(filepath.Join(folder, "sub", "deep", "file")) }, true},
-		{"where a link leads", func(folder string) error {
+		{"the target of a link", func(folder string) error {
 			link := filepath.Join(folder, "link")
 			return errors.Join(os.Remove(link), os.Symlink("Dockerfile", link))
 		}, true},
@@ -113,19 +113,19 @@ func TestTheDigestChangesWithWhatTheImageIsMadeOf(t *testing.T) {
 				t.Fatal(err)
 			}
 			if after := digest(t, b); (after != before) != c.changes {
-				t.Errorf("%s, was %s, want another: %v", after, before, c.changes)
+				t.Errorf("digest %s, was %s, want a new one: %v", after, before, c.changes)
 			}
 		})
 	}
 }
 
-func TestTheDigestIsThatOfTheContentAlone(t *testing.T) {
-	if here, there := digest(t, sources(t)), digest(t, sources(t)); here != there {
-		t.Errorf("the same files in another folder: %s and %s", here, there)
+func TestDigestDependsOnlyOnTheContent(t *testing.T) {
+	if first, second := digest(t, sources(t)), digest(t, sources(t)); first != second {
+		t.Errorf("the same files in another folder have the digests %s and %s", first, second)
 	}
 }
 
-func TestTheDockerfileMayLieOutsideOfTheContext(t *testing.T) {
+func TestDockerfileOutsideOfTheContext(t *testing.T) {
 	b := sources(t)
 	b.Dockerfile = filepath.Join(t.TempDir(), "Other.Dockerfile")
 	writeFile(t, b.Dockerfile, "FROM elsewhere\n")
@@ -136,11 +136,11 @@ func TestTheDockerfileMayLieOutsideOfTheContext(t *testing.T) {
 	before := digest(t, b)
 	writeFile(t, b.Dockerfile, "FROM changed\n")
 	if digest(t, b) == before {
-		t.Error("the digest doesn't change with it")
+		t.Error("the digest doesn't change with the Dockerfile")
 	}
 }
 
-func TestTheArchiveNamesNobody(t *testing.T) {
+func TestArchiveContainsNoOwnersAndTimes(t *testing.T) {
 	b := sources(t)
 	_, headers := archived(t, b)
 	for name, header := range headers {
@@ -153,7 +153,7 @@ func TestTheArchiveNamesNobody(t *testing.T) {
 	}
 }
 
-func TestAContextThatCantBeReadIsNamed(t *testing.T) {
+func TestErrorNamesAnUnreadableContext(t *testing.T) {
 	b := sources(t)
 	b.Dockerfile = filepath.Join(b.Context, "none")
 	if _, err := b.digest(); err == nil || !strings.Contains(err.Error(), "build dockerfile "+b.Dockerfile) {

@@ -19,10 +19,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 )
 
-// make builds the image and, if asked, pushes it. It returns <repository>@sha256:<digest>
-// as the registry has it, or the image's id where nothing was pushed. Say gets the
-// engine's progress.
-func (i image) make(ctx context.Context, push bool, say func(string)) (repoDigest string, err error) {
+// make builds the image and pushes it if push is set. It returns <repository>@sha256:<digest> as in the registry, or the
+// image's ID without a push. It calls report with the engine's progress.
+func (i image) make(ctx context.Context, push bool, report func(string)) (repoDigest string, err error) {
 	engine, err := client.NewClientWithOpts(client.FromEnv, client.WithAPIVersionNegotiation())
 	if err != nil {
 		return "", fmt.Errorf("connect to the Docker Engine: %w", err)
@@ -30,13 +29,13 @@ func (i image) make(ctx context.Context, push bool, say func(string)) (repoDiges
 	defer engine.Close()
 	ping, err := engine.Ping(ctx)
 	if err != nil {
-		return "", fmt.Errorf("the Docker Engine at %s does not answer: %w; is it running? DOCKER_HOST says where to look", engine.DaemonHost(), err)
+		return "", fmt.Errorf("the Docker Engine at %s does not answer: %w; is it running? DOCKER_HOST sets its address", engine.DaemonHost(), err)
 	}
-	if err := i.runBuild(ctx, engine, ping.BuilderVersion, say); err != nil {
+	if err := i.runBuild(ctx, engine, ping.BuilderVersion, report); err != nil {
 		return "", fmt.Errorf("build %s: %w", i.Name, err)
 	}
 	if push {
-		digest, err := i.push(ctx, engine, say)
+		digest, err := i.push(ctx, engine, report)
 		if err != nil {
 			return "", fmt.Errorf("push %s: %w", i.Name, err)
 		}
@@ -49,7 +48,7 @@ func (i image) make(ctx context.Context, push bool, say func(string)) (repoDiges
 	return built.ID, nil
 }
 
-func (i image) runBuild(ctx context.Context, engine *client.Client, builder build.BuilderVersion, say func(string)) error {
+func (i image) runBuild(ctx context.Context, engine *client.Client, builder build.BuilderVersion, report func(string)) error {
 	archive, writer := io.Pipe()
 	go func() { writer.CloseWithError(i.Build.writeContext(writer)) }()
 	defer archive.Close()
@@ -61,11 +60,11 @@ func (i image) runBuild(ctx context.Context, engine *client.Client, builder buil
 		return err
 	}
 	defer response.Body.Close()
-	return follow(response.Body, say, nil)
+	return follow(response.Body, report, nil)
 }
 
-// push sends the image and returns the digest that the registry knows it by.
-func (i image) push(ctx context.Context, engine *client.Client, say func(string)) (string, error) {
+// push pushes the image and returns its digest in the registry.
+func (i image) push(ctx context.Context, engine *client.Client, report func(string)) (string, error) {
 	named, err := reference.ParseNormalizedNamed(i.Name)
 	if err != nil {
 		return "", err
@@ -80,7 +79,7 @@ func (i image) push(ctx context.Context, engine *client.Client, say func(string)
 	}
 	defer response.Close()
 	var digest string
-	err = follow(response, say, func(aux json.RawMessage) {
+	err = follow(response, report, func(aux json.RawMessage) {
 		var result struct{ Digest string }
 		if json.Unmarshal(aux, &result) == nil && result.Digest != "" {
 			digest = result.Digest
@@ -95,7 +94,7 @@ func (i image) push(ctx context.Context, engine *client.Client, say func(string)
 	return named.Name() + "@" + digest, nil
 }
 
-// registryAuth is the X-Registry-Auth header: the account that `docker login` stored for the image's registry.
+// registryAuth returns the X-Registry-Auth header with the account that `docker login` stored for the image's registry.
 func registryAuth(named reference.Named) (string, error) {
 	host, err := name.NewRegistry(reference.Domain(named))
 	if err != nil {
@@ -118,24 +117,24 @@ func registryAuth(named reference.Named) (string, error) {
 	return base64.URLEncoding.EncodeToString(encoded), nil
 }
 
-// follow reads the engine's stream of messages to its end and returns the error in it, if any.
-func follow(stream io.Reader, say func(string), aux func(json.RawMessage)) error {
+// follow reads the engine's messages to the end of the stream. It returns the error in them, if any, calls report with each build step, and aux with auxiliary data.
+func follow(stream io.Reader, report func(string), aux func(json.RawMessage)) error {
 	for decoder := json.NewDecoder(stream); ; {
 		var message jsonmessage.JSONMessage
 		switch err := decoder.Decode(&message); {
 		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
-			return fmt.Errorf("read the engine's answer: %w", err)
+			return fmt.Errorf("read the engine's response: %w", err)
 		}
 		if message.Error != nil {
 			return message.Error
 		}
-		// Of what the classic builder says, the steps are worth a person's time.
+		// Of the classic builder's output, only the steps are interesting.
 		if text := strings.TrimSpace(message.Stream); strings.HasPrefix(text, "Step ") {
-			say(text)
+			report(text)
 		}
-		// BuildKit's own progress comes as protocol buffers, under an id.
+		// BuildKit sends its own progress as protocol buffers, with an ID.
 		if message.Aux != nil && message.ID == "" && aux != nil {
 			aux(*message.Aux)
 		}

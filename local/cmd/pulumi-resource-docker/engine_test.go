@@ -30,19 +30,19 @@ const (
 	imageID = "sha256:2222222222222222222222222222222222222222222222222222222222222222"
 )
 
-// engine answers as the Docker Engine's API does, on a Unix socket that DOCKER_HOST names.
+// engine is a fake of the Docker Engine's API on a Unix socket, to which DOCKER_HOST points.
 type engine struct {
-	builder              string // the one that it prefers
-	buildSays, pushSays  string // streams of messages
-	build, push          url.Values
-	auth                 registrytypes.AuthConfig
-	context              map[string]string
-	builds, pushes, asks int
+	builder                 string // its preferred builder
+	buildOutput, pushOutput string // streams of messages
+	build, push             url.Values
+	auth                    registrytypes.AuthConfig
+	context                 map[string]string
+	builds, pushes, asks    int
 }
 
 func (e *engine) serve(t *testing.T) {
 	t.Helper()
-	folder, err := os.MkdirTemp("/tmp", "engine") // a socket's path is short
+	folder, err := os.MkdirTemp("/tmp", "engine") // the path of a socket is limited in length
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func (e *engine) serve(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Setenv("DOCKER_HOST", "unix://"+socket)
-	t.Setenv("DOCKER_CONFIG", folder) // nobody's logins
+	t.Setenv("DOCKER_CONFIG", folder) // without logins
 	for _, name := range []string{"DOCKER_API_VERSION", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY"} {
 		t.Setenv(name, "")
 	}
@@ -66,7 +66,7 @@ func (e *engine) serve(t *testing.T) {
 		e.builds++
 		e.build = r.URL.Query()
 		e.context, _ = unpack(t, r.Body)
-		_, _ = io.WriteString(w, e.buildSays)
+		_, _ = io.WriteString(w, e.buildOutput)
 	})
 	mux.HandleFunc("POST /v1.47/images/{name...}", func(w http.ResponseWriter, r *http.Request) {
 		e.pushes++
@@ -79,7 +79,7 @@ func (e *engine) serve(t *testing.T) {
 		if err != nil {
 			t.Errorf("X-Registry-Auth: %v", err)
 		}
-		_, _ = io.WriteString(w, e.pushSays)
+		_, _ = io.WriteString(w, e.pushOutput)
 	})
 	mux.HandleFunc("GET /v1.47/images/{name...}", func(w http.ResponseWriter, _ *http.Request) {
 		e.asks++
@@ -90,16 +90,16 @@ func (e *engine) serve(t *testing.T) {
 	t.Cleanup(func() { _ = server.Close() })
 }
 
-// wellEngine builds and pushes what it is asked to.
+// wellEngine returns an engine that builds and pushes every image.
 func wellEngine() *engine {
 	return &engine{
-		builder:   "2",
-		buildSays: `{"stream":"Step 1/2 : FROM scratch\n"}{"stream":" ---> Running in 0123\n"}{"id":"moby.buildkit.trace","aux":"bm90IEpTT04="}{"aux":{"ID":"` + imageID + `"}}`,
-		pushSays:  `{"status":"The push refers to repository [r]"}{"status":"1: digest: ` + pushed + ` size: 528"}{"progressDetail":{},"aux":{"Tag":"1","Digest":"` + pushed + `","Size":528}}`,
+		builder:     "2",
+		buildOutput: `{"stream":"Step 1/2 : FROM scratch\n"}{"stream":" ---> Running in 0123\n"}{"id":"moby.buildkit.trace","aux":"bm90IEpTT04="}{"aux":{"ID":"` + imageID + `"}}`,
+		pushOutput:  `{"status":"The push refers to repository [r]"}{"status":"1: digest: ` + pushed + ` size: 528"}{"progressDetail":{},"aux":{"Tag":"1","Digest":"` + pushed + `","Size":528}}`,
 	}
 }
 
-// pulumiEngine is Pulumi's side, as far as the plugin calls it: it takes what is logged.
+// pulumiEngine is a fake of Pulumi's engine that records log messages.
 type pulumiEngine struct {
 	pulumirpc.UnimplementedEngineServer
 	mu   sync.Mutex
@@ -113,7 +113,7 @@ func (p *pulumiEngine) Log(_ context.Context, request *pulumirpc.LogRequest) (*e
 	return &emptypb.Empty{}, nil
 }
 
-// attached is the plugin, attached to a Pulumi engine.
+// attached returns the plugin, attached to a Pulumi engine.
 func attached(t *testing.T) (*server, *pulumiEngine) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -133,7 +133,7 @@ func attached(t *testing.T) (*server, *pulumiEngine) {
 	return s, host
 }
 
-// inputs are those of an image that can be built.
+// inputs returns the inputs of an image that can be built.
 func inputs(t *testing.T, more map[string]any) resource.PropertyMap {
 	t.Helper()
 	all := map[string]any{"imageName": "registry.example:5000/platform/a:1", "build": map[string]any{"context": sources(t).Context}}
@@ -155,12 +155,12 @@ func TestBuildAndPush(t *testing.T) {
 	e.serve(t)
 	s, host := attached(t)
 	context := sources(t).Context
-	given := inputs(t, map[string]any{
+	imageInputs := inputs(t, map[string]any{
 		"build": map[string]any{
 			"context": context, "platform": "linux/amd64", "args": map[string]any{"SERVICE": "a"},
 		},
 	})
-	response, err := s.Create(t.Context(), &pulumirpc.CreateRequest{Urn: urn, Properties: encoded(t, given)})
+	response, err := s.Create(t.Context(), &pulumirpc.CreateRequest{Urn: urn, Properties: encoded(t, imageInputs)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,15 +188,15 @@ func TestBuildAndPush(t *testing.T) {
 			t.Errorf("output %s is %v, want %s", key, got, want)
 		}
 	}
-	if response.GetId() != "registry.example:5000/platform/a:1" || outputs[stateInputs].ObjectValue().Diff(given) != nil {
+	if response.GetId() != "registry.example:5000/platform/a:1" || outputs[stateInputs].ObjectValue().Diff(imageInputs) != nil {
 		t.Errorf("id %s; the state's inputs are %v", response.GetId(), outputs[stateInputs])
 	}
 	if want := urn + " Step 1/2 : FROM scratch"; len(host.logs) != 1 || host.logs[0] != want {
-		t.Errorf("a person sees %q, want %q", host.logs, want)
+		t.Errorf("the log is %q, want %q", host.logs, want)
 	}
 }
 
-func TestBuilderIsTheOneThatTheEnginePrefers(t *testing.T) {
+func TestBuildUsesTheEnginesPreferredBuilder(t *testing.T) {
 	for _, preferred := range []string{"1", "2"} {
 		e := wellEngine()
 		e.builder = preferred
@@ -208,7 +208,7 @@ func TestBuilderIsTheOneThatTheEnginePrefers(t *testing.T) {
 	}
 }
 
-func TestWhatAnEngineComplainsOf(t *testing.T) {
+func TestEngineErrors(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		spoil  func(*engine)
@@ -216,14 +216,14 @@ func TestWhatAnEngineComplainsOf(t *testing.T) {
 		pushes int
 	}{
 		{"a step fails", func(e *engine) {
-			e.buildSays = `{"stream":"Step 1/2 : RUN false\n"}{"errorDetail":{"code":1,"message":"The command 'false' returned a non-zero code: 1"},"error":"The command 'false' returned a non-zero code: 1"}`
+			e.buildOutput = `{"stream":"Step 1/2 : RUN false\n"}{"errorDetail":{"code":1,"message":"The command 'false' returned a non-zero code: 1"},"error":"The command 'false' returned a non-zero code: 1"}`
 		}, "build registry.example:5000/platform/a:1: The command 'false' returned a non-zero code: 1", 0},
-		{"the build's answer is cut off", func(e *engine) { e.buildSays = `{"stream":"Step 1/2` },
-			"build registry.example:5000/platform/a:1: read the engine's answer: ", 0},
+		{"the build's response is truncated", func(e *engine) { e.buildOutput = `{"stream":"Step 1/2` },
+			"build registry.example:5000/platform/a:1: read the engine's response: ", 0},
 		{"the registry refuses", func(e *engine) {
-			e.pushSays = `{"status":"Preparing"}{"errorDetail":{"message":"denied: requested access is denied"},"error":"denied: requested access is denied"}`
+			e.pushOutput = `{"status":"Preparing"}{"errorDetail":{"message":"denied: requested access is denied"},"error":"denied: requested access is denied"}`
 		}, "push registry.example:5000/platform/a:1: denied: requested access is denied", 1},
-		{"the push ends without a digest", func(e *engine) { e.pushSays = `{"status":"Pushed"}` },
+		{"the push ends without a digest", func(e *engine) { e.pushOutput = `{"status":"Pushed"}` },
 			"push registry.example:5000/platform/a:1: the engine reported no digest", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -239,11 +239,11 @@ func TestWhatAnEngineComplainsOf(t *testing.T) {
 	}
 }
 
-func TestAnEngineThatIsNotThere(t *testing.T) {
+func TestUnreachableEngine(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "none.sock")
 	t.Setenv("DOCKER_HOST", "unix://"+socket)
 	_, err := create(t, &server{}, inputs(t, nil), false)
-	if err == nil || !strings.Contains(err.Error(), "the Docker Engine at unix://"+socket+" does not answer") || !strings.Contains(err.Error(), "DOCKER_HOST says where to look") {
+	if err == nil || !strings.Contains(err.Error(), "the Docker Engine at unix://"+socket+" does not answer") || !strings.Contains(err.Error(), "DOCKER_HOST sets its address") {
 		t.Error(err)
 	}
 }
@@ -256,32 +256,32 @@ func TestPreviewsNeverPush(t *testing.T) {
 		builds, asks int
 	}{
 		{"by default", nil, false, 0, 0},
-		{"told to build", map[string]any{"buildOnPreview": true}, false, 1, 1},
-		{"told to build what isn't known", map[string]any{"buildOnPreview": true}, true, 0, 0},
+		{"with buildOnPreview", map[string]any{"buildOnPreview": true}, false, 1, 1},
+		{"with buildOnPreview and unknown inputs", map[string]any{"buildOnPreview": true}, true, 0, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			e := wellEngine()
 			e.serve(t)
 			s, _ := attached(t)
-			given := inputs(t, c.more)
+			imageInputs := inputs(t, c.more)
 			if c.unknown {
-				given["build"].ObjectValue()["platform"] = unknown()
+				imageInputs["build"].ObjectValue()["platform"] = unknown()
 			}
-			outputs, err := create(t, s, given, true)
+			outputs, err := create(t, s, imageInputs, true)
 			if err != nil || e.builds != c.builds || e.pushes != 0 || e.asks != c.asks {
 				t.Errorf("%d builds, %d pushes, %v", e.builds, e.pushes, err)
 			}
-			if digest, there := outputs["repoDigest"]; c.builds == 0 && there {
-				t.Errorf("nothing was built, but its digest is %v", digest)
+			if digest, found := outputs["repoDigest"]; c.builds == 0 && found {
+				t.Errorf("repoDigest is %v without a build", digest)
 			}
-			if _, err := s.Update(t.Context(), &pulumirpc.UpdateRequest{Urn: urn, News: encoded(t, given), Preview: true}); err != nil || e.pushes != 0 {
-				t.Errorf("an update's preview: %d pushes, %v", e.pushes, err)
+			if _, err := s.Update(t.Context(), &pulumirpc.UpdateRequest{Urn: urn, News: encoded(t, imageInputs), Preview: true}); err != nil || e.pushes != 0 {
+				t.Errorf("the preview of an update: %d pushes, %v", e.pushes, err)
 			}
 		})
 	}
 }
 
-func TestWithoutAPushTheImageIsKnownByItsID(t *testing.T) {
+func TestOutputWithoutAPushIsTheImageID(t *testing.T) {
 	e := wellEngine()
 	e.serve(t)
 	s, _ := attached(t)
@@ -291,7 +291,7 @@ func TestWithoutAPushTheImageIsKnownByItsID(t *testing.T) {
 	}
 }
 
-func TestUpdateBuildsAndPushesAnew(t *testing.T) {
+func TestUpdateBuildsAndPushesAgain(t *testing.T) {
 	e := wellEngine()
 	e.serve(t)
 	s, _ := attached(t)
@@ -304,7 +304,7 @@ func TestUpdateBuildsAndPushesAnew(t *testing.T) {
 	}
 }
 
-func TestTheStoredLoginIsUsed(t *testing.T) {
+func TestPushUsesTheStoredLogin(t *testing.T) {
 	e := wellEngine()
 	e.serve(t)
 	s, _ := attached(t)

@@ -12,7 +12,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
-// image is what a resource's inputs ask for. The plugin itself has more; those are refused.
+// image is the inputs of a resource that this plugin supports. parse refuses the other inputs of the real plugin.
 type image struct {
 	Name           string      `json:"imageName"`
 	SkipPush       bool        `json:"skipPush"`
@@ -25,11 +25,11 @@ type buildInputs struct {
 	Dockerfile string             `json:"dockerfile"`
 	Platform   string             `json:"platform"`
 	Args       map[string]*string `json:"args"`
-	Digest     string             `json:"contextDigest"` // of Check
+	Digest     string             `json:"contextDigest"` // added by Check
 }
 
-// parse reads the inputs. It reports whether all of them are known yet: in a preview, some may be the output of a resource that
-// isn't made.
+// parse reads the inputs. known is false while some are unknown: in a preview, an input may be the output of a resource that
+// doesn't exist yet.
 func parse(inputs resource.PropertyMap) (parsed image, known bool, err error) {
 	if inputs.ContainsUnknowns() {
 		return parsed, false, nil
@@ -49,7 +49,7 @@ func parse(inputs resource.PropertyMap) (parsed image, known bool, err error) {
 	return parsed, true, nil
 }
 
-// check says what is wrong with an image whose inputs are known.
+// check validates an image whose inputs are known.
 func (i image) check() error {
 	if i.Name == "" {
 		return fmt.Errorf("imageName: not set: want <registry>/<repository>:<tag>")

@@ -10,12 +10,12 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 )
 
-// properties makes a property map of plain values.
+// properties returns a property map of plain values.
 func properties(values map[string]any) resource.PropertyMap {
 	return resource.NewPropertyMapFromMap(values)
 }
 
-// unknown is the output of a resource that isn't made yet.
+// unknown is the output of a resource that doesn't exist yet.
 func unknown() resource.PropertyValue { return resource.MakeComputed(resource.NewProperty("")) }
 
 func writeFile(t *testing.T, path, content string) {
@@ -28,7 +28,7 @@ func writeFile(t *testing.T, path, content string) {
 	}
 }
 
-func TestParseFillsInDefaults(t *testing.T) {
+func TestParseSetsDefaults(t *testing.T) {
 	parsed, known, err := parse(properties(map[string]any{"imageName": "r/a:1"}))
 	if err != nil || !known {
 		t.Fatalf("known %v, %v", known, err)
@@ -64,7 +64,7 @@ func TestParseReadsAllInputs(t *testing.T) {
 	}
 }
 
-func TestParseTellsWhatIsNotKnownYet(t *testing.T) {
+func TestParseReportsUnknownInputs(t *testing.T) {
 	for name, spoil := range map[string]func(resource.PropertyMap){
 		"the name":      func(m resource.PropertyMap) { m["imageName"] = unknown() },
 		"a secret name": func(m resource.PropertyMap) { m["imageName"] = resource.MakeSecret(unknown()) },
@@ -74,7 +74,7 @@ func TestParseTellsWhatIsNotKnownYet(t *testing.T) {
 	} {
 		inputs := properties(map[string]any{"imageName": "r/a:1", "build": map[string]any{"context": "c", "args": map[string]any{"A": "1"}}})
 		if _, known, err := parse(inputs); !known || err != nil {
-			t.Fatalf("all is known: %v, %v", known, err)
+			t.Fatalf("want all inputs known, got %v, %v", known, err)
 		}
 		spoil(inputs)
 		if _, known, err := parse(inputs); known || err != nil {
@@ -83,7 +83,7 @@ func TestParseTellsWhatIsNotKnownYet(t *testing.T) {
 	}
 }
 
-func TestParseRefusesOtherInputsByName(t *testing.T) {
+func TestParseNamesUnsupportedInputs(t *testing.T) {
 	for _, inputs := range []map[string]any{{"registry": map[string]any{}}, {"build": map[string]any{"target": "final"}}} {
 		_, _, err := parse(properties(inputs))
 		if err == nil || !strings.Contains(err.Error(), `"registry"`) && !strings.Contains(err.Error(), `"target"`) {
@@ -92,7 +92,7 @@ func TestParseRefusesOtherInputsByName(t *testing.T) {
 	}
 }
 
-func TestCheckFaults(t *testing.T) {
+func TestCheckErrors(t *testing.T) {
 	t.Chdir(t.TempDir())
 	writeFile(t, "apps/Dockerfile", "FROM scratch\n")
 	writeFile(t, "apps/deploy/Dockerfile", "FROM scratch\n")

@@ -1,7 +1,6 @@
-// Command pulumi-resource-docker serves docker:index/image:Image with the outputs of
-// pulumi-docker v4.11.2 and those of its inputs that the platform sets, through the
-// Docker Engine's API. It stands in for the real plugin on machines that can't
-// download it. It reads no .dockerignore: the contexts hold what the images need.
+// Command pulumi-resource-docker serves docker:index/image:Image through the Docker Engine's API, with the outputs of
+// pulumi-docker v4.11.2 and the inputs that the platform uses. It replaces the real plugin on machines that can't
+// download it. It ignores .dockerignore: the contexts contain only files that the images need.
 package main
 
 import (
@@ -12,7 +11,7 @@ import (
 	pulumirpc "github.com/pulumi/pulumi/sdk/v3/proto/go"
 )
 
-// version is that of the plugin whose interface this one serves.
+// version is the version of the plugin whose interface this plugin implements.
 const version = "4.11.2"
 
 func main() {

@@ -13,13 +13,13 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 )
 
-// imageType is the only resource served.
+// imageType is the only supported resource type.
 const imageType = "docker:index/image:Image"
 
-// stateInputs is where the state keeps the inputs that it was made from.
+// stateInputs is the key of the inputs in the state.
 const stateInputs = "__inputs"
 
-// server answers Pulumi's engine.
+// server implements Pulumi's provider protocol.
 type server struct {
 	pulumirpc.UnimplementedResourceProviderServer
 	host *provider.HostClient
@@ -37,8 +37,7 @@ func (s *server) Configure(context.Context, *pulumirpc.ConfigureRequest) (*pulum
 	return &pulumirpc.ConfigureResponse{AcceptSecrets: true, SupportsPreview: true}, nil
 }
 
-// Check fills in the defaults and adds a hash of the build context, by which a
-// changed file is a changed input.
+// Check sets the defaults and adds a hash of the build context, so that a changed file is a changed input.
 func (s *server) Check(_ context.Context, request *pulumirpc.CheckRequest) (*pulumirpc.CheckResponse, error) {
 	if err := supported(request.GetUrn()); err != nil {
 		return nil, err
@@ -59,15 +58,15 @@ func (s *server) Check(_ context.Context, request *pulumirpc.CheckRequest) (*pul
 		if err != nil {
 			return failed(err), nil
 		}
-		given := resource.PropertyMap{}
+		build := resource.PropertyMap{}
 		if value := inputs["build"]; value.IsObject() {
-			given = value.ObjectValue()
+			build = value.ObjectValue()
 		}
-		given["context"] = resource.NewProperty(parsed.Build.Context)
-		given["dockerfile"] = resource.NewProperty(parsed.Build.Dockerfile)
-		given["platform"] = resource.NewProperty(parsed.Build.Platform)
-		given["contextDigest"] = resource.NewProperty(digest)
-		inputs["build"] = resource.NewProperty(given)
+		build["context"] = resource.NewProperty(parsed.Build.Context)
+		build["dockerfile"] = resource.NewProperty(parsed.Build.Dockerfile)
+		build["platform"] = resource.NewProperty(parsed.Build.Platform)
+		build["contextDigest"] = resource.NewProperty(digest)
+		inputs["build"] = resource.NewProperty(build)
 	}
 	encoded, err := encode(inputs)
 	if err != nil {
@@ -80,7 +79,7 @@ func failed(err error) *pulumirpc.CheckResponse {
 	return &pulumirpc.CheckResponse{Failures: []*pulumirpc.CheckFailure{{Reason: err.Error()}}}
 }
 
-// Diff compares inputs.
+// Diff compares the inputs with those in the state.
 func (s *server) Diff(_ context.Context, request *pulumirpc.DiffRequest) (*pulumirpc.DiffResponse, error) {
 	state, err := decode(request.GetOlds())
 	if err != nil {
@@ -129,7 +128,7 @@ func (s *server) Update(ctx context.Context, request *pulumirpc.UpdateRequest) (
 	return &pulumirpc.UpdateResponse{Properties: properties}, nil
 }
 
-// apply builds, and outside of previews pushes. A preview builds only where that is asked.
+// apply builds the image, and pushes it except in a preview. In a preview it builds only with buildOnPreview.
 func (s *server) apply(ctx context.Context, urn string, properties *structpb.Struct, preview bool) (string, *structpb.Struct, error) {
 	if err := supported(urn); err != nil {
 		return "", nil, err
@@ -145,8 +144,8 @@ func (s *server) apply(ctx context.Context, urn string, properties *structpb.Str
 	if preview && (!known || !parsed.BuildOnPreview) {
 		return "", properties, nil
 	}
-	say := func(text string) { _ = s.host.LogStatus(ctx, diag.Info, resource.URN(urn), text) }
-	repoDigest, err := parsed.make(ctx, !preview && !parsed.SkipPush, say)
+	report := func(text string) { _ = s.host.LogStatus(ctx, diag.Info, resource.URN(urn), text) }
+	repoDigest, err := parsed.make(ctx, !preview && !parsed.SkipPush, report)
 	if err != nil {
 		return "", nil, err
 	}
@@ -163,19 +162,19 @@ func (s *server) apply(ctx context.Context, urn string, properties *structpb.Str
 	return parsed.Name, encoded, err
 }
 
-// Read believes the state: an image in a registry is known by its digest alone.
+// Read returns the state unchanged: the state identifies an image in a registry by its digest alone.
 func (s *server) Read(_ context.Context, request *pulumirpc.ReadRequest) (*pulumirpc.ReadResponse, error) {
 	return &pulumirpc.ReadResponse{Id: request.GetId(), Properties: request.GetProperties(), Inputs: request.GetInputs()}, nil
 }
 
-// Delete leaves the image where it is: others may run it by its digest.
+// Delete keeps the image, because others may run it by its digest.
 func (s *server) Delete(context.Context, *pulumirpc.DeleteRequest) (*emptypb.Empty, error) {
 	return &emptypb.Empty{}, nil
 }
 
 func supported(urn string) error {
 	if kind := string(resource.URN(urn).Type()); kind != imageType {
-		return fmt.Errorf("resource type %s: this plugin serves %s alone; install the docker plugin itself for others", kind, imageType)
+		return fmt.Errorf("resource type %s: this plugin supports only %s; install the real docker plugin for others", kind, imageType)
 	}
 	return nil
 }

@@ -42,7 +42,7 @@ func check(t *testing.T, inputs resource.PropertyMap) *pulumirpc.CheckResponse {
 	return response
 }
 
-func TestCheckAddsTheContextsDigest(t *testing.T) {
+func TestCheckAddsTheDigestOfTheContext(t *testing.T) {
 	b := sources(t)
 	inputs := properties(map[string]any{"imageName": "r/a:1", "build": map[string]any{"context": b.Context, "args": map[string]any{"A": "1"}}})
 	response := check(t, inputs)
@@ -54,8 +54,8 @@ func TestCheckAddsTheContextsDigest(t *testing.T) {
 	if build["contextDigest"].StringValue() != digest(t, b) || build["dockerfile"].StringValue() != b.Dockerfile || build["args"].ObjectValue()["A"].StringValue() != "1" {
 		t.Errorf("build %v", build)
 	}
-	if _, told := checked["buildOnPreview"]; told {
-		t.Error("it builds on previews unless told otherwise")
+	if _, isSet := checked["buildOnPreview"]; isSet {
+		t.Error("Check sets buildOnPreview, which must default to unset")
 	}
 	again := decoded(t, check(t, inputs).GetInputs())
 	if checked.Diff(again) != nil {
@@ -63,11 +63,11 @@ func TestCheckAddsTheContextsDigest(t *testing.T) {
 	}
 	writeFile(t, filepath.Join(b.Context, "main.go"), "package other\n")
 	if changed := decoded(t, check(t, inputs).GetInputs()); changed["build"].ObjectValue()["contextDigest"].StringValue() == build["contextDigest"].StringValue() {
-		t.Error("a changed file is no changed input")
+		t.Error("a changed file doesn't change the inputs")
 	}
 }
 
-func TestCheckReportsFaultsAsFailures(t *testing.T) {
+func TestCheckReportsErrorsAsFailures(t *testing.T) {
 	for want, inputs := range map[string]map[string]any{
 		"inputs: ":        {"imageName": "r/a:1", "registry": map[string]any{"server": "r"}},
 		"build.context: ": {"imageName": "r/a:1", "build": map[string]any{"context": "/no/such/folder"}},
@@ -80,8 +80,8 @@ func TestCheckReportsFaultsAsFailures(t *testing.T) {
 	}
 }
 
-// What isn't known yet can't be judged: no file is looked at.
-func TestCheckWaitsForWhatIsNotKnown(t *testing.T) {
+// With unknown inputs, Check can't validate and must not read files.
+func TestCheckAcceptsUnknownInputs(t *testing.T) {
 	inputs := properties(map[string]any{"build": map[string]any{"context": "/no/such/folder"}})
 	inputs["imageName"] = unknown()
 	response := check(t, inputs)
@@ -89,19 +89,19 @@ func TestCheckWaitsForWhatIsNotKnown(t *testing.T) {
 		t.Fatal(response.GetFailures())
 	}
 	checked := decoded(t, response.GetInputs())
-	if _, there := checked["build"].ObjectValue()["contextDigest"]; there || !checked["imageName"].IsComputed() {
+	if _, hasDigest := checked["build"].ObjectValue()["contextDigest"]; hasDigest || !checked["imageName"].IsComputed() {
 		t.Errorf("inputs %v", checked)
 	}
 }
 
-func TestOtherTypesAreRefused(t *testing.T) {
+func TestOtherResourceTypesAreRefused(t *testing.T) {
 	const other = "urn:pulumi:local::platform::docker:index/container:Container::c"
 	s := &server{}
 	_, checked := s.Check(t.Context(), &pulumirpc.CheckRequest{Urn: other})
 	_, created := s.Create(t.Context(), &pulumirpc.CreateRequest{Urn: other})
 	_, updated := s.Update(t.Context(), &pulumirpc.UpdateRequest{Urn: other})
 	for name, err := range map[string]error{"Check": checked, "Create": created, "Update": updated} {
-		if err == nil || !strings.Contains(err.Error(), "resource type docker:index/container:Container: this plugin serves "+imageType+" alone") {
+		if err == nil || !strings.Contains(err.Error(), "resource type docker:index/container:Container: this plugin supports only "+imageType) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -122,10 +122,10 @@ func TestDiff(t *testing.T) {
 		kinds  map[string]pulumirpc.PropertyDiff_Kind
 	}{
 		{"nothing", func(map[string]any) {}, nil},
-		{"no build any more", func(m map[string]any) { delete(m, "build") }, map[string]pulumirpc.PropertyDiff_Kind{"build": pulumirpc.PropertyDiff_DELETE}},
+		{"the build is removed", func(m map[string]any) { delete(m, "build") }, map[string]pulumirpc.PropertyDiff_Kind{"build": pulumirpc.PropertyDiff_DELETE}},
 		{"a file", func(m map[string]any) { m["build"].(map[string]any)["contextDigest"] = "d2" }, map[string]pulumirpc.PropertyDiff_Kind{"build": pulumirpc.PropertyDiff_UPDATE}},
 		{"the name", func(m map[string]any) { m["imageName"] = "r/a:2" }, map[string]pulumirpc.PropertyDiff_Kind{"imageName": pulumirpc.PropertyDiff_UPDATE}},
-		{"a new input", func(m map[string]any) { m["skipPush"] = true }, map[string]pulumirpc.PropertyDiff_Kind{"skipPush": pulumirpc.PropertyDiff_ADD}},
+		{"an input is added", func(m map[string]any) { m["skipPush"] = true }, map[string]pulumirpc.PropertyDiff_Kind{"skipPush": pulumirpc.PropertyDiff_ADD}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			news := base()
