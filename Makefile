@@ -222,11 +222,11 @@ vet: ## Check formatting and vet
 	@for module in $(MODULES); do (cd $$module && GOWORK=off go vet ./...); done
 
 # The quick tests of the running platform, by the beginning of their names.
-SMOKE := DemoUser|WhoMaySignIn|AToken|AUserReachesNoOther|AUserIsRead|FromAnOrder|StackTells|PulumiFinds|ImagesAreSmall|Status|MakeAlone|LogsOf
+SMOKE := DemoUser|SignInDoesNotReveal|ForgedTokens|UserCannotAccess|UserIsRead|OrderCauses|StackOutputs|PreviewFinds|ImagesAreSmall|Status|MakeLists|LogsOf
 
 .PHONY: smoke
 smoke: bin/release ## Test the running platform in a minute: sign-in, orders, images, outputs, commands
-	@cd test && GOWORK=off go test -count=1 -timeout 20m -v -run '^Test(The|A|An)?($(SMOKE))' ./e2e/...
+	@cd test && GOWORK=off go test -count=1 -timeout 20m -v -run '^Test($(SMOKE))' ./e2e/...
 
 .PHONY: test
 test: ## Test a change: formatting, vet, unit tests, manifests, and a new platform; ends with make down

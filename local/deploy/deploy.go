@@ -193,7 +193,7 @@ func (d *Deployment) ensureConfiguration(target Target) error {
 			return fmt.Errorf("%s names another registry than %s: change it with pulumi config set platform:registry, or run make down first", path, target.Registry)
 		}
 	} else {
-		content := "# Made by make up.\nconfig:\n  platform:registry: " + target.Registry + "\n"
+		content := "# Created by make up.\nconfig:\n  platform:registry: " + target.Registry + "\n"
 		if target.Kubeconfig != "" {
 			content += "  platform:kubeconfig: " + target.Kubeconfig + "\n"
 		}

@@ -105,7 +105,7 @@ func TestConfigurationIsCreatedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	content, err := os.ReadFile(filepath.Join(d.layout.Repo, "Pulumi.local.yaml"))
-	want := "# Made by make up.\nconfig:\n  platform:registry: 127.0.0.1:5100\n  platform:kubeconfig: /k\n  platform:kubeContext: c\n"
+	want := "# Created by make up.\nconfig:\n  platform:registry: 127.0.0.1:5100\n  platform:kubeconfig: /k\n  platform:kubeContext: c\n"
 	if err != nil || string(content) != want {
 		t.Errorf("%q, %v, want %q", content, err, want)
 	}
@@ -216,7 +216,7 @@ func TestLockOfARunningUpdateIsRespected(t *testing.T) {
 	d, _ := deployment(t)
 	d.lock(t, "a", os.Getpid())
 	err := d.releaseDeadLocks(t.Context(), Target{})
-	want := fmt.Sprintf("process %d is changing stack local right now: wait for it to end, then run this again", os.Getpid())
+	want := fmt.Sprintf("process %d is changing stack local: wait until it ends, then retry", os.Getpid())
 	if err == nil || err.Error() != want || len(d.calls(t)) > 0 {
 		t.Errorf("%v; pulumi was called as %q; want %s", err, d.calls(t), want)
 	}

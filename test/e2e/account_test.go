@@ -13,7 +13,7 @@ import (
 
 var code = regexp.MustCompile("Your code: ([A-Z2-7]+)")
 
-// emailed waits for an email with that subject to an address that this test hasn't read yet, and returns its code.
+// emailed waits for an unread email with that subject to the address, and returns its code.
 func emailed(t *testing.T, read map[string]bool, address, subject string) (found string) {
 	t.Helper()
 	type mail struct{ To, Subject, Body, At string }
@@ -22,12 +22,12 @@ func emailed(t *testing.T, read map[string]bool, address, subject string) (found
 		if err != nil {
 			return err
 		}
-		for _, pod := range pods { // only one of them has sent it
-			said, err := attempt("kubectl", "get", "--raw", "/api/v1/namespaces/apps/pods/"+pod.Metadata.Name+":9090/proxy/mails")
+		for _, pod := range pods { // only one of the pods has sent the email
+			printed, err := attempt("kubectl", "get", "--raw", "/api/v1/namespaces/apps/pods/"+pod.Metadata.Name+":9090/proxy/mails")
 			if err != nil {
-				continue // a standby of a version without emails
+				continue // a standby pod of a version without emails
 			}
-			mails, err := parse[[]mail](said)
+			mails, err := parse[[]mail](printed)
 			if err != nil {
 				return err
 			}
@@ -46,13 +46,13 @@ func emailed(t *testing.T, read map[string]bool, address, subject string) (found
 	return found
 }
 
-// TestAnAccountFromItsBeginningToItsEnd signs up, confirms, changes the email, resets the password, becomes an admin, ships
-// an order, deletes the account, and finds nothing left of it.
-func TestAnAccountFromItsBeginningToItsEnd(t *testing.T) {
+// TestAccountLifecycle signs up, confirms, changes the email, resets the password, becomes an admin, ships an order, deletes the
+// account, and checks that no data of the user is left.
+func TestAccountLifecycle(t *testing.T) {
 	api, read := gateway(), map[string]bool{}
 	u := user{Email: "e2e-" + strings.ToLower(rand.Text()) + "@platform.example", password: rand.Text()}
-	made := api.mustCall(t, http.StatusCreated, http.MethodPost, "/api/users", "", map[string]string{"email": u.Email, "name": "A", "password": u.password})
-	created, err := parse[user](string(made.body))
+	signedUp := api.mustCall(t, http.StatusCreated, http.MethodPost, "/api/users", "", map[string]string{"email": u.Email, "name": "A", "password": u.password})
+	created, err := parse[user](string(signedUp.body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +93,7 @@ func TestAnAccountFromItsBeginningToItsEnd(t *testing.T) {
 	api.mustCall(t, http.StatusNoContent, http.MethodPost, "/api/auth/password", "",
 		map[string]string{"token": emailed(t, read, u.Email, "Reset your password"), "password": u.password})
 	emailed(t, read, u.Email, "Your password has changed")
-	eventually(t, 5*time.Second, "the token of before the reset ends", func() error {
+	eventually(t, 5*time.Second, "the token from before the reset becomes invalid", func() error {
 		_, err := api.expect(http.MethodGet, "/api/users/me", token, nil, http.StatusUnauthorized)
 		return err
 	})
@@ -107,7 +107,7 @@ func TestAnAccountFromItsBeginningToItsEnd(t *testing.T) {
 	for _, move := range []string{"pay", "ship"} {
 		api.mustCall(t, http.StatusOK, http.MethodPost, "/api/orders/"+ordered.ID+"/"+move, token, nil)
 	}
-	api.told(t, token, "order.shipped", ordered)
+	api.awaitNotifications(t, token, "order.shipped", ordered)
 
 	api.mustCall(t, http.StatusNoContent, http.MethodDelete, "/api/users/me", token, map[string]string{"current_password": u.password})
 	if _, err := api.signIn(u); err == nil {
@@ -116,14 +116,14 @@ func TestAnAccountFromItsBeginningToItsEnd(t *testing.T) {
 	helpers := shellHelpers(t)
 	count := func(database, from string) string {
 		t.Helper()
-		said, err := attempt("bash", "-c", helpers+`in_postgres `+database+` "SELECT 'rows:' || count(*) FROM `+from+`"`)
+		printed, err := attempt("bash", "-c", helpers+`in_postgres `+database+` "SELECT 'rows:' || count(*) FROM `+from+`"`)
 		if err != nil {
-			t.Fatalf("%v: %s", err, said)
+			t.Fatalf("%v: %s", err, printed)
 		}
-		_, rows, _ := strings.Cut(said, "rows:")
+		_, rows, _ := strings.Cut(printed, "rows:")
 		return strings.Fields(rows)[0]
 	}
-	eventually(t, time.Minute, "nothing is left of the user", func() error {
+	eventually(t, time.Minute, "no data of the user is left", func() error {
 		for from, database := range map[string]string{
 			"notifications WHERE user_id = '" + u.ID + "'": "notifications", "orders WHERE user_id = '" + u.ID + "'": "orders",
 			"idempotency_keys WHERE user_id = '" + u.ID + "'": "orders", "users WHERE id = '" + u.ID + "'": "users",
@@ -137,6 +137,6 @@ func TestAnAccountFromItsBeginningToItsEnd(t *testing.T) {
 		return nil
 	})
 	if rows := count("orders", "orders WHERE id = '"+url.PathEscape(ordered.ID)+"' AND status = 'shipped'"); rows != "1" {
-		t.Errorf("%s orders are kept, want the one that was shipped", rows)
+		t.Errorf("%s orders are kept, want only the shipped one", rows)
 	}
 }

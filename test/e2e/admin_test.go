@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// TestAnAdminIsMadeByACommand makes an admin of a user, who then reads in the audit log who has done so.
-func TestAnAdminIsMadeByACommand(t *testing.T) {
+// TestMakeAdminGivesTheRoleOfAnAdmin gives a user the role of an admin. The user then reads in the audit log who changed the role.
+func TestMakeAdminGivesTheRoleOfAnAdmin(t *testing.T) {
 	c := gateway()
 	u := c.signUp(t)
 	token := c.mustSignIn(t, u)
 	c.mustCall(t, http.StatusForbidden, http.MethodGet, "/api/audit", token, nil)
-	if said, err := attempt("make", "-s", "admin", "EMAIL=nobody-"+u.Email); err == nil || !strings.Contains(err.Error()+said, "sign up first") {
-		t.Errorf("nobody is an admin: %v\n%s", err, said)
+	if printed, err := attempt("make", "-s", "admin", "EMAIL=nobody-"+u.Email); err == nil || !strings.Contains(err.Error()+printed, "sign up first") {
+		t.Errorf("an unknown user: %v\n%s", err, printed)
 	}
-	if said, err := attempt("make", "-s", "admin"); err == nil || !strings.Contains(err.Error()+said, "EMAIL is missing") {
-		t.Errorf("without an email: %v\n%s", err, said)
+	if printed, err := attempt("make", "-s", "admin"); err == nil || !strings.Contains(err.Error()+printed, "EMAIL is missing") {
+		t.Errorf("without an email: %v\n%s", err, printed)
 	}
 	output(t, "make", "-s", "admin", "EMAIL="+strings.ToUpper(u.Email))
-	eventually(t, 5*time.Second, "the token of a user who was none ends", func() error {
+	eventually(t, 5*time.Second, "the token with the previous role becomes invalid", func() error {
 		_, err := c.expect(http.MethodGet, "/api/users/me", token, nil, http.StatusUnauthorized)
 		return err
 	})
@@ -36,12 +36,12 @@ func TestAnAdminIsMadeByACommand(t *testing.T) {
 	for _, entry := range read.Entries {
 		actions = append(actions, strings.TrimSpace(entry.Action+" "+entry.Detail))
 		if (entry.Address == "") != (entry.Action == "user.changed") {
-			t.Errorf("%s came from %q", entry.Action, entry.Address)
+			t.Errorf("%s has the address %q", entry.Action, entry.Address)
 		}
 	}
 	const want = "session.begun; user.changed role admin, by the operator; session.begun; user.created"
 	if got := strings.Join(actions, "; "); got != want {
-		t.Errorf("the audit log says %s, want %s", got, want)
+		t.Errorf("the audit log is %s, want %s", got, want)
 	}
 	if left := output(t, "kubectl", "--namespace=apps", "get", "jobs", "--output=name"); strings.Contains(left, "-admin-") {
 		t.Errorf("a Job is left: %s", left)

@@ -19,18 +19,18 @@ import (
 	"time"
 )
 
-// alert is one that Alertmanager tells of (prometheus.io/docs/alerting/latest/configuration, webhook_config).
+// alert is an alert in a notification of Alertmanager (prometheus.io/docs/alerting/latest/configuration, webhook_config).
 type alert struct {
 	Status      string            `json:"status"` // firing or resolved
 	Labels      map[string]string `json:"labels"`
 	Annotations map[string]string `json:"annotations"`
 }
 
-// receiver is somebody on call, and whoever keeps traces: it takes alerts by webhook, and traces as OTLP over gRPC.
+// receiver is a fake on-call webhook and a fake trace store. It receives alerts by webhook, and traces as OTLP over gRPC.
 type receiver struct {
-	mu     sync.Mutex
-	told   []alert
-	traces [][]byte
+	mu       sync.Mutex
+	received []alert
+	traces   [][]byte
 }
 
 func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
@@ -52,10 +52,10 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.told = append(r.told, message.Alerts...)
+	r.received = append(r.received, message.Alerts...)
 }
 
-// export is the one call of OTLP over gRPC: a byte that says whether the message is compressed, its length, the message.
+// export handles the one OTLP call over gRPC: a byte that marks compression, the message's length, the message.
 func (r *receiver) export(w http.ResponseWriter, body []byte) {
 	const prefix = 5
 	if len(body) < prefix {
@@ -83,12 +83,12 @@ func (r *receiver) export(w http.ResponseWriter, body []byte) {
 	w.Header().Set("Grpc-Status", "0")
 }
 
-// about is what was told of an alert of a job with that status.
+// about returns the received notifications of an alert of a job with that status.
 func (r *receiver) about(name, job, status string) []alert {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var found []alert
-	for _, alert := range r.told {
+	for _, alert := range r.received {
 		if alert.Labels["alertname"] == name && alert.Labels["job"] == job && alert.Status == status {
 			found = append(found, alert)
 		}
@@ -96,32 +96,32 @@ func (r *receiver) about(name, job, status string) []alert {
 	return found
 }
 
-// heardOf reports whether an outage of a job was told of.
+// heardOf returns a condition: the receiver got ServiceDown of the job with that status.
 func (r *receiver) heardOf(job, status string) func() error {
 	return func() error {
 		if len(r.about("ServiceDown", job, status)) == 0 {
-			return fmt.Errorf("nobody is told that ServiceDown of %s is %s", job, status)
+			return fmt.Errorf("no notification that ServiceDown of %s is %s", job, status)
 		}
 		return nil
 	}
 }
 
 func (r *receiver) hasTrace(id string) error {
-	wanted, err := hex.DecodeString(id)
-	if err != nil || len(wanted) != 16 {
-		return fmt.Errorf("%q is no trace id (%w)", id, err)
+	traceID, err := hex.DecodeString(id)
+	if err != nil || len(traceID) != 16 {
+		return fmt.Errorf("%q is not a trace ID (%w)", id, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, message := range r.traces {
-		if bytes.Contains(message, wanted) {
+		if bytes.Contains(message, traceID) {
 			return nil
 		}
 	}
 	return fmt.Errorf("trace %s is not among the %d messages", id, len(r.traces))
 }
 
-// receive listens where pods reach this machine, on a port on which a webhook may be.
+// receive listens on an address of this machine that pods can reach, on a port that is allowed for webhooks.
 func receive(t *testing.T) (*receiver, string) {
 	t.Helper()
 	node := output(t, "kubectl", "get", "nodes", `--output=jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}`)
@@ -145,13 +145,13 @@ func receive(t *testing.T) (*receiver, string) {
 	return nil, ""
 }
 
-// scale sets how many pods there are of something.
+// scale sets the number of replicas of a workload.
 func scale(t *testing.T, namespace, workload string, replicas int) {
 	t.Helper()
 	output(t, "kubectl", "scale", "--namespace="+namespace, workload, fmt.Sprintf("--replicas=%d", replicas))
 }
 
-// known reports whether Prometheus holds an alert to be true.
+// known returns a condition: the alert is firing in Prometheus.
 func known(name, job string) func() error {
 	return func() error {
 		firing, err := query(fmt.Sprintf(`ALERTS{alertname=%q, job=%q, alertstate="firing"}`, name, job))
@@ -162,7 +162,7 @@ func known(name, job string) func() error {
 	}
 }
 
-func TestWhoIsOnCallIsTold(t *testing.T) {
+func TestAlertsReachTheOnCallReceiver(t *testing.T) {
 	root, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
@@ -173,12 +173,12 @@ func TestWhoIsOnCallIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if said, err := upFrom(root); err != nil {
-			t.Errorf("the platform isn't as it was: %v\n%s", err, said)
+		if printed, err := upFrom(root); err != nil {
+			t.Errorf("the platform isn't restored: %v\n%s", err, printed)
 		}
 	})
 	clone := copyOfTheClone(t)
-	// A configuration of its own: that of the platform stays as it is.
+	// A separate configuration, so that the platform's own one doesn't change.
 	output(t, "bash", "-c", "cd '"+clone+"' && cp -L Pulumi.local.yaml own && mv own Pulumi.local.yaml")
 	for _, setting := range []string{
 		"--secret platform:alertWebhookUrl http://" + address + "/alerts",
@@ -187,8 +187,8 @@ func TestWhoIsOnCallIsTold(t *testing.T) {
 	} {
 		output(t, "bash", "-c", "cd '"+clone+"' && pulumi config set --stack local "+setting)
 	}
-	if said, err := upFrom(clone); err != nil {
-		t.Fatalf("%v\n%s", err, said)
+	if printed, err := upFrom(clone); err != nil {
+		t.Fatalf("%v\n%s", err, printed)
 	}
 	api := gateway()
 	token := api.mustSignIn(t, api.signUp(t))
@@ -202,8 +202,8 @@ func TestWhoIsOnCallIsTold(t *testing.T) {
 			output(t, "kubectl", "rollout", "status", "--namespace="+namespace, name, "--timeout=2m")
 		}
 	})
-	t.Run("nobody is paged while all is well", func(t *testing.T) {
-		eventually(t, 5*time.Minute, "no page is out", func() error {
+	t.Run("no page while everything is healthy", func(t *testing.T) {
+		eventually(t, 5*time.Minute, "no page is firing", func() error {
 			pages, err := query(`ALERTS{severity="page", alertstate="firing"}`)
 			if err == nil && len(pages) > 0 {
 				err = fmt.Errorf("%v", pages[0].Metric)
@@ -211,23 +211,23 @@ func TestWhoIsOnCallIsTold(t *testing.T) {
 			return err
 		})
 	})
-	t.Run("of an outage, soon, with what to do", func(t *testing.T) {
+	t.Run("an outage, soon, with a runbook", func(t *testing.T) {
 		scale(t, "apps", "deployment/"+live(t, "user-service"), 0)
 		began := time.Now()
-		eventually(t, 3*time.Minute, "the outage is told", onCall.heardOf("user-service", "firing"))
-		t.Logf("told %.0f s after its cause", time.Since(began).Seconds())
-		told := onCall.about("ServiceDown", "user-service", "firing")[0]
-		if told.Labels["severity"] != "page" || told.Labels["stack"] != "local" || told.Annotations["summary"] == "" {
-			t.Errorf("it is told as %v %v", told.Labels, told.Annotations)
+		eventually(t, 3*time.Minute, "the outage is notified", onCall.heardOf("user-service", "firing"))
+		t.Logf("notified %.0f s after its cause", time.Since(began).Seconds())
+		page := onCall.about("ServiceDown", "user-service", "firing")[0]
+		if page.Labels["severity"] != "page" || page.Labels["stack"] != "local" || page.Annotations["summary"] == "" {
+			t.Errorf("the notification is %v %v", page.Labels, page.Annotations)
 		}
-		if _, err := os.Stat(filepath.Join(root, told.Annotations["runbook_url"])); err != nil {
+		if _, err := os.Stat(filepath.Join(root, page.Annotations["runbook_url"])); err != nil {
 			t.Errorf("its runbook: %v", err)
 		}
 		if more := onCall.about("TargetMissing", "user-service", "firing"); len(more) > 0 {
-			t.Errorf("what follows from it is told as well: %v", more)
+			t.Errorf("inhibited alerts were sent: %v", more)
 		}
 	})
-	t.Run("where a request failed, by its trace", func(t *testing.T) {
+	t.Run("a failed request, by its trace", func(t *testing.T) {
 		answer, err := api.expect(http.MethodGet, "/api/users/me", token, nil, http.StatusBadGateway, http.StatusServiceUnavailable)
 		if err != nil {
 			t.Fatal(err)
@@ -236,43 +236,43 @@ func TestWhoIsOnCallIsTold(t *testing.T) {
 		var line struct {
 			Trace string `json:"trace_id"`
 		}
-		eventually(t, time.Minute, "the gateway's log tells of the request", func() error {
-			said, err := attempt("kubectl", "logs", "--namespace=apps", "deployment/"+live(t, "api-gateway"), "--since=5m")
+		eventually(t, time.Minute, "the gateway's log contains the request", func() error {
+			printed, err := attempt("kubectl", "logs", "--namespace=apps", "deployment/"+live(t, "api-gateway"), "--since=5m")
 			if err != nil {
 				return err
 			}
-			for text := range strings.Lines(said) {
+			for text := range strings.Lines(printed) {
 				if strings.Contains(text, id) {
 					return json.Unmarshal([]byte(text), &line)
 				}
 			}
-			return fmt.Errorf("no line of request %s", id)
+			return fmt.Errorf("no line for request %s", id)
 		})
 		eventually(t, 2*time.Minute, "its trace arrives", func() error { return onCall.hasTrace(line.Trace) })
 	})
-	t.Run("of an outage while Alertmanager was away, once it is back", func(t *testing.T) {
+	t.Run("an outage during an outage of Alertmanager, afterwards", func(t *testing.T) {
 		scale(t, "monitoring", "statefulset/alertmanager", 0)
 		output(t, "kubectl", "wait", "--namespace=monitoring", "pod/alertmanager-0", "--for=delete", "--timeout=1m")
 		scale(t, "apps", "deployment/"+live(t, "user-service"), 1)
 		scale(t, "apps", "deployment/"+live(t, "order-service"), 0)
 		eventually(t, 3*time.Minute, "Prometheus knows", known("ServiceDown", "order-service"))
 		if err := onCall.heardOf("order-service", "firing")(); err == nil {
-			t.Error("it is told without Alertmanager")
+			t.Error("a notification arrived without Alertmanager")
 		}
 		scale(t, "monitoring", "statefulset/alertmanager", 1)
-		eventually(t, 3*time.Minute, "the outage is told", onCall.heardOf("order-service", "firing"))
+		eventually(t, 3*time.Minute, "the outage is notified", onCall.heardOf("order-service", "firing"))
 	})
-	t.Run("of an outage's end", func(t *testing.T) {
-		eventually(t, 6*time.Minute, "the first end is told", onCall.heardOf("user-service", "resolved"))
+	t.Run("the end of an outage", func(t *testing.T) {
+		eventually(t, 6*time.Minute, "the first resolution is notified", onCall.heardOf("user-service", "resolved"))
 	})
 }
 
-func TestEveryRuleIsSound(t *testing.T) {
+func TestEveryRuleIsHealthy(t *testing.T) {
 	api := gateway()
 	token := api.mustSignIn(t, api.signUp(t))
 	stop := make(chan struct{})
 	defer close(stop)
-	go api.use(token, stop) // what nobody asks for counts nothing
+	go api.use(token, stop) // some metrics exist only with requests
 	type rules struct {
 		Groups []struct {
 			Name  string
@@ -301,14 +301,14 @@ func TestEveryRuleIsSound(t *testing.T) {
 	})
 	watchdog, err := query(`ALERTS{alertname="Watchdog", alertstate="firing"}`)
 	if err != nil || len(watchdog) != 1 {
-		t.Errorf("the dead man's switch is %v (%v)", watchdog, err)
+		t.Errorf("the Watchdog alert is %v (%v)", watchdog, err)
 	}
-	// A rule that asks for a series which nobody makes is silent for ever.
+	// A rule that queries a metric without series never fires.
 	found, err := prometheus[rules]("rules")
 	if err != nil {
 		t.Fatal(err)
 	}
-	asked := map[string]string{} // the name of a rule, by the metric
+	ruleOf := map[string]string{} // rule by metric
 	for _, group := range found.Groups {
 		for _, rule := range group.Rules {
 			tree, err := prometheus[any]("parse_query?query=" + escape(rule.Query))
@@ -316,43 +316,43 @@ func TestEveryRuleIsSound(t *testing.T) {
 				t.Fatalf("%s: %v", rule.Name, err)
 			}
 			for _, name := range selected(tree) {
-				asked[name] = rule.Name
+				ruleOf[name] = rule.Name
 			}
 		}
 	}
 	for name := range onlyAfterwards {
-		if asked[name] == "" {
-			t.Errorf("no rule asks for %s any more", name)
+		if ruleOf[name] == "" {
+			t.Errorf("no rule queries %s any more", name)
 		}
 	}
-	eventually(t, 2*time.Minute, "somebody makes every series that is asked for", func() error {
+	eventually(t, 2*time.Minute, "every queried metric has series", func() error {
 		names, err := prometheus[[]string]("label/__name__/values")
 		if err != nil {
 			return err
 		}
 		var missing []error
-		for name, rule := range asked {
+		for name, rule := range ruleOf {
 			if onlyAfterwards[name] == "" && !slices.Contains(names, name) {
-				missing = append(missing, fmt.Errorf("%s asks for %s", rule, name))
+				missing = append(missing, fmt.Errorf("%s queries %s", rule, name))
 			}
 		}
 		return errors.Join(missing...)
 	})
 }
 
-// onlyAfterwards is the series that are there only once something has happened, and what.
+// onlyAfterwards maps metrics that exist only after an event to that event.
 var onlyAfterwards = map[string]string{
-	"gateway_service_errors_total":                     "an answer 5xx",
-	"user_service_errors_total":                        "an answer 5xx",
-	"order_service_errors_total":                       "an answer 5xx",
-	"notification_service_errors_total":                "an answer 5xx",
+	"gateway_service_errors_total":                     "a 5xx response",
+	"user_service_errors_total":                        "a 5xx response",
+	"order_service_errors_total":                       "a 5xx response",
+	"notification_service_errors_total":                "a 5xx response",
 	"notification_service_webhook_deliveries_total":    "a delivery to a webhook, which the local stack has none of",
-	"kube_pod_container_status_last_terminated_reason": "a container's end",
-	"kube_pod_container_status_waiting_reason":         "a container that waits",
-	"kube_job_failed":                                  "a Job's failure",
+	"kube_pod_container_status_last_terminated_reason": "the termination of a container",
+	"kube_pod_container_status_waiting_reason":         "a waiting container",
+	"kube_job_failed":                                  "a failed Job",
 }
 
-// selected is the metrics that a query asks for, from its tree as Prometheus parses it.
+// selected returns the metrics in a query, from the tree of Prometheus' parser.
 func selected(tree any) []string {
 	var names []string
 	switch node := tree.(type) {

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-func TestAutoscalersSeeRealMetrics(t *testing.T) {
+func TestAutoscalersHaveMetrics(t *testing.T) {
 	type autoscalers struct {
 		Items []struct {
 			Spec struct {
@@ -31,7 +31,7 @@ func TestAutoscalersSeeRealMetrics(t *testing.T) {
 			} `json:"status"`
 		} `json:"items"`
 	}
-	// metrics-server looks once in 15 s, the autoscaler too, and a new pod counts after a minute or two.
+	// metrics-server and the autoscaler poll every 15 s, and a new pod counts after a minute or two.
 	eventually(t, 4*time.Minute, "the autoscalers have metrics", func() error {
 		printed, err := attempt("kubectl", "get", "horizontalpodautoscalers", "--namespace=apps", "--output=json")
 		if err != nil {
@@ -48,7 +48,7 @@ func TestAutoscalersSeeRealMetrics(t *testing.T) {
 			var known []string
 			for _, metric := range scaler.Status.CurrentMetrics {
 				current := metric.Resource.Current
-				// No process uses no memory at all, while an idle one's processor time may round to nothing.
+				// A process always uses some memory, while the CPU time of an idle one may round to zero.
 				measured := current.AverageUtilization != nil && current.AverageValue != ""
 				if measured && (metric.Resource.Name != "memory" || current.AverageValue != "0") {
 					known = append(known, metric.Resource.Name)
@@ -56,16 +56,16 @@ func TestAutoscalersSeeRealMetrics(t *testing.T) {
 			}
 			slices.Sort(known)
 			if !slices.Equal(known, []string{"cpu", "memory"}) {
-				return fmt.Errorf("the one of %s knows %v, want cpu and memory", scaler.Spec.ScaleTargetRef.Name, known)
+				return fmt.Errorf("the autoscaler of %s has %v, want cpu and memory", scaler.Spec.ScaleTargetRef.Name, known)
 			}
 		}
 		return nil
 	})
 }
 
-func TestAnAutoscalerGrowsUnderLoadAndShrinksAfterwards(t *testing.T) {
+func TestAutoscalerScalesUpAndDown(t *testing.T) {
 	name := live(t, "api-gateway")
-	// The stack's autoscalers look back over five minutes before they shrink; here a test waits.
+	// The stack's autoscalers wait for five minutes before they scale down; this test shortens that.
 	patient := output(t, "kubectl", "get", "hpa", name, "--namespace=apps", "--output=jsonpath={.spec.behavior.scaleDown}")
 	shrink := func(behaviour string) {
 		output(t, "kubectl", "patch", "hpa", name, "--namespace=apps", "--type=merge", `--patch={"spec":{"behavior":{"scaleDown":`+behaviour+`}}}`)
@@ -80,11 +80,11 @@ func TestAnAutoscalerGrowsUnderLoadAndShrinksAfterwards(t *testing.T) {
 		return strconv.Atoi(printed)
 	}
 	bound := output(t, "kubectl", "get", "hpa", name, "--namespace=apps", "--output=jsonpath={.spec.maxReplicas}")
-	// What was done before, the platform's own start for one, may have made it grow.
+	// Earlier load, such as the platform's start, may have scaled it up.
 	var before int
-	eventually(t, 6*time.Minute, "there is room to grow", func() (err error) {
+	eventually(t, 6*time.Minute, "the autoscaler is below its maximum", func() (err error) {
 		if before, err = replicas(); err == nil && strconv.Itoa(before) == bound {
-			err = fmt.Errorf("%d replicas are ready, the most there may be", before)
+			err = fmt.Errorf("%d replicas are ready, which is the maximum", before)
 		}
 		return err
 	})
@@ -95,7 +95,7 @@ func TestAnAutoscalerGrowsUnderLoadAndShrinksAfterwards(t *testing.T) {
 	var users sync.WaitGroup
 	for range 4 {
 		users.Go(func() {
-			const most = 50_000 // requests, whatever happens
+			const most = 50_000 // maximum number of requests
 			for range most {
 				select {
 				case <-stop:
@@ -120,7 +120,7 @@ func TestAnAutoscalerGrowsUnderLoadAndShrinksAfterwards(t *testing.T) {
 	if grown != nil {
 		t.Fatal(grown)
 	}
-	eventually(t, 4*time.Minute, "it shrinks to what it was", func() error {
+	eventually(t, 4*time.Minute, "it scales down again", func() error {
 		now, err := replicas()
 		if err == nil && now != before {
 			err = fmt.Errorf("%d replicas are ready, %d before the load", now, before)

@@ -16,7 +16,7 @@ import (
 	"platform.example/test/load"
 )
 
-// served returns the certificate that a server presents. Postgres speaks TLS once it is asked to
+// served returns the certificate that a server presents. Postgres speaks TLS only after a request
 // (postgresql.org/docs, "Message Formats", SSLRequest).
 func served(address string, postgres bool) (*x509.Certificate, error) {
 	connection, err := net.DialTimeout("tcp", address, 5*time.Second)
@@ -33,7 +33,7 @@ func served(address string, postgres bool) (*x509.Certificate, error) {
 			return nil, err
 		}
 	}
-	secured := tls.Client(connection, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the certificate is looked at, and nothing is sent
+	secured := tls.Client(connection, &tls.Config{InsecureSkipVerify: true}) //nolint:gosec // the test only reads the certificate and sends no data
 	if err := secured.Handshake(); err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func presented() (map[string]*x509.Certificate, error) {
 	return certificates, err
 }
 
-// TestCertificatesRenewBeforeTheyExpire runs the platform with certificates that last ten minutes, for longer than that.
+// TestCertificatesRenewBeforeTheyExpire runs the platform with certificates of ten minutes, for longer than that.
 func TestCertificatesRenewBeforeTheyExpire(t *testing.T) {
 	const duration = 10 * time.Minute
 	update := func() {
@@ -79,14 +79,14 @@ func TestCertificatesRenewBeforeTheyExpire(t *testing.T) {
 	before := pods()
 	update()
 	first := map[string]*x509.Certificate{}
-	eventually(t, 3*time.Minute, "each server presents a certificate that lasts ten minutes", func() error {
+	eventually(t, 3*time.Minute, "each server presents a certificate of ten minutes", func() error {
 		now, err := presented()
 		if err != nil {
 			return err
 		}
 		for name, certificate := range now {
 			if left := time.Until(certificate.NotAfter); left > duration {
-				return fmt.Errorf("that of %s lasts for %s", name, left)
+				return fmt.Errorf("the certificate of %s is valid for %s", name, left)
 			}
 		}
 		first = now
@@ -114,13 +114,13 @@ func TestCertificatesRenewBeforeTheyExpire(t *testing.T) {
 			}
 			if renewed[name].IsZero() && certificate.SerialNumber.Cmp(first[name].SerialNumber) != 0 {
 				renewed[name] = time.Now()
-				t.Logf("%s presents another one at %s, %s before the end", name, time.Now().Format(time.TimeOnly), time.Until(first[name].NotAfter).Round(time.Second))
+				t.Logf("%s presents a new certificate at %s, %s before the expiry", name, time.Now().Format(time.TimeOnly), time.Until(first[name].NotAfter).Round(time.Second))
 			}
 		}
 		time.Sleep(5 * time.Second)
 	}
 	if len(renewed) != len(first) {
-		t.Errorf("renewed are %v", renewed)
+		t.Errorf("the renewed certificates are %v", renewed)
 	}
 	for _, lost := range running.Stop().Lost() {
 		t.Errorf("lost: %+v", lost)
@@ -129,12 +129,12 @@ func TestCertificatesRenewBeforeTheyExpire(t *testing.T) {
 		t.Error(err)
 	}
 	if after := pods(); after != before {
-		t.Errorf("pods were replaced: %s, before %s", after, before)
+		t.Errorf("pods were replaced: %s, were %s", after, before)
 	}
 }
 
-// An expired certificate, or one that can't be read, is replaced by an update.
-func TestAnUpdateReplacesACertificateThatHasExpired(t *testing.T) {
+// An update replaces a certificate that is expired or unreadable.
+func TestUpdateReplacesAnExpiredCertificate(t *testing.T) {
 	garbage := base64.StdEncoding.EncodeToString([]byte("expired"))
 	output(t, "kubectl", "patch", "secret", "redis-cache-certificate", "--namespace=data", `--patch={"data":{"tls.crt":"`+garbage+`"}}`)
 	output(t, "pulumi", "up", "--stack", "local", "--yes", "--skip-preview", "--non-interactive")
@@ -144,7 +144,7 @@ func TestAnUpdateReplacesACertificateThatHasExpired(t *testing.T) {
 			return err
 		}
 		if stored == garbage {
-			return errors.New("the Secret holds the other one")
+			return errors.New("the Secret contains another certificate")
 		}
 		now, err := presented()
 		if err != nil {

@@ -19,14 +19,14 @@ import (
 	"time"
 )
 
-// client is someone who uses the API.
+// client is a client of the API.
 type client struct {
 	base   string
 	http   *http.Client
-	header http.Header // of every request
+	header http.Header // added to every request
 }
 
-// with is the client with one header more.
+// with returns the client with one more header.
 func (c client) with(name, value string) client {
 	c.header = c.header.Clone()
 	if c.header == nil {
@@ -36,8 +36,7 @@ func (c client) with(name, value string) client {
 	return c
 }
 
-// gateway is the API as a client outside the cluster reaches it, over a new
-// connection each time.
+// gateway returns a client outside of the cluster that opens a new connection for each request.
 func gateway() client {
 	return client{
 		base: os.Getenv(gatewayVariable),
@@ -49,23 +48,23 @@ func gateway() client {
 	}
 }
 
-// authority is whom the README has clients trust.
+// authority returns the certificate authority that clients trust according to the README.
 func authority() *x509.CertPool {
 	pool := x509.NewCertPool()
 	if content, err := os.ReadFile(filepath.Join("bin", "ca.pem")); err == nil {
-		pool.AppendCertsFromPEM(content) // without it, each request says that nobody vouches for the edge
+		pool.AppendCertsFromPEM(content) // without it, each request fails to verify the edge's certificate
 	}
 	return pool
 }
 
-// answer is what the API said.
+// answer is a response of the API.
 type answer struct {
 	status int
 	header http.Header
 	body   []byte
 }
 
-// call sends body as JSON, unless it is nil, with the token, unless it is empty.
+// call sends body as JSON unless it is nil, and token unless it is empty.
 func (c client) call(method, path, token string, body any) (answer, error) {
 	var content bytes.Buffer
 	if body != nil {
@@ -96,8 +95,8 @@ func (c client) call(method, path, token string, body any) (answer, error) {
 	return answer{status: response.StatusCode, header: response.Header, body: text}, nil
 }
 
-// want is an error unless the status is one of these. Only an error's body is
-// quoted: that of a success may hold a token.
+// want returns an error unless the status is one of these. It quotes only the body of an error: that of a success may contain a
+// token.
 func (a answer) want(statuses ...int) error {
 	for _, status := range statuses {
 		if a.status == status {
@@ -105,12 +104,12 @@ func (a answer) want(statuses ...int) error {
 		}
 	}
 	if a.status < http.StatusBadRequest {
-		return fmt.Errorf("the answer is %d, want %v", a.status, statuses)
+		return fmt.Errorf("got status %d, want %v", a.status, statuses)
 	}
-	return fmt.Errorf("the answer is %d, want %v: %s", a.status, statuses, bytes.TrimSpace(a.body))
+	return fmt.Errorf("got status %d, want %v: %s", a.status, statuses, bytes.TrimSpace(a.body))
 }
 
-// problem is the error that an answer holds (RFC 9457).
+// problem returns the problem details in the response (RFC 9457).
 func (a answer) problem() (map[string]any, error) {
 	if kind, _, _ := mime.ParseMediaType(a.header.Get("Content-Type")); kind != "application/problem+json" {
 		return nil, fmt.Errorf("a %d of type %q, want application/problem+json", a.status, kind)
@@ -118,29 +117,29 @@ func (a answer) problem() (map[string]any, error) {
 	return parse[map[string]any](string(a.body))
 }
 
-// expect is call, and an error unless the answer has one of these statuses.
+// expect is like call, but returns an error unless the response has one of these statuses.
 func (c client) expect(method, path, token string, body any, statuses ...int) (answer, error) {
-	given, err := c.call(method, path, token, body)
+	response, err := c.call(method, path, token, body)
 	if err == nil {
-		err = given.want(statuses...)
+		err = response.want(statuses...)
 	}
 	if err != nil {
 		return answer{}, fmt.Errorf("%s %s: %w", method, path, err)
 	}
-	return given, nil
+	return response, nil
 }
 
-// mustCall fails the test unless the answer has this status.
+// mustCall fails the test unless the response has this status.
 func (c client) mustCall(t *testing.T, want int, method, path, token string, body any) answer {
 	t.Helper()
-	given, err := c.expect(method, path, token, body, want)
+	response, err := c.expect(method, path, token, body, want)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return given
+	return response
 }
 
-// user is as the API shows one, with the password that this test chose.
+// user is a user of the API, with the password that the test chose.
 type user struct {
 	ID    string `json:"id"`
 	Email string `json:"email"`
@@ -154,13 +153,13 @@ func (u user) credentials() map[string]string {
 	return map[string]string{"email": u.Email, "password": u.password}
 }
 
-// signUp makes a user that nobody knows yet. It is gone after the test.
+// signUp signs up a new user, and removes the user after the test.
 func (c client) signUp(t *testing.T) user {
 	t.Helper()
 	chosen := user{Email: "e2e-" + strings.ToLower(rand.Text()) + "@platform.example", Name: "End To End", password: rand.Text()}
-	made := c.mustCall(t, http.StatusCreated, http.MethodPost, "/api/users", "",
+	signedUp := c.mustCall(t, http.StatusCreated, http.MethodPost, "/api/users", "",
 		map[string]string{"email": chosen.Email, "name": chosen.Name, "password": chosen.password})
-	created, err := parse[user](string(made.body))
+	created, err := parse[user](string(signedUp.body))
 	if err != nil {
 		t.Fatalf("sign up: %v", err)
 	}
@@ -171,18 +170,18 @@ func (c client) signUp(t *testing.T) user {
 			_, err = c.expect(http.MethodDelete, "/api/users/me", token, map[string]string{"current_password": created.password}, http.StatusNoContent)
 		}
 		if err != nil {
-			t.Errorf("remove the user that the test made: %v", err)
+			t.Errorf("remove the user of the test: %v", err)
 		}
 	})
 	if created.ID == "" || created.Email != chosen.Email || created.Name != chosen.Name || created.Role != "user" {
-		t.Fatalf("signed up as %s, but became %q: id %q, name %q, role %q", chosen.Email, created.Email, created.ID, created.Name, created.Role)
+		t.Fatalf("signed up as %s, but got %q: id %q, name %q, role %q", chosen.Email, created.Email, created.ID, created.Name, created.Role)
 	}
 	return created
 }
 
 // signIn returns an access token.
 func (c client) signIn(u user) (string, error) {
-	given, err := c.expect(http.MethodPost, "/api/auth/token", "", u.credentials(), http.StatusOK)
+	response, err := c.expect(http.MethodPost, "/api/auth/token", "", u.credentials(), http.StatusOK)
 	if err != nil {
 		return "", err
 	}
@@ -190,17 +189,17 @@ func (c client) signIn(u user) (string, error) {
 		AccessToken string `json:"access_token"`
 		TokenType   string `json:"token_type"`
 		ExpiresIn   int    `json:"expires_in"` // seconds
-	}](string(given.body))
+	}](string(response.body))
 	if err != nil {
 		return "", err
 	}
 	if issued.AccessToken == "" || issued.TokenType != "Bearer" || issued.ExpiresIn <= 0 {
-		return "", errors.New("the answer holds no bearer token with an expiry")
+		return "", errors.New("the response contains no bearer token with an expiry")
 	}
 	return issued.AccessToken, nil
 }
 
-// mustSignIn is signIn for a test that needs the token.
+// mustSignIn is like signIn, but fails the test on an error.
 func (c client) mustSignIn(t *testing.T, u user) string {
 	t.Helper()
 	token, err := c.signIn(u)

@@ -4,7 +4,7 @@ import (
 	"testing"
 )
 
-// live is the Deployment of a service that has the traffic, such as user-service-green.
+// live returns the name of a service's live Deployment, such as user-service-green.
 func live(t *testing.T, service string) string {
 	t.Helper()
 	return service + "-" + output(t, "kubectl", "get", "service", service, "--namespace=apps", "--output=jsonpath={.spec.selector.colour}")

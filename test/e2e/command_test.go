@@ -12,20 +12,19 @@ import (
 	"time"
 )
 
-// commandLimit is generous: make and pulumi may have something to compile first.
+// commandLimit is generous, because make and pulumi may have to compile first.
 const commandLimit = 3 * time.Minute
 
-// attempt runs a command at the repository's root and returns what it prints.
-// Its error holds what it says on standard error, but nothing of its output,
-// which may be secret.
+// attempt runs a command in the repository's root and returns its standard output. Its error contains standard error, but not
+// standard output, which may be secret.
 func attempt(command ...string) (string, error) { return feed("", command...) }
 
-// feed is attempt with something on standard input.
+// feed is like attempt, with standard input.
 func feed(input string, command ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), commandLimit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	// What make started has to end with it.
+	// The child processes of make must end with it.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = 5 * time.Second
@@ -41,7 +40,7 @@ func feed(input string, command ...string) (string, error) {
 	return stdout.String(), nil
 }
 
-// output is what a command prints that must succeed.
+// output returns the output of a command that must succeed.
 func output(t *testing.T, command ...string) string {
 	t.Helper()
 	printed, err := attempt(command...)
@@ -51,7 +50,7 @@ func output(t *testing.T, command ...string) string {
 	return printed
 }
 
-// parse reads JSON. The error doesn't quote it.
+// parse decodes JSON. The error doesn't quote the text.
 func parse[T any](text string) (T, error) {
 	var value T
 	if err := json.Unmarshal([]byte(text), &value); err != nil {
@@ -60,7 +59,7 @@ func parse[T any](text string) (T, error) {
 	return value, nil
 }
 
-// parsed is the JSON that a command prints that must succeed.
+// parsed returns the JSON output of a command that must succeed.
 func parsed[T any](t *testing.T, command ...string) T {
 	t.Helper()
 	value, err := parse[T](output(t, command...))

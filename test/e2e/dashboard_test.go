@@ -19,7 +19,7 @@ import (
 
 func escape(text string) string { return url.QueryEscape(text) }
 
-// dashboards runs make dashboard until the test ends, and returns the addresses that it tells, by what is there.
+// dashboards runs make dashboard until the test ends, and returns the printed addresses by name.
 func dashboards(t *testing.T) map[string]string {
 	t.Helper()
 	command := exec.Command("make", "-s", "dashboard")
@@ -33,7 +33,7 @@ func dashboards(t *testing.T) map[string]string {
 		t.Fatal(err)
 	}
 	addresses := map[string]string{}
-	told := make(chan error, 1)
+	ready := make(chan error, 1)
 	go func() {
 		lines := bufio.NewScanner(printed)
 		for lines.Scan() {
@@ -41,15 +41,15 @@ func dashboards(t *testing.T) map[string]string {
 				addresses[strings.ToLower(found[2])] = found[1]
 			}
 			if strings.HasPrefix(lines.Text(), "Ctrl-C") {
-				told <- nil
+				ready <- nil
 				_, _ = io.Copy(io.Discard, printed)
 				return
 			}
 		}
-		told <- errors.New("it ends before it says that Ctrl-C ends it")
+		ready <- errors.New("make dashboard ended before it was ready")
 	}()
 	t.Cleanup(func() {
-		if err := syscall.Kill(-command.Process.Pid, syscall.SIGINT); err != nil { // as Ctrl-C does
+		if err := syscall.Kill(-command.Process.Pid, syscall.SIGINT); err != nil { // like Ctrl-C
 			t.Error(err)
 		}
 		ended := make(chan error, 1)
@@ -57,7 +57,7 @@ func dashboards(t *testing.T) map[string]string {
 		select {
 		case <-ended:
 		case <-time.After(20 * time.Second):
-			t.Error("Ctrl-C doesn't end it")
+			t.Error("Ctrl-C doesn't end make dashboard")
 			_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL)
 		}
 		for what, address := range addresses {
@@ -68,17 +68,17 @@ func dashboards(t *testing.T) map[string]string {
 		}
 	})
 	select {
-	case err := <-told:
+	case err := <-ready:
 		if err != nil {
 			t.Fatal(err)
 		}
 	case <-time.After(commandLimit):
-		t.Fatal("make dashboard says nothing")
+		t.Fatal("make dashboard prints nothing")
 	}
 	return addresses
 }
 
-// read is what an address answers, as JSON.
+// read returns the JSON response of an address.
 func read[T any](address string) (T, error) {
 	var content T
 	client := http.Client{Timeout: 30 * time.Second}
@@ -93,23 +93,23 @@ func read[T any](address string) (T, error) {
 	return content, json.NewDecoder(response.Body).Decode(&content)
 }
 
-// quiet is the panels that show nothing as long as all is well, and what they wait for.
+// quiet maps the panels without data on a healthy platform to the event that gives them data.
 var quiet = map[string]string{
 	"Platform: Alerts":                           "an alert",
-	"Cost: Colours that stand by":                "a colour that stands by",
-	"api-gateway: Errors by service":             "an answer 5xx",
-	"user-service: Errors by endpoint":           "an answer 5xx",
-	"order-service: Errors by endpoint":          "an answer 5xx",
-	"notification-service: Errors by endpoint":   "an answer 5xx",
+	"Cost: Colours that stand by":                "a standby colour",
+	"api-gateway: Errors by service":             "a 5xx response",
+	"user-service: Errors by endpoint":           "a 5xx response",
+	"order-service: Errors by endpoint":          "a 5xx response",
+	"notification-service: Errors by endpoint":   "a 5xx response",
 	"notification-service: Deliveries":           "a webhook",
 	"notification-service: Deliveries that wait": "a webhook",
 }
 
-func TestEveryPanelShowsSomething(t *testing.T) {
+func TestEveryPanelHasData(t *testing.T) {
 	at := dashboards(t)
 	for _, what := range []string{"prometheus", "alertmanager", "dashboards"} {
 		if at[what] == "" {
-			t.Fatalf("make dashboard doesn't lead to %s, but to %v", what, at)
+			t.Fatalf("make dashboard prints no address of %s, only %v", what, at)
 		}
 	}
 	if _, err := read[any](at["prometheus"] + "/api/v1/status/buildinfo"); err != nil {
@@ -145,7 +145,7 @@ func TestEveryPanelShowsSomething(t *testing.T) {
 	type result struct {
 		Data struct{ Result []struct{} }
 	}
-	// Each variable has the value that chooses everything, and each price is 1.
+	// Each variable has the value for all, and each price is 1.
 	variables := strings.NewReplacer("$__rate_interval", "1m", "$service", ".*", "$colour", ".*", "$database", ".*",
 		"$core", "1", "$gib", "1", "$volume", "1")
 	shows := func(targets []target) (int, error) {
@@ -165,7 +165,7 @@ func TestEveryPanelShowsSomething(t *testing.T) {
 		}
 		return series, nil
 	}
-	wanting := map[string][]target{} // the queries of each panel that has shown nothing yet, by its name
+	wanting := map[string][]target{} // queries of the panels without data so far, by panel
 	for _, entry := range list.Dashboards {
 		whole, err := read[board](at["dashboards"] + "/api/dashboards/" + entry.UID)
 		if err != nil {
@@ -180,15 +180,15 @@ func TestEveryPanelShowsSomething(t *testing.T) {
 	t.Logf("%d panels", len(wanting))
 	for name := range quiet {
 		if wanting[name] == nil {
-			t.Errorf("there is no panel %s any more", name)
+			t.Errorf("panel %s doesn't exist any more", name)
 		}
 	}
-	eventually(t, 3*time.Minute, "every panel shows something", func() error {
+	eventually(t, 3*time.Minute, "every panel has data", func() error {
 		var faults []error
 		for name, targets := range wanting {
 			series, err := shows(targets)
 			if err == nil && series == 0 && quiet[name] == "" {
-				err = errors.New("it shows nothing")
+				err = errors.New("no data")
 			}
 			if err != nil {
 				faults = append(faults, fmt.Errorf("%s: %w", name, err))
@@ -200,7 +200,7 @@ func TestEveryPanelShowsSomething(t *testing.T) {
 	})
 }
 
-// use is somebody at work, who orders, looks and mistypes.
+// use is a user that orders, reads and makes mistakes.
 func (c client) use(token string, stop <-chan struct{}) {
 	for n := 0; ; n++ {
 		select {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// DNS accepts queries and never answers, for longer than anybody uses an address without looking it up again.
+// DNS accepts queries and never answers, for longer than the services use an address without a new lookup.
 func TestReleaseTrafficOutlivesDNS(t *testing.T) {
 	const outage = 45 * time.Second
 	all, err := processes()
@@ -41,8 +41,8 @@ func TestReleaseTrafficOutlivesDNS(t *testing.T) {
 	})
 }
 
-// dnsOnNode is a name server on the node's own address and another port, as NodeLocal DNSCache or a managed cluster has it.
-// Its image is that of the cluster's CoreDNS.
+// dnsOnNode is a DNS server on the node's own address and another port, like NodeLocal DNSCache or on a managed cluster. It runs the
+// image of the cluster's CoreDNS.
 const dnsOnNode = `
 apiVersion: v1
 kind: ConfigMap
@@ -79,8 +79,8 @@ spec:
       volumes: [{name: config, configMap: {name: dns-on-node}}]
 `
 
-// TestReleaseTrafficFollowsDNSToTheNode moves the cluster's name server from a pod to the node. After an update the firewalls
-// allow it, and pods that start afterwards resolve names.
+// TestReleaseTrafficFollowsDNSToTheNode moves the cluster's DNS server from a pod to the node. After an update, the network policies
+// allow it, and new pods resolve names.
 func TestReleaseTrafficFollowsDNSToTheNode(t *testing.T) {
 	root, err := os.Getwd()
 	if err != nil {
@@ -96,8 +96,8 @@ func TestReleaseTrafficFollowsDNSToTheNode(t *testing.T) {
 	}
 	update := func() {
 		t.Helper()
-		if said, err := upFrom(root); err != nil {
-			t.Errorf("%v\n%s", err, said)
+		if printed, err := upFrom(root); err != nil {
+			t.Errorf("%v\n%s", err, printed)
 		}
 	}
 	image := kubectl("get", "deployment", "coredns", "--output=jsonpath={.spec.template.spec.containers[0].image}")

@@ -1,4 +1,3 @@
-// Package e2e specifies the running platform from the outside: what a person at
-// its command line, a client of its API and someone who attacks it get. It needs
-// a platform on this machine (make up) and changes nothing that it doesn't put back.
+// Package e2e tests the running platform from the outside: as a user of its command line, as a client of its API, and as an
+// attacker. It needs a platform on this machine (make up) and reverts all of its changes.
 package e2e

@@ -9,10 +9,10 @@ import (
 	"time"
 )
 
-// drifts is what somebody changes by hand of order-service, of which this is the live Deployment, and what is said of it.
+// drifts are changes of order-service by hand, given its live Deployment, with the expected reports.
 var drifts = []struct {
 	name    string
-	outage  bool // requests are lost until it is restored
+	outage  bool // requests are lost until the drift is restored
 	command func(deployment string) []string
 	want    []string
 }{
@@ -36,8 +36,8 @@ var drifts = []struct {
 	}, []string{"spec.minReplicas: 2, want 1", "(changed by kubectl-patch at "}},
 }
 
-// TestReleaseThatDrifts changes by hand what a release has left, under load. It is said with who did it, restored by a repair and
-// by an update, and never stated in the outputs.
+// TestReleaseThatDrifts changes a released service by hand under load. The drift is reported with its author, restored by a repair
+// and by an update, and never stated in the outputs.
 func TestReleaseThatDrifts(t *testing.T) {
 	root := restored(t)
 	if err := errors.Join(release(t, root, "up", "-unwatched"), release(t, root, "retire"), drift(t)); err != nil {
@@ -54,26 +54,26 @@ func TestReleaseThatDrifts(t *testing.T) {
 				}
 			}()
 			output(t, append([]string{"kubectl", "--namespace=apps"}, c.command(live(t, "order-service"))...)...)
-			said := drift(t)
+			reported := drift(t)
 			for _, want := range c.want {
-				if said == nil || !strings.Contains(said.Error(), want) {
-					t.Errorf("make drift says %v, want %s", said, want)
+				if reported == nil || !strings.Contains(reported.Error(), want) {
+					t.Errorf("make drift reports %v, want %s", reported, want)
 				}
 			}
 			if shown := preview(t, root); !strings.Contains(shown, c.want[0]) || !strings.Contains(shown, "`pulumi up` restores it") {
-				t.Errorf("a preview says\n%s\nwant %s", shown, c.want[0])
+				t.Errorf("the preview prints\n%s\nwant %s", shown, c.want[0])
 			}
 			if shown := output(t, "make", "-s", "releases"); !strings.Contains(shown, c.want[0]) {
-				t.Errorf("make releases says\n%s\nwant %s", shown, c.want[0])
+				t.Errorf("make releases prints\n%s\nwant %s", shown, c.want[0])
 			}
 			if i%2 == 0 {
 				if err := release(t, root, "repair"); err != nil {
 					t.Fatal(err)
 				}
-			} else if said, err := upFrom(root); err != nil {
-				t.Fatalf("%v\n%s", err, said)
+			} else if printed, err := upFrom(root); err != nil {
+				t.Fatalf("%v\n%s", err, printed)
 			}
-			eventually(t, time.Minute, "it is restored", func() error { return drift(t) })
+			eventually(t, time.Minute, "the drift is restored", func() error { return drift(t) })
 			back := time.Now()
 			time.Sleep(10 * time.Second)
 			for _, lost := range run.Stop().Lost() {
@@ -82,53 +82,53 @@ func TestReleaseThatDrifts(t *testing.T) {
 				}
 			}
 			if now := output(t, "pulumi", "stack", "output", "services", "--json", "--stack", "local"); now != stated {
-				t.Errorf("the outputs state\n%s\nwant\n%s", now, stated)
+				t.Errorf("the outputs are\n%s\nwant\n%s", now, stated)
 			}
 		})
 	}
 }
 
-// drift is what make drift reports, as an error.
+// drift returns the report of make drift as an error.
 func drift(t *testing.T) error {
 	t.Helper()
-	said, err := attempt("make", "-s", "drift")
+	printed, err := attempt("make", "-s", "drift")
 	if err != nil {
-		return fmt.Errorf("%w\n%s", err, said)
+		return fmt.Errorf("%w\n%s", err, printed)
 	}
 	return nil
 }
 
-// An object that no release is made of is compared with Pulumi's state.
+// Objects that are no part of a release are compared with Pulumi's state.
 func TestReleaseDriftOfOtherObjects(t *testing.T) {
 	root := restored(t)
 	output(t, "kubectl", "--namespace=apps", "delete", "networkpolicy", "notification-service")
 	if err := drift(t); err == nil || !strings.Contains(err.Error(), "NetworkPolicy notification-service is missing") {
-		t.Errorf("make drift says %v", err)
+		t.Errorf("make drift reports %v", err)
 	}
 	if err := errors.Join(release(t, root, "repair"), drift(t)); err != nil {
 		t.Error(err)
 	}
 }
 
-// --target names other resources than those of a release.
+// --target names only resources that are no part of a release.
 func TestReleaseIsLeftOutByAnUpdateOfTheEdgeAlone(t *testing.T) {
 	root := restored(t)
 	clone := string(other(t, "order-service"))
 	stated := output(t, "pulumi", "stack", "output", "services", "--json", "--stack", "local")
 	began := time.Now()
-	said, err := attempt("bash", "-c", fmt.Sprintf("cd '%s' && pulumi up --stack local --yes --skip-preview --non-interactive --target '**edge**' 2>&1", clone))
-	if err != nil || !strings.Contains(said, "gets no traffic: --target leaves its release out") {
-		t.Errorf("after %s: %v\n%s", time.Since(began), err, said)
+	printed, err := attempt("bash", "-c", fmt.Sprintf("cd '%s' && pulumi up --stack local --yes --skip-preview --non-interactive --target '**edge**' 2>&1", clone))
+	if err != nil || !strings.Contains(printed, "gets no traffic: --target leaves its release out") {
+		t.Errorf("after %s: %v\n%s", time.Since(began), err, printed)
 	}
 	if now := output(t, "pulumi", "stack", "output", "services", "--json", "--stack", "local"); now != stated {
-		t.Errorf("the outputs state\n%s\nwant\n%s", now, stated)
+		t.Errorf("the outputs are\n%s\nwant\n%s", now, stated)
 	}
 	if err := errors.Join(release(t, root, "up", "-unwatched"), drift(t)); err != nil {
 		t.Error(err)
 	}
 }
 
-// What stands by ends by itself when its time is over.
+// The standby version is retired automatically at the end of its time.
 func TestReleaseRetiresTheFormerVersion(t *testing.T) {
 	root := restored(t)
 	if err := release(t, root, "retire"); err != nil {
@@ -141,26 +141,26 @@ func TestReleaseRetiresTheFormerVersion(t *testing.T) {
 		if err := release(t, string(clone), "up", "-unwatched"); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, 4*time.Minute, "it is retired", func() error {
+		eventually(t, 4*time.Minute, "the standby version is retired", func() error {
 			replicas, err := attempt("kubectl", "get", "deployment", former, "--namespace=apps", "--output=jsonpath={.spec.replicas}")
 			marked, _ := attempt("kubectl", "get", "service", "user-service", "--namespace=apps", `--output=jsonpath={.metadata.annotations.platform\.example/standby}`)
 			if err != nil || replicas != "0" || marked != "" {
-				return fmt.Errorf("%s has %s replicas (%s), and %q stands by", former, replicas, fmt.Sprint(err), marked)
+				return fmt.Errorf("%s has %s replicas (%s), and the recorded standby version is %q", former, replicas, fmt.Sprint(err), marked)
 			}
 			return nil
 		})
 		return nil
 	})
 	if least := output(t, "kubectl", "get", "horizontalpodautoscaler", live(t, "user-service"), "--namespace=apps", "--output=jsonpath={.spec.minReplicas}"); least != "1" {
-		t.Errorf("the live colour may not shrink below %s", least)
+		t.Errorf("the minimum of the live colour's autoscaler is %s", least)
 	}
 	if err := release(t, root, "rollback"); err == nil || !strings.Contains(err.Error(), "service user-service: nothing stands by") {
-		t.Errorf("a rollback says %v", err)
+		t.Errorf("a rollback returns %v", err)
 	}
 	if err := drift(t); err != nil {
 		t.Error(err)
 	}
-	next := other(t, "user-service") // without an update in between, in the place of what was retired
+	next := other(t, "user-service") // without an update in between, in the retired colour
 	if err := release(t, string(next), "up", "-unwatched"); err != nil {
 		t.Error(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-func TestDataSurvivesTheDatabasesPod(t *testing.T) {
+func TestDataSurvivesTheDeletionOfPostgresPod(t *testing.T) {
 	api := gateway()
 	before := api.signUp(t)
 	token := api.mustSignIn(t, before)
@@ -18,10 +18,10 @@ func TestDataSurvivesTheDatabasesPod(t *testing.T) {
 
 	output(t, "kubectl", "delete", "pod", "postgres-0", "--namespace=data", "--wait=false")
 	eventually(t, 3*time.Minute, "Postgres is ready in a new pod", func() error {
-		// What the cache knows is answered all the while.
+		// Cached users are served throughout the outage.
 		cached := api.mustCall(t, http.StatusOK, http.MethodGet, "/api/users/me", token, nil)
 		if hit := cached.header.Get("X-Cache"); hit != "hit" {
-			t.Errorf("while Postgres is away X-Cache is %q, want hit", hit)
+			t.Errorf("during the outage of Postgres, X-Cache is %q, want hit", hit)
 		}
 		printed, err := attempt(get...)
 		if err != nil {
@@ -32,15 +32,15 @@ func TestDataSurvivesTheDatabasesPod(t *testing.T) {
 			return err
 		}
 		if current.Metadata.UID == old.Metadata.UID || !current.ready() {
-			return errors.New("there is no new pod that is ready")
+			return errors.New("no new pod is ready")
 		}
 		return nil
 	})
 
 	if email, err := emailInPostgres(before.ID); err != nil || email != before.Email {
-		t.Errorf("Postgres has %q (%v), want %q", email, err, before.Email)
+		t.Errorf("Postgres returns %q (%v), want %q", email, err, before.Email)
 	}
-	// Signing in asks Postgres and never the cache.
+	// A sign-in queries Postgres, never the cache.
 	eventually(t, time.Minute, "the user signs in", func() error {
 		_, err := api.signIn(before)
 		return err

@@ -23,7 +23,7 @@ func edgeAddress(t *testing.T) string {
 	return base.Host
 }
 
-func TestTheEdgeSpeaksModernTLSAndIsVouchedFor(t *testing.T) {
+func TestEdgeSpeaksModernTLSWithAValidCertificate(t *testing.T) {
 	at := edgeAddress(t)
 	greet := func(config *tls.Config) (tls.ConnectionState, error) {
 		conn, err := tls.Dial("tcp", at, config)
@@ -39,13 +39,13 @@ func TestTheEdgeSpeaksModernTLSAndIsVouchedFor(t *testing.T) {
 		}
 	}
 	if _, err := greet(&tls.Config{RootCAs: authority(), ServerName: "elsewhere.example"}); err == nil {
-		t.Error("its certificate is good for any name")
+		t.Error("its certificate is valid for any name")
 	}
 	if _, err := greet(&tls.Config{RootCAs: x509.NewCertPool(), ServerName: "localhost"}); err == nil {
-		t.Error("it is believed without its authority")
+		t.Error("it verifies without its authority")
 	}
 	if _, err := greet(&tls.Config{RootCAs: authority(), MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}); err == nil {
-		t.Error("it speaks TLS 1.1")
+		t.Error("it accepts TLS 1.1")
 	}
 	if state, err := greet(&tls.Config{RootCAs: authority(), MaxVersion: tls.VersionTLS12}); err != nil || state.Version != tls.VersionTLS12 {
 		t.Errorf("TLS 1.2: %v", err)
@@ -58,12 +58,12 @@ func TestTheEdgeSpeaksModernTLSAndIsVouchedFor(t *testing.T) {
 	}
 	if state, err := greet(&tls.Config{RootCAs: authority(), NextProtos: []string{"h2", "http/1.1"}}); err != nil ||
 		state.NegotiatedProtocol != "h2" || state.Version != tls.VersionTLS13 {
-		t.Errorf("asked for the best, it offers %q over %s (%v), want h2 over TLS 1.3",
+		t.Errorf("a modern client gets %q over %s (%v), want h2 over TLS 1.3",
 			state.NegotiatedProtocol, tls.VersionName(state.Version), err)
 	}
 }
 
-func TestPlainHTTPIsSentToHTTPS(t *testing.T) {
+func TestHTTPRedirectsToHTTPS(t *testing.T) {
 	port := strings.TrimSpace(output(t, "kubectl", "get", "service", "edge", "--namespace=edge", "--output=jsonpath={.spec.ports[?(@.name=='http')].nodePort}"))
 	plain := client{base: "http://localhost:" + port, http: &http.Client{
 		Timeout: 15 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
@@ -75,7 +75,7 @@ func TestPlainHTTPIsSentToHTTPS(t *testing.T) {
 	} {
 		sent := plain.mustCall(t, status, method, path, "", nil)
 		if to, want := sent.header.Get("Location"), gateway().base+path; to != want {
-			t.Errorf("%s is sent to %s, want %s", method, to, want)
+			t.Errorf("%s is redirected to %s, want %s", method, to, want)
 		}
 	}
 	request, err := http.NewRequest(http.MethodGet, plain.base+path, nil)
@@ -90,41 +90,41 @@ func TestPlainHTTPIsSentToHTTPS(t *testing.T) {
 	_ = response.Body.Close()
 	base, _ := url.Parse(gateway().base)
 	if to, want := response.Header.Get("Location"), "https://[2001:db8::1]:"+base.Port()+path; to != want {
-		t.Errorf("an IPv6 host is sent to %s, want %s", to, want)
+		t.Errorf("an IPv6 host is redirected to %s, want %s", to, want)
 	}
 }
 
-func TestEveryAnswerTellsBrowsersToBeCareful(t *testing.T) {
+func TestEveryResponseHasSecurityHeaders(t *testing.T) {
 	for path, status := range map[string]int{"/health": 200, "/api/users/me": 401, "/nothing": 404} {
-		given := gateway().mustCall(t, status, http.MethodGet, path, "", nil)
+		response := gateway().mustCall(t, status, http.MethodGet, path, "", nil)
 		for header, want := range map[string]string{
 			"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "no-referrer",
 			"Permissions-Policy": "camera=(), geolocation=(), microphone=()",
 		} {
-			if got := given.header.Get(header); got != want {
+			if got := response.header.Get(header); got != want {
 				t.Errorf("%s: %s is %q, want %q", path, header, got, want)
 			}
 		}
 	}
 }
 
-func TestTheEdgesOwnPagesAreNotPublic(t *testing.T) {
+func TestEdgesOwnPagesAreNotPublic(t *testing.T) {
 	for _, path := range []string{"/dashboard/", "/api/rawdata", "/api/overview", "/ping", "/metrics", "/debug/pprof/"} {
-		given := gateway().mustCall(t, http.StatusNotFound, http.MethodGet, path, "", nil)
-		if _, err := given.problem(); err != nil {
-			t.Errorf("%s is not answered by the gateway: %v", path, err)
+		response := gateway().mustCall(t, http.StatusNotFound, http.MethodGet, path, "", nil)
+		if _, err := response.problem(); err != nil {
+			t.Errorf("the gateway doesn't answer %s: %v", path, err)
 		}
 	}
 }
 
-func TestWhatIsTooLargeIsRefused(t *testing.T) {
+func TestLargeRequestsAreRefused(t *testing.T) {
 	api := gateway()
-	for _, size := range []int{2 << 20, 100 << 10} { // beyond the edge's bound; beyond the gateway's
+	for _, size := range []int{2 << 20, 100 << 10} { // above the edge's limit; above the gateway's limit
 		request, err := http.NewRequest(http.MethodPost, api.base+"/api/auth/token", bytes.NewReader(make([]byte, size)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		request.Header.Set("Expect", "100-continue") // wait for a word before sending it all
+		request.Header.Set("Expect", "100-continue") // wait for the server before sending the body
 		response, err := api.http.Do(request)
 		if err != nil {
 			t.Errorf("%d bytes: %v", size, err)
@@ -132,17 +132,17 @@ func TestWhatIsTooLargeIsRefused(t *testing.T) {
 		}
 		_ = response.Body.Close()
 		if response.StatusCode != http.StatusRequestEntityTooLarge {
-			t.Errorf("%d bytes are answered %s", size, response.Status)
+			t.Errorf("a body of %d bytes returns %s", size, response.Status)
 		}
 	}
 	if _, err := api.with("X-Large", strings.Repeat("x", 2<<20)).expect(http.MethodGet, "/health", "", nil, http.StatusOK); err == nil {
-		t.Error("a header of 2 MiB is let through")
+		t.Error("a header of 2 MiB is accepted")
 	}
 	api.mustCall(t, http.StatusOK, http.MethodGet, "/health", "", nil)
 }
 
-// A client that sends its header a byte at a time holds a connection only for so long.
-func TestASlowClientIsLeft(t *testing.T) {
+// A client that sends its request slowly can hold a connection only for a limited time.
+func TestSlowClientIsDisconnected(t *testing.T) {
 	conn, err := tls.Dial("tcp", edgeAddress(t), &tls.Config{RootCAs: authority()})
 	if err != nil {
 		t.Fatal(err)
@@ -156,17 +156,17 @@ func TestASlowClientIsLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := io.Copy(io.Discard, conn); err != nil && !strings.Contains(err.Error(), "reset") {
-		t.Errorf("it is still served after %s: %v", patience, err)
+		t.Errorf("the connection is still open after %s: %v", patience, err)
 	}
 }
 
-func TestTheAccessLogTellsWhoAskedAndNoSecret(t *testing.T) {
+func TestAccessLogNamesTheClientAndNoSecret(t *testing.T) {
 	api := gateway()
 	token := api.mustSignIn(t, api.signUp(t))
-	mark := rand.Text()
+	path := rand.Text()
 	const spoofed = "203.0.113.77"
 	api.with("X-Forwarded-For", spoofed).with("X-Real-Ip", spoofed).
-		mustCall(t, http.StatusNotFound, http.MethodGet, "/"+mark, token, nil)
+		mustCall(t, http.StatusNotFound, http.MethodGet, "/"+path, token, nil)
 	type access struct {
 		ClientHost       string
 		RequestPath      string
@@ -179,28 +179,28 @@ func TestTheAccessLogTellsWhoAskedAndNoSecret(t *testing.T) {
 			return err
 		}
 		if strings.Contains(log, token) {
-			t.Fatal("it holds the client's token")
+			t.Fatal("the access log contains the client's token")
 		}
 		for line := range strings.Lines(log) {
-			if !strings.Contains(line, mark) {
+			if !strings.Contains(line, path) {
 				continue
 			}
 			got, err := parse[access](line)
 			if err != nil {
 				t.Fatal(err)
 			}
-			// Every connection to this machine's own ports comes from the node, as pods see it; localhost is IPv4.
+			// All connections to this machine's own ports come from the node, from the pods' view; localhost is IPv4.
 			addresses := bridgeAddresses(t)
-			if want := (access{addresses[len(addresses)-1].String(), "/" + mark, http.StatusNotFound, "1.3"}); got != want {
-				t.Errorf("it says %+v, want %+v", got, want)
+			if want := (access{addresses[len(addresses)-1].String(), "/" + path, http.StatusNotFound, "1.3"}); got != want {
+				t.Errorf("the access log contains %+v, want %+v", got, want)
 			}
 			return nil
 		}
-		return fmt.Errorf("there is no line of /%s", mark)
+		return fmt.Errorf("no line for /%s", path)
 	})
 	for _, line := range strings.Split(output(t, "kubectl", "logs", "--namespace=apps", "--selector=app.kubernetes.io/name=api-gateway", "--since=2m", "--tail=-1"), "\n") {
 		if strings.Contains(line, spoofed) {
-			t.Errorf("the gateway believes the client's word on its address: %s", line)
+			t.Errorf("the gateway trusts the address that the client claims: %s", line)
 		}
 	}
 }

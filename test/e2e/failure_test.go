@@ -14,7 +14,7 @@ import (
 	"platform.example/test/variant"
 )
 
-// copyOfTheClone is a clone of the platform's sources to change, bound to the same stack.
+// copyOfTheClone returns a modifiable copy of the platform's sources, linked to the same stack.
 func copyOfTheClone(t *testing.T) string {
 	t.Helper()
 	clone, err := variant.New(".", t.TempDir())
@@ -24,7 +24,7 @@ func copyOfTheClone(t *testing.T) string {
 	return string(clone)
 }
 
-// change replaces a text in a file of a clone.
+// change replaces a text in a file of a copy.
 func change(t *testing.T, clone, file, old, replacement string) {
 	t.Helper()
 	if err := variant.Copy(clone).Replace(file, old, replacement); err != nil {
@@ -32,24 +32,24 @@ func change(t *testing.T, clone, file, old, replacement string) {
 	}
 }
 
-// upFrom runs an update from a clone and returns all that it says.
+// upFrom runs an update from a copy and returns its output.
 func upFrom(clone string) (string, error) {
 	return attempt("bash", "-c", fmt.Sprintf("cd '%s' && pulumi up --stack local --yes --skip-preview --non-interactive 2>&1", clone))
 }
 
-// impatient has rollouts given up after half a minute.
+// impatient limits rollouts to half a minute.
 func impatient(t *testing.T, clone string) {
 	t.Helper()
 	change(t, clone, "infra/stack/settings.go", `local: "2m", staging: "5m"`, `local: "30s", staging: "5m"`)
 }
 
-// unharmed is an error unless the API serves, and the same ReplicaSets and StatefulSets run as before, each with a pod of
-// before: an autoscaler may add or take others at any time.
+// unharmed returns a check that the API serves, and that the same ReplicaSets and StatefulSets run as before, each with a pod from
+// before. Autoscalers may add and remove other pods at any time.
 func unharmed(t *testing.T) func() {
 	t.Helper()
 	api := gateway()
 	token := api.mustSignIn(t, api.signUp(t))
-	running := func() map[string][]string { // ready pods, by what they belong to
+	running := func() map[string][]string { // ready pods by owner
 		ready := `{range .items[?(@.status.containerStatuses[0].ready==true)]}` +
 			`{.metadata.namespace}/{.metadata.ownerReferences[0].name}{" "}{.metadata.name}{"\n"}{end}`
 		pods := map[string][]string{}
@@ -61,11 +61,11 @@ func unharmed(t *testing.T) func() {
 		}
 		return pods
 	}
-	eventually(t, 2*time.Minute, "nothing ends any more", func() error {
+	eventually(t, 2*time.Minute, "no pod is terminating", func() error {
 		ending := output(t, "kubectl", "get", "pods", "--all-namespaces",
 			"--output=jsonpath={range .items[?(@.metadata.deletionTimestamp)]}{.metadata.name} {end}")
 		if ending != "" {
-			return fmt.Errorf("still ending: %s", ending)
+			return fmt.Errorf("still terminating: %s", ending)
 		}
 		return nil
 	})
@@ -73,23 +73,23 @@ func unharmed(t *testing.T) func() {
 	return func() {
 		t.Helper()
 		if _, err := api.expect(http.MethodGet, "/api/users/me", token, nil, http.StatusOK); err != nil {
-			t.Errorf("the API is harmed: %v", err)
+			t.Errorf("the API doesn't serve: %v", err)
 		}
 		after := running()
 		for owner, pods := range before {
 			if !slices.ContainsFunc(pods, func(pod string) bool { return slices.Contains(after[owner], pod) }) {
-				t.Errorf("what ran before is harmed: %s had %v, and has %v", owner, pods, after[owner])
+				t.Errorf("all pods were replaced: %s had %v, and has %v", owner, pods, after[owner])
 			}
 		}
 		for owner, pods := range after {
 			if len(before[owner]) == 0 {
-				t.Errorf("what didn't run before runs: %s with %v", owner, pods)
+				t.Errorf("a new owner has pods: %s with %v", owner, pods)
 			}
 		}
 	}
 }
 
-func TestAnUpdateThatFailsSaysWhyAndHarmsNothing(t *testing.T) {
+func TestFailedUpdateReportsTheCauseAndHarmsNothing(t *testing.T) {
 	root, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
@@ -98,8 +98,8 @@ func TestAnUpdateThatFailsSaysWhyAndHarmsNothing(t *testing.T) {
 		if _, err := attempt("kubectl", "delete", "resourcequota", "e2e-small", "--namespace=apps", "--ignore-not-found"); err != nil {
 			t.Error(err)
 		}
-		if said, err := upFrom(root); err != nil {
-			t.Errorf("the next update doesn't heal: %v\n%s", err, said)
+		if printed, err := upFrom(root); err != nil {
+			t.Errorf("the next update doesn't recover: %v\n%s", err, printed)
 		}
 	}
 	tests := []struct {
@@ -107,7 +107,7 @@ func TestAnUpdateThatFailsSaysWhyAndHarmsNothing(t *testing.T) {
 		harm func(clone string)
 		want []string
 	}{
-		{"a binary that ends at once", func(clone string) {
+		{"a binary that exits at once", func(clone string) {
 			source := "package main\n\nimport (\n\t\"fmt\"\n\t\"os\"\n)\n\nfunc init() {\n\tfmt.Fprintln(os.Stderr, \"the licence has ended\")\n\tos.Exit(3)\n}\n"
 			if err := os.WriteFile(filepath.Join(clone, "apps", "api-gateway", "broken.go"), []byte(source), 0o600); err != nil {
 				t.Fatal(err)
@@ -115,12 +115,12 @@ func TestAnUpdateThatFailsSaysWhyAndHarmsNothing(t *testing.T) {
 		}, []string{
 			`Deployment apps/api-gateway-(blue|green) isn't ready: pod api-gateway-(blue|green)-\S+ ended \(exit code 3\), its last words: the licence has ended; what ran before goes on`,
 		}},
-		{"an image that isn't there", func(clone string) {
+		{"a missing image", func(clone string) {
 			change(t, clone, "infra/image/upstream.json", "traefik:v3.6.2", "traefik:v0.0.0")
 		}, []string{
 			`Deployment edge/edge isn't ready: pod edge-\S+ can't pull the image docker.io/library/traefik:v0.0.0: .*; what ran before goes on`,
 		}},
-		{"a quota that is too small", func(clone string) {
+		{"a small quota", func(clone string) {
 			quota := "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: e2e-small, namespace: apps}\nspec: {hard: {pods: \"1\"}}\n"
 			if _, err := feed(quota, "kubectl", "apply", "--filename=-"); err != nil {
 				t.Fatal(err)
@@ -137,13 +137,13 @@ func TestAnUpdateThatFailsSaysWhyAndHarmsNothing(t *testing.T) {
 			clone := copyOfTheClone(t)
 			impatient(t, clone)
 			test.harm(clone)
-			said, err := upFrom(clone)
+			printed, err := upFrom(clone)
 			if err == nil {
-				t.Fatalf("the update succeeds:\n%s", said)
+				t.Fatalf("the update succeeds:\n%s", printed)
 			}
 			for _, want := range test.want {
-				if !regexp.MustCompile(want).MatchString(said) {
-					t.Errorf("it doesn't say %s, but\n%s", want, strings.Join(regexp.MustCompile(`(?m)^.*isn't ready.*$`).FindAllString(said, -1), "\n"))
+				if !regexp.MustCompile(want).MatchString(printed) {
+					t.Errorf("the output doesn't contain %s, but\n%s", want, strings.Join(regexp.MustCompile(`(?m)^.*isn't ready.*$`).FindAllString(printed, -1), "\n"))
 				}
 			}
 			check()
@@ -151,7 +151,7 @@ func TestAnUpdateThatFailsSaysWhyAndHarmsNothing(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongIsSaidBeforeAnythingIsTouched(t *testing.T) {
+func TestConfigurationErrorsAreReportedBeforeAnyChange(t *testing.T) {
 	root, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
@@ -166,19 +166,19 @@ func TestWhatIsWrongIsSaidBeforeAnythingIsTouched(t *testing.T) {
 			"stack local: platform:jwtKeys: missing secret: run `make secrets STACK=local`"},
 		{"a secret in plain text", "pulumi config set platform:redisPassword hunter2hunter2 --plaintext --stack local && pulumi preview --stack local",
 			"stack local: platform:redisPassword: stored in plain text"},
-		{"a cluster that there isn't", "pulumi config set platform:kubeContext elsewhere --stack local && pulumi preview --stack local",
+		{"an unknown cluster", "pulumi config set platform:kubeContext elsewhere --stack local && pulumi preview --stack local",
 			`stack local: kubeconfig: context "elsewhere" does not exist`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			// A configuration of its own: that of the platform stays as it is.
+			// A separate configuration, so that the platform's own one doesn't change.
 			own := "cp -L '" + filepath.Join(root, "Pulumi.local.yaml") + "' own && mv own Pulumi.local.yaml"
-			said, err := attempt("bash", "-c", fmt.Sprintf("cd '%s' && %s && (%s) 2>&1", clone, own, test.command))
-			if err == nil || !strings.Contains(said, test.want) {
-				t.Errorf("%v: it says\n%s\nwant %s", err, said, test.want)
+			printed, err := attempt("bash", "-c", fmt.Sprintf("cd '%s' && %s && (%s) 2>&1", clone, own, test.command))
+			if err == nil || !strings.Contains(printed, test.want) {
+				t.Errorf("%v: the output is\n%s\nwant %s", err, printed, test.want)
 			}
-			if strings.Contains(said, "hunter2") {
-				t.Error("it quotes the secret")
+			if strings.Contains(printed, "hunter2") {
+				t.Error("the output contains the secret")
 			}
 		})
 	}

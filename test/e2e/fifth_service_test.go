@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// fifth is the value that the catalog gets; the service itself is testdata/greeter-service.
+// fifth is the value that is added to the catalog; the service itself is testdata/greeter-service.
 const fifth = `
 		{
 			Name:       "greeter-service",
@@ -20,7 +20,7 @@ const fifth = `
 			Objectives: Objectives{Availability: 0.99, Latency: time.Second, LatencyShare: 0.99, Breach: Ticket},
 		},`
 
-func TestAFifthServiceIsAFolderAndAValueOfTheCatalog(t *testing.T) {
+func TestFifthServiceNeedsOneFolderAndOneCatalogEntry(t *testing.T) {
 	root, err := os.Getwd()
 	if err != nil {
 		t.Fatal(err)
@@ -32,17 +32,17 @@ func TestAFifthServiceIsAFolderAndAValueOfTheCatalog(t *testing.T) {
 			"--output=jsonpath={range .items[*]}{.metadata.name}={.metadata.uid} {end}")
 	}
 	before := pods()
-	there := true
+	deployed := true
 	takeAway := func() {
-		if !there {
+		if !deployed {
 			return
 		}
-		there = false
+		deployed = false
 		if _, err := attempt("pulumi", "config", "rm", "platform:greeterServiceDatabasePassword", "--stack", "local"); err != nil {
 			t.Error(err)
 		}
-		if said, err := upFrom(root); err != nil {
-			t.Errorf("taken away: %v\n%s", err, said)
+		if printed, err := upFrom(root); err != nil {
+			t.Errorf("removal: %v\n%s", err, printed)
 		}
 	}
 	t.Cleanup(takeAway)
@@ -50,50 +50,50 @@ func TestAFifthServiceIsAFolderAndAValueOfTheCatalog(t *testing.T) {
 	clone := copyOfTheClone(t)
 	output(t, "cp", "-r", "test/e2e/testdata/greeter-service", clone+"/apps/")
 	change(t, clone, "infra/catalog/services.go", "\n\t}\n}\n", fifth+"\n\t}\n}\n")
-	if said, err := upFrom(clone); err == nil || !strings.Contains(said, "greeterServiceDatabasePassword: missing secret: run `make secrets STACK=local`") {
-		t.Errorf("without its password, the update says %v\n%s", err, said)
+	if printed, err := upFrom(clone); err == nil || !strings.Contains(printed, "greeterServiceDatabasePassword: missing secret: run `make secrets STACK=local`") {
+		t.Errorf("without its password, the update returns %v\n%s", err, printed)
 	}
 	output(t, "make", "-s", "-C", clone, "secrets", "STACK=local")
-	if said, err := upFrom(clone); err != nil {
-		t.Fatalf("%v\n%s", err, said)
+	if printed, err := upFrom(clone); err != nil {
+		t.Fatalf("%v\n%s", err, printed)
 	}
 
 	type greeting struct {
 		Times       int `json:"times"`
 		UserService int `json:"user_service"`
 	}
-	somebody := rand.Text() // its database outlives it, as data does
+	somebody := rand.Text() // a unique name, because the database is kept after the removal
 	const at, user = "greeter-service:8080", "0190f3a0-0000-7000-8000-000000000001"
 	for times := 1; times <= 2; times++ {
 		status, body := direct(t, http.MethodPost, at, "/greetings/"+somebody, signedIdentity(t, "greeter-service", user))
 		got, err := parse[greeting](body)
 		if want := (greeting{Times: times, UserService: http.StatusOK}); err != nil || status != http.StatusOK || got != want {
-			t.Errorf("it answers %d %+v (%v), want %+v", status, got, err, want)
+			t.Errorf("got %d %+v (%v), want %+v", status, got, err, want)
 		}
 	}
 	for name, identity := range map[string]string{"no identity": "", "one for another service": signedIdentity(t, "user-service", user)} {
 		if status, body := direct(t, http.MethodPost, at, "/greetings/"+somebody, identity); status != http.StatusUnauthorized {
-			t.Errorf("%s: it answers %d %s, want 401", name, status, body)
+			t.Errorf("%s: got %d %s, want 401", name, status, body)
 		}
 	}
 	for _, kind := range []string{"deployment", "horizontalpodautoscaler", "poddisruptionbudget", "serviceaccount"} {
 		found := output(t, "kubectl", "get", kind, "--namespace=apps", "--output=name")
 		if !strings.Contains(found, "/greeter-service") {
-			t.Errorf("it has no %s; there are %s", kind, strings.Fields(found))
+			t.Errorf("the service has no %s; found %s", kind, strings.Fields(found))
 		}
 	}
 	if after := pods(); after != before {
-		t.Errorf("its arrival restarts others: %s, before %s", after, before)
+		t.Errorf("its creation restarted other services: %s, were %s", after, before)
 	}
 
 	takeAway()
-	eventually(t, time.Minute, "it is gone", func() error {
+	eventually(t, time.Minute, "the service is removed", func() error {
 		if left := output(t, "kubectl", "get", "all,configmap,secret,serviceaccount,networkpolicy", "--namespace=apps", "--output=name"); strings.Contains(left, "greeter-service") {
-			return fmt.Errorf("there still is %s", left)
+			return fmt.Errorf("%s still exists", left)
 		}
 		return nil
 	})
 	if after := pods(); after != before {
-		t.Errorf("its end restarts others: %s, before %s", after, before)
+		t.Errorf("its removal restarted other services: %s, were %s", after, before)
 	}
 }

@@ -12,26 +12,26 @@ import (
 	"time"
 )
 
-// source is a pod that tries to reach others, labelled as one of the platform's own.
+// source is a pod that opens connections, with the labels of one of the platform's pods.
 type source struct{ name, namespace, owner string }
 
-// target is where it tries to get.
+// target is an address that the sources try to reach.
 type target struct{ name, address string }
 
-// reachable is who may reach what, said once more: by the catalog's calls and stores. Everybody asks DNS except those
-// who ask nobody else.
+// reachable lists the allowed targets of each source, independently of the code: the catalog's calls and stores. All sources reach
+// DNS, except those without any egress to names.
 func reachable() map[string][]string {
 	return map[string][]string{
 		"api-gateway":          {"api-gateway", "user-service", "order-service", "notification-service", "redis-cache", "dns"},
 		"user-service":         {"user-service", "postgres", "redis-cache", "redis-stream", "dns"},
 		"order-service":        {"order-service", "postgres", "redis-stream", "dns"},
 		"notification-service": {"notification-service", "postgres", "redis-stream", "dns"},
-		// Everybody reaches the edge; among pods of one policy, the node's enforcer takes that for a way out, too.
+		// Every pod may connect to the edge; among pods of one policy, the node's enforcer also allows the return direction.
 		"edge":              {"api-gateway", "dns", "the edge"},
 		"postgres":          nil,
 		"postgres-setup":    {"postgres", "dns"},
 		"redis-cache-setup": {"redis-cache", "dns"},
-		// Prometheus asks everybody how they are: services where only metrics are, and what Kubernetes itself runs.
+		// Prometheus scrapes all components: the metrics ports of services, and Kubernetes' own components.
 		"prometheus": append(metrics(), "prometheus", "alertmanager", "kube-state-metrics", "metrics-server",
 			"the API server", "the node's API server", "the kubelet", "dns"),
 		"alertmanager":             {"dns"},
@@ -43,7 +43,7 @@ func reachable() map[string][]string {
 	}
 }
 
-// metrics is where each service tells how it is.
+// metrics returns the names of the services' metrics ports.
 func metrics() []string {
 	var all []string
 	for _, service := range serviceNames() {
@@ -52,7 +52,7 @@ func metrics() []string {
 	return all
 }
 
-func TestTheFirewallLetsThroughTheCatalogsCallsAndNothingElse(t *testing.T) {
+func TestNetworkPoliciesAllowOnlyTheCatalogsCalls(t *testing.T) {
 	sources := []source{
 		{"edge", "edge", "edge"}, {"postgres", "data", "postgres"}, {"postgres-setup", "data", "postgres-setup"},
 		{"redis-cache-setup", "data", "redis-cache-setup"}, {"stranger", "apps", ""},
@@ -73,7 +73,7 @@ func TestTheFirewallLetsThroughTheCatalogsCallsAndNothingElse(t *testing.T) {
 		targets = append(targets, target{service, service + ".apps.svc.cluster.local:8080"})
 	}
 	node := bridgeAddresses(t)[0]
-	addresses := map[string]string{ // those who may not ask DNS need numbers
+	addresses := map[string]string{ // IP addresses, for sources without DNS
 		"the metadata address": "169.254.169.254:80", "the node's API server": netip.AddrPortFrom(node, 6443).String(), "the kubelet": netip.AddrPortFrom(node, 10250).String(),
 		"the internet": "192.0.2.1:443",
 	}
@@ -96,9 +96,9 @@ func TestTheFirewallLetsThroughTheCatalogsCallsAndNothingElse(t *testing.T) {
 		t.Run(source.name, func(t *testing.T) {
 			want := reachable()[source.name]
 			slices.Sort(want)
-			// The firewall needs a moment to know a pod; what it denies then, it denies twice in a row.
+			// The enforcer needs a moment to learn of a new pod; a denied connection is then denied twice in a row.
 			for range 2 {
-				eventually(t, time.Minute, "it reaches what it may, and nothing else", func() error {
+				eventually(t, time.Minute, "it reaches exactly the allowed targets", func() error {
 					got, err := probe(source, addresses)
 					if err == nil && !slices.Equal(got, want) {
 						err = fmt.Errorf("it reaches %v, want %v", got, want)
@@ -110,12 +110,12 @@ func TestTheFirewallLetsThroughTheCatalogsCallsAndNothingElse(t *testing.T) {
 	}
 	for _, service := range serviceNames() {
 		if err := ready(service); err != nil {
-			t.Errorf("the kubelet, whose probes no policy means, is cut off: %v", err)
+			t.Errorf("the policies block the kubelet's probes: %v", err)
 		}
 	}
 }
 
-// clusterAddress is the number and port of a Service.
+// clusterAddress returns the IP address and port of a Service.
 func clusterAddress(t *testing.T, name string) string {
 	t.Helper()
 	host, port, _ := strings.Cut(name, ":")
@@ -124,7 +124,7 @@ func clusterAddress(t *testing.T, name string) string {
 	return net.JoinHostPort(address, port)
 }
 
-// startProbe makes a pod that waits to be told where to go. It takes over from a run that was killed.
+// startProbe creates a pod that waits for commands. It replaces the pod of a killed run.
 func startProbe(t *testing.T, from source) {
 	t.Helper()
 	remove := func() error {
@@ -164,7 +164,7 @@ spec:
 	output(t, "kubectl", "wait", "pod", "e2e-"+from.name, "--namespace="+from.namespace, "--for=condition=Ready", "--timeout=60s")
 }
 
-// probe connects to all addresses at once and names those that answer.
+// probe connects to all addresses at once and returns the names of those that accept.
 func probe(from source, addresses map[string]string) ([]string, error) {
 	var script strings.Builder
 	names := slices.Sorted(maps.Keys(addresses))
@@ -176,13 +176,13 @@ func probe(from source, addresses map[string]string) ([]string, error) {
 		fmt.Fprintf(&script, "(timeout 2 bash -c 'exec 3<>/dev/tcp/%s/%s' 2>/dev/null && echo %d) &\n", host, port, i)
 	}
 	script.WriteString("wait\necho done\n")
-	said, err := feed(script.String(), "kubectl", "exec", "--stdin", "--namespace="+from.namespace, "e2e-"+from.name, "--", "bash")
+	printed, err := feed(script.String(), "kubectl", "exec", "--stdin", "--namespace="+from.namespace, "e2e-"+from.name, "--", "bash")
 	if err != nil {
 		return nil, err
 	}
-	lines := strings.Fields(said)
+	lines := strings.Fields(printed)
 	if len(lines) == 0 || lines[len(lines)-1] != "done" {
-		return nil, errors.New("the probe was cut off")
+		return nil, errors.New("the probe was interrupted")
 	}
 	reached := []string{}
 	for _, line := range lines[:len(lines)-1] {

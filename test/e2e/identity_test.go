@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// signedIdentity returns the token in which the gateway names a user to a service.
+// signedIdentity returns the identity token of a user that the gateway would send to the service.
 func signedIdentity(t *testing.T, service, user string) string {
 	t.Helper()
 	kid, encoded, _ := strings.Cut(strings.SplitN(strings.TrimSpace(output(t, "pulumi", "config", "get", "platform:identityKeys", "--stack", "local")), ",", 2)[0], ":")
@@ -36,8 +36,7 @@ func signedIdentity(t *testing.T, service, user string) string {
 	return signed + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(ed25519.NewKeyFromSeed(seed), []byte(signed)))
 }
 
-// direct sends a request to a port of a Service in namespace apps, past the edge and the gateway: through the API server, as kubectl
-// proxies it.
+// direct sends a request to a port of a Service in namespace apps through the API server's proxy, bypassing the edge and the gateway.
 func direct(t *testing.T, method, service, path, identity string) (status int, body string) {
 	t.Helper()
 	proxy := exec.Command("kubectl", "proxy", "--port=0")

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-const maxImageBytes = 20 << 20 // what is pulled: compressed layers and configuration
+const maxImageBytes = 20 << 20 // pulled size: compressed layers and configuration
 
 func TestImagesAreSmallAndRunByDigest(t *testing.T) {
 	byDigest := regexp.MustCompile(`@sha256:[0-9a-f]{64}$`)
@@ -26,10 +26,10 @@ func TestImagesAreSmallAndRunByDigest(t *testing.T) {
 				}
 				image := pod.Spec.Containers[0].Image
 				if !byDigest.MatchString(image) {
-					t.Fatalf("pod %s runs %s, which is not by digest", pod.Metadata.Name, image)
+					t.Fatalf("pod %s runs %s, which is no digest", pod.Metadata.Name, image)
 				}
 				if pulled := pod.Status.ContainerStatuses[0].ImageID; byDigest.FindString(pulled) != byDigest.FindString(image) {
-					t.Errorf("pod %s asks for %s and runs %s", pod.Metadata.Name, image, pulled)
+					t.Errorf("pod %s specifies %s and runs %s", pod.Metadata.Name, image, pulled)
 				}
 				size, err := imageSize(image)
 				if err != nil {
@@ -43,7 +43,7 @@ func TestImagesAreSmallAndRunByDigest(t *testing.T) {
 	}
 }
 
-// imageSize asks the registry that an image's name starts with.
+// imageSize returns the size of an image from its registry.
 func imageSize(image string) (int64, error) {
 	name, digest, _ := strings.Cut(image, "@")
 	registry, repository, _ := strings.Cut(name, "/")
@@ -59,7 +59,7 @@ func imageSize(image string) (int64, error) {
 	defer response.Body.Close()
 	content, err := io.ReadAll(io.LimitReader(response.Body, 4<<20))
 	if err != nil || response.StatusCode != http.StatusOK {
-		return 0, fmt.Errorf("size of %s: the registry answers %s (%w)", image, response.Status, err)
+		return 0, fmt.Errorf("size of %s: the registry returns %s (%w)", image, response.Status, err)
 	}
 	type blob struct {
 		Size int64 `json:"size"`

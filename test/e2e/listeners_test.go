@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// bridgeAddresses are the node's own on the network of its pods. The control plane listens on the first.
+// bridgeAddresses returns the node's addresses on the pods' network. The control plane listens on the first.
 func bridgeAddresses(t *testing.T) (addresses []netip.Addr) {
 	t.Helper()
 	for address := range strings.FieldsSeq(output(t, "kubectl", "get", "nodes",
@@ -45,13 +45,13 @@ func TestNothingListensBeyondLoopbackAndTheBridge(t *testing.T) {
 		netip.MustParseAddrPort("127.0.0.1:5100"), netip.MustParseAddrPort("127.0.0.1:2379"), netip.AddrPortFrom(bridge[0], 6443),
 	} {
 		if !seen[known] {
-			t.Errorf("nobody is seen to listen on %s: either the node is incomplete or this test is blind", known)
+			t.Errorf("found no listener on %s: the node is incomplete, or the test can't see listeners", known)
 		}
 	}
 }
 
-// The gateway's port is no socket but a rule of the firewall.
-func TestTheGatewayIsNotSeenFromOutside(t *testing.T) {
+// The gateway's port is an iptables rule, not a socket.
+func TestGatewayIsUnreachableFromOtherMachines(t *testing.T) {
 	base, err := url.Parse(gateway().base)
 	if err != nil {
 		t.Fatal(err)
@@ -73,17 +73,17 @@ func TestTheGatewayIsNotSeenFromOutside(t *testing.T) {
 		target := net.JoinHostPort(ip.String(), base.Port())
 		if conn, err := net.DialTimeout("tcp", target, 2*time.Second); err == nil {
 			_ = conn.Close()
-			t.Errorf("the gateway answers on %s", target)
+			t.Errorf("the gateway responds on %s", target)
 		}
 	}
 }
 
-// listeners are the sockets of this machine that wait for others, by inode.
+// listeners returns the listening sockets of this machine by inode.
 func listeners() (map[string]netip.AddrPort, error) {
 	found := map[string]netip.AddrPort{}
 	for table, state := range map[string]string{
 		"tcp": "0A", "tcp6": "0A", // TCP_LISTEN
-		"udp": "07", "udp6": "07", // not connected: takes packets from anyone
+		"udp": "07", "udp6": "07", // not connected: accepts packets from any address
 	} {
 		content, err := os.ReadFile("/proc/net/" + table)
 		if err != nil {
@@ -104,8 +104,7 @@ func listeners() (map[string]netip.AddrPort, error) {
 	return found, nil
 }
 
-// socketAddress reads an address such as 0100007F:13EC: words of 32 bits, each
-// in the machine's order, and a port in the network's.
+// socketAddress parses an address such as 0100007F:13EC: 32-bit words in the machine's byte order, and a port in network byte order.
 func socketAddress(text string) (netip.AddrPort, error) {
 	host, port, _ := strings.Cut(text, ":")
 	words, err := hex.DecodeString(host)
@@ -118,12 +117,12 @@ func socketAddress(text string) (netip.AddrPort, error) {
 	ip, ok := netip.AddrFromSlice(words)
 	number, err := strconv.ParseUint(port, 16, 16)
 	if !ok || err != nil {
-		return netip.AddrPort{}, fmt.Errorf("address %q is none", text)
+		return netip.AddrPort{}, fmt.Errorf("address %q is invalid", text)
 	}
 	return netip.AddrPortFrom(ip.Unmap(), uint16(number)), nil
 }
 
-// listens are the addresses on which the process waits for others.
+// listens returns the addresses on which the process listens.
 func (p process) listens(listening map[string]netip.AddrPort) []netip.AddrPort {
 	files, _ := filepath.Glob(p.path("fd/*"))
 	var addresses []netip.AddrPort
@@ -137,9 +136,9 @@ func (p process) listens(listening map[string]netip.AddrPort) []netip.AddrPort {
 	return addresses
 }
 
-// A connection to a Service that has no pod must be refused here: beyond the
-// machine somebody might answer in its place.
-func TestWhatIsForAServiceStaysOnTheMachine(t *testing.T) {
+// A connection to a Service without pods must be refused on this machine, because otherwise another machine could respond
+// in its place.
+func TestTrafficToAServiceStaysOnTheMachine(t *testing.T) {
 	services := strings.Fields(output(t, "kubectl", "get", "services", "--all-namespaces", "--output=jsonpath={.items[*].spec.clusterIP}"))
 	nobody := netip.MustParseAddr("10.232.0.250")
 	if strings.Contains(services[0], ":") {
@@ -148,11 +147,11 @@ func TestWhatIsForAServiceStaysOnTheMachine(t *testing.T) {
 	for slices.Contains(services, nobody.String()) {
 		nobody = nobody.Prev()
 	}
-	said, err := attempt("kubectl", "exec", "--namespace=data", "postgres-0", "--", "bash", "-c", "exec 2>&1; echo > /dev/tcp/"+nobody.String()+"/8080 || echo failed")
+	printed, err := attempt("kubectl", "exec", "--namespace=data", "postgres-0", "--", "bash", "-c", "exec 2>&1; echo > /dev/tcp/"+nobody.String()+"/8080 || echo failed")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(said, "Connection refused") {
-		t.Errorf("a pod's connection: %s, want it refused", said)
+	if !strings.Contains(printed, "Connection refused") {
+		t.Errorf("a pod's connection: %s, want it refused", printed)
 	}
 }

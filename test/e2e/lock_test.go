@@ -9,13 +9,13 @@ import (
 	"time"
 )
 
-func TestASecondChangeAtTheSameTimeIsRefused(t *testing.T) {
+func TestConcurrentChangeIsRefused(t *testing.T) {
 	file, err := os.OpenFile("/run/lock/platform.lock", os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	eventually(t, 5*time.Minute, "nobody else changes the platform", func() error {
+	eventually(t, 5*time.Minute, "no other change is running", func() error {
 		return syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
 	})
 	holder := fmt.Sprintf("make up (process %d, since %s)", os.Getpid(), time.Now().Format(time.TimeOnly))
@@ -28,12 +28,12 @@ func TestASecondChangeAtTheSameTimeIsRefused(t *testing.T) {
 
 	printed, err := attempt("make", "-s", "up")
 	if err == nil {
-		t.Fatal("make up goes ahead")
+		t.Fatal("make up runs")
 	}
-	if want := holder + " is under way"; !strings.Contains(err.Error(), want) {
+	if want := holder + " is running"; !strings.Contains(err.Error(), want) {
 		t.Errorf("make up fails with %q, want %q", err, want)
 	}
 	if printed != "" {
-		t.Errorf("make up does something before it is refused: %s", printed)
+		t.Errorf("make up does work before it is refused: %s", printed)
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// gatewayVariable hands the gateway's address from TestMain to the tests.
+// gatewayVariable passes the gateway's address from TestMain to the tests.
 const gatewayVariable = "E2E_GATEWAY_URL"
 
 func TestMain(m *testing.M) {
@@ -21,8 +21,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// enter makes this process what a shell at the repository's root is after
-// eval "$(make -s env)", and asks the platform whether it is there.
+// enter gives this process the working folder and the environment of a shell in the repository's root after
+// eval "$(make -s env)", and checks that the platform responds.
 func enter() error {
 	if err := os.Chdir(filepath.Join("..", "..")); err != nil {
 		return err
@@ -59,7 +59,7 @@ func export(lines string) error {
 		assignment, ok := strings.CutPrefix(strings.TrimSpace(line), "export ")
 		name, value, assigns := strings.Cut(assignment, "=")
 		if !ok || !assigns {
-			return fmt.Errorf("make -s env prints %q, which is no export NAME='value'", line)
+			return fmt.Errorf("make -s env prints %q, want export NAME='value'", line)
 		}
 		value = strings.ReplaceAll(value, "'", "")
 		value = strings.ReplaceAll(value, `"$PATH"`, os.Getenv("PATH"))

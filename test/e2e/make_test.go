@@ -15,7 +15,7 @@ type component struct {
 	restarts int
 }
 
-// status is what make status says of the node's components, by name.
+// status returns the node's components in make status, by name.
 func status() (map[string]component, error) {
 	printed, err := attempt("make", "-s", "status")
 	if err != nil {
@@ -41,7 +41,7 @@ func status() (map[string]component, error) {
 	return components, nil
 }
 
-// componentNames are the parts of every node that the platform runs.
+// componentNames returns the components that run on every node of the platform.
 func componentNames() []string {
 	return []string{
 		"containerd", "etcd", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-router", "kube-scheduler",
@@ -49,7 +49,7 @@ func componentNames() []string {
 	}
 }
 
-func TestStatusShowsEveryComponentWell(t *testing.T) {
+func TestStatusShowsEveryComponentHealthy(t *testing.T) {
 	components, err := status()
 	if err != nil {
 		t.Fatal(err)
@@ -60,8 +60,8 @@ func TestStatusShowsEveryComponentWell(t *testing.T) {
 		}
 	}
 	for name, is := range components {
-		if is.health != "well" || is.pid == 0 {
-			t.Errorf("%s is %q (process %d), want well", name, is.health, is.pid)
+		if is.health != "healthy" || is.pid == 0 {
+			t.Errorf("%s is %q (process %d), want healthy", name, is.health, is.pid)
 		}
 	}
 }
@@ -73,22 +73,22 @@ func TestStatusShowsTheStackAndTheURL(t *testing.T) {
 		"postgres", "redis-cache", "redis-stream", "edge", gateway().base,
 	} {
 		if !strings.Contains(printed, want) {
-			t.Errorf("make status doesn't say %q", want)
+			t.Errorf("make status doesn't print %q", want)
 		}
 	}
 }
 
-func TestMakeAloneListsTheTargets(t *testing.T) {
+func TestMakeListsTheTargets(t *testing.T) {
 	printed := output(t, "make")
 	for _, target := range []string{"up", "stop", "down", "status", "logs", "env", "token", "help"} {
 		described := regexp.MustCompile(`(?m)^\s*make ` + target + `\s+\S+`)
 		if !described.MatchString(printed) {
-			t.Errorf("make doesn't list %s with what it does", target)
+			t.Errorf("make doesn't list %s with a description", target)
 		}
 	}
 }
 
-func TestLogsOfNoComponentNamesTheOnesThereAre(t *testing.T) {
+func TestLogsOfAnUnknownComponentListsTheComponents(t *testing.T) {
 	_, err := attempt("make", "-s", "logs", "C=kublet")
 	if err == nil {
 		t.Fatal("make logs C=kublet succeeds")

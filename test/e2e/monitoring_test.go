@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// sample is one series of an instant query's answer.
+// sample is one series in the result of an instant query.
 type sample struct {
 	Metric map[string]string `json:"metric"`
 	Value  [2]any            `json:"value"`
@@ -23,17 +23,17 @@ func (s sample) number() float64 {
 	return number
 }
 
-// prometheus asks its API, through the API server, as people do with kubectl.
+// prometheus calls Prometheus' API through the API server, like kubectl.
 func prometheus[T any](path string) (T, error) {
 	var answer struct {
 		Status, Error string
 		Data          T
 	}
-	said, err := attempt("kubectl", "get", "--raw", "/api/v1/namespaces/monitoring/services/prometheus:9090/proxy/api/v1/"+path)
+	printed, err := attempt("kubectl", "get", "--raw", "/api/v1/namespaces/monitoring/services/prometheus:9090/proxy/api/v1/"+path)
 	if err != nil {
 		return answer.Data, err
 	}
-	if err := json.Unmarshal([]byte(said), &answer); err != nil {
+	if err := json.Unmarshal([]byte(printed), &answer); err != nil {
 		return answer.Data, fmt.Errorf("prometheus: %w", err)
 	}
 	if answer.Status != "success" {
@@ -42,13 +42,13 @@ func prometheus[T any](path string) (T, error) {
 	return answer.Data, nil
 }
 
-// query is the series that an expression has now.
+// query returns the current series of an expression.
 func query(expression string) ([]sample, error) {
 	data, err := prometheus[struct{ Result []sample }]("query?query=" + url.QueryEscape(expression))
 	return data.Result, err
 }
 
-// value is the number that an expression has now.
+// value returns the current value of an expression.
 func value(expression string) (float64, error) {
 	series, err := query(expression)
 	if err != nil {
@@ -60,15 +60,15 @@ func value(expression string) (float64, error) {
 	return series[0].number(), nil
 }
 
-// watched is every job that Prometheus is to know.
+// watched returns every job that Prometheus must scrape.
 func watched() []string {
 	return append(serviceNames(), "edge", "coredns", "postgres-exporter", "redis-cache-exporter", "redis-stream-exporter",
 		"kube-state-metrics", "node-exporter", "kubelet", "cadvisor", "apiserver", "prometheus", "alertmanager")
 }
 
-func TestPrometheusSeesEverybody(t *testing.T) {
+func TestPrometheusScrapesEveryJob(t *testing.T) {
 	for _, job := range watched() {
-		eventually(t, time.Minute, job+" is seen", func() error {
+		eventually(t, time.Minute, job+" is scraped", func() error {
 			up, err := value(fmt.Sprintf("min(up{job=%q})", job))
 			if err == nil && up != 1 {
 				err = errors.New("it is down")
@@ -80,11 +80,11 @@ func TestPrometheusSeesEverybody(t *testing.T) {
 		"min(pg_up)":    "postgres-exporter reaches its server",
 		"min(redis_up)": "the exporters of Redis reach their servers",
 		`count(kube_deployment_labels{namespace="apps",label_app_kubernetes_io_name!="",label_colour=~"blue|green"})`: "objects have the platform's labels",
-		`count(container_memory_working_set_bytes{namespace="apps",container!=""})`:                                   "containers are measured",
-		`count(kubelet_volume_stats_available_bytes{namespace="data"} or node_filesystem_avail_bytes)`:                "disks are measured",
+		`count(container_memory_working_set_bytes{namespace="apps",container!=""})`:                                   "containers have metrics",
+		`count(kubelet_volume_stats_available_bytes{namespace="data"} or node_filesystem_avail_bytes)`:                "disks have metrics",
 		`count(traefik_service_requests_total or traefik_entrypoint_requests_total)`:                                  "the edge counts requests",
-		`count(up{job="user-service",namespace="apps",colour=~"blue|green",pod=~"user-service-(blue|green)-.+"})`:     "a target says whose it is",
-		`count(node_memory_MemAvailable_bytes) and count(node_load1) and count(node_cpu_seconds_total)`:               "the node is measured",
+		`count(up{job="user-service",namespace="apps",colour=~"blue|green",pod=~"user-service-(blue|green)-.+"})`:     "targets have the platform's labels",
+		`count(node_memory_MemAvailable_bytes) and count(node_load1) and count(node_cpu_seconds_total)`:               "the node has metrics",
 	} {
 		if got, err := value(expression); err != nil || got < 1 {
 			t.Errorf("%s: %s is %v (%v)", why, expression, got, err)
@@ -93,12 +93,12 @@ func TestPrometheusSeesEverybody(t *testing.T) {
 }
 
 func TestMonitoringIsSmall(t *testing.T) {
-	const most = 600 // MiB, of all of it
+	const most = 600 // MiB in total
 	var total int
 	for line := range strings.Lines(output(t, "kubectl", "top", "pods", "--namespace=monitoring", "--no-headers")) {
 		fields := strings.Fields(line)
 		if len(fields) != 3 {
-			t.Fatalf("kubectl top says %q", line)
+			t.Fatalf("kubectl top prints %q", line)
 		}
 		mebibytes, err := strconv.Atoi(strings.TrimSuffix(fields[2], "Mi"))
 		if err != nil {
@@ -112,16 +112,16 @@ func TestMonitoringIsSmall(t *testing.T) {
 	t.Logf("monitoring takes %d MiB", total)
 }
 
-// No label may hold what users send: however many they are, a pod has only so many series.
+// No label may contain input of users: the number of series per pod must not depend on the number of users.
 func TestSeriesAreBounded(t *testing.T) {
-	const most = 700 // of a service's pod; it has some 150 when nobody uses it
+	const most = 700 // per pod of a service; an unused pod has some 150
 	api := gateway()
 	token := api.mustSignIn(t, api.signUp(t))
-	for i := range 200 { // of paths, queries, agents and methods that nobody has foreseen
+	for i := range 200 { // unexpected paths, queries, agents and methods
 		_, _ = api.with("User-Agent", fmt.Sprintf("agent-%d", i)).with("X-Request-ID", fmt.Sprintf("request%d", i)).
 			call([]string{"GET", "PUT", "BREW"}[i%3], fmt.Sprintf("/api/orders/%d?cursor=%d", i, i), token, nil)
 	}
-	time.Sleep(20 * time.Second) // until they are asked again
+	time.Sleep(20 * time.Second) // until the next scrape
 	series, err := query(`sort_desc(count by (job, pod) ({namespace=~"apps|edge", pod!="", job!="kube-state-metrics"}))`)
 	if err != nil || len(series) < len(serviceNames()) {
 		t.Fatalf("%d pods have series (%v)", len(series), err)
@@ -132,31 +132,31 @@ func TestSeriesAreBounded(t *testing.T) {
 		}
 	}
 	if total, err := value("max(prometheus_tsdb_head_series)"); err != nil || total > 20_000 {
-		t.Errorf("there are %v series in all (%v)", total, err)
+		t.Errorf("there are %v series in total (%v)", total, err)
 	}
 }
 
-func TestPrometheusKilledKeepsWhatItKnew(t *testing.T) {
+func TestKilledPrometheusKeepsItsSamples(t *testing.T) {
 	before, err := value("min(timestamp(up))")
 	if err != nil {
 		t.Fatal(err)
 	}
 	at := strconv.FormatFloat(before, 'f', 0, 64)
 	output(t, "kubectl", "delete", "pod", "prometheus-0", "--namespace=monitoring", "--grace-period=0", "--force")
-	eventually(t, 2*time.Minute, "it is back and knows what was", func() error {
+	eventually(t, 2*time.Minute, "Prometheus has its old samples and new ones", func() error {
 		data, err := prometheus[struct{ Result []sample }]("query?query=" + url.QueryEscape("count(up)") + "&time=" + at)
 		if err == nil && len(data.Result) != 1 {
-			err = errors.New("it has forgotten")
+			err = errors.New("the old samples are lost")
 		}
 		if err != nil {
 			return err
 		}
-		_, err = value("count(up)") // and it goes on
+		_, err = value("count(up)") // new samples
 		return err
 	})
 }
 
-func TestATargetThatServesGarbageHarmsNoOther(t *testing.T) {
+func TestTargetWithInvalidMetricsDoesNotAffectOthers(t *testing.T) {
 	const name = "e2e-garbage"
 	remove := func() error {
 		_, err := attempt("kubectl", "delete", "pod", name, "--namespace=apps", "--ignore-not-found", "--grace-period=0", "--force")
@@ -170,7 +170,7 @@ func TestATargetThatServesGarbageHarmsNoOther(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	// It belongs to a service, whose metrics Prometheus may ask, and answers with what is no metric.
+	// The target has the labels of a service, which Prometheus may scrape, and returns no valid metric.
 	manifest := `
 apiVersion: v1
 kind: Pod
@@ -197,7 +197,7 @@ spec:
 	eventually(t, 90*time.Second, "the target is reported", func() error {
 		down, err := value(fmt.Sprintf("up{job=%q}", name))
 		if err == nil && down != 0 {
-			err = errors.New("it is taken for sound")
+			err = errors.New("the target counts as healthy")
 		}
 		if err != nil {
 			return err
@@ -206,6 +206,6 @@ spec:
 		return err
 	})
 	if up, err := value("min(up{job=~\"" + strings.Join(serviceNames(), "|") + "\"})"); err != nil || up != 1 {
-		t.Errorf("the others are %v (%v)", up, err)
+		t.Errorf("the other targets are %v (%v)", up, err)
 	}
 }

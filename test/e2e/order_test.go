@@ -33,31 +33,31 @@ func twoTeas() map[string]any {
 	return map[string]any{"currency": "EUR", "items": []map[string]any{{"sku": "tea", "quantity": 2, "unit_price": 450}}}
 }
 
-// order orders under a key, and again until there is an answer: with the key it
-// is one order however often it is asked for.
+// order sends an order with a key, and retries until it gets a response. The key makes it one order regardless of the number of
+// requests.
 func (c client) order(token, key string) (order, error) {
-	var made order
-	// Longer than the minute for which a circuit breaker stays open.
+	var placed order
+	// The limit is longer than the minute for which a circuit breaker may stay open.
 	err := within(3*time.Minute, func() error {
-		given, err := c.with("Idempotency-Key", key).expect(http.MethodPost, "/api/orders", token, twoTeas(), http.StatusCreated)
+		response, err := c.with("Idempotency-Key", key).expect(http.MethodPost, "/api/orders", token, twoTeas(), http.StatusCreated)
 		if err == nil {
-			made, err = parse[order](string(given.body))
+			placed, err = parse[order](string(response.body))
 		}
 		return err
 	})
-	return made, err
+	return placed, err
 }
 
 func (c client) inbox(token string) (inbox, error) {
-	given, err := c.expect(http.MethodGet, "/api/notifications?limit=100", token, nil, http.StatusOK)
+	response, err := c.expect(http.MethodGet, "/api/notifications?limit=100", token, nil, http.StatusOK)
 	if err != nil {
 		return inbox{}, err
 	}
-	return parse[inbox](string(given.body))
+	return parse[inbox](string(response.body))
 }
 
-// told waits until the inbox holds exactly one notification of the type for each of the orders.
-func (c client) told(t *testing.T, token, kind string, orders ...order) {
+// awaitNotifications waits until the inbox contains exactly one notification of the type for each of the orders.
+func (c client) awaitNotifications(t *testing.T, token, kind string, orders ...order) {
 	t.Helper()
 	eventually(t, 2*time.Minute, "a notification for each "+kind, func() error {
 		held, err := c.inbox(token)
@@ -79,50 +79,49 @@ func (c client) told(t *testing.T, token, kind string, orders ...order) {
 	})
 }
 
-func TestFromAnOrderToItsNotification(t *testing.T) {
+func TestOrderCausesANotification(t *testing.T) {
 	api := gateway()
 	token := api.mustSignIn(t, api.signUp(t))
 	stranger := api.mustSignIn(t, api.signUp(t))
 
 	key := rand.Text()
-	made, err := api.order(token, key)
+	placed, err := api.order(token, key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if made.Status != "pending" || made.Total != 900 {
-		t.Errorf("ordered %+v, want 900 pending", made)
+	if placed.Status != "pending" || placed.Total != 900 {
+		t.Errorf("the order is %+v, want a pending order of 900", placed)
 	}
 	again := api.with("Idempotency-Key", key).mustCall(t, http.StatusCreated, http.MethodPost, "/api/orders", token, twoTeas())
-	if repeated, err := parse[order](string(again.body)); err != nil || repeated != made || again.header.Get("Idempotency-Replayed") != "true" {
-		t.Errorf("the same key made %+v (%v), want %+v", repeated, err, made)
+	if repeated, err := parse[order](string(again.body)); err != nil || repeated != placed || again.header.Get("Idempotency-Replayed") != "true" {
+		t.Errorf("the same key returned %+v (%v), want %+v", repeated, err, placed)
 	}
-	api.told(t, token, "order.created", made)
+	api.awaitNotifications(t, token, "order.created", placed)
 
-	api.mustCall(t, http.StatusOK, http.MethodPost, "/api/orders/"+made.ID+"/cancel", token, nil)
-	api.told(t, token, "order.cancelled", made)
+	api.mustCall(t, http.StatusOK, http.MethodPost, "/api/orders/"+placed.ID+"/cancel", token, nil)
+	api.awaitNotifications(t, token, "order.cancelled", placed)
 
 	held, err := api.inbox(token)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(held.Notifications) != 2 || held.Unread != 2 {
-		t.Fatalf("the inbox holds %d, %d of them unread: want 2", len(held.Notifications), held.Unread)
+		t.Fatalf("the inbox contains %d notifications, %d of them unread: want 2", len(held.Notifications), held.Unread)
 	}
 	api.mustCall(t, http.StatusNoContent, http.MethodPost, "/api/notifications/"+held.Notifications[0].ID+"/read", token, nil)
 	if held, err := api.inbox(token); err != nil || held.Unread != 1 {
-		t.Errorf("after one was read %d are unread (%v)", held.Unread, err)
+		t.Errorf("after one was read, %d are unread (%v)", held.Unread, err)
 	}
 
-	api.mustCall(t, http.StatusNotFound, http.MethodGet, "/api/orders/"+made.ID, stranger, nil)
+	api.mustCall(t, http.StatusNotFound, http.MethodGet, "/api/orders/"+placed.ID, stranger, nil)
 	api.mustCall(t, http.StatusNotFound, http.MethodPost, "/api/notifications/"+held.Notifications[0].ID+"/read", stranger, nil)
 	if held, err := api.inbox(stranger); err != nil || len(held.Notifications) != 0 {
-		t.Errorf("a stranger is told of %d (%v)", len(held.Notifications), err)
+		t.Errorf("another user has %d notifications (%v)", len(held.Notifications), err)
 	}
 }
 
-// Pods die at any moment, the stream's too: each order that was acknowledged
-// stays, and is announced once.
-func TestPodsDieWhilePeopleOrder(t *testing.T) {
+// Pods die at any time, including the stream's: each acknowledged order is kept, and gets one notification.
+func TestOrdersSurviveDyingPods(t *testing.T) {
 	api := gateway()
 	token := api.mustSignIn(t, api.signUp(t))
 	victims := []struct{ namespace, selector string }{
@@ -135,24 +134,24 @@ func TestPodsDieWhilePeopleOrder(t *testing.T) {
 	var orders []order
 	for _, victim := range victims {
 		for i := range each {
-			made, err := api.order(token, rand.Text())
+			placed, err := api.order(token, rand.Text())
 			if err != nil {
 				t.Fatal(err)
 			}
-			orders = append(orders, made)
+			orders = append(orders, placed)
 			if i == each/2 {
 				output(t, "kubectl", "delete", "pod", "--namespace="+victim.namespace, "--selector="+victim.selector, "--grace-period=0", "--force", "--wait=false")
 			}
 		}
 	}
-	api.told(t, token, "order.created", orders...)
+	api.awaitNotifications(t, token, "order.created", orders...)
 
-	// All of them are well again, so that the next test finds the platform as it was.
+	// Wait until all pods are ready, so that the next test finds a healthy platform.
 	eventually(t, 2*time.Minute, "all pods are ready", func() error {
 		for _, victim := range victims {
-			said, err := attempt("kubectl", "wait", "pod", "--namespace="+victim.namespace, "--selector="+victim.selector, "--for=condition=Ready", "--timeout=10s")
+			printed, err := attempt("kubectl", "wait", "pod", "--namespace="+victim.namespace, "--selector="+victim.selector, "--for=condition=Ready", "--timeout=10s")
 			if err != nil {
-				return errors.New(said)
+				return errors.New(printed)
 			}
 		}
 		return nil

@@ -5,12 +5,12 @@ import (
 	"slices"
 )
 
-// pod is what the tests read of one.
+// pod is the part of a pod that the tests read.
 type pod struct {
 	Metadata struct {
 		Name     string `json:"name"`
 		UID      string `json:"uid"`
-		Deletion string `json:"deletionTimestamp"` // empty unless it is about to end
+		Deletion string `json:"deletionTimestamp"` // empty unless the pod is terminating
 	} `json:"metadata"`
 	Spec struct {
 		Containers []struct {
@@ -28,7 +28,7 @@ type pod struct {
 	} `json:"status"`
 }
 
-// replicas are the pods of a service that serve, or should.
+// replicas returns the pods of a service that aren't terminating.
 func replicas(service string) ([]pod, error) {
 	printed, err := attempt("kubectl", "get", "pods", "--namespace=apps", "--selector=app.kubernetes.io/name="+service,
 		"--field-selector=status.phase=Running", "--output=json")
@@ -48,7 +48,7 @@ func replicas(service string) ([]pod, error) {
 	return staying, nil
 }
 
-// ready is an error unless the service's replicas are there and ready.
+// ready returns an error unless all replicas of the service are ready.
 func ready(service string) error {
 	pods, err := replicas(service)
 	if err != nil {

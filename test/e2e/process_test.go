@@ -11,12 +11,12 @@ import (
 
 const stateFolder = "/var/lib/platform"
 
-// process is a folder of /proc.
+// process is a PID, with its folder in /proc.
 type process int
 
 func (p process) path(file string) string { return fmt.Sprintf("/proc/%d/%s", p, file) }
 
-// processes are all that run on this machine now.
+// processes returns all running processes of this machine.
 func processes() ([]process, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
@@ -37,10 +37,10 @@ func (p process) inPod() bool {
 	return strings.Contains(string(groups), "/platform/")
 }
 
-// session is the number of the process's session; 0 when it has ended.
+// session returns the session ID of the process, or 0 after it has ended.
 func (p process) session() int {
 	stat, _ := os.ReadFile(p.path("stat"))
-	// The second field is a name in parentheses and may hold anything.
+	// The second field is a name in parentheses and may contain any characters.
 	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')')+1:]))
 	if len(fields) < 4 {
 		return 0
@@ -49,7 +49,7 @@ func (p process) session() int {
 	return session
 }
 
-// supervised are the supervisor and the processes that it runs, by name.
+// supervised returns the supervisor and its processes, by name.
 func supervised(t *testing.T) map[string]process {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(stateFolder, "node", "run", "*.pid"))
@@ -62,7 +62,7 @@ func supervised(t *testing.T) map[string]process {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// "<pid> <start>"; others, such as dockerd's own, hold just the number.
+		// "<pid> <start>"; others, such as dockerd's own, contain only the number.
 		var pid int
 		var start string
 		if n, _ := fmt.Sscan(string(content), &pid, &start); n == 2 {

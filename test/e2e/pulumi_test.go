@@ -5,15 +5,15 @@ import (
 	"testing"
 )
 
-func TestPulumiFindsNothingToChange(t *testing.T) {
+func TestPreviewFindsNoChanges(t *testing.T) {
 	shown, err := attempt("pulumi", "preview", "--stack", "local", "--expect-no-changes", "--non-interactive")
 	if err != nil {
 		t.Errorf("%v\n%s", err, shown)
 	}
 }
 
-func TestTheStackTellsWhatRuns(t *testing.T) {
-	told := parsed[struct {
+func TestStackOutputsMatchTheCluster(t *testing.T) {
+	outputs := parsed[struct {
 		URL          string `json:"url"`
 		DemoPassword string `json:"demoPassword"`
 		Services     map[string]struct {
@@ -23,14 +23,14 @@ func TestTheStackTellsWhatRuns(t *testing.T) {
 		} `json:"services"`
 	}](t, "pulumi", "stack", "output", "--json", "--stack", "local")
 
-	if !strings.HasPrefix(told.URL, "https://") {
-		t.Errorf("url is %q, want one that is encrypted", told.URL)
+	if !strings.HasPrefix(outputs.URL, "https://") {
+		t.Errorf("url is %q, want https", outputs.URL)
 	}
-	if told.DemoPassword != "[secret]" {
+	if outputs.DemoPassword != "[secret]" {
 		t.Error("demoPassword is not shown as [secret]")
 	}
 	for _, name := range serviceNames() {
-		is := told.Services[name]
+		is := outputs.Services[name]
 		if is.Colour != "blue" && is.Colour != "green" {
 			t.Errorf("services.%s.colour is %q, want blue or green", name, is.Colour)
 		}

@@ -22,8 +22,8 @@ import (
 	"platform.example/test/variant"
 )
 
-// releaseRate is how many requests a second the platform has to answer while it is released, of reads, writes and orders:
-// RATE of the environment, else what leaves the machine air for the release.
+// releaseRate returns the requests per second during a release test, of reads, writes and orders: RATE in the environment, or a rate
+// that leaves the machine capacity for the release.
 var releaseRate = sync.OnceValues(func() (float64, error) {
 	if rate := os.Getenv("RATE"); rate != "" {
 		return strconv.ParseFloat(rate, 64)
@@ -31,7 +31,7 @@ var releaseRate = sync.OnceValues(func() (float64, error) {
 	return load.Beside(context.Background(), load.Options{BaseURL: gateway().base, RootCAs: authority()})
 })
 
-// loaded begins to use the platform.
+// loaded starts a load on the platform.
 func loaded(t *testing.T) *load.Run {
 	t.Helper()
 	rate, err := releaseRate()
@@ -42,28 +42,28 @@ func loaded(t *testing.T) *load.Run {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%.0f requests a second", rate)
+	t.Logf("%.0f requests per second", rate)
 	return run
 }
 
-// releaseLimit is how long a release may take here, its watch included.
+// releaseLimit is the time limit of a release in these tests, including its watch.
 const releaseLimit = 4 * time.Minute
 
-// releaseCommand is `release` with these arguments, from a copy of the sources.
+// releaseCommand returns `release` with these arguments, run from a copy of the sources.
 func releaseCommand(ctx context.Context, folder string, arguments ...string) *exec.Cmd {
-	root, _ := os.Getwd() // TestMain went there
+	root, _ := os.Getwd() // TestMain changed to it
 	command := exec.CommandContext(ctx, filepath.Join(root, "bin", "release"), append([]string{"-json"}, arguments...)...)
 	command.Dir = folder
-	// What pulumi starts has to end with it.
+	// The child processes of pulumi must end with it.
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	// Who is interrupted lets go of the locks, and of what was begun.
+	// An interrupted release releases its locks and operations.
 	command.Cancel = func() error { return syscall.Kill(-command.Process.Pid, syscall.SIGINT) }
 	command.WaitDelay = time.Minute
 	return command
 }
 
-// told is a line of what the release command prints.
-type told struct {
+// progressLine is a line that the release command prints.
+type progressLine struct {
 	Said    string `json:"said"`
 	Event   string `json:"event"`
 	Outcome string `json:"outcome"`
@@ -71,16 +71,16 @@ type told struct {
 	Report  string `json:"report"`
 }
 
-// releasing is a run of the release command.
+// releasing is a running release command.
 type releasing struct {
 	command *exec.Cmd
 	mutex   sync.Mutex
-	lines   []told
+	lines   []progressLine
 	stderr  bytes.Buffer
 	done    chan error
 }
 
-// begin runs the release command from a copy of the sources.
+// begin starts the release command from a copy of the sources.
 func begin(t *testing.T, folder string, arguments ...string) *releasing {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), releaseLimit)
@@ -97,7 +97,7 @@ func begin(t *testing.T, folder string, arguments ...string) *releasing {
 		defer cancel()
 		lines := bufio.NewScanner(printed)
 		for lines.Scan() {
-			var line told
+			var line progressLine
 			if json.Unmarshal(lines.Bytes(), &line) == nil {
 				r.mutex.Lock()
 				r.lines = append(r.lines, line)
@@ -109,8 +109,8 @@ func begin(t *testing.T, folder string, arguments ...string) *releasing {
 	return r
 }
 
-// said is all that it has said so far.
-func (r *releasing) said() string {
+// transcript returns the output so far.
+func (r *releasing) transcript() string {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
 	var text strings.Builder
@@ -120,27 +120,27 @@ func (r *releasing) said() string {
 	return text.String()
 }
 
-// until waits until it says something, and is an error if it ends before.
+// until waits until the output contains the words, and returns an error if the command ends before.
 func (r *releasing) until(words string) error {
 	return within(releaseLimit, func() error {
-		if strings.Contains(r.said(), words) {
+		if strings.Contains(r.transcript(), words) {
 			return nil
 		}
-		return fmt.Errorf("it doesn't say %q, but\n%s%s", words, r.said(), &r.stderr)
+		return fmt.Errorf("the output doesn't contain %q, but\n%s%s", words, r.transcript(), &r.stderr)
 	})
 }
 
-// end waits for its end: nil, or an error with all that it said.
+// end waits for the end of the command, and returns nil or an error with its output.
 func (r *releasing) end() error {
 	err := <-r.done
-	_ = syscall.Kill(-r.command.Process.Pid, syscall.SIGKILL) // of its processes, what an interrupt didn't end
+	_ = syscall.Kill(-r.command.Process.Pid, syscall.SIGKILL) // processes that outlived the interrupt
 	if err != nil {
-		return fmt.Errorf("%w\n%s%s", err, r.said(), &r.stderr)
+		return fmt.Errorf("%w\n%s%s", err, r.transcript(), &r.stderr)
 	}
 	return nil
 }
 
-// kill ends it, and the pulumi that it has started, in the middle of whatever they do.
+// kill kills the command and its pulumi process.
 func (r *releasing) kill(t *testing.T) {
 	t.Helper()
 	if err := syscall.Kill(-r.command.Process.Pid, syscall.SIGKILL); err != nil {
@@ -149,13 +149,13 @@ func (r *releasing) kill(t *testing.T) {
 	<-r.done
 }
 
-// release is a whole run of the release command.
+// release runs the release command to its end.
 func release(t *testing.T, folder string, arguments ...string) error {
 	t.Helper()
 	return begin(t, folder, arguments...).end()
 }
 
-// versions is what is live of each service.
+// versions returns the live version of each service.
 func versions(t *testing.T) map[string]string {
 	t.Helper()
 	live := map[string]string{}
@@ -166,7 +166,7 @@ func versions(t *testing.T) map[string]string {
 	return live
 }
 
-// other is a copy of the sources in which a service, or all of them, is another version.
+// other returns a copy of the sources in which a service, or all of them, has another version.
 func other(t *testing.T, service string) variant.Copy {
 	t.Helper()
 	clone := variant.Copy(copyOfTheClone(t))
@@ -177,21 +177,20 @@ func other(t *testing.T, service string) variant.Copy {
 	return clone
 }
 
-// preview is what pulumi says of an update from a copy of the sources.
+// preview returns the output of pulumi preview from a copy of the sources.
 func preview(t *testing.T, clone string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), commandLimit)
 	defer cancel()
-	said, err := variant.Copy(clone).Preview(ctx)
+	printed, err := variant.Copy(clone).Preview(ctx)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return said
+	return printed
 }
 
-// underLoad uses the platform as people do while something is done to it. Nothing that they ask for may be lost, each order is
-// there and told of once, and nobody may have answered but versions that were live before or after it, or, as it says itself,
-// in between.
+// underLoad runs do while the platform is under load. No request may be lost, each order must exist and have one notification, and
+// only versions may respond that were live before or after, or that do returns as live in between.
 func underLoad(t *testing.T, do func() (between map[string]string)) {
 	t.Helper()
 	before := versions(t)
@@ -202,7 +201,7 @@ func underLoad(t *testing.T, do func() (between map[string]string)) {
 		}
 	}()
 	between := do()
-	time.Sleep(2 * time.Second) // what comes just after is used, too
+	time.Sleep(2 * time.Second) // include the time right after the change
 	result := run.Stop()
 	t.Logf("%s", result.Line())
 	if err := result.Err(); err != nil {
@@ -212,13 +211,13 @@ func underLoad(t *testing.T, do func() (between map[string]string)) {
 	for _, sample := range result.Samples {
 		for _, by := range sample.By {
 			if version := by.Version; version != before[by.Service] && version != after[by.Service] && version != between[by.Service] {
-				t.Fatalf("%s %s answered in %s: it never was to be live", by.Service, version, by.Colour)
+				t.Fatalf("%s %s responded in %s, but must never be live", by.Service, version, by.Colour)
 			}
 		}
 	}
 }
 
-// restored has the platform be what the repository's sources say after a test, with nothing standing by.
+// restored restores the version of the repository's sources after the test, without a standby version.
 func restored(t *testing.T) (root string) {
 	t.Helper()
 	root, err := os.Getwd()
@@ -227,7 +226,7 @@ func restored(t *testing.T) (root string) {
 	}
 	t.Cleanup(func() {
 		if err := errors.Join(release(t, root, "up", "-unwatched", "-takeover"), release(t, root, "retire")); err != nil {
-			t.Errorf("the platform isn't as it was: %v", err)
+			t.Errorf("the platform isn't restored: %v", err)
 		}
 	})
 	return root
@@ -255,19 +254,19 @@ func TestReleaseOfAllServicesAndTheirRollbackLoseNothing(t *testing.T) {
 	if now := versions(t); !maps.Equal(now, former) {
 		t.Errorf("after the rollback the versions are %v, want %v", now, former)
 	}
-	// Whoever runs pulumi up next doesn't bring back what was taken back.
-	if said := preview(t, string(clone)); !strings.Contains(said, "user-service stays at "+former["user-service"]) {
-		t.Errorf("a preview of what was taken back says\n%s", said)
+	// The next pulumi up doesn't release the rolled-back version again.
+	if printed := preview(t, string(clone)); !strings.Contains(printed, "user-service stays at "+former["user-service"]) {
+		t.Errorf("the preview of the rolled-back version is\n%s", printed)
 	}
-	if said := output(t, "make", "-s", "releases"); !strings.Contains(said, "user-service") || !strings.Contains(said, "was taken back") {
-		t.Errorf("make releases says\n%s", said)
+	if printed := output(t, "make", "-s", "releases"); !strings.Contains(printed, "user-service") || !strings.Contains(printed, "was taken back") {
+		t.Errorf("make releases prints\n%s", printed)
 	}
-	if err := release(t, root, "rollback"); err != nil { // to and fro
+	if err := release(t, root, "rollback"); err != nil { // and back again
 		t.Error(err)
 	}
 }
 
-// A plain pulumi up is a complete release, and the next one goes back where the sources do.
+// A plain pulumi up is a complete release. The next one returns to the version of the sources.
 func TestReleaseByPulumiAlone(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short")
@@ -277,27 +276,27 @@ func TestReleaseByPulumiAlone(t *testing.T) {
 	clone := string(other(t, "user-service"))
 	shown := preview(t, clone)
 	if want := "user-service is released: from " + former["user-service"] + " to "; !strings.Contains(shown, want) {
-		t.Errorf("the preview doesn't say %q, but\n%s", want, shown)
+		t.Errorf("the preview doesn't contain %q, but\n%s", want, shown)
 	}
 	if strings.Contains(shown, "order-service is released") {
-		t.Error("the preview says that an untouched service is released")
+		t.Error("the preview releases an unchanged service")
 	}
 	underLoad(t, func() map[string]string {
-		if said, err := upFrom(clone); err != nil {
-			t.Fatalf("%v\n%s", err, said)
+		if printed, err := upFrom(clone); err != nil {
+			t.Fatalf("%v\n%s", err, printed)
 		}
 		next := versions(t)
-		if said, err := upFrom(root); err != nil {
-			t.Fatalf("%v\n%s", err, said)
+		if printed, err := upFrom(root); err != nil {
+			t.Fatalf("%v\n%s", err, printed)
 		}
 		return next
 	})
 	if now := versions(t); !maps.Equal(now, former) {
-		t.Errorf("the sources went back, the versions are %v, want %v", now, former)
+		t.Errorf("after the sources were reverted, the versions are %v, want %v", now, former)
 	}
 }
 
-// reads has something come before every read of a user.
+// reads inserts the statement before every read of a user.
 func reads(c variant.Copy, harm string) error {
 	return errors.Join(
 		c.Replace("apps/user-service/internal/api/api.go", "errs.Handle(a.get))", "harmed(errs.Handle(a.get)))"),
@@ -306,29 +305,29 @@ func reads(c variant.Copy, harm string) error {
 			"\t\t_, _ = began, rand.Int()\n\t\t"+harm+"\n\t\tnext(w, r)\n\t}\n}\n"))
 }
 
-// bad is versions of user-service that must never be live, and what is said of each.
+// bad is versions of user-service that must never go live, with the expected error of each.
 var bad = []struct {
 	name string
 	harm func(clone variant.Copy) error
 	want string
 }{
-	{"that ends at once", func(c variant.Copy) error {
+	{"that exits at once", func(c variant.Copy) error {
 		return c.Write("apps/user-service/variant.go", "package main\n\nimport (\n\t\"fmt\"\n\t\"os\"\n)\n\nfunc init() {\n\tif len(os.Args) < 2 {\n"+
 			"\t\tfmt.Fprintln(os.Stderr, \"the licence has ended\")\n\t\tos.Exit(3)\n\t}\n}\n")
 	}, "its last words: the licence has ended"},
-	{"that answers as another version", func(c variant.Copy) error {
+	{"that reports another version", func(c variant.Copy) error {
 		return c.Replace("apps/internal/health/health.go", `"version": h.service.Version,`, `"version": "not " + h.service.Version,`)
 	}, "verify: endpoint"},
-	{"that answers 5 % errors", func(c variant.Copy) error {
+	{"that returns 5 % errors", func(c variant.Copy) error {
 		return reads(c, "if rand.Intn(20) == 0 {\n\t\t\tw.WriteHeader(500)\n\t\t\treturn\n\t\t}")
 	}, "answers 500, want 404"},
 	{"that is slow", func(c variant.Copy) error {
 		return reads(c, "time.Sleep(400 * time.Millisecond)")
 	}, "took longer than 250ms"},
-	{"whose schema can't be made", func(c variant.Copy) error {
+	{"whose migration fails", func(c variant.Copy) error {
 		return c.Write("apps/user-service/migrations/99999_broken.sql", "-- +goose Up\nALTER TABLE no_such_table ADD COLUMN x text;\n")
 	}, "no_such_table"},
-	{"that finds no node", func(c variant.Copy) error {
+	{"that can't be scheduled", func(c variant.Copy) error {
 		return errors.Join(c.Differ("user-service", "large"),
 			c.Replace("infra/catalog/services.go", "192 * quantity.MiB", "1024 * 192 * quantity.MiB"))
 	}, "finds no node"},
@@ -339,7 +338,7 @@ func TestReleaseOfABadVersionIsRefused(t *testing.T) {
 	former := versions(t)
 	for _, c := range bad {
 		t.Run(c.name, func(t *testing.T) {
-			if testing.Short() && c.name != "that answers 5 % errors" {
+			if testing.Short() && c.name != "that returns 5 % errors" {
 				t.Skip("-short")
 			}
 			clone := variant.Copy(copyOfTheClone(t))
@@ -351,7 +350,7 @@ func TestReleaseOfABadVersionIsRefused(t *testing.T) {
 			underLoad(t, func() map[string]string {
 				err := release(t, string(clone), "up", "-watch", "35s")
 				if err == nil || !strings.Contains(err.Error(), c.want) {
-					t.Errorf("it says\n%v\nwant %s", err, c.want)
+					t.Errorf("the release returns\n%v\nwant %s", err, c.want)
 				}
 				return nil
 			})
@@ -365,8 +364,8 @@ func TestReleaseOfABadVersionIsRefused(t *testing.T) {
 	}
 }
 
-// What is good at first and bad later can only be found out by watching it.
-func TestReleaseThatGoesBadIsTakenBack(t *testing.T) {
+// A version that becomes bad later is detected only by the watch.
+func TestReleaseThatGoesBadIsRolledBack(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short")
 	}
@@ -385,7 +384,7 @@ func TestReleaseThatGoesBadIsTakenBack(t *testing.T) {
 	}()
 	err := release(t, string(clone), "up", "-watch", "2m")
 	if err == nil || !strings.Contains(err.Error(), "were answered 5xx") {
-		t.Errorf("it isn't taken back: %v", err)
+		t.Errorf("it isn't rolled back: %v", err)
 	}
 	if now := versions(t); !maps.Equal(now, former) {
 		t.Errorf("the versions are %v, want %v", now, former)
@@ -394,12 +393,12 @@ func TestReleaseThatGoesBadIsTakenBack(t *testing.T) {
 	time.Sleep(5 * time.Second)
 	for _, lost := range run.Stop().Lost() {
 		if lost.At.After(back) {
-			t.Errorf("it is back, and still something is lost: %+v", lost)
+			t.Errorf("requests are lost after the rollback: %+v", lost)
 		}
 	}
 }
 
-// Whatever is killed, and whenever: traffic stays on what was verified, and the next run gets there.
+// Whenever a release is killed, the traffic stays on verified versions, and the next run completes the release.
 func TestReleaseThatIsKilledIsTakenOver(t *testing.T) {
 	restored(t)
 	clone := string(other(t, "user-service"))
@@ -420,7 +419,7 @@ func TestReleaseThatIsKilledIsTakenOver(t *testing.T) {
 				}
 				next := versions(t)
 				if next["user-service"] == former {
-					t.Errorf("it is still %s", former)
+					t.Errorf("the live version is still %s", former)
 				}
 				if err := release(t, clone, "rollback"); err != nil {
 					t.Fatal(err)
@@ -434,8 +433,8 @@ func TestReleaseThatIsKilledIsTakenOver(t *testing.T) {
 	}
 }
 
-// The cluster itself has its troubles while something is released.
-func TestReleaseInTroubles(t *testing.T) {
+// Faults of the cluster during a release.
+func TestReleaseDuringClusterFaults(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short")
 	}
@@ -459,18 +458,18 @@ func TestReleaseInTroubles(t *testing.T) {
 		name, step string
 		trouble    func(t *testing.T)
 	}{
-		{"the API server stands still before the rollout", "is released: from", apiServer},
-		{"the API server stands still at the rollout", "user-service: migrate", apiServer},
-		{"the API server stands still at the verification", "user-service: roll out", apiServer},
-		{"the API server stands still at the switch", "user-service: verify", apiServer},
-		{"the API server stands still while it is watched", "watching for", apiServer},
-		{"a pod is killed at the switch", "user-service: verify", func(t *testing.T) {
+		{"the API server hangs before the rollout", "is released: from", apiServer},
+		{"the API server hangs during the rollout", "user-service: migrate", apiServer},
+		{"the API server hangs during the verification", "user-service: roll out", apiServer},
+		{"the API server hangs during the switch", "user-service: verify", apiServer},
+		{"the API server hangs during the watch", "watching for", apiServer},
+		{"a pod is killed during the switch", "user-service: verify", func(t *testing.T) {
 			output(t, "kubectl", "delete", "pod", "--namespace=apps", "--selector=app.kubernetes.io/name=order-service", "--wait=false")
 		}},
-		{"the edge's pod is killed at the switch", "user-service: verify", func(t *testing.T) {
+		{"the edge's pod is killed during the switch", "user-service: verify", func(t *testing.T) {
 			output(t, "kubectl", "delete", "pod", "--namespace=edge", "--selector=app.kubernetes.io/name=edge", "--wait=false")
 		}},
-		{"the cache ends at the switch", "user-service: verify", func(t *testing.T) {
+		{"the cache is deleted during the switch", "user-service: verify", func(t *testing.T) {
 			output(t, "kubectl", "delete", "pod", "--namespace=data", "--selector=app.kubernetes.io/name=redis-cache", "--wait=false")
 		}},
 	} {
@@ -483,14 +482,14 @@ func TestReleaseInTroubles(t *testing.T) {
 				}
 				c.trouble(t)
 				if err := troubled.end(); err != nil {
-					t.Logf("it gives up: %v", err)
+					t.Logf("the release gives up: %v", err)
 					if err := release(t, clone, "up", "-takeover", "-watch", "35s"); err != nil {
 						t.Fatal(err)
 					}
 				}
 				next := versions(t)
 				if next["user-service"] == former {
-					t.Errorf("it is still %s", former)
+					t.Errorf("the live version is still %s", former)
 				}
 				return next
 			})
@@ -501,8 +500,8 @@ func TestReleaseInTroubles(t *testing.T) {
 	}
 }
 
-// A schema that has grown serves the version before: it goes on answering while the next one is there, and after a rollback.
-func TestReleaseWithAMigrationServesTheVersionBefore(t *testing.T) {
+// The previous version works with an expanded schema: while the next version is live, and after a rollback.
+func TestReleaseWithAMigrationKeepsThePreviousVersionWorking(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short")
 	}
@@ -530,7 +529,7 @@ func TestReleaseWithAMigrationServesTheVersionBefore(t *testing.T) {
 	})
 }
 
-func TestReleaseSaysWhatIsWrong(t *testing.T) {
+func TestReleaseErrors(t *testing.T) {
 	root := restored(t)
 	if err := release(t, root, "retire"); err != nil {
 		t.Fatal(err)
@@ -543,32 +542,32 @@ func TestReleaseSaysWhatIsWrong(t *testing.T) {
 	}{
 		{"an unknown version", []string{"up", "-version", "ffffffffffff"}, `no service ever was version "ffffffffffff"`},
 		{"a version that is live", []string{"up", "-version", live}, live + " is live already: nothing to release"},
-		{"a release that never was", []string{"up", "-version", "#99999"}, "there is no release 99999 in the history"},
-		{"a rollback with nothing standing by", []string{"rollback"}, "service user-service: nothing stands by: version " + live},
+		{"an unknown release number", []string{"up", "-version", "#99999"}, "there is no release 99999 in the history"},
+		{"a rollback without a standby version", []string{"rollback"}, "service user-service: nothing stands by: version " + live},
 		{"a stack that doesn't exist", []string{"-stack", "dev", "up"}, "there is no stack dev"},
-		{"a promotion where images are built", []string{"promote"}, "stack local builds its own images"},
+		{"a promotion to a stack that builds images", []string{"promote"}, "stack local builds its own images"},
 		{"no command", []string{"unroll"}, `there is no command "unroll"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if err := release(t, root, c.arguments...); err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("it says %v, want %s", err, c.want)
+				t.Errorf("the command returns %v, want %s", err, c.want)
 			}
 		})
 	}
-	t.Run("two at once", func(t *testing.T) {
+	t.Run("two concurrent commands", func(t *testing.T) {
 		clone := string(other(t, "user-service"))
 		first := begin(t, clone, "up", "-watch", "1m")
 		if err := first.until("is released: from"); err != nil {
 			t.Fatal(err)
 		}
 		if err := release(t, root, "rollback"); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("(process %d) holds the Lease of releases", first.command.Process.Pid)) {
-			t.Errorf("a second one says %v", err)
+			t.Errorf("the second command returns %v", err)
 		}
-		if err := first.until("watching for"); err != nil { // before that, pulumi's own lock refuses
+		if err := first.until("watching for"); err != nil { // before that, pulumi's own lock refuses it
 			t.Fatal(err)
 		}
-		if said, err := upFrom(root); err == nil || !strings.Contains(said, "holds the Lease of releases") {
-			t.Errorf("pulumi up says %v\n%s", err, said)
+		if printed, err := upFrom(root); err == nil || !strings.Contains(printed, "holds the Lease of releases") {
+			t.Errorf("pulumi up returns %v\n%s", err, printed)
 		}
 		if err := first.end(); err != nil {
 			t.Fatal(err)
@@ -579,17 +578,17 @@ func TestReleaseSaysWhatIsWrong(t *testing.T) {
 		hand := map[string]string{"blue": "green", "green": "blue"}[service]
 		output(t, "kubectl", "patch", "service", "user-service", "--namespace=apps", `--patch={"spec":{"selector":{"colour":"`+hand+`"}}}`)
 		const want = "service user-service: its live Service selects "
-		if said, err := upFrom(root); err == nil || !strings.Contains(said, want+hand) {
-			t.Errorf("pulumi up says %v\n%s", err, said)
+		if printed, err := upFrom(root); err == nil || !strings.Contains(printed, want+hand) {
+			t.Errorf("pulumi up returns %v\n%s", err, printed)
 		}
 		if err := release(t, root, "up"); err == nil || !strings.Contains(err.Error(), "make repair") {
-			t.Errorf("a release says %v", err)
+			t.Errorf("a release returns %v", err)
 		}
 		if err := release(t, root, "repair"); err != nil {
 			t.Fatal(err)
 		}
 		if now := output(t, "kubectl", "get", "service", "user-service", "--namespace=apps", "--output=jsonpath={.spec.selector.colour}"); now != service {
-			t.Errorf("after the repair %s is selected, want %s", now, service)
+			t.Errorf("after the repair, the Service selects %s, want %s", now, service)
 		}
 	})
 }

@@ -18,10 +18,10 @@ func TestOnlyRestrictedPodsAreAdmitted(t *testing.T) {
 		name, container, pod string
 		admitted             bool
 	}{
-		{name: "restricted", container: restricted, admitted: true}, // or all are refused for another reason
+		{name: "restricted", container: restricted, admitted: true}, // ensures that the others aren't refused for another reason
 		{name: "privileged", container: "\n    securityContext: {privileged: true}"},
 		{name: "root", container: strings.NewReplacer("runAsNonRoot: true", "runAsNonRoot: false", "65532", "0").Replace(restricted)},
-		{name: "nothing said", container: ""},
+		{name: "no settings", container: ""},
 		{name: "the machine's network", container: restricted, pod: "\n  hostNetwork: true"},
 		{name: "the machine's files", container: restricted, pod: "\n  volumes: [{name: machine, hostPath: {path: /}}]"},
 	}
@@ -40,12 +40,12 @@ spec:%s
 				_, err := feed(manifest, "kubectl", "apply", "--dry-run=server", "--filename=-")
 				switch {
 				case test.admitted && err != nil:
-					t.Errorf("it is refused: %v", err)
+					t.Errorf("the pod is refused: %v", err)
 				case !test.admitted && err == nil:
-					t.Error("it is admitted")
+					t.Error("the pod is admitted")
 				case test.admitted, strings.Contains(err.Error(), "violates PodSecurity"):
 				default:
-					t.Errorf("it is refused, but not for its security: %v", err)
+					t.Errorf("the pod is refused, but not by Pod Security: %v", err)
 				}
 			})
 		}

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// rotated is secrets of every kind and of every store but the authority, whose next certificates clients learn first.
+// rotated returns secrets of every kind and of every store, except the authority, whose successor clients must learn first.
 func rotated() []string {
 	return []string{
 		"userServiceDatabasePassword", "orderServiceDatabasePassword", "userServiceCachePassword", "apiGatewayCachePassword",
@@ -19,7 +19,7 @@ func rotated() []string {
 	}
 }
 
-func TestARotationOfSecretsIsFeltByNobody(t *testing.T) {
+func TestRotationOfSecretsLosesNoRequest(t *testing.T) {
 	api := gateway()
 	user := api.signUp(t)
 	token := api.mustSignIn(t, user)
@@ -51,7 +51,7 @@ func TestARotationOfSecretsIsFeltByNobody(t *testing.T) {
 		},
 	} {
 		users.Go(func() {
-			ticks := time.NewTicker(200 * time.Millisecond) // below the limit of 1200 a minute
+			ticks := time.NewTicker(200 * time.Millisecond) // below the limit of 1200 per minute
 			defer ticks.Stop()
 			for n := 0; ; n++ {
 				select {
@@ -80,24 +80,24 @@ func TestARotationOfSecretsIsFeltByNobody(t *testing.T) {
 	if updated != nil {
 		t.Fatal(updated)
 	}
-	// What signs in from inside a store's pod reads the password there, where the kubelet brings it within a minute or so.
+	// Commands inside a store's pod read the password from a file, which the kubelet updates within a minute or so.
 	eventually(t, 3*time.Minute, "the new passwords are in the stores' pods", func() error {
 		_, fromPostgres := emailInPostgres("00000000-0000-0000-0000-000000000000")
-		said, fromRedis := redis("PING")
-		if fromRedis == nil && said != "PONG" {
-			fromRedis = fmt.Errorf("redis says %s", said)
+		printed, fromRedis := redis("PING")
+		if fromRedis == nil && printed != "PONG" {
+			fromRedis = fmt.Errorf("redis returns %s", printed)
 		}
 		return errors.Join(fromPostgres, fromRedis)
 	})
-	eventually(t, 2*time.Minute, "who watches the stores signs in with the new passwords", func() error {
-		well, err := value("min(pg_up or redis_up)")
-		if err == nil && well != 1 {
-			err = errors.New("one of them doesn't")
+	eventually(t, 2*time.Minute, "the exporters of the stores sign in with the new passwords", func() error {
+		up, err := value("min(pg_up or redis_up)")
+		if err == nil && up != 1 {
+			err = errors.New("an exporter can't sign in")
 		}
 		return err
 	})
 	if again == nil || !strings.Contains(again.Error(), "pulumi up --stack local") {
-		t.Errorf("rotated twice without an update between: %v", again)
+		t.Errorf("a second rotation without an update in between: %v", again)
 	}
 	if served < 100 {
 		t.Errorf("only %d requests were sent", served)
@@ -106,14 +106,14 @@ func TestARotationOfSecretsIsFeltByNobody(t *testing.T) {
 		t.Errorf("%d of %d requests were lost, the first:\n%s", len(lost), served, strings.Join(lost[:min(5, len(lost))], "\n"))
 	}
 	if after := stores(); after != before {
-		t.Errorf("the stores were restarted: %s, before %s", after, before)
+		t.Errorf("the stores were restarted: %s, were %s", after, before)
 	}
 	if shown := output(t, "pulumi", "preview", "--stack", "local", "--expect-no-changes", "--non-interactive"); shown == "" {
-		t.Error("the preview says nothing")
+		t.Error("the preview prints nothing")
 	}
 }
 
-func TestARotationOfNoSecretNamesTheOnesThereAre(t *testing.T) {
+func TestRotationOfAnUnknownSecretListsTheSecrets(t *testing.T) {
 	_, err := attempt("make", "-s", "secrets", "STACK=local", "ROTATE=redis")
 	if err == nil || !strings.Contains(err.Error(), "redisPassword") {
 		t.Errorf("got %v", err)

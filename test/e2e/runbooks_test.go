@@ -16,8 +16,8 @@ const runbooks = "docs/runbooks"
 
 var fence = regexp.MustCompile("(?s)```(sh|promql)\n(.*?)```")
 
-// What a runbook tells a tired person to look at must be there: every command and every query under Look is tried.
-func TestEveryLookOfARunbookWorks(t *testing.T) {
+// Every command and every query under Diagnosis must work.
+func TestDiagnosisOfEveryRunbookWorks(t *testing.T) {
 	helpers := shellHelpers(t)
 	files, err := filepath.Glob(runbooks + "/[A-Z]*.md")
 	if err != nil || len(files) < 40 {
@@ -27,12 +27,12 @@ func TestEveryLookOfARunbookWorks(t *testing.T) {
 		if filepath.Base(file) == "README.md" {
 			continue
 		}
-		_, look, found := strings.Cut(content(t, file), "\n## Diagnosis\n")
-		look, _, ended := strings.Cut(look, "\n## Mitigation\n")
+		_, diagnosis, found := strings.Cut(content(t, file), "\n## Diagnosis\n")
+		diagnosis, _, ended := strings.Cut(diagnosis, "\n## Mitigation\n")
 		if !found || !ended {
-			t.Errorf("%s: has no sections Look and Mend", file)
+			t.Errorf("%s: has no sections Diagnosis and Mitigation", file)
 		}
-		for _, block := range fence.FindAllStringSubmatch(look, -1) {
+		for _, block := range fence.FindAllStringSubmatch(diagnosis, -1) {
 			if block[1] == "promql" {
 				if _, err := query(block[2]); err != nil {
 					t.Errorf("%s: %s: %v", file, strings.TrimSpace(block[2]), err)
@@ -41,13 +41,13 @@ func TestEveryLookOfARunbookWorks(t *testing.T) {
 			}
 			for command := range strings.Lines(block[2]) {
 				if assignment.MatchString(command) {
-					helpers += command // what the next ones go by
+					helpers += command // later commands use the variable
 					continue
 				}
-				err := within(2*time.Minute, func() error { // of pods that have just come nothing is measured yet
-					said, err := attempt("bash", "-o", "pipefail", "-c", helpers+command)
+				err := within(2*time.Minute, func() error { // new pods have no metrics yet
+					printed, err := attempt("bash", "-o", "pipefail", "-c", helpers+command)
 					if err != nil {
-						return fmt.Errorf("%s\n%s", strings.ReplaceAll(err.Error(), helpers, ""), said)
+						return fmt.Errorf("%s\n%s", strings.ReplaceAll(err.Error(), helpers, ""), printed)
 					}
 					return nil
 				})
@@ -61,16 +61,16 @@ func TestEveryLookOfARunbookWorks(t *testing.T) {
 
 var assignment = regexp.MustCompile(`^[A-Z]+=`)
 
-// An event that was laid aside is handled when the runbook's command has put it back.
-func TestDeadLettersAreHandledAgainAsTheirRunbookSays(t *testing.T) {
+// A dead letter is handled after the runbook's command has returned it to the stream.
+func TestDeadLettersRunbookHandlesEventsAgain(t *testing.T) {
 	helpers := shellHelpers(t)
 	shell := func(command string) string {
 		t.Helper()
-		said, err := attempt("bash", "-c", helpers+command)
+		printed, err := attempt("bash", "-c", helpers+command)
 		if err != nil {
-			t.Fatalf("%s: %v\n%s", command, err, said)
+			t.Fatalf("%s: %v\n%s", command, err, printed)
 		}
-		return strings.TrimSpace(said)
+		return strings.TrimSpace(printed)
 	}
 	api := gateway()
 	token := api.mustSignIn(t, api.signUp(t))
@@ -78,9 +78,9 @@ func TestDeadLettersAreHandledAgainAsTheirRunbookSays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	api.told(t, token, "order.created", ordered)
+	api.awaitNotifications(t, token, "order.created", ordered)
 
-	// As if it had never been handled: no notification, nothing known of the event, and its entry laid aside.
+	// Simulate an unhandled event: no notification, no record of the event, and an entry in the dead letters.
 	const stream, dead = "orders:events", "orders:events:dead"
 	newest := strings.Split(shell("in_redis statefulset/redis-stream --raw XREVRANGE "+stream+" + - COUNT 1"), "\n")
 	if !strings.Contains(strings.Join(newest, " "), ordered.ID) {
@@ -92,26 +92,26 @@ func TestDeadLettersAreHandledAgainAsTheirRunbookSays(t *testing.T) {
 	shell("in_redis statefulset/redis-stream XADD " + dead + " '*' '" + strings.Join(newest[1:], "' '") + "' dead_id " + newest[0] + " dead_reason test")
 	before := shell("in_redis statefulset/redis-stream XLEN " + dead)
 
-	_, mend, _ := strings.Cut(content(t, runbooks+"/DeadLetters.md"), "\n## Mitigation\n")
-	again := fence.FindStringSubmatch(mend)
+	_, mitigation, _ := strings.Cut(content(t, runbooks+"/DeadLetters.md"), "\n## Mitigation\n")
+	again := fence.FindStringSubmatch(mitigation)
 	if again == nil {
-		t.Fatal("the runbook has no command under Mend")
+		t.Fatal("the runbook has no command under Mitigation")
 	}
-	if said := output(t, "bash", "-c", again[2]); !strings.Contains(said, "order_events "+before) {
-		t.Errorf("of %s dead letters the command moved %q", before, said)
+	if printed := output(t, "bash", "-c", again[2]); !strings.Contains(printed, "order_events "+before) {
+		t.Errorf("for %s dead letters, the command printed %q", before, printed)
 	}
 	if left := shell("in_redis statefulset/redis-stream XLEN " + dead); left != "0" {
-		t.Errorf("%s dead letters are left", left)
+		t.Errorf("%s dead letters remain", left)
 	}
-	api.told(t, token, "order.created", ordered)
+	api.awaitNotifications(t, token, "order.created", ordered)
 }
 
-// shellHelpers is the functions that the runbooks use.
+// shellHelpers returns the shell functions that the runbooks use.
 func shellHelpers(t *testing.T) string {
 	t.Helper()
 	block := fence.FindStringSubmatch(content(t, runbooks+"/README.md"))
 	if block == nil {
-		t.Fatal("the runbooks' README has no functions")
+		t.Fatal("the README of the runbooks has no functions")
 	}
 	return block[2]
 }

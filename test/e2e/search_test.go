@@ -14,10 +14,10 @@ import (
 	"time"
 )
 
-// search knows values by name and says where they are, never what they are.
+// search finds values by name. It reports names, never values.
 type search struct{ needles map[string][][]byte }
 
-// newSearch looks for the values as they are and in base64.
+// newSearch searches for the values in plain text and in base64.
 func newSearch(values map[string]string) search {
 	s := search{map[string][][]byte{}}
 	for name, value := range values {
@@ -26,20 +26,20 @@ func newSearch(values map[string]string) search {
 	return s
 }
 
-// inBase64 is what of a value stays the same in base64, wherever it stands in
-// the text that was encoded: that depends on its offset from a multiple of three.
+// inBase64 returns the parts of a value that are the same in base64 wherever the value is in the encoded text: they depend on its
+// offset from a multiple of three.
 func inBase64(value string) [][]byte {
 	var encoded [][]byte
 	for offset := range 3 {
 		text := base64.RawStdEncoding.EncodeToString(append(make([]byte, offset), value...))
-		first := (offset*8 + 5) / 6           // the first character without a bit of what stands before
-		last := (offset + len(value)) * 8 / 6 // the last one without a bit of what follows
+		first := (offset*8 + 5) / 6           // first character without bits of the preceding text
+		last := (offset + len(value)) * 8 / 6 // last character without bits of the following text
 		encoded = append(encoded, []byte(text[first:last]))
 	}
 	return encoded
 }
 
-// in names the values that the content holds.
+// in returns the names of the values in the content.
 func (s search) in(content []byte) []string {
 	var names []string
 	for name, needles := range s.needles {
@@ -53,14 +53,14 @@ func (s search) in(content []byte) []string {
 	return names
 }
 
-// underneath searches all files below a folder, or a file, and names those that
-// hold a value. It returns how many it read.
+// underneath searches a file, or all files below a folder, and returns the names of the values by file, and the number of
+// files.
 func (s search) underneath(t *testing.T, root string) (found map[string][]string, read int) {
 	t.Helper()
 	found = map[string][]string{}
 	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil // gone while we look
+			return nil // removed in the meantime
 		}
 		if err != nil || entry.IsDir() || entry.Type()&(fs.ModeSocket|fs.ModeNamedPipe|fs.ModeDevice) != 0 {
 			return err
@@ -84,14 +84,14 @@ func (s search) underneath(t *testing.T, root string) (found map[string][]string
 	return found, read
 }
 
-// inProcess searches what the kernel tells of a process. One that has ended has told nothing.
+// inProcess searches a file of a process in /proc. A process that has ended has no content.
 func (s search) inProcess(p process, file string) []string {
 	content, _ := os.ReadFile(p.path(file))
 	return s.in(content)
 }
 
-// Nothing found is worth something only from a search that finds.
-func TestTheSearchFindsWhatIsThere(t *testing.T) {
+// An empty result proves something only if the search finds existing values.
+func TestSearchFindsExistingValues(t *testing.T) {
 	value := rand.Text()
 	s := newSearch(map[string]string{"value": value})
 	folder := t.TempDir()
@@ -109,16 +109,16 @@ func TestTheSearchFindsWhatIsThere(t *testing.T) {
 	found, read := s.underneath(t, folder)
 	for _, name := range []string{"plain", "offset-0", "offset-1", "offset-2"} {
 		if len(found[filepath.Join(folder, name)]) == 0 {
-			t.Errorf("%s holds the value and isn't found", name)
+			t.Errorf("%s contains the value, but isn't found", name)
 		}
 	}
 	if len(found) != 4 || read != 5 {
-		t.Errorf("%d of %d files are found, want 4 of 5", len(found), read)
+		t.Errorf("found %d of %d files, want 4 of 5", len(found), read)
 	}
 
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "cat", "-", value) // waits for its input, which never comes
+	cmd := exec.CommandContext(ctx, "cat", "-", value) // waits for input forever
 	cmd.Env = append(os.Environ(), "VALUE="+value)
 	input, err := cmd.StdinPipe()
 	if err != nil {
@@ -128,12 +128,12 @@ func TestTheSearchFindsWhatIsThere(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// The kernel may tell of the process a moment after Start has returned.
+	// The kernel may show the process a moment after Start has returned.
 	for _, file := range []string{"cmdline", "environ"} {
-		// The kernel tells of the process a moment after Start has returned.
-		eventually(t, 10*time.Second, "a process holds the value in its "+file, func() error {
+		// The kernel shows the process a moment after Start has returned.
+		eventually(t, 10*time.Second, "a process has the value in its "+file, func() error {
 			if len(s.inProcess(process(cmd.Process.Pid), file)) == 0 {
-				return errors.New("it isn't found")
+				return errors.New("the value isn't found")
 			}
 			return nil
 		})

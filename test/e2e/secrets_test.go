@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// stackSecrets are the values that only the stack's passphrase opens, by name.
+// stackSecrets returns the secret values of the stack, which only its passphrase decrypts, by name.
 func stackSecrets(t *testing.T) map[string]string {
 	t.Helper()
 	config := parsed[map[string]struct {
@@ -43,14 +43,14 @@ func stackSecrets(t *testing.T) map[string]string {
 	}
 	for name, value := range values {
 		if len(value) < 16 {
-			t.Fatalf("%s is too short to be one, or to be searched for", name)
+			t.Fatalf("%s is too short for a secret and for the search", name)
 		}
 	}
 	return values
 }
 
-// secretParts is all that is secret in a value: each of a list of passwords, a key without its id, and of certificates
-// the keys alone, line by line.
+// secretParts returns the secret parts of a value: each password of a list, a key without its ID, and only the keys of
+// certificates, line by line.
 func secretParts(name, value string) map[string]string {
 	var parts []string
 	if strings.Contains(value, "-----BEGIN") {
@@ -79,7 +79,7 @@ func secretParts(name, value string) map[string]string {
 	return named
 }
 
-func TestSecretsAreInNoFileInTheClear(t *testing.T) {
+func TestSecretsAreInNoFileInPlainText(t *testing.T) {
 	s := newSearch(stackSecrets(t))
 	for _, place := range []struct{ name, path string }{
 		{"the state backend", filepath.Join(stateFolder, "pulumi", "backend")},
@@ -92,17 +92,17 @@ func TestSecretsAreInNoFileInTheClear(t *testing.T) {
 		t.Run(place.name, func(t *testing.T) {
 			found, read := s.underneath(t, place.path)
 			if read == 0 {
-				t.Fatalf("there is no file in %s", place.path)
+				t.Fatalf("no file in %s", place.path)
 			}
 			for file, names := range found {
-				t.Errorf("%s holds %v", file, names)
+				t.Errorf("%s contains %v", file, names)
 			}
 		})
 	}
 }
 
-// Every user of the machine can read command lines. Environments are those of
-// the platform's own processes: the supervisor's session.
+// Every user of the machine can read command lines. The environments are those of the platform's own processes, which are in the
+// supervisor's session.
 func TestSecretsAreInNoProcessOutsideThePods(t *testing.T) {
 	s := newSearch(stackSecrets(t))
 	platform := supervised(t)["supervisor"].session()
@@ -117,18 +117,18 @@ func TestSecretsAreInNoProcessOutsideThePods(t *testing.T) {
 		}
 		program, _ := os.Readlink(p.path("exe"))
 		if names := s.inProcess(p, "cmdline"); len(names) > 0 {
-			t.Errorf("the command line of process %d (%s) holds %v", p, program, names)
+			t.Errorf("the command line of process %d (%s) contains %v", p, program, names)
 		}
 		if p.session() != platform {
 			continue
 		}
 		ours++
 		if names := s.inProcess(p, "environ"); len(names) > 0 {
-			t.Errorf("the environment of process %d (%s) holds %v", p, program, names)
+			t.Errorf("the environment of process %d (%s) contains %v", p, program, names)
 		}
 	}
 	if ours <= len(componentNames()) {
-		t.Errorf("only %d processes are taken for the platform's", ours)
+		t.Errorf("found only %d processes of the platform", ours)
 	}
 }
 
@@ -150,7 +150,7 @@ func TestSecretsAreInNoOutput(t *testing.T) {
 }
 
 func TestKeysAreReadableByTheirOwnerOnly(t *testing.T) {
-	// Other owners' file systems: those of images, containers and databases.
+	// File systems of other owners: images, containers and databases.
 	foreign := map[string]bool{}
 	for _, folder := range []string{"containerd", "docker", "registry", "run", "volumes"} {
 		foreign[filepath.Join(stateFolder, "node", folder)] = true
@@ -158,7 +158,7 @@ func TestKeysAreReadableByTheirOwnerOnly(t *testing.T) {
 	private := map[string]bool{}
 	err := filepath.WalkDir(stateFolder, func(path string, entry fs.DirEntry, err error) error {
 		switch {
-		case err != nil && errors.Is(err, fs.ErrNotExist): // pods come and go
+		case err != nil && errors.Is(err, fs.ErrNotExist): // pods start and end
 			return nil
 		case err != nil:
 			return err
@@ -180,7 +180,7 @@ func TestKeysAreReadableByTheirOwnerOnly(t *testing.T) {
 		private[path] = true
 		allowed := fs.FileMode(0o600)
 		if strings.HasPrefix(path, filepath.Join(stateFolder, "node", "kubelet", "pods")) {
-			allowed = 0o640 // the kubelet's own, which the pod's user reads as the volume's group, or the pod's
+			allowed = 0o640 // files of the kubelet, which the pod's user reads as the volume's group, or of the pod
 		}
 		if mode := info.Mode().Perm(); mode&^allowed != 0 {
 			t.Errorf("%s has mode %#o, want %#o or stricter", path, mode, allowed)
@@ -195,22 +195,22 @@ func TestKeysAreReadableByTheirOwnerOnly(t *testing.T) {
 		"node/pki/cluster/service-account.key", "node/pki/etcd/etcd.key", "node/pki/encryption.yaml",
 	} {
 		if !private[filepath.Join(stateFolder, known)] {
-			t.Errorf("%s isn't found: either the node is incomplete or this test is blind", known)
+			t.Errorf("found no %s: the node is incomplete, or the test can't see files", known)
 		}
 	}
 }
 
-// A key, or a kubeconfig with one, is never larger.
+// maxKeyBytes is larger than any key or kubeconfig with a key.
 const maxKeyBytes = 1 << 20
 
-// isKey reports whether whoever reads the file may act as somebody.
+// isKey reports whether the file contains a private credential.
 func isKey(path string) bool {
 	if filepath.Base(path) == "passphrase" {
 		return true
 	}
 	content, _ := os.ReadFile(path)
-	for _, mark := range []string{"PRIVATE KEY-----", "client-key-data:", "client-key:", "kind: EncryptionConfiguration"} {
-		if bytes.Contains(content, []byte(mark)) {
+	for _, marker := range []string{"PRIVATE KEY-----", "client-key-data:", "client-key:", "kind: EncryptionConfiguration"} {
+		if bytes.Contains(content, []byte(marker)) {
 			return true
 		}
 	}

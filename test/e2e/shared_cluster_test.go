@@ -19,7 +19,7 @@ const trial = `config:
   platform:monitoring: {grafana: false}
 `
 
-// foreign is what another team has on the cluster, by names that the stack trial would use.
+// foreign is another team's objects on the cluster, with names that the stack trial would use.
 const foreign = `
 apiVersion: v1
 kind: Namespace
@@ -40,7 +40,7 @@ metadata: {name: platform-trial-prometheus}
 rules: []
 `
 
-func TestAStackRefusesTheNamesOfOtherOwnersBeforeItsFirstChange(t *testing.T) {
+func TestStackRefusesObjectsOfOtherOwnersBeforeItsFirstChange(t *testing.T) {
 	folder := t.TempDir()
 	clone, err := variant.Sources(".", folder)
 	if err != nil {
@@ -53,13 +53,13 @@ func TestAStackRefusesTheNamesOfOtherOwnersBeforeItsFirstChange(t *testing.T) {
 		command := exec.CommandContext(t.Context(), "bash", "-eu", "-o", "pipefail", "-c", "unset PULUMI_CONFIG_PASSPHRASE_FILE; "+line)
 		command.Dir = folder
 		command.Env = append(command.Environ(), "PULUMI_BACKEND_URL=file://"+t.TempDir(), "PULUMI_CONFIG_PASSPHRASE=trial")
-		said, err := command.CombinedOutput()
-		return string(said), err
+		printed, err := command.CombinedOutput()
+		return string(printed), err
 	}
 	const prepare = "pulumi stack init trial; make secrets STACK=trial; "
 	const update = "pulumi up --yes --skip-preview --non-interactive --stack trial"
-	if said, err := run(prepare + update); err == nil || !strings.Contains(said, "leads to the cluster of stack local: two stacks can't share one") {
-		t.Errorf("in the namespaces of another stack: %v\n%s", err, said)
+	if printed, err := run(prepare + update); err == nil || !strings.Contains(printed, "leads to the cluster of stack local: two stacks can't share one") {
+		t.Errorf("in the namespaces of another stack: %v\n%s", err, printed)
 	}
 
 	if _, err := feed(foreign, "kubectl", "apply", "--filename=-"); err != nil {
@@ -75,16 +75,16 @@ func TestAStackRefusesTheNamesOfOtherOwnersBeforeItsFirstChange(t *testing.T) {
 			output(t, "kubectl", "get", "--output=yaml", "--namespace=trial-monitoring", "configmap/prometheus", "serviceaccount/prometheus")
 	}
 	before := theirs()
-	said, err := run("pulumi stack init trial; pulumi config set platform:namespacePrefix trial- --stack trial; make secrets STACK=trial; " + update)
+	printed, err := run("pulumi stack init trial; pulumi config set platform:namespacePrefix trial- --stack trial; make secrets STACK=trial; " + update)
 	for _, want := range []string{"Namespace trial-monitoring", "ServiceAccount trial-monitoring/prometheus", "ClusterRole platform-trial-prometheus"} {
-		if err == nil || !strings.Contains(said, want+" exists, and stack trial didn't create it: set platform:namespacePrefix") {
-			t.Errorf("no refusal of %s: %v\n%s", want, err, said)
+		if err == nil || !strings.Contains(printed, want+" exists, and stack trial didn't create it: set platform:namespacePrefix") {
+			t.Errorf("%s is not refused: %v\n%s", want, err, printed)
 		}
 	}
 	if now := theirs(); now != before {
-		t.Errorf("what another team has became\n%s\nit was\n%s", now, before)
+		t.Errorf("the other team's objects are\n%s\nwant\n%s", now, before)
 	}
-	if made := output(t, "kubectl", "get", "namespaces", "--output=name"); strings.Contains(made, "namespace/trial-apps") {
-		t.Errorf("the stack created a namespace before it was refused: %s", made)
+	if namespaces := output(t, "kubectl", "get", "namespaces", "--output=name"); strings.Contains(namespaces, "namespace/trial-apps") {
+		t.Errorf("the stack created a namespace before it was refused: %s", namespaces)
 	}
 }

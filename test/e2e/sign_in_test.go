@@ -13,25 +13,25 @@ import (
 	"testing"
 )
 
-func TestAUserIsReadFromPostgresFirstAndFromRedisThen(t *testing.T) {
+func TestUserIsReadFromPostgresThenFromRedis(t *testing.T) {
 	api := gateway()
 	fresh := api.signUp(t)
 	token := api.mustSignIn(t, fresh)
 
 	for _, want := range []string{"miss", "hit"} {
-		given := api.mustCall(t, http.StatusOK, http.MethodGet, "/api/users/me", token, nil)
-		if cached := given.header.Get("X-Cache"); cached != want {
+		response := api.mustCall(t, http.StatusOK, http.MethodGet, "/api/users/me", token, nil)
+		if cached := response.header.Get("X-Cache"); cached != want {
 			t.Errorf("X-Cache is %q, want %q", cached, want)
 		}
-		me, err := parse[user](string(given.body))
+		me, err := parse[user](string(response.body))
 		if err != nil {
 			t.Fatal(err)
 		}
 		if me.ID != fresh.ID || me.Email != fresh.Email {
 			t.Errorf("/api/users/me is %s (%s), want %s (%s)", me.ID, me.Email, fresh.ID, fresh.Email)
 		}
-		if strings.Contains(string(given.body), "password") {
-			t.Error("the answer says something about a password")
+		if strings.Contains(string(response.body), "password") {
+			t.Error("the response mentions a password")
 		}
 	}
 
@@ -40,40 +40,40 @@ func TestAUserIsReadFromPostgresFirstAndFromRedisThen(t *testing.T) {
 		t.Fatal(err)
 	}
 	if email != fresh.Email {
-		t.Errorf("Postgres has %q for the user, want %q", email, fresh.Email)
+		t.Errorf("Postgres returns %q for the user, want %q", email, fresh.Email)
 	}
 	life, err := redis("TTL", "user:"+fresh.ID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if seconds, err := strconv.Atoi(life); err != nil || seconds <= 0 || seconds > 300 {
-		t.Errorf("Redis keeps user:{id} for %q s, want 1 to 300 (-2 means that it has no such key)", life)
+		t.Errorf("Redis keeps user:{id} for %q s, want 1 to 300 (-2 means that the key doesn't exist)", life)
 	}
 }
 
-func TestWhoMaySignInIsNotTold(t *testing.T) {
+func TestSignInDoesNotRevealUsers(t *testing.T) {
 	api := gateway()
 	known := api.signUp(t)
 	wrong, unknown := known, known
 	wrong.password = rand.Text()
 	unknown.Email = "nobody-" + known.Email
 
-	var told []map[string]any
+	var problems []map[string]any
 	for _, someone := range []user{wrong, unknown} {
 		refused := api.mustCall(t, http.StatusUnauthorized, http.MethodPost, "/api/auth/token", "", someone.credentials())
 		problem, err := refused.problem()
 		if err != nil {
 			t.Fatal(err)
 		}
-		delete(problem, "request_id") // differs from request to request
-		told = append(told, problem)
+		delete(problem, "request_id") // differs per request
+		problems = append(problems, problem)
 	}
-	if !reflect.DeepEqual(told[0], told[1]) {
-		t.Errorf("a wrong password is told %v, an unknown user %v: want the same", told[0], told[1])
+	if !reflect.DeepEqual(problems[0], problems[1]) {
+		t.Errorf("a wrong password gets %v, an unknown user %v: want the same", problems[0], problems[1])
 	}
 }
 
-func TestATokenIsNeededThatTheGatewayIssued(t *testing.T) {
+func TestForgedTokensAreRefused(t *testing.T) {
 	api := gateway()
 	token := api.mustSignIn(t, api.signUp(t))
 	parts := strings.Split(token, ".")
@@ -87,11 +87,11 @@ func TestATokenIsNeededThatTheGatewayIssued(t *testing.T) {
 		{"no JWT", "letmein"},
 		{"signed with another key", sign(header, payload, []byte(rand.Text()))},
 		{"signed with an empty key", sign(header, payload, nil)},
-		{"somebody else's name under a real signature", header + "." + with(t, payload, "sub", "0190a0e0-0000-7000-8000-000000000000") + "." + signature},
-		{"an admin's role under a real signature", header + "." + with(t, payload, "role", "admin") + "." + signature},
-		{"signature cut off", header + "." + payload + "."},
+		{"another user's ID with a valid signature", header + "." + with(t, payload, "sub", "0190a0e0-0000-7000-8000-000000000000") + "." + signature},
+		{"the role of an admin with a valid signature", header + "." + with(t, payload, "role", "admin") + "." + signature},
+		{"no signature", header + "." + payload + "."},
 		{"alg none", with(t, header, "alg", "none") + "." + payload + "."},
-		{"alg none with a real signature", with(t, header, "alg", "none") + "." + payload + "." + signature},
+		{"alg none with a valid signature", with(t, header, "alg", "none") + "." + payload + "." + signature},
 		{"alg None", with(t, header, "alg", "None") + "." + payload + "."},
 	}
 	for _, test := range tests {
@@ -102,10 +102,10 @@ func TestATokenIsNeededThatTheGatewayIssued(t *testing.T) {
 			}
 		})
 	}
-	api.mustCall(t, http.StatusOK, http.MethodGet, "/api/users/me", token, nil) // or all were refused for another reason
+	api.mustCall(t, http.StatusOK, http.MethodGet, "/api/users/me", token, nil) // ensures that the others weren't refused for another reason
 }
 
-func TestAUserReachesNoOther(t *testing.T) {
+func TestUserCannotAccessOtherUsers(t *testing.T) {
 	api := gateway()
 	one, other := api.signUp(t), api.signUp(t)
 	token := api.mustSignIn(t, one)
@@ -131,18 +131,18 @@ func TestAUserReachesNoOther(t *testing.T) {
 		})
 	}
 	if email, err := emailInPostgres(other.ID); err != nil || email != other.Email {
-		t.Errorf("the other user is %q in Postgres afterwards (%v), want %q", email, err, other.Email)
+		t.Errorf("afterwards, the other user is %q in Postgres (%v), want %q", email, err, other.Email)
 	}
 }
 
-// sign is the JWT of an encoded header and payload (RFC 7515, HS256).
+// sign returns the JWT of an encoded header and payload (RFC 7515, HS256).
 func sign(header, payload string, key []byte) string {
 	mac := hmac.New(sha256.New, key)
 	mac.Write([]byte(header + "." + payload))
 	return header + "." + payload + "." + base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// with is an encoded part of a JWT with one claim changed.
+// with returns an encoded part of a JWT with one claim changed.
 func with(t *testing.T, part, claim, value string) string {
 	t.Helper()
 	decoded, err := base64.RawURLEncoding.DecodeString(part)

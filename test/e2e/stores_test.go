@@ -2,13 +2,13 @@ package e2e
 
 import "strings"
 
-// emailInPostgres asks the database itself, as its superuser, from inside its
-// pod, where the password is. It is empty where there is no such user.
+// emailInPostgres reads a user's email as the database's superuser, inside its pod, where the password is. It returns "" for an
+// unknown user.
 func emailInPostgres(id string) (string, error) {
 	return inUsers("SELECT email FROM users WHERE id = :'id'", id)
 }
 
-// inUsers runs a statement in the database of users as its administrator; id is what it calls :'id'.
+// inUsers runs a statement in the database of users as its administrator; the statement refers to id as :'id'.
 func inUsers(statement, id string) (string, error) {
 	const script = `PGPASSWORD=$(cut -d, -f1 /run/secrets/admin/password) &&
 		export PGPASSWORD &&
@@ -19,13 +19,13 @@ func inUsers(statement, id string) (string, error) {
 	return strings.TrimSpace(row), err
 }
 
-// redis asks the cache itself as its administrator, from inside its pod, where the password is.
+// redis runs a command in the cache as its administrator, inside its pod, where the password is.
 func redis(command ...string) (string, error) {
 	const script = `REDISCLI_AUTH=$(cut -d, -f1 /run/secrets/admin/password) &&
 		export REDISCLI_AUTH &&
 		exec redis-cli -s /run/redis/redis.sock --user admin "$@"`
-	said, err := attempt(append([]string{
+	printed, err := attempt(append([]string{
 		"kubectl", "exec", "--namespace=data", "deployment/redis-cache", "--", "sh", "-c", script, "sh",
 	}, command...)...)
-	return strings.TrimSpace(said), err
+	return strings.TrimSpace(printed), err
 }

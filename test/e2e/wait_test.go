@@ -6,11 +6,10 @@ import (
 	"time"
 )
 
-// pollEvery is short against anything that is waited for, and long enough that
-// asking doesn't load the machine.
+// pollEvery is short compared with all waiting times, and long enough that the polling doesn't load the machine.
 const pollEvery = 300 * time.Millisecond
 
-// within asks until there is no error, and returns the last one when the time is over.
+// within polls until there is no error, and returns the last error at the time limit.
 func within(limit time.Duration, condition func() error) error {
 	deadline := time.After(limit)
 	for {
@@ -26,7 +25,7 @@ func within(limit time.Duration, condition func() error) error {
 	}
 }
 
-// eventually fails the test unless the condition comes to hold.
+// eventually fails the test unless the condition becomes true within the limit.
 func eventually(t *testing.T, limit time.Duration, what string, condition func() error) {
 	t.Helper()
 	if err := within(limit, condition); err != nil {

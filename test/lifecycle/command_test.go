@@ -13,26 +13,26 @@ import (
 	"time"
 )
 
-// command calls what the Makefile's targets call.
+// command returns a call of the program that the Makefile's targets call.
 func command(args ...string) *exec.Cmd {
 	return exec.Command(filepath.Join("bin", "local"), args...)
 }
 
-// run calls a verb that must succeed within the time given, and returns what it said.
+// run calls a verb that must succeed within the time limit, and returns its output.
 func run(t *testing.T, within time.Duration, verb string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, filepath.Join("bin", "local"), verb)
 	cmd.WaitDelay = 5 * time.Second
-	said, err := cmd.CombinedOutput()
+	printed, err := cmd.CombinedOutput()
 	if err != nil {
-		t.Fatalf("%s: %v\n%s", verb, err, said)
+		t.Fatalf("%s: %v\n%s", verb, err, printed)
 	}
-	return string(said)
+	return string(printed)
 }
 
-// shell runs a line as a person would type it and returns what it printed.
+// shell runs a line in a shell and returns its output.
 func shell(t *testing.T, line string) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
@@ -48,43 +48,43 @@ func shell(t *testing.T, line string) string {
 	return string(printed)
 }
 
-// refused calls a command that must fail within a minute and say all of the texts.
+// refused runs a command that must fail within a minute and print all of the texts.
 func refused(t *testing.T, cmd *exec.Cmd, texts ...string) {
 	t.Helper()
 	giveUp := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
 	defer giveUp.Stop()
-	said, err := cmd.CombinedOutput()
+	printed, err := cmd.CombinedOutput()
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) || exit.ExitCode() != 1 {
-		t.Fatalf("want exit status 1, got %v:\n%s", err, said)
+		t.Fatalf("want exit status 1, got %v:\n%s", err, printed)
 	}
 	for _, text := range texts {
-		if !strings.Contains(string(said), text) {
-			t.Errorf("it does not say %q:\n%s", text, said)
+		if !strings.Contains(string(printed), text) {
+			t.Errorf("the output does not contain %q:\n%s", text, printed)
 		}
 	}
 }
 
-// running is a command under way, in a process group of its own.
+// running is a running command in its own process group.
 type running struct {
 	cmd    *exec.Cmd
 	exited chan struct{}
 
-	mu   sync.Mutex
-	said bytes.Buffer
+	mu      sync.Mutex
+	printed bytes.Buffer
 }
 
-// Write keeps what the command says.
+// Write records the command's output.
 func (r *running) Write(text []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.said.Write(text)
+	return r.printed.Write(text)
 }
 
 func (r *running) output() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.said.String()
+	return r.printed.String()
 }
 
 func start(t *testing.T, verb string) *running {
@@ -103,7 +103,7 @@ func start(t *testing.T, verb string) *running {
 	return r
 }
 
-// waitFor waits until the command has said the text.
+// waitFor waits until the command has printed the text.
 func (r *running) waitFor(t *testing.T, text string) {
 	t.Helper()
 	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
@@ -112,18 +112,17 @@ func (r *running) waitFor(t *testing.T, text string) {
 		}
 		select {
 		case <-r.exited:
-			t.Fatalf("it ended without saying %q:\n%s", text, r.output())
+			t.Fatalf("the command ended without printing %q:\n%s", text, r.output())
 		default:
 		}
 		if time.Now().After(deadline) {
 			r.signal(t, syscall.SIGKILL)
-			t.Fatalf("it did not say %q:\n%s", text, r.output())
+			t.Fatalf("the command did not print %q:\n%s", text, r.output())
 		}
 	}
 }
 
-// signal sends a signal to the whole group, as a terminal or a power cut does, and
-// waits for the command's end.
+// signal sends a signal to the whole group, as a terminal or a power failure does, and waits for the command to end.
 func (r *running) signal(t *testing.T, signal syscall.Signal) {
 	t.Helper()
 	if err := syscall.Kill(-r.cmd.Process.Pid, signal); err != nil {
@@ -133,6 +132,6 @@ func (r *running) signal(t *testing.T, signal syscall.Signal) {
 	case <-r.exited:
 	case <-time.After(2 * time.Minute):
 		_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL)
-		t.Fatalf("it did not end after signal %s:\n%s", signal, r.output())
+		t.Fatalf("the command did not end after signal %s:\n%s", signal, r.output())
 	}
 }

@@ -1,6 +1,5 @@
-// Package lifecycle tests what happens to the machine: that faults are told in a
-// sentence, that a run cut off anywhere is taken over by the next, that data
-// survives, and that nothing is left in the end. It begins and ends with nothing up.
+// Package lifecycle tests the platform's effects on the machine: errors are reported in one sentence, the next run recovers from a
+// run that was interrupted anywhere, data survives, and nothing is left in the end. It starts and ends without a platform.
 package lifecycle
 
 import (
@@ -19,7 +18,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if os.Geteuid() != 0 {
-		fmt.Fprintln(os.Stderr, "not root: the lifecycle of the local node can be tested by root alone")
+		fmt.Fprintln(os.Stderr, "not root: only root can test the lifecycle of the local node")
 		os.Exit(1)
 	}
 	if err := os.Chdir(filepath.Join("..", "..")); err != nil {
@@ -29,7 +28,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestLifecycle is one story: each part begins where the one before it ended.
+// TestLifecycle is a sequence: each part starts in the state in which the previous part ended.
 func TestLifecycle(t *testing.T) {
 	run(t, 2*time.Minute, "down")
 	t.Cleanup(func() { run(t, 2*time.Minute, "down") })
@@ -39,19 +38,19 @@ func TestLifecycle(t *testing.T) {
 		name string
 		test func(*testing.T)
 	}{
-		{"a port that is taken is named", portTaken},
-		{"a user who isn't root is told so", notRoot},
-		{"a Docker Engine that hangs is named", dockerHangs},
-		{"a full disk is named", diskFull},
+		{"the error names a port in use", portTaken},
+		{"the error names a missing root user", notRoot},
+		{"the error names a hanging Docker Engine", dockerHangs},
+		{"the error names a full disk", diskFull},
 		{"up is killed while the node starts", killedWhileTheNodeStarts},
 		{"up is killed while Pulumi deploys", killedWhilePulumiDeploys},
 		{"up is interrupted while Pulumi deploys", interruptedWhilePulumiDeploys},
-		{"the next up takes over", takesOver},
+		{"the next up recovers", recovers},
 		{"a second up changes nothing", secondUpChangesNothing},
-		{"data survives a power cut", survivesPowerCut},
+		{"data survives a power failure", survivesPowerCut},
 		{"data survives stop", survivesStop},
-		{"another cluster can be the target", deploysToContext},
-		{"the README is right from its first command to its last", readme},
+		{"up deploys to another cluster", deploysToContext},
+		{"all commands of the README work", readme},
 	} {
 		if !t.Run(part.name, part.test) {
 			t.FailNow()
@@ -60,7 +59,7 @@ func TestLifecycle(t *testing.T) {
 
 	run(t, 2*time.Minute, "down")
 	if after := look(t); after != before {
-		t.Errorf("down leaves something behind.\nbefore:\n%s\nafter:\n%s", before, after)
+		t.Errorf("down does not restore the machine.\nbefore:\n%s\nafter:\n%s", before, after)
 	}
 }
 
@@ -70,11 +69,11 @@ func portTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	refused(t, command("up"), "etcd is to listen on", "127.0.0.1:2379", "end the program that has it")
+	refused(t, command("up"), "etcd must listen on", "127.0.0.1:2379", "stop the program that uses the port")
 }
 
 func notRoot(t *testing.T) {
-	// Outside of /root, which others can't enter.
+	// Outside of /root, which other users can't enter.
 	dir, err := os.MkdirTemp("", "not-root-")
 	if err != nil {
 		t.Fatal(err)
@@ -101,7 +100,7 @@ func notRoot(t *testing.T) {
 
 func dockerHangs(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "docker.sock")
-	listener, err := net.Listen("unix", socket) // accepts, by the kernel's backlog, and never answers
+	listener, err := net.Listen("unix", socket) // the kernel accepts connections, but no process answers
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,21 +141,21 @@ func interruptedWhilePulumiDeploys(t *testing.T) {
 	up := start(t, "up")
 	up.waitFor(t, "Updating (local)")
 	up.signal(t, syscall.SIGINT)
-	if said := up.output(); !strings.Contains(said, "make up goes on from here") {
-		t.Errorf("the interrupted up does not say how to go on:\n%s", said)
+	if printed := up.output(); !strings.Contains(printed, "make up continues from here") {
+		t.Errorf("the interrupted up does not print how to continue:\n%s", printed)
 	}
 }
 
-func takesOver(t *testing.T) {
+func recovers(t *testing.T) {
 	run(t, 5*time.Minute, "up")
 	demoUserIsServed(t)
 }
 
 func secondUpChangesNothing(t *testing.T) {
 	before := run(t, time.Minute, "status")
-	said := run(t, 2*time.Minute, "up")
-	if strings.Contains(said, "created") || strings.Contains(said, "updated") || strings.Contains(said, "replaced") {
-		t.Errorf("the second up changed the stack:\n%s", said)
+	printed := run(t, 2*time.Minute, "up")
+	if strings.Contains(printed, "created") || strings.Contains(printed, "updated") || strings.Contains(printed, "replaced") {
+		t.Errorf("the second up changed the stack:\n%s", printed)
 	}
 	after := run(t, time.Minute, "status")
 	if processes(before) != processes(after) {
@@ -164,7 +163,7 @@ func secondUpChangesNothing(t *testing.T) {
 	}
 }
 
-// processes is the part of the status that names processes and their starts.
+// processes returns the part of the status with the processes and their start times.
 func processes(status string) string {
 	table, _, _ := strings.Cut(status, "\n\n")
 	return table
@@ -181,14 +180,13 @@ func survivesStop(t *testing.T) {
 	email := signUp(t)
 	run(t, 2*time.Minute, "stop")
 	if left := platformProcesses(t); len(left) > 0 {
-		t.Errorf("stop leaves processes:\n%s", strings.Join(left, "\n"))
+		t.Errorf("processes remain after stop:\n%s", strings.Join(left, "\n"))
 	}
 	run(t, 5*time.Minute, "up")
 	signedUpBefore(t, email)
 }
 
-// deploysToContext uses the node as if it were somebody else's cluster: known by a
-// kubeconfig, with a registry that both sides reach.
+// deploysToContext uses the node like another cluster: through a kubeconfig, with a registry that both sides reach.
 func deploysToContext(t *testing.T) {
 	shell(t, `eval "$(make -s env)" && pulumi destroy --yes --skip-preview --non-interactive --stack local`)
 	up := readmeCommands(t)[slices.IndexFunc(readmeCommands(t), func(block string) bool {

@@ -18,7 +18,7 @@ import (
 
 const state = "/var/lib/platform"
 
-// look describes what a platform could leave on the machine.
+// look describes everything that a platform could leave on the machine.
 func look(t *testing.T) string {
 	t.Helper()
 	var seen []string
@@ -68,7 +68,7 @@ func look(t *testing.T) string {
 	return strings.Join(seen, "\n")
 }
 
-// rules are the chains that somebody made and all rules, without their counters.
+// rules returns the user-defined chains and all rules, without their counters.
 func rules(t *testing.T, command string) []string {
 	t.Helper()
 	saved, err := exec.Command(command).Output()
@@ -88,7 +88,7 @@ func rules(t *testing.T, command string) []string {
 	return found
 }
 
-// platformProcesses are those that name the platform's folder or its compiled tools.
+// platformProcesses returns the processes whose command line names the platform's folder or its compiled tools.
 func platformProcesses(t *testing.T) []string {
 	t.Helper()
 	cache, err := os.UserCacheDir()
@@ -122,8 +122,8 @@ func pids(t *testing.T) []int {
 	return found
 }
 
-// cutPower ends at once all that the platform runs: the supervisor first, so that
-// it starts nothing again, then its processes, the shims and the pods.
+// cutPower kills all processes of the platform at once: the supervisor first, so that it restarts nothing, then its processes, the
+// shims and the pods.
 func cutPower(t *testing.T) {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(state, "node/run/*.pid"))
@@ -131,7 +131,7 @@ func cutPower(t *testing.T) {
 		t.Fatalf("no pid files of a running platform: %v", err)
 	}
 	slices.SortFunc(files, func(a, b string) int {
-		return strings.Compare(b, a) // supervisor.pid comes first
+		return strings.Compare(b, a) // supervisor.pid first
 	})
 	if filepath.Base(files[0]) != "supervisor.pid" {
 		t.Fatalf("no supervisor among %v", files)

@@ -12,7 +12,7 @@ import (
 
 var shellBlock = regexp.MustCompile("(?s)```sh\n(.*?)```")
 
-// readmeCommands are the README's shell blocks in their order.
+// readmeCommands returns the shell blocks of the README in their order.
 func readmeCommands(t *testing.T) []string {
 	t.Helper()
 	readme, err := os.ReadFile("README.md")
@@ -29,9 +29,8 @@ func readmeCommands(t *testing.T) []string {
 	return blocks
 }
 
-// readme types what the README says from its first command to its last, into one
-// shell. Left out are the command for another cluster, which deploysToContext runs,
-// and the one that runs these tests; Ctrl-C is pressed where one is to press it.
+// readme runs all shell blocks of the README in one shell, except for the command for another cluster, which deploysToContext runs,
+// and the command that runs these tests. It presses Ctrl-C where the README says so.
 func readme(t *testing.T) {
 	script := "set -eu -o pipefail\n"
 	for _, block := range readmeCommands(t) {
@@ -47,13 +46,13 @@ func readme(t *testing.T) {
 	defer cancel()
 	shell := exec.CommandContext(ctx, "bash", "-c", script)
 	shell.WaitDelay = 5 * time.Second
-	said, err := shell.CombinedOutput()
+	printed, err := shell.CombinedOutput()
 	if err != nil {
-		t.Fatalf("the README's commands: %v\n%s", err, said)
+		t.Fatalf("the README's commands: %v\n%s", err, printed)
 	}
 	for _, text := range []string{"The platform is up", "x-cache: miss", "unchanged", "COMPONENT", "Ctrl-C ends this", "rotated platform:", "kube-score: no findings", "0 lost"} {
-		if !strings.Contains(string(said), text) {
-			t.Errorf("the README's commands do not show %q:\n%s", text, said)
+		if !strings.Contains(string(printed), text) {
+			t.Errorf("the output of the README's commands does not contain %q:\n%s", text, printed)
 		}
 	}
 }

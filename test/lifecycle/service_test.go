@@ -18,11 +18,11 @@ const (
 	password = "correct horse battery staple"
 )
 
-// client trusts whom the README has it trust. Each platform that is brought up has an authority of its own.
+// client returns a client that trusts the authority in the README. Each new platform has its own authority.
 func client() *http.Client {
 	authorities := x509.NewCertPool()
 	if content, err := os.ReadFile("bin/ca.pem"); err == nil {
-		authorities.AppendCertsFromPEM(content) // without it, each request says that nobody vouches for the edge
+		authorities.AppendCertsFromPEM(content) // without it, each request fails to verify the edge's certificate
 	}
 	return &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{
 		DisableKeepAlives: true,
@@ -30,7 +30,7 @@ func client() *http.Client {
 	}}
 }
 
-// demoUserIsServed signs in as the last screen of up says.
+// demoUserIsServed signs in like the last screen of up.
 func demoUserIsServed(t *testing.T) {
 	t.Helper()
 	ask(t, strings.TrimSpace(run(t, time.Minute, "token")), http.StatusOK)
@@ -49,18 +49,18 @@ func ask(t *testing.T, token string, want int) {
 	}
 	defer response.Body.Close()
 	if response.StatusCode != want {
-		t.Fatalf("GET /api/users/me answers %s, want %d", response.Status, want)
+		t.Fatalf("GET /api/users/me returns %s, want %d", response.Status, want)
 	}
 }
 
-// signUp registers somebody new.
+// signUp signs up a new user.
 func signUp(t *testing.T) (email string) {
 	t.Helper()
 	email = strings.ToLower(rand.Text()) + "@example.com"
 	response := post(t, "/api/users", map[string]string{"email": email, "name": "Somebody", "password": password})
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusCreated {
-		t.Fatalf("POST /api/users answers %s", response.Status)
+		t.Fatalf("POST /api/users returns %s", response.Status)
 	}
 	return email
 }
@@ -73,7 +73,7 @@ func signedUpBefore(t *testing.T, email string) {
 		AccessToken string `json:"access_token"`
 	}
 	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || response.StatusCode != http.StatusOK {
-		t.Fatalf("sign-in of a user from before answers %s (%v)", response.Status, err)
+		t.Fatalf("the sign-in of an earlier user returns %s (%v)", response.Status, err)
 	}
 	ask(t, answer.AccessToken, http.StatusOK)
 }

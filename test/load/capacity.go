@@ -7,24 +7,24 @@ import (
 	"time"
 )
 
-// The rates that capacity tries, in requests a second, and for how long.
+// The rates that capacity tries, in requests per second, and the duration of each.
 const (
 	firstRate = 30.0
 	lastRate  = 960.0
 	trial     = 8 * time.Second
-	recovery  = 10 * time.Second // until what was too much is forgotten
+	recovery  = 10 * time.Second // after an overload
 )
 
-// Beside is the rate that the platform is to bear beside other work that needs its machine, such as a release: a third of
-// its capacity, and no more than 300 requests a second. A machine that is too small for its load loses requests whatever
-// is done on it, which would show nothing of the work.
+// Beside returns the rate for tests that run beside other work on the machine, such as a release: a third of the capacity, and at
+// most 300 requests per second. A machine that is too small for its load loses requests anyway, so that losses would prove
+// nothing about the other work.
 func Beside(ctx context.Context, options Options) (float64, error) {
 	borne, err := capacity(ctx, options)
 	return min(borne/3, 300), err
 }
 
-// capacity is the highest rate, of 30 requests a second doubled up to 960, that the platform answers without a loss and
-// with a 99th percentile below a second. It takes some seconds for each rate, and fails where not even the first is borne.
+// capacity returns the highest rate, from 30 requests per second doubled up to 960, at which no request is lost and the 99th
+// percentile is below a second. Each rate takes some seconds. It fails if the platform doesn't sustain the first rate.
 func capacity(ctx context.Context, options Options) (float64, error) {
 	options.Duration, options.InFlight = trial, 200
 	var borne float64
@@ -45,7 +45,7 @@ func capacity(ctx context.Context, options Options) (float64, error) {
 		if failure != nil {
 			wait(ctx, recovery)
 			if borne == 0 {
-				return 0, fmt.Errorf("load: this machine doesn't bear %g requests/s: %w", options.Rate, failure)
+				return 0, fmt.Errorf("load: this machine doesn't sustain %g requests/s: %w", options.Rate, failure)
 			}
 			break
 		}

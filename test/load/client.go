@@ -20,14 +20,14 @@ import (
 )
 
 const (
-	// timeout is when a request without an answer is lost.
+	// timeout is the time after which a request without a response is lost.
 	timeout = 15 * time.Second
-	// connections bounds how many there are at once of each kind. A request that finds none waits, and is late for it.
+	// connections limits the connections of each kind. A request without a free connection waits, and counts as late.
 	connections = 256
 	maxAnswer   = 4 << 20 // bytes
 )
 
-// local takes an address on this machine only: nobody else asked for a load test.
+// local parses an address on this machine. It refuses other machines, because their owners haven't agreed to a load test.
 func local(raw string) (*url.URL, error) {
 	base, err := url.Parse(raw)
 	if err != nil {
@@ -44,7 +44,7 @@ func local(raw string) (*url.URL, error) {
 	return base, nil
 }
 
-// onlyLocal keeps a name that leads elsewhere from being connected to.
+// onlyLocal refuses connections to other machines, in case a name resolves to one.
 func onlyLocal(_, address string, _ syscall.RawConn) error {
 	at, err := netip.ParseAddrPort(address)
 	if err != nil || !at.Addr().Unmap().IsLoopback() {
@@ -53,7 +53,7 @@ func onlyLocal(_, address string, _ syscall.RawConn) error {
 	return nil
 }
 
-// newClient speaks HTTP/1.1: with HTTP/2 all requests would share a connection, and users have one each.
+// newClient uses HTTP/1.1: with HTTP/2, all requests would share one connection, although each user has its own.
 func newClient(authorities *x509.CertPool, keep bool) *http.Client {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
@@ -74,7 +74,7 @@ func newClient(authorities *x509.CertPool, keep bool) *http.Client {
 	}
 }
 
-// request is what is asked for.
+// request is a request to the API.
 type request struct {
 	method, path string
 	token        string
@@ -82,19 +82,19 @@ type request struct {
 	body         any    // as JSON; nil: none
 }
 
-// answer is what came back.
+// answer is the response to a request.
 type answer struct {
 	status   int
 	header   http.Header
 	body     []byte
-	reused   bool // the connection
-	replayed bool // by net/http, on another connection
+	reused   bool // the connection was used before
+	replayed bool // net/http sent the request again on another connection
 }
 
-// ask sends a request once. net/http sends it again by itself where a kept connection turns out to be closed before a byte
-// of an answer came, and the request may come twice: it is a GET or has a key. Browsers and proxies do so too; it is told
-// apart as replayed.
-func (r *Run) ask(ctx context.Context, client *http.Client, asked request) (answer, error) {
+// ask sends a request once. If a kept connection turns out to be closed before the first byte of a response, net/http sends the
+// request again, so that the server may get it twice: each request is a GET or has a key. Browsers and proxies do the same. The
+// answer then has replayed set.
+func (r *Run) ask(ctx context.Context, client *http.Client, sent request) (answer, error) {
 	var got answer
 	var obtained atomic.Int32
 	var reused atomic.Bool
@@ -102,11 +102,11 @@ func (r *Run) ask(ctx context.Context, client *http.Client, asked request) (answ
 		obtained.Add(1)
 		reused.Store(info.Reused)
 	}})
-	made, err := r.newRequest(ctx, asked)
+	outgoing, err := r.newRequest(ctx, sent)
 	if err != nil {
 		return got, err
 	}
-	response, err := client.Do(made)
+	response, err := client.Do(outgoing)
 	if err == nil {
 		defer response.Body.Close()
 		got.status, got.header = response.StatusCode, response.Header
@@ -116,63 +116,63 @@ func (r *Run) ask(ctx context.Context, client *http.Client, asked request) (answ
 	return got, err
 }
 
-func (r *Run) newRequest(ctx context.Context, asked request) (*http.Request, error) {
+func (r *Run) newRequest(ctx context.Context, sent request) (*http.Request, error) {
 	var body io.Reader
-	if asked.body != nil {
-		content, err := json.Marshal(asked.body)
+	if sent.body != nil {
+		content, err := json.Marshal(sent.body)
 		if err != nil {
 			return nil, err
 		}
 		body = bytes.NewReader(content)
 	}
-	made, err := http.NewRequestWithContext(ctx, asked.method, r.base.String()+asked.path, body)
+	outgoing, err := http.NewRequestWithContext(ctx, sent.method, r.base.String()+sent.path, body)
 	if err != nil {
 		return nil, err
 	}
 	if body != nil {
-		made.Header.Set("Content-Type", "application/json")
+		outgoing.Header.Set("Content-Type", "application/json")
 	}
-	if asked.token != "" {
-		made.Header.Set("Authorization", "Bearer "+asked.token)
+	if sent.token != "" {
+		outgoing.Header.Set("Authorization", "Bearer "+sent.token)
 	}
-	if asked.key != "" {
-		made.Header.Set("Idempotency-Key", asked.key)
+	if sent.key != "" {
+		outgoing.Header.Set("Idempotency-Key", sent.key)
 	}
-	return made, nil
+	return outgoing, nil
 }
 
-// read is ask of what must be answered with this status; the answer's JSON is read into out, unless it is nil.
-func (r *Run) read(ctx context.Context, asked request, want int, out any) error {
-	got, err := r.ask(ctx, r.kept, asked)
+// read sends a request that must get this status, and decodes the JSON response into out unless out is nil.
+func (r *Run) read(ctx context.Context, sent request, want int, out any) error {
+	got, err := r.ask(ctx, r.kept, sent)
 	switch {
 	case err != nil:
 		return err
 	case got.status != want:
-		return statusError{asked: asked.method + " " + asked.path, status: got.status, want: want, reason: got.reason()}
+		return statusError{sent: sent.method + " " + sent.path, status: got.status, want: want, reason: got.reason()}
 	case out == nil:
 		return nil
 	}
 	if err := json.Unmarshal(got.body, out); err != nil {
-		return fmt.Errorf("%s %s: %w", asked.method, asked.path, err)
+		return fmt.Errorf("%s %s: %w", sent.method, sent.path, err)
 	}
 	return nil
 }
 
-// statusError is an answer other than wanted.
+// statusError reports a response with an unexpected status.
 type statusError struct {
-	asked        string
+	sent         string
 	status, want int
 	reason       string
 }
 
 func (e statusError) Error() string {
-	return fmt.Sprintf("%s: the answer is %d, want %d%s", e.asked, e.status, e.want, e.reason)
+	return fmt.Sprintf("%s: got status %d, want %d%s", e.sent, e.status, e.want, e.reason)
 }
 
-// maxReason is how much of a reason is kept, in bytes.
+// maxReason is the maximum length of a reason in bytes.
 const maxReason = 200
 
-// reason is what a refusal says of itself (RFC 9457), after a colon; "" if it says nothing.
+// reason returns the detail of a problem response (RFC 9457) after a colon, or "".
 func (a answer) reason() string {
 	var problem struct {
 		Detail string `json:"detail"`

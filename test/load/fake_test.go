@@ -17,23 +17,23 @@ import (
 	"time"
 )
 
-// fake is an API as the gateway's, with what a test makes it do wrong.
+// fake is a fake of the gateway's API, with faults that a test injects.
 type fake struct {
 	server *httptest.Server
 
 	mu      sync.Mutex
 	users   int
 	removed int
-	orders  map[string][]string // of a token
-	keys    map[string]string   // the order made under a key
-	seen    int                 // requests of the load itself
+	orders  map[string][]string // by token
+	keys    map[string]string   // order ID by idempotency key
+	seen    int                 // number of requests of the load itself
 
-	// Before each request of the load, by its number from 1; true: it is answered.
+	// before runs before each request of the load, with its number from 1; true: before has sent the response.
 	before func(n int, w http.ResponseWriter, r *http.Request) bool
-	// What is kept of an order that was acknowledged, and how often it is told.
-	stores func(n int) bool
-	tells  func(n int) int
-	timing []string
+	// Whether the acknowledged order with number n is stored, and its number of notifications.
+	stores   func(n int) bool
+	notifies func(n int) int
+	timing   []string
 }
 
 func newFake(t *testing.T) *fake {
@@ -73,10 +73,10 @@ func newFake(t *testing.T) *fake {
 	}))
 	router.HandleFunc("GET /api/notifications", f.counted(func(w http.ResponseWriter, r *http.Request) {
 		f.list(w, r, "notifications", "order_id", func(n int) int {
-			if f.tells == nil {
+			if f.notifies == nil {
 				return 1
 			}
-			return f.tells(n)
+			return f.notifies(n)
 		})
 	}))
 	f.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -97,7 +97,7 @@ func newFake(t *testing.T) *fake {
 
 type usedKey struct{}
 
-// usedBefore reports whether the request's connection had another before it.
+// usedBefore reports whether the connection of the request served another request before.
 func usedBefore(r *http.Request) bool { return r.Context().Value(usedKey{}).(*atomic.Int32).Load() > 1 }
 
 func reply(w http.ResponseWriter, status int, body any) {
@@ -106,7 +106,7 @@ func reply(w http.ResponseWriter, status int, body any) {
 	_ = json.NewEncoder(w).Encode(body)
 }
 
-// counted lets a test step in before a request of the load, which Settle's are not: they ask for whole pages.
+// counted lets a test act before a request of the load. Requests of Settle don't count: they ask for the maximum page size.
 func (f *fake) counted(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Query().Get("limit") != fmt.Sprint(pageSize) {
@@ -134,7 +134,7 @@ func (f *fake) order(w http.ResponseWriter, r *http.Request) {
 	reply(w, http.StatusCreated, map[string]any{"id": id})
 }
 
-// list gives a page of a user's orders, each as many times as it says, by the number that it has among them.
+// list returns a page of a user's orders; times returns how often the order with that number is listed.
 func (f *fake) list(w http.ResponseWriter, r *http.Request, name, field string, times func(n int) int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -161,7 +161,7 @@ func (f *fake) trusted() *x509.CertPool {
 	return pool
 }
 
-// start begins a run of two users, which is long enough for all kinds of requests.
+// start starts a run of two users that is long enough for all kinds of requests.
 func (f *fake) start(t *testing.T, change func(*Options)) *Run {
 	t.Helper()
 	options := Options{BaseURL: f.server.URL, RootCAs: f.trusted(), Rate: 250, Duration: 400 * time.Millisecond, Users: 2}
@@ -176,7 +176,7 @@ func (f *fake) start(t *testing.T, change func(*Options)) *Run {
 	return r
 }
 
-// whole is the result of a run that nobody stops.
+// whole returns the result of a complete run.
 func whole(r *Run) Result {
 	<-r.Done()
 	return r.Stop()

@@ -1,8 +1,7 @@
-// Package load uses the platform as its users do, at a steady rate, and tells whether anything they asked for was lost.
+// Package load sends requests to the platform like its users, at a steady rate, and reports whether any of them was lost.
 //
-// It is open-loop: each request is sent at the time that was set for it, whatever has become of the others, and its
-// latency is counted from that time. A platform that stands still for a second is therefore seen by all requests of that
-// second, and not by one.
+// It is open-loop: each request is sent at its scheduled time, regardless of the others, and its latency counts from that
+// time. If the platform stalls for a second, all requests of that second show it, not only one.
 package load
 
 import (
@@ -18,31 +17,31 @@ import (
 	"time"
 )
 
-// The bounds of a run. Its access tokens last 15 minutes and aren't renewed.
+// The limits of a run. Its access tokens are valid for 15 minutes and aren't renewed.
 const (
-	maxRate     = 5000 // requests a second
+	maxRate     = 5000 // requests per second
 	maxDuration = 14 * time.Minute
-	maxRequests = 1_000_000 // some 200 bytes each are kept of them
+	maxRequests = 1_000_000 // each takes some 200 bytes of memory
 	maxUsers    = 200
 	maxInFlight = 2000
 )
 
-// Options is what a run does. A zero value stands for the default.
+// Options are the options of a run. A zero value stands for the default.
 type Options struct {
-	BaseURL        string         // where the API is, such as https://localhost:30443; on this machine, or it is refused
-	RootCAs        *x509.CertPool // who vouches for the server; default: whom the system trusts
-	Rate           float64        // requests a second, at most 5000; default: 100
-	Duration       time.Duration  // when the run ends if nobody stops it, at most 14 minutes; default: 1 minute
-	Users          int            // who send the requests in turn, at most 200; default: as many as the gateway's usual limit takes
-	NewConnections float64        // the share of requests that open a connection each, at most 1; below 0: none; default: 0.1
-	InFlight       int            // how many requests may be unanswered, at most 2000; what would be more is lost; default: 2000
+	BaseURL        string         // address of the API, such as https://localhost:30443; must be on this machine
+	RootCAs        *x509.CertPool // certificate authorities of the server; default: the system's
+	Rate           float64        // requests per second, at most 5000; default: 100
+	Duration       time.Duration  // duration unless the run is stopped earlier, at most 14 minutes; default: 1 minute
+	Users          int            // number of users, who send in turn, at most 200; default: enough for the gateway's default limit per user
+	NewConnections float64        // the share of requests that open a new connection, at most 1; below 0: none; default: 0.1
+	InFlight       int            // maximum requests in flight, at most 2000; requests above it are lost; default: 2000
 }
 
-// perUser is how many requests a minute one user sends where the number of users isn't chosen: three quarters of what the
-// gateway lets one send by default (REQUESTS_PER_MINUTE), so that its estimate of the last minute stays below that, too.
+// perUser is the requests per minute of one user with the default number of users: three quarters of the gateway's default limit
+// (REQUESTS_PER_MINUTE), so that the gateway's estimate of the last minute stays below the limit, too.
 const perUser = 900
 
-// checked is the options with their defaults, if they are within bounds.
+// checked returns the options with defaults, or an error that lists all values out of bounds.
 func (o Options) checked() (Options, *url.URL, error) {
 	if o.Rate == 0 {
 		o.Rate = 100
@@ -76,33 +75,33 @@ func (o Options) checked() (Options, *url.URL, error) {
 	return o, base, errors.Join(append(faults, err)...)
 }
 
-// requests is how many there are in a whole run.
+// requests returns the number of requests in a complete run.
 func (o Options) requests() int { return int(math.Ceil(o.Rate * o.Duration.Seconds())) }
 
-// due is when the request number i is sent.
+// due returns the scheduled time of request i.
 func (o Options) due(began time.Time, i int) time.Time {
 	return began.Add(time.Duration(float64(i) / o.Rate * float64(time.Second)))
 }
 
-// Run is a load that is being sent.
+// Run is a running load.
 type Run struct {
 	options     Options
 	base        *url.URL
-	kept, fresh *http.Client // over connections that are kept, and over one for each request
+	kept, fresh *http.Client // with kept connections, and with one connection per request
 	origins     origins
 	users       []*user
 	began       time.Time
 	stop        context.CancelFunc
 	done        chan struct{}
-	ended       time.Time // once done is closed
+	ended       time.Time // valid once done is closed
 
 	mu      sync.Mutex
 	samples []Sample
 }
 
-// Start signs up the users, one after the other, and begins to send. It ends by itself after the Duration, or earlier by
-// Stop or once ctx is done; requests that were sent by then get their answer. Of what Start makes, Settle removes what
-// can be removed; where Start fails, it does so itself.
+// Start signs up the users, one after the other, and starts to send. The run ends after the Duration, or earlier at Stop or when ctx
+// is done; requests in flight are completed. Settle removes what Start has created, as far as possible; if Start fails, it does
+// so itself.
 func Start(ctx context.Context, options Options) (*Run, error) {
 	options, base, err := options.checked()
 	if err != nil {
@@ -125,17 +124,17 @@ func Start(ctx context.Context, options Options) (*Run, error) {
 	return r, nil
 }
 
-// Done is closed when the last request is answered.
+// Done is closed when the last request is complete.
 func (r *Run) Done() <-chan struct{} { return r.done }
 
-// Stop sends no more, waits for the answers, 15 s at most, and returns what became of all requests.
+// Stop stops sending, waits for the requests in flight, 15 s at most, and returns the results of all requests.
 func (r *Run) Stop() Result {
 	r.stop()
 	<-r.done
 	return Result{Began: r.began, Ended: r.ended, PerUser: r.perUser(), Samples: r.Samples(0)}
 }
 
-// Samples is what became of the requests that are done, in the order in which they were, from number first on.
+// Samples returns the results of the completed requests in the order of their completion, starting with number first.
 func (r *Run) Samples(first int) []Sample {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -148,7 +147,7 @@ func (r *Run) record(s Sample) {
 	r.samples = append(r.samples, s)
 }
 
-// perUser is how many requests a minute each user sends.
+// perUser returns the requests per minute of each user.
 func (r *Run) perUser() float64 { return r.options.Rate * 60 / float64(len(r.users)) }
 
 // drive sends each request at its time.
@@ -172,7 +171,7 @@ func (r *Run) drive(ctx context.Context) {
 			})
 		default:
 			r.record(Sample{At: due, Kind: chosen.kind, Latency: time.Since(due),
-				Err: fmt.Sprintf("not sent: %d requests were unanswered", r.options.InFlight)})
+				Err: fmt.Sprintf("not sent: %d requests were in flight", r.options.InFlight)})
 		}
 	}
 	sent.Wait()
@@ -180,7 +179,7 @@ func (r *Run) drive(ctx context.Context) {
 	r.ended = time.Now()
 }
 
-// wait reports whether the time has passed before ctx was done.
+// wait reports whether the time was reached before ctx was done.
 func wait(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil

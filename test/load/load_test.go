@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-func TestNothingIsLostOfAPlatformThatIsWell(t *testing.T) {
+func TestHealthyPlatformLosesNothing(t *testing.T) {
 	f := newFake(t)
 	r := f.start(t, nil)
 	result := whole(r)
@@ -17,7 +17,7 @@ func TestNothingIsLostOfAPlatformThatIsWell(t *testing.T) {
 		t.Error(err)
 	}
 	if n := len(result.Samples); n != 100 {
-		t.Errorf("%d requests, want 250 a second for 0.4 s", n)
+		t.Errorf("%d requests, want 250 per second for 0.4 s", n)
 	}
 	kinds, reused, fresh := map[Kind]int{}, 0, 0
 	for _, s := range result.Samples {
@@ -35,7 +35,7 @@ func TestNothingIsLostOfAPlatformThatIsWell(t *testing.T) {
 		t.Errorf("kinds: %v, want all of them", kinds)
 	}
 	if reused == 0 || fresh == 0 {
-		t.Errorf("%d over connections that were kept, %d over new ones: want some of both", reused, fresh)
+		t.Errorf("%d over kept connections, %d over new ones: want some of both", reused, fresh)
 	}
 	if err := r.Settle(t.Context()); err != nil {
 		t.Error(err)
@@ -45,13 +45,13 @@ func TestNothingIsLostOfAPlatformThatIsWell(t *testing.T) {
 	}
 }
 
-func TestAnErrorAndAConnectionThatIsCutAreLost(t *testing.T) {
+func TestErrorsAndClosedConnectionsAreLost(t *testing.T) {
 	f := newFake(t)
 	f.before = func(n int, w http.ResponseWriter, _ *http.Request) bool {
 		switch n {
 		case 20:
 			reply(w, http.StatusServiceUnavailable, map[string]string{"detail": "The service is not available right now."})
-		case 40: // in the middle of an answer, which nothing sends again
+		case 40: // in the middle of a response, which isn't retried
 			w.Header().Set("Content-Length", "100")
 			w.WriteHeader(http.StatusOK)
 			_ = http.NewResponseController(w).Flush()
@@ -73,13 +73,13 @@ func TestAnErrorAndAConnectionThatIsCutAreLost(t *testing.T) {
 	}
 	for _, want := range []string{"3 of 100 requests are lost", "503: The service is not available right now.", "unexpected EOF", "404"} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%v\ndoesn't say %s", err, want)
+			t.Errorf("%v\ndoesn't contain %s", err, want)
 		}
 	}
 }
 
-// A kept connection that is closed before a byte of the answer is what net/http mends by itself, and is told apart.
-func TestARequestThatIsSentAgainIsReplayed(t *testing.T) {
+// net/http retries a request whose kept connection is closed before a byte of the response, and the load counts it separately.
+func TestRetriedRequestIsReplayed(t *testing.T) {
 	f := newFake(t)
 	var cut atomic.Bool
 	f.before = func(_ int, w http.ResponseWriter, r *http.Request) bool {
@@ -95,14 +95,14 @@ func TestARequestThatIsSentAgainIsReplayed(t *testing.T) {
 	r := f.start(t, func(o *Options) { o.NewConnections = -1 })
 	result := whole(r)
 	if replayed := result.Replayed(); len(replayed) != 1 || len(result.Lost()) != 0 {
-		t.Errorf("replayed: %+v, lost: %+v, want one and none", replayed, result.Lost())
+		t.Errorf("replayed: %+v, lost: %+v, want one replayed and none lost", replayed, result.Lost())
 	}
 	if err := r.Settle(t.Context()); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestARateLimitRefusesAndLosesNothing(t *testing.T) {
+func TestRateLimitedRequestsAreRefusedNotLost(t *testing.T) {
 	f := newFake(t)
 	f.timing = []string{`api-gateway;desc="blue 0123456789ab"`}
 	f.before = func(n int, w http.ResponseWriter, _ *http.Request) bool {
@@ -119,7 +119,7 @@ func TestARateLimitRefusesAndLosesNothing(t *testing.T) {
 	err := result.Err()
 	for _, want := range []string{"50 of them by the gateway", "7500 a minute", "services.api-gateway.requestsPerMinute", "edge.requestsPerSecond"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v\ndoesn't say %s", err, want)
+			t.Errorf("%v\ndoesn't contain %s", err, want)
 		}
 	}
 	if err := r.Settle(t.Context()); err != nil {
@@ -127,8 +127,8 @@ func TestARateLimitRefusesAndLosesNothing(t *testing.T) {
 	}
 }
 
-// Each request is sent at its time though none is answered, and has waited since then.
-func TestTheRateHoldsWhileTheServerStandsStill(t *testing.T) {
+// Each request is sent at its time although none gets a response, and its latency counts from that time.
+func TestRateIsKeptWhileTheServerStalls(t *testing.T) {
 	f := newFake(t)
 	release := make(chan struct{})
 	const stands = 300 * time.Millisecond
@@ -144,27 +144,27 @@ func TestTheRateHoldsWhileTheServerStandsStill(t *testing.T) {
 		t.Error(err)
 	}
 	if rate := result.Rate(); rate < 199 || rate > 201 || len(result.Samples) != 80 {
-		t.Errorf("%d requests, %.1f a second, want 80 and 200", len(result.Samples), rate)
+		t.Errorf("%d requests, %.1f per second, want 80 and 200", len(result.Samples), rate)
 	}
-	// The first were due at once and waited all the time, the last hardly.
+	// The first requests were due at once and waited all the time; the last ones hardly waited.
 	if slow, fast := result.Percentile(1), result.Percentile(.02); slow < stands*9/10 || slow-fast < stands/2 {
 		t.Errorf("latencies from %s to %s", fast, slow)
 	}
 }
 
-func TestWhatIsTooMuchInFlightIsLost(t *testing.T) {
+func TestRequestsAboveTheInFlightLimitAreLost(t *testing.T) {
 	f := newFake(t)
 	release := make(chan struct{})
 	f.before = func(int, http.ResponseWriter, *http.Request) bool { <-release; return false }
 	r := f.start(t, func(o *Options) { o.InFlight = 10 })
 	time.AfterFunc(500*time.Millisecond, func() { close(release) })
 	result := whole(r)
-	if lost := result.Lost(); len(lost) != 90 || !strings.Contains(lost[0].Err, "not sent: 10 requests were unanswered") {
+	if lost := result.Lost(); len(lost) != 90 || !strings.Contains(lost[0].Err, "not sent: 10 requests were in flight") {
 		t.Errorf("%d are lost, want 90", len(lost))
 	}
 }
 
-func TestStopEndsEarlyAndLosesNothing(t *testing.T) {
+func TestStopLosesNothing(t *testing.T) {
 	for name, stop := range map[string]func(*Run, context.CancelFunc){
 		"by Stop":        func(r *Run, _ context.CancelFunc) { r.Stop() },
 		"by the context": func(_ *Run, cancel context.CancelFunc) { cancel() },
@@ -197,7 +197,7 @@ func TestStopEndsEarlyAndLosesNothing(t *testing.T) {
 	}
 }
 
-func TestOnlyThisMachineIsLoaded(t *testing.T) {
+func TestOnlyLocalAddressesAreAccepted(t *testing.T) {
 	for address, allowed := range map[string]bool{
 		"https://localhost:30443": true, "https://127.0.0.1:30443": true, "https://[::1]:30443": true, "http://127.8.0.1": true,
 		"https://example.com": false, "https://10.0.0.1": false, "https://localhost.example.com": false, "https://0.0.0.0:1": false,
@@ -208,11 +208,11 @@ func TestOnlyThisMachineIsLoaded(t *testing.T) {
 		}
 	}
 	if err := onlyLocal("tcp", "192.0.2.1:443", nil); err == nil {
-		t.Error("a name that leads to another machine is connected to")
+		t.Error("a name of another machine was connected to")
 	}
 }
 
-func TestWhatIsOutOfBoundsIsRefused(t *testing.T) {
+func TestOptionsOutOfBoundsAreRefused(t *testing.T) {
 	const here = "https://localhost:1"
 	for name, o := range map[string]Options{
 		"rate": {BaseURL: here, Rate: 5001}, "negative rate": {BaseURL: here, Rate: -1},
@@ -226,7 +226,7 @@ func TestWhatIsOutOfBoundsIsRefused(t *testing.T) {
 	}
 }
 
-func TestThereAreAsManyUsersAsTheGatewaysLimitTakes(t *testing.T) {
+func TestDefaultUsersFitTheGatewaysLimit(t *testing.T) {
 	for rate, want := range map[float64]int{10: 8, 300: 20, 5000: 200} {
 		o, _, err := Options{BaseURL: "https://localhost", Rate: rate}.checked()
 		if err != nil || o.Users != want {

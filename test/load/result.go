@@ -12,41 +12,41 @@ import (
 	"time"
 )
 
-// Sample is what became of a request.
+// Sample is the result of a request.
 type Sample struct {
-	At       time.Time     `json:"at"`         // when it was due
-	Latency  time.Duration `json:"latency_ns"` // from then until the whole answer was there, or it was given up
+	At       time.Time     `json:"at"`         // scheduled time
+	Latency  time.Duration `json:"latency_ns"` // from At until the end of the response, or until the request failed
 	Kind     Kind          `json:"kind"`
-	Status   int           `json:"status,omitempty"` // 0: there was no answer
-	Err      string        `json:"err,omitempty"`    // what was wrong; "": nothing
-	By       []Origin      `json:"by,omitempty"`     // who answered, the gateway first; shared with other samples
-	Reused   bool          `json:"reused,omitempty"` // the connection, for which it had been used before
+	Status   int           `json:"status,omitempty"` // 0: no response
+	Err      string        `json:"err,omitempty"`    // "": the response was as expected
+	By       []Origin      `json:"by,omitempty"`     // the services that responded, the gateway first; shared with other samples
+	Reused   bool          `json:"reused,omitempty"` // the connection was used before
 	Replayed bool          `json:"replayed,omitempty"`
 }
 
-// Answered is when the answer was there.
+// Answered returns the time of the response.
 func (s Sample) Answered() time.Time { return s.At.Add(s.Latency) }
 
-// Refused reports whether a rate limit said no, of the edge or of the gateway.
+// Refused reports whether a rate limit, of the edge or of the gateway, refused the request.
 func (s Sample) Refused() bool { return s.Status == http.StatusTooManyRequests }
 
-// Lost reports whether there was no answer, or another than the request must have. A refusal by a rate limit is no loss:
-// see Refused.
+// Lost reports whether the request got no response, or not the expected one. A refusal by a rate limit is no loss; see
+// Refused.
 func (s Sample) Lost() bool { return s.Err != "" && !s.Refused() }
 
-// by reports whether the service answered, in the colour or version; "" is any.
+// by reports whether the service responded in that colour or version; "" matches any.
 func (s Sample) by(service, colourOrVersion string) bool {
 	return slices.ContainsFunc(s.By, func(o Origin) bool {
 		return o.Service == service && (colourOrVersion == "" || colourOrVersion == o.Colour || colourOrVersion == o.Version)
 	})
 }
 
-// Result is what became of all requests.
+// Result is the result of a run.
 type Result struct {
 	Began   time.Time `json:"began"`
-	Ended   time.Time `json:"ended"`    // the last answer
-	PerUser float64   `json:"per_user"` // requests a minute that each user was to send
-	Samples []Sample  `json:"samples"`  // in the order in which they were done
+	Ended   time.Time `json:"ended"`    // time of the last response
+	PerUser float64   `json:"per_user"` // scheduled requests per minute of each user
+	Samples []Sample  `json:"samples"`  // in the order of completion
 }
 
 func (r Result) those(are func(Sample) bool) []Sample {
@@ -59,16 +59,16 @@ func (r Result) those(are func(Sample) bool) []Sample {
 	return found
 }
 
-// Lost is the requests that were lost.
+// Lost returns the lost requests.
 func (r Result) Lost() []Sample { return r.those(Sample.Lost) }
 
-// Refused is the requests that met a rate limit.
+// Refused returns the requests that a rate limit refused.
 func (r Result) Refused() []Sample { return r.those(Sample.Refused) }
 
-// Replayed is the requests that net/http sent a second time, since a kept connection was closed under them.
+// Replayed returns the requests that net/http sent again because a kept connection was closed.
 func (r Result) Replayed() []Sample { return r.those(func(s Sample) bool { return s.Replayed }) }
 
-// Rate is how many requests a second were due, from the first to the last.
+// Rate returns the scheduled requests per second, from the first to the last.
 func (r Result) Rate() float64 {
 	if len(r.Samples) < 2 {
 		return 0
@@ -81,7 +81,7 @@ func (r Result) Rate() float64 {
 	return float64(len(r.Samples)-1) / span.Seconds()
 }
 
-// Percentile is the latency within which the share p of the requests was done, lost ones too; p is from 0 to 1.
+// Percentile returns the latency of the fastest share p of the requests, lost ones included; p is from 0 to 1.
 func (r Result) Percentile(p float64) time.Duration {
 	if len(r.Samples) == 0 {
 		return 0
@@ -95,12 +95,12 @@ func (r Result) Percentile(p float64) time.Duration {
 	return latencies[min(max(rank, 0), len(latencies)-1)]
 }
 
-// FirstAnsweredBy is when the first answer came in which the service had a part, in that colour or version; zero: none.
+// FirstAnsweredBy returns the time of the first response of the service in that colour or version, or zero.
 func (r Result) FirstAnsweredBy(service, colourOrVersion string) time.Time {
 	return r.answered(service, colourOrVersion, func(a, b time.Time) bool { return a.Before(b) })
 }
 
-// LastAnsweredBy is when the last answer came in which the service had a part, in that colour or version; zero: none.
+// LastAnsweredBy returns the time of the last response of the service in that colour or version, or zero.
 func (r Result) LastAnsweredBy(service, colourOrVersion string) time.Time {
 	return r.answered(service, colourOrVersion, func(a, b time.Time) bool { return a.After(b) })
 }
@@ -115,7 +115,7 @@ func (r Result) answered(service, colourOrVersion string, wins func(a, b time.Ti
 	return found
 }
 
-// Share is which part of a service's answers each of its colours gave, from 0 to 1, by service and by colour.
+// Share returns the share of each colour in a service's responses, from 0 to 1, by service and colour.
 func (r Result) Share() map[string]map[string]float64 {
 	shares, all := map[string]map[string]float64{}, map[string]float64{}
 	for _, s := range r.Samples {
@@ -135,7 +135,7 @@ func (r Result) Share() map[string]map[string]float64 {
 	return shares
 }
 
-// Err is nil if requests were sent and all of them got the answer that they must have.
+// Err returns nil if requests were sent and all of them got the expected response.
 func (r Result) Err() error {
 	var faults []error
 	if len(r.Samples) == 0 {
@@ -150,7 +150,7 @@ func (r Result) Err() error {
 	return errors.Join(faults...)
 }
 
-// refusal says which limit to raise. The gateway signs its answers; those of the edge bear no name.
+// refusal names the limits to raise. Responses of the gateway name it in Server-Timing; those of the edge don't.
 func (r Result) refusal(refused []Sample) error {
 	byGateway := 0
 	for _, s := range refused {
@@ -158,12 +158,12 @@ func (r Result) refusal(refused []Sample) error {
 			byGateway++
 		}
 	}
-	return fmt.Errorf("%d requests were refused (429), %d of them by the gateway, to which each user sent %.0f a minute: for this load "+
-		"take more users, or raise the stack's services.api-gateway.requestsPerMinute above that, and edge.requestsPerSecond above %.0f",
+	return fmt.Errorf("%d requests were refused (429), %d of them by the gateway, which got %.0f a minute from each user: for this load "+
+		"use more users, or raise the stack's services.api-gateway.requestsPerMinute above that, and edge.requestsPerSecond above %.0f",
 		len(refused), byGateway, r.PerUser, r.Rate())
 }
 
-// causes counts like causes, with when they came, the most frequent first.
+// causes counts equal errors, with the time of the first and last one, the most frequent error first.
 func (r Result) causes(lost []Sample) string {
 	type count struct {
 		what        string
@@ -190,17 +190,17 @@ func (r Result) causes(lost []Sample) string {
 		return cmp.Or(cmp.Compare(b.times, a.times), strings.Compare(a.what, b.what))
 	})
 	const most = 10
-	var said []string
+	var parts []string
 	for _, c := range sorted[:min(len(sorted), most)] {
-		said = append(said, fmt.Sprintf("%d × %s (second %.1f to %.1f)", c.times, c.what, c.first.Sub(r.Began).Seconds(), c.last.Sub(r.Began).Seconds()))
+		parts = append(parts, fmt.Sprintf("%d × %s (second %.1f to %.1f)", c.times, c.what, c.first.Sub(r.Began).Seconds(), c.last.Sub(r.Began).Seconds()))
 	}
 	if len(sorted) > most {
-		said = append(said, fmt.Sprintf("and %d other causes", len(sorted)-most))
+		parts = append(parts, fmt.Sprintf("and %d other causes", len(sorted)-most))
 	}
-	return strings.Join(said, "; ")
+	return strings.Join(parts, "; ")
 }
 
-// Summary is the result in a few lines for people.
+// Summary returns the result in a few lines for the terminal.
 func (r Result) Summary() string {
 	var text strings.Builder
 	fmt.Fprintf(&text, "%s in %s, %.1f/s\n", r.Line(), r.Ended.Sub(r.Began).Round(100*time.Millisecond), r.Rate())
@@ -210,7 +210,7 @@ func (r Result) Summary() string {
 	return text.String()
 }
 
-// Line is the result in one line, without a line break.
+// Line returns the result in one line, without a line break.
 func (r Result) Line() string {
 	text := fmt.Sprintf("%d requests: %d lost, %d refused, %d replayed; p50 %s, p99 %s", len(r.Samples), len(r.Lost()), len(r.Refused()),
 		len(r.Replayed()), r.Percentile(.5).Round(100*time.Microsecond), r.Percentile(.99).Round(100*time.Microsecond))

@@ -11,12 +11,12 @@ import (
 	"time"
 )
 
-// settleWithin is how long events may take to become notifications after the last order.
+// settleWithin is the time limit for the notifications after the last order.
 const settleWithin = 60 * time.Second
 
-// Settle stops the run and waits, 60 s at most, until what users were told is what the platform holds: each order that was
-// acknowledged is stored, no other is, but for those whose request got no answer, and each has exactly one notification.
-// It returns what is amiss; then it removes the users. A run settles once.
+// Settle stops the run and waits, 60 s at most, until the platform's data matches the responses: each acknowledged order is
+// stored, no other order is (except for orders whose request got no response), and each order has exactly one notification.
+// It returns all differences, and removes the users. A run settles once.
 func (r *Run) Settle(ctx context.Context) error {
 	r.Stop()
 	within, cancel := context.WithTimeout(ctx, settleWithin)
@@ -37,10 +37,10 @@ func (r *Run) Settle(ctx context.Context) error {
 	return errors.Join(append(amiss, r.removeUsers(ctx))...)
 }
 
-// holdings is what the platform holds of a user: how often each order is listed, and how often it was told.
-type holdings struct{ stored, told map[string]int }
+// holdings is the platform's data about a user: how often each order is listed, and how many notifications it has.
+type holdings struct{ stored, notified map[string]int }
 
-// compare returns what differs from what the user was told. It is final where waiting won't mend it.
+// compare returns the differences from the responses to the user. final means that waiting can't resolve them.
 func (h holdings) compare(acknowledged []string, unknown int) (final bool, err error) {
 	var faults []error
 	fault := func(orders []string, what string) {
@@ -50,7 +50,7 @@ func (h holdings) compare(acknowledged []string, unknown int) (final bool, err e
 		slices.Sort(orders)
 		faults = append(faults, fmt.Errorf("%d orders %s: %s", len(orders), what, few(orders)))
 	}
-	// What is there too often stays so.
+	// An excess never goes away.
 	known := map[string]int{}
 	for _, id := range acknowledged {
 		known[id]++
@@ -61,7 +61,7 @@ func (h holdings) compare(acknowledged []string, unknown int) (final bool, err e
 			again = append(again, id)
 		}
 	}
-	for id, times := range h.told {
+	for id, times := range h.notified {
 		if times > 1 {
 			twice = append(twice, id)
 		}
@@ -75,32 +75,32 @@ func (h holdings) compare(acknowledged []string, unknown int) (final bool, err e
 			more = append(more, id)
 		}
 	}
-	fault(again, "were the answer to two requests")
+	fault(again, "were returned for two requests")
 	fault(twice, "have more than one notification")
 	if len(more) > unknown {
 		fault(more, fmt.Sprintf("are stored and were never acknowledged, want at most %d", unknown))
 	}
 	final = len(faults) > 0
 
-	// What is missing may still come, and what is told of an order that isn't listed yet may be the order's fault.
-	var missing, untold []string
+	// Missing data may still arrive, and a notification without an order may be due to an order that isn't listed yet.
+	var missing, unnotified []string
 	for id := range known {
 		if h.stored[id] == 0 {
 			missing = append(missing, id)
 		}
 	}
 	for id := range h.stored {
-		if h.told[id] == 0 {
-			untold = append(untold, id)
+		if h.notified[id] == 0 {
+			unnotified = append(unnotified, id)
 		}
 	}
 	fault(missing, "were acknowledged and aren't stored")
-	fault(untold, "have no notification")
+	fault(unnotified, "have no notification")
 	fault(strange, "have a notification and aren't stored")
 	return final, errors.Join(faults...)
 }
 
-// few names the first of many.
+// few returns the first of many IDs.
 func few(ids []string) string {
 	const most = 5
 	if len(ids) <= most {
@@ -111,7 +111,7 @@ func few(ids []string) string {
 
 // holdings reads all pages of a user's orders and notifications.
 func (r *Run) holdings(ctx context.Context, u *user) (holdings, error) {
-	held := holdings{stored: map[string]int{}, told: map[string]int{}}
+	held := holdings{stored: map[string]int{}, notified: map[string]int{}}
 	err := r.pages(ctx, u, "/api/orders", func(p page) {
 		for _, o := range p.Orders {
 			held.stored[o.ID]++
@@ -122,13 +122,13 @@ func (r *Run) holdings(ctx context.Context, u *user) (holdings, error) {
 	}
 	err = r.pages(ctx, u, "/api/notifications", func(p page) {
 		for _, n := range p.Notifications {
-			held.told[n.OrderID]++ // a run makes nothing but order.created
+			held.notified[n.OrderID]++ // a run causes only order.created
 		}
 	})
 	return held, err
 }
 
-// page is a part of either list.
+// page is a page of orders or notifications.
 type page struct {
 	Orders []struct {
 		ID string `json:"id"`
@@ -139,10 +139,10 @@ type page struct {
 	Next string `json:"next"`
 }
 
-// pageSize is the most that the API gives at once.
+// pageSize is the API's maximum page size.
 const pageSize = 100
 
-// pages reads a list to its end: twice as much as there can be, at most.
+// pages reads all pages of a list, up to twice as many as expected.
 func (r *Run) pages(ctx context.Context, u *user, path string, take func(page)) error {
 	orders, unknown := u.acknowledged()
 	most := 2 + 2*(len(orders)+unknown)/pageSize
@@ -151,7 +151,7 @@ func (r *Run) pages(ctx context.Context, u *user, path string, take func(page)) 
 		var part page
 		err := r.read(ctx, request{method: http.MethodGet, path: path + "?" + query.Encode(), token: u.token}, http.StatusOK, &part)
 		if answered, ok := errors.AsType[statusError](err); ok && answered.status == http.StatusUnauthorized {
-			return errors.Join(err, r.signIn(ctx, u)) // the token had expired: next time there is a new one
+			return errors.Join(err, r.signIn(ctx, u)) // the token expired: the next attempt uses a new one
 		}
 		if err != nil {
 			return err

@@ -6,29 +6,29 @@ import (
 	"sync"
 )
 
-// Origin is a service that had a part in an answer, and which of it.
+// Origin is a service that took part in a response, with its colour and version.
 type Origin struct {
 	Service string `json:"service"`
 	Colour  string `json:"colour"`
 	Version string `json:"version"`
 }
 
-// parseTiming reads who answered from Server-Timing, such as
+// parseTiming reads the origins of a response from Server-Timing, such as
 //
 //	api-gateway;desc="green 0123456789ab", user-service;desc="blue 0123456789ab"
 //
-// in one header or several. Entries that name no colour and version are of something else.
+// in one or several headers. It ignores entries without a colour and version.
 func parseTiming(values []string) []Origin {
 	var found []Origin
 	for _, value := range values {
 		for _, entry := range split(value, ',') {
 			parts := split(entry, ';')
 			for _, parameter := range parts[1:] {
-				name, said, _ := strings.Cut(parameter, "=")
+				name, value, _ := strings.Cut(parameter, "=")
 				if !strings.EqualFold(strings.TrimSpace(name), "desc") {
 					continue
 				}
-				colour, version, ok := strings.Cut(strings.Trim(strings.TrimSpace(said), `"`), " ")
+				colour, version, ok := strings.Cut(strings.Trim(strings.TrimSpace(value), `"`), " ")
 				if ok && (colour == "blue" || colour == "green") {
 					found = append(found, Origin{Service: strings.TrimSpace(parts[0]), Colour: colour, Version: version})
 				}
@@ -38,7 +38,7 @@ func parseTiming(values []string) []Origin {
 	return found
 }
 
-// split splits at a separator that stands outside of quotes (RFC 9110, 5.6.4).
+// split splits at separators outside of quotes (RFC 9110, 5.6.4).
 func split(text string, separator byte) []string {
 	var parts []string
 	from, quoted := 0, false
@@ -55,10 +55,10 @@ func split(text string, separator byte) []string {
 	return append(parts, text[from:])
 }
 
-// maxOrigins bounds what is remembered: releases of four services make some dozens.
+// maxOrigins limits the remembered origins: releases of four services have some dozens.
 const maxOrigins = 1024
 
-// origins reads who answered. All samples with the same origins share them in memory.
+// origins parses Server-Timing. All samples with the same origins share them in memory.
 type origins struct {
 	mu    sync.Mutex
 	known map[string][]Origin

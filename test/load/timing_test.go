@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-func TestWhoAnswered(t *testing.T) {
+func TestParseTiming(t *testing.T) {
 	gateway, users := Origin{"api-gateway", "green", "0123456789ab"}, Origin{"user-service", "blue", "ba9876543210"}
 	for _, c := range []struct {
 		name   string
@@ -22,7 +22,7 @@ func TestWhoAnswered(t *testing.T) {
 		{"no colour", []string{`api-gateway;desc="0123456789ab"`, `api-gateway;desc="red 0123456789ab"`}, nil},
 	} {
 		var o origins
-		for range 2 { // the second is remembered
+		for range 2 { // the second result comes from the cache
 			if got := o.of(http.Header{"Server-Timing": c.header}); !reflect.DeepEqual(got, c.want) {
 				t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
 			}
@@ -30,14 +30,14 @@ func TestWhoAnswered(t *testing.T) {
 	}
 }
 
-func TestFirstAndLastAnswerOfAColour(t *testing.T) {
+func TestFirstAndLastResponseOfAColour(t *testing.T) {
 	began := time.Now()
 	sample := func(at, latency time.Duration, colour, version string) Sample {
 		return Sample{At: began.Add(at), Latency: latency, Status: http.StatusOK, By: []Origin{{"user-service", colour, version}}}
 	}
 	r := Result{Began: began, Samples: []Sample{
 		sample(2*time.Second, time.Millisecond, "green", "new"),
-		sample(1*time.Second, 3*time.Second, "blue", "old"), // asked before, answered after
+		sample(1*time.Second, 3*time.Second, "blue", "old"), // sent before the switch, answered after it
 		sample(3*time.Second, time.Millisecond, "green", "new"),
 		{At: began.Add(time.Hour)},
 	}}
@@ -56,7 +56,7 @@ func TestFirstAndLastAnswerOfAColour(t *testing.T) {
 		}
 	}
 	if at := r.LastAnsweredBy("order-service", "blue"); !at.IsZero() {
-		t.Errorf("who never answered did so at %s", at)
+		t.Errorf("a service without responses has the time %s", at)
 	}
 	if shares := r.Share()["user-service"]; shares["blue"] < .33 || shares["blue"] > .34 {
 		t.Errorf("shares are %v", shares)
@@ -66,7 +66,7 @@ func TestFirstAndLastAnswerOfAColour(t *testing.T) {
 func TestPercentiles(t *testing.T) {
 	var r Result
 	if p := r.Percentile(.99); p != 0 || r.Err() == nil {
-		t.Errorf("of nothing: %s, %v", p, r.Err())
+		t.Errorf("without samples: %s, %v", p, r.Err())
 	}
 	for i := 100; i > 0; i-- {
 		r.Samples = append(r.Samples, Sample{Latency: time.Duration(i)})

@@ -14,10 +14,10 @@ import (
 	cryptorand "crypto/rand"
 )
 
-// Kind is what a request does.
+// Kind is the kind of a request.
 type Kind string
 
-// The requests that users send.
+// The kinds of requests.
 const (
 	ReadUser          Kind = "read user"
 	ListOrders        Kind = "list orders"
@@ -27,7 +27,7 @@ const (
 	PlaceOrder        Kind = "place order"
 )
 
-// mix is how many of a hundred requests are of each kind.
+// mix is the number of requests of each kind out of a hundred.
 var mix = []struct {
 	kind  Kind
 	share int
@@ -35,7 +35,7 @@ var mix = []struct {
 	{ReadUser, 20}, {ListOrders, 15}, {ListNotifications, 15}, {ReadOrder, 10}, {ChangeUser, 15}, {PlaceOrder, 25},
 }
 
-// expected is the answers of a request that isn't lost.
+// expected is the statuses of a request that isn't lost.
 func (k Kind) expected(status int) bool {
 	if k == PlaceOrder {
 		return status == http.StatusCreated || status == http.StatusOK
@@ -43,16 +43,16 @@ func (k Kind) expected(status int) bool {
 	return status == http.StatusOK
 }
 
-// choice is a request that is about to be sent.
+// choice is a request to send.
 type choice struct {
 	kind  Kind
 	user  *user
-	order string // of ReadOrder
+	order string // for ReadOrder
 	fresh bool   // over a new connection
-	name  string // of ChangeUser
+	name  string // for ChangeUser
 }
 
-// choose takes users in turn, and what they do by chance. Who has no order yet lists theirs in place of reading one.
+// choose takes the users in turn and a random kind of request. A user without an order lists the orders instead of reading one.
 func (r *Run) choose(random *rand.Rand, i int) choice {
 	chosen := choice{user: r.users[i%len(r.users)], fresh: random.Float64() < r.options.NewConnections}
 	drawn := random.IntN(100)
@@ -74,26 +74,26 @@ func (r *Run) choose(random *rand.Rand, i int) choice {
 }
 
 func (c choice) request() request {
-	asked := request{method: http.MethodGet, token: c.user.token}
+	sent := request{method: http.MethodGet, token: c.user.token}
 	switch c.kind {
 	case ReadUser:
-		asked.path = "/api/users/me"
+		sent.path = "/api/users/me"
 	case ListOrders:
-		asked.path = "/api/orders?limit=10"
+		sent.path = "/api/orders?limit=10"
 	case ListNotifications:
-		asked.path = "/api/notifications?limit=10"
+		sent.path = "/api/notifications?limit=10"
 	case ReadOrder:
-		asked.path = "/api/orders/" + url.PathEscape(c.order)
+		sent.path = "/api/orders/" + url.PathEscape(c.order)
 	case ChangeUser:
-		asked.method, asked.path, asked.body = http.MethodPatch, "/api/users/me", map[string]string{"name": c.name}
+		sent.method, sent.path, sent.body = http.MethodPatch, "/api/users/me", map[string]string{"name": c.name}
 	case PlaceOrder:
-		asked.method, asked.path, asked.key = http.MethodPost, "/api/orders", cryptorand.Text()
-		asked.body = map[string]any{"currency": "EUR", "items": []map[string]any{{"sku": "tea", "quantity": 2, "unit_price": 450}}}
+		sent.method, sent.path, sent.key = http.MethodPost, "/api/orders", cryptorand.Text()
+		sent.body = map[string]any{"currency": "EUR", "items": []map[string]any{{"sku": "tea", "quantity": 2, "unit_price": 450}}}
 	}
-	return asked
+	return sent
 }
 
-// send sends a request and tells what became of it.
+// send sends a request and returns its result.
 func (r *Run) send(ctx context.Context, c choice, due time.Time) Sample {
 	client := r.kept
 	if c.fresh {
@@ -121,19 +121,19 @@ func (r *Run) send(ctx context.Context, c choice, due time.Time) Sample {
 }
 
 func orderID(body []byte) (string, error) {
-	var made struct {
+	var created struct {
 		ID string `json:"id"`
 	}
-	if err := json.Unmarshal(body, &made); err != nil {
-		return "", fmt.Errorf("the answer to an order: %w", err)
+	if err := json.Unmarshal(body, &created); err != nil {
+		return "", fmt.Errorf("the response to an order: %w", err)
 	}
-	if made.ID == "" {
-		return "", errors.New("the answer to an order names none")
+	if created.ID == "" {
+		return "", errors.New("the response to an order contains no ID")
 	}
-	return made.ID, nil
+	return created.ID, nil
 }
 
-// cause is an error without the address that all have in common, so that like causes can be counted.
+// cause returns an error without the common address, so that equal errors can be counted.
 func cause(err error) string {
 	if failed, ok := errors.AsType[*url.Error](err); ok {
 		err = failed.Err
@@ -142,7 +142,7 @@ func cause(err error) string {
 	return text[:min(len(text), maxReason)]
 }
 
-// anOrder is one that the user has placed; "" if there is none.
+// anOrder returns one of the user's orders, or "".
 func (u *user) anOrder(random *rand.Rand) string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -152,7 +152,7 @@ func (u *user) anOrder(random *rand.Rand) string {
 	return u.orders[random.IntN(len(u.orders))]
 }
 
-// placed remembers an order that was acknowledged, or that one may have been made of which nobody heard.
+// placed records an acknowledged order, or an order that may exist because its request got no response.
 func (u *user) placed(id string, unknown bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -163,7 +163,7 @@ func (u *user) placed(id string, unknown bool) {
 	}
 }
 
-// acknowledged is the orders that the user was told are made, and how many more there may be.
+// acknowledged returns the user's acknowledged orders, and the number of orders that may exist beside them.
 func (u *user) acknowledged() (orders []string, unknown int) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

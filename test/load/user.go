@@ -11,17 +11,17 @@ import (
 	"time"
 )
 
-// user is somebody who sends requests, and what they were told of their orders.
+// user is a user that sends requests, with the responses about their orders.
 type user struct {
 	email, password string
-	token           string // written before and after the run only
+	token           string // written only before and after the run
 
 	mu      sync.Mutex
-	orders  []string // ids of those that were acknowledged
-	unknown int      // of how many nobody knows whether they were made
+	orders  []string // IDs of acknowledged orders
+	unknown int      // number of orders whose request got no response
 }
 
-// signUp makes a user and signs them in.
+// signUp creates a user and signs them in.
 func (r *Run) signUp(ctx context.Context) (*user, error) {
 	u := &user{email: "load-" + strings.ToLower(rand.Text()) + "@platform.example", password: rand.Text()}
 	err := r.read(ctx, request{method: http.MethodPost, path: "/api/users",
@@ -30,7 +30,7 @@ func (r *Run) signUp(ctx context.Context) (*user, error) {
 		return nil, fmt.Errorf("sign up: %w", err)
 	}
 	if err := r.signIn(ctx, u); err != nil {
-		return nil, errors.Join(err, fmt.Errorf("the user %s is left", u.email))
+		return nil, errors.Join(err, fmt.Errorf("the user %s is not removed", u.email))
 	}
 	return u, nil
 }
@@ -42,7 +42,7 @@ func (r *Run) signIn(ctx context.Context, u *user) error {
 	err := r.read(ctx, request{method: http.MethodPost, path: "/api/auth/token",
 		body: map[string]string{"email": u.email, "password": u.password}}, http.StatusOK, &issued)
 	if err == nil && issued.AccessToken == "" {
-		err = errors.New("the answer holds no token")
+		err = errors.New("the response contains no token")
 	}
 	if err != nil {
 		return fmt.Errorf("sign in: %w", err)
@@ -51,11 +51,10 @@ func (r *Run) signIn(ctx context.Context, u *user) error {
 	return nil
 }
 
-// removeWithin is how long users may take to be removed, all together: each is a row.
+// removeWithin is the time limit for the removal of all users: each is a row.
 const removeWithin = 30 * time.Second
 
-// removeUsers removes the users, even though ctx is done. Their orders and notifications stay: the API has no way to
-// take them away.
+// removeUsers removes the users, even if ctx is done. Their orders and notifications stay, because the API can't delete them.
 func (r *Run) removeUsers(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removeWithin)
 	defer cancel()
@@ -75,8 +74,8 @@ func (r *Run) removeUsers(ctx context.Context) error {
 	return errors.Join(failed...)
 }
 
-// poll tries again, ever more slowly, until there is no error, it is final, or ctx is done; then it returns the last that
-// isn't about ctx.
+// poll retries with increasing pauses until there is no error, the error is final, or ctx is done. It then returns the last error
+// that isn't about ctx.
 func poll(ctx context.Context, try func() (final bool, err error)) error {
 	var last error
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {

@@ -16,27 +16,27 @@ import (
 	"time"
 )
 
-// machine is a machine of its own as far as a node can tell: namespaces and cgroups of this one.
+// machine looks like a separate machine to a node: it consists of namespaces and cgroups of this machine.
 type machine struct {
 	t                    *testing.T
 	name, sources, state string
 	script               string
 	process              *exec.Cmd
-	inside               string // the process that holds the namespaces
+	inside               string // PID of the process that holds the namespaces
 }
 
-// newMachine begins one, which works on these sources, and ends it with all that runs there when the test ends.
+// newMachine creates a machine that uses these sources. It ends with all of its processes when the test ends.
 func newMachine(t *testing.T, name, sources string) *machine {
 	t.Helper()
-	root, err := os.Getwd() // TestMain went there
+	root, err := os.Getwd() // TestMain changed to it
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := &machine{
-		t: t, name: "promotion-" + name, sources: sources, state: "/var/lib/promotion-" + name, // where nodes keep what they store: t.TempDir may be in memory
+		t: t, name: "promotion-" + name, sources: sources, state: "/var/lib/promotion-" + name, // data of the node: t.TempDir may be in memory
 		script: filepath.Join(root, "test", "promotion", "testdata", "machine.sh"),
 	}
-	if err := errors.Join(m.clear(), os.Mkdir(m.state, 0o700)); err != nil { // of a test that was cut off
+	if err := errors.Join(m.clear(), os.Mkdir(m.state, 0o700)); err != nil { // of an interrupted test
 		t.Fatal(err)
 	}
 	m.process = exec.Command(m.script, "start", m.name, m.state)
@@ -50,8 +50,8 @@ func newMachine(t *testing.T, name, sources string) *machine {
 		t.Fatal(err)
 	}
 	t.Cleanup(m.end)
-	if said, err := bufio.NewReader(printed).ReadString('\n'); err != nil {
-		t.Fatalf("machine %s: %v %s", name, err, said)
+	if line, err := bufio.NewReader(printed).ReadString('\n'); err != nil {
+		t.Fatalf("machine %s: %v %s", name, err, line)
 	}
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", m.process.Process.Pid))
 	if err != nil {
@@ -62,34 +62,34 @@ func newMachine(t *testing.T, name, sources string) *machine {
 }
 
 func (m *machine) end() {
-	_ = m.process.Process.Kill() // what holds the namespaces dies with it, and with that all that runs in them
+	_ = m.process.Process.Kill() // this ends the process that holds the namespaces, and with it all processes in them
 	_ = m.process.Wait()
 	if err := m.clear(); err != nil {
 		m.t.Error(err)
 	}
 }
 
-// clear takes away what one that has ended leaves: cgroups and folders.
+// clear removes the cgroups and folders of an ended machine.
 func (m *machine) clear() error {
-	var said []byte
+	var printed []byte
 	var err error
-	for range 50 { // the last processes take their time to go
-		if said, err = exec.Command(m.script, "remove", m.name).CombinedOutput(); err == nil {
+	for range 50 { // the last processes need some time to end
+		if printed, err = exec.Command(m.script, "remove", m.name).CombinedOutput(); err == nil {
 			break
 		}
 		time.Sleep(200 * time.Millisecond)
 	}
 	if err != nil {
-		return fmt.Errorf("cgroups of machine %s: %w: %s", m.name, err, said)
+		return fmt.Errorf("cgroups of machine %s: %w: %s", m.name, err, printed)
 	}
-	made, _ := os.ReadFile(filepath.Join(m.state, "made"))
-	for folder := range strings.FieldsSeq(string(made)) {
+	created, _ := os.ReadFile(filepath.Join(m.state, "made"))
+	for folder := range strings.FieldsSeq(string(created)) {
 		err = errors.Join(err, os.Remove(folder))
 	}
 	return errors.Join(err, os.RemoveAll(m.state))
 }
 
-// command is a line of shell there, in the sources.
+// command returns a shell command on the machine, in the folder of the sources.
 func (m *machine) command(ctx context.Context, line string) *exec.Cmd {
 	command := exec.CommandContext(ctx, m.script, "enter", m.name, m.inside, "bash", "-eu", "-o", "pipefail", "-c", line)
 	command.Dir = m.sources
@@ -99,52 +99,52 @@ func (m *machine) command(ctx context.Context, line string) *exec.Cmd {
 	return command
 }
 
-// limit is how long a command may take.
+// limit is the time limit of a command.
 const limit = 6 * time.Minute
 
-// try runs a line of shell there, and returns what it says.
+// try runs a shell command on the machine and returns its output.
 func (m *machine) try(line string) (string, error) {
 	ctx, cancel := context.WithTimeout(m.t.Context(), limit)
 	defer cancel()
-	said, err := m.command(ctx, line).CombinedOutput()
-	return string(said), err
+	printed, err := m.command(ctx, line).CombinedOutput()
+	return string(printed), err
 }
 
-// run is try for what must succeed.
+// run is like try, but fails the test on an error.
 func (m *machine) run(line string) string {
 	m.t.Helper()
-	said, err := m.try(line)
+	printed, err := m.try(line)
 	if err != nil {
-		m.t.Fatalf("%s: %s: %v\n%s", m.name, line, err, said)
+		m.t.Fatalf("%s: %s: %v\n%s", m.name, line, err, printed)
 	}
-	return said
+	return printed
 }
 
-// refuses is try for what must fail and say this.
+// refuses runs a shell command that must fail and print the text.
 func (m *machine) refuses(line, want string) {
 	m.t.Helper()
-	if said, err := m.try(line); err == nil || !strings.Contains(said, want) {
-		m.t.Errorf("%s: %s: %v, want %q\n%s", m.name, line, err, want, said)
+	if printed, err := m.try(line); err == nil || !strings.Contains(printed, want) {
+		m.t.Errorf("%s: %s: %v, want %q\n%s", m.name, line, err, want, printed)
 	}
 }
 
-// begin starts a line of shell there, and returns how to interrupt it: that waits for its end, and returns what it has said.
+// begin starts a shell command on the machine. interrupt stops it, waits for its end, and returns its output.
 func (m *machine) begin(line string) (interrupt func() string) {
 	m.t.Helper()
-	var said bytes.Buffer
+	var printed bytes.Buffer
 	command := m.command(m.t.Context(), line)
-	command.Stdout, command.Stderr = &said, &said
+	command.Stdout, command.Stderr = &printed, &printed
 	if err := command.Start(); err != nil {
 		m.t.Fatal(err)
 	}
 	return func() string {
 		_ = syscall.Kill(-command.Process.Pid, syscall.SIGINT)
-		_ = command.Wait() // what entered the machine ends by the signal; what it says later is still read
-		return said.String()
+		_ = command.Wait() // the command on the machine ends by the signal; its later output is still read
+		return printed.String()
 	}
 }
 
-// node brings up the node alone: `make up` is interrupted before it deploys anything.
+// node starts only the node: it interrupts `make up` before the deployment.
 func (m *machine) node() {
 	m.t.Helper()
 	ctx, cancel := context.WithTimeout(m.t.Context(), 40*time.Minute) // it may have to compile all tools
@@ -157,15 +157,15 @@ func (m *machine) node() {
 	if err := up.Start(); err != nil {
 		m.t.Fatal(err)
 	}
-	var said strings.Builder
-	for lines := bufio.NewScanner(io.TeeReader(printed, &said)); lines.Scan(); {
-		if strings.Contains(lines.Text(), "secrets: generating") {
+	var log strings.Builder
+	for lines := bufio.NewScanner(io.TeeReader(printed, &log)); lines.Scan(); {
+		if strings.Contains(lines.Text(), "generating missing secrets") {
 			_ = syscall.Kill(-up.Process.Pid, syscall.SIGINT)
 			break
 		}
 	}
 	_, _ = io.Copy(io.Discard, printed)
-	if err := up.Wait(); !strings.Contains(said.String(), "secrets: generating") {
-		m.t.Fatalf("%s: there is no node: %v\n%s", m.name, err, said.String())
+	if err := up.Wait(); !strings.Contains(log.String(), "generating missing secrets") {
+		m.t.Fatalf("%s: the node did not start: %v\n%s", m.name, err, log.String())
 	}
 }

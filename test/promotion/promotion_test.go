@@ -1,5 +1,5 @@
-// Package promotion tests the way of a version from staging to production, on two clusters of this machine. It begins and ends
-// with nothing up, and needs no more of the machine than that.
+// Package promotion tests the promotion of a version from staging to production, on two clusters on this machine. It starts and ends
+// without a platform.
 package promotion
 
 import (
@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) {
 	if os.Geteuid() != 0 {
-		fmt.Fprintln(os.Stderr, "not root: two clusters on one machine can be made by root alone")
+		fmt.Fprintln(os.Stderr, "not root: only root can create two clusters on one machine")
 		os.Exit(1)
 	}
 	if err := os.Chdir(filepath.Join("..", "..")); err != nil {
@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// config is a stack that fits half of this machine. Its certificate is a Secret, as one that somebody else issues.
+// config is a stack that fits half of this machine. Its certificate is a Secret, like one from an external issuer.
 const config = `config:
   platform:kubeconfig: /var/lib/platform/node/admin.kubeconfig
   platform:cpuRequests: 40
@@ -38,10 +38,10 @@ const config = `config:
   platform:monitoring: {retention: 7d, memory: 384Mi, volumeSize: 2Gi, grafana: false}
 `
 
-// prefix comes before the names of production's namespaces: another team's have the plain names.
+// prefix is the prefix of production's namespaces, because another team uses the plain names.
 const prefix = "shop-"
 
-// foreign is another team's objects, with names that the platform uses.
+// foreign is another team's objects, with names that the platform uses by default.
 const foreign = `
 apiVersion: v1
 kind: Namespace
@@ -73,12 +73,12 @@ metadata: {name: platform-prometheus}
 rules: []
 `
 
-// foreignObjects prints them, with their versions.
+// foreignObjects is the command that prints these objects with their resource versions.
 const foreignObjects = "kubectl get --output yaml namespace/monitoring priorityclass/platform-data clusterrole/platform-prometheus; " +
 	"kubectl get --namespace monitoring --output yaml configmap/prometheus deployment/kube-state-metrics"
 
-// sources is a copy of the sources with the two stacks as above. Images of others go by their tags, for which the nodes have
-// images of their own.
+// sources returns a copy of the sources with the two stacks. Upstream images are referenced by tag, because the nodes build
+// their own replacements.
 func sources(t *testing.T) (copied variant.Copy, environment string) {
 	t.Helper()
 	folder := t.TempDir()
@@ -86,7 +86,7 @@ func sources(t *testing.T) (copied variant.Copy, environment string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	said, err := exec.Command("bash", "-eu", "-c", `mkdir "$0/bin" "$0/state"; cp bin/local "$0/bin/"; cd "$0"
+	printed, err := exec.Command("bash", "-eu", "-c", `mkdir "$0/bin" "$0/state"; cp bin/local "$0/bin/"; cd "$0"
 		sed -i 's/"digest": "[^"]*"/"digest": ""/' infra/image/upstream.json
 		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout state/edge.key -out state/edge.crt -days 2 \
 			-subj /CN=localhost -addext subjectAltName=DNS:localhost
@@ -94,7 +94,7 @@ func sources(t *testing.T) (copied variant.Copy, environment string) {
 		(cd test && GOWORK=off go build -o ../bin/load ./cmd/load)
 		(cd infra && GOWORK=off go build -o ../bin/release ./cmd/release)`, folder).CombinedOutput()
 	if err != nil {
-		t.Fatalf("prepare the sources: %v\n%s", err, said)
+		t.Fatalf("prepare the sources: %v\n%s", err, printed)
 	}
 	for file, content := range map[string]string{
 		"Pulumi.staging.yaml":    config + "  platform:registry: 127.0.0.1:5001/platform\n",
@@ -107,13 +107,13 @@ func sources(t *testing.T) (copied variant.Copy, environment string) {
 	return copied, fmt.Sprintf(`eval "$(bin/local env)"; export PULUMI_BACKEND_URL=file://%s/state PULUMI_CONFIG_PASSPHRASE_FILE=%[1]s/state/passphrase; `, folder)
 }
 
-// running is the version and the digest of each service of a stack.
+// running returns the version and the digest of each service in the outputs of a stack.
 func running(t *testing.T, m *machine, environment, stack string) map[string]string {
 	t.Helper()
 	var services map[string]struct{ Version, Digest string }
-	said := m.run(environment + "pulumi stack output services --json --stack " + stack)
-	if err := json.Unmarshal([]byte(said), &services); err != nil {
-		t.Fatalf("%v: %s", err, said)
+	printed := m.run(environment + "pulumi stack output services --json --stack " + stack)
+	if err := json.Unmarshal([]byte(printed), &services); err != nil {
+		t.Fatalf("%v: %s", err, printed)
 	}
 	found := map[string]string{}
 	for name, service := range services {
@@ -122,12 +122,12 @@ func running(t *testing.T, m *machine, environment, stack string) map[string]str
 	return found
 }
 
-func TestAVersionGoesFromStagingToProduction(t *testing.T) {
+func TestPromotionFromStagingToProduction(t *testing.T) {
 	clone, environment := sources(t)
 	staging, production := newMachine(t, "staging", string(clone)), newMachine(t, "production", string(clone))
 	staging.node()
 	production.node()
-	// One registry for both, as it would be.
+	// One registry for both stacks, as in production.
 	registry := filepath.Join(string(clone), "state", "registry.sock")
 	staging.begin("exec socat TCP-LISTEN:5001,bind=127.0.0.1,fork,reuseaddr TCP:127.0.0.1:5100")
 	staging.begin("exec socat UNIX-LISTEN:" + registry + ",fork TCP:127.0.0.1:5100")
@@ -149,11 +149,11 @@ func TestAVersionGoesFromStagingToProduction(t *testing.T) {
 		production.refuses(environment+"pulumi up --yes --skip-preview --non-interactive --stack production", name+" exists, and stack production didn't create it")
 	}
 	if now := production.run(environment + foreignObjects + "; kubectl get namespace apps 2>&1 || true"); !strings.HasPrefix(now, theirs) || !strings.Contains(now, `"apps" not found`) {
-		t.Fatalf("what another team has became\n%s\nit was\n%s", now, theirs)
+		t.Fatalf("the other team's objects are\n%s\nwant\n%s", now, theirs)
 	}
 	production.run(environment + "pulumi config set platform:namespacePrefix " + prefix + " --stack production")
-	if said := up(production, "production", prefix); strings.Contains(said, "docker:index") {
-		t.Errorf("production builds:\n%s", said)
+	if printed := up(production, "production", prefix); strings.Contains(printed, "docker:index") {
+		t.Errorf("production builds images:\n%s", printed)
 	}
 	first := running(t, staging, environment, "staging")
 	if found := running(t, production, environment, "production"); len(first) < 4 || !maps.Equal(found, first) {
@@ -170,7 +170,7 @@ func TestAVersionGoesFromStagingToProduction(t *testing.T) {
 			t.Errorf("staging still runs %s %s", service, first[service])
 		}
 	}
-	// In production, people are at work.
+	// Production is under load.
 	stop := production.begin("trap : INT; bin/load -ca state/edge.crt -rate 60 -for 5m && echo all is there")
 	production.run(environment + "bin/release -stack production -watch 35s promote")
 	if found := running(t, production, environment, "production"); !maps.Equal(found, second) {
@@ -185,14 +185,14 @@ func TestAVersionGoesFromStagingToProduction(t *testing.T) {
 	lines := strings.Split(strings.TrimSpace(used), "\n")
 	t.Log(strings.Join(lines[max(0, len(lines)-2):], "\n"))
 	if !strings.HasSuffix(used, "all is there\n") {
-		t.Errorf("people lost something:\n%s", used)
+		t.Errorf("the load failed:\n%s", used)
 	}
 	production.run(environment + "pulumi config set platform:protectData false --stack production; pulumi up --yes --skip-preview --non-interactive --stack production; " +
 		"pulumi destroy --yes --skip-preview --non-interactive --stack production")
 	if now := production.run(environment + foreignObjects); now != theirs {
-		t.Errorf("after the stack is destroyed, what another team has is\n%s\nit was\n%s", now, theirs)
+		t.Errorf("after the stack is destroyed, the other team's objects are\n%s\nwant\n%s", now, theirs)
 	}
 	if left := production.run(environment + "kubectl get namespaces,priorityclasses,clusterroles --output name | grep shop- || true"); left != "" {
-		t.Errorf("the stack leaves %s", left)
+		t.Errorf("the destroyed stack leaves %s", left)
 	}
 }

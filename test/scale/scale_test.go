@@ -1,4 +1,4 @@
-// Package scale measures how long the program thinks about a platform of many services: make scale.
+// Package scale measures the duration of previews with many services: make scale.
 package scale
 
 import (
@@ -17,15 +17,15 @@ import (
 	"platform.example/test/variant"
 )
 
-// own is how many services the catalog has.
+// own is the number of services in the catalog.
 const own = 4
 
-// perService is what the plan allows an added service to cost a preview that finds nothing to change.
+// perService is the planned duration of a preview without changes per added service.
 const perService = 100 * time.Millisecond
 
-// TestPreviewOfManyServices brings generated services up beside the platform's own, asks for previews that find nothing
-// to change, and takes the services away again. It prints a table; the bound is on what each added service costs beyond
-// the platform itself, five times as much as the plan allows, since machines are shared.
+// TestPreviewOfManyServices deploys generated services beside the platform's own, measures previews without changes, and removes
+// the services again. It prints a table. The limit applies to the duration per added service and is five times as much as
+// planned, because machines are shared.
 func TestPreviewOfManyServices(t *testing.T) {
 	root, err := filepath.Abs(filepath.Join("..", ".."))
 	if err != nil {
@@ -33,7 +33,7 @@ func TestPreviewOfManyServices(t *testing.T) {
 	}
 	environment := shell(t, root)
 	t.Cleanup(func() { up(t, root, environment) })
-	t.Logf("| services | resources | preview, median of 5 | its largest process |")
+	t.Logf("| services | resources | preview, median of 5 | memory of its largest process |")
 	var base time.Duration
 	for _, services := range []int{own, 20, 40} {
 		clone := copyOf(t, root)
@@ -46,12 +46,12 @@ func TestPreviewOfManyServices(t *testing.T) {
 			continue
 		}
 		if each := (took - base) / time.Duration(services-own); each > 5*perService {
-			t.Errorf("each added service costs a preview %s, want at most %s", each, perService)
+			t.Errorf("a preview takes %s per added service, want at most %s", each, perService)
 		}
 	}
 }
 
-// shell is the environment that make env prints.
+// shell returns the environment that make env prints.
 func shell(t *testing.T, root string) []string {
 	t.Helper()
 	exports, err := run(t, root, os.Environ(), "make", "-s", "env")
@@ -84,7 +84,7 @@ func output(ctx context.Context, folder string, environment []string, command ..
 	return text.String(), err
 }
 
-// copyOf is the clone as git knows it, with the stack's configuration.
+// copyOf returns a copy of the clone's files in git, with the stack's configuration.
 func copyOf(t *testing.T, root string) string {
 	t.Helper()
 	clone, err := variant.New(root, t.TempDir())
@@ -94,7 +94,7 @@ func copyOf(t *testing.T, root string) string {
 	return string(clone)
 }
 
-// generate adds services to the catalog, each with a folder of its own.
+// generate adds services to the catalog, each with its own folder.
 func generate(t *testing.T, clone string, count int) {
 	t.Helper()
 	catalog := filepath.Join(clone, "infra", "catalog", "services.go")
@@ -104,7 +104,7 @@ func generate(t *testing.T, clone string, count int) {
 	}
 	text, end := string(content), "\n\t}\n}\n"
 	if !strings.HasSuffix(text, end) {
-		t.Fatalf("%s doesn't end with its list", catalog)
+		t.Fatalf("%s doesn't end with the list of services", catalog)
 	}
 	text = strings.TrimSuffix(text, end)
 	for i := range count {
@@ -128,7 +128,7 @@ func generate(t *testing.T, clone string, count int) {
 	}
 }
 
-// source is a service that is ready and does nothing else.
+// source returns the source of a service that becomes ready and does nothing else.
 func source(name string) string {
 	return `package main
 
@@ -147,15 +147,15 @@ func main() {
 
 func up(t *testing.T, clone string, environment []string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // the test's own is over in its cleanup
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // the test's context ends before its cleanup
 	defer cancel()
 	if text, err := output(ctx, clone, environment, "pulumi", "up", "--stack", "local", "--yes", "--skip-preview", "--non-interactive"); err != nil {
 		t.Fatalf("%v\n%s", err, text[max(0, len(text)-3000):])
 	}
 }
 
-// preview is the median time of previews that find nothing to change, the memory in MiB of the largest process at it,
-// and how many resources they look at.
+// preview returns the median duration of previews without changes, the memory in MiB of their largest process, and the number of
+// resources.
 func preview(t *testing.T, clone string, environment []string) (median time.Duration, memory int64, resources string) {
 	t.Helper()
 	var times []time.Duration
@@ -180,7 +180,7 @@ func preview(t *testing.T, clone string, environment []string) (median time.Dura
 			}
 		}
 	}
-	times = times[1:] // the first compiles the program and the services
+	times = times[1:] // the first preview compiles the program and the services
 	slices.Sort(times)
 	return times[len(times)/2], memory, resources
 }

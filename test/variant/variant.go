@@ -1,5 +1,5 @@
-// Package variant makes copies of the repository's sources in which something is different: other versions of the services,
-// good ones and bad ones, bound to the stack of this machine.
+// Package variant creates modified copies of the repository's sources: other versions of the services, good and bad ones, that are
+// linked to the stack of this machine.
 package variant
 
 import (
@@ -13,15 +13,15 @@ import (
 	"time"
 )
 
-// Copy is a folder with the sources of a repository.
+// Copy is a folder with a copy of the repository's sources.
 type Copy string
 
-// Sources copies the sources below root, committed or not, into an empty folder. It is bound to no stack of this machine.
+// Sources copies the sources below root, committed or not, into an empty folder. The copy isn't linked to any stack of this machine.
 func Sources(root, folder string) (Copy, error) {
 	return copied(root, folder, `git ls-files -z --cached --others --exclude-standard | xargs -0 cp --parents -t "$0"`)
 }
 
-// New is Sources with the link to the configuration of the stack local.
+// New is like Sources, with a link to the configuration of the stack local.
 func New(root, folder string) (Copy, error) {
 	if _, err := Sources(root, folder); err != nil {
 		return "", err
@@ -32,13 +32,13 @@ func New(root, folder string) (Copy, error) {
 func copied(root, folder, script string) (Copy, error) {
 	command := exec.Command("bash", "-c", script, folder)
 	command.Dir = root
-	if said, err := command.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("copy the sources: %w: %s", err, bytes.TrimSpace(said))
+	if output, err := command.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("copy the sources: %w: %s", err, bytes.TrimSpace(output))
 	}
 	return Copy(folder), nil
 }
 
-// Replace replaces a text in a file, wherever it stands there.
+// Replace replaces all occurrences of a text in a file.
 func (c Copy) Replace(file, old, replacement string) error {
 	path := filepath.Join(string(c), file)
 	content, err := os.ReadFile(path)
@@ -51,7 +51,7 @@ func (c Copy) Replace(file, old, replacement string) error {
 	return os.WriteFile(path, []byte(strings.ReplaceAll(string(content), old, replacement)), 0o600)
 }
 
-// Write makes a file.
+// Write writes a file.
 func (c Copy) Write(file, content string) error {
 	path := filepath.Join(string(c), file)
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -60,10 +60,10 @@ func (c Copy) Write(file, content string) error {
 	return os.WriteFile(path, []byte(content), 0o600)
 }
 
-// All are the services, as a name for Differ.
+// All stands for all services in Differ.
 const All = ""
 
-// Differ makes the service, or all of them, another version that does the same. The text is in its binary.
+// Differ turns the service, or all of them, into another version with the same behaviour. The binary contains the text.
 func (c Copy) Differ(service, text string) error {
 	file, name := "apps/internal/service/variant.go", "service"
 	if service != All {
@@ -72,16 +72,16 @@ func (c Copy) Differ(service, text string) error {
 	return c.Write(file, fmt.Sprintf("package %s\n\nimport \"os\"\n\nfunc init() { os.Getenv(%q) }\n", name, text))
 }
 
-// Preview is what pulumi, which has to be on PATH, says of an update from the copy. It compiles the services: elsewhere another
-// machine does that, and here it would take the CPU that people's requests need, so it is done before there are any.
+// Preview runs pulumi preview on the copy and returns its output; pulumi must be on PATH. The preview compiles the services. In
+// production, another machine does that; here it would take CPU from the requests, so run it before the load starts.
 func (c Copy) Preview(ctx context.Context) (string, error) {
 	command := exec.CommandContext(ctx, "pulumi", "preview", "--stack", "local", "--non-interactive")
 	command.Dir = string(c)
-	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) } // pulumi ends what it has started
+	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) } // pulumi stops its child processes
 	command.WaitDelay = 10 * time.Second
-	said, err := command.CombinedOutput()
+	output, err := command.CombinedOutput()
 	if err != nil {
-		return "", fmt.Errorf("pulumi preview: %w\n%s", err, said)
+		return "", fmt.Errorf("pulumi preview: %w\n%s", err, output)
 	}
-	return string(said), nil
+	return string(output), nil
 }

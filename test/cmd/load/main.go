@@ -1,5 +1,5 @@
-// Command load uses the platform on this machine as its users do, says each second how that goes, and fails if anything
-// was lost:
+// Command load sends requests to the platform on this machine like its users, prints the result of each second, and fails if a
+// request was lost:
 //
 //	cd test && go run ./cmd/load -ca ../bin/ca.pem -rate 300 -for 1m
 package main
@@ -31,16 +31,16 @@ func main() {
 
 func run(ctx context.Context) error {
 	var options load.Options
-	flag.StringVar(&options.BaseURL, "url", "https://localhost:30443", "where the API is, on this machine")
-	flag.Float64Var(&options.Rate, "rate", 100, "requests a second")
-	flag.DurationVar(&options.Duration, "for", time.Minute, "how long, at most 14m")
-	flag.IntVar(&options.Users, "users", 0, "how many users send them (default: as many as the gateway's usual limit takes)")
-	flag.Float64Var(&options.NewConnections, "new", 0.1, "the share of requests that open a connection each; below 0: none")
-	authority := flag.String("ca", "", "a PEM `file` with who vouches for the server (default: whom the system trusts)")
-	file := flag.String("json", "", "a `file` to write all that was seen into")
+	flag.StringVar(&options.BaseURL, "url", "https://localhost:30443", "the address of the API, on this machine")
+	flag.Float64Var(&options.Rate, "rate", 100, "requests per second")
+	flag.DurationVar(&options.Duration, "for", time.Minute, "duration, at most 14m")
+	flag.IntVar(&options.Users, "users", 0, "number of users (default: enough for the gateway's default limit per user)")
+	flag.Float64Var(&options.NewConnections, "new", 0.1, "the share of requests that open a new connection; below 0: none")
+	authority := flag.String("ca", "", "a PEM `file` with the certificate authority of the server (default: the system's authorities)")
+	file := flag.String("json", "", "a `file` for the results of all requests")
 	flag.Parse()
 	if flag.NArg() > 0 {
-		return fmt.Errorf("%q: only flags are known, see -help", flag.Args())
+		return fmt.Errorf("%q: want only flags, see -help", flag.Args())
 	}
 	if *authority != "" {
 		pool, err := read(*authority)
@@ -60,11 +60,11 @@ func run(ctx context.Context) error {
 	if *file != "" {
 		err = write(*file, result)
 	}
-	// Also after an interruption: what was acknowledged must be there, and the users go.
+	// Also after an interruption: Settle checks the acknowledged orders and removes the users.
 	return errors.Join(err, failed(result), running.Settle(context.WithoutCancel(ctx)))
 }
 
-// failed is short, since the summary has told all.
+// failed has no details, because the summary prints them.
 func failed(result load.Result) error {
 	if result.Err() != nil {
 		return errors.New("the load failed")
@@ -79,12 +79,12 @@ func read(path string) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(content) {
-		return nil, fmt.Errorf("-ca: %s holds no certificate in PEM", path)
+		return nil, fmt.Errorf("-ca: %s contains no PEM certificate", path)
 	}
 	return pool, nil
 }
 
-// watch prints what became of the requests that were done within each second, until the run ends.
+// watch prints the results of each second until the run ends.
 func watch(running *load.Run) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()

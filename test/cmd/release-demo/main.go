@@ -1,6 +1,6 @@
-// Command release-demo releases another version of all four services on the platform of this machine while people use it,
-// gives the traffic back, and says what that cost them. It runs from the repository's root, in a shell that has the platform's
-// environment. Nothing is asked, and the platform is as it was at the end.
+// Command release-demo releases another version of all four services on the platform of this machine under load, rolls it back,
+// and prints what the users noticed. It runs in the repository's root, in a shell with the platform's environment. It asks no
+// questions, and restores the sources' version at the end.
 package main
 
 import (
@@ -34,25 +34,25 @@ func main() {
 	}
 }
 
-// services is who is released. The demo changes what they share.
+// services are the services to release. The demo changes their common code.
 var services = []string{"api-gateway", "user-service", "order-service", "notification-service"}
 
-// How long they are given on a slow machine. What takes longer isn't seen by anybody, and the demo says so.
+// Time limits for a slow machine. If a step takes longer, the demo can't measure it and reports that.
 const (
 	releaseTime  = 3 * time.Minute
 	rollbackTime = 33 * time.Second
 )
 
-// demo is one run.
+// demo is one run of the demo.
 type demo struct {
 	root, reports string
 	run           *load.Run
 }
 
 func run(ctx context.Context) error {
-	url := flag.String("url", "https://localhost:30443", "where the platform is, on this machine")
-	rate := flag.Float64("rate", 0, "requests a second (default: a third of what the machine bears, at most 300)")
-	rollbacks := flag.Int("rollbacks", 1, "how many times the traffic is given to and fro, at most 20")
+	url := flag.String("url", "https://localhost:30443", "the address of the platform, on this machine")
+	rate := flag.Float64("rate", 0, "requests per second (default: a third of the machine's capacity, at most 300)")
+	rollbacks := flag.Int("rollbacks", 1, "number of rollbacks, at most 20")
 	flag.Parse()
 	if *rollbacks < 1 || *rollbacks > 20 {
 		return fmt.Errorf("-rollbacks %d: want 1 to 20", *rollbacks)
@@ -79,18 +79,18 @@ func run(ctx context.Context) error {
 	if err := next.Differ(variant.All, "the demo of "+time.Now().Format(time.RFC3339Nano)); err != nil {
 		return err
 	}
-	fmt.Println("compiling the other version, and the program of a copy of the sources: two minutes the first time")
+	fmt.Println("compiling the other version, and the program from a copy of the sources: two minutes the first time")
 	if _, err := next.Preview(ctx); err != nil {
 		return err
 	}
 	usage := load.Options{BaseURL: *url, RootCAs: pool, Rate: *rate, Duration: releaseTime + time.Duration(*rollbacks)*rollbackTime}
 	if *rate == 0 {
-		fmt.Println("finding out how many requests a second this machine bears")
+		fmt.Println("measuring the capacity of this machine")
 		if usage.Rate, err = load.Beside(ctx, usage); err != nil {
 			return err
 		}
 	}
-	fmt.Printf("%.0f requests a second: reads, writes and orders, over kept-alive connections and new ones\n", usage.Rate)
+	fmt.Printf("%.0f requests per second: reads, writes and orders, over kept-alive and new connections\n", usage.Rate)
 	d := &demo{root: root, reports: filepath.Join(root, ".build", "releases")}
 	d.run, err = load.Start(ctx, usage)
 	if err != nil {
@@ -100,12 +100,12 @@ func run(ctx context.Context) error {
 	settled := d.run.Settle(context.WithoutCancel(ctx))
 	result := d.run.Stop()
 	fmt.Println(result.Summary())
-	// Back to what the sources say, with nothing standing by.
+	// Restore the version of the sources, without a standby version.
 	clean := errors.Join(d.release(context.WithoutCancel(ctx), root, "up", "-unwatched"), d.release(context.WithoutCancel(ctx), root, "retire"))
 	return errors.Join(shown, settled, result.Err(), clean)
 }
 
-// show releases, and gives the traffic to and fro.
+// show releases the other version, and rolls back and forth.
 func (d *demo) show(ctx context.Context, next string, rollbacks int) error {
 	if err := pause(ctx, 5*time.Second); err != nil {
 		return err
@@ -114,7 +114,7 @@ func (d *demo) show(ctx context.Context, next string, rollbacks int) error {
 	if err := d.release(ctx, next, "up", "-watch", "35s"); err != nil {
 		return err
 	}
-	d.tell("the release", first, d.live(), time.Time{})
+	d.reportSwitch("the release", first, d.live(), time.Time{})
 	var took []time.Duration
 	var ended error
 	for len(took) < rollbacks && ended == nil {
@@ -126,29 +126,29 @@ func (d *demo) show(ctx context.Context, next string, rollbacks int) error {
 			return err
 		}
 		select {
-		case <-d.run.Done(): // nobody asks any more who answers
-			ended = fmt.Errorf("the load ended after %d of %d rollbacks: of the others nothing can be told, ask for fewer", len(took), rollbacks)
+		case <-d.run.Done(): // without load, no response shows the live colour
+			ended = fmt.Errorf("the load ended after %d of %d rollbacks: use fewer rollbacks", len(took), rollbacks)
 		default:
-			took = append(took, d.tell("the rollback", before, d.live(), began))
+			took = append(took, d.reportSwitch("the rollback", before, d.live(), began))
 		}
 	}
 	slices.Sort(took)
 	if len(took) > 1 {
-		fmt.Printf("from the command to the last answer by the colour that lost the traffic, of %d rollbacks: median %.0f ms, %.0f to %.0f ms\n",
+		fmt.Printf("from the command to the last response of the colour that lost the traffic, %d rollbacks: median %.0f ms, %.0f to %.0f ms\n",
 			len(took), ms(took[len(took)/2]), ms(took[0]), ms(took[len(took)-1]))
 	}
 	return ended
 }
 
-// tell says how long the former colours went on answering, and returns the longest time since began.
-func (d *demo) tell(what string, before, after map[string]string, began time.Time) time.Duration {
+// reportSwitch prints how long the previous colours kept responding, and returns the longest time since began.
+func (d *demo) reportSwitch(what string, before, after map[string]string, began time.Time) time.Duration {
 	result := load.Result{Samples: d.run.Samples(0)}
 	var longest time.Duration
 	for _, service := range services {
 		if before[service] == after[service] {
 			continue
 		}
-		var first, last time.Time // of the new colour since it got the traffic, and of the old one
+		var first, last time.Time // response of the new colour after the switch, and of the old colour
 		last = result.LastAnsweredBy(service, before[service])
 		for _, sample := range result.Samples {
 			for _, by := range sample.By {
@@ -162,7 +162,7 @@ func (d *demo) tell(what string, before, after map[string]string, began time.Tim
 		if last.Before(first) {
 			when = "before"
 		}
-		line := fmt.Sprintf("%s of %s: the last answer by %s came %.0f ms %s the first by %s", what, service, before[service],
+		line := fmt.Sprintf("%s of %s: the last response of %s came %.0f ms %s the first response of %s", what, service, before[service],
 			ms(last.Sub(first).Abs()), when, after[service])
 		if !began.IsZero() {
 			line += fmt.Sprintf(", and %.0f ms after the command", ms(last.Sub(began)))
@@ -175,7 +175,7 @@ func (d *demo) tell(what string, before, after map[string]string, began time.Tim
 
 func ms(d time.Duration) float64 { return d.Seconds() * 1000 }
 
-// live is the colour of each service that answered last.
+// live returns the colour of the last response of each service.
 func (d *demo) live() map[string]string {
 	colours := map[string]string{}
 	samples := d.run.Samples(0)
@@ -189,7 +189,7 @@ func (d *demo) live() map[string]string {
 	return colours
 }
 
-// release runs the release command from a copy of the sources, and passes on what it says.
+// release runs the release command from a copy of the sources, and prints its output.
 func (d *demo) release(ctx context.Context, folder string, arguments ...string) error {
 	command := exec.CommandContext(ctx, filepath.Join(d.root, "bin", "release"), append(arguments, "-json", "-reports", d.reports)...)
 	command.Dir, command.Stderr = folder, os.Stderr
