@@ -352,7 +352,7 @@ func TestLanguageHostRunsTheCompiledProgram(t *testing.T) {
 		{"a removed file", func() { _ = os.Remove(filepath.Join(folder, "more.go")) }, true, true},
 		{"a broken source", source("broken"), false, false}, // the host itself reports the error
 		{"still broken", func() {}, false, false},
-		{"mended", source("println(2)"), true, true},
+		{"the corrected source", source("println(2)"), true, true},
 	} {
 		former := began()
 		c.before()

@@ -163,7 +163,7 @@ func TestProcessIsStartedAndListed(t *testing.T) {
 	if pid := recorded(t, cfg, "greeter"); pid != s.PID {
 		t.Errorf("the pid file contains %d, the status %d", pid, s.PID)
 	}
-	within(t, 5*time.Second, "the log has what it says", func() bool {
+	within(t, 5*time.Second, "the log contains its output", func() bool {
 		content, _ := os.ReadFile(filepath.Join(cfg.Logs, "greeter.log"))
 		return string(content) == hello
 	})

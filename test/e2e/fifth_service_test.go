@@ -62,17 +62,17 @@ func TestFifthServiceNeedsOneFolderAndOneCatalogEntry(t *testing.T) {
 		Times       int `json:"times"`
 		UserService int `json:"user_service"`
 	}
-	somebody := rand.Text() // a unique name, because the database is kept after the removal
+	greeted := rand.Text() // a unique name, because the database is kept after the removal
 	const at, user = "greeter-service:8080", "0190f3a0-0000-7000-8000-000000000001"
 	for times := 1; times <= 2; times++ {
-		status, body := direct(t, http.MethodPost, at, "/greetings/"+somebody, signedIdentity(t, "greeter-service", user))
+		status, body := direct(t, http.MethodPost, at, "/greetings/"+greeted, signedIdentity(t, "greeter-service", user))
 		got, err := parse[greeting](body)
 		if want := (greeting{Times: times, UserService: http.StatusOK}); err != nil || status != http.StatusOK || got != want {
 			t.Errorf("got %d %+v (%v), want %+v", status, got, err, want)
 		}
 	}
 	for name, identity := range map[string]string{"no identity": "", "one for another service": signedIdentity(t, "user-service", user)} {
-		if status, body := direct(t, http.MethodPost, at, "/greetings/"+somebody, identity); status != http.StatusUnauthorized {
+		if status, body := direct(t, http.MethodPost, at, "/greetings/"+greeted, identity); status != http.StatusUnauthorized {
 			t.Errorf("%s: got %d %s, want 401", name, status, body)
 		}
 	}

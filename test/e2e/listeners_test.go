@@ -140,14 +140,14 @@ func (p process) listens(listening map[string]netip.AddrPort) []netip.AddrPort {
 // in its place.
 func TestTrafficToAServiceStaysOnTheMachine(t *testing.T) {
 	services := strings.Fields(output(t, "kubectl", "get", "services", "--all-namespaces", "--output=jsonpath={.items[*].spec.clusterIP}"))
-	nobody := netip.MustParseAddr("10.232.0.250")
+	withoutPods := netip.MustParseAddr("10.232.0.250")
 	if strings.Contains(services[0], ":") {
-		nobody = netip.MustParseAddr("fd10:232::fffa")
+		withoutPods = netip.MustParseAddr("fd10:232::fffa")
 	}
-	for slices.Contains(services, nobody.String()) {
-		nobody = nobody.Prev()
+	for slices.Contains(services, withoutPods.String()) {
+		withoutPods = withoutPods.Prev()
 	}
-	printed, err := attempt("kubectl", "exec", "--namespace=data", "postgres-0", "--", "bash", "-c", "exec 2>&1; echo > /dev/tcp/"+nobody.String()+"/8080 || echo failed")
+	printed, err := attempt("kubectl", "exec", "--namespace=data", "postgres-0", "--", "bash", "-c", "exec 2>&1; echo > /dev/tcp/"+withoutPods.String()+"/8080 || echo failed")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,11 +24,11 @@ func parseTiming(values []string) []Origin {
 		for _, entry := range split(value, ',') {
 			parts := split(entry, ';')
 			for _, parameter := range parts[1:] {
-				name, value, _ := strings.Cut(parameter, "=")
+				name, description, _ := strings.Cut(parameter, "=")
 				if !strings.EqualFold(strings.TrimSpace(name), "desc") {
 					continue
 				}
-				colour, version, ok := strings.Cut(strings.Trim(strings.TrimSpace(value), `"`), " ")
+				colour, version, ok := strings.Cut(strings.Trim(strings.TrimSpace(description), `"`), " ")
 				if ok && (colour == "blue" || colour == "green") {
 					found = append(found, Origin{Service: strings.TrimSpace(parts[0]), Colour: colour, Version: version})
 				}

@@ -14,7 +14,7 @@ func TestParseTiming(t *testing.T) {
 		header []string
 		want   []Origin
 	}{
-		{"nobody", nil, nil},
+		{"no header", nil, nil},
 		{"two lines", []string{`api-gateway;desc="green 0123456789ab"`, `user-service;desc="blue ba9876543210"`}, []Origin{gateway, users}},
 		{"one line", []string{`api-gateway;desc="green 0123456789ab", user-service;desc="blue ba9876543210"`}, []Origin{gateway, users}},
 		{"with a duration", []string{`api-gateway ; dur=1.5 ; desc="green 0123456789ab"`}, []Origin{gateway}},

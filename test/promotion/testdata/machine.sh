@@ -1,10 +1,10 @@
 #!/bin/bash
-# machine.sh start NAME FOLDER: namespaces and cgroups that a second node can run in beside the first, as on a machine of its own.
-# It prints "ready" and goes on until it is killed. What the node keeps is in FOLDER.
-# machine.sh enter NAME PID COMMAND...: run a command there.
-# machine.sh remove NAME: take its cgroups away once it is killed.
+# machine.sh start NAME FOLDER: creates namespaces and cgroups in which a second node can run beside the first, like on a separate
+# machine. It prints "ready" and runs until it is killed. The node's data is in FOLDER.
+# machine.sh enter NAME PID COMMAND...: runs a command on the machine.
+# machine.sh remove NAME: removes its cgroups after it was killed.
 set -eu
-# Cgroups of v1 have a folder per controller, those of v2 a single one.
+# cgroup v1 has a folder per controller, cgroup v2 a single one.
 if [ -f /sys/fs/cgroup/cgroup.controllers ]; then cgroups=(/sys/fs/cgroup); else cgroups=(); for c in /sys/fs/cgroup/*/; do [ -L "${c%/}" ] || cgroups+=("${c%/}"); done; fi
 
 join() {
