@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -130,10 +131,9 @@ func (s Secrets) PublicKeys(name string) pulumi.StringOutput {
 
 func publicKeys(value string) (string, error) {
 	var public []string
-	err := each(value, 3, func(key string) error {
-		id, encoded, _ := strings.Cut(key, ":")
+	err := keys(value, func(id, encoded string) error {
 		seed, err := base64.RawURLEncoding.DecodeString(encoded)
-		if id == "" || err != nil || len(seed) != ed25519.SeedSize {
+		if !kid.MatchString(id) || err != nil || len(seed) != ed25519.SeedSize {
 			return errors.New("want kid:seed, the seed 32 bytes in base64url")
 		}
 		made := ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey)
@@ -173,7 +173,7 @@ func check(secret catalog.Secret, value string) error {
 	case catalog.Password:
 		return each(value, 2, long)
 	case catalog.JWTKeys:
-		return each(value, 3, jwtKey)
+		return keys(value, jwtKey)
 	case catalog.SigningKeys:
 		_, err := publicKeys(value)
 		return err
@@ -203,6 +203,22 @@ func each(list string, most int, check func(string) error) error {
 	return nil
 }
 
+// kid is the form of a key's id, as the gateway accepts it.
+var kid = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
+
+// keys checks up to three keys, each after its id and a colon. Ids differ.
+func keys(list string, check func(id, key string) error) error {
+	var ids []string
+	return each(list, 3, func(part string) error {
+		id, key, _ := strings.Cut(part, ":")
+		if slices.Contains(ids, id) {
+			return fmt.Errorf("has the kid %q twice", id)
+		}
+		ids = append(ids, id)
+		return check(id, key)
+	})
+}
+
 // long is about passwords; they go into configuration files and URLs.
 func long(value string) error {
 	if len(value) < enough || !regexp.MustCompile(`^[A-Za-z0-9_-]+$`).MatchString(value) {
@@ -229,11 +245,10 @@ func webhook(value string, plain bool) error {
 }
 
 // jwtKey is an id and the seed of an Ed25519 key, or a key of at least 32 bytes, what HS256 asks for (RFC 7518, 3.2).
-func jwtKey(value string) error {
-	id, key, _ := strings.Cut(value, ":")
+func jwtKey(id, key string) error {
 	key, isSeed := strings.CutPrefix(key, catalog.Ed25519Seed)
 	decoded, err := base64.RawURLEncoding.DecodeString(key)
-	if id == "" || err != nil || len(decoded) < 32 || isSeed && len(decoded) != ed25519.SeedSize {
+	if !kid.MatchString(id) || err != nil || len(decoded) < 32 || isSeed && len(decoded) != ed25519.SeedSize {
 		return errors.New("want kid:ed25519.seed, the seed 32 bytes in base64url, or kid:key, the key 32 bytes or more")
 	}
 	return nil

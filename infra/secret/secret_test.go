@@ -36,14 +36,21 @@ func TestRead(t *testing.T) {
 		{"the one in use and the one before", catalog.Secret{Kind: catalog.Password}, long + "," + long, ""},
 		{"three passwords", catalog.Secret{Kind: catalog.Password}, long + "," + long + "," + long, "holds 3 values: want at most 2"},
 		{"one that a configuration file would end at", catalog.Secret{Kind: catalog.Password}, long + "\n", "want at least 22 letters"},
-		{"keys", catalog.Secret{Kind: catalog.JWTKeys}, key + "," + key + "," + key, ""},
-		{"keys of both forms", catalog.Secret{Kind: catalog.JWTKeys}, key + "," + seed + "," + key, ""},
+		{"keys", catalog.Secret{Kind: catalog.JWTKeys}, key + ",b" + key + ",c" + key, ""},
+		{"keys of both forms", catalog.Secret{Kind: catalog.JWTKeys}, key + "," + seed + ",b" + key, ""},
+		{"four keys", catalog.Secret{Kind: catalog.JWTKeys}, key + ",b" + key + ",c" + key + ",d" + key, "holds 4 values: want at most 3"},
+		{"a kid twice", catalog.Secret{Kind: catalog.JWTKeys}, key + "," + seed + "," + key, `has the kid "kid" twice`},
+		{"a kid twice, in both forms", catalog.Secret{Kind: catalog.JWTKeys}, "next:" + key[4:] + "," + seed, `has the kid "next" twice`},
+		{"a kid that the gateway refuses", catalog.Secret{Kind: catalog.JWTKeys}, "k.i.d:" + key[4:], "want kid:ed25519.seed"},
+		{"a key in place of the kid", catalog.Secret{Kind: catalog.JWTKeys}, key[4:] + ":" + key[4:] + "," + key[4:] + ":" + key[4:], "want kid:ed25519.seed"},
+		{"two keys without an id", catalog.Secret{Kind: catalog.JWTKeys}, key[4:] + "," + key[4:], "want kid:ed25519.seed"},
 		{"a key without an id", catalog.Secret{Kind: catalog.JWTKeys}, key[3:], "want kid:ed25519.seed"},
 		{"a key that is too short", catalog.Secret{Kind: catalog.JWTKeys}, key[:20], "or kid:key"},
 		{"a seed that is too short", catalog.Secret{Kind: catalog.JWTKeys}, seed[:30], "want kid:ed25519.seed"},
 		{"a seed that is too long", catalog.Secret{Kind: catalog.JWTKeys}, seed + "AA", "want kid:ed25519.seed"},
 		{"a key of another form", catalog.Secret{Kind: catalog.JWTKeys}, "kid:rsa." + key[4:], "want kid:ed25519.seed"},
 		{"a signing key", catalog.Secret{Kind: catalog.SigningKeys}, key, ""},
+		{"a signing kid twice", catalog.Secret{Kind: catalog.SigningKeys}, key + "," + key, `has the kid "kid" twice`},
 		{"a signing key in the form of the others", catalog.Secret{Kind: catalog.SigningKeys}, seed, "want kid:seed"},
 		{"an authority", catalog.Secret{Kind: catalog.CertificateAuthority}, authority, ""},
 		{"no authority", catalog.Secret{Kind: catalog.CertificateAuthority}, pair, "may not sign others"},
@@ -71,7 +78,7 @@ func TestRead(t *testing.T) {
 				!strings.Contains(err.Error(), "make secrets STACK=production") && test.secret.Kind != catalog.Given {
 				t.Errorf("got %v, want %q", err, test.want)
 			}
-			if test.value != "" && strings.Contains(err.Error(), test.value) {
+			if test.value != "" && strings.Contains(err.Error(), test.value) || strings.Contains(err.Error(), key[4:]) {
 				t.Error("quotes the secret")
 			}
 		})

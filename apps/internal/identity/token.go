@@ -124,6 +124,9 @@ func parsePublicKeys(raw string) (map[string]ed25519.PublicKey, error) {
 		if err != nil {
 			return nil, err
 		}
+		if keys[id] != nil {
+			return nil, fmt.Errorf("has the kid %q twice", id)
+		}
 		keys[id] = key
 	}
 	return keys, nil

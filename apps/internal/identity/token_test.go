@@ -193,14 +193,19 @@ func TestRequire(t *testing.T) {
 
 func TestKeysThatAreNone(t *testing.T) {
 	for name, raw := range map[string]string{
-		"nothing": "", "no kid": private("a")[1:], "a short one": private("a")[:20], "not base64": private("a") + "!", "an empty one": public("a") + ",",
+		"nothing": "", "no kid": private("a")[1:], "a short one": private("a")[:20], "not base64": private("a") + "!", "an empty one": public("a") + ",", "a kid twice": public("a", "b", "a"),
 	} {
-		if _, err := ParseSigner(raw); err == nil && name != "an empty one" {
+		if _, err := ParseSigner(raw); err == nil && name != "an empty one" && name != "a kid twice" {
 			t.Errorf("%s signs", name)
 		}
 		env := config.From(func(string) (string, bool) { return raw, true })
-		if ReadVerifier(env, service); env.Err() == nil {
+		ReadVerifier(env, service)
+		err := env.Err()
+		if err == nil {
 			t.Errorf("%s verifies", name)
+		}
+		if name == "a kid twice" && (!strings.Contains(err.Error(), `has the kid "a" twice`) || strings.Contains(err.Error(), public("a")[2:])) {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

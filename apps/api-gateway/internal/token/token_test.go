@@ -203,7 +203,7 @@ func TestParseKeysRefuses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := ParseKeys(raw)
-			if err == nil || strings.Contains(err.Error(), good[:40]) {
+			if err == nil || strings.Contains(err.Error(), good[:40]) || name == "a kid twice" && !strings.Contains(err.Error(), `the kid "a" twice`) {
 				t.Errorf("got %v", err)
 			}
 		})
