@@ -123,11 +123,19 @@ func ListenAddr(raw string) (string, error) {
 	return raw, nil
 }
 
-// HostPort accepts an address to connect to.
+// Host accepts the name or the address of a host. Its error doesn't quote the value, which may be a URL with a password.
+func Host(raw string) (string, error) {
+	if raw == "" || strings.ContainsAny(raw, "@/= ") {
+		return "", errors.New("must be a host alone, such as postgres.data or 192.0.2.1")
+	}
+	return raw, nil
+}
+
+// HostPort accepts an address to connect to. Its error doesn't quote the value, as that of Host.
 func HostPort(raw string) (string, error) {
 	host, port, err := net.SplitHostPort(raw)
-	if err != nil || host == "" || !isPort(port) {
-		return "", fmt.Errorf("is %q: must be host:port", raw)
+	if _, invalid := Host(host); err != nil || invalid != nil || !isPort(port) {
+		return "", errors.New("must be host:port")
 	}
 	return raw, nil
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -61,12 +62,47 @@ configuration has 9 fault(s):
   - COLOUR is "red": allowed are blue, green
   - URL must be a URL such as http://name:8080
   - LISTEN is "8080": must be an address to listen on, such as :8080
-  - ADDR is ":1": must be host:port
+  - ADDR must be host:port
   - EMPTY is required and not set
   - MISSING is required and not set
   - TLS is "yes": allowed are true, false`)
 	if err := e.Err(); err == nil || err.Error() != want {
 		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
+// What may hold a password or a token by mistake isn't quoted.
+func TestFaultsQuoteNoSecret(t *testing.T) {
+	const secret = "hunter2"
+	read := map[string]func(*Env, string){
+		"HostPort":  func(e *Env, name string) { Parsed(e, name, HostPort) },
+		"Host":      func(e *Env, name string) { Parsed(e, name, Host) },
+		"HTTPURL":   func(e *Env, name string) { Parsed(e, name, HTTPURL) },
+		"endpoint":  func(e *Env, _ string) { ReadService(e, "a-service") },
+		"PEM texts": func(e *Env, name string) { Parsed(e, name, Certificates) },
+	}
+	for _, value := range []string{
+		"redis://user:" + secret + "@host:6379", "user:" + secret + "@host:6379", secret + "@host:6379", "smtp://user:" + secret + "@host",
+		"postgres://user:" + secret + "@host/db", "http://user:" + secret + "@host:port", "http://user:" + secret + "%zz@host",
+		"https://host/\x00?token=" + secret, "Bearer " + secret, "authorization=Bearer%zz" + secret,
+	} {
+		for form, fault := range read {
+			name := map[bool]string{true: "OTEL_EXPORTER_OTLP_ENDPOINT", false: "ADDRESS"}[form == "endpoint"]
+			e := env(map[string]string{name: value})
+			if fault(e, name); e.Err() == nil || strings.Contains(e.Err().Error(), secret) || !strings.Contains(e.Err().Error(), "- "+name+" ") {
+				t.Errorf("%s of %q: %v", form, value, e.Err())
+			}
+		}
+	}
+	for _, value := range []string{"Bearer " + secret, "authorization=Bearer%zz" + secret, "a=b," + secret} {
+		e := env(map[string]string{"OTEL_EXPORTER_OTLP_HEADERS": value})
+		if ReadService(e, "a-service"); e.Err() == nil || strings.Contains(e.Err().Error(), secret) || !strings.Contains(e.Err().Error(), "OTEL_EXPORTER_OTLP_HEADERS must be") {
+			t.Errorf("headers %q: %v", value, e.Err())
+		}
+	}
+	e := env(map[string]string{"OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20" + secret + ", x-tenant=a"})
+	if ReadService(e, "a-service"); e.Err() != nil {
+		t.Error(e.Err())
 	}
 }
 
@@ -78,4 +114,52 @@ func TestServiceDefaults(t *testing.T) {
 	if err := e.Err(); err != nil || got != want {
 		t.Errorf("got %+v, %v; want %+v", got, err, want)
 	}
+}
+
+// What is accepted is usable, and what isn't is refused without the value, where that may be secret.
+func FuzzValues(f *testing.F) {
+	for _, seed := range []string{"", ":8080", "host:1", "[::1]:80", "a@b:1", "http://h:1/p", "https://u:p@h", "http://h?q", "http://h#f", "5s", "-1", "99999999999999999999", "true", "debug",
+		"a=b,c=%20d", "a", "=", "%zz", "redis://user:hunter2@host:6379", "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		secret := func(form string, err error) {
+			if err != nil && len(raw) > 20 && strings.Contains(err.Error(), raw) {
+				t.Errorf("%s quotes %q: %v", form, raw, err)
+			}
+		}
+		_, err := Host(raw)
+		secret("Host", err)
+		if at, err := HostPort(raw); err == nil {
+			if host, port, err := net.SplitHostPort(at); err != nil || host == "" || port == "" || strings.Contains(host, "@") {
+				t.Errorf("HostPort accepts %q", raw)
+			}
+		} else {
+			secret("HostPort", err)
+		}
+		if u, err := HTTPURL(raw); err == nil {
+			if u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "http" && u.Scheme != "https" {
+				t.Errorf("HTTPURL accepts %q", raw)
+			}
+		} else {
+			secret("HTTPURL", err)
+		}
+		if n, err := Int(1, 100)(raw); err == nil && (n < 1 || n > 100) {
+			t.Errorf("Int accepts %q", raw)
+		}
+		if d, err := Duration(time.Second, time.Minute)(raw); err == nil && (d < time.Second || d > time.Minute) {
+			t.Errorf("Duration accepts %q", raw)
+		}
+		if at, err := ListenAddr(raw); err == nil {
+			if _, _, err := net.SplitHostPort(at); err != nil {
+				t.Errorf("ListenAddr accepts %q", raw)
+			}
+		}
+		_, err = otlpHeaders(raw)
+		secret("otlpHeaders", err)
+		if _, err = Certificates(raw); err == nil && !strings.Contains(raw, "-----BEGIN CERTIFICATE-----") {
+			t.Errorf("Certificates accepts %q", raw)
+		}
+		secret("Certificates", err)
+	})
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -22,6 +23,7 @@ type Service struct {
 
 // ReadService reads a Service; name is what it is called where SERVICE_NAME is unset.
 func ReadService(e *Env, name string) Service {
+	ParsedOr(e, "OTEL_EXPORTER_OTLP_HEADERS", "", otlpHeaders) // OpenTelemetry reads them by itself
 	return Service{
 		Name:          ParsedOr(e, "SERVICE_NAME", name, String),
 		Version:       ParsedOr(e, "SERVICE_VERSION", "dev", String),
@@ -33,6 +35,17 @@ func ReadService(e *Env, name string) Service {
 		ShutdownDelay: ParsedOr(e, "SHUTDOWN_DELAY", 5*time.Second, Duration(0, time.Minute)),
 		OTLPEndpoint:  ParsedOr(e, "OTEL_EXPORTER_OTLP_ENDPOINT", nil, HTTPURL),
 	}
+}
+
+// otlpHeaders accepts name=value pairs with commas between. Its error doesn't quote them: one may be a token.
+func otlpHeaders(raw string) (string, error) {
+	for pair := range strings.SplitSeq(raw, ",") {
+		name, value, found := strings.Cut(pair, "=")
+		if _, err := url.PathUnescape(value); err != nil || !found || strings.TrimSpace(name) == "" {
+			return "", errors.New("must be name=value pairs, separated by commas, with percent-encoded values")
+		}
+	}
+	return raw, nil
 }
 
 func logLevel(raw string) (slog.Level, error) {

@@ -53,7 +53,7 @@ const (
 func ReadConfig(e *config.Env) Config {
 	sslMode := config.ParsedOr(e, "POSTGRES_SSLMODE", verified, config.OneOf(noTLS, unverified, verified))
 	return Config{
-		host:     config.Parsed(e, "POSTGRES_HOST", config.String),
+		host:     config.Parsed(e, "POSTGRES_HOST", config.Host),
 		port:     strconv.Itoa(config.ParsedOr(e, "POSTGRES_PORT", 5432, config.Int(1, 65535))),
 		database: config.Parsed(e, "POSTGRES_DATABASE", config.String),
 		user:     config.Parsed(e, "POSTGRES_USER", config.String),

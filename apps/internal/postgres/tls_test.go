@@ -117,8 +117,9 @@ func TestFaultsOfTheConfiguration(t *testing.T) {
 			"POSTGRES_CA_CERTIFICATE is set and would not be used: it needs POSTGRES_SSLMODE=verify-full"},
 		"an authority that nothing is held to": {map[string]string{"POSTGRES_SSLMODE": "require", "POSTGRES_CA_CERTIFICATE": authority},
 			"POSTGRES_CA_CERTIFICATE is set and would not be used: it needs POSTGRES_SSLMODE=verify-full"},
-		"no PEM":  {map[string]string{"POSTGRES_CA_CERTIFICATE": "hunter2"}, "POSTGRES_CA_CERTIFICATE holds no certificate"},
-		"no mode": {map[string]string{"POSTGRES_SSLMODE": "prefer"}, `POSTGRES_SSLMODE is "prefer": allowed are disable, require, verify-full`},
+		"no PEM":                   {map[string]string{"POSTGRES_CA_CERTIFICATE": "hunter2"}, "POSTGRES_CA_CERTIFICATE holds no certificate"},
+		"a URL in place of a host": {map[string]string{"POSTGRES_HOST": "postgres://u:hunter2@h/d"}, "POSTGRES_HOST must be a host alone"},
+		"no mode":                  {map[string]string{"POSTGRES_SSLMODE": "prefer"}, `POSTGRES_SSLMODE is "prefer": allowed are disable, require, verify-full`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := read(with(good, c.changes))

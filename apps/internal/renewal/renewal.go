@@ -56,7 +56,7 @@ func Command(ctx context.Context, p service.Process) error {
 func readAuthority(path string) (tls.Certificate, error) {
 	content, err := os.ReadFile(path) //nolint:gosec // the pod's own file
 	if err != nil {
-		return tls.Certificate{}, err
+		return tls.Certificate{}, fmt.Errorf("names a file that can't be read: %w", errors.Unwrap(err)) // err quotes the value, which may be the key
 	}
 	certificate, rest := pem.Decode(content)
 	key, _ := pem.Decode(rest)

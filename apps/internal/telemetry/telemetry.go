@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promauto"
@@ -48,6 +49,7 @@ type Telemetry struct {
 func Start(ctx context.Context, service config.Service, out io.Writer) (*Telemetry, error) {
 	lines := newBuffer(out)
 	log := newLogger(lines, lines.flush, service)
+	otel.SetLogger(logr.Discard()) // the SDK's own log quotes variables, such as headers with a token
 	provider, err := newTracerProvider(ctx, service)
 	if err != nil {
 		return nil, fmt.Errorf("starting traces: %w", err)

@@ -57,8 +57,8 @@ func ParseOrigins(raw string) ([]string, error) {
 		u, err := url.Parse(origin)
 		if err != nil || u.Hostname() == "" || defaultPorts[u.Scheme] == "" || u.Port() == defaultPorts[u.Scheme] ||
 			origin != strings.ToLower(u.Scheme+"://"+u.Host) || strings.HasSuffix(origin, ":") || strings.Contains(origin, "*") {
-			return nil, fmt.Errorf("holds %q: must be origins as browsers send them, such as https://shop.example: "+
-				"lower case, without a default port or a path, separated by commas", part)
+			return nil, fmt.Errorf("has a wrong origin at position %d: want origins as browsers send them, such as https://shop.example, "+
+				"in lower case, without credentials, a default port or a path, separated by commas", len(origins)+1)
 		}
 		origins = append(origins, origin)
 	}

@@ -17,6 +17,9 @@ func TestParseOrigins(t *testing.T) {
 			t.Errorf("%q: %q, %v", raw, origins, err)
 		}
 	}
+	if _, err := ParseOrigins("https://shop.example,https://user:hunter2@shop.example"); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "position 2:") {
+		t.Errorf("the error quotes the value, or names no origin: %v", err)
+	}
 }
 
 // An origin that is taken is one that a browser could send, and never a pattern.

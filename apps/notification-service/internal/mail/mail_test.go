@@ -165,11 +165,12 @@ func TestNothingIsSentInPlainText(t *testing.T) {
 }
 
 func TestConfigRefuses(t *testing.T) {
-	for _, raw := range []string{"smtp.example.com:587", "https://smtp.example.com:587", "smtp://smtp.example.com", "smtp://:587", "smtp://smtp.example.com:587/x", "smtp://a:\x00"} {
+	for _, raw := range []string{"smtp.example.com:587", "https://smtp.example.com:587", "smtp://smtp.example.com", "smtp://:587", "smtp://smtp.example.com:587/x", "smtp://a:\x00",
+		"http://a:hunter2@smtp.example.com:587", "smtp://a:hunter2@smtp.example.com", "smtp://a:hunter2@smtp.example.com:587", "smtp://a:hunter2@:%zz"} {
 		variables := map[string]string{"SMTP_SERVER": raw, "MAIL_FROM": "a@example.com"}
 		env := config.From(func(name string) (string, bool) { value, ok := variables[name]; return value, ok })
-		if ReadConfig(env); env.Err() == nil {
-			t.Errorf("%q is accepted", raw)
+		if ReadConfig(env); env.Err() == nil || strings.Contains(env.Err().Error(), "hunter2") {
+			t.Errorf("%q: %v", raw, env.Err())
 		}
 	}
 	env := config.From(func(name string) (string, bool) { return "smtp://smtp.example.com:587", name == "SMTP_SERVER" })
@@ -202,4 +203,23 @@ func TestWithoutAPageAnEmailHoldsACode(t *testing.T) {
 	if len(sink.mails) != kept || !strings.Contains(sink.mails[0].Body, "Your code: CODE\n") {
 		t.Errorf("%d emails, of which the first is %+v", len(sink.mails), sink.mails[0])
 	}
+}
+
+// A server that is accepted can be connected to, and its address holds no password; another is refused without showing it.
+func FuzzServer(f *testing.F) {
+	for _, seed := range []string{"", "smtp://user@smtp.example.com:587", "smtps://[::1]:465", "smtp://user:hunter2hunter2@smtp.example.com:587", "smtp://h:1/p", "smtp://h:99999", "smtp://:1", "smtp://%zz:1", "h:1"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		u, err := server(raw)
+		if err != nil {
+			if len(raw) > 20 && strings.Contains(err.Error(), raw) {
+				t.Errorf("the error shows %q", raw)
+			}
+			return
+		}
+		if _, holds := u.User.Password(); holds || u.Hostname() == "" || u.Port() == "" || u.Scheme != "smtp" && u.Scheme != "smtps" {
+			t.Errorf("%q is accepted as %s", raw, u.Redacted())
+		}
+	})
 }

@@ -46,6 +46,9 @@ func server(raw string) (*url.URL, error) {
 	if err != nil || u.Scheme != "smtp" && u.Scheme != "smtps" || u.Hostname() == "" || u.Port() == "" || u.Path+u.RawQuery != "" {
 		return nil, errors.New("must be an address such as smtp://user@smtp.example.com:587, or smtps://user@smtp.example.com:465")
 	}
+	if _, holds := u.User.Password(); holds {
+		return nil, errors.New("holds a password, which belongs into SMTP_PASSWORD")
+	}
 	return u, nil
 }
 
