@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+	"golang.org/x/sync/singleflight"
 
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/problem"
@@ -20,12 +21,19 @@ import (
 const (
 	timeout        = 3 * time.Second // of a request to the provider
 	maxAnswerBytes = 64 << 10
+
+	// RetryAfter is the time between the end of a failed discovery and the next one.
+	RetryAfter = 2 * time.Second
 )
 
 // Provider is an identity provider.
 type Provider struct {
 	issuer, clientID string
 	verifier         atomic.Pointer[oidc.IDTokenVerifier] // nil until the provider has answered
+
+	discoveries singleflight.Group
+	failed      time.Time // when the last discovery failed, and why: only a discovery uses them
+	cause       error
 }
 
 // Read reads a Provider: both variables, or neither and there is none.
@@ -54,13 +62,13 @@ type Identity struct {
 // problem.Unavailable where the provider doesn't answer.
 func (p *Provider) Verify(ctx context.Context, raw, nonce string) (who Identity, err error) {
 	var token *oidc.IDToken
-	verifier, err := p.discover()
+	verifier, err := p.discover(ctx)
 	if err == nil {
 		token, err = verifier.Verify(ctx, raw)
 	}
 	// go-oidc has no type for keys that it can't fetch.
 	if verifier == nil || err != nil && strings.HasPrefix(err.Error(), "failed to verify signature: fetching keys") {
-		return who, problem.New(problem.Unavailable, "The identity provider is not available right now.", err)
+		return who, &problem.Error{Code: problem.Unavailable, Sentence: "The identity provider is not available right now.", RetryAfter: RetryAfter, Cause: err}
 	}
 	if err == nil && token.Nonce != nonce {
 		err = errors.New("it has another nonce")
@@ -74,18 +82,34 @@ func (p *Provider) Verify(ctx context.Context, raw, nonce string) (who Identity,
 	return who, nil
 }
 
-// discover returns what verifies tokens; nil where the provider has never answered.
-func (p *Provider) discover() (*oidc.IDTokenVerifier, error) {
+// discover returns what verifies tokens; nil where the provider has never answered. All callers share one
+// discovery, and each waits for it until its ctx is done.
+func (p *Provider) discover(ctx context.Context) (*oidc.IDTokenVerifier, error) {
 	if known := p.verifier.Load(); known != nil {
 		return known, nil
 	}
+	select {
+	case ended := <-p.discoveries.DoChan("", p.configure):
+		return p.verifier.Load(), ended.Err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// configure asks the provider for its configuration, unless it has, or has just failed to.
+func (p *Provider) configure() (any, error) {
+	if p.verifier.Load() != nil || time.Since(p.failed) < RetryAfter {
+		return nil, p.cause
+	}
 	client := &http.Client{Timeout: timeout, Transport: bounded{}}
 	found, err := oidc.NewProvider(oidc.ClientContext(context.Background(), client), p.issuer)
-	if err == nil { // neither none nor HMAC is accepted, whatever the provider says (RFC 8725, 3.1)
+	if p.cause = err; err != nil {
+		p.failed = time.Now()
+	} else { // neither none nor HMAC is accepted, whatever the provider says (RFC 8725, 3.1)
 		algorithms := []string{oidc.RS256, oidc.PS256, oidc.ES256, oidc.EdDSA}
 		p.verifier.Store(found.Verifier(&oidc.Config{ClientID: p.clientID, SupportedSigningAlgs: algorithms}))
 	}
-	return p.verifier.Load(), err
+	return nil, err
 }
 
 // bounded bounds the bodies of answers.
