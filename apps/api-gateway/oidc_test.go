@@ -18,6 +18,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/golang-jwt/jwt/v5"
 
+	"platform.example/apps/api-gateway/internal/provider"
 	"platform.example/apps/internal/backingtest"
 	"platform.example/apps/internal/servicetest"
 )
@@ -101,7 +102,7 @@ func (p *identityProvider) signed(method jwt.SigningMethod, key any, header, cha
 	p.t.Helper()
 	now := time.Now()
 	claims := jwt.MapClaims{
-		"iss": p.URL, "aud": clientID, "sub": "1", "nonce": "n", "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
+		"iss": p.URL, "aud": clientID, "sub": "1", "nonce": "n", "jti": rand.Text(), "iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
 		"email": "new@example.com", "email_verified": true, "name": "Ada", "picture": "https://example.com/ada.png",
 	}
 	for name, value := range changes {
@@ -238,6 +239,30 @@ func TestSigningInWithAnIdentityProvider(t *testing.T) {
 	}
 }
 
+func TestAnIDTokenThatIsUsedAgain(t *testing.T) {
+	p := newIdentityProvider(t)
+	var asked atomic.Int64
+	g := gateway{users: newStandIn(t, linking(&asked)).URL, env: p.env()}.start(t)
+	used := p.token(nil)
+	for i, want := range []int{http.StatusOK, http.StatusUnauthorized, http.StatusUnauthorized} {
+		if a := servicetest.Call(t, "POST", g.HTTP+"/api/auth/oidc", idToken(used, "n")); a.Status != want {
+			t.Errorf("sign-in %d with a token: %+v, want %d", i+1, a, want)
+		}
+	}
+	if n := asked.Load(); n != 1 {
+		t.Errorf("user-service was asked for %d sessions, want 1", n)
+	}
+	if a := servicetest.Call(t, "POST", g.HTTP+"/api/auth/oidc", idToken(p.token(map[string]any{"jti": "another"}), "n")); a.Status != http.StatusOK {
+		t.Errorf("another token of the same user: %+v", a)
+	}
+	failing := p.token(map[string]any{"email": "down@example.com"})
+	for range 2 { // one that began no session is still good
+		if a := servicetest.Call(t, "POST", g.HTTP+"/api/auth/oidc", idToken(failing, "n")); a.Status != http.StatusServiceUnavailable {
+			t.Errorf("while user-service fails: %+v", a)
+		}
+	}
+}
+
 func TestBadIDTokensAreBounded(t *testing.T) {
 	p := newIdentityProvider(t)
 	g := gateway{users: newStandIn(t, nil).URL, env: p.env()}.start(t)
@@ -267,9 +292,11 @@ func TestAnIdentityProviderThatIsAway(t *testing.T) {
 	if p.asked.Load() > 0 {
 		t.Error("the provider was asked before anybody signed in")
 	}
+	pause := provider.RetryAfter // until the provider has answered
 	signIn := func(trouble string, status int) {
 		t.Helper()
 		p.trouble.Store(trouble)
+		time.Sleep(pause)
 		a := servicetest.Call(t, "POST", g.HTTP+"/api/auth/oidc", idToken(p.token(nil), "n"))
 		if a.Status != status || status == http.StatusServiceUnavailable && a.Header.Get("Retry-After") == "" {
 			t.Errorf("with trouble %q: %+v, want %d", trouble, a, status)
@@ -282,6 +309,7 @@ func TestAnIdentityProviderThatIsAway(t *testing.T) {
 		signIn(keysPath+" "+trouble, http.StatusServiceUnavailable)
 	}
 	signIn("", http.StatusOK)
+	pause = 0
 	signIn(configurationPath+" away", http.StatusOK) // what is known is not asked for again
 	signIn(keysPath+" away", http.StatusOK)
 	p.newKey("second")

@@ -78,7 +78,15 @@ func (a *API) signInByProvider(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return session.Grant{}, err
 		}
-		return a.Sessions.SignInAs(r.Context(), a.client(r), who)
+		signed := account(given.IDToken[:strings.LastIndexByte(given.IDToken, '.')]) // a signature can be written in two ways
+		if fresh, _ := a.IDTokens.Take(signed); !fresh {
+			return session.Grant{}, problem.New(problem.Unauthenticated, "The ID token was used before: sign in with the provider again.", nil)
+		}
+		grant, err := a.Sessions.SignInAs(r.Context(), a.client(r), who)
+		if err != nil {
+			a.IDTokens.GiveBack(signed)
+		}
+		return grant, err
 	})
 	return a.answer(w, grant, err)
 }
