@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -306,6 +307,59 @@ func TestConsumer(t *testing.T) {
 					t.Errorf("the dead letter of %s has lost %s", id, name)
 				}
 			}
+		}
+	})
+
+	t.Run("a dead letter that is put back has its effect in the group that failed, and in no other", func(t *testing.T) {
+		p := shared.fresh(t)
+		var mended atomic.Bool
+		record := func(e event.Event) (Effect, error) { // adds a row each time
+			return func(ctx context.Context, db postgres.Execer) error {
+				_, err := db.Exec(ctx, "INSERT INTO notifications (id, user_id, type, title, body, order_id) VALUES (gen_random_uuid(), $1, $2, '', '', $1)", e.ID, e.Type)
+				return err
+			}, nil
+		}
+		handles := definition(soon)
+		handles.Handle = record
+		repeats, fails := handles, handles
+		repeats.Group, repeats.Idempotent = "repeats", true
+		fails.Group = "fails"
+		fails.Handle = func(e event.Event) (Effect, error) {
+			if !mended.Load() {
+				return nil, errors.New("not mended")
+			}
+			return record(e)
+		}
+		p.publishEvent(newEvent())
+		for _, d := range []Definition{handles, repeats, fails} {
+			defer p.runAs(d)()
+		}
+		settles := func(effects, dead int) {
+			t.Helper()
+			backingtest.Eventually(t, deadline, func() error {
+				groups, err := p.stream.XInfoGroups(t.Context(), string(event.Orders)).Result()
+				if err != nil || len(groups) != 3 {
+					return fmt.Errorf("%d groups: %w", len(groups), err)
+				}
+				for _, group := range groups {
+					if group.Lag+group.Pending != 0 {
+						return fmt.Errorf("%s has %d entries to come and %d in hand", group.Name, group.Lag, group.Pending)
+					}
+				}
+				if n, gone := p.count("notifications"), len(p.deadLetters()); n != effects || gone != dead {
+					return fmt.Errorf("%d effects, %d dead letters; want %d, %d", n, gone, effects, dead)
+				}
+				return nil
+			})
+		}
+		settles(2, 1)
+		mended.Store(true)
+		if n, err := Redrive(t.Context(), p.stream, event.Orders); n != 1 || err != nil {
+			t.Errorf("%d dead letters are put back: %v", n, err)
+		}
+		settles(3, 0)
+		if n := p.count("handled_events"); n != 3 {
+			t.Errorf("%d events are remembered, want one in each group", n)
 		}
 	})
 
