@@ -22,6 +22,8 @@ import (
 // nobody reads it, but metrics and logs tell it from a failure of ours.
 const statusClientGone = 499
 
+const mediaType = "application/problem+json"
+
 // retryAfter is said with every 503 that doesn't know better. Short, because
 // what is unavailable here (a pool, a restart) usually is so for a moment.
 const retryAfter = time.Second
@@ -78,6 +80,17 @@ type body struct {
 	Errors    []Field `json:"errors,omitempty"`
 }
 
+// Read returns the Error that another service answers with; nil where its answer holds none, as where its own code failed.
+func Read(response *http.Response, content []byte) error {
+	var b body
+	isProblem := response.Header.Get("Content-Type") == mediaType && json.Unmarshal(content, &b) == nil
+	if !isProblem || b.Code == "" || statuses[b.Code] != response.StatusCode {
+		return nil
+	}
+	seconds, _ := strconv.Atoi(response.Header.Get("Retry-After"))
+	return &Error{Code: b.Code, Sentence: b.Detail, Fields: b.Errors, RetryAfter: time.Duration(min(max(seconds, 0), 3600)) * time.Second}
+}
+
 // Write answers err.
 func (m *Mapper) Write(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil && errors.Is(context.Cause(r.Context()), context.Canceled) {
@@ -90,7 +103,7 @@ func (m *Mapper) Write(w http.ResponseWriter, r *http.Request, err error) {
 
 	h := w.Header()
 	maps.Copy(h, p.Header)
-	h.Set("Content-Type", "application/problem+json")
+	h.Set("Content-Type", mediaType)
 	h.Set("Cache-Control", "no-store")
 	h.Del("Content-Length")
 	if p.Code == Unauthenticated {

@@ -36,6 +36,16 @@ func (t *Telemetry) RequestMetrics(prefix string) func(Request) {
 	}
 }
 
+// CallMetrics registers the metrics of requests to the service of that name, and returns what records one; a Status of 0 is
+// for no answer.
+func CallMetrics(registry prometheus.Registerer, service string) func(Request) {
+	durations := promauto.With(registry).NewHistogramVec(prometheus.HistogramOpts{
+		Name: "service_call_duration_seconds", Help: "Time for a request to another service, by the class of the status; other: without an answer.",
+		ConstLabels: prometheus.Labels{"target": service}, Buckets: DurationBuckets(),
+	}, []string{"status"})
+	return func(r Request) { durations.WithLabelValues(r.Class()).Observe(r.Duration.Seconds()) }
+}
+
 // MetricsHandler answers GET /metrics.
 func (t *Telemetry) MetricsHandler() http.Handler {
 	return promhttp.HandlerFor(t.Registry, promhttp.HandlerOpts{Registry: t.Registry})

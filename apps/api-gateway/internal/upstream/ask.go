@@ -11,6 +11,7 @@ import (
 
 	"platform.example/apps/api-gateway/internal/breaker"
 	"platform.example/apps/internal/background"
+	"platform.example/apps/internal/client"
 	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/telemetry"
@@ -22,18 +23,19 @@ type Client struct{ Address, Agent string }
 // Post sends in as JSON for a client and reads the answer, where its status is below 300,
 // into out (nil: nowhere). It returns the status. Errors are those that a
 // client may be told.
-func (s *Service) Post(ctx context.Context, path string, client Client, in, out any) (status int, err error) {
+func (s *Service) Post(ctx context.Context, path string, from Client, in, out any) (status int, err error) {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return 0, fmt.Errorf("encoding a request to %s: %w", s.name, err)
 	}
-	return s.ask(ctx, path, identity.Caller{Role: identity.Gateway}, func(request *fasthttp.Request) {
+	return s.ask(ctx, path, identity.Caller{Role: identity.Gateway}, out, func(request *fasthttp.Request, response *fasthttp.Response) error {
 		request.Header.SetMethod(http.MethodPost)
 		request.Header.Set("Content-Type", "application/json")
-		request.Header.Set("X-Forwarded-For", client.Address)
-		request.Header.SetUserAgent(client.Agent)
+		request.Header.Set("X-Forwarded-For", from.Address)
+		request.Header.SetUserAgent(from.Agent)
 		request.SetBodyRaw(body)
-	}, out)
+		return s.exchange(request, response, false)
+	})
 }
 
 // Get reads what a service answers a GET of path by the caller into out. Its errors
@@ -42,7 +44,9 @@ func (s *Service) Get(ctx context.Context, path string, caller identity.Caller, 
 	if err := ctx.Err(); err != nil { // the client has left
 		return problem.New(problem.Unavailable, "The client has left.", err)
 	}
-	status, err := s.ask(ctx, path, caller, nil, out)
+	status, err := s.ask(ctx, path, caller, out, func(request *fasthttp.Request, response *fasthttp.Response) error {
+		return s.exchange(request, response, true)
+	})
 	if err != nil || status == http.StatusOK {
 		return err
 	}
@@ -53,31 +57,29 @@ func (s *Service) Get(ctx context.Context, path string, caller identity.Caller, 
 	case http.StatusServiceUnavailable:
 		return problem.New(problem.Unavailable, "The service is not available right now.", cause)
 	}
-	return s.failure(cause)
+	return client.Failure(s.name, cause)
 }
 
-// ask sends a request, a GET unless complete makes it another, and reads the answer
+// ask sends a request, a GET unless send makes it another, and reads the answer
 // into out where its status is below 300.
-func (s *Service) ask(ctx context.Context, path string, caller identity.Caller, complete func(*fasthttp.Request), out any) (status int, err error) {
+func (s *Service) ask(ctx context.Context, path string, caller identity.Caller, out any,
+	send func(*fasthttp.Request, *fasthttp.Response) error) (status int, err error) {
 	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(request)
 	defer fasthttp.ReleaseResponse(response)
 	s.address(request, http.MethodGet, s.base.Path+path)
-	if complete != nil {
-		complete(request)
-	}
 	if err := s.identify(request, caller); err != nil {
 		return 0, err
 	}
 	telemetry.Propagate(ctx, carrier{&request.Header})
-	if err := s.exchange(request, response, complete == nil); err != nil {
-		return 0, err
+	if err := send(request, response); err != nil {
+		return 0, client.Failure(s.name, err)
 	}
 	if response.StatusCode() >= http.StatusMultipleChoices || out == nil {
 		return response.StatusCode(), nil
 	}
 	if err := json.Unmarshal(response.Body(), out); err != nil {
-		return 0, s.failure(fmt.Errorf("reading its answer: %w", err))
+		return 0, client.Failure(s.name, fmt.Errorf("reading its answer: %w", err))
 	}
 	return response.StatusCode(), nil
 }
@@ -87,31 +89,17 @@ func (s *Service) ask(ctx context.Context, path string, caller identity.Caller, 
 // breaker, which must be opened and closed by what clients see, and not by
 // polls of a service that is yet to start.
 func (s *Service) Poll(ctx context.Context, path string, out any) error {
-	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
-	defer fasthttp.ReleaseRequest(request)
-	defer fasthttp.ReleaseResponse(response)
-	s.address(request, http.MethodGet, s.base.Path+path)
-	if err := s.identify(request, identity.Caller{Role: identity.Gateway}); err != nil {
-		return err
+	status, err := s.ask(ctx, path, identity.Caller{Role: identity.Gateway}, out, func(request *fasthttp.Request, response *fasthttp.Response) error {
+		request.SetTimeout(deadline)
+		if end, ok := ctx.Deadline(); ok {
+			request.SetTimeout(max(time.Until(end), time.Millisecond)) // 0 would be none
+		}
+		return s.do(request, response)
+	})
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("%s answers %d", s.name, status)
 	}
-	telemetry.Propagate(ctx, carrier{&request.Header})
-	request.SetTimeout(deadline)
-	if end, ok := ctx.Deadline(); ok {
-		request.SetTimeout(max(time.Until(end), time.Millisecond)) // 0 would be none
-	}
-	if err := s.do(request, response); err != nil {
-		return s.failure(err)
-	}
-	if response.StatusCode() != http.StatusOK {
-		return fmt.Errorf("%s answers %d", s.name, response.StatusCode())
-	}
-	if out == nil {
-		return nil
-	}
-	if err := json.Unmarshal(response.Body(), out); err != nil {
-		return s.failure(fmt.Errorf("reading its answer: %w", err))
-	}
-	return nil
+	return err
 }
 
 // Watch probes the service while its breaker is open, until ctx is done: once

@@ -4,6 +4,8 @@ import (
 	"net"
 	"testing"
 	"time"
+
+	"platform.example/apps/internal/client"
 )
 
 // A Service whose routing follows late refuses connections for a moment.
@@ -14,7 +16,7 @@ func TestAConnectionThatIsRefusedIsTriedAgain(t *testing.T) {
 	}
 	address := listener.Addr().String()
 	_ = listener.Close()
-	if _, err := dialing()(address); !notConnected(err) {
+	if _, err := dialing()(address); !client.NotConnected(err) {
 		t.Errorf("where nobody listens, it fails with %v", err)
 	}
 

@@ -12,7 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
 	"sync/atomic"
@@ -23,6 +22,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"platform.example/apps/api-gateway/internal/breaker"
+	"platform.example/apps/internal/client"
 	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/live"
 	"platform.example/apps/internal/problem"
@@ -122,10 +122,7 @@ func (s *Service) exchange(request *fasthttp.Request, response *fasthttp.Respons
 		time.Sleep(retryPause + rand.N(retryPause))
 		err = s.try(request, response, time.Until(end))
 	}
-	if err != nil {
-		return s.failure(err)
-	}
-	return nil
+	return client.Failure(s.name, err)
 }
 
 // try asks once, if the breaker lets it.
@@ -184,36 +181,7 @@ func mayRetry(err error, replayable bool) bool {
 	if _, ours := errors.AsType[*problem.Error](err); ours {
 		return false
 	}
-	return notConnected(err) || replayable && !timedOut(err) && !errors.Is(err, fasthttp.ErrBodyTooLarge)
-}
-
-func notConnected(err error) bool {
-	dial, ok := errors.AsType[*net.OpError](err)
-	return ok && dial.Op == "dial"
-}
-
-func timedOut(err error) bool {
-	timeout, ok := errors.AsType[interface {
-		error
-		Timeout() bool
-	}](err)
-	return ok && timeout.Timeout()
-}
-
-// failure says why the service gave no answer.
-func (s *Service) failure(err error) error {
-	if _, ours := errors.AsType[*problem.Error](err); ours {
-		return err
-	}
-	err = fmt.Errorf("asking %s: %w", s.name, err)
-	switch {
-	case notConnected(err):
-		return problem.New(problem.Unavailable, "The service is not available right now.", err)
-	case timedOut(err):
-		return problem.New(problem.Timeout, "The service did not answer in time.", err)
-	default:
-		return problem.New(problem.BadGateway, "The service gave no valid answer.", err)
-	}
+	return client.NotConnected(err) || replayable && !client.TimedOut(err) && !errors.Is(err, fasthttp.ErrBodyTooLarge)
 }
 
 // Metrics are those of all services.
