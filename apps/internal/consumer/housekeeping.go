@@ -32,9 +32,7 @@ func (c *Consumer) Chores() []background.Chore {
 // forget deletes what says that an event was handled longer than age ago. An
 // event that comes again after that has its effect again.
 func (c *Consumer) forget(ctx context.Context, age time.Duration) error {
-	return postgres.DeleteInBatches(ctx, c.pool, "forgetting handled events", `DELETE FROM handled_events WHERE (consumer, event_id) IN (
-		SELECT consumer, event_id FROM handled_events WHERE handled_at < now() - $1::interval
-		ORDER BY handled_at LIMIT $2)`, age)
+	return postgres.DeleteOld(ctx, c.pool, "handled_events", "consumer, event_id", "handled_at", age)
 }
 
 // removeGone removes consumers that have been idle for so long and have nothing

@@ -16,7 +16,7 @@ import (
 )
 
 // Decode reads a body that must be one JSON object with known fields and
-// nothing after it. The router bounds the body's size. Errors are *problem.Error.
+// nothing after it, and is valid where a T can Validate. The router bounds the body's size. Errors are *problem.Error.
 func Decode[T any](r *http.Request) (T, error) {
 	var value T
 	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
@@ -45,7 +45,24 @@ func Decode[T any](r *http.Request) (T, error) {
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return value, malformed("The body must be one JSON object, with nothing after it.", nil)
 	}
-	return value, checkKeys(json.NewDecoder(bytes.NewReader(raw)))
+	if err := checkKeys(json.NewDecoder(bytes.NewReader(raw))); err != nil {
+		return value, err
+	}
+	if checked, ok := any(value).(interface{ Validate() error }); ok {
+		return value, checked.Validate()
+	}
+	return value, nil
+}
+
+// With returns the handler of a route whose requests have a body as Decode takes.
+func With[T any](handle func(http.ResponseWriter, *http.Request, T) error) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		body, err := Decode[T](r)
+		if err != nil {
+			return err
+		}
+		return handle(w, r, body)
+	}
 }
 
 // checkKeys refuses what encoding/json takes: a key that names a field in another

@@ -30,8 +30,8 @@ func (r Role) Valid() bool { return r == User || r == Admin }
 
 // Caller is who is asking. The zero Caller hasn't signed in.
 type Caller struct {
-	UserID string
-	Role   Role
+	UserID string `json:"user_id"`
+	Role   Role   `json:"role"`
 }
 
 type callerKey struct{}
@@ -62,6 +62,20 @@ func SignedIn(r *http.Request) (Someone, error) {
 		return Someone{}, problem.New(problem.Unauthenticated, "Sign in to do this.", nil)
 	}
 	return Someone{ID: id, Role: caller.Role}, nil
+}
+
+// Handler handles the requests of those who have signed in.
+type Handler func(http.ResponseWriter, *http.Request, Someone) error
+
+// Signed returns the handler of a route: it refuses those who have not signed in, with problem.Unauthenticated.
+func Signed(handle Handler) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		user, err := SignedIn(r)
+		if err != nil {
+			return err
+		}
+		return handle(w, r, user)
+	}
 }
 
 // Reach is whose resources they reach; uuid.Nil: everybody's.

@@ -17,50 +17,45 @@ const (
 	maxLimit     = 100
 )
 
-// Request is which part of a list is asked for.
-type Request struct {
-	Limit int        // at most so many
-	After *uuid.UUID // those after this one, in the order of the list; nil: from the first
+// request is which part of a list is asked for.
+type request struct {
+	limit int       // at most so many
+	after uuid.UUID // those after this one, in the order of the list
 }
 
-// Parse reads limit and after of a query.
-func Parse(query url.Values) (Request, error) {
-	r := Request{Limit: defaultLimit}
+// parse reads limit and after of a query; first is the default of after.
+func parse(query url.Values, first uuid.UUID) (request, error) {
+	r := request{defaultLimit, first}
 	if raw := query.Get("limit"); raw != "" {
 		n, err := strconv.Atoi(raw)
 		if err != nil || n < 1 || n > maxLimit {
-			return Request{}, problem.New(problem.Malformed, "limit must be a number from 1 to 100.", err)
+			return r, problem.New(problem.Malformed, "limit must be a number from 1 to 100.", err)
 		}
-		r.Limit = n
+		r.limit = n
 	}
 	if raw := query.Get("after"); raw != "" {
 		id, ok := resourceid.Parse(raw)
 		if !ok {
-			return Request{}, problem.New(problem.Malformed, "after must be the next of an earlier page.", nil)
+			return r, problem.New(problem.Malformed, "after must be the next of an earlier page.", nil)
 		}
-		r.After = &id
+		r.after = id
 	}
 	return r, nil
 }
 
-// AfterOr is After, or first where it is nil.
-func (r Request) AfterOr(first uuid.UUID) uuid.UUID {
-	if r.After == nil {
-		return first
+// Read returns the part of a list that limit and after of a query ask for, and what to give as after to get the next one: nil, where
+// this is the last. fetch returns up to limit things that come after one; first is what the list's first thing comes after.
+func Read[T any](query url.Values, first uuid.UUID, id func(T) uuid.UUID, fetch func(after uuid.UUID, limit int) ([]T, error)) (
+	shown []T, next *uuid.UUID, err error,
+) {
+	r, err := parse(query, first)
+	if err != nil {
+		return nil, nil, err
 	}
-	return *r.After
-}
-
-// Fetch is how many to read: one more than asked for tells whether there is a
-// next page.
-func (r Request) Fetch() int { return r.Limit + 1 }
-
-// Cut returns what of the fetched things is shown, and what to give as after to
-// get the next page: nil, where this is the last.
-func Cut[T any](r Request, fetched []T, id func(T) uuid.UUID) (shown []T, next *uuid.UUID) {
-	if len(fetched) <= r.Limit {
-		return fetched, nil
+	fetched, err := fetch(r.after, r.limit+1) // one more tells whether there is a next page
+	if err != nil || len(fetched) <= r.limit {
+		return fetched, nil, err
 	}
-	last := id(fetched[r.Limit-1])
-	return fetched[:r.Limit], &last
+	last := id(fetched[r.limit-1])
+	return fetched[:r.limit], &last, nil
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/url"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/google/uuid"
@@ -20,18 +21,18 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, raw string) {
 		query, _ := url.ParseQuery(raw) // what net/http makes of a broken one, too
-		r, err := Parse(query)
+		r, err := parse(query, uuid.Max)
 		if err != nil {
 			if p, ok := errors.AsType[*problem.Error](err); !ok || p.Code != problem.Malformed {
 				t.Errorf("%q fails with %v, want it malformed", raw, err)
 			}
 			return
 		}
-		if r.Limit < 1 || r.Limit > maxLimit {
-			t.Errorf("%q asks for %d", raw, r.Limit)
+		if r.limit < 1 || r.limit > maxLimit {
+			t.Errorf("%q asks for %d", raw, r.limit)
 		}
-		if after := query.Get("after"); (r.After != nil) != (after != "") || r.After != nil && r.After.String() != after {
-			t.Errorf("%q goes on after %v", raw, r.After)
+		if after := query.Get("after"); after == "" && r.after != uuid.Max || after != "" && r.after.String() != after {
+			t.Errorf("%q goes on after %v", raw, r.after)
 		}
 	})
 }
@@ -45,17 +46,20 @@ func TestThePagesTogetherAreTheList(t *testing.T) {
 		}
 		for limit := 1; limit <= 11; limit++ {
 			var seen []uuid.UUID
-			r := Request{Limit: limit}
-			for pages := 0; pages <= length; pages++ {
-				from := 0
-				if r.After != nil {
-					from = slices.Index(list, *r.After) + 1
+			query := url.Values{"limit": {strconv.Itoa(limit)}}
+			for range length + 1 {
+				shown, next, err := Read(query, uuid.Nil, func(id uuid.UUID) uuid.UUID { return id }, func(after uuid.UUID, limit int) ([]uuid.UUID, error) {
+					from := slices.Index(list, after) + 1
+					return list[from:min(length, from+limit)], nil
+				})
+				if err != nil {
+					t.Fatal(err)
 				}
-				shown, next := Cut(r, list[from:min(length, from+r.Fetch())], func(id uuid.UUID) uuid.UUID { return id })
 				seen = append(seen, shown...)
-				if r.After = next; next == nil {
+				if next == nil {
 					break
 				}
+				query.Set("after", next.String())
 			}
 			if !slices.Equal(seen, list) {
 				t.Errorf("%d in pages of %d: %v", length, limit, seen)

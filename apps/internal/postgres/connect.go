@@ -10,6 +10,8 @@ import (
 	"github.com/exaring/otelpgx"
 	"github.com/jackc/pgx/v5/multitracer"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"platform.example/apps/internal/backoff"
 )
 
 const (
@@ -53,18 +55,14 @@ func connect(ctx context.Context, poolConfig *pgxpool.Config, log *slog.Logger) 
 func wait(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, startDeadline)
 	defer cancel()
-	retry := time.NewTicker(retryInterval)
-	defer retry.Stop()
 	for {
 		err := pool.Ping(ctx)
 		if err == nil {
 			return nil
 		}
 		log.Warn("Postgres does not answer yet", "cause", err)
-		select {
-		case <-ctx.Done():
+		if backoff.Sleep(ctx, retryInterval); ctx.Err() != nil {
 			return fmt.Errorf("no answer from Postgres within %s: check POSTGRES_* and that it runs: %w", startDeadline, err)
-		case <-retry.C:
 		}
 	}
 }

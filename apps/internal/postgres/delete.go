@@ -2,6 +2,8 @@ package postgres
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -19,6 +21,12 @@ type Execer interface {
 // Querier is a pool or a transaction.
 type Querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// DeleteOld deletes the rows of a table whose time, a column or an expression, is longer ago than age. key is its primary key.
+func DeleteOld(ctx context.Context, on Execer, table, key, at string, age time.Duration) error {
+	return DeleteInBatches(ctx, on, "deleting old rows of "+table, fmt.Sprintf(`DELETE FROM %[1]s WHERE (%[2]s) IN (
+		SELECT %[2]s FROM %[1]s WHERE %[3]s < $1 ORDER BY %[3]s LIMIT $2 FOR UPDATE SKIP LOCKED)`, table, key, at), time.Now().Add(-age))
 }
 
 // DeleteInBatches runs a statement that deletes, or changes, at most $2 rows that $1 selects, such as a time,

@@ -14,10 +14,10 @@ import (
 )
 
 // Failure says what a failed query means to the client: that the database
-// can't be reached or is overloaded (try again), or a fault of ours. Without an error there is none.
+// can't be reached or is overloaded (try again), or a fault of ours. A problem.Error stays as it is.
 func Failure(doing string, err error) error {
-	if err == nil {
-		return nil
+	if _, known := errors.AsType[*problem.Error](err); known || err == nil {
+		return err
 	}
 	err = fmt.Errorf("%s: %w", doing, err)
 	if unavailable(err) {

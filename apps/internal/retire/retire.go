@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"platform.example/apps/internal/apiserver"
+	"platform.example/apps/internal/backoff"
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/service"
 )
@@ -55,10 +56,8 @@ func Command(ctx context.Context, p service.Process) error {
 func (r Retirer) Retire(ctx context.Context, orders Orders, out io.Writer) error {
 	for i, order := range orders.Services {
 		for wait := time.Until(order.At); ; wait = r.Again {
-			select {
-			case <-ctx.Done():
+			if backoff.Sleep(ctx, wait); ctx.Err() != nil {
 				return ctx.Err()
-			case <-time.After(wait):
 			}
 			done, err := r.carryOut(ctx, orders.Lease, order)
 			if err == nil {

@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"platform.example/apps/internal/backoff"
 )
 
 const (
@@ -35,10 +37,7 @@ func (v Verification) await(ctx context.Context) (addresses []string, err error)
 		if !time.Now().Add(againAfter).Before(end) {
 			return nil, err
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(againAfter):
-		}
+		backoff.Sleep(ctx, againAfter)
 	}
 }
 

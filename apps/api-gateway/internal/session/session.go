@@ -19,7 +19,6 @@ import (
 	"platform.example/apps/api-gateway/internal/token"
 	"platform.example/apps/api-gateway/internal/upstream"
 	"platform.example/apps/internal/background"
-	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/problem"
 )
 
@@ -54,20 +53,11 @@ func New(users *upstream.Service, log *slog.Logger, registry prometheus.Register
 	return s
 }
 
-// Grant is a session that was begun or gone on with.
+// Grant is a session that was begun or gone on with, as user-service answers it.
 type Grant struct {
-	Holder           token.Holder
-	RefreshToken     string
-	RefreshExpiresIn int // seconds
-}
-
-// answer is user-service's form of a Grant.
-type answer struct {
-	UserID           string        `json:"user_id"`
-	Role             identity.Role `json:"role"`
-	SessionID        string        `json:"session_id"`
-	RefreshToken     string        `json:"refresh_token"`
-	RefreshExpiresIn int           `json:"refresh_expires_in"`
+	token.Holder
+	RefreshToken     string `json:"refresh_token"`
+	RefreshExpiresIn int    `json:"refresh_expires_in"` // seconds
 }
 
 // SignIn begins a session. It fails with problem.Unauthenticated where email or
@@ -90,17 +80,14 @@ func (s *Sessions) Refresh(ctx context.Context, client upstream.Client, refreshT
 }
 
 func (s *Sessions) grant(ctx context.Context, path string, client upstream.Client, in any, refusal string) (Grant, error) {
-	var given answer
+	var given Grant
 	status, err := s.users.Post(ctx, path, client, in, &given)
 	if err != nil {
 		return Grant{}, err
 	}
 	switch status {
 	case http.StatusCreated, http.StatusOK:
-		return Grant{
-			Holder:       token.Holder{Caller: identity.Caller{UserID: given.UserID, Role: given.Role}, SessionID: given.SessionID},
-			RefreshToken: given.RefreshToken, RefreshExpiresIn: given.RefreshExpiresIn,
-		}, nil
+		return given, nil
 	case http.StatusUnauthorized, http.StatusUnprocessableEntity, http.StatusBadRequest:
 		return Grant{}, problem.New(problem.Unauthenticated, refusal, nil)
 	case http.StatusForbidden:

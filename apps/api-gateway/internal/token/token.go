@@ -65,7 +65,7 @@ func (a *Authority) PublicKeys() jose.JSONWebKeySet { return a.keys.public }
 // Holder is who a token was issued to: someone, in a session.
 type Holder struct {
 	identity.Caller
-	SessionID string
+	SessionID string `json:"session_id"`
 }
 
 type claims struct {

@@ -28,9 +28,9 @@ func New(s *store.Store) *API { return &API{store: s} }
 func (a *API) Register(router chi.Router, errs *problem.Mapper) {
 	router.Group(func(r chi.Router) {
 		r.Use(httpserver.Deadline)
-		r.Get("/notifications", errs.Handle(a.list))
-		r.Post("/notifications/read", errs.Handle(a.readAll))
-		r.Post("/notifications/{id}/read", errs.Handle(a.read))
+		r.Get("/notifications", errs.Handle(identity.Signed(a.list)))
+		r.Post("/notifications/read", errs.Handle(identity.Signed(a.readAll)))
+		r.Post("/notifications/{id}/read", errs.Handle(identity.Signed(a.read)))
 	})
 }
 
@@ -40,37 +40,25 @@ type inbox struct {
 	Next          *uuid.UUID                  `json:"next,omitempty"` // give it as after to get the next page; none: this was the last
 }
 
-func (a *API) list(w http.ResponseWriter, r *http.Request) error {
-	user, err := identity.SignedIn(r)
-	if err != nil {
-		return err
-	}
-	query := r.URL.Query()
-	asked, err := page.Parse(query)
-	if err != nil {
-		return err
-	}
-	unread := query.Get("unread")
+func (a *API) list(w http.ResponseWriter, r *http.Request, user identity.Someone) error {
+	unread := r.URL.Query().Get("unread")
 	if !slices.Contains([]string{"", "false", "true"}, unread) {
 		return problem.New(problem.Malformed, "unread must be true or false.", nil)
 	}
-	fetched, err := a.store.List(r.Context(), user.ID, asked.AfterOr(uuid.Max), unread == "true", asked.Fetch())
+	shown, next, err := page.Read(r.URL.Query(), uuid.Max, func(n notification.Notification) uuid.UUID { return n.ID }, func(before uuid.UUID, limit int) ([]notification.Notification, error) {
+		return a.store.List(r.Context(), user.ID, before, unread == "true", limit)
+	})
 	if err != nil {
 		return err
 	}
-	var answer inbox
-	answer.Notifications, answer.Next = page.Cut(asked, fetched, func(n notification.Notification) uuid.UUID { return n.ID })
-	if answer.Unread, err = a.store.Unread(r.Context(), user.ID); err != nil {
+	count, err := a.store.Unread(r.Context(), user.ID)
+	if err != nil {
 		return err
 	}
-	return httpjson.Write(w, http.StatusOK, answer)
+	return httpjson.Write(w, http.StatusOK, inbox{shown, count, next})
 }
 
-func (a *API) read(w http.ResponseWriter, r *http.Request) error {
-	user, err := identity.SignedIn(r)
-	if err != nil {
-		return err
-	}
+func (a *API) read(w http.ResponseWriter, r *http.Request, user identity.Someone) error {
 	id, ok := resourceid.Parse(chi.URLParam(r, "id"))
 	if !ok {
 		return problem.New(problem.NotFound, "There is no such notification.", nil)
@@ -82,11 +70,7 @@ func (a *API) read(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (a *API) readAll(w http.ResponseWriter, r *http.Request) error {
-	user, err := identity.SignedIn(r)
-	if err != nil {
-		return err
-	}
+func (a *API) readAll(w http.ResponseWriter, r *http.Request, user identity.Someone) error {
 	if err := a.store.MarkAllRead(r.Context(), user.ID); err != nil {
 		return err
 	}

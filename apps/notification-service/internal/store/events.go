@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/google/uuid"
@@ -55,17 +56,7 @@ func Forget(e event.Event) (consumer.Effect, error) {
 
 // Sweep deletes notifications and deliveries that have been kept long enough.
 func (s *Store) Sweep(ctx context.Context) error {
-	err := postgres.DeleteInBatches(ctx, s.pool, "deleting old notifications", `DELETE FROM notifications WHERE id IN (
-		SELECT id FROM notifications WHERE created_at < $1 ORDER BY created_at LIMIT $2)`, time.Now().Add(-notificationsKept))
-	if err != nil {
-		return err
-	}
-	err = postgres.DeleteInBatches(ctx, s.pool, "forgetting deleted users", `DELETE FROM deleted_users WHERE user_id IN (
-		SELECT user_id FROM deleted_users WHERE deleted_at < $1 ORDER BY deleted_at LIMIT $2)`, time.Now().Add(-notificationsKept))
-	if err != nil {
-		return err
-	}
-	return postgres.DeleteInBatches(ctx, s.pool, "deleting old deliveries", `DELETE FROM webhook_deliveries WHERE notification_id IN (
-		SELECT notification_id FROM webhook_deliveries WHERE coalesce(delivered_at, gave_up_at) < $1
-		ORDER BY coalesce(delivered_at, gave_up_at) LIMIT $2)`, time.Now().Add(-deliveriesKept))
+	return errors.Join(postgres.DeleteOld(ctx, s.pool, "notifications", "id", "created_at", notificationsKept),
+		postgres.DeleteOld(ctx, s.pool, "deleted_users", "user_id", "deleted_at", notificationsKept),
+		postgres.DeleteOld(ctx, s.pool, "webhook_deliveries", "notification_id", "coalesce(delivered_at, gave_up_at)", deliveriesKept))
 }

@@ -30,31 +30,24 @@ func New(orders *store.Orders) *API { return &API{orders: orders} }
 func (a *API) Register(router chi.Router, errs *problem.Mapper) {
 	router.Group(func(r chi.Router) {
 		r.Use(httpserver.Deadline)
-		r.Post("/orders", errs.Handle(a.create))
-		r.Get("/orders", errs.Handle(a.list))
-		r.Get("/orders/{id}", errs.Handle(a.get))
+		r.Post("/orders", errs.Handle(identity.Signed(a.create)))
+		r.Get("/orders", errs.Handle(identity.Signed(a.list)))
+		r.Get("/orders/{id}", errs.Handle(identity.Signed(a.get)))
 		for _, m := range order.Moves() {
-			r.Post("/orders/{id}/"+string(m), errs.Handle(a.move(m)))
+			r.Post("/orders/{id}/"+string(m), errs.Handle(identity.Signed(a.move(m))))
 		}
 	})
 }
 
 // create answers a request that comes again with the same key as it did at
 // first. A request that isn't valid leaves its key unused.
-func (a *API) create(w http.ResponseWriter, r *http.Request) error {
-	user, err := identity.SignedIn(r)
-	if err != nil {
-		return err
-	}
+func (a *API) create(w http.ResponseWriter, r *http.Request, user identity.Someone) error {
 	key, err := idempotencyKey(r.Header)
 	if err != nil {
 		return err
 	}
 	draft, err := httpjson.Decode[order.Draft](r)
 	if err != nil {
-		return err
-	}
-	if err := draft.Validate(); err != nil {
 		return err
 	}
 	hash, err := draft.Hash()
@@ -87,29 +80,21 @@ type list struct {
 	Next   *uuid.UUID    `json:"next,omitempty"` // give it as after to get the next page; none: this was the last
 }
 
-func (a *API) list(w http.ResponseWriter, r *http.Request) error {
-	user, err := identity.SignedIn(r)
+func (a *API) list(w http.ResponseWriter, r *http.Request, user identity.Someone) error {
+	owner, err := ownerOf(r.URL.Query(), user)
 	if err != nil {
 		return err
 	}
-	q, err := parseQuery(r.URL.Query(), user)
+	orders, next, err := page.Read(r.URL.Query(), uuid.Max, func(o order.Order) uuid.UUID { return o.ID }, func(before uuid.UUID, limit int) ([]order.Order, error) {
+		return a.orders.List(r.Context(), owner, before, limit)
+	})
 	if err != nil {
 		return err
 	}
-	fetched, err := a.orders.List(r.Context(), q.owner, q.page.AfterOr(uuid.Max), q.page.Fetch())
-	if err != nil {
-		return err
-	}
-	var answer list
-	answer.Orders, answer.Next = page.Cut(q.page, fetched, func(o order.Order) uuid.UUID { return o.ID })
-	return httpjson.Write(w, http.StatusOK, answer)
+	return httpjson.Write(w, http.StatusOK, list{orders, next})
 }
 
-func (a *API) get(w http.ResponseWriter, r *http.Request) error {
-	user, err := identity.SignedIn(r)
-	if err != nil {
-		return err
-	}
+func (a *API) get(w http.ResponseWriter, r *http.Request, user identity.Someone) error {
 	id, err := pathID(r)
 	if err != nil {
 		return err
@@ -124,12 +109,8 @@ func (a *API) get(w http.ResponseWriter, r *http.Request) error {
 	return httpjson.Write(w, http.StatusOK, found)
 }
 
-func (a *API) move(m order.Move) func(http.ResponseWriter, *http.Request) error {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		user, err := identity.SignedIn(r)
-		if err != nil {
-			return err
-		}
+func (a *API) move(m order.Move) identity.Handler {
+	return func(w http.ResponseWriter, r *http.Request, user identity.Someone) error {
 		if !m.May(user.Role) {
 			return problem.New(problem.Forbidden, "Only an admin may do this.", nil)
 		}

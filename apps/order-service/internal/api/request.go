@@ -9,7 +9,6 @@ import (
 	"github.com/google/uuid"
 
 	"platform.example/apps/internal/identity"
-	"platform.example/apps/internal/page"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/resourceid"
 )
@@ -28,29 +27,20 @@ func idempotencyKey(h http.Header) (string, error) {
 	return values[0], nil
 }
 
-// query is which orders a list is asked for.
-type query struct {
-	owner uuid.UUID // uuid.Nil: anybody
-	page  page.Request
-}
-
-func parseQuery(values url.Values, user identity.Someone) (query, error) {
-	part, err := page.Parse(values)
-	if err != nil {
-		return query{}, err
+// ownerOf returns whose orders a query asks for; uuid.Nil: everybody's.
+func ownerOf(query url.Values, user identity.Someone) (uuid.UUID, error) {
+	raw := query.Get("user_id")
+	if raw == "" {
+		return user.Reach(), nil
 	}
-	q := query{owner: user.Reach(), page: part}
-	if raw := values.Get("user_id"); raw != "" {
-		id, ok := resourceid.Parse(raw)
-		if !ok || id == uuid.Nil {
-			return query{}, problem.New(problem.Malformed, "user_id must be the id of a user.", nil)
-		}
-		if user.Role != identity.Admin && id != user.ID {
-			return query{}, problem.New(problem.Forbidden, "Only an admin may list the orders of others.", nil)
-		}
-		q.owner = id
+	id, ok := resourceid.Parse(raw)
+	if !ok || id == uuid.Nil {
+		return id, problem.New(problem.Malformed, "user_id must be the id of a user.", nil)
 	}
-	return q, nil
+	if user.Role != identity.Admin && id != user.ID {
+		return id, problem.New(problem.Forbidden, "Only an admin may list the orders of others.", nil)
+	}
+	return id, nil
 }
 
 func pathID(r *http.Request) (uuid.UUID, error) {

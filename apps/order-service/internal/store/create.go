@@ -110,7 +110,5 @@ func insert(ctx context.Context, tx pgx.Tx, o order.Order) error {
 
 // ForgetKeys deletes keys that have been kept long enough.
 func (s *Orders) ForgetKeys(ctx context.Context) error {
-	return postgres.DeleteInBatches(ctx, s.pool, "deleting old idempotency keys", `DELETE FROM idempotency_keys WHERE (user_id, key) IN (
-		SELECT user_id, key FROM idempotency_keys WHERE created_at < $1
-		ORDER BY created_at LIMIT $2 FOR UPDATE SKIP LOCKED)`, time.Now().Add(-keptFor))
+	return postgres.DeleteOld(ctx, s.pool, "idempotency_keys", "user_id, key", "created_at", keptFor)
 }

@@ -129,9 +129,6 @@ func scan(row pgx.CollectableRow) (order.Order, error) {
 }
 
 func failure(doing string, err error) error {
-	if _, ok := errors.AsType[*problem.Error](err); ok {
-		return err
-	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		return problem.New(problem.NotFound, "There is no such order.", err)
 	}

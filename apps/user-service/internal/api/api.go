@@ -38,37 +38,30 @@ func New(users *store.Users, c *cache.Users, passwords *password.Hasher, session
 
 // Register adds the routes to router.
 func (a *API) Register(router chi.Router, errs *problem.Mapper) {
-	router.Get("/users/{id}", errs.Handle(a.get)) // the cache bounds its time
+	router.Get("/users/{id}", errs.Handle(own(a.get))) // the cache bounds its time
 	router.Group(func(r chi.Router) {
 		r.Use(httpserver.Deadline)
-		r.Post("/users", errs.Handle(a.create))
+		r.Post("/users", errs.Handle(httpjson.With(a.create)))
 		r.Get("/users", errs.Handle(byAdmin("list users", a.list)))
-		r.Patch("/users/{id}", errs.Handle(a.update))
-		r.Delete("/users/{id}", errs.Handle(a.remove))
-		r.Post("/users/{id}/confirmation", errs.Handle(a.sendConfirmation))
-		r.Post("/auth/email", errs.Handle(a.confirmEmail))
-		r.Post("/auth/password-reset", errs.Handle(a.sendReset))
-		r.Post("/auth/password", errs.Handle(a.resetPassword))
-		r.Get("/users/{id}/sessions", errs.Handle(a.listSessions))
-		r.Delete("/users/{id}/sessions", errs.Handle(a.endSessions))
-		r.Delete("/users/{id}/sessions/{session}", errs.Handle(a.endSessions))
+		r.Patch("/users/{id}", errs.Handle(own(a.update)))
+		r.Delete("/users/{id}", errs.Handle(own(a.remove)))
+		r.Post("/users/{id}/confirmation", errs.Handle(own(a.sendConfirmation)))
+		r.Post("/auth/email", errs.Handle(httpjson.With(a.confirmEmail)))
+		r.Post("/auth/password-reset", errs.Handle(httpjson.With(a.sendReset)))
+		r.Post("/auth/password", errs.Handle(httpjson.With(a.resetPassword)))
+		r.Get("/users/{id}/sessions", errs.Handle(own(a.listSessions)))
+		r.Delete("/users/{id}/sessions", errs.Handle(own(a.endSessions)))
+		r.Delete("/users/{id}/sessions/{session}", errs.Handle(own(a.endSessions)))
 		r.Get("/audit", errs.Handle(byAdmin("read the audit log", a.audit)))
-		r.Post("/sessions", errs.Handle(byGateway(a.signIn)))
-		r.Post("/sessions/external", errs.Handle(byGateway(a.signInAs)))
-		r.Post("/sessions/refresh", errs.Handle(byGateway(a.refresh)))
-		r.Post("/sessions/revoke", errs.Handle(byGateway(a.revoke)))
+		r.Post("/sessions", errs.Handle(byGateway(httpjson.With(a.signIn))))
+		r.Post("/sessions/external", errs.Handle(byGateway(httpjson.With(a.signInAs))))
+		r.Post("/sessions/refresh", errs.Handle(byGateway(httpjson.With(a.refresh))))
+		r.Post("/sessions/revoke", errs.Handle(byGateway(httpjson.With(a.revoke))))
 		r.Get("/sessions/revoked", errs.Handle(byGateway(a.revoked)))
 	})
 }
 
-func (a *API) create(w http.ResponseWriter, r *http.Request) error {
-	draft, err := httpjson.Decode[user.Draft](r)
-	if err != nil {
-		return err
-	}
-	if err := draft.Validate(); err != nil {
-		return err
-	}
+func (a *API) create(w http.ResponseWriter, r *http.Request, draft user.Draft) error {
 	if draft.Role == "" {
 		draft.Role = identity.User
 	} else if identity.From(r).Role != identity.Admin {
@@ -93,50 +86,37 @@ type list struct {
 }
 
 func (a *API) list(w http.ResponseWriter, r *http.Request) error {
-	asked, err := page.Parse(r.URL.Query())
+	users, next, err := page.Read(r.URL.Query(), uuid.Nil, func(u user.User) uuid.UUID { return u.ID }, func(after uuid.UUID, limit int) ([]user.User, error) {
+		return a.users.List(r.Context(), after, limit)
+	})
 	if err != nil {
 		return err
 	}
-	fetched, err := a.users.List(r.Context(), asked.AfterOr(uuid.Nil), asked.Fetch())
-	if err != nil {
-		return err
-	}
-	var answer list
-	answer.Users, answer.Next = page.Cut(asked, fetched, func(u user.User) uuid.UUID { return u.ID })
-	return httpjson.Write(w, http.StatusOK, answer)
+	return httpjson.Write(w, http.StatusOK, list{users, next})
 }
 
 // audit shows admins who did what, the newest first, to one user or to all.
 func (a *API) audit(w http.ResponseWriter, r *http.Request) error {
-	query := r.URL.Query()
-	asked, err := page.Parse(query)
-	if err != nil {
-		return err
-	}
 	of := uuid.Nil
-	if raw := query.Get("user"); raw != "" {
+	if raw := r.URL.Query().Get("user"); raw != "" {
 		var ok bool
 		if of, ok = resourceid.Parse(raw); !ok {
 			return problem.New(problem.Malformed, "user must be the id of a user.", nil)
 		}
 	}
-	fetched, err := a.log.List(r.Context(), of, asked.AfterOr(uuid.Max), asked.Fetch())
+	entries, next, err := page.Read(r.URL.Query(), uuid.Max, func(e audit.Entry) uuid.UUID { return e.ID }, func(before uuid.UUID, limit int) ([]audit.Entry, error) {
+		return a.log.List(r.Context(), of, before, limit)
+	})
 	if err != nil {
 		return err
 	}
-	var answer struct {
+	return httpjson.Write(w, http.StatusOK, struct {
 		Entries []audit.Entry `json:"entries"`
 		Next    *uuid.UUID    `json:"next,omitempty"`
-	}
-	answer.Entries, answer.Next = page.Cut(asked, fetched, func(e audit.Entry) uuid.UUID { return e.ID })
-	return httpjson.Write(w, http.StatusOK, answer)
+	}{entries, next})
 }
 
-func (a *API) get(w http.ResponseWriter, r *http.Request) error {
-	id, _, err := named(r)
-	if err != nil {
-		return err
-	}
+func (a *API) get(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identity.Someone) error {
 	found, version, hit, err := a.cache.Get(r.Context(), id)
 	if hit {
 		w.Header().Set("X-Cache", "hit")
@@ -154,16 +134,9 @@ func (a *API) get(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (a *API) update(w http.ResponseWriter, r *http.Request) error {
-	id, caller, err := named(r)
-	if err != nil {
-		return err
-	}
+func (a *API) update(w http.ResponseWriter, r *http.Request, id uuid.UUID, caller identity.Someone) error {
 	change, err := httpjson.Decode[user.Change](r)
 	if err != nil {
-		return err
-	}
-	if err := change.Validate(); err != nil {
 		return err
 	}
 	if change.Role != nil && caller.Role != identity.Admin {
@@ -192,11 +165,7 @@ func (a *API) update(w http.ResponseWriter, r *http.Request) error {
 	return httpjson.Write(w, http.StatusOK, updated)
 }
 
-func (a *API) remove(w http.ResponseWriter, r *http.Request) error {
-	id, caller, err := named(r)
-	if err != nil {
-		return err
-	}
+func (a *API) remove(w http.ResponseWriter, r *http.Request, id uuid.UUID, caller identity.Someone) error {
 	given, err := httpjson.Decode[proof](r)
 	if err != nil {
 		return err
@@ -240,35 +209,28 @@ func (a *API) prove(r *http.Request, caller identity.Someone, password string) (
 	return user.Guard{Caller: caller.ID, PasswordHash: hash}, err
 }
 
-// named returns the user that the path names, and the caller, who must be that
-// user or an admin.
-func named(r *http.Request) (uuid.UUID, identity.Someone, error) {
-	caller, err := identity.SignedIn(r)
-	if err != nil {
-		return uuid.Nil, caller, err
-	}
-	id, ok := resourceid.Parse(chi.URLParam(r, "id"))
-	if !ok {
-		return uuid.Nil, caller, problem.New(problem.NotFound, "There is no such user.", nil)
-	}
-	if id != caller.ID && caller.Role != identity.Admin {
-		return uuid.Nil, caller, problem.New(problem.Forbidden, "You may reach only your own user.", nil)
-	}
-	return id, caller, nil
+// own passes on the user that the path names, and the caller: it refuses a caller who is neither that user nor an admin.
+func own(handle func(http.ResponseWriter, *http.Request, uuid.UUID, identity.Someone) error) func(http.ResponseWriter, *http.Request) error {
+	return identity.Signed(func(w http.ResponseWriter, r *http.Request, caller identity.Someone) error {
+		id, ok := resourceid.Parse(chi.URLParam(r, "id"))
+		if !ok {
+			return problem.New(problem.NotFound, "There is no such user.", nil)
+		}
+		if id != caller.ID && caller.Role != identity.Admin {
+			return problem.New(problem.Forbidden, "You may reach only your own user.", nil)
+		}
+		return handle(w, r, id, caller)
+	})
 }
 
 // byAdmin refuses all but the requests of admins; what names what they may do.
 func byAdmin(what string, handle func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
-	return func(w http.ResponseWriter, r *http.Request) error {
-		caller, err := identity.SignedIn(r)
-		if err != nil {
-			return err
-		}
+	return identity.Signed(func(w http.ResponseWriter, r *http.Request, caller identity.Someone) error {
 		if caller.Role != identity.Admin {
 			return problem.New(problem.Forbidden, "Only an admin may "+what+".", nil)
 		}
 		return handle(w, r)
-	}
+	})
 }
 
 // byGateway refuses all but the gateway's own requests.

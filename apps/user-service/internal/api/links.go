@@ -3,7 +3,9 @@ package api
 import (
 	"net/http"
 
-	"platform.example/apps/internal/httpjson"
+	"github.com/google/uuid"
+
+	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/user-service/internal/audit"
 	"platform.example/apps/user-service/internal/store"
@@ -11,11 +13,7 @@ import (
 )
 
 // sendConfirmation sends a user another link to confirm their email.
-func (a *API) sendConfirmation(w http.ResponseWriter, r *http.Request) error {
-	id, _, err := named(r)
-	if err != nil {
-		return err
-	}
+func (a *API) sendConfirmation(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identity.Someone) error {
 	if err := a.users.SendConfirmation(r.Context(), id, audit.Of(r, audit.LinkSent, string(store.Confirm))); err != nil {
 		return err
 	}
@@ -23,13 +21,9 @@ func (a *API) sendConfirmation(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-func (a *API) confirmEmail(w http.ResponseWriter, r *http.Request) error {
-	given, err := httpjson.Decode[struct {
-		Token string `json:"token"`
-	}](r)
-	if err != nil {
-		return err
-	}
+func (a *API) confirmEmail(w http.ResponseWriter, r *http.Request, given struct {
+	Token string `json:"token"`
+}) error {
 	changed, err := a.users.ConfirmEmail(r.Context(), given.Token, audit.Of(r, audit.UserChanged, "email confirmed"))
 	if err != nil {
 		return err
@@ -40,13 +34,9 @@ func (a *API) confirmEmail(w http.ResponseWriter, r *http.Request) error {
 }
 
 // sendReset answers alike whether or not there is such a user.
-func (a *API) sendReset(w http.ResponseWriter, r *http.Request) error {
-	given, err := httpjson.Decode[struct {
-		Email user.Email `json:"email"`
-	}](r)
-	if err != nil {
-		return err
-	}
+func (a *API) sendReset(w http.ResponseWriter, r *http.Request, given struct {
+	Email user.Email `json:"email"`
+}) error {
 	if given.Email == "" {
 		return problem.New(problem.Invalid, "email is required.", nil)
 	}
@@ -58,14 +48,10 @@ func (a *API) sendReset(w http.ResponseWriter, r *http.Request) error {
 }
 
 // resetPassword hashes nothing for a client without a valid link.
-func (a *API) resetPassword(w http.ResponseWriter, r *http.Request) error {
-	given, err := httpjson.Decode[struct {
-		Token    string `json:"token"`
-		Password string `json:"password"`
-	}](r)
-	if err != nil {
-		return err
-	}
+func (a *API) resetPassword(w http.ResponseWriter, r *http.Request, given struct {
+	Token    string `json:"token"`
+	Password string `json:"password"`
+}) error {
 	change := user.Change{Password: &given.Password}
 	if err := change.Validate(); err != nil {
 		return err

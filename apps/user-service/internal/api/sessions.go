@@ -9,6 +9,7 @@ import (
 	"github.com/google/uuid"
 
 	"platform.example/apps/internal/httpjson"
+	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/resourceid"
 	"platform.example/apps/user-service/internal/audit"
@@ -25,11 +26,7 @@ type credentials struct {
 }
 
 // signIn says the same, after the same time, of an unknown user and of a wrong password.
-func (a *API) signIn(w http.ResponseWriter, r *http.Request) error {
-	given, err := httpjson.Decode[credentials](r)
-	if err != nil {
-		return err
-	}
+func (a *API) signIn(w http.ResponseWriter, r *http.Request, given credentials) error {
 	if given.Email == "" || given.Password == "" || len(given.Password) > user.MaxPasswordBytes {
 		return problem.New(problem.Invalid, "email and password are required; a password has at most 512 bytes.", nil)
 	}
@@ -62,12 +59,8 @@ type claims struct {
 
 // signInAs begins a session of the user whom an identity provider vouches for. Who is new becomes a user without a password. A user
 // who has the email already is not linked: they may have registered somebody else's.
-func (a *API) signInAs(w http.ResponseWriter, r *http.Request) error {
+func (a *API) signInAs(w http.ResponseWriter, r *http.Request, given claims) error {
 	const detail = "by an identity provider"
-	given, err := httpjson.Decode[claims](r)
-	if err != nil {
-		return err
-	}
 	if given.Issuer == "" || given.Subject == "" || strings.ContainsRune(given.Subject, 0) {
 		return problem.New(problem.Invalid, "iss and sub are required.", nil)
 	}
@@ -99,11 +92,7 @@ type refreshToken struct {
 	RefreshToken string `json:"refresh_token"`
 }
 
-func (a *API) refresh(w http.ResponseWriter, r *http.Request) error {
-	given, err := httpjson.Decode[refreshToken](r)
-	if err != nil {
-		return err
-	}
+func (a *API) refresh(w http.ResponseWriter, r *http.Request, given refreshToken) error {
 	next, err := a.sessions.Refresh(r.Context(), given.RefreshToken, audit.Of(r, audit.SessionEnded))
 	if err != nil {
 		return err
@@ -112,11 +101,7 @@ func (a *API) refresh(w http.ResponseWriter, r *http.Request) error {
 }
 
 // revoke answers alike whether or not there was a session (RFC 7009, 2.2).
-func (a *API) revoke(w http.ResponseWriter, r *http.Request) error {
-	given, err := httpjson.Decode[refreshToken](r)
-	if err != nil {
-		return err
-	}
+func (a *API) revoke(w http.ResponseWriter, r *http.Request, given refreshToken) error {
 	if err := a.sessions.Revoke(r.Context(), given.RefreshToken, audit.Of(r, audit.SessionEnded)); err != nil {
 		return err
 	}
@@ -125,11 +110,7 @@ func (a *API) revoke(w http.ResponseWriter, r *http.Request) error {
 }
 
 // listSessions shows users where they are signed in.
-func (a *API) listSessions(w http.ResponseWriter, r *http.Request) error {
-	id, _, err := named(r)
-	if err != nil {
-		return err
-	}
+func (a *API) listSessions(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identity.Someone) error {
 	open, err := a.sessions.List(r.Context(), id)
 	if err != nil {
 		return err
@@ -140,11 +121,7 @@ func (a *API) listSessions(w http.ResponseWriter, r *http.Request) error {
 }
 
 // endSessions ends the session that the path names, or all of the user's.
-func (a *API) endSessions(w http.ResponseWriter, r *http.Request) error {
-	id, _, err := named(r)
-	if err != nil {
-		return err
-	}
+func (a *API) endSessions(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identity.Someone) error {
 	one, action := uuid.Nil, audit.SessionsEnded
 	if raw := chi.URLParam(r, "session"); raw != "" {
 		var ok bool

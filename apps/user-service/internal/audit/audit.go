@@ -3,6 +3,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -111,14 +112,9 @@ func (l *Log) List(ctx context.Context, user, before uuid.UUID, limit int) ([]En
 
 // Sweep deletes entries that have been kept long enough.
 func (l *Log) Sweep(ctx context.Context) error {
-	for after, statement := range map[time.Duration]string{
-		kept:         "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT $2)",
-		sessionsKept: "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 AND action LIKE 'session%' ORDER BY at LIMIT $2)",
-	} {
-		if err := postgres.DeleteInBatches(ctx, l.pool, "deleting old audit entries", statement, time.Now().Add(-after)); err != nil {
-			return err
-		}
-	}
-	return postgres.DeleteInBatches(ctx, l.pool, "forgetting old addresses", `UPDATE audit SET address = '' WHERE id IN (
-		SELECT id FROM audit WHERE at < $1 AND address <> '' ORDER BY at LIMIT $2)`, time.Now().Add(-sessionsKept))
+	return errors.Join(postgres.DeleteOld(ctx, l.pool, "audit", "id", "at", kept),
+		postgres.DeleteInBatches(ctx, l.pool, "deleting old sessions from the audit log", `DELETE FROM audit WHERE id IN (
+			SELECT id FROM audit WHERE at < $1 AND action LIKE 'session%' ORDER BY at LIMIT $2)`, time.Now().Add(-sessionsKept)),
+		postgres.DeleteInBatches(ctx, l.pool, "forgetting old addresses", `UPDATE audit SET address = '' WHERE id IN (
+			SELECT id FROM audit WHERE at < $1 AND address <> '' ORDER BY at LIMIT $2)`, time.Now().Add(-sessionsKept)))
 }

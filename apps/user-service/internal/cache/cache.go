@@ -60,18 +60,14 @@ type Users struct {
 // where there is no such user.
 func New(redis *goredis.Client, load func(context.Context, uuid.UUID) (user.User, error),
 	log *slog.Logger, registry prometheus.Registerer) *Users {
-	auto := promauto.With(registry)
+	counter := func(name, help string) prometheus.Counter {
+		return promauto.With(registry).NewCounter(prometheus.CounterOpts{Name: "user_service_cache_" + name, Help: help})
+	}
 	return &Users{
 		redis: redis, load: load, log: log, put: goredis.NewScript(putScript), guard: guard{now: time.Now},
-		hits: auto.NewCounter(prometheus.CounterOpts{
-			Name: "user_service_cache_hits_total", Help: "Users answered from the cache, known absences included.",
-		}),
-		misses: auto.NewCounter(prometheus.CounterOpts{
-			Name: "user_service_cache_misses_total", Help: "Users that the cache could not answer.",
-		}),
-		spared: auto.NewCounter(prometheus.CounterOpts{
-			Name: "user_service_cache_spared_total", Help: "Misses for which the cache was not asked, because it had not answered before.",
-		}),
+		hits:   counter("hits_total", "Users answered from the cache, known absences included."),
+		misses: counter("misses_total", "Users that the cache could not answer."),
+		spared: counter("spared_total", "Misses for which the cache was not asked, because it had not answered before."),
 	}
 }
 

@@ -215,11 +215,6 @@ func (s *Users) ResetPassword(ctx context.Context, secret, passwordHash string, 
 
 // Forget deletes links that have expired, and what is known of emails that no longer count.
 func (s *Users) Forget(ctx context.Context) error {
-	err := postgres.DeleteInBatches(ctx, s.pool, "deleting old links", `DELETE FROM links WHERE secret_hash IN (
-		SELECT secret_hash FROM links WHERE expires_at < $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED)`, time.Now())
-	if err != nil {
-		return err
-	}
-	return postgres.DeleteInBatches(ctx, s.pool, "forgetting emails", `DELETE FROM emails_sent WHERE id IN (
-		SELECT id FROM emails_sent WHERE at < $1 ORDER BY at LIMIT $2)`, time.Now().Add(-time.Hour))
+	return errors.Join(postgres.DeleteOld(ctx, s.pool, "links", "secret_hash", "expires_at", 0),
+		postgres.DeleteOld(ctx, s.pool, "emails_sent", "id", "at", time.Hour))
 }

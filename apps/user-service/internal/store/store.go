@@ -234,9 +234,6 @@ const uniqueViolation = "23505" // SQLSTATE, PostgreSQL manual, appendix A
 var errTaken = problem.New(problem.Conflict, "This email is already registered.", nil)
 
 func failure(doing string, err error) error {
-	if _, ok := errors.AsType[*problem.Error](err); ok {
-		return err
-	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		return problem.New(problem.NotFound, "There is no such user.", err)
 	}
