@@ -15,16 +15,10 @@ import (
 func accesses(t testing.TB, kind string) map[string]string {
 	t.Helper()
 	_, here, _, _ := runtime.Caller(0)
-	found, err := filepath.Glob(filepath.Join(filepath.Dir(here), "..", "..", "*", "testdata", kind+".acl"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	found := Must[[]string](t)(filepath.Glob(filepath.Join(filepath.Dir(here), "..", "..", "*", "testdata", kind+".acl")))
 	rules := map[string]string{}
 	for _, path := range found {
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		raw := Must[[]byte](t)(os.ReadFile(path))
 		service := filepath.Base(filepath.Dir(filepath.Dir(path)))
 		rules[service] = strings.Join(strings.Fields(string(raw)), " ")
 	}

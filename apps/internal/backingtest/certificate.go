@@ -59,11 +59,7 @@ func OtherAuthority(t testing.TB) string { return authority(t, newKeyPair) }
 
 func authority(t testing.TB, of func() (keyPair, error)) string {
 	t.Helper()
-	pair, err := of()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return pair.certificate
+	return Must[keyPair](t)(of()).certificate
 }
 
 // files are where a server finds its certificate, which is also its authority, and its key.
@@ -72,10 +68,7 @@ type files struct{ certificate, key string }
 // certify writes a server's files to dir, for the account that it runs as.
 func certify(t testing.TB, dir string, as *syscall.Credential) files {
 	t.Helper()
-	pair, err := ours()
-	if err != nil {
-		t.Fatal(err)
-	}
+	pair := Must[keyPair](t)(ours())
 	f := files{filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key")}
 	for path, content := range map[string]string{f.certificate: pair.certificate, f.key: pair.key} {
 		err := os.WriteFile(path, []byte(content), 0o600)

@@ -22,6 +22,17 @@ import (
 // startDeadline is generous: test machines compile other things meanwhile.
 const startDeadline = 60 * time.Second
 
+// Must returns what passes on the value of a call, as Must[T](t)(call()), or ends the test where the call fails.
+func Must[T any](t testing.TB) func(T, error) T {
+	return func(value T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return value
+	}
+}
+
 // Eventually polls until condition returns nil, or fails the test at the deadline.
 func Eventually(t testing.TB, deadline time.Duration, condition func() error) {
 	t.Helper()
@@ -132,10 +143,7 @@ func Find(t testing.TB, debianPackage string, candidates ...string) string {
 // freePort returns a port that nothing listens on.
 func freePort(t testing.TB) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	listener := Must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
 	defer func() { _ = listener.Close() }()
 	return strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
 }
@@ -144,10 +152,7 @@ func freePort(t testing.TB) string {
 // may not run Postgres, so root's tests run it as the account of its package.
 func account(t testing.TB, name string) (dir string, as *syscall.Credential) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", name)
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir = Must[string](t)(os.MkdirTemp("", name))
 	t.Cleanup(func() {
 		if err := os.RemoveAll(dir); err != nil {
 			t.Errorf("removing the directory of %s: %v", name, err)
@@ -156,7 +161,7 @@ func account(t testing.TB, name string) (dir string, as *syscall.Credential) {
 	if os.Geteuid() != 0 {
 		return dir, nil
 	}
-	as, err = credential(name)
+	as, err := credential(name)
 	if err == nil {
 		err = os.Chown(dir, int(as.Uid), int(as.Gid))
 	}

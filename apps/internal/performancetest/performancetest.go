@@ -50,14 +50,8 @@ func Peer(t testing.TB, part string, env ...string) Process {
 	t.Helper()
 	c := exec.Command(os.Args[0])
 	c.Env = append(append(os.Environ(), playing+"="+part), env...)
-	stdin, err := c.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	stdout, err := c.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
+	stdin := backingtest.Must[io.WriteCloser](t)(c.StdinPipe())
+	stdout := backingtest.Must[io.ReadCloser](t)(c.StdoutPipe())
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -66,10 +60,7 @@ func Peer(t testing.TB, part string, env ...string) Process {
 		_ = c.Process.Kill()
 		_ = c.Wait()
 	})
-	line, err := bufio.NewReader(stdout).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
+	line := backingtest.Must[string](t)(bufio.NewReader(stdout).ReadString('\n'))
 	return Process{URL: strings.TrimSpace(line), PID: c.Process.Pid}
 }
 
@@ -103,16 +94,9 @@ func Load(t testing.TB, url string, connections int, headers ...string) Measured
 		return string(match[1])
 	}
 	number := func(pattern *regexp.Regexp) float64 {
-		n, err := strconv.ParseFloat(found(pattern), 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return n
+		return backingtest.Must[float64](t)(strconv.ParseFloat(found(pattern), 64))
 	}
-	half, err := time.ParseDuration(found(median))
-	if err != nil {
-		t.Fatal(err)
-	}
+	half := backingtest.Must[time.Duration](t)(time.ParseDuration(found(median)))
 	return Measured{PerSecond: number(perSecond), Median: half, Requests: number(requests)}
 }
 
@@ -137,15 +121,8 @@ func Memory(t testing.TB, pid int) float64 {
 
 func stat(t testing.TB, pid int) procfs.ProcStat {
 	t.Helper()
-	process, err := procfs.NewProc(pid)
-	if err != nil {
-		t.Fatal(err)
-	}
-	read, err := process.Stat()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return read
+	process := backingtest.Must[procfs.Proc](t)(procfs.NewProc(pid))
+	return backingtest.Must[procfs.ProcStat](t)(process.Stat())
 }
 
 // maxIdle is what a service may hold while it has nothing to do, in MiB.

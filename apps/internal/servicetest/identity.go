@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"platform.example/apps/internal/backingtest"
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/identity"
 )
@@ -71,11 +72,7 @@ func CallerOf(t testing.TB, r *http.Request, service string) identity.Caller {
 // Identity returns the header that names a caller to a service, and lasts for an hour: for clients that send it themselves.
 func Identity(t testing.TB, service string, caller identity.Caller) string {
 	t.Helper()
-	signed, err := sign(service, caller)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return identity.Header + ": " + signed
+	return identity.Header + ": " + backingtest.Must[string](t)(sign(service, caller))
 }
 
 func sign(service string, caller identity.Caller) (string, error) {
@@ -92,10 +89,7 @@ func Direct(t testing.TB, method, url, body, service string, caller identity.Cal
 	t.Helper()
 	signed := "none"
 	if service != "" {
-		var err error
-		if signed, err = sign(service, caller); err != nil {
-			t.Fatal(err)
-		}
+		signed = backingtest.Must[string](t)(sign(service, caller))
 	}
 	return Call(t, method, url, body, append(headers, identity.Header+": "+signed)...)
 }

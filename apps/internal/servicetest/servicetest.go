@@ -131,10 +131,7 @@ func JSON[T any](t testing.TB, a Answer) T {
 // answer. Headers are "Name: value".
 func Call(t testing.TB, method, url, body string, headers ...string) Answer {
 	t.Helper()
-	request, err := http.NewRequest(method, url, strings.NewReader(body))
-	if err != nil {
-		t.Fatal(err)
-	}
+	request := backingtest.Must[*http.Request](t)(http.NewRequest(method, url, strings.NewReader(body)))
 	if body != "" {
 		request.Header.Set("Content-Type", "application/json")
 	}
