@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +49,11 @@ func TestTheOrdersOfADeletedUserStayWithoutTheUser(t *testing.T) {
 			t.Errorf("order %s is of %s, want %s", id, got.UserID, owner)
 		}
 	}
+	late := servicetest.Call(t, "POST", s.HTTP+"/orders", validOrder, "X-User-Id: "+user.String(), "X-User-Role: user", newKey())
+	if got := servicetest.JSON[problemAnswer](t, late); late.Status != http.StatusUnauthorized || got.Code != "unauthenticated" {
+		t.Errorf("a deleted user creates an order: %+v", late)
+	}
+	place(t, s.HTTP, alice)
 	advance(t, s.HTTP, mine.ID, "pay") // its events are still published
 	backingtest.Eventually(t, 20*time.Second, func() error { return published(t, s.Ops) })
 }

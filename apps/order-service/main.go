@@ -47,7 +47,7 @@ var serve = service.Serve(service.Definition{
 			Routes:     api.New(orders).Register,
 			Background: []background.Work{deletions.Watch},
 			WhileLive:  []background.Work{relay.Run, deletions.Run},
-			Chores:     append(deletions.Chores(), relay.Trim, relay.Forget, orders.ForgetKeys),
+			Chores:     append(deletions.Chores(), relay.Trim, relay.Forget, orders.Forget),
 		}, nil
 	},
 })

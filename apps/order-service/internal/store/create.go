@@ -17,11 +17,13 @@ import (
 )
 
 const (
-	// keptFor is how long a request is known by its key: twice the 24 h that
+	// keptFor is how long a request is known by its key, and a user as deleted: twice the 24 h that
 	// clients are promised.
 	keptFor = 48 * time.Hour
 	// claimAttempts is for keys that expire between two statements.
 	claimAttempts = 3
+	// userLock is the advisory lock of the user $1: whoever creates orders shares it, the deletion has it alone.
+	userLock = "hashtextextended($1::uuid::text, 0)"
 )
 
 // Request is what tells a request that is made again from another: its key,
@@ -41,7 +43,8 @@ type Answer struct {
 // Create adds an order that a request asks for and is to be answered so. Where
 // the request has been made before, nothing is added and the answer is the one
 // of then (replayed); it fails with problem.Invalid where the key was used for
-// something else. Of any number at once, one adds and the others wait for it.
+// something else, and with problem.Unauthenticated where the user
+// is deleted. Of any number at once, one adds and the others wait for it.
 func (s *Orders) Create(ctx context.Context, o order.Order, request Request, first Answer) (answer Answer, replayed bool, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		answer, replayed, err = claim(ctx, tx, o.UserID, request, first)
@@ -95,6 +98,14 @@ func insert(ctx context.Context, tx pgx.Tx, o order.Order) error {
 		skus[i], quantities[i], prices[i] = item.SKU, item.Quantity, item.UnitPrice
 	}
 	var batch pgx.Batch
+	batch.Queue("SELECT pg_advisory_xact_lock_shared("+userLock+")", o.UserID)
+	batch.Queue("SELECT EXISTS (SELECT FROM deleted_users WHERE user_id = $1)", o.UserID).QueryRow(func(row pgx.Row) error {
+		var deleted bool
+		if err := row.Scan(&deleted); err != nil || !deleted {
+			return err
+		}
+		return problem.New(problem.Unauthenticated, "This user is deleted.", nil)
+	})
 	batch.Queue(`INSERT INTO orders (id, user_id, status, currency, total, created_at, updated_at, version)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 		o.ID, o.UserID, o.Status, o.Currency, o.Total, o.CreatedAt, o.UpdatedAt, o.Version)
@@ -108,7 +119,8 @@ func insert(ctx context.Context, tx pgx.Tx, o order.Order) error {
 	return tx.SendBatch(ctx, &batch).Close()
 }
 
-// ForgetKeys deletes keys that have been kept long enough.
-func (s *Orders) ForgetKeys(ctx context.Context) error {
-	return postgres.DeleteOld(ctx, s.pool, "idempotency_keys", "user_id, key", "created_at", keptFor)
+// Forget deletes keys, and the ids of deleted users, that have been kept long enough.
+func (s *Orders) Forget(ctx context.Context) error {
+	return errors.Join(postgres.DeleteOld(ctx, s.pool, "idempotency_keys", "user_id, key", "created_at", keptFor),
+		postgres.DeleteOld(ctx, s.pool, "deleted_users", "user_id", "deleted_at", keptFor))
 }

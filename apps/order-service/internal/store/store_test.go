@@ -1,9 +1,12 @@
 package store
 
 import (
+	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -11,11 +14,14 @@ import (
 
 	"platform.example/apps/internal/backingtest"
 	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/event"
 	"platform.example/apps/internal/postgres"
+	"platform.example/apps/internal/problem"
 	"platform.example/apps/order-service/internal/order"
 )
 
-func TestKeysAreForgottenAfterTwoDays(t *testing.T) {
+func newOrders(t *testing.T) *Orders {
+	t.Helper()
 	database := backingtest.StartPostgres(t)
 	variables := database.Env()
 	env := config.From(func(name string) (string, bool) { value, ok := variables[name]; return value, ok })
@@ -28,24 +34,79 @@ func TestKeysAreForgottenAfterTwoDays(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer pool.Close()
-	orders := New(pool, func() {})
+	t.Cleanup(pool.Close)
+	return New(pool, func() {})
+}
 
+// create has an order of the user created, and returns its id, or that of the first order with the key.
+func create(t *testing.T, orders *Orders, user uuid.UUID, key string) (id uuid.UUID, replayed bool, err error) {
+	t.Helper()
 	price := int64(5)
 	d := order.Draft{Currency: "EUR", Items: []order.DraftItem{{SKU: "A", Quantity: 1, UnitPrice: &price}}}
+	o, err := order.New(user, d, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	answer, replayed, err := orders.Create(t.Context(), o, Request{Key: key, Hash: []byte("same")},
+		Answer{Status: http.StatusCreated, Body: []byte("{}"), OrderID: o.ID})
+	return answer.OrderID, replayed, err
+}
+
+// Of orders that are created while their user's deletion is handled, and after it, none names the user.
+func TestNoOrderNamesAUserWhoIsDeletedMeanwhile(t *testing.T) {
+	orders := newOrders(t)
+	for range 20 {
+		user := uuid.New()
+		data, err := json.Marshal(event.User{ID: user})
+		if err != nil {
+			t.Fatal(err)
+		}
+		anonymise, err := Anonymise(event.Event{ID: uuid.New(), Type: event.UserDeleted, Data: data})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all sync.WaitGroup
+		for i := range 6 {
+			all.Go(func() {
+				time.Sleep(time.Duration(i) * time.Millisecond)
+				_, _, err := create(t, orders, user, uuid.NewString())
+				if refused, ok := errors.AsType[*problem.Error](err); err != nil && (!ok || refused.Code != problem.Unauthenticated) {
+					t.Error(err)
+				}
+			})
+		}
+		all.Go(func() {
+			time.Sleep(2 * time.Millisecond)
+			for range 2 { // again, as happens
+				if err := anonymise(t.Context(), orders.pool); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		all.Wait()
+		if _, _, err := create(t, orders, user, "late"); err == nil {
+			t.Error("a deleted user creates an order")
+		}
+		var left int
+		if err := orders.pool.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM orders WHERE user_id = $1) +
+			(SELECT count(*) FROM idempotency_keys WHERE user_id = $1)`, user).Scan(&left); err != nil || left != 0 {
+			t.Fatalf("%d rows name a deleted user: %v", left, err)
+		}
+	}
+}
+
+func TestKeysAreForgottenAfterTwoDays(t *testing.T) {
+	orders := newOrders(t)
+	pool := orders.pool
+
 	user := uuid.New()
 	create := func(key string) (id uuid.UUID, replayed bool) {
 		t.Helper()
-		o, err := order.New(user, d, time.Now())
+		id, replayed, err := create(t, orders, user, key)
 		if err != nil {
 			t.Fatal(err)
 		}
-		answer, replayed, err := orders.Create(t.Context(), o, Request{Key: key, Hash: []byte("same")},
-			Answer{Status: http.StatusCreated, Body: []byte("{}"), OrderID: o.ID})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return answer.OrderID, replayed
+		return id, replayed
 	}
 	id, _ := create("young")
 	create("old")
@@ -60,8 +121,16 @@ func TestKeysAreForgottenAfterTwoDays(t *testing.T) {
 		}
 	}
 
-	if err := orders.ForgetKeys(t.Context()); err != nil {
+	if _, err := pool.Exec(t.Context(), `INSERT INTO deleted_users (user_id, deleted_at)
+		VALUES ($1, now() - interval '49 h'), ($2, now() - interval '47 h')`, uuid.New(), uuid.New()); err != nil {
 		t.Fatal(err)
+	}
+	if err := orders.Forget(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	var deleted int
+	if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM deleted_users").Scan(&deleted); err != nil || deleted != 1 {
+		t.Errorf("%d deleted users are left, want the young one: %v", deleted, err)
 	}
 	var left int
 	if err := pool.QueryRow(t.Context(), "SELECT count(*) FROM idempotency_keys").Scan(&left); err != nil || left != 1 {
