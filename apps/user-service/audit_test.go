@@ -2,9 +2,12 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
+
+	"github.com/google/uuid"
 
 	"platform.example/apps/internal/backingtest"
 	"platform.example/apps/internal/identity"
@@ -112,4 +115,72 @@ func TestSessionsAreListedAndEndedAndAllIsAudited(t *testing.T) {
 		t.Errorf("of all users: %d entries", len(all.Entries))
 	}
 	call(http.StatusBadRequest, "GET", "/audit?user=x", "", admin)
+}
+
+// Refusals are in the audit log, and so many that an attacker can't fill it.
+func TestRefusalsAreAudited(t *testing.T) {
+	database := backingtest.StartPostgres(t)
+	env := servicetest.Env(database.Env(), backingtest.StartRedis(t).Env(name), backingtest.StartStream(t).Env(name))
+	if out, err := servicetest.Run(commands(), env, "migrate"); err != nil {
+		t.Fatalf("migrate: %v\n%s", err, out)
+	}
+	s := servicetest.Start(t, name, commands(), env)
+	call := func(want int, method, path, body string, caller identity.Caller) servicetest.Answer {
+		t.Helper()
+		answer := servicetest.Direct(t, method, s.HTTP+path, body, name, caller, "X-Forwarded-For: 198.51.100.7")
+		if answer.Status != want {
+			t.Fatalf("%s %s: %+v, want %d", method, path, answer, want)
+		}
+		return answer
+	}
+	nobody, gateway := identity.Caller{}, identity.Caller{Role: identity.Gateway}
+	admin := identity.Caller{UserID: "0190f3a0-0000-7000-8000-0000000000ad", Role: identity.Admin}
+	id := servicetest.JSON[userAnswer](t, call(201, "POST", "/users", `{"email":"a@example.com","name":"A","password":"correct horse"}`, nobody)).ID
+	owner := identity.Caller{UserID: id, Role: identity.User}
+
+	const bound = 10 // of an hour, an account and an action
+	for range bound + 3 {
+		call(401, "POST", "/sessions", `{"email":"a@example.com","password":"wrong"}`, gateway)
+		call(401, "POST", "/sessions", `{"email":"nobody@example.com","password":"wrong"}`, gateway)
+	}
+	call(403, "PATCH", "/users/"+id, `{"email":"b@example.com","current_password":"wrong"}`, owner)
+	call(403, "DELETE", "/users/"+id, `{"current_password":"wrong"}`, owner)
+	call(422, "POST", "/auth/email", `{"token":"GUESSED"}`, nobody)
+	call(422, "POST", "/auth/password", `{"token":"GUESSED","password":"correct horse"}`, nobody)
+	call(201, "POST", "/sessions", `{"email":"a@example.com","password":"correct horse"}`, gateway)
+
+	count := func(path string) map[string]int {
+		t.Helper()
+		counts := map[string]int{}
+		for _, e := range servicetest.JSON[auditAnswer](t, call(200, "GET", path, "", admin)).Entries {
+			who := map[string]string{"": "-", id: "owner"}[e.Actor]
+			of := map[string]string{id: "owner", uuid.Nil.String(): "none"}[e.User]
+			counts[strings.Join([]string{e.Action, e.Detail, "by", who, "of", of, e.Address}, " ")]++
+		}
+		return counts
+	}
+	const at = " 198.51.100.7"
+	mine := map[string]int{
+		"user.created  by - of owner" + at: 1, "session.refused  by - of owner" + at: bound,
+		"password.refused  by owner of owner" + at: 2, "session.begun  by owner of owner" + at: 1,
+	}
+	if got := count("/audit?limit=100&user=" + id); !maps.Equal(got, mine) {
+		t.Errorf("of the user: %v, want %v", got, mine)
+	}
+	all := maps.Clone(mine)
+	all["session.refused  by - of none"+at] = bound
+	all["link.refused confirm by - of none"+at], all["link.refused reset by - of none"+at] = 1, 1
+	if got := count("/audit?limit=100"); !maps.Equal(got, all) {
+		t.Errorf("of all: %v, want %v", got, all)
+	}
+
+	// After an hour, as many are kept beside the former ones.
+	if _, err := database.Connect().Exec(t.Context(), "UPDATE audit SET at = at - interval '61 minutes'"); err != nil {
+		t.Fatal(err)
+	}
+	call(401, "POST", "/sessions", `{"email":"a@example.com","password":"wrong"}`, gateway)
+	mine["session.refused  by - of owner"+at]++
+	if got := count("/audit?limit=100&user=" + id); !maps.Equal(got, mine) {
+		t.Errorf("an hour later: %v, want %v", got, mine)
+	}
 }

@@ -86,7 +86,7 @@ func TestUsersOfAnIdentityProvider(t *testing.T) {
 	for _, e := range servicetest.JSON[auditAnswer](t, servicetest.Direct(t, "GET", s.HTTP+"/audit?user="+ada.UserID, "", name, identity.Caller{UserID: local.ID, Role: identity.Admin})).Entries {
 		log = append(log, e.Action+" "+e.Detail)
 	}
-	if len(log) != 6 || log[5] != "user.created by an identity provider" || strings.Count(strings.Join(log, ","), "session.begun by an identity provider") != 5 {
+	if len(log) != 9 || log[8] != "user.created by an identity provider" || strings.Count(strings.Join(log, ","), "session.refused") != 3 || strings.Count(strings.Join(log, ","), "session.begun by an identity provider") != 5 {
 		t.Errorf("the audit log is %q", log)
 	}
 

@@ -2,6 +2,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/go-chi/chi/v5"
@@ -204,9 +205,14 @@ func (a *API) prove(r *http.Request, caller identity.Someone, password string) (
 	}
 	right, err := a.passwords.Verify(r.Context(), password, hash)
 	if err == nil && !right {
-		err = problem.New(problem.Forbidden, "current_password is wrong.", nil)
+		err = a.refused(r, audit.PasswordRefused, caller.ID, problem.New(problem.Forbidden, "current_password is wrong.", nil))
 	}
 	return user.Guard{Caller: caller.ID, PasswordHash: hash}, err
+}
+
+// refused records a refusal, which it returns, on the account of user; uuid.Nil is for no known account.
+func (a *API) refused(r *http.Request, action audit.Action, user uuid.UUID, refusal error, details ...string) error {
+	return errors.Join(refusal, a.log.Refused(r.Context(), audit.Of(r, action, details...), user))
 }
 
 // own passes on the user that the path names, and the caller: it refuses a caller who is neither that user nor an admin.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 
 	"github.com/google/uuid"
@@ -26,7 +27,7 @@ func (a *API) confirmEmail(w http.ResponseWriter, r *http.Request, given struct 
 }) error {
 	changed, err := a.users.ConfirmEmail(r.Context(), given.Token, audit.Of(r, audit.UserChanged, "email confirmed"))
 	if err != nil {
-		return err
+		return a.linkFailed(r, store.Confirm, err)
 	}
 	a.cache.Invalidate(r.Context(), changed.ID, changed.Version)
 	w.WriteHeader(http.StatusNoContent)
@@ -59,7 +60,7 @@ func (a *API) resetPassword(w http.ResponseWriter, r *http.Request, given struct
 	if valid, err := a.users.HasLink(r.Context(), given.Token, store.Reset); err != nil {
 		return err
 	} else if !valid {
-		return store.ErrLink
+		return a.linkFailed(r, store.Reset, store.ErrLink)
 	}
 	hash, err := a.passwords.Hash(r.Context(), given.Password)
 	if err != nil {
@@ -67,9 +68,17 @@ func (a *API) resetPassword(w http.ResponseWriter, r *http.Request, given struct
 	}
 	changed, err := a.users.ResetPassword(r.Context(), given.Token, hash, audit.Of(r, audit.UserChanged, "password, by a link"))
 	if err != nil {
-		return err
+		return a.linkFailed(r, store.Reset, err)
 	}
 	a.cache.Invalidate(r.Context(), changed.ID, changed.Version)
 	w.WriteHeader(http.StatusNoContent)
 	return nil
+}
+
+// linkFailed returns err, and records it where it refuses a link. Whose it was isn't known: used links are deleted.
+func (a *API) linkFailed(r *http.Request, purpose store.Purpose, err error) error {
+	if !errors.Is(err, store.ErrLink) {
+		return err
+	}
+	return a.refused(r, audit.LinkRefused, uuid.Nil, err, string(purpose))
 }

@@ -39,7 +39,7 @@ func (a *API) signIn(w http.ResponseWriter, r *http.Request, given credentials) 
 		return err
 	}
 	if !right {
-		return problem.New(problem.Unauthenticated, "Email or password is wrong.", nil)
+		return a.refused(r, audit.SignInRefused, known.ID, problem.New(problem.Unauthenticated, "Email or password is wrong.", nil))
 	}
 	begun, err := a.sessions.Begin(r.Context(), known.ID, known.PasswordHash, audit.Of(r, audit.SessionBegun))
 	if err != nil {

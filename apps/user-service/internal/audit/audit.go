@@ -26,6 +26,9 @@ const (
 	sessionsKept = 90 * 24 * time.Hour
 )
 
+// refusalsPerHour bounds the refusals of an hour that are kept, per account and action. All unknown accounts count as one.
+const refusalsPerHour = 10
+
 // maxAgentBytes bounds what is kept of a client's User-Agent.
 const maxAgentBytes = 256
 
@@ -41,6 +44,10 @@ const (
 	SessionBegun  Action = "session.begun"
 	SessionEnded  Action = "session.ended"
 	SessionsEnded Action = "sessions.ended" // all of the user's
+
+	SignInRefused   Action = "session.refused"  // for a wrong password
+	PasswordRefused Action = "password.refused" // which was to be the current one
+	LinkRefused     Action = "link.refused"     // the detail names its purpose
 )
 
 // Entry is one line of the log.
@@ -50,7 +57,7 @@ type Entry struct {
 	Actor     *uuid.UUID `json:"actor_id"` // nil: a client that has not signed in, or the operator
 	Action    Action     `json:"action"`
 	Detail    string     `json:"detail,omitempty"`
-	UserID    uuid.UUID  `json:"user_id"`
+	UserID    uuid.UUID  `json:"user_id"` // uuid.Nil: no account is known
 	SessionID *uuid.UUID `json:"session_id,omitempty"`
 	Address   string     `json:"address,omitempty"`    // of the client
 	RequestID string     `json:"request_id,omitempty"` // a client may choose it
@@ -96,6 +103,17 @@ type Log struct{ pool *pgxpool.Pool }
 
 // New returns the log in the database of pool.
 func New(pool *pgxpool.Pool) *Log { return &Log{pool} }
+
+// Refused records the refusal e on the account of user; uuid.Nil is for no known account. Of the refusals of an hour it
+// keeps the newest refusalsPerHour, so that clients can't fill the table. It writes as much for an account that
+// doesn't exist: the time that it takes reveals none.
+func (l *Log) Refused(ctx context.Context, e Entry, user uuid.UUID) error {
+	recorded, args := e.Statement("(VALUES (1)) AS once", "$1::uuid", "NULL", 2)
+	_, err := l.pool.Exec(ctx, `WITH superseded AS (DELETE FROM audit WHERE id IN (SELECT id FROM audit
+			WHERE user_id = $1 AND action = $5 AND action LIKE '%refused' AND at > now() - interval '1 hour' ORDER BY at DESC OFFSET $2)
+		) `+recorded, append([]any{user, refusalsPerHour - 1}, args...)...)
+	return postgres.Failure("recording a refusal", err)
+}
 
 // List returns up to limit entries before the given one (uuid.Max: from the newest), the newest first; those of one user, or of all
 // (uuid.Nil).
