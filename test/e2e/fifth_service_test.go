@@ -16,6 +16,7 @@ const fifth = `
 			Name:       "greeter-service",
 			Calls:      []string{"user-service"},
 			Database:   "greetings",
+			Secrets:    []Secret{{Name: IdentityKeys, Kind: SigningKeys, Variable: "IDENTITY_KEYS"}}, // it signs for whom it calls user-service
 			Resources:  Resources{CPURequest: 10, CPULimit: 200, Memory: 64 * quantity.MiB},
 			Objectives: Objectives{Availability: 0.99, Latency: time.Second, LatencyShare: 0.99, Breach: Ticket},
 		},`
@@ -59,21 +60,26 @@ func TestFifthServiceNeedsOneFolderAndOneCatalogEntry(t *testing.T) {
 	}
 
 	type greeting struct {
-		Times       int `json:"times"`
-		UserService int `json:"user_service"`
+		Times int    `json:"times"`
+		Text  string `json:"text"`
 	}
 	greeted := rand.Text() // a unique name, because the database is kept after the removal
-	const at, user = "greeter-service:8080", "0190f3a0-0000-7000-8000-000000000001"
+	const at, unknown = "greeter-service:8080", "0190f3a0-0000-7000-8000-000000000001"
+	caller := gateway().signUp(t)
 	for times := 1; times <= 2; times++ {
-		status, body := direct(t, http.MethodPost, at, "/greetings/"+greeted, signedIdentity(t, "greeter-service", user))
+		status, body := direct(t, http.MethodPost, at, "/greetings/"+greeted, signedIdentity(t, "greeter-service", caller.ID))
 		got, err := parse[greeting](body)
-		if want := (greeting{Times: times, UserService: http.StatusOK}); err != nil || status != http.StatusOK || got != want {
-			t.Errorf("got %d %+v (%v), want %+v", status, got, err, want)
+		if want := (greeting{Times: times, Text: "Hello, " + caller.Name + "!"}); err != nil || status != http.StatusOK || got != want {
+			t.Errorf("it answers %d %+v (%v), want %+v", status, got, err, want)
 		}
 	}
-	for name, identity := range map[string]string{"no identity": "", "one for another service": signedIdentity(t, "user-service", user)} {
+	// The problem of user-service is the greeter's answer.
+	if status, body := direct(t, http.MethodPost, at, "/greetings/"+greeted, signedIdentity(t, "greeter-service", unknown)); status != http.StatusNotFound || !strings.Contains(body, "not_found") {
+		t.Errorf("to a user who doesn't exist, it answers %d %s, want 404", status, body)
+	}
+	for name, identity := range map[string]string{"no identity": "", "one for another service": signedIdentity(t, "user-service", caller.ID)} {
 		if status, body := direct(t, http.MethodPost, at, "/greetings/"+greeted, identity); status != http.StatusUnauthorized {
-			t.Errorf("%s: got %d %s, want 401", name, status, body)
+			t.Errorf("%s: it answers %d %s, want 401", name, status, body)
 		}
 	}
 	for _, kind := range []string{"deployment", "horizontalpodautoscaler", "poddisruptionbudget", "serviceaccount"} {

@@ -2,13 +2,16 @@
 package main
 
 import (
+	"context"
 	"embed"
 	"net/http"
-	"os"
+	"net/url"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"platform.example/apps/internal/client"
+	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/httpjson"
 	"platform.example/apps/internal/httpserver"
 	"platform.example/apps/internal/identity"
@@ -30,31 +33,41 @@ func main() {
 	})
 }
 
-var serve = service.Serve(service.Definition{
-	Name: name, Postgres: true,
-	Build: func(b service.Base) (service.API, error) {
-		return service.API{Routes: api{b.Postgres}.register}, nil
-	},
-})
+func serve(ctx context.Context, p service.Process) error {
+	var (
+		users  *url.URL
+		signer *identity.Signer
+	)
+	return service.Serve(service.Definition{
+		Name: name, Postgres: true,
+		Configure: func(env *config.Env) {
+			users = config.Parsed(env, "USER_SERVICE_URL", config.HTTPURL)
+			signer = config.Parsed(env, "IDENTITY_KEYS", identity.ParseSigner)
+		},
+		Build: func(b service.Base) (service.API, error) {
+			return service.API{Routes: api{b.Postgres, client.New("user-service", users, signer, b.Registry)}.register}, nil
+		},
+	})(ctx, p)
+}
 
-type api struct{ pool *pgxpool.Pool }
+type api struct {
+	pool  *pgxpool.Pool
+	users *client.Client
+}
 
 func (a api) register(router chi.Router, errs *problem.Mapper) {
 	bounded := router.With(httpserver.Deadline)
-	bounded.Get("/greetings/{name}", errs.Handle(a.greetings))
-	bounded.Post("/greetings/{name}", errs.Handle(a.greet))
+	bounded.Get("/greetings/{name}", errs.Handle(identity.Signed(a.greetings)))
+	bounded.Post("/greetings/{name}", errs.Handle(identity.Signed(a.greet)))
 }
 
-// greeting is a resource: how often the name was greeted, and the status code of user-service's health.
+// greeting is a resource: how often the name was greeted, and what the caller, by whose name user-service knows them, gets to read.
 type greeting struct {
-	Times       int `json:"times"`
-	UserService int `json:"user_service,omitempty"`
+	Times int    `json:"times"`
+	Text  string `json:"text,omitempty"`
 }
 
-func (a api) greetings(w http.ResponseWriter, r *http.Request) error {
-	if _, err := identity.SignedIn(r); err != nil {
-		return err
-	}
+func (a api) greetings(w http.ResponseWriter, r *http.Request, _ identity.Someone) error {
 	var g greeting
 	err := a.pool.QueryRow(r.Context(), "SELECT coalesce(sum(times), 0) FROM greetings WHERE name = $1", chi.URLParam(r, "name")).Scan(&g.Times)
 	if err != nil {
@@ -63,21 +76,13 @@ func (a api) greetings(w http.ResponseWriter, r *http.Request) error {
 	return httpjson.Write(w, http.StatusOK, g)
 }
 
-func (a api) greet(w http.ResponseWriter, r *http.Request) error {
-	if _, err := identity.SignedIn(r); err != nil {
+func (a api) greet(w http.ResponseWriter, r *http.Request, caller identity.Someone) error {
+	var user struct{ Name string }
+	if err := a.users.Get(r.Context(), "/users/"+caller.ID.String(), identity.From(r), &user); err != nil {
 		return err
 	}
-	request, err := http.NewRequestWithContext(r.Context(), http.MethodGet, os.Getenv("USER_SERVICE_URL")+"/health", nil)
-	if err != nil {
-		return err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	_ = response.Body.Close()
-	g := greeting{UserService: response.StatusCode}
-	err = a.pool.QueryRow(r.Context(), `INSERT INTO greetings (name) VALUES ($1)
+	g := greeting{Text: "Hello, " + user.Name + "!"}
+	err := a.pool.QueryRow(r.Context(), `INSERT INTO greetings (name) VALUES ($1)
 		ON CONFLICT (name) DO UPDATE SET times = greetings.times + 1 RETURNING times`, chi.URLParam(r, "name")).Scan(&g.Times)
 	if err != nil {
 		return err
