@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 
 	"platform.example/apps/internal/problem"
@@ -68,4 +69,34 @@ func TestConditions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A header is refused, or names versions whose tags stand in it; a weak tag allows no change.
+func FuzzIfMatch(f *testing.F) {
+	for _, seed := range []string{"*", `"7"`, `W/"7"`, `"6", "7"`, `, "6",, "7" ,`, `"6,7"`, `"7`, "", `"ä"`, `"\x00"`, `"-7"`, `W/W/"7"`, `"07"`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, header string) {
+		request := &http.Request{Header: http.Header{"If-Match": {header}, "If-None-Match": {header}}}
+		versions, err := IfMatch(request)
+		answer := httptest.NewRecorder()
+		same, failed := NotModified(answer, request, 7)
+		if (err == nil) != (failed == nil) || same != (answer.Code == http.StatusNotModified) {
+			t.Errorf("%q: %v as If-Match, %v as If-None-Match, %d", header, err, failed, answer.Code)
+		}
+		if err != nil {
+			if p, ok := errors.AsType[*problem.Error](err); !ok || p.Code != problem.Malformed {
+				t.Errorf("%q fails with %v", header, err)
+			}
+			return
+		}
+		if (versions == nil) != (strings.TrimSpace(header) == "*") {
+			t.Errorf("%q allows %v", header, versions)
+		}
+		for _, version := range versions {
+			if strings.Count(header, of(version)) == strings.Count(header, "W/"+of(version)) {
+				t.Errorf("%q allows %d", header, version)
+			}
+		}
+	})
 }

@@ -79,3 +79,39 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// Data that is read names its subject, and is told and read as the same again.
+func FuzzData(f *testing.F) {
+	for _, seed := range []string{"", "{}", "null", `{"id":"0190f3a0-0000-7000-8000-000000000001"}`, `{"id":""}`, `{"id":1}`, `{"ID":"0190f3a0-0000-7000-8000-000000000001","total":1e3}`,
+		`{"id":"0190f3a0-0000-7000-8000-000000000001","user_id":"0190f3a0-0000-7000-8000-000000000002","status":"paid","total":9223372036854775807,"currency":"EUR","version":2}`,
+		`{"id":"0190f3a0-0000-7000-8000-000000000001","email":"a@example.com","secret":"S"}`, `[{"id":"0190f3a0-0000-7000-8000-000000000001"}]`} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		if o, err := Data[Order](Event{Data: raw}); err == nil {
+			again := mustRead[Order](t, o)
+			if o.ID == uuid.Nil || again != o {
+				t.Errorf("%q is read as %+v, and then as %+v", raw, o, again)
+			}
+		}
+		if u, err := Data[User](Event{Data: raw}); err == nil {
+			again := mustRead[User](t, u)
+			if u.ID == uuid.Nil || again != u {
+				t.Errorf("%q is read as %+v, and then as %+v", raw, u, again)
+			}
+		}
+	})
+}
+
+func mustRead[T interface{ subject() uuid.UUID }](t *testing.T, value T) T {
+	t.Helper()
+	raw, err := json.Marshal(value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, err := Data[T](Event{Data: raw})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return read
+}

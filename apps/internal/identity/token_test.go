@@ -221,3 +221,27 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// What is read has keys of the right size, each by its own kid; what isn't is refused without showing it.
+func FuzzParseKeys(f *testing.F) {
+	for _, seed := range []string{"", public("a"), public("a", "b"), public("a", "a"), private("a"), "a:", ":", ",", " " + public("a") + " ", public("a") + "="} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		keys, err := parsePublicKeys(raw)
+		if err == nil && len(keys) != strings.Count(raw, ",")+1 {
+			t.Errorf("%q has %d keys", raw, len(keys))
+		}
+		for kid, key := range keys {
+			if kid == "" || len(key) != ed25519.PublicKeySize {
+				t.Errorf("%q has the key %q with %d bytes", raw, kid, len(key))
+			}
+		}
+		if s, err := ParseSigner(raw); err == nil && (s.id == "" || len(s.key) != ed25519.PrivateKeySize) {
+			t.Errorf("%q signs with %q", raw, s.id)
+		}
+		if encoded := strings.Repeat("A", 43); err != nil && strings.Contains(raw, encoded) && strings.Contains(err.Error(), encoded) && !strings.Contains(err.Error(), "twice") {
+			t.Errorf("the error shows %q: %v", raw, err)
+		}
+	})
+}

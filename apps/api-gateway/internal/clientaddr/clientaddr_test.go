@@ -182,3 +182,44 @@ func FuzzOf(f *testing.F) {
 		}
 	})
 }
+
+// Networks that are read are told and read as the same again.
+func FuzzParseNetworks(f *testing.F) {
+	for _, seed := range []string{"", "10.0.0.0/8", "10.0.0.0/8, fd00::/8", "10.0.0.1", "10.1.2.3/8", "::/0", "0.0.0.0/0", "10.0.0.0/33", "fe80::1%eth0/64", "::ffff:10.0.0.0/104", ","} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		networks, err := ParseNetworks(raw)
+		if err != nil {
+			return
+		}
+		for _, network := range networks {
+			again, err := ParseNetworks(network.String())
+			if err != nil || len(again) != 1 || again[0] != network || network != network.Masked() {
+				t.Errorf("%q has the network %s, which is read as %v, %v", raw, network, again, err)
+			}
+		}
+	})
+}
+
+// Whatever the headers say, the scheme of a client that isn't a trusted proxy is that of its connection, and each address has a network.
+func FuzzScheme(f *testing.F) {
+	proxies := trusted(f, "10.0.0.0/8")
+	f.Add("https", "2001:db8::1")
+	f.Add("http, https", "198.51.100.7")
+	f.Add(",", "::ffff:10.0.0.1")
+	f.Fuzz(func(t *testing.T, forwarded, client string) {
+		header := http.Header{"X-Forwarded-Proto": {forwarded}}
+		if got := proxies.Scheme(&http.Request{RemoteAddr: "192.0.2.1:1", Header: header}); got != "http" {
+			t.Errorf("%q makes the connection %s", forwarded, got)
+		}
+		if got := proxies.Scheme(&http.Request{RemoteAddr: "10.1.1.1:1", Header: header}); got != "http" && got != "https" {
+			t.Errorf("%q makes the scheme %q", forwarded, got)
+		}
+		if network := NetworkOf(client); network != client {
+			if prefix, err := netip.ParsePrefix(network); err != nil || prefix.Bits() != subnet {
+				t.Errorf("%q is in %q", client, network)
+			}
+		}
+	})
+}

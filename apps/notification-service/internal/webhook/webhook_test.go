@@ -417,3 +417,15 @@ func TestBothVariablesOrNeither(t *testing.T) {
 		}
 	}
 }
+
+// However long a receiver asks to wait, the wait is neither negative nor longer than the bound.
+func FuzzRetryAfter(f *testing.F) {
+	for _, seed := range []string{"", "0", "-1", "7", "99999999999999999999", "9223372036854775807", "Fri, 31 Dec 1999 23:59:59 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "1.5"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		if got := retryAfter(http.Header{"Retry-After": {raw}}, time.Now()); got < 0 || got > maxRetryAfter {
+			t.Errorf("%q is a wait of %s", raw, got)
+		}
+	})
+}
