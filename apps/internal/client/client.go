@@ -23,8 +23,7 @@ import (
 )
 
 const (
-	timeout        = 3 * time.Second        // of a request whose context has no deadline
-	idleTimeout    = 400 * time.Millisecond // a connection stays with the colour that it was opened to
+	timeout        = 3 * time.Second // of a request whose context has no deadline
 	maxAnswerBytes = 1 << 20
 )
 
@@ -38,14 +37,13 @@ type Client struct {
 
 // New returns a client of the service of that name at base, such as http://user-service:8080. The signer signs who the caller is.
 func New(name string, base *url.URL, signer *identity.Signer, registry prometheus.Registerer) *Client {
-	return &Client{name, base.String(), signer, telemetry.CallMetrics(registry, name), http.Client{
-		Transport:     &http.Transport{DialContext: (&dial.Dialer{}).DialContext, IdleConnTimeout: idleTimeout, MaxResponseHeaderBytes: 16 << 10},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // another host must not get the identity
+	return &Client{name, base.String(), signer, telemetry.CallMetrics(registry, name), http.Client{ // an idle connection stays with its colour; another host must not get the identity
+		Transport:     &http.Transport{DialContext: (&dial.Dialer{}).DialContext, IdleConnTimeout: 400 * time.Millisecond, MaxResponseHeaderBytes: 16 << 10},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
 
-// Get reads the answer to a GET of path, on behalf of the caller, into out; nil discards it. Errors are problem.Errors: the one that
-// the service answers with, or Unavailable, Timeout or BadGateway.
+// Get reads the answer to a GET of path by the caller into out; nil discards it. Errors are the service's own problem, or Unavailable, Timeout or BadGateway.
 func (c *Client) Get(ctx context.Context, path string, caller identity.Caller, out any) error {
 	return c.send(ctx, http.MethodGet, path, caller, nil, out)
 }
@@ -83,10 +81,9 @@ func (c *Client) send(ctx context.Context, method, path string, caller identity.
 		c.http.CloseIdleConnections()
 	}
 	content, err := io.ReadAll(http.MaxBytesReader(nil, response.Body, maxAnswerBytes))
-	switch {
-	case err == nil && answer.Status >= http.StatusMultipleChoices:
-		err = cmp.Or[error](problem.Read(response, content), fmt.Errorf("it answers %s", response.Status))
-	case err == nil && out != nil:
+	if err == nil && answer.Status >= http.StatusMultipleChoices {
+		err = cmp.Or(problem.Read(response, content), fmt.Errorf("it answers %s", response.Status))
+	} else if err == nil && out != nil {
 		err = json.Unmarshal(content, out)
 	}
 	return Failure(c.name, err)

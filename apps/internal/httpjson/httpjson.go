@@ -45,13 +45,11 @@ func Decode[T any](r *http.Request) (T, error) {
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return value, malformed("The body must be one JSON object, with nothing after it.", nil)
 	}
-	if err := checkKeys(json.NewDecoder(bytes.NewReader(raw))); err != nil {
-		return value, err
+	err = checkKeys(json.NewDecoder(bytes.NewReader(raw)))
+	if checked, ok := any(value).(interface{ Validate() error }); ok && err == nil {
+		err = checked.Validate()
 	}
-	if checked, ok := any(value).(interface{ Validate() error }); ok {
-		return value, checked.Validate()
-	}
-	return value, nil
+	return value, err
 }
 
 // With returns the handler of a route whose requests have a body as Decode takes.

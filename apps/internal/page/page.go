@@ -45,9 +45,7 @@ func parse(query url.Values, first uuid.UUID) (request, error) {
 
 // Read returns the part of a list that limit and after of a query ask for, and what to give as after to get the next one: nil, where
 // this is the last. fetch returns up to limit things that come after one; first is what the list's first thing comes after.
-func Read[T any](query url.Values, first uuid.UUID, id func(T) uuid.UUID, fetch func(after uuid.UUID, limit int) ([]T, error)) (
-	shown []T, next *uuid.UUID, err error,
-) {
+func Read[T any](query url.Values, first uuid.UUID, id func(T) uuid.UUID, fetch func(after uuid.UUID, limit int) ([]T, error)) ([]T, *uuid.UUID, error) {
 	r, err := parse(query, first)
 	if err != nil {
 		return nil, nil, err

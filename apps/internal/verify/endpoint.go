@@ -43,7 +43,9 @@ func (v Verification) await(ctx context.Context) (addresses []string, err error)
 
 func (v Verification) endpoints(ctx context.Context) ([]string, error) {
 	host, port := v.At.Hostname(), cmp.Or(v.At.Port(), v.At.Scheme) // dialing knows both by name
-	found, err := v.resolve(ctx, host)
+	limited, cancel := context.WithTimeout(ctx, lookUpTimeout)
+	defer cancel()
+	found, err := v.Resolve(limited, host)
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
 		found, err = nil, nil // nothing is ready yet
 	}
@@ -65,12 +67,6 @@ func (v Verification) endpoints(ctx context.Context) ([]string, error) {
 		}
 	}
 	return addresses, nil
-}
-
-func (v Verification) resolve(ctx context.Context, host string) ([]string, error) {
-	ctx, cancel := context.WithTimeout(ctx, lookUpTimeout)
-	defer cancel()
-	return v.Resolve(ctx, host)
 }
 
 // identity is what an endpoint says that it is.
