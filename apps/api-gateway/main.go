@@ -69,7 +69,7 @@ func read(env *config.Env) settings {
 	return settings{
 		keys:              config.Parsed(env, "JWT_KEYS", token.ParseKeys),
 		provider:          provider.Read(env),
-		signer:            config.Parsed(env, "IDENTITY_KEYS", identity.ParseSigner),
+		signer:            identity.ReadSigner(env),
 		users:             config.Parsed(env, "USER_SERVICE_URL", config.HTTPURL),
 		orders:            config.Parsed(env, "ORDER_SERVICE_URL", config.HTTPURL),
 		notifications:     config.Parsed(env, "NOTIFICATION_SERVICE_URL", config.HTTPURL),

@@ -116,6 +116,20 @@ func TestCallersAreTheOtherEndOfCalls(t *testing.T) {
 	}
 }
 
+func TestIdentitiesAreForTheServicesThatACalledServiceCalls(t *testing.T) {
+	gateway := catalog.Service{Name: "gateway", Calls: []string{"a", "b"}}
+	services := []catalog.Service{gateway, {Name: "a", Calls: []string{"b", "c"}}, {Name: "b"}, {Name: "c", Calls: []string{"b"}}}
+	if got := catalog.Audiences(services, gateway); got != "a:b,a:c" {
+		t.Errorf("got %q", got)
+	}
+	if got := catalog.Audiences(services, services[1]); got != "c:b" {
+		t.Errorf("got %q", got)
+	}
+	if got := catalog.Audiences(catalog.Services(), catalog.Services()[0]); got != "" {
+		t.Errorf("the platform's services call no other service, but %q", got)
+	}
+}
+
 func TestSettingsOfServices(t *testing.T) {
 	settings := map[string]catalog.Setting{}
 	for _, service := range catalog.Services() {

@@ -92,6 +92,20 @@ func Callers(services []Service, called string) []string {
 	return callers
 }
 
+// Audiences lists which services that the given one calls call others, as pairs: greeter-service:user-service,… An identity for
+// the first service of a pair is valid at the second one.
+func Audiences(services []Service, of Service) string {
+	var pairs []string
+	for _, service := range services {
+		for _, called := range service.Calls {
+			if slices.Contains(of.Calls, service.Name) {
+				pairs = append(pairs, service.Name+":"+called)
+			}
+		}
+	}
+	return strings.Join(pairs, ",")
+}
+
 // Publishes reports whether the service has an outbox: it trims the stream that it adds to.
 func (s Service) Publishes() bool {
 	return s.Stream.allows("xtrim")

@@ -32,6 +32,9 @@ func (c colour) variables() map[string]string {
 		variables["OTEL_EXPORTER_OTLP_ENDPOINT"] = network.CollectorURL(c.Config.NamespacePrefix)
 	}
 	if c.Service.Public {
+		if audiences := catalog.Audiences(catalog.Services(), c.Service); audiences != "" {
+			variables["IDENTITY_AUDIENCES"] = audiences
+		}
 		// Where the edge's pods are. Nobody else reaches the public service.
 		variables["EDGE_NETWORKS"] = strings.Join(c.Profile.PodNetworks, ",")
 		if proxies := c.Config.Edge.TrustedProxies; len(proxies) > 0 { // the edge limits nobody then

@@ -16,7 +16,6 @@ const fifth = `
 			Name:       "greeter-service",
 			Calls:      []string{"user-service"},
 			Database:   "greetings",
-			Secrets:    []Secret{{Name: IdentityKeys, Kind: SigningKeys, Variable: "IDENTITY_KEYS"}}, // it signs for whom it calls user-service
 			Resources:  Resources{CPURequest: 10, CPULimit: 200, Memory: 64 * quantity.MiB},
 			Objectives: Objectives{Availability: 0.99, Latency: time.Second, LatencyShare: 0.99, Breach: Ticket},
 		},`
@@ -67,17 +66,17 @@ func TestFifthServiceNeedsOneFolderAndOneCatalogEntry(t *testing.T) {
 	const at, unknown = "greeter-service:8080", "0190f3a0-0000-7000-8000-000000000001"
 	caller := gateway().signUp(t)
 	for times := 1; times <= 2; times++ {
-		status, body := direct(t, http.MethodPost, at, "/greetings/"+greeted, signedIdentity(t, "greeter-service", caller.ID))
+		status, body := direct(t, http.MethodPost, at, "/greetings/"+greeted, signedIdentity(t, caller.ID, "greeter-service", "user-service"))
 		got, err := parse[greeting](body)
 		if want := (greeting{Times: times, Text: "Hello, " + caller.Name + "!"}); err != nil || status != http.StatusOK || got != want {
 			t.Errorf("it answers %d %+v (%v), want %+v", status, got, err, want)
 		}
 	}
 	// The problem of user-service is the greeter's answer.
-	if status, body := direct(t, http.MethodPost, at, "/greetings/"+greeted, signedIdentity(t, "greeter-service", unknown)); status != http.StatusNotFound || !strings.Contains(body, "not_found") {
+	if status, body := direct(t, http.MethodPost, at, "/greetings/"+greeted, signedIdentity(t, unknown, "greeter-service", "user-service")); status != http.StatusNotFound || !strings.Contains(body, "not_found") {
 		t.Errorf("to a user who doesn't exist, it answers %d %s, want 404", status, body)
 	}
-	for name, identity := range map[string]string{"no identity": "", "one for another service": signedIdentity(t, "user-service", caller.ID)} {
+	for name, identity := range map[string]string{"no identity": "", "one for another service": signedIdentity(t, caller.ID, "user-service")} {
 		if status, body := direct(t, http.MethodPost, at, "/greetings/"+greeted, identity); status != http.StatusUnauthorized {
 			t.Errorf("%s: it answers %d %s, want 401", name, status, body)
 		}

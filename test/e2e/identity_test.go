@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// signedIdentity returns the identity token of a user that the gateway would send to the service.
-func signedIdentity(t *testing.T, service, user string) string {
+// signedIdentity returns the identity token of a user that the gateway would send to a service.
+func signedIdentity(t *testing.T, user string, services ...string) string {
 	t.Helper()
 	kid, encoded, _ := strings.Cut(strings.SplitN(strings.TrimSpace(output(t, "pulumi", "config", "get", "platform:identityKeys", "--stack", "local")), ",", 2)[0], ":")
 	seed, err := base64.RawURLEncoding.DecodeString(encoded)
@@ -30,7 +30,7 @@ func signedIdentity(t *testing.T, service, user string) string {
 	}
 	now := time.Now()
 	signed := part(map[string]any{"alg": "EdDSA", "typ": "identity+jwt", "kid": kid}) + "." + part(map[string]any{
-		"iss": "https://platform.example/api-gateway", "aud": []string{service}, "sub": user, "role": "user",
+		"iss": "https://platform.example/api-gateway", "aud": services, "sub": user, "role": "user",
 		"iat": now.Unix(), "exp": now.Add(time.Minute).Unix(),
 	})
 	return signed + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(ed25519.NewKeyFromSeed(seed), []byte(signed)))

@@ -27,48 +27,51 @@ const (
 	maxAnswerBytes = 1 << 20
 )
 
-// Client sends requests to one service.
+// Client sends requests to one service, on behalf of the caller of a request.
 type Client struct {
 	name, base string
-	signer     *identity.Signer
 	observe    func(telemetry.Request)
 	http       http.Client
 }
 
-// New returns a client of the service of that name at base, such as http://user-service:8080. The signer signs who the caller is.
-func New(name string, base *url.URL, signer *identity.Signer, registry prometheus.Registerer) *Client {
-	return &Client{name, base.String(), signer, telemetry.CallMetrics(registry, name), http.Client{ // an idle connection stays with its colour; another host must not get the identity
-		Transport:     &http.Transport{DialContext: (&dial.Dialer{}).DialContext, IdleConnTimeout: 400 * time.Millisecond, MaxResponseHeaderBytes: 16 << 10},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+// New returns a client of the service of that name at base, such as http://user-service:8080.
+func New(name string, base *url.URL, registry prometheus.Registerer) *Client {
+	return &Client{name, base.String(), telemetry.CallMetrics(registry, name), http.Client{
+		Transport: &http.Transport{
+			DialContext: (&dial.Dialer{}).DialContext, MaxResponseHeaderBytes: 16 << 10,
+			IdleConnTimeout: 400 * time.Millisecond, // an idle connection stays with the colour that it was opened to
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // no other host gets the identity
 	}}
 }
 
-// Get reads the answer to a GET of path by the caller into out; nil discards it. Errors are the service's own problem, or Unavailable, Timeout or BadGateway.
-func (c *Client) Get(ctx context.Context, path string, caller identity.Caller, out any) error {
-	return c.send(ctx, http.MethodGet, path, caller, nil, out)
+// Get sends a GET of path with the identity of the caller of r, and decodes the response into out; nil discards it. It has the
+// deadline of r, or 3 s. An error is the service's own problem, or problem.Unavailable, Timeout or BadGateway.
+func (c *Client) Get(r *http.Request, path string, out any) error {
+	return c.send(r, http.MethodGet, path, nil, out)
 }
 
-// Post sends in as JSON. It is otherwise as Get.
-func (c *Client) Post(ctx context.Context, path string, caller identity.Caller, in, out any) error {
+// Post sends in as JSON. It is otherwise like Get.
+func (c *Client) Post(r *http.Request, path string, in, out any) error {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return fmt.Errorf("encoding a request to %s: %w", c.name, err)
 	}
-	return c.send(ctx, http.MethodPost, path, caller, body, out)
+	return c.send(r, http.MethodPost, path, body, out)
 }
 
-func (c *Client) send(ctx context.Context, method, path string, caller identity.Caller, body []byte, out any) (err error) {
+func (c *Client) send(r *http.Request, method, path string, body []byte, out any) (err error) {
+	ctx := r.Context()
 	if _, bounded := ctx.Deadline(); !bounded {
 		limited, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		ctx = limited
 	}
 	request, err := http.NewRequestWithContext(ctx, method, c.base+path, bytes.NewReader(body))
-	signed, unsigned := c.signer.Sign(caller, c.name)
-	if err != nil || unsigned != nil {
-		return cmp.Or(err, unsigned)
+	if err != nil {
+		return err
 	}
-	request.Header = http.Header{identity.Header: {signed}, "Content-Type": {"application/json"}}
+	request.Header = http.Header{identity.Header: r.Header[identity.Header], "Content-Type": {"application/json"}}
 	telemetry.Propagate(ctx, propagation.HeaderCarrier(request.Header))
 	began, answer := time.Now(), telemetry.Request{}
 	defer func() { answer.Duration = time.Since(began); c.observe(answer) }()

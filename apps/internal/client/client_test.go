@@ -39,12 +39,21 @@ func of(t *testing.T, at string) (*client.Client, *prometheus.Registry) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	signer, err := identity.ParseSigner(servicetest.Env()["IDENTITY_KEYS"])
+	registry := prometheus.NewRegistry()
+	return client.New(target, base, registry), registry
+}
+
+// request is a request of the user, which the gateway has signed for both services.
+func request(t *testing.T, ctx context.Context) *http.Request {
+	t.Helper()
+	env := map[string]string{"IDENTITY_KEYS": servicetest.Env()["IDENTITY_KEYS"], "IDENTITY_AUDIENCES": "greeter-service:" + target}
+	signed, err := identity.ReadSigner(config.From(func(name string) (string, bool) { v, ok := env[name]; return v, ok })).Sign(user, "greeter-service")
 	if err != nil {
 		t.Fatal(err)
 	}
-	registry := prometheus.NewRegistry()
-	return client.New(target, base, signer, registry), registry
+	r := httptest.NewRequestWithContext(ctx, http.MethodGet, "/", nil)
+	r.Header.Set(identity.Header, signed)
+	return r
 }
 
 func serving(t *testing.T, handle http.HandlerFunc) (*client.Client, *prometheus.Registry) {
@@ -99,27 +108,23 @@ func TestARequestNamesItsCallerToTheServiceAlone(t *testing.T) {
 		_, _ = io.WriteString(w, `{"name":"Ada"}`)
 	})
 	var got struct{ Name string }
-	if err := c.Get(t.Context(), "/users/1?a=b", user, &got); err != nil || got.Name != "Ada" {
+	if err := c.Get(request(t, t.Context()), "/users/1?a=b", &got); err != nil || got.Name != "Ada" {
 		t.Fatalf("got %+v, %v", got, err)
 	}
 	if caller := servicetest.CallerOf(t, seen, target); caller != user || seen.Method != http.MethodGet || seen.RequestURI != "/users/1?a=b" || sent != "" {
 		t.Errorf("a GET is %s %s %q by %+v", seen.Method, seen.RequestURI, sent, caller)
 	}
-	env := config.From(func(name string) (string, bool) { key, ok := servicetest.Env()[name]; return key, ok })
-	if _, err := identity.ReadVerifier(env, "order-service").Verify(seen.Header.Get(identity.Header)); err == nil {
-		t.Error("another service accepts the identity")
-	}
 	got.Name = ""
-	if err := c.Post(t.Context(), "/users", identity.Caller{}, map[string]int{"n": 1}, &got); err != nil || got.Name != "Ada" {
+	if err := c.Post(request(t, t.Context()), "/users", map[string]int{"n": 1}, &got); err != nil || got.Name != "Ada" {
 		t.Fatalf("got %+v, %v", got, err)
 	}
-	if caller := servicetest.CallerOf(t, seen, target); caller != (identity.Caller{}) || seen.Method != http.MethodPost || sent != `{"n":1}` || seen.Header.Get("Content-Type") != "application/json" {
+	if caller := servicetest.CallerOf(t, seen, target); caller != user || seen.Method != http.MethodPost || sent != `{"n":1}` || seen.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("a POST is %s %q by %+v", seen.Method, sent, caller)
 	}
-	if err := c.Post(t.Context(), "/users", user, func() {}, nil); err == nil {
+	if err := c.Post(request(t, t.Context()), "/users", func() {}, nil); err == nil {
 		t.Error("what is no JSON is sent")
 	}
-	if err := c.Get(t.Context(), "/users", user, nil); err != nil {
+	if err := c.Get(request(t, t.Context()), "/users", nil); err != nil {
 		t.Errorf("without a place for the answer: %v", err)
 	}
 	if n := calls(t, registry); n["2xx"] != 3 || len(n) != 1 {
@@ -132,13 +137,13 @@ func TestTheTraceAndTheRequestIDArePropagated(t *testing.T) {
 	var seen http.Header
 	c, _ := serving(t, func(_ http.ResponseWriter, r *http.Request) { seen = r.Header })
 	span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled})
-	request := httptest.NewRequest(http.MethodGet, "/", nil)
-	request.Header.Set(requestid.Header, "abc-1")
+	incoming := httptest.NewRequest(http.MethodGet, "/", nil)
+	incoming.Header.Set(requestid.Header, "abc-1")
 	requestid.Middleware(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		if err := c.Get(trace.ContextWithSpanContext(r.Context(), span), "/", user, nil); err != nil {
+		if err := c.Get(r.WithContext(trace.ContextWithSpanContext(r.Context(), span)), "/", nil); err != nil {
 			t.Error(err)
 		}
-	})).ServeHTTP(httptest.NewRecorder(), request)
+	})).ServeHTTP(httptest.NewRecorder(), incoming)
 	want := "00-" + span.TraceID().String() + "-" + span.SpanID().String() + "-01"
 	if seen.Get("Traceparent") != want || seen.Get(requestid.Header) != "abc-1" {
 		t.Errorf("the service gets %v", seen)
@@ -152,11 +157,11 @@ func TestARequestEndsAtTheDeadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if p := failed(t, c.Get(ctx, "/", user, nil)); p.Code != problem.Timeout || time.Since(began) > time.Second {
+	if p := failed(t, c.Get(request(t, ctx), "/", nil)); p.Code != problem.Timeout || time.Since(began) > time.Second {
 		t.Errorf("with a deadline: %v after %s", p, time.Since(began))
 	}
 	began = time.Now()
-	if p := failed(t, c.Get(context.Background(), "/", user, nil)); p.Code != problem.Timeout || time.Since(began) < 2*time.Second || time.Since(began) > 6*time.Second {
+	if p := failed(t, c.Get(request(t, context.Background()), "/", nil)); p.Code != problem.Timeout || time.Since(began) < 2*time.Second || time.Since(began) > 6*time.Second {
 		t.Errorf("without one: %v after %s", p, time.Since(began))
 	}
 	if n := calls(t, registry); n["other"] != 2 {
@@ -203,7 +208,7 @@ func TestAProblemIsDecoded(t *testing.T) {
 		"/elsewhere": {Code: problem.BadGateway, Sentence: "The service gave no valid answer."},
 		"/text":      {Code: problem.BadGateway, Sentence: "The service gave no valid answer."},
 	} {
-		p := failed(t, c.Get(t.Context(), path, user, &out))
+		p := failed(t, c.Get(request(t, t.Context()), path, &out))
 		if p.Code != want.Code || p.Sentence != want.Sentence || p.RetryAfter != want.RetryAfter {
 			t.Errorf("%s: %+v, want %+v", path, p, want)
 		}
@@ -222,10 +227,10 @@ func TestAnAnswerIsBounded(t *testing.T) {
 		_, _ = io.WriteString(w, `"`+strings.Repeat("x", size)+`"`)
 	})
 	var got string
-	if err := c.Get(t.Context(), "/small", user, &got); err != nil || len(got) != 1<<10 {
+	if err := c.Get(request(t, t.Context()), "/small", &got); err != nil || len(got) != 1<<10 {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
-	if p := failed(t, c.Get(t.Context(), "/large", user, &got)); p.Code != problem.BadGateway {
+	if p := failed(t, c.Get(request(t, t.Context()), "/large", &got)); p.Code != problem.BadGateway {
 		t.Errorf("a large answer: %v", p)
 	}
 }
@@ -237,7 +242,7 @@ func TestAServiceThatIsDown(t *testing.T) {
 	}
 	_ = listener.Close()
 	c, _ := of(t, "http://"+listener.Addr().String())
-	if p := failed(t, c.Get(t.Context(), "/", user, nil)); p.Code != problem.Unavailable {
+	if p := failed(t, c.Get(request(t, t.Context()), "/", nil)); p.Code != problem.Unavailable {
 		t.Errorf("got %v", p)
 	}
 }
@@ -271,7 +276,7 @@ func TestConnectionsToAColourThatIsNoLongerLiveAreClosed(t *testing.T) {
 	c, _ := of(t, server.URL)
 	get := func(path string) {
 		t.Helper()
-		if err := c.Get(t.Context(), path, user, nil); err != nil {
+		if err := c.Get(request(t, t.Context()), path, nil); err != nil {
 			t.Error(err)
 		}
 	}

@@ -46,6 +46,7 @@ type Signer struct {
 	key    ed25519.PrivateKey
 	now    func() time.Time
 	signed recent.Cache[subject, string]
+	calls  map[string][]string // by service, the services that it calls on behalf of its callers
 }
 
 // subject is a caller at a service.
@@ -54,12 +55,34 @@ type subject struct {
 	service string
 }
 
+// ReadSigner reads the keys of the gateway from IDENTITY_KEYS, and from IDENTITY_AUDIENCES which services call others on
+// behalf of their callers: pairs such as greeter-service:user-service, separated by commas.
+func ReadSigner(env *config.Env) *Signer {
+	signer := config.Parsed(env, "IDENTITY_KEYS", ParseSigner)
+	if signer != nil {
+		signer.calls = config.ParsedOr(env, "IDENTITY_AUDIENCES", nil, parseAudiences)
+	}
+	return signer
+}
+
+func parseAudiences(raw string) (map[string][]string, error) {
+	calls := map[string][]string{}
+	for pair := range strings.SplitSeq(raw, ",") {
+		service, called, found := strings.Cut(pair, ":")
+		if !found || service == "" || called == "" {
+			return nil, errors.New("must be pairs of services such as greeter-service:user-service, separated by commas")
+		}
+		calls[service] = append(calls[service], called)
+	}
+	return calls, nil
+}
+
 // ParseSigner reads keys as kid:base64url(seed), with commas between. The first
 // one signs; the others are for verifiers.
 func ParseSigner(raw string) (*Signer, error) {
 	first, _, _ := strings.Cut(raw, ",")
 	id, seed, err := parseKey(first, ed25519.SeedSize)
-	return &Signer{id, ed25519.NewKeyFromSeed(seed), time.Now, recent.New[subject, string](remembered)}, err
+	return &Signer{id: id, key: ed25519.NewKeyFromSeed(seed), now: time.Now, signed: recent.New[subject, string](remembered)}, err
 }
 
 // parseKey reads kid:base64url(key). It returns a key of the size in any case.
@@ -72,7 +95,7 @@ func parseKey(raw string, size int) (id string, key []byte, err error) {
 	return id, key, nil
 }
 
-// Sign returns the token of a caller for a service.
+// Sign returns the token of a caller for a service, and for the services that it calls on behalf of the caller.
 func (s *Signer) Sign(caller Caller, service string) (string, error) {
 	now := s.now()
 	if token, ok := s.signed.Get(subject{caller, service}, now); ok {
@@ -90,7 +113,7 @@ func (s *Signer) SignFor(caller Caller, service string, life time.Duration) (str
 	now := s.now()
 	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer: issuer, Audience: jwt.ClaimStrings{service}, Subject: caller.UserID,
+			Issuer: issuer, Audience: append(jwt.ClaimStrings{service}, s.calls[service]...), Subject: caller.UserID,
 			IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(life)),
 		},
 		Role: caller.Role,

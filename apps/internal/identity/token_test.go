@@ -137,6 +137,25 @@ func TestVerifyRefuses(t *testing.T) {
 	}
 }
 
+func TestAnIdentityIsValidForTheServicesThatItsServiceCalls(t *testing.T) {
+	env := map[string]string{"IDENTITY_KEYS": private("a"), "IDENTITY_AUDIENCES": "greeter-service:order-service,greeter-service:b,other:c"}
+	s := ReadSigner(config.From(func(name string) (string, bool) { value, ok := env[name]; return value, ok }))
+	for addressee, want := range map[string]bool{"greeter-service": true, "other": false, "order-service": true, "user-service": false} {
+		raw, err := s.Sign(Caller{UserID: someone, Role: User}, addressee)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := verifier(t, time.Now, "a").Verify(raw); (err == nil) != want {
+			t.Errorf("order-service accepts an identity for %s: %v, want %v", addressee, err == nil, want)
+		}
+	}
+	for _, wrong := range []string{"a", "a:", ":b", "a:b,", "a:b,c"} {
+		if _, err := parseAudiences(wrong); err == nil {
+			t.Errorf("%q is accepted", wrong)
+		}
+	}
+}
+
 func TestAnIdentityIsUsedAgainAndExpires(t *testing.T) {
 	now := time.Now()
 	s, v := signer(t, "a"), verifier(t, func() time.Time { return now }, "a")

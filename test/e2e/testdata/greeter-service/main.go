@@ -34,18 +34,12 @@ func main() {
 }
 
 func serve(ctx context.Context, p service.Process) error {
-	var (
-		users  *url.URL
-		signer *identity.Signer
-	)
+	var users *url.URL
 	return service.Serve(service.Definition{
 		Name: name, Postgres: true,
-		Configure: func(env *config.Env) {
-			users = config.Parsed(env, "USER_SERVICE_URL", config.HTTPURL)
-			signer = config.Parsed(env, "IDENTITY_KEYS", identity.ParseSigner)
-		},
+		Configure: func(env *config.Env) { users = config.Parsed(env, "USER_SERVICE_URL", config.HTTPURL) },
 		Build: func(b service.Base) (service.API, error) {
-			return service.API{Routes: api{b.Postgres, client.New("user-service", users, signer, b.Registry)}.register}, nil
+			return service.API{Routes: api{b.Postgres, client.New("user-service", users, b.Registry)}.register}, nil
 		},
 	})(ctx, p)
 }
@@ -78,7 +72,7 @@ func (a api) greetings(w http.ResponseWriter, r *http.Request, _ identity.Someon
 
 func (a api) greet(w http.ResponseWriter, r *http.Request, caller identity.Someone) error {
 	var user struct{ Name string }
-	if err := a.users.Get(r.Context(), "/users/"+caller.ID.String(), identity.From(r), &user); err != nil {
+	if err := a.users.Get(r, "/users/"+caller.ID.String(), &user); err != nil {
 		return err
 	}
 	g := greeting{Text: "Hello, " + user.Name + "!"}
