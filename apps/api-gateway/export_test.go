@@ -26,7 +26,7 @@ type exportAnswer struct {
 	}
 }
 
-// exportUsers is user-service's answers for an export.
+// exportUsers answers the requests of an export to user-service.
 func exportUsers(w http.ResponseWriter, r *http.Request) {
 	if strings.HasSuffix(r.URL.Path, "/sessions") {
 		_, _ = fmt.Fprintf(w, `{"sessions":[{"id":%q}]}`, aSession)
@@ -93,7 +93,7 @@ func TestExportsAreLimited(t *testing.T) {
 	}
 }
 
-// An export is whole or fails, by the status that says whether and when to come again.
+// An export is complete, or fails with the status of the service that is missing.
 func TestAnExportWithoutOneOfTheServices(t *testing.T) {
 	good := map[string]http.HandlerFunc{
 		"users":         exportUsers,

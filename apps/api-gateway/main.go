@@ -97,7 +97,7 @@ func build(b service.Base, c settings) (service.API, error) {
 		Requests: limit.New("requests", c.requestsPerMinute, time.Minute, b.Registry),
 		Accounts: limit.New("sign_in_account", failuresPerAccount, failureWindow, b.Registry),
 		Exports:  limit.New("exports", 10, time.Hour, b.Registry),
-		IDTokens: limit.New("id_tokens", 1, 24*time.Hour, b.Registry), // longer than providers let one live
+		IDTokens: limit.New("id_tokens", 1, 24*time.Hour, b.Registry), // longer than the lifetime of an ID token
 		Sources:  limit.New("sign_in_address", failuresPerAddress, failureWindow, b.Registry),
 	}
 	built := service.API{

@@ -117,7 +117,7 @@ func TestSessionsAreListedAndEndedAndAllIsAudited(t *testing.T) {
 	call(http.StatusBadRequest, "GET", "/audit?user=x", "", admin)
 }
 
-// Refusals are in the audit log, and so many that an attacker can't fill it.
+// The audit log has refusals, and a bounded number of them.
 func TestRefusalsAreAudited(t *testing.T) {
 	database := backingtest.StartPostgres(t)
 	env := servicetest.Env(database.Env(), backingtest.StartRedis(t).Env(name), backingtest.StartStream(t).Env(name))
@@ -174,7 +174,7 @@ func TestRefusalsAreAudited(t *testing.T) {
 		t.Errorf("of all: %v, want %v", got, all)
 	}
 
-	// After an hour, as many are kept beside the former ones.
+	// The bound is per hour: those of the hour before stay.
 	if _, err := database.Connect().Exec(t.Context(), "UPDATE audit SET at = at - interval '61 minutes'"); err != nil {
 		t.Fatal(err)
 	}

@@ -203,10 +203,10 @@ func each(list string, most int, check func(string) error) error {
 	return nil
 }
 
-// kid is the form of a key's id, as the gateway accepts it.
+// kid is the form of a key id that the gateway accepts.
 var kid = regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)
 
-// keys checks up to three keys, each after its id and a colon. Ids differ.
+// keys checks up to three keys. Each follows its id and a colon; ids are unique.
 func keys(list string, check func(id, key string) error) error {
 	var ids []string
 	return each(list, 3, func(part string) error {

@@ -72,7 +72,7 @@ func TestFifthServiceNeedsOneFolderAndOneCatalogEntry(t *testing.T) {
 			t.Errorf("it answers %d %+v (%v), want %+v", status, got, err, want)
 		}
 	}
-	// The problem of user-service is the greeter's answer.
+	// The greeter returns the problem of user-service.
 	if status, body := direct(t, http.MethodPost, at, "/greetings/"+greeted, signedIdentity(t, unknown, "greeter-service", "user-service")); status != http.StatusNotFound || !strings.Contains(body, "not_found") {
 		t.Errorf("to a user who doesn't exist, it answers %d %s, want 404", status, body)
 	}

@@ -22,7 +22,7 @@ import (
 // startDeadline is generous: test machines compile other things meanwhile.
 const startDeadline = 60 * time.Second
 
-// Must returns what passes on the value of a call, as Must[T](t)(call()), or ends the test where the call fails.
+// Must returns a function that returns the value of a call, as in Must[T](t)(call()). It ends the test if the call fails.
 func Must[T any](t testing.TB) func(T, error) T {
 	return func(value T, err error) T {
 		t.Helper()

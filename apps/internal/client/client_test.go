@@ -72,7 +72,7 @@ func failed(t *testing.T, err error) *problem.Error {
 	return p
 }
 
-// calls are how many requests were measured, by class of the status.
+// calls returns the number of measured requests by class of the status.
 func calls(t *testing.T, registry *prometheus.Registry) map[string]int {
 	t.Helper()
 	families, err := registry.Gather()
@@ -169,7 +169,7 @@ func TestARequestEndsAtTheDeadline(t *testing.T) {
 	}
 }
 
-// The problem of the service becomes the error, and the answer of whoever returns it.
+// The problem of the service becomes the error.
 func TestAProblemIsDecoded(t *testing.T) {
 	mapper := problem.NewMapper(slog.New(slog.DiscardHandler))
 	answers := map[string]error{

@@ -8,8 +8,8 @@ import (
 	"platform.example/apps/internal/problem"
 )
 
-// Failure is what a request to a service has failed with, as a client may see it: the service's own problem, or why
-// there is no answer. It is nil where err is.
+// Failure returns the error of a request to a service as a client may see it: the service's own problem, or the reason why
+// there is no answer. It returns nil if err is nil.
 func Failure(service string, err error) error {
 	if _, ours := errors.AsType[*problem.Error](err); ours || err == nil {
 		return err

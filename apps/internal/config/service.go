@@ -23,7 +23,7 @@ type Service struct {
 
 // ReadService reads a Service; name is what it is called where SERVICE_NAME is unset.
 func ReadService(e *Env, name string) Service {
-	ParsedOr(e, "OTEL_EXPORTER_OTLP_HEADERS", "", otlpHeaders) // OpenTelemetry reads them by itself
+	ParsedOr(e, "OTEL_EXPORTER_OTLP_HEADERS", "", otlpHeaders) // the exporter reads them itself
 	return Service{
 		Name:          ParsedOr(e, "SERVICE_NAME", name, String),
 		Version:       ParsedOr(e, "SERVICE_VERSION", "dev", String),

@@ -14,8 +14,8 @@ import (
 var redriveScript string
 
 // Redrive puts the dead letters of a stream back into it, and returns how many
-// there were. All groups of the stream get them, and one that has handled an event knows it by its id, for rememberFor:
-// a letter has an effect only in the group that failed, unless it is older than that.
+// there were. All groups of the stream get them. A group that has handled an event skips it by its id, until rememberFor
+// has passed since then: only in the group that failed does a letter have an effect.
 func Redrive(ctx context.Context, stream *goredis.Client, of event.Stream) (letters int, err error) {
 	script := goredis.NewScript(redriveScript)
 	for {

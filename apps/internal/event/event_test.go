@@ -81,7 +81,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// Data that is read names its subject, and is told and read as the same again.
+// Data that is decoded names its subject, and encodes and decodes as the same data.
 func FuzzData(f *testing.F) {
 	for _, seed := range []string{"", "{}", "null", `{"id":"0190f3a0-0000-7000-8000-000000000001"}`, `{"id":""}`, `{"id":1}`, `{"ID":"0190f3a0-0000-7000-8000-000000000001","total":1e3}`,
 		`{"id":"0190f3a0-0000-7000-8000-000000000001","user_id":"0190f3a0-0000-7000-8000-000000000002","status":"paid","total":9223372036854775807,"currency":"EUR","version":2}`,

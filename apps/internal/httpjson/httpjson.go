@@ -16,7 +16,7 @@ import (
 )
 
 // Decode reads a body that must be one JSON object with known fields and
-// nothing after it, and is valid where a T can Validate. The router bounds the body's size. Errors are *problem.Error.
+// nothing after it. If T has a method Validate, Decode calls it. The router bounds the body's size. Errors are *problem.Error.
 func Decode[T any](r *http.Request) (T, error) {
 	var value T
 	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
@@ -52,7 +52,7 @@ func Decode[T any](r *http.Request) (T, error) {
 	return value, err
 }
 
-// With returns the handler of a route whose requests have a body as Decode takes.
+// With wraps a handler that takes the decoded body. Its errors are those of Decode, too.
 func With[T any](handle func(http.ResponseWriter, *http.Request, T) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		body, err := Decode[T](r)

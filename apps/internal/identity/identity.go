@@ -64,10 +64,10 @@ func SignedIn(r *http.Request) (Someone, error) {
 	return Someone{ID: id, Role: caller.Role}, nil
 }
 
-// Handler handles the requests of those who have signed in.
+// Handler handles the requests of a client that has signed in.
 type Handler func(http.ResponseWriter, *http.Request, Someone) error
 
-// Signed returns the handler of a route: it refuses those who have not signed in, with problem.Unauthenticated.
+// Signed wraps a handler: it rejects requests of clients that have not signed in, with problem.Unauthenticated.
 func Signed(handle Handler) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		user, err := SignedIn(r)

@@ -240,7 +240,7 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// What is read has keys of the right size, each by its own kid; what isn't is refused without showing it.
+// A list that is parsed has keys of the right size, each with its own kid. The error of another one shows no key.
 func FuzzParseKeys(f *testing.F) {
 	for _, seed := range []string{"", public("a"), public("a", "b"), public("a", "a"), private("a"), "a:", ":", ",", " " + public("a") + " ", public("a") + "="} {
 		f.Add(seed)

@@ -17,10 +17,10 @@ const (
 	maxLimit     = 100
 )
 
-// request is which part of a list is asked for.
+// request selects a page of a list.
 type request struct {
-	limit int       // at most so many
-	after uuid.UUID // those after this one, in the order of the list
+	limit int       // maximum number of items
+	after uuid.UUID // the id of the item before the first one
 }
 
 // parse reads limit and after of a query; first is the default of after.
@@ -43,8 +43,8 @@ func parse(query url.Values, first uuid.UUID) (request, error) {
 	return r, nil
 }
 
-// Read returns the part of a list that limit and after of a query ask for, and what to give as after to get the next one: nil, where
-// this is the last. fetch returns up to limit things that come after one; first is what the list's first thing comes after.
+// Read returns the page of a list that limit and after of a query select, and the value of after for the next page; nil if this is
+// the last page. fetch returns up to limit items after an id; first is the id before the first item of the list.
 func Read[T any](query url.Values, first uuid.UUID, id func(T) uuid.UUID, fetch func(after uuid.UUID, limit int) ([]T, error)) ([]T, *uuid.UUID, error) {
 	r, err := parse(query, first)
 	if err != nil {

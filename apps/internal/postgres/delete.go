@@ -23,7 +23,8 @@ type Querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// DeleteOld deletes the rows of a table whose time, a column or an expression, is longer ago than age. key is its primary key.
+// DeleteOld deletes the rows of a table that are older than age. key lists the columns of its primary key; at is the column or
+// the expression of the time of a row.
 func DeleteOld(ctx context.Context, on Execer, table, key, at string, age time.Duration) error {
 	return DeleteInBatches(ctx, on, "deleting old rows of "+table, fmt.Sprintf(`DELETE FROM %[1]s WHERE (%[2]s) IN (
 		SELECT %[2]s FROM %[1]s WHERE %[3]s < $1 ORDER BY %[3]s LIMIT $2 FOR UPDATE SKIP LOCKED)`, table, key, at), time.Now().Add(-age))

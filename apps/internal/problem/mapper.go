@@ -80,7 +80,7 @@ type body struct {
 	Errors    []Field `json:"errors,omitempty"`
 }
 
-// Read returns the Error that another service answers with; nil where its answer holds none, as where its own code failed.
+// Read returns the Error in the response of another service; nil if the response holds none, or an internal error.
 func Read(response *http.Response, content []byte) error {
 	var b body
 	isProblem := response.Header.Get("Content-Type") == mediaType && json.Unmarshal(content, &b) == nil

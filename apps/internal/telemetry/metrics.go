@@ -36,8 +36,8 @@ func (t *Telemetry) RequestMetrics(prefix string) func(Request) {
 	}
 }
 
-// CallMetrics registers the metrics of requests to the service of that name, and returns what records one; a Status of 0 is
-// for no answer.
+// CallMetrics registers the metrics of requests to a service, and returns a function that records one. A Status of 0 means no
+// response.
 func CallMetrics(registry prometheus.Registerer, service string) func(Request) {
 	durations := promauto.With(registry).NewHistogramVec(prometheus.HistogramOpts{
 		Name: "service_call_duration_seconds", Help: "Time for a request to another service, by the class of the status; other: without an answer.",

@@ -1,5 +1,5 @@
 -- +goose Up
--- By which the refusals of the last hour are found, whose number is bounded. Their newest replace the oldest.
+-- Finds the refusals of the last hour, whose number is bounded: the newest replace the oldest.
 CREATE INDEX audit_refused ON audit (user_id, action, at) WHERE action LIKE '%refused';
 
 -- +goose Down

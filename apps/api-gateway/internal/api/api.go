@@ -34,7 +34,7 @@ type API struct {
 	Accounts *limit.Limit // failed sign-ins per account
 	Sources  *limit.Limit // failed sign-ins per address
 	Exports  *limit.Limit // exports per user: one export sends many requests to the services
-	IDTokens *limit.Limit // sessions per ID token: it begins one
+	IDTokens *limit.Limit // sessions per ID token: at most one
 }
 
 // access says who may use a route.

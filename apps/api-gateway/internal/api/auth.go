@@ -78,7 +78,7 @@ func (a *API) signInByProvider(w http.ResponseWriter, r *http.Request) error {
 		if err != nil {
 			return session.Grant{}, err
 		}
-		signed := account(given.IDToken[:strings.LastIndexByte(given.IDToken, '.')]) // a signature can be written in two ways
+		signed := account(given.IDToken[:strings.LastIndexByte(given.IDToken, '.')]) // an ECDSA signature has two valid forms
 		if fresh, _ := a.IDTokens.Take(signed); !fresh {
 			return session.Grant{}, problem.New(problem.Unauthenticated, "The ID token was used before: sign in with the provider again.", nil)
 		}

@@ -183,7 +183,7 @@ func FuzzOf(f *testing.F) {
 	})
 }
 
-// Networks that are read are told and read as the same again.
+// Networks that are parsed print and parse as the same networks.
 func FuzzParseNetworks(f *testing.F) {
 	for _, seed := range []string{"", "10.0.0.0/8", "10.0.0.0/8, fd00::/8", "10.0.0.1", "10.1.2.3/8", "::/0", "0.0.0.0/0", "10.0.0.0/33", "fe80::1%eth0/64", "::ffff:10.0.0.0/104", ","} {
 		f.Add(seed)

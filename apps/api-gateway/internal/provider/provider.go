@@ -32,7 +32,7 @@ type Provider struct {
 	verifier         atomic.Pointer[oidc.IDTokenVerifier] // nil until the provider has answered
 
 	discoveries singleflight.Group
-	failed      time.Time // when the last discovery failed, and why: only a discovery uses them
+	failed      time.Time // time of the last failed discovery, and its cause: only a discovery uses them
 	cause       error
 }
 
@@ -82,8 +82,8 @@ func (p *Provider) Verify(ctx context.Context, raw, nonce string) (who Identity,
 	return who, nil
 }
 
-// discover returns what verifies tokens; nil where the provider has never answered. All callers share one
-// discovery, and each waits for it until its ctx is done.
+// discover returns the verifier of tokens; nil if the provider has never answered. All callers share one discovery; each
+// waits for it until its own ctx is done.
 func (p *Provider) discover(ctx context.Context) (*oidc.IDTokenVerifier, error) {
 	if known := p.verifier.Load(); known != nil {
 		return known, nil
@@ -96,7 +96,7 @@ func (p *Provider) discover(ctx context.Context) (*oidc.IDTokenVerifier, error) 
 	}
 }
 
-// configure asks the provider for its configuration, unless it has, or has just failed to.
+// configure requests the provider's configuration, unless it is known or the last request has just failed.
 func (p *Provider) configure() (any, error) {
 	if p.verifier.Load() != nil || time.Since(p.failed) < RetryAfter {
 		return nil, p.cause

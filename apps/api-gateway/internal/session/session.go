@@ -53,7 +53,7 @@ func New(users *upstream.Service, log *slog.Logger, registry prometheus.Register
 	return s
 }
 
-// Grant is a session that was begun or gone on with, as user-service answers it.
+// Grant is a session that was begun or refreshed, in the form that user-service returns.
 type Grant struct {
 	token.Holder
 	RefreshToken     string `json:"refresh_token"`

@@ -17,12 +17,12 @@ import (
 )
 
 const (
-	// keptFor is how long a request is known by its key, and a user as deleted: twice the 24 h that
+	// keptFor is how long an idempotency key and the id of a deleted user are kept: twice the 24 h that
 	// clients are promised.
 	keptFor = 48 * time.Hour
 	// claimAttempts is for keys that expire between two statements.
 	claimAttempts = 3
-	// userLock is the advisory lock of the user $1: whoever creates orders shares it, the deletion has it alone.
+	// userLock is the key of an advisory lock on the user $1. Transactions that create orders share it; the deletion takes it exclusively.
 	userLock = "hashtextextended($1::uuid::text, 0)"
 )
 
@@ -43,8 +43,8 @@ type Answer struct {
 // Create adds an order that a request asks for and is to be answered so. Where
 // the request has been made before, nothing is added and the answer is the one
 // of then (replayed); it fails with problem.Invalid where the key was used for
-// something else, and with problem.Unauthenticated where the user
-// is deleted. Of any number at once, one adds and the others wait for it.
+// something else, and with problem.Unauthenticated where the user is
+// deleted. Of any number at once, one adds and the others wait for it.
 func (s *Orders) Create(ctx context.Context, o order.Order, request Request, first Answer) (answer Answer, replayed bool, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		answer, replayed, err = claim(ctx, tx, o.UserID, request, first)
@@ -119,7 +119,7 @@ func insert(ctx context.Context, tx pgx.Tx, o order.Order) error {
 	return tx.SendBatch(ctx, &batch).Close()
 }
 
-// Forget deletes keys, and the ids of deleted users, that have been kept long enough.
+// Forget deletes idempotency keys and ids of deleted users that are older than keptFor.
 func (s *Orders) Forget(ctx context.Context) error {
 	return errors.Join(postgres.DeleteOld(ctx, s.pool, "idempotency_keys", "user_id, key", "created_at", keptFor),
 		postgres.DeleteOld(ctx, s.pool, "deleted_users", "user_id", "deleted_at", keptFor))

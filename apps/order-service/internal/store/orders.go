@@ -99,7 +99,7 @@ func (s *Orders) Move(ctx context.Context, id, owner uuid.UUID, versions []int64
 func Anonymise(e event.Event) (consumer.Effect, error) {
 	user, err := event.Data[event.User](e)
 	return func(ctx context.Context, db postgres.Execer) error {
-		// The lock waits for orders that are being created; those that are created from now on see the row.
+		// The lock waits for transactions that create orders. Transactions that take it later see the row.
 		if _, err := db.Exec(ctx, `WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock(`+userLock+`))
 			INSERT INTO deleted_users (user_id) SELECT $1 FROM locked ON CONFLICT DO NOTHING`, user.ID); err != nil {
 			return postgres.Failure("remembering a deleted user", err)

@@ -210,12 +210,12 @@ func (a *API) prove(r *http.Request, caller identity.Someone, password string) (
 	return user.Guard{Caller: caller.ID, PasswordHash: hash}, err
 }
 
-// refused records a refusal, which it returns, on the account of user; uuid.Nil is for no known account.
+// refused records a refusal on the account of user, and returns it; uuid.Nil means no known account.
 func (a *API) refused(r *http.Request, action audit.Action, user uuid.UUID, refusal error, details ...string) error {
 	return errors.Join(refusal, a.log.Refused(r.Context(), audit.Of(r, action, details...), user))
 }
 
-// own passes on the user that the path names, and the caller: it refuses a caller who is neither that user nor an admin.
+// own wraps a handler that takes the user that the path names, and the caller. It rejects a caller who is neither that user nor an admin.
 func own(handle func(http.ResponseWriter, *http.Request, uuid.UUID, identity.Someone) error) func(http.ResponseWriter, *http.Request) error {
 	return identity.Signed(func(w http.ResponseWriter, r *http.Request, caller identity.Someone) error {
 		id, ok := resourceid.Parse(chi.URLParam(r, "id"))

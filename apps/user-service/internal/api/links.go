@@ -75,7 +75,7 @@ func (a *API) resetPassword(w http.ResponseWriter, r *http.Request, given struct
 	return nil
 }
 
-// linkFailed returns err, and records it where it refuses a link. Whose it was isn't known: used links are deleted.
+// linkFailed returns err, and records it if it refuses a link. The account is unknown: used links are deleted.
 func (a *API) linkFailed(r *http.Request, purpose store.Purpose, err error) error {
 	if !errors.Is(err, store.ErrLink) {
 		return err

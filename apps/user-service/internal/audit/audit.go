@@ -26,7 +26,7 @@ const (
 	sessionsKept = 90 * 24 * time.Hour
 )
 
-// refusalsPerHour bounds the refusals of an hour that are kept, per account and action. All unknown accounts count as one.
+// refusalsPerHour is the maximum number of refusals per hour, account and action. All unknown accounts count as one.
 const refusalsPerHour = 10
 
 // maxAgentBytes bounds what is kept of a client's User-Agent.
@@ -45,9 +45,9 @@ const (
 	SessionEnded  Action = "session.ended"
 	SessionsEnded Action = "sessions.ended" // all of the user's
 
-	SignInRefused   Action = "session.refused"  // for a wrong password
-	PasswordRefused Action = "password.refused" // which was to be the current one
-	LinkRefused     Action = "link.refused"     // the detail names its purpose
+	SignInRefused   Action = "session.refused"  // a wrong password
+	PasswordRefused Action = "password.refused" // a wrong current password
+	LinkRefused     Action = "link.refused"     // an invalid, used or expired link; the detail names its purpose
 )
 
 // Entry is one line of the log.
@@ -104,9 +104,9 @@ type Log struct{ pool *pgxpool.Pool }
 // New returns the log in the database of pool.
 func New(pool *pgxpool.Pool) *Log { return &Log{pool} }
 
-// Refused records the refusal e on the account of user; uuid.Nil is for no known account. Of the refusals of an hour it
-// keeps the newest refusalsPerHour, so that clients can't fill the table. It writes as much for an account that
-// doesn't exist: the time that it takes reveals none.
+// Refused records the refusal e on the account of user; uuid.Nil means no known account. Of the refusals of an hour it
+// keeps the newest refusalsPerHour, so that clients can't fill the table. It writes the same amount for an account that
+// doesn't exist: response times reveal no account.
 func (l *Log) Refused(ctx context.Context, e Entry, user uuid.UUID) error {
 	recorded, args := e.Statement("(VALUES (1)) AS once", "$1::uuid", "NULL", 2)
 	_, err := l.pool.Exec(ctx, `WITH superseded AS (DELETE FROM audit WHERE id IN (SELECT id FROM audit

@@ -55,7 +55,7 @@ func (a api) register(router chi.Router, errs *problem.Mapper) {
 	bounded.Post("/greetings/{name}", errs.Handle(identity.Signed(a.greet)))
 }
 
-// greeting is a resource: how often the name was greeted, and what the caller, by whose name user-service knows them, gets to read.
+// greeting is a resource: how often the name was greeted, and a text with the name of the caller, which user-service returns.
 type greeting struct {
 	Times int    `json:"times"`
 	Text  string `json:"text,omitempty"`
