@@ -16,7 +16,7 @@ LINT := GOWORK=off go tool -modfile=$(CURDIR)/local/toolchain/golangci-lint/go.m
 
 .PHONY: help
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 ## The platform
 
@@ -194,26 +194,37 @@ bench: bin/local ## Benchmark the services against their peers; fails if they mi
 	@cd apps && GOWORK=off go test -count=1 -run '^TestPerformance' -v \
 		$$(grep -rl --include='*_test.go' '^func TestPerformance' . | xargs -n1 dirname | sort -u)
 
+# The tests of the running platform. RUN=<regular expression> selects tests by name.
+TIER = cd test && RATE='$(RATE)' GOWORK=off go test -count=1 -v $(if $(SHORT),-short) $(if $(RUN),-run '$(RUN)')
+
+.PHONY: smoke
+smoke: bin/release ## Test the basic functions and the protection of the running platform
+	@$(TIER) -timeout 20m ./smoke/...
+
 .PHONY: e2e
-e2e: bin/local ## Test the running platform end to end, without releases
-	@cd test && GOWORK=off go test -count=1 -timeout 45m -skip '^TestRelease' ./e2e/...
+e2e: bin/local ## Test the running platform end to end, without releases and faults
+	@$(TIER) -timeout 45m ./e2e/...
 
 .PHONY: release-test
 release-test: bin/release ## Test releases on the running platform under load and with failures; SHORT=1 runs one of each, RATE=<requests per second>
-	@cd test && RATE='$(RATE)' GOWORK=off go test -count=1 -timeout 90m -v $(if $(SHORT),-short) -run '^TestRelease' ./e2e/...
+	@$(TIER) -timeout 90m ./release/...
+
+.PHONY: faults
+faults: bin/local ## Kill and stop parts of the running platform, and test that it recovers; RATE=<requests per second>
+	@$(TIER) -timeout 45m ./faults/...
 
 .PHONY: scale
 scale: bin/local ## Measure previews of 4, 20 and 40 services on the running platform
-	@cd test && GOWORK=off go test -count=1 -timeout 30m -v ./scale/...
+	@$(TIER) -timeout 30m ./scale/...
 
 .PHONY: lifecycle
 lifecycle: bin/local ## Test stopping, interrupting, taking over and deleting the platform; starts and ends with make down
-	@cd test && GOWORK=off go test -count=1 -timeout 30m -v ./lifecycle/...
+	@$(TIER) -timeout 30m ./lifecycle/...
 
 .PHONY: promotion-test
 promotion-test: bin/local ## Test promotion from staging to production on two local clusters; starts and ends with make down
 	@bin/local install openssl socat
-	@cd test && GOWORK=off go test -count=1 -timeout 60m -v ./promotion/...
+	@$(TIER) -timeout 60m ./promotion/...
 
 .PHONY: vet
 vet: ## Check formatting and vet
@@ -221,28 +232,27 @@ vet: ## Check formatting and vet
 	@unformatted=$$(gofmt -l apps infra local test); if [ -n "$$unformatted" ]; then echo "error: not formatted, run make fmt: $$unformatted" >&2; exit 1; fi
 	@for module in $(MODULES); do (cd $$module && GOWORK=off go vet ./...); done
 
-# The quick tests of the running platform, by the beginning of their names.
-SMOKE := DemoUser|SignInDoesNotReveal|ForgedTokens|UserCannotAccess|UserIsRead|OrderCauses|StackOutputs|PreviewFinds|ImagesAreSmall|Status|MakeLists|LogsOf
-
-.PHONY: smoke
-smoke: bin/release ## Test the running platform in a minute: sign-in, orders, images, outputs, commands
-	@cd test && GOWORK=off go test -count=1 -timeout 20m -v -run '^Test($(SMOKE))' ./e2e/...
-
 .PHONY: test
-test: ## Test a change: formatting, vet, unit tests, manifests, and a new platform; ends with make down
+test: ## Test a change: formatting, vet, unit tests, manifests, and a release on a new platform; ends with make down
 	@$(MAKE) vet
 	@$(MAKE) unit
 	@$(MAKE) check
 	@$(MAKE) up
 	@$(MAKE) smoke
+	@$(MAKE) release-test SHORT=1 RATE=25 RUN=TestReleaseOfAllServicesAndTheirRollbackLoseNothing
 	@$(MAKE) down
 
+# The tiers run one after the other, because each load needs the whole machine. lifecycle deletes the platform.
+TIERS := unit bench lint check browser race up smoke e2e faults release-test scale lifecycle promotion-test
+
 .PHONY: test-all
-test-all: ## Run all tests: unit, benchmarks, end to end, lint, manifests, race, browser, releases, lifecycle, promotion; takes two hours
-	@$(MAKE) unit
-	@$(MAKE) bench
-	@$(MAKE) up
-	@$(MAKE) --jobs=2 --output-sync=target e2e lint check browser race # e2e mostly waits, the others need the CPU
-	@$(MAKE) release-test # runs alone: its load needs the whole machine
-	@$(MAKE) lifecycle
-	@$(MAKE) promotion-test
+test-all: ## Run every tier of tests even if one fails, and print the results; takes hours; ends with make down
+	@failed=0 results=; \
+	run() { \
+		local start=$$SECONDS result=passed; \
+		$(MAKE) $$1 || { result=failed; failed=1; }; \
+		results+=$$(printf '%-16s %s %4d' $$1 $$result $$(((SECONDS - start + 30) / 60)))$$'\n'; \
+	}; \
+	for tier in $(TIERS); do run $$tier; done; \
+	printf '\n%-16s %-6s %4s\n%s' tier result min "$$results"; \
+	exit $$failed

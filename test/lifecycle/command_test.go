@@ -2,7 +2,6 @@ package lifecycle
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"platform.example/test/kit"
 )
 
 // command returns a call of the program that the Makefile's targets call.
@@ -21,31 +22,21 @@ func command(args ...string) *exec.Cmd {
 // run calls a verb that must succeed within the time limit, and returns its output.
 func run(t *testing.T, within time.Duration, verb string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), within)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join("bin", "local"), verb)
-	cmd.WaitDelay = 5 * time.Second
-	printed, err := cmd.CombinedOutput()
+	printed, err := kit.RunFor(within, "bash", "-c", "exec bin/local "+verb+" 2>&1")
 	if err != nil {
-		t.Fatalf("%s: %v\n%s", verb, err, printed)
+		t.Fatalf("%v\n%s", err, printed)
 	}
-	return string(printed)
+	return printed
 }
 
-// shell runs a line in a shell and returns its output.
+// shell runs a line in a shell and returns its standard output.
 func shell(t *testing.T, line string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "bash", "-eu", "-o", "pipefail", "-c", line)
-	cmd.WaitDelay = 5 * time.Second
-	var complaints bytes.Buffer
-	cmd.Stderr = &complaints
-	printed, err := cmd.Output()
+	printed, err := kit.RunFor(5*time.Minute, "bash", "-eu", "-o", "pipefail", "-c", line)
 	if err != nil {
-		t.Fatalf("%s: %v\n%s%s", line, err, printed, complaints.String())
+		t.Fatalf("%v\n%s", err, printed)
 	}
-	return string(printed)
+	return printed
 }
 
 // refused runs a command that must fail within a minute and print all of the texts.

@@ -3,7 +3,6 @@
 package lifecycle
 
 import (
-	"fmt"
 	"net"
 	"net/http"
 	"os"
@@ -14,19 +13,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"platform.example/test/kit"
 )
 
-func TestMain(m *testing.M) {
-	if os.Geteuid() != 0 {
-		fmt.Fprintln(os.Stderr, "not root: only root can test the lifecycle of the local node")
-		os.Exit(1)
-	}
-	if err := os.Chdir(filepath.Join("..", "..")); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { kit.MainAsRoot(m, "only root can test the lifecycle of the local node") }
 
 // TestLifecycle is a sequence: each part starts in the state in which the previous part ended.
 func TestLifecycle(t *testing.T) {
@@ -148,7 +139,7 @@ func interruptedWhilePulumiDeploys(t *testing.T) {
 
 func recovers(t *testing.T) {
 	run(t, 5*time.Minute, "up")
-	demoUserIsServed(t)
+	served(t, run(t, time.Minute, "token")) // as the last screen of up suggests
 }
 
 func secondUpChangesNothing(t *testing.T) {
@@ -163,6 +154,15 @@ func secondUpChangesNothing(t *testing.T) {
 	}
 }
 
+// api returns a client of the platform that runs now.
+func api() kit.Client { return kit.NewClient("https://localhost:30443") }
+
+// served fails the test unless the API serves the user of the token.
+func served(t *testing.T, token string) {
+	t.Helper()
+	api().MustCall(t, http.StatusOK, http.MethodGet, "/api/users/me", strings.TrimSpace(token), nil)
+}
+
 // processes returns the part of the status with the processes and their start times.
 func processes(status string) string {
 	table, _, _ := strings.Cut(status, "\n\n")
@@ -170,20 +170,20 @@ func processes(status string) string {
 }
 
 func survivesPowerCut(t *testing.T) {
-	email := signUp(t)
+	user := api().SignUp(t)
 	cutPower(t)
 	run(t, 5*time.Minute, "up")
-	signedUpBefore(t, email)
+	served(t, api().MustSignIn(t, user))
 }
 
 func survivesStop(t *testing.T) {
-	email := signUp(t)
+	user := api().SignUp(t)
 	run(t, 2*time.Minute, "stop")
 	if left := platformProcesses(t); len(left) > 0 {
 		t.Errorf("processes remain after stop:\n%s", strings.Join(left, "\n"))
 	}
 	run(t, 5*time.Minute, "up")
-	signedUpBefore(t, email)
+	served(t, api().MustSignIn(t, user))
 }
 
 // deploysToContext uses the node like another cluster: through a kubeconfig, with a registry that both sides reach.
@@ -195,6 +195,6 @@ func deploysToContext(t *testing.T) {
 	up = strings.NewReplacer("my-cluster", "platform", "registry.example.com/platform", "127.0.0.1:5100").Replace(strings.TrimSpace(up))
 	shell(t, `eval "$(make -s env)" && `+up)
 	token := shell(t, `eval "$(make -s env)" && `+strings.Replace(up, "make up", "make -s token", 1))
-	ask(t, strings.TrimSpace(token), http.StatusOK)
+	served(t, token)
 	shell(t, `eval "$(make -s env)" && `+strings.Replace(up, "make up", "make down", 1))
 }

@@ -3,7 +3,6 @@ package lifecycle
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"net"
 	"os"
 	"os/exec"
@@ -14,9 +13,11 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"platform.example/test/kit"
 )
 
-const state = "/var/lib/platform"
+const state = kit.StateFolder
 
 // look describes everything that a platform could leave on the machine.
 func look(t *testing.T) string {
@@ -96,8 +97,8 @@ func platformProcesses(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	var found []string
-	for _, pid := range pids(t) {
-		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	for _, process := range processesOfTheMachine(t) {
+		cmdline, _ := os.ReadFile(process.Path("cmdline"))
 		line := string(bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '}))
 		if strings.Contains(line, state+"/") || strings.HasPrefix(line, filepath.Join(cache, "platform")+"/") || strings.HasSuffix(line, "local supervise ") {
 			found = append(found, line)
@@ -107,17 +108,11 @@ func platformProcesses(t *testing.T) []string {
 	return found
 }
 
-func pids(t *testing.T) []int {
+func processesOfTheMachine(t *testing.T) []kit.Process {
 	t.Helper()
-	entries, err := os.ReadDir("/proc")
+	found, err := kit.Processes()
 	if err != nil {
 		t.Fatal(err)
-	}
-	var found []int
-	for _, entry := range entries {
-		if pid, err := strconv.Atoi(entry.Name()); err == nil {
-			found = append(found, pid)
-		}
 	}
 	return found
 }
@@ -157,21 +152,21 @@ func cutPower(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("processes %v do not end", left)
 		}
-		for _, pid := range left {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+		for _, process := range left {
+			_ = syscall.Kill(int(process), syscall.SIGKILL)
 		}
 	}
 }
 
-func podsAndShims(t *testing.T) []int {
+func podsAndShims(t *testing.T) []kit.Process {
 	t.Helper()
-	var found []int
-	for _, pid := range pids(t) {
-		cgroup, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
-		cmdline, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	var found []kit.Process
+	for _, process := range processesOfTheMachine(t) {
+		cgroup, _ := os.ReadFile(process.Path("cgroup"))
+		cmdline, _ := os.ReadFile(process.Path("cmdline"))
 		shim := bytes.Contains(cmdline, []byte("containerd-shim")) && bytes.Contains(cmdline, []byte(state))
 		if shim || bytes.Contains(cgroup, []byte(":/platform/")) {
-			found = append(found, pid)
+			found = append(found, process)
 		}
 	}
 	return found

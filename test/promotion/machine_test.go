@@ -28,13 +28,13 @@ type machine struct {
 // newMachine creates a machine that uses these sources. It ends with all of its processes when the test ends.
 func newMachine(t *testing.T, name, sources string) *machine {
 	t.Helper()
-	root, err := os.Getwd() // TestMain changed to it
+	script, err := filepath.Abs(filepath.Join("test", "promotion", "testdata", "machine.sh"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := &machine{
 		t: t, name: "promotion-" + name, sources: sources, state: "/var/lib/promotion-" + name, // data of the node: t.TempDir may be in memory
-		script: filepath.Join(root, "test", "promotion", "testdata", "machine.sh"),
+		script: script,
 	}
 	if err := errors.Join(m.clear(), os.Mkdir(m.state, 0o700)); err != nil { // of an interrupted test
 		t.Fatal(err)

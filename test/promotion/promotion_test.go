@@ -3,29 +3,18 @@
 package promotion
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"platform.example/test/kit"
 	"platform.example/test/variant"
 )
 
-func TestMain(m *testing.M) {
-	if os.Geteuid() != 0 {
-		fmt.Fprintln(os.Stderr, "not root: only root can create two clusters on one machine")
-		os.Exit(1)
-	}
-	if err := os.Chdir(filepath.Join("..", "..")); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { kit.MainAsRoot(m, "only root can create two clusters on one machine") }
 
 // config is a stack that fits half of this machine. Its certificate is a Secret, like one from an external issuer.
 const config = `config:
@@ -82,7 +71,7 @@ const foreignObjects = "kubectl get --output yaml namespace/monitoring priorityc
 func sources(t *testing.T) (copied variant.Copy, environment string) {
 	t.Helper()
 	folder := t.TempDir()
-	copied, err := variant.Sources(".", folder)
+	copied, err := variant.Sources(kit.Root, folder)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,9 +99,9 @@ func sources(t *testing.T) (copied variant.Copy, environment string) {
 // running returns the version and the digest of each service in the outputs of a stack.
 func running(t *testing.T, m *machine, environment, stack string) map[string]string {
 	t.Helper()
-	var services map[string]struct{ Version, Digest string }
 	printed := m.run(environment + "pulumi stack output services --json --stack " + stack)
-	if err := json.Unmarshal([]byte(printed), &services); err != nil {
+	services, err := kit.ParseJSON[map[string]struct{ Version, Digest string }](printed)
+	if err != nil {
 		t.Fatalf("%v: %s", err, printed)
 	}
 	found := map[string]string{}

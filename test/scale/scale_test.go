@@ -2,8 +2,6 @@
 package scale
 
 import (
-	"bytes"
-	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,8 +12,10 @@ import (
 	"testing"
 	"time"
 
-	"platform.example/test/variant"
+	"platform.example/test/kit"
 )
+
+func TestMain(m *testing.M) { kit.Main(m) }
 
 // own is the number of services in the catalog.
 const own = 4
@@ -27,19 +27,16 @@ const perService = 100 * time.Millisecond
 // the services again. It prints a table. The limit applies to the duration per added service and is five times as much as
 // planned, because machines are shared.
 func TestPreviewOfManyServices(t *testing.T) {
-	root, err := filepath.Abs(filepath.Join("..", ".."))
-	if err != nil {
-		t.Fatal(err)
-	}
-	environment := shell(t, root)
-	t.Cleanup(func() { up(t, root, environment) })
+	t.Cleanup(func() { kit.Restore(t) })
 	t.Logf("| services | resources | preview, median of 5 | memory of its largest process |")
 	var base time.Duration
 	for _, services := range []int{own, 20, 40} {
-		clone := copyOf(t, root)
+		clone := kit.CopySources(t)
 		generate(t, clone, services-own)
-		up(t, clone, environment)
-		took, memory, resources := preview(t, clone, environment)
+		if printed, err := kit.PulumiUp(clone); err != nil {
+			t.Fatalf("%v\n%s", err, printed[max(0, len(printed)-3000):])
+		}
+		took, memory, resources := preview(t, clone)
 		t.Logf("| %d | %s | %.1f s | %d MiB |", services, resources, took.Seconds(), memory)
 		if base == 0 {
 			base = took
@@ -49,49 +46,6 @@ func TestPreviewOfManyServices(t *testing.T) {
 			t.Errorf("a preview takes %s per added service, want at most %s", each, perService)
 		}
 	}
-}
-
-// shell returns the environment that make env prints.
-func shell(t *testing.T, root string) []string {
-	t.Helper()
-	exports, err := run(t, root, os.Environ(), "make", "-s", "env")
-	if err != nil {
-		t.Fatal(err, exports)
-	}
-	environment, err := run(t, root, os.Environ(), "bash", "-c", exports+"\nenv")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return strings.Split(strings.TrimSpace(environment), "\n")
-}
-
-func run(t *testing.T, folder string, environment []string, command ...string) (string, error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
-	defer cancel()
-	return output(ctx, folder, environment, command...)
-}
-
-func output(ctx context.Context, folder string, environment []string, command ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
-	cmd.Dir, cmd.Env = folder, environment
-	if path := lookup(environment, command[0]); path != "" {
-		cmd.Path, cmd.Err = path, nil
-	}
-	var text bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &text, &text
-	err := cmd.Run()
-	return text.String(), err
-}
-
-// copyOf returns a copy of the clone's files in git, with the stack's configuration.
-func copyOf(t *testing.T, root string) string {
-	t.Helper()
-	clone, err := variant.New(root, t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(clone)
 }
 
 // generate adds services to the catalog, each with its own folder.
@@ -145,26 +99,14 @@ func main() {
 `
 }
 
-func up(t *testing.T, clone string, environment []string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute) // the test's context ends before its cleanup
-	defer cancel()
-	if text, err := output(ctx, clone, environment, "pulumi", "up", "--stack", "local", "--yes", "--skip-preview", "--non-interactive"); err != nil {
-		t.Fatalf("%v\n%s", err, text[max(0, len(text)-3000):])
-	}
-}
-
 // preview returns the median duration of previews without changes, the memory in MiB of their largest process, and the number of
 // resources.
-func preview(t *testing.T, clone string, environment []string) (median time.Duration, memory int64, resources string) {
+func preview(t *testing.T, clone string) (median time.Duration, memory int64, resources string) {
 	t.Helper()
 	var times []time.Duration
 	for range 6 {
 		cmd := exec.CommandContext(t.Context(), "pulumi", "preview", "--stack", "local", "--non-interactive", "--expect-no-changes")
-		cmd.Dir, cmd.Env = clone, environment
-		if path := lookup(environment, "pulumi"); path != "" {
-			cmd.Path, cmd.Err = path, nil
-		}
+		cmd.Dir = clone
 		started := time.Now()
 		text, err := cmd.CombinedOutput()
 		if err != nil {
@@ -183,18 +125,4 @@ func preview(t *testing.T, clone string, environment []string) (median time.Dura
 	times = times[1:] // the first preview compiles the program and the services
 	slices.Sort(times)
 	return times[len(times)/2], memory, resources
-}
-
-// lookup finds a command on the PATH of an environment.
-func lookup(environment []string, command string) string {
-	for _, variable := range environment {
-		if folders, ok := strings.CutPrefix(variable, "PATH="); ok {
-			for _, folder := range filepath.SplitList(folders) {
-				if path, err := exec.LookPath(filepath.Join(folder, command)); err == nil {
-					return path
-				}
-			}
-		}
-	}
-	return ""
 }

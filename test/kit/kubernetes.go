@@ -1,0 +1,123 @@
+package kit
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// ServiceNames returns the names of the catalog's services.
+func ServiceNames() []string {
+	return []string{"api-gateway", "user-service", "order-service", "notification-service"}
+}
+
+// Scale sets the number of replicas of a workload, such as deployment/coredns.
+func Scale(t *testing.T, namespace, workload string, replicas int) {
+	t.Helper()
+	Output(t, "kubectl", "scale", "--namespace="+namespace, workload, fmt.Sprintf("--replicas=%d", replicas))
+}
+
+// LiveDeployment returns the name of a service's live Deployment, such as user-service-green.
+func LiveDeployment(t *testing.T, service string) string {
+	t.Helper()
+	return service + "-" + Output(t, "kubectl", "get", "service", service, "--namespace=apps", "--output=jsonpath={.spec.selector.colour}")
+}
+
+// NodeAddresses returns the node's addresses on the pods' network. The control plane listens on the first.
+func NodeAddresses(t *testing.T) (addresses []netip.Addr) {
+	t.Helper()
+	for address := range strings.FieldsSeq(Output(t, "kubectl", "get", "nodes",
+		`--output=jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}`)) {
+		addresses = append(addresses, netip.MustParseAddr(address))
+	}
+	return addresses
+}
+
+// Pod is the part of a pod that the tests read.
+type Pod struct {
+	Metadata struct {
+		Name     string `json:"name"`
+		UID      string `json:"uid"`
+		Deletion string `json:"deletionTimestamp"` // empty unless the pod is terminating
+	} `json:"metadata"`
+	Spec struct {
+		Containers []struct {
+			Image string `json:"image"`
+		} `json:"containers"`
+	} `json:"spec"`
+	Status struct {
+		Conditions []struct {
+			Type   string `json:"type"`
+			Status string `json:"status"`
+		} `json:"conditions"`
+		ContainerStatuses []struct {
+			ImageID string `json:"imageID"`
+		} `json:"containerStatuses"`
+	} `json:"status"`
+}
+
+// Pods returns the running pods of a service, without those that are terminating. It returns an error if there is none.
+func Pods(service string) ([]Pod, error) {
+	printed, err := Run("kubectl", "get", "pods", "--namespace=apps", "--selector=app.kubernetes.io/name="+service,
+		"--field-selector=status.phase=Running", "--output=json")
+	if err != nil {
+		return nil, err
+	}
+	list, err := ParseJSON[struct {
+		Items []Pod `json:"items"`
+	}](printed)
+	if err != nil {
+		return nil, err
+	}
+	staying := slices.DeleteFunc(list.Items, func(p Pod) bool { return p.Metadata.Deletion != "" })
+	if len(staying) == 0 {
+		return nil, fmt.Errorf("no pod of %s runs", service)
+	}
+	return staying, nil
+}
+
+// StartPod creates a pod from a manifest, in place of the pod that a killed test has left, and deletes it after the test.
+func StartPod(t *testing.T, namespace, name, manifest string) {
+	t.Helper()
+	remove := func() error {
+		_, err := Run("kubectl", "delete", "pod", name, "--namespace="+namespace, "--ignore-not-found", "--grace-period=0", "--force")
+		return err
+	}
+	if err := remove(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := Feed(manifest, "kubectl", "apply", "--filename=-"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Ready returns an error unless all pods of the service are ready.
+func Ready(service string) error {
+	pods, err := Pods(service)
+	if err != nil {
+		return err
+	}
+	for _, pod := range pods {
+		if !pod.Ready() {
+			return fmt.Errorf("pod %s is not ready", pod.Metadata.Name)
+		}
+	}
+	return nil
+}
+
+// Ready reports whether the pod has the condition Ready.
+func (p Pod) Ready() bool {
+	for _, condition := range p.Status.Conditions {
+		if condition.Type == "Ready" {
+			return condition.Status == "True"
+		}
+	}
+	return false
+}

@@ -1,0 +1,31 @@
+package kit
+
+import "strings"
+
+// EmailInPostgres reads a user's email as the database's superuser, inside its pod, where the password is. It returns "" for an
+// unknown user.
+func EmailInPostgres(id string) (string, error) {
+	return UsersSQL("SELECT email FROM users WHERE id = :'id'", id)
+}
+
+// UsersSQL runs a statement in the database of users as its administrator; the statement refers to id as :'id'.
+func UsersSQL(statement, id string) (string, error) {
+	const script = `PGPASSWORD=$(cut -d, -f1 /run/secrets/admin/password) &&
+		export PGPASSWORD &&
+		exec /usr/lib/postgresql/15/bin/psql --no-psqlrc --tuples-only --no-align --set=ON_ERROR_STOP=1 --set=id="$1" \
+			--host=/run/postgresql --username=postgres --dbname=users`
+	row, err := Feed(statement,
+		"kubectl", "exec", "--stdin", "--namespace=data", "postgres-0", "--", "sh", "-c", script, "sh", id)
+	return strings.TrimSpace(row), err
+}
+
+// Redis runs a command in the cache as its administrator, inside its pod, where the password is.
+func Redis(command ...string) (string, error) {
+	const script = `REDISCLI_AUTH=$(cut -d, -f1 /run/secrets/admin/password) &&
+		export REDISCLI_AUTH &&
+		exec redis-cli -s /run/redis/redis.sock --user admin "$@"`
+	printed, err := Run(append([]string{
+		"kubectl", "exec", "--namespace=data", "deployment/redis-cache", "--", "sh", "-c", script, "sh",
+	}, command...)...)
+	return strings.TrimSpace(printed), err
+}
