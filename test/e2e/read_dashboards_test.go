@@ -1,11 +1,9 @@
 package e2e
 
 import (
-	"bufio"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -25,42 +23,12 @@ func escape(text string) string { return url.QueryEscape(text) }
 func dashboards(t *testing.T) map[string]string {
 	t.Helper()
 	command := exec.Command("make", "-s", "dashboard")
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	command.Stderr = os.Stderr
-	printed, err := command.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
+	running := kit.Start(t, command)
 	addresses := map[string]string{}
-	ready := make(chan error, 1)
-	go func() {
-		lines := bufio.NewScanner(printed)
-		for lines.Scan() {
-			if found := regexp.MustCompile(`^(http://127\.0\.0\.1:\d+) +(\w+)`).FindStringSubmatch(lines.Text()); found != nil {
-				addresses[strings.ToLower(found[2])] = found[1]
-			}
-			if strings.HasPrefix(lines.Text(), "Ctrl-C") {
-				ready <- nil
-				_, _ = io.Copy(io.Discard, printed)
-				return
-			}
-		}
-		ready <- errors.New("make dashboard ended before it was ready")
-	}()
 	t.Cleanup(func() {
-		if err := syscall.Kill(-command.Process.Pid, syscall.SIGINT); err != nil { // like Ctrl-C
+		if err := running.Stop(syscall.SIGINT, 20*time.Second); err != nil { // like Ctrl-C
 			t.Error(err)
-		}
-		ended := make(chan error, 1)
-		go func() { ended <- command.Wait() }()
-		select {
-		case <-ended:
-		case <-time.After(20 * time.Second):
-			t.Error("Ctrl-C doesn't end make dashboard")
-			_ = syscall.Kill(-command.Process.Pid, syscall.SIGKILL)
 		}
 		for what, address := range addresses {
 			if response, err := http.Get(address); err == nil {
@@ -69,13 +37,11 @@ func dashboards(t *testing.T) map[string]string {
 			}
 		}
 	})
-	select {
-	case err := <-ready:
-		if err != nil {
-			t.Fatal(err)
-		}
-	case <-time.After(kit.CommandLimit):
-		t.Fatal("make dashboard prints nothing")
+	if err := running.WaitFor(kit.CommandLimit, "\nCtrl-C"); err != nil {
+		t.Fatal(err)
+	}
+	for _, found := range regexp.MustCompile(`(?m)^(http://127\.0\.0\.1:\d+) +(\w+)`).FindAllStringSubmatch(running.Printed(), -1) {
+		addresses[strings.ToLower(found[2])] = found[1]
 	}
 	return addresses
 }

@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bufio"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/base64"
@@ -10,6 +9,7 @@ import (
 	"net/http"
 	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -135,23 +135,13 @@ func signedIdentity(t *testing.T, user string, services ...string) string {
 // direct sends a request to a port of a Service in namespace apps through the API server's proxy, bypassing the edge and the gateway.
 func direct(t *testing.T, method, service, path, identity string) (status int, body string) {
 	t.Helper()
-	proxy := exec.Command("kubectl", "proxy", "--port=0")
-	out, err := proxy.StdoutPipe()
-	if err != nil {
+	proxy := kit.Start(t, exec.Command("kubectl", "proxy", "--port=0"))
+	defer func() { _ = proxy.Stop(syscall.SIGKILL, time.Minute) }()
+	if err := proxy.WaitFor(time.Minute, "\n"); err != nil {
 		t.Fatal(err)
 	}
-	if err := proxy.Start(); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = proxy.Process.Kill(); _ = proxy.Wait() }()
-	line, err := bufio.NewReader(out).ReadString('\n')
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := kit.Client{
-		Base: fmt.Sprintf("http://%s/api/v1/namespaces/apps/services/%s/proxy", strings.TrimSpace(strings.TrimPrefix(line, "Starting to serve on ")), service),
-		HTTP: http.DefaultClient,
-	}
+	address := strings.TrimSpace(strings.TrimPrefix(proxy.Printed(), "Starting to serve on "))
+	at := kit.Client{Base: fmt.Sprintf("http://%s/api/v1/namespaces/apps/services/%s/proxy", address, service), HTTP: http.DefaultClient}
 	if identity != "" {
 		at = at.With("X-Identity", identity)
 	}

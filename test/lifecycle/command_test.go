@@ -1,12 +1,10 @@
 package lifecycle
 
 import (
-	"bytes"
 	"errors"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -56,73 +54,17 @@ func refused(t *testing.T, cmd *exec.Cmd, texts ...string) {
 	}
 }
 
-// running is a running command in its own process group.
-type running struct {
-	cmd    *exec.Cmd
-	exited chan struct{}
-
-	mu      sync.Mutex
-	printed bytes.Buffer
-}
-
-// Write records the command's output.
-func (r *running) Write(text []byte) (int, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.printed.Write(text)
-}
-
-func (r *running) output() string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.printed.String()
-}
-
-func start(t *testing.T, verb string) *running {
+// interrupted starts up and waits until it prints the text. It then sends a signal to the whole process group, as a terminal or a power
+// failure does, and returns the output.
+func interrupted(t *testing.T, text string, signal syscall.Signal) string {
 	t.Helper()
-	r := &running{cmd: command(verb), exited: make(chan struct{})}
-	r.cmd.Stdout, r.cmd.Stderr = r, r
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	r.cmd.WaitDelay = 5 * time.Second
-	if err := r.cmd.Start(); err != nil {
+	up := kit.Start(t, command("up"))
+	if err := up.WaitFor(5*time.Minute, text); err != nil {
+		_ = up.Stop(syscall.SIGKILL, time.Minute)
 		t.Fatal(err)
 	}
-	go func() {
-		_ = r.cmd.Wait()
-		close(r.exited)
-	}()
-	return r
-}
-
-// waitFor waits until the command has printed the text.
-func (r *running) waitFor(t *testing.T, text string) {
-	t.Helper()
-	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
-		if strings.Contains(r.output(), text) {
-			return
-		}
-		select {
-		case <-r.exited:
-			t.Fatalf("the command ended without printing %q:\n%s", text, r.output())
-		default:
-		}
-		if time.Now().After(deadline) {
-			r.signal(t, syscall.SIGKILL)
-			t.Fatalf("the command did not print %q:\n%s", text, r.output())
-		}
-	}
-}
-
-// signal sends a signal to the whole group, as a terminal or a power failure does, and waits for the command to end.
-func (r *running) signal(t *testing.T, signal syscall.Signal) {
-	t.Helper()
-	if err := syscall.Kill(-r.cmd.Process.Pid, signal); err != nil {
+	if err := up.Stop(signal, 2*time.Minute); err != nil {
 		t.Fatal(err)
 	}
-	select {
-	case <-r.exited:
-	case <-time.After(2 * time.Minute):
-		_ = syscall.Kill(-r.cmd.Process.Pid, syscall.SIGKILL)
-		t.Fatalf("the command did not end after signal %s:\n%s", signal, r.output())
-	}
+	return up.Printed()
 }

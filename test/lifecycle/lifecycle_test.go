@@ -117,22 +117,15 @@ func diskFull(t *testing.T) {
 }
 
 func killedWhileTheNodeStarts(t *testing.T) {
-	up := start(t, "up")
-	up.waitFor(t, "control plane answers")
-	up.signal(t, syscall.SIGKILL)
+	interrupted(t, "control plane answers", syscall.SIGKILL)
 }
 
 func killedWhilePulumiDeploys(t *testing.T) {
-	up := start(t, "up")
-	up.waitFor(t, "StatefulSet postgres creating")
-	up.signal(t, syscall.SIGKILL)
+	interrupted(t, "StatefulSet postgres creating", syscall.SIGKILL)
 }
 
 func interruptedWhilePulumiDeploys(t *testing.T) {
-	up := start(t, "up")
-	up.waitFor(t, "Updating (local)")
-	up.signal(t, syscall.SIGINT)
-	if printed := up.output(); !strings.Contains(printed, "make up continues from here") {
+	if printed := interrupted(t, "Updating (local)", syscall.SIGINT); !strings.Contains(printed, "make up continues from here") {
 		t.Errorf("the interrupted up does not print how to continue:\n%s", printed)
 	}
 }

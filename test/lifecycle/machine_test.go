@@ -17,8 +17,6 @@ import (
 	"platform.example/test/kit"
 )
 
-const state = kit.StateFolder
-
 // look describes everything that a platform could leave on the machine.
 func look(t *testing.T) string {
 	t.Helper()
@@ -48,7 +46,7 @@ func look(t *testing.T) string {
 	if sets, err := exec.Command("ipset", "list", "-n").Output(); err == nil {
 		add("ipset", strings.Fields(string(sets))...)
 	}
-	for _, pattern := range []string{"/sys/fs/cgroup/platform", "/sys/fs/cgroup/*/platform", state, "/var/lib/kubelet", "/var/lib/cni",
+	for _, pattern := range []string{"/sys/fs/cgroup/platform", "/sys/fs/cgroup/*/platform", kit.StateFolder, "/var/lib/kubelet", "/var/lib/cni",
 		"/var/log/pods", "/var/log/containers", "/run/containerd", "/run/docker", "Pulumi.local.yaml"} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
@@ -97,10 +95,10 @@ func platformProcesses(t *testing.T) []string {
 		t.Fatal(err)
 	}
 	var found []string
-	for _, process := range processesOfTheMachine(t) {
+	for _, process := range kit.Processes(t) {
 		cmdline, _ := os.ReadFile(process.Path("cmdline"))
 		line := string(bytes.ReplaceAll(cmdline, []byte{0}, []byte{' '}))
-		if strings.Contains(line, state+"/") || strings.HasPrefix(line, filepath.Join(cache, "platform")+"/") || strings.HasSuffix(line, "local supervise ") {
+		if strings.Contains(line, kit.StateFolder+"/") || strings.HasPrefix(line, filepath.Join(cache, "platform")+"/") || strings.HasSuffix(line, "local supervise ") {
 			found = append(found, line)
 		}
 	}
@@ -108,20 +106,11 @@ func platformProcesses(t *testing.T) []string {
 	return found
 }
 
-func processesOfTheMachine(t *testing.T) []kit.Process {
-	t.Helper()
-	found, err := kit.Processes()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return found
-}
-
 // cutPower kills all processes of the platform at once: the supervisor first, so that it restarts nothing, then its processes, the
 // shims and the pods.
 func cutPower(t *testing.T) {
 	t.Helper()
-	files, err := filepath.Glob(filepath.Join(state, "node/run/*.pid"))
+	files, err := filepath.Glob(filepath.Join(kit.StateFolder, "node/run/*.pid"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no pid files of a running platform: %v", err)
 	}
@@ -161,10 +150,10 @@ func cutPower(t *testing.T) {
 func podsAndShims(t *testing.T) []kit.Process {
 	t.Helper()
 	var found []kit.Process
-	for _, process := range processesOfTheMachine(t) {
+	for _, process := range kit.Processes(t) {
 		cgroup, _ := os.ReadFile(process.Path("cgroup"))
 		cmdline, _ := os.ReadFile(process.Path("cmdline"))
-		shim := bytes.Contains(cmdline, []byte("containerd-shim")) && bytes.Contains(cmdline, []byte(state))
+		shim := bytes.Contains(cmdline, []byte("containerd-shim")) && bytes.Contains(cmdline, []byte(kit.StateFolder))
 		if shim || bytes.Contains(cgroup, []byte(":/platform/")) {
 			found = append(found, process)
 		}

@@ -2,11 +2,9 @@ package promotion
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"platform.example/test/kit"
 )
 
 // machine looks like a separate machine to a node: it consists of namespaces and cgroups of this machine.
@@ -131,41 +131,19 @@ func (m *machine) refuses(line, want string) {
 // begin starts a shell command on the machine. interrupt stops it, waits for its end, and returns its output.
 func (m *machine) begin(line string) (interrupt func() string) {
 	m.t.Helper()
-	var printed bytes.Buffer
-	command := m.command(m.t.Context(), line)
-	command.Stdout, command.Stderr = &printed, &printed
-	if err := command.Start(); err != nil {
-		m.t.Fatal(err)
-	}
+	command := kit.Start(m.t, m.command(m.t.Context(), line))
 	return func() string {
-		_ = syscall.Kill(-command.Process.Pid, syscall.SIGINT)
-		_ = command.Wait() // the command on the machine ends by the signal; its later output is still read
-		return printed.String()
+		_ = command.Stop(syscall.SIGINT, limit) // also reads the output after the signal
+		return command.Printed()
 	}
 }
 
 // node starts only the node: it interrupts `make up` before the deployment.
 func (m *machine) node() {
 	m.t.Helper()
-	ctx, cancel := context.WithTimeout(m.t.Context(), 40*time.Minute) // it may have to compile all tools
-	defer cancel()
-	up := m.command(ctx, "exec bin/local up")
-	printed, err := up.StdoutPipe()
-	if err != nil {
-		m.t.Fatal(err)
+	up := kit.Start(m.t, m.command(m.t.Context(), "exec bin/local up"))
+	if err := up.WaitFor(40*time.Minute, "generating missing secrets"); err != nil { // it may have to compile all tools
+		m.t.Fatalf("%s: the node did not start: %v", m.name, err)
 	}
-	if err := up.Start(); err != nil {
-		m.t.Fatal(err)
-	}
-	var log strings.Builder
-	for lines := bufio.NewScanner(io.TeeReader(printed, &log)); lines.Scan(); {
-		if strings.Contains(lines.Text(), "generating missing secrets") {
-			_ = syscall.Kill(-up.Process.Pid, syscall.SIGINT)
-			break
-		}
-	}
-	_, _ = io.Copy(io.Discard, printed)
-	if err := up.Wait(); !strings.Contains(log.String(), "generating missing secrets") {
-		m.t.Fatalf("%s: the node did not start: %v\n%s", m.name, err, log.String())
-	}
+	_ = up.Stop(syscall.SIGINT, limit)
 }

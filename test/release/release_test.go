@@ -375,7 +375,7 @@ func TestReleaseErrors(t *testing.T) {
 		if err := first.until("is released: from"); err != nil {
 			t.Fatal(err)
 		}
-		if err := release(t, kit.Root, "rollback"); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("(process %d) holds the Lease of releases", first.command.Process.Pid)) {
+		if err := release(t, kit.Root, "rollback"); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("(process %d) holds the Lease of releases", first.PID())) {
 			t.Errorf("the second command returns %v", err)
 		}
 		if err := first.until("watching for"); err != nil { // before that, pulumi's own lock refuses it

@@ -130,7 +130,6 @@ func TestSearchFindsExistingValues(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	// The kernel may show the process a moment after Start has returned.
 	for _, file := range []string{"cmdline", "environ"} {
 		// The kernel shows the process a moment after Start has returned.
 		kit.Eventually(t, 10*time.Second, "a process has the value in its "+file, func() error {
