@@ -137,11 +137,14 @@ func direct(t *testing.T, method, service, path, identity string) (status int, b
 	t.Helper()
 	proxy := kit.Start(t, exec.Command("kubectl", "proxy", "--port=0"))
 	defer func() { _ = proxy.Stop(syscall.SIGKILL, time.Minute) }()
-	if err := proxy.WaitFor(time.Minute, "\n"); err != nil {
+	if err := proxy.WaitFor(time.Minute, "Starting to serve on "); err != nil {
 		t.Fatal(err)
 	}
-	address := strings.TrimSpace(strings.TrimPrefix(proxy.Printed(), "Starting to serve on "))
-	at := kit.Client{Base: fmt.Sprintf("http://%s/api/v1/namespaces/apps/services/%s/proxy", address, service), HTTP: http.DefaultClient}
+	_, address, _ := strings.Cut(proxy.Printed(), "Starting to serve on ")
+	at := kit.Client{
+		Base: fmt.Sprintf("http://%s/api/v1/namespaces/apps/services/%s/proxy", strings.Fields(address)[0], service),
+		HTTP: http.DefaultClient,
+	}
 	if identity != "" {
 		at = at.With("X-Identity", identity)
 	}

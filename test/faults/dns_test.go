@@ -102,7 +102,9 @@ func TestReleaseTrafficFollowsDNSToTheNode(t *testing.T) {
 	kubectl("rollout", "status", "deployment/dns-on-node", "--timeout=60s")
 	kit.UnderLoad(t, func() map[string]string {
 		selects(`"app":"dns-on-node"`)
-		kit.Restore(t)
+		if printed, err := kit.PulumiUp(kit.Root); err != nil {
+			t.Errorf("%v\n%s", err, printed)
+		}
 		kit.Scale(t, "kube-system", "deployment/coredns", 0)
 		for _, service := range kit.ServiceNames() {
 			kit.Output(t, "kubectl", "--namespace=apps", "rollout", "restart", "deployment/"+kit.LiveDeployment(t, service))

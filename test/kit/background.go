@@ -73,7 +73,7 @@ func (b *Background) WaitFor(limit time.Duration, text string) error {
 		case strings.Contains(printed, text):
 			return nil
 		case ended:
-			return fmt.Errorf("the command ended without printing %q: %v\n%s", text, b.err, printed)
+			return fmt.Errorf("the command ended without printing %q: %s\n%s", text, b.cmd.ProcessState, printed)
 		case time.Now().After(deadline):
 			return fmt.Errorf("the command did not print %q within %s:\n%s", text, limit, printed)
 		}
