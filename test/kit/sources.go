@@ -30,6 +30,15 @@ func OwnConfig(t *testing.T, clone string) {
 	Output(t, "cp", "--remove-destination", "--dereference", "Pulumi.local.yaml", clone)
 }
 
+// Set sets a key of the stack's configuration in a copy, which gets a configuration of its own.
+func Set(t *testing.T, clone, key, value string) {
+	t.Helper()
+	OwnConfig(t, clone)
+	if printed, err := RunIn(clone, "pulumi config set "+key+" "+value+" --stack local"); err != nil {
+		t.Fatalf("%v\n%s", err, printed)
+	}
+}
+
 // Replace replaces all occurrences of a text in a file of a copy.
 func Replace(t *testing.T, clone, file, old, replacement string) {
 	t.Helper()
@@ -55,7 +64,7 @@ const Update = "pulumi up --stack local --yes --skip-preview --non-interactive"
 // ShortenRollouts limits the rollouts of a copy to half a minute.
 func ShortenRollouts(t *testing.T, clone string) {
 	t.Helper()
-	Replace(t, clone, "infra/stack/settings.go", `local: "2m", staging: "5m"`, `local: "30s", staging: "5m"`)
+	Set(t, clone, "platform:deadline", "30s")
 }
 
 // Unharmed returns a check that the API serves, and that the same ReplicaSets and StatefulSets run as before, each with a pod from

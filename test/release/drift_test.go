@@ -137,7 +137,7 @@ func TestReleaseRetiresTheFormerVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	clone := other(t, "user-service")
-	kit.Replace(t, string(clone), "infra/stack/settings.go", `local: "30m", staging: "1h"`, `local: "45s", staging: "1h"`)
+	kit.Set(t, string(clone), "platform:standby", "45s")
 	former := kit.LiveDeployment(t, "user-service")
 	kit.UnderLoad(t, func() map[string]string {
 		if err := release(t, string(clone), "up", "-unwatched"); err != nil {
