@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// flatten turns objects, which Pulumi hands over as JSON, into one text per leaf: gateway = {"type":"NodePort"}
-// becomes gateway.type = NodePort. A path that two keys set is a fault: nothing says which of them holds.
+// flatten turns objects, which Pulumi passes as JSON, into one text per leaf: gateway = {"type":"NodePort"} becomes
+// gateway.type = NodePort. A path that is set by two keys is a fault, since neither has precedence.
 func flatten(plain map[string]string, found faults) map[string]string {
 	flat := map[string]string{}
 	for _, key := range slices.Sorted(maps.Keys(plain)) {
@@ -30,13 +30,13 @@ func flatten(plain map[string]string, found faults) map[string]string {
 
 func object(text string) (map[string]any, bool) {
 	decoder := json.NewDecoder(strings.NewReader(text))
-	decoder.UseNumber() // keeps 30080 from becoming 3.008e+04
+	decoder.UseNumber() // a float64 prints 30080 as 3.008e+04
 	var object map[string]any
 	err := decoder.Decode(&object)
 	return object, err == nil && object != nil
 }
 
-// list writes a list as the settings read one.
+// list joins values with commas, as listOf parses them.
 func list(values []any) string {
 	texts := make([]string, len(values))
 	for i, value := range values {
