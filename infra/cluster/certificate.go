@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Certificate returns the certificate of a Secret, followed by its key, in PEM; empty where there is no such Secret.
+// Certificate returns the certificate and the key of a Secret in PEM, or an empty string if the Secret doesn't exist.
 func (c *Cluster) Certificate(ctx context.Context, namespace, name string) (string, error) {
 	secret, err := c.client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {

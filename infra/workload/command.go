@@ -11,9 +11,9 @@ import (
 	"platform.example/infra/stack"
 )
 
-// command is a command of the public service's image that runs as a Job and uses the API server.
+// command is a subcommand of the public service's image that runs as a Job and uses the API server.
 type command struct {
-	name     string // of the owner of the pods
+	name     string // of the Job or CronJob
 	command  string
 	image    pulumi.StringInput
 	account  *corev1.ServiceAccount
@@ -35,11 +35,11 @@ func (c command) template(config stack.Stack, p profile.Profile) corev1.PodTempl
 		VolumeMounts: c.mounts,
 	})
 	pod.RestartPolicy, pod.Volumes = pulumi.String("OnFailure"), c.volumes
-	pod.AutomountServiceAccountToken = pulumi.Bool(true) // it asks the API server
+	pod.AutomountServiceAccountToken = pulumi.Bool(true) // for the API server
 	return kube.Template(c.name, kube.Labels(c.name), 0, pod)
 }
 
-// may allows a verb on the objects of these names.
+// may allows a verb on the objects with these names.
 func may(verb, group, resource string, names ...string) rbacv1.PolicyRuleArgs {
 	return rbacv1.PolicyRuleArgs{
 		ApiGroups: pulumi.ToStringArray([]string{group}), Resources: pulumi.ToStringArray([]string{resource}),

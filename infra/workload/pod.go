@@ -11,14 +11,14 @@ import (
 )
 
 const (
-	// shutdownDelay is how long a replica that is told to stop goes on serving, while the routing forgets it. The
-	// service itself waits, so that a container without a shell needs no hook.
+	// shutdownDelay is how long a terminating replica goes on serving until no traffic is routed to it. The service itself waits,
+	// since its container has no shell for a preStop hook.
 	shutdownDelay = 5 * time.Second
 
-	// lingering is how much longer it serves where no other replica is ready; the service makes it three times the delay.
+	// lingering is how much longer it serves while no other replica is ready. The service uses three times the delay.
 	lingering = 3 * shutdownDelay
 
-	// grace is all of that and the time to finish the requests in hand and close the stores.
+	// grace also includes the time to finish requests in flight and to close the stores.
 	grace = shutdownDelay + lingering + 25*time.Second
 )
 
@@ -32,12 +32,12 @@ func (c colour) container(name string, environment corev1.EnvFromSourceArray, ar
 		EnvFrom:   environment,
 		Env:       kube.GoLimits(limits.Memory, "KiB", limits.CPULimit),
 		Resources: kube.Resources(c.Config.Requested(limits.CPURequest), limits.CPULimit, limits.Memory),
-		// What it said last is kept with its state, where an update that fails finds it.
+		// The status then has the last log lines, for the error of a failed update.
 		TerminationMessagePolicy: pulumi.String("FallbackToLogsOnError"),
 	}
 }
 
-// server is the container that serves.
+// server is the container of the Deployment.
 func (c colour) server(environment corev1.EnvFromSourceArray) corev1.ContainerArgs {
 	server := c.container(c.Service.Name, environment)
 	server.Ports = corev1.ContainerPortArray{kube.Port("http", catalog.HTTPPort), kube.Port("ops", catalog.OpsPort)}
@@ -46,11 +46,11 @@ func (c colour) server(environment corev1.EnvFromSourceArray) corev1.ContainerAr
 	}
 	server.StartupProbe = probe(catalog.LivePath, 1, 60)
 	server.ReadinessProbe = probe(catalog.ReadyPath, 2, 2)
-	server.LivenessProbe = probe(catalog.LivePath, 10, 6) // a busy node is no reason to restart
+	server.LivenessProbe = probe(catalog.LivePath, 10, 6) // tolerates a busy node
 	return server
 }
 
-// pod is what the pods of servers and jobs have in common.
+// pod is the common pod of the Deployment and the Jobs.
 func (c colour) pod(container corev1.ContainerArgs) corev1.PodSpecArgs {
 	pod := kube.Pod(c.Profile, kube.Nobody, c.account, c.Namespace.Priority, container)
 	pod.TerminationGracePeriodSeconds = pulumi.Int(int(grace.Seconds()))

@@ -117,7 +117,7 @@ func TestReleaseIsLeftOutByAnUpdateOfTheEdgeAlone(t *testing.T) {
 	stated := output(t, "pulumi", "stack", "output", "services", "--json", "--stack", "local")
 	began := time.Now()
 	said, err := attempt("bash", "-c", fmt.Sprintf("cd '%s' && pulumi up --stack local --yes --skip-preview --non-interactive --target '**edge**' 2>&1", clone))
-	if err != nil || !strings.Contains(said, "gets no traffic: --target leaves its release out") {
+	if err != nil || !strings.Contains(said, "gets no traffic: --target excludes its release") {
 		t.Errorf("after %s: %v\n%s", time.Since(began), err, said)
 	}
 	if now := output(t, "pulumi", "stack", "output", "services", "--json", "--stack", "local"); now != stated {
@@ -154,7 +154,7 @@ func TestReleaseRetiresTheFormerVersion(t *testing.T) {
 	if least := output(t, "kubectl", "get", "horizontalpodautoscaler", live(t, "user-service"), "--namespace=apps", "--output=jsonpath={.spec.minReplicas}"); least != "1" {
 		t.Errorf("the live colour may not shrink below %s", least)
 	}
-	if err := release(t, root, "rollback"); err == nil || !strings.Contains(err.Error(), "service user-service: nothing stands by") {
+	if err := release(t, root, "rollback"); err == nil || !strings.Contains(err.Error(), "service user-service: no standby version") {
 		t.Errorf("a rollback says %v", err)
 	}
 	if err := drift(t); err != nil {

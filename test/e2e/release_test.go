@@ -255,11 +255,11 @@ func TestReleaseOfAllServicesAndTheirRollbackLoseNothing(t *testing.T) {
 	if now := versions(t); !maps.Equal(now, former) {
 		t.Errorf("after the rollback the versions are %v, want %v", now, former)
 	}
-	// Whoever runs pulumi up next doesn't bring back what was taken back.
+	// Whoever runs pulumi up next doesn't release the rolled back version again.
 	if said := preview(t, string(clone)); !strings.Contains(said, "user-service stays at "+former["user-service"]) {
-		t.Errorf("a preview of what was taken back says\n%s", said)
+		t.Errorf("a preview after the rollback says\n%s", said)
 	}
-	if said := output(t, "make", "-s", "releases"); !strings.Contains(said, "user-service") || !strings.Contains(said, "was taken back") {
+	if said := output(t, "make", "-s", "releases"); !strings.Contains(said, "user-service") || !strings.Contains(said, "was rolled back") {
 		t.Errorf("make releases says\n%s", said)
 	}
 	if err := release(t, root, "rollback"); err != nil { // to and fro
@@ -315,7 +315,7 @@ var bad = []struct {
 	{"that ends at once", func(c variant.Copy) error {
 		return c.Write("apps/user-service/variant.go", "package main\n\nimport (\n\t\"fmt\"\n\t\"os\"\n)\n\nfunc init() {\n\tif len(os.Args) < 2 {\n"+
 			"\t\tfmt.Fprintln(os.Stderr, \"the licence has ended\")\n\t\tos.Exit(3)\n\t}\n}\n")
-	}, "its last words: the licence has ended"},
+	}, "its last log line: the licence has ended"},
 	{"that answers as another version", func(c variant.Copy) error {
 		return c.Replace("apps/internal/health/health.go", `"version": h.service.Version,`, `"version": "not " + h.service.Version,`)
 	}, "verify: endpoint"},
@@ -366,7 +366,7 @@ func TestReleaseOfABadVersionIsRefused(t *testing.T) {
 }
 
 // What is good at first and bad later can only be found out by watching it.
-func TestReleaseThatGoesBadIsTakenBack(t *testing.T) {
+func TestBadReleaseIsRolledBack(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short")
 	}
@@ -385,7 +385,7 @@ func TestReleaseThatGoesBadIsTakenBack(t *testing.T) {
 	}()
 	err := release(t, string(clone), "up", "-watch", "2m")
 	if err == nil || !strings.Contains(err.Error(), "were answered 5xx") {
-		t.Errorf("it isn't taken back: %v", err)
+		t.Errorf("it isn't rolled back: %v", err)
 	}
 	if now := versions(t); !maps.Equal(now, former) {
 		t.Errorf("the versions are %v, want %v", now, former)
@@ -541,10 +541,10 @@ func TestReleaseSaysWhatIsWrong(t *testing.T) {
 		arguments []string
 		want      string
 	}{
-		{"an unknown version", []string{"up", "-version", "ffffffffffff"}, `no service ever was version "ffffffffffff"`},
+		{"an unknown version", []string{"up", "-version", "ffffffffffff"}, `no release has version "ffffffffffff"`},
 		{"a version that is live", []string{"up", "-version", live}, live + " is live already: nothing to release"},
-		{"a release that never was", []string{"up", "-version", "#99999"}, "there is no release 99999 in the history"},
-		{"a rollback with nothing standing by", []string{"rollback"}, "service user-service: nothing stands by: version " + live},
+		{"a release that never was", []string{"up", "-version", "#99999"}, "release 99999 is not in the history"},
+		{"a rollback without a standby version", []string{"rollback"}, "service user-service: no standby version: version " + live},
 		{"a stack that doesn't exist", []string{"-stack", "dev", "up"}, "there is no stack dev"},
 		{"a promotion where images are built", []string{"promote"}, "stack local builds its own images"},
 		{"no command", []string{"unroll"}, `there is no command "unroll"`},

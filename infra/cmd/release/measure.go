@@ -14,23 +14,23 @@ import (
 )
 
 const (
-	beforehand = 2 * time.Minute // what a report shows of the time before it
-	rateWindow = "30s"           // two scrapes and more
+	beforehand = 2 * time.Minute // time that a report shows before the release
+	rateWindow = "30s"           // at least two scrapes
 )
 
-// measure adds to a report what Prometheus knows of its time. Without Prometheus it stays without.
-func (s *session) measure(ctx context.Context, told *report.Report) {
-	if len(told.Services) == 0 {
+// measure adds measurements from Prometheus to a report. Without Prometheus, the report has none.
+func (s *session) measure(ctx context.Context, result *report.Report) {
+	if len(result.Services) == 0 {
 		return
 	}
-	eye, err := s.openWatcher(ctx)
+	w, err := s.openWatcher(ctx)
 	if err != nil {
 		s.out.say("the report has no measurements: %v", err)
 		return
 	}
-	defer eye.close()
-	span := prometheus.Range{Start: told.Began.Add(-beforehand), End: time.Now(), Step: 5 * time.Second}
-	for i, moved := range told.Services {
+	defer w.close()
+	span := prometheus.Range{Start: result.Began.Add(-beforehand), End: time.Now(), Step: 5 * time.Second}
+	for i, moved := range result.Services {
 		service := s.services[moved.Name]
 		metrics := rule.RequestsOf(service)
 		for _, colour := range []release.Colour{release.Blue, release.Green} {
@@ -47,22 +47,22 @@ func (s *session) measure(ctx context.Context, told *report.Report) {
 					report.Latency: fmt.Sprintf("histogram_quantile(0.99, sum by (le) (rate(%s_bucket%s[%s])))", metrics.Duration, matchers, rateWindow),
 				}[plot.Plot]
 				plot.Service, plot.Colour = service.Name, string(colour)
-				if plot.Points, err = eye.line(ctx, expression, span); err != nil {
+				if plot.Points, err = w.line(ctx, expression, span); err != nil {
 					s.out.say("the report has no measurements: %v", err)
 					return
 				}
-				told.Series = append(told.Series, plot)
+				result.Series = append(result.Series, plot)
 			}
 		}
-		last, err := eye.number(ctx, fmt.Sprintf("max(max_over_time(service_last_answer_timestamp_seconds{job=%q, colour=%q}[1m]))",
+		last, err := w.number(ctx, fmt.Sprintf("max(max_over_time(service_last_answer_timestamp_seconds{job=%q, colour=%q}[1m]))",
 			service.Name, moved.FromColour), time.Now())
 		if at := time.UnixMilli(int64(last * 1000)); err == nil && last > 0 && at.After(moved.Switched.Add(-time.Minute)) {
-			told.Services[i].LastOld = at
+			result.Services[i].LastOld = at
 		}
 	}
 }
 
-// line is the values of an expression over time.
+// line returns the values of an expression over time.
 func (w *watcher) line(ctx context.Context, expression string, span prometheus.Range) ([]report.Point, error) {
 	value, _, err := w.api.QueryRange(ctx, expression, span)
 	if err != nil {

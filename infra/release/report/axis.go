@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// span is a stretch of time, which axes of time show.
+// span is the time range of an axis.
 type span struct{ from, to time.Time }
 
-// holding is the span with at in it.
+// holding extends the span to at. It ignores the zero time.
 func (s span) holding(at time.Time) span {
 	if at.IsZero() {
 		return s
@@ -22,7 +22,7 @@ func (s span) holding(at time.Time) span {
 	return s
 }
 
-// share is where at lies: 0 is the beginning, 1 the end.
+// share is the position of at, from 0 (from) to 1 (to).
 func (s span) share(at time.Time) float64 {
 	if !s.to.After(s.from) {
 		return 0
@@ -30,20 +30,20 @@ func (s span) share(at time.Time) float64 {
 	return min(max(float64(at.Sub(s.from))/float64(s.to.Sub(s.from)), 0), 1)
 }
 
-// steps are the distances that marks of time may have.
+// steps are the possible distances between ticks.
 var steps = []time.Duration{
 	time.Second, 2 * time.Second, 5 * time.Second, 10 * time.Second, 15 * time.Second, 30 * time.Second,
 	time.Minute, 2 * time.Minute, 5 * time.Minute, 10 * time.Minute, 15 * time.Minute, 30 * time.Minute, time.Hour,
 }
 
-// tick is a mark on an axis of time.
+// tick is a tick of a time axis.
 type tick struct {
 	at   time.Time
 	text string
 }
 
-// marks is at most so many marks at even distances, counted from zero on: 0:00, 1:00 …
-func (s span) marks(zero time.Time, most int) []tick {
+// ticks returns at most most+1 evenly spaced ticks, labelled with the time since zero: 0:00, 1:00 …
+func (s span) ticks(zero time.Time, most int) []tick {
 	length := s.to.Sub(s.from)
 	if length <= 0 {
 		return []tick{{s.from, clock(s.from.Sub(zero))}}
@@ -58,17 +58,17 @@ func (s span) marks(zero time.Time, most int) []tick {
 			break
 		}
 	}
-	var marks []tick
+	var ticks []tick
 	first := s.from.Sub(zero).Truncate(step)
 	for after := first; !zero.Add(after).After(s.to); after += step {
 		if at := zero.Add(after); !at.Before(s.from) {
-			marks = append(marks, tick{at, clock(after)})
+			ticks = append(ticks, tick{at, clock(after)})
 		}
 	}
-	return marks
+	return ticks
 }
 
-// clock is a time since the beginning: 1:30, and -0:05 before it.
+// clock formats a duration: 1:30, −0:05, 1:00:00.
 func clock(after time.Duration) string {
 	sign := ""
 	if after < 0 {
@@ -81,7 +81,7 @@ func clock(after time.Duration) string {
 	return fmt.Sprintf("%s%d:%02d", sign, seconds/60, seconds%60)
 }
 
-// took is a duration as people say it.
+// took formats a duration: 80 ms, 3.2 s, 2 min 34 s, 2 h 03 min.
 func took(d time.Duration) string {
 	switch {
 	case d < time.Second:

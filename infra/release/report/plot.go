@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// figure holds all plots of one kind.
+// figure is all plots of one kind.
 type figure struct {
 	Title, Unit string
 	Panels      []*panel
@@ -16,30 +16,30 @@ type figure struct {
 // panel is the plot of one service.
 type panel struct {
 	Service string
-	Label   string // what there is to see, for those who can't
-	Empty   bool   // nothing was measured
+	Label   string // description for screen readers
+	Empty   bool   // no measurements
 	Note    string
 	Drawing drawing
 }
 
-// drawing is what page.js draws: times in seconds since the release began, values in the figure's unit.
+// drawing is the input of page.js: times in seconds since the release began, values in the figure's unit.
 type drawing struct {
 	From      float64  `json:"from"`
 	To        float64  `json:"to"`
 	Top       float64  `json:"top"`                 // of the highest value in the figure
-	Objective float64  `json:"objective,omitempty"` // where it's within the plot
+	Objective float64  `json:"objective,omitempty"` // only if it is within the plot
 	Lines     []line   `json:"lines"`
 	Switches  []change `json:"switches"`
 }
 
-// line is what was measured of a colour; a value that is no number is null.
+// line is the measurements of a colour. A nil value is a gap.
 type line struct {
 	Colour string     `json:"colour"`
 	Times  []float64  `json:"times"`
 	Values []*float64 `json:"values"`
 }
 
-// change is a moment at which the traffic moved.
+// change is a switch or a rollback.
 type change struct {
 	At   float64 `json:"at"`
 	Back bool    `json:"back"`
@@ -57,8 +57,7 @@ func (r Report) figures() []figure {
 	return figures
 }
 
-// objectiveWithin is how many times as high as all measurements an objective may be to be drawn: higher, it would press
-// them flat.
+// objectiveWithin is the highest objective that is drawn, in multiples of the highest measurement. A higher one would flatten the lines.
 const objectiveWithin = 4
 
 func (r Report) figure(plot Plot, unit string, whole span) figure {
@@ -131,7 +130,7 @@ func (p *panel) add(series Series, began time.Time, factor float64, unit string)
 	}
 }
 
-// colourClass is how a line is drawn: only the two colours have one of their own.
+// colourClass is the CSS variable of a line's colour.
 func colourClass(colour string) string {
 	if colour == "blue" || colour == "green" {
 		return colour

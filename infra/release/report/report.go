@@ -1,5 +1,4 @@
-// Package report says what happened during one release: as a file for programs and as a page for people. The page needs
-// nothing but itself, so that it can be kept, mailed and read years later.
+// Package report saves the report of one release as JSON and as a self-contained HTML page.
 package report
 
 import (
@@ -10,17 +9,17 @@ import (
 	"time"
 )
 
-// The ways in which a release ends. A report may say another; it is shown as it stands.
+// The outcomes of a release. The page shows any other text unchanged.
 const (
 	Released  = "released"
-	TakenBack = "taken back"
+	TakenBack = "rolled back"
 	Failed    = "failed"
 )
 
-// Plot is what a series measures. Series of one Plot are drawn side by side on one scale.
+// Plot is the quantity of a series. Series of one Plot are drawn side by side on one scale.
 type Plot string
 
-// The plots that every release has.
+// The plots of every release.
 const (
 	Requests Plot = "requests/s"
 	Errors   Plot = "errors/s"
@@ -33,7 +32,7 @@ type Report struct {
 	Command string    `json:"command"` // release or rollback
 	Outcome string    `json:"outcome"`
 	Why     string    `json:"why,omitempty"` // one sentence
-	By      string    `json:"by,omitempty"`  // who gave the command
+	By      string    `json:"by,omitempty"`  // who ran the command
 	Began   time.Time `json:"began"`
 	Ended   time.Time `json:"ended"`
 
@@ -42,24 +41,23 @@ type Report struct {
 	Series   []Series  `json:"series,omitempty"`
 }
 
-// Service is what the release did with one service. Times that are zero are unknown, or never came.
+// Service is the switch of one service. A zero time is unknown or didn't happen.
 type Service struct {
 	Name        string    `json:"name"`
 	FromVersion string    `json:"from_version,omitempty"`
 	ToVersion   string    `json:"to_version,omitempty"`
 	FromColour  string    `json:"from_colour,omitempty"`
 	ToColour    string    `json:"to_colour,omitempty"`
-	Switched    time.Time `json:"switched,omitzero"`   // when its live selector changed to ToColour
-	LastOld     time.Time `json:"last_old,omitzero"`   // when FromColour last answered after the switch; of one that was taken back, before that
-	TakenBack   time.Time `json:"taken_back,omitzero"` // when its live selector changed back
+	Switched    time.Time `json:"switched,omitzero"`   // when the live selector changed to ToColour
+	LastOld     time.Time `json:"last_old,omitzero"`   // last response of FromColour after the switch, and before a rollback
+	TakenBack   time.Time `json:"taken_back,omitzero"` // when the live selector changed back
 }
 
-// String is the way of its traffic.
 func (s Service) String() string {
 	return fmt.Sprintf("%s from %s (%s) to %s (%s)", s.Name, s.FromVersion, s.FromColour, s.ToVersion, s.ToColour)
 }
 
-// Step is a part of the release that took time.
+// Step is a step of the release.
 type Step struct {
 	Name   string        `json:"name"`
 	Began  time.Time     `json:"began"`
@@ -68,23 +66,23 @@ type Step struct {
 	Failed bool          `json:"failed,omitempty"`
 }
 
-// Series is what was measured of one service in one colour.
+// Series is the measurements of one service in one colour.
 type Series struct {
 	Plot      Plot    `json:"plot"`
-	Unit      string  `json:"unit"` // of the values, such as "requests/s"; "s" is shown as ms where that reads better
+	Unit      string  `json:"unit"` // such as "requests/s"; the page shows small values in "s" as ms
 	Service   string  `json:"service"`
 	Colour    string  `json:"colour"`              // blue or green
-	Objective float64 `json:"objective,omitempty"` // what the values shall stay below, in Unit; 0: nothing was promised
-	Points    []Point `json:"points"`              // in the order of time
+	Objective float64 `json:"objective,omitempty"` // upper limit in Unit; 0 for none
+	Points    []Point `json:"points"`              // ordered by time
 }
 
-// Point is a measurement. Without a value the line has a gap there.
+// Point is a measurement. A nil value is a gap in the line.
 type Point struct {
 	At    time.Time `json:"at"`
 	Value *float64  `json:"value"`
 }
 
-// NewPoint is a measurement. A value that is no number, as Prometheus gives for a share of nothing, is none.
+// NewPoint is a measurement. NaN and Inf, which Prometheus returns for a division by zero, become a gap.
 func NewPoint(at time.Time, value float64) Point {
 	if math.IsNaN(value) || math.IsInf(value, 0) {
 		return Point{At: at}
@@ -92,7 +90,7 @@ func NewPoint(at time.Time, value float64) Point {
 	return Point{At: at, Value: &value}
 }
 
-// WriteJSON writes the report for other programs.
+// WriteJSON writes the report as indented JSON.
 func (r Report) WriteJSON(to io.Writer) error {
 	encoder := json.NewEncoder(to)
 	encoder.SetIndent("", " ")

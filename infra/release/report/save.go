@@ -8,14 +8,14 @@ import (
 	"path/filepath"
 )
 
-// Save writes the report into folder, which it makes where it is missing, as <when it began>-<command>.json and .html:
-// each file is whole or isn't there, and names sort by time. It returns the path of the page. Saved again, a report replaces itself.
+// Save writes the report to <time of the start>-<command>.json and .html in folder and returns the path of the page. It creates the
+// folder if necessary, replaces earlier files of the same report, and writes each file atomically.
 func Save(folder string, r Report) (page string, err error) {
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", fmt.Errorf("save a report: %w", err)
 	}
 	path := filepath.Join(folder, r.Began.UTC().Format("20060102T150405Z")+"-"+r.Command)
-	// A page is found by its data only: who sees the data may look for the page beside it, hence it comes first.
+	// The page comes first: programs that find the data expect the page beside it.
 	if err := write(path+".html", r.WriteHTML); err != nil {
 		return "", fmt.Errorf("save a report: %w", err)
 	}
@@ -25,7 +25,7 @@ func Save(folder string, r Report) (page string, err error) {
 	return path + ".html", nil
 }
 
-// write writes a file beside its place and moves it there.
+// write writes a temporary file and renames it.
 func write(path string, content func(io.Writer) error) (err error) {
 	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
 	if err != nil {
