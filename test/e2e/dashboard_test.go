@@ -96,13 +96,13 @@ func read[T any](address string) (T, error) {
 // quiet is the panels that show nothing as long as all is well, and what they wait for.
 var quiet = map[string]string{
 	"Platform: Alerts":                           "an alert",
-	"Cost: Colours that stand by":                "a colour that stands by",
+	"Cost: Standby colours":                      "a standby colour",
 	"api-gateway: Errors by service":             "an answer 5xx",
 	"user-service: Errors by endpoint":           "an answer 5xx",
 	"order-service: Errors by endpoint":          "an answer 5xx",
 	"notification-service: Errors by endpoint":   "an answer 5xx",
 	"notification-service: Deliveries":           "a webhook",
-	"notification-service: Deliveries that wait": "a webhook",
+	"notification-service: Pending deliveries":   "a webhook",
 }
 
 func TestEveryPanelShowsSomething(t *testing.T) {
