@@ -8,13 +8,13 @@ import (
 	"platform.example/infra/catalog"
 )
 
-// examples is at least two for each alert: one in which it fires and one in which it is silent.
+// examples has at least two examples for each alert: one in which it fires and one in which it doesn't.
 func examples() []example {
 	return slices.Concat(objectiveExamples(), outageExamples(), releaseExamples(), workloadExamples(), nodeExamples(),
 		storageExamples(), storeExamples(), eventExamples(), gatewayExamples(), targetExamples(), prometheusExamples())
 }
 
-// served is what a service counts in a minute: requests, of them answered 5xx and slower than promised.
+// served is a service's requests per minute: all, answered 5xx, and slower than the objective.
 func served(job, prefix string, requests, failed, slow, minutes int) []string {
 	within := map[string]string{"notification_service": "1.0"}[prefix]
 	if within == "" {
@@ -84,7 +84,7 @@ func objectiveExamples() []example {
 	}
 }
 
-// replica is what Prometheus and kube-state-metrics say of one: values of up, of ready, and of whether its colour is live.
+// replica is the series of a replica: the values of up, of ready, and of whether its colour is live.
 func replica(job, pod, colour, up, ready, live string) []string {
 	pods := fmt.Sprintf(`namespace="apps", pod="%s"`, pod)
 	return []string{
@@ -188,7 +188,7 @@ func releaseExamples() []example {
 	}
 }
 
-// pod is what kube-state-metrics says of the pod that the examples of workloads are about.
+// pod is the series of kube-state-metrics for the pod in the examples of workloads.
 func pod(more ...string) []string {
 	const one = `job="kube-state-metrics", namespace="apps", pod="user-service-blue-1"`
 	series := []string{
