@@ -10,17 +10,17 @@ import (
 	"platform.example/infra/namespace"
 )
 
-// unclaimed is an error where the stack would take over or leave behind what is on the cluster: a first update looks at every name
-// that it is about to create, before it changes anything; a later one keeps to its namespaces.
+// unclaimed returns an error if the update would take over objects of another owner, or change the stack's namespaces. A first update
+// checks the names of all objects that it would create.
 func (p platform) unclaimed(ctx *pulumi.Context, here *cluster.Cluster) error {
 	if p.last.cluster != "" {
 		recorded, now := p.last.namespaces[namespace.Apps], p.config.NamespacePrefix.Of(namespace.Apps)
 		if recorded == "" {
-			recorded = string(namespace.Apps) // outputs of a version that had no prefix
+			recorded = string(namespace.Apps) // versions without prefixes had no such output
 		}
 		if recorded != now {
-			return fmt.Errorf("platform:namespacePrefix: the stack runs in namespace %s, and %s would be another one, without its data: "+
-				"set the prefix back, or destroy the stack first", recorded, now)
+			return fmt.Errorf("platform:namespacePrefix: the stack runs in namespace %s; namespace %s would be a new one without its data: "+
+				"restore the prefix, or destroy the stack first", recorded, now)
 		}
 		return nil
 	}

@@ -11,7 +11,7 @@ import (
 	"platform.example/infra/stack"
 )
 
-func TestAFirstUpdateRefusesTheNamesOfOthersBeforeItChangesAnything(t *testing.T) {
+func TestFirstUpdateRefusesNamesOfOtherOwners(t *testing.T) {
 	api := clustertest.New(t, "this")
 	theirs := metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadata"}}
 	for _, path := range []string{
@@ -37,7 +37,7 @@ func TestAFirstUpdateRefusesTheNamesOfOthersBeforeItChangesAnything(t *testing.T
 	}
 }
 
-func TestThePrefixOfADeployedStackStays(t *testing.T) {
+func TestNamespacePrefixIsImmutable(t *testing.T) {
 	for recorded, want := range map[string]string{"": "the stack runs in namespace apps", "apps": "the stack runs in namespace apps", "shop-apps": ""} {
 		p := platform{}
 		p.config.NamespacePrefix = "shop-"

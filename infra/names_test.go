@@ -21,7 +21,7 @@ import (
 	"platform.example/infra/stack"
 )
 
-// full is a service that uses all there is.
+// full is a service with all features.
 func full(name string) catalog.Service {
 	return catalog.Service{
 		Name: name, Database: strings.ReplaceAll(name, "-", "_"), KeepsUsers: true,
@@ -32,7 +32,7 @@ func full(name string) catalog.Service {
 	}
 }
 
-// objectsOf is every object of the stack local with these services, after what is recorded of each of them.
+// objectsOf returns all objects of the stack local with these services and their recorded state.
 func objectsOf(t *testing.T, services []catalog.Service, recorded map[string]release.Recorded) []object {
 	t.Helper()
 	wanted := catalog.Secrets(services, true)
@@ -63,7 +63,7 @@ func objectsOf(t *testing.T, services []catalog.Service, recorded map[string]rel
 	return recorder.sorted()
 }
 
-// invalid is what the API server has against the names and labels of an object.
+// invalid returns the invalid names and labels of an object.
 func invalid(made object) (faults []string) {
 	m := manifest(made)
 	kind, _ := m.at("kind").(string)
@@ -103,7 +103,7 @@ func invalid(made object) (faults []string) {
 	return faults
 }
 
-func TestEveryAcceptedNameIsReleasedTwice(t *testing.T) {
+func TestAcceptedNamesCanBeReleasedTwice(t *testing.T) {
 	longest := strings.Repeat("a", 28)
 	names := []string{"a", "x1", "a1-2b", longest, "a" + strings.Repeat("-b", 13) + "c", "abcdefghijklmno-pqrst-uvwxyz", "evergreen", "blue-chip"}
 	var services []catalog.Service
@@ -143,8 +143,8 @@ func TestEveryAcceptedNameIsReleasedTwice(t *testing.T) {
 	}
 }
 
-// The limit is where it must be: with one letter more the API server refuses a Job of the second release.
-func TestTheLongestNameOfAServiceIsAsLongAsItMayBe(t *testing.T) {
+// With one more letter, the API server would refuse a Job of the second release.
+func TestLongestServiceNameIsTheLongestPossible(t *testing.T) {
 	job := object{"kind": "Job", "metadata": object{
 		"name": release.Green.Name(strings.Repeat("a", 29)) + "-verify-" + strings.Repeat("0", 12) + "-" + "mbxk3v7q",
 	}}
@@ -153,10 +153,10 @@ func TestTheLongestNameOfAServiceIsAsLongAsItMayBe(t *testing.T) {
 	}
 }
 
-func TestAServiceWithAnImpossibleNameIsRefusedAtOnce(t *testing.T) {
+func TestImpossibleServiceNameIsRefused(t *testing.T) {
 	for name, want := range map[string]string{
 		"notifications-for-everybody-here-x": `service "notifications-for-everybody-here-x": has 34 characters: want at most 28: the Job that verifies`,
-		"user--service":                      `service "user--service": want words of lower-case letters and digits with one hyphen between`,
+		"user--service":                      `service "user--service": want words of lower-case letters and digits, separated by single hyphens`,
 		"-user":                              `service "-user": want words`,
 		"user-":                              `service "user-": want words`,
 		"1user":                              `service "1user": want words`,
@@ -186,7 +186,7 @@ func TestAServiceWithAnImpossibleNameIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-// The API server takes objects of up to 1 MiB.
+// The API server accepts objects of up to 1 MiB.
 func TestFortyServicesFitTheAPIServer(t *testing.T) {
 	const most = 1 << 20
 	services := catalog.Services()

@@ -8,8 +8,8 @@ import (
 	"platform.example/infra/stack"
 )
 
-// TestStoresElsewhere is a production whose stores somebody else runs.
-func TestStoresElsewhere(t *testing.T) {
+// Production with external stores.
+func TestExternalStores(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "Pulumi.production.yaml")
 	writeFile(t, file, `config:
   platform:edge: {host: api.example.com, tlsSecret: api}
@@ -55,7 +55,7 @@ func TestStoresElsewhere(t *testing.T) {
 	}
 }
 
-// stacks is every stack that is checked, with its file where that isn't in its usual place.
+// stacks are the checked stacks with their files, empty for the default path.
 var stacks = []struct {
 	name, file  string
 	environment stack.Environment
@@ -64,7 +64,7 @@ var stacks = []struct {
 	{"everything", filepath.Join("testdata", "Pulumi.everything.yaml"), stack.Production},
 }
 
-func TestEveryStackKeepsThePolicy(t *testing.T) {
+func TestStacksPassThePolicy(t *testing.T) {
 	for _, checked := range stacks {
 		t.Run(checked.name, func(t *testing.T) {
 			objects, err := render("..", checked.name, checked.file)

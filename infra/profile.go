@@ -10,7 +10,7 @@ import (
 	"platform.example/infra/profile"
 )
 
-// showProfile prints what is known of a stack's cluster, where each value comes from, and what will be missing.
+// showProfile prints the profile of a stack's cluster with the source of each value, and what will be missing.
 func showProfile(root, name, file string, out io.Writer) error {
 	ctx := context.Background()
 	config, err := readPlain(ctx, root, name, file)

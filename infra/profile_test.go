@@ -16,7 +16,7 @@ import (
 	"platform.example/infra/stack"
 )
 
-// everything is the objects of the stack that sets everything, by "kind name".
+// everything is the objects of a stack with all settings, by "kind name".
 func everything(t *testing.T) map[string]manifest {
 	t.Helper()
 	objects, err := render("..", "everything", filepath.Join("testdata", "Pulumi.everything.yaml"))
@@ -31,7 +31,7 @@ func everything(t *testing.T) map[string]manifest {
 	return found
 }
 
-func TestEveryPodIsWhereTheProfileSays(t *testing.T) {
+func TestPodsFollowTheProfile(t *testing.T) {
 	for name, object := range everything(t) {
 		spec, ok := object.at("spec", "template", "spec").(map[string]any)
 		if !ok {
@@ -57,7 +57,7 @@ func TestEveryPodIsWhereTheProfileSays(t *testing.T) {
 	}
 }
 
-func TestTheEdgeIsBalancedAsTheProfileSays(t *testing.T) {
+func TestEdgeFollowsTheProfile(t *testing.T) {
 	spec := everything(t)["Service edge"]
 	for _, want := range []struct {
 		path  []any
@@ -74,7 +74,7 @@ func TestTheEdgeIsBalancedAsTheProfileSays(t *testing.T) {
 	}
 }
 
-func TestTheFirewallIsThatOfTheProfile(t *testing.T) {
+func TestNetworkPoliciesFollowTheProfile(t *testing.T) {
 	objects := everything(t)
 	rules, _ := objects["NetworkPolicy user-service"].at("spec", "egress").([]any)
 	var dns []string
@@ -103,7 +103,7 @@ func TestTheFirewallIsThatOfTheProfile(t *testing.T) {
 	}
 }
 
-func TestTheClusterIsAskedBeforeTheFirstResource(t *testing.T) {
+func TestDiscoveryComesBeforeTheFirstResource(t *testing.T) {
 	api := clustertest.New(t, "this")
 	api.Answer("/version", version.Info{GitVersion: "v1.34.2"})
 	api.Answer("/api/v1/nodes", corev1.NodeList{Items: []corev1.Node{{
@@ -123,7 +123,7 @@ func TestTheClusterIsAskedBeforeTheFirstResource(t *testing.T) {
 			}
 		}
 	})
-	t.Run("only the families that are there are let in", func(t *testing.T) {
+	t.Run("the edge admits only the cluster's IP families", func(t *testing.T) {
 		rules := engine.ofType("NetworkPolicy")["edge"].at("spec", "ingress").([]any)
 		for _, rule := range rules {
 			if cidr := manifest(rule.(map[string]any)).at("from", 0, "ipBlock", "cidr"); cidr == "::/0" {
@@ -131,7 +131,7 @@ func TestTheClusterIsAskedBeforeTheFirstResource(t *testing.T) {
 			}
 		}
 	})
-	t.Run("the stack's outputs are those of its organization", func(t *testing.T) {
+	t.Run("the stack reference has the stack's organization", func(t *testing.T) {
 		for _, asked := range engine.asked {
 			if asked.TypeToken == "pulumi:pulumi:StackReference" && asked.Name != "acme/platform/local" {
 				t.Errorf("asks for %s", asked.Name)
@@ -144,7 +144,7 @@ func TestTheClusterIsAskedBeforeTheFirstResource(t *testing.T) {
 	}
 }
 
-func TestTheProfileIsPrinted(t *testing.T) {
+func TestShowProfile(t *testing.T) {
 	api := clustertest.New(t, "this")
 	api.Answer("/version", version.Info{GitVersion: "v1.34.2"})
 	api.Answer("/apis/storage.k8s.io/v1/storageclasses", http.StatusForbidden)

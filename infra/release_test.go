@@ -22,10 +22,10 @@ import (
 	"platform.example/infra/stack"
 )
 
-// former is the version that services run before the program does; the program compiles others.
+// former is the version that the services run before the update. The program compiles other ones.
 const former = "0123456789ab"
 
-// runs is a cluster on which every service runs the former version in blue, with three replicas each.
+// runs is a cluster on which all services run the former version in blue with three replicas.
 func runs(t *testing.T, change func(name string, live *corev1.Service, blue *appsv1.Deployment)) *clustertest.API {
 	t.Helper()
 	api := clustertest.New(t, "this")
@@ -64,7 +64,7 @@ func on(t *testing.T, api *clustertest.API) map[string]string {
 	return values
 }
 
-// ignored is the properties of a resource that stay as they were.
+// ignored are the properties of a resource that the update doesn't change.
 func (e *engine) ignored(kind, name string) []string {
 	for _, asked := range e.asked {
 		if strings.HasSuffix(asked.TypeToken, kind) && asked.Name == name {
@@ -74,7 +74,7 @@ func (e *engine) ignored(kind, name string) []string {
 	return nil
 }
 
-func TestANewVersionGetsTrafficOnlyOnceItIsVerified(t *testing.T) {
+func TestNewVersionGetsTrafficOnceVerified(t *testing.T) {
 	engine := &engine{}
 	if err := up(t, stack.Local, on(t, runs(t, nil)), engine); err != nil {
 		t.Fatal(err)
@@ -135,7 +135,7 @@ func TestANewVersionGetsTrafficOnlyOnceItIsVerified(t *testing.T) {
 	}
 }
 
-func TestWhatIsLiveStaysWhereNothingChanges(t *testing.T) {
+func TestUnchangedServicesStayLive(t *testing.T) {
 	first := &engine{}
 	if err := up(t, stack.Local, given(t), first); err != nil {
 		t.Fatal(err)
@@ -161,7 +161,7 @@ func TestWhatIsLiveStaysWhereNothingChanges(t *testing.T) {
 	}
 }
 
-func TestWhatWasTakenBackStaysSo(t *testing.T) {
+func TestRolledBackVersionIsHeld(t *testing.T) {
 	first := &engine{}
 	if err := up(t, stack.Local, given(t), first); err != nil {
 		t.Fatal(err)
@@ -183,12 +183,12 @@ func TestWhatWasTakenBackStaysSo(t *testing.T) {
 			continue
 		}
 		if !slices.Contains(engine.ignored("apps/v1:Deployment", "user-service-blue"), "spec.template.spec.containers[0].image") {
-			t.Error("what is live gets the image that was taken back")
+			t.Error("the live colour gets the image that was rolled back")
 		}
 	}
 }
 
-func TestAnOlderVersionIsReleasedByItsDigest(t *testing.T) {
+func TestOlderVersionIsReleasedByDigest(t *testing.T) {
 	old := release.Deployed{Version: "ba9876543210", Image: "localhost:5000/user-service@" + strings.Replace(digest, "539", "935", 1)}
 	t.Setenv(release.RequestVariable, release.Request{Services: map[string]release.Deployed{"user-service": old}}.String())
 	engine := &engine{}
@@ -200,7 +200,7 @@ func TestAnOlderVersionIsReleasedByItsDigest(t *testing.T) {
 	}
 }
 
-func TestAnUpdateWaitsForNoReleaseThatIsUnderWay(t *testing.T) {
+func TestUpdateFailsDuringARelease(t *testing.T) {
 	api := runs(t, nil)
 	api.Settle(string(stack.Local))
 	const holder = "maria on her laptop"
@@ -224,7 +224,7 @@ func TestAnUpdateWaitsForNoReleaseThatIsUnderWay(t *testing.T) {
 		t.Errorf("a second run: %v", err)
 	}
 	t.Setenv(release.RequestVariable, release.Request{Holder: "ali"}.String())
-	if err := up(t, stack.Local, on(t, api), &engine{}); err == nil || !strings.Contains(err.Error(), `belongs to "maria on her laptop", not to "ali"`) {
+	if err := up(t, stack.Local, on(t, api), &engine{}); err == nil || !strings.Contains(err.Error(), `"maria on her laptop" holds the Lease of releases, not "ali"`) {
 		t.Errorf("a run for another holder: %v", err)
 	}
 	t.Setenv(release.RequestVariable, release.Request{Holder: holder}.String())
@@ -233,7 +233,7 @@ func TestAnUpdateWaitsForNoReleaseThatIsUnderWay(t *testing.T) {
 	}
 }
 
-func TestASelectorChangedByHandEndsTheProgram(t *testing.T) {
+func TestSelectorChangedByHandFailsTheUpdate(t *testing.T) {
 	api := runs(t, func(name string, live *corev1.Service, _ *appsv1.Deployment) {
 		if name == "user-service" {
 			live.Spec.Selector = map[string]string{"app.kubernetes.io/name": name, release.ColourLabel: "green"}
@@ -251,8 +251,8 @@ func TestASelectorChangedByHandEndsTheProgram(t *testing.T) {
 	}
 }
 
-// An image that somebody set by hand is neither kept nor stated.
-func TestAnImageThatWasSetByHandIsRestored(t *testing.T) {
+// An image that was set by hand is neither kept nor exported.
+func TestImageSetByHandIsRestored(t *testing.T) {
 	first := &engine{}
 	if err := up(t, stack.Local, given(t), first); err != nil {
 		t.Fatal(err)
@@ -285,8 +285,8 @@ func TestAnImageThatWasSetByHandIsRestored(t *testing.T) {
 	}
 }
 
-// --target leaves resources out: a service whose candidate wasn't made keeps its traffic, and nobody waits for it.
-func TestAnUpdateWithoutTheCandidatesLeavesTheTrafficAlone(t *testing.T) {
+// With --target, a service without a candidate keeps its traffic, and the update doesn't wait for it.
+func TestTargetedUpdateWithoutCandidatesMovesNoTraffic(t *testing.T) {
 	for _, left := range []string{"apps/v1:Deployment", "batch/v1:Job"} {
 		engine := &engine{leftOut: func(args pulumi.MockResourceArgs) bool {
 			return strings.HasSuffix(args.TypeToken, left) && strings.Contains(args.Name, "-green") && args.Name != "order-service-green"
@@ -305,8 +305,8 @@ func TestAnUpdateWithoutTheCandidatesLeavesTheTrafficAlone(t *testing.T) {
 	}
 }
 
-// A Service keeps its address through a release: the edge isn't touched by it, in a preview neither.
-func TestTheEdgeReachesTheGatewayByTheAddressOfItsService(t *testing.T) {
+// A Service keeps its address during a release, so neither an update nor a preview changes the edge.
+func TestEdgeUsesTheClusterIPOfTheGateway(t *testing.T) {
 	api := runs(t, func(_ string, live *corev1.Service, _ *appsv1.Deployment) { live.Spec.ClusterIP = "10.96.0.7" })
 	engine := &engine{}
 	if err := up(t, stack.Local, on(t, api), engine); err != nil {
@@ -318,7 +318,7 @@ func TestTheEdgeReachesTheGatewayByTheAddressOfItsService(t *testing.T) {
 	}
 }
 
-func TestWhatStandsByIsRetiredByAJob(t *testing.T) {
+func TestJobRetiresTheStandby(t *testing.T) {
 	engine := &engine{}
 	if err := up(t, stack.Local, on(t, runs(t, nil)), engine); err != nil {
 		t.Fatal(err)
@@ -351,7 +351,7 @@ func TestWhatStandsByIsRetiredByAJob(t *testing.T) {
 	}
 }
 
-func TestNothingIsRetiredWhereNothingStandsBy(t *testing.T) {
+func TestNoRetirementWithoutAStandby(t *testing.T) {
 	engine := &engine{}
 	if err := up(t, stack.Local, given(t), engine); err != nil {
 		t.Fatal(err)
