@@ -2,6 +2,8 @@ package dashboard
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/grafana/grafana-foundation-sdk/go/bargauge"
@@ -206,7 +208,7 @@ func (p panel) common(built grafana.Panel) (grafana.Panel, error) {
 	if p.kind != lines {
 		defaults.Color = &grafana.FieldColor{Mode: grafana.FieldColorModeIdThresholds}
 	}
-	for _, legend := range sorted(p.hues) {
+	for _, legend := range slices.Sorted(maps.Keys(p.hues)) {
 		built.FieldConfig.Overrides = append(built.FieldConfig.Overrides, grafana.DashboardFieldConfigSourceOverrides{
 			Matcher: grafana.MatcherConfig{Id: "byRegexp", Options: legend},
 			Properties: []grafana.DynamicConfigValue{

@@ -24,12 +24,7 @@ func platform(services []catalog.Service) plan {
 	edge := fmt.Sprintf(`traefik_entrypoint_requests_total{job=%q, entrypoint!~"ops|traefik"}`, edgeJob)
 	failed := fmt.Sprintf(`traefik_entrypoint_requests_total{job=%q, entrypoint!~"ops|traefik", code=~"5.."}`, edgeJob)
 
-	var slowest []query
-	for _, service := range services {
-		slowest = append(slowest, query{
-			requestsOf(service).quantile(.99, fmt.Sprintf("job=%q", service.Name), "job"), "{{job}}",
-		})
-	}
+	slowest := latencies(services, "", "job", "{{job}}")
 	return plan{
 		uid: Home, title: "Platform", since: "now-1h",
 		about: "Traffic, alerts, objectives, live versions and nodes at a glance.",

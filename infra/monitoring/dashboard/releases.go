@@ -12,12 +12,6 @@ import (
 // releases compares the colours.
 func releases(services []catalog.Service) plan {
 	const chosen = `job=~"$service"`
-	var slowest []query
-	for _, service := range services {
-		slowest = append(slowest, query{
-			requestsOf(service).quantile(.99, fmt.Sprintf("job=%q, %s", service.Name, chosen), "job, colour"), "{{job}} {{colour}}",
-		})
-	}
 	const labels = `label_app_kubernetes_io_name=~"$service"`
 	return plan{
 		uid: releasesUID, title: "Releases", since: "now-3h",
@@ -58,7 +52,7 @@ func releases(services []catalog.Service) plan {
 				},
 				{
 					kind: lines, width: 8, title: "p99 latency by colour", unit: "s", min: to(0), hues: palette(), none: "no requests",
-					about: "99 % of the requests take no longer.", asked: slowest,
+					about: "99 % of the requests take no longer.", asked: latencies(services, ", "+chosen, "job, colour", "{{job}} {{colour}}"),
 				},
 			}},
 			{title: "Rollouts", height: 9, panels: []panel{

@@ -74,6 +74,15 @@ func (r requestSeries) quantile(q float64, selector, by string) string {
 	return fmt.Sprintf("histogram_quantile(%g, sum by (le, %s) (rate(%s_bucket{%s}%s)))", q, by, r.Duration, selector, rate)
 }
 
+// latencies are the p99 latencies of the services by the labels.
+func latencies(services []catalog.Service, matchers, by, legend string) []query {
+	var queries []query
+	for _, service := range services {
+		queries = append(queries, query{requestsOf(service).quantile(.99, fmt.Sprintf("job=%q", service.Name)+matchers, by), legend})
+	}
+	return queries
+}
+
 // versioned adds the label version to a value by namespace and pod.
 func versioned(value, job string) string {
 	return fmt.Sprintf(`%s * on (namespace, pod) group_left (version) max by (namespace, pod, version) (service_info{job=%q})`, value, job)

@@ -8,14 +8,14 @@ import (
 	"platform.example/infra/network"
 )
 
-// inhibition says that nobody is told of the target while the source fires, where they have the labels Equal in common.
+// inhibition mutes the target while the source fires with the same values of the labels Equal.
 type inhibition struct {
 	Source []string `yaml:"source_matchers"`
 	Target []string `yaml:"target_matchers"`
 	Equal  []string `yaml:"equal,omitempty"`
 }
 
-// inhibitions is which alerts follow from which: one cause is told once. What tells why, such as PodCrashLooping, is told.
+// inhibitions mute alerts that follow from another alert. Alerts that explain the cause, such as PodCrashLooping, aren't muted.
 func inhibitions() []inhibition {
 	return []inhibition{
 		{
@@ -41,7 +41,7 @@ func inhibitions() []inhibition {
 	}
 }
 
-// follow is what fires because another alert does, of whatever severity.
+// follow mutes the targets, of any severity, while the source fires.
 func follow(source string, equal []string, targets ...string) inhibition {
 	return inhibition{
 		Source: []string{matches("alertname", source)},
@@ -50,7 +50,7 @@ func follow(source string, equal []string, targets ...string) inhibition {
 	}
 }
 
-// of narrows the source to a job.
+// of restricts the source to a job.
 func of(i inhibition, job string) inhibition {
 	i.Source = append(i.Source, matches("job", job))
 	return i
