@@ -13,7 +13,7 @@ import (
 
 const rolesFolder = "/run/secrets/roles"
 
-// newDatabases is a Job that makes each service's database and roles what they should be.
+// newDatabases creates a Job that creates or updates the databases and roles of the services.
 func (a PostgresArgs) newDatabases(
 	ctx *pulumi.Context, account *corev1.ServiceAccount, server Endpoint, opts ...pulumi.ResourceOption,
 ) (*batchv1.Job, error) {
@@ -43,7 +43,7 @@ func (a PostgresArgs) newDatabases(
 	return a.newSetup(ctx, name, account, corev1.ContainerArgs{
 		Image:   pulumi.String(a.Image),
 		Command: shell(postgresFolder + "/setup.sh"),
-		Env: environment(map[string]string{
+		Env: kube.Environment(map[string]string{
 			"PGHOST":         server.Host,
 			"PGPORT":         fmt.Sprint(server.Port),
 			"PGUSER":         a.admin(),
@@ -66,7 +66,7 @@ func (a PostgresArgs) newDatabases(
 	}, opts...)
 }
 
-// roots is where libpq finds whom to trust.
+// roots is the path of the trusted authorities for libpq.
 func (a PostgresArgs) roots() string {
 	if a.Config.Postgres.Address != "" && a.Config.Postgres.CertificateAuthority == "" {
 		return "/etc/ssl/certs/ca-certificates.crt"

@@ -32,7 +32,7 @@ type RedisArgs struct {
 	Passwords   RedisPasswords
 }
 
-// NewCache makes a Redis that evicts what is used least, and may lose everything at any time, unless it is elsewhere.
+// NewCache creates the cache, unless it is external: a Redis that evicts the least recently used entries and doesn't persist.
 func NewCache(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.ResourceOption) (*Redis, error) {
 	config := args.Config.Redis
 	return args.build(ctx, "platform:data:Cache", name, config.Store, catalog.RedisHost(args.Config.NamespacePrefix), redisServer{
@@ -40,12 +40,12 @@ func NewCache(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.R
 		users: args.Passwords.users(args.Services, func(s catalog.Service) *catalog.Access { return s.Cache }),
 		config: fmt.Sprintf("maxmemory %dmb\nmaxmemory-policy allkeys-lru\nlazyfree-lazy-eviction yes\nappendonly no\n",
 			int(config.Memory)),
-		// A quarter beyond the entries for fragmentation, and a part that does not grow with them.
+		// The entries, a quarter of them for fragmentation, and a constant part.
 		memory: config.Memory*5/4 + 32*quantity.MiB,
 	}, func(_ *corev1.Service, template corev1.PodTemplateSpecArgs, parent pulumi.ResourceOption) (pulumi.Resource, error) {
 		spec := kube.Deployment(args.Rollout, kube.Labels(network.Cache), template)
 		spec.Replicas = pulumi.Int(1)
-		// Never two at once: one could answer what the other was told to forget.
+		// Never two replicas at once: one could return entries that were deleted in the other.
 		spec.Strategy = appsv1.DeploymentStrategyArgs{Type: pulumi.String("Recreate")}
 		return appsv1.NewDeployment(ctx, network.Cache, &appsv1.DeploymentArgs{
 			Metadata: args.named(network.Cache), Spec: spec,
@@ -56,8 +56,8 @@ func NewCache(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.R
 // appendFolder holds the append-only file.
 const appendFolder = "/var/lib/redis"
 
-// NewStream makes a Redis that keeps every entry, unless it is elsewhere: it evicts nothing, refuses what doesn't fit, and
-// appends every write to a file that reaches the disk each second. What the last second held is published again.
+// NewStream creates the stream, unless it is external: a Redis that evicts nothing, refuses entries beyond its memory, and syncs its
+// append-only file each second. Services publish the events of a lost second again.
 func NewStream(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.ResourceOption) (*Redis, error) {
 	config := args.Config.Stream
 	return args.build(ctx, "platform:data:Stream", name, config.Store, catalog.StreamHost(args.Config.NamespacePrefix), redisServer{
@@ -65,9 +65,9 @@ func NewStream(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.
 		users: args.Passwords.users(args.Services, func(s catalog.Service) *catalog.Access { return s.Stream }),
 		config: fmt.Sprintf("maxmemory %dmb\nmaxmemory-policy noeviction\nappendonly yes\nappendfsync everysec\ndir %s\n",
 			int(config.Memory), appendFolder),
-		// Half as much again for what changes while the file is rewritten by a fork, and a part that does not grow.
+		// The entries, half of them for changes during a rewrite by a fork, and a constant part.
 		memory: config.Memory*3/2 + 32*quantity.MiB,
-		starts: 300, // reads the whole file
+		starts: 300, // it reads the complete append-only file
 		data:   appendFolder,
 	}, func(service *corev1.Service, template corev1.PodTemplateSpecArgs, parent pulumi.ResourceOption) (pulumi.Resource, error) {
 		return appsv1.NewStatefulSet(ctx, network.Stream, &appsv1.StatefulSetArgs{
@@ -77,7 +77,7 @@ func NewStream(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.
 	}, opts)
 }
 
-// statefulSet runs a server whose data is kept when it is removed.
+// statefulSet keeps the volume when the StatefulSet is deleted.
 func statefulSet(
 	service *corev1.Service, name string, template corev1.PodTemplateSpecArgs, config stack.Stack, size quantity.Bytes,
 ) appsv1.StatefulSetSpecArgs {
@@ -88,7 +88,7 @@ func statefulSet(
 	return spec
 }
 
-// build makes the store at the host, with the workload that run makes of its pods.
+// build creates the store at the host. run creates the workload of its pods.
 func (a RedisArgs) build(
 	ctx *pulumi.Context, kind, name string, config stack.Store, host string, server redisServer,
 	run func(*corev1.Service, corev1.PodTemplateSpecArgs, pulumi.ResourceOption) (pulumi.Resource, error), opts []pulumi.ResourceOption,
@@ -123,12 +123,12 @@ func (a RedisArgs) build(
 	})
 }
 
-// Endpoint is how a service reaches the store.
+// Endpoint is a service's endpoint of the store.
 func (r *Redis) Endpoint(service catalog.Service) Endpoint {
 	return r.passwords.endpoint(r.endpoint, r.inCluster, service)
 }
 
-// MonitorEndpoint is how an exporter reaches its statistics.
+// MonitorEndpoint is the endpoint of the exporter.
 func (r *Redis) MonitorEndpoint() Endpoint {
 	return r.passwords.as(r.endpoint, r.inCluster, monitor, r.passwords.Monitor)
 }
