@@ -12,7 +12,7 @@ import (
 
 const certificateName = name + "-certificate"
 
-// newSolver leads to the pods that cert-manager makes while it proves to an issuer that the host is ours (ACME, HTTP-01).
+// newSolver creates the Service of the pods with which cert-manager solves challenges (ACME, HTTP-01).
 func (a Args) newSolver(ctx *pulumi.Context, parent pulumi.ResourceOption) error {
 	selector := pulumi.ToStringMap(network.Selector(network.Solver))
 	http := corev1.ServicePortArgs{Name: pulumi.String("http"), Port: pulumi.Int(network.SolverPort)}
@@ -20,14 +20,14 @@ func (a Args) newSolver(ctx *pulumi.Context, parent pulumi.ResourceOption) error
 	return err
 }
 
-// newCertificate is the name of the Secret with the edge's certificate: given, made by cert-manager, or the stack's own.
-// Whatever makes it may renew it: Traefik follows.
+// newCertificate returns the name of the Secret with the edge's certificate: an existing one, one of cert-manager, or one by the stack's
+// own authority. Traefik reloads a renewed certificate.
 func (a Args) newCertificate(ctx *pulumi.Context, parent pulumi.ResourceOption) (pulumi.StringInput, error) {
 	switch {
 	case a.Config.Edge.TLSSecret != "":
 		return pulumi.String(a.Config.Edge.TLSSecret), nil
 	case a.Config.Edge.Issuer != "":
-		made, err := apiextensions.NewCustomResource(ctx, certificateName, &apiextensions.CustomResourceArgs{
+		certificate, err := apiextensions.NewCustomResource(ctx, certificateName, &apiextensions.CustomResourceArgs{
 			ApiVersion: pulumi.String("cert-manager.io/v1"),
 			Kind:       pulumi.String("Certificate"),
 			Metadata:   a.metadata(certificateName),
@@ -41,12 +41,12 @@ func (a Args) newCertificate(ctx *pulumi.Context, parent pulumi.ResourceOption) 
 		if err != nil {
 			return nil, err
 		}
-		return made.Metadata.Name().Elem(), nil
+		return certificate.Metadata.Name().Elem(), nil
 	default:
-		made, err := kube.NewCertificate(ctx, certificateName, a.metadata(certificateName), a.Certificate, parent)
+		certificate, err := kube.NewCertificate(ctx, certificateName, a.metadata(certificateName), a.Certificate, parent)
 		if err != nil {
 			return nil, err
 		}
-		return made.Metadata.Name().Elem(), nil
+		return certificate.Metadata.Name().Elem(), nil
 	}
 }

@@ -1,5 +1,5 @@
-// Package isolation makes the platform's namespaces and the firewall in them. Each namespace admits only restricted pods, lets
-// no packet in or out that nobody has asked for, and has a priority of its own.
+// Package isolation creates the platform's namespaces and NetworkPolicies. Each namespace admits only restricted pods, denies traffic by
+// default, and has a PriorityClass.
 package isolation
 
 import (
@@ -14,18 +14,18 @@ import (
 	"platform.example/infra/namespace"
 )
 
-// priorities orders them where a cluster has no room for all: without its store a service is of no use.
+// priorities are the priorities of pods by namespace. Services depend on the stores.
 var priorities = map[namespace.Name]int{
 	namespace.Data: 1_000_000, namespace.Edge: 900_000, namespace.Apps: 500_000, namespace.Monitoring: 300_000,
 }
 
-// Namespace is a namespace that is there.
+// Namespace is an existing namespace.
 type Namespace struct {
 	Name     pulumi.StringOutput
 	Priority pulumi.StringOutput // the PriorityClass of its pods
 }
 
-// NewNamespace makes a namespace. A protected one can't be deleted: that would take its volumes with it.
+// NewNamespace creates a namespace. A protected one can't be deleted, which would delete its volumes.
 func NewNamespace(
 	ctx *pulumi.Context, name namespace.Name, prefix namespace.Prefix, protect bool, opts ...pulumi.ResourceOption,
 ) (*Namespace, error) {
@@ -37,7 +37,7 @@ func NewNamespace(
 	if err != nil {
 		return nil, fmt.Errorf("namespace %s: %w", name, err)
 	}
-	made, err := corev1.NewNamespace(ctx, string(name), &corev1.NamespaceArgs{
+	created, err := corev1.NewNamespace(ctx, string(name), &corev1.NamespaceArgs{
 		Metadata: metav1.ObjectMetaArgs{
 			Name: pulumi.String(prefix.Of(name)),
 			Labels: pulumi.StringMap{
@@ -51,7 +51,7 @@ func NewNamespace(
 		return nil, fmt.Errorf("namespace %s: %w", name, err)
 	}
 	_, err = networkingv1.NewNetworkPolicy(ctx, string(name)+"-default-deny", &networkingv1.NetworkPolicyArgs{
-		Metadata: metav1.ObjectMetaArgs{Name: pulumi.String("default-deny"), Namespace: made.Metadata.Name()},
+		Metadata: metav1.ObjectMetaArgs{Name: pulumi.String("default-deny"), Namespace: created.Metadata.Name()},
 		Spec: networkingv1.NetworkPolicySpecArgs{
 			PodSelector: metav1.LabelSelectorArgs{},
 			PolicyTypes: pulumi.ToStringArray([]string{"Ingress", "Egress"}),
@@ -60,5 +60,5 @@ func NewNamespace(
 	if err != nil {
 		return nil, fmt.Errorf("namespace %s: %w", name, err)
 	}
-	return &Namespace{Name: made.Metadata.Name().Elem(), Priority: class.Metadata.Name().Elem()}, nil
+	return &Namespace{Name: created.Metadata.Name().Elem(), Priority: class.Metadata.Name().Elem()}, nil
 }

@@ -13,7 +13,7 @@ import (
 	"platform.example/infra/stack"
 )
 
-// NewPolicies makes the policies in their namespaces.
+// NewPolicies creates the NetworkPolicies.
 func NewPolicies(
 	ctx *pulumi.Context, namespaces map[namespace.Name]*Namespace, prefix namespace.Prefix, p profile.Profile, policies []network.Policy,
 	opts ...pulumi.ResourceOption,
@@ -46,7 +46,7 @@ func ingress(prefix namespace.Prefix, flows []network.Flow) networkingv1.Network
 	return rules
 }
 
-// egress adds the way to the cluster's DNS for those who look for anybody.
+// egress also allows DNS if there is any flow.
 func egress(prefix namespace.Prefix, flows []network.Flow, dns []stack.Peer) networkingv1.NetworkPolicyEgressRuleArray {
 	var rules networkingv1.NetworkPolicyEgressRuleArray
 	for _, flow := range flows {
