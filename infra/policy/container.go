@@ -23,14 +23,14 @@ func images(o objects, found found) {
 		case hasDigest && !digest.MatchString(pinned):
 			return []string{fmt.Sprintf("image %q has no sha256 digest after its @", container.Image)}
 		case tag == "latest":
-			return []string{fmt.Sprintf("image %q is whatever is newest", container.Image)}
+			return []string{fmt.Sprintf("image %q has the tag latest", container.Image)}
 		case !hasDigest && tag == "":
 			return []string{fmt.Sprintf("image %q has neither tag nor digest", container.Image)}
 		case !hasDigest && o.environment != stack.Local:
 			return []string{fmt.Sprintf("image %q has no digest", container.Image)}
 		}
 		return nil
-	}, "name it by its digest, as repository@sha256:…")
+	}, "use a digest, as in repository@sha256:…")
 }
 
 func resources(o objects, found found) {
@@ -40,7 +40,7 @@ func resources(o objects, found found) {
 				wrong = append(wrong, fmt.Sprintf("requests no %s", name))
 			}
 			if amount := container.Resources.Limits[name]; amount.Sign() <= 0 {
-				wrong = append(wrong, fmt.Sprintf("has no limit of %s", name))
+				wrong = append(wrong, fmt.Sprintf("has no limit for %s", name))
 			}
 		}
 		return wrong
@@ -73,10 +73,10 @@ func goLimits(o objects, found found) {
 	}, "derive it from the limit")
 }
 
-// cores is how many can be busy at once.
+// cores is the number of cores that can be busy at once.
 func cores(limit resource.Quantity) int { return int((limit.MilliValue() + 999) / 1000) }
 
-// goBytes reads a size as the Go runtime does.
+// goBytes parses a size like the Go runtime.
 func goBytes(text string) (int64, error) {
 	digits, unit := text, int64(1)
 	for suffix, bytes := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40} {
@@ -86,7 +86,7 @@ func goBytes(text string) (int64, error) {
 	}
 	amount, err := strconv.ParseInt(strings.TrimSuffix(digits, "B"), 10, 64)
 	if err != nil || amount < 0 || amount > math.MaxInt64/unit {
-		return 0, fmt.Errorf("GOMEMLIMIT %q is no size that Go reads", text)
+		return 0, fmt.Errorf("GOMEMLIMIT %q is not a size that Go accepts", text)
 	}
 	return amount * unit, nil
 }

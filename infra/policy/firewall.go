@@ -12,15 +12,15 @@ import (
 
 var directions = []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress}
 
-// judges reports whether a policy has a say on a direction.
+// judges reports whether a policy applies to a direction.
 func judges(policy *networkingv1.NetworkPolicy, direction networkingv1.PolicyType) bool {
 	if len(policy.Spec.PolicyTypes) > 0 {
 		return slices.Contains(policy.Spec.PolicyTypes, direction)
 	}
-	return direction == networkingv1.PolicyTypeIngress || len(policy.Spec.Egress) > 0 // as the API defines it
+	return direction == networkingv1.PolicyTypeIngress || len(policy.Spec.Egress) > 0 // the API's default
 }
 
-// ofAll reports whether a policy is for every pod of its namespace.
+// ofAll reports whether a policy selects all pods of its namespace.
 func ofAll(policy *networkingv1.NetworkPolicy) bool {
 	return len(policy.Spec.PodSelector.MatchLabels)+len(policy.Spec.PodSelector.MatchExpressions) == 0
 }
@@ -40,7 +40,7 @@ func defaultDeny(o objects, found found) {
 	}
 }
 
-// own is the policies that name the workload's pods, beyond those for every pod of the namespace.
+// own returns the policies that select the workload's pods, except for those that select all pods.
 func (o objects) own(w workload, direction networkingv1.PolicyType) []*networkingv1.NetworkPolicy {
 	return slices.DeleteFunc(of[*networkingv1.NetworkPolicy](o), func(policy *networkingv1.NetworkPolicy) bool {
 		return ofAll(policy) || !judges(policy, direction) || !w.selected(policy.Namespace, &policy.Spec.PodSelector)
@@ -51,8 +51,8 @@ func policies(o objects, found found) {
 	for _, w := range o.workloads() {
 		for _, direction := range directions {
 			if len(o.own(w, direction)) == 0 {
-				found(w.name, fmt.Sprintf("no NetworkPolicy says what %s its pods have", direction),
-					"give them the label of their owner, and the owner a policy")
+				found(w.name, fmt.Sprintf("no NetworkPolicy allows its pods any %s", direction),
+					"add the label of their owner, and a policy for the owner")
 			}
 		}
 	}
@@ -63,12 +63,12 @@ func policies(o objects, found found) {
 			return len(rule.To) == 0 || slices.ContainsFunc(rule.To, everyPod)
 		})
 		if anybody {
-			found(nameOf(policy), "a rule is for everybody", "name the peers")
+			found(nameOf(policy), "a rule has no peers or selects all pods", "name the peers")
 		}
 	}
 }
 
-// everyPod reports whether a peer is all pods of all namespaces.
+// everyPod reports whether a peer selects all pods of all namespaces.
 func everyPod(peer networkingv1.NetworkPolicyPeer) bool {
 	empty := func(selector *metav1.LabelSelector) bool {
 		return selector != nil && len(selector.MatchLabels)+len(selector.MatchExpressions) == 0
@@ -80,22 +80,22 @@ func firewall(o objects, found found) {
 	for _, service := range of[*corev1.Service](o) {
 		for _, w := range o.servers() {
 			own := o.own(w, networkingv1.PolicyTypeIngress)
-			if !w.behind(service) || len(own) == 0 { // without any, another rule speaks
+			if !w.behind(service) || len(own) == 0 { // the rule network-policy reports workloads without one
 				continue
 			}
 			for _, port := range service.Spec.Ports {
 				at, has := containerPort(w, port)
 				if has && !slices.ContainsFunc(own, func(policy *networkingv1.NetworkPolicy) bool { return letsIn(policy, at) }) {
 					found(nameOf(service),
-						fmt.Sprintf("port %d leads to port %d of %s, where nobody is let in", port.Port, at.ContainerPort, w.name),
-						"let its callers in, or take the port away")
+						fmt.Sprintf("port %d targets port %d of %s, which no NetworkPolicy opens", port.Port, at.ContainerPort, w.name),
+						"allow its callers, or remove the port")
 				}
 			}
 		}
 	}
 }
 
-// letsIn reports whether a policy opens the port to anybody.
+// letsIn reports whether a policy opens the port to any peer.
 func letsIn(policy *networkingv1.NetworkPolicy, at corev1.ContainerPort) bool {
 	return slices.ContainsFunc(policy.Spec.Ingress, func(rule networkingv1.NetworkPolicyIngressRule) bool {
 		return len(rule.Ports) == 0 || slices.ContainsFunc(rule.Ports, func(open networkingv1.NetworkPolicyPort) bool {

@@ -26,13 +26,13 @@ func services(o objects, found found) {
 				continue
 			}
 			if w.ends {
-				add("selects the pods of "+w.name+", which serve nobody", "give those another "+appLabel)
+				add("selects the pods of "+w.name+", which aren't servers", "set another "+appLabel+" on those")
 				continue
 			}
 			leads = true
 			for _, port := range service.Spec.Ports {
 				if _, found := containerPort(w, port); !found {
-					add(fmt.Sprintf("port %d leads to %s of %s, which hasn't it", port.Port, target(port), w.name), "name a port of its containers")
+					add(fmt.Sprintf("port %d targets port %s of %s, which doesn't exist", port.Port, target(port), w.name), "use a port of its containers")
 				}
 			}
 		}
@@ -44,12 +44,12 @@ func services(o objects, found found) {
 
 func target(port corev1.ServicePort) string {
 	if port.TargetPort == (intstr.IntOrString{}) {
-		return fmt.Sprint(port.Port) // as the API defines it
+		return fmt.Sprint(port.Port) // the API's default
 	}
 	return port.TargetPort.String()
 }
 
-// containerPort is the port of the workload's containers that a Service's port leads to.
+// containerPort returns the container port that a Service's port targets.
 func containerPort(w workload, port corev1.ServicePort) (found corev1.ContainerPort, ok bool) {
 	for _, container := range w.pod.Spec.Containers {
 		if found, ok := portOf(container, intstr.Parse(target(port)), port.Protocol); ok {
@@ -77,14 +77,14 @@ func hasPort(container corev1.Container, wanted intstr.IntOrString, protocol cor
 	return found
 }
 
-// orTCP is the protocol; unset, it is TCP.
+// orTCP is the protocol, by default TCP.
 func orTCP(protocol corev1.Protocol) corev1.Protocol { return cmp.Or(protocol, corev1.ProtocolTCP) }
 
 func exposure(o objects, found found) {
-	fix := fmt.Sprintf("only namespace %s is reached from outside, on node ports only in the stack %s", namespace.Edge, stack.Local)
+	fix := fmt.Sprintf("expose only namespace %s, and node ports only in environment %s", namespace.Edge, stack.Local)
 	for _, ingress := range of[*networkingv1.Ingress](o) {
 		if !strings.HasSuffix(ingress.Namespace, string(namespace.Edge)) {
-			found(nameOf(ingress), "is reached from outside", fix)
+			found(nameOf(ingress), "is exposed", fix)
 		}
 	}
 	for _, service := range of[*corev1.Service](o) {
@@ -95,7 +95,7 @@ func exposure(o objects, found found) {
 			found(nameOf(service), fmt.Sprintf("is a %s", kind), fix)
 		}
 		if len(service.Spec.ExternalIPs) > 0 {
-			found(nameOf(service), "claims addresses by externalIPs", fix)
+			found(nameOf(service), "has externalIPs", fix)
 		}
 	}
 }

@@ -10,15 +10,15 @@ import (
 )
 
 var (
-	// secretName is a name of what nobody else may know. A word of its own: MONKEY is none.
+	// secretName matches names of secrets. Key must be a separate word, so that it doesn't match MONKEY.
 	secretName = regexp.MustCompile(`(?i)(password|passwd|passphrase|secret|token|credential|(^|[^a-z])(api|private)?keys?($|[^a-z]))`)
 
-	// secretTexts is what gives a secret away wherever it stands, by what it is.
+	// secretTexts match secrets in texts.
 	secretTexts = map[string]*regexp.Regexp{
 		"a private key":      regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----`),
 		"a URL's password":   regexp.MustCompile(`[a-z]://[^\s/:@$]*:[^\s/:@$]+@`),
 		"a store's password": regexp.MustCompile(`(?m)^\s*(requirepass|masterauth|masteruser)\s+["']?[^\s"'$]+`),
-		// 22 letters are 128 bits in base64, which nobody writes by hand.
+		// 22 letters are 128 bits in base64.
 		"an assigned secret": regexp.MustCompile(`(?i)(password|passwd|passphrase|secret|token|[^a-z]key)["']?\s*[=:]\s*["']?[a-z0-9+_-]{22}`),
 	}
 )
@@ -28,7 +28,7 @@ func secrets(o objects, found found) {
 	each(o, found, func(_ workload, container corev1.Container) (wrong []string) {
 		for _, variable := range container.Env {
 			if names(variable.Name, variable.Value) {
-				wrong = append(wrong, "the value of "+variable.Name+" stands in it")
+				wrong = append(wrong, "it contains the value of "+variable.Name)
 			} else {
 				wrong = append(wrong, gives("variable "+variable.Name, variable.Value)...)
 			}
@@ -42,7 +42,7 @@ func secrets(o objects, found found) {
 		for _, key := range slices.Sorted(maps.Keys(config.Data)) {
 			wrong := gives(key, config.Data[key])
 			if names(key, config.Data[key]) {
-				wrong = []string{"the value of " + key + " stands in it"}
+				wrong = []string{"it contains the value of " + key}
 			}
 			for _, wrong := range wrong {
 				found(nameOf(config), wrong, fix)
@@ -51,12 +51,12 @@ func secrets(o objects, found found) {
 	}
 }
 
-// names reports whether a value is a secret by its name. A path says where one is, not what it is.
+// names reports whether a value is a secret by its name. A path isn't a secret itself.
 func names(name, value string) bool {
 	return value != "" && !strings.HasPrefix(value, "/") && secretName.MatchString(name)
 }
 
-// gives is the secrets that a text gives away.
+// gives returns the kinds of secrets in a text.
 func gives(where, text string) (wrong []string) {
 	for _, kind := range slices.Sorted(maps.Keys(secretTexts)) {
 		if secretTexts[kind].MatchString(text) {
