@@ -22,7 +22,7 @@ func find(t *testing.T, name string) catalog.Secret {
 	return catalog.Secret{}
 }
 
-// complete is a value for every secret, by name.
+// complete returns a value for each secret by name.
 func complete(t *testing.T, now time.Time) map[string]string {
 	t.Helper()
 	values := map[string]string{}
@@ -36,7 +36,7 @@ func complete(t *testing.T, now time.Time) map[string]string {
 	return values
 }
 
-// stored is these values as a configuration.
+// stored returns these values as a configuration.
 func stored(values map[string]string) map[string]Entry {
 	entries := map[string]Entry{}
 	for name, value := range values {
@@ -45,7 +45,7 @@ func stored(values map[string]string) map[string]Entry {
 	return entries
 }
 
-// parts is what a value consists of.
+// parts returns the parts of a value.
 func parts(t *testing.T, secret catalog.Secret, value string) []string {
 	t.Helper()
 	if secret.Kind != catalog.CertificateAuthority {
@@ -58,7 +58,7 @@ func parts(t *testing.T, secret catalog.Secret, value string) []string {
 	return authorities
 }
 
-func TestThePlatformTakesEveryValue(t *testing.T) {
+func TestGeneratedValuesAreValid(t *testing.T) {
 	now := time.Now()
 	values := complete(t, now)
 	wanted := catalog.Secrets(catalog.Services(), true)
@@ -78,9 +78,9 @@ func TestThePlatformTakesEveryValue(t *testing.T) {
 	}
 }
 
-// What a rotation brings into use was accepted before it, except for passwords, whose both sides learn it at once; and
-// what was in use before it is accepted after it.
-func TestRotationsLeaveNobodyOutside(t *testing.T) {
+// The value that a rotation uses was accepted before, except for passwords, whose two sides change at once. The value that was in use
+// before is accepted afterwards.
+func TestRotationsLockNobodyOut(t *testing.T) {
 	now := time.Now()
 	for _, test := range []struct {
 		name  string
@@ -135,8 +135,8 @@ func TestRotationsLeaveNobodyOutside(t *testing.T) {
 	}
 }
 
-// The keys of former times pass away, three rotations at most, and each value is one that the platform takes.
-func TestRotationsMakeEd25519KeysOfTheFormerOnes(t *testing.T) {
+// After at most three rotations only Ed25519 keys are left, and each value is valid.
+func TestRotationsReplaceOldKeysByEd25519(t *testing.T) {
 	wanted, now := find(t, "jwtKeys"), time.Now()
 	value := "a:" + password() + ",b:" + password()
 	for _, want := range []string{"FnF", "nnF", "nnn"} { // F: of former times, n: an Ed25519 key
@@ -161,7 +161,7 @@ func TestRotationsMakeEd25519KeysOfTheFormerOnes(t *testing.T) {
 	}
 }
 
-func TestAnAuthorityThatHasEndedComesIntoUseNoMore(t *testing.T) {
+func TestExpiredAuthorityIsNotUsed(t *testing.T) {
 	long, now := time.Now().Add(-11*365*24*time.Hour), time.Now()
 	wanted := find(t, catalog.Authority)
 	old, err := certificate.NewAuthority(long)

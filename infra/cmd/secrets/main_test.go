@@ -12,10 +12,10 @@ import (
 	"platform.example/infra/catalog"
 )
 
-// day is how far these tests turn the clock.
+// day is the unit of time of these tests.
 const day = 24 * time.Hour
 
-func TestMissingSecretsAreGeneratedAndOthersKept(t *testing.T) {
+func TestMissingSecretsAreGenerated(t *testing.T) {
 	kept := password()
 	p := newProject(t, map[string]Entry{
 		"platform:registry":      {Value: "localhost:5000"},
@@ -44,7 +44,7 @@ func TestMissingSecretsAreGeneratedAndOthersKept(t *testing.T) {
 	}
 }
 
-func TestWhatIsThereStays(t *testing.T) {
+func TestExistingSecretsAreKept(t *testing.T) {
 	p := newProject(t, stored(complete(t, time.Now())))
 	if said := p.mustRun(); strings.Count(p.calls(), "\n") != 1 || said != "" {
 		t.Errorf("calls %q, output %q; want one call and silence", p.calls(), said)
@@ -70,11 +70,11 @@ func TestFaults(t *testing.T) {
 		{"a name that only another stack has", nil, []string{"-stack", "production", "-rotate", "demoUserPassword"},
 			`stack production has no secret "demoUserPassword"`},
 		{"a webhook without a scheme", secret(catalog.SlackWebhookURL, "hooks.slack.com/services/x"), []string{"-stack", "production"},
-			"stack production: platform:slackWebhookUrl: want an address that starts with https:// and names a host"},
+			"stack production: platform:slackWebhookUrl: want a URL with https:// and a host"},
 		{"a webhook without TLS", secret(catalog.AlertWebhookURL, "http://alerts.example.com/x"), []string{"-stack", "production"},
-			"stack production: platform:alertWebhookUrl: want an address that starts with https://"},
+			"stack production: platform:alertWebhookUrl: want a URL with https://"},
 		{"a bundle that Pulumi can't hand over", map[string]Entry{"platform:postgres": {Value: strings.Repeat("x", 219_000)}},
-			[]string{"-stack", "production"}, "stack production: platform:postgres: 219 KB: Pulumi can't hand more than 100 KB"},
+			[]string{"-stack", "production"}, "stack production: platform:postgres: 219 KB: Pulumi can't pass more than 100 KB"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -108,18 +108,18 @@ func TestFaults(t *testing.T) {
 	})
 }
 
-func TestTheAuthorityIsRotatedInTime(t *testing.T) {
+func TestAuthorityReminder(t *testing.T) {
 	now := time.Now()
 	values := complete(t, now.Add(-9*365*day))
 	p := newProject(t, stored(values))
 	end := now.Add(365 * day).UTC().Format(time.DateOnly)
-	want := "platform:certificateAuthority ends on " + end + ": rotate it with `make secrets STACK=local ROTATE=certificateAuthority`\n"
+	want := "platform:certificateAuthority expires on " + end + ": rotate it with `make secrets STACK=local ROTATE=certificateAuthority`\n"
 	if said := p.mustRun(); said != want {
 		t.Errorf("it says %q, want %q", said, want)
 	}
 }
 
-func TestRotationChangesOneSecretAndSaysWhatToDo(t *testing.T) {
+func TestRotationChangesOneSecret(t *testing.T) {
 	values := complete(t, time.Now())
 	for name, want := range map[string]string{
 		catalog.RedisPassword:      "accepted until the next rotation: if it has leaked, rotate again after the update",
@@ -151,7 +151,7 @@ func TestRotationChangesOneSecretAndSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestAnInterruptedFirstRunIsCompletedByTheNext(t *testing.T) {
+func TestInterruptedRunIsCompleted(t *testing.T) {
 	p := newProject(t, nil)
 	p.write(Stores, "3")
 	if _, err := p.run(); err == nil || !strings.Contains(err.Error(), "interrupted") {
@@ -171,7 +171,7 @@ func TestAnInterruptedFirstRunIsCompletedByTheNext(t *testing.T) {
 	}
 }
 
-func TestNoRotationTakesAwayWhatIsInUse(t *testing.T) {
+func TestRotationKeepsTheValueInUse(t *testing.T) {
 	values := complete(t, time.Now())
 	t.Run("twice without an update between", func(t *testing.T) {
 		p := newProject(t, stored(values))
@@ -179,7 +179,7 @@ func TestNoRotationTakesAwayWhatIsInUse(t *testing.T) {
 		p.mustRun("-rotate", "redisPassword")
 		before := p.values()
 		_, err := p.run("-rotate", "redisPassword")
-		if err == nil || !strings.Contains(err.Error(), "doesn't run with the redisPassword that is stored: run `pulumi up --stack local`") {
+		if err == nil || !strings.Contains(err.Error(), "doesn't use the stored redisPassword yet: run `pulumi up --stack local`") {
 			t.Errorf("got %v", err)
 		}
 		if !maps.Equal(before, p.values()) {
@@ -192,7 +192,7 @@ func TestNoRotationTakesAwayWhatIsInUse(t *testing.T) {
 	t.Run("before a stack has told what it runs with", func(t *testing.T) {
 		p := newProject(t, stored(values))
 		p.write(Outputs, `{"gatewayUrl":"http://localhost:30080"}`)
-		if _, err := p.run("-rotate", "redisPassword"); err == nil || !strings.Contains(err.Error(), "before one is rotated") {
+		if _, err := p.run("-rotate", "redisPassword"); err == nil || !strings.Contains(err.Error(), "before a rotation") {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -211,18 +211,18 @@ func TestNoRotationTakesAwayWhatIsInUse(t *testing.T) {
 			if now := parts(t, find(t, name), p.values()[name]); len(now) != 2 || now[0] != old[name] {
 				t.Errorf("%d values, or another one in use", len(now))
 			}
-			if !strings.Contains(said, "only announced yet: rotate again after the update") || strings.Contains(said, "renewed") {
+			if !strings.Contains(said, "isn't used yet: rotate again after the update") || strings.Contains(said, "renewed") {
 				t.Errorf("it says %q", said)
 			}
 			p.update()
-			if said := p.mustRun("-rotate", name); strings.Contains(said, "announced") {
+			if said := p.mustRun("-rotate", name); strings.Contains(said, "used yet") {
 				t.Errorf("the second time it says %q", said)
 			}
 		})
 	}
 }
 
-func TestAValueThatCannotBeUsedIsReplaced(t *testing.T) {
+func TestInvalidValueIsReplaced(t *testing.T) {
 	values := complete(t, time.Now())
 	for name, wrong := range map[string]string{
 		"jwtKeys": "no-colon", catalog.RedisPassword: "short", catalog.Authority: "oops",
@@ -249,7 +249,7 @@ func TestOneRunAtATime(t *testing.T) {
 	first := make(chan error)
 	go func() { first <- run(t.Context(), []string{"-stack", "local"}, &strings.Builder{}) }()
 	p.await(Started)
-	if _, err := p.run(); err == nil || !strings.Contains(err.Error(), "another run changes the secrets of this project") {
+	if _, err := p.run(); err == nil || !strings.Contains(err.Error(), "another run is changing the secrets of this project") {
 		t.Errorf("the second run: %v", err)
 	}
 	p.remove(Held)
@@ -261,7 +261,7 @@ func TestOneRunAtATime(t *testing.T) {
 	}
 }
 
-func TestAnInterruptionLetsAStoreEnd(t *testing.T) {
+func TestInterruptWaitsForPulumi(t *testing.T) {
 	p := newProject(t, nil)
 	p.write(Held, "")
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -286,14 +286,14 @@ func (p project) await(name string) {
 	}
 }
 
-func TestAWebhookNearbyMayDoWithoutTLS(t *testing.T) {
+func TestWebhookInItsNetworkMayUseHTTP(t *testing.T) {
 	entries := stored(complete(t, time.Now()))
 	entries["platform:alertWebhookUrl"] = Entry{Value: "http://192.0.2.7/alerts", Secret: true}
 	entries["platform:monitoring"] = Entry{Value: `{"webhookNetwork":"192.0.2.0/24"}`}
 	newProject(t, entries).mustRun()
 }
 
-func TestTheEnvironmentSaysWhichSecretsThereAre(t *testing.T) {
+func TestSecretsDependOnTheEnvironment(t *testing.T) {
 	p := newProject(t, map[string]Entry{"platform:environment": {Value: "local"}})
 	if said, err := p.run("-stack", "dev"); err != nil || !strings.Contains(said, "generated platform:"+catalog.DemoUserPassword+"\n") {
 		t.Errorf("%s, %v", said, err)
