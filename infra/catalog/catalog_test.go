@@ -102,7 +102,7 @@ func TestSecretsAreOnePerUse(t *testing.T) {
 	}
 }
 
-func TestCallersAreTheOtherEndOfCalls(t *testing.T) {
+func TestCallers(t *testing.T) {
 	services := catalog.Services()
 	for _, service := range services {
 		for _, called := range service.Calls {
@@ -168,8 +168,8 @@ func TestSettingsOfServices(t *testing.T) {
 	}
 }
 
-// TestAccessIsWhatTheServicesAreTestedWith compares with the file that each service's own tests sign in by.
-func TestAccessIsWhatTheServicesAreTestedWith(t *testing.T) {
+// Compares with the ACL file of each service's own tests.
+func TestAccessMatchesTheServicesTests(t *testing.T) {
 	for _, service := range catalog.Services() {
 		for name, access := range map[string]*catalog.Access{"cache": service.Cache, "stream": service.Stream} {
 			file := filepath.Join("..", "..", "apps", service.Name, "testdata", name+".acl")

@@ -24,30 +24,16 @@ import (
 
 // Recorded returns the actual state of all services by name.
 func (c *Cluster) Recorded(ctx context.Context) (map[string]release.Recorded, error) {
-	in, all := c.namespace(namespace.Apps), metav1.ListOptions{}
+	in := c.namespace(namespace.Apps)
 	var services *corev1.ServiceList
 	var deployments *appsv1.DeploymentList
 	var autoscalers *autoscalingv2.HorizontalPodAutoscalerList
 	var endpoints *discoveryv1.EndpointSliceList
 	reading, ctx := errgroup.WithContext(ctx) // concurrent, since a rollback waits
-	read := func(kinds string, list func() error) {
-		reading.Go(func() error {
-			if err := list(); err != nil {
-				return fmt.Errorf("list the %s: %w", kinds, err)
-			}
-			return nil
-		})
-	}
-	read("Services", func() (err error) { services, err = c.client.CoreV1().Services(in).List(ctx, all); return err })
-	read("Deployments", func() (err error) { deployments, err = c.client.AppsV1().Deployments(in).List(ctx, all); return err })
-	read("HorizontalPodAutoscalers", func() (err error) {
-		autoscalers, err = c.client.AutoscalingV2().HorizontalPodAutoscalers(in).List(ctx, all)
-		return err
-	})
-	read("EndpointSlices", func() (err error) {
-		endpoints, err = c.client.DiscoveryV1().EndpointSlices(in).List(ctx, all)
-		return err
-	})
+	reading.Go(list(ctx, "Services", &services, c.client.CoreV1().Services(in).List))
+	reading.Go(list(ctx, "Deployments", &deployments, c.client.AppsV1().Deployments(in).List))
+	reading.Go(list(ctx, "HorizontalPodAutoscalers", &autoscalers, c.client.AutoscalingV2().HorizontalPodAutoscalers(in).List))
+	reading.Go(list(ctx, "EndpointSlices", &endpoints, c.client.DiscoveryV1().EndpointSlices(in).List))
 	if err := reading.Wait(); err != nil {
 		return nil, err
 	}
@@ -91,6 +77,16 @@ func (c *Cluster) Recorded(ctx context.Context) (map[string]release.Recorded, er
 		}
 	}
 	return found, nil
+}
+
+// list returns a function that reads all objects of a kind.
+func list[T any](ctx context.Context, kind string, objects *T, read func(context.Context, metav1.ListOptions) (T, error)) func() error {
+	return func() (err error) {
+		if *objects, err = read(ctx, metav1.ListOptions{}); err != nil {
+			return fmt.Errorf("list the %s: %w", kind, err)
+		}
+		return nil
+	}
 }
 
 const nameLabel = "app.kubernetes.io/name"

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-func TestAManifestListNamesAnImageForEachArchitecture(t *testing.T) {
+func TestPushList(t *testing.T) {
 	server := httptest.NewServer(registry.New())
 	defer server.Close()
 	repository := strings.TrimPrefix(server.URL, "http://") + "/order-service"
