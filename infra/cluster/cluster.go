@@ -10,6 +10,8 @@ import (
 	"github.com/go-logr/logr"
 	provider "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
@@ -92,4 +94,16 @@ func (t Target) Provider(ctx *pulumi.Context) (*provider.Provider, error) {
 		args.Context = pulumi.String(t.Context)
 	}
 	return provider.NewProvider(ctx, "cluster", args)
+}
+
+// Certificate returns the certificate and the key of a Secret in PEM, or an empty string if the Secret doesn't exist.
+func (c *Cluster) Certificate(ctx context.Context, namespace, name string) (string, error) {
+	secret, err := c.client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the certificate of Secret %s/%s: %w", namespace, name, err)
+	}
+	return string(secret.Data[corev1.TLSCertKey]) + string(secret.Data[corev1.TLSPrivateKeyKey]), nil
 }

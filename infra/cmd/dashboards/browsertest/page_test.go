@@ -428,7 +428,7 @@ func TestTheKeyboardReachesEverything(t *testing.T) {
 	}
 	// What a panel is about.
 	b.do(chromedp.Focus(".top button"), chromedp.KeyEvent(kb.Enter))
-	if told := ask[string](b, `document.querySelector(':popover-open').textContent`); !strings.Contains(told, "Promised: 99.9 %") {
+	if told := ask[string](b, `document.querySelector(':popover-open').textContent`); !strings.Contains(told, "Objective: 99.9 %") {
 		t.Errorf("about the panel it says %q", told)
 	}
 	b.shoot("about")
