@@ -30,9 +30,9 @@ func TestFirstUpdateRefusesNamesOfOtherOwners(t *testing.T) {
 			t.Errorf("no %q in %v", want, err)
 		}
 	}
-	for _, asked := range engine.asked {
-		if asked.TypeToken != "pulumi:pulumi:StackReference" {
-			t.Errorf("it creates %s %s", asked.TypeToken, asked.Name)
+	for _, created := range engine.registered {
+		if created.TypeToken != "pulumi:pulumi:StackReference" {
+			t.Errorf("it creates %s %s", created.TypeToken, created.Name)
 		}
 	}
 }

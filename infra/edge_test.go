@@ -31,8 +31,8 @@ func TestEdgeAndGatewayAgree(t *testing.T) {
 	var gateway manifest
 	var configured map[string]any // the edge's routes
 	var flags []any
-	for _, made := range objects {
-		object := manifest(made)
+	for _, rendered := range objects {
+		object := manifest(rendered)
 		switch fmt.Sprint(object.at("kind"), " ", object.at("metadata", "name")) {
 		case "ConfigMap api-gateway-blue-0000":
 			gateway, _ = object.at("data").(map[string]any)
@@ -77,8 +77,8 @@ func TestMonitoringSeesOnlyThePlatform(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, made := range objects {
-		object := manifest(made)
+	for _, rendered := range objects {
+		object := manifest(rendered)
 		name, kind := fmt.Sprint(object.at("metadata", "name")), object.at("kind")
 		switch {
 		case kind == "ClusterRole":
@@ -145,8 +145,8 @@ func TestPodsAreScrapedAtTheirAddress(t *testing.T) {
 			Relabel []*relabel.Config `yaml:"relabel_configs"`
 		} `yaml:"scrape_configs"`
 	}
-	for _, made := range objects {
-		if object := manifest(made); object.at("kind") == "ConfigMap" && object.at("metadata", "name") == "prometheus" {
+	for _, rendered := range objects {
+		if object := manifest(rendered); object.at("kind") == "ConfigMap" && object.at("metadata", "name") == "prometheus" {
 			if err := yaml.Unmarshal([]byte(object.at("data", "prometheus.yml").(string)), &config); err != nil {
 				t.Fatal(err)
 			}

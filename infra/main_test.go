@@ -54,13 +54,13 @@ func TestLocal(t *testing.T) {
 	})
 	t.Run("a change of a volume's size keeps the StatefulSet", func(t *testing.T) {
 		servers := 0
-		for _, asked := range engine.asked {
-			if asked.TypeToken != "kubernetes:apps/v1:StatefulSet" {
+		for _, created := range engine.registered {
+			if created.TypeToken != "kubernetes:apps/v1:StatefulSet" {
 				continue
 			}
 			servers++
-			if !slices.Contains(asked.RegisterRPC.IgnoreChanges, "spec.volumeClaimTemplates") {
-				t.Errorf("%s would be replaced", asked.Name)
+			if !slices.Contains(created.RegisterRPC.IgnoreChanges, "spec.volumeClaimTemplates") {
+				t.Errorf("%s would be replaced", created.Name)
 			}
 		}
 		if servers != 4 {
@@ -119,7 +119,7 @@ func TestLocal(t *testing.T) {
 			}
 			const sameUseAsElsewhere = 70 * 100 / 40 // pods ask for 40 % here
 			if got := scaler.at(cpuTarget...); got != sameUseAsElsewhere {
-				t.Errorf("%s aims at %v %% of the CPU that a pod asks for, want %d", name, got, sameUseAsElsewhere)
+				t.Errorf("%s has a CPU target of %v %% of the request, want %d", name, got, sameUseAsElsewhere)
 			}
 			if replicas := engine.ofType("apps/v1:Deployment")[name].at("spec", "replicas"); replicas != nil {
 				t.Errorf("%s sets replicas %v", name, replicas)
@@ -165,7 +165,7 @@ func TestLocal(t *testing.T) {
 		gateway := engine.ofType("core/v1:ConfigMap")["api-gateway-blue"].at("data").(map[string]any)
 		for _, service := range []string{"user", "order", "notification"} {
 			if got := gateway[strings.ToUpper(service)+"_SERVICE_URL"]; got != "http://"+service+"-service.apps.svc:8080" {
-				t.Errorf("api-gateway asks %s-service at %v", service, got)
+				t.Errorf("api-gateway calls %s-service at %v", service, got)
 			}
 		}
 		if gateway["POSTGRES_HOST"] != nil || gateway["STREAM_ADDR"] != nil {
@@ -220,10 +220,10 @@ func TestLocal(t *testing.T) {
 		}
 	})
 	t.Run("all secrets are marked as secret", func(t *testing.T) {
-		for _, asked := range engine.asked {
-			for _, text := range open(resource.NewObjectProperty(asked.Inputs)) {
+		for _, created := range engine.registered {
+			for _, text := range open(resource.NewObjectProperty(created.Inputs)) {
 				if strings.Contains(text, "value-of-") || strings.Contains(text, "PRIVATE KEY") {
-					t.Errorf("%s %s shows %s", asked.TypeToken, asked.Name, text)
+					t.Errorf("%s %s shows %s", created.TypeToken, created.Name, text)
 				}
 			}
 		}
@@ -253,9 +253,9 @@ func TestLocal(t *testing.T) {
 		}
 	})
 	t.Run("all Kubernetes resources use the stack's provider", func(t *testing.T) {
-		for _, asked := range engine.asked {
-			if strings.HasPrefix(asked.TypeToken, "kubernetes:") && !strings.Contains(asked.Provider, "::cluster::") {
-				t.Errorf("%s %s goes through %q", asked.TypeToken, asked.Name, asked.Provider)
+		for _, created := range engine.registered {
+			if strings.HasPrefix(created.TypeToken, "kubernetes:") && !strings.Contains(created.Provider, "::cluster::") {
+				t.Errorf("%s %s goes through %q", created.TypeToken, created.Name, created.Provider)
 			}
 		}
 	})
@@ -265,9 +265,9 @@ func TestLocal(t *testing.T) {
 func (e *engine) dependencies(t *testing.T, resource string) []string {
 	t.Helper()
 	kind, name, _ := strings.Cut(resource, " ")
-	for _, asked := range e.asked {
-		if strings.HasSuffix(asked.TypeToken, kind) && asked.Name == name {
-			return asked.RegisterRPC.GetDependencies()
+	for _, created := range e.registered {
+		if strings.HasSuffix(created.TypeToken, kind) && created.Name == name {
+			return created.RegisterRPC.GetDependencies()
 		}
 	}
 	t.Errorf("there is no %s", resource)
@@ -350,7 +350,7 @@ func TestProductionRunsImagesOfStaging(t *testing.T) {
 			t.Errorf("%s has the disruption budget %v", name, budget)
 		}
 		if got := engine.ofType("HorizontalPodAutoscaler")[name].at(cpuTarget...); got != 70 {
-			t.Errorf("%s aims at %v %% of the CPU that a pod asks for, want 70", name, got)
+			t.Errorf("%s has a CPU target of %v %% of the request, want 70", name, got)
 		}
 	}
 	for _, store := range []string{"postgres", "redis-stream"} {
@@ -371,13 +371,13 @@ func TestDataIsProtected(t *testing.T) {
 			t.Fatal(err)
 		}
 		found := 0
-		for _, asked := range engine.asked {
-			holds := slices.Contains(holders, asked.TypeToken+" "+asked.Name)
+		for _, created := range engine.registered {
+			holds := slices.Contains(holders, created.TypeToken+" "+created.Name)
 			if holds {
 				found++
 			}
-			if protected := asked.RegisterRPC.GetProtect(); protected != (holds && want) {
-				t.Errorf("protectData %s: %s %s is protected: %v", setting, asked.TypeToken, asked.Name, protected)
+			if protected := created.RegisterRPC.GetProtect(); protected != (holds && want) {
+				t.Errorf("protectData %s: %s %s is protected: %v", setting, created.TypeToken, created.Name, protected)
 			}
 		}
 		if found != len(holders) {
@@ -440,9 +440,9 @@ func TestFaultsFailBeforeTheFirstResource(t *testing.T) {
 			if err == nil || !strings.Contains(errors.Unwrap(err).Error(), test.want) {
 				t.Errorf("got %v, want %s", err, test.want)
 			}
-			for _, asked := range engine.asked {
-				if !strings.HasPrefix(asked.TypeToken, "pulumi:") {
-					t.Errorf("%s %s was asked for", asked.TypeToken, asked.Name)
+			for _, created := range engine.registered {
+				if !strings.HasPrefix(created.TypeToken, "pulumi:") {
+					t.Errorf("%s %s was registered", created.TypeToken, created.Name)
 				}
 			}
 		})
@@ -458,11 +458,11 @@ func TestMonitoringSettings(t *testing.T) {
 		t.Fatal(err)
 	}
 	deployments, configs := engine.ofType("apps/v1:Deployment"), engine.ofType("core/v1:ConfigMap")
-	if _, there := deployments["grafana"]; there {
+	if _, exists := deployments["grafana"]; exists {
 		t.Error("there is a Grafana")
 	}
-	if _, there := deployments["otel-collector"]; !there {
-		t.Error("nobody collects traces")
+	if _, exists := deployments["otel-collector"]; !exists {
+		t.Error("no collector is created")
 	}
 	for _, service := range catalog.Services() {
 		if got := configs[service.Name+"-blue"].at("data", "OTEL_EXPORTER_OTLP_ENDPOINT"); got != network.CollectorURL("") {

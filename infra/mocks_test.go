@@ -28,7 +28,7 @@ type engine struct {
 	last    resource.PropertyMap // the stack's own last outputs
 
 	organization string
-	asked        []pulumi.MockResourceArgs
+	registered   []pulumi.MockResourceArgs
 	leftOut      func(pulumi.MockResourceArgs) bool // which resources --target leaves out; nil for none
 }
 
@@ -39,7 +39,7 @@ func (e *engine) Call(pulumi.MockCallArgs) (resource.PropertyMap, error) {
 func (e *engine) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
-	e.asked = append(e.asked, args)
+	e.registered = append(e.registered, args)
 	state := args.Inputs.Copy()
 	switch {
 	case args.TypeToken == "pulumi:pulumi:StackReference" && strings.HasSuffix(args.Name, "/staging") && e.staging != nil:
@@ -88,9 +88,9 @@ func (m manifest) at(path ...any) any {
 // ofType returns the manifests of a type, such as apps/v1:Deployment, by name.
 func (e *engine) ofType(kind string) map[string]manifest {
 	found := map[string]manifest{}
-	for _, asked := range e.asked {
-		if strings.HasSuffix(asked.TypeToken, kind) {
-			found[asked.Name] = cluster.Plain(asked.Inputs)
+	for _, created := range e.registered {
+		if strings.HasSuffix(created.TypeToken, kind) {
+			found[created.Name] = cluster.Plain(created.Inputs)
 		}
 	}
 	return found
@@ -142,9 +142,9 @@ var secretValues = sync.OnceValue(func() map[string]string {
 		panic(err)
 	}
 	values := map[string]string{}
-	for _, wanted := range catalog.Secrets(catalog.Services(), true) {
-		value := "value-of-" + wanted.Name + "-0123456789abcdef"
-		switch wanted.Kind {
+	for _, known := range catalog.Secrets(catalog.Services(), true) {
+		value := "value-of-" + known.Name + "-0123456789abcdef"
+		switch known.Kind {
 		case catalog.SigningKeys:
 			value = "first:" + base64.RawURLEncoding.EncodeToString([]byte(value)[:32])
 		case catalog.JWTKeys:
@@ -152,7 +152,7 @@ var secretValues = sync.OnceValue(func() map[string]string {
 		case catalog.CertificateAuthority:
 			value = authority
 		}
-		values[wanted.Name] = value
+		values[known.Name] = value
 	}
 	return values
 })

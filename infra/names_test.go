@@ -35,9 +35,9 @@ func full(name string) catalog.Service {
 // objectsOf returns all objects of the stack local with these services and their recorded state.
 func objectsOf(t *testing.T, services []catalog.Service, recorded map[string]release.Recorded) []object {
 	t.Helper()
-	wanted := catalog.Secrets(services, true)
+	known := catalog.Secrets(services, true)
 	var names []string
-	for _, secret := range wanted {
+	for _, secret := range known {
 		names = append(names, secret.Name)
 	}
 	config, err := stack.Parse("local", services, map[string]string{"registry": "localhost:5000", "postgres.memory": "16Gi"}, names)
@@ -52,7 +52,7 @@ func objectsOf(t *testing.T, services []catalog.Service, recorded map[string]rel
 	for _, service := range services {
 		images[service.Name] = image.Unknown(config.Registry, service.Name)
 	}
-	p := platform{services: services, config: config, profile: facing, secrets: secret.Unknown(wanted), rollout: cluster.Within(config.Deadline)}
+	p := platform{services: services, config: config, profile: facing, secrets: secret.Unknown(known), rollout: cluster.Within(config.Deadline)}
 	if p.plans, err = p.plan(recorded, images, time.Now()); err != nil {
 		t.Fatal(err)
 	}
@@ -64,8 +64,8 @@ func objectsOf(t *testing.T, services []catalog.Service, recorded map[string]rel
 }
 
 // invalid returns the invalid names and labels of an object.
-func invalid(made object) (faults []string) {
-	m := manifest(made)
+func invalid(rendered object) (faults []string) {
+	m := manifest(rendered)
 	kind, _ := m.at("kind").(string)
 	name, _ := m.at("metadata", "name").(string)
 	if generated, is := strings.CutSuffix(name, "-0000"); is {
@@ -99,7 +99,7 @@ func invalid(made object) (faults []string) {
 			}
 		}
 	}
-	walk(made, "")
+	walk(rendered, "")
 	return faults
 }
 
@@ -123,13 +123,13 @@ func TestAcceptedNamesCanBeReleasedTwice(t *testing.T) {
 	}
 	for releases, before := range []map[string]release.Recorded{nil, recorded} {
 		verified := 0
-		for _, made := range objectsOf(t, services, before) {
-			name, _ := manifest(made).at("metadata", "name").(string)
+		for _, rendered := range objectsOf(t, services, before) {
+			name, _ := manifest(rendered).at("metadata", "name").(string)
 			if strings.Contains(name, "-green-verify-") {
 				verified++
 			}
-			for _, fault := range invalid(made) {
-				t.Errorf("release %d: %s %s: %s", releases+1, manifest(made).at("kind"), name, fault)
+			for _, fault := range invalid(rendered) {
+				t.Errorf("release %d: %s %s: %s", releases+1, manifest(rendered).at("kind"), name, fault)
 			}
 		}
 		if verified != releases*len(services) {
@@ -194,20 +194,20 @@ func TestFortyServicesFitTheAPIServer(t *testing.T) {
 		services = append(services, full(fmt.Sprintf("service-number-%02d-of-forty", len(services))))
 	}
 	boards, sum := 0, 0
-	for _, made := range objectsOf(t, services, nil) {
-		text, err := json.Marshal(made)
+	for _, rendered := range objectsOf(t, services, nil) {
+		text, err := json.Marshal(rendered)
 		if err != nil {
 			t.Fatal(err)
 		}
-		name, _ := manifest(made).at("metadata", "name").(string)
+		name, _ := manifest(rendered).at("metadata", "name").(string)
 		if len(text) > most*9/10 {
-			t.Errorf("%s %s has %d bytes", made["kind"], name, len(text))
+			t.Errorf("%s %s has %d bytes", rendered["kind"], name, len(text))
 		}
-		if made["kind"] == "ConfigMap" && strings.HasPrefix(name, "grafana-service-") {
+		if rendered["kind"] == "ConfigMap" && strings.HasPrefix(name, "grafana-service-") {
 			boards, sum = boards+1, sum+len(text)
 		}
-		if made["kind"] == "Deployment" && name == "grafana" {
-			sources, _ := manifest(made).at("spec", "template", "spec", "volumes", 0, "projected", "sources").([]any)
+		if rendered["kind"] == "Deployment" && name == "grafana" {
+			sources, _ := manifest(rendered).at("spec", "template", "spec", "volumes", 0, "projected", "sources").([]any)
 			if len(sources) < len(services) || !slices.ContainsFunc(sources, func(source any) bool {
 				return strings.HasPrefix(fmt.Sprint(source), "map[configMap:map[name:grafana-service-service-number-39-of-forty")
 			}) {

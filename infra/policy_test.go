@@ -26,13 +26,13 @@ func TestExternalStores(t *testing.T) {
 		t.Error(finding)
 	}
 	seen := map[string]manifest{}
-	for _, made := range objects {
-		object := manifest(made)
+	for _, rendered := range objects {
+		object := manifest(rendered)
 		name, _ := object.at("metadata", "name").(string)
 		kind, _ := object.at("kind").(string)
 		seen[kind+" "+name] = object
 		if (kind == "StatefulSet" || kind == "Deployment") && object.at("metadata", "namespace") == "data" {
-			t.Errorf("%s %s is made, though the stores are elsewhere", kind, name)
+			t.Errorf("%s %s is rendered, though the stores are external", kind, name)
 		}
 	}
 	for service, variables := range map[string]map[string]string{

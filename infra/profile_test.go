@@ -24,8 +24,8 @@ func everything(t *testing.T) map[string]manifest {
 		t.Fatal(err)
 	}
 	found := map[string]manifest{}
-	for _, made := range objects {
-		object := manifest(made)
+	for _, rendered := range objects {
+		object := manifest(rendered)
 		found[object.at("kind").(string)+" "+object.at("metadata", "name").(string)] = object
 	}
 	return found
@@ -86,11 +86,11 @@ func TestNetworkPoliciesFollowTheProfile(t *testing.T) {
 		}
 		dns = append(dns, at)
 		if port := rule.at("ports", 0, "port"); (port == 5353) != (at == "default") && (port == float64(5353)) != (at == "default") {
-			t.Errorf("%s is asked at port %v", at, port)
+			t.Errorf("%s is reached at port %v", at, port)
 		}
 	}
 	if want := []string{"default", "169.254.20.10/32", "fd00::a/128"}; !slices.Equal(dns, want) {
-		t.Errorf("names are asked for at %v, want %v", dns, want)
+		t.Errorf("the DNS servers are %v, want %v", dns, want)
 	}
 	if got := objects["ConfigMap api-gateway-blue-0000"].at("data", "EDGE_NETWORKS"); got != "10.128.0.0/14,fd01::/48" {
 		t.Errorf("the edge is in %v", got)
@@ -99,7 +99,7 @@ func TestNetworkPoliciesFollowTheProfile(t *testing.T) {
 		t.Errorf("the cache is at %v", got)
 	}
 	if objects["NetworkPolicy acme-solver"] == nil {
-		t.Error("nobody reaches the solver of the issuer's challenges")
+		t.Error("no policy opens the solver of the issuer's challenges")
 	}
 }
 
@@ -132,9 +132,9 @@ func TestDiscoveryComesBeforeTheFirstResource(t *testing.T) {
 		}
 	})
 	t.Run("the stack reference has the stack's organization", func(t *testing.T) {
-		for _, asked := range engine.asked {
-			if asked.TypeToken == "pulumi:pulumi:StackReference" && asked.Name != "acme/platform/local" {
-				t.Errorf("asks for %s", asked.Name)
+		for _, created := range engine.registered {
+			if created.TypeToken == "pulumi:pulumi:StackReference" && created.Name != "acme/platform/local" {
+				t.Errorf("reads %s", created.Name)
 			}
 		}
 	})

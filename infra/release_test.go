@@ -66,9 +66,9 @@ func on(t *testing.T, api *clustertest.API) map[string]string {
 
 // ignored are the properties of a resource that the update doesn't change.
 func (e *engine) ignored(kind, name string) []string {
-	for _, asked := range e.asked {
-		if strings.HasSuffix(asked.TypeToken, kind) && asked.Name == name {
-			return asked.RegisterRPC.GetIgnoreChanges()
+	for _, created := range e.registered {
+		if strings.HasSuffix(created.TypeToken, kind) && created.Name == name {
+			return created.RegisterRPC.GetIgnoreChanges()
 		}
 	}
 	return nil
@@ -87,7 +87,7 @@ func TestNewVersionGetsTrafficOnceVerified(t *testing.T) {
 	for _, service := range catalog.Services() {
 		blue, green := service.Name+"-blue", service.Name+"-green"
 		if services[service.Name].at("spec", "selector", "colour") != "green" {
-			t.Errorf("%s leads to %v", service.Name, services[service.Name].at("spec", "selector"))
+			t.Errorf("%s selects %v", service.Name, services[service.Name].at("spec", "selector"))
 		}
 		waits := engine.dependencies(t, "core/v1:Service "+service.Name)
 		for _, want := range verifications { // of all services: they switch together or not at all
@@ -152,7 +152,7 @@ func TestUnchangedServicesStayLive(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, service := range catalog.Services() {
-		if _, there := engine.ofType("apps/v1:Deployment")[service.Name+"-green"]; there {
+		if _, exists := engine.ofType("apps/v1:Deployment")[service.Name+"-green"]; exists {
 			t.Errorf("%s gets a second colour", service.Name)
 		}
 		if slices.Contains(engine.ignored("core/v1:ConfigMap", service.Name+"-blue"), "data") {
@@ -170,14 +170,14 @@ func TestRolledBackVersionIsHeld(t *testing.T) {
 		bad := first.ofType("core/v1:ConfigMap")[name+"-blue"].at("data", "SERVICE_VERSION").(string)
 		live.Annotations = release.Mark{Live: release.Blue, Version: former, TakenBack: bad}.Annotations()
 	})
-	for asked, want := range map[string]bool{"": false, release.Request{Again: true}.String(): true} {
-		t.Setenv(release.RequestVariable, asked)
+	for request, want := range map[string]bool{"": false, release.Request{Again: true}.String(): true} {
+		t.Setenv(release.RequestVariable, request)
 		engine := &engine{}
 		if err := up(t, stack.Local, on(t, api), engine); err != nil {
 			t.Fatal(err)
 		}
 		if _, released := engine.ofType("apps/v1:Deployment")["user-service-green"]; released != want {
-			t.Errorf("asked for %q, it is released: %v", asked, released)
+			t.Errorf("request %q: released is %v", request, released)
 		}
 		if want {
 			continue
@@ -244,9 +244,9 @@ func TestSelectorChangedByHandFailsTheUpdate(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "stack local: service user-service: its live Service selects green (nothing)") {
 		t.Errorf("got %v", err)
 	}
-	for _, asked := range engine.asked {
-		if strings.HasPrefix(asked.TypeToken, "kubernetes:") {
-			t.Fatalf("%s %s was asked for", asked.TypeToken, asked.Name)
+	for _, created := range engine.registered {
+		if strings.HasPrefix(created.TypeToken, "kubernetes:") {
+			t.Fatalf("%s %s was registered", created.TypeToken, created.Name)
 		}
 	}
 }
@@ -280,7 +280,7 @@ func TestImageSetByHandIsRestored(t *testing.T) {
 	if got, _ := annotations["platform.example/live-image"].(string); !strings.HasSuffix(got, " "+image) {
 		t.Errorf("its mark holds the image %q, want %s", got, image)
 	}
-	if !slices.ContainsFunc(api.Asked(), func(asked string) bool { return strings.HasPrefix(asked, path+"?fieldManager=") }) {
+	if !slices.ContainsFunc(api.Asked(), func(created string) bool { return strings.HasPrefix(created, path+"?fieldManager=") }) {
 		t.Error("the Deployment isn't restored")
 	}
 }
@@ -297,10 +297,10 @@ func TestTargetedUpdateWithoutCandidatesMovesNoTraffic(t *testing.T) {
 		service := engine.ofType("core/v1:Service")["user-service"]
 		annotations := service.at("metadata", "annotations").(map[string]any)
 		if got := service.at("spec", "selector", "colour"); got != "blue" || annotations["platform.example/live"] != "blue "+former {
-			t.Errorf("without its %s, the live Service leads to %v and is marked %v", left, got, annotations)
+			t.Errorf("without its %s, the live Service selects %v and is marked %v", left, got, annotations)
 		}
 		if got := engine.ofType("core/v1:Service")["order-service"].at("spec", "selector", "colour"); (got == "green") != (left == "apps/v1:Deployment") {
-			t.Errorf("without its %s, the live Service of order-service leads to %v", left, got)
+			t.Errorf("without its %s, the live Service of order-service selects %v", left, got)
 		}
 	}
 }
@@ -314,7 +314,7 @@ func TestEdgeUsesTheClusterIPOfTheGateway(t *testing.T) {
 	}
 	routes, _ := engine.ofType("core/v1:ConfigMap")["edge"].at("data", "routes.yaml").(string)
 	if !strings.Contains(routes, "url: http://10.96.0.7:8080") || !strings.Contains(routes, "fallback: name") {
-		t.Errorf("the edge leads to\n%s", routes)
+		t.Errorf("the edge's routes are\n%s", routes)
 	}
 }
 
@@ -356,7 +356,7 @@ func TestNoRetirementWithoutAStandby(t *testing.T) {
 	if err := up(t, stack.Local, given(t), engine); err != nil {
 		t.Fatal(err)
 	}
-	if _, there := engine.ofType("batch/v1:Job")["retire"]; there {
+	if _, exists := engine.ofType("batch/v1:Job")["retire"]; exists {
 		t.Error("there is a Job")
 	}
 }

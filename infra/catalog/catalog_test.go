@@ -54,7 +54,7 @@ func TestServicesAreConsistent(t *testing.T) {
 			promised := service.Objectives
 			if promised.Availability <= 0.9 || promised.Availability >= 1 || promised.Latency <= 0 ||
 				promised.LatencyShare <= 0.9 || promised.LatencyShare >= 1 || promised.Breach == "" {
-				t.Errorf("objectives %+v promise nothing, or what nobody can keep", promised)
+				t.Errorf("objectives %+v are empty or impossible", promised)
 			}
 			if service.KeepsUsers && service.Database == "" {
 				t.Error("seeds a demo user but has no database")

@@ -72,7 +72,7 @@ func TestHandshakes(t *testing.T) {
 	tests := []struct {
 		name, signers, trusted, host, want string
 	}{
-		{"signed by who is trusted", first, first, "postgres.data.svc", ""},
+		{"signed by the trusted authority", first, first, "postgres.data.svc", ""},
 		{"trusting several, the old one too", first, second + first, "postgres.data.svc", ""},
 		{"only the first of several signs", second + first, second, "postgres.data.svc", ""},
 		{"by a stranger", second, first, "postgres.data.svc", "unknown authority"},
@@ -108,7 +108,7 @@ func TestAuthoritiesKeepTheirOrder(t *testing.T) {
 		"a certificate without its key": bundle,
 	} {
 		if _, err := Authorities(wrong); err == nil {
-			t.Errorf("%s is taken for an authority", name)
+			t.Errorf("%s is accepted as an authority", name)
 		}
 	}
 }
@@ -182,7 +182,7 @@ func TestCertificateExpiresWithItsAuthority(t *testing.T) {
 		t.Errorf("signing after its end: %v", err)
 	}
 	if _, err := Issue(authority, nil, duration, now); err == nil {
-		t.Error("a certificate for nobody is issued")
+		t.Error("a certificate without hosts is issued")
 	}
 	for name, wrong := range map[string]string{"nothing": "", "a password": "abc", "a key": text(keyBlock, []byte("x")), "no certificate": text(certificateBlock, nil)} {
 		if _, err := NotAfter(wrong); err == nil {

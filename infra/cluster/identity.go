@@ -15,7 +15,7 @@ import (
 // Output is the name of the stack output that records the ID of the stack's cluster.
 const Output = "cluster"
 
-// Own returns an error unless the cluster has the recorded ID, if any, and no other stack.
+// Own returns an error unless the cluster has the recorded ID, if any, and its namespaces belong to this stack or to none.
 func (c *Cluster) Own(ctx *pulumi.Context, recorded string) error {
 	if recorded != "" && recorded != c.id {
 		return fmt.Errorf("stack %s is on the cluster %s, but platform:kubeContext %q leads to the cluster %s: set kubeContext and "+
@@ -25,7 +25,7 @@ func (c *Cluster) Own(ctx *pulumi.Context, recorded string) error {
 	return c.Settled(ctx.Context(), ctx.Stack())
 }
 
-// Settled returns an error if another stack uses the cluster.
+// Settled returns an error if the namespace apps of this stack's prefix belongs to another stack.
 func (c *Cluster) Settled(ctx context.Context, stack string) error {
 	owner, err := c.settler(ctx)
 	if err != nil {
@@ -38,7 +38,7 @@ func (c *Cluster) Settled(ctx context.Context, stack string) error {
 	return nil
 }
 
-// settler is the stack whose namespaces are on the cluster, or empty.
+// settler returns the stack that owns the namespace apps of this prefix, or an empty string.
 func (c *Cluster) settler(ctx context.Context) (string, error) {
 	apps, err := c.client.CoreV1().Namespaces().Get(ctx, c.namespace(namespace.Apps), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {

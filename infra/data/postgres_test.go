@@ -224,7 +224,7 @@ func TestPostgresScripts(t *testing.T) {
 	t.Run("both passwords are accepted after a rotation, and the data is kept", func(*testing.T) {
 		server.write("user_service", "users-secret-2,users-secret-1")
 		if again := server.setUp(); again != firstOutput {
-			t.Errorf("the second run said %q, the first %q", again, firstOutput)
+			t.Errorf("the second run printed %q, the first %q", again, firstOutput)
 		}
 		ask(users, password, "users", "SELECT n FROM kept", "7")
 		next, its := as("users-secret-2")

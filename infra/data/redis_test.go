@@ -125,11 +125,11 @@ func (s *redisInTest) command(name string, arguments ...string) *exec.Cmd {
 // setUp runs the Job's script.
 func (s *redisInTest) setUp() string {
 	s.t.Helper()
-	said, err := s.command("/bin/sh", s.folder+"/users.sh").CombinedOutput()
+	output, err := s.command("/bin/sh", s.folder+"/users.sh").CombinedOutput()
 	if err != nil {
-		s.t.Fatalf("users.sh: %v\n%s\n%s", err, said, s.log.String())
+		s.t.Fatalf("users.sh: %v\n%s\n%s", err, output, s.log.String())
 	}
-	return string(said)
+	return string(output)
 }
 
 // ask runs a command as a user.
@@ -138,8 +138,8 @@ func (s *redisInTest) ask(user, password string, command ...string) string {
 		"--tls", "--cacert", s.folder + "/" + authorityFile, "-h", "localhost", "-p", s.port, "--user", user, "--no-auth-warning",
 	}, command...)...)
 	cli.Env = append(cli.Env, "REDISCLI_AUTH="+password)
-	said, _ := cli.CombinedOutput()
-	return strings.TrimSpace(string(said))
+	output, _ := cli.CombinedOutput()
+	return strings.TrimSpace(string(output))
 }
 
 func TestAcknowledgedWritesSurviveACrash(t *testing.T) {
@@ -148,8 +148,8 @@ func TestAcknowledgedWritesSurviveACrash(t *testing.T) {
 	server.setUp()
 	const twice = "redis.call('XADD', KEYS[1], '*', 'n', 1) return redis.call('XADD', KEYS[1], '*', 'n', 2)"
 	for range 3 {
-		if said := server.ask(admin, "admin-1", "EVAL", twice, "1", "events"); !strings.Contains(said, "-") {
-			t.Fatal(said)
+		if output := server.ask(admin, "admin-1", "EVAL", twice, "1", "events"); !strings.Contains(output, "-") {
+			t.Fatal(output)
 		}
 	}
 	server.ask(admin, "admin-1", "XADD", "events", "*", "n", "3")
@@ -193,20 +193,20 @@ func TestRedisScripts(t *testing.T) {
 		want(server.ask("user-service", "wrong", "PING"), "WRONGPASS")
 		want(server.ask("default", "", "PING"), "NOAUTH")
 		plain := server.command("redis-cli", "-h", "localhost", "-p", server.port, "PING")
-		if said, _ := plain.CombinedOutput(); strings.Contains(string(said), "PONG") {
-			t.Errorf("without TLS it says %s", said)
+		if output, _ := plain.CombinedOutput(); strings.Contains(string(output), "PONG") {
+			t.Errorf("without TLS got %s", output)
 		}
 	})
 	t.Run("the probe signs in", func(t *testing.T) {
 		probe := server.command("/bin/sh", "-c", answering(server.folder, server.folder))
-		if said, err := probe.CombinedOutput(); err != nil {
-			t.Errorf("%v %s", err, said)
+		if output, err := probe.CombinedOutput(); err != nil {
+			t.Errorf("%v %s", err, output)
 		}
 	})
 	t.Run("the former password is accepted until the second rotation", func(t *testing.T) {
 		server.grant(map[string]string{admin: "admin-2,admin-1", monitor: "monitor-1", "user-service": "users-2,users-1"})
 		if again := server.setUp(); again != first {
-			t.Errorf("the second run said %q, the first %q", again, first)
+			t.Errorf("the second run printed %q, the first %q", again, first)
 		}
 		want(server.ask("user-service", "users-1", "GET", "user:1"), "a")
 		want(server.ask("user-service", "users-2", "GET", "user:1"), "a")

@@ -118,7 +118,7 @@ func TestRoutes(t *testing.T) {
 	}
 	for service, url := range map[string]string{"address": "http://10.96.0.7:8080", "name": "http://gateway:8080"} {
 		if server := at(far, "http", "services", service, "loadBalancer", "servers"); fmt.Sprint(server) != "[map[url:"+url+"]]" {
-			t.Errorf("%s leads to %v, want %s", service, server, url)
+			t.Errorf("%s has the server %v, want %s", service, server, url)
 		}
 	}
 	if subnet := at(near, "http", "middlewares", "rate", "rateLimit", "sourceCriterion", "ipStrategy", "ipv6Subnet"); subnet != 64 {

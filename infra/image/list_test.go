@@ -49,7 +49,7 @@ func TestPushList(t *testing.T) {
 	}
 	pushed, err := pushList(t.Context(), references, architectures, false)
 	if err != nil || pushed != foretold {
-		t.Errorf("pushed %s, %v; a preview said %s", pushed, err, foretold)
+		t.Errorf("pushed %s, %v; the preview returned %s", pushed, err, foretold)
 	}
 	list, err := remote.Index(at)
 	if err != nil {

@@ -106,7 +106,7 @@ func same(t *testing.T, got, want map[link]bool) {
 	}
 	for one := range got {
 		if !want[one] {
-			t.Errorf("%s reaches %s at %d, which nothing asks for", one.from, one.to, one.port)
+			t.Errorf("%s reaches %s at %d, which nothing calls", one.from, one.to, one.port)
 		}
 	}
 }
@@ -165,7 +165,7 @@ func TestOnlyTheEdgeIsReachedFromOutside(t *testing.T) {
 				t.Errorf("%s is reached from %s", policy.Owner, flow.Peer.Network)
 			}
 		}
-		// Only who watches the cluster itself, or tells people, goes further.
+		// Only the monitoring reaches other networks.
 		if slices.Contains([]string{Prometheus, KubeStateMetrics, NodeStateMetrics, Alertmanager, Retire, Certificates}, policy.Owner) {
 			continue
 		}
@@ -269,7 +269,7 @@ func TestInternetHasTheClustersFamilies(t *testing.T) {
 		edge  []string
 		hooks []Peer
 	}{
-		{"nobody knows", profile.Facts{}, []string{"0.0.0.0/0", "::/0"}, []Peer{{Network: "0.0.0.0/0", Except: old}, {Network: "::/0", Except: six}}},
+		{"unknown networks", profile.Facts{}, []string{"0.0.0.0/0", "::/0"}, []Peer{{Network: "0.0.0.0/0", Except: old}, {Network: "::/0", Except: six}}},
 		{"IPv4", profile.Facts{Families: []stack.Family{stack.IPv4}, PodNetworks: []string{"10.1.0.0/24"}, ServiceNetworks: []string{"10.96.0.0/12"}},
 			[]string{"0.0.0.0/0"}, []Peer{{Network: "0.0.0.0/0", Except: old}}},
 		{"IPv6", profile.Facts{Families: []stack.Family{stack.IPv6}}, []string{"::/0"}, []Peer{{Network: "::/0", Except: six}}},

@@ -42,7 +42,7 @@ func line(t *testing.T, p profile.Profile, name string) profile.Line {
 	t.Helper()
 	at := slices.IndexFunc(p.Lines, func(line profile.Line) bool { return line.Name == name })
 	if at < 0 {
-		t.Fatalf("no line tells %s", name)
+		t.Fatalf("no line for %s", name)
 	}
 	return p.Lines[at]
 }
@@ -62,10 +62,10 @@ func TestSettingsOverrideDiscovery(t *testing.T) {
 		wantValue  string
 		wantSource profile.Source
 	}{
-		{"nobody is asked", nil, profile.Facts{}, "cluster.dnsPeers", "kube-system/k8s-app=kube-dns", profile.Default},
+		{"no cluster", nil, profile.Facts{}, "cluster.dnsPeers", "kube-system/k8s-app=kube-dns", profile.Default},
 		{"a DNS server is found", nil, found, "cluster.dnsPeers", "192.0.2.1/32", profile.Discovered},
 		{"a DNS server is set", map[string]string{"cluster.dnsPeers": "dns/app=dns:5353"}, found, "cluster.dnsPeers", "dns/app=dns:5353", profile.Set},
-		{"both families where nobody knows", nil, profile.Facts{}, "cluster.ipFamilies", "IPv4, IPv6", profile.Default},
+		{"both families by default", nil, profile.Facts{}, "cluster.ipFamilies", "IPv4, IPv6", profile.Default},
 		{"the family that is there", nil, found, "cluster.ipFamilies", "IPv4", profile.Discovered},
 		{"the usual architecture", nil, profile.Facts{}, "cluster.architectures", "amd64", profile.Default},
 		{"the nodes' architecture", nil, found, "cluster.architectures", "arm64", profile.Discovered},

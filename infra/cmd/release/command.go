@@ -55,6 +55,6 @@ func (s *session) command(ctx context.Context, subcommand string, has func(catal
 	for _, name := range slices.Sorted(maps.Keys(line)) {
 		details = append(details, fmt.Sprintf("%s %v", name, line[name]))
 	}
-	s.out.say("%v (%s)", message, strings.Join(details, ", "))
+	s.out.log("%v (%s)", message, strings.Join(details, ", "))
 	return nil
 }

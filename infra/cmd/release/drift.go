@@ -36,7 +36,7 @@ func (s *session) drift(ctx context.Context) error {
 	for _, difference := range found {
 		s.out.print("%s", difference)
 	}
-	s.out.give(map[string]any{"stack": s.stack, "drift": found})
+	s.out.emit(map[string]any{"stack": s.stack, "drift": found})
 	if len(found) > 0 {
 		return errDrift
 	}
@@ -141,11 +141,11 @@ func (s *session) repair(ctx context.Context) error {
 			return err
 		}
 		if len(found) == 0 {
-			s.out.say("nothing to repair: the cluster matches the last update")
+			s.out.log("nothing to repair: the cluster matches the last update")
 			return nil
 		}
 		for _, difference := range found {
-			s.out.say("%s", difference)
+			s.out.log("%s", difference)
 		}
 		if err := s.cluster.Restore(ctx, found); err != nil {
 			return fmt.Errorf("stack %s: %w", s.stack, err)
@@ -166,7 +166,7 @@ func (s *session) repair(ctx context.Context) error {
 			if err != nil {
 				return fmt.Errorf("stack %s: %w", s.stack, err)
 			}
-			s.out.say("%s: %s (%s) is live", name, mark.Live, mark.Version)
+			s.out.log("%s: %s (%s) is live", name, mark.Live, mark.Version)
 		}
 		s.refresh = true // the update then restores objects without a record from the sources
 		if _, err := s.reconcile(ctx, "repaired by "+s.holder); err != nil {
@@ -175,7 +175,7 @@ func (s *session) repair(ctx context.Context) error {
 		if err := s.within(ctx, s.restored); err != nil {
 			return err
 		}
-		s.out.say("restored: the cluster matches the last release")
+		s.out.log("restored: the cluster matches the last release")
 		return nil
 	})
 }

@@ -173,9 +173,9 @@ func TestRollbackAffectsTheServicesOfTheLastRelease(t *testing.T) {
 func TestProgressAsJSON(t *testing.T) {
 	var out bytes.Buffer
 	p := newProgress(&out, true)
-	p.say("%s is live", "v2")
+	p.log("%s is live", "v2")
 	p.print("for people")
-	p.underWay("a wait")
+	p.wait("a wait")
 	var line struct{ Said, At string }
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil || line.Said != "v2 is live" || line.At == "" {
 		t.Errorf("%q: %v", out.String(), err)

@@ -32,7 +32,7 @@ func (s *session) notify(ctx context.Context, event, text string, moved []report
 	if len(moved) > 0 {
 		text += ": " + joined(moved)
 	}
-	s.out.give(map[string]any{"event": event, "text": text, "services": services})
+	s.out.emit(map[string]any{"event": event, "text": text, "services": services})
 	if s.hooks.slack != "" {
 		s.post(ctx, "Slack", s.hooks.slack, map[string]any{"text": fmt.Sprintf("*%s*: %s (by %s)", s.stack, text, s.holder)})
 	}
@@ -66,17 +66,17 @@ func (s *session) post(ctx context.Context, receiver, address string, message an
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(content))
 	if err != nil {
-		s.out.say("%s can't be notified: its URL is invalid", receiver)
+		s.out.log("%s can't be notified: its URL is invalid", receiver)
 		return
 	}
 	request.Header.Set("Content-Type", "application/json")
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		s.out.say("%s can't be notified: it doesn't answer", receiver)
+		s.out.log("%s can't be notified: it doesn't answer", receiver)
 		return
 	}
 	_ = response.Body.Close()
 	if response.StatusCode >= http.StatusMultipleChoices {
-		s.out.say("%s can't be notified: it answers %s", receiver, response.Status)
+		s.out.log("%s can't be notified: it answers %s", receiver, response.Status)
 	}
 }

@@ -28,11 +28,11 @@ func newProgress(out io.Writer, asJSON bool) *progress {
 	return p
 }
 
-// say prints a line with the elapsed time, or {"said": …} as JSON.
-func (p *progress) say(format string, args ...any) {
+// log prints a line with the elapsed time, or {"said": …} as JSON.
+func (p *progress) log(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if p.json {
-		p.give(map[string]any{"said": text})
+		p.emit(map[string]any{"said": text})
 		return
 	}
 	p.line(fmt.Sprintf("%6.1fs  %s", time.Since(p.began).Seconds(), text))
@@ -45,8 +45,8 @@ func (p *progress) print(format string, args ...any) {
 	}
 }
 
-// give prints the fields and the time as JSON. It prints nothing as text.
-func (p *progress) give(fields map[string]any) {
+// emit prints the fields and the time as JSON. It prints nothing as text.
+func (p *progress) emit(fields map[string]any) {
 	if !p.json {
 		return
 	}
@@ -58,8 +58,8 @@ func (p *progress) give(fields map[string]any) {
 	p.line(string(text))
 }
 
-// underWay sets the status line.
-func (p *progress) underWay(text string) {
+// wait sets the status line.
+func (p *progress) wait(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.terminal {

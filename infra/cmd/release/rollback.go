@@ -37,7 +37,7 @@ func (s *session) rollback(ctx context.Context) error {
 		}
 		result := &report.Report{Stack: s.stack, Command: "rollback", By: s.holder, Began: s.began, Outcome: report.TakenBack,
 			Why: "requested by the rollback command"}
-		err = s.takeBack(ctx, result, recorded, affected)
+		err = s.rollBackServices(ctx, result, recorded, affected)
 		return errors.Join(err, s.end(ctx, result, err))
 	})
 }
@@ -72,15 +72,15 @@ func (s *session) affected(recorded map[string]release.Recorded) ([]string, erro
 	return affected, nil
 }
 
-// takeBack moves the traffic back and then updates Pulumi's state.
-func (s *session) takeBack(ctx context.Context, result *report.Report, recorded map[string]release.Recorded, services []string) error {
+// rollBackServices moves the traffic back and then updates Pulumi's state.
+func (s *session) rollBackServices(ctx context.Context, result *report.Report, recorded map[string]release.Recorded, services []string) error {
 	began := time.Now()
-	moves, err := s.give(ctx, recorded, services)
+	moves, err := s.moveBack(ctx, recorded, services)
 	result.Steps = append(result.Steps, report.Step{Name: "move traffic back", Began: began, Took: time.Since(began), Failed: err != nil})
 	if err != nil {
 		return err
 	}
-	s.out.say("moved traffic back in %.0f ms: %s", time.Since(began).Seconds()*1000, joined(moves))
+	s.out.log("moved traffic back in %.0f ms: %s", time.Since(began).Seconds()*1000, joined(moves))
 	markBack(result, moves)
 	s.notify(ctx, "rollback", "traffic was moved back", moves)
 	select { // on a small machine that also runs the cluster, pulumi would delay the routing
@@ -119,8 +119,8 @@ func markBack(result *report.Report, moves []report.Service) {
 	}
 }
 
-// give moves the traffic of the services to their standby versions, all at the same time. Recorded is their actual state.
-func (s *session) give(ctx context.Context, recorded map[string]release.Recorded, services []string) ([]report.Service, error) {
+// emit moves the traffic of the services to their standby versions, all at the same time. Recorded is their actual state.
+func (s *session) moveBack(ctx context.Context, recorded map[string]release.Recorded, services []string) ([]report.Service, error) {
 	now := time.Now()
 	marks := map[string]release.Mark{}
 	ready, patched := new(errgroup.Group), new(errgroup.Group)

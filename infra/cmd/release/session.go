@@ -98,13 +98,13 @@ func holder() string {
 // locked calls do while it holds the Lease of releases.
 func (s *session) locked(ctx context.Context, do func(context.Context) error) error {
 	lock, held, err := s.cluster.Lock(ctx, s.holder, s.takeOver, func(holder string) {
-		s.out.say("%s holds the Lease of releases: waiting up to 20 s to see whether it still renews it", holder)
+		s.out.log("%s holds the Lease of releases: waiting up to 20 s to see whether it still renews it", holder)
 	})
 	if err != nil {
 		return fmt.Errorf("stack %s: %w", s.stack, err)
 	}
 	if lock.From != "" {
-		s.out.say("took the Lease of releases over from %s", lock.From)
+		s.out.log("took the Lease of releases over from %s", lock.From)
 	}
 	err = do(held)
 	if lost := context.Cause(held); err != nil && lost != nil && ctx.Err() == nil {

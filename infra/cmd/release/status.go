@@ -36,7 +36,7 @@ func (s *session) status(ctx context.Context) error {
 			}
 			services[name] = fields
 		}
-		s.out.give(map[string]any{"stack": s.stack, "services": services, "holder": holder, "renewed": renewed})
+		s.out.emit(map[string]any{"stack": s.stack, "services": services, "holder": holder, "renewed": renewed})
 		return nil
 	}
 	var table strings.Builder
@@ -90,7 +90,7 @@ func (s *session) history(ctx context.Context) error {
 		return err
 	}
 	if s.json {
-		s.out.give(map[string]any{"stack": s.stack, "releases": history})
+		s.out.emit(map[string]any{"stack": s.stack, "releases": history})
 		return nil
 	}
 	s.out.print("")

@@ -46,7 +46,7 @@ func (s *session) release(ctx context.Context, result *report.Report) error {
 		}
 	}
 	for _, difference := range release.Drift(before) { // the Pulumi program restores these
-		s.out.say("%s", difference)
+		s.out.log("%s", difference)
 	}
 	request, err := s.request(ctx, before)
 	if err != nil {
@@ -74,11 +74,11 @@ func (s *session) release(ctx context.Context, result *report.Report) error {
 	}
 	if len(switched) == 0 {
 		result.Outcome, result.Why = report.Released, "the wanted versions were live already"
-		s.out.say("nothing to release: the wanted versions are live")
+		s.out.log("nothing to release: the wanted versions are live")
 		return nil
 	}
 	for _, move := range switched {
-		s.out.say("live: %s", move)
+		s.out.log("live: %s", move)
 	}
 	s.notify(ctx, "switch", "traffic has moved", switched)
 	result.Outcome, result.Why = report.Released, "not watched"
@@ -92,15 +92,15 @@ func (s *session) release(ctx context.Context, result *report.Report) error {
 	}
 	result.Why = verdict.String()
 	if verdict.good() {
-		s.out.say("%s", verdict)
+		s.out.log("%s", verdict)
 		return nil
 	}
 	result.Outcome = report.TakenBack
-	s.out.say("rolling back: %s", verdict)
+	s.out.log("rolling back: %s", verdict)
 	if after, err = s.outcome(ctx); err != nil {
 		return err
 	}
-	return errors.Join(errRolledBack, s.takeBack(ctx, result, after, serviceNames(switched)))
+	return errors.Join(errRolledBack, s.rollBackServices(ctx, result, after, serviceNames(switched)))
 }
 
 // request builds the request for the Pulumi program from the flags.
@@ -134,8 +134,8 @@ func (s *session) undo(ctx context.Context, recorded map[string]release.Recorded
 	if len(switched) == 0 {
 		return nil
 	}
-	s.out.say("the update failed after %s had switched: moving traffic back", strings.Join(serviceNames(switched), ", "))
-	_, err := s.give(context.WithoutCancel(ctx), recorded, serviceNames(switched))
+	s.out.log("the update failed after %s had switched: moving traffic back", strings.Join(serviceNames(switched), ", "))
+	_, err := s.moveBack(context.WithoutCancel(ctx), recorded, serviceNames(switched))
 	return err
 }
 
@@ -170,7 +170,7 @@ func (s *session) outcome(ctx context.Context) (map[string]release.Recorded, err
 		if err == nil {
 			return after, nil
 		}
-		s.out.say("waiting for the state after the update: %v", err)
+		s.out.log("waiting for the state after the update: %v", err)
 		select {
 		case <-ctx.Done():
 			return nil, err
@@ -227,10 +227,10 @@ func (s *session) retire(ctx context.Context) error {
 			}
 		}
 		if len(standing) == 0 {
-			s.out.say("no standby version")
+			s.out.log("no standby version")
 			return nil
 		}
-		s.out.say("removing %s", strings.Join(standing, ", "))
+		s.out.log("removing %s", strings.Join(standing, ", "))
 		request := asItIs(before)
 		request.Retire = true
 		_, err = s.update(ctx, request, "retired by "+s.holder)
@@ -260,8 +260,8 @@ func (s *session) end(ctx context.Context, result *report.Report, failed error) 
 	if err != nil {
 		return fmt.Errorf("can't save the report: %w", err)
 	}
-	s.out.say("report: %s", page)
-	s.out.give(map[string]any{"outcome": result.Outcome, "why": result.Why, "report": page})
+	s.out.log("report: %s", page)
+	s.out.emit(map[string]any{"outcome": result.Outcome, "why": result.Why, "report": page})
 	s.notify(ctx, "end", fmt.Sprintf("%s: %s", result.Outcome, result.Why), nil)
 	return nil
 }

@@ -128,7 +128,7 @@ func (l *listener) listen(stream <-chan events.EngineEvent, over <-chan struct{}
 				waiting = append(waiting, step.Name)
 			}
 			if slices.Sort(waiting); len(waiting) > 0 {
-				l.session.out.underWay(strings.Join(waiting, ", "))
+				l.session.out.wait(strings.Join(waiting, ", "))
 			}
 		}
 	}
@@ -159,9 +159,9 @@ func (l *listener) end(urn string, failed bool) {
 	step.Took, step.Failed = time.Since(step.Began), failed
 	l.steps = append(l.steps, step)
 	if failed {
-		l.session.out.say("%s: failed", step.Name)
+		l.session.out.log("%s: failed", step.Name)
 	} else {
-		l.session.out.say("%s (%.1f s)", step.Name, step.Took.Seconds())
+		l.session.out.log("%s (%.1f s)", step.Name, step.Took.Seconds())
 	}
 }
 
@@ -179,7 +179,7 @@ func (l *listener) diagnose(event apitype.DiagnosticEvent) {
 	case strings.HasPrefix(event.Severity, "info") && (event.URN == "" || strings.Contains(event.URN, "pulumi:pulumi:Stack")):
 		for line := range strings.Lines(text) {
 			if planned.MatchString(line) {
-				l.session.out.say("%s", strings.TrimSpace(line))
+				l.session.out.log("%s", strings.TrimSpace(line))
 			}
 		}
 	}
@@ -280,7 +280,7 @@ func (s *session) settle(ctx context.Context, workspace auto.Stack) error {
 	if len(deployment.Pending) == 0 {
 		return nil
 	}
-	s.out.say("an update was killed in the middle of %d steps: completing them", len(deployment.Pending))
+	s.out.log("an update was killed in the middle of %d steps: completing them", len(deployment.Pending))
 	args := []string{"refresh", "--yes", "--skip-preview", "--non-interactive", "--suppress-outputs", "--stack", s.stack, "--clear-pending-creates"}
 	for _, step := range deployment.Pending {
 		object := cluster.ObjectOf(step.Resource.Inputs)
@@ -333,7 +333,7 @@ func (s *session) unlock(ctx context.Context, workspace auto.Stack, refused erro
 			return fmt.Errorf("stack %s: pulumi (process %s on %s) is updating it: wait for its end, or stop it", s.stack, lock[2], lock[1])
 		}
 	}
-	s.out.say("an update was killed: removing its lock")
+	s.out.log("an update was killed: removing its lock")
 	if err := workspace.Cancel(ctx); err != nil {
 		return fmt.Errorf("stack %s: %w", s.stack, short(err))
 	}

@@ -164,13 +164,13 @@ func (w *watcher) watch(ctx context.Context, moves []report.Service, span time.D
 			if time.Since(lastSuccess) >= w.away {
 				return nil, err
 			}
-			w.session.out.say("can't query Prometheus, retrying: %v", err)
+			w.session.out.log("can't query Prometheus, retrying: %v", err)
 			w.close()
 			_ = w.open(ctx) // the next query reports the error
 			continue
 		}
 		lastSuccess = time.Now()
-		w.session.out.underWay("watching: " + found.String())
+		w.session.out.wait("watching: " + found.String())
 		if !found.good() || lastSuccess.Sub(began) >= span {
 			return found, nil
 		}
@@ -194,7 +194,7 @@ func (w *watcher) judge(ctx context.Context, moves []report.Service, span time.D
 			Availability: service.Objectives.Availability, Latency: service.Objectives.Latency, LatencyShare: service.Objectives.LatencyShare,
 		})
 		found = append(found, one)
-		w.session.out.give(map[string]any{"service": move.Name, "colour": move.ToColour, "requests": fresh.Requests,
+		w.session.out.emit(map[string]any{"service": move.Name, "colour": move.ToColour, "requests": fresh.Requests,
 			"errors": fresh.Errors, "slow": fresh.Slow, "p99_seconds": fresh.P99.Seconds(), "bad": one.Bad})
 	}
 	return found, nil
@@ -203,10 +203,10 @@ func (w *watcher) judge(ctx context.Context, moves []report.Service, span time.D
 // watchTime returns and logs the span of the watch, which is at least leastWatch.
 func (s *session) watchTime(span time.Duration) time.Duration {
 	if span < leastWatch {
-		s.out.say("watching for %s, the minimum: Prometheus needs two scrapes of the new version", leastWatch)
+		s.out.log("watching for %s, the minimum: Prometheus needs two scrapes of the new version", leastWatch)
 		return leastWatch
 	}
-	s.out.say("watching for %s", span)
+	s.out.log("watching for %s", span)
 	return span
 }
 
@@ -222,7 +222,7 @@ func (s *session) measure(ctx context.Context, result *report.Report) {
 	}
 	w, err := s.openWatcher(ctx)
 	if err != nil {
-		s.out.say("the report has no measurements: %v", err)
+		s.out.log("the report has no measurements: %v", err)
 		return
 	}
 	defer w.close()
@@ -245,7 +245,7 @@ func (s *session) measure(ctx context.Context, result *report.Report) {
 				}[plot.Plot]
 				plot.Service, plot.Colour = service.Name, string(colour)
 				if plot.Points, err = w.line(ctx, expression, span); err != nil {
-					s.out.say("the report has no measurements: %v", err)
+					s.out.log("the report has no measurements: %v", err)
 					return
 				}
 				result.Series = append(result.Series, plot)

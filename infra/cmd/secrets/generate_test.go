@@ -61,18 +61,18 @@ func parts(t *testing.T, secret catalog.Secret, value string) []string {
 func TestGeneratedValuesAreValid(t *testing.T) {
 	now := time.Now()
 	values := complete(t, now)
-	wanted := catalog.Secrets(catalog.Services(), true)
-	if _, err := secret.Read("local", wanted, values); err != nil {
+	known := catalog.Secrets(catalog.Services(), true)
+	if _, err := secret.Read("local", known, values); err != nil {
 		t.Error("generated:", err)
 	}
 	for range 4 {
-		for _, secret := range wanted {
+		for _, secret := range known {
 			var err error
 			if values[secret.Name], err = rotate(secret, values[secret.Name], now); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := secret.Read("local", wanted, values); err != nil {
+		if _, err := secret.Read("local", known, values); err != nil {
 			t.Error("rotated:", err)
 		}
 	}
@@ -96,26 +96,26 @@ func TestRotationsLockNobodyOut(t *testing.T) {
 		{catalog.Authority, 3, 3, 3, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			wanted := find(t, test.name)
-			value, err := generate(wanted, now)
+			known := find(t, test.name)
+			value, err := generate(known, now)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if test.cut > 0 {
-				value = parts(t, wanted, value)[0]
+				value = parts(t, known, value)[0]
 			}
-			first := parts(t, wanted, value)
+			first := parts(t, known, value)
 			leaks, whole := 0, 0
 			for rotation := 1; rotation <= 5; rotation++ {
-				former := parts(t, wanted, value)
-				if value, err = rotate(wanted, value, now); err != nil {
+				former := parts(t, known, value)
+				if value, err = rotate(known, value, now); err != nil {
 					t.Fatal(err)
 				}
-				got := parts(t, wanted, value)
+				got := parts(t, known, value)
 				if !slices.Contains(got, former[0]) {
 					t.Errorf("rotation %d: what was in use is refused", rotation)
 				}
-				if wanted.Kind != catalog.Password && !slices.Contains(former, got[0]) {
+				if known.Kind != catalog.Password && !slices.Contains(former, got[0]) {
 					t.Errorf("rotation %d: what is in use was not announced", rotation)
 				}
 				if slices.Equal(got, former) || len(got) > test.most || len(slices.Compact(slices.Sorted(slices.Values(got)))) != len(got) {
@@ -137,22 +137,22 @@ func TestRotationsLockNobodyOut(t *testing.T) {
 
 // After at most three rotations only Ed25519 keys are left, and each value is valid.
 func TestRotationsReplaceOldKeysByEd25519(t *testing.T) {
-	wanted, now := find(t, "jwtKeys"), time.Now()
+	known, now := find(t, "jwtKeys"), time.Now()
 	value := "a:" + password() + ",b:" + password()
 	for _, want := range []string{"FnF", "nnF", "nnn"} { // F: of former times, n: an Ed25519 key
 		var err error
-		if value, err = rotate(wanted, value, now); err != nil {
+		if value, err = rotate(known, value, now); err != nil {
 			t.Fatal(err)
 		}
 		var got strings.Builder
-		for _, part := range parts(t, wanted, value) {
+		for _, part := range parts(t, known, value) {
 			if _, key, _ := strings.Cut(part, ":"); strings.HasPrefix(key, catalog.Ed25519Seed) {
 				got.WriteByte('n')
 			} else {
 				got.WriteByte('F')
 			}
 		}
-		if _, err := secret.Read("local", []catalog.Secret{wanted}, map[string]string{"jwtKeys": value}); err != nil || got.String() != want {
+		if _, err := secret.Read("local", []catalog.Secret{known}, map[string]string{"jwtKeys": value}); err != nil || got.String() != want {
 			t.Errorf("rotated to %s, %v; want %s", got.String(), err, want)
 		}
 	}
@@ -163,7 +163,7 @@ func TestRotationsReplaceOldKeysByEd25519(t *testing.T) {
 
 func TestExpiredAuthorityIsNotUsed(t *testing.T) {
 	long, now := time.Now().Add(-11*365*24*time.Hour), time.Now()
-	wanted := find(t, catalog.Authority)
+	known := find(t, catalog.Authority)
 	old, err := certificate.NewAuthority(long)
 	if err != nil {
 		t.Fatal(err)
@@ -172,12 +172,12 @@ func TestExpiredAuthorityIsNotUsed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := rotate(wanted, old+old, now)
-	if authorities := parts(t, wanted, got); err != nil || len(authorities) != 2 || strings.Contains(got, old) {
+	got, err := rotate(known, old+old, now)
+	if authorities := parts(t, known, got); err != nil || len(authorities) != 2 || strings.Contains(got, old) {
 		t.Errorf("of two that have ended: %d authorities, %v", len(authorities), err)
 	}
-	got, err = rotate(wanted, old+young, now)
-	if authorities := parts(t, wanted, got); err != nil || len(authorities) != 2 || authorities[0] != young {
+	got, err = rotate(known, old+young, now)
+	if authorities := parts(t, known, got); err != nil || len(authorities) != 2 || authorities[0] != young {
 		t.Errorf("of one that has ended: %d authorities, %v", len(authorities), err)
 	}
 }

@@ -22,32 +22,32 @@ func TestMissingSecretsAreGenerated(t *testing.T) {
 		"platform:redisPassword": {Value: kept, Secret: true},
 		"platform:jwtKeys":       {Secret: true}, // nothing
 	})
-	said := p.mustRun()
+	output := p.mustRun()
 	values := p.values()
-	for _, wanted := range catalog.Secrets(catalog.Services(), true) {
-		value := values[wanted.Name]
-		if wanted.Name == catalog.RedisPassword {
-			if value != kept || strings.Contains(said, wanted.Name) {
+	for _, known := range catalog.Secrets(catalog.Services(), true) {
+		value := values[known.Name]
+		if known.Name == catalog.RedisPassword {
+			if value != kept || strings.Contains(output, known.Name) {
 				t.Error("a stored secret was replaced")
 			}
 			continue
 		}
-		if value == "" || !strings.Contains(said, "generated platform:"+wanted.Name+"\n") {
-			t.Errorf("%s: %d characters stored, announced in %q", wanted.Name, len(value), said)
+		if value == "" || !strings.Contains(output, "generated platform:"+known.Name+"\n") {
+			t.Errorf("%s: %d characters stored, announced in %q", known.Name, len(value), output)
 		}
-		if strings.Contains(said, value) || strings.Contains(p.calls(), value) {
-			t.Errorf("the value of %s was shown", wanted.Name)
+		if strings.Contains(output, value) || strings.Contains(p.calls(), value) {
+			t.Errorf("the value of %s was shown", known.Name)
 		}
 	}
-	if !strings.HasSuffix(said, "\nnow run: pulumi up --stack local\n") {
-		t.Errorf("it doesn't say what to do: %q", said)
+	if !strings.HasSuffix(output, "\nnow run: pulumi up --stack local\n") {
+		t.Errorf("no next step in %q", output)
 	}
 }
 
 func TestExistingSecretsAreKept(t *testing.T) {
 	p := newProject(t, stored(complete(t, time.Now())))
-	if said := p.mustRun(); strings.Count(p.calls(), "\n") != 1 || said != "" {
-		t.Errorf("calls %q, output %q; want one call and silence", p.calls(), said)
+	if output := p.mustRun(); strings.Count(p.calls(), "\n") != 1 || output != "" {
+		t.Errorf("calls %q, output %q; want one call and silence", p.calls(), output)
 	}
 }
 
@@ -114,8 +114,8 @@ func TestAuthorityReminder(t *testing.T) {
 	p := newProject(t, stored(values))
 	end := now.Add(365 * day).UTC().Format(time.DateOnly)
 	want := "platform:certificateAuthority expires on " + end + ": rotate it with `make secrets STACK=local ROTATE=certificateAuthority`\n"
-	if said := p.mustRun(); said != want {
-		t.Errorf("it says %q, want %q", said, want)
+	if output := p.mustRun(); output != want {
+		t.Errorf("got %q, want %q", output, want)
 	}
 }
 
@@ -131,15 +131,15 @@ func TestRotationChangesOneSecret(t *testing.T) {
 			p := newProject(t, stored(values))
 			p.update()
 			before := p.values()
-			said := p.mustRun("-rotate", name)
-			if !strings.HasPrefix(said, "rotated platform:"+name+"\nnow run: pulumi up --stack local\n") || !strings.Contains(said, want) {
-				t.Errorf("it says %q, want %q", said, want)
+			output := p.mustRun("-rotate", name)
+			if !strings.HasPrefix(output, "rotated platform:"+name+"\nnow run: pulumi up --stack local\n") || !strings.Contains(output, want) {
+				t.Errorf("got %q, want %q", output, want)
 			}
 			after := p.values()
 			if after[name] == before[name] {
 				t.Error("it is as before")
 			}
-			if value := after[name]; strings.Contains(said, value) || strings.Contains(p.calls(), value) {
+			if value := after[name]; strings.Contains(output, value) || strings.Contains(p.calls(), value) {
 				t.Error("the value was shown")
 			}
 			delete(before, name)
@@ -207,16 +207,16 @@ func TestRotationKeepsTheValueInUse(t *testing.T) {
 			old[name] = parts(t, find(t, name), old[name])[0]
 			p := newProject(t, stored(old))
 			p.update()
-			said := p.mustRun("-rotate", name)
+			output := p.mustRun("-rotate", name)
 			if now := parts(t, find(t, name), p.values()[name]); len(now) != 2 || now[0] != old[name] {
 				t.Errorf("%d values, or another one in use", len(now))
 			}
-			if !strings.Contains(said, "isn't used yet: rotate again after the update") || strings.Contains(said, "renewed") {
-				t.Errorf("it says %q", said)
+			if !strings.Contains(output, "isn't used yet: rotate again after the update") || strings.Contains(output, "renewed") {
+				t.Errorf("got %q", output)
 			}
 			p.update()
-			if said := p.mustRun("-rotate", name); strings.Contains(said, "used yet") {
-				t.Errorf("the second time it says %q", said)
+			if output := p.mustRun("-rotate", name); strings.Contains(output, "used yet") {
+				t.Errorf("the second time got %q", output)
 			}
 		})
 	}
@@ -232,9 +232,9 @@ func TestInvalidValueIsReplaced(t *testing.T) {
 			broken[name] = wrong
 			p := newProject(t, stored(broken))
 			p.write(Outputs, `{"secretVersions":{"`+name+`":"01234567"}}`) // of the value that it had
-			said := p.mustRun("-rotate", name)
-			if strings.Contains(p.values()[name], wrong) || !strings.Contains(said, "replaced platform:"+name+"\n") {
-				t.Errorf("it says %q", said)
+			output := p.mustRun("-rotate", name)
+			if strings.Contains(p.values()[name], wrong) || !strings.Contains(output, "replaced platform:"+name+"\n") {
+				t.Errorf("got %q", output)
 			}
 			if again := p.mustRun(); again != "" {
 				t.Errorf("something is left to do: %q", again)
@@ -256,8 +256,8 @@ func TestOneRunAtATime(t *testing.T) {
 	if err := <-first; err != nil {
 		t.Error(err)
 	}
-	if said := p.mustRun(); said != "" {
-		t.Errorf("the first has left something to do: %q", said)
+	if output := p.mustRun(); output != "" {
+		t.Errorf("the first run left something to do: %q", output)
 	}
 }
 
@@ -295,7 +295,7 @@ func TestWebhookInItsNetworkMayUseHTTP(t *testing.T) {
 
 func TestSecretsDependOnTheEnvironment(t *testing.T) {
 	p := newProject(t, map[string]Entry{"platform:environment": {Value: "local"}})
-	if said, err := p.run("-stack", "dev"); err != nil || !strings.Contains(said, "generated platform:"+catalog.DemoUserPassword+"\n") {
-		t.Errorf("%s, %v", said, err)
+	if output, err := p.run("-stack", "dev"); err != nil || !strings.Contains(output, "generated platform:"+catalog.DemoUserPassword+"\n") {
+		t.Errorf("%s, %v", output, err)
 	}
 }

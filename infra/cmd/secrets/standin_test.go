@@ -71,7 +71,7 @@ func StandIn(args []string) error {
 // Path is where a file of the project is.
 func (p Project) Path(name string) string { return filepath.Join(string(p), name) }
 
-// Has tells whether a file is there.
+// Has reports whether a file exists.
 func (p Project) Has(name string) bool {
 	_, err := os.Stat(p.Path(name))
 	return err == nil

@@ -161,7 +161,7 @@ func TestRecordedSeriesExist(t *testing.T) {
 	for _, q := range dashboard.Queries(all(t, catalog.Services())) {
 		for _, selector := range selectors(parsed(t, q.Expr)) {
 			if strings.Contains(selector.Name, ":") && !slices.Contains(recorded, selector.Name) {
-				t.Errorf("%s: %s asks for %s, which no rule makes", q.Dashboard, q.Panel, selector.Name)
+				t.Errorf("%s: %s uses %s, which no rule records", q.Dashboard, q.Panel, selector.Name)
 			}
 		}
 	}
@@ -276,7 +276,7 @@ func TestMetricsAreInTheServicesSources(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	said := sources.String()
+	source := sources.String()
 	ours := regexp.MustCompile(`^(gateway|service|redis_command|redis_pool|postgres_pool|(user|order|notification)_service)_`)
 	suffix := regexp.MustCompile(`_(bucket|count|sum)$`)
 	checked := 0
@@ -288,13 +288,13 @@ func TestMetricsAreInTheServicesSources(t *testing.T) {
 			}
 			checked++
 			// Some are put together from a prefix and the end.
-			named := strings.Contains(said, `"`+name+`"`)
+			named := strings.Contains(source, `"`+name+`"`)
 			for _, prefix := range []string{"user_service", "user_service_", "order_service", "order_service_", "notification_service", "notification_service_", "redis_pool_", "postgres_pool_"} {
 				end, cut := strings.CutPrefix(name, prefix)
-				named = named || cut && strings.Contains(said, `"`+end+`"`)
+				named = named || cut && strings.Contains(source, `"`+end+`"`)
 			}
 			if !named {
-				t.Errorf("%s: %s asks for %s, which no service has", q.Dashboard, q.Panel, selector.Name)
+				t.Errorf("%s: %s uses %s, which no service has", q.Dashboard, q.Panel, selector.Name)
 			}
 		}
 	}
@@ -315,7 +315,7 @@ func TestQueriesOfServicesSelectTheJob(t *testing.T) {
 				return m.Name == "job" || m.Name == "label_app_kubernetes_io_name" || m.Name == "namespace" || m.Name == "horizontalpodautoscaler"
 			})
 			if !whose && !strings.HasPrefix(selector.Name, "process_max_fds") && !strings.HasPrefix(selector.Name, "kube_deployment_") {
-				t.Errorf("%s: %s asks for %s of everybody", name, q.Panel, selector)
+				t.Errorf("%s: %s uses %s of all jobs", name, q.Panel, selector)
 			}
 		}
 	}

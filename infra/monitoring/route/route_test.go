@@ -213,7 +213,7 @@ func amtool(t *testing.T, arguments ...string) *exec.Cmd {
 	t.Helper()
 	path, err := exec.LookPath("amtool")
 	if err != nil {
-		t.Skip("amtool isn't on PATH: nobody has said whether Alertmanager takes this configuration; `make unit` puts it there")
+		t.Skip("amtool isn't on PATH: the configuration is not checked; `make unit` installs it")
 	}
 	return exec.CommandContext(t.Context(), path, arguments...)
 }

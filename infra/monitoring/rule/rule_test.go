@@ -25,12 +25,12 @@ import (
 // example is a situation, and the alerts of one kind that fire in it.
 type example struct {
 	alert    string
-	severity catalog.Severity // ticket where nothing is said
-	matchers string           // which alerts of that name it is about, such as burn="fast"; all of them where nothing is said
+	severity catalog.Severity // ticket by default
+	matchers string           // which alerts of that name it is about, such as burn="fast"; all of them by default
 	about    string
 	series   []string      // name{labels} values, as promtool writes them: 1+2x3 is 1 3 5 7
-	step     time.Duration // between two values; 15 s where nothing is said
-	judged   time.Duration // between two evaluations; step where nothing is said
+	step     time.Duration // between two values; 15 s by default
+	judged   time.Duration // between two evaluations; step by default
 	at       time.Duration
 	fires    []string // the labels of each alert, beside alertname, severity and those of the rule itself; none: silent
 }
@@ -155,9 +155,9 @@ func rulesOf(t *testing.T, group Group) (path string, order []string) {
 }
 
 // failures removes promtool's messages on valid files.
-func failures(said string) string {
+func failures(output string) string {
 	var lines []string
-	for line := range strings.Lines(said) {
+	for line := range strings.Lines(output) {
 		if strings.TrimSpace(line) != "" && !strings.HasPrefix(line, "  SUCCESS") && !strings.HasPrefix(line, "  FAILED") {
 			lines = append(lines, line)
 		}
@@ -227,7 +227,7 @@ func TestAlertsHaveJobAndSeverity(t *testing.T) {
 			t.Errorf("%s has severity %q", alert.Name, alert.Severity)
 		}
 		if alert.Summary == "" || alert.Description == "" {
-			t.Errorf("%s says nothing", alert.Name)
+			t.Errorf("%s has no summary or description", alert.Name)
 		}
 	}
 	for _, e := range examples() {
@@ -432,7 +432,7 @@ func promtool(t *testing.T, arguments ...string) *exec.Cmd {
 	t.Helper()
 	path, err := exec.LookPath("promtool")
 	if err != nil {
-		t.Skip("promtool isn't on PATH: nobody has said whether Prometheus takes these rules; `make unit` puts it there")
+		t.Skip("promtool isn't on PATH: the rules are not checked; `make unit` installs it")
 	}
 	return exec.CommandContext(t.Context(), path, arguments...)
 }
@@ -441,13 +441,13 @@ func promtool(t *testing.T, arguments ...string) *exec.Cmd {
 var ruleAt = regexp.MustCompile(`(?m)rules\.yml: (\d+):`)
 
 // located adds the lines of the Go source to promtool's messages.
-func located(t *testing.T, rules, said string) string {
+func located(t *testing.T, rules, output string) string {
 	content, err := os.ReadFile(rules)
 	if err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(string(content), "\n")
-	for _, match := range ruleAt.FindAllStringSubmatch(said, -1) {
+	for _, match := range ruleAt.FindAllStringSubmatch(output, -1) {
 		line, _ := strconv.Atoi(match[1])
 		for line = min(line, len(lines)); line > 0; line-- {
 			_, name, found := strings.Cut(lines[line-1], "alert: ")
@@ -455,12 +455,12 @@ func located(t *testing.T, rules, said string) string {
 				_, name, found = strings.Cut(lines[line-1], "record: ")
 			}
 			if found {
-				said = fmt.Sprintf("%s: %s:\n%s", source(t, name), name, said)
+				output = fmt.Sprintf("%s: %s:\n%s", source(t, name), name, output)
 				break
 			}
 		}
 	}
-	return said
+	return output
 }
 
 // source is the file and line of this package with a text.
