@@ -108,7 +108,7 @@ func TestRoutes(t *testing.T) {
 	if at(far, "http", "middlewares", "headers", "headers", "stsSeconds") == nil {
 		t.Error("browsers aren't told to keep to https")
 	}
-	// By the address, which needs no DNS; by the name where that fails, or where there is no address.
+	// By the address, which needs no DNS, or by the name if that fails or there is no address.
 	if server := at(near, "http", "services", "gateway", "loadBalancer", "servers"); fmt.Sprint(server) != "[map[url:http://gateway:8080]]" {
 		t.Errorf("without an address, requests go to %v", server)
 	}
