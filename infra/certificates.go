@@ -15,7 +15,7 @@ import (
 	"platform.example/infra/workload"
 )
 
-// server has a certificate of the stack's own authority, in the Secret <name>-certificate.
+// server is a server with a certificate of the stack's own authority, in the Secret <name>-certificate.
 type server struct {
 	name      string
 	namespace namespace.Name
@@ -24,7 +24,7 @@ type server struct {
 
 func (s server) secret() string { return s.name + "-certificate" }
 
-// servers is the stores in the cluster, and the edge unless its certificate comes from elsewhere.
+// servers returns the stores in the cluster, and the edge unless it has an external certificate.
 func (p platform) servers() []server {
 	var servers []server
 	for _, store := range []struct{ name, address, host string }{
@@ -43,7 +43,7 @@ func (p platform) servers() []server {
 	return servers
 }
 
-// readCertificates reads the certificates that are served now, each with its key.
+// readCertificates returns the current certificates and keys in PEM, by server.
 func (p platform) readCertificates(ctx context.Context, here *cluster.Cluster) (map[string]string, error) {
 	served := map[string]string{}
 	for _, server := range p.servers() {
@@ -56,8 +56,8 @@ func (p platform) readCertificates(ctx context.Context, here *cluster.Cluster) (
 	return served, nil
 }
 
-// certificates is each server's certificate, by the server's name. One that is missing or due for renewal is issued here: an
-// expired one never blocks the update that replaces it.
+// certificates returns the certificates by server. It issues missing ones and those that are due for renewal, so that an expired one
+// never blocks the update that replaces it.
 func (p platform) certificates() (map[string]secret.Certificate, error) {
 	certificates := map[string]secret.Certificate{}
 	for _, server := range p.servers() {
@@ -70,7 +70,7 @@ func (p platform) certificates() (map[string]secret.Certificate, error) {
 	return certificates, nil
 }
 
-// renewed is the certificates for the CronJob that renews them.
+// renewed returns the certificates for the CronJob that renews them.
 func (p platform) renewed(namespaces map[namespace.Name]*isolation.Namespace) []workload.Certificate {
 	var renewed []workload.Certificate
 	for _, server := range p.servers() {

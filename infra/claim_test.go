@@ -11,7 +11,7 @@ import (
 	"platform.example/infra/stack"
 )
 
-func TestAFirstUpdateRefusesTheNamesOfOthersBeforeItChangesAnything(t *testing.T) {
+func TestFirstUpdateRefusesNamesOfOtherOwners(t *testing.T) {
 	api := clustertest.New(t, "this")
 	theirs := metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadata"}}
 	for _, path := range []string{
@@ -30,14 +30,14 @@ func TestAFirstUpdateRefusesTheNamesOfOthersBeforeItChangesAnything(t *testing.T
 			t.Errorf("no %q in %v", want, err)
 		}
 	}
-	for _, asked := range engine.asked {
-		if asked.TypeToken != "pulumi:pulumi:StackReference" {
-			t.Errorf("it creates %s %s", asked.TypeToken, asked.Name)
+	for _, created := range engine.registered {
+		if created.TypeToken != "pulumi:pulumi:StackReference" {
+			t.Errorf("it creates %s %s", created.TypeToken, created.Name)
 		}
 	}
 }
 
-func TestThePrefixOfADeployedStackStays(t *testing.T) {
+func TestNamespacePrefixIsImmutable(t *testing.T) {
 	for recorded, want := range map[string]string{"": "the stack runs in namespace apps", "apps": "the stack runs in namespace apps", "shop-apps": ""} {
 		p := platform{}
 		p.config.NamespacePrefix = "shop-"

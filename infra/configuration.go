@@ -17,25 +17,25 @@ import (
 	"platform.example/infra/stack"
 )
 
-// configuration is all that the engine hands over. A pulumi.Context gives the value of a key, but not the keys that
-// are there, and so would miss the misspelt.
+// configuration is the complete configuration from the engine. A pulumi.Context doesn't list the keys, so misspelt keys would go
+// unnoticed.
 type configuration struct {
 	values map[string]string
-	secret []string // the keys whose values are secret
+	secret []string // the keys of secrets
 }
 
-// capture is an option of pulumi.Run that takes hold of the configuration.
+// capture is an option of pulumi.Run that stores the configuration.
 func (c *configuration) capture(info *pulumi.RunInfo) {
 	c.values, c.secret = info.Config, info.ConfigSecretKeys
 }
 
-// load checks the configuration of a stack, its secrets too.
+// load parses the configuration of a stack and its secrets.
 func (c configuration) load(name string, services []catalog.Service) (stack.Stack, secret.Secrets, error) {
 	plain, hidden := map[string]string{}, map[string]string{}
 	for key, value := range c.values {
 		name, ours := strings.CutPrefix(key, stack.Namespace+":")
 		switch {
-		case !ours: // another namespace's, such as that of a provider
+		case !ours: // of another namespace, such as a provider's
 		case slices.Contains(catalog.Former(), name):
 		case slices.Contains(c.secret, key):
 			hidden[name] = value
@@ -47,13 +47,12 @@ func (c configuration) load(name string, services []catalog.Service) (stack.Stac
 	if err != nil {
 		return config, secret.Secrets{}, err
 	}
-	wanted := append(catalog.Secrets(services, config.Environment == stack.Local), catalog.GivenSecrets(config.Monitoring.WebhookNetwork != "")...)
-	secrets, err := secret.Read(name, wanted, hidden)
+	known := append(catalog.Secrets(services, config.Environment == stack.Local), catalog.GivenSecrets(config.Monitoring.WebhookNetwork != "")...)
+	secrets, err := secret.Read(name, known, hidden)
 	return config, secrets, err
 }
 
-// projectRoot is the folder of Pulumi.yaml, relative to the working folder: what is derived from it is the same on
-// every machine.
+// projectRoot returns the folder of Pulumi.yaml relative to the working folder. Paths that derive from it are the same on all machines.
 func projectRoot() (string, error) {
 	for _, folder := range []string{".", ".."} {
 		_, err := os.Stat(filepath.Join(folder, "Pulumi.yaml"))
@@ -64,10 +63,10 @@ func projectRoot() (string, error) {
 			return "", fmt.Errorf("find the project: %w", err)
 		}
 	}
-	return "", errors.New("find the project: no Pulumi.yaml here or one folder up: run pulumi from the repository's root")
+	return "", errors.New("find the project: no Pulumi.yaml here or in the parent folder: run pulumi in the repository's root")
 }
 
-// within is the path of a file that the configuration names relative to the project's root.
+// within resolves a path of the configuration, which is relative to the project's root.
 func within(root, path string) string {
 	if path == "" || filepath.IsAbs(path) {
 		return path

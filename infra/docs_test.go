@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// A page that names a test names one that exists, and its links lead to files.
-func TestPagesNameTestsAndFilesThatExist(t *testing.T) {
+// Tests and files that a page of the documentation names exist.
+func TestDocsNameExistingTestsAndFiles(t *testing.T) {
 	const root = ".."
 	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 	tests := map[string]bool{}

@@ -17,8 +17,8 @@ import (
 	"platform.example/infra/stack"
 )
 
-// What the edge and the gateway must agree on comes from one setting each.
-func TestTheEdgeAndTheGatewayAgree(t *testing.T) {
+// Settings of both the edge and the gateway have the same value.
+func TestEdgeAndGatewayAgree(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "Pulumi.production.yaml")
 	writeFile(t, file, `config:
   platform:edge: {host: api.example.com, tlsSecret: api, requestsPerSecond: 70, trustedProxies: [203.0.113.0/24, "2001:db8::/32"]}
@@ -31,8 +31,8 @@ func TestTheEdgeAndTheGatewayAgree(t *testing.T) {
 	var gateway manifest
 	var configured map[string]any // the edge's routes
 	var flags []any
-	for _, made := range objects {
-		object := manifest(made)
+	for _, rendered := range objects {
+		object := manifest(rendered)
 		switch fmt.Sprint(object.at("kind"), " ", object.at("metadata", "name")) {
 		case "ConfigMap api-gateway-blue-0000":
 			gateway, _ = object.at("data").(map[string]any)
@@ -67,8 +67,8 @@ func TestTheEdgeAndTheGatewayAgree(t *testing.T) {
 	}
 }
 
-// Monitoring asks for nothing that is somebody else's, and has no right to it.
-func TestMonitoringSeesThePlatformAlone(t *testing.T) {
+// Monitoring reads only the platform's objects and has no permission for others.
+func TestMonitoringSeesOnlyThePlatform(t *testing.T) {
 	var own []string
 	for _, name := range namespace.All() {
 		own = append(own, string(name))
@@ -77,8 +77,8 @@ func TestMonitoringSeesThePlatformAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, made := range objects {
-		object := manifest(made)
+	for _, rendered := range objects {
+		object := manifest(rendered)
 		name, kind := fmt.Sprint(object.at("metadata", "name")), object.at("kind")
 		switch {
 		case kind == "ClusterRole":
@@ -133,7 +133,7 @@ func TestMonitoringSeesThePlatformAlone(t *testing.T) {
 	}
 }
 
-// A pod's metrics are read at its address, whatever its IP family.
+// Prometheus scrapes a pod at its address, with either IP family.
 func TestPodsAreScrapedAtTheirAddress(t *testing.T) {
 	objects, err := render("..", string(stack.Production), filepath.Join("..", "Pulumi.production.yaml"))
 	if err != nil {
@@ -145,8 +145,8 @@ func TestPodsAreScrapedAtTheirAddress(t *testing.T) {
 			Relabel []*relabel.Config `yaml:"relabel_configs"`
 		} `yaml:"scrape_configs"`
 	}
-	for _, made := range objects {
-		if object := manifest(made); object.at("kind") == "ConfigMap" && object.at("metadata", "name") == "prometheus" {
+	for _, rendered := range objects {
+		if object := manifest(rendered); object.at("kind") == "ConfigMap" && object.at("metadata", "name") == "prometheus" {
 			if err := yaml.Unmarshal([]byte(object.at("data", "prometheus.yml").(string)), &config); err != nil {
 				t.Fatal(err)
 			}

@@ -12,10 +12,10 @@ import (
 	"platform.example/infra/cluster"
 )
 
-// lock is the Lease of releases, which an update holds from its plan to its end. A preview takes none.
+// lock is the Lease of releases. An update holds it from its plan to its end. A preview doesn't take it.
 type lock struct{ held *cluster.Lock }
 
-// take takes the Lease. The release command holds it already: then take verifies that.
+// take takes the Lease. If the release command runs the update, it holds the Lease already and take only checks that.
 func (l *lock) take(ctx *pulumi.Context, here *cluster.Cluster, releasing string) error {
 	if ctx.DryRun() {
 		return nil
@@ -23,7 +23,7 @@ func (l *lock) take(ctx *pulumi.Context, here *cluster.Cluster, releasing string
 	if releasing != "" {
 		holder, _, err := here.Holder(ctx.Context())
 		if err == nil && holder != releasing {
-			err = fmt.Errorf("the Lease of releases belongs to %q, not to %q, which runs this update: run it again", holder, releasing)
+			err = fmt.Errorf("%q holds the Lease of releases, not %q, which runs this update: run it again", holder, releasing)
 		}
 		return err
 	}
@@ -36,7 +36,7 @@ func (l *lock) take(ctx *pulumi.Context, here *cluster.Cluster, releasing string
 		_ = ctx.Log.Info(fmt.Sprintf("%s holds the Lease of releases: waiting up to 20s to see whether it still renews it", holder), nil)
 	})
 	if errors.Is(err, cluster.ErrNoNamespace) {
-		return nil // nobody else can be changing the stack: Pulumi's own lock excludes two first updates
+		return nil // Pulumi's own lock excludes two first updates
 	}
 	if err != nil {
 		return err
@@ -51,7 +51,7 @@ func (l *lock) take(ctx *pulumi.Context, here *cluster.Cluster, releasing string
 	return nil
 }
 
-// release gives the Lease back, if it is held.
+// release releases the Lease, if it is held.
 func (l *lock) release() {
 	if l.held != nil {
 		l.held.Release()

@@ -1,4 +1,4 @@
-// Command infra is the platform: the program that pulumi runs to make a stack what it should be.
+// Command infra is the platform's Pulumi program.
 package main
 
 import (
@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -26,32 +27,36 @@ import (
 )
 
 func main() {
-	if commanded() {
+	if len(os.Args) > 1 { // pulumi passes no arguments
+		if err := command(os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, "infra:", err)
+			os.Exit(1)
+		}
 		return
 	}
-	var given configuration
+	var values configuration
 	lock := &lock{}
 	pulumi.Run(func(ctx *pulumi.Context) error {
-		err := run(ctx, given, lock, (*cluster.Cluster).NewRollout)
+		err := run(ctx, values, lock, (*cluster.Cluster).NewRollout)
 		if err != nil {
 			lock.release()
 		}
 		return err
-	}, given.capture)
+	}, values.capture)
 	lock.release()
 }
 
-// newRollout prepares what waits for rollouts; Pulumi's mocks can't do what the real one does.
+// newRollout creates a Rollout. Tests replace it, since Pulumi's mocks have no hooks.
 type newRollout func(*cluster.Cluster, *pulumi.Context, time.Duration) (cluster.Rollout, error)
 
-// run finds out all that can be wrong before the first resource, and then makes the platform.
-func run(ctx *pulumi.Context, given configuration, lock *lock, newRollout newRollout) error {
+// run checks everything before the first resource, and then creates the platform.
+func run(ctx *pulumi.Context, values configuration, lock *lock, newRollout newRollout) error {
 	root, err := projectRoot()
 	if err != nil {
 		return err
 	}
 	p := platform{services: catalog.Services()}
-	if p.config, p.secrets, err = given.load(ctx.Stack(), p.services); err != nil {
+	if p.config, p.secrets, err = values.load(ctx.Stack(), p.services); err != nil {
 		return err
 	}
 	p.target = cluster.Target{
@@ -109,23 +114,23 @@ func run(ctx *pulumi.Context, given configuration, lock *lock, newRollout newRol
 	return p.build(ctx)
 }
 
-// platform is what the program knows before the first resource.
+// platform is the program's state before the first resource.
 type platform struct {
 	config   stack.Stack
 	profile  profile.Profile
 	services []catalog.Service
 	secrets  secret.Secrets
-	served   map[string]string // certificates with their keys, by server
+	served   map[string]string // current certificates and keys in PEM, by server
 	target   cluster.Target
 	rollout  cluster.Rollout
 	request  release.Request
-	address  string // of the public service as it runs; empty before its first update
+	address  string // ClusterIP of the public service; empty before its first update
 	last     last
-	images   map[string]image.Image // of the sources, by service
+	images   map[string]image.Image // built from the sources or promoted, by service
 	plans    map[string]planned     // by service
 }
 
-// build is everything, in the order in which it is built.
+// build creates all resources.
 func (p platform) build(ctx *pulumi.Context) error {
 	if err := p.rollout.Own(ctx); err != nil {
 		return err
@@ -193,7 +198,7 @@ func (p platform) build(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = monitoring.New(ctx, monitoring.Args{
+	err = monitoring.New(ctx, monitoring.Args{
 		Namespaces: namespaces,
 		Rollout:    p.rollout,
 		Config:     p.config,
@@ -209,4 +214,31 @@ func (p platform) build(ctx *pulumi.Context) error {
 	}
 	p.export(ctx, entry, switched)
 	return nil
+}
+
+// unclaimed returns an error if the update would take over objects of another owner, or change the stack's namespaces. A first update
+// checks the names of all objects that it would create.
+func (p platform) unclaimed(ctx *pulumi.Context, here *cluster.Cluster) error {
+	if p.last.cluster != "" {
+		recorded, now := p.last.namespaces[namespace.Apps], p.config.NamespacePrefix.Of(namespace.Apps)
+		if recorded == "" {
+			recorded = string(namespace.Apps) // versions without prefixes had no such output
+		}
+		if recorded != now {
+			return fmt.Errorf("platform:namespacePrefix: the stack runs in namespace %s; namespace %s would be a new one without its data: "+
+				"restore the prefix, or destroy the stack first", recorded, now)
+		}
+		return nil
+	}
+	manifests, err := p.objects(ctx.Stack())
+	if err != nil {
+		return err
+	}
+	var objects []cluster.Object
+	for _, manifest := range manifests {
+		if object := cluster.ObjectOf(manifest); !strings.HasSuffix(object.Name, generated) {
+			objects = append(objects, object)
+		}
+	}
+	return here.Free(ctx.Context(), ctx.Stack(), objects)
 }

@@ -25,7 +25,7 @@ import (
 	"platform.example/infra/stack"
 )
 
-// local brings up the stack local once for all that only look at it.
+// local brings up the stack local once for all read-only tests.
 func local(t *testing.T) *engine {
 	t.Helper()
 	engine := &engine{}
@@ -52,15 +52,15 @@ func TestLocal(t *testing.T) {
 			t.Errorf("%d images, want one per service", len(images))
 		}
 	})
-	t.Run("a StatefulSet outlives a change of its volume's size", func(t *testing.T) {
+	t.Run("a change of a volume's size keeps the StatefulSet", func(t *testing.T) {
 		servers := 0
-		for _, asked := range engine.asked {
-			if asked.TypeToken != "kubernetes:apps/v1:StatefulSet" {
+		for _, created := range engine.registered {
+			if created.TypeToken != "kubernetes:apps/v1:StatefulSet" {
 				continue
 			}
 			servers++
-			if !slices.Contains(asked.RegisterRPC.IgnoreChanges, "spec.volumeClaimTemplates") {
-				t.Errorf("%s would be replaced", asked.Name)
+			if !slices.Contains(created.RegisterRPC.IgnoreChanges, "spec.volumeClaimTemplates") {
+				t.Errorf("%s would be replaced", created.Name)
 			}
 		}
 		if servers != 4 {
@@ -83,14 +83,14 @@ func TestLocal(t *testing.T) {
 			checkPod(t, name, spec.(map[string]any), !strings.Contains(name, "Job"))
 		}
 	})
-	t.Run("what only sets a store up takes nobody's place", func(t *testing.T) {
+	t.Run("Jobs that set up a store have a low priority", func(t *testing.T) {
 		for name, job := range engine.ofType("batch/v1:Job") {
 			if class := job.at("spec", "template", "spec", "priorityClassName"); class != "platform-apps" {
 				t.Errorf("Job %s has the priority %v, by which a service's pod would have to go", name, class)
 			}
 		}
 	})
-	t.Run("services run by digest, the images of others by tag", func(t *testing.T) {
+	t.Run("services run by digest, third-party images by tag", func(t *testing.T) {
 		want := map[string]string{
 			"redis-cache": "docker.io/library/redis:7-bookworm", "edge": "docker.io/library/traefik:v3.6.2",
 		}
@@ -119,14 +119,14 @@ func TestLocal(t *testing.T) {
 			}
 			const sameUseAsElsewhere = 70 * 100 / 40 // pods ask for 40 % here
 			if got := scaler.at(cpuTarget...); got != sameUseAsElsewhere {
-				t.Errorf("%s aims at %v %% of the CPU that a pod asks for, want %d", name, got, sameUseAsElsewhere)
+				t.Errorf("%s has a CPU target of %v %% of the request, want %d", name, got, sameUseAsElsewhere)
 			}
 			if replicas := engine.ofType("apps/v1:Deployment")[name].at("spec", "replicas"); replicas != nil {
 				t.Errorf("%s sets replicas %v", name, replicas)
 			}
 		}
 	})
-	t.Run("the live Service and that of the colour select the colour's pods", func(t *testing.T) {
+	t.Run("the live Service and the colour's Service select the colour's pods", func(t *testing.T) {
 		services := engine.ofType("core/v1:Service")
 		for _, service := range catalog.Services() {
 			name := service.Name
@@ -143,7 +143,7 @@ func TestLocal(t *testing.T) {
 			}
 		}
 	})
-	t.Run("only the edge is reached from outside", func(t *testing.T) {
+	t.Run("only the edge is exposed", func(t *testing.T) {
 		for name, service := range engine.ofType("core/v1:Service") {
 			exposed := service.at("spec", "type") == "NodePort"
 			if exposed != (name == "edge") {
@@ -161,11 +161,11 @@ func TestLocal(t *testing.T) {
 			t.Error("the edge loses the client's address")
 		}
 	})
-	t.Run("a service finds what it calls and its stores", func(t *testing.T) {
+	t.Run("services get the addresses of their stores and of the services that they call", func(t *testing.T) {
 		gateway := engine.ofType("core/v1:ConfigMap")["api-gateway-blue"].at("data").(map[string]any)
 		for _, service := range []string{"user", "order", "notification"} {
 			if got := gateway[strings.ToUpper(service)+"_SERVICE_URL"]; got != "http://"+service+"-service.apps.svc:8080" {
-				t.Errorf("api-gateway asks %s-service at %v", service, got)
+				t.Errorf("api-gateway calls %s-service at %v", service, got)
 			}
 		}
 		if gateway["POSTGRES_HOST"] != nil || gateway["STREAM_ADDR"] != nil {
@@ -187,7 +187,7 @@ func TestLocal(t *testing.T) {
 			}
 		}
 	})
-	t.Run("the migration carries the version in its name", func(t *testing.T) {
+	t.Run("the migration's name contains the version", func(t *testing.T) {
 		version := engine.ofType("core/v1:ConfigMap")["user-service-blue"].at("data", "SERVICE_VERSION").(string)
 		migration := engine.ofType("batch/v1:Job")["user-service-blue-migrate"]
 		if got := migration.at("metadata", "name"); got != "user-service-blue-migrate-"+version {
@@ -197,7 +197,7 @@ func TestLocal(t *testing.T) {
 			t.Errorf("the Job runs %v", got)
 		}
 	})
-	t.Run("what runs waits for the step before", func(t *testing.T) {
+	t.Run("each step waits for the previous one", func(t *testing.T) {
 		for name, before := range map[string][]string{
 			"apps/v1:Deployment user-service-blue":     {"::user-service-blue-migrate", "::postgres-setup", "::redis-cache-setup"},
 			"apps/v1:Deployment api-gateway-blue":      {"::redis-cache-setup"},
@@ -219,11 +219,11 @@ func TestLocal(t *testing.T) {
 			}
 		}
 	})
-	t.Run("no secret is ever in the open", func(t *testing.T) {
-		for _, asked := range engine.asked {
-			for _, text := range open(resource.NewObjectProperty(asked.Inputs)) {
+	t.Run("all secrets are marked as secret", func(t *testing.T) {
+		for _, created := range engine.registered {
+			for _, text := range open(resource.NewObjectProperty(created.Inputs)) {
 				if strings.Contains(text, "value-of-") || strings.Contains(text, "PRIVATE KEY") {
-					t.Errorf("%s %s shows %s", asked.TypeToken, asked.Name, text)
+					t.Errorf("%s %s shows %s", created.TypeToken, created.Name, text)
 				}
 			}
 		}
@@ -244,7 +244,7 @@ func TestLocal(t *testing.T) {
 			t.Errorf("api-gateway has not its keys: %v", keys)
 		}
 	})
-	t.Run("namespaces admit restricted pods only", func(t *testing.T) {
+	t.Run("namespaces admit only restricted pods", func(t *testing.T) {
 		namespaces := engine.ofType("core/v1:Namespace")
 		for _, name := range []string{"apps", "data", "edge"} {
 			if namespaces[name].at("metadata", "labels", "pod-security.kubernetes.io/enforce") != "restricted" {
@@ -252,22 +252,22 @@ func TestLocal(t *testing.T) {
 			}
 		}
 	})
-	t.Run("every resource on the cluster goes through its provider", func(t *testing.T) {
-		for _, asked := range engine.asked {
-			if strings.HasPrefix(asked.TypeToken, "kubernetes:") && !strings.Contains(asked.Provider, "::cluster::") {
-				t.Errorf("%s %s goes through %q", asked.TypeToken, asked.Name, asked.Provider)
+	t.Run("all Kubernetes resources use the stack's provider", func(t *testing.T) {
+		for _, created := range engine.registered {
+			if strings.HasPrefix(created.TypeToken, "kubernetes:") && !strings.Contains(created.Provider, "::cluster::") {
+				t.Errorf("%s %s goes through %q", created.TypeToken, created.Name, created.Provider)
 			}
 		}
 	})
 }
 
-// dependencies is what the resource "type name" waits for.
+// dependencies returns the resources that the resource "type name" waits for.
 func (e *engine) dependencies(t *testing.T, resource string) []string {
 	t.Helper()
 	kind, name, _ := strings.Cut(resource, " ")
-	for _, asked := range e.asked {
-		if strings.HasSuffix(asked.TypeToken, kind) && asked.Name == name {
-			return asked.RegisterRPC.GetDependencies()
+	for _, created := range e.registered {
+		if strings.HasSuffix(created.TypeToken, kind) && created.Name == name {
+			return created.RegisterRPC.GetDependencies()
 		}
 	}
 	t.Errorf("there is no %s", resource)
@@ -307,7 +307,7 @@ func checkPod(t *testing.T, name string, spec manifest, serves bool) {
 	}
 }
 
-func TestNoDemoUserWhereNoneIsWanted(t *testing.T) {
+func TestNoDemoUser(t *testing.T) {
 	values := given(t)
 	values["platform:demo"] = "false"
 	engine := &engine{}
@@ -319,10 +319,10 @@ func TestNoDemoUserWhereNoneIsWanted(t *testing.T) {
 	}
 }
 
-// cpuTarget leads to it in an autoscaler.
+// cpuTarget is the path of the CPU target in an autoscaler.
 var cpuTarget = []any{"spec", "metrics", 0, "resource", "target", "averageUtilization"}
 
-func TestProductionRunsWhatStagingHasTested(t *testing.T) {
+func TestProductionRunsImagesOfStaging(t *testing.T) {
 	tested := resource.PropertyMap{}
 	for _, service := range catalog.Services() {
 		tested[resource.PropertyKey(service.Name)] = resource.NewObjectProperty(resource.PropertyMap{
@@ -350,7 +350,7 @@ func TestProductionRunsWhatStagingHasTested(t *testing.T) {
 			t.Errorf("%s has the disruption budget %v", name, budget)
 		}
 		if got := engine.ofType("HorizontalPodAutoscaler")[name].at(cpuTarget...); got != 70 {
-			t.Errorf("%s aims at %v %% of the CPU that a pod asks for, want 70", name, got)
+			t.Errorf("%s has a CPU target of %v %% of the request, want 70", name, got)
 		}
 	}
 	for _, store := range []string{"postgres", "redis-stream"} {
@@ -361,7 +361,7 @@ func TestProductionRunsWhatStagingHasTested(t *testing.T) {
 	}
 }
 
-func TestWhatHoldsDataIsProtected(t *testing.T) {
+func TestDataIsProtected(t *testing.T) {
 	holders := []string{"kubernetes:core/v1:Namespace data", "kubernetes:apps/v1:StatefulSet postgres", "kubernetes:apps/v1:StatefulSet redis-stream"}
 	for setting, want := range map[string]bool{"true": true, "false": false} {
 		values := given(t)
@@ -371,13 +371,13 @@ func TestWhatHoldsDataIsProtected(t *testing.T) {
 			t.Fatal(err)
 		}
 		found := 0
-		for _, asked := range engine.asked {
-			holds := slices.Contains(holders, asked.TypeToken+" "+asked.Name)
+		for _, created := range engine.registered {
+			holds := slices.Contains(holders, created.TypeToken+" "+created.Name)
 			if holds {
 				found++
 			}
-			if protected := asked.RegisterRPC.GetProtect(); protected != (holds && want) {
-				t.Errorf("protectData %s: %s %s is protected: %v", setting, asked.TypeToken, asked.Name, protected)
+			if protected := created.RegisterRPC.GetProtect(); protected != (holds && want) {
+				t.Errorf("protectData %s: %s %s is protected: %v", setting, created.TypeToken, created.Name, protected)
 			}
 		}
 		if found != len(holders) {
@@ -386,7 +386,7 @@ func TestWhatHoldsDataIsProtected(t *testing.T) {
 	}
 }
 
-func TestTheCacheMayForgetAndTheStreamMustNot(t *testing.T) {
+func TestCacheEvictsAndStreamPersists(t *testing.T) {
 	engine := local(t)
 	for store, settings := range map[string][]string{
 		"redis-cache":  {"maxmemory 512mb", "maxmemory-policy allkeys-lru", "appendonly no"},
@@ -406,7 +406,7 @@ func TestTheCacheMayForgetAndTheStreamMustNot(t *testing.T) {
 	}
 }
 
-func TestFaultsEndTheProgramBeforeTheFirstResource(t *testing.T) {
+func TestFaultsFailBeforeTheFirstResource(t *testing.T) {
 	tests := []struct {
 		name   string
 		stack  stack.Environment
@@ -415,7 +415,7 @@ func TestFaultsEndTheProgramBeforeTheFirstResource(t *testing.T) {
 	}{
 		{"an unknown stack", "dev", func(map[string]string) {}, `stack dev: platform:environment: "": want one of local, staging, production`},
 		{"a bare webhook", stack.Local, func(v map[string]string) { v["platform:slackWebhookUrl"] = "hooks.slack.com/services/x" },
-			"stack local: platform:slackWebhookUrl: want an address that starts with https://"},
+			"stack local: platform:slackWebhookUrl: want a URL with https://"},
 		{"a missing secret", stack.Local, func(v map[string]string) { delete(v, "platform:jwtKeys") },
 			"stack local: platform:jwtKeys: missing secret: run `make secrets STACK=local`"},
 		{"an unreachable cluster", stack.Local, func(v map[string]string) { v["platform:kubeContext"] = "elsewhere" },
@@ -426,7 +426,7 @@ func TestFaultsEndTheProgramBeforeTheFirstResource(t *testing.T) {
 		{"a password that anybody guesses", stack.Local, func(v map[string]string) { v["platform:redisPassword"] = "secret" },
 			"stack local: platform:redisPassword: want at least 22 letters"},
 		{"production without staging", stack.Production, func(map[string]string) {},
-			"stack production: api-gateway has no image: this stack builds none"},
+			"stack production: api-gateway has no image: this stack uses the images of stack"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -440,16 +440,16 @@ func TestFaultsEndTheProgramBeforeTheFirstResource(t *testing.T) {
 			if err == nil || !strings.Contains(errors.Unwrap(err).Error(), test.want) {
 				t.Errorf("got %v, want %s", err, test.want)
 			}
-			for _, asked := range engine.asked {
-				if !strings.HasPrefix(asked.TypeToken, "pulumi:") {
-					t.Errorf("%s %s was asked for", asked.TypeToken, asked.Name)
+			for _, created := range engine.registered {
+				if !strings.HasPrefix(created.TypeToken, "pulumi:") {
+					t.Errorf("%s %s was registered", created.TypeToken, created.Name)
 				}
 			}
 		})
 	}
 }
 
-func TestMonitoringIsWhatTheStackSays(t *testing.T) {
+func TestMonitoringSettings(t *testing.T) {
 	values := given(t)
 	values["platform:monitoring"] = `{"grafana":false,"traces":"http://192.0.2.7:4317","webhookNetwork":"192.0.2.0/24"}`
 	values["platform:alertWebhookUrl"] = "https://192.0.2.7/alerts/with-a-secret"
@@ -458,11 +458,11 @@ func TestMonitoringIsWhatTheStackSays(t *testing.T) {
 		t.Fatal(err)
 	}
 	deployments, configs := engine.ofType("apps/v1:Deployment"), engine.ofType("core/v1:ConfigMap")
-	if _, there := deployments["grafana"]; there {
+	if _, exists := deployments["grafana"]; exists {
 		t.Error("there is a Grafana")
 	}
-	if _, there := deployments["otel-collector"]; !there {
-		t.Error("nobody collects traces")
+	if _, exists := deployments["otel-collector"]; !exists {
+		t.Error("no collector is created")
 	}
 	for _, service := range catalog.Services() {
 		if got := configs[service.Name+"-blue"].at("data", "OTEL_EXPORTER_OTLP_ENDPOINT"); got != network.CollectorURL("") {
@@ -480,7 +480,7 @@ func TestMonitoringIsWhatTheStackSays(t *testing.T) {
 	}
 }
 
-func TestACertificateStaysUntilItIsDue(t *testing.T) {
+func TestCertificateIsKeptUntilItIsDue(t *testing.T) {
 	long := 90 * 24 * time.Hour
 	hosts := []string{catalog.PostgresHost("")}
 	issue := func(authority string, issued time.Time) string {
@@ -535,7 +535,7 @@ func TestACertificateStaysUntilItIsDue(t *testing.T) {
 	}
 }
 
-func TestAVolumeThatCantHaveItsSizeEndsTheUpdateBeforeAnythingChanges(t *testing.T) {
+func TestImpossibleVolumeSizeFailsBeforeAnyChange(t *testing.T) {
 	api := clustertest.New(t, "this")
 	class := "standard"
 	claim := corev1.PersistentVolumeClaim{

@@ -21,14 +21,14 @@ import (
 
 const digest = "sha256:539ceaaae49b3a7c8a04467cf00cc6788d8e3f1675df41860d86eebc4c40524f"
 
-// engine stands in for Pulumi's: it remembers what the program asks for.
+// engine is an engine that records the resources.
 type engine struct {
 	mutex   sync.Mutex
 	staging resource.PropertyMap // outputs of the stack staging
 	last    resource.PropertyMap // the stack's own last outputs
 
 	organization string
-	asked        []pulumi.MockResourceArgs
+	registered   []pulumi.MockResourceArgs
 	leftOut      func(pulumi.MockResourceArgs) bool // which resources --target leaves out; nil for none
 }
 
@@ -39,7 +39,7 @@ func (e *engine) Call(pulumi.MockCallArgs) (resource.PropertyMap, error) {
 func (e *engine) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
-	e.asked = append(e.asked, args)
+	e.registered = append(e.registered, args)
 	state := args.Inputs.Copy()
 	switch {
 	case args.TypeToken == "pulumi:pulumi:StackReference" && strings.HasSuffix(args.Name, "/staging") && e.staging != nil:
@@ -63,10 +63,10 @@ func (e *engine) NewResource(args pulumi.MockResourceArgs) (string, resource.Pro
 	return args.Name, state, nil
 }
 
-// manifest is what the program asked for, as plain values.
+// manifest is a resource's inputs as plain values.
 type manifest map[string]any
 
-// at follows field names and list indexes.
+// at returns the value at a path of field names and list indexes.
 func (m manifest) at(path ...any) any {
 	var value any = map[string]any(m)
 	for _, step := range path {
@@ -85,18 +85,18 @@ func (m manifest) at(path ...any) any {
 	return value
 }
 
-// ofType is the manifests of a type, such as apps/v1:Deployment, by their names.
+// ofType returns the manifests of a type, such as apps/v1:Deployment, by name.
 func (e *engine) ofType(kind string) map[string]manifest {
 	found := map[string]manifest{}
-	for _, asked := range e.asked {
-		if strings.HasSuffix(asked.TypeToken, kind) {
-			found[asked.Name] = cluster.Plain(asked.Inputs)
+	for _, created := range e.registered {
+		if strings.HasSuffix(created.TypeToken, kind) {
+			found[created.Name] = cluster.Plain(created.Inputs)
 		}
 	}
 	return found
 }
 
-// open is every text that isn't marked as secret.
+// open returns all texts that aren't marked as secret.
 func open(value resource.PropertyValue) []string {
 	var texts []string
 	switch {
@@ -114,7 +114,7 @@ func open(value resource.PropertyValue) []string {
 	return texts
 }
 
-// given is a complete configuration of a stack on a cluster that answers.
+// given is a complete configuration of a stack on a reachable cluster.
 func given(t *testing.T) map[string]string {
 	t.Helper()
 	values := map[string]string{
@@ -128,13 +128,13 @@ func given(t *testing.T) map[string]string {
 	return values
 }
 
-// remote adds what every stack but the local one must say.
+// remote adds the settings that all stacks except local need.
 func remote(values map[string]string) map[string]string {
 	values["platform:edge"] = `{"host":"api.example.com","issuer":"letsencrypt"}`
 	return values
 }
 
-// secretValues is every secret, as the command secrets would generate it; made once, since keys take time.
+// secretValues are all secrets as the command secrets generates them. They are generated once, since keys take time.
 var secretValues = sync.OnceValue(func() map[string]string {
 	now := time.Now()
 	authority, err := certificate.NewAuthority(now)
@@ -142,9 +142,9 @@ var secretValues = sync.OnceValue(func() map[string]string {
 		panic(err)
 	}
 	values := map[string]string{}
-	for _, wanted := range catalog.Secrets(catalog.Services(), true) {
-		value := "value-of-" + wanted.Name + "-0123456789abcdef"
-		switch wanted.Kind {
+	for _, known := range catalog.Secrets(catalog.Services(), true) {
+		value := "value-of-" + known.Name + "-0123456789abcdef"
+		switch known.Kind {
 		case catalog.SigningKeys:
 			value = "first:" + base64.RawURLEncoding.EncodeToString([]byte(value)[:32])
 		case catalog.JWTKeys:
@@ -152,7 +152,7 @@ var secretValues = sync.OnceValue(func() map[string]string {
 		case catalog.CertificateAuthority:
 			value = authority
 		}
-		values[wanted.Name] = value
+		values[known.Name] = value
 	}
 	return values
 })
@@ -160,7 +160,7 @@ var secretValues = sync.OnceValue(func() map[string]string {
 // valueOf is the value of a secret in these tests.
 func valueOf(name string) string { return secretValues()[name] }
 
-// up runs the very program that pulumi runs, in a project whose services do nothing.
+// up runs the Pulumi program in a project with trivial services.
 func up(t *testing.T, name stack.Environment, values map[string]string, engine *engine) error {
 	t.Helper()
 	root := t.TempDir()

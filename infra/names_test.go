@@ -21,7 +21,7 @@ import (
 	"platform.example/infra/stack"
 )
 
-// full is a service that uses all there is.
+// full is a service with all features.
 func full(name string) catalog.Service {
 	return catalog.Service{
 		Name: name, Database: strings.ReplaceAll(name, "-", "_"), KeepsUsers: true,
@@ -32,12 +32,12 @@ func full(name string) catalog.Service {
 	}
 }
 
-// objectsOf is every object of the stack local with these services, after what is recorded of each of them.
+// objectsOf returns all objects of the stack local with these services and their recorded state.
 func objectsOf(t *testing.T, services []catalog.Service, recorded map[string]release.Recorded) []object {
 	t.Helper()
-	wanted := catalog.Secrets(services, true)
+	known := catalog.Secrets(services, true)
 	var names []string
-	for _, secret := range wanted {
+	for _, secret := range known {
 		names = append(names, secret.Name)
 	}
 	config, err := stack.Parse("local", services, map[string]string{"registry": "localhost:5000", "postgres.memory": "16Gi"}, names)
@@ -52,7 +52,7 @@ func objectsOf(t *testing.T, services []catalog.Service, recorded map[string]rel
 	for _, service := range services {
 		images[service.Name] = image.Unknown(config.Registry, service.Name)
 	}
-	p := platform{services: services, config: config, profile: facing, secrets: secret.Unknown(wanted), rollout: cluster.Within(config.Deadline)}
+	p := platform{services: services, config: config, profile: facing, secrets: secret.Unknown(known), rollout: cluster.Within(config.Deadline)}
 	if p.plans, err = p.plan(recorded, images, time.Now()); err != nil {
 		t.Fatal(err)
 	}
@@ -63,9 +63,9 @@ func objectsOf(t *testing.T, services []catalog.Service, recorded map[string]rel
 	return recorder.sorted()
 }
 
-// invalid is what the API server has against the names and labels of an object.
-func invalid(made object) (faults []string) {
-	m := manifest(made)
+// invalid returns the invalid names and labels of an object.
+func invalid(rendered object) (faults []string) {
+	m := manifest(rendered)
 	kind, _ := m.at("kind").(string)
 	name, _ := m.at("metadata", "name").(string)
 	if generated, is := strings.CutSuffix(name, "-0000"); is {
@@ -99,11 +99,11 @@ func invalid(made object) (faults []string) {
 			}
 		}
 	}
-	walk(made, "")
+	walk(rendered, "")
 	return faults
 }
 
-func TestEveryAcceptedNameIsReleasedTwice(t *testing.T) {
+func TestAcceptedNamesCanBeReleasedTwice(t *testing.T) {
 	longest := strings.Repeat("a", 28)
 	names := []string{"a", "x1", "a1-2b", longest, "a" + strings.Repeat("-b", 13) + "c", "abcdefghijklmno-pqrst-uvwxyz", "evergreen", "blue-chip"}
 	var services []catalog.Service
@@ -123,13 +123,13 @@ func TestEveryAcceptedNameIsReleasedTwice(t *testing.T) {
 	}
 	for releases, before := range []map[string]release.Recorded{nil, recorded} {
 		verified := 0
-		for _, made := range objectsOf(t, services, before) {
-			name, _ := manifest(made).at("metadata", "name").(string)
+		for _, rendered := range objectsOf(t, services, before) {
+			name, _ := manifest(rendered).at("metadata", "name").(string)
 			if strings.Contains(name, "-green-verify-") {
 				verified++
 			}
-			for _, fault := range invalid(made) {
-				t.Errorf("release %d: %s %s: %s", releases+1, manifest(made).at("kind"), name, fault)
+			for _, fault := range invalid(rendered) {
+				t.Errorf("release %d: %s %s: %s", releases+1, manifest(rendered).at("kind"), name, fault)
 			}
 		}
 		if verified != releases*len(services) {
@@ -143,8 +143,8 @@ func TestEveryAcceptedNameIsReleasedTwice(t *testing.T) {
 	}
 }
 
-// The limit is where it must be: with one letter more the API server refuses a Job of the second release.
-func TestTheLongestNameOfAServiceIsAsLongAsItMayBe(t *testing.T) {
+// With one more letter, the API server would refuse a Job of the second release.
+func TestLongestServiceNameIsTheLongestPossible(t *testing.T) {
 	job := object{"kind": "Job", "metadata": object{
 		"name": release.Green.Name(strings.Repeat("a", 29)) + "-verify-" + strings.Repeat("0", 12) + "-" + "mbxk3v7q",
 	}}
@@ -153,10 +153,10 @@ func TestTheLongestNameOfAServiceIsAsLongAsItMayBe(t *testing.T) {
 	}
 }
 
-func TestAServiceWithAnImpossibleNameIsRefusedAtOnce(t *testing.T) {
+func TestImpossibleServiceNameIsRefused(t *testing.T) {
 	for name, want := range map[string]string{
 		"notifications-for-everybody-here-x": `service "notifications-for-everybody-here-x": has 34 characters: want at most 28: the Job that verifies`,
-		"user--service":                      `service "user--service": want words of lower-case letters and digits with one hyphen between`,
+		"user--service":                      `service "user--service": want words of lower-case letters and digits, separated by single hyphens`,
 		"-user":                              `service "-user": want words`,
 		"user-":                              `service "user-": want words`,
 		"1user":                              `service "1user": want words`,
@@ -186,7 +186,7 @@ func TestAServiceWithAnImpossibleNameIsRefusedAtOnce(t *testing.T) {
 	}
 }
 
-// The API server takes objects of up to 1 MiB.
+// The API server accepts objects of up to 1 MiB.
 func TestFortyServicesFitTheAPIServer(t *testing.T) {
 	const most = 1 << 20
 	services := catalog.Services()
@@ -194,20 +194,20 @@ func TestFortyServicesFitTheAPIServer(t *testing.T) {
 		services = append(services, full(fmt.Sprintf("service-number-%02d-of-forty", len(services))))
 	}
 	boards, sum := 0, 0
-	for _, made := range objectsOf(t, services, nil) {
-		text, err := json.Marshal(made)
+	for _, rendered := range objectsOf(t, services, nil) {
+		text, err := json.Marshal(rendered)
 		if err != nil {
 			t.Fatal(err)
 		}
-		name, _ := manifest(made).at("metadata", "name").(string)
+		name, _ := manifest(rendered).at("metadata", "name").(string)
 		if len(text) > most*9/10 {
-			t.Errorf("%s %s has %d bytes", made["kind"], name, len(text))
+			t.Errorf("%s %s has %d bytes", rendered["kind"], name, len(text))
 		}
-		if made["kind"] == "ConfigMap" && strings.HasPrefix(name, "grafana-service-") {
+		if rendered["kind"] == "ConfigMap" && strings.HasPrefix(name, "grafana-service-") {
 			boards, sum = boards+1, sum+len(text)
 		}
-		if made["kind"] == "Deployment" && name == "grafana" {
-			sources, _ := manifest(made).at("spec", "template", "spec", "volumes", 0, "projected", "sources").([]any)
+		if rendered["kind"] == "Deployment" && name == "grafana" {
+			sources, _ := manifest(rendered).at("spec", "template", "spec", "volumes", 0, "projected", "sources").([]any)
 			if len(sources) < len(services) || !slices.ContainsFunc(sources, func(source any) bool {
 				return strings.HasPrefix(fmt.Sprint(source), "map[configMap:map[name:grafana-service-service-number-39-of-forty")
 			}) {

@@ -18,10 +18,10 @@ import (
 	"platform.example/infra/workload"
 )
 
-// demoEmail is how the demo user signs in.
+// demoEmail is the email of the demo user.
 const demoEmail = "demo@platform.example"
 
-// demoUser is nil where the stack has none.
+// demoUser is nil if the stack has none.
 func (p platform) demoUser() *workload.Demo {
 	if !p.config.Demo {
 		return nil
@@ -29,42 +29,40 @@ func (p platform) demoUser() *workload.Demo {
 	return &workload.Demo{Email: demoEmail, Password: p.secrets.Value(catalog.DemoUserPassword)}
 }
 
-// last is the stack's last outputs, as far as the program reads them.
+// last is the part of the stack's last outputs that the program uses.
 type last struct {
 	cluster    string
 	namespaces map[namespace.Name]string
 	history    release.History
 }
 
-// namespacesOutput is the name of the stack output that records the names of the namespaces.
+// namespacesOutput is the name of the stack output with the names of the namespaces.
 const namespacesOutput = "namespaces"
 
 func readLast(ctx *pulumi.Context) (last, error) {
-	var read last
+	var outputs last
 	self, err := pulumi.NewStackReference(ctx, fmt.Sprintf("%s/%s/%s", ctx.Organization(), ctx.Project(), ctx.Stack()), nil)
 	if err != nil {
-		return read, fmt.Errorf("stack %s: read its own last outputs: %w", ctx.Stack(), err)
+		return outputs, fmt.Errorf("stack %s: read its last outputs: %w", ctx.Stack(), err)
 	}
-	for name, into := range map[string]any{cluster.Output: &read.cluster, namespacesOutput: &read.namespaces, release.HistoryOutput: &read.history} {
+	for name, target := range map[string]any{
+		cluster.Output: &outputs.cluster, namespacesOutput: &outputs.namespaces, release.HistoryOutput: &outputs.history,
+	} {
 		output, err := self.GetOutputDetails(name)
+		if err == nil && output.Value != nil {
+			var text []byte
+			if text, err = json.Marshal(output.Value); err == nil {
+				err = json.Unmarshal(text, target)
+			}
+		}
 		if err != nil {
-			return read, fmt.Errorf("stack %s: read its own last output %s: %w", ctx.Stack(), name, err)
-		}
-		if output.Value == nil {
-			continue
-		}
-		text, err := json.Marshal(output.Value)
-		if err != nil {
-			return read, fmt.Errorf("stack %s: read its own last output %s: %w", ctx.Stack(), name, err)
-		}
-		if err := json.Unmarshal(text, into); err != nil {
-			return read, fmt.Errorf("stack %s: its own last output %s is not what this program writes: %w", ctx.Stack(), name, err)
+			return outputs, fmt.Errorf("stack %s: read its last output %s: %w", ctx.Stack(), name, err)
 		}
 	}
-	return read, nil
+	return outputs, nil
 }
 
-// restore reports what differs from the last release. An update restores it before it changes anything else.
+// restore logs the differences from the last release. An update restores them before it changes anything else.
 func (p platform) restore(ctx *pulumi.Context, here *cluster.Cluster, differences []release.Difference) error {
 	if !ctx.DryRun() {
 		if err := here.Restore(ctx.Context(), differences); err != nil {
@@ -72,21 +70,21 @@ func (p platform) restore(ctx *pulumi.Context, here *cluster.Cluster, difference
 		}
 	}
 	for _, difference := range differences {
-		what := ""
+		action := ""
 		switch {
 		case difference.Field == "": // the object itself
-			what = ": `make repair` restores it"
+			action = ": `make repair` restores it"
 		case difference.Patch != nil && ctx.DryRun():
-			what = ": `pulumi up` restores it"
+			action = ": `pulumi up` restores it"
 		case difference.Patch != nil:
-			what = ": restored"
+			action = ": restored"
 		}
-		_ = ctx.Log.Warn(difference.String()+what, nil) // if that fails, the engine is gone
+		_ = ctx.Log.Warn(difference.String()+action, nil) // fails only without an engine
 	}
 	return nil
 }
 
-// export is what the stack tells people and other stacks.
+// export exports the stack's outputs.
 func (p platform) export(ctx *pulumi.Context, entry *edge.Edge, switched pulumi.ArrayOutput) {
 	ctx.Export("url", entry.URL)
 	ctx.Export("address", entry.Address)
@@ -98,7 +96,7 @@ func (p platform) export(ctx *pulumi.Context, entry *edge.Edge, switched pulumi.
 	p.exportServices(ctx, switched)
 	authority := ""
 	if p.config.Environment == stack.Local {
-		authority = p.secrets.Authority().Bundle // elsewhere, clients trust the edge's certificate already
+		authority = p.secrets.Authority().Bundle // clients of other stacks trust the edge's certificate already
 	}
 	ctx.Export("certificateAuthority", pulumi.String(authority))
 	ctx.Export(secret.Output, p.secrets.Versions())
@@ -108,7 +106,7 @@ func (p platform) export(ctx *pulumi.Context, entry *edge.Edge, switched pulumi.
 	}
 }
 
-// exportServices states what is live, and what was, once it is so: other stacks take it for what was tested.
+// exportServices exports the live versions and the history once the services have switched. Other stacks promote these versions.
 func (p platform) exportServices(ctx *pulumi.Context, switched pulumi.ArrayOutput) {
 	references := pulumi.StringMap{}
 	for name, plan := range p.plans {
@@ -120,22 +118,22 @@ func (p platform) exportServices(ctx *pulumi.Context, switched pulumi.ArrayOutpu
 	ctx.Export(image.Output, services.ApplyT(plain))
 	ctx.Export(release.HistoryOutput, services.ApplyT(func(services any) (any, error) {
 		live := map[string]release.Deployed{}
-		for service, is := range services.(map[string]stated) {
-			live[service] = release.Deployed{Version: is.Version, Image: is.Digest}
+		for service, state := range services.(map[string]stated) {
+			live[service] = release.Deployed{Version: state.Version, Image: state.Digest}
 		}
 		return plain(p.last.history.Then(live, time.Now()))
 	}))
 }
 
-// stated is what the outputs say of a service.
+// stated is a service in the outputs.
 type stated struct {
 	image.Stated
 	Colour  release.Colour `json:"colour"`
 	Standby string         `json:"standby"`
 }
 
-// state is what a preview plans, and, after an update, what the cluster says: an update may have left services out. It is an
-// error where that isn't what was released; the last outputs stay.
+// state returns the planned services in a preview, and their actual state after an update, which may exclude services (--target). It
+// fails if the actual state differs from what was released; the last outputs then stay.
 func (p platform) state(ctx *pulumi.Context, references map[string]string) (map[string]stated, error) {
 	services := map[string]stated{}
 	recorded, err := p.rollout.Recorded(ctx)
@@ -149,25 +147,25 @@ func (p platform) state(ctx *pulumi.Context, references map[string]string) (map[
 		return services, nil
 	}
 	for _, difference := range release.Drift(recorded) {
-		if _, ours := p.plans[difference.Service]; ours && difference.Misleading() {
-			return nil, fmt.Errorf("stack %s: its outputs stay as they were: %s: `make repair` restores it", p.config.Name, difference)
+		if _, known := p.plans[difference.Service]; known && difference.Misleading() {
+			return nil, fmt.Errorf("stack %s: its outputs weren't updated: %s: `make repair` restores it", p.config.Name, difference)
 		}
 	}
-	for name, is := range recorded {
-		if _, ours := p.plans[name]; ours && is.Selected != "" {
-			colour, running := is.Live()
-			services[name] = stated{image.Stated{Version: running.Version, Digest: running.Image}, colour, is.Mark.Standby.Version}
+	for name, current := range recorded {
+		if _, known := p.plans[name]; known && current.Selected != "" {
+			colour, running := current.Live()
+			services[name] = stated{image.Stated{Version: running.Version, Digest: running.Image}, colour, current.Mark.Standby.Version}
 		}
 	}
 	return services, nil
 }
 
-// plain is a value as Pulumi keeps it: lists and objects of texts and numbers.
+// plain converts a value for Pulumi: to lists and maps of strings and numbers.
 func plain(value any) (any, error) {
 	text, err := json.Marshal(value)
 	if err != nil {
 		return nil, err
 	}
-	var read any
-	return read, json.Unmarshal(text, &read)
+	var result any
+	return result, json.Unmarshal(text, &result)
 }

@@ -8,8 +8,8 @@ import (
 	"platform.example/infra/stack"
 )
 
-// TestStoresElsewhere is a production whose stores somebody else runs.
-func TestStoresElsewhere(t *testing.T) {
+// Production with external stores.
+func TestExternalStores(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "Pulumi.production.yaml")
 	writeFile(t, file, `config:
   platform:edge: {host: api.example.com, tlsSecret: api}
@@ -26,13 +26,13 @@ func TestStoresElsewhere(t *testing.T) {
 		t.Error(finding)
 	}
 	seen := map[string]manifest{}
-	for _, made := range objects {
-		object := manifest(made)
+	for _, rendered := range objects {
+		object := manifest(rendered)
 		name, _ := object.at("metadata", "name").(string)
 		kind, _ := object.at("kind").(string)
 		seen[kind+" "+name] = object
 		if (kind == "StatefulSet" || kind == "Deployment") && object.at("metadata", "namespace") == "data" {
-			t.Errorf("%s %s is made, though the stores are elsewhere", kind, name)
+			t.Errorf("%s %s is rendered, though the stores are external", kind, name)
 		}
 	}
 	for service, variables := range map[string]map[string]string{
@@ -55,7 +55,7 @@ func TestStoresElsewhere(t *testing.T) {
 	}
 }
 
-// stacks is every stack that is checked, with its file where that isn't in its usual place.
+// stacks are the checked stacks with their files, empty for the default path.
 var stacks = []struct {
 	name, file  string
 	environment stack.Environment
@@ -64,7 +64,7 @@ var stacks = []struct {
 	{"everything", filepath.Join("testdata", "Pulumi.everything.yaml"), stack.Production},
 }
 
-func TestEveryStackKeepsThePolicy(t *testing.T) {
+func TestStacksPassThePolicy(t *testing.T) {
 	for _, checked := range stacks {
 		t.Run(checked.name, func(t *testing.T) {
 			objects, err := render("..", checked.name, checked.file)

@@ -16,7 +16,7 @@ import (
 	"platform.example/infra/stack"
 )
 
-// everything is the objects of the stack that sets everything, by "kind name".
+// everything is the objects of a stack with all settings, by "kind name".
 func everything(t *testing.T) map[string]manifest {
 	t.Helper()
 	objects, err := render("..", "everything", filepath.Join("testdata", "Pulumi.everything.yaml"))
@@ -24,14 +24,14 @@ func everything(t *testing.T) map[string]manifest {
 		t.Fatal(err)
 	}
 	found := map[string]manifest{}
-	for _, made := range objects {
-		object := manifest(made)
+	for _, rendered := range objects {
+		object := manifest(rendered)
 		found[object.at("kind").(string)+" "+object.at("metadata", "name").(string)] = object
 	}
 	return found
 }
 
-func TestEveryPodIsWhereTheProfileSays(t *testing.T) {
+func TestPodsFollowTheProfile(t *testing.T) {
 	for name, object := range everything(t) {
 		spec, ok := object.at("spec", "template", "spec").(map[string]any)
 		if !ok {
@@ -57,7 +57,7 @@ func TestEveryPodIsWhereTheProfileSays(t *testing.T) {
 	}
 }
 
-func TestTheEdgeIsBalancedAsTheProfileSays(t *testing.T) {
+func TestEdgeFollowsTheProfile(t *testing.T) {
 	spec := everything(t)["Service edge"]
 	for _, want := range []struct {
 		path  []any
@@ -74,7 +74,7 @@ func TestTheEdgeIsBalancedAsTheProfileSays(t *testing.T) {
 	}
 }
 
-func TestTheFirewallIsThatOfTheProfile(t *testing.T) {
+func TestNetworkPoliciesFollowTheProfile(t *testing.T) {
 	objects := everything(t)
 	rules, _ := objects["NetworkPolicy user-service"].at("spec", "egress").([]any)
 	var dns []string
@@ -86,11 +86,11 @@ func TestTheFirewallIsThatOfTheProfile(t *testing.T) {
 		}
 		dns = append(dns, at)
 		if port := rule.at("ports", 0, "port"); (port == 5353) != (at == "default") && (port == float64(5353)) != (at == "default") {
-			t.Errorf("%s is asked at port %v", at, port)
+			t.Errorf("%s is reached at port %v", at, port)
 		}
 	}
 	if want := []string{"default", "169.254.20.10/32", "fd00::a/128"}; !slices.Equal(dns, want) {
-		t.Errorf("names are asked for at %v, want %v", dns, want)
+		t.Errorf("the DNS servers are %v, want %v", dns, want)
 	}
 	if got := objects["ConfigMap api-gateway-blue-0000"].at("data", "EDGE_NETWORKS"); got != "10.128.0.0/14,fd01::/48" {
 		t.Errorf("the edge is in %v", got)
@@ -99,11 +99,11 @@ func TestTheFirewallIsThatOfTheProfile(t *testing.T) {
 		t.Errorf("the cache is at %v", got)
 	}
 	if objects["NetworkPolicy acme-solver"] == nil {
-		t.Error("nobody reaches the solver of the issuer's challenges")
+		t.Error("no policy opens the solver of the issuer's challenges")
 	}
 }
 
-func TestTheClusterIsAskedBeforeTheFirstResource(t *testing.T) {
+func TestDiscoveryComesBeforeTheFirstResource(t *testing.T) {
 	api := clustertest.New(t, "this")
 	api.Answer("/version", version.Info{GitVersion: "v1.34.2"})
 	api.Answer("/api/v1/nodes", corev1.NodeList{Items: []corev1.Node{{
@@ -123,7 +123,7 @@ func TestTheClusterIsAskedBeforeTheFirstResource(t *testing.T) {
 			}
 		}
 	})
-	t.Run("only the families that are there are let in", func(t *testing.T) {
+	t.Run("the edge admits only the cluster's IP families", func(t *testing.T) {
 		rules := engine.ofType("NetworkPolicy")["edge"].at("spec", "ingress").([]any)
 		for _, rule := range rules {
 			if cidr := manifest(rule.(map[string]any)).at("from", 0, "ipBlock", "cidr"); cidr == "::/0" {
@@ -131,10 +131,10 @@ func TestTheClusterIsAskedBeforeTheFirstResource(t *testing.T) {
 			}
 		}
 	})
-	t.Run("the stack's outputs are those of its organization", func(t *testing.T) {
-		for _, asked := range engine.asked {
-			if asked.TypeToken == "pulumi:pulumi:StackReference" && asked.Name != "acme/platform/local" {
-				t.Errorf("asks for %s", asked.Name)
+	t.Run("the stack reference has the stack's organization", func(t *testing.T) {
+		for _, created := range engine.registered {
+			if created.TypeToken == "pulumi:pulumi:StackReference" && created.Name != "acme/platform/local" {
+				t.Errorf("reads %s", created.Name)
 			}
 		}
 	})
@@ -144,7 +144,7 @@ func TestTheClusterIsAskedBeforeTheFirstResource(t *testing.T) {
 	}
 }
 
-func TestTheProfileIsPrinted(t *testing.T) {
+func TestShowProfile(t *testing.T) {
 	api := clustertest.New(t, "this")
 	api.Answer("/version", version.Info{GitVersion: "v1.34.2"})
 	api.Answer("/apis/storage.k8s.io/v1/storageclasses", http.StatusForbidden)

@@ -22,10 +22,10 @@ import (
 	"platform.example/infra/stack"
 )
 
-// former is the version that services run before the program does; the program compiles others.
+// former is the version that the services run before the update. The program compiles other ones.
 const former = "0123456789ab"
 
-// runs is a cluster on which every service runs the former version in blue, with three replicas each, and in the standby colours.
+// runs is a cluster on which all services run the former version in blue with three replicas, and in the standby colours.
 func runs(
 	t *testing.T, change func(name string, live *corev1.Service, blue *appsv1.Deployment), standby ...release.Colour,
 ) *clustertest.API {
@@ -72,17 +72,17 @@ func on(t *testing.T, api *clustertest.API) map[string]string {
 	return values
 }
 
-// ignored is the properties of a resource that stay as they were.
+// ignored are the properties of a resource that the update doesn't change.
 func (e *engine) ignored(kind, name string) []string {
-	for _, asked := range e.asked {
-		if strings.HasSuffix(asked.TypeToken, kind) && asked.Name == name {
-			return asked.RegisterRPC.GetIgnoreChanges()
+	for _, created := range e.registered {
+		if strings.HasSuffix(created.TypeToken, kind) && created.Name == name {
+			return created.RegisterRPC.GetIgnoreChanges()
 		}
 	}
 	return nil
 }
 
-func TestANewVersionGetsTrafficOnlyOnceItIsVerified(t *testing.T) {
+func TestNewVersionGetsTrafficOnceVerified(t *testing.T) {
 	engine := &engine{}
 	if err := up(t, stack.Local, on(t, runs(t, nil)), engine); err != nil {
 		t.Fatal(err)
@@ -95,7 +95,7 @@ func TestANewVersionGetsTrafficOnlyOnceItIsVerified(t *testing.T) {
 	for _, service := range catalog.Services() {
 		blue, green := service.Name+"-blue", service.Name+"-green"
 		if services[service.Name].at("spec", "selector", "colour") != "green" {
-			t.Errorf("%s leads to %v", service.Name, services[service.Name].at("spec", "selector"))
+			t.Errorf("%s selects %v", service.Name, services[service.Name].at("spec", "selector"))
 		}
 		waits := engine.dependencies(t, "core/v1:Service "+service.Name)
 		for _, want := range verifications { // of all services: they switch together or not at all
@@ -143,7 +143,7 @@ func TestANewVersionGetsTrafficOnlyOnceItIsVerified(t *testing.T) {
 	}
 }
 
-func TestWhatIsLiveStaysWhereNothingChanges(t *testing.T) {
+func TestUnchangedServicesStayLive(t *testing.T) {
 	first := &engine{}
 	if err := up(t, stack.Local, given(t), first); err != nil {
 		t.Fatal(err)
@@ -160,7 +160,7 @@ func TestWhatIsLiveStaysWhereNothingChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, service := range catalog.Services() {
-		if _, there := engine.ofType("apps/v1:Deployment")[service.Name+"-green"]; there {
+		if _, exists := engine.ofType("apps/v1:Deployment")[service.Name+"-green"]; exists {
 			t.Errorf("%s gets a second colour", service.Name)
 		}
 		if slices.Contains(engine.ignored("core/v1:ConfigMap", service.Name+"-blue"), "data") {
@@ -198,7 +198,7 @@ func TestVerificationJobsStayAsLongAsTheStandby(t *testing.T) {
 	}
 }
 
-func TestWhatWasTakenBackStaysSo(t *testing.T) {
+func TestRolledBackVersionIsHeld(t *testing.T) {
 	first := &engine{}
 	if err := up(t, stack.Local, given(t), first); err != nil {
 		t.Fatal(err)
@@ -207,25 +207,25 @@ func TestWhatWasTakenBackStaysSo(t *testing.T) {
 		bad := first.ofType("core/v1:ConfigMap")[name+"-blue"].at("data", "SERVICE_VERSION").(string)
 		live.Annotations = release.Mark{Live: release.Blue, Version: former, TakenBack: bad}.Annotations()
 	})
-	for asked, want := range map[string]bool{"": false, release.Request{Again: true}.String(): true} {
-		t.Setenv(release.RequestVariable, asked)
+	for request, want := range map[string]bool{"": false, release.Request{Again: true}.String(): true} {
+		t.Setenv(release.RequestVariable, request)
 		engine := &engine{}
 		if err := up(t, stack.Local, on(t, api), engine); err != nil {
 			t.Fatal(err)
 		}
 		if _, released := engine.ofType("apps/v1:Deployment")["user-service-green"]; released != want {
-			t.Errorf("asked for %q, it is released: %v", asked, released)
+			t.Errorf("request %q: released is %v", request, released)
 		}
 		if want {
 			continue
 		}
 		if !slices.Contains(engine.ignored("apps/v1:Deployment", "user-service-blue"), "spec.template.spec.containers[0].image") {
-			t.Error("what is live gets the image that was taken back")
+			t.Error("the live colour gets the image that was rolled back")
 		}
 	}
 }
 
-func TestAnOlderVersionIsReleasedByItsDigest(t *testing.T) {
+func TestOlderVersionIsReleasedByDigest(t *testing.T) {
 	old := release.Deployed{Version: "ba9876543210", Image: "localhost:5000/user-service@" + strings.Replace(digest, "539", "935", 1)}
 	t.Setenv(release.RequestVariable, release.Request{Services: map[string]release.Deployed{"user-service": old}}.String())
 	engine := &engine{}
@@ -237,7 +237,7 @@ func TestAnOlderVersionIsReleasedByItsDigest(t *testing.T) {
 	}
 }
 
-func TestAnUpdateWaitsForNoReleaseThatIsUnderWay(t *testing.T) {
+func TestUpdateFailsDuringARelease(t *testing.T) {
 	api := runs(t, nil)
 	api.Settle(string(stack.Local))
 	const holder = "maria on her laptop"
@@ -261,7 +261,7 @@ func TestAnUpdateWaitsForNoReleaseThatIsUnderWay(t *testing.T) {
 		t.Errorf("a second run: %v", err)
 	}
 	t.Setenv(release.RequestVariable, release.Request{Holder: "ali"}.String())
-	if err := up(t, stack.Local, on(t, api), &engine{}); err == nil || !strings.Contains(err.Error(), `belongs to "maria on her laptop", not to "ali"`) {
+	if err := up(t, stack.Local, on(t, api), &engine{}); err == nil || !strings.Contains(err.Error(), `"maria on her laptop" holds the Lease of releases, not "ali"`) {
 		t.Errorf("a run for another holder: %v", err)
 	}
 	t.Setenv(release.RequestVariable, release.Request{Holder: holder}.String())
@@ -270,7 +270,7 @@ func TestAnUpdateWaitsForNoReleaseThatIsUnderWay(t *testing.T) {
 	}
 }
 
-func TestASelectorChangedByHandEndsTheProgram(t *testing.T) {
+func TestSelectorChangedByHandFailsTheUpdate(t *testing.T) {
 	api := runs(t, func(name string, live *corev1.Service, _ *appsv1.Deployment) {
 		if name == "user-service" {
 			live.Spec.Selector = map[string]string{"app.kubernetes.io/name": name, release.ColourLabel: "green"}
@@ -281,15 +281,15 @@ func TestASelectorChangedByHandEndsTheProgram(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "stack local: service user-service: its live Service selects green (nothing)") {
 		t.Errorf("got %v", err)
 	}
-	for _, asked := range engine.asked {
-		if strings.HasPrefix(asked.TypeToken, "kubernetes:") {
-			t.Fatalf("%s %s was asked for", asked.TypeToken, asked.Name)
+	for _, created := range engine.registered {
+		if strings.HasPrefix(created.TypeToken, "kubernetes:") {
+			t.Fatalf("%s %s was registered", created.TypeToken, created.Name)
 		}
 	}
 }
 
-// An image that somebody set by hand is neither kept nor stated.
-func TestAnImageThatWasSetByHandIsRestored(t *testing.T) {
+// An image that was set by hand is neither kept nor exported.
+func TestImageSetByHandIsRestored(t *testing.T) {
 	first := &engine{}
 	if err := up(t, stack.Local, given(t), first); err != nil {
 		t.Fatal(err)
@@ -317,13 +317,13 @@ func TestAnImageThatWasSetByHandIsRestored(t *testing.T) {
 	if got, _ := annotations["platform.example/live-image"].(string); !strings.HasSuffix(got, " "+image) {
 		t.Errorf("its mark holds the image %q, want %s", got, image)
 	}
-	if !slices.ContainsFunc(api.Asked(), func(asked string) bool { return strings.HasPrefix(asked, path+"?fieldManager=") }) {
+	if !slices.ContainsFunc(api.Asked(), func(created string) bool { return strings.HasPrefix(created, path+"?fieldManager=") }) {
 		t.Error("the Deployment isn't restored")
 	}
 }
 
-// --target leaves resources out: a service whose candidate wasn't made keeps its traffic, and nobody waits for it.
-func TestAnUpdateWithoutTheCandidatesLeavesTheTrafficAlone(t *testing.T) {
+// With --target, a service without a candidate keeps its traffic, and the update doesn't wait for it.
+func TestTargetedUpdateWithoutCandidatesMovesNoTraffic(t *testing.T) {
 	for _, left := range []string{"apps/v1:Deployment", "batch/v1:Job"} {
 		engine := &engine{leftOut: func(args pulumi.MockResourceArgs) bool {
 			return strings.HasSuffix(args.TypeToken, left) && strings.Contains(args.Name, "-green") && args.Name != "order-service-green"
@@ -334,16 +334,16 @@ func TestAnUpdateWithoutTheCandidatesLeavesTheTrafficAlone(t *testing.T) {
 		service := engine.ofType("core/v1:Service")["user-service"]
 		annotations := service.at("metadata", "annotations").(map[string]any)
 		if got := service.at("spec", "selector", "colour"); got != "blue" || annotations["platform.example/live"] != "blue "+former {
-			t.Errorf("without its %s, the live Service leads to %v and is marked %v", left, got, annotations)
+			t.Errorf("without its %s, the live Service selects %v and is marked %v", left, got, annotations)
 		}
 		if got := engine.ofType("core/v1:Service")["order-service"].at("spec", "selector", "colour"); (got == "green") != (left == "apps/v1:Deployment") {
-			t.Errorf("without its %s, the live Service of order-service leads to %v", left, got)
+			t.Errorf("without its %s, the live Service of order-service selects %v", left, got)
 		}
 	}
 }
 
-// A Service keeps its address through a release: the edge isn't touched by it, in a preview neither.
-func TestTheEdgeReachesTheGatewayByTheAddressOfItsService(t *testing.T) {
+// A Service keeps its address during a release, so neither an update nor a preview changes the edge.
+func TestEdgeUsesTheClusterIPOfTheGateway(t *testing.T) {
 	api := runs(t, func(_ string, live *corev1.Service, _ *appsv1.Deployment) { live.Spec.ClusterIP = "10.96.0.7" })
 	engine := &engine{}
 	if err := up(t, stack.Local, on(t, api), engine); err != nil {
@@ -351,11 +351,11 @@ func TestTheEdgeReachesTheGatewayByTheAddressOfItsService(t *testing.T) {
 	}
 	routes, _ := engine.ofType("core/v1:ConfigMap")["edge"].at("data", "routes.yaml").(string)
 	if !strings.Contains(routes, "url: http://10.96.0.7:8080") || !strings.Contains(routes, "fallback: name") {
-		t.Errorf("the edge leads to\n%s", routes)
+		t.Errorf("the edge's routes are\n%s", routes)
 	}
 }
 
-func TestWhatStandsByIsRetiredByAJob(t *testing.T) {
+func TestJobRetiresTheStandby(t *testing.T) {
 	engine := &engine{}
 	if err := up(t, stack.Local, on(t, runs(t, nil)), engine); err != nil {
 		t.Fatal(err)
@@ -388,12 +388,12 @@ func TestWhatStandsByIsRetiredByAJob(t *testing.T) {
 	}
 }
 
-func TestNothingIsRetiredWhereNothingStandsBy(t *testing.T) {
+func TestNoRetirementWithoutAStandby(t *testing.T) {
 	engine := &engine{}
 	if err := up(t, stack.Local, given(t), engine); err != nil {
 		t.Fatal(err)
 	}
-	if _, there := engine.ofType("batch/v1:Job")["retire"]; there {
+	if _, exists := engine.ofType("batch/v1:Job")["retire"]; exists {
 		t.Error("there is a Job")
 	}
 }

@@ -6,11 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"text/tabwriter"
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -26,21 +28,10 @@ import (
 	"platform.example/infra/stack"
 )
 
-// commanded reports whether the program was asked, by its arguments, for something else than pulumi runs it for.
-func commanded() bool {
-	if len(os.Args) < 2 {
-		return false
-	}
-	if err := command(os.Args[1:]); err != nil {
-		fmt.Fprintln(os.Stderr, "infra:", err)
-		os.Exit(1)
-	}
-	return true
-}
-
+// command runs a command other than pulumi's.
 func command(args []string) error {
 	if len(args) < 2 || len(args) > 3 || args[0] != "render" && args[0] != "profile" {
-		return errors.New("want no arguments, as pulumi runs it, or: render <stack> [<its file>], or: profile <stack> [<its file>]")
+		return errors.New("usage: render <stack> [<file>] or profile <stack> [<file>]; pulumi runs the program without arguments")
 	}
 	root, err := projectRoot()
 	if err != nil {
@@ -57,26 +48,25 @@ func command(args []string) error {
 	return write(objects, filepath.Join(root, ".build", "manifests", name))
 }
 
-// object is a Kubernetes object as the program asks for it.
+// object is a manifest.
 type object = map[string]any
 
-// render is every object of a stack, without a cluster, a state or a secret: what is known only later has a value that
-// says so. The file is the stack's configuration, empty for its usual place; the stack local does without.
+// render returns all objects of a stack without a cluster, a state or secrets. Unknown values have placeholders. The file is the
+// stack's configuration, empty for the default path. The stack local needs none.
 func render(root, name, file string) ([]object, error) {
 	services := catalog.Services()
 	config, err := readPlain(context.Background(), root, name, file)
 	if err != nil {
 		return nil, err
 	}
-	facing, err := profile.New(config, profile.Facts{})
+	p, err := profile.New(config, profile.Facts{})
 	if err != nil {
 		return nil, err
 	}
-	wanted := catalog.Secrets(services, true)
-	return platform{services: services, config: config, profile: facing, secrets: secret.Unknown(wanted)}.objects(name)
+	return platform{services: services, config: config, profile: p, secrets: secret.Unknown(catalog.Secrets(services, true))}.objects(name)
 }
 
-// objects is every object that a first update of the stack creates.
+// objects returns all objects that a first update of the stack creates.
 func (p platform) objects(stack string) ([]object, error) {
 	images := map[string]image.Image{}
 	for _, service := range p.services {
@@ -93,7 +83,7 @@ func (p platform) objects(stack string) ([]object, error) {
 	return recorder.sorted(), err
 }
 
-// readPlain is a stack's configuration as far as it holds no secret.
+// readPlain reads a stack's configuration without secrets.
 func readPlain(ctx context.Context, root, name, file string) (stack.Stack, error) {
 	values, err := stack.Read(ctx, root, name, file)
 	if errors.Is(err, os.ErrNotExist) && name == string(stack.Local) {
@@ -105,18 +95,18 @@ func readPlain(ctx context.Context, root, name, file string) (stack.Stack, error
 	return stack.ParsePlain(name, catalog.Services(), values)
 }
 
-// recorder stands in for Pulumi's engine and remembers the objects.
+// recorder is an engine that records the objects.
 type recorder struct {
 	mutex   sync.Mutex
 	objects []object
 }
 
-// Call answers no invoke: the program makes none.
+// Call fails, since the program has no invokes.
 func (r *recorder) Call(args pulumi.MockCallArgs) (resource.PropertyMap, error) {
 	return nil, fmt.Errorf("render: %s needs a cluster", args.Token)
 }
 
-// NewResource takes an object down as it is asked for.
+// NewResource records an object.
 func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.PropertyMap, error) {
 	state := args.Inputs.Copy()
 	if !strings.HasPrefix(args.TypeToken, "kubernetes:") {
@@ -136,24 +126,24 @@ func (r *recorder) NewResource(args pulumi.MockResourceArgs) (string, resource.P
 	return args.Name, state, nil
 }
 
-// generated stands for the random letters at the end of a name that Pulumi generates.
+// generated stands for the random suffix of a generated name.
 const generated = "-0000"
 
-// write puts each object into a file of its own, <namespace>/<kind>-<name>.yaml, in place of what is in the folder.
+// write replaces the folder's content with a file for each object, <namespace>/<kind>-<name>.yaml.
 func write(objects []object, folder string) error {
 	if err := os.RemoveAll(folder); err != nil {
 		return fmt.Errorf("render: %w", err)
 	}
-	for _, made := range objects {
-		of := cluster.ObjectOf(made)
-		path := filepath.Join(folder, cmp.Or(of.Namespace, "cluster"), strings.ToLower(of.Kind+"-"+of.Name+".yaml"))
+	for _, manifest := range objects {
+		id := cluster.ObjectOf(manifest)
+		path := filepath.Join(folder, cmp.Or(id.Namespace, "cluster"), strings.ToLower(id.Kind+"-"+id.Name+".yaml"))
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			return fmt.Errorf("render: %w", err)
 		}
 		var text bytes.Buffer
 		encoder := yaml.NewEncoder(&text)
 		encoder.SetIndent(2)
-		if err := errors.Join(encoder.Encode(made), encoder.Close()); err != nil {
+		if err := errors.Join(encoder.Encode(manifest), encoder.Close()); err != nil {
 			return fmt.Errorf("render %s: %w", path, err)
 		}
 		if err := os.WriteFile(path, text.Bytes(), 0o644); err != nil { //nolint:gosec // holds no secret
@@ -164,12 +154,46 @@ func write(objects []object, folder string) error {
 	return nil
 }
 
-// sorted is the objects in a steady order, whatever order they were asked for in.
+// sorted returns the objects in a stable order.
 func (r *recorder) sorted() []object {
-	key := func(made object) string {
-		of := cluster.ObjectOf(made)
-		return of.Namespace + of.Kind + of.Name
+	key := func(manifest object) string {
+		id := cluster.ObjectOf(manifest)
+		return id.Namespace + id.Kind + id.Name
 	}
 	slices.SortFunc(r.objects, func(a, b object) int { return strings.Compare(key(a), key(b)) })
 	return r.objects
+}
+
+// showProfile prints the profile of a stack's cluster with the source of each value, and what will be missing.
+func showProfile(root, name, file string, out io.Writer) error {
+	ctx := context.Background()
+	config, err := readPlain(ctx, root, name, file)
+	if err != nil {
+		return err
+	}
+	here, err := cluster.Target{
+		Kubeconfig: within(root, config.Kubeconfig), Context: config.KubeContext, Namespaces: config.NamespacePrefix,
+	}.Connect(ctx)
+	if err != nil {
+		return fmt.Errorf("stack %s: %w", name, err)
+	}
+	p, err := profile.New(config, here.Discover(ctx, config.Cluster.NodeSelector))
+	if err != nil {
+		return err
+	}
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, "NAME\tVALUE\tSOURCE")
+	for _, line := range p.Lines {
+		fmt.Fprintf(table, "%s\t%s\t%s\n", line.Name, line.Value, line.Source)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	for i, missing := range p.Missing {
+		if i == 0 {
+			fmt.Fprintln(out, "\nWhat will be missing:")
+		}
+		fmt.Fprintln(out, "- "+missing)
+	}
+	return nil
 }

@@ -41,7 +41,7 @@ func TestRenderedManifests(t *testing.T) {
 	}
 }
 
-func TestRenderNamesWhatIsWrong(t *testing.T) {
+func TestRenderErrors(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "Pulumi.staging.yaml")
 	for _, test := range []struct{ name, stack, content, want string }{
 		{"no configuration", "staging", "", "stack staging: stat "},

@@ -14,16 +14,16 @@ import (
 	"platform.example/infra/workload"
 )
 
-// planned is how a service gets to the version that is wanted, and what each of its colours runs then.
+// planned is the plan of a service and the images of its colours.
 type planned struct {
 	release.Plan
 	images map[release.Colour]image.Image
 }
 
-// live is what the service runs at the end.
+// live is the live image after the plan.
 func (p planned) live() image.Image { return p.images[p.Live] }
 
-// plan decides for every service, from what is true on the cluster now and what is wanted.
+// plan plans all services from their actual state and the request.
 func (p platform) plan(recorded map[string]release.Recorded, images map[string]image.Image, now time.Time) (map[string]planned, error) {
 	plans := map[string]planned{}
 	for _, service := range p.services {
@@ -38,27 +38,27 @@ func (p platform) plan(recorded map[string]release.Recorded, images map[string]i
 			runs[colour] = image.Of(running.Version, running.Image)
 		}
 		switch {
-		case runs[plan.Live].Version == plan.Version: // an image that is made again has another digest
+		case runs[plan.Live].Version == plan.Version: // keep the digest: a rebuilt image has another one
 		case plan.Version == images[name].Version:
 			runs[plan.Live] = images[name]
 		case plan.Move == release.Release, plan.Move == release.Start:
-			asked := p.request.Services[name]
-			runs[plan.Live] = image.Of(asked.Version, asked.Image)
+			requested := p.request.Services[name]
+			runs[plan.Live] = image.Of(requested.Version, requested.Image)
 		}
 		plans[name] = planned{plan, runs}
 	}
 	return plans, nil
 }
 
-// newServices runs every service of the catalog, and has those whose version changes switch together. It returns the public one.
+// newServices creates all services of the catalog, switches them together and returns the public one.
 func (p platform) newServices(
 	ctx *pulumi.Context, namespaces map[namespace.Name]*isolation.Namespace, stores stores, opts ...pulumi.ResourceOption,
 ) (public *workload.Service, switched pulumi.ArrayOutput, err error) {
 	var services []*workload.Service
 	for _, service := range p.services {
 		plan := p.plans[service.Name]
-		p.tell(ctx, service, plan)
-		made, err := workload.New(ctx, workload.Args{
+		p.logPlan(ctx, service, plan)
+		created, err := workload.New(ctx, workload.Args{
 			Namespace: namespaces[namespace.Apps],
 			Rollout:   p.rollout,
 			Config:    p.config,
@@ -75,9 +75,9 @@ func (p platform) newServices(
 		if err != nil {
 			return nil, switched, err
 		}
-		services = append(services, made)
+		services = append(services, created)
 		if service.Public {
-			public = made
+			public = created
 		}
 	}
 	switched, at, err := workload.Switch(ctx, p.rollout, services)
@@ -87,7 +87,7 @@ func (p platform) newServices(
 	return public, switched, workload.Retire(ctx, p.publicImage(), services, switched, at, opts...)
 }
 
-// publicImage is the public service as the sources have it, or else as it runs.
+// publicImage is the public service's image from the sources, or else its live image.
 func (p platform) publicImage() image.Image {
 	name := p.public().Name
 	if built := p.images[name]; built.Version != "" {
@@ -96,17 +96,17 @@ func (p platform) publicImage() image.Image {
 	return p.plans[name].live()
 }
 
-// tell says, in a preview as in an update, what becomes of a service.
-func (p platform) tell(ctx *pulumi.Context, service catalog.Service, plan planned) {
+// logPlan logs the plan of a service.
+func (p platform) logPlan(ctx *pulumi.Context, service catalog.Service, plan planned) {
 	plan.live().Reference.ApplyT(func(reference string) string {
 		if sentence := plan.Sentence(service.Name, reference, p.config.Standby); sentence != "" && plan.Move != release.Start {
-			_ = ctx.Log.Info(sentence, nil) // if that fails, the engine is gone
+			_ = ctx.Log.Info(sentence, nil) // fails only without an engine
 		}
 		return reference
 	})
 }
 
-// public is the service that the edge leads to.
+// public is the service behind the edge.
 func (p platform) public() catalog.Service {
 	for _, service := range p.services {
 		if service.Public {

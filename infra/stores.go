@@ -16,21 +16,21 @@ import (
 	"platform.example/infra/secret"
 )
 
-// stores is where the services keep what they know.
+// stores are the stores of the services.
 type stores struct {
 	postgres *data.Postgres
 	cache    *data.Redis
 	stream   *data.Redis
 }
 
-// upstream is the reference of an image that others make.
+// upstream is the reference of a third-party image.
 func (p platform) upstream(name string) string {
 	return image.Upstream(name, p.config.Environment, p.profile.RegistryMirror)
 }
 
 func (p platform) newStores(
 	ctx *pulumi.Context, namespaces map[namespace.Name]*isolation.Namespace, certificates map[string]secret.Certificate, opts ...pulumi.ResourceOption,
-) (made stores, err error) {
+) (created stores, err error) {
 	common := data.Common{
 		Namespace:   namespaces[namespace.Data],
 		Rollout:     p.rollout,
@@ -40,7 +40,7 @@ func (p platform) newStores(
 		Services:    p.services,
 		Authority:   pulumi.String(p.secrets.Authority().Bundle).ToStringOutput(),
 	}
-	made.postgres, err = data.NewPostgres(ctx, "postgres", data.PostgresArgs{
+	created.postgres, err = data.NewPostgres(ctx, "postgres", data.PostgresArgs{
 		Common:        common,
 		Image:         p.upstream("postgres"),
 		Certificate:   certificates[network.Postgres],
@@ -49,7 +49,7 @@ func (p platform) newStores(
 		Monitor:       p.secrets.Value(catalog.PostgresMonitorPassword),
 	}, opts...)
 	if err != nil {
-		return made, err
+		return created, err
 	}
 	redis := func(owner, admin, monitor string, password func(catalog.Service) string) data.RedisArgs {
 		return data.RedisArgs{Common: common, Image: p.upstream("redis"), Certificate: certificates[owner], Passwords: data.RedisPasswords{
@@ -57,15 +57,15 @@ func (p platform) newStores(
 		}}
 	}
 	cache := redis(network.Cache, catalog.RedisPassword, catalog.RedisMonitorPassword, catalog.Service.CachePassword)
-	if made.cache, err = data.NewCache(ctx, "redis-cache", cache, opts...); err != nil {
-		return made, err
+	if created.cache, err = data.NewCache(ctx, "redis-cache", cache, opts...); err != nil {
+		return created, err
 	}
 	stream := redis(network.Stream, catalog.StreamPassword, catalog.StreamMonitorPassword, catalog.Service.StreamPassword)
-	made.stream, err = data.NewStream(ctx, "redis-stream", stream, opts...)
-	return made, err
+	created.stream, err = data.NewStream(ctx, "redis-stream", stream, opts...)
+	return created, err
 }
 
-// passwords is one kind of password of the services that have it, by service.
+// passwords returns the passwords of one kind by service.
 func (p platform) passwords(name func(catalog.Service) string) map[string]pulumi.StringOutput {
 	names := map[string]string{}
 	for _, service := range p.services {
@@ -74,7 +74,7 @@ func (p platform) passwords(name func(catalog.Service) string) map[string]pulumi
 	return p.secrets.Values(names)
 }
 
-// grow expands the claims of volumes whose sizes were raised. A size that a claim can't have is refused, before anything changes.
+// grow expands the claims of volumes whose sizes were raised. It fails before any change if a claim can't have its size.
 func (p platform) grow(ctx *pulumi.Context, here *cluster.Cluster) error {
 	volume := func(setting string, place namespace.Name, server string, size quantity.Bytes) cluster.Volume {
 		return cluster.Volume{Setting: setting, Namespace: p.config.NamespacePrefix.Of(place), Claim: "data-" + server + "-0", Size: size, Class: p.config.StorageClass}
@@ -91,7 +91,7 @@ func (p platform) grow(ctx *pulumi.Context, here *cluster.Cluster) error {
 		return err
 	}
 	for _, volume := range growing {
-		_ = ctx.Log.Info(fmt.Sprintf("claim %s/%s grows to %s", volume.Namespace, volume.Claim, volume.Size), nil) // if that fails, the engine is gone
+		_ = ctx.Log.Info(fmt.Sprintf("claim %s/%s grows to %s", volume.Namespace, volume.Claim, volume.Size), nil) // fails only without an engine
 		if ctx.DryRun() {
 			continue
 		}

@@ -54,7 +54,7 @@ func TestServicesAreConsistent(t *testing.T) {
 			promised := service.Objectives
 			if promised.Availability <= 0.9 || promised.Availability >= 1 || promised.Latency <= 0 ||
 				promised.LatencyShare <= 0.9 || promised.LatencyShare >= 1 || promised.Breach == "" {
-				t.Errorf("objectives %+v promise nothing, or what nobody can keep", promised)
+				t.Errorf("objectives %+v are empty or impossible", promised)
 			}
 			if service.KeepsUsers && service.Database == "" {
 				t.Error("seeds a demo user but has no database")
@@ -102,7 +102,7 @@ func TestSecretsAreOnePerUse(t *testing.T) {
 	}
 }
 
-func TestCallersAreTheOtherEndOfCalls(t *testing.T) {
+func TestCallers(t *testing.T) {
 	services := catalog.Services()
 	for _, service := range services {
 		for _, called := range service.Calls {
@@ -182,8 +182,8 @@ func TestSettingsOfServices(t *testing.T) {
 	}
 }
 
-// TestAccessIsWhatTheServicesAreTestedWith compares with the file that each service's own tests sign in by.
-func TestAccessIsWhatTheServicesAreTestedWith(t *testing.T) {
+// Compares with the ACL file of each service's own tests.
+func TestAccessMatchesTheServicesTests(t *testing.T) {
 	for _, service := range catalog.Services() {
 		for name, access := range map[string]*catalog.Access{"cache": service.Cache, "stream": service.Stream} {
 			file := filepath.Join("..", "..", "apps", service.Name, "testdata", name+".acl")

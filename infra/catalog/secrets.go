@@ -6,81 +6,81 @@ import (
 	"platform.example/infra/namespace"
 )
 
-// Kind says how a secret is generated, and how it is rotated.
+// Kind determines how a secret is generated and rotated.
 type Kind string
 
-// The kinds of secrets. All but Plain are lists, so that a rotation never has a moment at which the two sides of a
-// connection disagree: what is not the first is still, or already, accepted.
+// The kinds of secrets. All except for Plain and Given are lists. The first value is used, and the others are accepted too, so that the
+// two sides of a connection always agree during a rotation.
 const (
-	// Plain is 32 random bytes in base64url; only the platform itself uses it.
+	// Plain is 32 random bytes in base64url, used only by the platform itself.
 	Plain Kind = "plain"
-	// Password is one or two such texts with a comma between: the one in use, and the one before it.
+	// Password is one or two such texts, separated by a comma: the one in use and the former one.
 	Password Kind = "password"
-	// JWTKeys is up to three keys, separated by commas: in use, next, and the one before. A key is its id, a colon, Ed25519Seed and
-	// the seed of an Ed25519 key (RFC 8032) in base64url; one from former times has 32 random bytes, for HS256, instead of the last
-	// two. The next one is known everywhere before anything is signed with it.
+	// JWTKeys is up to three keys, separated by commas: the one in use, the next one and the former one. A key is its id, a colon,
+	// Ed25519Seed and the seed of an Ed25519 key (RFC 8032) in base64url. An old key has 32 random bytes for HS256 instead of the last
+	// two. The next key is accepted everywhere before it is used.
 	JWTKeys Kind = "jwtKeys"
-	// SigningKeys is the same of seeds alone.
+	// SigningKeys is the same with only seeds.
 	SigningKeys Kind = "signingKeys"
-	// CertificateAuthority is up to three authorities in PEM, each a certificate and its key: in use, next, and the one
-	// before. Whoever trusts one trusts all, so that the next one is trusted before anything is signed with it.
+	// CertificateAuthority is up to three authorities in PEM, each a certificate and its key: the one in use, the next one and the
+	// former one. Clients trust all of them, so the next one is trusted before it is used.
 	CertificateAuthority Kind = "certificateAuthority"
-	// Given comes from somebody else, such as the address of a chat room; nobody here can make it, and it may be missing.
+	// Given comes from another service, such as the URL of a chat room. It can't be generated and is optional.
 	Given Kind = "given"
 )
 
-// Ed25519Seed precedes the seed of a key in JWTKeys.
+// Ed25519Seed is the prefix of a seed in JWTKeys.
 const Ed25519Seed = "ed25519."
 
-// Secret is a value that a stack's configuration must hold, encrypted.
+// Secret is an encrypted value in a stack's configuration.
 type Secret struct {
 	Name     string // the key in the stack's configuration
 	Kind     Kind
-	Variable string // the environment variable that hands it to a service; empty where a component uses it
-	With     string // the key of the service's setting without which it isn't handed over; empty for always
-	URL      bool   // of what is Given: an address that starts with https://
-	HTTP     bool   // or with http://
+	Variable string // the service's environment variable; empty if a component uses it
+	With     string // key of a setting of the service: the secret is passed only if that is set; empty for always
+	URL      bool   // of kind Given: a URL with https://
+	HTTP     bool   // or http://
 }
 
-// The secrets that belong to no single service.
+// The secrets that don't belong to a single service.
 const (
 	Authority             = "certificateAuthority"
 	PostgresAdminPassword = "postgresAdminPassword"
-	RedisPassword         = "redisPassword"  // of the cache's administrator; of everyone on a Redis elsewhere
-	StreamPassword        = "streamPassword" // as RedisPassword, of the stream
+	RedisPassword         = "redisPassword"  // of the cache's administrator, or of all users of an external Redis
+	StreamPassword        = "streamPassword" // like RedisPassword, of the stream
 	DemoUserPassword      = "demoUserPassword"
 
-	// What the exporters sign in to the stores with.
+	// The passwords of the exporters.
 	PostgresMonitorPassword = "postgresMonitorPassword"
 	RedisMonitorPassword    = "redisMonitorPassword"
 	StreamMonitorPassword   = "streamMonitorPassword"
 
 	GrafanaPassword = "grafanaAdminPassword"
 
-	// IdentityKeys sign who is asking, from the gateway to the services.
+	// IdentityKeys sign the caller's identity in requests of the gateway to the services.
 	IdentityKeys = "identityKeys"
 
-	// Who is told of alerts.
+	// The receivers of alerts.
 	SlackWebhookURL     = "slackWebhookUrl"
 	PagerDutyRoutingKey = "pagerDutyRoutingKey"
 	AlertWebhookURL     = "alertWebhookUrl"
-	DeadMansSwitchURL   = "deadMansSwitchUrl" // is told all the time, and calls somebody when it isn't
+	DeadMansSwitchURL   = "deadMansSwitchUrl" // receives the watchdog, and raises an alarm without it
 
 	SMTPPassword = "smtpPassword" // of the mail server
 
-	ReleaseWebhookURL = "releaseWebhookUrl" // is told of releases, as Slack is
+	ReleaseWebhookURL = "releaseWebhookUrl" // receives notifications of releases, like Slack
 )
 
-// PostgresHost is the DNS name of Postgres in the cluster, for which its certificate is valid.
+// PostgresHost is the DNS name of Postgres in the cluster and in its certificate.
 func PostgresHost(prefix namespace.Prefix) string { return prefix.Host("postgres", namespace.Data) }
 
-// RedisHost is that of the cache.
+// RedisHost is the DNS name of the cache.
 func RedisHost(prefix namespace.Prefix) string { return prefix.Host("redis-cache", namespace.Data) }
 
-// StreamHost is that of the streams.
+// StreamHost is the DNS name of the stream.
 func StreamHost(prefix namespace.Prefix) string { return prefix.Host("redis-stream", namespace.Data) }
 
-// Former lists the keys of a configuration that held certificates. They are ignored: certificates are kept on the cluster.
+// Former returns the keys of former versions for certificates. They are ignored, since certificates are kept on the cluster.
 func Former() []string {
 	return []string{"postgresCertificate", "redisCertificate", "streamCertificate", "edgeCertificate"}
 }
@@ -119,8 +119,7 @@ func Secrets(services []Service, local bool) []Secret {
 	return secrets
 }
 
-// GivenSecrets is every secret that somebody else hands out. A stack sets those that it wants. Addresses may do without TLS
-// where the stack says that webhooks are near.
+// GivenSecrets returns the optional secrets of kind Given. URLs may use plain HTTP if near is set, that is with a webhookNetwork.
 func GivenSecrets(near bool) []Secret {
 	return []Secret{
 		{Name: SlackWebhookURL, Kind: Given, URL: true, HTTP: near},
@@ -132,13 +131,13 @@ func GivenSecrets(near bool) []Secret {
 	}
 }
 
-// DatabasePassword names the secret that holds the password of the service's role, such as userServiceDatabasePassword.
+// DatabasePassword is the name of the secret with the password of the service's role, such as userServiceDatabasePassword.
 func (s Service) DatabasePassword() string { return s.camelCase() + "DatabasePassword" }
 
-// CachePassword names the secret that holds the service's password at the cache.
+// CachePassword is the name of the secret with the service's password of the cache.
 func (s Service) CachePassword() string { return s.camelCase() + "CachePassword" }
 
-// StreamPassword names the secret that holds the service's password at the stream.
+// StreamPassword is the name of the secret with the service's password of the stream.
 func (s Service) StreamPassword() string { return s.camelCase() + "StreamPassword" }
 
 func (s Service) camelCase() string {

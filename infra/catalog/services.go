@@ -6,14 +6,14 @@ import (
 	"platform.example/infra/quantity"
 )
 
-// Services is every service of the platform. A new one is a folder under apps/ and a value here.
+// Services returns all services of the platform. A new service needs a folder in apps/ and a value here.
 func Services() []Service {
 	return []Service{
 		{
 			Name:   "api-gateway",
 			Public: true,
 			Calls:  []string{"user-service", "order-service", "notification-service"},
-			Cache: &Access{ // what its replicas tell each other of rates and breakers
+			Cache: &Access{ // shared by its replicas for rate limits and breakers
 				Keys:     []string{"circuit_breaker:*", "rate_limit:*"},
 				Commands: []string{"get", "set", "del", "incrby", "pexpire", "ping"},
 			},
@@ -43,7 +43,7 @@ func Services() []Service {
 			},
 			Stream:     publishes("users:events", "users:mail"),
 			KeepsUsers: true,
-			// argon2id hashes take tens of MiB each while they are computed
+			// Each argon2id hash needs tens of MiB while it is computed.
 			Resources:  Resources{CPURequest: 100, CPULimit: 1000, Memory: 192 * quantity.MiB},
 			Objectives: Objectives{Availability: 0.999, Latency: 250 * time.Millisecond, LatencyShare: 0.99, Breach: Page},
 		},

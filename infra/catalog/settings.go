@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// CORSOrigins is the key of the public service's setting that the edge reads, too.
+// CORSOrigins is the key of the public service's setting that the edge uses too.
 const CORSOrigins = "corsOrigins"
 
 func between(least, most int) func(string) (string, error) {
@@ -47,14 +47,11 @@ func plainURL(text string) (string, error) {
 
 func mailServer(text string) (string, error) {
 	parsed, err := url.Parse(text)
-	if err != nil {
-		return "", err
-	}
-	if parsed.Scheme != "smtp" && parsed.Scheme != "smtps" || parsed.Hostname() == "" || parsed.Port() == "" || parsed.Path+parsed.RawQuery != "" {
-		return "", fmt.Errorf("%q is not the address of a mail server", text)
+	if err != nil || parsed.Scheme != "smtp" && parsed.Scheme != "smtps" || parsed.Hostname() == "" || parsed.Port() == "" || parsed.Path+parsed.RawQuery != "" {
+		return "", errors.New("it is not the address of a mail server") // quotes nothing: it may contain a password
 	}
 	if _, holds := parsed.User.Password(); holds {
-		return "", errors.New("it holds a password, which belongs into the secret " + SMTPPassword)
+		return "", errors.New("it contains a password, which belongs into the secret " + SMTPPassword)
 	}
 	return text, nil
 }
@@ -70,7 +67,7 @@ func emailAddress(text string) (string, error) {
 	return text, nil
 }
 
-// origins reads origins with commas between and writes them as browsers send them: edge and gateway compare texts.
+// origins parses origins separated by commas, and normalizes them like browsers, since edge and gateway compare texts.
 func origins(text string) (string, error) {
 	var list []string
 	for part := range strings.SplitSeq(text, ",") {
@@ -85,7 +82,7 @@ func origins(text string) (string, error) {
 
 var originForm = regexp.MustCompile(`^(https?)://([a-z0-9.-]+|\[[0-9a-f:.]+\])(?::0*([1-9][0-9]{0,4}))?/?$`)
 
-// origin is a scheme and a host in lower case, and a port unless it is the scheme's own (html.spec.whatwg.org, "Origin").
+// origin is a scheme, a host in lower case, and a port unless it is the scheme's default (html.spec.whatwg.org, "Origin").
 func origin(text string) (string, error) {
 	parts := originForm.FindStringSubmatch(strings.ToLower(text))
 	if parts == nil {

@@ -1,4 +1,4 @@
-// Package certificate makes and reads the certificates of a stack's own authority: PEM texts that are kept as secrets.
+// Package certificate issues and parses the certificates of a stack's own authority in PEM.
 package certificate
 
 import (
@@ -19,7 +19,7 @@ import (
 	"time"
 )
 
-// authorityLife is how long an authority lasts.
+// authorityLife is the validity of an authority.
 const authorityLife = 10 * 365 * 24 * time.Hour
 
 // The types of PEM blocks.
@@ -28,13 +28,13 @@ const (
 	keyBlock         = "PRIVATE KEY"
 )
 
-// NewAuthority is a certificate that signs others, and its key.
+// NewAuthority returns a certificate that signs others, and its key.
 func NewAuthority(now time.Time) (string, error) {
-	mark := make([]byte, 4)
-	_, _ = rand.Read(mark) // never fails: it ends the program instead
+	suffix := make([]byte, 4)
+	_, _ = rand.Read(suffix) // never returns an error
 	template := &x509.Certificate{
-		// Two of the same day have different names, since some clients look for who has signed by the name alone.
-		Subject:               pkix.Name{CommonName: fmt.Sprintf("platform authority %s %x", now.UTC().Format(time.DateOnly), mark)},
+		// Authorities of the same day need different names, because some clients find the issuer only by its name.
+		Subject:               pkix.Name{CommonName: fmt.Sprintf("platform authority %s %x", now.UTC().Format(time.DateOnly), suffix)},
 		NotBefore:             now.Add(-time.Hour), // clocks differ
 		NotAfter:              now.Add(authorityLife),
 		IsCA:                  true,
@@ -45,7 +45,7 @@ func NewAuthority(now time.Time) (string, error) {
 	return sign(template, nil, nil)
 }
 
-// Current returns the certificate to serve from now on: the one that is served, unless it is due for renewal.
+// Current returns the served certificate, or a new one if that is due for renewal.
 func Current(served, authorities string, hosts []string, duration time.Duration, now time.Time) (string, error) {
 	if Outdated(served, authorities, hosts, duration, now) == nil {
 		return served, nil
@@ -53,7 +53,7 @@ func Current(served, authorities string, hosts []string, duration time.Duration,
 	return Issue(authorities, hosts, duration, now)
 }
 
-// Issue returns a server's certificate for the hosts, and its key, signed by the first of the authorities.
+// Issue returns a server's certificate for the hosts and its key, signed by the first authority.
 func Issue(authorities string, hosts []string, duration time.Duration, now time.Time) (string, error) {
 	all, err := Authorities(authorities)
 	if err != nil {
@@ -83,7 +83,7 @@ func Issue(authorities string, hosts []string, duration time.Duration, now time.
 	return sign(template, certificate, key)
 }
 
-// sign makes a key and a certificate for it; without a parent it signs itself.
+// sign generates a key and its certificate, which is self-signed without a parent.
 func sign(template, parent *x509.Certificate, signer crypto.PrivateKey) (string, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -107,7 +107,7 @@ func text(kind string, content []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: content}))
 }
 
-// Authorities is each certificate with its key, in the order in which they stand: the one in use first.
+// Authorities splits the authorities, each a certificate and its key. The one in use comes first.
 func Authorities(value string) ([]string, error) {
 	var pairs []string
 	for rest := []byte(value); len(bytes.TrimSpace(rest)) > 0; {
@@ -126,7 +126,7 @@ func Authorities(value string) ([]string, error) {
 		if certificate, _, err := parse(pair); err != nil {
 			return nil, err
 		} else if !certificate.IsCA {
-			return nil, errors.New("holds a certificate that may not sign others")
+			return nil, errors.New("has a certificate that may not sign others")
 		}
 	}
 	return pairs, nil
@@ -134,7 +134,7 @@ func Authorities(value string) ([]string, error) {
 
 var errNotPairs = errors.New("want certificates in PEM, each followed by its key")
 
-// Bundle is the certificates alone, for whoever trusts the authorities.
+// Bundle returns the certificates without the keys, for clients that trust the authorities.
 func Bundle(authorities string) (string, error) {
 	pairs, err := Authorities(authorities)
 	if err != nil {
@@ -151,7 +151,7 @@ func Bundle(authorities string) (string, error) {
 	return bundle, nil
 }
 
-// Split parts a certificate from its key.
+// Split separates a certificate and its key.
 func Split(pair string) (certificate, key string, err error) {
 	first, rest := pem.Decode([]byte(pair))
 	second, rest := pem.Decode(rest)
@@ -161,20 +161,20 @@ func Split(pair string) (certificate, key string, err error) {
 	return string(pem.EncodeToMemory(first)), string(pem.EncodeToMemory(second)), nil
 }
 
-// parse reads a certificate and its key, which must belong together.
+// parse parses a certificate and its key, which must match.
 func parse(pair string) (*x509.Certificate, crypto.PrivateKey, error) {
 	first, second, err := Split(pair)
 	if err != nil {
 		return nil, nil, err
 	}
-	read, err := tls.X509KeyPair([]byte(first), []byte(second))
+	both, err := tls.X509KeyPair([]byte(first), []byte(second))
 	if err != nil {
-		return nil, nil, fmt.Errorf("the key is not that of the certificate: %w", err)
+		return nil, nil, fmt.Errorf("the key doesn't match the certificate: %w", err)
 	}
-	return read.Leaf, read.PrivateKey, nil
+	return both.Leaf, both.PrivateKey, nil
 }
 
-// NotAfter is when a certificate ends; of several it is the first one, the authority in use.
+// NotAfter returns the expiry of the first certificate, which is the authority in use.
 func NotAfter(value string) (time.Time, error) {
 	block, _ := pem.Decode([]byte(value))
 	if block == nil || block.Type != certificateBlock {
@@ -188,12 +188,12 @@ func NotAfter(value string) (time.Time, error) {
 }
 
 func ended(certificate *x509.Certificate) error {
-	return fmt.Errorf("has ended on %s", certificate.NotAfter.UTC().Format(time.DateOnly))
+	return fmt.Errorf("has expired on %s", certificate.NotAfter.UTC().Format(time.DateOnly))
 }
 
-// Outdated returns why a server's certificate is to be renewed: it can't be used, it is for other hosts than these, another
-// authority than the first has signed it, it lasts longer than the duration, or it is in the last third of it. The command renew of
-// the services, which runs between updates, decides alike.
+// Outdated returns the reason why a server's certificate is due for renewal: it is invalid, it is for other hosts, the first authority
+// didn't sign it, its validity is longer than the duration, or it is in the last third of that. The services' subcommand renew, which runs
+// between updates, uses the same conditions.
 func Outdated(pair, authorities string, hosts []string, duration time.Duration, now time.Time) error {
 	certificate, _, err := parse(pair)
 	if err != nil {
@@ -214,7 +214,7 @@ func Outdated(pair, authorities string, hosts []string, duration time.Duration, 
 		return errors.New("is not signed by the authority in use")
 	case certificate.NotAfter.After(now.Add(duration + time.Minute)): // clocks differ
 		return fmt.Errorf("lasts longer than %s", duration)
-	// One that expires with its authority is renewed in vain.
+	// Renewing a certificate that expires with its authority would change nothing.
 	case now.Add(duration/3).After(certificate.NotAfter) && certificate.NotAfter.Before(authority.NotAfter):
 		return fmt.Errorf("expires at %s", certificate.NotAfter.UTC().Format(time.RFC3339))
 	}

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// duration is how long certificates last in these tests.
+// duration is the validity of certificates in these tests.
 const duration = 90 * 24 * time.Hour
 
 func newAuthority(t testing.TB) string {
@@ -31,7 +31,7 @@ func issue(t testing.TB, authorities string, now time.Time, hosts ...string) str
 	return pair
 }
 
-// handshake is a client that trusts the authorities at a server with the certificate.
+// handshake connects a client that trusts the authorities to a server with the certificate.
 func handshake(t *testing.T, pair, authorities, host string) error {
 	t.Helper()
 	certificate, key, err := Split(pair)
@@ -72,7 +72,7 @@ func TestHandshakes(t *testing.T) {
 	tests := []struct {
 		name, signers, trusted, host, want string
 	}{
-		{"signed by who is trusted", first, first, "postgres.data.svc", ""},
+		{"signed by the trusted authority", first, first, "postgres.data.svc", ""},
 		{"trusting several, the old one too", first, second + first, "postgres.data.svc", ""},
 		{"only the first of several signs", second + first, second, "postgres.data.svc", ""},
 		{"by a stranger", second, first, "postgres.data.svc", "unknown authority"},
@@ -108,7 +108,7 @@ func TestAuthoritiesKeepTheirOrder(t *testing.T) {
 		"a certificate without its key": bundle,
 	} {
 		if _, err := Authorities(wrong); err == nil {
-			t.Errorf("%s is taken for an authority", name)
+			t.Errorf("%s is accepted as an authority", name)
 		}
 	}
 }
@@ -139,7 +139,7 @@ func TestOutdated(t *testing.T) {
 		{"it lasts longer than it should", pair, hosts, first, now.Add(-day), "lasts longer than 2160h0m0s"},
 		{"no key", public, hosts, first, now, "want one certificate and its key"},
 		{"the wrong way round", key + public, hosts, first, now, "want one certificate and its key"},
-		{"another certificate's key", public + otherKey, hosts, first, now, "the key is not that of the certificate"},
+		{"another certificate's key", public + otherKey, hosts, first, now, "the key doesn't match the certificate"},
 		{"no longer than its authority", issue(t, ending, now, hosts...), hosts, ending, now, ""},
 		{"of the authority before", pair, hosts, second + first, now, "is not signed by the authority in use"},
 		{"of a stranger", pair, hosts, second, now, "is not signed by the authority in use"},
@@ -165,7 +165,7 @@ func TestOutdated(t *testing.T) {
 	}
 }
 
-func TestNoCertificateOutlivesItsAuthority(t *testing.T) {
+func TestCertificateExpiresWithItsAuthority(t *testing.T) {
 	now := time.Now()
 	authority, err := NewAuthority(now.Add(-authorityLife + 24*time.Hour))
 	if err != nil {
@@ -178,11 +178,11 @@ func TestNoCertificateOutlivesItsAuthority(t *testing.T) {
 	if got, err := NotAfter(issue(t, authority, now, "a.example")); err != nil || !got.Equal(end) {
 		t.Errorf("what it signs ends on %v, %v; want %v", got, err, end)
 	}
-	if _, err := Issue(authority, []string{"a.example"}, duration, now.Add(48*time.Hour)); err == nil || !strings.Contains(err.Error(), "has ended on") {
+	if _, err := Issue(authority, []string{"a.example"}, duration, now.Add(48*time.Hour)); err == nil || !strings.Contains(err.Error(), "has expired on") {
 		t.Errorf("signing after its end: %v", err)
 	}
 	if _, err := Issue(authority, nil, duration, now); err == nil {
-		t.Error("a certificate for nobody is issued")
+		t.Error("a certificate without hosts is issued")
 	}
 	for name, wrong := range map[string]string{"nothing": "", "a password": "abc", "a key": text(keyBlock, []byte("x")), "no certificate": text(certificateBlock, nil)} {
 		if _, err := NotAfter(wrong); err == nil {
@@ -191,7 +191,7 @@ func TestNoCertificateOutlivesItsAuthority(t *testing.T) {
 	}
 }
 
-func TestAuthoritiesOfOneDayHaveNamesOfTheirOwn(t *testing.T) {
+func TestAuthoritiesOfOneDayHaveDifferentNames(t *testing.T) {
 	names := map[string]bool{}
 	for range 3 {
 		certificate, _, err := parse(newAuthority(t))
@@ -205,7 +205,7 @@ func TestAuthoritiesOfOneDayHaveNamesOfTheirOwn(t *testing.T) {
 	}
 }
 
-// FuzzRead holds whatever is stored: what is read reads the same again, nothing panics, and no error quotes a key.
+// FuzzRead: a parsed value parses the same again, nothing panics, and no error contains a key.
 func FuzzRead(f *testing.F) {
 	first, second := newAuthority(f), newAuthority(f)
 	pair := issue(f, first, time.Now(), "a.example")

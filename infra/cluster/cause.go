@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -12,21 +13,21 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// Workload is what runs pods: a Deployment, a StatefulSet or a Job.
+// Workload is a Deployment, a StatefulSet or a Job.
 type Workload struct {
 	Kind, Namespace, Name string
 	Labels                map[string]string // of its pods
 }
 
-// Cause is why a workload isn't ready, in one sentence for people; empty where nothing is found.
+// Cause explains in one sentence why a workload isn't ready. It is empty if no cause is found.
 func (c *Cluster) Cause(ctx context.Context, workload Workload) string {
 	subject := fmt.Sprintf("%s %s/%s isn't ready: ", workload.Kind, workload.Namespace, workload.Name)
 	pods, err := c.client.CoreV1().Pods(workload.Namespace).List(ctx,
 		metav1.ListOptions{LabelSelector: labels.SelectorFromSet(workload.Labels).String()})
 	if err != nil {
-		return subject + "its pods can't be listed: " + err.Error()
+		return subject + "can't list its pods: " + err.Error()
 	}
-	// The latest is of the version that is being rolled out.
+	// The latest pod belongs to the new version.
 	slices.SortStableFunc(pods.Items, func(a, b corev1.Pod) int {
 		return b.CreationTimestamp.Compare(a.CreationTimestamp.Time)
 	})
@@ -41,7 +42,7 @@ func (c *Cluster) Cause(ctx context.Context, workload Workload) string {
 	return ""
 }
 
-// podCause is what keeps a pod from being ready; empty where it is.
+// podCause explains why a pod isn't ready. It is empty if the pod is ready.
 func (c *Cluster) podCause(ctx context.Context, pod corev1.Pod) string {
 	for _, condition := range pod.Status.Conditions {
 		switch {
@@ -69,57 +70,53 @@ func (c *Cluster) containerCause(ctx context.Context, pod corev1.Pod, status cor
 	case ended != nil && (ended.ExitCode != 0 || ended.Reason == "OOMKilled"):
 		reason := fmt.Sprintf("exit code %d", ended.ExitCode)
 		if ended.Reason == "OOMKilled" {
-			reason = "it needed more memory than its limit"
+			reason = "out of memory: it exceeded its limit"
 		}
-		return fmt.Sprintf("ended (%s)%s", reason, c.wordsOfEnded(ctx, pod, status, ended))
+		return fmt.Sprintf("ended (%s)%s", reason, c.lastLineOfEnded(ctx, pod, status, ended))
 	case waiting != nil && strings.Contains(waiting.Reason, "Image"):
 		return fmt.Sprintf("can't pull the image %s: %s", status.Image, sentence(waiting.Message))
 	case waiting != nil && waiting.Message != "":
 		return fmt.Sprintf("can't start (%s): %s", waiting.Reason, sentence(waiting.Message))
 	case status.State.Running != nil && !status.Ready:
-		return "runs but says that it isn't ready" + quoted(c.lastWords(ctx, pod, status.Name, false))
+		return "runs but isn't ready" + quoted(c.lastLine(ctx, pod, status.Name, false))
 	default:
 		return ""
 	}
 }
 
-// wordsOfEnded is what a container said before it ended: what the kubelet has kept of it, or else its log, which may be the
-// former one's by the time it is asked for.
-func (c *Cluster) wordsOfEnded(
+// lastLineOfEnded is the last line of a container that ended, from its termination message or else from its log. The container may
+// have restarted meanwhile, so the line may be in the log of the previous one.
+func (c *Cluster) lastLineOfEnded(
 	ctx context.Context, pod corev1.Pod, status corev1.ContainerStatus, ended *corev1.ContainerStateTerminated,
 ) string {
 	if lines := strings.Split(strings.TrimSpace(ended.Message), "\n"); lines[len(lines)-1] != "" {
 		return quoted(sentence(lines[len(lines)-1]))
 	}
 	restarted := status.State.Terminated == nil
-	words := c.lastWords(ctx, pod, status.Name, restarted)
-	if words == "" {
-		words = c.lastWords(ctx, pod, status.Name, !restarted)
-	}
-	return quoted(words)
+	return quoted(cmp.Or(c.lastLine(ctx, pod, status.Name, restarted), c.lastLine(ctx, pod, status.Name, !restarted)))
 }
 
-func quoted(words string) string {
-	if words == "" {
-		return " without a word"
+func quoted(line string) string {
+	if line == "" {
+		return " without a log line"
 	}
-	return ", its last words: " + words
+	return ", its last log line: " + line
 }
 
-// lastWords is the last line of a container's log; empty where there is none.
-func (c *Cluster) lastWords(ctx context.Context, pod corev1.Pod, container string, previous bool) string {
+// lastLine is the last line of a container's log, or empty.
+func (c *Cluster) lastLine(ctx context.Context, pod corev1.Pod, container string, previous bool) string {
 	one, most := int64(1), int64(2000)
 	log, err := c.client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
 		Container: container, TailLines: &one, LimitBytes: &most, Previous: previous,
 	}).DoRaw(ctx)
-	words := sentence(string(log))
-	if err != nil || strings.HasPrefix(words, "unable to retrieve container logs") { // the kubelet's word for one that is gone
+	line := sentence(string(log))
+	if err != nil || strings.HasPrefix(line, "unable to retrieve container logs") { // by the kubelet, for a deleted container
 		return ""
 	}
-	return words
+	return line
 }
 
-// refusal is why no pod could be made, such as a quota that is used up.
+// refusal explains why no pod was created, such as an exhausted quota.
 func (c *Cluster) refusal(ctx context.Context, workload Workload) string {
 	events, err := c.client.CoreV1().Events(workload.Namespace).List(ctx, metav1.ListOptions{FieldSelector: "reason=FailedCreate"})
 	if err != nil {
@@ -127,7 +124,7 @@ func (c *Cluster) refusal(ctx context.Context, workload Workload) string {
 	}
 	var latest corev1.Event
 	for _, event := range events.Items {
-		// A Deployment's pods are made by its ReplicaSet, whose name begins with its own.
+		// A Deployment's pods are created by its ReplicaSet, whose name begins with the Deployment's.
 		ours := event.InvolvedObject.Name == workload.Name || strings.HasPrefix(event.InvolvedObject.Name, workload.Name+"-")
 		if ours && occurred(event).After(occurred(latest)) {
 			latest = event
@@ -143,5 +140,5 @@ func occurred(event corev1.Event) time.Time {
 	return event.LastTimestamp.Time
 }
 
-// sentence is a text on one line.
+// sentence joins a text into one line.
 func sentence(text string) string { return strings.Join(strings.Fields(text), " ") }

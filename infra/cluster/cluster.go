@@ -1,5 +1,5 @@
-// Package cluster connects to the Kubernetes cluster of a stack, knows whether it is the stack's own, and says why
-// something there doesn't get ready.
+// Package cluster connects to the Kubernetes cluster of a stack, checks that it belongs to the stack, and explains why a workload
+// isn't ready.
 package cluster
 
 import (
@@ -10,6 +10,8 @@ import (
 	"github.com/go-logr/logr"
 	provider "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
@@ -21,28 +23,28 @@ import (
 	"platform.example/infra/namespace"
 )
 
-// Target is a context of a kubeconfig file. Empty strings mean the usual files and the current context.
+// Target is a context of a kubeconfig file. Empty strings mean the default files and the current context.
 type Target struct {
 	Kubeconfig string // path
 	Context    string
 	Namespaces namespace.Prefix
 }
 
-// Cluster is a target whose API server answers.
+// Cluster is a connection to a target's API server.
 type Cluster struct {
 	target Target
-	config *rest.Config // without a timeout: a port-forward stays open
+	config *rest.Config // without a timeout, for port forwards
 	client kubernetes.Interface
-	// metadata reads what objects of all kinds have in common.
+	// metadata reads the metadata of objects of all kinds.
 	metadata metadata.Interface
 	id       string
 	times    leaseTimes
 }
 
-// answerTime is how long an API server may take to answer.
+// answerTime is the timeout of requests to the API server.
 const answerTime = 10 * time.Second
 
-// Connect reads the kubeconfig and the ID of the cluster, so that a program can fail before its first resource.
+// Connect reads the kubeconfig and the ID of the cluster. The Pulumi program calls it first, to fail before its first resource.
 func (t Target) Connect(ctx context.Context) (*Cluster, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
 	rules.ExplicitPath = t.Kubeconfig
@@ -52,7 +54,7 @@ func (t Target) Connect(ctx context.Context) (*Cluster, error) {
 		return nil, fmt.Errorf("kubeconfig: %w: set platform:kubeconfig to the file, and platform:kubeContext to one of its contexts", err)
 	}
 	cluster := &Cluster{target: t, config: rest.CopyConfig(config), times: defaultLeaseTimes}
-	config.Timeout, config.QPS = answerTime, -1 // the API server itself limits requests
+	config.Timeout, config.QPS = answerTime, -1 // the API server limits requests itself
 	config.ContentType = runtime.ContentTypeJSON
 	klog.SetLogger(logr.Discard()) // client-go returns what it logs
 	if cluster.client, err = kubernetes.NewForConfig(config); err != nil {
@@ -70,19 +72,19 @@ func (t Target) Connect(ctx context.Context) (*Cluster, error) {
 	return cluster, nil
 }
 
-// ID identifies the cluster: the UID of namespace kube-system, which lives as long as the cluster.
+// ID is the UID of namespace kube-system, which exists as long as the cluster.
 func (c *Cluster) ID() string { return c.id }
 
-// namespace is the name on the cluster of one of the platform's namespaces.
+// namespace is the name of a namespace with the stack's prefix.
 func (c *Cluster) namespace(name namespace.Name) string { return c.target.Namespaces.Of(name) }
 
-// Provider is Pulumi's way to the cluster.
+// Provider is the Kubernetes provider for the cluster.
 func (t Target) Provider(ctx *pulumi.Context) (*provider.Provider, error) {
 	args := &provider.ProviderArgs{
 		EnableServerSideApply: pulumi.Bool(true),
-		// A Secret that isn't marked as immutable keeps its name, and its readers run on.
+		// Changing a Secret that isn't immutable then keeps its name and doesn't restart its pods.
 		EnableSecretMutable: pulumi.Bool(true),
-		// It asks the API server once for each resource, and by itself no more than 50 times a second.
+		// The provider sends a request per resource. Its default limit is 50 per second.
 		KubeClientSettings: provider.KubeClientSettingsArgs{Qps: pulumi.Float64(500), Burst: pulumi.Int(1000)},
 	}
 	if t.Kubeconfig != "" {
@@ -92,4 +94,16 @@ func (t Target) Provider(ctx *pulumi.Context) (*provider.Provider, error) {
 		args.Context = pulumi.String(t.Context)
 	}
 	return provider.NewProvider(ctx, "cluster", args)
+}
+
+// Certificate returns the certificate and the key of a Secret in PEM, or an empty string if the Secret doesn't exist.
+func (c *Cluster) Certificate(ctx context.Context, namespace, name string) (string, error) {
+	secret, err := c.client.CoreV1().Secrets(namespace).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return "", nil
+	}
+	if err != nil {
+		return "", fmt.Errorf("read the certificate of Secret %s/%s: %w", namespace, name, err)
+	}
+	return string(secret.Data[corev1.TLSCertKey]) + string(secret.Data[corev1.TLSPrivateKeyKey]), nil
 }

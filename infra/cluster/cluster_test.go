@@ -26,7 +26,7 @@ func connect(t *testing.T, api *clustertest.API) *Cluster {
 	return cluster
 }
 
-func TestAClusterIsKnownByItsID(t *testing.T) {
+func TestClusterID(t *testing.T) {
 	if id := connect(t, clustertest.New(t, "one")).ID(); id != "one" {
 		t.Errorf("the cluster is %q", id)
 	}
@@ -59,7 +59,7 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-func TestSeveralFilesAreMerged(t *testing.T) {
+func TestKubeconfigFilesAreMerged(t *testing.T) {
 	api := clustertest.New(t, "one")
 	t.Setenv("KUBECONFIG", strings.Join([]string{
 		"/absent", clustertest.Write(t, "current-context: dangling\n"), api.Kubeconfig(t),
@@ -69,7 +69,7 @@ func TestSeveralFilesAreMerged(t *testing.T) {
 	}
 }
 
-// engine takes whatever a program asks for.
+// engine accepts all resources.
 type engine struct{}
 
 func (e engine) Call(pulumi.MockCallArgs) (resource.PropertyMap, error) { return nil, nil }
@@ -78,13 +78,13 @@ func (e engine) NewResource(args pulumi.MockResourceArgs) (string, resource.Prop
 	return args.Name, nil, nil
 }
 
-func TestAStackKeepsToItsOwnCluster(t *testing.T) {
+func TestOwn(t *testing.T) {
 	tests := []struct {
 		name, recorded, settler, want string
 	}{
-		{"the first time", "", "", ""},
-		{"the same again", "one", "production", ""},
-		{"after a first time that was cut off", "", "production", ""},
+		{"first update", "", "", ""},
+		{"second update", "one", "production", ""},
+		{"after a killed first update", "", "production", ""},
 		{"another cluster", "other", "", `stack production is on the cluster other, but platform:kubeContext "" leads to the cluster one`},
 		{"another stack's cluster", "", "staging", "leads to the cluster of stack staging: two stacks can't share one"},
 	}
@@ -120,7 +120,7 @@ func pod(name string, born time.Time, container corev1.ContainerStatus, conditio
 	}
 }
 
-func TestTheCauseIsOneSentence(t *testing.T) {
+func TestCause(t *testing.T) {
 	ready := corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionTrue}
 	waiting := func(reason, message string) corev1.ContainerStatus {
 		return corev1.ContainerStatus{Image: "registry/shop:1", State: corev1.ContainerState{
@@ -143,11 +143,11 @@ func TestTheCauseIsOneSentence(t *testing.T) {
 		{"a configuration that isn't there", pod("a", time.Now(), waiting("CreateContainerConfigError", `secret "x" not found`)), nil,
 			`pod a can't start (CreateContainerConfigError): secret "x" not found`},
 		{"a crash", pod("a", time.Now(), crashed), "JWT_KEYS: must be\tset\n",
-			"pod a ended (exit code 3), its last words: JWT_KEYS: must be set"},
-		{"a crash in silence", pod("a", time.Now(), crashed), nil, "pod a ended (exit code 3) without a word"},
-		{"too little memory", pod("a", time.Now(), starved), "loading", "pod a ended (it needed more memory than its limit), its last words: loading"},
+			"pod a ended (exit code 3), its last log line: JWT_KEYS: must be set"},
+		{"a crash without a log", pod("a", time.Now(), crashed), nil, "pod a ended (exit code 3) without a log line"},
+		{"too little memory", pod("a", time.Now(), starved), "loading", "pod a ended (out of memory: it exceeded its limit), its last log line: loading"},
 		{"never ready", pod("a", time.Now(), running), "waiting for Postgres",
-			"pod a runs but says that it isn't ready, its last words: waiting for Postgres"},
+			"pod a runs but isn't ready, its last log line: waiting for Postgres"},
 		{"a full cluster", pod("a", time.Now(), corev1.ContainerStatus{}, corev1.PodCondition{
 			Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/1 nodes are available: 1 Insufficient cpu."}), nil,
 			"pod a finds no node: 0/1 nodes are available: 1 Insufficient cpu."},
@@ -169,7 +169,7 @@ func TestTheCauseIsOneSentence(t *testing.T) {
 	}
 }
 
-func TestPodsThatAreRefused(t *testing.T) {
+func TestCauseOfRefusedPods(t *testing.T) {
 	api := clustertest.New(t, "one")
 	event := func(name, message string, at time.Time) corev1.Event {
 		return corev1.Event{
@@ -205,7 +205,7 @@ func rollout(seen int64, updated int32, status corev1.ConditionStatus, reason st
 	}
 }
 
-func TestARolloutIsCompleteWhenItsControllerHasSeenTheChangeAndBroughtItAbout(t *testing.T) {
+func TestCompleted(t *testing.T) {
 	const available = "NewReplicaSetAvailable"
 	for _, test := range []struct {
 		about      string
@@ -225,24 +225,24 @@ func TestARolloutIsCompleteWhenItsControllerHasSeenTheChangeAndBroughtItAbout(t 
 	}
 }
 
-func TestARolloutIsWaitedForAndItsFailureExplained(t *testing.T) {
+func TestCompleteExplainsFailures(t *testing.T) {
 	api := clustertest.New(t, "one")
 	here := connect(t, api)
 	crashed := corev1.ContainerStatus{State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3}}}
 	api.Answer(podsPath, corev1.PodList{Items: []corev1.Pod{pod("a", time.Now(), crashed)}})
-	const cause = "Deployment apps/shop-blue isn't ready: pod a ended (exit code 3) without a word; what ran before goes on"
+	const cause = "Deployment apps/shop-blue isn't ready: pod a ended (exit code 3) without a log line; the previous version keeps running"
 
 	api.Answer(deploymentPath, rollout(1, 2, corev1.ConditionTrue, "NewReplicaSetAvailable"))
 	if err := here.complete(t.Context(), 10*time.Millisecond, workload); err == nil || err.Error() != cause {
-		t.Errorf("one that isn't seen: %v", err)
+		t.Errorf("not observed yet: %v", err)
 	}
 	api.Answer(podsPath, corev1.PodList{})
 	if err := here.complete(t.Context(), 10*time.Millisecond, workload); err == nil || !strings.Contains(err.Error(), "its rollout isn't complete") {
-		t.Errorf("one that stalls for no visible cause: %v", err)
+		t.Errorf("stalled without a cause: %v", err)
 	}
 	api.Answer(deploymentPath, http.StatusServiceUnavailable)
 	time.AfterFunc(lookAgain/2, func() { api.Answer(deploymentPath, rollout(2, 2, corev1.ConditionTrue, "NewReplicaSetAvailable")) })
 	if err := here.complete(t.Context(), time.Hour, workload); err != nil {
-		t.Errorf("one that completes: %v", err)
+		t.Errorf("completed: %v", err)
 	}
 }

@@ -24,7 +24,7 @@ import (
 	"platform.example/infra/stack"
 )
 
-// answers is what the API server says of its cluster.
+// answers are the API server's responses.
 type answers struct {
 	version   version.Info
 	groups    metav1.APIGroupList
@@ -37,16 +37,16 @@ type answers struct {
 	nodeLocal appsv1.DaemonSet
 }
 
-// service is a Service with what it leads to.
+// service is a Service with its endpoints.
 type service struct {
 	corev1.Service
 	slices discoveryv1.EndpointSliceList
 }
 
-// nodesAsked is how many nodes are looked at, a few MB of them.
+// nodesAsked is the maximum number of nodes to read, which are a few MB.
 const nodesAsked = 250
 
-// Discover asks the cluster how it differs from others, all at the same time. What it may not ask, it notes.
+// Discover reads the properties of the cluster with concurrent requests. Facts.Unknown lists failed requests, such as forbidden ones.
 func (c *Cluster) Discover(ctx context.Context, nodes map[string]string) profile.Facts {
 	found := answers{dns: make([]service, 2)}
 	paths := map[string]any{
@@ -122,7 +122,7 @@ func (a answers) facts(selector map[string]string) profile.Facts {
 	facts.Architectures = distinct(facts.Architectures)
 	var pods []string
 	facts.DNS, pods = a.nameServers(nodeAddresses)
-	facts.PodNetworks = append(facts.PodNetworks, pods...) // which the nodes' networks don't hold on every cluster
+	facts.PodNetworks = append(facts.PodNetworks, pods...) // on some clusters the nodes' networks don't include them
 	for _, family := range a.api.Spec.IPFamilies {
 		facts.Families = append(facts.Families, stack.Family(family))
 	}
@@ -147,7 +147,7 @@ func (a answers) facts(selector map[string]string) profile.Facts {
 	return facts
 }
 
-// nameServers is whom pods ask for names, as a firewall sees them, and the networks of those that are pods.
+// nameServers returns the peers of a NetworkPolicy for DNS, and the networks of DNS servers that are pods.
 func (a answers) nameServers(nodes map[string]bool) (peers []stack.Peer, pods []string) {
 	at := slices.IndexFunc(a.dns, func(dns service) bool { return dns.Name != "" })
 	if at < 0 {
@@ -158,7 +158,7 @@ func (a answers) nameServers(nodes map[string]bool) (peers []stack.Peer, pods []
 		port = dns.target(slice)
 		for _, endpoint := range slice.Endpoints {
 			for _, address := range endpoint.Addresses {
-				// No policy finds a pod with its node's address by its labels.
+				// Labels don't select a pod with its node's address.
 				if endpoint.TargetRef != nil && endpoint.TargetRef.Kind == "Pod" && !nodes[address] {
 					pods = append(pods, cidr(address))
 				} else {
@@ -172,7 +172,7 @@ func (a answers) nameServers(nodes map[string]bool) (peers []stack.Peer, pods []
 	if !networks && len(dns.Spec.Selector) > 0 {
 		peers = append(peers, stack.Peer{Namespace: dns.Namespace, Labels: dns.Spec.Selector, Port: port})
 	}
-	// NodeLocal DNSCache answers on each node, at a link-local address and at that of the Service.
+	// NodeLocal DNSCache answers on each node, at a link-local address and at the Service's address.
 	for _, container := range a.nodeLocal.Spec.Template.Spec.Containers {
 		for text := range strings.SplitSeq(strings.Join(container.Args, ","), ",") {
 			if address, err := netip.ParseAddr(text); err == nil && address.IsLinkLocalUnicast() {
@@ -181,14 +181,14 @@ func (a answers) nameServers(nodes map[string]bool) (peers []stack.Peer, pods []
 		}
 	}
 	for _, address := range dns.Spec.ClusterIPs {
-		if networks && address != corev1.ClusterIPNone { // some firewalls judge before the Service's address is translated
+		if networks && address != corev1.ClusterIPNone { // some firewalls match the Service's address before its translation
 			peers = append(peers, stack.Peer{Network: cidr(address), Port: 53})
 		}
 	}
 	return peers, pods
 }
 
-// target is the port behind port 53 of the Service.
+// target is the target port of the Service's port 53.
 func (s service) target(slice discoveryv1.EndpointSlice) int {
 	for _, served := range s.Spec.Ports {
 		for _, port := range slice.Ports {
@@ -202,7 +202,7 @@ func (s service) target(slice discoveryv1.EndpointSlice) int {
 
 func distinct[T ~string](values []T) []T { return slices.Compact(slices.Sorted(slices.Values(values))) }
 
-// cidr is an address as a network of its own; a network stays one.
+// cidr turns an address into a network. It returns a network unchanged.
 func cidr(address string) string {
 	if parsed, err := netip.ParseAddr(address); err == nil {
 		return netip.PrefixFrom(parsed, parsed.BitLen()).String()

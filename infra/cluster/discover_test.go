@@ -50,7 +50,7 @@ func node(address, architecture string, networks ...string) corev1.Node {
 	}
 }
 
-func TestWhomPodsAskForNames(t *testing.T) {
+func TestNameServers(t *testing.T) {
 	byLabel := map[string]string{"k8s-app": "kube-dns"}
 	for _, test := range []struct {
 		name string
@@ -127,7 +127,7 @@ func TestDiscover(t *testing.T) {
 	}
 }
 
-func TestWhatMayNotBeAskedIsReported(t *testing.T) {
+func TestDiscoverReportsFailedRequests(t *testing.T) {
 	api := clustertest.New(t, "one")
 	api.Answer("/api/v1/nodes", http.StatusForbidden)
 	facts := connect(t, api).Discover(t.Context(), nil)

@@ -19,10 +19,10 @@ import (
 	"platform.example/infra/release"
 )
 
-// fieldManager is the name by which the API server knows changes that the platform makes without Pulumi.
+// fieldManager is the field manager of changes without Pulumi.
 const fieldManager = "platform-release"
 
-// Restore gives back to each object what the last release recorded. Differences without a patch are left alone.
+// Restore patches the objects as the last release recorded them. It skips differences without a patch.
 func (c *Cluster) Restore(ctx context.Context, differences []release.Difference) error {
 	for _, difference := range differences {
 		if difference.Patch == nil {
@@ -35,14 +35,14 @@ func (c *Cluster) Restore(ctx context.Context, differences []release.Difference)
 				Param("fieldManager", fieldManager).Body(patch).Do(ctx).Error()
 		}
 		if err != nil {
-			return fmt.Errorf("%s: it can't be restored: %w", difference, err)
+			return fmt.Errorf("%s: can't be restored: %w", difference, err)
 		}
 	}
 	return nil
 }
 
-// Recorded is what is true of every service after an update; nil where nothing is asked. To be out of reach for a while is no
-// failure.
+// Recorded is the actual state of all services after an update, or nil in a preview or without a cluster. It retries until the
+// deadline.
 func (r Rollout) Recorded(ctx *pulumi.Context) (recorded map[string]release.Recorded, err error) {
 	if r.cluster == nil || ctx.DryRun() {
 		return nil, nil
@@ -55,7 +55,7 @@ func (r Rollout) Recorded(ctx *pulumi.Context) (recorded map[string]release.Reco
 	return recorded, errors.Join(err, unread)
 }
 
-// changes is the last change of every field of an object, the status left out.
+// changes returns the last change of each field of an object, except for the status.
 func changes(entries []metav1.ManagedFieldsEntry) release.Changes {
 	found := release.Changes{}
 	for _, entry := range entries {
@@ -75,7 +75,7 @@ func changes(entries []metav1.ManagedFieldsEntry) release.Changes {
 	return found
 }
 
-// eachField visits every path of a set of fields: spec.replicas, spec.template.spec.containers[shop].image.
+// eachField visits all paths of a set of fields: spec.replicas, spec.template.spec.containers[shop].image.
 func eachField(raw json.RawMessage, path string, visit func(path string)) {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal(raw, &fields) != nil {
@@ -86,7 +86,7 @@ func eachField(raw json.RawMessage, path string, visit func(path string)) {
 		switch kind, rest, _ := strings.Cut(key, ":"); kind {
 		case "f":
 			at = strings.TrimPrefix(path+"."+rest, ".")
-		case "k": // an element of a list, by its keys
+		case "k": // a list element, by its keys
 			var keys map[string]any
 			_ = json.Unmarshal([]byte(rest), &keys)
 			at = fmt.Sprintf("%s[%v]", path, keys["name"])
@@ -107,9 +107,9 @@ func autoscaler(found autoscalingv2.HorizontalPodAutoscaler) *release.Autoscaler
 	}
 }
 
-// readyEndpoints is the pods that get the traffic of each Service.
+// readyEndpoints returns the names of the ready pods by Service.
 func readyEndpoints(found []discoveryv1.EndpointSlice) map[string]map[string]bool {
-	ready := map[string]map[string]bool{} // by pod: one may stand in several slices
+	ready := map[string]map[string]bool{} // sets, since a pod may be in several slices
 	for _, slice := range found {
 		service := slice.Labels[discoveryv1.LabelServiceName]
 		for _, endpoint := range slice.Endpoints {

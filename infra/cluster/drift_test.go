@@ -18,7 +18,7 @@ import (
 	"platform.example/infra/release"
 )
 
-func TestChangesAreThoseOfManagedFields(t *testing.T) {
+func TestChanges(t *testing.T) {
 	at := func(second int) *metav1.Time { return &metav1.Time{Time: time.Unix(1_700_000_000+int64(second), 0)} }
 	entry := func(manager, subresource string, second int, fields string) metav1.ManagedFieldsEntry {
 		return metav1.ManagedFieldsEntry{Manager: manager, Subresource: subresource, Time: at(second), FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}}
@@ -44,7 +44,7 @@ func TestChangesAreThoseOfManagedFields(t *testing.T) {
 	}
 }
 
-func TestAnAutoscalerIsReadWithWhatTheLastUpdateSet(t *testing.T) {
+func TestAutoscaler(t *testing.T) {
 	least := int32(2)
 	got := autoscaler(autoscalingv2.HorizontalPodAutoscaler{
 		ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{release.ReplicasAnnotation: release.Bounds{Min: 3, Max: 4}.With("earlier")}},
@@ -96,7 +96,7 @@ func TestRestorePatchesEachObject(t *testing.T) {
 		t.Errorf("it patches %v (%v), want %v", patched, err, want)
 	}
 	err = cluster.Restore(t.Context(), []release.Difference{{Kind: "Deployment", Name: "gone", Field: "spec.paused", Have: "true", Want: "false", Patch: replicas}})
-	if err == nil || !strings.Contains(err.Error(), "Deployment gone: spec.paused: true, want false: it can't be restored") {
-		t.Errorf("of what is gone: %v", err)
+	if err == nil || !strings.Contains(err.Error(), "Deployment gone: spec.paused: true, want false: can't be restored") {
+		t.Errorf("a deleted object: %v", err)
 	}
 }

@@ -18,8 +18,8 @@ import (
 	"platform.example/infra/namespace"
 )
 
-// Forward forwards a port of 127.0.0.1, a free one where local is 0, to a port of the first ready pod with that name, until ctx is
-// done or the connection is lost. It calls ready with the local port once that accepts connections.
+// Forward forwards a port of 127.0.0.1 to a port of the first ready pod with that name, until ctx is done or the connection is lost.
+// If local is 0, it uses a free port. It calls ready with the local port once that accepts connections.
 func (c *Cluster) Forward(ctx context.Context, in namespace.Name, name string, local, port int, ready func(local int)) error {
 	namespace := c.namespace(in)
 	pod, err := c.readyPod(ctx, namespace, name)
@@ -32,10 +32,10 @@ func (c *Cluster) Forward(ctx context.Context, in namespace.Name, name string, l
 	}
 	at := c.client.CoreV1().RESTClient().Post().Namespace(namespace).Resource("pods").Name(pod).SubResource("portforward").URL()
 	dialer := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, at)
-	var complaints bytes.Buffer
+	var messages bytes.Buffer
 	stop, started := make(chan struct{}), make(chan struct{})
 	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("%d:%d", local, port)},
-		stop, started, io.Discard, &complaints)
+		stop, started, io.Discard, &messages)
 	if err != nil {
 		return fmt.Errorf("forward to %s: %w", name, err)
 	}
@@ -52,9 +52,9 @@ func (c *Cluster) Forward(ctx context.Context, in namespace.Name, name string, l
 			started = nil
 		case err := <-ended:
 			if err == nil {
-				err = errors.New("the connection to the cluster is gone")
+				err = errors.New("the connection to the cluster was lost")
 			}
-			return fmt.Errorf("forward to %s: %w %s", name, err, strings.TrimSpace(complaints.String()))
+			return fmt.Errorf("forward to %s: %w %s", name, err, strings.TrimSpace(messages.String()))
 		case <-ctx.Done():
 			close(stop)
 			<-ended
@@ -63,7 +63,7 @@ func (c *Cluster) Forward(ctx context.Context, in namespace.Name, name string, l
 	}
 }
 
-// Has reports whether a namespace has a Service of that name.
+// Has reports whether a namespace has a Service with that name.
 func (c *Cluster) Has(ctx context.Context, in namespace.Name, name string) (bool, error) {
 	_, err := c.client.CoreV1().Services(c.namespace(in)).Get(ctx, name, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {

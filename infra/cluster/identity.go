@@ -15,30 +15,30 @@ import (
 // Output is the name of the stack output that records the ID of the stack's cluster.
 const Output = "cluster"
 
-// Own is an error unless the cluster is this stack's: the one recorded, if any, where no other stack has settled.
+// Own returns an error unless the cluster has the recorded ID, if any, and its namespaces belong to this stack or to none.
 func (c *Cluster) Own(ctx *pulumi.Context, recorded string) error {
 	if recorded != "" && recorded != c.id {
 		return fmt.Errorf("stack %s is on the cluster %s, but platform:kubeContext %q leads to the cluster %s: set kubeContext and "+
-			"kubeconfig to its own, or, if that is gone for good, forget it with `pulumi stack rm --force --preserve-config %s` and "+
+			"kubeconfig to the stack's own; if that cluster was deleted, run `pulumi stack rm --force --preserve-config %s` and "+
 			"`pulumi stack init %[5]s`", ctx.Stack(), recorded, c.target.Context, c.id, ctx.Stack())
 	}
 	return c.Settled(ctx.Context(), ctx.Stack())
 }
 
-// Settled is an error where another stack than this one has settled on the cluster.
+// Settled returns an error if the namespace apps of this stack's prefix belongs to another stack.
 func (c *Cluster) Settled(ctx context.Context, stack string) error {
-	settler, err := c.settler(ctx)
+	owner, err := c.settler(ctx)
 	if err != nil {
 		return fmt.Errorf("stack %s: %w", stack, err)
 	}
-	if settler != "" && settler != stack {
+	if owner != "" && owner != stack {
 		return fmt.Errorf("stack %s: platform:kubeContext %q leads to the cluster of stack %s: two stacks can't share one: "+
-			"set kubeContext and kubeconfig to the cluster of this stack", stack, c.target.Context, settler)
+			"set kubeContext and kubeconfig to the cluster of this stack", stack, c.target.Context, owner)
 	}
 	return nil
 }
 
-// settler is the stack whose namespaces are on the cluster; empty for none.
+// settler returns the stack that owns the namespace apps of this prefix, or an empty string.
 func (c *Cluster) settler(ctx context.Context) (string, error) {
 	apps, err := c.client.CoreV1().Namespaces().Get(ctx, c.namespace(namespace.Apps), metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -50,7 +50,7 @@ func (c *Cluster) settler(ctx context.Context) (string, error) {
 	return apps.Annotations[namespace.StackAnnotation], nil
 }
 
-// FindNamespaces sets the prefix of the namespaces to that of the only stack on the cluster.
+// FindNamespaces sets the namespace prefix to that of the only stack on the cluster.
 func (c *Cluster) FindNamespaces(ctx context.Context) error {
 	namespaces, err := c.client.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
 	if err != nil {

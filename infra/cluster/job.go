@@ -20,15 +20,15 @@ import (
 )
 
 const (
-	// commandLimit is how long a command may take, its pod's start included.
+	// commandLimit is the time limit of a command, including the start of its pod.
 	commandLimit = time.Minute
-	// commandPoll is how often its Job is looked at.
+	// commandPoll is the interval at which its Job is checked.
 	commandPoll = 500 * time.Millisecond
 )
 
-// Command runs a subcommand of a service in a Job with the image, the rights and the environment of one of its Deployments, and
-// variables beside them. It returns the last line of its log. The Job is deleted at its end, or a minute later by Kubernetes.
-func (c *Cluster) Command(ctx context.Context, deployment, subcommand string, variables map[string]string) (words string, err error) {
+// Command runs a subcommand of a service in a Job with the image, the permissions and the environment of one of its Deployments, plus
+// variables. It returns the last line of the log and deletes the Job. If that fails, Kubernetes deletes the Job a minute later.
+func (c *Cluster) Command(ctx context.Context, deployment, subcommand string, variables map[string]string) (line string, err error) {
 	in := c.namespace(namespace.Apps)
 	running, err := c.client.AppsV1().Deployments(in).Get(ctx, deployment, metav1.GetOptions{})
 	if err != nil {
@@ -49,13 +49,13 @@ func (c *Cluster) Command(ctx context.Context, deployment, subcommand string, va
 		if apierrors.IsNotFound(err) {
 			return false, err
 		}
-		if err == nil { // the API server may answer at the next poll
+		if err == nil { // otherwise retry
 			job = found
 		}
 		return job.Status.Succeeded+job.Status.Failed > 0, nil
 	})
 	if ended != nil {
-		err := fmt.Errorf("%s of %s: whether it was done is not known: %w", subcommand, deployment, ended)
+		err := fmt.Errorf("%s of %s: its result is unknown: %w", subcommand, deployment, ended)
 		if cause := c.Cause(context.WithoutCancel(ctx), Workload{"Job", in, name, map[string]string{batchv1.JobNameLabel: name}}); cause != "" {
 			err = fmt.Errorf("%w: %s", err, cause)
 		}
@@ -63,20 +63,20 @@ func (c *Cluster) Command(ctx context.Context, deployment, subcommand string, va
 	}
 	pods, err := c.client.CoreV1().Pods(in).List(ctx, metav1.ListOptions{LabelSelector: batchv1.JobNameLabel + "=" + name})
 	if err == nil && len(pods.Items) > 0 {
-		words = c.lastWords(ctx, pods.Items[0], subcommand, false)
+		line = c.lastLine(ctx, pods.Items[0], subcommand, false)
 	}
 	if job.Status.Succeeded == 0 {
-		return words, fmt.Errorf("%s of %s failed%s", subcommand, deployment, quoted(words))
+		return line, fmt.Errorf("%s of %s failed%s", subcommand, deployment, quoted(line))
 	}
-	return words, nil
+	return line, nil
 }
 
-// commandJob is the Job of a subcommand. No Service selects its pod, and the firewall lets it where the service's own may go.
+// commandJob is the Job of a subcommand. No Service selects its pod. The NetworkPolicies of the service apply to it.
 func commandJob(of *appsv1.Deployment, subcommand string, variables map[string]string) *batchv1.Job {
 	template := *of.Spec.Template.DeepCopy()
 	name := of.Name + "-" + subcommand
 	template.Labels["app.kubernetes.io/name"] = name
-	template.Annotations = nil // Prometheus would scrape it
+	template.Annotations = nil // so that Prometheus doesn't scrape it
 	template.Spec.RestartPolicy, template.Spec.TerminationGracePeriodSeconds = corev1.RestartPolicyNever, ptr.To[int64](1)
 	container := template.Spec.Containers[0]
 	container.Name, container.Args, container.Ports = subcommand, []string{subcommand}, nil

@@ -11,7 +11,7 @@ import (
 	"platform.example/infra/namespace"
 )
 
-func TestACommandRunsAsTheServiceAndIsSelectedByNothing(t *testing.T) {
+func TestCommandJob(t *testing.T) {
 	deployment := &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: "user-service-blue", Annotations: map[string]string{namespace.StackAnnotation: "local"}},
 		Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{

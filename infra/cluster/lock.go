@@ -19,12 +19,12 @@ import (
 	"platform.example/infra/release"
 )
 
-// leaseTimes are the durations of leader election, by which every update and release of a stack holds one Lease in namespace apps.
-// It compares no clocks of two machines, but measures by its own clock for how long a Lease doesn't change.
+// leaseTimes are the durations of the leader election for the Lease of releases in namespace apps. Every update and release of a
+// stack holds it. Leader election doesn't compare the clocks of two machines: it measures how long the Lease stays unchanged.
 type leaseTimes struct {
-	life  time.Duration // a Lease that doesn't change for so long has a dead holder
-	renew time.Duration // for how long the holder tries to renew it before leader election starts over
-	retry time.Duration // pause between two renewals, and between two attempts to take it
+	life  time.Duration // the holder of a Lease that is unchanged for this long is dead
+	renew time.Duration // how long the holder tries to renew before leader election starts over
+	retry time.Duration // interval of renewals, and of attempts to take the Lease
 }
 
 var defaultLeaseTimes = leaseTimes{life: 15 * time.Second, renew: 5 * time.Second, retry: 2 * time.Second}
@@ -32,7 +32,7 @@ var defaultLeaseTimes = leaseTimes{life: 15 * time.Second, renew: 5 * time.Secon
 // ErrNoNamespace reports that namespace apps, and with it the Lease, doesn't exist: the stack was never deployed.
 var ErrNoNamespace = errors.New("the stack was never deployed")
 
-// Holder is the holder of the Lease, dead or alive, and when it was renewed; empty for nobody.
+// Holder returns the holder of the Lease, dead or alive, and the time of its last renewal. Without a holder, both are zero.
 func (c *Cluster) Holder(ctx context.Context) (holder string, renewed time.Time, err error) {
 	lease, err := c.lease(ctx)
 	if err != nil || holderOf(lease) == "" {
@@ -46,7 +46,7 @@ func (c *Cluster) Holder(ctx context.Context) (holder string, renewed time.Time,
 
 func holderOf(lease *coordinationv1.Lease) string { return ptr.Deref(lease.Spec.HolderIdentity, "") }
 
-// lease is the zero Lease where there is none.
+// lease returns the Lease, or the zero Lease if it doesn't exist.
 func (c *Cluster) lease(ctx context.Context) (*coordinationv1.Lease, error) {
 	lease, err := c.leases().Get(ctx, release.Lease, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
@@ -62,17 +62,16 @@ func (c *Cluster) leases() coordination.LeaseInterface {
 	return c.client.CoordinationV1().Leases(c.namespace(namespace.Apps))
 }
 
-// Lock is the Lease, held.
+// Lock is the held Lease.
 type Lock struct {
-	// From is the former holder, who died or from whom the Lease was taken; empty for nobody.
+	// From is the previous holder, which died or lost the Lease by force, or empty.
 	From string
 	stop context.CancelFunc
 	done chan struct{}
 }
 
-// Lock takes the Lease and renews it until Release. A holder that doesn't renew it for its life is dead and loses it; one that
-// does is an error, unless force is set. Lock calls wait once if it has to find out whether the holder is alive. The returned
-// context ends when somebody else takes the Lease.
+// Lock takes the Lease and renews it until Release. It fails if the holder is alive, that is renews the Lease, unless force is set.
+// Lock calls wait once if it has to wait to find that out. The returned context ends when another holder takes the Lease.
 func (c *Cluster) Lock(ctx context.Context, holder string, force bool, wait func(holder string)) (*Lock, context.Context, error) {
 	settler, err := c.settler(ctx)
 	if err != nil {
@@ -116,8 +115,8 @@ func (c *Cluster) takeLease(ctx context.Context, lease coordinationv1.Lease, hol
 	return nil
 }
 
-// elect runs leader election until ctx ends, and closes taken once holder has the Lease. An API server that doesn't answer for a
-// while doesn't lose the Lease: only another holder does.
+// elect runs leader election until ctx ends, and closes taken once holder has the Lease. During an outage of the API server the Lease
+// isn't lost: elect calls lost only once another holder has it.
 func (c *Cluster) elect(ctx context.Context, holder string, taken chan struct{}, lost context.CancelCauseFunc) {
 	var leading atomic.Bool
 	config := leaderelection.LeaderElectionConfig{
@@ -142,11 +141,11 @@ func (c *Cluster) elect(ctx context.Context, holder string, taken chan struct{},
 		},
 	}
 	for ctx.Err() == nil {
-		leaderelection.RunOrDie(ctx, config) // dies of a wrong config only
+		leaderelection.RunOrDie(ctx, config) // panics only on an invalid config
 	}
 }
 
-// await returns nil once the Lease is taken, and an error once somebody else renews it.
+// await returns nil once the Lease is taken, or an error once another holder renews it.
 func (c *Cluster) await(ctx context.Context, holder string, former *coordinationv1.Lease, taken <-chan struct{}, wait func(string)) error {
 	deadline, waiting := time.After(2*c.times.life), false
 	for {
@@ -174,7 +173,7 @@ func (c *Cluster) await(ctx context.Context, holder string, former *coordination
 	}
 }
 
-// Release gives the Lease back, and returns once that is done.
+// Release releases the Lease.
 func (l *Lock) Release() {
 	l.stop()
 	<-l.done

@@ -21,17 +21,17 @@ import (
 	"platform.example/infra/namespace"
 )
 
-// Object identifies an object on the cluster. Namespace is empty for a cluster-scoped one.
+// Object identifies an object. Namespace is empty for a cluster-scoped one.
 type Object struct{ APIVersion, Kind, Namespace, Name string }
 
-// ObjectOf reads the identity of an object from its manifest. Name is empty where the API server or Pulumi generates it.
+// ObjectOf reads the identity of an object from its manifest. Name is empty if the API server or Pulumi generates it.
 func ObjectOf(manifest map[string]any) Object {
 	text := func(fields map[string]any, key string) string { value, _ := fields[key].(string); return value }
 	metadata, _ := manifest["metadata"].(map[string]any)
 	return Object{text(manifest, "apiVersion"), text(manifest, "kind"), text(metadata, "namespace"), text(metadata, "name")}
 }
 
-// Plain is an object of Pulumi's as one of JSON, with what is secret.
+// Plain converts Pulumi's properties to plain values, including secrets.
 func Plain(properties resource.PropertyMap) map[string]any {
 	var plain func(resource.PropertyValue) (any, bool)
 	plain = func(value resource.PropertyValue) (any, bool) {
@@ -41,7 +41,7 @@ func Plain(properties resource.PropertyMap) map[string]any {
 		case value.IsOutput():
 			return value.OutputValue().Element.MapRepl(nil, plain), true
 		case value.IsNumber() && value.NumberValue() == float64(int(value.NumberValue())):
-			return int(value.NumberValue()), true // not 1e+06
+			return int(value.NumberValue()), true // a float64 prints as 1e+06
 		default:
 			return nil, false
 		}
@@ -49,12 +49,9 @@ func Plain(properties resource.PropertyMap) map[string]any {
 	return properties.MapRepl(nil, plain)
 }
 
-// String is the kind, and the name with its namespace.
-func (o Object) String() string {
-	return o.Kind + " " + o.ID()
-}
+func (o Object) String() string { return o.Kind + " " + o.ID() }
 
-// ID is how Pulumi identifies the object.
+// ID is Pulumi's ID of the object: its name, preceded by its namespace.
 func (o Object) ID() string { return strings.TrimPrefix(o.Namespace+"/"+o.Name, "/") }
 
 // Owns reports whether the object exists and belongs to the stack.
@@ -66,8 +63,7 @@ func (c *Cluster) Owns(ctx context.Context, stack string, object Object) (bool, 
 	return err == nil && owner == stack, nil
 }
 
-// owner is the stack that an object on the cluster is annotated with. It is an error that IsNotFound recognises where there is no
-// such object.
+// owner returns the stack in an object's annotation. IsNotFound matches the error for a missing object.
 func (c *Cluster) owner(ctx context.Context, object Object) (string, error) {
 	kind := schema.FromAPIVersionAndKind(object.APIVersion, object.Kind)
 	plural, _ := meta.UnsafeGuessKindToResource(kind)
@@ -78,8 +74,7 @@ func (c *Cluster) owner(ctx context.Context, object Object) (string, error) {
 	return found.Annotations[namespace.StackAnnotation], nil
 }
 
-// Free is an error for each of the objects that exists without the annotation of the stack. The stack neither changes nor deletes
-// what another owner made.
+// Free returns an error for each object that exists without the stack's annotation. The stack neither changes nor deletes such objects.
 func (c *Cluster) Free(ctx context.Context, stack string, objects []Object) error {
 	const atOnce = 16
 	faults := make([]error, len(objects))
@@ -91,7 +86,7 @@ func (c *Cluster) Free(ctx context.Context, stack string, objects []Object) erro
 			return nil
 		})
 	}
-	_ = checking.Wait() // returns none
+	_ = checking.Wait() // never fails
 	return errors.Join(faults...)
 }
 
@@ -110,12 +105,12 @@ func (c *Cluster) free(ctx context.Context, stack string, object Object) error {
 		inNamespace = " --namespace " + object.Namespace
 	}
 	return fmt.Errorf("%s exists, and stack %s didn't create it: set platform:namespacePrefix, so that the names of this stack "+
-		"differ; or adopt it, so that the stack changes it and deletes it in the end, with `kubectl annotate%s %s %s %s=%s`",
+		"differ; or let the stack adopt, change and later delete it with `kubectl annotate%s %s %s %s=%s`",
 		object, stack, inNamespace, strings.ToLower(object.Kind), object.Name, namespace.StackAnnotation, stack)
 }
 
-// Own annotates every object that the program creates with the stack. With a cluster, it also lets none be created over an object
-// that belongs to somebody else.
+// Own annotates all objects that the program creates with the stack. With a cluster, it also refuses to create an object over one of
+// another owner.
 func (r Rollout) Own(ctx *pulumi.Context) error {
 	return ctx.RegisterStackTransformation(func(args *pulumi.ResourceTransformationArgs) *pulumi.ResourceTransformationResult {
 		if !strings.HasPrefix(args.Type, "kubernetes:") || !annotate(args.Props, ctx.Stack()) {
@@ -129,7 +124,7 @@ func (r Rollout) Own(ctx *pulumi.Context) error {
 	})
 }
 
-// annotate adds the stack's annotation to a resource's arguments, and reports whether they are those of an object.
+// annotate adds the stack's annotation to the arguments of a resource. It reports whether they have metadata.
 func annotate(args pulumi.Input, stack string) bool {
 	fields := reflect.ValueOf(args)
 	if fields.Kind() != reflect.Pointer || fields.Elem().Kind() != reflect.Struct {

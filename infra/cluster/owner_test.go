@@ -16,7 +16,7 @@ import (
 	"platform.example/infra/namespace"
 )
 
-func TestObjectsOfOtherOwnersAreRefusedByName(t *testing.T) {
+func TestFreeRefusesObjectsOfOtherOwners(t *testing.T) {
 	api := clustertest.New(t, "one")
 	owned := func(path, stack string) {
 		object := metav1.PartialObjectMetadata{TypeMeta: metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadata"}}
@@ -66,8 +66,8 @@ func (r recorded) NewResource(args pulumi.MockResourceArgs) (string, resource.Pr
 	return args.Name, args.Inputs, nil
 }
 
-func TestEveryObjectIsAnnotatedWithItsStack(t *testing.T) {
-	made := recorded{map[string]resource.PropertyMap{}}
+func TestOwnAnnotatesObjects(t *testing.T) {
+	created := recorded{map[string]resource.PropertyMap{}}
 	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
 		if err := Within(0).Own(ctx); err != nil {
 			return err
@@ -81,11 +81,11 @@ func TestEveryObjectIsAnnotatedWithItsStack(t *testing.T) {
 			t.Errorf("the caller's own annotations become %v", shared)
 		}
 		return err
-	}, pulumi.WithMocks("platform", "production", made))
+	}, pulumi.WithMocks("platform", "production", created))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, inputs := range made.inputs {
+	for name, inputs := range created.inputs {
 		if name != "plain" && name != "annotated" {
 			continue
 		}
@@ -94,7 +94,7 @@ func TestEveryObjectIsAnnotatedWithItsStack(t *testing.T) {
 			t.Errorf("%s has the annotations %v", name, annotations)
 		}
 	}
-	if len(made.inputs) != 2 {
-		t.Errorf("it creates %v", made.inputs)
+	if len(created.inputs) != 2 {
+		t.Errorf("it creates %v", created.inputs)
 	}
 }

@@ -22,39 +22,25 @@ import (
 	"platform.example/infra/release"
 )
 
-// Recorded is the state of every service on the cluster, by name.
+// Recorded returns the actual state of all services by name.
 func (c *Cluster) Recorded(ctx context.Context) (map[string]release.Recorded, error) {
-	in, all := c.namespace(namespace.Apps), metav1.ListOptions{}
+	in := c.namespace(namespace.Apps)
 	var services *corev1.ServiceList
 	var deployments *appsv1.DeploymentList
 	var autoscalers *autoscalingv2.HorizontalPodAutoscalerList
 	var endpoints *discoveryv1.EndpointSliceList
-	reading, ctx := errgroup.WithContext(ctx) // at the same time: a rollback waits for it
-	read := func(what string, list func() error) {
-		reading.Go(func() error {
-			if err := list(); err != nil {
-				return fmt.Errorf("list the %s: %w", what, err)
-			}
-			return nil
-		})
-	}
-	read("Services", func() (err error) { services, err = c.client.CoreV1().Services(in).List(ctx, all); return err })
-	read("Deployments", func() (err error) { deployments, err = c.client.AppsV1().Deployments(in).List(ctx, all); return err })
-	read("HorizontalPodAutoscalers", func() (err error) {
-		autoscalers, err = c.client.AutoscalingV2().HorizontalPodAutoscalers(in).List(ctx, all)
-		return err
-	})
-	read("EndpointSlices", func() (err error) {
-		endpoints, err = c.client.DiscoveryV1().EndpointSlices(in).List(ctx, all)
-		return err
-	})
+	reading, ctx := errgroup.WithContext(ctx) // concurrent, since a rollback waits
+	reading.Go(list(ctx, "Services", &services, c.client.CoreV1().Services(in).List))
+	reading.Go(list(ctx, "Deployments", &deployments, c.client.AppsV1().Deployments(in).List))
+	reading.Go(list(ctx, "HorizontalPodAutoscalers", &autoscalers, c.client.AutoscalingV2().HorizontalPodAutoscalers(in).List))
+	reading.Go(list(ctx, "EndpointSlices", &endpoints, c.client.DiscoveryV1().EndpointSlices(in).List))
 	if err := reading.Wait(); err != nil {
 		return nil, err
 	}
 	found, ready, scalers := map[string]release.Recorded{}, readyEndpoints(endpoints.Items), map[string]*release.Autoscaler{}
 	for _, service := range services.Items {
 		name, mark := service.Name, release.ReadMark(service.Annotations)
-		if mark.Live == "" && service.Spec.Selector[nameLabel] != name { // a colour's own, or somebody else's
+		if mark.Live == "" && service.Spec.Selector[nameLabel] != name { // of a colour, or of another owner
 			continue
 		}
 		found[name] = release.Recorded{
@@ -77,30 +63,35 @@ func (c *Cluster) Recorded(ctx context.Context) (map[string]release.Recorded, er
 		if deployment.Name != colour.Name(name) || len(deployment.Spec.Template.Spec.Containers) == 0 || deployment.DeletionTimestamp != nil {
 			continue
 		}
-		if _, there := found[name]; !there {
+		if _, exists := found[name]; !exists {
 			found[name] = release.Recorded{Colours: map[release.Colour]release.Running{}}
 		}
-		is := running(deployment)
-		is.Autoscaler = scalers[deployment.Name]
-		found[name].Colours[colour] = is
+		found[name].Colours[colour] = release.Running{
+			Version:    deployment.Annotations[release.VersionAnnotation],
+			Made:       deployment.Annotations[release.MadeAnnotation],
+			Image:      deployment.Spec.Template.Spec.Containers[0].Image,
+			Paused:     deployment.Spec.Paused,
+			Changes:    changes(deployment.ManagedFields),
+			Replicas:   int(ptr.Deref(deployment.Spec.Replicas, 0)),
+			Autoscaler: scalers[deployment.Name],
+		}
 	}
 	return found, nil
 }
 
-const nameLabel = "app.kubernetes.io/name"
-
-func running(deployment appsv1.Deployment) release.Running {
-	return release.Running{
-		Version:  deployment.Annotations[release.VersionAnnotation],
-		Made:     deployment.Annotations[release.MadeAnnotation],
-		Image:    deployment.Spec.Template.Spec.Containers[0].Image,
-		Paused:   deployment.Spec.Paused,
-		Changes:  changes(deployment.ManagedFields),
-		Replicas: int(ptr.Deref(deployment.Spec.Replicas, 0)),
+// list returns a function that reads all objects of a kind.
+func list[T any](ctx context.Context, kind string, objects *T, read func(context.Context, metav1.ListOptions) (T, error)) func() error {
+	return func() (err error) {
+		if *objects, err = read(ctx, metav1.ListOptions{}); err != nil {
+			return fmt.Errorf("list the %s: %w", kind, err)
+		}
+		return nil
 	}
 }
 
-// Endpoints is the number of ready pods behind a Service of namespace apps.
+const nameLabel = "app.kubernetes.io/name"
+
+// Endpoints is the number of ready pods of a Service in namespace apps.
 func (c *Cluster) Endpoints(ctx context.Context, service string) (int, error) {
 	found, err := c.client.DiscoveryV1().EndpointSlices(c.namespace(namespace.Apps)).List(ctx,
 		metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service})
@@ -110,22 +101,22 @@ func (c *Cluster) Endpoints(ctx context.Context, service string) (int, error) {
 	return len(readyEndpoints(found.Items)[service]), nil
 }
 
-// Guard is what a Service must have before it gets traffic.
+// Guard is a condition for moving traffic to a Service.
 type Guard struct {
-	Service string // in the services' namespace
-	Ready   int    // endpoints
+	Service string // in namespace apps
+	Ready   int    // minimum number of ready endpoints
 }
 
-// Guarded is the Services that may get traffic, once all their guards are satisfied at the same time. Whatever has it among
-// its inputs isn't touched before. After holds, for each guard, what must have succeeded before its Service is looked at: a
-// list of names, and one is empty where the update leaves that step out. Such a Service keeps its traffic as it is.
+// Guarded resolves to the names of the Services that may get traffic, once all guards are satisfied at the same time. After has, for
+// each guard, the names of the steps that must succeed first. A name is empty if the update excludes the step (--target). Such a
+// Service keeps its traffic and isn't in the result.
 func (r Rollout) Guarded(ctx *pulumi.Context, guards []Guard, after pulumi.Array) pulumi.StringArrayOutput {
 	return after.ToArrayOutput().ApplyT(func(steps []any) ([]string, error) {
 		var open []Guard
 		var names []string
 		for i, guard := range guards {
 			if slices.Contains(steps[i].([]any), any("")) {
-				_ = ctx.Log.Warn(guard.Service+" gets no traffic: --target leaves its release out", nil) // if that fails, the engine is gone
+				_ = ctx.Log.Warn(guard.Service+" gets no traffic: --target excludes its release", nil) // fails only without an engine
 				continue
 			}
 			open, names = append(open, guard), append(names, guard.Service)
@@ -137,18 +128,18 @@ func (r Rollout) Guarded(ctx *pulumi.Context, guards []Guard, after pulumi.Array
 	}).(pulumi.StringArrayOutput)
 }
 
-// satisfied waits until every guard is. To be out of reach for a while is no failure.
+// satisfied waits until all guards are satisfied. It ignores errors until the timeout.
 func (c *Cluster) satisfied(ctx context.Context, patience time.Duration, guards []Guard) error {
 	var lacking error
 	err := wait.PollUntilContextTimeout(ctx, lookAgain, patience, true, func(ctx context.Context) (bool, error) {
 		now := c.lacking(ctx, guards)
-		if now == nil || lacking == nil || ctx.Err() == nil { // a request that the deadline cuts off explains nothing
+		if now == nil || lacking == nil || ctx.Err() == nil { // not the error of a request that the timeout cancels
 			lacking = now
 		}
 		return now == nil, nil
 	})
 	if err != nil {
-		return fmt.Errorf("%w; traffic stays where it is", lacking)
+		return fmt.Errorf("%w; no traffic was moved", lacking)
 	}
 	return nil
 }
@@ -157,20 +148,20 @@ func (c *Cluster) lacking(ctx context.Context, guards []Guard) error {
 	for _, guard := range guards {
 		ready, err := c.Endpoints(ctx, guard.Service)
 		if err != nil {
-			return fmt.Errorf("the endpoints of %s can't be counted: %w", guard.Service, err)
+			return fmt.Errorf("count the endpoints of %s: %w", guard.Service, err)
 		}
 		if ready < guard.Ready {
-			return fmt.Errorf("%s has %d ready endpoints, want %d, as many as carry the traffic now", guard.Service, ready, guard.Ready)
+			return fmt.Errorf("%s has %d ready endpoints, want %d as in the live colour", guard.Service, ready, guard.Ready)
 		}
 	}
 	return nil
 }
 
-// Give has a live Service select the colour of a mark, and nothing beside it, and writes the mark, in one step. It is an error
-// where the Service is no longer as it was read.
-func (c *Cluster) Give(ctx context.Context, service string, read release.Recorded, mark release.Mark) error {
-	change := release.SelectorPatch(service, mark.Live, read.Selector)
-	change["metadata"] = map[string]any{"annotations": mark.Annotations(), "resourceVersion": read.Revision}
+// Switch changes the selector of a live Service to the mark's colour and writes the mark, in one request. It fails if the Service has
+// changed since recorded.
+func (c *Cluster) Switch(ctx context.Context, service string, recorded release.Recorded, mark release.Mark) error {
+	change := release.SelectorPatch(service, mark.Live, recorded.Selector)
+	change["metadata"] = map[string]any{"annotations": mark.Annotations(), "resourceVersion": recorded.Revision}
 	patch, err := json.Marshal(change)
 	if err != nil {
 		return err

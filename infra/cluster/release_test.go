@@ -26,7 +26,7 @@ import (
 	"platform.example/infra/release"
 )
 
-func TestWhatIsRecordedIsWhatTheClusterSays(t *testing.T) {
+func TestRecorded(t *testing.T) {
 	api := clustertest.New(t, "one")
 	mark := release.Mark{Live: release.Green, Version: "v2", Standby: release.Former{Version: "v1", Made: "earlier"}, At: time.Unix(1_700_000_000, 0).UTC()}
 	labels := func(colour string) map[string]string {
@@ -71,18 +71,18 @@ func TestWhatIsRecordedIsWhatTheClusterSays(t *testing.T) {
 	}
 }
 
-func TestTrafficIsGivenInOneStepUnlessSomebodyWasQuicker(t *testing.T) {
-	var given corev1.Service
+func TestSwitchFailsOnAConflict(t *testing.T) {
+	var patched corev1.Service
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		if r.Method != http.MethodPatch {
 			_ = json.NewEncoder(w).Encode(corev1.Namespace{ObjectMeta: metav1.ObjectMeta{UID: "one"}})
 			return
 		}
-		if err := json.NewDecoder(r.Body).Decode(&given); err != nil || r.URL.Path != "/api/v1/namespaces/apps/services/shop" {
+		if err := json.NewDecoder(r.Body).Decode(&patched); err != nil || r.URL.Path != "/api/v1/namespaces/apps/services/shop" {
 			t.Errorf("it patches %s (%v)", r.URL.Path, err)
 		}
-		if given.ResourceVersion != "7" {
+		if patched.ResourceVersion != "7" {
 			w.WriteHeader(http.StatusConflict)
 		}
 		_ = json.NewEncoder(w).Encode(corev1.Service{})
@@ -93,18 +93,18 @@ func TestTrafficIsGivenInOneStepUnlessSomebodyWasQuicker(t *testing.T) {
 		t.Fatal(err)
 	}
 	mark := release.Mark{Live: release.Green, Version: "v2", At: time.Unix(1_700_000_000, 0).UTC()}
-	if err := cluster.Give(t.Context(), "shop", release.Recorded{Revision: "7", Selector: map[string]string{"tier": "x"}}, mark); err != nil {
+	if err := cluster.Switch(t.Context(), "shop", release.Recorded{Revision: "7", Selector: map[string]string{"tier": "x"}}, mark); err != nil {
 		t.Error(err)
 	}
-	if colour := given.Spec.Selector[release.ColourLabel]; colour != string(release.Green) || release.ReadMark(given.Annotations) != mark {
-		t.Errorf("it selects %s, with the mark %v", colour, given.Annotations)
+	if colour := patched.Spec.Selector[release.ColourLabel]; colour != string(release.Green) || release.ReadMark(patched.Annotations) != mark {
+		t.Errorf("it selects %s, with the mark %v", colour, patched.Annotations)
 	}
-	if err := cluster.Give(t.Context(), "shop", release.Recorded{Revision: "6"}, mark); err == nil || !strings.Contains(err.Error(), "shop to green: ") {
-		t.Errorf("somebody was quicker: %v", err)
+	if err := cluster.Switch(t.Context(), "shop", release.Recorded{Revision: "6"}, mark); err == nil || !strings.Contains(err.Error(), "shop to green: ") {
+		t.Errorf("an outdated revision: %v", err)
 	}
 }
 
-func TestAGuardCountsReadyEndpoints(t *testing.T) {
+func TestGuards(t *testing.T) {
 	api := clustertest.New(t, "one")
 	yes, no := true, false
 	of := metav1.ObjectMeta{Labels: map[string]string{discoveryv1.LabelServiceName: "shop-green"}}
@@ -123,7 +123,7 @@ func TestAGuardCountsReadyEndpoints(t *testing.T) {
 		t.Error(err)
 	}
 	err := cluster.satisfied(t.Context(), time.Second, []Guard{{"shop-green", 2}, {"shop-green", 3}})
-	if err == nil || !strings.Contains(err.Error(), "shop-green has 2 ready endpoints, want 3, as many as carry the traffic now; traffic stays where it is") {
+	if err == nil || !strings.Contains(err.Error(), "shop-green has 2 ready endpoints, want 3 as in the live colour; no traffic was moved") {
 		t.Errorf("too few: %v", err)
 	}
 }
@@ -174,24 +174,24 @@ func (l *leases) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case r.Method == http.MethodGet:
 		_ = json.NewEncoder(w).Encode(l.lease)
 	default:
-		var given coordinationv1.Lease
+		var patched coordinationv1.Lease
 		content, _ := io.ReadAll(r.Body)
-		if err := json.Unmarshal(content, &given); err != nil {
+		if err := json.Unmarshal(content, &patched); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
-		if l.lease != nil && given.ResourceVersion != l.lease.ResourceVersion {
+		if l.lease != nil && patched.ResourceVersion != l.lease.ResourceVersion {
 			http.Error(w, "conflict", http.StatusConflict)
 			return
 		}
 		l.version++
-		given.ResourceVersion = fmt.Sprint(l.version)
-		l.lease = &given
-		_ = json.NewEncoder(w).Encode(given)
+		patched.ResourceVersion = fmt.Sprint(l.version)
+		l.lease = &patched
+		_ = json.NewEncoder(w).Encode(patched)
 	}
 }
 
-func TestReleasesExcludeEachOther(t *testing.T) {
+func TestLock(t *testing.T) {
 	held := &leases{}
 	server := httptest.NewServer(held)
 	defer server.Close()
@@ -245,7 +245,7 @@ func TestReleasesExcludeEachOther(t *testing.T) {
 	select {
 	case <-untilLost.Done():
 		if err := context.Cause(untilLost); !strings.Contains(err.Error(), "eve took the Lease of releases") {
-			t.Errorf("the former holder hears %v", err)
+			t.Errorf("the previous holder's context ends with %v", err)
 		}
 	case <-time.After(20 * time.Second):
 		t.Error("the former holder doesn't notice")

@@ -15,32 +15,32 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// Rollout bounds how long an update waits for what runs on the cluster, and says why if it waited in vain.
+// Rollout limits how long an update waits for workloads, and explains why one isn't ready in time.
 type Rollout struct {
 	deadline time.Duration
-	cluster  *Cluster             // nil where nothing is asked
-	explain  *pulumi.ErrorHook    // as cluster
-	owner    *pulumi.ResourceHook // as cluster
+	cluster  *Cluster             // nil without a cluster
+	explain  *pulumi.ErrorHook    // nil without a cluster
+	owner    *pulumi.ResourceHook // nil without a cluster
 }
 
-// surplus is how much longer than for a Deployment to give up Pulumi waits.
+// surplus is how much longer Pulumi waits than the deadline of a Deployment.
 const surplus = 15 * time.Second
 
-// lookAgain is how often the cluster is asked whether a rollout is complete.
+// lookAgain is the polling interval.
 const lookAgain = 250 * time.Millisecond
 
-// FormerReplicaSets is how many of them a Deployment keeps. Whoever goes back does so by an update; and an update that makes
-// a Deployment what it was once before would be taken for done at once, since its ReplicaSet is there, scaled to 0.
+// FormerReplicaSets is a Deployment's revisionHistoryLimit. Rollbacks don't use old ReplicaSets. And if an update restored an earlier
+// template, its old ReplicaSet, scaled to 0, would make the rollout look complete at once.
 const FormerReplicaSets = 0
 
-// Within is a Rollout that says nothing.
+// Within is a Rollout without a cluster.
 func Within(deadline time.Duration) Rollout { return Rollout{deadline: deadline} }
 
-// NewRollout is a Rollout that asks the cluster why something didn't get ready.
+// NewRollout is a Rollout that finds causes on the cluster.
 func (c *Cluster) NewRollout(ctx *pulumi.Context, deadline time.Duration) (Rollout, error) {
 	explain, err := ctx.RegisterErrorHook("explain", func(failed *pulumi.ErrorHookArgs) (bool, error) {
 		c.explain(ctx, failed)
-		return false, nil // no second try: Kubernetes has tried all the time
+		return false, nil // no retry: Kubernetes has retried all the time
 	})
 	if err != nil {
 		return Rollout{}, err
@@ -49,22 +49,22 @@ func (c *Cluster) NewRollout(ctx *pulumi.Context, deadline time.Duration) (Rollo
 	return Rollout{deadline: deadline, cluster: c, explain: explain, owner: owner}, err
 }
 
-// Seconds is the deadline in a Deployment's own fields.
+// Seconds is the deadline for the fields of a Deployment.
 func (r Rollout) Seconds() int { return int(r.deadline.Seconds()) }
 
-// JobSeconds is the deadline in a Job's own fields. It is later than Pulumi's: Kubernetes takes the pods away at a Job's
-// deadline, and with them the cause.
+// JobSeconds is the deadline for the fields of a Job. It is later than Pulumi's, since Kubernetes deletes the pods, and with them the
+// cause, at a Job's deadline.
 func (r Rollout) JobSeconds() int { return int((r.deadline + 2*surplus).Seconds()) }
 
-// Patience is how many seconds what runs in a Job may wait for a store, so that it can still say that it did.
+// Patience is how many seconds a process in a Job may wait for a store. It ends early enough to log the failure.
 func (r Rollout) Patience() int { return int((r.deadline - surplus).Seconds()) }
 
-// JobAnnotations have a Job that failed made anew by the next update.
+// JobAnnotations make the next update replace a failed Job.
 func JobAnnotations() pulumi.StringMap {
 	return pulumi.StringMap{"pulumi.com/replaceUnready": pulumi.String("true")}
 }
 
-// Options make a resource heed the deadline.
+// Options apply the deadline to a resource.
 func (r Rollout) Options() []pulumi.ResourceOption {
 	patience := (r.deadline + surplus).String()
 	options := []pulumi.ResourceOption{pulumi.Timeouts(&pulumi.CustomTimeouts{Create: patience, Update: patience})}
@@ -74,13 +74,11 @@ func (r Rollout) Options() []pulumi.ResourceOption {
 	return options
 }
 
-// Completed is the Deployment's name, once all its pods are what it was told to run. Pulumi's provider may take an update for
-// done that Kubernetes hasn't begun: what it has cached of the Deployment can be older than its own write. Hence the API
-// server is asked itself. It is an error, with the cause in one sentence, if the deadline passes; a component that has it
-// among its outputs fails then, and nothing of the former version is deleted.
+// Completed resolves to the Deployment's name once its rollout is complete. It reads the Deployment from the API server, because the
+// provider's cache may be older than the provider's own write, so that an update may look complete before it begins. At the deadline
+// it fails with the cause; then a component with this output fails, and the update deletes nothing of the previous version.
 //
-// The name is empty where the update leaves the Deployment out, because --target doesn't name it: it isn't there, or lacks
-// the annotations that it is to have.
+// The name is empty if the update excludes the Deployment (--target): it doesn't exist, or lacks the annotations.
 func (r Rollout) Completed(ctx *pulumi.Context, deployment *appsv1.Deployment, annotations map[string]string) pulumi.StringOutput {
 	if ctx.DryRun() {
 		return deployment.Metadata.Name().Elem()
@@ -104,7 +102,7 @@ func (r Rollout) Completed(ctx *pulumi.Context, deployment *appsv1.Deployment, a
 	}).(pulumi.StringOutput)
 }
 
-// complete waits until a Deployment's rollout is complete. To be out of reach for a while is no failure.
+// complete waits until a Deployment's rollout is complete. It ignores errors until the timeout.
 func (c *Cluster) complete(ctx context.Context, patience time.Duration, workload Workload) error {
 	err := wait.PollUntilContextTimeout(ctx, lookAgain, patience, true, func(ctx context.Context) (bool, error) {
 		deployment, err := c.client.AppsV1().Deployments(workload.Namespace).Get(ctx, workload.Name, metav1.GetOptions{})
@@ -119,11 +117,11 @@ func (c *Cluster) complete(ctx context.Context, patience time.Duration, workload
 	if cause == "" {
 		cause = fmt.Sprintf("Deployment %s/%s isn't ready: its rollout isn't complete", workload.Namespace, workload.Name)
 	}
-	return fmt.Errorf("%s; what ran before goes on", cause)
+	return fmt.Errorf("%s; the previous version keeps running", cause)
 }
 
-// completed reports whether the Deployment's controller has seen what is wanted now, and has brought it about. Replicas that
-// an autoscaler has just asked for may be missing.
+// completed reports whether the Deployment's controller has observed the current generation and completed its rollout. Replicas that
+// an autoscaler has just requested may be missing.
 func completed(deployment kubernetes.Deployment) bool {
 	status := deployment.Status
 	return status.ObservedGeneration >= deployment.Generation && status.UpdatedReplicas == status.Replicas &&
@@ -132,7 +130,7 @@ func completed(deployment kubernetes.Deployment) bool {
 		})
 }
 
-// explain tells, in one sentence, why a Deployment, a StatefulSet or a Job didn't get ready.
+// explain logs in one sentence why a Deployment, a StatefulSet or a Job isn't ready.
 func (c *Cluster) explain(ctx *pulumi.Context, failed *pulumi.ErrorHookArgs) {
 	inputs := Plain(failed.NewInputs)
 	object := ObjectOf(inputs)
@@ -141,8 +139,7 @@ func (c *Cluster) explain(ctx *pulumi.Context, failed *pulumi.ErrorHookArgs) {
 	defer cancel()
 	cause := c.Cause(limited, Workload{Kind: string(failed.Type.Name()), Namespace: object.Namespace, Name: object.Name, Labels: labels})
 	if cause == "" {
-		return // nothing beyond what Kubernetes has told Pulumi
+		return // Pulumi reports its own error
 	}
-	message := fmt.Sprintf("%s; what ran before goes on", cause)
-	_ = ctx.Log.Error(message, nil) // if that fails, the engine is gone
+	_ = ctx.Log.Error(cause+"; the previous version keeps running", nil) // fails only without an engine
 }

@@ -19,29 +19,29 @@ import (
 	"platform.example/infra/stack"
 )
 
-// Volume is a volume whose size is a setting, claimed by a StatefulSet.
+// Volume is a volume of a StatefulSet whose size is a setting.
 type Volume struct {
 	Setting          string // such as postgres.volumeSize
 	Namespace, Claim string
 	Size             quantity.Bytes
-	Class            string // the StorageClass that the stack sets; empty for any
+	Class            string // the stack's StorageClass; empty for any
 }
 
-// ClaimTemplatesStay is an option of a StatefulSet: a template of claims can't change, and to replace the StatefulSet for it would
-// stop its server and leave the claim as it was.
+// ClaimTemplatesStay is an option that ignores changes of a StatefulSet's claim templates. They are immutable, and replacing the
+// StatefulSet would stop its server without changing the claim.
 func ClaimTemplatesStay() pulumi.ResourceOption {
 	return pulumi.IgnoreChanges([]string{"spec.volumeClaimTemplates"})
 }
 
-// Growing is the volumes that are smaller than their settings. It is an error where a claim can't become what is set. A claim
-// that isn't there yet is created with the right size.
+// Growing returns the volumes that are smaller than their settings. It fails if a claim can't grow to its setting. It skips claims
+// that don't exist yet.
 func (c *Cluster) Growing(ctx context.Context, volumes []Volume) (growing []Volume, err error) {
 	for _, volume := range volumes {
 		claim, failed := c.client.CoreV1().PersistentVolumeClaims(volume.Namespace).Get(ctx, volume.Claim, metav1.GetOptions{})
 		if apierrors.IsNotFound(failed) {
 			continue
 		}
-		class := &storagev1.StorageClass{} // expands nothing
+		class := &storagev1.StorageClass{} // can't expand volumes
 		if name := claim.Spec.StorageClassName; failed == nil && name != nil && *name != "" {
 			found, err := c.client.StorageV1().StorageClasses().Get(ctx, *name, metav1.GetOptions{})
 			if err == nil {
@@ -51,7 +51,7 @@ func (c *Cluster) Growing(ctx context.Context, volumes []Volume) (growing []Volu
 			}
 		}
 		if failed != nil {
-			return nil, fmt.Errorf("claim %s/%s can't be read: %w", volume.Namespace, volume.Claim, failed)
+			return nil, fmt.Errorf("read claim %s/%s: %w", volume.Namespace, volume.Claim, failed)
 		}
 		if claim.Status.Phase != corev1.ClaimBound {
 			continue
@@ -65,23 +65,23 @@ func (c *Cluster) Growing(ctx context.Context, volumes []Volume) (growing []Volu
 	return growing, err
 }
 
-// compare reports whether the claim is to grow to the volume's size.
+// compare reports whether the claim must grow to the volume's size.
 func (v Volume) compare(claim *corev1.PersistentVolumeClaim, class *storagev1.StorageClass) (grows bool, err error) {
-	asked, has := claim.Spec.Resources.Requests[corev1.ResourceStorage], claim.Status.Capacity[corev1.ResourceStorage]
-	wanted := resource.MustParse(v.Size.String())
-	named := fmt.Sprintf("claim %s/%s", v.Namespace, v.Claim)
+	request, capacity := claim.Spec.Resources.Requests[corev1.ResourceStorage], claim.Status.Capacity[corev1.ResourceStorage]
+	size := resource.MustParse(v.Size.String())
+	subject := fmt.Sprintf("claim %s/%s", v.Namespace, v.Claim)
 	switch name := claim.Spec.StorageClassName; {
 	case v.Class != "" && name != nil && *name != v.Class:
 		return false, fmt.Errorf("%s:storageClass: %s: %s has the StorageClass %s and keeps it: set that one",
-			stack.Namespace, v.Class, named, *name)
-	case wanted.Cmp(asked) < 0:
+			stack.Namespace, v.Class, subject, *name)
+	case size.Cmp(request) < 0:
 		return false, fmt.Errorf("%s:%s: %s: %s has %s and can't shrink: set %[5]s or more",
-			stack.Namespace, v.Setting, v.Size, named, asked.String())
-	case wanted.Cmp(asked) > 0 && (class.AllowVolumeExpansion == nil || !*class.AllowVolumeExpansion):
+			stack.Namespace, v.Setting, v.Size, subject, request.String())
+	case size.Cmp(request) > 0 && (class.AllowVolumeExpansion == nil || !*class.AllowVolumeExpansion):
 		return false, fmt.Errorf("%s:%s: %s: %s has %s and StorageClass %q can't expand volumes: set %[5]s, or "+
-			"allowVolumeExpansion on the class if its driver is able to", stack.Namespace, v.Setting, v.Size, named, asked.String(), class.Name)
-	default: // an earlier update may have asked for the size already
-		return wanted.Cmp(asked) > 0 || wanted.Cmp(has) > 0, nil
+			"allowVolumeExpansion on the class if its driver is able to", stack.Namespace, v.Setting, v.Size, subject, request.String(), class.Name)
+	default: // an earlier update may have requested the size already
+		return size.Cmp(request) > 0 || size.Cmp(capacity) > 0, nil
 	}
 }
 
@@ -89,27 +89,27 @@ func (v Volume) compare(claim *corev1.PersistentVolumeClaim, class *storagev1.St
 func (c *Cluster) Grow(ctx context.Context, volume Volume, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	wanted := resource.MustParse(volume.Size.String())
+	size := resource.MustParse(volume.Size.String())
 	claims := c.client.CoreV1().PersistentVolumeClaims(volume.Namespace)
 	patch := fmt.Appendf(nil, `{"spec":{"resources":{"requests":{"storage":%q}}}}`, volume.Size)
 	if _, err := claims.Patch(ctx, volume.Claim, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
-		return fmt.Errorf("claim %s/%s can't be expanded to %s: %w", volume.Namespace, volume.Claim, volume.Size, err)
+		return fmt.Errorf("expand claim %s/%s to %s: %w", volume.Namespace, volume.Claim, volume.Size, err)
 	}
-	waits := "no condition of it says why"
+	reason := "it has no condition that explains why"
 	err := wait.PollUntilContextCancel(ctx, lookAgain, true, func(ctx context.Context) (bool, error) {
 		claim, err := claims.Get(ctx, volume.Claim, metav1.GetOptions{})
 		if err != nil {
-			return false, nil //nolint:nilerr // the API server may answer at the next look
+			return false, nil //nolint:nilerr // retry
 		}
 		for _, condition := range claim.Status.Conditions {
-			waits = fmt.Sprintf("%s: %s", condition.Type, condition.Message)
+			reason = fmt.Sprintf("%s: %s", condition.Type, condition.Message)
 		}
-		has := claim.Status.Capacity[corev1.ResourceStorage]
-		return has.Cmp(wanted) >= 0, nil
+		capacity := claim.Status.Capacity[corev1.ResourceStorage]
+		return capacity.Cmp(size) >= 0, nil
 	})
 	if err != nil {
-		return fmt.Errorf("claim %s/%s hasn't got %s within %s (%s); nothing else was changed: run the update again",
-			volume.Namespace, volume.Claim, volume.Size, patience, waits)
+		return fmt.Errorf("claim %s/%s isn't expanded to %s after %s (%s); nothing else was changed: run the update again",
+			volume.Namespace, volume.Claim, volume.Size, patience, reason)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-// Package data is the platform's stores, Postgres and Redis: in the cluster or elsewhere, each behind an Endpoint.
+// Package data creates the platform's stores, Postgres and Redis, or uses external ones. Services connect by an Endpoint.
 package data
 
 import (
@@ -13,30 +13,30 @@ import (
 	"platform.example/infra/stack"
 )
 
-// Endpoint is all that a service knows of a store, wherever the store runs. Every store speaks TLS.
+// Endpoint is a service's connection to a store, which uses TLS.
 type Endpoint struct {
 	Host      string
 	Port      int
-	User      pulumi.StringOutput // whom the service signs in as; empty for a Redis that asks for a password only
+	User      pulumi.StringOutput // empty for a Redis with only a password
 	Password  pulumi.StringOutput // secret
-	Authority pulumi.StringOutput // PEM of who signs the store's certificate; empty for the system's roots
-	Ready     []pulumi.Resource   // what must be there before the service starts
+	Authority pulumi.StringOutput // PEM of the store's authority; empty for the system's roots
+	Ready     []pulumi.Resource   // resources that must exist before the service starts
 }
 
-// user is the owner of the stores' processes and files, in the images of both.
+// user is the user id of the stores' processes and files in their images.
 const user = 999
 
-// monitor is who may look at a store's statistics, and at nothing that it holds.
+// monitor is the user who may read a store's statistics, but no data.
 const monitor = "monitor"
 
-// elsewhere is the endpoint of a store that the platform doesn't run. The stack has checked its address.
+// elsewhere is the endpoint of an external store. The stack has checked its address.
 func elsewhere(store stack.Store) Endpoint {
 	host, text, _ := net.SplitHostPort(store.Address)
 	port, _ := strconv.Atoi(text)
 	return Endpoint{Host: host, Port: port, Authority: pulumi.String(store.CertificateAuthority).ToStringOutput()}
 }
 
-// inUse is the first of the passwords in a secret: the one that clients send, while servers accept all.
+// inUse is the first password in a secret. Clients send it, while servers accept all passwords.
 func inUse(secret pulumi.StringOutput) pulumi.StringOutput {
 	return secret.ApplyT(func(list string) string {
 		password, _, _ := strings.Cut(list, ",")
@@ -44,8 +44,8 @@ func inUse(secret pulumi.StringOutput) pulumi.StringOutput {
 	}).(pulumi.StringOutput)
 }
 
-// login is the Postgres role that signs in with a password. Each password has a role of its own, so that the former one
-// goes on to work while its users learn the new one; role.sql makes them, by the same rule.
+// login is the Postgres role for one password. Each password has its own role, so that the former one works until all clients have the
+// new one. setup.sh creates the roles with the same names.
 func login(role, password string) string {
 	return role + "_" + hash(password)[:8]
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// output is what a process writes, to be read while it goes on.
+// output is the output of a process, readable while it runs.
 type output struct {
 	mutex sync.Mutex
 	text  strings.Builder
@@ -27,7 +27,7 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-// hurry has the scripts of a folder, which find programs there first, wait for a tenth of a second wherever they sleep.
+// hurry shortens each sleep of the scripts to a tenth of a second, by a program sleep in a folder at the front of their PATH.
 func hurry(t *testing.T, folder string) {
 	t.Helper()
 	name := filepath.Join(folder, "sleep")
@@ -36,7 +36,7 @@ func hurry(t *testing.T, folder string) {
 	}
 }
 
-// script is the content of a file that a ConfigMap has.
+// script is the content of an embedded file.
 func script(t *testing.T, name string) string {
 	t.Helper()
 	content, err := files.ReadFile(name)

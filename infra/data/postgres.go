@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
+	batchv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/batch/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -24,7 +25,7 @@ const (
 	postgresSuperior = "postgres" // the superuser of a server in the cluster
 )
 
-// Postgres is a server with a database and a role for each service that has one.
+// Postgres is a server with a database and a role for each service that uses one.
 type Postgres struct {
 	pulumi.ResourceState
 	endpoint  Endpoint
@@ -37,12 +38,12 @@ type PostgresArgs struct {
 	Common
 	Image         string
 	Certificate   secret.Certificate             // of a server in the cluster
-	AdminPassword pulumi.StringOutput            // of who may make roles and databases; the one in use first, then the one before
-	Passwords     map[string]pulumi.StringOutput // of the services, by service, as AdminPassword
-	Monitor       pulumi.StringOutput            // the password of who only looks at statistics, as AdminPassword
+	AdminPassword pulumi.StringOutput            // of the administrator; the one in use, then the former one
+	Passwords     map[string]pulumi.StringOutput // by service, like AdminPassword
+	Monitor       pulumi.StringOutput            // of the exporter, like AdminPassword
 }
 
-// NewPostgres makes the server, unless it is elsewhere, and then the databases in it.
+// NewPostgres creates the server, unless it is external, and the databases in it.
 func NewPostgres(
 	ctx *pulumi.Context, name string, args PostgresArgs, opts ...pulumi.ResourceOption,
 ) (*Postgres, error) {
@@ -57,11 +58,11 @@ func NewPostgres(
 	}
 	var server []pulumi.Resource
 	if args.Config.Postgres.Address == "" {
-		made, err := args.newServer(ctx, account, parent)
+		created, err := args.newServer(ctx, account, parent)
 		if err != nil {
 			return nil, err
 		}
-		server = append(server, made)
+		server = append(server, created)
 		postgres.endpoint = Endpoint{Host: catalog.PostgresHost(args.Config.NamespacePrefix), Port: network.PostgresPort, Authority: args.Authority}
 	} else {
 		postgres.endpoint = elsewhere(args.Config.Postgres.Store)
@@ -77,7 +78,7 @@ func NewPostgres(
 	})
 }
 
-// Endpoint is how a service reaches its database; nothing for a service that has none.
+// Endpoint is the endpoint of a service's database, or zero without one.
 func (p *Postgres) Endpoint(service catalog.Service) Endpoint {
 	if service.Database == "" {
 		return Endpoint{}
@@ -85,10 +86,10 @@ func (p *Postgres) Endpoint(service catalog.Service) Endpoint {
 	return p.endpoint.as(service.Role(), p.passwords[service.Name])
 }
 
-// MonitorEndpoint is how an exporter reaches the server's statistics.
+// MonitorEndpoint is the endpoint of the exporter.
 func (p *Postgres) MonitorEndpoint() Endpoint { return p.endpoint.as(monitor, p.monitor) }
 
-// as signs in to act as a role.
+// as is the endpoint with the login of a role.
 func (e Endpoint) as(role string, passwords pulumi.StringOutput) Endpoint {
 	e.Password = inUse(passwords)
 	e.User = e.Password.ApplyT(func(password string) string { return login(role, password) }).(pulumi.StringOutput)
@@ -98,7 +99,7 @@ func (e Endpoint) as(role string, passwords pulumi.StringOutput) Endpoint {
 func (a PostgresArgs) newServer(
 	ctx *pulumi.Context, account *corev1.ServiceAccount, opts ...pulumi.ResourceOption,
 ) (*appsv1.StatefulSet, error) {
-	// Its name stays when the password is rotated, and so the server runs on; the Job changes the password in it.
+	// It keeps its name when the password is rotated, so that the server isn't restarted. The Job changes the password in the server.
 	admin, err := corev1.NewSecret(ctx, "postgres-admin", &corev1.SecretArgs{
 		Metadata:   a.named("postgres-admin"),
 		StringData: pulumi.StringMap{passwordFile: a.AdminPassword},
@@ -137,19 +138,19 @@ func (a PostgresArgs) pod(
 		Name:    pulumi.String(postgresName),
 		Image:   pulumi.String(a.Image),
 		Command: shell(postgresFolder + "/start.sh"),
-		Env: environment(map[string]string{
-			"PGDATA":        volumeFolder + "/pgdata", // a folder below: the volume's own may hold lost+found
+		Env: kube.Environment(map[string]string{
+			"PGDATA":        volumeFolder + "/pgdata", // a subfolder, since the volume may contain lost+found
 			"CONFIG":        postgresFolder,
 			"CERTIFICATE":   certificateFolder,
 			"PASSWORD_FILE": adminFolder + "/" + passwordFile,
 		}),
 		Ports:     corev1.ContainerPortArray{kube.Port(postgresName, network.PostgresPort)},
 		Resources: a.limited(a.Config.Postgres.CPU, a.Config.Postgres.Memory),
-		// Recovery after a crash may take minutes, in which the server is alive but turns clients away (exit code 1).
+		// Recovery after a crash may take minutes. The server is then alive but refuses clients (exit code 1).
 		StartupProbe:   probe("exec "+isReady, 1, 600),
 		ReadinessProbe: probe("exec "+isReady, readySeconds, readyFailures),
 		LivenessProbe:  probe(isReady+"; [ $? -le 1 ]", aliveSeconds, aliveFailures),
-		// SIGTERM alone would wait for every client to leave; SIGINT makes them go.
+		// SIGTERM would wait for all clients to disconnect. SIGINT disconnects them.
 		Lifecycle: corev1.LifecycleArgs{PreStop: corev1.LifecycleHandlerArgs{
 			Exec: corev1.ExecActionArgs{Command: pulumi.ToStringArray([]string{"/bin/sh", "-c", "kill -INT 1"})},
 		}},
@@ -167,7 +168,7 @@ func (a PostgresArgs) pod(
 		kube.ConfigVolume(config),
 		kube.SecretVolume("admin", admin),
 		kube.SecretVolume("certificate", certificate),
-		// Workers of one query share memory here; of its own, a container has 64 MiB, however large the server is.
+		// Parallel workers of a query share memory here. A container's default is 64 MiB.
 		corev1.VolumeArgs{Name: pulumi.String("shared-memory"), EmptyDir: corev1.EmptyDirVolumeSourceArgs{
 			Medium: pulumi.String("Memory"), SizeLimit: pulumi.String(max(64*quantity.MiB, a.Config.Postgres.Memory/8).String()),
 		}},
@@ -176,7 +177,7 @@ func (a PostgresArgs) pod(
 	return pod
 }
 
-// admin is who makes roles and databases.
+// admin is the role that creates roles and databases.
 func (a PostgresArgs) admin() string {
 	if a.Config.Postgres.Address == "" {
 		return postgresSuperior
@@ -184,7 +185,7 @@ func (a PostgresArgs) admin() string {
 	return a.Config.Postgres.AdminUser
 }
 
-// postgresConf tunes the server to its memory limit; shares as in the PostgreSQL documentation, "Resource Consumption".
+// postgresConf tunes the server to its memory limit, as in the PostgreSQL documentation, "Resource Consumption".
 func postgresConf(memory quantity.Bytes, maxConnections int) string {
 	mebibytes := int(memory)
 	settings := []struct{ name, value string }{
@@ -200,9 +201,9 @@ func postgresConf(memory quantity.Bytes, maxConnections int) string {
 		{"shared_buffers", megabytes(mebibytes / 4)},
 		{"effective_cache_size", megabytes(mebibytes / 2)},
 		{"maintenance_work_mem", megabytes(mebibytes / 16)},
-		// A share of a quarter: of two colours, only one works.
+		// Connections share a quarter of the memory, since only one colour is live.
 		{"work_mem", fmt.Sprintf("%dkB", max(64, mebibytes*1024/4/maxConnections))},
-		{"idle_in_transaction_session_timeout", "'60s'"}, // a stuck client must not hold locks forever
+		{"idle_in_transaction_session_timeout", "'60s'"}, // releases the locks of a stuck client
 		{"log_destination", "'stderr'"},
 		{"log_line_prefix", "'%m [%p] %q%u@%d '"},
 		{"log_min_duration_statement", "'1s'"},
@@ -217,10 +218,10 @@ func postgresConf(memory quantity.Bytes, maxConnections int) string {
 	return conf.String()
 }
 
-// megabytes is Postgres' notation; its MB is 1024 kB of 1024 bytes each.
+// megabytes formats MiB for Postgres, whose MB is 1024 × 1024 bytes.
 func megabytes(mebibytes int) string { return fmt.Sprintf("%dMB", mebibytes) }
 
-// roles is the list that setup.sh reads: role, database and connection limit of each service that has a database.
+// roles is the input of setup.sh: role, database and connection limit of each service with a database.
 func (a PostgresArgs) roles() string {
 	var lines strings.Builder
 	for _, service := range a.Services {
@@ -230,4 +231,67 @@ func (a PostgresArgs) roles() string {
 		}
 	}
 	return lines.String()
+}
+
+const rolesFolder = "/run/secrets/roles"
+
+// newDatabases creates a Job that creates or updates the databases and roles of the services.
+func (a PostgresArgs) newDatabases(
+	ctx *pulumi.Context, account *corev1.ServiceAccount, server Endpoint, opts ...pulumi.ResourceOption,
+) (*batchv1.Job, error) {
+	const name = network.Postgres + network.Setup
+	passwords := pulumi.StringMap{}
+	for _, service := range a.Services {
+		if service.Database != "" {
+			passwords[service.Role()] = a.Passwords[service.Name]
+		}
+	}
+	passwords[monitor] = a.Monitor
+	roles, err := kube.NewSecret(ctx, "postgres-roles", a.generated(name), passwords, opts...)
+	if err != nil {
+		return nil, err
+	}
+	admin, err := kube.NewSecret(ctx, name, a.generated(name), pulumi.StringMap{passwordFile: a.AdminPassword}, opts...)
+	if err != nil {
+		return nil, err
+	}
+	content := scripts("postgres", []string{
+		"setup.sh", "administrator.sql", "role.sql", "login.sql", "former.sql", "databases.sql", "monitor.sql",
+	}, pulumi.StringMap{"roles": pulumi.String(a.roles()), authorityFile: server.Authority})
+	config, err := kube.NewConfig(ctx, name, a.generated(name), content, opts...)
+	if err != nil {
+		return nil, err
+	}
+	return a.newSetup(ctx, name, account, corev1.ContainerArgs{
+		Image:   pulumi.String(a.Image),
+		Command: shell(postgresFolder + "/setup.sh"),
+		Env: kube.Environment(map[string]string{
+			"PGHOST":         server.Host,
+			"PGPORT":         fmt.Sprint(server.Port),
+			"PGUSER":         a.admin(),
+			"PGSSLMODE":      "verify-full",
+			"PGSSLROOTCERT":  a.roots(),
+			"CONFIG":         postgresFolder,
+			"PASSWORD_FILE":  adminFolder + "/" + passwordFile,
+			"ROLE_PASSWORDS": rolesFolder,
+			"PATIENCE":       fmt.Sprint(a.Rollout.Patience()),
+		}),
+		VolumeMounts: corev1.VolumeMountArray{
+			kube.Mount("config", postgresFolder, true),
+			kube.Mount("admin", adminFolder, true),
+			kube.Mount("roles", rolesFolder, true),
+		},
+	}, corev1.VolumeArray{
+		kube.ConfigVolume(config),
+		kube.SecretVolume("admin", admin),
+		kube.SecretVolume("roles", roles),
+	}, opts...)
+}
+
+// roots is the path of the trusted authorities for libpq.
+func (a PostgresArgs) roots() string {
+	if a.Config.Postgres.Address != "" && a.Config.Postgres.CertificateAuthority == "" {
+		return "/etc/ssl/certs/ca-certificates.crt"
+	}
+	return postgresFolder + "/" + authorityFile
 }

@@ -17,12 +17,12 @@ import (
 	"platform.example/infra/stack"
 )
 
-// nobody runs the server: initdb wants a user that the machine knows, and refuses root.
+// nobody runs the server: initdb requires an existing user other than root.
 const nobody = 65534
 
 const binaries = "/usr/lib/postgresql/15/bin/"
 
-// server is a Postgres that the pod's own script starts, on a free port and in a folder of the test.
+// server is a Postgres that the pod's script starts, on a free port and in a folder of the test.
 type server struct {
 	t       *testing.T
 	folder  string
@@ -108,7 +108,7 @@ func (s *server) write(name, content string) {
 	}
 }
 
-// command runs as the pod's user, with the pod's environment.
+// command runs as the pod's user with the pod's environment.
 func (s *server) command(name string, arguments ...string) *exec.Cmd {
 	command := exec.CommandContext(s.t.Context(), name, arguments...)
 	command.Dir = s.folder
@@ -141,7 +141,7 @@ func (s *server) start() {
 	}
 }
 
-// stop sends what the pod's hook sends.
+// stop sends the signal of the pod's hook.
 func (s *server) stop() {
 	if s.process.ProcessState == nil {
 		_ = s.process.Process.Signal(syscall.SIGINT)
@@ -159,7 +159,7 @@ func (s *server) setUp() string {
 	return string(output)
 }
 
-// query signs in and asks.
+// query runs a query as a user.
 func (s *server) query(role, password, database, sql string) (string, error) {
 	command := s.command(binaries+"psql", "-X", "-tA", "-c", sql, "user="+role+" dbname="+database)
 	command.Env = append(command.Env, "PGPASSWORD="+password)
@@ -194,7 +194,7 @@ func TestPostgresScripts(t *testing.T) {
 		ask(users, password, "users", "SELECT tableowner FROM pg_tables WHERE tablename = 'kept'", "user_service")
 		ask(login("order_service", "orders-secret's"), "orders-secret's", "orders", "SELECT current_user", "order_service")
 	})
-	t.Run("and can do no more", func(*testing.T) {
+	t.Run("and has no other permissions", func(*testing.T) {
 		for _, database := range []string{"orders", "postgres", "template1"} {
 			refuse(users, password, database, "SELECT 1", "permission denied for database")
 		}
@@ -204,33 +204,33 @@ func TestPostgresScripts(t *testing.T) {
 			"SELECT rolconnlimit, rolsuper, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = '"+users+"'", "20|f|f|f")
 		refuse("user_service", password, "users", "SELECT 1", "password authentication failed") // it is nobody's to sign in with
 	})
-	t.Run("who monitors sees statistics and nothing else", func(*testing.T) {
+	t.Run("the exporter sees only statistics", func(*testing.T) {
 		monitors := login(monitor, "monitor-secret")
 		ask(monitors, "monitor-secret", "postgres", "SELECT count(*) > 0 FROM pg_stat_activity WHERE query <> ''", "t")
 		ask(monitors, "monitor-secret", "postgres", "SELECT pg_database_size('users') > 0", "t")
 		refuse(monitors, "monitor-secret", "users", "SELECT 1", "permission denied for database")
 		refuse(monitors, "monitor-secret", "postgres", "CREATE TABLE mine (n int)", "permission denied")
 	})
-	t.Run("a password is asked for, by scram", func(*testing.T) {
+	t.Run("a password is required (SCRAM)", func(*testing.T) {
 		refuse(users, "wrong", "users", "SELECT 1", "password authentication failed")
 		ask("postgres", "admin-secret-1", "postgres",
 			"SELECT count(*) FROM pg_authid WHERE rolcanlogin AND rolpassword LIKE 'SCRAM-SHA-256$%'", "4")
 		ask("postgres", "admin-secret-1", "postgres", "SHOW data_checksums", "on")
 	})
-	t.Run("nobody gets in without TLS", func(*testing.T) {
+	t.Run("TLS is required", func(*testing.T) {
 		ask("postgres", "admin-secret-1", "postgres", "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", "t")
 		refuse(users, password, "users sslmode=disable", "SELECT 1", "no encryption")
 	})
-	t.Run("rotated once, both passwords are accepted, and the data is kept", func(*testing.T) {
+	t.Run("both passwords are accepted after a rotation, and the data is kept", func(*testing.T) {
 		server.write("user_service", "users-secret-2,users-secret-1")
 		if again := server.setUp(); again != firstOutput {
-			t.Errorf("the second run said %q, the first %q", again, firstOutput)
+			t.Errorf("the second run printed %q, the first %q", again, firstOutput)
 		}
 		ask(users, password, "users", "SELECT n FROM kept", "7")
 		next, its := as("users-secret-2")
 		ask(next, its, "users", "INSERT INTO kept VALUES (8); SELECT sum(n) FROM kept", "INSERT 0 1\n15")
 	})
-	t.Run("rotated twice, the first is not", func(*testing.T) {
+	t.Run("the first password is refused after two rotations", func(*testing.T) {
 		server.write("user_service", "users-secret-3,users-secret-2")
 		server.setUp()
 		refuse(users, password, "users", "SELECT 1", "password authentication failed")
@@ -246,7 +246,7 @@ func TestPostgresScripts(t *testing.T) {
 		refuse("postgres", "admin-secret-1", "postgres", "SELECT 1", "password authentication failed")
 		server.setUp() // and is found again
 	})
-	t.Run("started again, the server takes a superuser's password that it never knew", func(*testing.T) {
+	t.Run("the server accepts a new superuser's password after a restart", func(*testing.T) {
 		server.stop()
 		server.write("admin", "admin-secret'3")
 		server.start()
@@ -271,7 +271,7 @@ func TestPostgresScripts(t *testing.T) {
 			t.Error("the server has ended")
 		}
 	})
-	t.Run("nothing logs a secret, failures included", func(t *testing.T) {
+	t.Run("no log contains a secret", func(t *testing.T) {
 		server.write("roles", "user_service users many\n") // no number: the statement with the password fails
 		output, err := server.command("/bin/sh", server.folder+"/setup.sh").CombinedOutput()
 		if err == nil {
@@ -286,7 +286,7 @@ func TestPostgresScripts(t *testing.T) {
 	})
 }
 
-func TestAnInterruptedFirstStartIsDoneAgain(t *testing.T) {
+func TestInterruptedFirstStart(t *testing.T) {
 	t.Parallel()
 	server := newServer(t)
 	leftover := filepath.Join(server.folder, "pgdata.new")
@@ -308,7 +308,7 @@ func TestAnInterruptedFirstStartIsDoneAgain(t *testing.T) {
 	}
 }
 
-// TestNoProcessListShowsASecret reads every command line there is, again and again, while the scripts run.
+// Reads all command lines repeatedly while the scripts run.
 func TestNoProcessListShowsASecret(t *testing.T) {
 	t.Parallel()
 	server := newServer(t)
@@ -355,7 +355,7 @@ func TestPostgresConf(t *testing.T) {
 	}
 }
 
-func TestConnectionLimitFitsThePoolsOfBothColours(t *testing.T) {
+func TestConnectionLimit(t *testing.T) {
 	if got := (stack.Replicas{Min: 1, Max: 3}).Connections(); got != 66 {
 		t.Errorf("got %d, want 2 colours × (3 replicas + 1 surge) × 8 + 2", got)
 	}

@@ -4,15 +4,18 @@ import (
 	"fmt"
 	"strings"
 
+	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
 	batchv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/batch/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/cluster"
 	"platform.example/infra/kube"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
 	"platform.example/infra/secret"
+	"platform.example/infra/stack"
 )
 
 const (
@@ -22,38 +25,38 @@ const (
 	usersFile = "users.acl"
 )
 
-// redisServer is what both kinds of Redis have in common.
+// redisServer is the common part of the cache and the stream.
 type redisServer struct {
 	Common
 	name        string
 	image       string
 	certificate secret.Certificate
 	users       []redisUser
-	config      string         // of the kind; where it listens and who may ask is added
+	config      string         // without listeners and users
 	memory      quantity.Bytes // of the pod
-	starts      int            // seconds that it may take to start
-	data        string         // where the volume "data" is mounted; empty for none
+	starts      int            // time limit of a start in seconds
+	data        string         // path of the volume "data"; empty for none
 }
 
-// redisUser is who may sign in.
+// redisUser is a user of a Redis.
 type redisUser struct {
 	name     string
 	access   catalog.Access
-	password pulumi.StringOutput // the one in use first, then the one before
+	password pulumi.StringOutput // the one in use, then the former one
 }
 
-// admin is the user who may do everything: probes, set-up, people.
+// admin is the administrator, used by probes, set-up and people.
 const admin = "admin"
 
-// everything is what the administrator may do.
+// everything is the access of the administrator.
 var everything = catalog.Access{Keys: []string{"*"}, Commands: []string{"@all"}}
 
-// nobodyElse is the first line of an ACL file: who hasn't signed in may do nothing, since nobody can sign in as the default
-// user. It is allowed all the same: as this user Redis 7 reads its append-only file back, and leaves out, with an error in its
-// log alone, each transaction that the user wouldn't be allowed; every script that writes twice is one.
+// nobodyElse is the first line of an ACL file. It disables the default user, so that unauthenticated clients can do nothing. The user
+// keeps all permissions, because Redis 7 replays its append-only file as this user: it would skip, with only an error in its log, each
+// transaction that the user isn't permitted, such as any script with two writes.
 const nobodyElse = "user default off resetpass allkeys allchannels +@all\n"
 
-// line is the user in Redis' ACL file. It holds hashes: who reads it can't sign in.
+// line is the user's line in the ACL file. It contains only hashes of the passwords.
 func (u redisUser) line(passwords string) string {
 	words := []string{"user", u.name, "on"}
 	for password := range strings.SplitSeq(passwords, ",") {
@@ -62,7 +65,7 @@ func (u redisUser) line(passwords string) string {
 	return strings.Join(append(words, u.access.Rules()), " ") + "\n"
 }
 
-// acl is the file with all of them.
+// acl is the ACL file.
 func (s redisServer) acl() pulumi.StringOutput {
 	acl := pulumi.String(nobodyElse).ToStringOutput()
 	for _, user := range s.users {
@@ -71,44 +74,44 @@ func (s redisServer) acl() pulumi.StringOutput {
 	return acl
 }
 
-// answering is a probe. It reads the password each time: it may have been rotated, and for a while both are accepted.
+// answering is a probe. It reads the password each time, since the password may have been rotated.
 func answering(passwords, socket string) string {
 	return `test "$(REDISCLI_AUTH=$(cut -d, -f1 ` + passwords + "/" + passwordFile + `) ` +
 		`redis-cli -s ` + socket + `/redis.sock --user ` + admin + ` ping)" = PONG`
 }
 
-// redisObjects is what the server's pod is made of.
+// redisObjects are the objects of the server's pod.
 type redisObjects struct {
 	account            *corev1.ServiceAccount
 	config             *corev1.ConfigMap
 	users, certificate *corev1.Secret
 }
 
-func (s redisServer) newObjects(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (made redisObjects, err error) {
-	if made.account, err = kube.NewAccount(ctx, s.name, s.named(s.name), opts...); err != nil {
-		return made, err
+func (s redisServer) newObjects(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (created redisObjects, err error) {
+	if created.account, err = kube.NewAccount(ctx, s.name, s.named(s.name), opts...); err != nil {
+		return created, err
 	}
-	if made.certificate, err = kube.NewCertificate(ctx, s.name+"-certificate", s.named(s.name+"-certificate"), s.certificate, opts...); err != nil {
-		return made, err
+	if created.certificate, err = kube.NewCertificate(ctx, s.name+"-certificate", s.named(s.name+"-certificate"), s.certificate, opts...); err != nil {
+		return created, err
 	}
-	// Its name stays when a password is rotated, and so the server runs on; the Job changes the users in it.
-	made.users, err = corev1.NewSecret(ctx, s.name+"-users", &corev1.SecretArgs{
+	// It keeps its name when a password is rotated, so that the server isn't restarted. The Job changes the users in the server.
+	created.users, err = corev1.NewSecret(ctx, s.name+"-users", &corev1.SecretArgs{
 		Metadata:   s.named(s.name + "-users"),
 		StringData: pulumi.StringMap{usersFile: s.acl(), passwordFile: s.users[0].password},
 	}, opts...)
 	if err != nil {
-		return made, err
+		return created, err
 	}
 	content := scripts("redis", []string{"start.sh"}, pulumi.StringMap{"redis.conf": pulumi.String(s.conf())})
-	made.config, err = kube.NewConfig(ctx, s.name, s.generated(s.name), content, opts...)
-	return made, err
+	created.config, err = kube.NewConfig(ctx, s.name, s.generated(s.name), content, opts...)
+	return created, err
 }
 
 func (s redisServer) conf() string {
 	lines := []string{
 		"bind * -::*", "port 0", fmt.Sprintf("tls-port %d", network.RedisPort),
 		"tls-cert-file " + certificateFolder + "/tls.crt", "tls-key-file " + certificateFolder + "/tls.key",
-		"tls-auth-clients no", // they give a password
+		"tls-auth-clients no", // clients authenticate by password
 		"unixsocket " + redisSocket + "/redis.sock", "unixsocketperm 700",
 		"aclfile " + adminFolder + "/" + usersFile,
 		`save ""`,
@@ -131,7 +134,7 @@ func (s redisServer) pod(objects redisObjects) corev1.PodSpecArgs {
 		Name:    pulumi.String(s.name),
 		Image:   pulumi.String(s.image),
 		Command: shell(redisFolder + "/start.sh"),
-		Env: environment(map[string]string{
+		Env: kube.Environment(map[string]string{
 			"CONFIG":        redisFolder,
 			"CERTIFICATE":   certificateFolder,
 			"PASSWORD_FILE": adminFolder + "/" + passwordFile,
@@ -151,7 +154,7 @@ func (s redisServer) pod(objects redisObjects) corev1.PodSpecArgs {
 	})
 }
 
-// newUsers is a Job that makes the users of a running server what they should be.
+// newUsers creates a Job that updates the users of a running server.
 func (s redisServer) newUsers(
 	ctx *pulumi.Context, host string, objects redisObjects, opts ...pulumi.ResourceOption,
 ) (*batchv1.Job, error) {
@@ -169,7 +172,7 @@ func (s redisServer) newUsers(
 	return s.newSetup(ctx, name, objects.account, corev1.ContainerArgs{
 		Image:   pulumi.String(s.image),
 		Command: shell(redisFolder + "/users.sh"),
-		Env: environment(map[string]string{
+		Env: kube.Environment(map[string]string{
 			"HOST":          host,
 			"PORT":          fmt.Sprint(network.RedisPort),
 			"AUTHORITY":     redisFolder + "/" + authorityFile,
@@ -181,18 +184,18 @@ func (s redisServer) newUsers(
 	}, corev1.VolumeArray{kube.ConfigVolume(config), kube.SecretVolume("admin", users)}, opts...)
 }
 
-// RedisPasswords is who may sign in to a Redis: the administrator's password and that of each service that uses it,
-// each the one in use first, then the one before. Elsewhere than in the cluster the first is everybody's.
+// RedisPasswords are the passwords of a Redis: each is the one in use, then the former one. All clients of an external Redis use the
+// administrator's.
 type RedisPasswords struct {
 	Admin    pulumi.StringOutput
 	Monitor  pulumi.StringOutput
 	Services map[string]pulumi.StringOutput // by service
 }
 
-// statistics is what an exporter asks.
+// statistics is the access of an exporter.
 var statistics = catalog.Access{Commands: []string{"ping", "info", "config|get", "slowlog|len", "slowlog|get", "latency|latest", "client|setname"}}
 
-// users is the administrator, the exporter and the services, in the order of the catalog.
+// users returns the administrator, the exporter and the services, in the order of the catalog.
 func (p RedisPasswords) users(services []catalog.Service, access func(catalog.Service) *catalog.Access) []redisUser {
 	users := []redisUser{{admin, everything, p.Admin}, {monitor, statistics, p.Monitor}}
 	for _, service := range services {
@@ -203,8 +206,8 @@ func (p RedisPasswords) users(services []catalog.Service, access func(catalog.Se
 	return users
 }
 
-// endpoint is how a service reaches the Redis at which it has a user of its own, or else one with everybody's password;
-// nothing for a service that uses none.
+// endpoint is a service's endpoint with its own user, or with the common password of an external Redis. It is zero for a service that
+// doesn't use the Redis.
 func (p RedisPasswords) endpoint(at Endpoint, inCluster bool, service catalog.Service) Endpoint {
 	password, user := p.Services[service.Name]
 	if !user {
@@ -219,4 +222,121 @@ func (p RedisPasswords) as(at Endpoint, inCluster bool, user string, passwords p
 	}
 	at.User, at.Password = pulumi.String(user).ToStringOutput(), inUse(passwords)
 	return at
+}
+
+// Redis is the cache or the stream.
+type Redis struct {
+	pulumi.ResourceState
+	endpoint  Endpoint
+	inCluster bool
+	passwords RedisPasswords
+}
+
+// RedisArgs describes the cache or the stream.
+type RedisArgs struct {
+	Common
+	Image       string
+	Certificate secret.Certificate
+	Passwords   RedisPasswords
+}
+
+// NewCache creates the cache, unless it is external: a Redis that evicts the least recently used entries and doesn't persist.
+func NewCache(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.ResourceOption) (*Redis, error) {
+	config := args.Config.Redis
+	return args.build(ctx, "platform:data:Cache", name, config.Store, catalog.RedisHost(args.Config.NamespacePrefix), redisServer{
+		Common: args.Common, name: network.Cache, image: args.Image, certificate: args.Certificate, starts: 60,
+		users: args.Passwords.users(args.Services, func(s catalog.Service) *catalog.Access { return s.Cache }),
+		config: fmt.Sprintf("maxmemory %dmb\nmaxmemory-policy allkeys-lru\nlazyfree-lazy-eviction yes\nappendonly no\n",
+			int(config.Memory)),
+		// The entries, a quarter of them for fragmentation, and a constant part.
+		memory: config.Memory*5/4 + 32*quantity.MiB,
+	}, func(_ *corev1.Service, template corev1.PodTemplateSpecArgs, parent pulumi.ResourceOption) (pulumi.Resource, error) {
+		spec := kube.Deployment(args.Rollout, kube.Labels(network.Cache), template)
+		spec.Replicas = pulumi.Int(1)
+		// Never two replicas at once: one could return entries that were deleted in the other.
+		spec.Strategy = appsv1.DeploymentStrategyArgs{Type: pulumi.String("Recreate")}
+		return appsv1.NewDeployment(ctx, network.Cache, &appsv1.DeploymentArgs{
+			Metadata: args.named(network.Cache), Spec: spec,
+		}, append(args.Rollout.Options(), parent)...)
+	}, opts)
+}
+
+// appendFolder holds the append-only file.
+const appendFolder = "/var/lib/redis"
+
+// NewStream creates the stream, unless it is external: a Redis that evicts nothing, refuses entries beyond its memory, and syncs its
+// append-only file each second. Services publish the events of a lost second again.
+func NewStream(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.ResourceOption) (*Redis, error) {
+	config := args.Config.Stream
+	return args.build(ctx, "platform:data:Stream", name, config.Store, catalog.StreamHost(args.Config.NamespacePrefix), redisServer{
+		Common: args.Common, name: network.Stream, image: args.Image, certificate: args.Certificate,
+		users: args.Passwords.users(args.Services, func(s catalog.Service) *catalog.Access { return s.Stream }),
+		config: fmt.Sprintf("maxmemory %dmb\nmaxmemory-policy noeviction\nappendonly yes\nappendfsync everysec\ndir %s\n",
+			int(config.Memory), appendFolder),
+		// The entries, half of them for changes during a rewrite by a fork, and a constant part.
+		memory: config.Memory*3/2 + 32*quantity.MiB,
+		starts: 300, // it reads the complete append-only file
+		data:   appendFolder,
+	}, func(service *corev1.Service, template corev1.PodTemplateSpecArgs, parent pulumi.ResourceOption) (pulumi.Resource, error) {
+		return appsv1.NewStatefulSet(ctx, network.Stream, &appsv1.StatefulSetArgs{
+			Metadata: args.named(network.Stream),
+			Spec:     statefulSet(service, network.Stream, template, args.Config, config.VolumeSize),
+		}, append(args.Rollout.Options(), parent, pulumi.Protect(args.Config.ProtectData), cluster.ClaimTemplatesStay())...)
+	}, opts)
+}
+
+// statefulSet keeps the volume when the StatefulSet is deleted.
+func statefulSet(
+	service *corev1.Service, name string, template corev1.PodTemplateSpecArgs, config stack.Stack, size quantity.Bytes,
+) appsv1.StatefulSetSpecArgs {
+	spec := kube.StatefulSet(service.Metadata.Name().Elem(), kube.Labels(name), template, config.StorageClass, size)
+	spec.PersistentVolumeClaimRetentionPolicy = appsv1.StatefulSetPersistentVolumeClaimRetentionPolicyArgs{
+		WhenDeleted: pulumi.String("Retain"), WhenScaled: pulumi.String("Retain"),
+	}
+	return spec
+}
+
+// build creates the store at the host. run creates the workload of its pods.
+func (a RedisArgs) build(
+	ctx *pulumi.Context, kind, name string, config stack.Store, host string, server redisServer,
+	run func(*corev1.Service, corev1.PodTemplateSpecArgs, pulumi.ResourceOption) (pulumi.Resource, error), opts []pulumi.ResourceOption,
+) (*Redis, error) {
+	store := &Redis{endpoint: elsewhere(config), inCluster: config.Address == "", passwords: a.Passwords}
+	if err := ctx.RegisterComponentResource(kind, name, store, opts...); err != nil {
+		return nil, err
+	}
+	if store.inCluster {
+		parent := pulumi.Parent(store)
+		objects, err := server.newObjects(ctx, parent)
+		if err != nil {
+			return nil, err
+		}
+		service, err := a.newService(ctx, server.name, network.RedisPort, parent)
+		if err != nil {
+			return nil, err
+		}
+		running, err := run(service, template(server.name, server.pod(objects)), parent)
+		if err != nil {
+			return nil, err
+		}
+		users, err := server.newUsers(ctx, host, objects, parent, pulumi.DependsOn([]pulumi.Resource{running}))
+		if err != nil {
+			return nil, err
+		}
+		store.endpoint = Endpoint{Host: host, Port: network.RedisPort, Authority: a.Authority, Ready: []pulumi.Resource{users}}
+	}
+	return store, ctx.RegisterResourceOutputs(store, pulumi.Map{
+		"host": pulumi.String(store.endpoint.Host),
+		"port": pulumi.Int(store.endpoint.Port),
+	})
+}
+
+// Endpoint is a service's endpoint of the store.
+func (r *Redis) Endpoint(service catalog.Service) Endpoint {
+	return r.passwords.endpoint(r.endpoint, r.inCluster, service)
+}
+
+// MonitorEndpoint is the endpoint of the exporter.
+func (r *Redis) MonitorEndpoint() Endpoint {
+	return r.passwords.as(r.endpoint, r.inCluster, monitor, r.passwords.Monitor)
 }

@@ -17,16 +17,16 @@ import (
 	"platform.example/infra/stack"
 )
 
-// Common is what all stores are told.
+// Common are the common arguments of all stores.
 type Common struct {
 	Namespace *isolation.Namespace
 	Rollout   cluster.Rollout
 	Profile   profile.Profile
-	// JobPriority is the PriorityClass of what only sets a store up: not one by which it would take a service's place.
+	// JobPriority is the PriorityClass of set-up Jobs, which must not preempt services.
 	JobPriority pulumi.StringOutput
 	Config      stack.Stack
 	Services    []catalog.Service
-	Authority   pulumi.StringOutput // PEM of who signs the certificates of stores in the cluster
+	Authority   pulumi.StringOutput // PEM of the stack's own authority
 }
 
 // Folders and files in the pods of all stores.
@@ -37,37 +37,37 @@ const (
 	authorityFile     = "authority.pem"
 )
 
-// named is the metadata of an object with a name for good.
+// named is the metadata of an object with a fixed name.
 func (c Common) named(name string) metav1.ObjectMetaArgs {
 	return metav1.ObjectMetaArgs{Name: pulumi.String(name), Namespace: c.Namespace.Name, Labels: kube.Labels(name)}
 }
 
-// generated leaves the name to Pulumi, so that changed content is a new object and whoever uses it follows.
+// generated is the metadata of an object with a generated name. Changed content creates a new object and restarts its users.
 func (c Common) generated(name string) metav1.ObjectMetaArgs {
 	return metav1.ObjectMetaArgs{Namespace: c.Namespace.Name, Labels: kube.Labels(name)}
 }
 
-// newService is the address of a store.
+// newService creates the Service of a store.
 func (c Common) newService(ctx *pulumi.Context, name string, port int, opts ...pulumi.ResourceOption) (*corev1.Service, error) {
 	tcp := corev1.ServicePortArgs{Name: pulumi.String("tcp"), Port: pulumi.Int(port)}
 	return kube.NewService(ctx, name, c.named(name), kube.Labels(name), tcp, opts...)
 }
 
-// pod is what the pods of all stores have in common.
+// pod is the common pod of all stores.
 func (c Common) pod(account *corev1.ServiceAccount, container corev1.ContainerArgs, volumes corev1.VolumeArray) corev1.PodSpecArgs {
 	pod := kube.Pod(c.Profile, user, account, c.Namespace.Priority, container)
 	pod.Volumes = volumes
 	return pod
 }
 
-// newSetup runs a script to its end that makes a store what it should be. Its name is generated, and so is the name of
-// what it reads: anything that changes makes a new Job.
+// newSetup creates a Job that runs a script to set up a store. Its name and those of its inputs are generated, so that any change
+// creates a new Job.
 func (c Common) newSetup(
 	ctx *pulumi.Context, name string, account *corev1.ServiceAccount, container corev1.ContainerArgs, volumes corev1.VolumeArray,
 	opts ...pulumi.ResourceOption,
 ) (*batchv1.Job, error) {
 	container.Name = pulumi.String(name)
-	container.Resources = kube.Resources(20, 1000, 64*quantity.MiB) // it is over in a second or two
+	container.Resources = kube.Resources(20, 1000, 64*quantity.MiB) // it runs for a second or two
 	pod := c.pod(account, container, volumes)
 	pod.RestartPolicy = pulumi.String("Never")
 	pod.PriorityClassName = c.JobPriority
@@ -76,40 +76,35 @@ func (c Common) newSetup(
 	return batchv1.NewJob(ctx, name, &batchv1.JobArgs{
 		Metadata: metadata,
 		Spec: batchv1.JobSpecArgs{
-			BackoffLimit:          pulumi.Int(0), // the script itself is patient
+			BackoffLimit:          pulumi.Int(0), // the script retries itself
 			ActiveDeadlineSeconds: pulumi.Int(c.Rollout.JobSeconds()),
 			Template:              template(name, pod),
 		},
 	}, append(opts, c.Rollout.Options()...)...)
 }
 
-// template makes pods that belong to what has their name.
+// template is the template of pods with this owner.
 func template(name string, pod corev1.PodSpecArgs) corev1.PodTemplateSpecArgs {
 	return kube.Template(name, kube.Labels(name), 0, pod)
 }
 
-// limited is the resources of a store. It asks for a quarter of its CPU only, so that a small node can hold the
-// platform.
+// limited is the resources of a store. It requests only a quarter of its CPU, so that the platform fits on a small node.
 func (c Common) limited(cpu quantity.CPU, memory quantity.Bytes) corev1.ResourceRequirementsArgs {
 	return kube.Resources(c.Config.Requested(cpu/4), cpu, memory)
 }
 
-func environment(variables map[string]string) corev1.EnvVarArray {
-	return kube.Variables(pulumi.ToStringMap(variables))
-}
-
-// The scripts of stores rely on /bin/sh and coreutils, on no image's entrypoint; those of Postgres also on PostgreSQL 15 where
-// Debian puts it.
+// The scripts of stores need /bin/sh and coreutils, but no entrypoint of an image. Those of Postgres also need PostgreSQL 15 at Debian's
+// path.
 //
 //go:embed postgres redis
 var files embed.FS
 
-// scripts is the content of files in a folder, and whatever else a ConfigMap has.
+// scripts adds the files of a folder to the content of a ConfigMap.
 func scripts(folder string, names []string, more pulumi.StringMap) pulumi.StringMap {
 	for _, name := range names {
 		content, err := files.ReadFile(folder + "/" + name)
 		if err != nil {
-			panic(err) // a part of this program
+			panic(err) // the file is embedded
 		}
 		more[name] = pulumi.String(content)
 	}
@@ -120,15 +115,15 @@ func shell(script string) pulumi.StringArray {
 	return pulumi.ToStringArray([]string{"/bin/sh", script})
 }
 
-// Probes of stores are patient: on a busy node even a shell takes seconds to start, and a store that is slow for a moment
-// is not mended by a restart, which would make an outage of it. A second one doesn't stand by, either.
+// Probes of stores are patient: on a busy node even a shell takes seconds to start. A restart doesn't fix a slow store, but causes an
+// outage, since a store has only one replica.
 const (
 	readySeconds, readyFailures = 10, 3
 	aliveSeconds, aliveFailures = 30, 4
 	probeTimeout                = 20 // seconds
 )
 
-// probe runs a shell command every so many seconds and gives up after so many failures in a row.
+// probe runs a shell command with this period in seconds. It fails after that many consecutive failures.
 func probe(command string, seconds, failures int) corev1.ProbeArgs {
 	return corev1.ProbeArgs{
 		Exec:             corev1.ExecActionArgs{Command: pulumi.ToStringArray([]string{"/bin/sh", "-c", command})},

@@ -1,10 +1,12 @@
-// Package edge is the way in from outside: Traefik, which ends TLS and passes on what it lets through.
+// Package edge runs Traefik, the public entry of the platform, which terminates TLS and forwards requests.
 package edge
 
 import (
 	"fmt"
 	"maps"
 
+	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
+	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
 	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
@@ -19,14 +21,14 @@ import (
 	"platform.example/infra/stack"
 )
 
-// name is what everything here is called.
+// name is the name of the edge's resources.
 const name = network.Edge
 
-// Edge is the way in.
+// Edge is the public entry.
 type Edge struct {
 	pulumi.ResourceState
-	URL     pulumi.StringOutput // where clients find the platform
-	Address pulumi.StringOutput // of the load balancer, for a DNS record; empty where there is none
+	URL     pulumi.StringOutput // of the platform
+	Address pulumi.StringOutput // of the load balancer, for a DNS record; empty without one
 }
 
 // Args describes the edge.
@@ -37,46 +39,52 @@ type Args struct {
 	Profile   profile.Profile
 	Image     string
 	Upstream  string              // the URL of the public service inside the cluster, by name
-	Address   pulumi.StringOutput // the same by its Service's address; empty where it has none
-	Origins   []string            // whose pages may use the public service, beside its own
-	// Certificate is the server's, where the stack has an authority of its own.
+	Address   pulumi.StringOutput // the same by its Service's ClusterIP; empty without one
+	Origins   []string            // allowed CORS origins
+	// Certificate is the edge's certificate by the stack's own authority, if it has one.
 	Certificate secret.Certificate
 }
 
-// New makes the edge.
+// New creates the edge.
 func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Edge, error) {
 	edge := &Edge{}
 	if err := ctx.RegisterComponentResource("platform:edge:Edge", name, edge, opts...); err != nil {
 		return nil, err
 	}
-	parent := pulumi.Parent(edge)
+	if err := edge.build(ctx, args, pulumi.Parent(edge)); err != nil {
+		return nil, fmt.Errorf("edge: %w", err)
+	}
+	return edge, nil
+}
+
+func (e *Edge) build(ctx *pulumi.Context, args Args, parent pulumi.ResourceOption) error {
 	account, err := kube.NewAccount(ctx, name, args.metadata(name), parent)
 	if err != nil {
-		return nil, fmt.Errorf("edge: %w", err)
+		return err
 	}
 	certificate, err := args.newCertificate(ctx, parent)
 	if err != nil {
-		return nil, fmt.Errorf("edge: %w", err)
+		return err
 	}
 	routes, err := args.newRoutes(ctx, parent)
 	if err != nil {
-		return nil, fmt.Errorf("edge: %w", err)
+		return err
 	}
 	deployment, err := args.newDeployment(ctx, account, routes, certificate, parent)
 	if err != nil {
-		return nil, fmt.Errorf("edge: %w", err)
+		return err
 	}
 	service, err := args.newService(ctx, parent)
 	if err != nil {
-		return nil, fmt.Errorf("edge: %w", err)
+		return err
 	}
 	if args.Config.Edge.Issuer != "" {
 		if err := args.newSolver(ctx, parent); err != nil {
-			return nil, fmt.Errorf("edge: %w", err)
+			return err
 		}
 	}
-	edge.URL, edge.Address = args.url(service), args.address(service)
-	return edge, ctx.RegisterResourceOutputs(edge, pulumi.Map{"url": edge.URL, "deployment": deployment})
+	e.URL, e.Address = args.url(service), args.address(service)
+	return ctx.RegisterResourceOutputs(e, pulumi.Map{"url": e.URL, "deployment": deployment})
 }
 
 func (a Args) metadata(called string) metav1.ObjectMetaArgs {
@@ -87,7 +95,7 @@ func (a Args) metadata(called string) metav1.ObjectMetaArgs {
 	return metadata
 }
 
-// newService exposes both ports and keeps the client's address: each node passes on only to a pod of its own.
+// newService exposes both ports. It preserves the client's address, since each node forwards only to its own pods.
 func (a Args) newService(ctx *pulumi.Context, parent pulumi.ResourceOption) (*corev1.Service, error) {
 	http := corev1.ServicePortArgs{Name: pulumi.String("http"), Port: pulumi.Int(80), TargetPort: pulumi.String("http")}
 	https := corev1.ServicePortArgs{Name: pulumi.String("https"), Port: pulumi.Int(443), TargetPort: pulumi.String("https")}
@@ -96,7 +104,7 @@ func (a Args) newService(ctx *pulumi.Context, parent pulumi.ResourceOption) (*co
 	if exposure.Type == stack.NodePort {
 		http.NodePort, https.NodePort = pulumi.Int(exposure.HTTPPort), pulumi.Int(exposure.HTTPSPort)
 	}
-	if exposure.Type != stack.LoadBalancer { // whose address comes later, and is wanted
+	if exposure.Type != stack.LoadBalancer { // Pulumi waits for the address of a load balancer
 		metadata.Annotations = pulumi.StringMap{"pulumi.com/skipAwait": pulumi.String("true")}
 	}
 	if len(exposure.Annotations) > 0 {
@@ -126,7 +134,7 @@ func (a Args) newService(ctx *pulumi.Context, parent pulumi.ResourceOption) (*co
 	return corev1.NewService(ctx, name, &corev1.ServiceArgs{Metadata: metadata, Spec: spec}, parent)
 }
 
-// url waits for the Service, so that it isn't told before it leads anywhere.
+// url resolves once the Service exists.
 func (a Args) url(service *corev1.Service) pulumi.StringOutput {
 	address := "https://" + a.Config.Edge.Host
 	if a.Config.Edge.Type == stack.NodePort {
@@ -135,14 +143,14 @@ func (a Args) url(service *corev1.Service) pulumi.StringOutput {
 	return service.Metadata.Name().ApplyT(func(*string) string { return address }).(pulumi.StringOutput)
 }
 
-// address is what the load balancer got: a number, or a name.
+// address is the load balancer's IP address or host name.
 func (a Args) address(service *corev1.Service) pulumi.StringOutput {
 	return service.Status.ApplyT(func(status *corev1.ServiceStatus) string {
 		if a.Config.Edge.Type != stack.LoadBalancer || status == nil || status.LoadBalancer == nil {
 			return ""
 		}
-		for _, given := range status.LoadBalancer.Ingress {
-			for _, address := range []*string{given.Ip, given.Hostname} {
+		for _, ingress := range status.LoadBalancer.Ingress {
+			for _, address := range []*string{ingress.Ip, ingress.Hostname} {
 				if address != nil && *address != "" {
 					return *address
 				}
@@ -152,7 +160,7 @@ func (a Args) address(service *corev1.Service) pulumi.StringOutput {
 	}).(pulumi.StringOutput)
 }
 
-// newDeployment runs Traefik and scales it.
+// newDeployment creates Traefik's Deployment and autoscaler.
 func (a Args) newDeployment(
 	ctx *pulumi.Context, account *corev1.ServiceAccount, routes *corev1.ConfigMap, certificate pulumi.StringInput,
 	parent pulumi.ResourceOption,
@@ -166,4 +174,45 @@ func (a Args) newDeployment(
 		return completed, err
 	}
 	return a.Rollout.Completed(ctx, deployment, nil), kube.Scale(ctx, name, a.metadata(name), selector, a.Config, a.Config.Replicas, parent)
+}
+
+const certificateName = name + "-certificate"
+
+// newSolver creates the Service of the pods with which cert-manager solves challenges (ACME, HTTP-01).
+func (a Args) newSolver(ctx *pulumi.Context, parent pulumi.ResourceOption) error {
+	selector := pulumi.ToStringMap(network.Selector(network.Solver))
+	http := corev1.ServicePortArgs{Name: pulumi.String("http"), Port: pulumi.Int(network.SolverPort)}
+	_, err := kube.NewService(ctx, network.Solver, a.metadata(network.Solver), selector, http, parent)
+	return err
+}
+
+// newCertificate returns the name of the Secret with the edge's certificate: an existing one, one of cert-manager, or one by the stack's
+// own authority. Traefik reloads a renewed certificate.
+func (a Args) newCertificate(ctx *pulumi.Context, parent pulumi.ResourceOption) (pulumi.StringInput, error) {
+	switch {
+	case a.Config.Edge.TLSSecret != "":
+		return pulumi.String(a.Config.Edge.TLSSecret), nil
+	case a.Config.Edge.Issuer != "":
+		certificate, err := apiextensions.NewCustomResource(ctx, certificateName, &apiextensions.CustomResourceArgs{
+			ApiVersion: pulumi.String("cert-manager.io/v1"),
+			Kind:       pulumi.String("Certificate"),
+			Metadata:   a.metadata(certificateName),
+			OtherFields: kubernetes.UntypedArgs{"spec": object{
+				"secretName": certificateName,
+				"dnsNames":   []string{a.Config.Edge.Host},
+				"privateKey": object{"algorithm": "ECDSA", "rotationPolicy": "Always"},
+				"issuerRef":  object{"kind": "ClusterIssuer", "name": a.Config.Edge.Issuer},
+			}},
+		}, parent)
+		if err != nil {
+			return nil, err
+		}
+		return certificate.Metadata.Name().Elem(), nil
+	default:
+		certificate, err := kube.NewCertificate(ctx, certificateName, a.metadata(certificateName), a.Certificate, parent)
+		if err != nil {
+			return nil, err
+		}
+		return certificate.Metadata.Name().Elem(), nil
+	}
 }

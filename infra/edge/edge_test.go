@@ -55,7 +55,7 @@ func TestFlags(t *testing.T) {
 	}
 }
 
-// at follows names through parts of the routes.
+// at returns the part of the routes at a path of names.
 func at(value any, path ...string) any {
 	for _, name := range path {
 		fields, _ := value.(object)
@@ -64,7 +64,7 @@ func at(value any, path ...string) any {
 	return value
 }
 
-// TestRedirect applies the expression as Traefik does: to the scheme, the Host header and the request's target.
+// Applies the expression as Traefik does: to the scheme, the Host header and the request's target.
 func TestRedirect(t *testing.T) {
 	for _, test := range []struct {
 		kind              stack.ServiceType
@@ -108,7 +108,7 @@ func TestRoutes(t *testing.T) {
 	if at(far, "http", "middlewares", "headers", "headers", "stsSeconds") == nil {
 		t.Error("browsers aren't told to keep to https")
 	}
-	// By the address, which needs no DNS; by the name where that fails, or where there is no address.
+	// By the address, which needs no DNS, or by the name if that fails or there is no address.
 	if server := at(near, "http", "services", "gateway", "loadBalancer", "servers"); fmt.Sprint(server) != "[map[url:http://gateway:8080]]" {
 		t.Errorf("without an address, requests go to %v", server)
 	}
@@ -118,7 +118,7 @@ func TestRoutes(t *testing.T) {
 	}
 	for service, url := range map[string]string{"address": "http://10.96.0.7:8080", "name": "http://gateway:8080"} {
 		if server := at(far, "http", "services", service, "loadBalancer", "servers"); fmt.Sprint(server) != "[map[url:"+url+"]]" {
-			t.Errorf("%s leads to %v, want %s", service, server, url)
+			t.Errorf("%s has the server %v, want %s", service, server, url)
 		}
 	}
 	if subnet := at(near, "http", "middlewares", "rate", "rateLimit", "sourceCriterion", "ipStrategy", "ipv6Subnet"); subnet != 64 {
@@ -155,8 +155,8 @@ func TestRoutes(t *testing.T) {
 	}
 }
 
-// Every answer of Traefik itself must pass the headers first; a preflight request is the public service's to answer.
-func TestPagesOfOtherOrigins(t *testing.T) {
+// All responses of Traefik itself need the headers. The public service answers preflight requests.
+func TestCORS(t *testing.T) {
 	routes := routes(local, "http://gateway:8080", "", []string{"https://shop.example"})
 	if origins := at(routes, "http", "middlewares", "cors", "headers", "accessControlAllowOriginList"); !reflect.DeepEqual(origins, []string{"https://shop.example"}) {
 		t.Errorf("pages of %v may use the API", origins)
@@ -171,7 +171,7 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 	}
 }
 
-// What a client may have compressed is compressed, but nothing that holds a token.
+// Responses are compressed, except for those with tokens.
 func TestAnswersAreCompressed(t *testing.T) {
 	compress := object{
 		"encodings":            []string{"zstd", "br", "gzip"},

@@ -16,15 +16,15 @@ import (
 const (
 	opsPort = 9090 // health and metrics
 
-	// One replica passes on some thousand requests a second with a core.
+	// One replica forwards about a thousand requests per second with one core.
 	cpuRequest = quantity.CPU(100)
 	cpuLimit   = quantity.CPU(2000)
 	memory     = 192 * quantity.MiB
 
-	// connectionSeconds is how old a connection may get: its next answer asks the client for a new one.
+	// connectionSeconds is the maximum age of a connection. The next response then closes it.
 	connectionSeconds = 20
-	// acceptSeconds is how long a replica that is told to stop goes on taking connections: where no other is ready, until
-	// another is, and from then on until the connections that it has are too old. finishSeconds is for what it then has in hand.
+	// acceptSeconds is how long a terminating replica accepts connections: until another replica is ready, if none is, and then until
+	// its connections are too old. finishSeconds is for requests that are then in flight.
 	acceptSeconds = connectionSeconds + 10
 	finishSeconds = 25
 )
@@ -68,8 +68,8 @@ func (a Args) pod(
 	return pod
 }
 
-// items puts files into a folder of the volume. At the top of a volume Traefik would find each file twice: in the
-// folder that Kubernetes swaps at a change, and through the link to it.
+// items puts files into a subfolder of the volume. At the top level Traefik would find each file twice: in the folder that Kubernetes
+// replaces on a change, and by the symbolic link to it.
 func items(files ...string) corev1.KeyToPathArray {
 	var items corev1.KeyToPathArray
 	for _, file := range files {
@@ -78,7 +78,7 @@ func items(files ...string) corev1.KeyToPathArray {
 	return items
 }
 
-// flags is Traefik's configuration that needs a restart to change. Neither its API nor its dashboard is on.
+// flags are Traefik's static configuration. Its API and its dashboard are off.
 func flags(config stack.Stack) []string {
 	flags := []string{
 		"--global.checkNewVersion=false",
@@ -87,13 +87,13 @@ func flags(config stack.Stack) []string {
 		"--log.level=INFO",
 		"--accessLog=true",
 		"--accessLog.format=json",
-		"--accessLog.fields.headers.defaultMode=drop", // they hold tokens
+		"--accessLog.fields.headers.defaultMode=drop", // they contain tokens
 		"--providers.file.directory=" + dynamicFolder,
 		"--providers.file.watch=true",
 		fmt.Sprintf("--entryPoints.ops.address=:%d", opsPort),
 		fmt.Sprintf("--entryPoints.ops.transport.lifeCycle.requestAcceptGraceTimeout=%ds", acceptSeconds),
 		"--ping.entryPoint=ops",
-		"--ping.terminatingStatusCode=200", // not ready while it stops, the only replica would be asked no more
+		"--ping.terminatingStatusCode=200", // so that the only replica gets requests while it terminates
 		"--metrics.prometheus.entryPoint=ops",
 		fmt.Sprintf("--entryPoints.http.address=:%d", network.EdgeHTTPPort),
 		fmt.Sprintf("--entryPoints.https.address=:%d", network.EdgeHTTPSPort),

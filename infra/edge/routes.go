@@ -18,18 +18,18 @@ const (
 	liveFolder    = "live"
 	routesFile    = "routes.yaml"
 
-	// maxBody bounds a request's body at the edge; the services bound theirs more tightly, each as it needs.
+	// maxBody is the maximum size of a request's body. The services have lower limits.
 	maxBody = 1 << 20
-	// maxAnswer is how much of an answer waits in memory for a slow client.
+	// maxAnswer is the maximum part of a response that is buffered in memory for a slow client.
 	maxAnswer = 4 << 20
-	// minCompressed is the size of an answer from which compression saves a packet.
+	// minCompressed is the minimum size of a response for which compression saves a packet.
 	minCompressed = 1 << 10
 
-	// auth is a rule for what answers with tokens. The length of a compressed answer would tell of them (BREACH).
+	// auth matches requests that are answered with tokens. Compressed responses would reveal tokens by their length (BREACH).
 	auth = " && PathPrefix(`/api/auth/`)"
 )
 
-// newRoutes is the part of Traefik's configuration that it follows while it runs.
+// newRoutes creates the ConfigMap with Traefik's dynamic configuration.
 func (a Args) newRoutes(ctx *pulumi.Context, parent pulumi.ResourceOption) (*corev1.ConfigMap, error) {
 	text := a.Address.ApplyT(func(address string) (string, error) {
 		text, err := yaml.Marshal(routes(a.Config, a.Upstream, address, a.Origins))
@@ -41,10 +41,9 @@ func (a Args) newRoutes(ctx *pulumi.Context, parent pulumi.ResourceOption) (*cor
 // object is a part of Traefik's dynamic configuration (doc.traefik.io/traefik, "File", "Routing").
 type object map[string]any
 
-// routes leads everything that comes for the edge's host to the public service. Pages of these origins may use it.
+// routes forwards all requests for the edge's host to the public service, with CORS for these origins.
 //
-// Requests go to the Service's address, which needs no DNS. Its name is the fallback: for a Service that was recreated, until
-// the next update knows its address.
+// Requests go to the Service's address, which needs no DNS. The fallback is its name, for a recreated Service until the next update.
 func routes(config stack.Stack, upstream, address string, origins []string) object {
 	balancer := func(url string) object {
 		return object{"loadBalancer": object{"servers": []object{{"url": url}}, "serversTransport": "gateway"}}
@@ -70,8 +69,8 @@ func routes(config stack.Stack, upstream, address string, origins []string) obje
 			"memRequestBodyBytes":  maxBody,
 			"memResponseBodyBytes": maxAnswer,
 		}},
-		// Again if the connection fails before anything was sent: a pod that has just gone, or a cluster's firewall that refuses
-		// new connections while it follows what came and went. The pauses are 50 to 100 ms.
+		// Retries if the connection fails before a request is sent: the pod was just deleted, or the cluster's firewall refuses new
+		// connections while it processes changes. The pauses are 50 to 100 ms.
 		"retry": object{"retry": object{"attempts": 8, "initialInterval": "50ms"}},
 		"compress": object{"compress": object{
 			"encodings":            []string{"zstd", "br", "gzip"},
@@ -106,9 +105,9 @@ func routes(config stack.Stack, upstream, address string, origins []string) obje
 	if len(origins) > 0 {
 		middlewares["cors"] = object{"headers": cors(origins)}
 		routers["gateway"], routers["auth"] = gateway(rule(config), "cors", "compress"), gateway(rule(config)+auth, "cors")
-		// Traefik would answer preflight requests itself; the public service knows what it takes.
+		// Traefik would answer preflight requests itself, but only the public service knows its methods.
 		preflight := gateway(rule(config) + " && Method(`OPTIONS`)")
-		preflight["priority"] = 1000 // above the length of any rule, which is the priority of the others
+		preflight["priority"] = 1000 // higher than the length of any rule, which is the default priority
 		routers["preflight"] = preflight
 	}
 	all := object{
@@ -121,8 +120,8 @@ func routes(config stack.Stack, upstream, address string, origins []string) obje
 				"forwardingTimeouts": object{
 					"dialTimeout":           "1s",
 					"responseHeaderTimeout": "30s",
-					// An idle connection sticks to the colour that it was opened to, which can't close it: a request might be on its
-					// way. So its next request, whenever that comes, would be answered by a colour that was taken back.
+					// An idle connection stays with its colour, which can't close it since a request may be on its way. Its next
+					// request could then reach a colour that was rolled back.
 					"idleConnTimeout": "400ms",
 				},
 			}},
@@ -144,15 +143,15 @@ func routes(config stack.Stack, upstream, address string, origins []string) obje
 	return all
 }
 
-// cipherSuites is what TLS 1.2 may use: suites with forward secrecy that authenticate what they encrypt. TLS 1.3 has no others.
+// cipherSuites are the allowed suites of TLS 1.2: those with forward secrecy and authenticated encryption. TLS 1.3 only has such.
 var cipherSuites = []string{
 	"TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
 	"TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
 	"TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256", "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
 }
 
-// redirect leads from HTTP to HTTPS at the port that clients know. Traefik's own redirection names the port of the container,
-// and loses the brackets of an IPv6 address.
+// redirect redirects from HTTP to HTTPS at the public port. Traefik's own redirection uses the container's port and drops the brackets of
+// IPv6 addresses.
 func redirect(edge stack.Edge) object {
 	port := ""
 	if edge.Type == stack.NodePort {
@@ -165,7 +164,7 @@ func redirect(edge stack.Edge) object {
 	}
 }
 
-// rule is the host's own name; locally also whatever else this machine is called.
+// rule matches the edge's host. The environment local accepts all hosts.
 func rule(config stack.Stack) string {
 	if config.Environment == stack.Local {
 		return "PathPrefix(`/`)"
@@ -180,14 +179,14 @@ func securityHeaders(config stack.Stack) object {
 		"referrerPolicy":     "no-referrer",
 		"permissionsPolicy":  "camera=(), geolocation=(), microphone=()",
 	}
-	if config.Environment != stack.Local { // a browser would keep to https for everything on localhost
+	if config.Environment != stack.Local { // it would apply to all programs on localhost
 		headers["stsSeconds"], headers["stsIncludeSubdomains"] = 31536000, false
 	}
 	return headers
 }
 
-// cors lets pages of other origins read the answers that Traefik itself gives, such as 413 and 429. All headers may be read:
-// requests never carry credentials that a browser adds.
+// cors lets pages of other origins read Traefik's own responses, such as 413 and 429. They may read all headers, since requests have no
+// credentials that a browser adds.
 func cors(origins []string) object {
 	return object{
 		"accessControlAllowOriginList": origins,
@@ -196,15 +195,15 @@ func cors(origins []string) object {
 	}
 }
 
-// rateLimit is by the address of the connection. Nil where clients come through trusted proxies: Traefik takes an address with
-// a port for one client, each IPv6 address for another, and all who come without a proxy for the same; the public service
-// limits the addresses then.
+// rateLimit limits requests by the address of the connection. It is nil with trusted proxies, since Traefik doesn't parse forwarded
+// addresses: one with a port, and each IPv6 address, would count as a client, and all clients without a proxy as one. The public service
+// limits requests then.
 func rateLimit(edge stack.Edge) object {
 	if len(edge.TrustedProxies) > 0 {
 		return nil
 	}
 	return object{
 		"average": edge.RequestsPerSecond, "burst": 2 * edge.RequestsPerSecond, "period": "1s",
-		"sourceCriterion": object{"ipStrategy": object{"ipv6Subnet": 64}}, // what one client has to itself
+		"sourceCriterion": object{"ipStrategy": object{"ipv6Subnet": 64}}, // the network of one client
 	}
 }

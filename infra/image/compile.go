@@ -23,8 +23,8 @@ import (
 	"platform.example/infra/catalog"
 )
 
-// versions compiles every service and returns the version of each: the hash of what goes into its image. It needs
-// nothing but the sources, so that a program knows at its start what a change touches.
+// versions compiles all services and returns their versions: the hash of the content of the image. It needs only the sources, so that the
+// program knows the changed services at its start.
 func versions(ctx context.Context, root string, services []catalog.Service, architectures []string) (map[string]string, error) {
 	dockerfile, err := os.ReadFile(dockerfileOf(root))
 	if err != nil {
@@ -52,7 +52,7 @@ func versions(ctx context.Context, root string, services []catalog.Service, arch
 	return found, nil
 }
 
-// suffix tells what is for a further architecture from what is for the first.
+// suffix is the suffix of names for further architectures.
 func suffix(architectures []string, i int) string {
 	if i == 0 {
 		return ""
@@ -76,9 +76,8 @@ func version(binaries []string, dockerfile []byte) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil))[:12], nil
 }
 
-// compile makes static binaries that are the same to the byte wherever the same Go release makes them: all in one call,
-// which looks at what they share only once. Go's own build ID stays in: it is as reproducible as the rest, and it lets
-// an unchanged binary be left as it is.
+// compile builds reproducible static binaries: the same Go release builds the same bytes on all machines. One call for all services
+// checks their common packages only once. The binaries keep Go's build ID, which is reproducible too and lets Go skip unchanged ones.
 func compile(ctx context.Context, root string, services []catalog.Service, suffix, architecture string) error {
 	binaries, err := filepath.Abs(binariesOf(root, suffix))
 	if err != nil {
@@ -88,18 +87,18 @@ func compile(ctx context.Context, root string, services []catalog.Service, suffi
 	for _, service := range services {
 		arguments = append(arguments, "./"+service.Name)
 	}
-	// Compiling takes every core it finds. What serves users, or leads a release, on the same machine goes first.
+	// The compiler uses all cores. Servers and releases on the same machine have priority.
 	command := exec.CommandContext(ctx, "nice", append([]string{"-n", "19", "go"}, arguments...)...)
 	command.Dir = filepath.Join(root, "apps")
 	command.Env = append(os.Environ(),
 		"CGO_ENABLED=0", "GOOS=linux", "GOARCH="+architecture, "GOAMD64=v1",
-		"GOTOOLCHAIN=auto",      // the release of Go that the module names
-		"GOWORK=off",            // the versions in the module's own go.mod, whatever other modules ask for
-		"GOFLAGS=-mod=readonly", // not what a developer has set for other ends
+		"GOTOOLCHAIN=auto",      // the Go release of the module
+		"GOWORK=off",            // the versions of the module's own go.mod
+		"GOFLAGS=-mod=readonly", // replaces the developer's flags
 	)
 	output, err := command.CombinedOutput()
 	if message := strings.TrimSpace(string(output)); err != nil && message != "" {
-		return fmt.Errorf("compile the services: %s", message) // the compiler says it better than the exit status
+		return fmt.Errorf("compile the services: %s", message) // more useful than the exit status
 	}
 	if err != nil {
 		return fmt.Errorf("compile the services: %w", err)
@@ -107,7 +106,7 @@ func compile(ctx context.Context, root string, services []catalog.Service, suffi
 	return nil
 }
 
-// place links a binary to where its image is built from, where nothing else is.
+// place links a binary into the build context of its image, which contains nothing else.
 func place(binary, path string) error {
 	from, err := os.Stat(binary)
 	if err != nil {
@@ -128,8 +127,7 @@ func contextOf(root, service string) string { return filepath.Join(root, ".build
 
 func dockerfileOf(root string) string { return filepath.Join(root, "apps", "Dockerfile") }
 
-// pushList pushes a manifest list of the images, each for its architecture, and returns its reference. Where it is only
-// wanted to know, nothing is pushed.
+// pushList pushes a manifest list of the images, one per architecture, and returns its reference. With onlyKnown it doesn't push.
 func pushList(ctx context.Context, references, architectures []string, onlyKnown bool) (string, error) {
 	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
 	list, repository := mutate.IndexMediaType(empty.Index, types.DockerManifestList), name.Repository{}

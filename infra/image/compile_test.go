@@ -48,7 +48,7 @@ func versionIn(t *testing.T, root string) string {
 	return found["greeter"]
 }
 
-func TestAVersionIsTheHashOfTheContent(t *testing.T) {
+func TestVersionIsTheHashOfTheContent(t *testing.T) {
 	root := project(t, greeter)
 	first := versionIn(t, root)
 	if !regexp.MustCompile(`^[0-9a-f]{12}$`).MatchString(first) {
@@ -69,7 +69,7 @@ func TestAVersionIsTheHashOfTheContent(t *testing.T) {
 	}
 }
 
-func TestTheCompilersOwnMessageIsInTheError(t *testing.T) {
+func TestCompileErrorHasTheCompilersMessage(t *testing.T) {
 	root := project(t, "package main\n\nfunc main() { undefinedThing() }\n")
 	_, err := versions(t.Context(), root, services, []string{"amd64"})
 	if err == nil || !strings.Contains(err.Error(), "main.go:3:15: undefined: undefinedThing") {
@@ -84,7 +84,7 @@ func TestAServiceWithoutAFolder(t *testing.T) {
 	}
 }
 
-func TestAServicesContextHoldsItsBinaryAlone(t *testing.T) {
+func TestBuildContextHasOnlyTheBinary(t *testing.T) {
 	root := project(t, greeter)
 	versionIn(t, root)
 	write(t, filepath.Join(root, "apps/greeter/main.go"), strings.Replace(greeter, "hello", "bye", 1))

@@ -1,4 +1,4 @@
-// Package image provides the image of each service: built from its source, or the one that staging has tested.
+// Package image provides the services' images: built from the sources, or promoted from another stack.
 package image
 
 import (
@@ -17,14 +17,14 @@ import (
 	"platform.example/infra/stack"
 )
 
-// Image is what a service runs as.
+// Image is a service's image.
 type Image struct {
 	Version   string              // hash of the content, 12 hexadecimal digits
 	Reference pulumi.StringOutput // repository@sha256:…
 }
 
-// ForServices is the image of each service by its name. Root is the folder of the project; every service is compiled
-// before the first resource, so that a compiler's error leaves everything as it is.
+// ForServices returns the images by service. Root is the folder of the project. All services are compiled before the first resource, so
+// that a compile error changes nothing.
 func ForServices(
 	ctx *pulumi.Context, config stack.Stack, services []catalog.Service, architectures []string, root string,
 ) (map[string]Image, error) {
@@ -47,20 +47,20 @@ func ForServices(
 	return images, nil
 }
 
-// Of is an image that is there already.
+// Of is an existing image.
 func Of(version, reference string) Image {
 	return Image{Version: version, Reference: pulumi.String(reference).ToStringOutput()}
 }
 
-// Unknown stands for the image of a service where nothing is built and no staging is asked.
+// Unknown is a placeholder for rendered manifests.
 func Unknown(registry, service string) Image {
 	version := strings.Repeat("0", 12)
 	reference := fmt.Sprintf("%s/%s@sha256:%s", cmp.Or(registry, "registry.invalid"), service, strings.Repeat("0", 64))
 	return Of(version, reference)
 }
 
-// build makes the image and pushes it, one for each architecture and a list of them. In a preview too: its digest is what the
-// preview of a Deployment shows.
+// build builds and pushes an image for each architecture and a manifest list of them. A preview does it too, to show the digest in the
+// Deployment.
 func build(ctx *pulumi.Context, registry, root, service, version string, architectures []string) (pulumi.StringOutput, error) {
 	var built pulumi.StringArray
 	for i, architecture := range architectures {
@@ -86,20 +86,19 @@ func build(ctx *pulumi.Context, registry, root, service, version string, archite
 	return built.ToStringArrayOutput().ApplyT(func(references []string) (string, error) {
 		list, err := pushList(ctx.Context(), references, architectures, ctx.DryRun())
 		if err != nil && ctx.DryRun() {
-			return references[0], nil // a preview pushes no image that a list could name
+			return references[0], nil // the images of a preview may not be in the registry
 		}
 		return list, err
 	}).(pulumi.StringOutput), nil
 }
 
-// upstream lists the images that others make. The local platform reads the same file.
+// upstream lists the third-party images. The local platform reads the same file.
 //
 //go:embed upstream.json
 var upstream []byte
 
-// Upstream is the reference of an image that others make. The environment local names it by its tag, so that an image
-// built in its place is accepted; the others pin the digest. A mirror has them under their full names. It panics where the
-// list, which is a part of this program, has no such image.
+// Upstream is the reference of a third-party image. The environment local uses its tag, so that a locally built image can replace it. The
+// others use its digest. A mirror has images under their full names. Upstream panics if the embedded list has no such image.
 func Upstream(name string, environment stack.Environment, mirror string) string {
 	var images []struct{ Name, Image, Digest string }
 	if err := json.Unmarshal(upstream, &images); err != nil {
@@ -114,19 +113,19 @@ func Upstream(name string, environment stack.Environment, mirror string) string 
 			return path.Join(mirror, image.Image) + "@" + image.Digest
 		}
 	}
-	panic(fmt.Sprintf("upstream.json names no image %q", name))
+	panic(fmt.Sprintf("upstream.json has no image %q", name))
 }
 
-// Output is the name of the stack output that holds, for each service, what Outputs makes of its image.
+// Output is the name of the stack output with the Stated of each service.
 const Output = "services"
 
-// Stated is how the outputs of a stack state what a service runs; promoted reads it.
+// Stated is a service's version and image in the outputs of a stack.
 type Stated struct {
 	Version string `json:"version"`
 	Digest  string `json:"digest"` // repository@sha256:…
 }
 
-// promoted is the images that another stack runs now.
+// promoted returns the images that another stack runs.
 func promoted(ctx *pulumi.Context, config stack.Stack, services []catalog.Service) (map[string]Image, error) {
 	name := fmt.Sprintf("%s/%s/%s", ctx.Organization(), ctx.Project(), config.PromotesFrom)
 	reference, err := pulumi.NewStackReference(ctx, name, nil)
@@ -142,8 +141,8 @@ func promoted(ctx *pulumi.Context, config stack.Stack, services []catalog.Servic
 	for _, service := range services {
 		image, ok := parse(tested[service.Name])
 		if !ok {
-			return nil, fmt.Errorf("stack %s: %s has no image: this stack builds none, it takes those of stack %s, "+
-				"and that has none for it: run `pulumi up --stack %s` first",
+			return nil, fmt.Errorf("stack %s: %s has no image: this stack uses the images of stack %s, which has none for it: "+
+				"run `pulumi up --stack %s` first",
 				config.Name, service.Name, name, config.PromotesFrom)
 		}
 		images[service.Name] = image
@@ -152,12 +151,12 @@ func promoted(ctx *pulumi.Context, config stack.Stack, services []catalog.Servic
 }
 
 func parse(output any) (Image, bool) {
-	var is Stated
+	var stated Stated
 	text, err := json.Marshal(output)
 	if err == nil {
-		err = json.Unmarshal(text, &is)
+		err = json.Unmarshal(text, &stated)
 	}
-	ok := err == nil && regexp.MustCompile(`^[0-9a-f]{12}$`).MatchString(is.Version) &&
-		regexp.MustCompile(`^[^@]+@sha256:[0-9a-f]{64}$`).MatchString(is.Digest)
-	return Of(is.Version, is.Digest), ok
+	ok := err == nil && regexp.MustCompile(`^[0-9a-f]{12}$`).MatchString(stated.Version) &&
+		regexp.MustCompile(`^[^@]+@sha256:[0-9a-f]{64}$`).MatchString(stated.Digest)
+	return Of(stated.Version, stated.Digest), ok
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 )
 
-func TestAManifestListNamesAnImageForEachArchitecture(t *testing.T) {
+func TestPushList(t *testing.T) {
 	server := httptest.NewServer(registry.New())
 	defer server.Close()
 	repository := strings.TrimPrefix(server.URL, "http://") + "/order-service"
@@ -49,7 +49,7 @@ func TestAManifestListNamesAnImageForEachArchitecture(t *testing.T) {
 	}
 	pushed, err := pushList(t.Context(), references, architectures, false)
 	if err != nil || pushed != foretold {
-		t.Errorf("pushed %s, %v; a preview said %s", pushed, err, foretold)
+		t.Errorf("pushed %s, %v; the preview returned %s", pushed, err, foretold)
 	}
 	list, err := remote.Index(at)
 	if err != nil {

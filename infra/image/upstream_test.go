@@ -24,7 +24,7 @@ func TestUpstreamImagesArePinnedOutsideLocal(t *testing.T) {
 	t.Errorf("an unknown name gives %q", Upstream("mysql", stack.Local, ""))
 }
 
-func TestStagingsOutputsAreChecked(t *testing.T) {
+func TestParseChecksOutputs(t *testing.T) {
 	digest := "registry.example.com/user-service@sha256:539ceaaae49b3a7c8a04467cf00cc6788d8e3f1675df41860d86eebc4c40524f"
 	tests := []struct {
 		name   string

@@ -9,7 +9,7 @@ import (
 	"platform.example/infra/secret"
 )
 
-// NewAccount makes an account of pods. They get no token of it unless they ask for one.
+// NewAccount creates a ServiceAccount. Pods get no token by default.
 func NewAccount(
 	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, opts ...pulumi.ResourceOption,
 ) (*corev1.ServiceAccount, error) {
@@ -18,7 +18,7 @@ func NewAccount(
 	}, opts...)
 }
 
-// Bind lets an account do what the rules say in the namespace of the metadata. Home is the account's own namespace.
+// Bind gives an account the permissions of the rules in the namespace of the metadata. Home is the account's namespace.
 func Bind(
 	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, account *corev1.ServiceAccount, home pulumi.StringInput,
 	rules rbacv1.PolicyRuleArray, opts ...pulumi.ResourceOption,
@@ -32,7 +32,7 @@ func Bind(
 	}, opts...)
 }
 
-// BindCluster lets an account do what the rules say in the whole cluster.
+// BindCluster gives an account the permissions of the rules in the whole cluster.
 func BindCluster(
 	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, account *corev1.ServiceAccount, home pulumi.StringInput,
 	rules rbacv1.PolicyRuleArray, opts ...pulumi.ResourceOption,
@@ -57,8 +57,8 @@ func subjects(account *corev1.ServiceAccount, home pulumi.StringInput) rbacv1.Su
 	}}
 }
 
-// NewCertificate makes the Secret of a server's certificate. It keeps its name when it is renewed: the server reads it again by
-// itself. Between updates a CronJob renews it, so that an update has to take the fields back.
+// NewCertificate creates the Secret of a server's certificate. It keeps its name when it is renewed, and the server reloads it. Since a
+// CronJob renews it between updates, an update must force its fields.
 func NewCertificate(
 	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, certificate secret.Certificate, opts ...pulumi.ResourceOption,
 ) (*corev1.Secret, error) {
@@ -70,15 +70,14 @@ func NewCertificate(
 	}, opts...)
 }
 
-// NewConfig makes a ConfigMap that never changes. Where its metadata has no name, other content is another object, and whoever uses
-// it follows.
+// NewConfig creates an immutable ConfigMap. Without a name in its metadata, changed content creates a new object and restarts its users.
 func NewConfig(
 	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, data pulumi.StringMap, opts ...pulumi.ResourceOption,
 ) (*corev1.ConfigMap, error) {
 	return corev1.NewConfigMap(ctx, name, &corev1.ConfigMapArgs{Metadata: metadata, Immutable: pulumi.Bool(true), Data: data}, opts...)
 }
 
-// NewSecret makes a Secret that never changes, like NewConfig.
+// NewSecret creates an immutable Secret, like NewConfig.
 func NewSecret(
 	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, data pulumi.StringMap, opts ...pulumi.ResourceOption,
 ) (*corev1.Secret, error) {

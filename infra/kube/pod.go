@@ -1,4 +1,4 @@
-// Package kube makes what objects of the platform have in common: pods and what runs them, their accounts and rights.
+// Package kube has the common parts of the platform's objects: pods, workloads, accounts and permissions.
 package kube
 
 import (
@@ -14,18 +14,17 @@ import (
 	"platform.example/infra/quantity"
 )
 
-// Nobody runs what has no user of its own. The Dockerfiles of the services name it, too.
+// Nobody is the default user id, which the services' Dockerfile uses too.
 const Nobody = 65532
 
-// What a container may write to its node's disk, nearly all of it log: the kubelet keeps five files of 10 MiB.
+// Request and limit of a container's disk space on the node, mostly for logs: the kubelet keeps five files of 10 MiB.
 const (
 	diskRequest = 64 * quantity.MiB
 	diskLimit   = 256 * quantity.MiB
 )
 
-// Pod is a pod of one container, with the security contexts that the Pod Security level "restricted" asks for, and where the
-// cluster's profile says that pods run. It runs as this user, who is also the group of its volumes; or as the one that the
-// cluster assigns.
+// Pod is a pod with one container, with the security contexts of the Pod Security level "restricted" and the scheduling of the cluster's
+// profile. It runs as the user, which is also the group of its volumes, or as the user that the cluster assigns.
 func Pod(
 	p profile.Profile, user int, account *corev1.ServiceAccount, priority pulumi.StringInput, container corev1.ContainerArgs,
 ) corev1.PodSpecArgs {
@@ -83,7 +82,7 @@ func tolerations(taints []string) corev1.TolerationArray {
 	return list
 }
 
-// Resources is what a container asks for and may use. It requests all of its memory, which can't be reclaimed.
+// Resources are a container's requests and limits. It requests all of its memory, which can't be reclaimed.
 func Resources(request, limit quantity.CPU, memory quantity.Bytes) corev1.ResourceRequirementsArgs {
 	return corev1.ResourceRequirementsArgs{
 		Requests: pulumi.ToStringMap(map[string]string{
@@ -95,8 +94,7 @@ func Resources(request, limit quantity.CPU, memory quantity.Bytes) corev1.Resour
 	}
 }
 
-// GoLimits tells a Go program what it may use. A tenth of the memory is left for what is outside the Go heap; the rest is in
-// unit, KiB or MiB.
+// GoLimits are the limits of a Go program: all but a tenth of the memory, which is for memory outside of the Go heap, in KiB or MiB.
 func GoLimits(memory quantity.Bytes, unit string, cpu quantity.CPU) corev1.EnvVarArray {
 	if unit == "KiB" {
 		memory *= 1024
@@ -111,7 +109,12 @@ func Variable(name string, value pulumi.StringInput) corev1.EnvVarArgs {
 	return corev1.EnvVarArgs{Name: pulumi.String(name), Value: value}
 }
 
-// Variables is an environment in the order of its names.
+// Environment is an environment of plain values, sorted by name.
+func Environment(values map[string]string) corev1.EnvVarArray {
+	return Variables(pulumi.ToStringMap(values))
+}
+
+// Variables is an environment sorted by name.
 func Variables(values pulumi.StringMap) corev1.EnvVarArray {
 	var list corev1.EnvVarArray
 	for _, name := range slices.Sorted(maps.Keys(values)) {
@@ -125,7 +128,7 @@ func Port(name string, number int) corev1.ContainerPortArgs {
 	return corev1.ContainerPortArgs{Name: pulumi.String(name), ContainerPort: pulumi.Int(number)}
 }
 
-// Probe asks a path every so many seconds, each time for so long, and gives up after so many failures in a row.
+// Probe is an HTTP probe with a timeout and a period in seconds. It fails after that many consecutive failures.
 func Probe(path string, port pulumi.Input, timeout, seconds, failures int) corev1.ProbeArgs {
 	return corev1.ProbeArgs{
 		HttpGet:          corev1.HTTPGetActionArgs{Path: pulumi.String(path), Port: port},
@@ -135,17 +138,17 @@ func Probe(path string, port pulumi.Input, timeout, seconds, failures int) corev
 	}
 }
 
-// Mount puts a volume at a path.
+// Mount mounts a volume at a path.
 func Mount(volume, path string, readOnly bool) corev1.VolumeMountArgs {
 	return corev1.VolumeMountArgs{Name: pulumi.String(volume), MountPath: pulumi.String(path), ReadOnly: pulumi.Bool(readOnly)}
 }
 
-// ConfigVolume is the volume "config".
+// ConfigVolume is the volume "config" of a ConfigMap.
 func ConfigVolume(config *corev1.ConfigMap) corev1.VolumeArgs {
 	return corev1.VolumeArgs{Name: pulumi.String("config"), ConfigMap: corev1.ConfigMapVolumeSourceArgs{Name: config.Metadata.Name()}}
 }
 
-// SecretVolume is a volume that the pod's own user reads as the volume's group.
+// SecretVolume is a volume that the pod's user reads as the volume's group.
 func SecretVolume(name string, secret *corev1.Secret) corev1.VolumeArgs {
 	return corev1.VolumeArgs{Name: pulumi.String(name), Secret: corev1.SecretVolumeSourceArgs{
 		SecretName: secret.Metadata.Name(), DefaultMode: pulumi.Int(0o440),

@@ -10,14 +10,14 @@ import (
 	"platform.example/infra/stack"
 )
 
-// What the autoscaler aims at, in percent of what a replica asks for where it asks for all.
+// The autoscaler's targets, in percent of a replica's usual requests.
 const (
 	targetCPU    = 70
 	targetMemory = 80
 )
 
-// Scale scales the Deployment of that name between the bounds, and lets a drain take one replica at a time. A stack whose pods
-// ask for a share of their CPU only scales them at the same use as any other.
+// Scale creates an autoscaler for the Deployment of that name, and a budget that lets a drain evict one replica at a time. The CPU at
+// which it scales doesn't depend on the stack's cpuRequests.
 func Scale(
 	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, selector pulumi.StringMap, config stack.Stack, replicas stack.Replicas,
 	opts ...pulumi.ResourceOption,
@@ -37,7 +37,7 @@ func Scale(
 				utilization("memory", targetMemory),
 			},
 			Behavior: autoscalingv2.HorizontalPodAutoscalerBehaviorArgs{
-				// Up at once, at most doubling in 15 s; down only when five minutes have asked for it, a quarter a minute.
+				// Scale up at once, at most doubling in 15 s. Scale down after five minutes, by at most a quarter per minute.
 				ScaleUp:   change(0, 100, 15),
 				ScaleDown: change(300, 25, 60),
 			},
@@ -57,7 +57,7 @@ func Scale(
 	return err
 }
 
-// Spread keeps replicas apart, over nodes and zones, where the cluster has room for it.
+// Spread spreads replicas over nodes and zones, if possible.
 func Spread(selector pulumi.StringMap) corev1.TopologySpreadConstraintArray {
 	var spread corev1.TopologySpreadConstraintArray
 	for _, topology := range []string{"kubernetes.io/hostname", "topology.kubernetes.io/zone"} {
@@ -84,7 +84,7 @@ func utilization(resource string, percent int) autoscalingv2.MetricSpecArgs {
 	}
 }
 
-// change allows at most so many percent in so many seconds, after looking back over a window of seconds.
+// change limits scaling to a percentage per period in seconds, with a stabilization window in seconds.
 func change(window, percent, seconds int) autoscalingv2.HPAScalingRulesArgs {
 	return autoscalingv2.HPAScalingRulesArgs{
 		StabilizationWindowSeconds: pulumi.Int(window),

@@ -15,12 +15,12 @@ import (
 	"platform.example/infra/quantity"
 )
 
-// Labels is those of what has this name.
+// Labels are the labels of objects with this name.
 func Labels(name string) pulumi.StringMap {
 	return pulumi.StringMap{"app.kubernetes.io/name": pulumi.String(name)}
 }
 
-// Template makes pods that belong to an owner. Prometheus asks the port for their metrics, unless it is 0.
+// Template is the template of an owner's pods. Prometheus scrapes the port metrics, unless it is 0.
 func Template(owner string, labels pulumi.StringMap, metrics int, pod corev1.PodSpecArgs) corev1.PodTemplateSpecArgs {
 	labels = maps.Clone(labels)
 	labels[network.Label] = pulumi.String(owner)
@@ -35,7 +35,7 @@ func Template(owner string, labels pulumi.StringMap, metrics int, pod corev1.Pod
 	return corev1.PodTemplateSpecArgs{Metadata: metadata, Spec: pod}
 }
 
-// Deployment starts a new pod before it stops one. It has no number of replicas: an autoscaler owns that, or the caller adds it.
+// Deployment starts a new pod before it stops an old one. It has no replicas: an autoscaler or the caller sets them.
 func Deployment(rollout cluster.Rollout, selector pulumi.StringMap, template corev1.PodTemplateSpecArgs) appsv1.DeploymentSpecArgs {
 	return appsv1.DeploymentSpecArgs{
 		Selector:                metav1.LabelSelectorArgs{MatchLabels: selector},
@@ -49,7 +49,7 @@ func Deployment(rollout cluster.Rollout, selector pulumi.StringMap, template cor
 	}
 }
 
-// StatefulSet runs one pod with the volume "data" of this size and class; an empty class is the cluster's default.
+// StatefulSet runs one pod with the volume "data" of this size and class. An empty class is the cluster's default.
 func StatefulSet(
 	service pulumi.StringInput, selector pulumi.StringMap, template corev1.PodTemplateSpecArgs, class string, size quantity.Bytes,
 ) appsv1.StatefulSetSpecArgs {
@@ -71,7 +71,7 @@ func StatefulSet(
 	}
 }
 
-// NewService makes a Service for the pods of the selector. Pulumi doesn't wait for it: it waits for the pods behind it already.
+// NewService creates a Service for the pods of the selector. Pulumi doesn't wait for it, since it waits for the pods.
 func NewService(
 	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, selector pulumi.StringMap, port corev1.ServicePortArgs,
 	opts ...pulumi.ResourceOption,

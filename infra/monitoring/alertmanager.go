@@ -11,8 +11,8 @@ import (
 	"platform.example/infra/quantity"
 )
 
-// alertmanager tells people. It keeps silences and what it has told on a volume, so that a restart neither forgets nor
-// repeats; an alert that is raised while it is away reaches it when it is back, since Prometheus tells it again and again.
+// alertmanager sends alerts to people. It keeps silences and its notification log on a volume. Prometheus resends alerts, so an alert
+// during a restart isn't lost.
 func (a Args) alertmanager() part {
 	p := part{
 		name: network.Alertmanager, image: "alertmanager", port: network.AlertmanagerPort, health: "/-/ready",
@@ -35,7 +35,7 @@ func (a Args) alertmanager() part {
 	p.config = pulumi.StringMap{"alertmanager.yml": pulumi.String(config)}
 	p.command = []string{
 		"/bin/alertmanager", "--config.file=" + p.configFolder() + "/alertmanager.yml", "--storage.path=" + p.dataFolder(),
-		fmt.Sprintf("--web.listen-address=:%d", p.port), "--cluster.listen-address=", // there is one of it
+		fmt.Sprintf("--web.listen-address=:%d", p.port), "--cluster.listen-address=", // only one replica
 	}
 	return p
 }

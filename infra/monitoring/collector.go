@@ -13,12 +13,11 @@ import (
 	"platform.example/infra/stack"
 )
 
-// collector takes the services' traces and passes on those that somebody will look at: what failed, what was slow, and one
-// in twenty of the rest.
+// collector receives the services' traces and forwards failed and slow ones, and 5 % of the others.
 func (a Args) collector() part {
 	const memory = 256 * quantity.MiB
 	address, plain := strings.CutPrefix(a.Config.Monitoring.Traces, "http://")
-	anyAddress := "0.0.0.0" // for what takes no empty one
+	anyAddress := "0.0.0.0" // where an empty address isn't allowed
 	if slices.Contains(a.Profile.Families, stack.IPv6) {
 		anyAddress = "::"
 	}
@@ -29,7 +28,7 @@ func (a Args) collector() part {
 		"processors": object{
 			"memory_limiter": object{"check_interval": "1s", "limit_percentage": 80, "spike_limit_percentage": 20},
 			"tail_sampling": object{
-				"decision_wait": "10s", // longer than a request may take with all its retries
+				"decision_wait": "10s", // longer than a request with all its retries
 				"num_traces":    20_000,
 				"policies": []object{
 					{"name": "failed", "type": "status_code", "status_code": object{"status_codes": []string{"ERROR"}}},

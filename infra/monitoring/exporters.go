@@ -16,18 +16,17 @@ import (
 	"platform.example/infra/quantity"
 )
 
-// kubeMetric is the name of a metric of kube-state-metrics.
+// kubeMetric matches names of metrics of kube-state-metrics.
 var kubeMetric = regexp.MustCompile(`\bkube_[a-z_]+`)
 
-// kubeStateMetrics tells what the platform's objects should be and are, as far as a rule or a dashboard asks. It watches no
-// namespace of anybody else, and so needs no right to. Nodes have a process of their own: one that watches several namespaces
-// reports each node once for every namespace.
+// kubeStateMetrics exports the metrics of the platform's objects that rules and dashboards use. It watches only the platform's
+// namespaces. Nodes have a separate process, since one that watches several namespaces reports each node once per namespace.
 func (a Args) kubeStateMetrics(boards []dashboard.Dashboard) []part {
-	asked := kubeMetric.FindAllString(a.rules(), -1)
+	used := kubeMetric.FindAllString(a.rules(), -1)
 	for _, query := range dashboard.Queries(boards) {
-		asked = append(asked, kubeMetric.FindAllString(query.Expr, -1)...)
+		used = append(used, kubeMetric.FindAllString(query.Expr, -1)...)
 	}
-	slices.Sort(asked)
+	slices.Sort(used)
 	const labels = "app.kubernetes.io/name,colour"
 	objects := part{
 		name: network.KubeStateMetrics, image: network.KubeStateMetrics, port: network.KubeStateMetricsPort, health: "/metrics",
@@ -39,7 +38,7 @@ func (a Args) kubeStateMetrics(boards []dashboard.Dashboard) []part {
 		command: []string{
 			"/kube-state-metrics",
 			fmt.Sprintf("--port=%d", network.KubeStateMetricsPort),
-			"--metric-allowlist=^(" + strings.Join(slices.Compact(asked), "|") + ")$",
+			"--metric-allowlist=^(" + strings.Join(slices.Compact(used), "|") + ")$",
 		},
 	}
 	nodes := objects
@@ -54,8 +53,8 @@ func (a Args) kubeStateMetrics(boards []dashboard.Dashboard) []part {
 	return []part{objects, nodes}
 }
 
-// nodeExporter tells how each node is. It needs no right on the node: what it reads of /proc is the node's in every pod,
-// and the disk below a pod's empty folder is the node's disk.
+// nodeExporter exports the metrics of each node. It needs no privileges: /proc in a pod shows the node's values, and an emptyDir is on
+// the node's disk.
 func nodeExporter() part {
 	const disk = "/node"
 	collectors := []string{"cpu", "meminfo", "loadavg", "diskstats", "filesystem", "stat", "vmstat", "uname", "time", "filefd"}
@@ -73,7 +72,7 @@ func nodeExporter() part {
 	return p
 }
 
-// postgresExporter asks the server for its statistics.
+// postgresExporter exports the server's statistics.
 func (a Args) postgresExporter() part {
 	p := part{
 		name: network.Postgres + network.Exporter, image: "postgres-exporter", port: network.PostgresExporterPort, health: "/",
@@ -82,7 +81,7 @@ func (a Args) postgresExporter() part {
 	p.command = []string{
 		"/bin/postgres_exporter", fmt.Sprintf("--web.listen-address=:%d", p.port),
 		"--collector.long_running_transactions", "--collector.stat_activity_autovacuum",
-		"--no-collector.wal", // needs the superuser
+		"--no-collector.wal", // requires the superuser
 	}
 	p.config = pulumi.StringMap{authorityFile: a.Postgres.Authority}
 	p.secrets = pulumi.StringMap{"user": a.Postgres.User, "password": a.Postgres.Password}
@@ -96,11 +95,11 @@ func (a Args) postgresExporter() part {
 }
 
 const (
-	authorityFile = "authority.pem"  // who signs a store's certificate
-	passwordsFile = "passwords.json" // by the store's address, as redis_exporter reads it
+	authorityFile = "authority.pem"  // of a store
+	passwordsFile = "passwords.json" // by the store's address, in redis_exporter's format
 )
 
-// authority is the path of who signs a store's certificate; empty for the system's roots.
+// authority is the path of a store's authority, or empty for the system's roots.
 func (p part) authority(at data.Endpoint) pulumi.StringOutput {
 	path := p.configFolder() + "/" + authorityFile
 	return at.Authority.ApplyT(func(authority string) string {
@@ -111,7 +110,7 @@ func (p part) authority(at data.Endpoint) pulumi.StringOutput {
 	}).(pulumi.StringOutput)
 }
 
-// redisExporters ask the two kinds of Redis.
+// redisExporters export the metrics of the cache and the stream.
 func (a Args) redisExporters() []part {
 	var parts []part
 	for _, store := range []struct {
@@ -127,7 +126,7 @@ func (a Args) redisExporters() []part {
 		at := net.JoinHostPort(store.at.Host, fmt.Sprint(store.at.Port))
 		user := store.at.User.ApplyT(func(user string) string {
 			if user == "" {
-				return "" // a Redis elsewhere, which asks for a password only
+				return "" // an external Redis has only a password
 			}
 			return user + "@"
 		}).(pulumi.StringOutput)

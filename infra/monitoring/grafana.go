@@ -17,7 +17,7 @@ import (
 //go:embed grafana.ini
 var grafanaINI string
 
-// grafana shows the dashboards, to who knows the administrator's password.
+// grafana shows the dashboards to administrators.
 func (a Args) grafana(boards []dashboard.Dashboard) part {
 	p := part{
 		name: network.Grafana, image: "grafana", port: network.GrafanaPort, health: "/api/health",
@@ -30,7 +30,7 @@ func (a Args) grafana(boards []dashboard.Dashboard) part {
 		"/usr/share/grafana/bin/grafana", "server", "--homepath=/usr/share/grafana",
 		"--config=" + p.configFolder() + "/grafana.ini",
 	}
-	// Everything that it knows stands in files: it may lose its own database at any time.
+	// All of its configuration is in files, so it may lose its own database at any time.
 	p.env = pulumi.StringMap{
 		"GF_PATHS_DATA":                    pulumi.String(p.dataFolder()),
 		"GF_PATHS_PROVISIONING":            pulumi.String(p.configFolder()),

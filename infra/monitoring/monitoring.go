@@ -1,5 +1,4 @@
-// Package monitoring watches the platform: Prometheus asks everybody how they are, Alertmanager tells people, Grafana
-// shows it.
+// Package monitoring runs Prometheus, Alertmanager, Grafana, the exporters and the trace collector.
 package monitoring
 
 import (
@@ -18,10 +17,7 @@ import (
 	"platform.example/infra/stack"
 )
 
-// Monitoring is what watches the platform.
-type Monitoring struct{ pulumi.ResourceState }
-
-// Args describes it.
+// Args describes the monitoring.
 type Args struct {
 	Namespaces map[namespace.Name]*isolation.Namespace
 	Rollout    cluster.Rollout
@@ -29,31 +25,31 @@ type Args struct {
 	Profile    profile.Profile
 	Services   []catalog.Service
 	Secrets    secret.Secrets
-	// The stores, as who looks at their statistics.
+	// The stores, with the users of the exporters.
 	Postgres, Cache, Stream data.Endpoint
 }
 
-// New makes all of it.
-func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Monitoring, error) {
-	monitoring := &Monitoring{}
+// New creates the monitoring.
+func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) error {
+	monitoring := &struct{ pulumi.ResourceState }{}
 	const name = string(namespace.Monitoring)
 	if err := ctx.RegisterComponentResource("platform:monitoring:Monitoring", name, monitoring, opts...); err != nil {
-		return nil, err
+		return err
 	}
 	boards, err := dashboard.All(args.Services)
 	if err != nil {
-		return nil, fmt.Errorf("monitoring: %w", err)
+		return fmt.Errorf("monitoring: %w", err)
 	}
 	running := pulumi.Map{}
 	for _, part := range args.parts(boards) {
 		if running[part.name], err = args.run(ctx, part, pulumi.Parent(monitoring)); err != nil {
-			return nil, fmt.Errorf("monitoring: %s: %w", part.name, err)
+			return fmt.Errorf("monitoring: %s: %w", part.name, err)
 		}
 	}
-	return monitoring, ctx.RegisterResourceOutputs(monitoring, running)
+	return ctx.RegisterResourceOutputs(monitoring, running)
 }
 
-// parts is every program of it.
+// parts returns all programs of the monitoring.
 func (a Args) parts(boards []dashboard.Dashboard) []part {
 	parts := append(a.kubeStateMetrics(boards), a.prometheus(), a.alertmanager(), nodeExporter(), a.postgresExporter())
 	parts = append(parts, a.redisExporters()...)
@@ -66,7 +62,7 @@ func (a Args) parts(boards []dashboard.Dashboard) []part {
 	return parts
 }
 
-// must is the text of a configuration that this program makes of plain values, which can't fail.
+// must returns the text of a configuration. Encoding plain values never fails.
 func must[T any](text T, err error) T {
 	if err != nil {
 		panic(err)
@@ -74,7 +70,7 @@ func must[T any](text T, err error) T {
 	return text
 }
 
-// namespaces is the names of the platform's namespaces: what runs in others is somebody else's.
+// namespaces are the names of the platform's namespaces.
 func (a Args) namespaces() []string {
 	var names []string
 	for _, name := range namespace.All() {

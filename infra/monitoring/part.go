@@ -19,40 +19,40 @@ import (
 	"platform.example/infra/quantity"
 )
 
-// part is one program of monitoring in a pod of its own.
+// part is one program of the monitoring in a separate pod.
 type part struct {
-	name    string // of its objects, of the pods' owner, and of what Prometheus calls the job
+	name    string // of its objects, of the pods' owner, and of the scrape job
 	image   string // in upstream.json
 	command []string
-	port    int              // where others call it
-	ops     int              // where its health and, under /metrics, its metrics are; 0 for port
+	port    int              // of its Service
+	ops     int              // of its health and, at /metrics, its metrics; 0 for port
 	health  string           // path
-	env     pulumi.StringMap // beside GOMEMLIMIT; no secrets
+	env     pulumi.StringMap // besides GOMEMLIMIT; no secrets
 	memory  quantity.Bytes
-	cpu     quantity.CPU // limit; a tenth of it is asked for
+	cpu     quantity.CPU // limit; the request is 5 % of it
 
 	config   pulumi.StringMap                          // files in /etc/<name>
-	places   map[string]string                         // of files that are further down in it
-	boards   pulumi.StringMap                          // <name>.json beside them, each an object of its own: all of them are too large for one
-	follows  bool                                      // reads its configuration again by itself when it changes
+	places   map[string]string                         // paths of files in subfolders of it
+	boards   pulumi.StringMap                          // <name>.json in the same folder; together they are too large for one ConfigMap
+	follows  bool                                      // reloads a changed configuration
 	secrets  pulumi.StringMap                          // files in /run/secrets/<name>
-	scratch  []string                                  // folders that it writes to, empty at each start
-	volume   quantity.Bytes                            // of /var/lib/<name>, which outlives it; 0 for none
-	rights   rbacv1.PolicyRuleArray                    // on the whole cluster
-	inside   map[namespace.Name]rbacv1.PolicyRuleArray // in single namespaces
-	everyone bool                                      // one on each node
+	scratch  []string                                  // writable folders, empty at each start
+	volume   quantity.Bytes                            // size of the volume /var/lib/<name>; 0 for none
+	rights   rbacv1.PolicyRuleArray                    // permissions in the whole cluster
+	inside   map[namespace.Name]rbacv1.PolicyRuleArray // permissions by namespace
+	everyone bool                                      // runs on each node
 }
 
 func (p part) configFolder() string { return "/etc/" + p.name }
 func (p part) secretFolder() string { return "/run/secrets/" + p.name }
 func (p part) dataFolder() string   { return "/var/lib/" + p.name }
 
-// host is where the others find a part.
+// host is the DNS name of a part's Service.
 func (a Args) host(name string) string {
 	return a.Config.NamespacePrefix.Host(name, namespace.Monitoring)
 }
 
-// run makes a part's objects, and returns its name once it runs.
+// run creates a part's objects, and returns its name once it runs.
 func (a Args) run(ctx *pulumi.Context, p part, opts ...pulumi.ResourceOption) (running pulumi.StringInput, err error) {
 	home := a.Namespaces[namespace.Monitoring]
 	named := metav1.ObjectMetaArgs{Name: pulumi.String(p.name), Namespace: home.Name, Labels: kube.Labels(p.name)}
@@ -88,7 +88,7 @@ func (a Args) run(ctx *pulumi.Context, p part, opts ...pulumi.ResourceOption) (r
 			Selector: metav1.LabelSelectorArgs{MatchLabels: selector}, Template: template,
 		}}, opts...)
 	case p.volume > 0:
-		// What was measured goes with the StatefulSet: it can be measured again.
+		// The volume is deleted with the StatefulSet, since its data can be measured again.
 		_, err = appsv1.NewStatefulSet(ctx, p.name, &appsv1.StatefulSetArgs{
 			Metadata: named, Spec: kube.StatefulSet(pulumi.String(p.name), selector, template, a.Config.StorageClass, p.volume),
 		}, append(opts, cluster.ClaimTemplatesStay())...)
@@ -121,21 +121,21 @@ func (p part) container(upstream string, mounts corev1.VolumeMountArray) corev1.
 		Env:            append(kube.GoLimits(p.memory, "MiB", p.cpu), kube.Variables(p.env)...),
 		Ports:          ports,
 		Resources:      kube.Resources(p.cpu/20, p.cpu, p.memory),
-		StartupProbe:   probe(1, 300), // Prometheus reads its log of what isn't on disk yet
+		StartupProbe:   probe(1, 300), // Prometheus replays its write-ahead log
 		ReadinessProbe: probe(5, 3),
 		LivenessProbe:  probe(10, 6),
 		VolumeMounts:   mounts,
 	}
 }
 
-// files is a part's configuration, secrets and folders, as volumes.
+// files returns the volumes of a part's configuration, secrets and folders.
 func (a Args) files(ctx *pulumi.Context, p part, named metav1.ObjectMetaArgs, opts ...pulumi.ResourceOption) (
 	volumes corev1.VolumeArray, mounts corev1.VolumeMountArray, err error,
 ) {
 	mount := func(volume, path string, readOnly bool) {
 		mounts = append(mounts, kube.Mount(volume, path, readOnly))
 	}
-	// A changed file is a new object with a new name, and so a new pod; what follows changes keeps its objects' names.
+	// A changed file creates an object with a new name, and so a new pod, unless the part reloads its configuration.
 	content := metav1.ObjectMetaArgs{Namespace: named.Namespace, Labels: named.Labels}
 	if p.follows {
 		content = named
@@ -178,7 +178,7 @@ func (a Args) files(ctx *pulumi.Context, p part, named metav1.ObjectMetaArgs, op
 	return volumes, mounts, nil
 }
 
-// shelf is a volume of the configuration and the boards beside it.
+// shelf is a volume with the configuration and the boards.
 func (p part) shelf(
 	ctx *pulumi.Context, config *corev1.ConfigMap, metadata metav1.ObjectMetaArgs, opts ...pulumi.ResourceOption,
 ) (corev1.ProjectedVolumeSourceArgs, error) {
@@ -204,7 +204,7 @@ func (p part) items() corev1.KeyToPathArray {
 	return items
 }
 
-// grant lets a part's account look at what it has to.
+// grant gives a part's account its permissions.
 func (a Args) grant(ctx *pulumi.Context, p part, account *corev1.ServiceAccount, opts ...pulumi.ResourceOption) error {
 	home := a.Namespaces[namespace.Monitoring].Name
 	metadata := metav1.ObjectMetaArgs{Name: pulumi.String(a.Config.NamespacePrefix.ClusterScoped(p.name)), Labels: kube.Labels(p.name)}
@@ -215,7 +215,7 @@ func (a Args) grant(ctx *pulumi.Context, p part, account *corev1.ServiceAccount,
 	}
 	for _, place := range slices.Sorted(maps.Keys(p.inside)) {
 		metadata.Namespace = pulumi.String(place)
-		if own, is := a.Namespaces[place]; is {
+		if own, found := a.Namespaces[place]; found {
 			metadata.Namespace = own.Name
 		}
 		if _, err := kube.Bind(ctx, p.name+"-"+string(place), metadata, account, home, p.inside[place], opts...); err != nil {
@@ -225,7 +225,7 @@ func (a Args) grant(ctx *pulumi.Context, p part, account *corev1.ServiceAccount,
 	return nil
 }
 
-// everywhere is these rights in each of the platform's namespaces.
+// everywhere is these permissions in all of the platform's namespaces.
 func everywhere(rights ...rbacv1.PolicyRuleInput) map[namespace.Name]rbacv1.PolicyRuleArray {
 	inside := map[namespace.Name]rbacv1.PolicyRuleArray{}
 	for _, name := range namespace.All() {
@@ -234,7 +234,7 @@ func everywhere(rights ...rbacv1.PolicyRuleInput) map[namespace.Name]rbacv1.Poli
 	return inside
 }
 
-// look is the right to read objects.
+// look is the permission to read objects.
 func look(group string, objects ...string) rbacv1.PolicyRuleArgs {
 	return rbacv1.PolicyRuleArgs{
 		ApiGroups: pulumi.ToStringArray([]string{group}), Resources: pulumi.ToStringArray(objects),
@@ -242,8 +242,8 @@ func look(group string, objects ...string) rbacv1.PolicyRuleArgs {
 	}
 }
 
-// only narrows a right to the objects of one name.
-func only(name string, right rbacv1.PolicyRuleArgs) rbacv1.PolicyRuleArgs {
-	right.ResourceNames = pulumi.ToStringArray([]string{name})
-	return right
+// only restricts a permission to objects with one name.
+func only(name string, permission rbacv1.PolicyRuleArgs) rbacv1.PolicyRuleArgs {
+	permission.ResourceNames = pulumi.ToStringArray([]string{name})
+	return permission
 }

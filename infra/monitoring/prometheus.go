@@ -2,6 +2,7 @@ package monitoring
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -18,10 +19,10 @@ const (
 	configFile = "prometheus.yml"
 	rulesFile  = "rules.yml"
 
-	// interval is how often targets are asked and rules are judged, in seconds. A page leaves within a minute of its cause.
+	// interval is the interval of scrapes and evaluations in seconds. A page is sent within a minute of its cause.
 	interval = 15
 
-	// What one target may answer. More is a fault of the target's, and costs the others their place.
+	// The limits of one target, so that a faulty one doesn't affect the others.
 	mostSamples = 20_000
 	mostBytes   = "16MB"
 )
@@ -55,7 +56,7 @@ func (a Args) prometheus() part {
 		"--config.file=" + p.configFolder() + "/" + configFile,
 		"--storage.tsdb.path=" + p.dataFolder() + "/tsdb",
 		fmt.Sprintf("--storage.tsdb.retention.time=%dd", a.Config.Monitoring.Retention),
-		fmt.Sprintf("--storage.tsdb.retention.size=%dMB", int(a.Config.Monitoring.VolumeSize)*8/10), // the rest is for its log
+		fmt.Sprintf("--storage.tsdb.retention.size=%dMB", int(a.Config.Monitoring.VolumeSize)*8/10), // the rest is for the write-ahead log
 		"--enable-feature=auto-reload-config",
 		fmt.Sprintf("--config.auto-reload-interval=%ds", interval),
 		"--web.listen-address=:" + fmt.Sprint(network.PrometheusPort),
@@ -63,7 +64,7 @@ func (a Args) prometheus() part {
 	return p
 }
 
-// rules is what Prometheus computes and raises.
+// rules are the recording rules and alerts.
 func (a Args) rules() string {
 	return must(rule.YAML(a.Services, rule.Options{
 		Runbooks: a.Config.Monitoring.Runbooks, Standby: a.Config.Standby,
@@ -74,16 +75,16 @@ func (a Args) rules() string {
 // object is a part of a configuration file.
 type object map[string]any
 
-// Where the cluster's own targets are, and what they are called there.
+// The cluster's own targets.
 const (
 	dnsNamespace       = "kube-system"
 	dnsSelector        = "k8s-app=kube-dns"
 	apiServerNamespace = "default"
-	apiServer          = "kubernetes" // the Service of the API server, and its EndpointSlice
+	apiServer          = "kubernetes" // Service and EndpointSlice of the API server
 )
 
-// scrapes is Prometheus' configuration (prometheus.io/docs, "Configuration"). It discovers targets in the platform's own
-// namespaces and those of the cluster that rules are about: what else runs on the cluster is neither watched nor kept.
+// scrapes is Prometheus' configuration (prometheus.io/docs, "Configuration"). It discovers only targets in the platform's namespaces and
+// the cluster's targets that rules use.
 func (a Args) scrapes() object {
 	config, own := a.Config, a.namespaces()
 	const account = "/var/run/secrets/kubernetes.io/serviceaccount/"
@@ -96,9 +97,7 @@ func (a Args) scrapes() object {
 		}
 	}
 	with := func(base, more object) object {
-		for key, value := range more {
-			base[key] = value
-		}
+		maps.Copy(base, more)
 		return base
 	}
 	verify := config.Monitoring.VerifyKubelets
@@ -110,11 +109,11 @@ func (a Args) scrapes() object {
 			{"role": role, "namespaces": in(dnsNamespace), "selectors": []object{{"role": role, "label": dnsSelector}}},
 		}
 	}
-	// Series without a namespace are about a node.
+	// Series without a namespace belong to a node.
 	ours := object{"action": "keep", "source_labels": []string{"namespace"}, "regex": strings.Join(own, "|") + "|"}
 	podPort := []string{"__meta_kubernetes_pod_ip", "__meta_kubernetes_pod_annotation_prometheus_io_port"}
 	var named []object
-	for _, role := range []string{"endpointslice", "service", "pod"} { // Prometheus looks up the latter two of each endpoint
+	for _, role := range []string{"endpointslice", "service", "pod"} { // Prometheus looks up the Service and the pod of each endpoint
 		named = append(named, object{"role": role, "field": "metadata.name=" + apiServer})
 	}
 	scrapes := object{
@@ -139,13 +138,13 @@ func (a Args) scrapes() object {
 				"kubernetes_sd_configs": discover("pod"),
 				"relabel_configs": append(annotated("pod"),
 					object{"action": "drop", "source_labels": []string{"__meta_kubernetes_pod_phase"}, "regex": "Pending|Succeeded|Failed|Completed"},
-					// kube-state-metrics speaks of others, in their names.
+					// kube-state-metrics has a scrape job with honor_labels.
 					object{"action": "drop", "source_labels": []string{"__meta_kubernetes_pod_label_app_kubernetes_io_name"}, "regex": network.KubeStateMetrics + "|" + network.NodeStateMetrics},
 					object{"source_labels": podPort, "regex": "(.+);(.+)", "replacement": "$1:$2", "target_label": "__address__"},
 					object{"source_labels": podPort, "regex": "(.+:.+);(.+)", "replacement": "[$1]:$2", "target_label": "__address__"}, // IPv6
-					// One target for each pod, not for each of its ports.
+					// One target per pod instead of one per port.
 					object{"source_labels": []string{"__meta_kubernetes_pod_label_k8s_app"}, "regex": "(.+)", "target_label": "job"},
-					object{"source_labels": []string{"job"}, "regex": "kube-dns", "replacement": "coredns", "target_label": "job"}, // its name of old
+					object{"source_labels": []string{"job"}, "regex": "kube-dns", "replacement": "coredns", "target_label": "job"}, // CoreDNS keeps the label of its predecessor
 					object{"source_labels": []string{"__meta_kubernetes_pod_label_app_kubernetes_io_name"}, "regex": "(.+)", "target_label": "job"},
 					object{"source_labels": []string{"__meta_kubernetes_namespace"}, "target_label": "namespace"},
 					object{"source_labels": []string{"__meta_kubernetes_pod_name"}, "target_label": "pod"},
@@ -216,7 +215,7 @@ func withoutPrefix(job object, prefix namespace.Prefix) {
 	}
 }
 
-// annotated keeps the objects whose annotations ask for it, as prometheus.io/scrape, path and port are used everywhere.
+// annotated keeps the objects with the usual annotations prometheus.io/scrape, path and port.
 func annotated(role string) []object {
 	annotation := "__meta_kubernetes_" + role + "_annotation_prometheus_io_"
 	return []object{
@@ -228,7 +227,7 @@ func annotated(role string) []object {
 
 var nodeName = object{"source_labels": []string{"__meta_kubernetes_node_name"}, "target_label": "node"}
 
-// keep and drop choose metrics by their names.
+// keep keeps only the metrics with matching names.
 func keep(names string) object {
 	return object{"action": "keep", "source_labels": []string{"__name__"}, "regex": names}
 }

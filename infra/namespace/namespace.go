@@ -1,7 +1,7 @@
 // Package namespace names the platform's namespaces.
 package namespace
 
-// Name is what a namespace is for. With the stack's Prefix it is the namespace's name on the cluster.
+// Name is the name of a namespace without the stack's Prefix.
 type Name string
 
 // The namespaces.
@@ -12,10 +12,10 @@ const (
 	Monitoring Name = "monitoring" // Prometheus and what belongs to it
 )
 
-// All is every namespace, in the order in which they are created.
+// All returns all namespaces in the order of their creation.
 func All() []Name { return []Name{Data, Apps, Edge, Monitoring} }
 
-// Prefix comes before the names of a stack's namespaces and of its cluster-scoped objects, such as "shop-"; empty for none.
+// Prefix is the prefix of the names of a stack's namespaces and cluster-scoped objects, such as "shop-". It may be empty.
 type Prefix string
 
 // Of is the name of a namespace on the cluster.
@@ -27,5 +27,5 @@ func (p Prefix) ClusterScoped(name string) string { return "platform-" + string(
 // Host is the DNS name of a Service in a namespace.
 func (p Prefix) Host(service string, in Name) string { return service + "." + p.Of(in) + ".svc" }
 
-// StackAnnotation on an object names the stack that owns it.
+// StackAnnotation is the annotation with the stack that owns an object.
 const StackAnnotation = "platform.example/stack"

@@ -1,4 +1,4 @@
-// Package network lets through what the catalog says is called, and nothing else: every namespace denies by default.
+// Package network derives the NetworkPolicies from the catalog. All namespaces deny traffic by default.
 package network
 
 import (
@@ -15,31 +15,31 @@ import (
 	"platform.example/infra/stack"
 )
 
-// Label is on every pod and says to whom the pod belongs: the service, the store or the edge. A Job of a service has
-// the service's label, and so its way to the stores.
+// Label is the label of a pod's owner: a service, a store, the edge or another part of the platform. A Job of a service has the service's
+// label, so that it can reach the stores.
 const Label = "platform.example/of"
 
-// The owners of pods that are no services.
+// The owners of pods besides the services.
 const (
 	Edge     = "edge"
 	Postgres = "postgres"
 	Cache    = "redis-cache"
 	Stream   = "redis-stream"
 
-	// Retire is the Job that ends the time of what stands by.
+	// Retire is the Job that retires standby versions.
 	Retire = "retire"
 
 	// Certificates is the CronJob that renews certificates.
 	Certificates = "certificates"
 
-	// Setup is added to a store's name for the Job that prepares it.
+	// Setup is the suffix of the Job that sets up a store.
 	Setup = "-setup"
 )
 
-// Solver owns the pods with which cert-manager proves to an issuer that the edge's host is ours (ACME, HTTP-01).
+// Solver is the owner of the pods with which cert-manager solves challenges (ACME, HTTP-01).
 const Solver = "acme-solver"
 
-// Selector is the labels of an owner's pods.
+// Selector selects an owner's pods.
 func Selector(owner string) map[string]string {
 	if owner == Solver {
 		return map[string]string{"acme.cert-manager.io/http01-solver": "true"}
@@ -47,7 +47,7 @@ func Selector(owner string) map[string]string {
 	return map[string]string{Label: owner}
 }
 
-// The ports of the pods that are no services.
+// The ports of the other pods.
 const (
 	SolverPort    = 8089
 	PostgresPort  = 5432
@@ -56,7 +56,7 @@ const (
 	EdgeHTTPSPort = 8443
 )
 
-// Policy is who may reach the pods of one owner, and whom they may reach.
+// Policy is the allowed traffic of one owner's pods.
 type Policy struct {
 	Namespace namespace.Name
 	Owner     string
@@ -64,7 +64,7 @@ type Policy struct {
 	Egress    []Flow
 }
 
-// Flow is one peer and one port of the side that is called.
+// Flow is a peer and the port of the server.
 type Flow struct {
 	Peer Peer
 	Port int
@@ -78,17 +78,16 @@ type Peer struct {
 	Except    []string // networks within Network
 }
 
-// metadata is where clouds answer with a node's own credentials: link-local addresses, and that of AWS for IPv6.
+// metadata are the addresses of clouds' metadata services, which return a node's credentials: link-local addresses, and AWS' for IPv6.
 var metadata = []string{"169.254.0.0/16", "fe80::/10", "fd00:ec2::254/128"}
 
-// private is what is no address of the internet: the networks of RFC 1918 and 6598, this machine, link-local addresses, and
-// their like in IPv6.
+// private are the networks that aren't on the internet: RFC 1918 and 6598, loopback, link-local, and their equivalents in IPv6.
 var private = []string{
 	"10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16",
 	"::1/128", "fc00::/7", "fe80::/10",
 }
 
-// anywhere is every address of the cluster's IP families but those of some networks.
+// anywhere is all addresses of the cluster's IP families except for some networks.
 func anywhere(p profile.Profile, except ...string) []Peer {
 	var peers []Peer
 	for _, family := range p.Families {
@@ -96,21 +95,21 @@ func anywhere(p profile.Profile, except ...string) []Peer {
 		if family == stack.IPv6 {
 			all = netip.MustParsePrefix("::/0")
 		}
-		held := slices.DeleteFunc(slices.Clone(except), func(network string) bool {
+		excluded := slices.DeleteFunc(slices.Clone(except), func(network string) bool {
 			prefix, err := netip.ParsePrefix(network)
 			return err != nil || !all.Contains(prefix.Addr())
 		})
-		peers = append(peers, Peer{Network: all.String(), Except: held})
+		peers = append(peers, Peer{Network: all.String(), Except: excluded})
 	}
 	return peers
 }
 
-// internet is every address that is neither private nor a pod's or a Service's.
+// internet is all addresses that are neither private nor those of pods or Services.
 func internet(p profile.Profile) []Peer {
 	return anywhere(p, slices.Concat(private, profile.Outside(slices.Concat(p.PodNetworks, p.ServiceNetworks), private))...)
 }
 
-// flows is each of the ports of each peer.
+// flows combines peers and ports.
 func flows(peers []Peer, ports ...int) []Flow {
 	var flows []Flow
 	for _, port := range ports {
@@ -121,7 +120,7 @@ func flows(peers []Peer, ports ...int) []Flow {
 	return flows
 }
 
-// Policies is every flow of a stack, derived from the services, in a steady order.
+// Policies returns all policies of a stack in a stable order.
 func Policies(config stack.Stack, p profile.Profile, services []catalog.Service) []Policy {
 	policies := []Policy{{
 		Namespace: namespace.Edge,
@@ -147,7 +146,7 @@ func Policies(config stack.Stack, p profile.Profile, services []catalog.Service)
 	return watched(config, p, policies)
 }
 
-// Distinct refuses services that have the name of another owner of pods: their firewalls and their metrics would be one.
+// Distinct returns an error if a service has the name of another owner, with which it would share policies and metrics.
 func Distinct(policies []Policy) error {
 	owners := map[string]bool{}
 	for _, policy := range policies {
@@ -165,7 +164,7 @@ func toService(name string) Flow {
 
 func ofService(config stack.Stack, p profile.Profile, services []catalog.Service, service catalog.Service) Policy {
 	policy := Policy{Namespace: namespace.Apps, Owner: service.Name}
-	// Each service asks its own live name which colour answers.
+	// Each service requests its own live Service to find out which colour is live.
 	for _, caller := range append([]string{service.Name}, catalog.Callers(services, service.Name)...) {
 		policy.Ingress = append(policy.Ingress, toService(caller))
 	}
@@ -188,7 +187,7 @@ func ofService(config stack.Stack, p profile.Profile, services []catalog.Service
 	return policy
 }
 
-// portOf is the port of an https address, which the stack has checked.
+// portOf is the port of an https URL, which the stack has checked.
 func portOf(address string) int {
 	const https = 443
 	parsed, err := url.Parse(address)
@@ -202,13 +201,13 @@ func portOf(address string) int {
 	return port
 }
 
-// store is one of the three, in the cluster or elsewhere.
+// store is a store in the cluster or an external one.
 type store struct {
 	owner  string
 	port   int
 	at     stack.Store
 	usedBy func(catalog.Service) bool
-	setup  bool // has a Job that prepares it wherever it is
+	setup  bool // has a set-up Job even if it is external
 }
 
 func stores(config stack.Stack) []store {
@@ -219,7 +218,7 @@ func stores(config stack.Stack) []store {
 	}
 }
 
-// flow leads to the store.
+// flow is the flow to the store.
 func (s store) flow() Flow {
 	host, port, err := net.SplitHostPort(s.at.Address)
 	if err != nil {
@@ -232,7 +231,7 @@ func (s store) flow() Flow {
 	return Flow{Peer{Network: s.at.Network}, number}
 }
 
-// policies is those of the store's own pods.
+// policies are the policies of the store's own pods.
 func (s store) policies(services []catalog.Service) []Policy {
 	inCluster := s.at.Address == ""
 	var policies []Policy
@@ -252,7 +251,7 @@ func (s store) policies(services []catalog.Service) []Policy {
 	return policies
 }
 
-// The owners of the pods that watch the others.
+// The owners of the monitoring's pods.
 const (
 	Prometheus       = "prometheus"
 	Alertmanager     = "alertmanager"
@@ -262,11 +261,11 @@ const (
 	NodeStateMetrics = KubeStateMetrics + "-nodes"
 	NodeExporter     = "node-exporter"
 
-	// Exporter is added to a store's name.
+	// Exporter is the suffix of a store's exporter.
 	Exporter = "-exporter"
 )
 
-// The ports of the pods that watch the others.
+// The ports of the monitoring's pods.
 const (
 	PrometheusPort       = 9090
 	AlertmanagerPort     = 9093
@@ -280,15 +279,15 @@ const (
 	EdgeOpsPort          = 9090
 )
 
-// CollectorURL is where services send their traces.
+// CollectorURL is the URL to which services send their traces.
 func CollectorURL(prefix namespace.Prefix) string {
 	return fmt.Sprintf("http://%s:%d", prefix.Host(Collector, namespace.Monitoring), CollectorPort)
 }
 
-// nodePorts is those of kubelets and of CoreDNS.
+// nodePorts are the ports of kubelets and of CoreDNS.
 var nodePorts = []int{10250, 9153}
 
-// toAPIServer leads to the API server, behind its Service or itself.
+// toAPIServer are the flows to the API server, by its Service or directly.
 func toAPIServer(p profile.Profile) []Flow {
 	peers := anywhere(p, metadata...)
 	if len(p.APIServer) > 0 {
@@ -300,7 +299,7 @@ func toAPIServer(p profile.Profile) []Flow {
 	return flows(peers, p.APIServerPorts...)
 }
 
-// watched adds to the policies those of monitoring, and to each of them what Prometheus asks.
+// watched adds the policies of the monitoring, and the scrapes of Prometheus to all policies.
 func watched(config stack.Stack, p profile.Profile, policies []Policy) []Policy {
 	prometheus := Policy{Namespace: namespace.Monitoring, Owner: Prometheus, Egress: append(flows(anywhere(p, metadata...), nodePorts...), toAPIServer(p)...)}
 	from := func(owner string, port int) Flow {
@@ -369,5 +368,5 @@ func watched(config stack.Stack, p profile.Profile, policies []Policy) []Policy 
 	return append(policies, prometheus)
 }
 
-// webhookPorts is where a webhook within the network of its own may listen.
+// webhookPorts are the allowed ports of a webhook in webhookNetwork.
 var webhookPorts = []int{80, 443, 8080, 8443}

@@ -12,13 +12,13 @@ import (
 	"platform.example/infra/stack"
 )
 
-// link is that one owner may call another at a port.
+// link is a permitted call of one owner to another's port.
 type link struct {
 	from, to string
 	port     int
 }
 
-// links is what the policies let through within the cluster: both ends must agree.
+// links are the calls that the policies of both ends permit within the cluster.
 func links(t *testing.T, policies []Policy) map[link]bool {
 	t.Helper()
 	in, out := map[link]bool{}, map[link]bool{}
@@ -47,7 +47,7 @@ func links(t *testing.T, policies []Policy) map[link]bool {
 	return in
 }
 
-// expected is the same said another way: straight from the catalog.
+// expected derives the links directly from the catalog.
 func expected(services []catalog.Service) map[link]bool {
 	expected := map[link]bool{
 		{Postgres + Setup, Postgres, PostgresPort}: true,
@@ -87,7 +87,7 @@ func expected(services []catalog.Service) map[link]bool {
 	return expected
 }
 
-// policiesOf is the policies on a cluster that nobody has asked anything.
+// policiesOf returns the policies for a cluster without discovered properties.
 func policiesOf(t *testing.T, config stack.Stack, services []catalog.Service) []Policy {
 	t.Helper()
 	p, err := profile.New(config, profile.Facts{})
@@ -106,17 +106,17 @@ func same(t *testing.T, got, want map[link]bool) {
 	}
 	for one := range got {
 		if !want[one] {
-			t.Errorf("%s reaches %s at %d, which nothing asks for", one.from, one.to, one.port)
+			t.Errorf("%s reaches %s at %d, which nothing calls", one.from, one.to, one.port)
 		}
 	}
 }
 
-func TestTheCatalogsCallsAreLetThroughAndNothingElse(t *testing.T) {
+func TestOnlyCallsOfTheCatalogAreAllowed(t *testing.T) {
 	services := catalog.Services()
 	same(t, links(t, policiesOf(t, stack.Stack{}, services)), expected(services))
 }
 
-// FuzzAnyCatalog holds for catalogs that nobody has written: each bit says whether one service uses one thing.
+// FuzzAnyCatalog generates catalogs: each bit decides whether one service uses one thing.
 func FuzzAnyCatalog(f *testing.F) {
 	f.Add(uint64(0))
 	f.Add(^uint64(0))
@@ -165,7 +165,7 @@ func TestOnlyTheEdgeIsReachedFromOutside(t *testing.T) {
 				t.Errorf("%s is reached from %s", policy.Owner, flow.Peer.Network)
 			}
 		}
-		// Only who watches the cluster itself, or tells people, goes further.
+		// Only the monitoring reaches other networks.
 		if slices.Contains([]string{Prometheus, KubeStateMetrics, NodeStateMetrics, Alertmanager, Retire, Certificates}, policy.Owner) {
 			continue
 		}
@@ -177,7 +177,7 @@ func TestOnlyTheEdgeIsReachedFromOutside(t *testing.T) {
 	}
 }
 
-func TestAStoreElsewhere(t *testing.T) {
+func TestExternalStore(t *testing.T) {
 	config := stack.Stack{}
 	config.Postgres.Address, config.Postgres.Network = "db.example.com:6432", "192.0.2.0/24"
 	config.Redis.Address = "192.0.2.9:6380"
@@ -201,7 +201,7 @@ func TestAStoreElsewhere(t *testing.T) {
 	}
 }
 
-func TestWhatASettingNamesIsOnTheInternet(t *testing.T) {
+func TestSettingsReachTheInternet(t *testing.T) {
 	config := stack.Stack{Services: map[string]stack.Service{
 		"notification-service": {Settings: map[string]string{"webhookUrl": "https://hooks.example.com:8443/x"}},
 		"api-gateway":          {Settings: map[string]string{"oidcIssuer": "https://accounts.example.com/x", "oidcClientId": "shop"}},
@@ -219,7 +219,7 @@ func TestWhatASettingNamesIsOnTheInternet(t *testing.T) {
 	}
 }
 
-func TestWhatIsOptionalHasItsWay(t *testing.T) {
+func TestOptionalFlows(t *testing.T) {
 	config := stack.Stack{Monitoring: stack.Monitoring{Grafana: true, Traces: "traces.example.com:4317", WebhookNetwork: "192.0.2.0/24"}}
 	policies := policiesOf(t, config, catalog.Services())
 	let := links(t, policies)
@@ -240,7 +240,7 @@ func TestWhatIsOptionalHasItsWay(t *testing.T) {
 	}
 }
 
-func TestEveryPolicyIsWhereItsPodsAre(t *testing.T) {
+func TestPoliciesAreInTheNamespaceOfTheirPods(t *testing.T) {
 	for _, policy := range policiesOf(t, stack.Stack{}, catalog.Services()) {
 		want := namespace.Apps
 		switch policy.Owner {
@@ -257,7 +257,7 @@ func TestEveryPolicyIsWhereItsPodsAre(t *testing.T) {
 	}
 }
 
-func TestTheInternetIsThatOfTheClustersFamilies(t *testing.T) {
+func TestInternetHasTheClustersFamilies(t *testing.T) {
 	config := stack.Stack{Services: map[string]stack.Service{
 		"notification-service": {Settings: map[string]string{"webhookUrl": "https://hooks.example.com/x"}},
 	}}
@@ -269,7 +269,7 @@ func TestTheInternetIsThatOfTheClustersFamilies(t *testing.T) {
 		edge  []string
 		hooks []Peer
 	}{
-		{"nobody knows", profile.Facts{}, []string{"0.0.0.0/0", "::/0"}, []Peer{{Network: "0.0.0.0/0", Except: old}, {Network: "::/0", Except: six}}},
+		{"unknown networks", profile.Facts{}, []string{"0.0.0.0/0", "::/0"}, []Peer{{Network: "0.0.0.0/0", Except: old}, {Network: "::/0", Except: six}}},
 		{"IPv4", profile.Facts{Families: []stack.Family{stack.IPv4}, PodNetworks: []string{"10.1.0.0/24"}, ServiceNetworks: []string{"10.96.0.0/12"}},
 			[]string{"0.0.0.0/0"}, []Peer{{Network: "0.0.0.0/0", Except: old}}},
 		{"IPv6", profile.Facts{Families: []stack.Family{stack.IPv6}}, []string{"::/0"}, []Peer{{Network: "::/0", Except: six}}},
@@ -301,7 +301,7 @@ func TestTheInternetIsThatOfTheClustersFamilies(t *testing.T) {
 	}
 }
 
-func TestTheAPIServerIsWhereTheStackSays(t *testing.T) {
+func TestAPIServerPeers(t *testing.T) {
 	config := stack.Stack{Cluster: stack.Cluster{APIServerPeers: []string{"192.0.2.1/32"}}}
 	p, err := profile.New(config, profile.Facts{APIServerPorts: []int{16443}})
 	if err != nil {

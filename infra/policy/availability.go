@@ -25,17 +25,17 @@ func disruption(o objects, found found) {
 		}
 		if len(matching) != 1 {
 			found(w.name, fmt.Sprintf("%d PodDisruptionBudgets select its pods", len(matching)),
-				"have exactly one: without any a drain takes all at once, with two nothing can be evicted")
+				"create exactly one: without one a drain evicts all pods at once, and with two it can't evict any")
 			continue
 		}
 		least, _ := o.bounds(w)
 		switch allowed := disruptions(matching[0], least); {
 		case allowed < 1:
 			found(nameOf(matching[0]),
-				fmt.Sprintf("of %d replicas of %s none may be away, so that a drain never ends", least, w.name), "set maxUnavailable to 1")
+				fmt.Sprintf("none of the %d replicas of %s may be unavailable, so a drain never ends", least, w.name), "set maxUnavailable to 1")
 		case least > 1 && allowed >= least:
 			found(nameOf(matching[0]),
-				fmt.Sprintf("all %d replicas of %s may be away at once", least, w.name), "set maxUnavailable to 1")
+				fmt.Sprintf("all %d replicas of %s may be unavailable at once", least, w.name), "set maxUnavailable to 1")
 		}
 	}
 	for _, budget := range budgets {
@@ -46,18 +46,18 @@ func disruption(o objects, found found) {
 	}
 }
 
-// disruptions is how many of so many replicas may be away. Shares are rounded up, as the disruption controller does.
+// disruptions is how many replicas may be unavailable. It rounds percentages up, like the disruption controller.
 func disruptions(budget *policyv1.PodDisruptionBudget, replicas int) int {
 	if share := budget.Spec.MaxUnavailable; share != nil {
-		allowed, _ := intstr.GetScaledValueFromIntOrPercent(share, replicas, true) // what it can't read is 0
+		allowed, _ := intstr.GetScaledValueFromIntOrPercent(share, replicas, true) // 0 on an error
 		return allowed
 	}
 	if share := budget.Spec.MinAvailable; share != nil {
-		kept, err := intstr.GetScaledValueFromIntOrPercent(share, replicas, true)
+		available, err := intstr.GetScaledValueFromIntOrPercent(share, replicas, true)
 		if err != nil {
 			return 0
 		}
-		return replicas - kept
+		return replicas - available
 	}
 	return 0
 }
@@ -70,12 +70,12 @@ func rollouts(o objects, found found) {
 		}
 		strategy := deployment.Spec.Strategy
 		if strategy.Type != "" && strategy.Type != appsv1.RollingUpdateDeploymentStrategyType {
-			found(w.name, fmt.Sprintf("strategy is %s", strategy.Type), "make it RollingUpdate")
+			found(w.name, fmt.Sprintf("strategy is %s", strategy.Type), "set it to RollingUpdate")
 			continue
 		}
 		rolling := strategy.RollingUpdate
 		if rolling == nil || !is(rolling.MaxUnavailable, 0) || !is(rolling.MaxSurge, 1) {
-			found(w.name, "a rollout may take away replicas, or add many at once",
+			found(w.name, "a rollout may make replicas unavailable, or add many at once",
 				"set maxUnavailable to 0 and maxSurge to 1")
 		}
 	}
@@ -114,20 +114,20 @@ func probes(o objects, found found) {
 				{"livenessProbe", container.LivenessProbe},
 			} {
 				if probe.Probe == nil {
-					add("no "+probe.name, "ask it whether it has started, can answer, and lives")
+					add("no "+probe.name, "add startup, readiness and liveness probes")
 				} else if port, named := probePort(probe.Probe); named && !hasPort(container, port, corev1.ProtocolTCP) {
-					add(fmt.Sprintf("%s asks port %s, which it hasn't", probe.name, port.String()), "name a port of the container")
+					add(fmt.Sprintf("%s uses port %s, which doesn't exist", probe.name, port.String()), "use a port of the container")
 				}
 			}
 			ready, alive := container.ReadinessProbe, container.LivenessProbe
 			if ready != nil && alive != nil && patience(alive) <= patience(ready) {
-				add("it is killed as soon as it isn't ready", "have livenessProbe wait longer than readinessProbe")
+				add("livenessProbe fails as soon as readinessProbe", "let livenessProbe tolerate failures for longer")
 			}
 		}
 	}
 }
 
-// probePort is the named port that a probe asks.
+// probePort returns the named port of a probe.
 func probePort(probe *corev1.Probe) (intstr.IntOrString, bool) {
 	var port intstr.IntOrString
 	switch {
@@ -139,29 +139,29 @@ func probePort(probe *corev1.Probe) (intstr.IntOrString, bool) {
 	return port, port.Type == intstr.String
 }
 
-// patience is how many seconds a probe may fail; the defaults are the API's.
+// patience is how many seconds a probe may fail, with the API's defaults.
 func patience(probe *corev1.Probe) int32 {
 	return cmp.Or(probe.PeriodSeconds, 10) * cmp.Or(probe.FailureThreshold, 3)
 }
 
 func grace(o objects, found found) {
 	for _, w := range o.workloads() {
-		// Unset, it is 30 seconds.
+		// The default is 30 seconds.
 		if seconds := w.pod.Spec.TerminationGracePeriodSeconds; seconds != nil && *seconds < 1 {
-			found(w.name, fmt.Sprintf("terminationGracePeriodSeconds is %d", *seconds), "give it time to end")
+			found(w.name, fmt.Sprintf("terminationGracePeriodSeconds is %d", *seconds), "give it time to terminate")
 		}
 	}
 }
 
 func priority(o objects, found found) {
-	made := map[string]bool{}
+	exists := map[string]bool{}
 	for _, class := range of[*schedulingv1.PriorityClass](o) {
-		made[class.Name] = true
+		exists[class.Name] = true
 	}
 	for _, w := range o.workloads() {
-		if name := w.pod.Spec.PriorityClassName; !made[name] {
-			found(w.name, fmt.Sprintf("the stack makes no PriorityClass %q", name),
-				"set priorityClassName to that of its namespace")
+		if name := w.pod.Spec.PriorityClassName; !exists[name] {
+			found(w.name, fmt.Sprintf("the stack has no PriorityClass %q", name),
+				"set priorityClassName to its namespace's")
 		}
 	}
 }
@@ -176,7 +176,7 @@ func jobs(o objects, found found) {
 			lacks = append(lacks, "activeDeadlineSeconds")
 		}
 		if len(lacks) > 0 {
-			found(nameOf(object), "has no "+strings.Join(lacks, " and no "), "bound its tries and its time")
+			found(nameOf(object), "has no "+strings.Join(lacks, " and no "), "limit its retries and its time")
 		}
 	}
 	for _, job := range of[*batchv1.Job](o) {
@@ -189,13 +189,13 @@ func jobs(o objects, found found) {
 
 func volumes(o objects, found found) {
 	for _, set := range of[*appsv1.StatefulSet](o) {
-		policy := set.Spec.PersistentVolumeClaimRetentionPolicy // unset, volumes are kept
+		policy := set.Spec.PersistentVolumeClaimRetentionPolicy // by default volumes are kept
 		if len(set.Spec.VolumeClaimTemplates) == 0 || policy == nil {
 			continue
 		}
 		const deletes = appsv1.DeletePersistentVolumeClaimRetentionPolicyType
 		if policy.WhenDeleted == deletes || policy.WhenScaled == deletes {
-			found(nameOf(set), "its volumes go when it goes", "set persistentVolumeClaimRetentionPolicy to Retain")
+			found(nameOf(set), "its volumes are deleted with it", "set persistentVolumeClaimRetentionPolicy to Retain")
 		}
 	}
 }
@@ -203,8 +203,8 @@ func volumes(o objects, found found) {
 func labels(o objects, found found) {
 	for _, w := range o.workloads() {
 		if own, pods := w.object.GetLabels()[appLabel], w.pod.Labels[appLabel]; own == "" || own != pods {
-			found(w.name, fmt.Sprintf("%s is %q, and %q on its pods", appLabel, own, pods),
-				"give both the name of the application")
+			found(w.name, fmt.Sprintf("%s is %q, but %q on its pods", appLabel, own, pods),
+				"set both to the name of the application")
 		}
 	}
 }

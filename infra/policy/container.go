@@ -2,8 +2,10 @@ package policy
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,14 +25,14 @@ func images(o objects, found found) {
 		case hasDigest && !digest.MatchString(pinned):
 			return []string{fmt.Sprintf("image %q has no sha256 digest after its @", container.Image)}
 		case tag == "latest":
-			return []string{fmt.Sprintf("image %q is whatever is newest", container.Image)}
+			return []string{fmt.Sprintf("image %q has the tag latest", container.Image)}
 		case !hasDigest && tag == "":
 			return []string{fmt.Sprintf("image %q has neither tag nor digest", container.Image)}
 		case !hasDigest && o.environment != stack.Local:
 			return []string{fmt.Sprintf("image %q has no digest", container.Image)}
 		}
 		return nil
-	}, "name it by its digest, as repository@sha256:…")
+	}, "use a digest, as in repository@sha256:…")
 }
 
 func resources(o objects, found found) {
@@ -40,7 +42,7 @@ func resources(o objects, found found) {
 				wrong = append(wrong, fmt.Sprintf("requests no %s", name))
 			}
 			if amount := container.Resources.Limits[name]; amount.Sign() <= 0 {
-				wrong = append(wrong, fmt.Sprintf("has no limit of %s", name))
+				wrong = append(wrong, fmt.Sprintf("has no limit for %s", name))
 			}
 		}
 		return wrong
@@ -73,10 +75,10 @@ func goLimits(o objects, found found) {
 	}, "derive it from the limit")
 }
 
-// cores is how many can be busy at once.
+// cores is the number of cores that can be busy at once.
 func cores(limit resource.Quantity) int { return int((limit.MilliValue() + 999) / 1000) }
 
-// goBytes reads a size as the Go runtime does.
+// goBytes parses a size like the Go runtime.
 func goBytes(text string) (int64, error) {
 	digits, unit := text, int64(1)
 	for suffix, bytes := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40} {
@@ -86,7 +88,64 @@ func goBytes(text string) (int64, error) {
 	}
 	amount, err := strconv.ParseInt(strings.TrimSuffix(digits, "B"), 10, 64)
 	if err != nil || amount < 0 || amount > math.MaxInt64/unit {
-		return 0, fmt.Errorf("GOMEMLIMIT %q is no size that Go reads", text)
+		return 0, fmt.Errorf("GOMEMLIMIT %q is not a size that Go accepts", text)
 	}
 	return amount * unit, nil
+}
+
+var (
+	// secretName matches names of secrets. Key must be a separate word, so that it doesn't match MONKEY.
+	secretName = regexp.MustCompile(`(?i)(password|passwd|passphrase|secret|token|credential|(^|[^a-z])(api|private)?keys?($|[^a-z]))`)
+
+	// secretTexts match secrets in texts.
+	secretTexts = map[string]*regexp.Regexp{
+		"a private key":      regexp.MustCompile(`-----BEGIN [A-Z ]*PRIVATE KEY-----`),
+		"a URL's password":   regexp.MustCompile(`[a-z]://[^\s/:@$]*:[^\s/:@$]+@`),
+		"a store's password": regexp.MustCompile(`(?m)^\s*(requirepass|masterauth|masteruser)\s+["']?[^\s"'$]+`),
+		// 22 letters are 128 bits in base64.
+		"an assigned secret": regexp.MustCompile(`(?i)(password|passwd|passphrase|secret|token|[^a-z]key)["']?\s*[=:]\s*["']?[a-z0-9+_-]{22}`),
+	}
+)
+
+func secrets(o objects, found found) {
+	const fix = "keep it in a Secret"
+	each(o, found, func(_ workload, container corev1.Container) (wrong []string) {
+		for _, variable := range container.Env {
+			if names(variable.Name, variable.Value) {
+				wrong = append(wrong, "it contains the value of "+variable.Name)
+			} else {
+				wrong = append(wrong, gives("variable "+variable.Name, variable.Value)...)
+			}
+		}
+		for _, argument := range slices.Concat(container.Command, container.Args) {
+			wrong = append(wrong, gives("its command", argument)...)
+		}
+		return wrong
+	}, fix)
+	for _, config := range of[*corev1.ConfigMap](o) {
+		for _, key := range slices.Sorted(maps.Keys(config.Data)) {
+			wrong := gives(key, config.Data[key])
+			if names(key, config.Data[key]) {
+				wrong = []string{"it contains the value of " + key}
+			}
+			for _, wrong := range wrong {
+				found(nameOf(config), wrong, fix)
+			}
+		}
+	}
+}
+
+// names reports whether a value is a secret by its name. A path isn't a secret itself.
+func names(name, value string) bool {
+	return value != "" && !strings.HasPrefix(value, "/") && secretName.MatchString(name)
+}
+
+// gives returns the kinds of secrets in a text.
+func gives(where, text string) (wrong []string) {
+	for _, kind := range slices.Sorted(maps.Keys(secretTexts)) {
+		if secretTexts[kind].MatchString(text) {
+			wrong = append(wrong, where+" has "+kind)
+		}
+	}
+	return wrong
 }

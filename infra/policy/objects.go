@@ -16,14 +16,13 @@ import (
 	"platform.example/infra/stack"
 )
 
-// typed is an object read as what it is.
+// typed is an object of its Go type.
 type typed interface {
 	metav1.Object
 	runtime.Object
 }
 
-// kinds is every kind that the rules know, by apiVersion. What other people's operators define has no type here and is left
-// to them.
+// kinds are the known kinds by apiVersion. Kinds of operators have no Go type, so only few rules apply to them.
 var kinds = map[string][]string{
 	"v1":                           {"ConfigMap", "Namespace", "Secret", "Service", "ServiceAccount"},
 	"apps/v1":                      {"DaemonSet", "Deployment", "StatefulSet"},
@@ -36,12 +35,12 @@ var kinds = map[string][]string{
 	"cert-manager.io/v1":           {"Certificate"},
 }
 
-// objects is what the rules look at.
+// objects is the input of the rules.
 type objects struct {
 	environment stack.Environment
 	all         []typed
 	misread     []problem
-	unread      bool // lacks objects that can't be read at all
+	unread      bool // some objects can't be read
 }
 
 func readAll(environment stack.Environment, manifests []Object) objects {
@@ -49,7 +48,7 @@ func readAll(environment stack.Environment, manifests []Object) objects {
 	for _, manifest := range manifests {
 		object, err := readOne(manifest)
 		if err != nil {
-			read.misread = append(read.misread, problem{describe(manifest), err.Error(), "write it as the API defines it"})
+			read.misread = append(read.misread, problem{describe(manifest), err.Error(), "follow the API's schema"})
 		}
 		if object == nil {
 			read.unread = true
@@ -60,8 +59,8 @@ func readAll(environment stack.Environment, manifests []Object) objects {
 	return read
 }
 
-// readOne reads an object as strictly as the API server can. With fields that nobody knows it returns both the object
-// and an error, so that the other rules still judge the rest.
+// readOne decodes an object strictly. With unknown fields it returns both the object and an error, so that the other rules can check the
+// rest.
 func readOne(manifest Object) (typed, error) {
 	version, _ := manifest["apiVersion"].(string)
 	kind, _ := manifest["kind"].(string)
@@ -73,7 +72,7 @@ func readOne(manifest Object) (typed, error) {
 		return nil, err
 	}
 	empty, err := scheme.Scheme.New(schema.FromAPIVersionAndKind(version, kind))
-	if err != nil { // it isn't Kubernetes' own
+	if err != nil { // of an operator
 		custom := &unstructured.Unstructured{}
 		return custom, custom.UnmarshalJSON(content)
 	}
@@ -85,7 +84,7 @@ func readOne(manifest Object) (typed, error) {
 	return object, errors.Join(unknown...)
 }
 
-// of is the objects of one type.
+// of returns the objects of one type.
 func of[T typed](o objects) []T {
 	var found []T
 	for _, object := range o.all {
@@ -96,7 +95,7 @@ func of[T typed](o objects) []T {
 	return found
 }
 
-// nameOf is how findings name an object.
+// nameOf is the name of an object in findings.
 func nameOf(object typed) string {
 	return join(object.GetObjectKind().GroupVersionKind().Kind, object.GetNamespace(), object.GetName())
 }

@@ -1,5 +1,4 @@
-// Package policy judges the Kubernetes objects of a stack before any cluster sees them: what must hold for each of them
-// stands here as rules, which is data. It knows nothing of how the objects came to be.
+// Package policy checks the Kubernetes objects of a stack against rules, before they are applied to a cluster.
 package policy
 
 import (
@@ -13,17 +12,17 @@ import (
 	"platform.example/infra/stack"
 )
 
-// Object is a Kubernetes object as plain values: apiVersion, kind, metadata and what belongs to the kind.
+// Object is a manifest.
 type Object = map[string]any
 
-// Rule is what must hold for all objects of one stack.
+// Rule is a condition for all objects of a stack.
 type Rule struct {
 	Name  string
 	Why   string
 	check func(objects, found)
 }
 
-// Finding is a rule that an object breaks.
+// Finding is a violation of a rule.
 type Finding struct {
 	Rule   string
 	Object string // such as "Deployment apps/api-gateway-blue"
@@ -31,7 +30,6 @@ type Finding struct {
 	Fix    string
 }
 
-// String is the finding in one line.
 func (f Finding) String() string {
 	return fmt.Sprintf("%s: %s: %s (%s)", f.Object, f.Wrong, f.Fix, f.Rule)
 }
@@ -39,76 +37,76 @@ func (f Finding) String() string {
 // Exception lets one object break one rule.
 type Exception struct{ Rule, Object, Why string }
 
-// Exceptions is every exception there is.
+// Exceptions returns all exceptions.
 func Exceptions() []Exception {
 	return []Exception{{
 		Rule:   "rollout",
 		Object: fmt.Sprintf("Deployment %s/%s", namespace.Data, network.Cache),
-		Why:    "two caches at once would answer differently; an empty one costs time and loses nothing",
+		Why:    "two caches at once would have different entries; an empty cache costs time, but loses no data",
 	}, {
 		Rule:   "api-token",
 		Object: fmt.Sprintf("StatefulSet %s/%s", namespace.Monitoring, network.Prometheus),
-		Why:    "asks the API server whom to watch; it may read, and no Secret",
+		Why:    "discovers its targets by the API server; it may only read, and no Secrets",
 	}, {
 		Rule:   "api-token",
 		Object: fmt.Sprintf("Deployment %s/%s", namespace.Monitoring, network.KubeStateMetrics),
-		Why:    "asks the API server how objects are; it may read, and no Secret",
+		Why:    "reads objects from the API server; it may only read, and no Secrets",
 	}, {
 		Rule:   "api-token",
 		Object: fmt.Sprintf("CronJob %s/%s", namespace.Data, network.Certificates),
-		Why:    "renews certificates; it may read and patch the Secrets that hold them, and nothing else",
+		Why:    "renews certificates; it may only read and patch their Secrets",
 	}, {
 		Rule:   "service",
 		Object: fmt.Sprintf("Service %s/%s", namespace.Edge, network.Solver),
-		Why:    "cert-manager makes its pods, while it proves to an issuer that the host is ours",
+		Why:    "cert-manager creates its pods to solve challenges",
 	}, {
 		Rule:   "api-token",
 		Object: fmt.Sprintf("Deployment %s/%s", namespace.Monitoring, network.NodeStateMetrics),
-		Why:    "asks the API server how nodes are; it may read nothing else",
+		Why:    "reads nodes from the API server; it may read nothing else",
 	}}
 }
 
-// Rules is every rule.
+// Rules returns all rules.
 func Rules() []Rule {
 	return []Rule{
-		{"schema", "a field that the cluster doesn't know is dropped without a word, and a kind that no rule knows is not judged",
+		{"schema", "the API server drops unknown fields silently, and the rules don't check unknown kinds",
 			func(o objects, found found) {
 				for _, p := range o.misread {
 					found(p.object, p.wrong, p.fix)
 				}
 			}},
-		{"image", "what was tested is what runs: a tag moves, a digest doesn't", images},
-		{"resources", "a container without bounds takes what others need, and nobody can place it", resources},
-		{"go-limits", "a Go program that thinks it has more than it has is killed or throttled", goLimits},
-		{"restricted", "an attacker in a container finds neither rights nor files of the node; a cluster refuses the pod otherwise", restricted},
-		{"namespace", "a namespace that admits only restricted pods holds for those that nobody wrote here, too", namespaces},
-		{"service-account", "an account that two share can't be given less than both need", accounts},
-		{"api-token", "a token that a pod doesn't need is a token that can be stolen", tokens},
-		{"disruption", "a drain must take replicas one after the other, and must not wait for ever", disruption},
-		{"rollout", "a rollout that takes a replica away before the next is ready loses requests", rollouts},
+		{"image", "a tag may move to an untested image, a digest can't", images},
+		{"resources", "a container without limits takes resources from others, and the scheduler can't place it well", resources},
+		{"go-limits", "a Go program that assumes more resources than its limits is killed or throttled", goLimits},
+		{"restricted", "an attacker in a container gets no privileges or files of the node; the cluster refuses other pods", restricted},
+		{"namespace", "a restricted namespace also refuses privileged pods of others", namespaces},
+		{"service-account", "a shared account has the permissions of both users", accounts},
+		{"api-token", "a token that a pod doesn't need can be stolen", tokens},
+		{"disruption", "a drain must evict replicas one after the other, and must not wait forever", disruption},
+		{"rollout", "a rollout that stops a replica before the next is ready loses requests", rollouts},
 		{"spread", "replicas on one node or in one zone fail together", spread},
-		{"probes", "a server without probes gets requests before it can answer, and after", probes},
-		{"grace", "a pod without time to end drops what it has in hand", grace},
-		{"priority", "where room is short, the cluster must know who is needed most", priority},
-		{"service", "a Service that leads nowhere is found out by its callers", services},
-		{"exposure", "there is one way in, and it speaks TLS", exposure},
-		{"default-deny", "who is not named in a policy must reach nobody and be reached by nobody", defaultDeny},
-		{"network-policy", "a pod that no policy names reaches nobody, and one that lets in everybody is open", policies},
-		{"service-firewall", "a Service whose port is closed at its pods is found out by its callers", firewall},
-		{"secrets", "what stands in a pod's description or a ConfigMap is read by everybody who may look", secrets},
-		{"job", "a Job that fails for ever, or hangs, holds up who waits for it", jobs},
+		{"probes", "a server without probes gets requests while it can't answer", probes},
+		{"grace", "a pod without a grace period drops its requests in flight", grace},
+		{"priority", "without priorities the cluster may preempt the wrong pods", priority},
+		{"service", "callers of a Service without a target get errors", services},
+		{"exposure", "the edge with its TLS is the only public entry", exposure},
+		{"default-deny", "pods that no policy selects must have no traffic", defaultDeny},
+		{"network-policy", "a pod that no policy selects has no traffic, and one that admits all peers is open", policies},
+		{"service-firewall", "callers of a Service whose pods don't open the port get errors", firewall},
+		{"secrets", "many people may read pods and ConfigMaps", secrets},
+		{"job", "a Job that retries or hangs forever blocks updates", jobs},
 		{"labels", "people and tools find pods by their name", labels},
-		{"rbac", "a right to everything includes the rights of tomorrow", rbac},
-		{"volumes", "data outlives the server that wrote it", volumes},
+		{"rbac", "a wildcard includes future permissions", rbac},
+		{"volumes", "data must outlive its server", volumes},
 	}
 }
 
-// Check is every rule that an object of the stack breaks, in a steady order.
+// Check returns the violations of the stack's objects in a stable order.
 func Check(environment stack.Environment, manifests []Object) []Finding {
 	read := readAll(environment, manifests)
 	var findings []Finding
 	rules := Rules()
-	if read.unread { // whatever leads to the missing object would be wrong too
+	if read.unread { // references to unreadable objects would be violations
 		rules = rules[:1]
 	}
 	for _, rule := range rules {
@@ -124,15 +122,15 @@ func Check(environment stack.Environment, manifests []Object) []Finding {
 
 func excused(rule, object string) bool {
 	return slices.ContainsFunc(Exceptions(), func(e Exception) bool {
-		kind, name, _ := strings.Cut(e.Object, " ") // a stack may have a prefix before its namespaces
+		kind, name, _ := strings.Cut(e.Object, " ") // the namespace may have the stack's prefix
 		return e.Rule == rule && strings.HasPrefix(object, kind+" ") && strings.HasSuffix(object, name)
 	})
 }
 
-// problem is a finding before it is known whose.
+// problem is a finding without its rule.
 type problem struct{ object, wrong, fix string }
 
-// found takes a problem down.
+// found records a problem.
 type found func(object, wrong, fix string)
 
 func (r Rule) problems(o objects) (all []problem) {

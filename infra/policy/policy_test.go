@@ -17,7 +17,7 @@ import (
 
 var environments = []stack.Environment{stack.Local, stack.Staging, stack.Production}
 
-// sound is a fresh copy of objects that break no rule.
+// sound returns a new copy of objects without violations.
 func sound(t *testing.T) []Object {
 	t.Helper()
 	content, err := os.ReadFile("testdata/sound.yaml")
@@ -43,13 +43,13 @@ func parse(t *testing.T, text string) (manifests []Object) {
 	}
 }
 
-// mutation breaks a sound set in one place.
+// mutation changes a sound set in one place.
 type mutation func(t *testing.T, manifests []Object) []Object
 
-// removed as a value takes the field away.
+// removed as a value removes the field.
 var removed = any(nil)
 
-// set changes the field of an object that the path leads to, such as spec/ports/0/port.
+// set changes a field of an object, such as spec/ports/0/port.
 func set(name, path string, value any) mutation {
 	return func(t *testing.T, manifests []Object) []Object {
 		t.Helper()
@@ -84,7 +84,7 @@ func set(name, path string, value any) mutation {
 	}
 }
 
-// child is a field, or an element of a list; a field that isn't there is made.
+// child returns a field or a list element. It creates missing fields.
 func child(t *testing.T, parent any, step string) any {
 	t.Helper()
 	switch parent := parent.(type) {
@@ -134,7 +134,7 @@ func check(t *testing.T, environment stack.Environment, change mutation) []Findi
 
 func unchanged(_ *testing.T, manifests []Object) []Object { return manifests }
 
-func TestASoundSetBreaksNoRule(t *testing.T) {
+func TestSoundSetHasNoFindings(t *testing.T) {
 	for _, environment := range environments {
 		for _, finding := range check(t, environment, unchanged) {
 			t.Errorf("%s: %s", environment, finding)
@@ -149,7 +149,7 @@ const (
 	pinned    = "registry.example.com/shop@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 )
 
-// workloads is each object with pods, and the path of its pods.
+// workloads are the objects with pods and the paths of their pods.
 var workloads = map[string]string{
 	shop: pod, "Deployment data/redis-cache": pod, "Deployment edge/edge": pod, "StatefulSet data/store": pod,
 	"DaemonSet apps/logs": pod, "Job apps/shop-migrate": pod, "CronJob apps/shop-tidy": "spec/jobTemplate/" + pod,
@@ -356,7 +356,7 @@ func breaches() []breach {
 	return append(all, ofEveryWorkload()...)
 }
 
-// ofEveryWorkload is what must be found wherever there are pods.
+// ofEveryWorkload are the violations that must be found in all workloads.
 func ofEveryWorkload() (found []breach) {
 	for name, pod := range workloads {
 		context, rights := pod+"securityContext/", pod+"containers/0/securityContext/"
@@ -415,7 +415,7 @@ func TestEachBreachIsFoundByItsRuleAlone(t *testing.T) {
 	}
 	for _, rule := range Rules() {
 		if rule.Why == "" {
-			t.Errorf("rule %s says no reason", rule.Name)
+			t.Errorf("rule %s has no reason", rule.Name)
 		}
 		if !broken[rule.Name] {
 			t.Errorf("nothing breaks rule %s", rule.Name)
@@ -423,7 +423,7 @@ func TestEachBreachIsFoundByItsRuleAlone(t *testing.T) {
 	}
 }
 
-// TestNoLimitIsFoundTwice: without a limit, Go's own has nothing to be derived from.
+// Go's limits derive from the container's.
 func TestNoLimitIsFoundTwice(t *testing.T) {
 	for name, variable := range map[string]string{"cpu": "GOMAXPROCS", "memory": "GOMEMLIMIT"} {
 		findings := check(t, stack.Local, set(shop, container+"resources/limits/"+name, removed))
@@ -434,8 +434,8 @@ func TestNoLimitIsFoundTwice(t *testing.T) {
 	}
 }
 
-// TestWhatIsRight is what the rules must not take for wrong.
-func TestWhatIsRight(t *testing.T) {
+// The rules accept these.
+func TestAccepted(t *testing.T) {
 	budget := "PodDisruptionBudget apps/shop"
 	firewall := "NetworkPolicy apps/shop"
 	tests := map[string]mutation{
@@ -484,7 +484,7 @@ func yamlOf(t *testing.T, manifest Object) string {
 	return string(text)
 }
 
-func TestWhatTheEnvironmentDecides(t *testing.T) {
+func TestRulesByEnvironment(t *testing.T) {
 	tests := []struct {
 		what   string
 		change mutation
@@ -509,8 +509,8 @@ func TestWhatTheEnvironmentDecides(t *testing.T) {
 	}
 }
 
-// TestExceptionsExcuseOneObjectOfOneRule holds the list small: an exception that excuses nothing is out of date.
-func TestExceptionsExcuseOneObjectOfOneRule(t *testing.T) {
+// Unnecessary exceptions must be removed.
+func TestExceptionsAreNecessary(t *testing.T) {
 	for _, exception := range Exceptions() {
 		if exception.Why == "" {
 			t.Errorf("%+v has no reason", exception)
@@ -527,18 +527,18 @@ func TestExceptionsExcuseOneObjectOfOneRule(t *testing.T) {
 	}
 }
 
-func TestAFindingSaysWhatToDo(t *testing.T) {
+func TestFindingString(t *testing.T) {
 	findings := check(t, stack.Production, set(shop, pod+"hostNetwork", true))
 	if len(findings) != 1 {
 		t.Fatalf("got %v", findings)
 	}
-	want := "Deployment apps/shop: host namespaces: hostNetwork=true: give it the security context that all have, from infra/kube (restricted)"
+	want := "Deployment apps/shop: host namespaces: hostNetwork=true: use the security context of infra/kube (restricted)"
 	if got := findings[0].String(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }
 
-func TestFindingsAreInASteadyOrder(t *testing.T) {
+func TestFindingsHaveAStableOrder(t *testing.T) {
 	change := both(both(set(shop, pod+"hostNetwork", true), set(shop, pod+"hostPID", true)), set(shop, container+"resources", removed))
 	first := check(t, stack.Production, change)
 	for range 20 {

@@ -14,15 +14,15 @@ import (
 	"k8s.io/utils/ptr"
 )
 
-// standard is the Pod Security Standard "restricted", in the words of the library with which API servers enforce it.
+// standard checks Pod Security Standards with the library of the API server.
 var standard = sync.OnceValues(func() (podsecurity.Evaluator, error) {
 	return podsecurity.NewEvaluator(podsecurity.DefaultChecks())
 })
 
-// restricted is the Pod Security Standard of that name, and three things more: a read-only root, no added capability, and a user
-// that the object names by number, so that no image decides; or the cluster does, where no object names one.
+// restricted requires the Pod Security Standard of that name, and three more things: a read-only root file system, no added capability,
+// and a numeric user, so that no image chooses it, unless no object has one and the cluster assigns it.
 func restricted(o objects, found found) {
-	const fix = "give it the security context that all have, from infra/kube"
+	const fix = "use the security context of infra/kube"
 	evaluator, err := standard()
 	if err != nil {
 		found("", err.Error(), "update k8s.io/pod-security-admission")
@@ -45,7 +45,7 @@ func restricted(o objects, found found) {
 	each(o, found, func(w workload, container corev1.Container) (wrong []string) {
 		own := cmp.Or(container.SecurityContext, &corev1.SecurityContext{})
 		if user(w, own) == nil && !assigned {
-			wrong = append(wrong, "runAsUser names no user")
+			wrong = append(wrong, "runAsUser is not set")
 		}
 		if !ptr.Deref(own.ReadOnlyRootFilesystem, false) {
 			wrong = append(wrong, "readOnlyRootFilesystem is not true")
@@ -57,52 +57,52 @@ func restricted(o objects, found found) {
 	}, fix)
 }
 
-// enforce is the label by which a namespace admits pods.
+// enforce is the label for the Pod Security level of a namespace.
 const enforce = "pod-security.kubernetes.io/enforce"
 
 func namespaces(o objects, found found) {
-	made := map[string]bool{"": false}
+	exists := map[string]bool{"": false}
 	for _, namespace := range of[*corev1.Namespace](o) {
-		made[namespace.Name] = true
+		exists[namespace.Name] = true
 		if level := namespace.Labels[enforce]; level != "restricted" {
-			found(nameOf(namespace), fmt.Sprintf("%s is %q", enforce, level), "make it restricted")
+			found(nameOf(namespace), fmt.Sprintf("%s is %q", enforce, level), "set it to restricted")
 		}
 	}
 	for _, object := range o.all {
 		_, role := object.(*rbacv1.Role)
 		_, binding := object.(*rbacv1.RoleBinding)
 		if (role || binding) && slices.Contains([]string{"default", "kube-system"}, object.GetNamespace()) {
-			continue // a right to read what Kubernetes itself runs stands there
+			continue // for permissions to read Kubernetes' own objects
 		}
-		if !ofCluster(object) && !made[object.GetNamespace()] {
-			found(nameOf(object), fmt.Sprintf("the stack makes no namespace %q", object.GetNamespace()),
-				"put it into one of the stack's own")
+		if !ofCluster(object) && !exists[object.GetNamespace()] {
+			found(nameOf(object), fmt.Sprintf("the stack has no namespace %q", object.GetNamespace()),
+				"use a namespace of the stack")
 		}
 	}
 }
 
-// ofCluster reports whether an object is of a kind that is in no namespace.
+// ofCluster reports whether an object is cluster-scoped.
 func ofCluster(object typed) bool {
 	return slices.Contains([]string{"ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass"},
 		object.GetObjectKind().GroupVersionKind().Kind)
 }
 
 func accounts(o objects, found found) {
-	made := map[string]bool{}
+	exists := map[string]bool{}
 	for _, account := range of[*corev1.ServiceAccount](o) {
-		made[account.Namespace+"/"+account.Name] = true
+		exists[account.Namespace+"/"+account.Name] = true
 	}
-	const fix = "give it a ServiceAccount of its own"
-	users := map[string]string{} // the application that uses an account
+	const fix = "add a separate ServiceAccount"
+	users := map[string]string{} // applications by account
 	for _, w := range o.workloads() {
 		name := w.pod.Spec.ServiceAccountName
 		account := w.object.GetNamespace() + "/" + name
 		switch application := w.pod.Labels[appLabel]; {
 		case name == "" || name == "default":
-			found(w.name, "runs as the account that everybody has", fix)
-		case !made[account]:
+			found(w.name, "uses the default account", fix)
+		case !exists[account]:
 			found(w.name, fmt.Sprintf("there is no ServiceAccount %s", account), fix)
-		case w.ends: // prepares something for the application whose account it has
+		case w.ends: // Jobs use the account of their application
 		case users[account] == "":
 			users[account] = application
 		case users[account] != application:
@@ -112,7 +112,7 @@ func accounts(o objects, found found) {
 }
 
 func tokens(o objects, found found) {
-	const fix = "set automountServiceAccountToken to false; a pod that asks the API server is named in the exceptions"
+	const fix = "set automountServiceAccountToken to false, or add an exception for a pod that uses the API server"
 	for _, w := range o.workloads() {
 		if ptr.Deref(w.pod.Spec.AutomountServiceAccountToken, true) {
 			found(w.name, "mounts a token of its account", fix)
@@ -135,7 +135,7 @@ func rbac(o objects, found found) {
 		for _, rule := range rules {
 			named := slices.Concat(rule.Verbs, rule.Resources, rule.APIGroups)
 			if slices.ContainsFunc(named, func(name string) bool { return strings.HasPrefix(name, "*") }) {
-				found(nameOf(object), "a rule has a *", "name what is needed")
+				found(nameOf(object), "a rule has a *", "name the needed permissions")
 			}
 		}
 	}
@@ -147,7 +147,7 @@ func rbac(o objects, found found) {
 	}
 	bound := func(object typed, role rbacv1.RoleRef) {
 		if role.Kind == "ClusterRole" && slices.Contains([]string{"cluster-admin", "admin", "edit"}, role.Name) {
-			found(nameOf(object), "gives the role "+role.Name, "bind a role that names what is needed")
+			found(nameOf(object), "binds the role "+role.Name, "bind a role with the needed permissions")
 		}
 	}
 	for _, binding := range of[*rbacv1.RoleBinding](o) {

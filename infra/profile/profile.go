@@ -1,5 +1,5 @@
-// Package profile is what differs between clusters, in one place. Each value is set by the stack, or else discovered by asking
-// the cluster, or else a default that is safe on any.
+// Package profile has the properties in which clusters differ. Each is set by the stack, discovered on the cluster, or a default that is
+// safe on all clusters.
 package profile
 
 import (
@@ -15,36 +15,36 @@ import (
 	"platform.example/infra/stack"
 )
 
-// Profile is the cluster as the components see it.
+// Profile is the properties of a cluster.
 type Profile struct {
-	DNS              []stack.Peer // the servers that pods ask for names
+	DNS              []stack.Peer // DNS servers of pods
 	APIServer        []string     // CIDRs; empty for any address
 	APIServerPorts   []int
-	PodNetworks      []string // CIDRs; where they aren't known, every network that isn't on the internet
-	ServiceNetworks  []string // CIDRs; empty where they aren't known
+	PodNetworks      []string // CIDRs; all private networks if unknown
+	ServiceNetworks  []string // CIDRs; empty if unknown
 	Families         []stack.Family
-	StorageClass     StorageClass // the one that volumes get
+	StorageClass     StorageClass // of volumes
 	ImagePullSecrets []string
 	RegistryMirror   string
 	NodeSelector     map[string]string
 	Tolerations      []string
 	Architectures    []string // as GOARCH
-	AssignedUserIDs  bool     // the cluster gives each namespace user ids, and refuses others
+	AssignedUserIDs  bool     // the cluster assigns user ids to each namespace and refuses others
 
-	Lines   []Line   // each value, for people
-	Missing []string // what won't work, and what to do about it
+	Lines   []Line   // all values, for people
+	Missing []string // features that won't work, and how to fix them
 }
 
-// StorageClass is a kind of volume.
+// StorageClass is a StorageClass of the cluster.
 type StorageClass struct {
 	Name    string
 	Default bool
 	Expands bool // volumes can grow in place
 }
 
-// Facts is what a cluster answered; what it didn't tell is empty.
+// Facts are the discovered properties. Unknown ones are empty.
 type Facts struct {
-	Asked                        bool // false where there is no cluster to ask
+	Asked                        bool // false without a cluster
 	Version                      string
 	DNS                          []stack.Peer
 	APIServerPorts               []int
@@ -52,12 +52,12 @@ type Facts struct {
 	Families                     []stack.Family
 	Architectures                []string
 	StorageClasses               []StorageClass
-	Groups                       []string // of its API
-	Balancer                     bool     // something gives addresses to Services of type LoadBalancer
-	Unknown                      []string // what couldn't be asked for, and why
+	Groups                       []string // API groups
+	Balancer                     bool     // a controller assigns addresses to Services of type LoadBalancer
+	Unknown                      []string // failed requests with their errors
 }
 
-// Source is where a value comes from.
+// Source is the origin of a value.
 type Source string
 
 // The sources.
@@ -67,26 +67,26 @@ const (
 	Default    Source = "default"
 )
 
-// Line is a value as people read it.
+// Line is a value for people.
 type Line struct {
 	Name, Value string
 	Source      Source
 }
 
-// Oldest is the first Kubernetes whose API has all that the platform uses: StatefulSets that keep their claims.
+// Oldest is the oldest supported version of Kubernetes: the first with persistentVolumeClaimRetentionPolicy of StatefulSets.
 const Oldest = "1.27"
 
 var (
 	defaultDNS = []stack.Peer{{Namespace: "kube-system", Labels: map[string]string{"k8s-app": "kube-dns"}, Port: 53}}
 
-	// apiServerPorts is those of the API server's Service, and of the API server itself on most clusters.
+	// apiServerPorts are the ports of the API server's Service, and of the API server on most clusters.
 	apiServerPorts = []int{443, 6443}
 
-	// private is where pods are on most clusters, and so whom the gateway believes: nobody but the edge reaches it.
+	// private are the pod networks of most clusters. The gateway trusts them, since only the edge reaches it.
 	private = []string{"10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7"}
 )
 
-// New merges what the stack sets with what the cluster answered.
+// New merges the stack's settings and the discovered properties.
 func New(config stack.Stack, facts Facts) (Profile, error) {
 	var p Profile
 	set := config.Cluster
@@ -122,7 +122,7 @@ func New(config stack.Stack, facts Facts) (Profile, error) {
 	return p, nil
 }
 
-// choose is the first of the values that is there.
+// choose returns the first non-empty value and adds a line for it.
 func choose[T any](p *Profile, name string, set, discovered, fallback []T) []T {
 	chosen, source := fallback, Default
 	switch {
@@ -154,7 +154,7 @@ func pairs(labels map[string]string) []string {
 	return pairs
 }
 
-// class is the StorageClass of that name, or else the cluster's default; without a name where there is none.
+// class is the StorageClass of that name, or the cluster's default for an empty name. It is zero if there is none.
 func (f Facts) class(name string) StorageClass {
 	for _, class := range f.StorageClasses {
 		if class.Name == name || name == "" && class.Default {
@@ -164,23 +164,23 @@ func (f Facts) class(name string) StorageClass {
 	return StorageClass{}
 }
 
-// podNetworks is the private networks, which stay so that those of further nodes change nothing, and what is outside of them.
+// podNetworks returns the private networks, so that new nodes change nothing, and the discovered networks outside of them.
 func (f Facts) podNetworks() []string {
 	if len(f.PodNetworks) == 0 {
 		return nil
 	}
-	var beyond []string
+	var others []string
 	for _, network := range Outside(f.PodNetworks, private) {
 		prefix := netip.MustParsePrefix(network)
-		wide := map[bool]int{true: 16, false: 48}[prefix.Addr().Is4()] // where further nodes' are, too
+		wide := map[bool]int{true: 16, false: 48}[prefix.Addr().Is4()] // includes the networks of new nodes
 		prefix, _ = prefix.Addr().Prefix(min(wide, prefix.Bits()))
-		beyond = append(beyond, prefix.String())
+		others = append(others, prefix.String())
 	}
-	slices.Sort(beyond)
-	return slices.Concat(private, slices.Compact(beyond))
+	slices.Sort(others)
+	return slices.Concat(private, slices.Compact(others))
 }
 
-// Outside is the networks that none of the others holds.
+// Outside returns the networks that aren't within any of the others.
 func Outside(networks, others []string) []string {
 	return slices.DeleteFunc(slices.Clone(networks), func(network string) bool {
 		inner, err := netip.ParsePrefix(network)
@@ -193,8 +193,8 @@ func Outside(networks, others []string) []string {
 
 func (p Profile) missing(config stack.Stack, facts Facts) []string {
 	missing := slices.Clone(facts.Unknown)
-	add := func(is bool, format string, values ...any) {
-		if is && facts.Asked {
+	add := func(condition bool, format string, values ...any) {
+		if condition && facts.Asked {
 			missing = append(missing, fmt.Sprintf(format, values...))
 		}
 	}
@@ -202,12 +202,12 @@ func (p Profile) missing(config stack.Stack, facts Facts) []string {
 	class, named := p.StorageClass, config.StorageClass
 	add(class.Name == "" && named == "", "no default StorageClass: volumes stay pending: set storageClass")
 	add(class.Name == "" && named != "", "StorageClass %s doesn't exist: volumes stay pending", named)
-	add(class.Name != "" && !class.Expands, "StorageClass %s can't expand volumes: choose their sizes for years", class.Name)
+	add(class.Name != "" && !class.Expands, "StorageClass %s can't expand volumes: choose large enough sizes", class.Name)
 	add(config.Edge.Type == stack.LoadBalancer && !facts.Balancer,
-		"nothing on the cluster was seen to give Services of type LoadBalancer an address: without it the edge is not reached")
-	add(without("metrics.k8s.io"), "no metrics API (metrics-server): nothing is scaled automatically")
-	add(config.Edge.Issuer != "" && without("cert-manager.io"), "no cert-manager: edge.issuer makes no certificate")
-	add(slices.Contains(facts.Groups, "cilium.io"), "Cilium matches no node by its address unless its policyCIDRMatchMode is nodes, and no pod: "+
-		"without that mode Prometheus reaches no kubelet; with it, no store or receiver of traces may be inside of the cluster")
+		"no controller for Services of type LoadBalancer was found: without one the edge gets no address")
+	add(without("metrics.k8s.io"), "no metrics API (metrics-server): autoscaling doesn't work")
+	add(config.Edge.Issuer != "" && without("cert-manager.io"), "no cert-manager: edge.issuer issues no certificate")
+	add(slices.Contains(facts.Groups, "cilium.io"), "Cilium matches nodes by address only if its policyCIDRMatchMode is nodes, and never pods: "+
+		"without that mode Prometheus can't reach kubelets; external stores and receivers of traces must be outside of the cluster")
 	return missing
 }

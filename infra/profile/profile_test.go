@@ -11,7 +11,7 @@ import (
 	"platform.example/infra/stack"
 )
 
-// config is a stack with these settings of its own.
+// config is a stack with these settings.
 func config(t *testing.T, settings map[string]string) stack.Stack {
 	t.Helper()
 	var secrets []string
@@ -42,12 +42,12 @@ func line(t *testing.T, p profile.Profile, name string) profile.Line {
 	t.Helper()
 	at := slices.IndexFunc(p.Lines, func(line profile.Line) bool { return line.Name == name })
 	if at < 0 {
-		t.Fatalf("no line tells %s", name)
+		t.Fatalf("no line for %s", name)
 	}
 	return p.Lines[at]
 }
 
-func TestWhatIsSetGoesBeforeWhatIsDiscovered(t *testing.T) {
+func TestSettingsOverrideDiscovery(t *testing.T) {
 	found := profile.Facts{
 		Asked: true, Version: "v1.34.2", Families: []stack.Family{stack.IPv4}, Architectures: []string{"arm64"},
 		DNS:            []stack.Peer{{Network: "192.0.2.1/32", Port: 53}},
@@ -62,10 +62,10 @@ func TestWhatIsSetGoesBeforeWhatIsDiscovered(t *testing.T) {
 		wantValue  string
 		wantSource profile.Source
 	}{
-		{"nobody is asked", nil, profile.Facts{}, "cluster.dnsPeers", "kube-system/k8s-app=kube-dns", profile.Default},
+		{"no cluster", nil, profile.Facts{}, "cluster.dnsPeers", "kube-system/k8s-app=kube-dns", profile.Default},
 		{"a DNS server is found", nil, found, "cluster.dnsPeers", "192.0.2.1/32", profile.Discovered},
 		{"a DNS server is set", map[string]string{"cluster.dnsPeers": "dns/app=dns:5353"}, found, "cluster.dnsPeers", "dns/app=dns:5353", profile.Set},
-		{"both families where nobody knows", nil, profile.Facts{}, "cluster.ipFamilies", "IPv4, IPv6", profile.Default},
+		{"both families by default", nil, profile.Facts{}, "cluster.ipFamilies", "IPv4, IPv6", profile.Default},
 		{"the family that is there", nil, found, "cluster.ipFamilies", "IPv4", profile.Discovered},
 		{"the usual architecture", nil, profile.Facts{}, "cluster.architectures", "amd64", profile.Default},
 		{"the nodes' architecture", nil, found, "cluster.architectures", "arm64", profile.Discovered},
@@ -107,7 +107,7 @@ func TestPodNetworks(t *testing.T) {
 	}
 }
 
-func TestWhatWillBeMissing(t *testing.T) {
+func TestMissing(t *testing.T) {
 	all := profile.Facts{
 		Asked: true, Balancer: true, Groups: []string{"metrics.k8s.io", "cert-manager.io"},
 		StorageClasses: []profile.StorageClass{{Name: "standard", Default: true, Expands: true}},
@@ -125,12 +125,12 @@ func TestWhatWillBeMissing(t *testing.T) {
 		want     string // in the only line; empty for nothing
 	}{
 		{"nothing", balanced, all, ""},
-		{"nobody was asked", balanced, profile.Facts{}, ""},
+		{"no cluster", balanced, profile.Facts{}, ""},
 		{"no default class", nil, with(func(f *profile.Facts) { f.StorageClasses = []profile.StorageClass{{Name: "other", Expands: true}} }), "no default StorageClass"},
 		{"no such class", map[string]string{"storageClass": "fast"}, all, "StorageClass fast doesn't exist"},
 		{"a class that can't expand", nil, with(func(f *profile.Facts) { f.StorageClasses = []profile.StorageClass{{Name: "local", Default: true}} }),
 			"StorageClass local can't expand volumes"},
-		{"no load balancer", balanced, with(func(f *profile.Facts) { f.Balancer = false }), "address: without it the edge is not reached"},
+		{"no load balancer", balanced, with(func(f *profile.Facts) { f.Balancer = false }), "without one the edge gets no address"},
 		{"no load balancer, and none wanted", nil, with(func(f *profile.Facts) { f.Balancer = false }), ""},
 		{"no metrics", nil, with(func(f *profile.Facts) { f.Groups = []string{"apps"} }), "no metrics API"},
 		{"a lookup that isn't allowed", nil, with(func(f *profile.Facts) { f.Unknown = []string{"nodes: forbidden"} }), "nodes: forbidden"},
@@ -145,7 +145,7 @@ func TestWhatWillBeMissing(t *testing.T) {
 	}
 }
 
-func TestAnOldClusterIsRefused(t *testing.T) {
+func TestOldClusterIsRefused(t *testing.T) {
 	_, err := profile.New(config(t, nil), profile.Facts{Version: "v1.26.15-eks-1"})
 	if want := "stack local: the cluster runs Kubernetes v1.26.15-eks-1: want 1.27 or later"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)

@@ -1,4 +1,4 @@
-// Package quantity has the units in which the platform states sizes, printed the way Kubernetes reads them.
+// Package quantity has units for CPU and memory in Kubernetes' notation.
 package quantity
 
 import (
@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// CPU is an amount of processor time in thousandths of a core.
+// CPU is an amount of CPU in thousandths of a core.
 type CPU int
 
 // String prints Kubernetes' notation, such as 250m.
@@ -19,7 +19,7 @@ func (c CPU) Cores() int { return max(1, (int(c)+999)/1000) }
 // Bytes is an amount of memory or storage in MiB.
 type Bytes int
 
-// MiB and GiB are the units in which sizes are written.
+// The units of Bytes.
 const (
 	MiB Bytes = 1
 	GiB       = 1024 * MiB
@@ -55,7 +55,7 @@ func ParseBytes(text string) (Bytes, error) {
 	return 0, fmt.Errorf("%q is not a size such as 512Mi or 10Gi", text)
 }
 
-// positive reads a whole number between 1 and a million, which is beyond any size that a cluster has.
+// positive parses a whole number between 1 and a million, more than any cluster has.
 func positive(digits string) (int, error) {
 	amount, err := strconv.Atoi(digits)
 	if err != nil {

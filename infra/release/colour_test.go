@@ -6,7 +6,7 @@ import (
 	"platform.example/infra/release"
 )
 
-func TestEachColourHasItsOwnName(t *testing.T) {
+func TestColourName(t *testing.T) {
 	for colour, want := range map[release.Colour]string{
 		release.Blue:  "user-service-blue",
 		release.Green: "user-service-green",

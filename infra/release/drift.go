@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
-// Difference is one thing that the cluster has otherwise than the last release left it.
+// Difference is one difference between the cluster and the record of the last release.
 type Difference struct {
 	Service string `json:"service,omitempty"`
 	Kind    string `json:"kind"` // of the object
@@ -23,26 +23,26 @@ type Difference struct {
 	Patch map[string]any `json:"-"`
 }
 
-// Change is who changed a field last, as the API server recorded it.
+// Change is the last change of a field, as the API server recorded it.
 type Change struct {
 	By string    `json:"by"`
 	At time.Time `json:"at"`
 }
 
-// Changes is the last change of each field of an object, by the field's path.
+// Changes maps a field's path to its last change.
 type Changes map[string]Change
 
-// Bounds is between how many replicas an autoscaler scales.
+// Bounds are the minimum and the maximum number of replicas of an autoscaler.
 type Bounds struct{ Min, Max int }
 
 // ReplicasAnnotation on a HorizontalPodAutoscaler records the Bounds that the last update set.
 const ReplicasAnnotation = "platform.example/replicas"
 
-// With is the annotation's text. With what is live in it, each switch sets the bounds again: those of the one before may be
-// released by now, which Pulumi's state doesn't know.
-func (b Bounds) With(made string) string { return fmt.Sprintf("%d-%d %s", b.Min, b.Max, made) }
+// With returns the text of the annotation. The text includes the creation time of the live candidate, so Pulumi sets the bounds
+// again at each switch: the retirement Job may have lowered the previous ones, which Pulumi's state doesn't show.
+func (b Bounds) With(created string) string { return fmt.Sprintf("%d-%d %s", b.Min, b.Max, created) }
 
-// ReadBounds reads what With writes; the zero Bounds where it is anything else.
+// ReadBounds parses the text that With returns. It returns the zero Bounds for any other text.
 func ReadBounds(text string) (b Bounds) {
 	if _, err := fmt.Sscanf(text, "%d-%d", &b.Min, &b.Max); err != nil {
 		return Bounds{}
@@ -50,7 +50,7 @@ func ReadBounds(text string) (b Bounds) {
 	return b
 }
 
-// The fields that are compared.
+// The fields that Drift compares.
 const (
 	selectorField  = "spec.selector"
 	versionField   = "metadata.annotations." + VersionAnnotation
@@ -64,7 +64,7 @@ const (
 
 func imageField(service string) string { return "spec.template.spec.containers[" + service + "].image" }
 
-// String says what differs, and who changed it.
+// String describes the difference and, where known, who changed the field.
 func (d Difference) String() string {
 	text := fmt.Sprintf("%s %s is %s", d.Kind, d.Name, d.Have)
 	if d.Field != "" {
@@ -76,8 +76,8 @@ func (d Difference) String() string {
 	return text
 }
 
-// Drift is what differs from the last release, by service. A pod that was restarted is no difference, nor is a candidate that
-// never got traffic.
+// Drift returns the differences from the last release, ordered by service. A restarted pod is no difference, and neither is a
+// candidate that never got traffic.
 func Drift(recorded map[string]Recorded) []Difference {
 	var found []Difference
 	for _, service := range slices.Sorted(maps.Keys(recorded)) {
@@ -86,18 +86,18 @@ func Drift(recorded map[string]Recorded) []Difference {
 	return found
 }
 
-// Misleading reports whether the difference makes the cluster run something else than the record says: an output that states
-// the record would be wrong.
+// Misleading reports whether the cluster runs another version or image than the record says, so that an output with the recorded
+// one would be wrong.
 func (d Difference) Misleading() bool {
 	return d.Kind != "HorizontalPodAutoscaler" && slices.Contains([]string{"", selectorField, versionField, imageField(d.Service)}, d.Field)
 }
 
-// Selector is every key by which a live Service selects a colour.
+// Selector is the complete selector of a live Service.
 func Selector(service string, colour Colour) map[string]string {
 	return map[string]string{"app.kubernetes.io/name": service, ColourLabel: string(colour)}
 }
 
-// SelectorPatch makes a selector that of a colour: keys that don't belong there are removed.
+// SelectorPatch is a patch that changes selector to Selector(service, colour) and removes all other keys.
 func SelectorPatch(service string, colour Colour, selector map[string]string) map[string]any {
 	patch := map[string]any{}
 	for key := range selector {
@@ -109,16 +109,16 @@ func SelectorPatch(service string, colour Colour, selector map[string]string) ma
 	return map[string]any{"spec": map[string]any{"selector": patch}}
 }
 
-// live is the colour that the last release made live; empty for none.
+// live is the colour that the last release made live, or empty.
 func (r Recorded) live() Colour { return cmp.Or(r.Mark.Live, r.Selected) }
 
-// recorded reports whether the last release left the colour's Deployment as live or standing by. Any other is a candidate.
+// recorded reports whether the colour is the live or the standby one of the last release. Any other Deployment is a candidate.
 func (r Recorded) recorded(colour Colour) bool {
 	running, standby := r.Colours[colour], r.Mark.Standby
 	return colour == r.live() || standby != Former{} && standby.Made == running.Made && (standby.Made != "" || standby.Version == running.Version)
 }
 
-// wanted is what the record says that a colour runs: what it runs where nothing was recorded.
+// wanted returns what the colour runs according to the record, or its actual version and image where nothing was recorded.
 func (r Recorded) wanted(colour Colour) (version, image string) {
 	running, record := r.Colours[colour], r.Mark.Standby
 	if colour == r.live() {
@@ -134,7 +134,7 @@ func (r Recorded) wanted(colour Colour) (version, image string) {
 	return version, image
 }
 
-// Restored is the service as the last release left it, for all that Drift can restore but the colour of the traffic.
+// Restored is the service with everything that Drift can restore as the last release left it, except for the selected colour.
 func (r Recorded) Restored() Recorded {
 	r.Selected = cmp.Or(r.Selected, r.Mark.Live)
 	r.Colours = maps.Clone(r.Colours)
@@ -154,7 +154,7 @@ func (r Recorded) Released() Deployed {
 	return Deployed{Version: version, Image: image}
 }
 
-// least is how many replicas a Deployment has at least.
+// least is the minimum number of replicas.
 func (r Running) least() int {
 	if r.Autoscaler == nil {
 		return 1
@@ -162,7 +162,6 @@ func (r Running) least() int {
 	return max(1, cmp.Or(r.Autoscaler.Recorded.Min, r.Autoscaler.Bounds.Min))
 }
 
-// drift is what differs of one service.
 func (r Recorded) drift(service string) (found []Difference) {
 	live := r.live()
 	if live == "" {
@@ -173,17 +172,17 @@ func (r Recorded) drift(service string) (found []Difference) {
 	}
 	if want := Selector(service, live); !maps.Equal(r.Selector, want) {
 		patch := SelectorPatch(service, live, r.Selector)
-		if r.ByHand(service) != nil { // to move traffic takes more than a patch
+		if r.ByHand(service) != nil { // moving traffic takes more than a patch
 			patch = nil
 		}
 		differs("Service", service, selectorField, labels.Set(r.Selector).String(), labels.Set(want).String(), r.Changes, patch)
 	}
 	for _, colour := range []Colour{live, live.Other()} {
-		running, there := r.Colours[colour]
+		running, exists := r.Colours[colour]
 		switch {
-		case there && r.recorded(colour):
+		case exists && r.recorded(colour):
 			r.driftOf(service, colour, running, differs)
-		case !there && (colour == live || r.Mark.Standby != Former{}):
+		case !exists && (colour == live || r.Mark.Standby != Former{}):
 			differs("Deployment", colour.Name(service), "", "missing", "", nil, nil)
 		}
 	}
@@ -193,14 +192,14 @@ func (r Recorded) drift(service string) (found []Difference) {
 	return found
 }
 
-// driftOf is what differs of a colour's Deployment and its autoscaler.
+// driftOf calls differs for each difference of a colour's Deployment and its autoscaler.
 func (r Recorded) driftOf(
-	service string, colour Colour, is Running, differs func(kind, name, field, have, want string, by Changes, patch map[string]any),
+	service string, colour Colour, running Running, differs func(kind, name, field, have, want string, by Changes, patch map[string]any),
 ) {
 	const kind, scaler = "Deployment", "HorizontalPodAutoscaler"
 	type object = map[string]any
 	name, scaled := colour.Name(service), false
-	if a := is.Autoscaler; a == nil {
+	if a := running.Autoscaler; a == nil {
 		differs(scaler, name, "", "missing", "", nil, nil)
 	} else {
 		if scaled = a.Target == name; !scaled {
@@ -215,19 +214,21 @@ func (r Recorded) driftOf(
 		}
 	}
 	version, image := r.wanted(colour)
-	if is.Version != version {
-		differs(kind, name, versionField, is.Version, version, is.Changes, object{"metadata": object{"annotations": object{VersionAnnotation: version}}})
+	if running.Version != version {
+		differs(kind, name, versionField, running.Version, version, running.Changes,
+			object{"metadata": object{"annotations": object{VersionAnnotation: version}}})
 	}
-	if is.Image != image {
+	if running.Image != image {
 		containers := []any{object{"name": service, "image": image}}
-		differs(kind, name, imageField(service), is.Image, image, is.Changes,
+		differs(kind, name, imageField(service), running.Image, image, running.Changes,
 			object{"spec": object{"template": object{"spec": object{"containers": containers}}}})
 	}
-	if is.Paused {
-		differs(kind, name, pausedField, "true", "false", is.Changes, object{"spec": object{"paused": false}})
+	if running.Paused {
+		differs(kind, name, pausedField, "true", "false", running.Changes, object{"spec": object{"paused": false}})
 	}
-	// A Deployment without replicas isn't scaled. One with too few is, within seconds, where its autoscaler is as it should be.
-	if least := is.least(); is.Replicas == 0 || is.Replicas < least && !scaled {
-		differs(kind, name, replicasField, fmt.Sprint(is.Replicas), fmt.Sprintf("at least %d", least), is.Changes, object{"spec": object{"replicas": least}})
+	// An autoscaler ignores a Deployment with 0 replicas. It corrects any other number below the minimum within seconds.
+	if least := running.least(); running.Replicas == 0 || running.Replicas < least && !scaled {
+		differs(kind, name, replicasField, fmt.Sprint(running.Replicas), fmt.Sprintf("at least %d", least), running.Changes,
+			object{"spec": object{"replicas": least}})
 	}
 }

@@ -12,7 +12,7 @@ import (
 
 const recordedImage, foreignImage = "registry/user-service@sha256:1", "registry/user-service@sha256:f"
 
-// released is a service as a release leaves it: v2 is live in green, v1 stands by in blue.
+// released is a service after a release: v2 is live in green, v1 is the standby in blue.
 func released() release.Recorded {
 	scaled := func(colour release.Colour) *release.Autoscaler {
 		return &release.Autoscaler{Target: colour.Name(service), Bounds: release.Bounds{Min: 2, Max: 4}, Recorded: release.Bounds{Min: 2, Max: 4}}
@@ -32,7 +32,7 @@ func released() release.Recorded {
 	}
 }
 
-// of changes a colour's Deployment.
+// of returns a function that changes a colour's Deployment.
 func of(colour release.Colour, change func(*release.Running)) func(*release.Recorded) {
 	return func(r *release.Recorded) {
 		running := r.Colours[colour]
@@ -66,12 +66,12 @@ func TestDrift(t *testing.T) {
 			spec("selector", patch{"app.kubernetes.io/name": service, "colour": "green"})},
 		{"no replicas", of(release.Green, func(is *release.Running) { is.Replicas = 0 }),
 			[]string{"Deployment " + live + ": spec.replicas: 0, want at least 2"}, spec("replicas", 2)},
-		{"no replicas of what stands by", of(release.Blue, func(is *release.Running) { is.Replicas = 0 }),
+		{"no replicas of the standby", of(release.Blue, func(is *release.Running) { is.Replicas = 0 }),
 			[]string{"Deployment " + standby + ": spec.replicas: 0, want at least 2"}, spec("replicas", 2)},
 		{"replicas that the autoscaler is about to add", of(release.Green, func(is *release.Running) { is.Replicas = 1 }), nil, nil},
 		{"another image", of(release.Green, func(is *release.Running) { is.Image = foreignImage }),
 			[]string{"Deployment " + live + ": spec.template.spec.containers[user-service].image: " + foreignImage + ", want " + recordedImage}, image(recordedImage)},
-		{"another image of what stands by", of(release.Blue, func(is *release.Running) { is.Image = foreignImage }),
+		{"another image of the standby", of(release.Blue, func(is *release.Running) { is.Image = foreignImage }),
 			[]string{"Deployment " + standby + ": spec.template.spec.containers[user-service].image: " + foreignImage + ", want " + recordedImage + "0"},
 			image(recordedImage + "0")},
 		{"another image where none was recorded", func(r *release.Recorded) {
@@ -95,25 +95,25 @@ func TestDrift(t *testing.T) {
 			[]string{"HorizontalPodAutoscaler " + live + " is missing", "Deployment " + live + ": spec.replicas: 0, want at least 1"}, nil},
 		{"traffic that was moved", func(r *release.Recorded) { r.Selector["colour"], r.Selected = "blue", release.Blue },
 			[]string{"Service user-service: spec.selector: app.kubernetes.io/name=user-service,colour=blue, want " + selector}, nil},
-		{"what stands by was deleted", func(r *release.Recorded) { delete(r.Colours, release.Blue) },
+		{"standby deleted", func(r *release.Recorded) { delete(r.Colours, release.Blue) },
 			[]string{"Deployment " + standby + " is missing"}, nil},
-		{"what is live was deleted", func(r *release.Recorded) { delete(r.Colours, release.Green); r.Ready = 0 },
+		{"live Deployment deleted", func(r *release.Recorded) { delete(r.Colours, release.Green); r.Ready = 0 },
 			[]string{"Deployment " + live + " is missing", "Service user-service: ready endpoints: 0, want at least 1"}, nil},
-		{"a candidate in the place of what stood by", of(release.Blue, func(is *release.Running) {
+		{"a candidate in place of the standby", of(release.Blue, func(is *release.Running) {
 			is.Version, is.Made, is.Image, is.Replicas = "v3", "now", foreignImage, 0
 		}), nil, nil},
 		{"nothing was released", func(r *release.Recorded) { *r = release.Recorded{} }, nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			is := released()
-			c.change(&is)
-			found := release.Drift(map[string]release.Recorded{service: is})
-			var said []string
+			recorded := released()
+			c.change(&recorded)
+			found := release.Drift(map[string]release.Recorded{service: recorded})
+			var texts []string
 			for _, difference := range found {
-				said = append(said, difference.String())
+				texts = append(texts, difference.String())
 			}
-			if !reflect.DeepEqual(said, c.want) {
-				t.Fatalf("it says\n%s\nwant\n%s", strings.Join(said, "\n"), strings.Join(c.want, "\n"))
+			if !reflect.DeepEqual(texts, c.want) {
+				t.Fatalf("got\n%s\nwant\n%s", strings.Join(texts, "\n"), strings.Join(c.want, "\n"))
 			}
 			if len(found) > 0 && !reflect.DeepEqual(found[0].Patch, c.patch) {
 				t.Errorf("the patch is %v, want %v", found[0].Patch, c.patch)
@@ -122,17 +122,17 @@ func TestDrift(t *testing.T) {
 	}
 }
 
-func TestDriftNamesWhoChangedTheField(t *testing.T) {
+func TestDriftNamesTheFieldManager(t *testing.T) {
 	is := released()
 	is.Selector["tier"] = "x"
 	is.Changes = release.Changes{"spec.selector": {By: "kubectl-patch", At: now}, "spec.ports": {By: "pulumi"}}
 	want := " (changed by kubectl-patch at " + now.Local().Format(time.DateTime) + ")"
 	if found := release.Drift(map[string]release.Recorded{service: is}); len(found) != 1 || !strings.HasSuffix(found[0].String(), want) {
-		t.Errorf("it says %v, want %s", found, want)
+		t.Errorf("got %v, want %s", found, want)
 	}
 }
 
-// What was changed by hand neither becomes the record nor decides what is released.
+// Changes made by hand neither become the record nor decide what is released.
 func TestAPlanStartsFromTheRecord(t *testing.T) {
 	is := released()
 	of(release.Green, func(is *release.Running) { is.Version, is.Image, is.Replicas = "v9", foreignImage, 0 })(&is)
@@ -142,7 +142,7 @@ func TestAPlanStartsFromTheRecord(t *testing.T) {
 	}
 	plan, err = release.New(service, is, release.Wish{Source: "v3"}, keep, now)
 	if want := (release.Former{Version: "v2", Made: "later", Image: recordedImage}); err != nil || plan.Mark.Standby != want || plan.Replicas != 2 {
-		t.Errorf("a release: %+v, %v; want %+v to stand by", plan, err, want)
+		t.Errorf("a release: %+v, %v; want standby %+v", plan, err, want)
 	}
 	mark, err := release.TakeBack(service, is, now)
 	if want := (release.Former{Version: "v2", Made: "later", Image: recordedImage}); err != nil || mark.Standby != want || mark.TakenBack != "v2" {
@@ -154,21 +154,21 @@ func TestAPlanStartsFromTheRecord(t *testing.T) {
 		t.Errorf("without a colour in the selector: %+v, %v", plan, err)
 	}
 	if deployed := is.Released(); deployed != (release.Deployed{Version: "v2", Image: recordedImage}) {
-		t.Errorf("what was released last is said to be %+v", deployed)
+		t.Errorf("the last release is %+v", deployed)
 	}
 }
 
-func TestARollbackToAnImageThatWasChangedByHandIsRefused(t *testing.T) {
+func TestRollbackRefusesAChangedStandby(t *testing.T) {
 	is := released()
 	of(release.Blue, func(is *release.Running) { is.Image = foreignImage })(&is)
 	_, err := release.TakeBack(service, is, now)
-	if err == nil || !strings.Contains(err.Error(), "user-service-blue stands by, but isn't what was live before: `make drift` says what was changed") {
+	if err == nil || !strings.Contains(err.Error(), "the standby user-service-blue was changed since it was live: `make drift` shows the change") {
 		t.Errorf("got %v", err)
 	}
 }
 
-// An earlier version of the platform moves the traffic without recording images: those of other versions don't count.
-func TestAnImageIsRecordedForItsVersionAlone(t *testing.T) {
+// An earlier version of the platform moves traffic without recording images. ReadMark ignores images of other versions.
+func TestReadMarkIgnoresImagesOfOtherVersions(t *testing.T) {
 	annotations := released().Mark.Annotations()
 	for key, value := range (release.Mark{Live: release.Blue, Version: "v1", Standby: release.Former{Version: "v2", Made: "later"}}).Annotations() {
 		if value != "" {
@@ -176,11 +176,11 @@ func TestAnImageIsRecordedForItsVersionAlone(t *testing.T) {
 		}
 	}
 	if mark := release.ReadMark(annotations); mark.Version != "v1" || mark.Image != "" || mark.Standby.Image != "" {
-		t.Errorf("it is read as %+v", mark)
+		t.Errorf("the mark is %+v", mark)
 	}
 }
 
-func TestWhatStandsByIsRetiredWhenItsTimeIsOver(t *testing.T) {
+func TestRetirement(t *testing.T) {
 	is := released()
 	plan, err := release.New(service, is, release.Wish{Source: "v2"}, keep, now)
 	if err != nil {
@@ -200,22 +200,22 @@ func TestWhatStandsByIsRetiredWhenItsTimeIsOver(t *testing.T) {
 	if !order.At.Equal(is.Mark.At.Add(keep)) || string(patches) != want {
 		t.Errorf("at %s it patches\n%s\nwant\n%s", order.At, patches, want)
 	}
-	// That is what is recorded then: nothing differs, nothing can be given back, and the next update removes the Deployment.
+	// After the retirement nothing differs, a rollback is refused, and the next update removes the Deployment.
 	is.Mark.Standby = release.Former{}
 	of(release.Blue, func(is *release.Running) { is.Replicas = 0 })(&is)
 	of(release.Green, func(is *release.Running) {
 		is.Autoscaler.Bounds, is.Autoscaler.Recorded = release.Bounds{Min: 1, Max: 4}, release.ReadBounds(release.Bounds{Min: 1, Max: 4}.With(plan.Made))
 	})(&is)
 	if found := release.Drift(map[string]release.Recorded{service: is}); len(found) > 0 {
-		t.Errorf("it differs: %v", found)
+		t.Errorf("drift: %v", found)
 	}
-	if _, err := release.TakeBack(service, is, now); err == nil || !strings.Contains(err.Error(), "nothing stands by") {
+	if _, err := release.TakeBack(service, is, now); err == nil || !strings.Contains(err.Error(), "no standby version") {
 		t.Errorf("a rollback: %v", err)
 	}
 	if plan, err = release.New(service, is, release.Wish{Source: "v2"}, keep, now); err != nil || len(plan.Colours) != 1 {
 		t.Errorf("the next update: %+v, %v", plan, err)
 	}
 	if order := plan.Retirement(service, "apps", keep, release.Bounds{}); !order.At.IsZero() {
-		t.Errorf("it is retired again: %v", order)
+		t.Errorf("retired again: %v", order)
 	}
 }

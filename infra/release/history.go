@@ -17,23 +17,23 @@ const HistoryOutput = "releases"
 // keptReleases is how many releases a history holds.
 const keptReleases = 50
 
-// Deployed is what a service was in a release.
+// Deployed is the version and the image of a service in a release.
 type Deployed struct {
 	Version string `json:"version"`
 	Image   string `json:"digest"` // repository@sha256:…
 }
 
-// Entry is one release: what was live from its time on.
+// Entry is one release: the services that were live from At on.
 type Entry struct {
 	Number   int                 `json:"number"` // counts from 1
 	At       time.Time           `json:"at"`
 	Services map[string]Deployed `json:"services"`
 }
 
-// History is the last releases of a stack, the oldest first.
+// History is the list of a stack's last releases, oldest first.
 type History []Entry
 
-// Then is the history once these services are live. Nothing is added where that is so already.
+// Then returns the history with an entry for these live services. It returns h unchanged if its last entry has the same ones.
 func (h History) Then(live map[string]Deployed, now time.Time) History {
 	number := 1
 	if len(h) > 0 {
@@ -47,11 +47,11 @@ func (h History) Then(live map[string]Deployed, now time.Time) History {
 	return longer[max(0, len(longer)-keptReleases):]
 }
 
-// Find is what a person means by a number of the history (12 or #12), or by a service's version: the services that are to
-// be deployed as they were then. A version names the one service that had it.
+// Find looks up a release by its number (12 or #12), or services by a version. It returns the services to deploy: all services
+// of the release with that number, or for a version the services that had it, as in their latest release with it.
 func (h History) Find(text string) (map[string]Deployed, error) {
 	if len(h) == 0 {
-		return nil, errors.New("the history is empty: nothing was ever released")
+		return nil, errors.New("the history is empty: nothing has been released yet")
 	}
 	latest := slices.Backward(h)
 	if regexp.MustCompile(`^#?[0-9]{1,9}$`).MatchString(text) {
@@ -61,7 +61,7 @@ func (h History) Find(text string) (map[string]Deployed, error) {
 				return entry.Services, nil
 			}
 		}
-		return nil, fmt.Errorf("there is no release %d in the history: it has %d to %d", number, h[0].Number, h[len(h)-1].Number)
+		return nil, fmt.Errorf("release %d is not in the history, which has %d to %d", number, h[0].Number, h[len(h)-1].Number)
 	}
 	found := map[string]Deployed{}
 	for _, entry := range latest {
@@ -72,7 +72,7 @@ func (h History) Find(text string) (map[string]Deployed, error) {
 		}
 	}
 	if len(found) == 0 {
-		return nil, fmt.Errorf("no service ever was version %q: want a version or a number that `make releases` lists", text)
+		return nil, fmt.Errorf("no release has version %q: use a version or a number that `make releases` lists", text)
 	}
 	return found, nil
 }

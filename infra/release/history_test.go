@@ -13,7 +13,7 @@ func deployed(version string) release.Deployed {
 	return release.Deployed{Version: version, Image: "registry.example.com/any@sha256:" + version}
 }
 
-func TestAHistoryTellsWhatWasLiveAndWhen(t *testing.T) {
+func TestHistoryFind(t *testing.T) {
 	var history release.History
 	one := map[string]release.Deployed{"a": deployed("a1"), "b": deployed("b1")}
 	two := map[string]release.Deployed{"a": deployed("a2"), "b": deployed("b1")}
@@ -21,14 +21,14 @@ func TestAHistoryTellsWhatWasLiveAndWhen(t *testing.T) {
 		history = history.Then(live, now)
 	}
 	if len(history) != 3 || history[0].Number != 1 || history[2].Number != 3 || history[2].Services["a"].Version != "a1" {
-		t.Errorf("it is %+v, want three releases, of which the third is the first again", history)
+		t.Errorf("history is %+v, want three releases, the third with the services of the first", history)
 	}
 	for _, c := range []struct{ text, want, fault string }{
 		{text: "2", want: "a2 b1"},
 		{text: "#1", want: "a1 b1"},
 		{text: "a2", want: "a2 "},
-		{text: "7", fault: "there is no release 7 in the history: it has 1 to 3"},
-		{text: "a3", fault: `no service ever was version "a3"`},
+		{text: "7", fault: "release 7 is not in the history, which has 1 to 3"},
+		{text: "a3", fault: `no release has version "a3"`},
 	} {
 		found, err := history.Find(c.text)
 		if got := found["a"].Version + " " + found["b"].Version; c.fault == "" && (err != nil || got != c.want) {
@@ -43,7 +43,7 @@ func TestAHistoryTellsWhatWasLiveAndWhen(t *testing.T) {
 	}
 }
 
-func TestAHistoryIsBounded(t *testing.T) {
+func TestHistoryIsBounded(t *testing.T) {
 	var history release.History
 	for i := range 200 {
 		history = history.Then(map[string]release.Deployed{"a": deployed(fmt.Sprint(i))}, now.Add(time.Duration(i)*time.Hour))

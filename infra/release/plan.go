@@ -1,5 +1,5 @@
-// Package release decides how a service gets from the version that is live to the one that is wanted: two colours, one of
-// which has the traffic. It is plain data and functions without I/O; whoever carries a plan out asks and tells the cluster.
+// Package release plans blue/green releases: how a service gets from its live version to the wanted one. The package has only data
+// and functions without I/O. Its callers read the cluster's state and apply the plans.
 package release
 
 import (
@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// Move is what a plan does with a service's traffic.
+// Move is what a plan does with a service's traffic. The first matching line applies:
 //
-//	what is recorded                              what is wished          move     traffic at the end
-//	no live Service, or nothing where it leads    any version             start    blue, or where it leads, which is made
-//	the version wished is live                    -                       stay     as it is
-//	it was taken back, and nobody asks for it     the source's version    hold     as it is
-//	it stands by                                  -                       return   the other colour, which is there
-//	anything else                                 -                       release  the other colour, once it is verified
+//	recorded state                                                   move     live colour after the plan
+//	no live Service, or the colour that it selects doesn't exist     start    blue or the selected colour, created
+//	the wanted version is live                                       stay     unchanged
+//	it was rolled back, comes from the sources, and isn't forced     hold     unchanged
+//	it is the standby version                                        return   the other colour, which exists
+//	anything else                                                    release  the other colour, once it is verified
 type Move string
 
 // The moves.
@@ -28,45 +28,45 @@ const (
 	Release Move = "release"
 )
 
-// Wish is the version that somebody wants a service to be, and how much they want it.
+// Wish is the wanted version of a service.
 type Wish struct {
-	Source string // the version that the sources (or staging) have
-	Pinned string // another version that is asked for by name; empty for Source
-	Again  bool   // also if it was taken back
-	Retire bool   // no former version is to stand by any longer
+	Source string // the version of the sources, or of staging
+	Pinned string // another version, requested by name; empty for Source
+	Again  bool   // release the version even if it was rolled back
+	Retire bool   // remove the standby version
 }
 
-// Version is the version that is wanted.
+// Version is the wanted version.
 func (w Wish) Version() string { return cmp.Or(w.Pinned, w.Source) }
 
-// Plan is how a service gets from what is recorded to what is wished. Carried out in part, or twice, it leads there all
-// the same: what is recorded afterwards has a plan of its own.
+// Plan is the way of a service from its recorded state to the wish. After a plan that was applied in part, a new plan from the state
+// then recorded leads to the same result. Applying a plan is idempotent.
 type Plan struct {
 	Move    Move
-	Live    Colour // has the traffic at the end
+	Live    Colour // after the plan
 	Version string // of Live
-	From    string // the version that is live now; empty for none
+	From    string // the version that is live before the plan, or empty
 
-	// Target is the colour that gets what the program says now, its image and configuration; the other one keeps what it
-	// was released with. Empty: both keep it.
+	// Target is the colour that gets the image and the configuration of the program. The other colour keeps those that it was
+	// released with. If Target is empty, both do.
 	Target Colour
 	Made   string // when Target became a candidate
-	// Colours is every colour that is there at the end. One that is missing here is taken away.
+	// Colours are the colours that exist after the plan. The plan removes any other.
 	Colours []Colour
-	// Replicas is how many replicas a colour must have at least until the next plan: as many as carry the traffic now.
-	// Only a move sets it.
+	// Replicas is the minimum number of replicas of each colour until the next plan: the number that serves the traffic now.
+	// It is 0 unless the plan moves traffic.
 	Replicas int
 	// Mark is written together with the selector.
 	Mark Mark
-	// Was is the mark until then. Only a move sets it.
+	// Was is the previous mark. It is zero unless the plan moves traffic.
 	Was Mark
 }
 
-// Moves reports whether the plan gives the traffic to another colour.
+// Moves reports whether the plan moves traffic to the other colour.
 func (p Plan) Moves() bool { return p.Move == Release || p.Move == Return }
 
-// New is the plan for one service, from what its last release recorded: what was changed by hand since isn't kept. A former version stands by for so long after a switch, and is then taken away. It is an
-// error if what is recorded contradicts itself.
+// New plans a service from the record of its last release. Changes that somebody made by hand since then are not kept. The standby
+// version is removed once the switch is longer ago than keep. New fails if the selector was changed by hand.
 func New(service string, recorded Recorded, wish Wish, keep time.Duration, now time.Time) (Plan, error) {
 	if err := recorded.ByHand(service); err != nil {
 		return Plan{}, err
@@ -75,12 +75,12 @@ func New(service string, recorded Recorded, wish Wish, keep time.Duration, now t
 		return start(Blue, wish, now), nil
 	}
 	live, running := recorded.Live()
-	if _, there := recorded.Colours[live]; !there { // an update was killed between the Service and the Deployment
+	if _, exists := recorded.Colours[live]; !exists { // an update was killed between the Service and the Deployment
 		return start(live, wish, now), nil
 	}
 	standby, former, stands := recorded.Standby()
 	mark := recorded.Mark
-	mark.Live, mark.Version, mark.Image = live, running.Version, running.Image // one that was made before marks were
+	mark.Live, mark.Version, mark.Image = live, running.Version, running.Image // services from before marks have none
 	plan := Plan{From: running.Version}
 	switch {
 	case running.Version == wish.Version():
@@ -113,57 +113,56 @@ func New(service string, recorded Recorded, wish Wish, keep time.Duration, now t
 		mark.Verified = plan.Made
 	}
 	if wish.Pinned != "" && wish.Pinned != wish.Source {
-		mark.TakenBack = wish.Source // or the next update would bring it back
+		mark.TakenBack = wish.Source // otherwise the next update would release it again
 	}
 	return plan.on(standby, mark, wish, true), nil
 }
 
-// start is the plan of a service that nobody reaches yet. A Deployment that a killed update has left is taken over.
+// start plans a service that has no traffic yet. It takes over a Deployment that a killed update left.
 func start(live Colour, wish Wish, now time.Time) Plan {
 	plan := Plan{Move: Start, Made: now.UTC().Format(time.RFC3339Nano)}.on(live, Mark{Live: live, Version: wish.Version(), At: now}, wish, false)
 	plan.Target = live
 	return plan
 }
 
-// on completes the plan: who has the traffic in the end, and whether the other colour stays.
+// on completes the plan with the colour that is live after it, and whether the other colour exists then.
 func (p Plan) on(live Colour, mark Mark, wish Wish, other bool) Plan {
 	p.Live, p.Version, p.Mark, p.Colours = live, mark.Version, mark, []Colour{live}
 	if other {
 		p.Colours = append(p.Colours, live.Other())
 	}
-	// What the program says belongs to the version that its sources have. A candidate has nothing of its own yet.
+	// The program's configuration belongs to the version of its sources. A new candidate has no configuration yet.
 	if p.Move == Release || mark.Version == wish.Source {
 		p.Target = live
 	}
 	return p
 }
 
-// Sentence says what the plan does, for people; empty where nothing changes. Image is what runs in the colour that gets the
-// traffic.
+// Sentence describes the plan for people. It is empty where nothing changes. Image is the image of the colour that gets the traffic.
 func (p Plan) Sentence(service, image string, keep time.Duration) string {
 	other := p.Live.Other()
 	switch p.Move {
 	case Start:
-		return fmt.Sprintf("%s: %s is the first to run, in %s (%s)", service, p.Version, p.Live, image)
+		return fmt.Sprintf("%s: %s is the first version, in %s (%s)", service, p.Version, p.Live, image)
 	case Hold:
-		return fmt.Sprintf("%s stays at %s: %s was taken back and is not released again unasked: change the source, or ask for it with `make release`",
+		return fmt.Sprintf("%s stays at %s: %s was rolled back: change the source, or release it again with `make release`",
 			service, p.Version, p.Mark.TakenBack)
 	case Return:
-		return fmt.Sprintf("%s goes back from %s to %s, which stands by in %s (%s); %s in %s stands by for %s",
+		return fmt.Sprintf("%s goes back from %s to the standby version %s in %s (%s); %s in %s becomes the standby for %s",
 			service, p.From, p.Version, p.Live, image, p.From, other, keep)
 	case Release:
-		return fmt.Sprintf("%s is released: from %s to %s in %s (%s), verified before it gets traffic; %s in %s stands by for %s",
+		return fmt.Sprintf("%s is released: from %s to %s in %s (%s), verified before it gets traffic; %s in %s becomes the standby for %s",
 			service, named(p.From), p.Version, p.Live, image, named(p.From), other, keep)
 	default:
 		return ""
 	}
 }
 
-// named is a version for people; one that was made before versions were told has none.
-func named(version string) string { return cmp.Or(version, "a version that doesn't say which") }
+// named returns the version for people. Deployments from before version annotations have none.
+func named(version string) string { return cmp.Or(version, "an unknown version") }
 
-// TakeBack is the mark of a rollback: the traffic returns to the colour that stands by, at once, and what it is taken from
-// isn't released again unasked. It is an error where nothing stands by.
+// TakeBack is the mark of a rollback: traffic returns to the standby colour at once, and the version that was live is released
+// again only on request. TakeBack fails without a standby version.
 func TakeBack(service string, recorded Recorded, now time.Time) (Mark, error) {
 	if err := recorded.ByHand(service); err != nil {
 		return Mark{}, err
@@ -172,12 +171,12 @@ func TakeBack(service string, recorded Recorded, now time.Time) (Mark, error) {
 	recorded.Selected = restored.Selected
 	standby, former, stands := recorded.Standby() // as it runs
 	live, running := restored.Live()              // as it was released
-	if _, there := recorded.Colours[standby]; there && !stands && recorded.recorded(standby) {
-		return Mark{}, fmt.Errorf("service %s: %s stands by, but isn't what was live before: `make drift` says what was changed, "+
-			"`make repair` restores it", service, standby.Name(service))
+	if _, exists := recorded.Colours[standby]; exists && !stands && recorded.recorded(standby) {
+		return Mark{}, fmt.Errorf("service %s: the standby %s was changed since it was live: `make drift` shows the change, "+
+			"`make repair` reverts it", service, standby.Name(service))
 	}
 	if !stands {
-		return Mark{}, fmt.Errorf("service %s: nothing stands by: version %s is live in %s, and the former one is gone: "+
+		return Mark{}, fmt.Errorf("service %s: no standby version: version %s is live in %s, and the previous one was removed: "+
 			"release an older version with `make release V=<version>`; `make releases` lists them", service, running.Version, live)
 	}
 	return Mark{Live: standby, Version: former.Version, Image: former.Image, Standby: running.former(), TakenBack: running.Version, At: now}, nil
@@ -186,13 +185,13 @@ func TakeBack(service string, recorded Recorded, now time.Time) (Mark, error) {
 // Colour tells the two Deployments of one service apart.
 type Colour string
 
-// The colours. Each has its own Deployment, Service and configuration; the live Service selects one of them.
+// The colours. Each has its own Deployment, Service and configuration. The live Service selects one of them.
 const (
 	Blue  Colour = "blue"
 	Green Colour = "green"
 )
 
-// Name is what the resources of a service in this colour are called, such as user-service-blue.
+// Name is the name of the service's resources in this colour, such as user-service-blue.
 func (c Colour) Name(service string) string { return service + "-" + string(c) }
 
 // Other is the other colour.
@@ -203,26 +202,26 @@ func (c Colour) Other() Colour {
 	return Blue
 }
 
-// RequestVariable is the environment variable in which the release command hands its Request to the program that it has
-// pulumi run. Unset, as in a plain `pulumi up`, nothing but the sources is asked for.
+// RequestVariable is the environment variable in which the release command passes its Request to the Pulumi program. A plain
+// `pulumi up` leaves it unset and releases the sources.
 const RequestVariable = "PLATFORM_RELEASE"
 
-// Request is what somebody asks for beyond what the sources say.
+// Request changes what an update releases.
 type Request struct {
-	Services map[string]Deployed `json:"services,omitempty"` // what is to run in place of the sources' version
-	Again    bool                `json:"again,omitempty"`    // also what was taken back
-	Retire   bool                `json:"retire,omitempty"`   // no former version is to stand by any longer
-	Holder   string              `json:"holder,omitempty"`   // who asks, as the lock of releases names them
+	Services map[string]Deployed `json:"services,omitempty"` // deployed instead of the version of the sources
+	Again    bool                `json:"again,omitempty"`    // release versions that were rolled back
+	Retire   bool                `json:"retire,omitempty"`   // remove the standby versions
+	Holder   string              `json:"holder,omitempty"`   // the holder of the Lease of releases
 }
 
-// ReadRequest reads the variable's value; the zero Request where it is empty.
+// ReadRequest parses the variable's value. An empty value is the zero Request.
 func ReadRequest(text string) (Request, error) {
 	var request Request
 	if text == "" {
 		return request, nil
 	}
 	if err := json.Unmarshal([]byte(text), &request); err != nil {
-		return request, fmt.Errorf("%s: %w: it is the release command's to set: unset it", RequestVariable, err)
+		return request, fmt.Errorf("%s: %w: only the release command sets this variable: unset it", RequestVariable, err)
 	}
 	return request, nil
 }
@@ -231,12 +230,12 @@ func ReadRequest(text string) (Request, error) {
 func (r Request) String() string {
 	text, err := json.Marshal(r)
 	if err != nil {
-		panic(err) // of texts and truth values
+		panic(err) // strings and booleans always encode
 	}
 	return string(text)
 }
 
-// Wish is what is asked of one service.
+// Wish is the part of the request for one service. Source is the version of the sources.
 func (r Request) Wish(service, source string) Wish {
 	return Wish{Source: source, Pinned: r.Services[service].Version, Again: r.Again, Retire: r.Retire}
 }

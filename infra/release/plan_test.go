@@ -18,7 +18,7 @@ const (
 	keep    = time.Hour
 )
 
-// live is a recorded state as a release leaves it: one version has the traffic, another may stand by.
+// live is the state after a release: one version is live, another may be the standby.
 func live(colour release.Colour, version, standby string) release.Recorded {
 	recorded := release.Recorded{
 		Selected: colour,
@@ -31,7 +31,7 @@ func live(colour release.Colour, version, standby string) release.Recorded {
 	return recorded
 }
 
-// selecting is a live Service that leads to a colour in which nothing runs.
+// selecting is a live Service that selects a colour without a Deployment.
 func selecting(colour release.Colour, version string) release.Recorded {
 	recorded := live(colour, version, "")
 	delete(recorded.Colours, colour)
@@ -39,8 +39,8 @@ func selecting(colour release.Colour, version string) release.Recorded {
 }
 
 func TestPlans(t *testing.T) {
-	takenBack := live(release.Blue, "v1", "v2")
-	takenBack.Mark.TakenBack = "v2"
+	rolledBack := live(release.Blue, "v1", "v2")
+	rolledBack.Mark.TakenBack = "v2"
 	interrupted := live(release.Blue, "v1", "")
 	interrupted.Colours[release.Green] = release.Running{Version: "v2", Replicas: 1}
 	overwritten := live(release.Blue, "v2", "v1")
@@ -66,47 +66,47 @@ func TestPlans(t *testing.T) {
 		wish     release.Wish
 		want     want
 	}{
-		{"the first", release.Recorded{}, release.Wish{Source: "v1"},
+		{"first release", release.Recorded{}, release.Wish{Source: "v1"},
 			want{release.Start, release.Blue, "v1", release.Blue, both[:1], 0, "", ""}},
-		{"the first, after a run that was killed", release.Recorded{Colours: map[release.Colour]release.Running{release.Blue: {Version: "v0"}}},
+		{"first release after a killed run", release.Recorded{Colours: map[release.Colour]release.Running{release.Blue: {Version: "v0"}}},
 			release.Wish{Source: "v1"}, want{release.Start, release.Blue, "v1", release.Blue, both[:1], 0, "", ""}},
-		{"the first, after a run that was killed when only the live Service was there", selecting(release.Blue, "v0"), release.Wish{Source: "v1"},
+		{"first release after a killed run that only created the live Service", selecting(release.Blue, "v0"), release.Wish{Source: "v1"},
 			want{release.Start, release.Blue, "v1", release.Blue, both[:1], 0, "", ""}},
-		{"what is live was deleted", selecting(release.Green, "v1"), release.Wish{Source: "v1"},
+		{"live Deployment deleted", selecting(release.Green, "v1"), release.Wish{Source: "v1"},
 			want{release.Start, release.Green, "v1", release.Green, both[1:], 0, "", ""}},
 		{"nothing new", live(release.Blue, "v1", ""), release.Wish{Source: "v1"},
 			want{release.Stay, release.Blue, "v1", release.Blue, both[:1], 0, "", ""}},
-		{"nothing new, the former one stands by", live(release.Green, "v2", "v1"), release.Wish{Source: "v2"},
+		{"nothing new, with a standby", live(release.Green, "v2", "v1"), release.Wish{Source: "v2"},
 			want{release.Stay, release.Green, "v2", release.Green, both, 0, "v1", ""}},
-		{"the former one has stood by for long", long, release.Wish{Source: "v2"},
+		{"the standby is too old", long, release.Wish{Source: "v2"},
 			want{release.Stay, release.Green, "v2", release.Green, both[1:], 0, "", ""}},
-		{"the former one is to go", live(release.Green, "v2", "v1"), release.Wish{Source: "v2", Retire: true},
+		{"the standby is to be retired", live(release.Green, "v2", "v1"), release.Wish{Source: "v2", Retire: true},
 			want{release.Stay, release.Green, "v2", release.Green, both[1:], 0, "", ""}},
 		{"a new version", live(release.Blue, "v1", ""), release.Wish{Source: "v2"},
 			want{release.Release, release.Green, "v2", release.Green, both, 3, "v1", ""}},
-		{"a new version takes the place of the one that stands by", live(release.Green, "v2", "v1"), release.Wish{Source: "v3"},
+		{"a new version replaces the standby", live(release.Green, "v2", "v1"), release.Wish{Source: "v3"},
 			want{release.Release, release.Blue, "v3", release.Blue, both, 3, "v2", ""}},
-		{"of services that had no mark", unmarked, release.Wish{Source: "v2"},
+		{"a service without a mark", unmarked, release.Wish{Source: "v2"},
 			want{release.Release, release.Green, "v2", release.Green, both, 3, "v1", ""}},
-		{"a release that was interrupted is begun again", interrupted, release.Wish{Source: "v2"},
+		{"an interrupted release starts over", interrupted, release.Wish{Source: "v2"},
 			want{release.Release, release.Green, "v2", release.Green, both, 3, "v1", ""}},
-		{"a release that was interrupted and is no longer wanted", interrupted, release.Wish{Source: "v1"},
+		{"an interrupted release is no longer wanted", interrupted, release.Wish{Source: "v1"},
 			want{release.Stay, release.Blue, "v1", release.Blue, both[:1], 0, "", ""}},
 		{"the sources go back", live(release.Green, "v2", "v1"), release.Wish{Source: "v1"},
 			want{release.Return, release.Blue, "v1", release.Blue, both, 3, "v2", ""}},
-		{"what stood by was overwritten by a release that failed", overwritten, release.Wish{Source: "v1"},
+		{"a failed release replaced the standby", overwritten, release.Wish{Source: "v1"},
 			want{release.Release, release.Green, "v1", release.Green, both, 3, "v2", ""}},
-		{"what was taken back isn't released again", takenBack, release.Wish{Source: "v2"},
+		{"a rolled back version isn't released again", rolledBack, release.Wish{Source: "v2"},
 			want{release.Hold, release.Blue, "v1", "", both, 0, "v2", "v2"}},
-		{"unless somebody asks for it", takenBack, release.Wish{Source: "v2", Again: true},
+		{"a rolled back version is released on request", rolledBack, release.Wish{Source: "v2", Again: true},
 			want{release.Return, release.Green, "v2", release.Green, both, 3, "v1", ""}},
-		{"nor does it keep the next version", takenBack, release.Wish{Source: "v3"},
+		{"the version after a rolled back one", rolledBack, release.Wish{Source: "v3"},
 			want{release.Release, release.Green, "v3", release.Green, both, 3, "v1", ""}},
 		{"an older version by name", live(release.Green, "v3", "v2"), release.Wish{Source: "v3", Pinned: "v1"},
 			want{release.Release, release.Blue, "v1", release.Blue, both, 3, "v3", "v3"}},
-		{"an older version by name that stands by, as it was", live(release.Green, "v3", "v2"), release.Wish{Source: "v3", Pinned: "v2"},
+		{"the standby by name", live(release.Green, "v3", "v2"), release.Wish{Source: "v3", Pinned: "v2"},
 			want{release.Return, release.Blue, "v2", "", both, 3, "v3", "v3"}},
-		{"an older version by name that is live, as it is", live(release.Blue, "v2", "v3"), release.Wish{Source: "v3", Pinned: "v2"},
+		{"the live version by name", live(release.Blue, "v2", "v3"), release.Wish{Source: "v3", Pinned: "v2"},
 			want{release.Stay, release.Blue, "v2", "", both, 0, "v3", ""}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -124,13 +124,13 @@ func TestPlans(t *testing.T) {
 			}
 			sentence := plan.Sentence(service, "image", keep)
 			if (sentence == "") != (plan.Move == release.Stay) || !strings.HasPrefix(sentence, service) && sentence != "" {
-				t.Errorf("it is told as %q", sentence)
+				t.Errorf("the sentence is %q", sentence)
 			}
 		})
 	}
 }
 
-func TestASelectorThatWasChangedByHandIsSaid(t *testing.T) {
+func TestSelectorChangedByHandIsAnError(t *testing.T) {
 	recorded := live(release.Blue, "v1", "v0")
 	recorded.Selected = release.Green
 	want := "service user-service: its live Service selects green (version v0), but the last release made blue (version v1) live"
@@ -142,18 +142,18 @@ func TestASelectorThatWasChangedByHandIsSaid(t *testing.T) {
 	}
 }
 
-func TestARollbackNeedsAVersionThatStandsBy(t *testing.T) {
+func TestRollbackNeedsAStandby(t *testing.T) {
 	mark, err := release.TakeBack(service, live(release.Green, "v2", "v1"), now)
 	if want := (release.Mark{Live: release.Blue, Version: "v1", Standby: release.Former{Version: "v2"}, TakenBack: "v2", At: now}); err != nil || mark != want {
 		t.Errorf("%+v, %v; want %+v", mark, err, want)
 	}
 	_, err = release.TakeBack(service, live(release.Green, "v2", ""), now)
-	if err == nil || !strings.Contains(err.Error(), "nothing stands by: version v2 is live in green") {
-		t.Errorf("with nothing standing by: %v", err)
+	if err == nil || !strings.Contains(err.Error(), "no standby version: version v2 is live in green") {
+		t.Errorf("without a standby: %v", err)
 	}
 }
 
-func TestAMarkIsReadAsItWasWritten(t *testing.T) {
+func TestMarkRoundTrip(t *testing.T) {
 	for _, mark := range []release.Mark{
 		{Live: release.Green, Version: "v2", Image: "registry/a@sha256:2", TakenBack: "v3", Verified: "2026-03-01T12:00:00Z", At: now,
 			Standby: release.Former{Version: "v1", Made: "2026-03-01T11:00:00Z", Image: "registry/a@sha256:1"}},
@@ -168,16 +168,16 @@ func TestAMarkIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-// world is a cluster with one service, on which plans are carried out step by step and may be cut off after any.
+// world is a cluster with one service. It applies plans step by step and may stop after any step.
 type world struct {
 	t        *testing.T
 	recorded release.Recorded
-	verified map[release.Colour]string // the version that was found to be good there
-	begun    bool                      // something has run where the live Service leads
+	verified map[release.Colour]string // the version that passed verification
+	begun    bool                      // the selected colour had a Deployment
 	now      time.Time
 }
 
-// carryOut does the first steps of a plan, in the order in which an update does them, and reports whether those were all.
+// carryOut applies the first steps of a plan in the order of an update. It reports whether that was the whole plan.
 func (w *world) carryOut(plan release.Plan, steps int) bool {
 	w.t.Helper()
 	step := func(do func()) {
@@ -187,22 +187,22 @@ func (w *world) carryOut(plan release.Plan, steps int) bool {
 		}
 	}
 	for _, colour := range plan.Colours {
-		if _, there := w.recorded.Colours[colour]; !there && colour != plan.Target {
-			w.t.Fatalf("%+v keeps %s, which isn't there", plan, colour)
+		if _, exists := w.recorded.Colours[colour]; !exists && colour != plan.Target {
+			w.t.Fatalf("%+v keeps %s, which doesn't exist", plan, colour)
 		}
 	}
-	if plan.Move == release.Start { // those who start look for each other
+	if plan.Move == release.Start { // pods that start look up the live Services of the others
 		step(func() { w.recorded.Selected, w.recorded.Mark = plan.Live, plan.Mark })
 		step(func() {
 			w.recorded.Colours[plan.Live] = release.Running{Version: plan.Version, Made: plan.Made, Replicas: 1}
-			w.verified[plan.Live] = plan.Version // it has nobody to take the traffic from
+			w.verified[plan.Live] = plan.Version // no other version has the traffic
 		})
 		return steps >= 0
 	}
 	if plan.Target != "" {
 		step(func() {
 			if plan.Target == w.recorded.Selected && w.recorded.Colours[plan.Target].Version != plan.Version {
-				w.t.Fatalf("%+v puts another version in the place of the one that has the traffic", plan)
+				w.t.Fatalf("%+v replaces the live version in place", plan)
 			}
 			if plan.Move == release.Release {
 				delete(w.verified, plan.Target)
@@ -213,12 +213,12 @@ func (w *world) carryOut(plan release.Plan, steps int) bool {
 	if plan.Move == release.Release {
 		step(func() { w.verified[plan.Live] = plan.Version })
 	}
-	step(func() { w.recorded.Selected, w.recorded.Mark = plan.Live, plan.Mark }) // one object: both or none
+	step(func() { w.recorded.Selected, w.recorded.Mark = plan.Live, plan.Mark }) // one request
 	for _, colour := range []release.Colour{release.Blue, release.Green} {
 		if !slices.Contains(plan.Colours, colour) {
 			step(func() {
 				if colour == w.recorded.Selected {
-					w.t.Fatalf("%+v takes away the colour that has the traffic", plan)
+					w.t.Fatalf("%+v removes the live colour", plan)
 				}
 				delete(w.recorded.Colours, colour)
 				delete(w.verified, colour)
@@ -228,22 +228,22 @@ func (w *world) carryOut(plan release.Plan, steps int) bool {
 	return steps >= 0
 }
 
-// check is what must hold at every instant.
+// check fails unless the live and the standby version are verified.
 func (w *world) check() {
 	w.t.Helper()
 	selected, running := w.recorded.Live()
 	w.begun = w.begun || running.Version != ""
 	if w.begun && (running.Version == "" || w.verified[selected] != running.Version) {
-		w.t.Fatalf("traffic goes to %s with %q, of which %q was verified", selected, running.Version, w.verified[selected])
+		w.t.Fatalf("traffic goes to %s with %q, but the verified version is %q", selected, running.Version, w.verified[selected])
 	}
 	if idle, former, stands := w.recorded.Standby(); stands && w.verified[idle] != former.Version {
-		w.t.Fatalf("%s with %q is said to stand by, but was never verified", idle, former.Version)
+		w.t.Fatalf("%s with %q is the standby, but was never verified", idle, former.Version)
 	}
 }
 
-// Whatever is wished, and wherever a run is cut off: traffic is always on what was verified, and whoever repeats the same
-// wish gets there, and finds nothing to do after that.
-func TestEveryPathIsSafeAndEnds(t *testing.T) {
+// For random wishes and interruptions, traffic is always on a verified version. Repeating a wish completes it, and the next plan
+// changes nothing.
+func TestInterruptedPlansAreSafeAndConverge(t *testing.T) {
 	versions := []string{"v1", "v2", "v3", "v4"}
 	for seed := range uint64(3000) {
 		chance := rand.New(rand.NewPCG(seed, 1))
@@ -261,15 +261,15 @@ func TestEveryPathIsSafeAndEnds(t *testing.T) {
 			}
 			plan := w.plan(wish)
 			held := plan.Move == release.Hold
-			w.carryOut(plan, chance.IntN(5)) // killed, or not
+			w.carryOut(plan, chance.IntN(5)) // may be interrupted
 			if chance.IntN(2) == 0 {
-				continue // somebody wishes for something else
+				continue // with another wish
 			}
 			for w.carryOut(w.plan(wish), 1+chance.IntN(5)) == false {
 			}
 			plan = w.plan(wish)
 			if plan.Moves() || plan.Move == release.Start {
-				t.Fatalf("seed %d: repeated, it still wants to %s", seed, plan.Move)
+				t.Fatalf("seed %d: the repeated wish still plans to %s", seed, plan.Move)
 			}
 			if _, running := w.recorded.Live(); !held && running.Version != wish.Version() {
 				t.Fatalf("seed %d: %q is live, want %q", seed, running.Version, wish.Version())

@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// Lease is the name of the Lease, in the services' namespace, that an update or a release holds.
+// Lease is the name of the Lease of releases, in the services' namespace. An update or a release holds it.
 const Lease = "release"
 
-// Path is the path of an object on the API server.
+// Path is the API server's path of an object.
 func Path(kind, namespace, name string) string {
 	group := map[string]string{
 		"Service": "/api/v1", "Secret": "/api/v1", "Deployment": "/apis/apps/v1", "HorizontalPodAutoscaler": "/apis/autoscaling/v2", "Lease": "/apis/coordination.k8s.io/v1",
@@ -16,27 +16,27 @@ func Path(kind, namespace, name string) string {
 	return group + "/namespaces/" + namespace + "/" + strings.ToLower(kind) + "s/" + name
 }
 
-// Orders is what the command retire of the services' images reads: what it patches, and not before when.
+// Orders is the input of the subcommand retire of the services' images.
 type Orders struct {
 	Lease    string  `json:"lease"`
 	Services []Order `json:"services"`
 }
 
-// Order is for one service.
+// Order is the patches of one service.
 type Order struct {
-	At      time.Time `json:"at"`
+	At      time.Time `json:"at"` // apply no earlier
 	Patches []Patch   `json:"patches"`
 }
 
-// Patch is a JSON patch (RFC 6902) of an object.
+// Patch is a JSON patch (RFC 6902) of the object at Path.
 type Patch struct {
 	Path  string           `json:"path"`
 	Patch []map[string]any `json:"patch"`
 }
 
-// Retirement is what is done when what stands by has done so for long enough, without another update: the mark forgets it, it
-// loses its replicas, and the live colour may shrink again. Nothing is done once something else was released, nor to a candidate
-// that has taken its place. There is no time where nothing stands by.
+// Retirement retires the standby version once it is older than keep, without another update: it removes the standby from the mark,
+// scales it to 0 and sets the live autoscaler to bounds. The tests in the patches fail if another version was released since, or if a
+// candidate has replaced the standby. Without a standby version, Retirement returns the zero Order.
 func (p Plan) Retirement(service, namespace string, keep time.Duration, bounds Bounds) Order {
 	if p.Mark.Standby == (Former{}) {
 		return Order{}

@@ -5,9 +5,9 @@ import (
 	"time"
 )
 
-// Measured is what one colour of a service was asked in a span of time.
+// Measured counts the requests to one colour of a service in a span of time.
 type Measured struct {
-	Requests, Errors, Slow float64 // answered; answered 5xx; slower than promised
+	Requests, Errors, Slow float64 // all; answered 5xx; slower than the objective
 	P99                    time.Duration
 }
 
@@ -15,55 +15,48 @@ type Measured struct {
 type Promise struct {
 	Availability float64 // share of requests that aren't answered 5xx
 	Latency      time.Duration
-	LatencyShare float64 // of the requests answered within Latency
+	LatencyShare float64 // share of requests that are answered within Latency
 }
 
-// Verdict is whether a version that is live may stay so.
+// Verdict is the judgement of a live version.
 type Verdict struct {
-	text string
-	bad  bool
+	Text string // one sentence with the numbers
+	Bad  bool   // roll the version back
 }
-
-// Bad reports whether it must be taken back.
-func (v Verdict) Bad() bool { return v.bad }
-
-// String is the verdict in a sentence, with the numbers.
-func (v Verdict) String() string { return v.text }
 
 const (
-	// WorstBurn is how many times faster than the objective allows a new version may use up an error budget. It is the factor
-	// at which somebody is paged (Google's Site Reliability Workbook, chapter 5).
+	// WorstBurn is the highest burn rate of an error budget that a new version may have, in multiples of the rate that the
+	// objective allows. It is the burn rate of a page (Google's Site Reliability Workbook, chapter 5).
 	WorstBurn = 14.4
-	// worseThanBefore is how many times more than the old colour it may do wrong, where that did as badly itself.
+	// worseThanBefore is the highest share of failed requests, in multiples of the previous version's share.
 	worseThanBefore = 2
-	// leastWrong is how many requests must have gone wrong before a share of them says anything.
+	// leastWrong is the number of failed requests below which their share means nothing.
 	leastWrong = 5
 )
 
-// Judge holds what the new colour did against what was promised, and against what the old one did before: what both do alike
-// isn't the new version's fault, and to go back wouldn't mend it.
+// Judge compares the new colour with the objectives and with the previous colour before the switch. Failures that both have in common
+// are not the new version's fault, and a rollback wouldn't fix them.
 func Judge(service string, colour Colour, fresh, former Measured, promise Promise) Verdict {
 	if fresh.Requests < 1 {
-		return Verdict{text: fmt.Sprintf("%s %s was asked nothing: there is nothing to judge it by", service, colour)}
+		return Verdict{Text: fmt.Sprintf("%s %s got no requests: nothing to judge", service, colour)}
 	}
-	told := fmt.Sprintf("%s %s: %.0f requests, p99 %.0f ms", service, colour, fresh.Requests, fresh.P99.Seconds()*1000)
+	text := fmt.Sprintf("%s %s: %.0f requests, p99 %.0f ms", service, colour, fresh.Requests, fresh.P99.Seconds()*1000)
 	for _, fault := range []struct {
-		what              string
-		fresh, former     float64
-		allowed, ofFormer float64
+		name                   string
+		fresh, former, allowed float64
 	}{
-		{"were answered 5xx", fresh.Errors, former.Errors, 1 - promise.Availability, former.Requests},
-		{fmt.Sprintf("took longer than %s", promise.Latency), fresh.Slow, former.Slow, 1 - promise.LatencyShare, former.Requests},
+		{"were answered 5xx", fresh.Errors, former.Errors, 1 - promise.Availability},
+		{fmt.Sprintf("took longer than %s", promise.Latency), fresh.Slow, former.Slow, 1 - promise.LatencyShare},
 	} {
 		share, before := fault.fresh/fresh.Requests, 0.0
-		if fault.ofFormer >= 1 {
-			before = fault.former / fault.ofFormer
+		if former.Requests >= 1 {
+			before = fault.former / former.Requests
 		}
 		most := max(WorstBurn*fault.allowed, worseThanBefore*before)
 		if fault.fresh >= leastWrong && share > most {
-			return Verdict{bad: true, text: fmt.Sprintf("%s, of which %.1f %% %s; at most %.1f %% may, and %.1f %% did before",
-				told, 100*share, fault.what, 100*most, 100*before)}
+			return Verdict{Bad: true, Text: fmt.Sprintf("%s, of which %.1f %% %s (limit %.1f %%, previous version %.1f %%)",
+				text, 100*share, fault.name, 100*most, 100*before)}
 		}
 	}
-	return Verdict{text: told + fmt.Sprintf(", %.0f answered 5xx", fresh.Errors)}
+	return Verdict{Text: text + fmt.Sprintf(", %.0f answered 5xx", fresh.Errors)}
 }

@@ -8,29 +8,29 @@ import (
 	"platform.example/infra/release"
 )
 
-func TestAVersionIsJudgedByItsObjectivesAndByTheOneBefore(t *testing.T) {
+func TestJudge(t *testing.T) {
 	promise := release.Promise{Availability: 0.999, Latency: 250 * time.Millisecond, LatencyShare: 0.99}
 	well := release.Measured{Requests: 1000, P99: 20 * time.Millisecond}
 	for _, c := range []struct {
 		name          string
 		fresh, former release.Measured
 		bad           bool
-		said          string
+		text          string
 	}{
 		{"well", well, well, false, "green: 1000 requests, p99 20 ms"},
-		{"asked nothing", release.Measured{}, well, false, "nothing to judge it by"},
-		{"5 % errors", release.Measured{Requests: 1000, Errors: 50}, well, true, "of which 5.0 % were answered 5xx; at most 1.4 % may, and 0.0 % did before"},
+		{"no requests", release.Measured{}, well, false, "nothing to judge"},
+		{"5 % errors", release.Measured{Requests: 1000, Errors: 50}, well, true, "of which 5.0 % were answered 5xx (limit 1.4 %, previous version 0.0 %)"},
 		{"5 % errors, as before", release.Measured{Requests: 1000, Errors: 50}, release.Measured{Requests: 1000, Errors: 50}, false, ""},
-		{"three times the errors of before", release.Measured{Requests: 1000, Errors: 150}, release.Measured{Requests: 1000, Errors: 50}, true, ""},
+		{"three times the previous errors", release.Measured{Requests: 1000, Errors: 150}, release.Measured{Requests: 1000, Errors: 50}, true, ""},
 		{"a few errors in a quiet night", release.Measured{Requests: 20, Errors: 4}, well, false, ""},
 		{"slow", release.Measured{Requests: 1000, Slow: 900}, well, true, "took longer than 250ms"},
 		{"slow, as before", release.Measured{Requests: 1000, Slow: 900}, release.Measured{Requests: 500, Slow: 450}, false, ""},
-		{"a former one that was asked nothing", release.Measured{Requests: 1000, Errors: 50}, release.Measured{}, true, ""},
+		{"a previous version without requests", release.Measured{Requests: 1000, Errors: 50}, release.Measured{}, true, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			verdict := release.Judge(service, release.Green, c.fresh, c.former, promise)
-			if verdict.Bad() != c.bad || !strings.Contains(verdict.String(), c.said) {
-				t.Errorf("bad: %v, want %v: %s", verdict.Bad(), c.bad, verdict)
+			if verdict.Bad != c.bad || !strings.Contains(verdict.Text, c.text) {
+				t.Errorf("bad: %v, want %v: %s", verdict.Bad, c.bad, verdict.Text)
 			}
 		})
 	}

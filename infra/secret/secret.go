@@ -1,4 +1,4 @@
-// Package secret checks the secrets of a stack's configuration, and hands them to resources so that they stay secret.
+// Package secret checks the secrets of a stack's configuration, and passes them to resources as Pulumi secrets.
 package secret
 
 import (
@@ -21,7 +21,7 @@ import (
 	"platform.example/infra/stack"
 )
 
-// Secrets is every secret of a stack.
+// Secrets are the secrets of a stack.
 type Secrets struct {
 	values    map[string]pulumi.StringOutput
 	authority Authority
@@ -35,16 +35,16 @@ type Certificate struct {
 
 // Authority signs the stack's own certificates.
 type Authority struct {
-	Bundle string // PEM: all that are, or are about to be, or were lately in use
-	pairs  string // the same with their keys
+	Bundle string // PEM of the current, the next and the former authority
+	pairs  string // the same with keys
 	Ends   time.Time
 }
 
-// Read checks the values by name against what the catalog asks for. Its error lists every fault, and no value.
-func Read(stackName string, wanted []catalog.Secret, values map[string]string) (Secrets, error) {
+// Read checks the values of the catalog's secrets by name. Its error lists all faults, without values.
+func Read(stackName string, known []catalog.Secret, values map[string]string) (Secrets, error) {
 	secrets := Secrets{values: map[string]pulumi.StringOutput{}, versions: map[string]string{}}
 	var faults []error
-	for _, secret := range wanted {
+	for _, secret := range known {
 		value := values[secret.Name]
 		if value == "" && secret.Kind == catalog.Given {
 			continue
@@ -63,19 +63,18 @@ func Read(stackName string, wanted []catalog.Secret, values map[string]string) (
 	return secrets, errors.Join(faults...)
 }
 
-// remedy is what somebody does about a value that can't be used.
+// remedy is a hint how to fix an invalid value.
 func remedy(stackName string, secret catalog.Secret) string {
 	if secret.Kind == catalog.Given {
 		return fmt.Sprintf("set it again with `pulumi config set --secret %s:%s --stack %s`", stack.Namespace, secret.Name, stackName)
 	}
-	return fmt.Sprintf("`make secrets STACK=%s` generates it if it is missing, and with ROTATE=%s another one", stackName, secret.Name)
+	return fmt.Sprintf("`make secrets STACK=%s` generates it if it is missing, and replaces it with ROTATE=%s", stackName, secret.Name)
 }
 
-// Output is the name of the stack output that tells which Version of each secret is in use.
+// Output is the name of the stack output with the Version of each secret in use.
 const Output = "secretVersions"
 
-// Version tells values of a secret apart without telling them: 8 hexadecimal digits of a hash of something that can't be
-// guessed.
+// Version identifies a secret's value without revealing it: 8 hexadecimal digits of its hash. Generated values can't be guessed.
 func Version(value string) string {
 	sum := sha256.Sum256([]byte(value))
 	return hex.EncodeToString(sum[:4])
@@ -86,10 +85,10 @@ func (s Secrets) Versions() pulumi.StringMap { return pulumi.ToStringMap(s.versi
 
 const unknown = "(secret)"
 
-// Unknown stands for secrets that nobody needs to know, where manifests are only read.
-func Unknown(wanted []catalog.Secret) Secrets {
+// Unknown returns placeholders for rendered manifests.
+func Unknown(known []catalog.Secret) Secrets {
 	secrets := Secrets{values: map[string]pulumi.StringOutput{}, authority: Authority{Bundle: unknown, pairs: unknown}}
-	for _, secret := range wanted {
+	for _, secret := range known {
 		secrets.values[secret.Name] = hide(unknown)
 	}
 	return secrets
@@ -99,27 +98,27 @@ func hide(text string) pulumi.StringOutput {
 	return pulumi.ToSecret(pulumi.String(text)).(pulumi.StringOutput)
 }
 
-// Value is a secret as it is stored.
+// Value is the stored value of a secret.
 func (s Secrets) Value(name string) pulumi.StringOutput { return s.values[name] }
 
-// Has reports whether there is such a secret: one that others give may be missing.
+// Has reports whether the secret is set. Secrets of kind Given are optional.
 func (s Secrets) Has(name string) bool {
 	_, ok := s.values[name]
 	return ok
 }
 
-// Values is several, by what the names are for; names that there are not are left out.
+// Values returns several secrets by the keys of names, without missing ones.
 func (s Secrets) Values(names map[string]string) map[string]pulumi.StringOutput {
 	values := map[string]pulumi.StringOutput{}
-	for of, name := range names {
+	for key, name := range names {
 		if value, ok := s.values[name]; ok {
-			values[of] = value
+			values[key] = value
 		}
 	}
 	return values
 }
 
-// PublicKeys returns the public keys of SigningKeys, each after its id.
+// PublicKeys returns the public keys of SigningKeys as id:key, separated by commas.
 func (s Secrets) PublicKeys(name string) pulumi.StringOutput {
 	return s.values[name].ApplyT(func(value string) (string, error) {
 		if value == unknown {
@@ -136,14 +135,14 @@ func publicKeys(value string) (string, error) {
 		if !kid.MatchString(id) || err != nil || len(seed) != ed25519.SeedSize {
 			return errors.New("want kid:seed, the seed 32 bytes in base64url")
 		}
-		made := ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey)
-		public = append(public, id+":"+base64.RawURLEncoding.EncodeToString(made))
+		key := ed25519.NewKeyFromSeed(seed).Public().(ed25519.PublicKey)
+		public = append(public, id+":"+base64.RawURLEncoding.EncodeToString(key))
 		return nil
 	})
 	return strings.Join(public, ","), err
 }
 
-// Certificate returns a server's certificate for these DNS names: the one that is served, unless it is due for renewal.
+// Certificate returns a server's certificate for these DNS names: the current one, unless it is due for renewal.
 func (s Secrets) Certificate(served string, hosts []string, duration time.Duration, now time.Time) (Certificate, error) {
 	if s.authority.pairs == unknown {
 		return Certificate{hide(unknown), hide(unknown)}, nil
@@ -156,16 +155,16 @@ func (s Secrets) Certificate(served string, hosts []string, duration time.Durati
 	return Certificate{pulumi.String(public).ToStringOutput(), hide(key)}, err
 }
 
-// Pairs is each certificate of the authority with its key, the one in use first.
+// Pairs are the certificates of the authority with their keys, the one in use first.
 func (a Authority) Pairs() pulumi.StringOutput { return hide(a.pairs) }
 
 // Authority signs the stack's own certificates.
 func (s Secrets) Authority() Authority { return s.authority }
 
-// enough is the fewest characters of a password: 128 random bits in base64.
+// enough is the minimum length of a password: 128 random bits in base64.
 const enough = 22
 
-// check is what is wrong with a value. It quotes none of it.
+// check returns the fault of a value, without quoting the value.
 func check(secret catalog.Secret, value string) error {
 	switch secret.Kind {
 	case catalog.Plain:
@@ -193,7 +192,7 @@ func check(secret catalog.Secret, value string) error {
 func each(list string, most int, check func(string) error) error {
 	parts := strings.Split(list, ",")
 	if len(parts) > most {
-		return fmt.Errorf("holds %d values: want at most %d with commas between", len(parts), most)
+		return fmt.Errorf("has %d values: want at most %d, separated by commas", len(parts), most)
 	}
 	for _, part := range parts {
 		if err := check(part); err != nil {
@@ -219,7 +218,7 @@ func keys(list string, check func(id, key string) error) error {
 	})
 }
 
-// long is about passwords; they go into configuration files and URLs.
+// long checks passwords. They are used in configuration files and URLs.
 func long(value string) error {
 	if len(value) < enough || !regexp.MustCompile(`^[A-Za-z0-9_-]+$`).MatchString(value) {
 		return fmt.Errorf("want at least %d letters, digits, - or _", enough)
@@ -227,24 +226,24 @@ func long(value string) error {
 	return nil
 }
 
-// word is about what others have given out: a key or an address, of which no more is known.
+// word checks secrets of others: a key or a URL of any form.
 func word(value string) error {
 	if strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return errors.New("want a key or an address, without blanks or line ends")
+		return errors.New("want a key or a URL, without blanks or line breaks")
 	}
 	return nil
 }
 
-// webhook is about an address that is a secret itself.
+// webhook checks a secret URL.
 func webhook(value string, plain bool) error {
 	parsed, err := url.Parse(value)
 	if err != nil || parsed.Hostname() == "" || parsed.Scheme != "https" && (!plain || parsed.Scheme != "http") {
-		return errors.New("want an address that starts with https:// and names a host; http:// is for one in monitoring.webhookNetwork")
+		return errors.New("want a URL with https:// and a host; http:// is only for one in monitoring.webhookNetwork")
 	}
 	return nil
 }
 
-// jwtKey is an id and the seed of an Ed25519 key, or a key of at least 32 bytes, what HS256 asks for (RFC 7518, 3.2).
+// jwtKey checks an id and the seed of an Ed25519 key, or a key of at least 32 bytes as HS256 requires (RFC 7518, 3.2).
 func jwtKey(id, key string) error {
 	key, isSeed := strings.CutPrefix(key, catalog.Ed25519Seed)
 	decoded, err := base64.RawURLEncoding.DecodeString(key)

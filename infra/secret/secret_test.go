@@ -34,11 +34,11 @@ func TestRead(t *testing.T) {
 		{"a short one", catalog.Secret{Kind: catalog.Password}, "hush", "want at least 22 letters"},
 		{"nothing", catalog.Secret{Kind: catalog.Password}, "", "want at least 22 letters"},
 		{"the one in use and the one before", catalog.Secret{Kind: catalog.Password}, long + "," + long, ""},
-		{"three passwords", catalog.Secret{Kind: catalog.Password}, long + "," + long + "," + long, "holds 3 values: want at most 2"},
-		{"one that a configuration file would end at", catalog.Secret{Kind: catalog.Password}, long + "\n", "want at least 22 letters"},
+		{"three passwords", catalog.Secret{Kind: catalog.Password}, long + "," + long + "," + long, "has 3 values: want at most 2"},
+		{"one with a line break", catalog.Secret{Kind: catalog.Password}, long + "\n", "want at least 22 letters"},
 		{"keys", catalog.Secret{Kind: catalog.JWTKeys}, key + ",b" + key + ",c" + key, ""},
 		{"keys of both forms", catalog.Secret{Kind: catalog.JWTKeys}, key + "," + seed + ",b" + key, ""},
-		{"four keys", catalog.Secret{Kind: catalog.JWTKeys}, key + ",b" + key + ",c" + key + ",d" + key, "holds 4 values: want at most 3"},
+		{"four keys", catalog.Secret{Kind: catalog.JWTKeys}, key + ",b" + key + ",c" + key + ",d" + key, "has 4 values: want at most 3"},
 		{"a kid twice", catalog.Secret{Kind: catalog.JWTKeys}, key + "," + seed + "," + key, `has the kid "kid" twice`},
 		{"a kid twice, in both forms", catalog.Secret{Kind: catalog.JWTKeys}, "next:" + key[4:] + "," + seed, `has the kid "next" twice`},
 		{"a kid that the gateway refuses", catalog.Secret{Kind: catalog.JWTKeys}, "k.i.d:" + key[4:], "want kid:ed25519.seed"},
@@ -55,12 +55,12 @@ func TestRead(t *testing.T) {
 		{"an authority", catalog.Secret{Kind: catalog.CertificateAuthority}, authority, ""},
 		{"no authority", catalog.Secret{Kind: catalog.CertificateAuthority}, pair, "may not sign others"},
 		{"a webhook", catalog.Secret{Kind: catalog.Given, URL: true}, "https://hooks.slack.com/services/x", ""},
-		{"a webhook without a scheme", catalog.Secret{Kind: catalog.Given, URL: true}, "hooks.slack.com/services/x", "want an address that starts with https://"},
-		{"a webhook without a host", catalog.Secret{Kind: catalog.Given, URL: true}, "https:///services/x", "want an address that starts with https://"},
-		{"a webhook that is no address", catalog.Secret{Kind: catalog.Given, URL: true}, "https://s3cret:port/", "want an address that starts with https://"},
-		{"a webhook without TLS", catalog.Secret{Kind: catalog.Given, URL: true}, "http://hooks.example.com/x", "want an address that starts with https://"},
+		{"a webhook without a scheme", catalog.Secret{Kind: catalog.Given, URL: true}, "hooks.slack.com/services/x", "want a URL with https://"},
+		{"a webhook without a host", catalog.Secret{Kind: catalog.Given, URL: true}, "https:///services/x", "want a URL with https://"},
+		{"a webhook that is no address", catalog.Secret{Kind: catalog.Given, URL: true}, "https://s3cret:port/", "want a URL with https://"},
+		{"a webhook without TLS", catalog.Secret{Kind: catalog.Given, URL: true}, "http://hooks.example.com/x", "want a URL with https://"},
 		{"a webhook nearby without TLS", catalog.Secret{Kind: catalog.Given, URL: true, HTTP: true}, "http://192.0.2.7/x", ""},
-		{"a key of somebody else", catalog.Secret{Kind: catalog.Given}, "0123456789abcdef", ""},
+		{"a key of another service", catalog.Secret{Kind: catalog.Given}, "0123456789abcdef", ""},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -79,13 +79,13 @@ func TestRead(t *testing.T) {
 				t.Errorf("got %v, want %q", err, test.want)
 			}
 			if test.value != "" && strings.Contains(err.Error(), test.value) || strings.Contains(err.Error(), key[4:]) {
-				t.Error("quotes the secret")
+				t.Error("the error contains the secret")
 			}
 		})
 	}
 }
 
-func TestVersionsTellValuesApart(t *testing.T) {
+func TestVersion(t *testing.T) {
 	const known = "7692c3ad" // sha256sum says so of "one"
 	if Version("one") != known || Version("other") == known {
 		t.Errorf("the version of one is %s, of another value %s", Version("one"), Version("other"))
@@ -106,7 +106,7 @@ func TestCertificate(t *testing.T) {
 		t.Error(err)
 	}
 	_, err = secrets.Certificate("", []string{"a.example"}, time.Hour, now.AddDate(11, 0, 0))
-	if err == nil || !strings.Contains(err.Error(), "certificate for a.example: the authority in use has ended on") {
+	if err == nil || !strings.Contains(err.Error(), "certificate for a.example: the authority in use has expired on") {
 		t.Errorf("of an authority that has expired: %v", err)
 	}
 	if _, err := Unknown(nil).Certificate("", []string{"a.example"}, time.Hour, now); err != nil {

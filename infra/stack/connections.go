@@ -7,20 +7,20 @@ import (
 )
 
 const (
-	// reservedConnections is the connections beyond those of the services: superuser, backups, an exporter, a person at psql.
+	// reservedConnections are for the superuser, backups, the exporter and a person with psql.
 	reservedConnections = 16
-	// fewestConnections is what a server for few services takes, where its memory allows it.
+	// fewestConnections is the minimum of MaxConnections, if the memory suffices.
 	fewestConnections = 400
-	// connectionKiB is what a busy connection takes of its own, measured with Postgres 15: 1444 KiB of private memory with
-	// prepared statements and a catalog like ours, and 196 KiB of page tables.
+	// connectionKiB is the memory of a busy connection, measured with Postgres 15: 1444 KiB of private memory with prepared
+	// statements and a catalog like ours, and 196 KiB of page tables.
 	connectionKiB = 1640
 )
 
-// Connections is how many connections a service's role may hold: the pools of all replicas, one surplus during a rolling
+// Connections is the connection limit of a service's role: the pools of all replicas and of one surplus replica during a rolling
 // update, in both colours, and two for the migration.
 func (r Replicas) Connections() int { return catalog.DatabaseConnections*(r.Max+1)*2 + 2 }
 
-// connections is how many the services need, and how many one service more might need.
+// connections returns the number of connections that the services need, and the number that one more service may need.
 func (s Stack) connections(services []catalog.Service) (needed, more int) {
 	needed = reservedConnections
 	for _, service := range services {
@@ -32,19 +32,18 @@ func (s Stack) connections(services []catalog.Service) (needed, more int) {
 	return needed, more
 }
 
-// room is how many connections the server's memory holds beside shared_buffers, a quarter of it.
+// room is the number of connections for which the server has memory besides shared_buffers, which is a quarter.
 func (p Postgres) room() int { return int(p.Memory) * 3 / 4 * 1024 / connectionKiB }
 
-// MaxConnections is how many connections the server takes: those that it needs and those of one service more, rounded up
-// generously, as far as its memory holds them. To take more it has to be restarted, and an added service should rarely be a
-// reason for that.
+// MaxConnections is the server's max_connections: enough for the services and one more, rounded up generously, within the memory.
+// A change restarts the server, so an added service should rarely change the value.
 func (s Stack) MaxConnections(services []catalog.Service) int {
 	needed, more := s.connections(services)
-	taken := fewestConnections
-	for taken < needed+more {
-		taken *= 2
+	limit := fewestConnections
+	for limit < needed+more {
+		limit *= 2
 	}
-	return max(needed, min(taken, s.Postgres.room()))
+	return max(needed, min(limit, s.Postgres.room()))
 }
 
 func connectionsFit(s Stack, services []catalog.Service) string {
@@ -53,7 +52,7 @@ func connectionsFit(s Stack, services []catalog.Service) string {
 		return ""
 	}
 	return fmt.Sprintf("%d: the services with a database may hold %d connections to Postgres (for each service %d × (replicas.max + 1) × 2 "+
-		"+ 2, and %d for others); postgres.memory %s has room for %d (%d KiB each in three quarters of it): lower replicas.max, or that of "+
-		"single services, or raise postgres.memory", s.Replicas.Max, needed, catalog.DatabaseConnections, reservedConnections,
+		"+ 2, and %d for others); postgres.memory %s has room for %d (%d KiB each in three quarters of it): lower replicas.max for all or "+
+		"for single services, or raise postgres.memory", s.Replicas.Max, needed, catalog.DatabaseConnections, reservedConnections,
 		s.Postgres.Memory, s.Postgres.room(), connectionKiB)
 }

@@ -10,7 +10,7 @@ import (
 	"platform.example/infra/stack"
 )
 
-// project is a folder with a project and a stack's file.
+// project creates a folder with a project and the file of the stack dev.
 func project(t *testing.T, settings, content string) string {
 	t.Helper()
 	root := t.TempDir()
@@ -22,9 +22,8 @@ func project(t *testing.T, settings, content string) string {
 	return root
 }
 
-// TestReadAsPulumiDoes has values that a parser of one's own reads differently: what is wanted is what pulumi v3.250.0 was
-// seen to hand to a program.
-func TestReadAsPulumiDoes(t *testing.T) {
+// The values are those that a plain YAML parser reads differently. The wanted values are those of pulumi v3.250.0.
+func TestReadLikePulumi(t *testing.T) {
 	root := project(t, "config:\n  platform:deadline: {default: 90s}\n  platform:standby: {default: 1h}\n", `config:
   platform:kubeContext: 0123
   platform:replicas: {min: 1, max: 010}
@@ -49,12 +48,12 @@ func TestReadAsPulumiDoes(t *testing.T) {
 	}
 }
 
-func TestReadNamesWhatIsWrong(t *testing.T) {
+func TestReadErrors(t *testing.T) {
 	for _, test := range []struct{ name, content, want string }{
 		{"environments that only pulumi reads", "environment: [shared]\nconfig: {}\n", "it imports environments, which only pulumi reads"},
 		{"no YAML", "config: [", "stack dev: "},
-		{"a bundle that no environment variable holds", "config:\n  platform:postgres: {certificateAuthority: \"" + strings.Repeat("x", 219_000) + "\"}\n",
-			"stack dev: platform:postgres: 219 KB: Pulumi can't hand more than 100 KB to the program"},
+		{"a bundle that is too large for an environment variable", "config:\n  platform:postgres: {certificateAuthority: \"" + strings.Repeat("x", 219_000) + "\"}\n",
+			"stack dev: platform:postgres: 219 KB: Pulumi can't pass more than 100 KB to the program"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := stack.Read(t.Context(), project(t, "", test.content), "dev", "")

@@ -2,9 +2,11 @@ package stack
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -13,42 +15,42 @@ import (
 	"platform.example/infra/catalog"
 )
 
-// Parse makes a Stack of the namespace's configuration: the texts of plain keys, and the names alone of the keys
-// that hold secrets. Its error lists every fault with its path, the value, and what is allowed.
+// Parse parses the namespace's configuration: the texts of plain keys and the names of secret keys. Its error lists all faults with
+// path, value and allowed values.
 func Parse(name string, services []catalog.Service, plain map[string]string, secret []string) (Stack, error) {
 	if err := catalog.Check(services); err != nil {
 		return Stack{}, fmt.Errorf("stack %s: %w", name, err)
 	}
 	found := faults{}
-	given := flatten(plain, found)
-	stack := Stack{Name: name, Environment: Environment(cmp.Or(given["environment"], name))}
+	values := flatten(plain, found)
+	stack := Stack{Name: name, Environment: Environment(cmp.Or(values["environment"], name))}
 	if !slices.Contains([]Environment{Local, Staging, Production}, stack.Environment) {
-		return Stack{}, fmt.Errorf("stack %s: %s:environment: %q: want %s: a stack of another name says which it is",
-			name, Namespace, given["environment"], wantEnvironment)
+		return Stack{}, fmt.Errorf("stack %s: %s:environment: %q: want %s: a stack with another name must set it",
+			name, Namespace, values["environment"], wantEnvironment)
 	}
 	settings := stack.settings(services)
 	for _, setting := range settings {
-		found.add(setting.path, setting.apply(stack.Environment, given))
+		found.add(setting.path, setting.apply(stack.Environment, values))
 	}
 	stack.inherit(services)
-	for _, rule := range rules(services) {
-		if !found.any(rule.paths...) {
-			found.add(rule.paths[0], rule.check(stack))
+	for _, condition := range rules(services) {
+		if !found.any(condition.paths...) {
+			found.add(condition.paths[0], condition.check(stack))
 		}
 	}
 	for _, required := range catalog.Secrets(services, stack.Environment == Local) {
 		if !slices.Contains(secret, required.Name) {
-			found.add(required.Name, secretProblem(name, given, required.Name))
+			found.add(required.Name, secretProblem(name, values, required.Name))
 		}
 	}
 	for _, optional := range catalog.GivenSecrets(false) {
-		if _, plain := given[optional.Name]; plain {
+		if _, plain := values[optional.Name]; plain {
 			found.add(optional.Name, fmt.Sprintf("stored in plain text: set it again with `pulumi config set --secret %s:%s --stack %s`",
 				Namespace, optional.Name, name))
 		}
 	}
 	known := knownPaths(settings, services)
-	for _, path := range append(slices.Collect(maps.Keys(given)), secret...) {
+	for _, path := range append(slices.Collect(maps.Keys(values)), secret...) {
 		if !slices.Contains(known, path) {
 			found.add(path, "unknown key: the nearest known one is "+Namespace+":"+nearest(path, known))
 		}
@@ -56,7 +58,7 @@ func Parse(name string, services []catalog.Service, plain map[string]string, sec
 	return stack, found.err(name)
 }
 
-// ParsePlain is Parse where the secrets can't be seen, and are taken for given.
+// ParsePlain is Parse without a check of the secrets.
 func ParsePlain(name string, services []catalog.Service, plain map[string]string) (Stack, error) {
 	var secrets []string
 	for _, secret := range catalog.Secrets(services, true) {
@@ -65,12 +67,12 @@ func ParsePlain(name string, services []catalog.Service, plain map[string]string
 	return Parse(name, services, plain, secrets)
 }
 
-// apply sets the field from the given text or else the default, and says what is wrong with it, if anything.
-func (s setting) apply(environment Environment, given map[string]string) string {
+// apply sets the field from the text or else the default. It returns the fault, if any.
+func (s setting) apply(environment Environment, values map[string]string) string {
 	if s.entries != nil {
-		*s.entries = take(given, s.path)
+		*s.entries = take(values, s.path)
 	}
-	text, set := given[s.path]
+	text, set := values[s.path]
 	if !set {
 		text = s.unset.in(environment)
 	}
@@ -78,28 +80,31 @@ func (s setting) apply(environment Environment, given map[string]string) string 
 		return ""
 	}
 	if s.read == nil || s.read(text) != nil {
-		return fmt.Sprintf("%q: want %s", text, s.want)
+		return fmt.Sprintf("%q: want %s", password.ReplaceAllString(text, "//$1:xxxxx@"), s.want)
 	}
 	return ""
 }
 
-// take is what is below a path, which is left without.
-func take(given map[string]string, path string) map[string]string {
+// password matches the user and the password of a URL, which errors must not show.
+var password = regexp.MustCompile(`//([^/@:]*):[^/@]*@`)
+
+// take removes the values below a path and returns them, or nil for none.
+func take(values map[string]string, path string) map[string]string {
 	var taken map[string]string
-	for key, text := range given {
-		if below, ours := strings.CutPrefix(key, path+"."); ours {
+	for key, text := range values {
+		if below, found := strings.CutPrefix(key, path+"."); found {
 			if taken == nil {
 				taken = map[string]string{}
 			}
 			taken[below] = text
-			delete(given, key)
+			delete(values, key)
 		}
 	}
 	return taken
 }
 
-func secretProblem(stack string, given map[string]string, name string) string {
-	if _, plain := given[name]; plain {
+func secretProblem(stack string, values map[string]string, name string) string {
+	if _, plain := values[name]; plain {
 		return fmt.Sprintf("stored in plain text: remove it with `pulumi config rm %s:%s --stack %s`, "+
 			"then run `make secrets STACK=%s`", Namespace, name, stack, stack)
 	}
@@ -117,7 +122,7 @@ func knownPaths(settings []setting, services []catalog.Service) []string {
 	return paths
 }
 
-// nearest is the known path that takes the fewest edits, upper and lower case being the same.
+// nearest is the known path with the smallest edit distance, ignoring case.
 func nearest(path string, known []string) string {
 	edits := func(candidate string) int {
 		return levenshtein.Distance(strings.ToLower(path), strings.ToLower(candidate), nil)
@@ -125,7 +130,7 @@ func nearest(path string, known []string) string {
 	return slices.MinFunc(known, func(a, b string) int { return edits(a) - edits(b) })
 }
 
-// faults is what is wrong, by path.
+// faults maps paths to faults.
 type faults map[string]string
 
 func (f faults) add(path, problem string) {
@@ -144,4 +149,56 @@ func (f faults) err(stack string) error {
 		all = append(all, fmt.Errorf("stack %s: %s:%s: %s", stack, Namespace, path, f[path]))
 	}
 	return errors.Join(all...)
+}
+
+// flatten turns objects, which Pulumi passes as JSON, into one text per leaf: gateway = {"type":"NodePort"} becomes
+// gateway.type = NodePort. A path that is set by two keys is a fault, since neither has precedence.
+func flatten(plain map[string]string, found faults) map[string]string {
+	flat := map[string]string{}
+	for _, key := range slices.Sorted(maps.Keys(plain)) {
+		leaves := map[string]string{key: plain[key]}
+		if object, ok := object(plain[key]); ok {
+			delete(leaves, key)
+			spread(leaves, key, object)
+		}
+		for path, text := range leaves {
+			if _, twice := flat[path]; twice {
+				found.add(path, fmt.Sprintf("set twice: inside of an object and as a key with dots: remove the key %q", Namespace+":"+path))
+			}
+			flat[path] = text
+		}
+	}
+	return flat
+}
+
+func object(text string) (map[string]any, bool) {
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.UseNumber() // a float64 prints 30080 as 3.008e+04
+	var object map[string]any
+	err := decoder.Decode(&object)
+	return object, err == nil && object != nil
+}
+
+// list joins values with commas, as listOf parses them.
+func list(values []any) string {
+	texts := make([]string, len(values))
+	for i, value := range values {
+		texts[i] = fmt.Sprint(value)
+	}
+	return strings.Join(texts, ",")
+}
+
+func spread(flat map[string]string, path string, object map[string]any) {
+	for key, value := range object {
+		switch value := value.(type) {
+		case map[string]any:
+			spread(flat, path+"."+key, value)
+		case []any:
+			flat[path+"."+key] = list(value)
+		case nil:
+			flat[path+"."+key] = ""
+		default:
+			flat[path+"."+key] = fmt.Sprint(value)
+		}
+	}
 }

@@ -23,7 +23,7 @@ func without(name string) []string {
 	return slices.DeleteFunc(allSecrets(), func(secret string) bool { return secret == name })
 }
 
-// replicas is every service of the catalog with the same bounds.
+// replicas returns all services of the catalog with the same bounds.
 func replicas(least, most int) map[string]stack.Service {
 	services := map[string]stack.Service{}
 	for _, service := range catalog.Services() {
@@ -92,7 +92,7 @@ func TestDefaults(t *testing.T) {
 	}
 }
 
-func TestGivenValuesReplaceDefaults(t *testing.T) {
+func TestSettings(t *testing.T) {
 	got, err := stack.Parse("local", catalog.Services(), map[string]string{
 		"registry":     "10.0.0.1:5000/platform",
 		"kubeconfig":   ".state/kubeconfig",
@@ -170,17 +170,17 @@ func TestFaults(t *testing.T) {
 	with := func(key, text string) map[string]string {
 		return map[string]string{"registry": "localhost:5000", key: text}
 	}
-	// remote is what every stack but the local one must say.
+	// remote has the settings that all stacks except local need.
 	remote := func(key, text string) map[string]string {
-		given := map[string]string{"registry": "localhost:5000", "edge": `{"host":"api.example.com","issuer":"letsencrypt"}`}
+		values := map[string]string{"registry": "localhost:5000", "edge": `{"host":"api.example.com","issuer":"letsencrypt"}`}
 		if key != "" {
-			given[key] = text
+			values[key] = text
 		}
-		return given
+		return values
 	}
-	and := func(given map[string]string, key, text string) map[string]string {
-		given[key] = text
-		return given
+	and := func(values map[string]string, key, text string) map[string]string {
+		values[key] = text
+		return values
 	}
 	tests := []struct {
 		name   string
@@ -190,11 +190,11 @@ func TestFaults(t *testing.T) {
 		want   string
 	}{
 		{"an unknown stack", "dev", registry, allSecrets(),
-			`stack dev: platform:environment: "": want one of local, staging, production: a stack of another name says which it is`},
+			`stack dev: platform:environment: "": want one of local, staging, production: a stack with another name must set it`},
 		{"an unknown environment", "production", remote("environment", "prod"), allSecrets(),
 			`stack production: platform:environment: "prod": want one of local, staging, production`},
 		{"a production that builds", "production-eu", and(remote("environment", "production"), "build", "true"), allSecrets(),
-			`stack production-eu: platform:build: true: production never builds: it runs what stack staging has tested`},
+			`stack production-eu: platform:build: true: production never builds: it runs the images of stack staging`},
 		{"images from nowhere", "staging", remote("build", "false"), allSecrets(),
 			`stack staging: platform:promotesFrom: not set: the stack builds nothing`},
 		{"images from two places", "staging", remote("promotesFrom", "rehearsal"), allSecrets(),
@@ -208,23 +208,23 @@ func TestFaults(t *testing.T) {
 		{"more connections than memory", "local", with("replicas", `{"max":100}`), allSecrets(),
 			`stack local: platform:replicas.max: 100: the services with a database may hold 4870 connections to Postgres (for each service ` +
 				`8 × (replicas.max + 1) × 2 + 2, and 16 for others); postgres.memory 512Mi has room for 239 (1640 KiB each in three quarters of it)`},
-		{"a PROXY protocol from anybody", "local", with("edge", `{"proxyProtocol":true}`), allSecrets(),
+		{"a PROXY protocol without trusted proxies", "local", with("edge", `{"proxyProtocol":true}`), allSecrets(),
 			`stack local: platform:edge.proxyProtocol: true: want edge.trustedProxies too`},
-		{"annotations that are none", "local", with("edge", `{"annotations":"x"}`), allSecrets(),
+		{"invalid annotations", "local", with("edge", `{"annotations":"x"}`), allSecrets(),
 			`stack local: platform:edge.annotations: "x": want annotations of the edge's Service, as an object`},
-		{"a DNS peer that is none", "local", with("cluster", `{"dnsPeers":["kube-dns"]}`), allSecrets(),
+		{"an invalid DNS peer", "local", with("cluster", `{"dnsPeers":["kube-dns"]}`), allSecrets(),
 			`stack local: platform:cluster.dnsPeers: "kube-dns": want pods such as kube-system/k8s-app=kube-dns`},
-		{"a taint that is none", "local", with("cluster", `{"tolerations":["dedicated=platform:Never"]}`), allSecrets(),
+		{"an invalid taint", "local", with("cluster", `{"tolerations":["dedicated=platform:Never"]}`), allSecrets(),
 			`stack local: platform:cluster.tolerations: "dedicated=platform:Never": want taints`},
 		{"no registry", "local", nil, allSecrets(),
 			`stack local: platform:registry: not set: want a registry such as localhost:5000 or registry.example.com/platform`},
 		{"an empty registry is not an unset one", "production", remote("registry", ""), allSecrets(),
 			`stack production: platform:registry: "": want a registry such as`},
-		{"a registry that Docker Hub would swallow", "local", map[string]string{"registry": "platform"}, allSecrets(),
+		{"a registry that means Docker Hub", "local", map[string]string{"registry": "platform"}, allSecrets(),
 			`stack local: platform:registry: "platform": want a registry such as`},
 		{"zero replicas", "local", with("replicas", `{"min":0}`), allSecrets(),
 			`stack local: platform:replicas.min: "0": want a whole number from 1 to 100`},
-		{"fewer replicas at most than at least", "production", remote("replicas", `{"max":2}`), allSecrets(),
+		{"maximum below minimum", "production", remote("replicas", `{"max":2}`), allSecrets(),
 			`stack production: platform:replicas.max: 2 is below replicas.min 3`},
 		{"another Service type", "local", with("edge", `{"type":"Ingress"}`), allSecrets(),
 			`stack local: platform:edge.type: "Ingress": want one of ClusterIP, NodePort, LoadBalancer`},
@@ -248,33 +248,33 @@ func TestFaults(t *testing.T) {
 			`stack local: platform:edge.httpsPort: 30080 is edge.httpPort too`},
 		{"an edge without a name", "staging", with("edge", `{"issuer":"letsencrypt"}`), allSecrets(),
 			`stack staging: platform:edge.host: not set: want the DNS name that clients use`},
-		{"an edge that nobody certifies", "staging", with("edge", `{"host":"a.example"}`), allSecrets(),
+		{"an edge without a certificate", "staging", with("edge", `{"host":"a.example"}`), allSecrets(),
 			`stack staging: platform:edge.tlsSecret: not set: want the Secret in namespace edge`},
-		{"an edge that two certify", "staging", with("edge", `{"host":"a.example","issuer":"x","tlsSecret":"y"}`), allSecrets(),
+		{"an edge with two certificates", "staging", with("edge", `{"host":"a.example","issuer":"x","tlsSecret":"y"}`), allSecrets(),
 			`stack staging: platform:edge.tlsSecret: "y": edge.issuer is set too: want one of them`},
-		{"a foreign certificate on the stack local", "local", with("edge", `{"issuer":"x"}`), allSecrets(),
+		{"an issuer on the stack local", "local", with("edge", `{"issuer":"x"}`), allSecrets(),
 			`stack local: platform:edge.tlsSecret: a stack of environment local has an authority of its own`},
 		{"a host with a scheme", "local", with("edge", `{"host":"https://a.example"}`), allSecrets(),
 			`stack local: platform:edge.host: "https://a.example": want a DNS name`},
-		{"an address for a network", "local", with("edge", `{"trustedProxies":["192.0.2.1/24"]}`), allSecrets(),
+		{"an address instead of a network", "local", with("edge", `{"trustedProxies":["192.0.2.1/24"]}`), allSecrets(),
 			`stack local: platform:edge.trustedProxies: "192.0.2.1/24": want networks`},
 		{"a store without a port", "local", with("redis", `{"address":"cache.example.com"}`), allSecrets(),
-			`stack local: platform:redis.address: "cache.example.com": want where the store is, such as db.example.com:5432`},
-		{"a store that no firewall can know", "local", with("stream", `{"address":"events.example.com:6379"}`), allSecrets(),
+			`stack local: platform:redis.address: "cache.example.com": want the store's host and port, such as db.example.com:5432`},
+		{"a store without a network", "local", with("stream", `{"address":"events.example.com:6379"}`), allSecrets(),
 			`stack local: platform:stream.network: not set: want the network in which events.example.com is`},
-		{"an authority that is none", "local", with("postgres", `{"certificateAuthority":"trust me"}`), allSecrets(),
+		{"an invalid authority", "local", with("postgres", `{"certificateAuthority":"trust me"}`), allSecrets(),
 			`stack local: platform:postgres.certificateAuthority: "trust me": want certificates in PEM`},
 		{"certificates that last too long", "local", with("certificateDuration", "20000h"), allSecrets(),
 			`stack local: platform:certificateDuration: "20000h": want how long certificates of the stack's own authority last, from 10m to 19800h (825 days)`},
 		{"a standby that lasts too long", "local", with("standby", "25h"), allSecrets(),
-			`stack local: platform:standby: "25h": want how long a former version stands by after a release, from 0s to 24h`},
+			`stack local: platform:standby: "25h": want how long to keep the previous version as the standby after a release, from 0s to 24h`},
 		{"a deadline without a unit", "local", with("deadline", "60"), allSecrets(),
 			`stack local: platform:deadline: "60": want how long a rollout may take, from 30s to 30m`},
-		{"a deadline that nobody would wait for", "local", with("deadline", "1h"), allSecrets(),
+		{"a deadline that is too long", "local", with("deadline", "1h"), allSecrets(),
 			`stack local: platform:deadline: "1h": want how long a rollout may take, from 30s to 30m`},
 		{"no replicas of one service", "production", remote("services", `{"user-service":{"replicas":{"min":0}}}`), allSecrets(),
 			`stack production: platform:services.user-service.replicas.min: "0": want a whole number from 1 to 100`},
-		{"fewer replicas of one service at most than at least", "production",
+		{"maximum below minimum of one service", "production",
 			remote("services", `{"user-service":{"replicas":{"max":2}}}`), allSecrets(),
 			`stack production: platform:services.user-service.replicas.max: 2 is below replicas.min 3`},
 		{"a setting of a service", "local", with("services", `{"notification-service":{"webhookUrl":"http://a.example"}}`), allSecrets(),
@@ -282,9 +282,9 @@ func TestFaults(t *testing.T) {
 		{"a mail server without a sender", "local", with("services", `{"notification-service":{"smtpServer":"smtp://a@smtp.example.com:587"}}`), allSecrets(),
 			`stack local: platform:services.notification-service.mailFrom: not set: smtpServer needs it`},
 		{"a mail server with its password", "local", with("services", `{"notification-service":{"smtpServer":"smtp://a:b@smtp.example.com:587","mailFrom":"a@example.com"}}`), allSecrets(),
-			`stack local: platform:services.notification-service.smtpServer: "smtp://a:b@smtp.example.com:587": want the mail server, such as ` +
+			`stack local: platform:services.notification-service.smtpServer: "smtp://a:xxxxx@smtp.example.com:587": want the mail server, such as ` +
 				`smtp://user@smtp.example.com:587 (STARTTLS) or smtps://user@smtp.example.com:465`},
-		{"a service that is none", "local", with("services", `{"user-servise":{"replicas":{"min":2}}}`), allSecrets(),
+		{"an unknown service", "local", with("services", `{"user-servise":{"replicas":{"min":2}}}`), allSecrets(),
 			`stack local: platform:services.user-servise.replicas.min: unknown key: the nearest known one is ` +
 				`platform:services.user-service.replicas.min`},
 		{"neither true nor false", "local", with("demo", "yes"), allSecrets(),
@@ -294,7 +294,7 @@ func TestFaults(t *testing.T) {
 		{"a demo user in staging", "staging", remote("demo", "true"), allSecrets(),
 			`stack staging: platform:demo: true: only a stack of environment local has a demo user`},
 		{"building in production", "production", remote("build", "true"), allSecrets(),
-			`stack production: platform:build: true: production never builds: it runs what stack staging has tested`},
+			`stack production: platform:build: true: production never builds: it runs the images of stack staging`},
 		{"an unknown key", "local", with("regsitry", "x"), allSecrets(),
 			`stack local: platform:regsitry: unknown key: the nearest known one is platform:registry`},
 		{"an unknown key in an object", "local", with("edge", `{"httpport":30081}`), allSecrets(),
@@ -318,7 +318,7 @@ func TestFaults(t *testing.T) {
 				t.Errorf("got  %s\nwant %s", err, test.want)
 			}
 			if strings.Contains(err.Error(), "hush") {
-				t.Error("quotes a secret")
+				t.Error("the error contains a secret")
 			}
 		})
 	}
@@ -347,7 +347,7 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 	}
 }
 
-func TestSeveralStacksShareAnEnvironment(t *testing.T) {
+func TestStacksShareAnEnvironment(t *testing.T) {
 	for _, name := range []string{"production-eu", "production-us"} {
 		got, err := stack.Parse(name, catalog.Services(), map[string]string{
 			"environment": "production", "promotesFrom": "staging-" + name[len(name)-2:], "edge": `{"host":"api.example.com","tlsSecret":"api"}`,
@@ -361,13 +361,13 @@ func TestSeveralStacksShareAnEnvironment(t *testing.T) {
 	}
 }
 
-func TestTheMemoryBoundsTheConnections(t *testing.T) {
+func TestMaxConnections(t *testing.T) {
 	for _, test := range []struct {
 		name, memory, most string
 		want               int
 	}{
 		{"the default", "512Mi", "2", 239},
-		{"enough memory for one service more, rounded up", "4Gi", "2", 400},
+		{"enough memory for one more service, rounded up", "4Gi", "2", 400},
 		{"more replicas", "8Gi", "20", 1600},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -378,7 +378,7 @@ func TestTheMemoryBoundsTheConnections(t *testing.T) {
 				t.Fatal(err)
 			}
 			if got := config.MaxConnections(catalog.Services()); got != test.want {
-				t.Errorf("Postgres takes %d connections, want %d", got, test.want)
+				t.Errorf("max_connections is %d, want %d", got, test.want)
 			}
 		})
 	}

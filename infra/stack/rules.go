@@ -9,16 +9,16 @@ import (
 	"platform.example/infra/quantity"
 )
 
-// rule holds settings against each other. A fault is reported at its first path, and only if each path is sound alone.
+// rule checks several settings together. Parse reports its fault at the first path, and only if no path has a fault of its own.
 type rule struct {
 	paths []string
-	check func(Stack) string // what is wrong; empty for nothing
+	check func(Stack) string // returns the fault, or an empty string
 }
 
 func rules(services []catalog.Service) []rule {
 	rules := []rule{
 		{[]string{"build"}, func(s Stack) string {
-			return fault(s.Environment == Production && s.Build, "true: production never builds: it runs what stack %s has tested", s.PromotesFrom)
+			return fault(s.Environment == Production && s.Build, "true: production never builds: it runs the images of stack %s", s.PromotesFrom)
 		}},
 		{[]string{"promotesFrom", "build"}, imagesComeFromOnePlace},
 		{[]string{"registry", "build"}, func(s Stack) string { return fault(s.Build && s.Registry == "", "not set: want "+wantRegistry) }},
@@ -37,13 +37,13 @@ func rules(services []catalog.Service) []rule {
 		{[]string{"replicas.max", "replicas.min"}, func(s Stack) string { return maxIsNotBelowMin(s.Replicas) }},
 		{[]string{"edge.proxyProtocol", "edge.trustedProxies"}, func(s Stack) string {
 			return fault(s.Edge.ProxyProtocol && len(s.Edge.TrustedProxies) == 0,
-				"true: want edge.trustedProxies too, the networks of the load balancers whose word on the client's address is believed")
+				"true: want edge.trustedProxies too, the networks of the load balancers that may set the client's address")
 		}},
 		{[]string{"postgres.memory"}, func(s Stack) string { return hasRoom(s.Postgres.Memory, leastPostgres) }},
 		{[]string{"replicas.max", "postgres.memory"}, func(s Stack) string { return connectionsFit(s, services) }},
 		{[]string{"redis.memory"}, func(s Stack) string { return hasRoom(s.Redis.Memory, leastRedis) }},
 		{[]string{"stream.memory"}, func(s Stack) string { return hasRoom(s.Stream.Memory, leastRedis) }},
-		// There is room for the append-only file as it grows to twice its size, and for the new one.
+		// The append-only file grows to twice its size before a rewrite, which needs room for a new one.
 		{[]string{"stream.volumeSize", "stream.memory"}, func(s Stack) string {
 			return fault(s.Stream.VolumeSize < 3*s.Stream.Memory, "%q is below three times stream.memory %q", s.Stream.VolumeSize, s.Stream.Memory)
 		}},
@@ -65,9 +65,9 @@ func rules(services []catalog.Service) []rule {
 	return rules
 }
 
-// fault is what is wrong, if it is so.
-func fault(is bool, format string, values ...any) string {
-	if !is {
+// fault formats the fault if the condition is true.
+func fault(condition bool, format string, values ...any) string {
+	if !condition {
 		return ""
 	}
 	return fmt.Sprintf(format, values...)
@@ -76,7 +76,7 @@ func fault(is bool, format string, values ...any) string {
 func imagesComeFromOnePlace(s Stack) string {
 	switch {
 	case !s.Build && s.PromotesFrom == "":
-		return "not set: the stack builds nothing (build: false), so want the name of the stack whose images it runs"
+		return "not set: the stack builds nothing (build: false): want the name of the stack whose images it runs"
 	case s.PromotesFrom == s.Name:
 		return fmt.Sprintf("%q: is the stack itself", s.PromotesFrom)
 	default:
@@ -90,15 +90,15 @@ func nodePortIsGiven(edge Edge, port int) string {
 }
 
 func someoneCertifiesTheEdge(s Stack) string {
-	given := s.Edge.TLSSecret != "" || s.Edge.Issuer != ""
+	set := s.Edge.TLSSecret != "" || s.Edge.Issuer != ""
 	switch {
 	case s.Edge.TLSSecret != "" && s.Edge.Issuer != "":
 		return fmt.Sprintf("%q: edge.issuer is set too: want one of them", s.Edge.TLSSecret)
-	case s.Environment == Local && given:
+	case s.Environment == Local && set:
 		return "a stack of environment local has an authority of its own: set neither edge.tlsSecret nor edge.issuer"
 	default:
-		return fault(s.Environment != Local && !given, "not set: want the Secret in namespace edge that holds the certificate for edge.host, "+
-			"or edge.issuer, a ClusterIssuer of cert-manager that makes one")
+		return fault(s.Environment != Local && !set, "not set: want the Secret in namespace edge with the certificate of edge.host, "+
+			"or edge.issuer, a ClusterIssuer of cert-manager that issues it")
 	}
 }
 
@@ -106,22 +106,22 @@ func maxIsNotBelowMin(replicas Replicas) string {
 	return fault(replicas.Max < replicas.Min, "%d is below replicas.min %d", replicas.Max, replicas.Min)
 }
 
-// firewallKnows is about names: a NetworkPolicy has only numbers.
+// firewallKnows requires the network of a store with a DNS name, since a NetworkPolicy only has addresses.
 func firewallKnows(store Store) string {
 	host, _, err := net.SplitHostPort(store.Address)
 	if err != nil || store.Network != "" {
-		return "" // in the cluster, or known
+		return "" // in the cluster, or set
 	}
 	if _, err := netip.ParseAddr(host); err == nil {
 		return ""
 	}
-	return fmt.Sprintf("not set: want the network in which %s is, such as 192.0.2.0/24: nothing else is let through to it", host)
+	return fmt.Sprintf("not set: want the network in which %s is, such as 192.0.2.0/24, for the NetworkPolicy", host)
 }
 
-// What is the least memory of a store, in MiB.
+// The minimum memory of a store, in MiB.
 const (
-	leastPostgres = 256 // its own minimum with a useful cache
-	leastRedis    = 16  // an empty Redis takes some, so that less would evict, or refuse, all the time
+	leastPostgres = 256 // with a useful cache
+	leastRedis    = 16  // with less, even a nearly empty Redis evicts or refuses entries
 )
 
 func hasRoom(memory, least quantity.Bytes) string {

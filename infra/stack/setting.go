@@ -16,22 +16,22 @@ import (
 	"platform.example/infra/namespace"
 )
 
-// setting is one key: where it stands, what it allows, what it is when unset, and the field it sets.
+// setting is one key of the configuration.
 type setting struct {
 	path    string // with dots, as in gateway.type
-	want    string // what is allowed, for people
+	want    string // the allowed values, for error messages
 	unset   defaults
 	read    func(text string) error
-	entries *map[string]string // in place of read: an object whose keys are free
+	entries *map[string]string // instead of read: the entries of an object with any keys
 }
 
-// defaults holds the text of an unset setting in each environment; empty for none.
+// defaults are the default texts by environment. An empty text means no default.
 type defaults struct{ local, staging, production string }
 
-// none is for a setting that may stay unset.
+// none is for optional settings.
 var none defaults
 
-// always is a default that holds in each environment.
+// always is the same default in each environment.
 func always(text string) defaults { return defaults{text, text, text} }
 
 func (d defaults) in(environment Environment) string {
@@ -45,7 +45,7 @@ func (d defaults) in(environment Environment) string {
 	}
 }
 
-// of is a setting whose text is parsed into a field.
+// of returns a setting that parse reads into a field.
 func of[T any](path, want string, unset defaults, into *T, parse func(string) (T, error)) setting {
 	return setting{path: path, want: want, unset: unset, read: func(text string) error {
 		value, err := parse(text)
@@ -58,16 +58,16 @@ func of[T any](path, want string, unset defaults, into *T, parse func(string) (T
 
 const wantRegistry = "a registry such as localhost:5000 or registry.example.com/platform"
 
-// registryAddress has a host with a dot, a port or localhost: Docker would take any other for a folder on Docker Hub.
+// registryAddress requires localhost or a host with a dot or a port: Docker looks for any other address on Docker Hub.
 var registryAddress = matching[string](`(localhost|[a-z0-9-]+(\.[a-z0-9-]+)+|[a-z0-9-]+(\.[a-z0-9-]+)*:[0-9]{1,5})(:[0-9]{1,5})?` +
 	`(/[a-z0-9]+([._-][a-z0-9]+)*)*`)
 
-// matching reads a text of which all has the form of the regular expression.
+// matching requires the regular expression to match the complete text.
 func matching[T ~string](form string) func(string) (T, error) {
 	expression := regexp.MustCompile(`^(` + form + `)$`)
 	return func(text string) (T, error) {
 		if !expression.MatchString(text) {
-			return "", fmt.Errorf("%q has not the form %s", text, form)
+			return "", fmt.Errorf("%q doesn't match %s", text, form)
 		}
 		return T(text), nil
 	}
@@ -111,7 +111,7 @@ var namespacePrefix = matching[namespace.Prefix](`[a-z]([a-z0-9-]{0,18}[a-z0-9])
 
 var labels = matching[string](`[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*`)
 
-// hostName is a DNS name in lower case, as certificates have it.
+// hostName is a DNS name in lower case, as in certificates.
 func hostName(text string) (string, error) {
 	if len(text) > 253 {
 		return "", fmt.Errorf("%q is longer than 253 characters", text)
@@ -119,8 +119,8 @@ func hostName(text string) (string, error) {
 	return labels(text)
 }
 
-// objectName is a name that Kubernetes accepts for an object.
-func objectName(text string) (string, error) { return hostName(text) }
+// objectName is the name of a Kubernetes object.
+var objectName = hostName
 
 func hostPort(text string) (string, error) {
 	host, port, err := net.SplitHostPort(text)
@@ -137,7 +137,7 @@ func hostPort(text string) (string, error) {
 	return text, err
 }
 
-// plainText begins the address of who takes traces without TLS.
+// plainText is the prefix of a traces address without TLS.
 const plainText = "http://"
 
 func tracesAddress(text string) (string, error) {
@@ -156,7 +156,7 @@ func network(text string) (string, error) {
 	return text, nil
 }
 
-// listOf reads values with commas between.
+// listOf parses values separated by commas.
 func listOf[T any](parse func(string) (T, error)) func(string) ([]T, error) {
 	return func(text string) ([]T, error) {
 		var list []T
@@ -171,7 +171,7 @@ func listOf[T any](parse func(string) (T, error)) func(string) ([]T, error) {
 	}
 }
 
-// peer reads <network>[:<port>] or <namespace>/<label>=<value>[+<label>=<value>][:<port>]; the port is that of DNS unless it is given.
+// peer parses <network>[:<port>] or <namespace>/<label>=<value>[+<label>=<value>][:<port>]. The default port is that of DNS.
 func peer(text string) (Peer, error) {
 	peer, at := Peer{Port: dnsPort}, text
 	if colon := strings.LastIndex(text, ":"); colon > strings.LastIndex(text, "/") {
@@ -188,15 +188,15 @@ func peer(text string) (Peer, error) {
 		return peer, err
 	}
 	peer.Namespace, peer.Labels = namespace, map[string]string{}
-	for one := range strings.SplitSeq(label, "+") {
-		key, value, _ := strings.Cut(one, "=")
+	for pair := range strings.SplitSeq(label, "+") {
+		key, value, _ := strings.Cut(pair, "=")
 		peer.Labels[key] = value
 	}
 	_, err := objectName(namespace)
 	return peer, err
 }
 
-// taint is as kubectl writes it: <key>[=<value>][:<effect>].
+// taint has kubectl's syntax: <key>[=<value>][:<effect>].
 var taint = matching[string](`[^=:]+(=[^=:]*)?(:(NoSchedule|PreferNoSchedule|NoExecute))?`)
 
 var stackName = matching[string](`[A-Za-z0-9._-]{1,100}`)
@@ -227,7 +227,7 @@ func secureURL(text string) (string, error) {
 	return strings.TrimSuffix(text, "/"), nil
 }
 
-// span reads a duration between two others.
+// span parses a duration within limits.
 func span(shortest, longest time.Duration) func(string) (time.Duration, error) {
 	return func(text string) (time.Duration, error) {
 		duration, err := time.ParseDuration(text)

@@ -7,26 +7,26 @@ import (
 	"platform.example/infra/quantity"
 )
 
-// settings is every key of the namespace, bound to the field that it sets.
+// settings returns all keys of the namespace, each bound to its field.
 func (s *Stack) settings(services []catalog.Service) []setting {
 	settings := []setting{
-		of("environment", wantEnvironment, none, &s.Environment, oneOf(Local, Staging, Production)), // else that of the stack's name
+		of("environment", wantEnvironment, none, &s.Environment, oneOf(Local, Staging, Production)), // defaults to the stack's name
 		of("promotesFrom", "the name of another stack", defaults{"", "", string(Staging)}, &s.PromotesFrom, stackName),
 		of("registry", wantRegistry, none, &s.Registry, registryAddress),
 		of("build", wantBoolean, defaults{"true", "true", "false"}, &s.Build, boolean),
 		of("kubeconfig", "the path of a kubeconfig file", none, &s.Kubeconfig, filled),
 		of("kubeContext", "the name of a context of the kubeconfig", none, &s.KubeContext, filled),
-		of("namespacePrefix", "what comes before the names of the stack's namespaces, such as shop-: up to 20 lower case letters, digits and "+
-			"hyphens, beginning with a letter and ending with a hyphen", none, &s.NamespacePrefix, namespacePrefix),
+		of("namespacePrefix", "the prefix of the stack's namespaces, such as shop-: up to 20 lower case letters, digits and hyphens, "+
+			"beginning with a letter and ending with a hyphen", none, &s.NamespacePrefix, namespacePrefix),
 		of("storageClass", "the name of a StorageClass", none, &s.StorageClass, filled),
 		of("demo", wantBoolean, defaults{"true", "false", "false"}, &s.Demo, boolean),
 		of("deadline", "how long a rollout may take, from 30s to 30m", defaults{"2m", "5m", "5m"},
 			&s.Deadline, span(30*time.Second, 30*time.Minute)),
-		// One machine has fewer cores than a cluster, and both colours of all services must find room on it.
-		of("cpuRequests", "the share of their CPU requests that pods ask for, in percent, from 10 to 100", defaults{"40", "100", "100"},
+		// Both colours of all services must fit on the one node of a local cluster.
+		of("cpuRequests", "the percentage of the pods' usual CPU requests, from 10 to 100", defaults{"40", "100", "100"},
 			&s.CPURequests, between(10, 100)),
 		of("standby", wantStandby, defaults{"30m", "1h", "1h"}, &s.Standby, span(0, 24*time.Hour)),
-		// No client refuses a server's certificate that lasts no longer than 825 days (CA/Browser Forum, before 2020).
+		// All clients accept certificates of up to 825 days (CA/Browser Forum, before 2020).
 		of("certificateDuration", "how long certificates of the stack's own authority last, from 10m to 19800h (825 days)",
 			always("2160h"), &s.CertificateDuration, span(10*time.Minute, 825*24*time.Hour)),
 		of("protectData", wantBoolean, defaults{"false", "true", "true"}, &s.ProtectData, boolean),
@@ -45,11 +45,11 @@ func (s *Stack) settings(services []catalog.Service) []setting {
 	return settings
 }
 
-// What several settings allow, or others than Parse name.
+// Allowed values of several settings, or used outside of this file.
 const (
 	wantEnvironment = "one of local, staging, production"
 	wantBoolean     = "true or false"
-	wantStandby     = "how long a former version stands by after a release, from 0s to 24h"
+	wantStandby     = "how long to keep the previous version as the standby after a release, from 0s to 24h"
 	wantReplicas    = "a whole number from 1 to 100"
 	wantNetwork     = "a network such as 192.0.2.0/24"
 	wantNetworks    = "networks such as 192.0.2.0/24, with commas between"
@@ -77,7 +77,7 @@ func (e *Edge) settings() []setting {
 	}
 }
 
-// settings is what can be said of the cluster that isn't discovered, or is discovered wrongly.
+// settings are for what can't be discovered of the cluster, or is discovered wrongly.
 func (c *Cluster) settings() []setting {
 	return []setting{
 		of("cluster.dnsPeers", "pods such as kube-system/k8s-app=kube-dns or networks such as 169.254.20.10/32, each with a port such as "+
@@ -95,10 +95,10 @@ func (c *Cluster) settings() []setting {
 	}
 }
 
-// settings is where a store is; path is the store's own key.
+// settings are the keys of an external store below path.
 func (s *Store) settings(path string) []setting {
 	return []setting{
-		of(path+".address", "where the store is, such as db.example.com:5432", none, &s.Address, hostPort),
+		of(path+".address", "the store's host and port, such as db.example.com:5432", none, &s.Address, hostPort),
 		of(path+".network", wantNetwork, none, &s.Network, network),
 		of(path+".certificateAuthority", "certificates in PEM", none, &s.CertificateAuthority, certificates),
 	}
@@ -126,20 +126,20 @@ func (s *Stream) settings() []setting {
 
 func (m *Monitoring) settings() []setting {
 	return []setting{
-		// Objectives look back over 30 days.
+		// Objectives use the last 30 days.
 		of("monitoring.retention", "days such as 15d, from 1d to 365d", defaults{"7d", "15d", "35d"}, &m.Retention, days),
 		of("monitoring.volumeSize", wantVolume, defaults{"2Gi", "20Gi", "100Gi"}, &m.VolumeSize, quantity.ParseBytes),
 		of("monitoring.memory", wantMemory, defaults{"384Mi", "1Gi", "4Gi"}, &m.Memory, quantity.ParseBytes),
 		of("monitoring.grafana", wantBoolean, always("true"), &m.Grafana, boolean),
-		of("monitoring.runbooks", "an address that starts with https://, of the folder docs/runbooks", none, &m.Runbooks, secureURL),
+		of("monitoring.runbooks", "the URL of the folder docs/runbooks, beginning with https://", none, &m.Runbooks, secureURL),
 		of("monitoring.webhookNetwork", wantNetwork, none, &m.WebhookNetwork, network),
-		of("monitoring.traces", "where traces are kept (OTLP over gRPC with TLS), such as traces.example.com:4317; http:// before it means "+
-			"without TLS", none, &m.Traces, tracesAddress),
+		of("monitoring.traces", "the host and port that receive traces (OTLP over gRPC with TLS), such as traces.example.com:4317; with the "+
+			"prefix http:// without TLS", none, &m.Traces, tracesAddress),
 		of("monitoring.verifyKubelets", wantBoolean, always("true"), &m.VerifyKubelets, boolean),
 	}
 }
 
-// ofService is the keys of one service: bounds of its own, and what the catalog lets a stack choose.
+// ofService returns the keys of one service: its replicas, and its settings in the catalog.
 func (s *Stack) ofService(service catalog.Service) []setting {
 	path := servicePath(service.Name)
 	bound := func(set func(*Service, int)) func(string) error {

@@ -17,7 +17,7 @@ import (
 // Namespace is the project's namespace in the stack's configuration file.
 const Namespace = "platform"
 
-// Environment is what a stack is for. Several stacks may share one.
+// Environment is the purpose of a stack. Several stacks may share one.
 type Environment string
 
 // The environments.
@@ -27,28 +27,28 @@ const (
 	Production Environment = "production"
 )
 
-// Stack is the configuration of one stack. The keys, what they allow and their defaults stand in settings.go.
+// Stack is the configuration of one stack. settings.go has the keys, their allowed values and their defaults.
 type Stack struct {
 	Name         string
 	Environment  Environment
-	PromotesFrom string // the stack whose images this one runs, where it builds none
-	Registry     string // host[:port][/prefix]; empty where nothing is built
-	Build        bool   // compile and push images, or take those of PromotesFrom
-	Kubeconfig   string // path, relative to the project's root; empty for the usual places
+	PromotesFrom string // the stack whose images this one runs, if it builds none
+	Registry     string // host[:port][/prefix]; may be empty if the stack builds nothing
+	Build        bool   // compile and push images instead of using those of PromotesFrom
+	Kubeconfig   string // path, relative to the project's root; empty for the default files
 	KubeContext  string // empty for the current one
-	// NamespacePrefix comes before the names of the namespaces and of cluster-scoped objects.
+	// NamespacePrefix is the prefix of the names of namespaces and cluster-scoped objects.
 	NamespacePrefix namespace.Prefix
 	StorageClass    string // empty for the cluster's default
-	Demo            bool   // has a demo user
+	Demo            bool   // create a demo user
 	Deadline        time.Duration
-	CPURequests     int           // percent of their CPU requests that pods ask for
-	Standby         time.Duration // how long a former version stands by after a release
-	ProtectData     bool          // nothing that holds data is deleted or replaced
-	// CertificateDuration is how long a certificate of the stack's own authority lasts. It is renewed in the last third.
+	CPURequests     int           // percentage of the pods' usual CPU requests
+	Standby         time.Duration // how long to keep the previous version as the standby after a release
+	ProtectData     bool          // refuse to delete or replace objects that hold data
+	// CertificateDuration is the validity of certificates of the stack's own authority. They are renewed in the last third.
 	CertificateDuration time.Duration
 	Edge                Edge
-	Replicas            Replicas           // of the edge, and of every service that has none of its own
-	Services            map[string]Service // by name; each service of the catalog is there
+	Replicas            Replicas           // of the edge, and the default of services
+	Services            map[string]Service // by name, with all services of the catalog
 	Postgres            Postgres
 	Redis               Redis
 	Stream              Stream
@@ -56,40 +56,40 @@ type Stack struct {
 	Cluster             Cluster
 }
 
-// Edge is how the outside reaches the platform.
+// Edge is the configuration of the platform's public entry.
 type Edge struct {
 	Host              string // the DNS name that clients use
 	Type              ServiceType
-	HTTPPort          int      // on each node, where Type is NodePort
-	HTTPSPort         int      // as HTTPPort
-	TLSSecret         string   // the Secret in namespace edge with the certificate; empty where Issuer or the stack itself makes one
+	HTTPPort          int      // node port, for type NodePort
+	HTTPSPort         int      // node port, for type NodePort
+	TLSSecret         string   // the Secret in namespace edge with the certificate; empty if Issuer or the stack's authority issues it
 	Issuer            string   // cert-manager's ClusterIssuer
-	TrustedProxies    []string // networks of load balancers whose word on the client's address is believed
-	RequestsPerSecond int      // of one client address
+	TrustedProxies    []string // networks of load balancers that may set the client's address
+	RequestsPerSecond int      // limit per client address
 
-	// Of a Service of type LoadBalancer. ProxyProtocol is believed from TrustedProxies.
+	// For type LoadBalancer. The edge accepts the PROXY protocol from TrustedProxies.
 	LoadBalancerClass string
 	Annotations       map[string]string
 	SourceRanges      []string
 	ProxyProtocol     bool
 }
 
-// Cluster is what a stack says of its cluster. What is empty is discovered, or has a default: see package profile.
+// Cluster overrides the discovered properties of the cluster. For empty fields see package profile.
 type Cluster struct {
-	DNSPeers         []Peer   // the servers that pods ask for names
+	DNSPeers         []Peer   // DNS servers of pods
 	APIServerPeers   []string // CIDRs
 	PodNetworks      []string // CIDRs
 	ServiceNetworks  []string // CIDRs
 	IPFamilies       []Family
 	ImagePullSecrets []string // Secrets that exist in each of the platform's namespaces
-	RegistryMirror   string   // holds the images of others under their full names
+	RegistryMirror   string   // has third-party images under their full names
 	NodeSelector     map[string]string
 	Tolerations      []string // taints: <key>[=<value>][:<effect>]
 	Architectures    []string // as GOARCH
 	UserIDs          string   // fixed, or assigned by the cluster
 }
 
-// Peer is pods by their labels, or a network, at a port.
+// Peer is a port of pods, selected by labels, or of a network.
 type Peer struct {
 	Namespace string            // of the pods
 	Labels    map[string]string // of the pods
@@ -97,7 +97,7 @@ type Peer struct {
 	Port      int
 }
 
-// String is the peer as a stack writes it.
+// String formats the peer as in the stack's configuration.
 func (p Peer) String() string {
 	at := p.Network
 	if at == "" {
@@ -113,10 +113,10 @@ func (p Peer) String() string {
 	return fmt.Sprintf("%s:%d", at, p.Port)
 }
 
-// dnsPort is the port of a Peer unless another is given.
+// dnsPort is the default port of a Peer.
 const dnsPort = 53
 
-// Family is an IP family, as a Service names it.
+// Family is an IP family of a Service.
 type Family string
 
 // The IP families.
@@ -135,16 +135,16 @@ const (
 	LoadBalancer ServiceType = "LoadBalancer"
 )
 
-// Replicas bounds autoscaling.
+// Replicas are the bounds of an autoscaler.
 type Replicas struct{ Min, Max int }
 
-// Service is what a stack chooses for one service.
+// Service is the configuration of one service.
 type Service struct {
 	Replicas Replicas
-	Settings map[string]string // by the catalog's keys; holds those that are set
+	Settings map[string]string // the settings that are set, by the catalog's keys
 }
 
-// Origins is whose pages may use the service, beside its own.
+// Origins are the allowed CORS origins of the service.
 func (s Service) Origins() []string {
 	if origins := s.Settings[catalog.CORSOrigins]; origins != "" {
 		return strings.Split(origins, ",")
@@ -152,56 +152,56 @@ func (s Service) Origins() []string {
 	return nil
 }
 
-// Store is where a store is that the platform doesn't run itself.
+// Store is an external store.
 type Store struct {
-	Address              string // host:port; empty for one in the cluster
-	Network              string // CIDR in which the address is, for the firewall; not needed where Address is a number
-	CertificateAuthority string // PEM of who signs the store's certificate; empty for the system's roots
+	Address              string // host:port; empty for a store that the platform runs
+	Network              string // CIDR of the address, for NetworkPolicies; optional if Address is an IP address
+	CertificateAuthority string // PEM of the store's authority; empty for the system's roots
 }
 
 // Postgres is the database server, and its size in the cluster. CPU and Memory are its limits.
 type Postgres struct {
 	Store
-	AdminUser  string // of a server elsewhere: who may make roles and databases
+	AdminUser  string // role of an external server that may create roles and databases
 	VolumeSize quantity.Bytes
 	CPU        quantity.CPU
 	Memory     quantity.Bytes
 }
 
-// Redis is the cache, and its size in the cluster. Memory is what its entries may take.
+// Redis is the cache, and its size in the cluster. Memory is the maximum size of its entries.
 type Redis struct {
 	Store
 	Memory quantity.Bytes
 }
 
-// Stream is the Redis that holds the streams of events, and its size in the cluster. Memory is what they may take.
+// Stream is the Redis with the streams of events, and its size in the cluster. Memory is the maximum size of the streams.
 type Stream struct {
 	Store
 	Memory     quantity.Bytes
 	VolumeSize quantity.Bytes
 }
 
-// Monitoring is how long measurements are kept, who is told of alerts, and what is there to look at them.
+// Monitoring is the configuration of monitoring.
 type Monitoring struct {
 	Retention      int // days
 	VolumeSize     quantity.Bytes
 	Memory         quantity.Bytes // Prometheus' limit
 	Grafana        bool
 	Runbooks       string // URL of the folder docs/runbooks; empty for none
-	WebhookNetwork string // CIDR of the alert webhook, where it isn't on the internet
+	WebhookNetwork string // CIDR of the alert webhook, if it isn't on the internet
 	VerifyKubelets bool   // kubelets have certificates of the cluster's authority
-	Traces         string // host:port that takes OTLP over gRPC, with TLS but after http://; empty for no traces
+	Traces         string // host:port that receives OTLP over gRPC, with TLS unless prefixed by http://; empty for no traces
 }
 
-// Requested is what a pod asks for on this stack that would ask for so much CPU.
+// Requested returns the CPU request on this stack for a pod's usual request.
 func (s Stack) Requested(cpu quantity.CPU) quantity.CPU {
 	return max(1, cpu*quantity.CPU(s.CPURequests)/100)
 }
 
-// TracesHostPort is Traces without how it is spoken to.
+// TracesHostPort is Traces without the prefix.
 func (m Monitoring) TracesHostPort() string { return strings.TrimPrefix(m.Traces, plainText) }
 
-// service is the configuration of one service, to be filled.
+// service changes the configuration of one service.
 func (s *Stack) service(name string, change func(*Service)) {
 	if s.Services == nil {
 		s.Services = map[string]Service{}
@@ -211,7 +211,7 @@ func (s *Stack) service(name string, change func(*Service)) {
 	s.Services[name] = service
 }
 
-// inherit gives each service what it has not of its own.
+// inherit sets the default replicas of each service.
 func (s *Stack) inherit(services []catalog.Service) {
 	for _, service := range services {
 		s.service(service.Name, func(own *Service) {

@@ -1,9 +1,9 @@
-// Package uplot holds uPlot, the library that draws the plots of our pages.
+// Package uplot embeds uPlot, the library that draws the plots of the platform's pages.
 package uplot
 
 import "embed"
 
-// Files are its script, its style and its licence.
+// Files are its script, style and licence.
 //
 //go:embed LICENSE uPlot.iife.min.js uPlot.min.css
 var Files embed.FS

@@ -16,8 +16,7 @@ type colour struct {
 	account *corev1.ServiceAccount
 }
 
-// build makes what the colour consists of, each step only after the one before has succeeded: first the schema, then the
-// replicas. Completed is known once all of them run.
+// build creates the resources of the colour, the schema before the replicas. Completed resolves once the rollout is complete.
 func (c colour) build(
 	ctx *pulumi.Context, parent pulumi.ResourceOption,
 ) (environment corev1.EnvFromSourceArray, completed pulumi.StringOutput, err error) {
@@ -44,17 +43,15 @@ func (c colour) build(
 	return environment, completed, err
 }
 
-// name is what the resources of this colour are called.
 func (c colour) name() string { return c.Colour.Name(c.Service.Name) }
 
-// image is what the colour runs.
 func (c colour) image() image.Image { return c.Images[c.Colour] }
 
-// candidate reports whether the colour gets the traffic once it is verified.
+// candidate reports whether the colour is new and gets traffic once it is verified.
 func (c colour) candidate() bool { return c.Plan.Move == release.Release && c.Colour == c.Plan.Live }
 
-// keeps is an option by which these properties stay what the colour was released with, while the program says something
-// else for the other colour. Secrets aren't among them: what is rotated must reach whoever runs.
+// keeps is an option that keeps these properties as the colour was released, unless the colour is the plan's target. It isn't for
+// secrets: a rotated secret must reach both colours.
 func (c colour) keeps(properties ...string) pulumi.ResourceOption {
 	if c.Colour == c.Plan.Target {
 		return pulumi.IgnoreChanges(nil)
@@ -62,7 +59,7 @@ func (c colour) keeps(properties ...string) pulumi.ResourceOption {
 	return pulumi.IgnoreChanges(properties)
 }
 
-// bounds is between how many replicas the colour is scaled. While the traffic moves, each colour can carry all of it.
+// bounds are the autoscaler's bounds. While traffic moves, each colour has enough replicas for all of it.
 func (c colour) bounds() stack.Replicas {
 	bounds := c.Config.Services[c.Service.Name].Replicas
 	bounds.Min = max(bounds.Min, c.Plan.Replicas)
@@ -70,7 +67,7 @@ func (c colour) bounds() stack.Replicas {
 	return bounds
 }
 
-// selector finds the pods of this colour. A Deployment's selector can't change, hence it says nothing else.
+// selector selects the pods of this colour. It has no other labels, because a Deployment's selector is immutable.
 func (c colour) selector() pulumi.StringMap { return c.selecting(pulumi.String(c.Colour)) }
 
 func (a Args) selecting(colour pulumi.StringInput) pulumi.StringMap {
@@ -79,8 +76,7 @@ func (a Args) selecting(colour pulumi.StringInput) pulumi.StringMap {
 	return selector
 }
 
-// newService makes the address of this colour. It has no address of its own but those of its pods, so that whoever verifies
-// the colour meets each of them.
+// newService creates the headless Service of this colour. Its name resolves to all pods, so the verification reaches each of them.
 func (c colour) newService(ctx *pulumi.Context, opts ...pulumi.ResourceOption) error {
 	spec := c.serviceSpec(c.selector())
 	spec.ClusterIP = pulumi.String("None")
@@ -89,10 +85,10 @@ func (c colour) newService(ctx *pulumi.Context, opts ...pulumi.ResourceOption) e
 	return err
 }
 
-// url is where each of the colour's pods answers.
+// url is the URL of the colour's headless Service.
 func (c colour) url() string { return URL(c.Config.NamespacePrefix, c.name()) }
 
-// madeAnnotations say what the Deployment is, for the next plan.
+// madeAnnotations are the annotations that the next plan reads.
 func (c colour) madeAnnotations() map[string]string {
 	return map[string]string{release.VersionAnnotation: c.image().Version, release.MadeAnnotation: c.Plan.Made}
 }

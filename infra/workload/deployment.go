@@ -10,7 +10,7 @@ import (
 	"platform.example/infra/release"
 )
 
-// newDeployment runs the replicas of this colour and scales them. What it returns is known once its rollout is complete.
+// newDeployment creates the Deployment of this colour and its autoscaler. Completed resolves once the rollout is complete.
 func (c colour) newDeployment(
 	ctx *pulumi.Context, environment corev1.EnvFromSourceArray, parent, after pulumi.ResourceOption,
 ) (completed pulumi.StringOutput, err error) {
@@ -19,7 +19,7 @@ func (c colour) newDeployment(
 	metadata := c.metadata(c.name(), c.selector(), pulumi.ToStringMap(c.madeAnnotations()))
 	spec := kube.Deployment(c.Rollout, c.selector(), kube.Template(c.Service.Name, c.selector(), catalog.OpsPort, pod))
 	replicas := pulumi.IgnoreChanges([]string{"spec.replicas"})
-	if c.candidate() { // is as large as it must be: the autoscaler looks only every 15 s, and not at what was retired
+	if c.candidate() { // the autoscaler would take up to 15 s, and ignores a retired Deployment with 0 replicas
 		spec.Replicas, replicas = pulumi.Int(c.bounds().Min), pulumi.IgnoreChanges(nil)
 	}
 	deployment, err := appsv1.NewDeployment(ctx, c.name(), &appsv1.DeploymentArgs{Metadata: metadata, Spec: spec},
@@ -28,25 +28,25 @@ func (c colour) newDeployment(
 		return completed, err
 	}
 	scaled := []pulumi.ResourceOption{parent}
-	if c.Colour != c.Plan.Live && !c.Plan.Moves() { // stands by as large as it was when the traffic left it
+	if c.Colour != c.Plan.Live && !c.Plan.Moves() { // the standby keeps its size
 		scaled = append(scaled, pulumi.IgnoreChanges([]string{"spec", annotation(release.ReplicasAnnotation)}))
 	}
-	var made map[string]string
+	var annotations map[string]string
 	if c.candidate() {
-		made = c.madeAnnotations()
+		annotations = c.madeAnnotations()
 	}
 	bounds := c.bounds()
 	scaler := c.metadata(c.name(), c.selector(), pulumi.StringMap{
 		release.ReplicasAnnotation: pulumi.String(release.Bounds{Min: bounds.Min, Max: bounds.Max}.With(c.Plan.Made)),
 	})
-	completed = c.Rollout.Completed(ctx, deployment, made)
+	completed = c.Rollout.Completed(ctx, deployment, annotations)
 	return completed, kube.Scale(ctx, c.name(), scaler, c.selector(), c.Config, bounds, scaled...)
 }
 
-// annotation is the path of an annotation in the options of a resource.
+// annotation is the property path of an annotation.
 func annotation(name string) string { return `metadata.annotations["` + name + `"]` }
 
-// kept is what a Deployment keeps that isn't the plan's target: all of its container but the Secret that it reads.
+// kept are the properties that a Deployment keeps if it isn't the plan's target: all of its container except for the Secret.
 var kept = []string{
 	annotation(release.VersionAnnotation),
 	annotation(release.MadeAnnotation),

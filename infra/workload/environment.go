@@ -15,7 +15,7 @@ import (
 	"platform.example/infra/network"
 )
 
-// variables is the environment of the service's processes, without secrets.
+// variables is the environment of the service without secrets.
 func (c colour) variables() map[string]string {
 	variables := map[string]string{
 		"SERVICE_NAME":    c.Service.Name,
@@ -23,7 +23,7 @@ func (c colour) variables() map[string]string {
 		"SERVICE_COLOUR":  string(c.Colour),
 		"ENVIRONMENT":     string(c.Config.Environment),
 		"SHUTDOWN_DELAY":  shutdownDelay.String(),
-		"LIVE_URL":        URL(c.Config.NamespacePrefix, c.Service.Name), // the colour that answers here is the live one
+		"LIVE_URL":        URL(c.Config.NamespacePrefix, c.Service.Name), // the live colour answers here
 	}
 	for _, called := range c.Service.Calls {
 		variables[catalog.Service{Name: called}.URLVariable()] = URL(c.Config.NamespacePrefix, called)
@@ -35,9 +35,9 @@ func (c colour) variables() map[string]string {
 		if audiences := catalog.Audiences(catalog.Services(), c.Service); audiences != "" {
 			variables["IDENTITY_AUDIENCES"] = audiences
 		}
-		// Where the edge's pods are. Nobody else reaches the public service.
+		// The networks of the edge's pods. Only they reach the public service.
 		variables["EDGE_NETWORKS"] = strings.Join(c.Profile.PodNetworks, ",")
-		if proxies := c.Config.Edge.TrustedProxies; len(proxies) > 0 { // the edge limits nobody then
+		if proxies := c.Config.Edge.TrustedProxies; len(proxies) > 0 { // the edge then has no rate limit
 			variables["TRUSTED_PROXIES"] = strings.Join(proxies, ",")
 			variables["REQUESTS_PER_SECOND"] = fmt.Sprint(c.Config.Edge.RequestsPerSecond)
 		}
@@ -69,14 +69,13 @@ func redisVariables(prefix string, at data.Endpoint) map[string]string {
 	return map[string]string{prefix + "ADDR": net.JoinHostPort(at.Host, fmt.Sprint(at.Port)), prefix + "TLS": "true"}
 }
 
-// choice is what the stack has set of the service's settings.
+// choice is the stack's value of a setting of the service.
 func (a Args) choice(key string) (string, bool) {
 	value, set := a.Config.Services[a.Service.Name].Settings[key]
 	return value, set
 }
 
-// secrets is the rest of the environment: what is secret, and whom the service trusts, in PEM; nothing where the system's roots
-// will do.
+// secrets is the secret part of the environment, and the authorities of the stores in PEM, empty for the system's roots.
 func (a Args) secrets() pulumi.StringMap {
 	secrets := pulumi.StringMap{}
 	if a.Service.Database != "" {
@@ -103,8 +102,8 @@ func (a Args) secrets() pulumi.StringMap {
 	return secrets
 }
 
-// newEnvironment keeps both in objects with generated names: changed content is a new object, and the pods follow. What is
-// no secret stays with the colour; what may be rotated, whom to trust included, doesn't.
+// newEnvironment creates a ConfigMap and a Secret with generated names, so that changed content creates new objects and restarts the
+// pods. A colour that isn't the plan's target keeps its ConfigMap, but gets rotated secrets and authorities.
 func (c colour) newEnvironment(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (corev1.EnvFromSourceArray, error) {
 	variables := pulumi.ToStringMap(c.variables())
 	config, err := kube.NewConfig(ctx, c.name(), c.metadata("", c.selector()), variables, append(opts, c.keeps("data"))...)

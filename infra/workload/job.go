@@ -17,14 +17,14 @@ import (
 	"platform.example/infra/release"
 )
 
-// newJob runs a subcommand of the service to its end, and so many times more if it fails. The suffix of its name begins with the
-// version: a new image is a new Job.
+// newJob runs a subcommand of the service and retries it again times. The suffix of its name begins with the version, so a new image
+// creates a new Job.
 func (c colour) newJob(
 	ctx *pulumi.Context, subcommand, suffix string, environment corev1.EnvFromSourceArray, variables corev1.EnvVarArray, again int,
 	opts ...pulumi.ResourceOption,
 ) (*batchv1.Job, error) {
 	name := c.name() + "-" + subcommand
-	labels := kube.Labels(name) // no Service may select it
+	labels := kube.Labels(name) // which no Service selects
 	container := c.container(subcommand, environment, subcommand)
 	container.Env = append(container.Env.(corev1.EnvVarArray), variables...)
 	pod := c.pod(container)
@@ -40,21 +40,21 @@ func (c colour) newJob(
 	}, append(append(opts, c.Rollout.Options()...), c.keeps("metadata", "spec"))...)
 }
 
-// newVerification has the candidate's own binary ask each replica of the candidate who it is, how it is, and for something
-// real from each of its dependencies. It fails once and for all: what answers well only at the second try isn't good.
+// newVerification runs the candidate's subcommand verify. It checks each replica's version and readiness and sends a real request for
+// each dependency. The Job has no retries: a candidate must pass at the first attempt.
 func (c colour) newVerification(
 	ctx *pulumi.Context, environment corev1.EnvFromSourceArray, running pulumi.ArrayOutput, parent pulumi.ResourceOption,
 ) (verified pulumi.StringOutput, err error) {
 	promised := c.Service.Objectives
 	keep := pulumi.IgnoreChanges(nil)
-	if !c.candidate() { // a Job that has succeeded stays as it ran
+	if !c.candidate() { // a completed Job stays unchanged
 		running, keep = pulumi.Array{}.ToArrayOutput(), pulumi.IgnoreChanges([]string{"metadata", "spec"})
 	}
-	// As many answers may be late as of a version that may stay live: this one has just begun, on a node that is busy with it.
+	// The share of late responses has the limit of the watch: a candidate has just started, on a busy node.
 	late := release.WorstBurn * (1 - promised.LatencyShare)
-	at := running.ApplyT(func([]any) string { return c.url() }).(pulumi.StringOutput) // not before
+	at := running.ApplyT(func([]any) string { return c.url() }).(pulumi.StringOutput) // waits for running
 	suffix := c.image().Version + "-" + attempt(c.Plan.Made)
-	if !c.Service.Public && c.Secrets.Has(catalog.IdentityKeys) { // it signs the identity of a user who doesn't exist
+	if !c.Service.Public && c.Secrets.Has(catalog.IdentityKeys) { // to sign the identity of a fictitious user
 		keys, err := c.newSecret(ctx, c.name()+"-verify", pulumi.StringMap{"IDENTITY_KEYS": c.Secrets.Value(catalog.IdentityKeys)}, parent)
 		if err != nil {
 			return verified, err
@@ -72,23 +72,23 @@ func (c colour) newVerification(
 	}
 	return pulumi.All(job.ID(), job.Metadata.Name()).ApplyT(func(known []any) string {
 		name, _ := known[1].(*string)
-		if known[0].(pulumi.ID) == "" || name == nil || !strings.HasSuffix(*name, suffix) { // left out, or of an earlier attempt
+		if known[0].(pulumi.ID) == "" || name == nil || !strings.HasSuffix(*name, suffix) { // excluded by --target
 			return ""
 		}
 		return *name
 	}).(pulumi.StringOutput), nil
 }
 
-// attempt tells Jobs of several attempts at the same version apart, in a few letters.
-func attempt(made string) string {
-	at, err := time.Parse(time.RFC3339Nano, made)
+// attempt distinguishes the Jobs of several attempts at one version by a few letters.
+func attempt(created string) string {
+	at, err := time.Parse(time.RFC3339Nano, created)
 	if err != nil {
 		return "0"
 	}
 	return strconv.FormatInt(at.UnixMilli(), 36)
 }
 
-// newDemoUser makes the demo user, or sets its password.
+// newDemoUser creates the demo user, or sets its password.
 func (c colour) newDemoUser(
 	ctx *pulumi.Context, environment corev1.EnvFromSourceArray, parent, after pulumi.ResourceOption,
 ) error {

@@ -24,7 +24,7 @@ type RenewArgs struct {
 	Config       stack.Stack
 	Profile      profile.Profile
 	Image        pulumi.StringInput // of the public service
-	Authority    pulumi.StringInput // certificates and keys in PEM; the first signs
+	Authority    pulumi.StringInput // certificates and keys in PEM; the first one signs
 	Certificates []Certificate
 }
 
@@ -36,8 +36,7 @@ type Certificate struct {
 	Hosts     []string             `json:"hosts"`
 }
 
-// Renew creates a CronJob that renews each certificate in the last third of its duration. It may read and change these Secrets, and
-// nothing else.
+// Renew creates a CronJob that renews each certificate in the last third of its validity. Its role allows only these Secrets.
 func Renew(ctx *pulumi.Context, args RenewArgs, opts ...pulumi.ResourceOption) error {
 	const name, folder, file = network.Certificates, "/run/secrets/authority", "authority.pem"
 	labels := kube.Labels(name)
@@ -83,7 +82,7 @@ func Renew(ctx *pulumi.Context, args RenewArgs, opts ...pulumi.ResourceOption) e
 		Spec: batchv1.CronJobSpecArgs{
 			Schedule:                   pulumi.String(schedule),
 			ConcurrencyPolicy:          pulumi.String("Forbid"),
-			StartingDeadlineSeconds:    pulumi.Int(1800), // a run that was missed is made up for
+			StartingDeadlineSeconds:    pulumi.Int(1800), // a missed run starts late
 			SuccessfulJobsHistoryLimit: pulumi.Int(1),
 			FailedJobsHistoryLimit:     pulumi.Int(1),
 			JobTemplate: batchv1.JobTemplateSpecArgs{
@@ -91,7 +90,7 @@ func Renew(ctx *pulumi.Context, args RenewArgs, opts ...pulumi.ResourceOption) e
 				Spec: batchv1.JobSpecArgs{
 					BackoffLimit:            pulumi.Int(3),
 					ActiveDeadlineSeconds:   pulumi.Int(300),
-					TtlSecondsAfterFinished: pulumi.Int(3600), // a failed one is reported until the next has run
+					TtlSecondsAfterFinished: pulumi.Int(3600), // a failure alerts until the next run
 					Template: command{
 						name: name, command: "renew", image: args.Image, account: account, priority: args.Priority,
 						env: corev1.EnvVarArray{

@@ -17,11 +17,11 @@ import (
 	"platform.example/infra/release"
 )
 
-// retireLimit is how long after its time the Job may wait for the end of a release, or for the API server.
+// retireLimit is how long the Job may wait for the end of a release, or for the API server.
 const retireLimit = 24 * time.Hour
 
-// Retire has a Job end the time of what stands by, so that it takes no other update. The Job runs the command retire of the
-// public service's image once the traffic has moved, and may change nothing but what its orders name.
+// Retire creates a Job that retires the standby versions without another update. The Job runs the subcommand retire of the public
+// service's image once traffic has moved. Its role allows only the objects of its orders.
 func Retire(
 	ctx *pulumi.Context, runs image.Image, services []*Service, switched pulumi.ArrayOutput, at pulumi.StringOutput, opts ...pulumi.ResourceOption,
 ) error {
@@ -56,12 +56,12 @@ func Retire(
 		text, err := json.Marshal(retireOrders(services, known[0].(string), release.ReadTimestamp(known[1].(string))))
 		return string(text), err
 	}).(pulumi.StringOutput)
-	// Something else that stands by is another Job.
+	// Other standby versions get another Job.
 	name := fmt.Sprintf("%s-%x", network.Retire, sha256.Sum256([]byte(standing)))[:len(network.Retire)+9]
 	_, err = batchv1.NewJob(ctx, network.Retire, &batchv1.JobArgs{
 		Metadata: a.metadata(name, labels, pulumi.StringMap{"pulumi.com/skipAwait": pulumi.String("true")}),
 		Spec: batchv1.JobSpecArgs{
-			BackoffLimit:          pulumi.Int(10), // nodes may be drained
+			BackoffLimit:          pulumi.Int(10), // for drained nodes
 			ActiveDeadlineSeconds: pulumi.Int(int((a.Config.Standby + retireLimit).Seconds())),
 			Template: command{
 				name: network.Retire, command: "retire", image: runs.Reference, account: account, priority: a.Namespace.Priority,
@@ -72,7 +72,7 @@ func Retire(
 	return err
 }
 
-// retireOrders returns the orders of the Job. At is the time of a switch that the update makes.
+// retireOrders returns the orders of the Job. At is the time of the update's switch.
 func retireOrders(services []*Service, namespace string, at time.Time) release.Orders {
 	orders := release.Orders{Lease: release.Path("Lease", namespace, release.Lease)}
 	for _, service := range services {

@@ -1,4 +1,4 @@
-// Package workload runs a service of the catalog on Kubernetes: in one colour or two, with the live Service in front.
+// Package workload runs a service of the catalog on Kubernetes, in one or two colours behind the live Service.
 package workload
 
 import (
@@ -27,13 +27,13 @@ type Service struct {
 	pulumi.ResourceState
 
 	args        Args
-	colour      colour                    // that gets the traffic
+	colour      colour                    // the live one after the plan
 	environment corev1.EnvFromSourceArray // of colour
-	completed   pulumi.StringOutput       // known once colour's rollout is complete
+	completed   pulumi.StringOutput       // resolves once the rollout of colour is complete
 	live        *corev1.Service           // nil before Switch
 }
 
-// Args describes a service. The stores matter only to a service that uses them.
+// Args describes a service. A service ignores the stores that it doesn't use.
 type Args struct {
 	Namespace *isolation.Namespace
 	Rollout   cluster.Rollout
@@ -41,21 +41,21 @@ type Args struct {
 	Profile   profile.Profile
 	Service   catalog.Service
 	Plan      release.Plan
-	Images    map[release.Colour]image.Image // what each colour of the plan runs
+	Images    map[release.Colour]image.Image // of the plan's colours
 	Postgres  data.Endpoint
 	Cache     data.Endpoint
 	Stream    data.Endpoint
 	Secrets   secret.Secrets
-	Demo      *Demo // nil where there is no demo user
+	Demo      *Demo // nil without a demo user
 }
 
-// Demo is the user that a service which seeds one is asked to make.
+// Demo is the demo user.
 type Demo struct {
 	Email    string
 	Password pulumi.StringOutput
 }
 
-// New runs the service in every colour of its plan. It has no traffic from it: that is Switch's.
+// New creates the service in the colours of its plan. Switch creates its live Service.
 func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) (*Service, error) {
 	service := &Service{args: args}
 	if err := ctx.RegisterComponentResource("platform:workload:Service", args.Service.Name, service, opts...); err != nil {
@@ -74,19 +74,19 @@ func (s *Service) build(ctx *pulumi.Context) error {
 		return err
 	}
 	for _, name := range slices.Sorted(slices.Values(s.args.Plan.Colours)) {
-		made := colour{s.args, name, account}
-		environment, completed, err := made.build(ctx, parent)
+		c := colour{s.args, name, account}
+		environment, completed, err := c.build(ctx, parent)
 		if err != nil {
 			return err
 		}
 		if name == s.args.Plan.Live {
-			s.colour, s.environment, s.completed = made, environment, completed
+			s.colour, s.environment, s.completed = c, environment, completed
 		}
 	}
 	return nil
 }
 
-// stores is what must be there before the first process of the service starts.
+// stores are the resources that must exist before the service starts.
 func (a Args) stores() []pulumi.Resource {
 	var stores []pulumi.Resource
 	if a.Service.Database != "" {
@@ -101,8 +101,8 @@ func (a Args) stores() []pulumi.Resource {
 	return stores
 }
 
-// metadata names an object; an empty name is left to Pulumi, so that changed content is a new object. What has a name is taken
-// over where it is there already: a run that was killed has made it, or a rollback has changed it by another hand than Pulumi's.
+// metadata is the metadata of an object. Pulumi generates an empty name, so that changed content creates a new object. With a name,
+// the update takes over an existing object: a killed run may have created it, and a rollback changes it as another field manager.
 func (a Args) metadata(name string, labels pulumi.StringMap, annotations ...pulumi.StringMap) metav1.ObjectMetaArgs {
 	metadata := metav1.ObjectMetaArgs{Namespace: a.Namespace.Name, Labels: labels}
 	if name == "" {
@@ -116,5 +116,5 @@ func (a Args) metadata(name string, labels pulumi.StringMap, annotations ...pulu
 	return metadata
 }
 
-// labels are those of what belongs to the service in every colour.
+// labels are the labels of objects that belong to all colours.
 func (a Args) labels() pulumi.StringMap { return kube.Labels(a.Service.Name) }

@@ -15,14 +15,14 @@ import (
 	"platform.example/infra/release"
 )
 
-// URL is where a service answers inside the cluster.
+// URL is the URL of a service inside the cluster.
 func URL(prefix namespace.Prefix, service string) string {
 	return fmt.Sprintf("http://%s:%d", prefix.Host(service, namespace.Apps), catalog.HTTPPort)
 }
 
-// Switch makes the live Services, each of which leads to the colour of its plan. Those whose traffic moves do so together:
-// no selector changes before the candidates of all are verified, and before every one has as many endpoints as carry the
-// traffic now. If anything of that fails, all of them stay where they are. What it returns is known once they have switched, and when.
+// Switch creates the live Services, which select the live colours of the plans. All services switch together: no selector changes
+// before all candidates are verified and have as many ready endpoints as serve the traffic now. If one of them fails, no service
+// switches. Switched and at, the Timestamp of the switch, resolve once they have switched.
 func Switch(
 	ctx *pulumi.Context, rollout cluster.Rollout, services []*Service,
 ) (switched pulumi.ArrayOutput, at pulumi.StringOutput, err error) {
@@ -34,7 +34,7 @@ func Switch(
 			completed = append(completed, service.completed)
 		}
 	}
-	// Candidates are verified when all of them run: before, their nodes are busy with beginning.
+	// The verifications start once all candidates run, since starting pods keep the nodes busy.
 	running := completed.ToArrayOutput()
 	for _, service := range services {
 		steps := pulumi.Array{service.completed}
@@ -50,27 +50,27 @@ func Switch(
 		}
 	}
 	open := rollout.Guarded(ctx, guards, ready)
-	// The moment of the switch, one for all: services that switched together roll back together.
+	// All services get the same time, since a rollback finds the services that switched together by it.
 	at = open.ApplyT(func([]string) string { return release.Timestamp(time.Now()) }).(pulumi.StringOutput)
 	var live pulumi.Array
 	for _, service := range services {
-		made, err := service.goLive(ctx, open, at)
+		selecting, err := service.goLive(ctx, open, at)
 		if err != nil {
 			return switched, at, fmt.Errorf("service %s: %w", service.args.Service.Name, err)
 		}
-		live = append(live, made.ID(), service.completed)
+		live = append(live, selecting.ID(), service.completed)
 	}
 	return live.ToArrayOutput(), at, nil
 }
 
-// goLive makes the live Service. The mark is written together with the selector that it speaks of.
+// goLive creates the live Service. Its annotations hold the mark, so that one request writes mark and selector.
 func (s *Service) goLive(ctx *pulumi.Context, open pulumi.StringArrayOutput, at pulumi.StringOutput) (*corev1.Service, error) {
 	a, plan := s.args, s.args.Plan
 	after := []any{a.Images[plan.Live].Reference}
-	if plan.Moves() && !ctx.DryRun() { // a preview shows where it leads, without waiting
+	if plan.Moves() && !ctx.DryRun() { // a preview shows the new selector without waiting
 		after = append(after, open, at)
 	}
-	// written is what the Service says of the mark that it gets.
+	// written applies a function to the mark once it is known: the previous mark if --target excludes the release.
 	written := func(of func(release.Mark) string) pulumi.StringOutput {
 		return pulumi.All(after...).ApplyT(func(known []any) string {
 			if len(known) > 1 && !slices.Contains(known[1].([]string), plan.Live.Name(a.Service.Name)) {
@@ -103,8 +103,8 @@ func (s *Service) goLive(ctx *pulumi.Context, open pulumi.StringArrayOutput, at 
 	})
 }
 
-// Address is where the service answers inside the cluster, by the address of its live Service; empty where that has none. A known
-// address is taken as it is: a Service keeps it, and a preview can't always tell it.
+// Address is the URL of the live Service by its ClusterIP, or empty without one. It uses a known address as it is, since a Service
+// keeps its address and a preview may not know it.
 func (s *Service) Address(known string) pulumi.StringOutput {
 	url := func(ip *string) string {
 		if ip == nil || net.ParseIP(*ip) == nil {
@@ -131,11 +131,11 @@ func (a Args) serviceSpec(selector pulumi.StringMap) corev1.ServiceSpecArgs {
 	}
 }
 
-// annotations tell people and tools what is promised of the service.
+// annotations are the service's objectives.
 func (a Args) annotations() pulumi.StringMap {
 	promised := a.Service.Objectives
 	return pulumi.StringMap{
-		// Pulumi would wait 10 s after each change of the endpoints; the Deployment's own readiness says enough.
+		// Pulumi would wait 10 s after each change of the endpoints. The Deployment's readiness suffices.
 		"pulumi.com/skipAwait":          pulumi.String("true"),
 		"platform.example/availability": pulumi.String(percent(promised.Availability)),
 		"platform.example/latency":      pulumi.Sprintf("%s of requests within %s", percent(promised.LatencyShare), promised.Latency),

@@ -30,12 +30,12 @@ func TestFailedUpdateReportsTheCauseAndHarmsNothing(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, []string{
-			`Deployment apps/api-gateway-(blue|green) isn't ready: pod api-gateway-(blue|green)-\S+ ended \(exit code 3\), its last words: the licence has ended; what ran before goes on`,
+			`Deployment apps/api-gateway-(blue|green) isn't ready: pod api-gateway-(blue|green)-\S+ ended \(exit code 3\), its last log line: the licence has ended; the previous version keeps running`,
 		}},
 		{"a missing image", func(clone string) {
 			kit.Replace(t, clone, "infra/image/upstream.json", "traefik:v3.6.2", "traefik:v0.0.0")
 		}, []string{
-			`Deployment edge/edge isn't ready: pod edge-\S+ can't pull the image docker.io/library/traefik:v0.0.0: .*; what ran before goes on`,
+			`Deployment edge/edge isn't ready: pod edge-\S+ can't pull the image docker.io/library/traefik:v0.0.0: .*; the previous version keeps running`,
 		}},
 		{"a small quota", func(clone string) {
 			quota := "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: e2e-small, namespace: apps}\nspec: {hard: {pods: \"1\"}}\n"
@@ -44,7 +44,7 @@ func TestFailedUpdateReportsTheCauseAndHarmsNothing(t *testing.T) {
 			}
 			kit.Replace(t, clone, "infra/catalog/services.go", "128 * quantity.MiB", "129 * quantity.MiB")
 		}, []string{
-			`Deployment apps/\S+-(blue|green) isn't ready: its pods are refused: .*exceeded quota: e2e-small.*; what ran before goes on`,
+			`Deployment apps/\S+-(blue|green) isn't ready: its pods are refused: .*exceeded quota: e2e-small.*; the previous version keeps running`,
 		}},
 	}
 	for _, test := range tests {

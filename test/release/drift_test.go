@@ -119,7 +119,7 @@ func TestReleaseIsLeftOutByAnUpdateOfTheEdgeAlone(t *testing.T) {
 	stated := kit.Output(t, "pulumi", "stack", "output", "services", "--json", "--stack", "local")
 	began := time.Now()
 	printed, err := kit.RunIn(clone, kit.Update+" --target '**edge**'")
-	if err != nil || !strings.Contains(printed, "gets no traffic: --target leaves its release out") {
+	if err != nil || !strings.Contains(printed, "gets no traffic: --target excludes its release") {
 		t.Errorf("after %s: %v\n%s", time.Since(began), err, printed)
 	}
 	if now := kit.Output(t, "pulumi", "stack", "output", "services", "--json", "--stack", "local"); now != stated {
@@ -156,7 +156,7 @@ func TestReleaseRetiresTheFormerVersion(t *testing.T) {
 	if least := kit.Output(t, "kubectl", "get", "horizontalpodautoscaler", kit.LiveDeployment(t, "user-service"), "--namespace=apps", "--output=jsonpath={.spec.minReplicas}"); least != "1" {
 		t.Errorf("the minimum of the live colour's autoscaler is %s", least)
 	}
-	if err := release(t, kit.Root, "rollback"); err == nil || !strings.Contains(err.Error(), "service user-service: nothing stands by") {
+	if err := release(t, kit.Root, "rollback"); err == nil || !strings.Contains(err.Error(), "service user-service: no standby version") {
 		t.Errorf("a rollback returns %v", err)
 	}
 	if err := drift(t); err != nil {

@@ -73,7 +73,7 @@ func TestReleaseOfAllServicesAndTheirRollbackLoseNothing(t *testing.T) {
 	if printed := preview(t, string(clone)); !strings.Contains(printed, "user-service stays at "+former["user-service"]) {
 		t.Errorf("the preview of the rolled-back version is\n%s", printed)
 	}
-	if printed := kit.Output(t, "make", "-s", "releases"); !strings.Contains(printed, "user-service") || !strings.Contains(printed, "was taken back") {
+	if printed := kit.Output(t, "make", "-s", "releases"); !strings.Contains(printed, "user-service") || !strings.Contains(printed, "was rolled back") {
 		t.Errorf("make releases prints\n%s", printed)
 	}
 	if err := release(t, kit.Root, "rollback"); err != nil { // and back again
@@ -129,7 +129,7 @@ var bad = []struct {
 	{"that exits at once", func(c variant.Copy) error {
 		return c.Write("apps/user-service/variant.go", "package main\n\nimport (\n\t\"fmt\"\n\t\"os\"\n)\n\nfunc init() {\n\tif len(os.Args) < 2 {\n"+
 			"\t\tfmt.Fprintln(os.Stderr, \"the licence has ended\")\n\t\tos.Exit(3)\n\t}\n}\n")
-	}, "its last words: the licence has ended"},
+	}, "its last log line: the licence has ended"},
 	{"that reports another version", func(c variant.Copy) error {
 		return c.Replace("apps/internal/health/health.go", `"version": h.service.Version,`, `"version": "not " + h.service.Version,`)
 	}, "verify: endpoint"},
@@ -180,7 +180,7 @@ func TestReleaseOfABadVersionIsRefused(t *testing.T) {
 }
 
 // A version that becomes bad later is detected only by the watch.
-func TestReleaseThatGoesBadIsRolledBack(t *testing.T) {
+func TestBadReleaseIsRolledBack(t *testing.T) {
 	if testing.Short() {
 		t.Skip("-short")
 	}
@@ -355,10 +355,10 @@ func TestReleaseErrors(t *testing.T) {
 		arguments []string
 		want      string
 	}{
-		{"an unknown version", []string{"up", "-version", "ffffffffffff"}, `no service ever was version "ffffffffffff"`},
+		{"an unknown version", []string{"up", "-version", "ffffffffffff"}, `no release has version "ffffffffffff"`},
 		{"a version that is live", []string{"up", "-version", live}, live + " is live already: nothing to release"},
-		{"an unknown release number", []string{"up", "-version", "#99999"}, "there is no release 99999 in the history"},
-		{"a rollback without a standby version", []string{"rollback"}, "service user-service: nothing stands by: version " + live},
+		{"an unknown release number", []string{"up", "-version", "#99999"}, "release 99999 is not in the history"},
+		{"a rollback without a standby version", []string{"rollback"}, "service user-service: no standby version: version " + live},
 		{"a stack that doesn't exist", []string{"-stack", "dev", "up"}, "there is no stack dev"},
 		{"a promotion to a stack that builds images", []string{"promote"}, "stack local builds its own images"},
 		{"no command", []string{"unroll"}, `there is no command "unroll"`},

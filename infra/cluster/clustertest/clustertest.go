@@ -1,4 +1,4 @@
-// Package clustertest is an API server for tests that answers what it is told to.
+// Package clustertest is an API server for tests with configured responses.
 package clustertest
 
 import (
@@ -30,7 +30,7 @@ type API struct {
 	asked   []string
 }
 
-// New starts a cluster of that ID.
+// New starts the API server of a cluster with that ID.
 func New(t *testing.T, id string) *API {
 	t.Helper()
 	api := &API{answers: map[string]any{}}
@@ -41,14 +41,14 @@ func New(t *testing.T, id string) *API {
 	return api
 }
 
-// Answer is what a path gives from now on: a text as it is, anything else as JSON.
+// Answer sets the response of a path: an int is a status, a string is the body, anything else is encoded as JSON.
 func (a *API) Answer(path string, answer any) {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	a.answers[path] = answer
 }
 
-// Settle has the namespace of a stack on the cluster.
+// Settle adds a stack's namespace apps to the cluster.
 func (a *API) Settle(stack string) {
 	a.Answer("/api/v1/namespaces/"+string(namespace.Apps), corev1.Namespace{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"},
@@ -56,14 +56,14 @@ func (a *API) Settle(stack string) {
 	})
 }
 
-// Asked is every path and query so far.
+// Asked returns the path and query of each request so far.
 func (a *API) Asked() []string {
 	a.mutex.Lock()
 	defer a.mutex.Unlock()
 	return append([]string(nil), a.asked...)
 }
 
-// emptyLists is what a namespace lists that has no such objects, or doesn't exist.
+// emptyLists are the lists of empty or missing namespaces.
 var emptyLists = map[string]any{
 	"services": corev1.ServiceList{}, "deployments": appsv1.DeploymentList{}, "pods": corev1.PodList{}, "events": corev1.EventList{},
 	"horizontalpodautoscalers": autoscalingv2.HorizontalPodAutoscalerList{}, "endpointslices": discoveryv1.EndpointSliceList{},
@@ -90,13 +90,13 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// Kubeconfig writes a file whose current context "here" leads to the API server.
+// Kubeconfig writes a kubeconfig whose current context "here" uses the API server.
 func (a *API) Kubeconfig(t *testing.T) (path string) {
 	t.Helper()
 	return Write(t, Kubeconfig(a.URL))
 }
 
-// Kubeconfig is a file that leads to a server.
+// Kubeconfig is the content of a kubeconfig for a server.
 func Kubeconfig(server string) string {
 	return `current-context: here
 contexts:

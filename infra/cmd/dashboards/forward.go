@@ -20,7 +20,7 @@ import (
 // retryInterval is the time between two attempts to reconnect, after a pod was replaced or the network failed.
 const retryInterval = 2 * time.Second
 
-// forward forwards what the cluster has until ctx is done, and prints the addresses.
+// forward forwards the cluster's monitoring until ctx is done, and prints the addresses.
 func forward(ctx context.Context, kubeContext, listen string, out io.Writer) error {
 	target, err := cluster.Target{Context: kubeContext}.Connect(ctx)
 	if err != nil {
@@ -72,7 +72,7 @@ func forward(ctx context.Context, kubeContext, listen string, out io.Writer) err
 	hint := ""
 	if response, err := http.Get(prometheus.JoinPath("query").String()); err == nil {
 		_ = response.Body.Close()
-		if response.StatusCode != http.StatusOK { // as of a Prometheus that was compiled from Go modules
+		if response.StatusCode != http.StatusOK { // a Prometheus that was compiled from Go modules has no pages
 			hint = " (its API below /api/v1; this build of it has no pages)"
 		}
 	}

@@ -76,7 +76,7 @@ func get(t *testing.T, page http.Handler, path string) *httptest.ResponseRecorde
 	return send(t, page, http.MethodGet, "localhost:3000", path)
 }
 
-func TestOnlyThisMachineIsAnsweredAndNothingElseIsLoaded(t *testing.T) {
+func TestPageIsOnlyForThisMachine(t *testing.T) {
 	page := pageOver(t, start(t).at(t), nil)
 	for host, want := range map[string]int{
 		"localhost:3000": http.StatusOK, "127.0.0.1:3000": http.StatusOK, "[::1]:3000": http.StatusOK, "::1": http.StatusOK,
@@ -109,7 +109,7 @@ func TestOnlyThisMachineIsAnsweredAndNothingElseIsLoaded(t *testing.T) {
 	}
 }
 
-func TestEveryDashboardIsServed(t *testing.T) {
+func TestDashboardsAreServed(t *testing.T) {
 	prometheus := start(t).at(t)
 	for _, alertmanager := range []*url.URL{nil, prometheus} {
 		page := pageOver(t, prometheus, alertmanager)
@@ -139,7 +139,7 @@ func TestEveryDashboardIsServed(t *testing.T) {
 	}
 }
 
-func TestTheProxyPassesOnQueriesAndNothingElse(t *testing.T) {
+func TestProxyForwardsOnlyQueries(t *testing.T) {
 	prometheus := start(t)
 	page := pageOver(t, prometheus.at(t), nil)
 	for _, path := range []string{
@@ -178,7 +178,7 @@ func TestTheProxyPassesOnQueriesAndNothingElse(t *testing.T) {
 	}
 }
 
-func TestTheProxySignsIn(t *testing.T) {
+func TestProxyAuthenticates(t *testing.T) {
 	prometheus := start(t)
 	at := prometheus.at(t)
 	at.User = url.UserPassword("reader", "secret")
@@ -188,7 +188,7 @@ func TestTheProxySignsIn(t *testing.T) {
 	}
 }
 
-func TestAnUpstreamThatIsAwayIsReported(t *testing.T) {
+func TestUnreachableUpstream(t *testing.T) {
 	prometheus := start(t)
 	at := prometheus.at(t)
 	at.User = url.UserPassword("reader", "secret")
@@ -207,7 +207,7 @@ func TestAnUpstreamThatIsAwayIsReported(t *testing.T) {
 	}
 }
 
-func TestItRefusesToListenToOthers(t *testing.T) {
+func TestListensOnlyOnLoopback(t *testing.T) {
 	for _, address := range []string{"0.0.0.0:3000", ":3000", "10.0.0.1:3000", "localhost", "[::]:3000"} {
 		err := run(t.Context(), []string{"-listen", address}, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), "loopback") {

@@ -19,11 +19,11 @@ import (
 //go:embed static
 var static embed.FS
 
-// policy lets the page load what this server serves, and nothing from anywhere else.
+// policy lets the page load only content of this server.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
-// queryTimeout is how long Prometheus and Alertmanager may take.
+// queryTimeout is the timeout of requests to Prometheus and Alertmanager.
 const queryTimeout = 20 * time.Second
 
 // newPage returns the handler of the page. The alertmanager may be nil.
@@ -59,8 +59,8 @@ func newPage(dashboards []dashboard.Dashboard, prometheus, alertmanager *url.URL
 	return guard(routes), nil
 }
 
-// guard refuses what isn't a GET, and any Host that isn't this machine. A page elsewhere may resolve its own name to this
-// machine, to read with the visitor's browser what only the visitor may see.
+// guard refuses other methods than GET, and any Host other than this machine. Another site could resolve its name to this machine, to
+// read data through a visitor's browser (DNS rebinding).
 func guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		header := w.Header()
@@ -85,8 +85,8 @@ func guard(next http.Handler) http.Handler {
 	})
 }
 
-// proxy passes on the path and the parameters of requests, and the status, type and body of responses. Other headers stay here:
-// cookies of other programs on localhost, and permissions for other origins to read.
+// proxy forwards the path and the parameters of requests, and the status, type and body of responses. It drops other headers, such as
+// cookies of other programs on localhost and CORS headers.
 func proxy(name string, upstream *url.URL) http.Handler {
 	reverse := &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -105,7 +105,7 @@ func proxy(name string, upstream *url.URL) http.Handler {
 		},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.RawPath != "" { // escaped slashes and dots in a label's name lead to other paths
+		if r.URL.RawPath != "" { // escaped slashes and dots in a label's name would reach other paths
 			writeError(w, http.StatusNotFound, fmt.Sprintf("There is no path %s", r.URL.EscapedPath()))
 			return
 		}

@@ -20,12 +20,12 @@ func (s *session) admin(ctx context.Context) error {
 	return s.command(ctx, "admin", func(service catalog.Service) bool { return service.KeepsUsers }, map[string]string{"ADMIN_EMAIL": s.email})
 }
 
-// redrive has handled again what was given up.
+// redrive processes dead letters and abandoned deliveries again.
 func (s *session) redrive(ctx context.Context) error {
 	return s.command(ctx, "redrive", func(service catalog.Service) bool { return service.Redrives }, nil)
 }
 
-// command runs a subcommand of the live version of the service that has it, and prints what the last line of its log says.
+// command runs a subcommand of the live version of the service that has it, and prints the last line of its log.
 func (s *session) command(ctx context.Context, subcommand string, has func(catalog.Service) bool, variables map[string]string) error {
 	services := catalog.Services()
 	service := services[slices.IndexFunc(services, has)].Name
@@ -36,16 +36,16 @@ func (s *session) command(ctx context.Context, subcommand string, has func(catal
 	if recorded[service].Selected == "" {
 		return fmt.Errorf("stack %s: %s isn't live: make release first", s.stack, service)
 	}
-	words, err := s.cluster.Command(ctx, service+"-"+string(recorded[service].Selected), subcommand, variables)
-	if strings.Contains(words, "unknown command") {
-		err = fmt.Errorf("the live version of %s is older than this command: make release first", service)
+	output, err := s.cluster.Command(ctx, recorded[service].Selected.Name(service), subcommand, variables)
+	if strings.Contains(output, "unknown command") {
+		err = fmt.Errorf("the live version of %s doesn't have this command yet: make release first", service)
 	}
 	if err != nil {
 		return fmt.Errorf("stack %s: %w", s.stack, err)
 	}
 	var line map[string]any
-	if err := json.Unmarshal([]byte(words), &line); err != nil {
-		return fmt.Errorf("stack %s: %s says %q", s.stack, service, words)
+	if err := json.Unmarshal([]byte(output), &line); err != nil {
+		return fmt.Errorf("stack %s: %s printed %q, want a JSON log line", s.stack, service, output)
 	}
 	message := line["msg"]
 	for _, field := range []string{"msg", "time", "level", "service", "version", "colour"} {
@@ -55,6 +55,6 @@ func (s *session) command(ctx context.Context, subcommand string, has func(catal
 	for _, name := range slices.Sorted(maps.Keys(line)) {
 		details = append(details, fmt.Sprintf("%s %v", name, line[name]))
 	}
-	s.out.say("%v (%s)", message, strings.Join(details, ", "))
+	s.out.log("%v (%s)", message, strings.Join(details, ", "))
 	return nil
 }

@@ -20,14 +20,14 @@ import (
 	"platform.example/infra/release"
 )
 
-// drift reports what the cluster has otherwise than the last update left it.
+// drift reports the differences between the cluster and the last update.
 func (s *session) drift(ctx context.Context) error {
 	holder, renewed, err := s.cluster.Holder(ctx)
 	if err != nil {
 		return err
 	}
 	if holder != "" {
-		s.out.print("%s holds the Lease of releases (renewed %s): what follows may be its doing", holder, since(renewed))
+		s.out.print("%s holds the Lease of releases (renewed %s) and may cause the following differences", holder, since(renewed))
 	}
 	_, found, err := s.differences(ctx)
 	if err != nil {
@@ -36,16 +36,16 @@ func (s *session) drift(ctx context.Context) error {
 	for _, difference := range found {
 		s.out.print("%s", difference)
 	}
-	s.out.give(map[string]any{"stack": s.stack, "drift": found})
+	s.out.emit(map[string]any{"stack": s.stack, "drift": found})
 	if len(found) > 0 {
 		return errDrift
 	}
-	s.out.print("no drift: the cluster is as the last update left it")
+	s.out.print("no drift: the cluster matches the last update")
 	return nil
 }
 
-// differences compares what the services run with what the last release recorded, which it returns as well, and every other object
-// with pulumi's state.
+// differences compares the services with the record of the last release, and all other objects with Pulumi's state. It also returns
+// the record.
 func (s *session) differences(ctx context.Context) (recorded map[string]release.Recorded, found []release.Difference, err error) {
 	if recorded, err = s.recorded(ctx); err != nil {
 		return nil, nil, err
@@ -55,25 +55,25 @@ func (s *session) differences(ctx context.Context) (recorded map[string]release.
 	if err != nil {
 		return nil, nil, err
 	}
-	happening, heard := make(chan events.EngineEvent, 1024), make(chan []release.Difference, 1)
+	stream, result := make(chan events.EngineEvent, 1024), make(chan []release.Difference, 1)
 	go func() {
 		var others []release.Difference
-		for event := range happening {
+		for event := range stream {
 			if event.ResOutputsEvent != nil {
 				others = append(others, refreshed(event.ResOutputsEvent.Metadata, recorded)...)
 			}
 		}
-		heard <- others
+		result <- others
 	}()
-	_, err = workspace.PreviewRefresh(ctx, optrefresh.EventStreams(happening), optrefresh.ProgressStreams(io.Discard), optrefresh.SuppressOutputs())
+	_, err = workspace.PreviewRefresh(ctx, optrefresh.EventStreams(stream), optrefresh.ProgressStreams(io.Discard), optrefresh.SuppressOutputs())
 	if err != nil {
-		return nil, nil, fmt.Errorf("stack %s: compare the cluster with pulumi's state: %w", s.stack, short(err))
+		return nil, nil, fmt.Errorf("stack %s: compare the cluster with Pulumi's state: %w", s.stack, short(err))
 	}
 	compared := map[string]bool{}
 	for _, difference := range found {
 		compared[difference.Kind+" "+difference.Name] = true
 	}
-	for _, other := range <-heard {
+	for _, other := range <-result {
 		if !compared[other.Kind+" "+other.Name] {
 			found = append(found, other)
 		}
@@ -81,10 +81,10 @@ func (s *session) differences(ctx context.Context) (recorded map[string]release.
 	return recorded, found, nil
 }
 
-// refreshed is what pulumi found to differ from its state. What release.Drift compares of the recorded services is left to it.
+// refreshed converts a step of `pulumi refresh` into a difference. It leaves out what release.Drift compares.
 func refreshed(step apitype.StepEventMetadata, recorded map[string]release.Recorded) []release.Difference {
 	urn := resource.URN(step.URN)
-	if !strings.HasPrefix(string(urn.Type()), "kubernetes:") { // the stack's own outputs change with each update
+	if !strings.HasPrefix(string(urn.Type()), "kubernetes:") { // stack outputs change with each update
 		return nil
 	}
 	other := release.Difference{Kind: string(urn.Type().Name()), Name: urn.Name()}
@@ -96,7 +96,7 @@ func refreshed(step apitype.StepEventMetadata, recorded map[string]release.Recor
 			reflect.DeepEqual(settled(step.Old.Outputs), settled(step.New.Outputs)) {
 			return nil
 		}
-		other.Field, other.Have, other.Want = strings.Join(step.Diffs, ", "), "changed", "what the last update left"
+		other.Field, other.Have, other.Want = strings.Join(step.Diffs, ", "), "changed", "the last update's value"
 	default:
 		return nil
 	}
@@ -114,8 +114,8 @@ func ofRelease(object release.Difference, recorded map[string]release.Recorded) 
 	return false
 }
 
-// settled returns the labels, the annotations and the spec of a Service or an autoscaler without what the retirement of a standby
-// version changes past Pulumi: the mark of the live Service, and the autoscaler's bounds, which release.Drift compares.
+// settled returns the labels, the annotations and the spec of a Service or an autoscaler without the fields that a retirement changes
+// outside of Pulumi: the mark of the live Service, and the autoscaler's bounds.
 func settled(object map[string]any) []any {
 	metadata, _ := object["metadata"].(map[string]any)
 	annotations, _ := metadata["annotations"].(map[string]any)
@@ -124,16 +124,16 @@ func settled(object map[string]any) []any {
 	for key := range (release.Mark{}).Annotations() {
 		delete(annotations, key)
 	}
-	if of, ok := object["spec"].(map[string]any); ok {
-		spec = maps.Clone(of)
+	if full, ok := object["spec"].(map[string]any); ok {
+		spec = maps.Clone(full)
 		delete(spec, "minReplicas")
 		delete(spec, "maxReplicas")
 	}
 	return []any{metadata["labels"], annotations, spec}
 }
 
-// repair restores what drift reports. Where the traffic was moved by hand it goes back to what the last release made live, or,
-// to adopt that, what is selected is recorded as live.
+// repair restores what drift reports. Where a selector was changed by hand, it moves traffic back to the colour that the last release
+// made live; with -adopt it records the selected colour as live.
 func (s *session) repair(ctx context.Context) error {
 	return s.locked(ctx, func(ctx context.Context) error {
 		recorded, found, err := s.differences(ctx)
@@ -141,58 +141,58 @@ func (s *session) repair(ctx context.Context) error {
 			return err
 		}
 		if len(found) == 0 {
-			s.out.say("nothing to repair: the cluster is as the last update left it")
+			s.out.log("nothing to repair: the cluster matches the last update")
 			return nil
 		}
 		for _, difference := range found {
-			s.out.say("%s", difference)
+			s.out.log("%s", difference)
 		}
 		if err := s.cluster.Restore(ctx, found); err != nil {
 			return fmt.Errorf("stack %s: %w", s.stack, err)
 		}
-		for name, is := range recorded {
-			if is.ByHand(name) == nil {
+		for name, state := range recorded {
+			if state.ByHand(name) == nil {
 				continue
 			}
-			mark := is.Mark
+			mark := state.Mark
 			if s.adopt {
-				colour, running := is.Live()
-				mark = release.Mark{Live: colour, Version: running.Version, Image: running.Image, TakenBack: is.Mark.Version, At: time.Now()}
+				colour, running := state.Live()
+				mark = release.Mark{Live: colour, Version: running.Version, Image: running.Image, TakenBack: state.Mark.Version, At: time.Now()}
 			}
 			err := s.within(ctx, func(ctx context.Context) error { return s.ready(ctx, name, mark.Live) })
 			if err == nil {
-				err = s.cluster.Give(ctx, name, is, mark)
+				err = s.cluster.Switch(ctx, name, state, mark)
 			}
 			if err != nil {
 				return fmt.Errorf("stack %s: %w", s.stack, err)
 			}
-			s.out.say("%s: %s (%s) is live", name, mark.Live, mark.Version)
+			s.out.log("%s: %s (%s) is live", name, mark.Live, mark.Version)
 		}
-		s.refresh = true // what has no record of its own is made again from the sources
+		s.refresh = true // the update then restores objects without a record from the sources
 		if _, err := s.reconcile(ctx, "repaired by "+s.holder); err != nil {
 			return err
 		}
 		if err := s.within(ctx, s.restored); err != nil {
 			return err
 		}
-		s.out.say("restored: the cluster is as the last release left it")
+		s.out.log("restored: the cluster matches the last release")
 		return nil
 	})
 }
 
-// restored is an error while something differs from what the last release recorded.
+// restored returns an error while a service differs from the record of the last release.
 func (s *session) restored(ctx context.Context) error {
 	recorded, err := s.recorded(ctx)
 	if err != nil {
 		return err
 	}
 	for _, difference := range release.Drift(recorded) {
-		err = errors.Join(err, fmt.Errorf("stack %s: it isn't restored: %s", s.stack, difference))
+		err = errors.Join(err, fmt.Errorf("stack %s: not restored: %s", s.stack, difference))
 	}
 	return err
 }
 
-// within tries again until there is no error, as long as the stack's deadline allows.
+// within retries condition each second until it returns no error or the stack's deadline is over. It returns the last error.
 func (s *session) within(ctx context.Context, condition func(context.Context) error) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, time.Second, s.config.Deadline, true, func(ctx context.Context) (bool, error) {

@@ -1,6 +1,6 @@
-// Command release brings versions live by blue/green and takes them back. The program that pulumi runs is a complete, safe
-// release by itself; this adds what a graph can't: progress, watching the new version for a while, taking it back by itself,
-// history, an emergency rollback, and a report. It runs from the project's root, with pulumi on PATH.
+// Command release makes versions live by blue/green and rolls them back. A plain `pulumi up` is a complete and safe release, too. This
+// command adds progress, a watch on the new version with automatic rollback, history, an emergency rollback, and a report. It runs in
+// the repository's root and needs pulumi on PATH.
 package main
 
 import (
@@ -11,16 +11,15 @@ import (
 	"io"
 	"os"
 	"os/signal"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
 )
 
 var (
-	// errTakenBack is the end of a release that was good enough to switch and too bad to stay.
-	errTakenBack = errors.New("taken back")
-	// errDrift is the end of a comparison that found differences.
+	// errRolledBack is the result of a release that switched and was rolled back by the watch.
+	errRolledBack = errors.New("rolled back")
+	// errDrift is the result of a comparison that found differences.
 	errDrift = errors.New("drift")
 )
 
@@ -32,15 +31,15 @@ func main() {
 	case err == nil:
 	case errors.Is(err, flag.ErrHelp):
 		os.Exit(1)
-	case errors.Is(err, errTakenBack), errors.Is(err, errDrift):
-		os.Exit(2) // it has said why
+	case errors.Is(err, errRolledBack), errors.Is(err, errDrift):
+		os.Exit(2) // the reason is printed already
 	default:
 		fmt.Fprintln(os.Stderr, "release:", err)
 		os.Exit(1)
 	}
 }
 
-// options is what the flags say.
+// options are the values of the flags.
 type options struct {
 	stack     string
 	json      bool
@@ -54,45 +53,45 @@ type options struct {
 	email     string
 }
 
-// commands is what can be asked for, in the order in which people will want it.
+// commands are the commands in the order of the usage text.
 var commands = []struct {
-	name, does string
+	name, help string
 	do         func(*session, context.Context) error
 }{
-	{"status", "what is live, what stands by, who holds the Lease of releases", (*session).status},
-	{"up", "release what the sources have, or -version", (*session).up},
-	{"promote", "release what staging has tested, on a stack that builds nothing", (*session).promote},
-	{"rollback", "give the traffic back to what stands by, at once", (*session).rollback},
-	{"retire", "take away what stands by", (*session).retire},
-	{"history", "the last releases", (*session).history},
+	{"status", "show the live and the standby versions, and who holds the Lease of releases", (*session).status},
+	{"up", "release the sources, or -version", (*session).up},
+	{"promote", "release the versions of staging, on a stack that builds nothing", (*session).promote},
+	{"rollback", "move traffic back to the standby versions at once", (*session).rollback},
+	{"retire", "remove the standby versions", (*session).retire},
+	{"history", "list the last releases", (*session).history},
 	{"settle", "complete the steps that a killed update had begun", (*session).complete},
-	{"drift", "compare the cluster with what the last update left; exit status 2 where something differs", (*session).drift},
+	{"drift", "compare the cluster with the last update; exit status 2 if they differ", (*session).drift},
 	{"admin", "make an admin of the user with -email", (*session).admin},
-	{"redrive", "have handled again what was given up: dead letters, and deliveries to the webhook", (*session).redrive},
-	{"repair", "restore what drift reports; -adopt takes what is selected for live", (*session).repair},
+	{"redrive", "process dead letters and abandoned deliveries to the webhook again", (*session).redrive},
+	{"repair", "restore what drift reports; -adopt records the selected colour as live", (*session).repair},
 }
 
 func run(ctx context.Context, args []string, out io.Writer) error {
-	var asked options
+	var values options
 	flags := flag.NewFlagSet("release", flag.ContinueOnError)
-	flags.StringVar(&asked.stack, "stack", "local", "the stack")
-	flags.BoolVar(&asked.json, "json", false, "print one JSON object a line")
-	flags.BoolVar(&asked.takeOver, "takeover", false, "take the Lease of releases from its holder at once")
-	flags.StringVar(&asked.version, "version", "", "with up: a version, or the number of a release, of the history")
-	flags.StringVar(&asked.service, "service", "", "with rollback: this service alone, not all of the last release")
-	flags.DurationVar(&asked.watch, "watch", 2*time.Minute, "how long the new version is watched before it is left alone, at least 35s")
-	flags.BoolVar(&asked.unwatched, "unwatched", false, "release although nobody can watch, or without watching")
-	flags.BoolVar(&asked.adopt, "adopt", false, "with repair: take what is selected for live")
-	flags.StringVar(&asked.email, "email", "", "with admin: of a user who has signed up")
-	flags.StringVar(&asked.reports, "reports", ".build/releases", "the folder for reports")
+	flags.StringVar(&values.stack, "stack", "local", "the stack")
+	flags.BoolVar(&values.json, "json", false, "print one JSON object a line")
+	flags.BoolVar(&values.takeOver, "takeover", false, "take the Lease of releases over from its holder at once")
+	flags.StringVar(&values.version, "version", "", "with up: a version or a release's number from the history")
+	flags.StringVar(&values.service, "service", "", "with rollback: only this service, not all of the last release")
+	flags.DurationVar(&values.watch, "watch", 2*time.Minute, "how long to watch the new version, at least 35s")
+	flags.BoolVar(&values.unwatched, "unwatched", false, "release without a watch, even if Prometheus is unreachable")
+	flags.BoolVar(&values.adopt, "adopt", false, "with repair: record the selected colour as live")
+	flags.StringVar(&values.email, "email", "", "with admin: the email of a user who has signed up")
+	flags.StringVar(&values.reports, "reports", ".build/releases", "the folder for reports")
 	flags.Usage = func() {
 		fmt.Fprintln(flags.Output(), "usage: release [flags] <command>")
 		for _, command := range commands {
-			fmt.Fprintf(flags.Output(), "  %-9s %s\n", command.name, command.does)
+			fmt.Fprintf(flags.Output(), "  %-9s %s\n", command.name, command.help)
 		}
 		flags.PrintDefaults()
 	}
-	// Flags may stand before the command and after it.
+	// Flags may come before and after the command.
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -106,7 +105,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		if command.name != name || flags.NArg() > 0 {
 			continue
 		}
-		s, err := open(ctx, asked, out)
+		s, err := open(ctx, values, out)
 		if err != nil {
 			return err
 		}
@@ -119,5 +118,5 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if flags.NArg() > 0 {
 		name = strings.Join(append([]string{name}, flags.Args()...), " ")
 	}
-	return fmt.Errorf("there is no command %q: want one of %s", name, strings.Join(slices.Clip(names), ", "))
+	return fmt.Errorf("there is no command %q: want one of %s", name, strings.Join(names, ", "))
 }

@@ -18,7 +18,7 @@ import (
 	"platform.example/infra/release/report"
 )
 
-func TestWhatIsAskedForWrongly(t *testing.T) {
+func TestUsageErrors(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, c := range []struct {
 		name string
@@ -37,7 +37,7 @@ func TestWhatIsAskedForWrongly(t *testing.T) {
 	}
 }
 
-func TestNothingIsDoneToTheClusterOfAnotherStack(t *testing.T) {
+func TestCommandsRefuseTheClusterOfAnotherStack(t *testing.T) {
 	api := clustertest.New(t, "one")
 	api.Settle("staging")
 	kubeconfig := api.Kubeconfig(t)
@@ -54,15 +54,15 @@ func TestNothingIsDoneToTheClusterOfAnotherStack(t *testing.T) {
 		before := len(api.Asked())
 		err := run(t.Context(), []string{"-stack", "production", "-takeover", command.name}, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), "leads to the cluster of stack staging") {
-			t.Errorf("%s says %v", command.name, err)
+			t.Errorf("%s: %v", command.name, err)
 		}
-		if asked := api.Asked()[before:]; len(asked) != 2 { // who it is, and who has settled
-			t.Errorf("%s goes on to %v", command.name, asked)
+		if requests := api.Asked()[before:]; len(requests) != 2 { // the server's identity and the stack's name
+			t.Errorf("%s requests %v", command.name, requests)
 		}
 	}
 }
 
-func TestStepsHaveNamesThatPeopleKnow(t *testing.T) {
+func TestStepName(t *testing.T) {
 	const under = "urn:pulumi:local::platform::platform:workload:Service$kubernetes:"
 	for _, c := range []struct{ urn, kind, op, want string }{
 		{under + "batch/v1:Job::user-service-green-migrate", "kubernetes:batch/v1:Job", "create", "user-service: migrate green"},
@@ -81,10 +81,10 @@ func TestStepsHaveNamesThatPeopleKnow(t *testing.T) {
 	}
 }
 
-func TestFaultsAreToldOnceAndWhole(t *testing.T) {
+func TestErrorsAreReportedOnce(t *testing.T) {
 	var out bytes.Buffer
 	l := &listener{session: &session{out: newProgress(&out, false)}}
-	for _, said := range []apitype.DiagnosticEvent{
+	for _, event := range []apitype.DiagnosticEvent{
 		{Severity: "error", Message: "<{%reset%}>Deployment apps/shop-green isn't ready:\n  pod ended<{%reset%}>\n"},
 		{Severity: "error", Message: "Deployment apps/shop-green isn't ready: pod ended"},
 		{Severity: "error", Message: "update failed"},
@@ -92,43 +92,43 @@ func TestFaultsAreToldOnceAndWhole(t *testing.T) {
 		{Severity: "info", Message: "<{%reset%}>shop is released: from v1 to v2 in green (x), verified<{%reset%}>\n"},
 		{Severity: "info", Message: "compiling"},
 	} {
-		l.diagnose(said)
+		l.diagnose(event)
 	}
 	if len(l.faults) != 1 || l.faults[0] != "Deployment apps/shop-green isn't ready: pod ended" {
 		t.Errorf("the faults are %q", l.faults)
 	}
 	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "shop is released: from v1 to v2") {
-		t.Errorf("it says %q", got)
+		t.Errorf("printed %q", got)
 	}
 }
 
-func TestWhatTheProgramSaysOfItsFailureIsTold(t *testing.T) {
+func TestErrorsOfTheProgram(t *testing.T) {
 	l := &listener{session: &session{out: newProgress(&bytes.Buffer{}, false)}}
-	for _, said := range []string{
+	for _, message := range []string{
 		"an unhandled error occurred: program failed: \n1 error occurred:\n\t* stack local: platform:deadlin: unknown key\n\n\n",
 		"an unhandled error occurred: program failed: \n2 errors occurred:\n\t* one\n\t* two\n\n\n",
 		"an unhandled error occurred: program exited with non-zero exit code: 1",
 	} {
-		l.diagnose(apitype.DiagnosticEvent{Severity: "error", Message: said})
+		l.diagnose(apitype.DiagnosticEvent{Severity: "error", Message: message})
 	}
 	if want := []string{"stack local: platform:deadlin: unknown key", "one; two"}; !slices.Equal(l.faults, want) {
 		t.Errorf("the faults are %q, want %q", l.faults, want)
 	}
 }
 
-// Of a run that pulumi refuses, nobody ends the stream of events.
-func TestAStreamThatNobodyEndsEndsWithTheRun(t *testing.T) {
+// The Automation API doesn't close the stream of a run that pulumi refuses.
+func TestListenEndsWithTheRun(t *testing.T) {
 	l := &listener{session: &session{out: newProgress(&bytes.Buffer{}, false)}, under: map[string]report.Step{}}
-	happening, over := make(chan events.EngineEvent, 1), make(chan struct{})
-	happening <- events.EngineEvent{EngineEvent: apitype.EngineEvent{DiagnosticEvent: &apitype.DiagnosticEvent{Severity: "error", Message: "too late"}}}
+	stream, over := make(chan events.EngineEvent, 1), make(chan struct{})
+	stream <- events.EngineEvent{EngineEvent: apitype.EngineEvent{DiagnosticEvent: &apitype.DiagnosticEvent{Severity: "error", Message: "too late"}}}
 	close(over)
-	l.listen(happening, over)
+	l.listen(stream, over)
 	if len(l.faults) != 1 {
-		t.Errorf("it hears %q, want what came before the end", l.faults)
+		t.Errorf("the faults are %q, want the one before the end", l.faults)
 	}
 }
 
-func TestMovesAreWhatChangesHands(t *testing.T) {
+func TestMoves(t *testing.T) {
 	blue := release.Recorded{Selected: release.Blue, Colours: map[release.Colour]release.Running{release.Blue: {Version: "v1"}, release.Green: {Version: "v2"}}}
 	green := blue
 	green.Selected = release.Green
@@ -140,7 +140,7 @@ func TestMovesAreWhatChangesHands(t *testing.T) {
 	}
 }
 
-func TestARollbackTakesTheServicesOfTheLastRelease(t *testing.T) {
+func TestRollbackAffectsTheServicesOfTheLastRelease(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	released := func(at time.Time, standby string) release.Recorded {
 		return release.Recorded{
@@ -156,13 +156,13 @@ func TestARollbackTakesTheServicesOfTheLastRelease(t *testing.T) {
 	}{
 		{recorded: all, want: "a b"},
 		{recorded: all, service: "c", want: "c"},
-		{recorded: all, service: "d", fault: "service d: nothing stands by"},
+		{recorded: all, service: "d", fault: "service d: no standby version"},
 		{recorded: all, service: "e", fault: `there is no service "e": want one of a, b, c, d`},
-		{recorded: map[string]release.Recorded{"d": all["d"]}, fault: "service d: nothing stands by"},
+		{recorded: map[string]release.Recorded{"d": all["d"]}, fault: "service d: no standby version"},
 	} {
 		got, err := (&session{options: options{service: c.service}}).affected(c.recorded)
 		if c.fault == "" && (err != nil || strings.Join(got, " ") != c.want) {
-			t.Errorf("%q takes back %v (%v), want %s", c.service, got, err, c.want)
+			t.Errorf("%q rolls back %v (%v), want %s", c.service, got, err, c.want)
 		}
 		if c.fault != "" && (err == nil || !strings.Contains(err.Error(), c.fault)) {
 			t.Errorf("%q: %v, want %s", c.service, err, c.fault)
@@ -170,19 +170,19 @@ func TestARollbackTakesTheServicesOfTheLastRelease(t *testing.T) {
 	}
 }
 
-func TestMachinesReadOneObjectALine(t *testing.T) {
+func TestProgressAsJSON(t *testing.T) {
 	var out bytes.Buffer
 	p := newProgress(&out, true)
-	p.say("%s is live", "v2")
+	p.log("%s is live", "v2")
 	p.print("for people")
-	p.underWay("a wait")
+	p.wait("a wait")
 	var line struct{ Said, At string }
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil || line.Said != "v2 is live" || line.At == "" {
 		t.Errorf("%q: %v", out.String(), err)
 	}
 }
 
-func TestARefreshReportsObjectsOfTheClusterAlone(t *testing.T) {
+func TestRefreshReportsOnlyKubernetesObjects(t *testing.T) {
 	const stack = "urn:pulumi:local::platform::"
 	for _, c := range []struct {
 		urn  string
@@ -204,8 +204,8 @@ func TestARefreshReportsObjectsOfTheClusterAlone(t *testing.T) {
 	}
 }
 
-// The Job that retires a standby version writes past Pulumi. What others write beside it is drift.
-func TestARetirementIsNoDrift(t *testing.T) {
+// The Job that retires a standby version changes objects outside of Pulumi. Changes of other fields are drift.
+func TestRetirementIsNoDrift(t *testing.T) {
 	object := func(standby, team string, minimum float64, behavior string) *apitype.StepEventStateMetadata {
 		return &apitype.StepEventStateMetadata{Outputs: map[string]any{
 			"metadata": map[string]any{"resourceVersion": standby + team, "annotations": map[string]any{

@@ -13,13 +13,13 @@ import (
 	"platform.example/infra/stack"
 )
 
-// hooks is who is told of a release. They are the stack's secrets, and so are read only once a release is under way.
+// hooks are the URLs that are notified of a release. They are secrets of the stack, so they are read only once a release begins.
 type hooks struct{ slack, webhook string }
 
-// hookTime is how long one may take: nobody waits for them.
+// hookTime is the timeout of one notification.
 const hookTime = 5 * time.Second
 
-// notify tells of start, switch, rollback and end. That somebody can't be told harms no release.
+// notify reports start, switch, rollback and end to the hooks. A hook that fails doesn't fail the release.
 func (s *session) notify(ctx context.Context, event, text string, moved []report.Service) {
 	if s.hooks == nil {
 		s.hooks = s.readHooks(ctx)
@@ -32,7 +32,7 @@ func (s *session) notify(ctx context.Context, event, text string, moved []report
 	if len(moved) > 0 {
 		text += ": " + joined(moved)
 	}
-	s.out.give(map[string]any{"event": event, "text": text, "services": services})
+	s.out.emit(map[string]any{"event": event, "text": text, "services": services})
 	if s.hooks.slack != "" {
 		s.post(ctx, "Slack", s.hooks.slack, map[string]any{"text": fmt.Sprintf("*%s*: %s (by %s)", s.stack, text, s.holder)})
 	}
@@ -42,40 +42,41 @@ func (s *session) notify(ctx context.Context, event, text string, moved []report
 }
 
 func (s *session) readHooks(ctx context.Context) *hooks {
-	found := &hooks{}
 	workspace, err := s.workspace(ctx, nil)
 	if err != nil {
-		return found // the release itself will say so
+		return &hooks{} // the release reports the same error
 	}
 	values, err := workspace.GetAllConfig(ctx)
 	if err != nil {
-		return found
+		return &hooks{}
 	}
-	found.slack = values[stack.Namespace+":"+catalog.SlackWebhookURL].Value
-	found.webhook = values[stack.Namespace+":"+catalog.ReleaseWebhookURL].Value
-	return found
+	return &hooks{
+		slack:   values[stack.Namespace+":"+catalog.SlackWebhookURL].Value,
+		webhook: values[stack.Namespace+":"+catalog.ReleaseWebhookURL].Value,
+	}
 }
 
-func (s *session) post(ctx context.Context, who, address string, message any) {
+// post doesn't log the address, which is a secret.
+func (s *session) post(ctx context.Context, receiver, address string, message any) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hookTime)
 	defer cancel()
 	content, err := json.Marshal(message)
 	if err != nil {
-		panic(err) // of plain values
+		panic(err) // plain values always encode
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(content))
 	if err != nil {
-		s.out.say("%s can't be told: its address is none", who) // which is a secret
+		s.out.log("%s can't be notified: its URL is invalid", receiver)
 		return
 	}
 	request.Header.Set("Content-Type", "application/json")
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		s.out.say("%s can't be told: it doesn't answer", who)
+		s.out.log("%s can't be notified: it doesn't answer", receiver)
 		return
 	}
 	_ = response.Body.Close()
 	if response.StatusCode >= http.StatusMultipleChoices {
-		s.out.say("%s can't be told: it answers %s", who, response.Status)
+		s.out.log("%s can't be notified: it answers %s", receiver, response.Status)
 	}
 }

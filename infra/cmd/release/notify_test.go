@@ -12,12 +12,12 @@ import (
 	"platform.example/infra/release/report"
 )
 
-func TestWhoWantsToHearOfAReleaseIsTold(t *testing.T) {
+func TestNotify(t *testing.T) {
 	got := map[string][]byte{}
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		got[r.URL.Path], _ = io.ReadAll(r.Body)
 		if kind := r.Header.Get("Content-Type"); r.Method != http.MethodPost || kind != "application/json" {
-			t.Errorf("it is told by %s of %s", r.Method, kind)
+			t.Errorf("request is %s with %s", r.Method, kind)
 		}
 	}))
 	defer server.Close()
@@ -30,7 +30,7 @@ func TestWhoWantsToHearOfAReleaseIsTold(t *testing.T) {
 	const text = "the traffic has moved: shop from v1 (blue) to v2 (green)"
 	var slack struct{ Text string }
 	if err := json.Unmarshal(got["/slack"], &slack); err != nil || slack.Text != "*production*: "+text+" (by maria@desk)" {
-		t.Errorf("Slack is told %q (%v)", slack.Text, err)
+		t.Errorf("Slack gets %q (%v)", slack.Text, err)
 	}
 	var webhook struct {
 		Event, Stack, Text, By string
@@ -38,32 +38,32 @@ func TestWhoWantsToHearOfAReleaseIsTold(t *testing.T) {
 	}
 	if err := json.Unmarshal(got["/webhook"], &webhook); err != nil || webhook.Event != "switch" || webhook.Stack != "production" ||
 		webhook.Text != text || webhook.By != "maria@desk" || len(webhook.Services) != 1 {
-		t.Fatalf("the webhook is told %+v (%v)", webhook, err)
+		t.Fatalf("the webhook gets %+v (%v)", webhook, err)
 	}
 	if shop := webhook.Services[0]; shop.Service != "shop" || shop.From != "v1" || shop.To != "v2" || shop.FromColour != "blue" || shop.ToColour != "green" {
-		t.Errorf("of the service it is told %+v", shop)
+		t.Errorf("the service is %+v", shop)
 	}
 	if out.Len() != 0 {
-		t.Errorf("people read %q", &out)
+		t.Errorf("printed %q", &out)
 	}
 }
 
-// The addresses of hooks are secrets.
-func TestAHookThatCannotBeToldHarmsNothingAndIsNotNamed(t *testing.T) {
+// The URLs of hooks are secrets.
+func TestFailedNotificationDoesNotLogTheURL(t *testing.T) {
 	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
 	defer refusing.Close()
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
 	for address, want := range map[string]string{
-		refusing.URL + "/s3cret":      "Slack can't be told: it answers 403 Forbidden",
-		gone.URL + "/s3cret":          "Slack can't be told: it doesn't answer",
-		"https://s3cret example:port": "Slack can't be told: its address is none",
+		refusing.URL + "/s3cret":      "Slack can't be notified: it answers 403 Forbidden",
+		gone.URL + "/s3cret":          "Slack can't be notified: it doesn't answer",
+		"https://s3cret example:port": "Slack can't be notified: its URL is invalid",
 	} {
 		var out bytes.Buffer
 		s := &session{out: newProgress(&out, false), hooks: &hooks{slack: address}}
 		s.notify(t.Context(), "start", "a release begins", nil)
-		if said := out.String(); !strings.Contains(said, want) || strings.Contains(said, "s3cret") {
-			t.Errorf("it says %q, want %q", said, want)
+		if text := out.String(); !strings.Contains(text, want) || strings.Contains(text, "s3cret") {
+			t.Errorf("printed %q, want %q", text, want)
 		}
 	}
 }

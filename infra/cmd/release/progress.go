@@ -9,15 +9,14 @@ import (
 	"time"
 )
 
-// progress tells what happens: to people line by line, with what is under way below on a terminal; to machines one JSON
-// object a line.
+// progress prints the progress: lines of text, with a status line below them on a terminal, or one JSON object per line.
 type progress struct {
 	mu       sync.Mutex
 	out      io.Writer
 	json     bool
 	terminal bool
 	began    time.Time
-	shown    bool // a line of what is under way is on the terminal
+	shown    bool // the status line
 }
 
 func newProgress(out io.Writer, asJSON bool) *progress {
@@ -29,38 +28,38 @@ func newProgress(out io.Writer, asJSON bool) *progress {
 	return p
 }
 
-// say tells people something, and machines the same as {"said": …}.
-func (p *progress) say(format string, args ...any) {
+// log prints a line with the elapsed time, or {"said": …} as JSON.
+func (p *progress) log(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	if p.json {
-		p.give(map[string]any{"said": text})
+		p.emit(map[string]any{"said": text})
 		return
 	}
 	p.line(fmt.Sprintf("%6.1fs  %s", time.Since(p.began).Seconds(), text))
 }
 
-// print is a line without a time.
+// print prints a line without a time. It prints nothing as JSON.
 func (p *progress) print(format string, args ...any) {
 	if !p.json {
 		p.line(fmt.Sprintf(format, args...))
 	}
 }
 
-// give tells machines a value with the time.
-func (p *progress) give(fields map[string]any) {
+// emit prints the fields and the time as JSON. It prints nothing as text.
+func (p *progress) emit(fields map[string]any) {
 	if !p.json {
 		return
 	}
 	fields["at"] = time.Now().UTC().Format(time.RFC3339Nano)
 	text, err := json.Marshal(fields)
 	if err != nil {
-		panic(err) // of plain values
+		panic(err) // plain values always encode
 	}
 	p.line(string(text))
 }
 
-// underWay shows what is being waited for, on a terminal only.
-func (p *progress) underWay(text string) {
+// wait sets the status line.
+func (p *progress) wait(text string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.terminal {

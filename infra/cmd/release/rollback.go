@@ -15,14 +15,14 @@ import (
 	"platform.example/infra/release/report"
 )
 
-// routingTime is how long a cluster that is busy takes to lead connections where a selector says.
+// routingTime is how long a busy cluster takes to route connections by a new selector.
 const routingTime = 2 * time.Second
 
-// rollback gives the traffic of the last release's services back to what stands by, at once, and has pulumi's state follow.
+// rollback moves the traffic of the last release's services back to the standby versions, then updates Pulumi's state.
 func (s *session) rollback(ctx context.Context) error {
 	var recorded map[string]release.Recorded
 	reading := make(chan error, 1)
-	go func() { // while the lock is taken: what has changed meanwhile isn't overwritten
+	go func() { // while this run takes the Lease; patches test the revision, so they overwrite no later change
 		var err error
 		recorded, err = s.recorded(ctx)
 		reading <- err
@@ -35,14 +35,14 @@ func (s *session) rollback(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("stack %s: %w", s.stack, err)
 		}
-		told := &report.Report{Stack: s.stack, Command: "rollback", By: s.holder, Began: s.began, Outcome: report.TakenBack,
-			Why: "somebody asked for it"}
-		err = s.takeBack(ctx, told, recorded, affected)
-		return errors.Join(err, s.end(ctx, told, err))
+		result := &report.Report{Stack: s.stack, Command: "rollback", By: s.holder, Began: s.began, Outcome: report.TakenBack,
+			Why: "requested by the rollback command"}
+		err = s.rollBackServices(ctx, result, recorded, affected)
+		return errors.Join(err, s.end(ctx, result, err))
 	})
 }
 
-// affected is the services that switched together last, and can go back; or the one that is asked for.
+// affected returns the services that switched together last and have a standby version, or the one of -service.
 func (s *session) affected(recorded map[string]release.Recorded) ([]string, error) {
 	if s.service != "" {
 		if _, known := recorded[s.service]; !known {
@@ -72,30 +72,30 @@ func (s *session) affected(recorded map[string]release.Recorded) ([]string, erro
 	return affected, nil
 }
 
-// takeBack gives the traffic back and then has pulumi find out.
-func (s *session) takeBack(ctx context.Context, told *report.Report, recorded map[string]release.Recorded, services []string) error {
+// rollBackServices moves the traffic back and then updates Pulumi's state.
+func (s *session) rollBackServices(ctx context.Context, result *report.Report, recorded map[string]release.Recorded, services []string) error {
 	began := time.Now()
-	given, err := s.give(ctx, recorded, services)
-	told.Steps = append(told.Steps, report.Step{Name: "give the traffic back", Began: began, Took: time.Since(began), Failed: err != nil})
+	moves, err := s.moveBack(ctx, recorded, services)
+	result.Steps = append(result.Steps, report.Step{Name: "move traffic back", Began: began, Took: time.Since(began), Failed: err != nil})
 	if err != nil {
 		return err
 	}
-	s.out.say("the traffic is back after %.0f ms: %s", time.Since(began).Seconds()*1000, joined(given))
-	s.mark(told, given)
-	s.notify(ctx, "rollback", "the traffic was given back", given)
-	select { // not even on a small machine that runs the cluster, too, does pulumi stand in the way of the traffic
-	case <-ctx.Done(): // which reconcile says
+	s.out.log("moved traffic back in %.0f ms: %s", time.Since(began).Seconds()*1000, joined(moves))
+	markBack(result, moves)
+	s.notify(ctx, "rollback", "traffic was moved back", moves)
+	select { // on a small machine that also runs the cluster, pulumi would delay the routing
+	case <-ctx.Done(): // reconcile reports it
 	case <-time.After(routingTime):
 	}
 	steps, err := s.reconcile(ctx, "rollback by "+s.holder)
-	told.Steps = append(told.Steps, steps...)
+	result.Steps = append(result.Steps, steps...)
 	if err != nil {
-		return fmt.Errorf("the traffic is back, but pulumi's state doesn't say so yet: %w: run `pulumi up --stack %s`", err, s.stack)
+		return fmt.Errorf("traffic was moved back, but Pulumi's state wasn't updated: %w: run `pulumi up --stack %s`", err, s.stack)
 	}
 	return nil
 }
 
-// reconcile has pulumi's state follow what is true on the cluster.
+// reconcile updates Pulumi's state to the actual state of the services.
 func (s *session) reconcile(ctx context.Context, message string) ([]report.Step, error) {
 	recorded, err := s.recorded(ctx)
 	if err != nil {
@@ -104,23 +104,23 @@ func (s *session) reconcile(ctx context.Context, message string) ([]report.Step,
 	return s.update(ctx, asItIs(recorded), message)
 }
 
-// mark notes in a report when the services went back: of a release those that it had moved, of a rollback its own.
-func (s *session) mark(told *report.Report, given []report.Service) {
-	if told.Command == "rollback" {
-		told.Services = given
+// markBack adds the moves of a rollback to a report: as its services, or for a release as the time at which its services moved back.
+func markBack(result *report.Report, moves []report.Service) {
+	if result.Command == "rollback" {
+		result.Services = moves
 		return
 	}
-	for _, move := range given {
-		for i := range told.Services {
-			if told.Services[i].Name == move.Name {
-				told.Services[i].TakenBack = move.Switched
+	for _, move := range moves {
+		for i := range result.Services {
+			if result.Services[i].Name == move.Name {
+				result.Services[i].TakenBack = move.Switched
 			}
 		}
 	}
 }
 
-// give patches the selectors of the services, all at the same time. Recorded is what is true of them now.
-func (s *session) give(ctx context.Context, recorded map[string]release.Recorded, services []string) ([]report.Service, error) {
+// emit moves the traffic of the services to their standby versions, all at the same time. Recorded is their actual state.
+func (s *session) moveBack(ctx context.Context, recorded map[string]release.Recorded, services []string) ([]report.Service, error) {
 	now := time.Now()
 	marks := map[string]release.Mark{}
 	ready, patched := new(errgroup.Group), new(errgroup.Group)
@@ -130,31 +130,30 @@ func (s *session) give(ctx context.Context, recorded map[string]release.Recorded
 			return nil, fmt.Errorf("stack %s: %w", s.stack, err)
 		}
 		marks[name] = mark
-		// To be ready is what a colour that stands by has to be, and the last thing to find out too late.
 		ready.Go(func() error { return s.ready(ctx, name, mark.Live) })
 	}
 	if err := ready.Wait(); err != nil {
 		return nil, fmt.Errorf("stack %s: %w", s.stack, err)
 	}
 	for name, mark := range marks {
-		patched.Go(func() error { return s.cluster.Give(ctx, name, recorded[name], mark) })
+		patched.Go(func() error { return s.cluster.Switch(ctx, name, recorded[name], mark) })
 	}
 	if err := patched.Wait(); err != nil {
 		return nil, fmt.Errorf("stack %s: %w", s.stack, err)
 	}
-	var given []report.Service
+	var moves []report.Service
 	for _, name := range slices.Sorted(maps.Keys(marks)) {
 		standby, former, _ := recorded[name].Standby()
-		given = append(given, moved(name, recorded[name], standby, former))
+		moves = append(moves, moved(name, recorded[name], standby, former))
 	}
-	return given, nil
+	return moves, nil
 }
 
-// ready is an error where a colour couldn't answer if it had the traffic.
+// ready returns an error unless the colour has a ready pod.
 func (s *session) ready(ctx context.Context, service string, colour release.Colour) error {
 	pods, err := s.cluster.Endpoints(ctx, colour.Name(service))
 	if err == nil && pods == 0 {
-		err = fmt.Errorf("service %s: no pod of %s is ready: it can't have the traffic, which stays where it is", service, colour.Name(service))
+		err = fmt.Errorf("service %s: no pod of %s is ready: no traffic was moved", service, colour.Name(service))
 	}
 	return err
 }

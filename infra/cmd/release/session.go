@@ -27,32 +27,32 @@ type session struct {
 	config   stack.Stack
 	services map[string]catalog.Service
 	cluster  *cluster.Cluster
-	holder   string // the identity of this run as holder of the Lease
+	holder   string // this run's identity as holder of the Lease of releases
 	began    time.Time
-	hooks    *hooks // nil until somebody is told
-	refresh  bool   // updates compare pulumi's state with the cluster first
+	hooks    *hooks // nil until the first notification
+	refresh  bool   // updates compare Pulumi's state with the cluster first
 }
 
-// open reads the stack's configuration and connects to its cluster, which must be no other stack's. It doesn't ask pulumi,
-// which takes a second: a rollback has none to lose.
-func open(ctx context.Context, asked options, out io.Writer) (*session, error) {
-	s := &session{options: asked, out: newProgress(out, asked.json), began: time.Now(), holder: holder(), services: map[string]catalog.Service{}}
+// open reads the stack's configuration and connects to its cluster. It fails if the cluster belongs to another stack. It doesn't run
+// pulumi unless it must, since that takes a second, which a rollback can't afford.
+func open(ctx context.Context, values options, out io.Writer) (*session, error) {
+	s := &session{options: values, out: newProgress(out, values.json), began: time.Now(), holder: holder(), services: map[string]catalog.Service{}}
 	services := catalog.Services()
 	if _, err := os.Stat("Pulumi.yaml"); err != nil {
 		return nil, errors.New("no Pulumi.yaml here: run this from the repository's root")
 	}
-	values, err := stack.Read(ctx, ".", asked.stack, "")
+	config, err := stack.Read(ctx, ".", s.stack, "")
 	if errors.Is(err, stack.ErrImports) {
-		values, err = s.ask(ctx)
+		config, err = s.pulumiConfig(ctx)
 	}
 	if errors.Is(err, os.ErrNotExist) {
 		known, _ := filepath.Glob(stack.File("*"))
-		return nil, fmt.Errorf("there is no stack %s: %s isn't here; there are %v", asked.stack, stack.File(asked.stack), known)
+		return nil, fmt.Errorf("there is no stack %s: %s is missing; existing files: %v", s.stack, stack.File(s.stack), known)
 	}
 	if err != nil {
 		return nil, err
 	}
-	if s.config, err = stack.ParsePlain(asked.stack, services, values); err != nil {
+	if s.config, err = stack.ParsePlain(s.stack, services, config); err != nil {
 		return nil, err
 	}
 	for _, service := range services {
@@ -60,14 +60,14 @@ func open(ctx context.Context, asked options, out io.Writer) (*session, error) {
 	}
 	target := cluster.Target{Kubeconfig: s.config.Kubeconfig, Context: s.config.KubeContext, Namespaces: s.config.NamespacePrefix}
 	if s.cluster, err = target.Connect(ctx); err != nil {
-		return nil, fmt.Errorf("stack %s: %w", asked.stack, err)
+		return nil, fmt.Errorf("stack %s: %w", s.stack, err)
 	}
-	// The program says so, too, but a rollback has changed the selectors before it runs.
-	return s, s.cluster.Settled(ctx, asked.stack)
+	// The Pulumi program checks this too, but a rollback patches selectors before it runs.
+	return s, s.cluster.Settled(ctx, s.stack)
 }
 
-// ask has pulumi read the plain values of the configuration.
-func (s *session) ask(ctx context.Context) (map[string]string, error) {
+// pulumiConfig reads the plain values of the configuration with pulumi.
+func (s *session) pulumiConfig(ctx context.Context) (map[string]string, error) {
 	workspace, err := s.workspace(ctx, nil)
 	if err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func (s *session) ask(ctx context.Context) (map[string]string, error) {
 	return values, err
 }
 
-// holder names this process to people.
+// holder returns the user, the host and the id of this process.
 func holder() string {
 	name := os.Getenv("USER")
 	if current, err := user.Current(); err == nil {
@@ -95,16 +95,16 @@ func holder() string {
 	return fmt.Sprintf("%s@%s (process %d)", name, host, os.Getpid())
 }
 
-// locked does something while nobody else releases.
+// locked calls do while it holds the Lease of releases.
 func (s *session) locked(ctx context.Context, do func(context.Context) error) error {
 	lock, held, err := s.cluster.Lock(ctx, s.holder, s.takeOver, func(holder string) {
-		s.out.say("%s holds the Lease of releases: waiting up to 20 s to see whether it still renews it", holder)
+		s.out.log("%s holds the Lease of releases: waiting up to 20 s to see whether it still renews it", holder)
 	})
 	if err != nil {
 		return fmt.Errorf("stack %s: %w", s.stack, err)
 	}
 	if lock.From != "" {
-		s.out.say("took the Lease of releases over from %s", lock.From)
+		s.out.log("took the Lease of releases over from %s", lock.From)
 	}
 	err = do(held)
 	if lost := context.Cause(held); err != nil && lost != nil && ctx.Err() == nil {
@@ -114,25 +114,23 @@ func (s *session) locked(ctx context.Context, do func(context.Context) error) er
 	return err
 }
 
-// moves is what has changed hands between two looks at the cluster, in the order of the services' names.
+// moves returns the services whose selected colour differs between two states, sorted by name.
 func moves(before, after map[string]release.Recorded) []report.Service {
 	var found []report.Service
 	for _, service := range slices.Sorted(maps.Keys(after)) {
-		was, is := before[service], after[service]
-		if was.Selected == "" || was.Selected == is.Selected {
-			continue
+		if old := before[service].Selected; old != "" && old != after[service].Selected {
+			colour, running := after[service].Live()
+			found = append(found, moved(service, before[service], colour, running))
 		}
-		_, to := is.Live()
-		found = append(found, moved(service, was, is.Selected, to))
 	}
 	return found
 }
 
-// moved is a service whose traffic has just gone to another colour, as this machine sees it.
-func moved(service string, was release.Recorded, colour release.Colour, to release.Running) report.Service {
-	_, from := was.Live()
+// moved is a service whose traffic has just moved to another colour.
+func moved(service string, before release.Recorded, colour release.Colour, to release.Running) report.Service {
+	old, from := before.Live()
 	return report.Service{
 		Name: service, FromVersion: from.Version, ToVersion: to.Version,
-		FromColour: string(was.Selected), ToColour: string(colour), Switched: time.Now(),
+		FromColour: string(old), ToColour: string(colour), Switched: time.Now(),
 	}
 }

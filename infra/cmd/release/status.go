@@ -12,7 +12,7 @@ import (
 	"platform.example/infra/release"
 )
 
-// status shows what is live, what stands by, and who is at a release.
+// status prints the live and the standby versions, and who holds the Lease of releases.
 func (s *session) status(ctx context.Context) error {
 	recorded, err := s.recorded(ctx)
 	if err != nil {
@@ -24,46 +24,45 @@ func (s *session) status(ctx context.Context) error {
 	}
 	if s.json {
 		services := map[string]any{}
-		for name, is := range recorded {
-			colour, running := is.Live()
-			_, former, stands := is.Standby()
+		for name, state := range recorded {
+			colour, running := state.Live()
 			fields := map[string]any{"colour": colour, "version": running.Version, "digest": running.Image,
-				"replicas": running.Replicas, "takenBack": is.Mark.TakenBack, "changedByHand": is.ByHand(name) != nil}
-			if stands {
+				"replicas": running.Replicas, "takenBack": state.Mark.TakenBack, "changedByHand": state.ByHand(name) != nil}
+			if _, former, stands := state.Standby(); stands {
 				fields["standby"] = former.Version
 			}
-			if differences := release.Drift(map[string]release.Recorded{name: is}); len(differences) > 0 {
+			if differences := release.Drift(map[string]release.Recorded{name: state}); len(differences) > 0 {
 				fields["drift"] = differences
 			}
 			services[name] = fields
 		}
-		s.out.give(map[string]any{"stack": s.stack, "services": services, "holder": holder, "renewed": renewed})
+		s.out.emit(map[string]any{"stack": s.stack, "services": services, "holder": holder, "renewed": renewed})
 		return nil
 	}
 	var table strings.Builder
 	columns := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(columns, "SERVICE\tLIVE\tVERSION\tREPLICAS\tSTANDS BY\tSINCE")
+	fmt.Fprintln(columns, "SERVICE\tLIVE\tVERSION\tREPLICAS\tSTANDBY\tSINCE")
 	var remarks []string
 	for _, name := range slices.Sorted(maps.Keys(recorded)) {
-		is := recorded[name]
-		colour, running := is.Live()
+		state := recorded[name]
+		colour, running := state.Live()
 		standby := "-"
-		if at, former, stands := is.Standby(); stands {
-			left := s.config.Standby - time.Since(is.Mark.At)
-			standby = fmt.Sprintf("%s (%s), for %s", former.Version, at, max(0, left).Round(time.Minute))
+		if other, former, stands := state.Standby(); stands {
+			left := s.config.Standby - time.Since(state.Mark.At)
+			standby = fmt.Sprintf("%s (%s), for %s", former.Version, other, max(0, left).Round(time.Minute))
 		}
-		fmt.Fprintf(columns, "%s\t%s\t%s\t%d\t%s\t%s\n", name, colour, running.Version, running.Replicas, standby, since(is.Mark.At))
-		if err := is.ByHand(name); err != nil {
+		fmt.Fprintf(columns, "%s\t%s\t%s\t%d\t%s\t%s\n", name, colour, running.Version, running.Replicas, standby, since(state.Mark.At))
+		if err := state.ByHand(name); err != nil {
 			remarks = append(remarks, err.Error())
 		}
-		if is.Mark.TakenBack != "" {
-			remarks = append(remarks, fmt.Sprintf("%s: version %s was taken back, and is not released again unless `make release` asks for it", name, is.Mark.TakenBack))
+		if state.Mark.TakenBack != "" {
+			remarks = append(remarks, fmt.Sprintf("%s: version %s was rolled back; only `make release` releases it again", name, state.Mark.TakenBack))
 		}
 	}
 	for _, difference := range release.Drift(recorded) {
 		remarks = append(remarks, difference.String())
 	}
-	_ = columns.Flush() // into memory
+	_ = columns.Flush() // a Builder never fails
 	s.out.print("%s", strings.TrimSuffix(table.String(), "\n"))
 	for _, remark := range remarks {
 		s.out.print("%s", remark)
@@ -81,7 +80,7 @@ func since(at time.Time) string {
 	return at.Local().Format(time.DateTime)
 }
 
-// history shows the last releases, the latest first.
+// history prints the status and the last releases, latest first.
 func (s *session) history(ctx context.Context) error {
 	if err := s.status(ctx); err != nil {
 		return err
@@ -91,7 +90,7 @@ func (s *session) history(ctx context.Context) error {
 		return err
 	}
 	if s.json {
-		s.out.give(map[string]any{"stack": s.stack, "releases": history})
+		s.out.emit(map[string]any{"stack": s.stack, "releases": history})
 		return nil
 	}
 	s.out.print("")

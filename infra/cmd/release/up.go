@@ -14,95 +14,96 @@ import (
 	"platform.example/infra/release/report"
 )
 
-// promote is up where nothing is built.
+// promote is up for stacks that build nothing.
 func (s *session) promote(ctx context.Context) error {
 	if s.config.Build {
-		return fmt.Errorf("stack %s builds its own images: `make release STACK=%s` releases them; to promote is to release on a stack "+
-			"that takes what another has tested (promotesFrom)", s.stack, s.stack)
+		return fmt.Errorf("stack %s builds its own images: use `make release STACK=%s`; promote is for stacks that release another "+
+			"stack's versions (promotesFrom)", s.stack, s.stack)
 	}
 	return s.up(ctx)
 }
 
-// up releases what the sources have, or the version that is asked for, watches it, and takes it back if it is bad.
+// up releases the sources or the requested version, watches it, and rolls it back if it is bad.
 func (s *session) up(ctx context.Context) error {
 	return s.locked(ctx, func(ctx context.Context) error {
-		told := &report.Report{Stack: s.stack, Command: "release", By: s.holder, Began: s.began}
-		err := s.release(ctx, told)
-		if len(told.Services) == 0 && len(told.Steps) == 0 {
-			return err // nothing was begun
+		result := &report.Report{Stack: s.stack, Command: "release", By: s.holder, Began: s.began}
+		err := s.release(ctx, result)
+		if len(result.Services) == 0 && len(result.Steps) == 0 {
+			return err // nothing began
 		}
-		return errors.Join(err, s.end(ctx, told, err))
+		return errors.Join(err, s.end(ctx, result, err))
 	})
 }
 
-func (s *session) release(ctx context.Context, told *report.Report) error {
+func (s *session) release(ctx context.Context, result *report.Report) error {
 	before, err := s.recorded(ctx)
 	if err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(maps.Keys(before)) {
-		if err := before[name].ByHand(name); err != nil { // the program would say so, too, later
+		if err := before[name].ByHand(name); err != nil { // the Pulumi program would fail with it later
 			return fmt.Errorf("stack %s: %w", s.stack, err)
 		}
 	}
-	for _, difference := range release.Drift(before) { // the program restores what it can
-		s.out.say("%s", difference)
+	for _, difference := range release.Drift(before) { // the Pulumi program restores these
+		s.out.log("%s", difference)
 	}
 	request, err := s.request(ctx, before)
 	if err != nil {
 		return err
 	}
-	var eye *watcher
+	var w *watcher
 	if !s.unwatched {
-		if eye, err = s.openWatcher(ctx); err != nil {
-			return fmt.Errorf("stack %s: nobody could watch the new version: %w: mend that, or release with UNWATCHED=1", s.stack, err)
+		if w, err = s.openWatcher(ctx); err != nil {
+			return fmt.Errorf("stack %s: the new version can't be watched: %w: fix that, or release with UNWATCHED=1", s.stack, err)
 		}
-		defer eye.close()
+		defer w.close()
 	}
 	s.notify(ctx, "start", "a release begins", nil)
-	told.Steps, err = s.update(ctx, request, "release by "+s.holder)
-	after, seen := s.outcome(context.WithoutCancel(ctx))
-	if seen != nil {
-		return errors.Join(err, seen)
+	result.Steps, err = s.update(ctx, request, "release by "+s.holder)
+	after, unknown := s.outcome(context.WithoutCancel(ctx))
+	if unknown != nil {
+		return errors.Join(err, unknown)
 	}
-	switched := s.switched(moves(before, after), told.Steps)
-	told.Services = switched
+	switched := moves(before, after)
+	setSwitchTimes(switched, result.Steps)
+	result.Services = switched
 	if err != nil {
-		told.Outcome, told.Why = report.Failed, err.Error()
+		result.Outcome, result.Why = report.Failed, err.Error()
 		return errors.Join(err, s.undo(ctx, after, switched))
 	}
 	if len(switched) == 0 {
-		told.Outcome, told.Why = report.Released, "what is wanted was live already"
-		s.out.say("nothing to release: what is wanted is live")
+		result.Outcome, result.Why = report.Released, "the wanted versions were live already"
+		s.out.log("nothing to release: the wanted versions are live")
 		return nil
 	}
 	for _, move := range switched {
-		s.out.say("live: %s", move)
+		s.out.log("live: %s", move)
 	}
-	s.notify(ctx, "switch", "the traffic has moved", switched)
-	told.Outcome, told.Why = report.Released, "nobody watched it"
-	if eye == nil {
+	s.notify(ctx, "switch", "traffic has moved", switched)
+	result.Outcome, result.Why = report.Released, "not watched"
+	if w == nil {
 		return nil
 	}
-	verdict, err := eye.watch(ctx, switched, s.watchTime(s.watch))
+	verdict, err := w.watch(ctx, switched, s.watchTime(s.watch))
 	if err != nil {
-		told.Why = "the watch ended early: " + err.Error()
+		result.Why = "the watch ended early: " + err.Error()
 		return fmt.Errorf("the release is live, but the watch ended early: %w", err)
 	}
-	told.Why = verdict.String()
+	result.Why = verdict.String()
 	if verdict.good() {
-		s.out.say("%s", verdict)
+		s.out.log("%s", verdict)
 		return nil
 	}
-	told.Outcome = report.TakenBack
-	s.out.say("taking it back: %s", verdict)
+	result.Outcome = report.TakenBack
+	s.out.log("rolling back: %s", verdict)
 	if after, err = s.outcome(ctx); err != nil {
 		return err
 	}
-	return errors.Join(errTakenBack, s.takeBack(ctx, told, after, serviceNames(switched)))
+	return errors.Join(errRolledBack, s.rollBackServices(ctx, result, after, serviceNames(switched)))
 }
 
-// request is what the flags ask for, in the program's terms.
+// request builds the request for the Pulumi program from the flags.
 func (s *session) request(ctx context.Context, before map[string]release.Recorded) (release.Request, error) {
 	if s.version == "" {
 		return release.Request{Again: true}, nil
@@ -111,35 +112,35 @@ func (s *session) request(ctx context.Context, before map[string]release.Recorde
 	if err != nil {
 		return release.Request{}, err
 	}
-	wanted, err := history.Find(s.version)
+	versions, err := history.Find(s.version)
 	if err != nil {
 		return release.Request{}, fmt.Errorf("stack %s: %w", s.stack, err)
 	}
-	// The other services stay what they are, whatever their sources have.
-	request, news := asItIs(before), false
-	for name, deployed := range wanted {
-		if _, there := before[name]; there && request.Services[name].Version != deployed.Version {
-			request.Services[name], news = deployed, true
+	// The other services keep their live versions.
+	request, changed := asItIs(before), false
+	for name, deployed := range versions {
+		if _, exists := before[name]; exists && request.Services[name].Version != deployed.Version {
+			request.Services[name], changed = deployed, true
 		}
 	}
-	if !news {
+	if !changed {
 		return request, fmt.Errorf("stack %s: %s is live already: nothing to release", s.stack, s.version)
 	}
 	return request, nil
 }
 
-// undo gives the traffic back where an update failed after some of its services had switched: all of a release or none.
+// undo moves the traffic of the switched services back after a failed update, so that a release switches all services or none.
 func (s *session) undo(ctx context.Context, recorded map[string]release.Recorded, switched []report.Service) error {
 	if len(switched) == 0 {
 		return nil
 	}
-	s.out.say("the update failed after %s had switched: giving the traffic back", strings.Join(serviceNames(switched), ", "))
-	_, err := s.give(context.WithoutCancel(ctx), recorded, serviceNames(switched))
+	s.out.log("the update failed after %s had switched: moving traffic back", strings.Join(serviceNames(switched), ", "))
+	_, err := s.moveBack(context.WithoutCancel(ctx), recorded, serviceNames(switched))
 	return err
 }
 
-// switched adds to moves when pulumi changed the selectors.
-func (s *session) switched(moves []report.Service, steps []report.Step) []report.Service {
+// setSwitchTimes sets the time of each move to the end of its switch step.
+func setSwitchTimes(moves []report.Service, steps []report.Step) {
 	for i := range moves {
 		for _, step := range steps {
 			if step.Name == moves[i].Name+": switch" {
@@ -147,7 +148,6 @@ func (s *session) switched(moves []report.Service, steps []report.Step) []report
 			}
 		}
 	}
-	return moves
 }
 
 func serviceNames(moves []report.Service) []string {
@@ -158,10 +158,10 @@ func serviceNames(moves []report.Service) []string {
 	return names
 }
 
-// outcomeTime is how long an API server may be away before nobody can tell what came of an update.
+// outcomeTime is how long outcome waits for an unavailable API server.
 const outcomeTime = time.Minute
 
-// outcome is what is true after an update, which may have switched: an API server that is away for a while is waited for.
+// outcome returns the actual state after an update. It waits for an unavailable API server, since the update may have switched.
 func (s *session) outcome(ctx context.Context) (map[string]release.Recorded, error) {
 	ctx, cancel := context.WithTimeout(ctx, outcomeTime)
 	defer cancel()
@@ -170,7 +170,7 @@ func (s *session) outcome(ctx context.Context) (map[string]release.Recorded, err
 		if err == nil {
 			return after, nil
 		}
-		s.out.say("waiting to see what came of it: %v", err)
+		s.out.log("waiting for the state after the update: %v", err)
 		select {
 		case <-ctx.Done():
 			return nil, err
@@ -179,7 +179,7 @@ func (s *session) outcome(ctx context.Context) (map[string]release.Recorded, err
 	}
 }
 
-// recorded is what is true on the cluster now, of the services of the catalog.
+// recorded returns the actual state of the catalog's services.
 func (s *session) recorded(ctx context.Context) (map[string]release.Recorded, error) {
 	found, err := s.cluster.Recorded(ctx)
 	if err != nil {
@@ -192,7 +192,7 @@ func (s *session) recorded(ctx context.Context) (map[string]release.Recorded, er
 	return found, nil
 }
 
-// readHistory is the releases that the stack's outputs hold.
+// readHistory reads the history from the stack's outputs.
 func (s *session) readHistory(ctx context.Context) (release.History, error) {
 	workspace, err := s.workspace(ctx, nil)
 	if err != nil {
@@ -208,12 +208,12 @@ func (s *session) readHistory(ctx context.Context) (release.History, error) {
 	}
 	var history release.History
 	if err := json.Unmarshal(text, &history); err != nil {
-		return nil, fmt.Errorf("stack %s: its output %s is not what the program writes: %w", s.stack, release.HistoryOutput, err)
+		return nil, fmt.Errorf("stack %s: read its output %s: %w", s.stack, release.HistoryOutput, err)
 	}
 	return history, nil
 }
 
-// retire takes away what stands by.
+// retire removes the standby versions.
 func (s *session) retire(ctx context.Context) error {
 	return s.locked(ctx, func(ctx context.Context) error {
 		before, err := s.recorded(ctx)
@@ -227,10 +227,10 @@ func (s *session) retire(ctx context.Context) error {
 			}
 		}
 		if len(standing) == 0 {
-			s.out.say("nothing stands by")
+			s.out.log("no standby version")
 			return nil
 		}
-		s.out.say("taking away %s", strings.Join(standing, ", "))
+		s.out.log("removing %s", strings.Join(standing, ", "))
 		request := asItIs(before)
 		request.Retire = true
 		_, err = s.update(ctx, request, "retired by "+s.holder)
@@ -238,30 +238,30 @@ func (s *session) retire(ctx context.Context) error {
 	})
 }
 
-// asItIs asks for what is live, whatever the sources have: nothing is released on the way.
+// asItIs requests the live versions, whatever the sources have: the update releases nothing.
 func asItIs(recorded map[string]release.Recorded) release.Request {
 	request := release.Request{Services: map[string]release.Deployed{}}
-	for name, is := range recorded {
-		request.Services[name] = is.Released()
+	for name, state := range recorded {
+		request.Services[name] = state.Released()
 	}
 	return request
 }
 
-// end writes the report and tells whoever wants to hear.
-func (s *session) end(ctx context.Context, told *report.Report, failed error) error {
+// end saves the report and notifies the hooks.
+func (s *session) end(ctx context.Context, result *report.Report, failed error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
-	told.Ended = time.Now()
-	if failed != nil && told.Outcome == "" {
-		told.Outcome, told.Why = report.Failed, failed.Error()
+	result.Ended = time.Now()
+	if failed != nil && result.Outcome == "" {
+		result.Outcome, result.Why = report.Failed, failed.Error()
 	}
-	s.measure(ctx, told)
-	page, err := report.Save(s.reports, *told)
+	s.measure(ctx, result)
+	page, err := report.Save(s.reports, *result)
 	if err != nil {
-		return fmt.Errorf("the report can't be written: %w", err)
+		return fmt.Errorf("can't save the report: %w", err)
 	}
-	s.out.say("report: %s", page)
-	s.out.give(map[string]any{"outcome": told.Outcome, "why": told.Why, "report": page})
-	s.notify(ctx, "end", fmt.Sprintf("%s: %s", told.Outcome, told.Why), nil)
+	s.out.log("report: %s", page)
+	s.out.emit(map[string]any{"outcome": result.Outcome, "why": result.Why, "report": page})
+	s.notify(ctx, "end", fmt.Sprintf("%s: %s", result.Outcome, result.Why), nil)
 	return nil
 }

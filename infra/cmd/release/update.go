@@ -26,8 +26,7 @@ import (
 	"platform.example/infra/release/report"
 )
 
-// update has pulumi carry a request out, and tells of its steps. An error is what pulumi's engine, or the platform's own
-// explanation of it, says.
+// update runs `pulumi up` with the request and returns its steps. The error holds the diagnostics of the engine and of the program.
 func (s *session) update(ctx context.Context, request release.Request, message string) ([]report.Step, error) {
 	request.Holder = s.holder
 	workspace, err := s.workspace(ctx, map[string]string{release.RequestVariable: request.String()})
@@ -53,42 +52,38 @@ func (s *session) update(ctx context.Context, request release.Request, message s
 func (s *session) workspace(ctx context.Context, environment map[string]string) (auto.Stack, error) {
 	workspace, err := auto.SelectStackLocalSource(ctx, s.stack, ".", auto.EnvVars(environment))
 	if err != nil {
-		return workspace, fmt.Errorf("stack %s: pulumi doesn't know it, or isn't on PATH (`eval \"$(make -s env)\"` sets it for the stack local): %w",
+		return workspace, fmt.Errorf("stack %s: pulumi doesn't have it, or isn't on PATH (`eval \"$(make -s env)\"` sets PATH for the stack local): %w",
 			s.stack, short(err))
 	}
 	return workspace, nil
 }
 
-// short is an error of the Automation API without the transcript that comes with it.
+// short is an error of the Automation API without pulumi's standard output.
 func short(err error) error {
 	text, _, _ := strings.Cut(err.Error(), "\ncode: ")
-	if _, said, found := strings.Cut(err.Error(), "stderr: "); found {
-		text += ": " + strings.TrimSpace(said)
+	if _, stderr, found := strings.Cut(err.Error(), "stderr: "); found {
+		text += ": " + strings.TrimSpace(stderr)
 	}
 	return errors.New(strings.Join(strings.Fields(text), " "))
 }
 
-// carryOut runs the update itself.
+// carryOut runs `pulumi up` once.
 func (s *session) carryOut(ctx context.Context, workspace auto.Stack, message string) ([]report.Step, error) {
-	happening, over := make(chan events.EngineEvent, 1024), make(chan struct{})
-	told := make(chan *listener, 1)
+	stream, over := make(chan events.EngineEvent, 1024), make(chan struct{})
+	l, ended := &listener{session: s, under: map[string]report.Step{}}, make(chan struct{})
 	go func() {
-		l := &listener{session: s, under: map[string]report.Step{}}
-		l.listen(happening, over)
-		told <- l
+		l.listen(stream, over)
+		close(ended)
 	}()
-	options := []optup.Option{optup.EventStreams(happening), optup.Message(message), optup.SuppressOutputs(),
+	options := []optup.Option{optup.EventStreams(stream), optup.Message(message), optup.SuppressOutputs(),
 		optup.ProgressStreams(io.Discard), optup.UserAgent("platform-release")}
 	if s.refresh {
 		options = append(options, optup.Refresh())
 	}
 	_, err := workspace.Up(ctx, options...)
-	close(over) // of a run that was refused, pulumi's side never ends the stream
-	l := <-told
-	if err == nil {
-		return l.steps, nil
-	}
-	if auto.IsConcurrentUpdateError(err) { // which it only is as it comes
+	close(over) // the Automation API doesn't close the stream of a run that pulumi refuses
+	<-ended
+	if err == nil || auto.IsConcurrentUpdateError(err) { // callers need the unwrapped type
 		return l.steps, err
 	}
 	if ctx.Err() != nil || len(l.faults) == 0 {
@@ -97,29 +92,29 @@ func (s *session) carryOut(ctx context.Context, workspace auto.Stack, message st
 	return l.steps, errors.New(strings.Join(l.faults, "; "))
 }
 
-// lateEvents is how long after a run its last events may come.
+// lateEvents is the time without an event after which the stream of a finished run counts as ended.
 const lateEvents = time.Second
 
-// listener turns what pulumi's engine tells into steps that people know.
+// listener converts events of pulumi's engine into steps.
 type listener struct {
 	session *session
-	under   map[string]report.Step // under way, by URN
-	steps   []report.Step
+	under   map[string]report.Step // in progress, by URN
+	steps   []report.Step          // finished
 	faults  []string
 }
 
-// listen hears what happens until the stream ends, or, once the run is over, nothing more comes.
-func (l *listener) listen(happening <-chan events.EngineEvent, over <-chan struct{}) {
+// listen handles events until the stream is closed, or until lateEvents after over is closed.
+func (l *listener) listen(stream <-chan events.EngineEvent, over <-chan struct{}) {
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
-	var quiet <-chan time.Time // once the run is over
+	var quiet <-chan time.Time // set once the run is over
 	for {
 		select {
-		case event, more := <-happening:
+		case event, more := <-stream:
 			if !more {
 				return
 			}
-			l.hear(event.EngineEvent)
+			l.handle(event.EngineEvent)
 			if quiet != nil {
 				quiet = time.After(lateEvents)
 			}
@@ -133,13 +128,13 @@ func (l *listener) listen(happening <-chan events.EngineEvent, over <-chan struc
 				waiting = append(waiting, step.Name)
 			}
 			if slices.Sort(waiting); len(waiting) > 0 {
-				l.session.out.underWay(strings.Join(waiting, ", "))
+				l.session.out.wait(strings.Join(waiting, ", "))
 			}
 		}
 	}
 }
 
-func (l *listener) hear(event apitype.EngineEvent) {
+func (l *listener) handle(event apitype.EngineEvent) {
 	switch {
 	case event.ResourcePreEvent != nil:
 		step := event.ResourcePreEvent.Metadata
@@ -163,58 +158,58 @@ func (l *listener) end(urn string, failed bool) {
 	delete(l.under, urn)
 	step.Took, step.Failed = time.Since(step.Began), failed
 	l.steps = append(l.steps, step)
-	what := fmt.Sprintf("%s (%.1f s)", step.Name, step.Took.Seconds())
 	if failed {
-		what = step.Name + ": failed"
+		l.session.out.log("%s: failed", step.Name)
+	} else {
+		l.session.out.log("%s (%.1f s)", step.Name, step.Took.Seconds())
 	}
-	l.session.out.say("%s", what)
 }
 
-// diagnose keeps what the program and the engine say. Errors that only repeat that something failed are left out.
-func (l *listener) diagnose(said apitype.DiagnosticEvent) {
-	text := ofProgram(strings.TrimSpace(colours.ReplaceAllString(said.Message, "")))
+// diagnose collects the errors of the program and the engine, and prints the sentences of plans. It skips errors that only repeat that
+// something failed.
+func (l *listener) diagnose(event apitype.DiagnosticEvent) {
+	text := programError(strings.TrimSpace(colours.ReplaceAllString(event.Message, "")))
 	switch {
-	case text == "" || said.Ephemeral:
-	case said.Severity == "error" && !repeats(text):
+	case text == "" || event.Ephemeral:
+	case event.Severity == "error" && !repeats(text):
 		text = strings.Join(strings.Fields(text), " ")
 		if !slices.Contains(l.faults, text) {
 			l.faults = append(l.faults, text)
 		}
-	case strings.HasPrefix(said.Severity, "info") && said.URN == "" || strings.HasPrefix(said.Severity, "info") && strings.Contains(said.URN, "pulumi:pulumi:Stack"):
+	case strings.HasPrefix(event.Severity, "info") && (event.URN == "" || strings.Contains(event.URN, "pulumi:pulumi:Stack")):
 		for line := range strings.Lines(text) {
 			if planned.MatchString(line) {
-				l.session.out.say("%s", strings.TrimSpace(line))
+				l.session.out.log("%s", strings.TrimSpace(line))
 			}
 		}
 	}
 }
 
 var (
-	// colours is what pulumi marks its texts with for terminals.
+	// colours matches pulumi's colour tags and the escape sequences of terminals.
 	colours = regexp.MustCompile(`<\{%[^%]*%\}>|\x1b\[[0-9;]*m`)
-	// planned is a sentence of release.Plan.
+	// planned matches a release.Plan's Sentence.
 	planned = regexp.MustCompile(` (is released: from|goes back from|stays at) `)
+	// headline is the first line of several errors.
+	headline = regexp.MustCompile(`^\s*\d+ errors? occurred:`)
 )
 
-// ofProgram is what the program itself says of its failure, without what its SDK puts around it.
-func ofProgram(text string) string {
-	_, said, found := strings.Cut(text, "program failed:")
+// programError returns the program's own errors without the text that the Pulumi SDK adds.
+func programError(text string) string {
+	_, list, found := strings.Cut(text, "program failed:")
 	if !found {
 		return text
 	}
-	said = strings.TrimSpace(counted.ReplaceAllString(said, ""))
-	return strings.ReplaceAll(strings.TrimPrefix(said, "* "), "\n\t* ", "; ")
+	list = strings.TrimSpace(headline.ReplaceAllString(list, ""))
+	return strings.ReplaceAll(strings.TrimPrefix(list, "* "), "\n\t* ", "; ")
 }
-
-// counted is the SDK's headline over several errors.
-var counted = regexp.MustCompile(`^\s*\d+ errors? occurred:`)
 
 func repeats(text string) bool {
 	return strings.Contains(text, "update failed") || strings.Contains(text, "resource registration failed") ||
 		strings.Contains(text, "an unhandled error occurred")
 }
 
-// stepName is what people call a step; empty for one that doesn't matter to them.
+// stepName is the displayed name of a step. It is empty for steps that aren't displayed.
 func stepName(step apitype.StepEventMetadata) string {
 	if step.Op == apitype.OpSame || strings.HasPrefix(string(step.Op), "delete") || step.Op == apitype.OpRead || step.Op == apitype.OpRefresh {
 		return ""
@@ -241,7 +236,7 @@ func stepName(step apitype.StepEventMetadata) string {
 	return ""
 }
 
-// split takes user-service-green-verify apart.
+// split splits a name such as user-service-green-verify.
 func split(name string) (service string, colour release.Colour, job string) {
 	for _, colour := range []release.Colour{release.Blue, release.Green} {
 		if service, rest, found := strings.Cut(name, "-"+string(colour)); found && (rest == "" || rest[0] == '-') {
@@ -260,7 +255,7 @@ func (s *session) complete(ctx context.Context) error {
 	return s.settle(ctx, workspace)
 }
 
-// pending is a step that an update had begun when it was killed.
+// pending is a step that was in progress when an update was killed.
 type pending struct {
 	Type     string `json:"type"` // such as "creating"
 	Resource struct {
@@ -269,8 +264,8 @@ type pending struct {
 	} `json:"resource"`
 }
 
-// settle completes the steps that a killed update had begun. What it created and didn't record comes into Pulumi's state if the
-// stack owns it: the next update couldn't create it a second time.
+// settle completes the steps that a killed update had begun. It imports objects that the update created but didn't record into Pulumi's
+// state if the stack owns them. Otherwise the next update would fail to create them.
 func (s *session) settle(ctx context.Context, workspace auto.Stack) error {
 	state, err := workspace.Export(ctx)
 	if err != nil {
@@ -285,7 +280,7 @@ func (s *session) settle(ctx context.Context, workspace auto.Stack) error {
 	if len(deployment.Pending) == 0 {
 		return nil
 	}
-	s.out.say("an update was killed in the middle of %d steps: completing them", len(deployment.Pending))
+	s.out.log("an update was killed in the middle of %d steps: completing them", len(deployment.Pending))
 	args := []string{"refresh", "--yes", "--skip-preview", "--non-interactive", "--suppress-outputs", "--stack", s.stack, "--clear-pending-creates"}
 	for _, step := range deployment.Pending {
 		object := cluster.ObjectOf(step.Resource.Inputs)
@@ -300,45 +295,45 @@ func (s *session) settle(ctx context.Context, workspace auto.Stack) error {
 			args = append(args, "--import-pending-creates", step.Resource.URN, "--import-pending-creates", object.ID())
 		}
 	}
-	said, err := pulumi(ctx, args...)
-	if err != nil && lockedBy.MatchString(said) { // by the update that was killed
-		if err := s.unlock(ctx, workspace, errors.New(said)); err != nil {
+	output, err := pulumi(ctx, args...)
+	if err != nil && lockedBy.MatchString(output) { // by the update that was killed
+		if err := s.unlock(ctx, workspace, errors.New(output)); err != nil {
 			return err
 		}
-		said, err = pulumi(ctx, args...)
+		output, err = pulumi(ctx, args...)
 	}
 	if err != nil {
-		return fmt.Errorf("stack %s: pulumi refresh: %w: %s", s.stack, err, strings.TrimSpace(said))
+		return fmt.Errorf("stack %s: pulumi refresh: %w: %s", s.stack, err, strings.TrimSpace(output))
 	}
-	// Another field manager created it than the one that updates it.
+	// The next update uses another field manager than the one that created the objects.
 	workspace.Workspace().SetEnvVar(patchForce, "true")
 	return nil
 }
 
 // pulumi runs the command line for what the Automation API can't do.
-func pulumi(ctx context.Context, args ...string) (said string, err error) {
+func pulumi(ctx context.Context, args ...string) (string, error) {
 	command := exec.CommandContext(ctx, "pulumi", args...)
-	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) } // Pulumi then writes its state before it ends
+	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) } // so that pulumi saves its state
 	output, err := command.CombinedOutput()
 	return string(output), err
 }
 
-// unlock removes the lock that Pulumi's backend keeps for an update whose process is dead. This run holds the Lease of releases,
-// so no other update is about to begin. A lock that unlock can't read belongs to an update that may be running.
+// unlock removes the backend's lock of an update whose process is dead. This run holds the Lease of releases, so no other update is
+// about to begin. unlock keeps a lock that it can't parse, since its update may be running.
 func (s *session) unlock(ctx context.Context, workspace auto.Stack, refused error) error {
 	host, _ := os.Hostname()
 	locks := lockedBy.FindAllStringSubmatch(refused.Error(), -1)
 	if len(locks) == 0 {
-		return fmt.Errorf("stack %s: another update is running, or was killed: wait for its end; if there is none, run "+
+		return fmt.Errorf("stack %s: another update is running or was killed: wait for its end; if none is running, run "+
 			"`pulumi cancel --stack %[1]s`: %w", s.stack, short(refused))
 	}
 	for _, lock := range locks {
 		pid, _ := strconv.Atoi(lock[2])
 		if lock[1] != host || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-			return fmt.Errorf("stack %s: pulumi (process %s on %s) is changing it: wait for its end, or end it", s.stack, lock[2], lock[1])
+			return fmt.Errorf("stack %s: pulumi (process %s on %s) is updating it: wait for its end, or stop it", s.stack, lock[2], lock[1])
 		}
 	}
-	s.out.say("an update was killed: removing its lock")
+	s.out.log("an update was killed: removing its lock")
 	if err := workspace.Cancel(ctx); err != nil {
 		return fmt.Errorf("stack %s: %w", s.stack, short(err))
 	}
@@ -346,9 +341,9 @@ func (s *session) unlock(ctx context.Context, workspace auto.Stack, refused erro
 	return nil
 }
 
-// patchForce has the Kubernetes provider change fields that another field manager owns. It creates nothing over the objects of
-// another owner: the program refuses that.
+// patchForce lets the Kubernetes provider change fields that another field manager owns. The Pulumi program still refuses to take over
+// objects of another owner.
 const patchForce = "PULUMI_K8S_ENABLE_PATCH_FORCE"
 
-// lockedBy matches the holder in the error of a self-managed backend.
+// lockedBy matches the holder of the lock in the error of a self-managed backend.
 var lockedBy = regexp.MustCompile(`created by \S+@(\S+) \(pid (\d+)\)`)

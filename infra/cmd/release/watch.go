@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/api"
@@ -20,31 +21,30 @@ import (
 	"platform.example/infra/release/report"
 )
 
-// watcher asks the platform's Prometheus.
+// watcher queries the platform's Prometheus.
 type watcher struct {
 	session *session
 	forward forward
-	every   time.Duration // between two looks
-	away    time.Duration // how long Prometheus may be out of reach
+	every   time.Duration // interval of checks
+	away    time.Duration // how long Prometheus may be unreachable
 	api     prometheus.API
-	stop    context.CancelFunc // nil while nothing leads there
+	stop    context.CancelFunc // nil without a connection
 	ended   chan error
 }
 
-// forward leads from a port of this machine to Prometheus, until ctx is done or the way is lost, and calls ready with the port once
-// it does.
+// forward forwards a local port to Prometheus until ctx is done or the connection is lost. It calls ready with the port.
 type forward func(ctx context.Context, ready func(port int)) error
 
 const (
-	openTime  = 15 * time.Second // to get through to Prometheus
+	openTime  = 15 * time.Second // timeout of the connection to Prometheus
 	lookEvery = 5 * time.Second
-	awayTime  = time.Minute // time for Prometheus or the API server to start again
-	// leastWatch is when Prometheus, which counts every 15 s, has counted twice since the switch, and so knows a difference.
-	// Until then it knows of no requests, whatever the new colour was asked.
+	awayTime  = time.Minute // time for Prometheus or the API server to restart
+	// leastWatch is the time after the switch until Prometheus, which scrapes every 15 s, has two samples of the new colour. With
+	// fewer samples, increase() is 0.
 	leastWatch = 35 * time.Second
 )
 
-// openWatcher leads to Prometheus, and is an error unless it answers.
+// openWatcher connects to Prometheus and sends it a test query.
 func (s *session) openWatcher(ctx context.Context) (*watcher, error) {
 	w := &watcher{session: s, every: lookEvery, away: awayTime, forward: func(ctx context.Context, ready func(int)) error {
 		return s.cluster.Forward(ctx, namespace.Monitoring, network.Prometheus, 0, network.PrometheusPort, ready)
@@ -66,7 +66,7 @@ func (w *watcher) open(ctx context.Context) (err error) {
 		}
 	case err = <-w.ended:
 		err = fmt.Errorf("Prometheus: %w", err) //nolint:revive,staticcheck // a name
-		w.ended <- err
+		w.ended <- err                          // for close
 	case <-time.After(openTime):
 		err = errors.New("Prometheus can't be reached") //nolint:revive,staticcheck // a name
 	}
@@ -85,7 +85,7 @@ func (w *watcher) close() {
 	w.stop = nil
 }
 
-// number is the value of an expression that yields one; 0 where it yields none.
+// number returns the value of an expression, or 0 without one.
 func (w *watcher) number(ctx context.Context, expression string, at time.Time) (float64, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -99,7 +99,7 @@ func (w *watcher) number(ctx context.Context, expression string, at time.Time) (
 	return 0, nil
 }
 
-// measured is what a colour was asked in a span of time, by Prometheus' counters.
+// measured counts the requests to a colour in the span before at.
 func (w *watcher) measured(ctx context.Context, service catalog.Service, colour string, at time.Time, span time.Duration) (release.Measured, error) {
 	metrics := rule.RequestsOf(service)
 	matchers := fmt.Sprintf(`job=%q, colour=%q`, service.Name, colour)
@@ -108,51 +108,48 @@ func (w *watcher) measured(ctx context.Context, service catalog.Service, colour 
 		return fmt.Sprintf("sum(increase(%s{%s%s}%s))", metric, matchers, more, window)
 	}
 	within := fmt.Sprintf(`, le=%q`, rule.Bound(service.Objectives.Latency))
-	var got release.Measured
+	var result release.Measured
 	var fast, seconds float64
-	for expression, into := range map[string]*float64{
-		sum(metrics.Total, ""):                  &got.Requests,
-		sum(metrics.Failed, ""):                 &got.Errors,
+	for expression, target := range map[string]*float64{
+		sum(metrics.Total, ""):                  &result.Requests,
+		sum(metrics.Failed, ""):                 &result.Errors,
 		sum(metrics.Duration+"_bucket", within): &fast,
 		fmt.Sprintf("histogram_quantile(0.99, sum by (le) (rate(%s_bucket{%s}%s)))", metrics.Duration, matchers, window): &seconds,
 	} {
 		number, err := w.number(ctx, expression, at)
 		if err != nil {
-			return got, err
+			return result, err
 		}
-		*into = number
+		*target = number
 	}
-	got.Slow = max(0, got.Requests-fast)
-	got.P99 = time.Duration(seconds * float64(time.Second))
-	return got, nil
+	result.Slow = max(0, result.Requests-fast)
+	result.P99 = time.Duration(seconds * float64(time.Second))
+	return result, nil
 }
 
-// verdict is what was found of all services.
+// verdict is the verdicts of all services.
 type verdict []release.Verdict
 
-func (v verdict) good() bool { return !slices.ContainsFunc(v, release.Verdict.Bad) }
-
-// String is what is wrong; where nothing is, how well all do.
-func (v verdict) String() string {
-	var bad, good string
-	for _, one := range v {
-		if one.Bad() {
-			bad += "; " + one.String()
-		} else {
-			good += "; " + one.String()
-		}
-	}
-	if bad != "" {
-		return bad[2:]
-	}
-	return good[min(2, len(good)):]
+func (v verdict) good() bool {
+	return !slices.ContainsFunc(v, func(one release.Verdict) bool { return one.Bad })
 }
 
-// watch looks at the new colours for a time, and ends early where one is bad. What it is held against is the objective, and
-// what the old colour did in as long a time before the switch. Where the way to Prometheus is lost, it looks for another one.
+// String joins the texts of the bad verdicts, or of all if none is bad.
+func (v verdict) String() string {
+	var texts []string
+	for _, one := range v {
+		if one.Bad || v.good() {
+			texts = append(texts, one.Text)
+		}
+	}
+	return strings.Join(texts, "; ")
+}
+
+// watch judges the new colours for the span, and returns early once one is bad. It compares them with the objectives and with the old
+// colours in an equal span before the switch. It reconnects if the connection to Prometheus is lost.
 func (w *watcher) watch(ctx context.Context, moves []report.Service, span time.Duration) (verdict, error) {
 	began := time.Now()
-	seen := began
+	lastSuccess := began
 	for {
 		select {
 		case <-ctx.Done():
@@ -164,23 +161,23 @@ func (w *watcher) watch(ctx context.Context, moves []report.Service, span time.D
 			return nil, context.Cause(ctx)
 		}
 		if err != nil {
-			if time.Since(seen) >= w.away {
+			if time.Since(lastSuccess) >= w.away {
 				return nil, err
 			}
-			w.session.out.say("can't see the new version, looking again: %v", err)
+			w.session.out.log("can't query Prometheus, retrying: %v", err)
 			w.close()
-			_ = w.open(ctx) // unless it succeeds, the next look says why
+			_ = w.open(ctx) // the next query reports the error
 			continue
 		}
-		seen = time.Now()
-		w.session.out.underWay("watching: " + found.String())
-		if !found.good() || seen.Sub(began) >= span {
+		lastSuccess = time.Now()
+		w.session.out.wait("watching: " + found.String())
+		if !found.good() || lastSuccess.Sub(began) >= span {
 			return found, nil
 		}
 	}
 }
 
-// judge holds what the new colours have done so far against what they promise.
+// judge returns the verdicts of the new colours since their switch.
 func (w *watcher) judge(ctx context.Context, moves []report.Service, span time.Duration) (found verdict, err error) {
 	now := time.Now()
 	for _, move := range moves {
@@ -197,18 +194,84 @@ func (w *watcher) judge(ctx context.Context, moves []report.Service, span time.D
 			Availability: service.Objectives.Availability, Latency: service.Objectives.Latency, LatencyShare: service.Objectives.LatencyShare,
 		})
 		found = append(found, one)
-		w.session.out.give(map[string]any{"service": move.Name, "colour": move.ToColour, "requests": fresh.Requests,
-			"errors": fresh.Errors, "slow": fresh.Slow, "p99_seconds": fresh.P99.Seconds(), "bad": one.Bad()})
+		w.session.out.emit(map[string]any{"service": move.Name, "colour": move.ToColour, "requests": fresh.Requests,
+			"errors": fresh.Errors, "slow": fresh.Slow, "p99_seconds": fresh.P99.Seconds(), "bad": one.Bad})
 	}
 	return found, nil
 }
 
-// watchTime is how long a watch lasts that is to last for a span, and says so.
+// watchTime returns and logs the span of the watch, which is at least leastWatch.
 func (s *session) watchTime(span time.Duration) time.Duration {
 	if span < leastWatch {
-		s.out.say("watching for %s: before that Prometheus has nothing to tell", leastWatch)
+		s.out.log("watching for %s, the minimum: Prometheus needs two scrapes of the new version", leastWatch)
 		return leastWatch
 	}
-	s.out.say("watching for %s", span)
+	s.out.log("watching for %s", span)
 	return span
+}
+
+const (
+	beforehand = 2 * time.Minute // time that a report shows before the release
+	rateWindow = "30s"           // at least two scrapes
+)
+
+// measure adds measurements from Prometheus to a report. Without Prometheus, the report has none.
+func (s *session) measure(ctx context.Context, result *report.Report) {
+	if len(result.Services) == 0 {
+		return
+	}
+	w, err := s.openWatcher(ctx)
+	if err != nil {
+		s.out.log("the report has no measurements: %v", err)
+		return
+	}
+	defer w.close()
+	span := prometheus.Range{Start: result.Began.Add(-beforehand), End: time.Now(), Step: 5 * time.Second}
+	for i, moved := range result.Services {
+		service := s.services[moved.Name]
+		metrics := rule.RequestsOf(service)
+		for _, colour := range []release.Colour{release.Blue, release.Green} {
+			matchers := fmt.Sprintf(`{job=%q, colour=%q}`, service.Name, colour)
+			for _, plot := range []report.Series{
+				{Plot: report.Requests, Unit: "1/s"},
+				{Plot: report.Errors, Unit: "1/s"},
+				{Plot: report.Latency, Unit: "s", Objective: service.Objectives.Latency.Seconds()},
+			} {
+				expression := map[report.Plot]string{
+					report.Requests: fmt.Sprintf("sum(rate(%s%s[%s]))", metrics.Total, matchers, rateWindow),
+					report.Errors: fmt.Sprintf("sum(rate(%s%s[%s])) or 0 * sum(rate(%s%[2]s[%[3]s]))",
+						metrics.Failed, matchers, rateWindow, metrics.Total),
+					report.Latency: fmt.Sprintf("histogram_quantile(0.99, sum by (le) (rate(%s_bucket%s[%s])))", metrics.Duration, matchers, rateWindow),
+				}[plot.Plot]
+				plot.Service, plot.Colour = service.Name, string(colour)
+				if plot.Points, err = w.line(ctx, expression, span); err != nil {
+					s.out.log("the report has no measurements: %v", err)
+					return
+				}
+				result.Series = append(result.Series, plot)
+			}
+		}
+		last, err := w.number(ctx, fmt.Sprintf("max(max_over_time(service_last_answer_timestamp_seconds{job=%q, colour=%q}[1m]))",
+			service.Name, moved.FromColour), time.Now())
+		if at := time.UnixMilli(int64(last * 1000)); err == nil && last > 0 && at.After(moved.Switched.Add(-time.Minute)) {
+			result.Services[i].LastOld = at
+		}
+	}
+}
+
+// line returns the values of an expression over time.
+func (w *watcher) line(ctx context.Context, expression string, span prometheus.Range) ([]report.Point, error) {
+	value, _, err := w.api.QueryRange(ctx, expression, span)
+	if err != nil {
+		return nil, fmt.Errorf("Prometheus: %w", err) //nolint:revive,staticcheck // a name
+	}
+	matrix, _ := value.(model.Matrix)
+	if len(matrix) == 0 {
+		return nil, nil
+	}
+	var points []report.Point
+	for _, sample := range matrix[0].Values {
+		points = append(points, report.NewPoint(sample.Timestamp.Time(), float64(sample.Value)))
+	}
+	return points, nil
 }

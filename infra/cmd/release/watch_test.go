@@ -15,13 +15,13 @@ import (
 	"platform.example/infra/release/report"
 )
 
-// prometheusThat answers every query with 0. Each way to it ends after so many queries, the last one never does.
+// prometheusThat answers every query with 0. Each connection ends after that many queries, except for the last one.
 func prometheusThat(endsAfter ...int32) forward {
-	var way atomic.Int32
+	var connections atomic.Int32
 	return func(ctx context.Context, ready func(int)) error {
 		var left atomic.Int32
 		left.Store(1 << 30)
-		if i := int(way.Add(1)) - 1; i < len(endsAfter) {
+		if i := int(connections.Add(1)) - 1; i < len(endsAfter) {
 			left.Store(endsAfter[i])
 		}
 		if left.Load() == 0 {
@@ -33,7 +33,7 @@ func prometheusThat(endsAfter ...int32) forward {
 		}
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			if left.Add(-1) < 0 {
-				panic(http.ErrAbortHandler) // as a connection that is cut
+				panic(http.ErrAbortHandler) // closes the connection
 			}
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = w.Write([]byte(`{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[0,"0"]}]}}`))
@@ -48,7 +48,7 @@ func prometheusThat(endsAfter ...int32) forward {
 	}
 }
 
-// watching opens a watcher of a service that has just moved.
+// watching opens a watcher of a service that has just switched.
 func watching(t *testing.T, prometheus forward, away time.Duration) (*watcher, []report.Service, *bytes.Buffer) {
 	t.Helper()
 	var out bytes.Buffer
@@ -64,32 +64,32 @@ func watching(t *testing.T, prometheus forward, away time.Duration) (*watcher, [
 	return w, []report.Service{{Name: service.Name, FromColour: "blue", ToColour: "green", Switched: time.Now()}}, &out
 }
 
-func TestAWatchOutlivesTheWayToPrometheus(t *testing.T) {
-	w, moved, out := watching(t, prometheusThat(10, 0, 5), time.Minute) // cut in the middle of a look; then no way; then a short one
+func TestWatchReconnects(t *testing.T) {
+	w, moved, out := watching(t, prometheusThat(10, 0, 5), time.Minute) // lost during a check, then refused, then lost again
 	found, err := w.watch(t.Context(), moved, 100*time.Millisecond)
 	if err != nil || len(found) != 1 || !found.good() {
-		t.Errorf("it finds %v (%v), want that nothing is wrong", found, err)
+		t.Errorf("got %v (%v), want a good verdict", found, err)
 	}
-	if said := out.String(); strings.Count(said, "looking again") < 3 {
-		t.Errorf("it says\n%s", said)
+	if text := out.String(); strings.Count(text, "retrying") < 3 {
+		t.Errorf("printed\n%s", text)
 	}
 }
 
-func TestAWatchThatSeesNothingForTooLongIsAnError(t *testing.T) {
+func TestWatchFailsIfPrometheusStaysUnreachable(t *testing.T) {
 	endings := make([]int32, 10_000)
 	endings[0] = 10
 	w, moved, _ := watching(t, prometheusThat(endings...), 100*time.Millisecond)
 	if found, err := w.watch(t.Context(), moved, time.Millisecond*50); err == nil {
-		t.Errorf("it finds %v, and has seen nothing", found)
+		t.Errorf("got %v without a measurement", found)
 	}
 }
 
-func TestAWatchEndsWithItsContext(t *testing.T) {
+func TestWatchEndsWithItsContext(t *testing.T) {
 	w, moved, _ := watching(t, prometheusThat(10), time.Minute)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	lost := errors.New("the lock was taken")
 	time.AfterFunc(50*time.Millisecond, func() { cancel(lost) })
 	if _, err := w.watch(ctx, moved, time.Minute); !errors.Is(err, lost) {
-		t.Errorf("it says %v, want %v", err, lost)
+		t.Errorf("got %v, want %v", err, lost)
 	}
 }

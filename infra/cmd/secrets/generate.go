@@ -13,7 +13,7 @@ import (
 	"platform.example/infra/certificate"
 )
 
-// generate makes a first value.
+// generate returns a first value.
 func generate(secret catalog.Secret, now time.Time) (string, error) {
 	switch secret.Kind {
 	case catalog.Plain, catalog.Password:
@@ -32,7 +32,7 @@ func generate(secret catalog.Secret, now time.Time) (string, error) {
 	}
 }
 
-// rotate makes the value that follows another one: whatever is in use with the former is still accepted with the new.
+// rotate returns the next value. It still accepts the part of the former value that is in use.
 func rotate(secret catalog.Secret, former string, now time.Time) (string, error) {
 	switch secret.Kind {
 	case catalog.Plain:
@@ -49,7 +49,7 @@ func rotate(secret catalog.Secret, former string, now time.Time) (string, error)
 		}
 		authorities = slices.DeleteFunc(authorities, func(authority string) bool {
 			end, err := certificate.NotAfter(authority)
-			return err == nil && now.After(end) // it signs nothing that anybody believes
+			return err == nil && now.After(end) // no client accepts its signatures
 		})
 		if len(authorities) == 0 {
 			return generate(secret, now)
@@ -61,8 +61,8 @@ func rotate(secret catalog.Secret, former string, now time.Time) (string, error)
 	}
 }
 
-// turn puts what comes next into use: next, fresh, and the one that was in use. Where there is no next one, as in a value
-// from former times, the fresh one is only announced.
+// turn uses the next value and returns it, a fresh one, and the one that was in use. An old value without a next one stays in use, with
+// the fresh one as the next.
 func turn(former []string, fresh string) []string {
 	if len(former) < 2 {
 		return append(former, fresh)
@@ -70,7 +70,7 @@ func turn(former []string, fresh string) []string {
 	return []string{former[1], fresh, former[0]}
 }
 
-// announces reports whether a rotation of the value only announces what the one after it brings into use.
+// announces reports whether a rotation only adds the next value without using it.
 func announces(secret catalog.Secret, former string) bool {
 	switch secret.Kind {
 	case catalog.JWTKeys, catalog.SigningKeys:
@@ -94,6 +94,6 @@ func signingKey(kind catalog.Kind) string {
 
 func randomBytes(length int) []byte {
 	random := make([]byte, length)
-	_, _ = rand.Read(random) // never fails: it ends the program instead
+	_, _ = rand.Read(random) // never returns an error
 	return random
 }

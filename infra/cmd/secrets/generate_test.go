@@ -22,7 +22,7 @@ func find(t *testing.T, name string) catalog.Secret {
 	return catalog.Secret{}
 }
 
-// complete is a value for every secret, by name.
+// complete returns a value for each secret by name.
 func complete(t *testing.T, now time.Time) map[string]string {
 	t.Helper()
 	values := map[string]string{}
@@ -36,7 +36,7 @@ func complete(t *testing.T, now time.Time) map[string]string {
 	return values
 }
 
-// stored is these values as a configuration.
+// stored returns these values as a configuration.
 func stored(values map[string]string) map[string]Entry {
 	entries := map[string]Entry{}
 	for name, value := range values {
@@ -45,7 +45,7 @@ func stored(values map[string]string) map[string]Entry {
 	return entries
 }
 
-// parts is what a value consists of.
+// parts returns the parts of a value.
 func parts(t *testing.T, secret catalog.Secret, value string) []string {
 	t.Helper()
 	if secret.Kind != catalog.CertificateAuthority {
@@ -58,29 +58,29 @@ func parts(t *testing.T, secret catalog.Secret, value string) []string {
 	return authorities
 }
 
-func TestThePlatformTakesEveryValue(t *testing.T) {
+func TestGeneratedValuesAreValid(t *testing.T) {
 	now := time.Now()
 	values := complete(t, now)
-	wanted := catalog.Secrets(catalog.Services(), true)
-	if _, err := secret.Read("local", wanted, values); err != nil {
+	known := catalog.Secrets(catalog.Services(), true)
+	if _, err := secret.Read("local", known, values); err != nil {
 		t.Error("generated:", err)
 	}
 	for range 4 {
-		for _, secret := range wanted {
+		for _, secret := range known {
 			var err error
 			if values[secret.Name], err = rotate(secret, values[secret.Name], now); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if _, err := secret.Read("local", wanted, values); err != nil {
+		if _, err := secret.Read("local", known, values); err != nil {
 			t.Error("rotated:", err)
 		}
 	}
 }
 
-// What a rotation brings into use was accepted before it, except for passwords, whose both sides learn it at once; and
-// what was in use before it is accepted after it.
-func TestRotationsLeaveNobodyOutside(t *testing.T) {
+// The value that a rotation uses was accepted before, except for passwords, whose two sides change at once. The value that was in use
+// before is accepted afterwards.
+func TestRotationsLockNobodyOut(t *testing.T) {
 	now := time.Now()
 	for _, test := range []struct {
 		name  string
@@ -96,26 +96,26 @@ func TestRotationsLeaveNobodyOutside(t *testing.T) {
 		{catalog.Authority, 3, 3, 3, 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			wanted := find(t, test.name)
-			value, err := generate(wanted, now)
+			known := find(t, test.name)
+			value, err := generate(known, now)
 			if err != nil {
 				t.Fatal(err)
 			}
 			if test.cut > 0 {
-				value = parts(t, wanted, value)[0]
+				value = parts(t, known, value)[0]
 			}
-			first := parts(t, wanted, value)
+			first := parts(t, known, value)
 			leaks, whole := 0, 0
 			for rotation := 1; rotation <= 5; rotation++ {
-				former := parts(t, wanted, value)
-				if value, err = rotate(wanted, value, now); err != nil {
+				former := parts(t, known, value)
+				if value, err = rotate(known, value, now); err != nil {
 					t.Fatal(err)
 				}
-				got := parts(t, wanted, value)
+				got := parts(t, known, value)
 				if !slices.Contains(got, former[0]) {
 					t.Errorf("rotation %d: what was in use is refused", rotation)
 				}
-				if wanted.Kind != catalog.Password && !slices.Contains(former, got[0]) {
+				if known.Kind != catalog.Password && !slices.Contains(former, got[0]) {
 					t.Errorf("rotation %d: what is in use was not announced", rotation)
 				}
 				if slices.Equal(got, former) || len(got) > test.most || len(slices.Compact(slices.Sorted(slices.Values(got)))) != len(got) {
@@ -135,24 +135,24 @@ func TestRotationsLeaveNobodyOutside(t *testing.T) {
 	}
 }
 
-// The keys of former times pass away, three rotations at most, and each value is one that the platform takes.
-func TestRotationsMakeEd25519KeysOfTheFormerOnes(t *testing.T) {
-	wanted, now := find(t, "jwtKeys"), time.Now()
+// After at most three rotations only Ed25519 keys are left, and each value is valid.
+func TestRotationsReplaceOldKeysByEd25519(t *testing.T) {
+	known, now := find(t, "jwtKeys"), time.Now()
 	value := "a:" + password() + ",b:" + password()
 	for _, want := range []string{"FnF", "nnF", "nnn"} { // F: of former times, n: an Ed25519 key
 		var err error
-		if value, err = rotate(wanted, value, now); err != nil {
+		if value, err = rotate(known, value, now); err != nil {
 			t.Fatal(err)
 		}
 		var got strings.Builder
-		for _, part := range parts(t, wanted, value) {
+		for _, part := range parts(t, known, value) {
 			if _, key, _ := strings.Cut(part, ":"); strings.HasPrefix(key, catalog.Ed25519Seed) {
 				got.WriteByte('n')
 			} else {
 				got.WriteByte('F')
 			}
 		}
-		if _, err := secret.Read("local", []catalog.Secret{wanted}, map[string]string{"jwtKeys": value}); err != nil || got.String() != want {
+		if _, err := secret.Read("local", []catalog.Secret{known}, map[string]string{"jwtKeys": value}); err != nil || got.String() != want {
 			t.Errorf("rotated to %s, %v; want %s", got.String(), err, want)
 		}
 	}
@@ -161,9 +161,9 @@ func TestRotationsMakeEd25519KeysOfTheFormerOnes(t *testing.T) {
 	}
 }
 
-func TestAnAuthorityThatHasEndedComesIntoUseNoMore(t *testing.T) {
+func TestExpiredAuthorityIsNotUsed(t *testing.T) {
 	long, now := time.Now().Add(-11*365*24*time.Hour), time.Now()
-	wanted := find(t, catalog.Authority)
+	known := find(t, catalog.Authority)
 	old, err := certificate.NewAuthority(long)
 	if err != nil {
 		t.Fatal(err)
@@ -172,12 +172,12 @@ func TestAnAuthorityThatHasEndedComesIntoUseNoMore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := rotate(wanted, old+old, now)
-	if authorities := parts(t, wanted, got); err != nil || len(authorities) != 2 || strings.Contains(got, old) {
+	got, err := rotate(known, old+old, now)
+	if authorities := parts(t, known, got); err != nil || len(authorities) != 2 || strings.Contains(got, old) {
 		t.Errorf("of two that have ended: %d authorities, %v", len(authorities), err)
 	}
-	got, err = rotate(wanted, old+young, now)
-	if authorities := parts(t, wanted, got); err != nil || len(authorities) != 2 || authorities[0] != young {
+	got, err = rotate(known, old+young, now)
+	if authorities := parts(t, known, got); err != nil || len(authorities) != 2 || authorities[0] != young {
 		t.Errorf("of one that has ended: %d authorities, %v", len(authorities), err)
 	}
 }

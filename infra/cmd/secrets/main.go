@@ -1,6 +1,5 @@
-// Command secrets generates every secret that a stack lacks, and rotates a secret by name. It stores them, encrypted, in the
-// stack's configuration. It runs the pulumi CLI that is on PATH, from the project's root. Other secrets stay as they are. The next
-// run completes an interrupted one.
+// Command secrets generates a stack's missing secrets, and rotates a secret by name. It stores them encrypted in the stack's
+// configuration with the pulumi CLI. It runs in the project's root. The next run completes an interrupted one.
 package main
 
 import (
@@ -36,7 +35,7 @@ func main() {
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 	case errors.Is(err, context.Canceled):
-		fmt.Fprintln(os.Stderr, "secrets: interrupted: run this again without a rotation to complete what it has begun")
+		fmt.Fprintln(os.Stderr, "secrets: interrupted: run this again without a rotation to complete it")
 	default:
 		fmt.Fprintln(os.Stderr, "secrets:", err)
 	}
@@ -45,8 +44,8 @@ func main() {
 
 func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("secrets", flag.ContinueOnError)
-	name := flags.String("stack", "", "the stack to complete, such as staging")
-	rotated := flags.String("rotate", "", "the secret to change, such as jwtKeys")
+	name := flags.String("stack", "", "the stack, such as staging")
+	rotated := flags.String("rotate", "", "a secret to rotate, such as jwtKeys")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -66,14 +65,13 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return fmt.Errorf("stack %s has no secret %q: want one of %s", *name, *rotated, strings.Join(s.names(), ", "))
 	}
 	if err := s.applied(ctx, *rotated); err != nil {
-		// What a run that was interrupted has left undone can be done all the same.
+		// Complete an interrupted run all the same.
 		return errors.Join(s.complete(ctx, ""), err)
 	}
 	return s.complete(ctx, *rotated)
 }
 
-// lock makes this run the only one of the project: of two, one would undo what the other has stored. The kernel gives the
-// lock up when the process ends in any way.
+// lock excludes other runs on the project, which would overwrite each other's changes. The kernel releases the lock when the process ends.
 func lock() (unlock func(), err error) {
 	file, err := os.Open("Pulumi.yaml")
 	if err != nil {
@@ -81,15 +79,15 @@ func lock() (unlock func(), err error) {
 	}
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		_ = file.Close()
-		return nil, errors.New("another run changes the secrets of this project: wait for its end and run this again")
+		return nil, errors.New("another run is changing the secrets of this project: wait for its end and run this again")
 	}
 	return func() { _ = file.Close() }, nil
 }
 
-// store is the secrets of a stack's configuration.
+// store is the secrets in a stack's configuration.
 type store struct {
 	stack  string
-	wanted []catalog.Secret
+	known  []catalog.Secret // that this command generates
 	values map[string]string
 	now    time.Time
 	out    io.Writer
@@ -97,16 +95,15 @@ type store struct {
 
 func (s *store) names() []string {
 	var names []string
-	for _, wanted := range s.wanted {
-		names = append(names, wanted.Name)
+	for _, known := range s.known {
+		names = append(names, known.Name)
 	}
 	return names
 }
 
-// read gets the values that are there. A secret in plain text is an error: it may have been seen, and replacing it
-// silently could lock out whoever uses it.
+// read reads the existing values. It fails on a secret in plain text: it may be compromised, and replacing it could lock out its users.
 func (s *store) read(ctx context.Context) error {
-	answer, err := pulumi(ctx, "", "config", "--json", "--show-secrets", "--stack", s.stack)
+	output, err := pulumi(ctx, "", "config", "--json", "--show-secrets", "--stack", s.stack)
 	if err != nil {
 		return fmt.Errorf("read the configuration of stack %s: %w", s.stack, err)
 	}
@@ -114,8 +111,8 @@ func (s *store) read(ctx context.Context) error {
 		Value  string `json:"value"`
 		Secret bool   `json:"secret"`
 	}
-	if err := json.Unmarshal(answer, &entries); err != nil {
-		return fmt.Errorf("read the configuration of stack %s: it is not what pulumi config --json prints", s.stack)
+	if err := json.Unmarshal(output, &entries); err != nil {
+		return fmt.Errorf("read the configuration of stack %s: unexpected output of pulumi config --json", s.stack)
 	}
 	plain := map[string]string{}
 	for key, entry := range entries {
@@ -127,36 +124,36 @@ func (s *store) read(ctx context.Context) error {
 		return err
 	}
 	environment := cmp.Or(stack.Setting(plain, "environment"), s.stack)
-	s.wanted = catalog.Secrets(catalog.Services(), environment == string(stack.Local))
-	given := catalog.GivenSecrets(stack.Setting(plain, "monitoring.webhookNetwork") != "")
+	s.known = catalog.Secrets(catalog.Services(), environment == string(stack.Local))
+	optional := catalog.GivenSecrets(stack.Setting(plain, "monitoring.webhookNetwork") != "")
 	s.values = map[string]string{}
-	for _, wanted := range append(slices.Clone(s.wanted), given...) {
-		key := stack.Namespace + ":" + wanted.Name
-		entry, there := entries[key]
-		if there && !entry.Secret {
+	for _, known := range append(slices.Clone(s.known), optional...) {
+		key := stack.Namespace + ":" + known.Name
+		entry, exists := entries[key]
+		if exists && !entry.Secret {
 			return fmt.Errorf("stack %s: %s is stored in plain text: remove it with `pulumi config rm %s --stack %s` "+
 				"and run this again", s.stack, key, key, s.stack)
 		}
-		if there {
-			s.values[wanted.Name] = entry.Value // an empty one counts as none
+		if exists {
+			s.values[known.Name] = entry.Value // an empty one counts as missing
 		}
 	}
-	_, err = secret.Read(s.stack, given, s.values) // nobody here can make another
+	_, err = secret.Read(s.stack, optional, s.values) // this command can't generate them
 	return err
 }
 
-// complete does for each secret what is due, and says what is to be done after it.
+// complete applies the due changes, and prints the next steps.
 func (s *store) complete(ctx context.Context, rotated string) error {
 	stored, last := false, ""
-	for _, wanted := range s.wanted {
-		due, err := s.due(wanted, rotated)
+	for _, known := range s.known {
+		due, err := s.due(known, rotated)
 		if err != nil {
-			return fmt.Errorf("%s: %w", wanted.Name, err)
+			return fmt.Errorf("%s: %w", known.Name, err)
 		}
 		if due.did == "" {
 			continue
 		}
-		if err := s.put(ctx, wanted.Name, due); err != nil {
+		if err := s.put(ctx, known.Name, due); err != nil {
 			return err
 		}
 		stored, last = true, last+due.afterwards
@@ -168,96 +165,95 @@ func (s *store) complete(ctx context.Context, rotated string) error {
 	return nil
 }
 
-// change is what is done to a secret.
+// change is a change of a secret.
 type change struct {
 	value      string
-	did        string // such as generated; empty where nothing is due
+	did        string // such as generated; empty for no change
 	afterwards string
 }
 
-// due is the change of a secret: it isn't there, or it is the one to be rotated.
-func (s *store) due(wanted catalog.Secret, rotated string) (due change, err error) {
-	former := s.values[wanted.Name]
+// due returns the change of a secret: it is generated if it is missing, and rotated by name.
+func (s *store) due(known catalog.Secret, rotated string) (due change, err error) {
+	former := s.values[known.Name]
 	switch {
 	case former == "":
 		due.did = "generated"
-	case wanted.Name == rotated && !s.usable(wanted):
-		due.did, due.afterwards = "replaced", "The former value could not be used, and is not accepted any more.\n"
-	case wanted.Name == rotated:
-		due.did, due.afterwards = "rotated", afterwards(wanted, former)
-		due.value, err = rotate(wanted, former, s.now)
+	case known.Name == rotated && !s.usable(known):
+		due.did, due.afterwards = "replaced", "The former value was invalid and is not accepted any more.\n"
+	case known.Name == rotated:
+		due.did, due.afterwards = "rotated", afterwards(known, former)
+		due.value, err = rotate(known, former, s.now)
 		return due, err
 	default:
 		return change{}, nil
 	}
-	due.value, err = generate(wanted, s.now)
+	due.value, err = generate(known, s.now)
 	return due, err
 }
 
-// usable reports whether the platform takes the value as it is stored.
-func (s *store) usable(wanted catalog.Secret) bool {
-	_, err := secret.Read(s.stack, []catalog.Secret{wanted}, s.values)
+// usable reports whether the stored value is valid.
+func (s *store) usable(known catalog.Secret) bool {
+	_, err := secret.Read(s.stack, []catalog.Secret{known}, s.values)
 	return err == nil
 }
 
-// remind says that the authority expires within two years: only a person can decide when all its clients trust the next one.
+// remind prints that the authority expires within two years. Only a person knows when all clients trust the next one.
 func (s *store) remind() {
 	end, err := certificate.NotAfter(s.values[catalog.Authority])
 	if err == nil && s.now.AddDate(2, 0, 0).After(end) {
-		_, _ = fmt.Fprintf(s.out, "%s:%s ends on %s: rotate it with `make secrets STACK=%s ROTATE=%s`\n",
+		_, _ = fmt.Fprintf(s.out, "%s:%s expires on %s: rotate it with `make secrets STACK=%s ROTATE=%s`\n",
 			stack.Namespace, catalog.Authority, end.UTC().Format(time.DateOnly), s.stack, catalog.Authority)
 	}
 }
 
-// applied is an error where the stack runs with another value than the one that is stored: to rotate that would take away
-// the value that is in use.
+// applied returns an error if the stack runs with another value than the stored one. A rotation would then remove the value in use.
 func (s *store) applied(ctx context.Context, name string) error {
-	at := slices.IndexFunc(s.wanted, func(wanted catalog.Secret) bool { return wanted.Name == name })
-	if at < 0 || !s.usable(s.wanted[at]) {
-		return nil // nothing runs with it
+	at := slices.IndexFunc(s.known, func(known catalog.Secret) bool { return known.Name == name })
+	if at < 0 || !s.usable(s.known[at]) {
+		return nil // it isn't in use
 	}
-	answer, err := pulumi(ctx, "", "stack", "output", "--json", "--stack", s.stack)
+	output, err := pulumi(ctx, "", "stack", "output", "--json", "--stack", s.stack)
 	if err != nil {
 		return fmt.Errorf("read the outputs of stack %s: %w", s.stack, err)
 	}
 	var outputs map[string]json.RawMessage
-	if err := json.Unmarshal(answer, &outputs); err != nil {
-		return fmt.Errorf("read the outputs of stack %s: it is not what pulumi stack output --json prints", s.stack)
+	if err := json.Unmarshal(output, &outputs); err != nil {
+		return fmt.Errorf("read the outputs of stack %s: unexpected output of pulumi stack output --json", s.stack)
 	}
 	if len(outputs) == 0 {
-		return nil // it was never up
+		return nil // the stack was never deployed
 	}
 	var running map[string]string
 	if err := json.Unmarshal(outputs[secret.Output], &running); err != nil {
-		return fmt.Errorf("stack %s doesn't tell which secrets it runs with: run `pulumi up --stack %s` before one is rotated",
+		return fmt.Errorf("stack %s has no output with the secrets in use: run `pulumi up --stack %s` before a rotation",
 			s.stack, s.stack)
 	}
 	if version := running[name]; version != "" && version != secret.Version(s.values[name]) {
-		return fmt.Errorf("stack %s doesn't run with the %s that is stored: run `pulumi up --stack %s` before it is rotated again",
+		return fmt.Errorf("stack %s doesn't use the stored %s yet: run `pulumi up --stack %s` before the next rotation",
 			s.stack, name, s.stack)
 	}
 	return nil
 }
 
-// afterwards is how long the former value goes on to be accepted, and what takes it away.
+// afterwards explains how long the former value is accepted, and how to remove it.
 func afterwards(rotated catalog.Secret, former string) string {
 	const accepted = "The former value is accepted until the next rotation: if it has leaked, rotate again after the update, " +
 		"and update once more.\n"
 	switch {
 	case announces(rotated, former):
-		return "The new value is only announced yet: rotate again after the update to bring it into use. The former one is accepted\n" +
-			"until the rotation after that: if it has leaked, this is the first of three, each with an update after it.\n"
+		return "The new value isn't used yet: rotate again after the update to use it. The former value is accepted until the rotation\n" +
+			"after that: if it has leaked, this is the first of three rotations, each with an update after it.\n"
 	case rotated.Kind == catalog.Password:
 		return accepted
 	case rotated.Kind == catalog.JWTKeys, rotated.Kind == catalog.SigningKeys, rotated.Kind == catalog.CertificateAuthority:
-		return accepted + "If all that was stored has leaked, so has what is in use now: this is the first of three rotations, each with an " +
+		return accepted + "If all stored values have leaked, so has the one in use now: this is the first of three rotations, each with an " +
 			"update after it.\n"
 	default:
 		return "The former value is not accepted after the update.\n"
 	}
 }
 
-// put stores a value at once, so that an interrupted run is gone on with by the next.
+// put stores a value at once, so that the next run completes an interrupted one.
 func (s *store) put(ctx context.Context, name string, due change) error {
 	key := stack.Namespace + ":" + name
 	if _, err := pulumi(ctx, due.value, "config", "set", "--secret", "--stack", s.stack, key); err != nil {
@@ -268,22 +264,22 @@ func (s *store) put(ctx context.Context, name string, due change) error {
 	return nil
 }
 
-// grace is how long the CLI may take to end what it is doing: it writes the whole configuration, all its secrets, to
-// one file, and a half-written one would be lost.
+// grace is how long the CLI may run on after an interrupt. It writes the complete configuration to one file, which would be lost if it
+// were interrupted.
 const grace = 10 * time.Second
 
-// pulumi runs the CLI with the text on its standard input, where no process list shows it.
+// pulumi runs the CLI with the text on its standard input, which isn't in any process list.
 func pulumi(ctx context.Context, input string, args ...string) ([]byte, error) {
 	command := exec.CommandContext(ctx, "pulumi", append(args, "--non-interactive")...)
-	command.Cancel = func() error { return os.ErrProcessDone } // it isn't killed: it is done soon
+	command.Cancel = func() error { return os.ErrProcessDone } // don't kill it: it ends soon
 	command.WaitDelay = grace
 	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // the terminal interrupts whole groups
 	command.Stdin = strings.NewReader(input)
 	var stderr bytes.Buffer
 	command.Stderr = &stderr
-	answer, err := command.Output()
+	output, err := command.Output()
 	if err != nil {
 		return nil, fmt.Errorf("pulumi %s: %w: %s", args[0], err, strings.TrimSpace(stderr.String()))
 	}
-	return answer, nil
+	return output, nil
 }

@@ -12,42 +12,42 @@ import (
 	"platform.example/infra/catalog"
 )
 
-// day is how far these tests turn the clock.
+// day is the unit of time of these tests.
 const day = 24 * time.Hour
 
-func TestMissingSecretsAreGeneratedAndOthersKept(t *testing.T) {
+func TestMissingSecretsAreGenerated(t *testing.T) {
 	kept := password()
 	p := newProject(t, map[string]Entry{
 		"platform:registry":      {Value: "localhost:5000"},
 		"platform:redisPassword": {Value: kept, Secret: true},
 		"platform:jwtKeys":       {Secret: true}, // nothing
 	})
-	said := p.mustRun()
+	output := p.mustRun()
 	values := p.values()
-	for _, wanted := range catalog.Secrets(catalog.Services(), true) {
-		value := values[wanted.Name]
-		if wanted.Name == catalog.RedisPassword {
-			if value != kept || strings.Contains(said, wanted.Name) {
+	for _, known := range catalog.Secrets(catalog.Services(), true) {
+		value := values[known.Name]
+		if known.Name == catalog.RedisPassword {
+			if value != kept || strings.Contains(output, known.Name) {
 				t.Error("a stored secret was replaced")
 			}
 			continue
 		}
-		if value == "" || !strings.Contains(said, "generated platform:"+wanted.Name+"\n") {
-			t.Errorf("%s: %d characters stored, announced in %q", wanted.Name, len(value), said)
+		if value == "" || !strings.Contains(output, "generated platform:"+known.Name+"\n") {
+			t.Errorf("%s: %d characters stored, announced in %q", known.Name, len(value), output)
 		}
-		if strings.Contains(said, value) || strings.Contains(p.calls(), value) {
-			t.Errorf("the value of %s was shown", wanted.Name)
+		if strings.Contains(output, value) || strings.Contains(p.calls(), value) {
+			t.Errorf("the value of %s was shown", known.Name)
 		}
 	}
-	if !strings.HasSuffix(said, "\nnow run: pulumi up --stack local\n") {
-		t.Errorf("it doesn't say what to do: %q", said)
+	if !strings.HasSuffix(output, "\nnow run: pulumi up --stack local\n") {
+		t.Errorf("no next step in %q", output)
 	}
 }
 
-func TestWhatIsThereStays(t *testing.T) {
+func TestExistingSecretsAreKept(t *testing.T) {
 	p := newProject(t, stored(complete(t, time.Now())))
-	if said := p.mustRun(); strings.Count(p.calls(), "\n") != 1 || said != "" {
-		t.Errorf("calls %q, output %q; want one call and silence", p.calls(), said)
+	if output := p.mustRun(); strings.Count(p.calls(), "\n") != 1 || output != "" {
+		t.Errorf("calls %q, output %q; want one call and silence", p.calls(), output)
 	}
 }
 
@@ -70,11 +70,11 @@ func TestFaults(t *testing.T) {
 		{"a name that only another stack has", nil, []string{"-stack", "production", "-rotate", "demoUserPassword"},
 			`stack production has no secret "demoUserPassword"`},
 		{"a webhook without a scheme", secret(catalog.SlackWebhookURL, "hooks.slack.com/services/x"), []string{"-stack", "production"},
-			"stack production: platform:slackWebhookUrl: want an address that starts with https:// and names a host"},
+			"stack production: platform:slackWebhookUrl: want a URL with https:// and a host"},
 		{"a webhook without TLS", secret(catalog.AlertWebhookURL, "http://alerts.example.com/x"), []string{"-stack", "production"},
-			"stack production: platform:alertWebhookUrl: want an address that starts with https://"},
+			"stack production: platform:alertWebhookUrl: want a URL with https://"},
 		{"a bundle that Pulumi can't hand over", map[string]Entry{"platform:postgres": {Value: strings.Repeat("x", 219_000)}},
-			[]string{"-stack", "production"}, "stack production: platform:postgres: 219 KB: Pulumi can't hand more than 100 KB"},
+			[]string{"-stack", "production"}, "stack production: platform:postgres: 219 KB: Pulumi can't pass more than 100 KB"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -108,18 +108,18 @@ func TestFaults(t *testing.T) {
 	})
 }
 
-func TestTheAuthorityIsRotatedInTime(t *testing.T) {
+func TestAuthorityReminder(t *testing.T) {
 	now := time.Now()
 	values := complete(t, now.Add(-9*365*day))
 	p := newProject(t, stored(values))
 	end := now.Add(365 * day).UTC().Format(time.DateOnly)
-	want := "platform:certificateAuthority ends on " + end + ": rotate it with `make secrets STACK=local ROTATE=certificateAuthority`\n"
-	if said := p.mustRun(); said != want {
-		t.Errorf("it says %q, want %q", said, want)
+	want := "platform:certificateAuthority expires on " + end + ": rotate it with `make secrets STACK=local ROTATE=certificateAuthority`\n"
+	if output := p.mustRun(); output != want {
+		t.Errorf("got %q, want %q", output, want)
 	}
 }
 
-func TestRotationChangesOneSecretAndSaysWhatToDo(t *testing.T) {
+func TestRotationChangesOneSecret(t *testing.T) {
 	values := complete(t, time.Now())
 	for name, want := range map[string]string{
 		catalog.RedisPassword:      "accepted until the next rotation: if it has leaked, rotate again after the update",
@@ -131,15 +131,15 @@ func TestRotationChangesOneSecretAndSaysWhatToDo(t *testing.T) {
 			p := newProject(t, stored(values))
 			p.update()
 			before := p.values()
-			said := p.mustRun("-rotate", name)
-			if !strings.HasPrefix(said, "rotated platform:"+name+"\nnow run: pulumi up --stack local\n") || !strings.Contains(said, want) {
-				t.Errorf("it says %q, want %q", said, want)
+			output := p.mustRun("-rotate", name)
+			if !strings.HasPrefix(output, "rotated platform:"+name+"\nnow run: pulumi up --stack local\n") || !strings.Contains(output, want) {
+				t.Errorf("got %q, want %q", output, want)
 			}
 			after := p.values()
 			if after[name] == before[name] {
 				t.Error("it is as before")
 			}
-			if value := after[name]; strings.Contains(said, value) || strings.Contains(p.calls(), value) {
+			if value := after[name]; strings.Contains(output, value) || strings.Contains(p.calls(), value) {
 				t.Error("the value was shown")
 			}
 			delete(before, name)
@@ -151,7 +151,7 @@ func TestRotationChangesOneSecretAndSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestAnInterruptedFirstRunIsCompletedByTheNext(t *testing.T) {
+func TestInterruptedRunIsCompleted(t *testing.T) {
 	p := newProject(t, nil)
 	p.write(Stores, "3")
 	if _, err := p.run(); err == nil || !strings.Contains(err.Error(), "interrupted") {
@@ -171,7 +171,7 @@ func TestAnInterruptedFirstRunIsCompletedByTheNext(t *testing.T) {
 	}
 }
 
-func TestNoRotationTakesAwayWhatIsInUse(t *testing.T) {
+func TestRotationKeepsTheValueInUse(t *testing.T) {
 	values := complete(t, time.Now())
 	t.Run("twice without an update between", func(t *testing.T) {
 		p := newProject(t, stored(values))
@@ -179,7 +179,7 @@ func TestNoRotationTakesAwayWhatIsInUse(t *testing.T) {
 		p.mustRun("-rotate", "redisPassword")
 		before := p.values()
 		_, err := p.run("-rotate", "redisPassword")
-		if err == nil || !strings.Contains(err.Error(), "doesn't run with the redisPassword that is stored: run `pulumi up --stack local`") {
+		if err == nil || !strings.Contains(err.Error(), "doesn't use the stored redisPassword yet: run `pulumi up --stack local`") {
 			t.Errorf("got %v", err)
 		}
 		if !maps.Equal(before, p.values()) {
@@ -192,7 +192,7 @@ func TestNoRotationTakesAwayWhatIsInUse(t *testing.T) {
 	t.Run("before a stack has told what it runs with", func(t *testing.T) {
 		p := newProject(t, stored(values))
 		p.write(Outputs, `{"gatewayUrl":"http://localhost:30080"}`)
-		if _, err := p.run("-rotate", "redisPassword"); err == nil || !strings.Contains(err.Error(), "before one is rotated") {
+		if _, err := p.run("-rotate", "redisPassword"); err == nil || !strings.Contains(err.Error(), "before a rotation") {
 			t.Errorf("got %v", err)
 		}
 	})
@@ -207,22 +207,22 @@ func TestNoRotationTakesAwayWhatIsInUse(t *testing.T) {
 			old[name] = parts(t, find(t, name), old[name])[0]
 			p := newProject(t, stored(old))
 			p.update()
-			said := p.mustRun("-rotate", name)
+			output := p.mustRun("-rotate", name)
 			if now := parts(t, find(t, name), p.values()[name]); len(now) != 2 || now[0] != old[name] {
 				t.Errorf("%d values, or another one in use", len(now))
 			}
-			if !strings.Contains(said, "only announced yet: rotate again after the update") || strings.Contains(said, "renewed") {
-				t.Errorf("it says %q", said)
+			if !strings.Contains(output, "isn't used yet: rotate again after the update") || strings.Contains(output, "renewed") {
+				t.Errorf("got %q", output)
 			}
 			p.update()
-			if said := p.mustRun("-rotate", name); strings.Contains(said, "announced") {
-				t.Errorf("the second time it says %q", said)
+			if output := p.mustRun("-rotate", name); strings.Contains(output, "used yet") {
+				t.Errorf("the second time got %q", output)
 			}
 		})
 	}
 }
 
-func TestAValueThatCannotBeUsedIsReplaced(t *testing.T) {
+func TestInvalidValueIsReplaced(t *testing.T) {
 	values := complete(t, time.Now())
 	for name, wrong := range map[string]string{
 		"jwtKeys": "no-colon", catalog.RedisPassword: "short", catalog.Authority: "oops",
@@ -232,9 +232,9 @@ func TestAValueThatCannotBeUsedIsReplaced(t *testing.T) {
 			broken[name] = wrong
 			p := newProject(t, stored(broken))
 			p.write(Outputs, `{"secretVersions":{"`+name+`":"01234567"}}`) // of the value that it had
-			said := p.mustRun("-rotate", name)
-			if strings.Contains(p.values()[name], wrong) || !strings.Contains(said, "replaced platform:"+name+"\n") {
-				t.Errorf("it says %q", said)
+			output := p.mustRun("-rotate", name)
+			if strings.Contains(p.values()[name], wrong) || !strings.Contains(output, "replaced platform:"+name+"\n") {
+				t.Errorf("got %q", output)
 			}
 			if again := p.mustRun(); again != "" {
 				t.Errorf("something is left to do: %q", again)
@@ -249,19 +249,19 @@ func TestOneRunAtATime(t *testing.T) {
 	first := make(chan error)
 	go func() { first <- run(t.Context(), []string{"-stack", "local"}, &strings.Builder{}) }()
 	p.await(Started)
-	if _, err := p.run(); err == nil || !strings.Contains(err.Error(), "another run changes the secrets of this project") {
+	if _, err := p.run(); err == nil || !strings.Contains(err.Error(), "another run is changing the secrets of this project") {
 		t.Errorf("the second run: %v", err)
 	}
 	p.remove(Held)
 	if err := <-first; err != nil {
 		t.Error(err)
 	}
-	if said := p.mustRun(); said != "" {
-		t.Errorf("the first has left something to do: %q", said)
+	if output := p.mustRun(); output != "" {
+		t.Errorf("the first run left something to do: %q", output)
 	}
 }
 
-func TestAnInterruptionLetsAStoreEnd(t *testing.T) {
+func TestInterruptWaitsForPulumi(t *testing.T) {
 	p := newProject(t, nil)
 	p.write(Held, "")
 	ctx, interrupt := context.WithCancel(t.Context())
@@ -286,16 +286,16 @@ func (p project) await(name string) {
 	}
 }
 
-func TestAWebhookNearbyMayDoWithoutTLS(t *testing.T) {
+func TestWebhookInItsNetworkMayUseHTTP(t *testing.T) {
 	entries := stored(complete(t, time.Now()))
 	entries["platform:alertWebhookUrl"] = Entry{Value: "http://192.0.2.7/alerts", Secret: true}
 	entries["platform:monitoring"] = Entry{Value: `{"webhookNetwork":"192.0.2.0/24"}`}
 	newProject(t, entries).mustRun()
 }
 
-func TestTheEnvironmentSaysWhichSecretsThereAre(t *testing.T) {
+func TestSecretsDependOnTheEnvironment(t *testing.T) {
 	p := newProject(t, map[string]Entry{"platform:environment": {Value: "local"}})
-	if said, err := p.run("-stack", "dev"); err != nil || !strings.Contains(said, "generated platform:"+catalog.DemoUserPassword+"\n") {
-		t.Errorf("%s, %v", said, err)
+	if output, err := p.run("-stack", "dev"); err != nil || !strings.Contains(output, "generated platform:"+catalog.DemoUserPassword+"\n") {
+		t.Errorf("%s, %v", output, err)
 	}
 }

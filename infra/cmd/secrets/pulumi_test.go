@@ -128,7 +128,7 @@ func (p project) update() {
 }
 
 // run is the command on the stack local.
-func (p project) run(args ...string) (said string, err error) {
+func (p project) run(args ...string) (output string, err error) {
 	p.t.Helper()
 	var out strings.Builder
 	err = run(p.t.Context(), append([]string{"-stack", "local"}, args...), &out)
@@ -136,11 +136,11 @@ func (p project) run(args ...string) (said string, err error) {
 }
 
 // mustRun is a run that does what it should.
-func (p project) mustRun(args ...string) (said string) {
+func (p project) mustRun(args ...string) (output string) {
 	p.t.Helper()
-	said, err := p.run(args...)
+	output, err := p.run(args...)
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	return said
+	return output
 }

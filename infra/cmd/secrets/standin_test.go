@@ -68,10 +68,10 @@ func StandIn(args []string) error {
 	}
 }
 
-// Path is where a file of the project is.
+// Path is the path of a file of the project.
 func (p Project) Path(name string) string { return filepath.Join(string(p), name) }
 
-// Has tells whether a file is there.
+// Has reports whether a file exists.
 func (p Project) Has(name string) bool {
 	_, err := os.Stat(p.Path(name))
 	return err == nil
@@ -96,7 +96,7 @@ func (p Project) print(name string) error {
 	return err
 }
 
-// store adds what is on the standard input to the configuration, without the line break at its end, as pulumi does.
+// store adds the standard input to the configuration, without the final line break, like pulumi.
 func (p Project) store(key string) error {
 	value, err := io.ReadAll(os.Stdin)
 	if err != nil {
@@ -139,7 +139,7 @@ func (p Project) wait() error {
 	return Poll(func() bool { return !p.Has(Held) })
 }
 
-// Poll waits until something holds, or for so long that it never will.
+// Poll waits until a condition is true, or until a timeout.
 func Poll(holds func() bool) error {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()

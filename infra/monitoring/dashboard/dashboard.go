@@ -1,5 +1,5 @@
-// Package dashboard has the dashboards of the platform as values: made from the same catalog as the services, asking for
-// the same series that the rules record. Grafana shows them, and where there is none, the command dashboards.
+// Package dashboard generates the platform's dashboards from the catalog. Their queries use the series of the recording rules. Grafana
+// or, without Grafana, the command dashboards shows them.
 package dashboard
 
 import (
@@ -7,8 +7,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 
 	"github.com/grafana/grafana-foundation-sdk/go/cog"
@@ -19,100 +17,89 @@ import (
 )
 
 const (
-	// Prometheus is the uid of the data source that all dashboards ask.
+	// Prometheus is the uid of the data source of all dashboards.
 	Prometheus = "prometheus"
-	// Home is the uid of the dashboard to begin with.
+	// Home is the uid of the first dashboard.
 	Home = "platform"
 
-	tag     = "platform" // what the dashboards are found by
+	tag     = "platform" // of all dashboards
 	refresh = "30s"      // two scrapes
 
-	columnsOfGrid = 24 // of Grafana's grid
-	longestUID    = 40 // that Grafana takes
+	columnsOfGrid = 24
+	longestUID    = 40 // Grafana's limit
 )
 
-// The uids of the dashboards that stand for no single service.
+// The uids of the other dashboards that aren't for a single service.
 const (
 	storesUID   = "data-stores"
 	releasesUID = "releases"
 	costUID     = "cost"
 
-	ofServices = "service-" // begins the uid of a service's dashboard
+	ofServices = "service-" // prefix of the uid of a service's dashboard
 	toService  = "/d/" + ofServices + "${__value.text}"
 )
 
-// Dashboard is one dashboard, as Grafana's schema has it.
+// Dashboard is one dashboard in Grafana's schema.
 type Dashboard struct {
 	Board grafana.Dashboard
 
 	marks []mark
 }
 
-// mark is an annotation: something that happened, drawn across all panels over time. The SDK's type has no place for how
-// Grafana's data source words it.
+// mark is an annotation, which Grafana draws across all panels over time. It adds the text fields of Grafana's Prometheus data source,
+// which the SDK's type lacks.
 type mark struct {
 	grafana.AnnotationQuery
 	Title string `json:"titleFormat"`
 	Text  string `json:"textFormat"`
 	Tags  string `json:"tagKeys"`
-	Step  string `json:"step"` // at most one sample for each
+	Step  string `json:"step"` // time between two samples
 }
 
-// UID names the dashboard in links.
+// UID identifies the dashboard in links.
 func (d Dashboard) UID() string { return *d.Board.Uid }
 
-// Title is for people.
+// Title is the dashboard's title.
 func (d Dashboard) Title() string { return *d.Board.Title }
 
-// JSON is what Grafana loads.
+// JSON encodes the dashboard for Grafana.
 func (d Dashboard) JSON() (string, error) {
-	plain, err := json.Marshal(d.Board)
+	var board any = d.Board
+	if len(d.marks) > 0 {
+		board = struct {
+			grafana.Dashboard
+			Annotations map[string][]mark `json:"annotations"` // replaces the field of the SDK
+		}{d.Board, map[string][]mark{"list": d.marks}}
+	}
+	text, err := json.Marshal(board)
 	if err != nil {
 		return "", fmt.Errorf("dashboard %s: %w", d.UID(), err)
 	}
-	if len(d.marks) == 0 {
-		return string(plain), nil
-	}
-	var whole map[string]json.RawMessage
-	if err := json.Unmarshal(plain, &whole); err != nil {
-		return "", fmt.Errorf("dashboard %s: %w", d.UID(), err)
-	}
-	marks, err := json.Marshal(map[string]any{"list": d.marks})
-	if err != nil {
-		return "", fmt.Errorf("dashboard %s: %w", d.UID(), err)
-	}
-	whole["annotations"] = marks
-	worded, err := json.Marshal(whole)
-	if err != nil {
-		return "", fmt.Errorf("dashboard %s: %w", d.UID(), err)
-	}
-	return string(worded), nil
+	return string(text), nil
 }
 
-// Query is what one panel, variable or annotation asks of Prometheus, with variables still in it.
+// Query is a query of a panel or an annotation, with its variables.
 type Query struct {
 	Dashboard string // its uid
 	Panel     string // its title
 	Expr      string
-	// MayBeEmpty is said of what has no data on a healthy platform, such as alerts that fire. The panel has words for it.
+	// MayBeEmpty is set if the query has no data on a healthy platform, such as firing alerts. The panel then has a text for no data.
 	MayBeEmpty bool
 	Instant    bool
 }
 
-// Queries is everything that the dashboards ask.
+// Queries returns the queries of the dashboards.
 func Queries(dashboards []Dashboard) []Query {
 	var all []Query
 	for _, d := range dashboards {
 		for _, p := range d.Panels() {
 			for _, target := range p.Targets {
-				asked, ours := target.(promql.Dataquery)
-				if !ours {
-					continue
+				if query, ok := target.(promql.Dataquery); ok {
+					all = append(all, Query{
+						Dashboard: d.UID(), Panel: *p.Title, Expr: query.Expr,
+						MayBeEmpty: p.FieldConfig.Defaults.NoValue != nil, Instant: query.Instant != nil && *query.Instant,
+					})
 				}
-				all = append(all, Query{
-					Dashboard: d.UID(), Panel: *p.Title, Expr: asked.Expr,
-					MayBeEmpty: p.FieldConfig.Defaults.NoValue != nil, Instant: asked.Instant != nil && *asked.Instant,
-				})
 			}
 		}
 		for _, m := range d.marks {
@@ -122,7 +109,7 @@ func Queries(dashboards []Dashboard) []Query {
 	return all
 }
 
-// Panels is the dashboard's panels without the rows that hold them apart.
+// Panels returns the panels without the row headings.
 func (d Dashboard) Panels() []grafana.Panel {
 	var panels []grafana.Panel
 	for _, p := range d.Board.Panels {
@@ -133,7 +120,7 @@ func (d Dashboard) Panels() []grafana.Panel {
 	return panels
 }
 
-// All is every dashboard: the platform first, then one for each service, then those of what they share.
+// All returns all dashboards: the platform, the services, the stores, releases and cost.
 func All(services []catalog.Service) ([]Dashboard, error) {
 	plans := []plan{platform(services)}
 	for _, service := range services {
@@ -152,8 +139,8 @@ func All(services []catalog.Service) ([]Dashboard, error) {
 	return all, nil
 }
 
-// ServiceUID is the uid of a service's dashboard. Of names beyond 32 characters it has only the beginning, as Grafana takes
-// no longer ones; they are found by the list of dashboards, not by the links in tables.
+// ServiceUID is the uid of a service's dashboard. Because of Grafana's limit, it truncates names of more than 32 characters. Links in
+// tables don't find such dashboards, but the list of dashboards does.
 func ServiceUID(service string) string {
 	uid := ofServices + service
 	if len(uid) <= longestUID {
@@ -162,23 +149,23 @@ func ServiceUID(service string) string {
 	return fmt.Sprintf("%s-%x", uid[:longestUID-9], sha256.Sum256([]byte(service)))[:longestUID]
 }
 
-// plan is a dashboard before its panels have places.
+// plan is a dashboard without positions of its panels.
 type plan struct {
 	uid, title, about string
-	since             string // the range that it opens with, such as now-1h
+	since             string // start of the default time range, such as now-1h
 	variables         []cog.Builder[grafana.VariableModel]
 	rows              []row
 	marks             []mark
 }
 
-// row is panels beside each other under a heading.
+// row is panels below a heading.
 type row struct {
 	title  string
 	height uint32 // in units of 30 pixels
 	panels []panel
 }
 
-// build places the panels from left to right, and in a new line where there's no room left.
+// build places the panels from left to right, and starts a new line when a line is full.
 func (p plan) build() (Dashboard, error) {
 	builder := grafana.NewDashboardBuilder(p.title).Uid(p.uid).Description(p.about).Tags([]string{tag}).
 		Readonly().Refresh(refresh).Time(p.since, "now").Timezone("browser").Tooltip(grafana.DashboardCursorSyncCrosshair).
@@ -200,28 +187,28 @@ func (p plan) build() (Dashboard, error) {
 		board.Panels = append(board.Panels, grafana.PanelOrRowPanel{RowPanel: heading})
 		y++
 		var x, line uint32
-		for _, wanted := range r.panels {
-			built, err := wanted.build()
+		for _, p := range r.panels {
+			built, err := p.build()
 			if err != nil {
 				return Dashboard{}, err
 			}
-			height := cmp.Or(wanted.height, r.height)
-			if x+wanted.width > columnsOfGrid {
+			height := cmp.Or(p.height, r.height)
+			if x+p.width > columnsOfGrid {
 				x, y, line = 0, y+line, 0
 			}
 			id++
 			number := id
 			built.Id = &number
-			built.GridPos = &grafana.GridPos{X: x, Y: y, W: wanted.width, H: height}
+			built.GridPos = &grafana.GridPos{X: x, Y: y, W: p.width, H: height}
 			board.Panels = append(board.Panels, grafana.PanelOrRowPanel{Panel: &built})
-			x, line = x+wanted.width, max(line, height)
+			x, line = x+p.width, max(line, height)
 		}
 		y += line
 	}
 	return Dashboard{Board: board, marks: p.marks}, nil
 }
 
-// switches marks the moments at which a colour went live.
+// switches marks the times at which a colour went live.
 func switches(selector string) mark {
 	expr := wentLive
 	if selector != "" {
@@ -235,14 +222,14 @@ func switches(selector string) mark {
 	}
 }
 
-// choice is a variable with which people choose some of the names, at first all.
+// choice is a variable to select some of the names, by default all.
 func choice(name, label string, names []string) cog.Builder[grafana.VariableModel] {
 	list := strings.Join(names, ",")
 	return grafana.NewCustomVariableBuilder(name).Label(label).Values(grafana.StringOrMap{String: &list}).
 		Multi(true).IncludeAll(true).AllValue(".*").Current(everything())
 }
 
-// known is as choice, of the values that a label has.
+// known is a variable to select some values of a label, by default all.
 func known(name, label, series, of string) cog.Builder[grafana.VariableModel] {
 	values := fmt.Sprintf("label_values(%s, %s)", series, of)
 	return grafana.NewQueryVariableBuilder(name).Label(label).Query(grafana.StringOrMap{String: &values}).Definition(values).
@@ -258,7 +245,7 @@ func everything() grafana.VariableOption {
 	}
 }
 
-// entry is a variable into which people write a number.
+// entry is a variable for a number.
 func entry(name, label, about, value string) cog.Builder[grafana.VariableModel] {
 	return grafana.NewTextBoxVariableBuilder(name).Label(label).Description(about).
 		DefaultValue(grafana.StringOrMap{String: &value}).
@@ -280,5 +267,3 @@ func names(services []catalog.Service) []string {
 	}
 	return all
 }
-
-func sorted[V any](of map[string]V) []string { return slices.Sorted(maps.Keys(of)) }

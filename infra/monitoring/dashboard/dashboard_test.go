@@ -28,7 +28,7 @@ func all(t *testing.T, services []catalog.Service) []dashboard.Dashboard {
 	return dashboards
 }
 
-// variables are values that a person might choose.
+// variables are example values of variables.
 var variables = strings.NewReplacer(
 	"$__rate_interval", "1m", "$__range", "1h", "$colour", "blue|green", "$service", ".*", "$database", "users|orders",
 	"$core", "20", "$gib", "3", "$volume", "0.1",
@@ -43,7 +43,7 @@ func parsed(t *testing.T, expr string) parser.Expr {
 	return tree
 }
 
-// selectors is every series that a query asks for: its name and its matchers.
+// selectors returns the selectors of a query.
 func selectors(tree parser.Expr) []*parser.VectorSelector {
 	var found []*parser.VectorSelector
 	parser.Inspect(tree, func(node parser.Node, _ []parser.Node) error {
@@ -55,7 +55,7 @@ func selectors(tree parser.Expr) []*parser.VectorSelector {
 	return found
 }
 
-func TestEveryPanelSaysWhatItShows(t *testing.T) {
+func TestPanelsHaveDescriptions(t *testing.T) {
 	for _, d := range all(t, catalog.Services()) {
 		if d.Board.Description == nil || *d.Board.Description == "" {
 			t.Errorf("%s has no description", d.UID())
@@ -76,10 +76,10 @@ func TestEveryPanelSaysWhatItShows(t *testing.T) {
 				t.Errorf("%s has no unit", in)
 			}
 			if len(p.Targets) == 0 {
-				t.Errorf("%s asks nothing", in)
+				t.Errorf("%s has no query", in)
 			}
 			if p.Datasource == nil || *p.Datasource.Uid != dashboard.Prometheus {
-				t.Errorf("%s asks somebody else than %s", in, dashboard.Prometheus)
+				t.Errorf("%s has another data source than %s", in, dashboard.Prometheus)
 			}
 			if p.FieldConfig.Defaults.Thresholds == nil {
 				t.Errorf("%s has no thresholds", in)
@@ -88,20 +88,20 @@ func TestEveryPanelSaysWhatItShows(t *testing.T) {
 	}
 }
 
-func TestEveryQueryParsesAndItsLinesCanBeToldApart(t *testing.T) {
+func TestQueriesParseAndLegendsDiffer(t *testing.T) {
 	for _, d := range all(t, catalog.Services()) {
 		for _, p := range d.Panels() {
 			legends := map[string]bool{}
 			for _, q := range targets(t, p) {
 				tree := parsed(t, q.Expr)
 				if left := regexp.MustCompile(`\$[a-z_]+`).FindString(variables.Replace(q.Expr)); left != "" {
-					t.Errorf("%s: %s: nobody knows the variable %s", d.UID(), *p.Title, left)
+					t.Errorf("%s: %s: unknown variable %s", d.UID(), *p.Title, left)
 				}
 				if p.Type == "table" {
 					continue
 				}
 				if q.Legend == "" || legends[q.Legend] && !strings.Contains(q.Legend, "{{") {
-					t.Errorf("%s: %s: the legend %q says nothing, or stands twice", d.UID(), *p.Title, q.Legend)
+					t.Errorf("%s: %s: the legend %q is empty or a duplicate", d.UID(), *p.Title, q.Legend)
 				}
 				legends[q.Legend] = true
 				for _, name := range regexp.MustCompile(`{{(\w+)}}`).FindAllStringSubmatch(q.Legend, -1) {
@@ -114,7 +114,7 @@ func TestEveryQueryParsesAndItsLinesCanBeToldApart(t *testing.T) {
 	}
 }
 
-// labelsOf is the labels that an aggregation leaves; not known where the query is something else.
+// labelsOf returns the labels of an aggregation. Those of other queries are unknown.
 func labelsOf(tree parser.Expr) (kept []string, known bool) {
 	switch expr := tree.(type) {
 	case *parser.ParenExpr:
@@ -151,7 +151,7 @@ func targets(t *testing.T, p grafana.Panel) []target {
 	return read
 }
 
-func TestRecordedSeriesAreThoseThatRulesMake(t *testing.T) {
+func TestRecordedSeriesExist(t *testing.T) {
 	var recorded []string
 	for _, group := range rule.Groups(catalog.Services(), rule.Options{}) {
 		for _, record := range group.Records {
@@ -161,7 +161,7 @@ func TestRecordedSeriesAreThoseThatRulesMake(t *testing.T) {
 	for _, q := range dashboard.Queries(all(t, catalog.Services())) {
 		for _, selector := range selectors(parsed(t, q.Expr)) {
 			if strings.Contains(selector.Name, ":") && !slices.Contains(recorded, selector.Name) {
-				t.Errorf("%s: %s asks for %s, which no rule makes", q.Dashboard, q.Panel, selector.Name)
+				t.Errorf("%s: %s uses %s, which no rule records", q.Dashboard, q.Panel, selector.Name)
 			}
 		}
 	}
@@ -216,7 +216,7 @@ func TestUIDsAreStableAndUnique(t *testing.T) {
 	}
 }
 
-func TestLinksLeadToDashboards(t *testing.T) {
+func TestLinks(t *testing.T) {
 	dashboards := all(t, catalog.Services())
 	known := map[string]bool{"service-${__value.text}": true}
 	for _, d := range dashboards {
@@ -235,8 +235,8 @@ func TestLinksLeadToDashboards(t *testing.T) {
 	}
 }
 
-// TestAPanelIsOfWhatTheServiceHas reads the rows of each service's dashboard against its value in the catalog.
-func TestAPanelIsOfWhatTheServiceHas(t *testing.T) {
+// Compares the rows of each service's dashboard with its value in the catalog.
+func TestPanelsMatchTheCatalog(t *testing.T) {
 	bare := catalog.Service{Name: "bare", Objectives: catalog.Services()[0].Objectives, Resources: catalog.Services()[0].Resources}
 	for _, d := range all(t, append(catalog.Services(), bare)) {
 		text, err := d.JSON()
@@ -262,8 +262,8 @@ func TestAPanelIsOfWhatTheServiceHas(t *testing.T) {
 	}
 }
 
-// TestMetricsOfTheServicesAreNamedInTheirSources guards against a name that a service no longer has.
-func TestMetricsOfTheServicesAreNamedInTheirSources(t *testing.T) {
+// Guards against metrics that a service no longer has.
+func TestMetricsAreInTheServicesSources(t *testing.T) {
 	var sources strings.Builder
 	err := filepath.WalkDir("../../../apps", func(path string, entry os.DirEntry, err error) error {
 		if err != nil || entry.IsDir() || filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
@@ -276,7 +276,7 @@ func TestMetricsOfTheServicesAreNamedInTheirSources(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	said := sources.String()
+	source := sources.String()
 	ours := regexp.MustCompile(`^(gateway|service|redis_command|redis_pool|postgres_pool|(user|order|notification)_service)_`)
 	suffix := regexp.MustCompile(`_(bucket|count|sum)$`)
 	checked := 0
@@ -288,13 +288,13 @@ func TestMetricsOfTheServicesAreNamedInTheirSources(t *testing.T) {
 			}
 			checked++
 			// Some are put together from a prefix and the end.
-			named := strings.Contains(said, `"`+name+`"`)
-			for _, prefix := range []string{"user_service", "user_service_", "order_service", "order_service_", "notification_service", "notification_service_", "redis_pool_", "postgres_pool_"} {
+			named := strings.Contains(source, `"`+name+`"`)
+			for _, prefix := range []string{"user_service", "user_service_", "user_service_cache_", "order_service", "order_service_", "notification_service", "notification_service_", "redis_pool_", "postgres_pool_"} {
 				end, cut := strings.CutPrefix(name, prefix)
-				named = named || cut && strings.Contains(said, `"`+end+`"`)
+				named = named || cut && strings.Contains(source, `"`+end+`"`)
 			}
 			if !named {
-				t.Errorf("%s: %s asks for %s, which no service has", q.Dashboard, q.Panel, selector.Name)
+				t.Errorf("%s: %s uses %s, which no service has", q.Dashboard, q.Panel, selector.Name)
 			}
 		}
 	}
@@ -303,8 +303,8 @@ func TestMetricsOfTheServicesAreNamedInTheirSources(t *testing.T) {
 	}
 }
 
-// TestQueriesOfServicesSayWhose: a metric of the same name is had by several services.
-func TestQueriesOfServicesSayWhose(t *testing.T) {
+// Several services have metrics with the same name.
+func TestQueriesOfServicesSelectTheJob(t *testing.T) {
 	for _, q := range dashboard.Queries(all(t, catalog.Services())) {
 		name, isService := strings.CutPrefix(q.Dashboard, "service-")
 		if !isService {
@@ -315,14 +315,14 @@ func TestQueriesOfServicesSayWhose(t *testing.T) {
 				return m.Name == "job" || m.Name == "label_app_kubernetes_io_name" || m.Name == "namespace" || m.Name == "horizontalpodautoscaler"
 			})
 			if !whose && !strings.HasPrefix(selector.Name, "process_max_fds") && !strings.HasPrefix(selector.Name, "kube_deployment_") {
-				t.Errorf("%s: %s asks for %s of everybody", name, q.Panel, selector)
+				t.Errorf("%s: %s uses %s of all jobs", name, q.Panel, selector)
 			}
 		}
 	}
 }
 
-// TestJSONIsWhatGrafanaReads reads each dashboard back by the SDK's own schema, which refuses fields that it doesn't know.
-func TestJSONIsWhatGrafanaReads(t *testing.T) {
+// Parses each dashboard with the SDK's schema, which refuses unknown fields.
+func TestJSONMatchesTheSchema(t *testing.T) {
 	plugins.RegisterDefaultPlugins()
 	for _, d := range all(t, catalog.Services()) {
 		text, err := json.Marshal(d.Board)
@@ -347,7 +347,7 @@ func TestJSONIsWhatGrafanaReads(t *testing.T) {
 	}
 }
 
-func TestAnnotationsAreWorded(t *testing.T) {
+func TestAnnotationsHaveTexts(t *testing.T) {
 	for _, d := range all(t, catalog.Services()) {
 		if d.UID() != "releases" {
 			continue

@@ -2,6 +2,8 @@ package dashboard
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 
 	"github.com/grafana/grafana-foundation-sdk/go/bargauge"
@@ -16,56 +18,54 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
 )
 
-// kind is how a panel shows its values.
+// kind is the visualization of a panel.
 type kind int
 
 const (
 	lines    kind = iota // values over time
-	number               // the last value of each query, large
+	number               // the last value of each query
 	bars                 // the last value of each series, as a bar between min and max
 	grid                 // a table of the last values, a row for each set of labels
 	timeline             // states over time, a row for each series
-	prose                // words in Markdown
+	prose                // Markdown
 )
 
-// panel is one picture of a dashboard.
 type panel struct {
 	kind   kind
 	title  string
-	about  string // what is seen, and what to make of it; of prose, its text
+	about  string // description; for prose, its text
 	unit   string // Grafana's id, such as percentunit
-	none   string // what it means that there's no data; empty where there always must be
+	none   string // text for no data; empty if there must always be data
 	width  uint32 // of 24
 	height uint32 // in units of 30 pixels; 0 for the row's
 	asked  []query
 
 	min, max *float64
 	limits   []limit
-	quiet    bool              // limits don't colour the number: they are drawn only
-	stacked  bool              // lines add up
-	states   []state           // words for values
-	columns  []column          // of a table, in their order
-	hues     map[string]string // a colour by Grafana's name for the series whose legend matches
+	stacked  bool              // stack the lines
+	states   []state           // texts for values
+	columns  []column          // of a table
+	hues     map[string]string // Grafana's colour names by a regular expression for the legend
 	link     *grafana.DashboardLink
 }
 
-// query is PromQL and what its series are called: {{label}} stands for a label's value.
+// query is PromQL and the legend of its series, in which {{label}} stands for a label's value.
 type query struct{ expr, legend string }
 
-// limit is a value from which another colour holds.
+// limit is a value from which another colour applies.
 type limit struct {
 	from   float64
 	colour string
 }
 
-// state is the word for a value.
+// state is the text for a value.
 type state struct {
 	value  int
 	word   string
 	colour string
 }
 
-// column is a label, or the value of a query, of a table. A column that isn't named is left out.
+// column is a column of a table: a label, or the value of a query.
 type column struct {
 	name   string // the label's, or Value for the only query, or Value #A, Value #B …
 	title  string
@@ -75,7 +75,7 @@ type column struct {
 	toLink string // a path, in which ${__value.text} stands for the cell's text
 }
 
-// The colours that tell good from bad.
+// The colours of limits and states.
 const (
 	good    = "green"
 	careful = "orange"
@@ -83,10 +83,10 @@ const (
 	plain   = "text"
 )
 
-// rising is bad the higher it gets.
+// rising is for values that are bad when high: careful from look on, bad from act on.
 func rising(look, act float64) []limit { return []limit{{look, careful}, {act, bad}} }
 
-// falling is bad the lower it gets: below act it is bad, below look people should look.
+// falling is for values that are bad when low: bad below act, careful below look.
 func falling(act, look float64) []limit {
 	return []limit{{lowest, bad}, {act, careful}, {look, good}}
 }
@@ -98,12 +98,12 @@ func ask(expr, legend string) []query { return []query{{expr, legend}} }
 
 func to(value float64) *float64 { return &value }
 
-// source is where all panels' data comes from.
+// source is the data source of all panels.
 func source() common.DataSourceRef {
 	return common.DataSourceRef{Type: cog.ToPtr("prometheus"), Uid: cog.ToPtr(Prometheus)}
 }
 
-// thresholds starts with the colour that holds below all limits.
+// thresholds uses the base colour below all limits.
 func thresholds(base string, limits []limit) cog.Builder[grafana.ThresholdsConfig] {
 	steps := []grafana.Threshold{{Color: base}}
 	for _, l := range limits {
@@ -136,7 +136,7 @@ func mappings(states []state) []grafana.ValueMapping {
 	return []grafana.ValueMapping{{ValueMap: &words}}
 }
 
-// build is the panel as Grafana's JSON has it, but for its place.
+// build returns Grafana's panel without its position.
 func (p panel) build() (grafana.Panel, error) {
 	var built grafana.Panel
 	var err error
@@ -171,7 +171,7 @@ func (p panel) build() (grafana.Panel, error) {
 	return p.common(built)
 }
 
-// common is what panels of all kinds but prose have.
+// common sets the fields of all kinds except for prose.
 func (p panel) common(built grafana.Panel) (grafana.Panel, error) {
 	built.Description = &p.about
 	built.Datasource = cog.ToPtr(source())
@@ -185,11 +185,11 @@ func (p panel) common(built grafana.Panel) (grafana.Panel, error) {
 		default:
 			target = target.Range()
 		}
-		built1, err := target.Build()
+		query, err := target.Build()
 		if err != nil {
 			return built, fmt.Errorf("panel %q: query %d: %w", p.title, i, err)
 		}
-		built.Targets = append(built.Targets, built1)
+		built.Targets = append(built.Targets, query)
 	}
 	if built.FieldConfig == nil {
 		built.FieldConfig = grafana.NewFieldConfigSource()
@@ -208,7 +208,7 @@ func (p panel) common(built grafana.Panel) (grafana.Panel, error) {
 	if p.kind != lines {
 		defaults.Color = &grafana.FieldColor{Mode: grafana.FieldColorModeIdThresholds}
 	}
-	for _, legend := range sorted(p.hues) {
+	for _, legend := range slices.Sorted(maps.Keys(p.hues)) {
 		built.FieldConfig.Overrides = append(built.FieldConfig.Overrides, grafana.DashboardFieldConfigSourceOverrides{
 			Matcher: grafana.MatcherConfig{Id: "byRegexp", Options: legend},
 			Properties: []grafana.DynamicConfigValue{
@@ -223,7 +223,7 @@ func (p panel) common(built grafana.Panel) (grafana.Panel, error) {
 }
 
 func (p panel) colorMode() common.BigValueColorMode {
-	if len(p.limits) == 0 || p.quiet {
+	if len(p.limits) == 0 {
 		return common.BigValueColorModeNone
 	}
 	return common.BigValueColorModeValue
@@ -249,7 +249,7 @@ func (p panel) lines() *timeseries.PanelBuilder {
 	return builder.FillOpacity(5)
 }
 
-// table joins its queries by their labels, and shows the columns that are named.
+// table joins its queries by their labels and shows only the given columns.
 func (p panel) table() *table.PanelBuilder {
 	names, order, shown := map[string]string{}, map[string]int{}, []string{}
 	for i, c := range p.columns {
@@ -257,7 +257,7 @@ func (p panel) table() *table.PanelBuilder {
 		shown = append(shown, c.name)
 	}
 	builder := table.NewPanelBuilder().ShowHeader(true).CellHeight(common.TableCellHeightSm).
-		Footer(common.NewTableFooterOptionsBuilder().Reducer([]string{"sum"})). // not shown, but the schema wants it
+		Footer(common.NewTableFooterOptionsBuilder().Reducer([]string{"sum"})). // hidden, but required by the schema
 		WithTransformation(grafana.DataTransformerConfig{Id: "merge", Options: struct{}{}}).
 		WithTransformation(grafana.DataTransformerConfig{Id: "filterFieldsByName", Options: map[string]any{
 			"include": map[string]any{"names": shown},

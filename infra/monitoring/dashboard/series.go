@@ -9,22 +9,22 @@ import (
 	"platform.example/infra/release"
 )
 
-// The series that recording rules make, one for each job, which is the service that answers. Errors and Slow have one
-// for each window, ByColour one for each job and colour.
+// The series of recording rules, one per job, which is the service that answers. ErrorsByColour and RequestsByColour have one per job
+// and colour.
 const (
-	Requests         = "job:requests:rate5m"        // requests a second
-	RequestsByColour = "job_colour:requests:rate5m" // requests a second
+	Requests         = "job:requests:rate5m"        // requests per second
+	RequestsByColour = "job_colour:requests:rate5m" // requests per second
 	ErrorsByColour   = "job_colour:errors:ratio_rate5m"
 
 	AvailabilityObjective = "job:objective:availability" // share, from the catalog
-	ErrorBudget           = "job:error_budget:remaining" // share: 1 untouched, below 0 overspent
+	ErrorBudget           = "job:error_budget:remaining" // share: 1 unspent, below 0 overspent
 	LatencyBudget         = "job:latency_budget:remaining"
 )
 
-// Window is what Errors and Slow are taken over.
+// Window is the window of Errors and Slow.
 type Window string
 
-// The windows that are recorded.
+// The recorded windows.
 const (
 	FiveMinutes Window = "5m"
 	Hour        Window = "1h"
@@ -38,7 +38,7 @@ func Errors(over Window) string { return "job:errors:ratio_rate" + string(over) 
 // Slow is the share of requests that took longer than the objective's latency.
 func Slow(over Window) string { return "job:slow:ratio_rate" + string(over) }
 
-// The jobs beside the services, as they are scraped.
+// The scrape jobs besides the services, and other constants of queries.
 const (
 	edgeJob           = "edge"
 	postgresJob       = "postgres-exporter"
@@ -50,13 +50,13 @@ const (
 	appsNamespace     = "apps"
 	rate              = "[$__rate_interval]"
 	ofPod             = "* on (namespace, pod) group_left (job, colour)"
-	inFlightMost      = 256  // of one service at the gateway: its bulkhead
-	ready             = 0.9  // share of a limit from which people should look
-	full              = 0.97 // share of a limit from which something is about to break
+	inFlightMost      = 256  // the gateway's bulkhead for one service
+	ready             = 0.9  // share of a limit that deserves attention
+	full              = 0.97 // share of a limit that is nearly exhausted
 	secondsUntilStale = 60   // a tenth of the session deadline, and four scrapes
 )
 
-// requestSeries is what a service says of the requests that it has answered, and the label that tells them apart.
+// requestSeries are a service's metrics of answered requests, and their most useful label.
 type requestSeries struct {
 	rule.Requests
 	by string
@@ -69,17 +69,26 @@ func requestsOf(service catalog.Service) requestSeries {
 	return requestSeries{rule.RequestsOf(service), "endpoint"}
 }
 
-// quantile is the time within which the share q of requests is answered, in seconds, by the labels named.
+// quantile is the q-quantile of the duration of requests in seconds, by the labels.
 func (r requestSeries) quantile(q float64, selector, by string) string {
 	return fmt.Sprintf("histogram_quantile(%g, sum by (le, %s) (rate(%s_bucket{%s}%s)))", q, by, r.Duration, selector, rate)
 }
 
-// versioned joins the version that each replica says it runs to a value by job, namespace and pod.
+// latencies are the p99 latencies of the services by the labels.
+func latencies(services []catalog.Service, matchers, by, legend string) []query {
+	var queries []query
+	for _, service := range services {
+		queries = append(queries, query{requestsOf(service).quantile(.99, fmt.Sprintf("job=%q", service.Name)+matchers, by), legend})
+	}
+	return queries
+}
+
+// versioned adds the label version to a value by namespace and pod.
 func versioned(value, job string) string {
 	return fmt.Sprintf(`%s * on (namespace, pod) group_left (version) max by (namespace, pod, version) (service_info{job=%q})`, value, job)
 }
 
-// pods is 1 for each pod of the services, with job and colour as its own series have them.
+// pods is 1 for each pod of the services, with the labels job and colour of the pod's own series.
 func pods(selector string) string {
 	matchers := `namespace="` + appsNamespace + `", label_colour!=""`
 	if selector != "" {
@@ -88,7 +97,7 @@ func pods(selector string) string {
 	return labelled("kube_pod_labels{"+matchers+"}", "namespace, pod")
 }
 
-// labelled takes job and colour from the labels of an object, and keeps of its own labels those named.
+// labelled sets job and colour from the labels of an object, and keeps only the given labels.
 func labelled(series, keep string) string {
 	return fmt.Sprintf(`max by (%s, job, colour) (label_replace(label_replace(%s, "job", "$1", "label_app_kubernetes_io_name", "(.*)"), "colour", "$1", "label_colour", "(.*)"))`,
 		keep, series)
@@ -104,7 +113,7 @@ func deployments(value, selector string) string {
 		value, labelled(series+"}", "namespace, deployment"))
 }
 
-// byColour sums a value of containers by job and colour; selector chooses among the labels of their pods.
+// byColour sums a value of containers by job and colour. The selector applies to the labels of their pods.
 func byColour(value, selector string) string {
 	return fmt.Sprintf("sum by (job, colour) (sum by (namespace, pod) (%s) %s %s)", value, ofPod, pods(selector))
 }
@@ -114,15 +123,15 @@ func named(service string) string { return fmt.Sprintf("label_app_kubernetes_io_
 
 func colours() []release.Colour { return []release.Colour{release.Blue, release.Green} }
 
-// live is 1 for each job of which the colour is live, else 0. Services that look at the switch tell; of others, live is
-// the colour that has most of the requests.
+// live is 1 for each job whose live colour this is, else 0. For services without the metric service_live, the colour with most of the
+// requests counts as live.
 func live(colour release.Colour) string {
 	requests := fmt.Sprintf("max by (job) (%s{colour=%q}) >= bool max by (job) (%s)", RequestsByColour, colour, RequestsByColour)
 	return fmt.Sprintf(`label_replace((max by (job) (service_live{colour=%q}) or (%s) unless on (job) service_live), "colour", %q, "", "")`,
 		colour, requests, colour)
 }
 
-// liveColours is live of each colour, by job and colour.
+// liveColours is live for both colours, by job and colour.
 func liveColours() string {
 	var each []string
 	for _, colour := range colours() {
@@ -131,7 +140,7 @@ func liveColours() string {
 	return "(" + strings.Join(each, " or ") + ")"
 }
 
-// liveNumber is, by job, the sum of the numbers of the live colours: 1 is blue, 2 green, 3 both while they change, 0 none.
+// liveNumber is a number for the live colours by job: 1 is blue, 2 green, 3 both (during a switch), 0 none.
 func liveNumber() string {
 	var each []string
 	for i, colour := range colours() {
@@ -140,10 +149,10 @@ func liveNumber() string {
 	return "sum by (job) (" + strings.Join(each, " or ") + ")"
 }
 
-// wentLive is 1 at the moment at which a colour that wasn't live a minute ago is live, by job and colour.
+// wentLive is 1 for a colour that is live and wasn't a minute ago, by job and colour.
 const wentLive = `max by (job, colour) (service_live) == 1 unless max by (job, colour) (service_live offset 1m) == 1`
 
-// used and requested are of containers: cores in use, bytes in use, and what the scheduler keeps free for them.
+// used is the cores or bytes that containers use.
 func used(resource, namespaces string) string {
 	selector := fmt.Sprintf(`job=%q, container!="", container!="POD", namespace=~%q`, containerJob, namespaces)
 	if resource == cpu {

@@ -2,11 +2,15 @@ package dashboard
 
 import (
 	"fmt"
+	"slices"
+
+	"github.com/grafana/grafana-foundation-sdk/go/cog"
+	grafana "github.com/grafana/grafana-foundation-sdk/go/dashboard"
 
 	"platform.example/infra/catalog"
 )
 
-// stores is Postgres and both kinds of Redis.
+// stores shows Postgres and both kinds of Redis.
 func stores(services []catalog.Service) plan {
 	postgres := fmt.Sprintf("job=%q", postgresJob)
 	database := postgres + `, datname=~"$database"`
@@ -19,90 +23,90 @@ func stores(services []catalog.Service) plan {
 	}
 	return plan{
 		uid: storesUID, title: "Data stores", since: "now-3h",
-		about:     "Postgres, the Redis that may forget (cache) and the Redis that holds the events (stream).",
-		variables: nil,
-		rows: append([]row{
-			{title: "Do they answer?", height: 4, panels: []panel{
+		about:     "Postgres, the Redis of the cache and the Redis of the stream.",
+		variables: []cog.Builder[grafana.VariableModel]{choice("database", "Database", databases)},
+		rows: slices.Concat([]row{
+			{title: "Availability", height: 4, panels: []panel{
 				{
 					kind: number, width: 6, title: "Postgres", unit: "none", states: answers(), limits: falling(.5, 1),
-					about: "Whether the exporter gets an answer from Postgres.", asked: ask("min(pg_up{"+postgres+"})", "Postgres"),
+					about: "Whether Postgres answers the exporter.", asked: ask("min(pg_up{"+postgres+"})", "Postgres"),
 				},
 				{
 					kind: number, width: 6, title: "Redis", unit: "none", states: answers(), limits: falling(.5, 1),
-					about: "Whether the exporters get an answer from the cache and from the stream.",
+					about: "Whether the cache and the stream answer their exporters.",
 					asked: ask("min by (job) (redis_up{"+redis+"})", "{{job}}"),
 				},
 				{
 					kind: number, width: 6, title: "Connections of Postgres", unit: "percentunit", limits: rising(.8, ready),
-					about: "Share of the connections that Postgres takes. Beyond it, services that start can't sign in.",
+					about: "Used share of max_connections. At the maximum, new replicas can't connect.",
 					asked: ask(fmt.Sprintf("sum(pg_stat_activity_count{%s}) / max(pg_settings_max_connections{%s})", postgres, postgres), "in use"),
 				},
 				{
 					kind: number, width: 6, title: "Memory of Redis", unit: "percentunit", limits: rising(.9, full),
-					about: "Share of the memory that each Redis may use. At its end the cache forgets; the stream refuses to take events.",
+					about: "Used share of maxmemory. At the maximum, the cache evicts entries and the stream refuses events.",
 					none:  "no limit is set",
 					asked: ask(fmt.Sprintf("max by (job) (redis_memory_used_bytes{%s} / (redis_memory_max_bytes > 0))", redis), "{{job}}"),
 				},
 			}},
-		}, append(postgresRows(postgres, database), append(redisRows(redis), streamRows(services)...)...)...),
-	}.with(choice("database", "Database", databases))
+		}, postgresRows(postgres, database), redisRows(redis), streamRows(services)),
+	}
 }
 
-func answers() []state { return []state{{0, "silent", bad}, {1, "answers", good}} }
+func answers() []state { return []state{{0, "down", bad}, {1, "up", good}} }
 
 func postgresRows(postgres, database string) []row {
 	return []row{{title: "Postgres", height: 8, panels: []panel{
 		{
 			kind: lines, width: 8, title: "Connections by database", unit: "none", min: to(0),
-			about: "Connections that are open, and the most that the server takes.",
+			about: "Open connections, and the server's maximum.",
 			asked: []query{
 				{fmt.Sprintf("sum by (datname) (pg_stat_activity_count{%s})", database), "{{datname}}"},
-				{fmt.Sprintf("max(pg_settings_max_connections{%s})", postgres), "most"},
+				{fmt.Sprintf("max(pg_settings_max_connections{%s})", postgres), "maximum"},
 			},
 		},
 		{
 			kind: lines, width: 8, title: "Transactions", unit: "ops", min: to(0),
-			about: "Transactions a second that were committed.",
+			about: "Committed transactions per second.",
 			asked: ask(fmt.Sprintf("sum by (datname) (rate(pg_stat_database_xact_commit{%s}%s))", database, rate), "{{datname}}"),
 		},
 		{
 			kind: lines, width: 8, title: "Rolled back", unit: "ops", min: to(0),
-			about: "Transactions a second that were undone, by the service or because they failed.",
+			about: "Transactions per second that were rolled back, by the service or because they failed.",
 			asked: ask(fmt.Sprintf("sum by (datname) (rate(pg_stat_database_xact_rollback{%s}%s))", database, rate), "{{datname}}"),
 		},
 		{
-			kind: lines, width: 8, title: "Found in memory", unit: "percentunit", min: to(0), max: to(1), limits: falling(.9, .98),
-			about: "Share of the blocks asked for that Postgres had in its own memory. Below 98 % for long, it has too little.",
-			none:  "no block was asked for",
+			kind: lines, width: 8, title: "Buffer hit ratio", unit: "percentunit", min: to(0), max: to(1), limits: falling(.9, .98),
+			about: "Share of the blocks that Postgres reads from its own memory. Below 98 % for long, it has too little memory.",
+			none:  "no reads",
 			asked: ask(fmt.Sprintf("sum by (datname) (rate(pg_stat_database_blks_hit{%s}%s)) / (sum by (datname) (rate(pg_stat_database_blks_hit{%s}%s) + rate(pg_stat_database_blks_read{%s}%s)) > 0)",
 				database, rate, database, rate, database, rate), "{{datname}}"),
 		},
 		{
 			kind: lines, width: 8, title: "Locks", unit: "none", min: to(0),
-			about: "Locks that are held, by mode. ExclusiveLock and AccessExclusiveLock for long keep others waiting.",
+			about: "Held locks by mode. A long ExclusiveLock or AccessExclusiveLock blocks others.",
 			asked: ask(fmt.Sprintf("sum by (mode) (pg_locks_count{%s}) > 0", database), "{{mode}}"),
-			none:  "no lock is held",
+			none:  "no locks",
 		},
 		{
 			kind: lines, width: 8, title: "Deadlocks", unit: "none", min: to(0), limits: []limit{{1, careful}},
-			about: "Transactions in 5 minutes that waited for each other, of which Postgres ended one.",
+			about: "Deadlocks in 5 minutes. Postgres aborts one transaction of each.",
 			asked: []query{
 				{fmt.Sprintf("sum by (datname) (increase(pg_stat_database_deadlocks{%s}[5m]))", database), "{{datname}}"},
 			},
 		},
 		{
 			kind: lines, width: 8, title: "Longest transaction", unit: "s", min: to(0), limits: rising(5, 60),
-			about: "Age of the oldest transaction that still runs. What is long here is a slow query, or one that holds locks and forgot them.",
+			about: "Age of the oldest running transaction. A long one is a slow query, or an idle transaction that holds locks.",
 			asked: ask(fmt.Sprintf("max by (datname) (pg_stat_activity_max_tx_duration{%s})", database), "{{datname}}"),
 		},
 		{
-			kind: lines, width: 8, title: "Sorted on disk", unit: "Bps", min: to(0),
-			about: "Bytes a second that queries wrote to temporary files, because they needed more memory than they may use: slow queries.",
+			kind: lines, width: 8, title: "Temporary files", unit: "Bps", min: to(0),
+			about: "Bytes per second that queries write to temporary files, because they exceed work_mem. Such queries are slow.",
 			asked: ask(fmt.Sprintf("sum by (datname) (rate(pg_stat_database_temp_bytes{%s}%s))", database, rate), "{{datname}}"),
 		},
 		{
 			kind: lines, width: 8, title: "Size", unit: "bytes", min: to(0), stacked: true,
-			about: "Databases on disk, one upon the other.",
+			about: "Sizes of the databases on disk, stacked.",
 			asked: ask(fmt.Sprintf("max by (datname) (pg_database_size_bytes{%s})", database), "{{datname}}"),
 		},
 	}}}
@@ -112,21 +116,21 @@ func redisRows(redis string) []row {
 	return []row{{title: "Redis", height: 8, panels: []panel{
 		{
 			kind: lines, width: 8, title: "Memory", unit: "bytes", min: to(0),
-			about: "Memory in use, and what each may use.",
+			about: "Memory in use, and its maximum.",
 			asked: []query{
 				{fmt.Sprintf("max by (job) (redis_memory_used_bytes{%s})", redis), "{{job}}"},
-				{fmt.Sprintf("max by (job) (redis_memory_max_bytes{%s}) > 0", redis), "{{job}}: most"},
+				{fmt.Sprintf("max by (job) (redis_memory_max_bytes{%s}) > 0", redis), "{{job}}: maximum"},
 			},
 		},
 		{
-			kind: lines, width: 8, title: "Found", unit: "percentunit", min: to(0), max: to(1),
-			about: "Share of the keys asked for that were there.", none: "no key was asked for",
+			kind: lines, width: 8, title: "Hit ratio", unit: "percentunit", min: to(0), max: to(1),
+			about: "Share of the look-ups of keys that found one.", none: "no look-ups",
 			asked: ask(fmt.Sprintf("max by (job) (rate(redis_keyspace_hits_total{%s}%s) / (rate(redis_keyspace_hits_total{%s}%s) + rate(redis_keyspace_misses_total{%s}%s) > 0))",
 				redis, rate, redis, rate, redis, rate), "{{job}}"),
 		},
 		{
-			kind: lines, width: 8, title: "Forgotten", unit: "ops", min: to(0),
-			about: "Keys a second that were evicted to make room, and those whose time was over. The stream must evict nothing.",
+			kind: lines, width: 8, title: "Evicted and expired keys", unit: "ops", min: to(0),
+			about: "Evicted and expired keys per second. The stream must not evict any.",
 			asked: []query{
 				{fmt.Sprintf("max by (job) (rate(redis_evicted_keys_total{%s}%s))", redis, rate), "{{job}}: evicted"},
 				{fmt.Sprintf("max by (job) (rate(redis_expired_keys_total{%s}%s))", redis, rate), "{{job}}: expired"},
@@ -134,12 +138,12 @@ func redisRows(redis string) []row {
 		},
 		{
 			kind: lines, width: 8, title: "Commands", unit: "ops", min: to(0),
-			about: "Commands a second.",
+			about: "Commands per second.",
 			asked: ask(fmt.Sprintf("max by (job) (rate(redis_commands_processed_total{%s}%s))", redis, rate), "{{job}}"),
 		},
 		{
 			kind: lines, width: 8, title: "Clients", unit: "none", min: to(0),
-			about: "Connections open, and those that wait for an entry of the stream.",
+			about: "Open connections, and those that wait for an entry of the stream.",
 			asked: []query{
 				{fmt.Sprintf("max by (job) (redis_connected_clients{%s})", redis), "{{job}}"},
 				{fmt.Sprintf("max by (job) (redis_blocked_clients{%s})", redis), "{{job}}: wait"},
@@ -147,13 +151,13 @@ func redisRows(redis string) []row {
 		},
 		{
 			kind: lines, width: 8, title: "Slow commands", unit: "none", min: to(0),
-			about: "Commands in 5 minutes that took longer than Redis' limit (10 ms unless set).",
+			about: "Commands in 5 minutes that took longer than Redis' threshold (by default 10 ms).",
 			asked: ask(fmt.Sprintf("max by (job) (clamp_min(delta(redis_slowlog_last_id{%s}[5m]), 0))", redis), "{{job}}"),
 		},
 	}}}
 }
 
-// streamRows is what the services say of the stream: who consumes it, how far behind they are.
+// streamRows shows the services' metrics of the stream.
 func streamRows(services []catalog.Service) []row {
 	var waiting, unpublished, dead []query
 	for _, service := range services {
@@ -174,17 +178,17 @@ func streamRows(services []catalog.Service) []row {
 	var panels []panel
 	if waiting != nil {
 		panels = append(panels, panel{
-			kind: lines, width: 10, title: "Behind the stream", unit: "none", min: to(0), limits: rising(100, 1000), asked: waiting,
-			about: "Events that a consumer hasn't been given yet (lag), and those that it is handling (pending).",
+			kind: lines, width: 10, title: "Consumer lag", unit: "none", min: to(0), limits: rising(100, 1000), asked: waiting,
+			about: "Events that a consumer hasn't received yet (lag), and events in progress (pending).",
 		}, panel{
 			kind: number, width: 4, title: "Dead letters", unit: "none", limits: []limit{{1, bad}}, asked: dead,
-			about: "Events that couldn't be handled and were put aside.",
+			about: "Events that couldn't be handled.",
 		})
 	}
 	if unpublished != nil {
 		panels = append(panels, panel{
 			kind: lines, width: 10, title: "Waiting to be published", unit: "none", min: to(0), limits: []limit{{100, careful}}, asked: unpublished,
-			about: "Events that stand in a service's database and not yet in the stream.",
+			about: "Events in a service's database that aren't in the stream yet.",
 		})
 	}
 	if panels == nil {

@@ -1,19 +1,20 @@
-// Package route says who is told of which alert, how soon and how often: Alertmanager's configuration as a value.
+// Package route generates Alertmanager's configuration.
 package route
 
 import (
 	"bytes"
 	"fmt"
 	"path"
+	"strings"
 	"time"
 
 	"gopkg.in/yaml.v3"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/network"
 )
 
-// The files that hold where to send, and nothing else. They are mounted from a Secret: no secret stands in the
-// configuration, which is a ConfigMap that more people read.
+// The files with the receivers' URLs and keys. They are in a Secret, since the configuration is in a ConfigMap.
 const (
 	SlackFile          = "slack-webhook-url"
 	PagerDutyFile      = "pagerduty-routing-key"
@@ -21,13 +22,12 @@ const (
 	DeadMansSwitchFile = "dead-mans-switch-url"
 )
 
-// Receivers is which of the files there are. With none, alerts are seen in Alertmanager and nobody is told: its receiver
-// is called nobody.
+// Receivers are the configured receivers. Without any, Alertmanager only shows alerts: they go to the receiver "nobody".
 type Receivers struct {
-	Slack          bool // told of pages and tickets
-	PagerDuty      bool // told of pages
-	Webhook        bool // told of everything
-	DeadMansSwitch bool // told every minute that all is well; raises the alarm itself when it hears nothing
+	Slack          bool // receives pages and tickets
+	PagerDuty      bool // receives pages
+	Webhook        bool // receives all alerts
+	DeadMansSwitch bool // receives the watchdog every minute, and raises an alarm without it
 }
 
 // The names of the receivers.
@@ -42,15 +42,14 @@ const (
 const (
 	watchdog = "Watchdog"
 
-	// pageWait is how long a page waits for others of its kind. It leaves within 10 s.
+	// pageWait is how long a page waits for others of its group. It is sent within 10 s.
 	pageWait = 5 * time.Second
-	// ticketWait is longer: what silences a ticket may need another evaluation to fire.
+	// ticketWait is longer, since an alert that inhibits a ticket may fire only at the next evaluation.
 	ticketWait = time.Minute
 	heartbeat  = time.Minute
 )
 
-// Config is the configuration of Alertmanager (prometheus.io/docs, "Alerting configuration"). The receivers' files are in
-// folder.
+// Config is the configuration of Alertmanager (prometheus.io/docs, "Alerting configuration"). The receivers' files are in folder.
 func Config(stackName, folder string, receivers Receivers) ([]byte, error) {
 	config := config{
 		Route:   receivers.routes(),
@@ -70,7 +69,7 @@ func Config(stackName, folder string, receivers Receivers) ([]byte, error) {
 	return text.Bytes(), nil
 }
 
-// routes is by severity. What has none that is known is no less than a ticket.
+// routes routes alerts by severity. Unknown severities count as tickets.
 func (r Receivers) routes() route {
 	page := route{
 		Matchers: []string{matches("severity", string(catalog.Page))}, Receiver: nobody,
@@ -93,11 +92,11 @@ func (r Receivers) routes() route {
 	if r.Slack {
 		root.Receiver = tickets
 	}
-	if r.Webhook { // as soon as anybody, and then to the next
+	if r.Webhook { // in addition to the other receivers
 		root.Routes = append(root.Routes, route{Receiver: webhook, Continue: true,
 			Wait: seconds(pageWait), Interval: seconds(time.Minute), Repeat: seconds(4 * time.Hour)})
 	}
-	rest := route{Receiver: root.Receiver} // the root receives only what no child does, and the webhook's is one
+	rest := route{Receiver: root.Receiver} // the webhook's route matches all alerts, so the root's receiver gets none
 	root.Routes = append(root.Routes, alive, page, rest)
 	return root
 }
@@ -124,7 +123,7 @@ func (r Receivers) all(stackName, folder string) []receiver {
 	return []receiver{{Name: nobody}, page, ticket, plain, alive}
 }
 
-// What is told. A group is one alert of one job: its alerts differ in the pod, the node and the like.
+// The templates of notifications. A group is one alert of one job: its alerts differ in pod, node and the like.
 const (
 	summaries = `{{ range $i, $a := .Alerts }}{{ if $i }}; {{ end }}{{ .Annotations.summary }}{{ end }}`
 	title     = `{{ .CommonLabels.severity }}{{ if eq .Status "resolved" }}, resolved{{ end }}: {{ .GroupLabels.alertname }} {{ .GroupLabels.job }}`
@@ -192,3 +191,51 @@ type hook struct {
 func matches(label, value string) string { return fmt.Sprintf("%s=%q", label, value) }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%ds", int(d.Seconds())) }
+
+// inhibition mutes the target while the source fires with the same values of the labels Equal.
+type inhibition struct {
+	Source []string `yaml:"source_matchers"`
+	Target []string `yaml:"target_matchers"`
+	Equal  []string `yaml:"equal,omitempty"`
+}
+
+// inhibitions mute alerts that follow from another alert. Alerts that explain the cause, such as PodCrashLooping, aren't muted.
+func inhibitions() []inhibition {
+	return []inhibition{
+		{
+			Source: []string{matches("severity", string(catalog.Page))}, Target: []string{matches("severity", string(catalog.Ticket))},
+			Equal: []string{"alertname", "job"},
+		},
+		follow("NodeNotReady", []string{"node"}, "PodCrashLooping", "PodOutOfMemory", "TargetDown", "TargetServesGarbage",
+			"NodePressure", "NodeMemoryLow", "NodeDiskFilling", "NodeDiskFull"),
+		follow("ServiceDown", []string{"job"}, "AvailabilityBudgetBurn", "LatencyBudgetBurn", "LiveColourDown", "ReplicasShort",
+			"TargetDown", "TargetMissing", "TargetServesGarbage", "BreakerOpen", "BulkheadFull", "OutboxStuck", "StreamLag", "StreamStalled"),
+		follow("LiveColourDown", []string{"job"}, "AvailabilityBudgetBurn", "LatencyBudgetBurn", "BreakerOpen", "ReplicasShort"),
+		follow("EdgeDown", []string{"job"}, "EdgeFailing", "EdgeTrafficGone", "ReplicasShort", "TargetDown", "TargetMissing", "TargetServesGarbage"),
+		follow("EdgeFailing", []string{"job"}, "EdgeTrafficGone"),
+		follow("PostgresDown", nil, "AvailabilityBudgetBurn", "LatencyBudgetBurn", "EdgeFailing", "BreakerOpen", "BulkheadFull",
+			"RevocationsOld", "OutboxStuck", "StreamLag", "StreamStalled", "WebhookFailing", "PostgresConnections"),
+		of(follow("RedisDown", nil, "OutboxStuck", "StreamLag", "StreamStalled", "StreamMemory", "StreamNotPersisting"), network.Stream),
+		of(follow("RedisDown", nil, "CacheEvicting"), network.Cache),
+		follow("StreamNotPersisting", nil, "OutboxStuck"),
+		follow("StreamLag", []string{"job", "consumer"}, "StreamStalled"),
+		follow("VolumeFull", []string{"job", "persistentvolumeclaim"}, "VolumeFilling"),
+		follow("NodeDiskFull", []string{"node", "device"}, "NodeDiskFilling"),
+		follow("TargetMissing", []string{"job"}, "TargetDown"),
+	}
+}
+
+// follow mutes the targets, of any severity, while the source fires.
+func follow(source string, equal []string, targets ...string) inhibition {
+	return inhibition{
+		Source: []string{matches("alertname", source)},
+		Target: []string{fmt.Sprintf("alertname=~%q", strings.Join(targets, "|"))},
+		Equal:  equal,
+	}
+}
+
+// of restricts the source to a job.
+func of(i inhibition, job string) inhibition {
+	i.Source = append(i.Source, matches("job", job))
+	return i
+}

@@ -17,7 +17,7 @@ import (
 
 const folder = "/run/secrets/alertmanager"
 
-func TestAlertmanagerTakesEveryChoiceOfReceivers(t *testing.T) {
+func TestAlertmanagerAcceptsTheConfig(t *testing.T) {
 	for choice := range 16 {
 		receivers := Receivers{Slack: choice&1 > 0, PagerDuty: choice&2 > 0, Webhook: choice&4 > 0, DeadMansSwitch: choice&8 > 0}
 		if out, err := amtool(t, "check-config", write(t, receivers)).CombinedOutput(); err != nil {
@@ -26,7 +26,7 @@ func TestAlertmanagerTakesEveryChoiceOfReceivers(t *testing.T) {
 	}
 }
 
-func TestWhoIsTold(t *testing.T) {
+func TestRouting(t *testing.T) {
 	all := Receivers{Slack: true, PagerDuty: true, Webhook: true, DeadMansSwitch: true}
 	const page, ticket, alive = "alertname=ServiceDown job=user-service severity=page", "alertname=DeadLetters job=notification-service severity=ticket",
 		"alertname=Watchdog job=prometheus severity=none"
@@ -35,17 +35,17 @@ func TestWhoIsTold(t *testing.T) {
 		receivers     Receivers
 		want          string
 	}{
-		{"a page, to whom pages go and to the webhook", page, all, "webhook,pages"},
+		{"a page with all receivers", page, all, "webhook,pages"},
 		{"a ticket", ticket, all, "webhook,tickets"},
 		{"the heartbeat", alive, all, "webhook,dead-mans-switch"},
-		{"an alert of somebody else's, without a severity", "alertname=Other job=x", all, "webhook,tickets"},
+		{"an alert without a severity", "alertname=Other job=x", all, "webhook,tickets"},
 		{"a page without a webhook", page, Receivers{Slack: true, PagerDuty: true}, "pages"},
-		{"a page where there is but Slack", page, Receivers{Slack: true}, "pages"},
-		{"a ticket where there is but PagerDuty, which isn't called for it", ticket, Receivers{PagerDuty: true}, "nobody"},
-		{"a page where there is but the webhook", page, Receivers{Webhook: true}, "webhook,nobody"},
-		{"a page where there is nobody", page, Receivers{}, "nobody"},
-		{"a ticket where there is nobody", ticket, Receivers{}, "nobody"},
-		{"the heartbeat where there is but Slack, which it would fill", alive, Receivers{Slack: true}, "nobody"},
+		{"a page with only Slack", page, Receivers{Slack: true}, "pages"},
+		{"a ticket with only PagerDuty", ticket, Receivers{PagerDuty: true}, "nobody"},
+		{"a page with only the webhook", page, Receivers{Webhook: true}, "webhook,nobody"},
+		{"a page without receivers", page, Receivers{}, "nobody"},
+		{"a ticket without receivers", ticket, Receivers{}, "nobody"},
+		{"the heartbeat with only Slack", alive, Receivers{Slack: true}, "nobody"},
 	} {
 		arguments := []string{"config", "routes", "test", "--config.file=" + write(t, test.receivers), "--verify.receivers=" + test.want}
 		out, err := amtool(t, append(arguments, strings.Fields(test.labels)...)...).CombinedOutput()
@@ -55,7 +55,7 @@ func TestWhoIsTold(t *testing.T) {
 	}
 }
 
-func TestReceiversAreToldWhatTheyAreFor(t *testing.T) {
+func TestReceivers(t *testing.T) {
 	all := Receivers{true, true, true, true}.all("production", folder)
 	at := func(name string) receiver {
 		return all[slices.IndexFunc(all, func(r receiver) bool { return r.Name == name })]
@@ -71,8 +71,8 @@ func TestReceiversAreToldWhatTheyAreFor(t *testing.T) {
 	}
 }
 
-// TestAPageLeavesWithinTenSeconds is of what Alertmanager adds to the time that Prometheus takes.
-func TestAPageLeavesWithinTenSeconds(t *testing.T) {
+// Checks the time that Alertmanager adds to that of Prometheus.
+func TestPagesAreSentWithinTenSeconds(t *testing.T) {
 	routes := Receivers{true, true, true, true}.routes()
 	for _, child := range routes.Routes {
 		if child.Receiver != pages && child.Receiver != webhook {
@@ -105,7 +105,7 @@ func TestSecretsAreReadFromFiles(t *testing.T) {
 	}
 }
 
-func TestInhibitionsSpeakOfAlertsThatThereAre(t *testing.T) {
+func TestInhibitionsNameExistingAlerts(t *testing.T) {
 	severities := map[string][]catalog.Severity{}
 	for _, group := range rule.Groups(catalog.Services(), rule.Options{}) {
 		for _, alert := range group.Alerts {
@@ -129,7 +129,7 @@ func TestInhibitionsSpeakOfAlertsThatThereAre(t *testing.T) {
 	}
 }
 
-func TestOneCauseIsToldOnce(t *testing.T) {
+func TestInhibitions(t *testing.T) {
 	type labels = map[string]string
 	alert := func(name, severity, job string, more ...string) labels {
 		made := labels{"alertname": name, "severity": severity, "job": job}
@@ -171,7 +171,7 @@ func TestOneCauseIsToldOnce(t *testing.T) {
 	}
 }
 
-// silences judges as Alertmanager does (prometheus.io/docs/alerting/latest/configuration, "inhibit_rule").
+// silences evaluates inhibitions like Alertmanager (prometheus.io/docs/alerting/latest/configuration, "inhibit_rule").
 func (i inhibition) silences(t *testing.T, source, target map[string]string) bool {
 	if !match(t, i.Source, source) || !match(t, i.Target, target) || (match(t, i.Source, target) && match(t, i.Target, source)) {
 		return false
@@ -213,7 +213,7 @@ func amtool(t *testing.T, arguments ...string) *exec.Cmd {
 	t.Helper()
 	path, err := exec.LookPath("amtool")
 	if err != nil {
-		t.Skip("amtool isn't on PATH: nobody has said whether Alertmanager takes this configuration; `make unit` puts it there")
+		t.Skip("amtool isn't on PATH: the configuration is not checked; `make unit` installs it")
 	}
 	return exec.CommandContext(t.Context(), path, arguments...)
 }

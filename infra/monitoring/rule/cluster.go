@@ -9,7 +9,7 @@ import (
 	"platform.example/infra/network"
 )
 
-// workloads is what breaks below a Deployment, a StatefulSet, a DaemonSet or a Job.
+// workloads are the alerts on pods and their Deployments, StatefulSets, DaemonSets and Jobs.
 func workloads(ours string) Group {
 	short := func(ready, wanted, label string) Alert {
 		return Alert{
@@ -17,7 +17,7 @@ func workloads(ours string) Group {
 			Expr:        ofWorkload(fmt.Sprintf("%s{%s} - %s{%s} > 0", wanted, ours, ready, ours), label),
 			Labels:      map[string]string{"kind": label},
 			Summary:     "{{ $labels.job }}: {{ $value }} replicas are missing",
-			Description: "{{ $labels." + label + " }} in {{ $labels.namespace }} has been {{ $value }} replicas short for ten minutes. It has less in reserve than it should.",
+			Description: "{{ $labels." + label + " }} in {{ $labels.namespace }} has lacked {{ $value }} replicas for ten minutes. It has less spare capacity than configured.",
 		}
 	}
 	return Group{Name: "workloads", Alerts: []Alert{
@@ -25,15 +25,15 @@ func workloads(ours string) Group {
 			Name: "PodCrashLooping", Severity: catalog.Ticket, KeepFiring: 5 * time.Minute,
 			Expr: ofPod(fmt.Sprintf(`sum by (namespace, pod, container) (increase(kube_pod_container_status_restarts_total{%s}[15m])) > 2.5`, ours), ours) + "\nor " +
 				ofPod(fmt.Sprintf(`max by (namespace, pod, container) (max_over_time(kube_pod_container_status_waiting_reason{%s, reason="CrashLoopBackOff"}[5m])) > 0`, ours), ours),
-			Summary:     "{{ $labels.job }}: {{ $labels.pod }} crashes again and again",
-			Description: "Container {{ $labels.container }} of {{ $labels.pod }} in {{ $labels.namespace }} ends soon after each start.",
+			Summary:     "{{ $labels.job }}: {{ $labels.pod }} is crash looping",
+			Description: "Container {{ $labels.container }} of {{ $labels.pod }} in {{ $labels.namespace }} exits soon after each start.",
 		},
 		{
 			Name: "PodOutOfMemory", Severity: catalog.Ticket, KeepFiring: 15 * time.Minute,
 			Expr: ofPod(fmt.Sprintf(`max by (namespace, pod, container) (kube_pod_container_status_last_terminated_reason{%s, reason="OOMKilled"}) == 1
   and on (namespace, pod, container) sum by (namespace, pod, container) (increase(kube_pod_container_status_restarts_total{%s}[15m])) > 0`, ours, ours), ours),
-			Summary:     "{{ $labels.job }}: {{ $labels.pod }} was killed for want of memory",
-			Description: "Container {{ $labels.container }} of {{ $labels.pod }} in {{ $labels.namespace }} went beyond its memory limit and was killed. What it had in hand is lost.",
+			Summary:     "{{ $labels.job }}: {{ $labels.pod }} ran out of memory",
+			Description: "Container {{ $labels.container }} of {{ $labels.pod }} in {{ $labels.namespace }} exceeded its memory limit and was killed. Its requests in flight are lost.",
 		},
 		short("kube_deployment_status_replicas_available", "kube_deployment_spec_replicas", "deployment"),
 		short("kube_statefulset_status_replicas_ready", "kube_statefulset_replicas", "statefulset"),
@@ -42,58 +42,58 @@ func workloads(ours string) Group {
 			Name: "AutoscalerAtLimit", For: 15 * time.Minute, Severity: catalog.Ticket,
 			Expr: ofWorkload(strings.ReplaceAll(`kube_horizontalpodautoscaler_status_desired_replicas{ours} >= kube_horizontalpodautoscaler_spec_max_replicas{ours}
   and kube_horizontalpodautoscaler_spec_max_replicas{ours} > kube_horizontalpodautoscaler_spec_min_replicas{ours}`, "ours", ours), "horizontalpodautoscaler"),
-			Summary:     "{{ $labels.job }}: as many replicas as there may be",
-			Description: "{{ $labels.horizontalpodautoscaler }} has wanted {{ $value }} replicas, its maximum, for a quarter of an hour. More load makes it slower.",
+			Summary:     "{{ $labels.job }}: the autoscaler is at its maximum",
+			Description: "{{ $labels.horizontalpodautoscaler }} has requested {{ $value }} replicas, its maximum, for 15 minutes. More load makes the service slower.",
 		},
 		{
 			Name: "JobFailed", Severity: catalog.Ticket,
 			Expr:        fmt.Sprintf(`label_replace(kube_job_failed{%s, condition="true"} == 1, "job", "$1", "job_name", "(.+)")`, ours),
 			Summary:     "{{ $labels.job_name }}: the Job has failed",
-			Description: "Job {{ $labels.job_name }} in {{ $labels.namespace }} was tried as often as it may be. A migration or the users of a store aren't what they should be.",
+			Description: "Job {{ $labels.job_name }} in {{ $labels.namespace }} has failed and has no retries left. A migration or the users of a store may be incomplete.",
 		},
 	}}
 }
 
-// nodes is the machines that all of it runs on.
+// nodes are the alerts on nodes.
 func nodes() Group {
-	// Of a node speak kube-state-metrics, the kubelet and the node-exporter; one alert is to name one job.
+	// The metrics of nodes come from several jobs. The alerts have a common one.
 	const job = `, "job", "node", "", "")`
 	return Group{Name: "nodes", Alerts: []Alert{
 		{
 			Name: "NodeNotReady", For: time.Minute, Severity: catalog.Page,
 			Expr:        `label_replace(max by (node) (kube_node_status_condition{condition="Ready", status="true"}) == 0` + job,
 			Summary:     "{{ $labels.node }}: the node isn't ready",
-			Description: "Kubernetes has heard nothing good of {{ $labels.node }} for a minute. Its pods are taken to be lost five minutes later.",
+			Description: "{{ $labels.node }} hasn't been ready for a minute. Kubernetes evicts its pods after five minutes.",
 		},
 		{
 			Name: "NodePressure", For: 2 * time.Minute, Severity: catalog.Ticket,
 			Expr:        `label_replace(max by (node, condition) (kube_node_status_condition{condition=~".+Pressure", status="true"}) == 1` + job,
 			Summary:     "{{ $labels.node }}: {{ $labels.condition }}",
-			Description: "{{ $labels.node }} says {{ $labels.condition }}: it evicts pods, those with the lowest priority first, and takes no new ones.",
+			Description: "{{ $labels.node }} reports {{ $labels.condition }}: it evicts pods, beginning with the lowest priority, and accepts no new ones.",
 		},
 		{
 			Name: "NodeMemoryLow", For: 10 * time.Minute, Severity: catalog.Ticket,
 			Expr:        `label_replace(max by (node) (node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes) < 0.07` + job,
-			Summary:     "{{ $labels.node }}: little memory is left",
-			Description: "{{ $value | humanizePercentage }} of the memory of {{ $labels.node }} is available. Soon the kernel chooses whom to kill.",
+			Summary:     "{{ $labels.node }}: little memory is available",
+			Description: "{{ $value | humanizePercentage }} of the memory of {{ $labels.node }} is available. The kernel may soon kill processes.",
 		},
 		{
 			Name: "NodeDiskFilling", For: 30 * time.Minute, Severity: catalog.Ticket,
 			Expr: `label_replace(min by (node, device) (node_filesystem_avail_bytes{fstype!~"tmpfs|ramfs"} / node_filesystem_size_bytes) < 0.3
   and on (node, device) min by (node, device) (predict_linear(node_filesystem_avail_bytes{fstype!~"tmpfs|ramfs"}[6h], 24 * 3600)) < 0` + job,
-			Summary:     "{{ $labels.node }}: the disk is full within a day",
-			Description: "{{ $value | humanizePercentage }} of {{ $labels.device }} of {{ $labels.node }} is free, and at the pace of the last six hours nothing will be in a day. Then pods are evicted and images don't fit.",
+			Summary:     "{{ $labels.node }}: the disk will be full within a day",
+			Description: "{{ $value | humanizePercentage }} of {{ $labels.device }} of {{ $labels.node }} is free. At the rate of the last six hours it will be full within a day; pods are then evicted and images can't be pulled.",
 		},
 		{
 			Name: "NodeDiskFull", For: 2 * time.Minute, Severity: catalog.Page,
 			Expr:        `label_replace(min by (node, device) (node_filesystem_avail_bytes{fstype!~"tmpfs|ramfs"} / node_filesystem_size_bytes) < 0.05` + job,
 			Summary:     "{{ $labels.node }}: the disk is full",
-			Description: "{{ $value | humanizePercentage }} of {{ $labels.device }} of {{ $labels.node }} is free. Stores on it can't write, and pods are being evicted.",
+			Description: "{{ $value | humanizePercentage }} of {{ $labels.device }} of {{ $labels.node }} is free. Stores on it can't write, and Kubernetes evicts pods.",
 		},
 	}}
 }
 
-// storage is the volumes, as far as their driver measures them; a folder of the node is measured with the node's disk.
+// storage are the alerts on volumes whose driver has metrics. Local volumes count towards the node's disk.
 func storage(ours string) Group {
 	free := fmt.Sprintf(`min by (job, namespace, persistentvolumeclaim) (kubelet_volume_stats_available_bytes{%s} / kubelet_volume_stats_capacity_bytes)`, ours)
 	return Group{Name: "storage", Alerts: []Alert{
@@ -101,14 +101,14 @@ func storage(ours string) Group {
 			Name: "VolumeFilling", For: 30 * time.Minute, Severity: catalog.Ticket,
 			Expr: ofClaim(fmt.Sprintf(`%s < 0.4
   and min by (job, namespace, persistentvolumeclaim) (predict_linear(kubelet_volume_stats_available_bytes{%s}[6h], 24 * 3600)) < 0`, free, ours)),
-			Summary:     "{{ $labels.job }}: volume {{ $labels.persistentvolumeclaim }} is full within a day",
-			Description: "{{ $value | humanizePercentage }} of {{ $labels.persistentvolumeclaim }} in {{ $labels.namespace }} is free, and at the pace of the last six hours nothing will be in a day.",
+			Summary:     "{{ $labels.job }}: volume {{ $labels.persistentvolumeclaim }} will be full within a day",
+			Description: "{{ $value | humanizePercentage }} of {{ $labels.persistentvolumeclaim }} in {{ $labels.namespace }} is free. At the rate of the last six hours it will be full within a day.",
 		},
 		{
 			Name: "VolumeFull", For: time.Minute, Severity: catalog.Page,
 			Expr:        ofClaim(free + ` < 0.05`),
 			Summary:     "{{ $labels.job }}: volume {{ $labels.persistentvolumeclaim }} is full",
-			Description: "{{ $value | humanizePercentage }} of {{ $labels.persistentvolumeclaim }} in {{ $labels.namespace }} is free. Its server soon refuses to write.",
+			Description: "{{ $value | humanizePercentage }} of {{ $labels.persistentvolumeclaim }} in {{ $labels.namespace }} is free. Its server will soon be unable to write.",
 		},
 	}}
 }
@@ -116,20 +116,20 @@ func storage(ours string) Group {
 const (
 	day = 24 * time.Hour
 
-	// certificateTicket is less than the 30 days before its end at which a certificate of 90 days is renewed: an automatic renewal
-	// raises no alert. certificatePage is when it can no longer wait for a Monday.
+	// certificateTicket is less than the 30 days before expiry at which a certificate of 90 days is renewed, so that an automatic
+	// renewal raises no alert. certificatePage is too short to wait for the end of a weekend.
 	certificateTicket = 21 * day
 	certificatePage   = 3 * day
 )
 
-// certificates is when certificates expire. Traefik reports its own. The stores report none: whenever the CronJob that renews
-// certificates has succeeded, each of them lasts for a third of its duration at least.
+// certificates are the alerts on certificates that expire. Traefik has a metric of its certificate. The stores have none, but each time
+// the CronJob that renews certificates succeeds, each of them is valid for at least another third of its duration.
 func certificates(ours string, authority time.Time, duration time.Duration) Group {
 	const expires, authorityJob = "job:certificate_not_after:timestamp_seconds", "certificate-authority"
 	renewal := duration / 3
 	cronJob := fmt.Sprintf(`{%s, cronjob="%s"}`, ours, network.Certificates)
 	group := Group{Name: "certificates", Records: []Record{{
-		// Traefik goes on telling of a certificate that was replaced; its own makeshift one serves nobody.
+		// Traefik keeps the metric of a replaced certificate. Its default certificate isn't used.
 		Name: expires, Expr: fmt.Sprintf(
 			`min by (job) (max by (job, pod, cn, sans) (traefik_tls_certs_not_after{job="%s", cn!="TRAEFIK DEFAULT CERT"}))`, network.Edge),
 	}, {
@@ -143,7 +143,7 @@ func certificates(ours string, authority time.Time, duration time.Duration) Grou
 	}
 	for _, at := range []struct {
 		severity         catalog.Severity
-		authority, other time.Duration // that are left
+		authority, other time.Duration // remaining
 	}{
 		{catalog.Page, certificatePage, min(certificatePage, renewal/10)},
 		{catalog.Ticket, certificateTicket, min(certificateTicket, renewal*7/10)},
@@ -153,13 +153,13 @@ func certificates(ours string, authority time.Time, duration time.Duration) Grou
 			Expr: fmt.Sprintf(`%[1]s{job="%[2]s"} - time() < %[3]d or %[1]s{job!="%[2]s"} - time() < %[4]d`,
 				expires, authorityJob, int(at.authority.Seconds()), int(at.other.Seconds())),
 			Summary:     "{{ $labels.job }}: the certificate expires soon",
-			Description: "The certificate of {{ $labels.job }} expires in {{ $value | humanizeDuration }}. From then on every client that verifies it fails to connect.",
+			Description: "The certificate of {{ $labels.job }} expires in {{ $value | humanizeDuration }}. Clients that verify it can't connect after that.",
 		})
 	}
 	return group
 }
 
-// stores is Postgres and the two kinds of Redis, as their exporters find them.
+// stores are the alerts on Postgres and Redis.
 func stores() Group {
 	const used = `sum by (job) (pg_stat_activity_count{backend_type="client backend"})`
 	redisDown := func(store string, severity catalog.Severity, means string) Alert {
@@ -167,7 +167,7 @@ func stores() Group {
 			Name: "RedisDown", For: 30 * time.Second, KeepFiring: time.Minute, Severity: severity,
 			Expr:        ofStore(fmt.Sprintf(`min by (job) (redis_up{job="%s%s"}) == 0`, store, exporter)),
 			Summary:     "{{ $labels.job }}: Redis doesn't answer",
-			Description: "The exporter gets no answer of {{ $labels.job }}. " + means,
+			Description: "{{ $labels.job }} doesn't answer its exporter. " + means,
 		}
 	}
 	memory := func(severity catalog.Severity, share float64, wait time.Duration) Alert {
@@ -175,8 +175,8 @@ func stores() Group {
 			Name: "StreamMemory", For: wait, Severity: severity,
 			Expr: ofStore(fmt.Sprintf(`max by (job) (redis_memory_used_bytes{job="%s%s"} / (redis_memory_max_bytes > 0)) > %g`,
 				network.Stream, exporter, share)),
-			Summary:     "{{ $labels.job }}: the memory for events is nearly used up",
-			Description: "{{ $value | humanizePercentage }} of the memory of {{ $labels.job }} is used. When it is full it refuses new events, which then wait in the outbox.",
+			Summary:     "{{ $labels.job }}: the memory for events is nearly full",
+			Description: "{{ $value | humanizePercentage }} of the memory of {{ $labels.job }} is used. When it is full, Redis refuses new events, which then wait in the outbox.",
 		}
 	}
 	return Group{Name: "stores", Alerts: []Alert{
@@ -184,45 +184,45 @@ func stores() Group {
 			Name: "PostgresDown", For: 30 * time.Second, KeepFiring: time.Minute, Severity: catalog.Page,
 			Expr:        ofStore(`min by (job) (pg_up) == 0`),
 			Summary:     "postgres: the database doesn't answer",
-			Description: "The exporter can't sign in to Postgres. Whatever reads or writes a user, an order or a notification is answered 503.",
+			Description: "The exporter can't connect to Postgres. Requests that read or write users, orders or notifications are answered 503.",
 		},
 		{
 			Name: "PostgresConnections", For: 5 * time.Minute, Severity: catalog.Ticket,
 			Expr: ofStore(`sum by (job, usename) (pg_stat_activity_count{backend_type="client backend"})
   / on (job, usename) max by (job, usename) (label_replace(pg_roles_connection_limit > 0, "usename", "$1", "rolname", "(.+)")) > 0.8`),
 			Labels:      map[string]string{"limit": "role"},
-			Summary:     "postgres: role {{ $labels.usename }} is short of connections",
-			Description: "Role {{ $labels.usename }} holds {{ $value | humanizePercentage }} of the connections that it may open. New replicas of its service won't get any.",
+			Summary:     "postgres: role {{ $labels.usename }} is near its connection limit",
+			Description: "Role {{ $labels.usename }} uses {{ $value | humanizePercentage }} of its connection limit. At the limit, new replicas of its service can't connect.",
 		},
 		{
 			Name: "PostgresConnections", For: 5 * time.Minute, Severity: catalog.Ticket,
 			Expr:        ofStore(used + ` / on (job) max by (job) (pg_settings_max_connections) > 0.8`),
 			Labels:      map[string]string{"limit": "server"},
-			Summary:     "postgres: the server is short of connections",
-			Description: "{{ $value | humanizePercentage }} of the server's connections are open. Soon services wait for one and time out.",
+			Summary:     "postgres: the server is near max_connections",
+			Description: "{{ $value | humanizePercentage }} of the server's connections are in use. At the maximum, services wait for a connection and time out.",
 		},
-		redisDown(network.Stream, catalog.Page, "No event is published or handled: orders are taken and wait in the outbox, nobody is notified."),
-		redisDown(network.Cache, catalog.Ticket, "Services do without: users are read from Postgres, and each replica of the gateway counts requests on its own."),
+		redisDown(network.Stream, catalog.Page, "No events are published or handled: orders are accepted and wait in the outbox, and users get no notifications."),
+		redisDown(network.Cache, catalog.Ticket, "Services work without it: they read users from Postgres, and each replica of the gateway counts requests separately."),
 		memory(catalog.Page, 0.95, 2*time.Minute),
 		memory(catalog.Ticket, 0.8, 10*time.Minute),
 		{
 			Name: "CacheEvicting", For: 30 * time.Minute, Severity: catalog.Ticket,
 			Expr:        ofStore(fmt.Sprintf(`sum by (job) (rate(redis_evicted_keys_total{job="%s%s"}[10m])) > 5`, network.Cache, exporter)),
 			Summary:     "{{ $labels.job }}: the cache is too small",
-			Description: "{{ $value | humanize }} entries a second have been evicted for half an hour. What is evicted is asked of Postgres again.",
+			Description: "{{ $value | humanize }} entries per second have been evicted for 30 minutes. Services read evicted entries from Postgres again.",
 		},
 		{
 			Name: "StreamNotPersisting", For: time.Minute, Severity: catalog.Page,
 			Expr: ofStore(fmt.Sprintf(`min by (job) (redis_aof_last_write_status{job="%s%s"}) == 0
   or min by (job) (redis_aof_last_bgrewrite_status{job="%s%s"}) == 0`, network.Stream, exporter, network.Stream, exporter)),
 			Summary:     "{{ $labels.job }}: events aren't written to disk",
-			Description: "The append-only file of {{ $labels.job }} can't be written or rewritten. Redis refuses events until it can.",
+			Description: "{{ $labels.job }} can't write or rewrite its append-only file. Redis refuses events until it can.",
 		},
 		{
 			Name: "RedisRejectsConnections", Severity: catalog.Ticket, KeepFiring: 10 * time.Minute,
 			Expr:        ofStore(`sum by (job) (increase(redis_rejected_connections_total[5m])) > 0`),
 			Summary:     "{{ $labels.job }}: connections are refused",
-			Description: "{{ $value | humanize }} connections were refused within five minutes: as many clients are connected as may be.",
+			Description: "{{ $value | humanize }} connections were refused within five minutes, because the maximum number of clients is connected.",
 		},
 	}}
 }

@@ -8,13 +8,13 @@ import (
 	"platform.example/infra/catalog"
 )
 
-// examples is at least two for each alert: one in which it fires and one in which it is silent.
+// examples has at least two examples for each alert: one in which it fires and one in which it doesn't.
 func examples() []example {
 	return slices.Concat(objectiveExamples(), outageExamples(), releaseExamples(), workloadExamples(), nodeExamples(),
 		storageExamples(), storeExamples(), eventExamples(), gatewayExamples(), targetExamples(), prometheusExamples())
 }
 
-// served is what a service counts in a minute: requests, of them answered 5xx and slower than promised.
+// served is a service's requests per minute: all, answered 5xx, and slower than the objective.
 func served(job, prefix string, requests, failed, slow, minutes int) []string {
 	within := map[string]string{"notification_service": "1.0"}[prefix]
 	if within == "" {
@@ -84,7 +84,7 @@ func objectiveExamples() []example {
 	}
 }
 
-// replica is what Prometheus and kube-state-metrics say of one: values of up, of ready, and of whether its colour is live.
+// replica is the series of a replica: the values of up, of ready, and of whether its colour is live.
 func replica(job, pod, colour, up, ready, live string) []string {
 	pods := fmt.Sprintf(`namespace="apps", pod="%s"`, pod)
 	return []string{
@@ -188,7 +188,7 @@ func releaseExamples() []example {
 	}
 }
 
-// pod is what kube-state-metrics says of the pod that the examples of workloads are about.
+// pod is the series of kube-state-metrics for the pod in the examples of workloads.
 func pod(more ...string) []string {
 	const one = `job="kube-state-metrics", namespace="apps", pod="user-service-blue-1"`
 	series := []string{
@@ -450,8 +450,8 @@ func targetExamples() []example {
 		{alert: "TargetServesGarbage", about: "an empty page comes", series: scrape("1x40", "0x40"), at: 7 * time.Minute, fires: []string{coredns}},
 		{alert: "TargetServesGarbage", about: "a target is away altogether", series: scrape("0x40", "0x40"), at: 7 * time.Minute},
 		{alert: "TargetServesGarbage", about: "a pod isn't ready and doesn't answer", series: replica("user-service", "a", "blue", "0x40", "0x40", "0x40"), at: 7 * time.Minute},
-		{alert: "TargetTooLarge", about: "a target tells fifteen thousand series", series: []string{`scrape_samples_post_metric_relabeling{job="coredns", instance="a"} 15000x60`}, at: 12 * time.Minute, fires: []string{missing}},
-		{alert: "TargetTooLarge", about: "a target tells a thousand series", series: []string{`scrape_samples_post_metric_relabeling{job="coredns", instance="a"} 1000x60`}, at: 12 * time.Minute},
+		{alert: "TargetTooLarge", about: "a target with fifteen thousand series", series: []string{`scrape_samples_post_metric_relabeling{job="coredns", instance="a"} 15000x60`}, at: 12 * time.Minute, fires: []string{missing}},
+		{alert: "TargetTooLarge", about: "a target with a thousand series", series: []string{`scrape_samples_post_metric_relabeling{job="coredns", instance="a"} 1000x60`}, at: 12 * time.Minute},
 		{alert: "TargetMissing", matchers: missing, about: "there is nothing to ask", at: 7 * time.Minute, fires: []string{missing}},
 		{alert: "TargetMissing", matchers: missing, about: "there is a target, which doesn't answer", series: scrape("0x40", "0x40"), at: 7 * time.Minute},
 		{alert: "TargetMissing", matchers: `job="user-service"`, about: "no pod of a service is found", at: 7 * time.Minute, fires: []string{`job="user-service"`}},
@@ -478,10 +478,10 @@ func prometheusExamples() []example {
 		{alert: "RulesFailing", about: "a rule fails at each evaluation", series: []string{own("prometheus_rule_evaluation_failures_total", rules, "0+1x60")}, at: 5 * time.Minute,
 			fires: []string{prometheus + rules}},
 		{alert: "RulesFailing", about: "every rule can be evaluated", series: []string{own("prometheus_rule_evaluation_failures_total", rules, "0x60"), own("prometheus_rule_group_iterations_missed_total", rules, "3x60")}, at: 5 * time.Minute},
-		{alert: "NotificationsFailing", severity: catalog.Page, about: "Alertmanager doesn't take what Prometheus tells", series: []string{own("prometheus_notifications_dropped_total", "", "0+1x60")}, at: 5 * time.Minute, fires: []string{prometheus}},
-		{alert: "NotificationsFailing", severity: catalog.Page, about: "a receiver doesn't take what Alertmanager tells", series: []string{manager("alertmanager_notifications_failed_total", `, integration="slack"`, "0+1x60")},
+		{alert: "NotificationsFailing", severity: catalog.Page, about: "Alertmanager refuses alerts of Prometheus", series: []string{own("prometheus_notifications_dropped_total", "", "0+1x60")}, at: 5 * time.Minute, fires: []string{prometheus}},
+		{alert: "NotificationsFailing", severity: catalog.Page, about: "a receiver refuses alerts of Alertmanager", series: []string{manager("alertmanager_notifications_failed_total", `, integration="slack"`, "0+1x60")},
 			at: 5 * time.Minute, fires: []string{`job="alertmanager"`}},
-		{alert: "NotificationsFailing", severity: catalog.Page, about: "all that is told is taken", at: 5 * time.Minute, series: []string{own("prometheus_notifications_dropped_total", "", "0x60"),
+		{alert: "NotificationsFailing", severity: catalog.Page, about: "all alerts are delivered", at: 5 * time.Minute, series: []string{own("prometheus_notifications_dropped_total", "", "0x60"),
 			own("prometheus_notifications_alertmanagers_discovered", "", "1x60"), manager("alertmanager_notifications_failed_total", `, integration="slack"`, "0x60")}},
 		{alert: "PrometheusStorageFull", about: "the storage is full with what ten days hold", step: time.Minute, at: 45 * time.Minute,
 			series: []string{own(blocks, "", "95x60"), own(limit, "", "100x60"), own(lowest, "", "-864000x60")}, fires: []string{prometheus}},

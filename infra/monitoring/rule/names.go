@@ -9,7 +9,7 @@ import (
 	"platform.example/infra/network"
 )
 
-// The namespace of the services, and what Prometheus calls those it asks.
+// The namespace of the services, and names of jobs.
 const (
 	apps = "apps"
 
@@ -18,18 +18,17 @@ const (
 	exporter         = "-exporter"
 )
 
-// always is the jobs that a platform has, whatever its services and settings.
+// always are the jobs of all platforms, with any services and settings.
 var always = []string{
 	network.Edge, "coredns", network.Postgres + exporter, network.Cache + exporter, network.Stream + exporter,
 	kubeStateMetrics, nodeExporter, "prometheus", "alertmanager", "kubelet", "cadvisor", "apiserver",
 }
 
-// Requests names the metrics by which a service counts what it is asked: all requests, those answered 5xx, and how long
-// they took, a histogram in seconds.
+// Requests are the names of a service's metrics of requests: all requests, those answered 5xx, and the duration, a histogram in seconds.
 type Requests struct{ Total, Failed, Duration string }
 
-// RequestsOf is what apps/internal/telemetry registers under the service's name; the gateway, which tells its requests
-// apart by whom they are for, has names of its own (apps/api-gateway/internal/api).
+// RequestsOf returns the names that apps/internal/telemetry registers for the service. The gateway has its own names
+// (apps/api-gateway/internal/api), since it distinguishes requests by their target service.
 func RequestsOf(service catalog.Service) Requests {
 	if service.Public {
 		return Requests{"gateway_requests_total", "gateway_service_errors_total", "gateway_request_duration_seconds"}
@@ -37,7 +36,7 @@ func RequestsOf(service catalog.Service) Requests {
 	return Requests{service.Role() + "_requests_total", service.Role() + "_errors_total", service.Role() + "_request_duration_seconds"}
 }
 
-// loud is an alternative of the services' names whose missed objectives are of this severity, for a =~ matcher.
+// loud is a regular expression for the services whose missed objectives have this severity.
 func loud(services []catalog.Service, severity catalog.Severity) string {
 	var names []string
 	for _, service := range services {
@@ -48,7 +47,7 @@ func loud(services []catalog.Service, severity catalog.Severity) string {
 	return strings.Join(names, "|")
 }
 
-// severities is those of the services, the louder first.
+// severities are the severities of the services, pages first.
 func severities(services []catalog.Service) []catalog.Severity {
 	var found []catalog.Severity
 	for _, severity := range []catalog.Severity{catalog.Page, catalog.Ticket} {
@@ -59,7 +58,7 @@ func severities(services []catalog.Service) []catalog.Severity {
 	return found
 }
 
-// inside is a matcher of the platform's namespaces: what goes wrong in others is nothing to wake our people for.
+// inside is a matcher for the platform's namespaces. Alerts ignore other namespaces.
 func inside() string {
 	var names []string
 	for _, name := range namespace.All() {
@@ -68,22 +67,21 @@ func inside() string {
 	return fmt.Sprintf(`namespace=~"%s"`, strings.Join(names, "|"))
 }
 
-// The series of kube-state-metrics, of kubelets and of exporters speak of others than who tells them; the label job says
-// of whom. These set it.
+// The following functions set the label job of series of kube-state-metrics, kubelets and exporters to the subject of the series.
 
-// ofWorkload takes the job from the name of a workload in label: a Deployment of a service ends in its colour.
+// ofWorkload takes the job from the name of a workload in label, without the colour.
 func ofWorkload(expr, label string) string { return relabelled(expr, label, "(.+?)(?:-blue|-green)?") }
 
-// ofClaim takes the job from a PersistentVolumeClaim's name: data-postgres-0 is that of postgres.
+// ofClaim takes the job from a PersistentVolumeClaim's name: data-postgres-0 belongs to postgres.
 func ofClaim(expr string) string {
 	return relabelled(expr, "persistentvolumeclaim", "(?:data-)?(.+?)(?:-[0-9]+)?")
 }
 
-// ofStore takes the job from that of the exporter beside it.
+// ofStore takes the job from the exporter's job.
 func ofStore(expr string) string { return relabelled(expr, "job", "(.+)"+exporter) }
 
-// ofPod takes the job from the pod's label app.kubernetes.io/name, where it has none from its container, and adds the node
-// on which it runs. What expr yields must have namespace, pod and container.
+// ofPod takes the job from the pod's label app.kubernetes.io/name, or from its container without the label, and adds the node. The
+// series of expr must have the labels namespace, pod and container.
 func ofPod(expr, ours string) string {
 	const label = "label_app_kubernetes_io_name"
 	const key = "namespace, pod"

@@ -9,24 +9,24 @@ import (
 	"platform.example/infra/catalog"
 )
 
-// The windows over which shares are computed. What is an hour and more changes slowly.
+// The windows of recorded shares.
 var (
 	shortWindows = []string{"30m", "1h", "2h", "6h"}
 	longWindows  = []string{"1d", "3d", "30d"}
 )
 
-// longInterval is how often the long windows are computed: rarely, for they read weeks, yet well within the 5 min for
-// which Prometheus takes a sample for the present.
+// longInterval is the evaluation interval of the long windows, which read weeks of samples. It is shorter than 5 min, after which
+// Prometheus considers a sample stale.
 const longInterval = 2 * time.Minute
 
-// burn is how fast an error budget is used up: 1 spends all of it in the 30 days. Factors and windows are those of Google's
-// Site Reliability Workbook, chapter 5, "Multiwindow, Multi-Burn-Rate Alerts".
+// burn is a burn rate of an error budget: 1 spends it in 30 days. Factors and windows are those of Google's Site Reliability Workbook,
+// chapter 5, "Multiwindow, Multi-Burn-Rate Alerts".
 type burn struct {
 	label       string
 	factor      float64
 	long, short string
 	span        time.Duration // of long
-	loses       string        // what of the budget it takes within long, for people
+	loses       string        // the share of the budget that it spends within long
 }
 
 var (
@@ -37,25 +37,25 @@ var (
 	slowBurn = burn{"slow", 1, "3d", "6h", 3 * 24 * time.Hour, "10 % of the budget of 30 days within three days"}
 )
 
-// leastMissed is how many requests must have gone wrong before anybody is told: in a quiet night one is a large share.
+// leastMissed is the minimum number of missed requests for an alert. With little traffic, one request is a large share.
 const leastMissed = 10
 
-// promise is one of the two things that a service's users are promised.
+// promise is one of a service's two objectives.
 type promise struct {
 	alert             string
-	ratio, missed     string // the recorded share, and the rate of the requests that miss it
-	objective, budget string // recorded
-	missing           string // what such a request is, for people
+	ratio, missed     string // recorded share and rate of the requests that miss it
+	objective, budget string // recorded series
+	missing           string // describes requests that miss it
 }
 
 var promises = []promise{
 	{"AvailabilityBudgetBurn", "job:errors:ratio_rate", "job:errors:rate5m",
 		"job:objective:availability", "job:error_budget:remaining", "answered 5xx"},
 	{"LatencyBudgetBurn", "job:slow:ratio_rate", "job:slow:rate5m",
-		"job:objective:latency_share", "job:latency_budget:remaining", "slower than promised"},
+		"job:objective:latency_share", "job:latency_budget:remaining", "slower than the objective"},
 }
 
-// objectives records how the services do, and pages while a budget goes fast.
+// objectives records the short windows, and alerts on fast burn rates.
 func objectives(services []catalog.Service) Group {
 	group := Group{Name: "objectives"}
 	for _, service := range services {
@@ -75,12 +75,12 @@ func objectives(services []catalog.Service) Group {
 	return group
 }
 
-// longObjectives records the long windows and what is left of the budgets, and files tickets.
+// longObjectives records the long windows and the remaining budgets, and alerts on slow burn rates.
 func longObjectives() Group {
 	group := Group{Name: "objectives-long", Interval: longInterval}
 	for _, promise := range promises {
 		group.Records = append(group.Records, promise.averages(longWindows)...)
-		// Without a request in 30 days the budget is whole.
+		// Without requests in 30 days the budget is unspent.
 		group.Records = append(group.Records, Record{Name: promise.budget,
 			Expr: fmt.Sprintf("1 - (%s30d or 0 * %s) / (1 - %s)", promise.ratio, promise.objective, promise.objective)})
 		group.Alerts = append(group.Alerts, promise.alertOf(slowBurn, catalog.Ticket, ".+"))
@@ -88,7 +88,7 @@ func longObjectives() Group {
 	return group
 }
 
-// promised is the catalog's numbers as series.
+// promised records the objectives of the catalog.
 func promised(service catalog.Service) []Record {
 	constant := func(name string, value float64) Record {
 		return Record{Name: name, Expr: fmt.Sprintf("vector(%s)", number(value)), Labels: map[string]string{"job": service.Name}}
@@ -100,8 +100,8 @@ func promised(service catalog.Service) []Record {
 	}
 }
 
-// counted is the rates of a service's requests: all, those answered 5xx, those slower than promised; and by colour. A
-// service that hasn't been asked anything yet is asked 0 times a second.
+// counted records the rates of a service's requests: all, those answered 5xx, those slower than the objective, and by colour. Without
+// any request yet, the rates are 0.
 func counted(service catalog.Service) []Record {
 	metrics := RequestsOf(service)
 	rate := func(by, metric, matchers string) string {
@@ -126,8 +126,7 @@ func counted(service catalog.Service) []Record {
 	return records
 }
 
-// averages is the share over each window: of the averages, not the average of shares, so that a request counts the same
-// whenever it came.
+// averages records the share over each window. It divides averages instead of averaging shares, so that each request counts the same.
 func (p promise) averages(windows []string) []Record {
 	var records []Record
 	for _, window := range windows {
@@ -137,8 +136,8 @@ func (p promise) averages(windows []string) []Record {
 	return records
 }
 
-// alertOf fires while the budget of one of these jobs burns that fast: over the long window, so that it matters, and over
-// the short one, so that it ends soon after.
+// alertOf fires while the budget of one of these jobs burns that fast in both windows. The long window avoids alerts on short peaks,
+// and the short window ends the alert soon after the cause.
 func (p promise) alertOf(b burn, severity catalog.Severity, jobs string) Alert {
 	exceeds := func(window string) string {
 		return fmt.Sprintf(`%s%s{job=~"%s"} > on (job) %s * (1 - %s)`, p.ratio, window, jobs, number(b.factor), p.objective)
@@ -151,14 +150,14 @@ func (p promise) alertOf(b burn, severity catalog.Severity, jobs string) Alert {
 		Severity: severity,
 		Labels:   map[string]string{"burn": b.label},
 		Summary:  fmt.Sprintf("{{ $labels.job }}: too many requests are %s", p.missing),
-		Description: fmt.Sprintf("{{ $value | humanizePercentage }} of the requests of the last %s were %s; that is %s times what the "+
-			"objective allows, and takes %s.", b.long, p.missing, number(b.factor), b.loses),
+		Description: fmt.Sprintf("{{ $value | humanizePercentage }} of the requests of the last %s were %s. That is more than %s times the share "+
+			"that the objective allows, and spends %s.", b.long, p.missing, number(b.factor), b.loses),
 	}
 }
 
 func number(value float64) string { return strconv.FormatFloat(value, 'g', -1, 64) }
 
-// Bound is a latency as the bucket's label le, as Prometheus 3 writes it: 0.25, and 1.0 for 1.
+// Bound formats a latency as the label le of Prometheus 3: 0.25, and 1.0 for 1.
 func Bound(latency time.Duration) string {
 	text := number(latency.Seconds())
 	if !strings.Contains(text, ".") {

@@ -1,5 +1,4 @@
-// Package rule says what Prometheus computes of what it has gathered, and of what it raises alerts: recording rules and
-// alerts as values, made from the catalog.
+// Package rule generates Prometheus' recording rules and alerts from the catalog.
 package rule
 
 import (
@@ -15,49 +14,49 @@ import (
 	"platform.example/infra/catalog"
 )
 
-// None is the severity of an alert that asks for nothing: it fires always, and its silence is the alarm.
+// None is the severity of the watchdog, which always fires. Its absence is the alarm.
 const None catalog.Severity = "none"
 
-// Group is rules that are evaluated together, in their order.
+// Group is rules that are evaluated in their order.
 type Group struct {
 	Name     string
-	Interval time.Duration // 0 for that of Prometheus
-	Records  []Record      // come before the alerts
+	Interval time.Duration // 0 for Prometheus' default
+	Records  []Record      // evaluated before the alerts
 	Alerts   []Alert
 }
 
-// Record is a series that is computed at every evaluation.
+// Record is a recording rule.
 type Record struct {
 	Name   string
 	Expr   string
 	Labels map[string]string
 }
 
-// Alert is a condition that somebody is told of. Its runbook is docs/runbooks/<Name>.md.
+// Alert is an alerting rule. Its runbook is docs/runbooks/<Name>.md.
 type Alert struct {
 	Name string
-	Expr string // PromQL; what it yields are the alerts, each with a label job by which they are grouped
-	// For is how long the condition must hold, KeepFiring how long the alert stays when it no longer does.
+	Expr string // PromQL; each resulting series is an alert and has the label job, by which alerts are grouped
+	// For is how long the condition must hold. KeepFiring is how long the alert fires after the condition ends.
 	For, KeepFiring time.Duration
 	Severity        catalog.Severity
 	Labels          map[string]string
 	Summary         string // one line
-	Description     string // what was measured and what it means
+	Description     string // the measurement and its consequence
 }
 
-// Options is what a stack decides.
+// Options are the settings of a stack.
 type Options struct {
 	// Runbooks is the URL of the folder docs/runbooks. Empty: alerts name the file in the repository.
 	Runbooks string
-	// AuthorityExpires is when the stack's own authority expires; zero where it isn't known.
+	// AuthorityExpires is the expiry of the stack's own authority, or zero if it isn't known.
 	AuthorityExpires time.Time
-	// CertificateDuration is how long its certificates last. Each is renewed in the last third.
+	// CertificateDuration is the validity of its certificates. Each is renewed in the last third.
 	CertificateDuration time.Duration
-	// Standby is how long a former version stands by after a release.
+	// Standby is how long the previous version is kept as the standby after a release.
 	Standby time.Duration
 }
 
-// Groups is every rule.
+// Groups returns all rules.
 func Groups(services []catalog.Service, options Options) []Group {
 	ours := inside()
 	return []Group{
@@ -77,7 +76,7 @@ func Groups(services []catalog.Service, options Options) []Group {
 	}
 }
 
-// YAML is every rule as Prometheus reads them (prometheus.io/docs, "Defining recording rules").
+// YAML returns all rules in Prometheus' format (prometheus.io/docs, "Defining recording rules").
 func YAML(services []catalog.Service, options Options) (string, error) {
 	var file ruleFile
 	for _, group := range Groups(services, options) {
@@ -131,7 +130,7 @@ func (g Group) file(runbooks string) groupFile {
 	return file
 }
 
-// seconds is a duration as Prometheus reads it; nothing for none.
+// seconds formats a duration for Prometheus. Zero is an empty text.
 func seconds(d time.Duration) string {
 	if d == 0 {
 		return ""
@@ -139,10 +138,10 @@ func seconds(d time.Duration) string {
 	return fmt.Sprintf("%ds", int(d.Seconds()))
 }
 
-// runbookFolder is where the runbooks are in the repository.
+// runbookFolder is the folder of the runbooks in the repository.
 const runbookFolder = "docs/runbooks"
 
-// runbook is where an alert's runbook is read; below no base it is the path in the repository.
+// runbook is the URL of an alert's runbook, or its path in the repository without a base.
 func runbook(base, alert string) string {
 	return strings.TrimSuffix(cmp.Or(base, runbookFolder), "/") + "/" + alert + ".md"
 }

@@ -22,20 +22,20 @@ import (
 	"platform.example/infra/catalog"
 )
 
-// example is a situation, and which alerts of one kind fire in it.
+// example is a situation, and the alerts of one kind that fire in it.
 type example struct {
 	alert    string
-	severity catalog.Severity // ticket where nothing is said
-	matchers string           // which alerts of that name it is about, such as burn="fast"; all of them where nothing is said
+	severity catalog.Severity // ticket by default
+	matchers string           // which alerts of that name it is about, such as burn="fast"; all of them by default
 	about    string
 	series   []string      // name{labels} values, as promtool writes them: 1+2x3 is 1 3 5 7
-	step     time.Duration // between two values; 15 s where nothing is said
-	judged   time.Duration // between two evaluations; step where nothing is said
+	step     time.Duration // between two values; 15 s by default
+	judged   time.Duration // between two evaluations; step by default
 	at       time.Duration
 	fires    []string // the labels of each alert, beside alertname, severity and those of the rule itself; none: silent
 }
 
-// platform is the services by which the examples go: not the catalog's, which may change.
+// platform is the services of the examples, which are independent of the catalog.
 func platform() []catalog.Service {
 	page := catalog.Objectives{Availability: 0.999, Latency: 250 * time.Millisecond, LatencyShare: 0.99, Breach: catalog.Page}
 	ticket := catalog.Objectives{Availability: 0.995, Latency: time.Second, LatencyShare: 0.99, Breach: catalog.Ticket}
@@ -47,7 +47,7 @@ func platform() []catalog.Service {
 	}
 }
 
-// options has an authority that expires twenty days after the examples begin.
+// options has an authority that expires twenty days after the start of the examples.
 func options() Options {
 	return Options{
 		Standby:             30 * time.Minute,
@@ -57,7 +57,7 @@ func options() Options {
 	}
 }
 
-func TestPrometheusTakesTheRules(t *testing.T) {
+func TestPrometheusAcceptsTheRules(t *testing.T) {
 	for name, services := range map[string][]catalog.Service{
 		"the catalog's": catalog.Services(), "the examples'": platform(), "one that pages": platform()[:1], "one that doesn't": platform()[3:],
 	} {
@@ -68,7 +68,7 @@ func TestPrometheusTakesTheRules(t *testing.T) {
 	}
 }
 
-func TestAlertsFireWhenTheyShouldAndOnlyThen(t *testing.T) {
+func TestAlerts(t *testing.T) {
 	arguments := []string{"test", "rules"}
 	for _, group := range Groups(platform(), options()) {
 		byInterval := map[time.Duration][]example{}
@@ -94,8 +94,8 @@ func TestAlertsFireWhenTheyShouldAndOnlyThen(t *testing.T) {
 	}
 }
 
-// Somebody else's Job that fails, volume that is full, or pod that crashes wakes nobody here.
-func TestRulesAreAboutTheNamespacesOfThePlatform(t *testing.T) {
+// Failures in other namespaces raise no alerts.
+func TestRulesIgnoreOtherNamespaces(t *testing.T) {
 	for _, group := range Groups(platform(), Options{}) {
 		exprs := map[string]string{}
 		for _, record := range group.Records {
@@ -125,8 +125,8 @@ func TestRulesAreAboutTheNamespacesOfThePlatform(t *testing.T) {
 	}
 }
 
-// rulesOf is a file with a group's rules, and what they need of the objectives: promtool evaluates all of a file each time.
-// The groups' names are in the order in which one needs the other.
+// rulesOf writes a file with a group's rules and the objectives that they need, since promtool evaluates complete files. The groups'
+// names are in the order of their dependencies.
 func rulesOf(t *testing.T, group Group) (path string, order []string) {
 	t.Helper()
 	needed := objectives(platform())
@@ -154,10 +154,10 @@ func rulesOf(t *testing.T, group Group) (path string, order []string) {
 	return path, order
 }
 
-// failures leaves out what promtool says of the files that are well.
-func failures(said string) string {
+// failures removes promtool's messages on valid files.
+func failures(output string) string {
 	var lines []string
-	for line := range strings.Lines(said) {
+	for line := range strings.Lines(output) {
 		if strings.TrimSpace(line) != "" && !strings.HasPrefix(line, "  SUCCESS") && !strings.HasPrefix(line, "  FAILED") {
 			lines = append(lines, line)
 		}
@@ -165,7 +165,7 @@ func failures(said string) string {
 	return strings.Join(lines, "")
 }
 
-func TestEveryAlertHasAnExampleInWhichItFiresAndOneInWhichItIsSilent(t *testing.T) {
+func TestAlertsHaveExamples(t *testing.T) {
 	fires, silent := map[string]bool{}, map[string]bool{}
 	for _, e := range examples() {
 		found := false
@@ -194,8 +194,8 @@ func TestEveryAlertHasAnExampleInWhichItFiresAndOneInWhichItIsSilent(t *testing.
 	}
 }
 
-// TestAnnotationsAreWhole fills in the annotations with the labels of the examples.
-func TestAnnotationsAreWhole(t *testing.T) {
+// Fills in the annotations with the labels of the examples.
+func TestAnnotations(t *testing.T) {
 	for _, e := range examples() {
 		for _, alert := range alerts(platform()) {
 			if !e.isAbout(alert) {
@@ -218,7 +218,7 @@ func TestAnnotationsAreWhole(t *testing.T) {
 	}
 }
 
-func TestEveryAlertSaysOfWhomAndHowLoud(t *testing.T) {
+func TestAlertsHaveJobAndSeverity(t *testing.T) {
 	for _, alert := range alerts(platform()) {
 		if !regexp.MustCompile(`^[A-Z][A-Za-z]+$`).MatchString(alert.Name) {
 			t.Errorf("%q is no name for a file", alert.Name)
@@ -227,7 +227,7 @@ func TestEveryAlertSaysOfWhomAndHowLoud(t *testing.T) {
 			t.Errorf("%s has severity %q", alert.Name, alert.Severity)
 		}
 		if alert.Summary == "" || alert.Description == "" {
-			t.Errorf("%s says nothing", alert.Name)
+			t.Errorf("%s has no summary or description", alert.Name)
 		}
 	}
 	for _, e := range examples() {
@@ -239,7 +239,7 @@ func TestEveryAlertSaysOfWhomAndHowLoud(t *testing.T) {
 	}
 }
 
-func TestAServiceWhoseBreachIsATicketNeverPages(t *testing.T) {
+func TestServicesWithTicketsNeverPage(t *testing.T) {
 	for _, e := range examples() {
 		for _, labels := range e.fires {
 			if e.level() == catalog.Page && parse(labels)["job"] == "notification-service" {
@@ -256,7 +256,7 @@ func TestAServiceWhoseBreachIsATicketNeverPages(t *testing.T) {
 	}
 }
 
-func TestANewServiceIsWatched(t *testing.T) {
+func TestNewServicesHaveAlerts(t *testing.T) {
 	added := catalog.Service{Name: "greeter-service", Objectives: platform()[1].Objectives}
 	before, after := render(t, platform()), render(t, append(platform(), added))
 	for _, want := range []string{
@@ -270,7 +270,7 @@ func TestANewServiceIsWatched(t *testing.T) {
 	}
 }
 
-func TestRunbooksAreLinked(t *testing.T) {
+func TestRunbookURLs(t *testing.T) {
 	for base, want := range map[string]string{
 		"":                              "docs/runbooks/ServiceDown.md",
 		"https://example.com/a":         "https://example.com/a/ServiceDown.md",
@@ -282,7 +282,7 @@ func TestRunbooksAreLinked(t *testing.T) {
 	}
 }
 
-// every, interval, level and isAbout fill in what an example doesn't say.
+// every, interval, level and isAbout are the defaults of examples.
 func (e example) every() time.Duration {
 	if e.step == 0 {
 		return 15 * time.Second
@@ -303,7 +303,7 @@ func (e example) isAbout(alert Alert) bool {
 	return alert.Name == e.alert && alert.Severity == e.level() && !alert.differs(parse(e.matchers))
 }
 
-// differs reports whether the rule gives its alerts another value of one of these labels.
+// differs reports whether the rule sets another value of one of these labels.
 func (a Alert) differs(labels map[string]string) bool {
 	for name, value := range a.Labels {
 		if given, there := labels[name]; there && given != value {
@@ -313,7 +313,7 @@ func (a Alert) differs(labels map[string]string) bool {
 	return false
 }
 
-// kind tells alerts of the same name apart that need examples of their own.
+// kind distinguishes alerts with the same name that need separate examples.
 func kind(alert Alert) string {
 	name := alert.Name + " " + string(alert.Severity)
 	for _, label := range slices.Sorted(maps.Keys(alert.Labels)) {
@@ -362,7 +362,7 @@ type sample struct {
 	Value  float64 `yaml:"value"`
 }
 
-// unitTests is the examples as promtool reads them. It asks for the series ALERTS, by which Prometheus tells what fires.
+// unitTests is the examples in promtool's format. It queries the series ALERTS.
 func unitTests(t *testing.T, group Group, interval time.Duration, examples []example) testFile {
 	rules, order := rulesOf(t, group)
 	file := testFile{RuleFiles: []string{rules}, Order: order, Interval: interval.String()}
@@ -393,7 +393,7 @@ func parse(labels string) map[string]string {
 	return parsed
 }
 
-// fill does what Prometheus does with an annotation, and refuses labels that there aren't.
+// fill expands an annotation as Prometheus does, and fails on missing labels.
 func fill(text string, labels map[string]string) (string, error) {
 	plain := func(value float64) string { return fmt.Sprint(value) }
 	parsed, err := template.New("").Option("missingkey=error").
@@ -432,22 +432,22 @@ func promtool(t *testing.T, arguments ...string) *exec.Cmd {
 	t.Helper()
 	path, err := exec.LookPath("promtool")
 	if err != nil {
-		t.Skip("promtool isn't on PATH: nobody has said whether Prometheus takes these rules; `make unit` puts it there")
+		t.Skip("promtool isn't on PATH: the rules are not checked; `make unit` installs it")
 	}
 	return exec.CommandContext(t.Context(), path, arguments...)
 }
 
-// ruleAt is where promtool says that a rule is wrong: file:line:column, or the group's name and the number of its rule.
+// ruleAt matches the position of an invalid rule: file:line:column, or the group's name and the number of its rule.
 var ruleAt = regexp.MustCompile(`(?m)rules\.yml: (\d+):`)
 
-// located adds to what promtool says the lines of the Go source that it speaks of.
-func located(t *testing.T, rules, said string) string {
+// located adds the lines of the Go source to promtool's messages.
+func located(t *testing.T, rules, output string) string {
 	content, err := os.ReadFile(rules)
 	if err != nil {
 		t.Fatal(err)
 	}
 	lines := strings.Split(string(content), "\n")
-	for _, match := range ruleAt.FindAllStringSubmatch(said, -1) {
+	for _, match := range ruleAt.FindAllStringSubmatch(output, -1) {
 		line, _ := strconv.Atoi(match[1])
 		for line = min(line, len(lines)); line > 0; line-- {
 			_, name, found := strings.Cut(lines[line-1], "alert: ")
@@ -455,15 +455,15 @@ func located(t *testing.T, rules, said string) string {
 				_, name, found = strings.Cut(lines[line-1], "record: ")
 			}
 			if found {
-				said = fmt.Sprintf("%s: %s:\n%s", source(t, name), name, said)
+				output = fmt.Sprintf("%s: %s:\n%s", source(t, name), name, output)
 				break
 			}
 		}
 	}
-	return said
+	return output
 }
 
-// source is the file and line of this package in which a text stands.
+// source is the file and line of this package with a text.
 func source(t *testing.T, text string) string {
 	t.Helper()
 	files, err := filepath.Glob("*.go")

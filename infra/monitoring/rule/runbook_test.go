@@ -18,7 +18,7 @@ const repository = "../../.."
 
 var runbookSections = []string{"## Impact", "## Diagnosis", "## Mitigation", "## Alert condition"}
 
-// severitiesByAlert is how loud each alert may be, as the index writes it.
+// severitiesByAlert is the severities of each alert in the format of the index.
 func severitiesByAlert() map[string]string {
 	found := map[string][]string{}
 	for _, group := range Groups(catalog.Services(), options()) {
@@ -28,15 +28,15 @@ func severitiesByAlert() map[string]string {
 			}
 		}
 	}
-	said := map[string]string{}
+	texts := map[string]string{}
 	for name, severities := range found {
 		slices.Sort(severities)
-		said[name] = strings.Join(severities, " or ")
+		texts[name] = strings.Join(severities, " or ")
 	}
-	return said
+	return texts
 }
 
-func TestEachAlertHasARunbookAndEachRunbookAnAlert(t *testing.T) {
+func TestAlertsHaveRunbooks(t *testing.T) {
 	alerts := severitiesByAlert()
 	for name := range alerts {
 		text, err := os.ReadFile(filepath.Join(repository, runbook("", name)))
@@ -55,12 +55,12 @@ func TestEachAlertHasARunbookAndEachRunbookAnAlert(t *testing.T) {
 	for _, file := range files {
 		name := strings.TrimSuffix(filepath.Base(file), ".md")
 		if _, ok := alerts[name]; !ok && name != "README" {
-			t.Errorf("%s/%s.md is about an alert that there isn't", runbookFolder, name)
+			t.Errorf("%s/%s.md: there is no such alert", runbookFolder, name)
 		}
 	}
 }
 
-func TestTheIndexNamesEachRunbookOnce(t *testing.T) {
+func TestRunbookIndex(t *testing.T) {
 	index := runbookFolder + "/README.md"
 	text, err := os.ReadFile(filepath.Join(repository, index))
 	if err != nil {
@@ -70,13 +70,13 @@ func TestTheIndexNamesEachRunbookOnce(t *testing.T) {
 	named := map[string]string{}
 	for _, match := range row.FindAllStringSubmatch(string(text), -1) {
 		if _, twice := named[match[1]]; twice || match[1] != match[2] {
-			t.Errorf("%s: %s: named twice, or its link leads elsewhere", index, match[1])
+			t.Errorf("%s: %s: duplicate, or with another link", index, match[1])
 		}
 		named[match[1]] = match[3]
 	}
 	for name, severity := range severitiesByAlert() {
 		if named[name] != severity {
-			t.Errorf("%s: %s: says severity %q, the rule %q", index, name, named[name], severity)
+			t.Errorf("%s: %s has severity %q, want %q", index, name, named[name], severity)
 		}
 		delete(named, name)
 	}
@@ -85,7 +85,7 @@ func TestTheIndexNamesEachRunbookOnce(t *testing.T) {
 	}
 }
 
-func TestARunbookWithFaultsIsRefusedWithTheirLines(t *testing.T) {
+func TestTroubles(t *testing.T) {
 	good := "# A\n\nA summary.\n\n## Impact\n\nx\n\n## Diagnosis\n\n```promql\nup == 0\n```\n\n## Mitigation\n\n`make secrets STACK=x`\n\n## Alert condition\n\nx\n"
 	if found := troubles("A", good); len(found) != 0 {
 		t.Fatalf("a good one has %q", found)
@@ -99,13 +99,13 @@ func TestARunbookWithFaultsIsRefusedWithTheirLines(t *testing.T) {
 		{"condition\n\nx\n", "condition\n"}: "is empty",
 	} {
 		text := strings.Replace(good, replaced[0], replaced[1], 1)
-		if found := troubles("A", text); !slices.ContainsFunc(found, func(said string) bool { return strings.Contains(said, want) }) {
-			t.Errorf("%q for %q is told as %q, want %q", replaced[1], replaced[0], found, want)
+		if found := troubles("A", text); !slices.ContainsFunc(found, func(fault string) bool { return strings.Contains(fault, want) }) {
+			t.Errorf("%q for %q: %q, want %q", replaced[1], replaced[0], found, want)
 		}
 	}
 }
 
-// troubles is what is wrong with a runbook, each with its line.
+// troubles returns the faults of a runbook with their lines.
 func troubles(name, text string) []string {
 	var found []string
 	at := func(offset int, format string, words ...any) {

@@ -25,18 +25,18 @@ var (
 	script = file("uPlot.iife.min.js") + ownScript
 )
 
-// file returns a file of uPlot, which the page holds as a whole.
+// file returns a file of uPlot. The page includes the complete file.
 func file(name string) string {
 	text, err := uplot.Files.ReadFile(name)
 	if err != nil {
-		panic(err) // it is embedded
+		panic(err) // the file is embedded
 	}
 	return string(text)
 }
 
 var page = template.Must(template.New("page").Parse(pageText))
 
-// policy lets a browser use the page's own style and script and nothing else, wherever the page lies.
+// policy is a Content-Security-Policy that allows only the page's own style and script.
 func policy() string {
 	hash := func(text string) string {
 		sum := sha256.Sum256([]byte(text))
@@ -45,13 +45,13 @@ func policy() string {
 	return "default-src 'none'; style-src " + hash(style) + "; script-src " + hash(script) + "; base-uri 'none'; form-action 'none'"
 }
 
-// view is what the page shows, as it is written.
+// view is the data of the page's template.
 type view struct {
 	Policy   string
 	Style    template.CSS
 	Script   template.JS
 	Report   Report
-	Outcome  string // how it is coloured
+	Outcome  string // CSS class
 	Began    string
 	Ended    string
 	Took     string
@@ -61,13 +61,13 @@ type view struct {
 	Figures  []figure
 }
 
-// serviceRow is a service in the table.
+// serviceRow is a row of the table of services.
 type serviceRow struct {
 	Service
 	Switch, Back, Last string
 }
 
-// stepRow is a step in the timeline.
+// stepRow is a row of the timeline.
 type stepRow struct {
 	Step
 	Took     string
@@ -75,7 +75,7 @@ type stepRow struct {
 	Switches []bar
 }
 
-// bar is a place on the timeline, in hundredths of its width.
+// bar is a bar, line or tick on the timeline, in percent of its width.
 type bar struct {
 	At, Width float64
 	Text      string
@@ -83,7 +83,7 @@ type bar struct {
 	Anchor    string // of the text
 }
 
-// WriteHTML writes the report for people.
+// WriteHTML writes the report as a page.
 func (r Report) WriteHTML(to io.Writer) error {
 	shown := view{
 		Policy: policy(), Style: template.CSS(style), Script: template.JS(script), Report: r, Outcome: outcomeClass(r.Outcome),
@@ -97,7 +97,6 @@ func (r Report) WriteHTML(to io.Writer) error {
 	return nil
 }
 
-// moment is a time to the second, in UTC.
 func moment(at time.Time) string {
 	if at.IsZero() {
 		return "unknown"
@@ -117,7 +116,7 @@ func outcomeClass(outcome string) string {
 	return "plain"
 }
 
-// span is the whole time of which the report tells, with what was measured before and after.
+// span is the time range of the plots: the release and all measurements.
 func (r Report) span() span {
 	whole := r.course()
 	for _, series := range r.Series {
@@ -128,7 +127,7 @@ func (r Report) span() span {
 	return whole
 }
 
-// course is the time of the release itself.
+// course is the time range of the release itself.
 func (r Report) course() span {
 	course := span{}.holding(r.Began).holding(r.Ended)
 	for _, step := range r.Steps {
@@ -156,7 +155,7 @@ func (r Report) serviceRows() []serviceRow {
 	return rows
 }
 
-// lastOld is how long the old colour went on answering.
+// lastOld is how long the old colour answered after the switch.
 func lastOld(service Service) string {
 	switch after := service.LastOld.Sub(service.Switched); {
 	case service.LastOld.IsZero():
@@ -168,7 +167,7 @@ func lastOld(service Service) string {
 	}
 }
 
-// leastBar is how wide a bar is at least, in hundredths, so that a quick step is seen.
+// leastBar is the minimum width of a bar in percent, so that a quick step is visible.
 const leastBar = 0.4
 
 func (r Report) stepRows() []stepRow {
@@ -176,16 +175,16 @@ func (r Report) stepRows() []stepRow {
 	var switches []bar
 	for _, service := range r.Services {
 		if !service.Switched.IsZero() {
-			switches = append(switches, bar{At: hundredths(course.share(service.Switched)), Class: "switch"})
+			switches = append(switches, bar{At: percent(course.share(service.Switched)), Class: "switch"})
 		}
 		if !service.TakenBack.IsZero() {
-			switches = append(switches, bar{At: hundredths(course.share(service.TakenBack)), Class: "back"})
+			switches = append(switches, bar{At: percent(course.share(service.TakenBack)), Class: "back"})
 		}
 	}
 	var rows []stepRow
 	for _, step := range r.Steps {
-		from := hundredths(course.share(step.Began))
-		width := max(hundredths(course.share(step.Began.Add(step.Took)))-from, leastBar)
+		from := percent(course.share(step.Began))
+		width := max(percent(course.share(step.Began.Add(step.Took)))-from, leastBar)
 		drawn := bar{At: min(from, 100-width), Width: width, Class: "step"}
 		if step.Failed {
 			drawn.Class = "step failed"
@@ -198,8 +197,8 @@ func (r Report) stepRows() []stepRow {
 func (r Report) timelineTicks() []bar {
 	course := r.course()
 	var bars []bar
-	for _, tick := range course.marks(r.Began, 6) {
-		at := hundredths(course.share(tick.at))
+	for _, tick := range course.ticks(r.Began, 6) {
+		at := percent(course.share(tick.at))
 		anchor := "middle"
 		switch {
 		case at < 3:
@@ -212,5 +211,5 @@ func (r Report) timelineTicks() []bar {
 	return bars
 }
 
-// hundredths is a share in hundredths, as exact as anybody sees.
-func hundredths(share float64) float64 { return math.Round(share*10000) / 100 }
+// percent rounds to two decimals.
+func percent(share float64) float64 { return math.Round(share*10000) / 100 }

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// written is the page of a report. A variable chooses where it is kept to be looked at:
+// written is the page of a report. REPORT_PAGE is a path at which to keep the page:
 //
 //	REPORT_PAGE=/tmp/report.html go test -run AllParts ./release/report
 func written(t *testing.T, r Report) string {
@@ -28,31 +28,31 @@ func written(t *testing.T, r Report) string {
 func TestThePageHasAllParts(t *testing.T) {
 	page := written(t, example())
 	for part, want := range map[string]string{
-		"outcome":             `<span class="outcome careful">taken back</span>`,
+		"outcome":             `<span class="outcome careful">rolled back</span>`,
 		"why":                 "order-service answered 3.1 %",
 		"by":                  "ada@laptop",
 		"when":                "2026-03-14 09:26:53 UTC",
 		"how long":            "2 min 34 s",
 		"a version":           "cdef01234567",
 		"the switch":          "09:27:53.040",
-		"the taking back":     "09:28:53.150",
-		"the old one's end":   "426 ms",
+		"the rollback":        "09:28:53.150",
+		"the last response":   "426 ms",
 		"a step":              "Start the candidates",
 		"its detail":          "errors rose from second 12 on",
-		"that it failed":      `<strong class="bad">failed</strong>`,
+		"a failed step":       `<strong class="bad">failed</strong>`,
 		"a quick step":        "80 ms",
 		"a plot":              "<h3>requests/s</h3>",
 		"a plot in ms":        "<h3>p99 latency <small>in ms</small></h3>",
 		"a line of blue":      `"colour":"blue","times":[`,
 		"a line of green":     `"colour":"green","times":[`,
-		"a mark of the flip":  `"switches":[{"at":60.04,"back":false}`,
-		"a mark of the back":  `{"at":120.15,"back":true}]`,
+		"the switch's line":   `"switches":[{"at":60.04,"back":false}`,
+		"the rollback's line": `{"at":120.15,"back":true}]`,
 		"the objective":       `"objective":250,`,
-		"what isn't measured": "no measurements",
-		"words for the plot":  `aria-label="order-service, errors/s. blue: 0 at first`,
+		"an empty plot":       "no measurements",
+		"a plot's label":      `aria-label="order-service, errors/s. blue: 0 at first`,
 	} {
 		if !strings.Contains(page, want) {
-			t.Errorf("%s: the page doesn't hold %s", part, want)
+			t.Errorf("%s: the page doesn't contain %s", part, want)
 		}
 	}
 	if drawn, services, plots := strings.Count(page, "<figure>"), 4, 3; drawn != services*plots {
@@ -60,20 +60,20 @@ func TestThePageHasAllParts(t *testing.T) {
 	}
 }
 
-func TestAReportOfNothingIsAPage(t *testing.T) {
+func TestPageOfAnEmptyReport(t *testing.T) {
 	page := written(t, Report{Stack: "local", Command: "release", Outcome: Failed, Began: began, Ended: began})
-	for _, want := range []string{"No service was concerned.", "No step was taken.", "no measurements"} {
+	for _, want := range []string{"No service was affected.", "No step was run.", "no measurements"} {
 		if !strings.Contains(page, want) {
-			t.Errorf("the page doesn't say: %s", want)
+			t.Errorf("the page doesn't contain: %s", want)
 		}
 	}
 	if strings.Contains(page, "NaN") || strings.Contains(page, "Inf") {
-		t.Error("the page draws what is no number")
+		t.Error("the page draws NaN or Inf")
 	}
 }
 
-// What was measured not at all gets words in place of an axis.
-func TestAnEmptySeriesHasNoAxis(t *testing.T) {
+// A plot without measurements has a text in place of the axes.
+func TestEmptySeriesHasNoAxis(t *testing.T) {
 	r := Report{Began: began, Ended: after(60), Series: []Series{
 		{Plot: Errors, Service: "order-service", Colour: "blue"},
 		{Plot: Errors, Service: "order-service", Colour: "green", Points: []Point{NewPoint(after(1), nan())}},
@@ -83,15 +83,15 @@ func TestAnEmptySeriesHasNoAxis(t *testing.T) {
 		t.Fatalf("drawn: %+v", figures)
 	}
 	if panel := figures[0].Panels[0]; !panel.Empty || len(panel.Drawing.Lines) != 0 {
-		t.Errorf("an axis of nothing: %+v", panel)
+		t.Errorf("the empty series has axes: %+v", panel)
 	}
 	if page := written(t, r); !strings.Contains(page, "no measurements") || strings.Contains(page, `class="plot"`) {
-		t.Error("the page has a plot of nothing")
+		t.Error("the page has an empty plot")
 	}
 }
 
-// Names come from a file that anybody may have written.
-func TestHostileNamesAreText(t *testing.T) {
+// Names may come from untrusted files.
+func TestHostileNamesAreEscaped(t *testing.T) {
 	const hostile = `"><script>alert(1)</script><img src=x onerror=alert(1)>{{.}}</style>`
 	page := written(t, Report{
 		Stack: hostile, Command: hostile, Outcome: hostile, Why: hostile, By: hostile, Began: began, Ended: after(10),
@@ -108,28 +108,28 @@ func TestHostileNamesAreText(t *testing.T) {
 	}
 }
 
-func TestThePageNeedsNothingElse(t *testing.T) {
+func TestPageIsSelfContained(t *testing.T) {
 	page := written(t, example())
 	own := strings.NewReplacer("<script>"+script+"</script>", "", "<style>"+style+"</style>", "").Replace(page)
 	for _, forbidden := range []string{"http://", "https://", "<link", "<img", " src=", " href=", "url(", "@import", " style=", " onload="} {
 		if strings.Contains(own, forbidden) {
-			t.Errorf("the page holds %s", forbidden)
+			t.Errorf("the page contains %s", forbidden)
 		}
 	}
 	policy := regexp.MustCompile(`Content-Security-Policy" content="([^"]*)"`).FindStringSubmatch(page)
 	if policy == nil || !strings.HasPrefix(policy[1], "default-src &#39;none&#39;; style-src &#39;sha256-") || strings.Contains(policy[1], "unsafe") {
 		t.Errorf("the policy is %q", policy)
 	}
-	// The hashes are those of style and script as they stand in the page.
+	// The policy has the hashes of this style and this script.
 	if !strings.Contains(page, "<style>"+style+"</style>") || !strings.Contains(page, "<script>"+script+"</script>") {
-		t.Error("style or script in the page aren't those whose hashes the policy holds")
+		t.Error("the page's style or script differ from those with the policy's hashes")
 	}
 }
 
-func TestHowLongTheOldColourWentOnAnswering(t *testing.T) {
+func TestLastOld(t *testing.T) {
 	for want, last := range map[string]time.Time{"unknown": {}, "none since": after(9.9), "0 ms": after(10), "1500 ms": after(11.5)} {
 		if got := lastOld(Service{Switched: after(10), LastOld: last}); got != want {
-			t.Errorf("it went on for %s, want %s", got, want)
+			t.Errorf("got %s, want %s", got, want)
 		}
 	}
 }

@@ -1,26 +1,28 @@
-// Package report says what happened during one release: as a file for programs and as a page for people. The page needs
-// nothing but itself, so that it can be kept, mailed and read years later.
+// Package report saves the report of one release as JSON and as a self-contained HTML page.
 package report
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
+	"os"
+	"path/filepath"
 	"time"
 )
 
-// The ways in which a release ends. A report may say another; it is shown as it stands.
+// The outcomes of a release. The page shows any other text unchanged.
 const (
 	Released  = "released"
-	TakenBack = "taken back"
+	TakenBack = "rolled back"
 	Failed    = "failed"
 )
 
-// Plot is what a series measures. Series of one Plot are drawn side by side on one scale.
+// Plot is the quantity of a series. Series of one Plot are drawn side by side on one scale.
 type Plot string
 
-// The plots that every release has.
+// The plots of every release.
 const (
 	Requests Plot = "requests/s"
 	Errors   Plot = "errors/s"
@@ -33,7 +35,7 @@ type Report struct {
 	Command string    `json:"command"` // release or rollback
 	Outcome string    `json:"outcome"`
 	Why     string    `json:"why,omitempty"` // one sentence
-	By      string    `json:"by,omitempty"`  // who gave the command
+	By      string    `json:"by,omitempty"`  // who ran the command
 	Began   time.Time `json:"began"`
 	Ended   time.Time `json:"ended"`
 
@@ -42,24 +44,23 @@ type Report struct {
 	Series   []Series  `json:"series,omitempty"`
 }
 
-// Service is what the release did with one service. Times that are zero are unknown, or never came.
+// Service is the switch of one service. A zero time is unknown or didn't happen.
 type Service struct {
 	Name        string    `json:"name"`
 	FromVersion string    `json:"from_version,omitempty"`
 	ToVersion   string    `json:"to_version,omitempty"`
 	FromColour  string    `json:"from_colour,omitempty"`
 	ToColour    string    `json:"to_colour,omitempty"`
-	Switched    time.Time `json:"switched,omitzero"`   // when its live selector changed to ToColour
-	LastOld     time.Time `json:"last_old,omitzero"`   // when FromColour last answered after the switch; of one that was taken back, before that
-	TakenBack   time.Time `json:"taken_back,omitzero"` // when its live selector changed back
+	Switched    time.Time `json:"switched,omitzero"`   // when the live selector changed to ToColour
+	LastOld     time.Time `json:"last_old,omitzero"`   // last response of FromColour after the switch, and before a rollback
+	TakenBack   time.Time `json:"taken_back,omitzero"` // when the live selector changed back
 }
 
-// String is the way of its traffic.
 func (s Service) String() string {
 	return fmt.Sprintf("%s from %s (%s) to %s (%s)", s.Name, s.FromVersion, s.FromColour, s.ToVersion, s.ToColour)
 }
 
-// Step is a part of the release that took time.
+// Step is a step of the release.
 type Step struct {
 	Name   string        `json:"name"`
 	Began  time.Time     `json:"began"`
@@ -68,23 +69,23 @@ type Step struct {
 	Failed bool          `json:"failed,omitempty"`
 }
 
-// Series is what was measured of one service in one colour.
+// Series is the measurements of one service in one colour.
 type Series struct {
 	Plot      Plot    `json:"plot"`
-	Unit      string  `json:"unit"` // of the values, such as "requests/s"; "s" is shown as ms where that reads better
+	Unit      string  `json:"unit"` // such as "requests/s"; the page shows small values in "s" as ms
 	Service   string  `json:"service"`
 	Colour    string  `json:"colour"`              // blue or green
-	Objective float64 `json:"objective,omitempty"` // what the values shall stay below, in Unit; 0: nothing was promised
-	Points    []Point `json:"points"`              // in the order of time
+	Objective float64 `json:"objective,omitempty"` // upper limit in Unit; 0 for none
+	Points    []Point `json:"points"`              // ordered by time
 }
 
-// Point is a measurement. Without a value the line has a gap there.
+// Point is a measurement. A nil value is a gap in the line.
 type Point struct {
 	At    time.Time `json:"at"`
 	Value *float64  `json:"value"`
 }
 
-// NewPoint is a measurement. A value that is no number, as Prometheus gives for a share of nothing, is none.
+// NewPoint is a measurement. NaN and Inf, which Prometheus returns for a division by zero, become a gap.
 func NewPoint(at time.Time, value float64) Point {
 	if math.IsNaN(value) || math.IsInf(value, 0) {
 		return Point{At: at}
@@ -92,7 +93,7 @@ func NewPoint(at time.Time, value float64) Point {
 	return Point{At: at, Value: &value}
 }
 
-// WriteJSON writes the report for other programs.
+// WriteJSON writes the report as indented JSON.
 func (r Report) WriteJSON(to io.Writer) error {
 	encoder := json.NewEncoder(to)
 	encoder.SetIndent("", " ")
@@ -100,4 +101,38 @@ func (r Report) WriteJSON(to io.Writer) error {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return nil
+}
+
+// Save writes the report to <time of the start>-<command>.json and .html in folder and returns the path of the page. It creates the
+// folder if necessary, replaces earlier files of the same report, and writes each file atomically.
+func Save(folder string, r Report) (page string, err error) {
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return "", fmt.Errorf("save a report: %w", err)
+	}
+	path := filepath.Join(folder, r.Began.UTC().Format("20060102T150405Z")+"-"+r.Command)
+	// The page comes first: programs that find the data expect the page beside it.
+	if err := write(path+".html", r.WriteHTML); err != nil {
+		return "", fmt.Errorf("save a report: %w", err)
+	}
+	if err := write(path+".json", r.WriteJSON); err != nil {
+		return "", fmt.Errorf("save a report: %w", err)
+	}
+	return path + ".html", nil
+}
+
+// write writes a temporary file and renames it.
+func write(path string, content func(io.Writer) error) (err error) {
+	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+"-")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(file.Name()))
+		}
+	}()
+	if err := errors.Join(content(file), file.Chmod(0o644), file.Sync(), file.Close()); err != nil {
+		return err
+	}
+	return os.Rename(file.Name(), path)
 }

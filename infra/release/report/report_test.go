@@ -18,7 +18,7 @@ func after(seconds float64) time.Time {
 	return began.Add(time.Duration(seconds * float64(time.Second)))
 }
 
-// example is a release that was taken back, with all that a report may hold.
+// example is a release that was rolled back, with all fields set.
 func example() Report {
 	r := Report{
 		Stack: "staging", Command: "release", Outcome: TakenBack,
@@ -31,7 +31,7 @@ func example() Report {
 			{Name: "Verify", Began: after(55.2), Took: 4 * time.Second},
 			{Name: "Switch", Began: after(60), Took: 80 * time.Millisecond},
 			{Name: "Watch", Began: after(60.1), Took: 60 * time.Second, Detail: "errors rose from second 12 on", Failed: true},
-			{Name: "Take back", Began: after(120.1), Took: 95 * time.Millisecond},
+			{Name: "Roll back", Began: after(120.1), Took: 95 * time.Millisecond},
 			{Name: "Reconcile the state", Began: after(120.2), Took: 33 * time.Second},
 		},
 	}
@@ -74,7 +74,7 @@ func example() Report {
 	return r
 }
 
-func TestWhatIsWrittenIsReadAgain(t *testing.T) {
+func TestJSONRoundTrip(t *testing.T) {
 	written := example()
 	var first bytes.Buffer
 	if err := written.WriteJSON(&first); err != nil {
@@ -87,7 +87,7 @@ func TestWhatIsWrittenIsReadAgain(t *testing.T) {
 	}
 	var again bytes.Buffer
 	if err := read.WriteJSON(&again); err != nil || again.String() != text {
-		t.Errorf("what was read is written differently (%v)", err)
+		t.Errorf("the second JSON differs from the first (%v)", err)
 	}
 	gaps := 0
 	for s := range written.Series {
@@ -102,7 +102,7 @@ func TestWhatIsWrittenIsReadAgain(t *testing.T) {
 	}
 }
 
-func TestSavedUnderTheTimeAndTheCommand(t *testing.T) {
+func TestSave(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "reports")
 	r := example()
 	r.Began = r.Began.In(time.FixedZone("elsewhere", 3600))

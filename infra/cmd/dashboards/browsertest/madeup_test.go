@@ -16,8 +16,8 @@ const (
 	scrape    = 15 * time.Second
 )
 
-// platform is a platform in words: what its Prometheus would have recorded of the last two hours. Order-service has had
-// a bad quarter of an hour, and user-service has gone from blue to green half an hour ago.
+// platform generates the series of a fictitious platform over the last two hours. Order-service had errors for 15 minutes, and
+// user-service switched from blue to green half an hour ago.
 type platform struct {
 	now     time.Time
 	moments []time.Time
@@ -25,7 +25,7 @@ type platform struct {
 	err     error
 }
 
-// write puts all series out in OpenMetrics, from which promtool makes blocks.
+// write writes all series as OpenMetrics, from which promtool creates blocks.
 func write(out io.Writer, now time.Time) error {
 	p := &platform{now: now, out: bufio.NewWriter(out)}
 	for at := now.Add(-madeUpFor).Truncate(scrape); at.Before(now.Add(madeUpTo)); at = at.Add(scrape) {
@@ -49,7 +49,7 @@ func firstOf(errs ...error) error {
 	return nil
 }
 
-// over writes a series; a value that isn't a number is none.
+// over writes a series. NaN means no sample.
 func (p *platform) over(series string, value func(minutes float64) float64) {
 	for _, at := range p.moments {
 		v := value(at.Sub(p.now).Minutes())
@@ -67,7 +67,7 @@ func (p *platform) constant(series string, value float64) {
 	p.over(series, func(float64) float64 { return value })
 }
 
-// counter writes a counter that rises by rate a second, given minutes before now.
+// counter writes a counter that rises by rate per second, as a function of the minutes before now.
 func (p *platform) counter(series string, rate func(minutes float64) float64) {
 	sum := 0.0
 	p.over(series, func(minutes float64) float64 {
@@ -78,7 +78,7 @@ func (p *platform) counter(series string, rate func(minutes float64) float64) {
 
 func steady(rate float64) func(float64) float64 { return func(float64) float64 { return rate } }
 
-// wave is rate with some life in it.
+// wave is a rate with some variation.
 func wave(rate, phase float64) func(float64) float64 {
 	return func(minutes float64) float64 {
 		return rate * (1 + .25*math.Sin(minutes/9+phase) + .08*math.Sin(minutes*1.7+2*phase))
@@ -122,7 +122,7 @@ func (p *platform) histogram(name, labels string, rate func(float64) float64, mi
 	p.counter(fmt.Sprintf(`%s_count{%s}`, name, labels), rate)
 }
 
-// replicas is the pods of a service: two in the live colour, and one that stands by.
+// replicas are the pods of a service: two in the live colour and one in the standby colour.
 func replicas(service string) []replica {
 	all := []replica{{service, "blue", service + "-blue-5c9d-x7k2p", "1.4.0"}, {service, "blue", service + "-blue-5c9d-m4wqz", "1.4.0"}}
 	if service == "user-service" {
@@ -137,7 +137,7 @@ func (r replica) labels() string {
 	return fmt.Sprintf(`job=%q,namespace="apps",pod=%q,colour=%q,instance=%q`, r.service, r.pod, r.colour, r.pod+":9090")
 }
 
-// takes is when a replica has requests.
+// takes reports when a replica gets requests.
 func (r replica) takes(rate func(float64) float64) func(float64) float64 {
 	if r.service != "user-service" {
 		return rate
@@ -256,7 +256,7 @@ func (p *platform) redis(l string, commands []string, rate func(float64) float64
 	p.constant(`redis_pool_idle_connections{`+l+`}`, 4)
 }
 
-// recorded is what recording rules make.
+// recorded writes the series of the recording rules.
 func (p *platform) recorded() {
 	for n, service := range names {
 		job := fmt.Sprintf(`job=%q`, service)
@@ -290,7 +290,7 @@ func (p *platform) recorded() {
 	}
 }
 
-// cluster is what kube-state-metrics, cadvisor and the kubelet say.
+// cluster writes the series of kube-state-metrics, cadvisor and the kubelet.
 func (p *platform) cluster() {
 	const kube = `job="kube-state-metrics"`
 	container := func(namespace, pod, name string, cores, bytes, wantsCores, wantsBytes float64) {
@@ -378,7 +378,7 @@ func (p *platform) stores() {
 	}
 }
 
-// rest is the edge and what fires.
+// rest writes the series of the edge and the firing alerts.
 func (p *platform) rest() {
 	const edge = `job="edge",entrypoint="websecure",method="GET",protocol="http"`
 	p.counter(`traefik_entrypoint_requests_total{`+edge+`,code="200"}`, wave(35, 0))

@@ -1,5 +1,5 @@
-// Package browsertest looks at the page of the command dashboards in a real browser, over a real Prometheus that holds
-// series made up for it. It is a module of its own, so that the platform's doesn't depend on a browser's driver.
+// Package browsertest tests the page of the command dashboards in a real browser, with a real Prometheus that has generated series. It is
+// a separate module, so that the platform's doesn't depend on a browser driver.
 package browsertest
 
 import (
@@ -63,7 +63,7 @@ func (e missingError) Error() string {
 	return e.program + ` is not on PATH: install it, or eval "$(make -s env)" where the platform has it`
 }
 
-// start builds the page, fills a Prometheus, and runs both.
+// start builds the page, fills a Prometheus, and starts both.
 func start(folder string) (stop func(), err error) {
 	var running []*exec.Cmd
 	stop = func() {
@@ -141,7 +141,7 @@ func start(folder string) (stop func(), err error) {
 	return stop, err
 }
 
-// alerts answers as Alertmanager's API v2 does.
+// alerts answers like Alertmanager's API v2.
 func alerts(w http.ResponseWriter, _ *http.Request) {
 	began := time.Now().Add(-12 * time.Minute).Format(time.RFC3339)
 	_, _ = fmt.Fprintf(w, `[
@@ -170,7 +170,7 @@ func eventually(condition func() error) error {
 	return err
 }
 
-// browser is one tab, and what went wrong in it.
+// browser is one tab and its errors.
 type browser struct {
 	t   *testing.T
 	ctx context.Context
@@ -227,19 +227,19 @@ func (b *browser) do(actions ...chromedp.Action) {
 	}
 }
 
-// open goes to an address of the page and waits until all is drawn.
+// open opens a URL of the page and waits until everything is drawn.
 func (b *browser) open(address string) {
 	b.t.Helper()
 	b.do(chromedp.Navigate(address), drawn(1))
 }
 
-// drawn waits until the page has drawn everything at least so often.
+// drawn waits until the page has drawn everything at least that many times.
 func drawn(turns int) chromedp.Action {
 	return chromedp.Poll(fmt.Sprintf("Number(document.documentElement.dataset.drawn) >= %d && !document.querySelector('.waiting')", turns), nil,
 		chromedp.WithPollingTimeout(patience))
 }
 
-// run evaluates an expression with what prometheus.js exports, and waits for its promise.
+// run evaluates an expression with the exports of prometheus.js, and waits for its promise.
 func run[T any](b *browser, expression string) (value T) {
 	b.t.Helper()
 	const in = `import('/static/prometheus.js').then(async ({ interpolate, legendOf, queryPanel, spanOf }) => %s)`
@@ -254,7 +254,7 @@ func ask[T any](b *browser, expression string) (value T) {
 	return value
 }
 
-// shoot keeps a picture of the whole page in the folder that PICTURES names.
+// shoot saves a screenshot of the whole page in the folder of the variable PICTURES.
 func (b *browser) shoot(name string) {
 	b.t.Helper()
 	folder := os.Getenv("PICTURES")
@@ -273,10 +273,10 @@ var dashboards = []string{
 	"data-stores", "releases", "cost",
 }
 
-// mayBeEmpty is the panels that have nothing to show of the platform that is made up, which calls nobody outside.
-var mayBeEmpty = map[string]bool{"Deliveries": true, "Deliveries that wait": true, "Errors by service": true}
+// mayBeEmpty are the panels without data for the fictitious platform, which has no webhook.
+var mayBeEmpty = map[string]bool{"Deliveries": true, "Pending deliveries": true, "Errors by service": true}
 
-func TestEveryDashboardIsDrawnInFull(t *testing.T) {
+func TestDashboardsAreDrawn(t *testing.T) {
 	b := look(t, 1440, 900)
 	for _, uid := range dashboards {
 		b.open(page + "/d/" + uid)
@@ -307,7 +307,7 @@ func TestEveryDashboardIsDrawnInFull(t *testing.T) {
 	}
 }
 
-func TestItSaysWhoseDrawingItIs(t *testing.T) {
+func TestBanner(t *testing.T) {
 	b := look(t, 1440, 900)
 	b.open(page)
 	if banner := ask[string](b, `document.querySelector('.banner').textContent`); banner != "Drawn by the platform's own page: this cluster has no Grafana" {
@@ -318,7 +318,7 @@ func TestItSaysWhoseDrawingItIs(t *testing.T) {
 	}
 }
 
-func TestDarkIsRemembered(t *testing.T) {
+func TestDarkModeIsRemembered(t *testing.T) {
 	b := look(t, 1440, 900)
 	b.do(emulation.SetEmulatedMedia().WithFeatures([]*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: "dark"}}))
 	b.open(page + "/d/platform")
@@ -335,7 +335,7 @@ func TestDarkIsRemembered(t *testing.T) {
 	}
 }
 
-func TestOnAPhoneNothingIsCutOff(t *testing.T) {
+func TestPageFitsAPhone(t *testing.T) {
 	b := look(t, 390, 844)
 	for _, uid := range dashboards {
 		b.open(page + "/d/" + uid)
@@ -349,7 +349,7 @@ func TestOnAPhoneNothingIsCutOff(t *testing.T) {
 	}
 }
 
-func TestAlertsThatFireStandFirst(t *testing.T) {
+func TestFiringAlertsComeFirst(t *testing.T) {
 	b := look(t, 1440, 900)
 	b.open(page + "/d/platform")
 	b.do(chromedp.Poll(`document.querySelectorAll('#alerts li').length === 2`, nil, chromedp.WithPollingTimeout(patience)))
@@ -368,7 +368,7 @@ func TestAlertsThatFireStandFirst(t *testing.T) {
 	}
 }
 
-func TestAVariableNarrowsWhatIsAsked(t *testing.T) {
+func TestVariablesChangeQueries(t *testing.T) {
 	b := look(t, 1440, 900)
 	b.open(page + "/d/releases")
 	b.do(chromedp.WaitVisible(`#variables input[value="user-service"]`), chromedp.Click(`#variables input[value="user-service"]`), drawn(2))
@@ -386,7 +386,7 @@ func TestAVariableNarrowsWhatIsAsked(t *testing.T) {
 	b.shoot("chosen-releases")
 }
 
-func TestAPriceChangesTheCost(t *testing.T) {
+func TestPriceChangesTheCost(t *testing.T) {
 	b := look(t, 1440, 900)
 	b.open(page + "/d/cost")
 	const kept = `document.querySelector('.panel .number b').textContent`
@@ -408,10 +408,10 @@ func TestAPriceChangesTheCost(t *testing.T) {
 	}
 }
 
-func TestTheKeyboardReachesEverything(t *testing.T) {
+func TestKeyboard(t *testing.T) {
 	b := look(t, 1440, 900)
 	b.open(page + "/d/service-user-service")
-	// The first stop leads past the head.
+	// The first stop is the skip link.
 	b.do(chromedp.KeyEvent(kb.Tab))
 	if focused := ask[string](b, `document.activeElement.className`); focused != "skip" {
 		t.Errorf("the first stop is %q", focused)
@@ -421,14 +421,14 @@ func TestTheKeyboardReachesEverything(t *testing.T) {
 	if told := ask[string](b, `document.querySelector('.chart .tip:not([hidden])')?.textContent ?? ''`); !strings.Contains(told, "over 1 h") {
 		t.Errorf("the arrow keys tell %q", told)
 	}
-	// A line is hidden and shown by its entry of the legend.
+	// A legend entry hides and shows its line.
 	b.do(chromedp.Focus(".legend button"), chromedp.KeyEvent(kb.Enter))
 	if pressed := ask[string](b, `document.querySelector('.legend button').ariaPressed`); pressed != "false" {
 		t.Errorf("the legend's entry is %q after Enter", pressed)
 	}
-	// What a panel is about.
+	// The description of a panel.
 	b.do(chromedp.Focus(".top button"), chromedp.KeyEvent(kb.Enter))
-	if told := ask[string](b, `document.querySelector(':popover-open').textContent`); !strings.Contains(told, "Promised: 99.9 %") {
+	if told := ask[string](b, `document.querySelector(':popover-open').textContent`); !strings.Contains(told, "Objective: 99.9 %") {
 		t.Errorf("about the panel it says %q", told)
 	}
 	b.shoot("about")
@@ -445,7 +445,7 @@ func TestTheKeyboardReachesEverything(t *testing.T) {
 	}
 }
 
-func TestAPanelWithoutAnswerSaysWhyAndWhatItAsked(t *testing.T) {
+func TestPanelShowsErrorAndQuery(t *testing.T) {
 	b := look(t, 1440, 900)
 	b.open(lonely + "/d/platform")
 	text := ask[string](b, `document.querySelector('.panel .faults').textContent`)
@@ -455,7 +455,7 @@ func TestAPanelWithoutAnswerSaysWhyAndWhatItAsked(t *testing.T) {
 	b.shoot("lonely")
 }
 
-func TestARangeIsKeptFromDashboardToDashboard(t *testing.T) {
+func TestRangeIsKeptAcrossDashboards(t *testing.T) {
 	b := look(t, 1440, 900)
 	b.open(page + "/d/platform")
 	b.do(chromedp.SetValue("#range", "15m"), chromedp.Evaluate(`document.querySelector('#range').dispatchEvent(new Event('change'))`, nil), drawn(2),
@@ -469,7 +469,7 @@ func TestARangeIsKeptFromDashboardToDashboard(t *testing.T) {
 	}
 }
 
-func TestADragAcrossAChartZooms(t *testing.T) {
+func TestDragZooms(t *testing.T) {
 	b := look(t, 1440, 900)
 	b.open(page + "/d/service-user-service")
 	at := ask[[]float64](b, `(({ left, top, width, height }) => [left + width / 4, left + width * 3 / 4, top + height / 2])(document.querySelector('.chart .u-over').getBoundingClientRect())`)
@@ -485,7 +485,7 @@ func TestADragAcrossAChartZooms(t *testing.T) {
 	b.do(chromedp.NavigateBack(), chromedp.Poll(whole, nil, chromedp.WithPollingTimeout(patience)))
 }
 
-func TestVariablesAsGrafanaPutsThem(t *testing.T) {
+func TestVariablesLikeGrafana(t *testing.T) {
 	b := look(t, 1440, 900)
 	b.open(page + "/d/platform")
 	for _, test := range []struct{ name, expr, values, step, want string }{
@@ -576,8 +576,8 @@ func TestQueriesHaveLimits(t *testing.T) {
 	}
 }
 
-// TestEveryUnitAndKindIsKnown reads the units that panels have from the dashboards themselves.
-func TestEveryUnitAndKindIsKnown(t *testing.T) {
+// Reads the units and kinds of panels from the dashboards.
+func TestUnitsAndKindsAreKnown(t *testing.T) {
 	b := look(t, 1440, 900)
 	b.open(page + "/d/platform")
 	for _, uid := range dashboards {
