@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"cmp"
@@ -38,7 +38,7 @@ func (s *session) drift(ctx context.Context) error {
 	}
 	s.out.emit(map[string]any{"stack": s.stack, "drift": found})
 	if len(found) > 0 {
-		return errDrift
+		return ErrDrift
 	}
 	s.out.print("no drift: the cluster matches the last update")
 	return nil

@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"bytes"
@@ -31,7 +31,7 @@ func TestUsageErrors(t *testing.T) {
 		{"an unknown flag", []string{"up", "-fast"}, "flag provided but not defined: -fast"},
 		{"somewhere else", []string{"up"}, "no Pulumi.yaml here: run this from the repository's root"},
 	} {
-		if err := run(t.Context(), c.args, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), c.want) {
+		if err := Run(t.Context(), c.args, &bytes.Buffer{}); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %s", c.name, err, c.want)
 		}
 	}
@@ -52,7 +52,7 @@ func TestCommandsRefuseTheClusterOfAnotherStack(t *testing.T) {
 	}
 	for _, command := range commands {
 		before := len(api.Asked())
-		err := run(t.Context(), []string{"-stack", "production", "-takeover", command.name}, io.Discard)
+		err := Run(t.Context(), []string{"-stack", "production", "-takeover", command.name}, io.Discard)
 		if err == nil || !strings.Contains(err.Error(), "leads to the cluster of stack staging") {
 			t.Errorf("%s: %v", command.name, err)
 		}

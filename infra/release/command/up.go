@@ -1,4 +1,4 @@
-package main
+package command
 
 import (
 	"context"
@@ -100,7 +100,7 @@ func (s *session) release(ctx context.Context, result *report.Report) error {
 	if after, err = s.outcome(ctx); err != nil {
 		return err
 	}
-	return errors.Join(errRolledBack, s.rollBackServices(ctx, result, after, serviceNames(switched)))
+	return errors.Join(ErrRolledBack, s.rollBackServices(ctx, result, after, serviceNames(switched)))
 }
 
 // request builds the request for the Pulumi program from the flags.
