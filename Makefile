@@ -150,8 +150,9 @@ fmt: ## Format the Go code
 	@gofmt -w apps infra local test
 
 .PHONY: lint
-lint: vet ## Check formatting, vet and lint
+lint: vet ## Check formatting, vet, and lint the code and the workflows
 	@for module in $(MODULES); do (cd $$module && $(LINT) run --config $(CURDIR)/.golangci.yml ./...); done
+	@cd local/toolchain/actionlint && GOWORK=off go tool actionlint $(CURDIR)/.github/workflows/*.yml
 
 # Puts the programs that the tests need on PATH.
 WITH = PATH="$$(bin/local tool $(1) | xargs -n1 dirname | paste -sd:):$$PATH"
