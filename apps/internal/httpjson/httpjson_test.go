@@ -66,6 +66,37 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// validated is a body that checks itself.
+type validated struct {
+	A int `json:"a"`
+	Z int `json:"z"`
+}
+
+var errNegative = errors.New("negative")
+
+func (v validated) Validate() error {
+	if v.A < 0 {
+		return errNegative
+	}
+	return nil
+}
+
+func TestDecodeValidatesABodyWithValidKeys(t *testing.T) {
+	for raw, want := range map[string]string{
+		`{"a":1,"z":2}`:       "",
+		`{"a":-1}`:            "negative",
+		`{"a":-1,"a":-1}`:     "twice",
+		`{"A":1}`:             "unknown field",
+		`{"Z":1}`:             "unknown field",
+		`{"a":1,"z":2,"Z":1}`: "unknown field",
+	} {
+		_, err := Decode[validated](request("application/json", raw))
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", raw, err, want)
+		}
+	}
+}
+
 // A body that is taken says the same to a decoder that minds case and takes the first of two keys.
 func FuzzDecode(f *testing.F) {
 	f.Add(`{"name":"a","count":1}`)
