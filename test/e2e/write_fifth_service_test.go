@@ -68,23 +68,23 @@ func TestFifthServiceNeedsOneFolderAndOneCatalogEntry(t *testing.T) {
 	const at, unknown = "greeter-service:8080", "0190f3a0-0000-7000-8000-000000000001"
 	caller := kit.Gateway().SignUp(t)
 	for times := 1; times <= 2; times++ {
-		status, body := direct(t, http.MethodPost, at, "/greetings/"+greeted, signedIdentity(t, caller.ID, "greeter-service", "user-service"))
+		status, body := post(t, at, "/greetings/"+greeted, signedIdentity(t, caller.ID, "greeter-service", "user-service"))
 		got, err := kit.ParseJSON[greeting](body)
 		if want := (greeting{Times: times, Text: "Hello, " + caller.Name + "!"}); err != nil || status != http.StatusOK || got != want {
 			t.Errorf("got %d %+v (%v), want %+v", status, got, err, want)
 		}
 	}
 	// The greeter returns the problem of user-service.
-	if status, body := direct(t, http.MethodPost, at, "/greetings/"+greeted, signedIdentity(t, unknown, "greeter-service", "user-service")); status != http.StatusNotFound || !strings.Contains(body, "not_found") {
+	if status, body := post(t, at, "/greetings/"+greeted, signedIdentity(t, unknown, "greeter-service", "user-service")); status != http.StatusNotFound || !strings.Contains(body, "not_found") {
 		t.Errorf("for a user who doesn't exist: got %d %s, want 404", status, body)
 	}
 	for name, identity := range map[string]string{"no identity": "", "one for another service": signedIdentity(t, caller.ID, "user-service")} {
-		if status, body := direct(t, http.MethodPost, at, "/greetings/"+greeted, identity); status != http.StatusUnauthorized {
+		if status, body := post(t, at, "/greetings/"+greeted, identity); status != http.StatusUnauthorized {
 			t.Errorf("%s: got %d %s, want 401", name, status, body)
 		}
 	}
 	// Without the audience of user-service, the greeter can't call it.
-	if status, body := direct(t, http.MethodPost, at, "/greetings/"+greeted, signedIdentity(t, caller.ID, "greeter-service")); status != http.StatusUnauthorized {
+	if status, body := post(t, at, "/greetings/"+greeted, signedIdentity(t, caller.ID, "greeter-service")); status != http.StatusUnauthorized {
 		t.Errorf("an identity for the greeter alone: got %d %s, want 401", status, body)
 	}
 	for _, kind := range []string{"deployment", "horizontalpodautoscaler", "poddisruptionbudget", "serviceaccount"} {
@@ -132,8 +132,8 @@ func signedIdentity(t *testing.T, user string, services ...string) string {
 	return signed + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(ed25519.NewKeyFromSeed(seed), []byte(signed)))
 }
 
-// direct sends a request to a port of a Service in namespace apps through the API server's proxy, bypassing the edge and the gateway.
-func direct(t *testing.T, method, service, path, identity string) (status int, body string) {
+// post sends a POST to a port of a Service in namespace apps through the API server's proxy, bypassing the edge and the gateway.
+func post(t *testing.T, service, path, identity string) (status int, body string) {
 	t.Helper()
 	proxy := kit.Start(t, exec.Command("kubectl", "proxy", "--port=0"))
 	defer func() { _ = proxy.Stop(syscall.SIGKILL, time.Minute) }()
@@ -148,7 +148,7 @@ func direct(t *testing.T, method, service, path, identity string) (status int, b
 	if identity != "" {
 		at = at.With("X-Identity", identity)
 	}
-	got, err := at.Call(method, path, "", nil)
+	got, err := at.Call(http.MethodPost, path, "", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func of(t *testing.T, at string) (*client.Client, *prometheus.Registry) {
 }
 
 // request is a request of the user, which the gateway has signed for both services.
-func request(t *testing.T, ctx context.Context) *http.Request {
+func request(ctx context.Context, t *testing.T) *http.Request {
 	t.Helper()
 	env := map[string]string{"IDENTITY_KEYS": servicetest.Env()["IDENTITY_KEYS"], "IDENTITY_AUDIENCES": "greeter-service:" + target}
 	signed, err := identity.ReadSigner(config.From(func(name string) (string, bool) { v, ok := env[name]; return v, ok })).Sign(user, "greeter-service")
@@ -108,23 +108,23 @@ func TestARequestNamesItsCallerToTheServiceAlone(t *testing.T) {
 		_, _ = io.WriteString(w, `{"name":"Ada"}`)
 	})
 	var got struct{ Name string }
-	if err := c.Get(request(t, t.Context()), "/users/1?a=b", &got); err != nil || got.Name != "Ada" {
+	if err := c.Get(request(t.Context(), t), "/users/1?a=b", &got); err != nil || got.Name != "Ada" {
 		t.Fatalf("got %+v, %v", got, err)
 	}
 	if caller := servicetest.CallerOf(t, seen, target); caller != user || seen.Method != http.MethodGet || seen.RequestURI != "/users/1?a=b" || sent != "" {
 		t.Errorf("a GET is %s %s %q by %+v", seen.Method, seen.RequestURI, sent, caller)
 	}
 	got.Name = ""
-	if err := c.Post(request(t, t.Context()), "/users", map[string]int{"n": 1}, &got); err != nil || got.Name != "Ada" {
+	if err := c.Post(request(t.Context(), t), "/users", map[string]int{"n": 1}, &got); err != nil || got.Name != "Ada" {
 		t.Fatalf("got %+v, %v", got, err)
 	}
 	if caller := servicetest.CallerOf(t, seen, target); caller != user || seen.Method != http.MethodPost || sent != `{"n":1}` || seen.Header.Get("Content-Type") != "application/json" {
 		t.Errorf("a POST is %s %q by %+v", seen.Method, sent, caller)
 	}
-	if err := c.Post(request(t, t.Context()), "/users", func() {}, nil); err == nil {
+	if err := c.Post(request(t.Context(), t), "/users", func() {}, nil); err == nil {
 		t.Error("what is no JSON is sent")
 	}
-	if err := c.Get(request(t, t.Context()), "/users", nil); err != nil {
+	if err := c.Get(request(t.Context(), t), "/users", nil); err != nil {
 		t.Errorf("without a place for the answer: %v", err)
 	}
 	if n := calls(t, registry); n["2xx"] != 3 || len(n) != 1 {
@@ -157,11 +157,11 @@ func TestARequestEndsAtTheDeadline(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	began := time.Now()
-	if p := failed(t, c.Get(request(t, ctx), "/", nil)); p.Code != problem.Timeout || time.Since(began) > time.Second {
+	if p := failed(t, c.Get(request(ctx, t), "/", nil)); p.Code != problem.Timeout || time.Since(began) > time.Second {
 		t.Errorf("with a deadline: %v after %s", p, time.Since(began))
 	}
 	began = time.Now()
-	if p := failed(t, c.Get(request(t, context.Background()), "/", nil)); p.Code != problem.Timeout || time.Since(began) < 2*time.Second || time.Since(began) > 6*time.Second {
+	if p := failed(t, c.Get(request(context.Background(), t), "/", nil)); p.Code != problem.Timeout || time.Since(began) < 2*time.Second || time.Since(began) > 6*time.Second {
 		t.Errorf("without one: %v after %s", p, time.Since(began))
 	}
 	if n := calls(t, registry); n["other"] != 2 {
@@ -208,7 +208,7 @@ func TestAProblemIsDecoded(t *testing.T) {
 		"/elsewhere": {Code: problem.BadGateway, Sentence: "The service gave no valid answer."},
 		"/text":      {Code: problem.BadGateway, Sentence: "The service gave no valid answer."},
 	} {
-		p := failed(t, c.Get(request(t, t.Context()), path, &out))
+		p := failed(t, c.Get(request(t.Context(), t), path, &out))
 		if p.Code != want.Code || p.Sentence != want.Sentence || p.RetryAfter != want.RetryAfter {
 			t.Errorf("%s: %+v, want %+v", path, p, want)
 		}
@@ -227,10 +227,10 @@ func TestAnAnswerIsBounded(t *testing.T) {
 		_, _ = io.WriteString(w, `"`+strings.Repeat("x", size)+`"`)
 	})
 	var got string
-	if err := c.Get(request(t, t.Context()), "/small", &got); err != nil || len(got) != 1<<10 {
+	if err := c.Get(request(t.Context(), t), "/small", &got); err != nil || len(got) != 1<<10 {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
-	if p := failed(t, c.Get(request(t, t.Context()), "/large", &got)); p.Code != problem.BadGateway {
+	if p := failed(t, c.Get(request(t.Context(), t), "/large", &got)); p.Code != problem.BadGateway {
 		t.Errorf("a large answer: %v", p)
 	}
 }
@@ -242,7 +242,7 @@ func TestAServiceThatIsDown(t *testing.T) {
 	}
 	_ = listener.Close()
 	c, _ := of(t, "http://"+listener.Addr().String())
-	if p := failed(t, c.Get(request(t, t.Context()), "/", nil)); p.Code != problem.Unavailable {
+	if p := failed(t, c.Get(request(t.Context(), t), "/", nil)); p.Code != problem.Unavailable {
 		t.Errorf("got %v", p)
 	}
 }
@@ -276,7 +276,7 @@ func TestConnectionsToAColourThatIsNoLongerLiveAreClosed(t *testing.T) {
 	c, _ := of(t, server.URL)
 	get := func(path string) {
 		t.Helper()
-		if err := c.Get(request(t, t.Context()), path, nil); err != nil {
+		if err := c.Get(request(t.Context(), t), path, nil); err != nil {
 			t.Error(err)
 		}
 	}
