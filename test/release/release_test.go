@@ -114,10 +114,10 @@ func TestReleaseByPulumiAlone(t *testing.T) {
 // reads inserts the statement before every read of a user.
 func reads(c variant.Copy, harm string) error {
 	return errors.Join(
-		c.Replace("apps/user-service/internal/api/api.go", "errs.Handle(a.get))", "harmed(errs.Handle(a.get)))"),
+		c.Replace("apps/user-service/internal/api/api.go", `router.Get("/users/{id}",`, `router.With(harmed).Get("/users/{id}",`),
 		c.Write("apps/user-service/internal/api/variant.go", "package api\n\nimport (\n\t\"math/rand\"\n\t\"net/http\"\n\t\"time\"\n)\n\n"+
-			"var began = time.Now()\n\nfunc harmed(next http.HandlerFunc) http.HandlerFunc {\n\treturn func(w http.ResponseWriter, r *http.Request) {\n"+
-			"\t\t_, _ = began, rand.Int()\n\t\t"+harm+"\n\t\tnext(w, r)\n\t}\n}\n"))
+			"var began = time.Now()\n\nfunc harmed(next http.Handler) http.Handler {\n\treturn http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {\n"+
+			"\t\t_, _ = began, rand.Int()\n\t\t"+harm+"\n\t\tnext.ServeHTTP(w, r)\n\t})\n}\n"))
 }
 
 // bad is versions of user-service that must never go live, with the expected error of each.
