@@ -18,7 +18,7 @@ import (
 )
 
 // The gateway alone uses user-service's routes of sessions: no request of a client reaches them, however its path is written.
-func TestNoClientReachesTheInternalRoutes(t *testing.T) {
+func TestClientsCannotReachInternalRoutes(t *testing.T) {
 	var mu sync.Mutex
 	var reached []string
 	users := newStandIn(t, nil)
@@ -53,12 +53,12 @@ func TestNoClientReachesTheInternalRoutes(t *testing.T) {
 		if _, err := fmt.Fprint(connection, request+"\r\n{}"); err != nil {
 			t.Fatal(err)
 		}
-		answer, err := http.ReadResponse(bufio.NewReader(connection), &http.Request{Method: method})
+		response, err := http.ReadResponse(bufio.NewReader(connection), &http.Request{Method: method})
 		if err != nil {
 			t.Fatalf("%s %s: %v", method, path, err)
 		}
-		_ = answer.Body.Close()
-		return answer.StatusCode
+		_ = response.Body.Close()
+		return response.StatusCode
 	}
 	tokens := map[string]string{
 		"nobody":   "",
@@ -87,6 +87,6 @@ func TestNoClientReachesTheInternalRoutes(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	for _, request := range reached {
-		t.Errorf("user-service is asked for %s", request)
+		t.Errorf("user-service gets %s", request)
 	}
 }

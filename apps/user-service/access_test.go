@@ -21,7 +21,7 @@ func TestEveryRouteAuthorisesItsCaller(t *testing.T) {
 	}
 	s := servicetest.Start(t, name, commands(), env)
 	signUp := func(email, role string) string {
-		return servicetest.JSON[userAnswer](t, servicetest.Call(t, "POST", s.HTTP+"/users",
+		return servicetest.JSON[userResponse](t, servicetest.Call(t, "POST", s.HTTP+"/users",
 			fmt.Sprintf(`{"email":%q,"name":"A","password":"correct horse","role":%q}`, email, role), asAdmin)).ID
 	}
 	owner, admin := signUp("owner@example.com", "user"), signUp("admin@example.com", "admin")

@@ -11,7 +11,7 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-type sessionAnswer struct {
+type sessionResponse struct {
 	UserID           string `json:"user_id"`
 	Role             string `json:"role"`
 	SessionID        string `json:"session_id"`
@@ -26,37 +26,37 @@ func TestSessions(t *testing.T) {
 		t.Fatalf("migrate: %v\n%s", err, out)
 	}
 	s := servicetest.Start(t, name, commands(), env)
-	post := func(t *testing.T, path, body string) servicetest.Answer {
+	post := func(t *testing.T, path, body string) servicetest.Response {
 		t.Helper()
 		return servicetest.Call(t, "POST", s.HTTP+path, body)
 	}
 	signUp := func(t *testing.T, email string) string {
 		t.Helper()
-		return servicetest.JSON[userAnswer](t, post(t, "/users", fmt.Sprintf(`{"email":%q,"name":"Ada","password":"correct horse"}`, email))).ID
+		return servicetest.JSON[userResponse](t, post(t, "/users", fmt.Sprintf(`{"email":%q,"name":"Ada","password":"correct horse"}`, email))).ID
 	}
-	signIn := func(t *testing.T, email string) sessionAnswer {
+	signIn := func(t *testing.T, email string) sessionResponse {
 		t.Helper()
 		a := post(t, "/sessions", fmt.Sprintf(`{"email":%q,"password":"correct horse"}`, email))
 		if a.Status != http.StatusCreated {
 			t.Fatalf("signing in: %+v", a)
 		}
-		return servicetest.JSON[sessionAnswer](t, a)
+		return servicetest.JSON[sessionResponse](t, a)
 	}
-	refresh := func(t *testing.T, token string) (int, sessionAnswer) {
+	refresh := func(t *testing.T, token string) (int, sessionResponse) {
 		t.Helper()
 		a := post(t, "/sessions/refresh", fmt.Sprintf(`{"refresh_token":%q}`, token))
-		return a.Status, servicetest.JSON[sessionAnswer](t, a)
+		return a.Status, servicetest.JSON[sessionResponse](t, a)
 	}
 	revoked := func(t *testing.T, session string) bool {
 		t.Helper()
 		return strings.Contains(servicetest.Call(t, "GET", s.HTTP+"/sessions/revoked", "").Body, session)
 	}
 
-	t.Run("a session goes on with a new token each time", func(t *testing.T) {
+	t.Run("each refresh returns a new token", func(t *testing.T) {
 		user := signUp(t, "a@example.com")
 		begun := signIn(t, "A@example.com")
 		if begun.UserID != user || begun.Role != "user" || begun.RefreshExpiresIn != 30*24*3600 {
-			t.Errorf("begun %+v", begun)
+			t.Errorf("started %+v", begun)
 		}
 		status, next := refresh(t, begun.RefreshToken)
 		if status != http.StatusOK || next.RefreshToken == begun.RefreshToken || next.SessionID != begun.SessionID || next.UserID != user {
@@ -70,7 +70,7 @@ func TestSessions(t *testing.T) {
 		}
 	})
 
-	t.Run("many refreshes at once all get the same next token", func(t *testing.T) {
+	t.Run("concurrent refreshes all get the same next token", func(t *testing.T) {
 		signUp(t, "b@example.com")
 		begun := signIn(t, "b@example.com")
 		var mu sync.Mutex
@@ -86,7 +86,7 @@ func TestSessions(t *testing.T) {
 		}
 		asking.Wait()
 		if len(given) != 1 {
-			t.Errorf("answers %v", given)
+			t.Errorf("responds with %v", given)
 		}
 	})
 
@@ -101,12 +101,12 @@ func TestSessions(t *testing.T) {
 		if status, _ := refresh(t, third.RefreshToken); status != http.StatusUnauthorized || !revoked(t, first.SessionID) {
 			t.Errorf("the newest after that: %d", status)
 		}
-		if !strings.Contains(s.Logs(), "a used refresh token came again") || strings.Contains(s.Logs(), first.RefreshToken) {
-			t.Error("the log doesn't say so, or shows the token")
+		if !strings.Contains(s.Logs(), "a used refresh token was sent again") || strings.Contains(s.Logs(), first.RefreshToken) {
+			t.Error("the log doesn't report it, or contains the token")
 		}
 	})
 
-	t.Run("who signs out, and who may", func(t *testing.T) {
+	t.Run("sign-out ends the session of its token", func(t *testing.T) {
 		signUp(t, "d@example.com")
 		begun, other := signIn(t, "d@example.com"), signIn(t, "d@example.com")
 		_, othersSecret, _ := strings.Cut(other.RefreshToken, ".")
@@ -128,16 +128,16 @@ func TestSessions(t *testing.T) {
 		}
 	})
 
-	for what, change := range map[string]func(id string) servicetest.Answer{
-		"a new password": func(id string) servicetest.Answer {
+	for what, change := range map[string]func(id string) servicetest.Response{
+		"a new password": func(id string) servicetest.Response {
 			return servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, `{"password":"another horse","current_password":"correct horse"}`)
 		},
-		"another role": func(id string) servicetest.Answer {
-			admin := servicetest.JSON[userAnswer](t, servicetest.Call(t, "POST", s.HTTP+"/users",
+		"another role": func(id string) servicetest.Response {
+			admin := servicetest.JSON[userResponse](t, servicetest.Call(t, "POST", s.HTTP+"/users",
 				`{"email":"root@example.com","name":"R","password":"admin's horse","role":"admin"}`, asAdmin)).ID
 			return servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, `{"role":"admin","current_password":"admin's horse"}`, "X-User-Id: "+admin, asAdmin)
 		},
-		"deleting the user": func(id string) servicetest.Answer {
+		"deleting the user": func(id string) servicetest.Response {
 			return servicetest.Call(t, "DELETE", s.HTTP+"/users/"+id, `{"current_password":"correct horse"}`)
 		},
 	} {
@@ -149,9 +149,9 @@ func TestSessions(t *testing.T) {
 			if a := change(id); a.Status >= 300 {
 				t.Fatalf("%+v", a)
 			}
-			for _, ended := range []sessionAnswer{one, two} {
+			for _, ended := range []sessionResponse{one, two} {
 				if status, _ := refresh(t, ended.RefreshToken); status != http.StatusUnauthorized || !revoked(t, ended.SessionID) {
-					t.Errorf("it goes on: %d", status)
+					t.Errorf("the session is still open: %d", status)
 				}
 			}
 			if status, _ := refresh(t, other.RefreshToken); status != http.StatusOK {
@@ -170,7 +170,7 @@ func TestSessions(t *testing.T) {
 	})
 
 	t.Run("an email has one form", func(t *testing.T) {
-		if got := servicetest.JSON[userAnswer](t, post(t, "/users", `{"email":"Ana@Bücher.example","name":"A","password":"correct horse"}`)); got.Email != "Ana@xn--bcher-kva.example" {
+		if got := servicetest.JSON[userResponse](t, post(t, "/users", `{"email":"Ana@Bücher.example","name":"A","password":"correct horse"}`)); got.Email != "Ana@xn--bcher-kva.example" {
 			t.Errorf("signed up as %+v", got)
 		}
 		for _, email := range []string{"ana@bücher.example", "ANA@BU\u0308CHER.example", "ana@XN--bcher-kva.EXAMPLE"} {
@@ -213,7 +213,7 @@ func TestSessions(t *testing.T) {
 		}
 	})
 
-	t.Run("what is no token", func(t *testing.T) {
+	t.Run("a malformed token", func(t *testing.T) {
 		begun := signIn(t, "e@example.com")
 		id, secret, _ := strings.Cut(begun.RefreshToken, ".")
 		for name, token := range map[string]string{
@@ -242,7 +242,7 @@ func TestSessions(t *testing.T) {
 			}
 			for _, token := range []string{begun.RefreshToken, next.RefreshToken} {
 				if _, secret, _ := strings.Cut(token, "."); strings.Contains(text, secret) {
-					t.Error("the table holds a secret")
+					t.Error("the table contains a secret")
 				}
 			}
 		}

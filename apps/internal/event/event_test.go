@@ -30,7 +30,7 @@ func entry(t testing.TB, e Event) map[string]any {
 	return read
 }
 
-func TestWhatIsToldIsWhatIsRead(t *testing.T) {
+func TestFieldsParseToTheSameEvent(t *testing.T) {
 	got, err := Orders.Parse(entry(t, created))
 	if err != nil || !reflect.DeepEqual(got, created) {
 		t.Errorf("got %+v, %v", got, err)
@@ -44,7 +44,7 @@ func TestWhatIsToldIsWhatIsRead(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoEventIsRefused(t *testing.T) {
+func TestParseRefusesInvalidEvents(t *testing.T) {
 	for name, change := range map[string]map[string]any{
 		"no id":           {fieldID: nil},
 		"a broken id":     {fieldID: "1"},
@@ -76,7 +76,7 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		if again, err := Orders.Parse(entry(t, got)); err != nil || again.ID != got.ID || !bytes.Equal(again.Data, got.Data) || !again.OccurredAt.Equal(got.OccurredAt) {
-			t.Errorf("%+v is told as %+v, %v", got, again, err)
+			t.Errorf("%+v becomes %+v, %v", got, again, err)
 		}
 	})
 }

@@ -22,7 +22,7 @@ import (
 	"platform.example/apps/internal/apiserver"
 )
 
-// newAuthority returns an authority that expires at that time, and the file that holds it.
+// newAuthority returns an authority that expires at end, and its PEM file.
 func newAuthority(t *testing.T, end time.Time) (tls.Certificate, []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -59,7 +59,7 @@ func orders() Orders {
 	return Orders{DurationSeconds: int(duration.Seconds()), Certificates: []Certificate{{path, []string{host}}}}
 }
 
-// secrets is an API server with one Secret, which changes behind the client's back where it is busy.
+// secrets is an API server with one Secret. If busy, the Secret is changed concurrently.
 type secrets struct {
 	data map[string][]byte
 	busy bool
@@ -119,9 +119,9 @@ func TestRenew(t *testing.T) {
 			}},
 		{name: "it is garbage", authority: authority, left: duration, renewed: true, said: "it can't be used",
 			spoil: func(s *secrets) { s.data[certificateKey] = []byte("garbage") }},
-		{name: "the Secret is gone", authority: authority, left: duration, want: "renew " + path + ": the Secret doesn't exist",
+		{name: "the Secret doesn't exist", authority: authority, left: duration, want: "renew " + path + ": the Secret doesn't exist",
 			spoil: func(s *secrets) { s.data = nil }},
-		{name: "the Secret changes meanwhile", authority: authority, left: -time.Hour, want: "has changed meanwhile",
+		{name: "the Secret changes at the same time", authority: authority, left: -time.Hour, want: "was changed at the same time",
 			spoil: func(s *secrets) { s.busy = true }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -170,7 +170,7 @@ func TestRenew(t *testing.T) {
 	}
 }
 
-func TestTheFirstAuthorityOfTheFileSigns(t *testing.T) {
+func TestFirstAuthorityOfFileSigns(t *testing.T) {
 	_, first := newAuthority(t, time.Now().Add(time.Hour))
 	_, second := newAuthority(t, time.Now().Add(2*time.Hour))
 	alone, _, _ := bytes.Cut(first, []byte("-----BEGIN PRIVATE"))

@@ -1,5 +1,5 @@
-// Package docs is the description of the public API: an OpenAPI 3.1 document, which
-// a test holds against the running services, and a page that shows it to people.
+// Package docs serves the description of the public API: an OpenAPI 3.1 document, which a test compares with
+// the running services, and a page that shows it.
 package docs
 
 import _ "embed"

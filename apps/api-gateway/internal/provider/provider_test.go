@@ -15,7 +15,7 @@ import (
 	"platform.example/apps/internal/problem"
 )
 
-// discovery is a provider that answers its configuration after a pause, unless it is away, and counts the requests.
+// discovery is a provider that sends its configuration after a pause, unless it is unavailable, and counts the requests.
 type discovery struct {
 	*httptest.Server
 	pause    time.Duration
@@ -62,7 +62,7 @@ func TestConcurrentSignInsShareADiscovery(t *testing.T) {
 	}
 }
 
-func TestADiscoveryHoldsNoCallerLongerThanItsContext(t *testing.T) {
+func TestDiscoveryEndsForCallerWithItsContext(t *testing.T) {
 	d, p := newDiscovery(t, time.Second)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -71,11 +71,11 @@ func TestADiscoveryHoldsNoCallerLongerThanItsContext(t *testing.T) {
 		t.Errorf("got %s after %s", code, time.Since(began))
 	}
 	if code := codeOf(t.Context(), p); code != problem.Unauthenticated || d.requests.Load() != 1 {
-		t.Errorf("the next caller, who waits: %s after %d discoveries, want those of the first to go on", code, d.requests.Load())
+		t.Errorf("the next caller, which waits: %s after %d discoveries, want the first discovery to continue", code, d.requests.Load())
 	}
 }
 
-func TestAFailedDiscoveryIsRetriedAfterAWhile(t *testing.T) {
+func TestFailedDiscoveryIsRetriedLater(t *testing.T) {
 	d, p := newDiscovery(t, 0)
 	d.away.Store(true)
 	for range 10 {

@@ -1,11 +1,9 @@
-// Package store keeps notifications, which events they came from and their way
-// to the webhook in Postgres.
+// Package store stores notifications, their deliveries to the webhook, and deleted users in Postgres.
 package store
 
 import "github.com/jackc/pgx/v5/pgxpool"
 
-// Store is the database of notifications. Its failures are those of
-// postgres.Failure.
+// Store is the database of notifications. Its errors are those of postgres.Failure.
 type Store struct{ pool *pgxpool.Pool }
 
 // New returns the store in the database of pool.

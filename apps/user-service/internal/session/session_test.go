@@ -51,7 +51,7 @@ func started(t *testing.T, now *time.Time) (*Sessions, *pgxpool.Pool, uuid.UUID)
 	return newSessions(pool, log, func() time.Time { return *now }), pool, user
 }
 
-// audited fails the test unless so many sessions have ended for that reason.
+// audited checks the number of sessions that ended for the reason.
 func audited(t *testing.T, pool *pgxpool.Pool, reason string, want int) {
 	t.Helper()
 	var got int
@@ -72,8 +72,8 @@ func good(t *testing.T, err error) bool {
 	return false
 }
 
-// Whatever the order: the newest token always goes on, the one before it
-// answers the same successor for grace, and any other ends the session for good.
+// In any order of requests, the newest token extends the session, the previous one returns the same successor during
+// grace, and any other token ends the session.
 func TestProperties(t *testing.T) {
 	now := time.Now()
 	s, pool, user := started(t, &now)
@@ -112,10 +112,10 @@ func TestProperties(t *testing.T) {
 			tokens, rotated = append(tokens, next.RefreshToken), now
 		}
 	}
-	audited(t, pool, "a used refresh token came again", reused)
+	audited(t, pool, "a used refresh token was sent again", reused)
 }
 
-func TestASessionEndsWithItsTime(t *testing.T) {
+func TestSessionExpires(t *testing.T) {
 	now := time.Now()
 	s, pool, user := started(t, &now)
 	begun, err := s.Begin(t.Context(), user, "hash", client)
@@ -129,7 +129,7 @@ func TestASessionEndsWithItsTime(t *testing.T) {
 	}
 	now = now.Add(time.Hour)
 	if _, err := s.Refresh(t.Context(), next.RefreshToken, client); good(t, err) {
-		t.Error("it goes on after its end")
+		t.Error("the session can be refreshed after its end")
 	}
 
 	count := func() (n int) {
@@ -151,7 +151,7 @@ func TestASessionEndsWithItsTime(t *testing.T) {
 	}
 }
 
-func TestRevokedIsToldForAsLongAsATokenMayLive(t *testing.T) {
+func TestRevokedSessionsAreListedWhileTokensAreValid(t *testing.T) {
 	now := time.Now()
 	s, _, user := started(t, &now)
 	begun, err := s.Begin(t.Context(), user, "hash", client)
@@ -166,13 +166,13 @@ func TestRevokedIsToldForAsLongAsATokenMayLive(t *testing.T) {
 			now := now.Add(after)
 			ended, _, err := newSessions(s.pool, s.log, func() time.Time { return now }).Revoked(t.Context(), Ended{}, 0)
 			if err != nil || len(ended) != want || want == 1 && ended[0].ID != begun.ID {
-				t.Errorf("told %v, %v", ended, err)
+				t.Errorf("got %v, %v", ended, err)
 			}
 		})
 	}
 }
 
-// More sessions end than one response holds: each is listed once, including those that ended at the same moment.
+// If more sessions end than fit into a page, each is listed once, including those that ended at the same moment.
 func TestRevokedIsListedInPages(t *testing.T) {
 	now := time.Now()
 	s, pool, user := started(t, &now)
@@ -205,7 +205,7 @@ func TestRevokedIsListedInPages(t *testing.T) {
 	}
 }
 
-func TestTheOldestSessionEndsWhenAUserHasTooMany(t *testing.T) {
+func TestOldestSessionEndsBeyondTheLimit(t *testing.T) {
 	now := time.Now()
 	s, pool, user := started(t, &now)
 	var first Session
@@ -223,7 +223,7 @@ func TestTheOldestSessionEndsWhenAUserHasTooMany(t *testing.T) {
 		t.Errorf("%d sessions are left (%v), want %d", left, err, maxPerUser)
 	}
 	if _, err := s.Refresh(t.Context(), first.RefreshToken, client); err == nil {
-		t.Error("the oldest goes on")
+		t.Error("the oldest session is still open")
 	}
 	audited(t, pool, "too many sessions", 3)
 	if _, err := s.Begin(t.Context(), user, "another hash", client); err == nil {
@@ -245,9 +245,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// A password is changed while somebody signs in with the old one. Whichever
-// comes first, no session of the old one is left.
-func TestASessionDoesNotOutliveThePasswordItWasBegunWith(t *testing.T) {
+// A concurrent change of the password leaves no session that was started with the old password.
+func TestSessionEndsWithItsPassword(t *testing.T) {
 	now := time.Now()
 	s, pool, user := started(t, &now)
 	users := store.New(pool)
@@ -291,7 +290,7 @@ func TestASessionDoesNotOutliveThePasswordItWasBegunWith(t *testing.T) {
 				return // it was too late
 			}
 			if _, err := s.Refresh(t.Context(), begun.RefreshToken, client); good(t, err) {
-				t.Error("the session goes on with the old password")
+				t.Error("a session with the old password is still open")
 			}
 		})
 	}
