@@ -93,8 +93,8 @@ func sign(t testing.TB, method jwt.SigningMethod, key any, header, changes map[s
 }
 
 func TestInvalidTokensAreRefused(t *testing.T) {
-	var asked atomic.Int64
-	users := newStandIn(t, func(http.ResponseWriter, *http.Request) { asked.Add(1) })
+	var requests atomic.Int64
+	users := newStandIn(t, func(http.ResponseWriter, *http.Request) { requests.Add(1) })
 	g := gateway{users: users.URL}.start(t)
 	good := func(changes map[string]any) string {
 		return sign(t, jwt.SigningMethodHS256, []byte(secret), nil, changes)
@@ -102,7 +102,7 @@ func TestInvalidTokensAreRefused(t *testing.T) {
 	if a := servicetest.Call(t, "GET", g.HTTP+"/api/users/me", "", "Authorization: bearer "+good(nil)); a.Status != http.StatusOK {
 		t.Fatalf("a valid token: %+v", a)
 	}
-	asked.Store(0)
+	requests.Store(0)
 	forged := good(nil)
 	forged = forged[:strings.LastIndex(forged, ".")+1] + base64.RawURLEncoding.EncodeToString(make([]byte, 32))
 	for name, token := range map[string]string{
@@ -129,7 +129,7 @@ func TestInvalidTokensAreRefused(t *testing.T) {
 			}
 		})
 	}
-	if n := asked.Load(); n > 0 {
+	if n := requests.Load(); n > 0 {
 		t.Errorf("the service got %d requests", n)
 	}
 }

@@ -52,10 +52,10 @@ func TestVerificationReachesEveryService(t *testing.T) {
 				}
 				return
 			}
-			said, err := servicetest.Run(commands(), servicetest.Env(env, map[string]string{
+			output, err := servicetest.Run(commands(), servicetest.Env(env, map[string]string{
 				"JWT_KEYS": c.keys, "VERIFY_URL": s.HTTP, "VERIFY_ENDPOINTS": "1", "VERIFY_LATENCY": "10s", "VERIFY_LATENCY_SHARE": "0.99",
 			}), "verify")
-			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(said+err.Error(), "eyJ") || strings.Contains(err.Error(), c.keys) {
+			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(output+err.Error(), "eyJ") || strings.Contains(err.Error(), c.keys) {
 				t.Errorf("got %v, want %s", err, c.want)
 			}
 		})

@@ -243,9 +243,9 @@ func TestNotificationService(t *testing.T) {
 
 func TestHangingReceiverDoesNotDelayTheInbox(t *testing.T) {
 	postgres, stream := backingtest.StartPostgres(t), backingtest.StartStream(t)
-	asked, response := make(chan string, 100), make(chan struct{})
+	delivered, response := make(chan string, 100), make(chan struct{})
 	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		asked <- r.Header.Get("webhook-id")
+		delivered <- r.Header.Get("webhook-id")
 		select {
 		case <-response:
 		case <-r.Context().Done():
@@ -262,7 +262,7 @@ func TestHangingReceiverDoesNotDelayTheInbox(t *testing.T) {
 	p := newPublisher(t, stream)
 	user := uuid.NewString()
 	p.publish(newEvent(user))
-	if id := <-asked; id != inbox(t, s.HTTP, user, "").Notifications[0].ID {
+	if id := <-delivered; id != inbox(t, s.HTTP, user, "").Notifications[0].ID {
 		t.Errorf("the receiver gets %s, which isn't in the inbox", id)
 	}
 	for range 30 {

@@ -237,10 +237,10 @@ func load(t *testing.T, replicas []string, clients, each int) []string {
 func TestEventsArePublishedByTheLiveColourOnly(t *testing.T) {
 	w := newWorld(t)
 	var colour atomic.Value
-	var asked atomic.Int64
+	var checks atomic.Int64
 	colour.Store("green")
 	live := httptest.NewServer(http.HandlerFunc(func(response http.ResponseWriter, _ *http.Request) {
-		asked.Add(1)
+		checks.Add(1)
 		_, _ = fmt.Fprintf(response, `{"colour":%q}`, colour.Load())
 	}))
 	t.Cleanup(live.Close)
@@ -251,9 +251,9 @@ func TestEventsArePublishedByTheLiveColourOnly(t *testing.T) {
 	// had several rounds.
 	severalRounds := func() {
 		t.Helper()
-		until := asked.Load() + 5
+		until := checks.Load() + 5
 		backingtest.Eventually(t, 30*time.Second, func() error {
-			if asked.Load() < until {
+			if checks.Load() < until {
 				return errors.New("the service rarely checks the live colour")
 			}
 			return nil

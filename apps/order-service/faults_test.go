@@ -147,19 +147,19 @@ func TestPostgresHangs(t *testing.T) {
 	all.place(s.HTTP)
 	w.postgres.Hang()
 	refused := func() time.Duration {
-		began := time.Now()
+		start := time.Now()
 		if response := all.place(s.HTTP); response.Status != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" {
 			t.Errorf("got %+v, want 503 with Retry-After", response)
 		}
-		return time.Since(began)
+		return time.Since(start)
 	}
-	began := time.Now()
+	start := time.Now()
 	var running sync.WaitGroup
 	for range 20 { // more than the pool has connections
 		running.Go(func() { refused() })
 	}
 	running.Wait()
-	first := time.Since(began)
+	first := time.Since(start)
 	for range 10 {
 		if took := refused(); took > first/10 {
 			t.Errorf("once Postgres is known not to respond, a request takes %s to fail; the first ones took %s", took, first)

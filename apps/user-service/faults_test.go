@@ -168,8 +168,8 @@ func postgresFaults(t *testing.T, b *backing, s *servicetest.Running) {
 	signUp := func() (user, refreshToken string) {
 		t.Helper()
 		u := servicetest.JSON[userResponse](t, servicetest.Call(t, "POST", s.HTTP+"/users", `{"email":"p@example.com","name":"Ada","password":"correct horse"}`))
-		begun := servicetest.JSON[sessionResponse](t, servicetest.Call(t, "POST", s.HTTP+"/sessions", `{"email":"p@example.com","password":"correct horse"}`))
-		return u.ID, begun.RefreshToken
+		session := servicetest.JSON[sessionResponse](t, servicetest.Call(t, "POST", s.HTTP+"/sessions", `{"email":"p@example.com","password":"correct horse"}`))
+		return u.ID, session.RefreshToken
 	}
 	user, token := signUp()
 	for _, c := range []struct {

@@ -19,11 +19,8 @@ import (
 
 const name = "user-service"
 
-// migrations only expand what is there: the previous release runs on the new schema.
-//
 // migrations only extend the schema, because the previous release runs on the new schema.
 //
-//go:embed migrations/*.sql
 //go:embed migrations/*.sql
 var migrations embed.FS
 

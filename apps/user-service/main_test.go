@@ -164,7 +164,7 @@ func TestUserService(t *testing.T) {
 
 	t.Run("a user is changed in the version that the client names", func(t *testing.T) {
 		path := "/users/" + create(t, "named@example.com").ID
-		begun := servicetest.JSON[sessionResponse](t, servicetest.Call(t, "POST", s.HTTP+"/sessions",
+		session := servicetest.JSON[sessionResponse](t, servicetest.Call(t, "POST", s.HTTP+"/sessions",
 			`{"email":"named@example.com","password":"correct horse"}`))
 		const rename, password, proof = `{"name":"Grace"}`, `{"password":"another horse","current_password":"correct horse"}`,
 			`{"current_password":"correct horse"}`
@@ -209,7 +209,7 @@ func TestUserService(t *testing.T) {
 				t.Errorf("%s %s of %s changes %s to %s", c.method, c.body, c.condition, before.Body, after.Body)
 			}
 			if c.status == http.StatusPreconditionFailed && strings.Contains(
-				servicetest.Call(t, "GET", s.HTTP+"/sessions/revoked", "").Body, begun.SessionID) {
+				servicetest.Call(t, "GET", s.HTTP+"/sessions/revoked", "").Body, session.SessionID) {
 				t.Errorf("%s %s of %s ends the session", c.method, c.body, c.condition)
 			}
 		}

@@ -54,31 +54,31 @@ func TestSessions(t *testing.T) {
 
 	t.Run("each refresh returns a new token", func(t *testing.T) {
 		user := signUp(t, "a@example.com")
-		begun := signIn(t, "A@example.com")
-		if begun.UserID != user || begun.Role != "user" || begun.RefreshExpiresIn != 30*24*3600 {
-			t.Errorf("started %+v", begun)
+		session := signIn(t, "A@example.com")
+		if session.UserID != user || session.Role != "user" || session.RefreshExpiresIn != 30*24*3600 {
+			t.Errorf("started %+v", session)
 		}
-		status, next := refresh(t, begun.RefreshToken)
-		if status != http.StatusOK || next.RefreshToken == begun.RefreshToken || next.SessionID != begun.SessionID || next.UserID != user {
+		status, next := refresh(t, session.RefreshToken)
+		if status != http.StatusOK || next.RefreshToken == session.RefreshToken || next.SessionID != session.SessionID || next.UserID != user {
 			t.Errorf("%d %+v", status, next)
 		}
 		if status, _ := refresh(t, next.RefreshToken); status != http.StatusOK {
 			t.Errorf("the next token: %d", status)
 		}
-		if revoked(t, begun.SessionID) {
+		if revoked(t, session.SessionID) {
 			t.Error("the session has ended")
 		}
 	})
 
 	t.Run("concurrent refreshes all get the same next token", func(t *testing.T) {
 		signUp(t, "b@example.com")
-		begun := signIn(t, "b@example.com")
+		session := signIn(t, "b@example.com")
 		var mu sync.Mutex
 		given := map[string]int{}
 		var asking sync.WaitGroup
 		for range 20 {
 			asking.Go(func() {
-				status, next := refresh(t, begun.RefreshToken)
+				status, next := refresh(t, session.RefreshToken)
 				mu.Lock()
 				defer mu.Unlock()
 				given[fmt.Sprint(status, next.RefreshToken)]++
@@ -108,19 +108,19 @@ func TestSessions(t *testing.T) {
 
 	t.Run("sign-out ends the session of its token", func(t *testing.T) {
 		signUp(t, "d@example.com")
-		begun, other := signIn(t, "d@example.com"), signIn(t, "d@example.com")
+		session, other := signIn(t, "d@example.com"), signIn(t, "d@example.com")
 		_, othersSecret, _ := strings.Cut(other.RefreshToken, ".")
-		forged := begun.SessionID + "." + othersSecret
+		forged := session.SessionID + "." + othersSecret
 		for _, token := range []string{forged, "x", ""} {
 			if a := post(t, "/sessions/revoke", fmt.Sprintf(`{"refresh_token":%q}`, token)); a.Status != http.StatusNoContent {
 				t.Errorf("%q: %+v", token, a)
 			}
 		}
-		if revoked(t, begun.SessionID) {
+		if revoked(t, session.SessionID) {
 			t.Fatal("a forged token ended the session")
 		}
-		post(t, "/sessions/revoke", fmt.Sprintf(`{"refresh_token":%q}`, begun.RefreshToken))
-		if status, _ := refresh(t, begun.RefreshToken); status != http.StatusUnauthorized || !revoked(t, begun.SessionID) {
+		post(t, "/sessions/revoke", fmt.Sprintf(`{"refresh_token":%q}`, session.RefreshToken))
+		if status, _ := refresh(t, session.RefreshToken); status != http.StatusUnauthorized || !revoked(t, session.SessionID) {
 			t.Errorf("after signing out: %d", status)
 		}
 		if status, _ := refresh(t, other.RefreshToken); status != http.StatusOK {
@@ -162,9 +162,9 @@ func TestSessions(t *testing.T) {
 
 	t.Run("a new name or email ends none", func(t *testing.T) {
 		id := signUp(t, "e@example.com")
-		begun := signIn(t, "e@example.com")
+		session := signIn(t, "e@example.com")
 		servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, `{"name":"Grace","email":"f@example.com","current_password":"correct horse"}`)
-		if status, _ := refresh(t, begun.RefreshToken); status != http.StatusOK {
+		if status, _ := refresh(t, session.RefreshToken); status != http.StatusOK {
 			t.Errorf("got %d", status)
 		}
 	})
@@ -185,8 +185,8 @@ func TestSessions(t *testing.T) {
 		if _, err := postgres.Connect().Exec(t.Context(), "UPDATE users SET email = 'Ben@straße.example' WHERE id = $1", id); err != nil { // as versions before stored it
 			t.Fatal(err)
 		}
-		if begun := signIn(t, "ben@straße.example"); begun.UserID != id {
-			t.Errorf("signed in as %s", begun.UserID)
+		if session := signIn(t, "ben@straße.example"); session.UserID != id {
+			t.Errorf("signed in as %s", session.UserID)
 		}
 	})
 
@@ -214,11 +214,11 @@ func TestSessions(t *testing.T) {
 	})
 
 	t.Run("a malformed token", func(t *testing.T) {
-		begun := signIn(t, "e@example.com")
-		id, secret, _ := strings.Cut(begun.RefreshToken, ".")
+		session := signIn(t, "e@example.com")
+		id, secret, _ := strings.Cut(session.RefreshToken, ".")
 		for name, token := range map[string]string{
 			"nothing": "", "an id alone": id, "a secret alone": secret, "upper case": strings.ToUpper(id) + "." + secret,
-			"a longer secret": begun.RefreshToken + "AA", "padding": begun.RefreshToken + "=", "another secret": id + "." + strings.Repeat("A", 43),
+			"a longer secret": session.RefreshToken + "AA", "padding": session.RefreshToken + "=", "another secret": id + "." + strings.Repeat("A", 43),
 			"SQL": "' OR 1=1 --." + secret, "a huge one": strings.Repeat("A", 60<<10),
 		} {
 			if status, _ := refresh(t, token); status != http.StatusUnauthorized {
@@ -228,8 +228,8 @@ func TestSessions(t *testing.T) {
 	})
 
 	t.Run("no secret is stored", func(t *testing.T) {
-		begun := signIn(t, "b@example.com")
-		_, next := refresh(t, begun.RefreshToken)
+		session := signIn(t, "b@example.com")
+		_, next := refresh(t, session.RefreshToken)
 		rows, err := postgres.Connect().Query(t.Context(), "SELECT sessions::text FROM sessions")
 		if err != nil {
 			t.Fatal(err)
@@ -240,7 +240,7 @@ func TestSessions(t *testing.T) {
 			if err := rows.Scan(&text); err != nil {
 				t.Fatal(err)
 			}
-			for _, token := range []string{begun.RefreshToken, next.RefreshToken} {
+			for _, token := range []string{session.RefreshToken, next.RefreshToken} {
 				if _, secret, _ := strings.Cut(token, "."); strings.Contains(text, secret) {
 					t.Error("the table contains a secret")
 				}

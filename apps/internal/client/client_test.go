@@ -156,13 +156,13 @@ func TestRequestEndsAtDeadline(t *testing.T) {
 	defer close(release)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	began := time.Now()
-	if p := failed(t, c.Get(request(t, ctx), "/", nil)); p.Code != problem.Timeout || time.Since(began) > time.Second {
-		t.Errorf("with a deadline: %v after %s", p, time.Since(began))
+	start := time.Now()
+	if p := failed(t, c.Get(request(t, ctx), "/", nil)); p.Code != problem.Timeout || time.Since(start) > time.Second {
+		t.Errorf("with a deadline: %v after %s", p, time.Since(start))
 	}
-	began = time.Now()
-	if p := failed(t, c.Get(request(t, context.Background()), "/", nil)); p.Code != problem.Timeout || time.Since(began) < 2*time.Second || time.Since(began) > 6*time.Second {
-		t.Errorf("without one: %v after %s", p, time.Since(began))
+	start = time.Now()
+	if p := failed(t, c.Get(request(t, context.Background()), "/", nil)); p.Code != problem.Timeout || time.Since(start) < 2*time.Second || time.Since(start) > 6*time.Second {
+		t.Errorf("without one: %v after %s", p, time.Since(start))
 	}
 	if n := calls(t, registry); n["other"] != 2 {
 		t.Errorf("measured %v", n)
@@ -289,7 +289,7 @@ func TestConnectionsToColourThatIsNotLiveAreClosed(t *testing.T) {
 		t.Fatalf("%d connections are opened and %d closed, want 2 and 0", o, c)
 	}
 	lost.Store(true)
-	began := time.Now()
+	start := time.Now()
 	get("/") // on one of them
 	backingtest.Eventually(t, 5*time.Second, func() error {
 		if closed.Load() == 0 {
@@ -297,7 +297,7 @@ func TestConnectionsToColourThatIsNotLiveAreClosed(t *testing.T) {
 		}
 		return nil
 	})
-	if taken := time.Since(began); taken > 300*time.Millisecond { // less than the idle timeout
+	if taken := time.Since(start); taken > 300*time.Millisecond { // less than the idle timeout
 		t.Errorf("the idle connection is closed after %s", taken)
 	}
 }

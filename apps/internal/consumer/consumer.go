@@ -68,7 +68,7 @@ const (
 	// Small enough that a stopping consumer hands back few entries, large enough that the round trip to Redis
 	// costs little compared with the commits.
 	batchSize = 16
-	// A consumer that waits for entries doesn't notice that it must stop.
+	// Short, because a consumer that waits for entries doesn't notice that it must stop.
 	blockTime = 250 * time.Millisecond
 	// A Redis that hasn't responded by then hangs. blockTime comes on top.
 	responseTimeout = 2 * time.Second

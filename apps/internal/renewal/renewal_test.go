@@ -98,26 +98,26 @@ func TestRenew(t *testing.T) {
 	short, _ := newAuthority(t, now.Add(5*time.Minute))
 	past, _ := newAuthority(t, now.Add(-time.Minute))
 	for _, c := range []struct {
-		name       string
-		authority  tls.Certificate // that renews
-		left       time.Duration   // of the certificate that is served
-		spoil      func(*secrets)
-		said, want string // printed, and the error
-		renewed    bool
+		name         string
+		authority    tls.Certificate // that renews
+		left         time.Duration   // of the certificate that is served
+		spoil        func(*secrets)
+		output, want string // printed, and the error
+		renewed      bool
 	}{
 		{name: "a fresh one stays", authority: authority, left: duration},
 		{name: "a third is left", authority: authority, left: duration/3 + time.Second},
-		{name: "less than a third is left", authority: authority, left: duration/3 - time.Second, renewed: true, said: "it expires at"},
-		{name: "it lasts too long", authority: authority, left: 2 * duration, renewed: true, said: "it lasts longer than 30m0s"},
-		{name: "it has expired", authority: authority, left: -time.Hour, renewed: true, said: "it expires at"},
-		{name: "the authority was rotated", authority: next, left: duration, renewed: true, said: "another authority has signed it"},
+		{name: "less than a third is left", authority: authority, left: duration/3 - time.Second, renewed: true, output: "it expires at"},
+		{name: "it lasts too long", authority: authority, left: 2 * duration, renewed: true, output: "it lasts longer than 30m0s"},
+		{name: "it has expired", authority: authority, left: -time.Hour, renewed: true, output: "it expires at"},
+		{name: "the authority was rotated", authority: next, left: duration, renewed: true, output: "another authority has signed it"},
 		{name: "the authority ends no later", authority: short, left: 5 * time.Minute},
 		{name: "the authority has expired", authority: past, left: duration, want: "the authority has expired at"},
-		{name: "it is for another host", authority: authority, left: duration, renewed: true, said: "it is for [other.data.svc]",
+		{name: "it is for another host", authority: authority, left: duration, renewed: true, output: "it is for [other.data.svc]",
 			spoil: func(s *secrets) {
 				s.data[certificateKey], s.data[privateKey], _ = Renewer{Authority: authority}.issue([]string{"other.data.svc"}, now, now.Add(duration))
 			}},
-		{name: "it is garbage", authority: authority, left: duration, renewed: true, said: "it can't be used",
+		{name: "it is garbage", authority: authority, left: duration, renewed: true, output: "it can't be used",
 			spoil: func(s *secrets) { s.data[certificateKey] = []byte("garbage") }},
 		{name: "the Secret doesn't exist", authority: authority, left: duration, want: "renew " + path + ": the Secret doesn't exist",
 			spoil: func(s *secrets) { s.data = nil }},
@@ -140,13 +140,13 @@ func TestRenew(t *testing.T) {
 			server := httptest.NewServer(held)
 			defer server.Close()
 			api := apiserver.Client{URL: server.URL, HTTP: server.Client(), Token: func() ([]byte, error) { return []byte("token\n"), nil }}
-			var said strings.Builder
-			err = Renewer{api, c.authority}.Renew(t.Context(), orders(), now, &said)
+			var output strings.Builder
+			err = Renewer{api, c.authority}.Renew(t.Context(), orders(), now, &output)
 			if (err != nil) != (c.want != "") || err != nil && !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got error %v, want %q", err, c.want)
 			}
-			if !strings.Contains(said.String(), c.said) || (said.Len() > 0) != c.renewed {
-				t.Errorf("it prints %q, want %q", &said, c.said)
+			if !strings.Contains(output.String(), c.output) || (output.Len() > 0) != c.renewed {
+				t.Errorf("it prints %q, want %q", &output, c.output)
 			}
 			if !c.renewed {
 				return

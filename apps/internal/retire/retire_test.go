@@ -60,7 +60,7 @@ func TestRetire(t *testing.T) {
 		name    string
 		cluster *cluster
 		patched []string
-		said    string
+		output  string
 	}{
 		{"when its time is over", &cluster{}, all, "retire: 1 of 2: retired\nretire: 2 of 2: retired\n"},
 		{"from the beginning where the API server refuses", &cluster{responses: map[string][]int{"/old": {503, 200}}},
@@ -73,21 +73,21 @@ func TestRetire(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			server := httptest.NewServer(c.cluster)
 			defer server.Close()
-			var told Orders
-			if err := json.Unmarshal([]byte(orders), &told); err != nil {
+			var due Orders
+			if err := json.Unmarshal([]byte(orders), &due); err != nil {
 				t.Fatal(err)
 			}
-			told.Services[0].At = time.Now().Add(20 * time.Millisecond)
+			due.Services[0].At = time.Now().Add(20 * time.Millisecond)
 			api := Retirer{
 				apiserver.Client{URL: server.URL, HTTP: server.Client(), Token: func() ([]byte, error) { return []byte("secret\n"), nil }},
 				10 * time.Millisecond,
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			var said strings.Builder
-			err := api.Retire(ctx, told, &said)
-			if err != nil || !slices.Equal(c.cluster.patched, c.patched) || !strings.Contains(said.String(), c.said) {
-				t.Errorf("%v: it patches %v, want %v; it prints %s, want %s", err, c.cluster.patched, c.patched, &said, c.said)
+			var output strings.Builder
+			err := api.Retire(ctx, due, &output)
+			if err != nil || !slices.Equal(c.cluster.patched, c.patched) || !strings.Contains(output.String(), c.output) {
+				t.Errorf("%v: it patches %v, want %v; it prints %s, want %s", err, c.cluster.patched, c.patched, &output, c.output)
 			}
 		})
 	}

@@ -96,11 +96,11 @@ func (v Verification) checkHealth(ctx context.Context, address string) error {
 	case err != nil || reported.identity == (identity{}):
 		return fmt.Errorf(": GET /health responds with %d and no identity, want %s", response.StatusCode, want)
 	case reported.identity != want:
-		wanted := want.String()
+		expected := want.String()
 		if reported.Service == want.Service {
-			wanted = strings.TrimPrefix(wanted, want.Service+" ")
+			expected = strings.TrimPrefix(expected, want.Service+" ")
 		}
-		return fmt.Errorf(" runs %s, want %s", reported.identity, wanted)
+		return fmt.Errorf(" runs %s, want %s", reported.identity, expected)
 	case response.StatusCode != http.StatusOK || reported.Status != "ok":
 		return fmt.Errorf(": GET /health responds with %d and %q, want 200 and \"ok\"", response.StatusCode, reported.Status)
 	}

@@ -238,18 +238,18 @@ func TestLateEndpoint(t *testing.T) {
 		late.ServeHTTP(w, r)
 	}))
 	v.Patience = patience
-	resolve, asked := v.Resolve, 0
+	resolve, lookups := v.Resolve, 0
 	v.Resolve = func(ctx context.Context, host string) ([]string, error) {
-		asked++
+		lookups++
 		addresses, err := resolve(ctx, host)
-		if asked == 1 {
+		if lookups == 1 {
 			return addresses[:1], err
 		}
-		ready.Store(asked == 3)
+		ready.Store(lookups == 3)
 		return addresses, err
 	}
-	if result, err := v.Run(t.Context()); err != nil || result.Endpoints != 2 || asked != 3 {
-		t.Errorf("got %+v, %v after %d looks", result, err, asked)
+	if result, err := v.Run(t.Context()); err != nil || result.Endpoints != 2 || lookups != 3 {
+		t.Errorf("got %+v, %v after %d lookups", result, err, lookups)
 	}
 }
 
@@ -272,11 +272,11 @@ func TestInvalidEnvironment(t *testing.T) {
 		"VERIFY_URL": "http://user-service-green:8080", "VERIFY_ENDPOINTS": "2", "VERIFY_LATENCY": "250ms", "VERIFY_LATENCY_SHARE": "0.99",
 	}
 	faults := func(name, value string) string {
-		env := config.From(func(asked string) (string, bool) {
-			if asked == name {
+		env := config.From(func(variable string) (string, bool) {
+			if variable == name {
 				return value, true
 			}
-			set, ok := good[asked]
+			set, ok := good[variable]
 			return set, ok
 		})
 		read(env, "user-service")

@@ -128,20 +128,20 @@ type refreshRequest struct {
 }
 
 func (a *API) refresh(w http.ResponseWriter, r *http.Request) error {
-	body, err := a.refreshToken(r)
+	refreshToken, err := a.refreshToken(r)
 	if err != nil {
 		return err
 	}
-	grant, err := a.Sessions.Refresh(r.Context(), a.client(r), body)
+	grant, err := a.Sessions.Refresh(r.Context(), a.client(r), refreshToken)
 	return a.respond(w, grant, err)
 }
 
 func (a *API) revoke(w http.ResponseWriter, r *http.Request) error {
-	body, err := a.refreshToken(r)
+	refreshToken, err := a.refreshToken(r)
 	if err != nil {
 		return err
 	}
-	if err := a.Sessions.Revoke(r.Context(), a.client(r), body); err != nil {
+	if err := a.Sessions.Revoke(r.Context(), a.client(r), refreshToken); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)

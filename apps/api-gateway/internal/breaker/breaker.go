@@ -48,11 +48,7 @@ type Breaker struct {
 }
 
 // New returns a closed breaker for a service.
-func New(service string) *Breaker { return newBreaker(service, time.Now) }
-
-func newBreaker(service string, now func() time.Time) *Breaker {
-	return &Breaker{service: service, now: now}
-}
+func New(service string) *Breaker { return &Breaker{service: service, now: time.Now} }
 
 // Allow reports whether a request may be sent, and if not, when to try again. After an allowed request, call
 // Succeeded or Failed.

@@ -19,6 +19,10 @@ type clock struct {
 	t  time.Time
 }
 
+func newBreaker(service string, now func() time.Time) *Breaker {
+	return &Breaker{service: service, now: now}
+}
+
 func newClock() *clock { return &clock{t: time.Unix(1_700_000_000, 0)} }
 
 func (c *clock) now() time.Time {

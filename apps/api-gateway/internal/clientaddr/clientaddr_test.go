@@ -128,7 +128,7 @@ func TestScheme(t *testing.T) {
 		proxies Proxies
 		peer    string
 		tls     bool
-		said    []string
+		protos  []string
 		want    string
 	}{
 		{"a client", proxies, client, false, nil, "http"},
@@ -147,7 +147,7 @@ func TestScheme(t *testing.T) {
 		{"no address", proxies, "@", false, []string{"https"}, "http"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := &http.Request{RemoteAddr: c.peer, Header: http.Header{"X-Forwarded-Proto": c.said}}
+			r := &http.Request{RemoteAddr: c.peer, Header: http.Header{"X-Forwarded-Proto": c.protos}}
 			if c.tls {
 				r.TLS = &tls.ConnectionState{}
 			}

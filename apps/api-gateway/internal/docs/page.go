@@ -1,8 +1,11 @@
+// Package docs serves the description of the public API: an OpenAPI 3.1 document, which a test compares with
+// the running services, and a page that shows it.
 package docs
 
 import (
 	"bytes"
 	"crypto/sha256"
+	_ "embed"
 	"encoding/base64"
 	"net/http"
 	"net/url"
@@ -11,6 +14,11 @@ import (
 	"github.com/go-chi/chi/v5"
 	"github.com/swaggest/swgui/v5emb"
 )
+
+// document is served unchanged. x-service names the service that handles an operation.
+//
+//go:embed openapi.json
+var document []byte
 
 var (
 	// assets matches the files that the page loads.

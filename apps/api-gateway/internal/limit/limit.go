@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 const (
@@ -51,15 +52,10 @@ type count struct {
 
 // New returns a limit of max requests per window. The name distinguishes its metrics and its keys in Redis.
 func New(name string, max int, window time.Duration, registry prometheus.Registerer) *Limit {
-	l := newLimit(name, max, window, time.Now)
-	registry.MustRegister(l.refused)
-	return l
-}
-
-func newLimit(name string, max int, window time.Duration, now func() time.Time) *Limit {
-	l := &Limit{name: name, max: float64(max), window: window, now: now, seed: maphash.MakeSeed(), refused: prometheus.NewCounter(prometheus.CounterOpts{
+	l := &Limit{name: name, max: float64(max), window: window, now: time.Now, seed: maphash.MakeSeed()}
+	l.refused = promauto.With(registry).NewCounter(prometheus.CounterOpts{
 		Name: "gateway_rate_limited_total", Help: "Requests refused by a limit.", ConstLabels: prometheus.Labels{"limit": name},
-	})}
+	})
 	for i := range l.shards {
 		l.shards[i].clients = make(map[string]*count)
 	}

@@ -13,6 +13,12 @@ import (
 	"platform.example/apps/internal/backingtest"
 )
 
+func newLimit(name string, max int, window time.Duration, now func() time.Time) *Limit {
+	l := New(name, max, window, prometheus.NewRegistry())
+	l.now = now
+	return l
+}
+
 func taken(l *Limit, client string, tries int) (ok int) {
 	for range tries {
 		if allowed, _ := l.Take(client); allowed {

@@ -66,9 +66,9 @@ func TestDiscoveryEndsForCallerWithItsContext(t *testing.T) {
 	d, p := newDiscovery(t, time.Second)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	began := time.Now()
-	if code := codeOf(ctx, p); code != problem.Unavailable || time.Since(began) > 500*time.Millisecond {
-		t.Errorf("got %s after %s", code, time.Since(began))
+	start := time.Now()
+	if code := codeOf(ctx, p); code != problem.Unavailable || time.Since(start) > 500*time.Millisecond {
+		t.Errorf("got %s after %s", code, time.Since(start))
 	}
 	if code := codeOf(t.Context(), p); code != problem.Unauthenticated || d.requests.Load() != 1 {
 		t.Errorf("the next caller, which waits: %s after %d discoveries, want the first discovery to continue", code, d.requests.Load())

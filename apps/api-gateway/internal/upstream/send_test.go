@@ -66,9 +66,9 @@ func TestRecoveredServiceGetsRequestsSoon(t *testing.T) {
 	if s.Breaker().State() != breaker.Closed {
 		t.Error("the try succeeded, and the breaker isn't closed")
 	}
-	asked := probes.Load()
+	before := probes.Load()
 	time.Sleep(2 * probeEvery)
-	if probes.Load() != asked {
+	if probes.Load() != before {
 		t.Error("a healthy service is probed")
 	}
 }

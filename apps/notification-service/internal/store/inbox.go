@@ -1,3 +1,4 @@
+// Package store stores notifications, their deliveries to the webhook, and deleted users in Postgres.
 package store
 
 import (
@@ -5,11 +6,18 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/notification-service/internal/notification"
 )
+
+// Store is the database of notifications. Its errors are those of postgres.Failure.
+type Store struct{ pool *pgxpool.Pool }
+
+// New returns the store in the database of pool.
+func New(pool *pgxpool.Pool) *Store { return &Store{pool: pool} }
 
 // columns lists the columns in the order of the fields of notification.Notification.
 const columns = "id, user_id, type, title, body, order_id, created_at, read_at"

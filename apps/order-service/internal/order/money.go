@@ -10,9 +10,6 @@ import (
 // numbers as floats, such as JavaScript, read it exactly.
 const MaxTotal int64 = 1e15
 
-// errTotal is the error for items whose total is too large or overflows.
-var errTotal = errors.New("the total is above 1e15 minor units")
-
 // Total returns the sum of items. It fails if the sum is above MaxTotal or overflows, or if a number is
 // negative.
 func Total(items []Item) (int64, error) {
@@ -20,7 +17,7 @@ func Total(items []Item) (int64, error) {
 	for _, item := range items {
 		line, ok := multiply(item.Quantity, item.UnitPrice)
 		if !ok || line > MaxTotal-total {
-			return 0, errTotal
+			return 0, errors.New("the total is above 1e15 minor units")
 		}
 		total += line
 	}

@@ -27,8 +27,8 @@ func Moves() []Move { return []Move{Pay, Ship, Deliver, Cancel} }
 // theirs.
 func (m Move) May(role identity.Role) bool { return m == Cancel || role == identity.Admin }
 
-// Transition is one change of the status of an order.
-type Transition struct {
+// transition is one change of the status of an order.
+type transition struct {
 	From  Status
 	Move  Move
 	To    Status
@@ -36,8 +36,8 @@ type Transition struct {
 }
 
 // transitions returns the state machine. Every other move is refused.
-func transitions() []Transition {
-	return []Transition{
+func transitions() []transition {
+	return []transition{
 		{Pending, Pay, Paid, event.OrderPaid},
 		{Paid, Ship, Shipped, event.OrderShipped},
 		{Shipped, Deliver, Delivered, event.OrderDelivered},

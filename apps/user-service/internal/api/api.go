@@ -32,7 +32,7 @@ type API struct {
 	log       *audit.Log
 }
 
-// New returns the API on these users.
+// New returns the API of users.
 func New(users *store.Users, c *cache.Users, passwords *password.Hasher, sessions *session.Sessions, log *audit.Log) *API {
 	return &API{users: users, cache: c, passwords: passwords, sessions: sessions, log: log}
 }

@@ -1,6 +1,6 @@
 // Package cache reads users from Redis, and from the database if Redis doesn't have them (cache-aside).
 //
-// After the response to a write, a read may be stale:
+// How stale a read may be after the response to a write:
 //   - never, on the replica that wrote;
 //   - on other replicas, for the duration of a load that began before the write (loadTimeout, 2 s), and only
 //     for requests that share that load;

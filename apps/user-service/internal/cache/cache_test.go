@@ -70,7 +70,7 @@ func TestUsers(t *testing.T) {
 		}
 	})
 
-	t.Run("a read that began before a write leaves nothing stale behind", func(t *testing.T) {
+	t.Run("a read that start before a write leaves nothing stale behind", func(t *testing.T) {
 		var current atomic.Int64
 		current.Store(1)
 		read, proceed := make(chan struct{}, 1), make(chan struct{})
@@ -86,7 +86,7 @@ func TestUsers(t *testing.T) {
 		early := make(chan struct{})
 		go func() {
 			defer close(early)
-			_, _, _, _ = c.Get(t.Context(), id) // may be stale: it began before the write
+			_, _, _, _ = c.Get(t.Context(), id) // may be stale: it start before the write
 		}()
 		<-read
 		current.Store(2)

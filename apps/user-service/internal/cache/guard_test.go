@@ -30,18 +30,18 @@ func TestGuard(t *testing.T) {
 
 	for range 3 { // it still doesn't response: it allows one each time
 		now = now.Add(pauseTime)
-		var asked atomic.Int32
+		var allowed atomic.Int32
 		var asking sync.WaitGroup
 		for range 50 {
 			asking.Go(func() {
 				if g.allows() {
-					asked.Add(1)
+					allowed.Add(1)
 				}
 			})
 		}
 		asking.Wait()
-		if asked.Load() != 1 {
-			t.Errorf("%d of 50 reads are allowed, want 1", asked.Load())
+		if allowed.Load() != 1 {
+			t.Errorf("%d of 50 reads are allowed, want 1", allowed.Load())
 		}
 		g.failed()
 		allows(false)

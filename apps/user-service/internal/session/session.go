@@ -43,10 +43,8 @@ type Sessions struct {
 }
 
 // New returns the sessions in the database of pool.
-func New(pool *pgxpool.Pool, log *slog.Logger) *Sessions { return newSessions(pool, log, time.Now) }
-
-func newSessions(pool *pgxpool.Pool, log *slog.Logger, now func() time.Time) *Sessions {
-	return &Sessions{pool: pool, log: log, now: now}
+func New(pool *pgxpool.Pool, log *slog.Logger) *Sessions {
+	return &Sessions{pool: pool, log: log, now: time.Now}
 }
 
 // Session is a new or refreshed session.

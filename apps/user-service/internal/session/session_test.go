@@ -51,6 +51,10 @@ func started(t *testing.T, now *time.Time) (*Sessions, *pgxpool.Pool, uuid.UUID)
 	return newSessions(pool, log, func() time.Time { return *now }), pool, user
 }
 
+func newSessions(pool *pgxpool.Pool, log *slog.Logger, now func() time.Time) *Sessions {
+	return &Sessions{pool: pool, log: log, now: now}
+}
+
 // audited checks the number of sessions that ended for the reason.
 func audited(t *testing.T, pool *pgxpool.Pool, reason string, want int) {
 	t.Helper()
@@ -80,11 +84,11 @@ func TestProperties(t *testing.T) {
 	reused := 0
 	for seed := range uint64(60) {
 		random := rand.New(rand.NewPCG(seed, 3))
-		begun, err := s.Begin(t.Context(), user, "hash", client)
+		opened, err := s.Begin(t.Context(), user, "hash", client)
 		if err != nil {
 			t.Fatal(err)
 		}
-		tokens := []string{begun.RefreshToken} // from the first to the newest
+		tokens := []string{opened.RefreshToken} // from the first to the newest
 		var rotated time.Time
 		over := false
 		for step := range 12 {
@@ -118,12 +122,12 @@ func TestProperties(t *testing.T) {
 func TestSessionExpires(t *testing.T) {
 	now := time.Now()
 	s, pool, user := started(t, &now)
-	begun, err := s.Begin(t.Context(), user, "hash", client)
+	opened, err := s.Begin(t.Context(), user, "hash", client)
 	if err != nil {
 		t.Fatal(err)
 	}
 	now = now.Add(Life - time.Hour)
-	next, err := s.Refresh(t.Context(), begun.RefreshToken, client)
+	next, err := s.Refresh(t.Context(), opened.RefreshToken, client)
 	if err != nil || next.ExpiresIn > 3600 || next.ExpiresIn < 3590 {
 		t.Errorf("an hour before its end: %+v, %v", next, err)
 	}
@@ -154,18 +158,18 @@ func TestSessionExpires(t *testing.T) {
 func TestRevokedSessionsAreListedWhileTokensAreValid(t *testing.T) {
 	now := time.Now()
 	s, _, user := started(t, &now)
-	begun, err := s.Begin(t.Context(), user, "hash", client)
+	opened, err := s.Begin(t.Context(), user, "hash", client)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Revoke(t.Context(), begun.RefreshToken, client); err != nil {
+	if err := s.Revoke(t.Context(), opened.RefreshToken, client); err != nil {
 		t.Fatal(err)
 	}
 	for after, want := range map[time.Duration]int{0: 1, 15 * time.Minute: 1, 21 * time.Minute: 0} {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
 			now := now.Add(after)
 			ended, _, err := newSessions(s.pool, s.log, func() time.Time { return now }).Revoked(t.Context(), Ended{}, 0)
-			if err != nil || len(ended) != want || want == 1 && ended[0].ID != begun.ID {
+			if err != nil || len(ended) != want || want == 1 && ended[0].ID != opened.ID {
 				t.Errorf("got %v, %v", ended, err)
 			}
 		})
@@ -210,12 +214,12 @@ func TestOldestSessionEndsBeyondTheLimit(t *testing.T) {
 	s, pool, user := started(t, &now)
 	var first Session
 	for i := range maxPerUser + 3 {
-		begun, err := s.Begin(t.Context(), user, "hash", client)
+		opened, err := s.Begin(t.Context(), user, "hash", client)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if i == 0 {
-			first = begun
+			first = opened
 		}
 	}
 	var left int
@@ -250,9 +254,9 @@ func TestSessionEndsWithItsPassword(t *testing.T) {
 	now := time.Now()
 	s, pool, user := started(t, &now)
 	users := store.New(pool)
-	var begun Session
+	var opened Session
 	var beginErr error
-	begin := func() { begun, beginErr = s.Begin(t.Context(), user, "hash", client) }
+	begin := func() { opened, beginErr = s.Begin(t.Context(), user, "hash", client) }
 	change := func() {
 		if _, err := users.Update(t.Context(), user, usermodel.Change{}, "another hash", client); err != nil {
 			t.Error(err)
@@ -289,7 +293,7 @@ func TestSessionEndsWithItsPassword(t *testing.T) {
 			if !good(t, beginErr) {
 				return // it was too late
 			}
-			if _, err := s.Refresh(t.Context(), begun.RefreshToken, client); good(t, err) {
+			if _, err := s.Refresh(t.Context(), opened.RefreshToken, client); good(t, err) {
 				t.Error("a session with the old password is still open")
 			}
 		})
