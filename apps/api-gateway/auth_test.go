@@ -68,7 +68,7 @@ func TestSignInAndSignOut(t *testing.T) {
 	}
 }
 
-// sign makes a token that the gateway would take, but for the changes.
+// sign returns a token that is valid except for the changes.
 func sign(t testing.TB, method jwt.SigningMethod, key any, header, changes map[string]any) string {
 	t.Helper()
 	now := time.Now()
@@ -334,7 +334,7 @@ func TestRequestsAreLimitedPerClient(t *testing.T) {
 	ready(`"redis":"unwell"`)
 }
 
-// Behind a CDN each client has a limit of its own, an IPv6 one for its whole network.
+// Behind a CDN each client has its own limit, an IPv6 client for its whole network.
 func TestRequestsAreLimitedPerClientBehindTrustedProxies(t *testing.T) {
 	users := newStandIn(t, nil)
 	env := map[string]string{"REQUESTS_PER_MINUTE": "5", "EDGE_NETWORKS": "127.0.0.0/8", "TRUSTED_PROXIES": "203.0.113.0/24"}

@@ -93,7 +93,7 @@ func TestExportsAreLimited(t *testing.T) {
 	}
 }
 
-// An export is complete, or fails with the status of the service that is missing.
+// An export is complete, or fails with the status of the failed service.
 func TestExportWithUnavailableService(t *testing.T) {
 	good := map[string]http.HandlerFunc{
 		"users":         exportUsers,
@@ -115,7 +115,7 @@ func TestExportWithUnavailableService(t *testing.T) {
 		}
 		exportUsers(w, r)
 	}
-	// Each case is a gateway of its own: no breaker is open.
+	// Each case has its own gateway, so that no breaker is open.
 	for _, c := range []struct {
 		name, service string
 		handler       http.HandlerFunc // nil: the service is down

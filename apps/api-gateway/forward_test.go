@@ -18,7 +18,7 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-// What a service gets is seen by a service of the test's own.
+// The test's own service records the forwarded request.
 func TestForwardedRequest(t *testing.T) {
 	var seen atomic.Pointer[http.Request]
 	users := newStandIn(t, func(w http.ResponseWriter, r *http.Request) {
@@ -256,7 +256,7 @@ func TestFailingService(t *testing.T) {
 	}
 }
 
-// raw sends what no client would.
+// raw sends a request that no client library would send.
 func raw(t *testing.T, url, request string) *http.Response {
 	t.Helper()
 	connection, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
@@ -321,8 +321,8 @@ func TestAmbiguousRequestsAreRefused(t *testing.T) {
 		})
 	}
 
-	// RFC 9112, 6.3: a length beside an encoding is dropped; what follows the
-	// last chunk is no part of the request, and whatever it is, it is no admin's.
+	// RFC 9112, 6.3: a length next to an encoding is dropped. Data after the last chunk isn't part of the request
+	// and carries no identity of an admin.
 	t.Run("both a length and an encoding", func(t *testing.T) {
 		response := raw(t, g.HTTP, "PATCH /api/users/me HTTP/1.1\r\nHost: x\r\n"+auth+"Content-Type: application/json\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"+smuggled)
 		if response.StatusCode != http.StatusOK {

@@ -17,7 +17,7 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-// The gateway alone uses user-service's routes of sessions: no request of a client reaches them, however its path is written.
+// Only the gateway uses user-service's routes of sessions: a client's request can't reach them with any spelling of the path.
 func TestClientsCannotReachInternalRoutes(t *testing.T) {
 	var mu sync.Mutex
 	var reached []string
@@ -37,7 +37,7 @@ func TestClientsCannotReachInternalRoutes(t *testing.T) {
 	g := gateway{users: watched.URL, orders: watched.URL, notifications: watched.URL}.start(t)
 	host := strings.TrimPrefix(g.HTTP, "http://")
 
-	// raw sends a request line as it is: clients of net/http would clean the path.
+	// raw sends a request line unchanged: net/http's client would clean the path.
 	raw := func(method, path, token string) int {
 		t.Helper()
 		connection, err := net.Dial("tcp", host)

@@ -26,7 +26,7 @@ var (
 	edKeys  = "b:ed25519." + base64.RawURLEncoding.EncodeToString([]byte(secret))
 )
 
-// gateway is what a test needs of a gateway; it starts the rest.
+// gateway configures a gateway for a test; start fills in the rest.
 type gateway struct {
 	users, orders, notifications string // URLs; "" is a service that is down
 	redis                        *backingtest.Redis

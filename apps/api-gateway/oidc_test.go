@@ -25,7 +25,7 @@ import (
 
 const clientID = "shop"
 
-// identityProvider is an OpenID Connect provider, which may be in trouble.
+// identityProvider is an OpenID Connect provider that a test can make fail.
 type identityProvider struct {
 	*httptest.Server
 	t        testing.TB
@@ -277,7 +277,7 @@ func TestFailedIDTokensAreLimited(t *testing.T) {
 	}
 }
 
-// The gateway starts, and is ready, without the provider, and finds it when it comes back.
+// The gateway starts and becomes ready without the provider, and uses it once it is available.
 func TestUnavailableIdentityProvider(t *testing.T) {
 	p := newIdentityProvider(t)
 	p.trouble.Store(configurationPath + " away")
@@ -333,7 +333,7 @@ func TestNoIdentityProvider(t *testing.T) {
 	}
 }
 
-// A gateway with keys of both forms accepts tokens by both, and publishes the public ones alone.
+// A gateway with keys of both forms accepts tokens of both, and publishes only the public keys.
 func TestPublicKeysAreServed(t *testing.T) {
 	const public = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" // RFC 8037, A.2
 	g := gateway{users: newStandIn(t, nil).URL, env: map[string]string{

@@ -45,7 +45,7 @@ type described struct {
 	seen map[string]bool // "GET /api/users 200"
 }
 
-// operation is one of the document.
+// operation is an operation in the document.
 type operation struct {
 	method, path string
 
@@ -93,7 +93,7 @@ func describedBy(t *testing.T, gateway string) *described {
 	return d
 }
 
-// at follows a path of keys in the document, and references on the way.
+// at returns the value at a path of keys in the document. It follows references.
 func (d *described) at(keys ...string) (any, string) {
 	current, pointer := any(d.document), "#"
 	for i, key := range keys {
@@ -246,7 +246,7 @@ func startWhole(t *testing.T) *whole {
 	return w
 }
 
-// links requests links. The email of one of them is taken meanwhile.
+// links requests links. Another user takes the email of one of them.
 func (w *whole) links(t *testing.T, stream *backingtest.Redis, users string) {
 	t.Helper()
 	const wanted = "wanted@example.com"
@@ -313,10 +313,10 @@ func TestOpenAPIDescriptionIsCorrect(t *testing.T) {
 		named[o.String()] = o
 	}
 
-	t.Run("the gateway verifies that it reaches them all", func(t *testing.T) {
+	t.Run("the verification of the gateway reaches all services", func(t *testing.T) {
 		servicetest.Verifies(t, name, commands(), map[string]string{"JWT_KEYS": edKeys}, w.url)
 	})
-	t.Run("a session is known by its client", func(t *testing.T) {
+	t.Run("the list of sessions contains the client", func(t *testing.T) {
 		listed := w.call(t, named["GET /api/users/{id}/sessions"], w.user, "me", "")
 		if !strings.Contains(listed.Body, `"address":"127.0.0.1","user_agent":"Go-http-client/1.1"`) {
 			t.Errorf("the sessions are %s", listed.Body)
@@ -371,7 +371,7 @@ func TestOpenAPIDescriptionIsCorrect(t *testing.T) {
 	o := named["POST /api/auth/oidc"]
 	d.check(t, o, servicetest.Call(t, o.method, gateway{}.start(t).HTTP+o.path, `{}`)) // no provider
 
-	// A gateway for each operation, so that no breaker of another's opens.
+	// A gateway for each operation, so that no breaker is open.
 	var troubles sync.WaitGroup // most of their time is a wait for a deadline
 	for _, o := range d.operations {
 		if o.forwarded() {
@@ -559,8 +559,7 @@ func (d *described) troubles(t *testing.T, o operation) func() {
 	}
 }
 
-// newTroubled is a service that is in trouble with all but what the gateway
-// itself asks.
+// newTroubled returns a service that fails every request except the gateway's own polls.
 func newTroubled(t *testing.T, trouble http.HandlerFunc) *httptest.Server {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -612,7 +611,7 @@ func (d *described) namesEveryRoute(t *testing.T, named map[string]operation) {
 	}
 }
 
-// hasNoDuplicateKeys fails on a key that an object has twice: a parser keeps only one of them.
+// hasNoDuplicateKeys fails the test for a duplicate key of an object: a parser keeps only one of them.
 func hasNoDuplicateKeys(t *testing.T, decoder *json.Decoder, at string) {
 	t.Helper()
 	token, err := decoder.Token()

@@ -1,7 +1,6 @@
 //go:build !race
 
-// What the race detector makes of these figures means nothing, so that they
-// are taken without it: `make bench`.
+// The race detector would distort these figures, so they are measured without it: `make bench`.
 
 package main
 
@@ -83,8 +82,8 @@ http {
 	return "http://" + addr
 }
 
-// With token check, breaker, limits, metrics and logs on, the gateway passes on
-// at least as much as the barest httputil.ReverseProxy.
+// With token verification, breaker, limits, metrics and logs, the gateway forwards at least as many requests as a minimal
+// httputil.ReverseProxy.
 func TestPerformanceAgainstPeers(t *testing.T) {
 	service := performancetest.Peer(t, "service").URL
 	token := "Bearer " + sign(t, jwt.SigningMethodHS256, []byte(secret), nil, map[string]any{"exp": time.Now().Add(time.Hour).Unix()})

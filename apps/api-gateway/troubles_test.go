@@ -131,8 +131,7 @@ func TestSlowServiceDoesNotAffectOthers(t *testing.T) {
 	if quantile(slowTimes, 0.5) > quantile(slowTimes, 1)/10 {
 		t.Errorf("half of the refusals took more than %s of at most %s: the breaker decides at once", quantile(slowTimes, 0.5), quantile(slowTimes, 1))
 	}
-	// Noise of the machine is allowed for; a wait for the slow service, of
-	// seconds, is not.
+	// The limit allows for noise of the machine, but not for a wait for the slow service, which takes seconds.
 	if before, during := quantile(calm, 0.99), quantile(troubled, 0.99); during > 10*before+100*time.Millisecond {
 		t.Errorf("p99 of the other service: %s before, %s meanwhile", before, during)
 	}
@@ -145,8 +144,7 @@ func TestSlowServiceDoesNotAffectOthers(t *testing.T) {
 	}
 }
 
-// Retries take at most a tenth of the load beyond the ten that are saved, and
-// only what may be sent twice is.
+// Beyond the ten saved retries, at most a tenth of the requests is retried, and only those that may be sent twice.
 func TestRetriesStayWithinBudget(t *testing.T) {
 	var mu sync.Mutex
 	sent := map[string]int{} // how often each request was sent
@@ -361,7 +359,7 @@ func TestRedisOutageCostsNothing(t *testing.T) {
 		if statuses[http.StatusOK] != 2000 {
 			t.Errorf("%s: %v", what, statuses)
 		}
-		// A request that waited for Redis would take 100 ms at least.
+		// A request that waits for Redis would take at least 100 ms.
 		if before, during := quantile(calm, 0.99), quantile(times, 0.99); during > 10*before+50*time.Millisecond {
 			t.Errorf("%s: p99 %s, before %s", what, during, before)
 		}

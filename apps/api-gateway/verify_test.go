@@ -83,7 +83,7 @@ func TestServerTimingNamesGatewayAndService(t *testing.T) {
 	}
 }
 
-// metricLine is the value of a metric without labels.
+// metricLine matches the value of a metric without labels.
 func metricLine(t *testing.T, ops, metric string) string {
 	t.Helper()
 	_, rest, _ := strings.Cut(servicetest.Call(t, "GET", ops+"/metrics", "").Body, "\n"+metric+" ")

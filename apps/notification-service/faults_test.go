@@ -13,7 +13,7 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-// faults are what the service must survive.
+// faults tests outages that the service must survive.
 func faults(t *testing.T, s *servicetest.Running, postgres *backingtest.Postgres, stream *backingtest.Redis, p publisher) {
 	user := uuid.NewString()
 	published := 0
@@ -97,7 +97,7 @@ func faults(t *testing.T, s *servicetest.Running, postgres *backingtest.Postgres
 	}
 }
 
-// arrives503 is arrives for a database that may just be coming back.
+// arrives503 is like arrives, but tolerates a database that is restarting.
 func arrives503(t *testing.T, base, user string, count int) {
 	t.Helper()
 	backingtest.Eventually(t, deadline, func() error {

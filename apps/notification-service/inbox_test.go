@@ -19,7 +19,7 @@ import (
 	"platform.example/apps/notification-service/internal/mail"
 )
 
-// deadline is how long anything here may take on a busy machine.
+// deadline limits every wait, also on a busy machine.
 const deadline = 30 * time.Second
 
 type notificationResponse struct {
@@ -79,7 +79,7 @@ func eventOf(what event.Type, data any) event.Event {
 	return event.Event{ID: uuid.Must(uuid.NewV7()), Type: what, OccurredAt: time.Now(), Data: raw}
 }
 
-// orderOf is the id of the order that e is about.
+// orderOf returns the id of the order of e.
 func orderOf(e event.Event) string {
 	o, err := event.Data[event.Order](e)
 	if err != nil {
@@ -142,7 +142,7 @@ func eventuallyLogged(t testing.TB, logs func() string, parts ...string) {
 	})
 }
 
-// standing is how far the group has come.
+// standing returns the progress of the group.
 func standing(t *testing.T, p publisher) goredis.XInfoGroup {
 	t.Helper()
 	groups, err := p.client.XInfoGroups(t.Context(), string(event.Orders)).Result()

@@ -97,7 +97,7 @@ func TestSeveralProcesses(t *testing.T) {
 	blue.Run("migrate")
 	p := newPublisher(t, stream)
 
-	t.Run("an idle one needs at most 30 MiB", func(t *testing.T) {
+	t.Run("an idle replica needs at most 30 MiB", func(t *testing.T) {
 		process := blue.Start()
 		arrives(t, process.HTTP, uuid.NewString(), 0) // it has connected to Postgres
 		live.awaitRequests(t, 6)                      // and read the stream
@@ -129,7 +129,7 @@ func TestSeveralProcesses(t *testing.T) {
 		second.Kill()
 	})
 
-	t.Run("the live colour goes back and forth under events", func(t *testing.T) {
+	t.Run("the live colour changes repeatedly while events arrive", func(t *testing.T) {
 		const rounds, atOnce = 8, 50
 		user, events := uuid.NewString(), 0
 		publish := func(count int) {

@@ -43,7 +43,7 @@ func TestNotificationService(t *testing.T) {
 		})
 	}
 
-	t.Run("it verifies what it is", func(t *testing.T) { servicetest.Verifies(t, name, commands(), env, s.HTTP) })
+	t.Run("it passes its own verification", func(t *testing.T) { servicetest.Verifies(t, name, commands(), env, s.HTTP) })
 
 	t.Run("an event becomes a notification that is listed and read", func(t *testing.T) {
 		user := uuid.NewString()
@@ -116,7 +116,7 @@ func TestNotificationService(t *testing.T) {
 		}
 	})
 
-	t.Run("an inbox is its user's, and an admin's to mark", func(t *testing.T) {
+	t.Run("only the user reads an inbox, and an admin may mark notifications", func(t *testing.T) {
 		owner, other := uuid.NewString(), uuid.NewString()
 		p.publish(newEvent(owner))
 		arrives(t, s.HTTP, owner, 1)
@@ -202,7 +202,7 @@ func TestNotificationService(t *testing.T) {
 		}
 	})
 
-	t.Run("a type that isn't known yet is passed over", func(t *testing.T) {
+	t.Run("an unknown type is skipped", func(t *testing.T) {
 		user := uuid.NewString()
 		e := newEvent(user)
 		e.Type = "order.refunded"
@@ -228,7 +228,7 @@ func TestNotificationService(t *testing.T) {
 
 	faults(t, s, postgres, stream, p)
 
-	t.Run("logs name no user and nothing that they read", func(t *testing.T) {
+	t.Run("logs contain no user and no notification", func(t *testing.T) {
 		user := uuid.NewString()
 		p.publish(newEvent(user))
 		arrives(t, s.HTTP, user, 1)

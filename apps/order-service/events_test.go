@@ -128,7 +128,7 @@ func TestEvents(t *testing.T) {
 		}
 	})
 
-	t.Run("wait while Redis is stopped or hangs, and orders are taken", func(t *testing.T) {
+	t.Run("wait while Redis is stopped or hangs, while orders are accepted", func(t *testing.T) {
 		eventuallyReady := func(when, stream string) {
 			t.Helper()
 			backingtest.Eventually(t, 10*time.Second, func() error {
@@ -202,8 +202,7 @@ func TestEvents(t *testing.T) {
 	})
 }
 
-// load has so many clients place so many orders each and see them delivered,
-// each step at whichever replica, and returns their ids.
+// load lets clients place orders and deliver them, each step at any replica, and returns the ids of the orders.
 func load(t *testing.T, replicas []string, clients, each int) []string {
 	t.Helper()
 	var mu sync.Mutex

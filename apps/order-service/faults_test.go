@@ -73,9 +73,8 @@ func (r *requests) atLeast(t *testing.T, n int64) {
 	})
 }
 
-// repeat makes every request again. Of each must come one order in all: the
-// one that was received, where one was. It returns how many had been created
-// without a response.
+// repeat sends every request again. Each must have created one order, that of its first response if there was one.
+// It returns the number of orders that were created without a response.
 func (r *requests) repeat(t *testing.T, w *world, at string) (unheard int) {
 	t.Helper()
 	for key, first := range r.received {

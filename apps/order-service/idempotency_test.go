@@ -13,7 +13,7 @@ import (
 
 func testIdempotency(t *testing.T, w *world, at string) {
 	database := w.postgres.Connect()
-	// rows counts what a user has in the database: orders and events.
+	// rows returns the number of a user's orders and events in the database.
 	rows := func(t *testing.T, owner string) (orders, events int) {
 		t.Helper()
 		err := database.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM orders WHERE user_id = $1),
@@ -49,7 +49,7 @@ func testIdempotency(t *testing.T, w *world, at string) {
 		}
 	})
 
-	t.Run("of 50 in parallel comes one order and one response", func(t *testing.T) {
+	t.Run("50 concurrent requests create one order and get one response", func(t *testing.T) {
 		owner, key := newUser(), newKey()
 		responses := make([]servicetest.Response, 50)
 		var running sync.WaitGroup
@@ -87,7 +87,7 @@ func testIdempotency(t *testing.T, w *world, at string) {
 		}
 	})
 
-	t.Run("keys are each user's own", func(t *testing.T) {
+	t.Run("keys are separate for each user", func(t *testing.T) {
 		key, one, other := newKey(), newUser(), newUser()
 		first, second := create(t, validOrder, one, key), create(t, strings.Replace(validOrder, "EUR", "USD", 1), other, key)
 		if first.Status != http.StatusCreated || second.Status != http.StatusCreated || second.Header.Get("Idempotency-Replayed") != "" {

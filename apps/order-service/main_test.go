@@ -94,7 +94,7 @@ func advance(t *testing.T, at, id string, moves ...string) {
 func TestOrders(t *testing.T) {
 	w := newWorld(t)
 	s := servicetest.Start(t, name, commands(), w.env)
-	t.Run("it verifies what it is", func(t *testing.T) { servicetest.Verifies(t, name, commands(), w.env, s.HTTP) })
+	t.Run("it passes its own verification", func(t *testing.T) { servicetest.Verifies(t, name, commands(), w.env, s.HTTP) })
 	t.Run("create, read and list", func(t *testing.T) { testReading(t, s.HTTP) })
 	t.Run("idempotency", func(t *testing.T) { testIdempotency(t, w, s.HTTP) })
 	t.Run("moves", func(t *testing.T) { testMoves(t, w, s.HTTP) })

@@ -83,7 +83,7 @@ func testMoves(t *testing.T, w *world, at string) {
 		}
 	})
 
-	t.Run("an order is moved in the version that the client names", func(t *testing.T) {
+	t.Run("an order is moved only in the version in If-Match", func(t *testing.T) {
 		o := place(t, at, alice)
 		for _, c := range []struct {
 			move, condition string

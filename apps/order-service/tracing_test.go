@@ -18,7 +18,7 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-// receiver is the spans that a service exports.
+// receiver receives the spans that a service exports.
 type receiver struct {
 	mu    sync.Mutex
 	spans []*tracepb.Span
@@ -37,8 +37,8 @@ func (r *receiver) ServeHTTP(_ http.ResponseWriter, request *http.Request) {
 	}
 }
 
-// A trace shows what an order cost in Postgres, and the batch in which its event
-// was published leads back to it.
+// A trace contains the statements of an order in Postgres. The span of the batch that published its event has a link
+// to it.
 func TestOrderIsTracedAcrossTheOutbox(t *testing.T) {
 	w := newWorld(t)
 	received := &receiver{}

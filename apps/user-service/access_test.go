@@ -28,7 +28,7 @@ func TestEveryRouteAuthorisesItsCaller(t *testing.T) {
 	router := chi.NewRouter()
 	api.New(nil, nil, nil, nil, nil).Register(router, problem.NewMapper(slog.New(slog.DiscardHandler)))
 	const proof = `{"current_password":"correct horse"}`
-	// 422 and 401 of a route that is open to the caller are about the body.
+	// On a route that the caller may use, 422 and 401 refer to the body.
 	servicetest.CheckAccess(t, name, s.HTTP, router, owner, admin, []servicetest.Access{
 		{Route: "POST /users", Body: `{}`, Anonymous: 422, Gateway: 422, Other: 422, Owner: 422, Admin: 422},
 		{Route: "GET /users", Anonymous: 401, Gateway: 401, Other: 403, Owner: 403, Admin: 200},

@@ -20,14 +20,13 @@ import (
 
 const (
 	userService = "platform.example/apps/user-service"
-	// answeredWithin is the 4 s after which a request is ended, and as much
-	// again for a test machine that does other things.
-	answeredWithin = 8 * time.Second
+	// responseWithin is twice the limit of 4 s for a request, because the test machine may be busy.
+	responseWithin = 8 * time.Second
 	soon           = 20 * time.Second // until a recovered store is used again
 	maxConns       = 8
 )
 
-// backing is what services depend on, with a schema.
+// backing holds the stores of the service, with its schema.
 type backing struct {
 	t        *testing.T
 	postgres *backingtest.Postgres
@@ -64,7 +63,7 @@ func (b *backing) users(count int) []string {
 	return ids
 }
 
-// version is that of a user in Postgres.
+// version returns the version of a user in Postgres.
 func (b *backing) version(watch *pgx.Conn, user string) (version int) {
 	b.t.Helper()
 	if err := watch.QueryRow(b.t.Context(), "SELECT version FROM users WHERE id = $1", user).Scan(&version); err != nil {
@@ -83,7 +82,7 @@ func (b *backing) connections(watch *pgx.Conn) (n int) {
 	return n
 }
 
-// mostConnections is how many there were at most while do was done.
+// mostConnections returns the maximum number of connections while do runs.
 func (b *backing) mostConnections(watch *pgx.Conn, do func()) (most int) {
 	b.t.Helper()
 	done := make(chan struct{})
@@ -98,7 +97,7 @@ func (b *backing) mostConnections(watch *pgx.Conn, do func()) (most int) {
 	}
 }
 
-// reading is what a GET of a user has got.
+// reading is the result of a GET of a user.
 type reading struct {
 	id         string // of the requested user
 	status     int
@@ -147,7 +146,7 @@ func warm(t *testing.T, base, id string) {
 func settle(t *testing.T, readings []reading, status int, cache string) []reading {
 	t.Helper()
 	for _, r := range readings {
-		if r.err != nil || r.took > answeredWithin || status != 0 && r.status != status || cache != "" && r.cache != cache ||
+		if r.err != nil || r.took > responseWithin || status != 0 && r.status != status || cache != "" && r.cache != cache ||
 			r.status == http.StatusOK && r.user.ID != r.id {
 			t.Fatalf("%+v: want %d %s", r, status, cache)
 		}
@@ -155,7 +154,7 @@ func settle(t *testing.T, readings []reading, status int, cache string) []readin
 	return readings
 }
 
-// send is servicetest.Call for requests that may fail.
+// send is like servicetest.Call for requests that may fail.
 func send(base, method, path, body string) (servicetest.Response, error) {
 	request, err := http.NewRequest(method, base+path, strings.NewReader(body))
 	if err != nil {
@@ -171,7 +170,7 @@ func send(base, method, path, body string) (servicetest.Response, error) {
 	return servicetest.Response{Status: response.StatusCode, Header: response.Header, Body: string(raw)}, err
 }
 
-// metric is the sum of a metric of that name over all its labels.
+// metric returns the sum of a metric over all its labels.
 func metric(t *testing.T, ops, name string) (sum float64) {
 	t.Helper()
 	lines := bufio.NewScanner(strings.NewReader(servicetest.Call(t, "GET", ops+"/metrics", "").Body))

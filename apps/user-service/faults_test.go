@@ -22,7 +22,7 @@ func TestFaults(t *testing.T) {
 	s := servicetest.Start(t, name, commands(), env)
 	t.Run("Redis", func(t *testing.T) { redisFaults(t, b, s) })
 	t.Run("Redis slow", func(t *testing.T) { slowRedis(t, b) })
-	t.Run("Redis away and Postgres slow", func(t *testing.T) { noRedisAndSlowPostgres(t, b) })
+	t.Run("Redis unavailable and Postgres slow", func(t *testing.T) { noRedisAndSlowPostgres(t, b) })
 	t.Run("an expiry of a hot key", func(t *testing.T) { hotKey(t, b, s, env) })
 	t.Run("Postgres", func(t *testing.T) { postgresFaults(t, b, s) })
 }
@@ -71,7 +71,7 @@ func slowRedis(t *testing.T, b *backing) {
 	settle(t, readAll(s.HTTP, users), http.StatusOK, "miss")
 	proxy.Delay(time.Second)
 	settle(t, readAll(s.HTTP, users), http.StatusOK, "miss")
-	// A response that came too late must not be taken for that to another command.
+	// A late response must not be taken for the response to another command.
 	proxy.Delay(0)
 	backingtest.Eventually(t, soon, func() error {
 		hits := 0
@@ -194,7 +194,7 @@ func postgresFaults(t *testing.T, b *backing, s *servicetest.Running) {
 			}
 			asking.Wait()
 			c.undo()
-			// By itself: the service isn't started again.
+			// The service recovers without a restart.
 			backingtest.Eventually(t, soon, func() error {
 				if response := servicetest.Call(t, "PATCH", s.HTTP+"/users/"+user, `{"name":"C"}`); response.Status != http.StatusOK {
 					return fmt.Errorf("writing: %+v", response)
@@ -228,7 +228,7 @@ func unavailable(t *testing.T, base, user, unread, token string) {
 		asking.Go(func() {
 			begin := time.Now()
 			response, err := send(base, request.method, request.path, request.body)
-			if err != nil || response.Status != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" || time.Since(begin) > answeredWithin {
+			if err != nil || response.Status != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" || time.Since(begin) > responseWithin {
 				t.Errorf("%s %s: after %s %+v, %v; want 503 with Retry-After", request.method, request.path, time.Since(begin), response, err)
 			}
 		})
@@ -247,8 +247,7 @@ func eventuallyReady(t *testing.T, ops string, status int, holds string) {
 	})
 }
 
-// A replica that is killed in the middle of writes has lost none that it
-// acknowledged, in Postgres or in the cache.
+// A replica that is killed during writes loses no acknowledged write, in Postgres or in the cache.
 func TestKilledReplicaLosesNoAcknowledgedWrite(t *testing.T) {
 	b := startBacking(t)
 	binary := servicetest.Build(t, userService, b.env())

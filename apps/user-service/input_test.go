@@ -105,7 +105,7 @@ func badQueries(t *testing.T, base, user string) {
 	}
 }
 
-// textsAreData: what looks like SQL, HTML or a format is a text like any other.
+// textsAreData checks that texts with SQL, HTML or format directives are plain data.
 func textsAreData(t *testing.T, base, user string) {
 	t.Run("texts are stored and returned unchanged", func(t *testing.T) {
 		for _, text := range []string{
@@ -129,7 +129,7 @@ func textsAreData(t *testing.T, base, user string) {
 		}
 	})
 
-	t.Run("texts that aren't what they look like", func(t *testing.T) {
+	t.Run("deceptive texts", func(t *testing.T) {
 		for field, texts := range map[string][]string{
 			"name": {"\u202eada", "a\u200bda", "a\u2028b", "👩\u200d💻", "\u00a0", "  ", "\u3164", "\ufe0f"},
 			"email": {"\u212aim@example.com", "\u017fam@example.com", "a\u200b@example.com", "a@exa\u200bmple.com", "\u202ea@example.com",
@@ -205,7 +205,7 @@ func body(method string) string {
 	return ""
 }
 
-// chunked is Call without the length of the body being stated.
+// chunked is like Call, without a Content-Length.
 func chunked(t *testing.T, method, url, body string) servicetest.Response {
 	t.Helper()
 	request, err := http.NewRequest(method, url, io.MultiReader(strings.NewReader(body)))

@@ -194,7 +194,7 @@ func TestLinksByEmail(t *testing.T) {
 		reset(t, 422, old)
 	})
 
-	t.Run("nothing changes by a password that is replaced meanwhile", func(t *testing.T) {
+	t.Run("a password that is replaced concurrently authorises no change", func(t *testing.T) {
 		who, _ := signUp(t, "q@example.com")
 		users := store.New(connect(t, env))
 		id := uuid.MustParse(who.UserID)
@@ -207,7 +207,7 @@ func TestLinksByEmail(t *testing.T) {
 		}
 	})
 
-	t.Run("an email that the previous release has changed isn't confirmed, and a link to the former one is void", func(t *testing.T) {
+	t.Run("an email that the previous release has changed isn't confirmed, and a link to the previous email is invalid", func(t *testing.T) {
 		who, first := signUp(t, "r@example.com")
 		confirm(t, 204, first)
 		request(t, "r@example.com")

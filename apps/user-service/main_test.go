@@ -78,7 +78,7 @@ func TestUserService(t *testing.T) {
 		}
 	})
 
-	t.Run("it verifies what it is", func(t *testing.T) { servicetest.Verifies(t, name, commands(), env, s.HTTP) })
+	t.Run("it passes its own verification", func(t *testing.T) { servicetest.Verifies(t, name, commands(), env, s.HTTP) })
 
 	t.Run("a user is read from Postgres first, then from Redis", func(t *testing.T) {
 		u := create(t, "cached@example.com")
@@ -162,7 +162,7 @@ func TestUserService(t *testing.T) {
 		expectProblem(t, gone, 404, "not_found")
 	})
 
-	t.Run("a user is changed in the version that the client names", func(t *testing.T) {
+	t.Run("a user is changed only in the version in If-Match", func(t *testing.T) {
 		path := "/users/" + create(t, "named@example.com").ID
 		session := servicetest.JSON[sessionResponse](t, servicetest.Call(t, "POST", s.HTTP+"/sessions",
 			`{"email":"named@example.com","password":"correct horse"}`))
@@ -215,7 +215,7 @@ func TestUserService(t *testing.T) {
 		}
 	})
 
-	t.Run("of many changes to one version, one is made", func(t *testing.T) {
+	t.Run("of concurrent changes to one version, one succeeds", func(t *testing.T) {
 		path := "/users/" + create(t, "contended@example.com").ID
 		var made, refused atomic.Int32
 		var asking sync.WaitGroup
@@ -264,7 +264,7 @@ func TestUserService(t *testing.T) {
 		}
 	})
 
-	t.Run("an admin chooses a role", func(t *testing.T) {
+	t.Run("only an admin may choose a role", func(t *testing.T) {
 		response := servicetest.Call(t, "POST", s.HTTP+"/users", `{"email":"root@example.com","name":"R","password":"12345678","role":"admin"}`, asAdmin)
 		if u := servicetest.JSON[userResponse](t, response); u.Role != "admin" {
 			t.Errorf("got %+v", response)

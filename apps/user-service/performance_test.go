@@ -1,7 +1,6 @@
 //go:build !race
 
-// What the race detector makes of these figures means nothing, so that they
-// are taken without it: `make bench`.
+// The race detector would distort these figures, so they are measured without it: `make bench`.
 
 package main
 
@@ -45,7 +44,7 @@ func minimal() http.Handler {
 	})
 }
 
-// asGateway are the headers that the gateway adds to what it passes on.
+// asGateway returns the headers that the gateway adds to forwarded requests.
 func asGateway(t *testing.T, path string) []string {
 	t.Helper()
 	caller := identity.Caller{UserID: strings.TrimPrefix(path, "/users/"), Role: identity.User}
@@ -69,7 +68,7 @@ func TestPerformanceOfCachedRead(t *testing.T) {
 	path := "/users/" + b.users(1)[0]
 	settle(t, readAll(s.HTTP, []string{strings.TrimPrefix(path, "/users/")}), http.StatusOK, "miss") // from now on it is cached
 
-	// With the garbage collection of the service: that is a setting, not work.
+	// The peer uses the garbage collection setting of the service.
 	peer := []string{"GOGC=400"}
 	for variable, value := range b.redis.Env(name) {
 		peer = append(peer, variable+"="+value)
@@ -92,8 +91,8 @@ func TestPerformanceOfCachedRead(t *testing.T) {
 	}
 }
 
-// compare is the processor time in µs that a request costs the first and the second server, and how many times more it
-// costs the first: the middle of several rounds in which they take turns, so that the machine's moods are shared.
+// compare returns the processor time in µs of a request to the first and to the second server, and their ratio. Each is
+// the median of several rounds in which the servers alternate, so that noise of the machine affects both.
 func compare(t *testing.T, path string, servers []performancetest.Process) (first, second, times float64) {
 	t.Helper()
 	const rounds, connections = 5, 16

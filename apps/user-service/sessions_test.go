@@ -90,7 +90,7 @@ func TestSessions(t *testing.T) {
 		}
 	})
 
-	t.Run("a token from long before ends the session", func(t *testing.T) {
+	t.Run("a much older token ends the session", func(t *testing.T) {
 		signUp(t, "c@example.com")
 		first := signIn(t, "c@example.com")
 		_, second := refresh(t, first.RefreshToken)
@@ -160,7 +160,7 @@ func TestSessions(t *testing.T) {
 		})
 	}
 
-	t.Run("a new name or email ends none", func(t *testing.T) {
+	t.Run("a new name or email ends no session", func(t *testing.T) {
 		id := signUp(t, "e@example.com")
 		session := signIn(t, "e@example.com")
 		servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, `{"name":"Grace","email":"f@example.com","current_password":"correct horse"}`)
@@ -169,7 +169,7 @@ func TestSessions(t *testing.T) {
 		}
 	})
 
-	t.Run("an email has one form", func(t *testing.T) {
+	t.Run("emails are stored in canonical form", func(t *testing.T) {
 		if got := servicetest.JSON[userResponse](t, post(t, "/users", `{"email":"Ana@Bücher.example","name":"A","password":"correct horse"}`)); got.Email != "Ana@xn--bcher-kva.example" {
 			t.Errorf("signed up as %+v", got)
 		}
@@ -190,7 +190,7 @@ func TestSessions(t *testing.T) {
 		}
 	})
 
-	t.Run("the case of a letter outside of ASCII makes another email", func(t *testing.T) {
+	t.Run("emails differ by the case of letters outside ASCII", func(t *testing.T) {
 		if one, other := signUp(t, "ö@example.com"), signUp(t, "Ö@Example.com"); one == "" || other == "" || one == other {
 			t.Errorf("got %q and %q", one, other)
 		}
@@ -200,7 +200,7 @@ func TestSessions(t *testing.T) {
 		}
 	})
 
-	t.Run("a password is the same however its characters are composed", func(t *testing.T) {
+	t.Run("composed and decomposed characters are the same password", func(t *testing.T) {
 		id, current := signUp(t, "zoe@example.com"), "correct horse"
 		for _, c := range [][2]string{{"p\u00e4sswort!", "pa\u0308sswort!"}, {"pa\u0308sswort?", "p\u00e4sswort?"}, {"o\ufb03ce pass", "office pass"}} {
 			servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, fmt.Sprintf(`{"password":%q,"current_password":%q}`, c[0], current))

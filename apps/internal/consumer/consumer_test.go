@@ -87,7 +87,7 @@ func newPlatform(t *testing.T) *platform {
 	return &platform{t: t, postgres: database, pool: pool, env: env, stream: client}
 }
 
-// fresh empties both stores, for a subtest.
+// fresh empties both stores and returns the platform for a subtest.
 func (p *platform) fresh(t *testing.T) *platform {
 	t.Helper()
 	_, err := p.pool.Exec(t.Context(), "TRUNCATE notifications, handled_events, webhook_deliveries")

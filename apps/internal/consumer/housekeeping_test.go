@@ -21,7 +21,7 @@ func TestHousekeeping(t *testing.T) {
 	defer func() { _ = client.Close() }()
 	c := New(definition(never), client, p.pool, log, registry, nil)
 
-	t.Run("without a stream there is nothing to do", func(t *testing.T) {
+	t.Run("a missing stream is no error", func(t *testing.T) {
 		if err := c.removeGone(t.Context(), 0); err != nil {
 			t.Error(err)
 		}

@@ -71,7 +71,7 @@ func TestConditions(t *testing.T) {
 	}
 }
 
-// A header is refused, or names versions whose tags stand in it; a weak tag allows no change.
+// A header is refused, or the returned versions have their tags in it; a weak tag allows no change.
 func FuzzIfMatch(f *testing.F) {
 	for _, seed := range []string{"*", `"7"`, `W/"7"`, `"6", "7"`, `, "6",, "7" ,`, `"6,7"`, `"7`, "", `"ä"`, `"\x00"`, `"-7"`, `W/W/"7"`, `"07"`} {
 		f.Add(seed)

@@ -19,7 +19,7 @@ var created = Event{
 		`"total":1152921504606846976,"currency":"EUR","version":1}`),
 }
 
-// entry is what a client of Redis returns of an entry.
+// entry returns the fields as a Redis client returns them.
 func entry(t testing.TB, e Event) map[string]any {
 	t.Helper()
 	fields := Orders.Fields(e)
@@ -81,7 +81,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// Data that is decoded names its subject, and encodes and decodes as the same data.
+// Decoded data has a subject, and encodes and decodes to the same data.
 func FuzzData(f *testing.F) {
 	for _, seed := range []string{"", "{}", "null", `{"id":"0190f3a0-0000-7000-8000-000000000001"}`, `{"id":""}`, `{"id":1}`, `{"ID":"0190f3a0-0000-7000-8000-000000000001","total":1e3}`,
 		`{"id":"0190f3a0-0000-7000-8000-000000000001","user_id":"0190f3a0-0000-7000-8000-000000000002","status":"paid","total":9223372036854775807,"currency":"EUR","version":2}`,

@@ -22,7 +22,7 @@ const (
 	someone = "0190f3a0-0000-7000-8000-000000000001"
 )
 
-// seeds are keys of the test, by kid.
+// seeds are the seeds of the test's keys, by kid.
 func seedOf(kid string) []byte { return []byte(strings.Repeat(kid, ed25519.SeedSize)) }
 
 func private(kids ...string) string { return joined(kids, seedOf) }
@@ -240,7 +240,7 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// A list that is parsed has keys of the right size, each with its own kid. The error of another one shows no key.
+// An accepted list has keys of the right size, each with its own kid. The error for a refused list contains no key.
 func FuzzParseKeys(f *testing.F) {
 	for _, seed := range []string{"", public("a"), public("a", "b"), public("a", "a"), private("a"), "a:", ":", ",", " " + public("a") + " ", public("a") + "="} {
 		f.Add(seed)

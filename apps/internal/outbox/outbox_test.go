@@ -33,8 +33,7 @@ type bench struct {
 	logs   bytes.Buffer
 }
 
-// One Postgres and one Redis serve all the subtests, each of which begins with
-// an empty outbox and an empty Redis.
+// All subtests share one Postgres and one Redis. Each begins with an empty outbox and an empty Redis.
 func TestOutbox(t *testing.T) {
 	database, stream := backingtest.StartPostgres(t), backingtest.StartStream(t)
 	variables := database.Env()

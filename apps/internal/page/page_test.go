@@ -37,7 +37,7 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// However long a list and however small its pages: together they are the list.
+// For any length of the list and size of a page, the pages together are the list.
 func TestPagesCoverTheList(t *testing.T) {
 	for length := range 10 {
 		list := make([]uuid.UUID, length)

@@ -140,7 +140,7 @@ func pooled(t *testing.T, client *goredis.Client, count int) {
 	}
 }
 
-// A command has one try: it must not be spent on a connection that is no more.
+// A command has one try, which must not use a closed connection.
 func TestConnectionsClosedByServerAreNotUsed(t *testing.T) {
 	const connections = 5
 	for name, end := range map[string]func(*testing.T, *backingtest.Redis){

@@ -11,7 +11,7 @@ import (
 	"platform.example/apps/internal/config"
 )
 
-// writes remembers each write.
+// writes records each write.
 type writes struct {
 	mu   sync.Mutex
 	each []string

@@ -92,7 +92,7 @@ func TestSpansAreExportedIfEndpointIsSet(t *testing.T) {
 	}
 }
 
-// A client chooses neither whether the platform samples its request nor the trace.
+// A client determines neither the sampling nor the trace of its request.
 func TestEdgeIgnoresSamplingOfClients(t *testing.T) {
 	const parentID = "0af7651916cd43dd8448eb211c80319c"
 	for _, c := range []struct {
@@ -131,8 +131,8 @@ func TestEdgeIgnoresSamplingOfClients(t *testing.T) {
 	}
 }
 
-// By the time of its last response one sees that a colour gets no requests any
-// more. Its verification is none of its clients'.
+// The time of the last response shows when a colour got its last request of a client. Requests of a verification don't
+// count.
 func TestTimeOfLastResponse(t *testing.T) {
 	tel, err := Start(t.Context(), config.Service{Name: "a-service"}, io.Discard)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 	"platform.example/apps/internal/backingtest"
 )
 
-// clock is a time that the test moves.
+// clock is a clock that the test sets.
 type clock struct {
 	mu sync.Mutex
 	t  time.Time

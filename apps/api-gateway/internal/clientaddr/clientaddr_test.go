@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// trusted is these networks as proxies in front of the edge.
+// trusted returns Proxies with these networks in front of the edge.
 func trusted(t testing.TB, raw string) Proxies {
 	t.Helper()
 	networks, err := ParseNetworks(raw)
@@ -55,8 +55,8 @@ func TestOf(t *testing.T) {
 	}
 }
 
-// The platform trusts every private network, since only its edge reaches the
-// gateway. A client in such a network is nevertheless itself.
+// The platform trusts every private network, because only its edge reaches the gateway. The address of a client in such
+// a network still counts.
 func TestClientWithinProxyNetworks(t *testing.T) {
 	networks, err := ParseNetworks("10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7")
 	if err != nil {
@@ -77,7 +77,7 @@ func TestClientWithinProxyNetworks(t *testing.T) {
 	}
 }
 
-// The gateway believes of the header what the edge believes, and no more.
+// The gateway trusts the same part of the header as the edge.
 func TestOfAgreesWithTheEdge(t *testing.T) {
 	edge, err := ParseNetworks("10.0.0.0/8,192.168.0.0/16")
 	if err != nil {
@@ -183,7 +183,7 @@ func FuzzOf(f *testing.F) {
 	})
 }
 
-// Networks that are parsed print and parse as the same networks.
+// Parsed networks print and parse to the same networks.
 func FuzzParseNetworks(f *testing.F) {
 	for _, seed := range []string{"", "10.0.0.0/8", "10.0.0.0/8, fd00::/8", "10.0.0.1", "10.1.2.3/8", "::/0", "0.0.0.0/0", "10.0.0.0/33", "fe80::1%eth0/64", "::ffff:10.0.0.0/104", ","} {
 		f.Add(seed)

@@ -139,7 +139,7 @@ func TestReplicasCountTogether(t *testing.T) {
 		t.Errorf("%d more were allowed, want 3: the other replica has had 6", n)
 	}
 
-	// A replica that has just started learns of the window before, too.
+	// A new replica reads the previous window, too.
 	share(other)
 	now = now.Add(time.Hour)
 	third := replica()

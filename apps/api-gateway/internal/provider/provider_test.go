@@ -39,7 +39,7 @@ func newDiscovery(t *testing.T, pause time.Duration) (*discovery, *Provider) {
 	return d, &Provider{issuer: d.URL, clientID: "shop"}
 }
 
-// codeOf is the code of the error of a sign-in with a token that is none.
+// codeOf returns the code of the error of a sign-in with an invalid token.
 func codeOf(ctx context.Context, p *Provider) problem.Code {
 	_, err := p.Verify(ctx, "x", "n")
 	failed, _ := errors.AsType[*problem.Error](err)

@@ -17,7 +17,7 @@ import (
 	"platform.example/apps/internal/identity"
 )
 
-// users lists revoked sessions as user-service does, page by page.
+// users lists revoked sessions in pages, like user-service.
 type users struct {
 	revoked []ended // in the order of their end
 	page    int

@@ -8,7 +8,7 @@ import (
 	"platform.example/apps/internal/client"
 )
 
-// A Service whose routing follows late refuses connections for a moment.
+// While the routing of a Service changes, it refuses connections for a moment.
 func TestRefusedConnectionIsRetried(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -99,7 +99,7 @@ func (r *receiver) verify(h http.Header, body string) {
 	if age := time.Since(time.Unix(seconds, 0)); err != nil || age < -time.Minute || age > time.Minute {
 		r.t.Errorf("webhook-timestamp is %q", h.Get("webhook-timestamp"))
 	}
-	// A receiver knows one of the secrets.
+	// A receiver has only one of the secrets.
 	for _, secret := range strings.Split(theSecret, ",") {
 		mac := hmac.New(sha256.New, []byte(secret))
 		mac.Write([]byte(strings.Join([]string{h.Get("webhook-id"), h.Get("webhook-timestamp"), body}, ".")))
@@ -247,7 +247,7 @@ func TestDeliveries(t *testing.T) {
 		}
 	})
 
-	t.Run("what fails is tried again, later each time, in the same words", func(t *testing.T) {
+	t.Run("a failed delivery is retried with growing delays and the same body", func(t *testing.T) {
 		to := newReceiver(t, 500, 302, 404, 200)
 		n := o.add()
 		defer o.run(to, quick)()
@@ -262,7 +262,7 @@ func TestDeliveries(t *testing.T) {
 			if again.id != seen[0].id || again.body != seen[0].body || again.path != seen[0].path {
 				t.Errorf("attempt %d is another: %+v", i+2, again)
 			}
-			// The wait is at least the half of what has doubled.
+			// The delay is at least half of the doubled delay.
 			if least := quick.Backoff.Base << i / 2; again.at.Sub(seen[i].at) < least {
 				t.Errorf("attempt %d came after %s, want at least %s", i+2, again.at.Sub(seen[i].at), least)
 			}
@@ -288,7 +288,7 @@ func TestDeliveries(t *testing.T) {
 		}
 	})
 
-	t.Run("after the last attempt it gives up", func(t *testing.T) {
+	t.Run("a delivery is given up after the last attempt", func(t *testing.T) {
 		to := newReceiver(t, 503)
 		n := o.add()
 		defer o.run(to, quick)()
@@ -318,7 +318,7 @@ func TestDeliveries(t *testing.T) {
 		}
 	})
 
-	t.Run("attempts that a crash cut off count", func(t *testing.T) {
+	t.Run("attempts that a crash aborted count", func(t *testing.T) {
 		to := newReceiver(t, http.StatusOK)
 		n := o.add()
 		if _, err := o.pool.Exec(t.Context(), "UPDATE webhook_deliveries SET attempts = 4 WHERE notification_id = $1", n.ID); err != nil {
@@ -348,7 +348,7 @@ func TestDeliveries(t *testing.T) {
 		o.eventually(n.ID, "delivered", delivered)
 	})
 
-	t.Run("several replicas deliver each once", func(t *testing.T) {
+	t.Run("several replicas deliver each notification once", func(t *testing.T) {
 		to := newReceiver(t, http.StatusOK)
 		var ids []uuid.UUID
 		for range 60 {

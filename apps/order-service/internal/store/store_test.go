@@ -38,7 +38,7 @@ func newOrders(t *testing.T) *Orders {
 	return New(pool, func() {})
 }
 
-// create has an order of the user created, and returns its id, or that of the first order with the key.
+// create creates an order of the user, and returns its id, or that of the first order with the key.
 func create(t *testing.T, orders *Orders, user uuid.UUID, key string) (id uuid.UUID, replayed bool, err error) {
 	t.Helper()
 	price := int64(5)
@@ -52,7 +52,7 @@ func create(t *testing.T, orders *Orders, user uuid.UUID, key string) (id uuid.U
 	return response.OrderID, replayed, err
 }
 
-// Of orders that are created while their user's deletion is handled, and after it, none names the user.
+// No order that is created during or after the handling of its user's deletion contains the user.
 func TestConcurrentDeletionOfUserLeavesNoOrderWithTheUser(t *testing.T) {
 	orders := newOrders(t)
 	for range 20 {

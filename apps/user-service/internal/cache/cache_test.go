@@ -70,7 +70,7 @@ func TestUsers(t *testing.T) {
 		}
 	})
 
-	t.Run("a read that start before a write leaves nothing stale behind", func(t *testing.T) {
+	t.Run("a read that starts before a write caches nothing stale", func(t *testing.T) {
 		var current atomic.Int64
 		current.Store(1)
 		read, proceed := make(chan struct{}, 1), make(chan struct{})
@@ -103,7 +103,7 @@ func TestUsers(t *testing.T) {
 		expect(true)
 	})
 
-	t.Run("of two writes the later one counts, in whatever order they reach Redis", func(t *testing.T) {
+	t.Run("the later of two writes wins, in any order of arrival at Redis", func(t *testing.T) {
 		id := uuid.New()
 		version := int64(2)
 		c := newCache(func(context.Context, uuid.UUID) (user.User, error) {

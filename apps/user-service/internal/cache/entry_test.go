@@ -28,7 +28,7 @@ func TestEntryDecodesToTheSameEntry(t *testing.T) {
 			if got, ok := decode(raw); !ok || !reflect.DeepEqual(&got, e) {
 				t.Errorf("%s is read as %+v, %t", raw, got, ok)
 			}
-			// The script in Redis, and the release before this one, read it as JSON.
+			// The script in Redis and the previous release parse it as JSON.
 			var asJSON struct {
 				Version int64
 				User    json.RawMessage

@@ -111,7 +111,7 @@ func TestSignUpsDoNotStarveSignIns(t *testing.T) {
 	}
 }
 
-// Whatever stands in the database: it neither panics nor costs more to check than what we wrote.
+// For any stored text, verifying neither panics nor costs more than for the service's own hashes.
 func FuzzVerify(f *testing.F) {
 	encoded, err := argon2id.CreateHash("correct horse", params)
 	if err != nil {

@@ -23,10 +23,10 @@ import (
 	usermodel "platform.example/apps/user-service/internal/user"
 )
 
-// client is from where all requests come.
+// client is the client of all requests.
 var client = audit.Entry{Action: audit.SessionEnded, Address: "198.51.100.7"}
 
-// started is the sessions of one user, at a time that the test moves.
+// started returns the sessions of one user, with a clock that the test sets.
 func started(t *testing.T, now *time.Time) (*Sessions, *pgxpool.Pool, uuid.UUID) {
 	t.Helper()
 	env := backingtest.StartPostgres(t).Env()
