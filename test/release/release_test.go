@@ -114,7 +114,7 @@ func TestReleaseByPulumiAlone(t *testing.T) {
 // reads inserts the statement before every read of a user.
 func reads(c variant.Copy, harm string) error {
 	return errors.Join(
-		c.Replace("apps/user-service/internal/api/api.go", "errs.Handle(a.get))", "harmed(errs.Handle(a.get)))"),
+		c.Replace("apps/user-service/internal/api/api.go", "errs.Handle(own(a.get))", "harmed(errs.Handle(own(a.get)))"),
 		c.Write("apps/user-service/internal/api/variant.go", "package api\n\nimport (\n\t\"math/rand\"\n\t\"net/http\"\n\t\"time\"\n)\n\n"+
 			"var began = time.Now()\n\nfunc harmed(next http.HandlerFunc) http.HandlerFunc {\n\treturn func(w http.ResponseWriter, r *http.Request) {\n"+
 			"\t\t_, _ = began, rand.Int()\n\t\t"+harm+"\n\t\tnext(w, r)\n\t}\n}\n"))
@@ -135,7 +135,7 @@ var bad = []struct {
 	}, "verify: endpoint"},
 	{"that returns 5 % errors", func(c variant.Copy) error {
 		return reads(c, "if rand.Intn(20) == 0 {\n\t\t\tw.WriteHeader(500)\n\t\t\treturn\n\t\t}")
-	}, "answers 500, want 404"},
+	}, "responds with 500, want 404"},
 	{"that is slow", func(c variant.Copy) error {
 		return reads(c, "time.Sleep(400 * time.Millisecond)")
 	}, "took longer than 250ms"},
