@@ -17,7 +17,7 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-func TestSigningInAndOut(t *testing.T) {
+func TestSignInAndSignOut(t *testing.T) {
 	users := newStandIn(t, nil)
 	g := gateway{users: users.URL}.start(t)
 	me := func(token string) int {
@@ -33,7 +33,7 @@ func TestSigningInAndOut(t *testing.T) {
 		t.Errorf("signed in: %d", status)
 	}
 	refreshed := servicetest.Call(t, "POST", g.HTTP+"/api/auth/refresh", `{"refresh_token":"next"}`)
-	if refreshed.Status != http.StatusOK || refreshed.Header.Get("Cache-Control") != "no-store" || me(servicetest.JSON[tokenAnswer](t, refreshed).AccessToken) != http.StatusOK {
+	if refreshed.Status != http.StatusOK || refreshed.Header.Get("Cache-Control") != "no-store" || me(servicetest.JSON[tokenResponse](t, refreshed).AccessToken) != http.StatusOK {
 		t.Errorf("refreshed: %+v", refreshed)
 	}
 	for _, c := range []struct {
@@ -59,16 +59,16 @@ func TestSigningInAndOut(t *testing.T) {
 	}
 	backingtest.Eventually(t, 30*time.Second, func() error {
 		if status := me(granted.AccessToken); status != http.StatusUnauthorized {
-			return fmt.Errorf("the session has ended and the token is answered %d", status)
+			return fmt.Errorf("the session has ended, but the token gets %d", status)
 		}
 		return nil
 	})
 	if logs := g.Logs(); strings.Contains(logs, granted.AccessToken) || strings.Contains(logs, "example.com") || strings.Contains(logs, "horse") || strings.Contains(logs, aUser) {
-		t.Error("the log holds a token or personal data")
+		t.Error("the log contains a token or personal data")
 	}
 }
 
-// sign makes a token that the gateway would take, but for the changes.
+// sign returns a token that is valid except for the changes.
 func sign(t testing.TB, method jwt.SigningMethod, key any, header, changes map[string]any) string {
 	t.Helper()
 	now := time.Now()
@@ -92,17 +92,17 @@ func sign(t testing.TB, method jwt.SigningMethod, key any, header, changes map[s
 	return raw
 }
 
-func TestTokensThatAreRefused(t *testing.T) {
-	var asked atomic.Int64
-	users := newStandIn(t, func(http.ResponseWriter, *http.Request) { asked.Add(1) })
+func TestInvalidTokensAreRefused(t *testing.T) {
+	var requests atomic.Int64
+	users := newStandIn(t, func(http.ResponseWriter, *http.Request) { requests.Add(1) })
 	g := gateway{users: users.URL}.start(t)
 	good := func(changes map[string]any) string {
 		return sign(t, jwt.SigningMethodHS256, []byte(secret), nil, changes)
 	}
 	if a := servicetest.Call(t, "GET", g.HTTP+"/api/users/me", "", "Authorization: bearer "+good(nil)); a.Status != http.StatusOK {
-		t.Fatalf("a good token: %+v", a)
+		t.Fatalf("a valid token: %+v", a)
 	}
-	asked.Store(0)
+	requests.Store(0)
 	forged := good(nil)
 	forged = forged[:strings.LastIndex(forged, ".")+1] + base64.RawURLEncoding.EncodeToString(make([]byte, 32))
 	for name, token := range map[string]string{
@@ -129,18 +129,18 @@ func TestTokensThatAreRefused(t *testing.T) {
 			}
 		})
 	}
-	if n := asked.Load(); n > 0 {
-		t.Errorf("the service was asked %d times", n)
+	if n := requests.Load(); n > 0 {
+		t.Errorf("the service got %d requests", n)
 	}
 }
 
-func TestWhoMayDoWhat(t *testing.T) {
-	answer := func(w http.ResponseWriter, r *http.Request) {
+func TestAccessToRoutes(t *testing.T) {
+	response := func(w http.ResponseWriter, r *http.Request) {
 		resources, _, _ := strings.Cut(r.URL.Path[1:], "/")
 		caller := servicetest.CallerOf(t, r, strings.TrimSuffix(resources, "s")+"-service")
 		_ = json.NewEncoder(w).Encode(map[string]string{"user": caller.UserID, "role": string(caller.Role), "path": r.URL.Path})
 	}
-	all := newStandIn(t, answer)
+	all := newStandIn(t, response)
 	g := gateway{users: all.URL, orders: all.URL, notifications: all.URL}.start(t)
 	user := signIn(t, g.HTTP).AccessToken
 	all.set(func() { all.role = "admin" })
@@ -149,7 +149,7 @@ func TestWhoMayDoWhat(t *testing.T) {
 	for _, c := range []struct {
 		method, path, token string
 		status              int
-		sent                string // path, or "" where the service isn't asked
+		sent                string // path, or "" if the service gets no request
 	}{
 		{"GET", "/api/users/me", user, 200, "/users/" + aUser},
 		{"GET", "/api/users/" + aUser, user, 200, "/users/" + aUser},
@@ -199,28 +199,28 @@ func TestWhoMayDoWhat(t *testing.T) {
 				want["user"], want["role"] = "", ""
 			}
 			if fmt.Sprint(sent) != fmt.Sprint(want) {
-				t.Errorf("the service is asked as %v, want %v", sent, want)
+				t.Errorf("the service gets the caller %v, want %v", sent, want)
 			}
 		})
 	}
 }
 
-func TestGuessingIsBounded(t *testing.T) {
+func TestFailedSignInsAreLimited(t *testing.T) {
 	users := newStandIn(t, nil)
 	redis := backingtest.StartRedis(t)
 	g := gateway{users: users.URL, redis: redis}.start(t)
-	try := func(email, password string) servicetest.Answer {
+	try := func(email, password string) servicetest.Response {
 		t.Helper()
 		return servicetest.Call(t, "POST", g.HTTP+"/api/auth/token", fmt.Sprintf(`{"email":%q,"password":%q}`, email, password))
 	}
 
-	// Who knows the password may sign in as often as they like.
+	// A client with the password may sign in any number of times.
 	for range 2 * failuresPerAccount {
 		if a := try("a@example.com", "correct horse"); a.Status != http.StatusOK {
 			t.Fatalf("got %+v", a)
 		}
 	}
-	// Many guesses at once are no more than one after the other.
+	// Concurrent guesses count like consecutive ones.
 	var refused, limited atomic.Int64
 	var guessing sync.WaitGroup
 	for i := range 5 * failuresPerAccount {
@@ -235,7 +235,7 @@ func TestGuessingIsBounded(t *testing.T) {
 			case http.StatusTooManyRequests:
 				limited.Add(1)
 				if a.Header.Get("Retry-After") == "" {
-					t.Error("it isn't said when to come again")
+					t.Error("the response has no Retry-After")
 				}
 			default:
 				t.Errorf("got %+v", a)
@@ -253,14 +253,14 @@ func TestGuessingIsBounded(t *testing.T) {
 		t.Errorf("another account: %d", a.Status)
 	}
 
-	// A second replica hears of it, through keys that name nobody.
+	// A second replica applies it, too, through keys without personal data.
 	second := gateway{users: users.URL, redis: redis}.start(t)
 	client := redis.Client()
 	defer func() { _ = client.Close() }()
 	backingtest.Eventually(t, 30*time.Second, func() error {
 		a := servicetest.Call(t, "POST", second.HTTP+"/api/auth/token", `{"email":"b@example.com","password":"wrong again"}`)
 		if a.Status != http.StatusTooManyRequests {
-			return fmt.Errorf("the second replica answers %d", a.Status)
+			return fmt.Errorf("the second replica responds with %d", a.Status)
 		}
 		return nil
 	})
@@ -269,7 +269,7 @@ func TestGuessingIsBounded(t *testing.T) {
 	}
 }
 
-func TestRequestsAreBoundedPerClient(t *testing.T) {
+func TestRequestsAreLimitedPerClient(t *testing.T) {
 	users := newStandIn(t, nil)
 	redis := backingtest.StartRedis(t)
 	g := gateway{users: users.URL, redis: redis, env: map[string]string{
@@ -309,14 +309,14 @@ func TestRequestsAreBoundedPerClient(t *testing.T) {
 	backingtest.Eventually(t, 10*time.Second, func() error {
 		for _, client := range []string{"192.0.2.1", "192.0.2.2"} { // limited as a user, and without one
 			if !strings.Contains(g.Logs(), `"status":429`) || !strings.Contains(g.Logs(), `"client":"`+client+`"`) {
-				return fmt.Errorf("the log doesn't say that %s was refused", client)
+				return fmt.Errorf("the log doesn't contain the refused client %s", client)
 			}
 		}
 		return nil
 	})
 	if metrics := servicetest.Call(t, "GET", g.Ops+"/metrics", "").Body; !strings.Contains(metrics, `gateway_rate_limited_total{limit="requests"} `) ||
 		strings.Contains(metrics, `gateway_rate_limited_total{limit="requests"} 0`) {
-		t.Error("/metrics doesn't say how often the limit refused")
+		t.Error("/metrics doesn't report the refusals of the limit")
 	}
 
 	ready := func(cache string) {
@@ -334,8 +334,8 @@ func TestRequestsAreBoundedPerClient(t *testing.T) {
 	ready(`"redis":"unwell"`)
 }
 
-// Behind a CDN each client has a limit of its own, an IPv6 one for its whole network.
-func TestRequestsAreBoundedPerClientBehindTrustedProxies(t *testing.T) {
+// Behind a CDN each client has its own limit, an IPv6 client for its whole network.
+func TestRequestsAreLimitedPerClientBehindTrustedProxies(t *testing.T) {
 	users := newStandIn(t, nil)
 	env := map[string]string{"REQUESTS_PER_MINUTE": "5", "EDGE_NETWORKS": "127.0.0.0/8", "TRUSTED_PROXIES": "203.0.113.0/24"}
 	status := func(g *servicetest.Running, forwarded string) int {
@@ -365,16 +365,16 @@ func TestRequestsAreBoundedPerClientBehindTrustedProxies(t *testing.T) {
 				}
 			}
 			if refused == 0 {
-				t.Errorf("%s: nobody is limited within %s", c.name, kind)
+				t.Errorf("%s: no client is limited within %s", c.name, kind)
 			}
 			if got := status(g, c.another); got != http.StatusUnauthorized {
-				t.Errorf("%s: the other client is answered %d within %s", c.name, got, kind)
+				t.Errorf("%s: the other client gets %d within %s", c.name, got, kind)
 			}
 		}
 	}
 }
 
-func TestPagesOfOtherOrigins(t *testing.T) {
+func TestCORS(t *testing.T) {
 	users := newStandIn(t, nil)
 	preflight := []string{"Access-Control-Request-Method: POST", "Access-Control-Request-Headers: authorization,idempotency-key,if-match,if-none-match"}
 	open := gateway{users: users.URL, env: map[string]string{"CORS_ORIGINS": "https://shop.example, http://localhost:5173"}}.start(t)
@@ -407,7 +407,7 @@ func TestPagesOfOtherOrigins(t *testing.T) {
 	}
 }
 
-func TestAWrongConfigurationNamesEveryFault(t *testing.T) {
+func TestInvalidConfigurationReportsEveryFault(t *testing.T) {
 	env := gateway{env: map[string]string{
 		"JWT_KEYS": "a:c2hvcnQ", "ORDER_SERVICE_URL": "orders", "REQUESTS_PER_MINUTE": "0", "TRUSTED_PROXIES": "10.0.0.1", "CORS_ORIGINS": "*",
 	}}.settings(t)

@@ -13,7 +13,7 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-type exportAnswer struct {
+type exportResponse struct {
 	User     struct{ ID string }
 	Sessions []struct{ ID string }
 	Orders   struct {
@@ -26,7 +26,7 @@ type exportAnswer struct {
 	}
 }
 
-// exportUsers answers the requests of an export to user-service.
+// exportUsers handles the requests of an export to user-service.
 func exportUsers(w http.ResponseWriter, r *http.Request) {
 	if strings.HasSuffix(r.URL.Path, "/sessions") {
 		_, _ = fmt.Fprintf(w, `{"sessions":[{"id":%q}]}`, aSession)
@@ -35,9 +35,9 @@ func exportUsers(w http.ResponseWriter, r *http.Request) {
 	_, _ = fmt.Fprintf(w, `{"id":%q}`, aUser)
 }
 
-// An export ends within a bound, however much a user has, and says where the rest begins.
-func TestAnExportIsBounded(t *testing.T) {
-	const bound, entryBytes, perPage = 1 << 20, 2 << 10, 100
+// The size of an export is limited for any amount of data, and next tells where the rest begins.
+func TestExportSizeIsLimited(t *testing.T) {
+	const limit, entryBytes, perPage = 1 << 20, 2 << 10, 100
 	var pages atomic.Int64
 	endless := newStandIn(t, func(w http.ResponseWriter, r *http.Request) {
 		page := pages.Add(1)
@@ -55,14 +55,14 @@ func TestAnExportIsBounded(t *testing.T) {
 		_, _ = io.WriteString(w, `{"notifications":[{"id":"1"}]}`)
 	})
 	g := gateway{users: newStandIn(t, exportUsers).URL, orders: endless.URL, notifications: short.URL}.start(t)
-	answer := servicetest.Call(t, "GET", g.HTTP+"/api/users/me/export", "", "Authorization: Bearer "+signIn(t, g.HTTP).AccessToken)
-	if answer.Status != http.StatusOK || !strings.HasPrefix(answer.Header.Get("Content-Disposition"), "attachment") {
-		t.Fatalf("got %d %.300s", answer.Status, answer.Body)
+	response := servicetest.Call(t, "GET", g.HTTP+"/api/users/me/export", "", "Authorization: Bearer "+signIn(t, g.HTTP).AccessToken)
+	if response.Status != http.StatusOK || !strings.HasPrefix(response.Header.Get("Content-Disposition"), "attachment") {
+		t.Fatalf("got %d %.300s", response.Status, response.Body)
 	}
-	got := servicetest.JSON[exportAnswer](t, answer)
+	got := servicetest.JSON[exportResponse](t, response)
 	read := int(pages.Load())
-	if len(answer.Body) < bound || len(answer.Body) > bound+2*perPage*entryBytes || len(got.Orders.Entries) != read*perPage {
-		t.Errorf("an export of %d bytes and %d orders of %d pages, want about %d bytes", len(answer.Body), len(got.Orders.Entries), read, bound)
+	if len(response.Body) < limit || len(response.Body) > limit+2*perPage*entryBytes || len(got.Orders.Entries) != read*perPage {
+		t.Errorf("an export of %d bytes and %d orders of %d pages, want about %d bytes", len(response.Body), len(got.Orders.Entries), read, limit)
 	}
 	if want := uuid.NewSHA1(uuid.Nil, fmt.Append(nil, read)).String(); got.Orders.Next != want {
 		t.Errorf("the rest of the orders is after %q, want %q", got.Orders.Next, want)
@@ -72,14 +72,14 @@ func TestAnExportIsBounded(t *testing.T) {
 	}
 }
 
-// A user has so many exports in an hour: each costs many requests to the services.
+// The exports of a user per hour are limited, because each costs many requests to the services.
 func TestExportsAreLimited(t *testing.T) {
 	empty := func(name string) string {
 		return newStandIn(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintf(w, `{%q:[]}`, name) }).URL
 	}
 	g := gateway{users: newStandIn(t, exportUsers).URL, orders: empty("orders"), notifications: empty("notifications")}.start(t)
 	token := "Authorization: Bearer " + signIn(t, g.HTTP).AccessToken
-	var last servicetest.Answer
+	var last servicetest.Response
 	for i := range 30 { // a window may end while the test runs
 		if last = servicetest.Call(t, "GET", g.HTTP+"/api/users/me/export", "", token); last.Status != http.StatusOK {
 			if i < 10 {
@@ -93,8 +93,8 @@ func TestExportsAreLimited(t *testing.T) {
 	}
 }
 
-// An export is complete, or fails with the status of the service that is missing.
-func TestAnExportWithoutOneOfTheServices(t *testing.T) {
+// An export is complete, or fails with the status of the failed service.
+func TestExportWithUnavailableService(t *testing.T) {
 	good := map[string]http.HandlerFunc{
 		"users":         exportUsers,
 		"orders":        func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"orders":[]}`) },
@@ -115,10 +115,10 @@ func TestAnExportWithoutOneOfTheServices(t *testing.T) {
 		}
 		exportUsers(w, r)
 	}
-	// Each case is a gateway of its own: no breaker is open.
+	// Each case has its own gateway, so that no breaker is open.
 	for _, c := range []struct {
 		name, service string
-		answer        http.HandlerFunc // nil: the service is down
+		handler       http.HandlerFunc // nil: the service is down
 		want          int
 	}{
 		{"user-service is unavailable", "users", status(503), 503},
@@ -129,25 +129,25 @@ func TestAnExportWithoutOneOfTheServices(t *testing.T) {
 		{"order-service is unavailable", "orders", status(503), 503},
 		{"order-service fails", "orders", status(500), 502},
 		{"order-service cuts the connection", "orders", cut, 502},
-		{"order-service answers no list", "orders", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"orders":1}`) }, 502},
+		{"order-service sends no list", "orders", func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"orders":1}`) }, 502},
 		{"notification-service is down", "notifications", nil, 503},
 		{"notification-service refuses the gateway", "notifications", status(401), 502},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			urls := map[string]string{}
-			for service, answer := range good {
+			for service, handler := range good {
 				if service == c.service {
-					answer = c.answer
+					handler = c.handler
 				}
-				if answer != nil {
-					urls[service] = newStandIn(t, answer).URL
+				if handler != nil {
+					urls[service] = newStandIn(t, handler).URL
 				}
 			}
 			g := gateway{users: urls["users"], orders: urls["orders"], notifications: urls["notifications"]}.start(t)
-			answer := servicetest.Call(t, "GET", g.HTTP+"/api/users/me/export", "", "Authorization: Bearer "+signIn(t, g.HTTP).AccessToken)
-			isProblem := answer.Header.Get("Content-Type") == "application/problem+json" && !strings.Contains(answer.Body, aSession)
-			if answer.Status != c.want || !isProblem || (answer.Header.Get("Retry-After") != "") != (c.want == 503) || answer.Header.Get("Content-Disposition") != "" {
-				t.Errorf("got %+v, want %d", answer, c.want)
+			response := servicetest.Call(t, "GET", g.HTTP+"/api/users/me/export", "", "Authorization: Bearer "+signIn(t, g.HTTP).AccessToken)
+			isProblem := response.Header.Get("Content-Type") == "application/problem+json" && !strings.Contains(response.Body, aSession)
+			if response.Status != c.want || !isProblem || (response.Header.Get("Retry-After") != "") != (c.want == 503) || response.Header.Get("Content-Disposition") != "" {
+				t.Errorf("got %+v, want %d", response, c.want)
 			}
 		})
 	}

@@ -18,8 +18,8 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-// What a service gets is seen by a service of the test's own.
-func TestWhatAServiceIsSent(t *testing.T) {
+// The test's own service records the forwarded request.
+func TestForwardedRequest(t *testing.T) {
 	var seen atomic.Pointer[http.Request]
 	users := newStandIn(t, func(w http.ResponseWriter, r *http.Request) {
 		seen.Store(r)
@@ -33,7 +33,7 @@ func TestWhatAServiceIsSent(t *testing.T) {
 	})
 	g := gateway{users: users.URL}.start(t)
 	token := signIn(t, g.HTTP).AccessToken
-	answer := servicetest.Call(t, "GET", g.HTTP+"/api/users/me?a=b%3Bc&d=%2F", "",
+	response := servicetest.Call(t, "GET", g.HTTP+"/api/users/me?a=b%3Bc&d=%2F", "",
 		"Authorization: Bearer "+token, "X-User-Id: someone", "X-User-Role: admin", "x-user-name: root",
 		"X-Forwarded-For: 6.6.6.6", "Forwarded: for=6.6.6.6", "X-Real-Ip: 6.6.6.6", "Cookie: a=b",
 		"Connection: X-Client-Hop", "X-Client-Hop: 1", "X-Request-Id: abc-1", "X-Mine: 1", "User-Agent: test/1",
@@ -44,7 +44,7 @@ func TestWhatAServiceIsSent(t *testing.T) {
 		t.Errorf("the caller is %+v, want %+v", caller, want)
 	}
 	if got.RequestURI != "/users/"+aUser+"?a=b%3Bc&d=%2F" {
-		t.Errorf("asked for %s", got.RequestURI)
+		t.Errorf("got %s", got.RequestURI)
 	}
 	if want := strings.TrimPrefix(users.URL, "http://"); got.Host != want {
 		t.Errorf("Host is %s, want %s", got.Host, want)
@@ -66,15 +66,15 @@ func TestWhatAServiceIsSent(t *testing.T) {
 		"X-Hop": "", "X-Cache": "hit", "X-Twice": "1|2", "X-Request-Id": "abc-1", "X-Content-Type-Options": "nosniff",
 		"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "Cache-Control": "no-store",
 	} {
-		if value := strings.Join(answer.Header.Values(header), "|"); value != want {
+		if value := strings.Join(response.Header.Values(header), "|"); value != want {
 			t.Errorf("the client gets %s %q, want %q", header, value, want)
 		}
 	}
 }
 
-// Behind the edge, a service hears of the client and not of the edge, even if
-// both have private addresses; what the client speaks with the edge is told too.
-func TestWhatAServiceIsSentBehindTheEdge(t *testing.T) {
+// Behind the edge, a service receives the address of the client, not of the edge, even if both have private addresses,
+// and the scheme between the client and the edge.
+func TestForwardedRequestBehindTheEdge(t *testing.T) {
 	var seen atomic.Pointer[http.Request]
 	users := newStandIn(t, func(_ http.ResponseWriter, r *http.Request) { seen.Store(r) })
 	g := gateway{users: users.URL, env: map[string]string{"TRUSTED_PROXIES": "127.0.0.0/8,10.0.0.0/8"}}.start(t)
@@ -83,13 +83,13 @@ func TestWhatAServiceIsSentBehindTheEdge(t *testing.T) {
 		servicetest.Call(t, "GET", g.HTTP+"/api/users/me", "", token, "X-Forwarded-For: "+client, "X-Forwarded-Proto: https")
 		h := seen.Load().Header
 		if from, scheme := h.Get("X-Forwarded-For"), h.Get("X-Forwarded-Proto"); from != client || scheme != "https" {
-			t.Errorf("%s is told of as %s, with %s", client, from, scheme)
+			t.Errorf("%s is forwarded as %s, with %s", client, from, scheme)
 		}
 	}
 }
 
-// Every kind of answer and body arrives as it was sent.
-func TestAnswersArePassedOn(t *testing.T) {
+// Every kind of response and body arrives as it was sent.
+func TestResponsesAreForwarded(t *testing.T) {
 	const knownOrder = "01890000-0000-7000-8000-000000000007"
 	orders := newStandIn(t, func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
@@ -159,11 +159,10 @@ func TestAnswersArePassedOn(t *testing.T) {
 	}
 }
 
-// A service that stops, or tidies up, closes connections that are idle. No
-// request is lost by that, not even one that must not be sent twice.
-func TestConnectionsThatTheServiceHasClosed(t *testing.T) {
-	var asked atomic.Int64
-	service := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+// If a service closes idle connections, no request is lost, not even one that must not be sent twice.
+func TestConnectionsClosedByServiceAreReplaced(t *testing.T) {
+	var received atomic.Int64
+	service := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { received.Add(1) }))
 	closed := make(chan struct{}, 1000)
 	service.Config.IdleTimeout = 20 * time.Millisecond
 	service.Config.ConnState = func(_ net.Conn, state http.ConnState) {
@@ -186,22 +185,22 @@ func TestConnectionsThatTheServiceHasClosed(t *testing.T) {
 			t.Fatal("the service doesn't close its connections")
 		}
 	}
-	if n := asked.Load(); n != requests {
-		t.Errorf("the service was asked %d times, want %d", n, requests)
+	if n := received.Load(); n != requests {
+		t.Errorf("the service got %d requests, want %d", n, requests)
 	}
 	if n := metric(t, g.Ops, `gateway_retries_total{service="order-service"}`); n != 0 {
 		t.Errorf("%v retries", n)
 	}
 }
 
-func TestAServiceThatFails(t *testing.T) {
+func TestFailingService(t *testing.T) {
 	hang := make(chan struct{})
 	users := newStandIn(t, func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodDelete {
 			<-hang
 			return
 		}
-		// Answers what is no HTTP.
+		// Sends a response that isn't HTTP.
 		if connection, _, err := http.NewResponseController(w).Hijack(); err == nil {
 			_, _ = io.WriteString(connection, "?\r\n\r\n")
 			_ = connection.Close()
@@ -223,10 +222,10 @@ func TestAServiceThatFails(t *testing.T) {
 		status             int
 		retryAfter         string
 	}{
-		{"answers nonsense", "GET", "/api/users/me", 502, ""},
+		{"sends an invalid response", "GET", "/api/users/me", 502, ""},
 		{"hangs", "DELETE", "/api/users/me", 504, ""},
 		{"is down", "GET", "/api/orders", 503, "1"},
-		{"answers without end", "GET", "/api/notifications", 502, ""},
+		{"sends an endless response", "GET", "/api/notifications", 502, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := servicetest.Call(t, c.method, g.HTTP+c.path, "", auth)
@@ -235,12 +234,12 @@ func TestAServiceThatFails(t *testing.T) {
 			}
 			for _, internal := range []string{"127.0.0.1", "dial", "malformed", "fasthttp"} {
 				if strings.Contains(a.Body, internal) {
-					t.Errorf("the client is told of %q: %s", internal, a.Body)
+					t.Errorf("the client receives %q: %s", internal, a.Body)
 				}
 			}
 		})
 	}
-	// It has never reached one of them: for a while that may be its own network.
+	// The gateway has never reached one of them: after its start it isn't ready yet.
 	if a := servicetest.Call(t, "GET", g.Ops+"/readyz", ""); a.Status != http.StatusServiceUnavailable ||
 		!strings.Contains(a.Body, `"status":"starting"`) || !strings.Contains(a.Body, `"order-service":"unwell"`) {
 		t.Errorf("/readyz: %+v", a)
@@ -257,7 +256,7 @@ func TestAServiceThatFails(t *testing.T) {
 	}
 }
 
-// raw sends what no client would.
+// raw sends a request that no client library would send.
 func raw(t *testing.T, url, request string) *http.Response {
 	t.Helper()
 	connection, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
@@ -275,13 +274,12 @@ func raw(t *testing.T, url, request string) *http.Response {
 	return response
 }
 
-// A client may not choose between two tokens, hide a second request in one, or
-// say who it is.
-func TestWhatIsAmbiguousIsRefused(t *testing.T) {
-	var asked atomic.Int64
+// A client can't send two tokens, hide a second request in one, or set its own identity.
+func TestAmbiguousRequestsAreRefused(t *testing.T) {
+	var requests atomic.Int64
 	headers := make(chan http.Header, 100)
 	users := newStandIn(t, func(_ http.ResponseWriter, r *http.Request) {
-		asked.Add(1)
+		requests.Add(1)
 		headers <- maps.Clone(r.Header)
 		_, _ = io.Copy(io.Discard, r.Body)
 	})
@@ -307,24 +305,24 @@ func TestWhatIsAmbiguousIsRefused(t *testing.T) {
 		"two hosts":                 {"GET /api/users/me HTTP/1.1\r\nHost: x\r\nHost: y\r\n\r\n", 400},
 		"a path out of the API":     {"GET /api/users/../../sessions/revoked HTTP/1.1\r\nHost: x\r\n" + auth + "\r\n", 404},
 		"an encoded path":           {"GET /api/users/%2e%2e%2fsessions HTTP/1.1\r\nHost: x\r\n" + auth + "\r\n", 404},
-		"what is internal":          {"POST /api/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n" + auth + "\r\n", 404},
+		"an internal path":          {"POST /api/sessions HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n" + auth + "\r\n", 404},
 		"a huge header":             {"GET /api/users/me HTTP/1.1\r\nHost: x\r\nX-A: " + strings.Repeat("a", 32<<10) + "\r\n\r\n", 431},
 		"CONNECT":                   {"CONNECT internal:80 HTTP/1.1\r\nHost: internal:80\r\n\r\n", 404},
 		"an absolute URL":           {"GET http://internal/users HTTP/1.1\r\nHost: internal\r\n\r\n", 404},
 	} {
 		t.Run(name, func(t *testing.T) {
-			before := asked.Load()
+			before := requests.Load()
 			if response := raw(t, g.HTTP, c.raw); response.StatusCode != c.status {
 				t.Errorf("got %s, want %d", response.Status, c.status)
 			}
-			if asked.Load() != before {
-				t.Error("the service was asked")
+			if requests.Load() != before {
+				t.Error("the service got a request")
 			}
 		})
 	}
 
-	// RFC 9112, 6.3: a length beside an encoding is dropped; what follows the
-	// last chunk is no part of the request, and whatever it is, it is no admin's.
+	// RFC 9112, 6.3: a length next to an encoding is dropped. Data after the last chunk isn't part of the request
+	// and carries no identity of an admin.
 	t.Run("both a length and an encoding", func(t *testing.T) {
 		response := raw(t, g.HTTP, "PATCH /api/users/me HTTP/1.1\r\nHost: x\r\n"+auth+"Content-Type: application/json\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"+smuggled)
 		if response.StatusCode != http.StatusOK {
@@ -332,11 +330,11 @@ func TestWhatIsAmbiguousIsRefused(t *testing.T) {
 		}
 		h := <-headers
 		if h.Get("Content-Length") != "" && h.Get("Content-Length") != "0" {
-			t.Errorf("the service is told of %s bytes", h.Get("Content-Length"))
+			t.Errorf("the service gets a Content-Length of %s", h.Get("Content-Length"))
 		}
 		select {
 		case h := <-headers:
-			t.Errorf("the service was asked again: %v", h)
+			t.Errorf("the service got a second request: %v", h)
 		default:
 		}
 	})

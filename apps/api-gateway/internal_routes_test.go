@@ -17,8 +17,8 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-// The gateway alone uses user-service's routes of sessions: no request of a client reaches them, however its path is written.
-func TestNoClientReachesTheInternalRoutes(t *testing.T) {
+// Only the gateway uses user-service's routes of sessions: a client's request can't reach them with any spelling of the path.
+func TestClientsCannotReachInternalRoutes(t *testing.T) {
 	var mu sync.Mutex
 	var reached []string
 	users := newStandIn(t, nil)
@@ -37,7 +37,7 @@ func TestNoClientReachesTheInternalRoutes(t *testing.T) {
 	g := gateway{users: watched.URL, orders: watched.URL, notifications: watched.URL}.start(t)
 	host := strings.TrimPrefix(g.HTTP, "http://")
 
-	// raw sends a request line as it is: clients of net/http would clean the path.
+	// raw sends a request line unchanged: net/http's client would clean the path.
 	raw := func(method, path, token string) int {
 		t.Helper()
 		connection, err := net.Dial("tcp", host)
@@ -53,12 +53,12 @@ func TestNoClientReachesTheInternalRoutes(t *testing.T) {
 		if _, err := fmt.Fprint(connection, request+"\r\n{}"); err != nil {
 			t.Fatal(err)
 		}
-		answer, err := http.ReadResponse(bufio.NewReader(connection), &http.Request{Method: method})
+		response, err := http.ReadResponse(bufio.NewReader(connection), &http.Request{Method: method})
 		if err != nil {
 			t.Fatalf("%s %s: %v", method, path, err)
 		}
-		_ = answer.Body.Close()
-		return answer.StatusCode
+		_ = response.Body.Close()
+		return response.StatusCode
 	}
 	tokens := map[string]string{
 		"nobody":   "",
@@ -87,6 +87,6 @@ func TestNoClientReachesTheInternalRoutes(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	for _, request := range reached {
-		t.Errorf("user-service is asked for %s", request)
+		t.Errorf("user-service gets %s", request)
 	}
 }

@@ -1,5 +1,5 @@
-// Command api-gateway is the only way in: it signs users in, checks their
-// tokens and passes their requests on to the services.
+// Command api-gateway is the only entry to the platform: it signs users in, verifies their tokens and
+// forwards their requests to the services.
 package main
 
 import (
@@ -31,8 +31,8 @@ import (
 
 const name = "api-gateway"
 
-// How many sign-ins may fail: enough for who mistypes, far too few to guess. An
-// address has more, for many people may share one.
+// The limits of failed sign-ins: enough for typing errors, far too few for guessing. An address has a higher
+// limit, because many people may share it.
 const (
 	failuresPerAccount = 10
 	failuresPerAddress = 100
@@ -54,7 +54,7 @@ func serve(ctx context.Context, p service.Process) error {
 	})(ctx, p)
 }
 
-// settings are the gateway's own variables.
+// settings are the gateway's own environment variables.
 type settings struct {
 	keys                                 token.Keys
 	provider                             *provider.Provider
@@ -100,23 +100,23 @@ func build(b service.Base, c settings) (service.API, error) {
 		IDTokens: limit.New("id_tokens", 1, 24*time.Hour, b.Registry), // longer than the lifetime of an ID token
 		Sources:  limit.New("sign_in_address", failuresPerAddress, failureWindow, b.Registry),
 	}
-	built := service.API{
+	result := service.API{
 		Routes: func(r chi.Router, errs *problem.Mapper) {
 			gateway.Register(r, errs)
 			docs.Routes(r)
 		},
 		Middlewares: func(errs *problem.Mapper) chi.Middlewares {
-			used := chi.Middlewares{api.SecurityHeaders, api.CORS(c.origins)}
-			if c.requestsPerSecond > 0 { // bursts may be twice as large, as at the edge; each replica counts for itself
+			middlewares := chi.Middlewares{api.SecurityHeaders, api.CORS(c.origins)}
+			if c.requestsPerSecond > 0 { // allows bursts of twice the size, as the edge does; each replica counts separately
 				addresses := limit.New("addresses", 2*c.requestsPerSecond, 2*time.Second, b.Registry)
-				used = append(used, api.PerAddress(addresses, c.proxies, errs))
+				middlewares = append(middlewares, api.PerAddress(addresses, c.proxies, errs))
 			}
-			return used
+			return middlewares
 		},
 		Observe: api.NewMetrics(b.Registry).Observe,
 		Client:  c.proxies.Of,
 		Checks:  []health.Check{{Name: "revocations", Required: true, Probe: gateway.Sessions.Known}},
-		// Each gateway does all of it for itself: only connections follow the live colour.
+		// Every replica does all of it, live or not: only connections follow the live colour.
 		Background: []background.Work{
 			gateway.Sessions.Watch,
 			func(ctx context.Context) {
@@ -128,8 +128,8 @@ func build(b service.Base, c settings) (service.API, error) {
 		},
 	}
 	for _, s := range []*upstream.Service{users, orders, notifications} {
-		built.Checks = append(built.Checks, health.Check{Name: s.Name(), Probe: s.Probe})
-		built.Background = append(built.Background, s.Watch)
+		result.Checks = append(result.Checks, health.Check{Name: s.Name(), Probe: s.Probe})
+		result.Background = append(result.Background, s.Watch)
 	}
-	return built, nil
+	return result, nil
 }

@@ -26,7 +26,7 @@ var (
 	edKeys  = "b:ed25519." + base64.RawURLEncoding.EncodeToString([]byte(secret))
 )
 
-// gateway is what a test needs of a gateway; it starts the rest.
+// gateway configures a gateway for a test; start fills in the rest.
 type gateway struct {
 	users, orders, notifications string // URLs; "" is a service that is down
 	redis                        *backingtest.Redis
@@ -65,19 +65,18 @@ func unusedAddr(t testing.TB) string {
 	return listener.Addr().String()
 }
 
-// standIn is a service that answers what the test says. It signs anybody in
-// whose password isn't "wrong".
+// standIn is a service whose responses a test defines. It accepts every sign-in except with the password "wrong".
 type standIn struct {
 	*httptest.Server
 	mu      sync.Mutex
 	role    string
 	revoked []string
-	answer  http.HandlerFunc
+	handle  http.HandlerFunc
 }
 
-func newStandIn(t testing.TB, answer http.HandlerFunc) *standIn {
+func newStandIn(t testing.TB, handle http.HandlerFunc) *standIn {
 	t.Helper()
-	s := &standIn{role: "user", answer: answer}
+	s := &standIn{role: "user", handle: handle}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(s.Close)
 	return s
@@ -91,7 +90,7 @@ func (s *standIn) set(change func()) {
 
 func (s *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	role, revoked, answer := s.role, s.revoked, s.answer
+	role, revoked, handle := s.role, s.revoked, s.handle
 	s.mu.Unlock()
 	switch r.Method + " " + r.URL.Path {
 	case "POST /sessions", "POST /sessions/refresh":
@@ -117,13 +116,13 @@ func (s *standIn) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "GET /health":
 		_, _ = io.WriteString(w, `{"status":"ok"}`)
 	default:
-		if answer != nil {
-			answer(w, r)
+		if handle != nil {
+			handle(w, r)
 		}
 	}
 }
 
-type tokenAnswer struct {
+type tokenResponse struct {
 	AccessToken      string `json:"access_token"`
 	TokenType        string `json:"token_type"`
 	ExpiresIn        int    `json:"expires_in"`
@@ -131,11 +130,11 @@ type tokenAnswer struct {
 	RefreshExpiresIn int    `json:"refresh_expires_in"`
 }
 
-func signIn(t testing.TB, url string) tokenAnswer {
+func signIn(t testing.TB, url string) tokenResponse {
 	t.Helper()
-	answer := servicetest.Call(t, "POST", url+"/api/auth/token", `{"email":"a@example.com","password":"correct horse"}`)
-	if answer.Status != http.StatusOK {
-		t.Fatalf("signing in: %+v", answer)
+	response := servicetest.Call(t, "POST", url+"/api/auth/token", `{"email":"a@example.com","password":"correct horse"}`)
+	if response.Status != http.StatusOK {
+		t.Fatalf("signing in: %+v", response)
 	}
-	return servicetest.JSON[tokenAnswer](t, answer)
+	return servicetest.JSON[tokenResponse](t, response)
 }

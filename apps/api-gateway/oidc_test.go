@@ -25,14 +25,14 @@ import (
 
 const clientID = "shop"
 
-// identityProvider is an OpenID Connect provider, which may be in trouble.
+// identityProvider is an OpenID Connect provider that a test can make fail.
 type identityProvider struct {
 	*httptest.Server
-	t       testing.TB
-	key     atomic.Pointer[ecdsa.PrivateKey]
-	kid     atomic.Value
-	trouble atomic.Value // the path that is in trouble, and how
-	asked   atomic.Int64
+	t        testing.TB
+	key      atomic.Pointer[ecdsa.PrivateKey]
+	kid      atomic.Value
+	trouble  atomic.Value // the path that is in trouble, and how
+	requests atomic.Int64
 }
 
 func newIdentityProvider(t testing.TB) *identityProvider {
@@ -64,7 +64,7 @@ const (
 )
 
 func (p *identityProvider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p.asked.Add(1)
+	p.requests.Add(1)
 	switch p.trouble.Load() {
 	case r.URL.Path + " away":
 		if connection, _, err := http.NewResponseController(w).Hijack(); err == nil {
@@ -93,7 +93,7 @@ func (p *identityProvider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// token makes an ID token of somebody new with nonce n, but for the changes; nil takes a claim away.
+// token returns an ID token of a new user with nonce n and the changed claims; nil removes a claim.
 func (p *identityProvider) token(changes map[string]any) string {
 	return p.signed(jwt.SigningMethodES256, p.key.Load(), nil, changes)
 }
@@ -127,13 +127,13 @@ func idToken(raw, nonce string) string {
 	return fmt.Sprintf(`{"id_token":%q,"nonce":%q}`, raw, nonce)
 }
 
-// linking is user-service's answer to whom a provider vouches for; it counts the requests.
-func linking(asked *atomic.Int64) http.HandlerFunc {
+// linking handles sign-ins with an identity provider like user-service, and counts the requests.
+func linking(requests *atomic.Int64) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method+" "+r.URL.Path != "POST /sessions/external" {
 			return
 		}
-		asked.Add(1)
+		requests.Add(1)
 		body, _ := io.ReadAll(r.Body)
 		switch {
 		case !strings.Contains(string(body), `"email_verified":true`):
@@ -151,17 +151,17 @@ func linking(asked *atomic.Int64) http.HandlerFunc {
 	}
 }
 
-func TestSigningInWithAnIdentityProvider(t *testing.T) {
+func TestSignInWithIdentityProvider(t *testing.T) {
 	p := newIdentityProvider(t)
-	var asked atomic.Int64
-	g := gateway{users: newStandIn(t, linking(&asked)).URL, env: p.env()}.start(t)
-	post := func(body string) servicetest.Answer {
+	var requests atomic.Int64
+	g := gateway{users: newStandIn(t, linking(&requests)).URL, env: p.env()}.start(t)
+	post := func(body string) servicetest.Response {
 		t.Helper()
 		return servicetest.Call(t, "POST", g.HTTP+"/api/auth/oidc", body)
 	}
 	good := p.token(nil)
 	a := post(idToken(good, "n"))
-	granted := servicetest.JSON[tokenAnswer](t, a)
+	granted := servicetest.JSON[tokenResponse](t, a)
 	if a.Status != http.StatusOK || a.Header.Get("Cache-Control") != "no-store" || granted.RefreshToken != "next" ||
 		servicetest.Call(t, "GET", g.HTTP+"/api/users/me", "", "Authorization: Bearer "+granted.AccessToken).Status != http.StatusOK {
 		t.Fatalf("got %+v", a)
@@ -198,7 +198,7 @@ func TestSigningInWithAnIdentityProvider(t *testing.T) {
 		t.Fatal(err)
 	}
 	claims := func(changes map[string]any) string { return idToken(p.token(changes), "n") }
-	asked.Store(0)
+	requests.Store(0)
 	for name, c := range map[string]struct {
 		body   string
 		status int
@@ -231,39 +231,39 @@ func TestSigningInWithAnIdentityProvider(t *testing.T) {
 			t.Errorf("%s: %+v, want %d", name, a, c.status)
 		}
 	}
-	if n := asked.Load(); n > 0 {
-		t.Errorf("user-service was asked %d times", n)
+	if n := requests.Load(); n > 0 {
+		t.Errorf("user-service got %d requests", n)
 	}
 	if logs := g.Logs(); strings.Contains(logs, good) || strings.Contains(logs, "example.com\"") || strings.Contains(logs, "Ada") {
-		t.Error("the log holds a token or personal data")
+		t.Error("the log contains a token or personal data")
 	}
 }
 
-func TestAnIDTokenThatIsUsedAgain(t *testing.T) {
+func TestIDTokenIsAcceptedOnce(t *testing.T) {
 	p := newIdentityProvider(t)
-	var asked atomic.Int64
-	g := gateway{users: newStandIn(t, linking(&asked)).URL, env: p.env()}.start(t)
+	var requests atomic.Int64
+	g := gateway{users: newStandIn(t, linking(&requests)).URL, env: p.env()}.start(t)
 	used := p.token(nil)
 	for i, want := range []int{http.StatusOK, http.StatusUnauthorized, http.StatusUnauthorized} {
 		if a := servicetest.Call(t, "POST", g.HTTP+"/api/auth/oidc", idToken(used, "n")); a.Status != want {
 			t.Errorf("sign-in %d with a token: %+v, want %d", i+1, a, want)
 		}
 	}
-	if n := asked.Load(); n != 1 {
-		t.Errorf("user-service was asked for %d sessions, want 1", n)
+	if n := requests.Load(); n != 1 {
+		t.Errorf("user-service got requests for %d sessions, want 1", n)
 	}
 	if a := servicetest.Call(t, "POST", g.HTTP+"/api/auth/oidc", idToken(p.token(map[string]any{"jti": "another"}), "n")); a.Status != http.StatusOK {
 		t.Errorf("another token of the same user: %+v", a)
 	}
 	failing := p.token(map[string]any{"email": "down@example.com"})
-	for range 2 { // one that began no session is still good
+	for range 2 { // a token without a session is still valid
 		if a := servicetest.Call(t, "POST", g.HTTP+"/api/auth/oidc", idToken(failing, "n")); a.Status != http.StatusServiceUnavailable {
 			t.Errorf("while user-service fails: %+v", a)
 		}
 	}
 }
 
-func TestBadIDTokensAreBounded(t *testing.T) {
+func TestFailedIDTokensAreLimited(t *testing.T) {
 	p := newIdentityProvider(t)
 	g := gateway{users: newStandIn(t, nil).URL, env: p.env()}.start(t)
 	status := 0
@@ -277,22 +277,22 @@ func TestBadIDTokensAreBounded(t *testing.T) {
 	}
 }
 
-// The gateway starts, and is ready, without the provider, and finds it when it comes back.
-func TestAnIdentityProviderThatIsAway(t *testing.T) {
+// The gateway starts and becomes ready without the provider, and uses it once it is available.
+func TestUnavailableIdentityProvider(t *testing.T) {
 	p := newIdentityProvider(t)
 	p.trouble.Store(configurationPath + " away")
-	var asked atomic.Int64
-	g := gateway{users: newStandIn(t, linking(&asked)).URL, env: p.env()}.start(t)
+	var requests atomic.Int64
+	g := gateway{users: newStandIn(t, linking(&requests)).URL, env: p.env()}.start(t)
 	backingtest.Eventually(t, 30*time.Second, func() error {
 		if a := servicetest.Call(t, "GET", g.Ops+"/readyz", ""); a.Status != http.StatusOK {
 			return fmt.Errorf("/readyz: %+v", a)
 		}
 		return nil
 	})
-	if p.asked.Load() > 0 {
-		t.Error("the provider was asked before anybody signed in")
+	if p.requests.Load() > 0 {
+		t.Error("the provider got a request before the first sign-in")
 	}
-	pause := provider.RetryAfter // until the provider has answered
+	pause := provider.RetryAfter // until the next discovery
 	signIn := func(trouble string, status int) {
 		t.Helper()
 		p.trouble.Store(trouble)
@@ -310,14 +310,14 @@ func TestAnIdentityProviderThatIsAway(t *testing.T) {
 	}
 	signIn("", http.StatusOK)
 	pause = 0
-	signIn(configurationPath+" away", http.StatusOK) // what is known is not asked for again
+	signIn(configurationPath+" away", http.StatusOK) // the configuration is not requested again
 	signIn(keysPath+" away", http.StatusOK)
 	p.newKey("second")
 	signIn(keysPath+" away", http.StatusServiceUnavailable)
 	signIn("", http.StatusOK)
 }
 
-func TestWithoutAnIdentityProvider(t *testing.T) {
+func TestNoIdentityProvider(t *testing.T) {
 	g := gateway{users: newStandIn(t, nil).URL}.start(t)
 	if a := servicetest.Call(t, "POST", g.HTTP+"/api/auth/oidc", idToken("x", "n")); a.Status != http.StatusNotFound {
 		t.Errorf("got %+v", a)
@@ -333,7 +333,7 @@ func TestWithoutAnIdentityProvider(t *testing.T) {
 	}
 }
 
-// A gateway with keys of both forms accepts tokens by both, and publishes the public ones alone.
+// A gateway with keys of both forms accepts tokens of both, and publishes only the public keys.
 func TestPublicKeysAreServed(t *testing.T) {
 	const public = "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo" // RFC 8037, A.2
 	g := gateway{users: newStandIn(t, nil).URL, env: map[string]string{

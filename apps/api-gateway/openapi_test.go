@@ -33,8 +33,7 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-// described is the document that a gateway serves, and which of its answers
-// have been seen.
+// described is the document that a gateway serves, and the documented responses that were received.
 type described struct {
 	t          *testing.T
 	raw        string
@@ -46,14 +45,14 @@ type described struct {
 	seen map[string]bool // "GET /api/users 200"
 }
 
-// operation is one of the document.
+// operation is an operation in the document.
 type operation struct {
 	method, path string
 
 	ID          string `json:"operationId"`
 	Tags        []string
 	Description string
-	Service     string           `json:"x-service"` // who answers
+	Service     string           `json:"x-service"` // the service that responds
 	Security    []map[string]any // nil if it isn't stated, empty if no token is needed
 	RequestBody any
 	Responses   map[string]any // by status
@@ -61,7 +60,7 @@ type operation struct {
 
 func (o operation) String() string { return o.method + " " + o.path }
 
-// forwarded tells whether a service behind the gateway answers.
+// forwarded reports whether a service behind the gateway handles the operation.
 func (o operation) forwarded() bool { return o.Service != name }
 
 func describedBy(t *testing.T, gateway string) *described {
@@ -94,7 +93,7 @@ func describedBy(t *testing.T, gateway string) *described {
 	return d
 }
 
-// at follows a path of keys in the document, and references on the way.
+// at returns the value at a path of keys in the document. It follows references.
 func (d *described) at(keys ...string) (any, string) {
 	current, pointer := any(d.document), "#"
 	for i, key := range keys {
@@ -121,17 +120,17 @@ func (d *described) validate(pointer string, value any) error {
 	return schema.Validate(value)
 }
 
-// of follows a path of keys in what is documented of an operation.
+// of returns the value at a path of keys in the description of an operation.
 func (d *described) of(o operation, keys ...string) (any, string) {
 	return d.at(append([]string{"paths", o.path, strings.ToLower(o.method)}, keys...)...)
 }
 
-// check holds an answer against what is documented of it.
-func (d *described) check(t *testing.T, o operation, a servicetest.Answer) {
+// check compares a response with its description.
+func (d *described) check(t *testing.T, o operation, a servicetest.Response) {
 	t.Helper()
 	status := strconv.Itoa(a.Status)
 	if o.Responses[status] == nil {
-		t.Errorf("%s answers %s, which isn't documented: %s", o, status, a.Body)
+		t.Errorf("%s responds with %s, which isn't documented: %s", o, status, a.Body)
 		return
 	}
 	d.mu.Lock()
@@ -140,7 +139,7 @@ func (d *described) check(t *testing.T, o operation, a servicetest.Answer) {
 
 	for _, timing := range a.Header.Values("Server-Timing") {
 		if service, _, _ := strings.Cut(timing, ";"); service != name && service != o.Service {
-			t.Errorf("%s %s is answered by %s, and its x-service is %q", o, status, service, o.Service)
+			t.Errorf("%s %s is handled by %s, but its x-service is %q", o, status, service, o.Service)
 		}
 	}
 	found, _ := d.of(o, "responses", status, "headers")
@@ -181,7 +180,7 @@ func (d *described) check(t *testing.T, o operation, a servicetest.Answer) {
 	}
 }
 
-// whole is the gateway in front of all the services, as their images hold them.
+// whole is the gateway in front of all services, built as in their images.
 type whole struct {
 	url                       string
 	user, admin               string // tokens
@@ -212,16 +211,16 @@ func startWhole(t *testing.T) *whole {
 	g := gateway{users: users, orders: orders, notifications: notifications, redis: cache, env: unlimited(servicetest.Env(provider.env(), keys))}.start(t)
 	w := &whole{url: g.HTTP, provider: provider}
 
-	signUp := func(email, role string) (id string, granted tokenAnswer) {
+	signUp := func(email, role string) (id string, granted tokenResponse) {
 		t.Helper()
 		made := servicetest.Call(t, "POST", users+"/users", fmt.Sprintf(`{"email":%q,"name":"A","password":"correct horse","role":%q}`, email, role), "X-User-Role: admin")
 		if made.Status != http.StatusCreated {
 			t.Fatalf("signing up: %+v", made)
 		}
-		answer := servicetest.Call(t, "POST", w.url+"/api/auth/token", fmt.Sprintf(`{"email":%q,"password":"correct horse"}`, email))
-		return servicetest.JSON[struct{ ID string }](t, made).ID, servicetest.JSON[tokenAnswer](t, answer)
+		response := servicetest.Call(t, "POST", w.url+"/api/auth/token", fmt.Sprintf(`{"email":%q,"password":"correct horse"}`, email))
+		return servicetest.JSON[struct{ ID string }](t, made).ID, servicetest.JSON[tokenResponse](t, response)
 	}
-	var granted tokenAnswer
+	var granted tokenResponse
 	w.userID, granted = signUp("user@example.com", "user")
 	w.user, w.refreshToken = granted.AccessToken, granted.RefreshToken
 	w.otherID, _ = signUp("other@example.com", "user")
@@ -247,11 +246,11 @@ func startWhole(t *testing.T) *whole {
 	return w
 }
 
-// links requests links. The email of one of them is taken meanwhile.
+// links requests links. Another user takes the email of one of them.
 func (w *whole) links(t *testing.T, stream *backingtest.Redis, users string) {
 	t.Helper()
 	const wanted = "wanted@example.com"
-	for _, a := range []servicetest.Answer{
+	for _, a := range []servicetest.Response{
 		servicetest.Call(t, "PATCH", w.url+"/api/users/me", `{"email":"`+wanted+`","current_password":"correct horse"}`, "Authorization: Bearer "+w.admin),
 		servicetest.Call(t, "POST", users+"/users", `{"email":"`+wanted+`","name":"A","password":"correct horse"}`),
 		servicetest.Call(t, "POST", w.url+"/api/auth/password-reset", `{"email":"`+wanted+`"}`),
@@ -287,9 +286,8 @@ const proof = `{"current_password":"correct horse"}`
 
 const anOrder = `{"currency":"EUR","items":[{"sku":"tea","quantity":2,"unit_price":450}]}`
 
-// call makes a request of an operation, with what is good for it but for what
-// the test says.
-func (w *whole) call(t *testing.T, o operation, token, id, body string, headers ...string) servicetest.Answer {
+// call sends a request of an operation, valid except for the arguments of the test.
+func (w *whole) call(t *testing.T, o operation, token, id, body string, headers ...string) servicetest.Response {
 	t.Helper()
 	if token != "" {
 		headers = append(headers, "Authorization: Bearer "+token)
@@ -306,9 +304,8 @@ func (w *whole) call(t *testing.T, o operation, token, id, body string, headers 
 	return servicetest.Call(t, o.method, w.url+path, body, headers...)
 }
 
-// The description is held against the running services: every operation, every
-// status that is said of it, and no other.
-func TestTheDescriptionIsTrue(t *testing.T) {
+// The description must match the running services: every operation, every documented status, and no other.
+func TestOpenAPIDescriptionIsCorrect(t *testing.T) {
 	w := startWhole(t)
 	d := describedBy(t, w.url)
 	named := map[string]operation{}
@@ -316,26 +313,26 @@ func TestTheDescriptionIsTrue(t *testing.T) {
 		named[o.String()] = o
 	}
 
-	t.Run("the gateway verifies that it reaches them all", func(t *testing.T) {
+	t.Run("the verification of the gateway reaches all services", func(t *testing.T) {
 		servicetest.Verifies(t, name, commands(), map[string]string{"JWT_KEYS": edKeys}, w.url)
 	})
-	t.Run("a session is known by its client", func(t *testing.T) {
+	t.Run("the list of sessions contains the client", func(t *testing.T) {
 		listed := w.call(t, named["GET /api/users/{id}/sessions"], w.user, "me", "")
 		if !strings.Contains(listed.Body, `"address":"127.0.0.1","user_agent":"Go-http-client/1.1"`) {
 			t.Errorf("the sessions are %s", listed.Body)
 		}
 	})
 	t.Run("it names every route and no other", func(t *testing.T) { d.namesEveryRoute(t, maps.Clone(named)) })
-	t.Run("it says nothing twice", func(t *testing.T) { saysNothingTwice(t, json.NewDecoder(strings.NewReader(d.raw)), "") })
+	t.Run("it has no duplicate keys", func(t *testing.T) { hasNoDuplicateKeys(t, json.NewDecoder(strings.NewReader(d.raw)), "") })
 	t.Run("it refers to all of its components, and to nothing else", d.refersToItsComponents)
-	t.Run("its examples are what it says", d.examplesAreValid)
-	t.Run("it says of each operation whether it needs a token, and what its tags are", d.securityAndTagsAreStated)
+	t.Run("its examples match the schemas", d.examplesAreValid)
+	t.Run("each operation has security and tags", d.securityAndTagsAreStated)
 
-	// What is the same for many follows from the description itself.
+	// The description itself defines the requests that many operations share.
 	for _, o := range d.operations {
 		malformed := w.call(t, o, w.admin, w.userID+"?a=%ZZ", "")
 		if malformed.Status != http.StatusBadRequest {
-			t.Errorf("%s: a malformed query is answered %d", o, malformed.Status)
+			t.Errorf("%s: a malformed query gets %d", o, malformed.Status)
 		}
 		d.check(t, o, malformed)
 		if !o.forwarded() {
@@ -345,7 +342,7 @@ func TestTheDescriptionIsTrue(t *testing.T) {
 		token, good := w.admin, w.userID
 		anonymous := w.call(t, o, "", good, "")
 		if (anonymous.Status == http.StatusUnauthorized) != (len(o.Security) > 0) {
-			t.Errorf("%s: without a token it is answered %d, security is %v", o, anonymous.Status, o.Security)
+			t.Errorf("%s: without a token the status is %d, security is %v", o, anonymous.Status, o.Security)
 		}
 		d.check(t, o, anonymous)
 		if strings.Contains(o.path, "{id}") {
@@ -362,7 +359,7 @@ func TestTheDescriptionIsTrue(t *testing.T) {
 	for _, c := range w.cases() {
 		o, ok := named[c.operation]
 		if !ok {
-			t.Fatalf("there is no %s", c.operation)
+			t.Fatalf("%s is missing", c.operation)
 		}
 		a := w.call(t, o, c.token, c.id, c.body, c.headers...)
 		if a.Status != c.status {
@@ -374,7 +371,7 @@ func TestTheDescriptionIsTrue(t *testing.T) {
 	o := named["POST /api/auth/oidc"]
 	d.check(t, o, servicetest.Call(t, o.method, gateway{}.start(t).HTTP+o.path, `{}`)) // no provider
 
-	// A gateway for each operation, so that no breaker of another's opens.
+	// A gateway for each operation, so that no breaker is open.
 	var troubles sync.WaitGroup // most of their time is a wait for a deadline
 	for _, o := range d.operations {
 		if o.forwarded() {
@@ -387,16 +384,16 @@ func TestTheDescriptionIsTrue(t *testing.T) {
 	for _, o := range d.operations {
 		for _, status := range slices.Sorted(maps.Keys(o.Responses)) {
 			if !d.seen[o.String()+" "+status] {
-				t.Errorf("%s %s is documented and was never answered", o, status)
+				t.Errorf("%s %s is documented but was never received", o, status)
 			}
 		}
 	}
 }
 
-// example is a request that is answered with a status of its own.
+// example is a request with a specific status.
 type example struct {
 	operation       string
-	token, id, body string // the id may bring a query along
+	token, id, body string // the id may contain a query
 	status          int
 	headers         []string
 }
@@ -501,8 +498,7 @@ func (w *whole) cases() []example {
 	}
 }
 
-// troubles provokes what an operation answers when its service is in trouble,
-// and when the client asks too much.
+// troubles provokes the responses of an operation when its service fails, and when the client sends too many requests.
 func (d *described) troubles(t *testing.T, o operation) func() {
 	t.Helper()
 	hang := make(chan struct{})
@@ -559,12 +555,11 @@ func (d *described) troubles(t *testing.T, o operation) func() {
 				return
 			}
 		}
-		t.Errorf("%s: nothing bounds the requests", o)
+		t.Errorf("%s: no limit refuses the requests", o)
 	}
 }
 
-// newTroubled is a service that is in trouble with all but what the gateway
-// itself asks.
+// newTroubled returns a service that fails every request except the gateway's own polls.
 func newTroubled(t *testing.T, trouble http.HandlerFunc) *httptest.Server {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -579,7 +574,7 @@ func newTroubled(t *testing.T, trouble http.HandlerFunc) *httptest.Server {
 	return s
 }
 
-// stopping sees what a gateway says of itself while it stops.
+// stopping checks the responses of a gateway while it stops.
 func (d *described) stopping(t *testing.T, o operation) func() {
 	t.Helper()
 	g := gateway{env: map[string]string{"SHUTDOWN_DELAY": "3s"}}.start(t)
@@ -589,7 +584,7 @@ func (d *described) stopping(t *testing.T, o operation) func() {
 		for {
 			select {
 			case err := <-ended:
-				t.Errorf("it has stopped and never said so: %v", err)
+				t.Errorf("it has stopped without reporting it: %v", err)
 				return
 			case <-time.After(20 * time.Millisecond):
 			}
@@ -616,8 +611,8 @@ func (d *described) namesEveryRoute(t *testing.T, named map[string]operation) {
 	}
 }
 
-// saysNothingTwice fails on a key that an object has twice: a parser keeps only one of them.
-func saysNothingTwice(t *testing.T, decoder *json.Decoder, at string) {
+// hasNoDuplicateKeys fails the test for a duplicate key of an object: a parser keeps only one of them.
+func hasNoDuplicateKeys(t *testing.T, decoder *json.Decoder, at string) {
 	t.Helper()
 	token, err := decoder.Token()
 	if err != nil {
@@ -638,7 +633,7 @@ func saysNothingTwice(t *testing.T, decoder *json.Decoder, at string) {
 			}
 			seen[key] = true
 		}
-		saysNothingTwice(t, decoder, inner)
+		hasNoDuplicateKeys(t, decoder, inner)
 	}
 	_, _ = decoder.Token() // its end
 }
@@ -676,7 +671,7 @@ func (d *described) refersToItsComponents(t *testing.T) {
 	}
 }
 
-// registered are the routes that the gateway answers.
+// registered returns the routes of the gateway.
 func registered(t *testing.T) []string {
 	t.Helper()
 	router := chi.NewRouter()
@@ -705,12 +700,12 @@ func (d *described) securityAndTagsAreStated(t *testing.T) {
 	}
 	ids := map[string]bool{}
 	for _, o := range d.operations {
-		open := strings.Contains(o.Description, "Who may: Anyone, without a token.")
+		open := strings.Contains(o.Description, "Access: anyone, without a token.")
 		if o.Security == nil || (len(o.Security) == 0) != open || len(o.Tags) != 1 || !defined[o.Tags[0]] {
 			t.Errorf("%s: security is %v, anyone may: %t, tags are %v", o, o.Security, open, o.Tags)
 		}
 		if !slices.Contains([]string{name, "user-service", "order-service", "notification-service"}, o.Service) {
-			t.Errorf("%s: there is no service %q", o, o.Service)
+			t.Errorf("%s: unknown service %q", o, o.Service)
 		}
 		if o.ID == "" || ids[o.ID] {
 			t.Errorf("%s: the operationId %q isn't its own", o, o.ID)
@@ -739,8 +734,8 @@ func (d *described) examplesAreValid(t *testing.T) {
 	}
 }
 
-// What the page loads, it loads from this origin; of scripts and styles in it, its own are good.
-func TestThePageOfTheDescription(t *testing.T) {
+// The page loads files only from this origin, and its policy allows only its own scripts and styles.
+func TestDocumentationPage(t *testing.T) {
 	g := gateway{}.start(t)
 	a := servicetest.Call(t, "GET", g.HTTP+"/docs", "")
 	if a.Status != http.StatusOK || !strings.HasPrefix(a.Header.Get("Content-Type"), "text/html") || !strings.Contains(a.Body, `"/openapi.json"`) {
@@ -773,14 +768,14 @@ func TestThePageOfTheDescription(t *testing.T) {
 		got := servicetest.Call(t, "GET", g.HTTP+asset[1], "", "Accept-Encoding: gzip")
 		if got.Status != http.StatusOK || got.Body == "" || got.Header.Get("Cache-Control") != "no-cache" ||
 			(got.Header.Get("Content-Encoding") != "gzip" && !strings.HasSuffix(asset[1], ".png")) {
-			t.Errorf("%s is answered %d with %v", asset[1], got.Status, got.Header)
+			t.Errorf("%s gets %d with %v", asset[1], got.Status, got.Header)
 		}
 		again := servicetest.Call(t, "GET", g.HTTP+asset[1], "", "Accept-Encoding: gzip", "If-None-Match: "+got.Header.Get("ETag"))
 		if again.Status != http.StatusNotModified {
-			t.Errorf("%s is answered %d again", asset[1], again.Status)
+			t.Errorf("%s gets %d again", asset[1], again.Status)
 		}
 	}
 	if a := servicetest.Call(t, "GET", g.HTTP+"/docs/nothing", ""); a.Status != http.StatusNotFound || a.Header.Get("Content-Type") != "application/problem+json" {
-		t.Errorf("what isn't there is answered %+v", a)
+		t.Errorf("an unknown file gets %+v", a)
 	}
 }

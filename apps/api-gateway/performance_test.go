@@ -1,7 +1,6 @@
 //go:build !race
 
-// What the race detector makes of these figures means nothing, so that they
-// are taken without it: `make bench`.
+// The race detector would distort these figures, so they are measured without it: `make bench`.
 
 package main
 
@@ -36,7 +35,7 @@ func TestMain(m *testing.M) {
 				_, _ = w.Write(body)
 			})
 		},
-		"proxy": func() http.Handler { // the barest there is, with sized pools
+		"proxy": func() http.Handler { // a minimal proxy with sized pools
 			to, err := url.Parse(os.Getenv("UPSTREAM"))
 			if err != nil {
 				panic(err)
@@ -83,8 +82,8 @@ http {
 	return "http://" + addr
 }
 
-// With token check, breaker, limits, metrics and logs on, the gateway passes on
-// at least as much as the barest httputil.ReverseProxy.
+// With token verification, breaker, limits, metrics and logs, the gateway forwards at least as many requests as a minimal
+// httputil.ReverseProxy.
 func TestPerformanceAgainstPeers(t *testing.T) {
 	service := performancetest.Peer(t, "service").URL
 	token := "Bearer " + sign(t, jwt.SigningMethodHS256, []byte(secret), nil, map[string]any{"exp": time.Now().Add(time.Hour).Unix()})
@@ -109,19 +108,19 @@ func TestPerformanceAgainstPeers(t *testing.T) {
 	}
 	const barest = "httputil.ReverseProxy"
 	for _, p := range peers {
-		rate := performancetest.Middle(rates[p.name])
+		rate := performancetest.Median(rates[p.name])
 		t.Logf("%-22s %7.0f requests/s: %.2f of nginx, %.2f of %s; at %.2f of that load a median of %.0f µs, %.0f added",
-			p.name, rate, rate/performancetest.Middle(rates["nginx"]), rate/performancetest.Middle(rates[barest]), barest,
-			performancetest.Middle(light[p.name])/rate, performancetest.Middle(delays[p.name]), performancetest.Middle(delays[p.name])-performancetest.Middle(delays["the service itself"]))
+			p.name, rate, rate/performancetest.Median(rates["nginx"]), rate/performancetest.Median(rates[barest]), barest,
+			performancetest.Median(light[p.name])/rate, performancetest.Median(delays[p.name]), performancetest.Median(delays[p.name])-performancetest.Median(delays["the service itself"]))
 	}
-	if gateway, peer := performancetest.Middle(rates["the gateway"]), performancetest.Middle(rates[barest]); gateway < peer {
+	if gateway, peer := performancetest.Median(rates["the gateway"]), performancetest.Median(rates[barest]); gateway < peer {
 		t.Errorf("the gateway passes on %.0f requests/s, the barest %s %.0f", gateway, barest, peer)
 	}
 	t.Logf("memory after the load: %.0f MiB", performancetest.Memory(t, gateway.PID()))
 }
 
 // allocations is what a proxied request may take, from the first byte read to
-// the last written: 46 were counted; two more are left for what goes on beside it.
+// the last change: 46 were counted; two more are allowed for concurrent work.
 const allocations = 48
 
 func TestPerformanceAllocationsPerProxiedRequest(t *testing.T) {
@@ -134,14 +133,14 @@ func TestPerformanceAllocationsPerProxiedRequest(t *testing.T) {
 	}
 	defer func() { _ = connection.Close() }()
 	request := []byte("GET /api/users/me HTTP/1.1\r\nHost: x\r\nAuthorization: " + token + "\r\n\r\n")
-	answer := make([]byte, 16<<10)
+	response := make([]byte, 16<<10)
 	perRequest := testing.AllocsPerRun(5000, func() {
 		if _, err := connection.Write(request); err != nil {
 			t.Fatal(err)
 		}
-		n, err := connection.Read(answer)
-		if err != nil || !bytes.HasPrefix(answer[:n], []byte("HTTP/1.1 200")) {
-			t.Fatalf("%v %s", err, answer[:n])
+		n, err := connection.Read(response)
+		if err != nil || !bytes.HasPrefix(response[:n], []byte("HTTP/1.1 200")) {
+			t.Fatalf("%v %s", err, response[:n])
 		}
 	})
 	t.Logf("%.0f allocations per proxied request", perRequest)
@@ -150,7 +149,7 @@ func TestPerformanceAllocationsPerProxiedRequest(t *testing.T) {
 	}
 }
 
-// plainService answers every request alike and allocates nothing.
+// plainService sends the same response to every request and allocates nothing.
 func plainService(t *testing.T) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -158,7 +157,7 @@ func plainService(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = listener.Close() })
-	answer := []byte("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 2\r\n\r\n{}")
+	response := []byte("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: Thu, 01 Jan 1970 00:00:00 GMT\r\nContent-Length: 2\r\n\r\n{}")
 	go func() {
 		for {
 			connection, err := listener.Accept()
@@ -172,7 +171,7 @@ func plainService(t *testing.T) string {
 					if _, err := connection.Read(buffer); err != nil {
 						return
 					}
-					if _, err := connection.Write(answer); err != nil {
+					if _, err := connection.Write(response); err != nil {
 						return
 					}
 				}
@@ -184,5 +183,5 @@ func plainService(t *testing.T) string {
 
 func TestPerformanceIdleMemory(t *testing.T) {
 	g := servicetest.Build(t, apiGateway, gateway{users: plainService(t)}.settings(t)).Start()
-	performancetest.HoldIdle(t, g.PID())
+	performancetest.CheckIdleMemory(t, g.PID())
 }

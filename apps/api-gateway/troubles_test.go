@@ -23,8 +23,7 @@ import (
 
 const apiGateway = "platform.example/apps/api-gateway"
 
-// flood sends n requests, so many at once, and returns how long each took and
-// what was answered how often.
+// flood sends n requests, atOnce of them concurrently, and returns their durations and the number of each status.
 func flood(t *testing.T, n, atOnce int, send func(*http.Client, int) (status int, err error)) (times []time.Duration, statuses map[int]int) {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: atOnce}, Timeout: 30 * time.Second}
@@ -97,8 +96,8 @@ func unlimited(more map[string]string) map[string]string {
 	return servicetest.Env(map[string]string{"REQUESTS_PER_MINUTE": "1000000000"}, more)
 }
 
-// A service that has become slow costs those who ask it, and nobody else.
-func TestASlowServiceIsCutOffAndTheOthersDoNotFeelIt(t *testing.T) {
+// A slow service delays only its own requests.
+func TestSlowServiceDoesNotAffectOthers(t *testing.T) {
 	slow := newStandIn(t, nil)
 	proxy := backingtest.StartProxy(t, strings.TrimPrefix(slow.URL, "http://"))
 	well := newStandIn(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") })
@@ -106,7 +105,7 @@ func TestASlowServiceIsCutOffAndTheOthersDoNotFeelIt(t *testing.T) {
 	auth := "Bearer " + signIn(t, g.HTTP).AccessToken
 	notifications := get(g.HTTP+"/api/notifications", auth)
 	if status, err := get(g.HTTP+"/api/orders", auth)(http.DefaultClient, 0); status != http.StatusOK {
-		t.Fatalf("the slow service while it is well: %d, %v", status, err)
+		t.Fatalf("the slow service before it is slow: %d, %v", status, err)
 	}
 
 	calm, statuses := flood(t, 2000, 4, notifications)
@@ -132,8 +131,7 @@ func TestASlowServiceIsCutOffAndTheOthersDoNotFeelIt(t *testing.T) {
 	if quantile(slowTimes, 0.5) > quantile(slowTimes, 1)/10 {
 		t.Errorf("half of the refusals took more than %s of at most %s: the breaker decides at once", quantile(slowTimes, 0.5), quantile(slowTimes, 1))
 	}
-	// Noise of the machine is allowed for; a wait for the slow service, of
-	// seconds, is not.
+	// The limit allows for noise of the machine, but not for a wait for the slow service, which takes seconds.
 	if before, during := quantile(calm, 0.99), quantile(troubled, 0.99); during > 10*before+100*time.Millisecond {
 		t.Errorf("p99 of the other service: %s before, %s meanwhile", before, during)
 	}
@@ -142,13 +140,12 @@ func TestASlowServiceIsCutOffAndTheOthersDoNotFeelIt(t *testing.T) {
 	}
 	a := servicetest.Call(t, "GET", g.HTTP+"/api/orders", "", "Authorization: "+auth)
 	if wait, _ := strconv.Atoi(a.Header.Get("Retry-After")); wait < 1 || wait > 60 {
-		t.Errorf("come again after %q s, want what is left of 60", a.Header.Get("Retry-After"))
+		t.Errorf("Retry-After is %q s, want the rest of 60", a.Header.Get("Retry-After"))
 	}
 }
 
-// Retries take at most a tenth of the load beyond the ten that are saved, and
-// only what may be sent twice is.
-func TestRetriesKeepToTheirBudget(t *testing.T) {
+// Beyond the ten saved retries, at most a tenth of the requests is retried, and only those that may be sent twice.
+func TestRetriesStayWithinBudget(t *testing.T) {
 	var mu sync.Mutex
 	sent := map[string]int{} // how often each request was sent
 	flaky := newStandIn(t, func(w http.ResponseWriter, r *http.Request) {
@@ -203,13 +200,13 @@ func TestRetriesKeepToTheirBudget(t *testing.T) {
 	}
 }
 
-// What a service has in hand is bounded: the rest is told so at once.
-func TestTheBulkhead(t *testing.T) {
-	var inHand, most atomic.Int64
+// The requests in flight to a service are limited: the others fail at once.
+func TestBulkhead(t *testing.T) {
+	var inFlight, most atomic.Int64
 	release := make(chan struct{})
 	slow := newStandIn(t, func(http.ResponseWriter, *http.Request) {
-		n := inHand.Add(1)
-		defer inHand.Add(-1)
+		n := inFlight.Add(1)
+		defer inFlight.Add(-1)
 		for {
 			seen := most.Load()
 			if n <= seen || most.CompareAndSwap(seen, n) {
@@ -228,23 +225,23 @@ func TestTheBulkhead(t *testing.T) {
 	}()
 	backingtest.Eventually(t, 30*time.Second, func() error {
 		if n := metric(t, g.Ops, `gateway_rejections_total{reason="bulkhead",service="order-service"}`); n != requests-bulkhead {
-			return fmt.Errorf("%v were turned away, want %d", n, requests-bulkhead)
+			return fmt.Errorf("%v were refused, want %d", n, requests-bulkhead)
 		}
-		if n := inHand.Load(); n != bulkhead { // the last may still be on their way
-			return fmt.Errorf("%d are in hand, want %d", n, bulkhead)
+		if n := inFlight.Load(); n != bulkhead { // the last ones may still be arriving
+			return fmt.Errorf("%d are in flight, want %d", n, bulkhead)
 		}
 		return nil
 	})
 	close(release)
 	statuses := <-done
 	if statuses[http.StatusOK] != bulkhead || statuses[http.StatusServiceUnavailable] != requests-bulkhead || most.Load() != bulkhead {
-		t.Errorf("answers %v, at most %d in hand: want %d", statuses, most.Load(), bulkhead)
+		t.Errorf("responds with %v, at most %d in flight: want %d", statuses, most.Load(), bulkhead)
 	}
 }
 
-// 2,000 clients that send their requests a byte at a time take neither the
-// memory nor the time of those who don't, and are cut off.
-func TestTricklingClients(t *testing.T) {
+// 2,000 clients that send their requests a byte at a time take neither memory nor time from others, and are
+// disconnected.
+func TestSlowClients(t *testing.T) {
 	users := newStandIn(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") })
 	g := servicetest.Build(t, apiGateway, gateway{users: users.URL, notifications: users.URL, env: unlimited(nil)}.settings(t)).Start()
 	send := get(g.HTTP+"/api/notifications", "Bearer "+signIn(t, g.HTTP).AccessToken)
@@ -294,11 +291,11 @@ func TestTricklingClients(t *testing.T) {
 	t.Logf("p99 %s, then %s; %.0f MiB", quantile(calm, 0.99), quantile(slowed, 0.99), memory)
 }
 
-// Bodies beyond the bound are refused, whether or not their length is stated,
+// Bodies above the limit are refused, with or without a Content-Length,
 // and take no memory.
-func TestHugeBodies(t *testing.T) {
-	var asked atomic.Int64
-	users := newStandIn(t, func(http.ResponseWriter, *http.Request) { asked.Add(1) })
+func TestLargeBodiesAreRefused(t *testing.T) {
+	var requests atomic.Int64
+	users := newStandIn(t, func(http.ResponseWriter, *http.Request) { requests.Add(1) })
 	g := servicetest.Build(t, apiGateway, gateway{users: users.URL, env: unlimited(nil)}.settings(t)).Start()
 	before := performancetest.Memory(t, g.PID())
 	const huge = 64 << 20
@@ -310,7 +307,7 @@ func TestHugeBodies(t *testing.T) {
 				return 0, err
 			}
 			request.ContentLength = length
-			request.Header.Set("Expect", "100-continue") // so that the answer is read before the body is sent
+			request.Header.Set("Expect", "100-continue") // so that the response is read before the body is sent
 			response, err := client.Do(request)
 			if err != nil {
 				if errors.Is(err, io.ErrUnexpectedEOF) || strings.Contains(err.Error(), "reset") || strings.Contains(err.Error(), "broken pipe") {
@@ -324,8 +321,8 @@ func TestHugeBodies(t *testing.T) {
 			t.Errorf("%s: %v", name, statuses)
 		}
 	}
-	if n := asked.Load(); n != 0 {
-		t.Errorf("the service was asked %d times", n)
+	if n := requests.Load(); n != 0 {
+		t.Errorf("the service got %d requests", n)
 	}
 	if after := performancetest.Memory(t, g.PID()); after > before+48 {
 		t.Errorf("the memory grew from %.0f to %.0f MiB", before, after)
@@ -336,8 +333,8 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
 
-// While user-service is away, who has a token goes on.
-func TestATokenOutlivesUserServicesAbsence(t *testing.T) {
+// While user-service is unavailable, clients with a token can still use the other services.
+func TestTokensWorkWithoutUserService(t *testing.T) {
 	orders := newStandIn(t, nil)
 	g := gateway{orders: orders.URL}.start(t)
 	token := sign(t, jwt.SigningMethodHS256, []byte(secret), nil, nil)
@@ -350,7 +347,7 @@ func TestATokenOutlivesUserServicesAbsence(t *testing.T) {
 }
 
 // The gateway shares its state through Redis and never waits for it.
-func TestARedisThatHangsOrVanishesCostsNothing(t *testing.T) {
+func TestRedisOutageCostsNothing(t *testing.T) {
 	users := newStandIn(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "{}") })
 	redis := backingtest.StartRedis(t)
 	g := gateway{users: users.URL, redis: redis, env: unlimited(nil)}.start(t)
@@ -362,7 +359,7 @@ func TestARedisThatHangsOrVanishesCostsNothing(t *testing.T) {
 		if statuses[http.StatusOK] != 2000 {
 			t.Errorf("%s: %v", what, statuses)
 		}
-		// A request that waited for Redis would take 100 ms at least.
+		// A request that waits for Redis would take at least 100 ms.
 		if before, during := quantile(calm, 0.99), quantile(times, 0.99); during > 10*before+50*time.Millisecond {
 			t.Errorf("%s: p99 %s, before %s", what, during, before)
 		}
@@ -377,12 +374,12 @@ func TestARedisThatHangsOrVanishesCostsNothing(t *testing.T) {
 	check("stopped")
 }
 
-// A gateway that starts before the services asks after them in vain for a while.
-// That must not open a breaker, which would keep the first client waiting.
-func TestWhatTheGatewayAsksForItselfOpensNoBreaker(t *testing.T) {
+// A gateway that starts before the services polls them without success for a while. That must not open a breaker,
+// which would delay the first client.
+func TestPollsOpenNoBreaker(t *testing.T) {
 	g := gateway{}.start(t)
 	backingtest.Eventually(t, 30*time.Second, func() error {
-		if n := strings.Count(g.Logs(), "a dependency is unwell"); n < 20 {
+		if n := strings.Count(g.Logs(), "a health check has failed"); n < 20 {
 			servicetest.Call(t, "GET", g.Ops+"/readyz", "")
 			return fmt.Errorf("%d probes have failed, want 20", n)
 		}
@@ -394,6 +391,6 @@ func TestWhatTheGatewayAsksForItselfOpensNoBreaker(t *testing.T) {
 		}
 	}
 	if age := metric(t, g.Ops, "gateway_revocations_age_seconds"); age < 5 {
-		t.Errorf("revoked sessions are known as of %v s ago, though nobody tells", age)
+		t.Errorf("the age of the revocations is %v s although user-service is unavailable", age)
 	}
 }

@@ -12,11 +12,11 @@ import (
 	"platform.example/apps/internal/verify"
 )
 
-// probeTokenLife is for one call, and for clocks that differ.
+// probeTokenLife is enough for one request and for clocks that differ.
 const probeTokenLife = time.Minute
 
-// probes ask through to each service for a user who has signed in nowhere and
-// has nothing. Each time it is another, so that no limit per user is reached.
+// probes returns requests to each service for a user who doesn't exist. Each call uses another user, so that
+// no limit per user is reached.
 func probes(env *config.Env) verify.Probes {
 	tokens := token.NewAuthority(config.Parsed(env, "JWT_KEYS", token.ParseKeys))
 	return func() ([]verify.Probe, error) {
@@ -29,7 +29,7 @@ func probes(env *config.Env) verify.Probes {
 		}
 		authorized := http.Header{"Authorization": {"Bearer " + signed}}
 		return []verify.Probe{
-			// A 404 could be the gateway's own; the header is user-service's.
+			// A 404 could be the gateway's own; only user-service sends X-Cache.
 			{Method: http.MethodGet, Path: "/api/users/me", Header: authorized, Want: []int{http.StatusNotFound}, Proof: "X-Cache"},
 			{Method: http.MethodGet, Path: "/api/orders", Header: authorized, Want: []int{http.StatusOK}},
 			{Method: http.MethodGet, Path: "/api/notifications", Header: authorized, Want: []int{http.StatusOK}},

@@ -10,9 +10,8 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-// A gateway is verified with the services behind it: each must have answered by
-// itself. What goes wrong is told without tokens and keys.
-func TestTheVerificationReachesEveryService(t *testing.T) {
+// A gateway is verified together with the services: each must have responded itself. Errors contain no tokens and keys.
+func TestVerificationReachesEveryService(t *testing.T) {
 	absent := func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("X-Cache", "miss")
 		w.WriteHeader(http.StatusNotFound)
@@ -28,12 +27,12 @@ func TestTheVerificationReachesEveryService(t *testing.T) {
 		want                         string
 	}{
 		{"all are there", absent, list, list, jwtKeys, ""},
-		{"user-service isn't asked", status(http.StatusNotFound), list, list, jwtKeys, "GET /api/users/me answers 404 without X-Cache"},
-		{"order-service fails", absent, status(http.StatusInternalServerError), list, jwtKeys, "GET /api/orders answers 500, want 200"},
-		{"notification-service fails", absent, list, status(http.StatusBadGateway), jwtKeys, "GET /api/notifications answers 502, want 200"},
+		{"user-service gets no request", status(http.StatusNotFound), list, list, jwtKeys, "GET /api/users/me responds with 404 without the header X-Cache"},
+		{"order-service fails", absent, status(http.StatusInternalServerError), list, jwtKeys, "GET /api/orders responds with 500, want 200"},
+		{"notification-service fails", absent, list, status(http.StatusBadGateway), jwtKeys, "GET /api/notifications responds with 502, want 200"},
 		{
 			"other keys", absent, list, list, "a:" + base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat("k", 32))),
-			"GET /api/users/me answers 401, want 404",
+			"GET /api/users/me responds with 401, want 404",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -41,7 +40,7 @@ func TestTheVerificationReachesEveryService(t *testing.T) {
 				users: newStandIn(t, c.users).URL, orders: newStandIn(t, c.orders).URL, notifications: newStandIn(t, c.notifications).URL,
 				env: map[string]string{"SERVICE_VERSION": "0123456789ab", "SERVICE_COLOUR": "green"},
 			}
-			if c.want == "" { // however little a client may ask for in a minute
+			if c.want == "" { // independent of the limits per client
 				g.env["REQUESTS_PER_MINUTE"] = "1"
 			}
 			env := g.settings(t)
@@ -49,22 +48,22 @@ func TestTheVerificationReachesEveryService(t *testing.T) {
 			if c.want == "" {
 				servicetest.Verifies(t, name, commands(), env, s.HTTP)
 				if last := metricLine(t, s.Ops, "service_last_answer_timestamp_seconds"); last != "0" {
-					t.Errorf("a verification counts as an answer to a client: %s", last)
+					t.Errorf("a verification counts as a response to a client: %s", last)
 				}
 				return
 			}
-			said, err := servicetest.Run(commands(), servicetest.Env(env, map[string]string{
+			output, err := servicetest.Run(commands(), servicetest.Env(env, map[string]string{
 				"JWT_KEYS": c.keys, "VERIFY_URL": s.HTTP, "VERIFY_ENDPOINTS": "1", "VERIFY_LATENCY": "10s", "VERIFY_LATENCY_SHARE": "0.99",
 			}), "verify")
-			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(said+err.Error(), "eyJ") || strings.Contains(err.Error(), c.keys) {
+			if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(output+err.Error(), "eyJ") || strings.Contains(err.Error(), c.keys) {
 				t.Errorf("got %v, want %s", err, c.want)
 			}
 		})
 	}
 }
 
-// A client sees who had a part in its answer, whether or not a service had.
-func TestWhoHasAnswered(t *testing.T) {
+// A client sees which services produced its response.
+func TestServerTimingNamesGatewayAndService(t *testing.T) {
 	users := newStandIn(t, func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Server-Timing", `user-service;desc="blue bbbbbbbbbbbb"`)
 		w.Header().Set("X-Colour-Live", "false")
@@ -77,14 +76,14 @@ func TestWhoHasAnswered(t *testing.T) {
 		"/api/orders":   gateway, // it is down
 		"/nothing":      gateway,
 	} {
-		answer := servicetest.Call(t, "GET", g.HTTP+path, "", token)
-		if got := strings.Join(answer.Header.Values("Server-Timing"), ", "); got != want || answer.Header.Get("X-Colour-Live") != "" {
-			t.Errorf("%s: Server-Timing is %q, want %q; %v", path, got, want, answer.Header)
+		response := servicetest.Call(t, "GET", g.HTTP+path, "", token)
+		if got := strings.Join(response.Header.Values("Server-Timing"), ", "); got != want || response.Header.Get("X-Colour-Live") != "" {
+			t.Errorf("%s: Server-Timing is %q, want %q; %v", path, got, want, response.Header)
 		}
 	}
 }
 
-// metricLine is the value of a metric without labels.
+// metricLine matches the value of a metric without labels.
 func metricLine(t *testing.T, ops, metric string) string {
 	t.Helper()
 	_, rest, _ := strings.Cut(servicetest.Call(t, "GET", ops+"/metrics", "").Body, "\n"+metric+" ")

@@ -19,28 +19,28 @@ import (
 	"platform.example/apps/notification-service/internal/mail"
 )
 
-// deadline is how long anything here may take on a busy machine.
+// deadline limits every wait, also on a busy machine.
 const deadline = 30 * time.Second
 
-type notificationAnswer struct {
+type notificationResponse struct {
 	ID, Type, Title, Body string
 	OrderID               string     `json:"order_id"`
 	CreatedAt             time.Time  `json:"created_at"`
 	ReadAt                *time.Time `json:"read_at"`
 }
 
-type inboxAnswer struct {
-	Notifications []notificationAnswer
+type inboxResponse struct {
+	Notifications []notificationResponse
 	Unread        int
 	Next          string
 }
 
-type problemAnswer struct {
+type problemResponse struct {
 	Code, Detail string
 	RequestID    string `json:"request_id"`
 }
 
-// publisher tells events as order-service does.
+// publisher publishes events like order-service.
 type publisher struct {
 	t      testing.TB
 	client *goredis.Client
@@ -79,7 +79,7 @@ func eventOf(what event.Type, data any) event.Event {
 	return event.Event{ID: uuid.Must(uuid.NewV7()), Type: what, OccurredAt: time.Now(), Data: raw}
 }
 
-// orderOf is the id of the order that e is about.
+// orderOf returns the id of the order of e.
 func orderOf(e event.Event) string {
 	o, err := event.Data[event.Order](e)
 	if err != nil {
@@ -90,16 +90,16 @@ func orderOf(e event.Event) string {
 
 func as(user string) string { return "X-User-Id: " + user }
 
-func inbox(t testing.TB, base, user, query string) inboxAnswer {
+func inbox(t testing.TB, base, user, query string) inboxResponse {
 	t.Helper()
-	answer := servicetest.Call(t, "GET", base+"/notifications"+query, "", as(user), "X-User-Role: user")
-	if answer.Status != http.StatusOK {
-		t.Fatalf("the inbox answers %+v", answer)
+	response := servicetest.Call(t, "GET", base+"/notifications"+query, "", as(user), "X-User-Role: user")
+	if response.Status != http.StatusOK {
+		t.Fatalf("the inbox responds with %+v", response)
 	}
-	return servicetest.JSON[inboxAnswer](t, answer)
+	return servicetest.JSON[inboxResponse](t, response)
 }
 
-// arrives waits until a user has so many unread notifications.
+// arrives waits until a user has count unread notifications.
 func arrives(t testing.TB, base, user string, count int) {
 	t.Helper()
 	backingtest.Eventually(t, deadline, func() error {
@@ -120,7 +120,7 @@ func eventuallyStatus(t testing.TB, url string, status int, holds string) {
 	})
 }
 
-// eventuallyLogged waits for a line of the log that holds all of these.
+// eventuallyLogged waits for a log line with all of these texts.
 func eventuallyLogged(t testing.TB, logs func() string, parts ...string) {
 	t.Helper()
 	backingtest.Eventually(t, deadline, func() error {
@@ -142,7 +142,7 @@ func eventuallyLogged(t testing.TB, logs func() string, parts ...string) {
 	})
 }
 
-// standing is how far the group has come.
+// standing returns the progress of the group.
 func standing(t *testing.T, p publisher) goredis.XInfoGroup {
 	t.Helper()
 	groups, err := p.client.XInfoGroups(t.Context(), string(event.Orders)).Result()

@@ -20,39 +20,39 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-// liveName answers as the live Service does: with the colour that it selects.
-type liveName struct {
-	colour atomic.Value
-	asked  atomic.Int64
+// liveService responds like the live Service: with the colour that it selects.
+type liveService struct {
+	colour   atomic.Value
+	requests atomic.Int64
 	*httptest.Server
 }
 
-func newLiveName(t *testing.T, colour string) *liveName {
-	n := &liveName{}
+func newLiveService(t *testing.T, colour string) *liveService {
+	n := &liveService{}
 	n.colour.Store(colour)
 	n.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = fmt.Fprintf(w, `{"colour":%q}`, n.colour.Load())
-		n.asked.Add(1)
+		n.requests.Add(1)
 	}))
 	t.Cleanup(n.Close)
 	return n
 }
 
-// asksAgain waits until the colours have asked some times more.
-func (n *liveName) asksAgain(t *testing.T, times int64) {
+// awaitRequests waits for that many more requests of the colours.
+func (n *liveService) awaitRequests(t *testing.T, times int64) {
 	t.Helper()
-	from := n.asked.Load()
+	from := n.requests.Load()
 	backingtest.Eventually(t, deadline, func() error {
-		if asked := n.asked.Load() - from; asked < times {
-			return fmt.Errorf("asked %d times, want %d", asked, times)
+		if requests := n.requests.Load() - from; requests < times {
+			return fmt.Errorf("got %d requests, want %d", requests, times)
 		}
 		return nil
 	})
 }
 
-func TestOneThatIsNotLiveConsumesNothing(t *testing.T) {
+func TestColourThatIsNotLiveConsumesNothing(t *testing.T) {
 	postgres, stream := backingtest.StartPostgres(t), backingtest.StartStream(t)
-	live := newLiveName(t, "green")
+	live := newLiveService(t, "green")
 	env := servicetest.Env(postgres.Env(), stream.Env(name), map[string]string{"SERVICE_COLOUR": "blue", "LIVE_URL": live.URL})
 	if out, err := servicetest.Run(commands(), env, "migrate"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -62,14 +62,14 @@ func TestOneThatIsNotLiveConsumesNothing(t *testing.T) {
 	user := uuid.NewString()
 
 	p.publish(newEvent(user))
-	live.asksAgain(t, 3)
+	live.awaitRequests(t, 3)
 	if groups := p.client.XInfoGroups(t.Context(), string(event.Orders)).Val(); len(groups) != 0 {
-		t.Errorf("there is a group although none is live: %+v", groups)
+		t.Errorf("a group exists although no colour is live: %+v", groups)
 	}
 	if got := inbox(t, s.HTTP, user, ""); got.Unread != 0 {
 		t.Errorf("got %+v", got)
 	}
-	eventuallyStatus(t, s.Ops+"/metrics", http.StatusOK, `notification_service_stream_lag{consumer="notification-service"} 1`) // told by those who aren't live, too
+	eventuallyStatus(t, s.Ops+"/metrics", http.StatusOK, `notification_service_stream_lag{consumer="notification-service"} 1`) // a colour that isn't live reports it, too
 
 	live.colour.Store("blue")
 	arrives(t, s.HTTP, user, 1)
@@ -77,7 +77,7 @@ func TestOneThatIsNotLiveConsumesNothing(t *testing.T) {
 	live.colour.Store("green")
 	eventuallyLogged(t, s.Logs, "the live colour has changed", `"live":false`)
 	p.publish(newEvent(user), newEvent(user))
-	live.asksAgain(t, 6) // for longer than a read of the stream blocks
+	live.awaitRequests(t, 6) // for longer than a read of the stream blocks
 	if got := inbox(t, s.HTTP, user, ""); got.Unread != 1 {
 		t.Errorf("%d notifications, want that of when it was live", got.Unread)
 	}
@@ -88,7 +88,7 @@ func TestOneThatIsNotLiveConsumesNothing(t *testing.T) {
 
 func TestSeveralProcesses(t *testing.T) {
 	postgres, stream := backingtest.StartPostgres(t), backingtest.StartStream(t)
-	live := newLiveName(t, "blue")
+	live := newLiveService(t, "blue")
 	build := func(colour string) *servicetest.Binary {
 		return servicetest.Build(t, "platform.example/apps/"+name, servicetest.Env(postgres.Env(), stream.Env(name),
 			map[string]string{"SERVICE_COLOUR": colour, "LIVE_URL": live.URL}))
@@ -97,15 +97,15 @@ func TestSeveralProcesses(t *testing.T) {
 	blue.Run("migrate")
 	p := newPublisher(t, stream)
 
-	t.Run("an idle one needs at most 30 MiB", func(t *testing.T) {
+	t.Run("an idle replica needs at most 30 MiB", func(t *testing.T) {
 		process := blue.Start()
 		arrives(t, process.HTTP, uuid.NewString(), 0) // it has connected to Postgres
-		live.asksAgain(t, 6)                          // and read the stream
-		performancetest.HoldIdle(t, process.PID())
+		live.awaitRequests(t, 6)                      // and read the stream
+		performancetest.CheckIdleMemory(t, process.PID())
 		process.Kill()
 	})
 
-	t.Run("one is killed, another takes over", func(t *testing.T) {
+	t.Run("another replica takes over from a killed one", func(t *testing.T) {
 		const events = 1000
 		user := uuid.NewString()
 		for range events {
@@ -129,7 +129,7 @@ func TestSeveralProcesses(t *testing.T) {
 		second.Kill()
 	})
 
-	t.Run("the live colour goes back and forth under events", func(t *testing.T) {
+	t.Run("the live colour changes repeatedly while events arrive", func(t *testing.T) {
 		const rounds, atOnce = 8, 50
 		user, events := uuid.NewString(), 0
 		publish := func(count int) {
@@ -161,7 +161,7 @@ func TestSeveralProcesses(t *testing.T) {
 	})
 }
 
-// growOld makes what is pending look as it does once StaleAfter has passed.
+// growOld makes the pending entries stale.
 func growOld(t *testing.T, client *goredis.Client) {
 	t.Helper()
 	pending, err := client.XPendingExt(t.Context(), &goredis.XPendingExtArgs{

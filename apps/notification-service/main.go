@@ -1,5 +1,5 @@
-// Command notification-service tells users what happens to their orders: in an
-// inbox of each, and through a webhook where one is configured.
+// Command notification-service notifies users about their orders: in an inbox, and through a webhook if one
+// is configured. It also sends emails about accounts.
 package main
 
 import (
@@ -23,7 +23,7 @@ import (
 
 const name = "notification-service"
 
-// migrations only expand what is there: the previous release runs on the new schema.
+// migrations only extend the schema, because the previous release runs on the new schema.
 //
 //go:embed migrations/*.sql
 var migrations embed.FS
@@ -35,49 +35,49 @@ func commands() service.Commands {
 		"":        serve,
 		"migrate": service.Migrate(name, migrations),
 		"redrive": redrive,
-		// The inbox of a user who has nothing in it: Postgres is asked. The stream
-		// isn't, for no read depends on it; /health says how it is.
-		"verify": verify.Command(name, verify.AsNobody(name, verify.Probe{Path: "/notifications", Want: []int{http.StatusOK}})),
+		// The inbox of a user without notifications: the service reads Postgres. No read depends on the
+		// stream, whose state /health reports.
+		"verify": verify.Command(name, verify.AsUnknownUser(name, verify.Probe{Path: "/notifications", Want: []int{http.StatusOK}})),
 	}
 }
 
 func serve(ctx context.Context, p service.Process) error {
 	var (
-		receiver webhook.Config
-		emails   mail.Config
+		webhookConfig webhook.Config
+		mailConfig    mail.Config
 	)
 	return service.Serve(service.Definition{
 		Name: name, Postgres: true, Stream: true,
-		Configure: func(env *config.Env) { receiver, emails = webhook.ReadConfig(env), mail.ReadConfig(env) },
+		Configure: func(env *config.Env) { webhookConfig, mailConfig = webhook.ReadConfig(env), mail.ReadConfig(env) },
 		Build: func(b service.Base) (service.API, error) {
 			notifications := store.New(b.Postgres)
-			toDeliver := receiver.URL != nil
-			built := service.API{Routes: api.New(notifications).Register, Chores: []background.Chore{notifications.Sweep}}
+			hasWebhook := webhookConfig.URL != nil
+			result := service.API{Routes: api.New(notifications).Register, Chores: []background.Chore{notifications.Sweep}}
 			consume := func(d consumer.Definition) {
 				d.Service = name
 				c := consumer.New(d, b.Stream, b.Postgres, b.Log, b.Registry, b.Tracer)
-				built.Background, built.WhileLive = append(built.Background, c.Watch), append(built.WhileLive, c.Run)
-				built.Chores = append(built.Chores, c.Chores()...)
+				result.Background, result.WhileLive = append(result.Background, c.Watch), append(result.WhileLive, c.Run)
+				result.Chores = append(result.Chores, c.Chores()...)
 			}
-			consume(consumer.Definition{Stream: event.Orders, Group: name, Handle: store.Notify(toDeliver), Types: notification.Types()})
+			consume(consumer.Definition{Stream: event.Orders, Group: name, Handle: store.Notify(hasWebhook), Types: notification.Types()})
 			consume(consumer.Definition{Stream: event.Users, Group: name + "-users", Handle: store.Forget, Types: []event.Type{event.UserDeleted}, Idempotent: true})
-			send, ops, err := mailer(emails, b.Log)
+			send, ops, err := mailer(mailConfig, b.Log)
 			if err != nil {
-				return built, err
+				return result, err
 			}
-			built.Ops = ops
-			consume(consumer.Definition{Stream: event.Mails, Group: name + "-mail", Handle: mail.Handle(send, emails.Page), Types: mail.Types(), Idempotent: true, Discard: true})
-			if toDeliver {
-				deliveries := webhook.New(receiver, webhook.DefaultRetry(), notifications, b.Log, b.Registry)
-				built.Background = append(built.Background, deliveries.Watch)
-				built.WhileLive = append(built.WhileLive, deliveries.Run)
+			result.Ops = ops
+			consume(consumer.Definition{Stream: event.Mails, Group: name + "-mail", Handle: mail.Handle(send, mailConfig.Page), Types: mail.Types(), Idempotent: true, Discard: true})
+			if hasWebhook {
+				deliveries := webhook.New(webhookConfig, webhook.DefaultRetry(), notifications, b.Log, b.Registry)
+				result.Background = append(result.Background, deliveries.Watch)
+				result.WhileLive = append(result.WhileLive, deliveries.Run)
 			}
-			return built, nil
+			return result, nil
 		},
 	})(ctx, p)
 }
 
-// mailer returns what sends emails, and where the last ones can be read instead.
+// mailer returns the Sender of emails, and the handlers by path that show the emails of a Sink.
 func mailer(c mail.Config, log *slog.Logger) (mail.Sender, map[string]http.Handler, error) {
 	switch {
 	case c.Server != nil:

@@ -15,8 +15,7 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-// One Postgres and one Redis serve all the subtests: starting them takes
-// longer than most of the tests.
+// All subtests share one Postgres and one Redis, because starting them takes longer than most tests.
 func TestNotificationService(t *testing.T) {
 	postgres, stream := backingtest.StartPostgres(t), backingtest.StartStream(t)
 	env := servicetest.Env(postgres.Env(), stream.Env(name), map[string]string{
@@ -25,7 +24,7 @@ func TestNotificationService(t *testing.T) {
 	if out, err := servicetest.Run(commands(), env, "migrate"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	// The Postgres of a test may lose its last commits when it is killed, unless it is told not to.
+	// Without this setting the Postgres of a test may lose its last commits when it is killed.
 	if _, err := postgres.Connect().Exec(t.Context(), "ALTER DATABASE postgres SET synchronous_commit = on"); err != nil {
 		t.Fatal(err)
 	}
@@ -44,7 +43,7 @@ func TestNotificationService(t *testing.T) {
 		})
 	}
 
-	t.Run("it verifies what it is", func(t *testing.T) { servicetest.Verifies(t, name, commands(), env, s.HTTP) })
+	t.Run("it passes its own verification", func(t *testing.T) { servicetest.Verifies(t, name, commands(), env, s.HTTP) })
 
 	t.Run("an event becomes a notification that is listed and read", func(t *testing.T) {
 		user := uuid.NewString()
@@ -60,10 +59,10 @@ func TestNotificationService(t *testing.T) {
 		}
 		eventuallyLogged(t, s.Logs, `"msg":"event"`, e.ID.String(), "0af7651916cd43dd8448eb211c80319c")
 
-		var first *notificationAnswer
+		var first *notificationResponse
 		for range 2 { // the second time changes nothing
-			if answer := servicetest.Call(t, "POST", s.HTTP+"/notifications/"+n.ID+"/read", "", as(user)); answer.Status != http.StatusNoContent {
-				t.Fatalf("reading: %+v", answer)
+			if response := servicetest.Call(t, "POST", s.HTTP+"/notifications/"+n.ID+"/read", "", as(user)); response.Status != http.StatusNoContent {
+				t.Fatalf("reading: %+v", response)
 			}
 			got := inbox(t, s.HTTP, user, "")
 			if got.Unread != 0 || len(got.Notifications) != 1 || got.Notifications[0].ReadAt == nil {
@@ -76,7 +75,7 @@ func TestNotificationService(t *testing.T) {
 			}
 		}
 		if got := inbox(t, s.HTTP, user, "?unread=true"); len(got.Notifications) != 0 {
-			t.Errorf("what is read is listed as unread: %+v", got)
+			t.Errorf("a read notification is listed as unread: %+v", got)
 		}
 	})
 
@@ -109,15 +108,15 @@ func TestNotificationService(t *testing.T) {
 				t.Errorf("with %q\ngot  %v\nwant %v", filter, got, want)
 			}
 		}
-		if answer := servicetest.Call(t, "POST", s.HTTP+"/notifications/read", "", as(user)); answer.Status != http.StatusNoContent {
-			t.Fatalf("reading all: %+v", answer)
+		if response := servicetest.Call(t, "POST", s.HTTP+"/notifications/read", "", as(user)); response.Status != http.StatusNoContent {
+			t.Fatalf("reading all: %+v", response)
 		}
 		if mine, others := inbox(t, s.HTTP, user, "").Unread, inbox(t, s.HTTP, other, "").Unread; mine != 0 || others != 5 {
 			t.Errorf("unread: %d of the caller, %d of another; want 0 and 5", mine, others)
 		}
 	})
 
-	t.Run("an inbox is its user's, and an admin's to mark", func(t *testing.T) {
+	t.Run("only the user reads an inbox, and an admin may mark notifications", func(t *testing.T) {
 		owner, other := uuid.NewString(), uuid.NewString()
 		p.publish(newEvent(owner))
 		arrives(t, s.HTTP, owner, 1)
@@ -132,8 +131,8 @@ func TestNotificationService(t *testing.T) {
 			{"someone with a made-up role", []string{as(other), "X-User-Role: root"}, http.StatusUnauthorized},
 			{"an admin", []string{as(other), "X-User-Role: admin"}, http.StatusNoContent},
 		} {
-			if answer := servicetest.Call(t, "POST", read, "", c.header...); answer.Status != c.status {
-				t.Errorf("%s: got %+v, want %d", c.who, answer, c.status)
+			if response := servicetest.Call(t, "POST", read, "", c.header...); response.Status != c.status {
+				t.Errorf("%s: got %+v, want %d", c.who, response, c.status)
 			}
 		}
 		if got := inbox(t, s.HTTP, other, ""); len(got.Notifications) != 0 || got.Unread != 0 {
@@ -148,9 +147,9 @@ func TestNotificationService(t *testing.T) {
 			status                       int
 			code                         string
 		}{
-			{"a list for nobody", "GET", "/notifications", "", 401, "unauthenticated"},
-			{"a list for what is no id", "GET", "/notifications", "root", 401, "unauthenticated"},
-			{"marking all for nobody", "POST", "/notifications/read", "", 401, "unauthenticated"},
+			{"a list without a user", "GET", "/notifications", "", 401, "unauthenticated"},
+			{"a list for an invalid id", "GET", "/notifications", "root", 401, "unauthenticated"},
+			{"marking all without a user", "POST", "/notifications/read", "", 401, "unauthenticated"},
 			{"a limit of none", "GET", "/notifications?limit=0", user, 400, "malformed"},
 			{"a limit out of range", "GET", "/notifications?limit=101", user, 400, "malformed"},
 			{"a limit that is huge", "GET", "/notifications?limit=99999999999999999999", user, 400, "malformed"},
@@ -159,7 +158,7 @@ func TestNotificationService(t *testing.T) {
 			{"a cursor in another form", "GET", "/notifications?after=%7B0190f3a0-0000-7000-8000-000000000001%7D", user, 400, "malformed"},
 			{"an unread that is no bool", "GET", "/notifications?unread=1", user, 400, "malformed"},
 			{"SQL for a cursor", "GET", "/notifications?after=%27%20OR%201=1--", user, 400, "malformed"},
-			{"what is no id", "POST", "/notifications/1;drop/read", user, 404, "not_found"},
+			{"an invalid id", "POST", "/notifications/1;drop/read", user, 404, "not_found"},
 			{"an id in capitals", "POST", "/notifications/0190F3A0-0000-7000-8000-000000000001/read", user, 404, "not_found"},
 			{"an id of nothing", "POST", "/notifications/0190f3a0-0000-7000-8000-000000000001/read", user, 404, "not_found"},
 			{"a log line in the path", "POST", "/notifications/a%0a%7B%22msg%22:%22forged%22%7D/read", user, 404, "not_found"},
@@ -167,21 +166,21 @@ func TestNotificationService(t *testing.T) {
 			{"an unknown method", "DELETE", "/notifications", user, 405, "method_not_allowed"},
 		} {
 			t.Run(c.name, func(t *testing.T) {
-				answer := servicetest.Call(t, c.method, s.HTTP+c.path, "", as(c.identity))
-				problem := servicetest.JSON[problemAnswer](t, answer)
-				if answer.Status != c.status || problem.Code != c.code || problem.RequestID == "" ||
-					answer.Header.Get("Content-Type") != "application/problem+json" {
-					t.Errorf("got %+v, want %d %s", answer, c.status, c.code)
+				response := servicetest.Call(t, c.method, s.HTTP+c.path, "", as(c.identity))
+				problem := servicetest.JSON[problemResponse](t, response)
+				if response.Status != c.status || problem.Code != c.code || problem.RequestID == "" ||
+					response.Header.Get("Content-Type") != "application/problem+json" {
+					t.Errorf("got %+v, want %d %s", response, c.status, c.code)
 				}
 			})
 		}
-		answer := servicetest.Call(t, "POST", s.HTTP+"/notifications/read", strings.Repeat("a", 65<<10), as(user))
-		if answer.Status != http.StatusRequestEntityTooLarge {
-			t.Errorf("a body that is too large: %+v", answer)
+		response := servicetest.Call(t, "POST", s.HTTP+"/notifications/read", strings.Repeat("a", 65<<10), as(user))
+		if response.Status != http.StatusRequestEntityTooLarge {
+			t.Errorf("a body that is too large: %+v", response)
 		}
 	})
 
-	t.Run("an event that comes twenty times, to two replicas, is told once", func(t *testing.T) {
+	t.Run("an event delivered twenty times to two replicas becomes one notification", func(t *testing.T) {
 		second := servicetest.Start(t, name, commands(), env)
 		user, last := uuid.NewString(), uuid.NewString()
 		e := newEvent(user)
@@ -203,7 +202,7 @@ func TestNotificationService(t *testing.T) {
 		}
 	})
 
-	t.Run("a type that isn't known yet is passed over", func(t *testing.T) {
+	t.Run("an unknown type is skipped", func(t *testing.T) {
 		user := uuid.NewString()
 		e := newEvent(user)
 		e.Type = "order.refunded"
@@ -229,26 +228,26 @@ func TestNotificationService(t *testing.T) {
 
 	faults(t, s, postgres, stream, p)
 
-	t.Run("logs name no user and nothing that they read", func(t *testing.T) {
+	t.Run("logs contain no user and no notification", func(t *testing.T) {
 		user := uuid.NewString()
 		p.publish(newEvent(user))
 		arrives(t, s.HTTP, user, 1)
 		logs := regexp.MustCompile(`"time":"[^"]*"`).ReplaceAllString(s.Logs(), "") // a second may be 12.50
 		for _, private := range []string{user, "12.50", "Order received"} {
 			if strings.Contains(logs, private) {
-				t.Errorf("the log holds %q", private)
+				t.Errorf("the log contains %q", private)
 			}
 		}
 	})
 }
 
-func TestAReceiverThatHangsDoesNotDelayTheInbox(t *testing.T) {
+func TestHangingReceiverDoesNotDelayTheInbox(t *testing.T) {
 	postgres, stream := backingtest.StartPostgres(t), backingtest.StartStream(t)
-	asked, answer := make(chan string, 100), make(chan struct{})
+	delivered, response := make(chan string, 100), make(chan struct{})
 	receiver := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		asked <- r.Header.Get("webhook-id")
+		delivered <- r.Header.Get("webhook-id")
 		select {
-		case <-answer:
+		case <-response:
 		case <-r.Context().Done():
 		}
 	}))
@@ -263,17 +262,17 @@ func TestAReceiverThatHangsDoesNotDelayTheInbox(t *testing.T) {
 	p := newPublisher(t, stream)
 	user := uuid.NewString()
 	p.publish(newEvent(user))
-	if id := <-asked; id != inbox(t, s.HTTP, user, "").Notifications[0].ID {
-		t.Errorf("the receiver is asked to take %s, which isn't in the inbox", id)
+	if id := <-delivered; id != inbox(t, s.HTTP, user, "").Notifications[0].ID {
+		t.Errorf("the receiver gets %s, which isn't in the inbox", id)
 	}
 	for range 30 {
 		p.publish(newEvent(user))
 	}
 	arrives(t, s.HTTP, user, 31)
 	if body := servicetest.Call(t, "GET", s.Ops+"/metrics", "").Body; strings.Contains(body, `outcome="delivered"`) {
-		t.Error("something is delivered although the receiver has not answered")
+		t.Error("a delivery counts although the receiver has not responded")
 	}
-	close(answer)
+	close(response)
 	backingtest.Eventually(t, deadline, func() error {
 		body := servicetest.Call(t, "GET", s.Ops+"/metrics", "").Body
 		if !strings.Contains(body, `notification_service_webhook_deliveries_total{outcome="delivered"} 31`) ||
@@ -284,7 +283,7 @@ func TestAReceiverThatHangsDoesNotDelayTheInbox(t *testing.T) {
 	})
 }
 
-func TestWrongConfigurationIsReportedAtOnce(t *testing.T) {
+func TestInvalidConfigurationIsReportedAtOnce(t *testing.T) {
 	_, err := servicetest.Run(commands(), map[string]string{
 		"POSTGRES_PORT": "many", "LIVE_URL": "name", "WEBHOOK_SECRET": "short",
 	})

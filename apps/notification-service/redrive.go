@@ -15,12 +15,12 @@ import (
 	"platform.example/apps/notification-service/internal/store"
 )
 
-// redrive has the dead letters of all streams handled again, and the deliveries that were given up made again.
+// redrive moves the dead letters of the streams back, and retries the deliveries that were given up.
 func redrive(ctx context.Context, p service.Process) error {
-	var streamAt redis.Config
-	return service.OnPostgres(name, func(env *config.Env) { streamAt = redis.ReadStream(env) },
+	var stream redis.Config
+	return service.OnPostgres(name, func(env *config.Env) { stream = redis.ReadStream(env) },
 		func(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
-			client := redis.Open(streamAt, log, prometheus.NewRegistry())
+			client := redis.Open(stream, log, prometheus.NewRegistry())
 			defer func() { _ = client.Close() }()
 			orders, err := consumer.Redrive(ctx, client, event.Orders)
 			if err != nil {
@@ -30,11 +30,11 @@ func redrive(ctx context.Context, p service.Process) error {
 			if err != nil {
 				return err
 			}
-			deliveries, err := store.New(pool).DeliverAgain(ctx)
+			deliveries, err := store.New(pool).RestartDeliveries(ctx)
 			if err != nil {
 				return err
 			}
-			log.Info("what was given up is tried again", "order_events", orders, "user_events", users, "deliveries", deliveries)
+			log.Info("dead letters and deliveries are retried", "order_events", orders, "user_events", users, "deliveries", deliveries)
 			return nil
 		})(ctx, p)
 }

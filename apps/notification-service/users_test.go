@@ -50,11 +50,11 @@ func TestEventsOfUsers(t *testing.T) {
 		arrives(t, s.HTTP, user, 0)
 		var nobodys int
 		if err := database.Connect().QueryRow(t.Context(), "SELECT count(*) FROM notifications WHERE user_id = $1", uuid.Nil).Scan(&nobodys); err != nil || nobodys != 0 {
-			t.Errorf("%d notifications are nobody's, %v", nobodys, err)
+			t.Errorf("%d notifications have no user, %v", nobodys, err)
 		}
 	})
 
-	t.Run("emails are sent once, with a link where there is one", func(t *testing.T) {
+	t.Run("emails are sent once, with their link", func(t *testing.T) {
 		const email, secret = "a@example.com", "ONETIMESECRET"
 		user := event.User{ID: uuid.New(), Email: email}
 		withLink := user
@@ -72,7 +72,7 @@ func TestEventsOfUsers(t *testing.T) {
 			}
 		}
 		if strings.Contains(s.Logs(), secret) || strings.Contains(s.Logs(), email) {
-			t.Error("the log holds a secret or an email")
+			t.Error("the log contains a secret or an email")
 		}
 	})
 
@@ -82,7 +82,7 @@ func TestEventsOfUsers(t *testing.T) {
 		}
 	})
 
-	t.Run("what is old is deleted", func(t *testing.T) {
+	t.Run("old data is deleted", func(t *testing.T) {
 		user := uuid.NewString()
 		p.publish(newEvent(user), newEvent(user), newEvent(user))
 		arrives(t, s.HTTP, user, 3)

@@ -29,7 +29,7 @@ func TestEveryRouteAuthorisesItsCaller(t *testing.T) {
 	}
 	cancel := servicetest.Access{Route: "POST /orders/{id}/cancel", Path: order + "/cancel", Anonymous: 401, Gateway: 401, Other: 404, Owner: 409, Admin: 409}
 	servicetest.CheckAccess(t, name, s.HTTP, router, owner, boss, []servicetest.Access{
-		{Route: "POST /orders", Body: `{}`, Anonymous: 401, Gateway: 401, Other: 400, Owner: 400, Admin: 400}, // there is no Idempotency-Key
+		{Route: "POST /orders", Body: `{}`, Anonymous: 401, Gateway: 401, Other: 400, Owner: 400, Admin: 400}, // without an Idempotency-Key
 		{Route: "GET /orders", Anonymous: 401, Gateway: 401, Other: 200, Owner: 200, Admin: 200},
 		{Route: "GET /orders", Path: "/orders?user_id=" + owner, Anonymous: 401, Gateway: 401, Other: 403, Owner: 200, Admin: 200},
 		{Route: "GET /orders/{id}", Path: order, Anonymous: 401, Gateway: 401, Other: 404, Owner: 200, Admin: 200},

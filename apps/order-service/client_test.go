@@ -9,15 +9,15 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-// patience is longer than any answer may take: 4 s for the request itself.
+// patience is longer than any response may take: 4 s for the request itself.
 const patience = 10 * time.Second
 
 // try sends a request as servicetest.Call does, to a service that may be gone:
-// status 0 means that there was no answer.
-func try(at, method, path, body string, headers ...string) servicetest.Answer {
+// status 0 means that there was no response.
+func try(at, method, path, body string, headers ...string) servicetest.Response {
 	request, err := http.NewRequest(method, at+path, strings.NewReader(body))
 	if err != nil {
-		return servicetest.Answer{Body: err.Error()}
+		return servicetest.Response{Body: err.Error()}
 	}
 	request.Header.Set("Content-Type", "application/json")
 	for _, header := range headers {
@@ -27,12 +27,12 @@ func try(at, method, path, body string, headers ...string) servicetest.Answer {
 	client := http.Client{Timeout: patience}
 	response, err := client.Do(request)
 	if err != nil {
-		return servicetest.Answer{Body: err.Error()}
+		return servicetest.Response{Body: err.Error()}
 	}
 	defer func() { _ = response.Body.Close() }()
 	raw, err := io.ReadAll(response.Body)
 	if err != nil {
-		return servicetest.Answer{Body: err.Error()}
+		return servicetest.Response{Body: err.Error()}
 	}
-	return servicetest.Answer{Status: response.StatusCode, Header: response.Header, Body: string(raw)}
+	return servicetest.Response{Status: response.StatusCode, Header: response.Header, Body: string(raw)}
 }

@@ -16,7 +16,7 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-func TestTheOrdersOfADeletedUserStayWithoutTheUser(t *testing.T) {
+func TestOrdersOfDeletedUserStayWithoutTheUser(t *testing.T) {
 	w := newWorld(t)
 	s := servicetest.Start(t, name, commands(), w.env)
 	user := uuid.New()
@@ -45,12 +45,12 @@ func TestTheOrdersOfADeletedUserStayWithoutTheUser(t *testing.T) {
 		return nil
 	})
 	for id, owner := range map[string]string{mine.ID: uuid.Nil.String(), other.ID: strings.TrimPrefix(alice, "X-User-Id: ")} {
-		if got := servicetest.JSON[orderAnswer](t, servicetest.Call(t, "GET", s.HTTP+"/orders/"+id, "", root, admin)); got.UserID != owner {
+		if got := servicetest.JSON[orderResponse](t, servicetest.Call(t, "GET", s.HTTP+"/orders/"+id, "", root, admin)); got.UserID != owner {
 			t.Errorf("order %s is of %s, want %s", id, got.UserID, owner)
 		}
 	}
 	late := servicetest.Call(t, "POST", s.HTTP+"/orders", validOrder, "X-User-Id: "+user.String(), "X-User-Role: user", newKey())
-	if got := servicetest.JSON[problemAnswer](t, late); late.Status != http.StatusUnauthorized || got.Code != "unauthenticated" {
+	if got := servicetest.JSON[problemResponse](t, late); late.Status != http.StatusUnauthorized || got.Code != "unauthenticated" {
 		t.Errorf("a deleted user creates an order: %+v", late)
 	}
 	place(t, s.HTTP, alice)

@@ -19,7 +19,7 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-// published says whether, by the metrics of a service, every event is published.
+// published returns nil if the metrics of a service report no unpublished event.
 func published(t *testing.T, ops string) error {
 	t.Helper()
 	if !strings.Contains(servicetest.Call(t, "GET", ops+"/metrics", "").Body, "\norder_service_outbox_unpublished{stream=\"orders:events\"} 0\n") {
@@ -28,8 +28,8 @@ func published(t *testing.T, ops string) error {
 	return nil
 }
 
-// told reads the whole stream: for each order, what is told of it, in order.
-func told(t *testing.T, client *goredis.Client) map[string][]event.Event {
+// eventsOf reads the whole stream and returns the events of each order, in order.
+func eventsOf(t *testing.T, client *goredis.Client) map[string][]event.Event {
 	t.Helper()
 	entries, err := client.XRange(t.Context(), string(event.Orders), "-", "+").Result()
 	if err != nil {
@@ -56,9 +56,8 @@ func orderOf(t *testing.T, e event.Event) event.Order {
 	return o
 }
 
-// inOrder checks that each event of an order is told, the first time, after
-// those before it, and returns how many there are and how many times one was
-// told again.
+// inOrder checks that the first publications of an order's events are in order. It returns the number of events and of
+// repetitions.
 func inOrder(t *testing.T, id string, events []event.Event) (first, again int) {
 	t.Helper()
 	seen := map[string]bool{}
@@ -69,7 +68,7 @@ func inOrder(t *testing.T, id string, events []event.Event) (first, again int) {
 		}
 		seen[e.ID.String()] = true
 		if first++; orderOf(t, e).Version != int64(first) {
-			t.Errorf("order %s: version %d is told as number %d", id, orderOf(t, e).Version, first)
+			t.Errorf("order %s: version %d is event number %d", id, orderOf(t, e).Version, first)
 		}
 	}
 	return first, again
@@ -83,23 +82,23 @@ func TestEvents(t *testing.T) {
 	eventuallyTold := func(t *testing.T, ids []string, each int) {
 		t.Helper()
 		backingtest.Eventually(t, 30*time.Second, func() error {
-			events := told(t, client)
+			events := eventsOf(t, client)
 			for _, id := range ids {
 				if len(events[id]) < each {
-					return fmt.Errorf("of order %s are told %d of %d events\n%s", id, len(events[id]), each, s.Logs()[max(0, len(s.Logs())-2000):])
+					return fmt.Errorf("of order %s %d of %d events are published\n%s", id, len(events[id]), each, s.Logs()[max(0, len(s.Logs())-2000):])
 				}
 			}
 			return nil
 		})
 	}
 
-	t.Run("tell what happened, with the trace of the request", func(t *testing.T) {
+	t.Run("contain the order and the trace of the request", func(t *testing.T) {
 		const trace = "4bf92f3577b34da6a3ce929d0e0e4736"
-		answer := servicetest.Call(t, "POST", s.HTTP+"/orders", validOrder, alice, newKey(), "Traceparent: 00-"+trace+"-00f067aa0ba902b7-01")
-		o := servicetest.JSON[orderAnswer](t, answer)
+		response := servicetest.Call(t, "POST", s.HTTP+"/orders", validOrder, alice, newKey(), "Traceparent: 00-"+trace+"-00f067aa0ba902b7-01")
+		o := servicetest.JSON[orderResponse](t, response)
 		advance(t, s.HTTP, o.ID, "pay")
 		eventuallyTold(t, []string{o.ID}, 2)
-		events := told(t, client)[o.ID]
+		events := eventsOf(t, client)[o.ID]
 		created, paid := events[0], events[1]
 		if created.Type != event.OrderCreated || !strings.Contains(created.Traceparent, trace) || !created.OccurredAt.Equal(o.CreatedAt) {
 			t.Errorf("got %+v", created)
@@ -114,14 +113,14 @@ func TestEvents(t *testing.T) {
 		}
 	})
 
-	t.Run("are in order per order with three relays at once under load", func(t *testing.T) {
+	t.Run("are in order per order with three relays under load", func(t *testing.T) {
 		replicas := []string{s.HTTP}
 		for range 2 {
 			replicas = append(replicas, servicetest.Start(t, name, commands(), w.env).HTTP)
 		}
 		ids := load(t, replicas, 8, 8)
 		eventuallyTold(t, ids, 4)
-		events := told(t, client)
+		events := eventsOf(t, client)
 		for _, id := range ids {
 			if first, again := inOrder(t, id, events[id]); first != 4 || again != 0 {
 				t.Errorf("order %s: got %d events and %d repeated, want 4 and none, as nothing failed", id, first, again)
@@ -129,12 +128,12 @@ func TestEvents(t *testing.T) {
 		}
 	})
 
-	t.Run("wait while Redis is stopped or hangs, and orders are taken", func(t *testing.T) {
+	t.Run("wait while Redis is stopped or hangs, while orders are accepted", func(t *testing.T) {
 		eventuallyReady := func(when, stream string) {
 			t.Helper()
 			backingtest.Eventually(t, 10*time.Second, func() error {
 				if ready := servicetest.Call(t, "GET", s.Ops+"/readyz", ""); ready.Status != http.StatusOK || !strings.Contains(ready.Body, stream) {
-					return fmt.Errorf("%s: /readyz answers %+v, want %s", when, ready, stream)
+					return fmt.Errorf("%s: /readyz responds with %+v, want %s", when, ready, stream)
 				}
 				return nil
 			})
@@ -156,13 +155,13 @@ func TestEvents(t *testing.T) {
 			eventuallyTold(t, ids, 2)
 			eventuallyReady("after it was "+fault.name, `"stream":"ok"`)
 			for _, id := range ids {
-				inOrder(t, id, told(t, client)[id])
+				inOrder(t, id, eventsOf(t, client)[id])
 			}
 		}
 	})
 
-	t.Run("are told again when the stream is wiped, though others follow at once", func(t *testing.T) {
-		before := told(t, client)
+	t.Run("are published again when the stream is wiped, even if new ones follow", func(t *testing.T) {
+		before := eventsOf(t, client)
 		var ids []string
 		for id := range before {
 			ids = append(ids, id)
@@ -172,24 +171,24 @@ func TestEvents(t *testing.T) {
 		w.stream.Wipe()
 		wiping.Wait()
 		backingtest.Eventually(t, 30*time.Second, func() error {
-			after := told(t, client)
+			after := eventsOf(t, client)
 			for _, id := range ids {
 				if len(after[id]) < max(1, len(before[id])) {
-					return fmt.Errorf("of order %s are told %d events, want %d or more", id, len(after[id]), len(before[id]))
+					return fmt.Errorf("of order %s %d events are published, want %d or more", id, len(after[id]), len(before[id]))
 				}
 			}
 			return published(t, s.Ops)
 		})
-		for id, events := range told(t, client) {
+		for id, events := range eventsOf(t, client) {
 			inOrder(t, id, events)
 		}
 		if metrics := servicetest.Call(t, "GET", s.Ops+"/metrics", "").Body; strings.Contains(metrics, `order_service_stream_losses_total{stream="orders:events"} 0`) ||
 			!strings.Contains(s.Logs(), "the stream has lost entries") {
-			t.Error("operators are not told of the loss")
+			t.Error("the loss is not logged")
 		}
 	})
 
-	t.Run("are told again on demand", func(t *testing.T) {
+	t.Run("are published again by a replay", func(t *testing.T) {
 		o := place(t, s.HTTP, alice)
 		eventuallyTold(t, []string{o.ID}, 1)
 		out, err := servicetest.Run(commands(), servicetest.Env(w.env, map[string]string{"REPLAY_SINCE": "1m"}), "replay")
@@ -197,14 +196,13 @@ func TestEvents(t *testing.T) {
 			t.Fatalf("replay: %v\n%s", err, out)
 		}
 		eventuallyTold(t, []string{o.ID}, 2)
-		if events := told(t, client)[o.ID]; events[0].ID != events[1].ID {
-			t.Errorf("an event has another id when it is told again: %+v", events)
+		if events := eventsOf(t, client)[o.ID]; events[0].ID != events[1].ID {
+			t.Errorf("an event has another id when it is published again: %+v", events)
 		}
 	})
 }
 
-// load has so many clients place so many orders each and see them delivered,
-// each step at whichever replica, and returns their ids.
+// load lets clients place orders and deliver them, each step at any replica, and returns the ids of the orders.
 func load(t *testing.T, replicas []string, clients, each int) []string {
 	t.Helper()
 	var mu sync.Mutex
@@ -214,10 +212,10 @@ func load(t *testing.T, replicas []string, clients, each int) []string {
 		running.Go(func() {
 			for i := range each {
 				at := func(step int) string { return replicas[(c+i+step)%len(replicas)] }
-				answer := try(at(0), "POST", "/orders", validOrder, alice, newKey())
-				var o orderAnswer
-				if err := json.Unmarshal([]byte(answer.Body), &o); err != nil || answer.Status != http.StatusCreated {
-					t.Errorf("creating an order: %+v", answer)
+				response := try(at(0), "POST", "/orders", validOrder, alice, newKey())
+				var o orderResponse
+				if err := json.Unmarshal([]byte(response.Body), &o); err != nil || response.Status != http.StatusCreated {
+					t.Errorf("creating an order: %+v", response)
 					return
 				}
 				for step, move := range []string{"pay", "ship", "deliver"} {
@@ -238,24 +236,24 @@ func load(t *testing.T, replicas []string, clients, each int) []string {
 func TestEventsArePublishedByTheLiveColourOnly(t *testing.T) {
 	w := newWorld(t)
 	var colour atomic.Value
-	var asked atomic.Int64
+	var checks atomic.Int64
 	colour.Store("green")
-	live := httptest.NewServer(http.HandlerFunc(func(answer http.ResponseWriter, _ *http.Request) {
-		asked.Add(1)
-		_, _ = fmt.Fprintf(answer, `{"colour":%q}`, colour.Load())
+	live := httptest.NewServer(http.HandlerFunc(func(response http.ResponseWriter, _ *http.Request) {
+		checks.Add(1)
+		_, _ = fmt.Fprintf(response, `{"colour":%q}`, colour.Load())
 	}))
 	t.Cleanup(live.Close)
 	s := servicetest.Start(t, name, commands(), servicetest.Env(w.env, map[string]string{"LIVE_URL": live.URL}))
 	client := w.stream.Client()
 	defer func() { _ = client.Close() }()
-	// The switch asks four times a second: a relay that runs has had several
-	// rounds once it has asked so often.
+	// The switch checks the live colour several times a second: after that many checks, a running relay has
+	// had several rounds.
 	severalRounds := func() {
 		t.Helper()
-		until := asked.Load() + 5
+		until := checks.Load() + 5
 		backingtest.Eventually(t, 30*time.Second, func() error {
-			if asked.Load() < until {
-				return errors.New("the service hardly asks which colour is live")
+			if checks.Load() < until {
+				return errors.New("the service rarely checks the live colour")
 			}
 			return nil
 		})
@@ -264,13 +262,13 @@ func TestEventsArePublishedByTheLiveColourOnly(t *testing.T) {
 	o := place(t, s.HTTP, alice)
 	advance(t, s.HTTP, o.ID, "pay")
 	severalRounds()
-	if events := told(t, client); len(events) != 0 {
+	if events := eventsOf(t, client); len(events) != 0 {
 		t.Errorf("it is not live and publishes: %v", events)
 	}
 
 	colour.Store("blue")
 	backingtest.Eventually(t, 10*time.Second, func() error { return published(t, s.Ops) })
-	if first, again := inOrder(t, o.ID, told(t, client)[o.ID]); first != 2 || again != 0 {
+	if first, again := inOrder(t, o.ID, eventsOf(t, client)[o.ID]); first != 2 || again != 0 {
 		t.Errorf("got %d events and %d repeated, want 2 and none", first, again)
 	}
 
@@ -278,7 +276,7 @@ func TestEventsArePublishedByTheLiveColourOnly(t *testing.T) {
 	severalRounds()
 	place(t, s.HTTP, alice)
 	severalRounds()
-	if events := told(t, client); len(events) != 1 {
+	if events := eventsOf(t, client); len(events) != 1 {
 		t.Errorf("it is not live any more and publishes: %v", events)
 	}
 }

@@ -16,33 +16,33 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-// requests are orders that clients have asked for, each with a key of its own.
+// requests are requests for orders, each with its own key.
 type requests struct {
-	owner string // theirs alone
+	owner string // of all orders
 
 	mu       sync.Mutex
-	answered map[string]servicetest.Answer // by key; those that weren't created, too
+	received map[string]servicetest.Response // by key, including those without an order
 	created  atomic.Int64
 }
 
 func newRequests() *requests {
-	return &requests{owner: "X-User-Id: " + uuid.NewString(), answered: map[string]servicetest.Answer{}}
+	return &requests{owner: "X-User-Id: " + uuid.NewString(), received: map[string]servicetest.Response{}}
 }
 
-func (r *requests) place(at string) servicetest.Answer {
+func (r *requests) place(at string) servicetest.Response {
 	key := newKey()
-	answer := try(at, "POST", "/orders", validOrder, r.owner, key)
+	response := try(at, "POST", "/orders", validOrder, r.owner, key)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.answered[key] = answer
-	if answer.Status == http.StatusCreated {
+	r.received[key] = response
+	if response.Status == http.StatusCreated {
 		r.created.Add(1)
 	}
-	return answer
+	return response
 }
 
-// from has so many clients place orders, one after the other, until stopped.
-func (r *requests) from(clients int, at string, answered func(servicetest.Answer)) (stop func()) {
+// from lets clients place orders, each one after the other, until stop is called.
+func (r *requests) from(clients int, at string, received func(servicetest.Response)) (stop func()) {
 	stopped := make(chan struct{})
 	var running sync.WaitGroup
 	for range clients {
@@ -50,7 +50,7 @@ func (r *requests) from(clients int, at string, answered func(servicetest.Answer
 			pace := time.NewTicker(5 * time.Millisecond) // while all fails it fails fast
 			defer pace.Stop()
 			for {
-				answered(r.place(at))
+				received(r.place(at))
 				select {
 				case <-stopped:
 					return
@@ -62,7 +62,7 @@ func (r *requests) from(clients int, at string, answered func(servicetest.Answer
 	return sync.OnceFunc(func() { close(stopped); running.Wait() })
 }
 
-// atLeast waits until so many are created.
+// atLeast waits until n orders are created.
 func (r *requests) atLeast(t *testing.T, n int64) {
 	t.Helper()
 	backingtest.Eventually(t, 60*time.Second, func() error {
@@ -73,33 +73,32 @@ func (r *requests) atLeast(t *testing.T, n int64) {
 	})
 }
 
-// repeat makes every request again. Of each must come one order in all: the
-// one that was answered, where one was. It returns how many had been created
-// without an answer.
+// repeat sends every request again. Each must have created one order, that of its first response if there was one.
+// It returns the number of orders that were created without a response.
 func (r *requests) repeat(t *testing.T, w *world, at string) (unheard int) {
 	t.Helper()
-	for key, first := range r.answered {
+	for key, first := range r.received {
 		again := try(at, "POST", "/orders", validOrder, r.owner, key)
 		replayed := again.Header.Get("Idempotency-Replayed") == "true"
 		if again.Status != http.StatusCreated {
 			t.Errorf("repeated: %+v", again)
 		}
 		if first.Status == http.StatusCreated && (!replayed || again.Body != first.Body) {
-			t.Errorf("answered at first %s\nand then          %s", first.Body, again.Body)
+			t.Errorf("the first response is %s\nthe second          %s", first.Body, again.Body)
 		}
 		if first.Status != http.StatusCreated && replayed {
 			unheard++
 		}
 	}
-	var orders, told int
+	var orders, events int
 	err := w.postgres.Connect().QueryRow(t.Context(), `SELECT count(DISTINCT orders.id), count(event_id) FROM orders
 		LEFT JOIN outbox ON order_id = orders.id WHERE user_id = $1`,
-		strings.TrimPrefix(r.owner, "X-User-Id: ")).Scan(&orders, &told)
+		strings.TrimPrefix(r.owner, "X-User-Id: ")).Scan(&orders, &events)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := len(r.answered); orders != want || told != want {
-		t.Errorf("of %d requests came %d orders and %d events", want, orders, told)
+	if want := len(r.received); orders != want || events != want {
+		t.Errorf("of %d requests came %d orders and %d events", want, orders, events)
 	}
 	return unheard
 }
@@ -109,13 +108,13 @@ func TestPostgresIsKilledUnderLoad(t *testing.T) {
 	s := servicetest.Start(t, name, commands(), w.env)
 	all := newRequests()
 	var refused atomic.Int64
-	stop := all.from(8, s.HTTP, func(answer servicetest.Answer) {
+	stop := all.from(8, s.HTTP, func(response servicetest.Response) {
 		switch {
-		case answer.Status == http.StatusCreated:
-		case answer.Status == http.StatusServiceUnavailable && answer.Header.Get("Retry-After") != "":
+		case response.Status == http.StatusCreated:
+		case response.Status == http.StatusServiceUnavailable && response.Header.Get("Retry-After") != "":
 			refused.Add(1)
 		default:
-			t.Errorf("got %+v, want 201, or 503 with Retry-After", answer)
+			t.Errorf("got %+v, want 201, or 503 with Retry-After", response)
 		}
 	})
 	defer stop()
@@ -137,7 +136,7 @@ func TestPostgresIsKilledUnderLoad(t *testing.T) {
 	all.atLeast(t, all.created.Load()+50)
 	stop()
 	all.repeat(t, w, s.HTTP)
-	everyOrderIsTold(t, w, s.Ops)
+	allPublished(t, w, s.Ops)
 }
 
 func TestPostgresHangs(t *testing.T) {
@@ -147,44 +146,43 @@ func TestPostgresHangs(t *testing.T) {
 	all.place(s.HTTP)
 	w.postgres.Hang()
 	refused := func() time.Duration {
-		began := time.Now()
-		if answer := all.place(s.HTTP); answer.Status != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" {
-			t.Errorf("got %+v, want 503 with Retry-After", answer)
+		start := time.Now()
+		if response := all.place(s.HTTP); response.Status != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" {
+			t.Errorf("got %+v, want 503 with Retry-After", response)
 		}
-		return time.Since(began)
+		return time.Since(start)
 	}
-	began := time.Now()
+	start := time.Now()
 	var running sync.WaitGroup
-	for range 20 { // more than there are connections
+	for range 20 { // more than the pool has connections
 		running.Go(func() { refused() })
 	}
 	running.Wait()
-	first := time.Since(began)
+	first := time.Since(start)
 	for range 10 {
 		if took := refused(); took > first/10 {
-			t.Errorf("once Postgres is known not to answer, a request takes %s to fail; the first ones took %s", took, first)
+			t.Errorf("once Postgres is known not to respond, a request takes %s to fail; the first ones took %s", took, first)
 		}
 	}
 	w.postgres.Resume()
 	backingtest.Eventually(t, 30*time.Second, func() error {
-		if answer := try(s.HTTP, "GET", "/orders", "", all.owner); answer.Status != http.StatusOK {
-			return fmt.Errorf("it doesn't heal: %+v", answer)
+		if response := try(s.HTTP, "GET", "/orders", "", all.owner); response.Status != http.StatusOK {
+			return fmt.Errorf("it doesn't heal: %+v", response)
 		}
 		return nil
 	})
 	all.repeat(t, w, s.HTTP)
-	everyOrderIsTold(t, w, s.Ops)
+	allPublished(t, w, s.Ops)
 }
 
-// everyOrderIsTold waits until the stream holds each event that is in the
-// outbox, in order per order.
-func everyOrderIsTold(t *testing.T, w *world, ops string) {
+// allPublished waits until the stream contains each event in the outbox, in order per order.
+func allPublished(t *testing.T, w *world, ops string) {
 	t.Helper()
 	backingtest.Eventually(t, 30*time.Second, func() error { return published(t, ops) })
 	client := w.stream.Client()
 	defer func() { _ = client.Close() }()
 	first := 0
-	for id, events := range told(t, client) {
+	for id, events := range eventsOf(t, client) {
 		n, _ := inOrder(t, id, events)
 		first += n
 	}
@@ -193,12 +191,11 @@ func everyOrderIsTold(t *testing.T, w *world, ops string) {
 		t.Fatal(err)
 	}
 	if first != written {
-		t.Errorf("%d events are told, %d are written", first, written)
+		t.Errorf("%d events are published, %d are written", first, written)
 	}
 }
 
-// The process is killed while it works: nothing that it had answered is lost,
-// nothing happens twice, and what it had begun to tell is told.
+// The process is killed while it works: no acknowledged request is lost or done twice, and every event is published.
 func TestServiceIsKilled(t *testing.T) {
 	w := newWorld(t)
 	proxy := backingtest.StartProxy(t, w.postgres.Addr())
@@ -207,8 +204,8 @@ func TestServiceIsKilled(t *testing.T) {
 	t.Run("between commit and reply", func(t *testing.T) {
 		s := binary.Start()
 		all := newRequests()
-		// The database commits and the service waits to hear of it. Connections
-		// and statements take up to a dozen answers within the 4 s of a request.
+		// The service waits for the response to the commit. Connections and statements take up to a dozen responses
+		// within the 4 s of a request.
 		proxy.Delay(200 * time.Millisecond)
 		var running sync.WaitGroup
 		for range 4 {
@@ -229,7 +226,7 @@ func TestServiceIsKilled(t *testing.T) {
 		running.Wait()
 		proxy.Delay(0)
 		if unheard := all.repeat(t, w, binary.Start().HTTP); unheard == 0 {
-			t.Error("it was killed too late: all requests had been answered")
+			t.Error("it was killed too late: all requests had been received")
 		}
 	})
 
@@ -237,13 +234,13 @@ func TestServiceIsKilled(t *testing.T) {
 		all := newRequests()
 		for range 3 {
 			s := binary.Start()
-			stop := all.from(8, s.HTTP, func(servicetest.Answer) {})
+			stop := all.from(8, s.HTTP, func(servicetest.Response) {})
 			all.atLeast(t, all.created.Load()+60)
 			s.Kill()
 			stop()
 		}
 		s := binary.Start()
-		t.Logf("of %d requests, %d had no answer but an order", len(all.answered), all.repeat(t, w, s.HTTP))
-		everyOrderIsTold(t, w, s.Ops)
+		t.Logf("of %d requests, %d had no response but an order", len(all.received), all.repeat(t, w, s.HTTP))
+		allPublished(t, w, s.Ops)
 	})
 }

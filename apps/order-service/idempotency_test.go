@@ -13,7 +13,7 @@ import (
 
 func testIdempotency(t *testing.T, w *world, at string) {
 	database := w.postgres.Connect()
-	// rows counts what a user has in the database: orders and events.
+	// rows returns the number of a user's orders and events in the database.
 	rows := func(t *testing.T, owner string) (orders, events int) {
 		t.Helper()
 		err := database.QueryRow(t.Context(), `SELECT (SELECT count(*) FROM orders WHERE user_id = $1),
@@ -25,15 +25,15 @@ func testIdempotency(t *testing.T, w *world, at string) {
 		return orders, events
 	}
 	newUser := func() string { return "X-User-Id: " + uuid.NewString() }
-	create := func(t *testing.T, body string, headers ...string) servicetest.Answer {
+	create := func(t *testing.T, body string, headers ...string) servicetest.Response {
 		t.Helper()
 		return servicetest.Call(t, "POST", at+"/orders", body, headers...)
 	}
 
-	t.Run("the same key and order are answered as at first", func(t *testing.T) {
+	t.Run("the same key and order get the first response again", func(t *testing.T) {
 		owner, key := newUser(), newKey()
 		first := create(t, validOrder, owner, key)
-		id := servicetest.JSON[orderAnswer](t, first).ID
+		id := servicetest.JSON[orderResponse](t, first).ID
 		advance(t, at, id, "pay") // what became of the order since makes no difference
 		spaced := strings.ReplaceAll(validOrder, ",", " ,\n ")
 		for _, body := range []string{validOrder, spaced} {
@@ -49,25 +49,25 @@ func testIdempotency(t *testing.T, w *world, at string) {
 		}
 	})
 
-	t.Run("of 50 in parallel comes one order and one answer", func(t *testing.T) {
+	t.Run("50 concurrent requests create one order and get one response", func(t *testing.T) {
 		owner, key := newUser(), newKey()
-		answers := make([]servicetest.Answer, 50)
+		responses := make([]servicetest.Response, 50)
 		var running sync.WaitGroup
-		for i := range answers {
-			running.Go(func() { answers[i] = try(at, "POST", "/orders", validOrder, owner, user, key) })
+		for i := range responses {
+			running.Go(func() { responses[i] = try(at, "POST", "/orders", validOrder, owner, user, key) })
 		}
 		running.Wait()
 		replayed := 0
-		for _, answer := range answers {
-			if answer.Status != http.StatusCreated || answer.Body != answers[0].Body {
-				t.Errorf("got  %+v\nwant %+v", answer, answers[0])
+		for _, response := range responses {
+			if response.Status != http.StatusCreated || response.Body != responses[0].Body {
+				t.Errorf("got  %+v\nwant %+v", response, responses[0])
 			}
-			if answer.Header.Get("Idempotency-Replayed") == "true" {
+			if response.Header.Get("Idempotency-Replayed") == "true" {
 				replayed++
 			}
 		}
-		if replayed != len(answers)-1 {
-			t.Errorf("%d of 50 answers say that they are repeated, want 49", replayed)
+		if replayed != len(responses)-1 {
+			t.Errorf("%d of 50 responses are marked as replayed, want 49", replayed)
 		}
 		if orders, events := rows(t, owner); orders != 1 || events != 1 {
 			t.Errorf("got %d orders and %d events, want 1 each", orders, events)
@@ -78,7 +78,7 @@ func testIdempotency(t *testing.T, w *world, at string) {
 		owner, key := newUser(), newKey()
 		create(t, validOrder, owner, key)
 		other := create(t, strings.Replace(validOrder, "1250", "1251", 1), owner, key)
-		p := servicetest.JSON[problemAnswer](t, other)
+		p := servicetest.JSON[problemResponse](t, other)
 		if other.Status != http.StatusUnprocessableEntity || p.Code != "invalid" || !strings.Contains(p.Detail, "Idempotency-Key") {
 			t.Errorf("got %+v", other)
 		}
@@ -87,7 +87,7 @@ func testIdempotency(t *testing.T, w *world, at string) {
 		}
 	})
 
-	t.Run("keys are each user's own", func(t *testing.T) {
+	t.Run("keys are separate for each user", func(t *testing.T) {
 		key, one, other := newKey(), newUser(), newUser()
 		first, second := create(t, validOrder, one, key), create(t, strings.Replace(validOrder, "EUR", "USD", 1), other, key)
 		if first.Status != http.StatusCreated || second.Status != http.StatusCreated || second.Header.Get("Idempotency-Replayed") != "" {
@@ -105,18 +105,18 @@ func testIdempotency(t *testing.T, w *world, at string) {
 		}
 	})
 
-	t.Run("what is no key is refused", func(t *testing.T) {
+	t.Run("an invalid key is refused", func(t *testing.T) {
 		for _, key := range []string{"", "a b", "ü", strings.Repeat("k", 256)} {
-			p := servicetest.JSON[problemAnswer](t, create(t, validOrder, alice, "Idempotency-Key: "+key))
+			p := servicetest.JSON[problemResponse](t, create(t, validOrder, alice, "Idempotency-Key: "+key))
 			if p.Code != "malformed" {
 				t.Errorf("%q: got %+v", key, p)
 			}
 		}
-		if answer := create(t, validOrder, alice); answer.Status != http.StatusBadRequest {
-			t.Errorf("without one: got %+v", answer)
+		if response := create(t, validOrder, alice); response.Status != http.StatusBadRequest {
+			t.Errorf("without one: got %+v", response)
 		}
-		if answer := create(t, validOrder, newUser(), "Idempotency-Key: "+strings.Repeat("~", 255)); answer.Status != http.StatusCreated {
-			t.Errorf("the longest: got %+v", answer)
+		if response := create(t, validOrder, newUser(), "Idempotency-Key: "+strings.Repeat("~", 255)); response.Status != http.StatusCreated {
+			t.Errorf("the longest: got %+v", response)
 		}
 	})
 }

@@ -1,4 +1,4 @@
-// Command order-service takes orders, moves them along and tells of it.
+// Command order-service stores orders, changes their status and publishes their events.
 package main
 
 import (
@@ -17,7 +17,7 @@ import (
 
 const name = "order-service"
 
-// migrations only expand what is there: the previous release runs on the new schema.
+// migrations only extend the schema, because the previous release runs on the new schema.
 //
 //go:embed migrations/*.sql
 var migrations embed.FS
@@ -29,9 +29,9 @@ func commands() service.Commands {
 		"":        serve,
 		"migrate": service.Migrate(name, migrations),
 		"replay":  replay,
-		// The orders of a user who has none: Postgres is asked. The stream isn't, for
-		// no read depends on it; /health says how it is.
-		"verify": verify.Command(name, verify.AsNobody(name, verify.Probe{Path: "/orders", Want: []int{http.StatusOK}})),
+		// The orders of a user without orders: the service reads Postgres. No read depends on the stream,
+		// whose state /health reports.
+		"verify": verify.Command(name, verify.AsUnknownUser(name, verify.Probe{Path: "/orders", Want: []int{http.StatusOK}})),
 	}
 }
 

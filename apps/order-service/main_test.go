@@ -23,7 +23,7 @@ const (
 	validOrder = `{"currency":"EUR","items":[{"sku":"A-1","quantity":2,"unit_price":1250},{"sku":"b.2_c","quantity":1,"unit_price":0}]}`
 )
 
-type orderAnswer struct {
+type orderResponse struct {
 	ID       string `json:"id"`
 	UserID   string `json:"user_id"`
 	Status   string `json:"status"`
@@ -39,12 +39,12 @@ type orderAnswer struct {
 	Version   int64     `json:"version"`
 }
 
-type pageAnswer struct {
-	Orders []orderAnswer
+type pageResponse struct {
+	Orders []orderResponse
 	Next   string
 }
 
-type problemAnswer struct {
+type problemResponse struct {
 	Code, Detail string
 	RequestID    string `json:"request_id"`
 	Errors       []struct{ Pointer, Detail string }
@@ -71,22 +71,22 @@ func newWorld(t *testing.T) *world {
 
 func newKey() string { return "Idempotency-Key: " + uuid.NewString() }
 
-// place has a valid order created at the service whose base URL is given.
-func place(t *testing.T, at, owner string) orderAnswer {
+// place creates a valid order at the service with this base URL.
+func place(t *testing.T, at, owner string) orderResponse {
 	t.Helper()
-	answer := servicetest.Call(t, "POST", at+"/orders", validOrder, owner, user, newKey())
-	if answer.Status != http.StatusCreated {
-		t.Fatalf("creating an order: %+v", answer)
+	response := servicetest.Call(t, "POST", at+"/orders", validOrder, owner, user, newKey())
+	if response.Status != http.StatusCreated {
+		t.Fatalf("creating an order: %+v", response)
 	}
-	return servicetest.JSON[orderAnswer](t, answer)
+	return servicetest.JSON[orderResponse](t, response)
 }
 
 // advance makes moves as an admin.
 func advance(t *testing.T, at, id string, moves ...string) {
 	t.Helper()
 	for _, move := range moves {
-		if answer := servicetest.Call(t, "POST", at+"/orders/"+id+"/"+move, "", root, admin); answer.Status != http.StatusOK {
-			t.Fatalf("%s: %+v", move, answer)
+		if response := servicetest.Call(t, "POST", at+"/orders/"+id+"/"+move, "", root, admin); response.Status != http.StatusOK {
+			t.Fatalf("%s: %+v", move, response)
 		}
 	}
 }
@@ -94,7 +94,7 @@ func advance(t *testing.T, at, id string, moves ...string) {
 func TestOrders(t *testing.T) {
 	w := newWorld(t)
 	s := servicetest.Start(t, name, commands(), w.env)
-	t.Run("it verifies what it is", func(t *testing.T) { servicetest.Verifies(t, name, commands(), w.env, s.HTTP) })
+	t.Run("it passes its own verification", func(t *testing.T) { servicetest.Verifies(t, name, commands(), w.env, s.HTTP) })
 	t.Run("create, read and list", func(t *testing.T) { testReading(t, s.HTTP) })
 	t.Run("idempotency", func(t *testing.T) { testIdempotency(t, w, s.HTTP) })
 	t.Run("moves", func(t *testing.T) { testMoves(t, w, s.HTTP) })
@@ -119,13 +119,13 @@ func TestOrders(t *testing.T) {
 }
 
 func testReading(t *testing.T, at string) {
-	answer := servicetest.Call(t, "POST", at+"/orders", validOrder, alice, user, newKey())
-	created := servicetest.JSON[orderAnswer](t, answer)
+	response := servicetest.Call(t, "POST", at+"/orders", validOrder, alice, user, newKey())
+	created := servicetest.JSON[orderResponse](t, response)
 
-	t.Run("an order is answered whole", func(t *testing.T) {
-		if answer.Status != http.StatusCreated || answer.Header.Get("Location") != "/orders/"+created.ID || answer.Header.Get("ETag") != `"1"` ||
-			answer.Header.Get("Idempotency-Replayed") != "" {
-			t.Errorf("got %+v", answer)
+	t.Run("the response contains the whole order", func(t *testing.T) {
+		if response.Status != http.StatusCreated || response.Header.Get("Location") != "/orders/"+created.ID || response.Header.Get("ETag") != `"1"` ||
+			response.Header.Get("Idempotency-Replayed") != "" {
+			t.Errorf("got %+v", response)
 		}
 		if created.Status != "pending" || created.Currency != "EUR" || created.Total != 2500 || created.Version != 1 ||
 			"X-User-Id: "+created.UserID != alice || len(created.Items) != 2 || created.Items[1].SKU != "b.2_c" ||
@@ -134,7 +134,7 @@ func testReading(t *testing.T, at string) {
 		}
 	})
 
-	t.Run("a version that the client has is not answered again", func(t *testing.T) {
+	t.Run("a version that the client has is not sent again", func(t *testing.T) {
 		for _, c := range []struct {
 			condition string
 			status    int
@@ -149,7 +149,7 @@ func testReading(t *testing.T, at string) {
 		}
 	})
 
-	t.Run("is read by its owner and by an admin, by nobody else", func(t *testing.T) {
+	t.Run("only its owner and an admin can read it", func(t *testing.T) {
 		for _, c := range []struct {
 			name    string
 			headers []string
@@ -162,8 +162,8 @@ func testReading(t *testing.T, at string) {
 			{"an admin without a name", []string{admin}, 401},
 		} {
 			got := servicetest.Call(t, "GET", at+"/orders/"+created.ID, "", c.headers...)
-			if got.Status != c.status || c.status == 200 && got.Body != answer.Body {
-				t.Errorf("%s: got %+v, want %d and the order as it was answered first", c.name, got, c.status)
+			if got.Status != c.status || c.status == 200 && got.Body != response.Body {
+				t.Errorf("%s: got %+v, want %d and the order of the first response", c.name, got, c.status)
 			}
 		}
 	})
@@ -176,7 +176,7 @@ func testReading(t *testing.T, at string) {
 		}
 		list := func(query string, headers ...string) (ids []string) {
 			for after := ""; ; {
-				p := servicetest.JSON[pageAnswer](t, servicetest.Call(t, "GET", at+"/orders?limit=2"+query+after, "", headers...))
+				p := servicetest.JSON[pageResponse](t, servicetest.Call(t, "GET", at+"/orders?limit=2"+query+after, "", headers...))
 				for _, o := range p.Orders {
 					ids = append(ids, o.ID)
 				}
@@ -207,7 +207,7 @@ func testReading(t *testing.T, at string) {
 	})
 }
 
-func TestWrongConfigurationIsReportedAtOnce(t *testing.T) {
+func TestInvalidConfigurationIsReportedAtOnce(t *testing.T) {
 	for _, c := range []struct {
 		command string
 		want    []string

@@ -36,34 +36,34 @@ func testMoves(t *testing.T, w *world, at string) {
 			for _, move := range []string{"pay", "ship", "deliver", "cancel"} {
 				o := place(t, at, alice)
 				advance(t, at, o.ID, path...)
-				before := servicetest.JSON[orderAnswer](t, servicetest.Call(t, "GET", at+"/orders/"+o.ID, "", alice))
-				told := events(t, o.ID)
-				answer := servicetest.Call(t, "POST", at+"/orders/"+o.ID+"/"+move, "", root, admin)
-				after := servicetest.JSON[orderAnswer](t, servicetest.Call(t, "GET", at+"/orders/"+o.ID, "", alice))
+				before := servicetest.JSON[orderResponse](t, servicetest.Call(t, "GET", at+"/orders/"+o.ID, "", alice))
+				published := events(t, o.ID)
+				response := servicetest.Call(t, "POST", at+"/orders/"+o.ID+"/"+move, "", root, admin)
+				after := servicetest.JSON[orderResponse](t, servicetest.Call(t, "GET", at+"/orders/"+o.ID, "", alice))
 
 				to, isLegal := legal[from+" "+move]
 				switch {
 				case isLegal:
-					moved := servicetest.JSON[orderAnswer](t, answer)
-					if answer.Status != http.StatusOK || moved.Status != to || after.Status != to || after.Version != before.Version+1 ||
-						!after.UpdatedAt.After(before.UpdatedAt) || events(t, o.ID) == told {
-						t.Errorf("%s of %s: got %+v, then %+v", move, from, answer, after)
+					moved := servicetest.JSON[orderResponse](t, response)
+					if response.Status != http.StatusOK || moved.Status != to || after.Status != to || after.Version != before.Version+1 ||
+						!after.UpdatedAt.After(before.UpdatedAt) || events(t, o.ID) == published {
+						t.Errorf("%s of %s: got %+v, then %+v", move, from, response, after)
 					}
 				case from+" "+move == "paid pay", from+" "+move == "shipped ship", from+" "+move == "delivered deliver", from+" "+move == "cancelled cancel":
-					if answer.Status != http.StatusOK || after.Version != before.Version || events(t, o.ID) != told {
-						t.Errorf("%s again: got %+v, then %+v", move, answer, after)
+					if response.Status != http.StatusOK || after.Version != before.Version || events(t, o.ID) != published {
+						t.Errorf("%s again: got %+v, then %+v", move, response, after)
 					}
 				default:
-					p := servicetest.JSON[problemAnswer](t, answer)
-					if answer.Status != http.StatusConflict || p.Code != "conflict" || fmt.Sprint(after) != fmt.Sprint(before) || events(t, o.ID) != told {
-						t.Errorf("%s of %s: got %+v, then %+v", move, from, answer, after)
+					p := servicetest.JSON[problemResponse](t, response)
+					if response.Status != http.StatusConflict || p.Code != "conflict" || fmt.Sprint(after) != fmt.Sprint(before) || events(t, o.ID) != published {
+						t.Errorf("%s of %s: got %+v, then %+v", move, from, response, after)
 					}
 				}
 			}
 		}
 	})
 
-	t.Run("who may", func(t *testing.T) {
+	t.Run("permissions", func(t *testing.T) {
 		o := place(t, at, alice)
 		for _, c := range []struct {
 			move    string
@@ -83,7 +83,7 @@ func testMoves(t *testing.T, w *world, at string) {
 		}
 	})
 
-	t.Run("an order is moved in the version that the client names", func(t *testing.T) {
+	t.Run("an order is moved only in the version in If-Match", func(t *testing.T) {
 		o := place(t, at, alice)
 		for _, c := range []struct {
 			move, condition string
@@ -101,25 +101,25 @@ func testMoves(t *testing.T, w *world, at string) {
 			{"cancel", `*`, 409, "conflict", ""},
 			{"deliver", `*`, 200, "", `"4"`},
 		} {
-			before, told := servicetest.Call(t, "GET", at+"/orders/"+o.ID, "", alice).Body, events(t, o.ID)
+			before, published := servicetest.Call(t, "GET", at+"/orders/"+o.ID, "", alice).Body, events(t, o.ID)
 			a := servicetest.Call(t, "POST", at+"/orders/"+o.ID+"/"+c.move, "", root, admin, "If-Match: "+c.condition)
-			if a.Status != c.status || a.Header.Get("ETag") != c.tag || servicetest.JSON[problemAnswer](t, a).Code != c.code {
+			if a.Status != c.status || a.Header.Get("ETag") != c.tag || servicetest.JSON[problemResponse](t, a).Code != c.code {
 				t.Errorf("%s of %s: got %+v, want %d %s with %s", c.move, c.condition, a, c.status, c.code, c.tag)
 			}
-			if after := servicetest.Call(t, "GET", at+"/orders/"+o.ID, "", alice).Body; c.code != "" && (after != before || events(t, o.ID) != told) {
-				t.Errorf("%s of %s changes %s to %s and tells %s", c.move, c.condition, before, after, events(t, o.ID))
+			if after := servicetest.Call(t, "GET", at+"/orders/"+o.ID, "", alice).Body; c.code != "" && (after != before || events(t, o.ID) != published) {
+				t.Errorf("%s of %s changes %s to %s and publishes %s", c.move, c.condition, before, after, events(t, o.ID))
 			}
 		}
 		gone := servicetest.Call(t, "POST", at+"/orders/"+uuid.NewString()+"/pay", "", root, admin, `If-Match: "1"`)
-		if p := servicetest.JSON[problemAnswer](t, gone); gone.Status != http.StatusNotFound || p.Code != "not_found" {
+		if p := servicetest.JSON[problemResponse](t, gone); gone.Status != http.StatusNotFound || p.Code != "not_found" {
 			t.Errorf("of no order: %+v", gone)
 		}
 	})
 
-	t.Run("at once, they come one after the other", func(t *testing.T) {
+	t.Run("concurrent moves are serialised", func(t *testing.T) {
 		for range 10 {
 			o := place(t, at, alice)
-			answers := map[string][]int{}
+			responses := map[string][]int{}
 			var mu sync.Mutex
 			var running sync.WaitGroup
 			for _, move := range []string{"pay", "cancel", "pay", "ship", "cancel", "pay", "ship"} {
@@ -127,18 +127,18 @@ func testMoves(t *testing.T, w *world, at string) {
 					status := try(at, "POST", "/orders/"+o.ID+"/"+move, "", root, admin).Status
 					mu.Lock()
 					defer mu.Unlock()
-					answers[move] = append(answers[move], status)
+					responses[move] = append(responses[move], status)
 				})
 			}
 			running.Wait()
-			after := servicetest.JSON[orderAnswer](t, servicetest.Call(t, "GET", at+"/orders/"+o.ID, "", alice))
-			want, known := map[string]string{ // the ways that there are
+			after := servicetest.JSON[orderResponse](t, servicetest.Call(t, "GET", at+"/orders/"+o.ID, "", alice))
+			want, known := map[string]string{ // the possible results
 				"cancelled 2": "[order.created 1 order.cancelled 2]",
 				"cancelled 3": "[order.created 1 order.paid 2 order.cancelled 3]",
 				"shipped 3":   "[order.created 1 order.paid 2 order.shipped 3]",
 			}[fmt.Sprintf("%s %d", after.Status, after.Version)]
 			if got := events(t, o.ID); !known || got != want {
-				t.Errorf("the order is %s %d and has %s; answers: %v", after.Status, after.Version, got, answers)
+				t.Errorf("the order is %s %d and has %s; responses: %v", after.Status, after.Version, got, responses)
 			}
 		}
 	})

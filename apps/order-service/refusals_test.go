@@ -39,7 +39,7 @@ func testRefusals(t *testing.T, at string) {
 		{"a body that is too large", `{"currency":"` + strings.Repeat("E", 65<<10) + `"}`, 413, "too_large", ""},
 
 		{"an empty object", `{}`, 422, "invalid", "[/currency /items]"},
-		{"every field at once", `{"currency":"eur","items":[{},{"sku":"ok","quantity":1,"unit_price":-1}]}`, 422, "invalid",
+		{"all fields", `{"currency":"eur","items":[{},{"sku":"ok","quantity":1,"unit_price":-1}]}`, 422, "invalid",
 			"[/currency /items/0/sku /items/0/quantity /items/0/unit_price /items/1/unit_price]"},
 		{"a currency that is none", `{"currency":"EUX","items":[{` + sku + `,` + quantity + `,` + price + `}]}`, 422, "invalid", "[/currency]"},
 		{"a currency that is no more", `{"currency":"DEM","items":[{` + sku + `,` + quantity + `,` + price + `}]}`, 422, "invalid", "[/currency]"},
@@ -47,19 +47,19 @@ func testRefusals(t *testing.T, at string) {
 		{"too many items", `{"currency":"EUR","items":[` + strings.Repeat(`{},`, 100) + `{}]}`, 422, "invalid", "[/items]"},
 		{"a quantity of none", item(sku + `,"quantity":0,` + price), 422, "invalid", "[/items/0/quantity]"},
 		{"a quantity below zero", item(sku + `,"quantity":-1,` + price), 422, "invalid", "[/items/0/quantity]"},
-		{"a quantity above the bound", item(sku + `,"quantity":10001,` + price), 422, "invalid", "[/items/0/quantity]"},
+		{"a quantity above the limit", item(sku + `,"quantity":10001,` + price), 422, "invalid", "[/items/0/quantity]"},
 		{"a missing price", item(sku + `,` + quantity), 422, "invalid", "[/items/0/unit_price]"},
-		{"a price above the bound", item(sku + `,` + quantity + `,"unit_price":1000000000001`), 422, "invalid", "[/items/0/unit_price]"},
+		{"a price above the limit", item(sku + `,` + quantity + `,"unit_price":1000000000001`), 422, "invalid", "[/items/0/unit_price]"},
 		{"the largest number", item(sku + `,` + quantity + `,"unit_price":9223372036854775807`), 422, "invalid", "[/items/0/unit_price]"},
-		{"a total above the bound", item(sku + `,"quantity":1001,"unit_price":1000000000000`), 422, "invalid", "[/items]"},
+		{"a total above the limit", item(sku + `,"quantity":1001,"unit_price":1000000000000`), 422, "invalid", "[/items]"},
 		{"SQL for a SKU", item(`"sku":"'; DROP TABLE orders; --",` + quantity + `,` + price), 422, "invalid", "[/items/0/sku]"},
 		{"a NUL in a SKU", item(`"sku":"a\u0000",` + quantity + `,` + price), 422, "invalid", "[/items/0/sku]"},
 		{"a line break in a SKU", item(`"sku":"a\n",` + quantity + `,` + price), 422, "invalid", "[/items/0/sku]"},
 		{"a SKU that is too long", item(`"sku":"` + strings.Repeat("a", 65) + `",` + quantity + `,` + price), 422, "invalid", "[/items/0/sku]"},
 	} {
 		t.Run("an order with "+c.name, func(t *testing.T) {
-			answer := servicetest.Call(t, "POST", at+"/orders", c.body, alice, user, newKey())
-			p := servicetest.JSON[problemAnswer](t, answer)
+			response := servicetest.Call(t, "POST", at+"/orders", c.body, alice, user, newKey())
+			p := servicetest.JSON[problemResponse](t, response)
 			pointers := ""
 			if len(p.Errors) > 0 {
 				var named []string
@@ -68,18 +68,18 @@ func testRefusals(t *testing.T, at string) {
 				}
 				pointers = fmt.Sprint(named)
 			}
-			if answer.Status != c.status || p.Code != c.code || pointers != c.pointers || p.RequestID == "" ||
-				answer.Header.Get("Content-Type") != "application/problem+json" {
-				t.Errorf("got %+v, want %d %s %s", answer, c.status, c.code, c.pointers)
+			if response.Status != c.status || p.Code != c.code || pointers != c.pointers || p.RequestID == "" ||
+				response.Header.Get("Content-Type") != "application/problem+json" {
+				t.Errorf("got %+v, want %d %s %s", response, c.status, c.code, c.pointers)
 			}
 		})
 	}
 
 	t.Run("not the largest order", func(t *testing.T) {
 		items := strings.Repeat(`{"sku":"A","quantity":10,"unit_price":1000000000000},`, 100)
-		answer := servicetest.Call(t, "POST", at+"/orders", `{"currency":"XCG","items":[`+items[:len(items)-1]+`]}`, bob, user, newKey())
-		if o := servicetest.JSON[orderAnswer](t, answer); answer.Status != http.StatusCreated || o.Total != 1e15 || len(o.Items) != 100 {
-			t.Errorf("got %+v", answer)
+		response := servicetest.Call(t, "POST", at+"/orders", `{"currency":"XCG","items":[`+items[:len(items)-1]+`]}`, bob, user, newKey())
+		if o := servicetest.JSON[orderResponse](t, response); response.Status != http.StatusCreated || o.Total != 1e15 || len(o.Items) != 100 {
+			t.Errorf("got %+v", response)
 		}
 	})
 
@@ -90,7 +90,7 @@ func testRefusals(t *testing.T, at string) {
 		status             int
 		code               string
 	}{
-		{"what is no id", "GET", "/orders/1;drop", []string{alice}, 404, "not_found"},
+		{"an invalid id", "GET", "/orders/1;drop", []string{alice}, 404, "not_found"},
 		{"an id in capitals", "GET", "/orders/" + strings.ToUpper(id), []string{alice}, 404, "not_found"},
 		{"an id in braces", "GET", "/orders/%7B" + id + "%7D", []string{alice}, 404, "not_found"},
 		{"an order that there isn't", "GET", "/orders/01890000-0000-7000-8000-000000000000", []string{root, admin}, 404, "not_found"},
@@ -101,14 +101,14 @@ func testRefusals(t *testing.T, at string) {
 		{"a limit that is none", "GET", "/orders?limit=ten", []string{alice}, 400, "malformed"},
 		{"a cursor that is none", "GET", "/orders?after=x", []string{alice}, 400, "malformed"},
 		{"a user that is none", "GET", "/orders?user_id=x", []string{root, admin}, 400, "malformed"},
-		{"the orders of somebody else", "GET", "/orders?user_id=" + strings.TrimPrefix(bob, "X-User-Id: "), []string{alice, user}, 403, "forbidden"},
-		{"the list to nobody", "GET", "/orders", nil, 401, "unauthenticated"},
+		{"the orders of another user", "GET", "/orders?user_id=" + strings.TrimPrefix(bob, "X-User-Id: "), []string{alice, user}, 403, "forbidden"},
+		{"the list without a user", "GET", "/orders", nil, 401, "unauthenticated"},
 		{"a caller that is no id", "GET", "/orders", []string{"X-User-Id: ' OR 1=1"}, 401, "unauthenticated"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			answer := servicetest.Call(t, c.method, at+c.path, "", c.headers...)
-			if p := servicetest.JSON[problemAnswer](t, answer); answer.Status != c.status || p.Code != c.code {
-				t.Errorf("got %+v, want %d %s", answer, c.status, c.code)
+			response := servicetest.Call(t, c.method, at+c.path, "", c.headers...)
+			if p := servicetest.JSON[problemResponse](t, response); response.Status != c.status || p.Code != c.code {
+				t.Errorf("got %+v, want %d %s", response, c.status, c.code)
 			}
 		})
 	}

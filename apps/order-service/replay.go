@@ -13,9 +13,8 @@ import (
 	"platform.example/apps/order-service/internal/store"
 )
 
-// replay has the events of the last REPLAY_SINCE told again, by the replicas
-// that serve: for a consumer that has lost what it made of them. Consumers that
-// have not know them by their ids.
+// replay makes the running replicas publish the events of the last REPLAY_SINCE again, for a consumer that
+// has lost its results. Other consumers skip the events by their ids.
 func replay(ctx context.Context, p service.Process) error {
 	var since time.Duration
 	return service.OnPostgres(name, func(env *config.Env) {

@@ -18,7 +18,7 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-// receiver is the spans that a service exports.
+// receiver receives the spans that a service exports.
 type receiver struct {
 	mu    sync.Mutex
 	spans []*tracepb.Span
@@ -37,9 +37,9 @@ func (r *receiver) ServeHTTP(_ http.ResponseWriter, request *http.Request) {
 	}
 }
 
-// A trace shows what an order cost in Postgres, and the batch in which its event
-// was published leads back to it.
-func TestAnOrderIsTracedAcrossTheOutbox(t *testing.T) {
+// A trace contains the statements of an order in Postgres. The span of the batch that published its event has a link
+// to it.
+func TestOrderIsTracedAcrossTheOutbox(t *testing.T) {
 	w := newWorld(t)
 	received := &receiver{}
 	collector := httptest.NewServer(received)
@@ -49,8 +49,8 @@ func TestAnOrderIsTracedAcrossTheOutbox(t *testing.T) {
 	client := w.stream.Client()
 	defer func() { _ = client.Close() }()
 	backingtest.Eventually(t, 30*time.Second, func() error { return published(t, s.Ops) })
-	if len(told(t, client)[placed.ID]) != 1 {
-		t.Error("the order isn't told")
+	if len(eventsOf(t, client)[placed.ID]) != 1 {
+		t.Error("the event isn't published")
 	}
 	if err := s.Stop(); err != nil { // which exports the rest
 		t.Fatal(err)
@@ -61,7 +61,7 @@ func TestAnOrderIsTracedAcrossTheOutbox(t *testing.T) {
 		t.Helper()
 		i := slices.IndexFunc(spans, matches)
 		if i < 0 {
-			t.Fatalf("there is no span of %s among %v", what, spans)
+			t.Fatalf("no span of %s among %v", what, spans)
 		}
 		return spans[i]
 	}
@@ -82,10 +82,10 @@ func TestAnOrderIsTracedAcrossTheOutbox(t *testing.T) {
 	})
 	for _, span := range spans {
 		if len(span.GetParentSpanId()) == 0 && !bytes.Equal(span.GetSpanId(), request.GetSpanId()) && !bytes.Equal(span.GetSpanId(), batch.GetSpanId()) {
-			t.Errorf("what nobody asked for is traced: %v", span)
+			t.Errorf("a span outside of the request: %v", span)
 		}
 		if text := span.String(); strings.Contains(text, placed.ID) || strings.Contains(text, placed.UserID) {
-			t.Errorf("a span holds what was said to a store: %s", text)
+			t.Errorf("a span contains data of a statement: %s", text)
 		}
 	}
 }

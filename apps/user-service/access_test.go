@@ -21,14 +21,14 @@ func TestEveryRouteAuthorisesItsCaller(t *testing.T) {
 	}
 	s := servicetest.Start(t, name, commands(), env)
 	signUp := func(email, role string) string {
-		return servicetest.JSON[userAnswer](t, servicetest.Call(t, "POST", s.HTTP+"/users",
+		return servicetest.JSON[userResponse](t, servicetest.Call(t, "POST", s.HTTP+"/users",
 			fmt.Sprintf(`{"email":%q,"name":"A","password":"correct horse","role":%q}`, email, role), asAdmin)).ID
 	}
 	owner, admin := signUp("owner@example.com", "user"), signUp("admin@example.com", "admin")
 	router := chi.NewRouter()
 	api.New(nil, nil, nil, nil, nil).Register(router, problem.NewMapper(slog.New(slog.DiscardHandler)))
 	const proof = `{"current_password":"correct horse"}`
-	// 422 and 401 of a route that is open to the caller are about the body.
+	// On a route that the caller may use, 422 and 401 refer to the body.
 	servicetest.CheckAccess(t, name, s.HTTP, router, owner, admin, []servicetest.Access{
 		{Route: "POST /users", Body: `{}`, Anonymous: 422, Gateway: 422, Other: 422, Owner: 422, Admin: 422},
 		{Route: "GET /users", Anonymous: 401, Gateway: 401, Other: 403, Owner: 403, Admin: 200},

@@ -20,15 +20,16 @@ import (
 	"platform.example/apps/user-service/internal/user"
 )
 
-// admin makes an admin of the user with the email ADMIN_EMAIL, who signs in again. The audit log names the operator.
+// admin gives the user with the email ADMIN_EMAIL the role admin, and ends the user's sessions. The audit log
+// names the operator.
 func admin(ctx context.Context, p service.Process) error {
 	var (
-		email   string
-		cacheAt redis.Config
+		email       string
+		redisConfig redis.Config
 	)
 	return service.OnPostgres(name, func(env *config.Env) {
 		email, _ = text.CanonicalEmail(config.Parsed(env, "ADMIN_EMAIL", config.String))
-		cacheAt = redis.ReadCache(env)
+		redisConfig = redis.ReadCache(env)
 	}, func(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
 		users, role := store.New(pool), identity.Admin
 		known, err := users.Credentials(ctx, email)
@@ -36,7 +37,7 @@ func admin(ctx context.Context, p service.Process) error {
 			return err
 		}
 		if known.ID == uuid.Nil {
-			return errors.New("there is no user with this email: sign up first, POST /api/users")
+			return errors.New("no user has this email: sign up first with POST /api/users")
 		}
 		before, err := users.Get(ctx, known.ID)
 		if err != nil {
@@ -52,8 +53,8 @@ func admin(ctx context.Context, p service.Process) error {
 		if err != nil {
 			return err
 		}
-		registry := prometheus.NewRegistry() // of nobody's
-		client := redis.Open(cacheAt, log, registry)
+		registry := prometheus.NewRegistry() // not served
+		client := redis.Open(redisConfig, log, registry)
 		defer func() { _ = client.Close() }()
 		cache.New(client, users.Get, log, registry).Invalidate(ctx, known.ID, changed.Version)
 		log.Info("the user is an admin and has to sign in again")

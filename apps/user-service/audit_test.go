@@ -14,7 +14,7 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-type auditAnswer struct {
+type auditResponse struct {
 	Entries []struct {
 		Action, Detail, Address string
 		Actor                   string `json:"actor_id"`
@@ -23,14 +23,14 @@ type auditAnswer struct {
 	Next string
 }
 
-type openAnswer struct {
+type openResponse struct {
 	Sessions []struct {
 		ID, Address string
 		UserAgent   string `json:"user_agent"`
 	}
 }
 
-func TestSessionsAreListedAndEndedAndAllIsAudited(t *testing.T) {
+func TestSessionsAreListedEndedAndAudited(t *testing.T) {
 	env := servicetest.Env(backingtest.StartPostgres(t).Env(), backingtest.StartRedis(t).Env(name), backingtest.StartStream(t).Env(name), map[string]string{"ADMIN_EMAIL": "owner@Example.com"})
 	if out, err := servicetest.Run(commands(), env, "migrate"); err != nil {
 		t.Fatalf("migrate: %v\n%s", err, out)
@@ -40,23 +40,23 @@ func TestSessionsAreListedAndEndedAndAllIsAudited(t *testing.T) {
 	}
 	s := servicetest.Start(t, name, commands(), env)
 	const from, agent = "X-Forwarded-For: 198.51.100.7", "User-Agent: curl/8"
-	call := func(want int, method, path, body string, caller identity.Caller) servicetest.Answer {
+	call := func(want int, method, path, body string, caller identity.Caller) servicetest.Response {
 		t.Helper()
-		answer := servicetest.Direct(t, method, s.HTTP+path, body, name, caller, from, agent)
-		if answer.Status != want {
-			t.Fatalf("%s %s: %+v, want %d", method, path, answer, want)
+		response := servicetest.Direct(t, method, s.HTTP+path, body, name, caller, from, agent)
+		if response.Status != want {
+			t.Fatalf("%s %s: %+v, want %d", method, path, response, want)
 		}
-		return answer
+		return response
 	}
 	nobody, gateway := identity.Caller{}, identity.Caller{Role: identity.Gateway}
-	id := servicetest.JSON[userAnswer](t, call(201, "POST", "/users", `{"email":"owner@example.com","name":"A","password":"correct horse"}`, nobody)).ID
+	id := servicetest.JSON[userResponse](t, call(201, "POST", "/users", `{"email":"owner@example.com","name":"A","password":"correct horse"}`, nobody)).ID
 	owner := identity.Caller{UserID: id, Role: identity.User}
 	admin := identity.Caller{UserID: "0190f3a0-0000-7000-8000-0000000000ad", Role: identity.Admin}
-	signIn := func() sessionAnswer {
-		return servicetest.JSON[sessionAnswer](t, call(201, "POST", "/sessions", `{"email":"owner@example.com","password":"correct horse"}`, gateway))
+	signIn := func() sessionResponse {
+		return servicetest.JSON[sessionResponse](t, call(201, "POST", "/sessions", `{"email":"owner@example.com","password":"correct horse"}`, gateway))
 	}
-	open := func() openAnswer {
-		return servicetest.JSON[openAnswer](t, call(200, "GET", "/users/"+id+"/sessions", "", owner))
+	open := func() openResponse {
+		return servicetest.JSON[openResponse](t, call(200, "GET", "/users/"+id+"/sessions", "", owner))
 	}
 	first, second := signIn(), signIn()
 	if got := fmt.Sprintf("%+v", open().Sessions); got != fmt.Sprintf("[{ID:%s Address:198.51.100.7 UserAgent:curl/8} {ID:%s Address:198.51.100.7 UserAgent:curl/8}]", second.SessionID, first.SessionID) {
@@ -82,7 +82,7 @@ func TestSessionsAreListedAndEndedAndAllIsAudited(t *testing.T) {
 	if out, err := servicetest.Run(commands(), env, "admin"); err != nil {
 		t.Fatalf("admin: %v\n%s", err, out)
 	}
-	if got := servicetest.JSON[userAnswer](t, call(200, "GET", "/users/"+id, "", owner)); got.Role != "admin" {
+	if got := servicetest.JSON[userResponse](t, call(200, "GET", "/users/"+id, "", owner)); got.Role != "admin" {
 		t.Errorf("the role of an admin is read as %s", got.Role)
 	}
 	if got := signIn(); got.Role != "admin" {
@@ -92,7 +92,7 @@ func TestSessionsAreListedAndEndedAndAllIsAudited(t *testing.T) {
 
 	var lines []string
 	for after := ""; ; {
-		page := servicetest.JSON[auditAnswer](t, call(200, "GET", "/audit?limit=4&user="+id+after, "", admin))
+		page := servicetest.JSON[auditResponse](t, call(200, "GET", "/audit?limit=4&user="+id+after, "", admin))
 		for _, e := range page.Entries {
 			who := map[string]string{"": "-", id: "owner", admin.UserID: "admin"}[e.Actor]
 			lines = append([]string{strings.TrimSpace(strings.Join([]string{e.Action, e.Detail, "by", who, e.Address}, " "))}, lines...)
@@ -111,13 +111,13 @@ func TestSessionsAreListedAndEndedAndAllIsAudited(t *testing.T) {
 	if got := strings.Join(lines, "\n"); got != strings.Join(want, "\n") {
 		t.Errorf("the audit log is\n%s\nwant\n%s", got, strings.Join(want, "\n"))
 	}
-	if all := servicetest.JSON[auditAnswer](t, call(200, "GET", "/audit", "", admin)); len(all.Entries) != len(want) {
+	if all := servicetest.JSON[auditResponse](t, call(200, "GET", "/audit", "", admin)); len(all.Entries) != len(want) {
 		t.Errorf("of all users: %d entries", len(all.Entries))
 	}
 	call(http.StatusBadRequest, "GET", "/audit?user=x", "", admin)
 }
 
-// The audit log has refusals, and a bounded number of them.
+// The audit log contains refusals, up to a limit.
 func TestRefusalsAreAudited(t *testing.T) {
 	database := backingtest.StartPostgres(t)
 	env := servicetest.Env(database.Env(), backingtest.StartRedis(t).Env(name), backingtest.StartStream(t).Env(name))
@@ -125,17 +125,17 @@ func TestRefusalsAreAudited(t *testing.T) {
 		t.Fatalf("migrate: %v\n%s", err, out)
 	}
 	s := servicetest.Start(t, name, commands(), env)
-	call := func(want int, method, path, body string, caller identity.Caller) servicetest.Answer {
+	call := func(want int, method, path, body string, caller identity.Caller) servicetest.Response {
 		t.Helper()
-		answer := servicetest.Direct(t, method, s.HTTP+path, body, name, caller, "X-Forwarded-For: 198.51.100.7")
-		if answer.Status != want {
-			t.Fatalf("%s %s: %+v, want %d", method, path, answer, want)
+		response := servicetest.Direct(t, method, s.HTTP+path, body, name, caller, "X-Forwarded-For: 198.51.100.7")
+		if response.Status != want {
+			t.Fatalf("%s %s: %+v, want %d", method, path, response, want)
 		}
-		return answer
+		return response
 	}
 	nobody, gateway := identity.Caller{}, identity.Caller{Role: identity.Gateway}
 	admin := identity.Caller{UserID: "0190f3a0-0000-7000-8000-0000000000ad", Role: identity.Admin}
-	id := servicetest.JSON[userAnswer](t, call(201, "POST", "/users", `{"email":"a@example.com","name":"A","password":"correct horse"}`, nobody)).ID
+	id := servicetest.JSON[userResponse](t, call(201, "POST", "/users", `{"email":"a@example.com","name":"A","password":"correct horse"}`, nobody)).ID
 	owner := identity.Caller{UserID: id, Role: identity.User}
 
 	const bound = 10 // of an hour, an account and an action
@@ -152,7 +152,7 @@ func TestRefusalsAreAudited(t *testing.T) {
 	count := func(path string) map[string]int {
 		t.Helper()
 		counts := map[string]int{}
-		for _, e := range servicetest.JSON[auditAnswer](t, call(200, "GET", path, "", admin)).Entries {
+		for _, e := range servicetest.JSON[auditResponse](t, call(200, "GET", path, "", admin)).Entries {
 			who := map[string]string{"": "-", id: "owner"}[e.Actor]
 			of := map[string]string{id: "owner", uuid.Nil.String(): "none"}[e.User]
 			counts[strings.Join([]string{e.Action, e.Detail, "by", who, "of", of, e.Address}, " ")]++
@@ -174,7 +174,7 @@ func TestRefusalsAreAudited(t *testing.T) {
 		t.Errorf("of all: %v, want %v", got, all)
 	}
 
-	// The bound is per hour: those of the hour before stay.
+	// The limit is per hour: refusals of the previous hour stay.
 	if _, err := database.Connect().Exec(t.Context(), "UPDATE audit SET at = at - interval '61 minutes'"); err != nil {
 		t.Fatal(err)
 	}

@@ -20,14 +20,13 @@ import (
 
 const (
 	userService = "platform.example/apps/user-service"
-	// answeredWithin is the 4 s after which a request is ended, and as much
-	// again for a test machine that does other things.
-	answeredWithin = 8 * time.Second
-	soon           = 20 * time.Second // until what was away is used again
+	// responseWithin is twice the limit of 4 s for a request, because the test machine may be busy.
+	responseWithin = 8 * time.Second
+	soon           = 20 * time.Second // until a recovered store is used again
 	maxConns       = 8
 )
 
-// backing is what services depend on, with a schema.
+// backing holds the stores of the service, with its schema.
 type backing struct {
 	t        *testing.T
 	postgres *backingtest.Postgres
@@ -48,7 +47,7 @@ func (b *backing) env() map[string]string {
 	return servicetest.Env(b.postgres.Env(), b.redis.Env(name), b.stream.Env(name), map[string]string{"POSTGRES_MAX_CONNS": strconv.Itoa(maxConns)})
 }
 
-// users adds users who have no password, and returns their ids.
+// users adds users without a password, and returns their ids.
 func (b *backing) users(count int) []string {
 	b.t.Helper()
 	rows, err := b.postgres.Connect().Query(b.t.Context(), `INSERT INTO users (id, email, name, role, password_hash)
@@ -64,7 +63,7 @@ func (b *backing) users(count int) []string {
 	return ids
 }
 
-// version is that of a user in Postgres.
+// version returns the version of a user in Postgres.
 func (b *backing) version(watch *pgx.Conn, user string) (version int) {
 	b.t.Helper()
 	if err := watch.QueryRow(b.t.Context(), "SELECT version FROM users WHERE id = $1", user).Scan(&version); err != nil {
@@ -73,7 +72,7 @@ func (b *backing) version(watch *pgx.Conn, user string) (version int) {
 	return version
 }
 
-// connections are those that Postgres has from services.
+// connections returns the number of connections of services to Postgres.
 func (b *backing) connections(watch *pgx.Conn) (n int) {
 	b.t.Helper()
 	err := watch.QueryRow(b.t.Context(), "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()").Scan(&n)
@@ -83,7 +82,7 @@ func (b *backing) connections(watch *pgx.Conn) (n int) {
 	return n
 }
 
-// mostConnections is how many there were at most while do was done.
+// mostConnections returns the maximum number of connections while do runs.
 func (b *backing) mostConnections(watch *pgx.Conn, do func()) (most int) {
 	b.t.Helper()
 	done := make(chan struct{})
@@ -98,29 +97,29 @@ func (b *backing) mostConnections(watch *pgx.Conn, do func()) (most int) {
 	}
 }
 
-// reading is what a GET of a user has got.
+// reading is the result of a GET of a user.
 type reading struct {
-	id         string // that was asked for
+	id         string // of the requested user
 	status     int
 	cache      string
 	retryAfter string
-	user       userAnswer
+	user       userResponse
 	took       time.Duration
 	err        error
 }
 
 func read(base, id string) reading {
 	begin := time.Now()
-	answer, err := send(base, "GET", "/users/"+id, "")
-	r := reading{id: id, took: time.Since(begin), err: err, status: answer.Status}
+	response, err := send(base, "GET", "/users/"+id, "")
+	r := reading{id: id, took: time.Since(begin), err: err, status: response.Status}
 	if err == nil {
-		r.cache, r.retryAfter = answer.Header.Get("X-Cache"), answer.Header.Get("Retry-After")
-		r.err = json.Unmarshal([]byte(answer.Body), &r.user)
+		r.cache, r.retryAfter = response.Header.Get("X-Cache"), response.Header.Get("Retry-After")
+		r.err = json.Unmarshal([]byte(response.Body), &r.user)
 	}
 	return r
 }
 
-// readAll reads all the users at once.
+// readAll reads all users concurrently.
 func readAll(base string, ids []string) []reading {
 	readings := make([]reading, len(ids))
 	var reading sync.WaitGroup
@@ -131,7 +130,7 @@ func readAll(base string, ids []string) []reading {
 	return readings
 }
 
-// warm reads a user until the cache answers.
+// warm reads a user until the response comes from the cache.
 func warm(t *testing.T, base, id string) {
 	t.Helper()
 	backingtest.Eventually(t, soon, func() error {
@@ -142,13 +141,12 @@ func warm(t *testing.T, base, id string) {
 	})
 }
 
-// settle fails the test for readings that are not what they must be; 0 and ""
-// stand for any status and any X-Cache. Whatever happens, an answer comes in
-// time and is never somebody else's.
+// settle fails the test for readings with another status or X-Cache; 0 and "" match any. Every response must
+// come in time and be for the requested user.
 func settle(t *testing.T, readings []reading, status int, cache string) []reading {
 	t.Helper()
 	for _, r := range readings {
-		if r.err != nil || r.took > answeredWithin || status != 0 && r.status != status || cache != "" && r.cache != cache ||
+		if r.err != nil || r.took > responseWithin || status != 0 && r.status != status || cache != "" && r.cache != cache ||
 			r.status == http.StatusOK && r.user.ID != r.id {
 			t.Fatalf("%+v: want %d %s", r, status, cache)
 		}
@@ -156,23 +154,23 @@ func settle(t *testing.T, readings []reading, status int, cache string) []readin
 	return readings
 }
 
-// send is servicetest.Call for requests that may fail.
-func send(base, method, path, body string) (servicetest.Answer, error) {
+// send is like servicetest.Call for requests that may fail.
+func send(base, method, path, body string) (servicetest.Response, error) {
 	request, err := http.NewRequest(method, base+path, strings.NewReader(body))
 	if err != nil {
-		return servicetest.Answer{}, err
+		return servicetest.Response{}, err
 	}
 	request.Header.Set("Content-Type", "application/json")
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return servicetest.Answer{}, err
+		return servicetest.Response{}, err
 	}
 	defer func() { _ = response.Body.Close() }()
 	raw, err := io.ReadAll(response.Body)
-	return servicetest.Answer{Status: response.StatusCode, Header: response.Header, Body: string(raw)}, err
+	return servicetest.Response{Status: response.StatusCode, Header: response.Header, Body: string(raw)}, err
 }
 
-// metric is the sum of a metric of that name over all its labels.
+// metric returns the sum of a metric over all its labels.
 func metric(t *testing.T, ops, name string) (sum float64) {
 	t.Helper()
 	lines := bufio.NewScanner(strings.NewReader(servicetest.Call(t, "GET", ops+"/metrics", "").Body))

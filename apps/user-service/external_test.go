@@ -19,24 +19,24 @@ func TestUsersOfAnIdentityProvider(t *testing.T) {
 	}
 	s := servicetest.Start(t, name, commands(), env)
 	gateway := identity.Caller{Role: identity.Gateway}
-	post := func(path, body string) servicetest.Answer {
+	post := func(path, body string) servicetest.Response {
 		t.Helper()
 		return servicetest.Direct(t, "POST", s.HTTP+path, body, name, gateway)
 	}
-	as := func(issuer, subject, email string, verified bool, name string) servicetest.Answer {
+	as := func(issuer, subject, email string, verified bool, name string) servicetest.Response {
 		t.Helper()
 		return post("/sessions/external", fmt.Sprintf(`{"iss":%q,"sub":%q,"email":%q,"email_verified":%t,"name":%q}`, issuer, subject, email, verified, name))
 	}
 	const one = "https://one.example"
-	local := servicetest.JSON[userAnswer](t, servicetest.Call(t, "POST", s.HTTP+"/users", `{"email":"local@example.com","name":"L","password":"correct horse"}`))
+	local := servicetest.JSON[userResponse](t, servicetest.Call(t, "POST", s.HTTP+"/users", `{"email":"local@example.com","name":"L","password":"correct horse"}`))
 
 	first := as(one, "1", "Ada@Example.com", true, "Ada")
 	if first.Status != 201 {
-		t.Fatalf("somebody new: %+v", first)
+		t.Fatalf("a new user: %+v", first)
 	}
-	ada := servicetest.JSON[sessionAnswer](t, first)
+	ada := servicetest.JSON[sessionResponse](t, first)
 	for what, c := range map[string]struct {
-		got    servicetest.Answer
+		got    servicetest.Response
 		status int
 		user   string // "": another one than ada, and local
 	}{
@@ -59,7 +59,7 @@ func TestUsersOfAnIdentityProvider(t *testing.T) {
 		if c.status != 201 {
 			continue
 		}
-		if got := servicetest.JSON[sessionAnswer](t, c.got); got.Role != "user" || c.user != "" && got.UserID != c.user || c.user == "" && (got.UserID == ada.UserID || got.UserID == local.ID) {
+		if got := servicetest.JSON[sessionResponse](t, c.got); got.Role != "user" || c.user != "" && got.UserID != c.user || c.user == "" && (got.UserID == ada.UserID || got.UserID == local.ID) {
 			t.Errorf("%s: signed in as %+v", what, got)
 		}
 	}
@@ -69,11 +69,11 @@ func TestUsersOfAnIdentityProvider(t *testing.T) {
 		}
 	}
 	asUser := identity.Caller{UserID: ada.UserID, Role: identity.User}
-	if got := servicetest.JSON[userAnswer](t, servicetest.Direct(t, "GET", s.HTTP+"/users/"+ada.UserID, "", name, asUser)); got.Email != "Ada@example.com" || got.Name != "Ada" {
+	if got := servicetest.JSON[userResponse](t, servicetest.Direct(t, "GET", s.HTTP+"/users/"+ada.UserID, "", name, asUser)); got.Email != "Ada@example.com" || got.Name != "Ada" {
 		t.Errorf("the user is %+v", got)
 	}
-	nameless := servicetest.JSON[sessionAnswer](t, as(one, "3", "grace@example.com", true, " "))
-	if got := servicetest.JSON[userAnswer](t, servicetest.Direct(t, "GET", s.HTTP+"/users/"+nameless.UserID, "", name, identity.Caller{UserID: nameless.UserID, Role: identity.User})); got.Name != "grace" {
+	nameless := servicetest.JSON[sessionResponse](t, as(one, "3", "grace@example.com", true, " "))
+	if got := servicetest.JSON[userResponse](t, servicetest.Direct(t, "GET", s.HTTP+"/users/"+nameless.UserID, "", name, identity.Caller{UserID: nameless.UserID, Role: identity.User})); got.Name != "grace" {
 		t.Errorf("without a name: %+v", got)
 	}
 	for _, password := range []string{"correct horse", " ", "$argon2id$"} { // none is right where there is none
@@ -83,14 +83,14 @@ func TestUsersOfAnIdentityProvider(t *testing.T) {
 	}
 
 	var log []string
-	for _, e := range servicetest.JSON[auditAnswer](t, servicetest.Direct(t, "GET", s.HTTP+"/audit?user="+ada.UserID, "", name, identity.Caller{UserID: local.ID, Role: identity.Admin})).Entries {
+	for _, e := range servicetest.JSON[auditResponse](t, servicetest.Direct(t, "GET", s.HTTP+"/audit?user="+ada.UserID, "", name, identity.Caller{UserID: local.ID, Role: identity.Admin})).Entries {
 		log = append(log, e.Action+" "+e.Detail)
 	}
 	if len(log) != 9 || log[8] != "user.created by an identity provider" || strings.Count(strings.Join(log, ","), "session.refused") != 3 || strings.Count(strings.Join(log, ","), "session.begun by an identity provider") != 5 {
 		t.Errorf("the audit log is %q", log)
 	}
 
-	admin := servicetest.JSON[userAnswer](t, servicetest.Call(t, "POST", s.HTTP+"/users", `{"email":"admin@example.com","name":"A","password":"correct horse","role":"admin"}`, asAdmin))
+	admin := servicetest.JSON[userResponse](t, servicetest.Call(t, "POST", s.HTTP+"/users", `{"email":"admin@example.com","name":"A","password":"correct horse","role":"admin"}`, asAdmin))
 	gone := servicetest.Direct(t, "DELETE", s.HTTP+"/users/"+ada.UserID, `{"current_password":"correct horse"}`, name, identity.Caller{UserID: admin.ID, Role: identity.Admin})
 	if gone.Status != 204 {
 		t.Fatalf("deleting: %+v", gone)
@@ -98,20 +98,20 @@ func TestUsersOfAnIdentityProvider(t *testing.T) {
 	if a := as(one, "1", "ada@example.com", false, "Ada"); a.Status != 403 {
 		t.Errorf("a deleted user's identity: %+v", a)
 	}
-	if again := servicetest.JSON[sessionAnswer](t, as(one, "1", "ada@example.com", true, "Ada")); again.UserID == ada.UserID || again.UserID == "" {
+	if again := servicetest.JSON[sessionResponse](t, as(one, "1", "ada@example.com", true, "Ada")); again.UserID == ada.UserID || again.UserID == "" {
 		t.Errorf("the deleted user is back: %+v", again)
 	}
 
-	var at sync.WaitGroup // one user, whoever is first
+	var at sync.WaitGroup // exactly one request creates the user
 	users := sync.Map{}
 	for range 8 {
 		at.Go(func() {
 			switch a := as(one, "9", "nine@example.com", true, "Nine"); a.Status {
 			case 201:
-				users.Store(servicetest.JSON[sessionAnswer](t, a).UserID, true)
+				users.Store(servicetest.JSON[sessionResponse](t, a).UserID, true)
 			case 409: // and comes again
 			default:
-				t.Errorf("at once: %+v", a)
+				t.Errorf("concurrently: %+v", a)
 			}
 		})
 	}

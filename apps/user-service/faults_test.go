@@ -12,17 +12,17 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-// What the service does without Redis, and without Postgres.
+// TestFaults runs the service without Redis and without Postgres.
 func TestFaults(t *testing.T) {
 	b := startBacking(t)
 	env := servicetest.Env(b.env(), map[string]string{
-		// Nobody answers there: no background work asks Postgres while queries are counted.
+		// Nothing responds at this address: no background work queries Postgres while queries are counted.
 		"LIVE_URL": "http://127.0.0.1:1",
 	})
 	s := servicetest.Start(t, name, commands(), env)
 	t.Run("Redis", func(t *testing.T) { redisFaults(t, b, s) })
 	t.Run("Redis slow", func(t *testing.T) { slowRedis(t, b) })
-	t.Run("Redis away and Postgres slow", func(t *testing.T) { noRedisAndSlowPostgres(t, b) })
+	t.Run("Redis unavailable and Postgres slow", func(t *testing.T) { noRedisAndSlowPostgres(t, b) })
 	t.Run("an expiry of a hot key", func(t *testing.T) { hotKey(t, b, s, env) })
 	t.Run("Postgres", func(t *testing.T) { postgresFaults(t, b, s) })
 }
@@ -32,7 +32,7 @@ func redisFaults(t *testing.T, b *backing, s *servicetest.Running) {
 	for _, c := range []struct {
 		name     string
 		do, undo func()
-		spared   bool // it doesn't answer, and is soon asked no more
+		spared   bool // Redis doesn't respond, and soon gets no more requests
 	}{
 		{"wiped", b.redis.Wipe, nothing, false},
 		{"hung", b.redis.Hang, b.redis.Resume, true},
@@ -47,14 +47,14 @@ func redisFaults(t *testing.T, b *backing, s *servicetest.Running) {
 			if c.spared {
 				before, failed := metric(t, s.Ops, "user_service_cache_spared_total"), metric(t, s.Ops, "redis_command_errors_total")
 				settle(t, readAll(s.HTTP, users), http.StatusOK, "miss")
-				spared, asked := metric(t, s.Ops, "user_service_cache_spared_total")-before, metric(t, s.Ops, "redis_command_errors_total")-failed
-				if spared < 270 || asked > 30 {
-					t.Errorf("of 300 reads %g asked Redis, in vain, and %g spared it", asked, spared)
+				spared, failures := metric(t, s.Ops, "user_service_cache_spared_total")-before, metric(t, s.Ops, "redis_command_errors_total")-failed
+				if spared < 270 || failures > 30 {
+					t.Errorf("of 300 reads %g failed in Redis and %g didn't use it", failures, spared)
 				}
 				eventuallyReady(t, s.Ops, http.StatusOK, `"redis":"unwell"`)
 				change := servicetest.Call(t, "PATCH", s.HTTP+"/users/"+users[0], `{"name":"Grace"}`)
-				if change.Status != http.StatusOK || !strings.Contains(s.Logs(), "the cache was not told of a write") {
-					t.Errorf("a write answers %+v, or the log doesn't say that the cache wasn't told", change)
+				if change.Status != http.StatusOK || !strings.Contains(s.Logs(), "reporting a write to the cache failed") {
+					t.Errorf("a write responds with %+v, or the failed report to the cache isn't logged", change)
 				}
 			}
 			c.undo()
@@ -71,7 +71,7 @@ func slowRedis(t *testing.T, b *backing) {
 	settle(t, readAll(s.HTTP, users), http.StatusOK, "miss")
 	proxy.Delay(time.Second)
 	settle(t, readAll(s.HTTP, users), http.StatusOK, "miss")
-	// An answer that came too late must not be taken for that to another command.
+	// A late response must not be taken for the response to another command.
 	proxy.Delay(0)
 	backingtest.Eventually(t, soon, func() error {
 		hits := 0
@@ -87,7 +87,7 @@ func slowRedis(t *testing.T, b *backing) {
 	})
 }
 
-// noRedisAndSlowPostgres: no more connections than there may be, and nobody hangs.
+// noRedisAndSlowPostgres checks that connections stay within their limit and that no request hangs.
 func noRedisAndSlowPostgres(t *testing.T, b *backing) {
 	proxy, users, watch := backingtest.StartProxy(t, b.postgres.Addr()), b.users(500), b.postgres.Connect()
 	others := b.connections(watch)
@@ -107,13 +107,13 @@ func noRedisAndSlowPostgres(t *testing.T, b *backing) {
 			t.Errorf("%+v: want 200, or 503 with Retry-After", r)
 		}
 	}
-	t.Logf("%d connections, answers %v", most, status)
+	t.Logf("%d connections, responds with %v", most, status)
 	if status[http.StatusOK] == 0 || status[http.StatusServiceUnavailable] == 0 {
-		t.Errorf("answers %v: want some of both", status)
+		t.Errorf("responds with %v: want some of both", status)
 	}
 }
 
-// hotKey lets the key that everybody reads expire again and again.
+// hotKey lets a key that many clients read expire repeatedly.
 func hotKey(t *testing.T, b *backing, s *servicetest.Running, env map[string]string) {
 	const readers, expiries = 200, 20
 	replicas := []*servicetest.Running{s, servicetest.Start(t, name, commands(), env)}
@@ -126,9 +126,9 @@ func hotKey(t *testing.T, b *backing, s *servicetest.Running, env map[string]str
 		}
 		return n
 	}
-	// A query takes a connection from the pool, and nothing else does here.
+	// Only queries take connections from the pool here.
 	const queries = "postgres_pool_acquires_total"
-	// Where Redis doesn't answer in time, as on a busy machine, a query has to.
+	// If Redis doesn't respond in time, as on a busy machine, a query is needed.
 	const late = "redis_command_errors_total"
 	queriesBefore, lateBefore := sum(queries), sum(late)
 
@@ -167,9 +167,9 @@ func hotKey(t *testing.T, b *backing, s *servicetest.Running, env map[string]str
 func postgresFaults(t *testing.T, b *backing, s *servicetest.Running) {
 	signUp := func() (user, refreshToken string) {
 		t.Helper()
-		u := servicetest.JSON[userAnswer](t, servicetest.Call(t, "POST", s.HTTP+"/users", `{"email":"p@example.com","name":"Ada","password":"correct horse"}`))
-		begun := servicetest.JSON[sessionAnswer](t, servicetest.Call(t, "POST", s.HTTP+"/sessions", `{"email":"p@example.com","password":"correct horse"}`))
-		return u.ID, begun.RefreshToken
+		u := servicetest.JSON[userResponse](t, servicetest.Call(t, "POST", s.HTTP+"/users", `{"email":"p@example.com","name":"Ada","password":"correct horse"}`))
+		session := servicetest.JSON[sessionResponse](t, servicetest.Call(t, "POST", s.HTTP+"/sessions", `{"email":"p@example.com","password":"correct horse"}`))
+		return u.ID, session.RefreshToken
 	}
 	user, token := signUp()
 	for _, c := range []struct {
@@ -194,24 +194,24 @@ func postgresFaults(t *testing.T, b *backing, s *servicetest.Running) {
 			}
 			asking.Wait()
 			c.undo()
-			// By itself: the service isn't started again.
+			// The service recovers without a restart.
 			backingtest.Eventually(t, soon, func() error {
-				if answer := servicetest.Call(t, "PATCH", s.HTTP+"/users/"+user, `{"name":"C"}`); answer.Status != http.StatusOK {
-					return fmt.Errorf("writing: %+v", answer)
+				if response := servicetest.Call(t, "PATCH", s.HTTP+"/users/"+user, `{"name":"C"}`); response.Status != http.StatusOK {
+					return fmt.Errorf("writing: %+v", response)
 				}
 				return nil
 			})
-			if answer := servicetest.Call(t, "POST", s.HTTP+"/sessions/refresh", `{"refresh_token":"`+token+`"}`); answer.Status != http.StatusOK {
-				t.Errorf("refreshing: %+v", answer)
+			if response := servicetest.Call(t, "POST", s.HTTP+"/sessions/refresh", `{"refresh_token":"`+token+`"}`); response.Status != http.StatusOK {
+				t.Errorf("refreshing: %+v", response)
 			} else {
-				token = servicetest.JSON[sessionAnswer](t, answer).RefreshToken
+				token = servicetest.JSON[sessionResponse](t, response).RefreshToken
 			}
 			eventuallyReady(t, s.Ops, http.StatusOK, `"postgres":"ok"`)
 		})
 	}
 }
 
-// unavailable sends, at once, all that needs Postgres.
+// unavailable sends requests to every route that needs Postgres, concurrently.
 func unavailable(t *testing.T, base, user, unread, token string) {
 	var asking sync.WaitGroup
 	for _, request := range []struct{ method, path, body string }{
@@ -227,9 +227,9 @@ func unavailable(t *testing.T, base, user, unread, token string) {
 	} {
 		asking.Go(func() {
 			begin := time.Now()
-			answer, err := send(base, request.method, request.path, request.body)
-			if err != nil || answer.Status != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" || time.Since(begin) > answeredWithin {
-				t.Errorf("%s %s: after %s %+v, %v; want 503 with Retry-After", request.method, request.path, time.Since(begin), answer, err)
+			response, err := send(base, request.method, request.path, request.body)
+			if err != nil || response.Status != http.StatusServiceUnavailable || response.Header.Get("Retry-After") == "" || time.Since(begin) > responseWithin {
+				t.Errorf("%s %s: after %s %+v, %v; want 503 with Retry-After", request.method, request.path, time.Since(begin), response, err)
 			}
 		})
 	}
@@ -239,17 +239,16 @@ func unavailable(t *testing.T, base, user, unread, token string) {
 func eventuallyReady(t *testing.T, ops string, status int, holds string) {
 	t.Helper()
 	backingtest.Eventually(t, soon, func() error {
-		answer := servicetest.Call(t, "GET", ops+"/readyz", "")
-		if answer.Status != status || !strings.Contains(answer.Body, holds) {
-			return fmt.Errorf("/readyz: %d %s, want %d and %s", answer.Status, answer.Body, status, holds)
+		response := servicetest.Call(t, "GET", ops+"/readyz", "")
+		if response.Status != status || !strings.Contains(response.Body, holds) {
+			return fmt.Errorf("/readyz: %d %s, want %d and %s", response.Status, response.Body, status, holds)
 		}
 		return nil
 	})
 }
 
-// A replica that is killed in the middle of writes has lost none that it
-// acknowledged, in Postgres or in the cache.
-func TestAKilledReplicaLosesNoAcknowledgedWrite(t *testing.T) {
+// A replica that is killed during writes loses no acknowledged write, in Postgres or in the cache.
+func TestKilledReplicaLosesNoAcknowledgedWrite(t *testing.T) {
 	b := startBacking(t)
 	binary := servicetest.Build(t, userService, b.env())
 	killed, other := binary.Start(), binary.Start()
@@ -260,11 +259,11 @@ func TestAKilledReplicaLosesNoAcknowledgedWrite(t *testing.T) {
 	for i, user := range users {
 		writing.Go(func() {
 			for n := 1; ; n++ {
-				answer, err := send(killed.HTTP, "PATCH", "/users/"+user, fmt.Sprintf(`{"name":"Name %d"}`, n))
-				if err != nil || answer.Status != http.StatusOK {
+				response, err := send(killed.HTTP, "PATCH", "/users/"+user, fmt.Sprintf(`{"name":"Name %d"}`, n))
+				if err != nil || response.Status != http.StatusOK {
 					return // it was killed
 				}
-				acknowledged[i] = servicetest.JSON[userAnswer](t, answer).Version
+				acknowledged[i] = servicetest.JSON[userResponse](t, response).Version
 				enough <- struct{}{}
 			}
 		})
@@ -283,7 +282,7 @@ func TestAKilledReplicaLosesNoAcknowledgedWrite(t *testing.T) {
 		<-enough
 	}
 	killed.Kill()
-	go func() { // those who write may have more to tell
+	go func() { // discards further results
 		for range enough {
 			continue
 		}

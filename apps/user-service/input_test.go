@@ -14,13 +14,13 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-// expectProblem fails the test unless answer is a problem of that status and code.
-func expectProblem(t *testing.T, answer servicetest.Answer, status int, code string) {
+// expectProblem fails the test unless response is a problem of that status and code.
+func expectProblem(t *testing.T, response servicetest.Response, status int, code string) {
 	t.Helper()
-	p := servicetest.JSON[problemAnswer](t, answer)
-	if answer.Status != status || p.Code != code || p.Detail == "" || p.RequestID == "" ||
-		answer.Header.Get("Content-Type") != "application/problem+json" {
-		t.Errorf("got %+v, want %d %s", answer, status, code)
+	p := servicetest.JSON[problemResponse](t, response)
+	if response.Status != status || p.Code != code || p.Detail == "" || p.RequestID == "" ||
+		response.Header.Get("Content-Type") != "application/problem+json" {
+		t.Errorf("got %+v, want %d %s", response, status, code)
 	}
 }
 
@@ -33,7 +33,7 @@ func TestBadInput(t *testing.T) {
 	badQueries(t, s.HTTP, user)
 	textsAreData(t, s.HTTP, user)
 	t.Run("no line of the log is forged", func(t *testing.T) { noForgedLog(t, s, user) })
-	t.Run("nothing of this has taken the user away", func(t *testing.T) {
+	t.Run("the user still exists", func(t *testing.T) {
 		settle(t, []reading{read(s.HTTP, user)}, http.StatusOK, "")
 	})
 }
@@ -70,13 +70,13 @@ func badBodies(t *testing.T, base, user string) {
 			t.Run(fmt.Sprintf("%s %s: %s", route.method, strings.Replace(route.path, user, "{id}", 1), c.name), func(t *testing.T) {
 				body := strings.ReplaceAll(c.body, "%s", route.field)
 				expectProblem(t, servicetest.Call(t, route.method, base+route.path, body), c.status, c.code)
-				// Sent without its length, it is bounded just the same.
+				// A body without a Content-Length has the same limit.
 				expectProblem(t, chunked(t, route.method, base+route.path, body), c.status, c.code)
 			})
 		}
 		t.Run(route.method+" "+route.path+": another media type", func(t *testing.T) {
-			answer := servicetest.Call(t, route.method, base+route.path, `{}`, "Content-Type: text/plain")
-			expectProblem(t, answer, 415, "unsupported_media_type")
+			response := servicetest.Call(t, route.method, base+route.path, `{}`, "Content-Type: text/plain")
+			expectProblem(t, response, 415, "unsupported_media_type")
 		})
 	}
 }
@@ -87,7 +87,7 @@ func badIDs(t *testing.T, base, user string) {
 			strings.ToUpper(user), "{" + user + "}", "urn:uuid:" + user, strings.ReplaceAll(user, "-", ""), user + "0", user[:35], user + "\x00",
 			user + "\n", " " + user, "1", "-1", "null", "*", "..", "%2e%2e", "' OR '1'='1", "1; DROP TABLE users", "\xff", strings.Repeat("a", 4000),
 		} {
-			t.Run(fmt.Sprintf("%s of what is no id: %.50q", method, id), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s of an invalid id: %.50q", method, id), func(t *testing.T) {
 				expectProblem(t, servicetest.Call(t, method, base+"/users/"+url.PathEscape(id), body(method)), 404, "not_found")
 			})
 		}
@@ -105,9 +105,9 @@ func badQueries(t *testing.T, base, user string) {
 	}
 }
 
-// textsAreData: what looks like SQL, HTML or a format is a text like any other.
+// textsAreData checks that texts with SQL, HTML or format directives are plain data.
 func textsAreData(t *testing.T, base, user string) {
-	t.Run("texts are stored and answered as they are", func(t *testing.T) {
+	t.Run("texts are stored and returned unchanged", func(t *testing.T) {
 		for _, text := range []string{
 			`'; DROP TABLE users; --`, `Robert"); DELETE FROM users; --`, `%s%n$1 ${jndi:ldap://x}`, `<script>alert(1)</script>`,
 			`{"version":9}`, "Zoë 李 👩", `a\nb`,
@@ -117,7 +117,7 @@ func textsAreData(t *testing.T, base, user string) {
 				t.Fatal(err)
 			}
 			written := servicetest.Call(t, "PATCH", base+"/users/"+user, string(raw))
-			if got := servicetest.JSON[userAnswer](t, written); written.Status != http.StatusOK || got.Name != text {
+			if got := servicetest.JSON[userResponse](t, written); written.Status != http.StatusOK || got.Name != text {
 				t.Errorf("writing %q: %+v", text, written)
 			}
 			for _, cache := range []string{"miss", "hit"} {
@@ -129,7 +129,7 @@ func textsAreData(t *testing.T, base, user string) {
 		}
 	})
 
-	t.Run("texts that aren't what they look like", func(t *testing.T) {
+	t.Run("deceptive texts", func(t *testing.T) {
 		for field, texts := range map[string][]string{
 			"name": {"\u202eada", "a\u200bda", "a\u2028b", "👩\u200d💻", "\u00a0", "  ", "\u3164", "\ufe0f"},
 			"email": {"\u212aim@example.com", "\u017fam@example.com", "a\u200b@example.com", "a@exa\u200bmple.com", "\u202ea@example.com",
@@ -140,15 +140,15 @@ func textsAreData(t *testing.T, base, user string) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				answer := servicetest.Call(t, "PATCH", base+"/users/"+user, string(raw))
-				if p := servicetest.JSON[problemAnswer](t, answer); answer.Status != 422 || len(p.Errors) != 1 || p.Errors[0].Pointer != "/"+field {
-					t.Errorf("%s %q: got %+v", field, text, answer)
+				response := servicetest.Call(t, "PATCH", base+"/users/"+user, string(raw))
+				if p := servicetest.JSON[problemResponse](t, response); response.Status != 422 || len(p.Errors) != 1 || p.Errors[0].Pointer != "/"+field {
+					t.Errorf("%s %q: got %+v", field, text, response)
 				}
 			}
 		}
 	})
 
-	t.Run("an email that is SQL finds nobody", func(t *testing.T) {
+	t.Run("an email with SQL finds no user", func(t *testing.T) {
 		for _, email := range []string{`' OR 1=1 --`, `a@example.com' --`, `%`, `_@example.com`} {
 			raw, err := json.Marshal(map[string]string{"email": email, "password": "correct horse"})
 			if err != nil {
@@ -194,7 +194,7 @@ func noForgedLog(t *testing.T, s *servicetest.Running, user string) {
 	}
 }
 
-// body is what a request of that method has to bring to be asked for its id.
+// body returns a valid body for the method, so that the id decides.
 func body(method string) string {
 	if method == "PATCH" {
 		return `{"name":"Eve"}`
@@ -205,8 +205,8 @@ func body(method string) string {
 	return ""
 }
 
-// chunked is Call without the length of the body being stated.
-func chunked(t *testing.T, method, url, body string) servicetest.Answer {
+// chunked is like Call, without a Content-Length.
+func chunked(t *testing.T, method, url, body string) servicetest.Response {
 	t.Helper()
 	request, err := http.NewRequest(method, url, io.MultiReader(strings.NewReader(body)))
 	if err != nil {
@@ -222,5 +222,5 @@ func chunked(t *testing.T, method, url, body string) servicetest.Answer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return servicetest.Answer{Status: response.StatusCode, Header: response.Header, Body: string(raw)}
+	return servicetest.Response{Status: response.StatusCode, Header: response.Header, Body: string(raw)}
 }

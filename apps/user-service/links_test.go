@@ -45,13 +45,13 @@ func TestLinksByEmail(t *testing.T) {
 	client := stream.Client()
 	defer func() { _ = client.Close() }()
 
-	type told struct {
+	type published struct {
 		what event.Type
 		event.User
 	}
 	read := map[event.Stream]int{}
-	// nextOf returns the events of a stream since the last call, once there are so many.
-	nextOf := func(t *testing.T, stream event.Stream, want int) (events []told) {
+	// nextOf waits for the given number of events of a stream since the last call, and returns them.
+	nextOf := func(t *testing.T, stream event.Stream, want int) (events []published) {
 		t.Helper()
 		backingtest.Eventually(t, 20*time.Second, func() error {
 			entries, err := client.XRange(t.Context(), string(stream), "-", "+").Result()
@@ -67,26 +67,26 @@ func TestLinksByEmail(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				events = append(events, told{e.Type, u})
+				events = append(events, published{e.Type, u})
 			}
 			read[stream] = len(entries)
 			return nil
 		})
 		return events
 	}
-	next := func(t *testing.T, want int) []told { t.Helper(); return nextOf(t, event.Mails, want) }
-	call := func(t *testing.T, want int, method, path, body string, caller identity.Caller) servicetest.Answer {
+	next := func(t *testing.T, want int) []published { t.Helper(); return nextOf(t, event.Mails, want) }
+	call := func(t *testing.T, want int, method, path, body string, caller identity.Caller) servicetest.Response {
 		t.Helper()
-		answer := servicetest.Direct(t, method, s.HTTP+path, body, name, caller)
-		if answer.Status != want {
-			t.Fatalf("%s %s: %+v, want %d", method, path, answer, want)
+		response := servicetest.Direct(t, method, s.HTTP+path, body, name, caller)
+		if response.Status != want {
+			t.Fatalf("%s %s: %+v, want %d", method, path, response, want)
 		}
-		return answer
+		return response
 	}
 	nobody, gateway := identity.Caller{}, identity.Caller{Role: identity.Gateway}
 	signUp := func(t *testing.T, email string) (identity.Caller, string) {
 		t.Helper()
-		id := servicetest.JSON[userAnswer](t, call(t, 201, "POST", "/users", fmt.Sprintf(`{"email":%q,"name":"A","password":"correct horse"}`, email), nobody)).ID
+		id := servicetest.JSON[userResponse](t, call(t, 201, "POST", "/users", fmt.Sprintf(`{"email":%q,"name":"A","password":"correct horse"}`, email), nobody)).ID
 		got := next(t, 1)[0]
 		if got.what != event.EmailToConfirm || got.Email != email || got.ID.String() != id || len(got.Secret) < 26 {
 			t.Fatalf("after signing up: %+v", got)
@@ -115,13 +115,13 @@ func TestLinksByEmail(t *testing.T) {
 	request := func(t *testing.T, email string) {
 		t.Helper()
 		if a := call(t, 202, "POST", "/auth/password-reset", fmt.Sprintf(`{"email":%q}`, email), nobody); a.Body != "" {
-			t.Errorf("the answer says %q", a.Body)
+			t.Errorf("the response is %q", a.Body)
 		}
 	}
 	signIn := func(t *testing.T, want int, email, password string) string {
 		t.Helper()
 		a := call(t, want, "POST", "/sessions", fmt.Sprintf(`{"email":%q,"password":%q}`, email, password), gateway)
-		return servicetest.JSON[sessionAnswer](t, a).RefreshToken
+		return servicetest.JSON[sessionResponse](t, a).RefreshToken
 	}
 
 	t.Run("an email is confirmed once", func(t *testing.T) {
@@ -129,7 +129,7 @@ func TestLinksByEmail(t *testing.T) {
 		if got := emailOf(t, who); got != "a@example.com false" {
 			t.Errorf("got %s", got)
 		}
-		reset(t, 422, secret) // a link is good for one purpose
+		reset(t, 422, secret) // a link is valid for one purpose
 		confirm(t, 422, secret+"A")
 		confirm(t, 204, secret)
 		confirm(t, 422, secret)
@@ -139,7 +139,7 @@ func TestLinksByEmail(t *testing.T) {
 		call(t, 409, "POST", "/users/"+who.UserID+"/confirmation", "", who)
 	})
 
-	t.Run("a new email takes effect once it is confirmed, and the former one is told", func(t *testing.T) {
+	t.Run("a new email takes effect once it is confirmed, and the former one gets a notification", func(t *testing.T) {
 		who, first := signUp(t, "b@example.com")
 		confirm(t, 204, first)
 		call(t, 409, "POST", "/users/"+who.UserID+"/confirmation", "", who)
@@ -194,7 +194,7 @@ func TestLinksByEmail(t *testing.T) {
 		reset(t, 422, old)
 	})
 
-	t.Run("nothing changes by a password that is replaced meanwhile", func(t *testing.T) {
+	t.Run("a password that is replaced concurrently authorises no change", func(t *testing.T) {
 		who, _ := signUp(t, "q@example.com")
 		users := store.New(connect(t, env))
 		id := uuid.MustParse(who.UserID)
@@ -207,7 +207,7 @@ func TestLinksByEmail(t *testing.T) {
 		}
 	})
 
-	t.Run("an email that the previous release has changed isn't confirmed, and a link to the former one is void", func(t *testing.T) {
+	t.Run("an email that the previous release has changed isn't confirmed, and a link to the previous email is invalid", func(t *testing.T) {
 		who, first := signUp(t, "r@example.com")
 		confirm(t, 204, first)
 		request(t, "r@example.com")
@@ -243,7 +243,7 @@ func TestLinksByEmail(t *testing.T) {
 		signIn(t, 201, "c@example.com", "a new horse")
 	})
 
-	t.Run("few emails are sent to an address, whoever has them sent", func(t *testing.T) {
+	t.Run("the emails to an address are limited, whoever requests them", func(t *testing.T) {
 		who, _ := signUp(t, "d@example.com")
 		other, _ := signUp(t, "other@example.com")
 		request(t, "d@example.com")
@@ -251,7 +251,7 @@ func TestLinksByEmail(t *testing.T) {
 			call(t, 202, "POST", "/users/"+who.UserID+"/confirmation", "", who)
 		}
 		call(t, 204, "DELETE", "/users/"+who.UserID, `{"current_password":"correct horse"}`, who)
-		change := func(want int) servicetest.Answer {
+		change := func(want int) servicetest.Response {
 			return call(t, want, "PATCH", "/users/"+other.UserID, `{"email":"D@example.com","current_password":"correct horse"}`, other)
 		}
 		change(200)
@@ -273,7 +273,7 @@ func TestLinksByEmail(t *testing.T) {
 		confirm(t, 422, secret)
 	})
 
-	t.Run("a deletion is told without an email", func(t *testing.T) {
+	t.Run("the event of a deletion contains no email", func(t *testing.T) {
 		who, _ := signUp(t, "f@example.com")
 		call(t, 204, "DELETE", "/users/"+who.UserID, `{"current_password":"correct horse"}`, who)
 		got := nextOf(t, event.Users, 2)
@@ -286,7 +286,7 @@ func TestLinksByEmail(t *testing.T) {
 		backingtest.Eventually(t, 10*time.Second, func() error {
 			var secrets int
 			if err := database.Connect().QueryRow(t.Context(), "SELECT count(*) FROM mails WHERE payload ? 'secret'").Scan(&secrets); err != nil || secrets > 0 {
-				return fmt.Errorf("%d events hold a secret: %w", secrets, err)
+				return fmt.Errorf("%d events contain a secret: %w", secrets, err)
 			}
 			return nil
 		})
@@ -297,7 +297,7 @@ func TestLinksByEmail(t *testing.T) {
 		for _, entry := range entries {
 			e, _ := event.Mails.Parse(entry.Values)
 			if u, _ := event.Data[event.User](e); u.Secret != "" && strings.Contains(s.Logs(), u.Secret) {
-				t.Error("the log holds a secret")
+				t.Error("the log contains a secret")
 			}
 		}
 	})

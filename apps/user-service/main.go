@@ -1,4 +1,4 @@
-// Command user-service keeps users: who they are and how they sign in.
+// Command user-service stores users and their sessions.
 package main
 
 import (
@@ -19,7 +19,7 @@ import (
 
 const name = "user-service"
 
-// migrations only expand what is there: the previous release runs on the new schema.
+// migrations only extend the schema, because the previous release runs on the new schema.
 //
 //go:embed migrations/*.sql
 var migrations embed.FS
@@ -32,8 +32,8 @@ func commands() service.Commands {
 		"migrate":   service.Migrate(name, migrations),
 		"seed-demo": seedDemo,
 		"admin":     admin,
-		// A user who doesn't exist: Redis is asked first, and then Postgres.
-		"verify": verify.Command(name, verify.AsNobody(name, verify.Probe{Path: "/users/", Want: []int{http.StatusNotFound}, Proof: "X-Cache"})),
+		// A user who doesn't exist: the service reads Redis first, and then Postgres.
+		"verify": verify.Command(name, verify.AsUnknownUser(name, verify.Probe{Path: "/users/", Want: []int{http.StatusNotFound}, Proof: "X-Cache"})),
 	}
 }
 

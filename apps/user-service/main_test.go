@@ -15,24 +15,23 @@ import (
 
 const asAdmin = "X-User-Role: admin"
 
-type userAnswer struct {
+type userResponse struct {
 	ID, Email, Name, Role string
 	Version               int
 }
 
-type pageAnswer struct {
-	Users []userAnswer
+type pageResponse struct {
+	Users []userResponse
 	Next  string
 }
 
-type problemAnswer struct {
+type problemResponse struct {
 	Code, Detail string
 	RequestID    string `json:"request_id"`
 	Errors       []struct{ Pointer string }
 }
 
-// One Postgres and one Redis serve all the subtests: starting them takes
-// longer than all of the tests.
+// All subtests share one Postgres and one Redis, because starting them takes longer than all tests.
 func TestUserService(t *testing.T) {
 	postgres, redis, stream := backingtest.StartPostgres(t), backingtest.StartRedis(t), backingtest.StartStream(t)
 	env := servicetest.Env(postgres.Env(), redis.Env(name), stream.Env(name), map[string]string{
@@ -45,7 +44,7 @@ func TestUserService(t *testing.T) {
 		for range 3 {
 			running.Go(func() {
 				if out, err := servicetest.Run(commands(), env, "migrate"); err != nil {
-					t.Errorf("one of several at once failed: %v\n%s", err, out)
+					t.Errorf("one of several concurrent runs failed: %v\n%s", err, out)
 				}
 			})
 		}
@@ -54,38 +53,38 @@ func TestUserService(t *testing.T) {
 
 	database := postgres.Connect()
 	s := servicetest.Start(t, name, commands(), env)
-	create := func(t *testing.T, email string) userAnswer {
+	create := func(t *testing.T, email string) userResponse {
 		t.Helper()
-		answer := servicetest.Call(t, "POST", s.HTTP+"/users", fmt.Sprintf(`{"email":%q,"name":"Ada","password":"correct horse"}`, email))
-		if answer.Status != http.StatusCreated {
-			t.Fatalf("creating %s: %+v", email, answer)
+		response := servicetest.Call(t, "POST", s.HTTP+"/users", fmt.Sprintf(`{"email":%q,"name":"Ada","password":"correct horse"}`, email))
+		if response.Status != http.StatusCreated {
+			t.Fatalf("creating %s: %+v", email, response)
 		}
-		return servicetest.JSON[userAnswer](t, answer)
+		return servicetest.JSON[userResponse](t, response)
 	}
-	get := func(t *testing.T, id string, status int, cache string) servicetest.Answer {
+	get := func(t *testing.T, id string, status int, cache string) servicetest.Response {
 		t.Helper()
-		answer := servicetest.Call(t, "GET", s.HTTP+"/users/"+id, "")
-		if answer.Status != status || answer.Header.Get("X-Cache") != cache {
-			t.Fatalf("GET: got %d %s, want %d %s\n%s", answer.Status, answer.Header.Get("X-Cache"), status, cache, answer.Body)
+		response := servicetest.Call(t, "GET", s.HTTP+"/users/"+id, "")
+		if response.Status != status || response.Header.Get("X-Cache") != cache {
+			t.Fatalf("GET: got %d %s, want %d %s\n%s", response.Status, response.Header.Get("X-Cache"), status, cache, response.Body)
 		}
-		return answer
+		return response
 	}
 
 	t.Run("health", func(t *testing.T) {
-		answer := servicetest.Call(t, "GET", s.HTTP+"/health", "")
+		response := servicetest.Call(t, "GET", s.HTTP+"/health", "")
 		want := `{"colour":"blue","service":"user-service","status":"ok","version":"0123456789ab"}`
-		if answer.Status != http.StatusOK || strings.TrimSpace(answer.Body) != want {
-			t.Errorf("got %+v, want %s", answer, want)
+		if response.Status != http.StatusOK || strings.TrimSpace(response.Body) != want {
+			t.Errorf("got %+v, want %s", response, want)
 		}
 	})
 
-	t.Run("it verifies what it is", func(t *testing.T) { servicetest.Verifies(t, name, commands(), env, s.HTTP) })
+	t.Run("it passes its own verification", func(t *testing.T) { servicetest.Verifies(t, name, commands(), env, s.HTTP) })
 
 	t.Run("a user is read from Postgres first, then from Redis", func(t *testing.T) {
 		u := create(t, "cached@example.com")
 		get(t, u.ID, http.StatusOK, "miss")
 		second := get(t, u.ID, http.StatusOK, "hit")
-		if got := servicetest.JSON[userAnswer](t, second); got != u {
+		if got := servicetest.JSON[userResponse](t, second); got != u {
 			t.Errorf("got %+v, want %+v", got, u)
 		}
 		client := redis.Client()
@@ -103,7 +102,7 @@ func TestUserService(t *testing.T) {
 			t.Fatalf("PATCH: %+v", changed)
 		}
 		for _, cache := range []string{"miss", "hit"} {
-			got := servicetest.JSON[userAnswer](t, get(t, u.ID, http.StatusOK, cache))
+			got := servicetest.JSON[userResponse](t, get(t, u.ID, http.StatusOK, cache))
 			if got.Name != "Grace" || got.Version != 2 {
 				t.Errorf("after the write, %s: %+v", cache, got)
 			}
@@ -125,7 +124,7 @@ func TestUserService(t *testing.T) {
 		}
 		var emails []string
 		for after := ""; ; {
-			p := servicetest.JSON[pageAnswer](t, servicetest.Call(t, "GET", s.HTTP+"/users?limit=2"+after, ""))
+			p := servicetest.JSON[pageResponse](t, servicetest.Call(t, "GET", s.HTTP+"/users?limit=2"+after, ""))
 			for _, u := range p.Users {
 				emails = append(emails, u.Email)
 			}
@@ -140,9 +139,9 @@ func TestUserService(t *testing.T) {
 		}
 	})
 
-	t.Run("a version that the client has is not answered again", func(t *testing.T) {
+	t.Run("a version that the client has is not sent again", func(t *testing.T) {
 		created := servicetest.Call(t, "POST", s.HTTP+"/users", `{"email":"known@example.com","name":"Ada","password":"correct horse"}`)
-		path := "/users/" + servicetest.JSON[userAnswer](t, created).ID
+		path := "/users/" + servicetest.JSON[userResponse](t, created).ID
 		if created.Header.Get("ETag") != `"1"` {
 			t.Errorf("created with %v", created.Header)
 		}
@@ -163,9 +162,9 @@ func TestUserService(t *testing.T) {
 		expectProblem(t, gone, 404, "not_found")
 	})
 
-	t.Run("a user is changed in the version that the client names", func(t *testing.T) {
+	t.Run("a user is changed only in the version in If-Match", func(t *testing.T) {
 		path := "/users/" + create(t, "named@example.com").ID
-		begun := servicetest.JSON[sessionAnswer](t, servicetest.Call(t, "POST", s.HTTP+"/sessions",
+		session := servicetest.JSON[sessionResponse](t, servicetest.Call(t, "POST", s.HTTP+"/sessions",
 			`{"email":"named@example.com","password":"correct horse"}`))
 		const rename, password, proof = `{"name":"Grace"}`, `{"password":"another horse","current_password":"correct horse"}`,
 			`{"current_password":"correct horse"}`
@@ -195,7 +194,7 @@ func TestUserService(t *testing.T) {
 			{"DELETE", proof, `"3"`, 412, "precondition_failed", ""},
 			{"DELETE", proof, `"4"`, 204, "", ""},
 			{"PATCH", rename, `"4"`, 404, "not_found", ""},
-			{"DELETE", proof, `*`, 403, "forbidden", ""}, // whose password would prove it is gone
+			{"DELETE", proof, `*`, 403, "forbidden", ""}, // the caller no longer exists, so their password can't be checked
 		} {
 			before, entries := servicetest.Call(t, "GET", s.HTTP+path, ""), recorded()
 			a := servicetest.Call(t, c.method, s.HTTP+path, c.body, "If-Match: "+c.condition)
@@ -210,13 +209,13 @@ func TestUserService(t *testing.T) {
 				t.Errorf("%s %s of %s changes %s to %s", c.method, c.body, c.condition, before.Body, after.Body)
 			}
 			if c.status == http.StatusPreconditionFailed && strings.Contains(
-				servicetest.Call(t, "GET", s.HTTP+"/sessions/revoked", "").Body, begun.SessionID) {
+				servicetest.Call(t, "GET", s.HTTP+"/sessions/revoked", "").Body, session.SessionID) {
 				t.Errorf("%s %s of %s ends the session", c.method, c.body, c.condition)
 			}
 		}
 	})
 
-	t.Run("of many changes to one version, one is made", func(t *testing.T) {
+	t.Run("of concurrent changes to one version, one succeeds", func(t *testing.T) {
 		path := "/users/" + create(t, "contended@example.com").ID
 		var made, refused atomic.Int32
 		var asking sync.WaitGroup
@@ -258,22 +257,22 @@ func TestUserService(t *testing.T) {
 		}
 	})
 
-	t.Run("names every invalid field at once", func(t *testing.T) {
-		p := servicetest.JSON[problemAnswer](t, servicetest.Call(t, "POST", s.HTTP+"/users", `{"email":"no","name":" ","password":"short"}`))
+	t.Run("reports all invalid fields", func(t *testing.T) {
+		p := servicetest.JSON[problemResponse](t, servicetest.Call(t, "POST", s.HTTP+"/users", `{"email":"no","name":" ","password":"short"}`))
 		if len(p.Errors) != 3 {
 			t.Errorf("got %+v, want email, name and password", p)
 		}
 	})
 
-	t.Run("an admin chooses a role", func(t *testing.T) {
-		answer := servicetest.Call(t, "POST", s.HTTP+"/users", `{"email":"root@example.com","name":"R","password":"12345678","role":"admin"}`, asAdmin)
-		if u := servicetest.JSON[userAnswer](t, answer); u.Role != "admin" {
-			t.Errorf("got %+v", answer)
+	t.Run("only an admin may choose a role", func(t *testing.T) {
+		response := servicetest.Call(t, "POST", s.HTTP+"/users", `{"email":"root@example.com","name":"R","password":"12345678","role":"admin"}`, asAdmin)
+		if u := servicetest.JSON[userResponse](t, response); u.Role != "admin" {
+			t.Errorf("got %+v", response)
 		}
 	})
 
 	t.Run("seed-demo, and the check of credentials", func(t *testing.T) {
-		verify := func(email, password string) servicetest.Answer {
+		verify := func(email, password string) servicetest.Response {
 			return servicetest.Call(t, "POST", s.HTTP+"/sessions", fmt.Sprintf(`{"email":%q,"password":%q}`, email, password))
 		}
 		seed := func(password string) {
@@ -285,17 +284,17 @@ func TestUserService(t *testing.T) {
 		}
 		seed("first password")
 		seed("first password")
-		if answer := verify("Demo@Example.com", "first password"); answer.Status != http.StatusCreated {
-			t.Errorf("right password: %+v", answer)
+		if response := verify("Demo@Example.com", "first password"); response.Status != http.StatusCreated {
+			t.Errorf("right password: %+v", response)
 		}
 		seed("second password")
 		wrong, unknown := verify("demo@example.com", "first password"), verify("nobody@example.com", "first password")
 		if wrong.Status != http.StatusUnauthorized || unknown.Status != http.StatusUnauthorized {
 			t.Fatalf("got %+v and %+v", wrong, unknown)
 		}
-		a, b := servicetest.JSON[problemAnswer](t, wrong), servicetest.JSON[problemAnswer](t, unknown)
+		a, b := servicetest.JSON[problemResponse](t, wrong), servicetest.JSON[problemResponse](t, unknown)
 		if a.Code != b.Code || a.Detail != b.Detail {
-			t.Errorf("an unknown user can be told from a wrong password: %+v, %+v", a, b)
+			t.Errorf("an unknown user differs from a wrong password: %+v, %+v", a, b)
 		}
 	})
 
@@ -314,16 +313,16 @@ func TestUserService(t *testing.T) {
 		}
 	})
 
-	t.Run("logs hold no personal data", func(t *testing.T) {
+	t.Run("logs contain no personal data", func(t *testing.T) {
 		for _, private := range []string{"example.com", "correct horse", "first password", "Ada"} {
 			if strings.Contains(s.Logs(), private) {
-				t.Errorf("the log holds %q", private)
+				t.Errorf("the log contains %q", private)
 			}
 		}
 	})
 }
 
-func TestWrongConfigurationIsReportedAtOnce(t *testing.T) {
+func TestInvalidConfigurationIsReportedAtOnce(t *testing.T) {
 	_, err := servicetest.Run(commands(), map[string]string{"POSTGRES_PORT": "many", "LOG_LEVEL": "loud"})
 	if err == nil {
 		t.Fatal("it started")

@@ -1,7 +1,6 @@
 //go:build !race
 
-// What the race detector makes of these figures means nothing, so that they
-// are taken without it: `make bench`.
+// The race detector would distort these figures, so they are measured without it: `make bench`.
 
 package main
 
@@ -24,11 +23,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	performancetest.Main(m, map[string]func() http.Handler{"barest": barest})
+	performancetest.Main(m, map[string]func() http.Handler{"minimal": minimal})
 }
 
-// barest answers with what one GET of Redis has.
-func barest() http.Handler {
+// minimal returns a handler that responds with the result of one GET in Redis.
+func minimal() http.Handler {
 	authorities := x509.NewCertPool()
 	authorities.AppendCertsFromPEM([]byte(os.Getenv("REDIS_CA_CERTIFICATE")))
 	client := goredis.NewClient(&goredis.Options{Addr: os.Getenv("REDIS_ADDR"), Username: os.Getenv("REDIS_USERNAME"),
@@ -45,7 +44,7 @@ func barest() http.Handler {
 	})
 }
 
-// asGateway are the headers that the gateway adds to what it passes on.
+// asGateway returns the headers that the gateway adds to forwarded requests.
 func asGateway(t *testing.T, path string) []string {
 	t.Helper()
 	caller := identity.Caller{UserID: strings.TrimPrefix(path, "/users/"), Role: identity.User}
@@ -56,44 +55,44 @@ func asGateway(t *testing.T, path string) []string {
 	}
 }
 
-// A cached read costs at most 1.6 times the processor time of the barest
+// A cached read costs at most 1.6 times the processor time of a minimal
 // handler that does the same GET of Redis: that is what request ids, traces,
-// logs, metrics, bounds and the rest may cost together.
-func TestPerformanceOfACachedRead(t *testing.T) {
+// logs, metrics, limits and the rest may cost together.
+func TestPerformanceOfCachedRead(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes both cores for 20 s")
 	}
 	b := startBacking(t)
 	s := servicetest.Build(t, userService, servicetest.Env(b.env(), map[string]string{"LOG_LEVEL": "info"})).Start()
-	performancetest.HoldIdle(t, s.PID())
+	performancetest.CheckIdleMemory(t, s.PID())
 	path := "/users/" + b.users(1)[0]
 	settle(t, readAll(s.HTTP, []string{strings.TrimPrefix(path, "/users/")}), http.StatusOK, "miss") // from now on it is cached
 
-	// With the garbage collection of the service: that is a setting, not work.
+	// The peer uses the garbage collection setting of the service.
 	peer := []string{"GOGC=400"}
 	for variable, value := range b.redis.Env(name) {
 		peer = append(peer, variable+"="+value)
 	}
-	bare := performancetest.Peer(t, "barest", peer...)
+	bare := performancetest.Peer(t, "minimal", peer...)
 	servers := []performancetest.Process{{URL: s.HTTP, PID: s.PID()}, bare}
 	const most, attempts = 1.6, 3
 	var times float64
-	for range attempts { // what is due to the code is there each time; what is due to the machine isn't
-		var read, barest float64
-		read, barest, times = compare(t, path, servers)
-		t.Logf("processor time of a cached read: %.1f µs, of the barest handler %.1f µs: %.2f times", read, barest, times)
+	for range attempts { // an effect of the code repeats, an effect of the machine doesn't
+		var read, minimal float64
+		read, minimal, times = compare(t, path, servers)
+		t.Logf("processor time of a cached read: %.1f µs, of the minimal handler %.1f µs: %.2f times", read, minimal, times)
 		if times <= most {
 			break
 		}
 	}
 	t.Logf("%.1f MiB after the load", performancetest.Memory(t, s.PID()))
 	if times > most {
-		t.Errorf("a cached read costs %.2f times the barest handler, want at most %.1f", times, most)
+		t.Errorf("a cached read costs %.2f times the minimal handler, want at most %.1f", times, most)
 	}
 }
 
-// compare is the processor time in µs that a request costs the first and the second server, and how many times more it
-// costs the first: the middle of several rounds in which they take turns, so that the machine's moods are shared.
+// compare returns the processor time in µs of a request to the first and to the second server, and their ratio. Each is
+// the median of several rounds in which the servers alternate, so that noise of the machine affects both.
 func compare(t *testing.T, path string, servers []performancetest.Process) (first, second, times float64) {
 	t.Helper()
 	const rounds, connections = 5, 16
@@ -106,11 +105,11 @@ func compare(t *testing.T, path string, servers []performancetest.Process) (firs
 		}
 		ratios = append(ratios, costs[0][len(ratios)]/costs[1][len(ratios)])
 	}
-	return performancetest.Middle(costs[0]), performancetest.Middle(costs[1]), performancetest.Middle(ratios)
+	return performancetest.Median(costs[0]), performancetest.Median(costs[1]), performancetest.Median(ratios)
 }
 
 // allocations is what a cached read may take, from the first byte read to the
-// last written: 66 were counted; two more are left for what goes on beside it.
+// last changed: 66 were counted; two more are allowed for concurrent work.
 const allocations = 68
 
 func TestPerformanceAllocationsPerCachedRead(t *testing.T) {
@@ -123,14 +122,14 @@ func TestPerformanceAllocationsPerCachedRead(t *testing.T) {
 	defer func() { _ = connection.Close() }()
 	path := "/users/" + b.users(1)[0]
 	request := []byte("GET " + path + " HTTP/1.1\r\nHost: x\r\n" + strings.Join(asGateway(t, path), "\r\n") + "\r\n\r\n")
-	answer := make([]byte, 16<<10)
+	response := make([]byte, 16<<10)
 	perRead := testing.AllocsPerRun(5000, func() {
 		if _, err := connection.Write(request); err != nil {
 			t.Fatal(err)
 		}
-		n, err := connection.Read(answer)
-		if err != nil || !bytes.HasPrefix(answer[:n], []byte("HTTP/1.1 200")) {
-			t.Fatalf("%v %s", err, answer[:n])
+		n, err := connection.Read(response)
+		if err != nil || !bytes.HasPrefix(response[:n], []byte("HTTP/1.1 200")) {
+			t.Fatalf("%v %s", err, response[:n])
 		}
 	})
 	t.Logf("%.0f allocations per cached read", perRead)

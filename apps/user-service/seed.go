@@ -18,8 +18,8 @@ import (
 	"platform.example/apps/user-service/internal/user"
 )
 
-// seedDemo makes sure that the demo user exists and has the given password.
-// Running it again changes nothing.
+// seedDemo creates the demo user, or sets the password of the existing one. It changes nothing if the
+// password is right.
 func seedDemo(ctx context.Context, p service.Process) error {
 	var (
 		email  string

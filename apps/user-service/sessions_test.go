@@ -11,7 +11,7 @@ import (
 	"platform.example/apps/internal/servicetest"
 )
 
-type sessionAnswer struct {
+type sessionResponse struct {
 	UserID           string `json:"user_id"`
 	Role             string `json:"role"`
 	SessionID        string `json:"session_id"`
@@ -26,59 +26,59 @@ func TestSessions(t *testing.T) {
 		t.Fatalf("migrate: %v\n%s", err, out)
 	}
 	s := servicetest.Start(t, name, commands(), env)
-	post := func(t *testing.T, path, body string) servicetest.Answer {
+	post := func(t *testing.T, path, body string) servicetest.Response {
 		t.Helper()
 		return servicetest.Call(t, "POST", s.HTTP+path, body)
 	}
 	signUp := func(t *testing.T, email string) string {
 		t.Helper()
-		return servicetest.JSON[userAnswer](t, post(t, "/users", fmt.Sprintf(`{"email":%q,"name":"Ada","password":"correct horse"}`, email))).ID
+		return servicetest.JSON[userResponse](t, post(t, "/users", fmt.Sprintf(`{"email":%q,"name":"Ada","password":"correct horse"}`, email))).ID
 	}
-	signIn := func(t *testing.T, email string) sessionAnswer {
+	signIn := func(t *testing.T, email string) sessionResponse {
 		t.Helper()
 		a := post(t, "/sessions", fmt.Sprintf(`{"email":%q,"password":"correct horse"}`, email))
 		if a.Status != http.StatusCreated {
 			t.Fatalf("signing in: %+v", a)
 		}
-		return servicetest.JSON[sessionAnswer](t, a)
+		return servicetest.JSON[sessionResponse](t, a)
 	}
-	refresh := func(t *testing.T, token string) (int, sessionAnswer) {
+	refresh := func(t *testing.T, token string) (int, sessionResponse) {
 		t.Helper()
 		a := post(t, "/sessions/refresh", fmt.Sprintf(`{"refresh_token":%q}`, token))
-		return a.Status, servicetest.JSON[sessionAnswer](t, a)
+		return a.Status, servicetest.JSON[sessionResponse](t, a)
 	}
 	revoked := func(t *testing.T, session string) bool {
 		t.Helper()
 		return strings.Contains(servicetest.Call(t, "GET", s.HTTP+"/sessions/revoked", "").Body, session)
 	}
 
-	t.Run("a session goes on with a new token each time", func(t *testing.T) {
+	t.Run("each refresh returns a new token", func(t *testing.T) {
 		user := signUp(t, "a@example.com")
-		begun := signIn(t, "A@example.com")
-		if begun.UserID != user || begun.Role != "user" || begun.RefreshExpiresIn != 30*24*3600 {
-			t.Errorf("begun %+v", begun)
+		session := signIn(t, "A@example.com")
+		if session.UserID != user || session.Role != "user" || session.RefreshExpiresIn != 30*24*3600 {
+			t.Errorf("started %+v", session)
 		}
-		status, next := refresh(t, begun.RefreshToken)
-		if status != http.StatusOK || next.RefreshToken == begun.RefreshToken || next.SessionID != begun.SessionID || next.UserID != user {
+		status, next := refresh(t, session.RefreshToken)
+		if status != http.StatusOK || next.RefreshToken == session.RefreshToken || next.SessionID != session.SessionID || next.UserID != user {
 			t.Errorf("%d %+v", status, next)
 		}
 		if status, _ := refresh(t, next.RefreshToken); status != http.StatusOK {
 			t.Errorf("the next token: %d", status)
 		}
-		if revoked(t, begun.SessionID) {
+		if revoked(t, session.SessionID) {
 			t.Error("the session has ended")
 		}
 	})
 
-	t.Run("many refreshes at once all get the same next token", func(t *testing.T) {
+	t.Run("concurrent refreshes all get the same next token", func(t *testing.T) {
 		signUp(t, "b@example.com")
-		begun := signIn(t, "b@example.com")
+		session := signIn(t, "b@example.com")
 		var mu sync.Mutex
 		given := map[string]int{}
 		var asking sync.WaitGroup
 		for range 20 {
 			asking.Go(func() {
-				status, next := refresh(t, begun.RefreshToken)
+				status, next := refresh(t, session.RefreshToken)
 				mu.Lock()
 				defer mu.Unlock()
 				given[fmt.Sprint(status, next.RefreshToken)]++
@@ -86,11 +86,11 @@ func TestSessions(t *testing.T) {
 		}
 		asking.Wait()
 		if len(given) != 1 {
-			t.Errorf("answers %v", given)
+			t.Errorf("responds with %v", given)
 		}
 	})
 
-	t.Run("a token from long before ends the session", func(t *testing.T) {
+	t.Run("a much older token ends the session", func(t *testing.T) {
 		signUp(t, "c@example.com")
 		first := signIn(t, "c@example.com")
 		_, second := refresh(t, first.RefreshToken)
@@ -101,26 +101,26 @@ func TestSessions(t *testing.T) {
 		if status, _ := refresh(t, third.RefreshToken); status != http.StatusUnauthorized || !revoked(t, first.SessionID) {
 			t.Errorf("the newest after that: %d", status)
 		}
-		if !strings.Contains(s.Logs(), "a used refresh token came again") || strings.Contains(s.Logs(), first.RefreshToken) {
-			t.Error("the log doesn't say so, or shows the token")
+		if !strings.Contains(s.Logs(), "a used refresh token was sent again") || strings.Contains(s.Logs(), first.RefreshToken) {
+			t.Error("the log doesn't report it, or contains the token")
 		}
 	})
 
-	t.Run("who signs out, and who may", func(t *testing.T) {
+	t.Run("sign-out ends the session of its token", func(t *testing.T) {
 		signUp(t, "d@example.com")
-		begun, other := signIn(t, "d@example.com"), signIn(t, "d@example.com")
+		session, other := signIn(t, "d@example.com"), signIn(t, "d@example.com")
 		_, othersSecret, _ := strings.Cut(other.RefreshToken, ".")
-		forged := begun.SessionID + "." + othersSecret
+		forged := session.SessionID + "." + othersSecret
 		for _, token := range []string{forged, "x", ""} {
 			if a := post(t, "/sessions/revoke", fmt.Sprintf(`{"refresh_token":%q}`, token)); a.Status != http.StatusNoContent {
 				t.Errorf("%q: %+v", token, a)
 			}
 		}
-		if revoked(t, begun.SessionID) {
+		if revoked(t, session.SessionID) {
 			t.Fatal("a forged token ended the session")
 		}
-		post(t, "/sessions/revoke", fmt.Sprintf(`{"refresh_token":%q}`, begun.RefreshToken))
-		if status, _ := refresh(t, begun.RefreshToken); status != http.StatusUnauthorized || !revoked(t, begun.SessionID) {
+		post(t, "/sessions/revoke", fmt.Sprintf(`{"refresh_token":%q}`, session.RefreshToken))
+		if status, _ := refresh(t, session.RefreshToken); status != http.StatusUnauthorized || !revoked(t, session.SessionID) {
 			t.Errorf("after signing out: %d", status)
 		}
 		if status, _ := refresh(t, other.RefreshToken); status != http.StatusOK {
@@ -128,16 +128,16 @@ func TestSessions(t *testing.T) {
 		}
 	})
 
-	for what, change := range map[string]func(id string) servicetest.Answer{
-		"a new password": func(id string) servicetest.Answer {
+	for what, change := range map[string]func(id string) servicetest.Response{
+		"a new password": func(id string) servicetest.Response {
 			return servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, `{"password":"another horse","current_password":"correct horse"}`)
 		},
-		"another role": func(id string) servicetest.Answer {
-			admin := servicetest.JSON[userAnswer](t, servicetest.Call(t, "POST", s.HTTP+"/users",
+		"another role": func(id string) servicetest.Response {
+			admin := servicetest.JSON[userResponse](t, servicetest.Call(t, "POST", s.HTTP+"/users",
 				`{"email":"root@example.com","name":"R","password":"admin's horse","role":"admin"}`, asAdmin)).ID
 			return servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, `{"role":"admin","current_password":"admin's horse"}`, "X-User-Id: "+admin, asAdmin)
 		},
-		"deleting the user": func(id string) servicetest.Answer {
+		"deleting the user": func(id string) servicetest.Response {
 			return servicetest.Call(t, "DELETE", s.HTTP+"/users/"+id, `{"current_password":"correct horse"}`)
 		},
 	} {
@@ -149,9 +149,9 @@ func TestSessions(t *testing.T) {
 			if a := change(id); a.Status >= 300 {
 				t.Fatalf("%+v", a)
 			}
-			for _, ended := range []sessionAnswer{one, two} {
+			for _, ended := range []sessionResponse{one, two} {
 				if status, _ := refresh(t, ended.RefreshToken); status != http.StatusUnauthorized || !revoked(t, ended.SessionID) {
-					t.Errorf("it goes on: %d", status)
+					t.Errorf("the session is still open: %d", status)
 				}
 			}
 			if status, _ := refresh(t, other.RefreshToken); status != http.StatusOK {
@@ -160,17 +160,17 @@ func TestSessions(t *testing.T) {
 		})
 	}
 
-	t.Run("a new name or email ends none", func(t *testing.T) {
+	t.Run("a new name or email ends no session", func(t *testing.T) {
 		id := signUp(t, "e@example.com")
-		begun := signIn(t, "e@example.com")
+		session := signIn(t, "e@example.com")
 		servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, `{"name":"Grace","email":"f@example.com","current_password":"correct horse"}`)
-		if status, _ := refresh(t, begun.RefreshToken); status != http.StatusOK {
+		if status, _ := refresh(t, session.RefreshToken); status != http.StatusOK {
 			t.Errorf("got %d", status)
 		}
 	})
 
-	t.Run("an email has one form", func(t *testing.T) {
-		if got := servicetest.JSON[userAnswer](t, post(t, "/users", `{"email":"Ana@Bücher.example","name":"A","password":"correct horse"}`)); got.Email != "Ana@xn--bcher-kva.example" {
+	t.Run("emails are stored in canonical form", func(t *testing.T) {
+		if got := servicetest.JSON[userResponse](t, post(t, "/users", `{"email":"Ana@Bücher.example","name":"A","password":"correct horse"}`)); got.Email != "Ana@xn--bcher-kva.example" {
 			t.Errorf("signed up as %+v", got)
 		}
 		for _, email := range []string{"ana@bücher.example", "ANA@BU\u0308CHER.example", "ana@XN--bcher-kva.EXAMPLE"} {
@@ -185,12 +185,12 @@ func TestSessions(t *testing.T) {
 		if _, err := postgres.Connect().Exec(t.Context(), "UPDATE users SET email = 'Ben@straße.example' WHERE id = $1", id); err != nil { // as versions before stored it
 			t.Fatal(err)
 		}
-		if begun := signIn(t, "ben@straße.example"); begun.UserID != id {
-			t.Errorf("signed in as %s", begun.UserID)
+		if session := signIn(t, "ben@straße.example"); session.UserID != id {
+			t.Errorf("signed in as %s", session.UserID)
 		}
 	})
 
-	t.Run("the case of a letter outside of ASCII makes another email", func(t *testing.T) {
+	t.Run("emails differ by the case of letters outside ASCII", func(t *testing.T) {
 		if one, other := signUp(t, "ö@example.com"), signUp(t, "Ö@Example.com"); one == "" || other == "" || one == other {
 			t.Errorf("got %q and %q", one, other)
 		}
@@ -200,7 +200,7 @@ func TestSessions(t *testing.T) {
 		}
 	})
 
-	t.Run("a password is the same however its characters are composed", func(t *testing.T) {
+	t.Run("composed and decomposed characters are the same password", func(t *testing.T) {
 		id, current := signUp(t, "zoe@example.com"), "correct horse"
 		for _, c := range [][2]string{{"p\u00e4sswort!", "pa\u0308sswort!"}, {"pa\u0308sswort?", "p\u00e4sswort?"}, {"o\ufb03ce pass", "office pass"}} {
 			servicetest.Call(t, "PATCH", s.HTTP+"/users/"+id, fmt.Sprintf(`{"password":%q,"current_password":%q}`, c[0], current))
@@ -213,12 +213,12 @@ func TestSessions(t *testing.T) {
 		}
 	})
 
-	t.Run("what is no token", func(t *testing.T) {
-		begun := signIn(t, "e@example.com")
-		id, secret, _ := strings.Cut(begun.RefreshToken, ".")
+	t.Run("a malformed token", func(t *testing.T) {
+		session := signIn(t, "e@example.com")
+		id, secret, _ := strings.Cut(session.RefreshToken, ".")
 		for name, token := range map[string]string{
 			"nothing": "", "an id alone": id, "a secret alone": secret, "upper case": strings.ToUpper(id) + "." + secret,
-			"a longer secret": begun.RefreshToken + "AA", "padding": begun.RefreshToken + "=", "another secret": id + "." + strings.Repeat("A", 43),
+			"a longer secret": session.RefreshToken + "AA", "padding": session.RefreshToken + "=", "another secret": id + "." + strings.Repeat("A", 43),
 			"SQL": "' OR 1=1 --." + secret, "a huge one": strings.Repeat("A", 60<<10),
 		} {
 			if status, _ := refresh(t, token); status != http.StatusUnauthorized {
@@ -228,8 +228,8 @@ func TestSessions(t *testing.T) {
 	})
 
 	t.Run("no secret is stored", func(t *testing.T) {
-		begun := signIn(t, "b@example.com")
-		_, next := refresh(t, begun.RefreshToken)
+		session := signIn(t, "b@example.com")
+		_, next := refresh(t, session.RefreshToken)
 		rows, err := postgres.Connect().Query(t.Context(), "SELECT sessions::text FROM sessions")
 		if err != nil {
 			t.Fatal(err)
@@ -240,9 +240,9 @@ func TestSessions(t *testing.T) {
 			if err := rows.Scan(&text); err != nil {
 				t.Fatal(err)
 			}
-			for _, token := range []string{begun.RefreshToken, next.RefreshToken} {
+			for _, token := range []string{session.RefreshToken, next.RefreshToken} {
 				if _, secret, _ := strings.Cut(token, "."); strings.Contains(text, secret) {
-					t.Error("the table holds a secret")
+					t.Error("the table contains a secret")
 				}
 			}
 		}

@@ -135,7 +135,7 @@ var bad = []struct {
 	}, "verify: endpoint"},
 	{"that returns 5 % errors", func(c variant.Copy) error {
 		return reads(c, "if rand.Intn(20) == 0 {\n\t\t\tw.WriteHeader(500)\n\t\t\treturn\n\t\t}")
-	}, "answers 500, want 404"},
+	}, "responds with 500, want 404"},
 	{"that is slow", func(c variant.Copy) error {
 		return reads(c, "time.Sleep(400 * time.Millisecond)")
 	}, "took longer than 250ms"},

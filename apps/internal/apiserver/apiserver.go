@@ -1,4 +1,5 @@
-// Package apiserver reads and patches objects of the cluster that the pod runs in, as the pod's ServiceAccount.
+// Package apiserver reads and patches objects of the cluster that the pod runs in, as the pod's
+// ServiceAccount.
 package apiserver
 
 import (
@@ -17,17 +18,17 @@ import (
 	"platform.example/apps/internal/config"
 )
 
-// account is where the kubelet puts the credentials of the pod's ServiceAccount.
+// account is the directory in which the kubelet puts the credentials of the pod's ServiceAccount.
 const account = "/var/run/secrets/kubernetes.io/serviceaccount/"
 
 // Client is a client of the API server.
 type Client struct {
 	URL   string
 	HTTP  *http.Client
-	Token func() ([]byte, error) // read for each request: the kubelet renews it
+	Token func() ([]byte, error) // called for each request, because the kubelet renews the token
 }
 
-// New connects as client-go's InClusterConfig does.
+// New returns a client for the pod's cluster, configured as by client-go's InClusterConfig.
 func New(env *config.Env) (Client, error) {
 	host := config.Parsed(env, "KUBERNETES_SERVICE_HOST", config.String)
 	port := config.Parsed(env, "KUBERNETES_SERVICE_PORT", config.String)
@@ -44,9 +45,9 @@ func New(env *config.Env) (Client, error) {
 	}, nil
 }
 
-// Do sends a request; a patch is a JSON patch (RFC 6902). The status is 200, or 404 where the object doesn't exist, or 422 where a
-// test of the patch fails: any other is an error.
-func (c Client) Do(ctx context.Context, method, path string, patch []byte) (status int, answer []byte, err error) {
+// Do sends a request. patch is a JSON patch (RFC 6902). The status is 200, 404 if the object doesn't exist,
+// or 422 if a test of the patch fails; any other status is an error.
+func (c Client) Do(ctx context.Context, method, path string, patch []byte) (status int, body []byte, err error) {
 	token, err := c.Token()
 	if err != nil {
 		return 0, nil, err
@@ -65,6 +66,6 @@ func (c Client) Do(ctx context.Context, method, path string, patch []byte) (stat
 	if !slices.Contains([]int{http.StatusOK, http.StatusNotFound, http.StatusUnprocessableEntity}, response.StatusCode) {
 		return response.StatusCode, nil, fmt.Errorf("%s %s: %s", method, path, response.Status)
 	}
-	answer, err = io.ReadAll(io.LimitReader(response.Body, 1<<20))
-	return response.StatusCode, answer, err
+	body, err = io.ReadAll(io.LimitReader(response.Body, 1<<20))
+	return response.StatusCode, body, err
 }

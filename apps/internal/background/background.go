@@ -1,4 +1,4 @@
-// Package background is the work that a service does beside its requests.
+// Package background runs the work of a service besides its requests.
 package background
 
 import (
@@ -11,18 +11,18 @@ import (
 )
 
 const (
-	// restartPause is before work that has ended by itself is begun anew.
-	restartPause = time.Second
-	choreTime    = time.Minute
+	// restartPause is the pause before work that has returned by itself starts again.
+	restartPause  = time.Second
+	choreInterval = time.Minute
 )
 
-// Chore is a short piece of work that is done again and again.
+// Chore is a short task that runs at regular intervals.
 type Chore func(ctx context.Context) error
 
-// Work goes on until ctx is done.
+// Work runs until ctx is done.
 type Work func(ctx context.Context)
 
-// Start begins the work and returns what ends it, and waits for that.
+// Start starts the work. The returned function cancels it and waits for its end.
 func Start(ctx context.Context, work ...Work) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
@@ -32,27 +32,27 @@ func Start(ctx context.Context, work ...Work) (stop func()) {
 	return func() { cancel(); running.Wait() }
 }
 
-// While is work that is done while the colour of this process is live, and begun
-// anew a second after it has ended by itself.
+// While returns work that runs while the colour of this process is live. If it returns by itself, it starts
+// again after a second.
 func While(colour *live.Switch, work Work) Work {
 	return func(ctx context.Context) { colour.While(ctx, restartPause, work) }
 }
 
-// Chores are done in turns, once a minute. One that fails, because Postgres or
-// Redis is away, is done a minute later.
+// Chores returns work that runs the chores one after the other, once a minute. A failed chore is logged and
+// runs again a minute later.
 func Chores(log *slog.Logger, chores ...Chore) Work {
 	return func(ctx context.Context) {
-		Every(ctx, choreTime, func() {
+		Every(ctx, choreInterval, func() {
 			for _, chore := range chores {
 				if err := chore(ctx); err != nil && ctx.Err() == nil {
-					log.Warn("housekeeping failed; it is tried again", "in", choreTime, "cause", err)
+					log.Warn("housekeeping failed and is retried", "in", choreInterval, "cause", err)
 				}
 			}
 		})
 	}
 }
 
-// Every does something at once and again after each interval, until ctx is done.
+// Every calls do at once and after each interval, until ctx is done.
 func Every(ctx context.Context, interval time.Duration, do func()) {
 	tick := time.NewTicker(interval)
 	defer tick.Stop()

@@ -9,10 +9,9 @@ import (
 	"testing"
 )
 
-// accesses says, in the words of Redis' ACL, what each service may do in a Redis
-// of that kind, cache or stream: a service states it in testdata/<kind>.acl of
-// its folder. The platform grants the same and nothing more.
-func accesses(t testing.TB, kind string) map[string]string {
+// accessRules returns the Redis ACL rules of each service for one kind of Redis, cache or stream. A service
+// states them in the file testdata/<kind>.acl of its folder; the platform grants the same.
+func accessRules(t testing.TB, kind string) map[string]string {
 	t.Helper()
 	_, here, _, _ := runtime.Caller(0)
 	found := Must[[]string](t)(filepath.Glob(filepath.Join(filepath.Dir(here), "..", "..", "*", "testdata", kind+".acl")))
@@ -25,7 +24,7 @@ func accesses(t testing.TB, kind string) map[string]string {
 	return rules
 }
 
-// aclFile is Redis' list of users: the test, who may do everything, and the services.
+// aclFile returns the users of a Redis: the test, which has all permissions, and the services.
 func aclFile(rules map[string]string) string {
 	var users strings.Builder
 	fmt.Fprintf(&users, "user default on >%s ~* &* +@all\n", redisPassword)

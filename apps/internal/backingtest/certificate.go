@@ -19,10 +19,11 @@ import (
 // keyPair is a certificate and its key in PEM.
 type keyPair struct{ certificate, key string }
 
-// All servers of this process have one certificate. It signs itself, and so is the authority that clients trust.
+// ours returns the certificate of all servers of this process. It is self-signed, and so also the authority
+// that clients trust.
 var ours = sync.OnceValues(newKeyPair)
 
-// newKeyPair makes a certificate for localhost and 127.0.0.1.
+// newKeyPair returns a certificate for localhost and 127.0.0.1.
 func newKeyPair() (keyPair, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -51,10 +52,10 @@ func inPEM(kind string, der []byte) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}))
 }
 
-// Authority is the certificate, in PEM, of who signs those of the servers.
+// Authority returns the certificate, in PEM, of the authority of the servers.
 func Authority(t testing.TB) string { return authority(t, ours) }
 
-// OtherAuthority is the certificate, in PEM, of one who has signed nothing.
+// OtherAuthority returns the certificate, in PEM, of an authority that has signed no server.
 func OtherAuthority(t testing.TB) string { return authority(t, newKeyPair) }
 
 func authority(t testing.TB, of func() (keyPair, error)) string {
@@ -62,10 +63,10 @@ func authority(t testing.TB, of func() (keyPair, error)) string {
 	return Must[keyPair](t)(of()).certificate
 }
 
-// files are where a server finds its certificate, which is also its authority, and its key.
+// files are the paths of a server's certificate, which is also its authority, and of its key.
 type files struct{ certificate, key string }
 
-// certify writes a server's files to dir, for the account that it runs as.
+// certify writes a server's files to dir, owned by the account that the server runs as.
 func certify(t testing.TB, dir string, as *syscall.Credential) files {
 	t.Helper()
 	pair := Must[keyPair](t)(ours())

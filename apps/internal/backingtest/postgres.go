@@ -18,7 +18,7 @@ const (
 	debianBin        = "/usr/lib/postgresql/15/bin"
 )
 
-// Postgres is a running Postgres, which speaks TLS only.
+// Postgres is a running Postgres, which requires TLS.
 type Postgres struct {
 	t       testing.TB
 	port    string
@@ -54,7 +54,8 @@ func StartPostgres(t testing.TB) *Postgres {
 	return p
 }
 
-// addService makes the role of a service as the platform does: who signs in acts as another role, which owns the database.
+// addService creates the role of a service as the platform does: it acts as another role, which owns the
+// database.
 func (p *Postgres) addService() {
 	p.t.Helper()
 	_, err := p.Connect().Exec(p.t.Context(), `
@@ -63,21 +64,20 @@ func (p *Postgres) addService() {
 		CREATE ROLE service LOGIN PASSWORD '`+servicePassword+`' IN ROLE owner;
 		ALTER ROLE service SET role = owner`)
 	if err != nil {
-		p.t.Fatalf("making the role of a service: %v", err)
+		p.t.Fatalf("creating the role of a service: %v", err)
 	}
 }
 
 func (p *Postgres) data() string { return filepath.Join(p.dir, "data") }
 
-// Start starts it, for the first time or after Stop, at the same address.
+// Start starts the server, for the first time or after Stop, at the same address.
 func (p *Postgres) Start() {
 	p.t.Helper()
 	binary := Find(p.t, "postgresql-15", filepath.Join(debianBin, "postgres"), "postgres")
 	p.process = start(p.t, p.as, syscall.SIGQUIT, binary, "-D", p.data(), "-p", p.port,
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
 		"-c", "ssl=on", "-c", "ssl_cert_file="+p.server.certificate, "-c", "ssl_key_file="+p.server.key,
-		// What a test writes needn't survive the machine, but what is committed
-		// must survive Stop: synchronous_commit stays on.
+		// Data needn't survive the machine. Committed data must survive Stop: synchronous_commit stays on.
 		"-c", "fsync=off", "-c", "full_page_writes=off")
 	p.process.waitFor("postgres", func(ctx context.Context) error {
 		connection, err := pgx.Connect(ctx, p.url())
@@ -88,20 +88,20 @@ func (p *Postgres) Start() {
 	})
 }
 
-// Stop stops it at once, as a crash would.
+// Stop stops the server at once, like a crash.
 func (p *Postgres) Stop() { p.process.stop() }
 
-// Hang makes it answer nothing any more on the connections that there are, and
-// take new ones without an answer, until Resume.
+// Hang suspends the server until Resume: it doesn't respond on open connections, and accepts new ones without
+// a response.
 func (p *Postgres) Hang() { p.process.signal(syscall.SIGSTOP) }
 
 // Resume ends Hang.
 func (p *Postgres) Resume() { p.process.signal(syscall.SIGCONT) }
 
-// Addr is its host:port.
+// Addr returns the server's host:port.
 func (p *Postgres) Addr() string { return "127.0.0.1:" + p.port }
 
-// Connect returns a connection to it as who may do everything, for what a test wants to see or to change.
+// Connect returns a superuser connection for the test itself.
 func (p *Postgres) Connect() *pgx.Conn {
 	p.t.Helper()
 	connection, err := pgx.Connect(p.t.Context(), p.url())
@@ -117,7 +117,7 @@ func (p *Postgres) url() string {
 		postgresPassword, p.port, p.server.certificate)
 }
 
-// Env is the environment of a service that uses it.
+// Env returns the environment variables of a service that uses the server.
 func (p *Postgres) Env() map[string]string {
 	return map[string]string{
 		"POSTGRES_HOST": "127.0.0.1", "POSTGRES_PORT": p.port, "POSTGRES_DATABASE": "postgres",

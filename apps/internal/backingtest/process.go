@@ -1,5 +1,5 @@
-// Package backingtest gives tests the real backing services: Postgres and
-// Redis, from Debian's packages, each started for one test and killed at its end.
+// Package backingtest runs real backing services for tests: Postgres and Redis from Debian's packages, each
+// started for one test and killed at its end.
 package backingtest
 
 import (
@@ -19,10 +19,11 @@ import (
 	"time"
 )
 
-// startDeadline is generous: test machines compile other things meanwhile.
+// startDeadline is long because test machines may be busy compiling.
 const startDeadline = 60 * time.Second
 
-// Must returns a function that returns the value of a call, as in Must[T](t)(call()). It ends the test if the call fails.
+// Must returns a function that returns the value of a call, as in Must[T](t)(call()). It ends the test if the
+// call fails.
 func Must[T any](t testing.TB) func(T, error) T {
 	return func(value T, err error) T {
 		t.Helper()
@@ -33,7 +34,7 @@ func Must[T any](t testing.TB) func(T, error) T {
 	}
 }
 
-// Eventually polls until condition returns nil, or fails the test at the deadline.
+// Eventually polls until condition returns nil. It ends the test if that takes longer than deadline.
 func Eventually(t testing.TB, deadline time.Duration, condition func() error) {
 	t.Helper()
 	poll := time.NewTicker(20 * time.Millisecond)
@@ -53,7 +54,7 @@ func Eventually(t testing.TB, deadline time.Duration, condition func() error) {
 type process struct {
 	t       testing.TB
 	command *exec.Cmd
-	quit    syscall.Signal // ends it at once, with all its children
+	quit    syscall.Signal // ends the server at once, with all its children
 	output  bytes.Buffer
 	exited  chan struct{}
 }
@@ -64,7 +65,7 @@ func start(t testing.TB, as *syscall.Credential, quit syscall.Signal, binary str
 	p := &process{t: t, command: exec.Command(binary, args...), quit: quit, exited: make(chan struct{})}
 	p.command.Stdout, p.command.Stderr = &p.output, &p.output
 	p.command.Dir = "/"
-	// Should the test binary be killed, the server goes with it.
+	// The kernel kills the server if the test binary is killed.
 	p.command.SysProcAttr = &syscall.SysProcAttr{Credential: as, Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
 	go func() {
@@ -74,7 +75,7 @@ func start(t testing.TB, as *syscall.Credential, quit syscall.Signal, binary str
 		err := p.command.Start()
 		started <- err
 		if err == nil {
-			_ = p.command.Wait() // how it ended is of no interest: it is always killed
+			_ = p.command.Wait() // the server is always killed
 		}
 		close(p.exited)
 	}()
@@ -87,7 +88,7 @@ func start(t testing.TB, as *syscall.Credential, quit syscall.Signal, binary str
 
 // stop ends the server at once.
 func (p *process) stop() {
-	_ = p.command.Process.Signal(p.quit) // sends nothing where it has ended already
+	_ = p.command.Process.Signal(p.quit) // no effect if it has ended
 	_ = p.command.Process.Signal(syscall.SIGCONT)
 	<-p.exited
 }
@@ -101,24 +102,24 @@ func (p *process) signal(s syscall.Signal) {
 	}
 	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	if err != nil {
-		p.t.Fatalf("looking for the children of the server: %v", err)
+		p.t.Fatalf("reading the children of the server: %v", err)
 	}
 	for _, field := range strings.Fields(string(children)) {
 		child, err := strconv.Atoi(field)
 		if err != nil {
-			p.t.Fatalf("the children of the server: %v", err)
+			p.t.Fatalf("parsing the children of the server: %v", err)
 		}
-		_ = syscall.Kill(child, s) // one that has just ended is no matter
+		_ = syscall.Kill(child, s) // fails only if the child has ended
 	}
 }
 
-// waitFor waits until ready returns nil, or fails with what the server wrote.
+// waitFor waits until ready returns nil. It ends the test with the output of the server if the server exits.
 func (p *process) waitFor(name string, ready func(context.Context) error) {
 	p.t.Helper()
 	Eventually(p.t, startDeadline, func() error {
 		select {
 		case <-p.exited:
-			p.t.Fatalf("%s ended at once:\n%s", name, p.output.String())
+			p.t.Fatalf("%s exited at once:\n%s", name, p.output.String())
 		default:
 		}
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
@@ -127,7 +128,8 @@ func (p *process) waitFor(name string, ready func(context.Context) error) {
 	})
 }
 
-// Find returns the path of a binary, or fails naming the package that has it.
+// Find returns the path of a binary. It ends the test with the name of the Debian package if the binary is
+// missing.
 func Find(t testing.TB, debianPackage string, candidates ...string) string {
 	t.Helper()
 	for _, candidate := range candidates {
@@ -135,12 +137,12 @@ func Find(t testing.TB, debianPackage string, candidates ...string) string {
 			return path
 		}
 	}
-	t.Fatalf("this test runs the real %s and can't find it: install the Debian package with `apt-get install %s`",
+	t.Fatalf("this test needs %s: install the Debian package with `apt-get install %s`",
 		filepath.Base(candidates[0]), debianPackage)
 	return ""
 }
 
-// freePort returns a port that nothing listens on.
+// freePort returns an unused port.
 func freePort(t testing.TB) string {
 	t.Helper()
 	listener := Must[net.Listener](t)(net.Listen("tcp", "127.0.0.1:0"))
@@ -148,8 +150,8 @@ func freePort(t testing.TB) string {
 	return strconv.Itoa(listener.Addr().(*net.TCPAddr).Port)
 }
 
-// account returns a directory for a server and the account that owns it: root
-// may not run Postgres, so root's tests run it as the account of its package.
+// account returns a directory for a server and the account that owns it. Postgres refuses to run as root, so
+// root's tests run it as the account of its package.
 func account(t testing.TB, name string) (dir string, as *syscall.Credential) {
 	t.Helper()
 	dir = Must[string](t)(os.MkdirTemp("", name))
@@ -166,7 +168,7 @@ func account(t testing.TB, name string) (dir string, as *syscall.Credential) {
 		err = os.Chown(dir, int(as.Uid), int(as.Gid))
 	}
 	if err != nil {
-		t.Fatalf("running %s as an account of its own: %v", name, err)
+		t.Fatalf("running %s as a separate account: %v", name, err)
 	}
 	return dir, as
 }

@@ -13,13 +13,13 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// Proxy stands between a service and what it depends on, to slow it down.
+// Proxy forwards connections between a service and a dependency, and can delay them.
 type Proxy struct {
 	t     testing.TB
 	proxy *toxiproxy.Proxy
 }
 
-// StartProxy passes connections on to addr (host:port) until the test ends.
+// StartProxy forwards connections to addr (host:port) until the test ends.
 func StartProxy(t testing.TB, addr string) *Proxy {
 	t.Helper()
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
@@ -31,17 +31,16 @@ func StartProxy(t testing.TB, addr string) *Proxy {
 	return p
 }
 
-// Addr is where the proxy listens, host:port.
+// Addr returns the proxy's host:port.
 func (p *Proxy) Addr() string { return p.proxy.Listen }
 
-// Env returns the environment with the address of the proxy in place of the
-// one that it names.
+// Env returns env with the address of the proxy in its _ADDR, _HOST and _PORT variables.
 func (p *Proxy) Env(env map[string]string) map[string]string {
 	host, port, err := net.SplitHostPort(p.Addr())
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	through := make(map[string]string, len(env))
+	proxied := make(map[string]string, len(env))
 	for name, value := range env {
 		switch {
 		case strings.HasSuffix(name, "_ADDR"):
@@ -51,12 +50,12 @@ func (p *Proxy) Env(env map[string]string) map[string]string {
 		case strings.HasSuffix(name, "_PORT"):
 			value = port
 		}
-		through[name] = value
+		proxied[name] = value
 	}
-	return through
+	return proxied
 }
 
-// Delay holds every answer back for so long, from now on; 0 ends that.
+// Delay delays every response by d from now on; 0 ends the delay.
 func (p *Proxy) Delay(d time.Duration) {
 	p.t.Helper()
 	p.proxy.Toxics.ResetToxics(p.t.Context())

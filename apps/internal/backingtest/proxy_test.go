@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestAProxyDelaysAndADeadServerIsNoticed(t *testing.T) {
+func TestProxyDelaysAndReportsDeadServer(t *testing.T) {
 	redis := StartRedis(t)
 	proxy := StartProxy(t, redis.Addr())
 	if got := proxy.Env(redis.Env("user-service"))["REDIS_ADDR"]; got != proxy.Addr() {
@@ -26,10 +26,10 @@ func TestAProxyDelaysAndADeadServerIsNoticed(t *testing.T) {
 	took() // connects
 	proxy.Delay(delay)
 	if d := took(); d < delay {
-		t.Errorf("an answer took %s, want at least %s", d, delay)
+		t.Errorf("a response took %s, want at least %s", d, delay)
 	}
 	proxy.Delay(0)
 	if d := took(); d >= delay {
-		t.Errorf("after the delay an answer took %s", d)
+		t.Errorf("after the delay a response took %s", d)
 	}
 }

@@ -24,13 +24,13 @@ const (
 	dialTimeout   = 5 * time.Second
 )
 
-// Redis is a running Redis. It speaks TLS only, and a service may do there what
-// it says it needs and nothing more: a test fails in which one was refused something.
+// Redis is a running Redis. It requires TLS and grants a service only the permissions of its ACL file. A test
+// fails if Redis has refused a service's command.
 type Redis struct {
 	t       testing.TB
 	port    string
 	dir     string
-	prefix  string            // of the variables in which services are told of it
+	prefix  string            // of the environment variables of its address
 	rules   map[string]string // by service
 	args    []string
 	process *process
@@ -39,13 +39,13 @@ type Redis struct {
 // StartRedis runs an empty cache until the test ends.
 func StartRedis(t testing.TB) *Redis {
 	t.Helper()
-	return startRedis(t, "REDIS_", accesses(t, "cache"), "--appendonly", "no")
+	return startRedis(t, "REDIS_", accessRules(t, "cache"), "--appendonly", "no")
 }
 
-// StartStream runs a Redis for streams, which keeps what it was told, until the test ends.
+// StartStream runs a Redis for streams, which persists its data, until the test ends.
 func StartStream(t testing.TB) *Redis {
 	t.Helper()
-	return startRedis(t, "STREAM_", accesses(t, "stream"), "--appendonly", "yes", "--maxmemory-policy", "noeviction")
+	return startRedis(t, "STREAM_", accessRules(t, "stream"), "--appendonly", "yes", "--maxmemory-policy", "noeviction")
 }
 
 func startRedis(t testing.TB, prefix string, rules map[string]string, args ...string) *Redis {
@@ -58,11 +58,11 @@ func startRedis(t testing.TB, prefix string, rules map[string]string, args ...st
 	r.args = append([]string{"--bind", "127.0.0.1", "--port", "0", "--tls-port", r.port, "--tls-auth-clients", "no",
 		"--tls-cert-file", server.certificate, "--tls-key-file", server.key, "--aclfile", users, "--dir", r.dir, "--save", ""}, args...)
 	r.Start()
-	t.Cleanup(r.noneRefused) // what uses it was started later, and has ended
+	t.Cleanup(r.checkRefusals) // runs after the services' own cleanup
 	return r
 }
 
-// Start starts it, for the first time or after Stop, at the same address; a cache is empty then.
+// Start starts the server, for the first time or after Stop, at the same address. A cache is empty then.
 func (r *Redis) Start() {
 	r.t.Helper()
 	r.process = start(r.t, nil, syscall.SIGKILL, Find(r.t, "redis-server", "redis-server"), r.args...)
@@ -71,20 +71,20 @@ func (r *Redis) Start() {
 	r.process.waitFor("redis-server", func(ctx context.Context) error { return client.Ping(ctx).Err() })
 }
 
-// Stop stops it at once, as a crash would.
+// Stop stops the server at once, like a crash.
 func (r *Redis) Stop() {
 	r.t.Helper()
-	r.noneRefused()
+	r.checkRefusals()
 	r.process.stop()
 }
 
-// Hang makes it answer nothing any more, with its connections open, until Resume.
+// Hang suspends the server until Resume, with its connections open.
 func (r *Redis) Hang() { r.process.signal(syscall.SIGSTOP) }
 
 // Resume ends Hang.
 func (r *Redis) Resume() { r.process.signal(syscall.SIGCONT) }
 
-// Wipe takes away all that it holds.
+// Wipe deletes all data.
 func (r *Redis) Wipe() {
 	r.t.Helper()
 	client := r.Client()
@@ -94,9 +94,9 @@ func (r *Redis) Wipe() {
 	}
 }
 
-// noneRefused fails the test where a service was refused what it asked for. It
-// would show nowhere else: services go on without Redis.
-func (r *Redis) noneRefused() {
+// checkRefusals fails the test if Redis has refused a service's command. Nothing else would show it, because
+// services go on without Redis.
+func (r *Redis) checkRefusals() {
 	r.t.Helper()
 	select {
 	case <-r.process.exited:
@@ -106,7 +106,7 @@ func (r *Redis) noneRefused() {
 	r.Resume()
 	refusals, err := r.refusals()
 	if err != nil {
-		r.t.Errorf("asking Redis what it has refused: %v", err)
+		r.t.Errorf("reading the refusals of Redis: %v", err)
 	}
 	for _, refusal := range refusals {
 		r.t.Error(refusal)
@@ -127,33 +127,33 @@ func (r *Redis) refusals() (refusals []string, err error) {
 	return refusals, err
 }
 
-// Client returns a client of it who may do everything, for what a test wants to see or to change.
+// Client returns a client with all permissions for the test itself.
 func (r *Redis) Client() *goredis.Client {
 	return goredis.NewClient(&goredis.Options{Addr: r.Addr(), Password: redisPassword, Dialer: r.dialer()})
 }
 
-// ClientOf returns a client that is signed in as a service, for parts of one.
+// ClientOf returns a client with the credentials of a service.
 func (r *Redis) ClientOf(service string) *goredis.Client {
 	r.mustKnow(service)
 	return goredis.NewClient(&goredis.Options{
 		Addr: r.Addr(), Username: service, Password: passwordOf(service), Dialer: r.dialer(),
-		// As the services do: they may not send these.
+		// As in the services, which may not send these commands.
 		DisableIdentity:          true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 }
 
-// dialer is that of the services: it notices connections that Stop has ended.
+// dialer returns the dialer of the services, which detects connections that Stop has closed.
 func (r *Redis) dialer() func(ctx context.Context, network, addr string) (net.Conn, error) {
 	authorities := x509.NewCertPool()
 	authorities.AppendCertsFromPEM([]byte(Authority(r.t)))
 	return redis.Dialer(&tls.Config{RootCAs: authorities, ServerName: "localhost"}, dialTimeout)
 }
 
-// Addr is its host:port.
+// Addr returns the server's host:port.
 func (r *Redis) Addr() string { return "127.0.0.1:" + r.port }
 
-// Env is the environment in which a service uses it, signed in as itself.
+// Env returns the environment variables of a service that uses the server with its own credentials.
 func (r *Redis) Env(service string) map[string]string {
 	r.t.Helper()
 	r.mustKnow(service)
@@ -166,6 +166,6 @@ func (r *Redis) Env(service string) map[string]string {
 func (r *Redis) mustKnow(service string) {
 	r.t.Helper()
 	if _, known := r.rules[service]; !known {
-		r.t.Fatalf("%s doesn't say in testdata what it may do in the Redis of %s*", service, strings.ToLower(r.prefix))
+		r.t.Fatalf("%s has no ACL file in testdata for the Redis of %s*", service, strings.ToLower(r.prefix))
 	}
 }

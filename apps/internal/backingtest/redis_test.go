@@ -7,7 +7,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 )
 
-func TestAServiceMayDoWhatItSaysAndItIsNoticedIfThatIsNotEnough(t *testing.T) {
+func TestRedisReportsCommandsOutsideTheACL(t *testing.T) {
 	redis := StartRedis(t)
 	admin, client := redis.Client(), redis.ClientOf("user-service")
 	defer func() { _, _ = admin.Close(), client.Close() }()
@@ -33,7 +33,7 @@ func TestAServiceMayDoWhatItSaysAndItIsNoticedIfThatIsNotEnough(t *testing.T) {
 	}
 }
 
-func TestRedisTakesNobodyInWithoutTLSOrAPassword(t *testing.T) {
+func TestRedisRequiresTLSAndPassword(t *testing.T) {
 	redis := StartRedis(t)
 	for name, options := range map[string]*goredis.Options{
 		"without TLS":        {Addr: redis.Addr(), Password: redisPassword, MaxRetries: -1},
@@ -41,7 +41,7 @@ func TestRedisTakesNobodyInWithoutTLSOrAPassword(t *testing.T) {
 	} {
 		client := goredis.NewClient(options)
 		if err := client.Ping(t.Context()).Err(); err == nil {
-			t.Errorf("%s it answers", name)
+			t.Errorf("%s Redis responds", name)
 		}
 		_ = client.Close()
 	}

@@ -1,4 +1,4 @@
-// Package backoff says how long to wait before what has failed is tried again.
+// Package backoff computes the delay before a retry.
 package backoff
 
 import (
@@ -7,12 +7,11 @@ import (
 	"time"
 )
 
-// Policy doubles the wait with each failure in a row, from Base up to Max.
+// Policy doubles the delay with each consecutive failure, from Base up to Max.
 type Policy struct{ Base, Max time.Duration }
 
-// Delay is the wait after so many failures in a row, of which there is at least
-// one. It is drawn from the upper half of the doubled time, so that those who
-// failed together don't come again together.
+// Delay returns the delay after the given number of consecutive failures, at least 1. It is random within the
+// upper half of the doubled time, so that clients that failed together don't retry together.
 func (p Policy) Delay(failures int) time.Duration {
 	full := p.Base
 	for range failures - 1 {
@@ -30,7 +29,7 @@ func (p Policy) Wait(ctx context.Context, failures int) {
 	Sleep(ctx, p.Delay(failures))
 }
 
-// Sleep waits for that time, or until ctx is done.
+// Sleep waits for d, or until ctx is done.
 func Sleep(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

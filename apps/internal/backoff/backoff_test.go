@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestWaitsDoubleUpToTheMost(t *testing.T) {
+func TestDelayDoublesUpToMax(t *testing.T) {
 	p := Policy{Base: time.Second, Max: time.Hour}
 	for failures, full := range map[int]time.Duration{
 		1: time.Second, 2: 2 * time.Second, 5: 16 * time.Second, 12: 2048 * time.Second, 13: time.Hour, 1 << 20: time.Hour,
@@ -20,12 +20,12 @@ func TestWaitsDoubleUpToTheMost(t *testing.T) {
 			seen[d] = true
 		}
 		if len(seen) < 50 {
-			t.Errorf("after %d failures there are only %d different waits", failures, len(seen))
+			t.Errorf("after %d failures there are only %d different delays", failures, len(seen))
 		}
 	}
 }
 
-func TestAWaitEndsWithItsContext(t *testing.T) {
+func TestWaitEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	Policy{Base: time.Hour, Max: time.Hour}.Wait(ctx, 1) // else the test would not end

@@ -98,7 +98,7 @@ func calls(t *testing.T, registry *prometheus.Registry) map[string]int {
 	return counts
 }
 
-func TestARequestNamesItsCallerToTheServiceAlone(t *testing.T) {
+func TestRequestCarriesIdentityToServiceOnly(t *testing.T) {
 	var seen *http.Request
 	var sent string
 	c, registry := serving(t, func(w http.ResponseWriter, r *http.Request) {
@@ -122,10 +122,10 @@ func TestARequestNamesItsCallerToTheServiceAlone(t *testing.T) {
 		t.Errorf("a POST is %s %q by %+v", seen.Method, sent, caller)
 	}
 	if err := c.Post(request(t.Context(), t), "/users", func() {}, nil); err == nil {
-		t.Error("what is no JSON is sent")
+		t.Error("a value without a JSON form is sent")
 	}
 	if err := c.Get(request(t.Context(), t), "/users", nil); err != nil {
-		t.Errorf("without a place for the answer: %v", err)
+		t.Errorf("without a place for the response: %v", err)
 	}
 	if n := calls(t, registry); n["2xx"] != 3 || len(n) != 1 {
 		t.Errorf("measured %v", n)
@@ -133,7 +133,7 @@ func TestARequestNamesItsCallerToTheServiceAlone(t *testing.T) {
 }
 
 // A call belongs to the trace and has the id of the request that makes it.
-func TestTheTraceAndTheRequestIDArePropagated(t *testing.T) {
+func TestTraceAndRequestIDArePropagated(t *testing.T) {
 	var seen http.Header
 	c, _ := serving(t, func(_ http.ResponseWriter, r *http.Request) { seen = r.Header })
 	span := trace.NewSpanContext(trace.SpanContextConfig{TraceID: trace.TraceID{1}, SpanID: trace.SpanID{2}, TraceFlags: trace.FlagsSampled})
@@ -150,19 +150,19 @@ func TestTheTraceAndTheRequestIDArePropagated(t *testing.T) {
 	}
 }
 
-func TestARequestEndsAtTheDeadline(t *testing.T) {
+func TestRequestEndsAtDeadline(t *testing.T) {
 	release := make(chan struct{})
 	c, registry := serving(t, func(http.ResponseWriter, *http.Request) { <-release })
 	defer close(release)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	began := time.Now()
-	if p := failed(t, c.Get(request(ctx, t), "/", nil)); p.Code != problem.Timeout || time.Since(began) > time.Second {
-		t.Errorf("with a deadline: %v after %s", p, time.Since(began))
+	start := time.Now()
+	if p := failed(t, c.Get(request(ctx, t), "/", nil)); p.Code != problem.Timeout || time.Since(start) > time.Second {
+		t.Errorf("with a deadline: %v after %s", p, time.Since(start))
 	}
-	began = time.Now()
-	if p := failed(t, c.Get(request(context.Background(), t), "/", nil)); p.Code != problem.Timeout || time.Since(began) < 2*time.Second || time.Since(began) > 6*time.Second {
-		t.Errorf("without one: %v after %s", p, time.Since(began))
+	start = time.Now()
+	if p := failed(t, c.Get(request(context.Background(), t), "/", nil)); p.Code != problem.Timeout || time.Since(start) < 2*time.Second || time.Since(start) > 6*time.Second {
+		t.Errorf("without one: %v after %s", p, time.Since(start))
 	}
 	if n := calls(t, registry); n["other"] != 2 {
 		t.Errorf("measured %v", n)
@@ -170,9 +170,9 @@ func TestARequestEndsAtTheDeadline(t *testing.T) {
 }
 
 // The problem of the service becomes the error.
-func TestAProblemIsDecoded(t *testing.T) {
+func TestProblemIsDecoded(t *testing.T) {
 	mapper := problem.NewMapper(slog.New(slog.DiscardHandler))
-	answers := map[string]error{
+	responses := map[string]error{
 		"/missing": problem.New(problem.NotFound, "There is no such user.", nil),
 		"/invalid": problem.Faults{{Pointer: "/name", Detail: "Must have 1 to 100 characters."}}.Err(),
 		"/busy":    &problem.Error{Code: problem.TooManyRequests, Sentence: "Come again.", RetryAfter: 7 * time.Second},
@@ -193,7 +193,7 @@ func TestAProblemIsDecoded(t *testing.T) {
 		case "/text":
 			_, _ = io.WriteString(w, "hello")
 		default:
-			mapper.Write(w, r, answers[r.URL.Path])
+			mapper.Write(w, r, responses[r.URL.Path])
 		}
 	})
 	var out struct{}
@@ -202,11 +202,11 @@ func TestAProblemIsDecoded(t *testing.T) {
 		"/invalid":   {Code: problem.Invalid, Sentence: "Some fields are not valid."},
 		"/busy":      {Code: problem.TooManyRequests, Sentence: "Come again.", RetryAfter: 7 * time.Second},
 		"/away":      {Code: problem.Unavailable, Sentence: "The database is not available right now.", RetryAfter: time.Second},
-		"/fault":     {Code: problem.BadGateway, Sentence: "The service gave no valid answer."},
-		"/page":      {Code: problem.BadGateway, Sentence: "The service gave no valid answer."},
-		"/lie":       {Code: problem.BadGateway, Sentence: "The service gave no valid answer."},
-		"/elsewhere": {Code: problem.BadGateway, Sentence: "The service gave no valid answer."},
-		"/text":      {Code: problem.BadGateway, Sentence: "The service gave no valid answer."},
+		"/fault":     {Code: problem.BadGateway, Sentence: "The service sent no valid response."},
+		"/page":      {Code: problem.BadGateway, Sentence: "The service sent no valid response."},
+		"/lie":       {Code: problem.BadGateway, Sentence: "The service sent no valid response."},
+		"/elsewhere": {Code: problem.BadGateway, Sentence: "The service sent no valid response."},
+		"/text":      {Code: problem.BadGateway, Sentence: "The service sent no valid response."},
 	} {
 		p := failed(t, c.Get(request(t.Context(), t), path, &out))
 		if p.Code != want.Code || p.Sentence != want.Sentence || p.RetryAfter != want.RetryAfter {
@@ -221,7 +221,7 @@ func TestAProblemIsDecoded(t *testing.T) {
 	}
 }
 
-func TestAnAnswerIsBounded(t *testing.T) {
+func TestResponseSizeIsLimited(t *testing.T) {
 	c, _ := serving(t, func(w http.ResponseWriter, r *http.Request) {
 		size := map[string]int{"/small": 1 << 10, "/large": 2 << 20}[r.URL.Path]
 		_, _ = io.WriteString(w, `"`+strings.Repeat("x", size)+`"`)
@@ -231,11 +231,11 @@ func TestAnAnswerIsBounded(t *testing.T) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
 	if p := failed(t, c.Get(request(t.Context(), t), "/large", &got)); p.Code != problem.BadGateway {
-		t.Errorf("a large answer: %v", p)
+		t.Errorf("a large response: %v", p)
 	}
 }
 
-func TestAServiceThatIsDown(t *testing.T) {
+func TestUnavailableService(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -247,13 +247,13 @@ func TestAServiceThatIsDown(t *testing.T) {
 	}
 }
 
-// A colour that has lost the switch sends its clients away: idle connections to it are used no more.
-func TestConnectionsToAColourThatIsNoLongerLiveAreClosed(t *testing.T) {
+// Idle connections to a colour that is no longer live are closed.
+func TestConnectionsToColourThatIsNotLiveAreClosed(t *testing.T) {
 	var opened, closed atomic.Int64
 	var lost atomic.Bool
 	meet := make(chan struct{})
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/both" { // answers when two requests are in flight, each on its connection
+		if r.URL.Path == "/both" { // responds when two requests are in flight, each on its own connection
 			select {
 			case meet <- struct{}{}:
 			case <-meet:
@@ -289,7 +289,7 @@ func TestConnectionsToAColourThatIsNoLongerLiveAreClosed(t *testing.T) {
 		t.Fatalf("%d connections are opened and %d closed, want 2 and 0", o, c)
 	}
 	lost.Store(true)
-	began := time.Now()
+	start := time.Now()
 	get("/") // on one of them
 	backingtest.Eventually(t, 5*time.Second, func() error {
 		if closed.Load() == 0 {
@@ -297,7 +297,7 @@ func TestConnectionsToAColourThatIsNoLongerLiveAreClosed(t *testing.T) {
 		}
 		return nil
 	})
-	if taken := time.Since(began); taken > 300*time.Millisecond { // which its idle timeout takes
+	if taken := time.Since(start); taken > 300*time.Millisecond { // less than the idle timeout
 		t.Errorf("the idle connection is closed after %s", taken)
 	}
 }

@@ -8,34 +8,32 @@ import (
 	"strings"
 )
 
-// Certificates accepts one or several certificates in PEM, such as those of the
-// authorities that sign a server's. Text around them is left alone, as in the
-// bundles that people hand on. A bundle of which a part can't be read is refused:
-// what is missing would show only on the day it is needed. No fault repeats what
-// the text holds, since it may be the wrong one, with a key in it.
+// Certificates accepts one or more certificates in PEM, such as a CA bundle. Text between them is ignored. It
+// refuses a bundle with an unreadable part, because a missing authority would otherwise show only when it is
+// needed. Its errors don't contain the value, which may be a key by mistake.
 func Certificates(raw string) (*x509.CertPool, error) {
 	pool := x509.NewCertPool()
-	begun, read := strings.Count(raw, "-----BEGIN "), 0
+	begins, blocks := strings.Count(raw, "-----BEGIN "), 0
 	for rest := []byte(raw); ; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
 			break
 		}
-		read++
+		blocks++
 		if block.Type != "CERTIFICATE" {
-			return nil, fmt.Errorf("holds something else than a certificate in PEM block %d: it must hold certificates alone, and no key", read)
+			return nil, fmt.Errorf("holds something other than a certificate in PEM block %d: it must hold certificates only, and no key", blocks)
 		}
 		certificate, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, fmt.Errorf("holds no valid certificate in PEM block %d: %w", read, err)
+			return nil, fmt.Errorf("holds no valid certificate in PEM block %d: %w", blocks, err)
 		}
 		pool.AddCert(certificate)
 	}
 	switch {
-	case begun == 0:
-		return nil, errors.New("holds no certificate: must be one or several in PEM, with their BEGIN and END lines")
-	case read < begun:
-		return nil, fmt.Errorf("has %d PEM blocks, of which only %d can be read: the rest is damaged or cut off", begun, read)
+	case begins == 0:
+		return nil, errors.New("holds no certificate: must be one or more in PEM, with their BEGIN and END lines")
+	case blocks < begins:
+		return nil, fmt.Errorf("has %d PEM blocks, of which only %d are readable: the others are damaged or incomplete", begins, blocks)
 	}
 	return pool, nil
 }

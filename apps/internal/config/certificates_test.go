@@ -23,15 +23,15 @@ func TestCertificates(t *testing.T) {
 		{"one", one, 1, ""},
 		{"several", one + other, 2, ""},
 		{"with text around", "# in use\n" + one + "\n# next\n" + other + "\n", 2, ""},
-		{"without the last line's end", strings.TrimSpace(one), 1, ""},
+		{"without the last newline", strings.TrimSpace(one), 1, ""},
 		{"one twice", one + one, 1, ""},
-		{"no PEM", secret, 0, "holds no certificate: must be one or several in PEM"},
-		{"one that is cut off", cut, 0, "has 1 PEM blocks, of which only 0 can be read"},
-		{"a second that is cut off", other + cut, 0, "has 2 PEM blocks, of which only 1 can be read"},
-		{"a first that is damaged", damaged + other, 0, "has 2 PEM blocks, of which only 1 can be read"},
-		{"a key", key, 0, "holds something else than a certificate in PEM block 1"},
-		{"a key besides", one + key, 0, "holds something else than a certificate in PEM block 2"},
-		{"a key that is called a certificate", strings.ReplaceAll(key, "PRIVATE KEY", "CERTIFICATE"), 0, "holds no valid certificate in PEM block 1"},
+		{"no PEM", secret, 0, "holds no certificate: must be one or more in PEM"},
+		{"an incomplete one", cut, 0, "has 1 PEM blocks, of which only 0 are readable"},
+		{"a second, incomplete one", other + cut, 0, "has 2 PEM blocks, of which only 1 are readable"},
+		{"a first, damaged one", damaged + other, 0, "has 2 PEM blocks, of which only 1 are readable"},
+		{"a key", key, 0, "holds something other than a certificate in PEM block 1"},
+		{"a key after a certificate", one + key, 0, "holds something other than a certificate in PEM block 2"},
+		{"a key labelled as a certificate", strings.ReplaceAll(key, "PRIVATE KEY", "CERTIFICATE"), 0, "holds no valid certificate in PEM block 1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			pool, err := config.Certificates(c.raw)

@@ -1,5 +1,5 @@
-// Package config reads typed configuration from the environment. Every fault
-// is collected, so that a wrong start says all that is to be mended at once.
+// Package config reads typed configuration from the environment. It collects all faults, so that one failed
+// start reports everything that must be fixed.
 package config
 
 import (
@@ -13,20 +13,19 @@ import (
 	"time"
 )
 
-// Env reads variables and remembers what was wrong with them. Read everything,
-// then ask Err.
+// Env reads environment variables and collects their faults. Read all variables, then call Err.
 type Env struct {
 	lookup func(string) (string, bool)
 	faults []string
 }
 
-// From returns an Env that reads through lookup (os.LookupEnv in a process).
-// An empty value counts as unset, as in POSIX shells' ${NAME:-default}.
+// From returns an Env that reads through lookup (os.LookupEnv in a process). An empty value counts as unset,
+// as in the shell's ${NAME:-default}.
 func From(lookup func(string) (string, bool)) *Env {
 	return &Env{lookup: lookup}
 }
 
-// Err returns nil, or one error that lists every fault found so far.
+// Err returns nil, or one error that lists all faults so far.
 func (e *Env) Err() error {
 	if len(e.faults) == 0 {
 		return nil
@@ -34,8 +33,8 @@ func (e *Env) Err() error {
 	return fmt.Errorf("configuration has %d fault(s):\n  - %s", len(e.faults), strings.Join(e.faults, "\n  - "))
 }
 
-// Parsed reads a variable that must be set and turns it into a T. What parse
-// complains about must not repeat the value if that is secret.
+// Parsed reads a variable that must be set, and parses it. The error of parse must not contain a secret
+// value.
 func Parsed[T any](e *Env, name string, parse func(string) (T, error)) T {
 	raw, ok := e.get(name)
 	if !ok {
@@ -45,7 +44,7 @@ func Parsed[T any](e *Env, name string, parse func(string) (T, error)) T {
 	return parsed(e, name, raw, parse)
 }
 
-// ParsedOr reads a variable that may be unset and then is fallback.
+// ParsedOr reads a variable and parses it. It returns fallback if the variable is unset.
 func ParsedOr[T any](e *Env, name string, fallback T, parse func(string) (T, error)) T {
 	raw, ok := e.get(name)
 	if !ok {
@@ -74,10 +73,10 @@ func (e *Env) fault(name string, err error) {
 // String accepts any text.
 func String(raw string) (string, error) { return raw, nil }
 
-// SecretText accepts any text and hides it.
+// SecretText accepts any text and returns it as a Secret.
 func SecretText(raw string) (Secret, error) { return NewSecret(raw), nil }
 
-// OneOf accepts the allowed values only.
+// OneOf returns a parser that accepts only the allowed values.
 func OneOf(allowed ...string) func(string) (string, error) {
 	return func(raw string) (string, error) {
 		if !slices.Contains(allowed, raw) {
@@ -93,7 +92,7 @@ func Bool(raw string) (bool, error) {
 	return text == "true", err
 }
 
-// Int accepts a whole number from low to high.
+// Int returns a parser of whole numbers from low to high.
 func Int(low, high int) func(string) (int, error) {
 	return func(raw string) (int, error) {
 		n, err := strconv.Atoi(raw)
@@ -104,7 +103,7 @@ func Int(low, high int) func(string) (int, error) {
 	}
 }
 
-// Duration accepts a Go duration from low to high.
+// Duration returns a parser of Go durations from low to high.
 func Duration(low, high time.Duration) func(string) (time.Duration, error) {
 	return func(raw string) (time.Duration, error) {
 		d, err := time.ParseDuration(raw)
@@ -123,7 +122,8 @@ func ListenAddr(raw string) (string, error) {
 	return raw, nil
 }
 
-// Host accepts the name or the address of a host. Its error doesn't quote the value, which may be a URL with a password.
+// Host accepts the name or the IP address of a host. Its error doesn't contain the value, which may be a URL
+// with a password.
 func Host(raw string) (string, error) {
 	if raw == "" || strings.ContainsAny(raw, "@/= ") {
 		return "", errors.New("must be a host alone, such as postgres.data or 192.0.2.1")
@@ -131,7 +131,7 @@ func Host(raw string) (string, error) {
 	return raw, nil
 }
 
-// HostPort accepts an address to connect to. Its error doesn't quote the value, as that of Host.
+// HostPort accepts host:port. Like Host, its error doesn't contain the value.
 func HostPort(raw string) (string, error) {
 	host, port, err := net.SplitHostPort(raw)
 	if _, invalid := Host(host); err != nil || invalid != nil || !isPort(port) {
@@ -145,14 +145,14 @@ func isPort(raw string) bool {
 	return err == nil
 }
 
-// HTTPURL accepts the base URL of a service, without credentials, query or fragment.
+// HTTPURL accepts the base URL of a service: http or https, without credentials, query or fragment.
 func HTTPURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, errors.New("must be a URL such as http://name:8080")
 	}
 	if u.User != nil || u.RawQuery != "" || u.Fragment != "" {
-		return nil, errors.New("must be a plain base URL: no credentials, query or fragment")
+		return nil, errors.New("must be a base URL without credentials, query or fragment")
 	}
 	return u, nil
 }

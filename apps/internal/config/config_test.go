@@ -71,8 +71,8 @@ configuration has 9 fault(s):
 	}
 }
 
-// Errors don't quote values that may hold a password or a token.
-func TestFaultsQuoteNoSecret(t *testing.T) {
+// Errors don't contain values that may contain a password or a token.
+func TestErrorsContainNoSecret(t *testing.T) {
 	const secret = "hunter2"
 	read := map[string]func(*Env, string){
 		"HostPort":  func(e *Env, name string) { Parsed(e, name, HostPort) },
@@ -116,7 +116,7 @@ func TestServiceDefaults(t *testing.T) {
 	}
 }
 
-// An accepted value is usable. The error of another one doesn't quote it where it may be secret.
+// An accepted value is usable. The error for a refused value doesn't contain it if it may be secret.
 func FuzzValues(f *testing.F) {
 	for _, seed := range []string{"", ":8080", "host:1", "[::1]:80", "a@b:1", "http://h:1/p", "https://u:p@h", "http://h?q", "http://h#f", "5s", "-1", "99999999999999999999", "true", "debug",
 		"a=b,c=%20d", "a", "=", "%zz", "redis://user:hunter2@host:6379", "-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----"} {

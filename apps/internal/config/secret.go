@@ -8,18 +8,16 @@ import (
 
 const redacted = "[redacted]"
 
-// Secret is a value that must never be shown. However it is printed, logged or
-// encoded, it reads [redacted].
+// Secret is a value that must never be shown. It prints, logs and encodes as [redacted].
 //
-// The value is held behind a pointer because fmt can't call methods on
-// unexported fields: a struct that holds a Secret would print an address
-// rather than the value.
+// It holds the value behind a pointer because fmt can't call methods on unexported fields: a struct with a
+// Secret prints an address, not the value.
 type Secret struct{ value *string }
 
 // NewSecret wraps value.
 func NewSecret(value string) Secret { return Secret{value: &value} }
 
-// Reveal returns the value itself: call it only where the value is used.
+// Reveal returns the value. Call it only where the value is used.
 func (s Secret) Reveal() string {
 	if s.value == nil {
 		return ""
@@ -27,11 +25,11 @@ func (s Secret) Reveal() string {
 	return *s.value
 }
 
-// Format answers every fmt verb.
+// Format implements fmt.Formatter for every verb.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
 
-// LogValue answers slog.
+// LogValue implements slog.LogValuer.
 func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
-// MarshalText answers JSON and every other text encoding.
+// MarshalText implements encoding.TextMarshaler, which encoding/json uses.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }

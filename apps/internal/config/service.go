@@ -8,20 +8,20 @@ import (
 	"time"
 )
 
-// Service is what every service is configured with.
+// Service is the configuration that every service has.
 type Service struct {
 	Name          string
-	Version       string // hash of the content that was built, 12 hex digits
-	Colour        string // which of the two releases this is: blue or green
+	Version       string // hash of the built content, 12 hex digits
+	Colour        string // the release: blue, green or none
 	Environment   string
 	LogLevel      slog.Level
-	HTTPAddr      string        // the API
-	OpsAddr       string        // health and metrics, for the platform only
-	ShutdownDelay time.Duration // from being told to stop until stopping: longer than routing takes to follow
+	HTTPAddr      string        // listen address of the API
+	OpsAddr       string        // listen address of health and metrics, for the platform only
+	ShutdownDelay time.Duration // between the stop signal and the stop: longer than the routing takes to change
 	OTLPEndpoint  *url.URL      // nil: traces are not exported
 }
 
-// ReadService reads a Service; name is what it is called where SERVICE_NAME is unset.
+// ReadService reads a Service. name is the default of SERVICE_NAME.
 func ReadService(e *Env, name string) Service {
 	ParsedOr(e, "OTEL_EXPORTER_OTLP_HEADERS", "", otlpHeaders) // the exporter reads them itself
 	return Service{
@@ -37,7 +37,8 @@ func ReadService(e *Env, name string) Service {
 	}
 }
 
-// otlpHeaders accepts name=value pairs with commas between. Its error doesn't quote them: one may be a token.
+// otlpHeaders accepts name=value pairs, separated by commas. Its error doesn't contain them: a value may be a
+// token.
 func otlpHeaders(raw string) (string, error) {
 	for pair := range strings.SplitSeq(raw, ",") {
 		name, value, found := strings.Cut(pair, "=")

@@ -1,23 +1,20 @@
 // Package consumer handles the events of a stream, each exactly once in effect.
 //
-// Redis delivers at least once: an entry stays pending for the group until it
-// is acknowledged, which happens only after its effect is committed. What is
-// delivered again, for whatever reason, is known by its id in the service's
-// table handled_events and has no second effect.
+// Redis delivers at least once: an entry stays pending for the group until the consumer acknowledges it,
+// after the effect is committed. The table handled_events of the service contains the ids of handled events;
+// an event that is delivered again has no second effect.
 //
-// What becomes of an entry that can't be handled depends on whose fault it is:
+// If an entry can't be handled, the next step depends on the cause:
 //
-//   - The entry's own (it is no event, or the database refuses what it says):
-//     it is left pending, so that those behind it flow on, and is delivered
-//     again once it is stale. At its fifth delivery it goes to the dead letters.
-//   - Anybody else's (the database is away, its schema is another): the
-//     consumer waits and tries again in place, for as long as it takes.
+//   - The entry itself is invalid, or the database refuses its data. The entry stays pending, the consumer goes
+//     on with the next one, and the entry is delivered again once it is stale. After its fifth delivery it
+//     becomes a dead letter.
+//   - Anything else failed, such as the database or its schema. The consumer retries the entry in place until
+//     it succeeds.
 //
-// An outage can therefore lose nothing. Replicas that restart meanwhile take
-// over what the others left, and each takeover raises the count of deliveries
-// beyond five; but the count alone condemns nothing. Dead is only what has just
-// failed by its own fault, and that can't be told before the database has
-// answered: the first try with a healthy database comes before any verdict.
+// An outage therefore loses no event. Replicas that restart during an outage claim the entries of others,
+// which raises the delivery count above five. The count alone makes no dead letter: an entry becomes one only
+// when it has just failed by its own fault, which requires a response of the database.
 package consumer
 
 import (
@@ -41,62 +38,63 @@ import (
 	"platform.example/apps/internal/postgres"
 )
 
-// Effect is what an event leaves in the database of the service.
+// Effect writes the result of an event to the service's database.
 type Effect func(ctx context.Context, db postgres.Execer) error
 
-// Definition states what a consumer handles.
+// Definition states which events a consumer handles, and how.
 type Definition struct {
-	Service string       // whose consumer it is; metrics have its name
-	Stream  event.Stream // whose events
+	Service string       // the owner of the consumer; metrics are named after it
+	Stream  event.Stream // the source of the events
 	// Group is the name of the consumer group, and of the consumer in handled_events.
 	Group string
-	// Handle returns the effect of an event of one of the Types. It fails where the event can't be true.
+	// Handle returns the effect of an event of one of the Types. It fails if the event is invalid.
 	Handle func(event.Event) (Effect, error)
 	Types  []event.Type
-	// Idempotent is for effects that may be repeated, and take long: a minute. They run outside of a transaction. What has
-	// been done stays where one fails; an event is remembered afterwards.
+	// Idempotent is for effects that may be repeated and take up to a minute. They run outside of a
+	// transaction: what an effect did before it failed stays done. The event is recorded as handled
+	// afterwards.
 	Idempotent bool
-	// Discard drops events that can't be handled, in place of keeping them as dead letters.
+	// Discard drops events that can't be handled, instead of keeping them as dead letters.
 	Discard bool
-	// StaleAfter is how long an entry may be in hand before its consumer is taken for dead; 0: 30 s, or 2 min where Idempotent.
+	// StaleAfter is how long an entry may be in flight before its consumer counts as dead. 0 means 30 s, or 2
+	// min if Idempotent.
 	StaleAfter time.Duration
 }
 
-// staleAfter is how long an entry may be in hand before its consumer is taken
-// for dead: well above the time that a try with a healthy database may take.
+// staleAfter is the default of StaleAfter: well above the time of a try with a healthy database.
 const staleAfter = 30 * time.Second
 
 const (
-	// Few enough that a consumer that stops hands back little, enough that the
-	// way to Redis is no cost beside the commits.
+	// Small enough that a stopping consumer hands back few entries, large enough that the round trip to Redis
+	// costs little compared with the commits.
 	batchSize = 16
-	// While it waits for entries a consumer doesn't notice that it is to stop.
+	// Short, because a consumer that waits for entries doesn't notice that it must stop.
 	blockTime = 250 * time.Millisecond
-	// A Redis that hasn't answered by then hangs; the time to block comes on top.
-	answerTimeout = 2 * time.Second
-	// What is handed back on the way out is only a courtesy: it would be claimed anyway.
+	// A Redis that hasn't responded by then hangs. blockTime comes on top.
+	responseTimeout = 2 * time.Second
+	// Handing entries back at the stop only saves time: other consumers claim them anyway.
 	handBackTimeout = time.Second
 )
 
-// Consumer handles events for one replica.
+// Consumer handles events in one replica.
 type Consumer struct {
 	Definition
 	limit   time.Duration // of a try
-	batch   int64         // entries in hand at once
+	batch   int64         // entries in flight at once
 	redis   *goredis.Client
 	pool    *pgxpool.Pool
 	log     *slog.Logger
 	metrics *metrics
-	tracer  trace.Tracer // nil: there are no spans
+	tracer  trace.Tracer // nil if there are no spans
 
-	name   string // within the group; one of its own in every process
-	retry  backoff.Policy
-	bury   *goredis.Script
-	remove *goredis.Script
-	cursor string // how far the search for stale entries has come
+	name       string // within the group; unique for each process
+	retry      backoff.Policy
+	deadLetter *goredis.Script
+	remove     *goredis.Script
+	cursor     string // position of the search for stale entries
 }
 
-// New returns the consumer that d defines, with its effects in the database of pool.
+// New returns the consumer that d defines. Its effects write to the database of pool.
 func New(d Definition, stream *goredis.Client, pool *pgxpool.Pool, log *slog.Logger, registry prometheus.Registerer, tracer trace.Tracer) *Consumer {
 	limit, batch, stale := tryTimeout, int64(batchSize), staleAfter
 	if d.Idempotent {
@@ -105,22 +103,21 @@ func New(d Definition, stream *goredis.Client, pool *pgxpool.Pool, log *slog.Log
 	d.StaleAfter = cmp.Or(d.StaleAfter, stale)
 	host, err := os.Hostname()
 	if err != nil {
-		host = "unknown" // it is for people to read; the random part makes the name unique
+		host = "unknown" // only for people; the random part makes the name unique
 	}
 	return &Consumer{
 		Definition: d, limit: limit, batch: batch, redis: stream, pool: pool, log: log.With("consumer", d.Group), metrics: newMetrics(d, registry), tracer: tracer,
-		name:  host + "-" + rand.Text()[:8],
-		retry: backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second},
-		bury:  goredis.NewScript(buryScript), remove: goredis.NewScript(removeScript),
+		name:       host + "-" + rand.Text()[:8],
+		retry:      backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second},
+		deadLetter: goredis.NewScript(deadLetterScript), remove: goredis.NewScript(removeScript),
 		cursor: firstID,
 	}
 }
 
 const firstID = "0-0"
 
-// Run handles events until ctx is done. It then takes no other, and gives back
-// those that it has not handled. It returns when ctx is done and not before,
-// however Redis and the database are.
+// Run handles events until ctx is done, whether or not Redis and the database are available. It then hands
+// back the entries that it has not handled.
 func (c *Consumer) Run(ctx context.Context) {
 	for failures := 1; ctx.Err() == nil; failures++ {
 		rounds, err := c.follow(ctx)
@@ -137,7 +134,8 @@ func (c *Consumer) Run(ctx context.Context) {
 	}
 }
 
-// follow handles entries, stale and new ones in turns, until something fails.
+// follow handles stale and new entries in turns until Redis fails or ctx is done. It returns the number of
+// successful rounds.
 func (c *Consumer) follow(ctx context.Context) (rounds int, err error) {
 	if err := c.join(ctx); err != nil {
 		return 0, err
@@ -153,9 +151,8 @@ func (c *Consumer) follow(ctx context.Context) (rounds int, err error) {
 	}
 }
 
-// join makes the group if it is missing: at the first start, and after a Redis
-// that has lost everything. It begins with the oldest entry that there is, which
-// at worst is handled already.
+// join creates the group if it is missing: at the first start, or after Redis has lost its data. The group
+// begins with the oldest entry, which at worst is handled already.
 func (c *Consumer) join(ctx context.Context) error {
 	err := c.redis.XGroupCreateMkStream(ctx, string(c.Stream), c.Group, firstID).Err()
 	if err != nil && !strings.HasPrefix(err.Error(), "BUSYGROUP") {
@@ -164,8 +161,8 @@ func (c *Consumer) join(ctx context.Context) error {
 	return nil
 }
 
-// handleStale handles a batch of what others, or this one, have left pending.
-// It reports whether there may be more.
+// handleStale handles a batch of entries that consumers have left pending. It reports whether there may be
+// more.
 func (c *Consumer) handleStale(ctx context.Context) (more bool, err error) {
 	entries, cursor, err := c.redis.XAutoClaim(ctx, &goredis.XAutoClaimArgs{
 		Stream: string(c.Stream), Group: c.Group, Consumer: c.name,
@@ -178,15 +175,15 @@ func (c *Consumer) handleStale(ctx context.Context) (more bool, err error) {
 	return cursor != firstID, c.handleAll(ctx, entries)
 }
 
-// handleNew handles a batch of what nobody has been given yet. If it may wait,
-// it waits for some.
+// handleNew handles a batch of entries that were not delivered yet. If wait is true, it waits for them up to
+// blockTime.
 func (c *Consumer) handleNew(ctx context.Context, wait bool) error {
 	block := time.Duration(-1)
 	if wait {
 		block = blockTime
 	}
-	// The client itself would give a blocking command 10 s on top.
-	bounded, cancel := context.WithTimeout(ctx, blockTime+answerTimeout)
+	// go-redis itself adds 10 s to the time of a blocking command.
+	bounded, cancel := context.WithTimeout(ctx, blockTime+responseTimeout)
 	defer cancel()
 	streams, err := c.redis.XReadGroup(bounded, &goredis.XReadGroupArgs{
 		Group: c.Group, Consumer: c.name, Streams: []string{string(c.Stream), ">"}, Count: c.batch, Block: block,
@@ -210,7 +207,7 @@ func (c *Consumer) handleAll(ctx context.Context, entries []goredis.XMessage) er
 	return ctx.Err()
 }
 
-// handBack makes entries stale, so that another consumer takes them at once.
+// handBack makes entries stale, so that another consumer claims them at once.
 func (c *Consumer) handBack(ctx context.Context, entries []goredis.XMessage) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), handBackTimeout)
 	defer cancel()
@@ -220,6 +217,6 @@ func (c *Consumer) handBack(ctx context.Context, entries []goredis.XMessage) {
 	}
 	args = append(args, "IDLE", c.StaleAfter.Milliseconds(), "JUSTID") // go-redis has no IDLE
 	if err := c.redis.Do(ctx, args...).Err(); err != nil {
-		c.log.Warn("entries could not be handed back: they are claimed once they are stale", "entries", len(entries), "cause", err)
+		c.log.Warn("handing entries back failed: other consumers claim them once they are stale", "entries", len(entries), "cause", err)
 	}
 }

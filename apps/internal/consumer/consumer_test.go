@@ -52,14 +52,14 @@ func handle(e event.Event) (Effect, error) {
 	}, err
 }
 
-// platform is the real Postgres and Redis that consumers work on.
+// platform holds a real Postgres and Redis for consumers.
 type platform struct {
 	t        *testing.T
 	postgres *backingtest.Postgres
 	pool     *pgxpool.Pool
 	env      *config.Env
 	stream   *goredis.Client // of the test
-	tracer   trace.Tracer    // nil: without
+	tracer   trace.Tracer    // nil means no spans
 }
 
 func newPlatform(t *testing.T) *platform {
@@ -87,7 +87,7 @@ func newPlatform(t *testing.T) *platform {
 	return &platform{t: t, postgres: database, pool: pool, env: env, stream: client}
 }
 
-// fresh empties both stores, for a subtest.
+// fresh empties both stores and returns the platform for a subtest.
 func (p *platform) fresh(t *testing.T) *platform {
 	t.Helper()
 	_, err := p.pool.Exec(t.Context(), "TRUNCATE notifications, handled_events, webhook_deliveries")
@@ -168,7 +168,7 @@ func (p *platform) count(table string) (n int) {
 	return n
 }
 
-// settles waits until there are so many notifications, pending entries and dead letters.
+// settles waits until the numbers of notifications, pending entries and dead letters match.
 func (p *platform) settles(notifications, pending, dead int) {
 	p.t.Helper()
 	backingtest.Eventually(p.t, deadline, func() error {
@@ -179,7 +179,7 @@ func (p *platform) settles(notifications, pending, dead int) {
 	})
 }
 
-// takeAs gives all new entries to a consumer that does nothing more.
+// takeAs delivers all new entries to a consumer that doesn't handle them.
 func (p *platform) takeAs(name string) {
 	p.t.Helper()
 	err := p.stream.XReadGroup(p.t.Context(), &goredis.XReadGroupArgs{
@@ -198,14 +198,14 @@ func (p *platform) join() {
 }
 
 const (
-	never = time.Hour             // nothing becomes stale
-	soon  = 50 * time.Millisecond // what isn't acknowledged at once does
+	never = time.Hour             // no entry becomes stale
+	soon  = 50 * time.Millisecond // unacknowledged entries become stale
 )
 
 func TestConsumer(t *testing.T) {
 	shared := newPlatform(t)
 
-	t.Run("handling an event is a span that is linked to the request that caused it", func(t *testing.T) {
+	t.Run("handling an event is a span with a link to the request that caused the event", func(t *testing.T) {
 		const traceID, spanID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 		p := shared.fresh(t)
 		exporter := tracetest.NewInMemoryExporter()
@@ -230,7 +230,7 @@ func TestConsumer(t *testing.T) {
 		}
 	})
 
-	t.Run("what a dead consumer had in hand is handled, once also where it had committed", func(t *testing.T) {
+	t.Run("entries of a dead consumer are handled, but not twice if their effect was committed", func(t *testing.T) {
 		p := shared.fresh(t)
 		p.join()
 		committed, untouched := newEvent(), newEvent()
@@ -249,7 +249,7 @@ func TestConsumer(t *testing.T) {
 		p.settles(2, 0, 0)
 	})
 
-	t.Run("what is in hand elsewhere and not stale is left there", func(t *testing.T) {
+	t.Run("entries of another consumer that aren't stale stay with it", func(t *testing.T) {
 		p := shared.fresh(t)
 		p.join()
 		p.publishEvent(newEvent())
@@ -259,7 +259,7 @@ func TestConsumer(t *testing.T) {
 		p.settles(1, 1, 0)
 	})
 
-	t.Run("poison doesn't stop the others and dies at its fifth delivery, alone", func(t *testing.T) {
+	t.Run("invalid events don't block others and become dead letters at their fifth delivery", func(t *testing.T) {
 		p := shared.fresh(t)
 		refused := newEvent()
 		_, err := p.pool.Exec(t.Context(), fmt.Sprintf("ALTER TABLE notifications ADD CONSTRAINT refusing CHECK (id <> '%s')", refused.ID))
@@ -296,7 +296,7 @@ func TestConsumer(t *testing.T) {
 		for _, id := range poison {
 			letter := byID[id]
 			if letter["dead_deliveries"] != "5" || letter["dead_reason"] == "" || letter["dead_group"] != group {
-				t.Errorf("the dead letter of %s says %.300v", id, letter)
+				t.Errorf("the dead letter of %s is %.300v", id, letter)
 			}
 			if _, err := time.Parse(time.RFC3339Nano, letter["dead_at"].(string)); err != nil {
 				t.Error(err)
@@ -310,9 +310,9 @@ func TestConsumer(t *testing.T) {
 		}
 	})
 
-	t.Run("a dead letter that is put back has its effect in the group that failed, and in no other", func(t *testing.T) {
+	t.Run("a redriven dead letter has its effect in the group that failed, and in no other", func(t *testing.T) {
 		p := shared.fresh(t)
-		var mended atomic.Bool
+		var repaired atomic.Bool
 		record := func(e event.Event) (Effect, error) { // adds a row each time
 			return func(ctx context.Context, db postgres.Execer) error {
 				_, err := db.Exec(ctx, "INSERT INTO notifications (id, user_id, type, title, body, order_id) VALUES (gen_random_uuid(), $1, $2, '', '', $1)", e.ID, e.Type)
@@ -325,8 +325,8 @@ func TestConsumer(t *testing.T) {
 		repeats.Group, repeats.Idempotent = "repeats", true
 		fails.Group = "fails"
 		fails.Handle = func(e event.Event) (Effect, error) {
-			if !mended.Load() {
-				return nil, errors.New("not mended")
+			if !repaired.Load() {
+				return nil, errors.New("not repaired")
 			}
 			return record(e)
 		}
@@ -343,7 +343,7 @@ func TestConsumer(t *testing.T) {
 				}
 				for _, group := range groups {
 					if group.Lag+group.Pending != 0 {
-						return fmt.Errorf("%s has %d entries to come and %d in hand", group.Name, group.Lag, group.Pending)
+						return fmt.Errorf("%s has %d undelivered and %d pending entries", group.Name, group.Lag, group.Pending)
 					}
 				}
 				if n, gone := p.count("notifications"), len(p.deadLetters()); n != effects || gone != dead {
@@ -353,17 +353,17 @@ func TestConsumer(t *testing.T) {
 			})
 		}
 		settles(2, 1)
-		mended.Store(true)
+		repaired.Store(true)
 		if n, err := Redrive(t.Context(), p.stream, event.Orders); n != 1 || err != nil {
-			t.Errorf("%d dead letters are put back: %v", n, err)
+			t.Errorf("%d dead letters are redriven: %v", n, err)
 		}
 		settles(3, 0)
 		if n := p.count("handled_events"); n != 3 {
-			t.Errorf("%d events are remembered, want one in each group", n)
+			t.Errorf("%d events are recorded as handled, want one in each group", n)
 		}
 	})
 
-	t.Run("a type that isn't known is no poison", func(t *testing.T) {
+	t.Run("an event of an unknown type is skipped", func(t *testing.T) {
 		p := shared.fresh(t)
 		newer := newEvent()
 		newer.Type = "order.refunded"
@@ -373,7 +373,7 @@ func TestConsumer(t *testing.T) {
 		p.settles(1, 0, 0)
 	})
 
-	t.Run("an outage of the database kills nothing, however often replicas restart", func(t *testing.T) {
+	t.Run("a database outage creates no dead letters, however often replicas restart", func(t *testing.T) {
 		p := shared.fresh(t)
 		p.join()
 		const events = 40
@@ -405,7 +405,7 @@ func TestConsumer(t *testing.T) {
 		}
 	})
 
-	t.Run("what is the schema's fault waits until it is mended", func(t *testing.T) {
+	t.Run("events wait until the schema is repaired", func(t *testing.T) {
 		p := shared.fresh(t)
 		rename := func(from, to string) {
 			t.Helper()
@@ -418,12 +418,12 @@ func TestConsumer(t *testing.T) {
 		for range 3 {
 			p.publishEvent(newEvent())
 		}
-		// Two, so that each claims what the other waits with.
+		// Two consumers, so that each claims the entries of the other.
 		defer p.run(soon)()
 		defer p.run(soon)()
 		backingtest.Eventually(t, deadline, func() error {
 			if len(p.pending()) != 3 {
-				return errors.New("the events aren't in hand yet")
+				return errors.New("the events aren't delivered yet")
 			}
 			return nil
 		})
@@ -431,7 +431,7 @@ func TestConsumer(t *testing.T) {
 		p.settles(3, 0, 0)
 	})
 
-	t.Run("an effect that may be repeated keeps what it has done, and is remembered once it is complete", func(t *testing.T) {
+	t.Run("an idempotent effect keeps its partial results, and is recorded once it is complete", func(t *testing.T) {
 		p := shared.fresh(t)
 		e := newEvent()
 		p.publishEvent(e)
@@ -444,7 +444,7 @@ func TestConsumer(t *testing.T) {
 				tries++
 				_, err := db.Exec(ctx, "INSERT INTO notifications (id, user_id, type, title, body, order_id) VALUES ($1, $1, '', '', '', $1)", uuid.New())
 				if err == nil && tries < 3 {
-					err = errors.New("away")
+					err = errors.New("unavailable")
 				}
 				return err
 			}, nil
@@ -453,28 +453,28 @@ func TestConsumer(t *testing.T) {
 		p.settles(3, 0, 0)
 		stop()
 		if tries != 3 || p.count("handled_events") != 1 {
-			t.Errorf("tried %d times and remembered %d events, want 3 and 1", tries, p.count("handled_events"))
+			t.Errorf("tried %d times and recorded %d events, want 3 and 1", tries, p.count("handled_events"))
 		}
 	})
 
-	t.Run("what is done while a consumer stops is not done again", func(t *testing.T) {
+	t.Run("an effect that finishes while a consumer stops is not repeated", func(t *testing.T) {
 		p := shared.fresh(t)
 		p.publishEvent(newEvent())
 		d := definition(soon)
 		d.Idempotent = true
-		begun, goOn := make(chan struct{}), make(chan struct{})
+		started, proceed := make(chan struct{}), make(chan struct{})
 		d.Handle = func(event.Event) (Effect, error) {
-			return func(context.Context, postgres.Execer) error { close(begun); <-goOn; return nil }, nil // twice would panic
+			return func(context.Context, postgres.Execer) error { close(started); <-proceed; return nil }, nil // twice would panic
 		}
 		stop := p.runAs(d)
-		<-begun
-		go func() { time.Sleep(100 * time.Millisecond); close(goOn) }()
+		<-started
+		go func() { time.Sleep(100 * time.Millisecond); close(proceed) }()
 		stop()
 		defer p.runAs(d)()
 		p.settles(0, 0, 0)
 	})
 
-	t.Run("what can't be handled is dropped where nobody wants it kept", func(t *testing.T) {
+	t.Run("events that can't be handled are dropped with Discard", func(t *testing.T) {
 		p := shared.fresh(t)
 		p.publishEvent(newEventIn(""))
 		p.publishEvent(newEvent())
@@ -484,7 +484,7 @@ func TestConsumer(t *testing.T) {
 		p.settles(1, 0, 0)
 	})
 
-	t.Run("one that stops hands back what it has in hand", func(t *testing.T) {
+	t.Run("a stopping consumer hands its entries back", func(t *testing.T) {
 		p := shared.fresh(t)
 		blocker := p.postgres.Connect()
 		if _, err := blocker.Exec(t.Context(), "BEGIN; LOCK TABLE handled_events"); err != nil {
@@ -493,11 +493,11 @@ func TestConsumer(t *testing.T) {
 		for range 5 {
 			p.publishEvent(newEvent())
 		}
-		const stale = 10 * time.Minute // longer than the test: only what is handed back is claimed
+		const stale = 10 * time.Minute // longer than the test: only entries that were handed back are claimed
 		stop := p.run(stale)
 		backingtest.Eventually(t, deadline, func() error {
 			if len(p.pending()) != 5 {
-				return errors.New("the events aren't in hand yet")
+				return errors.New("the events aren't delivered yet")
 			}
 			return nil
 		})
@@ -505,7 +505,7 @@ func TestConsumer(t *testing.T) {
 		if _, err := blocker.Exec(t.Context(), "ROLLBACK"); err != nil {
 			t.Fatal(err)
 		}
-		// The first one's statement may still have committed: it has its effect once all the same.
+		// The first consumer's statement may still have committed: each event has its effect once.
 		defer p.run(stale)()
 		p.settles(5, 0, 0)
 	})

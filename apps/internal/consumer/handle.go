@@ -25,25 +25,25 @@ import (
 
 const (
 	maxDeliveries = 5
-	// A try ends by then also where the database hangs.
+	// Limits a try if the database hangs.
 	tryTimeout  = 4 * time.Second
 	longTimeout = time.Minute
-	// maxDeadLetters bounds what broken publishers can fill a Redis with that evicts nothing.
+	// Limits how much memory invalid events can take in a Redis that evicts nothing.
 	maxDeadLetters = 10_000
 	maxReasonBytes = 500
 )
 
-//go:embed bury.lua
-var buryScript string
+//go:embed deadletter.lua
+var deadLetterScript string
 
-// handle brings an entry as far as it comes: handled and acknowledged, left
-// pending, or dead. It fails where the stream does, and when ctx is done.
+// handle handles an entry and acknowledges it, or leaves it pending, or makes it a dead letter. It fails if
+// Redis fails or ctx is done.
 func (c *Consumer) handle(ctx context.Context, entry goredis.XMessage) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	e, effect, err := c.read(entry)
-	ctx, span := c.begin(ctx, e)
+	ctx, span := c.startSpan(ctx, e)
 	defer func() { telemetry.Finish(span, err) }()
 	log := c.log.With("entry", entry.ID, "event_id", e.ID, "type", c.label(e.Type))
 	result := unknown
@@ -65,9 +65,9 @@ func (c *Consumer) handle(ctx context.Context, entry goredis.XMessage) error {
 	return nil
 }
 
-// begin begins the span of an event. It is a part of the request that caused it,
-// and linked to it, as OpenTelemetry has it for what comes through a queue.
-func (c *Consumer) begin(ctx context.Context, e event.Event) (context.Context, trace.Span) {
+// startSpan starts the span of an event. The span is a child of the request that caused the event and has a
+// link to it, as OpenTelemetry recommends for messaging.
+func (c *Consumer) startSpan(ctx context.Context, e event.Event) (context.Context, trace.Span) {
 	ctx = e.Within(ctx)
 	if c.tracer == nil {
 		return ctx, noop.Span{}
@@ -75,8 +75,8 @@ func (c *Consumer) begin(ctx context.Context, e event.Event) (context.Context, t
 	return c.tracer.Start(ctx, "process "+string(c.Stream), trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(trace.LinkFromContext(ctx)))
 }
 
-// read reads an entry, and its effect if its type is known. What the
-// entry makes fail here, it alone is to blame for, and a panic is no exception.
+// read parses an entry, and returns its effect if the consumer handles its type. Any failure here, including
+// a panic, is the fault of the entry.
 func (c *Consumer) read(entry goredis.XMessage) (e event.Event, effect Effect, err error) {
 	defer func() {
 		if value := recover(); value != nil {
@@ -89,8 +89,8 @@ func (c *Consumer) read(entry goredis.XMessage) (e event.Event, effect Effect, e
 	return e, effect, err
 }
 
-// apply applies the effect of an event. It tries for as long as it isn't done
-// and the event isn't to blame, or until ctx is done.
+// apply applies the effect of an event. It retries until the effect succeeds, the event itself is at fault,
+// or ctx is done.
 func (c *Consumer) apply(ctx context.Context, log *slog.Logger, id uuid.UUID, effect Effect) (outcome, error) {
 	for failures := 1; ; failures++ {
 		applied, err := c.try(ctx, id, effect)
@@ -109,10 +109,10 @@ func (c *Consumer) apply(ctx context.Context, log *slog.Logger, id uuid.UUID, ef
 	}
 }
 
-const remember = "INSERT INTO handled_events (consumer, event_id) VALUES ($1, $2) ON CONFLICT DO NOTHING"
+const recordHandled = "INSERT INTO handled_events (consumer, event_id) VALUES ($1, $2) ON CONFLICT DO NOTHING"
 
-// try applies the effect in the transaction that remembers the event: of several
-// at once, one inserts the row and the others wait for how that ends.
+// try applies the effect in the transaction that records the event as handled. Of concurrent tries, one
+// inserts the row and the others wait for its transaction.
 func (c *Consumer) try(ctx context.Context, id uuid.UUID, effect Effect) (applied bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.limit)
 	defer cancel()
@@ -120,7 +120,7 @@ func (c *Consumer) try(ctx context.Context, id uuid.UUID, effect Effect) (applie
 		return c.repeat(ctx, id, effect)
 	}
 	err = pgx.BeginFunc(ctx, c.pool, func(tx pgx.Tx) error {
-		first, err := tx.Exec(ctx, remember, c.Group, id)
+		first, err := tx.Exec(ctx, recordHandled, c.Group, id)
 		applied = err == nil && first.RowsAffected() == 1
 		if !applied {
 			return err
@@ -133,7 +133,7 @@ func (c *Consumer) try(ctx context.Context, id uuid.UUID, effect Effect) (applie
 	return applied, nil
 }
 
-// repeat applies the effect of an event that isn't remembered, and then remembers it.
+// repeat applies the effect of an event that isn't recorded as handled, and then records it.
 func (c *Consumer) repeat(ctx context.Context, id uuid.UUID, effect Effect) (applied bool, err error) {
 	var known bool
 	err = c.pool.QueryRow(ctx, "SELECT EXISTS (SELECT FROM handled_events WHERE consumer = $1 AND event_id = $2)", c.Group, id).Scan(&known)
@@ -143,31 +143,30 @@ func (c *Consumer) repeat(ctx context.Context, id uuid.UUID, effect Effect) (app
 	if err := effect(ctx, c.pool); err != nil {
 		return false, err
 	}
-	// What is done is remembered, also by a replica that is to stop.
+	// Record a finished effect even if the replica must stop.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tryTimeout)
 	defer cancel()
-	_, err = c.pool.Exec(ctx, remember, c.Group, id)
+	_, err = c.pool.Exec(ctx, recordHandled, c.Group, id)
 	return err == nil, err
 }
 
-// Refusal is the failure of an effect that the event itself is to blame for.
+// Refusal is the error of an effect that fails by the fault of the event.
 type Refusal struct{ Cause error }
 
 func (r Refusal) Error() string { return r.Cause.Error() }
 
-// refused reports whether the event is to blame: by a Refusal, or because the
-// database has answered and won't take what the event says. Whether
-// postgres.Failure calls it unavailable wouldn't do: a missing table isn't that,
-// and no event's fault either.
+// refused reports whether the event is at fault: err is a Refusal, or the database refuses the data of the
+// event. The opposite of problem.Unavailable would not do: a missing table is neither unavailable nor the
+// fault of an event.
 func refused(err error) bool {
 	if _, ok := errors.AsType[Refusal](err); ok {
 		return true
 	}
-	answer, ok := errors.AsType[*pgconn.PgError](err)
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	if !ok {
 		return false
 	}
-	switch answer.Code[:2] { // the class of the SQLSTATE, PostgreSQL manual, appendix A
+	switch pgErr.Code[:2] { // the class of the SQLSTATE, PostgreSQL manual, appendix A
 	case "22", // data exception
 		"23": // integrity constraint violation
 		return true
@@ -175,9 +174,8 @@ func refused(err error) bool {
 	return false
 }
 
-// fail leaves an entry pending that has failed by its own fault, or sends it to
-// the dead letters if it was delivered often enough. Where even that fails, the
-// entry stays pending, too: it must not stop those behind it.
+// fail leaves an entry pending that failed by its own fault, or makes it a dead letter after maxDeliveries.
+// If Redis fails, the entry stays pending, so that the consumer can go on with the next one.
 func (c *Consumer) fail(ctx context.Context, log *slog.Logger, entry goredis.XMessage, t event.Type, cause error) {
 	reason := cause.Error()
 	if len(reason) > maxReasonBytes {
@@ -188,14 +186,14 @@ func (c *Consumer) fail(ctx context.Context, log *slog.Logger, entry goredis.XMe
 	if c.Discard {
 		kept = 0
 	}
-	verdict, err := c.bury.Run(ctx, c.redis, []string{string(c.Stream), c.Stream.DeadLetters()},
+	result, err := c.deadLetter.Run(ctx, c.redis, []string{string(c.Stream), c.Stream.DeadLetters()},
 		c.Group, entry.ID, maxDeliveries, kept, reason, time.Now().UTC().Format(time.RFC3339Nano)).Int64Slice()
 	if err != nil {
-		log.WarnContext(ctx, "event failed, and how often is not known", "stream", err)
+		log.WarnContext(ctx, "event failed, and the number of its deliveries is unknown", "stream", err)
 		return
 	}
-	log = log.With("deliveries", verdict[0])
-	if isDead := verdict[1] == 1; !isDead {
+	log = log.With("deliveries", result[0])
+	if isDead := result[1] == 1; !isDead {
 		log.WarnContext(ctx, "event failed and will be tried again")
 		return
 	}

@@ -11,8 +11,7 @@ import (
 )
 
 const (
-	// goneAfter is how long a consumer has said nothing that will never be heard
-	// of again: each has a name of its own.
+	// goneAfter is how long a consumer must be idle to count as gone. Its name is never used again.
 	goneAfter = time.Hour
 	// rememberFor is longer than the 7 days for which publishers can replay.
 	rememberFor = 14 * 24 * time.Hour
@@ -21,7 +20,7 @@ const (
 //go:embed remove.lua
 var removeScript string
 
-// Chores remove consumers that are gone and what need not be remembered of handled events.
+// Chores returns the chores that remove gone consumers and old records of handled events.
 func (c *Consumer) Chores() []background.Chore {
 	return []background.Chore{
 		func(ctx context.Context) error { return c.removeGone(ctx, goneAfter) },
@@ -29,15 +28,14 @@ func (c *Consumer) Chores() []background.Chore {
 	}
 }
 
-// forget deletes what says that an event was handled longer than age ago. An
-// event that comes again after that has its effect again.
+// forget deletes the records of events that were handled longer than age ago. Such an event would have its
+// effect again.
 func (c *Consumer) forget(ctx context.Context, age time.Duration) error {
 	return postgres.DeleteOld(ctx, c.pool, "handled_events", "consumer, event_id", "handled_at", age)
 }
 
-// removeGone removes consumers that have been idle for so long and have nothing
-// pending. One that is still there, on a stream where nothing happens, comes
-// back by itself with its next entry.
+// removeGone removes consumers that have been idle for that time and have no pending entry. A consumer that
+// is still running on an idle stream returns with its next entry.
 func (c *Consumer) removeGone(ctx context.Context, idle time.Duration) error {
 	err := c.remove.Run(ctx, c.redis, []string{string(c.Stream)}, c.Group, idle.Milliseconds()).Err()
 	if err != nil {

@@ -21,13 +21,13 @@ func TestHousekeeping(t *testing.T) {
 	defer func() { _ = client.Close() }()
 	c := New(definition(never), client, p.pool, log, registry, nil)
 
-	t.Run("without a stream there is nothing to do", func(t *testing.T) {
+	t.Run("a missing stream is no error", func(t *testing.T) {
 		if err := c.removeGone(t.Context(), 0); err != nil {
 			t.Error(err)
 		}
 	})
 
-	t.Run("consumers that are gone are removed, with nothing that is pending", func(t *testing.T) {
+	t.Run("gone consumers are removed unless they have a pending entry", func(t *testing.T) {
 		p.join()
 		p.publishEvent(newEvent())
 		p.takeAs("busy")
@@ -38,20 +38,20 @@ func TestHousekeeping(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := p.consumers(); !slices.Equal(got, []string{"busy", "gone"}) {
-			t.Errorf("there are %v, and none has been idle for an hour", got)
+			t.Errorf("the consumers are %v, but none has been idle for an hour", got)
 		}
 		backingtest.Eventually(t, deadline, func() error {
 			if err := c.removeGone(t.Context(), 10*time.Millisecond); err != nil {
 				t.Fatal(err)
 			}
 			if got := p.consumers(); !slices.Equal(got, []string{"busy"}) {
-				return fmt.Errorf("there are %v, want the one with an entry pending", got)
+				return fmt.Errorf("the consumers are %v, want only the one with a pending entry", got)
 			}
 			return nil
 		})
 	})
 
-	t.Run("old events are forgotten in batches, others are not", func(t *testing.T) {
+	t.Run("only old records of events are deleted, in batches", func(t *testing.T) {
 		_, err := p.pool.Exec(t.Context(), `INSERT INTO handled_events
 			SELECT 'c', gen_random_uuid(), now() - CASE WHEN n <= 2500 THEN interval '15 days' ELSE interval '13 days' END
 			FROM generate_series(1, 2510) AS n`)
@@ -62,7 +62,7 @@ func TestHousekeeping(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n := p.count("handled_events"); n != 10 {
-			t.Errorf("%d events are remembered, want 10", n)
+			t.Errorf("%d events are recorded, want 10", n)
 		}
 	})
 }

@@ -15,16 +15,16 @@ import (
 	"platform.example/apps/internal/event"
 )
 
-// watchInterval is below the usual 15 s between two scrapes.
+// watchInterval is below the usual scrape interval of 15 s.
 const watchInterval = 5 * time.Second
 
-// outcome is what became of an event.
+// outcome is the result of handling an event.
 type outcome string
 
 const (
 	handled   outcome = "handled"
 	duplicate outcome = "duplicate" // handled before
-	unknown   outcome = "unknown"   // of a type that this consumer leaves to others, or that a newer publisher has
+	unknown   outcome = "unknown"   // of a type that this consumer doesn't handle
 	dead      outcome = "dead"
 )
 
@@ -41,13 +41,13 @@ func newMetrics(d Definition, registry prometheus.Registerer) *metrics {
 	}
 	m := &metrics{
 		events: auto.NewCounterVec(prometheus.CounterOpts{
-			Name: prefix + "events_handled_total", Help: "Events that are done with, by what became of them.",
+			Name: prefix + "events_handled_total", Help: "Events handled, by type and outcome.",
 		}, []string{"type", "outcome"}),
-		lag:         gauge("stream_lag", "Entries of the stream that no consumer has been given yet."),
-		pending:     gauge("stream_pending", "Entries of the stream that were given to a consumer and aren't acknowledged."),
+		lag:         gauge("stream_lag", "Entries of the stream that are not delivered yet."),
+		pending:     gauge("stream_pending", "Entries of the stream that are delivered and not acknowledged."),
 		deadLetters: gauge("dead_letters", "Entries of the stream that could not be handled."),
 	}
-	for _, t := range d.Types { // a counter that starts with its first event misses it
+	for _, t := range d.Types { // so that rate() sees the first event
 		for _, o := range []outcome{handled, duplicate, dead} {
 			m.events.WithLabelValues(string(t), string(o))
 		}
@@ -57,7 +57,8 @@ func newMetrics(d Definition, registry prometheus.Registerer) *metrics {
 
 func (m *metrics) handled(label string, o outcome) { m.events.WithLabelValues(label, string(o)).Inc() }
 
-// label keeps made-up types from becoming label values.
+// label returns the type, or "other" for a type that the consumer doesn't handle: publishers can't create
+// label values.
 func (c *Consumer) label(t event.Type) string {
 	if slices.Contains(c.Types, t) {
 		return string(t)
@@ -65,12 +66,12 @@ func (c *Consumer) label(t event.Type) string {
 	return "other"
 }
 
-// Watch keeps the metrics of the stream right until ctx is done. While Redis is
-// away they stay as they were.
+// Watch updates the gauges of the stream until ctx is done. While Redis is unavailable they keep their
+// values.
 func (c *Consumer) Watch(ctx context.Context) {
 	background.Every(ctx, watchInterval, func() {
 		if err := c.measure(ctx); err != nil {
-			c.log.Debug("the stream could not be measured", "cause", err)
+			c.log.Debug("measuring the stream failed", "cause", err)
 		}
 	})
 }
@@ -84,9 +85,9 @@ func (c *Consumer) measure(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("measuring %s: %w", c.Stream.DeadLetters(), err)
 	}
-	// Without the group, all that there is has yet to be delivered.
+	// Without the group no entry is delivered.
 	group := goredis.XInfoGroup{Lag: length}
-	if length > 0 { // else there may be no stream, of which XINFO says an error
+	if length > 0 { // XINFO fails if there is no stream
 		groups, err := c.redis.XInfoGroups(ctx, string(c.Stream)).Result()
 		if err != nil {
 			return fmt.Errorf("measuring the group: %w", err)
@@ -97,7 +98,7 @@ func (c *Consumer) measure(ctx context.Context) error {
 			}
 		}
 	}
-	if group.Lag >= 0 { // Redis can't tell after entries were deleted one by one
+	if group.Lag >= 0 { // unknown after entries were deleted one by one
 		c.metrics.lag.Set(float64(group.Lag))
 	}
 	c.metrics.pending.Set(float64(group.Pending))

@@ -13,16 +13,16 @@ import (
 //go:embed redrive.lua
 var redriveScript string
 
-// Redrive puts the dead letters of a stream back into it, and returns how many
-// there were. All groups of the stream get them. A group that has handled an event skips it by its id, until rememberFor
-// has passed since then: only in the group that failed does a letter have an effect.
-func Redrive(ctx context.Context, stream *goredis.Client, of event.Stream) (letters int, err error) {
+// Redrive moves the dead letters of a stream back into the stream, and returns their number. All groups of
+// the stream receive them. A group that has handled an event skips it by id, until rememberFor has passed: a
+// letter has an effect only in the group that failed.
+func Redrive(ctx context.Context, client *goredis.Client, stream event.Stream) (letters int, err error) {
 	script := goredis.NewScript(redriveScript)
 	for {
-		n, err := script.Run(ctx, stream, []string{of.DeadLetters(), string(of)}, batchSize).Int()
+		n, err := script.Run(ctx, client, []string{stream.DeadLetters(), string(stream)}, batchSize).Int()
 		letters += n
 		if err != nil {
-			return letters, fmt.Errorf("putting back the dead letters of %s (%d are back): %w", of, letters, err)
+			return letters, fmt.Errorf("redriving the dead letters of %s (%d are done): %w", stream, letters, err)
 		}
 		if n < batchSize {
 			return letters, nil

@@ -1,5 +1,5 @@
--- Puts dead letters back into their stream, without what was added when they died.
--- KEYS: the dead letters, the stream. ARGV: how many at most. Returns how many.
+-- Moves dead letters back into their stream, without the fields added by deadletter.lua.
+-- KEYS: the dead letters, the stream. ARGV: the maximum number. Returns the number.
 local letters = redis.call('XRANGE', KEYS[1], '-', '+', 'COUNT', ARGV[1])
 for _, letter in ipairs(letters) do
   local fields = {}

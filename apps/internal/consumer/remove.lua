@@ -1,8 +1,8 @@
--- Removes consumers that are long gone. One with entries pending stays: they
--- would be lost with it.
--- KEYS: the stream. ARGV: group, idle milliseconds that are long. Returns how many.
+-- Removes gone consumers. A consumer with pending entries stays: they would be
+-- lost with it.
+-- KEYS: the stream. ARGV: group, minimum idle time in milliseconds. Returns the number.
 local removed = 0
--- Without the stream or the group there is an error in place of the list, and nothing to do.
+-- Without the stream or the group, XINFO returns an error instead of the list.
 for _, consumer in ipairs(redis.pcall('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   local is = {}
   for i = 1, #consumer, 2 do

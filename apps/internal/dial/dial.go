@@ -1,5 +1,5 @@
-// Package dial opens connections to a Service of the platform and remembers its
-// addresses, so that an outage of the cluster's DNS fails no request.
+// Package dial opens connections to a Service of the platform and caches its addresses, so that an outage of
+// the cluster's DNS fails no request.
 package dial
 
 import (
@@ -12,36 +12,33 @@ import (
 	"time"
 )
 
-// KeepAlive is the interval of TCP probes on connections to a store, as pgx and go-redis have it.
+// KeepAlive is the interval of TCP keep-alive probes on connections to a store, as in pgx and go-redis.
 const KeepAlive = 5 * time.Minute
 
 const (
-	// resolvedFor is how long addresses are used before they are looked up again:
-	// a Service keeps its own as long as it lives, and a lookup for every
-	// connection would be most of the load of the cluster's DNS.
+	// resolvedFor is how long addresses are used before they are resolved again: a Service keeps its address
+	// as long as it exists, and a lookup for every connection would be most of the load of the cluster's DNS.
 	resolvedFor = 30 * time.Second
-	// retryAfter is the time between lookups while DNS doesn't answer.
+	// retryAfter is the time between lookups while DNS doesn't respond.
 	retryAfter    = time.Second
 	lookupTimeout = 10 * time.Second
-	// patience is how long a connection waits for a lookup that is due, for a name
-	// that may have moved, before it uses the known addresses.
+	// patience is how long a connection waits for a due lookup before it uses the cached addresses.
 	patience = 100 * time.Millisecond
 )
 
-// Dialer opens connections to one host. Known addresses are used for as long as
-// a lookup doesn't answer.
+// Dialer opens connections to one host. It uses the cached addresses while a lookup doesn't respond.
 type Dialer struct {
 	net.Dialer // its Resolver, if it has one, resolves the host
 
 	mu        sync.Mutex
-	addresses []string      // host:port, of numbers; empty before the first lookup
-	until     time.Time     // when they are due to be looked up again
-	renewing  chan struct{} // closed when the lookup under way ends; nil without one
+	addresses []string      // IP:port; empty before the first lookup
+	until     time.Time     // when the next lookup is due
+	renewing  chan struct{} // closed when the running lookup ends; nil if there is none
 }
 
-// DialContext connects to host:port, always the same, or to an address, which
-// needs no lookup: pgx cancels a query at the address of its connection. It fails
-// as net.Dialer does.
+// DialContext connects to hostPort. It is either the same host:port in every call, or an IP:port, which needs
+// no lookup: pgx cancels a query at the IP address of its connection. Errors are *net.OpError, as those of
+// net.Dialer.
 func (d *Dialer) DialContext(ctx context.Context, network, hostPort string) (net.Conn, error) {
 	if _, err := netip.ParseAddrPort(hostPort); err == nil {
 		return d.Dialer.DialContext(ctx, network, hostPort)
@@ -67,7 +64,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, hostPort string) (net
 	return nil, &net.OpError{Op: "dial", Net: network, Err: errors.Join(failures...)}
 }
 
-// dial connects to an address within its share of the time that is left.
+// dial connects to an address within its share of the remaining time.
 func (d *Dialer) dial(ctx context.Context, network, address string, left int) (net.Conn, error) {
 	if end, ok := ctx.Deadline(); ok && left > 1 {
 		limited, cancel := context.WithTimeout(ctx, time.Until(end)/time.Duration(left))
@@ -88,7 +85,7 @@ func (d *Dialer) resolve(ctx context.Context, hostPort string) ([]string, error)
 		go d.renew(hostPort, d.renewing)
 		ended := d.renewing
 		d.mu.Unlock()
-		select { // only who finds it due waits: during an outage of DNS, one connection in lookupTimeout
+		select { // only one connection per lookupTimeout waits
 		case <-ended:
 		case <-time.After(patience):
 		case <-ctx.Done():

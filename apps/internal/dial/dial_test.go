@@ -20,7 +20,7 @@ func listen(t *testing.T) (listener net.Listener, at string) {
 	return listener, net.JoinHostPort("localhost", port)
 }
 
-func TestAHostIsLookedUpOnceAndAgainAfterAFailure(t *testing.T) {
+func TestHostIsResolvedOnceAndAgainAfterFailure(t *testing.T) {
 	listener, at := listen(t)
 	var d Dialer
 	for range 2 {
@@ -31,24 +31,24 @@ func TestAHostIsLookedUpOnceAndAgainAfterAFailure(t *testing.T) {
 		_ = conn.Close()
 	}
 	if d.addresses == nil || d.until.IsZero() {
-		t.Error("it doesn't remember where the host is")
+		t.Error("the addresses aren't cached")
 	}
 	_ = listener.Close()
 	if _, err := d.DialContext(t.Context(), "tcp4", at); err == nil || !d.until.IsZero() {
-		t.Errorf("after a failure (%v) it doesn't look again", err)
+		t.Errorf("after a failure (%v) the host isn't resolved again", err)
 	}
 }
 
-// DNS accepts queries and never answers, after the addresses were due to be looked up again.
-func TestADNSOutageDelaysNoConnection(t *testing.T) {
+// DNS accepts queries and never responds, and a lookup is due.
+func TestDNSOutageDelaysNoConnection(t *testing.T) {
 	_, at := listen(t)
 	var d Dialer
 	if _, err := d.lookup(t.Context(), at); err != nil {
 		t.Fatal(err)
 	}
-	asked := make(chan struct{}, 100)
+	queries := make(chan struct{}, 100)
 	d.Resolver = &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		asked <- struct{}{}
+		queries <- struct{}{}
 		<-ctx.Done()
 		return nil, ctx.Err()
 	}}
@@ -64,21 +64,21 @@ func TestADNSOutageDelaysNoConnection(t *testing.T) {
 		}
 		_ = conn.Close()
 	}
-	<-asked // in the background
-	if len(asked) > 3 {
-		t.Errorf("%d lookups run at a time", len(asked)+1)
+	<-queries // of the background lookup
+	if len(queries) > 3 {
+		t.Errorf("%d lookups run at the same time", len(queries)+1)
 	}
 	var fresh Dialer
 	fresh.Resolver = d.Resolver
 	limited, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := fresh.DialContext(limited, "tcp4", hung); err == nil {
-		t.Error("the resolver that hangs answers: the test shows nothing")
+		t.Error("the hanging resolver responds: the test shows nothing")
 	}
 }
 
-// pgx cancels a query by the address of its connection, through the same dialer.
-func TestAnAddressIsDialledAsItIs(t *testing.T) {
+// pgx cancels a query at the address of its connection, through the same dialer.
+func TestAddressIsDialledWithoutLookup(t *testing.T) {
 	_, at := listen(t)
 	_, port, _ := net.SplitHostPort(at)
 	d := Dialer{addresses: []string{"127.0.0.2:1"}}
@@ -88,12 +88,12 @@ func TestAnAddressIsDialledAsItIs(t *testing.T) {
 	}
 	_ = conn.Close()
 	if d.addresses[0] != "127.0.0.2:1" || !d.until.IsZero() {
-		t.Errorf("it is taken for the host: %v", d.addresses)
+		t.Errorf("the address is taken for the host: %v", d.addresses)
 	}
 }
 
-// The first address swallows packets: the next one has its share of the time.
-func TestAnAddressThatHangsLeavesTimeForTheNext(t *testing.T) {
+// The first address drops packets: the next one gets its share of the time.
+func TestHangingAddressLeavesTimeForNext(t *testing.T) {
 	_, at := listen(t)
 	_, port, _ := net.SplitHostPort(at)
 	d := Dialer{addresses: []string{"127.0.0.3:1", net.JoinHostPort("127.0.0.1", port)}, until: time.Now().Add(time.Hour)}
@@ -113,7 +113,7 @@ func TestAnAddressThatHangsLeavesTimeForTheNext(t *testing.T) {
 	_ = conn.Close()
 }
 
-func TestTheNextAddressIsTriedWhenTheFirstFails(t *testing.T) {
+func TestNextAddressIsTriedAfterFailure(t *testing.T) {
 	_, at := listen(t)
 	_, port, _ := net.SplitHostPort(at)
 	d := Dialer{addresses: []string{net.JoinHostPort("127.0.0.2", port), net.JoinHostPort("127.0.0.1", port)}, until: time.Now().Add(time.Hour)}
@@ -124,10 +124,10 @@ func TestTheNextAddressIsTriedWhenTheFirstFails(t *testing.T) {
 	_ = conn.Close()
 }
 
-func TestAHostThatThereIsNotFailsAsADialDoes(t *testing.T) {
+func TestUnknownHostFailsLikeDial(t *testing.T) {
 	var d Dialer
 	_, err := d.DialContext(t.Context(), "tcp", "there-is-no-such-host.invalid:80")
 	if dial, ok := errors.AsType[*net.OpError](err); !ok || dial.Op != "dial" {
-		t.Errorf("it fails with %v", err)
+		t.Errorf("the error is %v", err)
 	}
 }

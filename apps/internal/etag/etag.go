@@ -1,5 +1,5 @@
-// Package etag tells clients the version of a resource as an entity tag, and holds
-// their requests to the versions that they name (RFC 9110, 8.8.3 and 13.1).
+// Package etag sends the version of a resource as an entity tag and evaluates conditional requests (RFC 9110,
+// 8.8.3 and 13.1).
 package etag
 
 import (
@@ -19,13 +19,13 @@ var (
 	list = regexp.MustCompile(`^[ \t,]*` + tag + `(?:[ \t]*,[ \t,]*` + tag + `)*[ \t,]*$`)
 )
 
-// Set tells the version with an answer.
-func Set(w http.ResponseWriter, version int64) { w.Header().Set("Etag", of(version)) }
+// Set sets the ETag header of a response to version.
+func Set(w http.ResponseWriter, version int64) { w.Header().Set("Etag", format(version)) }
 
-func of(version int64) string { return `"` + strconv.FormatInt(version, 10) + `"` }
+func format(version int64) string { return `"` + strconv.FormatInt(version, 10) + `"` }
 
-// NotModified sets the tag of a version. Where the client's If-None-Match names that
-// version, it answers 304 and reports true.
+// NotModified sets the ETag header to version. If the client's If-None-Match matches it, NotModified responds
+// with 304 and returns true.
 func NotModified(w http.ResponseWriter, r *http.Request, version int64) (bool, error) {
 	versions, every, err := read(r, "If-None-Match")
 	if err != nil {
@@ -39,19 +39,19 @@ func NotModified(w http.ResponseWriter, r *http.Request, version int64) (bool, e
 	return same, nil
 }
 
-// IfMatch returns the versions that a request may change; nil allows all.
+// IfMatch returns the versions in the If-Match header of a request; nil allows every version.
 func IfMatch(r *http.Request) ([]int64, error) {
 	versions, _, err := read(r, "If-Match")
 	return versions, err
 }
 
-// Failed returns the error of a request whose If-Match names no version of the resource.
+// Failed returns the error of a request whose If-Match doesn't match the version of the resource.
 func Failed() error {
-	return problem.New(problem.PreconditionFailed, "It has another version than those that If-Match names.", nil)
+	return problem.New(problem.PreconditionFailed, "The version of the resource does not match If-Match.", nil)
 }
 
-// read returns the versions that a header names. They are nil where there is no such
-// header, and where it is *: then every is true. A weak tag counts for If-None-Match alone.
+// read returns the versions in a header. They are nil without the header, and for *, for which every is true.
+// A weak tag matches only in If-None-Match.
 func read(r *http.Request, header string) (versions []int64, every bool, err error) {
 	values := r.Header.Values(header)
 	text := strings.TrimSpace(strings.Join(values, ","))
@@ -66,7 +66,7 @@ func read(r *http.Request, header string) (versions []int64, every bool, err err
 		if header == "If-None-Match" {
 			tag = strings.TrimPrefix(tag, "W/")
 		}
-		if version, err := strconv.ParseInt(strings.Trim(tag, `"`), 10, 64); err == nil && tag == of(version) {
+		if version, err := strconv.ParseInt(strings.Trim(tag, `"`), 10, 64); err == nil && tag == format(version) {
 			versions = append(versions, version)
 		}
 	}

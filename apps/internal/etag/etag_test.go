@@ -17,7 +17,7 @@ func TestConditions(t *testing.T) {
 		name     string
 		values   []string
 		versions []int64 // of If-Match; nil: all
-		modified int     // what If-None-Match answers for version 7: 200, 304 or invalid
+		modified int     // the status with If-None-Match for version 7: 200, 304 or invalid
 	}{
 		{"none", nil, nil, 200},
 		{"any", []string{"*"}, nil, 304},
@@ -30,7 +30,7 @@ func TestConditions(t *testing.T) {
 		{"a header that comes twice", []string{`"6"`, `"7"`}, []int64{6, 7}, 304},
 		{"a weak tag", []string{`W/"7"`}, []int64{}, 304},
 		{"a weak tag and a strong one", []string{`W/"6", "7"`}, []int64{7}, 304},
-		{"what is no version", []string{`"abc", "", "07", "+7", "7.0", "99999999999999999999"`}, []int64{}, 200},
+		{"not a version", []string{`"abc", "", "07", "+7", "7.0", "99999999999999999999"`}, []int64{}, 200},
 		{"a comma in a tag", []string{`"6,7"`}, []int64{}, 200},
 		{"characters beyond ASCII", []string{`"ä", "7"`}, []int64{7}, 304},
 
@@ -65,13 +65,13 @@ func TestConditions(t *testing.T) {
 				t.Fatalf("If-None-Match: %v", err)
 			}
 			if err == nil && (w.Code != test.modified || done != (w.Code == http.StatusNotModified) || w.Header().Get("ETag") != `"7"`) {
-				t.Errorf("If-None-Match is answered %d with %v, %t", w.Code, w.Header(), done)
+				t.Errorf("If-None-Match: status %d with %v, %t", w.Code, w.Header(), done)
 			}
 		})
 	}
 }
 
-// A header is refused, or names versions whose tags stand in it; a weak tag allows no change.
+// A header is refused, or the returned versions have their tags in it; a weak tag allows no change.
 func FuzzIfMatch(f *testing.F) {
 	for _, seed := range []string{"*", `"7"`, `W/"7"`, `"6", "7"`, `, "6",, "7" ,`, `"6,7"`, `"7`, "", `"ä"`, `"\x00"`, `"-7"`, `W/W/"7"`, `"07"`} {
 		f.Add(seed)
@@ -79,10 +79,10 @@ func FuzzIfMatch(f *testing.F) {
 	f.Fuzz(func(t *testing.T, header string) {
 		request := &http.Request{Header: http.Header{"If-Match": {header}, "If-None-Match": {header}}}
 		versions, err := IfMatch(request)
-		answer := httptest.NewRecorder()
-		same, failed := NotModified(answer, request, 7)
-		if (err == nil) != (failed == nil) || same != (answer.Code == http.StatusNotModified) {
-			t.Errorf("%q: %v as If-Match, %v as If-None-Match, %d", header, err, failed, answer.Code)
+		response := httptest.NewRecorder()
+		same, failed := NotModified(response, request, 7)
+		if (err == nil) != (failed == nil) || same != (response.Code == http.StatusNotModified) {
+			t.Errorf("%q: %v as If-Match, %v as If-None-Match, %d", header, err, failed, response.Code)
 		}
 		if err != nil {
 			if p, ok := errors.AsType[*problem.Error](err); !ok || p.Code != problem.Malformed {
@@ -94,7 +94,7 @@ func FuzzIfMatch(f *testing.F) {
 			t.Errorf("%q allows %v", header, versions)
 		}
 		for _, version := range versions {
-			if strings.Count(header, of(version)) == strings.Count(header, "W/"+of(version)) {
+			if strings.Count(header, format(version)) == strings.Count(header, "W/"+format(version)) {
 				t.Errorf("%q allows %d", header, version)
 			}
 		}

@@ -1,5 +1,4 @@
-// Package event is what services tell each other through streams: the form of an
-// event and where it stands, which publisher and consumers share.
+// Package event defines the events that services exchange through streams. Publisher and consumers share it.
 package event
 
 import (
@@ -17,26 +16,26 @@ import (
 // Stream is the key of a Redis stream. One service publishes to it.
 type Stream string
 
-// The streams there are.
+// The streams.
 const (
-	Orders Stream = "orders:events" // in order per order; the data is an Order
-	Users  Stream = "users:events"  // in order per user; the data is a User
-	Mails  Stream = "users:mail"    // emails to users; the data is a User, with what only the user may see
+	Orders Stream = "orders:events" // ordered for each order; the data is an Order
+	Users  Stream = "users:events"  // ordered for each user; the data is a User
+	Mails  Stream = "users:mail"    // emails to users; the data is a User, with a secret that only the user may see
 )
 
-// DeadLetters is the stream of the events that a consumer could not handle.
+// DeadLetters returns the key of the stream with the events that a consumer could not handle.
 func (s Stream) DeadLetters() string { return string(s) + ":dead" }
 
-// field is the name of the data in an entry: order in orders:events.
+// field returns the name of the data in an entry, such as order in orders:events.
 func (s Stream) field() string {
 	name, _, _ := strings.Cut(string(s), "s:")
 	return name
 }
 
-// Type says what happened.
+// Type is the type of an event.
 type Type string
 
-// What happens to orders.
+// The types of events of orders.
 const (
 	OrderCreated   Type = "order.created"
 	OrderPaid      Type = "order.paid"
@@ -45,10 +44,10 @@ const (
 	OrderCancelled Type = "order.cancelled"
 )
 
-// UserDeleted is what happens to users.
+// UserDeleted is the type of the event of a deleted user.
 const UserDeleted Type = "user.deleted"
 
-// What users get emails about.
+// The types of emails to users.
 const (
 	EmailToConfirm         Type = "user.email_to_confirm"         // with the address to confirm, and a link
 	EmailChangeRequested   Type = "user.email_change_requested"   // with the address that is to be replaced
@@ -56,43 +55,42 @@ const (
 	PasswordChanged        Type = "user.password_changed"
 )
 
-// Event is something that happened, told at least once: who consumes it must
-// know by the ID what it has handled already.
+// Event is a fact that is delivered at least once. A consumer recognises a repetition by the ID.
 type Event struct {
 	ID          uuid.UUID
 	Type        Type
 	OccurredAt  time.Time
 	Traceparent string          // W3C trace context of the request that caused it; may be empty
-	Data        json.RawMessage // the Order or User right after the event
+	Data        json.RawMessage // the Order or User just after the event
 }
 
-// Within returns ctx as a part of the request that caused e.
+// Within returns ctx with the trace context of the request that caused e.
 func (e Event) Within(ctx context.Context) context.Context {
 	return propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": e.Traceparent})
 }
 
-// Order is an order right after the event. It holds no personal data but the user's id.
+// Order is an order just after the event. Its only personal data is the user's id.
 type Order struct {
 	ID       uuid.UUID `json:"id"`
-	UserID   uuid.UUID `json:"user_id"` // uuid.Nil where the user is deleted
+	UserID   uuid.UUID `json:"user_id"` // uuid.Nil if the user is deleted
 	Status   string    `json:"status"`
 	Total    int64     `json:"total"`    // minor units of the currency
 	Currency string    `json:"currency"` // ISO 4217
 	Version  int64     `json:"version"`  // grows with every change of the order
 }
 
-// User is a user right after the event.
+// User is a user just after the event.
 type User struct {
 	ID    uuid.UUID `json:"id"`
-	Email string    `json:"email,omitempty"` // where the event is about an email
-	// Secret is the token of a link. The outbox forgets it once it is published.
+	Email string    `json:"email,omitempty"` // of events about an email
+	// Secret is the token of a link. The outbox removes it once it is published.
 	Secret string `json:"secret,omitempty"`
 }
 
 func (o Order) subject() uuid.UUID { return o.ID }
 func (u User) subject() uuid.UUID  { return u.ID }
 
-// Data returns the data of e. It fails where e is about something else.
+// Data decodes the data of e. It fails if the data has another form.
 func Data[T interface{ subject() uuid.UUID }](e Event) (T, error) {
 	var data T
 	if err := json.Unmarshal(e.Data, &data); err != nil {
@@ -104,7 +102,7 @@ func Data[T interface{ subject() uuid.UUID }](e Event) (T, error) {
 	return data, nil
 }
 
-// The fields of a stream's entry, beside the data.
+// The fields of a stream entry, besides the data.
 const (
 	fieldID          = "id"
 	fieldType        = "type"
@@ -112,7 +110,7 @@ const (
 	fieldTraceparent = "traceparent"
 )
 
-// Fields are the fields of the entry that tells e, as name, value, name, value.
+// Fields returns the fields of e's entry in the order name, value, name, value.
 func (s Stream) Fields(e Event) []any {
 	return []any{
 		fieldID, e.ID.String(),
@@ -123,8 +121,8 @@ func (s Stream) Fields(e Event) []any {
 	}
 }
 
-// Parse reads the fields of an entry. It fails where they are no event, and
-// leaves it to the consumer whether it knows the type and the data.
+// Parse returns the event in the fields of an entry. It fails if a field is missing or malformed; it checks
+// neither the type nor the data.
 func (s Stream) Parse(fields map[string]any) (Event, error) {
 	text := func(name string) string { value, _ := fields[name].(string); return value }
 	id, idErr := uuid.Parse(text(fieldID))

@@ -19,7 +19,7 @@ var created = Event{
 		`"total":1152921504606846976,"currency":"EUR","version":1}`),
 }
 
-// entry is what a client of Redis returns of an entry.
+// entry returns the fields as a Redis client returns them.
 func entry(t testing.TB, e Event) map[string]any {
 	t.Helper()
 	fields := Orders.Fields(e)
@@ -30,7 +30,7 @@ func entry(t testing.TB, e Event) map[string]any {
 	return read
 }
 
-func TestWhatIsToldIsWhatIsRead(t *testing.T) {
+func TestFieldsParseToTheSameEvent(t *testing.T) {
 	got, err := Orders.Parse(entry(t, created))
 	if err != nil || !reflect.DeepEqual(got, created) {
 		t.Errorf("got %+v, %v", got, err)
@@ -44,7 +44,7 @@ func TestWhatIsToldIsWhatIsRead(t *testing.T) {
 	}
 }
 
-func TestWhatIsNoEventIsRefused(t *testing.T) {
+func TestParseRefusesInvalidEvents(t *testing.T) {
 	for name, change := range map[string]map[string]any{
 		"no id":           {fieldID: nil},
 		"a broken id":     {fieldID: "1"},
@@ -76,12 +76,12 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		if again, err := Orders.Parse(entry(t, got)); err != nil || again.ID != got.ID || !bytes.Equal(again.Data, got.Data) || !again.OccurredAt.Equal(got.OccurredAt) {
-			t.Errorf("%+v is told as %+v, %v", got, again, err)
+			t.Errorf("%+v becomes %+v, %v", got, again, err)
 		}
 	})
 }
 
-// Data that is decoded names its subject, and encodes and decodes as the same data.
+// Decoded data has a subject, and encodes and decodes to the same data.
 func FuzzData(f *testing.F) {
 	for _, seed := range []string{"", "{}", "null", `{"id":"0190f3a0-0000-7000-8000-000000000001"}`, `{"id":""}`, `{"id":1}`, `{"ID":"0190f3a0-0000-7000-8000-000000000001","total":1e3}`,
 		`{"id":"0190f3a0-0000-7000-8000-000000000001","user_id":"0190f3a0-0000-7000-8000-000000000002","status":"paid","total":9223372036854775807,"currency":"EUR","version":2}`,

@@ -1,5 +1,4 @@
-// Package health answers whether a service lives, whether it can be sent
-// requests, and what it is.
+// Package health reports whether a service is alive, whether it can serve requests, and which release it is.
 package health
 
 import (
@@ -16,25 +15,25 @@ import (
 )
 
 const (
-	// checkTimeout is shorter than the kubelet's default probe timeout of 1 s,
-	// so that the answer that names the unwell part still arrives.
+	// checkTimeout is shorter than the kubelet's default probe timeout of 1 s, so that the response that
+	// names the failed check still arrives.
 	checkTimeout = 500 * time.Millisecond
-	// reportLife bounds how often checks run, however often they are asked for.
+	// reportLife limits how often checks run.
 	reportLife = time.Second
-	// introduction is how long a new process may take to reach each part for the first time. A cluster's network lets a new pod
-	// through after seconds, and those who have to reach it no sooner: until then it would fail what it is sent. A part that
-	// is down for everybody keeps nobody out for longer.
-	introduction = 15 * time.Second
+	// startupTime is how long a new process may take to pass each check for the first time. A cluster's
+	// network connects a new pod only after seconds, and a replica that is ready earlier would fail its
+	// requests. After that time an unavailable dependency keeps no replica from becoming ready.
+	startupTime = 15 * time.Second
 )
 
-// Check looks at one part that the service depends on.
+// Check checks one dependency of the service.
 type Check struct {
 	Name     string
-	Required bool // unwell means unready; else the service is merely degraded
+	Required bool // a failure means unready; otherwise only degraded
 	Probe    func(context.Context) error
 }
 
-// Health knows the state of the process.
+// Health reports the state of the process.
 type Health struct {
 	service  config.Service
 	log      *slog.Logger
@@ -43,23 +42,23 @@ type Health struct {
 	started  time.Time
 
 	mu     sync.Mutex      // held while checks run: others wait for the same results
-	met    map[string]bool // the parts that were well once
+	passed map[string]bool // the checks that have passed at least once
 	last   map[string]string
 	lastAt time.Time
 }
 
-// status is what a service says of itself.
+// status is the state of the service.
 type status string
 
 const (
 	ok       status = "ok"
-	degraded status = "degraded" // serves, without a part that it can do without
+	degraded status = "degraded" // serves, without a dependency that it can do without
 	unready  status = "unready"
-	starting status = "starting" // has not reached each part yet
+	starting status = "starting" // has not passed each check yet
 	draining status = "draining" // serves, and is about to stop
 )
 
-// What is said of one part.
+// The results of a check.
 const (
 	well   = "ok"
 	unwell = "unwell"
@@ -70,25 +69,23 @@ type report struct {
 	Checks map[string]string `json:"checks"`
 }
 
-// New returns the health of service with these checks.
+// New returns the Health of service with these checks.
 func New(service config.Service, log *slog.Logger, checks ...Check) *Health {
-	return &Health{service: service, log: log, checks: checks, started: time.Now(), met: map[string]bool{}}
+	return &Health{service: service, log: log, checks: checks, started: time.Now(), passed: map[string]bool{}}
 }
 
-// Drain says that the service is about to stop. It can still be sent requests:
-// Kubernetes takes the pod that it has told to stop out of its Service, and
-// leads to it again while no other is ready, but only if it says that it can serve.
+// Drain marks the service as about to stop. It can still serve requests: Kubernetes removes a terminating pod
+// from its Service, but routes to it while no other pod is ready, if its readiness probe passes.
 func (h *Health) Drain() { h.draining.Store(true) }
 
-// Livez answers 200 as long as the process can answer at all. It depends on
-// nothing outside: restarting a service doesn't mend its database.
+// Livez responds with 200 while the process can respond at all. It depends on nothing outside the process: a
+// restart doesn't repair its database.
 func (h *Health) Livez(w http.ResponseWriter, _ *http.Request) {
 	write(w, http.StatusOK, map[string]status{"status": ok})
 }
 
-// Readyz answers 200 where requests may be sent here, else 503, and names the
-// state of each part. With ?exclude=<part>, as Kubernetes' own servers have it,
-// that part is not required.
+// Readyz responds with 200 if the service can serve requests, else with 503, and names the result of each
+// check. With ?exclude=<check>, as in Kubernetes' own servers, that check isn't required.
 func (h *Health) Readyz(w http.ResponseWriter, r *http.Request) {
 	current := h.report(r.Context(), r.URL.Query()["exclude"]...)
 	if current.Status.code() == http.StatusOK && h.starting() {
@@ -97,8 +94,8 @@ func (h *Health) Readyz(w http.ResponseWriter, r *http.Request) {
 	write(w, current.Status.code(), current)
 }
 
-// Health answers what this is and how it is: 503 also where it is about to stop,
-// for whoever asks from outside can go elsewhere. It is public: parts are not named.
+// Health responds with the service, version, colour and status. It is 503 also if the service is about to
+// stop, because clients outside the platform can go elsewhere. It is public, so it doesn't name the checks.
 func (h *Health) Health(w http.ResponseWriter, r *http.Request) {
 	current := h.report(r.Context())
 	code := current.Status.code()
@@ -114,7 +111,7 @@ func (h *Health) Health(w http.ResponseWriter, r *http.Request) {
 func (h *Health) starting() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.met) < len(h.checks) && time.Since(h.started) < introduction
+	return len(h.passed) < len(h.checks) && time.Since(h.started) < startupTime
 }
 
 func (s status) code() int {
@@ -130,11 +127,11 @@ func (h *Health) report(ctx context.Context, excluded ...string) report {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if time.Since(h.lastAt) > reportLife {
-		// The results outlive the request that asked for them.
+		// The results outlive this request.
 		h.last = h.check(context.WithoutCancel(ctx))
 		for name, state := range h.last {
 			if state == well {
-				h.met[name] = true
+				h.passed[name] = true
 			}
 		}
 		h.lastAt = time.Now()
@@ -155,23 +152,23 @@ func (h *Health) report(ctx context.Context, excluded ...string) report {
 	return current
 }
 
-// check returns how each part is. The map isn't changed afterwards.
+// check runs all checks and returns the result of each. The map is not changed afterwards.
 func (h *Health) check(ctx context.Context) map[string]string {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	faults := make([]error, len(h.checks))
+	errs := make([]error, len(h.checks))
 	var running sync.WaitGroup
 	for i, check := range h.checks {
-		running.Go(func() { faults[i] = check.Probe(ctx) })
+		running.Go(func() { errs[i] = check.Probe(ctx) })
 	}
 	running.Wait()
 
 	results := make(map[string]string, len(h.checks))
 	for i, check := range h.checks {
 		results[check.Name] = well
-		if faults[i] != nil {
+		if errs[i] != nil {
 			results[check.Name] = unwell
-			h.log.WarnContext(ctx, "a dependency is unwell", "check", check.Name, "required", check.Required, "cause", faults[i])
+			h.log.WarnContext(ctx, "a health check has failed", "check", check.Name, "required", check.Required, "cause", errs[i])
 		}
 	}
 	return results
@@ -181,5 +178,5 @@ func write(w http.ResponseWriter, code int, value any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(value) // a prober that left is no fault of ours
+	_ = json.NewEncoder(w).Encode(value) // fails only if the client has left
 }

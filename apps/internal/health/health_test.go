@@ -25,17 +25,17 @@ func TestReadiness(t *testing.T) {
 		code  int
 		body  string
 	}{
-		{"all is well", Check{"db", true, well}, "/readyz", false, 200, `{"status":"ok","checks":{"db":"ok"}}`},
-		{"a required part is unwell", Check{"db", true, unwell}, "/readyz", false, 503, `{"status":"unready","checks":{"db":"unwell"}}`},
-		{"a required part hangs", Check{"db", true, hung}, "/readyz", false, 503, `{"status":"unready","checks":{"db":"unwell"}}`},
-		{"an excluded part is unwell", Check{"db", true, unwell}, "/readyz?exclude=a&exclude=db", false, 200, `{"status":"degraded","checks":{"db":"unwell"}}`},
-		{"another part is unwell", Check{"cache", false, unwell}, "/readyz", false, 200, `{"status":"degraded","checks":{"cache":"unwell"}}`},
+		{"all checks pass", Check{"db", true, well}, "/readyz", false, 200, `{"status":"ok","checks":{"db":"ok"}}`},
+		{"a required check fails", Check{"db", true, unwell}, "/readyz", false, 503, `{"status":"unready","checks":{"db":"unwell"}}`},
+		{"a required check hangs", Check{"db", true, hung}, "/readyz", false, 503, `{"status":"unready","checks":{"db":"unwell"}}`},
+		{"an excluded check fails", Check{"db", true, unwell}, "/readyz?exclude=a&exclude=db", false, 200, `{"status":"degraded","checks":{"db":"unwell"}}`},
+		{"another check fails", Check{"cache", false, unwell}, "/readyz", false, 200, `{"status":"degraded","checks":{"cache":"unwell"}}`},
 		{"about to stop", Check{"db", true, well}, "/readyz", true, 200, `{"status":"draining","checks":{"db":"ok"}}`},
-		{"about to stop, and unwell", Check{"db", true, unwell}, "/readyz", true, 503, `{"status":"unready","checks":{"db":"unwell"}}`},
+		{"about to stop, and a required check fails", Check{"db", true, unwell}, "/readyz", true, 503, `{"status":"unready","checks":{"db":"unwell"}}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h := New(config.Service{}, slog.New(slog.DiscardHandler), c.check)
-			h.started = time.Now().Add(-introduction)
+			h.started = time.Now().Add(-startupTime)
 			if c.drain {
 				h.Drain()
 			}
@@ -47,13 +47,13 @@ func TestReadiness(t *testing.T) {
 			w = httptest.NewRecorder()
 			h.Livez(w, nil)
 			if w.Code != http.StatusOK {
-				t.Errorf("/livez depends on it: %d", w.Code)
+				t.Errorf("/livez depends on the check: %d", w.Code)
 			}
 		})
 	}
 }
 
-func TestANewProcessIsReadyOnceItHasReachedEachPart(t *testing.T) {
+func TestNewProcessIsReadyOnceAllChecksHavePassed(t *testing.T) {
 	var cache, database error
 	h := New(config.Service{}, slog.New(slog.DiscardHandler),
 		Check{"cache", false, func(context.Context) error { return cache }}, Check{"db", true, func(context.Context) error { return database }})
@@ -64,10 +64,10 @@ func TestANewProcessIsReadyOnceItHasReachedEachPart(t *testing.T) {
 		code            int
 		status          status
 	}{
-		{"the network lets nothing through yet", errors.New("refused"), errors.New("refused"), 0, 503, starting},
-		{"one part is reached", nil, errors.New("refused"), time.Second, 503, starting},
-		{"the other is, too", errors.New("refused"), nil, 2 * time.Second, 200, degraded},
-		{"both are gone, which it has to live with", errors.New("gone"), errors.New("gone"), 3 * time.Second, 200, degraded},
+		{"the network isn't connected yet", errors.New("refused"), errors.New("refused"), 0, 503, starting},
+		{"one check has passed", nil, errors.New("refused"), time.Second, 503, starting},
+		{"the other check has passed, too", errors.New("refused"), nil, 2 * time.Second, 200, degraded},
+		{"both checks fail after the start", errors.New("gone"), errors.New("gone"), 3 * time.Second, 200, degraded},
 	} {
 		cache, database = step.cache, step.database
 		h.started, h.lastAt = time.Now().Add(-step.started), time.Time{}
@@ -81,12 +81,12 @@ func TestANewProcessIsReadyOnceItHasReachedEachPart(t *testing.T) {
 	for _, c := range []struct {
 		started time.Duration
 		code    int
-	}{{introduction - time.Second, 503}, {introduction, 200}} {
+	}{{startupTime - time.Second, 503}, {startupTime, 200}} {
 		never.started = time.Now().Add(-c.started)
 		w := httptest.NewRecorder()
 		never.Readyz(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
 		if w.Code != c.code {
-			t.Errorf("without the part for %s: got %d, want %d", c.started, w.Code, c.code)
+			t.Errorf("after %s without a passed check: got %d, want %d", c.started, w.Code, c.code)
 		}
 	}
 }

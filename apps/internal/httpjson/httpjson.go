@@ -1,4 +1,4 @@
-// Package httpjson reads and writes JSON bodies, strictly.
+// Package httpjson decodes and encodes JSON bodies, strictly.
 package httpjson
 
 import (
@@ -15,8 +15,9 @@ import (
 	"platform.example/apps/internal/problem"
 )
 
-// Decode reads a body that must be one JSON object with known fields and
-// nothing after it. If T has a method Validate, Decode calls it. The router bounds the body's size. Errors are *problem.Error.
+// Decode decodes a body that must be one JSON object with known fields and nothing after it. If T has a
+// method Validate, Decode calls it. The router limits the size of the body. Errors are *problem.Error or
+// *http.MaxBytesError.
 func Decode[T any](r *http.Request) (T, error) {
 	var value T
 	if mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || mediaType != "application/json" {
@@ -52,7 +53,8 @@ func Decode[T any](r *http.Request) (T, error) {
 	return value, err
 }
 
-// With wraps a handler that takes the decoded body. Its errors are those of Decode, too.
+// With returns a handler that decodes the body and calls handle. Its errors are those of Decode and of
+// handle.
 func With[T any](handle func(http.ResponseWriter, *http.Request, T) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		body, err := Decode[T](r)
@@ -63,8 +65,8 @@ func With[T any](handle func(http.ResponseWriter, *http.Request, T) error) func(
 	}
 }
 
-// checkKeys refuses what encoding/json takes: a key that names a field in another
-// case, and the second of two keys. A proxy may read another value there.
+// checkKeys refuses keys that encoding/json accepts: a key in upper case and a duplicate key. A proxy may
+// read another value there.
 func checkKeys(decoder *json.Decoder) error {
 	token, err := decoder.Token()
 	start, nested := token.(json.Delim)
@@ -93,7 +95,7 @@ func checkKeys(decoder *json.Decoder) error {
 	return err
 }
 
-// sentence says what is wrong without showing names of Go types.
+// sentence describes a decoding error without the names of Go types.
 func sentence(err error) string {
 	if wrongType, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		return fmt.Sprintf("The field %q has the wrong type: %s.", wrongType.Field, wrongType.Value)
@@ -112,14 +114,14 @@ func malformed(sentence string, cause error) error {
 	return problem.New(problem.Malformed, sentence, cause)
 }
 
-// Write answers with value.
+// Write sends value as JSON with the status.
 func Write(w http.ResponseWriter, status int, value any) error {
 	raw, err := json.Marshal(value)
 	if err != nil {
-		return fmt.Errorf("encoding the answer: %w", err)
+		return fmt.Errorf("encoding the response: %w", err)
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_, _ = w.Write(raw) // a client that left is no fault of ours
+	_, _ = w.Write(raw) // fails only if the client has left
 	return nil
 }

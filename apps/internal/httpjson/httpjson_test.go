@@ -97,7 +97,7 @@ func TestDecodeValidatesABodyWithValidKeys(t *testing.T) {
 	}
 }
 
-// A body that is taken says the same to a decoder that minds case and takes the first of two keys.
+// An accepted body decodes to the same value with a case-sensitive decoder that uses the first of duplicate keys.
 func FuzzDecode(f *testing.F) {
 	f.Add(`{"name":"a","count":1}`)
 	f.Add("{\"name\":\"\xff\"}")
@@ -108,7 +108,7 @@ func FuzzDecode(f *testing.F) {
 		got, err := Decode[body](request("application/json", raw))
 		if err != nil {
 			if _, ok := errors.AsType[*problem.Error](err); !ok {
-				t.Errorf("%q: not an answer for a client: %v", raw, err)
+				t.Errorf("%q: not a response for a client: %v", raw, err)
 			}
 			return
 		}

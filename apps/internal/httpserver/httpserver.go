@@ -1,5 +1,5 @@
-// Package httpserver serves a service's API and its ops endpoints, bounds what
-// a client may take, and stops without losing a request.
+// Package httpserver serves a service's API and its ops endpoints, limits the resources of each client, and
+// stops without losing a request.
 package httpserver
 
 import (
@@ -18,40 +18,39 @@ import (
 )
 
 const (
-	// A client that trickles its request holds a connection no longer than this.
+	// A client that sends its request slowly holds a connection no longer than readTimeout.
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 10 * time.Second
-	// Longer than the 5 s that the gateway gives an upstream.
+	// Longer than the 5 s that the gateway waits for an upstream.
 	writeTimeout = 15 * time.Second
-	// Longer than our own clients keep a connection idle (IdleConnTimeout of
-	// the gateway), so that it is the client that closes it and no request
-	// meets a connection that the server is closing.
+	// Longer than the platform's own clients keep an idle connection (IdleConnTimeout of the gateway): the
+	// client closes the connection, and no request arrives on a connection that the server is closing.
 	idleTimeout    = 60 * time.Second
 	maxHeaderBytes = 16 << 10
-	// A Service's selector moves new connections only. A colour that knows it is
-	// no longer live closes the old ones; this bounds their age where it doesn't.
+	// A Service's selector routes new connections only. A colour that detects that it is no longer live
+	// closes its connections; maxConnectionAge limits their age if it doesn't detect it.
 	maxConnectionAge = 30 * time.Second
-	// What is in hand may take this long to finish.
+	// The time for the requests in flight to finish.
 	shutdownBudget = 20 * time.Second
 )
 
-// Server is two listeners: the API's and the one for the platform.
+// Server has two listeners: one for the API and one for the platform (ops).
 type Server struct {
 	log           *slog.Logger
 	health        *health.Health
 	colour        *live.Switch
 	shutdownDelay time.Duration
 	maxAge        time.Duration
-	answeredBy    []string // the values of Server-Timing; shared by all answers
+	serverTiming  []string // the value of the Server-Timing header, shared by all responses
 
 	api, ops                 *http.Server
 	apiListener, opsListener net.Listener
 	draining                 atomic.Bool
-	asked                    atomic.Int64       // when a client asked last: Unix time in ns
+	lastRequest              atomic.Int64       // Unix time in ns
 	abandon                  context.CancelFunc // cancels every request of the API
 }
 
-// Listen takes both addresses; Run serves on them.
+// Listen opens both listeners. Call Run to serve on them.
 func Listen(service config.Service, log *slog.Logger, h *health.Health, colour *live.Switch, api, ops http.Handler) (*Server, error) {
 	apiListener, err := net.Listen("tcp", service.HTTPAddr)
 	if err != nil {
@@ -64,13 +63,13 @@ func Listen(service config.Service, log *slog.Logger, h *health.Health, colour *
 	requests, abandon := context.WithCancel(context.Background())
 	s := &Server{
 		log: log, health: h, colour: colour, shutdownDelay: service.ShutdownDelay, maxAge: maxConnectionAge,
-		answeredBy:  []string{fmt.Sprintf("%s;desc=%q", service.Name, service.Colour+" "+service.Version)},
-		apiListener: apiListener, opsListener: opsListener, abandon: abandon,
+		serverTiming: []string{fmt.Sprintf("%s;desc=%q", service.Name, service.Colour+" "+service.Version)},
+		apiListener:  apiListener, opsListener: opsListener, abandon: abandon,
 	}
-	s.api = newServer(s.sendsClientsOn(api), log)
+	s.api = newServer(s.closeOldConnections(api), log)
 	s.api.BaseContext = func(net.Listener) context.Context { return requests }
 	s.api.ConnContext = func(ctx context.Context, _ net.Conn) context.Context {
-		return context.WithValue(ctx, bornKey{}, time.Now())
+		return context.WithValue(ctx, openedKey{}, time.Now())
 	}
 	s.ops = newServer(ops, log)
 	return s, nil
@@ -88,7 +87,7 @@ func newServer(handler http.Handler, log *slog.Logger) *http.Server {
 	}
 }
 
-// Run serves until ctx is done and then stops gracefully, or until a listener fails.
+// Run serves until ctx is done and then stops gracefully. It fails if a listener fails.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.abandon()
 	failed := make(chan error, 2)
@@ -104,8 +103,8 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// stop goes on serving until routing has followed, finishes what is in hand and
-// closes. The ops listener goes last, so that the platform sees what happens.
+// stop keeps serving until the routing has changed, finishes the requests in flight, and closes. It closes
+// the ops listener last, so that the platform can observe the stop.
 func (s *Server) stop() error {
 	s.log.Info("stopping", "delay", s.shutdownDelay)
 	s.health.Drain()
@@ -117,7 +116,7 @@ func (s *Server) stop() error {
 	defer cancel()
 	err := s.api.Shutdown(ctx)
 	if err != nil {
-		err = fmt.Errorf("requests still in hand after %s were cut: %w", shutdownBudget, err)
+		err = fmt.Errorf("requests still in flight after %s were aborted: %w", shutdownBudget, err)
 		s.abandon()
 		err = errors.Join(err, s.api.Close())
 	}
@@ -125,12 +124,12 @@ func (s *Server) stop() error {
 	return errors.Join(err, s.ops.Close())
 }
 
-// linger serves on, for up to three times the delay, until a fifth of the delay
-// has passed without a request: they are led here only while no other replica is ready.
+// linger keeps serving, for up to three times the delay, until no request has arrived for a fifth of the
+// delay. Requests still arrive here only while no other replica is ready.
 func (s *Server) linger() {
 	quiet, end := s.shutdownDelay/5, time.Now().Add(3*s.shutdownDelay)
 	for time.Now().Before(end) {
-		silence := time.Since(time.Unix(0, s.asked.Load()))
+		silence := time.Since(time.Unix(0, s.lastRequest.Load()))
 		if silence >= quiet {
 			return
 		}
@@ -138,27 +137,27 @@ func (s *Server) linger() {
 	}
 }
 
-type bornKey struct{}
+type openedKey struct{}
 
-// sendsClientsOn asks the client for a new connection once this one is old, the
-// server is about to stop, or another colour is live, and in that case says so.
-// net/http closes after such an answer.
+// closeOldConnections asks the client to open a new connection if this one is old, if the server is about to
+// stop, or if another colour is live. In the last case the response has the header live.Header. net/http
+// closes the connection after such a response.
 //
-// It also names service, colour and version in a Server-Timing header (W3C), which
-// the gateway passes on beside its own: a client sees who had a part in its answer.
-func (s *Server) sendsClientsOn(next http.Handler) http.Handler {
+// Each response names the service, colour and version in a Server-Timing header (W3C). The gateway adds its
+// own, so a client sees which services produced its response.
+func (s *Server) closeOldConnections(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header()["Server-Timing"] = s.answeredBy
-		if !r.Close { // a connection that would stay
+		w.Header()["Server-Timing"] = s.serverTiming
+		if !r.Close { // the client keeps the connection
 			s.colour.Served()
-			s.asked.Store(time.Now().UnixNano())
+			s.lastRequest.Store(time.Now().UnixNano())
 		}
 		lost := s.colour.Lost()
 		if lost {
 			w.Header().Set(live.Header, live.Lost)
 		}
-		born, _ := r.Context().Value(bornKey{}).(time.Time)
-		if lost || s.draining.Load() || time.Since(born) > s.maxAge {
+		opened, _ := r.Context().Value(openedKey{}).(time.Time)
+		if lost || s.draining.Load() || time.Since(opened) > s.maxAge {
 			w.Header().Set("Connection", "close")
 		}
 		next.ServeHTTP(w, r)

@@ -25,7 +25,7 @@ import (
 	"platform.example/apps/internal/telemetry"
 )
 
-// running is a server with the real routers, and what ends it.
+// running is a running server with the real routers.
 type running struct {
 	api, ops string
 	stop     context.CancelFunc
@@ -76,7 +76,7 @@ func get(t *testing.T, url string) *http.Response {
 	return response
 }
 
-func TestAnOldConnectionIsClosedPolitely(t *testing.T) {
+func TestOldConnectionIsClosedAfterResponse(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		maxAge time.Duration
@@ -91,9 +91,8 @@ func TestAnOldConnectionIsClosedPolitely(t *testing.T) {
 	}
 }
 
-// From when another colour is live until this one is again, each answer sends
-// its client to a new connection and says why.
-func TestAColourThatIsNoLongerLiveSendsItsClientsOn(t *testing.T) {
+// While another colour is live, each response closes its connection and has the header X-Colour-Live.
+func TestColourThatIsNotLiveClosesConnections(t *testing.T) {
 	var selected atomic.Value
 	selected.Store("green")
 	name := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -110,41 +109,41 @@ func TestAColourThatIsNoLongerLiveSendsItsClientsOn(t *testing.T) {
 		"/users": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) },
 	})
 	for _, path := range []string{"/users", "/health"} {
-		if answer := get(t, r.api+path); answer.Close || answer.Header.Get("X-Colour-Live") != "" {
-			t.Errorf("%s, before anything was heard: %v", path, answer.Header)
+		if response := get(t, r.api+path); response.Close || response.Header.Get("X-Colour-Live") != "" {
+			t.Errorf("%s, before the live colour is known: %v", path, response.Header)
 		}
 	}
 	go colour.Watch(t.Context())
 	for _, c := range []struct {
-		selected, says string
-		closes         bool
+		selected, header string
+		closes           bool
 	}{{"green", "", false}, {"blue", "false", true}, {"green", "", false}} {
 		selected.Store(c.selected)
 		backingtest.Eventually(t, 10*time.Second, func() error {
 			if colour.Lost() != c.closes {
-				return errors.New("the switch hasn't noticed")
+				return errors.New("the switch hasn't changed")
 			}
 			return nil
 		})
 		for _, path := range []string{"/users", "/health"} {
-			if answer := get(t, r.api+path); answer.Close != c.closes || answer.Header.Get("X-Colour-Live") != c.says {
-				t.Errorf("%s, %s is live: closes is %t, %v", path, c.selected, answer.Close, answer.Header)
+			if response := get(t, r.api+path); response.Close != c.closes || response.Header.Get("X-Colour-Live") != c.header {
+				t.Errorf("%s, %s is live: closes is %t, %v", path, c.selected, response.Close, response.Header)
 			}
 		}
-		if answer := get(t, r.ops+"/readyz"); answer.Close || answer.StatusCode != http.StatusOK {
-			t.Errorf("the platform is sent away, too: %d", answer.StatusCode)
+		if response := get(t, r.ops+"/readyz"); response.Close || response.StatusCode != http.StatusOK {
+			t.Errorf("a connection of the platform is closed, too: %d", response.StatusCode)
 		}
 	}
 }
 
-func TestEveryAnswerSaysWhoseItIs(t *testing.T) {
+func TestEveryResponseHasServerTiming(t *testing.T) {
 	r := run(t, 0, nil, map[string]http.HandlerFunc{
 		"/panic": func(http.ResponseWriter, *http.Request) { panic("no") },
 		"/more":  func(w http.ResponseWriter, _ *http.Request) { w.Header().Add("Server-Timing", "db") },
 	})
-	const us = `a-service;desc="green 0123456789ab"`
-	for path, want := range map[string]string{"/health": us, "/nothing": us, "/panic": us, "/more": us + ", db"} {
-		for range 2 { // what one answer adds isn't in the next
+	const self = `a-service;desc="green 0123456789ab"`
+	for path, want := range map[string]string{"/health": self, "/nothing": self, "/panic": self, "/more": self + ", db"} {
+		for range 2 { // one response doesn't change the next
 			if got := strings.Join(get(t, r.api+path).Header.Values("Server-Timing"), ", "); got != want {
 				t.Errorf("%s: got %q, want %q", path, got, want)
 			}
@@ -153,64 +152,64 @@ func TestEveryAnswerSaysWhoseItIs(t *testing.T) {
 }
 
 func TestStopLosesNoRequest(t *testing.T) {
-	begun, finish := make(chan struct{}), make(chan struct{})
+	started, finish := make(chan struct{}), make(chan struct{})
 	r := run(t, 300*time.Millisecond, nil, map[string]http.HandlerFunc{
 		"/slow": func(w http.ResponseWriter, _ *http.Request) {
-			close(begun)
+			close(started)
 			<-finish
 			_, _ = io.WriteString(w, "whole")
 		},
 	})
-	answered := make(chan string, 1)
+	received := make(chan string, 1)
 	go func() {
 		response, err := http.Get(r.api + "/slow")
 		if err != nil {
-			answered <- err.Error()
+			received <- err.Error()
 			return
 		}
 		defer func() { _ = response.Body.Close() }()
 		body, _ := io.ReadAll(response.Body)
-		answered <- string(body)
+		received <- string(body)
 	}()
-	<-begun
+	<-started
 	r.stop()
 
-	// It says what it is about to do, and goes on answering.
+	// It reports that it is draining, and still responds.
 	backingtest.Eventually(t, time.Second, func() error {
 		response := get(t, r.ops+"/readyz")
 		if body, _ := io.ReadAll(response.Body); response.StatusCode != http.StatusOK || !strings.Contains(string(body), "draining") {
-			return fmt.Errorf("it answers %d %s", response.StatusCode, body)
+			return fmt.Errorf("the response is %d %s", response.StatusCode, body)
 		}
 		return nil
 	})
 	if response := get(t, r.api+"/health"); !response.Close {
-		t.Error("while draining, an answer does not ask for another connection")
+		t.Error("a response while draining doesn't close the connection")
 	}
 	backingtest.Eventually(t, 5*time.Second, func() error {
 		connection, err := net.Dial("tcp", strings.TrimPrefix(r.api, "http://"))
 		if err == nil {
 			_ = connection.Close()
-			return errors.New("new connections are still taken")
+			return errors.New("new connections are still accepted")
 		}
 		return nil
 	})
 	close(finish)
-	if got := <-answered; got != "whole" {
-		t.Errorf("the request in hand got %q", got)
+	if got := <-received; got != "whole" {
+		t.Errorf("the request in flight got %q", got)
 	}
 	if err := <-r.ended; err != nil {
 		t.Error(err)
 	}
 }
 
-// Whoever is asked although it is to stop is the only one that can answer.
-func TestAReplicaThatIsStillNeededStaysAWhile(t *testing.T) {
+// A stopping replica that still receives requests is the only one that can respond.
+func TestStopWaitsWhileRequestsArrive(t *testing.T) {
 	const delay = 200 * time.Millisecond
 	r := run(t, delay, nil, map[string]http.HandlerFunc{"/users": func(http.ResponseWriter, *http.Request) {}})
 	r.stop()
-	for began := time.Now(); time.Since(began) < 2*delay; time.Sleep(delay / 20) {
+	for start := time.Now(); time.Since(start) < 2*delay; time.Sleep(delay / 20) {
 		if response := get(t, r.api+"/users"); response.StatusCode != http.StatusOK {
-			t.Fatalf("it answers %s", response.Status)
+			t.Fatalf("it responds with %s", response.Status)
 		}
 	}
 	if err := <-r.ended; err != nil {
@@ -218,7 +217,7 @@ func TestAReplicaThatIsStillNeededStaysAWhile(t *testing.T) {
 	}
 }
 
-func TestAPanicIsAnsweredAndSurvived(t *testing.T) {
+func TestPanicBecomesInternalError(t *testing.T) {
 	r := run(t, 0, nil, map[string]http.HandlerFunc{
 		"/early": func(http.ResponseWriter, *http.Request) { panic("the password is hunter2") },
 		"/late": func(w http.ResponseWriter, _ *http.Request) {
@@ -236,7 +235,7 @@ func TestAPanicIsAnsweredAndSurvived(t *testing.T) {
 		_, err = io.ReadAll(late.Body)
 		_ = late.Body.Close()
 		if err == nil {
-			t.Error("half an answer was given for a whole one")
+			t.Error("half a response is taken for a complete one")
 		}
 	}
 	if again := get(t, r.api+"/health"); again.StatusCode != http.StatusOK {
@@ -244,14 +243,14 @@ func TestAPanicIsAnsweredAndSurvived(t *testing.T) {
 	}
 }
 
-func TestBoundsAreKept(t *testing.T) {
+func TestLimits(t *testing.T) {
 	r := run(t, 0, nil, map[string]http.HandlerFunc{
 		"/body": func(w http.ResponseWriter, r *http.Request) {
 			n, err := io.Copy(io.Discard, r.Body)
 			_, _ = fmt.Fprint(w, n, " ", err)
 		},
 	})
-	t.Run("a chunked body stops at the bound", func(t *testing.T) {
+	t.Run("a chunked body stops at the limit", func(t *testing.T) {
 		response, err := http.Post(r.api+"/body", "text/plain", io.LimitReader(endless{}, 1<<20))
 		if err != nil {
 			t.Fatal(err)
@@ -273,7 +272,7 @@ func TestBoundsAreKept(t *testing.T) {
 			t.Errorf("got %d", response.StatusCode)
 		}
 	})
-	t.Run("a 405 says what is allowed", func(t *testing.T) {
+	t.Run("a 405 lists the allowed methods", func(t *testing.T) {
 		response, err := http.Post(r.api+"/health", "text/plain", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -285,7 +284,7 @@ func TestBoundsAreKept(t *testing.T) {
 	})
 }
 
-func TestHeadIsAnsweredWhereverGetIs(t *testing.T) {
+func TestHeadWorksWhereverGetDoes(t *testing.T) {
 	r := run(t, 0, nil, map[string]http.HandlerFunc{"/users": func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "users")
 	}})
@@ -303,7 +302,7 @@ func TestHeadIsAnsweredWhereverGetIs(t *testing.T) {
 	}
 }
 
-// Profiles tell much and cost much: they are the platform's alone.
+// Profiles reveal much and cost much: only the platform may read them.
 func TestProfilesAreOnTheOpsPortOnly(t *testing.T) {
 	r := run(t, 0, nil, nil)
 	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/cmdline", "/debug/pprof/symbol",
@@ -316,11 +315,11 @@ func TestProfilesAreOnTheOpsPortOnly(t *testing.T) {
 		}
 	}
 	if got := get(t, r.ops+"/debug/pprof/nothing").StatusCode; got != http.StatusNotFound {
-		t.Errorf("a profile that there isn't: %d", got)
+		t.Errorf("an unknown profile: %d", got)
 	}
 }
 
-func TestRequestsThatAreRefusedBeforeTheirHandler(t *testing.T) {
+func TestRequestsRefusedBeforeHandler(t *testing.T) {
 	r := run(t, 0, nil, map[string]http.HandlerFunc{"/users": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }})
 	for _, c := range []struct {
 		method, path, body, encoding string
@@ -359,7 +358,7 @@ func TestRequestsThatAreRefusedBeforeTheirHandler(t *testing.T) {
 	}
 }
 
-// A query that is taken has one meaning: every part of it reaches the handler.
+// Every part of an accepted query reaches the handler.
 func FuzzQuery(f *testing.F) {
 	for _, seed := range []string{"", "limit=1&after=%2F", "limit=1;x=1", "a=%ZZ", "%", "a&&b=", "=", "a=b=c", "a+b=%00"} {
 		f.Add(seed)
@@ -377,9 +376,9 @@ func FuzzQuery(f *testing.F) {
 	f.Fuzz(func(t *testing.T, query string) {
 		request := httptest.NewRequest(http.MethodGet, "/", nil)
 		request.URL.RawQuery = query
-		answer := httptest.NewRecorder()
-		api.ServeHTTP(answer, request)
-		if answer.Code != http.StatusOK && answer.Code != http.StatusBadRequest {
+		response := httptest.NewRecorder()
+		api.ServeHTTP(response, request)
+		if response.Code != http.StatusOK && response.Code != http.StatusBadRequest {
 			t.Errorf("%q: parts are lost", query)
 		}
 	})
@@ -390,7 +389,7 @@ type endless struct{}
 
 func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
-func TestAnAddressThatIsTakenIsNamed(t *testing.T) {
+func TestErrorNamesAddressInUse(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -16,23 +16,22 @@ import (
 	"platform.example/apps/internal/telemetry"
 )
 
-// requestTimeout ends below the 5 s that the gateway waits, so that the client
-// hears our reason rather than the gateway's.
+// requestTimeout is below the 5 s that the gateway waits, so that the client receives the service's reason,
+// not the gateway's.
 const requestTimeout = 4 * time.Second
 
-// Deadline bounds the time that the context of a request lasts.
+// Deadline is a middleware that sets the deadline of a request's context.
 var Deadline = middleware.Timeout(requestTimeout)
 
-// maxBodyBytes bounds a request's body: JSON of a few fields is all that the
-// APIs take, and a body is held in memory while it is decoded.
+// maxBodyBytes limits the body of a request: the APIs take JSON of a few fields, and a body is held in memory
+// while it is decoded.
 const maxBodyBytes = 64 << 10
 
-// NewAPI returns the router of a service's API, with all that every API has:
-// request ids, traces, logs, metrics (through observe), recovery, bounded
-// bodies, answers to HEAD where there are some to GET, problem answers where no
-// route fits, and GET /health, which is asked several times a second and neither
-// logged nor counted. More comes before requests are refused: what it adds to
-// answers stands on a 413, too.
+// NewAPI returns the router of a service's API. Its middlewares set request ids, trace, log and count
+// requests (through observe), recover from panics and limit bodies. The router responds to HEAD wherever it
+// responds to GET, sends a problem where no route matches, and serves GET /health, which is requested several
+// times a second and neither logged nor counted. The additional middlewares run before a malformed request is
+// refused: the headers they set are also on a 413.
 func NewAPI(t *telemetry.Telemetry, h *health.Health, errs *problem.Mapper, observe func(telemetry.Request),
 	more ...func(http.Handler) http.Handler) *chi.Mux {
 	router := chi.NewRouter()
@@ -40,17 +39,17 @@ func NewAPI(t *telemetry.Telemetry, h *health.Health, errs *problem.Mapper, obse
 		requestid.Middleware, t.Middleware(observe), errs.Recover,
 	}, more...)...), wellFormed(errs))
 	router.NotFound(errs.Handle(func(http.ResponseWriter, *http.Request) error {
-		return problem.New(problem.NotFound, "There is nothing at this path.", nil)
+		return problem.New(problem.NotFound, "This path does not exist.", nil)
 	}))
 	router.MethodNotAllowed(errs.Handle(func(w http.ResponseWriter, r *http.Request) error {
 		w.Header().Set("Allow", strings.Join(allowed(r), ", "))
-		return problem.New(problem.MethodNotAllowed, "This path doesn't take this method.", nil)
+		return problem.New(problem.MethodNotAllowed, "This path does not support this method.", nil)
 	}))
 	router.Get("/health", h.Health)
 	return router
 }
 
-// NewOps returns the router that the platform asks: probes, metrics and profiles, and more by path.
+// NewOps returns the router of the ops port: probes, metrics, profiles, and the handlers of more by path.
 func NewOps(t *telemetry.Telemetry, h *health.Health, more map[string]http.Handler) http.Handler {
 	router := chi.NewRouter()
 	router.Use(middleware.GetHead)
@@ -69,8 +68,7 @@ func NewOps(t *telemetry.Telemetry, h *health.Health, more map[string]http.Handl
 	return router
 }
 
-// unless applies the middlewares to all requests but those for path alone,
-// without a query.
+// unless applies the middlewares to all requests except those for path without a query.
 func unless(path string, middlewares ...func(http.Handler) http.Handler) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		full := chi.Chain(middlewares...).Handler(next)
@@ -84,9 +82,9 @@ func unless(path string, middlewares ...func(http.Handler) http.Handler) func(ht
 	}
 }
 
-// wellFormed refuses a query that url.Values would lose a part of, a body with a
-// content coding, and one whose stated length is too large, before a byte of it
-// is read. It stops reading one without a stated length at the bound.
+// wellFormed refuses a query that url.ParseQuery can't parse in full, and a body with a content coding. It
+// refuses a body whose Content-Length is too large before reading it, and stops reading a body without a
+// Content-Length at the limit.
 func wellFormed(errs *problem.Mapper) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -112,8 +110,8 @@ func wellFormed(errs *problem.Mapper) func(http.Handler) http.Handler {
 	}
 }
 
-// allowed lists the methods that the path of r takes, for the Allow header that
-// RFC 9110 asks of a 405; chi doesn't tell a handler of ours.
+// allowed returns the methods of the path of r for the Allow header, which RFC 9110 requires on a 405; chi
+// doesn't pass them to a custom handler.
 func allowed(r *http.Request) []string {
 	routes := chi.RouteContext(r.Context()).Routes
 	var methods []string

@@ -1,7 +1,5 @@
-// Package identity carries who is asking from the gateway, which has verified
-// the access token, to the service that it calls: in a token of its own, signed
-// by the gateway for this one service and short-lived. A service believes nothing
-// else.
+// Package identity carries the identity of a caller from the gateway, which has verified the access token, to
+// a service. The gateway signs a short-lived token for that one service. Services trust no other source.
 package identity
 
 import (
@@ -14,21 +12,21 @@ import (
 	"platform.example/apps/internal/resourceid"
 )
 
-// Role says what a caller may do.
+// Role is the role of a caller.
 type Role string
 
-// The roles there are.
+// The roles of callers.
 const (
-	User  Role = "user"  // reaches what is their own
-	Admin Role = "admin" // reaches everything
-	// Gateway is the gateway itself, on behalf of nobody: it begins and ends sessions.
+	User  Role = "user"  // may access their own resources
+	Admin Role = "admin" // may access all resources
+	// Gateway is the gateway itself, without a user: it starts and ends sessions.
 	Gateway Role = "gateway"
 )
 
 // Valid reports whether r is the role of a user.
 func (r Role) Valid() bool { return r == User || r == Admin }
 
-// Caller is who is asking. The zero Caller hasn't signed in.
+// Caller is the sender of a request. The zero Caller hasn't signed in.
 type Caller struct {
 	UserID string `json:"user_id"`
 	Role   Role   `json:"role"`
@@ -36,7 +34,7 @@ type Caller struct {
 
 type callerKey struct{}
 
-// With returns a context of requests by the caller.
+// With returns a context that holds the caller.
 func With(ctx context.Context, caller Caller) context.Context {
 	return context.WithValue(ctx, callerKey{}, caller)
 }
@@ -47,28 +45,28 @@ func From(r *http.Request) Caller {
 	return caller
 }
 
-// Someone is a caller who is signed in.
-type Someone struct {
+// Principal is a caller who has signed in.
+type Principal struct {
 	ID   uuid.UUID
 	Role Role
 }
 
-// SignedIn returns the caller of a request. It fails with problem.Unauthenticated
-// where none has signed in.
-func SignedIn(r *http.Request) (Someone, error) {
+// SignedIn returns the signed-in caller of a request. Without one it fails with problem.Unauthenticated.
+func SignedIn(r *http.Request) (Principal, error) {
 	caller := From(r)
 	id, ok := resourceid.Parse(caller.UserID)
 	if !ok || id == uuid.Nil || !caller.Role.Valid() {
-		return Someone{}, problem.New(problem.Unauthenticated, "Sign in to do this.", nil)
+		return Principal{}, problem.New(problem.Unauthenticated, "Sign in to do this.", nil)
 	}
-	return Someone{ID: id, Role: caller.Role}, nil
+	return Principal{ID: id, Role: caller.Role}, nil
 }
 
-// Handler handles the requests of a client that has signed in.
-type Handler func(http.ResponseWriter, *http.Request, Someone) error
+// Handler handles the request of a caller who has signed in.
+type Handler func(http.ResponseWriter, *http.Request, Principal) error
 
-// Signed wraps a handler: it rejects requests of clients that have not signed in, with problem.Unauthenticated.
-func Signed(handle Handler) func(http.ResponseWriter, *http.Request) error {
+// RequireUser returns a handler that calls handle for signed-in callers. It fails with
+// problem.Unauthenticated for others.
+func RequireUser(handle Handler) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		user, err := SignedIn(r)
 		if err != nil {
@@ -78,10 +76,10 @@ func Signed(handle Handler) func(http.ResponseWriter, *http.Request) error {
 	}
 }
 
-// Reach is whose resources they reach; uuid.Nil: everybody's.
-func (s Someone) Reach() uuid.UUID {
-	if s.Role == Admin {
+// Scope returns the user whose resources p may access; uuid.Nil means the resources of all users.
+func (p Principal) Scope() uuid.UUID {
+	if p.Role == Admin {
 		return uuid.Nil
 	}
-	return s.ID
+	return p.ID
 }

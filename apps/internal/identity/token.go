@@ -17,21 +17,21 @@ import (
 	"platform.example/apps/internal/resourceid"
 )
 
-// Header carries the token. The gateway never takes it from a client.
+// Header is the header with the token. The gateway never accepts it from a client.
 const Header = "X-Identity"
 
 const (
 	issuer = "https://platform.example/api-gateway"
-	// tokenType tells the token from any other JWT (RFC 8725, 3.11).
+	// tokenType distinguishes the token from any other JWT (RFC 8725, 3.11).
 	tokenType = "identity+jwt"
-	// life is how long a token is valid. It is used again for half of it.
+	// life is how long a token is valid. Sign reuses it for half of that time.
 	life = time.Minute
-	// leeway is how far apart the clocks of two nodes may be.
+	// leeway is the largest accepted difference between the clocks of two nodes.
 	leeway = 5 * time.Second
-	// maxBytes bounds what is parsed: tokens have about 400 bytes.
+	// maxBytes limits the size of a token before it is parsed: tokens have about 400 bytes.
 	maxBytes = 1024
-	// remembered is how many tokens are remembered, some 1 MiB. To sign
-	// one takes 25 µs, to verify one 60 µs: as long as some requests.
+	// remembered is how many tokens are cached, about 1 MiB. Signing a token takes 25 µs and verifying one 60
+	// µs, as long as some requests.
 	remembered = 2048
 )
 
@@ -46,17 +46,18 @@ type Signer struct {
 	key    ed25519.PrivateKey
 	now    func() time.Time
 	signed recent.Cache[subject, string]
-	calls  map[string][]string // by service, the services that it calls on behalf of its callers
+	calls  map[string][]string // by service: the services that it calls on behalf of its callers
 }
 
-// subject is a caller at a service.
+// subject is a caller and the service that it calls.
 type subject struct {
 	Caller
 	service string
 }
 
-// ReadSigner reads the keys of the gateway from IDENTITY_KEYS, and from IDENTITY_AUDIENCES which services call others on
-// behalf of their callers: pairs such as greeter-service:user-service, separated by commas.
+// ReadSigner reads the keys of the gateway from IDENTITY_KEYS. It reads from IDENTITY_AUDIENCES which
+// services call other services on behalf of their callers: pairs such as greeter-service:user-service,
+// separated by commas.
 func ReadSigner(env *config.Env) *Signer {
 	signer := config.Parsed(env, "IDENTITY_KEYS", ParseSigner)
 	if signer != nil {
@@ -77,15 +78,15 @@ func parseAudiences(raw string) (map[string][]string, error) {
 	return calls, nil
 }
 
-// ParseSigner reads keys as kid:base64url(seed), with commas between. The first
-// one signs; the others are for verifiers.
+// ParseSigner reads keys in the form kid:base64url(seed), separated by commas. The first key signs; the
+// others are for verifiers.
 func ParseSigner(raw string) (*Signer, error) {
 	first, _, _ := strings.Cut(raw, ",")
 	id, seed, err := parseKey(first, ed25519.SeedSize)
 	return &Signer{id: id, key: ed25519.NewKeyFromSeed(seed), now: time.Now, signed: recent.New[subject, string](remembered)}, err
 }
 
-// parseKey reads kid:base64url(key). It returns a key of the size in any case.
+// parseKey reads kid:base64url(key). It returns a key of the given size even if it fails.
 func parseKey(raw string, size int) (id string, key []byte, err error) {
 	id, encoded, _ := strings.Cut(strings.TrimSpace(raw), ":")
 	key, err = base64.RawURLEncoding.DecodeString(encoded)
@@ -95,7 +96,8 @@ func parseKey(raw string, size int) (id string, key []byte, err error) {
 	return id, key, nil
 }
 
-// Sign returns the token of a caller for a service, and for the services that it calls on behalf of the caller.
+// Sign returns a token that names the caller to a service, and to the services that it calls on behalf of the
+// caller.
 func (s *Signer) Sign(caller Caller, service string) (string, error) {
 	now := s.now()
 	if token, ok := s.signed.Get(subject{caller, service}, now); ok {
@@ -108,7 +110,7 @@ func (s *Signer) Sign(caller Caller, service string) (string, error) {
 	return signed, err
 }
 
-// SignFor returns a token of that life, which is used once.
+// SignFor returns a token that is valid for life. The token isn't cached.
 func (s *Signer) SignFor(caller Caller, service string, life time.Duration) (string, error) {
 	now := s.now()
 	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims{
@@ -126,7 +128,7 @@ func (s *Signer) SignFor(caller Caller, service string, life time.Duration) (str
 	return signed, nil
 }
 
-// Verifier verifies the identity of those who call a service.
+// Verifier verifies the tokens that a service receives.
 type Verifier struct {
 	service  string
 	keys     map[string]ed25519.PublicKey
@@ -135,7 +137,7 @@ type Verifier struct {
 	verified recent.Cache[string, Caller]
 }
 
-// ReadVerifier reads the public keys of the gateway for a service.
+// ReadVerifier reads the public keys of the gateway from IDENTITY_PUBLIC_KEYS.
 func ReadVerifier(env *config.Env, service string) *Verifier {
 	return newVerifier(service, config.Parsed(env, "IDENTITY_PUBLIC_KEYS", parsePublicKeys), time.Now)
 }
@@ -174,7 +176,7 @@ func newVerifier(service string, keys map[string]ed25519.PublicKey, now func() t
 // Verify returns the caller that a token names.
 func (v *Verifier) Verify(raw string) (Caller, error) {
 	if len(raw) > maxBytes {
-		return Caller{}, fmt.Errorf("the identity has %d bytes: at most %d are read", len(raw), maxBytes)
+		return Caller{}, fmt.Errorf("the identity has %d bytes, the limit is %d", len(raw), maxBytes)
 	}
 	if caller, ok := v.verified.Get(raw, v.now()); ok {
 		return caller, nil
@@ -186,7 +188,7 @@ func (v *Verifier) Verify(raw string) (Caller, error) {
 	caller := Caller{UserID: c.Subject, Role: c.Role}
 	_, isID := resourceid.Parse(c.Subject)
 	if user := c.Role.Valid() && isID; !user && caller != (Caller{Role: Gateway}) && caller != (Caller{}) {
-		return Caller{}, errors.New("the identity names no user, and neither nobody nor the gateway")
+		return Caller{}, errors.New("the identity names neither a user, nor the gateway, nor an anonymous caller")
 	}
 	v.verified.Put(strings.Clone(raw), caller, c.ExpiresAt.Add(leeway))
 	return caller, nil
@@ -196,19 +198,20 @@ func (v *Verifier) key(t *jwt.Token) (any, error) {
 	kid, _ := t.Header["kid"].(string)
 	key, known := v.keys[kid]
 	if t.Header["typ"] != tokenType || !known {
-		return nil, errors.New("it is no identity, or its key isn't known")
+		return nil, errors.New("the token is not an identity, or its key is unknown")
 	}
 	return key, nil
 }
 
-// Require lets requests through that carry exactly one valid identity, with their
-// caller in the context; the others are 401. /health is open: probes carry none.
+// Require returns a middleware that requires exactly one valid identity and puts the caller into the
+// request's context. It responds with 401 to other requests. /health doesn't pass through it: probes carry no
+// identity.
 func (v *Verifier) Require(errs *problem.Mapper) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return errs.Handle(func(w http.ResponseWriter, r *http.Request) error {
 			caller, err := v.callerOf(r)
 			if err != nil {
-				return problem.New(problem.Unauthenticated, "This service answers requests of the gateway only.", err)
+				return problem.New(problem.Unauthenticated, "This service accepts requests from the gateway only.", err)
 			}
 			next.ServeHTTP(w, r.WithContext(With(r.Context(), caller)))
 			return nil

@@ -22,7 +22,7 @@ const (
 	someone = "0190f3a0-0000-7000-8000-000000000001"
 )
 
-// seeds are keys of the test, by kid.
+// seeds are the seeds of the test's keys, by kid.
 func seedOf(kid string) []byte { return []byte(strings.Repeat(kid, ed25519.SeedSize)) }
 
 func private(kids ...string) string { return joined(kids, seedOf) }
@@ -57,7 +57,7 @@ func verifier(t testing.TB, now func() time.Time, kids ...string) *Verifier {
 	return newVerifier(service, keys, now)
 }
 
-func TestAKeyIsRotatedWithoutARequestRefused(t *testing.T) {
+func TestKeyRotationRefusesNoRequest(t *testing.T) {
 	want := Caller{UserID: someone, Role: Admin}
 	for _, c := range []struct {
 		name            string
@@ -100,7 +100,7 @@ func TestVerifyRefuses(t *testing.T) {
 	headers := func(header map[string]any) string { return sign(jwt.SigningMethodEdDSA, key, header, nil) }
 	good := claims(nil)
 	if _, err := v.Verify(good); err != nil {
-		t.Fatalf("a good one: %v", err)
+		t.Fatalf("a valid token: %v", err)
 	}
 	for name, raw := range map[string]string{
 		"nothing":                          "",
@@ -131,13 +131,13 @@ func TestVerifyRefuses(t *testing.T) {
 			if caller, err := v.Verify(raw); err == nil {
 				t.Errorf("accepted as %+v", caller)
 			} else if raw != "" && strings.Contains(err.Error(), raw) {
-				t.Errorf("the error holds the token: %v", err)
+				t.Errorf("the error contains the token: %v", err)
 			}
 		})
 	}
 }
 
-func TestAnIdentityIsValidForTheServicesThatItsServiceCalls(t *testing.T) {
+func TestTokenIsValidForServicesThatTheServiceCalls(t *testing.T) {
 	env := map[string]string{"IDENTITY_KEYS": private("a"), "IDENTITY_AUDIENCES": "greeter-service:order-service,greeter-service:b,other:c"}
 	s := ReadSigner(config.From(func(name string) (string, bool) { value, ok := env[name]; return value, ok }))
 	for addressee, want := range map[string]bool{"greeter-service": true, "other": false, "order-service": true, "user-service": false} {
@@ -156,7 +156,7 @@ func TestAnIdentityIsValidForTheServicesThatItsServiceCalls(t *testing.T) {
 	}
 }
 
-func TestAnIdentityIsUsedAgainAndExpires(t *testing.T) {
+func TestTokenIsReusedUntilItExpires(t *testing.T) {
 	now := time.Now()
 	s, v := signer(t, "a"), verifier(t, func() time.Time { return now }, "a")
 	s.now = v.now
@@ -202,15 +202,15 @@ func TestRequire(t *testing.T) {
 		handler := v.Require(problem.NewMapper(slog.New(slog.DiscardHandler)))(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = From(r) }))
 		request := httptest.NewRequest(http.MethodGet, "/", nil)
 		maps.Copy(request.Header, c.header)
-		answer := httptest.NewRecorder()
-		handler.ServeHTTP(answer, request)
-		if answer.Code != c.status || got != c.want {
-			t.Errorf("%s: %d, %+v", c.name, answer.Code, got)
+		response := httptest.NewRecorder()
+		handler.ServeHTTP(response, request)
+		if response.Code != c.status || got != c.want {
+			t.Errorf("%s: %d, %+v", c.name, response.Code, got)
 		}
 	}
 }
 
-func TestKeysThatAreNone(t *testing.T) {
+func TestInvalidKeys(t *testing.T) {
 	for name, raw := range map[string]string{
 		"nothing": "", "no kid": private("a")[1:], "a short one": private("a")[:20], "not base64": private("a") + "!", "an empty one": public("a") + ",", "a kid twice": public("a", "b", "a"),
 	} {
@@ -240,7 +240,7 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// A list that is parsed has keys of the right size, each with its own kid. The error of another one shows no key.
+// An accepted list has keys of the right size, each with its own kid. The error for a refused list contains no key.
 func FuzzParseKeys(f *testing.F) {
 	for _, seed := range []string{"", public("a"), public("a", "b"), public("a", "a"), private("a"), "a:", ":", ",", " " + public("a") + " ", public("a") + "="} {
 		f.Add(seed)

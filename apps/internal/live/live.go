@@ -1,12 +1,9 @@
-// Package live tells a replica whether its colour is the live one, so that only
-// that colour does background work, and one that is no longer live sends its
-// clients away.
+// Package live reports to a replica whether its colour is live. Only the live colour does background work,
+// and a colour that is no longer live closes the connections of its clients.
 //
-// The switch is the selector of the live Service and nothing beside it: each
-// replica asks its own service by the live name, on a new connection each time,
-// and compares the colour that answers with its own. What is flipped, by
-// whomever, is therefore noticed everywhere within about interval, and where
-// clients are served within about busy.
+// The selector of the live Service is the only source of truth. Each replica requests GET /health of the live
+// Service on a new connection, and compares the colour in the response with its own. Every replica detects a
+// switch within about interval, or within about busy while it serves clients.
 package live
 
 import (
@@ -29,53 +26,52 @@ import (
 	"platform.example/apps/internal/dial"
 )
 
-// Header, with the value Lost, is on every answer of a colour that is no longer
-// live: who gets it is on an old connection, and so may its other connections be.
+// Header has the value Lost in every response of a colour that is no longer live. The client then uses an old connection,
+// and its other connections may be old, too.
 const (
 	Header = "X-Colour-Live"
 	Lost   = "false"
 )
 
 const (
-	// busy is the time between two looks while clients are served: short, because
-	// who is on call and takes a release back is to see traffic follow within
-	// half a second. To look that often without clients, in two colours, would
-	// cost a small cluster more than its users do.
-	busy           = 150 * time.Millisecond
-	interval       = 500 * time.Millisecond
-	answerTimeout  = time.Second
-	maxAnswerBytes = 4 << 10
+	// busy is the time between two checks while clients are served. It is short so that traffic follows a
+	// rollback within half a second. Checking that often without clients, in two colours, would cost a small
+	// cluster more than its users do.
+	busy             = 150 * time.Millisecond
+	interval         = 500 * time.Millisecond
+	responseTimeout  = time.Second
+	maxResponseBytes = 4 << 10
 )
 
 // Switch is on while the colour of this process is live.
 type Switch struct {
-	at     *url.URL
+	url    *url.URL
 	colour string
 	log    *slog.Logger
 	client *http.Client
-	lost   atomic.Bool   // apart from mu: every request asks
-	served chan struct{} // holds one once a client was served since the last look
+	lost   atomic.Bool   // not guarded by mu: every request reads it
+	served chan struct{} // holds a value if a client was served since the last check
 
 	mu      sync.Mutex
 	on      bool
 	changed chan struct{} // closed at the next change
 }
 
-// ReadURL reads where the live colour of this service answers. Unset means that
-// there is but one: the switch is always on.
+// ReadURL reads the URL of the live Service from LIVE_URL. It returns nil if the variable is unset: there is
+// only one colour.
 func ReadURL(e *config.Env) *url.URL {
 	return config.ParsedOr(e, "LIVE_URL", nil, config.HTTPURL)
 }
 
-// NewSwitch returns the switch of self. Without a URL it is on for good; else
-// it is off until Watch has heard that it is on.
+// NewSwitch returns the switch of self. If at is nil it is always on. Otherwise it is off until Watch finds
+// that the colour is live.
 func NewSwitch(at *url.URL, self config.Service, log *slog.Logger, registry prometheus.Registerer) *Switch {
 	s := &Switch{
-		at: at, colour: self.Colour, log: log, on: at == nil,
+		url: at, colour: self.Colour, log: log, on: at == nil,
 		served: make(chan struct{}, 1), changed: make(chan struct{}),
 		client: &http.Client{
-			Timeout: answerTimeout,
-			// A kept connection would stay with the colour that it was opened to.
+			Timeout: responseTimeout,
+			// A kept connection would still go to the previous colour after a switch.
 			Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&dial.Dialer{}).DialContext},
 		},
 	}
@@ -96,11 +92,11 @@ func (s *Switch) On() bool {
 	return on
 }
 
-// Lost reports whether another colour is known to be live. Unlike the opposite
-// of On it is false until that was heard: clients are not sent away on a guess.
+// Lost reports whether another colour is known to be live. It is false while the live colour is unknown, so
+// that clients aren't disconnected by mistake.
 func (s *Switch) Lost() bool { return s.lost.Load() }
 
-// Served has the switch looked at soon: there are clients who would have to move.
+// Served reports that a client was served, so that Watch checks again soon.
 func (s *Switch) Served() {
 	select {
 	case s.served <- struct{}{}:
@@ -127,26 +123,26 @@ func (s *Switch) set(on bool) {
 	s.log.Info("the live colour has changed", "live", on)
 }
 
-// Watch keeps the switch right until ctx is done. Without an answer it stays as
-// it was: two colours at work for a moment do no harm, none at work would.
+// Watch updates the switch until ctx is done. Without a response the switch keeps its state: two active
+// colours do no harm for a moment, none would.
 func (s *Switch) Watch(ctx context.Context) {
-	if s.at == nil {
+	if s.url == nil {
 		return
 	}
-	answered := true
+	available := true
 	for ctx.Err() == nil {
-		colour, err := s.ask(ctx)
+		colour, err := s.liveColour(ctx)
 		if err == nil {
 			s.set(colour == s.colour)
-		} else if answered && ctx.Err() == nil {
-			s.log.Warn("which colour is live is not known right now", "cause", err)
+		} else if available && ctx.Err() == nil {
+			s.log.Warn("the live colour is unknown right now", "cause", err)
 		}
-		answered = err == nil
+		available = err == nil
 		s.pause(ctx)
 	}
 }
 
-// pause waits until the next look is due.
+// pause waits until the next check is due.
 func (s *Switch) pause(ctx context.Context) {
 	spread := func(d time.Duration) <-chan time.Time { return time.After(d + rand.N(d/5)) }
 	select {
@@ -160,8 +156,8 @@ func (s *Switch) pause(ctx context.Context) {
 	}
 }
 
-func (s *Switch) ask(ctx context.Context) (colour string, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.at.JoinPath("health").String(), nil)
+func (s *Switch) liveColour(ctx context.Context) (colour string, err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url.JoinPath("health").String(), nil)
 	if err != nil {
 		return "", err
 	}
@@ -170,27 +166,25 @@ func (s *Switch) ask(ctx context.Context) (colour string, err error) {
 		return "", err
 	}
 	defer func() { _ = response.Body.Close() }()
-	// The status doesn't matter: a live colour that is unwell is live.
-	var answer struct{ Colour string }
-	if err := json.NewDecoder(io.LimitReader(response.Body, maxAnswerBytes)).Decode(&answer); err != nil || answer.Colour == "" {
-		return "", fmt.Errorf("%s answers %s and no colour: %w", s.at.Host, response.Status, err)
+	// The status doesn't matter: an unhealthy live colour is live.
+	var body struct{ Colour string }
+	if err := json.NewDecoder(io.LimitReader(response.Body, maxResponseBytes)).Decode(&body); err != nil || body.Colour == "" {
+		return "", fmt.Errorf("%s responds with %s and no colour: %w", s.url.Host, response.Status, err)
 	}
-	return answer.Colour, nil
+	return body.Colour, nil
 }
 
-// While runs work as long as the switch is on, again each time that it comes
-// on, until ctx is done. The context that work gets ends when the switch goes
-// off; work must then return soon. Work that returns by itself is begun anew
-// after pause.
+// While runs work whenever the switch is on, until ctx is done. The context of work is cancelled when the
+// switch goes off; work must then return soon. If work returns by itself, it starts again after pause.
 func (s *Switch) While(ctx context.Context, pause time.Duration, work func(context.Context)) {
 	for ctx.Err() == nil {
 		on, changed := s.state()
 		if on {
-			s.until(ctx, changed, work)
+			s.runUntil(ctx, changed, work)
 		}
 		wait := time.NewTimer(pause)
 		if !on {
-			wait.Stop() // only a change can make a difference
+			wait.Stop() // wait for a change
 		}
 		select {
 		case <-ctx.Done():
@@ -201,7 +195,7 @@ func (s *Switch) While(ctx context.Context, pause time.Duration, work func(conte
 	}
 }
 
-func (s *Switch) until(ctx context.Context, changed <-chan struct{}, work func(context.Context)) {
+func (s *Switch) runUntil(ctx context.Context, changed <-chan struct{}, work func(context.Context)) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {

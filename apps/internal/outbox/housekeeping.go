@@ -11,15 +11,15 @@ import (
 	"platform.example/apps/internal/postgres"
 )
 
-// Forget deletes events that are published and older than Retention.
+// Forget deletes published events that are older than Retention.
 func (r *Relay) Forget(ctx context.Context) error {
 	return postgres.DeleteInBatches(ctx, r.pool, "deleting old events", r.outbox.sql(`DELETE FROM outbox WHERE id IN (
 		SELECT id FROM outbox WHERE published_at IS NOT NULL AND occurred_at < $1
 		ORDER BY occurred_at LIMIT $2 FOR UPDATE SKIP LOCKED)`), time.Now().Add(-Retention))
 }
 
-// Trim removes from the stream what every consumer group has acknowledged. As
-// long as one of Groups has yet to join, all stays.
+// Trim removes the entries that every consumer group has acknowledged from the stream. It removes nothing
+// until all Groups have joined.
 func (r *Relay) Trim(ctx context.Context) error {
 	needed, err := r.needed(ctx)
 	if err == nil && needed != (position{}) {
@@ -31,8 +31,8 @@ func (r *Relay) Trim(ctx context.Context) error {
 	return nil
 }
 
-// needed is where the part of the stream begins that some group still needs;
-// zero where all of it may be needed.
+// needed returns the position of the first entry that a group still needs. The zero position means that all
+// entries may be needed.
 func (r *Relay) needed(ctx context.Context) (position, error) {
 	exists, err := r.stream.Exists(ctx, string(r.outbox.Stream)).Result()
 	if err != nil || exists == 0 {
@@ -47,8 +47,7 @@ func (r *Relay) needed(ctx context.Context) (position, error) {
 	}
 	var needed position
 	for i, group := range groups {
-		// The last entry that was delivered stays, too: the one after it may have
-		// no id yet.
+		// Keep the last delivered entry, too: the entry after it may have no id yet.
 		first, err := parsePosition(group.LastDeliveredID)
 		if err != nil {
 			return position{}, err

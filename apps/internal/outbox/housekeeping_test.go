@@ -18,7 +18,7 @@ func testTrim(b *bench) {
 		}
 		b.holds(want)
 	}
-	trim("[]") // there is no stream yet
+	trim("[]") // the stream doesn't exist yet
 	one, _ := twoOrders()
 	b.add(one, 1, 2, 3, 4)
 	b.drain()
@@ -42,15 +42,15 @@ func testTrim(b *bench) {
 	trim("[a.1 a.2 a.3 a.4]") // read, not acknowledged
 	b.client.XAck(ctx, string(event.Orders), "fast", fast[0], fast[2], fast[3])
 	b.relay.outbox.Groups = []string{"fast", "slow"}
-	trim("[a.1 a.2 a.3 a.4]") // slow has yet to join
+	trim("[a.1 a.2 a.3 a.4]") // slow hasn't joined
 	b.relay.outbox.Groups = nil
 	trim("[a.2 a.3 a.4]") // the second is pending
 	slow := read("slow", 1)
 	b.client.XAck(ctx, string(event.Orders), "fast", fast[1])
-	trim("[a.2 a.3 a.4]") // slow has yet to acknowledge the second
+	trim("[a.2 a.3 a.4]") // slow hasn't acknowledged the second entry
 	b.client.XAck(ctx, string(event.Orders), "slow", slow...)
 	b.client.XAck(ctx, string(event.Orders), "slow", read("slow", 1)...)
-	trim("[a.3 a.4]") // the last that slow has read stays, and what it has not read
+	trim("[a.3 a.4]") // the last entry that slow has read stays, and the unread ones
 	b.client.XGroupCreate(ctx, string(event.Orders), "new", "0")
 	b.client.XAck(ctx, string(event.Orders), "slow", read("slow", 1)...)
 	trim("[a.3 a.4]") // new has read nothing
@@ -70,7 +70,7 @@ func testForget(b *bench) {
 		b.t.Fatal(err)
 	}
 	if got := b.count("true"); got != 3 {
-		b.t.Errorf("%d events are left, want the two that are young and the one that is not published", got)
+		b.t.Errorf("%d events are left, want the two recent ones and the unpublished one", got)
 	}
 }
 
@@ -81,7 +81,7 @@ func testReplay(b *bench) {
 	b.exec("UPDATE outbox SET occurred_at = now() - interval '1 h'")
 	b.add(other, 1)
 	b.drain()
-	b.add(one, 2) // not published yet: is told once
+	b.add(one, 2) // not published yet: is published once
 	for _, c := range []struct {
 		since time.Duration
 		want  int64
@@ -92,7 +92,7 @@ func testReplay(b *bench) {
 	} {
 		n, err := orders.Replay(b.t.Context(), b.pool, time.Now().Add(-c.since))
 		if err != nil || n != c.want {
-			b.t.Errorf("since %s: %d are told again, %v; want %d", c.since, n, err, c.want)
+			b.t.Errorf("since %s: %d are published again, %v; want %d", c.since, n, err, c.want)
 		}
 		b.drain()
 		b.holds(c.holds)

@@ -12,8 +12,8 @@ import (
 	"platform.example/apps/internal/event"
 )
 
-// scrapeTimeout bounds what a database that hangs costs a scrape, which would
-// lose all the other metrics if it took too long.
+// scrapeTimeout limits the delay of a scrape by a database that doesn't respond. A scrape that takes too long
+// loses all other metrics.
 const scrapeTimeout = 500 * time.Millisecond
 
 type metrics struct {
@@ -27,9 +27,9 @@ func newMetrics(o Outbox, pool *pgxpool.Pool, registry prometheus.Registerer) *m
 	registry.MustRegister(backlog{
 		outbox: o, pool: pool,
 		rows: prometheus.NewDesc(prefix+"_outbox_unpublished",
-			"Events that are still to be published.", nil, nil),
+			"Events that are not published yet.", nil, nil),
 		oldest: prometheus.NewDesc(prefix+"_outbox_oldest_unpublished_seconds",
-			"Age of the oldest event that is still to be published; 0 where there is none.", nil, nil),
+			"Age of the oldest event that is not published yet; 0 if there is none.", nil, nil),
 	})
 	return &metrics{
 		published: auto.NewCounterVec(prometheus.CounterOpts{
@@ -49,8 +49,8 @@ func (m *metrics) count(events []event.Event, positions []position) {
 	}
 }
 
-// backlog asks the database at each scrape, so that it is told by replicas that
-// don't publish, too. Without an answer these metrics are absent, not zero.
+// backlog queries the database at each scrape, so that replicas that don't publish report it, too. If the
+// query fails, the metrics are absent.
 type backlog struct {
 	outbox       Outbox
 	pool         *pgxpool.Pool

@@ -24,7 +24,7 @@ import (
 
 var orders = Outbox{Service: "order-service", Stream: event.Orders, Table: "outbox", Subject: "order_id"}
 
-// bench is one relay that runs only when told, with all that it needs.
+// bench is a relay whose rounds the test runs, with its stores.
 type bench struct {
 	t      *testing.T
 	pool   *pgxpool.Pool
@@ -33,8 +33,7 @@ type bench struct {
 	logs   bytes.Buffer
 }
 
-// One Postgres and one Redis serve all the subtests, each of which begins with
-// an empty outbox and an empty Redis.
+// All subtests share one Postgres and one Redis. Each begins with an empty outbox and an empty Redis.
 func TestOutbox(t *testing.T) {
 	database, stream := backingtest.StartPostgres(t), backingtest.StartStream(t)
 	variables := database.Env()
@@ -52,17 +51,17 @@ func TestOutbox(t *testing.T) {
 	defer func() { _ = errors.Join(client.Close(), service.Close()) }()
 
 	for name, test := range map[string]func(*bench){
-		"each round publishes the first event of each order":              testHeads,
-		"what Redis refuses stays unpublished":                            testRefused,
-		"only what was added is noted":                                    testNoted,
-		"a relay that freezes does not keep its events":                   testFrozen,
-		"a wiped stream is noticed before anything hides it":              testWiped,
-		"a wiped stream is noticed where nothing is published":            testWipedAtRest,
-		"a stream that lost its tail is told the tail again":              testTail,
-		"nobody publishes while events are marked":                        testExclusion,
-		"the stream is trimmed of what every group has acknowledged":      testTrim,
-		"published events are forgotten after seven days, others are not": testForget,
-		"a replay reaches back as far as it is told":                      testReplay,
+		"each round publishes the first event of each order":           testHeads,
+		"events that Redis refuses stay unpublished":                   testRefused,
+		"only added events are marked as published":                    testMarked,
+		"a frozen relay does not keep its events":                      testFrozen,
+		"a wiped stream is detected before a new entry hides the loss": testWiped,
+		"a wiped stream is detected while nothing is published":        testWipedAtRest,
+		"lost last entries of a stream are published again":            testTail,
+		"no relay publishes while events are requeued":                 testExclusion,
+		"entries that every group has acknowledged are trimmed":        testTrim,
+		"only published events are deleted after seven days":           testForget,
+		"a replay publishes the events since the given time":           testReplay,
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := pool.Exec(t.Context(), "TRUNCATE outbox"); err != nil {
@@ -91,33 +90,32 @@ func (b *bench) add(id uuid.UUID, versions ...int64) {
 	}
 }
 
-// round runs one round and expects it to tell so many.
+// round runs one round and checks the number of published events.
 func (b *bench) round(want int) {
 	b.t.Helper()
-	if told, err := b.relay.round(b.t.Context()); told != want || err != nil {
-		b.t.Fatalf("a round told %d, %v; want %d", told, err, want)
+	if published, err := b.relay.round(b.t.Context()); published != want || err != nil {
+		b.t.Fatalf("a round publishes %d, %v; want %d", published, err, want)
 	}
 }
 
-// drain runs rounds until there is nothing to tell, and mends what was lost.
+// drain runs rounds until there is nothing to publish, and requeues lost events.
 func (b *bench) drain() {
 	b.t.Helper()
 	for {
-		told, err := b.relay.round(b.t.Context())
+		published, err := b.relay.round(b.t.Context())
 		if lost, ok := errors.AsType[*lostError](err); ok {
-			err, told = b.relay.retell(b.t.Context(), lost), 1
+			err, published = b.relay.requeueLost(b.t.Context(), lost), 1
 		}
 		if err != nil {
 			b.t.Fatal(err)
 		}
-		if told == 0 {
+		if published == 0 {
 			return
 		}
 	}
 }
 
-// stream is what the stream holds: "order version" by entry, orders as numbers
-// in the order in which they first come up.
+// stream returns the entries of the stream, each as the first character of the order's id and its version.
 func (b *bench) stream() string {
 	b.t.Helper()
 	entries, err := b.client.XRange(b.t.Context(), string(event.Orders), "-", "+").Result()
@@ -142,12 +140,11 @@ func (b *bench) stream() string {
 func (b *bench) holds(want string) {
 	b.t.Helper()
 	if got := b.stream(); got != want {
-		b.t.Errorf("the stream holds %s, want %s", got, want)
+		b.t.Errorf("the stream contains %s, want %s", got, want)
 	}
 }
 
-// begin begins a transaction, for what another relay may be at; it ends with
-// the test at the latest.
+// begin starts a transaction that stands for another relay. It ends with the test at the latest.
 func (b *bench) begin() pgx.Tx {
 	b.t.Helper()
 	tx, err := b.pool.Begin(b.t.Context())
@@ -217,17 +214,17 @@ func testRefused(b *bench) {
 		}
 	}
 	memory("1")
-	told, err := b.relay.round(b.t.Context())
+	published, err := b.relay.round(b.t.Context())
 	memory("0")
-	if told != 0 || err == nil {
-		b.t.Errorf("a Redis without memory: %d are told, %v", told, err)
+	if published != 0 || err == nil {
+		b.t.Errorf("a Redis without memory: %d are published, %v", published, err)
 	}
 	b.holds("[]")
 	b.drain()
 	b.holds("[a.1 b.1]")
 }
 
-func testNoted(b *bench) {
+func testMarked(b *bench) {
 	one, other := twoOrders()
 	b.add(one, 1)
 	b.add(other, 1)
@@ -236,14 +233,14 @@ func testNoted(b *bench) {
 		if err != nil {
 			return err
 		}
-		_, err = orders.note(b.t.Context(), tx, taken.ids, []position{{}, {ms: 1, seq: 2}})
+		_, err = orders.markPublished(b.t.Context(), tx, taken.ids, []position{{}, {ms: 1, seq: 2}})
 		return err
 	})
 	if err != nil {
 		b.t.Fatal(err)
 	}
 	if b.count("published_at IS NULL") != 1 || b.count("stream_ms = 1 AND stream_seq = 2") != 1 {
-		b.t.Error("not exactly the second is noted as published")
+		b.t.Error("not exactly the second event is marked as published")
 	}
 }
 
@@ -256,8 +253,8 @@ func testFrozen(b *bench) {
 	}
 	b.round(0)
 	backingtest.Eventually(b.t, 30*time.Second, func() error {
-		if told, err := b.relay.round(b.t.Context()); told != 1 {
-			return fmt.Errorf("nothing is told: %w", errors.Join(err, errors.New("the frozen relay keeps it")))
+		if published, err := b.relay.round(b.t.Context()); published != 1 {
+			return fmt.Errorf("nothing is published: %w", errors.Join(err, errors.New("the frozen relay keeps it")))
 		}
 		return nil
 	})
@@ -270,8 +267,8 @@ func testWiped(b *bench) {
 	b.client.FlushAll(b.t.Context())
 	b.add(one, 3)
 	b.add(other, 1)
-	if told, err := b.relay.round(b.t.Context()); told != 0 || err == nil {
-		b.t.Fatalf("%d are told on a stream that has lost others, %v", told, err)
+	if published, err := b.relay.round(b.t.Context()); published != 0 || err == nil {
+		b.t.Fatalf("%d are published to a stream that has lost entries, %v", published, err)
 	}
 	b.holds("[]")
 	b.drain()
@@ -286,7 +283,7 @@ func testWipedAtRest(b *bench) {
 	b.add(one, 1)
 	b.drain()
 	b.client.FlushAll(b.t.Context())
-	b.round(0) // looked a moment ago
+	b.round(0) // the last check was a moment ago
 	b.holds("[]")
 	b.relay.checked = time.Now().Add(-checkInterval)
 	b.drain()

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// position is the id of a stream's entry. Redis makes it of its clock and a
-// counter and never goes back, as long as it has the stream.
+// position is the id of a stream entry. Redis builds it from its clock and a counter; it never decreases
+// while Redis keeps the stream.
 type position struct{ ms, seq int64 }
 
 func (p position) String() string { return fmt.Sprintf("%d-%d", p.ms, p.seq) }
@@ -24,7 +24,7 @@ func parsePosition(raw string) (position, error) {
 	p.ms, msErr = strconv.ParseInt(ms, 10, 64)
 	p.seq, seqErr = strconv.ParseInt(seq, 10, 64)
 	if msErr != nil || seqErr != nil {
-		return position{}, fmt.Errorf("%q is no id of a stream's entry", raw)
+		return position{}, fmt.Errorf("%q is not the id of a stream entry", raw)
 	}
 	return p, nil
 }

@@ -2,7 +2,7 @@ package outbox
 
 import "testing"
 
-// A position that is parsed prints and parses as the same position.
+// A parsed position prints and parses to the same position.
 func FuzzParsePosition(f *testing.F) {
 	for _, seed := range []string{"", "0-0", "1700000000000-12", "1-", "-1", "1-2-3", "9223372036854775808-0", "+1-1", "-1--1"} {
 		f.Add(seed)

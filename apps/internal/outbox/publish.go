@@ -11,19 +11,19 @@ import (
 //go:embed publish.lua
 var publishScript string
 
-// lostError says that the stream has lost what came after last.
+// lostError reports that the stream has lost the entries after last.
 type lostError struct {
 	stream      event.Stream
 	last, known position
 }
 
 func (e *lostError) Error() string {
-	return fmt.Sprintf("the stream %s has lost its entries after %s: it had given %s", e.stream, e.last, e.known)
+	return fmt.Sprintf("the stream %s has lost its entries after %s: it had an entry %s", e.stream, e.last, e.known)
 }
 
-// publish adds events to the stream and returns where each is now, the zero
-// position where it could not be added: that error comes along. It adds none
-// and fails with *lostError where the stream has gone back behind known.
+// publish adds events to the stream and returns their positions. If Redis refuses some events, publish
+// returns the zero position for them, and an error. If the last id of the stream is below known, publish adds
+// nothing and fails with *lostError.
 func (r *Relay) publish(ctx context.Context, known position, events []event.Event) ([]position, error) {
 	arguments := []any{known.ms, known.seq, 0}
 	for _, e := range events {
@@ -31,11 +31,11 @@ func (r *Relay) publish(ctx context.Context, known position, events []event.Even
 		arguments[2] = len(fields)
 		arguments = append(arguments, fields...)
 	}
-	answer, err := r.script.Run(ctx, r.stream, []string{string(r.outbox.Stream)}, arguments...).StringSlice()
+	reply, err := r.script.Run(ctx, r.stream, []string{string(r.outbox.Stream)}, arguments...).StringSlice()
 	if err != nil {
 		return nil, fmt.Errorf("publishing to %s: %w", r.outbox.Stream, err)
 	}
-	last, err := parsePosition(answer[0])
+	last, err := parsePosition(reply[0])
 	if err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func (r *Relay) publish(ctx context.Context, known position, events []event.Even
 	}
 	positions := make([]position, len(events))
 	var refused error
-	for i, added := range answer[1:] {
+	for i, added := range reply[1:] {
 		if positions[i], err = parsePosition(added); err != nil {
 			refused = fmt.Errorf("publishing event %s: %s", events[i].ID, added)
 		}

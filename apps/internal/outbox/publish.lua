@@ -1,14 +1,14 @@
--- Adds entries to a stream, unless the stream has lost what it is known to have
--- had: then nothing may hide that by being added. Check and addition are one
--- step, since the stream may be lost at any moment.
+-- Adds entries to a stream, unless the stream has lost entries that it is known to
+-- have had: a new entry would hide the loss. Check and addition are one step,
+-- because the stream may be lost at any moment.
 --
 -- KEYS[1]          the stream
--- ARGV[1], ARGV[2] the newest id it is known to have given: milliseconds, counter
--- ARGV[3]          how many names and values an entry has
--- ARGV[4] ...      the names and values of one entry after the other
+-- ARGV[1], ARGV[2] the newest known id: milliseconds, counter
+-- ARGV[3]          the number of names and values of an entry
+-- ARGV[4] ...      the names and values of all entries
 --
--- Returns the last id that the stream had given before, then for each entry its
--- id or why it was not added; where the stream was lost, nothing but the first.
+-- Returns the last id of the stream before the call, then for each entry its id or
+-- the error. If the stream has lost entries, it returns only the last id.
 local last = '0-0'
 if redis.call('EXISTS', KEYS[1]) == 1 then
   local info = redis.call('XINFO', 'STREAM', KEYS[1])
@@ -22,17 +22,17 @@ end
 local ms, seq = last:match('^(%d+)-(%d+)$')
 ms, seq = tonumber(ms), tonumber(seq)
 local known_ms, known_seq = tonumber(ARGV[1]), tonumber(ARGV[2])
-local answer = {last}
+local reply = {last}
 if ms < known_ms or (ms == known_ms and seq < known_seq) then
-  return answer
+  return reply
 end
 
-local width = math.max(tonumber(ARGV[3]), 1) -- of no entries it is 0: a step that never ends
+local width = math.max(tonumber(ARGV[3]), 1) -- 0 without entries, which would be an endless loop
 for i = 4, #ARGV, width do
   local added = redis.pcall('XADD', KEYS[1], '*', unpack(ARGV, i, i + width - 1))
   if type(added) == 'table' then
     added = added.err
   end
-  answer[#answer + 1] = added
+  reply[#reply + 1] = added
 end
-return answer
+return reply

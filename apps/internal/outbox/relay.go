@@ -21,24 +21,23 @@ import (
 )
 
 const (
-	// batchSize is large enough that the way to Redis and the commit are shared
-	// by many, and small enough that Redis, which does nothing else meanwhile,
-	// is held up for about a millisecond.
+	// batchSize is large enough to share the round trip to Redis and the commit among many events, and small
+	// enough to block Redis for only about a millisecond.
 	batchSize = 100
-	// pollInterval is how long an event waits that was written by another
-	// process, or by this one right before it died.
+	// pollInterval is how long an event waits that another process wrote, or that this process wrote just
+	// before it died.
 	pollInterval = 500 * time.Millisecond
-	// checkInterval is how soon a loss is noticed where nothing is published.
+	// checkInterval is how soon the relay detects a loss while it publishes nothing.
 	checkInterval = 5 * time.Second
-	// roundTimeout bounds a round, which ends in its own time once it has begun.
+	// roundTimeout limits a round, which goes on after ctx is done.
 	roundTimeout = 8 * time.Second
 )
 
-// retry is while the database or Redis is away.
+// retry is the policy while the database or Redis is unavailable.
 var retry = backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second}
 
-// Relay publishes events. Any number of relays may run at once, in any number
-// of processes.
+// Relay publishes the events of an outbox. Several relays may run at the same time, in any number of
+// processes.
 type Relay struct {
 	outbox  Outbox
 	pool    *pgxpool.Pool
@@ -46,13 +45,13 @@ type Relay struct {
 	log     *slog.Logger
 	script  *goredis.Script
 	metrics *metrics
-	tracer  trace.Tracer // nil: there are no spans
+	tracer  trace.Tracer // nil if there are no spans
 
 	wake    chan struct{}
-	checked time.Time // when the stream was last seen to be whole; only Run uses it
+	checked time.Time // when the stream was last complete; only Run uses it
 }
 
-// NewRelay returns a relay from the outbox in the database of pool to the stream.
+// NewRelay returns a relay that publishes the outbox o in the database of pool to stream.
 func NewRelay(o Outbox, pool *pgxpool.Pool, stream *goredis.Client, log *slog.Logger, registry prometheus.Registerer, tracer trace.Tracer) *Relay {
 	return &Relay{
 		outbox: o, pool: pool, stream: stream, log: log, script: goredis.NewScript(publishScript),
@@ -60,21 +59,21 @@ func NewRelay(o Outbox, pool *pgxpool.Pool, stream *goredis.Client, log *slog.Lo
 	}
 }
 
-// Wake tells the relay that there is a new event. It never waits.
+// Wake notifies the relay of a new event. It never blocks.
 func (r *Relay) Wake() {
 	select {
 	case r.wake <- struct{}{}:
-	default: // it has been told already
+	default: // a notification is pending
 	}
 }
 
-// Run publishes until ctx is done. While the database or Redis is away it tries
-// less and less often.
+// Run publishes events until ctx is done. While the database or Redis is unavailable, it retries at growing
+// intervals.
 func (r *Relay) Run(ctx context.Context) {
 	for failures := 0; ctx.Err() == nil; {
-		told, err := r.round(ctx)
+		published, err := r.round(ctx)
 		if lost, ok := errors.AsType[*lostError](err); ok {
-			err = r.retell(ctx, lost)
+			err = r.requeueLost(ctx, lost)
 		}
 		switch {
 		case err != nil:
@@ -87,13 +86,13 @@ func (r *Relay) Run(ctx context.Context) {
 			r.log.Info("events are published again")
 		}
 		failures = 0
-		if told == 0 {
+		if published == 0 {
 			r.idle(ctx)
 		}
 	}
 }
 
-// idle waits for a new event, or until it is time to look for one.
+// idle waits for a notification or for the next poll.
 func (r *Relay) idle(ctx context.Context) {
 	timer := time.NewTimer(pollInterval + rand.N(pollInterval/5))
 	defer timer.Stop()
@@ -104,9 +103,9 @@ func (r *Relay) idle(ctx context.Context) {
 	}
 }
 
-// round publishes one batch. What has been begun is ended even if ctx is done
-// meanwhile, since what is published and not noted would be published twice.
-func (r *Relay) round(ctx context.Context) (told int, err error) {
+// round publishes one batch. It goes on after ctx is done, because an event that is published but not marked
+// is published twice.
+func (r *Relay) round(ctx context.Context) (published int, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), roundTimeout)
 	defer cancel()
 	var refused error
@@ -118,14 +117,14 @@ func (r *Relay) round(ctx context.Context) (told int, err error) {
 		if len(next.events) == 0 && time.Since(r.checked) < checkInterval {
 			return nil
 		}
-		ctx, span := r.begin(ctx, next.events)
+		ctx, span := r.startSpan(ctx, next.events)
 		defer func() { telemetry.Finish(span, cmp.Or(err, refused)) }()
 		var positions []position
 		if positions, refused = r.publish(ctx, known, next.events); positions == nil {
 			return refused
 		}
 		r.checked = time.Now()
-		told, err = r.outbox.note(ctx, tx, next.ids, positions)
+		published, err = r.outbox.markPublished(ctx, tx, next.ids, positions)
 		if err != nil {
 			return err
 		}
@@ -135,12 +134,12 @@ func (r *Relay) round(ctx context.Context) (told int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	return told, refused
+	return published, refused
 }
 
-// begin begins the span of a batch. It is linked to the requests that caused the
-// events; it can't be a part of all of them.
-func (r *Relay) begin(ctx context.Context, events []event.Event) (context.Context, trace.Span) {
+// startSpan starts the span of a batch. The span has links to the requests that caused the events; it can't
+// be a child of all of them.
+func (r *Relay) startSpan(ctx context.Context, events []event.Event) (context.Context, trace.Span) {
 	if r.tracer == nil || len(events) == 0 {
 		return ctx, noop.Span{}
 	}

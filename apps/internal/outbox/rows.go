@@ -9,16 +9,15 @@ import (
 	"platform.example/apps/internal/event"
 )
 
-// lockKey is the advisory lock between relays, which share it while they
-// publish, and whoever marks rows unpublished, alone. Without it a row might be
-// published while one before it, of the same subject, is about to be published again;
-// or be noted as published after a loss that took it was mended.
+// lockKey is the advisory lock of the outbox. Relays share it while they publish; requeue holds it
+// exclusively. Otherwise a relay could publish a row while requeue resets an earlier row of the same subject,
+// or mark a row as published although the stream has just lost it.
 const lockKey int64 = 0x6f7574626f78 // "outbox"
 
-// The statements that begin a round, each with a snapshot of its own.
+// The statements of a round. Each has its own snapshot.
 const (
-	// A relay that is frozen, or whose node is cut off, must not keep its rows:
-	// after this Postgres ends the transaction. Longer than Redis may take.
+	// A relay that is frozen or whose node is cut off must not keep its rows locked: Postgres then ends the
+	// transaction. The timeout is longer than Redis may take.
 	boundRound = "SET LOCAL idle_in_transaction_session_timeout = '5s'"
 
 	shareLock = "SELECT pg_advisory_xact_lock_shared($1)"
@@ -26,8 +25,8 @@ const (
 	selectNewest = `SELECT stream_ms, stream_seq FROM outbox WHERE published_at IS NOT NULL
 		ORDER BY stream_ms DESC, stream_seq DESC LIMIT 1`
 
-	// The first unpublished row of each subject only. Where it is another relay's,
-	// the subject is left alone.
+	// Selects the first unpublished row of each subject. If another relay has locked that row, no row of the
+	// subject is selected.
 	selectHeads = `SELECT id, event_id, type, payload, traceparent, occurred_at FROM outbox AS head
 		WHERE published_at IS NULL AND NOT EXISTS (
 			SELECT FROM outbox AS earlier
@@ -35,21 +34,20 @@ const (
 		ORDER BY id LIMIT $1
 		FOR UPDATE OF head SKIP LOCKED`
 
-	// A secret is not kept once it is published: a replay repeats the event without it.
-	notePublished = `UPDATE outbox SET published_at = clock_timestamp(), stream_ms = done.ms, stream_seq = done.seq,
+	// Removes the secret once it is published: a replay repeats the event without it.
+	markPublished = `UPDATE outbox SET published_at = clock_timestamp(), stream_ms = done.ms, stream_seq = done.seq,
 			payload = payload - 'secret'
 		FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS done (id, ms, seq)
 		WHERE outbox.id = done.id`
 )
 
-// batch are rows that are locked, and the events that they hold.
+// batch holds locked rows and their events.
 type batch struct {
 	ids    []int64
 	events []event.Event
 }
 
-// take locks the next rows to publish, and returns with them the newest
-// position that any row is known to have had.
+// take locks the next rows to publish. It also returns the newest position of any published row.
 func (o Outbox) take(ctx context.Context, tx pgx.Tx) (known position, taken batch, err error) {
 	var statements pgx.Batch
 	statements.Queue(boundRound)
@@ -74,8 +72,9 @@ func (o Outbox) take(ctx context.Context, tx pgx.Tx) (known position, taken batc
 	return known, taken, nil
 }
 
-// note keeps where rows were published; those with the zero position weren't.
-func (o Outbox) note(ctx context.Context, tx pgx.Tx, ids []int64, positions []position) (noted int, err error) {
+// markPublished stores the positions of published rows, and returns their number. It skips rows with the zero
+// position.
+func (o Outbox) markPublished(ctx context.Context, tx pgx.Tx, ids []int64, positions []position) (published int, err error) {
 	var done, ms, seq []int64
 	for i, p := range positions {
 		if p != (position{}) {
@@ -85,8 +84,8 @@ func (o Outbox) note(ctx context.Context, tx pgx.Tx, ids []int64, positions []po
 	if len(done) == 0 {
 		return 0, nil
 	}
-	if _, err := tx.Exec(ctx, o.sql(notePublished), done, ms, seq); err != nil {
-		return 0, fmt.Errorf("noting what is published: %w", err)
+	if _, err := tx.Exec(ctx, o.sql(markPublished), done, ms, seq); err != nil {
+		return 0, fmt.Errorf("marking events as published: %w", err)
 	}
 	return len(done), nil
 }

@@ -1,5 +1,5 @@
-// Package page is how lists are given in parts: by the id of the last thing of
-// the part before (keyset), so that the hundredth part costs what the first does.
+// Package page reads lists in pages by the id of the last item of the previous page (keyset pagination):
+// every page costs the same.
 package page
 
 import (
@@ -23,7 +23,7 @@ type request struct {
 	after uuid.UUID // the id of the item before the first one
 }
 
-// parse reads limit and after of a query; first is the default of after.
+// parse parses limit and after of a query. first is the default of after.
 func parse(query url.Values, first uuid.UUID) (request, error) {
 	r := request{defaultLimit, first}
 	if raw := query.Get("limit"); raw != "" {
@@ -36,21 +36,22 @@ func parse(query url.Values, first uuid.UUID) (request, error) {
 	if raw := query.Get("after"); raw != "" {
 		id, ok := resourceid.Parse(raw)
 		if !ok {
-			return r, problem.New(problem.Malformed, "after must be the next of an earlier page.", nil)
+			return r, problem.New(problem.Malformed, "after must be the next of a previous page.", nil)
 		}
 		r.after = id
 	}
 	return r, nil
 }
 
-// Read returns the page of a list that limit and after of a query select, and the value of after for the next page; nil if this is
-// the last page. fetch returns up to limit items after an id; first is the id before the first item of the list.
+// Read returns the page of a list that limit and after of a query select, and the value of after for the next
+// page, or nil for the last page. fetch returns up to limit items after an id. first is the id before the
+// first item of the list.
 func Read[T any](query url.Values, first uuid.UUID, id func(T) uuid.UUID, fetch func(after uuid.UUID, limit int) ([]T, error)) ([]T, *uuid.UUID, error) {
 	r, err := parse(query, first)
 	if err != nil {
 		return nil, nil, err
 	}
-	fetched, err := fetch(r.after, r.limit+1) // one more tells whether there is a next page
+	fetched, err := fetch(r.after, r.limit+1) // one more, to detect a next page
 	if err != nil || len(fetched) <= r.limit {
 		return fetched, nil, err
 	}

@@ -29,16 +29,16 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		if r.limit < 1 || r.limit > maxLimit {
-			t.Errorf("%q asks for %d", raw, r.limit)
+			t.Errorf("the limit of %q is %d", raw, r.limit)
 		}
 		if after := query.Get("after"); after == "" && r.after != uuid.Max || after != "" && r.after.String() != after {
-			t.Errorf("%q goes on after %v", raw, r.after)
+			t.Errorf("%q continues after %v", raw, r.after)
 		}
 	})
 }
 
-// However long a list and however small its pages: together they are the list.
-func TestThePagesTogetherAreTheList(t *testing.T) {
+// For any length of the list and size of a page, the pages together are the list.
+func TestPagesCoverTheList(t *testing.T) {
 	for length := range 10 {
 		list := make([]uuid.UUID, length)
 		for i := range list {

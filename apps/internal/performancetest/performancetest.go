@@ -1,6 +1,5 @@
-// Package performancetest compares a service with its peers in one run: each in
-// a process of its own, loaded in turns by the same client. Machines differ and
-// are noisy, so that only ratios are worth something.
+// Package performancetest compares a service with its peers in one run. Each runs in a separate process,
+// loaded in turns by the same client. Machines differ and are noisy, so only ratios are meaningful.
 package performancetest
 
 import (
@@ -24,32 +23,32 @@ import (
 	"platform.example/apps/internal/backingtest"
 )
 
-// playing names the part that a test binary plays as a peer.
-const playing = "PERFORMANCE_TEST_PLAYS"
+// partVariable names the environment variable with the part of a peer process.
+const partVariable = "PERFORMANCE_TEST_PLAYS"
 
-// Main runs the tests or, in a process that Peer has started, plays its part.
+// Main runs the tests. In a process that Peer has started, it serves the handler of its part instead.
 func Main(m *testing.M, parts map[string]func() http.Handler) {
-	part, ok := parts[os.Getenv(playing)]
+	part, ok := parts[os.Getenv(partVariable)]
 	if !ok {
 		os.Exit(m.Run())
 	}
 	server := httptest.NewServer(part())
 	fmt.Println(server.URL)
-	_, _ = io.Copy(io.Discard, os.Stdin) // ends with who has started it
+	_, _ = io.Copy(io.Discard, os.Stdin) // ends with its parent
 }
 
-// Process is a peer.
+// Process is a running peer.
 type Process struct {
 	URL string
 	PID int
 }
 
-// Peer plays a part in a process of its own until the test ends. env are
-// further variables, NAME=value.
+// Peer runs a part in a separate process until the test ends. env contains additional environment variables,
+// NAME=value.
 func Peer(t testing.TB, part string, env ...string) Process {
 	t.Helper()
 	c := exec.Command(os.Args[0])
-	c.Env = append(append(os.Environ(), playing+"="+part), env...)
+	c.Env = append(append(os.Environ(), partVariable+"="+part), env...)
 	stdin := backingtest.Must[io.WriteCloser](t)(c.StdinPipe())
 	stdout := backingtest.Must[io.ReadCloser](t)(c.StdoutPipe())
 	if err := c.Start(); err != nil {
@@ -64,10 +63,10 @@ func Peer(t testing.TB, part string, env ...string) Process {
 	return Process{URL: strings.TrimSpace(line), PID: c.Process.Pid}
 }
 
-// Measured is how a service has answered a load.
-type Measured struct {
+// Measurement is the result of a load.
+type Measurement struct {
 	PerSecond float64       // requests
-	Median    time.Duration // of how long an answer took
+	Median    time.Duration // response time
 	Requests  float64
 }
 
@@ -77,9 +76,9 @@ var (
 	requests  = regexp.MustCompile(`(\d+) requests in`)
 )
 
-// Load asks for url over so many connections for two seconds, with headers
-// "Name: value". It fails where an answer isn't a success.
-func Load(t testing.TB, url string, connections int, headers ...string) Measured {
+// Load requests url over the given number of connections for two seconds, with headers "Name: value". It
+// fails the test if a response isn't a success.
+func Load(t testing.TB, url string, connections int, headers ...string) Measurement {
 	t.Helper()
 	args := []string{"-t1", "-c" + strconv.Itoa(connections), "-d2s", "--latency"}
 	for _, header := range headers {
@@ -97,23 +96,23 @@ func Load(t testing.TB, url string, connections int, headers ...string) Measured
 		return backingtest.Must[float64](t)(strconv.ParseFloat(found(pattern), 64))
 	}
 	half := backingtest.Must[time.Duration](t)(time.ParseDuration(found(median)))
-	return Measured{PerSecond: number(perSecond), Median: half, Requests: number(requests)}
+	return Measurement{PerSecond: number(perSecond), Median: half, Requests: number(requests)}
 }
 
-// Middle is the median.
-func Middle(figures []float64) float64 {
+// Median returns the median of figures, which it sorts.
+func Median(figures []float64) float64 {
 	slices.Sort(figures)
 	n := len(figures)
 	return (figures[(n-1)/2] + figures[n/2]) / 2
 }
 
-// CPU is the processor time that a process has taken so far.
+// CPU returns the processor time of a process so far.
 func CPU(t testing.TB, pid int) time.Duration {
 	t.Helper()
 	return time.Duration(stat(t, pid).CPUTime() * float64(time.Second))
 }
 
-// Memory is what a process holds, in MiB.
+// Memory returns the resident memory of a process in MiB.
 func Memory(t testing.TB, pid int) float64 {
 	t.Helper()
 	return float64(stat(t, pid).ResidentMemory()) / (1 << 20)
@@ -125,11 +124,11 @@ func stat(t testing.TB, pid int) procfs.ProcStat {
 	return backingtest.Must[procfs.ProcStat](t)(process.Stat())
 }
 
-// maxIdle is what a service may hold while it has nothing to do, in MiB.
+// maxIdle is the limit of an idle service, in MiB.
 const maxIdle = 30
 
-// HoldIdle fails where a process that has just started holds too much.
-func HoldIdle(t testing.TB, pid int) {
+// CheckIdleMemory fails the test if a process that has just started uses more than maxIdle.
+func CheckIdleMemory(t testing.TB, pid int) {
 	t.Helper()
 	memory := Memory(t, pid)
 	t.Logf("%.1f MiB idle", memory)

@@ -1,5 +1,4 @@
-// Package postgres connects a service to its database, brings the schema up to
-// date and tells how the connections are used.
+// Package postgres connects a service to its database, applies migrations and measures the connection pool.
 package postgres
 
 import (
@@ -21,35 +20,34 @@ import (
 )
 
 const (
-	// Long, since a busy server has to begin anew with every client that gives up; a request doesn't wait for it longer than
-	// it waits for an answer.
+	// Long, because a busy server starts over with every client that gives up. A request doesn't wait for it
+	// beyond its own deadline.
 	connectTimeout = 10 * time.Second
-	// statementTimeout bounds a query of a request, in the database itself,
-	// below the 4 s that a request may take.
+	// statementTimeout limits a query of a request in the database itself, below the 4 s of a request.
 	statementTimeout = 3 * time.Second
-	// Short enough that a pool leaves an old primary, or spreads again, by itself.
+	// Short enough that a pool leaves an old primary, or spreads over replicas again, by itself.
 	maxConnLifetime = 30 * time.Minute
 )
 
-// Config says where the database is and who asks.
+// Config is the address of the database and the credentials of the service.
 type Config struct {
 	host, port, database, user string
 	password                   config.Secret
 	sslMode                    string
-	authorities                *x509.CertPool // that sign the server's certificate; nil: the system's roots
+	authorities                *x509.CertPool // that sign the server's certificate; nil means the system's roots
 	maxConns                   int
 
-	Spans trace.TracerProvider // of the statements that belong to a span; nil: there are none
+	Spans trace.TracerProvider // of the statements that belong to a span; nil if there are none
 }
 
 const (
-	verified = "verify-full" // TLS with the server that the address names
+	verified = "verify-full" // TLS with a verified certificate and host name
 	noTLS    = "disable"
-	// TLS with whoever answers: for a server elsewhere whose certificate nobody vouches for.
+	// TLS without verification: for an external server whose certificate no known authority signs.
 	unverified = "require"
 )
 
-// ReadConfig reads a Config.
+// ReadConfig reads a Config from POSTGRES_*.
 func ReadConfig(e *config.Env) Config {
 	sslMode := config.ParsedOr(e, "POSTGRES_SSLMODE", verified, config.OneOf(noTLS, unverified, verified))
 	return Config{
@@ -61,7 +59,7 @@ func ReadConfig(e *config.Env) Config {
 		sslMode:  sslMode,
 		authorities: config.ParsedOr(e, "POSTGRES_CA_CERTIFICATE", nil, func(raw string) (*x509.CertPool, error) {
 			if sslMode != verified {
-				return nil, errors.New("is set and would not be used: it needs POSTGRES_SSLMODE=" + verified)
+				return nil, errors.New("is set but not used: it needs POSTGRES_SSLMODE=" + verified)
 			}
 			return config.Certificates(raw)
 		}),
@@ -78,7 +76,7 @@ func (c Config) pool() (*pgxpool.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("POSTGRES_*: %w", err)
 	}
-	pool.ConnConfig.Password = c.password.Reveal() // here, so that no URL ever holds it
+	pool.ConnConfig.Password = c.password.Reveal() // not in the URL, which errors may contain
 	if secured := pool.ConnConfig.TLSConfig; secured != nil {
 		// No session cache: Postgres never resumes a session.
 		secured.MinVersion = tls.VersionTLS12
@@ -90,7 +88,7 @@ func (c Config) pool() (*pgxpool.Config, error) {
 	pool.ConnConfig.DialFunc = (&dial.Dialer{Dialer: net.Dialer{KeepAlive: dial.KeepAlive}}).DialContext
 	pool.ConnConfig.LookupFunc = func(_ context.Context, host string) ([]string, error) { return []string{host}, nil } // the dialer looks it up
 	pool.MaxConns = int32(c.maxConns)
-	pool.MinConns = pool.MaxConns / 2 // or a colour that gets the traffic would make them all at that moment
+	pool.MinConns = pool.MaxConns / 2 // so that a colour doesn't open all connections when it becomes live
 	pool.MaxConnLifetime = maxConnLifetime
 	pool.MaxConnLifetimeJitter = maxConnLifetime / 10
 	return pool, nil

@@ -15,12 +15,11 @@ import (
 )
 
 const (
-	startDeadline = 30 * time.Second // a database that starts together with us is up by then
+	startDeadline = 30 * time.Second // enough for a database that starts at the same time
 	retryInterval = 500 * time.Millisecond
 )
 
-// Connect opens a pool for the requests of a service. It waits for a database
-// that isn't there yet, up to 30 s.
+// Connect opens a pool for the requests of a service. It waits up to 30 s for the database to respond.
 func Connect(ctx context.Context, c Config, log *slog.Logger) (*pgxpool.Pool, error) {
 	poolConfig, err := c.pool()
 	if err != nil {
@@ -60,9 +59,9 @@ func wait(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
 		if err == nil {
 			return nil
 		}
-		log.Warn("Postgres does not answer yet", "cause", err)
+		log.Warn("Postgres does not respond yet", "cause", err)
 		if backoff.Sleep(ctx, retryInterval); ctx.Err() != nil {
-			return fmt.Errorf("no answer from Postgres within %s: check POSTGRES_* and that it runs: %w", startDeadline, err)
+			return fmt.Errorf("no response from Postgres within %s: check POSTGRES_* and that it runs: %w", startDeadline, err)
 		}
 	}
 }

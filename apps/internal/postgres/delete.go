@@ -9,8 +9,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 )
 
-// deleteBatch rows are deleted at a time: few enough for the 3 s that a
-// statement may take on a busy database, and for those who wait for their locks.
+// deleteBatch is the number of rows per statement: few enough for the statement timeout of 3 s on a busy
+// database, and for queries that wait for the locks.
 const deleteBatch = 1000
 
 // Execer is a pool or a transaction.
@@ -23,22 +23,22 @@ type Querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// DeleteOld deletes the rows of a table that are older than age. key lists the columns of its primary key; at is the column or
-// the expression of the time of a row.
+// DeleteOld deletes the rows of a table that are older than age. key lists the columns of its primary key; at
+// is the column or expression with the time of a row.
 func DeleteOld(ctx context.Context, on Execer, table, key, at string, age time.Duration) error {
 	return DeleteInBatches(ctx, on, "deleting old rows of "+table, fmt.Sprintf(`DELETE FROM %[1]s WHERE (%[2]s) IN (
 		SELECT %[2]s FROM %[1]s WHERE %[3]s < $1 ORDER BY %[3]s LIMIT $2 FOR UPDATE SKIP LOCKED)`, table, key, at), time.Now().Add(-age))
 }
 
-// DeleteInBatches runs a statement that deletes, or changes, at most $2 rows that $1 selects, such as a time,
-// until there are none left.
-func DeleteInBatches(ctx context.Context, on Execer, doing, statement string, which any) error {
+// DeleteInBatches runs a statement that deletes or changes at most $2 rows selected by $1, such as a time,
+// until no row is left. doing names the work in errors.
+func DeleteInBatches(ctx context.Context, on Execer, doing, statement string, selector any) error {
 	for {
-		done, err := on.Exec(ctx, statement, which, deleteBatch)
+		result, err := on.Exec(ctx, statement, selector, deleteBatch)
 		if err != nil {
 			return Failure(doing, err)
 		}
-		if done.RowsAffected() < deleteBatch {
+		if result.RowsAffected() < deleteBatch {
 			return nil
 		}
 	}

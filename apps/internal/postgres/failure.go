@@ -13,8 +13,9 @@ import (
 	"platform.example/apps/internal/problem"
 )
 
-// Failure says what a failed query means to the client: that the database
-// can't be reached or is overloaded (try again), or a fault of ours. A problem.Error stays as it is.
+// Failure returns the error of a failed query: problem.Unavailable if the database is unreachable or
+// overloaded, so that a client can retry, or else a plain error. It returns a problem.Error unchanged, and
+// nil if err is nil.
 func Failure(doing string, err error) error {
 	if _, known := errors.AsType[*problem.Error](err); known || err == nil {
 		return err
@@ -30,16 +31,16 @@ func unavailable(err error) bool {
 	if _, ok := errors.AsType[*pgconn.ConnectError](err); ok {
 		return true
 	}
-	if answer, ok := errors.AsType[*pgconn.PgError](err); ok {
-		switch answer.Code[:2] { // the class of the SQLSTATE, PostgreSQL manual, appendix A
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok {
+		switch pgErr.Code[:2] { // the class of the SQLSTATE, PostgreSQL manual, appendix A
 		case "08", // connection exception
 			"53", // insufficient resources
 			"57": // operator intervention: shutdown, statement timeout
 			return true
 		}
-		// Read only: a standby that isn't the primary yet. A serialization failure, a
-		// deadlock: rolled back, so that the same request may succeed.
-		return slices.Contains([]string{"25006", "40001", "40P01"}, answer.Code)
+		// Read only: a standby that isn't the primary yet. Serialization failure, deadlock: rolled back, and
+		// the same request may succeed.
+		return slices.Contains([]string{"25006", "40001", "40P01"}, pgErr.Code)
 	}
 	_, network := errors.AsType[net.Error](err)
 	return network || errors.Is(err, context.DeadlineExceeded) || pgconn.SafeToRetry(err) ||

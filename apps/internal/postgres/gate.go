@@ -15,18 +15,18 @@ import (
 )
 
 const (
-	// shutAfter is how many failures in a row shut the gate.
+	// shutAfter is the number of failures in a row that shut the gate.
 	shutAfter    = 5
 	probeEvery   = time.Second
 	probeTimeout = 900 * time.Millisecond
 )
 
-// gate makes queries fail at once while Postgres doesn't answer: each would
-// otherwise wait for the whole time limit of its request. It traces the pool, and
-// hands an expired context to whatever wants a connection. A probe opens it again.
+// gate makes queries fail at once while Postgres doesn't respond: otherwise each waits for the full deadline
+// of its request. The gate is a tracer of the pool that passes an expired context to each acquisition of a
+// connection. A probe opens it again.
 type gate struct {
 	log      *slog.Logger
-	pool     *pgxpool.Pool // nil until the pool has connected: failures before count for nothing
+	pool     *pgxpool.Pool // nil until the pool has connected: earlier failures don't count
 	failures atomic.Int32
 	shut     atomic.Bool
 }
@@ -60,9 +60,10 @@ func (g *gate) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQuery
 	}
 }
 
-// failed counts what may mean that Postgres doesn't answer. An error that it reports itself is an answer.
+// failed counts an error that may mean that Postgres doesn't respond. An error reported by Postgres is a
+// response.
 func (g *gate) failed(err error) {
-	if _, answered := errors.AsType[*pgconn.PgError](err); answered {
+	if _, responded := errors.AsType[*pgconn.PgError](err); responded {
 		g.failures.Store(0)
 		return
 	}
@@ -74,11 +75,11 @@ func (g *gate) failed(err error) {
 	if g.pool == nil || g.shut.Load() || g.failures.Add(1) < shutAfter || !g.shut.CompareAndSwap(false, true) {
 		return
 	}
-	g.log.Warn("Postgres doesn't answer: requests fail at once until it does", "cause", err)
+	g.log.Warn("Postgres doesn't respond: requests fail at once until it does", "cause", err)
 	go g.probe()
 }
 
-// probe opens the gate once Postgres answers. It ends with the pool.
+// probe opens the gate once Postgres responds. It ends when the pool is closed.
 func (g *gate) probe() {
 	for {
 		ctx, cancel := context.WithTimeout(context.WithValue(context.Background(), probeKey{}, true), probeTimeout)
@@ -87,7 +88,7 @@ func (g *gate) probe() {
 		if err == nil {
 			g.shut.Store(false)
 			g.failures.Store(0)
-			g.log.Info("Postgres answers again")
+			g.log.Info("Postgres responds again")
 			return
 		}
 		if errors.Is(err, puddle.ErrClosedPool) {

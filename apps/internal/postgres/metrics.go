@@ -6,7 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
-// RegisterMetrics registers how the connections of pool are used.
+// RegisterMetrics registers the metrics of a connection pool.
 func RegisterMetrics(registry prometheus.Registerer, pool *pgxpool.Pool) {
 	auto := promauto.With(registry)
 	counter := func(name, help string, value func() float64) {

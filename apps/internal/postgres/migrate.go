@@ -12,12 +12,12 @@ import (
 	"github.com/pressly/goose/v3/lock"
 )
 
-// lockTimeout makes a migration give up rather than queue for a table's lock
-// with every other query queueing behind it.
+// lockTimeout makes a migration fail instead of waiting for a table lock while all other queries wait behind
+// it.
 const lockTimeout = "5s"
 
-// Migrate applies the migrations that the database doesn't have yet. Of several
-// at once, one works and the others wait, held off by a session lock.
+// Migrate applies the pending migrations. If several processes migrate at the same time, one works and the
+// others wait for a session lock.
 func Migrate(ctx context.Context, c Config, migrations fs.FS, log *slog.Logger) (err error) {
 	poolConfig, err := c.pool()
 	if err != nil {

@@ -20,7 +20,7 @@ import (
 
 var log = slog.New(slog.DiscardHandler)
 
-// with is env with the changes; "" unsets a variable.
+// with returns env with the changes; "" unsets a variable.
 func with(env, changes map[string]string) map[string]string {
 	changed := maps.Clone(env)
 	maps.Copy(changed, changes)
@@ -52,13 +52,13 @@ func TestTLS(t *testing.T) {
 	good, other := server.Env(), backingtest.OtherAuthority(t)
 
 	for name, changes := range map[string]map[string]string{
-		"by address":                          nil,
-		"by name":                             {"POSTGRES_HOST": "localhost"},
-		"unless it is said otherwise":         {"POSTGRES_SSLMODE": ""},
-		"by the second of two authorities":    {"POSTGRES_CA_CERTIFICATE": other + good["POSTGRES_CA_CERTIFICATE"]},
-		"with an unknown server, if that may": {"POSTGRES_SSLMODE": "require", "POSTGRES_CA_CERTIFICATE": "", "POSTGRES_HOST": "0.0.0.0"},
+		"by address":                            nil,
+		"by name":                               {"POSTGRES_HOST": "localhost"},
+		"by default":                            {"POSTGRES_SSLMODE": ""},
+		"by the second of two authorities":      {"POSTGRES_CA_CERTIFICATE": other + good["POSTGRES_CA_CERTIFICATE"]},
+		"with an unverified server, if allowed": {"POSTGRES_SSLMODE": "require", "POSTGRES_CA_CERTIFICATE": "", "POSTGRES_HOST": "0.0.0.0"},
 	} {
-		t.Run("is spoken "+name, func(t *testing.T) {
+		t.Run("is used "+name, func(t *testing.T) {
 			var pid uint32
 			var version string
 			err := errors.Join(
@@ -74,10 +74,10 @@ func TestTLS(t *testing.T) {
 		changes map[string]string
 		fault   string
 	}{
-		"by another authority":   {map[string]string{"POSTGRES_CA_CERTIFICATE": other}, "certificate signed by unknown authority"},
-		"by none of the system":  {map[string]string{"POSTGRES_CA_CERTIFICATE": ""}, "certificate signed by unknown authority"},
-		"for another host":       {map[string]string{"POSTGRES_HOST": "0.0.0.0"}, "certificate is valid for 127.0.0.1, not 0.0.0.0"},
-		"where nothing is asked": {map[string]string{"POSTGRES_SSLMODE": "disable", "POSTGRES_CA_CERTIFICATE": ""}, "no encryption"},
+		"by another authority":  {map[string]string{"POSTGRES_CA_CERTIFICATE": other}, "certificate signed by unknown authority"},
+		"by none of the system": {map[string]string{"POSTGRES_CA_CERTIFICATE": ""}, "certificate signed by unknown authority"},
+		"for another host":      {map[string]string{"POSTGRES_HOST": "0.0.0.0"}, "certificate is valid for 127.0.0.1, not 0.0.0.0"},
+		"without TLS":           {map[string]string{"POSTGRES_SSLMODE": "disable", "POSTGRES_CA_CERTIFICATE": ""}, "no encryption"},
 	} {
 		t.Run("is refused with a certificate "+name, func(t *testing.T) {
 			at, err := read(with(good, c.changes))
@@ -86,17 +86,17 @@ func TestTLS(t *testing.T) {
 			}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			var said strings.Builder
+			var output strings.Builder
 			pool, err := postgres.Connect(ctx, at, slog.New(slog.NewTextHandler(writer(func(line []byte) {
-				said.Write(line)
-				cancel() // the first try has failed: no other is waited for
+				output.Write(line)
+				cancel() // don't wait for another try
 			}), nil)))
 			if err == nil {
 				pool.Close()
 				t.Fatal("it connects")
 			}
-			if !strings.Contains(said.String(), c.fault) || strings.Contains(said.String()+err.Error(), good["POSTGRES_PASSWORD"]) {
-				t.Errorf("the log says %s, the error %v; want %s and no password", said.String(), err, c.fault)
+			if !strings.Contains(output.String(), c.fault) || strings.Contains(output.String()+err.Error(), good["POSTGRES_PASSWORD"]) {
+				t.Errorf("the log is %s, the error %v; want %s and no password", output.String(), err, c.fault)
 			}
 		})
 	}
@@ -106,7 +106,7 @@ type writer func([]byte)
 
 func (w writer) Write(line []byte) (int, error) { w(line); return len(line), nil }
 
-func TestFaultsOfTheConfiguration(t *testing.T) {
+func TestInvalidConfiguration(t *testing.T) {
 	good := map[string]string{"POSTGRES_HOST": "h", "POSTGRES_DATABASE": "d", "POSTGRES_USER": "u", "POSTGRES_PASSWORD": "hunter2"}
 	authority := backingtest.Authority(t)
 	for name, c := range map[string]struct {
@@ -114,9 +114,9 @@ func TestFaultsOfTheConfiguration(t *testing.T) {
 		fault   string
 	}{
 		"an authority without TLS": {map[string]string{"POSTGRES_SSLMODE": "disable", "POSTGRES_CA_CERTIFICATE": authority},
-			"POSTGRES_CA_CERTIFICATE is set and would not be used: it needs POSTGRES_SSLMODE=verify-full"},
-		"an authority that nothing is held to": {map[string]string{"POSTGRES_SSLMODE": "require", "POSTGRES_CA_CERTIFICATE": authority},
-			"POSTGRES_CA_CERTIFICATE is set and would not be used: it needs POSTGRES_SSLMODE=verify-full"},
+			"POSTGRES_CA_CERTIFICATE is set but not used: it needs POSTGRES_SSLMODE=verify-full"},
+		"an authority without verification": {map[string]string{"POSTGRES_SSLMODE": "require", "POSTGRES_CA_CERTIFICATE": authority},
+			"POSTGRES_CA_CERTIFICATE is set but not used: it needs POSTGRES_SSLMODE=verify-full"},
 		"no PEM":                   {map[string]string{"POSTGRES_CA_CERTIFICATE": "hunter2"}, "POSTGRES_CA_CERTIFICATE holds no certificate"},
 		"a URL in place of a host": {map[string]string{"POSTGRES_HOST": "postgres://u:hunter2@h/d"}, "POSTGRES_HOST must be a host alone"},
 		"no mode":                  {map[string]string{"POSTGRES_SSLMODE": "prefer"}, `POSTGRES_SSLMODE is "prefer": allowed are disable, require, verify-full`},
@@ -133,8 +133,8 @@ func TestFaultsOfTheConfiguration(t *testing.T) {
 	}
 }
 
-// Who signs in acts as the owner of the database, and so do their migrations.
-func TestMigrationsAreTheOwners(t *testing.T) {
+// The service's role acts as the owner of the database, also in migrations.
+func TestOwnerRoleOwnsMigratedTables(t *testing.T) {
 	server := backingtest.StartPostgres(t)
 	at, err := read(server.Env())
 	if err != nil {
@@ -150,11 +150,10 @@ func TestMigrationsAreTheOwners(t *testing.T) {
 	}
 }
 
-// A service learns of a new password when its release is replaced. Until then
-// it goes on with the connections that it has.
-func TestConnectionsOutliveThePasswordTheyWereMadeWith(t *testing.T) {
+// A service gets a new password when its release is replaced. Until then it uses its open connections.
+func TestOpenConnectionsSurvivePasswordChange(t *testing.T) {
 	server := backingtest.StartPostgres(t)
-	pool := open(t, with(server.Env(), map[string]string{"POSTGRES_MAX_CONNS": "1"})) // the one that is looked at
+	pool := open(t, with(server.Env(), map[string]string{"POSTGRES_MAX_CONNS": "1"})) // only one connection
 	backend := func() (pid uint32) {
 		t.Helper()
 		if err := pool.QueryRow(t.Context(), "SELECT pg_backend_pid()").Scan(&pid); err != nil {

@@ -18,17 +18,17 @@ import (
 	"platform.example/apps/internal/requestid"
 )
 
-// statusClientGone is nginx's status for a client that left before its answer:
-// nobody reads it, but metrics and logs tell it from a failure of ours.
+// statusClientGone is nginx's status for a client that left before the response. Nobody receives it, but it
+// separates such requests from failures in metrics and logs.
 const statusClientGone = 499
 
 const mediaType = "application/problem+json"
 
-// retryAfter is said with every 503 that doesn't know better. Short, because
-// what is unavailable here (a pool, a restart) usually is so for a moment.
+// retryAfter is the Retry-After of a 503 without a RetryAfter of its own. It is short because most outages
+// here (a full pool, a restart) are short.
 const retryAfter = time.Second
 
-// Mapper answers, and logs, every error that reaches the API's edge.
+// Mapper sends and logs the errors of an API's handlers.
 type Mapper struct {
 	log *slog.Logger
 }
@@ -36,8 +36,8 @@ type Mapper struct {
 // NewMapper returns a Mapper that logs to log.
 func NewMapper(log *slog.Logger) *Mapper { return &Mapper{log: log} }
 
-// Handle makes a handler of a function that may fail. The function must not
-// have begun its answer when it returns an error.
+// Handle returns a handler that sends the error of handle. handle must not have written to the response when
+// it returns an error.
 func (m *Mapper) Handle(handle func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if err := handle(w, r); err != nil {
@@ -46,7 +46,7 @@ func (m *Mapper) Handle(handle func(http.ResponseWriter, *http.Request) error) h
 	}
 }
 
-// Recover answers a panic with an internal error and keeps the process alive.
+// Recover turns a panic of next into an internal error.
 func (m *Mapper) Recover(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
@@ -55,11 +55,11 @@ func (m *Mapper) Recover(next http.Handler) http.Handler {
 				return
 			}
 			if err, ok := value.(error); ok && errors.Is(err, http.ErrAbortHandler) {
-				panic(value) // net/http's own way to cut the connection
+				panic(value) // net/http closes the connection
 			}
 			err := fmt.Errorf("panic: %v\n%s", value, debug.Stack())
-			if answer, ok := w.(middleware.WrapResponseWriter); ok && answer.Status() != 0 {
-				// Too late for another answer: the client must not take half of one for whole.
+			if response, ok := w.(middleware.WrapResponseWriter); ok && response.Status() != 0 {
+				// The response has begun: abort it, so that the client doesn't take it for complete.
 				m.record(r.Context(), classify(err), err)
 				panic(http.ErrAbortHandler)
 			}
@@ -69,8 +69,7 @@ func (m *Mapper) Recover(next http.Handler) http.Handler {
 	})
 }
 
-// body is the wire form. The type is left out: RFC 9457 then reads it as
-// about:blank, meaning that status and code say it all.
+// body is the JSON form of a problem. It has no type: RFC 9457 then defines it as about:blank.
 type body struct {
 	Title     string  `json:"title"`
 	Status    int     `json:"status"`
@@ -80,7 +79,8 @@ type body struct {
 	Errors    []Field `json:"errors,omitempty"`
 }
 
-// Read returns the Error in the response of another service; nil if the response holds none, or an internal error.
+// Read returns the Error in the response of another service, or nil if the response contains no problem or an
+// internal error.
 func Read(response *http.Response, content []byte) error {
 	var b body
 	isProblem := response.Header.Get("Content-Type") == mediaType && json.Unmarshal(content, &b) == nil
@@ -91,7 +91,7 @@ func Read(response *http.Response, content []byte) error {
 	return &Error{Code: b.Code, Sentence: b.Detail, Fields: b.Errors, RetryAfter: time.Duration(min(max(seconds, 0), 3600)) * time.Second}
 }
 
-// Write answers err.
+// Write sends err as a problem and logs it. If the client has left, it only sets the status 499.
 func (m *Mapper) Write(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil && errors.Is(context.Cause(r.Context()), context.Canceled) {
 		w.WriteHeader(statusClientGone)
@@ -117,7 +117,7 @@ func (m *Mapper) Write(w http.ResponseWriter, r *http.Request, err error) {
 		h.Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	}
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body{ // a client that left is no fault of ours
+	_ = json.NewEncoder(w).Encode(body{ // fails only if the client has left
 		Title: http.StatusText(status), Status: status, Code: p.Code, Detail: p.Sentence,
 		RequestID: requestid.From(r.Context()), Errors: p.Fields,
 	})
@@ -132,7 +132,7 @@ func (m *Mapper) record(ctx context.Context, p *Error, err error) {
 		slog.String("code", string(p.Code)), slog.String("cause", err.Error()))
 }
 
-// classify finds the Error in err's chain, or the one that err amounts to.
+// classify returns the Error in err's chain, or the Error that corresponds to err.
 func classify(err error) *Error {
 	if p, ok := errors.AsType[*Error](err); ok {
 		return p
@@ -141,7 +141,7 @@ func classify(err error) *Error {
 		return New(TooLarge, fmt.Sprintf("The body is larger than %d bytes.", tooLarge.Limit), err)
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
-		return New(Unavailable, "The answer took too long.", err)
+		return New(Unavailable, "The response took too long.", err)
 	}
 	return New(Internal, "Something went wrong on our side.", err)
 }

@@ -1,6 +1,5 @@
-// Package problem is how services fail: one error type, and one Mapper at the
-// edge that turns any error into an answer (RFC 9457, application/problem+json).
-// The cause of an error is for the operator's log and is never sent.
+// Package problem defines the errors of the services. Mapper turns any error into a response (RFC 9457,
+// application/problem+json). The cause of an error is only logged, never sent.
 package problem
 
 import (
@@ -9,10 +8,10 @@ import (
 	"time"
 )
 
-// Code is what a program that gets the answer decides by.
+// Code identifies the kind of a problem for programs.
 type Code string
 
-// The codes there are. Each stands for one status.
+// The codes. Each has one HTTP status.
 const (
 	Malformed            Code = "malformed"
 	Unauthenticated      Code = "unauthenticated"
@@ -50,31 +49,31 @@ var statuses = map[Code]int{
 
 func (c Code) status() int { return cmp.Or(statuses[c], http.StatusInternalServerError) }
 
-// Error is a failure as the client may see it, and its cause.
+// Error is a failure in the form that the client may see, with its cause.
 type Error struct {
 	Code       Code
-	Sentence   string        // for people; holds nothing that the client may not know
-	Fields     []Field       // what is wrong with the fields of a body that is Invalid
-	RetryAfter time.Duration // when to come again; 0 where that makes no difference, or isn't known
-	Header     http.Header   // further fields of the answer; may be nil
+	Sentence   string        // for people; contains nothing that the client may not know
+	Fields     []Field       // the invalid fields of the body, if the code is Invalid
+	RetryAfter time.Duration // when to try again; 0 if that makes no difference or isn't known
+	Header     http.Header   // additional headers of the response; may be nil
 	Cause      error         // for the log only; may be nil
 }
 
-// Field is what is wrong with one field of the body.
+// Field describes what is wrong with one field of the body.
 type Field struct {
 	Pointer string `json:"pointer"` // JSON Pointer, RFC 6901
 	Detail  string `json:"detail"`
 }
 
-// Faults collects what is wrong with the fields of a body.
+// Faults collects the invalid fields of a body.
 type Faults []Field
 
-// Add adds a fault.
+// Add adds a fault. pointer is a JSON Pointer.
 func (f *Faults) Add(pointer, detail string) {
 	*f = append(*f, Field{Pointer: pointer, Detail: detail})
 }
 
-// Err returns an Error with all faults, or nil where there are none.
+// Err returns an Error with all faults, or nil if there are none.
 func (f Faults) Err() error {
 	if len(f) == 0 {
 		return nil
@@ -87,7 +86,7 @@ func New(code Code, sentence string, cause error) *Error {
 	return &Error{Code: code, Sentence: sentence, Cause: cause}
 }
 
-// Error holds the whole chain: it is for logs, not for clients.
+// Error returns the whole chain of causes: for logs, not for clients.
 func (e *Error) Error() string {
 	text := string(e.Code) + ": " + e.Sentence
 	if e.Cause != nil {

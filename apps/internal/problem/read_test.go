@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// An answer that is read as a problem has its status, and a wait that isn't negative.
+// A parsed problem has the status of the response and no negative wait.
 func FuzzRead(f *testing.F) {
 	f.Add(404, "application/problem+json", "", []byte(`{"code":"not_found","detail":"There is no such user."}`))
 	f.Add(422, "application/problem+json", "", []byte(`{"code":"invalid","errors":[{"pointer":"/name"}]}`))
@@ -25,7 +25,7 @@ func FuzzRead(f *testing.F) {
 		}
 		p, ok := errors.AsType[*Error](err)
 		if !ok || p.Code.status() != status || status < 400 || p.RetryAfter < 0 {
-			t.Errorf("%d %s %q %q is read as %+v", status, media, wait, content, err)
+			t.Errorf("%d %s %q %q is parsed as %+v", status, media, wait, content, err)
 		}
 	})
 }

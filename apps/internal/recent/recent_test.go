@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-func TestFewValuesAreRemembered(t *testing.T) {
+func TestCacheSizeIsLimited(t *testing.T) {
 	const size = 100
 	c := New[int, string](size)
 	now := time.Now()
@@ -16,11 +16,11 @@ func TestFewValuesAreRemembered(t *testing.T) {
 		}
 	}
 	if n := c.entries.Len(); n > size {
-		t.Errorf("%d are remembered, want at most %d", n, size)
+		t.Errorf("%d values are cached, want at most %d", n, size)
 	}
 }
 
-func TestAValueExpires(t *testing.T) {
+func TestValueExpires(t *testing.T) {
 	c := New[string, int](1)
 	now := time.Now()
 	c.Put("a", 1, now.Add(time.Minute))

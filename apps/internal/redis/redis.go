@@ -1,5 +1,5 @@
-// Package redis connects a service to Redis with timeouts so short that a
-// Redis that is down or hung costs little, and tells how it is used.
+// Package redis connects a service to Redis, with short timeouts so that an unavailable Redis costs little,
+// and measures the commands.
 package redis
 
 import (
@@ -23,31 +23,30 @@ import (
 )
 
 const (
-	// go-redis goes on dialling for the pool when the command has been given up. Where many dial at once on a
-	// slow core, TLS takes them all long: less time would let none succeed, again and again.
+	// go-redis keeps dialling for the pool after the command has given up. If many connections are dialled at
+	// once on a slow core, each TLS handshake takes long: with a shorter timeout none might ever succeed.
 	dialTimeout = 2 * time.Second
-	// A healthy answer takes about 1 ms. Who asks the cache has another way.
+	// A healthy Redis responds in about 1 ms. A cache read has an alternative: the database.
 	cacheTimeout = 100 * time.Millisecond
-	// A write to the stream may wait for the disk; who writes has no other way,
-	// but comes again.
+	// A write to the stream may wait for the disk. The writer has no alternative, but retries.
 	streamTimeout = 2 * time.Second
-	poolSize      = 32 // connections: each carries thousands of commands a second
+	poolSize      = 32 // each connection carries thousands of commands a second
 )
 
-// Config says where Redis is and who asks.
+// Config is the address of Redis and the credentials of the service.
 type Config struct {
 	addr, username string
 	password       config.Secret
-	tls            *tls.Config   // nil: without
+	tls            *tls.Config   // nil means no TLS
 	timeout        time.Duration // of a command
 
-	Spans trace.TracerProvider // of the commands that belong to a span; nil: there are none
+	Spans trace.TracerProvider // of the commands that belong to a span; nil if there are none
 }
 
-// ReadCache reads where the cache is, which may lose everything at any time.
+// ReadCache reads the Config of the cache, which may lose its data at any time, from REDIS_*.
 func ReadCache(e *config.Env) Config { return read(e, "REDIS_", cacheTimeout) }
 
-// ReadStream reads where the streams are, which lose nothing that was acknowledged.
+// ReadStream reads the Config of the streams, which lose no acknowledged write, from STREAM_*.
 func ReadStream(e *config.Env) Config { return read(e, "STREAM_", streamTimeout) }
 
 func read(e *config.Env, prefix string, timeout time.Duration) Config {
@@ -60,7 +59,7 @@ func read(e *config.Env, prefix string, timeout time.Duration) Config {
 	secured := config.ParsedOr(e, prefix+"TLS", false, config.Bool)
 	authorities := config.ParsedOr(e, prefix+"CA_CERTIFICATE", nil, func(raw string) (*x509.CertPool, error) {
 		if !secured {
-			return nil, errors.New("is set and would not be used: it needs " + prefix + "TLS=true")
+			return nil, errors.New("is set but not used: it needs " + prefix + "TLS=true")
 		}
 		return config.Certificates(raw)
 	})
@@ -70,9 +69,9 @@ func read(e *config.Env, prefix string, timeout time.Duration) Config {
 	return c
 }
 
-// Open returns a client. It connects when it is first used: Redis may be away.
+// Open returns a client. The client connects on first use, so Redis may be unavailable.
 func Open(c Config, log *slog.Logger, registry prometheus.Registerer) *goredis.Client {
-	goredis.SetLogger(logger{log}) // go-redis has one for all clients, which writes plain text
+	goredis.SetLogger(logger{log}) // one for all clients; go-redis' own writes plain text
 	client := goredis.NewClient(&goredis.Options{
 		Addr:     c.addr,
 		Username: c.username,
@@ -80,22 +79,23 @@ func Open(c Config, log *slog.Logger, registry prometheus.Registerer) *goredis.C
 
 		Dialer:                Dialer(c.tls, dialTimeout),
 		DialTimeout:           dialTimeout,
-		ReadTimeout:           c.timeout, // a blocking command's own time comes on top
+		ReadTimeout:           c.timeout, // a blocking command adds its own time
 		WriteTimeout:          c.timeout,
 		PoolTimeout:           c.timeout,
 		PoolSize:              poolSize,
 		ContextTimeoutEnabled: true,
-		// One try each: retries would multiply the timeouts.
+		// No retries: they would multiply the timeouts.
 		MaxRetries:         -1,
 		DialerRetries:      1,
 		DialerRetryTimeout: time.Nanosecond, // go-redis waits after the last try too, and reads 0 as 100 ms
-		// Commands at connect that the role may not be allowed to send.
+		// The role may not be allowed to send these commands.
 		DisableIdentity:          true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	})
 	register(client, registry)
 	if c.Spans != nil {
-		// It fails for other kinds of clients only. Arguments name users and hold what is cached.
+		// Fails only for other kinds of clients. Spans omit arguments, which contain user ids and cached
+		// data.
 		_ = redisotel.InstrumentTracing(client, redisotel.WithTracerProvider(inner{c.Spans}),
 			redisotel.WithDBStatement(false), redisotel.WithCallerEnabled(false))
 	}
@@ -105,7 +105,7 @@ func Open(c Config, log *slog.Logger, registry prometheus.Registerer) *goredis.C
 func register(client *goredis.Client, registry prometheus.Registerer) {
 	auto := promauto.With(registry)
 	durations := auto.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "redis_command_duration_seconds", Help: "Time for a command to be answered.",
+		Name: "redis_command_duration_seconds", Help: "Time from a command to its reply.",
 		Buckets: []float64{.00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5},
 	}, []string{"command"})
 	failures := auto.NewCounterVec(prometheus.CounterOpts{
@@ -122,15 +122,15 @@ func register(client *goredis.Client, registry prometheus.Registerer) {
 	stat("timeouts", "Waits for a connection that were given up since the start.", func(s *goredis.PoolStats) uint32 { return s.Timeouts })
 }
 
-// logger takes what go-redis says of single connections, while Redis is away
-// once a request: metrics and readiness say the same without the noise.
+// logger logs go-redis' messages about single connections at debug level: while Redis is unavailable there is
+// one per request, and metrics and readiness report the same.
 type logger struct{ log *slog.Logger }
 
 func (l logger) Printf(ctx context.Context, format string, args ...any) {
 	l.log.DebugContext(ctx, fmt.Sprintf(format, args...))
 }
 
-// observer measures every command, and a pipeline as if it were one.
+// observer measures every command; a pipeline counts as one command.
 type observer struct {
 	durations *prometheus.HistogramVec
 	failures  *prometheus.CounterVec
@@ -151,7 +151,7 @@ func (o observer) ProcessPipelineHook(next goredis.ProcessPipelineHook) goredis.
 	return func(ctx context.Context, commands []goredis.Cmder) error {
 		start := time.Now()
 		err := next(ctx, commands)
-		// The error is that of the first command that has one, and may hide others.
+		// err is the error of the first failed command and may hide others.
 		o.observe("pipeline", start, failed(err) || slices.ContainsFunc(commands, func(c goredis.Cmder) bool { return failed(c.Err()) }))
 		return err
 	}

@@ -16,7 +16,7 @@ import (
 )
 
 // A missing key is no failure, and doesn't hide one.
-func TestAPipelineIsMeasured(t *testing.T) {
+func TestPipelineMetrics(t *testing.T) {
 	server := backingtest.StartRedis(t)
 	c, err := read(server.Env(service))
 	if err != nil {
@@ -55,8 +55,8 @@ func TestAPipelineIsMeasured(t *testing.T) {
 	}
 }
 
-// What is asked outside of a request, such as by a poll, would be a trace of its own.
-func TestCommandsOfARequestAreTracedWithoutTheirArguments(t *testing.T) {
+// A command outside of a request, such as a poll, would be a separate trace.
+func TestSpansOfCommandsOmitArguments(t *testing.T) {
 	server := backingtest.StartRedis(t)
 	c, err := read(server.Env(service))
 	if err != nil {

@@ -7,8 +7,7 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 )
 
-// inner makes spans inside of others only: each poll of a stream would otherwise
-// be a trace of its own.
+// inner creates spans only within other spans: otherwise each poll of a stream would be a trace.
 type inner struct{ trace.TracerProvider }
 
 func (p inner) Tracer(name string, options ...trace.TracerOption) trace.Tracer {

@@ -16,26 +16,25 @@ import (
 	"platform.example/apps/internal/dial"
 )
 
-// clientTLS is how to speak TLS with the server at addr, host:port, whose
-// certificate must stand for that host; nil authorities are the system's roots.
+// clientTLS returns the TLS configuration for the server at addr (host:port), whose certificate must be valid
+// for that host. nil authorities means the system's roots.
 func clientTLS(addr string, authorities *x509.CertPool) *tls.Config {
-	host, _, _ := net.SplitHostPort(addr) // what is no address is a fault of the configuration already
+	host, _, _ := net.SplitHostPort(addr) // read has validated addr
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		ServerName: host,
 		RootCAs:    authorities,
-		// Connections come and go with the load, and all at once after an outage: Redis resumes a session without
-		// signing anything anew.
+		// All connections may be opened at once after an outage: Redis resumes a session without a new
+		// signature.
 		ClientSessionCache: tls.NewLRUClientSessionCache(1),
 	}
 }
 
-// Dialer opens connections to one address for go-redis, with TLS unless secured is nil; the
-// timeout is for all of it.
+// Dialer returns a function that opens connections to one address for go-redis, with TLS unless secured is
+// nil. timeout includes the TLS handshake.
 //
-// What go-redis does by itself would not do for TLS: it goes on when the command
-// has been given up, and can't look at the connection before it is used. Then
-// each one of the pool that the server has closed would cost a command its only try.
+// go-redis' own TLS dialer goes on after the command has given up, and can't check a connection before its
+// use: each pooled connection that the server has closed would fail a command.
 func Dialer(secured *tls.Config, timeout time.Duration) func(ctx context.Context, network, addr string) (net.Conn, error) {
 	plain := (&dial.Dialer{Dialer: net.Dialer{Timeout: timeout, KeepAlive: dial.KeepAlive}}).DialContext
 	if secured == nil {
@@ -69,35 +68,34 @@ func handshake(ctx context.Context, connection net.Conn, secured *tls.Config) (n
 	return conn{Conn: encrypted, socket: newIdle(socket)}, nil
 }
 
-// conn is a TLS connection that go-redis can ask, before each use, whether it
-// is still open: it does so through SyscallConn, which tls.Conn doesn't have.
+// conn is a TLS connection with the method SyscallConn, which tls.Conn lacks. go-redis calls it before each
+// use to check that the connection is open.
 type conn struct {
 	*tls.Conn
 	socket *idle
 }
 
-// SyscallConn is what go-redis reads to see whether the connection is open.
+// SyscallConn returns the socket of the connection.
 func (c conn) SyscallConn() (syscall.RawConn, error) { return c.socket, nil }
 
-// idle is the socket of a connection that is not in use. Whether bytes wait
-// there says nothing: they may be what TLS itself sends at any time, such as a
-// ticket. So the function that would look for some is never called.
+// idle is the socket of an unused connection. Waiting bytes don't show whether the connection is open,
+// because TLS may send a ticket at any time. Read therefore never calls the function that would read bytes.
 //
-// A connection is asked by whoever has it, one at a time and before every
-// command, so that nothing is made anew for that.
+// Only one goroutine uses a connection at a time, and checks it before every command. The fields are reused
+// so that a check allocates nothing.
 type idle struct {
 	syscall.RawConn
-	look  func(fd uintptr)
-	asked [1]unix.PollFd
-	err   error
+	poll func(fd uintptr)
+	fds  [1]unix.PollFd
+	err  error
 }
 
 func newIdle(socket syscall.RawConn) *idle {
 	i := &idle{RawConn: socket}
-	i.look = func(fd uintptr) {
-		i.asked[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLRDHUP}
+	i.poll = func(fd uintptr) {
+		i.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLRDHUP}
 		for {
-			if _, i.err = unix.Poll(i.asked[:], 0); !errors.Is(i.err, unix.EINTR) {
+			if _, i.err = unix.Poll(i.fds[:], 0); !errors.Is(i.err, unix.EINTR) {
 				return
 			}
 		}
@@ -105,15 +103,15 @@ func newIdle(socket syscall.RawConn) *idle {
 	return i
 }
 
-// Read fails with io.EOF where the server has closed the connection.
+// Read returns io.EOF if the server has closed the connection.
 func (i *idle) Read(func(fd uintptr) bool) error {
-	if err := i.Control(i.look); err != nil {
+	if err := i.Control(i.poll); err != nil {
 		return err
 	}
 	if i.err != nil {
 		return i.err
 	}
-	if i.asked[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0 {
+	if i.fds[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0 {
 		return io.EOF
 	}
 	return nil

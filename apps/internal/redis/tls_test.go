@@ -20,9 +20,9 @@ import (
 	"platform.example/apps/internal/redis"
 )
 
-const service = "user-service" // whose rights these tests have
+const service = "user-service" // the role of these tests
 
-// with is env with the changes; "" unsets a variable.
+// with returns env with the changes; "" unsets a variable.
 func with(env, changes map[string]string) map[string]string {
 	changed := maps.Clone(env)
 	maps.Copy(changed, changes)
@@ -57,18 +57,18 @@ func TestTLS(t *testing.T) {
 		changes map[string]string
 		fault   string // "": it connects
 	}{
-		"by address":                         {nil, ""},
-		"by name":                            {map[string]string{"REDIS_ADDR": "localhost:" + port}, ""},
-		"by the second of two authorities":   {map[string]string{"REDIS_CA_CERTIFICATE": other + good["REDIS_CA_CERTIFICATE"]}, ""},
-		"with a server of another authority": {map[string]string{"REDIS_CA_CERTIFICATE": other}, "certificate signed by unknown authority"},
-		"with one that no root signs":        {map[string]string{"REDIS_CA_CERTIFICATE": ""}, "certificate signed by unknown authority"},
-		"with the server of another host":    {map[string]string{"REDIS_ADDR": "0.0.0.0:" + port}, "certificate is valid for 127.0.0.1, not 0.0.0.0"},
-		"by one side alone":                  {map[string]string{"REDIS_TLS": "false", "REDIS_CA_CERTIFICATE": ""}, "EOF"},
+		"by address":                            {nil, ""},
+		"by name":                               {map[string]string{"REDIS_ADDR": "localhost:" + port}, ""},
+		"by the second of two authorities":      {map[string]string{"REDIS_CA_CERTIFICATE": other + good["REDIS_CA_CERTIFICATE"]}, ""},
+		"with a server of another authority":    {map[string]string{"REDIS_CA_CERTIFICATE": other}, "certificate signed by unknown authority"},
+		"with a certificate that no root signs": {map[string]string{"REDIS_CA_CERTIFICATE": ""}, "certificate signed by unknown authority"},
+		"with the server of another host":       {map[string]string{"REDIS_ADDR": "0.0.0.0:" + port}, "certificate is valid for 127.0.0.1, not 0.0.0.0"},
+		"by one side alone":                     {map[string]string{"REDIS_TLS": "false", "REDIS_CA_CERTIFICATE": ""}, "EOF"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			client := open(t, with(good, c.changes))
 			err := client.Ping(t.Context()).Err()
-			// A client gives up a handshake soon; on a busy machine it may be one that would have failed otherwise.
+			// On a busy machine the client may give up a handshake before it fails for the expected reason.
 			for deadline := time.Now().Add(10 * time.Second); errors.Is(err, context.DeadlineExceeded) && time.Now().Before(deadline); {
 				err = client.Ping(t.Context()).Err()
 			}
@@ -79,7 +79,7 @@ func TestTLS(t *testing.T) {
 	}
 }
 
-func TestTheUserIsSignedIn(t *testing.T) {
+func TestUserIsAuthenticated(t *testing.T) {
 	server := backingtest.StartRedis(t)
 	client, admin := open(t, server.Env(service)), server.Client()
 	defer func() { _ = admin.Close() }()
@@ -91,7 +91,7 @@ func TestTheUserIsSignedIn(t *testing.T) {
 	}
 }
 
-func TestFaultsOfTheConfiguration(t *testing.T) {
+func TestInvalidConfiguration(t *testing.T) {
 	good := map[string]string{"REDIS_ADDR": "h:6379", "REDIS_PASSWORD": "hunter2"}
 	authority := backingtest.Authority(t)
 	for name, c := range map[string]struct {
@@ -99,9 +99,9 @@ func TestFaultsOfTheConfiguration(t *testing.T) {
 		fault   string
 	}{
 		"an authority without TLS": {map[string]string{"REDIS_CA_CERTIFICATE": authority},
-			"REDIS_CA_CERTIFICATE is set and would not be used: it needs REDIS_TLS=true"},
+			"REDIS_CA_CERTIFICATE is set but not used: it needs REDIS_TLS=true"},
 		"an authority though TLS is off": {map[string]string{"REDIS_TLS": "false", "REDIS_CA_CERTIFICATE": authority},
-			"REDIS_CA_CERTIFICATE is set and would not be used: it needs REDIS_TLS=true"},
+			"REDIS_CA_CERTIFICATE is set but not used: it needs REDIS_TLS=true"},
 		"no PEM":        {map[string]string{"REDIS_TLS": "true", "REDIS_CA_CERTIFICATE": "hunter2"}, "REDIS_CA_CERTIFICATE holds no certificate"},
 		"no yes and no": {map[string]string{"REDIS_TLS": "on"}, `REDIS_TLS is "on": allowed are true, false`},
 	} {
@@ -117,12 +117,12 @@ func TestFaultsOfTheConfiguration(t *testing.T) {
 	}
 	e := config.From(func(name string) (string, bool) { return authority, name == "STREAM_CA_CERTIFICATE" })
 	redis.ReadStream(e)
-	if err := e.Err(); err == nil || !strings.Contains(err.Error(), "STREAM_CA_CERTIFICATE is set and would not be used: it needs STREAM_TLS=true") {
+	if err := e.Err(); err == nil || !strings.Contains(err.Error(), "STREAM_CA_CERTIFICATE is set but not used: it needs STREAM_TLS=true") {
 		t.Errorf("of the stream: %v", err)
 	}
 }
 
-// pooled leaves so many idle connections in the pool of client.
+// pooled opens n connections and leaves them idle in the pool of client.
 func pooled(t *testing.T, client *goredis.Client, count int) {
 	t.Helper()
 	var held []*goredis.Conn
@@ -140,12 +140,12 @@ func pooled(t *testing.T, client *goredis.Client, count int) {
 	}
 }
 
-// A command has one try: it must not be spent on a connection that is no more.
-func TestConnectionsThatTheServerHasClosedAreNotUsed(t *testing.T) {
+// A command has one try, which must not use a closed connection.
+func TestConnectionsClosedByServerAreNotUsed(t *testing.T) {
 	const connections = 5
 	for name, end := range map[string]func(*testing.T, *backingtest.Redis){
 		"by a crash": func(_ *testing.T, server *backingtest.Redis) { server.Stop(); server.Start() },
-		"politely": func(t *testing.T, server *backingtest.Redis) { // TLS says goodbye first
+		"politely": func(t *testing.T, server *backingtest.Redis) { // TLS sends an alert first
 			admin := server.Client()
 			defer func() { _ = admin.Close() }()
 			if n := admin.ClientKillByFilter(t.Context(), "USER", service).Val(); n != connections {
@@ -170,9 +170,8 @@ func TestConnectionsThatTheServerHasClosedAreNotUsed(t *testing.T) {
 	}
 }
 
-// A service learns of a new password when its release is replaced. Until then
-// it goes on with the connections that it has.
-func TestConnectionsOutliveThePasswordTheyWereMadeWith(t *testing.T) {
+// A service gets a new password when its release is replaced. Until then it uses its open connections.
+func TestOpenConnectionsSurvivePasswordChange(t *testing.T) {
 	const connections = 3
 	server := backingtest.StartRedis(t)
 	client, admin := open(t, server.Env(service)), server.Client()
@@ -195,7 +194,7 @@ func TestConnectionsOutliveThePasswordTheyWereMadeWith(t *testing.T) {
 }
 
 // Only the first connection costs the server a signature.
-func TestSessionsAreResumed(t *testing.T) {
+func TestTLSSessionsAreResumed(t *testing.T) {
 	server := backingtest.StartRedis(t)
 	client := open(t, server.Env(service))
 	for i, want := range []bool{false, true, true} {
@@ -206,7 +205,7 @@ func TestSessionsAreResumed(t *testing.T) {
 		if got := connection.(interface{ ConnectionState() tls.ConnectionState }).ConnectionState().DidResume; got != want {
 			t.Errorf("connection %d is resumed: %t, want %t", i, got, want)
 		}
-		// What it may resume with next time, the server says before it answers anything.
+		// The server sends the session ticket before its first response.
 		if _, err := io.WriteString(connection, "PING\r\n"); err != nil {
 			t.Fatal(err)
 		}

@@ -1,5 +1,5 @@
-// Package renewal is the subcommand that renews certificates of the stack's authority, kept in Secrets, before they expire. The
-// servers that mount a Secret follow.
+// Package renewal implements the subcommand that renews the certificates of the stack's authority before they
+// expire. The certificates are in Secrets; the servers that mount a Secret reload it.
 package renewal
 
 import (
@@ -38,8 +38,8 @@ type Certificate struct {
 	Hosts []string `json:"hosts"`
 }
 
-// Command renews the certificates of the environment variable CERTIFICATES that are due. AUTHORITY_FILE holds the authority's
-// certificate and its key in PEM, followed by those of other authorities.
+// Command renews the due certificates of the environment variable CERTIFICATES. AUTHORITY_FILE names a PEM
+// file with the authority's certificate and its key, followed by those of other authorities.
 func Command(ctx context.Context, p service.Process) error {
 	env := config.From(p.Lookup)
 	orders := config.Parsed(env, "CERTIFICATES", func(text string) (orders Orders, err error) {
@@ -56,7 +56,7 @@ func Command(ctx context.Context, p service.Process) error {
 func readAuthority(path string) (tls.Certificate, error) {
 	content, err := os.ReadFile(path) //nolint:gosec // the pod's own file
 	if err != nil {
-		return tls.Certificate{}, fmt.Errorf("names a file that can't be read: %w", errors.Unwrap(err)) // err quotes the value, which may be the key
+		return tls.Certificate{}, fmt.Errorf("names a file that can't be read: %w", errors.Unwrap(err)) // err contains the value, which may be the key
 	}
 	certificate, rest := pem.Decode(content)
 	key, _ := pem.Decode(rest)
@@ -66,13 +66,14 @@ func readAuthority(path string) (tls.Certificate, error) {
 	return tls.X509KeyPair(pem.EncodeToMemory(certificate), pem.EncodeToMemory(key))
 }
 
-// Renewer issues certificates.
+// Renewer issues certificates that Authority signs.
 type Renewer struct {
 	API       apiserver.Client
 	Authority tls.Certificate
 }
 
-// Renew renews each certificate that is due at the time now. One that can't be renewed holds up no other.
+// Renew renews each certificate that is due at the time now. A certificate that can't be renewed doesn't keep
+// others from being renewed.
 func (r Renewer) Renew(ctx context.Context, orders Orders, now time.Time, out io.Writer) error {
 	var faults []error
 	for _, certificate := range orders.Certificates {
@@ -86,9 +87,9 @@ func (r Renewer) Renew(ctx context.Context, orders Orders, now time.Time, out io
 	return errors.Join(faults...)
 }
 
-// renew returns why it renewed the certificate; empty where it isn't due.
-func (r Renewer) renew(ctx context.Context, wanted Certificate, duration time.Duration, now time.Time) (reason string, err error) {
-	status, answer, err := r.API.Do(ctx, http.MethodGet, wanted.Path, nil)
+// renew returns why it renewed the certificate, or "" if the certificate isn't due.
+func (r Renewer) renew(ctx context.Context, certificate Certificate, duration time.Duration, now time.Time) (reason string, err error) {
+	status, body, err := r.API.Do(ctx, http.MethodGet, certificate.Path, nil)
 	if err != nil {
 		return "", err
 	}
@@ -99,28 +100,28 @@ func (r Renewer) renew(ctx context.Context, wanted Certificate, duration time.Du
 		Metadata struct{ ResourceVersion string }
 		Data     map[string][]byte
 	}
-	if err := json.Unmarshal(answer, &secret); err != nil {
-		return "", fmt.Errorf("the answer is no Secret: %w", err)
+	if err := json.Unmarshal(body, &secret); err != nil {
+		return "", fmt.Errorf("the response is not a Secret: %w", err)
 	}
-	reason = r.due(secret.Data[certificateKey], secret.Data[privateKey], wanted.Hosts, duration, now)
+	reason = r.due(secret.Data[certificateKey], secret.Data[privateKey], certificate.Hosts, duration, now)
 	if reason == "" {
 		return "", nil
 	}
-	certificate, key, err := r.issue(wanted.Hosts, now, now.Add(duration))
+	signed, key, err := r.issue(certificate.Hosts, now, now.Add(duration))
 	if err != nil {
 		return "", err
 	}
 	patch, err := json.Marshal([]map[string]any{
 		{"op": "test", "path": "/metadata/resourceVersion", "value": secret.Metadata.ResourceVersion},
-		{"op": "add", "path": "/data/" + certificateKey, "value": certificate},
+		{"op": "add", "path": "/data/" + certificateKey, "value": signed},
 		{"op": "add", "path": "/data/" + privateKey, "value": key},
 	})
 	if err != nil {
 		return "", err
 	}
-	status, _, err = r.API.Do(ctx, http.MethodPatch, wanted.Path, patch)
+	status, _, err = r.API.Do(ctx, http.MethodPatch, certificate.Path, patch)
 	if err == nil && status != http.StatusOK {
-		err = errors.New("the Secret has changed meanwhile")
+		err = errors.New("the Secret was changed at the same time")
 	}
 	return reason, err
 }
@@ -128,7 +129,7 @@ func (r Renewer) renew(ctx context.Context, wanted Certificate, duration time.Du
 // The keys of a Secret of type kubernetes.io/tls.
 const certificateKey, privateKey = "tls.crt", "tls.key"
 
-// due returns why a certificate is to be renewed; empty where it isn't.
+// due returns why a certificate must be renewed, or "" if it need not be.
 func (r Renewer) due(certificate, key []byte, hosts []string, duration time.Duration, now time.Time) string {
 	served, err := tls.X509KeyPair(certificate, key)
 	switch {
@@ -147,7 +148,7 @@ func (r Renewer) due(certificate, key []byte, hosts []string, duration time.Dura
 	}
 }
 
-// issue returns a new certificate and its key in PEM.
+// issue returns a new certificate and its key in PEM, valid until end or until the authority expires.
 func (r Renewer) issue(hosts []string, now, end time.Time) (certificate, key []byte, err error) {
 	authority := r.Authority.Leaf
 	if now.After(authority.NotAfter) {

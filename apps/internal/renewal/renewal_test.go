@@ -22,7 +22,7 @@ import (
 	"platform.example/apps/internal/apiserver"
 )
 
-// newAuthority returns an authority that expires at that time, and the file that holds it.
+// newAuthority returns an authority that expires at end, and its PEM file.
 func newAuthority(t *testing.T, end time.Time) (tls.Certificate, []byte) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -59,7 +59,7 @@ func orders() Orders {
 	return Orders{DurationSeconds: int(duration.Seconds()), Certificates: []Certificate{{path, []string{host}}}}
 }
 
-// secrets is an API server with one Secret, which changes behind the client's back where it is busy.
+// secrets is an API server with one Secret. If busy, the Secret is changed concurrently.
 type secrets struct {
 	data map[string][]byte
 	busy bool
@@ -98,30 +98,30 @@ func TestRenew(t *testing.T) {
 	short, _ := newAuthority(t, now.Add(5*time.Minute))
 	past, _ := newAuthority(t, now.Add(-time.Minute))
 	for _, c := range []struct {
-		name       string
-		authority  tls.Certificate // that renews
-		left       time.Duration   // of the certificate that is served
-		spoil      func(*secrets)
-		said, want string // printed, and the error
-		renewed    bool
+		name         string
+		authority    tls.Certificate // that renews
+		left         time.Duration   // of the certificate that is served
+		spoil        func(*secrets)
+		output, want string // printed, and the error
+		renewed      bool
 	}{
 		{name: "a fresh one stays", authority: authority, left: duration},
 		{name: "a third is left", authority: authority, left: duration/3 + time.Second},
-		{name: "less than a third is left", authority: authority, left: duration/3 - time.Second, renewed: true, said: "it expires at"},
-		{name: "it lasts too long", authority: authority, left: 2 * duration, renewed: true, said: "it lasts longer than 30m0s"},
-		{name: "it has expired", authority: authority, left: -time.Hour, renewed: true, said: "it expires at"},
-		{name: "the authority was rotated", authority: next, left: duration, renewed: true, said: "another authority has signed it"},
+		{name: "less than a third is left", authority: authority, left: duration/3 - time.Second, renewed: true, output: "it expires at"},
+		{name: "it lasts too long", authority: authority, left: 2 * duration, renewed: true, output: "it lasts longer than 30m0s"},
+		{name: "it has expired", authority: authority, left: -time.Hour, renewed: true, output: "it expires at"},
+		{name: "the authority was rotated", authority: next, left: duration, renewed: true, output: "another authority has signed it"},
 		{name: "the authority ends no later", authority: short, left: 5 * time.Minute},
 		{name: "the authority has expired", authority: past, left: duration, want: "the authority has expired at"},
-		{name: "it is for another host", authority: authority, left: duration, renewed: true, said: "it is for [other.data.svc]",
+		{name: "it is for another host", authority: authority, left: duration, renewed: true, output: "it is for [other.data.svc]",
 			spoil: func(s *secrets) {
 				s.data[certificateKey], s.data[privateKey], _ = Renewer{Authority: authority}.issue([]string{"other.data.svc"}, now, now.Add(duration))
 			}},
-		{name: "it is garbage", authority: authority, left: duration, renewed: true, said: "it can't be used",
+		{name: "it is garbage", authority: authority, left: duration, renewed: true, output: "it can't be used",
 			spoil: func(s *secrets) { s.data[certificateKey] = []byte("garbage") }},
-		{name: "the Secret is gone", authority: authority, left: duration, want: "renew " + path + ": the Secret doesn't exist",
+		{name: "the Secret doesn't exist", authority: authority, left: duration, want: "renew " + path + ": the Secret doesn't exist",
 			spoil: func(s *secrets) { s.data = nil }},
-		{name: "the Secret changes meanwhile", authority: authority, left: -time.Hour, want: "has changed meanwhile",
+		{name: "the Secret changes at the same time", authority: authority, left: -time.Hour, want: "was changed at the same time",
 			spoil: func(s *secrets) { s.busy = true }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -140,13 +140,13 @@ func TestRenew(t *testing.T) {
 			server := httptest.NewServer(held)
 			defer server.Close()
 			api := apiserver.Client{URL: server.URL, HTTP: server.Client(), Token: func() ([]byte, error) { return []byte("token\n"), nil }}
-			var said strings.Builder
-			err = Renewer{api, c.authority}.Renew(t.Context(), orders(), now, &said)
+			var output strings.Builder
+			err = Renewer{api, c.authority}.Renew(t.Context(), orders(), now, &output)
 			if (err != nil) != (c.want != "") || err != nil && !strings.Contains(err.Error(), c.want) {
 				t.Errorf("got error %v, want %q", err, c.want)
 			}
-			if !strings.Contains(said.String(), c.said) || (said.Len() > 0) != c.renewed {
-				t.Errorf("it prints %q, want %q", &said, c.said)
+			if !strings.Contains(output.String(), c.output) || (output.Len() > 0) != c.renewed {
+				t.Errorf("it prints %q, want %q", &output, c.output)
 			}
 			if !c.renewed {
 				return
@@ -170,7 +170,7 @@ func TestRenew(t *testing.T) {
 	}
 }
 
-func TestTheFirstAuthorityOfTheFileSigns(t *testing.T) {
+func TestFirstAuthorityOfFileSigns(t *testing.T) {
 	_, first := newAuthority(t, time.Now().Add(time.Hour))
 	_, second := newAuthority(t, time.Now().Add(2*time.Hour))
 	alone, _, _ := bytes.Cut(first, []byte("-----BEGIN PRIVATE"))

@@ -1,5 +1,5 @@
-// Package requestid gives every request an id that its logs, its errors and
-// the services it calls share.
+// Package requestid gives every request an id that its logs, its errors and the requests to other services
+// share.
 package requestid
 
 import (
@@ -9,17 +9,17 @@ import (
 	"regexp"
 )
 
-// Header carries the id, in requests and in responses.
+// Header is the header with the id, in requests and responses.
 const Header = "X-Request-Id"
 
 const maxLength = 64
 
-// wellFormed keeps out whatever could forge a log line or a header.
+// wellFormed excludes ids that could forge a log line or a header.
 var wellFormed = regexp.MustCompile("^[A-Za-z0-9._-]+$")
 
 type contextKey struct{}
 
-// Middleware keeps the caller's id if it is well formed, else makes one.
+// Middleware keeps the client's id if it is well formed, or else creates one.
 func Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get(Header)

@@ -1,4 +1,4 @@
-// Package resourceid reads the ids by which clients name things.
+// Package resourceid parses the ids of resources in requests.
 package resourceid
 
 import (
@@ -7,11 +7,11 @@ import (
 	"github.com/google/uuid"
 )
 
-// length is that of the form with dashes, which no other form has.
+// length is the length of the form with dashes. No other form has it.
 const length = 36
 
-// Parse reads an id with dashes and in lower case. It refuses the other forms
-// that uuid.Parse reads, so that a resource has one path. It allocates nothing.
+// Parse parses a UUID with dashes and in lower case. It refuses the other forms that uuid.Parse accepts, so
+// that a resource has one path. It allocates nothing.
 func Parse(raw string) (uuid.UUID, bool) {
 	id, err := uuid.Parse(raw)
 	return id, err == nil && len(raw) == length && strings.ToLower(raw) == raw

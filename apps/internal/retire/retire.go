@@ -1,5 +1,5 @@
-// Package retire is the subcommand that retires the standby version after a release:
-// it waits until its time is over, and then applies the patches that the release left.
+// Package retire implements the subcommand that retires the standby colour after a release: it waits until
+// the colour's time is over, and then applies the patches that the release has prepared.
 package retire
 
 import (
@@ -16,14 +16,14 @@ import (
 	"platform.example/apps/internal/service"
 )
 
-// Orders is what is to be retired, and when.
+// Orders states what to retire, and when.
 type Orders struct {
-	Lease    string  `json:"lease"` // path of the lock of releases: nothing is retired while it is held
+	Lease    string  `json:"lease"` // API path of the Lease of releases: nothing is retired while it is held
 	Services []Order `json:"services"`
 }
 
-// Order is for one service. Its patches are JSON patches (RFC 6902) that test what
-// they were made for: the first whose test fails ends it. Repeated, they do no harm.
+// Order retires the standby colour of one service at the time At. Its JSON patches (RFC 6902) test the state
+// that they were prepared for; the first failed test ends the order. Applying a patch again does no harm.
 type Order struct {
 	At      time.Time `json:"at"`
 	Patches []struct {
@@ -32,13 +32,13 @@ type Order struct {
 	} `json:"patches"`
 }
 
-// Retirer carries out orders.
+// Retirer executes orders.
 type Retirer struct {
 	API   apiserver.Client
-	Again time.Duration // pause before what didn't work is tried again
+	Pause time.Duration // between two tries
 }
 
-// Command carries out the orders of the environment.
+// Command executes the orders in the environment variable RETIREMENTS.
 func Command(ctx context.Context, p service.Process) error {
 	env := config.From(p.Lookup)
 	orders := config.Parsed(env, "RETIREMENTS", func(text string) (orders Orders, err error) {
@@ -51,17 +51,16 @@ func Command(ctx context.Context, p service.Process) error {
 	return Retirer{api, 15 * time.Second}.Retire(ctx, orders, p.Stdout)
 }
 
-// Retire carries out each order when its time has come. It tries again what doesn't
-// work, until ctx is done.
+// Retire executes each order when its time has come. It retries failed orders until ctx is done.
 func (r Retirer) Retire(ctx context.Context, orders Orders, out io.Writer) error {
 	for i, order := range orders.Services {
-		for wait := time.Until(order.At); ; wait = r.Again {
+		for wait := time.Until(order.At); ; wait = r.Pause {
 			if backoff.Sleep(ctx, wait); ctx.Err() != nil {
 				return ctx.Err()
 			}
-			done, err := r.carryOut(ctx, orders.Lease, order)
+			result, err := r.execute(ctx, orders.Lease, order)
 			if err == nil {
-				_, _ = fmt.Fprintf(out, "retire: %d of %d: %s\n", i+1, len(orders.Services), done)
+				_, _ = fmt.Fprintf(out, "retire: %d of %d: %s\n", i+1, len(orders.Services), result)
 				break
 			}
 			_, _ = fmt.Fprintf(out, "retire: %v: trying again\n", err)
@@ -70,16 +69,16 @@ func (r Retirer) Retire(ctx context.Context, orders Orders, out io.Writer) error
 	return nil
 }
 
-func (r Retirer) carryOut(ctx context.Context, lease string, order Order) (done string, err error) {
+func (r Retirer) execute(ctx context.Context, lease string, order Order) (result string, err error) {
 	var lock struct {
 		Spec struct{ HolderIdentity string }
 	}
-	status, answer, err := r.API.Do(ctx, http.MethodGet, lease, nil)
+	status, body, err := r.API.Do(ctx, http.MethodGet, lease, nil)
 	if err == nil && status == http.StatusOK {
-		err = json.Unmarshal(answer, &lock)
+		err = json.Unmarshal(body, &lock)
 	}
 	if err == nil && lock.Spec.HolderIdentity != "" {
-		err = fmt.Errorf("%s is at a release", lock.Spec.HolderIdentity)
+		err = fmt.Errorf("%s is running a release", lock.Spec.HolderIdentity)
 	}
 	if err != nil {
 		return "", err
@@ -90,7 +89,7 @@ func (r Retirer) carryOut(ctx context.Context, lease string, order Order) (done 
 		case err != nil:
 			return "", err
 		case status == http.StatusUnprocessableEntity:
-			return "something else was released since", nil
+			return "another release has changed it since", nil
 		}
 	}
 	return "retired", nil

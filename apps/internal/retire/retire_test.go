@@ -16,12 +16,12 @@ import (
 	"platform.example/apps/internal/apiserver"
 )
 
-// cluster answers each path with these statuses, the last one for ever, and remembers the patches that it took.
+// cluster responds to each path with these statuses, the last one repeatedly, and records the accepted patches.
 type cluster struct {
-	mutex   sync.Mutex
-	answers map[string][]int
-	holders []string // of the lock, by request; nobody after that
-	patched []string
+	mutex     sync.Mutex
+	responses map[string][]int
+	holders   []string // of the lock, by request; none after that
+	patched   []string
 }
 
 func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -40,9 +40,9 @@ func (c *cluster) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	status := http.StatusOK
-	if answers := c.answers[r.URL.Path]; len(answers) > 0 {
-		status = answers[0]
-		c.answers[r.URL.Path] = answers[min(1, len(answers)-1):]
+	if statuses := c.responses[r.URL.Path]; len(statuses) > 0 {
+		status = statuses[0]
+		c.responses[r.URL.Path] = statuses[min(1, len(statuses)-1):]
 	}
 	if patch, _ := io.ReadAll(r.Body); status == http.StatusOK && r.Header.Get("Content-Type") == "application/json-patch+json" {
 		c.patched = append(c.patched, r.URL.Path+" "+string(patch))
@@ -60,40 +60,40 @@ func TestRetire(t *testing.T) {
 		name    string
 		cluster *cluster
 		patched []string
-		said    string
+		output  string
 	}{
 		{"when its time is over", &cluster{}, all, "retire: 1 of 2: retired\nretire: 2 of 2: retired\n"},
-		{"from the beginning where the API server refuses", &cluster{answers: map[string][]int{"/old": {503, 200}}},
+		{"from the beginning where the API server refuses", &cluster{responses: map[string][]int{"/old": {503, 200}}},
 			[]string{"/live [1]", "/live [1]", "/old [2]", "/other [3]"}, "PATCH /old: 503 Service Unavailable: trying again"},
-		{"what isn't gone already", &cluster{answers: map[string][]int{"/old": {404}}}, []string{"/live [1]", "/other [3]"}, "1 of 2: retired"},
-		{"nothing where something else was released", &cluster{answers: map[string][]int{"/live": {422}}}, []string{"/other [3]"},
-			"1 of 2: something else was released since"},
-		{"once a release has ended", &cluster{holders: []string{"maria", "maria"}}, all, "maria is at a release: trying again"},
+		{"what isn't gone already", &cluster{responses: map[string][]int{"/old": {404}}}, []string{"/live [1]", "/other [3]"}, "1 of 2: retired"},
+		{"nothing where something else was released", &cluster{responses: map[string][]int{"/live": {422}}}, []string{"/other [3]"},
+			"1 of 2: another release has changed it since"},
+		{"once a release has ended", &cluster{holders: []string{"maria", "maria"}}, all, "maria is running a release: trying again"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			server := httptest.NewServer(c.cluster)
 			defer server.Close()
-			var told Orders
-			if err := json.Unmarshal([]byte(orders), &told); err != nil {
+			var due Orders
+			if err := json.Unmarshal([]byte(orders), &due); err != nil {
 				t.Fatal(err)
 			}
-			told.Services[0].At = time.Now().Add(20 * time.Millisecond)
+			due.Services[0].At = time.Now().Add(20 * time.Millisecond)
 			api := Retirer{
 				apiserver.Client{URL: server.URL, HTTP: server.Client(), Token: func() ([]byte, error) { return []byte("secret\n"), nil }},
 				10 * time.Millisecond,
 			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
-			var said strings.Builder
-			err := api.Retire(ctx, told, &said)
-			if err != nil || !slices.Equal(c.cluster.patched, c.patched) || !strings.Contains(said.String(), c.said) {
-				t.Errorf("%v: it patches %v, want %v; it says %s, want %s", err, c.cluster.patched, c.patched, &said, c.said)
+			var output strings.Builder
+			err := api.Retire(ctx, due, &output)
+			if err != nil || !slices.Equal(c.cluster.patched, c.patched) || !strings.Contains(output.String(), c.output) {
+				t.Errorf("%v: it patches %v, want %v; it prints %s, want %s", err, c.cluster.patched, c.patched, &output, c.output)
 			}
 		})
 	}
 }
 
-func TestRetireEndsWhenItIsToldToStop(t *testing.T) {
+func TestRetireEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := (Retirer{}).Retire(ctx, Orders{Services: []Order{{At: time.Now().Add(time.Hour)}}}, io.Discard); !errors.Is(err, context.Canceled) {

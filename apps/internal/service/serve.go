@@ -26,44 +26,43 @@ import (
 	"platform.example/apps/internal/telemetry"
 )
 
-// Definition states what a service needs from the platform and builds its API.
+// Definition states which parts of the platform a service needs, and builds its API.
 type Definition struct {
 	Name                    string
 	Postgres, Cache, Stream bool
-	// Edge marks a service whose clients are outside the platform: they bring no
-	// signed identity, and their sampling decisions are ignored.
+	// Edge marks a service whose clients are outside the platform. Their requests carry no signed identity,
+	// and their sampling decisions are ignored.
 	Edge bool
-	// Configure reads the service's own variables; nil reads none.
+	// Configure reads the service's own environment variables; may be nil.
 	Configure func(*config.Env)
 	Build     func(Base) (API, error)
 }
 
-// Base holds what a service is built on. Stores that the Definition doesn't
-// name are nil.
+// Base holds the dependencies of a service. Stores that the Definition doesn't name are nil.
 type Base struct {
 	Log           *slog.Logger
 	Registry      *prometheus.Registry
 	Postgres      *pgxpool.Pool
 	Cache, Stream *goredis.Client
-	Tracer        trace.Tracer // nil where traces aren't exported
+	Tracer        trace.Tracer // nil if traces aren't exported
 }
 
-// API holds the routes of a service and its work besides requests.
+// API holds the routes and the background work of a service.
 type API struct {
 	Routes      func(chi.Router, *problem.Mapper)
 	Middlewares func(*problem.Mapper) chi.Middlewares
-	Observe     func(telemetry.Request)    // nil counts requests as <service>_requests_total does
-	Ops         map[string]http.Handler    // further paths of the ops port
-	Client      func(*http.Request) string // the client's address, which the log names where a request was refused; may be nil
-	Checks      []health.Check             // in addition to those of Postgres and Redis
+	Observe     func(telemetry.Request)    // records a request; nil counts it in <service>_requests_total
+	Ops         map[string]http.Handler    // additional paths of the ops port
+	Client      func(*http.Request) string // returns the client's address, which the log contains when a request is refused; may be nil
+	Checks      []health.Check             // in addition to the checks of Postgres and Redis
 	Background  []background.Work          // in every replica
 	WhileLive   []background.Work          // in replicas of the live colour
 	Chores      []background.Chore         // once a minute, in replicas of the live colour
 }
 
-// Serve returns the command that serves the API of a service: with its
-// configuration, logs, traces, metrics, stores, health checks, caller
-// authentication and graceful shutdown.
+// Serve returns the command that serves the API of a service. The command reads the configuration and starts
+// the logs, traces, metrics, stores, health checks and background work. It authenticates callers and stops
+// gracefully.
 func Serve(d Definition) Command {
 	return d.serve
 }
@@ -71,11 +70,11 @@ func Serve(d Definition) Command {
 func (d Definition) serve(ctx context.Context, p Process) (err error) {
 	env := config.From(p.Lookup)
 	self := config.ReadService(env, d.Name)
-	liveAt := live.ReadURL(env)
+	liveURL := live.ReadURL(env)
 	var (
-		callers           *identity.Verifier
-		database          postgres.Config
-		cacheAt, streamAt redis.Config
+		callers       *identity.Verifier
+		database      postgres.Config
+		cache, stream redis.Config
 	)
 	if !d.Edge {
 		callers = identity.ReadVerifier(env, d.Name)
@@ -84,10 +83,10 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 		database = postgres.ReadConfig(env)
 	}
 	if d.Cache {
-		cacheAt = redis.ReadCache(env)
+		cache = redis.ReadCache(env)
 	}
 	if d.Stream {
-		streamAt = redis.ReadStream(env)
+		stream = redis.ReadStream(env)
 	}
 	if d.Configure != nil {
 		d.Configure(env)
@@ -106,7 +105,7 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 	base := Base{Log: tel.Log, Registry: tel.Registry}
 	if tel.Spans != nil {
 		base.Tracer = tel.Spans.Tracer(d.Name)
-		database.Spans, cacheAt.Spans, streamAt.Spans = tel.Spans, tel.Spans, tel.Spans
+		database.Spans, cache.Spans, stream.Spans = tel.Spans, tel.Spans, tel.Spans
 	}
 	var checks []health.Check
 	if d.Postgres {
@@ -118,12 +117,12 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 		checks = append(checks, health.Check{Name: "postgres", Required: true, Probe: base.Postgres.Ping})
 	}
 	if d.Cache {
-		base.Cache = redis.Open(cacheAt, tel.Log, labelled(tel.Registry, "cache"))
+		base.Cache = redis.Open(cache, tel.Log, labelled(tel.Registry, "cache"))
 		defer func() { err = errors.Join(err, base.Cache.Close()) }()
 		checks = append(checks, redisCheck("redis", base.Cache))
 	}
 	if d.Stream {
-		base.Stream = redis.Open(streamAt, tel.Log, labelled(tel.Registry, "stream"))
+		base.Stream = redis.Open(stream, tel.Log, labelled(tel.Registry, "stream"))
 		defer func() { err = errors.Join(err, base.Stream.Close()) }()
 		checks = append(checks, redisCheck("stream", base.Stream))
 	}
@@ -148,7 +147,7 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 	router := httpserver.NewAPI(tel, state, errs, api.Observe, middlewares...)
 	api.Routes(router, errs)
 
-	colour := live.NewSwitch(liveAt, self, tel.Log, tel.Registry)
+	colour := live.NewSwitch(liveURL, self, tel.Log, tel.Registry)
 	server, err := httpserver.Listen(self, tel.Log, state, colour, router, httpserver.NewOps(tel, state, api.Ops))
 	if err != nil {
 		return err
@@ -157,23 +156,23 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 	for _, w := range append(api.WhileLive, background.Chores(tel.Log, api.Chores...)) {
 		work = append(work, background.While(colour, w))
 	}
-	// Background work outlives ctx: the last requests still need it.
+	// Background work outlives ctx: the requests in flight still need it.
 	defer background.Start(context.WithoutCancel(ctx), work...)()
 	return server.Run(ctx)
 }
 
-// labelled tells the metrics of a service's two Redis clients apart.
+// labelled separates the metrics of a service's two Redis clients by the label store.
 func labelled(registry prometheus.Registerer, store string) prometheus.Registerer {
 	return prometheus.WrapRegistererWith(prometheus.Labels{"store": store}, registry)
 }
 
-// redisCheck isn't required: a service works, if slower, without Redis.
+// redisCheck returns a check that isn't required: without Redis a service is slower, but works.
 func redisCheck(name string, client *goredis.Client) health.Check {
 	return health.Check{Name: name, Probe: func(ctx context.Context) error { return client.Ping(ctx).Err() }}
 }
 
-// Migrate returns the command that brings the database of a service up to date
-// with migrations/*.sql of files, before replicas of its version start.
+// Migrate returns the command that applies the migrations/*.sql of files to the database of a service. It
+// runs before replicas of its version start.
 func Migrate(name string, files fs.FS) Command {
 	return func(ctx context.Context, p Process) error {
 		env := config.From(p.Lookup)
@@ -187,8 +186,8 @@ func Migrate(name string, files fs.FS) Command {
 	}
 }
 
-// OnPostgres returns a command that needs the service's database and nothing
-// else. configure reads the command's own variables; nil reads none.
+// OnPostgres returns a command that needs only the service's database. configure reads the command's own
+// environment variables; it may be nil.
 func OnPostgres(name string, configure func(*config.Env), run func(context.Context, *pgxpool.Pool, *slog.Logger) error) Command {
 	return func(ctx context.Context, p Process) error {
 		env := config.From(p.Lookup)

@@ -1,5 +1,4 @@
-// Package service is the process around a service: its commands, its signals
-// and what it says of itself.
+// Package service runs a service process: its subcommands, its signals, its configuration and its telemetry.
 package service
 
 import (
@@ -18,25 +17,24 @@ import (
 	_ "golang.org/x/crypto/x509roots/fallback" // the image holds no CA roots
 )
 
-// Process is what a command has of the process it runs in.
+// Process is the environment of a command.
 type Process struct {
 	Lookup func(name string) (string, bool) // environment variables
 	Stdout io.Writer
 }
 
-// Command runs until it is done or until ctx is.
+// Command runs until its work is done or ctx is done.
 type Command func(ctx context.Context, p Process) error
 
-// Commands are the subcommands of a service by name; "" is what runs without one.
+// Commands maps the name of a subcommand to the command. The name "" stands for no subcommand.
 type Commands map[string]Command
 
-// gcPercent lets the heap grow to five times what lives before it is collected:
-// what lives is a few MiB, so that the default would collect all the time.
-// GOMEMLIMIT, which the platform sets, still holds.
+// gcPercent lets the heap grow to five times the live heap before a collection. The live heap is a few MiB,
+// so the default of 100 would collect all the time. GOMEMLIMIT, which the platform sets, still holds.
 const gcPercent = 400
 
-// Main runs the command that the process was started with and exits. The first
-// SIGTERM or SIGINT asks it to stop, the second ends the process at once.
+// Main runs the command that the process arguments name, and exits with status 1 if the command fails. The
+// first SIGTERM or SIGINT cancels the command's context; the second ends the process at once.
 func Main(name string, commands Commands) {
 	if _, set := os.LookupEnv("GOGC"); !set {
 		debug.SetGCPercent(gcPercent)
@@ -49,13 +47,13 @@ func Main(name string, commands Commands) {
 	}
 }
 
-// Run runs the command that args name.
+// Run runs the command that args name. It fails if commands has no such command.
 func Run(ctx context.Context, commands Commands, args []string, p Process) error {
-	asked := strings.Join(args, " ")
-	command, ok := commands[asked]
+	subcommand := strings.Join(args, " ")
+	command, ok := commands[subcommand]
 	if !ok {
 		names := strings.Join(slices.Sorted(maps.Keys(commands)), ", ")
-		return fmt.Errorf("unknown command %q: there are %s (none: serve)", asked, strings.TrimPrefix(names, ", "))
+		return fmt.Errorf("unknown command %q: use one of %s, or none to serve", subcommand, strings.TrimPrefix(names, ", "))
 	}
 	return command(ctx, p)
 }

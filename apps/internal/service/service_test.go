@@ -19,7 +19,7 @@ func TestRun(t *testing.T) {
 	}{
 		{"no command serves", nil, "serve", ""},
 		{"a command", []string{"migrate"}, "migrate", ""},
-		{"an unknown command", []string{"migrat"}, "", `unknown command "migrat": there are migrate (none: serve)`},
+		{"an unknown command", []string{"migrat"}, "", `unknown command "migrat": use one of migrate, or none to serve`},
 		{"two commands", []string{"migrate", "migrate"}, "", `unknown command "migrate migrate"`},
 		{"a flag", []string{"-v"}, "", `unknown command "-v"`},
 	} {

@@ -10,19 +10,20 @@ import (
 	"platform.example/apps/internal/identity"
 )
 
-// Access is the status that a route answers each caller.
+// Access states the status of a route for each caller.
 type Access struct {
 	Route      string // such as GET /orders/{id}
-	Path, Body string // of the request; Path is that of the route where it is empty
-	Anonymous  int    // the gateway, for a client that hasn't signed in
+	Path, Body string // of the request; an empty Path means the path of the route
+	Anonymous  int    // a client that hasn't signed in, through the gateway
 	Gateway    int    // the gateway itself
 	Other      int    // another user
 	Owner      int
 	Admin      int
 }
 
-// CheckAccess sends each route's request to a service directly, without the gateway, as everybody in turn; it fails on a route of the
-// router that isn't listed. No identity, one for another service, and plain headers are 401 everywhere.
+// CheckAccess sends each route's request to a service directly, without the gateway, as every caller in turn.
+// It fails the test for a route of the router that isn't listed. Requests without a valid identity for the
+// service must get 401.
 func CheckAccess(t *testing.T, service, base string, router chi.Routes, owner, admin string, list []Access) {
 	t.Helper()
 	const other = "0190f3a0-0000-7000-8000-0000000000aa"
@@ -50,8 +51,8 @@ func CheckAccess(t *testing.T, service, base string, router chi.Routes, owner, a
 			{"as the owner", service, identity.Caller{UserID: owner, Role: identity.User}, nil, a.Owner},
 			{"as an admin", service, identity.Caller{UserID: admin, Role: identity.Admin}, nil, a.Admin},
 		} {
-			if answer := Direct(t, method, base+path, a.Body, c.service, c.caller, c.headers...); answer.Status != c.want {
-				t.Errorf("%s %s: %d, want %d: %s", a.Route, c.name, answer.Status, c.want, answer.Body)
+			if response := Direct(t, method, base+path, a.Body, c.service, c.caller, c.headers...); response.Status != c.want {
+				t.Errorf("%s %s: %d, want %d: %s", a.Route, c.name, response.Status, c.want, response.Body)
 			}
 		}
 	}

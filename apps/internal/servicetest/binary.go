@@ -8,16 +8,15 @@ import (
 	"testing"
 )
 
-// Binary is a service as its image holds it, in a process of its own: for
-// tests that need several services, or that kill one.
+// Binary is the binary of a service, for tests that run several services or kill one.
 type Binary struct {
 	t    testing.TB
 	path string
 	env  []string
 }
 
-// Build compiles the service of that package path, such as
-// "platform.example/apps/user-service", to run with env.
+// Build compiles the service with the package path pkg, such as "platform.example/apps/user-service". It runs
+// with the environment env.
 func Build(t testing.TB, pkg string, env map[string]string) *Binary {
 	t.Helper()
 	b := &Binary{t: t, path: filepath.Join(t.TempDir(), path.Base(pkg))}
@@ -40,7 +39,7 @@ func (b *Binary) Run(args ...string) {
 	}
 }
 
-// Process is a service that runs in a process of its own.
+// Process is a service that runs in a separate process.
 type Process struct {
 	HTTP, Ops string // base URLs
 
@@ -51,7 +50,7 @@ type Process struct {
 	killed  bool
 }
 
-// Start serves until the test ends or Kill is called.
+// Start runs the service until the test ends or Kill is called.
 func (b *Binary) Start() *Process {
 	b.t.Helper()
 	p := &Process{t: b.t, command: exec.Command(b.path), logs: &Logs{}, ended: make(chan struct{})}
@@ -66,13 +65,12 @@ func (b *Binary) Start() *Process {
 	return p
 }
 
-// Logs is what the service has logged so far.
+// Logs returns the output of the service so far.
 func (p *Process) Logs() string { return p.logs.String() }
 
-// PID is its process id.
 func (p *Process) PID() int { return p.command.Process.Pid }
 
-// Kill ends the service at once, as a lost node would.
+// Kill kills the service, like the loss of its node.
 func (p *Process) Kill() {
 	p.killed = true
 	_ = p.command.Process.Kill()

@@ -13,19 +13,19 @@ import (
 	"platform.example/apps/internal/identity"
 )
 
-// The keys with which the gateway signs in tests, in base64url: all zeros, and what belongs to them.
+// The seed of the gateway's key in tests, all zeros, and its public key, in base64url.
 const (
 	seed   = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 	public = "O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik"
 )
 
-// names is the service at each host that Start has started.
+// names maps the host of each running service to its name.
 var names sync.Map
 
 func init() { http.DefaultTransport = signing{http.DefaultTransport} }
 
-// signing sends requests to services as the gateway does, which signs who is asking: whom X-User-Id and X-User-Role name, or else
-// the user of the path, an admin who lists users, or the gateway itself.
+// signing adds an identity to requests to services, as the gateway does: the caller that X-User-Id and
+// X-User-Role name, or else the user in the path, an admin for a list of users, or the gateway itself.
 type signing struct{ http.RoundTripper }
 
 func (s signing) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -58,7 +58,7 @@ func (s signing) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.RoundTripper.RoundTrip(r)
 }
 
-// CallerOf returns the caller that the gateway has signed for the service in a request to it.
+// CallerOf returns the caller in the identity that the gateway has signed for the service.
 func CallerOf(t testing.TB, r *http.Request, service string) identity.Caller {
 	t.Helper()
 	env := config.From(func(string) (string, bool) { return "test:" + public, true })
@@ -69,7 +69,7 @@ func CallerOf(t testing.TB, r *http.Request, service string) identity.Caller {
 	return caller
 }
 
-// Identity returns the header that names a caller to a service, and lasts for an hour: for clients that send it themselves.
+// Identity returns the header with a caller's identity for a service, valid for an hour.
 func Identity(t testing.TB, service string, caller identity.Caller) string {
 	t.Helper()
 	return identity.Header + ": " + backingtest.Must[string](t)(sign(service, caller))
@@ -83,9 +83,9 @@ func sign(service string, caller identity.Caller) (string, error) {
 	return signer.SignFor(caller, service, time.Hour)
 }
 
-// Direct sends a request to a service with no identity but the one given: who is asking, as the gateway signs it for the service of
-// that name. Without a name there is none.
-func Direct(t testing.TB, method, url, body, service string, caller identity.Caller, headers ...string) Answer {
+// Direct sends a request with the identity of caller for the service of that name. Without a name the request
+// has no valid identity.
+func Direct(t testing.TB, method, url, body, service string, caller identity.Caller, headers ...string) Response {
 	t.Helper()
 	signed := "none"
 	if service != "" {

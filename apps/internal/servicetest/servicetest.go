@@ -1,5 +1,4 @@
-// Package servicetest runs a service in a test just as main does, on ports of
-// its own, and talks to it.
+// Package servicetest runs a service in a test as main does, on free ports, and sends requests to it.
 package servicetest
 
 import (
@@ -22,7 +21,7 @@ import (
 
 const startDeadline = 60 * time.Second
 
-// Running is a service that runs.
+// Running is a running service.
 type Running struct {
 	HTTP, Ops string // base URLs
 
@@ -33,7 +32,7 @@ type Running struct {
 	err    error
 }
 
-// Env merges environments; later ones win.
+// Env merges environments with the defaults of a test; later ones win.
 func Env(parts ...map[string]string) map[string]string {
 	env := map[string]string{
 		"HTTP_ADDR": "127.0.0.1:0", "OPS_ADDR": "127.0.0.1:0", "SHUTDOWN_DELAY": "0s", "LOG_LEVEL": "debug",
@@ -45,7 +44,7 @@ func Env(parts ...map[string]string) map[string]string {
 	return env
 }
 
-// Start serves until the test ends or Stop is called.
+// Start runs the service until the test ends or Stop is called.
 func Start(t testing.TB, name string, commands service.Commands, env map[string]string) *Running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -66,8 +65,8 @@ func Start(t testing.TB, name string, commands service.Commands, env map[string]
 	return s
 }
 
-// listening waits until the logs of the service say where it listens, and returns
-// the base URLs. It fails where the service ends.
+// listening waits until the logs of the service contain its addresses, and returns its base URLs. It ends the
+// test if the service ends.
 func listening(t testing.TB, name string, logs *Logs, ended <-chan struct{}) (http, ops string) {
 	t.Helper()
 	backingtest.Eventually(t, startDeadline, func() error {
@@ -78,7 +77,7 @@ func listening(t testing.TB, name string, logs *Logs, ended <-chan struct{}) (ht
 		}
 		var found bool
 		if http, ops, found = logs.listening(); !found {
-			return errors.New("the log doesn't say where it listens:\n" + logs.String())
+			return errors.New("the log contains no addresses:\n" + logs.String())
 		}
 		names.Store(strings.TrimPrefix(http, "http://"), name)
 		return nil
@@ -86,17 +85,17 @@ func listening(t testing.TB, name string, logs *Logs, ended <-chan struct{}) (ht
 	return http, ops
 }
 
-// Stop asks the service to stop and returns how it ended.
+// Stop stops the service and returns its error.
 func (s *Running) Stop() error {
 	s.cancel()
 	<-s.ended
 	return s.err
 }
 
-// Logs is what the service has logged so far.
+// Logs returns the logs of the service so far.
 func (s *Running) Logs() string { return s.logs.String() }
 
-// Run runs a command of a service to its end and returns what it printed.
+// Run runs a command of a service to its end and returns its output.
 func Run(commands service.Commands, env map[string]string, args ...string) (string, error) {
 	out := &Logs{}
 	err := service.Run(context.Background(), commands, args, process(env, out))
@@ -110,26 +109,25 @@ func process(env map[string]string, out io.Writer) service.Process {
 	}
 }
 
-// Answer is what a service answered.
-type Answer struct {
+// Response is the response of a service.
+type Response struct {
 	Status int
 	Header http.Header
 	Body   string
 }
 
-// JSON decodes the body.
-func JSON[T any](t testing.TB, a Answer) T {
+// JSON decodes the body of a response.
+func JSON[T any](t testing.TB, r Response) T {
 	t.Helper()
 	var value T
-	if err := json.Unmarshal([]byte(a.Body), &value); err != nil {
-		t.Fatalf("answer %d is no JSON: %v\n%s", a.Status, err, a.Body)
+	if err := json.Unmarshal([]byte(r.Body), &value); err != nil {
+		t.Fatalf("the response %d is not JSON: %v\n%s", r.Status, err, r.Body)
 	}
 	return value
 }
 
-// Call sends a request, with body as JSON unless it is "", and returns the
-// answer. Headers are "Name: value".
-func Call(t testing.TB, method, url, body string, headers ...string) Answer {
+// Call sends a request, with body as JSON unless it is "". Headers are "Name: value".
+func Call(t testing.TB, method, url, body string, headers ...string) Response {
 	t.Helper()
 	request := backingtest.Must[*http.Request](t)(http.NewRequest(method, url, strings.NewReader(body)))
 	if body != "" {
@@ -146,12 +144,12 @@ func Call(t testing.TB, method, url, body string, headers ...string) Answer {
 	defer func() { _ = response.Body.Close() }()
 	raw, err := io.ReadAll(response.Body)
 	if err != nil {
-		t.Fatalf("%s %s: reading the answer: %v", method, url, err)
+		t.Fatalf("%s %s: reading the response: %v", method, url, err)
 	}
-	return Answer{Status: response.StatusCode, Header: response.Header, Body: string(raw)}
+	return Response{Status: response.StatusCode, Header: response.Header, Body: string(raw)}
 }
 
-// Logs collects what is written, by several at once.
+// Logs collects output that several goroutines write.
 type Logs struct {
 	mu     sync.Mutex
 	buffer bytes.Buffer
@@ -169,7 +167,7 @@ func (l *Logs) String() string {
 	return l.buffer.String()
 }
 
-// listening finds, as an operator would, where the service that logs says it listens.
+// listening returns the addresses in the log line "listening".
 func (l *Logs) listening() (http, ops string, found bool) {
 	for line := range strings.Lines(l.String()) {
 		var entry struct{ Msg, HTTP, Ops string }

@@ -7,14 +7,13 @@ import (
 )
 
 const (
-	// flushAfter bounds how long a line waits, and so what is lost should the
-	// process be killed. Writing each line by itself costs a system call per
-	// request, a good part of what a cached read costs.
+	// flushAfter limits how long a line waits, and so the loss if the process is killed. Writing each line
+	// separately costs a system call per request, a large part of the cost of a cached read.
 	flushAfter  = 100 * time.Millisecond
 	bufferBytes = 16 << 10
 )
 
-// buffer writes lines together: when flushAfter is over, or when they are many.
+// buffer collects lines and writes them together, after flushAfter or when it is full.
 type buffer struct {
 	mu        sync.Mutex
 	out       io.Writer
@@ -29,8 +28,7 @@ func newBuffer(out io.Writer) *buffer {
 	return b
 }
 
-// Write keeps line, which must be whole. It never fails: where the log can't be
-// written there is nobody to tell.
+// Write buffers a complete line. It never fails: there is no way to report a failed log.
 func (b *buffer) Write(line []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -45,7 +43,7 @@ func (b *buffer) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// flush writes what is held.
+// flush writes the buffered lines.
 func (b *buffer) flush() {
 	b.mu.Lock()
 	defer b.mu.Unlock()

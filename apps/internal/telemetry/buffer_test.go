@@ -11,7 +11,7 @@ import (
 	"platform.example/apps/internal/config"
 )
 
-// writes remembers each write.
+// writes records each write.
 type writes struct {
 	mu   sync.Mutex
 	each []string
@@ -30,7 +30,7 @@ func (w *writes) all() []string {
 	return append([]string(nil), w.each...)
 }
 
-func TestLinesAreWrittenTogether(t *testing.T) {
+func TestBufferWritesLinesTogether(t *testing.T) {
 	out := &writes{}
 	lines := newBuffer(out)
 	log := newLogger(lines, lines.flush, config.Service{})
@@ -40,7 +40,7 @@ func TestLinesAreWrittenTogether(t *testing.T) {
 	}
 	log.Warn("what operators must not miss")
 
-	// Nothing is waited for: a warning takes along what came before it.
+	// A warning flushes the earlier lines, too.
 	written := out.all()
 	text := strings.Join(written, "")
 	if n := strings.Count(text, "\n"); n != many+1 {
@@ -61,7 +61,7 @@ func TestLinesAreWrittenTogether(t *testing.T) {
 	}
 }
 
-func TestALineAloneIsWrittenSoon(t *testing.T) {
+func TestBufferFlushesSingleLine(t *testing.T) {
 	out := &writes{}
 	lines := newBuffer(out)
 	newLogger(lines, lines.flush, config.Service{LogLevel: slog.LevelInfo}).Info("alone")

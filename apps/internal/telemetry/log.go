@@ -11,8 +11,8 @@ import (
 	"platform.example/apps/internal/requestid"
 )
 
-// NewLogger returns a logger of JSON lines that say which service wrote them
-// and, where the context belongs to a request, which request.
+// NewLogger returns a logger that writes JSON lines with the service, version and colour, and with the ids of
+// the request if the context has one.
 func NewLogger(out io.Writer, service config.Service) *slog.Logger {
 	return newLogger(out, func() {}, service)
 }
@@ -23,8 +23,8 @@ func newLogger(out io.Writer, flush func(), service config.Service) *slog.Logger
 		"service", service.Name, "version", service.Version, "colour", service.Colour)
 }
 
-// requestHandler adds the ids of the request to each record, and has what
-// operators must not miss written at once.
+// requestHandler adds the ids of the request to each record, and flushes the buffer after warnings and
+// errors.
 type requestHandler struct {
 	slog.Handler
 	flush func()

@@ -8,24 +8,24 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// DurationBuckets are in seconds and reach from a cached read to beyond the deadline
-// of 5 s that the gateway sets.
+// DurationBuckets returns bucket bounds in seconds, from a cached read to beyond the gateway's deadline of 5
+// s.
 func DurationBuckets() []float64 {
 	return []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 }
 
-// RequestMetrics registers the request metrics of a service and returns what
-// records a request. The prefix is the service's name with underscores.
+// RequestMetrics registers the request metrics of a service, and returns a function that records a request.
+// prefix is the service's name with underscores.
 func (t *Telemetry) RequestMetrics(prefix string) func(Request) {
 	auto, labels := promauto.With(t.Registry), []string{"method", "endpoint"}
 	requests := auto.NewCounterVec(prometheus.CounterOpts{
-		Name: prefix + "_requests_total", Help: "Requests answered, by the class of the status.",
+		Name: prefix + "_requests_total", Help: "Requests, by the class of the status.",
 	}, []string{"method", "endpoint", "status"})
 	failures := auto.NewCounterVec(prometheus.CounterOpts{
-		Name: prefix + "_errors_total", Help: "Requests answered with a 5xx status.",
+		Name: prefix + "_errors_total", Help: "Requests with a 5xx status.",
 	}, labels)
 	durations := auto.NewHistogramVec(prometheus.HistogramOpts{
-		Name: prefix + "_request_duration_seconds", Help: "Time to answer a request.", Buckets: DurationBuckets(),
+		Name: prefix + "_request_duration_seconds", Help: "Time from a request to its response.", Buckets: DurationBuckets(),
 	}, labels)
 	return func(r Request) {
 		requests.WithLabelValues(r.Method, r.Pattern, r.Class()).Inc()
@@ -36,17 +36,17 @@ func (t *Telemetry) RequestMetrics(prefix string) func(Request) {
 	}
 }
 
-// CallMetrics registers the metrics of requests to a service, and returns a function that records one. A Status of 0 means no
-// response.
+// CallMetrics registers the metrics of requests to a service, and returns a function that records one. Status
+// 0 means no response.
 func CallMetrics(registry prometheus.Registerer, service string) func(Request) {
 	durations := promauto.With(registry).NewHistogramVec(prometheus.HistogramOpts{
-		Name: "service_call_duration_seconds", Help: "Time for a request to another service, by the class of the status; other: without an answer.",
+		Name: "service_call_duration_seconds", Help: "Time of a request to another service, by the class of the status; other: no response.",
 		ConstLabels: prometheus.Labels{"target": service}, Buckets: DurationBuckets(),
 	}, []string{"status"})
 	return func(r Request) { durations.WithLabelValues(r.Class()).Observe(r.Duration.Seconds()) }
 }
 
-// MetricsHandler answers GET /metrics.
+// MetricsHandler serves GET /metrics.
 func (t *Telemetry) MetricsHandler() http.Handler {
 	return promhttp.HandlerFor(t.Registry, promhttp.HandlerOpts{Registry: t.Registry})
 }

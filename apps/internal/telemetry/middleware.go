@@ -15,27 +15,27 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// VerificationHeader marks, with the value true, requests by which a colour is
-// verified before it gets traffic: they are none of its clients'.
+// VerificationHeader has the value true in requests that verify a colour before it becomes live. They come
+// from no client.
 const VerificationHeader = "X-Verification"
 
-// Request is what is known of a request once it is answered.
+// Request describes a request after its response.
 type Request struct {
 	Method   string
-	Pattern  string // the router's pattern, never the raw path: paths are unbounded and name people
+	Pattern  string // the router's pattern, never the raw path: paths are unbounded and contain user ids
 	Status   int
 	Duration time.Duration
 }
 
-// Failed reports whether the failure was the service's, not the client's.
+// Failed reports whether the service, not the client, is at fault.
 func (r Request) Failed() bool { return r.Status >= http.StatusInternalServerError }
 
-// refused reports whether the client may not do this, or not now.
+// refused reports whether the client has no permission, or has sent too many requests.
 func (r Request) refused() bool {
 	return r.Status == http.StatusUnauthorized || r.Status == http.StatusForbidden || r.Status == http.StatusTooManyRequests
 }
 
-// Class is the class of the status, such as 4xx.
+// Class returns the class of the status, such as 4xx, or other.
 func (r Request) Class() string {
 	classes := [...]string{1: "1xx", 2: "2xx", 3: "3xx", 4: "4xx", 5: "5xx"}
 	if class := r.Status / 100; class > 0 && class < len(classes) {
@@ -44,7 +44,7 @@ func (r Request) Class() string {
 	return "other"
 }
 
-// Middleware traces and logs every request and hands it to observe.
+// Middleware traces and logs every request, and passes it to observe.
 func (t *Telemetry) Middleware(observe func(Request)) func(http.Handler) http.Handler {
 	server := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)}
 	if t.Edge {
@@ -60,15 +60,15 @@ func (t *Telemetry) Middleware(observe func(Request)) func(http.Handler) http.Ha
 			}
 			ctx, span := t.tracer.Start(ctx, r.Method, options...)
 			r = r.WithContext(ctx)
-			answer := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
-			// Deferred, because a handler may panic to cut the connection.
+			response := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+			// Deferred because a handler may panic to abort the connection.
 			defer func() {
 				done := Request{
 					Method: method(r.Method), Pattern: pattern(r),
-					Status: cmp.Or(answer.Status(), http.StatusOK), Duration: time.Since(start),
+					Status: cmp.Or(response.Status(), http.StatusOK), Duration: time.Since(start),
 				}
 				if r.Header.Get(VerificationHeader) != "true" {
-					t.lastAnswer.Store(start.Add(done.Duration).UnixNano())
+					t.lastResponse.Store(start.Add(done.Duration).UnixNano())
 				}
 				observe(done)
 				end(span, done)
@@ -80,7 +80,7 @@ func (t *Telemetry) Middleware(observe func(Request)) func(http.Handler) http.Ha
 					slog.String("method", done.Method), slog.String("endpoint", done.Pattern),
 					slog.Int("status", done.Status), slog.Duration("duration", done.Duration))
 			}()
-			next.ServeHTTP(answer, r)
+			next.ServeHTTP(response, r)
 		})
 	}
 }
@@ -99,7 +99,7 @@ func end(span trace.Span, done Request) {
 	span.End()
 }
 
-// method keeps made-up methods from becoming label values.
+// method returns the method, or "other" for an unknown one: clients can't create label values.
 func method(m string) string {
 	switch m {
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut,

@@ -1,5 +1,4 @@
-// Package telemetry is what a service tells its operators: JSON logs, metrics
-// in a registry of its own, and W3C trace context.
+// Package telemetry provides JSON logs, metrics in a separate registry, and traces with W3C trace context.
 package telemetry
 
 import (
@@ -22,39 +21,38 @@ import (
 	"platform.example/apps/internal/config"
 )
 
-// flushBudget is how long spans that aren't exported yet may hold up the stop.
+// flushBudget is how long the export of the remaining spans may delay the stop.
 const flushBudget = 3 * time.Second
 
-// Telemetry is the log, the metrics and the traces of one process.
+// Telemetry holds the log, the metrics and the traces of one process.
 type Telemetry struct {
 	Log      *slog.Logger
 	Registry *prometheus.Registry
-	// Edge is set, before Middleware is used, where requests come from outside of
-	// the platform: their trace context doesn't decide what is sampled.
+	// Edge is set before Middleware is used if requests come from outside the platform: their trace context
+	// then doesn't decide what is sampled.
 	Edge bool
-	// Client is set, before Middleware is used, where the log is to say whose requests
-	// were refused: it returns the client's address. nil: the log doesn't.
+	// Client returns the client's address, which the log of a refused request contains. It is set before
+	// Middleware is used; may be nil.
 	Client func(*http.Request) string
-	// Spans makes the spans of what is done for a request; nil where traces aren't exported.
+	// Spans creates the spans of work for a request; nil if traces aren't exported.
 	Spans trace.TracerProvider
 
-	lines      *buffer
-	provider   *sdktrace.TracerProvider
-	tracer     trace.Tracer
-	lastAnswer atomic.Int64 // Unix time in ns; 0 before the first
+	lines        *buffer
+	provider     *sdktrace.TracerProvider
+	tracer       trace.Tracer
+	lastResponse atomic.Int64 // Unix time in ns; 0 before the first
 }
 
-// Start begins telemetry; logs go to out. Traces are exported only where the
-// service is configured with an endpoint.
+// Start starts telemetry and writes logs to out. It exports traces only if service has an OTLPEndpoint.
 func Start(ctx context.Context, service config.Service, out io.Writer) (*Telemetry, error) {
 	lines := newBuffer(out)
 	log := newLogger(lines, lines.flush, service)
-	otel.SetLogger(logr.Discard()) // the SDK's own log quotes variables, such as headers with a token
+	otel.SetLogger(logr.Discard()) // the SDK's own log contains variables, such as headers with a token
 	provider, err := newTracerProvider(ctx, service)
 	if err != nil {
 		return nil, fmt.Errorf("starting traces: %w", err)
 	}
-	// The SDK reports failed exports nowhere but here.
+	// The only place where the SDK reports failed exports.
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) {
 		log.Warn("traces are not exported", "cause", err)
 	}))
@@ -62,7 +60,7 @@ func Start(ctx context.Context, service config.Service, out io.Writer) (*Telemet
 	registry := prometheus.NewRegistry()
 	auto := promauto.With(registry)
 	auto.NewGauge(prometheus.GaugeOpts{
-		Name: "service_info", Help: "Always 1; the labels say what runs.",
+		Name: "service_info", Help: "Always 1; the labels name the release.",
 		ConstLabels: prometheus.Labels{
 			"service": service.Name, "version": service.Version, "colour": service.Colour,
 		},
@@ -76,14 +74,14 @@ func Start(ctx context.Context, service config.Service, out io.Writer) (*Telemet
 	}
 	auto.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "service_last_answer_timestamp_seconds",
-		Help: "Unix time of the last answer of the API but for those to /health and to a verification; 0 before the first.",
-	}, func() float64 { return time.Duration(t.lastAnswer.Load()).Seconds() })
+		Help: "Unix time of the API's last response, except to /health and to a verification; 0 before the first.",
+	}, func() float64 { return time.Duration(t.lastResponse.Load()).Seconds() })
 	registry.MustRegister(collectors.NewBuildInfoCollector(), collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return t, nil
 }
 
-// Stop writes and exports what is still held.
+// Stop writes the buffered log lines and exports the remaining spans.
 func (t *Telemetry) Stop() error {
 	defer t.lines.flush()
 	ctx, cancel := context.WithTimeout(context.Background(), flushBudget)

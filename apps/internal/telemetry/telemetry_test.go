@@ -24,8 +24,8 @@ import (
 
 const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
-// serve answers one request for /users/7 through the middleware and returns
-// the log, the headers that a called service would get, and what was observed.
+// serve handles one request for /users/7 with the middleware. It returns the log, the headers for a called service, and
+// the observed request.
 func serve(t *testing.T, service config.Service) (log map[string]any, called http.Header, observed Request) {
 	t.Helper()
 	var out strings.Builder
@@ -53,7 +53,7 @@ func serve(t *testing.T, service config.Service) (log map[string]any, called htt
 	return log, called, observed
 }
 
-func TestARequestIsLoggedAndPassedOnWithItsIDs(t *testing.T) {
+func TestRequestIsLoggedAndPropagatedWithItsIDs(t *testing.T) {
 	log, called, observed := serve(t, config.Service{Name: "a-service"})
 	if observed.Pattern != "/users/{id}" || observed.Status != http.StatusTeapot || observed.Method != http.MethodGet {
 		t.Errorf("observed %+v", observed)
@@ -70,7 +70,7 @@ func TestARequestIsLoggedAndPassedOnWithItsIDs(t *testing.T) {
 	}
 }
 
-func TestSpansAreExportedWhereAnEndpointIsSet(t *testing.T) {
+func TestSpansAreExportedIfEndpointIsSet(t *testing.T) {
 	received := make(chan *tracepb.TracesData, 1)
 	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -92,16 +92,16 @@ func TestSpansAreExportedWhereAnEndpointIsSet(t *testing.T) {
 	}
 }
 
-// A client chooses neither whether the platform samples its request nor the trace.
-func TestTheEdgeDecidesWhatIsSampled(t *testing.T) {
+// A client determines neither the sampling nor the trace of its request.
+func TestEdgeIgnoresSamplingOfClients(t *testing.T) {
 	const parentID = "0af7651916cd43dd8448eb211c80319c"
 	for _, c := range []struct {
 		name           string
 		sampler        sdktrace.Sampler
 		sent, recorded string // flags
 	}{
-		{"the client asks for sampling", sdktrace.NeverSample(), "01", "00"},
-		{"the client asks for none", sdktrace.AlwaysSample(), "00", "01"},
+		{"the client requests sampling", sdktrace.NeverSample(), "01", "00"},
+		{"the client requests no sampling", sdktrace.AlwaysSample(), "00", "01"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			recorder := tracetest.NewSpanRecorder()
@@ -131,9 +131,9 @@ func TestTheEdgeDecidesWhatIsSampled(t *testing.T) {
 	}
 }
 
-// By the time of its last answer one sees that a colour gets no requests any
-// more. Its verification is none of its clients'.
-func TestTheTimeOfTheLastAnswer(t *testing.T) {
+// The time of the last response shows when a colour got its last request of a client. Requests of a verification don't
+// count.
+func TestTimeOfLastResponse(t *testing.T) {
 	tel, err := Start(t.Context(), config.Service{Name: "a-service"}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -141,9 +141,9 @@ func TestTheTimeOfTheLastAnswer(t *testing.T) {
 	api := tel.Middleware(func(Request) {})(http.NotFoundHandler())
 	last := func() float64 {
 		t.Helper()
-		answer := httptest.NewRecorder()
-		tel.MetricsHandler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-		_, rest, _ := strings.Cut(answer.Body.String(), "\nservice_last_answer_timestamp_seconds ")
+		response := httptest.NewRecorder()
+		tel.MetricsHandler().ServeHTTP(response, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		_, rest, _ := strings.Cut(response.Body.String(), "\nservice_last_answer_timestamp_seconds ")
 		value, _, _ := strings.Cut(rest, "\n")
 		seconds, err := strconv.ParseFloat(value, 64)
 		if err != nil {
@@ -170,8 +170,8 @@ func TestTheTimeOfTheLastAnswer(t *testing.T) {
 	}
 }
 
-// Who attacks is seen in the log, and nobody else.
-func TestTheLogNamesTheClientWhoseRequestIsRefused(t *testing.T) {
+// The log contains the address of a refused client only.
+func TestLogContainsClientOfRefusedRequest(t *testing.T) {
 	for status, named := range map[int]bool{200: false, 401: true, 403: true, 404: false, 429: true, 503: false} {
 		var out strings.Builder
 		tel, err := Start(t.Context(), config.Service{Name: "a-service"}, &out)
@@ -179,10 +179,10 @@ func TestTheLogNamesTheClientWhoseRequestIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		tel.Client = func(*http.Request) string { return "192.0.2.7" }
-		answer := tel.Middleware(func(Request) {})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		response := tel.Middleware(func(Request) {})(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
 		request := httptest.NewRequest(http.MethodGet, "/?token=secret", nil)
 		request.Header.Set("Authorization", "Bearer secret")
-		answer.ServeHTTP(httptest.NewRecorder(), request)
+		response.ServeHTTP(httptest.NewRecorder(), request)
 		if err := tel.Stop(); err != nil {
 			t.Fatal(err)
 		}
@@ -192,19 +192,19 @@ func TestTheLogNamesTheClientWhoseRequestIsRefused(t *testing.T) {
 	}
 }
 
-func TestTheBuildIsTold(t *testing.T) {
+func TestBuildInfoMetrics(t *testing.T) {
 	tel, err := Start(t.Context(), config.Service{Name: "a-service"}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer := httptest.NewRecorder()
-	tel.MetricsHandler().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/metrics", nil))
-	if !strings.Contains(answer.Body.String(), "\ngo_build_info{") {
+	response := httptest.NewRecorder()
+	tel.MetricsHandler().ServeHTTP(response, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if !strings.Contains(response.Body.String(), "\ngo_build_info{") {
 		t.Error("/metrics lacks go_build_info")
 	}
 }
 
-func TestTheClassOfAStatus(t *testing.T) {
+func TestStatusClass(t *testing.T) {
 	for status, want := range map[int]string{101: "1xx", 200: "2xx", 304: "3xx", 499: "4xx", 503: "5xx", 999: "other"} {
 		if got := (Request{Status: status}).Class(); got != want {
 			t.Errorf("%d: %s, want %s", status, got, want)

@@ -17,12 +17,12 @@ import (
 	"platform.example/apps/internal/requestid"
 )
 
-// exportTimeout bounds one export. One that fails is dropped and said so:
-// traces are samples, and requests must never wait for them.
+// exportTimeout limits one export. A failed export is logged and dropped: requests must never wait for
+// traces.
 const exportTimeout = 3 * time.Second
 
-// newTracerProvider returns a provider that always makes trace ids, because
-// logs name them, but records spans only where they can be exported to.
+// newTracerProvider returns a provider that always creates trace ids, which logs contain, but records spans
+// only if they can be exported.
 func newTracerProvider(ctx context.Context, service config.Service) (*sdktrace.TracerProvider, error) {
 	if service.OTLPEndpoint == nil {
 		return sdktrace.NewTracerProvider(sdktrace.WithSampler(sdktrace.NeverSample())), nil
@@ -46,7 +46,7 @@ func newTracerProvider(ctx context.Context, service config.Service) (*sdktrace.T
 	), nil
 }
 
-// Finish ends a span, which has failed if there is an error.
+// Finish ends a span, and marks it as failed if err isn't nil.
 func Finish(span trace.Span, err error) {
 	if err != nil {
 		span.SetStatus(codes.Error, err.Error())
@@ -54,8 +54,7 @@ func Finish(span trace.Span, err error) {
 	span.End()
 }
 
-// Propagate tells the service that is called with these headers which trace
-// and which request the call belongs to.
+// Propagate adds the trace context and the request id of ctx to the headers of a request.
 func Propagate(ctx context.Context, headers propagation.TextMapCarrier) {
 	propagation.TraceContext{}.Inject(ctx, headers)
 	headers.Set(requestid.Header, requestid.From(ctx))

@@ -55,7 +55,7 @@ func TestInvisible(t *testing.T) {
 	}
 }
 
-// A canonical address is its own form, and so are all spellings of its domain.
+// A canonical address is its own canonical form, and so is the canonical form of each spelling of its domain.
 func FuzzCanonicalEmail(f *testing.F) {
 	for _, seed := range []string{"a@bücher.example", "\u212aim@example.com", "a@[127.0.0.1]", "@", "a@xn--", "a@\u3002", "\"a@b\"@C", "a@\u00ad", "a\u202e@b\u200b.c"} {
 		f.Add(seed)

@@ -17,14 +17,14 @@ import (
 )
 
 const (
-	againAfter     = 250 * time.Millisecond
+	retryAfter     = 250 * time.Millisecond
 	lookUpTimeout  = 5 * time.Second
 	healthTimeout  = 2 * time.Second
 	maxHealthBytes = 4 << 10
 )
 
-// await waits until there are enough endpoints and all of them are what they
-// must be, and returns where they are. After its patience it says what was wrong last.
+// await waits until there are enough endpoints and all of them are as expected, and returns their addresses.
+// After Patience it returns the last fault.
 func (v Verification) await(ctx context.Context) (addresses []string, err error) {
 	end := time.Now().Add(v.Patience)
 	for {
@@ -34,15 +34,15 @@ func (v Verification) await(ctx context.Context) (addresses []string, err error)
 		if ctx.Err() != nil {
 			return nil, cause(ctx)
 		}
-		if !time.Now().Add(againAfter).Before(end) {
+		if !time.Now().Add(retryAfter).Before(end) {
 			return nil, err
 		}
-		backoff.Sleep(ctx, againAfter)
+		backoff.Sleep(ctx, retryAfter)
 	}
 }
 
 func (v Verification) endpoints(ctx context.Context) ([]string, error) {
-	host, port := v.At.Hostname(), cmp.Or(v.At.Port(), v.At.Scheme) // dialing knows both by name
+	host, port := v.At.Hostname(), cmp.Or(v.At.Port(), v.At.Scheme) // net.Dial accepts a port name
 	limited, cancel := context.WithTimeout(ctx, lookUpTimeout)
 	defer cancel()
 	found, err := v.Resolve(limited, host)
@@ -50,7 +50,7 @@ func (v Verification) endpoints(ctx context.Context) ([]string, error) {
 		found, err = nil, nil // nothing is ready yet
 	}
 	if err != nil {
-		return nil, fmt.Errorf("which endpoints %s has is not known: %w", host, err)
+		return nil, fmt.Errorf("resolving the endpoints of %s: %w", host, err)
 	}
 	slices.Sort(found)
 	found = slices.Compact(found)
@@ -69,13 +69,13 @@ func (v Verification) endpoints(ctx context.Context) ([]string, error) {
 	return addresses, nil
 }
 
-// identity is what an endpoint says that it is.
+// identity is the release that an endpoint reports.
 type identity struct{ Service, Version, Colour string }
 
 func (i identity) String() string { return i.Service + " " + i.Version + " in " + i.Colour }
 
-// checkHealth asks an endpoint what it is and how it is. Its error goes on
-// after the name of the endpoint.
+// checkHealth checks the identity and the health of an endpoint. Its error continues a sentence that begins
+// with the name of the endpoint.
 func (v Verification) checkHealth(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
@@ -83,26 +83,26 @@ func (v Verification) checkHealth(ctx context.Context, address string) error {
 	defer closeIdle()
 	response, err := v.send(ctx, client, Probe{Method: http.MethodGet, Path: "/health"})
 	if err != nil {
-		return fmt.Errorf(": GET /health gets no answer: %w", err)
+		return fmt.Errorf(": GET /health gets no response: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
-	var said struct {
+	var reported struct {
 		identity
 		Status string
 	}
-	err = json.NewDecoder(io.LimitReader(response.Body, maxHealthBytes)).Decode(&said)
+	err = json.NewDecoder(io.LimitReader(response.Body, maxHealthBytes)).Decode(&reported)
 	want := identity{v.Self.Name, v.Self.Version, v.Self.Colour}
 	switch {
-	case err != nil || said.identity == (identity{}):
-		return fmt.Errorf(": GET /health answers %d and not what it is, want %s", response.StatusCode, want)
-	case said.identity != want:
-		wanted := want.String()
-		if said.Service == want.Service {
-			wanted = strings.TrimPrefix(wanted, want.Service+" ")
+	case err != nil || reported.identity == (identity{}):
+		return fmt.Errorf(": GET /health responds with %d and no identity, want %s", response.StatusCode, want)
+	case reported.identity != want:
+		expected := want.String()
+		if reported.Service == want.Service {
+			expected = strings.TrimPrefix(expected, want.Service+" ")
 		}
-		return fmt.Errorf(" runs %s, want %s", said.identity, wanted)
-	case response.StatusCode != http.StatusOK || said.Status != "ok":
-		return fmt.Errorf(": GET /health answers %d and %q, want 200 and \"ok\"", response.StatusCode, said.Status)
+		return fmt.Errorf(" runs %s, want %s", reported.identity, expected)
+	case response.StatusCode != http.StatusOK || reported.Status != "ok":
+		return fmt.Errorf(": GET /health responds with %d and %q, want 200 and \"ok\"", response.StatusCode, reported.Status)
 	}
 	return nil
 }

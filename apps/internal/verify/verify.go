@@ -1,6 +1,6 @@
-// Package verify is the subcommand by which a colour is verified before it gets
-// traffic: whether every replica of it runs what is to be released, is well, and
-// answers real calls through all that it depends on, correctly and in time.
+// Package verify implements the subcommand that verifies a colour before it becomes live: every replica runs
+// the expected version, is healthy, and responds to real requests through all its dependencies, correctly and
+// in time.
 package verify
 
 import (
@@ -17,34 +17,34 @@ import (
 )
 
 const (
-	// budget is for the whole run. Nobody waits longer to hear that it fails.
+	// budget limits the whole run.
 	budget = time.Minute
-	// patience is for what changes by itself: names that resolve a moment late,
-	// a dependency that is about to come back.
+	// patience is for problems that end by themselves: names that resolve late, a dependency that is about to
+	// recover.
 	patience    = 30 * time.Second
 	maxPatience = 45 * time.Second
 	// maxEndpoints is far more than a service has.
 	maxEndpoints = 1000
 )
 
-// Probes makes one call of each kind: anew each time, so that each may be for a
-// user of its own. They change nothing and need nothing to be there.
+// Probes returns one probe of each kind. Each call may return probes for another user. Probes change nothing
+// and need no data.
 type Probes func() ([]Probe, error)
 
-// Verification is what is to hold of a colour.
+// Verification states what a colour must fulfil.
 type Verification struct {
-	Self      config.Service // what every endpoint must say that it is
-	At        *url.URL       // where the colour answers; its host resolves to every endpoint
-	Endpoints int            // how many there must be at least
-	Latency   time.Duration  // that an answer may take
-	Share     float64        // of the answers that must not take longer, from 0 to 1
-	Patience  time.Duration  // until all endpoints are there and well
+	Self      config.Service // the expected name, version and colour of every endpoint
+	At        *url.URL       // the colour's base URL; its host resolves to every endpoint
+	Endpoints int            // the minimum number
+	Latency   time.Duration  // the limit of a response
+	Share     float64        // of the responses that must be within Latency, from 0 to 1
+	Patience  time.Duration  // until all endpoints exist and are healthy
 	Probes    Probes
 	Resolve   func(ctx context.Context, host string) (addresses []string, err error)
 }
 
-// Command verifies the colour that the service called name has in its
-// environment. What the probes need of that, they read of it.
+// Command returns the command that verifies the colour in the environment of the service called name. probes
+// reads its own environment variables.
 func Command(name string, probes func(*config.Env) Probes) service.Command {
 	return func(ctx context.Context, p service.Process) error {
 		env := config.From(p.Lookup)
@@ -67,7 +67,7 @@ func read(env *config.Env, name string) Verification {
 		Self:      config.ReadService(env, name),
 		At:        config.Parsed(env, "VERIFY_URL", config.HTTPURL),
 		Endpoints: config.Parsed(env, "VERIFY_ENDPOINTS", config.Int(1, maxEndpoints)),
-		Latency:   config.Parsed(env, "VERIFY_LATENCY", config.Duration(time.Millisecond, callTimeout)),
+		Latency:   config.Parsed(env, "VERIFY_LATENCY", config.Duration(time.Millisecond, requestTimeout)),
 		Share:     config.Parsed(env, "VERIFY_LATENCY_SHARE", share),
 		Patience:  config.ParsedOr(env, "VERIFY_PATIENCE", patience, config.Duration(0, maxPatience)),
 		Resolve:   net.DefaultResolver.LookupHost,
@@ -76,28 +76,28 @@ func read(env *config.Env, name string) Verification {
 
 func share(raw string) (float64, error) {
 	s, err := strconv.ParseFloat(raw, 64)
-	if err != nil || !(s >= 0 && s <= 1) { // the latter is true of NaN
+	if err != nil || !(s >= 0 && s <= 1) { // false for NaN
 		return 0, fmt.Errorf("is %q: must be a number from 0 to 1, such as 0.99", raw)
 	}
 	return s, nil
 }
 
-// Result is what was seen of a colour that is as it must be.
+// Result describes a colour that has passed.
 type Result struct {
 	Self             config.Service
 	Endpoints, Calls int
-	P50, P99         time.Duration // of the calls that count
+	P50, P99         time.Duration // of the measured requests
 }
 
 func (r Result) String() string {
-	return fmt.Sprintf("%s of %s answered %d calls well: p50 %s, p99 %s",
+	return fmt.Sprintf("%s of %s responded correctly to %d requests: p50 %s, p99 %s",
 		count(r.Endpoints, "endpoint"), identity{r.Self.Name, r.Self.Version, r.Self.Colour}, r.Calls, short(r.P50), short(r.P99))
 }
 
-// Run verifies. Its error is one sentence: what was wrong, where, and what was
-// wanted. It holds no secret: neither headers nor bodies are told.
+// Run verifies the colour. Its error is one sentence: what is wrong, where, and what was expected. It
+// contains no header and no body, and so no secret.
 func (v Verification) Run(ctx context.Context) (Result, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, budget, fmt.Errorf("it isn't done within %s", budget))
+	ctx, cancel := context.WithTimeoutCause(ctx, budget, fmt.Errorf("the verification isn't done within %s", budget))
 	defer cancel()
 	addresses, err := v.await(ctx)
 	if err != nil {
@@ -105,7 +105,7 @@ func (v Verification) Run(ctx context.Context) (Result, error) {
 	}
 	result := Result{Self: v.Self, Endpoints: len(addresses)}
 	var durations []time.Duration
-	for _, address := range addresses { // in turns: it is the others' Postgres, too
+	for _, address := range addresses { // one after the other: the live colour uses the same Postgres
 		taken, err := v.exercise(ctx, address)
 		if err != nil {
 			return Result{}, err
@@ -117,22 +117,22 @@ func (v Verification) Run(ctx context.Context) (Result, error) {
 	return result, nil
 }
 
-// cause is why ctx is done, in words.
+// cause returns the reason why ctx is done.
 func cause(ctx context.Context) error {
 	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
 		return cause
 	}
-	return errors.New("it was stopped")
+	return errors.New("the verification was stopped")
 }
 
-func count(n int, of string) string {
+func count(n int, noun string) string {
 	if n == 1 {
-		return "1 " + of
+		return "1 " + noun
 	}
-	return strconv.Itoa(n) + " " + of + "s"
+	return strconv.Itoa(n) + " " + noun + "s"
 }
 
-// short tells a duration as exactly as it is of interest.
+// short rounds a duration for people.
 func short(d time.Duration) time.Duration {
 	if d < 10*time.Millisecond {
 		return d.Round(10 * time.Microsecond)

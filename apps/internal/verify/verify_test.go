@@ -17,21 +17,20 @@ import (
 	"platform.example/apps/internal/telemetry"
 )
 
-// endpoint is a replica that is what the test says. As it is at first, there is
-// nothing to be said against it.
+// endpoint is a replica whose responses a test defines. By default it passes.
 type endpoint struct {
 	t              *testing.T
 	identity       identity
 	status         string
 	code           int
-	answer         http.HandlerFunc
-	calls, strange atomic.Int64 // calls of the probe, and requests that aren't marked as the verification's
+	response       http.HandlerFunc
+	calls, strange atomic.Int64 // requests of the probe, and requests without the verification header
 }
 
 func newEndpoint(t *testing.T) *endpoint {
 	return &endpoint{
 		t: t, identity: identity{"user-service", "aaaa", "green"}, status: "ok", code: http.StatusOK,
-		answer: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) },
+		response: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusNotFound) },
 	}
 }
 
@@ -46,10 +45,10 @@ func (e *endpoint) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if r.Method != http.MethodGet || r.URL.RequestURI() != "/users/nobody?a=b" || r.Header.Get("X-User-Id") != "nobody" {
-		e.t.Errorf("asked %s %s %v", r.Method, r.URL, r.Header)
+		e.t.Errorf("got %s %s %v", r.Method, r.URL, r.Header)
 	}
 	e.calls.Add(1)
-	e.answer(w, r)
+	e.response(w, r)
 }
 
 // green is a colour of these endpoints: 127.0.0.1, 127.0.0.2 and so on, at one port.
@@ -77,7 +76,7 @@ func green(t *testing.T, endpoints ...http.Handler) Verification {
 	}
 	return Verification{
 		Self: config.Service{Name: "user-service", Version: "aaaa", Colour: "green"},
-		At:   at, Endpoints: len(endpoints), Latency: callTimeout, Share: 0.99,
+		At:   at, Endpoints: len(endpoints), Latency: requestTimeout, Share: 0.99,
 		Probes: func() ([]Probe, error) {
 			return []Probe{{
 				Method: http.MethodGet, Path: "/users/nobody?a=b", Header: http.Header{"X-User-Id": {"nobody"}},
@@ -86,31 +85,31 @@ func green(t *testing.T, endpoints ...http.Handler) Verification {
 		},
 		Resolve: func(_ context.Context, host string) ([]string, error) {
 			if host != "user-service-green" {
-				return nil, fmt.Errorf("asked for %q", host)
+				return nil, fmt.Errorf("resolves %q", host)
 			}
 			return addresses, nil
 		},
 	}
 }
 
-func TestAColourThatIsAsItMustBe(t *testing.T) {
+func TestHealthyColourPasses(t *testing.T) {
 	first, second := newEndpoint(t), newEndpoint(t)
 	result, err := green(t, first, second).Run(t.Context())
-	if err != nil || result.Endpoints != 2 || result.Calls != 2*counted || result.P50 <= 0 || result.P99 < result.P50 {
+	if err != nil || result.Endpoints != 2 || result.Calls != 2*measured || result.P50 <= 0 || result.P99 < result.P50 {
 		t.Errorf("got %+v, %v", result, err)
 	}
-	if want := fmt.Sprintf("2 endpoints of user-service aaaa in green answered %d calls well: p50 ", 2*counted); !strings.HasPrefix(result.String(), want) {
-		t.Errorf("says %q, want %q", result, want)
+	if want := fmt.Sprintf("2 endpoints of user-service aaaa in green responded correctly to %d requests: p50 ", 2*measured); !strings.HasPrefix(result.String(), want) {
+		t.Errorf("prints %q, want %q", result, want)
 	}
 	for i, e := range []*endpoint{first, second} {
-		if e.calls.Load() != warmUp+counted || e.strange.Load() != 0 {
+		if e.calls.Load() != warmUp+measured || e.strange.Load() != 0 {
 			t.Errorf("endpoint %d had %d calls, and %d strange requests", i+1, e.calls.Load(), e.strange.Load())
 		}
 	}
 }
 
-// What is wrong with one of two endpoints is told in one sentence.
-func TestWhatIsWrongIsSaid(t *testing.T) {
+// The error describes the fault of one of two endpoints in one sentence.
+func TestErrorsOfUnhealthyColours(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		spoil func(*endpoint, *Verification)
@@ -123,11 +122,11 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		{"another service", func(e *endpoint, _ *Verification) { e.identity.Service = "order-service" },
 			"endpoint %s runs order-service aaaa in green, want user-service aaaa in green"},
 		{"degraded", func(e *endpoint, _ *Verification) { e.status = "degraded" },
-			`endpoint %s: GET /health answers 200 and "degraded", want 200 and "ok"`},
+			`endpoint %s: GET /health responds with 200 and "degraded", want 200 and "ok"`},
 		{"unready", func(e *endpoint, _ *Verification) { e.status, e.code = "unready", http.StatusServiceUnavailable },
-			`endpoint %s: GET /health answers 503 and "unready", want 200 and "ok"`},
-		{"no answer of ours", func(e *endpoint, _ *Verification) { e.identity = identity{} },
-			"endpoint %s: GET /health answers 200 and not what it is, want user-service aaaa in green"},
+			`endpoint %s: GET /health responds with 503 and "unready", want 200 and "ok"`},
+		{"no response of ours", func(e *endpoint, _ *Verification) { e.identity = identity{} },
+			"endpoint %s: GET /health responds with 200 and no identity, want user-service aaaa in green"},
 		{"too few", func(_ *endpoint, v *Verification) { v.Endpoints = 3 },
 			"user-service-green has 2 endpoints, want at least 3"},
 		{"no name", func(_ *endpoint, v *Verification) {
@@ -137,32 +136,32 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 		}, "user-service-green has 0 endpoints, want at least 2"},
 		{"no resolver", func(_ *endpoint, v *Verification) {
 			v.Resolve = func(context.Context, string) ([]string, error) { return nil, errors.New("timeout") }
-		}, "which endpoints user-service-green has is not known: timeout"},
+		}, "resolving the endpoints of user-service-green: timeout"},
 		{"one failure", func(e *endpoint, _ *Verification) {
-			e.answer = func(w http.ResponseWriter, _ *http.Request) {
+			e.response = func(w http.ResponseWriter, _ *http.Request) {
 				status := http.StatusNotFound
-				if e.calls.Load() == warmUp+counted/2 {
+				if e.calls.Load() == warmUp+measured/2 {
 					status = http.StatusInternalServerError
 				}
 				w.WriteHeader(status)
 			}
-		}, "endpoint %s: GET /users/nobody?a=b answers 500, want 200 or 404"},
+		}, "endpoint %s: GET /users/nobody?a=b responds with 500, want 200 or 404"},
 		{"a failure while it warms up", func(e *endpoint, _ *Verification) {
-			e.answer = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }
-		}, "endpoint %s: GET /users/nobody?a=b answers 429, want 200 or 404"},
+			e.response = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTooManyRequests) }
+		}, "endpoint %s: GET /users/nobody?a=b responds with 429, want 200 or 404"},
 		{"a cut connection", func(e *endpoint, _ *Verification) {
-			e.answer = func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
-		}, "endpoint %s: GET /users/nobody?a=b gets no answer: EOF"},
-		{"half an answer", func(e *endpoint, _ *Verification) {
-			e.answer = func(w http.ResponseWriter, _ *http.Request) {
+			e.response = func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }
+		}, "endpoint %s: GET /users/nobody?a=b gets no response: EOF"},
+		{"half a response", func(e *endpoint, _ *Verification) {
+			e.response = func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("Content-Length", "9")
 				_, _ = w.Write([]byte("x"))
 			}
-		}, "endpoint %s: GET /users/nobody?a=b answers 200 and breaks off: unexpected EOF"},
-		{"answered by somebody else", func(_ *endpoint, v *Verification) {
+		}, "endpoint %s: GET /users/nobody?a=b responds with 200 and an incomplete body: unexpected EOF"},
+		{"another service responds", func(_ *endpoint, v *Verification) {
 			probes := v.Probes
 			v.Probes = func() ([]Probe, error) { made, err := probes(); made[0].Proof = "X-Cache"; return made, err }
-		}, "GET /users/nobody?a=b answers 404 without X-Cache, want it from whom the call is for"},
+		}, "GET /users/nobody?a=b responds with 404 without the header X-Cache, so another service responded"},
 		{"a probe that can't be made", func(_ *endpoint, v *Verification) {
 			v.Probes = func() ([]Probe, error) { return nil, errors.New("signing a token: no key") }
 		}, "signing a token: no key"},
@@ -179,11 +178,11 @@ func TestWhatIsWrongIsSaid(t *testing.T) {
 	}
 }
 
-// Every call takes at least the latency that is allowed, or none does.
-func TestSlowAnswers(t *testing.T) {
+// Either every response is slower than the limit, or none is.
+func TestSlowResponses(t *testing.T) {
 	slowFrom := func(first, count int64) *endpoint {
 		e := newEndpoint(t)
-		e.answer = func(w http.ResponseWriter, _ *http.Request) {
+		e.response = func(w http.ResponseWriter, _ *http.Request) {
 			if n := e.calls.Load(); n >= first && n < first+count {
 				<-time.After(latency)
 			}
@@ -199,8 +198,8 @@ func TestSlowAnswers(t *testing.T) {
 	}{
 		{"while it warms up", 1, warmUp, 0.99, ""},
 		{"once", warmUp + 1, 1, 0.99, ""},
-		{"all", 1, 1000, 0.99, fmt.Sprintf("%d of %d answers took longer than %s (p99 ", counted, counted, latency)},
-		{"a third", warmUp + 1, counted / 3, 0.9, fmt.Sprintf("of %d answers took longer than %s (p99 ", counted, latency)},
+		{"all", 1, 1000, 0.99, fmt.Sprintf("%d of %d responses took longer than %s (p99 ", measured, measured, latency)},
+		{"a third", warmUp + 1, measured / 3, 0.9, fmt.Sprintf("of %d responses took longer than %s (p99 ", measured, latency)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v := green(t, slowFrom(c.first, c.slow))
@@ -213,10 +212,10 @@ func TestSlowAnswers(t *testing.T) {
 	}
 }
 
-// latency is so long that an answer takes as long only where the test says so.
+// latency is so long that only a deliberate delay exceeds it.
 const latency = 200 * time.Millisecond
 
-func TestHowManyMayBeSlow(t *testing.T) {
+func TestAllowedSlowResponses(t *testing.T) {
 	for _, c := range []struct {
 		share float64
 		want  int
@@ -228,7 +227,7 @@ func TestHowManyMayBeSlow(t *testing.T) {
 }
 
 // What isn't there yet is waited for.
-func TestAnEndpointThatComesLate(t *testing.T) {
+func TestLateEndpoint(t *testing.T) {
 	late := newEndpoint(t)
 	var ready atomic.Bool
 	v := green(t, newEndpoint(t), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -239,45 +238,45 @@ func TestAnEndpointThatComesLate(t *testing.T) {
 		late.ServeHTTP(w, r)
 	}))
 	v.Patience = patience
-	resolve, asked := v.Resolve, 0
+	resolve, lookups := v.Resolve, 0
 	v.Resolve = func(ctx context.Context, host string) ([]string, error) {
-		asked++
+		lookups++
 		addresses, err := resolve(ctx, host)
-		if asked == 1 {
+		if lookups == 1 {
 			return addresses[:1], err
 		}
-		ready.Store(asked == 3)
+		ready.Store(lookups == 3)
 		return addresses, err
 	}
-	if result, err := v.Run(t.Context()); err != nil || result.Endpoints != 2 || asked != 3 {
-		t.Errorf("got %+v, %v after %d looks", result, err, asked)
+	if result, err := v.Run(t.Context()); err != nil || result.Endpoints != 2 || lookups != 3 {
+		t.Errorf("got %+v, %v after %d lookups", result, err, lookups)
 	}
 }
 
-func TestAVerificationThatIsStopped(t *testing.T) {
+func TestCancelledVerification(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	e := newEndpoint(t)
-	e.answer = func(_ http.ResponseWriter, r *http.Request) { stop(); <-r.Context().Done() }
-	if _, err := green(t, e).Run(ctx); err == nil || !strings.HasSuffix(err.Error(), ": it was stopped") {
+	e.response = func(_ http.ResponseWriter, r *http.Request) { stop(); <-r.Context().Done() }
+	if _, err := green(t, e).Run(ctx); err == nil || !strings.HasSuffix(err.Error(), ": the verification was stopped") {
 		t.Errorf("got %v", err)
 	}
-	expired, cancel := context.WithTimeoutCause(t.Context(), 0, errors.New("it isn't done within 1m0s"))
+	expired, cancel := context.WithTimeoutCause(t.Context(), 0, errors.New("the verification isn't done within 1m0s"))
 	defer cancel()
-	if _, err := green(t, newEndpoint(t)).Run(expired); err == nil || err.Error() != "it isn't done within 1m0s" {
+	if _, err := green(t, newEndpoint(t)).Run(expired); err == nil || err.Error() != "the verification isn't done within 1m0s" {
 		t.Errorf("got %v", err)
 	}
 }
 
-func TestTheEnvironmentIsChecked(t *testing.T) {
+func TestInvalidEnvironment(t *testing.T) {
 	good := map[string]string{
 		"VERIFY_URL": "http://user-service-green:8080", "VERIFY_ENDPOINTS": "2", "VERIFY_LATENCY": "250ms", "VERIFY_LATENCY_SHARE": "0.99",
 	}
 	faults := func(name, value string) string {
-		env := config.From(func(asked string) (string, bool) {
-			if asked == name {
+		env := config.From(func(variable string) (string, bool) {
+			if variable == name {
 				return value, true
 			}
-			set, ok := good[asked]
+			set, ok := good[variable]
 			return set, ok
 		})
 		read(env, "user-service")
@@ -287,7 +286,7 @@ func TestTheEnvironmentIsChecked(t *testing.T) {
 		return ""
 	}
 	if got := faults("", ""); got != "" {
-		t.Errorf("a good one has faults: %s", got)
+		t.Errorf("a valid environment has faults: %s", got)
 	}
 	for name, values := range map[string][]string{
 		"VERIFY_URL": {"", "user-service:8080"}, "VERIFY_ENDPOINTS": {"", "0", "many"}, "VERIFY_LATENCY": {"", "0s", "1h"},

@@ -1,5 +1,4 @@
-// Package api is the public HTTP API: which paths there are, who may use them
-// and which service answers.
+// Package api is the public HTTP API: its paths, who may use them, and the service of each.
 package api
 
 import (
@@ -20,7 +19,7 @@ import (
 	"platform.example/apps/internal/resourceid"
 )
 
-// API handles the requests. All fields are needed but for Provider.
+// API handles the requests. All fields except Provider are required.
 type API struct {
 	Tokens   *token.Authority
 	Sessions *session.Sessions
@@ -29,40 +28,39 @@ type API struct {
 
 	Users, Orders, Notifications *upstream.Service
 
-	// An address stands for the client's network where it is an IPv6 one.
-	Requests *limit.Limit // per client: the user, or the address of who hasn't signed in
+	// For IPv6, the limits per address count the client's network.
+	Requests *limit.Limit // per user, or per address of a client that hasn't signed in
 	Accounts *limit.Limit // failed sign-ins per account
 	Sources  *limit.Limit // failed sign-ins per address
 	Exports  *limit.Limit // exports per user: one export sends many requests to the services
 	IDTokens *limit.Limit // sessions per ID token: at most one
 }
 
-// access says who may use a route.
+// access states who may use a route.
 type access int
 
 const (
-	anyone   access = iota // without a token; the service hears of nobody
-	signedIn               // the service decides what of it is the caller's
-	themself               // the user that the path names, who may write "me"; or an admin
-	proven                 // the same, with their password: wrong ones are limited as at sign-in
+	anyone   access = iota // without a token; the caller is anonymous
+	signedIn               // the service decides what the caller may access
+	themself               // the user in the path, which may be "me", or an admin
+	proven                 // the same, with their password: wrong passwords are limited as at sign-in
 	admins
 )
 
-// ownUser reports whether the path names a user, who must be the caller's own.
+// ownUser reports whether the path contains a user, who must be the caller.
 func (a access) ownUser() bool { return a == themself || a == proven }
 
-// route is a path of the API and the service that answers it. The service has
-// it at the same path without /api.
+// route is a path of the API and its service. The service has the same path without /api.
 type route struct {
 	method, pattern string
 	service         *upstream.Service
 	access          access
 }
 
-// keyed is the pattern whose POST honours an Idempotency-Key; others ignore the header.
+// keyed is the pattern whose POST uses the Idempotency-Key; other routes ignore the header.
 const keyed = "/api/orders"
 
-// routes names every path: nothing of a service is public unless it stands here.
+// routes lists every public path of the services.
 func (a *API) routes() []route {
 	return []route{
 		{http.MethodPost, "/api/users", a.Users, anyone},
@@ -127,18 +125,18 @@ func (a *API) handle(route route) func(http.ResponseWriter, *http.Request) error
 		if err := within(a.Accounts, caller.UserID); err != nil {
 			return err
 		}
-		answer := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
-		err = route.service.Forward(answer, r, to)
-		if answer.Status() != http.StatusForbidden {
-			a.Accounts.GiveBack(caller.UserID)
+		response := middleware.NewWrapResponseWriter(w, r.ProtoMajor)
+		err = route.service.Forward(response, r, to)
+		if response.Status() != http.StatusForbidden {
+			a.Accounts.Undo(caller.UserID)
 		}
 		return err
 	}
 }
 
-// admit returns who is asking, if they may ask this now.
-func (a *API) admit(r *http.Request, who access, client string) (identity.Caller, error) {
-	if who == anyone {
+// admit returns the caller of a request that is within the limits and that may use the route.
+func (a *API) admit(r *http.Request, access access, client string) (identity.Caller, error) {
+	if access == anyone {
 		return identity.Caller{}, within(a.Requests, clientaddr.NetworkOf(client))
 	}
 	caller, err := a.authenticate(r)
@@ -151,41 +149,41 @@ func (a *API) admit(r *http.Request, who access, client string) (identity.Caller
 	if err := within(a.Requests, caller.UserID); err != nil {
 		return identity.Caller{}, err
 	}
-	if who == admins && caller.Role != identity.Admin {
+	if access == admins && caller.Role != identity.Admin {
 		return identity.Caller{}, problem.New(problem.Forbidden, "Only an admin may do this.", nil)
 	}
 	return caller, nil
 }
 
-// path is where the service has what the request asks for.
-func (a *API) path(r *http.Request, pattern string, who access, caller identity.Caller) (string, error) {
-	named := chi.RouteContext(r.Context()).URLParams
+// path returns the path of the request at the service.
+func (a *API) path(r *http.Request, pattern string, access access, caller identity.Caller) (string, error) {
+	params := chi.RouteContext(r.Context()).URLParams
 	path := strings.TrimPrefix(pattern, "/api")
-	for i, name := range named.Keys {
-		id := named.Values[i]
-		own := name == "id" && who.ownUser()
+	for i, name := range params.Keys {
+		id := params.Values[i]
+		own := name == "id" && access.ownUser()
 		if own && id == "me" {
 			id = caller.UserID
-		} else if _, ok := resourceid.Parse(id); !ok { // what is no id must not become part of a path
-			return "", problem.New(problem.NotFound, "There is nothing with this id.", nil)
+		} else if _, ok := resourceid.Parse(id); !ok { // only an id may become a part of the path
+			return "", problem.New(problem.NotFound, "There is no resource with this id.", nil)
 		}
 		if own && id != caller.UserID && caller.Role != identity.Admin {
-			return "", problem.New(problem.Forbidden, "You may reach only your own user.", nil)
+			return "", problem.New(problem.Forbidden, "You may access only your own user.", nil)
 		}
 		path = strings.Replace(path, "{"+name+"}", id, 1)
 	}
 	return path, nil
 }
 
-// authenticate returns who is asking, by the bearer token of the request.
+// authenticate returns the caller in the access token of the request.
 func (a *API) authenticate(r *http.Request) (identity.Caller, error) {
 	values := r.Header["Authorization"]
 	if len(values) != 1 {
-		return identity.Caller{}, problem.New(problem.Unauthenticated, "Exactly one Authorization header with a bearer token is needed.", nil)
+		return identity.Caller{}, problem.New(problem.Unauthenticated, "Exactly one Authorization header with a bearer token is required.", nil)
 	}
 	scheme, raw, _ := strings.Cut(values[0], " ")
 	if !strings.EqualFold(scheme, "Bearer") {
-		return identity.Caller{}, problem.New(problem.Unauthenticated, "The Authorization header must hold a bearer token.", nil)
+		return identity.Caller{}, problem.New(problem.Unauthenticated, "The Authorization header must contain a bearer token.", nil)
 	}
 	holder, err := a.Tokens.Verify(raw)
 	if err != nil {
@@ -197,11 +195,11 @@ func (a *API) authenticate(r *http.Request) (identity.Caller, error) {
 	return holder.Caller, nil
 }
 
-// within counts a request of a client, or says that there were too many.
+// within counts a request of a client. It fails with problem.TooManyRequests if the limit is reached.
 func within(l *limit.Limit, client string) error {
 	if ok, retryAfter := l.Take(client); !ok {
 		return &problem.Error{
-			Code: problem.TooManyRequests, Sentence: "Too many requests: come again later.",
+			Code: problem.TooManyRequests, Sentence: "Too many requests: try again later.",
 			RetryAfter: retryAfter, Header: l.Header(retryAfter),
 		}
 	}

@@ -2,7 +2,7 @@ package api
 
 import "testing"
 
-// Guesses at one account count as such, however its email is spelt.
+// Guesses at an account count together for all spellings of its email.
 func TestAccount(t *testing.T) {
 	want := account("ada@xn--bcher-kva.example")
 	for _, email := range []string{"ADA@xn--bcher-kva.example", "ada@bücher.example", "ada@bu\u0308cher.example", "ada@BÜCHER.Example"} {

@@ -13,17 +13,17 @@ import (
 	"platform.example/apps/internal/problem"
 )
 
-// exportBytes bounds what an export holds of each list.
+// exportBytes limits each list in an export.
 const exportBytes = 1 << 20
 
 // exported is a list in an export.
 type exported struct {
 	Entries []json.RawMessage `json:"entries"`
-	Next    string            `json:"next,omitempty"` // give it as after to the list itself to get the rest
+	Next    string            `json:"next,omitempty"` // the value of after for the rest of the list
 }
 
-// export answers what the services hold about the caller. Nobody else's: an admin
-// who reads so much about a user would leave no trace.
+// export sends all data that the services store about the caller. Other users are refused, even to an admin:
+// such a large access would leave no trace.
 func (a *API) export(w http.ResponseWriter, r *http.Request) error {
 	caller, err := a.admit(r, themself, a.Proxies.Of(r))
 	if err != nil {
@@ -61,7 +61,7 @@ func (a *API) export(w http.ResponseWriter, r *http.Request) error {
 	return httpjson.Write(w, http.StatusOK, export)
 }
 
-// list reads pages of a list, the newest entries first, up to exportBytes.
+// list reads pages of a list, newest entries first, up to exportBytes.
 func list(ctx context.Context, service *upstream.Service, name string, query url.Values, caller identity.Caller) (exported, error) {
 	all := exported{Entries: []json.RawMessage{}}
 	query.Set("limit", "100")
@@ -72,7 +72,7 @@ func list(ctx context.Context, service *upstream.Service, name string, query url
 		}
 		var entries []json.RawMessage
 		if err := json.Unmarshal(page[name], &entries); err != nil {
-			return exported{}, problem.New(problem.BadGateway, "The service gave no valid answer.", err)
+			return exported{}, problem.New(problem.BadGateway, "The service sent no valid response.", err)
 		}
 		all.Entries, size = append(all.Entries, entries...), size+len(page[name])
 		all.Next = strings.Trim(string(page["next"]), `"`) // an id, or nothing

@@ -16,14 +16,14 @@ import (
 	"platform.example/apps/internal/requestid"
 )
 
-// SecurityHeaders tells browsers to do as little with an answer as possible:
-// it is data, not a page. What makes a page says otherwise itself.
+// SecurityHeaders sets headers that restrict what browsers do with a response: it is data, not a page. The
+// handlers of pages override them.
 func SecurityHeaders(next http.Handler) http.Handler {
 	headers := http.Header{
 		"X-Content-Type-Options":  {"nosniff"},
 		"Content-Security-Policy": {"default-src 'none'; frame-ancestors 'none'"},
 		"Referrer-Policy":         {"no-referrer"},
-		"Cache-Control":           {"no-store"}, // nearly all of it is somebody's
+		"Cache-Control":           {"no-store"}, // most responses are personal
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		maps.Copy(w.Header(), headers)
@@ -31,9 +31,8 @@ func SecurityHeaders(next http.Handler) http.Handler {
 	})
 }
 
-// CORS lets pages of these origins use the API. Without any, no page of
-// another origin may. Tokens are sent in a header, never by cookie, so that no
-// credentials need to be allowed.
+// CORS allows pages of these origins to use the API. Without origins, no page of another origin may. Tokens
+// are sent in a header, never in a cookie, so no credentials need to be allowed.
 func CORS(origins []string) func(http.Handler) http.Handler {
 	if len(origins) == 0 {
 		return func(next http.Handler) http.Handler { return next }
@@ -47,8 +46,8 @@ func CORS(origins []string) func(http.Handler) http.Handler {
 	})
 }
 
-// ParseOrigins reads origins such as https://shop.example, separated by commas.
-// They must be as browsers send them: nothing else ever matches.
+// ParseOrigins parses origins such as https://shop.example, separated by commas. They must have the form that
+// browsers send: no other form ever matches.
 func ParseOrigins(raw string) ([]string, error) {
 	defaultPorts := map[string]string{"http": "80", "https": "443"}
 	var origins []string
@@ -57,7 +56,7 @@ func ParseOrigins(raw string) ([]string, error) {
 		u, err := url.Parse(origin)
 		if err != nil || u.Hostname() == "" || defaultPorts[u.Scheme] == "" || u.Port() == defaultPorts[u.Scheme] ||
 			origin != strings.ToLower(u.Scheme+"://"+u.Host) || strings.HasSuffix(origin, ":") || strings.Contains(origin, "*") {
-			return nil, fmt.Errorf("has a wrong origin at position %d: want origins as browsers send them, such as https://shop.example, "+
+			return nil, fmt.Errorf("has an invalid origin at position %d: want origins as browsers send them, such as https://shop.example, "+
 				"in lower case, without credentials, a default port or a path, separated by commas", len(origins)+1)
 		}
 		origins = append(origins, origin)
@@ -65,8 +64,8 @@ func ParseOrigins(raw string) ([]string, error) {
 	return origins, nil
 }
 
-// PerAddress bounds how much an address may ask for, whatever it is. The edge
-// does that itself unless clients' addresses come from proxies in front of it.
+// PerAddress limits the requests of each client address. The edge does it instead, unless clients' addresses
+// come from proxies in front of the edge.
 func PerAddress(l *limit.Limit, proxies clientaddr.Proxies, errs *problem.Mapper) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

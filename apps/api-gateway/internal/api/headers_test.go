@@ -22,7 +22,7 @@ func TestParseOrigins(t *testing.T) {
 	}
 }
 
-// An origin that is taken is one that a browser could send, and never a pattern.
+// An accepted origin is one that a browser can send, and never a pattern.
 func FuzzParseOrigins(f *testing.F) {
 	f.Add("https://shop.example, http://localhost:5173")
 	f.Add("*")

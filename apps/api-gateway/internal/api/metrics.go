@@ -9,7 +9,7 @@ import (
 	"platform.example/apps/internal/telemetry"
 )
 
-// Metrics counts requests by the service that they are for.
+// Metrics counts requests by service.
 type Metrics struct {
 	requests, failures *prometheus.CounterVec
 	durations          *prometheus.HistogramVec
@@ -20,13 +20,13 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	auto := promauto.With(registry)
 	return &Metrics{
 		requests: auto.NewCounterVec(prometheus.CounterOpts{
-			Name: "gateway_requests_total", Help: "Requests answered, by the service that they are for and the class of the status.",
+			Name: "gateway_requests_total", Help: "Requests, by service and class of the status.",
 		}, []string{"service", "method", "status"}),
 		failures: auto.NewCounterVec(prometheus.CounterOpts{
-			Name: "gateway_service_errors_total", Help: "Requests answered with a 5xx status, by the service that they are for.",
+			Name: "gateway_service_errors_total", Help: "Requests with a 5xx status, by service.",
 		}, []string{"service"}),
 		durations: auto.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "gateway_request_duration_seconds", Help: "Time to answer a request, by the service that it is for.",
+			Name: "gateway_request_duration_seconds", Help: "Time from a request to its response, by service.",
 			Buckets: telemetry.DurationBuckets(),
 		}, []string{"service"}),
 	}
@@ -42,8 +42,8 @@ func (m *Metrics) Observe(r telemetry.Request) {
 	}
 }
 
-// serviceOf tells, from the route's pattern, who does the work. Signing in is
-// user-service's work too: that is who checks the password.
+// serviceOf returns the service of a route's pattern. Sign-ins count for user-service, which checks the
+// password.
 func serviceOf(pattern string) string {
 	switch {
 	case strings.HasPrefix(pattern, "/api/users"), pattern == "/api/audit", strings.HasPrefix(pattern, "/api/auth"):

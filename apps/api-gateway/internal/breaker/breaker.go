@@ -1,6 +1,6 @@
-// Package breaker stops asking a service that doesn't answer. It decides in
-// memory, within nanoseconds; what replicas tell each other goes through Redis
-// beside the requests, so that one can neither wait for Redis nor fail by it.
+// Package breaker stops sending requests to a service that doesn't respond. It decides in memory, within
+// nanoseconds. Replicas share their state through Redis in the background, so that no request waits for Redis
+// or fails because of it.
 package breaker
 
 import (
@@ -10,23 +10,23 @@ import (
 )
 
 const (
-	// threshold is how many failures in a row, on all replicas together, open it.
+	// threshold is the number of consecutive failures, on all replicas together, that opens a breaker.
 	threshold = 5
-	// openFor is how long it stays open before one request may try.
+	// openFor is how long a breaker stays open before it lets one request try.
 	openFor = 60 * time.Second
-	// probeTime is how long that request may take before another may try: more
-	// than the deadline of a request.
+	// probeTime is how long that request may take before another one may try: more than the deadline of a
+	// request.
 	probeTime = 10 * time.Second
 )
 
-// State is what a breaker does with a request.
+// State is the state of a breaker.
 type State int32
 
-// The states, with the values that the metric shows.
+// The states, with their values in the metric.
 const (
-	Closed   State = 0 // lets it pass
-	HalfOpen State = 1 // lets one pass, to see
-	Open     State = 2 // refuses it
+	Closed   State = 0 // allows requests
+	HalfOpen State = 1 // allows one request to try
+	Open     State = 2 // refuses requests
 )
 
 // Breaker guards one service.
@@ -34,28 +34,24 @@ type Breaker struct {
 	service string
 	now     func() time.Time
 
-	// failures in a row since the last success: 0 on the path that matters, so
-	// that a success costs one load.
+	// failures is the number of consecutive failures. It is 0 for a healthy service, so that a success costs
+	// one load.
 	failures atomic.Int64
 
-	mu       sync.Mutex
-	openTil  atomic.Int64 // Unix nanoseconds; 0: closed. Written under mu
-	probeTil time.Time    // until then somebody is trying, if open
-	pending  int64        // failures that the other replicas aren't told of yet
-	mended   bool         // a success that they aren't told of yet
-	last     time.Time    // of the failures
-	ready    time.Time    // when the service last passed a health check while open
+	mu        sync.Mutex
+	openTil   atomic.Int64 // Unix time in ns; 0 means closed; written under mu
+	probeTil  time.Time    // while open: a request may be trying until then
+	pending   int64        // failures that the other replicas don't know yet
+	recovered bool         // a success that the other replicas don't know yet
+	last      time.Time    // time of the last failure
+	ready     time.Time    // time of the last successful health check while open
 }
 
 // New returns a closed breaker for a service.
-func New(service string) *Breaker { return newBreaker(service, time.Now) }
+func New(service string) *Breaker { return &Breaker{service: service, now: time.Now} }
 
-func newBreaker(service string, now func() time.Time) *Breaker {
-	return &Breaker{service: service, now: now}
-}
-
-// Allow reports whether the service may be asked, and if not, when to come
-// again. Who was allowed must say how it went, with Succeeded or Failed.
+// Allow reports whether a request may be sent, and if not, when to try again. After an allowed request, call
+// Succeeded or Failed.
 func (b *Breaker) Allow() (ok bool, retryAfter time.Duration) {
 	if b.openTil.Load() == 0 {
 		return true, 0
@@ -77,7 +73,7 @@ func (b *Breaker) Allow() (ok bool, retryAfter time.Duration) {
 	return true, 0
 }
 
-// Succeeded says that the service answered.
+// Succeeded reports that the service has responded.
 func (b *Breaker) Succeeded() {
 	if b.failures.Load() == 0 {
 		return
@@ -85,29 +81,29 @@ func (b *Breaker) Succeeded() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.openTil.Load() != 0 && b.probeTil.IsZero() {
-		return // was asked before it opened: says nothing of now
+		return // the request was sent before the breaker opened
 	}
 	b.close()
-	b.pending, b.mended = 0, true
+	b.pending, b.recovered = 0, true
 }
 
-// Failed says that the service gave no valid answer in time.
+// Failed reports that the service has sent no valid response in time.
 func (b *Breaker) Failed() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := b.now()
 	if b.openTil.Load() == 0 && now.Sub(b.last) > openFor {
-		b.failures.Store(0) // a failure long ago is not in a row with this one
+		b.failures.Store(0) // the last failure is too old to be consecutive
 	}
 	b.pending++
-	b.mended, b.last = false, now
+	b.recovered, b.last = false, now
 	if b.failures.Add(1) >= threshold {
 		b.open(now.Add(openFor))
 	}
 }
 
-// Ready says that the service passes a health check: an open breaker lets one
-// request try before its time is over.
+// Ready reports that the service passes a health check: an open breaker lets one request try before openFor
+// is over.
 func (b *Breaker) Ready() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -117,7 +113,7 @@ func (b *Breaker) Ready() {
 	}
 }
 
-// State is the state right now.
+// State returns the current state.
 func (b *Breaker) State() State {
 	switch til := b.openTil.Load(); {
 	case til == 0:

@@ -13,10 +13,14 @@ import (
 	"platform.example/apps/internal/backingtest"
 )
 
-// clock is a time that the test moves.
+// clock is a clock that the test sets.
 type clock struct {
 	mu sync.Mutex
 	t  time.Time
+}
+
+func newBreaker(service string, now func() time.Time) *Breaker {
+	return &Breaker{service: service, now: now}
 }
 
 func newClock() *clock { return &clock{t: time.Unix(1_700_000_000, 0)} }
@@ -46,7 +50,7 @@ func fail(b *Breaker, times int) {
 	}
 }
 
-func TestFiveFailuresInARowOpenIt(t *testing.T) {
+func TestFiveConsecutiveFailuresOpenTheBreaker(t *testing.T) {
 	c := newClock()
 	b := newBreaker("s", c.now)
 	fail(b, 4)
@@ -61,7 +65,7 @@ func TestFiveFailuresInARowOpenIt(t *testing.T) {
 	}
 }
 
-func TestFailuresLongApartAreNotInARow(t *testing.T) {
+func TestOldFailuresAreNotConsecutive(t *testing.T) {
 	c := newClock()
 	b := newBreaker("s", c.now)
 	for range 20 {
@@ -73,7 +77,7 @@ func TestFailuresLongApartAreNotInARow(t *testing.T) {
 	}
 }
 
-func TestAfterAMinuteOneRequestMayTry(t *testing.T) {
+func TestOneRequestMayTryAfterAMinute(t *testing.T) {
 	c := newClock()
 	b := newBreaker("s", c.now)
 	fail(b, 5)
@@ -83,10 +87,10 @@ func TestAfterAMinuteOneRequestMayTry(t *testing.T) {
 	}
 	c.forward(time.Second)
 	if b.State() != HalfOpen || !allowed(b) {
-		t.Fatal("nobody may try")
+		t.Fatal("no request may try")
 	}
 	if ok, after := b.Allow(); ok || after != time.Second {
-		t.Fatalf("a second one may try at once (%t, %s)", ok, after)
+		t.Fatalf("a second request may try at the same time (%t, %s)", ok, after)
 	}
 	b.Failed()
 	if b.State() != Open {
@@ -94,7 +98,7 @@ func TestAfterAMinuteOneRequestMayTry(t *testing.T) {
 	}
 	c.forward(60 * time.Second)
 	if !allowed(b) {
-		t.Fatal("nobody may try again")
+		t.Fatal("no request may try again")
 	}
 	b.Succeeded()
 	if b.State() != Closed || !allowed(b) || !allowed(b) {
@@ -102,13 +106,13 @@ func TestAfterAMinuteOneRequestMayTry(t *testing.T) {
 	}
 }
 
-func TestATryThatNeverEndsIsFollowedByAnother(t *testing.T) {
+func TestUnfinishedTryIsFollowedByAnother(t *testing.T) {
 	c := newClock()
 	b := newBreaker("s", c.now)
 	fail(b, 5)
 	c.forward(60 * time.Second)
 	if !allowed(b) {
-		t.Fatal("nobody may try")
+		t.Fatal("no request may try")
 	}
 	c.forward(probeTime)
 	if !allowed(b) {
@@ -116,7 +120,7 @@ func TestATryThatNeverEndsIsFollowedByAnother(t *testing.T) {
 	}
 }
 
-func TestAHealthCheckLetsOneRequestTry(t *testing.T) {
+func TestHealthCheckLetsOneRequestTry(t *testing.T) {
 	c := newClock()
 	b := newBreaker("s", c.now)
 	b.Ready()
@@ -126,8 +130,8 @@ func TestAHealthCheckLetsOneRequestTry(t *testing.T) {
 	fail(b, 5)
 	c.forward(time.Second)
 	b.Ready()
-	b.toTell()
-	b.hear(5, c.now().Add(-time.Second)) // what the other replicas saw before
+	b.take()
+	b.apply(5, c.now().Add(-time.Second)) // what the other replicas saw before
 	if b.State() != HalfOpen || !allowed(b) || allowed(b) {
 		t.Fatal("not exactly one request may try")
 	}
@@ -136,14 +140,14 @@ func TestAHealthCheckLetsOneRequestTry(t *testing.T) {
 		t.Fatal("the try failed, and it isn't open again")
 	}
 	b.Ready()
-	b.toTell()
-	b.hear(9, c.now().Add(2*time.Second)) // they have tried since
+	b.take()
+	b.apply(9, c.now().Add(2*time.Second)) // they have tried since
 	if b.State() != Open {
 		t.Fatal("the failures that other replicas see later don't count")
 	}
 	b.Ready()
 	if !allowed(b) {
-		t.Fatal("nobody may try")
+		t.Fatal("no request may try")
 	}
 	b.Succeeded()
 	if b.State() != Closed {
@@ -151,21 +155,20 @@ func TestAHealthCheckLetsOneRequestTry(t *testing.T) {
 	}
 }
 
-func TestALateSuccessDoesNotCloseIt(t *testing.T) {
+func TestLateSuccessDoesNotCloseTheBreaker(t *testing.T) {
 	c := newClock()
 	b := newBreaker("s", c.now)
-	if !allowed(b) { // asked before it opens, answered after
+	if !allowed(b) { // sent before the breaker opens, with a response after it
 		t.Fatal("not allowed")
 	}
 	fail(b, 5)
 	b.Succeeded()
 	if b.State() != Open {
-		t.Error("closed by an answer to an older request")
+		t.Error("closed by a response to an older request")
 	}
 }
 
-// Whatever happens: it never refuses unless there were five failures within the
-// time, and never lets more than one through while it tries.
+// For any sequence: a breaker never refuses without five failures within openFor, and lets only one request try.
 func TestProperties(t *testing.T) {
 	for seed := range uint64(200) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -183,9 +186,9 @@ func TestProperties(t *testing.T) {
 				case open && ok && c.now().Before(opened.Add(openFor)):
 					t.Fatal("allowed while open")
 				case open && ok && c.now().Before(trying):
-					t.Fatal("two try at once")
+					t.Fatal("two requests try at the same time")
 				case !ok && (after <= 0 || after > openFor):
-					t.Fatalf("come again after %s", after)
+					t.Fatalf("retry after %s", after)
 				case !ok:
 					continue
 				}
@@ -193,7 +196,7 @@ func TestProperties(t *testing.T) {
 					trying = c.now().Add(probeTime)
 				}
 				switch random.IntN(6) {
-				case 0: // never answered
+				case 0: // never finished
 				case 1, 2:
 					b.Succeeded()
 					inRow, trying = 0, time.Time{}
@@ -207,7 +210,7 @@ func TestProperties(t *testing.T) {
 	}
 }
 
-func TestReplicasShareWhatTheySee(t *testing.T) {
+func TestReplicasShareFailures(t *testing.T) {
 	redis := backingtest.StartRedis(t)
 	client := redis.ClientOf("api-gateway")
 	t.Cleanup(func() { _ = client.Close() })
@@ -240,10 +243,10 @@ func TestReplicasShareWhatTheySee(t *testing.T) {
 	fail(other, 2)
 	both(Open)
 	if n, err := client.Get(t.Context(), "circuit_breaker:user-service:failures").Int(); err != nil || n != 5 {
-		t.Errorf("Redis holds %d failures, %v", n, err)
+		t.Errorf("Redis has %d failures, %v", n, err)
 	}
 	if at, err := client.Get(t.Context(), "circuit_breaker:user-service:last_failure").Int64(); err != nil || time.Since(time.Unix(at, 0)) > time.Minute {
-		t.Errorf("Redis holds the last failure at %d, %v", at, err)
+		t.Errorf("Redis has the last failure at %d, %v", at, err)
 	}
 
 	// One replica's try succeeds.
@@ -260,7 +263,7 @@ func TestReplicasShareWhatTheySee(t *testing.T) {
 	both(Closed)
 }
 
-func TestBreakersApplyWhatAllReplicasReport(t *testing.T) {
+func TestApply(t *testing.T) {
 	start := newClock().now()
 	ago := func(d time.Duration) time.Time { return start.Add(-d) }
 	opened := func(til time.Duration) func(*Breaker) {
@@ -282,7 +285,7 @@ func TestBreakersApplyWhatAllReplicasReport(t *testing.T) {
 		{"failures before the service was ready again", func(b *Breaker) { b.ready = start }, threshold, ago(time.Second), Closed, threshold, 0},
 		{"failures at the moment at which the service was ready", func(b *Breaker) { b.ready = start }, threshold, start, Closed, threshold, 0},
 		{"a failure of another replica that reports own ones", func(b *Breaker) { b.pending = 1 }, threshold, start, Closed, 0, 0},
-		{"failures, and an own success", func(b *Breaker) { b.mended = true }, threshold, start, Closed, 0, 0},
+		{"failures, and an own success", func(b *Breaker) { b.recovered = true }, threshold, start, Closed, 0, 0},
 		{"a success, while open", opened(time.Second), 0, time.Unix(0, 0), Closed, 0, 0},
 		{"no failures, once its time is over", opened(0), 0, time.Unix(0, 0), HalfOpen, threshold, 0},
 		{"the failures that it knows, in whole seconds", opened(openFor - time.Second), threshold, ago(2 * time.Second), Open, threshold, openFor - time.Second},
@@ -293,7 +296,7 @@ func TestBreakersApplyWhatAllReplicasReport(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBreaker("s", newClock().now)
 			c.prepare(b)
-			b.hear(c.failures, c.last)
+			b.apply(c.failures, c.last)
 			if b.State() != c.state || b.failures.Load() != c.count {
 				t.Errorf("state %d with %d failures, want %d with %d", b.State(), b.failures.Load(), c.state, c.count)
 			}
@@ -304,30 +307,30 @@ func TestBreakersApplyWhatAllReplicasReport(t *testing.T) {
 	}
 }
 
-func TestWhatRedisDidNotTakeIsReportedAgain(t *testing.T) {
+func TestRequeue(t *testing.T) {
 	for _, c := range []struct {
 		name       string
-		since, was news // since: after the attempt to report was
-		want       news
+		since, was changes // since: after the attempt to report was
+		want       changes
 	}{
-		{"failures", news{}, news{pending: 2}, news{pending: 2}},
-		{"failures, and more since", news{pending: 1}, news{pending: 2}, news{pending: 3}},
-		{"failures, and a success since", news{mended: true}, news{pending: 2}, news{mended: true}},
-		{"a success", news{}, news{mended: true}, news{mended: true}},
-		{"a success, and a failure since", news{pending: 1}, news{mended: true}, news{pending: 1}},
+		{"failures", changes{}, changes{pending: 2}, changes{pending: 2}},
+		{"failures, and more since", changes{pending: 1}, changes{pending: 2}, changes{pending: 3}},
+		{"failures, and a success since", changes{recovered: true}, changes{pending: 2}, changes{recovered: true}},
+		{"a success", changes{}, changes{recovered: true}, changes{recovered: true}},
+		{"a success, and a failure since", changes{pending: 1}, changes{recovered: true}, changes{pending: 1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBreaker("s", newClock().now)
-			b.pending, b.mended = c.since.pending, c.since.mended
-			b.tellAgain(c.was)
-			if got := b.toTell(); got.pending != c.want.pending || got.mended != c.want.mended {
+			b.pending, b.recovered = c.since.pending, c.since.recovered
+			b.requeue(c.was)
+			if got := b.take(); got.pending != c.want.pending || got.recovered != c.want.recovered {
 				t.Errorf("it reports %+v, want %+v", got, c.want)
 			}
 		})
 	}
 }
 
-func TestWithoutRedisEachDecidesByItself(t *testing.T) {
+func TestReplicasDecideAloneWithoutRedis(t *testing.T) {
 	redis := backingtest.StartRedis(t)
 	client := redis.ClientOf("api-gateway")
 	t.Cleanup(func() { _ = client.Close() })
@@ -335,7 +338,7 @@ func TestWithoutRedisEachDecidesByItself(t *testing.T) {
 	fail(b, 4)
 	redis.Stop()
 	if err := b.exchange(t.Context(), client); err == nil {
-		t.Fatal("Redis answers")
+		t.Fatal("Redis responds")
 	}
 	fail(b, 1)
 	if b.State() != Open {
@@ -344,7 +347,7 @@ func TestWithoutRedisEachDecidesByItself(t *testing.T) {
 	redis.Start()
 	backingtest.Eventually(t, 20*time.Second, func() error { return b.exchange(t.Context(), client) })
 	if n, _ := client.Get(t.Context(), b.failuresKey()).Int(); n != 5 {
-		t.Errorf("Redis was told of %d failures, want 5: what could not be told is told later", n)
+		t.Errorf("Redis has %d failures, want 5: unreported failures are reported later", n)
 	}
 	if b.State() != Open {
 		t.Error("it isn't open any more")

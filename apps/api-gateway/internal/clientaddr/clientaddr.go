@@ -1,4 +1,4 @@
-// Package clientaddr tells from which address a request really comes, and how.
+// Package clientaddr determines the address and the scheme of a request's client.
 package clientaddr
 
 import (
@@ -12,19 +12,19 @@ import (
 // Networks is a list of networks.
 type Networks []netip.Prefix
 
-// Proxies are the networks of the proxies in front, whose word is taken.
+// Proxies are the networks of the proxies in front of the gateway, whose headers are trusted.
 type Proxies struct {
-	Edge    Networks // the proxy that connects to the gateway: it says who connects to it
-	Trusted Networks // the proxies that the edge trusts: they say for whom they ask
+	Edge    Networks // the proxies that connect to the gateway: their headers name their client
+	Trusted Networks // the proxies in front of the edge: their headers name their client, too
 }
 
-// ParseNetworks reads networks in CIDR form, separated by commas.
+// ParseNetworks parses networks in CIDR form, separated by commas.
 func ParseNetworks(raw string) (Networks, error) {
 	var networks Networks
 	for part := range strings.SplitSeq(raw, ",") {
 		network, err := netip.ParsePrefix(strings.TrimSpace(part))
 		if err != nil {
-			return nil, fmt.Errorf("holds %q: must be networks such as 10.0.0.0/8, separated by commas", part)
+			return nil, fmt.Errorf("contains %q: must be networks such as 10.0.0.0/8, separated by commas", part)
 		}
 		networks = append(networks, network.Masked())
 	}
@@ -35,22 +35,21 @@ func (n Networks) contain(address netip.Addr) bool {
 	return slices.ContainsFunc(n, func(network netip.Prefix) bool { return network.Contains(address) })
 }
 
-// believe reports whether the forwarded headers of a connection count.
-func (p Proxies) believe(peer netip.Addr) bool {
+// trusts reports whether the forwarded headers of a connection from peer count.
+func (p Proxies) trusts(peer netip.Addr) bool {
 	return p.Edge.contain(peer) || p.Trusted.contain(peer)
 }
 
-// Of returns the address of the client: that of the connection or, where the
-// headers of the connection count, the right-most one in X-Forwarded-For that
-// isn't a trusted proxy's. A client can write anything to the left of it. If all
-// of them are trusted proxies', the left-most one is the client.
+// Of returns the address of the client. Without trusted headers, it is the address of the connection. With
+// them, it is the right-most address in X-Forwarded-For that isn't a trusted proxy's: a client can write
+// anything to the left of it. If all addresses are trusted proxies', it is the left-most one.
 func (p Proxies) Of(r *http.Request) string {
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {
 		return r.RemoteAddr
 	}
 	client := peer.Addr().Unmap()
-	if !p.believe(client) {
+	if !p.trusts(client) {
 		return client.String()
 	}
 	hops := strings.Split(strings.Join(r.Header["X-Forwarded-For"], ","), ",")
@@ -71,7 +70,7 @@ func (p Proxies) Of(r *http.Request) string {
 	return client.String()
 }
 
-// parseHop reads an address with or without a port: some load balancers write the port of the connection, too.
+// parseHop parses an address with or without a port: some load balancers add the port of the connection.
 func parseHop(text string) (netip.Addr, error) {
 	address, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(text, "["), "]"))
 	if err != nil {
@@ -82,12 +81,12 @@ func parseHop(text string) (netip.Addr, error) {
 	return address.Unmap().WithZone(""), err
 }
 
-// subnet is the part of an IPv6 address that one client has to itself: its
-// provider gives it a whole network of 64 bits, and it takes any address in it.
+// subnet is the prefix length of one client in IPv6: its provider assigns it a network of 64 bits, in which
+// it can use any address.
 const subnet = 64
 
-// NetworkOf returns what a limit counts for the address of a client: the address,
-// or the /64 network of an IPv6 address.
+// NetworkOf returns what a limit counts for a client's address: the address, or the /64 network of an IPv6
+// address.
 func NetworkOf(client string) string {
 	address, err := netip.ParseAddr(client)
 	if err != nil || address.Is4() {
@@ -96,21 +95,21 @@ func NetworkOf(client string) string {
 	return netip.PrefixFrom(address, subnet).Masked().String()
 }
 
-// Scheme returns what the client speaks, http or https: with whom it is
-// connected, or what the nearest proxy says of its own connection.
+// Scheme returns the scheme of the client's connection, http or https, according to the nearest proxy if its
+// headers are trusted.
 func (p Proxies) Scheme(r *http.Request) string {
 	if r.TLS != nil {
 		return "https"
 	}
-	said := r.Header["X-Forwarded-Proto"]
-	if len(said) == 0 {
+	protos := r.Header["X-Forwarded-Proto"]
+	if len(protos) == 0 {
 		return "http"
 	}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || !p.believe(peer.Addr().Unmap()) {
+	if err != nil || !p.trusts(peer.Addr().Unmap()) {
 		return "http"
 	}
-	nearest := said[len(said)-1]
+	nearest := protos[len(protos)-1]
 	if strings.EqualFold(strings.TrimSpace(nearest[strings.LastIndexByte(nearest, ',')+1:]), "https") {
 		return "https"
 	}

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// trusted is these networks as proxies in front of the edge.
+// trusted returns Proxies with these networks in front of the edge.
 func trusted(t testing.TB, raw string) Proxies {
 	t.Helper()
 	networks, err := ParseNetworks(raw)
@@ -35,8 +35,8 @@ func TestOf(t *testing.T) {
 		{"in two headers", proxies, "10.1.2.3:1234", []string{"203.0.113.9", "198.51.100.7"}, "198.51.100.7"},
 		{"forged before the proxy", proxies, "10.1.2.3:1234", []string{"203.0.113.9, 198.51.100.7"}, "198.51.100.7"},
 		{"nonsense before the proxy", proxies, "10.1.2.3:1234", []string{"x, 198.51.100.7"}, "198.51.100.7"},
-		{"a proxy that says nothing", proxies, "10.1.2.3:1234", nil, "10.1.2.3"},
-		{"a proxy that says nonsense", proxies, "10.1.2.3:1234", []string{"unknown"}, "10.1.2.3"},
+		{"a proxy without the header", proxies, "10.1.2.3:1234", nil, "10.1.2.3"},
+		{"a proxy with an invalid header", proxies, "10.1.2.3:1234", []string{"unknown"}, "10.1.2.3"},
 		{"IPv6", proxies, "[fd00::1]:1234", []string{"2001:db8::1"}, "2001:db8::1"},
 		{"IPv4 in IPv6", proxies, "[::ffff:10.1.2.3]:1234", []string{"::ffff:198.51.100.7"}, "198.51.100.7"},
 		{"with a port", proxies, "10.1.2.3:1234", []string{"203.0.113.9, 198.51.100.7:50312"}, "198.51.100.7"},
@@ -55,9 +55,9 @@ func TestOf(t *testing.T) {
 	}
 }
 
-// The platform trusts every private network, since only its edge reaches the
-// gateway. A client in such a network is nevertheless itself.
-func TestAClientAmongTheNetworksOfTheProxies(t *testing.T) {
+// The platform trusts every private network, because only its edge reaches the gateway. The address of a client in such
+// a network still counts.
+func TestClientWithinProxyNetworks(t *testing.T) {
 	networks, err := ParseNetworks("10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,fc00::/7")
 	if err != nil {
 		t.Fatal(err)
@@ -77,8 +77,8 @@ func TestAClientAmongTheNetworksOfTheProxies(t *testing.T) {
 	}
 }
 
-// The gateway believes of the header what the edge believes, and no more.
-func TestTheSameProxiesAsTheEdge(t *testing.T) {
+// The gateway trusts the same part of the header as the edge.
+func TestOfAgreesWithTheEdge(t *testing.T) {
 	edge, err := ParseNetworks("10.0.0.0/8,192.168.0.0/16")
 	if err != nil {
 		t.Fatal(err)
@@ -128,7 +128,7 @@ func TestScheme(t *testing.T) {
 		proxies Proxies
 		peer    string
 		tls     bool
-		said    []string
+		protos  []string
 		want    string
 	}{
 		{"a client", proxies, client, false, nil, "http"},
@@ -142,12 +142,12 @@ func TestScheme(t *testing.T) {
 		{"forged before the proxy", proxies, proxy, false, []string{"https, http"}, "http"},
 		{"forged in a header of its own", proxies, proxy, false, []string{"https", "http"}, "http"},
 		{"TLS up to the second proxy", proxies, proxy, false, []string{"http, https"}, "https"},
-		{"a proxy that says nothing", proxies, proxy, false, nil, "http"},
-		{"a proxy that says nonsense", proxies, proxy, false, []string{"wss"}, "http"},
+		{"a proxy without the header", proxies, proxy, false, nil, "http"},
+		{"a proxy with an invalid header", proxies, proxy, false, []string{"wss"}, "http"},
 		{"no address", proxies, "@", false, []string{"https"}, "http"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			r := &http.Request{RemoteAddr: c.peer, Header: http.Header{"X-Forwarded-Proto": c.said}}
+			r := &http.Request{RemoteAddr: c.peer, Header: http.Header{"X-Forwarded-Proto": c.protos}}
 			if c.tls {
 				r.TLS = &tls.ConnectionState{}
 			}
@@ -166,7 +166,7 @@ func TestParseNetworksRefuses(t *testing.T) {
 	}
 }
 
-// Whatever the header says, a client that isn't a trusted proxy is who it is.
+// For any header, the address of a client that isn't a trusted proxy is that of its connection.
 func FuzzOf(f *testing.F) {
 	proxies := trusted(f, "10.0.0.0/8")
 	f.Add("198.51.100.7, 10.9.9.9")
@@ -183,7 +183,7 @@ func FuzzOf(f *testing.F) {
 	})
 }
 
-// Networks that are parsed print and parse as the same networks.
+// Parsed networks print and parse to the same networks.
 func FuzzParseNetworks(f *testing.F) {
 	for _, seed := range []string{"", "10.0.0.0/8", "10.0.0.0/8, fd00::/8", "10.0.0.1", "10.1.2.3/8", "::/0", "0.0.0.0/0", "10.0.0.0/33", "fe80::1%eth0/64", "::ffff:10.0.0.0/104", ","} {
 		f.Add(seed)
@@ -202,7 +202,7 @@ func FuzzParseNetworks(f *testing.F) {
 	})
 }
 
-// Whatever the headers say, the scheme of a client that isn't a trusted proxy is that of its connection, and each address has a network.
+// For any headers, the scheme of a client that isn't a trusted proxy is that of its connection, and each address has a network.
 func FuzzScheme(f *testing.F) {
 	proxies := trusted(f, "10.0.0.0/8")
 	f.Add("https", "2001:db8::1")

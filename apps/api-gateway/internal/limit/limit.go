@@ -1,7 +1,6 @@
-// Package limit bounds how much each client may ask for. It decides in memory;
-// replicas add up what they have counted in Redis, a few times a second and
-// beside the requests. While Redis is away each replica counts for itself, and
-// tells the rest when it is back.
+// Package limit limits the requests of each client. It decides in memory; replicas add up their counts in
+// Redis in the background, a few times a second. While Redis is unavailable each replica counts separately,
+// and reports its counts afterwards.
 package limit
 
 import (
@@ -13,18 +12,18 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promauto"
 )
 
 const (
 	shards = 16
-	// maxClients bounds the memory of a limit, at about 150 bytes a client.
-	// Beyond it some are forgotten: an attack from that many addresses is not
-	// for a limit per client to stop.
+	// maxClients limits the memory of a limit, at about 150 bytes a client. Beyond it some clients are
+	// forgotten: a limit per client can't stop an attack from that many addresses.
 	maxClients = 64 << 10
 )
 
-// Limit lets each client do so much in any window of time (a sliding window,
-// estimated from the count of this window and a share of that of the one before).
+// Limit allows each client max requests in any window of time. It is a sliding window, estimated from the
+// count of the current window and a share of the previous one.
 type Limit struct {
 	name   string
 	max    float64
@@ -42,35 +41,29 @@ type shard struct {
 	clients map[string]*count
 }
 
-// count is what one client has done.
+// count is the count of one client.
 type count struct {
-	window   int64 // which one: Unix time divided by its length
-	current  int64 // on all replicas, as far as it is known here
-	previous int64 // the same, in the window before
-	pending  int64 // done here in this window and not yet told
-	asked    bool  // whether previous was asked for
+	window      int64 // the window: Unix time divided by its length
+	current     int64 // requests in the window on all replicas, as far as known
+	previous    int64 // requests in the previous window
+	pending     int64 // requests here in this window that are not shared yet
+	hasPrevious bool  // whether previous was read from Redis
 }
 
-// New returns a limit of max per window that registers how often it refuses; the
-// name sets its series and its keys in Redis apart.
+// New returns a limit of max requests per window. The name distinguishes its metrics and its keys in Redis.
 func New(name string, max int, window time.Duration, registry prometheus.Registerer) *Limit {
-	l := newLimit(name, max, window, time.Now)
-	registry.MustRegister(l.refused)
-	return l
-}
-
-func newLimit(name string, max int, window time.Duration, now func() time.Time) *Limit {
-	l := &Limit{name: name, max: float64(max), window: window, now: now, seed: maphash.MakeSeed(), refused: prometheus.NewCounter(prometheus.CounterOpts{
+	l := &Limit{name: name, max: float64(max), window: window, now: time.Now, seed: maphash.MakeSeed()}
+	l.refused = promauto.With(registry).NewCounter(prometheus.CounterOpts{
 		Name: "gateway_rate_limited_total", Help: "Requests refused by a limit.", ConstLabels: prometheus.Labels{"limit": name},
-	})}
+	})
 	for i := range l.shards {
 		l.shards[i].clients = make(map[string]*count)
 	}
 	return l
 }
 
-// Take counts one more for client, unless that is too much; then it says when
-// to come again.
+// Take counts a request of a client. If the limit is reached, it counts nothing and returns false and when to
+// try again.
 func (l *Limit) Take(client string) (ok bool, retryAfter time.Duration) {
 	now := l.now()
 	s := l.shard(client)
@@ -78,21 +71,21 @@ func (l *Limit) Take(client string) (ok bool, retryAfter time.Duration) {
 	defer s.mu.Unlock()
 	c := s.client(client)
 	c.roll(l.windowAt(now))
-	gone := now.Sub(time.Unix(0, c.window*int64(l.window))) // of this window
-	share := 1 - float64(gone)/float64(l.window)
+	elapsed := now.Sub(time.Unix(0, c.window*int64(l.window))) // in this window
+	share := 1 - float64(elapsed)/float64(l.window)
 	used := float64(c.current+c.pending) + float64(c.previous)*share
 	if used+1 > l.max {
 		l.refused.Inc()
-		return false, l.wait(c, gone, used+1-l.max)
+		return false, l.wait(c, elapsed, used+1-l.max)
 	}
 	c.pending++
 	return true, 0
 }
 
-// Header returns the fields that say which limit a client has reached, and when it
-// may come again. The RateLimit-Limit, -Remaining and -Reset of the first versions of
-// draft-ietf-httpapi-ratelimit-headers became these two, which name one of several
-// limits. Answers within the limit go without: two more fields cost several allocations.
+// Header returns the headers for a client that has reached the limit and may try again after wait. The
+// RateLimit-Limit, -Remaining and -Reset of early versions of draft-ietf-httpapi-ratelimit-headers became
+// these two, which can name one of several limits. Responses within the limit don't have them: two more
+// headers cost several allocations.
 func (l *Limit) Header(wait time.Duration) http.Header {
 	return http.Header{
 		"Ratelimit":        {fmt.Sprintf("%q;r=0;t=%.0f", l.name, math.Ceil(wait.Seconds()))},
@@ -100,8 +93,8 @@ func (l *Limit) Header(wait time.Duration) http.Header {
 	}
 }
 
-// GiveBack takes back one Take.
-func (l *Limit) GiveBack(client string) {
+// Undo undoes one Take.
+func (l *Limit) Undo(client string) {
 	s := l.shard(client)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,15 +103,15 @@ func (l *Limit) GiveBack(client string) {
 	}
 }
 
-// wait is how long it takes until the estimate has fallen by excess: while this
-// window lasts, as the one before fades, else in the next.
-func (l *Limit) wait(c *count, gone time.Duration, excess float64) time.Duration {
+// wait returns the time until the estimate has fallen by excess: within this window while the share of the
+// previous one shrinks, or in the next window.
+func (l *Limit) wait(c *count, elapsed time.Duration, excess float64) time.Duration {
 	if c.previous > 0 {
-		if fade := time.Duration(excess / float64(c.previous) * float64(l.window)); fade < l.window-gone {
-			return fade + time.Millisecond // the estimate is no whole number
+		if fade := time.Duration(excess / float64(c.previous) * float64(l.window)); fade < l.window-elapsed {
+			return fade + time.Millisecond // the estimate isn't a whole number
 		}
 	}
-	rest := l.window - gone
+	rest := l.window - elapsed
 	used := float64(c.current + c.pending)
 	if over := used + 1 - l.max; over > 0 && used > 0 {
 		rest += time.Duration(over / used * float64(l.window))
@@ -148,16 +141,15 @@ func (s *shard) client(name string) *count {
 	return c
 }
 
-// roll goes on to window. What could not be told of the one before is kept as
-// part of what is known of it.
+// roll moves the count to window. Requests of the previous window that aren't shared yet count as part of it.
 func (c *count) roll(window int64) {
 	switch c.window {
 	case window:
 		return
 	case window - 1:
-		c.previous, c.asked = c.current+c.pending, true
+		c.previous, c.hasPrevious = c.current+c.pending, true
 	default:
-		c.previous, c.asked = 0, false
+		c.previous, c.hasPrevious = 0, false
 	}
 	c.window, c.current, c.pending = window, 0, 0
 }

@@ -13,6 +13,12 @@ import (
 	"platform.example/apps/internal/backingtest"
 )
 
+func newLimit(name string, max int, window time.Duration, now func() time.Time) *Limit {
+	l := New(name, max, window, prometheus.NewRegistry())
+	l.now = now
+	return l
+}
+
 func taken(l *Limit, client string, tries int) (ok int) {
 	for range tries {
 		if allowed, _ := l.Take(client); allowed {
@@ -22,7 +28,7 @@ func taken(l *Limit, client string, tries int) (ok int) {
 	return ok
 }
 
-func TestSoMuchInAWindowAndNoMore(t *testing.T) {
+func TestLimitPerWindow(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0).Truncate(time.Minute)
 	l := newLimit("test", 10, time.Minute, func() time.Time { return now })
 	if n := taken(l, "a", 25); n != 10 {
@@ -34,24 +40,24 @@ func TestSoMuchInAWindowAndNoMore(t *testing.T) {
 	_, wait := l.Take("a")
 	now = now.Add(wait - time.Second)
 	if ok, _ := l.Take("a"); ok {
-		t.Error("allowed well before the time that was said")
+		t.Error("allowed well before the announced time")
 	}
 	now = now.Add(time.Second)
 	if ok, _ := l.Take("a"); !ok {
-		t.Errorf("not allowed after %s, as was said", wait)
+		t.Errorf("not allowed after the announced %s", wait)
 	}
 }
 
-func TestWhatIsGivenBackCountsNoMore(t *testing.T) {
+func TestUndo(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	l := New("test", 2, time.Hour, registry)
 	for range 10 {
 		if ok, _ := l.Take("a"); !ok {
 			t.Fatal("not allowed")
 		}
-		l.GiveBack("a")
+		l.Undo("a")
 	}
-	l.GiveBack("a")
+	l.Undo("a")
 	if n := taken(l, "a", 5); n != 2 {
 		t.Errorf("%d were allowed, want 2", n)
 	}
@@ -61,13 +67,12 @@ func TestWhatIsGivenBackCountsNoMore(t *testing.T) {
 	}
 	family, metric := families[0], families[0].GetMetric()[0]
 	if family.GetName() != "gateway_rate_limited_total" || metric.GetLabel()[0].GetValue() != "test" || metric.GetCounter().GetValue() != 3 {
-		t.Errorf("3 were refused, it says %v", family)
+		t.Errorf("3 requests were refused, the metric is %v", family)
 	}
 }
 
-// However the requests come: in no window that begins anywhere are there more
-// than twice as many as allowed, and over a long time there are no more than
-// allowed; who waits as long as was said is let in.
+// For any sequence of requests, no window contains more than twice the allowed number, a long time contains no more
+// than allowed, and a client that waits for the announced time is allowed.
 func TestProperties(t *testing.T) {
 	const max, window = 20, 10 * time.Second
 	for seed := range uint64(100) {
@@ -90,7 +95,7 @@ func TestProperties(t *testing.T) {
 				if random.IntN(10) == 0 {
 					now = now.Add(wait)
 					if again, _ := l.Take("a"); !again {
-						t.Fatalf("waited for %s, as was said, and was refused", wait)
+						t.Fatalf("refused after waiting for the announced %s", wait)
 					}
 					allowed = append(allowed, now)
 				}
@@ -134,33 +139,33 @@ func TestReplicasCountTogether(t *testing.T) {
 		t.Errorf("%d more were allowed, want 3: the other replica has had 6", n)
 	}
 
-	// A replica that has just started learns of the window before, too.
+	// A new replica reads the previous window, too.
 	share(other)
 	now = now.Add(time.Hour)
 	third := replica()
 	if ok, _ := third.Take("a"); !ok {
-		t.Fatal("a new replica knows nothing yet, and refuses")
+		t.Fatal("a new replica without counts refuses")
 	}
 	share(third)
 	if ok, _ := third.Take("a"); ok {
-		t.Error("it was told of the window before, and allows")
+		t.Error("it knows the previous window, but allows")
 	}
 }
 
-func TestWithoutRedisEachCountsForItselfAndTellsLater(t *testing.T) {
+func TestReplicasCountAloneWithoutRedisAndShareLater(t *testing.T) {
 	redis := backingtest.StartRedis(t)
 	client := redis.ClientOf("api-gateway")
 	t.Cleanup(func() { _ = client.Close() })
 	one, other := New("test", 10, 24*time.Hour, prometheus.NewRegistry()), New("test", 10, 24*time.Hour, prometheus.NewRegistry())
 	redis.Stop()
 	if err := one.share(t.Context(), client); err != nil {
-		t.Fatal("there is nothing to tell, and it fails")
+		t.Fatal("it fails without counts to share")
 	}
 	if n := taken(one, "a", 20); n != 10 {
 		t.Errorf("%d were allowed without Redis, want 10", n)
 	}
 	if err := one.share(t.Context(), client); err == nil {
-		t.Fatal("Redis answers")
+		t.Fatal("Redis responds")
 	}
 	if n := taken(one, "a", 20); n != 0 {
 		t.Errorf("%d more were allowed", n)
@@ -173,8 +178,8 @@ func TestWithoutRedisEachCountsForItselfAndTellsLater(t *testing.T) {
 	t.Cleanup(func() { cancel(); <-ended })
 	backingtest.Eventually(t, 20*time.Second, func() error {
 		if ok, _ := other.Take("a"); ok {
-			other.GiveBack("a")
-			// What is told is asked for again only with news.
+			other.Undo("a")
+			// A replica reads the shared count only when it has requests to report.
 			_, _ = other.Take("a")
 			return fmt.Errorf("the other replica allows: it doesn't know of the 10")
 		}
@@ -182,7 +187,7 @@ func TestWithoutRedisEachCountsForItselfAndTellsLater(t *testing.T) {
 	})
 }
 
-func TestTheMemoryIsBounded(t *testing.T) {
+func TestMemoryIsLimited(t *testing.T) {
 	l := New("test", 10, time.Hour, prometheus.NewRegistry())
 	for i := range 2 * maxClients {
 		l.Take(fmt.Sprint(i))
@@ -192,7 +197,7 @@ func TestTheMemoryIsBounded(t *testing.T) {
 		held += len(l.shards[i].clients)
 	}
 	if held > maxClients {
-		t.Errorf("%d clients are held, want at most %d", held, maxClients)
+		t.Errorf("%d clients are stored, want at most %d", held, maxClients)
 	}
 }
 

@@ -13,34 +13,33 @@ import (
 )
 
 const (
-	// shareEvery is how long a replica may not know what others have counted.
+	// shareEvery is how long a replica may not know the counts of the others.
 	shareEvery = 200 * time.Millisecond
-	// batch bounds one round trip.
+	// batch limits one round trip.
 	batch = 500
 )
 
 // Share adds up the counts of all replicas until ctx is done.
 //
-// The keys are rate_limit:{limit}:{client}:{window} and end when they no
-// longer matter.
+// The keys are rate_limit:{limit}:{client}:{window}. They expire when they no longer matter.
 func Share(ctx context.Context, redis *goredis.Client, log *slog.Logger, limits ...*Limit) {
 	background.Every(ctx, shareEvery, func() {
 		for _, l := range limits {
 			if err := l.share(ctx, redis); err != nil {
 				log.DebugContext(ctx, "a rate limit is not shared", "limit", l.name, "cause", err)
-				break // Redis is away: one timeout is enough
+				break // Redis is unavailable: one timeout is enough
 			}
 		}
 	})
 }
 
-// tally is what is told and asked of one client.
+// tally is the exchange of one client's count with Redis.
 type tally struct {
-	client      string
-	window, add int64
-	askPrevious bool
-	current     *goredis.IntCmd
-	previous    *goredis.StringCmd
+	client       string
+	window, add  int64
+	readPrevious bool
+	current      *goredis.IntCmd
+	previous     *goredis.StringCmd
 }
 
 func (l *Limit) share(ctx context.Context, redis *goredis.Client) error {
@@ -55,7 +54,7 @@ func (l *Limit) share(ctx context.Context, redis *goredis.Client) error {
 	return nil
 }
 
-// collect lists what is to be told, and forgets the clients that have gone.
+// collect returns the counts to share, and forgets inactive clients.
 func (l *Limit) collect() []*tally {
 	var tallies []*tally
 	window := l.windowAt(l.now())
@@ -66,7 +65,7 @@ func (l *Limit) collect() []*tally {
 			if c.window < window-1 {
 				delete(s.clients, name)
 			} else if c.window == window && c.pending != 0 {
-				tallies = append(tallies, &tally{client: name, window: window, add: c.pending, askPrevious: !c.asked})
+				tallies = append(tallies, &tally{client: name, window: window, add: c.pending, readPrevious: !c.hasPrevious})
 			}
 		}
 		s.mu.Unlock()
@@ -80,7 +79,7 @@ func (l *Limit) exchange(ctx context.Context, redis *goredis.Client, tallies []*
 			key := l.key(t.client, t.window)
 			t.current = p.IncrBy(ctx, key, t.add)
 			p.PExpire(ctx, key, 2*l.window)
-			if t.askPrevious {
+			if t.readPrevious {
 				t.previous = p.Get(ctx, l.key(t.client, t.window-1))
 			}
 		}
@@ -90,24 +89,24 @@ func (l *Limit) exchange(ctx context.Context, redis *goredis.Client, tallies []*
 		return err
 	}
 	for _, t := range tallies {
-		l.learn(t)
+		l.apply(t)
 	}
 	return nil
 }
 
-func (l *Limit) learn(t *tally) {
+func (l *Limit) apply(t *tally) {
 	s := l.shard(t.client)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c, ok := s.clients[t.client]
 	if !ok || c.window != t.window {
-		return // gone on to the next window meanwhile
+		return // the next window has begun
 	}
 	c.current = t.current.Val()
 	c.pending -= t.add
 	if t.previous != nil {
-		c.previous, _ = t.previous.Int64() // none: 0
-		c.asked = true
+		c.previous, _ = t.previous.Int64() // 0 without a key
+		c.hasPrevious = true
 	}
 }
 

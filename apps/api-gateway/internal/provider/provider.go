@@ -1,6 +1,5 @@
-// Package provider verifies the ID tokens of an identity provider (OpenID
-// Connect Core 1.0). It asks the provider at sign-ins only: the gateway starts,
-// and is ready, without it.
+// Package provider verifies the ID tokens of an identity provider (OpenID Connect Core 1.0). It sends
+// requests to the provider only at sign-ins: the gateway starts and becomes ready without it.
 package provider
 
 import (
@@ -19,8 +18,8 @@ import (
 )
 
 const (
-	timeout        = 3 * time.Second // of a request to the provider
-	maxAnswerBytes = 64 << 10
+	timeout          = 3 * time.Second // of a request to the provider
+	maxResponseBytes = 64 << 10
 
 	// RetryAfter is the time between the end of a failed discovery and the next one.
 	RetryAfter = 2 * time.Second
@@ -29,14 +28,14 @@ const (
 // Provider is an identity provider.
 type Provider struct {
 	issuer, clientID string
-	verifier         atomic.Pointer[oidc.IDTokenVerifier] // nil until the provider has answered
+	verifier         atomic.Pointer[oidc.IDTokenVerifier] // nil until the first successful discovery
 
 	discoveries singleflight.Group
-	failed      time.Time // time of the last failed discovery, and its cause: only a discovery uses them
+	failed      time.Time // time of the last failed discovery, and its cause; only discoveries use them
 	cause       error
 }
 
-// Read reads a Provider: both variables, or neither and there is none.
+// Read reads a Provider from OIDC_ISSUER and OIDC_CLIENT_ID. It returns nil if both are unset.
 func Read(env *config.Env) *Provider {
 	const issuer, clientID = "OIDC_ISSUER", "OIDC_CLIENT_ID"
 	p := &Provider{issuer: config.ParsedOr(env, issuer, "", config.String), clientID: config.ParsedOr(env, clientID, "", config.String)}
@@ -48,7 +47,7 @@ func Read(env *config.Env) *Provider {
 	return p
 }
 
-// Identity is who a token is about, in the words of its claims.
+// Identity contains the claims about a user in an ID token.
 type Identity struct {
 	Issuer        string `json:"iss"`
 	Subject       string `json:"sub"`
@@ -57,33 +56,32 @@ type Identity struct {
 	Name          string `json:"name"`
 }
 
-// Verify returns who an ID token with this nonce is about. It fails with
-// problem.Unauthenticated where the token isn't good, and with
-// problem.Unavailable where the provider doesn't answer.
-func (p *Provider) Verify(ctx context.Context, raw, nonce string) (who Identity, err error) {
+// Verify returns the user of an ID token with this nonce. It fails with problem.Unauthenticated if the token
+// is invalid, and with problem.Unavailable if the provider doesn't respond.
+func (p *Provider) Verify(ctx context.Context, raw, nonce string) (user Identity, err error) {
 	var token *oidc.IDToken
 	verifier, err := p.discover(ctx)
 	if err == nil {
 		token, err = verifier.Verify(ctx, raw)
 	}
-	// go-oidc has no type for keys that it can't fetch.
+	// go-oidc has no error type for keys that it can't fetch.
 	if verifier == nil || err != nil && strings.HasPrefix(err.Error(), "failed to verify signature: fetching keys") {
-		return who, &problem.Error{Code: problem.Unavailable, Sentence: "The identity provider is not available right now.", RetryAfter: RetryAfter, Cause: err}
+		return user, &problem.Error{Code: problem.Unavailable, Sentence: "The identity provider is not available right now.", RetryAfter: RetryAfter, Cause: err}
 	}
 	if err == nil && token.Nonce != nonce {
-		err = errors.New("it has another nonce")
+		err = errors.New("the token has another nonce")
 	}
 	if err == nil {
-		err = token.Claims(&who)
+		err = token.Claims(&user)
 	}
 	if err != nil {
 		return Identity{}, problem.New(problem.Unauthenticated, "The ID token is not valid or has expired.", err)
 	}
-	return who, nil
+	return user, nil
 }
 
-// discover returns the verifier of tokens; nil if the provider has never answered. All callers share one discovery; each
-// waits for it until its own ctx is done.
+// discover returns the verifier of tokens, or nil if no discovery has succeeded. All callers share one
+// discovery; each waits for it until its own ctx is done.
 func (p *Provider) discover(ctx context.Context) (*oidc.IDTokenVerifier, error) {
 	if known := p.verifier.Load(); known != nil {
 		return known, nil
@@ -101,24 +99,24 @@ func (p *Provider) configure() (any, error) {
 	if p.verifier.Load() != nil || time.Since(p.failed) < RetryAfter {
 		return nil, p.cause
 	}
-	client := &http.Client{Timeout: timeout, Transport: bounded{}}
+	client := &http.Client{Timeout: timeout, Transport: limitedTransport{}}
 	found, err := oidc.NewProvider(oidc.ClientContext(context.Background(), client), p.issuer)
 	if p.cause = err; err != nil {
 		p.failed = time.Now()
-	} else { // neither none nor HMAC is accepted, whatever the provider says (RFC 8725, 3.1)
+	} else { // never accept none or HMAC (RFC 8725, 3.1)
 		algorithms := []string{oidc.RS256, oidc.PS256, oidc.ES256, oidc.EdDSA}
 		p.verifier.Store(found.Verifier(&oidc.Config{ClientID: p.clientID, SupportedSigningAlgs: algorithms}))
 	}
 	return nil, err
 }
 
-// bounded bounds the bodies of answers.
-type bounded struct{}
+// limitedTransport limits the size of responses.
+type limitedTransport struct{}
 
-func (bounded) RoundTrip(r *http.Request) (*http.Response, error) {
+func (limitedTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	response, err := http.DefaultTransport.RoundTrip(r)
 	if err == nil {
-		response.Body = http.MaxBytesReader(nil, response.Body, maxAnswerBytes)
+		response.Body = http.MaxBytesReader(nil, response.Body, maxResponseBytes)
 	}
 	return response, err
 }

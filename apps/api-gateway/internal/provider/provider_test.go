@@ -15,7 +15,7 @@ import (
 	"platform.example/apps/internal/problem"
 )
 
-// discovery is a provider that answers its configuration after a pause, unless it is away, and counts the requests.
+// discovery is a provider that sends its configuration after a pause, unless it is unavailable, and counts the requests.
 type discovery struct {
 	*httptest.Server
 	pause    time.Duration
@@ -39,7 +39,7 @@ func newDiscovery(t *testing.T, pause time.Duration) (*discovery, *Provider) {
 	return d, &Provider{issuer: d.URL, clientID: "shop"}
 }
 
-// codeOf is the code of the error of a sign-in with a token that is none.
+// codeOf returns the code of the error of a sign-in with an invalid token.
 func codeOf(ctx context.Context, p *Provider) problem.Code {
 	_, err := p.Verify(ctx, "x", "n")
 	failed, _ := errors.AsType[*problem.Error](err)
@@ -62,20 +62,20 @@ func TestConcurrentSignInsShareADiscovery(t *testing.T) {
 	}
 }
 
-func TestADiscoveryHoldsNoCallerLongerThanItsContext(t *testing.T) {
+func TestDiscoveryEndsForCallerWithItsContext(t *testing.T) {
 	d, p := newDiscovery(t, time.Second)
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	began := time.Now()
-	if code := codeOf(ctx, p); code != problem.Unavailable || time.Since(began) > 500*time.Millisecond {
-		t.Errorf("got %s after %s", code, time.Since(began))
+	start := time.Now()
+	if code := codeOf(ctx, p); code != problem.Unavailable || time.Since(start) > 500*time.Millisecond {
+		t.Errorf("got %s after %s", code, time.Since(start))
 	}
 	if code := codeOf(t.Context(), p); code != problem.Unauthenticated || d.requests.Load() != 1 {
-		t.Errorf("the next caller, who waits: %s after %d discoveries, want those of the first to go on", code, d.requests.Load())
+		t.Errorf("the next caller, which waits: %s after %d discoveries, want the first discovery to continue", code, d.requests.Load())
 	}
 }
 
-func TestAFailedDiscoveryIsRetriedAfterAWhile(t *testing.T) {
+func TestFailedDiscoveryIsRetriedLater(t *testing.T) {
 	d, p := newDiscovery(t, 0)
 	d.away.Store(true)
 	for range 10 {

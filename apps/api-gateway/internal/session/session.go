@@ -1,5 +1,5 @@
-// Package session signs users in and out at user-service, which keeps the
-// sessions, and knows which of them were revoked.
+// Package session signs users in and out through user-service, which stores the sessions, and caches which
+// sessions were revoked.
 package session
 
 import (
@@ -22,76 +22,73 @@ import (
 	"platform.example/apps/internal/problem"
 )
 
-// pollEvery bounds how long an access token outlives the end of its session,
-// while user-service answers; without an answer, it is the token's own life.
-// Asking for the few that were revoked spares a look-up per request.
+// pollEvery limits how long an access token outlives its session while user-service responds; otherwise the
+// limit is the token's own validity. Polling the few revoked sessions avoids a lookup per request.
 const pollEvery = time.Second
 
 const (
-	// keepFor is longer than an access token is valid, and allows for clocks that differ.
+	// keepFor is longer than the validity of an access token, and allows for clocks that differ.
 	keepFor = 30 * time.Minute
-	// overlap is how far back each poll looks again: a session's end becomes
-	// visible when its transaction commits, maybe after later ones.
+	// overlap is how far each poll goes back: a session's end becomes visible at the commit of its
+	// transaction, maybe after later ones.
 	overlap = 15 * time.Second
 )
 
-// Sessions signs in and out.
+// Sessions starts, refreshes and ends sessions.
 type Sessions struct {
 	users   *upstream.Service
 	log     *slog.Logger
-	revoked atomic.Pointer[map[string]time.Time] // nil before the first answer; when each ended
-	heard   atomic.Int64                         // Unix seconds of the last answer about revoked sessions
+	revoked atomic.Pointer[map[string]time.Time] // when each session ended; nil before the first successful poll
+	polled  atomic.Int64                         // Unix seconds of the last successful poll
 }
 
-// New returns the sessions that user-service keeps.
+// New returns the sessions in user-service.
 func New(users *upstream.Service, log *slog.Logger, registry prometheus.Registerer) *Sessions {
 	s := &Sessions{users: users, log: log}
-	s.heard.Store(time.Now().Unix())
+	s.polled.Store(time.Now().Unix())
 	promauto.With(registry).NewGaugeFunc(prometheus.GaugeOpts{
-		Name: "gateway_revocations_age_seconds", Help: "Time since user-service last told which sessions were revoked.",
-	}, func() float64 { return time.Since(time.Unix(s.heard.Load(), 0)).Seconds() })
+		Name: "gateway_revocations_age_seconds", Help: "Time since user-service last reported the revoked sessions.",
+	}, func() float64 { return time.Since(time.Unix(s.polled.Load(), 0)).Seconds() })
 	return s
 }
 
-// Grant is a session that was begun or refreshed, in the form that user-service returns.
+// Grant is a started or refreshed session, in the form that user-service sends.
 type Grant struct {
 	token.Holder
 	RefreshToken     string `json:"refresh_token"`
 	RefreshExpiresIn int    `json:"refresh_expires_in"` // seconds
 }
 
-// SignIn begins a session. It fails with problem.Unauthenticated where email or
-// password is wrong.
+// SignIn starts a session. It fails with problem.Unauthenticated if the email or the password is wrong.
 func (s *Sessions) SignIn(ctx context.Context, client upstream.Client, email, password string) (Grant, error) {
 	return s.grant(ctx, "/sessions", client, map[string]string{"email": email, "password": password}, "Email or password is wrong.")
 }
 
-// SignInAs begins a session of whom an identity provider vouches for. It fails
-// with problem.Forbidden or problem.Conflict where that can be no user's.
-func (s *Sessions) SignInAs(ctx context.Context, client upstream.Client, who provider.Identity) (Grant, error) {
-	return s.grant(ctx, "/sessions/external", client, who, "The ID token names nobody.")
+// SignInExternal starts a session of a user of an identity provider. It fails with problem.Forbidden or
+// problem.Conflict if the email isn't verified or belongs to another user.
+func (s *Sessions) SignInExternal(ctx context.Context, client upstream.Client, user provider.Identity) (Grant, error) {
+	return s.grant(ctx, "/sessions/external", client, user, "The ID token names no user.")
 }
 
-// Refresh goes on with a session. It fails with problem.Unauthenticated where
-// the token is no longer good.
+// Refresh extends a session. It fails with problem.Unauthenticated if the token isn't valid.
 func (s *Sessions) Refresh(ctx context.Context, client upstream.Client, refreshToken string) (Grant, error) {
 	return s.grant(ctx, "/sessions/refresh", client, map[string]string{"refresh_token": refreshToken},
 		"The refresh token is not valid or has expired: sign in again.")
 }
 
 func (s *Sessions) grant(ctx context.Context, path string, client upstream.Client, in any, refusal string) (Grant, error) {
-	var given Grant
-	status, err := s.users.Post(ctx, path, client, in, &given)
+	var grant Grant
+	status, err := s.users.Post(ctx, path, client, in, &grant)
 	if err != nil {
 		return Grant{}, err
 	}
 	switch status {
 	case http.StatusCreated, http.StatusOK:
-		return given, nil
+		return grant, nil
 	case http.StatusUnauthorized, http.StatusUnprocessableEntity, http.StatusBadRequest:
 		return Grant{}, problem.New(problem.Unauthenticated, refusal, nil)
 	case http.StatusForbidden:
-		return Grant{}, problem.New(problem.Forbidden, "The identity provider has verified no email address of yours.", nil)
+		return Grant{}, problem.New(problem.Forbidden, "The identity provider has not verified a usable email.", nil)
 	case http.StatusConflict:
 		return Grant{}, problem.New(problem.Conflict, "A user has this email already: sign in with your password.", nil)
 	default:
@@ -110,40 +107,40 @@ func (s *Sessions) Revoke(ctx context.Context, client upstream.Client, refreshTo
 
 func unavailable(status int) error {
 	return problem.New(problem.Unavailable, "Signing in and out is not available right now.",
-		fmt.Errorf("user-service answers %d", status))
+		fmt.Errorf("user-service responds with %d", status))
 }
 
-// Revoked reports whether a session was ended before its time.
+// Revoked reports whether a session has been revoked.
 func (s *Sessions) Revoked(id string) bool {
 	known := s.revoked.Load()
 	if known == nil {
-		return false // requests come after Known: a replica that isn't ready gets none
+		return false // before Known succeeds the replica isn't ready and gets no requests
 	}
 	_, revoked := (*known)[id]
 	return revoked
 }
 
-// Known fails until user-service has answered which sessions were revoked.
+// Known fails until user-service has reported the revoked sessions.
 func (s *Sessions) Known(context.Context) error {
 	if s.revoked.Load() == nil {
-		return errors.New("user-service hasn't answered yet which sessions were revoked")
+		return errors.New("user-service hasn't reported the revoked sessions yet")
 	}
 	return nil
 }
 
-// Watch keeps Revoked right until ctx is done.
+// Watch updates the revoked sessions until ctx is done.
 func (s *Sessions) Watch(ctx context.Context) {
-	answered := true
+	available := true
 	background.Every(ctx, pollEvery, func() {
 		err := s.poll(ctx)
-		if err != nil && answered && ctx.Err() == nil {
-			s.log.WarnContext(ctx, "which sessions were revoked is not known right now", "cause", err)
+		if err != nil && available && ctx.Err() == nil {
+			s.log.WarnContext(ctx, "the revoked sessions are unknown right now", "cause", err)
 		}
-		answered = err == nil
+		available = err == nil
 	})
 }
 
-// ended is user-service's form of a revoked session.
+// ended is a revoked session in the form that user-service sends.
 type ended struct {
 	SessionID string    `json:"session_id"`
 	At        time.Time `json:"at"`
@@ -153,14 +150,14 @@ type ended struct {
 func (s *Sessions) poll(ctx context.Context) error {
 	revoked := map[string]time.Time{}
 	var newest time.Time
-	heard := time.Unix(s.heard.Load(), 0)
+	lastPoll := time.Unix(s.polled.Load(), 0)
 	if known := s.revoked.Load(); known != nil {
 		for id, at := range *known {
 			if time.Since(at) < keepFor {
 				revoked[id] = at
 			}
-			// A replica whose clock is ahead must not hide what the others write.
-			if at.After(newest) && at.Before(heard) {
+			// A replica of user-service whose clock is ahead must not hide the entries of the others.
+			if at.After(newest) && at.Before(lastPoll) {
 				newest = at
 			}
 		}
@@ -174,7 +171,7 @@ func (s *Sessions) poll(ctx context.Context) error {
 		query := url.Values{"since": {after.At.UTC().Format(time.RFC3339Nano)}, "after": {after.SessionID}}
 		if err := s.users.Poll(ctx, "/sessions/revoked?"+query.Encode(), &page); err != nil {
 			if s.revoked.Load() != nil {
-				s.revoked.Store(&revoked) // the pages so far count; the next poll starts from the last complete one
+				s.revoked.Store(&revoked) // keeps the pages so far
 			}
 			return err
 		}
@@ -187,6 +184,6 @@ func (s *Sessions) poll(ctx context.Context) error {
 		}
 	}
 	s.revoked.Store(&revoked)
-	s.heard.Store(time.Now().Unix())
+	s.polled.Store(time.Now().Unix())
 	return nil
 }

@@ -17,7 +17,7 @@ import (
 	"platform.example/apps/internal/identity"
 )
 
-// users lists revoked sessions as user-service does, page by page.
+// users lists revoked sessions in pages, like user-service.
 type users struct {
 	revoked []ended // in the order of their end
 	page    int
@@ -80,12 +80,12 @@ func TestRevokedSessionsAreReadInPages(t *testing.T) {
 	u := &users{page: 10}
 	s := sessions(t, u)
 	if s.Known(t.Context()) == nil {
-		t.Error("they are known before the first answer")
+		t.Error("they are known before the first response")
 	}
 	u.add(35, time.Now().Add(-time.Minute)) // all at one moment
 	u.fails = true
 	if s.poll(t.Context()) == nil || s.Known(t.Context()) == nil {
-		t.Error("a part of the first answer counts for the whole")
+		t.Error("a part of the first response counts for the whole")
 	}
 	u.fails = false
 	if err := s.poll(t.Context()); err != nil || s.Known(t.Context()) != nil || u.missing(s) != 0 {
@@ -102,8 +102,8 @@ func TestRevokedSessionsAreReadInPages(t *testing.T) {
 	}
 }
 
-// The clock of one replica of user-service is ahead. What the others write afterwards is heard.
-func TestAClockAheadHidesNoRevokedSession(t *testing.T) {
+// The clock of one replica of user-service is ahead. Later entries of the others aren't lost.
+func TestClockAheadHidesNoRevokedSession(t *testing.T) {
 	u := &users{page: 10}
 	s := sessions(t, u)
 	u.add(1, time.Now().Add(10*time.Minute))
@@ -116,7 +116,7 @@ func TestAClockAheadHidesNoRevokedSession(t *testing.T) {
 	}
 }
 
-func TestASessionIsForgottenOnceItsTokensHaveExpired(t *testing.T) {
+func TestRevokedSessionIsForgottenAfterItsTokensExpire(t *testing.T) {
 	u := &users{page: 10}
 	s := sessions(t, u)
 	s.revoked.Store(&map[string]time.Time{"old": time.Now().Add(-keepFor - time.Second), "young": time.Now().Add(-time.Minute)})

@@ -15,21 +15,20 @@ import (
 )
 
 const (
-	// minSecretBytes is the size of the hash: RFC 7518, 3.2, asks for no less.
+	// minSecretBytes is the size of the hash, the minimum of RFC 7518, 3.2.
 	minSecretBytes = 32
-	// seedForm precedes the seed of an Ed25519 key. Its dot is in no base64url.
+	// seedForm precedes the seed of an Ed25519 key. Its dot doesn't occur in base64url.
 	seedForm = "ed25519."
 )
 
-// key is one that tokens are signed with. Its form decides its algorithm, and
-// it is good for no other (RFC 8725, 3.1).
+// key is a signing key. Its form determines its only algorithm (RFC 8725, 3.1).
 type key struct {
 	method  jwt.SigningMethod // EdDSA or HS256
 	private config.Secret
 }
 
-// pair returns what signs and what verifies.
-func (k key) pair() (signs, verifies any) {
+// pair returns the key that signs and the key that verifies.
+func (k key) pair() (signing, verification any) {
 	private := []byte(k.private.Reveal())
 	if k.method == jwt.SigningMethodHS256 {
 		return private, private
@@ -37,16 +36,16 @@ func (k key) pair() (signs, verifies any) {
 	return ed25519.PrivateKey(private), ed25519.PrivateKey(private).Public()
 }
 
-// Keys are the keys that tokens are signed with, by key id. The first signs;
-// all verify, so that a new one can be put in front of the old.
+// Keys are the signing keys by key id. The first one signs; all of them verify, so that a new key can be put
+// in front.
 type Keys struct {
 	signing string
 	byID    map[string]key
 	public  jose.JSONWebKeySet
 }
 
-// ParseKeys reads `kid:base64url(secret)` and `kid:ed25519.base64url(seed)`
-// parts separated by commas. Its errors name the key id and never hold a key.
+// ParseKeys parses `kid:base64url(secret)` and `kid:ed25519.base64url(seed)` parts separated by commas. Its
+// errors contain the key id, never a key.
 func ParseKeys(raw string) (Keys, error) {
 	keys := Keys{byID: map[string]key{}, public: jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}}
 	kidForm := regexp.MustCompile(`^[A-Za-z0-9_-]{1,32}$`)

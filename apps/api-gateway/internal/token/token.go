@@ -1,5 +1,5 @@
-// Package token issues and checks access tokens: JWTs signed with EdDSA, or with
-// HS256 by keys from former times, as strict as RFC 8725 asks.
+// Package token issues and verifies access tokens: JWTs signed with EdDSA, or with HS256 by older keys, in
+// accordance with RFC 8725.
 package token
 
 import (
@@ -17,28 +17,28 @@ import (
 )
 
 const (
-	// Life is how long a token is good for.
+	// Life is how long a token is valid.
 	Life = 15 * time.Minute
 
 	issuer   = "https://platform.example/api-gateway"
 	audience = "https://platform.example/api"
-	// tokenType tells an access token from any other JWT (RFC 9068; RFC 8725, 3.11).
+	// tokenType distinguishes an access token from any other JWT (RFC 9068; RFC 8725, 3.11).
 	tokenType = "at+jwt"
-	// maxBytes bounds what is parsed: ours have about 450 bytes.
+	// maxBytes limits the size of a token before it is parsed: tokens have about 450 bytes.
 	maxBytes = 2048
-	// leeway is how far apart the clocks of two gateways may be.
+	// leeway is the largest accepted difference between the clocks of two gateways.
 	leeway = 5 * time.Second
-	// remembered is how many tokens are remembered, some 1.5 MiB: to check
-	// one takes 60 µs and half of all memory that a request takes.
+	// remembered is how many tokens are cached, about 1.5 MiB. Verifying a token takes 60 µs and half of all
+	// memory of a request.
 	remembered = 2048
 )
 
-// Authority issues and checks tokens.
+// Authority issues and verifies tokens.
 type Authority struct {
 	keys     Keys
 	now      func() time.Time
 	parser   *jwt.Parser
-	verified recent.Cache[string, Holder] // whole tokens, and only good ones: forged ones push no others out
+	verified recent.Cache[string, Holder] // by complete, valid token: forged tokens evict no others
 }
 
 // NewAuthority returns an Authority that signs with the first of keys.
@@ -58,11 +58,10 @@ func newAuthority(keys Keys, now func() time.Time) *Authority {
 	)}
 }
 
-// PublicKeys returns the keys that others verify tokens with (RFC 8037): those
-// in use, next and former. A secret is none.
+// PublicKeys returns the public keys (RFC 8037): the current, next and former ones. HS256 secrets have none.
 func (a *Authority) PublicKeys() jose.JSONWebKeySet { return a.keys.public }
 
-// Holder is who a token was issued to: someone, in a session.
+// Holder is the user and the session of a token.
 type Holder struct {
 	identity.Caller
 	SessionID string `json:"session_id"`
@@ -77,7 +76,7 @@ type claims struct {
 // Issue returns a token for a holder.
 func (a *Authority) Issue(h Holder) (string, error) { return a.IssueFor(h, Life) }
 
-// IssueFor returns a token for a holder that is good for so long.
+// IssueFor returns a token for a holder that is valid for life.
 func (a *Authority) IssueFor(h Holder, life time.Duration) (string, error) {
 	now := a.now()
 	key := a.keys.byID[a.keys.signing]
@@ -91,28 +90,28 @@ func (a *Authority) IssueFor(h Holder, life time.Duration) (string, error) {
 	})
 	token.Header["kid"] = a.keys.signing
 	token.Header["typ"] = tokenType
-	signs, _ := key.pair()
-	signed, err := token.SignedString(signs)
+	signingKey, _ := key.pair()
+	signed, err := token.SignedString(signingKey)
 	if err != nil {
 		return "", fmt.Errorf("signing a token: %w", err)
 	}
 	return signed, nil
 }
 
-// Verify returns the holder of a token. Its errors don't hold the token.
+// Verify returns the holder of a token. Its errors don't contain the token.
 func (a *Authority) Verify(raw string) (Holder, error) {
 	if len(raw) > maxBytes {
-		return Holder{}, fmt.Errorf("the token has %d bytes: at most %d are read", len(raw), maxBytes)
+		return Holder{}, fmt.Errorf("the token has %d bytes, the limit is %d", len(raw), maxBytes)
 	}
 	if known, ok := a.verified.Get(raw, a.now()); ok {
 		return known, nil
 	}
 	var c claims
 	if _, err := a.parser.ParseWithClaims(raw, &c, a.key); err != nil {
-		return Holder{}, fmt.Errorf("checking a token: %w", err)
+		return Holder{}, fmt.Errorf("verifying a token: %w", err)
 	}
 	if !isID(c.Subject) || !isID(c.Session) || !c.Role.Valid() {
-		return Holder{}, errors.New("the token names no user, no session or no role")
+		return Holder{}, errors.New("the token has no valid user, session or role")
 	}
 	holder := Holder{identity.Caller{UserID: c.Subject, Role: c.Role}, c.Session}
 	a.verified.Put(strings.Clone(raw), holder, c.ExpiresAt.Add(leeway))
@@ -126,13 +125,13 @@ func isID(text string) bool {
 
 func (a *Authority) key(t *jwt.Token) (any, error) {
 	if t.Header["typ"] != tokenType {
-		return nil, errors.New("it is not an access token")
+		return nil, errors.New("the token is not an access token")
 	}
 	kid, _ := t.Header["kid"].(string)
 	known, ok := a.keys.byID[kid]
 	if !ok || t.Method != known.method {
-		return nil, errors.New("its key is not known, or has another algorithm")
+		return nil, errors.New("the key is unknown or has another algorithm")
 	}
-	_, verifies := known.pair()
-	return verifies, nil
+	_, verificationKey := known.pair()
+	return verificationKey, nil
 }

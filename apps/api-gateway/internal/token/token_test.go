@@ -36,7 +36,7 @@ func keys(t testing.TB, parts ...string) Keys {
 	return k
 }
 
-func TestAKeyIsRotatedWithoutATokenRefused(t *testing.T) {
+func TestKeyRotationRefusesNoToken(t *testing.T) {
 	holder := Holder{identity.Caller{UserID: subject, Role: identity.Admin}, session}
 	for name, forms := range map[string][2]string{
 		"HS256": {"", ""}, "EdDSA": {seedForm, seedForm}, "from HS256 to EdDSA": {"", seedForm}, "and back": {seedForm, ""},
@@ -56,8 +56,8 @@ func rotate(t *testing.T, holder Holder, old, next string) {
 		{"same key", before, before, true},
 		{"old token, new key in front", before, during, true},
 		{"new token, both keys", during, during, true},
-		{"new token, old key gone", during, after, true},
-		{"old token, old key gone", before, after, false},
+		{"new token, old key removed", during, after, true},
+		{"old token, old key removed", before, after, false},
 		{"new token, new key unknown", during, before, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -79,7 +79,7 @@ func TestVerifyRefuses(t *testing.T) {
 		form           string // of the key with the id a
 		method, other  jwt.SigningMethod
 		key, wrong     any
-		confused, swap any // keys for the other algorithm: what is known of this one, and those of the key with the id b
+		confused, swap any // keys for the other algorithm: from the public part of this key, and of the key with the id b
 	}{
 		{"", jwt.SigningMethodHS256, jwt.SigningMethodEdDSA, []byte(oldSecret), []byte(newSecret), private(oldSecret), private(newSecret)},
 		{seedForm, jwt.SigningMethodEdDSA, jwt.SigningMethodHS256, private(oldSecret), private(newSecret),
@@ -97,7 +97,7 @@ func verifyRefuses(t *testing.T, k Keys, method, other jwt.SigningMethod, key, w
 	t.Helper()
 	now := time.Now()
 	a := newAuthority(k, func() time.Time { return now })
-	// sign signs the claims of a good token with changes; nil takes a claim away.
+	// sign signs the claims of a valid token with changes; nil removes a claim.
 	sign := func(method jwt.SigningMethod, key any, header map[string]any, changes jwt.MapClaims) string {
 		c := jwt.MapClaims{
 			"iss": issuer, "aud": audience, "sub": subject, "sid": session, "role": "user",
@@ -123,7 +123,7 @@ func verifyRefuses(t *testing.T, k Keys, method, other jwt.SigningMethod, key, w
 	}
 	for _, raw := range []string{good, sign(other, swap, map[string]any{"kid": "b"}, nil)} {
 		if _, err := a.Verify(raw); err != nil {
-			t.Fatalf("a good token: %v", err)
+			t.Fatalf("a valid token: %v", err)
 		}
 	}
 	for name, raw := range map[string]string{
@@ -136,38 +136,38 @@ func verifyRefuses(t *testing.T, k Keys, method, other jwt.SigningMethod, key, w
 		"alg none":           sign(jwt.SigningMethodNone, jwt.UnsafeAllowNoneSignatureType, nil, nil),
 		"another algorithm":  sign(jwt.SigningMethodHS512, []byte(oldSecret), nil, nil),
 		"another key":        sign(method, wrong, nil, nil),
-		"what is known of the key, with the other algorithm": sign(other, confused, nil, nil),
-		"the other key with the id of this one":              sign(other, swap, nil, nil),
-		"the id of the other key":                            headers(map[string]any{"kid": "b"}),
-		"the seed as a secret":                               sign(jwt.SigningMethodHS256, []byte(seed), map[string]any{"kid": kid}, nil),
-		"an unknown kid":                                     headers(map[string]any{"kid": "z"}),
-		"a kid that is a number":                             headers(map[string]any{"kid": 1}),
-		"another type":                                       headers(map[string]any{"typ": "JWT"}),
-		"expired":                                            claims(jwt.MapClaims{"exp": now.Add(-leeway - time.Second).Unix()}),
-		"no exp":                                             claims(jwt.MapClaims{"exp": nil}),
-		"not yet valid":                                      claims(jwt.MapClaims{"nbf": now.Add(leeway + 2*time.Second).Unix()}),
-		"no nbf":                                             claims(jwt.MapClaims{"nbf": nil}),
-		"issued in the future":                               claims(jwt.MapClaims{"iat": now.Add(time.Hour).Unix()}),
-		"another issuer":                                     claims(jwt.MapClaims{"iss": "x"}),
-		"another audience":                                   claims(jwt.MapClaims{"aud": "x"}),
-		"no user":                                            claims(jwt.MapClaims{"sub": nil}),
-		"no session":                                         claims(jwt.MapClaims{"sid": nil}),
-		"a sub that is a path":                               claims(jwt.MapClaims{"sub": "../credentials"}),
-		"an unknown role":                                    claims(jwt.MapClaims{"role": "root"}),
+		"the public part of the key with the other algorithm": sign(other, confused, nil, nil),
+		"the other key with the id of this one":               sign(other, swap, nil, nil),
+		"the id of the other key":                             headers(map[string]any{"kid": "b"}),
+		"the seed as a secret":                                sign(jwt.SigningMethodHS256, []byte(seed), map[string]any{"kid": kid}, nil),
+		"an unknown kid":                                      headers(map[string]any{"kid": "z"}),
+		"a kid that is a number":                              headers(map[string]any{"kid": 1}),
+		"another type":                                        headers(map[string]any{"typ": "JWT"}),
+		"expired":                                             claims(jwt.MapClaims{"exp": now.Add(-leeway - time.Second).Unix()}),
+		"no exp":                                              claims(jwt.MapClaims{"exp": nil}),
+		"not yet valid":                                       claims(jwt.MapClaims{"nbf": now.Add(leeway + 2*time.Second).Unix()}),
+		"no nbf":                                              claims(jwt.MapClaims{"nbf": nil}),
+		"issued in the future":                                claims(jwt.MapClaims{"iat": now.Add(time.Hour).Unix()}),
+		"another issuer":                                      claims(jwt.MapClaims{"iss": "x"}),
+		"another audience":                                    claims(jwt.MapClaims{"aud": "x"}),
+		"no user":                                             claims(jwt.MapClaims{"sub": nil}),
+		"no session":                                          claims(jwt.MapClaims{"sid": nil}),
+		"a sub that is a path":                                claims(jwt.MapClaims{"sub": "../credentials"}),
+		"an unknown role":                                     claims(jwt.MapClaims{"role": "root"}),
 	} {
 		t.Run(name, func(t *testing.T) {
 			caller, err := a.Verify(raw)
 			if err == nil {
 				t.Errorf("accepted as %+v", caller)
 			} else if raw != "" && strings.Contains(err.Error(), raw) {
-				t.Errorf("the error holds the token: %v", err)
+				t.Errorf("the error contains the token: %v", err)
 			}
 		})
 	}
 }
 
-// What was found good once is remembered, and no longer than it is good.
-func TestARememberedTokenExpires(t *testing.T) {
+// A verified token is cached until it expires.
+func TestCachedTokenExpires(t *testing.T) {
 	now := time.Now()
 	a := newAuthority(keys(t, "a:"+oldSecret), func() time.Time { return now })
 	want := Holder{identity.Caller{UserID: subject, Role: identity.User}, session}
@@ -217,7 +217,7 @@ func TestParseKeysRefuses(t *testing.T) {
 	}
 }
 
-func TestPublicKeysHoldNoSecret(t *testing.T) {
+func TestPublicKeysContainNoSecret(t *testing.T) {
 	// The seed and the public key of RFC 8037, A.1 and A.2.
 	const seed, public = "nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A", "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"
 	k, err := ParseKeys("a:" + base64.RawURLEncoding.EncodeToString([]byte(oldSecret)) + ",b:" + seedForm + seed)
@@ -248,7 +248,7 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
-// What is read has keys, none of them short; what isn't is refused without showing it.
+// Accepted keys have the required lengths. The error for refused ones doesn't contain them.
 func FuzzParseKeys(f *testing.F) {
 	f.Add("a:" + base64.RawURLEncoding.EncodeToString([]byte(oldSecret)))
 	f.Add("a:" + seedForm + base64.RawURLEncoding.EncodeToString([]byte(oldSecret)))

@@ -3,15 +3,15 @@ package upstream
 import "sync/atomic"
 
 const (
-	// Each request earns a tenth of a retry, so that of ten requests at most one
-	// is sent twice: retries never double the load of a service in trouble.
+	// Each request earns a tenth of a retry, so that at most one of ten requests is sent twice: retries never
+	// double the load of a failing service.
 	earned = 1
 	price  = 10
-	// saved bounds what is kept for later, to ten retries.
+	// saved limits the balance to ten retries.
 	saved = 10 * price
 )
 
-// budget is what retries are paid from.
+// budget limits the share of retries.
 type budget struct{ balance atomic.Int64 }
 
 func newBudget() *budget {

@@ -11,47 +11,46 @@ import (
 	"platform.example/apps/internal/dial"
 )
 
-// checkAfter is how long a connection may have been idle without being looked
-// at before it is used again. Under load they are idle for less, and the look,
-// a system call, is spared.
+// checkAfter is how long a connection may be idle before it is checked when it is used again. Under load
+// connections are idle for less, and the check, a system call, is saved.
 const checkAfter = time.Millisecond
 
-// errStale says that the service had closed the connection before anything was
-// sent on it: whatever the request, it can be sent on another.
+// errStale means that the service had closed the connection before anything was sent on it: any request may
+// be sent on another connection.
 var errStale = errors.New("the connection was closed while it was idle")
 
-// conn is a connection that notices, before it is used again, that the service
-// has closed it meanwhile, as one does that stops. fasthttp itself would notice
-// when it waits for the answer, and couldn't tell whether the request was read.
+// conn is a connection that detects, before it is used again, that the service has closed it, for example at
+// a stop. fasthttp alone would detect it while waiting for the response, and couldn't tell whether the
+// request was read.
 type conn struct {
 	net.Conn
 	raw  syscall.RawConn
-	idle time.Time // since when; zero: something was sent and not yet answered
+	idle time.Time // start of the idle time; zero while a request is in flight
 }
 
-// refusedFor is how long a connection that is refused is tried again: while a
-// Service's pods change, a cluster's routing and firewall follow after a while.
+// refusedFor is how long a refused connection is retried: a cluster's routing and firewall take time to
+// follow a change of a Service's pods.
 const refusedFor = 250 * time.Millisecond
 
-// dialing opens connections to one service.
-func dialing() func(addr string) (net.Conn, error) {
+// dialFunc returns a function that opens connections to one service.
+func dialFunc() func(addr string) (net.Conn, error) {
 	dialer := &dial.Dialer{}
 	return func(addr string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), dialTimeout)
 		defer cancel()
-		for began := time.Now(); ; time.Sleep(retryPause + rand.N(retryPause)) {
+		for start := time.Now(); ; time.Sleep(retryPause + rand.N(retryPause)) {
 			c, err := dialer.DialContext(ctx, "tcp", addr)
 			switch {
 			case err == nil:
-				return watched(c)
-			case !errors.Is(err, syscall.ECONNREFUSED) || time.Since(began) > refusedFor:
+				return newConn(c)
+			case !errors.Is(err, syscall.ECONNREFUSED) || time.Since(start) > refusedFor:
 				return nil, err
 			}
 		}
 	}
 }
 
-func watched(c net.Conn) (net.Conn, error) {
+func newConn(c net.Conn) (net.Conn, error) {
 	raw, err := c.(*net.TCPConn).SyscallConn()
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -73,8 +72,7 @@ func (c *conn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// closed reports whether the other side has closed the connection, without
-// taking anything from it.
+// closed reports whether the other side has closed the connection. It reads nothing from it.
 func (c *conn) closed() (closed bool) {
 	err := c.raw.Read(func(fd uintptr) bool {
 		var one [1]byte

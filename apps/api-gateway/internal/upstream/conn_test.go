@@ -8,16 +8,16 @@ import (
 	"platform.example/apps/internal/client"
 )
 
-// A Service whose routing follows late refuses connections for a moment.
-func TestAConnectionThatIsRefusedIsTriedAgain(t *testing.T) {
+// While the routing of a Service changes, it refuses connections for a moment.
+func TestRefusedConnectionIsRetried(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	address := listener.Addr().String()
 	_ = listener.Close()
-	if _, err := dialing()(address); !client.NotConnected(err) {
-		t.Errorf("where nobody listens, it fails with %v", err)
+	if _, err := dialFunc()(address); !client.NotConnected(err) {
+		t.Errorf("without a listener the error is %v", err)
 	}
 
 	opened := make(chan net.Listener, 1)
@@ -29,7 +29,7 @@ func TestAConnectionThatIsRefusedIsTriedAgain(t *testing.T) {
 		}
 		opened <- listener
 	}()
-	c, err := dialing()(address)
+	c, err := dialFunc()(address)
 	if listener := <-opened; listener != nil {
 		t.Cleanup(func() { _ = listener.Close() })
 	}

@@ -18,25 +18,25 @@ import (
 	"platform.example/apps/internal/telemetry"
 )
 
-// publicPrefix is where clients see the paths of services.
+// publicPrefix precedes the paths of services in the public API.
 const publicPrefix = "/api"
 
-// shortBytes is a length up to which net/http states the length of an answer by
-// itself, as it does its date. A map of up to eight headers costs one allocation,
-// one of nine five more: what needn't be in it is left out.
+// shortBytes is the length up to which net/http sets the Content-Length of a response itself, as it does
+// Date. A map of up to eight headers costs one allocation and one of nine five more, so the gateway omits
+// headers that net/http sets.
 const shortBytes = 1 << 10
 
-// Destination is where a request goes, and for whom.
+// Destination states where a request goes, and for whom.
 type Destination struct {
 	Path   string
-	Caller identity.Caller // the zero Caller: for nobody
+	Caller identity.Caller // the zero Caller is anonymous
 	Client string          // address of the client, for X-Forwarded-For
-	Scheme string          // that the client speaks, for X-Forwarded-Proto
-	Keyed  bool            // whether the service knows a request again by its Idempotency-Key
+	Scheme string          // of the client's connection, for X-Forwarded-Proto
+	Keyed  bool            // whether the service recognises a repeated request by its Idempotency-Key
 }
 
-// Forward passes the request on and the answer back. Errors are those that a
-// client may be told; then nothing of an answer was written.
+// Forward forwards a request to the service and the response to the client. Its errors may be sent to a
+// client; nothing was written to w then.
 func (s *Service) Forward(w http.ResponseWriter, r *http.Request, to Destination) error {
 	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(request)
@@ -69,7 +69,7 @@ func (s *Service) Forward(w http.ResponseWriter, r *http.Request, to Destination
 	return nil
 }
 
-// identify signs who is asking.
+// identify adds the signed identity of the caller.
 func (s *Service) identify(request *fasthttp.Request, caller identity.Caller) error {
 	signed, err := s.signer.Sign(caller, s.name)
 	if err != nil {
@@ -79,7 +79,7 @@ func (s *Service) identify(request *fasthttp.Request, caller identity.Caller) er
 	return nil
 }
 
-// address says where the request goes.
+// address sets the method and the URL of a request.
 func (s *Service) address(request *fasthttp.Request, method, uri string) {
 	request.Header.DisableNormalizing() // the names are in canonical form already
 	request.Header.SetMethod(method)
@@ -88,8 +88,8 @@ func (s *Service) address(request *fasthttp.Request, method, uri string) {
 	request.URI().SetHost(s.base.Host)
 }
 
-// readBody reads a body, which the router has bounded. It takes memory only for
-// what has come: a client may state a length and send nothing.
+// readBody reads a body, whose size the router limits. It allocates memory only for received bytes: a client
+// may state a length and send nothing.
 func readBody(r *http.Request) ([]byte, error) {
 	body, err := io.ReadAll(r.Body)
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
@@ -101,8 +101,8 @@ func readBody(r *http.Request) ([]byte, error) {
 	return body, nil
 }
 
-// replayable reports whether the request may be sent twice: by its method (RFC
-// 9110, 9.2.2), or because it carries a key by which the service knows it again.
+// replayable reports whether the request may be sent twice: because of its method (RFC 9110, 9.2.2), or
+// because it has a key by which the service recognises it.
 func replayable(r *http.Request, keyed bool) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete:
@@ -111,9 +111,8 @@ func replayable(r *http.Request, keyed bool) bool {
 	return keyed && r.Header.Get("Idempotency-Key") != ""
 }
 
-// copyRequestHeader copies what the client sent, but for what ends here: what
-// is about the connection, what only the gateway may say, and the token, which
-// is checked here and goes no further.
+// copyRequestHeader copies the client's headers except those that end at the gateway: headers of the
+// connection, headers that only the gateway may set, and the access token.
 func copyRequestHeader(to *fasthttp.RequestHeader, from http.Header) {
 	connection := from["Connection"]
 	for name, values := range from {
@@ -134,7 +133,7 @@ func copyRequestHeader(to *fasthttp.RequestHeader, from http.Header) {
 	}
 }
 
-// hopByHop reports whether a header is about one connection (RFC 9110, 7.6.1).
+// hopByHop reports whether a header belongs to one connection (RFC 9110, 7.6.1).
 func hopByHop(name string) bool {
 	switch name {
 	case "Connection", "Proxy-Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization",
@@ -144,7 +143,7 @@ func hopByHop(name string) bool {
 	return false
 }
 
-// named reports whether the Connection header makes a header hop-by-hop.
+// named reports whether the Connection header lists a header.
 func named(connection []string, name string) bool {
 	for _, value := range connection {
 		for option := range strings.SplitSeq(value, ",") {
@@ -156,10 +155,10 @@ func named(connection []string, name string) bool {
 	return false
 }
 
-// pass writes the answer of a service to the client.
+// pass writes the response of a service to the client.
 func pass(w http.ResponseWriter, response *fasthttp.Response) {
 	h := w.Header()
-	response.Header.SetNoDefaultContentType(true) // or fasthttp gives one to an answer without content
+	response.Header.SetNoDefaultContentType(true) // or fasthttp adds one to a response without content
 	var connection []string
 	if options := response.Header.Peek("Connection"); len(options) > 0 {
 		connection = []string{string(options)}
@@ -174,7 +173,7 @@ func pass(w http.ResponseWriter, response *fasthttp.Response) {
 		if name == "Location" && strings.HasPrefix(text, "/") {
 			text = publicPrefix + text
 		}
-		if name == "Cache-Control" { // the service knows better than the gateway
+		if name == "Cache-Control" { // the service's value replaces the gateway's
 			delete(h, name)
 		}
 		h[name] = append(h[name], text)
@@ -182,7 +181,7 @@ func pass(w http.ResponseWriter, response *fasthttp.Response) {
 	body := response.Body()
 	if status := response.StatusCode(); status >= http.StatusOK && status != http.StatusNoContent && status != http.StatusNotModified {
 		length := len(body)
-		if response.SkipBody { // of a HEAD: as the service states it
+		if response.SkipBody { // HEAD: the length that the service states
 			length = response.Header.ContentLength()
 		}
 		if length > shortBytes || response.SkipBody && length >= 0 {
@@ -191,12 +190,12 @@ func pass(w http.ResponseWriter, response *fasthttp.Response) {
 	}
 	w.WriteHeader(response.StatusCode())
 	if len(body) > 0 {
-		_, _ = w.Write(body) // a client that left is no fault of ours
+		_, _ = w.Write(body) // fails only if the client has left
 	}
 }
 
-// canonical returns the name of a header to pass on, without an allocation
-// where it is a common one; "" for what is set here.
+// canonical returns the canonical name of a header to forward, without an allocation for common names, or ""
+// for a header that the gateway sets itself.
 func canonical(key []byte) string {
 	switch string(key) {
 	case "Content-Type":
@@ -209,7 +208,7 @@ func canonical(key []byte) string {
 		return "Cache-Control"
 	case "Server-Timing":
 		return "Server-Timing"
-	case live.Header: // said to the gateway, of a connection of its own
+	case live.Header: // about the connection to the gateway
 		return ""
 	case "Content-Length", "Date", "Server", requestid.Header, "X-Content-Type-Options", "Content-Security-Policy", "Referrer-Policy":
 		return ""
@@ -217,7 +216,7 @@ func canonical(key []byte) string {
 	return textproto.CanonicalMIMEHeaderKey(string(key))
 }
 
-// carrier hands trace context to a request.
+// carrier sets the trace context of a request.
 type carrier struct{ header *fasthttp.RequestHeader }
 
 func (c carrier) Get(name string) string { return string(c.header.Peek(name)) }

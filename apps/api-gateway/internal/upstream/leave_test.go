@@ -18,13 +18,13 @@ import (
 	"platform.example/apps/internal/live"
 )
 
-// colour is a service that says, as long as the test says so, that it is no
+// colour is a service that reports, while lost is true, that it is no
 // longer live.
 type colour struct {
 	lost    atomic.Bool
 	opened  atomic.Int64 // connections
 	arrived sync.WaitGroup
-	gate    chan struct{} // closed: requests are answered
+	gate    chan struct{} // closed: requests get a response
 }
 
 func newSigner(t *testing.T) *identity.Signer {
@@ -66,15 +66,15 @@ func newColour(t *testing.T, c *colour) *Service {
 
 func ask(t *testing.T, s *Service, path string) http.Header {
 	t.Helper()
-	answer := httptest.NewRecorder()
-	if err := s.Forward(answer, httptest.NewRequest(http.MethodGet, "/api"+path, nil), Destination{Path: path}); err != nil {
+	response := httptest.NewRecorder()
+	if err := s.Forward(response, httptest.NewRequest(http.MethodGet, "/api"+path, nil), Destination{Path: path}); err != nil {
 		t.Error(err)
 	}
-	return answer.Header()
+	return response.Header()
 }
 
-// askAtOnce asks over so many connections.
-func askAtOnce(t *testing.T, c *colour, s *Service, count int) {
+// sendConcurrently sends count requests, each on its own connection.
+func sendConcurrently(t *testing.T, c *colour, s *Service, count int) {
 	t.Helper()
 	c.gate = make(chan struct{})
 	c.arrived.Add(count)
@@ -87,16 +87,15 @@ func askAtOnce(t *testing.T, c *colour, s *Service, count int) {
 	asking.Wait()
 }
 
-// One answer that says so, to a client or to the gateway itself, is enough for
-// all connections that are idle. Clients aren't told.
-func TestConnectionsToAColourThatIsNoLongerLiveAreDropped(t *testing.T) {
+// One such response, to a client or to the gateway itself, drops all idle connections. Clients don't see the header.
+func TestIdleConnectionsToColourThatIsNotLiveAreDropped(t *testing.T) {
 	for name, hear := range map[string]func(*testing.T, *Service){
-		"by an answer to a client": func(t *testing.T, s *Service) {
+		"by a response to a client": func(t *testing.T, s *Service) {
 			if h := ask(t, s, "/users"); h.Get(live.Header) != "" {
-				t.Errorf("the client is told: %v", h)
+				t.Errorf("the client gets %v", h)
 			}
 		},
-		"by an answer to a poll": func(t *testing.T, s *Service) {
+		"by a response to a poll": func(t *testing.T, s *Service) {
 			if err := s.Poll(t.Context(), "/sessions/revoked", nil); err != nil {
 				t.Error(err)
 			}
@@ -105,14 +104,14 @@ func TestConnectionsToAColourThatIsNoLongerLiveAreDropped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := &colour{}
 			s := newColour(t, c)
-			askAtOnce(t, c, s, 16)
+			sendConcurrently(t, c, s, 16)
 			if n := s.client.ConnsCount(); n != 16 {
 				t.Fatalf("%d connections, want 16", n)
 			}
 			c.lost.Store(true)
 			hear(t, s)
 			backingtest.Eventually(t, 10*time.Second, func() error {
-				if n := s.client.ConnsCount(); n > 1 { // that of the answer itself ends by the service
+				if n := s.client.ConnsCount(); n > 1 { // that of the response itself ends by the service
 					return fmt.Errorf("%d connections are left", n)
 				}
 				return nil
@@ -121,9 +120,9 @@ func TestConnectionsToAColourThatIsNoLongerLiveAreDropped(t *testing.T) {
 	}
 }
 
-// All that a colour has in hand says that it is no longer live, and so does what
-// still reaches it. That mustn't take the connections away that are opened meanwhile.
-func TestABurstOfSuchAnswersDropsConnectionsOnce(t *testing.T) {
+// All requests in flight to a colour report that it is no longer live, and so do later ones. They mustn't drop the
+// connections that are opened meanwhile.
+func TestBurstOfLostResponsesDropsConnectionsOnce(t *testing.T) {
 	c := &colour{}
 	s := newColour(t, c)
 	c.lost.Store(true)
@@ -131,8 +130,8 @@ func TestABurstOfSuchAnswersDropsConnectionsOnce(t *testing.T) {
 	for range 2000 {
 		ask(t, s, "/users")
 	}
-	if opened, most := c.opened.Load(), int64(time.Since(begin)/leaveEvery)+2; opened > most {
+	if opened, most := c.opened.Load(), int64(time.Since(begin)/dropInterval)+2; opened > most {
 		t.Errorf("%d connections were opened, want at most %d", opened, most)
 	}
-	askAtOnce(t, c, s, 64)
+	sendConcurrently(t, c, s, 64)
 }

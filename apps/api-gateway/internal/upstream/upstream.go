@@ -1,11 +1,10 @@
-// Package upstream reaches one service behind the gateway, and keeps its
-// troubles from spreading: a deadline, a bound on requests at once (bulkhead),
-// a circuit breaker, retries within a budget, and problem answers where it fails.
+// Package upstream sends requests to one service behind the gateway and isolates its failures: with a
+// deadline, a limit on concurrent requests (bulkhead), a circuit breaker, retries within a budget, and
+// problem responses.
 //
-// The client is fasthttp's because it writes and reads in the goroutine of the
-// request: net/http's hands each exchange to two more, which costs the gateway
-// half of its throughput. A request is sent, and an answer passed on, once it is
-// wholly there: both are bounded, and neither side can hold up the other.
+// The client is fasthttp's because it writes and reads in the goroutine of the request: net/http's client
+// passes each exchange to two more goroutines, which halves the throughput of the gateway. Requests and
+// responses are sent once they are complete: their size is limited, and neither side can delay the other.
 package upstream
 
 import (
@@ -31,27 +30,24 @@ import (
 const (
 	deadline    = 5 * time.Second // for a whole exchange, retries included
 	dialTimeout = time.Second
-	// Shorter than the servers' idle timeout of 60 s, so that it is this side
-	// that closes; and short, because an idle connection sticks to the colour
-	// that it was opened to: its next request, whenever that comes, would be
-	// answered by a colour that was taken back.
+	// Shorter than the servers' idle timeout of 60 s, so that the client closes the connection. It is also
+	// short because an idle connection still goes to the previous colour after a switch or a rollback.
 	idleTimeout = 400 * time.Millisecond
-	// maxAge bounds it for a busy one, too: not every server closes by itself.
+	// maxAge limits the age of busy connections, too: not every server closes them.
 	maxAge = 30 * time.Second
-	// leaveEvery bounds how often idle connections are dropped because the colour
-	// they were opened to has lost the switch. All that it has in hand says so, and
-	// connections opened meanwhile, to the live one, are to be of use.
-	leaveEvery = 50 * time.Millisecond
+	// dropInterval limits how often idle connections are dropped because their colour is no longer live. All
+	// requests in flight to that colour report it, and the new connections, to the live colour, must stay
+	// usable.
+	dropInterval = 50 * time.Millisecond
 	// probeEvery is how often a service is probed while its breaker is open.
 	probeEvery = time.Second
-	// maxInFlight is the bulkhead: a service that has become slow holds so many
-	// requests and no more, so that the others find the gateway as it was.
+	// maxInFlight is the bulkhead: a slow service holds at most this many requests, so that the other
+	// services aren't affected.
 	maxInFlight = 256
-	// maxAnswerBytes bounds an answer, which is held in memory: pages of lists
-	// have some tens of KiB.
-	maxAnswerBytes = 4 << 20
-	headerBytes    = 16 << 10
-	// retryPause, with as much jitter, lets a Service's endpoints follow.
+	// maxResponseBytes limits a response, which is held in memory: pages of lists have some tens of KiB.
+	maxResponseBytes = 4 << 20
+	headerBytes      = 16 << 10
+	// retryPause, plus as much jitter, gives a Service's endpoints time to change.
 	retryPause = 10 * time.Millisecond
 )
 
@@ -64,11 +60,11 @@ type Service struct {
 	breaker  *breaker.Breaker
 	budget   *budget
 	inFlight atomic.Int64
-	left     atomic.Int64 // when connections were last dropped for a lost switch: Unix time in ns
+	dropped  atomic.Int64 // when idle connections were last dropped: Unix time in ns
 	metrics  serviceMetrics
 }
 
-// New returns the service of that name at base. Signer signs who is asking.
+// New returns the service called name at base. signer signs the identity of callers.
 func New(name string, base *url.URL, signer *identity.Signer, metrics *Metrics) *Service {
 	s := &Service{
 		name:   name,
@@ -77,13 +73,13 @@ func New(name string, base *url.URL, signer *identity.Signer, metrics *Metrics) 
 		client: &fasthttp.HostClient{
 			Addr:                      fasthttp.AddMissingPort(base.Host, base.Scheme == "https"),
 			IsTLS:                     base.Scheme == "https",
-			Dial:                      dialing(),
+			Dial:                      dialFunc(),
 			MaxConns:                  maxInFlight,
 			MaxIdleConnDuration:       idleTimeout,
 			MaxConnDuration:           maxAge,
 			ReadBufferSize:            headerBytes,
-			MaxResponseBodySize:       maxAnswerBytes,
-			MaxIdemponentCallAttempts: 1, // what is tried again is decided here
+			MaxResponseBodySize:       maxResponseBytes,
+			MaxIdemponentCallAttempts: 1, // exchange decides about retries
 			NoDefaultUserAgentHeader:  true,
 			DisablePathNormalizing:    true,
 		},
@@ -94,23 +90,23 @@ func New(name string, base *url.URL, signer *identity.Signer, metrics *Metrics) 
 	return s
 }
 
-// Name is what the service is called.
+// Name returns the name of the service.
 func (s *Service) Name() string { return s.name }
 
-// Breaker is the circuit breaker of the service.
+// Breaker returns the circuit breaker of the service.
 func (s *Service) Breaker() *breaker.Breaker { return s.breaker }
 
-// Close closes the connections that are idle.
+// Close closes the idle connections.
 func (s *Service) Close() { s.client.CloseIdleConnections() }
 
-// exchange sends request and waits for response. What is replayable may be
-// sent twice. Errors are those that a client may be told.
+// exchange sends request and waits for response. It may send a replayable request twice. Its errors may be
+// sent to a client.
 func (s *Service) exchange(request *fasthttp.Request, response *fasthttp.Response, replayable bool) error {
 	if s.inFlight.Add(1) > maxInFlight {
 		s.inFlight.Add(-1)
 		s.metrics.full.Inc()
-		return problem.New(problem.Unavailable, "The service has too much to do right now.",
-			fmt.Errorf("%s has %d requests in hand", s.name, maxInFlight))
+		return problem.New(problem.Unavailable, "The service is overloaded right now.",
+			fmt.Errorf("%s has %d requests in flight", s.name, maxInFlight))
 	}
 	defer s.inFlight.Add(-1)
 
@@ -125,7 +121,7 @@ func (s *Service) exchange(request *fasthttp.Request, response *fasthttp.Respons
 	return client.Failure(s.name, err)
 }
 
-// try asks once, if the breaker lets it.
+// try sends the request once if the breaker allows it.
 func (s *Service) try(request *fasthttp.Request, response *fasthttp.Response, timeout time.Duration) error {
 	ok, retryAfter := s.breaker.Allow()
 	if !ok {
@@ -135,7 +131,7 @@ func (s *Service) try(request *fasthttp.Request, response *fasthttp.Response, ti
 			Cause: fmt.Errorf("the circuit breaker of %s is open", s.name),
 		}
 	}
-	request.SetTimeout(max(timeout, time.Millisecond)) // 0 would be none
+	request.SetTimeout(max(timeout, time.Millisecond)) // 0 means no timeout
 	err := s.do(request, response)
 	if err != nil || faulty(response) {
 		s.breaker.Failed()
@@ -145,50 +141,49 @@ func (s *Service) try(request *fasthttp.Request, response *fasthttp.Response, ti
 	return err
 }
 
-// do asks once, whatever became of connections that were idle.
+// do sends the request once. It replaces connections that the service closed while they were idle.
 func (s *Service) do(request *fasthttp.Request, response *fasthttp.Response) error {
 	err := s.client.Do(request, response)
-	for errors.Is(err, errStale) { // ends: each such connection is gone then
+	for errors.Is(err, errStale) { // ends: each iteration removes a stale connection
 		err = s.client.Do(request, response)
 	}
 	if err == nil && string(response.Header.Peek(live.Header)) == live.Lost {
-		s.leave()
+		s.dropIdle()
 	}
 	return err
 }
 
-// leave drops the connections that are idle: they, too, may lead to a colour
-// that is no longer live. Those in use end after the answer, by the service.
-func (s *Service) leave() {
-	last, now := s.left.Load(), time.Now().UnixNano()
-	if now-last >= int64(leaveEvery) && s.left.CompareAndSwap(last, now) {
+// dropIdle closes the idle connections: they, too, may go to a colour that is no longer live. The service
+// closes those in use after their response.
+func (s *Service) dropIdle() {
+	last, now := s.dropped.Load(), time.Now().UnixNano()
+	if now-last >= int64(dropInterval) && s.dropped.CompareAndSwap(last, now) {
 		s.client.CloseIdleConnections()
 	}
 }
 
-// faulty reports whether an answer shows that the service is broken. One that
-// says itself when to come again is not: it manages its troubles, and what it
-// can do without the part that is away it still does.
+// faulty reports whether a response shows that the service is broken. A 503 with Retry-After doesn't: the
+// service handles its outage, and still does what it can do without the missing dependency.
 func faulty(response *fasthttp.Response) bool {
 	status := response.StatusCode()
 	return status >= http.StatusInternalServerError &&
 		(status != http.StatusServiceUnavailable || len(response.Header.Peek("Retry-After")) == 0)
 }
 
-// mayRetry reports whether another try can help and do no harm: nothing was
-// sent, or what was may be sent twice. A timeout has used up the time.
+// mayRetry reports whether a retry may succeed and does no harm: nothing was sent, or the request may be sent
+// twice. After a timeout there is no time left.
 func mayRetry(err error, replayable bool) bool {
-	if _, ours := errors.AsType[*problem.Error](err); ours {
+	if _, isProblem := errors.AsType[*problem.Error](err); isProblem {
 		return false
 	}
 	return client.NotConnected(err) || replayable && !client.TimedOut(err) && !errors.Is(err, fasthttp.ErrBodyTooLarge)
 }
 
-// Metrics are those of all services.
+// Metrics are the metrics of all services.
 type Metrics struct {
-	registry  prometheus.Registerer
-	retries   *prometheus.CounterVec
-	rejection *prometheus.CounterVec
+	registry   prometheus.Registerer
+	retries    *prometheus.CounterVec
+	rejections *prometheus.CounterVec
 }
 
 // NewMetrics registers the metrics of services behind the gateway.
@@ -197,11 +192,11 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	return &Metrics{
 		registry: registry,
 		retries: auto.NewCounterVec(prometheus.CounterOpts{
-			Name: "gateway_retries_total", Help: "Requests that were sent to a service a second time.",
+			Name: "gateway_retries_total", Help: "Requests that were sent to a service again.",
 		}, []string{"service"}),
-		rejection: auto.NewCounterVec(prometheus.CounterOpts{
+		rejections: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "gateway_rejections_total",
-			Help: "Requests that a service was spared: its breaker was open, or it had too many in hand (bulkhead).",
+			Help: "Requests that were not sent to a service: its breaker was open, or too many were in flight (bulkhead).",
 		}, []string{"service", "reason"}),
 	}
 }
@@ -216,11 +211,11 @@ func (m *Metrics) of(s *Service) serviceMetrics {
 	}
 	gauge("gateway_breaker_state", "0 closed, 1 half-open, 2 open.",
 		func() float64 { return float64(s.breaker.State()) })
-	gauge("gateway_in_flight_requests", "Requests that the service has in hand.",
+	gauge("gateway_in_flight_requests", "Requests in flight to the service.",
 		func() float64 { return float64(s.inFlight.Load()) })
 	return serviceMetrics{
 		retries: m.retries.WithLabelValues(s.name),
-		refused: m.rejection.WithLabelValues(s.name, "breaker"),
-		full:    m.rejection.WithLabelValues(s.name, "bulkhead"),
+		refused: m.rejections.WithLabelValues(s.name, "breaker"),
+		full:    m.rejections.WithLabelValues(s.name, "bulkhead"),
 	}
 }

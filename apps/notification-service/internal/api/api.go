@@ -1,4 +1,4 @@
-// Package api is the HTTP API of notification-service: each user's inbox.
+// Package api is the HTTP API of notification-service: the inbox of each user.
 package api
 
 import (
@@ -21,31 +21,31 @@ import (
 // API handles the requests.
 type API struct{ store *store.Store }
 
-// New returns the API on these notifications.
+// New returns the API of the notifications in s.
 func New(s *store.Store) *API { return &API{store: s} }
 
 // Register adds the routes to router.
 func (a *API) Register(router chi.Router, errs *problem.Mapper) {
 	router.Group(func(r chi.Router) {
 		r.Use(httpserver.Deadline)
-		r.Get("/notifications", errs.Handle(identity.Signed(a.list)))
-		r.Post("/notifications/read", errs.Handle(identity.Signed(a.readAll)))
-		r.Post("/notifications/{id}/read", errs.Handle(identity.Signed(a.read)))
+		r.Get("/notifications", errs.Handle(identity.RequireUser(a.list)))
+		r.Post("/notifications/read", errs.Handle(identity.RequireUser(a.readAll)))
+		r.Post("/notifications/{id}/read", errs.Handle(identity.RequireUser(a.read)))
 	})
 }
 
 type inbox struct {
 	Notifications []notification.Notification `json:"notifications"`
-	Unread        int                         `json:"unread"`         // in all, not of this page
-	Next          *uuid.UUID                  `json:"next,omitempty"` // give it as after to get the next page; none: this was the last
+	Unread        int                         `json:"unread"`         // in the whole inbox, not only on this page
+	Next          *uuid.UUID                  `json:"next,omitempty"` // the value of after for the next page; absent on the last page
 }
 
-func (a *API) list(w http.ResponseWriter, r *http.Request, user identity.Someone) error {
+func (a *API) list(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
 	unread := r.URL.Query().Get("unread")
 	if !slices.Contains([]string{"", "false", "true"}, unread) {
 		return problem.New(problem.Malformed, "unread must be true or false.", nil)
 	}
-	shown, next, err := page.Read(r.URL.Query(), uuid.Max, func(n notification.Notification) uuid.UUID { return n.ID }, func(before uuid.UUID, limit int) ([]notification.Notification, error) {
+	notifications, next, err := page.Read(r.URL.Query(), uuid.Max, func(n notification.Notification) uuid.UUID { return n.ID }, func(before uuid.UUID, limit int) ([]notification.Notification, error) {
 		return a.store.List(r.Context(), user.ID, before, unread == "true", limit)
 	})
 	if err != nil {
@@ -55,10 +55,10 @@ func (a *API) list(w http.ResponseWriter, r *http.Request, user identity.Someone
 	if err != nil {
 		return err
 	}
-	return httpjson.Write(w, http.StatusOK, inbox{shown, count, next})
+	return httpjson.Write(w, http.StatusOK, inbox{notifications, count, next})
 }
 
-func (a *API) read(w http.ResponseWriter, r *http.Request, user identity.Someone) error {
+func (a *API) read(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
 	id, ok := resourceid.Parse(chi.URLParam(r, "id"))
 	if !ok {
 		return problem.New(problem.NotFound, "There is no such notification.", nil)
@@ -70,7 +70,7 @@ func (a *API) read(w http.ResponseWriter, r *http.Request, user identity.Someone
 	return nil
 }
 
-func (a *API) readAll(w http.ResponseWriter, r *http.Request, user identity.Someone) error {
+func (a *API) readAll(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
 	if err := a.store.MarkAllRead(r.Context(), user.ID); err != nil {
 		return err
 	}

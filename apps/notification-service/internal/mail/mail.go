@@ -1,6 +1,5 @@
-// Package mail sends emails about accounts. Their texts hold nothing that a user
-// has chosen, but for the address and the link: a stranger's sign-up must not
-// put words into our mail.
+// Package mail sends emails about accounts. Of the user's input, they contain only the address and the link:
+// nobody can send their own text through a sign-up.
 package mail
 
 import (
@@ -19,18 +18,17 @@ type Mail struct {
 	To      string    `json:"to"`
 	Subject string    `json:"subject"`
 	Body    string    `json:"body"`
-	At      time.Time `json:"at"` // when it happened
+	At      time.Time `json:"at"` // of the event
 }
 
-// Sender sends an email. It fails with a consumer.Refusal where the mail server
-// doesn't take this one now.
+// Sender sends an email. It fails with a consumer.Refusal if the mail server refuses this email for now.
 type Sender func(context.Context, Mail) error
 
-// text is the email of a type of event. Its body ends in the link, where the event has one.
+// text is the email of a type of event. The link, if any, follows the body.
 type text struct {
 	subject, body string
-	link          string        // the name of the secret in the link; empty for an email without one
-	life          time.Duration // for which the email is of use: that of the link, as user-service has it
+	link          string        // the name of the secret in the link; empty for an email without a link
+	life          time.Duration // how long the email is useful: the validity of the link in user-service
 }
 
 var texts = map[event.Type]text{
@@ -45,14 +43,14 @@ var texts = map[event.Type]text{
 		"The password of your account was changed, and all sessions have ended. If this was not you, reset your password.", "", 24 * time.Hour},
 }
 
-// Types are the types of events that are sent by email.
+// Types returns the types of events that are sent by email.
 func Types() []event.Type {
 	return []event.Type{event.EmailToConfirm, event.PasswordResetRequested, event.EmailChangeRequested, event.PasswordChanged}
 }
 
-// Handle returns what handles events of Types: it sends the email of each. A
-// link leads to page with the secret in its fragment, which browsers send to no
-// server; without a page, the email holds the secret as a code.
+// Handle returns a handler of events of Types that sends their emails. A link leads to page with the secret
+// in the fragment, which browsers don't send to servers. Without page, the email contains the secret as a
+// code.
 func Handle(send Sender, page *url.URL) func(event.Event) (consumer.Effect, error) {
 	return func(e event.Event) (consumer.Effect, error) {
 		user, err := event.Data[event.User](e)
@@ -60,7 +58,7 @@ func Handle(send Sender, page *url.URL) func(event.Event) (consumer.Effect, erro
 			err = errors.New("the event has no email")
 		}
 		t := texts[e.Type]
-		if time.Since(e.OccurredAt) > t.life || t.link != "" && user.Secret == "" { // it was published before
+		if time.Since(e.OccurredAt) > t.life || t.link != "" && user.Secret == "" { // late, or a replay without the secret
 			return func(context.Context, postgres.Execer) error { return nil }, err
 		}
 		m := Mail{To: user.Email, Subject: t.subject, Body: t.body + "\n", At: e.OccurredAt}

@@ -23,7 +23,7 @@ import (
 	"platform.example/apps/internal/event"
 )
 
-// fakeServer is a mail server that talks TLS from the start and answers RCPT with reply.
+// fakeServer is a mail server with implicit TLS that sends reply to RCPT.
 type fakeServer struct {
 	address  string
 	reply    string
@@ -67,24 +67,24 @@ func (s *fakeServer) serve(connection net.Conn) {
 	for data := false; lines.Scan(); {
 		line := lines.Text()
 		got.WriteString(line + "\n")
-		answer := "250 OK"
+		response := "250 OK"
 		switch command := strings.ToUpper(line); {
 		case data && line != ".":
 			continue
 		case data:
 			data = false
 		case strings.HasPrefix(command, "EHLO"):
-			answer = "250-localhost\r\n250 AUTH PLAIN"
+			response = "250-localhost\r\n250 AUTH PLAIN"
 		case strings.HasPrefix(command, "AUTH"):
-			answer = "235 OK"
+			response = "235 OK"
 		case strings.HasPrefix(command, "RCPT"):
-			answer = s.reply
+			response = s.reply
 		case command == "DATA":
-			data, answer = true, "354 go on"
+			data, response = true, "354 go on"
 		case command == "QUIT":
-			answer = "221 bye"
+			response = "221 bye"
 		}
-		_, _ = fmt.Fprint(connection, answer+"\r\n")
+		_, _ = fmt.Fprint(connection, response+"\r\n")
 	}
 }
 
@@ -136,11 +136,11 @@ func TestSMTP(t *testing.T) {
 	}
 	err = away(t.Context(), m)
 	if _, ok := errors.AsType[consumer.Refusal](err); err == nil || ok {
-		t.Errorf("while the server is away: %v: the email must be tried again", err)
+		t.Errorf("while the server is unavailable: %v: the email must be retried", err)
 	}
 }
 
-func TestNothingIsSentInPlainText(t *testing.T) {
+func TestSMTPRequiresTLS(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -179,7 +179,7 @@ func TestConfigRefuses(t *testing.T) {
 	}
 }
 
-func TestAnEventThatIsNoEmailIsRefused(t *testing.T) {
+func TestHandleRefusesInvalidEvents(t *testing.T) {
 	handle := Handle(new(Sink).Send, nil)
 	for name, data := range map[string]string{"nothing": "", "no user": "{}", "no email": `{"id":"` + uuid.NewString() + `"}`} {
 		if _, err := handle(event.Event{Type: event.PasswordChanged, Data: []byte(data)}); err == nil {
@@ -188,7 +188,7 @@ func TestAnEventThatIsNoEmailIsRefused(t *testing.T) {
 	}
 }
 
-func TestWithoutAPageAnEmailHoldsACode(t *testing.T) {
+func TestEmailContainsCodeWithoutPage(t *testing.T) {
 	sink := new(Sink)
 	data := `{"id":"` + uuid.NewString() + `","email":"a@example.com","secret":"CODE"}`
 	for range kept + 5 {
@@ -205,7 +205,7 @@ func TestWithoutAPageAnEmailHoldsACode(t *testing.T) {
 	}
 }
 
-// A server that is accepted can be connected to, and its address holds no password; another is refused without showing it.
+// An accepted address has a host and a port and no password. The error for a refused address doesn't contain it.
 func FuzzServer(f *testing.F) {
 	for _, seed := range []string{"", "smtp://user@smtp.example.com:587", "smtps://[::1]:465", "smtp://user:hunter2hunter2@smtp.example.com:587", "smtp://h:1/p", "smtp://h:99999", "smtp://:1", "smtp://%zz:1", "h:1"} {
 		f.Add(seed)

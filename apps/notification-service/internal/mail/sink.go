@@ -8,16 +8,16 @@ import (
 	"platform.example/apps/internal/httpjson"
 )
 
-// kept bounds the emails in a Sink.
+// kept is the maximum number of emails in a Sink.
 const kept = 100
 
-// Sink keeps the last emails in memory, where there is no mail server.
+// Sink keeps the latest emails in memory if there is no mail server.
 type Sink struct {
 	mu    sync.Mutex
 	mails []Mail
 }
 
-// Send is a Sender.
+// Send implements Sender.
 func (s *Sink) Send(_ context.Context, m Mail) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -26,7 +26,7 @@ func (s *Sink) Send(_ context.Context, m Mail) error {
 	return nil
 }
 
-// ServeHTTP answers with the emails as JSON, the newest last.
+// ServeHTTP sends the emails as JSON, newest last.
 func (s *Sink) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
 	mails := append([]Mail{}, s.mails...)

@@ -6,11 +6,10 @@ import (
 	"strings"
 )
 
-// formatMoney writes an amount of minor units as people do: 1250 EUR is
-// "12.50 EUR", 1250 JPY is "1250 JPY".
+// formatMoney formats an amount in minor units: 1250 EUR is "12.50 EUR", 1250 JPY is "1250 JPY".
 func formatMoney(minor int64, currency string) (string, error) {
 	if len(currency) != 3 || strings.Trim(currency, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
-		return "", fmt.Errorf("%.16q is no currency of ISO 4217: want three capital letters", currency)
+		return "", fmt.Errorf("%.16q is not a currency of ISO 4217: want three capital letters", currency)
 	}
 	if minor < 0 {
 		return "", fmt.Errorf("%d is below zero", minor)
@@ -26,9 +25,8 @@ func formatMoney(minor int64, currency string) (string, error) {
 	return amount + " " + currency, nil
 }
 
-// minorDigits is the exponent of a currency in ISO 4217, list one. All that
-// aren't named here have two, which is also the best guess for one that is
-// newer than this list.
+// minorDigits returns the exponent of a currency in ISO 4217, list one. It is 2 for most currencies, and for
+// unknown ones.
 func minorDigits(currency string) int {
 	switch currency {
 	case "BIF", "CLP", "DJF", "GNF", "ISK", "JPY", "KMF", "KRW", "PYG", "RWF",

@@ -1,4 +1,4 @@
-// Package notification says what an event becomes for the user whom it concerns.
+// Package notification creates the notifications of users from events.
 package notification
 
 import (
@@ -15,7 +15,7 @@ import (
 // Notification is an entry of a user's inbox.
 type Notification struct {
 	ID        uuid.UUID  `json:"id"`
-	UserID    uuid.UUID  `json:"-"` // whose inbox it is in
+	UserID    uuid.UUID  `json:"-"` // the owner of the inbox
 	Type      event.Type `json:"type"`
 	Title     string     `json:"title"`
 	Body      string     `json:"body"`
@@ -24,12 +24,11 @@ type Notification struct {
 	ReadAt    *time.Time `json:"read_at,omitempty"`
 }
 
-// Types are the types of events that notifications are made of.
+// Types returns the types of events that become notifications.
 func Types() []event.Type { return slices.Collect(maps.Keys(texts)) }
 
-// From returns the notification that e, of one of Types, becomes. Its ID and time are those of
-// the event: notifications are in the order in which things happened. From fails
-// where e says what can't be true of an order.
+// From returns the notification of an event of one of Types. It has the ID and the time of the event, so
+// notifications are in the order of the events. From fails if the data of the event isn't a valid order.
 func From(e event.Event) (Notification, error) {
 	order, err := event.Data[event.Order](e)
 	if err != nil {
@@ -46,7 +45,7 @@ func From(e event.Event) (Notification, error) {
 	}, nil
 }
 
-// text is what a type of event is told with; %s in the body is the order's total.
+// text is the text of a type of event; %s in the body is the order's total.
 type text struct{ title, body string }
 
 var texts = map[event.Type]text{

@@ -14,7 +14,7 @@ import (
 	"platform.example/apps/internal/event"
 )
 
-func TestMoneyIsWrittenByTheMinorDigitsOfItsCurrency(t *testing.T) {
+func TestFormatMoney(t *testing.T) {
 	for _, c := range []struct {
 		minor    int64
 		currency string
@@ -52,7 +52,7 @@ func FuzzFormatMoney(f *testing.F) {
 	})
 }
 
-func TestEveryChangeOfAnOrderIsTold(t *testing.T) {
+func TestEveryOrderEventBecomesANotification(t *testing.T) {
 	of := func(what event.Type, o event.Order) event.Event {
 		data, err := json.Marshal(o)
 		if err != nil {
@@ -74,13 +74,13 @@ func TestEveryChangeOfAnOrderIsTold(t *testing.T) {
 			t.Errorf("%s becomes %+v", kind, n)
 		}
 		if !strings.Contains(n.Body, "12.50 EUR") || n.Title == "" || seen[n.Title] || seen[n.Body] {
-			t.Errorf("%s is told as %q, %q", kind, n.Title, n.Body)
+			t.Errorf("%s becomes %q, %q", kind, n.Title, n.Body)
 		}
 		seen[n.Title], seen[n.Body] = true, true
 	}
 }
 
-func TestWhatIsNoChangeOfAnOrderIsNotTold(t *testing.T) {
+func TestFromRefusesInvalidEvents(t *testing.T) {
 	const id = `{"id":"0190f3a0-0000-7000-8000-000000000002"`
 	for name, data := range map[string]string{
 		"no order":               "",

@@ -16,12 +16,12 @@ import (
 const (
 	// notificationsKept is how long a notification is kept, read or not.
 	notificationsKept = 180 * 24 * time.Hour
-	// deliveriesKept is how long a delivery is kept that was made or given up.
+	// deliveriesKept is how long a finished delivery is kept.
 	deliveriesKept = 30 * 24 * time.Hour
 )
 
-// Notify returns what handles the events of orders: it adds a notification to the
-// inbox of the order's user, and with deliver a delivery to the webhook.
+// Notify returns a handler of the events of orders. It adds a notification to the inbox of the order's user
+// and, if deliver is true, a delivery to the webhook.
 func Notify(deliver bool) func(event.Event) (consumer.Effect, error) {
 	return func(e event.Event) (consumer.Effect, error) {
 		n, err := notification.From(e)
@@ -30,19 +30,18 @@ func Notify(deliver bool) func(event.Event) (consumer.Effect, error) {
 				return nil
 			}
 			_, err := db.Exec(ctx, `
-				WITH told AS (
+				WITH added AS (
 					INSERT INTO notifications (id, user_id, type, title, body, order_id, created_at)
 					SELECT $1::uuid, $2::uuid, $3::text, $4::text, $5::text, $6::uuid, $7::timestamptz
 					WHERE NOT EXISTS (SELECT FROM deleted_users WHERE user_id = $2) ON CONFLICT DO NOTHING RETURNING id
-				) INSERT INTO webhook_deliveries (notification_id) SELECT id FROM told WHERE $8`,
+				) INSERT INTO webhook_deliveries (notification_id) SELECT id FROM added WHERE $8`,
 				n.ID, n.UserID, n.Type, n.Title, n.Body, n.OrderID, n.CreatedAt, deliver)
 			return err
 		}, err
 	}
 }
 
-// Forget handles event.UserDeleted: it deletes the user's notifications, and lets
-// events of orders that come later add none.
+// Forget handles event.UserDeleted: it deletes the user's notifications, and later events of orders add none.
 func Forget(e event.Event) (consumer.Effect, error) {
 	user, err := event.Data[event.User](e)
 	return func(ctx context.Context, db postgres.Execer) error {
@@ -54,7 +53,7 @@ func Forget(e event.Event) (consumer.Effect, error) {
 	}, err
 }
 
-// Sweep deletes notifications and deliveries that have been kept long enough.
+// Sweep deletes expired notifications, deliveries and records of deleted users.
 func (s *Store) Sweep(ctx context.Context) error {
 	return errors.Join(postgres.DeleteOld(ctx, s.pool, "notifications", "id", "created_at", notificationsKept),
 		postgres.DeleteOld(ctx, s.pool, "deleted_users", "user_id", "deleted_at", notificationsKept),

@@ -23,17 +23,17 @@ import (
 
 const (
 	postTimeout      = 5 * time.Second
-	maxAnswerBytes   = 64 << 10 // read, so that the connection is used again; and thrown away
-	maxAnswerHeaders = 16 << 10
+	maxResponseBytes = 64 << 10 // read and discarded, so that the connection can be reused
+	maxHeaderBytes   = 16 << 10
 )
 
-// maxRetryAfter bounds the time for which a receiver can put a delivery off.
+// maxRetryAfter limits how long a receiver can postpone a delivery.
 const maxRetryAfter = time.Hour
 
-// errGone is the receiver's word that it wants nothing any more.
-var errGone = errors.New("the receiver answers 410 Gone")
+// errGone means that the receiver wants no more deliveries.
+var errGone = errors.New("the receiver responds with 410 Gone")
 
-// newClient returns a client that asks the URL it is told and no other.
+// newClient returns a client that doesn't follow redirects.
 func newClient() *http.Client {
 	return &http.Client{
 		Timeout: postTimeout,
@@ -41,21 +41,21 @@ func newClient() *http.Client {
 			MaxConnsPerHost:        concurrency,
 			MaxIdleConnsPerHost:    concurrency,
 			IdleConnTimeout:        30 * time.Second,
-			MaxResponseHeaderBytes: maxAnswerHeaders,
+			MaxResponseHeaderBytes: maxHeaderBytes,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 
-// message is what the receiver gets: the notification, and for whom it is.
+// message is the body of a delivery: the notification and its user.
 type message struct {
 	notification.Notification
 	UserID uuid.UUID `json:"user_id"`
 }
 
-// post delivers n once, signed as the Standard Webhooks specification says.
+// post sends n once, signed according to the Standard Webhooks specification.
 func (d *Deliverer) post(ctx context.Context, n notification.Notification) error {
-	n.ReadAt = nil // the same words at every attempt
+	n.ReadAt = nil // every attempt sends the same body
 	body, err := json.Marshal(message{Notification: n, UserID: n.UserID})
 	if err != nil {
 		return fmt.Errorf("encoding notification %s: %w", n.ID, err)
@@ -73,13 +73,13 @@ func (d *Deliverer) post(ctx context.Context, n notification.Notification) error
 
 	response, err := d.client.Do(request)
 	if err != nil {
-		if asked, ok := errors.AsType[*url.Error](err); ok {
-			err = asked.Err // without the URL, which may hold a token
+		if urlErr, ok := errors.AsType[*url.Error](err); ok {
+			err = urlErr.Err // without the URL, which may contain a token
 		}
 		return err
 	}
 	defer func() { _ = response.Body.Close() }()
-	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, maxAnswerBytes))
+	_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, maxResponseBytes))
 	switch {
 	case response.StatusCode >= 200 && response.StatusCode < 300:
 		return nil
@@ -89,28 +89,29 @@ func (d *Deliverer) post(ctx context.Context, n notification.Notification) error
 	return refusal{response.StatusCode, retryAfter(response.Header, time.Now())}
 }
 
-// sign returns a signature by each secret, with spaces between: HMAC-SHA256 over id, time and body, version 1.
+// sign returns the signature of each secret, separated by spaces: version 1, HMAC-SHA256 over id, time and
+// body.
 func (d *Deliverer) sign(id, timestamp string, body []byte) string {
 	var signatures []string
 	for _, secret := range d.config.Secrets {
 		mac := hmac.New(sha256.New, []byte(secret.Reveal()))
-		_, _ = fmt.Fprintf(mac, "%s.%s.%s", id, timestamp, body) // a hash takes all that is written
+		_, _ = fmt.Fprintf(mac, "%s.%s.%s", id, timestamp, body) // a hash never fails
 		signatures = append(signatures, "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
 	}
 	return strings.Join(signatures, " ")
 }
 
-// refusal is an answer of the receiver that is no success.
+// refusal is the error of a response that isn't a success.
 type refusal struct {
 	status int
-	after  time.Duration // by its Retry-After; 0 without one
+	after  time.Duration // from Retry-After; 0 without one
 }
 
 func (r refusal) Error() string {
-	return fmt.Sprintf("the receiver answers %d %s", r.status, http.StatusText(r.status))
+	return fmt.Sprintf("the receiver responds with %d %s", r.status, http.StatusText(r.status))
 }
 
-// retryAfter reads a Retry-After header (RFC 9110, 10.2.3): seconds or a date.
+// retryAfter parses a Retry-After header (RFC 9110, 10.2.3): seconds or a date.
 func retryAfter(h http.Header, now time.Time) time.Duration {
 	raw := h.Get("Retry-After")
 	if seconds, err := strconv.Atoi(raw); err == nil {

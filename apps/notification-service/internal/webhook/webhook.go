@@ -1,9 +1,8 @@
-// Package webhook delivers notifications to a receiver outside, at least once
-// each: the receiver knows by the header webhook-id what it has had already.
+// Package webhook delivers notifications to an external receiver, at least once. The receiver recognises a
+// repeated delivery by the header webhook-id.
 //
-// Requests follow the Standard Webhooks specification (standardwebhooks.com).
-// The bytes of the secret are the key; libraries that want it as whsec_… take
-// the base64 of those bytes.
+// Requests follow the Standard Webhooks specification (standardwebhooks.com). The bytes of the secret are the
+// key; for libraries that expect whsec_…, encode those bytes in base64.
 package webhook
 
 import (
@@ -25,14 +24,14 @@ import (
 const (
 	concurrency  = 8
 	pollInterval = 500 * time.Millisecond
-	// lease is how long a delivery may be in hand before it is taken for lost:
-	// a POST, and a database that is slow to take down how it went.
+	// lease is how long an attempt may take before the delivery is due again: a POST, and a slow database
+	// that stores the result.
 	lease         = 30 * time.Second
 	settleTimeout = 3 * time.Second
 	watchInterval = 5 * time.Second
 )
 
-// Retry says how often, and after what waits, a delivery is tried.
+// Retry states how often, and after which delays, a delivery is tried.
 type Retry struct {
 	Backoff  backoff.Policy
 	Attempts int
@@ -43,14 +42,14 @@ func DefaultRetry() Retry {
 	return Retry{Backoff: backoff.Policy{Base: time.Second, Max: time.Hour}, Attempts: 12}
 }
 
-// Deliverer delivers what is due.
+// Deliverer delivers the due deliveries of a store.
 type Deliverer struct {
 	config Config
 	retry  Retry
 	store  *store.Store
 	log    *slog.Logger
 	client *http.Client
-	pause  backoff.Policy // while the database is away
+	pause  backoff.Policy // while the database is unavailable
 
 	attempts *prometheus.CounterVec
 	pending  prometheus.Gauge
@@ -63,10 +62,10 @@ func New(c Config, retry Retry, s *store.Store, log *slog.Logger, registry prome
 		config: c, retry: retry, store: s, log: log, client: newClient(),
 		pause: backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second},
 		attempts: auto.NewCounterVec(prometheus.CounterOpts{
-			Name: "notification_service_webhook_deliveries_total", Help: "Attempts to deliver, by how they ended.",
+			Name: "notification_service_webhook_deliveries_total", Help: "Attempts to deliver, by outcome.",
 		}, []string{"outcome"}),
 		pending: auto.NewGauge(prometheus.GaugeOpts{
-			Name: "notification_service_webhook_pending", Help: "Deliveries neither made nor given up.",
+			Name: "notification_service_webhook_pending", Help: "Deliveries that are neither delivered nor given up.",
 		}),
 	}
 }
@@ -76,7 +75,7 @@ func (d *Deliverer) Run(ctx context.Context) {
 	for failures := 0; ctx.Err() == nil; {
 		taken, err := d.store.TakeDeliveries(ctx, concurrency, lease)
 		if ctx.Err() != nil {
-			return // what was taken at that moment is due again after its lease
+			return // deliveries just taken are due again after their lease
 		}
 		if err != nil {
 			if failures++; failures == 1 {
@@ -101,15 +100,15 @@ func (d *Deliverer) deliverAll(ctx context.Context, taken []store.Delivery) {
 	running.Wait()
 }
 
-// deliver makes an attempt and takes down how it ended. If that fails, the
-// delivery is due again after its lease.
+// deliver makes an attempt and stores the result. If storing fails, the delivery is due again after its
+// lease.
 func (d *Deliverer) deliver(ctx context.Context, delivery store.Delivery) {
 	log := d.log.With("notification_id", delivery.ID, "attempt", delivery.Attempt)
-	cause := errors.New("the last attempt was cut off") // by a crash, if this one is one too many
+	cause := errors.New("the last attempt was aborted") // by a crash, if Attempt is above the limit
 	if delivery.Attempt <= d.retry.Attempts {
 		cause = d.post(ctx, delivery.Notification)
 	}
-	// How it went is worth knowing also where ctx is done by now.
+	// Store the result even if ctx is done.
 	settling, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	var err error
@@ -118,7 +117,7 @@ func (d *Deliverer) deliver(ctx context.Context, delivery store.Delivery) {
 		d.attempts.WithLabelValues("delivered").Inc()
 		log.Debug("notification delivered")
 		err = d.store.Delivered(settling, delivery)
-	case ctx.Err() != nil: // it was us who ended the attempt
+	case ctx.Err() != nil: // the stop of this replica ended the attempt
 		err = d.store.Release(settling, delivery)
 	case errors.Is(cause, errGone) || delivery.Attempt >= d.retry.Attempts:
 		d.attempts.WithLabelValues("gave_up").Inc()
@@ -134,18 +133,18 @@ func (d *Deliverer) deliver(ctx context.Context, delivery store.Delivery) {
 		err = d.store.Retry(settling, delivery, wait, cause.Error())
 	}
 	if err != nil {
-		log.Warn("how a delivery went could not be taken down: it is made again", "cause", err)
+		log.Warn("storing the result of a delivery failed: it is delivered again", "cause", err)
 	}
 }
 
-// Watch keeps the metric of what is pending right until ctx is done. While the
-// database is away it stays as it was.
+// Watch updates the gauge of pending deliveries until ctx is done. While the database is unavailable it keeps
+// its value.
 func (d *Deliverer) Watch(ctx context.Context) {
 	background.Every(ctx, watchInterval, func() {
 		if count, err := d.store.PendingDeliveries(ctx); err == nil {
 			d.pending.Set(float64(count))
 		} else if ctx.Err() == nil {
-			d.log.Debug("deliveries could not be counted", "cause", err)
+			d.log.Debug("counting deliveries failed", "cause", err)
 		}
 	})
 }

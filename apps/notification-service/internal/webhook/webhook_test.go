@@ -39,13 +39,13 @@ const (
 	theSecret = "a secret of a test; 32 bytes long.," + "the secret before it; 32 bytes too."
 )
 
-// receiver notes every attempt and answers each with the next of its statuses,
-// then always with the last; 0 is no answer at all.
+// receiver records every attempt and responds with the next of its statuses, finally with the last one; 0 means no
+// response.
 type receiver struct {
 	t *testing.T
 	*httptest.Server
 
-	retryAfter string // header of every answer
+	retryAfter string // header of every response
 
 	mu       sync.Mutex
 	statuses []int
@@ -93,13 +93,13 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	w.WriteHeader(status)
 }
 
-// verify does what the specification tells a receiver to.
+// verify verifies a request as the specification requires.
 func (r *receiver) verify(h http.Header, body string) {
 	seconds, err := strconv.ParseInt(h.Get("webhook-timestamp"), 10, 64)
 	if age := time.Since(time.Unix(seconds, 0)); err != nil || age < -time.Minute || age > time.Minute {
 		r.t.Errorf("webhook-timestamp is %q", h.Get("webhook-timestamp"))
 	}
-	// A receiver knows one of the secrets.
+	// A receiver has only one of the secrets.
 	for _, secret := range strings.Split(theSecret, ",") {
 		mac := hmac.New(sha256.New, []byte(secret))
 		mac.Write([]byte(strings.Join([]string{h.Get("webhook-id"), h.Get("webhook-timestamp"), body}, ".")))
@@ -225,7 +225,7 @@ func TestDeliveries(t *testing.T) {
 	o := newOutbox(t)
 	quick := Retry{Backoff: backoff.Policy{Base: 100 * time.Millisecond, Max: time.Second}, Attempts: 4}
 
-	t.Run("the receiver gets the notification, and for whom it is", func(t *testing.T) {
+	t.Run("the receiver gets the notification and its user", func(t *testing.T) {
 		to := newReceiver(t, http.StatusNoContent)
 		n := o.add()
 		defer o.run(to, quick)()
@@ -247,7 +247,7 @@ func TestDeliveries(t *testing.T) {
 		}
 	})
 
-	t.Run("what fails is tried again, later each time, in the same words", func(t *testing.T) {
+	t.Run("a failed delivery is retried with growing delays and the same body", func(t *testing.T) {
 		to := newReceiver(t, 500, 302, 404, 200)
 		n := o.add()
 		defer o.run(to, quick)()
@@ -262,14 +262,14 @@ func TestDeliveries(t *testing.T) {
 			if again.id != seen[0].id || again.body != seen[0].body || again.path != seen[0].path {
 				t.Errorf("attempt %d is another: %+v", i+2, again)
 			}
-			// The wait is at least the half of what has doubled.
+			// The delay is at least half of the doubled delay.
 			if least := quick.Backoff.Base << i / 2; again.at.Sub(seen[i].at) < least {
 				t.Errorf("attempt %d came after %s, want at least %s", i+2, again.at.Sub(seen[i].at), least)
 			}
 		}
 	})
 
-	t.Run("waits grow, as the database says when the next is due", func(t *testing.T) {
+	t.Run("delays grow, according to the due time in the database", func(t *testing.T) {
 		to := newReceiver(t, 500)
 		n := o.add()
 		slow := Retry{Backoff: backoff.Policy{Base: time.Hour, Max: 4 * time.Hour}, Attempts: 12}
@@ -288,7 +288,7 @@ func TestDeliveries(t *testing.T) {
 		}
 	})
 
-	t.Run("after the last attempt it gives up", func(t *testing.T) {
+	t.Run("a delivery is given up after the last attempt", func(t *testing.T) {
 		to := newReceiver(t, 503)
 		n := o.add()
 		defer o.run(to, quick)()
@@ -298,7 +298,7 @@ func TestDeliveries(t *testing.T) {
 		}
 	})
 
-	t.Run("it comes again no sooner than Retry-After says", func(t *testing.T) {
+	t.Run("a retry waits for Retry-After", func(t *testing.T) {
 		to := newReceiver(t, http.StatusTooManyRequests, 200)
 		to.retryAfter = "2"
 		n := o.add()
@@ -309,7 +309,7 @@ func TestDeliveries(t *testing.T) {
 		}
 	})
 
-	t.Run("410 Gone ends it at once", func(t *testing.T) {
+	t.Run("410 Gone ends the delivery", func(t *testing.T) {
 		to := newReceiver(t, http.StatusGone)
 		n := o.add()
 		defer o.run(to, quick)()
@@ -318,7 +318,7 @@ func TestDeliveries(t *testing.T) {
 		}
 	})
 
-	t.Run("attempts that a crash cut off count", func(t *testing.T) {
+	t.Run("attempts that a crash aborted count", func(t *testing.T) {
 		to := newReceiver(t, http.StatusOK)
 		n := o.add()
 		if _, err := o.pool.Exec(t.Context(), "UPDATE webhook_deliveries SET attempts = 4 WHERE notification_id = $1", n.ID); err != nil {
@@ -330,7 +330,7 @@ func TestDeliveries(t *testing.T) {
 		}
 	})
 
-	t.Run("one that stops gives back what it has in hand, uncounted", func(t *testing.T) {
+	t.Run("a stopping deliverer releases its deliveries without counting the attempt", func(t *testing.T) {
 		to := newReceiver(t, 0, 200)
 		n := o.add()
 		stop := o.run(to, quick)
@@ -348,7 +348,7 @@ func TestDeliveries(t *testing.T) {
 		o.eventually(n.ID, "delivered", delivered)
 	})
 
-	t.Run("several replicas deliver each once", func(t *testing.T) {
+	t.Run("several replicas deliver each notification once", func(t *testing.T) {
 		to := newReceiver(t, http.StatusOK)
 		var ids []uuid.UUID
 		for range 60 {
@@ -388,7 +388,7 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
-func TestBothVariablesOrNeither(t *testing.T) {
+func TestReadConfig(t *testing.T) {
 	long := strings.Repeat("s", minSecretBytes)
 	for _, c := range []struct {
 		name, url, secret string
@@ -418,7 +418,7 @@ func TestBothVariablesOrNeither(t *testing.T) {
 	}
 }
 
-// However long a receiver asks to wait, the wait is neither negative nor longer than the bound.
+// The delay is never negative and never above the limit, whatever Retry-After is.
 func FuzzRetryAfter(f *testing.F) {
 	for _, seed := range []string{"", "0", "-1", "7", "99999999999999999999", "9223372036854775807", "Fri, 31 Dec 1999 23:59:59 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "1.5"} {
 		f.Add(seed)

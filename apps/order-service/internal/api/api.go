@@ -23,25 +23,25 @@ import (
 // API handles the requests.
 type API struct{ orders *store.Orders }
 
-// New returns the API on these orders.
+// New returns the API of orders.
 func New(orders *store.Orders) *API { return &API{orders: orders} }
 
 // Register adds the routes to router.
 func (a *API) Register(router chi.Router, errs *problem.Mapper) {
 	router.Group(func(r chi.Router) {
 		r.Use(httpserver.Deadline)
-		r.Post("/orders", errs.Handle(identity.Signed(a.create)))
-		r.Get("/orders", errs.Handle(identity.Signed(a.list)))
-		r.Get("/orders/{id}", errs.Handle(identity.Signed(a.get)))
+		r.Post("/orders", errs.Handle(identity.RequireUser(a.create)))
+		r.Get("/orders", errs.Handle(identity.RequireUser(a.list)))
+		r.Get("/orders/{id}", errs.Handle(identity.RequireUser(a.get)))
 		for _, m := range order.Moves() {
-			r.Post("/orders/{id}/"+string(m), errs.Handle(identity.Signed(a.move(m))))
+			r.Post("/orders/{id}/"+string(m), errs.Handle(identity.RequireUser(a.move(m))))
 		}
 	})
 }
 
-// create answers a request that comes again with the same key as it did at
-// first. A request that isn't valid leaves its key unused.
-func (a *API) create(w http.ResponseWriter, r *http.Request, user identity.Someone) error {
+// create repeats the first response for a request with a known Idempotency-Key. An invalid request doesn't
+// use up its key.
+func (a *API) create(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
 	key, err := idempotencyKey(r.Header)
 	if err != nil {
 		return err
@@ -62,25 +62,25 @@ func (a *API) create(w http.ResponseWriter, r *http.Request, user identity.Someo
 	if err != nil {
 		return fmt.Errorf("encoding an order: %w", err)
 	}
-	answer, replayed, err := a.orders.Create(r.Context(), o, store.Request{Key: key, Hash: hash},
-		store.Answer{Status: http.StatusCreated, Body: body, OrderID: o.ID})
+	response, replayed, err := a.orders.Create(r.Context(), o, store.Request{Key: key, Hash: hash},
+		store.Response{Status: http.StatusCreated, Body: body, OrderID: o.ID})
 	if err != nil {
 		return err
 	}
 	if replayed {
 		w.Header().Set("Idempotency-Replayed", "true")
 	}
-	etag.Set(w, o.Version) // that of the answer, also where it was given before: its order was new then
-	w.Header().Set("Location", "/orders/"+answer.OrderID.String())
-	return httpjson.Write(w, answer.Status, json.RawMessage(answer.Body))
+	etag.Set(w, o.Version) // a replayed response also contains the order when it was new
+	w.Header().Set("Location", "/orders/"+response.OrderID.String())
+	return httpjson.Write(w, response.Status, json.RawMessage(response.Body))
 }
 
 type list struct {
 	Orders []order.Order `json:"orders"`
-	Next   *uuid.UUID    `json:"next,omitempty"` // give it as after to get the next page; none: this was the last
+	Next   *uuid.UUID    `json:"next,omitempty"` // the value of after for the next page; absent on the last page
 }
 
-func (a *API) list(w http.ResponseWriter, r *http.Request, user identity.Someone) error {
+func (a *API) list(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
 	owner, err := ownerOf(r.URL.Query(), user)
 	if err != nil {
 		return err
@@ -94,12 +94,12 @@ func (a *API) list(w http.ResponseWriter, r *http.Request, user identity.Someone
 	return httpjson.Write(w, http.StatusOK, list{orders, next})
 }
 
-func (a *API) get(w http.ResponseWriter, r *http.Request, user identity.Someone) error {
+func (a *API) get(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
 	id, err := pathID(r)
 	if err != nil {
 		return err
 	}
-	found, err := a.orders.Get(r.Context(), id, user.Reach())
+	found, err := a.orders.Get(r.Context(), id, user.Scope())
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (a *API) get(w http.ResponseWriter, r *http.Request, user identity.Someone)
 }
 
 func (a *API) move(m order.Move) identity.Handler {
-	return func(w http.ResponseWriter, r *http.Request, user identity.Someone) error {
+	return func(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
 		if !m.May(user.Role) {
 			return problem.New(problem.Forbidden, "Only an admin may do this.", nil)
 		}
@@ -122,7 +122,7 @@ func (a *API) move(m order.Move) identity.Handler {
 		if err != nil {
 			return err
 		}
-		moved, err := a.orders.Move(r.Context(), id, user.Reach(), versions, m, time.Now())
+		moved, err := a.orders.Move(r.Context(), id, user.Scope(), versions, m, time.Now())
 		if err != nil {
 			return err
 		}

@@ -17,21 +17,21 @@ const maxKeyBytes = 255
 
 var visible = regexp.MustCompile("^[!-~]+$")
 
-// idempotencyKey reads the one header that must be there.
+// idempotencyKey returns the required header Idempotency-Key.
 func idempotencyKey(h http.Header) (string, error) {
 	values := h.Values("Idempotency-Key")
 	if len(values) != 1 || len(values[0]) > maxKeyBytes || !visible.MatchString(values[0]) {
 		return "", problem.New(problem.Malformed,
-			"The header Idempotency-Key must be there once, with 1 to 255 visible ASCII characters.", nil)
+			"Exactly one Idempotency-Key header with 1 to 255 visible ASCII characters is required.", nil)
 	}
 	return values[0], nil
 }
 
-// ownerOf returns whose orders a query asks for; uuid.Nil: everybody's.
-func ownerOf(query url.Values, user identity.Someone) (uuid.UUID, error) {
+// ownerOf returns the user whose orders a query lists; uuid.Nil means all users.
+func ownerOf(query url.Values, user identity.Principal) (uuid.UUID, error) {
 	raw := query.Get("user_id")
 	if raw == "" {
-		return user.Reach(), nil
+		return user.Scope(), nil
 	}
 	id, ok := resourceid.Parse(raw)
 	if !ok || id == uuid.Nil {

@@ -30,9 +30,9 @@ func TestTwoIdempotencyKeysAreRefused(t *testing.T) {
 	}
 }
 
-// Whatever a query says, a user gets no orders but their own, and an admin those of one user or of all.
+// For any query, a user gets only their own orders, and an admin those of one user or of all.
 func FuzzOwnerOf(f *testing.F) {
-	me := identity.Someone{ID: uuid.MustParse("0190f3a0-0000-7000-8000-000000000001"), Role: identity.User}
+	me := identity.Principal{ID: uuid.MustParse("0190f3a0-0000-7000-8000-000000000001"), Role: identity.User}
 	for _, seed := range []string{"", "user_id=", "user_id=" + me.ID.String(), "user_id=0190f3a0-0000-7000-8000-000000000002", "user_id=00000000-0000-0000-0000-000000000000", "user_id=x",
 		"user_id=0190F3A0-0000-7000-8000-000000000001", "user_id=" + me.ID.String() + "&user_id=x", "%zz"} {
 		f.Add(seed)
@@ -42,7 +42,7 @@ func FuzzOwnerOf(f *testing.F) {
 		if owner, err := ownerOf(query, me); err == nil && owner != me.ID {
 			t.Errorf("%q lists the orders of %s", raw, owner)
 		}
-		admin := identity.Someone{ID: me.ID, Role: identity.Admin}
+		admin := identity.Principal{ID: me.ID, Role: identity.Admin}
 		if owner, err := ownerOf(query, admin); err == nil && (owner == uuid.Nil) != (query.Get("user_id") == "") {
 			t.Errorf("%q lists the orders of %s for an admin", raw, owner)
 		}

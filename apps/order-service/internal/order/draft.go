@@ -18,25 +18,24 @@ const (
 
 var sku = regexp.MustCompile("^[A-Za-z0-9._-]+$")
 
-// Draft is an order to be.
+// Draft is an order to create.
 //
-// A field that is added here must be left out of the JSON where it is unset
-// (omitempty): else a Draft that was hashed before wouldn't be known again.
+// A new field must be omitted from the JSON if it is unset (omitempty), so that the hash of an older Draft
+// stays the same.
 type Draft struct {
 	Currency string      `json:"currency"`
 	Items    []DraftItem `json:"items"`
 }
 
-// DraftItem is one line of it. A price that is missing is told from one of
-// zero: nothing is given away by a field left out.
+// DraftItem is a line of a Draft. UnitPrice is a pointer, so that a missing price isn't taken for zero.
 type DraftItem struct {
 	SKU       string `json:"sku"`
 	Quantity  int64  `json:"quantity"`
 	UnitPrice *int64 `json:"unit_price"`
 }
 
-// Hash is the same for all bodies that decode to the same draft, however they
-// are spaced or ordered: it is taken of the draft, not of the bytes received.
+// Hash returns the SHA-256 hash of the draft. It is the same for all bodies that decode to the same draft,
+// independent of spaces and order.
 func (d Draft) Hash() ([]byte, error) {
 	normalised, err := json.Marshal(d)
 	if err != nil {
@@ -46,7 +45,7 @@ func (d Draft) Hash() ([]byte, error) {
 	return sum[:], nil
 }
 
-// Validate lists every fault of d in one error.
+// Validate returns one error with all faults of d.
 func (d Draft) Validate() error {
 	var f faults
 	if !isCurrency(d.Currency) {
@@ -69,14 +68,14 @@ type faults struct{ problem.Faults }
 func (f *faults) items(d Draft) {
 	if n := len(d.Items); n < 1 || n > maxItems {
 		f.Add("/items", "Must have 1 to 100 items.")
-		return // too many would be too many faults, too
+		return // don't report the faults of too many items
 	}
 	before := len(f.Faults)
 	for i, item := range d.Items {
 		f.item(fmt.Sprintf("/items/%d", i), item)
 	}
 	if len(f.Faults) > before {
-		return // there is no total of what is no item
+		return // invalid items have no total
 	}
 	if _, err := Total(d.items()); err != nil {
 		f.Add("/items", "The total must be at most 1000000000000000 minor units.")
@@ -85,7 +84,7 @@ func (f *faults) items(d Draft) {
 
 func (f *faults) item(pointer string, item DraftItem) {
 	if len(item.SKU) > maxSKUBytes || !sku.MatchString(item.SKU) {
-		f.Add(pointer+"/sku", "Must have 1 to 64 letters, digits, dots, underscores or hyphens, of ASCII.")
+		f.Add(pointer+"/sku", "Must have 1 to 64 letters, digits, dots, underscores or hyphens of ASCII.")
 	}
 	if item.Quantity < 1 || item.Quantity > maxQuantity {
 		f.Add(pointer+"/quantity", "Must be a whole number from 1 to 10000.")

@@ -6,28 +6,25 @@ import (
 	"strings"
 )
 
-// MaxTotal bounds the total of an order, in minor units. It is below 2^53, so
-// that clients which read numbers as floats, as JavaScript does, read it exactly.
+// MaxTotal limits the total of an order, in minor units. It is below 2^53, so that clients that decode
+// numbers as floats, such as JavaScript, read it exactly.
 const MaxTotal int64 = 1e15
 
-// errTotal is what is wrong with items whose sum can't be told or is too large.
-var errTotal = errors.New("the total is above 1e15 minor units")
-
-// Total sums items. It fails where the sum is above MaxTotal, however large the
-// numbers are, or where one of them is below zero.
+// Total returns the sum of items. It fails if the sum is above MaxTotal or overflows, or if a number is
+// negative.
 func Total(items []Item) (int64, error) {
 	var total int64
 	for _, item := range items {
 		line, ok := multiply(item.Quantity, item.UnitPrice)
 		if !ok || line > MaxTotal-total {
-			return 0, errTotal
+			return 0, errors.New("the total is above 1e15 minor units")
 		}
 		total += line
 	}
 	return total, nil
 }
 
-// multiply multiplies two numbers from zero on, or says that it can't.
+// multiply multiplies two numbers. It returns false if one is negative or the product overflows.
 func multiply(a, b int64) (product int64, ok bool) {
 	if a < 0 || b < 0 || a != 0 && b > math.MaxInt64/a {
 		return 0, false
@@ -35,8 +32,8 @@ func multiply(a, b int64) (product int64, ok bool) {
 	return a * b, true
 }
 
-// currencies are the active codes of ISO 4217, list one, as of January 2026,
-// without those that no price is given in (metals, tests, units of account).
+// currencies are the active codes of ISO 4217, list one, as of January 2026, without those that have no
+// prices (metals, tests, units of account).
 const currencies = "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BOV BRL BSD BTN BWP BYN BZD " +
 	"CAD CDF CHE CHF CHW CLF CLP CNY COP COU CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP " +
 	"GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP " +
@@ -44,8 +41,8 @@ const currencies = "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD 
 	"PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT " +
 	"TND TOP TRY TTD TWD TZS UAH UGX USD USN UYI UYU UYW UZS VED VES VND VUV WST XAF XCD XCG XOF XPF YER ZAR ZMW ZWG"
 
-// isCurrency reports whether code is one of currencies. With the length fixed
-// and spaces out, what is found can only be a whole word.
+// isCurrency reports whether code is one of currencies. With three characters and no space it can only match
+// a whole code.
 func isCurrency(code string) bool {
 	return len(code) == 3 && !strings.Contains(code, " ") && strings.Contains(currencies, code)
 }

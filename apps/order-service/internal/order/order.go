@@ -1,4 +1,4 @@
-// Package order says what an order is, what makes one valid and how it may change.
+// Package order defines orders, validates them and changes their status.
 package order
 
 import (
@@ -9,10 +9,10 @@ import (
 	"platform.example/apps/internal/event"
 )
 
-// Status is how far an order has come.
+// Status is the status of an order.
 type Status string
 
-// The statuses there are. The last two are final.
+// The statuses. The last two are final.
 const (
 	Pending   Status = "pending"
 	Paid      Status = "paid"
@@ -21,9 +21,9 @@ const (
 	Cancelled Status = "cancelled"
 )
 
-// Order is an order as its owner may see it.
+// Order is an order as its owner sees it.
 type Order struct {
-	ID        uuid.UUID `json:"id"` // version 7: ordered by creation, which is what lists page by
+	ID        uuid.UUID `json:"id"` // version 7, ordered by creation: the sort key of lists
 	UserID    uuid.UUID `json:"user_id"`
 	Status    Status    `json:"status"`
 	Currency  string    `json:"currency"` // ISO 4217
@@ -31,7 +31,7 @@ type Order struct {
 	Items     []Item    `json:"items"`
 	CreatedAt time.Time `json:"created_at"`
 	UpdatedAt time.Time `json:"updated_at"`
-	Version   int64     `json:"version"` // 1 at first, one more with every change
+	Version   int64     `json:"version"` // starts at 1, grows by one with every change
 }
 
 // Item is one line of an order.
@@ -41,7 +41,7 @@ type Item struct {
 	UnitPrice int64  `json:"unit_price"` // minor units of the order's currency
 }
 
-// New returns the order that d, which is valid, makes for a user.
+// New returns a pending order of a user from a valid draft.
 func New(userID uuid.UUID, d Draft, now time.Time) (Order, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -59,14 +59,13 @@ func New(userID uuid.UUID, d Draft, now time.Time) (Order, error) {
 	}, nil
 }
 
-// Told is what an event says of o.
-func (o Order) Told() event.Order {
+// EventData returns the data of an event about o.
+func (o Order) EventData() event.Order {
 	return event.Order{
 		ID: o.ID, UserID: o.UserID, Status: string(o.Status),
 		Total: o.Total, Currency: o.Currency, Version: o.Version,
 	}
 }
 
-// stored is t as the database gives it back, so that an order reads the same
-// before and after: in microseconds.
+// stored returns t as Postgres stores it, in microseconds, so that an order is the same before and after.
 func stored(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }

@@ -9,10 +9,10 @@ import (
 	"platform.example/apps/internal/problem"
 )
 
-// Move is what somebody wants to be done with an order.
+// Move is an action on an order.
 type Move string
 
-// The moves there are.
+// The moves.
 const (
 	Pay     Move = "pay"
 	Ship    Move = "ship"
@@ -20,30 +20,30 @@ const (
 	Cancel  Move = "cancel"
 )
 
-// Moves returns all of them.
+// Moves returns all moves.
 func Moves() []Move { return []Move{Pay, Ship, Deliver, Cancel} }
 
-// May reports whether role may make the move: users only cancel, and only what
-// is their own, which is for the caller to see to.
+// May reports whether role may make the move. Users may only cancel; the caller checks that the order is
+// theirs.
 func (m Move) May(role identity.Role) bool { return m == Cancel || role == identity.Admin }
 
-// Transition is one way for an order to change.
-type Transition struct {
+// transition is one change of the status of an order.
+type transition struct {
 	From  Status
 	Move  Move
 	To    Status
-	Event event.Type // "": nothing changes and nothing is told
+	Event event.Type // "" means no change and no event
 }
 
-// transitions are the state machine: what isn't here is illegal.
-func transitions() []Transition {
-	return []Transition{
+// transitions returns the state machine. Every other move is refused.
+func transitions() []transition {
+	return []transition{
 		{Pending, Pay, Paid, event.OrderPaid},
 		{Paid, Ship, Shipped, event.OrderShipped},
 		{Shipped, Deliver, Delivered, event.OrderDelivered},
 		{Pending, Cancel, Cancelled, event.OrderCancelled},
 		{Paid, Cancel, Cancelled, event.OrderCancelled},
-		// So that a client may repeat what it heard no answer to.
+		// A client may repeat a move after a lost response.
 		{Paid, Pay, Paid, ""},
 		{Shipped, Ship, Shipped, ""},
 		{Delivered, Deliver, Delivered, ""},
@@ -51,9 +51,8 @@ func transitions() []Transition {
 	}
 }
 
-// Apply returns the order after a move and the type of the event that tells of
-// it, "" where the move changes nothing. It fails with problem.Conflict where
-// the order's status doesn't allow the move.
+// Apply returns the order after a move and the type of its event, or "" if the move changes nothing. It fails
+// with problem.Conflict if the order's status doesn't allow the move.
 func (o Order) Apply(m Move, now time.Time) (Order, event.Type, error) {
 	for _, t := range transitions() {
 		if t.From != o.Status || t.Move != m {

@@ -14,9 +14,8 @@ import (
 	"platform.example/apps/internal/problem"
 )
 
-// The state machine once more, as people would tell it: whatever walk an order
-// is sent on, it must follow this and nothing else.
-func legal(from Status, m Move) (to Status, told event.Type, ok bool) {
+// legal is a second, independent definition of the state machine.
+func legal(from Status, m Move) (to Status, published event.Type, ok bool) {
 	switch {
 	case from == Pending && m == Pay:
 		return Paid, event.OrderPaid, true
@@ -42,30 +41,30 @@ func TestOrdersFollowTheStateMachineOnEveryWalk(t *testing.T) {
 			m := moves[random.IntN(len(moves))]
 			now = now.Add(time.Second)
 			before := o
-			after, told, err := o.Apply(m, now)
-			to, wantTold, ok := legal(before.Status, m)
+			after, published, err := o.Apply(m, now)
+			to, wantEvent, ok := legal(before.Status, m)
 			if !reflect.DeepEqual(o, before) {
 				t.Fatalf("seed %d: %s changed the order in place", seed, m)
 			}
 			want := before
 			switch {
 			case !ok:
-				if failed, is := errors.AsType[*problem.Error](err); !is || failed.Code != problem.Conflict || told != "" {
-					t.Fatalf("seed %d: %s of %s: got %v and event %q, want a conflict and none", seed, m, before.Status, err, told)
+				if failed, is := errors.AsType[*problem.Error](err); !is || failed.Code != problem.Conflict || published != "" {
+					t.Fatalf("seed %d: %s of %s: got %v and event %q, want a conflict and none", seed, m, before.Status, err, published)
 				}
 				continue
-			case wantTold != "":
+			case wantEvent != "":
 				want.Status, want.UpdatedAt, want.Version = to, now, before.Version+1
 			}
-			if err != nil || told != wantTold || !reflect.DeepEqual(after, want) {
-				t.Fatalf("seed %d: %s of %s: got %+v, %q, %v; want %+v, %q", seed, m, before.Status, after, told, err, want, wantTold)
+			if err != nil || published != wantEvent || !reflect.DeepEqual(after, want) {
+				t.Fatalf("seed %d: %s of %s: got %+v, %q, %v; want %+v, %q", seed, m, before.Status, after, published, err, want, wantEvent)
 			}
 			o = after
 		}
 	}
 }
 
-func TestEveryStatusCanBeReachedAndTheFinalOnesNotLeft(t *testing.T) {
+func TestEveryStatusIsReachableAndFinalOnesAreFinal(t *testing.T) {
 	reached := map[Status]bool{Pending: true}
 	for range transitions() {
 		for _, transition := range transitions() {
@@ -82,7 +81,7 @@ func TestEveryStatusCanBeReachedAndTheFinalOnesNotLeft(t *testing.T) {
 	}
 }
 
-func TestUsersOnlyCancel(t *testing.T) {
+func TestUsersMayOnlyCancel(t *testing.T) {
 	for _, m := range Moves() {
 		if got, want := m.May(identity.User), m == Cancel; got != want {
 			t.Errorf("%s by a user: got %t, want %t", m, got, want)

@@ -17,79 +17,78 @@ import (
 )
 
 const (
-	// keptFor is how long an idempotency key and the id of a deleted user are kept: twice the 24 h that
-	// clients are promised.
+	// keptFor is how long an idempotency key and the id of a deleted user are kept: twice the 24 h promised
+	// to clients.
 	keptFor = 48 * time.Hour
-	// claimAttempts is for keys that expire between two statements.
+	// claimAttempts is the number of tries, for keys that expire between two statements.
 	claimAttempts = 3
-	// userLock is the key of an advisory lock on the user $1. Transactions that create orders share it; the deletion takes it exclusively.
+	// userLock is the advisory lock of the user $1. Transactions that create orders share it; the deletion of
+	// the user takes it exclusively.
 	userLock = "hashtextextended($1::uuid::text, 0)"
 )
 
-// Request is what tells a request that is made again from another: its key,
-// which is the user's own, and the hash of what it asks for.
+// Request identifies a request: the user's key, and the hash of its content.
 type Request struct {
 	Key  string
 	Hash []byte
 }
 
-// Answer is what a request was answered.
-type Answer struct {
+// Response is the response to a request.
+type Response struct {
 	Status  int
 	Body    []byte
 	OrderID uuid.UUID
 }
 
-// Create adds an order that a request asks for and is to be answered so. Where
-// the request has been made before, nothing is added and the answer is the one
-// of then (replayed); it fails with problem.Invalid where the key was used for
-// something else, and with problem.Unauthenticated where the user is
-// deleted. Of any number at once, one adds and the others wait for it.
-func (s *Orders) Create(ctx context.Context, o order.Order, request Request, first Answer) (answer Answer, replayed bool, err error) {
+// Create adds an order and stores the response to its request. If the request was made before, Create adds
+// nothing and returns the first response and true. It fails with problem.Invalid if the key was used for
+// another content, and with problem.Unauthenticated if the user is deleted. Of concurrent requests with one
+// key, one adds the order and the others wait for it.
+func (s *Orders) Create(ctx context.Context, o order.Order, request Request, first Response) (response Response, replayed bool, err error) {
 	err = pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
-		answer, replayed, err = claim(ctx, tx, o.UserID, request, first)
+		response, replayed, err = claim(ctx, tx, o.UserID, request, first)
 		if err != nil || replayed {
 			return err
 		}
 		return insert(ctx, tx, o)
 	})
 	if err != nil {
-		return Answer{}, false, failure("creating an order", err)
+		return Response{}, false, failure("creating an order", err)
 	}
 	if !replayed {
 		s.changed()
 	}
-	return answer, replayed, nil
+	return response, replayed, nil
 }
 
-// claim takes the key for this transaction, or returns what its first user was
-// answered. While another transaction is about to take it, Postgres waits.
-func claim(ctx context.Context, tx pgx.Tx, user uuid.UUID, request Request, first Answer) (answer Answer, replayed bool, err error) {
+// claim stores the key in this transaction, or returns the response of its first request. While another
+// transaction inserts the key, Postgres waits.
+func claim(ctx context.Context, tx pgx.Tx, user uuid.UUID, request Request, first Response) (response Response, replayed bool, err error) {
 	for range claimAttempts {
-		taken, err := tx.Exec(ctx, `INSERT INTO idempotency_keys (user_id, key, request_hash, status, response, order_id)
+		inserted, err := tx.Exec(ctx, `INSERT INTO idempotency_keys (user_id, key, request_hash, status, response, order_id)
 			VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING`,
 			user, request.Key, request.Hash, first.Status, first.Body, first.OrderID)
 		if err != nil {
-			return Answer{}, false, err
+			return Response{}, false, err
 		}
-		if taken.RowsAffected() == 1 {
+		if inserted.RowsAffected() == 1 {
 			return first, false, nil
 		}
 		var hash []byte
-		var known Answer
+		var known Response
 		err = tx.QueryRow(ctx, `SELECT request_hash, status, response, order_id FROM idempotency_keys
 			WHERE user_id = $1 AND key = $2`, user, request.Key).Scan(&hash, &known.Status, &known.Body, &known.OrderID)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 			continue
 		case err != nil:
-			return Answer{}, false, err
+			return Response{}, false, err
 		case !bytes.Equal(hash, request.Hash):
-			return Answer{}, false, problem.New(problem.Invalid, "This Idempotency-Key was used for another order.", nil)
+			return Response{}, false, problem.New(problem.Invalid, "This Idempotency-Key was used for another order.", nil)
 		}
 		return known, true, nil
 	}
-	return Answer{}, false, fmt.Errorf("the key was there and was not, %d times", claimAttempts)
+	return Response{}, false, fmt.Errorf("the key was alternately present and absent, %d times", claimAttempts)
 }
 
 func insert(ctx context.Context, tx pgx.Tx, o order.Order) error {
@@ -113,7 +112,7 @@ func insert(ctx context.Context, tx pgx.Tx, o order.Order) error {
 		SELECT $1, line, sku, quantity, unit_price
 		FROM unnest($2::text[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS items (sku, quantity, unit_price, line)`,
 		o.ID, skus, quantities, prices)
-	if err := Outbox().Add(ctx, &batch, event.OrderCreated, o.CreatedAt, o.ID, o.Told()); err != nil {
+	if err := Outbox().Add(ctx, &batch, event.OrderCreated, o.CreatedAt, o.ID, o.EventData()); err != nil {
 		return err
 	}
 	return tx.SendBatch(ctx, &batch).Close()

@@ -1,4 +1,4 @@
-// Package store keeps orders in Postgres.
+// Package store stores orders in Postgres.
 package store
 
 import (
@@ -20,35 +20,35 @@ import (
 	"platform.example/apps/order-service/internal/order"
 )
 
-// Orders are the orders there are. Each change is committed together with its
-// event. Where a method asks for an owner, uuid.Nil stands for anybody.
+// Orders is the table of orders. Each change is committed together with its event. uuid.Nil as the owner
+// means every user.
 type Orders struct {
 	pool    *pgxpool.Pool
-	changed func() // called after the commit of every change
+	changed func()
 }
 
-// Outbox is where the events of orders are written.
+// Outbox returns the outbox with the events of orders.
 func Outbox() outbox.Outbox {
 	return outbox.Outbox{Service: "order-service", Stream: event.Orders, Table: "outbox", Subject: "order_id", Groups: []string{"notification-service"}}
 }
 
-// New returns the orders in the database of pool.
+// New returns the orders in the database of pool. It calls changed after the commit of every change.
 func New(pool *pgxpool.Pool, changed func()) *Orders { return &Orders{pool: pool, changed: changed} }
 
 const columns = `id, user_id, status, currency, total, created_at, updated_at, version, (
 	SELECT jsonb_agg(jsonb_build_object('sku', sku, 'quantity', quantity, 'unit_price', unit_price) ORDER BY line)
 	FROM order_items WHERE order_id = orders.id)`
 
-// Get returns an order of owner. It fails with problem.NotFound where there is none.
+// Get returns an order of owner. It fails with problem.NotFound if there is none.
 func (s *Orders) Get(ctx context.Context, id, owner uuid.UUID) (order.Order, error) {
 	found, err := one(ctx, s.pool, "SELECT "+columns+" FROM orders WHERE id = $1", id, owner)
 	return found, failure("reading an order", err)
 }
 
-// List returns up to limit orders of owner that were created before the given
-// one (uuid.Max: from the newest), newest first.
+// List returns up to limit orders of owner that were created before the given one (uuid.Max: from the
+// newest), newest first.
 func (s *Orders) List(ctx context.Context, owner, before uuid.UUID, limit int) ([]order.Order, error) {
-	// Two statements, because one for both cases could use only one of the indexes.
+	// Two statements, because a single one could use only one of the indexes.
 	sql, arguments := "SELECT "+columns+" FROM orders WHERE id < $1 ORDER BY id DESC LIMIT $2", []any{before, limit}
 	if owner != uuid.Nil {
 		sql = "SELECT " + columns + " FROM orders WHERE id < $1 AND user_id = $3 ORDER BY id DESC LIMIT $2"
@@ -59,13 +59,12 @@ func (s *Orders) List(ctx context.Context, owner, before uuid.UUID, limit int) (
 	return orders, failure("listing orders", err)
 }
 
-// Move changes an order of owner that has one of the versions (nil: any). It fails
-// with problem.NotFound where there is none, with problem.PreconditionFailed where
-// it has another version, and with problem.Conflict where its status doesn't allow
-// the move. Moves of the same order come one after the other.
+// Move changes an order of owner that has one of the versions (nil: any). It fails with problem.NotFound if
+// there is none, with problem.PreconditionFailed if it has another version, and with problem.Conflict if its
+// status doesn't allow the move. Concurrent moves of an order wait for each other.
 func (s *Orders) Move(ctx context.Context, id, owner uuid.UUID, versions []int64, m order.Move, now time.Time) (order.Order, error) {
 	var moved order.Order
-	var told event.Type
+	var eventType event.Type
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) error {
 		current, err := one(ctx, tx, "SELECT "+columns+" FROM orders WHERE id = $1 FOR UPDATE", id, owner)
 		if err != nil {
@@ -74,13 +73,13 @@ func (s *Orders) Move(ctx context.Context, id, owner uuid.UUID, versions []int64
 		if versions != nil && !slices.Contains(versions, current.Version) {
 			return etag.Failed()
 		}
-		if moved, told, err = current.Apply(m, now); err != nil || told == "" {
+		if moved, eventType, err = current.Apply(m, now); err != nil || eventType == "" {
 			return err
 		}
 		var batch pgx.Batch
 		batch.Queue("UPDATE orders SET status = $2, updated_at = $3, version = $4 WHERE id = $1",
 			moved.ID, moved.Status, moved.UpdatedAt, moved.Version)
-		if err := Outbox().Add(ctx, &batch, told, moved.UpdatedAt, moved.ID, moved.Told()); err != nil {
+		if err := Outbox().Add(ctx, &batch, eventType, moved.UpdatedAt, moved.ID, moved.EventData()); err != nil {
 			return err
 		}
 		return tx.SendBatch(ctx, &batch).Close()
@@ -88,21 +87,21 @@ func (s *Orders) Move(ctx context.Context, id, owner uuid.UUID, versions []int64
 	if err != nil {
 		return order.Order{}, failure("changing an order", err)
 	}
-	if told != "" {
+	if eventType != "" {
 		s.changed()
 	}
 	return moved, nil
 }
 
-// Anonymise takes a deleted user out of their orders, which stay: others need
-// them for their books. It is the effect of event.UserDeleted.
+// Anonymise returns the effect of event.UserDeleted: it removes the user from their orders. The orders stay,
+// because accounting needs them.
 func Anonymise(e event.Event) (consumer.Effect, error) {
 	user, err := event.Data[event.User](e)
 	return func(ctx context.Context, db postgres.Execer) error {
 		// The lock waits for transactions that create orders. Transactions that take it later see the row.
 		if _, err := db.Exec(ctx, `WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock(`+userLock+`))
 			INSERT INTO deleted_users (user_id) SELECT $1 FROM locked ON CONFLICT DO NOTHING`, user.ID); err != nil {
-			return postgres.Failure("remembering a deleted user", err)
+			return postgres.Failure("recording a deleted user", err)
 		}
 		if err := postgres.DeleteInBatches(ctx, db, "deleting the keys of a user", `DELETE FROM idempotency_keys WHERE (user_id, key) IN (
 			SELECT user_id, key FROM idempotency_keys WHERE user_id = $1 LIMIT $2)`, user.ID); err != nil {
@@ -113,7 +112,7 @@ func Anonymise(e event.Event) (consumer.Effect, error) {
 	}, err
 }
 
-// one reads the order that sql selects by its id, as long as it is owner's.
+// one returns the order that sql selects by id. It fails with pgx.ErrNoRows if the order isn't owner's.
 func one(ctx context.Context, from postgres.Querier, sql string, id, owner uuid.UUID) (order.Order, error) {
 	rows, _ := from.Query(ctx, sql, id) // CollectExactlyOneRow returns the error
 	found, err := pgx.CollectExactlyOneRow(rows, scan)

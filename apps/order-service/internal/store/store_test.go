@@ -38,7 +38,7 @@ func newOrders(t *testing.T) *Orders {
 	return New(pool, func() {})
 }
 
-// create has an order of the user created, and returns its id, or that of the first order with the key.
+// create creates an order of the user, and returns its id, or that of the first order with the key.
 func create(t *testing.T, orders *Orders, user uuid.UUID, key string) (id uuid.UUID, replayed bool, err error) {
 	t.Helper()
 	price := int64(5)
@@ -47,13 +47,13 @@ func create(t *testing.T, orders *Orders, user uuid.UUID, key string) (id uuid.U
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer, replayed, err := orders.Create(t.Context(), o, Request{Key: key, Hash: []byte("same")},
-		Answer{Status: http.StatusCreated, Body: []byte("{}"), OrderID: o.ID})
-	return answer.OrderID, replayed, err
+	response, replayed, err := orders.Create(t.Context(), o, Request{Key: key, Hash: []byte("same")},
+		Response{Status: http.StatusCreated, Body: []byte("{}"), OrderID: o.ID})
+	return response.OrderID, replayed, err
 }
 
-// Of orders that are created while their user's deletion is handled, and after it, none names the user.
-func TestNoOrderNamesAUserWhoIsDeletedMeanwhile(t *testing.T) {
+// No order that is created during or after the handling of its user's deletion contains the user.
+func TestConcurrentDeletionOfUserLeavesNoOrderWithTheUser(t *testing.T) {
 	orders := newOrders(t)
 	for range 20 {
 		user := uuid.New()
@@ -95,7 +95,7 @@ func TestNoOrderNamesAUserWhoIsDeletedMeanwhile(t *testing.T) {
 	}
 }
 
-func TestKeysAreForgottenAfterTwoDays(t *testing.T) {
+func TestIdempotencyKeysAreDeletedAfterTwoDays(t *testing.T) {
 	orders := newOrders(t)
 	pool := orders.pool
 
@@ -110,7 +110,7 @@ func TestKeysAreForgottenAfterTwoDays(t *testing.T) {
 	}
 	id, _ := create("young")
 	create("old")
-	// One more than two batches, all of them older than what is kept.
+	// One more than two batches, all older than keptFor.
 	if _, err := pool.Exec(t.Context(), `INSERT INTO idempotency_keys (user_id, key, request_hash, status, response, order_id, created_at)
 		SELECT $1, 'many' || n, '', 201, '', $2, now() - interval '49 h' FROM generate_series(1, $3) AS n`, user, id, 2001); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-// Package api is the HTTP API of user-service, for the services of the platform.
+// Package api is the HTTP API of user-service for other services of the platform.
 package api
 
 import (
@@ -32,14 +32,14 @@ type API struct {
 	log       *audit.Log
 }
 
-// New returns the API on these users.
+// New returns the API of users.
 func New(users *store.Users, c *cache.Users, passwords *password.Hasher, sessions *session.Sessions, log *audit.Log) *API {
 	return &API{users: users, cache: c, passwords: passwords, sessions: sessions, log: log}
 }
 
 // Register adds the routes to router.
 func (a *API) Register(router chi.Router, errs *problem.Mapper) {
-	router.Get("/users/{id}", errs.Handle(own(a.get))) // the cache bounds its time
+	router.Get("/users/{id}", errs.Handle(own(a.get))) // the cache limits its time
 	router.Group(func(r chi.Router) {
 		r.Use(httpserver.Deadline)
 		r.Post("/users", errs.Handle(httpjson.With(a.create)))
@@ -55,7 +55,7 @@ func (a *API) Register(router chi.Router, errs *problem.Mapper) {
 		r.Delete("/users/{id}/sessions/{session}", errs.Handle(own(a.endSessions)))
 		r.Get("/audit", errs.Handle(byAdmin("read the audit log", a.audit)))
 		r.Post("/sessions", errs.Handle(byGateway(httpjson.With(a.signIn))))
-		r.Post("/sessions/external", errs.Handle(byGateway(httpjson.With(a.signInAs))))
+		r.Post("/sessions/external", errs.Handle(byGateway(httpjson.With(a.signInExternal))))
 		r.Post("/sessions/refresh", errs.Handle(byGateway(httpjson.With(a.refresh))))
 		r.Post("/sessions/revoke", errs.Handle(byGateway(httpjson.With(a.revoke))))
 		r.Get("/sessions/revoked", errs.Handle(byGateway(a.revoked)))
@@ -83,7 +83,7 @@ func (a *API) create(w http.ResponseWriter, r *http.Request, draft user.Draft) e
 
 type list struct {
 	Users []user.User `json:"users"`
-	Next  *uuid.UUID  `json:"next,omitempty"` // give it as after to get the next page; none: this was the last
+	Next  *uuid.UUID  `json:"next,omitempty"` // the value of after for the next page; absent on the last page
 }
 
 func (a *API) list(w http.ResponseWriter, r *http.Request) error {
@@ -96,17 +96,17 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 	return httpjson.Write(w, http.StatusOK, list{users, next})
 }
 
-// audit shows admins who did what, the newest first, to one user or to all.
+// audit sends the audit log of one user or of all users to admins, newest first.
 func (a *API) audit(w http.ResponseWriter, r *http.Request) error {
-	of := uuid.Nil
+	userID := uuid.Nil
 	if raw := r.URL.Query().Get("user"); raw != "" {
 		var ok bool
-		if of, ok = resourceid.Parse(raw); !ok {
+		if userID, ok = resourceid.Parse(raw); !ok {
 			return problem.New(problem.Malformed, "user must be the id of a user.", nil)
 		}
 	}
 	entries, next, err := page.Read(r.URL.Query(), uuid.Max, func(e audit.Entry) uuid.UUID { return e.ID }, func(before uuid.UUID, limit int) ([]audit.Entry, error) {
-		return a.log.List(r.Context(), of, before, limit)
+		return a.log.List(r.Context(), userID, before, limit)
 	})
 	if err != nil {
 		return err
@@ -117,7 +117,7 @@ func (a *API) audit(w http.ResponseWriter, r *http.Request) error {
 	}{entries, next})
 }
 
-func (a *API) get(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identity.Someone) error {
+func (a *API) get(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identity.Principal) error {
 	found, version, hit, err := a.cache.Get(r.Context(), id)
 	if hit {
 		w.Header().Set("X-Cache", "hit")
@@ -131,11 +131,11 @@ func (a *API) get(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identi
 		return err
 	}
 	w.Header().Set("Content-Type", "application/json")
-	_, _ = w.Write(found) // a client that left is no fault of ours
+	_, _ = w.Write(found) // fails only if the client has left
 	return nil
 }
 
-func (a *API) update(w http.ResponseWriter, r *http.Request, id uuid.UUID, caller identity.Someone) error {
+func (a *API) update(w http.ResponseWriter, r *http.Request, id uuid.UUID, caller identity.Principal) error {
 	change, err := httpjson.Decode[user.Change](r)
 	if err != nil {
 		return err
@@ -157,7 +157,7 @@ func (a *API) update(w http.ResponseWriter, r *http.Request, id uuid.UUID, calle
 			return err
 		}
 	}
-	updated, err := a.users.Update(r.Context(), id, change, hash, audit.Of(r, audit.UserChanged, change.Named()...))
+	updated, err := a.users.Update(r.Context(), id, change, hash, audit.Of(r, audit.UserChanged, change.FieldNames()...))
 	if err != nil {
 		return err
 	}
@@ -166,12 +166,12 @@ func (a *API) update(w http.ResponseWriter, r *http.Request, id uuid.UUID, calle
 	return httpjson.Write(w, http.StatusOK, updated)
 }
 
-func (a *API) remove(w http.ResponseWriter, r *http.Request, id uuid.UUID, caller identity.Someone) error {
-	given, err := httpjson.Decode[proof](r)
+func (a *API) remove(w http.ResponseWriter, r *http.Request, id uuid.UUID, caller identity.Principal) error {
+	body, err := httpjson.Decode[proof](r)
 	if err != nil {
 		return err
 	}
-	guard, err := a.prove(r, caller, given.CurrentPassword)
+	guard, err := a.prove(r, caller, body.CurrentPassword)
 	if err != nil {
 		return err
 	}
@@ -188,14 +188,15 @@ func (a *API) remove(w http.ResponseWriter, r *http.Request, id uuid.UUID, calle
 
 var errRole = problem.New(problem.Forbidden, "Only an admin may choose a role.", nil)
 
-// proof is the body of a request that only needs one.
+// proof is the body of a request that contains only the caller's password.
 type proof struct {
 	CurrentPassword string `json:"current_password"`
 }
 
-// prove checks the caller's own password: an access token alone, which may be
-// stolen, takes no account over. The guard holds the change to that password.
-func (a *API) prove(r *http.Request, caller identity.Someone, password string) (guard user.Guard, err error) {
+// prove checks the caller's own password: an access token alone, which may be stolen, must not be enough to
+// take an account over. The returned guard requires that the password is still the same when the change is
+// made.
+func (a *API) prove(r *http.Request, caller identity.Principal, password string) (guard user.Guard, err error) {
 	if password == "" || len(password) > user.MaxPasswordBytes {
 		return guard, problem.New(problem.Invalid, "current_password is required: your own password.", nil)
 	}
@@ -210,28 +211,30 @@ func (a *API) prove(r *http.Request, caller identity.Someone, password string) (
 	return user.Guard{Caller: caller.ID, PasswordHash: hash}, err
 }
 
-// refused records a refusal on the account of user, and returns it; uuid.Nil means no known account.
+// refused returns a refusal, and records it for the account of user; uuid.Nil means no known account.
 func (a *API) refused(r *http.Request, action audit.Action, user uuid.UUID, refusal error, details ...string) error {
 	return errors.Join(refusal, a.log.Refused(r.Context(), audit.Of(r, action, details...), user))
 }
 
-// own wraps a handler that takes the user that the path names, and the caller. It rejects a caller who is neither that user nor an admin.
-func own(handle func(http.ResponseWriter, *http.Request, uuid.UUID, identity.Someone) error) func(http.ResponseWriter, *http.Request) error {
-	return identity.Signed(func(w http.ResponseWriter, r *http.Request, caller identity.Someone) error {
+// own returns a handler that calls handle with the user in the path and the caller. It refuses a caller who
+// is neither that user nor an admin.
+func own(handle func(http.ResponseWriter, *http.Request, uuid.UUID, identity.Principal) error) func(http.ResponseWriter, *http.Request) error {
+	return identity.RequireUser(func(w http.ResponseWriter, r *http.Request, caller identity.Principal) error {
 		id, ok := resourceid.Parse(chi.URLParam(r, "id"))
 		if !ok {
 			return problem.New(problem.NotFound, "There is no such user.", nil)
 		}
 		if id != caller.ID && caller.Role != identity.Admin {
-			return problem.New(problem.Forbidden, "You may reach only your own user.", nil)
+			return problem.New(problem.Forbidden, "You may access only your own user.", nil)
 		}
 		return handle(w, r, id, caller)
 	})
 }
 
-// byAdmin refuses all but the requests of admins; what names what they may do.
+// byAdmin returns a handler that refuses callers who are not admins. what completes the sentence "Only an
+// admin may".
 func byAdmin(what string, handle func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
-	return identity.Signed(func(w http.ResponseWriter, r *http.Request, caller identity.Someone) error {
+	return identity.RequireUser(func(w http.ResponseWriter, r *http.Request, caller identity.Principal) error {
 		if caller.Role != identity.Admin {
 			return problem.New(problem.Forbidden, "Only an admin may "+what+".", nil)
 		}
@@ -239,7 +242,7 @@ func byAdmin(what string, handle func(http.ResponseWriter, *http.Request) error)
 	})
 }
 
-// byGateway refuses all but the gateway's own requests.
+// byGateway returns a handler that refuses callers other than the gateway itself.
 func byGateway(handle func(http.ResponseWriter, *http.Request) error) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
 		if identity.From(r).Role != identity.Gateway {

@@ -17,7 +17,7 @@ import (
 	"platform.example/apps/user-service/internal/user"
 )
 
-// revokedPage bounds the revoked sessions of one answer, some 100 KB.
+// revokedPage limits the revoked sessions in one response, about 100 KB.
 const revokedPage = 1000
 
 type credentials struct {
@@ -25,30 +25,30 @@ type credentials struct {
 	Password string     `json:"password"`
 }
 
-// signIn says the same, after the same time, of an unknown user and of a wrong password.
-func (a *API) signIn(w http.ResponseWriter, r *http.Request, given credentials) error {
-	if given.Email == "" || given.Password == "" || len(given.Password) > user.MaxPasswordBytes {
+// signIn sends the same response, after the same time, for an unknown user and for a wrong password.
+func (a *API) signIn(w http.ResponseWriter, r *http.Request, body credentials) error {
+	if body.Email == "" || body.Password == "" || len(body.Password) > user.MaxPasswordBytes {
 		return problem.New(problem.Invalid, "email and password are required; a password has at most 512 bytes.", nil)
 	}
-	known, err := a.users.Credentials(r.Context(), string(given.Email))
+	known, err := a.users.Credentials(r.Context(), string(body.Email))
 	if err != nil {
 		return err
 	}
-	right, err := a.passwords.Verify(r.Context(), given.Password, known.PasswordHash)
+	right, err := a.passwords.Verify(r.Context(), body.Password, known.PasswordHash)
 	if err != nil {
 		return err
 	}
 	if !right {
 		return a.refused(r, audit.SignInRefused, known.ID, problem.New(problem.Unauthenticated, "Email or password is wrong.", nil))
 	}
-	begun, err := a.sessions.Begin(r.Context(), known.ID, known.PasswordHash, audit.Of(r, audit.SessionBegun))
+	created, err := a.sessions.Begin(r.Context(), known.ID, known.PasswordHash, audit.Of(r, audit.SessionBegun))
 	if err != nil {
 		return err
 	}
-	return httpjson.Write(w, http.StatusCreated, begun)
+	return httpjson.Write(w, http.StatusCreated, created)
 }
 
-// claims are those of an ID token that the gateway has verified.
+// claims are the claims of an ID token that the gateway has verified.
 type claims struct {
 	Issuer        string     `json:"iss"`
 	Subject       string     `json:"sub"`
@@ -57,60 +57,61 @@ type claims struct {
 	Name          string     `json:"name"`
 }
 
-// signInAs begins a session of the user whom an identity provider vouches for. Who is new becomes a user without a password. A user
-// who has the email already is not linked: they may have registered somebody else's.
-func (a *API) signInAs(w http.ResponseWriter, r *http.Request, given claims) error {
+// signInExternal starts a session of a user of an identity provider. It creates a new user without a
+// password. It doesn't link an existing user with the same email: that user may have registered an email that
+// isn't theirs.
+func (a *API) signInExternal(w http.ResponseWriter, r *http.Request, body claims) error {
 	const detail = "by an identity provider"
-	if given.Issuer == "" || given.Subject == "" || strings.ContainsRune(given.Subject, 0) {
+	if body.Issuer == "" || body.Subject == "" || strings.ContainsRune(body.Subject, 0) {
 		return problem.New(problem.Invalid, "iss and sub are required.", nil)
 	}
-	known, err := a.users.External(r.Context(), given.Issuer, given.Subject)
+	known, err := a.users.External(r.Context(), body.Issuer, body.Subject)
 	if err != nil {
 		return err
 	}
 	if known.ID == uuid.Nil {
-		draft, ok := user.External(given.Issuer, given.Subject, given.Email, given.Name)
-		if !ok || !given.EmailVerified {
-			return problem.New(problem.Forbidden, "The identity provider has verified no email that a user can have.", nil)
+		draft, ok := user.External(body.Issuer, body.Subject, body.Email, body.Name)
+		if !ok || !body.EmailVerified {
+			return problem.New(problem.Forbidden, "The identity provider has not verified a usable email.", nil)
 		}
-		created, err := a.users.Create(r.Context(), draft, "", audit.Of(r, audit.UserCreated, detail))
-		if known.ID = created.ID; err != nil { // of two at once, one has created the user
-			var again error
-			if known, again = a.users.External(r.Context(), given.Issuer, given.Subject); again != nil || known.ID == uuid.Nil {
+		newUser, err := a.users.Create(r.Context(), draft, "", audit.Of(r, audit.UserCreated, detail))
+		if known.ID = newUser.ID; err != nil { // a concurrent request may have created the user
+			var retryErr error
+			if known, retryErr = a.users.External(r.Context(), body.Issuer, body.Subject); retryErr != nil || known.ID == uuid.Nil {
 				return err
 			}
 		}
 	}
-	begun, err := a.sessions.Begin(r.Context(), known.ID, known.PasswordHash, audit.Of(r, audit.SessionBegun, detail))
+	created, err := a.sessions.Begin(r.Context(), known.ID, known.PasswordHash, audit.Of(r, audit.SessionBegun, detail))
 	if err != nil {
 		return err
 	}
-	return httpjson.Write(w, http.StatusCreated, begun)
+	return httpjson.Write(w, http.StatusCreated, created)
 }
 
 type refreshToken struct {
 	RefreshToken string `json:"refresh_token"`
 }
 
-func (a *API) refresh(w http.ResponseWriter, r *http.Request, given refreshToken) error {
-	next, err := a.sessions.Refresh(r.Context(), given.RefreshToken, audit.Of(r, audit.SessionEnded))
+func (a *API) refresh(w http.ResponseWriter, r *http.Request, body refreshToken) error {
+	next, err := a.sessions.Refresh(r.Context(), body.RefreshToken, audit.Of(r, audit.SessionEnded))
 	if err != nil {
 		return err
 	}
 	return httpjson.Write(w, http.StatusOK, next)
 }
 
-// revoke answers alike whether or not there was a session (RFC 7009, 2.2).
-func (a *API) revoke(w http.ResponseWriter, r *http.Request, given refreshToken) error {
-	if err := a.sessions.Revoke(r.Context(), given.RefreshToken, audit.Of(r, audit.SessionEnded)); err != nil {
+// revoke sends the same response whether or not the session exists (RFC 7009, 2.2).
+func (a *API) revoke(w http.ResponseWriter, r *http.Request, body refreshToken) error {
+	if err := a.sessions.Revoke(r.Context(), body.RefreshToken, audit.Of(r, audit.SessionEnded)); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-// listSessions shows users where they are signed in.
-func (a *API) listSessions(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identity.Someone) error {
+// listSessions sends the open sessions of the user.
+func (a *API) listSessions(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identity.Principal) error {
 	open, err := a.sessions.List(r.Context(), id)
 	if err != nil {
 		return err
@@ -120,8 +121,8 @@ func (a *API) listSessions(w http.ResponseWriter, r *http.Request, id uuid.UUID,
 	}{open})
 }
 
-// endSessions ends the session that the path names, or all of the user's.
-func (a *API) endSessions(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identity.Someone) error {
+// endSessions ends the session in the path, or all sessions of the user.
+func (a *API) endSessions(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identity.Principal) error {
 	one, action := uuid.Nil, audit.SessionsEnded
 	if raw := chi.URLParam(r, "session"); raw != "" {
 		var ok bool
@@ -138,7 +139,7 @@ func (a *API) endSessions(w http.ResponseWriter, r *http.Request, id uuid.UUID, 
 }
 
 func (a *API) revoked(w http.ResponseWriter, r *http.Request) error {
-	after, page := session.Ended{}, 0 // a gateway of the version before asks for all
+	after, page := session.Ended{}, 0 // a gateway of the previous release requests all
 	if raw := r.URL.Query().Get("since"); raw != "" {
 		var err error
 		page = revokedPage
@@ -149,7 +150,7 @@ func (a *API) revoked(w http.ResponseWriter, r *http.Request) error {
 	if raw := r.URL.Query().Get("after"); raw != "" {
 		var ok bool
 		if after.ID, ok = resourceid.Parse(raw); !ok {
-			return problem.New(problem.Malformed, "after must be the session_id of an earlier answer.", nil)
+			return problem.New(problem.Malformed, "after must be the session_id of a previous response.", nil)
 		}
 	}
 	ended, more, err := a.sessions.Revoked(r.Context(), after, page)

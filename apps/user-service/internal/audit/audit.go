@@ -1,4 +1,4 @@
-// Package audit records who did what to an account, from where.
+// Package audit records changes of accounts and refused attempts: who, what, when and from which address.
 package audit
 
 import (
@@ -20,52 +20,53 @@ import (
 )
 
 const (
-	// kept is how long entries are kept, those of deleted users too.
+	// kept is how long entries are kept, including those of deleted users.
 	kept = 365 * 24 * time.Hour
-	// sessionsKept is for entries about sessions, since a client can make many, and for all addresses.
+	// sessionsKept is how long entries about sessions, of which a client can create many, and all addresses
+	// are kept.
 	sessionsKept = 90 * 24 * time.Hour
 )
 
 // refusalsPerHour is the maximum number of refusals per hour, account and action. All unknown accounts count as one.
 const refusalsPerHour = 10
 
-// maxAgentBytes bounds what is kept of a client's User-Agent.
+// maxAgentBytes limits the stored User-Agent of a client.
 const maxAgentBytes = 256
 
-// Action is what was done to an account.
+// Action is the kind of an entry.
 type Action string
 
 // The actions.
 const (
 	UserCreated   Action = "user.created"
-	UserChanged   Action = "user.changed" // the detail names the fields, and the new role, but no other value
+	UserChanged   Action = "user.changed" // the detail contains the fields and a new role, but no other value
 	UserDeleted   Action = "user.deleted"
-	LinkSent      Action = "link.sent" // on demand; the detail names its purpose
+	LinkSent      Action = "link.sent" // on request; the detail contains its purpose
 	SessionBegun  Action = "session.begun"
 	SessionEnded  Action = "session.ended"
-	SessionsEnded Action = "sessions.ended" // all of the user's
+	SessionsEnded Action = "sessions.ended" // all sessions of the user
 
 	SignInRefused   Action = "session.refused"  // a wrong password
 	PasswordRefused Action = "password.refused" // a wrong current password
-	LinkRefused     Action = "link.refused"     // an invalid, used or expired link; the detail names its purpose
+	LinkRefused     Action = "link.refused"     // an invalid, used or expired link; the detail contains its purpose
 )
 
-// Entry is one line of the log.
+// Entry is one entry of the log.
 type Entry struct {
 	ID        uuid.UUID  `json:"id"`
 	At        time.Time  `json:"at"`
 	Actor     *uuid.UUID `json:"actor_id"` // nil: a client that has not signed in, or the operator
 	Action    Action     `json:"action"`
 	Detail    string     `json:"detail,omitempty"`
-	UserID    uuid.UUID  `json:"user_id"` // uuid.Nil: no account is known
+	UserID    uuid.UUID  `json:"user_id"` // uuid.Nil: no known account
 	SessionID *uuid.UUID `json:"session_id,omitempty"`
 	Address   string     `json:"address,omitempty"`    // of the client
-	RequestID string     `json:"request_id,omitempty"` // a client may choose it
+	RequestID string     `json:"request_id,omitempty"` // the client may choose it
 
-	Agent string `json:"-" db:"-"` // the client's User-Agent; only sessions keep it
+	Agent string `json:"-" db:"-"` // the client's User-Agent; only sessions store it
 }
 
-// Of returns the entry of a request. The gateway says whose it is: requests of others do not get here.
+// Of returns the entry of a request. The identity of the caller comes from the gateway.
 func Of(r *http.Request, action Action, details ...string) Entry {
 	e := Entry{
 		Action: action, Detail: strings.Join(details, ", "), RequestID: requestid.From(r.Context()),
@@ -80,18 +81,18 @@ func Of(r *http.Request, action Action, details ...string) Entry {
 	return e
 }
 
-// By returns e as that of a user who has signed in by it.
+// By returns e with user as the actor, for a request by which the user has signed in.
 func (e Entry) By(user uuid.UUID) Entry {
 	e.Actor = &user
 	return e
 }
 
-// Statement returns the part of a statement that records e for the first row of relation, and nothing where there is no row. user
-// and session are expressions for their ids. Its arguments follow n others.
+// Statement returns a part of a statement that records e for the first row of relation, and nothing if there
+// is no row. user and session are SQL expressions for their ids. The arguments of the part follow n others.
 func (e Entry) Statement(relation, user, session string, n int) (sql string, args []any) {
 	id, err := uuid.NewV7()
 	if err != nil {
-		id = uuid.New() // only its place in lists is another then
+		id = uuid.New() // only the position in lists differs
 	}
 	return fmt.Sprintf(`INSERT INTO audit (id, actor_id, action, detail, address, request_id, user_id, session_id)
 		SELECT $%d::uuid, $%d::uuid, $%d, $%d, $%d, $%d, %s, %s::uuid FROM %s LIMIT 1`, n+1, n+2, n+3, n+4, n+5, n+6, user, session, relation),
@@ -104,9 +105,9 @@ type Log struct{ pool *pgxpool.Pool }
 // New returns the log in the database of pool.
 func New(pool *pgxpool.Pool) *Log { return &Log{pool} }
 
-// Refused records the refusal e on the account of user; uuid.Nil means no known account. Of the refusals of an hour it
-// keeps the newest refusalsPerHour, so that clients can't fill the table. It writes the same amount for an account that
-// doesn't exist: response times reveal no account.
+// Refused records the refusal e for the account of user; uuid.Nil means no known account. It keeps the newest
+// refusalsPerHour refusals of an hour, so that clients can't fill the table. It writes the same amount for an
+// unknown account, so that response times reveal no account.
 func (l *Log) Refused(ctx context.Context, e Entry, user uuid.UUID) error {
 	recorded, args := e.Statement("(VALUES (1)) AS once", "$1::uuid", "NULL", 2)
 	_, err := l.pool.Exec(ctx, `WITH superseded AS (DELETE FROM audit WHERE id IN (SELECT id FROM audit
@@ -115,20 +116,20 @@ func (l *Log) Refused(ctx context.Context, e Entry, user uuid.UUID) error {
 	return postgres.Failure("recording a refusal", err)
 }
 
-// List returns up to limit entries before the given one (uuid.Max: from the newest), the newest first; those of one user, or of all
-// (uuid.Nil).
+// List returns up to limit entries before the given one (uuid.Max: from the newest), newest first, of one
+// user, or of all users (uuid.Nil).
 func (l *Log) List(ctx context.Context, user, before uuid.UUID, limit int) ([]Entry, error) {
-	of, args := "", []any{before, limit}
-	if user != uuid.Nil { // a statement of its own, whose plan uses the index of users
-		of, args = "AND user_id = $3", append(args, user)
+	condition, args := "", []any{before, limit}
+	if user != uuid.Nil { // a separate statement, so that its plan uses the index of users
+		condition, args = "AND user_id = $3", append(args, user)
 	}
 	rows, _ := l.pool.Query(ctx, `SELECT id, at, actor_id, action, detail, user_id, session_id, address, request_id FROM audit
-		WHERE id < $1 `+of+` ORDER BY id DESC LIMIT $2`, args...)
+		WHERE id < $1 `+condition+` ORDER BY id DESC LIMIT $2`, args...)
 	entries, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Entry]) // returns the error of the query, too
 	return entries, postgres.Failure("reading the audit log", err)
 }
 
-// Sweep deletes entries that have been kept long enough.
+// Sweep deletes expired entries and addresses.
 func (l *Log) Sweep(ctx context.Context) error {
 	return errors.Join(postgres.DeleteOld(ctx, l.pool, "audit", "id", "at", kept),
 		postgres.DeleteInBatches(ctx, l.pool, "deleting old sessions from the audit log", `DELETE FROM audit WHERE id IN (

@@ -1,14 +1,13 @@
-// Package cache answers who a user is from Redis where it can, else from the
-// database (cache-aside).
+// Package cache reads users from Redis, and from the database if Redis doesn't have them (cache-aside).
 //
-// How stale an answer may be after a write that was answered:
+// How stale a read may be after the response to a write:
 //   - never, on the replica that wrote;
-//   - on others, as long as a read that had begun before the write may take
-//     (loadTimeout, 2 s), and only for those who joined that very read;
-//   - up to ttl (300 s), where Redis could not be reached to be told of the write.
+//   - on other replicas, for the duration of a load that began before the write (loadTimeout, 2 s), and only
+//     for requests that share that load;
+//   - for up to ttl (300 s), if the write could not be reported to Redis.
 //
-// A replica that is killed between the commit and telling Redis leaves what is
-// up to ttl old, of a write that it hasn't answered.
+// If a replica is killed between its commit and the report to Redis, reads may be stale for up to ttl. That
+// write had no response.
 package cache
 
 import (
@@ -34,30 +33,28 @@ import (
 const (
 	ttl       = 300 * time.Second
 	ttlJitter = ttl / 10 // keys written together don't expire together
-	// absentTTL is short: it only has to take the edge off a flood of requests
-	// for what isn't there.
+	// absentTTL is short: it only absorbs bursts of requests for users that don't exist.
 	absentTTL   = 5 * time.Second
-	loadTimeout = 2 * time.Second // fill included
-	// unsureTimeout bounds the wait for a Redis that has just failed.
+	loadTimeout = 2 * time.Second // includes filling the cache
+	// unsureTimeout limits a read from a Redis that has just failed.
 	unsureTimeout = 250 * time.Millisecond
-	// markTTL outlives every load that may have read what was there before the write.
+	// markTTL outlives every load that may have read the user before the write.
 	markTTL = loadTimeout + 3*time.Second
 )
 
-// Users looks users up.
+// Users reads users through the cache.
 type Users struct {
 	redis *goredis.Client
 	load  func(context.Context, uuid.UUID) (user.User, error)
 	log   *slog.Logger
 	put   *goredis.Script
 
-	loads                singleflight.Group // one query per key and process, however many ask
+	loads                singleflight.Group // one query per user and process at a time
 	guard                guard
 	hits, misses, spared prometheus.Counter
 }
 
-// New returns a cache in front of load, which fails with problem.NotFound
-// where there is no such user.
+// New returns a cache in front of load, which fails with problem.NotFound if the user doesn't exist.
 func New(redis *goredis.Client, load func(context.Context, uuid.UUID) (user.User, error),
 	log *slog.Logger, registry prometheus.Registerer) *Users {
 	counter := func(name, help string) prometheus.Counter {
@@ -65,9 +62,9 @@ func New(redis *goredis.Client, load func(context.Context, uuid.UUID) (user.User
 	}
 	return &Users{
 		redis: redis, load: load, log: log, put: goredis.NewScript(putScript), guard: guard{now: time.Now},
-		hits:   counter("hits_total", "Users answered from the cache, known absences included."),
-		misses: counter("misses_total", "Users that the cache could not answer."),
-		spared: counter("spared_total", "Misses for which the cache was not asked, because it had not answered before."),
+		hits:   counter("hits_total", "Reads of users from the cache, including users known not to exist."),
+		misses: counter("misses_total", "Reads of users that the cache didn't have."),
+		spared: counter("spared_total", "Misses without a request to the cache, because it has not responded before."),
 	}
 }
 
@@ -76,20 +73,20 @@ var putScript string
 
 func key(id uuid.UUID) string { return "user:" + id.String() }
 
-// Get returns a user as JSON with its version, and whether the cache knew. It fails as load
-// does; a Redis that fails is merely a miss. It takes no longer than the
-// timeout of Redis and loadTimeout together, whatever the deadline of ctx.
+// Get returns a user as JSON with its version, and whether the cache had it. Its errors are those of load; a
+// failure of Redis is only a miss. Independent of the deadline of ctx, it takes at most the timeout of Redis
+// plus loadTimeout.
 func (c *Users) Get(ctx context.Context, id uuid.UUID) (u json.RawMessage, version int64, hit bool, err error) {
-	known, redisAnswers := c.lookup(ctx, id)
+	known, redisAvailable := c.lookup(ctx, id)
 	if known != nil {
 		c.hits.Inc()
-		u, err = known.answer()
+		u, err = known.result()
 		return u, known.version, true, err
 	}
 	c.misses.Inc()
-	// The load belongs to all who wait for it, not to the request that began it.
+	// All waiting requests share the load, so it must not end with the request that started it.
 	shared := context.WithoutCancel(ctx)
-	result := c.loads.DoChan(id.String(), func() (any, error) { return c.read(shared, id, redisAnswers) })
+	result := c.loads.DoChan(id.String(), func() (any, error) { return c.read(shared, id, redisAvailable) })
 	select {
 	case <-ctx.Done():
 		return nil, 0, false, fmt.Errorf("waiting for the user to be loaded: %w", ctx.Err())
@@ -98,87 +95,86 @@ func (c *Users) Get(ctx context.Context, id uuid.UUID) (u json.RawMessage, versi
 			return nil, 0, false, r.Err
 		}
 		loaded := r.Val.(*entry)
-		u, err = loaded.answer()
+		u, err = loaded.result()
 		return u, loaded.version, false, err
 	}
 }
 
-// Invalidate forgets a user whose write to version was committed; a deleted
-// one with Deleted as the version. It must end before the write is answered.
+// Invalidate replaces a cached user after the commit of a write with that version, or Deleted. Call it before
+// sending the response to the write.
 func (c *Users) Invalidate(ctx context.Context, id uuid.UUID, version int64) {
-	// The write is done whether or not the client still waits.
+	// The write is committed even if the client has left.
 	ctx = context.WithoutCancel(ctx)
 	if err := c.store(ctx, id, &entry{version: version}, markTTL); err != nil {
-		c.log.ErrorContext(ctx, "the cache was not told of a write", "stale_for_at_most", ttl, "cause", err)
+		c.log.ErrorContext(ctx, "reporting a write to the cache failed", "stale_for_at_most", ttl, "cause", err)
 	}
-	// Who asks from now on doesn't join a read that may have seen what was before.
+	// A later read must not share a load that may have read the user before the write.
 	c.loads.Forget(id.String())
 }
 
-// Deleted is the version of a user that is no more: no load can be newer. It
-// is the largest integer that Lua, in Redis, reads exactly.
+// Deleted is the version of a deleted user: no load has a higher one. It is the largest integer that Lua in
+// Redis represents exactly.
 const Deleted int64 = 1 << 53
 
-// lookup returns what the cache knows of a user, nil for nothing, and whether
-// Redis answers at all.
-func (c *Users) lookup(ctx context.Context, id uuid.UUID) (known *entry, redisAnswers bool) {
-	if !c.guard.asks() {
+// lookup returns the cached entry of a user, or nil, and whether Redis responds.
+func (c *Users) lookup(ctx context.Context, id uuid.UUID) (known *entry, redisAvailable bool) {
+	if !c.guard.allows() {
 		c.spared.Inc()
 		return nil, false
 	}
-	if c.guard.failures.Load() > 0 { // there may be no connection: dialling takes longer than a request waits
+	if c.guard.failures.Load() > 0 { // dialling a new connection may take longer than a request can wait
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, unsureTimeout)
 		defer cancel()
 	}
 	raw, err := c.redis.Get(ctx, key(id)).Bytes()
 	if err != nil && !errors.Is(err, goredis.Nil) {
-		if !errors.Is(err, context.Canceled) { // a client that left says nothing of Redis
+		if !errors.Is(err, context.Canceled) { // a client that left is no failure of Redis
 			c.guard.failed()
 		}
-		// Not louder: it is so for every request, and readiness says it once a check.
-		c.log.DebugContext(ctx, "the cache does not answer", "cause", err)
+		// Debug level: it happens for every request, and readiness reports it once per check.
+		c.log.DebugContext(ctx, "the cache does not respond", "cause", err)
 		return nil, false
 	}
-	c.guard.answered()
+	c.guard.succeeded()
 	if err != nil {
 		return nil, true
 	}
 	found, ok := decode(raw)
 	if !ok {
-		c.log.ErrorContext(ctx, "the cache holds what is no entry")
+		c.log.ErrorContext(ctx, "the cache contains a malformed entry")
 	}
-	if !ok || !found.answers() { // else the mark of a write
+	if !ok || !found.complete() { // the mark of a write is not complete
 		return nil, true
 	}
 	return &found, true
 }
 
-// read loads a user and fills the cache; where Redis has just failed it is
-// spared, so that the timeout is paid once.
-func (c *Users) read(ctx context.Context, id uuid.UUID, redisAnswers bool) (*entry, error) {
+// read loads a user and fills the cache. If Redis has just failed, read doesn't use it, so that the timeout
+// passes only once.
+func (c *Users) read(ctx context.Context, id uuid.UUID, redisAvailable bool) (*entry, error) {
 	ctx, cancel := context.WithTimeout(ctx, loadTimeout)
 	defer cancel()
-	if redisAnswers {
-		// Another read may have ended between the lookup and now.
+	if redisAvailable {
+		// Another load may have ended after the lookup.
 		if known, _ := c.lookup(ctx, id); known != nil {
 			return known, nil
 		}
 	}
-	loaded, life, err := c.loaded(ctx, id)
+	loaded, life, err := c.loadEntry(ctx, id)
 	if err != nil {
 		return nil, err
 	}
-	if redisAnswers {
+	if redisAvailable {
 		if err := c.store(ctx, id, loaded, life); err != nil {
-			c.log.DebugContext(ctx, "the cache could not be filled", "cause", err)
+			c.log.DebugContext(ctx, "filling the cache failed", "cause", err)
 		}
 	}
 	return loaded, nil
 }
 
-// loaded returns what load says, and how long that may be kept.
-func (c *Users) loaded(ctx context.Context, id uuid.UUID) (e *entry, life time.Duration, err error) {
+// loadEntry loads the entry of a user, and returns how long it may be cached.
+func (c *Users) loadEntry(ctx context.Context, id uuid.UUID) (e *entry, life time.Duration, err error) {
 	u, err := c.load(ctx, id)
 	if failed, ok := errors.AsType[*problem.Error](err); ok && failed.Code == problem.NotFound {
 		return &entry{absent: true}, absentTTL, nil
@@ -190,8 +186,8 @@ func (c *Users) loaded(ctx context.Context, id uuid.UUID) (e *entry, life time.D
 	return e, ttl - rand.N(ttlJitter), err
 }
 
-// store puts e unless something newer is there: reads and writes may reach
-// Redis in another order than they reached the database.
+// store caches e unless Redis has a newer entry: reads and writes may reach Redis in another order than the
+// database.
 func (c *Users) store(ctx context.Context, id uuid.UUID, e *entry, life time.Duration) error {
 	return c.put.Run(ctx, c.redis, []string{key(id)}, e.version, e.encode(), life.Milliseconds()).Err()
 }

@@ -25,7 +25,7 @@ func TestUsers(t *testing.T) {
 		return New(redis, load, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
 	}
 
-	// get is Get, with the user decoded, who has the version that comes with it.
+	// get calls Get, decodes the user and checks the version.
 	get := func(t *testing.T, c *Users, id uuid.UUID) (u user.User, hit bool, err error) {
 		t.Helper()
 		raw, version, hit, err := c.Get(t.Context(), id)
@@ -41,18 +41,18 @@ func TestUsers(t *testing.T) {
 		return u, hit, nil
 	}
 
-	t.Run("however many ask, one query is made", func(t *testing.T) {
-		const askers = 50
+	t.Run("concurrent reads share one query", func(t *testing.T) {
+		const readers = 50
 		var loads atomic.Int32
-		arrived, goOn := make(chan struct{}, askers), make(chan struct{})
+		arrived, proceed := make(chan struct{}, readers), make(chan struct{})
 		c := newCache(func(_ context.Context, id uuid.UUID) (user.User, error) {
 			loads.Add(1)
-			<-goOn
+			<-proceed
 			return user.User{ID: id, Version: 1}, nil
 		})
 		id := uuid.New()
 		var asking sync.WaitGroup
-		for range askers {
+		for range readers {
 			asking.Go(func() {
 				arrived <- struct{}{}
 				if u, _, err := get(t, c, id); err != nil || u.ID != id {
@@ -60,25 +60,25 @@ func TestUsers(t *testing.T) {
 				}
 			})
 		}
-		for range askers {
+		for range readers {
 			<-arrived
 		}
-		close(goOn)
+		close(proceed)
 		asking.Wait()
 		if loads.Load() != 1 {
 			t.Errorf("%d queries", loads.Load())
 		}
 	})
 
-	t.Run("a read that began before a write leaves nothing stale behind", func(t *testing.T) {
+	t.Run("a read that starts before a write caches nothing stale", func(t *testing.T) {
 		var current atomic.Int64
 		current.Store(1)
-		read, goOn := make(chan struct{}, 1), make(chan struct{})
+		read, proceed := make(chan struct{}, 1), make(chan struct{})
 		c := newCache(func(_ context.Context, id uuid.UUID) (user.User, error) {
 			u := user.User{ID: id, Version: current.Load()}
 			if u.Version == 1 {
 				read <- struct{}{}
-				<-goOn
+				<-proceed
 			}
 			return u, nil
 		})
@@ -86,7 +86,7 @@ func TestUsers(t *testing.T) {
 		early := make(chan struct{})
 		go func() {
 			defer close(early)
-			_, _, _, _ = c.Get(t.Context(), id) // may be stale: it began before the write
+			_, _, _, _ = c.Get(t.Context(), id) // may be stale: it start before the write
 		}()
 		<-read
 		current.Store(2)
@@ -98,12 +98,12 @@ func TestUsers(t *testing.T) {
 			}
 		}
 		expect(false)
-		close(goOn)
+		close(proceed)
 		<-early
 		expect(true)
 	})
 
-	t.Run("of two writes the later one counts, in whatever order they reach Redis", func(t *testing.T) {
+	t.Run("the later of two writes wins, in any order of arrival at Redis", func(t *testing.T) {
 		id := uuid.New()
 		version := int64(2)
 		c := newCache(func(context.Context, uuid.UUID) (user.User, error) {
@@ -111,7 +111,7 @@ func TestUsers(t *testing.T) {
 		})
 		c.Invalidate(t.Context(), id, 3)
 		c.Invalidate(t.Context(), id, 2)
-		for range 2 { // reads of what the later write replaced: answered, never kept
+		for range 2 { // reads of a replaced version: returned, never cached
 			if u, hit, err := get(t, c, id); hit || err != nil {
 				t.Errorf("version %d, hit %t, %v", u.Version, hit, err)
 			}
@@ -124,11 +124,11 @@ func TestUsers(t *testing.T) {
 		}
 	})
 
-	t.Run("one who leaves doesn't take the answer from the others", func(t *testing.T) {
-		loading, goOn := make(chan struct{}), make(chan struct{})
+	t.Run("a client that leaves doesn't cancel the load of others", func(t *testing.T) {
+		loading, proceed := make(chan struct{}), make(chan struct{})
 		c := newCache(func(ctx context.Context, id uuid.UUID) (user.User, error) {
 			close(loading)
-			<-goOn
+			<-proceed
 			return user.User{ID: id, Version: 1}, ctx.Err()
 		})
 		id := uuid.New()
@@ -141,9 +141,9 @@ func TestUsers(t *testing.T) {
 		<-loading
 		leave()
 		if err := <-left; !errors.Is(err, context.Canceled) {
-			t.Errorf("who left got %v", err)
+			t.Errorf("the client that left got %v", err)
 		}
-		close(goOn)
+		close(proceed)
 		backingtest.Eventually(t, 5*time.Second, func() error {
 			if _, _, hit, err := c.Get(t.Context(), id); err != nil || !hit {
 				return errors.Join(errors.New("not filled yet"), err)
@@ -152,7 +152,7 @@ func TestUsers(t *testing.T) {
 		})
 	})
 
-	t.Run("what is no entry is a miss and is overwritten", func(t *testing.T) {
+	t.Run("a malformed entry is a miss and is overwritten", func(t *testing.T) {
 		c := newCache(func(_ context.Context, id uuid.UUID) (user.User, error) {
 			return user.User{}, problem.New(problem.NotFound, "There is no such user.", nil)
 		})

@@ -12,18 +12,16 @@ import (
 	"platform.example/apps/user-service/internal/user"
 )
 
-// entry is what a key holds: a user; or, with no user, either that there is
-// none (absent) or the mark of a write, which says that what is older than
-// version is no longer true.
+// entry is the value of a key. It contains a user, or states that the user doesn't exist (absent), or is the
+// mark of a write: older versions than version are outdated.
 //
-// In Redis it is one of
+// Its forms in Redis are
 //
 //	{"version":7,"user":{…}}
 //	{"version":0,"absent":true}
 //	{"version":8}
 //
-// The user is the very JSON that is answered: decoding and encoding it again
-// would cost a hit as much as all the rest that is done to it.
+// The user is the JSON of the response: decoding and encoding it again would double the cost of a hit.
 type entry struct {
 	version int64
 	user    json.RawMessage
@@ -55,37 +53,37 @@ func (e *entry) encode() []byte {
 	return append(raw, '}')
 }
 
-// decode reads what encode wrote, and reports whether it did.
+// decode reverses encode. It returns false if raw is malformed.
 func decode(raw []byte) (e entry, ok bool) {
 	rest, begins := bytes.CutPrefix(raw, []byte(versionField))
 	rest, ends := bytes.CutSuffix(rest, []byte("}"))
 	if !begins || !ends {
 		return entry{}, false
 	}
-	version, held := rest, []byte(nil)
+	version, content := rest, []byte(nil)
 	if i := bytes.IndexByte(rest, ','); i >= 0 {
-		version, held = rest[:i], rest[i:]
+		version, content = rest[:i], rest[i:]
 	}
 	var err error
 	if e.version, err = strconv.ParseInt(string(version), 10, 64); err != nil {
 		return entry{}, false
 	}
-	switch u, isUser := bytes.CutPrefix(held, []byte(userField)); {
+	switch u, isUser := bytes.CutPrefix(content, []byte(userField)); {
 	case isUser && len(u) > 0 && u[0] == '{':
-		if complete(u) {
+		if hasAllFields(u) {
 			e.user = u
 		}
-	case string(held) == absentField:
+	case string(content) == absentField:
 		e.absent = true
-	case len(held) > 0:
+	case len(content) > 0:
 		return entry{}, false
 	}
 	return e, true
 }
 
-// complete reports whether u has all fields of a user: the version before has
-// cached users as it knows them, which is no answer of this one.
-func complete(u []byte) bool {
+// hasAllFields reports whether u has all fields of a user. The previous release may have cached users with
+// fewer fields.
+func hasAllFields(u []byte) bool {
 	for _, field := range fields() {
 		if !bytes.Contains(u, field) {
 			return false
@@ -94,7 +92,7 @@ func complete(u []byte) bool {
 	return true
 }
 
-// fields returns each field of a user as JSON has it: "name":.
+// fields returns the JSON keys of a user, such as "name":.
 var fields = sync.OnceValue(func() (names [][]byte) {
 	for f := range reflect.TypeFor[user.User]().Fields() {
 		names = append(names, []byte(strconv.Quote(f.Tag.Get("json"))+":"))
@@ -102,10 +100,10 @@ var fields = sync.OnceValue(func() (names [][]byte) {
 	return names
 })
 
-// answers reports whether the entry says who the user is, or that there is none.
-func (e *entry) answers() bool { return e.absent || e.user != nil }
+// complete reports whether the entry contains a user or states that there is none.
+func (e *entry) complete() bool { return e.absent || e.user != nil }
 
-func (e *entry) answer() (json.RawMessage, error) {
+func (e *entry) result() (json.RawMessage, error) {
 	if e.absent {
 		return nil, problem.New(problem.NotFound, "There is no such user.", nil)
 	}

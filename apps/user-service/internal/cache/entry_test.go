@@ -13,7 +13,7 @@ import (
 	"platform.example/apps/user-service/internal/user"
 )
 
-func TestAnEntryIsReadAsItWasWritten(t *testing.T) {
+func TestEntryDecodesToTheSameEntry(t *testing.T) {
 	known, err := newEntry(user.User{
 		ID: uuid.New(), Email: "a@example.com", Name: `Ada "},"absent":true}`, Role: identity.Admin, CreatedAt: time.Now(), Version: 7,
 	})
@@ -28,7 +28,7 @@ func TestAnEntryIsReadAsItWasWritten(t *testing.T) {
 			if got, ok := decode(raw); !ok || !reflect.DeepEqual(&got, e) {
 				t.Errorf("%s is read as %+v, %t", raw, got, ok)
 			}
-			// The script in Redis, and the release before this one, read it as JSON.
+			// The script in Redis and the previous release parse it as JSON.
 			var asJSON struct {
 				Version int64
 				User    json.RawMessage
@@ -42,12 +42,12 @@ func TestAnEntryIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
-func TestAUserThatLacksAFieldIsNoAnswer(t *testing.T) {
+func TestUserWithMissingFieldIsIncomplete(t *testing.T) {
 	e, err := newEntry(user.User{ID: uuid.New(), Version: 7})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, ok := decode(e.encode()); !ok || !got.answers() {
+	if got, ok := decode(e.encode()); !ok || !got.complete() {
 		t.Errorf("a user of this version is %+v, %t", got, ok)
 	}
 	var former map[string]any
@@ -60,7 +60,7 @@ func TestAUserThatLacksAFieldIsNoAnswer(t *testing.T) {
 		if e.user, err = json.Marshal(lacking); err != nil {
 			t.Fatal(err)
 		}
-		if got, ok := decode(e.encode()); !ok || got.answers() || got.version != 7 {
+		if got, ok := decode(e.encode()); !ok || got.complete() || got.version != 7 {
 			t.Errorf("without %s: %+v, %t", field, got, ok)
 		}
 	}
@@ -78,11 +78,11 @@ func FuzzDecode(f *testing.F) {
 		if !ok {
 			return
 		}
-		// "+7" and "007" are read as numbers too; that is all there is to lose.
+		// "+7" and "007" are parsed as numbers, too.
 		if again, ok := decode(e.encode()); !ok || !reflect.DeepEqual(again, e) {
 			t.Errorf("%s is %+v, and that is read as %+v", raw, e, again)
 		}
-		if e.answers() && e.absent == (e.user != nil) {
+		if e.complete() && e.absent == (e.user != nil) {
 			t.Errorf("%s is both or neither: %+v", raw, e)
 		}
 	})

@@ -10,46 +10,46 @@ import (
 func TestGuard(t *testing.T) {
 	now := time.Now()
 	g := guard{now: func() time.Time { return now }}
-	asks := func(want bool) {
+	allows := func(want bool) {
 		t.Helper()
-		if g.asks() != want {
-			t.Errorf("asks %t, want %t", !want, want)
+		if g.allows() != want {
+			t.Errorf("allows %t, want %t", !want, want)
 		}
 	}
 	for range failuresInRow - 1 {
 		g.failed()
 	}
-	asks(true)
-	g.answered() // the row begins anew
+	allows(true)
+	g.succeeded() // the count starts over
 	for range failuresInRow - 1 {
 		g.failed()
 	}
-	asks(true)
+	allows(true)
 	g.failed()
-	asks(false)
+	allows(false)
 
-	for range 3 { // it still doesn't answer: one asks each time
-		now = now.Add(sparedFor)
-		var asked atomic.Int32
+	for range 3 { // it still doesn't response: it allows one each time
+		now = now.Add(pauseTime)
+		var allowed atomic.Int32
 		var asking sync.WaitGroup
 		for range 50 {
 			asking.Go(func() {
-				if g.asks() {
-					asked.Add(1)
+				if g.allows() {
+					allowed.Add(1)
 				}
 			})
 		}
 		asking.Wait()
-		if asked.Load() != 1 {
-			t.Errorf("%d of 50 ask, want 1", asked.Load())
+		if allowed.Load() != 1 {
+			t.Errorf("%d of 50 reads are allowed, want 1", allowed.Load())
 		}
 		g.failed()
-		asks(false)
+		allows(false)
 	}
 
-	now = now.Add(sparedFor)
-	asks(true)
-	g.answered()
-	asks(true)
-	asks(true)
+	now = now.Add(pauseTime)
+	allows(true)
+	g.succeeded()
+	allows(true)
+	allows(true)
 }

@@ -1,5 +1,5 @@
--- Sets KEYS[1] to ARGV[2] for ARGV[3] ms unless it holds something newer than
--- version ARGV[1]. What is no entry is overwritten.
+-- Sets KEYS[1] to ARGV[2] for ARGV[3] ms, unless it contains an entry newer than
+-- version ARGV[1]. A malformed entry is overwritten. Returns 1 if it was set.
 local held = redis.call('GET', KEYS[1])
 if held then
   local isJSON, entry = pcall(cjson.decode, held)

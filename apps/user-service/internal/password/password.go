@@ -1,5 +1,4 @@
-// Package password hashes and checks passwords with argon2id, never more of
-// them at once than the memory of the service allows.
+// Package password hashes and verifies passwords with argon2id, within the memory limit of the service.
 package password
 
 import (
@@ -16,36 +15,33 @@ import (
 	"platform.example/apps/internal/problem"
 )
 
-// params are those of the OWASP Password Storage Cheat Sheet for argon2id (m=19
-// MiB, t=2, p=1); salt and tag have the lengths of RFC 9106, 4.
+// params are the argon2id parameters of the OWASP Password Storage Cheat Sheet (m=19 MiB, t=2, p=1). Salt and
+// tag have the lengths of RFC 9106, 4.
 var params = &argon2id.Params{Memory: 19 << 10, Iterations: 2, Parallelism: 1, SaltLength: 16, KeyLength: 32}
 
-// decoy is checked where there is no user. No password is known to have this tag.
+// decoy is verified if there is no user. No known password has this tag.
 const decoy = "$argon2id$v=19$m=19456,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 const (
-	// One at a time. A hash saturates one core, and its 19 MiB are garbage
-	// until the next collection: a process that hashed without pause was seen to
-	// take 117 MiB with two at a time, too near the 128 MiB that it is given.
+	// One hash at a time. A hash saturates one core, and its 19 MiB are garbage until the next collection:
+	// hashing two at a time without pause took 117 MiB, too close to the limit of 128 MiB.
 	concurrency = 1
-	// queueTimeout is how long a request waits for its turn before it is told
-	// to come back.
+	// queueTimeout is how long a request waits for its turn before it fails with 503.
 	queueTimeout = 2 * time.Second
-	// Without hashing for this long, its memory goes back to the system: the
-	// runtime by itself would keep some 60 MiB for minutes.
+	// After this time without hashing, the memory is returned to the system: the runtime alone would keep
+	// about 60 MiB for minutes.
 	idleAfter = 10 * time.Second
 )
 
-// Hasher hashes and checks passwords.
+// Hasher hashes and verifies passwords.
 type Hasher struct {
-	slots *semaphore.Weighted // in the order in which they are asked for
-	// hashing bounds the new passwords that wait for a slot, so that any number of
-	// sign-ups leaves every other turn to sign-ins.
+	slots *semaphore.Weighted // first in, first out
+	// hashing limits the new passwords that wait for a slot, so that sign-ups leave at least every other turn
+	// to sign-ins.
 	hashing *semaphore.Weighted
 	idle    *time.Timer
 }
 
-// NewHasher returns a Hasher.
 func NewHasher() *Hasher {
 	return &Hasher{
 		slots:   semaphore.NewWeighted(concurrency),
@@ -54,9 +50,8 @@ func NewHasher() *Hasher {
 	}
 }
 
-// Normalise returns the form of password that is hashed: keyboards differ in how
-// they compose a character. It is NFKC (NIST SP 800-63B) rather than OpaqueString
-// (RFC 8265), which refuses some passwords that are in use.
+// Normalise returns the form of password that is hashed, because keyboards differ in how they compose a
+// character. It is NFKC (NIST SP 800-63B), not OpaqueString (RFC 8265), which refuses some passwords in use.
 func Normalise(password string) string { return norm.NFKC.String(password) }
 
 // Hash returns the hash of password in PHC string format.
@@ -74,8 +69,8 @@ func (h *Hasher) Hash(ctx context.Context, password string) (string, error) {
 	return argon2id.CreateHash(Normalise(password), params)
 }
 
-// Verify reports whether password is the one that was hashed. An empty encoded
-// means that there is no such user: it takes as long and is never right.
+// Verify reports whether password matches the hash in encoded. An empty encoded means that the user doesn't
+// exist: Verify takes the same time and returns false.
 func (h *Hasher) Verify(ctx context.Context, password, encoded string) (bool, error) {
 	known := encoded != ""
 	if !known {
@@ -86,7 +81,8 @@ func (h *Hasher) Verify(ctx context.Context, password, encoded string) (bool, er
 	}
 	defer h.release()
 	right, err := verify(Normalise(password), encoded)
-	// Hashes from before passwords were normalised. Whether there is a user makes no difference to the time.
+	// Old hashes are of passwords that weren't normalised. The time doesn't depend on whether the user
+	// exists.
 	if !right && err == nil && !norm.NFKC.IsNormalString(password) {
 		right, err = verify(password, encoded)
 	}
@@ -108,12 +104,12 @@ func (h *Hasher) release() {
 	h.idle.Reset(idleAfter)
 }
 
-// verify checks a hash that costs no more to check than those of Hash.
+// verify verifies a hash. It refuses a hash that costs more than those of Hash.
 func verify(password, encoded string) (bool, error) {
 	p, _, _, err := argon2id.DecodeHash(encoded)
 	if err == nil && (p.Memory > params.Memory || p.Iterations == 0 || p.Iterations > params.Iterations ||
 		p.Parallelism != params.Parallelism || p.KeyLength != params.KeyLength) {
-		err = errors.New("its parameters are not ours")
+		err = errors.New("its parameters are not those of the service")
 	}
 	if err != nil {
 		return false, fmt.Errorf("the stored password hash is malformed: %w", err)

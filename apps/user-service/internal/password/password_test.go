@@ -52,8 +52,8 @@ func TestVerify(t *testing.T) {
 	}
 }
 
-// The time of an answer doesn't tell whether there is a user: as much is hashed.
-func TestAnUnknownUserCostsAsMuchAsAWrongPassword(t *testing.T) {
+// The response time doesn't reveal whether a user exists: the work is the same.
+func TestUnknownUserTakesAsLongAsWrongPassword(t *testing.T) {
 	h := NewHasher()
 	encoded, err := h.Hash(t.Context(), "correct horse")
 	if err != nil {
@@ -73,7 +73,7 @@ func TestAnUnknownUserCostsAsMuchAsAWrongPassword(t *testing.T) {
 	}
 }
 
-func TestNoMoreAtOnceThanMemoryAllows(t *testing.T) {
+func TestConcurrentHashesAreLimited(t *testing.T) {
 	h := NewHasher()
 	if err := h.slots.Acquire(t.Context(), concurrency); err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ func TestNoMoreAtOnceThanMemoryAllows(t *testing.T) {
 	}
 }
 
-// Far more sign-ups than there is time for: sign-ins still have every other turn.
+// With far more sign-ups than the time allows, sign-ins still get every other turn.
 func TestSignUpsDoNotStarveSignIns(t *testing.T) {
 	h := NewHasher()
 	encoded, err := h.Hash(t.Context(), "correct horse")
@@ -111,7 +111,7 @@ func TestSignUpsDoNotStarveSignIns(t *testing.T) {
 	}
 }
 
-// Whatever stands in the database: it neither panics nor costs more to check than what we wrote.
+// For any stored text, verifying neither panics nor costs more than for the service's own hashes.
 func FuzzVerify(f *testing.F) {
 	encoded, err := argon2id.CreateHash("correct horse", params)
 	if err != nil {

@@ -1,10 +1,9 @@
-// Package session keeps who is signed in. A session is gone on with by refresh
-// tokens, each of which is good once: it answers its successor.
+// Package session stores the sessions of users. A client extends a session with refresh tokens. Each token is
+// valid once and returns its successor.
 //
-// The token before the newest answers the same successor again for grace: so
-// that a client whose answer was lost, or that asks several times at once, goes
-// on. After that, or with an older one, somebody has a token that isn't theirs:
-// the session ends, for both.
+// The token before the newest returns the same successor again during grace, so that a client whose response
+// was lost, or that sends several requests at once, keeps its session. After grace, or with an older token, a
+// token is in the wrong hands: the session ends for both holders.
 package session
 
 import (
@@ -24,16 +23,15 @@ import (
 )
 
 const (
-	// Life is how long a session lasts, however often it is gone on with.
+	// Life is how long a session lasts, however often it is refreshed.
 	Life  = 30 * 24 * time.Hour
 	grace = 30 * time.Second
-	// toldFor is longer than the 15 min for which an access token is good: who
-	// asks which sessions have ended needs no older ones.
-	toldFor = 20 * time.Minute
-	// kept is how long a session that is over is kept, for those who look into
-	// what has happened.
+	// listedFor is longer than the 15 min validity of an access token: Revoked lists no sessions that ended
+	// earlier.
+	listedFor = 20 * time.Minute
+	// kept is how long an ended session is kept for investigations.
 	kept = 30 * 24 * time.Hour
-	// maxPerUser bounds the sessions of a user: the oldest ends when one more begins.
+	// maxPerUser limits the open sessions of a user: a new one ends the oldest.
 	maxPerUser = 100
 )
 
@@ -45,13 +43,11 @@ type Sessions struct {
 }
 
 // New returns the sessions in the database of pool.
-func New(pool *pgxpool.Pool, log *slog.Logger) *Sessions { return newSessions(pool, log, time.Now) }
-
-func newSessions(pool *pgxpool.Pool, log *slog.Logger, now func() time.Time) *Sessions {
-	return &Sessions{pool: pool, log: log, now: now}
+func New(pool *pgxpool.Pool, log *slog.Logger) *Sessions {
+	return &Sessions{pool: pool, log: log, now: time.Now}
 }
 
-// Session is one that was begun or gone on with.
+// Session is a new or refreshed session.
 type Session struct {
 	ID           uuid.UUID     `json:"session_id"`
 	UserID       uuid.UUID     `json:"user_id"`
@@ -60,11 +56,10 @@ type Session struct {
 	ExpiresIn    int           `json:"refresh_expires_in"` // seconds
 }
 
-// Begin begins a session of a user whose password was checked against
-// passwordHash, and ends the user's oldest where there would be more than
-// maxPerUser. It fails with problem.Unauthenticated where that is no longer the
-// user's: who has changed it meanwhile has ended all sessions. The lock makes a
-// change that comes now wait, and see the session.
+// Begin starts a session of a user whose password was checked against passwordHash. It ends the user's oldest
+// session beyond maxPerUser. It fails with problem.Unauthenticated if passwordHash is no longer the user's: a
+// change of the password has ended all sessions. The lock makes a concurrent change wait, and see the new
+// session.
 func (s *Sessions) Begin(ctx context.Context, user uuid.UUID, passwordHash string, client audit.Entry) (Session, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -75,7 +70,7 @@ func (s *Sessions) Begin(ctx context.Context, user uuid.UUID, passwordHash strin
 	client.Action, client.Detail = audit.SessionEnded, "too many sessions"
 	evicted, evictedMore := client.Statement("ended", "user_id", "id", 9+len(more))
 	more = append(more, evictedMore...)
-	begun := Session{ID: id, UserID: user, RefreshToken: t.String(), ExpiresIn: int(Life.Seconds())}
+	created := Session{ID: id, UserID: user, RefreshToken: t.String(), ExpiresIn: int(Life.Seconds())}
 	err = s.pool.QueryRow(ctx, `WITH holder AS (
 			SELECT id, role FROM users WHERE id = $2 AND password_hash = $3 FOR SHARE
 		), begun AS (
@@ -88,25 +83,25 @@ func (s *Sessions) Begin(ctx context.Context, user uuid.UUID, passwordHash strin
 		), recorded AS (`+recorded+`
 		), evicted AS (`+evicted+`
 		) SELECT role FROM holder`, append([]any{id, user, passwordHash, t.hash(), s.now().Add(Life), s.now(), maxPerUser - 1,
-		client.Address, client.Agent}, more...)...).Scan(&begun.Role)
+		client.Address, client.Agent}, more...)...).Scan(&created.Role)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return Session{}, problem.New(problem.Unauthenticated, "Email or password is wrong.", errors.New("it was changed while it was checked"))
+		return Session{}, problem.New(problem.Unauthenticated, "Email or password is wrong.", errors.New("the password was changed during the check"))
 	}
 	if err != nil {
-		return Session{}, postgres.Failure("beginning a session", err)
+		return Session{}, postgres.Failure("starting a session", err)
 	}
-	return begun, nil
+	return created, nil
 }
 
-// Refresh goes on with the session of a token. It fails with
-// problem.Unauthenticated where the token is no longer good.
+// Refresh extends the session of a refresh token and returns the next token. It fails with
+// problem.Unauthenticated if the token isn't valid.
 func (s *Sessions) Refresh(ctx context.Context, raw string, client audit.Entry) (Session, error) {
 	t, ok := parse(raw)
 	if !ok {
-		return Session{}, refused("it is no refresh token")
+		return Session{}, refused("malformed refresh token")
 	}
 	var next Session
-	var refusal error // is answered once what it leaves is committed
+	var refusal error // returned after the commit of its changes
 	err := pgx.BeginFunc(ctx, s.pool, func(tx pgx.Tx) (err error) {
 		next, refusal, err = s.refresh(ctx, tx, t, client)
 		return err
@@ -117,7 +112,7 @@ func (s *Sessions) Refresh(ctx context.Context, raw string, client audit.Entry) 
 	return next, refusal
 }
 
-// row is what is known of a session.
+// row is a row of the table.
 type row struct {
 	user                    uuid.UUID
 	role                    identity.Role
@@ -132,22 +127,22 @@ func (s *Sessions) refresh(ctx context.Context, tx pgx.Tx, t token, client audit
 		FROM sessions s JOIN users u ON u.id = s.user_id WHERE s.id = $1 FOR UPDATE OF s`, t.session).
 		Scan(&r.user, &r.role, &r.current, &r.previous, &r.salt, &r.rotated, &r.revoked, &r.expires)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return Session{}, refused("there is no such session, or its user is no more"), nil
+		return Session{}, refused("the session doesn't exist, or its user was deleted"), nil
 	}
 	if err != nil {
 		return Session{}, nil, err
 	}
 	now := s.now()
 	if r.revoked != nil || !now.Before(r.expires) {
-		return Session{}, refused("the session is over"), nil
+		return Session{}, refused("the session has ended"), nil
 	}
-	successor, good, err := s.succeed(ctx, tx, t, r, now)
+	successor, valid, err := s.rotate(ctx, tx, t, r, now)
 	if err != nil {
 		return Session{}, nil, err
 	}
-	if !good {
-		s.log.WarnContext(ctx, "a used refresh token came again: the session ends", "session_id", t.session)
-		client.Detail = "a used refresh token came again"
+	if !valid {
+		s.log.WarnContext(ctx, "a used refresh token was sent again: the session ends", "session_id", t.session)
+		client.Detail = "a used refresh token was sent again"
 		recorded, more := client.Statement("ended", "user_id", "id", 2)
 		_, err := tx.Exec(ctx, `WITH ended AS (
 				UPDATE sessions SET revoked_at = $2, address = '', user_agent = '' WHERE id = $1 RETURNING id, user_id
@@ -161,8 +156,8 @@ func (s *Sessions) refresh(ctx context.Context, tx pgx.Tx, t token, client audit
 	}, nil, nil
 }
 
-// succeed returns the token that follows t, if t is good.
-func (s *Sessions) succeed(ctx context.Context, tx pgx.Tx, t token, r row, now time.Time) (successor token, good bool, err error) {
+// rotate returns the token that follows t, and whether t is valid.
+func (s *Sessions) rotate(ctx context.Context, tx pgx.Tx, t token, r row, now time.Time) (successor token, valid bool, err error) {
 	if r.rotated != nil && t.is(r.previous) {
 		return t.next(r.salt), now.Sub(*r.rotated) <= grace, nil
 	}
@@ -176,11 +171,11 @@ func (s *Sessions) succeed(ctx context.Context, tx pgx.Tx, t token, r row, now t
 	return successor, true, err
 }
 
-func refused(why string) error {
-	return problem.New(problem.Unauthenticated, "The refresh token is not valid or has expired.", errors.New(why))
+func refused(reason string) error {
+	return problem.New(problem.Unauthenticated, "The refresh token is not valid or has expired.", errors.New(reason))
 }
 
-// Revoke ends the session of a token. What is no token of a session ends none.
+// Revoke ends the session of a token. It ignores a token without a session.
 func (s *Sessions) Revoke(ctx context.Context, raw string, client audit.Entry) error {
 	t, ok := parse(raw)
 	if !ok {
@@ -190,7 +185,8 @@ func (s *Sessions) Revoke(ctx context.Context, raw string, client audit.Entry) e
 	return err
 }
 
-// End ends a session of a user, or all of them (uuid.Nil). It fails with problem.NotFound where the user has no such session.
+// End ends one session of a user, or all of them (uuid.Nil). It fails with problem.NotFound if the user has
+// no such session.
 func (s *Sessions) End(ctx context.Context, user, session uuid.UUID, client audit.Entry) error {
 	ended, err := s.end(ctx, client, "user_id = $2 AND $3::uuid IN (id, '00000000-0000-0000-0000-000000000000'::uuid)", user, session)
 	if err == nil && ended == 0 && session != uuid.Nil {
@@ -199,8 +195,8 @@ func (s *Sessions) End(ctx context.Context, user, session uuid.UUID, client audi
 	return err
 }
 
-// end ends the sessions for which the condition holds on two arguments, and returns their number. If the first argument is a user,
-// it locks the user first, so that no session that begins meanwhile is missed.
+// end ends the sessions that fulfil condition with its two arguments, and returns their number. If the first
+// argument is a user, end locks the user first, so that it doesn't miss a session that starts meanwhile.
 func (s *Sessions) end(ctx context.Context, client audit.Entry, condition string, one, two any) (ended int, err error) {
 	session := "id"
 	if client.Action == audit.SessionsEnded {
@@ -218,17 +214,17 @@ func (s *Sessions) end(ctx context.Context, client audit.Entry, condition string
 	return ended, postgres.Failure("ending a session", err)
 }
 
-// Open is a session that goes on, as its user sees it.
+// Open is an open session as its user sees it.
 type Open struct {
 	ID        uuid.UUID  `json:"id"`
 	BegunAt   time.Time  `json:"begun_at"`
 	UsedAt    *time.Time `json:"refreshed_at,omitempty"` // when it got its newest tokens
 	ExpiresAt time.Time  `json:"expires_at"`
-	Address   string     `json:"address,omitempty"` // from where it began
+	Address   string     `json:"address,omitempty"` // of the client that started it
 	UserAgent string     `json:"user_agent,omitempty"`
 }
 
-// List returns the sessions of a user that go on, the newest first: at most maxPerUser.
+// List returns the open sessions of a user, newest first: at most maxPerUser.
 func (s *Sessions) List(ctx context.Context, user uuid.UUID) ([]Open, error) {
 	rows, _ := s.pool.Query(ctx, `SELECT id, created_at, rotated_at, expires_at, address, user_agent FROM sessions
 		WHERE user_id = $1 AND revoked_at IS NULL AND expires_at > $2 ORDER BY id DESC LIMIT $3`, user, s.now(), maxPerUser)
@@ -236,22 +232,22 @@ func (s *Sessions) List(ctx context.Context, user uuid.UUID) ([]Open, error) {
 	return open, postgres.Failure("listing sessions", err)
 }
 
-// Ended is a session that was revoked.
+// Ended is a revoked session.
 type Ended struct {
 	ID uuid.UUID `json:"session_id"`
 	At time.Time `json:"at"`
 }
 
-// Revoked lists the sessions whose access tokens may still be valid and that
-// ended after the given one, in the order of their end. It returns a page of them
-// at most, and reports whether there are more; a page of 0 has no end.
+// Revoked returns the sessions that were revoked after the given one and whose access tokens may still be
+// valid, in the order of their end. It returns at most page sessions (0: no limit), and reports whether there
+// are more.
 func (s *Sessions) Revoked(ctx context.Context, after Ended, page int) (ended []Ended, more bool, err error) {
-	if oldest := s.now().Add(-toldFor); after.At.Before(oldest) {
+	if oldest := s.now().Add(-listedFor); after.At.Before(oldest) {
 		after = Ended{At: oldest}
 	}
 	var limit any // NULL: none
 	if page > 0 {
-		limit = page + 1 // one more tells whether there are more
+		limit = page + 1 // one more, to detect a next page
 	}
 	rows, _ := s.pool.Query(ctx, `SELECT id, revoked_at FROM sessions
 		WHERE revoked_at IS NOT NULL AND (revoked_at, id) > ($1, $2) ORDER BY revoked_at, id LIMIT $3`, after.At, after.ID, limit)
@@ -265,7 +261,7 @@ func (s *Sessions) Revoked(ctx context.Context, after Ended, page int) (ended []
 	return ended[:page], true, nil
 }
 
-// Sweep deletes the sessions that have long been over.
+// Sweep deletes sessions that ended longer than kept ago.
 func (s *Sessions) Sweep(ctx context.Context) error {
 	return postgres.DeleteInBatches(ctx, s.pool, "deleting old sessions", `DELETE FROM sessions WHERE id IN (
 		SELECT id FROM sessions WHERE expires_at < $1 OR revoked_at < $1 LIMIT $2)`, s.now().Add(-kept))

@@ -23,10 +23,10 @@ import (
 	usermodel "platform.example/apps/user-service/internal/user"
 )
 
-// client is from where all requests come.
+// client is the client of all requests.
 var client = audit.Entry{Action: audit.SessionEnded, Address: "198.51.100.7"}
 
-// started is the sessions of one user, at a time that the test moves.
+// started returns the sessions of one user, with a clock that the test sets.
 func started(t *testing.T, now *time.Time) (*Sessions, *pgxpool.Pool, uuid.UUID) {
 	t.Helper()
 	env := backingtest.StartPostgres(t).Env()
@@ -51,7 +51,11 @@ func started(t *testing.T, now *time.Time) (*Sessions, *pgxpool.Pool, uuid.UUID)
 	return newSessions(pool, log, func() time.Time { return *now }), pool, user
 }
 
-// audited fails the test unless so many sessions have ended for that reason.
+func newSessions(pool *pgxpool.Pool, log *slog.Logger, now func() time.Time) *Sessions {
+	return &Sessions{pool: pool, log: log, now: now}
+}
+
+// audited checks the number of sessions that ended for the reason.
 func audited(t *testing.T, pool *pgxpool.Pool, reason string, want int) {
 	t.Helper()
 	var got int
@@ -72,19 +76,19 @@ func good(t *testing.T, err error) bool {
 	return false
 }
 
-// Whatever the order: the newest token always goes on, the one before it
-// answers the same successor for grace, and any other ends the session for good.
+// In any order of requests, the newest token extends the session, the previous one returns the same successor during
+// grace, and any other token ends the session.
 func TestProperties(t *testing.T) {
 	now := time.Now()
 	s, pool, user := started(t, &now)
 	reused := 0
 	for seed := range uint64(60) {
 		random := rand.New(rand.NewPCG(seed, 3))
-		begun, err := s.Begin(t.Context(), user, "hash", client)
+		opened, err := s.Begin(t.Context(), user, "hash", client)
 		if err != nil {
 			t.Fatal(err)
 		}
-		tokens := []string{begun.RefreshToken} // from the first to the newest
+		tokens := []string{opened.RefreshToken} // from the first to the newest
 		var rotated time.Time
 		over := false
 		for step := range 12 {
@@ -112,24 +116,24 @@ func TestProperties(t *testing.T) {
 			tokens, rotated = append(tokens, next.RefreshToken), now
 		}
 	}
-	audited(t, pool, "a used refresh token came again", reused)
+	audited(t, pool, "a used refresh token was sent again", reused)
 }
 
-func TestASessionEndsWithItsTime(t *testing.T) {
+func TestSessionExpires(t *testing.T) {
 	now := time.Now()
 	s, pool, user := started(t, &now)
-	begun, err := s.Begin(t.Context(), user, "hash", client)
+	opened, err := s.Begin(t.Context(), user, "hash", client)
 	if err != nil {
 		t.Fatal(err)
 	}
 	now = now.Add(Life - time.Hour)
-	next, err := s.Refresh(t.Context(), begun.RefreshToken, client)
+	next, err := s.Refresh(t.Context(), opened.RefreshToken, client)
 	if err != nil || next.ExpiresIn > 3600 || next.ExpiresIn < 3590 {
 		t.Errorf("an hour before its end: %+v, %v", next, err)
 	}
 	now = now.Add(time.Hour)
 	if _, err := s.Refresh(t.Context(), next.RefreshToken, client); good(t, err) {
-		t.Error("it goes on after its end")
+		t.Error("the session can be refreshed after its end")
 	}
 
 	count := func() (n int) {
@@ -151,28 +155,28 @@ func TestASessionEndsWithItsTime(t *testing.T) {
 	}
 }
 
-func TestRevokedIsToldForAsLongAsATokenMayLive(t *testing.T) {
+func TestRevokedSessionsAreListedWhileTokensAreValid(t *testing.T) {
 	now := time.Now()
 	s, _, user := started(t, &now)
-	begun, err := s.Begin(t.Context(), user, "hash", client)
+	opened, err := s.Begin(t.Context(), user, "hash", client)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Revoke(t.Context(), begun.RefreshToken, client); err != nil {
+	if err := s.Revoke(t.Context(), opened.RefreshToken, client); err != nil {
 		t.Fatal(err)
 	}
 	for after, want := range map[time.Duration]int{0: 1, 15 * time.Minute: 1, 21 * time.Minute: 0} {
 		t.Run(fmt.Sprint(after), func(t *testing.T) {
 			now := now.Add(after)
 			ended, _, err := newSessions(s.pool, s.log, func() time.Time { return now }).Revoked(t.Context(), Ended{}, 0)
-			if err != nil || len(ended) != want || want == 1 && ended[0].ID != begun.ID {
-				t.Errorf("told %v, %v", ended, err)
+			if err != nil || len(ended) != want || want == 1 && ended[0].ID != opened.ID {
+				t.Errorf("got %v, %v", ended, err)
 			}
 		})
 	}
 }
 
-// More sessions end than one response holds: each is listed once, including those that ended at the same moment.
+// If more sessions end than fit into a page, each is listed once, including those that ended at the same moment.
 func TestRevokedIsListedInPages(t *testing.T) {
 	now := time.Now()
 	s, pool, user := started(t, &now)
@@ -205,17 +209,17 @@ func TestRevokedIsListedInPages(t *testing.T) {
 	}
 }
 
-func TestTheOldestSessionEndsWhenAUserHasTooMany(t *testing.T) {
+func TestOldestSessionEndsBeyondTheLimit(t *testing.T) {
 	now := time.Now()
 	s, pool, user := started(t, &now)
 	var first Session
 	for i := range maxPerUser + 3 {
-		begun, err := s.Begin(t.Context(), user, "hash", client)
+		opened, err := s.Begin(t.Context(), user, "hash", client)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if i == 0 {
-			first = begun
+			first = opened
 		}
 	}
 	var left int
@@ -223,7 +227,7 @@ func TestTheOldestSessionEndsWhenAUserHasTooMany(t *testing.T) {
 		t.Errorf("%d sessions are left (%v), want %d", left, err, maxPerUser)
 	}
 	if _, err := s.Refresh(t.Context(), first.RefreshToken, client); err == nil {
-		t.Error("the oldest goes on")
+		t.Error("the oldest session is still open")
 	}
 	audited(t, pool, "too many sessions", 3)
 	if _, err := s.Begin(t.Context(), user, "another hash", client); err == nil {
@@ -245,15 +249,14 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// A password is changed while somebody signs in with the old one. Whichever
-// comes first, no session of the old one is left.
-func TestASessionDoesNotOutliveThePasswordItWasBegunWith(t *testing.T) {
+// A concurrent change of the password leaves no session that was started with the old password.
+func TestSessionEndsWithItsPassword(t *testing.T) {
 	now := time.Now()
 	s, pool, user := started(t, &now)
 	users := store.New(pool)
-	var begun Session
+	var opened Session
 	var beginErr error
-	begin := func() { begun, beginErr = s.Begin(t.Context(), user, "hash", client) }
+	begin := func() { opened, beginErr = s.Begin(t.Context(), user, "hash", client) }
 	change := func() {
 		if _, err := users.Update(t.Context(), user, usermodel.Change{}, "another hash", client); err != nil {
 			t.Error(err)
@@ -290,8 +293,8 @@ func TestASessionDoesNotOutliveThePasswordItWasBegunWith(t *testing.T) {
 			if !good(t, beginErr) {
 				return // it was too late
 			}
-			if _, err := s.Refresh(t.Context(), begun.RefreshToken, client); good(t, err) {
-				t.Error("the session goes on with the old password")
+			if _, err := s.Refresh(t.Context(), opened.RefreshToken, client); good(t, err) {
+				t.Error("a session with the old password is still open")
 			}
 		})
 	}

@@ -13,8 +13,8 @@ import (
 
 const secretBytes = 32
 
-// token is a refresh token: which session, and a secret that only its holder
-// has. It is written "<session id>.<base64url of the secret>".
+// token is a refresh token: a session and a secret that only the client has. Its text is "<session
+// id>.<base64url of the secret>".
 type token struct {
 	session uuid.UUID
 	secret  []byte
@@ -24,7 +24,7 @@ func (t token) String() string {
 	return t.session.String() + "." + base64.RawURLEncoding.EncodeToString(t.secret)
 }
 
-// parse reads a token; only the canonical form is one.
+// parse parses a token. It accepts only the canonical form.
 func parse(raw string) (token, bool) {
 	id, encoded, found := strings.Cut(raw, ".")
 	session, idErr := uuid.Parse(id)
@@ -40,9 +40,8 @@ func newSecret() []byte {
 	return secret
 }
 
-// next is the secret that follows. It needs both what the holder has and what
-// the database has, so that neither can go on alone, and it is the same however
-// often it is asked for.
+// next returns the following token. It depends on the client's secret and on the salt in the database, so
+// that neither alone is enough. It is the same in every call.
 func (t token) next(salt []byte) token {
 	mac := hmac.New(sha256.New, t.secret)
 	mac.Write(salt)
@@ -54,5 +53,5 @@ func (t token) hash() []byte {
 	return sum[:]
 }
 
-// is reports whether hash is that of the token.
+// is reports whether hash is the hash of the token.
 func (t token) is(hash []byte) bool { return subtle.ConstantTimeCompare(t.hash(), hash) == 1 }

@@ -19,23 +19,24 @@ import (
 	"platform.example/apps/user-service/internal/user"
 )
 
-// Purpose is what a link is for.
+// Purpose is the purpose of a link.
 type Purpose string
 
-// The purposes of links. A link is good once, and only for the email that it was sent to.
+// The purposes of links. A link is valid once, and only for the email that it was sent to.
 const (
 	Confirm Purpose = "confirm"
 	Reset   Purpose = "reset"
 )
 
 const (
-	// confirmLife and resetLife are how long links are valid; notification-service sends none that has expired.
+	// confirmLife and resetLife are how long links are valid. notification-service doesn't send expired
+	// links.
 	confirmLife, resetLife = 24 * time.Hour, time.Hour
-	// emailsPerHour bounds the emails to an address, whoever has them sent.
+	// emailsPerHour limits the emails to an address, whoever requests them.
 	emailsPerHour = 5
 )
 
-// Outbox is where the events of users are written.
+// Outbox returns the outbox with the events of users.
 func Outbox() outbox.Outbox {
 	return outbox.Outbox{
 		Service: "user-service", Stream: event.Users, Table: "outbox", Subject: "user_id",
@@ -43,7 +44,7 @@ func Outbox() outbox.Outbox {
 	}
 }
 
-// Mails is where emails to users are written.
+// Mails returns the outbox with the emails to users.
 func Mails() outbox.Outbox {
 	return outbox.Outbox{
 		Service: "user-service", Stream: event.Mails, Table: "mails", Subject: "user_id", Groups: []string{"notification-service-mail"},
@@ -55,10 +56,11 @@ func hash(text string) []byte {
 	return sum[:]
 }
 
-var errEmails = &problem.Error{Code: problem.TooManyRequests, Sentence: "Too many emails were sent to this address: come again in an hour.", RetryAfter: time.Hour}
+var errEmails = &problem.Error{Code: problem.TooManyRequests, Sentence: "Too many emails were sent to this address: try again in an hour.", RetryAfter: time.Hour}
 
-// mail sends an email to a user, with what else is to happen then. It fails with errEmails where the address has got too many.
-func mail(ctx context.Context, tx pgx.Tx, what event.Type, data event.User, more ...func(*pgx.Batch)) error {
+// sendMail queues an email to a user, and the statements of more. It fails with errEmails if the address has
+// received too many.
+func sendMail(ctx context.Context, tx pgx.Tx, eventType event.Type, data event.User, more ...func(*pgx.Batch)) error {
 	var recent int
 	err := tx.QueryRow(ctx, `WITH sent AS (INSERT INTO emails_sent (email_hash) VALUES ($1))
 		SELECT count(*) FROM emails_sent WHERE email_hash = $1 AND at > now() - interval '1 hour'`, hash(strings.ToLower(data.Email))).Scan(&recent)
@@ -72,44 +74,45 @@ func mail(ctx context.Context, tx pgx.Tx, what event.Type, data event.User, more
 	for _, queue := range more {
 		queue(&batch)
 	}
-	if err := Mails().Add(ctx, &batch, what, time.Now(), data.ID, data); err != nil {
+	if err := Mails().Add(ctx, &batch, eventType, time.Now(), data.ID, data); err != nil {
 		return err
 	}
 	return tx.SendBatch(ctx, &batch).Close()
 }
 
-// notice tells a user at the email that is known to be theirs. Where there is none, or it has got too many emails, it sends nothing.
-func notice(ctx context.Context, tx pgx.Tx, what event.Type, u user.User) error {
+// notify queues an email to the confirmed email of a user. It does nothing if there is none, or if it has
+// received too many emails.
+func notify(ctx context.Context, tx pgx.Tx, eventType event.Type, u user.User) error {
 	if !u.EmailConfirmed {
 		return nil
 	}
-	err := mail(ctx, tx, what, event.User{ID: u.ID, Email: u.Email})
+	err := sendMail(ctx, tx, eventType, event.User{ID: u.ID, Email: u.Email})
 	if errors.Is(err, errEmails) {
 		return nil
 	}
 	return err
 }
 
-// send sends a link to an email of a user whom tx has locked. Links for the same
-// purpose that were sent to another email end.
-func send(ctx context.Context, tx pgx.Tx, id uuid.UUID, purpose Purpose, email string) error {
-	secret, life, what := rand.Text(), confirmLife, event.EmailToConfirm
+// sendLink sends a link to an email of a user whom tx has locked. It deletes links for the same purpose that
+// were sent to another email.
+func sendLink(ctx context.Context, tx pgx.Tx, id uuid.UUID, purpose Purpose, email string) error {
+	secret, life, eventType := rand.Text(), confirmLife, event.EmailToConfirm
 	if purpose == Reset {
-		life, what = resetLife, event.PasswordResetRequested
+		life, eventType = resetLife, event.PasswordResetRequested
 	}
-	return mail(ctx, tx, what, event.User{ID: id, Email: email, Secret: secret}, func(batch *pgx.Batch) {
+	return sendMail(ctx, tx, eventType, event.User{ID: id, Email: email, Secret: secret}, func(batch *pgx.Batch) {
 		batch.Queue("DELETE FROM links WHERE user_id = $1 AND purpose = $2 AND email <> $3", id, purpose, email)
 		batch.Queue("INSERT INTO links (secret_hash, user_id, purpose, email, expires_at) VALUES ($1, $2, $3, $4, now() + $5::interval)",
 			hash(secret), id, purpose, email, life)
 	})
 }
 
-// ErrLink refuses a link.
-var ErrLink = problem.New(problem.Invalid, "The link is not valid, was used or has expired: ask for another one.", nil)
+// ErrLink is the error for an invalid, used or expired link.
+var ErrLink = problem.New(problem.Invalid, "The link is not valid, was used or has expired: request another one.", nil)
 
-// take uses a link up, and locks its user. It returns the email that the link was sent to.
-func take(ctx context.Context, tx pgx.Tx, secret string, purpose Purpose) (u user.User, email string, err error) {
-	u, err = one(ctx, tx, "SELECT "+columns+" FROM users WHERE id = (SELECT user_id FROM links WHERE secret_hash = $1) FOR UPDATE", hash(secret))
+// useLink deletes a link and locks its user. It returns the email that the link was sent to.
+func useLink(ctx context.Context, tx pgx.Tx, secret string, purpose Purpose) (u user.User, email string, err error) {
+	u, err = queryUser(ctx, tx, "SELECT "+columns+" FROM users WHERE id = (SELECT user_id FROM links WHERE secret_hash = $1) FOR UPDATE", hash(secret))
 	if err == nil {
 		err = tx.QueryRow(ctx, "DELETE FROM links WHERE secret_hash = $1 AND purpose = $2 AND expires_at > now() RETURNING email",
 			hash(secret), purpose).Scan(&email)
@@ -134,7 +137,8 @@ func (s *Users) SendConfirmation(ctx context.Context, id uuid.UUID, entry audit.
 	})
 }
 
-// SendReset sends a link that resets the password of the user with that email, if there is one and few were sent.
+// SendReset sends a link that resets the password of the user with that email. It does nothing if there is no
+// such user or too many emails were sent.
 func (s *Users) SendReset(ctx context.Context, email string, entry audit.Entry) error {
 	known, err := s.Credentials(ctx, email)
 	if err != nil || known.ID == uuid.Nil {
@@ -148,7 +152,7 @@ func (s *Users) SendReset(ctx context.Context, email string, entry audit.Entry) 
 		return s.sendRecorded(ctx, tx, u, Reset, entry)
 	})
 	if refused, ok := errors.AsType[*problem.Error](err); ok && (refused.Code == problem.TooManyRequests || refused.Code == problem.NotFound) {
-		return nil // or else the answer reveals who is a user
+		return nil // an error would reveal whether the user exists
 	}
 	return err
 }
@@ -158,20 +162,19 @@ func (s *Users) sendRecorded(ctx context.Context, tx pgx.Tx, u user.User, purpos
 	if _, err := tx.Exec(ctx, recorded, append([]any{u.ID}, more...)...); err != nil {
 		return err
 	}
-	return send(ctx, tx, u.ID, purpose, u.Email)
+	return sendLink(ctx, tx, u.ID, purpose, u.Email)
 }
 
-// ConfirmEmail makes the email that a link was sent to the user's. It fails with
-// problem.Invalid where the link isn't valid, and with problem.Conflict where the
-// email has been taken by another user.
+// ConfirmEmail sets the user's email to the one that a link was sent to. It fails with problem.Invalid if the
+// link isn't valid, and with problem.Conflict if another user has the email.
 func (s *Users) ConfirmEmail(ctx context.Context, secret string, entry audit.Entry) (u user.User, err error) {
 	err = s.transaction(ctx, "confirming an email", func(tx pgx.Tx) error {
-		former, email, err := take(ctx, tx, secret, Confirm)
+		former, email, err := useLink(ctx, tx, secret, Confirm)
 		if err != nil {
 			return err
 		}
 		recorded, more := entry.By(former.ID).Statement("changed", "id", "NULL", 2)
-		u, err = one(ctx, tx, `WITH changed AS (
+		u, err = queryUser(ctx, tx, `WITH changed AS (
 				UPDATE users SET email = $2, confirmed_email = $2, updated_at = now(), version = version + 1 WHERE id = $1 RETURNING `+columns+`
 			), ended AS (
 				DELETE FROM links WHERE user_id = $1
@@ -189,17 +192,16 @@ func (s *Users) HasLink(ctx context.Context, secret string, purpose Purpose) (ha
 	return has, failure("reading a link", err)
 }
 
-// ResetPassword sets the password of the user that a link was sent to, whose email that
-// confirms, and ends the user's sessions and links. It fails with problem.Invalid where the
-// link isn't valid.
+// ResetPassword sets the password of the user of a link, confirms the email that the link was sent to, and
+// ends the user's sessions and links. It fails with problem.Invalid if the link isn't valid.
 func (s *Users) ResetPassword(ctx context.Context, secret, passwordHash string, entry audit.Entry) (u user.User, err error) {
 	err = s.transaction(ctx, "resetting a password", func(tx pgx.Tx) error {
-		former, email, err := take(ctx, tx, secret, Reset)
+		former, email, err := useLink(ctx, tx, secret, Reset)
 		if err != nil {
 			return err
 		}
 		recorded, more := entry.By(former.ID).Statement("changed", "id", "NULL", 3)
-		if u, err = one(ctx, tx, `WITH changed AS (
+		if u, err = queryUser(ctx, tx, `WITH changed AS (
 				UPDATE users SET password_hash = $2, confirmed_email = $3, updated_at = now(), version = version + 1 WHERE id = $1 RETURNING `+columns+`
 			), ended AS (`+endSessions+`
 			), used AS (
@@ -208,12 +210,12 @@ func (s *Users) ResetPassword(ctx context.Context, secret, passwordHash string, 
 			SELECT * FROM changed`, append([]any{former.ID, passwordHash, email}, more...)...); err != nil {
 			return err
 		}
-		return notice(ctx, tx, event.PasswordChanged, u)
+		return notify(ctx, tx, event.PasswordChanged, u)
 	})
 	return u, err
 }
 
-// Forget deletes links that have expired, and what is known of emails that no longer count.
+// Forget deletes expired links and records of emails older than an hour.
 func (s *Users) Forget(ctx context.Context) error {
 	return errors.Join(postgres.DeleteOld(ctx, s.pool, "links", "secret_hash", "expires_at", 0),
 		postgres.DeleteOld(ctx, s.pool, "emails_sent", "id", "at", time.Hour))

@@ -1,4 +1,4 @@
-// Package store keeps users in Postgres.
+// Package store stores users in Postgres.
 package store
 
 import (
@@ -27,12 +27,12 @@ type Users struct{ pool *pgxpool.Pool }
 // New returns the users in the database of pool.
 func New(pool *pgxpool.Pool) *Users { return &Users{pool: pool} }
 
-// columns are in the order of the fields of user.User.
+// columns lists the columns in the order of the fields of user.User.
 const columns = "id, email, name, role, created_at, updated_at, version, coalesce(confirmed_email = email, false) AS email_confirmed"
 
-// Create adds a user, with their external identity if they have one, and records it. Without one, whose provider has verified
-// the email, a link to confirm it is sent. It fails with problem.Conflict where the email or the identity is taken.
-// passwordHash "" is for a user without a password.
+// Create adds a user, with the external identity if the draft has one, and records it. Without an external
+// identity, whose provider has verified the email, it sends a link to confirm the email. It fails with
+// problem.Conflict if the email or the identity is taken. passwordHash "" means a user without a password.
 func (s *Users) Create(ctx context.Context, d user.Draft, passwordHash string, entry audit.Entry) (u user.User, err error) {
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -41,7 +41,7 @@ func (s *Users) Create(ctx context.Context, d user.Draft, passwordHash string, e
 	external := d.Issuer != ""
 	recorded, more := entry.Statement("changed", "id", "NULL", 8)
 	err = s.transaction(ctx, "creating a user", func(tx pgx.Tx) error {
-		if u, err = one(ctx, tx, `WITH changed AS (
+		if u, err = queryUser(ctx, tx, `WITH changed AS (
 				INSERT INTO users (id, email, name, role, password_hash, confirmed_email)
 				VALUES ($1, $2, $3, $4, $5, CASE WHEN $8 THEN $2 END) RETURNING `+columns+`
 			), linked AS (
@@ -51,40 +51,39 @@ func (s *Users) Create(ctx context.Context, d user.Draft, passwordHash string, e
 			append([]any{id, d.Email, d.Name, d.Role, passwordHash, d.Issuer, d.Subject, external}, more...)...); err != nil || external {
 			return err
 		}
-		if err := send(ctx, tx, id, Confirm, u.Email); !errors.Is(err, errEmails) {
+		if err := sendLink(ctx, tx, id, Confirm, u.Email); !errors.Is(err, errEmails) {
 			return err
 		}
-		return nil // the user can have a link sent later
+		return nil // the user can request a link later
 	})
 	return u, err
 }
 
-// Get returns a user. It fails with problem.NotFound where there is none.
+// Get returns a user. It fails with problem.NotFound if the user doesn't exist.
 func (s *Users) Get(ctx context.Context, id uuid.UUID) (user.User, error) {
-	u, err := one(ctx, s.pool, "SELECT "+columns+" FROM users WHERE id = $1", id)
+	u, err := queryUser(ctx, s.pool, "SELECT "+columns+" FROM users WHERE id = $1", id)
 	return u, failure("reading a user", err)
 }
 
-// List returns up to limit users that were created after the given one
-// (uuid.Nil: from the first), in the order of their creation.
+// List returns up to limit users created after the given one (uuid.Nil: from the first), in the order of
+// their creation.
 func (s *Users) List(ctx context.Context, after uuid.UUID, limit int) ([]user.User, error) {
 	rows, _ := s.pool.Query(ctx, "SELECT "+columns+" FROM users WHERE id > $1 ORDER BY id LIMIT $2", after, limit) // CollectRows returns the error
 	users, err := pgx.CollectRows(rows, pgx.RowToStructByPos[user.User])
 	return users, failure("listing users", err)
 }
 
-// endSessions ends the sessions of the user that the statement has changed.
+// endSessions ends the sessions of the users in the relation changed.
 const endSessions = `UPDATE sessions SET revoked_at = now(), address = '', user_agent = ''
 	WHERE user_id IN (SELECT id FROM changed) AND revoked_at IS NULL`
 
-// Update changes a user. It fails with problem.NotFound where there is none, with
-// problem.PreconditionFailed or problem.Forbidden where c.Guard doesn't allow it, and with
-// problem.Conflict where the email is taken. passwordHash "" leaves
-// the password as it is. A new password or role ends the user's sessions, whose
-// tokens were given to somebody else than the user is now. A new email gets a
-// link to confirm it, and the former one a notice; a new password, or the former
-// email once more, ends such links. A change is recorded where something is another
-// than before.
+// Update changes a user and records it if a value differs. passwordHash "" keeps the password. It fails with
+// problem.NotFound if the user doesn't exist, with problem.PreconditionFailed or problem.Forbidden if c.Guard
+// doesn't allow it, and with problem.Conflict if the email is taken.
+//
+// A new password or role ends the user's sessions: their tokens carry the old role, or may belong to someone
+// with the old password. For a new email, Update sends a link to confirm it to the new address and a
+// notification to the current one. A new password, or a change back to the current email, deletes such links.
 func (s *Users) Update(ctx context.Context, id uuid.UUID, c user.Change, passwordHash string, entry audit.Entry) (u user.User, err error) {
 	const differing = `changed JOIN former USING (id)
 		WHERE (changed.name, changed.role) IS DISTINCT FROM (former.name, former.role) OR $4 <> '' OR $5`
@@ -93,15 +92,15 @@ func (s *Users) Update(ctx context.Context, id uuid.UUID, c user.Change, passwor
 		if u, err = lock(ctx, tx, id, c.Guard); err != nil {
 			return err
 		}
-		moves := c.Email != nil && string(*c.Email) != u.Email
-		stays := c.Email != nil && !moves // which ends the links to another one
-		if moves {
-			if err := move(ctx, tx, u, string(*c.Email)); err != nil {
+		emailChanges := c.Email != nil && string(*c.Email) != u.Email
+		emailStays := c.Email != nil && !emailChanges // deletes the links to another email
+		if emailChanges {
+			if err := changeEmail(ctx, tx, u, string(*c.Email)); err != nil {
 				return err
 			}
 		}
-		// A statement of its own, once the user is locked, sees all sessions that were begun before.
-		if u, err = one(ctx, tx, `WITH former AS (
+		// A separate statement after the lock sees all sessions that were started before.
+		if u, err = queryUser(ctx, tx, `WITH former AS (
 				SELECT id, name, role FROM users WHERE id = $1
 			), changed AS (
 				UPDATE users SET
@@ -114,16 +113,16 @@ func (s *Users) Update(ctx context.Context, id uuid.UUID, c user.Change, passwor
 				DELETE FROM links WHERE user_id = $1 AND ($4 <> '' OR $6)
 			), recorded AS (`+recorded+`)
 			SELECT * FROM changed`,
-			append([]any{id, c.Name, c.Role, passwordHash, moves, stays}, more...)...); err != nil || passwordHash == "" {
+			append([]any{id, c.Name, c.Role, passwordHash, emailChanges, emailStays}, more...)...); err != nil || passwordHash == "" {
 			return err
 		}
-		return notice(ctx, tx, event.PasswordChanged, u)
+		return notify(ctx, tx, event.PasswordChanged, u)
 	})
 	return u, err
 }
 
-// move sends a link to the new email of a user, and a notice to the former one.
-func move(ctx context.Context, tx pgx.Tx, u user.User, email string) error {
+// changeEmail sends a link to the new email of a user, and a notification to the current one.
+func changeEmail(ctx context.Context, tx pgx.Tx, u user.User, email string) error {
 	var taken bool
 	err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM users WHERE lower(email COLLATE "C") = lower($1 COLLATE "C") AND id <> $2)`, email, u.ID).Scan(&taken)
 	if err == nil && taken {
@@ -132,22 +131,21 @@ func move(ctx context.Context, tx pgx.Tx, u user.User, email string) error {
 	if err != nil {
 		return err
 	}
-	if err := send(ctx, tx, u.ID, Confirm, email); err != nil {
+	if err := sendLink(ctx, tx, u.ID, Confirm, email); err != nil {
 		return err
 	}
-	return notice(ctx, tx, event.EmailChangeRequested, u)
+	return notify(ctx, tx, event.EmailChangeRequested, u)
 }
 
-// Delete removes a user and ends the user's sessions; a trigger writes the event that
-// tells every service. It fails with problem.NotFound where there is no such user, and
-// as Update does by guard.
+// Delete deletes a user and ends the user's sessions; a database trigger writes the event. It fails with
+// problem.NotFound if the user doesn't exist, and like Update if guard doesn't allow it.
 func (s *Users) Delete(ctx context.Context, id uuid.UUID, guard user.Guard, entry audit.Entry) error {
 	recorded, more := entry.Statement("changed", "id", "NULL", 1)
 	return s.transaction(ctx, "deleting a user", func(tx pgx.Tx) error {
 		if _, err := lock(ctx, tx, id, guard); err != nil {
 			return err
 		}
-		_, err := one(ctx, tx, `WITH changed AS (
+		_, err := queryUser(ctx, tx, `WITH changed AS (
 				DELETE FROM users WHERE id = $1 RETURNING `+columns+`
 			), ended AS (`+endSessions+`
 			), recorded AS (`+recorded+`)
@@ -156,17 +154,17 @@ func (s *Users) Delete(ctx context.Context, id uuid.UUID, guard user.Guard, entr
 	})
 }
 
-// Credentials are what a sign-in is checked against.
+// Credentials are the data that a sign-in is checked against.
 type Credentials struct {
 	ID           uuid.UUID
-	PasswordHash string // "" where there is no such user
+	PasswordHash string // "" if the user doesn't exist
 }
 
-// Credentials returns the credentials for an email, with ASCII letters in
-// whatever case. Versions before stored a domain as it was given: one in Unicode
-// is found, too. An unknown email is no error, so that callers treat both alike.
+// Credentials returns the credentials for an email, ignoring the case of ASCII letters. Previous releases
+// stored the domain unchanged, so it also finds a domain in Unicode. An unknown email is no error: callers
+// treat both cases alike.
 func (s *Users) Credentials(ctx context.Context, email string) (Credentials, error) {
-	if strings.ContainsRune(email, 0) { // which Postgres neither stores nor compares
+	if strings.ContainsRune(email, 0) { // Postgres doesn't accept it
 		return Credentials{}, nil
 	}
 	local, domain, _ := strings.Cut(email, "@")
@@ -182,7 +180,7 @@ func (s *Users) Credentials(ctx context.Context, email string) (Credentials, err
 	return c, nil
 }
 
-// External returns the credentials of the user with an external identity. An unknown one is no error.
+// External returns the credentials of the user with an external identity. An unknown identity is no error.
 func (s *Users) External(ctx context.Context, issuer, subject string) (c Credentials, err error) {
 	err = s.pool.QueryRow(ctx, `SELECT id, password_hash FROM users JOIN external_identities ON user_id = id
 		WHERE issuer = $1 AND subject = $2`, issuer, subject).Scan(&c.ID, &c.PasswordHash)
@@ -192,7 +190,7 @@ func (s *Users) External(ctx context.Context, issuer, subject string) (c Credent
 	return c, nil
 }
 
-// PasswordHash returns the password hash of a user; "" where there is no such user.
+// PasswordHash returns the password hash of a user, or "" if the user doesn't exist.
 func (s *Users) PasswordHash(ctx context.Context, id uuid.UUID) (hash string, err error) {
 	err = s.pool.QueryRow(ctx, "SELECT password_hash FROM users WHERE id = $1", id).Scan(&hash)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
@@ -201,16 +199,15 @@ func (s *Users) PasswordHash(ctx context.Context, id uuid.UUID) (hash string, er
 	return hash, nil
 }
 
-func one(ctx context.Context, from postgres.Querier, sql string, args ...any) (user.User, error) {
+func queryUser(ctx context.Context, from postgres.Querier, sql string, args ...any) (user.User, error) {
 	rows, _ := from.Query(ctx, sql, args...) // CollectExactlyOneRow returns the error
 	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[user.User])
 }
 
-// lock returns a user whom nobody else changes until tx ends. It fails with
-// problem.PreconditionFailed where the user has none of the guard's versions, and with
-// problem.Forbidden where the password was changed since it was checked.
+// lock locks a user until tx ends. It fails with problem.PreconditionFailed if the user's version isn't one
+// of the guard's, and with problem.Forbidden if the caller's password was changed after it was checked.
 func lock(ctx context.Context, tx pgx.Tx, id uuid.UUID, guard user.Guard) (user.User, error) {
-	u, err := one(ctx, tx, "SELECT "+columns+" FROM users WHERE id = $1 FOR UPDATE", id)
+	u, err := queryUser(ctx, tx, "SELECT "+columns+" FROM users WHERE id = $1 FOR UPDATE", id)
 	if err == nil && guard.Versions != nil && !slices.Contains(guard.Versions, u.Version) {
 		err = etag.Failed()
 	}
@@ -218,7 +215,7 @@ func lock(ctx context.Context, tx pgx.Tx, id uuid.UUID, guard user.Guard) (user.
 		var holds bool
 		err = tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM users WHERE id = $1 AND password_hash = $2)", guard.Caller, guard.PasswordHash).Scan(&holds)
 		if err == nil && !holds {
-			err = problem.New(problem.Forbidden, "current_password was changed meanwhile.", nil)
+			err = problem.New(problem.Forbidden, "current_password was changed in the meantime.", nil)
 		}
 	}
 	return u, err
@@ -237,7 +234,7 @@ func failure(doing string, err error) error {
 	if errors.Is(err, pgx.ErrNoRows) {
 		return problem.New(problem.NotFound, "There is no such user.", err)
 	}
-	if answer, ok := errors.AsType[*pgconn.PgError](err); ok && answer.Code == uniqueViolation {
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.Code == uniqueViolation {
 		return problem.New(problem.Conflict, "This email is already registered.", err)
 	}
 	return postgres.Failure(doing, err)

@@ -1,4 +1,4 @@
-// Package user says what a user is and what makes one valid.
+// Package user defines users and validates them.
 package user
 
 import (
@@ -17,7 +17,7 @@ import (
 	"platform.example/apps/user-service/internal/password"
 )
 
-// User is a user as others may see them.
+// User is a user as clients see it.
 type User struct {
 	ID        uuid.UUID     `json:"id"`
 	Email     string        `json:"email"`
@@ -26,33 +26,33 @@ type User struct {
 	CreatedAt time.Time     `json:"created_at"`
 	UpdatedAt time.Time     `json:"updated_at"`
 	Version   int64         `json:"version"` // grows with every write
-	// EmailConfirmed reports whether the user has shown that the email is theirs.
+	// EmailConfirmed reports whether the user has confirmed that they own the email.
 	EmailConfirmed bool `json:"email_confirmed"`
 }
 
-// Email is an address in the form that addresses are compared in.
+// Email is an email address in canonical form.
 type Email string
 
-// UnmarshalText gives an address that form. It keeps one that has none, which
-// Validate refuses beside the faults of other fields.
+// UnmarshalText converts an address to its canonical form. It keeps an address without one: Validate refuses
+// it, together with the faults of other fields.
 func (e *Email) UnmarshalText(address []byte) error {
 	canonical, _ := text.CanonicalEmail(string(address))
 	*e = Email(canonical)
 	return nil
 }
 
-// Draft is a user to be.
+// Draft is a user to create.
 type Draft struct {
 	Email    Email         `json:"email"`
 	Name     string        `json:"name"`
 	Role     identity.Role `json:"role"` // "" means user
 	Password string        `json:"password"`
 
-	Issuer, Subject string `json:"-"` // by which an identity provider knows the user; "" for none
+	Issuer, Subject string `json:"-"` // the user's identity at an identity provider; "" without one
 }
 
-// Change is what is to change of a user; what is nil stays. A new email takes
-// effect once it is confirmed. CurrentPassword is that of the user who asks for it.
+// Change states which fields of a user to change; nil fields stay. A new email takes effect once it is
+// confirmed. CurrentPassword is the password of the caller.
 type Change struct {
 	Email    *Email         `json:"email"`
 	Name     *string        `json:"name"`
@@ -64,26 +64,26 @@ type Change struct {
 	Guard `json:"-"`
 }
 
-// Guard is what must still hold when a user is changed.
+// Guard states the conditions under which a user may be changed.
 type Guard struct {
-	Versions     []int64   // the user has one of them; nil: any
-	Caller       uuid.UUID // who has shown a password: PasswordHash is still theirs; uuid.Nil: nobody had to
+	Versions     []int64   // the user's version must be one of these; nil allows any
+	Caller       uuid.UUID // PasswordHash must still be this user's; uuid.Nil means no condition
 	PasswordHash string
 }
 
-// Named returns what c changes, as the audit log has it: never a value, but for the role.
-func (c Change) Named() []string {
-	var named []string
+// FieldNames returns the changed fields for the audit log, without values except the role.
+func (c Change) FieldNames() []string {
+	var names []string
 	for name, changes := range map[string]bool{"email": c.Email != nil, "name": c.Name != nil, "password": c.Password != nil} {
 		if changes {
-			named = append(named, name)
+			names = append(names, name)
 		}
 	}
 	if c.Role != nil {
-		named = append(named, "role "+string(*c.Role))
+		names = append(names, "role "+string(*c.Role))
 	}
-	slices.Sort(named)
-	return named
+	slices.Sort(names)
+	return names
 }
 
 const (
@@ -91,11 +91,11 @@ const (
 	maxNameRunes  = 100
 	// NIST SP 800-63B: at least 8; longer than 64 must be allowed.
 	minPasswordRunes = 8
-	// MaxPasswordBytes bounds what is hashed.
+	// MaxPasswordBytes limits the input of the hash.
 	MaxPasswordBytes = 512
 )
 
-// Validate lists every fault of d in one error.
+// Validate returns one error with all faults of d.
 func (d Draft) Validate() error {
 	var f faults
 	f.email(d.Email)
@@ -107,8 +107,8 @@ func (d Draft) Validate() error {
 	return f.Err()
 }
 
-// External returns the draft of a user whom an identity provider vouches for. It has no role but user, and no password. It reports
-// whether a user can have the email. A name that none can have is replaced by the email's local part.
+// External returns the draft of a user of an identity provider, with the role user and no password. It
+// reports whether the email is valid for a user. An invalid name is replaced by the local part of the email.
 func External(issuer, subject string, email Email, name string) (d Draft, ok bool) {
 	var f, g faults
 	if f.name(name); f.Err() != nil {
@@ -119,11 +119,11 @@ func External(issuer, subject string, email Email, name string) (d Draft, ok boo
 	return Draft{Email: email, Name: name, Role: identity.User, Issuer: issuer, Subject: subject}, g.Err() == nil
 }
 
-// Validate lists every fault of c in one error.
+// Validate returns one error with all faults of c.
 func (c Change) Validate() error {
 	var f faults
 	if c.Email == nil && c.Name == nil && c.Role == nil && c.Password == nil {
-		f.Add("", "Nothing to change: give at least one of email, name, role, password.")
+		f.Add("", "Nothing to change: set at least one of email, name, role, password.")
 	}
 	if c.Email != nil {
 		f.email(*c.Email)
@@ -142,11 +142,11 @@ func (c Change) Validate() error {
 
 type faults struct{ problem.Faults }
 
-func (f *faults) email(given Email) {
-	address := string(given)
+func (f *faults) email(email Email) {
+	address := string(email)
 	canonical, ok := text.CanonicalEmail(address)
 	parsed, err := mail.ParseAddress(address)
-	// ParseAddress also takes "Name <address>", which isn't an address alone.
+	// ParseAddress also accepts "Name <address>".
 	if err != nil || parsed.Address != address || !ok || canonical != address || len(address) > maxEmailBytes {
 		f.Add("/email", "Must be an email address of at most 254 bytes, without invisible characters or look-alikes of ASCII.")
 	}
@@ -166,8 +166,8 @@ func (f *faults) role(role identity.Role) {
 	}
 }
 
-func (f *faults) password(given string) {
-	if utf8.RuneCountInString(password.Normalise(given)) < minPasswordRunes || len(given) > MaxPasswordBytes {
+func (f *faults) password(text string) {
+	if utf8.RuneCountInString(password.Normalise(text)) < minPasswordRunes || len(text) > MaxPasswordBytes {
 		f.Add("/password", "Must have at least 8 characters and at most 512 bytes.")
 	}
 }

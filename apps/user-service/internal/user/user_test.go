@@ -11,7 +11,7 @@ import (
 	"platform.example/apps/internal/problem"
 )
 
-// faulty lists the fields that err says are not valid.
+// faulty returns the invalid fields in err.
 func faulty(t *testing.T, err error) string {
 	t.Helper()
 	if err == nil {
@@ -71,7 +71,7 @@ func TestValidate(t *testing.T) {
 			}
 			role := d.Role
 			if role == "" {
-				role = identity.User // of a change, a role that is given must be one
+				role = identity.User // in a change, a role must be valid
 			}
 			if got := faulty(t, Change{Email: &d.Email, Name: &d.Name, Role: &role, Password: &d.Password}.Validate()); got != c.faulty {
 				t.Errorf("change: %q is not valid, want %q", got, c.faulty)
@@ -86,8 +86,8 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// What is valid can be stored, fits, and can't forge a line of anything; what
-// is valid in a draft is valid in a change and the other way round.
+// Valid fields can be stored, are within their limits and contain no line breaks. A draft and a change accept the
+// same fields.
 func FuzzValidate(f *testing.F) {
 	f.Add("ada@example.com", "Ada", "user", "12345678")
 	f.Add("\"a b\"@[127.0.0.1]", "a\u2028b", "admin", "\x00\x00\x00\x00\x00\x00\x00\x00")

@@ -29,7 +29,7 @@ func main() {
 	service.Main(name, service.Commands{
 		"": serve, "migrate": service.Migrate(name, migrations),
 		// A greeting that doesn't exist, which queries Postgres.
-		"verify": verify.Command(name, verify.AsNobody(name, verify.Probe{Path: "/greetings/", Want: []int{http.StatusOK}})),
+		"verify": verify.Command(name, verify.AsUnknownUser(name, verify.Probe{Path: "/greetings/", Want: []int{http.StatusOK}})),
 	})
 }
 
@@ -51,8 +51,8 @@ type api struct {
 
 func (a api) register(router chi.Router, errs *problem.Mapper) {
 	bounded := router.With(httpserver.Deadline)
-	bounded.Get("/greetings/{name}", errs.Handle(identity.Signed(a.greetings)))
-	bounded.Post("/greetings/{name}", errs.Handle(identity.Signed(a.greet)))
+	bounded.Get("/greetings/{name}", errs.Handle(identity.RequireUser(a.greetings)))
+	bounded.Post("/greetings/{name}", errs.Handle(identity.RequireUser(a.greet)))
 }
 
 // greeting is a resource: how often the name was greeted, and a text with the name of the caller, which user-service returns.
@@ -61,7 +61,7 @@ type greeting struct {
 	Text  string `json:"text,omitempty"`
 }
 
-func (a api) greetings(w http.ResponseWriter, r *http.Request, _ identity.Someone) error {
+func (a api) greetings(w http.ResponseWriter, r *http.Request, _ identity.Principal) error {
 	var g greeting
 	err := a.pool.QueryRow(r.Context(), "SELECT coalesce(sum(times), 0) FROM greetings WHERE name = $1", chi.URLParam(r, "name")).Scan(&g.Times)
 	if err != nil {
@@ -70,7 +70,7 @@ func (a api) greetings(w http.ResponseWriter, r *http.Request, _ identity.Someon
 	return httpjson.Write(w, http.StatusOK, g)
 }
 
-func (a api) greet(w http.ResponseWriter, r *http.Request, caller identity.Someone) error {
+func (a api) greet(w http.ResponseWriter, r *http.Request, caller identity.Principal) error {
 	var user struct{ Name string }
 	if err := a.users.Get(r, "/users/"+caller.ID.String(), &user); err != nil {
 		return err

@@ -1,8 +1,8 @@
--- Sends an entry to the dead letters if it was delivered often enough: moved
--- whole or not at all, once, whoever else has it in hand.
--- KEYS: the stream, the dead letters. ARGV: group, id of the entry, deliveries
--- that are enough, how many dead letters are kept (0: none), reason, time.
--- Returns how often it was delivered (0: somebody has acknowledged it) and 1 if it moved.
+-- Moves an entry to the dead letters if it was delivered often enough: atomically
+-- and once, even if other consumers handle it, too.
+-- KEYS: the stream, the dead letters. ARGV: group, id of the entry, number of
+-- deliveries, number of dead letters to keep (0: none), reason, time.
+-- Returns the number of deliveries (0: the entry is acknowledged) and 1 if it was moved.
 local group, id = ARGV[1], ARGV[2]
 local pending = redis.call('XPENDING', KEYS[1], group, id, id, 1)[1]
 if not pending then
@@ -13,12 +13,12 @@ if deliveries < tonumber(ARGV[3]) then
   return {deliveries, 0}
 end
 local entry = redis.call('XRANGE', KEYS[1], id, id)[1]
-if not entry then -- trimmed meanwhile
+if not entry then -- the entry was trimmed
   redis.call('XACK', KEYS[1], group, id)
   return {deliveries, 0}
 end
 local fields = entry[2]
-while #fields > 2000 do -- Lua can't pass on many more; no event has more than a few
+while #fields > 2000 do -- the limit of unpack is a few thousand; events have only a few
   table.remove(fields)
 end
 for _, field in ipairs({

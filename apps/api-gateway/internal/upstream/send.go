@@ -17,18 +17,17 @@ import (
 	"platform.example/apps/internal/telemetry"
 )
 
-// Client is who asks for what the gateway does at a service.
+// Client is the client on whose behalf the gateway sends a request.
 type Client struct{ Address, Agent string }
 
-// Post sends in as JSON for a client and reads the answer, where its status is below 300,
-// into out (nil: nowhere). It returns the status. Errors are those that a
-// client may be told.
+// Post sends in as JSON on behalf of a client. If the status is below 300, it decodes the response into out,
+// which may be nil. It returns the status. Its errors may be sent to a client.
 func (s *Service) Post(ctx context.Context, path string, from Client, in, out any) (status int, err error) {
 	body, err := json.Marshal(in)
 	if err != nil {
 		return 0, fmt.Errorf("encoding a request to %s: %w", s.name, err)
 	}
-	return s.ask(ctx, path, identity.Caller{Role: identity.Gateway}, out, func(request *fasthttp.Request, response *fasthttp.Response) error {
+	return s.send(ctx, path, identity.Caller{Role: identity.Gateway}, out, func(request *fasthttp.Request, response *fasthttp.Response) error {
 		request.Header.SetMethod(http.MethodPost)
 		request.Header.Set("Content-Type", "application/json")
 		request.Header.Set("X-Forwarded-For", from.Address)
@@ -38,32 +37,32 @@ func (s *Service) Post(ctx context.Context, path string, from Client, in, out an
 	})
 }
 
-// Get reads what a service answers a GET of path by the caller into out. Its errors
-// may be returned to a client.
+// Get sends a GET request for path with the identity of the caller, and decodes the response into out. Its
+// errors may be sent to a client.
 func (s *Service) Get(ctx context.Context, path string, caller identity.Caller, out any) error {
 	if err := ctx.Err(); err != nil { // the client has left
 		return problem.New(problem.Unavailable, "The client has left.", err)
 	}
-	status, err := s.ask(ctx, path, caller, out, func(request *fasthttp.Request, response *fasthttp.Response) error {
+	status, err := s.send(ctx, path, caller, out, func(request *fasthttp.Request, response *fasthttp.Response) error {
 		return s.exchange(request, response, true)
 	})
 	if err != nil || status == http.StatusOK {
 		return err
 	}
-	cause := fmt.Errorf("%s answers %d", s.name, status)
+	cause := fmt.Errorf("%s responds with %d", s.name, status)
 	switch status {
 	case http.StatusNotFound:
-		return problem.New(problem.NotFound, "There is nothing with this id.", cause)
+		return problem.New(problem.NotFound, "There is no resource with this id.", cause)
 	case http.StatusServiceUnavailable:
 		return problem.New(problem.Unavailable, "The service is not available right now.", cause)
 	}
 	return client.Failure(s.name, cause)
 }
 
-// ask sends a request, a GET unless send makes it another, and reads the answer
-// into out where its status is below 300.
-func (s *Service) ask(ctx context.Context, path string, caller identity.Caller, out any,
-	send func(*fasthttp.Request, *fasthttp.Response) error) (status int, err error) {
+// send prepares a GET request, which do may change and sends. If the status is below 300, it decodes the
+// response into out.
+func (s *Service) send(ctx context.Context, path string, caller identity.Caller, out any,
+	do func(*fasthttp.Request, *fasthttp.Response) error) (status int, err error) {
 	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(request)
 	defer fasthttp.ReleaseResponse(response)
@@ -72,38 +71,37 @@ func (s *Service) ask(ctx context.Context, path string, caller identity.Caller, 
 		return 0, err
 	}
 	telemetry.Propagate(ctx, carrier{&request.Header})
-	if err := send(request, response); err != nil {
+	if err := do(request, response); err != nil {
 		return 0, client.Failure(s.name, err)
 	}
 	if response.StatusCode() >= http.StatusMultipleChoices || out == nil {
 		return response.StatusCode(), nil
 	}
 	if err := json.Unmarshal(response.Body(), out); err != nil {
-		return 0, client.Failure(s.name, fmt.Errorf("reading its answer: %w", err))
+		return 0, client.Failure(s.name, fmt.Errorf("decoding its response: %w", err))
 	}
 	return response.StatusCode(), nil
 }
 
-// Poll reads what a service answers a GET of path into out (nil: nowhere). It
-// is for what the gateway asks for itself, again and again: it goes past the
-// breaker, which must be opened and closed by what clients see, and not by
-// polls of a service that is yet to start.
+// Poll sends a GET request for path as the gateway itself, and decodes the response into out, which may be
+// nil. It is for repeated requests of the gateway. It bypasses the breaker, whose state must depend on
+// requests of clients, not on polls of a service that hasn't started yet.
 func (s *Service) Poll(ctx context.Context, path string, out any) error {
-	status, err := s.ask(ctx, path, identity.Caller{Role: identity.Gateway}, out, func(request *fasthttp.Request, response *fasthttp.Response) error {
+	status, err := s.send(ctx, path, identity.Caller{Role: identity.Gateway}, out, func(request *fasthttp.Request, response *fasthttp.Response) error {
 		request.SetTimeout(deadline)
 		if end, ok := ctx.Deadline(); ok {
-			request.SetTimeout(max(time.Until(end), time.Millisecond)) // 0 would be none
+			request.SetTimeout(max(time.Until(end), time.Millisecond)) // 0 means no timeout
 		}
 		return s.do(request, response)
 	})
 	if err == nil && status != http.StatusOK {
-		err = fmt.Errorf("%s answers %d", s.name, status)
+		err = fmt.Errorf("%s responds with %d", s.name, status)
 	}
 	return err
 }
 
-// Watch probes the service while its breaker is open, until ctx is done: once
-// it is well, a request may try.
+// Watch probes the service while its breaker is open, until ctx is done. A successful probe lets a request
+// try.
 func (s *Service) Watch(ctx context.Context) {
 	background.Every(ctx, probeEvery, func() {
 		if s.breaker.State() != breaker.Open {
@@ -117,5 +115,5 @@ func (s *Service) Watch(ctx context.Context) {
 	})
 }
 
-// Probe reports whether the service answers that it is well.
+// Probe returns nil if the service reports that it is healthy.
 func (s *Service) Probe(ctx context.Context) error { return s.Poll(ctx, "/health", nil) }

@@ -26,7 +26,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	})
 }
 
-func TestAServiceThatIsWellAgainIsAskedSoon(t *testing.T) {
+func TestRecoveredServiceGetsRequestsSoon(t *testing.T) {
 	var away atomic.Bool
 	var probes atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -58,7 +58,7 @@ func TestAServiceThatIsWellAgainIsAskedSoon(t *testing.T) {
 	}
 	eventually(t, "the service is probed", func() bool { return probes.Load() > 1 })
 	if s.Breaker().State() != breaker.Open {
-		t.Error("a health check that fails lets a request try")
+		t.Error("a failed health check lets a request try")
 	}
 	away.Store(false)
 	eventually(t, "a request may try", func() bool { return s.Breaker().State() == breaker.HalfOpen })
@@ -66,9 +66,9 @@ func TestAServiceThatIsWellAgainIsAskedSoon(t *testing.T) {
 	if s.Breaker().State() != breaker.Closed {
 		t.Error("the try succeeded, and the breaker isn't closed")
 	}
-	asked := probes.Load()
+	before := probes.Load()
 	time.Sleep(2 * probeEvery)
-	if probes.Load() != asked {
-		t.Error("a service that is well is probed")
+	if probes.Load() != before {
+		t.Error("a healthy service is probed")
 	}
 }
