@@ -144,7 +144,7 @@ func TestSlowServiceDoesNotAffectOthers(t *testing.T) {
 	}
 }
 
-// Beyond the ten saved retries, at most a tenth of the requests is retried, and only those that may be sent twice.
+// Beyond the ten saved retries, at most a tenth of the requests is retried, and only requests that may be sent twice.
 func TestRetriesStayWithinBudget(t *testing.T) {
 	var mu sync.Mutex
 	sent := map[string]int{} // how often each request was sent

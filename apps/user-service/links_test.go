@@ -243,7 +243,7 @@ func TestLinksByEmail(t *testing.T) {
 		signIn(t, 201, "c@example.com", "a new horse")
 	})
 
-	t.Run("the emails to an address are limited, whoever requests them", func(t *testing.T) {
+	t.Run("the emails to an address are limited, from all clients together", func(t *testing.T) {
 		who, _ := signUp(t, "d@example.com")
 		other, _ := signUp(t, "other@example.com")
 		request(t, "d@example.com")

@@ -33,7 +33,7 @@ func Certificates(raw string) (*x509.CertPool, error) {
 	case begins == 0:
 		return nil, errors.New("holds no certificate: must be one or more in PEM, with their BEGIN and END lines")
 	case blocks < begins:
-		return nil, fmt.Errorf("has %d PEM blocks, of which only %d are readable: the others are damaged or incomplete", begins, blocks)
+		return nil, fmt.Errorf("has %d PEM blocks, but only %d are readable: the others are damaged or incomplete", begins, blocks)
 	}
 	return pool, nil
 }

@@ -111,7 +111,7 @@ func replayable(r *http.Request, keyed bool) bool {
 	return keyed && r.Header.Get("Idempotency-Key") != ""
 }
 
-// copyRequestHeader copies the client's headers except those that end at the gateway: headers of the
+// copyRequestHeader copies the client's headers, but not the ones that end at the gateway: headers of the
 // connection, headers that only the gateway may set, and the access token.
 func copyRequestHeader(to *fasthttp.RequestHeader, from http.Header) {
 	connection := from["Connection"]

@@ -32,7 +32,7 @@ func multiply(a, b int64) (product int64, ok bool) {
 	return a * b, true
 }
 
-// currencies are the active codes of ISO 4217, list one, as of January 2026, without those that have no
+// currencies are the active codes of ISO 4217, list one, as of January 2026, without the codes that have no
 // prices (metals, tests, units of account).
 const currencies = "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BHD BIF BMD BND BOB BOV BRL BSD BTN BWP BYN BZD " +
 	"CAD CDF CHE CHF CHW CLF CLP CNY COP COU CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP " +

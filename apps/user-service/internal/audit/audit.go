@@ -22,7 +22,7 @@ import (
 const (
 	// kept is how long entries are kept, including those of deleted users.
 	kept = 365 * 24 * time.Hour
-	// sessionsKept is how long entries about sessions, of which a client can create many, and all addresses
+	// sessionsKept is how long entries about sessions (a client can create many) and all addresses
 	// are kept.
 	sessionsKept = 90 * 24 * time.Hour
 )

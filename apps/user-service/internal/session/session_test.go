@@ -176,7 +176,7 @@ func TestRevokedSessionsAreListedWhileTokensAreValid(t *testing.T) {
 	}
 }
 
-// If more sessions end than fit into a page, each is listed once, including those that ended at the same moment.
+// If more sessions end than fit into a page, each is listed once, also if several ended at the same moment.
 func TestRevokedIsListedInPages(t *testing.T) {
 	now := time.Now()
 	s, pool, user := started(t, &now)

@@ -32,7 +32,7 @@ const (
 	// confirmLife and resetLife are how long links are valid. notification-service doesn't send expired
 	// links.
 	confirmLife, resetLife = 24 * time.Hour, time.Hour
-	// emailsPerHour limits the emails to an address, whoever requests them.
+	// emailsPerHour limits the emails to an address, from all clients together.
 	emailsPerHour = 5
 )
 
