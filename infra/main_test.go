@@ -330,7 +330,9 @@ func TestProductionRunsImagesOfStaging(t *testing.T) {
 			"digest":  resource.NewStringProperty("registry.example.com/" + service.Name + "@" + digest),
 		})
 	}
-	engine := &engine{staging: resource.PropertyMap{"services": resource.NewObjectProperty(tested)}}
+	engine := &engine{staging: resource.PropertyMap{"releases": resource.NewArrayProperty([]resource.PropertyValue{
+		resource.NewObjectProperty(resource.PropertyMap{"services": resource.NewObjectProperty(tested)}),
+	})}}
 	if err := up(t, stack.Production, remote(given(t)), engine); err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,6 @@ import (
 	"platform.example/infra/catalog"
 	"platform.example/infra/cluster"
 	"platform.example/infra/edge"
-	"platform.example/infra/image"
 	"platform.example/infra/namespace"
 	"platform.example/infra/release"
 	"platform.example/infra/secret"
@@ -115,19 +114,19 @@ func (p platform) exportServices(ctx *pulumi.Context, switched pulumi.ArrayOutpu
 	services := pulumi.All(references, switched).ApplyT(func(known []any) (map[string]stated, error) {
 		return p.state(ctx, known[0].(map[string]string))
 	})
-	ctx.Export(image.Output, services.ApplyT(plain))
+	ctx.Export("services", services.ApplyT(plain))
 	ctx.Export(release.HistoryOutput, services.ApplyT(func(services any) (any, error) {
 		live := map[string]release.Deployed{}
 		for service, state := range services.(map[string]stated) {
-			live[service] = release.Deployed{Version: state.Version, Image: state.Digest}
+			live[service] = state.Deployed
 		}
-		return plain(p.last.history.Then(live, time.Now()))
+		return plain(p.last.history.Then(live, time.Now()).Passed(p.request.Tested))
 	}))
 }
 
 // stated is a service in the outputs.
 type stated struct {
-	image.Stated
+	release.Deployed
 	Colour  release.Colour `json:"colour"`
 	Standby string         `json:"standby"`
 }
@@ -142,7 +141,7 @@ func (p platform) state(ctx *pulumi.Context, references map[string]string) (map[
 	}
 	if recorded == nil {
 		for name, plan := range p.plans {
-			services[name] = stated{image.Stated{Version: plan.Version, Digest: references[name]}, plan.Live, plan.Mark.Standby.Version}
+			services[name] = stated{release.Deployed{Version: plan.Version, Image: references[name]}, plan.Live, plan.Mark.Standby.Version}
 		}
 		return services, nil
 	}
@@ -154,7 +153,7 @@ func (p platform) state(ctx *pulumi.Context, references map[string]string) (map[
 	for name, current := range recorded {
 		if _, known := p.plans[name]; known && current.Selected != "" {
 			colour, running := current.Live()
-			services[name] = stated{image.Stated{Version: running.Version, Digest: running.Image}, colour, current.Mark.Standby.Version}
+			services[name] = stated{release.Deployed{Version: running.Version, Image: running.Image}, colour, current.Mark.Standby.Version}
 		}
 	}
 	return services, nil

@@ -30,22 +30,31 @@ import (
 
 // command runs a command other than pulumi's.
 func command(args []string) error {
-	if len(args) < 2 || len(args) > 3 || args[0] != "render" && args[0] != "profile" {
-		return errors.New("usage: render <stack> [<file>] or profile <stack> [<file>]; pulumi runs the program without arguments")
-	}
 	root, err := projectRoot()
 	if err != nil {
 		return err
 	}
-	name, file := args[1], strings.Join(args[2:], "")
-	if args[0] == "profile" {
-		return showProfile(root, name, file, os.Stdout)
+	for len(args) < 4 {
+		args = append(args, "")
 	}
-	objects, err := render(root, name, file)
-	if err != nil {
-		return err
+	name := args[1]
+	switch {
+	case args[0] == "render" && name != "":
+		objects, err := render(root, name, args[2])
+		if err != nil {
+			return err
+		}
+		return write(objects, filepath.Join(root, ".build", "manifests", name))
+	case args[0] == "profile" && name != "":
+		return showProfile(root, name, args[2], os.Stdout)
+	case args[0] == "preview" && args[2] != "":
+		return summarise(root, name, args[2], args[3], os.Stdout)
+	case args[0] == "compare" && args[3] != "":
+		return compare(root, name, args[2], args[3], os.Stdout)
+	default:
+		return errors.New("usage: render <stack> [<file>], profile <stack> [<file>], preview <stack> <output of pulumi preview --json> " +
+			"[<commit>] or compare <stack> <rendered before> <rendered after>; pulumi runs the program without arguments")
 	}
-	return write(objects, filepath.Join(root, ".build", "manifests", name))
 }
 
 // object is a manifest.

@@ -14,6 +14,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/release"
 	"platform.example/infra/stack"
 )
 
@@ -24,12 +25,12 @@ type Image struct {
 }
 
 // ForServices returns the images by service. Root is the folder of the project. All services are compiled before the first resource, so
-// that a compile error changes nothing.
+// that a compile error changes nothing. A stack that builds nothing gets the images that another stack has tested at the commit.
 func ForServices(
-	ctx *pulumi.Context, config stack.Stack, services []catalog.Service, architectures []string, root string,
+	ctx *pulumi.Context, config stack.Stack, services []catalog.Service, architectures []string, root, commit string,
 ) (map[string]Image, error) {
 	if !config.Build {
-		return promoted(ctx, config, services)
+		return promoted(ctx, config, services, commit)
 	}
 	versions, err := versions(ctx.Context(), root, services, architectures)
 	if err != nil {
@@ -116,47 +117,54 @@ func Upstream(name string, environment stack.Environment, mirror string) string 
 	panic(fmt.Sprintf("upstream.json has no image %q", name))
 }
 
-// Output is the name of the stack output with the Stated of each service.
-const Output = "services"
-
-// Stated is a service's version and image in the outputs of a stack.
-type Stated struct {
-	Version string `json:"version"`
-	Digest  string `json:"digest"` // repository@sha256:…
-}
-
-// promoted returns the images that another stack runs.
-func promoted(ctx *pulumi.Context, config stack.Stack, services []catalog.Service) (map[string]Image, error) {
+// promoted returns the images that another stack has tested at the commit, or tested last if it is empty.
+func promoted(ctx *pulumi.Context, config stack.Stack, services []catalog.Service, commit string) (map[string]Image, error) {
 	name := fmt.Sprintf("%s/%s/%s", ctx.Organization(), ctx.Project(), config.PromotesFrom)
+	var tested map[string]release.Deployed
 	reference, err := pulumi.NewStackReference(ctx, name, nil)
+	if err == nil {
+		var details *pulumi.StackReferenceOutputDetails
+		if details, err = reference.GetOutputDetails(release.HistoryOutput); err == nil {
+			tested, err = promotable(details.Value, commit)
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("stack %s: read the images of stack %s: %w", config.Name, name, err)
 	}
-	details, err := reference.GetOutputDetails(Output)
-	if err != nil {
-		return nil, fmt.Errorf("stack %s: read the images of stack %s: %w", config.Name, name, err)
-	}
-	tested, _ := details.Value.(map[string]any)
 	images := map[string]Image{}
 	for _, service := range services {
-		image, ok := parse(tested[service.Name])
-		if !ok {
+		deployed, exists := tested[service.Name]
+		if !exists {
 			return nil, fmt.Errorf("stack %s: %s has no image: this stack uses the images of stack %s, which has none for it: "+
 				"run `pulumi up --stack %s` first",
 				config.Name, service.Name, name, config.PromotesFrom)
 		}
-		images[service.Name] = image
+		images[service.Name] = Of(deployed.Version, deployed.Image)
 	}
 	return images, nil
 }
 
-func parse(output any) (Image, bool) {
-	var stated Stated
+var (
+	isVersion = regexp.MustCompile(`^[0-9a-f]{12}$`)
+	isDigest  = regexp.MustCompile(`^[^@]+@sha256:[0-9a-f]{64}$`)
+)
+
+// promotable returns the services that the history in a stack's outputs has for promotion.
+func promotable(output any, commit string) (map[string]release.Deployed, error) {
 	text, err := json.Marshal(output)
-	if err == nil {
-		err = json.Unmarshal(text, &stated)
+	if err != nil {
+		return nil, err
 	}
-	ok := err == nil && regexp.MustCompile(`^[0-9a-f]{12}$`).MatchString(stated.Version) &&
-		regexp.MustCompile(`^[^@]+@sha256:[0-9a-f]{64}$`).MatchString(stated.Digest)
-	return Of(stated.Version, stated.Digest), ok
+	var history release.History
+	if err := json.Unmarshal(text, &history); err != nil {
+		return nil, fmt.Errorf("output %s: %w", release.HistoryOutput, err)
+	}
+	tested, err := history.Promotable(commit)
+	for service, deployed := range tested {
+		if !isVersion.MatchString(deployed.Version) || !isDigest.MatchString(deployed.Image) {
+			return nil, fmt.Errorf("output %s: %s has version %q and image %q: want 12 hexadecimal digits and a digest",
+				release.HistoryOutput, service, deployed.Version, deployed.Image)
+		}
+	}
+	return tested, err
 }

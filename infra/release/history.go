@@ -28,6 +28,7 @@ type Entry struct {
 	Number   int                 `json:"number"` // counts from 1
 	At       time.Time           `json:"at"`
 	Services map[string]Deployed `json:"services"`
+	Tested   []string            `json:"tested,omitempty"` // the commits of the sources at which it passed the tests of its stack
 }
 
 // History is the list of a stack's last releases, oldest first.
@@ -45,6 +46,38 @@ func (h History) Then(live map[string]Deployed, now time.Time) History {
 	}
 	longer := append(slices.Clone(h), Entry{Number: number, At: now.UTC().Truncate(time.Second), Services: live})
 	return longer[max(0, len(longer)-keptReleases):]
+}
+
+// Passed returns the history with the commit recorded as tested in its last entry.
+func (h History) Passed(commit string) History {
+	if len(h) == 0 || commit == "" || slices.Contains(h[len(h)-1].Tested, commit) {
+		return h
+	}
+	tested := slices.Clone(h)
+	last := &tested[len(h)-1]
+	last.Tested = append(slices.Clone(last.Tested), commit)
+	last.Tested = last.Tested[max(0, len(last.Tested)-keptReleases):]
+	return tested
+}
+
+// Promotable returns the services of the latest release that passed its tests at the commit, or at any commit if it is empty. In a history
+// without tested releases, it is the latest release. There are none in an empty history.
+func (h History) Promotable(commit string) (map[string]Deployed, error) {
+	var tested []string
+	for _, entry := range slices.Backward(h) {
+		if commit == "" && len(entry.Tested) > 0 || slices.Contains(entry.Tested, commit) {
+			return entry.Services, nil
+		}
+		tested = append(tested, entry.Tested...)
+	}
+	switch {
+	case commit != "":
+		return nil, fmt.Errorf("commit %s has not passed its tests (%d other commits have): release it there and test it first", commit, len(tested))
+	case len(h) == 0:
+		return nil, nil
+	default:
+		return h[len(h)-1].Services, nil
+	}
 }
 
 // Find looks up a release by its number (12 or #12), or services by a version. It returns the services to deploy: all services

@@ -52,3 +52,48 @@ func TestHistoryIsBounded(t *testing.T) {
 		t.Errorf("it holds %d releases up to number %d, want 50 up to 200", len(history), last.Number)
 	}
 }
+
+func TestOnlyTestedReleasesArePromoted(t *testing.T) {
+	var history release.History
+	versions := func(commit string) string {
+		found, err := history.Promotable(commit)
+		if err != nil {
+			return err.Error()
+		}
+		return found["a"].Version
+	}
+	if got := history.Passed("c0"); len(got) != 0 || versions("") != "" {
+		t.Errorf("an empty history has %v", got)
+	}
+	history = history.Then(map[string]release.Deployed{"a": deployed("a1")}, now)
+	if got := versions(""); got != "a1" {
+		t.Errorf("without tested releases, %s is promoted, want the latest", got)
+	}
+	before := history
+	history = history.Passed("c1").Passed("c1").Passed("c2").Passed("")
+	if tested := history[0].Tested; len(tested) != 2 || len(before[0].Tested) != 0 {
+		t.Errorf("tested at %v, and the former history at %v", tested, before[0].Tested)
+	}
+	history = history.Then(map[string]release.Deployed{"a": deployed("a2")}, now)
+	for commit, want := range map[string]string{"": "a1", "c1": "a1", "c2": "a1"} {
+		if got := versions(commit); got != want {
+			t.Errorf("commit %q: %s is promoted, want %s: a2 isn't tested yet", commit, got, want)
+		}
+	}
+	if got := versions("c3"); !strings.Contains(got, "commit c3 has not passed its tests (2 other commits have)") {
+		t.Errorf("an untested commit: %s", got)
+	}
+	history = history.Passed("c3")
+	if got := versions(""); got != "a2" {
+		t.Errorf("%s is promoted, want the latest tested one", got)
+	}
+	if got := versions("c1"); got != "a1" {
+		t.Errorf("commit c1: %s is promoted, want a1", got)
+	}
+	for i := range 200 {
+		history = history.Passed(fmt.Sprint(i))
+	}
+	if tested := history[1].Tested; len(tested) != 50 || tested[49] != "199" {
+		t.Errorf("it keeps %d tested commits", len(tested))
+	}
+}

@@ -212,6 +212,8 @@ type Request struct {
 	Again    bool                `json:"again,omitempty"`    // release versions that were rolled back
 	Retire   bool                `json:"retire,omitempty"`   // remove the standby versions
 	Holder   string              `json:"holder,omitempty"`   // the holder of the Lease of releases
+	Tested   string              `json:"tested,omitempty"`   // the commit at which the live versions passed the tests
+	Commit   string              `json:"commit,omitempty"`   // promoted: the versions that passed the tests at it
 }
 
 // ReadRequest parses the variable's value. An empty value is the zero Request.

@@ -30,6 +30,7 @@ type options struct {
 	adopt     bool
 	reports   string
 	email     string
+	commit    string
 }
 
 // commands are the commands in the order of the usage text.
@@ -39,7 +40,8 @@ var commands = []struct {
 }{
 	{"status", "show the live and the standby versions, and who holds the Lease of releases", (*session).status},
 	{"up", "release the sources, or -version", (*session).up},
-	{"promote", "release the versions of staging, on a stack that builds nothing", (*session).promote},
+	{"promote", "release the versions that staging has tested, at -commit or last, on a stack that builds nothing", (*session).promote},
+	{"tested", "record that the live versions passed the tests at -commit, so that they can be promoted", (*session).tested},
 	{"rollback", "move traffic back to the standby versions at once", (*session).rollback},
 	{"retire", "remove the standby versions", (*session).retire},
 	{"history", "list the last releases", (*session).history},
@@ -63,6 +65,7 @@ func Run(ctx context.Context, args []string, out io.Writer) error {
 	flags.BoolVar(&values.unwatched, "unwatched", false, "release without a watch, even if Prometheus is unreachable")
 	flags.BoolVar(&values.adopt, "adopt", false, "with repair: record the selected colour as live")
 	flags.StringVar(&values.email, "email", "", "with admin: the email of a user who has signed up")
+	flags.StringVar(&values.commit, "commit", "", "with tested and promote: the full hash of a commit of the sources")
 	flags.StringVar(&values.reports, "reports", ".build/releases", "the folder for reports")
 	flags.Usage = func() {
 		fmt.Fprintln(flags.Output(), "usage: release [flags] <command>")

@@ -105,7 +105,11 @@ func (s *session) history(ctx context.Context) error {
 				changed = append(changed, fmt.Sprintf("%s %s", name, entry.Services[name].Version))
 			}
 		}
-		s.out.print("#%-4d %s  %s", entry.Number, since(entry.At), strings.Join(changed, ", "))
+		tested := ""
+		if last := len(entry.Tested); last > 0 {
+			tested = "; passed its tests at commit " + entry.Tested[last-1]
+		}
+		s.out.print("#%-4d %s  %s%s", entry.Number, since(entry.At), strings.Join(changed, ", "), tested)
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -20,7 +21,30 @@ func (s *session) promote(ctx context.Context) error {
 		return fmt.Errorf("stack %s builds its own images: use `make release STACK=%s`; promote is for stacks that release another "+
 			"stack's versions (promotesFrom)", s.stack, s.stack)
 	}
+	if s.commit != "" && !fullCommit.MatchString(s.commit) {
+		return fmt.Errorf("commit %q: want the full hash of a commit, as `git rev-parse <tag>^{commit}` prints it", s.commit)
+	}
 	return s.up(ctx)
+}
+
+// fullCommit matches the hash of a commit of git.
+var fullCommit = regexp.MustCompile(`^([0-9a-f]{40}|[0-9a-f]{64})$`)
+
+// tested records that the live versions passed the tests.
+func (s *session) tested(ctx context.Context) error {
+	if !fullCommit.MatchString(s.commit) {
+		return fmt.Errorf("commit %q: want the full hash of the tested commit, as `git rev-parse HEAD` prints it", s.commit)
+	}
+	return s.locked(ctx, func(ctx context.Context) error {
+		live, err := s.recorded(ctx)
+		if err != nil {
+			return err
+		}
+		request := asItIs(live)
+		request.Tested = s.commit
+		_, err = s.update(ctx, request, "tested by "+s.holder)
+		return err
+	})
 }
 
 // up releases the sources or the requested version, watches it, and rolls it back if it is bad.
@@ -106,7 +130,7 @@ func (s *session) release(ctx context.Context, result *report.Report) error {
 // request builds the request for the Pulumi program from the flags.
 func (s *session) request(ctx context.Context, before map[string]release.Recorded) (release.Request, error) {
 	if s.version == "" {
-		return release.Request{Again: true}, nil
+		return release.Request{Again: true, Commit: s.commit}, nil
 	}
 	history, err := s.readHistory(ctx)
 	if err != nil {

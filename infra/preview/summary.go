@@ -1,0 +1,232 @@
+package preview
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"platform.example/infra/policy"
+	"platform.example/infra/quantity"
+	"platform.example/infra/stack"
+)
+
+// effect is what the deletion or the replacement of an object of a kind means to users.
+var effect = map[string]string{
+	"Namespace":             "data loss: everything in it is deleted",
+	"PersistentVolumeClaim": "data loss: the volume is deleted",
+	"StatefulSet":           "downtime: its pods restart; its volumes stay",
+	"Service":               "downtime: its address changes",
+	"Deployment":            "downtime: its pods restart",
+	"DaemonSet":             "downtime: its pods restart",
+	"Ingress":               "downtime: its routes are missing for some time",
+	"Secret":                "none, if its successor has the same content",
+}
+
+// Effect describes the consequence of a deletion or replacement. Objects of a colour belong to a release, which moves the traffic first.
+func (c Change) Effect() string {
+	for _, manifest := range []map[string]any{c.Before, c.After} {
+		metadata, _ := manifest["metadata"].(map[string]any)
+		labels, _ := metadata["labels"].(map[string]any)
+		if labels["colour"] != nil {
+			return "none: it belongs to a version without traffic"
+		}
+	}
+	if text, known := effect[c.Object.Kind]; known {
+		return text
+	}
+	return "none"
+}
+
+// Write writes the summary as Markdown, which is readable in a terminal too. Reasons are the changed sources by service.
+func (p Preview) Write(out io.Writer, environment stack.Environment, reasons map[string][]string) {
+	counts := map[Operation]int{}
+	for _, change := range p.Changes {
+		counts[change.Operation]++
+	}
+	fmt.Fprintf(out, "### Preview of stack %s\n\n", p.Stack)
+	section(out, "The preview failed", p.Errors)
+	if len(p.Errors) > 0 {
+		return
+	}
+	if counts[Same] == len(p.Changes) && len(p.Releases) == 0 {
+		fmt.Fprintf(out, "No changes: all %d resources stay as they are.\n", len(p.Changes))
+	} else {
+		fmt.Fprintf(out, "%d to replace, %d to delete, %d to update, %d to create, %d unchanged.\n",
+			counts[Replace], counts[Delete], counts[Update], counts[Create], counts[Same])
+	}
+	var released []string
+	for _, sentence := range p.Releases {
+		service, _, _ := strings.Cut(strings.ReplaceAll(sentence, ":", " "), " ")
+		if files := reasons[service]; len(files) > 0 {
+			sentence += "; changed sources: " + strings.Join(files, ", ")
+		}
+		released = append(released, sentence)
+	}
+	section(out, "Releases", released)
+	section(out, "Replaced and deleted", append(p.list(Replace, Change.Effect), p.list(Delete, Change.Effect)...))
+	section(out, "Policy", p.findings(environment))
+	section(out, "Permissions and network flows", p.access())
+	section(out, "Warnings", p.Warnings)
+	cpuBefore, memoryBefore := requests(p.manifests(false))
+	cpuAfter, memoryAfter := requests(p.manifests(true))
+	if cpuBefore != cpuAfter || memoryBefore != memoryAfter {
+		section(out, "Resource requests", []string{
+			fmt.Sprintf("CPU: %s, before: %s", cpuAfter, cpuBefore), fmt.Sprintf("memory: %s, before: %s", memoryAfter, memoryBefore),
+		})
+	}
+	changed := append(p.list(Update, fields), p.list(Create, nil)...)
+	if len(changed) > 0 {
+		fmt.Fprintf(out, "\n<details><summary>Updated and created</summary>\n\n- %s\n\n</details>\n", strings.Join(changed, "\n- "))
+	}
+}
+
+// section writes a list under a heading. It writes nothing for an empty list.
+func section(out io.Writer, heading string, lines []string) {
+	if len(lines) > 0 {
+		fmt.Fprintf(out, "\n**%s**\n\n- %s\n", heading, strings.Join(lines, "\n- "))
+	}
+}
+
+// list describes the changes with an operation.
+func (p Preview) list(operation Operation, describe func(Change) string) []string {
+	var lines []string
+	for _, change := range p.Changes {
+		if change.Operation != operation {
+			continue
+		}
+		line := fmt.Sprintf("%s %s", operation, change.Object)
+		if describe != nil {
+			line += " (" + describe(change) + ")"
+		}
+		lines = append(lines, line)
+	}
+	slices.Sort(lines)
+	return lines
+}
+
+// shownFields is the number of changed fields that a line lists.
+const shownFields = 4
+
+func fields(change Change) string {
+	paths := change.Fields()
+	if further := len(paths) - shownFields; further > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(paths[:shownFields], ", "), further)
+	}
+	return strings.Join(paths, ", ")
+}
+
+// manifests returns the Kubernetes objects after or before the update.
+func (p Preview) manifests(after bool) []policy.Object {
+	var manifests []policy.Object
+	for _, change := range p.Changes {
+		manifest := change.Before
+		if after {
+			manifest = change.After
+		}
+		if manifest != nil && manifest["kind"] != nil {
+			manifests = append(manifests, manifest)
+		}
+	}
+	return manifests
+}
+
+// findings returns the violations of the policy that the update introduces.
+func (p Preview) findings(environment stack.Environment) []string {
+	var before, lines []string
+	for _, finding := range policy.Check(environment, p.manifests(false)) {
+		before = append(before, finding.String())
+	}
+	for _, finding := range policy.Check(environment, p.manifests(true)) {
+		if text := finding.String(); !slices.Contains(before, text) {
+			lines = append(lines, text)
+		}
+	}
+	return lines
+}
+
+// granted are the lists of the kinds of objects that grant access.
+var granted = map[string][][]string{
+	"Role": {{"rules"}}, "ClusterRole": {{"rules"}},
+	"RoleBinding": {{"roleRef"}, {"subjects"}}, "ClusterRoleBinding": {{"roleRef"}, {"subjects"}},
+	"NetworkPolicy": {{"spec", "ingress"}, {"spec", "egress"}},
+}
+
+// access returns the permissions and network flows that the update adds (+) and removes (-).
+func (p Preview) access() []string {
+	var lines []string
+	for _, change := range p.Changes {
+		for _, path := range granted[change.Object.Kind] {
+			before, after := entries(change.Before, path...), entries(change.After, path...)
+			for _, mark := range []struct {
+				sign        string
+				these, less []string
+			}{{"+", after, before}, {"-", before, after}} {
+				for _, entry := range mark.these {
+					if !slices.Contains(mark.less, entry) {
+						lines = append(lines, fmt.Sprintf("`%s` %s %s: `%s`", mark.sign, change.Object, path[len(path)-1], entry))
+					}
+				}
+			}
+		}
+	}
+	return lines
+}
+
+// requests sums the requests of all pods: as many as the autoscaler's minimum, or else as the workload's replicas. A DaemonSet counts once.
+func requests(manifests []policy.Object) (quantity.CPU, quantity.Bytes) {
+	minimum := map[string]int{}
+	for _, manifest := range manifests {
+		if manifest["kind"] == "HorizontalPodAutoscaler" {
+			minimum[at(manifest, "metadata", "namespace")+"/"+at(manifest, "spec", "scaleTargetRef", "name")] = number(manifest, "spec", "minReplicas")
+		}
+	}
+	var cpu quantity.CPU
+	var memory quantity.Bytes
+	for _, manifest := range manifests {
+		if kind := manifest["kind"]; kind != "Deployment" && kind != "StatefulSet" && kind != "DaemonSet" {
+			continue
+		}
+		replicas, scaled := minimum[at(manifest, "metadata", "namespace")+"/"+at(manifest, "metadata", "name")]
+		if !scaled {
+			replicas = number(manifest, "spec", "replicas")
+		}
+		containers, _ := value(manifest, "spec", "template", "spec", "containers").([]any)
+		for _, container := range containers {
+			fields, _ := container.(map[string]any)
+			if amount, err := quantity.ParseCPU(at(fields, "resources", "requests", "cpu")); err == nil {
+				cpu += quantity.CPU(replicas) * amount
+			}
+			if amount, err := quantity.ParseBytes(at(fields, "resources", "requests", "memory")); err == nil {
+				memory += quantity.Bytes(replicas) * amount
+			}
+		}
+	}
+	return cpu, memory
+}
+
+func value(manifest map[string]any, path ...string) any {
+	var found any = manifest
+	for _, key := range path {
+		fields, _ := found.(map[string]any)
+		found = fields[key]
+	}
+	return found
+}
+
+func at(manifest map[string]any, path ...string) string {
+	text, _ := value(manifest, path...).(string)
+	return text
+}
+
+// number is a number in a manifest, 1 without one.
+func number(manifest map[string]any, path ...string) int {
+	switch found := value(manifest, path...).(type) {
+	case float64:
+		return int(found)
+	case int:
+		return found
+	default:
+		return 1
+	}
+}
