@@ -1,4 +1,4 @@
-# `make` alone lists the targets. CI runs `make test` and `make vulns`.
+# `make` alone lists the targets. The workflows in .github only run targets of this file.
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -85,8 +85,12 @@ release: bin/release ## Release the version of the sources, or V=<version or num
 	@$(RELEASE) up $(if $(V),-version '$(V)')
 
 .PHONY: promote
-promote: bin/release ## Release the version that is live on staging to STACK=production
-	@$(RELEASE) promote
+promote: bin/release ## Release the versions that staging tested last, or at COMMIT=<hash>, to STACK=production
+	@$(RELEASE) promote $(if $(COMMIT),-commit '$(COMMIT)')
+
+.PHONY: tested
+tested: bin/release ## Record that the live versions of STACK passed their tests at COMMIT=<hash> (default: HEAD), so that promote takes them
+	@$(RELEASE) tested -commit '$(or $(COMMIT),$(shell git rev-parse HEAD))'
 
 .PHONY: rollback
 rollback: ## Roll back to the standby version at once; SERVICE=<name> rolls back one service
@@ -121,6 +125,30 @@ redrive: bin/release ## Return dead letters to their streams, and deliver abando
 release-demo: bin/release ## Release and roll back another version of all services under load; RATE=<requests per second> ROLLBACKS=1
 	@cd test && GOWORK=off go build -o ../bin/release-demo ./cmd/release-demo
 	@eval "$$($(LOCAL) env)" && exec bin/release-demo $(if $(RATE),-rate $(RATE)) -rollbacks $(or $(ROLLBACKS),1)
+
+# The environment of the stack local; other stacks use the environment of the caller.
+ENVIRONMENT = $(if $(filter local,$(STACK)),$(MAKE) bin/local && eval "$$(bin/local env)" && )
+
+.PHONY: preview-comment
+preview-comment: ## Summarise in Markdown what an update of STACK changes; SINCE=<commit> lists the changed sources
+	@$(NEEDS_STACK)
+	@cd infra && GOWORK=off go build -o ../bin/infra .
+	@$(ENVIRONMENT)bin/infra preview '$(STACK)' '$(SINCE)'
+
+.PHONY: compare
+compare: ## Summarise the differences between the manifests of STACK at SINCE=<commit> and now; needs no cluster and no secrets
+	@$(NEEDS_STACK)
+	@git worktree prune && rm -rf .build/since && git worktree add --quiet --force --detach .build/since '$(or $(SINCE),HEAD)'
+	@$(MAKE) -C .build/since render STACK='$(STACK)' >/dev/null && $(MAKE) render STACK='$(STACK)' >/dev/null
+	@bin/infra compare '$(STACK)' .build/since/.build/manifests/'$(STACK)' $(MANIFESTS)/'$(STACK)'; \
+		status=$$?; git worktree remove --force .build/since; exit $$status
+
+.PHONY: integration-test
+integration-test: ## Test the API of STACK as a user from outside: sign up, order, notification, limits, headers
+	@$(NEEDS_STACK)
+	@$(ENVIRONMENT)export INTEGRATION_URL="$$(pulumi stack output url --stack '$(STACK)')" && \
+		export INTEGRATION_AUTHORITY="$$(pulumi stack output certificateAuthority --stack '$(STACK)')" && \
+		cd test && GOWORK=off go test -count=1 -v -timeout 10m ./integration/...
 
 .PHONY: render
 render: ## Write the manifests of STACK=<stack> to .build/manifests/<stack>; needs no cluster

@@ -49,30 +49,3 @@ func TestDocsNameExistingTestsAndFiles(t *testing.T) {
 		}
 	}
 }
-
-// A tag of an action can move to other code; a commit can't.
-func TestWorkflowsPinActionsByCommit(t *testing.T) {
-	workflows, err := filepath.Glob("../.github/workflows/*.yml")
-	if err != nil || len(workflows) == 0 {
-		t.Fatalf("no workflows: %v", err)
-	}
-	uses, pinned := regexp.MustCompile(`(?m)^\s*(?:- )?uses: *(.*)$`), regexp.MustCompile(`^[\w./-]+@[0-9a-f]{40} # v\d`)
-	for _, workflow := range workflows {
-		text, err := os.ReadFile(workflow)
-		if err != nil {
-			t.Fatal(err)
-		}
-		found := uses.FindAllStringSubmatch(string(text), -1)
-		if len(found) == 0 {
-			t.Errorf("%s uses no action", workflow)
-		}
-		for _, action := range found {
-			if !pinned.MatchString(action[1]) {
-				t.Errorf("%s: %q: want <action>@<commit> # <version>", workflow, action[1])
-			}
-		}
-		if !strings.Contains(string(text), "\npermissions:") {
-			t.Errorf("%s doesn't limit its permissions", workflow)
-		}
-	}
-}

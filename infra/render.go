@@ -47,13 +47,13 @@ func command(args []string) error {
 		return write(objects, filepath.Join(root, ".build", "manifests", name))
 	case args[0] == "profile" && name != "":
 		return showProfile(root, name, args[2], os.Stdout)
-	case args[0] == "preview" && args[2] != "":
-		return summarise(root, name, args[2], args[3], os.Stdout)
+	case args[0] == "preview" && name != "":
+		return summarise(root, name, args[2], os.Stdout)
 	case args[0] == "compare" && args[3] != "":
 		return compare(root, name, args[2], args[3], os.Stdout)
 	default:
-		return errors.New("usage: render <stack> [<file>], profile <stack> [<file>], preview <stack> <output of pulumi preview --json> " +
-			"[<commit>] or compare <stack> <rendered before> <rendered after>; pulumi runs the program without arguments")
+		return errors.New("usage: render <stack> [<file>], profile <stack> [<file>], preview <stack> [<commit>] or " +
+			"compare <stack> <rendered before> <rendered after>; pulumi runs the program without arguments")
 	}
 }
 

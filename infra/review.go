@@ -1,13 +1,16 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 
 	"gopkg.in/yaml.v3"
 
@@ -15,21 +18,23 @@ import (
 	"platform.example/infra/preview"
 )
 
-// summarise writes a summary of the output of `pulumi preview --json`. With a commit, it lists the sources that changed since.
-func summarise(root, name, output, commit string, out io.Writer) error {
+// errPreview is the result of a preview that failed. Its summary holds the reasons.
+var errPreview = errors.New("the preview failed")
+
+// summarise runs `pulumi preview` and writes a summary. With a commit, it lists the sources that changed since.
+func summarise(root, name, commit string, out io.Writer) error {
 	ctx := context.Background()
 	config, err := readPlain(ctx, root, name, "")
 	if err != nil {
 		return err
 	}
-	file, err := os.Open(output)
+	var output, messages bytes.Buffer
+	command := exec.CommandContext(ctx, "pulumi", "preview", "--json", "--show-sames", "--non-interactive", "--stack", name)
+	command.Dir, command.Stdout, command.Stderr = root, &output, &messages
+	failed := command.Run()
+	found, err := preview.Read(name, &output, failed != nil)
 	if err != nil {
-		return fmt.Errorf("preview of stack %s: %w", name, err)
-	}
-	defer file.Close() //nolint:errcheck // only read
-	found, err := preview.Read(name, file)
-	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w: %s", errPreview, errors.Join(failed, err), strings.TrimSpace(messages.String()))
 	}
 	var sources map[string][]string
 	if commit != "" {
@@ -38,6 +43,9 @@ func summarise(root, name, output, commit string, out io.Writer) error {
 		}
 	}
 	found.Write(out, config.Environment, sources)
+	if failed != nil {
+		return errPreview
+	}
 	return nil
 }
 

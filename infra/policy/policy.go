@@ -4,6 +4,7 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -55,6 +56,10 @@ func Exceptions() []Exception {
 		Rule:   "api-token",
 		Object: fmt.Sprintf("CronJob %s/%s", namespace.Data, network.Certificates),
 		Why:    "renews certificates; it may only read and patch their Secrets",
+	}, {
+		Rule:   "api-token",
+		Object: fmt.Sprintf("Job %s/%s", namespace.Apps, network.Retire),
+		Why:    "retires the standby versions; it may only scale their Deployments and autoscalers",
 	}, {
 		Rule:   "service",
 		Object: fmt.Sprintf("Service %s/%s", namespace.Edge, network.Solver),
@@ -122,10 +127,13 @@ func Check(environment stack.Environment, manifests []Object) []Finding {
 
 func excused(rule, object string) bool {
 	return slices.ContainsFunc(Exceptions(), func(e Exception) bool {
-		kind, name, _ := strings.Cut(e.Object, " ") // the namespace may have the stack's prefix
-		return e.Rule == rule && strings.HasPrefix(object, kind+" ") && strings.HasSuffix(object, name)
+		kind, name, _ := strings.Cut(e.Object, " ") // the namespace may have the stack's prefix, and the name a generated suffix
+		return e.Rule == rule && strings.HasPrefix(object, kind+" ") && strings.HasSuffix(generated.ReplaceAllString(object, ""), name)
 	})
 }
+
+// generated matches the suffix of a name that Pulumi generates.
+var generated = regexp.MustCompile(`-[0-9a-f]{8}$`)
 
 // problem is a finding without its rule.
 type problem struct{ object, wrong, fix string }

@@ -52,8 +52,8 @@ type state struct {
 	Inputs map[string]any `json:"inputs"`
 }
 
-// Read reads the output of `pulumi preview --json`.
-func Read(stack string, output io.Reader) (Preview, error) {
+// Read reads the output of `pulumi preview --json --show-sames`. If the preview failed, the messages of the program may be its only errors.
+func Read(stack string, output io.Reader, failed bool) (Preview, error) {
 	var content struct {
 		Steps []struct {
 			Op                 string
@@ -62,7 +62,7 @@ func Read(stack string, output io.Reader) (Preview, error) {
 		}
 		Diagnostics []struct{ Severity, Message string }
 	}
-	preview := Preview{Stack: stack}
+	preview, messages := Preview{Stack: stack}, []string(nil)
 	if err := json.NewDecoder(output).Decode(&content); err != nil {
 		return preview, fmt.Errorf("read the output of `pulumi preview --json --stack %s`: %w", stack, err)
 	}
@@ -89,6 +89,11 @@ func Read(stack string, output io.Reader) (Preview, error) {
 		if change.Operation == Delete {
 			change.After = nil
 		}
+		for _, inputs := range []map[string]any{change.Before, change.After} {
+			if _, hidden := inputs["data"].(string); hidden && change.Object.Kind == "Secret" {
+				delete(inputs, "data") // pulumi prints [secret]
+			}
+		}
 		if change.Object.Name == "" {
 			change.Object.Name = step.URN.Name()
 		}
@@ -102,9 +107,14 @@ func Read(stack string, output io.Reader) (Preview, error) {
 			preview.Errors = append(preview.Errors, text)
 		case strings.HasPrefix(diagnostic.Severity, "warning"):
 			preview.Warnings = append(preview.Warnings, text)
+		case strings.HasPrefix(diagnostic.Severity, "info#err"):
+			messages = append(messages, text)
 		case planned.MatchString(text):
 			preview.Releases = append(preview.Releases, text)
 		}
+	}
+	if failed && len(preview.Errors) == 0 {
+		preview.Errors = append(messages, "pulumi reported no error: run `pulumi preview --stack "+stack+"` for its output")
 	}
 	slices.Sort(preview.Releases)
 	return preview, nil

@@ -26,6 +26,9 @@ const output = `{"steps": [
 		"newState": {"type": "kubernetes:apps/v1:Deployment", "inputs": {"apiVersion": "apps/v1", "kind": "Deployment",
 			"metadata": {"name": "api", "namespace": "apps"}, "spec": {"replicas": 3, "template": {"spec": {"containers": [
 				{"resources": {"requests": {"cpu": "200m", "memory": "128Mi"}}}]}}}}}},
+	{"op": "create", "urn": "urn:pulumi:staging::platform::kubernetes:core/v1:Secret::user-service-blue",
+		"newState": {"type": "kubernetes:core/v1:Secret", "inputs": {"apiVersion": "v1", "kind": "Secret", "data": "[secret]",
+			"metadata": {"namespace": "apps"}}}},
 	{"op": "create-replacement", "urn": "urn:pulumi:staging::platform::kubernetes:core/v1:Namespace::data",
 		"newState": {"type": "kubernetes:core/v1:Namespace", "inputs": {}}},
 	{"op": "replace", "urn": "urn:pulumi:staging::platform::kubernetes:core/v1:Namespace::data",
@@ -33,7 +36,7 @@ const output = `{"steps": [
 		"newState": {"type": "kubernetes:core/v1:Namespace", "inputs": {"apiVersion": "v1", "kind": "Namespace"}}},
 	{"op": "delete", "urn": "urn:pulumi:staging::platform::kubernetes:core/v1:Service::user-service-green",
 		"oldState": {"type": "kubernetes:core/v1:Service", "inputs": {"apiVersion": "v1", "kind": "Service",
-			"metadata": {"name": "user-service-green", "namespace": "apps", "labels": {"colour": "green"}}}}},
+			"metadata": {"name": "user-service-green", "namespace": "apps"}}}},
 	{"op": "update", "urn": "urn:pulumi:staging::platform::kubernetes:rbac.authorization.k8s.io/v1:ClusterRole::reader",
 		"oldState": {"type": "kubernetes:rbac.authorization.k8s.io/v1:ClusterRole", "inputs": {"apiVersion": "rbac.authorization.k8s.io/v1",
 			"kind": "ClusterRole", "metadata": {"name": "reader"}, "rules": [{"verbs": ["get"]}]}},
@@ -53,29 +56,30 @@ func written(t *testing.T, preview Preview, reasons map[string][]string) string 
 }
 
 func TestSummaryOfAPreview(t *testing.T) {
-	preview, err := Read("staging", strings.NewReader(output))
+	preview, err := Read("staging", strings.NewReader(output), false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := written(t, preview, map[string][]string{"user-service": {"apps/internal/postgres"}, "order-service": {"apps/order-service"}})
 	for _, want := range []string{
 		"### Preview of stack staging\n",
-		"1 to replace, 1 to delete, 3 to update, 0 to create, 0 unchanged.\n",
+		"1 to replace, 1 to delete, 3 to update, 1 to create, 0 unchanged.\n",
 		"**Releases**\n\n- user-service is released: from aaa to bbb in green (r@sha256:1); changed sources: apps/internal/postgres\n",
 		"- replace Namespace data (data loss: everything in it is deleted)\n" +
-			"- delete Service apps/user-service-green (none: it belongs to a version without traffic)\n",
+			"- delete Service apps/user-service-green (none: it belongs to one version, and traffic moves first)\n",
 		"**Policy**\n\n- ClusterRole reader: ",
 		"- `+` ClusterRole reader rules: `{\"verbs\":[\"*\"]}`\n- `-` ClusterRole reader rules: `{\"verbs\":[\"get\"]}`\n",
 		"**Warnings**\n\n- service order-service: replicas: 0, want 2",
 		"- CPU: 600m, before: 200m\n- memory: 384Mi, before: 256Mi\n",
 		"- update Deployment apps/api (spec.replicas, spec.template.spec.containers[0].resources.requests.cpu)\n",
 		"- update Image user-service (imageName)\n",
+		"- update or create 1 objects of the released versions and their standbys\n",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the summary lacks %q:\n%s", want, text)
 		}
 	}
-	if strings.Contains(text, "Preparing image") || strings.Contains(text, "create-replacement") {
+	if strings.Contains(text, "Preparing image") || strings.Contains(text, "create-replacement") || strings.Contains(text, "Secret.data") {
 		t.Errorf("the summary has steps or messages that no reviewer needs:\n%s", text)
 	}
 	if replaced, warnings := strings.Index(text, "**Replaced"), strings.Index(text, "**Warnings"); replaced > warnings {
@@ -85,7 +89,7 @@ func TestSummaryOfAPreview(t *testing.T) {
 
 func TestAPreviewThatFailedShowsOnlyItsErrors(t *testing.T) {
 	preview, err := Read("staging", strings.NewReader(`{"steps": [{"op": "create", "urn": "urn:pulumi:s::p::kubernetes:core/v1:Secret::a",
-		"newState": {"type": "kubernetes:core/v1:Secret", "inputs": {}}}], "diagnostics": [{"severity": "error", "message": "no cluster"}]}`))
+		"newState": {"type": "kubernetes:core/v1:Secret", "inputs": {}}}], "diagnostics": [{"severity": "error", "message": "no cluster"}]}`), true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -94,8 +98,21 @@ func TestAPreviewThatFailedShowsOnlyItsErrors(t *testing.T) {
 	}
 }
 
+// The program may fail before it reports an error to pulumi.
+func TestAPreviewThatFailedWithoutAnErrorIsNotOneWithoutChanges(t *testing.T) {
+	for output, want := range map[string]string{
+		`{}`: "- pulumi reported no error: run `pulumi preview --stack staging`",
+		`{"diagnostics": [{"severity": "info#err", "message": "go.work requires go >= 1.26"}]}`: "- go.work requires go >= 1.26\n",
+	} {
+		preview, err := Read("staging", strings.NewReader(output), true)
+		if text := written(t, preview, nil); err != nil || !strings.Contains(text, want) || strings.Contains(text, "No changes") {
+			t.Errorf("got %v, %s, want %s", err, text, want)
+		}
+	}
+}
+
 func TestBrokenOutputIsAnError(t *testing.T) {
-	if _, err := Read("staging", strings.NewReader("error: no stack")); err == nil || !strings.Contains(err.Error(), "pulumi preview --json --stack staging") {
+	if _, err := Read("staging", strings.NewReader("error: no stack"), false); err == nil || !strings.Contains(err.Error(), "pulumi preview --json --stack staging") {
 		t.Errorf("got %v", err)
 	}
 }

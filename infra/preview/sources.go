@@ -15,6 +15,10 @@ import (
 // Sources returns, by service, what changed in the sources since a commit: folders below apps/ with packages of the service, and files
 // that all images depend on.
 func Sources(ctx context.Context, root, base string, services []catalog.Service) (map[string][]string, error) {
+	root, err := filepath.Abs(root) // go list prints absolute paths
+	if err != nil {
+		return nil, err
+	}
 	diff, err := run(ctx, root, "git", "diff", "--name-only", "--relative", base, "--", "apps")
 	if err != nil {
 		return nil, err

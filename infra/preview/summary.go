@@ -3,11 +3,13 @@ package preview
 import (
 	"fmt"
 	"io"
+	"regexp"
 	"slices"
 	"strings"
 
 	"platform.example/infra/policy"
 	"platform.example/infra/quantity"
+	"platform.example/infra/release"
 	"platform.example/infra/stack"
 )
 
@@ -25,12 +27,8 @@ var effect = map[string]string{
 
 // Effect describes the consequence of a deletion or replacement. Objects of a colour belong to a release, which moves the traffic first.
 func (c Change) Effect() string {
-	for _, manifest := range []map[string]any{c.Before, c.After} {
-		metadata, _ := manifest["metadata"].(map[string]any)
-		labels, _ := metadata["labels"].(map[string]any)
-		if labels["colour"] != nil {
-			return "none: it belongs to a version without traffic"
-		}
+	if ofColour.MatchString(c.Object.Name) {
+		return "none: it belongs to one version, and traffic moves first"
 	}
 	if text, known := effect[c.Object.Kind]; known {
 		return text
@@ -75,11 +73,25 @@ func (p Preview) Write(out io.Writer, environment stack.Environment, reasons map
 			fmt.Sprintf("CPU: %s, before: %s", cpuAfter, cpuBefore), fmt.Sprintf("memory: %s, before: %s", memoryAfter, memoryBefore),
 		})
 	}
-	changed := append(p.list(Update, fields), p.list(Create, nil)...)
+	colours := 0
+	others := Preview{Changes: slices.DeleteFunc(slices.Clone(p.Changes), func(change Change) bool {
+		released := len(p.Releases) > 0 && ofColour.MatchString(change.Object.Name) && (change.Operation == Create || change.Operation == Update)
+		if released {
+			colours++
+		}
+		return released
+	})}
+	changed := append(others.list(Update, fields), others.list(Create, nil)...)
+	if colours > 0 {
+		changed = append(changed, fmt.Sprintf("update or create %d objects of the released versions and their standbys", colours))
+	}
 	if len(changed) > 0 {
 		fmt.Fprintf(out, "\n<details><summary>Updated and created</summary>\n\n- %s\n\n</details>\n", strings.Join(changed, "\n- "))
 	}
 }
+
+// ofColour matches the names of objects that belong to one version of a service.
+var ofColour = regexp.MustCompile(fmt.Sprintf(`-(%s|%s)(-|$)`, release.Blue, release.Green))
 
 // section writes a list under a heading. It writes nothing for an empty list.
 func section(out io.Writer, heading string, lines []string) {
