@@ -190,9 +190,9 @@ vulns: ## Report known vulnerabilities that the code of all modules, or of IN=<m
 	@local/toolchain/vulns/scan $(or $(IN),apps infra local test)
 
 .PHONY: unit
-unit: bin/local ## Run the unit tests
+unit: bin/local ## Run the unit tests of all modules, or of IN=<modules>
 	@bin/local install postgresql-15 redis-server # the services' tests start their own servers
-	@$(call WITH,promtool amtool); for module in apps infra local; do (cd $$module && GOWORK=off go test -skip '^TestPerformance' ./...); done
+	@$(call WITH,promtool amtool); for module in $(or $(IN),apps infra local); do (cd $$module && GOWORK=off go test -skip '^TestPerformance' ./...); done
 	@cd test && GOWORK=off go test ./load/... ./variant/... ./cmd/...
 
 .PHONY: race
@@ -251,8 +251,10 @@ lifecycle: bin/local ## Test stopping, interrupting, taking over and deleting th
 	@$(TIER) -timeout 30m ./lifecycle/...
 
 .PHONY: promotion-test
-promotion-test: bin/local ## Test promotion from staging to production on two local clusters; starts and ends with make down
-	@bin/local install openssl socat
+promotion-test: bin/local ## Test promotion and the workflows on two local clusters, with a runner on this machine; starts and ends with make down
+	@bin/local install openssl socat jq curl git postgresql-15 redis-server
+	@$(MAKE) vulns IN=local # the clusters have no network to download its database
+	@cd local/toolchain/act && GOWORK=off go build -o ../../../bin/act github.com/nektos/act
 	@$(TIER) -timeout 60m ./promotion/...
 
 .PHONY: vet

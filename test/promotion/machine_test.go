@@ -103,7 +103,10 @@ func (m *machine) command(ctx context.Context, line string) *exec.Cmd {
 const limit = 6 * time.Minute
 
 // try runs a shell command on the machine and returns its output.
-func (m *machine) try(line string) (string, error) {
+func (m *machine) try(line string) (string, error) { return m.tryFor(limit, line) }
+
+// tryFor is like try, with another time limit.
+func (m *machine) tryFor(limit time.Duration, line string) (string, error) {
 	ctx, cancel := context.WithTimeout(m.t.Context(), limit)
 	defer cancel()
 	printed, err := m.command(ctx, line).CombinedOutput()

@@ -75,7 +75,7 @@ func sources(t *testing.T) (copied variant.Copy, environment string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	printed, err := exec.Command("bash", "-eu", "-c", `mkdir "$0/bin" "$0/state"; cp bin/local "$0/bin/"; cd "$0"
+	printed, err := exec.Command("bash", "-eu", "-c", `mkdir "$0/bin" "$0/state"; cp bin/local $(ls bin/act 2>/dev/null) "$0/bin/"; cd "$0"
 		sed -i 's/"digest": "[^"]*"/"digest": ""/' infra/image/upstream.json
 		openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -keyout state/edge.key -out state/edge.crt -days 2 \
 			-subj /CN=localhost -addext subjectAltName=DNS:localhost

@@ -77,7 +77,9 @@ func (s *session) release(ctx context.Context, result *report.Report) error {
 		return err
 	}
 	var w *watcher
-	if !s.unwatched {
+	if len(before) == 0 {
+		s.out.log("the first release: there is no version to compare it with, so it isn't watched")
+	} else if !s.unwatched {
 		if w, err = s.openWatcher(ctx); err != nil {
 			return fmt.Errorf("stack %s: the new version can't be watched: %w: fix that, or release with UNWATCHED=1", s.stack, err)
 		}
