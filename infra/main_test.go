@@ -187,11 +187,14 @@ func TestLocal(t *testing.T) {
 			}
 		}
 	})
-	t.Run("the migration's name contains the version", func(t *testing.T) {
-		version := engine.ofType("core/v1:ConfigMap")["user-service-blue"].at("data", "SERVICE_VERSION").(string)
-		migration := engine.ofType("batch/v1:Job")["user-service-blue-migrate"]
-		if got := migration.at("metadata", "name"); got != "user-service-blue-migrate-"+version {
-			t.Errorf("the Job is %v, the version %s", got, version)
+	version := func(service string) string {
+		return engine.ofType("core/v1:ConfigMap")[service+"-blue"].at("data", "SERVICE_VERSION").(string)
+	}
+	usersMigration, ordersMigration := "user-service-migrate-"+usersSchema, "order-service-migrate-"+version("order-service")
+	t.Run("the migration's name contains the hash of the migrations", func(t *testing.T) {
+		migration := engine.ofType("batch/v1:Job")[usersMigration]
+		if got := migration.at("metadata", "name"); got != usersMigration {
+			t.Errorf("the Job is %v, want %s", got, usersMigration)
 		}
 		if got := migration.at("spec", "template", "spec", "containers", 0, "command"); !reflect.DeepEqual(got, []any{"/app", "migrate"}) {
 			t.Errorf("the Job runs %v", got)
@@ -199,11 +202,11 @@ func TestLocal(t *testing.T) {
 	})
 	t.Run("each step waits for the previous one", func(t *testing.T) {
 		for name, before := range map[string][]string{
-			"apps/v1:Deployment user-service-blue":     {"::user-service-blue-migrate", "::postgres-setup", "::redis-cache-setup"},
+			"apps/v1:Deployment user-service-blue":     {"::" + usersMigration, "::postgres-setup", "::redis-cache-setup"},
 			"apps/v1:Deployment api-gateway-blue":      {"::redis-cache-setup"},
-			"apps/v1:Deployment order-service-blue":    {"::order-service-blue-migrate", "::redis-stream-setup"},
-			"batch/v1:Job user-service-blue-migrate":   {"::postgres-setup"},
-			"batch/v1:Job user-service-blue-seed-demo": {"::user-service-blue-migrate"},
+			"apps/v1:Deployment order-service-blue":    {"::" + ordersMigration, "::redis-stream-setup"},
+			"batch/v1:Job " + usersMigration:           {"::postgres-setup"},
+			"batch/v1:Job user-service-blue-seed-demo": {"::" + usersMigration},
 			"batch/v1:Job postgres-setup":              {"::postgres"},
 			"core/v1:Service user-service":             {},
 			"apps/v1:StatefulSet postgres":             {},

@@ -160,7 +160,10 @@ var secretValues = sync.OnceValue(func() map[string]string {
 // valueOf is the value of a secret in these tests.
 func valueOf(name string) string { return secretValues()[name] }
 
-// up runs the Pulumi program in a project with trivial services.
+// usersSchema is the hash of the migrations of user-service in up's project.
+const usersSchema = "49bd24721223"
+
+// up runs the Pulumi program in a project with trivial services. Only user-service has migrations.
 func up(t *testing.T, name stack.Environment, values map[string]string, engine *engine) error {
 	t.Helper()
 	root := t.TempDir()
@@ -170,6 +173,7 @@ func up(t *testing.T, name stack.Environment, values map[string]string, engine *
 	for _, service := range catalog.Services() {
 		writeFile(t, filepath.Join(root, "apps", service.Name, "main.go"), "package main\n\nfunc main() {}\n")
 	}
+	writeFile(t, filepath.Join(root, "apps", "user-service", "migrations", "1.sql"), "SELECT 1;\n")
 	writeFile(t, filepath.Join(root, "infra", "main.go"), "package main\n")
 	t.Chdir(filepath.Join(root, "infra"))
 

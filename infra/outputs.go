@@ -141,7 +141,7 @@ func (p platform) state(ctx *pulumi.Context, references map[string]string) (map[
 	}
 	if recorded == nil {
 		for name, plan := range p.plans {
-			services[name] = stated{release.Deployed{Version: plan.Version, Image: references[name]}, plan.Live, plan.Mark.Standby.Version}
+			services[name] = stated{release.Deployed{Version: plan.Version, Image: references[name], Schema: plan.live().Schema}, plan.Live, plan.Mark.Standby.Version}
 		}
 		return services, nil
 	}
@@ -153,7 +153,7 @@ func (p platform) state(ctx *pulumi.Context, references map[string]string) (map[
 	for name, current := range recorded {
 		if _, known := p.plans[name]; known && current.Selected != "" {
 			colour, running := current.Live()
-			services[name] = stated{release.Deployed{Version: running.Version, Image: running.Image}, colour, current.Mark.Standby.Version}
+			services[name] = stated{release.Deployed{Version: running.Version, Image: running.Image, Schema: running.Schema}, colour, current.Mark.Standby.Version}
 		}
 	}
 	return services, nil

@@ -82,6 +82,50 @@ func (e *engine) ignored(kind, name string) []string {
 	return nil
 }
 
+// A release whose migrations have run already doesn't wait for a Job.
+func TestVersionsWithTheSameMigrationsShareOneJob(t *testing.T) {
+	for name, test := range map[string]struct {
+		live string   // the schema of the live version
+		want []string // the schemas with a Job
+	}{
+		"the same migrations":       {usersSchema, []string{usersSchema}},
+		"other migrations":          {"000000000000", []string{"000000000000", usersSchema}},
+		"an unknown schema is live": {"", []string{former, usersSchema}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			engine := &engine{}
+			api := runs(t, func(service string, _ *corev1.Service, blue *appsv1.Deployment) {
+				if service == "user-service" && test.live != "" {
+					blue.Annotations[release.SchemaAnnotation] = test.live
+				}
+			})
+			if err := up(t, stack.Local, on(t, api), engine); err != nil {
+				t.Fatal(err)
+			}
+			var found []string
+			for name := range engine.ofType("batch/v1:Job") {
+				if schema, ours := strings.CutPrefix(name, "user-service-migrate-"); ours {
+					found = append(found, schema)
+					if ignored := engine.ignored("batch/v1:Job", name); !slices.Contains(ignored, "spec") || !slices.Contains(ignored, "metadata") {
+						t.Errorf("another version runs %s again: it ignores changes of %v", name, ignored)
+					}
+				}
+			}
+			if slices.Sort(found); !slices.Equal(found, test.want) {
+				t.Errorf("the migrations are %v, want %v", found, test.want)
+			}
+			waits := engine.dependencies(t, "apps/v1:Deployment user-service-green")
+			if !slices.ContainsFunc(waits, func(urn string) bool { return strings.HasSuffix(urn, "user-service-migrate-"+usersSchema) }) {
+				t.Errorf("the candidate waits for %v", waits)
+			}
+			green := engine.ofType("apps/v1:Deployment")["user-service-green"]
+			if got := green.at("metadata", "annotations", release.SchemaAnnotation); got != usersSchema {
+				t.Errorf("the candidate records the schema %v, want %s", got, usersSchema)
+			}
+		})
+	}
+}
+
 func TestNewVersionGetsTrafficOnceVerified(t *testing.T) {
 	engine := &engine{}
 	if err := up(t, stack.Local, on(t, runs(t, nil)), engine); err != nil {

@@ -35,15 +35,18 @@ func (p platform) plan(recorded map[string]release.Recorded, images map[string]i
 		}
 		runs := map[release.Colour]image.Image{}
 		for colour, running := range recorded[name].Restored().Colours {
-			runs[colour] = image.Of(running.Version, running.Image)
+			runs[colour] = image.Of(release.Deployed{Version: running.Version, Image: running.Image, Schema: running.Schema})
 		}
 		switch {
 		case runs[plan.Live].Version == plan.Version: // keep the digest: a rebuilt image has another one
+			if kept := runs[plan.Live]; plan.Version == images[name].Version {
+				kept.Schema = images[name].Schema
+				runs[plan.Live] = kept
+			}
 		case plan.Version == images[name].Version:
 			runs[plan.Live] = images[name]
 		case plan.Move == release.Release, plan.Move == release.Start:
-			requested := p.request.Services[name]
-			runs[plan.Live] = image.Of(requested.Version, requested.Image)
+			runs[plan.Live] = image.Of(p.request.Services[name])
 		}
 		plans[name] = planned{plan, runs}
 	}

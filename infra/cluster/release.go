@@ -69,6 +69,7 @@ func (c *Cluster) Recorded(ctx context.Context) (map[string]release.Recorded, er
 		found[name].Colours[colour] = release.Running{
 			Version:    deployment.Annotations[release.VersionAnnotation],
 			Made:       deployment.Annotations[release.MadeAnnotation],
+			Schema:     deployment.Annotations[release.SchemaAnnotation],
 			Image:      deployment.Spec.Template.Spec.Containers[0].Image,
 			Paused:     deployment.Spec.Paused,
 			Changes:    changes(deployment.ManagedFields),

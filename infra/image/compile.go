@@ -76,6 +76,23 @@ func version(binaries []string, dockerfile []byte) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil))[:12], nil
 }
 
+// schema returns the hash of the migrations in a folder, 12 hexadecimal digits, or an empty text without the folder.
+func schema(folder string) (string, error) {
+	files, err := filepath.Glob(filepath.Join(folder, "*.sql"))
+	if err != nil || len(files) == 0 {
+		return "", err
+	}
+	hash := sha256.New()
+	for _, file := range files { // sorted
+		content, err := os.ReadFile(file)
+		if err != nil {
+			return "", fmt.Errorf("read the migrations: %w", err)
+		}
+		fmt.Fprintf(hash, "%s %d\n%s", filepath.Base(file), len(content), content)
+	}
+	return hex.EncodeToString(hash.Sum(nil))[:12], nil
+}
+
 // compile builds reproducible static binaries: the same Go release builds the same bytes on all machines. One call for all services
 // checks their common packages only once. The binaries keep Go's build ID, which is reproducible too and lets Go skip unchanged ones.
 func compile(ctx context.Context, root string, services []catalog.Service, suffix, architecture string) error {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path"
+	"path/filepath"
 	"regexp"
 	"strings"
 
@@ -21,6 +22,7 @@ import (
 // Image is a service's image.
 type Image struct {
 	Version   string              // hash of the content, 12 hexadecimal digits
+	Schema    string              // hash of the migrations; empty without any, or if it isn't known
 	Reference pulumi.StringOutput // repository@sha256:…
 }
 
@@ -43,21 +45,25 @@ func ForServices(
 		if err != nil {
 			return nil, err
 		}
-		images[service.Name] = Image{Version: version, Reference: reference}
+		schema, err := schema(filepath.Join(root, "apps", service.Name, "migrations"))
+		if err != nil {
+			return nil, err
+		}
+		images[service.Name] = Image{Version: version, Schema: schema, Reference: reference}
 	}
 	return images, nil
 }
 
 // Of is an existing image.
-func Of(version, reference string) Image {
-	return Image{Version: version, Reference: pulumi.String(reference).ToStringOutput()}
+func Of(deployed release.Deployed) Image {
+	return Image{Version: deployed.Version, Schema: deployed.Schema, Reference: pulumi.String(deployed.Image).ToStringOutput()}
 }
 
 // Unknown is a placeholder for rendered manifests.
 func Unknown(registry, service string) Image {
 	version := strings.Repeat("0", 12)
 	reference := fmt.Sprintf("%s/%s@sha256:%s", cmp.Or(registry, "registry.invalid"), service, strings.Repeat("0", 64))
-	return Of(version, reference)
+	return Of(release.Deployed{Version: version, Image: reference})
 }
 
 // build builds and pushes an image for each architecture and a manifest list of them. A preview does it too, to show the digest in the
@@ -139,7 +145,7 @@ func promoted(ctx *pulumi.Context, config stack.Stack, services []catalog.Servic
 				"run `pulumi up --stack %s` first",
 				config.Name, service.Name, name, config.PromotesFrom)
 		}
-		images[service.Name] = Of(deployed.Version, deployed.Image)
+		images[service.Name] = Of(deployed)
 	}
 	return images, nil
 }

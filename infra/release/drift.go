@@ -151,7 +151,11 @@ func (r Recorded) Restored() Recorded {
 // Released is what the last release made live.
 func (r Recorded) Released() Deployed {
 	version, image := r.wanted(r.live())
-	return Deployed{Version: version, Image: image}
+	deployed := Deployed{Version: version, Image: image}
+	if running := r.Colours[r.live()]; running.Version == version {
+		deployed.Schema = running.Schema
+	}
+	return deployed
 }
 
 // least is the minimum number of replicas.

@@ -20,7 +20,8 @@ const keptReleases = 50
 // Deployed is the version and the image of a service in a release.
 type Deployed struct {
 	Version string `json:"version"`
-	Image   string `json:"digest"` // repository@sha256:…
+	Image   string `json:"digest"`           // repository@sha256:…
+	Schema  string `json:"schema,omitempty"` // hash of its migrations; empty if it isn't known
 }
 
 // Entry is one release: the services that were live from At on.

@@ -23,6 +23,7 @@ type Running struct {
 	Version    string
 	Image      string // repository@sha256:…
 	Made       string // when it became a candidate; distinguishes two attempts at one version
+	Schema     string // hash of its migrations; empty if it isn't known
 	Replicas   int    // desired (spec.replicas)
 	Paused     bool
 	Changes    Changes
@@ -70,6 +71,8 @@ const (
 	VersionAnnotation = "platform.example/version"
 	// MadeAnnotation is the time at which a Deployment became a candidate.
 	MadeAnnotation = "platform.example/made-at"
+	// SchemaAnnotation is the hash of the migrations of a Deployment's version.
+	SchemaAnnotation = "platform.example/schema"
 )
 
 // ColourLabel is the label of pods and the selector key for the colour.

@@ -1,6 +1,8 @@
 package workload
 
 import (
+	"cmp"
+
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -16,20 +18,25 @@ type colour struct {
 	account *corev1.ServiceAccount
 }
 
-// build creates the resources of the colour, the schema before the replicas. Completed resolves once the rollout is complete.
+// build creates the resources of the colour, the schema before the replicas. Versions with the same migrations share one Job, which stays
+// as it ran: a release without new migrations runs none. Migrations has these Jobs by schema. Completed resolves once the rollout is complete.
 func (c colour) build(
-	ctx *pulumi.Context, parent pulumi.ResourceOption,
+	ctx *pulumi.Context, migrations map[string]pulumi.Resource, parent pulumi.ResourceOption,
 ) (environment corev1.EnvFromSourceArray, completed pulumi.StringOutput, err error) {
 	if environment, err = c.newEnvironment(ctx, parent); err != nil {
 		return environment, completed, err
 	}
 	before := c.stores()
 	if c.Service.Database != "" {
-		migration, err := c.newJob(ctx, "migrate", c.image().Version, environment, nil, 1, parent, pulumi.DependsOn(before))
-		if err != nil {
-			return environment, completed, err
+		schema := cmp.Or(c.image().Schema, c.image().Version)
+		if migrations[schema] == nil {
+			resource := c.Service.Name + "-migrate-" + schema
+			migrations[schema], err = c.newJob(ctx, resource, c.Service.Name, "migrate", schema, environment, nil, 1, parent, pulumi.DependsOn(before), ranOnce)
+			if err != nil {
+				return environment, completed, err
+			}
 		}
-		before = append(before, migration)
+		before = append(before, migrations[schema])
 	}
 	if c.Service.KeepsUsers && c.Demo != nil {
 		if err := c.newDemoUser(ctx, environment, parent, pulumi.DependsOn(before)); err != nil {
@@ -90,5 +97,9 @@ func (c colour) url() string { return URL(c.Config.NamespacePrefix, c.name()) }
 
 // madeAnnotations are the annotations that the next plan reads.
 func (c colour) madeAnnotations() map[string]string {
-	return map[string]string{release.VersionAnnotation: c.image().Version, release.MadeAnnotation: c.Plan.Made}
+	annotations := map[string]string{release.VersionAnnotation: c.image().Version, release.MadeAnnotation: c.Plan.Made}
+	if schema := c.image().Schema; schema != "" {
+		annotations[release.SchemaAnnotation] = schema
+	}
+	return annotations
 }

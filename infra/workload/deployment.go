@@ -50,6 +50,7 @@ func annotation(name string) string { return `metadata.annotations["` + name + `
 var kept = []string{
 	annotation(release.VersionAnnotation),
 	annotation(release.MadeAnnotation),
+	annotation(release.SchemaAnnotation),
 	"spec.template.spec.containers[0].image",
 	"spec.template.spec.containers[0].env",
 	"spec.template.spec.containers[0].resources",

@@ -17,20 +17,23 @@ import (
 	"platform.example/infra/release"
 )
 
-// newJob runs a subcommand of the service and retries it again times. The suffix of its name begins with the version, so a new image
-// creates a new Job.
+// ranOnce keeps a Job as it ran. A Job that failed is replaced all the same.
+var ranOnce = pulumi.IgnoreChanges([]string{"metadata", "spec"})
+
+// newJob runs a subcommand of the service and retries it again times. Owner, the service or a colour of it, is the prefix of its name. The
+// suffix distinguishes what it ran for, such as a version.
 func (c colour) newJob(
-	ctx *pulumi.Context, subcommand, suffix string, environment corev1.EnvFromSourceArray, variables corev1.EnvVarArray, again int,
+	ctx *pulumi.Context, resource, owner, subcommand, suffix string, environment corev1.EnvFromSourceArray, variables corev1.EnvVarArray, again int,
 	opts ...pulumi.ResourceOption,
 ) (*batchv1.Job, error) {
-	name := c.name() + "-" + subcommand
+	name := owner + "-" + subcommand
 	labels := kube.Labels(name) // which no Service selects
 	container := c.container(subcommand, environment, subcommand)
 	container.Env = append(container.Env.(corev1.EnvVarArray), variables...)
 	pod := c.pod(container)
 	pod.RestartPolicy = pulumi.String("Never")
 	metadata := c.metadata(name+"-"+suffix, labels, cluster.JobAnnotations())
-	return batchv1.NewJob(ctx, name, &batchv1.JobArgs{
+	return batchv1.NewJob(ctx, resource, &batchv1.JobArgs{
 		Metadata: metadata,
 		Spec: batchv1.JobSpecArgs{
 			BackoffLimit:          pulumi.Int(again),
@@ -48,7 +51,7 @@ func (c colour) newVerification(
 	promised := c.Service.Objectives
 	keep := pulumi.IgnoreChanges(nil)
 	if !c.candidate() { // a completed Job stays unchanged
-		running, keep = pulumi.Array{}.ToArrayOutput(), pulumi.IgnoreChanges([]string{"metadata", "spec"})
+		running, keep = pulumi.Array{}.ToArrayOutput(), ranOnce
 	}
 	// The share of late responses has the limit of the watch: a candidate has just started, on a busy node.
 	late := release.WorstBurn * (1 - promised.LatencyShare)
@@ -61,7 +64,7 @@ func (c colour) newVerification(
 		}
 		environment = append(slices.Clip(environment), fromSecret(keys))
 	}
-	job, err := c.newJob(ctx, "verify", suffix, environment, corev1.EnvVarArray{
+	job, err := c.newJob(ctx, c.name()+"-verify", c.name(), "verify", suffix, environment, corev1.EnvVarArray{
 		kube.Variable("VERIFY_URL", at),
 		kube.Variable("VERIFY_ENDPOINTS", pulumi.String(fmt.Sprint(max(1, c.Plan.Replicas)))),
 		kube.Variable("VERIFY_LATENCY", pulumi.String(promised.Latency.String())),
@@ -100,6 +103,6 @@ func (c colour) newDemoUser(
 		return err
 	}
 	withDemo := append(corev1.EnvFromSourceArray{fromSecret(secret)}, environment...)
-	_, err = c.newJob(ctx, "seed-demo", c.image().Version, withDemo, nil, 1, parent, after)
+	_, err = c.newJob(ctx, c.name()+"-seed-demo", c.name(), "seed-demo", c.image().Version, withDemo, nil, 1, parent, after)
 	return err
 }

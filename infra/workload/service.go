@@ -73,9 +73,10 @@ func (s *Service) build(ctx *pulumi.Context) error {
 	if err != nil {
 		return err
 	}
+	migrations := map[string]pulumi.Resource{}
 	for _, name := range slices.Sorted(slices.Values(s.args.Plan.Colours)) {
 		c := colour{s.args, name, account}
-		environment, completed, err := c.build(ctx, parent)
+		environment, completed, err := c.build(ctx, migrations, parent)
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ const gatewayVariable = "E2E_GATEWAY_URL"
 // Main runs the tests of a package in the repository's root, with the environment that make env prints. It exits if the platform
 // doesn't respond.
 func Main(m *testing.M) {
+	leaveGo()
 	flag.Parse()
 	if flag.Lookup("test.list").Value.String() == "" { // a list of the tests needs no platform
 		if err := enter(); err != nil {
@@ -32,6 +34,7 @@ func Main(m *testing.M) {
 // MainAsRoot runs the tests of a package in the repository's root, without a platform. It exits with the reason unless the user is
 // root.
 func MainAsRoot(m *testing.M, reason string) {
+	leaveGo()
 	if os.Geteuid() != 0 {
 		exit(errors.New("not root: " + reason))
 	}
@@ -39,6 +42,15 @@ func MainAsRoot(m *testing.M, reason string) {
 		exit(err)
 	}
 	os.Exit(m.Run())
+}
+
+// leaveGo removes what go test adds to the environment: the release of Go of this module. Otherwise make up would compile all tools again,
+// since another release compiled them.
+func leaveGo() {
+	folders := slices.DeleteFunc(filepath.SplitList(os.Getenv("PATH")), func(folder string) bool {
+		return strings.Contains(folder, "/golang.org/toolchain@")
+	})
+	_ = errors.Join(os.Unsetenv("GOROOT"), os.Setenv("PATH", strings.Join(folders, string(os.PathListSeparator)))) // valid names
 }
 
 func exit(err error) {

@@ -170,6 +170,7 @@ func (p *pipeline) act(event, workflow string, payload map[string]any, args ...s
 		export PULUMI_CONFIG_PASSPHRASE="$passphrase" KUBE_CONFIG="$(cat state/kubeconfig)" GITHUB_TOKEN=job-token SSL_CERT_FILE=$PWD/state/edge.crt
 		export GOTOOLCHAIN=auto
 		exec bin/act %s --workflows .github/workflows/%s --eventpath %s --platform ubuntu-24.04=-self-hosted --action-offline-mode \
+			--no-cache-server --cache-server-addr 127.0.0.1 --artifact-server-addr 127.0.0.1 \
 			--local-repository actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683=$PWD/state/checkout \
 			--local-repository actions/cache@5a3ec84eff668545956fd18022155c47e93e2684=$PWD/state/cache \
 			--secret PULUMI_CONFIG_PASSPHRASE --secret KUBE_CONFIG --secret GITHUB_TOKEN \

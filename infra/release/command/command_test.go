@@ -65,7 +65,7 @@ func TestCommandsRefuseTheClusterOfAnotherStack(t *testing.T) {
 func TestStepName(t *testing.T) {
 	const under = "urn:pulumi:local::platform::platform:workload:Service$kubernetes:"
 	for _, c := range []struct{ urn, kind, op, want string }{
-		{under + "batch/v1:Job::user-service-green-migrate", "kubernetes:batch/v1:Job", "create", "user-service: migrate green"},
+		{under + "batch/v1:Job::user-service-migrate-0123456789ab", "kubernetes:batch/v1:Job", "create", "user-service: migrate"},
 		{under + "batch/v1:Job::user-service-green-seed-demo", "kubernetes:batch/v1:Job", "create", "user-service: seed-demo green"},
 		{under + "apps/v1:Deployment::user-service-green", "kubernetes:apps/v1:Deployment", "update", "user-service: roll out green"},
 		{under + "core/v1:Service::user-service", "kubernetes:core/v1:Service", "update", "user-service: switch"},

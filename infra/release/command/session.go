@@ -28,6 +28,7 @@ type session struct {
 	services map[string]catalog.Service
 	cluster  *cluster.Cluster
 	holder   string // this run's identity as holder of the Lease of releases
+	leased   bool   // this run holds the Lease
 	began    time.Time
 	hooks    *hooks // nil until the first notification
 	refresh  bool   // updates compare Pulumi's state with the cluster first
@@ -106,6 +107,7 @@ func (s *session) locked(ctx context.Context, do func(context.Context) error) er
 	if lock.From != "" {
 		s.out.log("took the Lease of releases over from %s", lock.From)
 	}
+	s.leased = true
 	err = do(held)
 	if lost := context.Cause(held); err != nil && lost != nil && ctx.Err() == nil {
 		err = errors.Join(lost, err)

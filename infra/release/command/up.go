@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"platform.example/infra/cluster"
 	"platform.example/infra/release"
 	"platform.example/infra/release/report"
 )
@@ -49,14 +50,19 @@ func (s *session) tested(ctx context.Context) error {
 
 // up releases the sources or the requested version, watches it, and rolls it back if it is bad.
 func (s *session) up(ctx context.Context) error {
-	return s.locked(ctx, func(ctx context.Context) error {
+	do := func(ctx context.Context) error {
 		result := &report.Report{Stack: s.stack, Command: "release", By: s.holder, Began: s.began}
 		err := s.release(ctx, result)
 		if len(result.Services) == 0 && len(result.Steps) == 0 {
 			return err // nothing began
 		}
 		return errors.Join(err, s.end(ctx, result, err))
-	})
+	}
+	err := s.locked(ctx, do)
+	if errors.Is(err, cluster.ErrNoNamespace) { // the first release creates the namespace of the Lease
+		return do(ctx)
+	}
+	return err
 }
 
 func (s *session) release(ctx context.Context, result *report.Report) error {

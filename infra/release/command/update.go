@@ -28,7 +28,9 @@ import (
 
 // update runs `pulumi up` with the request and returns its steps. The error holds the diagnostics of the engine and of the program.
 func (s *session) update(ctx context.Context, request release.Request, message string) ([]report.Step, error) {
-	request.Holder = s.holder
+	if s.leased {
+		request.Holder = s.holder
+	}
 	workspace, err := s.workspace(ctx, map[string]string{release.RequestVariable: request.String()})
 	if err != nil {
 		return nil, err
@@ -227,6 +229,9 @@ func stepName(step apitype.StepEventMetadata) string {
 	case "Deployment":
 		return fmt.Sprintf("%s: roll out %s", service, colour)
 	case "Job":
+		if service, _, migrates := strings.Cut(name, "-migrate-"); migrates {
+			return service + ": migrate"
+		}
 		return fmt.Sprintf("%s: %s %s", service, job, colour)
 	case "Service":
 		if colour == "" {
