@@ -141,10 +141,19 @@ func (p platform) build(ctx *pulumi.Context) error {
 	}
 	onCluster := pulumi.Providers(provider)
 
+	var admission []pulumi.Resource // a release from another registry waits until it admits both
+	if p.profile.Admission {
+		images, err := isolation.NewAdmission(ctx, p.config.NamespacePrefix, p.registries(), pulumi.Provider(provider))
+		if err != nil {
+			return err
+		}
+		admission = append(admission, images)
+	}
 	namespaces := map[namespace.Name]*isolation.Namespace{}
 	for _, name := range namespace.All() {
 		protect := p.config.ProtectData && name == namespace.Data
-		if namespaces[name], err = isolation.NewNamespace(ctx, name, p.config.NamespacePrefix, protect, pulumi.Provider(provider)); err != nil {
+		namespaces[name], err = isolation.NewNamespace(ctx, name, p.config.NamespacePrefix, protect, pulumi.Provider(provider), pulumi.DependsOn(admission))
+		if err != nil {
 			return err
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -51,6 +52,21 @@ func (p platform) plan(recorded map[string]release.Recorded, images map[string]i
 		plans[name] = planned{plan, runs}
 	}
 	return plans, nil
+}
+
+// registries are the registries of all images of the services: of the sources, of versions that run, and those that the stack admits.
+func (p platform) registries() []string {
+	found := slices.Clone(p.config.Cluster.AdmittedRegistries)
+	for _, built := range p.images {
+		found = append(found, built.Registry)
+	}
+	for _, plan := range p.plans {
+		for _, runs := range plan.images {
+			found = append(found, runs.Registry)
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 // newServices creates all services of the catalog, switches them together and returns the public one.

@@ -24,6 +24,7 @@ type Image struct {
 	Version   string              // hash of the content, 12 hexadecimal digits
 	Schema    string              // hash of the migrations; empty without any, or if it isn't known
 	Reference pulumi.StringOutput // repository@sha256:…
+	Registry  string              // with the prefix of the repository
 }
 
 // ForServices returns the images by service. Root is the folder of the project. All services are compiled before the first resource, so
@@ -49,14 +50,16 @@ func ForServices(
 		if err != nil {
 			return nil, err
 		}
-		images[service.Name] = Image{Version: version, Schema: schema, Reference: reference}
+		images[service.Name] = Image{Version: version, Schema: schema, Reference: reference, Registry: config.Registry}
 	}
 	return images, nil
 }
 
 // Of is an existing image.
 func Of(deployed release.Deployed) Image {
-	return Image{Version: deployed.Version, Schema: deployed.Schema, Reference: pulumi.String(deployed.Image).ToStringOutput()}
+	return Image{
+		Version: deployed.Version, Schema: deployed.Schema, Reference: pulumi.String(deployed.Image).ToStringOutput(), Registry: path.Dir(deployed.Image),
+	}
 }
 
 // Unknown is a placeholder for rendered manifests.

@@ -24,15 +24,16 @@ type typed interface {
 
 // kinds are the known kinds by apiVersion. Kinds of operators have no Go type, so only few rules apply to them.
 var kinds = map[string][]string{
-	"v1":                           {"ConfigMap", "Namespace", "Secret", "Service", "ServiceAccount"},
-	"apps/v1":                      {"DaemonSet", "Deployment", "StatefulSet"},
-	"autoscaling/v2":               {"HorizontalPodAutoscaler"},
-	"batch/v1":                     {"CronJob", "Job"},
-	"networking.k8s.io/v1":         {"Ingress", "NetworkPolicy"},
-	"policy/v1":                    {"PodDisruptionBudget"},
-	"rbac.authorization.k8s.io/v1": {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"},
-	"scheduling.k8s.io/v1":         {"PriorityClass"},
-	"cert-manager.io/v1":           {"Certificate"},
+	"v1":                              {"ConfigMap", "Namespace", "Secret", "Service", "ServiceAccount"},
+	"admissionregistration.k8s.io/v1": {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"},
+	"apps/v1":                         {"DaemonSet", "Deployment", "StatefulSet"},
+	"autoscaling/v2":                  {"HorizontalPodAutoscaler"},
+	"batch/v1":                        {"CronJob", "Job"},
+	"networking.k8s.io/v1":            {"Ingress", "NetworkPolicy"},
+	"policy/v1":                       {"PodDisruptionBudget"},
+	"rbac.authorization.k8s.io/v1":    {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"},
+	"scheduling.k8s.io/v1":            {"PriorityClass"},
+	"cert-manager.io/v1":              {"Certificate"},
 }
 
 // objects is the input of the rules.

@@ -83,8 +83,8 @@ func namespaces(o objects, found found) {
 
 // ofCluster reports whether an object is cluster-scoped.
 func ofCluster(object typed) bool {
-	return slices.Contains([]string{"ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass"},
-		object.GetObjectKind().GroupVersionKind().Kind)
+	return slices.Contains([]string{"ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass", "ValidatingAdmissionPolicy",
+		"ValidatingAdmissionPolicyBinding"}, object.GetObjectKind().GroupVersionKind().Kind)
 }
 
 func accounts(o objects, found found) {

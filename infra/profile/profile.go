@@ -29,6 +29,7 @@ type Profile struct {
 	NodeSelector     map[string]string
 	Tolerations      []string
 	Architectures    []string // as GOARCH
+	Admission        bool     // the cluster has ValidatingAdmissionPolicies
 	AssignedUserIDs  bool     // the cluster assigns user ids to each namespace and refuses others
 
 	Lines   []Line   // all values, for people
@@ -95,6 +96,7 @@ func New(config stack.Stack, facts Facts) (Profile, error) {
 		return p, fmt.Errorf("stack %s: the cluster runs Kubernetes %s: want %s or later", config.Name, facts.Version, Oldest)
 	}
 	choose(&p, "version", nil, one(facts.Version), nil)
+	p.Admission = err != nil || running.AtLeast(version.MustParseGeneric("1.30"))
 	p.DNS = choose(&p, "cluster.dnsPeers", set.DNSPeers, facts.DNS, defaultDNS)
 	p.APIServer = choose(&p, "cluster.apiServerPeers", set.APIServerPeers, nil, nil)
 	p.APIServerPorts = slices.Compact(slices.Sorted(slices.Values(slices.Concat(apiServerPorts, facts.APIServerPorts))))
@@ -205,6 +207,7 @@ func (p Profile) missing(config stack.Stack, facts Facts) []string {
 	add(class.Name != "" && !class.Expands, "StorageClass %s can't expand volumes: choose large enough sizes", class.Name)
 	add(config.Edge.Type == stack.LoadBalancer && !facts.Balancer,
 		"no controller for Services of type LoadBalancer was found: without one the edge gets no address")
+	add(!p.Admission, "Kubernetes 1.30 or later admits only images of the stack's registry to the namespace of the services; this cluster admits all")
 	add(without("metrics.k8s.io"), "no metrics API (metrics-server): autoscaling doesn't work")
 	add(config.Edge.Issuer != "" && without("cert-manager.io"), "no cert-manager: edge.issuer issues no certificate")
 	add(slices.Contains(facts.Groups, "cilium.io"), "Cilium matches nodes by address only if its policyCIDRMatchMode is nodes, and never pods: "+

@@ -76,17 +76,18 @@ type Edge struct {
 
 // Cluster overrides the discovered properties of the cluster. For empty fields see package profile.
 type Cluster struct {
-	DNSPeers         []Peer   // DNS servers of pods
-	APIServerPeers   []string // CIDRs
-	PodNetworks      []string // CIDRs
-	ServiceNetworks  []string // CIDRs
-	IPFamilies       []Family
-	ImagePullSecrets []string // Secrets that exist in each of the platform's namespaces
-	RegistryMirror   string   // has third-party images under their full names
-	NodeSelector     map[string]string
-	Tolerations      []string // taints: <key>[=<value>][:<effect>]
-	Architectures    []string // as GOARCH
-	UserIDs          string   // fixed, or assigned by the cluster
+	DNSPeers           []Peer   // DNS servers of pods
+	APIServerPeers     []string // CIDRs
+	PodNetworks        []string // CIDRs
+	ServiceNetworks    []string // CIDRs
+	IPFamilies         []Family
+	ImagePullSecrets   []string // Secrets that exist in each of the platform's namespaces
+	AdmittedRegistries []string // of containers that others add to the services' pods, such as a mesh
+	RegistryMirror     string   // has third-party images under their full names
+	NodeSelector       map[string]string
+	Tolerations        []string // taints: <key>[=<value>][:<effect>]
+	Architectures      []string // as GOARCH
+	UserIDs            string   // fixed, or assigned by the cluster
 }
 
 // Peer is a port of pods, selected by labels, or of a network.

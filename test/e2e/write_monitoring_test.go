@@ -27,7 +27,7 @@ spec:
   securityContext: {runAsNonRoot: true, runAsUser: 999, seccompProfile: {type: RuntimeDefault}}
   containers:
   - name: garbage
-    image: docker.io/library/postgres:15-bookworm
+    image: ` + kit.ShellImage(t) + `
     command: [perl, -MIO::Socket::INET, -e]
     args: ['$s = IO::Socket::INET->new(LocalPort => 9090, Listen => 5, ReuseAddr => 1) or die; while ($c = $s->accept) { sysread $c, $b, 4096; print $c "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n\xff is no metric {{{\n"; close $c }']
     resources: {requests: {cpu: 5m, memory: 16Mi}, limits: {cpu: 200m, memory: 64Mi}}

@@ -3,6 +3,7 @@ package kit
 import (
 	"fmt"
 	"net/netip"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -120,4 +121,22 @@ func (p Pod) Ready() bool {
 		}
 	}
 	return false
+}
+
+// ShellImage pushes the image of Postgres, which has a shell, to the registry of the services and returns it by digest. Namespace apps
+// admits no other images.
+func ShellImage(t *testing.T) string {
+	t.Helper()
+	const shell = "docker.io/library/postgres:15-bookworm"
+	live := Output(t, "kubectl", "get", "deployments", "--namespace=apps", "--output=jsonpath={.items[0].spec.template.spec.containers[0].image}")
+	repository := path.Dir(strings.TrimSpace(live)) + "/shell"
+	Output(t, "docker", "tag", shell, repository+":test")
+	Output(t, "docker", "push", "--quiet", repository+":test")
+	for digest := range strings.FieldsSeq(Output(t, "docker", "image", "inspect", "--format={{range .RepoDigests}}{{println .}}{{end}}", shell)) {
+		if strings.HasPrefix(digest, repository+"@") {
+			return digest
+		}
+	}
+	t.Fatalf("%s has no digest after the push", repository)
+	return ""
 }

@@ -143,11 +143,11 @@ spec:
   securityContext: {runAsNonRoot: true, runAsUser: 999, seccompProfile: {type: RuntimeDefault}}
   containers:
   - name: probe
-    image: docker.io/library/postgres:15-bookworm
+    image: %s
     command: [sleep, "600"]
     resources: {requests: {cpu: 5m, memory: 16Mi}, limits: {cpu: 500m, memory: 64Mi}}
     securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
-`, from.name, from.namespace, labels)
+`, from.name, from.namespace, labels, kit.ShellImage(t))
 	kit.StartPod(t, from.namespace, "e2e-"+from.name, manifest)
 	kit.Output(t, "kubectl", "wait", "pod", "e2e-"+from.name, "--namespace="+from.namespace, "--for=condition=Ready", "--timeout=60s")
 }
