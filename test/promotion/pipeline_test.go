@@ -232,12 +232,24 @@ func changed(before, after map[string]string) string {
 
 func TestPipelineFromPullRequestToProduction(t *testing.T) {
 	p, production := newPipeline(t)
+	notes := ""
+	for _, version := range []string{"0.1.0", "0.2.0-early", "0.2.0", "0.3.0-failed", "0.4.0", "0.5.0"} {
+		notes += "## " + version + "\n\nThe notes of " + version + ".\n\n"
+	}
+	if err := p.clone.Write("CHANGELOG.md", notes); err != nil {
+		t.Fatal(err)
+	}
 	first := p.commit("first version")
+	p.fail("a tag without notes", p.tag("v0.0.1", first), `CHANGELOG.md has no section "## 0.0.1"`)
 	p.pass("the first merge", p.merge())
 	one := p.released("staging")
 	p.pass("the first tag", p.tag("v0.1.0", first))
 	if found := p.released("production"); len(one) < 4 || !maps.Equal(found, one) {
 		t.Fatalf("production runs %v\nand staging %v", found, one)
+	}
+
+	if notes := strings.TrimSpace(p.forge.releases["v0.1.0"]); notes != "The notes of 0.1.0." {
+		t.Errorf("the release has the notes %q", notes)
 	}
 
 	loads := map[string]func() string{

@@ -104,6 +104,11 @@ func (s *session) release(ctx context.Context, result *report.Report) error {
 		result.Outcome, result.Why = report.Failed, err.Error()
 		return errors.Join(err, s.undo(ctx, after, switched))
 	}
+	if len(before) == 0 {
+		result.Outcome, result.Why = report.Released, "the first release"
+		s.out.log("the first versions are live")
+		return nil
+	}
 	if len(switched) == 0 {
 		result.Outcome, result.Why = report.Released, "the wanted versions were live already"
 		s.out.log("nothing to release: the wanted versions are live")
