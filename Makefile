@@ -250,6 +250,13 @@ scale: bin/local ## Measure previews of 4, 20 and 40 services on the running pla
 lifecycle: bin/local ## Test stopping, interrupting, taking over and deleting the platform; starts and ends with make down
 	@$(TIER) -timeout 30m ./lifecycle/...
 
+.PHONY: upgrade-test
+upgrade-test: bin/local ## Upgrade a platform of FROM=<commit> (default: the previous version) in place under load; starts and ends with make down
+	@$(LOCAL) down && git worktree prune && rm -rf .build/from
+	@git worktree add --quiet --force --detach .build/from '$(or $(FROM),$(shell git log -1 --format=%H^ -- infra/VERSION))'
+	@trap '$(LOCAL) down; git worktree remove --force .build/from' EXIT; \
+		$(MAKE) -C .build/from up && mkdir -p bin && cp .build/from/bin/ca.pem bin/ && $(TIER) -timeout 45m ./upgrade/...
+
 .PHONY: promotion-test
 promotion-test: bin/local ## Test promotion and the workflows on two local clusters, with a runner on this machine; starts and ends with make down
 	@bin/local install openssl socat jq curl git postgresql-15 redis-server
@@ -274,7 +281,7 @@ test: ## Test a change: formatting, vet, unit tests, manifests, and a release on
 	@$(MAKE) down
 
 # The tiers run one after the other, because each load needs the whole machine. lifecycle deletes the platform.
-TIERS := unit bench lint check browser race up smoke e2e faults release-test scale lifecycle promotion-test
+TIERS := unit bench lint check browser race up smoke e2e faults release-test scale lifecycle promotion-test upgrade-test
 
 .PHONY: test-all
 test-all: ## Run every tier of tests even if one fails, and print the results; takes hours; ends with make down

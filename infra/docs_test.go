@@ -49,3 +49,14 @@ func TestDocsNameExistingTestsAndFiles(t *testing.T) {
 		}
 	}
 }
+
+// The version is a semantic one, and people can read what it changes.
+func TestVersionHasNotes(t *testing.T) {
+	if !regexp.MustCompile(`^\d+\.\d+\.\d+$`).MatchString(Version()) {
+		t.Errorf("version %q is not semantic", Version())
+	}
+	changes, err := os.ReadFile("../CHANGELOG.md")
+	if err != nil || !strings.Contains(string(changes), "\n## "+Version()+" - ") {
+		t.Errorf("CHANGELOG.md has no section for version %s (%v)", Version(), err)
+	}
+}

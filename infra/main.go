@@ -99,7 +99,7 @@ func run(ctx *pulumi.Context, values configuration, lock *lock, newRollout newRo
 		return !slices.ContainsFunc(p.services, func(service catalog.Service) bool { return service.Name == name })
 	})
 	p.address = recorded[p.public().Name].Address
-	if p.images, err = image.ForServices(ctx, p.config, p.services, p.profile.Architectures, root, p.request.Commit); err != nil {
+	if p.images, err = image.ForServices(ctx, p.config, p.services, p.profile.Architectures, root, p.request.Commit, Version()); err != nil {
 		return err
 	}
 	if p.plans, err = p.plan(recorded, p.images, time.Now()); err != nil {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	_ "embed"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -16,6 +18,12 @@ import (
 	"platform.example/infra/stack"
 	"platform.example/infra/workload"
 )
+
+//go:embed VERSION
+var version string
+
+// Version is the platform's version, which CHANGELOG.md describes.
+func Version() string { return strings.TrimSpace(version) }
 
 // demoEmail is the email of the demo user.
 const demoEmail = "demo@platform.example"
@@ -85,6 +93,7 @@ func (p platform) restore(ctx *pulumi.Context, here *cluster.Cluster, difference
 
 // export exports the stack's outputs.
 func (p platform) export(ctx *pulumi.Context, entry *edge.Edge, switched pulumi.ArrayOutput) {
+	ctx.Export("version", pulumi.String(Version()))
 	ctx.Export("url", entry.URL)
 	ctx.Export("address", entry.Address)
 	namespaces := pulumi.StringMap{}

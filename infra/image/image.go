@@ -30,7 +30,7 @@ type Image struct {
 // ForServices returns the images by service. Root is the folder of the project. All services are compiled before the first resource, so
 // that a compile error changes nothing. A stack that builds nothing gets the images that another stack has tested at the commit.
 func ForServices(
-	ctx *pulumi.Context, config stack.Stack, services []catalog.Service, architectures []string, root, commit string,
+	ctx *pulumi.Context, config stack.Stack, services []catalog.Service, architectures []string, root, commit, platformVersion string,
 ) (map[string]Image, error) {
 	if !config.Build {
 		return promoted(ctx, config, services, commit)
@@ -42,7 +42,7 @@ func ForServices(
 	images := map[string]Image{}
 	for _, service := range services {
 		version := versions[service.Name]
-		reference, err := build(ctx, config.Registry, root, service.Name, version, architectures)
+		reference, err := build(ctx, config.Registry, root, service.Name, version, platformVersion, architectures)
 		if err != nil {
 			return nil, err
 		}
@@ -71,7 +71,9 @@ func Unknown(registry, service string) Image {
 
 // build builds and pushes an image for each architecture and a manifest list of them. A preview does it too, to show the digest in the
 // Deployment.
-func build(ctx *pulumi.Context, registry, root, service, version string, architectures []string) (pulumi.StringOutput, error) {
+func build(
+	ctx *pulumi.Context, registry, root, service, version, platformVersion string, architectures []string,
+) (pulumi.StringOutput, error) {
 	var built pulumi.StringArray
 	for i, architecture := range architectures {
 		name := service + suffix(architectures, i)
@@ -81,7 +83,7 @@ func build(ctx *pulumi.Context, registry, root, service, version string, archite
 				Context:    pulumi.String(contextOf(root, name)),
 				Dockerfile: pulumi.String(dockerfileOf(root)),
 				Platform:   pulumi.String("linux/" + architecture),
-				Args:       pulumi.StringMap{"TITLE": pulumi.String(service), "VERSION": pulumi.String(version)},
+				Args:       pulumi.StringMap{"TITLE": pulumi.String(service), "VERSION": pulumi.String(version), "PLATFORM": pulumi.String(platformVersion)},
 			},
 			BuildOnPreview: pulumi.Bool(true),
 		})

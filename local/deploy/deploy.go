@@ -105,6 +105,8 @@ func (d *Deployment) Destroy(ctx context.Context, target Target) error {
 type Outputs struct {
 	// URL is the address of the platform.
 	URL string `json:"url"`
+	// Version is the version of the platform; empty before 0.9.0.
+	Version string `json:"version"`
 	// Authority is the certificate authority of the URL, in PEM; empty if clients trust it by default.
 	Authority string `json:"certificateAuthority"`
 	// DemoEmail and DemoPassword sign the demo user in; empty if there is no demo user.

@@ -86,7 +86,7 @@ func (p *Platform) Status(ctx context.Context) error {
 	if outputs, err := stack.Outputs(ctx, target); err != nil {
 		faults = append(faults, err)
 	} else {
-		fmt.Fprintf(p.out, "\nAPI: %s\n", outputs.URL)
+		fmt.Fprintf(p.out, "\nAPI: %s\nplatform version: %s\n", outputs.URL, outputs.Version)
 	}
 	return errors.Join(faults...)
 }

@@ -1,0 +1,57 @@
+// Package upgrade tests the upgrade of a running platform in place: make upgrade-test FROM=<commit>, which has started the platform of
+// that commit.
+package upgrade
+
+import (
+	"crypto/rand"
+	"net/http"
+	"testing"
+	"time"
+
+	"platform.example/test/kit"
+)
+
+func TestMain(m *testing.M) { kit.Main(m) }
+
+// stores returns the identities of the stores and of their volumes.
+func stores(t *testing.T) string {
+	t.Helper()
+	return kit.Output(t, "kubectl", "get", "statefulsets,persistentvolumeclaims", "--all-namespaces",
+		`--output=jsonpath={range .items[*]}{.kind} {.metadata.namespace}/{.metadata.name} {.metadata.uid}{"\n"}{end}`)
+}
+
+func TestUpgradeUnderLoadLosesNothing(t *testing.T) {
+	api := kit.Gateway()
+	user := api.SignUp(t)
+	token := api.MustSignIn(t, user)
+	order, err := api.Order(token, rand.Text())
+	if err != nil {
+		t.Fatal(err)
+	}
+	api.AwaitNotifications(t, token, "order.created", order)
+	before, versions := stores(t), kit.LiveVersions(t)
+
+	kit.UnderLoad(t, func() map[string]string {
+		if printed, err := kit.RunFor(15*time.Minute, "make", "up"); err != nil {
+			t.Fatalf("make up: %v\n%s", err, printed)
+		}
+		return nil
+	})
+	t.Logf("upgraded from %v to %v", versions, kit.LiveVersions(t))
+
+	if after := stores(t); after != before {
+		t.Errorf("the stores and volumes are\n%s\nwant\n%s", after, before)
+	}
+	api = kit.Gateway()
+	if token, err = api.SignIn(user); err != nil {
+		t.Fatal(err)
+	}
+	kept := api.MustCall(t, http.StatusOK, http.MethodGet, "/api/orders/"+order.ID, token, nil)
+	if found, err := kit.ParseJSON[kit.Order](string(kept.Body)); err != nil || found != order {
+		t.Errorf("the order is %+v (%v), want %+v", found, err, order)
+	}
+	api.AwaitNotifications(t, token, "order.created", order)
+	if printed, err := kit.Run("pulumi", "preview", "--stack", "local", "--non-interactive", "--expect-no-changes"); err != nil {
+		t.Errorf("after the upgrade, a preview finds changes: %v\n%s", err, printed)
+	}
+}
