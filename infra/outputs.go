@@ -20,10 +20,10 @@ import (
 )
 
 //go:embed VERSION
-var version string
+var versionFile string
 
 // Version is the platform's version, which CHANGELOG.md describes.
-func Version() string { return strings.TrimSpace(version) }
+func Version() string { return strings.TrimSpace(versionFile) }
 
 // demoEmail is the email of the demo user.
 const demoEmail = "demo@platform.example"
