@@ -66,7 +66,7 @@ func TestSummaryOfAPreview(t *testing.T) {
 		"1 to replace, 1 to delete, 3 to update, 1 to create, 0 unchanged.\n",
 		"**Releases**\n\n- user-service is released: from aaa to bbb in green (r@sha256:1); changed sources: apps/internal/postgres\n",
 		"- replace Namespace data (data loss: everything in it is deleted)\n" +
-			"- delete Service apps/user-service-green (none: it belongs to one version, and traffic moves first)\n",
+			"- delete Service apps/user-service-green (none: it belongs to a version without traffic)\n",
 		"**Policy**\n\n- ClusterRole reader: ",
 		"- `+` ClusterRole reader rules: `{\"verbs\":[\"*\"]}`\n- `-` ClusterRole reader rules: `{\"verbs\":[\"get\"]}`\n",
 		"**Warnings**\n\n- service order-service: replicas: 0, want 2",

@@ -22,13 +22,14 @@ var effect = map[string]string{
 	"Deployment":            "downtime: its pods restart",
 	"DaemonSet":             "downtime: its pods restart",
 	"Ingress":               "downtime: its routes are missing for some time",
-	"Secret":                "none, if its successor has the same content",
+	"ConfigMap":             "none: pods that use it are replaced one after the other",
+	"Secret":                "none: pods that use it are replaced one after the other",
 }
 
-// Effect describes the consequence of a deletion or replacement. Objects of a colour belong to a release, which moves the traffic first.
+// Effect describes the consequence of a deletion or replacement. An update deletes objects of a colour only if it has no traffic.
 func (c Change) Effect() string {
-	if ofColour.MatchString(c.Object.Name) {
-		return "none: it belongs to one version, and traffic moves first"
+	if c.Operation == Delete && ofColour.MatchString(c.Object.Name) {
+		return "none: it belongs to a version without traffic"
 	}
 	if text, known := effect[c.Object.Kind]; known {
 		return text

@@ -262,6 +262,7 @@ func TestPipelineFromPullRequestToProduction(t *testing.T) {
 		t.Fatal(err)
 	}
 	kit.Replace(t, string(p.clone), "infra/catalog/services.go", "CPURequest: 100, CPULimit: 1000, Memory: 192", "CPURequest: 200, CPULimit: 1000, Memory: 192")
+	kit.Replace(t, string(p.clone), "infra/workload/environment.go", "shutdownDelay.String()", `"6s"`)
 	p.commit("change order-service")
 	pull := map[string]any{"number": 7, "pull_request": map[string]any{
 		"number": 7, "base": map[string]any{"sha": first, "ref": "main"}, "head": map[string]any{"repo": map[string]any{"full_name": "shop/platform"}},
@@ -273,7 +274,7 @@ func TestPipelineFromPullRequestToProduction(t *testing.T) {
 		t.Fatalf("the pull request has %d comments, want one that is updated", len(p.forge.comments))
 	}
 	for _, want := range []string{
-		"### Preview of stack staging", "order-service is released: from", "changed sources: apps/order-service", "replace Job apps/user-service-", "CPU: ",
+		"### Preview of stack staging", "order-service is released: from", "changed sources: apps/order-service", "replace ConfigMap apps/user-service-blue", "CPU: ",
 		"### Preview of stack production",
 	} {
 		if !strings.Contains(p.forge.comments[0], want) {
