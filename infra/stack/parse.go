@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/agext/levenshtein"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
 
 	"platform.example/infra/catalog"
 )
@@ -60,11 +61,7 @@ func Parse(name string, services []catalog.Service, plain map[string]string, sec
 
 // ParsePlain is Parse without a check of the secrets.
 func ParsePlain(name string, services []catalog.Service, plain map[string]string) (Stack, error) {
-	var secrets []string
-	for _, secret := range catalog.Secrets(services, true) {
-		secrets = append(secrets, secret.Name)
-	}
-	return Parse(name, services, plain, secrets)
+	return Parse(name, services, plain, slice.Map(catalog.Secrets(services, true), secretName))
 }
 
 // apply sets the field from the text or else the default. It returns the fault, if any.
@@ -111,15 +108,11 @@ func secretProblem(stack string, values map[string]string, name string) string {
 	return fmt.Sprintf("missing secret: run `make secrets STACK=%s`", stack)
 }
 
+func secretName(secret catalog.Secret) string { return secret.Name }
+
 func knownPaths(settings []setting, services []catalog.Service) []string {
-	var paths []string
-	for _, setting := range settings {
-		paths = append(paths, setting.path)
-	}
-	for _, secret := range append(catalog.Secrets(services, true), catalog.GivenSecrets(false)...) {
-		paths = append(paths, secret.Name)
-	}
-	return paths
+	secrets := append(catalog.Secrets(services, true), catalog.GivenSecrets(false)...)
+	return append(slice.Map(settings, func(s setting) string { return s.path }), slice.Map(secrets, secretName)...)
 }
 
 // nearest is the known path with the smallest edit distance, ignoring case.
@@ -144,11 +137,9 @@ func (f faults) any(paths ...string) bool {
 }
 
 func (f faults) err(stack string) error {
-	var all []error
-	for _, path := range slices.Sorted(maps.Keys(f)) {
-		all = append(all, fmt.Errorf("stack %s: %s:%s: %s", stack, Namespace, path, f[path]))
-	}
-	return errors.Join(all...)
+	return errors.Join(slice.Map(slices.Sorted(maps.Keys(f)), func(path string) error {
+		return fmt.Errorf("stack %s: %s:%s: %s", stack, Namespace, path, f[path])
+	})...)
 }
 
 // flatten turns objects, which Pulumi passes as JSON, into one text per leaf: gateway = {"type":"NodePort"} becomes
