@@ -144,16 +144,9 @@ func TestNewVersionGetsTrafficOnceVerified(t *testing.T) {
 }
 
 func TestUnchangedServicesStayLive(t *testing.T) {
-	first := &engine{}
-	if err := up(t, stack.Local, given(t), first); err != nil {
-		t.Fatal(err)
-	}
-	current := func(name string) string {
-		return first.ofType("core/v1:ConfigMap")[name+"-blue"].at("data", "SERVICE_VERSION").(string)
-	}
 	api := runs(t, func(name string, live *corev1.Service, blue *appsv1.Deployment) {
-		blue.Annotations[release.VersionAnnotation] = current(name)
-		live.Annotations = release.Mark{Live: release.Blue, Version: current(name)}.Annotations()
+		blue.Annotations[release.VersionAnnotation] = built(t, name)
+		live.Annotations = release.Mark{Live: release.Blue, Version: built(t, name)}.Annotations()
 	})
 	engine := &engine{}
 	if err := up(t, stack.Local, on(t, api), engine); err != nil {
@@ -170,13 +163,9 @@ func TestUnchangedServicesStayLive(t *testing.T) {
 }
 
 func TestVerificationJobsStayAsLongAsTheStandby(t *testing.T) {
-	first := &engine{}
-	if err := up(t, stack.Local, given(t), first); err != nil {
-		t.Fatal(err)
-	}
 	for verified, want := range map[string]bool{"2026-03-01T12:00:00.5Z": true, "": false} {
 		api := runs(t, func(name string, live *corev1.Service, blue *appsv1.Deployment) {
-			version := first.ofType("core/v1:ConfigMap")[name+"-blue"].at("data", "SERVICE_VERSION").(string)
+			version := built(t, name)
 			blue.Annotations = map[string]string{release.VersionAnnotation: version, release.MadeAnnotation: "2026-03-01T12:00:00.5Z"}
 			live.Annotations = release.Mark{
 				Live: release.Blue, Version: version, Standby: release.Former{Version: former}, Verified: verified, At: time.Now(),
@@ -199,13 +188,8 @@ func TestVerificationJobsStayAsLongAsTheStandby(t *testing.T) {
 }
 
 func TestRolledBackVersionIsHeld(t *testing.T) {
-	first := &engine{}
-	if err := up(t, stack.Local, given(t), first); err != nil {
-		t.Fatal(err)
-	}
 	api := runs(t, func(name string, live *corev1.Service, _ *appsv1.Deployment) {
-		bad := first.ofType("core/v1:ConfigMap")[name+"-blue"].at("data", "SERVICE_VERSION").(string)
-		live.Annotations = release.Mark{Live: release.Blue, Version: former, TakenBack: bad}.Annotations()
+		live.Annotations = release.Mark{Live: release.Blue, Version: former, TakenBack: built(t, name)}.Annotations()
 	})
 	for request, want := range map[string]bool{"": false, release.Request{Again: true}.String(): true} {
 		t.Setenv(release.RequestVariable, request)
@@ -290,12 +274,8 @@ func TestSelectorChangedByHandFailsTheUpdate(t *testing.T) {
 
 // An image that was set by hand is neither kept nor exported.
 func TestImageSetByHandIsRestored(t *testing.T) {
-	first := &engine{}
-	if err := up(t, stack.Local, given(t), first); err != nil {
-		t.Fatal(err)
-	}
 	api := runs(t, func(name string, live *corev1.Service, blue *appsv1.Deployment) {
-		version := first.ofType("core/v1:ConfigMap")[name+"-blue"].at("data", "SERVICE_VERSION").(string)
+		version := built(t, name)
 		container := &blue.Spec.Template.Spec.Containers[0]
 		blue.Annotations[release.VersionAnnotation] = version
 		live.Annotations = release.Mark{Live: release.Blue, Version: version, Image: container.Image}.Annotations()
@@ -369,11 +349,7 @@ func TestJobRetiresTheStandby(t *testing.T) {
 	if image := job.at("spec", "template", "spec", "containers", 0, "image"); image != "localhost:5000/api-gateway@"+digest {
 		t.Errorf("it runs %v", image)
 	}
-	objects, err := render("..", string(stack.Local), "Pulumi.local.yaml.absent")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, finding := range policy.Check(stack.Local, append(objects, job)) {
+	for _, finding := range policy.Check(stack.Local, append(rendered(t, "local", ""), job)) {
 		if finding.Rule != "api-token" { // it asks the API server, and may change what it names alone
 			t.Error(finding)
 		}
@@ -389,11 +365,7 @@ func TestJobRetiresTheStandby(t *testing.T) {
 }
 
 func TestNoRetirementWithoutAStandby(t *testing.T) {
-	engine := &engine{}
-	if err := up(t, stack.Local, given(t), engine); err != nil {
-		t.Fatal(err)
-	}
-	if _, exists := engine.ofType("batch/v1:Job")["retire"]; exists {
+	if _, exists := local(t).ofType("batch/v1:Job")["retire"]; exists {
 		t.Error("there is a Job")
 	}
 }

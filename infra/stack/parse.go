@@ -142,6 +142,9 @@ func (f faults) err(stack string) error {
 	})...)
 }
 
+// Setting returns the text of one setting, inside of an object or with dots in its key. It is empty if the setting isn't set.
+func Setting(plain map[string]string, path string) string { return flatten(plain, faults{})[path] }
+
 // flatten turns objects, which Pulumi passes as JSON, into one text per leaf: gateway = {"type":"NodePort"} becomes
 // gateway.type = NodePort. A path that is set by two keys is a fault, since neither has precedence.
 func flatten(plain map[string]string, found faults) map[string]string {
@@ -192,4 +195,21 @@ func spread(flat map[string]string, path string, object map[string]any) {
 			flat[path+"."+key] = fmt.Sprint(value)
 		}
 	}
+}
+
+// mostBytes is the maximum size of a value. Pulumi passes the configuration to the program in one environment variable, and Linux
+// limits that to 128 KiB.
+const mostBytes = 100_000
+
+// Fits returns an error if a value is too large for Pulumi to pass it to the program.
+func Fits(name string, values map[string]string) error {
+	var faults []error
+	for key, text := range values {
+		if len(text) > mostBytes {
+			faults = append(faults, fmt.Errorf("stack %s: %s:%s: %d KB: Pulumi can't pass more than %d KB to the program in an environment "+
+				"variable: keep only the certificates of a bundle that sign this store's certificate",
+				name, Namespace, key, len(text)/1000, mostBytes/1000))
+		}
+	}
+	return errors.Join(faults...)
 }
