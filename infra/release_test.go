@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -361,6 +362,49 @@ func TestJobRetiresTheStandby(t *testing.T) {
 		if slices.Contains(engine.ignored("apps/v1:Deployment", service.Name+"-green"), "spec.replicas") {
 			t.Errorf("%s-green begins with the replicas that it was left with", service.Name)
 		}
+	}
+}
+
+// A version that isn't verified, or was rolled back, renews no certificates.
+func TestLiveVersionRenewsCertificates(t *testing.T) {
+	running := "localhost:5000/api-gateway@" + strings.Replace(digest, "539", "935", 1)
+	candidate := "localhost:5000/api-gateway@" + digest
+	version := built(t, "api-gateway")
+	for name, test := range map[string]struct {
+		mark    release.Mark
+		leftOut func(pulumi.MockResourceArgs) bool
+		want    string
+	}{
+		"a release":                  {release.Mark{}, nil, candidate},
+		"a release outside --target": {release.Mark{}, func(args pulumi.MockResourceArgs) bool { return args.Name == "api-gateway-green" }, running},
+		"after a rollback":           {release.Mark{TakenBack: version}, nil, running},
+		"no change":                  {release.Mark{Version: version, Image: running}, nil, running},
+	} {
+		t.Run(name, func(t *testing.T) {
+			api := runs(t, func(name string, live *corev1.Service, blue *appsv1.Deployment) {
+				if name != "api-gateway" {
+					return
+				}
+				mark := test.mark
+				mark.Live, mark.Version = release.Blue, cmp.Or(mark.Version, blue.Annotations[release.VersionAnnotation])
+				live.Annotations, blue.Annotations = mark.Annotations(), map[string]string{release.VersionAnnotation: mark.Version}
+				blue.Spec.Template.Spec.Containers[0].Image = running
+			})
+			engine := &engine{leftOut: test.leftOut}
+			if err := up(t, stack.Local, on(t, api), engine); err != nil {
+				t.Fatal(err)
+			}
+			job := engine.ofType("batch/v1:CronJob")["certificates"]
+			if got := job.at("spec", "jobTemplate", "spec", "template", "spec", "containers", 0, "image"); got != test.want {
+				t.Errorf("the CronJob runs %v, want %s", got, test.want)
+			}
+			waits := slices.ContainsFunc(engine.dependencies(t, "batch/v1:CronJob certificates"), func(urn string) bool {
+				return strings.HasSuffix(urn, "::api-gateway-green-verify")
+			})
+			if waits != (test.want == candidate) && test.leftOut == nil {
+				t.Errorf("the CronJob waits for the verification: %v", waits)
+			}
+		})
 	}
 }
 

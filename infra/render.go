@@ -75,7 +75,6 @@ func (p platform) objects(stack string) ([]object, error) {
 	}
 	var err error
 	p.rollout, p.request = cluster.Within(p.config.Deadline), release.Request{}
-	p.images = images
 	if p.plans, err = p.plan(nil, images, time.Time{}); err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ type planned struct {
 // live is the live image after the plan.
 func (p planned) live() image.Image { return p.images[p.Live] }
 
-// plan plans all services from their actual state and the request.
+// plan plans all services from their actual state and the request. Images are built from the sources or promoted.
 func (p platform) plan(recorded map[string]release.Recorded, images map[string]image.Image, now time.Time) (map[string]planned, error) {
 	plans := map[string]planned{}
 	for _, service := range p.services {
@@ -84,16 +84,7 @@ func (p platform) newServices(
 	if err != nil {
 		return nil, switched, err
 	}
-	return public, switched, workload.Retire(ctx, p.publicImage(), services, switched, at, opts...)
-}
-
-// publicImage is the public service's image from the sources, or else its live image.
-func (p platform) publicImage() image.Image {
-	name := p.public().Name
-	if built := p.images[name]; built.Version != "" {
-		return built
-	}
-	return p.plans[name].live()
+	return public, switched, workload.Retire(ctx, p.plans[p.public().Name].live(), services, switched, at, opts...)
 }
 
 // logPlan logs the plan of a service.
