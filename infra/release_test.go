@@ -413,3 +413,18 @@ func TestNoRetirementWithoutAStandby(t *testing.T) {
 		t.Error("there is a Job")
 	}
 }
+
+func TestUpdateKeepsRestarts(t *testing.T) {
+	api := runs(t, nil)
+	api.Answer("/apis/apps/v1/namespaces/edge/deployments", `{"items": [{"metadata": {"name": "restarted", "managedFields": [{
+		"manager": "kubectl-rollout", "fieldsV1": {"f:spec": {"f:template": {"f:metadata": {"f:annotations": {"f:kubectl.kubernetes.io/restartedAt": {}}}}}}
+	}]}}]}`)
+	api.Answer("/apis/apps/v1/namespaces/edge/deployments/restarted", "{}")
+	if err := up(t, stack.Local, on(t, api), &engine{}); err != nil {
+		t.Fatal(err)
+	}
+	const patched = "/apis/apps/v1/namespaces/edge/deployments/restarted?"
+	if !slices.ContainsFunc(api.Asked(), func(asked string) bool { return strings.HasPrefix(asked, patched) }) {
+		t.Error("the annotation keeps its manager, so the Kubernetes provider removes it")
+	}
+}
