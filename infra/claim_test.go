@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"platform.example/infra/cluster/clustertest"
@@ -20,7 +21,7 @@ func TestFirstUpdateRefusesNamesOfOtherOwners(t *testing.T) {
 	} {
 		api.Answer(path, theirs)
 	}
-	engine := &engine{}
+	engine := &engine{last: resource.PropertyMap{}}
 	err := up(t, stack.Local, on(t, api), engine)
 	for _, want := range []string{
 		"Namespace monitoring exists, and stack local didn't create it: set platform:namespacePrefix", "PriorityClass platform-data exists",

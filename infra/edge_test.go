@@ -73,11 +73,7 @@ func TestMonitoringSeesOnlyThePlatform(t *testing.T) {
 	for _, name := range namespace.All() {
 		own = append(own, string(name))
 	}
-	objects, err := render("..", string(stack.Production), filepath.Join("..", "Pulumi.production.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, rendered := range objects {
+	for _, rendered := range rendered(t, "production", "") {
 		object := manifest(rendered)
 		name, kind := fmt.Sprint(object.at("metadata", "name")), object.at("kind")
 		switch {
@@ -135,17 +131,13 @@ func TestMonitoringSeesOnlyThePlatform(t *testing.T) {
 
 // Prometheus scrapes a pod at its address, with either IP family.
 func TestPodsAreScrapedAtTheirAddress(t *testing.T) {
-	objects, err := render("..", string(stack.Production), filepath.Join("..", "Pulumi.production.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	var config struct {
 		Scrapes []struct {
 			Job     string            `yaml:"job_name"`
 			Relabel []*relabel.Config `yaml:"relabel_configs"`
 		} `yaml:"scrape_configs"`
 	}
-	for _, rendered := range objects {
+	for _, rendered := range rendered(t, "production", "") {
 		if object := manifest(rendered); object.at("kind") == "ConfigMap" && object.at("metadata", "name") == "prometheus" {
 			if err := yaml.Unmarshal([]byte(object.at("data", "prometheus.yml").(string)), &config); err != nil {
 				t.Fatal(err)

@@ -99,10 +99,11 @@ func run(ctx *pulumi.Context, values configuration, lock *lock, newRollout newRo
 		return !slices.ContainsFunc(p.services, func(service catalog.Service) bool { return service.Name == name })
 	})
 	p.address = recorded[p.public().Name].Address
-	if p.images, err = image.ForServices(ctx, p.config, p.services, p.profile.Architectures, root, p.request.Commit, Version()); err != nil {
+	images, err := image.ForServices(ctx, p.config, p.services, p.profile.Architectures, root, p.request.Commit, Version())
+	if err != nil {
 		return err
 	}
-	if p.plans, err = p.plan(recorded, p.images, time.Now()); err != nil {
+	if p.plans, err = p.plan(recorded, images, time.Now()); err != nil {
 		return err
 	}
 	if err := p.restore(ctx, here, release.Drift(recorded)); err != nil {
@@ -126,8 +127,7 @@ type platform struct {
 	request  release.Request
 	address  string // ClusterIP of the public service; empty before its first update
 	last     last
-	images   map[string]image.Image // built from the sources or promoted, by service
-	plans    map[string]planned     // by service
+	plans    map[string]planned // by service
 }
 
 // build creates all resources.
@@ -184,7 +184,7 @@ func (p platform) build(ctx *pulumi.Context) error {
 		Priority:     namespaces[namespace.Apps].Priority,
 		Config:       p.config,
 		Profile:      p.profile,
-		Image:        p.publicImage().Reference,
+		Image:        gateway.LiveImage(),
 		Authority:    p.secrets.Authority().Pairs(),
 		Certificates: p.renewed(namespaces),
 	}, onCluster)

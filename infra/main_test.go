@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"slices"
@@ -24,16 +25,6 @@ import (
 	"platform.example/infra/network"
 	"platform.example/infra/stack"
 )
-
-// local brings up the stack local once for all read-only tests.
-func local(t *testing.T) *engine {
-	t.Helper()
-	engine := &engine{}
-	if err := up(t, stack.Local, given(t), engine); err != nil {
-		t.Fatal(err)
-	}
-	return engine
-}
 
 func TestLocal(t *testing.T) {
 	engine := local(t)
@@ -333,6 +324,9 @@ func TestProductionRunsImagesOfStaging(t *testing.T) {
 			"digest":  resource.NewStringProperty("registry.example.com/" + service.Name + "@" + digest),
 		})
 	}
+	if err := os.RemoveAll(filepath.Join(checkout, ".build")); err != nil {
+		t.Fatal(err)
+	}
 	engine := &engine{staging: resource.PropertyMap{"releases": resource.NewArrayProperty([]resource.PropertyValue{
 		resource.NewObjectProperty(resource.PropertyMap{"services": resource.NewObjectProperty(tested)}),
 	})}}
@@ -342,8 +336,8 @@ func TestProductionRunsImagesOfStaging(t *testing.T) {
 	if images := engine.ofType("docker:index/image:Image"); len(images) != 0 {
 		t.Errorf("production builds %v", images)
 	}
-	if _, err := os.Stat("../.build"); err == nil {
-		t.Error("production compiles")
+	if compiled, _ := filepath.Glob(filepath.Join(checkout, ".build", "binaries", "*")); len(compiled) != 0 {
+		t.Errorf("production compiles %v", compiled)
 	}
 	for _, service := range catalog.Services() {
 		name := service.Name + "-blue"

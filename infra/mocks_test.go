@@ -4,9 +4,12 @@ import (
 	"encoding/base64"
 	"os"
 	"path/filepath"
+	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
@@ -25,7 +28,7 @@ const digest = "sha256:539ceaaae49b3a7c8a04467cf00cc6788d8e3f1675df41860d86eebc4
 type engine struct {
 	mutex   sync.Mutex
 	staging resource.PropertyMap // outputs of the stack staging
-	last    resource.PropertyMap // the stack's own last outputs
+	last    resource.PropertyMap // the stack's own last outputs; nil for those of a stack on the cluster "this"
 
 	organization string
 	registered   []pulumi.MockResourceArgs
@@ -45,7 +48,11 @@ func (e *engine) NewResource(args pulumi.MockResourceArgs) (string, resource.Pro
 	case args.TypeToken == "pulumi:pulumi:StackReference" && strings.HasSuffix(args.Name, "/staging") && e.staging != nil:
 		state["outputs"] = resource.NewObjectProperty(e.staging)
 	case args.TypeToken == "pulumi:pulumi:StackReference":
-		state["outputs"] = resource.NewObjectProperty(e.last)
+		last := e.last
+		if last == nil {
+			last = resource.PropertyMap{"cluster": resource.NewProperty("this")}
+		}
+		state["outputs"] = resource.NewObjectProperty(last)
 	case args.TypeToken == "docker:index/image:Image":
 		repository := args.Inputs["imageName"].StringValue()
 		repository = repository[:strings.LastIndex(repository, ":")]
@@ -61,6 +68,42 @@ func (e *engine) NewResource(args pulumi.MockResourceArgs) (string, resource.Pro
 		return "", resource.PropertyMap{}, nil
 	}
 	return args.Name, state, nil
+}
+
+// local is a first update of the stack local, once for all tests that only read its objects.
+func local(t *testing.T) *engine {
+	t.Helper()
+	if firstUpdate == nil {
+		updated := &engine{}
+		if err := up(t, stack.Local, given(t), updated); err != nil {
+			t.Fatal(err)
+		}
+		firstUpdate = updated
+	}
+	return firstUpdate
+}
+
+var firstUpdate *engine
+
+// rendered returns the objects of a stack without a cluster. It renders each stack once. Callers change only copies.
+func rendered(t *testing.T, name, file string) []object {
+	t.Helper()
+	if renders[name] == nil {
+		objects, err := render("..", name, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		renders[name] = objects
+	}
+	return slices.Clone(renders[name])
+}
+
+var renders = map[string][]object{}
+
+// built is the version of a service's sources in the project.
+func built(t *testing.T, service string) string {
+	t.Helper()
+	return local(t).ofType("core/v1:ConfigMap")[service+"-blue"].at("data", "SERVICE_VERSION").(string)
 }
 
 // manifest is a resource's inputs as plain values.
@@ -160,22 +203,42 @@ var secretValues = sync.OnceValue(func() map[string]string {
 // valueOf is the value of a secret in these tests.
 func valueOf(name string) string { return secretValues()[name] }
 
-// usersSchema is the hash of the migrations of user-service in up's project.
+// usersSchema is the hash of the migrations of user-service in the project.
 const usersSchema = "49bd24721223"
 
-// up runs the Pulumi program in a project with trivial services. Only user-service has migrations.
+// checkout is the folder of a project with trivial services, of which only user-service has migrations. Go links them once, since all
+// tests use this project.
+var checkout string
+
+func TestMain(m *testing.M) {
+	files := fstest.MapFS{
+		"Pulumi.yaml":     {Data: []byte("name: platform\n")},
+		"apps/Dockerfile": {Data: []byte("FROM scratch\n")},
+		"apps/go.mod":     {Data: []byte("module example.com/apps\n\ngo 1.26\n")},
+		"infra/main.go":   {Data: []byte("package main\n")},
+
+		"apps/user-service/migrations/1.sql": {Data: []byte("SELECT 1;\n")},
+	}
+	for _, service := range catalog.Services() {
+		files["apps/"+service.Name+"/main.go"] = &fstest.MapFile{Data: []byte("package main\n\nfunc main() {}\n")}
+	}
+	var err error
+	if checkout, err = os.MkdirTemp("", "project"); err == nil {
+		err = os.CopyFS(checkout, files)
+	}
+	if err != nil {
+		panic(err)
+	}
+	debug.SetGCPercent(400) // each update allocates much for a short time
+	status := m.Run()
+	_ = os.RemoveAll(checkout)
+	os.Exit(status)
+}
+
+// up runs the Pulumi program in the project.
 func up(t *testing.T, name stack.Environment, values map[string]string, engine *engine) error {
 	t.Helper()
-	root := t.TempDir()
-	writeFile(t, filepath.Join(root, "Pulumi.yaml"), "name: platform\n")
-	writeFile(t, filepath.Join(root, "apps", "Dockerfile"), "FROM scratch\n")
-	writeFile(t, filepath.Join(root, "apps", "go.mod"), "module example.com/apps\n\ngo 1.26\n")
-	for _, service := range catalog.Services() {
-		writeFile(t, filepath.Join(root, "apps", service.Name, "main.go"), "package main\n\nfunc main() {}\n")
-	}
-	writeFile(t, filepath.Join(root, "apps", "user-service", "migrations", "1.sql"), "SELECT 1;\n")
-	writeFile(t, filepath.Join(root, "infra", "main.go"), "package main\n")
-	t.Chdir(filepath.Join(root, "infra"))
+	t.Chdir(filepath.Join(checkout, "infra"))
 
 	var secretKeys []string
 	for _, secret := range append(catalog.Secrets(catalog.Services(), true), catalog.GivenSecrets(false)...) {

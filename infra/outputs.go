@@ -3,6 +3,7 @@ package main
 import (
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -72,7 +73,7 @@ func readLast(ctx *pulumi.Context) (last, error) {
 // restore logs the differences from the last release. An update restores them before it changes anything else.
 func (p platform) restore(ctx *pulumi.Context, here *cluster.Cluster, differences []release.Difference) error {
 	if !ctx.DryRun() {
-		if err := here.Restore(ctx.Context(), differences); err != nil {
+		if err := errors.Join(here.Restore(ctx.Context(), differences), here.KeepRestarts(ctx.Context())); err != nil {
 			return fmt.Errorf("stack %s: %w", p.config.Name, err)
 		}
 	}

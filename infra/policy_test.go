@@ -67,10 +67,7 @@ var stacks = []struct {
 func TestStacksPassThePolicy(t *testing.T) {
 	for _, checked := range stacks {
 		t.Run(checked.name, func(t *testing.T) {
-			objects, err := render("..", checked.name, checked.file)
-			if err != nil {
-				t.Fatal(err)
-			}
+			objects := rendered(t, checked.name, checked.file)
 			if len(objects) < 80 {
 				t.Errorf("only %d objects are rendered", len(objects))
 			}

@@ -19,12 +19,8 @@ import (
 // everything is the objects of a stack with all settings, by "kind name".
 func everything(t *testing.T) map[string]manifest {
 	t.Helper()
-	objects, err := render("..", "everything", filepath.Join("testdata", "Pulumi.everything.yaml"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	found := map[string]manifest{}
-	for _, rendered := range objects {
+	for _, rendered := range rendered(t, "everything", filepath.Join("testdata", "Pulumi.everything.yaml")) {
 		object := manifest(rendered)
 		found[object.at("kind").(string)+" "+object.at("metadata", "name").(string)] = object
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"slices"
@@ -188,16 +189,9 @@ func TestNewVersionGetsTrafficOnceVerified(t *testing.T) {
 }
 
 func TestUnchangedServicesStayLive(t *testing.T) {
-	first := &engine{}
-	if err := up(t, stack.Local, given(t), first); err != nil {
-		t.Fatal(err)
-	}
-	current := func(name string) string {
-		return first.ofType("core/v1:ConfigMap")[name+"-blue"].at("data", "SERVICE_VERSION").(string)
-	}
 	api := runs(t, func(name string, live *corev1.Service, blue *appsv1.Deployment) {
-		blue.Annotations[release.VersionAnnotation] = current(name)
-		live.Annotations = release.Mark{Live: release.Blue, Version: current(name)}.Annotations()
+		blue.Annotations[release.VersionAnnotation] = built(t, name)
+		live.Annotations = release.Mark{Live: release.Blue, Version: built(t, name)}.Annotations()
 	})
 	engine := &engine{}
 	if err := up(t, stack.Local, on(t, api), engine); err != nil {
@@ -214,13 +208,9 @@ func TestUnchangedServicesStayLive(t *testing.T) {
 }
 
 func TestVerificationJobsStayAsLongAsTheStandby(t *testing.T) {
-	first := &engine{}
-	if err := up(t, stack.Local, given(t), first); err != nil {
-		t.Fatal(err)
-	}
 	for verified, want := range map[string]bool{"2026-03-01T12:00:00.5Z": true, "": false} {
 		api := runs(t, func(name string, live *corev1.Service, blue *appsv1.Deployment) {
-			version := first.ofType("core/v1:ConfigMap")[name+"-blue"].at("data", "SERVICE_VERSION").(string)
+			version := built(t, name)
 			blue.Annotations = map[string]string{release.VersionAnnotation: version, release.MadeAnnotation: "2026-03-01T12:00:00.5Z"}
 			live.Annotations = release.Mark{
 				Live: release.Blue, Version: version, Standby: release.Former{Version: former}, Verified: verified, At: time.Now(),
@@ -243,13 +233,8 @@ func TestVerificationJobsStayAsLongAsTheStandby(t *testing.T) {
 }
 
 func TestRolledBackVersionIsHeld(t *testing.T) {
-	first := &engine{}
-	if err := up(t, stack.Local, given(t), first); err != nil {
-		t.Fatal(err)
-	}
 	api := runs(t, func(name string, live *corev1.Service, _ *appsv1.Deployment) {
-		bad := first.ofType("core/v1:ConfigMap")[name+"-blue"].at("data", "SERVICE_VERSION").(string)
-		live.Annotations = release.Mark{Live: release.Blue, Version: former, TakenBack: bad}.Annotations()
+		live.Annotations = release.Mark{Live: release.Blue, Version: former, TakenBack: built(t, name)}.Annotations()
 	})
 	for request, want := range map[string]bool{"": false, release.Request{Again: true}.String(): true} {
 		t.Setenv(release.RequestVariable, request)
@@ -334,12 +319,8 @@ func TestSelectorChangedByHandFailsTheUpdate(t *testing.T) {
 
 // An image that was set by hand is neither kept nor exported.
 func TestImageSetByHandIsRestored(t *testing.T) {
-	first := &engine{}
-	if err := up(t, stack.Local, given(t), first); err != nil {
-		t.Fatal(err)
-	}
 	api := runs(t, func(name string, live *corev1.Service, blue *appsv1.Deployment) {
-		version := first.ofType("core/v1:ConfigMap")[name+"-blue"].at("data", "SERVICE_VERSION").(string)
+		version := built(t, name)
 		container := &blue.Spec.Template.Spec.Containers[0]
 		blue.Annotations[release.VersionAnnotation] = version
 		live.Annotations = release.Mark{Live: release.Blue, Version: version, Image: container.Image}.Annotations()
@@ -413,11 +394,7 @@ func TestJobRetiresTheStandby(t *testing.T) {
 	if image := job.at("spec", "template", "spec", "containers", 0, "image"); image != "localhost:5000/api-gateway@"+digest {
 		t.Errorf("it runs %v", image)
 	}
-	objects, err := render("..", string(stack.Local), "Pulumi.local.yaml.absent")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, finding := range policy.Check(stack.Local, append(objects, job)) {
+	for _, finding := range policy.Check(stack.Local, append(rendered(t, "local", ""), job)) {
 		t.Error(finding)
 	}
 	for i, service := range catalog.Services() {
@@ -430,12 +407,66 @@ func TestJobRetiresTheStandby(t *testing.T) {
 	}
 }
 
+// A version that isn't verified, or was rolled back, renews no certificates.
+func TestLiveVersionRenewsCertificates(t *testing.T) {
+	running := "localhost:5000/api-gateway@" + strings.Replace(digest, "539", "935", 1)
+	candidate := "localhost:5000/api-gateway@" + digest
+	version := built(t, "api-gateway")
+	for name, test := range map[string]struct {
+		mark    release.Mark
+		leftOut func(pulumi.MockResourceArgs) bool
+		want    string
+	}{
+		"a release":                  {release.Mark{}, nil, candidate},
+		"a release outside --target": {release.Mark{}, func(args pulumi.MockResourceArgs) bool { return args.Name == "api-gateway-green" }, running},
+		"after a rollback":           {release.Mark{TakenBack: version}, nil, running},
+		"no change":                  {release.Mark{Version: version, Image: running}, nil, running},
+	} {
+		t.Run(name, func(t *testing.T) {
+			api := runs(t, func(name string, live *corev1.Service, blue *appsv1.Deployment) {
+				if name != "api-gateway" {
+					return
+				}
+				mark := test.mark
+				mark.Live, mark.Version = release.Blue, cmp.Or(mark.Version, blue.Annotations[release.VersionAnnotation])
+				live.Annotations, blue.Annotations = mark.Annotations(), map[string]string{release.VersionAnnotation: mark.Version}
+				blue.Spec.Template.Spec.Containers[0].Image = running
+			})
+			engine := &engine{leftOut: test.leftOut}
+			if err := up(t, stack.Local, on(t, api), engine); err != nil {
+				t.Fatal(err)
+			}
+			job := engine.ofType("batch/v1:CronJob")["certificates"]
+			if got := job.at("spec", "jobTemplate", "spec", "template", "spec", "containers", 0, "image"); got != test.want {
+				t.Errorf("the CronJob runs %v, want %s", got, test.want)
+			}
+			waits := slices.ContainsFunc(engine.dependencies(t, "batch/v1:CronJob certificates"), func(urn string) bool {
+				return strings.HasSuffix(urn, "::api-gateway-green-verify")
+			})
+			if waits != (test.want == candidate) && test.leftOut == nil {
+				t.Errorf("the CronJob waits for the verification: %v", waits)
+			}
+		})
+	}
+}
+
 func TestNoRetirementWithoutAStandby(t *testing.T) {
-	engine := &engine{}
-	if err := up(t, stack.Local, given(t), engine); err != nil {
+	if _, exists := local(t).ofType("batch/v1:Job")["retire"]; exists {
+		t.Error("there is a Job")
+	}
+}
+
+func TestUpdateKeepsRestarts(t *testing.T) {
+	api := runs(t, nil)
+	api.Answer("/apis/apps/v1/namespaces/edge/deployments", `{"items": [{"metadata": {"name": "restarted", "managedFields": [{
+		"manager": "kubectl-rollout", "fieldsV1": {"f:spec": {"f:template": {"f:metadata": {"f:annotations": {"f:kubectl.kubernetes.io/restartedAt": {}}}}}}
+	}]}}]}`)
+	api.Answer("/apis/apps/v1/namespaces/edge/deployments/restarted", "{}")
+	if err := up(t, stack.Local, on(t, api), &engine{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, exists := engine.ofType("batch/v1:Job")["retire"]; exists {
-		t.Error("there is a Job")
+	const patched = "/apis/apps/v1/namespaces/edge/deployments/restarted?"
+	if !slices.ContainsFunc(api.Asked(), func(asked string) bool { return strings.HasPrefix(asked, patched) }) {
+		t.Error("the annotation keeps its manager, so the Kubernetes provider removes it")
 	}
 }

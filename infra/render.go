@@ -23,6 +23,7 @@ import (
 	"platform.example/infra/cluster"
 	"platform.example/infra/image"
 	"platform.example/infra/profile"
+	"platform.example/infra/project"
 	"platform.example/infra/release"
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
@@ -83,7 +84,6 @@ func (p platform) objects(stack string) ([]object, error) {
 	}
 	var err error
 	p.rollout, p.request = cluster.Within(p.config.Deadline), release.Request{}
-	p.images = images
 	if p.plans, err = p.plan(nil, images, time.Time{}); err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func (p platform) objects(stack string) ([]object, error) {
 
 // readPlain reads a stack's configuration without secrets.
 func readPlain(ctx context.Context, root, name, file string) (stack.Stack, error) {
-	values, err := stack.Read(ctx, root, name, file)
+	values, err := project.Read(ctx, root, name, file)
 	if errors.Is(err, os.ErrNotExist) && name == string(stack.Local) {
 		values, err = map[string]string{"registry": "localhost:5000"}, nil
 	}

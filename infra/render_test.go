@@ -5,18 +5,12 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"platform.example/infra/stack"
 )
 
 func TestRenderedManifests(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "production")
 	writeFile(t, filepath.Join(folder, "apps", "left-over.yaml"), "kind: Old\n")
-	made, err := render("..", string(stack.Production), "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := write(made, folder); err != nil {
+	if err := write(rendered(t, "production", ""), folder); err != nil {
 		t.Fatal(err)
 	}
 	for path, wants := range map[string][]string{

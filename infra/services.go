@@ -24,7 +24,7 @@ type planned struct {
 // live is the live image after the plan.
 func (p planned) live() image.Image { return p.images[p.Live] }
 
-// plan plans all services from their actual state and the request.
+// plan plans all services from their actual state and the request. Images are built from the sources or promoted.
 func (p platform) plan(recorded map[string]release.Recorded, images map[string]image.Image, now time.Time) (map[string]planned, error) {
 	plans := map[string]planned{}
 	for _, service := range p.services {
@@ -54,11 +54,11 @@ func (p platform) plan(recorded map[string]release.Recorded, images map[string]i
 	return plans, nil
 }
 
-// registries are the registries of all images of the services: of the sources, of versions that run, and those that the stack admits.
+// registries are the registries of all images of the services: of versions to build, of versions that run, and those that the stack admits.
 func (p platform) registries() []string {
 	found := slices.Clone(p.config.Cluster.AdmittedRegistries)
-	for _, built := range p.images {
-		found = append(found, built.Registry)
+	if p.config.Build {
+		found = append(found, p.config.Registry)
 	}
 	for _, plan := range p.plans {
 		for _, runs := range plan.images {
@@ -103,16 +103,7 @@ func (p platform) newServices(
 	if err != nil {
 		return nil, switched, err
 	}
-	return public, switched, workload.Retire(ctx, p.publicImage(), services, switched, at, opts...)
-}
-
-// publicImage is the public service's image from the sources, or else its live image.
-func (p platform) publicImage() image.Image {
-	name := p.public().Name
-	if built := p.images[name]; built.Version != "" {
-		return built
-	}
-	return p.plans[name].live()
+	return public, switched, workload.Retire(ctx, p.plans[p.public().Name].live(), services, switched, at, opts...)
 }
 
 // logPlan logs the plan of a service.

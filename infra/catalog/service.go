@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
+
 	"platform.example/infra/quantity"
 )
 
@@ -154,17 +156,10 @@ func (a *Access) and(other *Access) *Access {
 
 // Rules formats the permissions for Redis' ACL, with a selector for each Also.
 func (a *Access) Rules() string {
-	var words []string
-	for _, keys := range a.Keys {
-		words = append(words, "~"+keys)
-	}
-	for _, command := range a.Commands {
-		words = append(words, "+"+command)
-	}
-	for _, also := range a.Also {
-		words = append(words, "("+also.Rules()+")")
-	}
-	return strings.Join(words, " ")
+	keys := slice.Map(a.Keys, func(keys string) string { return "~" + keys })
+	commands := slice.Map(a.Commands, func(command string) string { return "+" + command })
+	also := slice.Map(a.Also, func(also *Access) string { return "(" + also.Rules() + ")" })
+	return strings.Join(slices.Concat(keys, commands, also), " ")
 }
 
 // allows reports whether a permits a command on any keys.

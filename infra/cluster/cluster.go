@@ -44,6 +44,8 @@ type Cluster struct {
 // answerTime is the timeout of requests to the API server.
 const answerTime = 10 * time.Second
 
+func init() { klog.SetLogger(logr.Discard()) } // client-go returns what it logs
+
 // Connect reads the kubeconfig and the ID of the cluster. The Pulumi program calls it first, to fail before its first resource.
 func (t Target) Connect(ctx context.Context) (*Cluster, error) {
 	rules := clientcmd.NewDefaultClientConfigLoadingRules()
@@ -56,7 +58,6 @@ func (t Target) Connect(ctx context.Context) (*Cluster, error) {
 	cluster := &Cluster{target: t, config: rest.CopyConfig(config), times: defaultLeaseTimes}
 	config.Timeout, config.QPS = answerTime, -1 // the API server limits requests itself
 	config.ContentType = runtime.ContentTypeJSON
-	klog.SetLogger(logr.Discard()) // client-go returns what it logs
 	if cluster.client, err = kubernetes.NewForConfig(config); err != nil {
 		return nil, fmt.Errorf("kubeconfig: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
@@ -39,6 +40,55 @@ func (c *Cluster) Restore(ctx context.Context, differences []release.Difference)
 		}
 	}
 	return nil
+}
+
+// KeepRestarts lets an update keep the annotations of `kubectl rollout restart`. The Kubernetes provider takes over the fields of every
+// manager whose name starts with kubectl and removes those that the program doesn't set, which would restart the pods again. So the
+// annotations get another manager.
+func (c *Cluster) KeepRestarts(ctx context.Context) error {
+	for _, name := range namespace.All() {
+		for _, kind := range []string{"deployments", "statefulsets", "daemonsets"} {
+			if err := c.keepRestarts(ctx, fmt.Sprintf("/apis/apps/v1/namespaces/%s/%s", c.namespace(name), kind)); err != nil {
+				return fmt.Errorf("keep the restarts of %s in namespace %s: %w: run the update again", kind, c.namespace(name), err)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *Cluster) keepRestarts(ctx context.Context, path string) error {
+	raw, err := c.client.AppsV1().RESTClient().Get().AbsPath(path).Do(ctx).Raw()
+	if err != nil {
+		return err
+	}
+	var found metav1.PartialObjectMetadataList
+	if err := json.Unmarshal(raw, &found); err != nil {
+		return err
+	}
+	for _, object := range found.Items {
+		i := slices.IndexFunc(object.ManagedFields, restarts)
+		if i < 0 {
+			continue
+		}
+		patch := fmt.Appendf(nil, `[{"op":"test","path":"/metadata/managedFields/%[1]d/manager","value":%[2]q},`+
+			`{"op":"replace","path":"/metadata/managedFields/%[1]d/manager","value":"platform-restart"}]`, i, restarter)
+		if err := c.client.AppsV1().RESTClient().Patch(types.JSONPatchType).AbsPath(path, object.Name).Body(patch).Do(ctx).Error(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restarter is the field manager of `kubectl rollout`.
+const restarter = "kubectl-rollout"
+
+// restarts reports whether the fields are those of a restart. An update still ends a pause, which has the same manager.
+func restarts(entry metav1.ManagedFieldsEntry) bool {
+	if entry.Manager != restarter || entry.FieldsV1 == nil {
+		return false
+	}
+	fields := string(entry.FieldsV1.Raw)
+	return strings.Contains(fields, `"f:kubectl.kubernetes.io/restartedAt"`) && !strings.Contains(fields, `"f:paused"`)
 }
 
 // Recorded is the actual state of all services after an update, or nil in a preview or without a cluster. It retries until the

@@ -58,6 +58,64 @@ func TestAutoscaler(t *testing.T) {
 	}
 }
 
+// The provider takes over the fields of a manager whose name starts with kubectl.
+func TestRestartsGetAnotherManager(t *testing.T) {
+	const restart = `{"f:spec":{"f:template":{"f:metadata":{"f:annotations":{".":{},"f:kubectl.kubernetes.io/restartedAt":{}}}}}}`
+	const paused = `{"f:spec":{"f:paused":{},"f:template":{"f:metadata":{"f:annotations":{"f:kubectl.kubernetes.io/restartedAt":{}}}}}}`
+	object := func(name string, entries ...metav1.ManagedFieldsEntry) metav1.PartialObjectMetadata {
+		return metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: name, ManagedFields: entries}}
+	}
+	entry := func(manager, fields string) metav1.ManagedFieldsEntry {
+		return metav1.ManagedFieldsEntry{Manager: manager, FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}}
+	}
+	provider := entry("pulumi-kubernetes-1", `{"f:spec":{"f:template":{}}}`)
+	lists := map[string]metav1.PartialObjectMetadataList{
+		"/apis/apps/v1/namespaces/shop-apps/deployments": {Items: []metav1.PartialObjectMetadata{
+			object("restarted", provider, entry("kubectl-rollout", restart)), object("kept", provider, entry("platform-restart", restart)),
+			object("paused", entry("kubectl-rollout", paused)), object("scaled", entry("kubectl", `{"f:spec":{"f:replicas":{}}}`)), object("unmanaged"),
+		}},
+		"/apis/apps/v1/namespaces/shop-monitoring/statefulsets": {Items: []metav1.PartialObjectMetadata{object("alertmanager", entry("kubectl-rollout", restart))}},
+		"/apis/apps/v1/namespaces/shop-monitoring/daemonsets":   {Items: []metav1.PartialObjectMetadata{object("node-exporter", entry("kubectl-rollout", restart))}},
+	}
+	patched := map[string]string{}
+	refuse := false
+	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		switch {
+		case r.Method == http.MethodPatch && refuse:
+			w.WriteHeader(http.StatusConflict)
+		case r.Method == http.MethodPatch && r.Header.Get("Content-Type") == "application/json-patch+json":
+			body, _ := io.ReadAll(r.Body)
+			patched[r.URL.Path] = string(body)
+		case strings.HasSuffix(r.URL.Path, "/kube-system"):
+			_ = json.NewEncoder(w).Encode(corev1.Namespace{ObjectMeta: metav1.ObjectMeta{UID: "one"}})
+		default:
+			_ = json.NewEncoder(w).Encode(lists[r.URL.Path])
+		}
+	}))
+	defer api.Close()
+	cluster, err := Target{Kubeconfig: clustertest.Write(t, clustertest.Kubeconfig(api.URL)), Namespaces: "shop-"}.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	patch := func(index string) string {
+		path := `"path":"/metadata/managedFields/` + index + `/manager","value":`
+		return `[{"op":"test",` + path + `"kubectl-rollout"},{"op":"replace",` + path + `"platform-restart"}]`
+	}
+	want := map[string]string{
+		"/apis/apps/v1/namespaces/shop-apps/deployments/restarted":           patch("1"),
+		"/apis/apps/v1/namespaces/shop-monitoring/statefulsets/alertmanager": patch("0"),
+		"/apis/apps/v1/namespaces/shop-monitoring/daemonsets/node-exporter":  patch("0"),
+	}
+	if err := cluster.KeepRestarts(t.Context()); err != nil || !reflect.DeepEqual(patched, want) {
+		t.Errorf("it patches %v (%v), want %v", patched, err, want)
+	}
+	refuse = true
+	if err := cluster.KeepRestarts(t.Context()); err == nil || !strings.Contains(err.Error(), "keep the restarts of deployments in namespace shop-apps: ") {
+		t.Errorf("after a conflict: %v", err)
+	}
+}
+
 func TestRestorePatchesEachObject(t *testing.T) {
 	patched := map[string]string{}
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -105,6 +105,7 @@ func TestSwitchFailsOnAConflict(t *testing.T) {
 }
 
 func TestGuards(t *testing.T) {
+	t.Parallel()
 	api := clustertest.New(t, "one")
 	yes, no := true, false
 	of := metav1.ObjectMeta{Labels: map[string]string{discoveryv1.LabelServiceName: "shop-green"}}
@@ -192,6 +193,7 @@ func (l *leases) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func TestLock(t *testing.T) {
+	t.Parallel()
 	held := &leases{}
 	server := httptest.NewServer(held)
 	defer server.Close()

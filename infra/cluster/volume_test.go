@@ -80,6 +80,7 @@ func TestGrowing(t *testing.T) {
 }
 
 func TestGrowWaitsForTheVolume(t *testing.T) {
+	t.Parallel()
 	const path = "/api/v1/namespaces/data/persistentvolumeclaims/data-postgres-0"
 	api := clustertest.New(t, "this")
 	here := connect(t, api)

@@ -51,7 +51,7 @@ func newServer(t *testing.T) *server {
 	hurry(t, folder)
 	server := &server{t: t, folder: folder, port: port}
 	conf := strings.NewReplacer("port = 5432", "port = "+port, socketFolder, folder, "'*'", "'127.0.0.1'", certificateFolder, folder).
-		Replace(postgresConf(256*quantity.MiB, 50))
+		Replace(postgresConf(256*quantity.MiB, 50)) + "fsync = off\n"
 	for name, content := range map[string]string{
 		"start.sh": script(t, "postgres/start.sh"), "pg_hba.conf": script(t, "postgres/pg_hba.conf"), "postgresql.conf": conf,
 		"setup.sh": script(t, "postgres/setup.sh"), "administrator.sql": script(t, "postgres/administrator.sql"), "role.sql": script(t, "postgres/role.sql"),
@@ -123,6 +123,21 @@ func (s *server) command(name string, arguments ...string) *exec.Cmd {
 	return command
 }
 
+// interruptFirstStart leaves the folder of a first start that was killed.
+func (s *server) interruptFirstStart() {
+	s.t.Helper()
+	leftover := filepath.Join(s.folder, "pgdata.new")
+	version := filepath.Join(leftover, "PG_VERSION")
+	if err := errors.Join(os.MkdirAll(leftover, 0o700), os.WriteFile(version, []byte("15\n"), 0o600)); err != nil {
+		s.t.Fatal(err)
+	}
+	if os.Getuid() == 0 {
+		if err := errors.Join(os.Chown(leftover, nobody, nobody), os.Chown(version, nobody, nobody)); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+}
+
 func (s *server) start() {
 	s.t.Helper()
 	s.process = s.command("/bin/sh", s.folder+"/start.sh")
@@ -170,6 +185,8 @@ func (s *server) query(role, password, database, sql string) (string, error) {
 func TestPostgresScripts(t *testing.T) {
 	t.Parallel()
 	server := newServer(t)
+	server.interruptFirstStart()
+	commands := watch()
 	server.start()
 	firstOutput := server.setUp()
 
@@ -271,6 +288,21 @@ func TestPostgresScripts(t *testing.T) {
 			t.Error("the server has ended")
 		}
 	})
+	t.Run("no process list shows a secret", func(t *testing.T) {
+		programs, secret := map[string]bool{}, regexp.MustCompile("(admin|users|orders|monitor)-secret")
+		for line := range commands.end() {
+			program, _, _ := strings.Cut(line, "\x00")
+			programs[filepath.Base(program)] = true
+			if secret.MatchString(line) {
+				t.Errorf("a command line shows a secret: %q", line)
+			}
+		}
+		for _, program := range []string{"initdb", "postgres", "psql"} {
+			if !programs[program] {
+				t.Errorf("no command line of %s was read: %v", program, programs)
+			}
+		}
+	})
 	t.Run("no log contains a secret", func(t *testing.T) {
 		server.write("roles", "user_service users many\n") // no number: the statement with the password fails
 		output, err := server.command("/bin/sh", server.folder+"/setup.sh").CombinedOutput()
@@ -286,60 +318,45 @@ func TestPostgresScripts(t *testing.T) {
 	})
 }
 
-func TestInterruptedFirstStart(t *testing.T) {
-	t.Parallel()
-	server := newServer(t)
-	leftover := filepath.Join(server.folder, "pgdata.new")
-	if err := os.MkdirAll(leftover, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(leftover, "PG_VERSION"), []byte("15\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if os.Getuid() == 0 {
-		if err := errors.Join(os.Chown(leftover, nobody, nobody), os.Chown(leftover+"/PG_VERSION", nobody, nobody)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	server.start()
-	server.setUp()
-	if got, err := server.query(login("user_service", "users-secret-1"), "users-secret-1", "users", "SELECT 1"); err != nil {
-		t.Error(got, err)
-	}
+// commandLines are the command lines of the descendants of this process since watch, each once.
+type commandLines struct {
+	stop  chan struct{}
+	lines chan map[string]bool
 }
 
-// Reads all command lines repeatedly while the scripts run.
-func TestNoProcessListShowsASecret(t *testing.T) {
-	t.Parallel()
-	server := newServer(t)
-	done := make(chan struct{})
-	seen := make(chan string, 1)
-	secret := regexp.MustCompile("(admin|users|orders)-secret")
+// watch reads the command lines again and again until end.
+func watch() commandLines {
+	w := commandLines{make(chan struct{}), make(chan map[string]bool)}
 	go func() {
-		defer close(seen)
+		seen := map[string]bool{}
 		for {
-			files, _ := filepath.Glob("/proc/[0-9]*/cmdline")
-			for _, file := range files {
-				if line, _ := os.ReadFile(file); secret.Match(line) {
-					seen <- string(line)
-					return
-				}
-			}
+			visitChildren("self", seen)
 			select {
-			case <-done:
+			case <-w.stop:
+				w.lines <- seen
 				return
-			case <-time.After(time.Millisecond):
+			case <-time.After(4 * time.Millisecond):
 			}
 		}
 	}()
-	server.start()
-	server.setUp()
-	server.stop()
-	server.start() // with a data directory there
-	server.setUp()
-	close(done)
-	if line, shown := <-seen; shown {
-		t.Errorf("a command line shows a secret: %q", line)
+	return w
+}
+
+func (w commandLines) end() map[string]bool {
+	close(w.stop)
+	return <-w.lines
+}
+
+// visitChildren adds the command lines of all descendants of a process.
+func visitChildren(process string, seen map[string]bool) {
+	threads, _ := filepath.Glob("/proc/" + process + "/task/[0-9]*/children")
+	for _, thread := range threads {
+		children, _ := os.ReadFile(thread)
+		for child := range strings.FieldsSeq(string(children)) {
+			line, _ := os.ReadFile("/proc/" + child + "/cmdline")
+			seen[string(line)] = true
+			visitChildren(child, seen)
+		}
 	}
 }
 

@@ -5,11 +5,12 @@ package profile
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"platform.example/infra/stack"
@@ -108,7 +109,7 @@ func New(config stack.Stack, facts Facts) (Profile, error) {
 	p.ImagePullSecrets = choose(&p, "cluster.imagePullSecrets", set.ImagePullSecrets, nil, nil)
 	p.RegistryMirror = strings.Join(choose(&p, "cluster.registryMirror", one(set.RegistryMirror), nil, nil), "")
 	p.NodeSelector = set.NodeSelector
-	choose(&p, "cluster.nodeSelector", pairs(set.NodeSelector), nil, nil)
+	choose(&p, "cluster.nodeSelector", one(labels.Set(set.NodeSelector).String()), nil, nil)
 	p.Tolerations = choose(&p, "cluster.tolerations", set.Tolerations, nil, nil)
 	architectures := set.Architectures
 	if len(architectures) == 0 {
@@ -133,10 +134,7 @@ func choose[T any](p *Profile, name string, set, discovered, fallback []T) []T {
 	case len(discovered) > 0:
 		chosen, source = discovered, Discovered
 	}
-	var texts []string
-	for _, value := range chosen {
-		texts = append(texts, fmt.Sprint(value))
-	}
+	texts := slice.Map(chosen, func(value T) string { return fmt.Sprint(value) })
 	p.Lines = append(p.Lines, Line{name, cmp.Or(strings.Join(texts, ", "), "none"), source})
 	return chosen
 }
@@ -146,14 +144,6 @@ func one(value string) []string {
 		return nil
 	}
 	return []string{value}
-}
-
-func pairs(labels map[string]string) []string {
-	var pairs []string
-	for _, key := range slices.Sorted(maps.Keys(labels)) {
-		pairs = append(pairs, key+"="+labels[key])
-	}
-	return pairs
 }
 
 // class is the StorageClass of that name, or the cluster's default for an empty name. It is zero if there is none.

@@ -122,6 +122,30 @@ func TestDrift(t *testing.T) {
 	}
 }
 
+// Outputs of a stack name the recorded version and image, so an update fails where something else runs.
+func TestMisleadingDifferences(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*release.Recorded)
+		want   bool
+	}{
+		"another image":           {of(release.Green, func(is *release.Running) { is.Image = foreignImage }), true},
+		"another version":         {of(release.Green, func(is *release.Running) { is.Version = "v9" }), true},
+		"a key in the selector":   {func(r *release.Recorded) { r.Selector["tier"] = "x" }, true},
+		"live Deployment deleted": {func(r *release.Recorded) { delete(r.Colours, release.Green) }, true},
+		"no autoscaler":           {of(release.Green, func(is *release.Running) { is.Autoscaler = nil }), false},
+		"another minimum":         {of(release.Green, func(is *release.Running) { is.Autoscaler.Bounds.Min = 1 }), false},
+		"no replicas":             {of(release.Green, func(is *release.Running) { is.Replicas = 0 }), false},
+		"a pause":                 {of(release.Green, func(is *release.Running) { is.Paused = true }), false},
+	} {
+		is := released()
+		c.change(&is)
+		found := release.Drift(map[string]release.Recorded{service: is})
+		if len(found) != 1 || found[0].Misleading() != c.want {
+			t.Errorf("%s: %v: misleading, want %v", name, found, c.want)
+		}
+	}
+}
+
 func TestDriftNamesTheFieldManager(t *testing.T) {
 	is := released()
 	is.Selector["tier"] = "x"

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/agext/levenshtein"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
 
 	"platform.example/infra/catalog"
 )
@@ -60,11 +61,7 @@ func Parse(name string, services []catalog.Service, plain map[string]string, sec
 
 // ParsePlain is Parse without a check of the secrets.
 func ParsePlain(name string, services []catalog.Service, plain map[string]string) (Stack, error) {
-	var secrets []string
-	for _, secret := range catalog.Secrets(services, true) {
-		secrets = append(secrets, secret.Name)
-	}
-	return Parse(name, services, plain, secrets)
+	return Parse(name, services, plain, slice.Map(catalog.Secrets(services, true), secretName))
 }
 
 // apply sets the field from the text or else the default. It returns the fault, if any.
@@ -111,15 +108,11 @@ func secretProblem(stack string, values map[string]string, name string) string {
 	return fmt.Sprintf("missing secret: run `make secrets STACK=%s`", stack)
 }
 
+func secretName(secret catalog.Secret) string { return secret.Name }
+
 func knownPaths(settings []setting, services []catalog.Service) []string {
-	var paths []string
-	for _, setting := range settings {
-		paths = append(paths, setting.path)
-	}
-	for _, secret := range append(catalog.Secrets(services, true), catalog.GivenSecrets(false)...) {
-		paths = append(paths, secret.Name)
-	}
-	return paths
+	secrets := append(catalog.Secrets(services, true), catalog.GivenSecrets(false)...)
+	return append(slice.Map(settings, func(s setting) string { return s.path }), slice.Map(secrets, secretName)...)
 }
 
 // nearest is the known path with the smallest edit distance, ignoring case.
@@ -144,12 +137,13 @@ func (f faults) any(paths ...string) bool {
 }
 
 func (f faults) err(stack string) error {
-	var all []error
-	for _, path := range slices.Sorted(maps.Keys(f)) {
-		all = append(all, fmt.Errorf("stack %s: %s:%s: %s", stack, Namespace, path, f[path]))
-	}
-	return errors.Join(all...)
+	return errors.Join(slice.Map(slices.Sorted(maps.Keys(f)), func(path string) error {
+		return fmt.Errorf("stack %s: %s:%s: %s", stack, Namespace, path, f[path])
+	})...)
 }
+
+// Setting returns the text of one setting, inside of an object or with dots in its key. It is empty if the setting isn't set.
+func Setting(plain map[string]string, path string) string { return flatten(plain, faults{})[path] }
 
 // flatten turns objects, which Pulumi passes as JSON, into one text per leaf: gateway = {"type":"NodePort"} becomes
 // gateway.type = NodePort. A path that is set by two keys is a fault, since neither has precedence.
@@ -201,4 +195,21 @@ func spread(flat map[string]string, path string, object map[string]any) {
 			flat[path+"."+key] = fmt.Sprint(value)
 		}
 	}
+}
+
+// mostBytes is the maximum size of a value. Pulumi passes the configuration to the program in one environment variable, and Linux
+// limits that to 128 KiB.
+const mostBytes = 100_000
+
+// Fits returns an error if a value is too large for Pulumi to pass it to the program.
+func Fits(name string, values map[string]string) error {
+	var faults []error
+	for key, text := range values {
+		if len(text) > mostBytes {
+			faults = append(faults, fmt.Errorf("stack %s: %s:%s: %d KB: Pulumi can't pass more than %d KB to the program in an environment "+
+				"variable: keep only the certificates of a bundle that sign this store's certificate",
+				name, Namespace, key, len(text)/1000, mostBytes/1000))
+		}
+	}
+	return errors.Join(faults...)
 }

@@ -4,10 +4,10 @@ package stack
 import (
 	"cmp"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
+
+	labelset "k8s.io/apimachinery/pkg/labels"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/namespace"
@@ -102,11 +102,7 @@ type Peer struct {
 func (p Peer) String() string {
 	at := p.Network
 	if at == "" {
-		var labels []string
-		for _, key := range slices.Sorted(maps.Keys(p.Labels)) {
-			labels = append(labels, key+"="+p.Labels[key])
-		}
-		at = p.Namespace + "/" + strings.Join(labels, "+")
+		at = p.Namespace + "/" + strings.ReplaceAll(labelset.Set(p.Labels).String(), ",", "+")
 	}
 	if p.Port == dnsPort {
 		return at

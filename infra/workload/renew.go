@@ -23,7 +23,7 @@ type RenewArgs struct {
 	Priority     pulumi.StringInput   // the PriorityClass of its pods
 	Config       stack.Stack
 	Profile      profile.Profile
-	Image        pulumi.StringInput // of the public service
+	Image        pulumi.StringInput // of the public service, live
 	Authority    pulumi.StringInput // certificates and keys in PEM; the first one signs
 	Certificates []Certificate
 }

@@ -31,6 +31,7 @@ type Service struct {
 	environment corev1.EnvFromSourceArray // of colour
 	completed   pulumi.StringOutput       // resolves once the rollout of colour is complete
 	live        *corev1.Service           // nil before Switch
+	image       pulumi.StringOutput       // that live selects; unset before Switch
 }
 
 // Args describes a service. A service ignores the stores that it doesn't use.

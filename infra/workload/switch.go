@@ -95,13 +95,16 @@ func (s *Service) goLive(ctx *pulumi.Context, open pulumi.StringArrayOutput, at 
 	if err != nil {
 		return nil, err
 	}
-	s.live = service
+	s.live, s.image = service, written(func(mark release.Mark) string { return mark.Image })
 	return service, ctx.RegisterResourceOutputs(s, pulumi.Map{
 		"version":    pulumi.String(plan.Version),
 		"colour":     pulumi.String(plan.Live),
 		"deployment": s.completed,
 	})
 }
+
+// LiveImage is the image that gets the traffic after the update. It resolves once a candidate is verified.
+func (s *Service) LiveImage() pulumi.StringOutput { return s.image }
 
 // Address is the URL of the live Service by its ClusterIP, or empty without one. It uses a known address as it is, since a Service
 // keeps its address and a preview may not know it.

@@ -98,12 +98,6 @@ func TestReleaseTrafficFollowsDNSToTheNode(t *testing.T) {
 		selects(`"k8s-app":"kube-dns"`)
 		kit.Restore(t)
 		kubectl("delete", "deployment/dns-on-node", "configmap/dns-on-node")
-		for _, service := range kit.ServiceNames() { // the annotation of a restart, so that no later update rolls out its removal
-			live := "deployment/" + kit.LiveDeployment(t, service)
-			kit.Output(t, "kubectl", "--namespace=apps", "patch", live, "--type=merge",
-				`--patch={"spec":{"template":{"metadata":{"annotations":{"kubectl.kubernetes.io/restartedAt":null}}}}}`)
-			kit.Output(t, "kubectl", "--namespace=apps", "rollout", "status", live, "--timeout=90s")
-		}
 	})
 	kubectl("rollout", "status", "deployment/dns-on-node", "--timeout=60s")
 	kit.UnderLoad(t, func() map[string]string {

@@ -66,6 +66,7 @@ func (a *API) Asked() []string {
 // emptyLists are the lists of empty or missing namespaces.
 var emptyLists = map[string]any{
 	"services": corev1.ServiceList{}, "deployments": appsv1.DeploymentList{}, "pods": corev1.PodList{}, "events": corev1.EventList{},
+	"statefulsets": appsv1.StatefulSetList{}, "daemonsets": appsv1.DaemonSetList{},
 	"horizontalpodautoscalers": autoscalingv2.HorizontalPodAutoscalerList{}, "endpointslices": discoveryv1.EndpointSliceList{},
 }
 

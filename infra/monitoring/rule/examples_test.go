@@ -48,7 +48,7 @@ func objectiveExamples() []example {
 			fires[0] += `, burn="` + burn + `"`
 		}
 		return example{alert: alert, severity: severity, matchers: `burn="` + burn + `"`, about: about,
-			series: series, step: time.Minute, judged: 5 * time.Minute, at: at, fires: fires}
+			series: series, step: time.Minute, judged: max(5*time.Minute, at/24), at: at, fires: fires}
 	}
 	const availability, latency = "AvailabilityBudgetBurn", "LatencyBudgetBurn"
 	return []example{
@@ -153,11 +153,11 @@ func outageExamples() []example {
 		{alert: "EdgeFailing", severity: page, about: "probes of the edge itself fail, no user's requests",
 			series: []string{asked("200", "0+90x40"), `traefik_entrypoint_requests_total{job="edge", entrypoint="ops", code="503"} 0+900x40`}, at: 5 * time.Minute},
 
-		{alert: "EdgeTrafficGone", about: "nobody comes, where a week ago somebody came each second", step: 10 * time.Minute, judged: 30 * time.Minute,
+		{alert: "EdgeTrafficGone", about: "nobody comes, where a week ago somebody came each second", step: 10 * time.Minute, judged: time.Hour,
 			series: []string{asked("200", "0+600x1010 606000x40")}, at: 170 * time.Hour, fires: []string{edge}},
-		{alert: "EdgeTrafficGone", about: "nobody comes, where a week ago somebody came each minute", step: 10 * time.Minute, judged: 30 * time.Minute,
+		{alert: "EdgeTrafficGone", about: "nobody comes, where a week ago somebody came each minute", step: 10 * time.Minute, judged: time.Hour,
 			series: []string{asked("200", "0+10x1010 10100x40")}, at: 170 * time.Hour},
-		{alert: "EdgeTrafficGone", about: "nobody comes, in the first week", step: 10 * time.Minute, judged: 30 * time.Minute,
+		{alert: "EdgeTrafficGone", about: "nobody comes, in the first week", step: 10 * time.Minute, judged: time.Hour,
 			series: []string{asked("200", "0+600x30 18000x40")}, at: 10 * time.Hour},
 	}
 }

@@ -15,6 +15,7 @@ import (
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/cluster"
+	"platform.example/infra/project"
 	"platform.example/infra/release"
 	"platform.example/infra/release/report"
 	"platform.example/infra/stack"
@@ -42,13 +43,13 @@ func open(ctx context.Context, values options, out io.Writer) (*session, error) 
 	if _, err := os.Stat("Pulumi.yaml"); err != nil {
 		return nil, errors.New("no Pulumi.yaml here: run this from the repository's root")
 	}
-	config, err := stack.Read(ctx, ".", s.stack, "")
-	if errors.Is(err, stack.ErrImports) {
+	config, err := project.Read(ctx, ".", s.stack, "")
+	if errors.Is(err, project.ErrImports) {
 		config, err = s.pulumiConfig(ctx)
 	}
 	if errors.Is(err, os.ErrNotExist) {
-		known, _ := filepath.Glob(stack.File("*"))
-		return nil, fmt.Errorf("there is no stack %s: %s is missing; existing files: %v", s.stack, stack.File(s.stack), known)
+		known, _ := filepath.Glob(project.File("*"))
+		return nil, fmt.Errorf("there is no stack %s: %s is missing; existing files: %v", s.stack, project.File(s.stack), known)
 	}
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package stack_test
+package project
 
 import (
 	"os"
@@ -6,12 +6,10 @@ import (
 	"reflect"
 	"strings"
 	"testing"
-
-	"platform.example/infra/stack"
 )
 
-// project creates a folder with a project and the file of the stack dev.
-func project(t *testing.T, settings, content string) string {
+// folder creates a folder with a project and the file of the stack dev.
+func folder(t *testing.T, settings, content string) string {
 	t.Helper()
 	root := t.TempDir()
 	for file, text := range map[string]string{"Pulumi.yaml": "name: platform\nruntime: go\n" + settings, "Pulumi.dev.yaml": content} {
@@ -24,7 +22,7 @@ func project(t *testing.T, settings, content string) string {
 
 // The values are those that a plain YAML parser reads differently. The wanted values are those of pulumi v3.250.0.
 func TestReadLikePulumi(t *testing.T) {
-	root := project(t, "config:\n  platform:deadline: {default: 90s}\n  platform:standby: {default: 1h}\n", `config:
+	root := folder(t, "config:\n  platform:deadline: {default: 90s}\n  platform:standby: {default: 1h}\n", `config:
   platform:kubeContext: 0123
   platform:replicas: {min: 1, max: 010}
   platform:build: yes
@@ -35,7 +33,7 @@ func TestReadLikePulumi(t *testing.T) {
   platform:postgres: {address: "db:1", nested: {secure: v1:abc}}
   kubernetes:context: other
 `)
-	got, err := stack.Read(t.Context(), root, "dev", "")
+	got, err := Read(t.Context(), root, "dev", "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,13 +54,13 @@ func TestReadErrors(t *testing.T) {
 			"stack dev: platform:postgres: 219 KB: Pulumi can't pass more than 100 KB to the program"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := stack.Read(t.Context(), project(t, "", test.content), "dev", "")
+			_, err := Read(t.Context(), folder(t, "", test.content), "dev", "")
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want %s", err, test.want)
 			}
 		})
 	}
-	if _, err := stack.Read(t.Context(), project(t, "", "{}"), "none", ""); err == nil || !strings.Contains(err.Error(), "stack none: ") {
+	if _, err := Read(t.Context(), folder(t, "", "{}"), "none", ""); err == nil || !strings.Contains(err.Error(), "stack none: ") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -1,4 +1,5 @@
-package stack
+// Package project reads the configuration of a stack from the files of the Pulumi project.
+package project
 
 import (
 	"context"
@@ -10,17 +11,12 @@ import (
 	"github.com/pulumi/esc"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource/config"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/workspace"
+
+	"platform.example/infra/stack"
 )
 
 // File is the path of a stack's configuration, relative to the project's root.
 func File(name string) string { return "Pulumi." + name + ".yaml" }
-
-// Setting returns the text of one setting, inside of an object or with dots in its key. It is empty if the setting isn't set.
-func Setting(plain map[string]string, path string) string { return flatten(plain, faults{})[path] }
-
-// mostBytes is the maximum size of a value. Pulumi passes the configuration to the program in one environment variable, and Linux
-// limits that to 128 KiB.
-const mostBytes = 100_000
 
 // ErrImports is the error for a stack's file that imports environments (ESC), which only the command pulumi can read.
 var ErrImports = errors.New("it imports environments, which only pulumi reads")
@@ -56,22 +52,9 @@ func Read(ctx context.Context, root, name, file string) (map[string]string, erro
 	}
 	values := map[string]string{}
 	for key, text := range texts {
-		if key.Namespace() == Namespace && !content.Config[key].Secure() {
+		if key.Namespace() == stack.Namespace && !content.Config[key].Secure() {
 			values[key.Name()] = text
 		}
 	}
-	return values, Fits(name, values)
-}
-
-// Fits returns an error if a value is too large for Pulumi to pass it to the program.
-func Fits(name string, values map[string]string) error {
-	var faults []error
-	for key, text := range values {
-		if len(text) > mostBytes {
-			faults = append(faults, fmt.Errorf("stack %s: %s:%s: %d KB: Pulumi can't pass more than %d KB to the program in an environment "+
-				"variable: keep only the certificates of a bundle that sign this store's certificate",
-				name, Namespace, key, len(text)/1000, mostBytes/1000))
-		}
-	}
-	return errors.Join(faults...)
+	return values, stack.Fits(name, values)
 }
