@@ -11,7 +11,9 @@ LOCAL := bin/local $(if $(CONTEXT),-context '$(CONTEXT)') $(if $(REGISTRY),-regi
 STACKS = $(sort local $(patsubst Pulumi.%.yaml,%,$(wildcard Pulumi.*.yaml)))
 NEEDS_STACK = [ -n '$(STACK)' ] || { echo 'error: STACK is missing: make $@ STACK=<$(subst $(eval) ,|,$(STACKS))>' >&2; exit 1; }
 CHECKS := local/toolchain/manifest-checks
+API_CHECKS := local/toolchain/api-checks
 MANIFESTS := $(CURDIR)/.build/manifests
+API := $(CURDIR)/apps/api-gateway/internal/docs/openapi.json
 LINT := GOWORK=off go tool -modfile=$(CURDIR)/local/toolchain/golangci-lint/go.mod golangci-lint
 
 .PHONY: help
@@ -150,9 +152,19 @@ fmt: ## Format the Go code
 	@gofmt -w apps infra local test
 
 .PHONY: lint
-lint: vet ## Check formatting, vet, and lint the code and the workflows
+lint: vet api-check ## Check formatting, vet, and lint the code, the API description and the workflows
 	@for module in $(MODULES); do (cd $$module && $(LINT) run --config $(CURDIR)/.golangci.yml ./...); done
 	@cd local/toolchain/actionlint && GOWORK=off go tool actionlint $(CURDIR)/.github/workflows/*.yml
+
+$(API_CHECKS)/node_modules: $(API_CHECKS)/package-lock.json
+	@command -v npm >/dev/null || { echo 'error: no npm on PATH: install Node.js 22.12 or later, or 20.19 (nodejs.org)' >&2; exit 1; }
+	@echo 'downloading the linters of the API description'
+	@cd $(API_CHECKS) && npm ci --ignore-scripts --no-audit --no-fund --prefer-offline --silent && touch node_modules
+
+.PHONY: api-check
+api-check: $(API_CHECKS)/node_modules ## Lint the API description with the recommended rules of Redocly and Spectral
+	@cd $(API_CHECKS) && export REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true PATH="$$PWD/node_modules/.bin:$$PATH" && \
+		redocly lint --extends=recommended-strict $(API) && spectral lint --ruleset=spectral.yaml --fail-severity=hint $(API)
 
 # Puts the programs that the tests need on PATH.
 WITH = PATH="$$(bin/local tool $(1) | xargs -n1 dirname | paste -sd:):$$PATH"
