@@ -201,6 +201,12 @@ browser: bin/local ## Test the dashboards in Chromium with generated metrics
 	@bin/local install chromium
 	@$(call WITH,prometheus promtool); cd infra/cmd/dashboards/browsertest && GOWORK=off go test -count=1 ./...
 
+.PHONY: screens
+screens: bin/local ## Take the pictures in docs: the dashboard of the running platform, and the report of its last release
+	@bin/local install chromium
+	@cd infra && GOWORK=off go build -o ../bin/dashboards ./cmd/dashboards
+	@eval "$$($(LOCAL) env)" && test/screens
+
 .PHONY: bench
 bench: bin/local ## Benchmark the services against their peers; fails if they miss the targets
 	@bin/local install postgresql-15 redis-server nginx-light wrk
