@@ -11,7 +11,9 @@ LOCAL := bin/local $(if $(CONTEXT),-context '$(CONTEXT)') $(if $(REGISTRY),-regi
 STACKS = $(sort local $(patsubst Pulumi.%.yaml,%,$(wildcard Pulumi.*.yaml)))
 NEEDS_STACK = [ -n '$(STACK)' ] || { echo 'error: STACK is missing: make $@ STACK=<$(subst $(eval) ,|,$(STACKS))>' >&2; exit 1; }
 CHECKS := local/toolchain/manifest-checks
+API_CHECKS := local/toolchain/api-checks
 MANIFESTS := $(CURDIR)/.build/manifests
+API := $(CURDIR)/apps/api-gateway/internal/docs/openapi.json
 LINT := GOWORK=off go tool -modfile=$(CURDIR)/local/toolchain/golangci-lint/go.mod golangci-lint
 
 .PHONY: help
@@ -178,9 +180,19 @@ fmt: ## Format the Go code
 	@gofmt -w apps infra local test
 
 .PHONY: lint
-lint: vet ## Check formatting, vet, and lint the code and the workflows
+lint: vet api-check ## Check formatting, vet, and lint the code, the API description and the workflows
 	@for module in $(MODULES); do (cd $$module && $(LINT) run --config $(CURDIR)/.golangci.yml ./...); done
 	@cd local/toolchain/actionlint && GOWORK=off go tool actionlint $(CURDIR)/.github/workflows/*.yml
+
+$(API_CHECKS)/node_modules: $(API_CHECKS)/package-lock.json
+	@command -v npm >/dev/null || { echo 'error: no npm on PATH: install Node.js 22.12 or later, or 20.19 (nodejs.org)' >&2; exit 1; }
+	@echo 'downloading the linters of the API description'
+	@cd $(API_CHECKS) && npm ci --ignore-scripts --no-audit --no-fund --prefer-offline --silent && touch node_modules
+
+.PHONY: api-check
+api-check: $(API_CHECKS)/node_modules ## Lint the API description with the recommended rules of Redocly and Spectral
+	@cd $(API_CHECKS) && export REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true PATH="$$PWD/node_modules/.bin:$$PATH" && \
+		redocly lint --extends=recommended-strict $(API) && spectral lint --ruleset=spectral.yaml --fail-severity=hint $(API)
 
 # Puts the programs that the tests need on PATH.
 WITH = PATH="$$(bin/local tool $(1) | xargs -n1 dirname | paste -sd:):$$PATH"
@@ -200,22 +212,28 @@ race: bin/local ## Run the unit tests with the race detector; compiles the SDK a
 	@bin/local install postgresql-15 redis-server
 	@$(call WITH,promtool amtool); for module in apps infra local; do (cd $$module && GOWORK=off go test -race ./...); done
 
-# Packages whose own tests must notice at least nine of ten changes to their code.
-MUTATED := apps/api-gateway/internal/breaker apps/api-gateway/internal/clientaddr apps/api-gateway/internal/token \
+# Packages whose own tests must notice at least nine of ten changes to their code. Packages below them are separate.
+MUTATED := apps/api-gateway/internal/api apps/api-gateway/internal/breaker apps/api-gateway/internal/clientaddr apps/api-gateway/internal/token \
 	apps/internal/httpjson apps/order-service/internal/order apps/user-service/internal/password \
-	apps/user-service/internal/session apps/user-service/internal/user infra/release
+	apps/user-service/internal/session apps/user-service/internal/user infra/release infra/release/report
 
 .PHONY: mutate
 mutate: bin/local ## Change the code of each package of IN=<packages>, and fail if its tests notice less than 90 % of the changes
 	@bin/local install postgresql-15 redis-server
 	@for package in $(or $(IN),$(MUTATED)); do echo "== $$package"; (cd $${package%%/*} && GOWORK=off go tool \
-		-modfile=$(CURDIR)/local/toolchain/gremlins/go.mod gremlins unleash ./$${package#*/} --workers 1 --timeout-coefficient 10) \
+		-modfile=$(CURDIR)/local/toolchain/gremlins/go.mod gremlins unleash ./$${package#*/} --exclude-files / --workers 1 --timeout-coefficient 20) \
 		| awk '!/ KILLED |NOT COVERED/; /^Test efficacy/ {enough = $$3 + 0 >= 90} END {exit !enough}'; done
 
 .PHONY: browser
 browser: bin/local ## Test the dashboards in Chromium with generated metrics
 	@bin/local install chromium
 	@$(call WITH,prometheus promtool); cd infra/cmd/dashboards/browsertest && GOWORK=off go test -count=1 ./...
+
+.PHONY: screens
+screens: bin/local ## Take the pictures in docs: the dashboard of the running platform, and the report of its last release
+	@bin/local install chromium
+	@cd infra && GOWORK=off go build -o ../bin/dashboards ./cmd/dashboards
+	@eval "$$($(LOCAL) env)" && test/screens
 
 .PHONY: bench
 bench: bin/local ## Benchmark the services against their peers; fails if they miss the targets

@@ -83,7 +83,7 @@ func TestDrift(t *testing.T) {
 			patch{"metadata": patch{"annotations": patch{release.VersionAnnotation: "v2"}}}},
 		{"a pause", of(release.Green, func(is *release.Running) { is.Paused = true }),
 			[]string{"Deployment " + live + ": spec.paused: true, want false"}, spec("paused", false)},
-		{"an autoscaler of something else", of(release.Green, func(is *release.Running) { is.Autoscaler.Target = "other" }),
+		{"an autoscaler of something else", of(release.Green, func(is *release.Running) { is.Autoscaler.Target, is.Replicas = "other", 2 }),
 			[]string{"HorizontalPodAutoscaler " + live + ": spec.scaleTargetRef: other, want " + live},
 			spec("scaleTargetRef", patch{"apiVersion": "apps/v1", "kind": "Deployment", "name": live})},
 		{"another minimum", of(release.Green, func(is *release.Running) { is.Autoscaler.Bounds.Min = 1 }),
@@ -119,6 +119,15 @@ func TestDrift(t *testing.T) {
 				t.Errorf("the patch is %v, want %v", found[0].Patch, c.patch)
 			}
 		})
+	}
+}
+
+func TestBoundsRoundTrip(t *testing.T) {
+	bounds := release.Bounds{Min: 2, Max: 20}
+	for text, want := range map[string]release.Bounds{bounds.With("now"): bounds, "2-": {}, "two": {}, "": {}} {
+		if got := release.ReadBounds(text); got != want {
+			t.Errorf("%q is read as %+v, want %+v", text, got, want)
+		}
 	}
 }
 

@@ -48,7 +48,7 @@ func TestPlans(t *testing.T) {
 	unmarked := live(release.Blue, "v1", "")
 	unmarked.Mark = release.Mark{}
 	long := live(release.Green, "v2", "v1")
-	long.Mark.At = now.Add(-2 * time.Hour)
+	long.Mark.At = now.Add(-keep)
 
 	type want struct {
 		move                release.Move
@@ -119,6 +119,9 @@ func TestPlans(t *testing.T) {
 			if !reflect.DeepEqual(got, c.want) {
 				t.Errorf("the plan is\n%+v, want\n%+v", got, c.want)
 			}
+			if verified := plan.Mark.Verified != ""; verified != (plan.Move == release.Release) {
+				t.Errorf("the mark of a %s has the verification %q", plan.Move, plan.Mark.Verified)
+			}
 			if plan.Mark.Live != plan.Live || plan.Mark.Version != plan.Version {
 				t.Errorf("the mark %+v is of another colour or version", plan.Mark)
 			}
@@ -127,6 +130,23 @@ func TestPlans(t *testing.T) {
 				t.Errorf("the sentence is %q", sentence)
 			}
 		})
+	}
+}
+
+func TestRequestRoundTrip(t *testing.T) {
+	for _, request := range []release.Request{
+		{},
+		{Services: map[string]release.Deployed{service: {Version: "v1", Image: "registry/a@sha256:1"}}, Again: true, Retire: true, Holder: "ada"},
+	} {
+		if got, err := release.ReadRequest(request.String()); err != nil || !reflect.DeepEqual(got, request) {
+			t.Errorf("%+v is read as %+v: %v", request, got, err)
+		}
+	}
+	if got, err := release.ReadRequest(""); err != nil || !reflect.DeepEqual(got, release.Request{}) {
+		t.Errorf("no request is read as %+v: %v", got, err)
+	}
+	if _, err := release.ReadRequest("{"); err == nil || !strings.Contains(err.Error(), release.RequestVariable+": ") {
+		t.Errorf("a broken request: %v", err)
 	}
 }
 

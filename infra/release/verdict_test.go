@@ -25,6 +25,10 @@ func TestJudge(t *testing.T) {
 		{"a few errors in a quiet night", release.Measured{Requests: 20, Errors: 4}, well, false, ""},
 		{"slow", release.Measured{Requests: 1000, Slow: 900}, well, true, "took longer than 250ms"},
 		{"slow, as before", release.Measured{Requests: 1000, Slow: 900}, release.Measured{Requests: 500, Slow: 450}, false, ""},
+		{"one request", release.Measured{Requests: 1}, well, false, "green: 1 requests"},
+		{"the fewest errors that count", release.Measured{Requests: 100, Errors: 5}, well, true, ""},
+		{"exactly twice the previous errors", release.Measured{Requests: 10, Errors: 10}, release.Measured{Requests: 10, Errors: 5}, false, ""},
+		{"a previous version with one request, which failed", release.Measured{Requests: 10, Errors: 10}, release.Measured{Requests: 1, Errors: 1}, false, ""},
 		{"a previous version without requests", release.Measured{Requests: 1000, Errors: 50}, release.Measured{}, true, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

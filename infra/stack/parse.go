@@ -146,7 +146,7 @@ func (f faults) err(stack string) error {
 func Setting(plain map[string]string, path string) string { return flatten(plain, faults{})[path] }
 
 // flatten turns objects, which Pulumi passes as JSON, into one text per leaf: gateway = {"type":"NodePort"} becomes
-// gateway.type = NodePort. A path that is set by two keys is a fault, since neither has precedence.
+// edge.type = NodePort. A path that is set by two keys is a fault, since neither has precedence.
 func flatten(plain map[string]string, found faults) map[string]string {
 	flat := map[string]string{}
 	for _, key := range slices.Sorted(maps.Keys(plain)) {

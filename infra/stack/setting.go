@@ -18,7 +18,7 @@ import (
 
 // setting is one key of the configuration.
 type setting struct {
-	path    string // with dots, as in gateway.type
+	path    string // with dots, as in edge.type
 	want    string // the allowed values, for error messages
 	unset   defaults
 	read    func(text string) error

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Created by make up: runs the compiled program, and compiles it again after a source has changed.
+# make up creates this script. It runs the compiled program, and compiles it again after a source has changed.
 program=$PWD/../.build/program
 fresh() {
 	[ -x "$program" ] && [ -e "$program.began" ] && [ -z "$(find . -newer "$program.began" -print -quit)" ]

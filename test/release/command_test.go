@@ -57,9 +57,15 @@ func (r *releasing) transcript() string {
 	return text.String()
 }
 
-// until waits until the output contains the words, and returns an error if the command ends before.
-func (r *releasing) until(words string) error {
-	if err := r.WaitFor(releaseLimit, words); err != nil {
+// The fields of the output that a test waits for.
+const (
+	step  = "step"  // of the update, which is complete
+	event = "event" // of the release
+)
+
+// until waits until a field of the output has a value that begins so, and returns an error if the command ends before.
+func (r *releasing) until(field, value string) error {
+	if err := r.WaitFor(releaseLimit, fmt.Sprintf(`"%s":"%s`, field, value)); err != nil {
 		return fmt.Errorf("%w%s", err, &r.stderr)
 	}
 	return nil

@@ -218,14 +218,14 @@ func TestReleaseThatIsKilledIsTakenOver(t *testing.T) {
 	restored(t)
 	clone := string(other(t, "user-service"))
 	former := kit.LiveVersions(t)["user-service"]
-	for _, step := range []string{"is released: from", "user-service: migrate", "user-service: roll out", "user-service: verify", "user-service: switch"} {
-		t.Run(step, func(t *testing.T) {
-			if testing.Short() && !strings.HasSuffix(step, "verify") {
+	for _, completed := range []string{"user-service: plan", "user-service: migrate", "user-service: roll out", "user-service: verify", "user-service: switch"} {
+		t.Run(completed, func(t *testing.T) {
+			if testing.Short() && !strings.HasSuffix(completed, "verify") {
 				t.Skip("-short")
 			}
 			kit.UnderLoad(t, func() map[string]string {
 				killed := begin(t, clone, "up", "-watch", "35s")
-				if err := killed.until(step); err != nil {
+				if err := killed.until(step, completed); err != nil {
 					t.Fatal(err)
 				}
 				killed.kill(t)
@@ -270,21 +270,21 @@ func TestReleaseDuringClusterFaults(t *testing.T) {
 		}
 	}
 	for _, c := range []struct {
-		name, step string
-		trouble    func(t *testing.T)
+		name, field, value string // the output after which it begins
+		trouble            func(t *testing.T)
 	}{
-		{"the API server hangs before the rollout", "is released: from", apiServer},
-		{"the API server hangs during the rollout", "user-service: migrate", apiServer},
-		{"the API server hangs during the verification", "user-service: roll out", apiServer},
-		{"the API server hangs during the switch", "user-service: verify", apiServer},
-		{"the API server hangs during the watch", "watching for", apiServer},
-		{"a pod is killed during the switch", "user-service: verify", func(t *testing.T) {
+		{"the API server hangs before the rollout", step, "user-service: plan", apiServer},
+		{"the API server hangs during the rollout", step, "user-service: migrate", apiServer},
+		{"the API server hangs during the verification", step, "user-service: roll out", apiServer},
+		{"the API server hangs during the switch", step, "user-service: verify", apiServer},
+		{"the API server hangs during the watch", event, "switch", apiServer},
+		{"a pod is killed during the switch", step, "user-service: verify", func(t *testing.T) {
 			kit.Output(t, "kubectl", "delete", "pod", "--namespace=apps", "--selector=app.kubernetes.io/name=order-service", "--wait=false")
 		}},
-		{"the edge's pod is killed during the switch", "user-service: verify", func(t *testing.T) {
+		{"the edge's pod is killed during the switch", step, "user-service: verify", func(t *testing.T) {
 			kit.Output(t, "kubectl", "delete", "pod", "--namespace=edge", "--selector=app.kubernetes.io/name=edge", "--wait=false")
 		}},
-		{"the cache is deleted during the switch", "user-service: verify", func(t *testing.T) {
+		{"the cache is deleted during the switch", step, "user-service: verify", func(t *testing.T) {
 			kit.Output(t, "kubectl", "delete", "pod", "--namespace=data", "--selector=app.kubernetes.io/name=redis-cache", "--wait=false")
 		}},
 	} {
@@ -292,7 +292,7 @@ func TestReleaseDuringClusterFaults(t *testing.T) {
 			clone := string(other(t, "user-service"))
 			kit.UnderLoad(t, func() map[string]string {
 				troubled := begin(t, clone, "up", "-watch", "35s")
-				if err := troubled.until(c.step); err != nil {
+				if err := troubled.until(c.field, c.value); err != nil {
 					t.Fatal(err)
 				}
 				c.trouble(t)
@@ -372,13 +372,13 @@ func TestReleaseErrors(t *testing.T) {
 	t.Run("two concurrent commands", func(t *testing.T) {
 		clone := string(other(t, "user-service"))
 		first := begin(t, clone, "up", "-watch", "1m")
-		if err := first.until("is released: from"); err != nil {
+		if err := first.until(step, "user-service: plan"); err != nil {
 			t.Fatal(err)
 		}
 		if err := release(t, kit.Root, "rollback"); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("(process %d) holds the Lease of releases", first.PID())) {
 			t.Errorf("the second command returns %v", err)
 		}
-		if err := first.until("watching for"); err != nil { // before that, pulumi's own lock refuses it
+		if err := first.until(event, "switch"); err != nil { // before that, pulumi's own lock refuses it
 			t.Fatal(err)
 		}
 		if printed, err := kit.PulumiUp(kit.Root); err == nil || !strings.Contains(printed, "holds the Lease of releases") {

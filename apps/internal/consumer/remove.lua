@@ -1,5 +1,5 @@
--- Removes gone consumers. A consumer with pending entries stays: they would be
--- lost with it.
+-- Removes consumers that no longer run. A consumer with pending entries stays, because
+-- its removal would lose them.
 -- KEYS: the stream. ARGV: group, minimum idle time in milliseconds. Returns the number.
 local removed = 0
 -- Without the stream or the group, XINFO returns an error instead of the list.

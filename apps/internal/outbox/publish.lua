@@ -1,6 +1,6 @@
--- Adds entries to a stream, unless the stream has lost entries that it is known to
--- have had: a new entry would hide the loss. Check and addition are one step,
--- because the stream may be lost at any moment.
+-- Adds entries to a stream, unless the stream has lost entries: a new entry would hide
+-- the loss. Check and addition are one step, because the stream may be lost at any
+-- moment.
 --
 -- KEYS[1]          the stream
 -- ARGV[1], ARGV[2] the newest known id: milliseconds, counter

@@ -1,6 +1,6 @@
 -- +goose Up
 CREATE TABLE notifications (
-    id         uuid        PRIMARY KEY, -- version 7: ordered by creation, which is what lists page by
+    id         uuid        PRIMARY KEY, -- version 7: ordered by creation, for pagination
     user_id    uuid        NOT NULL,
     type       text        NOT NULL,
     title      text        NOT NULL,
@@ -13,8 +13,8 @@ CREATE TABLE notifications (
 CREATE INDEX notifications_inbox ON notifications (user_id, id DESC);
 CREATE INDEX notifications_unread ON notifications (user_id, id DESC) WHERE read_at IS NULL;
 
--- What has been handled: written in the transaction of its effect, so that an
--- event that is delivered again has none.
+-- Handled events. A row is written in the transaction of the event's effect, so that an event
+-- that is delivered again has no further effect.
 CREATE TABLE handled_events (
     consumer   text        NOT NULL,
     event_id   uuid        NOT NULL,
@@ -26,8 +26,8 @@ CREATE INDEX handled_events_age ON handled_events (handled_at);
 
 CREATE TABLE webhook_deliveries (
     notification_id uuid        PRIMARY KEY REFERENCES notifications (id) ON DELETE CASCADE,
-    attempts        integer     NOT NULL DEFAULT 0,     -- begun so far
-    next_attempt_at timestamptz NOT NULL DEFAULT now(), -- while one is in hand: when it is taken for lost
+    attempts        integer     NOT NULL DEFAULT 0,     -- started so far
+    next_attempt_at timestamptz NOT NULL DEFAULT now(), -- during an attempt: when it counts as lost
     delivered_at    timestamptz,
     gave_up_at      timestamptz,
     last_error      text,

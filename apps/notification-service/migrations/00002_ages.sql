@@ -1,10 +1,10 @@
 -- +goose Up
--- By which old rows are found.
+-- Indexes that find old rows.
 CREATE INDEX notifications_age ON notifications (created_at);
 CREATE INDEX webhook_deliveries_settled ON webhook_deliveries (coalesce(delivered_at, gave_up_at))
     WHERE coalesce(delivered_at, gave_up_at) IS NOT NULL;
 
--- Users who are deleted get no notification any more, also of events that come late.
+-- Deleted users. They get no further notifications, even for events that arrive late.
 CREATE TABLE deleted_users (
     user_id    uuid        PRIMARY KEY,
     deleted_at timestamptz NOT NULL DEFAULT now()

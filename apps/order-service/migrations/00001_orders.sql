@@ -1,6 +1,6 @@
 -- +goose Up
 CREATE TABLE orders (
-    id         uuid        PRIMARY KEY, -- version 7: ordered by creation, which is what lists page by
+    id         uuid        PRIMARY KEY, -- version 7: ordered by creation, for pagination
     user_id    uuid        NOT NULL,
     status     text        NOT NULL CHECK (status IN ('pending', 'paid', 'shipped', 'delivered', 'cancelled')),
     currency   text        NOT NULL,    -- ISO 4217
@@ -14,28 +14,28 @@ CREATE INDEX orders_user_id ON orders (user_id, id);
 
 CREATE TABLE order_items (
     order_id   uuid   NOT NULL REFERENCES orders,
-    line       int    NOT NULL, -- from 1, in the order given
+    line       int    NOT NULL, -- from 1, in the order of the request
     sku        text   NOT NULL,
     quantity   bigint NOT NULL CHECK (quantity > 0),
     unit_price bigint NOT NULL CHECK (unit_price >= 0), -- minor units
     PRIMARY KEY (order_id, line)
 );
 
--- What was answered to a request, for when it comes again with the same key.
+-- Responses to requests, which are sent again for a repeated request with the same key.
 CREATE TABLE idempotency_keys (
     user_id      uuid        NOT NULL,
     key          text        NOT NULL,
-    request_hash bytea       NOT NULL, -- SHA-256 of the draft, decoded and encoded anew
-    status       int         NOT NULL, -- of the answer
-    response     text        NOT NULL, -- body of the answer, to the byte
-    order_id     uuid        NOT NULL REFERENCES orders DEFERRABLE INITIALLY DEFERRED, -- the key comes first
+    request_hash bytea       NOT NULL, -- SHA-256 of the draft after decoding and encoding
+    status       int         NOT NULL, -- of the response
+    response     text        NOT NULL, -- the exact body of the response
+    order_id     uuid        NOT NULL REFERENCES orders DEFERRABLE INITIALLY DEFERRED, -- the key is inserted first
     created_at   timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (user_id, key)
 );
 
 CREATE INDEX idempotency_keys_created_at ON idempotency_keys (created_at);
 
--- Events, written with the changes that they tell of and then told to a stream.
+-- The outbox: events are written in the transaction of their change, and then published to a stream.
 CREATE TABLE outbox (
     id           bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     event_id     uuid        NOT NULL UNIQUE,
@@ -44,13 +44,13 @@ CREATE TABLE outbox (
     payload      jsonb       NOT NULL, -- the order right after the event
     traceparent  text        NOT NULL, -- W3C trace context of the request that caused it; may be empty
     occurred_at  timestamptz NOT NULL,
-    published_at timestamptz,          -- null: still to be told
+    published_at timestamptz,          -- null: not published yet
     stream_ms    bigint,               -- the two halves of the id of the stream's entry, as numbers:
     stream_seq   bigint,               -- as text, 9-0 would be after 10-0
     CHECK ((published_at IS NULL) = (stream_ms IS NULL) AND (stream_ms IS NULL) = (stream_seq IS NULL))
 ) WITH (
     -- Each row leaves the partial indexes soon, but its entry in them stays until
-    -- the next vacuum, and whoever looks for the first row steps over all of those.
+    -- the next vacuum, and a query for the first row reads all of those entries.
     -- The default (0.2) would let them grow for more than a day.
     autovacuum_vacuum_scale_factor = 0.01
 );

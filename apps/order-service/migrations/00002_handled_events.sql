@@ -1,6 +1,6 @@
 -- +goose Up
--- What has been handled of the events of other services: written in the transaction
--- of its effect, so that an event that is delivered again has none.
+-- Handled events of other services. A row is written in the transaction of the event's effect, so that an
+-- event that is delivered again has no further effect.
 CREATE TABLE handled_events (
     consumer   text        NOT NULL,
     event_id   uuid        NOT NULL,

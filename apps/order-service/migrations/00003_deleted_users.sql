@@ -1,5 +1,5 @@
 -- +goose Up
--- Users whose deletion was handled: they create no orders. Rows are kept for longer than a request can be in flight.
+-- Deleted users, who may create no orders. Rows are kept for longer than a request can be in flight.
 CREATE TABLE deleted_users (
     user_id    uuid        PRIMARY KEY,
     deleted_at timestamptz NOT NULL DEFAULT now()

@@ -1,6 +1,6 @@
 -- +goose Up
 CREATE TABLE users (
-    id            uuid        PRIMARY KEY, -- version 7: ordered by creation, which is what lists page by
+    id            uuid        PRIMARY KEY, -- version 7: ordered by creation, for pagination
     email         text        NOT NULL,
     name          text        NOT NULL,
     role          text        NOT NULL CHECK (role IN ('user', 'admin')),

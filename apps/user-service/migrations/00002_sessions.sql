@@ -1,12 +1,12 @@
 -- +goose Up
--- Without a foreign key: the session of a user who was deleted must be known
--- as revoked for as long as its access tokens are good.
+-- There is no foreign key to users: the session of a deleted user must stay listed as revoked
+-- while its access tokens are valid.
 CREATE TABLE sessions (
     id            uuid        PRIMARY KEY, -- version 7
     user_id       uuid        NOT NULL,
     token_hash    bytea       NOT NULL,    -- SHA-256 of the secret of the newest refresh token
-    previous_hash bytea,                   -- of the one before it
-    salt          bytea,                   -- what the newest was derived with from the one before it
+    previous_hash bytea,                   -- of the previous refresh token
+    salt          bytea,                   -- with which the newest secret was derived from the previous one
     rotated_at    timestamptz,
     created_at    timestamptz NOT NULL DEFAULT now(),
     expires_at    timestamptz NOT NULL,

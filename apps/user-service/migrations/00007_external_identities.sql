@@ -1,8 +1,8 @@
 -- +goose Up
--- Who signs in with an identity provider. Deleted with the user, also by the previous release.
+-- Users of identity providers. A row is deleted with its user, also by the previous release.
 CREATE TABLE external_identities (
     issuer     text        NOT NULL,
-    subject    text        NOT NULL, -- the provider's own id of the user, which never changes as an email does
+    subject    text        NOT NULL, -- the provider's ID of the user; unlike an email, it never changes
     user_id    uuid        NOT NULL REFERENCES users ON DELETE CASCADE,
     created_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (issuer, subject)

@@ -1,5 +1,5 @@
 -- +goose Up
--- Finds the refusals of the last hour, whose number is bounded: the newest replace the oldest.
+-- An index that finds the refusals of the last hour. Their number is limited: a new one replaces the oldest.
 CREATE INDEX audit_refused ON audit (user_id, action, at) WHERE action LIKE '%refused';
 
 -- +goose Down

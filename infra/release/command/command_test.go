@@ -182,6 +182,33 @@ func TestProgressAsJSON(t *testing.T) {
 	}
 }
 
+// Programs wait for the names of completed steps, not for their text.
+func TestCompletedStepsHaveNamesInJSON(t *testing.T) {
+	var out bytes.Buffer
+	l := &listener{session: &session{out: newProgress(&out, true)}, under: map[string]report.Step{}}
+	l.diagnose(apitype.DiagnosticEvent{Severity: "info", Message: "shop is released: from v1 to v2 in green (x)\nother stays at v1: v2 was rolled back\n"})
+	for step, failed := range map[string]bool{"verify green": false, "migrate green": true} {
+		l.under[step] = report.Step{Name: "shop: " + step, Began: time.Now()}
+		l.end(step, failed)
+	}
+	got := map[string]string{} // text by step
+	for text := range strings.Lines(out.String()) {
+		var line struct{ Said, Step string }
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			t.Fatal(err)
+		}
+		got[line.Step] = line.Said
+	}
+	for step, want := range map[string]string{
+		"shop: plan": "shop is released: from v1 to v2 in green (x)", "other: plan": "other stays at v1: v2 was rolled back",
+		"shop: verify green": "shop: verify green (", "": "shop: migrate green: failed",
+	} {
+		if text, found := got[step]; !found || !strings.HasPrefix(text, want) || len(got) != 4 {
+			t.Errorf("%q: %q, want %q; all are %q", step, text, want, got)
+		}
+	}
+}
+
 func TestRefreshReportsOnlyKubernetesObjects(t *testing.T) {
 	const stack = "urn:pulumi:local::platform::"
 	for _, c := range []struct {

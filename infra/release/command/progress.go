@@ -30,9 +30,15 @@ func newProgress(out io.Writer, asJSON bool) *progress {
 
 // log prints a line with the elapsed time, or {"said": …} as JSON.
 func (p *progress) log(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
-	if p.json {
-		p.emit(map[string]any{"said": text})
+	p.say(map[string]any{}, fmt.Sprintf(format, args...))
+}
+
+// completed is log for the end of a step. As JSON, the line also has the step's name, which programs may rely on: {"said": …, "step": …}.
+func (p *progress) completed(step, text string) { p.say(map[string]any{"step": step}, text) }
+
+func (p *progress) say(fields map[string]any, text string) {
+	if fields["said"] = text; p.json {
+		p.emit(fields)
 		return
 	}
 	p.line(fmt.Sprintf("%6.1fs  %s", time.Since(p.began).Seconds(), text))

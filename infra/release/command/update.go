@@ -163,7 +163,7 @@ func (l *listener) end(urn string, failed bool) {
 	if failed {
 		l.session.out.log("%s: failed", step.Name)
 	} else {
-		l.session.out.log("%s (%.1f s)", step.Name, step.Took.Seconds())
+		l.session.out.completed(step.Name, fmt.Sprintf("%s (%.1f s)", step.Name, step.Took.Seconds()))
 	}
 }
 
@@ -181,7 +181,9 @@ func (l *listener) diagnose(event apitype.DiagnosticEvent) {
 	case strings.HasPrefix(event.Severity, "info") && (event.URN == "" || strings.Contains(event.URN, "pulumi:pulumi:Stack")):
 		for line := range strings.Lines(text) {
 			if planned.MatchString(line) {
-				l.session.out.log("%s", strings.TrimSpace(line))
+				line = strings.TrimSpace(line)
+				service, _, _ := strings.Cut(line, " ")
+				l.session.out.completed(service+": plan", line)
 			}
 		}
 	}

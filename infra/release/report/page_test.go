@@ -126,6 +126,23 @@ func TestPageIsSelfContained(t *testing.T) {
 	}
 }
 
+// Quick steps have a visible bar within the timeline, and labels near the ends don't leave it.
+func TestTimeline(t *testing.T) {
+	r := Report{Began: began, Ended: after(300), Services: []Service{{Name: "a", Switched: after(100), TakenBack: after(150)}}, Steps: []Step{
+		{Began: after(60), Took: 90 * time.Second}, {Began: after(100)}, {Began: after(300), Failed: true},
+	}}
+	for i, want := range []bar{{At: 20, Width: 30, Class: "step"}, {At: 33.33, Width: leastBar, Class: "step"}, {At: 100 - leastBar, Width: leastBar, Class: "step failed"}} {
+		row := r.stepRows()[i]
+		if row.Bar != want || len(row.Switches) != 2 || row.Switches[0] != (bar{At: 33.33, Class: "switch"}) || row.Switches[1] != (bar{At: 50, Class: "back"}) {
+			t.Errorf("step %d is drawn as %+v with %+v, want %+v", i, row.Bar, row.Switches, want)
+		}
+	}
+	ticks := r.timelineTicks()
+	if len(ticks) != 6 || ticks[0] != (bar{Text: "0:00", Anchor: "start"}) || ticks[1] != (bar{At: 20, Text: "1:00", Anchor: "middle"}) || ticks[5] != (bar{At: 100, Text: "5:00", Anchor: "end"}) {
+		t.Errorf("the ticks are %+v", ticks)
+	}
+}
+
 func TestLastOld(t *testing.T) {
 	for want, last := range map[string]time.Time{"unknown": {}, "none since": after(9.9), "0 ms": after(10), "1500 ms": after(11.5)} {
 		if got := lastOld(Service{Switched: after(10), LastOld: last}); got != want {

@@ -1,5 +1,5 @@
-// How the page draws each type of panel: into an element, from the panel and the picture that Prometheus's responses make. A
-// chart returns the function that removes it.
+// The functions that draw the types of panels. Each gets an element, the panel and the result of queryPanel, and returns a function that
+// removes the chart.
 
 import { word, tick } from "./units.js";
 
@@ -35,7 +35,7 @@ const clock = (seconds, length) => {
 
 const moment = (seconds) => new Date(seconds * 1000).toLocaleString("en-GB");
 
-// plot draws with uPlot, as large as the place is.
+// plot draws with uPlot, in the size of the element.
 const plot = (place, options, data) => {
   const size = () => ({ width: Math.max(40, place.clientWidth), height: Math.max(26, place.clientHeight) });
   const made = new uPlot({ ...options, ...size(), legend: { show: false } }, data, place);
@@ -47,7 +47,7 @@ const plot = (place, options, data) => {
   }];
 };
 
-// coloured adds to each line its colour: that of the dashboard's override for the legend, with a pattern, or the next of all.
+// coloured adds the colour of each line: that of the dashboard's override for its legend, with a pattern, or the next one of the palette.
 const coloured = (panel, lines) => {
   const fixed = (legend) => panel.fieldConfig.overrides.find(({ matcher }) => new RegExp(matcher.options.slice(1, -1)).test(legend));
   const uses = {};
@@ -59,7 +59,7 @@ const coloured = (panel, lines) => {
   });
 };
 
-// Steps between the ticks of an axis, where tens don't suit the unit.
+// Distances between the ticks of an axis, for units that aren't decimal.
 const increments = {
   bytes: Array.from({ length: 51 }, (_, i) => 2 ** i),
   s: [1e-6, 1e-5, 1e-4, 1e-3, .01, .1, 1].flatMap((ten) => [ten, 2 * ten, 5 * ten])
@@ -72,7 +72,7 @@ const lowToHigh = ({ min = -Infinity, max = Infinity, unit }) => (_, low, high) 
   return [bottom, Math.min(top + (top - bottom) * 0.08, max)];
 };
 
-// marks draws the thresholds across a chart, and the events down.
+// marks draws the thresholds as horizontal lines, and the events as vertical lines.
 const marks = (u, limits, events) => {
   const pen = u.ctx;
   const { left, top, width, height } = u.bbox;
@@ -100,7 +100,7 @@ const marks = (u, limits, events) => {
   pen.restore();
 };
 
-// A value between two gaps has no line, but a point.
+// A value between two gaps is drawn as a point.
 const isLone = (value, i, values) => value !== null && (values[i - 1] ?? null) === null && (values[i + 1] ?? null) === null;
 
 const key = (line) => {
@@ -187,7 +187,7 @@ const timeseries = (body, panel, picture, { hidden, events, zoom }) => {
   return clear;
 };
 
-// stat draws the last values in large type, and behind a single one its line.
+// stat draws the last values in large type, and the line of a single value behind it.
 const stat = (body, panel, picture) => {
   const { unit, thresholds, mappings } = panel.fieldConfig.defaults;
   const lines = sorted(picture.lines);

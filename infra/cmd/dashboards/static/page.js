@@ -55,7 +55,7 @@ const zoom = (from, to) => {
   if (minutes(from) > minutes(to)) setRange(`now-${minutes(from)}m`, minutes(to) ? `now-${minutes(to)}m` : "now");
 };
 
-// The head.
+// The header.
 
 const interval = () => localStorage.interval ?? "30";
 
@@ -201,7 +201,7 @@ const refreshPanel = async (chart, events, signal) => {
   chart.place.classList.remove("waiting");
 };
 
-// refresh draws everything again, and aborts what the refresh before still waits for.
+// refresh draws everything again, and aborts pending queries of the previous refresh.
 const refresh = async () => {
   clearTimeout(state.timer);
   state.turn.abort();
@@ -228,7 +228,7 @@ addEventListener("visibilitychange", () => {
   if (!document.hidden && interval() !== "0" && state.board) refresh();
 });
 
-// show draws what the address says.
+// show draws the dashboard of the address.
 const show = async () => {
   refresh();
   const fields = state.variables.map((variable) => variable.type === "textbox" ? numberField(variable) : checkboxes(variable));

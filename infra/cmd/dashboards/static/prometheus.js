@@ -2,7 +2,7 @@
 
 const scrapeInterval = 15; // seconds
 const maxQueries = 6; // at once: Prometheus evaluates 20
-const maxSeries = 60; // per query: nobody can tell more lines apart
+const maxSeries = 60; // per query; more lines can't be distinguished
 
 const secondsOf = { s: 1, m: 60, h: 3600, d: 86400 };
 const maxRange = 31 * secondsOf.d;
@@ -16,7 +16,7 @@ const ago = (text) => {
   return seconds;
 };
 
-// spanOf returns the times at which a range has values. They are multiples of the step, so that a chart stands still at a refresh.
+// spanOf returns the times at which a range has values. They are multiples of the step, so that a chart doesn't shift at a refresh.
 export const spanOf = (from, to, points, now = Date.now() / 1000) => {
   const length = ago(from) - ago(to);
   if (length <= 0) throw new Error(`${from} is not before ${to}`);
@@ -47,7 +47,7 @@ export const interpolate = (expr, variables, chosen, span) => {
 // legendOf replaces {{label}} by the label's value.
 export const legendOf = (format, labels) => format.replace(/{{\s*(\w+)\s*}}/g, (_, name) => labels[name] ?? "").trim();
 
-// Browsers abort requests when the machine's networks change, which every start of a pod does. So there is more than one try.
+// Browsers abort requests when the machine's networks change, as at each start of a pod. So requests are retried.
 const tryFetch = (address, signal, tries = 4) => fetch(address, { signal }).catch(async (error) => {
   if (signal?.aborted) throw error;
   if (tries === 1) throw new Error(`The command that serves this page doesn't answer: start it again. (${error.message})`);
@@ -113,7 +113,7 @@ export const queryPanel = async (panel, span, interpolated, signal) => {
 
 // queryEvents returns the first of consecutive samples of each annotation's series.
 export const queryEvents = async (annotations, span, interpolated, signal) => {
-  const step = Math.max(60, Math.ceil(span.times.length * span.step / 10000)); // of fewer samples than Prometheus's maximum
+  const step = Math.max(60, Math.ceil(span.times.length * span.step / 10000)); // limits the samples to Prometheus's maximum
   const events = await Promise.all(annotations.map(async ({ expr, titleFormat }) => {
     const series = await queryRange(interpolated(expr, span), { ...span, step }, signal);
     return series.flatMap(({ metric, values }) => values

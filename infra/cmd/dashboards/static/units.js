@@ -19,7 +19,7 @@ const scaled = (base, ...names) => (value) => {
 
 const short = scaled(1000, "", " K", " Mil", " Bil");
 
-// Up to which size a duration has which unit, of how many seconds.
+// The units of durations: the value below which a unit is used, its seconds, and its name.
 const durations = [[1e-3, 1e-6, "µs"], [1, 1e-3, "ms"], [120, 1, "s"], [7200, 60, "min"], [172800, 3600, "h"], [Infinity, 86400, "d"]];
 
 const duration = (value) => {
@@ -50,5 +50,5 @@ export const units = {
 // word returns the text of a value; a dash where there is none.
 export const word = (unit, value) => value === null || value === undefined ? "–" : units[unit](value);
 
-// tick returns the label of a tick, where there is little room. Sums of steps have a rounding error beside 0.
+// tick returns a short label of a tick. Sums of steps have a rounding error near 0.
 export const tick = (unit, value) => word(unit, Number(value.toFixed(12))).replace(/ (req|ops)\/s$/, "");

@@ -62,8 +62,8 @@ func run() error {
 // expandEvery is how long a claim waits at most until its volume grows.
 const expandEvery = 2 * time.Second
 
-// expand grows the volume of each claim that asks for more than it has. A folder has the node's disk to itself: only what is
-// said of it changes.
+// expand raises the capacity of the volume of each claim that requests more than it has. A folder can use the whole disk, so
+// only the recorded capacity changes.
 func expand(ctx context.Context, client kubernetes.Interface, provisioner string) error {
 	claims, err := client.CoreV1().PersistentVolumeClaims("").List(ctx, metav1.ListOptions{ResourceVersion: "0"})
 	if err != nil {
@@ -92,8 +92,8 @@ func expand(ctx context.Context, client kubernetes.Interface, provisioner string
 // folders provisions a volume as <root>/<name of the volume>.
 type folders struct{ root string }
 
-// Provision makes the folder. The volume is of type local and not hostPath: the
-// kubelet then hands its group to the pod's fsGroup, so the folder is closed to others.
+// Provision creates the folder. The volume is of type local, not hostPath, so that the
+// kubelet sets the folder's group to the pod's fsGroup and other users have no access.
 func (f folders) Provision(_ context.Context, options controller.ProvisionOptions) (*v1.PersistentVolume, controller.ProvisioningState, error) {
 	path := filepath.Join(f.root, options.PVName)
 	if err := os.MkdirAll(path, 0o770); err != nil {
@@ -119,7 +119,7 @@ func (f folders) Provision(_ context.Context, options controller.ProvisionOption
 	}, controller.ProvisioningFinished, nil
 }
 
-// Delete removes the folder of a volume that this provisioner made.
+// Delete removes the folder of a volume that this provisioner created.
 func (f folders) Delete(_ context.Context, volume *v1.PersistentVolume) error {
 	if volume.Spec.Local == nil || filepath.Dir(volume.Spec.Local.Path) != filepath.Clean(f.root) {
 		return fmt.Errorf("volume %s does not lie in %s: not removed", volume.Name, f.root)

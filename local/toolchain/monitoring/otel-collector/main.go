@@ -1,5 +1,5 @@
 // Command otel-collector is the OpenTelemetry Collector with only the components that the platform's configuration names:
-// the whole distribution has some three hundred, among them clients of every cloud.
+// the complete distribution has some three hundred, including clients of every cloud.
 package main
 
 import (
@@ -44,7 +44,7 @@ func main() {
 	}
 }
 
-// version is that of the module this was compiled from.
+// version is the version of the module core.
 func version() string {
 	info, _ := debug.ReadBuildInfo()
 	for _, module := range info.Deps {

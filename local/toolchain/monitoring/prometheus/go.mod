@@ -1,5 +1,5 @@
-// Prometheus with another list of service discoveries: see plugins. Its other files are laid over this folder when it is
-// compiled; what its own go.mod requires, and is needed without the rest, is required here.
+// Prometheus with a shorter list of service discoveries (plugins). The compilation adds Prometheus' other files to this folder by an
+// overlay. The requirements are those of Prometheus' own go.mod that this shorter list needs.
 module github.com/prometheus/prometheus
 
 go 1.24.9

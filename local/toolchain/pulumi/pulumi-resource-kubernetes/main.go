@@ -1,7 +1,7 @@
-// Command pulumi-resource-kubernetes is Pulumi's plugin for Kubernetes. The
-// module's own main embeds files that its release build generates and its archive
-// lacks; they are the module's schema.json and terraform-mapping.json, stripped. The
-// builder lays those two into this folder by an overlay.
+// Command pulumi-resource-kubernetes is Pulumi's plugin for Kubernetes. The module's
+// own main package embeds files that only its release build generates: stripped
+// copies of schema.json and terraform-mapping.json. The builder adds the module's two
+// files to this folder by an overlay.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Lego, Traefik's client of ACME, without its list of DNS providers: see providers/dns. Its other files are laid over
-// this folder when Traefik is compiled.
+// Lego, Traefik's client of ACME, without its list of DNS providers (providers/dns). The compilation of Traefik adds lego's other
+// files to this folder by an overlay.
 module github.com/go-acme/lego/v4
 
 go 1.24

@@ -1,5 +1,5 @@
-// Package plugins stands in for Prometheus' list of two dozen service discoveries, most of what Prometheus is made of: this
-// one finds its targets in Kubernetes, in files and over HTTP.
+// Package plugins replaces Prometheus' list of two dozen service discoveries, which are most of its code. The platform's
+// Prometheus finds its targets in Kubernetes, in files and over HTTP.
 package plugins
 
 import (

@@ -1,7 +1,7 @@
-// Package kubernetes stands in for the Kubernetes SDK when the provider is
-// compiled. The provider needs three small pieces of it, for the components that
-// read manifests and Helm charts; the SDK itself, a type per kind and version of
-// Kubernetes, takes longer to compile than all the rest of the provider.
+// Package kubernetes replaces the Kubernetes SDK when the provider is compiled. The
+// provider uses three small parts of the SDK, for the components that read manifests
+// and Helm charts. The SDK has a type for each kind and version of Kubernetes, and
+// takes longer to compile than the rest of the provider.
 package kubernetes
 
 import "reflect"

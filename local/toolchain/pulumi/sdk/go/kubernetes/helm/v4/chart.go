@@ -28,7 +28,7 @@ func (PostRendererOutput) ElementType() reflect.Type { return reflect.TypeFor[Po
 // ToPostRendererOutput makes the output an input.
 func (o PostRendererOutput) ToPostRendererOutput() PostRendererOutput { return o }
 
-// RepositoryOpts say where a chart comes from, and by which account.
+// RepositoryOpts are the URL and the credentials of a chart's repository.
 type RepositoryOpts struct {
 	CaFile   pulumi.AssetOrArchive `pulumi:"caFile"`
 	CertFile pulumi.AssetOrArchive `pulumi:"certFile"`
@@ -53,7 +53,7 @@ func (RepositoryOptsOutput) ElementType() reflect.Type { return reflect.TypeFor[
 // ToRepositoryOptsOutput makes the output an input.
 func (o RepositoryOptsOutput) ToRepositoryOptsOutput() RepositoryOptsOutput { return o }
 
-// Pulumi finds by these which output belongs to which input.
+// Pulumi uses these registrations to find the output type of an input type.
 func init() {
 	pulumi.RegisterInputType(reflect.TypeFor[PostRendererInput](), PostRendererOutput{})
 	pulumi.RegisterOutputType(PostRendererOutput{})

@@ -7,7 +7,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 )
 
-// manifest is a resource of any kind: what it is stands in its type token.
+// manifest is a resource of any kind. Its type token states the kind.
 type manifest struct{ pulumi.CustomResourceState }
 
 // RegisterResource registers a resource of the given API version and kind.
@@ -15,7 +15,7 @@ func RegisterResource(ctx *pulumi.Context, apiVersion, kind, name string, proper
 	options ...pulumi.ResourceOption,
 ) (pulumi.CustomResource, error) {
 	if !strings.Contains(apiVersion, "/") {
-		apiVersion = "core/" + apiVersion // as the schema names the group without a name
+		apiVersion = "core/" + apiVersion // the schema's name of the core group
 	}
 	var resource manifest
 	if err := ctx.RegisterResource("kubernetes:"+apiVersion+":"+kind, name, properties, &resource, options...); err != nil {
