@@ -97,7 +97,6 @@ func build(b service.Base, c settings) (service.API, error) {
 		Requests: limit.New("requests", c.requestsPerMinute, time.Minute, b.Registry),
 		Accounts: limit.New("sign_in_account", failuresPerAccount, failureWindow, b.Registry),
 		Exports:  limit.New("exports", 10, time.Hour, b.Registry),
-		IDTokens: limit.New("id_tokens", 1, 24*time.Hour, b.Registry), // longer than the lifetime of an ID token
 		Sources:  limit.New("sign_in_address", failuresPerAddress, failureWindow, b.Registry),
 	}
 	result := service.API{
@@ -123,7 +122,7 @@ func build(b service.Base, c settings) (service.API, error) {
 				breaker.Share(ctx, b.Cache, b.Log, users.Breaker(), orders.Breaker(), notifications.Breaker())
 			},
 			func(ctx context.Context) {
-				limit.Share(ctx, b.Cache, b.Log, gateway.Requests, gateway.Accounts, gateway.Sources, gateway.Exports, gateway.IDTokens)
+				limit.Share(ctx, b.Cache, b.Log, gateway.Requests, gateway.Accounts, gateway.Sources, gateway.Exports)
 			},
 		},
 	}
