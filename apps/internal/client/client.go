@@ -38,7 +38,7 @@ type Client struct {
 func New(name string, base *url.URL, registry prometheus.Registerer) *Client {
 	return &Client{name, base.String(), telemetry.CallMetrics(registry, name), http.Client{
 		Transport: &http.Transport{
-			DialContext: (&dial.Dialer{}).DialContext, MaxResponseHeaderBytes: 16 << 10,
+			DialContext: (&dial.Dialer{}).DialContext, MaxResponseHeaderBytes: 16 << 10, DisableCompression: true,
 			IdleConnTimeout: 400 * time.Millisecond, // a kept connection still goes to the previous colour after a switch
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // never sends the identity to another host
