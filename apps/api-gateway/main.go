@@ -10,7 +10,6 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"platform.example/apps/api-gateway/internal/api"
-	"platform.example/apps/api-gateway/internal/breaker"
 	"platform.example/apps/api-gateway/internal/clientaddr"
 	"platform.example/apps/api-gateway/internal/docs"
 	"platform.example/apps/api-gateway/internal/limit"
@@ -19,6 +18,7 @@ import (
 	"platform.example/apps/api-gateway/internal/token"
 	"platform.example/apps/api-gateway/internal/upstream"
 	"platform.example/apps/internal/background"
+	"platform.example/apps/internal/breaker"
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/health"
 	"platform.example/apps/internal/identity"

@@ -9,8 +9,8 @@ import (
 
 	"github.com/valyala/fasthttp"
 
-	"platform.example/apps/api-gateway/internal/breaker"
 	"platform.example/apps/internal/background"
+	"platform.example/apps/internal/breaker"
 	"platform.example/apps/internal/client"
 	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/problem"

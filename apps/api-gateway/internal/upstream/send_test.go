@@ -12,8 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"platform.example/apps/api-gateway/internal/breaker"
 	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/breaker"
 )
 
 func eventually(t *testing.T, what string, condition func() bool) {

@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"net/url"
 	"sync/atomic"
 	"time"
@@ -20,7 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/valyala/fasthttp"
 
-	"platform.example/apps/api-gateway/internal/breaker"
+	"platform.example/apps/internal/breaker"
 	"platform.example/apps/internal/client"
 	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/live"
@@ -126,14 +125,11 @@ func (s *Service) try(request *fasthttp.Request, response *fasthttp.Response, ti
 	ok, retryAfter := s.breaker.Allow()
 	if !ok {
 		s.metrics.refused.Inc()
-		return &problem.Error{
-			Code: problem.Unavailable, Sentence: "The service is not available right now.", RetryAfter: retryAfter,
-			Cause: fmt.Errorf("the circuit breaker of %s is open", s.name),
-		}
+		return client.Refused(s.name, retryAfter)
 	}
 	request.SetTimeout(max(timeout, time.Millisecond)) // 0 means no timeout
 	err := s.do(request, response)
-	if err != nil || faulty(response) {
+	if err != nil || client.Faulty(response.StatusCode(), string(response.Header.Peek("Retry-After"))) {
 		s.breaker.Failed()
 	} else {
 		s.breaker.Succeeded()
@@ -160,14 +156,6 @@ func (s *Service) dropIdle() {
 	if now-last >= int64(dropInterval) && s.dropped.CompareAndSwap(last, now) {
 		s.client.CloseIdleConnections()
 	}
-}
-
-// faulty reports whether a response shows that the service is broken. A 503 with Retry-After doesn't: the
-// service handles its outage, and still does what it can do without the missing dependency.
-func faulty(response *fasthttp.Response) bool {
-	status := response.StatusCode()
-	return status >= http.StatusInternalServerError &&
-		(status != http.StatusServiceUnavailable || len(response.Header.Peek("Retry-After")) == 0)
 }
 
 // mayRetry reports whether a retry may succeed and does no harm: nothing was sent, or the request may be sent
