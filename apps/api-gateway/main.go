@@ -26,6 +26,7 @@ import (
 	"platform.example/apps/internal/renewal"
 	"platform.example/apps/internal/retire"
 	"platform.example/apps/internal/service"
+	"platform.example/apps/internal/telemetry"
 	"platform.example/apps/internal/verify"
 )
 
@@ -84,10 +85,9 @@ func read(env *config.Env) settings {
 }
 
 func build(b service.Base, c settings) (service.API, error) {
-	metrics := upstream.NewMetrics(b.Registry)
-	users := upstream.New("user-service", c.users, c.signer, metrics)
-	orders := upstream.New("order-service", c.orders, c.signer, metrics)
-	notifications := upstream.New("notification-service", c.notifications, c.signer, metrics)
+	users := upstream.New("user-service", c.users, c.signer, b.Registry)
+	orders := upstream.New("order-service", c.orders, c.signer, b.Registry)
+	notifications := upstream.New("notification-service", c.notifications, c.signer, b.Registry)
 	gateway := &api.API{
 		Tokens:   token.NewAuthority(c.keys),
 		Sessions: session.New(users, b.Log, b.Registry),
@@ -112,7 +112,7 @@ func build(b service.Base, c settings) (service.API, error) {
 			}
 			return middlewares
 		},
-		Observe: api.NewMetrics(b.Registry).Observe,
+		Observe: telemetry.RequestMetrics(b.Registry, "gateway", "gateway_service_errors_total", "service", api.ServiceOf),
 		Client:  c.proxies.Of,
 		Checks:  []health.Check{{Name: "revocations", Required: true, Probe: gateway.Sessions.Known}},
 		// Every replica does all of it, live or not: only connections follow the live colour.

@@ -42,8 +42,8 @@ func TestRecoveredServiceGetsRequestsSoon(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New("user-service", base, newSigner(t), NewMetrics(prometheus.NewRegistry()))
-	defer s.Close()
+	s := New("user-service", base, newSigner(t), prometheus.NewRegistry())
+	defer s.client.CloseIdleConnections()
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { s.Watch(ctx); close(ended) }()
