@@ -89,7 +89,7 @@ func (c *Client) send(r *http.Request, method, path string, body []byte, out any
 	call.Duration = time.Since(start)
 	c.observe(call)
 	switch {
-	case errors.Is(ctx.Err(), context.Canceled): // the caller has left
+	case errors.Is(ctx.Err(), context.Canceled) && c.breaker.State() == breaker.Closed: // the caller has left
 	case err != nil, Faulty(call.Status, response.Header.Get("Retry-After")):
 		c.breaker.Failed()
 		time.AfterFunc(retryAfter, c.breaker.Ready)
