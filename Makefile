@@ -213,7 +213,7 @@ race: bin/local ## Run the unit tests with the race detector; compiles the SDK a
 	@$(call WITH,promtool amtool); for module in apps infra local; do (cd $$module && GOWORK=off go test -race ./...); done
 
 # Packages whose own tests must notice at least nine of ten changes to their code. Packages below them are separate.
-MUTATED := apps/api-gateway/internal/api apps/api-gateway/internal/breaker apps/api-gateway/internal/clientaddr apps/api-gateway/internal/token \
+MUTATED := apps/api-gateway/internal/api apps/internal/breaker apps/api-gateway/internal/clientaddr apps/api-gateway/internal/token \
 	apps/internal/httpjson apps/order-service/internal/order apps/user-service/internal/password \
 	apps/user-service/internal/session apps/user-service/internal/user infra/release infra/release/report
 

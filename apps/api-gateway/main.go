@@ -10,7 +10,6 @@ import (
 	"github.com/go-chi/chi/v5"
 
 	"platform.example/apps/api-gateway/internal/api"
-	"platform.example/apps/api-gateway/internal/breaker"
 	"platform.example/apps/api-gateway/internal/clientaddr"
 	"platform.example/apps/api-gateway/internal/docs"
 	"platform.example/apps/api-gateway/internal/limit"
@@ -19,6 +18,7 @@ import (
 	"platform.example/apps/api-gateway/internal/token"
 	"platform.example/apps/api-gateway/internal/upstream"
 	"platform.example/apps/internal/background"
+	"platform.example/apps/internal/breaker"
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/health"
 	"platform.example/apps/internal/identity"
@@ -26,6 +26,7 @@ import (
 	"platform.example/apps/internal/renewal"
 	"platform.example/apps/internal/retire"
 	"platform.example/apps/internal/service"
+	"platform.example/apps/internal/telemetry"
 	"platform.example/apps/internal/verify"
 )
 
@@ -84,10 +85,9 @@ func read(env *config.Env) settings {
 }
 
 func build(b service.Base, c settings) (service.API, error) {
-	metrics := upstream.NewMetrics(b.Registry)
-	users := upstream.New("user-service", c.users, c.signer, metrics)
-	orders := upstream.New("order-service", c.orders, c.signer, metrics)
-	notifications := upstream.New("notification-service", c.notifications, c.signer, metrics)
+	users := upstream.New("user-service", c.users, c.signer, b.Registry)
+	orders := upstream.New("order-service", c.orders, c.signer, b.Registry)
+	notifications := upstream.New("notification-service", c.notifications, c.signer, b.Registry)
 	gateway := &api.API{
 		Tokens:   token.NewAuthority(c.keys),
 		Sessions: session.New(users, b.Log, b.Registry),
@@ -97,7 +97,6 @@ func build(b service.Base, c settings) (service.API, error) {
 		Requests: limit.New("requests", c.requestsPerMinute, time.Minute, b.Registry),
 		Accounts: limit.New("sign_in_account", failuresPerAccount, failureWindow, b.Registry),
 		Exports:  limit.New("exports", 10, time.Hour, b.Registry),
-		IDTokens: limit.New("id_tokens", 1, 24*time.Hour, b.Registry), // longer than the lifetime of an ID token
 		Sources:  limit.New("sign_in_address", failuresPerAddress, failureWindow, b.Registry),
 	}
 	result := service.API{
@@ -113,7 +112,7 @@ func build(b service.Base, c settings) (service.API, error) {
 			}
 			return middlewares
 		},
-		Observe: api.NewMetrics(b.Registry).Observe,
+		Observe: telemetry.RequestMetrics(b.Registry, "gateway", "gateway_service_errors_total", "service", api.ServiceOf),
 		Client:  c.proxies.Of,
 		Checks:  []health.Check{{Name: "revocations", Required: true, Probe: gateway.Sessions.Known}},
 		// Every replica does all of it, live or not: only connections follow the live colour.
@@ -123,7 +122,7 @@ func build(b service.Base, c settings) (service.API, error) {
 				breaker.Share(ctx, b.Cache, b.Log, users.Breaker(), orders.Breaker(), notifications.Breaker())
 			},
 			func(ctx context.Context) {
-				limit.Share(ctx, b.Cache, b.Log, gateway.Requests, gateway.Accounts, gateway.Sources, gateway.Exports, gateway.IDTokens)
+				limit.Share(ctx, b.Cache, b.Log, gateway.Requests, gateway.Accounts, gateway.Sources, gateway.Exports)
 			},
 		},
 	}

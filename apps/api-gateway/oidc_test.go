@@ -5,12 +5,15 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -123,19 +126,32 @@ func (p *identityProvider) signed(method jwt.SigningMethod, key any, header, cha
 	return raw
 }
 
+// otherSignature returns the token with the other valid form of its ECDSA signature (r, s): (r, n-s).
+func (p *identityProvider) otherSignature(token string) string {
+	end := strings.LastIndexByte(token, '.') + 1
+	signature := backingtest.Must[[]byte](p.t)(base64.RawURLEncoding.DecodeString(token[end:]))
+	s := new(big.Int).SetBytes(signature[32:])
+	s.Sub(elliptic.P256().Params().N, s).FillBytes(signature[32:])
+	return token[:end] + base64.RawURLEncoding.EncodeToString(signature)
+}
+
 func idToken(raw, nonce string) string {
 	return fmt.Sprintf(`{"id_token":%q,"nonce":%q}`, raw, nonce)
 }
 
 // linking handles sign-ins with an identity provider like user-service, and counts the requests.
 func linking(requests *atomic.Int64) http.HandlerFunc {
+	var tokens sync.Map
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method+" "+r.URL.Path != "POST /sessions/external" {
 			return
 		}
 		requests.Add(1)
 		body, _ := io.ReadAll(r.Body)
+		_, used := tokens.Load(r.Header.Get("X-Id-Token"))
 		switch {
+		case used:
+			w.WriteHeader(http.StatusUnauthorized)
 		case !strings.Contains(string(body), `"email_verified":true`):
 			w.WriteHeader(http.StatusForbidden)
 		case strings.Contains(string(body), "taken@"):
@@ -145,6 +161,7 @@ func linking(requests *atomic.Int64) http.HandlerFunc {
 		case !strings.Contains(string(body), `"sub":"1","email":"new@example.com","email_verified":true,"name":"Ada"}`):
 			w.WriteHeader(http.StatusUnprocessableEntity)
 		default:
+			tokens.Store(r.Header.Get("X-Id-Token"), true)
 			w.WriteHeader(http.StatusCreated)
 			_, _ = fmt.Fprintf(w, `{"user_id":%q,"role":"user","session_id":%q,"refresh_token":"next","refresh_expires_in":60}`, aUser, aSession)
 		}
@@ -242,15 +259,17 @@ func TestSignInWithIdentityProvider(t *testing.T) {
 func TestIDTokenIsAcceptedOnce(t *testing.T) {
 	p := newIdentityProvider(t)
 	var requests atomic.Int64
-	g := gateway{users: newStandIn(t, linking(&requests)).URL, env: p.env()}.start(t)
+	users := newStandIn(t, linking(&requests)).URL
+	g, another := gateway{users: users, env: p.env()}.start(t), gateway{users: users, env: p.env()}.start(t)
 	used := p.token(nil)
-	for i, want := range []int{http.StatusOK, http.StatusUnauthorized, http.StatusUnauthorized} {
-		if a := servicetest.Call(t, "POST", g.HTTP+"/api/auth/oidc", idToken(used, "n")); a.Status != want {
-			t.Errorf("sign-in %d with a token: %+v, want %d", i+1, a, want)
+	for i, c := range []struct {
+		gateway *servicetest.Running
+		token   string
+		status  int
+	}{{g, used, 200}, {g, used, 401}, {another, used, 401}, {another, p.otherSignature(used), 401}} {
+		if a := servicetest.Call(t, "POST", c.gateway.HTTP+"/api/auth/oidc", idToken(c.token, "n")); a.Status != c.status {
+			t.Errorf("sign-in %d with a token: %+v, want %d", i+1, a, c.status)
 		}
-	}
-	if n := requests.Load(); n != 1 {
-		t.Errorf("user-service got requests for %d sessions, want 1", n)
 	}
 	if a := servicetest.Call(t, "POST", g.HTTP+"/api/auth/oidc", idToken(p.token(map[string]any{"jti": "another"}), "n")); a.Status != http.StatusOK {
 		t.Errorf("another token of the same user: %+v", a)

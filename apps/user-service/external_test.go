@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"platform.example/apps/internal/backingtest"
@@ -68,6 +69,30 @@ func TestUsersOfAnIdentityProvider(t *testing.T) {
 			t.Errorf("%s: %+v", body, a)
 		}
 	}
+	with := func(token, subject string) int {
+		t.Helper()
+		body := fmt.Sprintf(`{"iss":%q,"sub":%q,"email":"new%s@example.com","email_verified":true,"name":"N"}`, one, subject, subject)
+		return servicetest.Direct(t, "POST", s.HTTP+"/sessions/external", body, name, gateway, "X-Id-Token: "+token).Status
+	}
+	if a, b, c := with("t1", "1"), with("t1", "1"), with("t2", "1"); a != 201 || b != 401 || c != 201 {
+		t.Errorf("with an ID token: %d, with the same again: %d, with another: %d", a, b, c)
+	}
+	var at sync.WaitGroup // exactly one request signs in
+	var begun atomic.Int64
+	for range 8 {
+		at.Go(func() {
+			switch status := with("t3", "t"); status {
+			case 201:
+				begun.Add(1)
+			case 401:
+			default:
+				t.Errorf("concurrently with an ID token: %d", status)
+			}
+		})
+	}
+	if at.Wait(); begun.Load() != 1 {
+		t.Errorf("%d sessions have one ID token", begun.Load())
+	}
 	asUser := identity.Caller{UserID: ada.UserID, Role: identity.User}
 	if got := servicetest.JSON[userResponse](t, servicetest.Direct(t, "GET", s.HTTP+"/users/"+ada.UserID, "", name, asUser)); got.Email != "Ada@example.com" || got.Name != "Ada" {
 		t.Errorf("the user is %+v", got)
@@ -86,7 +111,7 @@ func TestUsersOfAnIdentityProvider(t *testing.T) {
 	for _, e := range servicetest.JSON[auditResponse](t, servicetest.Direct(t, "GET", s.HTTP+"/audit?user="+ada.UserID, "", name, identity.Caller{UserID: local.ID, Role: identity.Admin})).Entries {
 		log = append(log, e.Action+" "+e.Detail)
 	}
-	if len(log) != 9 || log[8] != "user.created by an identity provider" || strings.Count(strings.Join(log, ","), "session.refused") != 3 || strings.Count(strings.Join(log, ","), "session.begun by an identity provider") != 5 {
+	if len(log) != 11 || log[10] != "user.created by an identity provider" || strings.Count(strings.Join(log, ","), "session.refused") != 3 || strings.Count(strings.Join(log, ","), "session.begun by an identity provider") != 7 {
 		t.Errorf("the audit log is %q", log)
 	}
 
@@ -102,7 +127,7 @@ func TestUsersOfAnIdentityProvider(t *testing.T) {
 		t.Errorf("the deleted user is back: %+v", again)
 	}
 
-	var at sync.WaitGroup // exactly one request creates the user
+	// exactly one request creates the user
 	users := sync.Map{}
 	for range 8 {
 		at.Go(func() {

@@ -25,8 +25,9 @@ const (
 	// minCompressed is the minimum size of a response for which compression saves a packet.
 	minCompressed = 1 << 10
 
-	// auth matches requests that are answered with tokens. Compressed responses would reveal tokens by their length (BREACH).
-	auth = " && PathPrefix(`/api/auth/`)"
+	// plain matches requests whose responses aren't compressed: those with tokens, which their length would reveal (BREACH), and those
+	// to clients without Accept-Encoding.
+	plain = " && (PathPrefix(`/api/auth/`) || !HeaderRegexp(`Accept-Encoding`, `.`))"
 )
 
 // newRoutes creates the ConfigMap with Traefik's dynamic configuration.
@@ -77,6 +78,8 @@ func routes(config stack.Stack, upstream, address string, origins []string) obje
 			"includedContentTypes": []string{"application/json", "application/problem+json", "text/html"},
 			"minResponseBodyBytes": minCompressed,
 		}},
+		// Otherwise Traefik accepts gzip itself. The entity tags of the services depend on the encodings that the client accepts.
+		"identity": object{"headers": object{"customRequestHeaders": object{"Accept-Encoding": "identity"}}},
 	}
 	used := []string{"body", "retry"}
 	if limit := rateLimit(config.Edge); limit != nil {
@@ -100,11 +103,11 @@ func routes(config stack.Stack, upstream, address string, origins []string) obje
 			"service":     "noop@internal",
 		},
 		"gateway": gateway(rule(config), "compress"),
-		"auth":    gateway(rule(config) + auth),
+		"plain":   gateway(rule(config)+plain, "identity"),
 	}
 	if len(origins) > 0 {
 		middlewares["cors"] = object{"headers": cors(origins)}
-		routers["gateway"], routers["auth"] = gateway(rule(config), "cors", "compress"), gateway(rule(config)+auth, "cors")
+		routers["gateway"], routers["plain"] = gateway(rule(config), "cors", "compress"), gateway(rule(config)+plain, "cors", "identity")
 		// Traefik would answer preflight requests itself, but only the public service knows its methods.
 		preflight := gateway(rule(config) + " && Method(`OPTIONS`)")
 		preflight["priority"] = 1000 // higher than the length of any rule, which is the default priority

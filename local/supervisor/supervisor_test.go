@@ -236,6 +236,7 @@ func TestStoppedProcessIsNotRestarted(t *testing.T) {
 	cfg, client := serve(t)
 	start(t, client, sleeper("kept"))
 	start(t, client, sleeper("stopped"))
+	running(t, client, "kept", 0)
 	s := running(t, client, "stopped", 0)
 	if err := client.Stop(t.Context(), "stopped"); err != nil {
 		t.Fatal(err)

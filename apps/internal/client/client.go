@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/propagation"
 
+	"platform.example/apps/internal/breaker"
 	"platform.example/apps/internal/dial"
 	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/live"
@@ -24,6 +26,7 @@ import (
 
 const (
 	timeout          = 3 * time.Second // of a request whose context has no deadline
+	retryAfter       = time.Second     // until a request tries again after failures have opened the breaker
 	maxResponseBytes = 1 << 20
 )
 
@@ -31,14 +34,15 @@ const (
 type Client struct {
 	name, base string
 	observe    func(telemetry.Request)
+	breaker    *breaker.Breaker
 	http       http.Client
 }
 
 // New returns a client of the service called name at base, such as http://user-service:8080.
 func New(name string, base *url.URL, registry prometheus.Registerer) *Client {
-	return &Client{name, base.String(), telemetry.CallMetrics(registry, name), http.Client{
+	return &Client{name, base.String(), telemetry.CallMetrics(registry, name), breaker.New(name), http.Client{
 		Transport: &http.Transport{
-			DialContext: (&dial.Dialer{}).DialContext, MaxResponseHeaderBytes: 16 << 10,
+			DialContext: (&dial.Dialer{}).DialContext, MaxResponseHeaderBytes: 16 << 10, DisableCompression: true,
 			IdleConnTimeout: 400 * time.Millisecond, // a kept connection still goes to the previous colour after a switch
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // never sends the identity to another host
@@ -47,7 +51,7 @@ func New(name string, base *url.URL, registry prometheus.Registerer) *Client {
 
 // Get sends a GET request for path with the identity of the caller of r, and decodes the response into out,
 // which may be nil. It uses the deadline of r, or 3 s. Its error is the problem that the service sent, or
-// problem.Unavailable, Timeout or BadGateway.
+// problem.Unavailable, Timeout or BadGateway. After a few failures in a row, requests fail at once.
 func (c *Client) Get(r *http.Request, path string, out any) error {
 	return c.send(r, http.MethodGet, path, nil, out)
 }
@@ -74,21 +78,41 @@ func (c *Client) send(r *http.Request, method, path string, body []byte, out any
 	}
 	request.Header = http.Header{identity.Header: r.Header[identity.Header], "Content-Type": {"application/json"}}
 	telemetry.Propagate(ctx, propagation.HeaderCarrier(request.Header))
+	if ok, wait := c.breaker.Allow(); !ok {
+		return Refused(c.name, wait)
+	}
 	start, call := time.Now(), telemetry.Request{}
-	defer func() { call.Duration = time.Since(start); c.observe(call) }()
-	response, err := c.http.Do(request)
-	if err != nil {
-		return Failure(c.name, err)
+	response, content, err := c.exchange(request)
+	if response != nil {
+		call.Status = response.StatusCode
 	}
-	defer func() { _ = response.Body.Close() }()
-	if call.Status = response.StatusCode; response.Header.Get(live.Header) == live.Lost {
-		c.http.CloseIdleConnections()
+	call.Duration = time.Since(start)
+	c.observe(call)
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled) && c.breaker.State() == breaker.Closed: // the caller has left
+	case err != nil, Faulty(call.Status, response.Header.Get("Retry-After")):
+		c.breaker.Failed()
+		time.AfterFunc(retryAfter, c.breaker.Ready)
+	default:
+		c.breaker.Succeeded()
 	}
-	content, err := io.ReadAll(http.MaxBytesReader(nil, response.Body, maxResponseBytes))
 	if err == nil && call.Status >= http.StatusMultipleChoices {
 		err = cmp.Or(problem.Read(response, content), fmt.Errorf("the status is %s", response.Status))
 	} else if err == nil && out != nil {
 		err = json.Unmarshal(content, out)
 	}
 	return Failure(c.name, err)
+}
+
+// exchange sends a request and reads the response.
+func (c *Client) exchange(request *http.Request) (response *http.Response, content []byte, err error) {
+	if response, err = c.http.Do(request); err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	if response.Header.Get(live.Header) == live.Lost {
+		c.http.CloseIdleConnections()
+	}
+	content, err = io.ReadAll(http.MaxBytesReader(nil, response.Body, maxResponseBytes))
+	return response, content, err
 }

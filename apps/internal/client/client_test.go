@@ -247,6 +247,72 @@ func TestUnavailableService(t *testing.T) {
 	}
 }
 
+// After some failures, requests to a service that doesn't respond fail at once. A second later one request tries again.
+func TestUnresponsiveServiceIsNotCalled(t *testing.T) {
+	var requests atomic.Int64
+	var hangs atomic.Bool
+	c, _ := serving(t, func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		switch {
+		case hangs.Load():
+			<-r.Context().Done()
+		case r.URL.Path != "/":
+			problem.NewMapper(slog.New(slog.DiscardHandler)).Write(w, r, problem.New(problem.Code(r.URL.Path[1:]), "No.", nil))
+		}
+	})
+	get := func(path string) (code problem.Code, taken time.Duration) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		start := time.Now()
+		if err := c.Get(request(ctx, t), path, nil); err != nil {
+			code = failed(t, err).Code
+		}
+		return code, time.Since(start)
+	}
+	for range 10 { // responses of a service that works, or that handles its own outage
+		for _, code := range []problem.Code{problem.NotFound, problem.Unavailable, problem.TooManyRequests} {
+			if got, _ := get("/" + string(code)); got != code {
+				t.Errorf("%s is %s", code, got)
+			}
+		}
+	}
+	hangs.Store(true)
+	for range 10 { // requests whose callers leave
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(10*time.Millisecond, cancel)
+		_ = c.Get(request(ctx, t), "/", nil)
+	}
+	requests.Store(0)
+	var slow, fast time.Duration
+	for i := range 50 {
+		code, taken := get("/")
+		switch {
+		case i < 5 && code == problem.Timeout:
+			slow += taken
+		case i >= 5 && code == problem.Unavailable:
+			fast += taken
+		default:
+			t.Errorf("request %d: %s", i+1, code)
+		}
+	}
+	if n := requests.Load(); n != 5 || fast > slow/10 {
+		t.Errorf("the service gets %d requests, want 5; the others take %s in total, and these %s", n, fast, slow)
+	}
+	hangs.Store(false)
+	backingtest.Eventually(t, 10*time.Second, func() error {
+		if code, _ := get("/"); code != "" {
+			return errors.New(string(code))
+		}
+		return nil
+	})
+	for range 10 {
+		if code, _ := get("/"); code != "" {
+			t.Errorf("after the outage: %s", code)
+		}
+	}
+}
+
 // Idle connections to a colour that is no longer live are closed.
 func TestConnectionsToColourThatIsNotLiveAreClosed(t *testing.T) {
 	var opened, closed atomic.Int64

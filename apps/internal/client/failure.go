@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"time"
 
 	"platform.example/apps/internal/problem"
 )
@@ -23,6 +25,20 @@ func Failure(service string, err error) error {
 	default:
 		return problem.New(problem.BadGateway, "The service sent no valid response.", err)
 	}
+}
+
+// Refused returns the error of a request that isn't sent because the circuit breaker of the service is open.
+func Refused(service string, retryAfter time.Duration) error {
+	return &problem.Error{
+		Code: problem.Unavailable, Sentence: "The service is not available right now.", RetryAfter: retryAfter,
+		Cause: fmt.Errorf("the circuit breaker of %s is open", service),
+	}
+}
+
+// Faulty reports whether a response shows that the service is broken. A 503 with Retry-After doesn't: the
+// service handles its outage, and still does what it can do without the missing dependency.
+func Faulty(status int, retryAfter string) bool {
+	return status >= http.StatusInternalServerError && (status != http.StatusServiceUnavailable || retryAfter == "")
 }
 
 // NotConnected reports whether a request failed before a connection was open.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -31,6 +32,8 @@ func TestConditions(t *testing.T) {
 		{"a weak tag", []string{`W/"7"`}, []int64{}, 304},
 		{"a weak tag and a strong one", []string{`W/"6", "7"`}, []int64{7}, 304},
 		{"not a version", []string{`"abc", "", "07", "+7", "7.0", "99999999999999999999"`}, []int64{}, 200},
+		{"not a tag of a version", []string{`"7-", "7-abc", "7-0123456g", "7-0123456789", "-7"`}, []int64{}, 200},
+		{"a tag of another encoding", []string{`"7-01234567", W/"8-01234567"`}, []int64{7}, 200},
 		{"a comma in a tag", []string{`"6,7"`}, []int64{}, 200},
 		{"characters beyond ASCII", []string{`"ä", "7"`}, []int64{7}, 304},
 
@@ -71,9 +74,49 @@ func TestConditions(t *testing.T) {
 	}
 }
 
+// The edge compresses a response as Accept-Encoding allows: each of its forms needs its own strong tag (RFC 9110, 8.8.3.3). All
+// tags of a version allow a change.
+func TestTagsDifferByEncoding(t *testing.T) {
+	encodings := [][]string{nil, {"gzip"}, {"br"}, {"gzip, br"}, {"br", "gzip"}, {"gzip;q=0, br"}, {"*"}}
+	request := func(accepted []string, conditions ...string) *http.Request {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header["Accept-Encoding"], r.Header["If-Match"], r.Header["If-None-Match"] = accepted, conditions, conditions
+		return r
+	}
+	tagOf := func(accepted []string) string {
+		w := httptest.NewRecorder()
+		Set(w, request(accepted), 7)
+		return w.Header().Get("ETag")
+	}
+	seen := map[string]bool{}
+	for i, accepted := range encodings {
+		tag := tagOf(accepted)
+		if seen[tag] {
+			t.Errorf("%q has the tag of another encoding: %s", accepted, tag)
+		}
+		seen[tag] = true
+		for j, other := range encodings {
+			if versions, err := IfMatch(request(other, tag)); err != nil || !slices.Equal(versions, []int64{7}) {
+				t.Errorf("If-Match: %s with %q allows %v, %v", tag, other, versions, err)
+			}
+			for _, condition := range []string{tag, "W/" + tag} {
+				w := httptest.NewRecorder()
+				if same, err := NotModified(w, request(other, condition), 7); err != nil || same != (i == j) || w.Header().Get("ETag") != tagOf(other) {
+					t.Errorf("If-None-Match: %s with %q: %t, %v, %v", condition, other, same, err, w.Header())
+				}
+			}
+		}
+	}
+	for _, uncompressed := range [][]string{{"identity"}, {""}} {
+		if tag := tagOf(uncompressed); tag != `"7"` {
+			t.Errorf("%q has the tag %s", uncompressed, tag)
+		}
+	}
+}
+
 // A header is refused, or the returned versions have their tags in it; a weak tag allows no change.
 func FuzzIfMatch(f *testing.F) {
-	for _, seed := range []string{"*", `"7"`, `W/"7"`, `"6", "7"`, `, "6",, "7" ,`, `"6,7"`, `"7`, "", `"ä"`, `"\x00"`, `"-7"`, `W/W/"7"`, `"07"`} {
+	for _, seed := range []string{"*", `"7"`, `W/"7"`, `"6", "7"`, `, "6",, "7" ,`, `"6,7"`, `"7`, "", `"ä"`, `"\x00"`, `"-7"`, `"7-0123abcd"`, `"7-x"`, `W/W/"7"`, `"07"`} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, header string) {
@@ -94,7 +137,8 @@ func FuzzIfMatch(f *testing.F) {
 			t.Errorf("%q allows %v", header, versions)
 		}
 		for _, version := range versions {
-			if strings.Count(header, format(version)) == strings.Count(header, "W/"+format(version)) {
+			begin := `"` + strconv.FormatInt(version, 10)
+			if strings.Count(header, begin) == strings.Count(header, "W/"+begin) {
 				t.Errorf("%q allows %d", header, version)
 			}
 		}

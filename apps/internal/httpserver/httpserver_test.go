@@ -44,7 +44,7 @@ func run(t *testing.T, delay time.Duration, prepare func(*Server), routes map[st
 	}
 	log := slog.New(slog.DiscardHandler)
 	state := health.New(service, log)
-	router := NewAPI(tel, state, problem.NewMapper(log), tel.RequestMetrics("a_service"))
+	router := NewAPI(tel, state, problem.NewMapper(log), telemetry.RequestMetrics(tel.Registry, "a_service", "a_service_errors_total", "endpoint", func(r telemetry.Request) string { return r.Pattern }))
 	for path, handle := range routes {
 		router.HandleFunc(path, handle)
 	}

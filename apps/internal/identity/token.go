@@ -97,7 +97,7 @@ func parseKey(raw string, size int) (id string, key []byte, err error) {
 }
 
 // Sign returns a token that names the caller to a service, and to the services that it calls on behalf of the
-// caller.
+// caller. A token of the gateway itself is for one service alone.
 func (s *Signer) Sign(caller Caller, service string) (string, error) {
 	now := s.now()
 	if token, ok := s.signed.Get(subject{caller, service}, now); ok {
@@ -112,10 +112,13 @@ func (s *Signer) Sign(caller Caller, service string) (string, error) {
 
 // SignFor returns a token that is valid for life. The token isn't cached.
 func (s *Signer) SignFor(caller Caller, service string, life time.Duration) (string, error) {
-	now := s.now()
+	now, audience := s.now(), jwt.ClaimStrings{service}
+	if caller.Role != Gateway { // no service acts for the gateway itself, which may start sessions
+		audience = append(audience, s.calls[service]...)
+	}
 	token := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
-			Issuer: issuer, Audience: append(jwt.ClaimStrings{service}, s.calls[service]...), Subject: caller.UserID,
+			Issuer: issuer, Audience: audience, Subject: caller.UserID,
 			IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(life)),
 		},
 		Role: caller.Role,

@@ -149,6 +149,16 @@ func TestTokenIsValidForServicesThatTheServiceCalls(t *testing.T) {
 			t.Errorf("order-service accepts an identity for %s: %v, want %v", addressee, err == nil, want)
 		}
 	}
+	// The gateway's own identity starts sessions at user-service: a service that calls user-service must not get it.
+	for caller, want := range map[Caller]bool{{Role: Gateway}: false, {}: true} {
+		raw, err := s.Sign(caller, "greeter-service")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := verifier(t, time.Now, "a").Verify(raw); (err == nil) != want {
+			t.Errorf("order-service accepts %+v for greeter-service: %v, want %v", caller, err == nil, want)
+		}
+	}
 	for _, wrong := range []string{"a", "a:", ":b", "a:b,", "a:b,c"} {
 		if _, err := parseAudiences(wrong); err == nil {
 			t.Errorf("%q is accepted", wrong)

@@ -141,7 +141,8 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 		middlewares = append(middlewares, api.Middlewares(errs)...)
 	}
 	if api.Observe == nil {
-		api.Observe = tel.RequestMetrics(strings.ReplaceAll(d.Name, "-", "_"))
+		prefix := strings.ReplaceAll(d.Name, "-", "_")
+		api.Observe = telemetry.RequestMetrics(tel.Registry, prefix, prefix+"_errors_total", "endpoint", func(r telemetry.Request) string { return r.Pattern })
 	}
 	tel.Client = api.Client
 	router := httpserver.NewAPI(tel, state, errs, api.Observe, middlewares...)

@@ -22,7 +22,10 @@ const (
 // names maps the host of each running service to its name.
 var names sync.Map
 
-func init() { http.DefaultTransport = signing{http.DefaultTransport} }
+func init() {
+	http.DefaultTransport.(*http.Transport).DisableCompression = true // the tests themselves choose Accept-Encoding
+	http.DefaultTransport = signing{http.DefaultTransport}
+}
 
 // signing adds an identity to requests to services, as the gateway does: the caller that X-User-Id and
 // X-User-Role name, or else the user in the path, an admin for a list of users, or the gateway itself.

@@ -8,30 +8,30 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// DurationBuckets returns bucket bounds in seconds, from a cached read to beyond the gateway's deadline of 5
+// durationBuckets returns bucket bounds in seconds, from a cached read to beyond the gateway's deadline of 5
 // s.
-func DurationBuckets() []float64 {
+func durationBuckets() []float64 {
 	return []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
 }
 
-// RequestMetrics registers the request metrics of a service, and returns a function that records a request.
-// prefix is the service's name with underscores.
-func (t *Telemetry) RequestMetrics(prefix string) func(Request) {
-	auto, labels := promauto.With(t.Registry), []string{"method", "endpoint"}
+// RequestMetrics registers the request metrics of a service, by method and by label, and returns a function that
+// records a request. prefix is the beginning of their names, failed the whole name of the failures; of returns
+// the value of label.
+func RequestMetrics(registry prometheus.Registerer, prefix, failed, label string, of func(Request) string) func(Request) {
+	auto, labels := promauto.With(registry), []string{"method", label}
 	requests := auto.NewCounterVec(prometheus.CounterOpts{
 		Name: prefix + "_requests_total", Help: "Requests, by the class of the status.",
-	}, []string{"method", "endpoint", "status"})
-	failures := auto.NewCounterVec(prometheus.CounterOpts{
-		Name: prefix + "_errors_total", Help: "Requests with a 5xx status.",
-	}, labels)
+	}, []string{"method", label, "status"})
+	failures := auto.NewCounterVec(prometheus.CounterOpts{Name: failed, Help: "Requests with a 5xx status."}, labels)
 	durations := auto.NewHistogramVec(prometheus.HistogramOpts{
-		Name: prefix + "_request_duration_seconds", Help: "Time from a request to its response.", Buckets: DurationBuckets(),
+		Name: prefix + "_request_duration_seconds", Help: "Time from a request to its response.", Buckets: durationBuckets(),
 	}, labels)
 	return func(r Request) {
-		requests.WithLabelValues(r.Method, r.Pattern, r.Class()).Inc()
-		durations.WithLabelValues(r.Method, r.Pattern).Observe(r.Duration.Seconds())
+		value := of(r)
+		requests.WithLabelValues(r.Method, value, r.Class()).Inc()
+		durations.WithLabelValues(r.Method, value).Observe(r.Duration.Seconds())
 		if r.Failed() {
-			failures.WithLabelValues(r.Method, r.Pattern).Inc()
+			failures.WithLabelValues(r.Method, value).Inc()
 		}
 	}
 }
@@ -41,7 +41,7 @@ func (t *Telemetry) RequestMetrics(prefix string) func(Request) {
 func CallMetrics(registry prometheus.Registerer, service string) func(Request) {
 	durations := promauto.With(registry).NewHistogramVec(prometheus.HistogramOpts{
 		Name: "service_call_duration_seconds", Help: "Time of a request to another service, by the class of the status; other: no response.",
-		ConstLabels: prometheus.Labels{"target": service}, Buckets: DurationBuckets(),
+		ConstLabels: prometheus.Labels{"target": service}, Buckets: durationBuckets(),
 	}, []string{"status"})
 	return func(r Request) { durations.WithLabelValues(r.Class()).Observe(r.Duration.Seconds()) }
 }

@@ -245,6 +245,7 @@ func TestPanelsMatchTheCatalog(t *testing.T) {
 		}
 		for metric, services := range map[string][]string{
 			"gateway_breaker_state":               {"api-gateway"},
+			"gateway_rate_limited_total":          {"api-gateway"},
 			"user_service_cache_hits_total":       {"user-service"},
 			"redis_command_errors_total":          {"api-gateway", "user-service", "order-service", "notification-service"},
 			"postgres_pool_acquired_connections":  {"user-service", "order-service", "notification-service"},

@@ -226,13 +226,18 @@ func calls(service catalog.Service) row {
 			},
 		},
 		{
-			kind: lines, width: 12, title: "p99 latency by service", unit: "s", min: to(0), none: "no requests",
+			kind: lines, width: 8, title: "p99 latency by service", unit: "s", min: to(0), none: "no requests",
 			about:  "99 % of the requests take no longer, by target service.",
 			asked:  ask(requestsOf(service).quantile(.99, selector, "service"), "{{service}}"),
 			limits: []limit{{service.Objectives.Latency.Seconds(), careful}},
 		},
 		{
-			kind: lines, width: 12, title: "Age of revocations", unit: "s", min: to(0), limits: []limit{{secondsUntilStale, careful}},
+			kind: lines, width: 8, title: "Refused by limits", unit: "reqps", min: to(0),
+			about: "Requests per second that were answered 429, by limit. Those of sign_in_account and sign_in_address are attempts to guess passwords.",
+			asked: ask(fmt.Sprintf("sum by (limit) (rate(gateway_rate_limited_total{%s}%s))", selector, rate), "{{limit}}"),
+		},
+		{
+			kind: lines, width: 8, title: "Age of revocations", unit: "s", min: to(0), limits: []limit{{secondsUntilStale, careful}},
 			about: "Time since the gateway last read the revoked sessions. While it rises, a revoked session may still be accepted.",
 			asked: ask(fmt.Sprintf("max by (pod) (gateway_revocations_age_seconds{%s})", selector), "{{pod}}"),
 		},

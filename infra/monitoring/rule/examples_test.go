@@ -3,6 +3,7 @@ package rule
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"platform.example/infra/catalog"
@@ -388,6 +389,9 @@ func eventExamples() []example {
 	handled := func(values string) string {
 		return fmt.Sprintf(`notification_service_events_handled_total{job="notification-service", consumer="c", type="order.placed", outcome="handled"} %s`, values)
 	}
+	mailed := func(outcome, values string) string {
+		return fmt.Sprintf(`notification_service_events_handled_total{job="notification-service", consumer="notification-service-mail", type="user.password_changed", outcome="%s"} %s`, outcome, values)
+	}
 	orders, notifications := []string{`job="order-service"`}, []string{`job="notification-service"`}
 	consumers := []string{`consumer="c", job="notification-service"`}
 	const outbox = "order_service_outbox_oldest_unpublished_seconds"
@@ -404,6 +408,9 @@ func eventExamples() []example {
 		{alert: "StreamLost", about: "the stream has all it should", series: []string{order("order_service_stream_losses_total", "0x40")}, at: 3 * time.Minute},
 		{alert: "DeadLetters", about: "an event couldn't be handled", series: []string{notification("dead_letters", "0x3 1x20")}, at: 3 * time.Minute, fires: notifications},
 		{alert: "DeadLetters", about: "every event could be handled", series: []string{notification("dead_letters", "0x40")}, at: 3 * time.Minute},
+		{alert: "EmailsDropped", about: "the mail server has refused an email five times", series: []string{mailed("dead", "0x3 1x20")}, at: 3 * time.Minute, fires: notifications},
+		{alert: "EmailsDropped", about: "emails are sent, and an event of an order couldn't be handled", at: 3 * time.Minute,
+			series: []string{mailed("dead", "0x40"), mailed("handled", "0+1x40"), strings.Replace(mailed("dead", "0x3 1x20"), "-mail", "", 1)}},
 		{alert: "WebhookFailing", about: "three quarters of the attempts fail", series: []string{delivered("delivered", "0+1x90"), delivered("failed", "0+3x90")}, at: 20 * time.Minute, fires: notifications},
 		{alert: "WebhookFailing", about: "a quarter of the attempts fails", series: []string{delivered("delivered", "0+3x90"), delivered("failed", "0+1x90")}, at: 20 * time.Minute},
 		{alert: "WebhookFailing", about: "two attempts fail in a quiet night", series: []string{delivered("delivered", "5x90"), delivered("failed", "0x40 1 2x60")}, at: 20 * time.Minute},
@@ -420,6 +427,12 @@ func gatewayExamples() []example {
 	rejected := func(reason, values string) []string {
 		return []string{fmt.Sprintf(`gateway_rejections_total{job="api-gateway", service="user-service", reason="%s"} %s`, reason, values)}
 	}
+	signIns := func(accepted, refused int) (series []string) {
+		for status, n := range map[string]int{"2xx": accepted, "4xx": refused} {
+			series = append(series, fmt.Sprintf(`user_service_requests_total{job="user-service", pod="a", method="POST", endpoint="/sessions", status="%s"} 0+%dx40`, status, n))
+		}
+		return append(series, `user_service_requests_total{job="user-service", pod="a", method="GET", endpoint="/users/{id}", status="4xx"} 0+900x40`)
+	}
 	age := func(values string) []string {
 		return []string{`gateway_revocations_age_seconds{job="api-gateway", pod="a"} ` + values}
 	}
@@ -430,6 +443,9 @@ func gatewayExamples() []example {
 		{alert: "BreakerOpen", about: "the breaker for such a service is closed", series: breaker("notification-service", "0x40"), at: 3 * time.Minute},
 		{alert: "BulkheadFull", about: "a request a second is turned away", series: rejected("bulkhead", "0+15x40"), at: 5 * time.Minute, fires: []string{user}},
 		{alert: "BulkheadFull", about: "requests are turned away by the breaker, which has an alert of its own", series: rejected("breaker", "0+15x40"), at: 5 * time.Minute},
+		{alert: "SignInsRefused", about: "two thirds of the sign-ins are refused", series: signIns(20, 40), step: time.Minute, at: 20 * time.Minute, fires: []string{`job="user-service"`}},
+		{alert: "SignInsRefused", about: "a third of the sign-ins is refused", series: signIns(80, 40), step: time.Minute, at: 20 * time.Minute},
+		{alert: "SignInsRefused", about: "the sign-ins of one client are refused, as many as its limit allows", series: signIns(1, 10), step: time.Minute, at: 20 * time.Minute},
 		{alert: "RevocationsOld", severity: catalog.Page, about: "user-service was last heard ten minutes ago", series: age("0+15x60"), at: 10 * time.Minute, fires: []string{`job="api-gateway"`}},
 		{alert: "RevocationsOld", severity: catalog.Page, about: "user-service was heard just now", series: age("2x60"), at: 10 * time.Minute},
 	}

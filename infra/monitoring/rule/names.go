@@ -28,7 +28,7 @@ var always = []string{
 type Requests struct{ Total, Failed, Duration string }
 
 // RequestsOf returns the names that apps/internal/telemetry registers for the service. The gateway has its own names
-// (apps/api-gateway/internal/api), since it distinguishes requests by their target service.
+// (apps/api-gateway/main.go), since it distinguishes requests by their target service.
 func RequestsOf(service catalog.Service) Requests {
 	if service.Public {
 		return Requests{"gateway_requests_total", "gateway_service_errors_total", "gateway_request_duration_seconds"}

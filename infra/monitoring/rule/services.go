@@ -70,7 +70,7 @@ and on (job) sum by (job) (rate(traefik_entrypoint_requests_total{%s}[30m] offse
 	return group
 }
 
-// gateway are the alerts of the gateway on the services behind it. Their job is the service.
+// gateway are the alerts on sign-ins, and those of the gateway on the services behind it. Their job is the service.
 func gateway(services []catalog.Service) Group {
 	group := Group{Name: "gateway"}
 	for _, severity := range severities(services) {
@@ -83,6 +83,8 @@ func gateway(services []catalog.Service) Group {
 			Description: "The breaker for {{ $labels.job }} has been open for a minute, because too many requests of the gateway failed. Requests that need the service are answered 503.",
 		})
 	}
+	const signIn = `method="POST", endpoint="/sessions"`
+	const refused = `sum by (job) (increase(user_service_requests_total{` + signIn + `, status="4xx"}[15m]))`
 	edge := catalog.Ticket // severity of a breach of the public service
 	if i := slices.IndexFunc(services, func(s catalog.Service) bool { return s.Public }); i >= 0 {
 		edge = services[i].Objectives.Breach
@@ -92,6 +94,13 @@ func gateway(services []catalog.Service) Group {
 		Expr:        `label_replace(sum by (service) (rate(gateway_rejections_total{reason="bulkhead"}[2m])) > 0.1, "job", "$1", "service", "(.+)")`,
 		Summary:     "{{ $labels.job }}: the gateway refuses requests",
 		Description: "The gateway refuses {{ $value | humanize }} requests per second, because {{ $labels.job }} has the maximum number of requests in flight.",
+	}, Alert{
+		// More than the limit of failed sign-ins allows to one address.
+		Name: "SignInsRefused", For: time.Minute, Severity: catalog.Ticket,
+		Expr: refused + ` / sum by (job) (increase(user_service_requests_total{` + signIn + `}[15m])) > 0.5
+and on (job) ` + refused + ` >= 300`,
+		Summary:     "{{ $labels.job }}: most sign-ins are refused",
+		Description: "{{ $value | humanizePercentage }} of the sign-ins of the last 15 minutes were refused. Someone guesses passwords from many addresses, or valid passwords are refused.",
 	}, Alert{
 		Name: "RevocationsOld", For: time.Minute, Severity: edge,
 		Expr:        `max by (job) (gateway_revocations_age_seconds) > 300`,
@@ -146,6 +155,12 @@ and on (job, consumer) (` + each(catalog.Service.Consumes, "sum by (job, consume
 			Expr:        `(` + each(func(s catalog.Service) bool { return s.Redrives }, "max by (job) (%_dead_letters)") + `) > 0`,
 			Summary:     "{{ $labels.job }}: {{ $value }} events could not be handled",
 			Description: "{{ $value }} entries are in the dead letters of a stream. They are only processed again with make redrive.",
+		},
+		{
+			Name: "EmailsDropped", Severity: catalog.Ticket, KeepFiring: 30 * time.Minute,
+			Expr:        `sum by (job) (increase(notification_service_events_handled_total{consumer="notification-service-mail", outcome="dead"}[10m])) > 0`,
+			Summary:     "{{ $labels.job }}: emails were not sent",
+			Description: "{{ $value | humanize }} emails were dropped within ten minutes, because the mail server had refused each of them five times.",
 		},
 		{
 			Name: "WebhookFailing", For: 5 * time.Minute, Severity: catalog.Ticket,

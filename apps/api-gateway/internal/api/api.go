@@ -33,7 +33,6 @@ type API struct {
 	Accounts *limit.Limit // failed sign-ins per account
 	Sources  *limit.Limit // failed sign-ins per address
 	Exports  *limit.Limit // exports per user: one export sends many requests to the services
-	IDTokens *limit.Limit // sessions per ID token: at most one
 }
 
 // access states who may use a route.

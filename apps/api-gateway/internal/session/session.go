@@ -67,7 +67,7 @@ func (s *Sessions) SignIn(ctx context.Context, client upstream.Client, email, pa
 // SignInExternal starts a session of a user of an identity provider. It fails with problem.Forbidden or
 // problem.Conflict if the email isn't verified or belongs to another user.
 func (s *Sessions) SignInExternal(ctx context.Context, client upstream.Client, user provider.Identity) (Grant, error) {
-	return s.grant(ctx, "/sessions/external", client, user, "The ID token names no user.")
+	return s.grant(ctx, "/sessions/external", client, user, "The ID token names no user, or was used before: sign in with the provider again.")
 }
 
 // Refresh extends a session. It fails with problem.Unauthenticated if the token isn't valid.

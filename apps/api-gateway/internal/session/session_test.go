@@ -58,7 +58,7 @@ func sessions(t *testing.T, u *users) *Sessions {
 		t.Fatal(err)
 	}
 	registry := prometheus.NewRegistry()
-	return New(upstream.New("user-service", at, signer, upstream.NewMetrics(registry)), slog.New(slog.DiscardHandler), registry)
+	return New(upstream.New("user-service", at, signer, registry), slog.New(slog.DiscardHandler), registry)
 }
 
 func (u *users) add(count int, at time.Time) {

@@ -59,8 +59,8 @@ func newColour(t *testing.T, c *colour) *Service {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New("user-service", base, newSigner(t), NewMetrics(prometheus.NewRegistry()))
-	t.Cleanup(s.Close)
+	s := New("user-service", base, newSigner(t), prometheus.NewRegistry())
+	t.Cleanup(s.client.CloseIdleConnections)
 	return s
 }
 

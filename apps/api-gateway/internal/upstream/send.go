@@ -9,8 +9,8 @@ import (
 
 	"github.com/valyala/fasthttp"
 
-	"platform.example/apps/api-gateway/internal/breaker"
 	"platform.example/apps/internal/background"
+	"platform.example/apps/internal/breaker"
 	"platform.example/apps/internal/client"
 	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/problem"
@@ -18,7 +18,10 @@ import (
 )
 
 // Client is the client on whose behalf the gateway sends a request.
-type Client struct{ Address, Agent string }
+type Client struct {
+	Address, Agent string
+	IDToken        string // hash of the ID token that it signs in with
+}
 
 // Post sends in as JSON on behalf of a client. If the status is below 300, it decodes the response into out,
 // which may be nil. It returns the status. Its errors may be sent to a client.
@@ -32,6 +35,7 @@ func (s *Service) Post(ctx context.Context, path string, from Client, in, out an
 		request.Header.Set("Content-Type", "application/json")
 		request.Header.Set("X-Forwarded-For", from.Address)
 		request.Header.SetUserAgent(from.Agent)
+		request.Header.Set("X-Id-Token", from.IDToken)
 		request.SetBodyRaw(body)
 		return s.exchange(request, response, false)
 	})

@@ -12,8 +12,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"platform.example/apps/api-gateway/internal/breaker"
 	"platform.example/apps/internal/backingtest"
+	"platform.example/apps/internal/breaker"
 )
 
 func eventually(t *testing.T, what string, condition func() bool) {
@@ -42,8 +42,8 @@ func TestRecoveredServiceGetsRequestsSoon(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := New("user-service", base, newSigner(t), NewMetrics(prometheus.NewRegistry()))
-	defer s.Close()
+	s := New("user-service", base, newSigner(t), prometheus.NewRegistry())
+	defer s.client.CloseIdleConnections()
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() { s.Watch(ctx); close(ended) }()

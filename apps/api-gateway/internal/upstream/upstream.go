@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/http"
 	"net/url"
 	"sync/atomic"
 	"time"
@@ -20,7 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promauto"
 	"github.com/valyala/fasthttp"
 
-	"platform.example/apps/api-gateway/internal/breaker"
+	"platform.example/apps/internal/breaker"
 	"platform.example/apps/internal/client"
 	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/live"
@@ -61,11 +60,11 @@ type Service struct {
 	budget   *budget
 	inFlight atomic.Int64
 	dropped  atomic.Int64 // when idle connections were last dropped: Unix time in ns
-	metrics  serviceMetrics
+	metrics  metrics
 }
 
 // New returns the service called name at base. signer signs the identity of callers.
-func New(name string, base *url.URL, signer *identity.Signer, metrics *Metrics) *Service {
+func New(name string, base *url.URL, signer *identity.Signer, registry prometheus.Registerer) *Service {
 	s := &Service{
 		name:   name,
 		base:   base,
@@ -86,7 +85,7 @@ func New(name string, base *url.URL, signer *identity.Signer, metrics *Metrics) 
 		breaker: breaker.New(name),
 		budget:  newBudget(),
 	}
-	s.metrics = metrics.of(s)
+	s.metrics = s.newMetrics(registry)
 	return s
 }
 
@@ -95,9 +94,6 @@ func (s *Service) Name() string { return s.name }
 
 // Breaker returns the circuit breaker of the service.
 func (s *Service) Breaker() *breaker.Breaker { return s.breaker }
-
-// Close closes the idle connections.
-func (s *Service) Close() { s.client.CloseIdleConnections() }
 
 // exchange sends request and waits for response. It may send a replayable request twice. Its errors may be
 // sent to a client.
@@ -126,14 +122,11 @@ func (s *Service) try(request *fasthttp.Request, response *fasthttp.Response, ti
 	ok, retryAfter := s.breaker.Allow()
 	if !ok {
 		s.metrics.refused.Inc()
-		return &problem.Error{
-			Code: problem.Unavailable, Sentence: "The service is not available right now.", RetryAfter: retryAfter,
-			Cause: fmt.Errorf("the circuit breaker of %s is open", s.name),
-		}
+		return client.Refused(s.name, retryAfter)
 	}
 	request.SetTimeout(max(timeout, time.Millisecond)) // 0 means no timeout
 	err := s.do(request, response)
-	if err != nil || faulty(response) {
+	if err != nil || client.Faulty(response.StatusCode(), string(response.Header.Peek("Retry-After"))) {
 		s.breaker.Failed()
 	} else {
 		s.breaker.Succeeded()
@@ -162,14 +155,6 @@ func (s *Service) dropIdle() {
 	}
 }
 
-// faulty reports whether a response shows that the service is broken. A 503 with Retry-After doesn't: the
-// service handles its outage, and still does what it can do without the missing dependency.
-func faulty(response *fasthttp.Response) bool {
-	status := response.StatusCode()
-	return status >= http.StatusInternalServerError &&
-		(status != http.StatusServiceUnavailable || len(response.Header.Peek("Retry-After")) == 0)
-}
-
 // mayRetry reports whether a retry may succeed and does no harm: nothing was sent, or the request may be sent
 // twice. After a timeout there is no time left.
 func mayRetry(err error, replayable bool) bool {
@@ -179,43 +164,21 @@ func mayRetry(err error, replayable bool) bool {
 	return client.NotConnected(err) || replayable && !client.TimedOut(err) && !errors.Is(err, fasthttp.ErrBodyTooLarge)
 }
 
-// Metrics are the metrics of all services.
-type Metrics struct {
-	registry   prometheus.Registerer
-	retries    *prometheus.CounterVec
-	rejections *prometheus.CounterVec
-}
+type metrics struct{ retries, refused, full prometheus.Counter }
 
-// NewMetrics registers the metrics of services behind the gateway.
-func NewMetrics(registry prometheus.Registerer) *Metrics {
-	auto := promauto.With(registry)
-	return &Metrics{
-		registry: registry,
-		retries: auto.NewCounterVec(prometheus.CounterOpts{
-			Name: "gateway_retries_total", Help: "Requests that were sent to a service again.",
-		}, []string{"service"}),
-		rejections: auto.NewCounterVec(prometheus.CounterOpts{
-			Name: "gateway_rejections_total",
-			Help: "Requests that were not sent to a service: its breaker was open, or too many were in flight (bulkhead).",
-		}, []string{"service", "reason"}),
-	}
-}
-
-type serviceMetrics struct{ retries, refused, full prometheus.Counter }
-
-func (m *Metrics) of(s *Service) serviceMetrics {
-	gauge := func(name, help string, value func() float64) {
-		promauto.With(m.registry).NewGaugeFunc(prometheus.GaugeOpts{
-			Name: name, Help: help, ConstLabels: prometheus.Labels{"service": s.name},
-		}, value)
-	}
-	gauge("gateway_breaker_state", "0 closed, 1 half-open, 2 open.",
+// newMetrics registers the metrics of the service.
+func (s *Service) newMetrics(registry prometheus.Registerer) metrics {
+	auto := promauto.With(prometheus.WrapRegistererWith(prometheus.Labels{"service": s.name}, registry))
+	auto.NewGaugeFunc(prometheus.GaugeOpts{Name: "gateway_breaker_state", Help: "0 closed, 1 half-open, 2 open."},
 		func() float64 { return float64(s.breaker.State()) })
-	gauge("gateway_in_flight_requests", "Requests in flight to the service.",
+	auto.NewGaugeFunc(prometheus.GaugeOpts{Name: "gateway_in_flight_requests", Help: "Requests in flight to the service."},
 		func() float64 { return float64(s.inFlight.Load()) })
-	return serviceMetrics{
-		retries: m.retries.WithLabelValues(s.name),
-		refused: m.rejections.WithLabelValues(s.name, "breaker"),
-		full:    m.rejections.WithLabelValues(s.name, "bulkhead"),
+	rejections := auto.NewCounterVec(prometheus.CounterOpts{
+		Name: "gateway_rejections_total",
+		Help: "Requests that were not sent to a service: its breaker was open, or too many were in flight (bulkhead).",
+	}, []string{"reason"})
+	return metrics{
+		retries: auto.NewCounter(prometheus.CounterOpts{Name: "gateway_retries_total", Help: "Requests that were sent to a service again."}),
+		refused: rejections.WithLabelValues("breaker"), full: rejections.WithLabelValues("bulkhead"),
 	}
 }

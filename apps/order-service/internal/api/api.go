@@ -70,7 +70,7 @@ func (a *API) create(w http.ResponseWriter, r *http.Request, user identity.Princ
 	if replayed {
 		w.Header().Set("Idempotency-Replayed", "true")
 	}
-	etag.Set(w, o.Version) // a replayed response also contains the order when it was new
+	etag.Set(w, r, o.Version) // a replayed response also contains the order when it was new
 	w.Header().Set("Location", "/orders/"+response.OrderID.String())
 	return httpjson.Write(w, response.Status, json.RawMessage(response.Body))
 }
@@ -126,7 +126,7 @@ func (a *API) move(m order.Move) identity.Handler {
 		if err != nil {
 			return err
 		}
-		etag.Set(w, moved.Version)
+		etag.Set(w, r, moved.Version)
 		return httpjson.Write(w, http.StatusOK, moved)
 	}
 }

@@ -76,7 +76,7 @@ func (a *API) create(w http.ResponseWriter, r *http.Request, draft user.Draft) e
 	if err != nil {
 		return err
 	}
-	etag.Set(w, created.Version)
+	etag.Set(w, r, created.Version)
 	w.Header().Set("Location", "/users/"+created.ID.String())
 	return httpjson.Write(w, http.StatusCreated, created)
 }
@@ -162,7 +162,7 @@ func (a *API) update(w http.ResponseWriter, r *http.Request, id uuid.UUID, calle
 		return err
 	}
 	a.cache.Invalidate(r.Context(), id, updated.Version)
-	etag.Set(w, updated.Version)
+	etag.Set(w, r, updated.Version)
 	return httpjson.Write(w, http.StatusOK, updated)
 }
 

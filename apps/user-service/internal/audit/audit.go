@@ -63,7 +63,8 @@ type Entry struct {
 	Address   string     `json:"address,omitempty"`    // of the client
 	RequestID string     `json:"request_id,omitempty"` // the client may choose it
 
-	Agent string `json:"-" db:"-"` // the client's User-Agent; only sessions store it
+	Agent   string `json:"-" db:"-"` // the client's User-Agent; only sessions store it
+	IDToken string `json:"-" db:"-"` // hash of the ID token of a sign-in; only sessions store it
 }
 
 // Of returns the entry of a request. The identity of the caller comes from the gateway.
@@ -71,6 +72,7 @@ func Of(r *http.Request, action Action, details ...string) Entry {
 	e := Entry{
 		Action: action, Detail: strings.Join(details, ", "), RequestID: requestid.From(r.Context()),
 		Address: r.Header.Get("X-Forwarded-For"), Agent: strings.ToValidUTF8(r.UserAgent(), ""),
+		IDToken: r.Header.Get("X-Id-Token"),
 	}
 	if len(e.Agent) > maxAgentBytes {
 		e.Agent = strings.ToValidUTF8(e.Agent[:maxAgentBytes], "")

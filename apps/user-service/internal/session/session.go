@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"platform.example/apps/internal/identity"
@@ -59,22 +60,23 @@ type Session struct {
 // Begin starts a session of a user whose password was checked against passwordHash. It ends the user's oldest
 // session beyond maxPerUser. It fails with problem.Unauthenticated if passwordHash is no longer the user's: a
 // change of the password has ended all sessions. The lock makes a concurrent change wait, and see the new
-// session.
+// session. It also fails if the ID token of the client has started a session before.
 func (s *Sessions) Begin(ctx context.Context, user uuid.UUID, passwordHash string, client audit.Entry) (Session, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
 		return Session{}, err
 	}
 	t := token{id, newSecret()}
-	recorded, more := client.By(user).Statement("holder", "id", "$1", 9)
+	recorded, more := client.By(user).Statement("holder", "id", "$1", 10)
 	client.Action, client.Detail = audit.SessionEnded, "too many sessions"
-	evicted, evictedMore := client.Statement("ended", "user_id", "id", 9+len(more))
+	evicted, evictedMore := client.Statement("ended", "user_id", "id", 10+len(more))
 	more = append(more, evictedMore...)
 	created := Session{ID: id, UserID: user, RefreshToken: t.String(), ExpiresIn: int(Life.Seconds())}
 	err = s.pool.QueryRow(ctx, `WITH holder AS (
 			SELECT id, role FROM users WHERE id = $2 AND password_hash = $3 FOR SHARE
 		), begun AS (
-			INSERT INTO sessions (id, user_id, token_hash, expires_at, address, user_agent) SELECT $1, id, $4, $5, $8, $9 FROM holder
+			INSERT INTO sessions (id, user_id, token_hash, expires_at, address, user_agent, id_token_hash)
+			SELECT $1, id, $4, $5, $8, $9, nullif($10, '') FROM holder
 		), ended AS (
 			UPDATE sessions SET revoked_at = $6, address = '', user_agent = '' WHERE id IN (
 				SELECT id FROM sessions WHERE user_id IN (SELECT id FROM holder) AND revoked_at IS NULL
@@ -83,9 +85,12 @@ func (s *Sessions) Begin(ctx context.Context, user uuid.UUID, passwordHash strin
 		), recorded AS (`+recorded+`
 		), evicted AS (`+evicted+`
 		) SELECT role FROM holder`, append([]any{id, user, passwordHash, t.hash(), s.now().Add(Life), s.now(), maxPerUser - 1,
-		client.Address, client.Agent}, more...)...).Scan(&created.Role)
+		client.Address, client.Agent, client.IDToken}, more...)...).Scan(&created.Role)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return Session{}, problem.New(problem.Unauthenticated, "Email or password is wrong.", errors.New("the password was changed during the check"))
+	}
+	if pgErr, ok := errors.AsType[*pgconn.PgError](err); ok && pgErr.ConstraintName == "sessions_id_token" {
+		return Session{}, problem.New(problem.Unauthenticated, "The ID token was used before.", err)
 	}
 	if err != nil {
 		return Session{}, postgres.Failure("starting a session", err)

@@ -168,9 +168,12 @@ func (s *Users) Credentials(ctx context.Context, email string) (Credentials, err
 		return Credentials{}, nil
 	}
 	local, domain, _ := strings.Cut(email, "@")
-	unicode, _ := idna.ToUnicode(domain)
+	unicode, err := idna.ToUnicode(domain)
+	if err != nil { // the other spelling of an ASCII domain: the limits of sign-ins count it as another account
+		unicode = domain
+	}
 	var c Credentials
-	err := s.pool.QueryRow(ctx, `SELECT id, password_hash FROM users
+	err = s.pool.QueryRow(ctx, `SELECT id, password_hash FROM users
 		WHERE lower(email COLLATE "C") IN (lower($1 COLLATE "C"), lower($2 COLLATE "C"))
 		ORDER BY lower(email COLLATE "C") = lower($1 COLLATE "C") DESC LIMIT 1`, email, local+"@"+unicode).
 		Scan(&c.ID, &c.PasswordHash)

@@ -113,6 +113,9 @@ func (b *Breaker) Ready() {
 	}
 }
 
+// Failing reports whether the last request has failed.
+func (b *Breaker) Failing() bool { return b.failures.Load() > 0 }
+
 // State returns the current state.
 func (b *Breaker) State() State {
 	switch til := b.openTil.Load(); {
