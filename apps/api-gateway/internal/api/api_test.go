@@ -53,11 +53,10 @@ func newFixture(t *testing.T) *fixture {
 	server := httptest.NewServer(http.HandlerFunc(f.serve))
 	t.Cleanup(server.Close)
 	registry := prometheus.NewRegistry()
-	metrics := upstream.NewMetrics(registry)
 	signer := backingtest.Must[*identity.Signer](t)(identity.ParseSigner("test:" + strings.Repeat("A", 43)))
 	service := func(name string) *upstream.Service {
 		base := backingtest.Must[*url.URL](t)(url.Parse(server.URL + "/" + name))
-		s := upstream.New(name, base, signer, metrics)
+		s := upstream.New(name, base, signer, registry)
 		t.Cleanup(s.Close)
 		return s
 	}
@@ -65,7 +64,7 @@ func newFixture(t *testing.T) *fixture {
 	f.API = &API{
 		Tokens: token.NewAuthority(backingtest.Must[token.Keys](t)(token.ParseKeys(keys))),
 		Users:  service("users"), Orders: service("orders"), Notifications: service("notifications"),
-		Requests: newLimit(1000), Accounts: newLimit(1000), Sources: newLimit(1000), Exports: newLimit(1000), IDTokens: newLimit(1),
+		Requests: newLimit(1000), Accounts: newLimit(1000), Sources: newLimit(1000), Exports: newLimit(1000),
 	}
 	f.Sessions = session.New(f.Users, slog.New(slog.DiscardHandler), registry)
 	router := chi.NewRouter()
