@@ -56,9 +56,7 @@ func newFixture(t *testing.T) *fixture {
 	signer := backingtest.Must[*identity.Signer](t)(identity.ParseSigner("test:" + strings.Repeat("A", 43)))
 	service := func(name string) *upstream.Service {
 		base := backingtest.Must[*url.URL](t)(url.Parse(server.URL + "/" + name))
-		s := upstream.New(name, base, signer, registry)
-		t.Cleanup(s.Close)
-		return s
+		return upstream.New(name, base, signer, registry)
 	}
 	keys := "a:ed25519." + base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat("k", 32)))
 	f.API = &API{
