@@ -14,11 +14,11 @@ import (
 
 func TestRequestsAreCountedByService(t *testing.T) {
 	registry := prometheus.NewRegistry()
-	metrics := NewMetrics(registry)
+	observe := telemetry.RequestMetrics(registry, "gateway", "gateway_service_errors_total", "service", ServiceOf)
 	for pattern, status := range map[string]int{
 		"/api/users/{id}": 200, "/api/audit": 200, "/api/auth/token": 401, "/api/orders": 503, "/api/notifications": 200, "/openapi.json": 200,
 	} {
-		metrics.Observe(telemetry.Request{Method: "GET", Pattern: pattern, Status: status, Duration: 2 * time.Second})
+		observe(telemetry.Request{Method: "GET", Pattern: pattern, Status: status, Duration: 2 * time.Second})
 	}
 	w := httptest.NewRecorder()
 	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
@@ -29,8 +29,8 @@ func TestRequestsAreCountedByService(t *testing.T) {
 		`gateway_requests_total{method="GET",service="order-service",status="5xx"} 1`,
 		`gateway_requests_total{method="GET",service="user-service",status="2xx"} 2`,
 		`gateway_requests_total{method="GET",service="user-service",status="4xx"} 1`,
-		`gateway_service_errors_total{service="order-service"} 1`,
-		`gateway_request_duration_seconds_sum{service="user-service"} 6`,
+		`gateway_service_errors_total{method="GET",service="order-service"} 1`,
+		`gateway_request_duration_seconds_sum{method="GET",service="user-service"} 6`,
 	} {
 		if !strings.Contains(exposed, want+"\n") {
 			t.Errorf("no %s in\n%s", want, exposed)
