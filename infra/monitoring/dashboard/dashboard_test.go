@@ -290,7 +290,7 @@ func TestMetricsAreInTheServicesSources(t *testing.T) {
 			checked++
 			// Some are put together from a prefix and the end.
 			named := strings.Contains(source, `"`+name+`"`)
-			for _, prefix := range []string{"user_service", "user_service_", "user_service_cache_", "order_service", "order_service_", "notification_service", "notification_service_", "redis_pool_", "postgres_pool_"} {
+			for _, prefix := range []string{"gateway", "user_service", "user_service_", "user_service_cache_", "order_service", "order_service_", "notification_service", "notification_service_", "redis_pool_", "postgres_pool_"} {
 				end, cut := strings.CutPrefix(name, prefix)
 				named = named || cut && strings.Contains(source, `"`+end+`"`)
 			}
