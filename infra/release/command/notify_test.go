@@ -43,6 +43,10 @@ func TestNotify(t *testing.T) {
 	if shop := webhook.Services[0]; shop.Service != "shop" || shop.From != "v1" || shop.To != "v2" || shop.FromColour != "blue" || shop.ToColour != "green" {
 		t.Errorf("the service is %+v", shop)
 	}
+	s.notify(t.Context(), "start", "a release begins", nil)
+	if err := json.Unmarshal(got["/webhook"], &webhook); err != nil || webhook.Event != "start" || webhook.Text != "a release begins" || len(webhook.Services) != 0 {
+		t.Errorf("at the start, the webhook gets %+v (%v)", webhook, err)
+	}
 	if out.Len() != 0 {
 		t.Errorf("printed %q", &out)
 	}

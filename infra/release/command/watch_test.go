@@ -4,14 +4,19 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/monitoring/rule"
+	"platform.example/infra/release"
 	"platform.example/infra/release/report"
 )
 
@@ -91,5 +96,67 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 	time.AfterFunc(50*time.Millisecond, func() { cancel(lost) })
 	if _, err := w.watch(ctx, moved, time.Minute); !errors.Is(err, lost) {
 		t.Errorf("got %v, want %v", err, lost)
+	}
+}
+
+// samples is a Prometheus that answers a query with the value of the first text that the query contains, or with no sample.
+func samples(t *testing.T, values map[string]string) forward {
+	t.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		result := ""
+		for text, value := range values {
+			if strings.Contains(r.FormValue("query"), text) {
+				result = `{"metric":{},"value":[0,"` + value + `"]}`
+			}
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = fmt.Fprintf(w, `{"status":"success","data":{"resultType":"vector","result":[%s]}}`, result)
+	}))
+	t.Cleanup(server.Close)
+	at, err := url.Parse(server.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(ctx context.Context, ready func(int)) error {
+		var port int
+		if _, err := fmt.Sscan(at.Port(), &port); err != nil {
+			return err
+		}
+		ready(port)
+		<-ctx.Done()
+		return nil
+	}
+}
+
+func TestMeasured(t *testing.T) {
+	service := catalog.Services()[0]
+	metrics := rule.RequestsOf(service)
+	total, failed, within, latency := metrics.Total+"{", metrics.Failed+"{", "sum(increase("+metrics.Duration+"_bucket", "histogram_quantile"
+	for _, c := range []struct {
+		name   string
+		values map[string]string
+		want   release.Measured
+	}{
+		{"requests", map[string]string{total: "10", failed: "2", within: "7", latency: "0.25"},
+			release.Measured{Requests: 10, Errors: 2, Slow: 3, P99: 250 * time.Millisecond}},
+		{"an estimate above the requests", map[string]string{total: "10", within: "10.5"}, release.Measured{Requests: 10}},
+		{"no requests", map[string]string{latency: "NaN"}, release.Measured{}},
+	} {
+		w, _, _ := watching(t, samples(t, c.values), time.Minute)
+		if got, err := w.measured(t.Context(), service, "green", time.Now(), time.Minute); err != nil || got != c.want {
+			t.Errorf("%s: %+v (%v), want %+v", c.name, got, err, c.want)
+		}
+	}
+}
+
+func TestWatchTakesLongEnoughForTwoScrapes(t *testing.T) {
+	for span, want := range map[time.Duration]string{
+		leastWatch - time.Second: "watching for 35s, the minimum", leastWatch: "watching for 35s\n", 2 * time.Minute: "watching for 2m0s\n",
+	} {
+		var out bytes.Buffer
+		got := (&session{out: newProgress(&out, false)}).watchTime(span)
+		if got != max(span, leastWatch) || !strings.Contains(out.String(), want) {
+			t.Errorf("%s: %s, %q", span, got, &out)
+		}
 	}
 }
