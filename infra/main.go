@@ -103,7 +103,7 @@ func run(ctx *pulumi.Context, values configuration, lock *lock, newRollout newRo
 	if err != nil {
 		return err
 	}
-	if p.plans, err = p.plan(recorded, images, time.Now()); err != nil {
+	if p.plans, err = p.plan(ctx.Context(), recorded, images, time.Now()); err != nil {
 		return err
 	}
 	if err := p.restore(ctx, here, release.Drift(recorded)); err != nil {

@@ -53,7 +53,7 @@ func objectsOf(t *testing.T, services []catalog.Service, recorded map[string]rel
 		images[service.Name] = image.Unknown(config.Registry, service.Name)
 	}
 	p := platform{services: services, config: config, profile: facing, secrets: secret.Unknown(known), rollout: cluster.Within(config.Deadline)}
-	if p.plans, err = p.plan(recorded, images, time.Now()); err != nil {
+	if p.plans, err = p.plan(t.Context(), recorded, images, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	recorder := &recorder{}

@@ -84,7 +84,7 @@ func (p platform) objects(stack string) ([]object, error) {
 	}
 	var err error
 	p.rollout, p.request = cluster.Within(p.config.Deadline), release.Request{}
-	if p.plans, err = p.plan(nil, images, time.Time{}); err != nil {
+	if p.plans, err = p.plan(context.Background(), nil, images, time.Time{}); err != nil {
 		return nil, err
 	}
 	recorder := &recorder{}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -25,7 +26,7 @@ type planned struct {
 func (p planned) live() image.Image { return p.images[p.Live] }
 
 // plan plans all services from their actual state and the request. Images are built from the sources or promoted.
-func (p platform) plan(recorded map[string]release.Recorded, images map[string]image.Image, now time.Time) (map[string]planned, error) {
+func (p platform) plan(ctx context.Context, recorded map[string]release.Recorded, images map[string]image.Image, now time.Time) (map[string]planned, error) {
 	plans := map[string]planned{}
 	for _, service := range p.services {
 		name := service.Name
@@ -48,6 +49,11 @@ func (p platform) plan(recorded map[string]release.Recorded, images map[string]i
 			runs[plan.Live] = images[name]
 		case plan.Move == release.Release, plan.Move == release.Start:
 			runs[plan.Live] = image.Of(p.request.Services[name])
+		}
+		if known := runs[plan.Live].Known; known != "" && (plan.Move == release.Release || plan.Move == release.Start) {
+			if err := image.Verify(ctx, p.config.Signature, known); err != nil {
+				return nil, fmt.Errorf("stack %s: service %s: %w", p.config.Name, name, err)
+			}
 		}
 		plans[name] = planned{plan, runs}
 	}

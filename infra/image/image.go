@@ -25,6 +25,7 @@ type Image struct {
 	Schema    string              // hash of the migrations; empty without any, or if it isn't known
 	Reference pulumi.StringOutput // repository@sha256:…
 	Registry  string              // with the prefix of the repository
+	Known     string              // Reference, unless the update builds the image
 }
 
 // ForServices returns the images by service. Root is the folder of the project. All services are compiled before the first resource, so
@@ -46,6 +47,11 @@ func ForServices(
 		if err != nil {
 			return nil, err
 		}
+		if config.Signature != (stack.Signature{}) && !ctx.DryRun() {
+			reference = reference.ApplyT(func(built string) (string, error) {
+				return sign(ctx.Context(), config.Signature, built)
+			}).(pulumi.StringOutput)
+		}
 		schema, err := schema(filepath.Join(root, "apps", service.Name, "migrations"))
 		if err != nil {
 			return nil, err
@@ -58,7 +64,8 @@ func ForServices(
 // Of is an existing image.
 func Of(deployed release.Deployed) Image {
 	return Image{
-		Version: deployed.Version, Schema: deployed.Schema, Reference: pulumi.String(deployed.Image).ToStringOutput(), Registry: path.Dir(deployed.Image),
+		Version: deployed.Version, Schema: deployed.Schema, Reference: pulumi.String(deployed.Image).ToStringOutput(),
+		Registry: path.Dir(deployed.Image), Known: deployed.Image,
 	}
 }
 
@@ -66,7 +73,9 @@ func Of(deployed release.Deployed) Image {
 func Unknown(registry, service string) Image {
 	version := strings.Repeat("0", 12)
 	reference := fmt.Sprintf("%s/%s@sha256:%s", cmp.Or(registry, "registry.invalid"), service, strings.Repeat("0", 64))
-	return Of(release.Deployed{Version: version, Image: reference})
+	image := Of(release.Deployed{Version: version, Image: reference})
+	image.Known = ""
+	return image
 }
 
 // build builds and pushes an image for each architecture and a manifest list of them. A preview does it too, to show the digest in the

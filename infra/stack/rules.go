@@ -22,6 +22,10 @@ func rules(services []catalog.Service) []rule {
 		}},
 		{[]string{"promotesFrom", "build"}, imagesComeFromOnePlace},
 		{[]string{"registry", "build"}, func(s Stack) string { return fault(s.Build && s.Registry == "", "not set: want "+wantRegistry) }},
+		{[]string{"signature.identity", "signature.issuer", "signature.key"}, func(s Stack) string {
+			return fault((s.Signature.Identity == "") != (s.Signature.Issuer == "") || s.Signature.Identity != "" && s.Signature.Key != "",
+				"want either signature.key, or signature.identity and signature.issuer")
+		}},
 		{[]string{"demo"}, func(s Stack) string {
 			return fault(s.Demo && s.Environment != Local, "true: only a stack of environment local has a demo user")
 		}},

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"net"
@@ -200,6 +201,13 @@ func peer(text string) (Peer, error) {
 var taint = matching[string](`[^=:]+(=[^=:]*)?(:(NoSchedule|PreferNoSchedule|NoExecute))?`)
 
 var stackName = matching[string](`[A-Za-z0-9._-]{1,100}`)
+
+func publicKey(text string) (string, error) {
+	if block, _ := pem.Decode([]byte(text)); block == nil || block.Type != "PUBLIC KEY" {
+		return "", errors.New("holds no public key")
+	}
+	return text, nil
+}
 
 func certificates(text string) (string, error) {
 	if !x509.NewCertPool().AppendCertsFromPEM([]byte(text)) {

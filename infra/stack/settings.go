@@ -30,6 +30,9 @@ func (s *Stack) settings(services []catalog.Service) []setting {
 		of("certificateDuration", "how long certificates of the stack's own authority last, from 10m to 19800h (825 days)",
 			always("2160h"), &s.CertificateDuration, span(10*time.Minute, 825*24*time.Hour)),
 		of("protectData", wantBoolean, defaults{"false", "true", "true"}, &s.ProtectData, boolean),
+		of("signature.key", "a public key in PEM, as cosign generate-key-pair writes it", none, &s.Signature.Key, publicKey),
+		of("signature.identity", "the URL of a workflow at a ref", none, &s.Signature.Identity, filled),
+		of("signature.issuer", "the URL of an OpenID Connect issuer, beginning with https://", none, &s.Signature.Issuer, secureURL),
 		of("replicas.min", wantReplicas, defaults{"1", "2", "3"}, &s.Replicas.Min, between(1, 100)),
 		of("replicas.max", wantReplicas, defaults{"2", "6", "20"}, &s.Replicas.Max, between(1, 100)),
 	}

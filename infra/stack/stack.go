@@ -54,6 +54,14 @@ type Stack struct {
 	Stream              Stream
 	Monitoring          Monitoring
 	Cluster             Cluster
+	Signature           Signature
+}
+
+// Signature is who must have signed the images of the services: a key, or the identity of a workflow. Without one, they need no signature.
+type Signature struct {
+	Key      string // public key in PEM
+	Identity string // such as https://github.com/shop/platform/.github/workflows/staging.yml@refs/heads/main
+	Issuer   string // of the identity, such as https://token.actions.githubusercontent.com
 }
 
 // Edge is the configuration of the platform's public entry.

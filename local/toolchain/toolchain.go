@@ -190,7 +190,9 @@ func MonitoringTools() []Tool {
 		tool("node_exporter", node, node, commonVersion, "{number}"),
 		tool("postgres_exporter", postgres+"/cmd/postgres_exporter", postgres, commonVersion, "{number}"),
 		tool("redis_exporter", redis, redis, "main.BuildVersion", "{version}"),
-		// It reads its version from its build information.
+		// These read their versions from their build information.
+		{Name: "cosign", Family: "cosign", Package: "github.com/sigstore/cosign/v3/cmd/cosign", Module: "github.com/sigstore/cosign/v3",
+			Unlinked: true, OnDemand: true},
 		{Name: "otelcol-contrib", Family: "monitoring", Package: "./otel-collector", Module: "go.opentelemetry.io/collector/otelcol",
 			Unlinked: true, OnDemand: true},
 	}

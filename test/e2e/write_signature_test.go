@@ -1,0 +1,60 @@
+package e2e
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"platform.example/test/kit"
+	"platform.example/test/variant"
+)
+
+// A stack that names a key releases only images that the key has signed.
+func TestOnlySignedImagesAreReleased(t *testing.T) {
+	cosign := strings.TrimSpace(kit.Output(t, "bin/local", "tool", "cosign"))
+	t.Setenv("PATH", filepath.Dir(cosign)+":"+os.Getenv("PATH"))
+	t.Setenv("COSIGN_PASSWORD", "a password of the test")
+	keys, clone := t.TempDir(), kit.CopySources(t)
+	if printed, err := kit.RunIn(keys, "cosign generate-key-pair"); err != nil {
+		t.Fatalf("%v\n%s", err, printed)
+	}
+	public, err := os.ReadFile(filepath.Join(keys, "cosign.pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := os.ReadFile(filepath.Join(keys, "cosign.key"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	former := kit.LiveVersions(t)
+	t.Cleanup(func() { kit.Restore(t) })
+	kit.Set(t, clone, "--path platform:signature.key", "'"+string(public)+"'")
+	if err := variant.Copy(clone).Differ("order-service", "signed"); err != nil {
+		t.Fatal(err)
+	}
+
+	printed, err := kit.PulumiUp(clone)
+	if err == nil || !strings.Contains(printed, "COSIGN_PRIVATE_KEY is not set") {
+		t.Errorf("without the private key: %v\n%s", err, printed)
+	}
+	if now := kit.LiveVersions(t); !maps.Equal(now, former) {
+		t.Fatalf("without a signature, %v is live, want %v", now, former)
+	}
+
+	t.Setenv("COSIGN_PRIVATE_KEY", string(private))
+	if printed, err := kit.PulumiUp(clone); err != nil {
+		t.Fatalf("%v\n%s", err, printed)
+	}
+	now := kit.LiveVersions(t)
+	if now["order-service"] == former["order-service"] || now["user-service"] != former["user-service"] {
+		t.Errorf("%v is live after the signed release, before it was %v", now, former)
+	}
+	image := strings.TrimSpace(kit.Output(t, "kubectl", "get", "deployments", "--namespace=apps", "--selector=app.kubernetes.io/name=order-service",
+		`--output=jsonpath={.items[?(@.metadata.annotations.platform\.example/version=="`+now["order-service"]+`")].spec.template.spec.containers[0].image}`))
+	kit.Output(t, cosign, "verify", "--key", filepath.Join(keys, "cosign.pub"), "--insecure-ignore-tlog=true", image)
+	if strings.Contains(printed, "BEGIN ENCRYPTED") {
+		t.Error("the output shows the private key")
+	}
+}
