@@ -242,10 +242,10 @@ func TestPipelineFromPullRequestToProduction(t *testing.T) {
 	first := p.commit("first version")
 	p.fail("a tag without notes", p.tag("v0.0.1", first), `CHANGELOG.md has no section "## 0.0.1"`)
 	p.pass("the first merge", p.merge())
-	one := p.released("staging")
+	initial := p.released("staging")
 	p.pass("the first tag", p.tag("v0.1.0", first))
-	if found := p.released("production"); len(one) < 4 || !maps.Equal(found, one) {
-		t.Fatalf("production runs %v\nand staging %v", found, one)
+	if found := p.released("production"); len(initial) < 4 || !maps.Equal(found, initial) {
+		t.Fatalf("production runs %v\nand staging %v", found, initial)
 	}
 
 	if notes := strings.TrimSpace(p.forge.releases["v0.1.0"]); notes != "The notes of 0.1.0." {
@@ -293,7 +293,7 @@ func TestPipelineFromPullRequestToProduction(t *testing.T) {
 	p.fail("a tag that staging has not tested", p.tag("v0.2.0-early", second), "commit "+second+" has not passed its tests")
 	p.pass("the second merge", p.merge())
 	two := p.released("staging")
-	if names := changed(one, two); names != "order-service" {
+	if names := changed(initial, two); names != "order-service" {
 		t.Errorf("the merge released %q, want order-service", names)
 	}
 	p.pass("the second tag", p.tag("v0.2.0", second))
@@ -335,9 +335,26 @@ func TestPipelineFromPullRequestToProduction(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cancelled.Stop(syscall.SIGINT, time.Minute)
-	again := kit.Start(t, p.command(t.Context(), p.merge()))
-	p.pass("the merge after a cancelled one, beside another run", p.merge())
-	_ = again.Stop(syscall.SIGTERM, 10*time.Minute)
+	// Two runs at once: one releases, the other refuses.
+	type outcome struct {
+		printed string
+		err     error
+	}
+	outcomes := make(chan outcome, 2)
+	for range 2 {
+		command := p.merge()
+		go func() {
+			printed, err := p.tryFor(20*time.Minute, command)
+			outcomes <- outcome{printed, err}
+		}()
+	}
+	one, other := <-outcomes, <-outcomes
+	if one.err == nil {
+		one, other = other, one
+	}
+	if other.err != nil || one.err == nil || !strings.Contains(one.printed, "holds the Lease of releases") {
+		t.Fatalf("of two runs at once, one must pass and the other name the holder of the Lease: %v and %v\n%s\n%s", one.err, other.err, one.printed, other.printed)
+	}
 	p.pass("the tag after a cancelled merge", p.tag("v0.4.0", fourth))
 	four := p.released("staging")
 	if found := p.released("production"); changed(two, four) != "notification-service" || !maps.Equal(found, four) {
