@@ -4,10 +4,15 @@ import (
 	"strings"
 	"testing"
 
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	provider "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"platform.example/infra/cluster"
 	"platform.example/infra/cluster/clustertest"
+	"platform.example/infra/kube"
 	"platform.example/infra/namespace"
 	"platform.example/infra/stack"
 )
@@ -50,5 +55,36 @@ func TestNamespacePrefixIsImmutable(t *testing.T) {
 		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
 			t.Errorf("recorded as %q: %v, want %q", recorded, err, want)
 		}
+	}
+}
+
+func TestObjectsHaveTheAnnotationOfTheStack(t *testing.T) {
+	engine := &engine{}
+	err := pulumi.RunErr(func(ctx *pulumi.Context) error {
+		if err := kube.Own(ctx, cluster.Within(0)); err != nil {
+			return err
+		}
+		shared := pulumi.StringMap{"kept": pulumi.String("yes")}
+		if _, err := corev1.NewConfigMap(ctx, "plain", &corev1.ConfigMapArgs{}); err != nil {
+			return err
+		}
+		_, err := corev1.NewConfigMap(ctx, "annotated", &corev1.ConfigMapArgs{Metadata: provider.ObjectMetaArgs{Annotations: shared}})
+		if len(shared) != 1 {
+			t.Errorf("the caller's own annotations become %v", shared)
+		}
+		return err
+	}, pulumi.WithMocks("platform", "production", engine))
+	if err != nil {
+		t.Fatal(err)
+	}
+	created := engine.ofType("core/v1:ConfigMap")
+	for name, object := range created {
+		annotations, _ := object.at("metadata", "annotations").(map[string]any)
+		if annotations[namespace.StackAnnotation] != "production" || (name == "annotated") != (annotations["kept"] == "yes") {
+			t.Errorf("%s has the annotations %v", name, annotations)
+		}
+	}
+	if len(created) != 2 {
+		t.Errorf("it creates %v", created)
 	}
 }

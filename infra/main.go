@@ -16,6 +16,7 @@ import (
 	"platform.example/infra/edge"
 	"platform.example/infra/image"
 	"platform.example/infra/isolation"
+	"platform.example/infra/kube"
 	"platform.example/infra/monitoring"
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
@@ -132,10 +133,10 @@ type platform struct {
 
 // build creates all resources.
 func (p platform) build(ctx *pulumi.Context) error {
-	if err := p.rollout.Own(ctx); err != nil {
+	if err := kube.Own(ctx, p.rollout); err != nil {
 		return err
 	}
-	provider, err := p.target.Provider(ctx)
+	provider, err := kube.NewProvider(ctx, p.target)
 	if err != nil {
 		return err
 	}

@@ -23,7 +23,7 @@ func Services() []Service {
 				{Key: CORSOrigins, Variable: "CORS_ORIGINS",
 					Want: "origins with commas between, such as https://app.example.com", Read: origins},
 				{Key: "oidcIssuer", Variable: "OIDC_ISSUER", Reaches: true, Needs: "oidcClientId",
-					Want: "the issuer of an OpenID Connect provider: an address that starts with https://", Read: secureURL},
+					Want: "the issuer of an OpenID Connect provider: an address that starts with https://", Read: SecureURL},
 				{Key: "oidcClientId", Variable: "OIDC_CLIENT_ID", Needs: "oidcIssuer",
 					Want: "the client id of the apps at that provider", Read: func(id string) (string, error) { return id, nil }},
 			},
@@ -61,7 +61,7 @@ func Services() []Service {
 			Redrives: true,
 			Settings: []Setting{
 				{Key: "webhookUrl", Variable: "WEBHOOK_URL", Reaches: true,
-					Want: "an address that starts with https://, which receives every notification", Read: secureURL},
+					Want: "an address that starts with https://, which receives every notification", Read: SecureURL},
 				{Key: "smtpServer", Variable: "SMTP_SERVER", Reaches: true, Needs: "mailFrom",
 					Want: "the mail server, such as smtp://user@smtp.example.com:587 (STARTTLS) or smtps://user@smtp.example.com:465", Read: mailServer},
 				{Key: "mailFrom", Variable: "MAIL_FROM", Want: "the email address that emails come from", Read: emailAddress},

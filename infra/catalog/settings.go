@@ -27,7 +27,8 @@ func between(least, most int) func(string) (string, error) {
 	}
 }
 
-func secureURL(text string) (string, error) {
+// SecureURL requires an https URL without a user.
+func SecureURL(text string) (string, error) {
 	parsed, err := url.Parse(text)
 	if err != nil {
 		return "", err
@@ -42,7 +43,7 @@ func plainURL(text string) (string, error) {
 	if strings.ContainsAny(text, "?#") {
 		return "", fmt.Errorf("%q has a query or a fragment", text)
 	}
-	return secureURL(text)
+	return SecureURL(text)
 }
 
 func mailServer(text string) (string, error) {

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	provider "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
-	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -78,24 +76,6 @@ func (c *Cluster) ID() string { return c.id }
 
 // namespace is the name of a namespace with the stack's prefix.
 func (c *Cluster) namespace(name namespace.Name) string { return c.target.Namespaces.Of(name) }
-
-// Provider is the Kubernetes provider for the cluster.
-func (t Target) Provider(ctx *pulumi.Context) (*provider.Provider, error) {
-	args := &provider.ProviderArgs{
-		EnableServerSideApply: pulumi.Bool(true),
-		// Changing a Secret that isn't immutable then keeps its name and doesn't restart its pods.
-		EnableSecretMutable: pulumi.Bool(true),
-		// The provider sends a request per resource. Its default limit is 50 per second.
-		KubeClientSettings: provider.KubeClientSettingsArgs{Qps: pulumi.Float64(500), Burst: pulumi.Int(1000)},
-	}
-	if t.Kubeconfig != "" {
-		args.Kubeconfig = pulumi.String(t.Kubeconfig)
-	}
-	if t.Context != "" {
-		args.Context = pulumi.String(t.Context)
-	}
-	return provider.NewProvider(ctx, "cluster", args)
-}
 
 // Certificate returns the certificate and the key of a Secret in PEM, or an empty string if the Secret doesn't exist.
 func (c *Cluster) Certificate(ctx context.Context, namespace, name string) (string, error) {

@@ -4,12 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"reflect"
-	"slices"
 	"strings"
 
-	provider "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"golang.org/x/sync/errgroup"
@@ -107,43 +103,6 @@ func (c *Cluster) free(ctx context.Context, stack string, object Object) error {
 	return fmt.Errorf("%s exists, and stack %s didn't create it: set platform:namespacePrefix, so that the names of this stack "+
 		"differ; or let the stack adopt, change and later delete it with `kubectl annotate%s %s %s %s=%s`",
 		object, stack, inNamespace, strings.ToLower(object.Kind), object.Name, namespace.StackAnnotation, stack)
-}
-
-// Own annotates all objects that the program creates with the stack. With a cluster, it also refuses to create an object over one of
-// another owner.
-func (r Rollout) Own(ctx *pulumi.Context) error {
-	return ctx.RegisterStackTransformation(func(args *pulumi.ResourceTransformationArgs) *pulumi.ResourceTransformationResult {
-		if !strings.HasPrefix(args.Type, "kubernetes:") || !annotate(args.Props, ctx.Stack()) {
-			return nil
-		}
-		opts := args.Opts
-		if r.owner != nil {
-			opts = append(slices.Clip(opts), pulumi.ResourceHooks(&pulumi.ResourceHookBinding{BeforeCreate: []*pulumi.ResourceHook{r.owner}}))
-		}
-		return &pulumi.ResourceTransformationResult{Props: args.Props, Opts: opts}
-	})
-}
-
-// annotate adds the stack's annotation to the arguments of a resource. It reports whether they have metadata.
-func annotate(args pulumi.Input, stack string) bool {
-	fields := reflect.ValueOf(args)
-	if fields.Kind() != reflect.Pointer || fields.Elem().Kind() != reflect.Struct {
-		return false
-	}
-	field := fields.Elem().FieldByName("Metadata")
-	if !field.IsValid() {
-		return false
-	}
-	metadata, _ := field.Interface().(provider.ObjectMetaArgs)
-	annotations, _ := metadata.Annotations.(pulumi.StringMap)
-	annotations = maps.Clone(annotations)
-	if annotations == nil {
-		annotations = pulumi.StringMap{}
-	}
-	annotations[namespace.StackAnnotation] = pulumi.String(stack)
-	metadata.Annotations = annotations
-	field.Set(reflect.ValueOf(metadata))
-	return true
 }
 
 // newOwnerHook refuses to create an object over one of another owner.

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"time"
 
-	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
-	meta "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	kubernetes "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -74,32 +72,22 @@ func (r Rollout) Options() []pulumi.ResourceOption {
 	return options
 }
 
-// Completed resolves to the Deployment's name once its rollout is complete. It reads the Deployment from the API server, because the
-// provider's cache may be older than the provider's own write, so that an update may look complete before it begins. At the deadline
-// it fails with the cause; then a component with this output fails, and the update deletes nothing of the previous version.
-//
-// The name is empty if the update excludes the Deployment (--target): it doesn't exist, or lacks the annotations.
-func (r Rollout) Completed(ctx *pulumi.Context, deployment *appsv1.Deployment, annotations map[string]string) pulumi.StringOutput {
-	if ctx.DryRun() {
-		return deployment.Metadata.Name().Elem()
+// CreateOptions refuse to create an object over one of another owner.
+func (r Rollout) CreateOptions() []pulumi.ResourceOption {
+	if r.owner == nil {
+		return nil
 	}
-	metadata, labels := deployment.Metadata, deployment.Spec.Template().Metadata().Labels()
-	return pulumi.All(deployment.ID(), metadata, labels).ApplyT(func(known []any) (string, error) {
-		id, metadata, labels := known[0].(pulumi.ID), known[1].(meta.ObjectMeta), known[2].(map[string]string)
-		for key, value := range annotations {
-			if metadata.Annotations[key] != value {
-				return "", nil
-			}
-		}
-		if id == "" || metadata.Name == nil || metadata.Namespace == nil {
-			return "", nil
-		}
-		name, place := *metadata.Name, *metadata.Namespace
-		if r.cluster == nil {
-			return name, nil
-		}
-		return name, r.cluster.complete(ctx.Context(), r.deadline+surplus, Workload{"Deployment", place, name, labels})
-	}).(pulumi.StringOutput)
+	return []pulumi.ResourceOption{pulumi.ResourceHooks(&pulumi.ResourceHookBinding{BeforeCreate: []*pulumi.ResourceHook{r.owner}})}
+}
+
+// Complete waits until the rollout of a Deployment is complete. It reads the Deployment from the API server, because the provider's cache
+// may be older than the provider's own write, so that an update may look complete before it begins. At the deadline it fails with the
+// cause.
+func (r Rollout) Complete(ctx context.Context, namespace, name string, labels map[string]string) error {
+	if r.cluster == nil {
+		return nil
+	}
+	return r.cluster.complete(ctx, r.deadline+surplus, Workload{"Deployment", namespace, name, labels})
 }
 
 // complete waits until a Deployment's rollout is complete. It ignores errors until the timeout.

@@ -153,6 +153,14 @@ func TestAcknowledgedWritesSurviveACrash(t *testing.T) {
 		}
 	}
 	server.ask(admin, "admin-1", "XADD", "events", "*", "n", "3")
+	// On a busy disk, Redis answers up to two seconds before it writes the file.
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		if info := server.ask(admin, "admin-1", "INFO", "persistence"); strings.Contains(info, "aof_buffer_length:0") {
+			break
+		} else if time.Now().After(deadline) {
+			t.Fatalf("the append-only file isn't written:\n%s", info)
+		}
+	}
 	_ = server.process.Process.Kill()
 	_ = server.process.Wait()
 	server.start()

@@ -173,7 +173,7 @@ func (a Args) newDeployment(
 	if err != nil {
 		return completed, err
 	}
-	return a.Rollout.Completed(ctx, deployment, nil), kube.Scale(ctx, name, a.metadata(name), selector, a.Config, a.Config.Replicas, parent)
+	return kube.Completed(ctx, a.Rollout, deployment, nil), kube.Scale(ctx, name, a.metadata(name), selector, a.Config, a.Config.Replicas, parent)
 }
 
 const certificateName = name + "-certificate"

@@ -4,6 +4,7 @@ package monitoring
 import (
 	"fmt"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
@@ -72,9 +73,5 @@ func must[T any](text T, err error) T {
 
 // namespaces are the names of the platform's namespaces.
 func (a Args) namespaces() []string {
-	var names []string
-	for _, name := range namespace.All() {
-		names = append(names, a.Config.NamespacePrefix.Of(name))
-	}
-	return names
+	return slice.Map(namespace.All(), a.Config.NamespacePrefix.Of)
 }

@@ -98,7 +98,7 @@ func (a Args) run(ctx *pulumi.Context, p part, opts ...pulumi.ResourceOption) (r
 		var deployment *appsv1.Deployment
 		deployment, err = appsv1.NewDeployment(ctx, p.name, &appsv1.DeploymentArgs{Metadata: named, Spec: spec}, opts...)
 		if err == nil {
-			running = a.Rollout.Completed(ctx, deployment, nil)
+			running = kube.Completed(ctx, a.Rollout, deployment, nil)
 		}
 	}
 	return running, err

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	rbacv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/rbac/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"gopkg.in/yaml.v3"
 
@@ -112,10 +113,10 @@ func (a Args) scrapes() object {
 	// Series without a namespace belong to a node.
 	ours := object{"action": "keep", "source_labels": []string{"namespace"}, "regex": strings.Join(own, "|") + "|"}
 	podPort := []string{"__meta_kubernetes_pod_ip", "__meta_kubernetes_pod_annotation_prometheus_io_port"}
-	var named []object
-	for _, role := range []string{"endpointslice", "service", "pod"} { // Prometheus looks up the Service and the pod of each endpoint
-		named = append(named, object{"role": role, "field": "metadata.name=" + apiServer})
-	}
+	// Prometheus looks up the Service and the pod of each endpoint.
+	named := slice.Map([]string{"endpointslice", "service", "pod"}, func(role string) object {
+		return object{"role": role, "field": "metadata.name=" + apiServer}
+	})
 	scrapes := object{
 		"global": object{
 			"scrape_interval":          fmt.Sprintf("%ds", interval),

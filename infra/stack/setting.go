@@ -7,13 +7,13 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"platform.example/infra/catalog"
 	"platform.example/infra/namespace"
 )
 
@@ -224,15 +224,9 @@ func days(text string) (int, error) {
 	return between(1, 365)(number)
 }
 
-func secureURL(text string) (string, error) {
-	parsed, err := url.Parse(text)
-	if err != nil {
-		return "", err
-	}
-	if parsed.Scheme != "https" || parsed.Host == "" {
-		return "", fmt.Errorf("%q is not an https address", text)
-	}
-	return strings.TrimSuffix(text, "/"), nil
+func folderURL(text string) (string, error) {
+	address, err := catalog.SecureURL(text)
+	return strings.TrimSuffix(address, "/"), err
 }
 
 // span parses a duration within limits.

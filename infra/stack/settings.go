@@ -135,7 +135,7 @@ func (m *Monitoring) settings() []setting {
 		of("monitoring.volumeSize", wantVolume, defaults{"2Gi", "20Gi", "100Gi"}, &m.VolumeSize, quantity.ParseBytes),
 		of("monitoring.memory", wantMemory, defaults{"384Mi", "1Gi", "4Gi"}, &m.Memory, quantity.ParseBytes),
 		of("monitoring.grafana", wantBoolean, always("true"), &m.Grafana, boolean),
-		of("monitoring.runbooks", "the URL of the folder docs/runbooks, beginning with https://", none, &m.Runbooks, secureURL),
+		of("monitoring.runbooks", "the URL of the folder docs/runbooks, beginning with https://", none, &m.Runbooks, folderURL),
 		of("monitoring.webhookNetwork", wantNetwork, none, &m.WebhookNetwork, network),
 		of("monitoring.traces", "the host and port that receive traces (OTLP over gRPC with TLS), such as traces.example.com:4317; with the "+
 			"prefix http:// without TLS", none, &m.Traces, tracesAddress),

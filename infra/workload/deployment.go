@@ -39,7 +39,7 @@ func (c colour) newDeployment(
 	scaler := c.metadata(c.name(), c.selector(), pulumi.StringMap{
 		release.ReplicasAnnotation: pulumi.String(release.Bounds{Min: bounds.Min, Max: bounds.Max}.With(c.Plan.Made)),
 	})
-	completed = c.Rollout.Completed(ctx, deployment, annotations)
+	completed = kube.Completed(ctx, c.Rollout, deployment, annotations)
 	return completed, kube.Scale(ctx, c.name(), scaler, c.selector(), c.Config, bounds, scaled...)
 }
 

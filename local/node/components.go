@@ -205,17 +205,22 @@ func (n *Node) probe(ctx context.Context, component string) error {
 		}
 		return conn.Close()
 	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, health, nil)
+	return get(ctx, n.healthClient(), health)
+}
+
+// get returns an error unless the URL returns 200.
+func get(ctx context.Context, client *http.Client, url string) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
-	response, err := n.healthClient().Do(request)
+	response, err := client.Do(request)
 	if err != nil {
 		return err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s returns %s", health, response.Status)
+		return fmt.Errorf("it returns %s", response.Status)
 	}
 	return nil
 }

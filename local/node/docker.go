@@ -53,19 +53,7 @@ func pingDocker(ctx context.Context, socket string) error {
 			return (&net.Dialer{}).DialContext(ctx, "unix", socket)
 		},
 	}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/_ping", nil)
-	if err != nil {
-		return err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	if response.StatusCode != http.StatusOK {
-		return fmt.Errorf("it returns %s", response.Status)
-	}
-	return nil
+	return get(ctx, client, "http://docker/_ping")
 }
 
 // ensureDocker uses the machine's Docker Engine, or starts the node's own engine on its containerd.

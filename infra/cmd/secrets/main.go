@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
+
 	"platform.example/infra/catalog"
 	"platform.example/infra/certificate"
 	"platform.example/infra/secret"
@@ -94,11 +96,7 @@ type store struct {
 }
 
 func (s *store) names() []string {
-	var names []string
-	for _, known := range s.known {
-		names = append(names, known.Name)
-	}
-	return names
+	return slice.Map(s.known, func(known catalog.Secret) string { return known.Name })
 }
 
 // read reads the existing values. It fails on a secret in plain text: it may be compromised, and replacing it could lock out its users.

@@ -12,6 +12,7 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/cog"
 	grafana "github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	promql "github.com/grafana/grafana-foundation-sdk/go/prometheus"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
 
 	"platform.example/infra/catalog"
 )
@@ -261,9 +262,5 @@ func open(title, uid string) *grafana.DashboardLink {
 }
 
 func names(services []catalog.Service) []string {
-	var all []string
-	for _, service := range services {
-		all = append(all, service.Name)
-	}
-	return all
+	return slice.Map(services, func(service catalog.Service) string { return service.Name })
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
+
 	"platform.example/infra/catalog"
 	"platform.example/infra/monitoring/rule"
 	"platform.example/infra/release"
@@ -76,11 +78,9 @@ func (r requestSeries) quantile(q float64, selector, by string) string {
 
 // latencies are the p99 latencies of the services by the labels.
 func latencies(services []catalog.Service, matchers, by, legend string) []query {
-	var queries []query
-	for _, service := range services {
-		queries = append(queries, query{requestsOf(service).quantile(.99, fmt.Sprintf("job=%q", service.Name)+matchers, by), legend})
-	}
-	return queries
+	return slice.Map(services, func(service catalog.Service) query {
+		return query{requestsOf(service).quantile(.99, fmt.Sprintf("job=%q", service.Name)+matchers, by), legend}
+	})
 }
 
 // versioned adds the label version to a value by namespace and pod.
@@ -133,11 +133,7 @@ func live(colour release.Colour) string {
 
 // liveColours is live for both colours, by job and colour.
 func liveColours() string {
-	var each []string
-	for _, colour := range colours() {
-		each = append(each, live(colour))
-	}
-	return "(" + strings.Join(each, " or ") + ")"
+	return "(" + strings.Join(slice.Map(colours(), live), " or ") + ")"
 }
 
 // liveNumber is a number for the live colours by job: 1 is blue, 2 green, 3 both (during a switch), 0 none.

@@ -2,7 +2,6 @@
 package route
 
 import (
-	"bytes"
 	"fmt"
 	"path"
 	"strings"
@@ -56,17 +55,11 @@ func Config(stackName, folder string, receivers Receivers) ([]byte, error) {
 		Inhibit: inhibitions(),
 	}
 	for _, receiver := range receivers.all(stackName, folder) {
-		if receiver.Name == nobody || receiver.anyone() {
+		if receiver["name"] == nobody || len(receiver) > 1 {
 			config.Receivers = append(config.Receivers, receiver)
 		}
 	}
-	var text bytes.Buffer
-	encoder := yaml.NewEncoder(&text)
-	encoder.SetIndent(2)
-	if err := encoder.Encode(config); err != nil {
-		return nil, fmt.Errorf("alertmanager's configuration: %w", err)
-	}
-	return text.Bytes(), nil
+	return yaml.Marshal(config)
 }
 
 // routes routes alerts by severity. Unknown severities count as tickets.
@@ -102,25 +95,29 @@ func (r Receivers) routes() route {
 }
 
 func (r Receivers) all(stackName, folder string) []receiver {
-	page, ticket := receiver{Name: pages}, receiver{Name: tickets}
+	page, ticket, plain, alive := receiver{"name": pages}, receiver{"name": tickets}, receiver{"name": webhook}, receiver{"name": deadMansSwitch}
 	if r.PagerDuty {
-		page.PagerDuty = []pagerDuty{{
-			KeyFile: path.Join(folder, PagerDutyFile), Resolved: true, Severity: "critical",
-			Description: "[" + stackName + "] " + summaries, Client: "Alertmanager of " + stackName, Details: details,
+		page["pagerduty_configs"] = []object{{
+			"routing_key_file": path.Join(folder, PagerDutyFile), "send_resolved": true, "severity": "critical",
+			"description": "[" + stackName + "] " + summaries, "client": "Alertmanager of " + stackName, "details": details,
 		}}
 	}
 	if r.Slack {
-		message := slack{URLFile: path.Join(folder, SlackFile), Resolved: true, Title: "[" + stackName + "] " + title, Text: text}
-		page.Slack, ticket.Slack = []slack{message.coloured("danger")}, []slack{message.coloured("warning")}
+		message := func(firing string) []object {
+			return []object{{
+				"api_url_file": path.Join(folder, SlackFile), "send_resolved": true, "title": "[" + stackName + "] " + title, "text": text,
+				"color": `{{ if eq .Status "firing" }}` + firing + `{{ else }}good{{ end }}`,
+			}}
+		}
+		page["slack_configs"], ticket["slack_configs"] = message("danger"), message("warning")
 	}
-	plain, alive := receiver{Name: webhook}, receiver{Name: deadMansSwitch}
 	if r.Webhook {
-		plain.Webhook = []hook{{URLFile: path.Join(folder, WebhookFile), Resolved: true}}
+		plain["webhook_configs"] = []object{{"url_file": path.Join(folder, WebhookFile), "send_resolved": true}}
 	}
 	if r.DeadMansSwitch {
-		alive.Webhook = []hook{{URLFile: path.Join(folder, DeadMansSwitchFile)}}
+		alive["webhook_configs"] = []object{{"url_file": path.Join(folder, DeadMansSwitchFile), "send_resolved": false}}
 	}
-	return []receiver{{Name: nobody}, page, ticket, plain, alive}
+	return []receiver{{"name": nobody}, page, ticket, plain, alive}
 }
 
 // The templates of notifications. A group is one alert of one job: its alerts differ in pod, node and the like.
@@ -152,41 +149,11 @@ type route struct {
 	Routes   []route  `yaml:"routes,omitempty"`
 }
 
-type receiver struct {
-	Name      string      `yaml:"name"`
-	PagerDuty []pagerDuty `yaml:"pagerduty_configs,omitempty"`
-	Slack     []slack     `yaml:"slack_configs,omitempty"`
-	Webhook   []hook      `yaml:"webhook_configs,omitempty"`
-}
+// object is a part of the configuration.
+type object = map[string]any
 
-func (r receiver) anyone() bool { return len(r.PagerDuty)+len(r.Slack)+len(r.Webhook) > 0 }
-
-type pagerDuty struct {
-	KeyFile     string            `yaml:"routing_key_file"`
-	Resolved    bool              `yaml:"send_resolved"`
-	Severity    string            `yaml:"severity"`
-	Description string            `yaml:"description"`
-	Client      string            `yaml:"client"`
-	Details     map[string]string `yaml:"details"`
-}
-
-type slack struct {
-	URLFile  string `yaml:"api_url_file"`
-	Resolved bool   `yaml:"send_resolved"`
-	Color    string `yaml:"color"`
-	Title    string `yaml:"title"`
-	Text     string `yaml:"text"`
-}
-
-func (s slack) coloured(firing string) slack {
-	s.Color = `{{ if eq .Status "firing" }}` + firing + `{{ else }}good{{ end }}`
-	return s
-}
-
-type hook struct {
-	URLFile  string `yaml:"url_file"`
-	Resolved bool   `yaml:"send_resolved"`
-}
+// receiver is its name and the lists of its channels.
+type receiver = object
 
 func matches(label, value string) string { return fmt.Sprintf("%s=%q", label, value) }
 

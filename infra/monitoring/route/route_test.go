@@ -58,15 +58,15 @@ func TestRouting(t *testing.T) {
 func TestReceivers(t *testing.T) {
 	all := Receivers{true, true, true, true}.all("production", folder)
 	at := func(name string) receiver {
-		return all[slices.IndexFunc(all, func(r receiver) bool { return r.Name == name })]
+		return all[slices.IndexFunc(all, func(r receiver) bool { return r["name"] == name })]
 	}
-	if got := at(pages); len(got.PagerDuty) != 1 || len(got.Slack) != 1 {
+	if got := at(pages); got["pagerduty_configs"] == nil || got["slack_configs"] == nil {
 		t.Errorf("pages go to %+v, want PagerDuty and Slack", got)
 	}
-	if got := at(tickets); len(got.PagerDuty) != 0 || len(got.Slack) != 1 {
+	if got := at(tickets); got["pagerduty_configs"] != nil || got["slack_configs"] == nil {
 		t.Errorf("tickets go to %+v, want Slack", got)
 	}
-	if got := at(deadMansSwitch); len(got.Webhook) != 1 || got.Webhook[0].Resolved {
+	if got, _ := at(deadMansSwitch)["webhook_configs"].([]object); len(got) != 1 || got[0]["send_resolved"] != false {
 		t.Errorf("the heartbeat goes to %+v, want a webhook that is never told of an end", got)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
+
 	"platform.example/infra/catalog"
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
@@ -60,10 +62,7 @@ func severities(services []catalog.Service) []catalog.Severity {
 
 // inside is a matcher for the platform's namespaces. Alerts ignore other namespaces.
 func inside() string {
-	var names []string
-	for _, name := range namespace.All() {
-		names = append(names, string(name))
-	}
+	names := slice.Map(namespace.All(), func(name namespace.Name) string { return string(name) })
 	return fmt.Sprintf(`namespace=~"%s"`, strings.Join(names, "|"))
 }
 

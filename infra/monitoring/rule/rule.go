@@ -2,7 +2,6 @@
 package rule
 
 import (
-	"bytes"
 	"cmp"
 	"fmt"
 	"maps"
@@ -82,13 +81,8 @@ func YAML(services []catalog.Service, options Options) (string, error) {
 	for _, group := range Groups(services, options) {
 		file.Groups = append(file.Groups, group.file(options.Runbooks))
 	}
-	var text bytes.Buffer
-	encoder := yaml.NewEncoder(&text)
-	encoder.SetIndent(2)
-	if err := encoder.Encode(file); err != nil {
-		return "", fmt.Errorf("rules: %w", err)
-	}
-	return text.String(), nil
+	text, err := yaml.Marshal(file)
+	return string(text), err
 }
 
 type ruleFile struct {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
 	"golang.org/x/sync/errgroup"
 
 	"platform.example/infra/release"
@@ -119,7 +120,7 @@ func markBack(result *report.Report, moves []report.Service) {
 	}
 }
 
-// emit moves the traffic of the services to their standby versions, all at the same time. Recorded is their actual state.
+// moveBack moves the traffic of the services to their standby versions, all at the same time. Recorded is their actual state.
 func (s *session) moveBack(ctx context.Context, recorded map[string]release.Recorded, services []string) ([]report.Service, error) {
 	now := time.Now()
 	marks := map[string]release.Mark{}
@@ -159,9 +160,5 @@ func (s *session) ready(ctx context.Context, service string, colour release.Colo
 }
 
 func joined(moves []report.Service) string {
-	var texts []string
-	for _, move := range moves {
-		texts = append(texts, move.String())
-	}
-	return strings.Join(texts, ", ")
+	return strings.Join(slice.Map(moves, report.Service.String), ", ")
 }

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
+
 	"platform.example/infra/catalog"
 )
 
@@ -51,10 +53,7 @@ func (s *session) command(ctx context.Context, subcommand string, has func(catal
 	for _, field := range []string{"msg", "time", "level", "service", "version", "colour"} {
 		delete(line, field)
 	}
-	var details []string
-	for _, name := range slices.Sorted(maps.Keys(line)) {
-		details = append(details, fmt.Sprintf("%s %v", name, line[name]))
-	}
+	details := slice.Map(slices.Sorted(maps.Keys(line)), func(name string) string { return fmt.Sprintf("%s %v", name, line[name]) })
 	s.out.log("%v (%s)", message, strings.Join(details, ", "))
 	return nil
 }

@@ -11,6 +11,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
+	"k8s.io/apimachinery/pkg/util/wait"
+
 	"platform.example/infra/cluster"
 	"platform.example/infra/release"
 	"platform.example/infra/release/report"
@@ -188,32 +191,21 @@ func setSwitchTimes(moves []report.Service, steps []report.Step) {
 }
 
 func serviceNames(moves []report.Service) []string {
-	var names []string
-	for _, move := range moves {
-		names = append(names, move.Name)
-	}
-	return names
+	return slice.Map(moves, func(move report.Service) string { return move.Name })
 }
 
 // outcomeTime is how long outcome waits for an unavailable API server.
 const outcomeTime = time.Minute
 
 // outcome returns the actual state after an update. It waits for an unavailable API server, since the update may have switched.
-func (s *session) outcome(ctx context.Context) (map[string]release.Recorded, error) {
-	ctx, cancel := context.WithTimeout(ctx, outcomeTime)
-	defer cancel()
-	for {
-		after, err := s.recorded(ctx)
-		if err == nil {
-			return after, nil
+func (s *session) outcome(ctx context.Context) (after map[string]release.Recorded, err error) {
+	_ = wait.PollUntilContextTimeout(ctx, time.Second, outcomeTime, true, func(ctx context.Context) (bool, error) {
+		if after, err = s.recorded(ctx); err != nil {
+			s.out.log("waiting for the state after the update: %v", err)
 		}
-		s.out.log("waiting for the state after the update: %v", err)
-		select {
-		case <-ctx.Done():
-			return nil, err
-		case <-time.After(time.Second):
-		}
-	}
+		return err == nil, nil
+	})
+	return after, err
 }
 
 // recorded returns the actual state of the catalog's services.

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/api"
 	prometheus "github.com/prometheus/client_golang/api/prometheus/v1"
 	"github.com/prometheus/common/model"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/monitoring/rule"
@@ -269,9 +270,7 @@ func (w *watcher) line(ctx context.Context, expression string, span prometheus.R
 	if len(matrix) == 0 {
 		return nil, nil
 	}
-	var points []report.Point
-	for _, sample := range matrix[0].Values {
-		points = append(points, report.NewPoint(sample.Timestamp.Time(), float64(sample.Value)))
-	}
-	return points, nil
+	return slice.Map(matrix[0].Values, func(sample model.SamplePair) report.Point {
+		return report.NewPoint(sample.Timestamp.Time(), float64(sample.Value))
+	}), nil
 }

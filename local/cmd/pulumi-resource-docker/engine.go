@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -108,13 +107,8 @@ func registryAuth(named reference.Named) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("stored login for %s: %w", host, err)
 	}
-	account := registrytypes.AuthConfig{ServerAddress: host.Name(), Username: login.Username, Password: login.Password,
-		Auth: login.Auth, IdentityToken: login.IdentityToken, RegistryToken: login.RegistryToken}
-	encoded, err := json.Marshal(account)
-	if err != nil {
-		return "", err
-	}
-	return base64.URLEncoding.EncodeToString(encoded), nil
+	return registrytypes.EncodeAuthConfig(registrytypes.AuthConfig{ServerAddress: host.Name(), Username: login.Username,
+		Password: login.Password, Auth: login.Auth, IdentityToken: login.IdentityToken, RegistryToken: login.RegistryToken})
 }
 
 // follow reads the engine's messages to the end of the stream. It returns the error in them, if any, calls report with each build step, and aux with auxiliary data.
