@@ -65,9 +65,6 @@ func (b *Binary) Start() *Process {
 	return p
 }
 
-// Logs returns the output of the service so far.
-func (p *Process) Logs() string { return p.logs.String() }
-
 func (p *Process) PID() int { return p.command.Process.Pid }
 
 // Kill kills the service, like the loss of its node.
