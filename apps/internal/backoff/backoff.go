@@ -31,10 +31,8 @@ func (p Policy) Wait(ctx context.Context, failures int) {
 
 // Sleep waits for d, or until ctx is done.
 func Sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
-	case <-timer.C:
+	case <-time.After(d):
 	}
 }

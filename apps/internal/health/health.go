@@ -3,7 +3,6 @@ package health
 
 import (
 	"context"
-	"encoding/json"
 	"log/slog"
 	"net/http"
 	"slices"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"platform.example/apps/internal/config"
+	"platform.example/apps/internal/httpjson"
 )
 
 const (
@@ -175,8 +175,6 @@ func (h *Health) check(ctx context.Context) map[string]string {
 }
 
 func write(w http.ResponseWriter, code int, value any) {
-	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(value) // fails only if the client has left
+	_ = httpjson.Write(w, code, value) // fails only for values without a JSON form
 }

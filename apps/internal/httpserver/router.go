@@ -2,7 +2,6 @@ package httpserver
 
 import (
 	"net/http"
-	"net/http/pprof"
 	"net/url"
 	"strings"
 	"time"
@@ -60,11 +59,7 @@ func NewOps(t *telemetry.Telemetry, h *health.Health, more map[string]http.Handl
 	for path, handler := range more {
 		router.Method(http.MethodGet, path, handler)
 	}
-	router.Get("/debug/pprof/*", pprof.Index) // each profile that has no handler of its own
-	router.Get("/debug/pprof/cmdline", pprof.Cmdline)
-	router.Get("/debug/pprof/profile", pprof.Profile)
-	router.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-	router.Get("/debug/pprof/trace", pprof.Trace)
+	router.Mount("/debug", middleware.Profiler())
 	return router
 }
 

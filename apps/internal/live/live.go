@@ -179,31 +179,24 @@ func (s *Switch) liveColour(ctx context.Context) (colour string, err error) {
 func (s *Switch) While(ctx context.Context, pause time.Duration, work func(context.Context)) {
 	for ctx.Err() == nil {
 		on, changed := s.state()
+		var again <-chan time.Time // never, while the switch is off
 		if on {
-			s.runUntil(ctx, changed, work)
-		}
-		wait := time.NewTimer(pause)
-		if !on {
-			wait.Stop() // wait for a change
-		}
-		select {
-		case <-ctx.Done():
-		case <-changed:
-		case <-wait.C:
-		}
-		wait.Stop()
-	}
-}
-
-func (s *Switch) runUntil(ctx context.Context, changed <-chan struct{}, work func(context.Context)) {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		select {
-		case <-changed:
+			until, cancel := context.WithCancel(ctx)
+			go func() {
+				defer cancel()
+				select {
+				case <-changed:
+				case <-until.Done():
+				}
+			}()
+			work(until)
 			cancel()
-		case <-ctx.Done():
+			again = time.After(pause)
 		}
-	}()
-	work(ctx)
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-again:
+		}
+	}
 }

@@ -94,12 +94,10 @@ func (r *Relay) Run(ctx context.Context) {
 
 // idle waits for a notification or for the next poll.
 func (r *Relay) idle(ctx context.Context) {
-	timer := time.NewTimer(pollInterval + rand.N(pollInterval/5))
-	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-r.wake:
-	case <-timer.C:
+	case <-time.After(pollInterval + rand.N(pollInterval/5)):
 	}
 }
 

@@ -12,10 +12,8 @@ import (
 // Header is the header with the id, in requests and responses.
 const Header = "X-Request-Id"
 
-const maxLength = 64
-
 // wellFormed excludes ids that could forge a log line or a header.
-var wellFormed = regexp.MustCompile("^[A-Za-z0-9._-]+$")
+var wellFormed = regexp.MustCompile("^[A-Za-z0-9._-]{1,64}$")
 
 type contextKey struct{}
 
@@ -23,7 +21,7 @@ type contextKey struct{}
 func Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get(Header)
-		if len(id) > maxLength || !wellFormed.MatchString(id) {
+		if !wellFormed.MatchString(id) {
 			id = rand.Text()
 		}
 		w.Header().Set(Header, id)

@@ -41,46 +41,31 @@ func (b *Binary) Run(args ...string) {
 
 // Process is a service that runs in a separate process.
 type Process struct {
-	HTTP, Ops string // base URLs
-
-	t       testing.TB
+	*Running
 	command *exec.Cmd
-	logs    *Logs
-	ended   chan struct{}
-	killed  bool
 }
 
-// Start runs the service until the test ends or Kill is called.
+// Start runs the service until the test ends, or until Stop or Kill is called.
 func (b *Binary) Start() *Process {
 	b.t.Helper()
-	p := &Process{t: b.t, command: exec.Command(b.path), logs: &Logs{}, ended: make(chan struct{})}
-	p.command.Env = b.env
-	p.command.Stdout, p.command.Stderr = p.logs, p.logs
-	if err := p.command.Start(); err != nil {
-		b.t.Fatal(err)
+	c := exec.Command(b.path)
+	c.Env = b.env
+	interrupt := func() {
+		if c.Process != nil {
+			_ = c.Process.Signal(os.Interrupt)
+		}
 	}
-	go func() { _ = p.command.Wait(); close(p.ended) }()
-	b.t.Cleanup(p.stop)
-	p.HTTP, p.Ops = listening(b.t, filepath.Base(b.path), p.logs, p.ended)
-	return p
+	return &Process{run(b.t, filepath.Base(b.path), interrupt, func(logs *Logs) error {
+		c.Stdout, c.Stderr = logs, logs
+		return c.Run()
+	}), c}
 }
-
-// Logs returns the output of the service so far.
-func (p *Process) Logs() string { return p.logs.String() }
 
 func (p *Process) PID() int { return p.command.Process.Pid }
 
 // Kill kills the service, like the loss of its node.
 func (p *Process) Kill() {
-	p.killed = true
 	_ = p.command.Process.Kill()
 	<-p.ended
-}
-
-func (p *Process) stop() {
-	_ = p.command.Process.Signal(os.Interrupt)
-	<-p.ended
-	if !p.killed && !p.command.ProcessState.Success() {
-		p.t.Errorf("%s: %v\n%s", filepath.Base(p.command.Path), p.command.ProcessState, p.logs)
-	}
+	p.err = nil
 }

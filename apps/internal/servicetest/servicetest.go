@@ -25,9 +25,8 @@ const startDeadline = 60 * time.Second
 type Running struct {
 	HTTP, Ops string // base URLs
 
-	t      testing.TB
 	logs   *Logs
-	cancel context.CancelFunc
+	cancel func()
 	ended  chan struct{}
 	err    error
 }
@@ -48,41 +47,43 @@ func Env(parts ...map[string]string) map[string]string {
 func Start(t testing.TB, name string, commands service.Commands, env map[string]string) *Running {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	s := &Running{t: t, logs: &Logs{}, cancel: cancel, ended: make(chan struct{})}
-	go func() {
-		s.err = service.Run(ctx, commands, nil, process(env, s.logs))
-		if s.err != nil {
-			_, _ = fmt.Fprintln(s.logs, s.err) // as Main does
+	return run(t, name, cancel, func(logs *Logs) error {
+		err := service.Run(ctx, commands, nil, process(env, logs))
+		if err != nil {
+			_, _ = fmt.Fprintln(logs, err) // as Main does
 		}
+		return err
+	})
+}
+
+// run runs a service with do, which returns after cancel, until the test ends. It waits until the logs contain
+// the addresses of the service, and ends the test if the service ends before.
+func run(t testing.TB, name string, cancel func(), do func(*Logs) error) *Running {
+	t.Helper()
+	s := &Running{logs: &Logs{}, cancel: cancel, ended: make(chan struct{})}
+	go func() {
+		s.err = do(s.logs)
 		close(s.ended)
 	}()
 	t.Cleanup(func() {
 		if err := s.Stop(); err != nil {
-			t.Errorf("%s ended with: %v", name, err)
+			t.Errorf("%s ended with: %v\n%s", name, err, s.logs)
 		}
 	})
-	s.HTTP, s.Ops = listening(t, name, s.logs, s.ended)
-	return s
-}
-
-// listening waits until the logs of the service contain its addresses, and returns its base URLs. It ends the
-// test if the service ends.
-func listening(t testing.TB, name string, logs *Logs, ended <-chan struct{}) (http, ops string) {
-	t.Helper()
 	backingtest.Eventually(t, startDeadline, func() error {
 		select {
-		case <-ended:
-			t.Fatalf("%s ended at once:\n%s", name, logs)
+		case <-s.ended:
+			t.Fatalf("%s ended at once:\n%s", name, s.logs)
 		default:
 		}
 		var found bool
-		if http, ops, found = logs.listening(); !found {
-			return errors.New("the log contains no addresses:\n" + logs.String())
+		if s.HTTP, s.Ops, found = s.logs.listening(); !found {
+			return errors.New("the log contains no addresses:\n" + s.logs.String())
 		}
-		names.Store(strings.TrimPrefix(http, "http://"), name)
+		names.Store(strings.TrimPrefix(s.HTTP, "http://"), name)
 		return nil
 	})
-	return http, ops
+	return s
 }
 
 // Stop stops the service and returns its error.

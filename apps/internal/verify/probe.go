@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -77,7 +76,7 @@ func (v Verification) checkLatency(durations []time.Duration) error {
 	}
 	if slow > allowed(len(durations), v.Share) {
 		return fmt.Errorf("%d of %d responses took longer than %s (p99 %s)",
-			slow, len(durations), v.Latency, short(percentile(durations, 0.99)))
+			slow, len(durations), v.Latency, percentile(durations, 0.99).Round(rounded))
 	}
 	return nil
 }
@@ -138,7 +137,7 @@ func (v Verification) request(ctx context.Context, client *http.Client, probe Pr
 	}
 	defer func() { _ = response.Body.Close() }()
 	if !slices.Contains(probe.Want, response.StatusCode) {
-		return 0, fmt.Errorf("responds with %d, want %s", response.StatusCode, statuses(probe.Want))
+		return 0, fmt.Errorf("responds with %d, want %s", response.StatusCode, strings.Trim(strings.ReplaceAll(fmt.Sprint(probe.Want), " ", " or "), "[]"))
 	}
 	if probe.Proof != "" && response.Header.Get(probe.Proof) == "" {
 		return 0, fmt.Errorf("responds with %d without the header %s, so another service responded", response.StatusCode, probe.Proof)
@@ -147,14 +146,6 @@ func (v Verification) request(ctx context.Context, client *http.Client, probe Pr
 		return 0, fmt.Errorf("responds with %d and an incomplete body: %w", response.StatusCode, cmp.Or(context.Cause(ctx), err))
 	}
 	return time.Since(start), nil
-}
-
-func statuses(want []int) string {
-	texts := make([]string, len(want))
-	for i, status := range want {
-		texts[i] = strconv.Itoa(status)
-	}
-	return strings.Join(texts, " or ")
 }
 
 // send sends a request with VerificationHeader. Its error contains no header.

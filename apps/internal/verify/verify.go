@@ -23,6 +23,8 @@ const (
 	// recover.
 	patience    = 30 * time.Second
 	maxPatience = 45 * time.Second
+	// rounded is the precision of the durations that people read.
+	rounded = 10 * time.Microsecond
 	// maxEndpoints is far more than a service has.
 	maxEndpoints = 1000
 )
@@ -91,7 +93,7 @@ type Result struct {
 
 func (r Result) String() string {
 	return fmt.Sprintf("%s of %s responded correctly to %d requests: p50 %s, p99 %s",
-		count(r.Endpoints, "endpoint"), identity{r.Self.Name, r.Self.Version, r.Self.Colour}, r.Calls, short(r.P50), short(r.P99))
+		count(r.Endpoints, "endpoint"), identity{r.Self.Name, r.Self.Version, r.Self.Colour}, r.Calls, r.P50.Round(rounded), r.P99.Round(rounded))
 }
 
 // Run verifies the colour. Its error is one sentence: what is wrong, where, and what was expected. It
@@ -130,12 +132,4 @@ func count(n int, noun string) string {
 		return "1 " + noun
 	}
 	return strconv.Itoa(n) + " " + noun + "s"
-}
-
-// short rounds a duration for people.
-func short(d time.Duration) time.Duration {
-	if d < 10*time.Millisecond {
-		return d.Round(10 * time.Microsecond)
-	}
-	return d.Round(time.Millisecond)
 }

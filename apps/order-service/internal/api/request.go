@@ -13,14 +13,12 @@ import (
 	"platform.example/apps/internal/resourceid"
 )
 
-const maxKeyBytes = 255
-
-var visible = regexp.MustCompile("^[!-~]+$")
+var visible = regexp.MustCompile("^[!-~]{1,255}$")
 
 // idempotencyKey returns the required header Idempotency-Key.
 func idempotencyKey(h http.Header) (string, error) {
 	values := h.Values("Idempotency-Key")
-	if len(values) != 1 || len(values[0]) > maxKeyBytes || !visible.MatchString(values[0]) {
+	if len(values) != 1 || !visible.MatchString(values[0]) {
 		return "", problem.New(problem.Malformed,
 			"Exactly one Idempotency-Key header with 1 to 255 visible ASCII characters is required.", nil)
 	}

@@ -11,12 +11,11 @@ import (
 
 const (
 	maxItems     = 100
-	maxSKUBytes  = 64
 	maxQuantity  = 10_000
 	maxUnitPrice = 1e12 // minor units
 )
 
-var sku = regexp.MustCompile("^[A-Za-z0-9._-]+$")
+var sku = regexp.MustCompile("^[A-Za-z0-9._-]{1,64}$")
 
 // Draft is an order to create.
 //
@@ -83,7 +82,7 @@ func (f *faults) items(d Draft) {
 }
 
 func (f *faults) item(pointer string, item DraftItem) {
-	if len(item.SKU) > maxSKUBytes || !sku.MatchString(item.SKU) {
+	if !sku.MatchString(item.SKU) {
 		f.Add(pointer+"/sku", "Must have 1 to 64 letters, digits, dots, underscores or hyphens of ASCII.")
 	}
 	if item.Quantity < 1 || item.Quantity > maxQuantity {

@@ -2,7 +2,7 @@ package order
 
 import (
 	"errors"
-	"math"
+	"math/bits"
 	"strings"
 )
 
@@ -15,21 +15,13 @@ const MaxTotal int64 = 1e15
 func Total(items []Item) (int64, error) {
 	var total int64
 	for _, item := range items {
-		line, ok := multiply(item.Quantity, item.UnitPrice)
-		if !ok || line > MaxTotal-total {
-			return 0, errors.New("the total is above 1e15 minor units")
+		high, line := bits.Mul64(uint64(item.Quantity), uint64(item.UnitPrice))
+		if item.Quantity < 0 || item.UnitPrice < 0 || high > 0 || line > uint64(MaxTotal-total) {
+			return 0, errors.New("the total is above 1e15 minor units, or a number is negative")
 		}
-		total += line
+		total += int64(line)
 	}
 	return total, nil
-}
-
-// multiply multiplies two numbers. It returns false if one is negative or the product overflows.
-func multiply(a, b int64) (product int64, ok bool) {
-	if a < 0 || b < 0 || a != 0 && b > math.MaxInt64/a {
-		return 0, false
-	}
-	return a * b, true
 }
 
 // currencies are the active codes of ISO 4217, list one, as of January 2026, without the codes that have no
