@@ -32,7 +32,7 @@ func (s *Stack) settings(services []catalog.Service) []setting {
 		of("protectData", wantBoolean, defaults{"false", "true", "true"}, &s.ProtectData, boolean),
 		of("signature.key", "a public key in PEM, as cosign generate-key-pair writes it", none, &s.Signature.Key, publicKey),
 		of("signature.identity", "the URL of a workflow at a ref", none, &s.Signature.Identity, filled),
-		of("signature.issuer", "the URL of an OpenID Connect issuer, beginning with https://", none, &s.Signature.Issuer, secureURL),
+		of("signature.issuer", "the URL of an OpenID Connect issuer, beginning with https://", none, &s.Signature.Issuer, folderURL),
 		of("replicas.min", wantReplicas, defaults{"1", "2", "3"}, &s.Replicas.Min, between(1, 100)),
 		of("replicas.max", wantReplicas, defaults{"2", "6", "20"}, &s.Replicas.Max, between(1, 100)),
 	}

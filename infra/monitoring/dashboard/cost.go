@@ -47,35 +47,24 @@ func cost() plan {
 		about: "Requested and used resources, and their price.",
 		rows: []row{
 			{title: "Cost per month at the current rate", height: 5, panels: []panel{
-				{
-					kind: number, width: 5, title: "Requested by containers", unit: "currencyEUR",
+				{kind: number, width: 5, title: "Requested by containers", unit: "currencyEUR",
 					about: "CPU and memory requests of all containers, for a month at the prices above. Nodes cost more, because their " +
 						"unrequested capacity costs too.",
-					asked: ask(reserved, "a month"),
-				},
-				{
-					kind: number, width: 5, title: "Used", unit: "currencyEUR",
+					asked: ask(reserved, "a month")},
+				{kind: number, width: 5, title: "Used", unit: "currencyEUR",
 					about: "CPU and memory that containers use now, for a month at the prices above.",
-					asked: ask(inUse, "a month"),
-				},
-				{
-					kind: number, width: 5, title: "Idle", unit: "percentunit", limits: rising(.7, ready),
+					asked: ask(inUse, "a month")},
+				{kind: number, width: 5, title: "Idle", unit: "percentunit", limits: rising(.7, ready),
 					about: "Share of the cost of requests that isn't used. Some idle capacity is wanted, for the next peak.",
-					asked: ask(fmt.Sprintf("clamp_min(1 - (%s) / (%s), 0)", inUse, reserved), "idle"),
-				},
-				{
-					kind: number, width: 5, title: "Standby colours", unit: "currencyEUR",
+					asked: ask(fmt.Sprintf("clamp_min(1 - (%s) / (%s), 0)", inUse, reserved), "idle")},
+				{kind: number, width: 5, title: "Standby colours", unit: "currencyEUR",
 					about: "CPU and memory requests of the colours that aren't live.", none: "no standby colour",
-					asked: ask(fmt.Sprintf("sum(%s) or vector(0)", idle(money(of(requested, cpu), of(requested, memory)))), "a month"),
-				},
-				{
-					kind: number, width: 4, title: "Volumes", unit: "currencyEUR",
-					about: "Requested size of all volume claims.", asked: ask(volumes, "a month"),
-				},
+					asked: ask(fmt.Sprintf("sum(%s) or vector(0)", idle(money(of(requested, cpu), of(requested, memory)))), "a month")},
+				{kind: number, width: 4, title: "Volumes", unit: "currencyEUR",
+					about: "Requested size of all volume claims.", asked: ask(volumes, "a month")},
 			}},
 			{title: "Cost by service and namespace", height: 9, panels: []panel{
-				{
-					kind: grid, width: 14, title: "Services", unit: "currencyEUR",
+				{kind: grid, width: 14, title: "Services", unit: "currencyEUR",
 					about: "Requested and used cores and memory of each service, and the cost of its requests.",
 					asked: []query{
 						{service(requested, cpu), ""},
@@ -91,41 +80,30 @@ func cost() plan {
 						{name: "Value #C", title: "Memory requested", unit: "bytes"},
 						{name: "Value #D", title: "Memory used", unit: "bytes"},
 						{name: "Value #E", title: "A month", unit: "currencyEUR"},
-					},
-				},
-				{
-					kind: bars, width: 10, title: "Standby colours", unit: "currencyEUR", min: to(0), none: "No standby colour.",
+					}},
+				{kind: bars, width: 10, title: "Standby colours", unit: "currencyEUR", min: to(0), none: "No standby colour.",
 					about: "CPU and memory requests of each colour that isn't live, for a month.",
-					asked: ask(idle(money(of(requested, cpu), of(requested, memory)))+" > 0", "{{job}} {{colour}}"),
-				},
-				{
-					kind: bars, width: 12, title: "Namespaces: requested", unit: "currencyEUR", min: to(0),
+					asked: ask(idle(money(of(requested, cpu), of(requested, memory)))+" > 0", "{{job}} {{colour}}")},
+				{kind: bars, width: 12, title: "Namespaces: requested", unit: "currencyEUR", min: to(0),
 					about: "Requests of the containers in each namespace, for a month.",
-					asked: ask(money(perNamespace(requested, cpu), perNamespace(requested, memory)), "{{namespace}}"),
-				},
-				{
-					kind: bars, width: 12, title: "Namespaces: used", unit: "currencyEUR", min: to(0),
+					asked: ask(money(perNamespace(requested, cpu), perNamespace(requested, memory)), "{{namespace}}")},
+				{kind: bars, width: 12, title: "Namespaces: used", unit: "currencyEUR", min: to(0),
 					about: "Usage of the containers in each namespace, for a month.",
-					asked: ask(money(perNamespace(used, cpu), perNamespace(used, memory)), "{{namespace}}"),
-				},
+					asked: ask(money(perNamespace(used, cpu), perNamespace(used, memory)), "{{namespace}}")},
 			}},
 			{title: "Over time", height: 9, panels: []panel{
-				{
-					kind: lines, width: 12, title: "Cores", unit: "none", min: to(0),
+				{kind: lines, width: 12, title: "Cores", unit: "none", min: to(0),
 					about: "Requests, limits and usage of CPU by all containers, and the cores of all nodes.",
 					asked: []query{
 						{sum(requested, cpu), "requests"}, {sum(used, cpu), "used"}, {sum(limits, cpu), "limits"},
 						{fmt.Sprintf(`sum(kube_node_status_allocatable{job=%q, resource="cpu"})`, kubeJob), "nodes"},
-					},
-				},
-				{
-					kind: lines, width: 12, title: "Memory", unit: "bytes", min: to(0),
+					}},
+				{kind: lines, width: 12, title: "Memory", unit: "bytes", min: to(0),
 					about: "Requests, limits and usage of memory by all containers, and the memory of all nodes.",
 					asked: []query{
 						{sum(requested, memory), "requests"}, {sum(used, memory), "used"}, {sum(limits, memory), "limits"},
 						{fmt.Sprintf(`sum(kube_node_status_allocatable{job=%q, resource="memory"})`, kubeJob), "nodes"},
-					},
-				},
+					}},
 			}},
 			{title: "About the numbers", height: 3, panels: []panel{{
 				kind: prose, width: 24, title: "How the cost is calculated",

@@ -31,35 +31,25 @@ func platform(services []catalog.Service) plan {
 		marks: []mark{switches("")},
 		rows: []row{
 			{title: "Traffic at the edge", height: 4, panels: []panel{
-				{
-					kind: number, width: 5, title: "Availability", unit: "percentunit", max: to(1),
+				{kind: number, width: 5, title: "Availability", unit: "percentunit", max: to(1),
 					about: "Share of the requests at the edge in the last 5 minutes that weren't answered 5xx. Red if the error rate is " +
 						"more than 10 times that of the strictest objective.",
 					none:   "no requests",
 					asked:  ask("1 - (sum(rate("+failed+"[5m])) or vector(0)) / (sum(rate("+edge+"[5m])) > 0)", "served"),
-					limits: falling(1-10*(1-promised), promised),
-				},
-				{
-					kind: number, width: 5, title: "Requests", unit: "reqps", about: "Requests per second at the edge.",
-					asked: ask("sum(rate("+edge+rate+"))", "requests"),
-				},
-				{
-					kind: number, width: 5, title: "p99 latency", unit: "s",
+					limits: falling(1-10*(1-promised), promised)},
+				{kind: number, width: 5, title: "Requests", unit: "reqps", about: "Requests per second at the edge.",
+					asked: ask("sum(rate("+edge+rate+"))", "requests")},
+				{kind: number, width: 5, title: "p99 latency", unit: "s",
 					about: "99 % of the requests to the service behind the edge take no longer.",
-					none:  "no requests", asked: public(slowest, services), limits: latencyLimits(services),
-				},
-				{
-					kind: number, width: 4, title: "Firing alerts", unit: "none",
+					none:  "no requests", asked: public(slowest, services), limits: latencyLimits(services)},
+				{kind: number, width: 4, title: "Firing alerts", unit: "none",
 					about:  "Firing pages and tickets, including silenced ones.",
 					asked:  ask(`count(ALERTS{alertstate="firing", severity=~"page|ticket"}) or vector(0)`, "alerts"),
-					limits: []limit{{1, bad}},
-				},
-				{
-					kind: number, width: 5, title: "Targets down", unit: "none",
+					limits: []limit{{1, bad}}},
+				{kind: number, width: 5, title: "Targets down", unit: "none",
 					about:  "Prometheus can't scrape these targets.",
 					asked:  ask("count(up == 0) or vector(0)", "targets"),
-					limits: []limit{{1, bad}},
-				},
+					limits: []limit{{1, bad}}},
 			}},
 			{title: "Alerts", height: 5, panels: []panel{{
 				kind: grid, width: 24, title: "Alerts", unit: "none", none: "No firing alerts.",
@@ -71,8 +61,7 @@ func platform(services []catalog.Service) plan {
 				},
 			}}},
 			{title: "Objectives", height: 7, panels: []panel{
-				{
-					kind: grid, width: 17, title: "Objectives", unit: "percentunit",
+				{kind: grid, width: 17, title: "Objectives", unit: "percentunit",
 					about: "Objective of each service over 30 days, its actual value, and the remaining error and latency budgets. A " +
 						"service's name links to its dashboard.",
 					asked: []query{
@@ -89,70 +78,49 @@ func platform(services []catalog.Service) plan {
 						{name: "Value #C", title: "Error budget left", unit: "percentunit", limits: budgets()},
 						{name: "Value #D", title: "Within latency objective", unit: "percentunit"},
 						{name: "Value #E", title: "Latency budget left", unit: "percentunit", limits: budgets()},
-					},
-				},
-				{
-					kind: bars, width: 7, title: "Error budget left", unit: "percentunit", min: to(0), max: to(1),
+					}},
+				{kind: bars, width: 7, title: "Error budget left", unit: "percentunit", min: to(0), max: to(1),
 					about: "Unspent share of the error budget of 30 days. Below 0 the objective is missed.",
-					asked: ask(ErrorBudget, "{{job}}"), limits: budgets(),
-				},
+					asked: ask(ErrorBudget, "{{job}}"), limits: budgets()},
 			}},
 			{title: "Live versions", height: 6, panels: []panel{
-				{
-					kind: grid, width: 12, title: "Live now", unit: "none",
+				{kind: grid, width: 12, title: "Live now", unit: "none",
 					about: "Live colour, version and replicas of each service.",
 					asked: ask(fmt.Sprintf("sum by (job, colour, version) (service_info{job=~%q} * on (job, colour) group_left () (%s == 1))",
 						among(services), liveColours()), ""),
 					columns: []column{
 						{name: "job", title: "Service", toLink: toService},
 						{name: "colour", title: "Colour"}, {name: "version", title: "Version"}, {name: "Value", title: "Replicas"},
-					},
-				},
-				{
-					kind: timeline, width: 12, title: "Live colour", unit: "none", states: liveStates(),
+					}},
+				{kind: timeline, width: 12, title: "Live colour", unit: "none", states: liveStates(),
 					about: "Live colour over time. During a switch both colours are live.",
-					asked: ask(liveNumber(), "{{job}}"), link: open("Releases", releasesUID),
-				},
+					asked: ask(liveNumber(), "{{job}}"), link: open("Releases", releasesUID)},
 			}},
 			{title: "Over time", height: 8, panels: []panel{
-				{
-					kind: lines, width: 8, title: "Requests by service", unit: "reqps",
+				{kind: lines, width: 8, title: "Requests by service", unit: "reqps",
 					about: "Requests per second that each service answers. Internal services get theirs from the gateway.",
-					asked: ask(Requests, "{{job}}"),
-				},
-				{
-					kind: lines, width: 8, title: "Errors by service", unit: "percentunit", min: to(0),
+					asked: ask(Requests, "{{job}}")},
+				{kind: lines, width: 8, title: "Errors by service", unit: "percentunit", min: to(0),
 					about:  "Share of the requests in 5 minutes that were answered 5xx. Dashed: the strictest objective over a month.",
 					asked:  ask(Errors(FiveMinutes), "{{job}}"),
-					limits: []limit{{1 - promised, careful}},
-				},
-				{
-					kind: lines, width: 8, title: "p99 latency by service", unit: "s", min: to(0), none: "no requests",
+					limits: []limit{{1 - promised, careful}}},
+				{kind: lines, width: 8, title: "p99 latency by service", unit: "s", min: to(0), none: "no requests",
 					about: "99 % of the requests take no longer.",
-					asked: slowest, limits: latencyLimits(services)[:1],
-				},
+					asked: slowest, limits: latencyLimits(services)[:1]},
 			}},
 			{title: "Nodes", height: 8, panels: []panel{
-				{
-					kind: lines, width: 6, title: "CPU in use", unit: "percentunit", min: to(0), max: to(1), limits: rising(ready, full),
+				{kind: lines, width: 6, title: "CPU in use", unit: "percentunit", min: to(0), max: to(1), limits: rising(ready, full),
 					about: "Busy share of each node's cores.",
-					asked: ask(fmt.Sprintf(`1 - avg by (instance) (rate(node_cpu_seconds_total{job=%q, mode="idle"}%s))`, nodeJob, rate), "{{instance}}"),
-				},
-				{
-					kind: lines, width: 6, title: "Memory in use", unit: "percentunit", min: to(0), max: to(1), limits: rising(ready, full),
+					asked: ask(fmt.Sprintf(`1 - avg by (instance) (rate(node_cpu_seconds_total{job=%q, mode="idle"}%s))`, nodeJob, rate), "{{instance}}")},
+				{kind: lines, width: 6, title: "Memory in use", unit: "percentunit", min: to(0), max: to(1), limits: rising(ready, full),
 					about: "Share of each node's memory that isn't available.",
-					asked: ask(fmt.Sprintf("1 - node_memory_MemAvailable_bytes{job=%q} / node_memory_MemTotal_bytes", nodeJob), "{{instance}}"),
-				},
-				{
-					kind: bars, width: 6, title: "Disks", unit: "percentunit", min: to(0), max: to(1), limits: rising(.8, ready),
+					asked: ask(fmt.Sprintf("1 - node_memory_MemAvailable_bytes{job=%q} / node_memory_MemTotal_bytes", nodeJob), "{{instance}}")},
+				{kind: bars, width: 6, title: "Disks", unit: "percentunit", min: to(0), max: to(1), limits: rising(.8, ready),
 					about: "Used share of each node's file systems. Kubernetes evicts pods from a node at 85 to 90 %.",
-					asked: ask(fmt.Sprintf(`max by (instance, device) (1 - node_filesystem_avail_bytes{job=%q, fstype!~"tmpfs|ramfs|overlay"} / node_filesystem_size_bytes)`, nodeJob), "{{instance}} {{device}}"),
-				},
-				{
-					kind: bars, width: 6, title: "Volumes", unit: "percentunit", min: to(0), max: to(1), limits: rising(.8, ready),
+					asked: ask(fmt.Sprintf(`max by (instance, device) (1 - node_filesystem_avail_bytes{job=%q, fstype!~"tmpfs|ramfs|overlay"} / node_filesystem_size_bytes)`, nodeJob), "{{instance}} {{device}}")},
+				{kind: bars, width: 6, title: "Volumes", unit: "percentunit", min: to(0), max: to(1), limits: rising(.8, ready),
 					about: "Used share of each claimed volume.", none: "no volumes, or only volumes without metrics",
-					asked: ask(`max by (namespace, persistentvolumeclaim) (kubelet_volume_stats_used_bytes / kubelet_volume_stats_capacity_bytes)`, "{{namespace}}/{{persistentvolumeclaim}}"),
-				},
+					asked: ask(`max by (namespace, persistentvolumeclaim) (kubelet_volume_stats_used_bytes / kubelet_volume_stats_capacity_bytes)`, "{{namespace}}/{{persistentvolumeclaim}}")},
 			}},
 		},
 	}

@@ -19,13 +19,10 @@ func releases(services []catalog.Service) plan {
 		marks: []mark{switches(chosen)},
 		rows: []row{
 			{title: "Live colours", height: 8, panels: []panel{
-				{
-					kind: timeline, width: 12, title: "Live colour", unit: "none", states: liveStates(),
+				{kind: timeline, width: 12, title: "Live colour", unit: "none", states: liveStates(),
 					about: "Live colour over time. During a switch both colours are live.",
-					asked: ask(fmt.Sprintf("%s and on (job) group by (job) (%s{%s})", liveNumber(), Requests, chosen), "{{job}}"),
-				},
-				{
-					kind: grid, width: 12, title: "Running versions", unit: "none",
+					asked: ask(fmt.Sprintf("%s and on (job) group by (job) (%s{%s})", liveNumber(), Requests, chosen), "{{job}}")},
+				{kind: grid, width: 12, title: "Running versions", unit: "none",
 					about: "Version and replicas of each colour, and whether it is live.",
 					asked: []query{
 						{fmt.Sprintf("count by (job, colour, version) (service_info{%s})", chosen), ""},
@@ -36,42 +33,29 @@ func releases(services []catalog.Service) plan {
 						{name: "colour", title: "Colour"}, {name: "version", title: "Version"},
 						{name: "Value #A", title: "Replicas"},
 						{name: "Value #B", title: "Live", states: []state{{0, "no", plain}, {1, "yes", good}}},
-					},
-				},
+					}},
 			}},
 			{title: "Side by side", height: 9, panels: []panel{
-				{
-					kind: lines, width: 8, title: "Traffic by colour", unit: "reqps", min: to(0), hues: palette(),
-					about: "Answered requests per second.", asked: ask(RequestsByColour+"{"+chosen+"}", "{{job}} {{colour}}"),
-				},
-				{
-					kind: lines, width: 8, title: "Errors by colour", unit: "percentunit", min: to(0), hues: palette(),
+				{kind: lines, width: 8, title: "Traffic by colour", unit: "reqps", min: to(0), hues: palette(),
+					about: "Answered requests per second.", asked: ask(RequestsByColour+"{"+chosen+"}", "{{job}} {{colour}}")},
+				{kind: lines, width: 8, title: "Errors by colour", unit: "percentunit", min: to(0), hues: palette(),
 					about: "Share of the requests that were answered 5xx. Dashed: the strictest objective over a month.",
 					asked: ask(ErrorsByColour+"{"+chosen+"}", "{{job}} {{colour}}"), none: "no requests",
-					limits: []limit{{1 - strictest(services), careful}},
-				},
-				{
-					kind: lines, width: 8, title: "p99 latency by colour", unit: "s", min: to(0), hues: palette(), none: "no requests",
-					about: "99 % of the requests take no longer.", asked: latencies(services, ", "+chosen, "job, colour", "{{job}} {{colour}}"),
-				},
+					limits: []limit{{1 - strictest(services), careful}}},
+				{kind: lines, width: 8, title: "p99 latency by colour", unit: "s", min: to(0), hues: palette(), none: "no requests",
+					about: "99 % of the requests take no longer.", asked: latencies(services, ", "+chosen, "job, colour", "{{job}} {{colour}}")},
 			}},
 			{title: "Rollouts", height: 9, panels: []panel{
-				{
-					kind: lines, width: 8, title: "Ready replicas by colour", unit: "none", min: to(0), hues: palette(),
+				{kind: lines, width: 8, title: "Ready replicas by colour", unit: "none", min: to(0), hues: palette(),
 					about: "Replicas that get requests.",
-					asked: ask(deployments("kube_deployment_status_replicas_available", labels), "{{job}} {{colour}}"),
-				},
-				{
-					kind: lines, width: 8, title: "Missing replicas", unit: "none", min: to(0), hues: palette(), limits: []limit{{1, careful}},
+					asked: ask(deployments("kube_deployment_status_replicas_available", labels), "{{job}} {{colour}}")},
+				{kind: lines, width: 8, title: "Missing replicas", unit: "none", min: to(0), hues: palette(), limits: []limit{{1, careful}},
 					about: "Desired replicas that aren't ready. Above 0 while a colour starts; if it stays above 0, the release is stuck.",
 					asked: ask(fmt.Sprintf("(%s) - (%s)", deployments("kube_deployment_spec_replicas", labels),
-						deployments("kube_deployment_status_replicas_available", labels)), "{{job}} {{colour}}"),
-				},
-				{
-					kind: lines, width: 8, title: "Restarts by colour", unit: "none", min: to(0), hues: palette(), limits: rising(1, 3),
+						deployments("kube_deployment_status_replicas_available", labels)), "{{job}} {{colour}}")},
+				{kind: lines, width: 8, title: "Restarts by colour", unit: "none", min: to(0), hues: palette(), limits: rising(1, 3),
 					about: "Restarts of containers in 15 minutes.",
-					asked: ask(byColour(fmt.Sprintf("increase(kube_pod_container_status_restarts_total{namespace=%q}[15m])", appsNamespace), labels), "{{job}} {{colour}}"),
-				},
+					asked: ask(byColour(fmt.Sprintf("increase(kube_pod_container_status_restarts_total{namespace=%q}[15m])", appsNamespace), labels), "{{job}} {{colour}}")},
 			}},
 		},
 		variables: []cog.Builder[grafana.VariableModel]{choice("service", "Service", names(services))},

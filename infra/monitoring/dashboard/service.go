@@ -57,36 +57,26 @@ func promises(service catalog.Service) row {
 	promised := service.Objectives
 	job := fmt.Sprintf("{job=%q}", service.Name)
 	return row{title: "Objectives over 30 days", height: 6, panels: []panel{
-		{
-			kind: number, width: 4, title: "Availability", unit: "percentunit", max: to(1),
+		{kind: number, width: 4, title: "Availability", unit: "percentunit", max: to(1),
 			about: fmt.Sprintf("Share of the requests in 30 days that weren't answered 5xx. Objective: %g %%.", 100*promised.Availability),
-			asked: ask("1 - "+Errors(Month)+job, "kept"), limits: falling(promised.Availability, promised.Availability+(1-promised.Availability)/2),
-		},
-		{
-			kind: number, width: 4, title: "Error budget left", unit: "percentunit", max: to(1),
+			asked: ask("1 - "+Errors(Month)+job, "kept"), limits: falling(promised.Availability, promised.Availability+(1-promised.Availability)/2)},
+		{kind: number, width: 4, title: "Error budget left", unit: "percentunit", max: to(1),
 			about: "Unspent share of the error budget of 30 days. Below 0 the objective is missed.",
-			asked: ask(ErrorBudget+job, "left"), limits: budgets(),
-		},
-		{
-			kind: number, width: 4, title: "Within latency objective", unit: "percentunit", max: to(1),
+			asked: ask(ErrorBudget+job, "left"), limits: budgets()},
+		{kind: number, width: 4, title: "Within latency objective", unit: "percentunit", max: to(1),
 			about: fmt.Sprintf("Share of the requests in 30 days that were answered within %v. Objective: %g %%.", promised.Latency, 100*promised.LatencyShare),
-			asked: ask("1 - "+Slow(Month)+job, "kept"), limits: falling(promised.LatencyShare, promised.LatencyShare+(1-promised.LatencyShare)/2),
-		},
-		{
-			kind: number, width: 4, title: "Latency budget left", unit: "percentunit", max: to(1),
+			asked: ask("1 - "+Slow(Month)+job, "kept"), limits: falling(promised.LatencyShare, promised.LatencyShare+(1-promised.LatencyShare)/2)},
+		{kind: number, width: 4, title: "Latency budget left", unit: "percentunit", max: to(1),
 			about: "Unspent share of the latency budget of 30 days.",
-			asked: ask(LatencyBudget+job, "left"), limits: budgets(),
-		},
-		{
-			kind: lines, width: 8, title: "Burn rate", unit: "none", min: to(0),
+			asked: ask(LatencyBudget+job, "left"), limits: budgets()},
+		{kind: lines, width: 8, title: "Burn rate", unit: "none", min: to(0),
 			about: "Burn rate of the error budget: 1 spends it in exactly 30 days. 14.4 over an hour or 6 over six hours pages somebody, if a " +
 				"breach of the service's objective is a page.",
 			asked: []query{
 				{fmt.Sprintf("%s%s / (1 - %s%s)", Errors(Hour), job, AvailabilityObjective, job), "over 1 h"},
 				{fmt.Sprintf("%s%s / (1 - %s%s)", Errors(SixHours), job, AvailabilityObjective, job), "over 6 h"},
 			},
-			limits: rising(6, 14.4),
-		},
+			limits: rising(6, 14.4)},
 	}}
 }
 
@@ -107,36 +97,26 @@ func traffic(service catalog.Service) row {
 	}
 	whom := map[string]string{"service": "target service", "endpoint": "endpoint"}[series.by]
 	return row{title: "Requests", height: 8, panels: []panel{
-		{
-			kind: lines, width: 8, title: "Rate", unit: "reqps", min: to(0), hues: palette(),
+		{kind: lines, width: 8, title: "Rate", unit: "reqps", min: to(0), hues: palette(),
 			about: "Answered requests per second, by colour and version.",
-			asked: ask(perReplica(series.Total), "{{colour}} {{version}}"),
-		},
-		{
-			kind: lines, width: 8, title: "Errors", unit: "percentunit", min: to(0), hues: palette(),
+			asked: ask(perReplica(series.Total), "{{colour}} {{version}}")},
+		{kind: lines, width: 8, title: "Errors", unit: "percentunit", min: to(0), hues: palette(),
 			about:  "Share of the requests that were answered 5xx, by colour and version. Dashed: the objective over 30 days.",
 			none:   "no requests",
 			asked:  ask(fmt.Sprintf("((%s) or (%s) * 0) / ((%s) > 0)", perReplica(series.Failed), perReplica(series.Total), perReplica(series.Total)), "{{colour}} {{version}}"),
-			limits: []limit{{1 - service.Objectives.Availability, careful}},
-		},
-		{
-			kind: lines, width: 8, title: "Duration", unit: "s", min: to(0), none: "no requests",
+			limits: []limit{{1 - service.Objectives.Availability, careful}}},
+		{kind: lines, width: 8, title: "Duration", unit: "s", min: to(0), none: "no requests",
 			about: fmt.Sprintf("50 %%, 95 %% and 99 %% of the requests take no longer. Dashed: the objective for %g %% of them.",
 				100*service.Objectives.LatencyShare),
 			asked:  durations,
-			limits: []limit{{service.Objectives.Latency.Seconds(), careful}},
-		},
-		{
-			kind: lines, width: 12, title: "Rate by " + series.by, unit: "reqps", min: to(0),
+			limits: []limit{{service.Objectives.Latency.Seconds(), careful}}},
+		{kind: lines, width: 12, title: "Rate by " + series.by, unit: "reqps", min: to(0),
 			about: "Answered requests per second, by " + whom + " and method: the top ten.",
 			asked: ask(fmt.Sprintf("topk(10, sum by (%s, method) (rate(%s{%s}%s)))", series.by, series.Total, selector, rate),
-				"{{method}} {{"+series.by+"}}"),
-		},
-		{
-			kind: lines, width: 12, title: "Errors by " + series.by, unit: "reqps", min: to(0), none: "no failed requests",
+				"{{method}} {{"+series.by+"}}")},
+		{kind: lines, width: 12, title: "Errors by " + series.by, unit: "reqps", min: to(0), none: "no failed requests",
 			about: "Requests per second that were answered 5xx, by " + whom + ": the top ten.",
-			asked: ask(fmt.Sprintf("topk(10, sum by (%s) (rate(%s{%s}%s)))", series.by, series.Failed, selector, rate), "{{"+series.by+"}}"),
-		},
+			asked: ask(fmt.Sprintf("topk(10, sum by (%s) (rate(%s{%s}%s)))", series.by, series.Failed, selector, rate), "{{"+series.by+"}}")},
 	}}
 }
 
@@ -149,54 +129,40 @@ func saturation(service catalog.Service) row {
 	const ours = `namespace="` + appsNamespace + `", container!=""`
 	autoscaler := fmt.Sprintf(`horizontalpodautoscaler=~"%s-(%s)", namespace=%q`, service.Name, joined(colours()), appsNamespace)
 	return row{title: "Saturation", height: 8, panels: []panel{
-		{
-			kind: lines, width: 6, title: "CPU", unit: "none", min: to(0),
+		{kind: lines, width: 6, title: "CPU", unit: "none", min: to(0),
 			about:  fmt.Sprintf("Cores in use by each replica. Dashed: its request (%v) and its limit (%v).", has.CPURequest, has.CPULimit),
 			asked:  ask(perPod(used(cpu, appsNamespace)), "{{pod}}"),
-			limits: rising(float64(has.CPURequest)/1000, float64(has.CPULimit)/1000),
-		},
-		{
-			kind: lines, width: 6, title: "CPU throttled", unit: "percentunit", min: to(0),
+			limits: rising(float64(has.CPURequest)/1000, float64(has.CPULimit)/1000)},
+		{kind: lines, width: 6, title: "CPU throttled", unit: "percentunit", min: to(0),
 			about: "Share of the scheduler's periods of 100 ms in which a replica was throttled at its limit. Throttling makes responses " +
 				"slow while CPU usage looks low.",
 			asked: ask(fmt.Sprintf("(%s) / (%s > 0)",
 				perPod(fmt.Sprintf("rate(container_cpu_cfs_throttled_periods_total{%s}%s)", ours, rate)),
 				perPod(fmt.Sprintf("rate(container_cpu_cfs_periods_total{%s}%s)", ours, rate))), "{{pod}}"),
 			none:   "no replica runs long enough",
-			limits: rising(.1, .5),
-		},
-		{
-			kind: lines, width: 6, title: "Memory", unit: "bytes", min: to(0),
+			limits: rising(.1, .5)},
+		{kind: lines, width: 6, title: "Memory", unit: "bytes", min: to(0),
 			about:  fmt.Sprintf("Memory in use by each replica. At %v, the upper line, Kubernetes kills it.", has.Memory),
 			asked:  ask(perPod(used(memory, appsNamespace)), "{{pod}}"),
-			limits: rising(ready*bytes(has.Memory), bytes(has.Memory)),
-		},
-		{
-			kind: lines, width: 6, title: "Replicas", unit: "none", min: to(0),
+			limits: rising(ready*bytes(has.Memory), bytes(has.Memory))},
+		{kind: lines, width: 6, title: "Replicas", unit: "none", min: to(0),
 			about: "Ready replicas, and the autoscaler's bounds. At the maximum, more load makes responses slower.",
 			asked: []query{
 				{"sum by (colour) (" + deployments("kube_deployment_status_replicas_available", named(service.Name)+`, label_colour=~"$colour"`) + ")", "{{colour}} ready"},
 				{"max(kube_horizontalpodautoscaler_spec_min_replicas{" + autoscaler + "})", "minimum"},
 				{"max(kube_horizontalpodautoscaler_spec_max_replicas{" + autoscaler + "})", "maximum"},
 			},
-			hues: palette(),
-		},
-		{
-			kind: lines, width: 8, title: "Restarts", unit: "none", min: to(0),
+			hues: palette()},
+		{kind: lines, width: 8, title: "Restarts", unit: "none", min: to(0),
 			about:  "Restarts of containers in the last hour. Look at the log after one restart; three are an alert.",
 			asked:  ask(perPod(`increase(kube_pod_container_status_restarts_total{`+ours+`}[1h])`), "{{pod}}"),
-			limits: rising(1, 3),
-		},
-		{
-			kind: lines, width: 8, title: "Goroutines", unit: "none", min: to(0),
+			limits: rising(1, 3)},
+		{kind: lines, width: 8, title: "Goroutines", unit: "none", min: to(0),
 			about: "Goroutines of each replica. A number that only rises is a leak.",
-			asked: ask(fmt.Sprintf("max by (pod) (go_goroutines{%s})", of(service)), "{{pod}}"),
-		},
-		{
-			kind: lines, width: 8, title: "File descriptors", unit: "percentunit", min: to(0), limits: rising(.8, full),
+			asked: ask(fmt.Sprintf("max by (pod) (go_goroutines{%s})", of(service)), "{{pod}}")},
+		{kind: lines, width: 8, title: "File descriptors", unit: "percentunit", min: to(0), limits: rising(.8, full),
 			about: "Used share of a replica's limit of open files and connections.",
-			asked: ask(fmt.Sprintf("max by (pod) (process_open_fds{%s} / process_max_fds)", of(service)), "{{pod}}"),
-		},
+			asked: ask(fmt.Sprintf("max by (pod) (process_open_fds{%s} / process_max_fds)", of(service)), "{{pod}}")},
 	}}
 }
 
@@ -204,70 +170,52 @@ func saturation(service catalog.Service) row {
 func calls(service catalog.Service) row {
 	selector := of(service)
 	return row{title: "Called services: " + strings.Join(service.Calls, ", "), height: 8, panels: []panel{
-		{
-			kind: timeline, width: 8, title: "Breakers", unit: "none",
+		{kind: timeline, width: 8, title: "Breakers", unit: "none",
 			about: "Open: the gateway refuses requests at once, because the service has failed. Half-open: it tries one request. Shows " +
 				"the worst replica.",
 			states: []state{{0, "closed", good}, {1, "half-open", careful}, {2, "open", bad}},
-			asked:  ask(fmt.Sprintf("max by (service) (gateway_breaker_state{%s})", selector), "{{service}}"),
-		},
-		{
-			kind: lines, width: 8, title: "In flight", unit: "none", min: to(0), limits: rising(ready*inFlightMost, inFlightMost),
+			asked:  ask(fmt.Sprintf("max by (service) (gateway_breaker_state{%s})", selector), "{{service}}")},
+		{kind: lines, width: 8, title: "In flight", unit: "none", min: to(0), limits: rising(ready*inFlightMost, inFlightMost),
 			about: fmt.Sprintf("Requests in flight to each service, on the replica with the most. At %d, the bulkhead, the gateway refuses "+
 				"further ones, so that one slow service doesn't affect the others.", inFlightMost),
-			asked: ask(fmt.Sprintf("max by (service) (gateway_in_flight_requests{%s})", selector), "{{service}}"),
-		},
-		{
-			kind: lines, width: 8, title: "Rejections and retries", unit: "reqps", min: to(0),
+			asked: ask(fmt.Sprintf("max by (service) (gateway_in_flight_requests{%s})", selector), "{{service}}")},
+		{kind: lines, width: 8, title: "Rejections and retries", unit: "reqps", min: to(0),
 			about: "Requests per second that the gateway refused because of an open breaker or a full bulkhead, and those that it retried.",
 			asked: []query{
 				{fmt.Sprintf("sum by (service, reason) (rate(gateway_rejections_total{%s}%s))", selector, rate), "{{service}}: {{reason}}"},
 				{fmt.Sprintf("sum by (service) (rate(gateway_retries_total{%s}%s))", selector, rate), "{{service}}: retries"},
-			},
-		},
-		{
-			kind: lines, width: 8, title: "p99 latency by service", unit: "s", min: to(0), none: "no requests",
+			}},
+		{kind: lines, width: 8, title: "p99 latency by service", unit: "s", min: to(0), none: "no requests",
 			about:  "99 % of the requests take no longer, by target service.",
 			asked:  ask(requestsOf(service).quantile(.99, selector, "service"), "{{service}}"),
-			limits: []limit{{service.Objectives.Latency.Seconds(), careful}},
-		},
-		{
-			kind: lines, width: 8, title: "Refused by limits", unit: "reqps", min: to(0),
+			limits: []limit{{service.Objectives.Latency.Seconds(), careful}}},
+		{kind: lines, width: 8, title: "Refused by limits", unit: "reqps", min: to(0),
 			about: "Requests per second that were answered 429, by limit. Those of sign_in_account and sign_in_address are attempts to guess passwords.",
-			asked: ask(fmt.Sprintf("sum by (limit) (rate(gateway_rate_limited_total{%s}%s))", selector, rate), "{{limit}}"),
-		},
-		{
-			kind: lines, width: 8, title: "Age of revocations", unit: "s", min: to(0), limits: []limit{{secondsUntilStale, careful}},
+			asked: ask(fmt.Sprintf("sum by (limit) (rate(gateway_rate_limited_total{%s}%s))", selector, rate), "{{limit}}")},
+		{kind: lines, width: 8, title: "Age of revocations", unit: "s", min: to(0), limits: []limit{{secondsUntilStale, careful}},
 			about: "Time since the gateway last read the revoked sessions. While it rises, a revoked session may still be accepted.",
-			asked: ask(fmt.Sprintf("max by (pod) (gateway_revocations_age_seconds{%s})", selector), "{{pod}}"),
-		},
+			asked: ask(fmt.Sprintf("max by (pod) (gateway_revocations_age_seconds{%s})", selector), "{{pod}}")},
 	}}
 }
 
 func redisOf(service catalog.Service) row {
 	selector := of(service)
 	panels := []panel{
-		{
-			kind: lines, width: 8, title: "Redis commands", unit: "ops", min: to(0),
+		{kind: lines, width: 8, title: "Redis commands", unit: "ops", min: to(0),
 			about: "Commands per second that the service sends to Redis.", none: "no commands",
-			asked: ask(fmt.Sprintf("sum by (command) (rate(redis_command_duration_seconds_count{%s}%s))", selector, rate), "{{command}}"),
-		},
-		{
-			kind: lines, width: 8, title: "Redis: p99 latency", unit: "s", min: to(0), limits: []limit{{.05, careful}},
+			asked: ask(fmt.Sprintf("sum by (command) (rate(redis_command_duration_seconds_count{%s}%s))", selector, rate), "{{command}}")},
+		{kind: lines, width: 8, title: "Redis: p99 latency", unit: "s", min: to(0), limits: []limit{{.05, careful}},
 			about: "99 % of the commands take no longer, measured by the service: including network and waiting.",
 			none:  "no commands",
-			asked: ask(fmt.Sprintf("histogram_quantile(0.99, sum by (le, command) (rate(redis_command_duration_seconds_bucket{%s}%s)))", selector, rate), "{{command}}"),
-		},
-		{
-			kind: lines, width: 8, title: "Redis: errors and connections", unit: "none", min: to(0),
+			asked: ask(fmt.Sprintf("histogram_quantile(0.99, sum by (le, command) (rate(redis_command_duration_seconds_bucket{%s}%s)))", selector, rate), "{{command}}")},
+		{kind: lines, width: 8, title: "Redis: errors and connections", unit: "none", min: to(0),
 			about: "Commands that failed and waits for a connection that timed out in 5 minutes, and open connections.",
 			asked: []query{
 				{fmt.Sprintf("sum(increase(redis_command_errors_total{%s}[5m])) or vector(0)", selector), "failed"},
 				{fmt.Sprintf("sum(delta(redis_pool_timeouts{%s}[5m]))", selector), "timed out"},
 				{fmt.Sprintf("sum(redis_pool_connections{%s})", selector), "open"},
 				{fmt.Sprintf("sum(redis_pool_idle_connections{%s})", selector), "idle"},
-			},
-		},
+			}},
 	}
 	if service.Cache == nil || service.Public { // the gateway only keeps shared counters in the cache
 		return row{title: "Redis", height: 8, panels: panels}
@@ -278,18 +226,14 @@ func redisOf(service catalog.Service) row {
 	}
 	hits, misses := count("hits"), count("misses")
 	cache := []panel{
-		{
-			kind: number, width: 6, title: "Cache hit ratio", unit: "percentunit", min: to(0), max: to(1), limits: falling(.2, .5),
+		{kind: number, width: 6, title: "Cache hit ratio", unit: "percentunit", min: to(0), max: to(1), limits: falling(.2, .5),
 			about: "Share of look-ups that the cache answers. It falls after an update and while Redis is unavailable; Postgres then gets more load.",
 			none:  "no look-ups",
-			asked: ask(fmt.Sprintf("%s / (%s + %s > 0)", hits, hits, misses), "hits"),
-		},
-		{
-			kind: lines, width: 18, title: "Cache", unit: "ops", min: to(0),
+			asked: ask(fmt.Sprintf("%s / (%s + %s > 0)", hits, hits, misses), "hits")},
+		{kind: lines, width: 18, title: "Cache", unit: "ops", min: to(0),
 			about: "Cache hits and misses per second, and look-ups that skipped the cache because it was unavailable.",
 			none:  "no look-ups",
-			asked: []query{{hits, "hits"}, {misses, "misses"}, {count("spared"), "skipped"}},
-		},
+			asked: []query{{hits, "hits"}, {misses, "misses"}, {count("spared"), "skipped"}}},
 	}
 	return row{title: "Redis", height: 8, panels: append(cache, panels...)}
 }
@@ -298,40 +242,30 @@ func databaseOf(service catalog.Service) row {
 	selector := of(service)
 	database := fmt.Sprintf("job=%q, datname=%q", postgresJob, service.Database)
 	return row{title: "Postgres: database " + service.Database, height: 8, panels: []panel{
-		{
-			kind: lines, width: 8, title: "Connections in use", unit: "none", min: to(0),
+		{kind: lines, width: 8, title: "Connections in use", unit: "none", min: to(0),
 			about:  fmt.Sprintf("Connections of each replica's pool in use. At %d, the maximum, requests wait.", catalog.DatabaseConnections),
 			asked:  ask(fmt.Sprintf("max by (pod) (postgres_pool_acquired_connections{%s})", selector), "{{pod}}"),
-			limits: rising(ready*catalog.DatabaseConnections, catalog.DatabaseConnections),
-		},
-		{
-			kind: lines, width: 8, title: "Waiting for a connection", unit: "s", min: to(0), limits: []limit{{.1, careful}},
+			limits: rising(ready*catalog.DatabaseConnections, catalog.DatabaseConnections)},
+		{kind: lines, width: 8, title: "Waiting for a connection", unit: "s", min: to(0), limits: []limit{{.1, careful}},
 			about: "Total seconds that requests wait for a connection, per second.",
 			asked: []query{
 				{fmt.Sprintf("sum by (colour) (rate(postgres_pool_acquire_wait_seconds_total{%s}%s))", selector, rate), "{{colour}} waits"},
 			},
-			hues: palette(),
-		},
-		{
-			kind: lines, width: 8, title: "Timed out waits", unit: "none", min: to(0), limits: []limit{{1, careful}},
+			hues: palette()},
+		{kind: lines, width: 8, title: "Timed out waits", unit: "none", min: to(0), limits: []limit{{1, careful}},
 			about: "Requests in 5 minutes that didn't get a connection before their deadline.",
 			asked: ask(fmt.Sprintf("sum by (colour) (increase(postgres_pool_canceled_acquires_total{%s}[5m]))", selector), "{{colour}}"),
-			hues:  palette(),
-		},
-		{
-			kind: lines, width: 12, title: "Transactions", unit: "ops", min: to(0),
+			hues:  palette()},
+		{kind: lines, width: 12, title: "Transactions", unit: "ops", min: to(0),
 			about: "Committed and rolled back transactions per second in this database.",
 			asked: []query{
 				{fmt.Sprintf("sum(rate(pg_stat_database_xact_commit{%s}%s))", database, rate), "committed"},
 				{fmt.Sprintf("sum(rate(pg_stat_database_xact_rollback{%s}%s))", database, rate), "rolled back"},
 			},
-			link: open("Data stores", storesUID),
-		},
-		{
-			kind: lines, width: 12, title: "Size", unit: "bytes", min: to(0),
+			link: open("Data stores", storesUID)},
+		{kind: lines, width: 12, title: "Size", unit: "bytes", min: to(0),
 			about: "Size of the database on disk.",
-			asked: ask(fmt.Sprintf("max(pg_database_size_bytes{%s})", database), service.Database),
-		},
+			asked: ask(fmt.Sprintf("max(pg_database_size_bytes{%s})", database), service.Database)},
 	}}
 }
 
@@ -339,26 +273,18 @@ func outbox(service catalog.Service) row {
 	prefix := service.Role()
 	selector := of(service)
 	return row{title: "Published events", height: 8, panels: []panel{
-		{
-			kind: lines, width: 8, title: "Published", unit: "ops", min: to(0), none: "no published events",
+		{kind: lines, width: 8, title: "Published", unit: "ops", min: to(0), none: "no published events",
 			about: "Events per second that were added to the stream, including repetitions.",
-			asked: ask(fmt.Sprintf("sum by (type) (rate(%s_events_published_total{%s}%s))", prefix, selector, rate), "{{type}}"),
-		},
-		{
-			kind: lines, width: 8, title: "Waiting to be published", unit: "none", min: to(0), limits: []limit{{100, careful}},
+			asked: ask(fmt.Sprintf("sum by (type) (rate(%s_events_published_total{%s}%s))", prefix, selector, rate), "{{type}}")},
+		{kind: lines, width: 8, title: "Waiting to be published", unit: "none", min: to(0), limits: []limit{{100, careful}},
 			about: "Events in the database that aren't in the stream yet. While Redis is unavailable they are late, but not lost.",
-			asked: ask(fmt.Sprintf("max(%s_outbox_unpublished{%s})", prefix, selector), "events"),
-		},
-		{
-			kind: lines, width: 4, title: "Oldest waiting event", unit: "s", min: to(0), limits: rising(30, 300),
+			asked: ask(fmt.Sprintf("max(%s_outbox_unpublished{%s})", prefix, selector), "events")},
+		{kind: lines, width: 4, title: "Oldest waiting event", unit: "s", min: to(0), limits: rising(30, 300),
 			about: "Age of the oldest event that waits to be published.",
-			asked: ask(fmt.Sprintf("max(%s_outbox_oldest_unpublished_seconds{%s})", prefix, selector), "age"),
-		},
-		{
-			kind: number, width: 4, title: "Losses of the stream", unit: "none", limits: []limit{{1, careful}},
+			asked: ask(fmt.Sprintf("max(%s_outbox_oldest_unpublished_seconds{%s})", prefix, selector), "age")},
+		{kind: number, width: 4, title: "Losses of the stream", unit: "none", limits: []limit{{1, careful}},
 			about: "How often the stream lost entries in the last day, as when Redis loses its disk. The service published them again.",
-			asked: ask(fmt.Sprintf("sum(increase(%s_stream_losses_total{%s}[1d]))", prefix, selector), "losses"),
-		},
+			asked: ask(fmt.Sprintf("sum(increase(%s_stream_losses_total{%s}[1d]))", prefix, selector), "losses")},
 	}}
 }
 
@@ -366,24 +292,18 @@ func consumer(service catalog.Service) row {
 	prefix := service.Role()
 	selector := of(service)
 	return row{title: "Handled events", height: 8, panels: []panel{
-		{
-			kind: lines, width: 10, title: "Handled", unit: "ops", min: to(0), none: "no handled events",
+		{kind: lines, width: 10, title: "Handled", unit: "ops", min: to(0), none: "no handled events",
 			about: "Events per second by outcome. A duplicate was handled before; a dead event couldn't be handled.",
-			asked: ask(fmt.Sprintf("sum by (consumer, type, outcome) (rate(%s_events_handled_total{%s}%s))", prefix, selector, rate), "{{consumer}}: {{type}}: {{outcome}}"),
-		},
-		{
-			kind: lines, width: 9, title: "Waiting in the stream", unit: "none", min: to(0), limits: rising(100, 1000),
+			asked: ask(fmt.Sprintf("sum by (consumer, type, outcome) (rate(%s_events_handled_total{%s}%s))", prefix, selector, rate), "{{consumer}}: {{type}}: {{outcome}}")},
+		{kind: lines, width: 9, title: "Waiting in the stream", unit: "none", min: to(0), limits: rising(100, 1000),
 			about: "Events that no consumer has received yet (lag), and events in progress (pending).",
 			asked: []query{
 				{fmt.Sprintf("max by (consumer) (%s_stream_lag{%s})", prefix, selector), "{{consumer}}: lag"},
 				{fmt.Sprintf("max by (consumer) (%s_stream_pending{%s})", prefix, selector), "{{consumer}}: pending"},
-			},
-		},
-		{
-			kind: number, width: 5, title: "Dead letters", unit: "none", limits: []limit{{1, bad}},
+			}},
+		{kind: number, width: 5, title: "Dead letters", unit: "none", limits: []limit{{1, bad}},
 			about: "Events that couldn't be handled. Each is a user without a notification.",
-			asked: ask(fmt.Sprintf("max(%s_dead_letters{%s})", prefix, selector), "dead"),
-		},
+			asked: ask(fmt.Sprintf("max(%s_dead_letters{%s})", prefix, selector), "dead")},
 	}}
 }
 
@@ -391,16 +311,12 @@ func webhook(service catalog.Service) row {
 	prefix := service.Role()
 	selector := of(service)
 	return row{title: "Webhook", height: 7, panels: []panel{
-		{
-			kind: lines, width: 16, title: "Deliveries", unit: "ops", min: to(0), none: "nothing to deliver, or no URL is set",
+		{kind: lines, width: 16, title: "Deliveries", unit: "ops", min: to(0), none: "nothing to deliver, or no URL is set",
 			about: "Attempts per second to deliver to the stack's URL, by outcome.",
-			asked: ask(fmt.Sprintf("sum by (outcome) (rate(%s_webhook_deliveries_total{%s}%s))", prefix, selector, rate), "{{outcome}}"),
-		},
-		{
-			kind: lines, width: 8, title: "Pending deliveries", unit: "none", min: to(0), limits: []limit{{100, careful}},
+			asked: ask(fmt.Sprintf("sum by (outcome) (rate(%s_webhook_deliveries_total{%s}%s))", prefix, selector, rate), "{{outcome}}")},
+		{kind: lines, width: 8, title: "Pending deliveries", unit: "none", min: to(0), limits: []limit{{100, careful}},
 			about: "Deliveries that are neither done nor abandoned.", none: "no URL is set",
-			asked: ask(fmt.Sprintf("max(%s_webhook_pending{%s})", prefix, selector), "waiting"),
-		},
+			asked: ask(fmt.Sprintf("max(%s_webhook_pending{%s})", prefix, selector), "waiting")},
 	}}
 }
 

@@ -169,10 +169,8 @@ type inhibition struct {
 // inhibitions mute alerts that follow from another alert. Alerts that explain the cause, such as PodCrashLooping, aren't muted.
 func inhibitions() []inhibition {
 	return []inhibition{
-		{
-			Source: []string{matches("severity", string(catalog.Page))}, Target: []string{matches("severity", string(catalog.Ticket))},
-			Equal: []string{"alertname", "job"},
-		},
+		{Source: []string{matches("severity", string(catalog.Page))}, Target: []string{matches("severity", string(catalog.Ticket))},
+			Equal: []string{"alertname", "job"}},
 		follow("NodeNotReady", []string{"node"}, "PodCrashLooping", "PodOutOfMemory", "TargetDown", "TargetServesGarbage",
 			"NodePressure", "NodeMemoryLow", "NodeDiskFilling", "NodeDiskFull"),
 		follow("ServiceDown", []string{"job"}, "AvailabilityBudgetBurn", "LatencyBudgetBurn", "LiveColourDown", "ReplicasShort",

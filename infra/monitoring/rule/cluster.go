@@ -21,36 +21,28 @@ func workloads(ours string) Group {
 		}
 	}
 	return Group{Name: "workloads", Alerts: []Alert{
-		{
-			Name: "PodCrashLooping", Severity: catalog.Ticket, KeepFiring: 5 * time.Minute,
+		{Name: "PodCrashLooping", Severity: catalog.Ticket, KeepFiring: 5 * time.Minute,
 			Expr: ofPod(fmt.Sprintf(`sum by (namespace, pod, container) (increase(kube_pod_container_status_restarts_total{%s}[15m])) > 2.5`, ours), ours) + "\nor " +
 				ofPod(fmt.Sprintf(`max by (namespace, pod, container) (max_over_time(kube_pod_container_status_waiting_reason{%s, reason="CrashLoopBackOff"}[5m])) > 0`, ours), ours),
 			Summary:     "{{ $labels.job }}: {{ $labels.pod }} is crash looping",
-			Description: "Container {{ $labels.container }} of {{ $labels.pod }} in {{ $labels.namespace }} exits soon after each start.",
-		},
-		{
-			Name: "PodOutOfMemory", Severity: catalog.Ticket, KeepFiring: 15 * time.Minute,
+			Description: "Container {{ $labels.container }} of {{ $labels.pod }} in {{ $labels.namespace }} exits soon after each start."},
+		{Name: "PodOutOfMemory", Severity: catalog.Ticket, KeepFiring: 15 * time.Minute,
 			Expr: ofPod(fmt.Sprintf(`max by (namespace, pod, container) (kube_pod_container_status_last_terminated_reason{%s, reason="OOMKilled"}) == 1
   and on (namespace, pod, container) sum by (namespace, pod, container) (increase(kube_pod_container_status_restarts_total{%s}[15m])) > 0`, ours, ours), ours),
 			Summary:     "{{ $labels.job }}: {{ $labels.pod }} ran out of memory",
-			Description: "Container {{ $labels.container }} of {{ $labels.pod }} in {{ $labels.namespace }} exceeded its memory limit and was killed. Its requests in flight are lost.",
-		},
+			Description: "Container {{ $labels.container }} of {{ $labels.pod }} in {{ $labels.namespace }} exceeded its memory limit and was killed. Its requests in flight are lost."},
 		short("kube_deployment_status_replicas_available", "kube_deployment_spec_replicas", "deployment"),
 		short("kube_statefulset_status_replicas_ready", "kube_statefulset_replicas", "statefulset"),
 		short("kube_daemonset_status_number_ready", "kube_daemonset_status_desired_number_scheduled", "daemonset"),
-		{
-			Name: "AutoscalerAtLimit", For: 15 * time.Minute, Severity: catalog.Ticket,
+		{Name: "AutoscalerAtLimit", For: 15 * time.Minute, Severity: catalog.Ticket,
 			Expr: ofWorkload(strings.ReplaceAll(`kube_horizontalpodautoscaler_status_desired_replicas{ours} >= kube_horizontalpodautoscaler_spec_max_replicas{ours}
   and kube_horizontalpodautoscaler_spec_max_replicas{ours} > kube_horizontalpodautoscaler_spec_min_replicas{ours}`, "ours", ours), "horizontalpodautoscaler"),
 			Summary:     "{{ $labels.job }}: the autoscaler is at its maximum",
-			Description: "{{ $labels.horizontalpodautoscaler }} has requested {{ $value }} replicas, its maximum, for 15 minutes. More load makes the service slower.",
-		},
-		{
-			Name: "JobFailed", Severity: catalog.Ticket,
+			Description: "{{ $labels.horizontalpodautoscaler }} has requested {{ $value }} replicas, its maximum, for 15 minutes. More load makes the service slower."},
+		{Name: "JobFailed", Severity: catalog.Ticket,
 			Expr:        fmt.Sprintf(`label_replace(kube_job_failed{%s, condition="true"} == 1, "job", "$1", "job_name", "(.+)")`, ours),
 			Summary:     "{{ $labels.job_name }}: the Job has failed",
-			Description: "Job {{ $labels.job_name }} in {{ $labels.namespace }} has failed and has no retries left. A migration or the users of a store may be incomplete.",
-		},
+			Description: "Job {{ $labels.job_name }} in {{ $labels.namespace }} has failed and has no retries left. A migration or the users of a store may be incomplete."},
 	}}
 }
 
@@ -59,37 +51,27 @@ func nodes() Group {
 	// The metrics of nodes come from several jobs. The alerts have a common one.
 	const job = `, "job", "node", "", "")`
 	return Group{Name: "nodes", Alerts: []Alert{
-		{
-			Name: "NodeNotReady", For: time.Minute, Severity: catalog.Page,
+		{Name: "NodeNotReady", For: time.Minute, Severity: catalog.Page,
 			Expr:        `label_replace(max by (node) (kube_node_status_condition{condition="Ready", status="true"}) == 0` + job,
 			Summary:     "{{ $labels.node }}: the node isn't ready",
-			Description: "{{ $labels.node }} hasn't been ready for a minute. Kubernetes evicts its pods after five minutes.",
-		},
-		{
-			Name: "NodePressure", For: 2 * time.Minute, Severity: catalog.Ticket,
+			Description: "{{ $labels.node }} hasn't been ready for a minute. Kubernetes evicts its pods after five minutes."},
+		{Name: "NodePressure", For: 2 * time.Minute, Severity: catalog.Ticket,
 			Expr:        `label_replace(max by (node, condition) (kube_node_status_condition{condition=~".+Pressure", status="true"}) == 1` + job,
 			Summary:     "{{ $labels.node }}: {{ $labels.condition }}",
-			Description: "{{ $labels.node }} reports {{ $labels.condition }}: it evicts pods, beginning with the lowest priority, and accepts no new ones.",
-		},
-		{
-			Name: "NodeMemoryLow", For: 10 * time.Minute, Severity: catalog.Ticket,
+			Description: "{{ $labels.node }} reports {{ $labels.condition }}: it evicts pods, beginning with the lowest priority, and accepts no new ones."},
+		{Name: "NodeMemoryLow", For: 10 * time.Minute, Severity: catalog.Ticket,
 			Expr:        `label_replace(max by (node) (node_memory_MemAvailable_bytes / node_memory_MemTotal_bytes) < 0.07` + job,
 			Summary:     "{{ $labels.node }}: little memory is available",
-			Description: "{{ $value | humanizePercentage }} of the memory of {{ $labels.node }} is available. The kernel may soon kill processes.",
-		},
-		{
-			Name: "NodeDiskFilling", For: 30 * time.Minute, Severity: catalog.Ticket,
+			Description: "{{ $value | humanizePercentage }} of the memory of {{ $labels.node }} is available. The kernel may soon kill processes."},
+		{Name: "NodeDiskFilling", For: 30 * time.Minute, Severity: catalog.Ticket,
 			Expr: `label_replace(min by (node, device) (node_filesystem_avail_bytes{fstype!~"tmpfs|ramfs"} / node_filesystem_size_bytes) < 0.3
   and on (node, device) min by (node, device) (predict_linear(node_filesystem_avail_bytes{fstype!~"tmpfs|ramfs"}[6h], 24 * 3600)) < 0` + job,
 			Summary:     "{{ $labels.node }}: the disk will be full within a day",
-			Description: "{{ $value | humanizePercentage }} of {{ $labels.device }} of {{ $labels.node }} is free. At the rate of the last six hours it will be full within a day; pods are then evicted and images can't be pulled.",
-		},
-		{
-			Name: "NodeDiskFull", For: 2 * time.Minute, Severity: catalog.Page,
+			Description: "{{ $value | humanizePercentage }} of {{ $labels.device }} of {{ $labels.node }} is free. At the rate of the last six hours it will be full within a day; pods are then evicted and images can't be pulled."},
+		{Name: "NodeDiskFull", For: 2 * time.Minute, Severity: catalog.Page,
 			Expr:        `label_replace(min by (node, device) (node_filesystem_avail_bytes{fstype!~"tmpfs|ramfs"} / node_filesystem_size_bytes) < 0.05` + job,
 			Summary:     "{{ $labels.node }}: the disk is full",
-			Description: "{{ $value | humanizePercentage }} of {{ $labels.device }} of {{ $labels.node }} is free. Stores on it can't write, and Kubernetes evicts pods.",
-		},
+			Description: "{{ $value | humanizePercentage }} of {{ $labels.device }} of {{ $labels.node }} is free. Stores on it can't write, and Kubernetes evicts pods."},
 	}}
 }
 
@@ -97,19 +79,15 @@ func nodes() Group {
 func storage(ours string) Group {
 	free := fmt.Sprintf(`min by (job, namespace, persistentvolumeclaim) (kubelet_volume_stats_available_bytes{%s} / kubelet_volume_stats_capacity_bytes)`, ours)
 	return Group{Name: "storage", Alerts: []Alert{
-		{
-			Name: "VolumeFilling", For: 30 * time.Minute, Severity: catalog.Ticket,
+		{Name: "VolumeFilling", For: 30 * time.Minute, Severity: catalog.Ticket,
 			Expr: ofClaim(fmt.Sprintf(`%s < 0.4
   and min by (job, namespace, persistentvolumeclaim) (predict_linear(kubelet_volume_stats_available_bytes{%s}[6h], 24 * 3600)) < 0`, free, ours)),
 			Summary:     "{{ $labels.job }}: volume {{ $labels.persistentvolumeclaim }} will be full within a day",
-			Description: "{{ $value | humanizePercentage }} of {{ $labels.persistentvolumeclaim }} in {{ $labels.namespace }} is free. At the rate of the last six hours it will be full within a day.",
-		},
-		{
-			Name: "VolumeFull", For: time.Minute, Severity: catalog.Page,
+			Description: "{{ $value | humanizePercentage }} of {{ $labels.persistentvolumeclaim }} in {{ $labels.namespace }} is free. At the rate of the last six hours it will be full within a day."},
+		{Name: "VolumeFull", For: time.Minute, Severity: catalog.Page,
 			Expr:        ofClaim(free + ` < 0.05`),
 			Summary:     "{{ $labels.job }}: volume {{ $labels.persistentvolumeclaim }} is full",
-			Description: "{{ $value | humanizePercentage }} of {{ $labels.persistentvolumeclaim }} in {{ $labels.namespace }} is free. Its server will soon be unable to write.",
-		},
+			Description: "{{ $value | humanizePercentage }} of {{ $labels.persistentvolumeclaim }} in {{ $labels.namespace }} is free. Its server will soon be unable to write."},
 	}}
 }
 
@@ -180,49 +158,37 @@ func stores() Group {
 		}
 	}
 	return Group{Name: "stores", Alerts: []Alert{
-		{
-			Name: "PostgresDown", For: 30 * time.Second, KeepFiring: time.Minute, Severity: catalog.Page,
+		{Name: "PostgresDown", For: 30 * time.Second, KeepFiring: time.Minute, Severity: catalog.Page,
 			Expr:        ofStore(`min by (job) (pg_up) == 0`),
 			Summary:     "postgres: the database doesn't answer",
-			Description: "The exporter can't connect to Postgres. Requests that read or write users, orders or notifications are answered 503.",
-		},
-		{
-			Name: "PostgresConnections", For: 5 * time.Minute, Severity: catalog.Ticket,
+			Description: "The exporter can't connect to Postgres. Requests that read or write users, orders or notifications are answered 503."},
+		{Name: "PostgresConnections", For: 5 * time.Minute, Severity: catalog.Ticket,
 			Expr: ofStore(`sum by (job, usename) (pg_stat_activity_count{backend_type="client backend"})
   / on (job, usename) max by (job, usename) (label_replace(pg_roles_connection_limit > 0, "usename", "$1", "rolname", "(.+)")) > 0.8`),
 			Labels:      map[string]string{"limit": "role"},
 			Summary:     "postgres: role {{ $labels.usename }} is near its connection limit",
-			Description: "Role {{ $labels.usename }} uses {{ $value | humanizePercentage }} of its connection limit. At the limit, new replicas of its service can't connect.",
-		},
-		{
-			Name: "PostgresConnections", For: 5 * time.Minute, Severity: catalog.Ticket,
+			Description: "Role {{ $labels.usename }} uses {{ $value | humanizePercentage }} of its connection limit. At the limit, new replicas of its service can't connect."},
+		{Name: "PostgresConnections", For: 5 * time.Minute, Severity: catalog.Ticket,
 			Expr:        ofStore(used + ` / on (job) max by (job) (pg_settings_max_connections) > 0.8`),
 			Labels:      map[string]string{"limit": "server"},
 			Summary:     "postgres: the server is near max_connections",
-			Description: "{{ $value | humanizePercentage }} of the server's connections are in use. At the maximum, services wait for a connection and time out.",
-		},
+			Description: "{{ $value | humanizePercentage }} of the server's connections are in use. At the maximum, services wait for a connection and time out."},
 		redisDown(network.Stream, catalog.Page, "No events are published or handled: orders are accepted and wait in the outbox, and users get no notifications."),
 		redisDown(network.Cache, catalog.Ticket, "Services work without it: they read users from Postgres, and each replica of the gateway counts requests separately."),
 		memory(catalog.Page, 0.95, 2*time.Minute),
 		memory(catalog.Ticket, 0.8, 10*time.Minute),
-		{
-			Name: "CacheEvicting", For: 30 * time.Minute, Severity: catalog.Ticket,
+		{Name: "CacheEvicting", For: 30 * time.Minute, Severity: catalog.Ticket,
 			Expr:        ofStore(fmt.Sprintf(`sum by (job) (rate(redis_evicted_keys_total{job="%s%s"}[10m])) > 5`, network.Cache, exporter)),
 			Summary:     "{{ $labels.job }}: the cache is too small",
-			Description: "{{ $value | humanize }} entries per second have been evicted for 30 minutes. Services read evicted entries from Postgres again.",
-		},
-		{
-			Name: "StreamNotPersisting", For: time.Minute, Severity: catalog.Page,
+			Description: "{{ $value | humanize }} entries per second have been evicted for 30 minutes. Services read evicted entries from Postgres again."},
+		{Name: "StreamNotPersisting", For: time.Minute, Severity: catalog.Page,
 			Expr: ofStore(fmt.Sprintf(`min by (job) (redis_aof_last_write_status{job="%s%s"}) == 0
   or min by (job) (redis_aof_last_bgrewrite_status{job="%s%s"}) == 0`, network.Stream, exporter, network.Stream, exporter)),
 			Summary:     "{{ $labels.job }}: events aren't written to disk",
-			Description: "{{ $labels.job }} can't write or rewrite its append-only file. Redis refuses events until it can.",
-		},
-		{
-			Name: "RedisRejectsConnections", Severity: catalog.Ticket, KeepFiring: 10 * time.Minute,
+			Description: "{{ $labels.job }} can't write or rewrite its append-only file. Redis refuses events until it can."},
+		{Name: "RedisRejectsConnections", Severity: catalog.Ticket, KeepFiring: 10 * time.Minute,
 			Expr:        ofStore(`sum by (job) (increase(redis_rejected_connections_total[5m])) > 0`),
 			Summary:     "{{ $labels.job }}: connections are refused",
-			Description: "{{ $value | humanize }} connections were refused within five minutes, because the maximum number of clients is connected.",
-		},
+			Description: "{{ $value | humanize }} connections were refused within five minutes, because the maximum number of clients is connected."},
 	}}
 }

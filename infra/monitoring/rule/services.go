@@ -125,56 +125,40 @@ func events(services []catalog.Service) Group {
 	waiting := each(catalog.Service.Consumes, "max by (job, consumer) (%_stream_lag) + max by (job, consumer) (%_stream_pending)")
 	const failed = `sum by (job) (increase(notification_service_webhook_deliveries_total{outcome=~"failed|gave_up"}[15m]))`
 	alerts := []Alert{
-		{
-			Name: "OutboxStuck", For: 2 * time.Minute, Severity: catalog.Ticket,
+		{Name: "OutboxStuck", For: 2 * time.Minute, Severity: catalog.Ticket,
 			Expr:        `(` + each(catalog.Service.Publishes, "max by (job) (%_outbox_oldest_unpublished_seconds)") + `) > 180`,
 			Summary:     "{{ $labels.job }}: events aren't published",
-			Description: "The oldest event in the outbox of {{ $labels.job }} has waited {{ $value | humanizeDuration }}. No event is lost, but other services don't receive events.",
-		},
-		{
-			Name: "StreamLag", For: 10 * time.Minute, Severity: catalog.Ticket,
+			Description: "The oldest event in the outbox of {{ $labels.job }} has waited {{ $value | humanizeDuration }}. No event is lost, but other services don't receive events."},
+		{Name: "StreamLag", For: 10 * time.Minute, Severity: catalog.Ticket,
 			Expr:        `(` + waiting + `) > 1000`,
 			Summary:     "{{ $labels.job }}: the consumer can't keep up with the stream",
-			Description: "{{ $value | humanize }} events wait to be handled by consumer {{ $labels.consumer }} of {{ $labels.job }}.",
-		},
-		{
-			Name: "StreamStalled", For: 10 * time.Minute, Severity: catalog.Ticket,
+			Description: "{{ $value | humanize }} events wait to be handled by consumer {{ $labels.consumer }} of {{ $labels.job }}."},
+		{Name: "StreamStalled", For: 10 * time.Minute, Severity: catalog.Ticket,
 			Expr: `(` + waiting + `) > 0
 and on (job, consumer) (` + each(catalog.Service.Consumes, "sum by (job, consumer) (rate(%_events_handled_total[10m]))") + `) == 0`,
 			Summary:     "{{ $labels.job }}: the consumer handles no events",
-			Description: "{{ $value | humanize }} events wait, and consumer {{ $labels.consumer }} of {{ $labels.job }} has handled none in ten minutes.",
-		},
-		{
-			Name: "StreamLost", Severity: catalog.Ticket, KeepFiring: time.Hour,
+			Description: "{{ $value | humanize }} events wait, and consumer {{ $labels.consumer }} of {{ $labels.job }} has handled none in ten minutes."},
+		{Name: "StreamLost", Severity: catalog.Ticket, KeepFiring: time.Hour,
 			Expr:        `(` + each(catalog.Service.Publishes, "sum by (job) (increase(%_stream_losses_total[10m]))") + `) > 0`,
 			Summary:     "{{ $labels.job }}: the stream has lost events",
-			Description: "The stream lost entries, and {{ $labels.job }} publishes them again. No event is missing, but find out why the stream lost them.",
-		},
-		{
-			Name: "DeadLetters", For: time.Minute, Severity: catalog.Ticket,
+			Description: "The stream lost entries, and {{ $labels.job }} publishes them again. No event is missing, but find out why the stream lost them."},
+		{Name: "DeadLetters", For: time.Minute, Severity: catalog.Ticket,
 			Expr:        `(` + each(func(s catalog.Service) bool { return s.Redrives }, "max by (job) (%_dead_letters)") + `) > 0`,
 			Summary:     "{{ $labels.job }}: {{ $value }} events could not be handled",
-			Description: "{{ $value }} entries are in the dead letters of a stream. They are only processed again with make redrive.",
-		},
-		{
-			Name: "EmailsDropped", Severity: catalog.Ticket, KeepFiring: 30 * time.Minute,
+			Description: "{{ $value }} entries are in the dead letters of a stream. They are only processed again with make redrive."},
+		{Name: "EmailsDropped", Severity: catalog.Ticket, KeepFiring: 30 * time.Minute,
 			Expr:        `sum by (job) (increase(notification_service_events_handled_total{consumer="notification-service-mail", outcome="dead"}[10m])) > 0`,
 			Summary:     "{{ $labels.job }}: emails were not sent",
-			Description: "{{ $value | humanize }} emails were dropped within ten minutes, because the mail server had refused each of them five times.",
-		},
-		{
-			Name: "WebhookFailing", For: 5 * time.Minute, Severity: catalog.Ticket,
+			Description: "{{ $value | humanize }} emails were dropped within ten minutes, because the mail server had refused each of them five times."},
+		{Name: "WebhookFailing", For: 5 * time.Minute, Severity: catalog.Ticket,
 			Expr: failed + ` / sum by (job) (increase(notification_service_webhook_deliveries_total[15m])) > 0.5
 and on (job) ` + failed + ` >= 5`,
 			Summary:     "{{ $labels.job }}: deliveries to the webhook fail",
-			Description: "{{ $value | humanizePercentage }} of the attempts of the last 15 minutes failed. Each delivery is retried for about 30 minutes and then abandoned.",
-		},
-		{
-			Name: "WebhookGaveUp", Severity: catalog.Ticket, KeepFiring: 30 * time.Minute,
+			Description: "{{ $value | humanizePercentage }} of the attempts of the last 15 minutes failed. Each delivery is retried for about 30 minutes and then abandoned."},
+		{Name: "WebhookGaveUp", Severity: catalog.Ticket, KeepFiring: 30 * time.Minute,
 			Expr:        `sum by (job) (increase(notification_service_webhook_deliveries_total{outcome="gave_up"}[10m])) > 0`,
 			Summary:     "{{ $labels.job }}: notifications were not delivered",
-			Description: "{{ $value | humanize }} deliveries to the webhook were abandoned within ten minutes. They are only retried with make redrive.",
-		},
+			Description: "{{ $value | humanize }} deliveries to the webhook were abandoned within ten minutes. They are only retried with make redrive."},
 	}
 	empty := func(alert Alert) bool { return strings.Contains(alert.Expr, "()") } // for no service
 	return Group{Name: "events", Alerts: slices.DeleteFunc(alerts, empty)}
