@@ -2,6 +2,7 @@ package kit
 
 import (
 	"fmt"
+	"net/http"
 	"net/netip"
 	"path"
 	"slices"
@@ -123,20 +124,25 @@ func (p Pod) Ready() bool {
 	return false
 }
 
-// ShellImage pushes the image of Postgres, which has a shell, to the registry of the services and returns it by digest. Namespace apps
-// admits no other images.
+// ShellImage returns the image of Postgres, which has a shell, by its digest in the registry of the services. Namespace apps admits no
+// images of other registries.
 func ShellImage(t *testing.T) string {
 	t.Helper()
-	const shell = "docker.io/library/postgres:15-bookworm"
 	live := Output(t, "kubectl", "get", "deployments", "--namespace=apps", "--output=jsonpath={.items[0].spec.template.spec.containers[0].image}")
-	repository := path.Dir(strings.TrimSpace(live)) + "/shell"
-	Output(t, "docker", "tag", shell, repository+":test")
-	Output(t, "docker", "push", "--quiet", repository+":test")
-	for digest := range strings.FieldsSeq(Output(t, "docker", "image", "inspect", "--format={{range .RepoDigests}}{{println .}}{{end}}", shell)) {
-		if strings.HasPrefix(digest, repository+"@") {
-			return digest
-		}
+	registry := path.Dir(live)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodHead, "http://"+registry+"/v2/library/postgres/manifests/15-bookworm", nil)
+	if err != nil {
+		t.Fatal(err)
 	}
-	t.Fatalf("%s has no digest after the push", repository)
-	return ""
+	request.Header.Set("Accept", "application/vnd.docker.distribution.manifest.v2+json, application/vnd.oci.image.manifest.v1+json")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	digest := response.Header.Get("Docker-Content-Digest")
+	if response.StatusCode != http.StatusOK || digest == "" {
+		t.Fatalf("%s has no image of Postgres: %s", registry, response.Status)
+	}
+	return registry + "/library/postgres@" + digest
 }

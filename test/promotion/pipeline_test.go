@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -78,6 +79,11 @@ type pipeline struct {
 // newPipeline starts two empty clusters, and creates a repository with a stack for each.
 func newPipeline(t *testing.T) (*pipeline, *machine) {
 	t.Helper()
+	if cache, err := os.UserCacheDir(); err == nil { // the runner leaves copies of the repository
+		if _, err := os.Stat(filepath.Join(cache, "act")); err != nil {
+			t.Cleanup(func() { _ = os.RemoveAll(filepath.Join(cache, "act")) })
+		}
+	}
 	clone, environment := sources(t)
 	for stack, port := range map[string]int{"staging": 30080, "production": 30081} {
 		content := fmt.Sprintf(delivered, stack, port, port+363)
