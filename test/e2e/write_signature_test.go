@@ -20,17 +20,16 @@ func TestOnlySignedImagesAreReleased(t *testing.T) {
 	if printed, err := kit.RunIn(keys, "cosign generate-key-pair"); err != nil {
 		t.Fatalf("%v\n%s", err, printed)
 	}
-	public, err := os.ReadFile(filepath.Join(keys, "cosign.pub"))
-	if err != nil {
-		t.Fatal(err)
-	}
 	private, err := os.ReadFile(filepath.Join(keys, "cosign.key"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	former := kit.LiveVersions(t)
 	t.Cleanup(func() { kit.Restore(t) })
-	kit.Set(t, clone, "--path platform:signature.key", "'"+string(public)+"'")
+	kit.OwnConfig(t, clone)
+	if printed, err := kit.RunIn(clone, "pulumi config set --path platform:signature.key --stack local <"+filepath.Join(keys, "cosign.pub")); err != nil {
+		t.Fatalf("%v\n%s", err, printed)
+	}
 	if err := variant.Copy(clone).Differ("order-service", "signed"); err != nil {
 		t.Fatal(err)
 	}
