@@ -72,10 +72,7 @@ func NewPostgres(
 		return nil, err
 	}
 	postgres.endpoint.Ready = []pulumi.Resource{setup}
-	return postgres, ctx.RegisterResourceOutputs(postgres, pulumi.Map{
-		"host": pulumi.String(postgres.endpoint.Host),
-		"port": pulumi.Int(postgres.endpoint.Port),
-	})
+	return postgres, ctx.RegisterResourceOutputs(postgres, pulumi.Map{})
 }
 
 // Endpoint is the endpoint of a service's database, or zero without one.

@@ -325,10 +325,7 @@ func (a RedisArgs) build(
 		}
 		store.endpoint = Endpoint{Host: host, Port: network.RedisPort, Authority: a.Authority, Ready: []pulumi.Resource{users}}
 	}
-	return store, ctx.RegisterResourceOutputs(store, pulumi.Map{
-		"host": pulumi.String(store.endpoint.Host),
-		"port": pulumi.Int(store.endpoint.Port),
-	})
+	return store, ctx.RegisterResourceOutputs(store, pulumi.Map{})
 }
 
 // Endpoint is a service's endpoint of the store.
