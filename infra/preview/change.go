@@ -114,7 +114,7 @@ func Read(stack string, output io.Reader, failed bool) (Preview, error) {
 		}
 	}
 	if failed && len(preview.Errors) == 0 {
-		preview.Errors = append(messages, "pulumi reported no error: run `pulumi preview --stack "+stack+"` for its output")
+		preview.Errors = slices.Concat(messages, []string{"pulumi reported no error: run `pulumi preview --stack " + stack + "` for its output"})
 	}
 	slices.Sort(preview.Releases)
 	return preview, nil

@@ -65,26 +65,26 @@ func TestFifthServiceNeedsOneFolderAndOneCatalogEntry(t *testing.T) {
 		Text  string `json:"text"`
 	}
 	greeted := rand.Text() // a unique name, because the database is kept after the removal
-	const at, unknown = "greeter-service:8080", "0190f3a0-0000-7000-8000-000000000001"
+	const unknown = "0190f3a0-0000-7000-8000-000000000001"
 	caller := kit.Gateway().SignUp(t)
 	for times := 1; times <= 2; times++ {
-		status, body := post(t, at, "/greetings/"+greeted, signedIdentity(t, caller.ID, "greeter-service", "user-service"))
+		status, body := post(t, "/greetings/"+greeted, signedIdentity(t, caller.ID, "greeter-service", "user-service"))
 		got, err := kit.ParseJSON[greeting](body)
 		if want := (greeting{Times: times, Text: "Hello, " + caller.Name + "!"}); err != nil || status != http.StatusOK || got != want {
 			t.Errorf("got %d %+v (%v), want %+v", status, got, err, want)
 		}
 	}
 	// The greeter returns the problem of user-service.
-	if status, body := post(t, at, "/greetings/"+greeted, signedIdentity(t, unknown, "greeter-service", "user-service")); status != http.StatusNotFound || !strings.Contains(body, "not_found") {
+	if status, body := post(t, "/greetings/"+greeted, signedIdentity(t, unknown, "greeter-service", "user-service")); status != http.StatusNotFound || !strings.Contains(body, "not_found") {
 		t.Errorf("for a user who doesn't exist: got %d %s, want 404", status, body)
 	}
 	for name, identity := range map[string]string{"no identity": "", "one for another service": signedIdentity(t, caller.ID, "user-service")} {
-		if status, body := post(t, at, "/greetings/"+greeted, identity); status != http.StatusUnauthorized {
+		if status, body := post(t, "/greetings/"+greeted, identity); status != http.StatusUnauthorized {
 			t.Errorf("%s: got %d %s, want 401", name, status, body)
 		}
 	}
 	// Without the audience of user-service, the greeter can't call it.
-	if status, body := post(t, at, "/greetings/"+greeted, signedIdentity(t, caller.ID, "greeter-service")); status != http.StatusUnauthorized {
+	if status, body := post(t, "/greetings/"+greeted, signedIdentity(t, caller.ID, "greeter-service")); status != http.StatusUnauthorized {
 		t.Errorf("an identity for the greeter alone: got %d %s, want 401", status, body)
 	}
 	for _, kind := range []string{"deployment", "horizontalpodautoscaler", "poddisruptionbudget", "serviceaccount"} {
@@ -132,8 +132,8 @@ func signedIdentity(t *testing.T, user string, services ...string) string {
 	return signed + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(ed25519.NewKeyFromSeed(seed), []byte(signed)))
 }
 
-// post sends a POST to a port of a Service in namespace apps through the API server's proxy, bypassing the edge and the gateway.
-func post(t *testing.T, service, path, identity string) (status int, body string) {
+// post sends a POST to the greeter-service through the API server's proxy, bypassing the edge and the gateway.
+func post(t *testing.T, path, identity string) (status int, body string) {
 	t.Helper()
 	proxy := kit.Start(t, exec.Command("kubectl", "proxy", "--port=0"))
 	defer func() { _ = proxy.Stop(syscall.SIGKILL, time.Minute) }()
@@ -142,7 +142,7 @@ func post(t *testing.T, service, path, identity string) (status int, body string
 	}
 	_, address, _ := strings.Cut(proxy.Printed(), "Starting to serve on ")
 	at := kit.Client{
-		Base: fmt.Sprintf("http://%s/api/v1/namespaces/apps/services/%s/proxy", strings.Fields(address)[0], service),
+		Base: fmt.Sprintf("http://%s/api/v1/namespaces/apps/services/greeter-service:8080/proxy", strings.Fields(address)[0]),
 		HTTP: http.DefaultClient,
 	}
 	if identity != "" {

@@ -82,7 +82,7 @@ func (c *Client) send(r *http.Request, method, path string, body []byte, out any
 		return Refused(c.name, wait)
 	}
 	start, call := time.Now(), telemetry.Request{}
-	response, content, err := c.exchange(request)
+	response, content, err := c.exchange(request) //nolint:bodyclose // exchange closes it
 	if response != nil {
 		call.Status = response.StatusCode
 	}
