@@ -19,8 +19,8 @@ type clock struct {
 	t  time.Time
 }
 
-func newBreaker(service string, now func() time.Time) *Breaker {
-	return &Breaker{service: service, now: now}
+func newBreaker(now func() time.Time) *Breaker {
+	return &Breaker{service: "s", now: now}
 }
 
 func newClock() *clock { return &clock{t: time.Unix(1_700_000_000, 0)} }
@@ -52,7 +52,7 @@ func fail(b *Breaker, times int) {
 
 func TestFiveConsecutiveFailuresOpenTheBreaker(t *testing.T) {
 	c := newClock()
-	b := newBreaker("s", c.now)
+	b := newBreaker(c.now)
 	fail(b, 4)
 	b.Succeeded()
 	fail(b, 4)
@@ -67,7 +67,7 @@ func TestFiveConsecutiveFailuresOpenTheBreaker(t *testing.T) {
 
 func TestOldFailuresAreNotConsecutive(t *testing.T) {
 	c := newClock()
-	b := newBreaker("s", c.now)
+	b := newBreaker(c.now)
 	for range 20 {
 		fail(b, 1)
 		c.forward(61 * time.Second)
@@ -79,7 +79,7 @@ func TestOldFailuresAreNotConsecutive(t *testing.T) {
 
 func TestOneRequestMayTryAfterAMinute(t *testing.T) {
 	c := newClock()
-	b := newBreaker("s", c.now)
+	b := newBreaker(c.now)
 	fail(b, 5)
 	c.forward(59 * time.Second)
 	if allowed(b) {
@@ -108,7 +108,7 @@ func TestOneRequestMayTryAfterAMinute(t *testing.T) {
 
 func TestUnfinishedTryIsFollowedByAnother(t *testing.T) {
 	c := newClock()
-	b := newBreaker("s", c.now)
+	b := newBreaker(c.now)
 	fail(b, 5)
 	c.forward(60 * time.Second)
 	if !allowed(b) {
@@ -122,7 +122,7 @@ func TestUnfinishedTryIsFollowedByAnother(t *testing.T) {
 
 func TestHealthCheckLetsOneRequestTry(t *testing.T) {
 	c := newClock()
-	b := newBreaker("s", c.now)
+	b := newBreaker(c.now)
 	b.Ready()
 	if b.State() != Closed {
 		t.Fatal("a health check opens it")
@@ -157,7 +157,7 @@ func TestHealthCheckLetsOneRequestTry(t *testing.T) {
 
 func TestLateSuccessDoesNotCloseTheBreaker(t *testing.T) {
 	c := newClock()
-	b := newBreaker("s", c.now)
+	b := newBreaker(c.now)
 	if !allowed(b) { // sent before the breaker opens, with a response after it
 		t.Fatal("not allowed")
 	}
@@ -174,7 +174,7 @@ func TestProperties(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 1))
 			c := newClock()
-			b := newBreaker("s", c.now)
+			b := newBreaker(c.now)
 			inRow, opened, trying := 0, time.Time{}, time.Time{}
 			for range 500 {
 				c.forward(time.Duration(random.IntN(4000)) * time.Millisecond)
@@ -294,7 +294,7 @@ func TestApply(t *testing.T) {
 		{"few failures, while open", opened(time.Second), 1, start, Open, threshold, time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBreaker("s", newClock().now)
+			b := newBreaker(newClock().now)
 			c.prepare(b)
 			b.apply(c.failures, c.last)
 			if b.State() != c.state || b.failures.Load() != c.count {
@@ -320,7 +320,7 @@ func TestRequeue(t *testing.T) {
 		{"a success, and a failure since", changes{pending: 1}, changes{recovered: true}, changes{pending: 1}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := newBreaker("s", newClock().now)
+			b := newBreaker(newClock().now)
 			b.pending, b.recovered = c.since.pending, c.since.recovered
 			b.requeue(c.was)
 			if got := b.take(); got.pending != c.want.pending || got.recovered != c.want.recovered {

@@ -42,6 +42,7 @@ type Hasher struct {
 	idle    *time.Timer
 }
 
+// NewHasher returns a Hasher.
 func NewHasher() *Hasher {
 	return &Hasher{
 		slots:   semaphore.NewWeighted(concurrency),
