@@ -54,6 +54,16 @@ func TestEveryRouteAuthorisesItsCaller(t *testing.T) {
 		{Route: "DELETE /users/{id}", Path: "/users/" + owner, Body: `{}`, Anonymous: 401, Gateway: 401, Other: 403, Owner: 422, Admin: 422},
 		{Route: "DELETE /users/{id}", Path: "/users/" + owner, Body: `{"current_password":"wrong"}`, Anonymous: 401, Gateway: 401, Other: 403, Owner: 403, Admin: 403},
 	})
+	// An identity outlives the role of its user for a moment.
+	demoted := signUp("demoted@example.com", "admin")
+	if got := servicetest.Direct(t, "PATCH", s.HTTP+"/users/"+demoted, `{"role":"user","current_password":"correct horse"}`, name, identity.Caller{UserID: admin, Role: identity.Admin}); got.Status != 200 {
+		t.Fatalf("taking the role of an admin: %+v", got)
+	}
+	for method, body := range map[string]string{"PATCH": `{"role":"admin","current_password":"correct horse"}`, "DELETE": proof} {
+		if got := servicetest.Direct(t, method, s.HTTP+"/users/"+owner, body, name, identity.Caller{UserID: demoted, Role: identity.Admin}); got.Status != 403 {
+			t.Errorf("%s as a former admin: %d, want 403", method, got.Status)
+		}
+	}
 	if got := servicetest.Direct(t, "DELETE", s.HTTP+"/users/"+owner, proof, name, identity.Caller{UserID: owner, Role: identity.User}); got.Status != 204 {
 		t.Errorf("with the password the owner's deletion is %d", got.Status)
 	}

@@ -88,6 +88,7 @@ func TestSessionsAreListedEndedAndAudited(t *testing.T) {
 	if got := signIn(); got.Role != "admin" {
 		t.Errorf("an admin signs in as %s", got.Role)
 	}
+	owner.Role = identity.Admin
 	call(204, "DELETE", "/users/"+id, `{"current_password":"correct horse"}`, owner)
 
 	var lines []string

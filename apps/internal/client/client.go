@@ -82,9 +82,14 @@ func (c *Client) send(r *http.Request, method, path string, body []byte, out any
 		return Refused(c.name, wait)
 	}
 	start, call := time.Now(), telemetry.Request{}
-	response, content, err := c.exchange(request) //nolint:bodyclose // exchange closes it
-	if response != nil {
-		call.Status = response.StatusCode
+	response, err := c.http.Do(request)
+	var content []byte
+	if err == nil {
+		defer func() { _ = response.Body.Close() }()
+		if call.Status = response.StatusCode; response.Header.Get(live.Header) == live.Lost {
+			c.http.CloseIdleConnections()
+		}
+		content, err = io.ReadAll(http.MaxBytesReader(nil, response.Body, maxResponseBytes))
 	}
 	call.Duration = time.Since(start)
 	c.observe(call)
@@ -102,17 +107,4 @@ func (c *Client) send(r *http.Request, method, path string, body []byte, out any
 		err = json.Unmarshal(content, out)
 	}
 	return Failure(c.name, err)
-}
-
-// exchange sends a request and reads the response.
-func (c *Client) exchange(request *http.Request) (response *http.Response, content []byte, err error) {
-	if response, err = c.http.Do(request); err != nil {
-		return nil, nil, err
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.Header.Get(live.Header) == live.Lost {
-		c.http.CloseIdleConnections()
-	}
-	content, err = io.ReadAll(http.MaxBytesReader(nil, response.Body, maxResponseBytes))
-	return response, content, err
 }

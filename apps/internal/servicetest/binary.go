@@ -61,7 +61,7 @@ func (b *Binary) Start() *Process {
 	}), c}
 }
 
-// PID is the process ID of the service.
+// PID returns the id of the process.
 func (p *Process) PID() int { return p.command.Process.Pid }
 
 // Kill kills the service, like the loss of its node.

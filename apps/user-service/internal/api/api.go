@@ -194,8 +194,8 @@ type proof struct {
 }
 
 // prove checks the caller's own password: an access token alone, which may be stolen, must not be enough to
-// take an account over. The returned guard requires that the password is still the same when the change is
-// made.
+// take an account over. The returned guard requires that the password and the role are still the same when the
+// change is made.
 func (a *API) prove(r *http.Request, caller identity.Principal, password string) (guard user.Guard, err error) {
 	if password == "" || len(password) > user.MaxPasswordBytes {
 		return guard, problem.New(problem.Invalid, "current_password is required: your own password.", nil)
@@ -208,7 +208,7 @@ func (a *API) prove(r *http.Request, caller identity.Principal, password string)
 	if err == nil && !right {
 		err = a.refused(r, audit.PasswordRefused, caller.ID, problem.New(problem.Forbidden, "current_password is wrong.", nil))
 	}
-	return user.Guard{Caller: caller.ID, PasswordHash: hash}, err
+	return user.Guard{Caller: caller.ID, PasswordHash: hash, Role: caller.Role}, err
 }
 
 // refused returns a refusal, and records it for the account of user; uuid.Nil means no known account.

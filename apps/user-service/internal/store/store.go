@@ -208,7 +208,7 @@ func queryUser(ctx context.Context, from postgres.Querier, sql string, args ...a
 }
 
 // lock locks a user until tx ends. It fails with problem.PreconditionFailed if the user's version isn't one
-// of the guard's, and with problem.Forbidden if the caller's password was changed after it was checked.
+// of the guard's, and with problem.Forbidden if the caller's password or role was changed after it was checked.
 func lock(ctx context.Context, tx pgx.Tx, id uuid.UUID, guard user.Guard) (user.User, error) {
 	u, err := queryUser(ctx, tx, "SELECT "+columns+" FROM users WHERE id = $1 FOR UPDATE", id)
 	if err == nil && guard.Versions != nil && !slices.Contains(guard.Versions, u.Version) {
@@ -216,9 +216,10 @@ func lock(ctx context.Context, tx pgx.Tx, id uuid.UUID, guard user.Guard) (user.
 	}
 	if err == nil && guard.Caller != uuid.Nil {
 		var holds bool
-		err = tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM users WHERE id = $1 AND password_hash = $2)", guard.Caller, guard.PasswordHash).Scan(&holds)
+		err = tx.QueryRow(ctx, "SELECT EXISTS (SELECT FROM users WHERE id = $1 AND password_hash = $2 AND role = $3)",
+			guard.Caller, guard.PasswordHash, guard.Role).Scan(&holds)
 		if err == nil && !holds {
-			err = problem.New(problem.Forbidden, "current_password was changed in the meantime.", nil)
+			err = problem.New(problem.Forbidden, "Your password or role was changed in the meantime.", nil)
 		}
 	}
 	return u, err

@@ -67,8 +67,9 @@ type Change struct {
 // Guard states the conditions under which a user may be changed.
 type Guard struct {
 	Versions     []int64   // the user's version must be one of these; nil allows any
-	Caller       uuid.UUID // PasswordHash must still be this user's; uuid.Nil means no condition
+	Caller       uuid.UUID // PasswordHash and Role must still be this user's; uuid.Nil means no condition
 	PasswordHash string
+	Role         identity.Role
 }
 
 // FieldNames returns the changed fields for the audit log, without values except the role.
