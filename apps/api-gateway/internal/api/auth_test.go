@@ -51,7 +51,7 @@ var grants = responds(fmt.Sprintf(`{"user_id":%q,"role":"user","session_id":%q,"
 func (f *fixture) granted(w *httptest.ResponseRecorder) error {
 	var response tokenResponse
 	if err := json.Unmarshal(w.Body.Bytes(), &response); err != nil || w.Code != http.StatusOK {
-		return fmt.Errorf("%d %s: %v", w.Code, w.Body, err)
+		return fmt.Errorf("%d %s: %w", w.Code, w.Body, err)
 	}
 	holder, err := f.Tokens.Verify(response.AccessToken)
 	if err != nil || holder.UserID != aUser || holder.Role != identity.User || holder.SessionID != aSession {

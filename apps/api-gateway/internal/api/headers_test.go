@@ -51,7 +51,7 @@ func TestSecurityHeadersCanBeOverridden(t *testing.T) {
 	w := httptest.NewRecorder()
 	SecurityHeaders(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Cache-Control", "no-cache")
-	})).ServeHTTP(w, httptest.NewRequest("GET", "/", nil))
+	})).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 	for name, want := range map[string]string{
 		"X-Content-Type-Options": "nosniff", "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
 		"Referrer-Policy": "no-referrer", "Cache-Control": "no-cache",
@@ -74,7 +74,7 @@ func TestCORSAllowsConfiguredOriginsOnly(t *testing.T) {
 		{"another origin", []string{shop}, "https://elsewhere.example", ""},
 		{"no configured origin", nil, shop, ""},
 	} {
-		preflight := httptest.NewRequest("OPTIONS", "/api/orders", nil)
+		preflight := httptest.NewRequest(http.MethodOptions, "/api/orders", nil)
 		preflight.Header.Set("Origin", c.origin)
 		preflight.Header.Set("Access-Control-Request-Method", "PATCH")
 		w := httptest.NewRecorder()
@@ -95,7 +95,7 @@ func TestPerAddressLimitsEachClient(t *testing.T) {
 		address string
 		status  int
 	}{{anAddress, 200}, {anAddress, 429}, {anotherAddress, 200}} {
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.RemoteAddr = c.address + ":4711"
 		w := httptest.NewRecorder()
 		if handler.ServeHTTP(w, r); w.Code != c.status {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -21,7 +22,7 @@ func TestRequestsAreCountedByService(t *testing.T) {
 		metrics.Observe(telemetry.Request{Method: "GET", Pattern: pattern, Status: status, Duration: 2 * time.Second})
 	}
 	w := httptest.NewRecorder()
-	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	exposed := w.Body.String()
 	for _, want := range []string{
 		`gateway_requests_total{method="GET",service="api-gateway",status="2xx"} 1`,
