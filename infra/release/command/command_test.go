@@ -3,8 +3,10 @@ package command
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"slices"
 	"strings"
 	"testing"
@@ -118,13 +120,63 @@ func TestErrorsOfTheProgram(t *testing.T) {
 
 // The Automation API doesn't close the stream of a run that pulumi refuses.
 func TestListenEndsWithTheRun(t *testing.T) {
-	l := &listener{session: &session{out: newProgress(&bytes.Buffer{}, false)}, under: map[string]report.Step{}}
+	var out bytes.Buffer
+	shown := newProgress(&out, false)
+	shown.terminal = true
+	l := &listener{session: &session{out: shown}, under: map[string]report.Step{}}
 	stream, over := make(chan events.EngineEvent, 1), make(chan struct{})
 	stream <- events.EngineEvent{EngineEvent: apitype.EngineEvent{DiagnosticEvent: &apitype.DiagnosticEvent{Severity: "error", Message: "too late"}}}
 	close(over)
 	l.listen(stream, over)
 	if len(l.faults) != 1 {
 		t.Errorf("the faults are %q, want the one before the end", l.faults)
+	}
+	if out.Len() > 0 {
+		t.Errorf("without a step, it shows %q", &out)
+	}
+}
+
+// written is the texts that were written.
+type written chan string
+
+func (w written) Write(text []byte) (int, error) {
+	w <- string(text)
+	return len(text), nil
+}
+
+func TestStepsInProgressAreShown(t *testing.T) {
+	out, over, ended := make(written), make(chan struct{}), make(chan struct{})
+	shown := newProgress(out, false)
+	shown.terminal = true
+	l := &listener{session: &session{out: shown}, under: map[string]report.Step{"b": {Name: "shop: verify green"}, "a": {Name: "shop: migrate green"}}}
+	go func() {
+		l.listen(make(chan events.EngineEvent), over)
+		close(ended)
+	}()
+	if text := <-out; !strings.HasSuffix(text, "… shop: migrate green, shop: verify green") {
+		t.Errorf("it shows %q", text)
+	}
+	close(over)
+	for {
+		select {
+		case <-out:
+		case <-ended:
+			return
+		}
+	}
+}
+
+func TestHolderNamesUserHostAndProcess(t *testing.T) {
+	current, err := user.Current()
+	if err != nil {
+		t.Skip(err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		t.Skip(err)
+	}
+	if want := fmt.Sprintf("%s@%s (process %d)", current.Username, host, os.Getpid()); holder() != want {
+		t.Errorf("the holder is %s, want %s", holder(), want)
 	}
 }
 

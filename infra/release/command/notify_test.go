@@ -56,10 +56,13 @@ func TestNotify(t *testing.T) {
 func TestFailedNotificationDoesNotLogTheURL(t *testing.T) {
 	refusing := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
 	defer refusing.Close()
+	moved := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusMultipleChoices) }))
+	defer moved.Close()
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
 	for address, want := range map[string]string{
 		refusing.URL + "/s3cret":      "Slack can't be notified: it answers 403 Forbidden",
+		moved.URL + "/s3cret":         "Slack can't be notified: it answers 300 Multiple Choices",
 		gone.URL + "/s3cret":          "Slack can't be notified: it doesn't answer",
 		"https://s3cret example:port": "Slack can't be notified: its URL is invalid",
 	} {

@@ -70,7 +70,7 @@ func watching(t *testing.T, prometheus forward, away time.Duration) (*watcher, [
 }
 
 func TestWatchReconnects(t *testing.T) {
-	w, moved, out := watching(t, prometheusThat(10, 0, 5), time.Minute) // lost during a check, then refused, then lost again
+	w, moved, out := watching(t, prometheusThat(5, 0, 5), time.Minute) // lost during a check, then refused, then lost again
 	found, err := w.watch(t.Context(), moved, 100*time.Millisecond)
 	if err != nil || len(found) != 1 || !found.good() {
 		t.Errorf("got %v (%v), want a good verdict", found, err)
@@ -84,7 +84,7 @@ func TestWatchFailsIfPrometheusStaysUnreachable(t *testing.T) {
 	endings := make([]int32, 10_000)
 	endings[0] = 10
 	w, moved, _ := watching(t, prometheusThat(endings...), 100*time.Millisecond)
-	if found, err := w.watch(t.Context(), moved, time.Millisecond*50); err == nil {
+	if found, err := w.watch(t.Context(), moved, time.Minute); err == nil {
 		t.Errorf("got %v without a measurement", found)
 	}
 }
@@ -96,6 +96,9 @@ func TestWatchEndsWithItsContext(t *testing.T) {
 	time.AfterFunc(50*time.Millisecond, func() { cancel(lost) })
 	if _, err := w.watch(ctx, moved, time.Minute); !errors.Is(err, lost) {
 		t.Errorf("got %v, want %v", err, lost)
+	}
+	if w.close(); w.stop != nil {
+		t.Error("the connection is not closed")
 	}
 }
 
