@@ -234,8 +234,8 @@ func (s *session) measure(ctx context.Context, result *report.Report) {
 		for _, colour := range []release.Colour{release.Blue, release.Green} {
 			matchers := fmt.Sprintf(`{job=%q, colour=%q}`, service.Name, colour)
 			for _, plot := range []report.Series{
-				{Plot: report.Requests, Unit: "1/s"},
-				{Plot: report.Errors, Unit: "1/s"},
+				{Plot: report.Requests, Unit: "requests/s"},
+				{Plot: report.Errors, Unit: "errors/s"},
 				{Plot: report.Latency, Unit: "s", Objective: service.Objectives.Latency.Seconds()},
 			} {
 				expression := map[report.Plot]string{
