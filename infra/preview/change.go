@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"platform.example/infra/cluster"
 )
@@ -184,7 +185,7 @@ func (c Change) Fields() []string {
 
 // entries returns the elements of a list in a manifest as text, such as the rules of a Role.
 func entries(manifest map[string]any, path ...string) []string {
-	found := value(manifest, path...)
+	found, _, _ := unstructured.NestedFieldNoCopy(manifest, path...)
 	list, isList := found.([]any)
 	if !isList && found != nil {
 		list = []any{found}

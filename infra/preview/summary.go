@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
 	"platform.example/infra/policy"
 	"platform.example/infra/quantity"
 	"platform.example/infra/release"
@@ -204,7 +206,8 @@ func requests(manifests []policy.Object) (quantity.CPU, quantity.Bytes) {
 		if !scaled {
 			replicas = number(manifest, "spec", "replicas")
 		}
-		containers, _ := value(manifest, "spec", "template", "spec", "containers").([]any)
+		found, _, _ := unstructured.NestedFieldNoCopy(manifest, "spec", "template", "spec", "containers")
+		containers, _ := found.([]any)
 		for _, container := range containers {
 			fields, _ := container.(map[string]any)
 			if amount, err := quantity.ParseCPU(at(fields, "resources", "requests", "cpu")); err == nil {
@@ -218,23 +221,15 @@ func requests(manifests []policy.Object) (quantity.CPU, quantity.Bytes) {
 	return cpu, memory
 }
 
-func value(manifest map[string]any, path ...string) any {
-	var found any = manifest
-	for _, key := range path {
-		fields, _ := found.(map[string]any)
-		found = fields[key]
-	}
-	return found
-}
-
+// at returns a text in a manifest.
 func at(manifest map[string]any, path ...string) string {
-	text, _ := value(manifest, path...).(string)
+	text, _, _ := unstructured.NestedString(manifest, path...)
 	return text
 }
 
 // number is a number in a manifest, 1 without one.
 func number(manifest map[string]any, path ...string) int {
-	switch found := value(manifest, path...).(type) {
+	switch found, _, _ := unstructured.NestedFieldNoCopy(manifest, path...); found := found.(type) {
 	case float64:
 		return int(found)
 	case int:
