@@ -219,6 +219,26 @@ func (p *pipeline) fail(name, command, want string) {
 	}
 }
 
+// load starts a load on both clusters for 14 minutes at most. The returned function stops it, and fails the test if a request was lost.
+func (p *pipeline) load(production *machine) (stop func()) {
+	p.t.Helper()
+	loads := map[string]func() string{
+		"staging":    p.begin("trap : INT; bin/load -ca state/edge.crt -rate 20 -for 14m && echo all is there"),
+		"production": production.begin("trap : INT; bin/load -url https://localhost:30444 -ca state/edge.crt -rate 20 -for 14m && echo all is there"),
+	}
+	return func() {
+		p.t.Helper()
+		for stack, stop := range loads {
+			used := stop()
+			lines := strings.Split(strings.TrimSpace(used), "\n")
+			p.t.Logf("%s: %s", stack, strings.Join(lines[max(0, len(lines)-2):], "\n"))
+			if !strings.HasSuffix(used, "all is there\n") {
+				p.t.Errorf("%s: the load failed:\n%s", stack, used)
+			}
+		}
+	}
+}
+
 // released returns the services of a stack.
 func (p *pipeline) released(stack string) map[string]string {
 	p.t.Helper()
@@ -258,11 +278,7 @@ func TestPipelineFromPullRequestToProduction(t *testing.T) {
 		t.Errorf("the release has the notes %q", notes)
 	}
 
-	loads := map[string]func() string{
-		"staging":    p.begin("trap : INT; bin/load -ca state/edge.crt -rate 20 -for 14m && echo all is there"),
-		"production": production.begin("trap : INT; bin/load -url https://localhost:30444 -ca state/edge.crt -rate 20 -for 14m && echo all is there"),
-	}
-
+	unloaded := p.load(production)
 	p.run("git checkout --quiet -b change")
 	if err := p.clone.Differ("order-service", "the second version"); err != nil {
 		t.Fatal(err)
@@ -306,14 +322,7 @@ func TestPipelineFromPullRequestToProduction(t *testing.T) {
 	if found := p.released("production"); !maps.Equal(found, two) {
 		t.Errorf("production runs %v\nand staging %v", found, two)
 	}
-	for stack, stop := range loads {
-		used := stop()
-		lines := strings.Split(strings.TrimSpace(used), "\n")
-		t.Logf("%s: %s", stack, strings.Join(lines[max(0, len(lines)-3):], "\n"))
-		if !strings.HasSuffix(used, "all is there\n") {
-			t.Errorf("%s: the load failed:\n%s", stack, used)
-		}
-	}
+	unloaded()
 
 	if err := p.clone.Write("local/file/broken_test.go", "package file\n\nimport \"testing\"\n\nfunc TestBroken(t *testing.T) { t.Fatal(\"two is not three\") }\n"); err != nil {
 		t.Fatal(err)
@@ -336,6 +345,7 @@ func TestPipelineFromPullRequestToProduction(t *testing.T) {
 		t.Fatal(err)
 	}
 	fourth := p.commit("fourth version")
+	unloaded = p.load(production)
 	cancelled := kit.Start(t, p.command(t.Context(), p.merge()))
 	if err := cancelled.WaitFor(10*time.Minute, "notification-service: roll out"); err != nil {
 		t.Fatal(err)
@@ -362,6 +372,7 @@ func TestPipelineFromPullRequestToProduction(t *testing.T) {
 		t.Fatalf("of two runs at once, one must pass and the other name the holder of the Lease: %v and %v\n%s\n%s", one.err, other.err, one.printed, other.printed)
 	}
 	p.pass("the tag after a cancelled merge", p.tag("v0.4.0", fourth))
+	unloaded()
 	four := p.released("staging")
 	if found := p.released("production"); changed(two, four) != "notification-service" || !maps.Equal(found, four) {
 		t.Errorf("production runs %v\nand staging %v", found, four)
