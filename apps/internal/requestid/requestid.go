@@ -6,14 +6,17 @@ import (
 	"context"
 	"crypto/rand"
 	"net/http"
-	"regexp"
+	"strings"
 )
 
 // Header is the header with the id, in requests and responses.
 const Header = "X-Request-Id"
 
-// wellFormed excludes ids that could forge a log line or a header.
-var wellFormed = regexp.MustCompile("^[A-Za-z0-9._-]{1,64}$")
+const (
+	maxLength = 64
+	// allowed excludes characters that could forge a log line or a header.
+	allowed = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-"
+)
 
 type contextKey struct{}
 
@@ -21,7 +24,7 @@ type contextKey struct{}
 func Middleware(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := r.Header.Get(Header)
-		if !wellFormed.MatchString(id) {
+		if id == "" || len(id) > maxLength || strings.Trim(id, allowed) != "" {
 			id = rand.Text()
 		}
 		w.Header().Set(Header, id)
