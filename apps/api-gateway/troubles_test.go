@@ -203,7 +203,8 @@ func TestRetriesStayWithinBudget(t *testing.T) {
 // The requests in flight to a service are limited: the others fail at once.
 func TestBulkhead(t *testing.T) {
 	var inFlight, most atomic.Int64
-	release := make(chan struct{})
+	released := make(chan struct{})
+	release := sync.OnceFunc(func() { close(released) })
 	slow := newStandIn(t, func(http.ResponseWriter, *http.Request) {
 		n := inFlight.Add(1)
 		defer inFlight.Add(-1)
@@ -213,12 +214,13 @@ func TestBulkhead(t *testing.T) {
 				break
 			}
 		}
-		<-release
+		<-released
 	})
 	g := gateway{users: slow.URL, orders: slow.URL, env: unlimited(nil)}.start(t)
 	auth := "Bearer " + signIn(t, g.HTTP).AccessToken
 	const bulkhead, requests = 256, 300
-	done := make(chan map[int]int)
+	t.Cleanup(release) // before the stand-in's, which waits for its requests
+	done := make(chan map[int]int, 1)
 	go func() {
 		_, statuses := flood(t, requests, requests, get(g.HTTP+"/api/orders", auth))
 		done <- statuses
@@ -232,7 +234,7 @@ func TestBulkhead(t *testing.T) {
 		}
 		return nil
 	})
-	close(release)
+	release()
 	statuses := <-done
 	if statuses[http.StatusOK] != bulkhead || statuses[http.StatusServiceUnavailable] != requests-bulkhead || most.Load() != bulkhead {
 		t.Errorf("responds with %v, at most %d in flight: want %d", statuses, most.Load(), bulkhead)
