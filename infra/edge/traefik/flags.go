@@ -10,9 +10,10 @@ import (
 )
 
 const (
-	// Folder is the folder of the dynamic configuration. Its files are in the subfolder Live.
+	// Folder is the folder of the dynamic configuration.
 	Folder = "/etc/traefik/dynamic"
-	Live   = "live"
+	// Live is the subfolder with its files.
+	Live = "live"
 
 	// OpsPort is for health and metrics.
 	OpsPort = 9090
