@@ -335,7 +335,7 @@ func watch() commandLines {
 			case <-w.stop:
 				w.lines <- seen
 				return
-			case <-time.After(4 * time.Millisecond):
+			case <-time.After(10 * time.Millisecond):
 			}
 		}
 	}()

@@ -11,8 +11,10 @@ import (
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"gopkg.in/yaml.v3"
 
 	"platform.example/infra/cluster"
+	"platform.example/infra/edge/traefik"
 	"platform.example/infra/isolation"
 	"platform.example/infra/kube"
 	"platform.example/infra/network"
@@ -20,6 +22,9 @@ import (
 	"platform.example/infra/secret"
 	"platform.example/infra/stack"
 )
+
+// routesFile is the file of the dynamic configuration.
+const routesFile = "routes.yaml"
 
 // name is the name of the edge's resources.
 const name = network.Edge
@@ -168,12 +173,21 @@ func (a Args) newDeployment(
 	selector := kube.Labels(name)
 	deployment, err := appsv1.NewDeployment(ctx, name, &appsv1.DeploymentArgs{
 		Metadata: a.metadata(name),
-		Spec:     kube.Deployment(a.Rollout, selector, kube.Template(network.Edge, selector, opsPort, a.pod(account, routes, certificate))),
+		Spec:     kube.Deployment(a.Rollout, selector, kube.Template(network.Edge, selector, traefik.OpsPort, a.pod(account, routes, certificate))),
 	}, append(a.Rollout.Options(), parent)...)
 	if err != nil {
 		return completed, err
 	}
 	return kube.Completed(ctx, a.Rollout, deployment, nil), kube.Scale(ctx, name, a.metadata(name), selector, a.Config, a.Config.Replicas, parent)
+}
+
+// newRoutes creates the ConfigMap with Traefik's dynamic configuration.
+func (a Args) newRoutes(ctx *pulumi.Context, parent pulumi.ResourceOption) (*corev1.ConfigMap, error) {
+	text := a.Address.ApplyT(func(address string) (string, error) {
+		text, err := yaml.Marshal(traefik.Routes(a.Config, a.Upstream, address, a.Origins))
+		return string(text), err
+	}).(pulumi.StringOutput)
+	return kube.NewConfig(ctx, name, a.metadata(""), pulumi.StringMap{routesFile: text}, parent)
 }
 
 const certificateName = name + "-certificate"
@@ -197,11 +211,11 @@ func (a Args) newCertificate(ctx *pulumi.Context, parent pulumi.ResourceOption) 
 			ApiVersion: pulumi.String("cert-manager.io/v1"),
 			Kind:       pulumi.String("Certificate"),
 			Metadata:   a.metadata(certificateName),
-			OtherFields: kubernetes.UntypedArgs{"spec": object{
+			OtherFields: kubernetes.UntypedArgs{"spec": map[string]any{
 				"secretName": certificateName,
 				"dnsNames":   []string{a.Config.Edge.Host},
-				"privateKey": object{"algorithm": "ECDSA", "rotationPolicy": "Always"},
-				"issuerRef":  object{"kind": "ClusterIssuer", "name": a.Config.Edge.Issuer},
+				"privateKey": map[string]any{"algorithm": "ECDSA", "rotationPolicy": "Always"},
+				"issuerRef":  map[string]any{"kind": "ClusterIssuer", "name": a.Config.Edge.Issuer},
 			}},
 		}, parent)
 		if err != nil {

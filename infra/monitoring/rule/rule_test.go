@@ -434,7 +434,9 @@ func promtool(t *testing.T, arguments ...string) *exec.Cmd {
 	if err != nil {
 		t.Skip("promtool isn't on PATH: the rules are not checked; `make unit` installs it")
 	}
-	return exec.CommandContext(t.Context(), path, arguments...)
+	command := exec.CommandContext(t.Context(), path, arguments...)
+	command.Env = append(os.Environ(), "GOGC=400") // it ends soon
+	return command
 }
 
 // ruleAt matches the position of an invalid rule: file:line:column, or the group's name and the number of its rule.

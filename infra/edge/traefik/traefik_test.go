@@ -1,4 +1,4 @@
-package edge
+package traefik
 
 import (
 	"crypto/tls"
@@ -38,7 +38,7 @@ func TestFlags(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			given := flags(test.config)
+			given := Flags(test.config)
 			for _, want := range test.there {
 				if !slices.Contains(given, want) {
 					t.Errorf("there is no %s in %v", want, given)
@@ -91,7 +91,7 @@ func TestRedirect(t *testing.T) {
 
 func TestRoutes(t *testing.T) {
 	origins := []string{"https://shop.example"}
-	near, far := routes(local, "http://gateway:8080", "", nil), routes(production, "http://gateway:8080", "http://10.96.0.7:8080", origins)
+	near, far := Routes(local, "http://gateway:8080", "", nil), Routes(production, "http://gateway:8080", "http://10.96.0.7:8080", origins)
 	if rule := at(far, "http", "routers", "gateway", "rule"); rule != "Host(`api.example.com`)" {
 		t.Errorf("production answers to %v", rule)
 	}
@@ -157,7 +157,7 @@ func TestRoutes(t *testing.T) {
 
 // All responses of Traefik itself need the headers. The public service answers preflight requests.
 func TestCORS(t *testing.T) {
-	routes := routes(local, "http://gateway:8080", "", []string{"https://shop.example"})
+	routes := Routes(local, "http://gateway:8080", "", []string{"https://shop.example"})
 	if origins := at(routes, "http", "middlewares", "cors", "headers", "accessControlAllowOriginList"); !reflect.DeepEqual(origins, []string{"https://shop.example"}) {
 		t.Errorf("pages of %v may use the API", origins)
 	}
@@ -181,7 +181,7 @@ func TestAnswersAreCompressed(t *testing.T) {
 	}
 	for _, config := range []stack.Stack{local, production} {
 		for _, origins := range [][]string{nil, {"https://shop.example"}} {
-			routes := routes(config, "http://gateway:8080", "", origins)
+			routes := Routes(config, "http://gateway:8080", "", origins)
 			if got := at(routes, "http", "middlewares", "compress", "compress"); !reflect.DeepEqual(got, compress) {
 				t.Errorf("%s compresses by %v, want %v", config.Name, got, compress)
 			}

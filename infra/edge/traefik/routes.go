@@ -1,23 +1,14 @@
-package edge
+package traefik
 
 import (
 	"fmt"
 
-	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
-	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
-	"gopkg.in/yaml.v3"
-
-	"platform.example/infra/kube"
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
 	"platform.example/infra/stack"
 )
 
 const (
-	dynamicFolder = "/etc/traefik/dynamic"
-	liveFolder    = "live"
-	routesFile    = "routes.yaml"
-
 	// maxBody is the maximum size of a request's body. The services have lower limits.
 	maxBody = 1 << 20
 	// maxAnswer is the maximum part of a response that is buffered in memory for a slow client.
@@ -30,22 +21,13 @@ const (
 	plain = " && (PathPrefix(`/api/auth/`) || !HeaderRegexp(`Accept-Encoding`, `.`))"
 )
 
-// newRoutes creates the ConfigMap with Traefik's dynamic configuration.
-func (a Args) newRoutes(ctx *pulumi.Context, parent pulumi.ResourceOption) (*corev1.ConfigMap, error) {
-	text := a.Address.ApplyT(func(address string) (string, error) {
-		text, err := yaml.Marshal(routes(a.Config, a.Upstream, address, a.Origins))
-		return string(text), err
-	}).(pulumi.StringOutput)
-	return kube.NewConfig(ctx, name, a.metadata(""), pulumi.StringMap{routesFile: text}, parent)
-}
-
 // object is a part of Traefik's dynamic configuration (doc.traefik.io/traefik, "File", "Routing").
-type object map[string]any
+type object = map[string]any
 
-// routes forwards all requests for the edge's host to the public service, with CORS for these origins.
+// Routes forwards all requests for the edge's host to the public service, with CORS for these origins.
 //
 // Requests go to the Service's address, which needs no DNS. The fallback is its name, for a recreated Service until the next update.
-func routes(config stack.Stack, upstream, address string, origins []string) object {
+func Routes(config stack.Stack, upstream, address string, origins []string) map[string]any {
 	balancer := func(url string) object {
 		return object{"loadBalancer": object{"servers": []object{{"url": url}}, "serversTransport": "gateway"}}
 	}
@@ -59,8 +41,8 @@ func routes(config stack.Stack, upstream, address string, origins []string) obje
 		}
 	}
 	certificate := object{
-		"certFile": fmt.Sprintf("%s/%s/tls.crt", dynamicFolder, liveFolder),
-		"keyFile":  fmt.Sprintf("%s/%s/tls.key", dynamicFolder, liveFolder),
+		"certFile": fmt.Sprintf("%s/%s/tls.crt", Folder, Live),
+		"keyFile":  fmt.Sprintf("%s/%s/tls.key", Folder, Live),
 	}
 	middlewares := object{
 		"redirect": object{"redirectRegex": redirect(config.Edge)},
