@@ -21,8 +21,9 @@ const (
 	// connectionSeconds is the maximum age of a connection. The next response then closes it.
 	connectionSeconds = 20
 	// AcceptSeconds is how long a terminating replica accepts connections: until another replica is ready, if none is, and then until
-	// its connections are too old. FinishSeconds is for requests that are then in flight.
+	// its connections are too old.
 	AcceptSeconds = connectionSeconds + 10
+	// FinishSeconds is for requests that are then in flight.
 	FinishSeconds = 25
 )
 
