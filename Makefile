@@ -215,7 +215,7 @@ race: bin/local ## Run the unit tests with the race detector; compiles the SDK a
 # Packages whose own tests must notice at least nine of ten changes to their code. Packages below them are separate.
 MUTATED := apps/api-gateway/internal/api apps/internal/breaker apps/api-gateway/internal/clientaddr apps/api-gateway/internal/token \
 	apps/internal/httpjson apps/order-service/internal/order apps/user-service/internal/password \
-	apps/user-service/internal/session apps/user-service/internal/user infra/release infra/release/report
+	apps/user-service/internal/session apps/user-service/internal/user infra/release infra/release/command infra/release/report
 
 .PHONY: mutate
 mutate: bin/local ## Change the code of each package of IN=<packages>, and fail if its tests notice less than 90 % of the changes
