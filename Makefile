@@ -273,7 +273,7 @@ upgrade-test: bin/local ## Upgrade a platform of FROM=<commit> (default: the pre
 	@$(LOCAL) down && git worktree prune && rm -rf .build/from
 	@git worktree add --quiet --force --detach .build/from '$(or $(FROM),$(shell git log -1 --format=%H^ -- infra/VERSION))'
 	@trap '$(LOCAL) down; git worktree remove --force .build/from' EXIT; \
-		$(MAKE) -C .build/from up && mkdir -p bin && cp .build/from/bin/ca.pem bin/ && $(TIER) -timeout 45m ./upgrade/...
+		$(MAKE) -C .build/from up && mkdir -p bin && cp .build/from/bin/ca.pem bin/ && ($(TIER) -timeout 45m ./upgrade/...)
 
 .PHONY: promotion-test
 promotion-test: bin/local ## Test promotion and the workflows on two local clusters, with a runner on this machine; starts and ends with make down

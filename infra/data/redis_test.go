@@ -226,7 +226,7 @@ func TestRedisScripts(t *testing.T) {
 	})
 	t.Run("removed users are deleted", func(*testing.T) {
 		server.grant(map[string]string{admin: "admin-3"})
-		want(server.setUp(), "user user-service is deleted")
+		want(server.setUp(), "user user-service is gone")
 		want(server.ask("user-service", "users-3", "PING"), "WRONGPASS")
 	})
 	t.Run("a renewed certificate is served without a restart", func(t *testing.T) {

@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { kit.Main(m) }
 // stores returns the identities of the stores and of their volumes.
 func stores(t *testing.T) string {
 	t.Helper()
-	return kit.Output(t, "kubectl", "get", "statefulsets,persistentvolumeclaims", "--all-namespaces",
+	return kit.Output(t, "kubectl", "get", "statefulsets,persistentvolumeclaims", "--namespace=data",
 		`--output=jsonpath={range .items[*]}{.kind} {.metadata.namespace}/{.metadata.name} {.metadata.uid}{"\n"}{end}`)
 }
 

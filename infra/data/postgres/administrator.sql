@@ -1,4 +1,4 @@
--- Sets the administrator's password to the environment variable LOGIN_PASSWORD.
+-- Gives the administrator the password in the environment as LOGIN_PASSWORD.
 \set VERBOSITY terse
 SELECT set_config(name, setting, false)
 FROM (VALUES ('log_statement', 'none'), ('log_min_duration_statement', '-1'), ('log_min_error_statement', 'panic'))

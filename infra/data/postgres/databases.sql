@@ -1,3 +1,3 @@
--- Revokes the access of PUBLIC to the databases of the platform: only the owner and the superuser keep access.
+-- Closes every database that is ours to all but its owner and the superuser.
 SELECT format('REVOKE ALL ON DATABASE %I FROM PUBLIC', datname) FROM pg_database
 WHERE pg_has_role(current_user, datdba, 'member') \gexec

@@ -1,4 +1,4 @@
--- Drops the login roles of former passwords. psql variables: role, and logins (the login roles to keep, separated by commas).
+-- Drops the roles of passwords that are accepted no more. Takes the psql variables role and logins, a list with commas.
 SELECT format('DROP ROLE %I', member.rolname)
 FROM pg_auth_members
 JOIN pg_roles AS owner ON owner.oid = roleid

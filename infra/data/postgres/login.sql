@@ -1,6 +1,6 @@
--- Creates or updates a login role, which signs in with one password and then acts as the owner. psql variables: role (the owner),
--- login and connections. The environment variable LOGIN_PASSWORD contains the password.
--- Neither the server's log nor psql's messages may quote a statement that contains a password.
+-- Makes a role that signs in with one password and acts as the owner. Takes the psql variables role, login and
+-- connections, and the password in the environment as LOGIN_PASSWORD.
+-- Neither the server's log nor psql's own messages may quote a statement that holds a password.
 \set VERBOSITY terse
 SELECT set_config(name, setting, false)
 FROM (VALUES ('log_statement', 'none'), ('log_min_duration_statement', '-1'), ('log_min_error_statement', 'panic'))

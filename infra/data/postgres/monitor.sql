@@ -1,4 +1,4 @@
--- Creates the role that reads statistics, which may connect to the database postgres only. psql variable: role.
+-- Makes the role that looks at statistics. Takes the psql variable role. Connections to the database postgres only.
 SELECT format('CREATE ROLE %I', :'role')
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \gexec
 

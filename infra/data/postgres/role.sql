@@ -1,11 +1,11 @@
--- Creates the role that owns a service's database, and the database. psql variables: role and database.
+-- Makes the role that owns one service's database, and the database. Takes the psql variables role and database.
 SELECT format('CREATE ROLE %I', :'role')
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'role') \gexec
 
--- Nobody signs in as the owner. Each accepted password has a login role of its own (login.sql).
+-- Nobody signs in as the owner itself: it has a role for each password that is accepted.
 ALTER ROLE :"role" NOLOGIN;
 
--- An administrator who isn't a superuser can assign ownership only to roles of which they are a member.
+-- An administrator who is no superuser gives away only what is theirs.
 SELECT format('GRANT %I TO current_user', :'role') WHERE NOT pg_has_role(current_user, :'role', 'member') \gexec
 
 SELECT format('CREATE DATABASE %I OWNER %I', :'database', :'role')

@@ -1,8 +1,8 @@
 #!/bin/sh
-# Creates or updates the database and the roles of each service.
-# Environment: PGHOST, PGPORT, PGUSER, CONFIG (a folder with the SQL scripts and the file roles, whose lines are "role database
-# connections"), PASSWORD_FILE (the administrator's passwords), PATIENCE (seconds) and ROLE_PASSWORDS (a folder with a file for each
-# role). A file contains the current password and, after a comma, the former one. No password is passed as an argument.
+# Gives each service its database and its roles; run again, it makes them what they should be now.
+# Takes PGHOST, PGPORT, PGUSER, CONFIG (the folder of the SQL scripts and of roles: one "role database connections" a
+# line), PASSWORD_FILE (the administrator's passwords), PATIENCE (seconds) and ROLE_PASSWORDS (a folder with one file for each role).
+# A file holds the password in use and, after a comma, the one before it. No password is ever an argument.
 set -eu
 bin=/usr/lib/postgresql/15/bin
 export PGDATABASE=postgres PGPASSWORD LOGIN_PASSWORD
@@ -11,7 +11,7 @@ psql() {
 	"$bin/psql" --no-psqlrc --quiet --tuples-only --set=ON_ERROR_STOP=1 "$@" </dev/null
 }
 
-# sign_in finds the password that the server accepts: the current or the former one.
+# sign_in finds the password that the server accepts now, which may be either.
 sign_in() {
 	for PGPASSWORD in $(tr ',' ' ' <"$PASSWORD_FILE"); do
 		if said=$(psql --command='SELECT 1' 2>&1); then
@@ -24,7 +24,7 @@ sign_in() {
 deadline=$(($(date +%s) + PATIENCE))
 until sign_in; do
 	if [ "$(date +%s)" -ge "$deadline" ]; then
-		echo "Postgres at $PGHOST:$PGPORT has accepted no connection for $PATIENCE s: $said" >&2
+		echo "Postgres at $PGHOST:$PGPORT has let nobody in for $PATIENCE s: $said" >&2
 		exit 1
 	fi
 	sleep 1
@@ -34,8 +34,8 @@ LOGIN_PASSWORD=$(cut -d, -f1 "$PASSWORD_FILE")
 psql --file="$CONFIG/administrator.sql"
 PGPASSWORD=$LOGIN_PASSWORD
 
-# set_logins creates a login role for each password of a role, and drops the login roles of former passwords.
-set_logins() {
+# let_in makes a role for each password of another role, and drops those of former passwords.
+let_in() {
 	role=$1 connections=$2 logins=
 	for LOGIN_PASSWORD in $(tr ',' ' ' <"$ROLE_PASSWORDS/$role"); do
 		login=${role}_$(printf %s "$LOGIN_PASSWORD" | sha256sum | cut -c1-8)
@@ -47,9 +47,9 @@ set_logins() {
 
 while read -r role database connections; do
 	psql --set=role="$role" --set=database="$database" --file="$CONFIG/role.sql"
-	set_logins "$role" "$connections"
+	let_in "$role" "$connections"
 	echo "role $role owns database $database"
 done <"$CONFIG/roles"
 psql --file="$CONFIG/databases.sql"
 psql --set=role=monitor --file="$CONFIG/monitor.sql"
-set_logins monitor 4 # enough for an exporter and its replacement during an update
+let_in monitor 4 # an exporter's few connections, and those of the one that takes its place

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Runs the server, and reloads a renewed certificate without a restart.
-# Environment: CONFIG (the folder of redis.conf), CERTIFICATE (the folder of the server's certificate), PASSWORD_FILE (the
-# administrator's passwords, the current one first) and SOCKET.
+# Becomes the server, which serves a renewed certificate without a restart.
+# Takes CONFIG (the folder of redis.conf), CERTIFICATE (the folder of the server's certificate), PASSWORD_FILE (the
+# administrator's passwords, the one in use first) and SOCKET.
 set -eu
 
 ask() {

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Sets the users of a running Redis as in the ACL file.
-# Environment: HOST, PORT, AUTHORITY (the file of the authority of the server's certificate), USERS (the ACL file), PATIENCE (seconds) and
-# PASSWORD_FILE (the administrator's current password and, after a comma, the former one). No password is passed as an argument.
+# Makes the users of a running Redis what the ACL file says.
+# Takes HOST, PORT, AUTHORITY (a file: who signs the server's certificate), USERS (the ACL file), PATIENCE (seconds) and PASSWORD_FILE (the
+# administrator's passwords: the one in use and, after a comma, the one before it). No password is ever an argument.
 set -eu
 export REDISCLI_AUTH
 
@@ -9,7 +9,7 @@ ask() {
 	redis-cli --tls --cacert "$AUTHORITY" -h "$HOST" -p "$PORT" --user admin --no-auth-warning "$@" 2>&1
 }
 
-# sign_in finds the password that the server accepts: the current or the former one.
+# sign_in finds the password that the server accepts now, which may be either.
 sign_in() {
 	for REDISCLI_AUTH in $(tr ',' ' ' <"$PASSWORD_FILE"); do
 		said=$(ask PING </dev/null) || true
@@ -21,25 +21,25 @@ sign_in() {
 deadline=$(($(date +%s) + PATIENCE))
 until sign_in; do
 	if [ "$(date +%s)" -ge "$deadline" ]; then
-		echo "Redis at $HOST:$PORT has accepted no connection for $PATIENCE s: $said" >&2
+		echo "Redis at $HOST:$PORT has let nobody in for $PATIENCE s: $said" >&2
 		exit 1
 	fi
 	sleep 1
 done
 
-# One command sets a user, so that the user never exists without its rights.
+# A user is set in one step, so that nobody ever finds it without its rights.
 while read -r _ name rules; do
 	said=$(echo "ACL SETUSER $name reset $rules" | ask)
 	if [ "$said" != OK ]; then
 		echo "user $name: $said" >&2
 		exit 1
 	fi
-	echo "user $name is set"
+	echo "user $name may do what it should"
 done <"$USERS"
 
 for name in $(echo 'ACL USERS' | ask); do
 	if ! grep -q "^user $name " "$USERS"; then
 		echo "ACL DELUSER $name" | ask >/dev/null
-		echo "user $name is deleted"
+		echo "user $name is gone"
 	fi
 done
