@@ -115,7 +115,7 @@ func TestSettings(t *testing.T) {
 		"services": `{"user-service":{"replicas":{"min":7}},"api-gateway":{"requestsPerMinute":60}}`,
 		"cluster": `{"dnsPeers":["dns/k8s-app=dns:5353","169.254.20.10/32","2001:db8::/64:5300"],"apiServerPeers":["192.0.2.1/32"],
 			"podNetworks":["10.1.0.0/16"],"serviceNetworks":["10.2.0.0/16"],"ipFamilies":["IPv4","IPv6"],
-			"imagePullSecrets":"one,two","admittedRegistries":"docker.io/istio","registryMirror":"mirror.example.com/hub","nodeSelector":{"kubernetes.io/arch":"arm64"},
+			"imagePullSecrets":"one,two","admittedRegistries":"registry.example.com/mesh","registryMirror":"mirror.example.com/hub","nodeSelector":{"kubernetes.io/arch":"arm64"},
 			"tolerations":["dedicated=platform:NoSchedule","spot"],"architectures":["arm64"],"userIds":"assigned"}`,
 	}, allSecrets())
 	if err != nil {
@@ -154,7 +154,7 @@ func TestSettings(t *testing.T) {
 				{Network: "169.254.20.10/32", Port: 53}, {Network: "2001:db8::/64", Port: 5300},
 			},
 			APIServerPeers: []string{"192.0.2.1/32"}, PodNetworks: []string{"10.1.0.0/16"}, ServiceNetworks: []string{"10.2.0.0/16"},
-			IPFamilies: []stack.Family{stack.IPv4, stack.IPv6}, ImagePullSecrets: []string{"one", "two"}, AdmittedRegistries: []string{"docker.io/istio"},
+			IPFamilies: []stack.Family{stack.IPv4, stack.IPv6}, ImagePullSecrets: []string{"one", "two"}, AdmittedRegistries: []string{"registry.example.com/mesh"},
 			RegistryMirror: "mirror.example.com/hub", NodeSelector: map[string]string{"kubernetes.io/arch": "arm64"},
 			Tolerations:   []string{"dedicated=platform:NoSchedule", "spot"},
 			Architectures: []string{"arm64"}, UserIDs: "assigned",

@@ -91,7 +91,7 @@ func (c *Cluster) settings() []setting {
 		of("cluster.ipFamilies", "IPv4, IPv6, or both with a comma between", none, &c.IPFamilies, listOf(oneOf(IPv4, IPv6))),
 		of("cluster.imagePullSecrets", "names of Secrets, with commas between", none, &c.ImagePullSecrets, listOf(objectName)),
 		of("cluster.registryMirror", wantRegistry, none, &c.RegistryMirror, registryAddress),
-		of("cluster.admittedRegistries", "registries such as docker.io/istio, with commas between", none, &c.AdmittedRegistries, listOf(registryAddress)),
+		of("cluster.admittedRegistries", "registries such as registry.example.com/mesh, with commas between", none, &c.AdmittedRegistries, listOf(registryAddress)),
 		{path: "cluster.nodeSelector", want: "labels of nodes, as an object", entries: &c.NodeSelector},
 		of("cluster.tolerations", "taints such as dedicated=platform:NoSchedule, with commas between", none, &c.Tolerations, listOf(taint)),
 		of("cluster.architectures", "amd64, arm64, or both with a comma between", none, &c.Architectures, listOf(oneOf("amd64", "arm64"))),
