@@ -206,8 +206,8 @@ func valueOf(name string) string { return secretValues()[name] }
 // usersSchema is the hash of the migrations of user-service in the project.
 const usersSchema = "49bd24721223"
 
-// checkout is the folder of a project with trivial services, of which only user-service has migrations. Go links them once, since all
-// tests use this project.
+// checkout is the folder of a project with trivial services. Only user-service has migrations. All tests share the project, so Go links
+// the services once.
 var checkout string
 
 func TestMain(m *testing.M) {

@@ -60,7 +60,7 @@ func (p platform) plan(ctx context.Context, recorded map[string]release.Recorded
 	return plans, nil
 }
 
-// registries are the registries of all images of the services: of versions to build, of versions that run, and those that the stack admits.
+// registries returns the registries that namespace apps admits: for new images, for images of running versions, and from the settings.
 func (p platform) registries() []string {
 	found := slices.Clone(p.config.Cluster.AdmittedRegistries)
 	if p.config.Build {

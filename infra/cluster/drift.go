@@ -42,9 +42,9 @@ func (c *Cluster) Restore(ctx context.Context, differences []release.Difference)
 	return nil
 }
 
-// KeepRestarts lets an update keep the annotations of `kubectl rollout restart`. The Kubernetes provider takes over the fields of every
-// manager whose name starts with kubectl and removes those that the program doesn't set, which would restart the pods again. So the
-// annotations get another manager.
+// KeepRestarts lets an update keep the annotations of `kubectl rollout restart`. The Kubernetes provider takes over the fields of field
+// managers with names such as kubectl-rollout. It then removes fields that the program doesn't set, and the pods would restart again.
+// KeepRestarts therefore renames the field manager of these annotations.
 func (c *Cluster) KeepRestarts(ctx context.Context) error {
 	for _, name := range namespace.All() {
 		for _, kind := range []string{"deployments", "statefulsets", "daemonsets"} {

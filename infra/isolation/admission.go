@@ -11,8 +11,8 @@ import (
 	"platform.example/infra/namespace"
 )
 
-// NewAdmission makes the cluster admit only images of the registries, by digest, to the namespace of the services: whoever may create pods
-// there still can't run an image that nobody released. Registries may have a path.
+// NewAdmission creates a policy by which namespace apps admits only images of the registries, by digest. A user who may create pods there
+// can't run other images. Registries may have a path.
 func NewAdmission(
 	ctx *pulumi.Context, prefix namespace.Prefix, registries []string, opts ...pulumi.ResourceOption,
 ) (*admissionv1.ValidatingAdmissionPolicyBinding, error) {

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"platform.example/infra/cluster"
+	"platform.example/infra/release"
 )
 
 // Operation is what an update does with a resource.
@@ -110,7 +111,7 @@ func Read(stack string, output io.Reader, failed bool) (Preview, error) {
 			preview.Warnings = append(preview.Warnings, text)
 		case strings.HasPrefix(diagnostic.Severity, "info#err"):
 			messages = append(messages, text)
-		case planned.MatchString(text):
+		case release.Planned.MatchString(text):
 			preview.Releases = append(preview.Releases, text)
 		}
 	}
@@ -121,12 +122,8 @@ func Read(stack string, output io.Reader, failed bool) (Preview, error) {
 	return preview, nil
 }
 
-var (
-	// colours matches pulumi's colour tags and the escape sequences of terminals.
-	colours = regexp.MustCompile(`<\{%[^%]*%\}>|\x1b\[[0-9;]*m`)
-	// planned matches a release.Plan's Sentence.
-	planned = regexp.MustCompile(` (is released: from|goes back from|stays at|is the first version) `)
-)
+// colours matches pulumi's colour tags and the escape sequences of terminals.
+var colours = regexp.MustCompile(`<\{%[^%]*%\}>|\x1b\[[0-9;]*m`)
 
 // Compare compares the rendered manifests of two versions of the sources.
 func Compare(stack string, before, after []map[string]any) Preview {

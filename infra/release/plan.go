@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"time"
 )
 
@@ -157,6 +158,9 @@ func (p Plan) Sentence(service, image string, keep time.Duration) string {
 		return ""
 	}
 }
+
+// Planned matches a plan's Sentence.
+var Planned = regexp.MustCompile(` (is released: from|goes back from|stays at) `)
 
 // named returns the version for people. Deployments from before version annotations have none.
 func named(version string) string { return cmp.Or(version, "an unknown version") }

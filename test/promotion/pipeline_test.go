@@ -330,7 +330,7 @@ func TestPipelineFromPullRequestToProduction(t *testing.T) {
 	p.commit("break a unit test")
 	p.fail("a failing unit test", p.merge(), "two is not three")
 	p.run("git rm --quiet --force local/file/broken_test.go")
-	p.commit("mend the unit test")
+	p.commit("fix the unit test")
 
 	kit.Replace(t, string(p.clone), "apps/internal/etag/etag.go", `w.Header().Set("Etag", current)`, "")
 	third := p.commit("lose a header")

@@ -91,8 +91,9 @@ func TestNetworkPoliciesAllowOnlyTheCatalogsCalls(t *testing.T) {
 		addresses["the metrics of "+service] = net.JoinHostPort(address, "9090")
 	}
 
+	image := kit.ShellImage(t)
 	for _, source := range sources {
-		startProbe(t, source)
+		startProbe(t, source, image)
 	}
 	for _, source := range sources {
 		t.Run(source.name, func(t *testing.T) {
@@ -127,7 +128,7 @@ func clusterAddress(t *testing.T, name string) string {
 }
 
 // startProbe starts a pod that waits for commands.
-func startProbe(t *testing.T, from source) {
+func startProbe(t *testing.T, from source, image string) {
 	t.Helper()
 	labels := "e2e: probe"
 	if from.owner != "" {
@@ -147,7 +148,7 @@ spec:
     command: [sleep, "600"]
     resources: {requests: {cpu: 5m, memory: 16Mi}, limits: {cpu: 500m, memory: 64Mi}}
     securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
-`, from.name, from.namespace, labels, kit.ShellImage(t))
+`, from.name, from.namespace, labels, image)
 	kit.StartPod(t, from.namespace, "e2e-"+from.name, manifest)
 	kit.Output(t, "kubectl", "wait", "pod", "e2e-"+from.name, "--namespace="+from.namespace, "--for=condition=Ready", "--timeout=60s")
 }

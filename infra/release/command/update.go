@@ -180,7 +180,7 @@ func (l *listener) diagnose(event apitype.DiagnosticEvent) {
 		}
 	case strings.HasPrefix(event.Severity, "info") && (event.URN == "" || strings.Contains(event.URN, "pulumi:pulumi:Stack")):
 		for line := range strings.Lines(text) {
-			if planned.MatchString(line) {
+			if release.Planned.MatchString(line) {
 				line = strings.TrimSpace(line)
 				service, _, _ := strings.Cut(line, " ")
 				l.session.out.completed(service+": plan", line)
@@ -192,8 +192,6 @@ func (l *listener) diagnose(event apitype.DiagnosticEvent) {
 var (
 	// colours matches pulumi's colour tags and the escape sequences of terminals.
 	colours = regexp.MustCompile(`<\{%[^%]*%\}>|\x1b\[[0-9;]*m`)
-	// planned matches a release.Plan's Sentence.
-	planned = regexp.MustCompile(` (is released: from|goes back from|stays at) `)
 	// headline is the first line of several errors.
 	headline = regexp.MustCompile(`^\s*\d+ errors? occurred:`)
 )
