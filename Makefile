@@ -26,7 +26,7 @@ help: ## List the targets
 bin/local:
 	@[ "$$(uname -s)" = Linux ] || { echo "error: this is $$(uname -s): the local platform needs Linux on amd64; a virtual machine works" >&2; exit 1; }
 	@command -v go >/dev/null || { echo 'error: no go on PATH: install Go 1.26 or later (go.dev/dl)' >&2; exit 1; }
-	@[ -x bin/local ] || echo 'compiling the local command'
+	@[ -x bin/local ] || echo 'compiling the local command' >&2
 	@cd local && GOWORK=off go build -o ../bin/local .
 
 .PHONY: up
@@ -95,9 +95,9 @@ tested: bin/release ## Record that the live versions of STACK passed their tests
 	@$(RELEASE) tested -commit '$(or $(COMMIT),$(shell git rev-parse HEAD))'
 
 .PHONY: rollback
-rollback: ## Roll back to the standby version at once; SERVICE=<name> rolls back one service
+rollback: ## Roll back to the standby version at once; SERVICE=<name> rolls back one service, SINCE=<time> only a release since then
 	@[ -x bin/release ] && [ -x bin/local ] || $(MAKE) bin/release
-	@$(RELEASE) rollback $(if $(SERVICE),-service '$(SERVICE)')
+	@$(RELEASE) rollback $(if $(SERVICE),-service '$(SERVICE)') $(if $(SINCE),-since '$(SINCE)')
 
 .PHONY: releases
 releases: bin/release ## Show the live and standby versions and the latest releases

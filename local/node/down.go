@@ -20,8 +20,8 @@ func (n *Node) Stop(ctx context.Context) error {
 	// Without the kubelet, pods aren't restarted; with containerd still running, they can end cleanly.
 	faults := []error{ignoreAbsent(n.supervisor.Stop(ctx, "kubelet"))}
 	faults = append(faults, emptyCgroup(Name), n.supervisor.Shutdown(), n.endShims())
-	faults = append(faults, emptyCgroup(Name), n.unmount(), n.disconnect(ctx))
-	faults = append(faults, os.RemoveAll(n.path("run")), n.restoreMachine())
+	faults = append(faults, emptyCgroup(Name), n.unmount(), n.restoreMachine(ctx))
+	faults = append(faults, os.RemoveAll(n.path("run")))
 	return errors.Join(faults...)
 }
 
@@ -39,9 +39,6 @@ func (n *Node) Remove(ctx context.Context) error {
 		return err
 	}
 	if err := os.RemoveAll(n.layout.Node()); err != nil {
-		return fmt.Errorf("remove the node's folder: %w", err)
-	}
-	if err := os.Remove(n.machineFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("remove the node's folder: %w", err)
 	}
 	return nil

@@ -10,13 +10,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"platform.example/local/file"
 )
 
-// machine is the state of the machine before the node changed anything. `make down` restores it.
+// machine is the state of the machine before the node changed anything. `make stop` and `make down` restore it.
 type machine struct {
+	// Boot is the id of the boot in which the node changed it. It is empty in files of former versions.
+	Boot string `json:"boot"`
 	// Sysctls are the previous values, by file below /proc/sys.
 	Sysctls map[string]string `json:"sysctls"`
 	// Created are folders outside the node's own folder that didn't exist before.
@@ -37,16 +40,19 @@ const routeLocalnet = "net/ipv4/conf/all/route_localnet"
 
 // strayFolders are folders in which components create files regardless of their configuration.
 var strayFolders = []string{"/var/lib/kubelet", "/var/log/containers", "/var/log/pods", "/var/lib/cni", "/run/containerd", "/opt/cni", "/etc/cni",
-	"/usr/libexec/kubernetes", "/run/docker", "/var/run/netns"}
+	"/usr/libexec/kubernetes", "/run/docker"}
 
 func (n *Node) machineFile() string { return filepath.Join(n.layout.State, "machine.json") }
+
+// bootID is the file in which the kernel names the boot.
+const bootID = "kernel/random/boot_id"
 
 // rememberMachine records the machine's state once, before the first change.
 func (n *Node) rememberMachine() error {
 	if _, err := os.Stat(n.machineFile()); err == nil {
 		return nil
 	}
-	m := machine{Sysctls: map[string]string{}}
+	m := machine{Boot: readSysctl(bootID), Sysctls: map[string]string{}}
 	for _, name := range n.sysctls() {
 		m.Sysctls[name] = readSysctl(name)
 	}
@@ -266,8 +272,9 @@ func withoutOwnRules(saved string) string {
 	return strings.Join(kept, "\n")
 }
 
-// restoreMachine restores the state that rememberMachine recorded.
-func (n *Node) restoreMachine() error {
+// restoreMachine removes what the node made outside its folder, and restores what it changed. It does nothing if no run has changed the
+// machine. After a restart of the machine, rules and sysctls of the node are gone, and the folders below /run are of other programs.
+func (n *Node) restoreMachine(ctx context.Context) error {
 	content, err := os.ReadFile(n.machineFile())
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -277,18 +284,39 @@ func (n *Node) restoreMachine() error {
 	}
 	var m machine
 	if err := json.Unmarshal(content, &m); err != nil {
-		return fmt.Errorf("restore the machine: %w", err)
+		return fmt.Errorf("restore the machine: %s: %w", n.machineFile(), err)
 	}
+	restarted := m.Boot != "" && m.Boot != readSysctl(bootID)
 	var faults []error
-	for name, value := range m.Sysctls {
-		if value != "" && readSysctl(name) != value {
-			faults = append(faults, os.WriteFile("/proc/sys/"+name, []byte(value), 0o644))
+	if !restarted {
+		faults = append(faults, n.disconnect(ctx))
+		for name, value := range m.Sysctls {
+			if value != "" && readSysctl(name) != value {
+				faults = append(faults, os.WriteFile("/proc/sys/"+name, []byte(value), 0o644))
+			}
 		}
 	}
 	for _, folder := range m.Created {
-		faults = append(faults, os.RemoveAll(folder))
+		if slices.Contains(strayFolders, folder) && !(restarted && strings.HasPrefix(folder, "/run/")) {
+			faults = append(faults, os.RemoveAll(folder))
+		}
 	}
-	return errors.Join(faults...)
+	if err := errors.Join(faults...); err != nil {
+		return err
+	}
+	return os.Remove(n.machineFile())
+}
+
+// rulesTaken returns an error if another Kubernetes has iptables rules on the machine: both would change the same chains.
+func rulesTaken(ctx context.Context) error {
+	for _, command := range []string{"iptables", "iptables-legacy"} {
+		saved, _ := exec.CommandContext(ctx, command+"-save").Output() // without iptables, there are no rules
+		if strings.Contains(string(saved), "\n:KUBE-") {
+			return fmt.Errorf("another Kubernetes, or a node whose folder was deleted, has rules on this machine (%s-save lists the chains KUBE-…): "+
+				"deploy to its cluster with make up CONTEXT=<kube context>, or remove it and restart the machine", command)
+		}
+	}
+	return nil
 }
 
 // addressTaken returns an error if an interface already has an address in one of the node's ranges.

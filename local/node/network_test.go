@@ -1,10 +1,16 @@
 package node
 
 import (
+	"encoding/json"
+	"io"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
+
+	"platform.example/local/layout"
+	"platform.example/local/progress"
 )
 
 // The output of iptables-save on a machine with the node, a Docker Engine, podman and ufw. Lines that begin with "own " belong to
@@ -198,5 +204,43 @@ func TestPortMappingsOfOtherProgramsAreKept(t *testing.T) {
 	}
 	if got := withoutOwnRules(shared + ours); got != "" {
 		t.Errorf("with only the node's port mappings, the result is:\n%s", got)
+	}
+}
+
+// After a restart of the machine, the folders below /run, the rules and the sysctls are those of other programs. A file of a former
+// version may name folders that the node no longer creates.
+func TestMachineIsRestoredOnce(t *testing.T) {
+	running, err := os.MkdirTemp("/run", "platform-test-")
+	if err != nil {
+		t.Skip("only root can create folders in /run: ", err)
+	}
+	defer os.RemoveAll(running)
+	stored, foreign := t.TempDir(), t.TempDir()
+	defer func(before []string) { strayFolders = before }(strayFolders)
+	strayFolders = []string{running, stored}
+	n := New(layout.Layout{State: t.TempDir()}, nil, progress.New(io.Discard))
+	if err := n.restoreMachine(t.Context()); err != nil {
+		t.Errorf("without a file: %v", err)
+	}
+	content, err := json.Marshal(machine{Boot: "another boot", Sysctls: map[string]string{"kernel/random/boot_id": "x"}, Created: []string{running, stored, foreign}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(n.machineFile(), content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.restoreMachine(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for path, kept := range map[string]bool{running: true, stored: false, foreign: true, n.machineFile(): false} {
+		if _, err := os.Stat(path); kept != (err == nil) {
+			t.Errorf("%s: %v, want it kept: %t", path, err, kept)
+		}
+	}
+	if err := n.rememberMachine(); err != nil {
+		t.Fatal(err)
+	}
+	if content, err := os.ReadFile(n.machineFile()); err != nil || !strings.Contains(string(content), `"boot": "`+readSysctl(bootID)+`"`) {
+		t.Errorf("the file names no boot: %v\n%s", err, content)
 	}
 }

@@ -36,7 +36,7 @@ func (n *Node) Up(ctx context.Context, self string, dualStack bool) error {
 		if err := n.Stop(ctx); err != nil {
 			return fmt.Errorf("clean up after a previous run: %w", err)
 		}
-		if err := n.preflight(); err != nil {
+		if err := n.preflight(ctx); err != nil {
 			return err
 		}
 	}
@@ -204,11 +204,11 @@ func (n *Node) buildTool(ctx context.Context, name string) (string, error) {
 }
 
 // preflight checks for problems that would make the node fail later with a less clear error.
-func (n *Node) preflight() error {
+func (n *Node) preflight(ctx context.Context) error {
 	if _, err := os.Stat("/var/lib/kubelet/config.yaml"); err == nil {
 		return errors.New("this machine is already a Kubernetes node (/var/lib/kubelet/config.yaml): deploy to its cluster with make up CONTEXT=<kube context>")
 	}
-	if err := addressTaken(); err != nil {
+	if err := errors.Join(addressTaken(), rulesTaken(ctx)); err != nil {
 		return err
 	}
 	for _, port := range ports {

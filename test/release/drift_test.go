@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -164,6 +165,34 @@ func TestReleaseRetiresTheFormerVersion(t *testing.T) {
 	}
 	next := other(t, "user-service") // without an update in between, in the retired colour
 	if err := release(t, string(next), "up", "-unwatched"); err != nil {
+		t.Error(err)
+	}
+}
+
+// An update keeps the restart of a Deployment by hand: its pods don't restart again.
+func TestReleaseKeepsARestartByHand(t *testing.T) {
+	restored(t)
+	if err := errors.Join(release(t, kit.Root, "up", "-unwatched"), release(t, kit.Root, "retire")); err != nil {
+		t.Fatal(err)
+	}
+	deployment := "deployment/" + kit.LiveDeployment(t, "notification-service")
+	observed := func() string {
+		return kit.Output(t, "kubectl", "get", deployment, "--namespace=apps", "--output=jsonpath={.spec.progressDeadlineSeconds} "+
+			`{.spec.template.metadata.annotations.kubectl\.kubernetes\.io/restartedAt} {.metadata.annotations.deployment\.kubernetes\.io/revision}`)
+	}
+	kit.Output(t, "kubectl", "rollout", "restart", deployment, "--namespace=apps")
+	kit.Output(t, "kubectl", "rollout", "status", deployment, "--namespace=apps", "--timeout=2m")
+	restarted := strings.Fields(observed())
+	clone := kit.CopySources(t)
+	kit.Set(t, clone, "platform:deadline", "121s")
+	if printed, err := kit.PulumiUp(clone); err != nil {
+		t.Fatalf("%v\n%s", err, printed)
+	}
+	updated := strings.Fields(observed())
+	if len(restarted) != 3 || len(updated) != 3 || updated[0] != "121" || !slices.Equal(updated[1:], restarted[1:]) {
+		t.Errorf("deadline, restart and revision are %v after the update, and were %v", updated, restarted)
+	}
+	if err := drift(t); err != nil {
 		t.Error(err)
 	}
 }

@@ -74,6 +74,27 @@ func TestUserIsReadFromPostgresThenFromRedis(t *testing.T) {
 	}
 }
 
+// A client reads its user again only after a change, and changes only the version that it has read, through the edge and its compression.
+func TestUserIsReadAndChangedByETag(t *testing.T) {
+	api := kit.Gateway()
+	token := api.MustSignIn(t, api.SignUp(t))
+	rename := map[string]string{"name": "Renamed"}
+	for _, encoding := range []string{"identity", "gzip", "br"} {
+		client := api.With("Accept-Encoding", encoding)
+		tag := client.MustCall(t, http.StatusOK, http.MethodGet, "/api/users/me", token, nil).Header.Get("Etag")
+		if !strings.HasPrefix(tag, `"`) {
+			t.Fatalf("with encoding %s, Etag is %q, want a strong one", encoding, tag)
+		}
+		if same := client.With("If-None-Match", tag).MustCall(t, http.StatusNotModified, http.MethodGet, "/api/users/me", token, nil); len(same.Body) > 0 {
+			t.Errorf("with encoding %s, the 304 has a body: %q", encoding, same.Body)
+		}
+		client.With("If-Match", `"1000"`).MustCall(t, http.StatusPreconditionFailed, http.MethodPatch, "/api/users/me", token, rename)
+		client.With("If-Match", tag).MustCall(t, http.StatusOK, http.MethodPatch, "/api/users/me", token, rename)
+		client.With("If-Match", tag).MustCall(t, http.StatusPreconditionFailed, http.MethodPatch, "/api/users/me", token, rename)
+		client.With("If-None-Match", tag).MustCall(t, http.StatusOK, http.MethodGet, "/api/users/me", token, nil)
+	}
+}
+
 func TestSignInDoesNotRevealUsers(t *testing.T) {
 	api := kit.Gateway()
 	known := api.SignUp(t)
