@@ -31,6 +31,7 @@ type options struct {
 	reports   string
 	email     string
 	commit    string
+	since     time.Time
 }
 
 // commands are the commands in the order of the usage text.
@@ -61,6 +62,10 @@ func Run(ctx context.Context, args []string, out io.Writer) error {
 	flags.BoolVar(&values.takeOver, "takeover", false, "take the Lease of releases over from its holder at once")
 	flags.StringVar(&values.version, "version", "", "with up: a version or a release's number from the history")
 	flags.StringVar(&values.service, "service", "", "with rollback: only this service, not all of the last release")
+	flags.Func("since", "with rollback: only services that have switched since this time (RFC 3339)", func(text string) (err error) {
+		values.since, err = time.Parse(time.RFC3339, text)
+		return err
+	})
 	flags.DurationVar(&values.watch, "watch", 2*time.Minute, "how long to watch the new version, at least 35s")
 	flags.BoolVar(&values.unwatched, "unwatched", false, "release without a watch, even if Prometheus is unreachable")
 	flags.BoolVar(&values.adopt, "adopt", false, "with repair: record the selected colour as live")

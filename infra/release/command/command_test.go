@@ -205,14 +205,18 @@ func TestRollbackAffectsTheServicesOfTheLastRelease(t *testing.T) {
 	for _, c := range []struct {
 		service, want, fault string
 		recorded             map[string]release.Recorded
+		since                time.Time
 	}{
 		{recorded: all, want: "a b"},
+		{recorded: all, since: at, want: "a b"},
+		{recorded: all, since: at.Add(time.Minute), fault: "service d: no standby version"},
+		{recorded: all, since: at.Add(2 * time.Hour), want: ""},
 		{recorded: all, service: "c", want: "c"},
 		{recorded: all, service: "d", fault: "service d: no standby version"},
 		{recorded: all, service: "e", fault: `there is no service "e": want one of a, b, c, d`},
 		{recorded: map[string]release.Recorded{"d": all["d"]}, fault: "service d: no standby version"},
 	} {
-		got, err := (&session{options: options{service: c.service}}).affected(c.recorded)
+		got, err := (&session{options: options{service: c.service, since: c.since}}).affected(c.recorded)
 		if c.fault == "" && (err != nil || strings.Join(got, " ") != c.want) {
 			t.Errorf("%q rolls back %v (%v), want %s", c.service, got, err, c.want)
 		}

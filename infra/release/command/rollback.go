@@ -36,6 +36,10 @@ func (s *session) rollback(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("stack %s: %w", s.stack, err)
 		}
+		if len(affected) == 0 {
+			s.out.log("no service has switched since %s: nothing to roll back", s.since.Format(time.RFC3339))
+			return nil
+		}
 		result := &report.Report{Stack: s.stack, Command: "rollback", By: s.holder, Began: s.began, Outcome: report.TakenBack,
 			Why: "requested by the rollback command"}
 		err = s.rollBackServices(ctx, result, recorded, affected)
@@ -43,7 +47,8 @@ func (s *session) rollback(ctx context.Context) error {
 	})
 }
 
-// affected returns the services that switched together last and have a standby version, or the one of -service.
+// affected returns the services that switched together last and have a standby version, or the one of -service. There is none if no
+// service has switched since -since.
 func (s *session) affected(recorded map[string]release.Recorded) ([]string, error) {
 	if s.service != "" {
 		if _, known := recorded[s.service]; !known {
@@ -56,8 +61,11 @@ func (s *session) affected(recorded map[string]release.Recorded) ([]string, erro
 	var reasons []error
 	var affected []string
 	for _, name := range slices.Sorted(maps.Keys(recorded)) {
-		_, err := release.TakeBack(name, recorded[name], time.Now())
 		switched := recorded[name].Mark.At
+		if switched.Before(s.since) {
+			continue
+		}
+		_, err := release.TakeBack(name, recorded[name], time.Now())
 		switch {
 		case err != nil:
 			reasons = append(reasons, err)
