@@ -137,6 +137,7 @@ func (a Args) redisExporters() []part {
 			"REDIS_PASSWORD_FILE":                              pulumi.String(p.secretFolder() + "/" + passwordsFile),
 			"REDIS_EXPORTER_TLS_CA_CERT_FILE":                  p.authority(store.at),
 			"REDIS_EXPORTER_WEB_LISTEN_ADDRESS":                pulumi.String(fmt.Sprintf(":%d", p.port)),
+			"REDIS_EXPORTER_CONNECTION_TIMEOUT":                pulumi.String("3s"), // of a scrape's 10 s
 			"REDIS_EXPORTER_SET_CLIENT_NAME":                   pulumi.String("true"),
 			"REDIS_EXPORTER_EXCLUDE_LATENCY_HISTOGRAM_METRICS": pulumi.String("true"),
 		}

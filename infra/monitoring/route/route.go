@@ -73,7 +73,7 @@ func (r Receivers) routes() route {
 	}
 	alive := route{
 		Matchers: []string{matches("alertname", watchdog)}, Receiver: nobody,
-		Wait: "0s", Interval: seconds(heartbeat), Repeat: seconds(heartbeat),
+		Wait: "0s", Interval: seconds(heartbeat), Repeat: seconds(heartbeat - 10*time.Second), // a repeat that is due only after the interval waits for the next one
 	}
 	if r.DeadMansSwitch {
 		alive.Receiver = deadMansSwitch

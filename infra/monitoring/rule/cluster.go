@@ -159,9 +159,12 @@ func stores() Group {
 	}
 	return Group{Name: "stores", Alerts: []Alert{
 		{Name: "PostgresDown", For: 30 * time.Second, KeepFiring: time.Minute, Severity: catalog.Page,
-			Expr:        ofStore(`min by (job) (pg_up) == 0`),
+			// The exporter waits without a limit for a server that hangs, so that its own scrape fails.
+			Expr: ofStore(`min by (job) (pg_up) == 0
+or (min by (job) (up{job="` + network.Postgres + exporter + `"} == 0 and on (namespace, pod) kube_pod_status_ready{condition="true"} == 1)
+  and on () sum(job:errors:rate5m) > 0)`),
 			Summary:     "postgres: the database doesn't answer",
-			Description: "The exporter can't connect to Postgres. Requests that read or write users, orders or notifications are answered 503."},
+			Description: "The exporter can't connect to Postgres, or gets no response while requests fail. Requests that read or write users, orders or notifications are answered 503."},
 		{Name: "PostgresConnections", For: 5 * time.Minute, Severity: catalog.Ticket,
 			Expr: ofStore(`sum by (job, usename) (pg_stat_activity_count{backend_type="client backend"})
   / on (job, usename) max by (job, usename) (label_replace(pg_roles_connection_limit > 0, "usename", "$1", "rolname", "(.+)")) > 0.8`),

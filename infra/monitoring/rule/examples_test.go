@@ -350,7 +350,14 @@ func storeExamples() []example {
 	used := func(values string) []string {
 		return []string{stream("redis_memory_used_bytes", values), stream("redis_memory_max_bytes", "100x100"), cache("redis_memory_used_bytes", "100x100"), cache("redis_memory_max_bytes", "100x100")}
 	}
+	hanging := func(errors string) []string {
+		const pod = `namespace="monitoring", pod="e"`
+		return []string{`pg_up{job="postgres-exporter"} 1x3 _x20`, `up{job="postgres-exporter", ` + pod + `} 1x3 0x20`, `kube_pod_status_ready{condition="true", ` + pod + `} 1x30`,
+			`user_service_errors_total{job="user-service", pod="a", colour="blue"} ` + errors}
+	}
 	return []example{
+		{alert: "PostgresDown", severity: page, about: "the server hangs, and requests fail", series: hanging("0x3 0+9x20"), at: 2 * time.Minute, fires: []string{postgres}},
+		{alert: "PostgresDown", severity: page, about: "the exporter hangs, and no request fails", series: hanging("0x30"), at: 2 * time.Minute},
 		{alert: "PostgresDown", severity: page, about: "the exporter can't sign in", series: []string{`pg_up{job="postgres-exporter"} 1x3 0x20`}, at: 2 * time.Minute, fires: []string{postgres}},
 		{alert: "PostgresDown", severity: page, about: "one sign-in fails", series: []string{`pg_up{job="postgres-exporter"} 1x3 0 1x20`}, at: 75 * time.Second},
 		{alert: "PostgresConnections", matchers: `limit="role"`, about: "a role holds nine tenths of its connections", series: connections("35x40"), at: 7 * time.Minute,
