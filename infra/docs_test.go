@@ -161,10 +161,11 @@ func targets(t *testing.T) map[string]map[string]bool {
 
 var assignment = regexp.MustCompile(`\b([A-Z][A-Z_]+)=`)
 
+var command = regexp.MustCompile(`(?m)(?:^|[\s"(;&|])make(?: -s)? ([a-z][a-z0-9-]*)((?: [A-Z_]+=(?:<[^>]*>|\S*))*)`)
+
 // Commands in the documentation call targets of the Makefile, with variables that the target reads.
 func TestDocsNameExistingTargets(t *testing.T) {
 	reads, count := targets(t), 0
-	command := regexp.MustCompile(`(?m)(?:^|[\s"(;&|])make(?: -s)? ([a-z][a-z0-9-]*)((?: [A-Z_]+=(?:<[^>]*>|\S*))*)`)
 	for page, text := range pages(t) {
 		for _, code := range codeOf(text) {
 			for _, match := range command.FindAllStringSubmatch(code, -1) {
@@ -183,6 +184,52 @@ func TestDocsNameExistingTargets(t *testing.T) {
 	}
 	if count < 100 {
 		t.Errorf("found only %d commands", count)
+	}
+}
+
+// Each target that the documentation names is run: by TestLifecycle, which runs the commands of the README, by a workflow, by
+// make test-all, or by a test of the platform, which calls make or the subcommand of bin/release.
+func TestDocumentedTargetsAreRun(t *testing.T) {
+	reads, run := targets(t), map[string]bool{}
+	run["fmt"], run["screens"] = true, true // by developers: they change the sources and the pictures in docs
+	run["redrive"] = true                   // by TestDeadLettersRunbookHandlesEventsAgain, which reads the command from the runbook
+	add := func(target string) {
+		run[target] = true
+		for called := range reads[target] {
+			run[called] = true
+		}
+	}
+	for _, tier := range strings.Fields(regexp.MustCompile(`(?m)^TIERS := (.*)$`).FindStringSubmatch(read(t, "../Makefile"))[1]) {
+		add(tier)
+	}
+	for _, block := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```").FindAllStringSubmatch(read(t, "../README.md"), -1) {
+		for _, match := range command.FindAllStringSubmatch(block[1], -1) {
+			add(match[1])
+		}
+	}
+	for pattern, call := range map[string]*regexp.Regexp{
+		".ci/run":                 command,
+		".github/workflows/*.yml": command,
+		"test/*/*.go":             regexp.MustCompile(`(?:"make"[^)\n]*|release\(t, [\w.]+), "([a-z-]+)"`),
+	} {
+		files, err := filepath.Glob(filepath.Join("..", pattern))
+		if err != nil || len(files) == 0 {
+			t.Fatalf("no file matches %s: %v", pattern, err)
+		}
+		for _, file := range files {
+			for _, match := range call.FindAllStringSubmatch(read(t, file), -1) {
+				add(match[1])
+			}
+		}
+	}
+	for page, text := range pages(t) {
+		for _, code := range codeOf(text) {
+			for _, match := range command.FindAllStringSubmatch(code, -1) {
+				if !run[match[1]] {
+					t.Errorf("%s: nothing runs make %s: add it to a test, or to the commands of the README", page, match[1])
+				}
+			}
+		}
 	}
 }
 
