@@ -32,7 +32,7 @@ func (s *Stack) settings(services []catalog.Service) []setting {
 		of("protectData", wantBoolean, defaults{"false", "true", "true"}, &s.ProtectData, boolean),
 		of("signature.key", "a public key in PEM, as cosign generate-key-pair writes it", none, &s.Signature.Key, publicKey),
 		of("signature.identity", "the URL of a workflow at a ref", none, &s.Signature.Identity, filled),
-		of("signature.issuer", "the URL of an OpenID Connect issuer, beginning with https://", none, &s.Signature.Issuer, folderURL),
+		of("signature.issuer", "the https:// URL of an OpenID Connect issuer", none, &s.Signature.Issuer, folderURL),
 		of("replicas.min", wantReplicas, defaults{"1", "2", "3"}, &s.Replicas.Min, between(1, 100)),
 		of("replicas.max", wantReplicas, defaults{"2", "6", "20"}, &s.Replicas.Max, between(1, 100)),
 	}
@@ -55,7 +55,7 @@ const (
 	wantStandby     = "how long to keep the previous version as the standby after a release, from 0s to 24h"
 	wantReplicas    = "a whole number from 1 to 100"
 	wantNetwork     = "a network such as 192.0.2.0/24"
-	wantNetworks    = "networks such as 192.0.2.0/24, with commas between"
+	wantNetworks    = "comma-separated networks such as 192.0.2.0/24"
 	wantNodePort    = "a port from 30000 to 32767"
 	wantVolume      = "a size such as 10Gi"
 	wantMemory      = "a size such as 512Mi or 4Gi"
@@ -80,26 +80,26 @@ func (e *Edge) settings() []setting {
 	}
 }
 
-// settings are for what can't be discovered of the cluster, or is discovered wrongly.
+// settings returns the keys that replace discovered properties of the cluster, or set those that can't be discovered.
 func (c *Cluster) settings() []setting {
 	return []setting{
-		of("cluster.dnsPeers", "pods such as kube-system/k8s-app=kube-dns or networks such as 169.254.20.10/32, each with a port such as "+
-			":5353 if it isn't 53, with commas between", none, &c.DNSPeers, listOf(peer)),
+		of("cluster.dnsPeers", "comma-separated pods such as kube-system/k8s-app=kube-dns or networks such as 169.254.20.10/32, each with a "+
+			"port such as :5353 if it isn't 53", none, &c.DNSPeers, listOf(peer)),
 		of("cluster.apiServerPeers", wantNetworks, none, &c.APIServerPeers, listOf(network)),
 		of("cluster.podNetworks", wantNetworks, none, &c.PodNetworks, listOf(network)),
 		of("cluster.serviceNetworks", wantNetworks, none, &c.ServiceNetworks, listOf(network)),
-		of("cluster.ipFamilies", "IPv4, IPv6, or both with a comma between", none, &c.IPFamilies, listOf(oneOf(IPv4, IPv6))),
-		of("cluster.imagePullSecrets", "names of Secrets, with commas between", none, &c.ImagePullSecrets, listOf(objectName)),
+		of("cluster.ipFamilies", "IPv4, IPv6 or IPv4,IPv6", none, &c.IPFamilies, listOf(oneOf(IPv4, IPv6))),
+		of("cluster.imagePullSecrets", "comma-separated names of Secrets", none, &c.ImagePullSecrets, listOf(objectName)),
 		of("cluster.registryMirror", wantRegistry, none, &c.RegistryMirror, registryAddress),
-		of("cluster.admittedRegistries", "registries such as registry.example.com/mesh, with commas between", none, &c.AdmittedRegistries, listOf(registryAddress)),
+		of("cluster.admittedRegistries", "comma-separated registries such as registry.example.com/mesh", none, &c.AdmittedRegistries, listOf(registryAddress)),
 		{path: "cluster.nodeSelector", want: "labels of nodes, as an object", entries: &c.NodeSelector},
-		of("cluster.tolerations", "taints such as dedicated=platform:NoSchedule, with commas between", none, &c.Tolerations, listOf(taint)),
-		of("cluster.architectures", "amd64, arm64, or both with a comma between", none, &c.Architectures, listOf(oneOf("amd64", "arm64"))),
+		of("cluster.tolerations", "comma-separated taints such as dedicated=platform:NoSchedule", none, &c.Tolerations, listOf(taint)),
+		of("cluster.architectures", "amd64, arm64 or amd64,arm64", none, &c.Architectures, listOf(oneOf("amd64", "arm64"))),
 		of("cluster.userIds", "fixed or assigned", none, &c.UserIDs, oneOf("fixed", "assigned")),
 	}
 }
 
-// settings are the keys of an external store below path.
+// settings returns the keys of an external store below path.
 func (s *Store) settings(path string) []setting {
 	return []setting{
 		of(path+".address", "the store's host and port, such as db.example.com:5432", none, &s.Address, hostPort),
@@ -135,7 +135,7 @@ func (m *Monitoring) settings() []setting {
 		of("monitoring.volumeSize", wantVolume, defaults{"2Gi", "20Gi", "100Gi"}, &m.VolumeSize, quantity.ParseBytes),
 		of("monitoring.memory", wantMemory, defaults{"384Mi", "1Gi", "4Gi"}, &m.Memory, quantity.ParseBytes),
 		of("monitoring.grafana", wantBoolean, always("true"), &m.Grafana, boolean),
-		of("monitoring.runbooks", "the URL of the folder docs/runbooks, beginning with https://", none, &m.Runbooks, folderURL),
+		of("monitoring.runbooks", "the https:// URL of the folder docs/runbooks", none, &m.Runbooks, folderURL),
 		of("monitoring.webhookNetwork", wantNetwork, none, &m.WebhookNetwork, network),
 		of("monitoring.traces", "the host and port that receive traces (OTLP over gRPC with TLS), such as traces.example.com:4317; with the "+
 			"prefix http:// without TLS", none, &m.Traces, tracesAddress),

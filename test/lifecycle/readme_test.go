@@ -50,7 +50,7 @@ func readme(t *testing.T) {
 	if err != nil {
 		t.Fatalf("the README's commands: %v\n%s", err, printed)
 	}
-	for _, text := range []string{"The platform is up", "x-cache: miss", "unchanged", "COMPONENT", "Ctrl-C ends this", "rotated platform:", "kube-score: no findings", "0 lost"} {
+	for _, text := range []string{"The platform is up", "x-cache: miss", "unchanged", "COMPONENT", "cluster.dnsPeers", "Ctrl-C ends this", "rotated platform:", "kube-score: no findings", "0 lost"} {
 		if !strings.Contains(string(printed), text) {
 			t.Errorf("the output of the README's commands does not contain %q:\n%s", text, printed)
 		}
