@@ -56,3 +56,18 @@ func QueryValue(expression string) (float64, error) {
 	}
 	return series[0].Number(), nil
 }
+
+// Alerts returns the names of the alerts that match a filter, such as severity="page", and that Alertmanager doesn't mute.
+func Alerts(filter string) (map[string]bool, error) {
+	printed, err := Run("kubectl", "get", "--raw", "/api/v1/namespaces/monitoring/services/alertmanager:9093/proxy/api/v2/alerts"+
+		"?silenced=false&inhibited=false&filter="+url.QueryEscape(filter))
+	if err != nil {
+		return nil, err
+	}
+	firing, err := ParseJSON[[]struct{ Labels map[string]string }](printed)
+	names := map[string]bool{}
+	for _, alert := range firing {
+		names[alert.Labels["alertname"]] = true
+	}
+	return names, err
+}

@@ -138,7 +138,7 @@ func certificates(ours string, authority time.Time, duration time.Duration) Grou
 }
 
 // stores are the alerts on Postgres and Redis.
-func stores() Group {
+func stores(ours string) Group {
 	const used = `sum by (job) (pg_stat_activity_count{backend_type="client backend"})`
 	redisDown := func(store string, severity catalog.Severity, means string) Alert {
 		return Alert{
@@ -157,11 +157,11 @@ func stores() Group {
 			Description: "{{ $value | humanizePercentage }} of the memory of {{ $labels.job }} is used. When it is full, Redis refuses new events, which then wait in the outbox.",
 		}
 	}
-	return Group{Name: "stores", Alerts: []Alert{
-		{Name: "PostgresDown", For: 30 * time.Second, KeepFiring: time.Minute, Severity: catalog.Page,
+	return Group{Name: "stores", Interval: outageInterval, Alerts: []Alert{
+		{Name: "PostgresDown", For: seenTwice, KeepFiring: time.Minute, Severity: catalog.Page,
 			// The exporter waits without a limit for a server that hangs, so that its own scrape fails.
 			Expr: ofStore(`min by (job) (pg_up) == 0
-or (min by (job) (up{job="` + network.Postgres + exporter + `"} == 0 and on (namespace, pod) kube_pod_status_ready{condition="true"} == 1)
+or (min by (job) (up{job="` + network.Postgres + exporter + `"} == 0 and on (namespace, pod) kube_pod_status_ready{` + ours + `, condition="true"} == 1)
   and on () sum(job:errors:rate5m) > 0)`),
 			Summary:     "postgres: the database doesn't answer",
 			Description: "The exporter can't connect to Postgres, or gets no response while requests fail. Requests that read or write users, orders or notifications are answered 503."},

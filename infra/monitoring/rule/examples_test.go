@@ -146,7 +146,7 @@ func outageExamples() []example {
 			series: []string{`up{job="edge", pod="a"} 1x3 0 1x20`}, at: 75 * time.Second},
 
 		{alert: "EdgeFailing", severity: page, about: "from one moment on all is answered 502, which was never answered before",
-			series: []string{asked("200", "0+100x4 400x20"), asked("502", "_x5 10+90x20")}, at: 105 * time.Second, fires: []string{edge}},
+			series: []string{asked("200", "0+100x4 400x20"), asked("502", "_x5 10+90x20")}, at: 135 * time.Second, fires: []string{edge}},
 		{alert: "EdgeFailing", severity: page, about: "a tenth is answered 500",
 			series: []string{asked("200", "0+90x40"), asked("500", "0+10x40")}, at: 5 * time.Minute},
 		{alert: "EdgeFailing", severity: page, about: "the only two requests of a quiet night fail",
@@ -353,10 +353,10 @@ func storeExamples() []example {
 	hanging := func(errors string) []string {
 		const pod = `namespace="monitoring", pod="e"`
 		return []string{`pg_up{job="postgres-exporter"} 1x3 _x20`, `up{job="postgres-exporter", ` + pod + `} 1x3 0x20`, `kube_pod_status_ready{condition="true", ` + pod + `} 1x30`,
-			`user_service_errors_total{job="user-service", pod="a", colour="blue"} ` + errors}
+			`job:errors:rate5m{job="user-service"} ` + errors}
 	}
 	return []example{
-		{alert: "PostgresDown", severity: page, about: "the server hangs, and requests fail", series: hanging("0x3 0+9x20"), at: 2 * time.Minute, fires: []string{postgres}},
+		{alert: "PostgresDown", severity: page, about: "the server hangs, and requests fail", series: hanging("0x3 9x20"), at: 2 * time.Minute, fires: []string{postgres}},
 		{alert: "PostgresDown", severity: page, about: "the exporter hangs, and no request fails", series: hanging("0x30"), at: 2 * time.Minute},
 		{alert: "PostgresDown", severity: page, about: "the exporter can't sign in", series: []string{`pg_up{job="postgres-exporter"} 1x3 0x20`}, at: 2 * time.Minute, fires: []string{postgres}},
 		{alert: "PostgresDown", severity: page, about: "one sign-in fails", series: []string{`pg_up{job="postgres-exporter"} 1x3 0 1x20`}, at: 75 * time.Second},

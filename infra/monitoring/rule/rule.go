@@ -67,7 +67,7 @@ func Groups(services []catalog.Service, options Options) []Group {
 		nodes(),
 		storage(ours),
 		certificates(ours, options.AuthorityExpires, options.CertificateDuration),
-		stores(),
+		stores(ours),
 		events(services),
 		gateway(services),
 		targets(services, ours),

@@ -13,10 +13,12 @@ import (
 // outageInterval is the evaluation interval of outages. It is short, so that outages are reported soon.
 const outageInterval = 5 * time.Second
 
+// seenTwice is the interval of scrapes: the condition of an alert that lasts as long was seen in two scrapes.
+const seenTwice = 15 * time.Second
+
 // outages are the alerts on what users notice at once. They are sent within a minute of the cause: up to 15 s until the next scrape, 10 s
 // for its timeout, 5 s until the evaluation, 15 s for the duration of the condition, and 5 s for grouping.
 func outages(services []catalog.Service) Group {
-	const seenTwice = 15 * time.Second
 	group := Group{Name: "outages", Interval: outageInterval, Records: []Record{{
 		// A replica serves if Prometheus can scrape it and Kubernetes doesn't report it as unready.
 		Name: "job:replicas_serving:count",
@@ -51,8 +53,8 @@ and on (job) job:replicas_serving:count > 0`, apps, jobs, apps),
 		Summary:     "edge: no replica of Traefik answers",
 		Description: "No replica of the edge answers Prometheus. Clients can't reach the platform.",
 	}, Alert{
-		// irate uses only the last two samples, so that the alert begins and ends with the outage.
-		Name: "EdgeFailing", For: seenTwice, KeepFiring: 2 * time.Minute, Severity: catalog.Page,
+		// irate uses only the last two samples, so that the alert begins and ends with the outage. The alert on the cause is first.
+		Name: "EdgeFailing", For: 3 * seenTwice, KeepFiring: 2 * time.Minute, Severity: catalog.Page,
 		Expr: fmt.Sprintf(`sum by (job) (irate(traefik_entrypoint_requests_total{%s, code=~"5.."}[1m]))
   / sum by (job) (irate(traefik_entrypoint_requests_total{%s}[1m])) > 0.5
 and on (job) sum by (job) (increase(traefik_entrypoint_requests_total{%s, code=~"5.."}[2m])) >= 5`, https, https, https),
