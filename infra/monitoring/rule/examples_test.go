@@ -51,6 +51,9 @@ func objectiveExamples() []example {
 		return example{alert: alert, severity: severity, matchers: `burn="` + burn + `"`, about: about,
 			series: series, step: time.Minute, judged: max(5*time.Minute, at/24), at: at, fires: fires}
 	}
+	down := func(alert, job string) string {
+		return fmt.Sprintf(`ALERTS{alertname="%s", job="%s", alertstate="firing"} _x50 1x6 stale`, alert, job)
+	}
 	const availability, latency = "AvailabilityBudgetBurn", "LatencyBudgetBurn"
 	return []example{
 		burns(availability, catalog.Page, "fast", "2 % of the requests fail for an hour", users(1000, 20, 0, 70), time.Hour, user),
@@ -64,6 +67,10 @@ func objectiveExamples() []example {
 		burns(availability, catalog.Page, "fast", "it was bad and has been well for ten minutes", []string{
 			`user_service_requests_total{job="user-service"} 0+1000x80`, `user_service_errors_total{job="user-service"} 0+200x30 6000x50`,
 		}, 45*time.Minute),
+		burns(availability, catalog.Page, "fast", "2 % fail, and Postgres was down until three minutes ago", append(users(1000, 20, 0, 70), down("PostgresDown", "postgres")), time.Hour),
+		burns(availability, catalog.Page, "fast", "2 % fail at the gateway, since user-service was down",
+			append(served("api-gateway", "gateway", 1000, 20, 0, 70), down("ServiceDown", "user-service")), time.Hour),
+		burns(availability, catalog.Page, "fast", "2 % fail, and another service was down", append(users(1000, 20, 0, 70), down("ServiceDown", "order-service")), time.Hour, user),
 		burns(availability, catalog.Page, "medium", "0.8 % of the requests fail for six hours", users(1000, 8, 0, 370), 6*time.Hour, user),
 		burns(availability, catalog.Page, "medium", "0.5 % of the requests fail, less than 6 times a thousandth", users(1000, 5, 0, 370), 6*time.Hour),
 		burns(availability, catalog.Ticket, "slow", "0.2 % of the requests fail for days", users(1000, 2, 0, 500), 8*time.Hour, user),

@@ -68,7 +68,9 @@ func objectives(services []catalog.Service) Group {
 		group.Records = append(group.Records, promise.averages(shortWindows)...)
 		for _, severity := range severities(services) {
 			for _, burn := range fastBurns {
-				group.Alerts = append(group.Alerts, promise.alertOf(burn, severity, loud(services, severity)))
+				alert := promise.alertOf(burn, severity, loud(services, severity))
+				alert.Expr += unlessOutage(services, burn.short)
+				group.Alerts = append(group.Alerts, alert)
 			}
 		}
 	}
@@ -153,6 +155,22 @@ func (p promise) alertOf(b burn, severity catalog.Severity, jobs string) Alert {
 		Description: fmt.Sprintf("{{ $value | humanizePercentage }} of the requests of the last %s were %s. That is more than %s times the share "+
 			"that the objective allows, and spends %s.", b.long, p.missing, number(b.factor), b.loses),
 	}
+}
+
+// unlessOutage excludes jobs with an outage that has an alert of its own, until the outage is outside of the window. An outage of a
+// service is also one of the public services, which call it.
+func unlessOutage(services []catalog.Service, window string) string {
+	fired := func(alerts string) string {
+		return fmt.Sprintf(`max_over_time(ALERTS{alertname=~"%s", alertstate="firing"}[%s])`, alerts, window)
+	}
+	const ofService = "ServiceDown|LiveColourDown"
+	expr := "\nunless on () " + fired("PostgresDown") + "\nunless on (job) " + fired(ofService)
+	for _, service := range services {
+		if service.Public {
+			expr += fmt.Sprintf("\nunless on (job) label_replace(max(%s), \"job\", \"%s\", \"\", \"\")", fired(ofService), service.Name)
+		}
+	}
+	return expr
 }
 
 func number(value float64) string { return strconv.FormatFloat(value, 'g', -1, 64) }

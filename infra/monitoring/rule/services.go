@@ -54,7 +54,7 @@ and on (job) job:replicas_serving:count > 0`, apps, jobs, apps),
 		Description: "No replica of the edge answers Prometheus. Clients can't reach the platform.",
 	}, Alert{
 		// irate uses only the last two samples, so that the alert begins and ends with the outage. The alert on the cause is first.
-		Name: "EdgeFailing", For: 3 * seenTwice, KeepFiring: 2 * time.Minute, Severity: catalog.Page,
+		Name: "EdgeFailing", For: 3 * seenTwice, KeepFiring: time.Minute, Severity: catalog.Page,
 		Expr: fmt.Sprintf(`sum by (job) (irate(traefik_entrypoint_requests_total{%s, code=~"5.."}[1m]))
   / sum by (job) (irate(traefik_entrypoint_requests_total{%s}[1m])) > 0.5
 and on (job) sum by (job) (increase(traefik_entrypoint_requests_total{%s, code=~"5.."}[2m])) >= 5`, https, https, https),
