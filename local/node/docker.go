@@ -17,7 +17,7 @@ import (
 const machineDockerSocket = "/var/run/docker.sock"
 
 // machineDocker returns the address of the machine's own Docker Engine, or "" if the machine has none. An engine that exists but
-// doesn't answer is an error.
+// doesn't respond is an error.
 func machineDocker(ctx context.Context) (string, error) {
 	if host := os.Getenv("DOCKER_HOST"); host != "" && !strings.HasPrefix(host, "unix:///var/lib/platform/") {
 		socket, ok := strings.CutPrefix(host, "unix://")
