@@ -32,7 +32,7 @@ var defaultLeaseTimes = leaseTimes{life: 15 * time.Second, renew: 5 * time.Secon
 // ErrNoNamespace reports that namespace apps, and with it the Lease, doesn't exist: the stack was never deployed.
 var ErrNoNamespace = errors.New("the stack was never deployed")
 
-// Holder returns the holder of the Lease, dead or alive, and the time of its last renewal. Without a holder, both are zero.
+// Holder returns the holder of the Lease, even if it is dead, and the time of its last renewal. Without a holder, both are zero.
 func (c *Cluster) Holder(ctx context.Context) (holder string, renewed time.Time, err error) {
 	lease, err := c.lease(ctx)
 	if err != nil || holderOf(lease) == "" {
