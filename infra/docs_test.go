@@ -161,14 +161,14 @@ func targets(t *testing.T) map[string]map[string]bool {
 
 var assignment = regexp.MustCompile(`\b([A-Z][A-Z_]+)=`)
 
-var command = regexp.MustCompile(`(?m)(?:^|[\s"(;&|])make(?: -s)? ([a-z][a-z0-9-]*)((?: [A-Z_]+=(?:<[^>]*>|\S*))*)`)
+var makeCommand = regexp.MustCompile(`(?m)(?:^|[\s"(;&|])make(?: -s)? ([a-z][a-z0-9-]*)((?: [A-Z_]+=(?:<[^>]*>|\S*))*)`)
 
 // Commands in the documentation call targets of the Makefile, with variables that the target reads.
 func TestDocsNameExistingTargets(t *testing.T) {
 	reads, count := targets(t), 0
 	for page, text := range pages(t) {
 		for _, code := range codeOf(text) {
-			for _, match := range command.FindAllStringSubmatch(code, -1) {
+			for _, match := range makeCommand.FindAllStringSubmatch(code, -1) {
 				count++
 				target := match[1]
 				if reads[target] == nil {
@@ -203,13 +203,13 @@ func TestDocumentedTargetsAreRun(t *testing.T) {
 		add(tier)
 	}
 	for _, block := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```").FindAllStringSubmatch(read(t, "../README.md"), -1) {
-		for _, match := range command.FindAllStringSubmatch(block[1], -1) {
+		for _, match := range makeCommand.FindAllStringSubmatch(block[1], -1) {
 			add(match[1])
 		}
 	}
 	for pattern, call := range map[string]*regexp.Regexp{
-		".ci/run":                 command,
-		".github/workflows/*.yml": command,
+		".ci/run":                 makeCommand,
+		".github/workflows/*.yml": makeCommand,
 		"test/*/*.go":             regexp.MustCompile(`(?:"make"[^)\n]*|release\(t, [\w.]+), "([a-z-]+)"`),
 	} {
 		files, err := filepath.Glob(filepath.Join("..", pattern))
@@ -224,7 +224,7 @@ func TestDocumentedTargetsAreRun(t *testing.T) {
 	}
 	for page, text := range pages(t) {
 		for _, code := range codeOf(text) {
-			for _, match := range command.FindAllStringSubmatch(code, -1) {
+			for _, match := range makeCommand.FindAllStringSubmatch(code, -1) {
 				if !run[match[1]] {
 					t.Errorf("%s: nothing runs make %s: add it to a test, or to the commands of the README", page, match[1])
 				}

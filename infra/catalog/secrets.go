@@ -80,7 +80,7 @@ func RedisHost(prefix namespace.Prefix) string { return prefix.Host("redis-cache
 // StreamHost is the DNS name of the stream.
 func StreamHost(prefix namespace.Prefix) string { return prefix.Host("redis-stream", namespace.Data) }
 
-// Former returns the keys of former versions for certificates. They are ignored, since certificates are kept on the cluster.
+// Former returns the keys that earlier versions used for certificates. They are ignored, since certificates are kept on the cluster.
 func Former() []string {
 	return []string{"postgresCertificate", "redisCertificate", "streamCertificate", "edgeCertificate"}
 }

@@ -53,9 +53,9 @@ type Setting struct {
 
 // Objectives are a service's objectives over 30 days.
 type Objectives struct {
-	Availability float64 // share of requests that aren't answered 5xx
+	Availability float64 // share of requests that don't return 5xx
 	Latency      time.Duration
-	LatencyShare float64  // share of requests that are answered within Latency
+	LatencyShare float64  // share of requests that complete within Latency
 	Breach       Severity // of alerts on missed objectives
 }
 

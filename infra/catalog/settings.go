@@ -52,7 +52,7 @@ func mailServer(text string) (string, error) {
 		return "", errors.New("it is not the address of a mail server") // quotes nothing: it may contain a password
 	}
 	if _, holds := parsed.User.Password(); holds {
-		return "", errors.New("it contains a password, which belongs into the secret " + SMTPPassword)
+		return "", errors.New("it contains a password, which belongs in the secret " + SMTPPassword)
 	}
 	return text, nil
 }

@@ -64,7 +64,7 @@ func (t Target) Connect(ctx context.Context) (*Cluster, error) {
 	}
 	system, err := cluster.client.CoreV1().Namespaces().Get(ctx, metav1.NamespaceSystem, metav1.GetOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("the cluster of platform:kubeContext %q doesn't answer: is it running, and are kubeconfig and "+
+		return nil, fmt.Errorf("the cluster of platform:kubeContext %q doesn't respond: is it running, and are kubeconfig and "+
 			"kubeContext those of this stack? %w", t.Context, err)
 	}
 	cluster.id = string(system.UID)

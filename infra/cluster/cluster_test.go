@@ -41,7 +41,7 @@ func TestUnreachable(t *testing.T) {
 	tests := []struct {
 		name, path, context, want string
 	}{
-		{"nothing listens", path, "", `the cluster of platform:kubeContext "" doesn't answer`},
+		{"nothing listens", path, "", `the cluster of platform:kubeContext "" doesn't respond`},
 		{"it lets nobody in", refusing.Kubeconfig(t), "here", "the server has asked for the client to provide credentials"},
 		{"no such context", path, "elsewhere", `context "elsewhere" does not exist: set platform:kubeconfig`},
 		{"a context without cluster", path, "dangling", "no configuration has been provided"},

@@ -122,7 +122,7 @@ func (a answers) facts(selector map[string]string) profile.Facts {
 	facts.Architectures = distinct(facts.Architectures)
 	var pods []string
 	facts.DNS, pods = a.nameServers(nodeAddresses)
-	facts.PodNetworks = append(facts.PodNetworks, pods...) // on some clusters the nodes' networks don't include them
+	facts.PodNetworks = append(facts.PodNetworks, pods...) // on some clusters, the networks of the nodes don't include them
 	for _, family := range a.api.Spec.IPFamilies {
 		facts.Families = append(facts.Families, stack.Family(family))
 	}
@@ -172,7 +172,7 @@ func (a answers) nameServers(nodes map[string]bool) (peers []stack.Peer, pods []
 	if !networks && len(dns.Spec.Selector) > 0 {
 		peers = append(peers, stack.Peer{Namespace: dns.Namespace, Labels: dns.Spec.Selector, Port: port})
 	}
-	// NodeLocal DNSCache answers on each node, at a link-local address and at the Service's address.
+	// NodeLocal DNSCache listens on each node, at a link-local address and at the Service's address.
 	for _, container := range a.nodeLocal.Spec.Template.Spec.Containers {
 		for text := range strings.SplitSeq(strings.Join(container.Args, ","), ",") {
 			if address, err := netip.ParseAddr(text); err == nil && address.IsLinkLocalUnicast() {

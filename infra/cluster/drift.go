@@ -23,7 +23,7 @@ import (
 // fieldManager is the field manager of changes without Pulumi.
 const fieldManager = "platform-release"
 
-// Restore patches the objects as the last release recorded them. It skips differences without a patch.
+// Restore patches the objects to the state that the last release recorded. It skips differences without a patch.
 func (c *Cluster) Restore(ctx context.Context, differences []release.Difference) error {
 	for _, difference := range differences {
 		if difference.Patch == nil {

@@ -24,7 +24,7 @@ import (
 type leaseTimes struct {
 	life  time.Duration // the holder of a Lease that is unchanged for this long is dead
 	renew time.Duration // how long the holder tries to renew before leader election starts over
-	retry time.Duration // interval of renewals, and of attempts to take the Lease
+	retry time.Duration // interval of renewals, and of attempts to acquire the Lease
 }
 
 var defaultLeaseTimes = leaseTimes{life: 15 * time.Second, renew: 5 * time.Second, retry: 2 * time.Second}
@@ -32,7 +32,7 @@ var defaultLeaseTimes = leaseTimes{life: 15 * time.Second, renew: 5 * time.Secon
 // ErrNoNamespace reports that namespace apps, and with it the Lease, doesn't exist: the stack was never deployed.
 var ErrNoNamespace = errors.New("the stack was never deployed")
 
-// Holder returns the holder of the Lease, dead or alive, and the time of its last renewal. Without a holder, both are zero.
+// Holder returns the holder of the Lease, even if it is dead, and the time of its last renewal. Without a holder, both are zero.
 func (c *Cluster) Holder(ctx context.Context) (holder string, renewed time.Time, err error) {
 	lease, err := c.lease(ctx)
 	if err != nil || holderOf(lease) == "" {
@@ -70,8 +70,8 @@ type Lock struct {
 	done chan struct{}
 }
 
-// Lock takes the Lease and renews it until Release. It fails if the holder is alive, that is renews the Lease, unless force is set.
-// Lock calls wait once if it has to wait to find that out. The returned context ends when another holder takes the Lease.
+// Lock acquires the Lease and renews it until Release. It fails if the holder renews the Lease, unless force is set. Lock calls wait once
+// if it has to wait to see whether the holder renews it. The returned context ends when another holder acquires the Lease.
 func (c *Cluster) Lock(ctx context.Context, holder string, force bool, wait func(holder string)) (*Lock, context.Context, error) {
 	settler, err := c.settler(ctx)
 	if err != nil {
@@ -110,7 +110,7 @@ func (c *Cluster) takeLease(ctx context.Context, lease coordinationv1.Lease, hol
 	now := metav1.NowMicro()
 	lease.Spec.HolderIdentity, lease.Spec.AcquireTime, lease.Spec.RenewTime = &holder, &now, &now
 	if _, err := c.leases().Update(ctx, &lease, metav1.UpdateOptions{}); err != nil {
-		return fmt.Errorf("take the Lease of releases: %w", err)
+		return fmt.Errorf("acquire the Lease of releases: %w", err)
 	}
 	return nil
 }
@@ -135,7 +135,7 @@ func (c *Cluster) elect(ctx context.Context, holder string, taken chan struct{},
 			OnStoppedLeading: func() {},
 			OnNewLeader: func(other string) {
 				if other != holder && other != "" && leading.Load() {
-					lost(fmt.Errorf("%s took the Lease of releases", other))
+					lost(fmt.Errorf("%s acquired the Lease of releases", other))
 				}
 			},
 		},
@@ -155,7 +155,7 @@ func (c *Cluster) await(ctx context.Context, holder string, former *coordination
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-deadline:
-			return errors.New("take the Lease of releases: the API server doesn't answer")
+			return errors.New("acquire the Lease of releases: the API server doesn't respond")
 		case <-time.After(c.times.retry / 4):
 		}
 		lease, err := c.lease(ctx)
@@ -165,7 +165,7 @@ func (c *Cluster) await(ctx context.Context, holder string, former *coordination
 		switch current := holderOf(lease); {
 		case current == "", current == holder:
 		case current != holderOf(former), !lease.Spec.RenewTime.Equal(former.Spec.RenewTime):
-			return fmt.Errorf("%s holds the Lease of releases: wait for its end, or take it at once with TAKEOVER=1", current)
+			return fmt.Errorf("%s holds the Lease of releases: wait for its end, or acquire it at once with TAKEOVER=1", current)
 		case !waiting:
 			wait(current)
 			waiting = true

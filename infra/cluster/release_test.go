@@ -246,7 +246,7 @@ func TestLock(t *testing.T) {
 	}
 	select {
 	case <-untilLost.Done():
-		if err := context.Cause(untilLost); !strings.Contains(err.Error(), "eve took the Lease of releases") {
+		if err := context.Cause(untilLost); !strings.Contains(err.Error(), "eve acquired the Lease of releases") {
 			t.Errorf("the previous holder's context ends with %v", err)
 		}
 	case <-time.After(20 * time.Second):

@@ -50,7 +50,7 @@ func TestGrowing(t *testing.T) {
 		{"a class that is gone", claimOf("gone", "2Gi", "2Gi"), 3072, "", false, "can't expand volumes"},
 		{"another class", claimOf("fixed", "2Gi", "2Gi"), 2048, "grows", false,
 			"platform:storageClass: grows: claim data/data-postgres-0 has the StorageClass fixed and keeps it"},
-		{"a cluster that doesn't answer", 500, 2048, "", false, "read claim data/data-postgres-0: "},
+		{"a cluster that doesn't respond", 500, 2048, "", false, "read claim data/data-postgres-0: "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			api := clustertest.New(t, "this")

@@ -30,7 +30,7 @@ type Args struct {
 	Postgres, Cache, Stream data.Endpoint
 }
 
-// New creates the monitoring.
+// New creates the objects of the monitoring.
 func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) error {
 	monitoring := &struct{ pulumi.ResourceState }{}
 	const name = string(namespace.Monitoring)

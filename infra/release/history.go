@@ -61,8 +61,8 @@ func (h History) Passed(commit string) History {
 	return tested
 }
 
-// Promotable returns the services of the latest release that passed its tests at the commit, or at any commit if it is empty. In a history
-// without tested releases, it is the latest release. There are none in an empty history.
+// Promotable returns the services of the latest release that passed its tests at the commit, or at any commit if commit is empty. Without
+// a tested release, it returns the services of the latest release.
 func (h History) Promotable(commit string) (map[string]Deployed, error) {
 	var tested []string
 	for _, entry := range slices.Backward(h) {

@@ -40,8 +40,8 @@ type Wish struct {
 // Version is the wanted version.
 func (w Wish) Version() string { return cmp.Or(w.Pinned, w.Source) }
 
-// Plan is the way of a service from its recorded state to the wish. After a plan that was applied in part, a new plan from the state
-// then recorded leads to the same result. Applying a plan is idempotent.
+// Plan describes how a service gets from its recorded state to the wanted version. If a plan was applied in part, a new plan from the
+// recorded state has the same result. Applying a plan is idempotent.
 type Plan struct {
 	Move    Move
 	Live    Colour // after the plan
@@ -66,8 +66,8 @@ type Plan struct {
 // Moves reports whether the plan moves traffic to the other colour.
 func (p Plan) Moves() bool { return p.Move == Release || p.Move == Return }
 
-// New plans a service from the record of its last release. Changes that somebody made by hand since then are not kept. The standby
-// version is removed once the switch is longer ago than keep. New fails if the selector was changed by hand.
+// New plans a service from the record of its last release. Later changes by hand are not kept. The standby version is removed once the
+// switch is longer ago than keep. New fails if the selector was changed by hand.
 func New(service string, recorded Recorded, wish Wish, keep time.Duration, now time.Time) (Plan, error) {
 	if err := recorded.ByHand(service); err != nil {
 		return Plan{}, err
@@ -81,7 +81,7 @@ func New(service string, recorded Recorded, wish Wish, keep time.Duration, now t
 	}
 	standby, former, stands := recorded.Standby()
 	mark := recorded.Mark
-	mark.Live, mark.Version, mark.Image = live, running.Version, running.Image // services from before marks have none
+	mark.Live, mark.Version, mark.Image = live, running.Version, running.Image // services that predate marks have none
 	plan := Plan{From: running.Version}
 	switch {
 	case running.Version == wish.Version():
@@ -162,10 +162,10 @@ func (p Plan) Sentence(service, image string, keep time.Duration) string {
 // Planned matches a plan's Sentence.
 var Planned = regexp.MustCompile(` (is released: from|goes back from|stays at) `)
 
-// named returns the version for people. Deployments from before version annotations have none.
+// named returns the version for people. Deployments that predate version annotations have none.
 func named(version string) string { return cmp.Or(version, "an unknown version") }
 
-// TakeBack is the mark of a rollback: traffic returns to the standby colour at once, and the version that was live is released
+// TakeBack returns the mark of a rollback: traffic returns to the standby colour at once, and the version that was live is released
 // again only on request. TakeBack fails without a standby version.
 func TakeBack(service string, recorded Recorded, now time.Time) (Mark, error) {
 	if err := recorded.ByHand(service); err != nil {
@@ -186,7 +186,7 @@ func TakeBack(service string, recorded Recorded, now time.Time) (Mark, error) {
 	return Mark{Live: standby, Version: former.Version, Image: former.Image, Standby: running.former(), TakenBack: running.Version, At: now}, nil
 }
 
-// Colour tells the two Deployments of one service apart.
+// Colour distinguishes the two Deployments of a service.
 type Colour string
 
 // The colours. Each has its own Deployment, Service and configuration. The live Service selects one of them.

@@ -7,13 +7,13 @@ import (
 
 // Measured counts the requests to one colour of a service in a span of time.
 type Measured struct {
-	Requests, Errors, Slow float64 // all; answered 5xx; slower than the objective
+	Requests, Errors, Slow float64 // all; returned 5xx; slower than the objective
 	P99                    time.Duration
 }
 
 // Promise is a service's objectives.
 type Promise struct {
-	Availability float64 // share of requests that aren't answered 5xx
+	Availability float64 // share of requests that don't return 5xx
 	Latency      time.Duration
 	LatencyShare float64 // share of requests that are answered within Latency
 }
@@ -45,7 +45,7 @@ func Judge(service string, colour Colour, fresh, former Measured, promise Promis
 		name                   string
 		fresh, former, allowed float64
 	}{
-		{"were answered 5xx", fresh.Errors, former.Errors, 1 - promise.Availability},
+		{"returned 5xx", fresh.Errors, former.Errors, 1 - promise.Availability},
 		{fmt.Sprintf("took longer than %s", promise.Latency), fresh.Slow, former.Slow, 1 - promise.LatencyShare},
 	} {
 		share, before := fault.fresh/fresh.Requests, 0.0
@@ -58,5 +58,5 @@ func Judge(service string, colour Colour, fresh, former Measured, promise Promis
 				text, 100*share, fault.name, 100*most, 100*before)}
 		}
 	}
-	return Verdict{Text: text + fmt.Sprintf(", %.0f answered 5xx", fresh.Errors)}
+	return Verdict{Text: text + fmt.Sprintf(", %.0f returned 5xx", fresh.Errors)}
 }

@@ -9,7 +9,7 @@ import (
 	"platform.example/infra/quantity"
 )
 
-// rule checks several settings together. Parse reports its fault at the first path, and only if no path has a fault of its own.
+// rule checks several settings together. Parse reports its fault at the first path, and only if no path has another fault.
 type rule struct {
 	paths []string
 	check func(Stack) string // returns the fault, or an empty string

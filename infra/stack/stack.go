@@ -57,7 +57,7 @@ type Stack struct {
 	Signature           Signature
 }
 
-// Signature is who must have signed the images of the services: a key, or the identity of a workflow. Without one, they need no signature.
+// Signature names the signer of the services' images: a key, or the identity of a workflow. Without it, images need no signature.
 type Signature struct {
 	Key      string // public key in PEM
 	Identity string // such as https://github.com/shop/platform/.github/workflows/staging.yml@refs/heads/main
@@ -90,7 +90,7 @@ type Cluster struct {
 	ServiceNetworks    []string // CIDRs
 	IPFamilies         []Family
 	ImagePullSecrets   []string // Secrets that exist in each of the platform's namespaces
-	AdmittedRegistries []string // of containers that others add to the services' pods, such as a mesh
+	AdmittedRegistries []string // of containers that other software injects into the services' pods, such as a mesh
 	RegistryMirror     string   // has third-party images under their full names
 	NodeSelector       map[string]string
 	Tolerations        []string // taints: <key>[=<value>][:<effect>]

@@ -18,8 +18,8 @@ type colour struct {
 	account *corev1.ServiceAccount
 }
 
-// build creates the resources of the colour, the schema before the replicas. Versions with the same migrations share one Job, which stays
-// as it ran: a release without new migrations runs none. Migrations has these Jobs by schema. Completed resolves once the rollout is complete.
+// build creates the resources of the colour, the schema before the replicas. Versions with the same migrations share one Job, so a release
+// without new migrations runs none. Migrations has these Jobs by schema. Completed resolves once the rollout is complete.
 func (c colour) build(
 	ctx *pulumi.Context, migrations map[string]pulumi.Resource, parent pulumi.ResourceOption,
 ) (environment corev1.EnvFromSourceArray, completed pulumi.StringOutput, err error) {

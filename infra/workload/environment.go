@@ -23,7 +23,7 @@ func (c colour) variables() map[string]string {
 		"SERVICE_COLOUR":  string(c.Colour),
 		"ENVIRONMENT":     string(c.Config.Environment),
 		"SHUTDOWN_DELAY":  shutdownDelay.String(),
-		"LIVE_URL":        URL(c.Config.NamespacePrefix, c.Service.Name), // the live colour answers here
+		"LIVE_URL":        URL(c.Config.NamespacePrefix, c.Service.Name), // resolves to the live colour
 	}
 	for _, called := range c.Service.Calls {
 		variables[catalog.Service{Name: called}.URLVariable()] = URL(c.Config.NamespacePrefix, called)

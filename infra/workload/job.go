@@ -17,11 +17,11 @@ import (
 	"platform.example/infra/release"
 )
 
-// ranOnce keeps a Job as it ran. A Job that failed is replaced all the same.
+// ranOnce keeps a completed Job unchanged. A failed Job is still replaced.
 var ranOnce = pulumi.IgnoreChanges([]string{"metadata", "spec"})
 
-// newJob runs a subcommand of the service and retries it again times. Owner, the service or a colour of it, is the prefix of its name. The
-// suffix distinguishes what it ran for, such as a version.
+// newJob creates a Job that runs a subcommand of the service and retries it as often as again states. The prefix of its name is owner, which
+// is the service or one of its colours. The suffix distinguishes Jobs of one subcommand, such as by version.
 func (c colour) newJob(
 	ctx *pulumi.Context, resource, owner, subcommand, suffix string, environment corev1.EnvFromSourceArray, variables corev1.EnvVarArray, again int,
 	opts ...pulumi.ResourceOption,
@@ -53,7 +53,7 @@ func (c colour) newVerification(
 	if !c.candidate() { // a completed Job stays unchanged
 		running, keep = pulumi.Array{}.ToArrayOutput(), ranOnce
 	}
-	// The share of late responses has the limit of the watch: a candidate has just started, on a busy node.
+	// The share of late responses has the same limit as in the watch, because the candidate has just started on a busy node.
 	late := release.WorstBurn * (1 - promised.LatencyShare)
 	at := running.ApplyT(func([]any) string { return c.url() }).(pulumi.StringOutput) // waits for running
 	suffix := c.image().Version + "-" + attempt(c.Plan.Made)

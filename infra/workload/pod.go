@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	// shutdownDelay is how long a terminating replica goes on serving until no traffic is routed to it. The service itself waits,
+	// shutdownDelay is how long a terminating replica keeps serving until no traffic is routed to it. The service itself waits,
 	// since its container has no shell for a preStop hook.
 	shutdownDelay = 5 * time.Second
 

@@ -17,7 +17,7 @@ import (
 const machineDockerSocket = "/var/run/docker.sock"
 
 // machineDocker returns the address of the machine's own Docker Engine, or "" if the machine has none. An engine that exists but
-// doesn't answer is an error.
+// doesn't respond is an error.
 func machineDocker(ctx context.Context) (string, error) {
 	if host := os.Getenv("DOCKER_HOST"); host != "" && !strings.HasPrefix(host, "unix:///var/lib/platform/") {
 		socket, ok := strings.CutPrefix(host, "unix://")
@@ -25,7 +25,7 @@ func machineDocker(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("DOCKER_HOST is %s: the local node needs an engine on this machine: unset it, or set it to unix://<socket>", host)
 		}
 		if err := pingDocker(ctx, socket); err != nil {
-			return "", fmt.Errorf("the Docker Engine at DOCKER_HOST=%s does not answer (%w): start it, or unset DOCKER_HOST", host, err)
+			return "", fmt.Errorf("the Docker Engine at DOCKER_HOST=%s does not respond (%w): start it, or unset DOCKER_HOST", host, err)
 		}
 		return host, nil
 	}
@@ -36,7 +36,7 @@ func machineDocker(ctx context.Context) (string, error) {
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return "", nil
 	default:
-		return "", fmt.Errorf("the Docker Engine at %s is there but does not answer (%w): restart it (systemctl restart docker) or stop it, then run make up again",
+		return "", fmt.Errorf("the Docker Engine at %s exists but does not respond (%w): restart it (systemctl restart docker) or stop it, then run make up again",
 			machineDockerSocket, err)
 	}
 }

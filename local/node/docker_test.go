@@ -30,7 +30,7 @@ func listen(t *testing.T) (net.Listener, string) {
 	return listener, socket
 }
 
-// answering is an engine that answers its ping with the given status.
+// answering is an engine that responds its ping with the given status.
 func answering(t *testing.T, status int) (socket string) {
 	t.Helper()
 	listener, socket := listen(t)
@@ -49,10 +49,10 @@ func TestDockerHost(t *testing.T) {
 	_, silent := listen(t) // the kernel accepts connections, but no process answers
 	live, broken := answering(t, http.StatusOK), answering(t, http.StatusInternalServerError)
 	for _, c := range []struct{ name, host, address, fault string }{
-		{"an engine that answers", "unix://" + live, "unix://" + live, ""},
-		{"an engine that never answers", "unix://" + silent, "", "the Docker Engine at DOCKER_HOST=unix://" + silent + " does not answer ("},
-		{"a broken engine", "unix://" + broken, "", "does not answer (it returns 500 Internal Server Error): start it, or unset DOCKER_HOST"},
-		{"a missing engine", "unix:///no/such.sock", "", "the Docker Engine at DOCKER_HOST=unix:///no/such.sock does not answer ("},
+		{"an engine that responds", "unix://" + live, "unix://" + live, ""},
+		{"an engine that never responds", "unix://" + silent, "", "the Docker Engine at DOCKER_HOST=unix://" + silent + " does not respond ("},
+		{"a broken engine", "unix://" + broken, "", "does not respond (it returns 500 Internal Server Error): start it, or unset DOCKER_HOST"},
+		{"a missing engine", "unix:///no/such.sock", "", "the Docker Engine at DOCKER_HOST=unix:///no/such.sock does not respond ("},
 		{"an engine on another machine", "tcp://build.example:2376", "",
 			"DOCKER_HOST is tcp://build.example:2376: the local node needs an engine on this machine: unset it, or set it to unix://<socket>"},
 	} {
@@ -80,7 +80,7 @@ func TestPingDistinguishesAbsentFromSilent(t *testing.T) {
 	}{
 		{"no socket", filepath.Join(t.TempDir(), "none"), os.ErrNotExist},
 		{"the socket of a stopped engine", left, syscall.ECONNREFUSED},
-		{"an engine that never answers", silent, context.DeadlineExceeded},
+		{"an engine that never responds", silent, context.DeadlineExceeded},
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 		if err := pingDocker(ctx, c.socket); !errors.Is(err, c.want) {

@@ -110,7 +110,7 @@ func (n *Node) startAll(ctx context.Context, c credentials) error {
 			}
 		}
 	}
-	n.log.Say("control plane answers at %s", n.apiServer())
+	n.log.Say("control plane is ready at %s", n.apiServer())
 	return n.furnish(ctx, s)
 }
 

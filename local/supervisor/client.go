@@ -60,7 +60,7 @@ func (c *Client) Ensure(ctx context.Context, command ...string) error {
 		case err := <-exited:
 			return fmt.Errorf("the supervisor ended at once (%w): see %s", err, log.Name())
 		case <-deadline:
-			return fmt.Errorf("the supervisor did not answer within a minute: see %s", log.Name())
+			return fmt.Errorf("the supervisor did not respond within a minute: see %s", log.Name())
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-time.After(20 * time.Millisecond):

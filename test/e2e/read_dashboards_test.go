@@ -33,7 +33,7 @@ func dashboards(t *testing.T) map[string]string {
 		for what, address := range addresses {
 			if response, err := http.Get(address); err == nil {
 				_ = response.Body.Close()
-				t.Errorf("%s still answers at %s", what, address)
+				t.Errorf("%s still responds at %s", what, address)
 			}
 		}
 	})

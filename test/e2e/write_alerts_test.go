@@ -213,11 +213,11 @@ func TestAlertsReachTheOnCallReceiver(t *testing.T) {
 		}
 	})
 	t.Run("a failed request, by its trace", func(t *testing.T) {
-		answer, err := api.Expect(http.MethodGet, "/api/users/me", token, nil, http.StatusBadGateway, http.StatusServiceUnavailable)
+		response, err := api.Expect(http.MethodGet, "/api/users/me", token, nil, http.StatusBadGateway, http.StatusServiceUnavailable)
 		if err != nil {
 			t.Fatal(err)
 		}
-		id := answer.Header.Get("X-Request-ID")
+		id := response.Header.Get("X-Request-ID")
 		var line struct {
 			Trace string `json:"trace_id"`
 		}

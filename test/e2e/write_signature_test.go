@@ -24,7 +24,7 @@ func TestOnlySignedImagesAreReleased(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	former := kit.LiveVersions(t)
+	previous := kit.LiveVersions(t)
 	t.Cleanup(func() { kit.Restore(t) })
 	kit.OwnConfig(t, clone)
 	if printed, err := kit.RunIn(clone, "pulumi config set --path platform:signature.key --stack local <"+filepath.Join(keys, "cosign.pub")); err != nil {
@@ -38,8 +38,8 @@ func TestOnlySignedImagesAreReleased(t *testing.T) {
 	if err == nil || !strings.Contains(printed, "COSIGN_PRIVATE_KEY is not set") {
 		t.Errorf("without the private key: %v\n%s", err, printed)
 	}
-	if now := kit.LiveVersions(t); !maps.Equal(now, former) {
-		t.Fatalf("without a signature, %v is live, want %v", now, former)
+	if now := kit.LiveVersions(t); !maps.Equal(now, previous) {
+		t.Fatalf("without a signature, %v is live, want %v", now, previous)
 	}
 
 	t.Setenv("COSIGN_PRIVATE_KEY", string(private))
@@ -47,8 +47,8 @@ func TestOnlySignedImagesAreReleased(t *testing.T) {
 		t.Fatalf("%v\n%s", err, printed)
 	}
 	now := kit.LiveVersions(t)
-	if now["order-service"] == former["order-service"] || now["user-service"] != former["user-service"] {
-		t.Errorf("%v is live after the signed release, before it was %v", now, former)
+	if now["order-service"] == previous["order-service"] || now["user-service"] != previous["user-service"] {
+		t.Errorf("%v is live after the signed release, before it was %v", now, previous)
 	}
 	image := strings.TrimSpace(kit.Output(t, "kubectl", "get", "deployments", "--namespace=apps", "--selector=app.kubernetes.io/name=order-service",
 		`--output=jsonpath={.items[?(@.metadata.annotations.platform\.example/version=="`+now["order-service"]+`")].spec.template.spec.containers[0].image}`))

@@ -11,7 +11,7 @@ import (
 	"platform.example/test/kit"
 )
 
-// DNS accepts queries and never answers, for longer than the services use an address without a new lookup.
+// DNS accepts queries and never responds, for longer than the services use an address without a new lookup.
 func TestReleaseTrafficOutlivesDNS(t *testing.T) {
 	const outage = 45 * time.Second
 	var servers []kit.Process

@@ -48,7 +48,7 @@ func TestAnOrderCausesANotification(t *testing.T) {
 	api.MustCall(t, http.StatusNotFound, http.MethodGet, "/api/orders/"+placed.ID, stranger, nil)
 }
 
-func TestEveryRequestIsAnswered(t *testing.T) {
+func TestEveryRequestGetsAResponse(t *testing.T) {
 	api := api(t)
 	user := api.SignUp(t)
 	token := api.MustSignIn(t, user)

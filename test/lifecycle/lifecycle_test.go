@@ -91,14 +91,14 @@ func notRoot(t *testing.T) {
 
 func dockerHangs(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "docker.sock")
-	listener, err := net.Listen("unix", socket) // the kernel accepts connections, but no process answers
+	listener, err := net.Listen("unix", socket) // the kernel accepts connections, but no process responds
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer listener.Close()
 	cmd := command("up")
 	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+socket)
-	refused(t, cmd, "Docker Engine", "does not answer")
+	refused(t, cmd, "Docker Engine", "does not respond")
 }
 
 func diskFull(t *testing.T) {
@@ -117,7 +117,7 @@ func diskFull(t *testing.T) {
 }
 
 func killedWhileTheNodeStarts(t *testing.T) {
-	interrupted(t, "control plane answers", syscall.SIGKILL)
+	interrupted(t, "control plane is ready", syscall.SIGKILL)
 }
 
 func killedWhilePulumiDeploys(t *testing.T) {

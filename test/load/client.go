@@ -24,7 +24,7 @@ const (
 	timeout = 15 * time.Second
 	// connections limits the connections of each kind. A request without a free connection waits, and counts as late.
 	connections = 256
-	maxAnswer   = 4 << 20 // bytes
+	maxBody     = 4 << 20 // bytes
 )
 
 // local parses an address on this machine. It refuses other machines, because their owners haven't agreed to a load test.
@@ -82,8 +82,8 @@ type request struct {
 	body         any    // as JSON; nil: none
 }
 
-// answer is the response to a request.
-type answer struct {
+// response is the response to a request.
+type response struct {
 	status   int
 	header   http.Header
 	body     []byte
@@ -91,11 +91,11 @@ type answer struct {
 	replayed bool // net/http sent the request again on another connection
 }
 
-// ask sends a request once. If a kept connection turns out to be closed before the first byte of a response, net/http sends the
+// do sends a request once. If a kept connection turns out to be closed before the first byte of a response, net/http sends the
 // request again, so that the server may get it twice: each request is a GET or has a key. Browsers and proxies do the same. The
-// answer then has replayed set.
-func (r *Run) ask(ctx context.Context, client *http.Client, sent request) (answer, error) {
-	var got answer
+// response then has replayed set.
+func (r *Run) do(ctx context.Context, client *http.Client, sent request) (response, error) {
+	var got response
 	var obtained atomic.Int32
 	var reused atomic.Bool
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{GotConn: func(info httptrace.GotConnInfo) {
@@ -110,7 +110,7 @@ func (r *Run) ask(ctx context.Context, client *http.Client, sent request) (answe
 	if err == nil {
 		defer response.Body.Close()
 		got.status, got.header = response.StatusCode, response.Header
-		got.body, err = io.ReadAll(io.LimitReader(response.Body, maxAnswer))
+		got.body, err = io.ReadAll(io.LimitReader(response.Body, maxBody))
 	}
 	got.reused, got.replayed = reused.Load(), obtained.Load() > 1
 	return got, err
@@ -143,7 +143,7 @@ func (r *Run) newRequest(ctx context.Context, sent request) (*http.Request, erro
 
 // read sends a request that must get this status, and decodes the JSON response into out unless out is nil.
 func (r *Run) read(ctx context.Context, sent request, want int, out any) error {
-	got, err := r.ask(ctx, r.kept, sent)
+	got, err := r.do(ctx, r.kept, sent)
 	switch {
 	case err != nil:
 		return err
@@ -173,11 +173,11 @@ func (e statusError) Error() string {
 const maxReason = 200
 
 // reason returns the detail of a problem response (RFC 9457) after a colon, or "".
-func (a answer) reason() string {
+func (r response) reason() string {
 	var problem struct {
 		Detail string `json:"detail"`
 	}
-	if json.Unmarshal(a.body, &problem) != nil || problem.Detail == "" {
+	if json.Unmarshal(r.body, &problem) != nil || problem.Detail == "" {
 		return ""
 	}
 	return ": " + problem.Detail[:min(len(problem.Detail), maxReason)]

@@ -147,12 +147,12 @@ func (f *fake) list(w http.ResponseWriter, r *http.Request, name, field string, 
 	var from, limit int
 	_, _ = fmt.Sscan(r.URL.Query().Get("after"), &from)
 	_, _ = fmt.Sscan(r.URL.Query().Get("limit"), &limit)
-	answer := map[string]any{}
+	list := map[string]any{}
 	if from+limit < len(all) {
-		answer["next"] = fmt.Sprint(from + limit)
+		list["next"] = fmt.Sprint(from + limit)
 	}
-	answer[name] = all[from:min(from+limit, len(all))]
-	reply(w, http.StatusOK, answer)
+	list[name] = all[from:min(from+limit, len(all))]
+	reply(w, http.StatusOK, list)
 }
 
 func (f *fake) trusted() *x509.CertPool {

@@ -26,7 +26,7 @@ const (
 	maxInFlight = 2000
 )
 
-// Options are the options of a run. A zero value stands for the default.
+// Options are the options of a run. A zero value selects the default.
 type Options struct {
 	BaseURL        string         // address of the API, such as https://localhost:30443; must be on this machine
 	RootCAs        *x509.CertPool // certificate authorities of the server; default: the system's

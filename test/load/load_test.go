@@ -131,10 +131,10 @@ func TestRateLimitedRequestsAreRefusedNotLost(t *testing.T) {
 func TestRateIsKeptWhileTheServerStalls(t *testing.T) {
 	f := newFake(t)
 	release := make(chan struct{})
-	const stands = 300 * time.Millisecond
+	const stall = 300 * time.Millisecond
 	f.before = func(n int, _ http.ResponseWriter, _ *http.Request) bool {
 		if n == 1 {
-			time.AfterFunc(stands, func() { close(release) })
+			time.AfterFunc(stall, func() { close(release) })
 		}
 		<-release
 		return false
@@ -147,7 +147,7 @@ func TestRateIsKeptWhileTheServerStalls(t *testing.T) {
 		t.Errorf("%d requests, %.1f per second, want 80 and 200", len(result.Samples), rate)
 	}
 	// The first requests were due at once and waited all the time; the last ones hardly waited.
-	if slow, fast := result.Percentile(1), result.Percentile(.02); slow < stands*9/10 || slow-fast < stands/2 {
+	if slow, fast := result.Percentile(1), result.Percentile(.02); slow < stall*9/10 || slow-fast < stall/2 {
 		t.Errorf("latencies from %s to %s", fast, slow)
 	}
 }

@@ -24,8 +24,8 @@ type Sample struct {
 	Replayed bool          `json:"replayed,omitempty"`
 }
 
-// Answered returns the time of the response.
-func (s Sample) Answered() time.Time { return s.At.Add(s.Latency) }
+// ReceivedAt returns the time of the response.
+func (s Sample) ReceivedAt() time.Time { return s.At.Add(s.Latency) }
 
 // Refused reports whether a rate limit, of the edge or of the gateway, refused the request.
 func (s Sample) Refused() bool { return s.Status == http.StatusTooManyRequests }
@@ -95,20 +95,20 @@ func (r Result) Percentile(p float64) time.Duration {
 	return latencies[min(max(rank, 0), len(latencies)-1)]
 }
 
-// FirstAnsweredBy returns the time of the first response of the service in that colour or version, or zero.
-func (r Result) FirstAnsweredBy(service, colourOrVersion string) time.Time {
-	return r.answered(service, colourOrVersion, func(a, b time.Time) bool { return a.Before(b) })
+// FirstResponseOf returns the time of the first response of the service in that colour or version, or zero.
+func (r Result) FirstResponseOf(service, colourOrVersion string) time.Time {
+	return r.extreme(service, colourOrVersion, func(a, b time.Time) bool { return a.Before(b) })
 }
 
-// LastAnsweredBy returns the time of the last response of the service in that colour or version, or zero.
-func (r Result) LastAnsweredBy(service, colourOrVersion string) time.Time {
-	return r.answered(service, colourOrVersion, func(a, b time.Time) bool { return a.After(b) })
+// LastResponseOf returns the time of the last response of the service in that colour or version, or zero.
+func (r Result) LastResponseOf(service, colourOrVersion string) time.Time {
+	return r.extreme(service, colourOrVersion, func(a, b time.Time) bool { return a.After(b) })
 }
 
-func (r Result) answered(service, colourOrVersion string, wins func(a, b time.Time) bool) time.Time {
+func (r Result) extreme(service, colourOrVersion string, wins func(a, b time.Time) bool) time.Time {
 	var found time.Time
 	for _, s := range r.Samples {
-		if at := s.Answered(); s.by(service, colourOrVersion) && (found.IsZero() || wins(at, found)) {
+		if at := s.ReceivedAt(); s.by(service, colourOrVersion) && (found.IsZero() || wins(at, found)) {
 			found = at
 		}
 	}

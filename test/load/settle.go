@@ -150,7 +150,7 @@ func (r *Run) pages(ctx context.Context, u *user, path string, take func(page)) 
 	for range most {
 		var part page
 		err := r.read(ctx, request{method: http.MethodGet, path: path + "?" + query.Encode(), token: u.token}, http.StatusOK, &part)
-		if answered, ok := errors.AsType[statusError](err); ok && answered.status == http.StatusUnauthorized {
+		if failed, ok := errors.AsType[statusError](err); ok && failed.status == http.StatusUnauthorized {
 			return errors.Join(err, r.signIn(ctx, u)) // the token expired: the next attempt uses a new one
 		}
 		if err != nil {

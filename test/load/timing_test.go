@@ -37,7 +37,7 @@ func TestFirstAndLastResponseOfAColour(t *testing.T) {
 	}
 	r := Result{Began: began, Samples: []Sample{
 		sample(2*time.Second, time.Millisecond, "green", "new"),
-		sample(1*time.Second, 3*time.Second, "blue", "old"), // sent before the switch, answered after it
+		sample(1*time.Second, 3*time.Second, "blue", "old"), // sent before the switch, received after it
 		sample(3*time.Second, time.Millisecond, "green", "new"),
 		{At: began.Add(time.Hour)},
 	}}
@@ -50,12 +50,12 @@ func TestFirstAndLastResponseOfAColour(t *testing.T) {
 		{"old", 4 * time.Second, 4 * time.Second},
 		{"", 2001 * time.Millisecond, 4 * time.Second},
 	} {
-		first, last := r.FirstAnsweredBy("user-service", c.which).Sub(began), r.LastAnsweredBy("user-service", c.which).Sub(began)
+		first, last := r.FirstResponseOf("user-service", c.which).Sub(began), r.LastResponseOf("user-service", c.which).Sub(began)
 		if first != c.first || last != c.last {
-			t.Errorf("%q answered from %s to %s, want %s to %s", c.which, first, last, c.first, c.last)
+			t.Errorf("%q responded from %s to %s, want %s to %s", c.which, first, last, c.first, c.last)
 		}
 	}
-	if at := r.LastAnsweredBy("order-service", "blue"); !at.IsZero() {
+	if at := r.LastResponseOf("order-service", "blue"); !at.IsZero() {
 		t.Errorf("a service without responses has the time %s", at)
 	}
 	if shares := r.Share()["user-service"]; shares["blue"] < .33 || shares["blue"] > .34 {

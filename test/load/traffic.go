@@ -99,7 +99,7 @@ func (r *Run) send(ctx context.Context, c choice, due time.Time) Sample {
 	if c.fresh {
 		client = r.fresh
 	}
-	got, err := r.ask(ctx, client, c.request())
+	got, err := r.do(ctx, client, c.request())
 	sample := Sample{
 		At: due, Latency: time.Since(due), Kind: c.kind, Status: got.status,
 		By: r.origins.of(got.header), Reused: got.reused, Replayed: got.replayed,

@@ -12,7 +12,7 @@ import (
 	"platform.example/test/kit"
 )
 
-// drifts are changes of order-service by hand, given its live Deployment, with the expected reports.
+// drifts are changes of order-service by hand, which take the name of its live Deployment, with the expected reports.
 var drifts = []struct {
 	name    string
 	outage  bool // requests are lost until the drift is restored
@@ -39,14 +39,14 @@ var drifts = []struct {
 	}, []string{"spec.minReplicas: 2, want 1", "(changed by kubectl-patch at "}},
 }
 
-// TestReleaseThatDrifts changes a released service by hand under load. The drift is reported with its author, restored by a repair
-// and by an update, and never stated in the outputs.
-func TestReleaseThatDrifts(t *testing.T) {
+// TestDriftOfReleasedServicesIsRepaired changes a released service by hand under load. The drift is reported with its field manager, restored by
+// a repair or an update, and never part of the outputs.
+func TestDriftOfReleasedServicesIsRepaired(t *testing.T) {
 	restored(t)
 	if err := errors.Join(release(t, kit.Root, "up", "-unwatched"), release(t, kit.Root, "retire"), drift(t)); err != nil {
 		t.Fatal(err)
 	}
-	stated := kit.Output(t, "pulumi", "stack", "output", "services", "--json", "--stack", "local")
+	outputs := kit.Output(t, "pulumi", "stack", "output", "services", "--json", "--stack", "local")
 	for i := range 2 * len(drifts) {
 		c, by := drifts[i/2], []string{"a repair", "an update"}[i%2]
 		t.Run(c.name+", restored by "+by, func(t *testing.T) {
@@ -84,8 +84,8 @@ func TestReleaseThatDrifts(t *testing.T) {
 					t.Errorf("lost: %+v", lost)
 				}
 			}
-			if now := kit.Output(t, "pulumi", "stack", "output", "services", "--json", "--stack", "local"); now != stated {
-				t.Errorf("the outputs are\n%s\nwant\n%s", now, stated)
+			if now := kit.Output(t, "pulumi", "stack", "output", "services", "--json", "--stack", "local"); now != outputs {
+				t.Errorf("the outputs are\n%s\nwant\n%s", now, outputs)
 			}
 		})
 	}
@@ -101,8 +101,8 @@ func drift(t *testing.T) error {
 	return nil
 }
 
-// Objects that are no part of a release are compared with Pulumi's state.
-func TestReleaseDriftOfOtherObjects(t *testing.T) {
+// Objects that belong to no release are compared with Pulumi's state.
+func TestDriftOfOtherObjectsIsRepaired(t *testing.T) {
 	restored(t)
 	kit.Output(t, "kubectl", "--namespace=apps", "delete", "networkpolicy", "notification-service")
 	if err := drift(t); err == nil || !strings.Contains(err.Error(), "NetworkPolicy notification-service is missing") {
@@ -113,18 +113,18 @@ func TestReleaseDriftOfOtherObjects(t *testing.T) {
 	}
 }
 
-// --target names only resources that are no part of a release.
-func TestReleaseIsLeftOutByAnUpdateOfTheEdgeAlone(t *testing.T) {
+// --target names only resources that belong to no release.
+func TestTargetedUpdateOfTheEdgeReleasesNothing(t *testing.T) {
 	restored(t)
 	clone := string(other(t, "order-service"))
-	stated := kit.Output(t, "pulumi", "stack", "output", "services", "--json", "--stack", "local")
+	outputs := kit.Output(t, "pulumi", "stack", "output", "services", "--json", "--stack", "local")
 	began := time.Now()
 	printed, err := kit.RunIn(clone, kit.Update+" --target '**edge**'")
 	if err != nil || !strings.Contains(printed, "gets no traffic: --target excludes its release") {
 		t.Errorf("after %s: %v\n%s", time.Since(began), err, printed)
 	}
-	if now := kit.Output(t, "pulumi", "stack", "output", "services", "--json", "--stack", "local"); now != stated {
-		t.Errorf("the outputs are\n%s\nwant\n%s", now, stated)
+	if now := kit.Output(t, "pulumi", "stack", "output", "services", "--json", "--stack", "local"); now != outputs {
+		t.Errorf("the outputs are\n%s\nwant\n%s", now, outputs)
 	}
 	if err := errors.Join(release(t, kit.Root, "up", "-unwatched"), drift(t)); err != nil {
 		t.Error(err)
@@ -132,23 +132,23 @@ func TestReleaseIsLeftOutByAnUpdateOfTheEdgeAlone(t *testing.T) {
 }
 
 // The standby version is retired automatically at the end of its time.
-func TestReleaseRetiresTheFormerVersion(t *testing.T) {
+func TestReleaseRetiresThePreviousVersion(t *testing.T) {
 	restored(t)
 	if err := release(t, kit.Root, "retire"); err != nil {
 		t.Fatal(err)
 	}
 	clone := other(t, "user-service")
 	kit.Set(t, string(clone), "platform:standby", "45s")
-	former := kit.LiveDeployment(t, "user-service")
+	previous := kit.LiveDeployment(t, "user-service")
 	kit.UnderLoad(t, func() map[string]string {
 		if err := release(t, string(clone), "up", "-unwatched"); err != nil {
 			t.Fatal(err)
 		}
 		kit.Eventually(t, 4*time.Minute, "the standby version is retired", func() error {
-			replicas, err := kit.Run("kubectl", "get", "deployment", former, "--namespace=apps", "--output=jsonpath={.spec.replicas}")
+			replicas, err := kit.Run("kubectl", "get", "deployment", previous, "--namespace=apps", "--output=jsonpath={.spec.replicas}")
 			marked, _ := kit.Run("kubectl", "get", "service", "user-service", "--namespace=apps", `--output=jsonpath={.metadata.annotations.platform\.example/standby}`)
 			if err != nil || replicas != "0" || marked != "" {
-				return fmt.Errorf("%s has %s replicas (%s), and the recorded standby version is %q", former, replicas, fmt.Sprint(err), marked)
+				return fmt.Errorf("%s has %s replicas (%s), and the recorded standby version is %q", previous, replicas, fmt.Sprint(err), marked)
 			}
 			return nil
 		})

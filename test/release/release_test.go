@@ -49,16 +49,16 @@ func restored(t *testing.T) {
 
 func TestReleaseOfAllServicesAndTheirRollbackLoseNothing(t *testing.T) {
 	restored(t)
-	former := kit.LiveVersions(t)
+	previous := kit.LiveVersions(t)
 	clone := other(t, variant.All)
 	kit.UnderLoad(t, func() map[string]string {
 		if err := release(t, string(clone), "up", "-watch", "35s"); err != nil {
 			t.Fatal(err)
 		}
 		next := kit.LiveVersions(t)
-		for service := range former {
-			if next[service] == former[service] {
-				t.Errorf("%s is still %s", service, former[service])
+		for service := range previous {
+			if next[service] == previous[service] {
+				t.Errorf("%s is still %s", service, previous[service])
 			}
 		}
 		if err := release(t, kit.Root, "rollback"); err != nil {
@@ -66,11 +66,11 @@ func TestReleaseOfAllServicesAndTheirRollbackLoseNothing(t *testing.T) {
 		}
 		return next
 	})
-	if now := kit.LiveVersions(t); !maps.Equal(now, former) {
-		t.Errorf("after the rollback the versions are %v, want %v", now, former)
+	if now := kit.LiveVersions(t); !maps.Equal(now, previous) {
+		t.Errorf("after the rollback the versions are %v, want %v", now, previous)
 	}
 	// The next pulumi up doesn't release the rolled-back version again.
-	if printed := preview(t, string(clone)); !strings.Contains(printed, "user-service stays at "+former["user-service"]) {
+	if printed := preview(t, string(clone)); !strings.Contains(printed, "user-service stays at "+previous["user-service"]) {
 		t.Errorf("the preview of the rolled-back version is\n%s", printed)
 	}
 	if printed := kit.Output(t, "make", "-s", "releases"); !strings.Contains(printed, "user-service") || !strings.Contains(printed, "was rolled back") {
@@ -87,10 +87,10 @@ func TestReleaseByPulumiAlone(t *testing.T) {
 		t.Skip("-short")
 	}
 	restored(t)
-	former := kit.LiveVersions(t)
+	previous := kit.LiveVersions(t)
 	clone := string(other(t, "user-service"))
 	shown := preview(t, clone)
-	if want := "user-service is released: from " + former["user-service"] + " to "; !strings.Contains(shown, want) {
+	if want := "user-service is released: from " + previous["user-service"] + " to "; !strings.Contains(shown, want) {
 		t.Errorf("the preview doesn't contain %q, but\n%s", want, shown)
 	}
 	if strings.Contains(shown, "order-service is released") {
@@ -106,8 +106,8 @@ func TestReleaseByPulumiAlone(t *testing.T) {
 		}
 		return next
 	})
-	if now := kit.LiveVersions(t); !maps.Equal(now, former) {
-		t.Errorf("after the sources were reverted, the versions are %v, want %v", now, former)
+	if now := kit.LiveVersions(t); !maps.Equal(now, previous) {
+		t.Errorf("after the sources were reverted, the versions are %v, want %v", now, previous)
 	}
 }
 
@@ -150,7 +150,7 @@ var bad = []struct {
 
 func TestReleaseOfABadVersionIsRefused(t *testing.T) {
 	restored(t)
-	former := kit.LiveVersions(t)
+	previous := kit.LiveVersions(t)
 	for _, c := range bad {
 		t.Run(c.name, func(t *testing.T) {
 			if testing.Short() && c.name != "that returns 5 % errors" {
@@ -169,8 +169,8 @@ func TestReleaseOfABadVersionIsRefused(t *testing.T) {
 				}
 				return nil
 			})
-			if now := kit.LiveVersions(t); !maps.Equal(now, former) {
-				t.Errorf("the versions are %v, want %v", now, former)
+			if now := kit.LiveVersions(t); !maps.Equal(now, previous) {
+				t.Errorf("the versions are %v, want %v", now, previous)
 			}
 		})
 	}
@@ -185,7 +185,7 @@ func TestBadReleaseIsRolledBack(t *testing.T) {
 		t.Skip("-short")
 	}
 	restored(t)
-	former := kit.LiveVersions(t)
+	previous := kit.LiveVersions(t)
 	clone := variant.Copy(kit.CopySources(t))
 	if err := reads(clone, "if time.Since(began) > 25*time.Second && rand.Intn(20) == 0 {\n\t\t\tw.WriteHeader(500)\n\t\t\treturn\n\t\t}"); err != nil {
 		t.Fatal(err)
@@ -198,11 +198,11 @@ func TestBadReleaseIsRolledBack(t *testing.T) {
 		}
 	}()
 	err := release(t, string(clone), "up", "-watch", "2m")
-	if err == nil || !strings.Contains(err.Error(), "were answered 5xx") {
+	if err == nil || !strings.Contains(err.Error(), "returned 5xx (limit") {
 		t.Errorf("it isn't rolled back: %v", err)
 	}
-	if now := kit.LiveVersions(t); !maps.Equal(now, former) {
-		t.Errorf("the versions are %v, want %v", now, former)
+	if now := kit.LiveVersions(t); !maps.Equal(now, previous) {
+		t.Errorf("the versions are %v, want %v", now, previous)
 	}
 	back := time.Now()
 	time.Sleep(5 * time.Second)
@@ -217,7 +217,7 @@ func TestBadReleaseIsRolledBack(t *testing.T) {
 func TestReleaseThatIsKilledIsTakenOver(t *testing.T) {
 	restored(t)
 	clone := string(other(t, "user-service"))
-	former := kit.LiveVersions(t)["user-service"]
+	previous := kit.LiveVersions(t)["user-service"]
 	for _, completed := range []string{"user-service: plan", "user-service: migrate", "user-service: roll out", "user-service: verify", "user-service: switch"} {
 		t.Run(completed, func(t *testing.T) {
 			if testing.Short() && !strings.HasSuffix(completed, "verify") {
@@ -233,8 +233,8 @@ func TestReleaseThatIsKilledIsTakenOver(t *testing.T) {
 					t.Fatal(err)
 				}
 				next := kit.LiveVersions(t)
-				if next["user-service"] == former {
-					t.Errorf("the live version is still %s", former)
+				if next["user-service"] == previous {
+					t.Errorf("the live version is still %s", previous)
 				}
 				if err := release(t, clone, "rollback"); err != nil {
 					t.Fatal(err)
@@ -254,7 +254,7 @@ func TestReleaseDuringClusterFaults(t *testing.T) {
 		t.Skip("-short")
 	}
 	restored(t)
-	former := kit.LiveVersions(t)["user-service"]
+	previous := kit.LiveVersions(t)["user-service"]
 	apiServer := func(t *testing.T) {
 		components, err := kit.Status()
 		if err != nil {
@@ -303,8 +303,8 @@ func TestReleaseDuringClusterFaults(t *testing.T) {
 					}
 				}
 				next := kit.LiveVersions(t)
-				if next["user-service"] == former {
-					t.Errorf("the live version is still %s", former)
+				if next["user-service"] == previous {
+					t.Errorf("the live version is still %s", previous)
 				}
 				return next
 			})

@@ -104,7 +104,7 @@ func TestEdgesOwnPagesAreNotPublic(t *testing.T) {
 	for _, path := range []string{"/dashboard/", "/api/rawdata", "/api/overview", "/ping", "/metrics", "/debug/pprof/"} {
 		response := kit.Gateway().MustCall(t, http.StatusNotFound, http.MethodGet, path, "", nil)
 		if _, err := response.Problem(); err != nil {
-			t.Errorf("the gateway doesn't answer %s: %v", path, err)
+			t.Errorf("the gateway doesn't respond to %s: %v", path, err)
 		}
 	}
 }

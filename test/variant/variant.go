@@ -60,7 +60,7 @@ func (c Copy) Write(file, content string) error {
 	return os.WriteFile(path, []byte(content), 0o600)
 }
 
-// All stands for all services in Differ.
+// All selects all services in Differ.
 const All = ""
 
 // Differ turns the service, or all of them, into another version with the same behaviour. The binary contains the text.

@@ -42,7 +42,7 @@ func forward(ctx context.Context, kubeContext, listen string, out io.Writer) err
 			for ctx.Err() == nil {
 				err := target.Forward(ctx, namespace.Monitoring, name, local, port, func(int) {
 					if connected {
-						printer.Printf("%s answers again", name)
+						printer.Printf("%s responds again", name)
 						return
 					}
 					connected = true

@@ -201,7 +201,7 @@ func TestUnreachableUpstream(t *testing.T) {
 			t.Fatal(err)
 		}
 		if response.Code != http.StatusBadGateway || !strings.HasPrefix(report.Error, name+" at http://reader:xxxxx@127.0.0.1:") ||
-			!strings.Contains(report.Error, "doesn't answer") {
+			!strings.Contains(report.Error, "doesn't respond") {
 			t.Errorf("%s: %d %q", path, response.Code, report.Error)
 		}
 	}

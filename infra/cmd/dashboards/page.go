@@ -101,7 +101,7 @@ func proxy(name string, upstream *url.URL) http.Handler {
 			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
-			writeError(w, http.StatusBadGateway, fmt.Sprintf("%s at %s doesn't answer: %v", name, upstream.Redacted(), err))
+			writeError(w, http.StatusBadGateway, fmt.Sprintf("%s at %s doesn't respond: %v", name, upstream.Redacted(), err))
 		},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

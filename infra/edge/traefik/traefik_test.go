@@ -173,7 +173,7 @@ func TestCORS(t *testing.T) {
 
 // Responses are compressed, except for those with tokens and those to clients without Accept-Encoding. Services get the Accept-Encoding
 // by which a response is compressed: their entity tags depend on it, and Traefik would add one of its own.
-func TestAnswersAreCompressed(t *testing.T) {
+func TestResponsesAreCompressed(t *testing.T) {
 	compress := object{
 		"encodings":            []string{"zstd", "br", "gzip"},
 		"includedContentTypes": []string{"application/json", "application/problem+json", "text/html"},

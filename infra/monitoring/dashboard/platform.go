@@ -32,7 +32,7 @@ func platform(services []catalog.Service) plan {
 		rows: []row{
 			{title: "Traffic at the edge", height: 4, panels: []panel{
 				{kind: number, width: 5, title: "Availability", unit: "percentunit", max: to(1),
-					about: "Share of the requests at the edge in the last 5 minutes that weren't answered 5xx. Red if the error rate is " +
+					about: "Share of the requests at the edge in the last 5 minutes that didn't return 5xx. Red if the error rate is " +
 						"more than 10 times that of the strictest objective.",
 					none:   "no requests",
 					asked:  ask("1 - (sum(rate("+failed+"[5m])) or vector(0)) / (sum(rate("+edge+"[5m])) > 0)", "served"),
@@ -98,10 +98,10 @@ func platform(services []catalog.Service) plan {
 			}},
 			{title: "Over time", height: 8, panels: []panel{
 				{kind: lines, width: 8, title: "Requests by service", unit: "reqps",
-					about: "Requests per second that each service answers. Internal services get theirs from the gateway.",
+					about: "Requests per second that each service handles. Internal services get theirs from the gateway.",
 					asked: ask(Requests, "{{job}}")},
 				{kind: lines, width: 8, title: "Errors by service", unit: "percentunit", min: to(0),
-					about:  "Share of the requests in 5 minutes that were answered 5xx. Dashed: the strictest objective over a month.",
+					about:  "Share of the requests in 5 minutes that returned 5xx. Dashed: the strictest objective over a month.",
 					asked:  ask(Errors(FiveMinutes), "{{job}}"),
 					limits: []limit{{1 - promised, careful}}},
 				{kind: lines, width: 8, title: "p99 latency by service", unit: "s", min: to(0), none: "no requests",

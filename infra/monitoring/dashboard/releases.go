@@ -37,9 +37,9 @@ func releases(services []catalog.Service) plan {
 			}},
 			{title: "Side by side", height: 9, panels: []panel{
 				{kind: lines, width: 8, title: "Traffic by colour", unit: "reqps", min: to(0), hues: palette(),
-					about: "Answered requests per second.", asked: ask(RequestsByColour+"{"+chosen+"}", "{{job}} {{colour}}")},
+					about: "Completed requests per second.", asked: ask(RequestsByColour+"{"+chosen+"}", "{{job}} {{colour}}")},
 				{kind: lines, width: 8, title: "Errors by colour", unit: "percentunit", min: to(0), hues: palette(),
-					about: "Share of the requests that were answered 5xx. Dashed: the strictest objective over a month.",
+					about: "Share of the requests that returned 5xx. Dashed: the strictest objective over a month.",
 					asked: ask(ErrorsByColour+"{"+chosen+"}", "{{job}} {{colour}}"), none: "no requests",
 					limits: []limit{{1 - strictest(services), careful}}},
 				{kind: lines, width: 8, title: "p99 latency by colour", unit: "s", min: to(0), hues: palette(), none: "no requests",

@@ -11,7 +11,7 @@ import (
 	"platform.example/infra/release"
 )
 
-// The series of recording rules, one per job, which is the service that answers. ErrorsByColour and RequestsByColour have one per job
+// The series of recording rules, one per job, which is the service that responds. ErrorsByColour and RequestsByColour have one per job
 // and colour.
 const (
 	Requests         = "job:requests:rate5m"        // requests per second
@@ -34,7 +34,7 @@ const (
 	Month       Window = "30d" // that of the objectives
 )
 
-// Errors is the share of requests that were answered 5xx.
+// Errors is the share of requests that returned 5xx.
 func Errors(over Window) string { return "job:errors:ratio_rate" + string(over) }
 
 // Slow is the share of requests that took longer than the objective's latency.
@@ -58,7 +58,7 @@ const (
 	secondsUntilStale = 60   // a tenth of the session deadline, and four scrapes
 )
 
-// requestSeries are a service's metrics of answered requests, and their most useful label.
+// requestSeries are a service's metrics of completed requests, and their most useful label.
 type requestSeries struct {
 	rule.Requests
 	by string

@@ -58,13 +58,13 @@ func promises(service catalog.Service) row {
 	job := fmt.Sprintf("{job=%q}", service.Name)
 	return row{title: "Objectives over 30 days", height: 6, panels: []panel{
 		{kind: number, width: 4, title: "Availability", unit: "percentunit", max: to(1),
-			about: fmt.Sprintf("Share of the requests in 30 days that weren't answered 5xx. Objective: %g %%.", 100*promised.Availability),
+			about: fmt.Sprintf("Share of the requests in 30 days that didn't return 5xx. Objective: %g %%.", 100*promised.Availability),
 			asked: ask("1 - "+Errors(Month)+job, "kept"), limits: falling(promised.Availability, promised.Availability+(1-promised.Availability)/2)},
 		{kind: number, width: 4, title: "Error budget left", unit: "percentunit", max: to(1),
 			about: "Unspent share of the error budget of 30 days. Below 0 the objective is missed.",
 			asked: ask(ErrorBudget+job, "left"), limits: budgets()},
 		{kind: number, width: 4, title: "Within latency objective", unit: "percentunit", max: to(1),
-			about: fmt.Sprintf("Share of the requests in 30 days that were answered within %v. Objective: %g %%.", promised.Latency, 100*promised.LatencyShare),
+			about: fmt.Sprintf("Share of the requests in 30 days that completed within %v. Objective: %g %%.", promised.Latency, 100*promised.LatencyShare),
 			asked: ask("1 - "+Slow(Month)+job, "kept"), limits: falling(promised.LatencyShare, promised.LatencyShare+(1-promised.LatencyShare)/2)},
 		{kind: number, width: 4, title: "Latency budget left", unit: "percentunit", max: to(1),
 			about: "Unspent share of the latency budget of 30 days.",
@@ -101,7 +101,7 @@ func traffic(service catalog.Service) row {
 			about: "Answered requests per second, by colour and version.",
 			asked: ask(perReplica(series.Total), "{{colour}} {{version}}")},
 		{kind: lines, width: 8, title: "Errors", unit: "percentunit", min: to(0), hues: palette(),
-			about:  "Share of the requests that were answered 5xx, by colour and version. Dashed: the objective over 30 days.",
+			about:  "Share of the requests that returned 5xx, by colour and version. Dashed: the objective over 30 days.",
 			none:   "no requests",
 			asked:  ask(fmt.Sprintf("((%s) or (%s) * 0) / ((%s) > 0)", perReplica(series.Failed), perReplica(series.Total), perReplica(series.Total)), "{{colour}} {{version}}"),
 			limits: []limit{{1 - service.Objectives.Availability, careful}}},
@@ -115,7 +115,7 @@ func traffic(service catalog.Service) row {
 			asked: ask(fmt.Sprintf("topk(10, sum by (%s, method) (rate(%s{%s}%s)))", series.by, series.Total, selector, rate),
 				"{{method}} {{"+series.by+"}}")},
 		{kind: lines, width: 12, title: "Errors by " + series.by, unit: "reqps", min: to(0), none: "no failed requests",
-			about: "Requests per second that were answered 5xx, by " + whom + ": the top ten.",
+			about: "Requests per second that returned 5xx, by " + whom + ": the top ten.",
 			asked: ask(fmt.Sprintf("topk(10, sum by (%s) (rate(%s{%s}%s)))", series.by, series.Failed, selector, rate), "{{"+series.by+"}}")},
 	}}
 }
@@ -190,7 +190,7 @@ func calls(service catalog.Service) row {
 			asked:  ask(requestsOf(service).quantile(.99, selector, "service"), "{{service}}"),
 			limits: []limit{{service.Objectives.Latency.Seconds(), careful}}},
 		{kind: lines, width: 8, title: "Refused by limits", unit: "reqps", min: to(0),
-			about: "Requests per second that were answered 429, by limit. Those of sign_in_account and sign_in_address are attempts to guess passwords.",
+			about: "Requests per second that returned 429, by limit. Those of sign_in_account and sign_in_address are attempts to guess passwords.",
 			asked: ask(fmt.Sprintf("sum by (limit) (rate(gateway_rate_limited_total{%s}%s))", selector, rate), "{{limit}}")},
 		{kind: lines, width: 8, title: "Age of revocations", unit: "s", min: to(0), limits: []limit{{secondsUntilStale, careful}},
 			about: "Time since the gateway last read the revoked sessions. While it rises, a revoked session may still be accepted.",
@@ -227,12 +227,12 @@ func redisOf(service catalog.Service) row {
 	hits, misses := count("hits"), count("misses")
 	cache := []panel{
 		{kind: number, width: 6, title: "Cache hit ratio", unit: "percentunit", min: to(0), max: to(1), limits: falling(.2, .5),
-			about: "Share of look-ups that the cache answers. It falls after an update and while Redis is unavailable; Postgres then gets more load.",
-			none:  "no look-ups",
+			about: "Share of lookups that hit the cache. It falls after an update and while Redis is unavailable; Postgres then gets more load.",
+			none:  "no lookups",
 			asked: ask(fmt.Sprintf("%s / (%s + %s > 0)", hits, hits, misses), "hits")},
 		{kind: lines, width: 18, title: "Cache", unit: "ops", min: to(0),
-			about: "Cache hits and misses per second, and look-ups that skipped the cache because it was unavailable.",
-			none:  "no look-ups",
+			about: "Cache hits and misses per second, and lookups that skipped the cache because it was unavailable.",
+			none:  "no lookups",
 			asked: []query{{hits, "hits"}, {misses, "misses"}, {count("spared"), "skipped"}}},
 	}
 	return row{title: "Redis", height: 8, panels: append(cache, panels...)}

@@ -28,9 +28,9 @@ func stores(services []catalog.Service) plan {
 		rows: slices.Concat([]row{
 			{title: "Availability", height: 4, panels: []panel{
 				{kind: number, width: 6, title: "Postgres", unit: "none", states: answers(), limits: falling(.5, 1),
-					about: "Whether Postgres answers the exporter.", asked: ask("min(pg_up{"+postgres+"})", "Postgres")},
+					about: "Whether Postgres responds to the exporter.", asked: ask("min(pg_up{"+postgres+"})", "Postgres")},
 				{kind: number, width: 6, title: "Redis", unit: "none", states: answers(), limits: falling(.5, 1),
-					about: "Whether the cache and the stream answer their exporters.",
+					about: "Whether the cache and the stream respond to their exporters.",
 					asked: ask("min by (job) (redis_up{"+redis+"})", "{{job}}")},
 				{kind: number, width: 6, title: "Connections of Postgres", unit: "percentunit", limits: rising(.8, ready),
 					about: "Used share of max_connections. At the maximum, new replicas can't connect.",
@@ -95,7 +95,7 @@ func redisRows(redis string) []row {
 				{fmt.Sprintf("max by (job) (redis_memory_max_bytes{%s}) > 0", redis), "{{job}}: maximum"},
 			}},
 		{kind: lines, width: 8, title: "Hit ratio", unit: "percentunit", min: to(0), max: to(1),
-			about: "Share of the look-ups of keys that found one.", none: "no look-ups",
+			about: "Share of the lookups of keys that found one.", none: "no lookups",
 			asked: ask(fmt.Sprintf("max by (job) (rate(redis_keyspace_hits_total{%s}%s) / (rate(redis_keyspace_hits_total{%s}%s) + rate(redis_keyspace_misses_total{%s}%s) > 0))",
 				redis, rate, redis, rate, redis, rate), "{{job}}")},
 		{kind: lines, width: 8, title: "Evicted and expired keys", unit: "ops", min: to(0),

@@ -144,8 +144,8 @@ func stores(ours string) Group {
 		return Alert{
 			Name: "RedisDown", For: 30 * time.Second, KeepFiring: time.Minute, Severity: severity,
 			Expr:        ofStore(fmt.Sprintf(`min by (job) (redis_up{job="%s%s"}) == 0`, store, exporter)),
-			Summary:     "{{ $labels.job }}: Redis doesn't answer",
-			Description: "{{ $labels.job }} doesn't answer its exporter. " + means,
+			Summary:     "{{ $labels.job }}: Redis doesn't respond",
+			Description: "{{ $labels.job }} doesn't respond to its exporter. " + means,
 		}
 	}
 	memory := func(severity catalog.Severity, share float64, wait time.Duration) Alert {
@@ -163,8 +163,8 @@ func stores(ours string) Group {
 			Expr: ofStore(`min by (job) (pg_up) == 0
 or (min by (job) (up{job="` + network.Postgres + exporter + `"} == 0 and on (namespace, pod) kube_pod_status_ready{` + ours + `, condition="true"} == 1)
   and on () sum(job:errors:rate5m) > 0)`),
-			Summary:     "postgres: the database doesn't answer",
-			Description: "The exporter can't connect to Postgres, or gets no response while requests fail. Requests that read or write users, orders or notifications are answered 503."},
+			Summary:     "postgres: the database doesn't respond",
+			Description: "The exporter can't connect to Postgres, or gets no response while requests fail. Requests that read or write users, orders or notifications get 503."},
 		{Name: "PostgresConnections", For: 5 * time.Minute, Severity: catalog.Ticket,
 			Expr: ofStore(`sum by (job, usename) (pg_stat_activity_count{backend_type="client backend"})
   / on (job, usename) max by (job, usename) (label_replace(pg_roles_connection_limit > 0, "usename", "$1", "rolname", "(.+)")) > 0.8`),

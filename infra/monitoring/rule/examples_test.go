@@ -15,7 +15,7 @@ func examples() []example {
 		storageExamples(), storeExamples(), eventExamples(), gatewayExamples(), targetExamples(), prometheusExamples())
 }
 
-// served is a service's requests per minute: all, answered 5xx, and slower than the objective.
+// served is a service's requests per minute: all, those that return 5xx, and those slower than the objective.
 func served(job, prefix string, requests, failed, slow, minutes int) []string {
 	within := map[string]string{"notification_service": "1.0"}[prefix]
 	if within == "" {
@@ -111,9 +111,9 @@ func outageExamples() []example {
 	}
 	return []example{
 		// The replicas die right after they were asked; all of a minute is left for the scrape, two evaluations and Alertmanager.
-		of(user, example{alert: "ServiceDown", severity: page, about: "the only replica doesn't answer, fifteen seconds after the scrape that shows it",
+		of(user, example{alert: "ServiceDown", severity: page, about: "the only replica doesn't respond, fifteen seconds after the scrape that shows it",
 			series: replica("user-service", "a", "blue", "1x3 0x20", "1x30", "1x30"), at: 75 * time.Second, fires: []string{user}}),
-		of(user, example{alert: "ServiceDown", severity: page, about: "both replicas answer, and Kubernetes sends them no requests",
+		of(user, example{alert: "ServiceDown", severity: page, about: "both replicas respond, and Kubernetes sends them no requests",
 			series: slices.Concat(replica("user-service", "a", "blue", "1x30", "1x3 0x20", "1x30"), replica("user-service", "b", "blue", "1x30", "0x30", "1x30")),
 			at:     2 * time.Minute, fires: []string{user}}),
 		of(user, example{alert: "ServiceDown", severity: page, about: "there is no pod left to ask",
@@ -123,11 +123,11 @@ func outageExamples() []example {
 		of(user, example{alert: "ServiceDown", severity: page, about: "one replica of two is away",
 			series: slices.Concat(replica("user-service", "a", "blue", "0x30", "0x30", "0x30"), replica("user-service", "b", "blue", "1x30", "1x30", "1x30")),
 			at:     5 * time.Minute}),
-		of(user, example{alert: "ServiceDown", severity: page, about: "kube-state-metrics is away and the replica answers",
+		of(user, example{alert: "ServiceDown", severity: page, about: "kube-state-metrics is away and the replica responds",
 			series: replica("user-service", "a", "blue", "1x30", "1x3 stale", "1x30"), at: 5 * time.Minute}),
 		of(notification, example{alert: "ServiceDown", about: "no replica of a service that nobody gets up for",
 			series: replica("notification-service", "a", "blue", "1x3 0x20", "1x30", "1x30"), at: 2 * time.Minute, fires: []string{notification}}),
-		of(notification, example{alert: "ServiceDown", about: "such a service answers",
+		of(notification, example{alert: "ServiceDown", about: "such a service responds",
 			series: replica("notification-service", "a", "blue", "1x30", "1x30", "1x30"), at: 2 * time.Minute}),
 
 		{alert: "LiveColourDown", severity: page, about: "the live colour's pods are gone and the standby's are there",
@@ -143,7 +143,7 @@ func outageExamples() []example {
 		{alert: "LiveColourDown", about: "such a service's live colour is there",
 			series: replica("notification-service", "g", "green", "1x30", "1x30", "1x30"), at: 5 * time.Minute},
 
-		{alert: "EdgeDown", severity: page, about: "no replica of the edge answers, fifteen seconds after the scrape that shows it",
+		{alert: "EdgeDown", severity: page, about: "no replica of the edge responds, fifteen seconds after the scrape that shows it",
 			series: []string{`up{job="edge", pod="a"} 1x3 0x20`, `up{job="edge", pod="b"} 1x3 0x20`}, at: 75 * time.Second, fires: []string{edge}},
 		{alert: "EdgeDown", severity: page, about: "the edge has no pods",
 			series: []string{`up{job="edge", pod="a"} 1x3 stale`}, at: 2 * time.Minute, fires: []string{edge}},
@@ -152,9 +152,9 @@ func outageExamples() []example {
 		{alert: "EdgeDown", severity: page, about: "one scrape of the edge fails",
 			series: []string{`up{job="edge", pod="a"} 1x3 0 1x20`}, at: 75 * time.Second},
 
-		{alert: "EdgeFailing", severity: page, about: "from one moment on all is answered 502, which was never answered before",
+		{alert: "EdgeFailing", severity: page, about: "suddenly all requests return 502, which none returned before",
 			series: []string{asked("200", "0+100x4 400x20"), asked("502", "_x5 10+90x20")}, at: 135 * time.Second, fires: []string{edge}},
-		{alert: "EdgeFailing", severity: page, about: "a tenth is answered 500",
+		{alert: "EdgeFailing", severity: page, about: "a tenth of the requests returns 500",
 			series: []string{asked("200", "0+90x40"), asked("500", "0+10x40")}, at: 5 * time.Minute},
 		{alert: "EdgeFailing", severity: page, about: "the only two requests of a quiet night fail",
 			series: []string{asked("200", "10x40"), asked("500", "0x6 1 2x30")}, at: 2 * time.Minute},
@@ -179,9 +179,9 @@ func releaseExamples() []example {
 		return []string{fmt.Sprintf(`service_last_answer_timestamp_seconds{job="user-service", namespace="apps", colour="%s", pod="%[1]s"} %s`, colour, values)}
 	}
 	return []example{
-		{alert: "ReleaseStuck", about: "what stood by runs for more than an hour after its time", series: slices.Concat(blue, green, answered("blue", "0x200"), answered("green", "0+60x200")),
+		{alert: "ReleaseStuck", about: "the standby version runs for more than an hour after its time", series: slices.Concat(blue, green, answered("blue", "0x200"), answered("green", "0+60x200")),
 			step: time.Minute, at: 100 * time.Minute, fires: []string{`job="user-service"`}},
-		{alert: "ReleaseStuck", about: "a candidate that never answered runs on", series: slices.Concat(blue, green, answered("blue", "0+60x200"), answered("green", "0x200")),
+		{alert: "ReleaseStuck", about: "a candidate that never responded keeps running", series: slices.Concat(blue, green, answered("blue", "0+60x200"), answered("green", "0x200")),
 			step: time.Minute, at: 100 * time.Minute, fires: []string{`job="user-service"`}},
 		{alert: "ReleaseStuck", about: "one version after the other is released, each within the time of the one before",
 			series: slices.Concat(blue, green, answered("blue", "0+60x60 3600x60 7200+60x80"), answered("green", "0x60 3600+60x60 7200x80")), step: time.Minute, at: 155 * time.Minute},
@@ -372,10 +372,10 @@ func storeExamples() []example {
 		{alert: "PostgresConnections", matchers: `limit="role"`, about: "a role holds six tenths of its connections", series: connections("20x40"), at: 7 * time.Minute},
 		{alert: "PostgresConnections", matchers: `limit="server"`, about: "five sixths of the server's connections are open", series: connections("40x40"), at: 7 * time.Minute, fires: []string{postgres + `, limit="server"`}},
 		{alert: "PostgresConnections", matchers: `limit="server"`, about: "half of the server's connections are open", series: connections("20x40"), at: 7 * time.Minute},
-		{alert: "RedisDown", severity: page, about: "the stream doesn't answer", series: []string{stream("redis_up", "1x3 0x20")}, at: 2 * time.Minute, fires: []string{onStream}},
-		{alert: "RedisDown", severity: page, about: "the cache doesn't answer, for which nobody gets up", series: []string{stream("redis_up", "1x40"), cache("redis_up", "0x40")}, at: 2 * time.Minute},
+		{alert: "RedisDown", severity: page, about: "the stream doesn't respond", series: []string{stream("redis_up", "1x3 0x20")}, at: 2 * time.Minute, fires: []string{onStream}},
+		{alert: "RedisDown", severity: page, about: "the cache doesn't respond, which is only a ticket", series: []string{stream("redis_up", "1x40"), cache("redis_up", "0x40")}, at: 2 * time.Minute},
 		{alert: "RedisDown", about: "the cache is away", series: []string{cache("redis_up", "1x3 0x20")}, at: 2 * time.Minute, fires: []string{onCache}},
-		{alert: "RedisDown", about: "the cache answers", series: []string{cache("redis_up", "1x40")}, at: 2 * time.Minute},
+		{alert: "RedisDown", about: "the cache responds", series: []string{cache("redis_up", "1x40")}, at: 2 * time.Minute},
 		{alert: "StreamMemory", severity: page, about: "the stream has 3 % left", series: used("97x100"), at: 5 * time.Minute, fires: []string{onStream}},
 		{alert: "StreamMemory", severity: page, about: "the stream has a tenth left, and the cache is full as it should be", series: used("90x100"), at: 5 * time.Minute},
 		{alert: "StreamMemory", about: "the stream has had a tenth left for a while", series: used("90x100"), at: 15 * time.Minute, fires: []string{onStream}},
@@ -473,17 +473,17 @@ func targetExamples() []example {
 	const users = `job="user-service", colour="blue", instance="10.0.0.1:9090", namespace="apps", pod="a"`
 	missing := `job="coredns"`
 	return []example{
-		{alert: "TargetDown", about: "a target doesn't answer", series: scrape("0x40", "0x40"), at: 7 * time.Minute, fires: []string{coredns}},
-		{alert: "TargetDown", about: "a target answers", series: scrape("1x40", "100x40"), at: 7 * time.Minute},
+		{alert: "TargetDown", about: "a target doesn't respond", series: scrape("0x40", "0x40"), at: 7 * time.Minute, fires: []string{coredns}},
+		{alert: "TargetDown", about: "a target responds", series: scrape("1x40", "100x40"), at: 7 * time.Minute},
 		{alert: "TargetServesGarbage", about: "a pod is ready and no metrics come", series: replica("user-service", "a", "blue", "0x40", "1x40", "1x40"), at: 7 * time.Minute, fires: []string{users}},
 		{alert: "TargetServesGarbage", about: "metrics break off in the middle", series: scrape("0x40", "2x40"), at: 7 * time.Minute, fires: []string{coredns}},
 		{alert: "TargetServesGarbage", about: "an empty page comes", series: scrape("1x40", "0x40"), at: 7 * time.Minute, fires: []string{coredns}},
 		{alert: "TargetServesGarbage", about: "a target is away altogether", series: scrape("0x40", "0x40"), at: 7 * time.Minute},
-		{alert: "TargetServesGarbage", about: "a pod isn't ready and doesn't answer", series: replica("user-service", "a", "blue", "0x40", "0x40", "0x40"), at: 7 * time.Minute},
+		{alert: "TargetServesGarbage", about: "a pod isn't ready and doesn't respond", series: replica("user-service", "a", "blue", "0x40", "0x40", "0x40"), at: 7 * time.Minute},
 		{alert: "TargetTooLarge", about: "a target with fifteen thousand series", series: []string{`scrape_samples_post_metric_relabeling{job="coredns", instance="a"} 15000x60`}, at: 12 * time.Minute, fires: []string{missing}},
 		{alert: "TargetTooLarge", about: "a target with a thousand series", series: []string{`scrape_samples_post_metric_relabeling{job="coredns", instance="a"} 1000x60`}, at: 12 * time.Minute},
 		{alert: "TargetMissing", matchers: missing, about: "there is nothing to ask", at: 7 * time.Minute, fires: []string{missing}},
-		{alert: "TargetMissing", matchers: missing, about: "there is a target, which doesn't answer", series: scrape("0x40", "0x40"), at: 7 * time.Minute},
+		{alert: "TargetMissing", matchers: missing, about: "there is a target, which doesn't respond", series: scrape("0x40", "0x40"), at: 7 * time.Minute},
 		{alert: "TargetMissing", matchers: `job="user-service"`, about: "no pod of a service is found", at: 7 * time.Minute, fires: []string{`job="user-service"`}},
 	}
 }

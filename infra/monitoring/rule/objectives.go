@@ -50,9 +50,9 @@ type promise struct {
 
 var promises = []promise{
 	{"AvailabilityBudgetBurn", "job:errors:ratio_rate", "job:errors:rate5m",
-		"job:objective:availability", "job:error_budget:remaining", "answered 5xx"},
+		"job:objective:availability", "job:error_budget:remaining", "failed with 5xx"},
 	{"LatencyBudgetBurn", "job:slow:ratio_rate", "job:slow:rate5m",
-		"job:objective:latency_share", "job:latency_budget:remaining", "slower than the objective"},
+		"job:objective:latency_share", "job:latency_budget:remaining", "took longer than the objective"},
 }
 
 // objectives records the short windows, and alerts on fast burn rates.
@@ -102,7 +102,7 @@ func promised(service catalog.Service) []Record {
 	}
 }
 
-// counted records the rates of a service's requests: all, those answered 5xx, those slower than the objective, and by colour. Without
+// counted records the rates of a service's requests: all, those that returned 5xx, those slower than the objective, and by colour. Without
 // any request yet, the rates are 0.
 func counted(service catalog.Service) []Record {
 	metrics := RequestsOf(service)
@@ -151,8 +151,8 @@ func (p promise) alertOf(b burn, severity catalog.Severity, jobs string) Alert {
 		For:      map[bool]time.Duration{true: 15 * time.Minute, false: time.Minute}[b.label == slowBurn.label],
 		Severity: severity,
 		Labels:   map[string]string{"burn": b.label},
-		Summary:  fmt.Sprintf("{{ $labels.job }}: too many requests are %s", p.missing),
-		Description: fmt.Sprintf("{{ $value | humanizePercentage }} of the requests of the last %s were %s. That is more than %s times the share "+
+		Summary:  fmt.Sprintf("{{ $labels.job }}: too many requests %s", p.missing),
+		Description: fmt.Sprintf("{{ $value | humanizePercentage }} of the requests of the last %s %s. That is more than %s times the share "+
 			"that the objective allows, and spends %s.", b.long, p.missing, number(b.factor), b.loses),
 	}
 }

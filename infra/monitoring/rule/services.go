@@ -32,8 +32,8 @@ func outages(services []catalog.Service) Group {
 		group.Alerts = append(group.Alerts, Alert{
 			Name: "ServiceDown", For: seenTwice, KeepFiring: time.Minute, Severity: severity,
 			Expr:        fmt.Sprintf(`job:replicas_serving:count{job=~"%s"} == 0`, jobs),
-			Summary:     "{{ $labels.job }}: no replica answers",
-			Description: "{{ $value }} replicas of {{ $labels.job }} answer and are ready, in any colour. Requests to it are answered 502 or 503.",
+			Summary:     "{{ $labels.job }}: no replica responds",
+			Description: "{{ $value }} replicas of {{ $labels.job }} respond and are ready, in any colour. Requests to it get 502 or 503.",
 		}, Alert{
 			// Longer than the time until both colours are scraped after a switch.
 			Name: "LiveColourDown", For: 2 * seenTwice, KeepFiring: time.Minute, Severity: severity,
@@ -50,16 +50,16 @@ and on (job) job:replicas_serving:count > 0`, apps, jobs, apps),
 	group.Alerts = append(group.Alerts, Alert{
 		Name: "EdgeDown", For: seenTwice, KeepFiring: time.Minute, Severity: catalog.Page,
 		Expr:        fmt.Sprintf(`max by (job) (up{job="%s"}) == 0 or absent(up{job="%s"})`, network.Edge, network.Edge),
-		Summary:     "edge: no replica of Traefik answers",
-		Description: "No replica of the edge answers Prometheus. Clients can't reach the platform.",
+		Summary:     "edge: no replica of Traefik responds",
+		Description: "No replica of the edge responds to Prometheus. Clients can't reach the platform.",
 	}, Alert{
 		// irate uses only the last two samples, so that the alert begins and ends with the outage. The alert on the cause is first.
 		Name: "EdgeFailing", For: 3 * seenTwice, KeepFiring: time.Minute, Severity: catalog.Page,
 		Expr: fmt.Sprintf(`sum by (job) (irate(traefik_entrypoint_requests_total{%s, code=~"5.."}[1m]))
   / sum by (job) (irate(traefik_entrypoint_requests_total{%s}[1m])) > 0.5
 and on (job) sum by (job) (increase(traefik_entrypoint_requests_total{%s, code=~"5.."}[2m])) >= 5`, https, https, https),
-		Summary:     "edge: most requests are answered 5xx",
-		Description: "{{ $value | humanizePercentage }} of the requests at the edge are answered 5xx.",
+		Summary:     "edge: most requests return 5xx",
+		Description: "{{ $value | humanizePercentage }} of the requests at the edge return 5xx.",
 	}, Alert{
 		// Compares with the same time a week ago, since nights have little traffic. Doesn't fire in the first week.
 		Name: "EdgeTrafficGone", For: 5 * time.Minute, Severity: catalog.Ticket,
@@ -82,7 +82,7 @@ func gateway(services []catalog.Service) Group {
 			Expr: fmt.Sprintf(`label_replace(max by (service) (max_over_time(gateway_breaker_state{service=~"%s"}[1m])) == 2, "job", "$1", "service", "(.+)")`,
 				loud(services, severity)),
 			Summary:     "{{ $labels.job }}: the gateway's breaker is open",
-			Description: "The breaker for {{ $labels.job }} has been open for a minute, because too many requests of the gateway failed. Requests that need the service are answered 503.",
+			Description: "The breaker for {{ $labels.job }} has been open for a minute, because too many requests of the gateway failed. Requests that need the service get 503.",
 		})
 	}
 	const signIn = `method="POST", endpoint="/sessions"`

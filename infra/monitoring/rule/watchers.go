@@ -59,7 +59,7 @@ func targets(services []catalog.Service, ours string) Group {
 	group := Group{Name: "targets", Alerts: []Alert{
 		{Name: "TargetDown", For: 5 * time.Minute, Severity: catalog.Ticket,
 			Expr:        "up == 0\nunless on (namespace, pod) " + ready,
-			Summary:     "{{ $labels.job }}: {{ $labels.instance }} doesn't answer Prometheus",
+			Summary:     "{{ $labels.job }}: {{ $labels.instance }} doesn't respond to Prometheus",
 			Description: "Prometheus has had no metrics of {{ $labels.instance }} of {{ $labels.job }} for five minutes. Other alerts on it don't fire."},
 		{
 			// A refused connection and a response without metrics both have no samples. The pod's readiness distinguishes them.

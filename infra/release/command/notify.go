@@ -72,11 +72,11 @@ func (s *session) post(ctx context.Context, receiver, address string, message an
 	request.Header.Set("Content-Type", "application/json")
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		s.out.log("%s can't be notified: it doesn't answer", receiver)
+		s.out.log("%s can't be notified: it doesn't respond", receiver)
 		return
 	}
 	_ = response.Body.Close()
 	if response.StatusCode >= http.StatusMultipleChoices {
-		s.out.log("%s can't be notified: it answers %s", receiver, response.Status)
+		s.out.log("%s can't be notified: it returns %s", receiver, response.Status)
 	}
 }

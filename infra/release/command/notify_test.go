@@ -61,9 +61,9 @@ func TestFailedNotificationDoesNotLogTheURL(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
 	for address, want := range map[string]string{
-		refusing.URL + "/s3cret":      "Slack can't be notified: it answers 403 Forbidden",
-		moved.URL + "/s3cret":         "Slack can't be notified: it answers 300 Multiple Choices",
-		gone.URL + "/s3cret":          "Slack can't be notified: it doesn't answer",
+		refusing.URL + "/s3cret":      "Slack can't be notified: it returns 403 Forbidden",
+		moved.URL + "/s3cret":         "Slack can't be notified: it returns 300 Multiple Choices",
+		gone.URL + "/s3cret":          "Slack can't be notified: it doesn't respond",
 		"https://s3cret example:port": "Slack can't be notified: its URL is invalid",
 	} {
 		var out bytes.Buffer

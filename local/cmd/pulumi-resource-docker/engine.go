@@ -28,7 +28,7 @@ func (i image) make(ctx context.Context, push bool, report func(string)) (repoDi
 	defer engine.Close()
 	ping, err := engine.Ping(ctx)
 	if err != nil {
-		return "", fmt.Errorf("the Docker Engine at %s does not answer: %w; is it running? DOCKER_HOST sets its address", engine.DaemonHost(), err)
+		return "", fmt.Errorf("the Docker Engine at %s does not respond: %w; is it running? DOCKER_HOST sets its address", engine.DaemonHost(), err)
 	}
 	if err := i.runBuild(ctx, engine, ping.BuilderVersion, report); err != nil {
 		return "", fmt.Errorf("build %s: %w", i.Name, err)

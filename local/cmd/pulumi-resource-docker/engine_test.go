@@ -243,7 +243,7 @@ func TestUnreachableEngine(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "none.sock")
 	t.Setenv("DOCKER_HOST", "unix://"+socket)
 	_, err := create(t, &server{}, inputs(t, nil), false)
-	if err == nil || !strings.Contains(err.Error(), "the Docker Engine at unix://"+socket+" does not answer") || !strings.Contains(err.Error(), "DOCKER_HOST sets its address") {
+	if err == nil || !strings.Contains(err.Error(), "the Docker Engine at unix://"+socket+" does not respond") || !strings.Contains(err.Error(), "DOCKER_HOST sets its address") {
 		t.Error(err)
 	}
 }

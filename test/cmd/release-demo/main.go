@@ -149,12 +149,12 @@ func (d *demo) reportSwitch(what string, before, after map[string]string, began 
 			continue
 		}
 		var first, last time.Time // response of the new colour after the switch, and of the old colour
-		last = result.LastAnsweredBy(service, before[service])
+		last = result.LastResponseOf(service, before[service])
 		for _, sample := range result.Samples {
 			for _, by := range sample.By {
-				answered := sample.Answered()
-				if by.Service == service && by.Colour == after[service] && answered.After(began) && (first.IsZero() || answered.Before(first)) {
-					first = answered
+				received := sample.ReceivedAt()
+				if by.Service == service && by.Colour == after[service] && received.After(began) && (first.IsZero() || received.Before(first)) {
+					first = received
 				}
 			}
 		}

@@ -146,7 +146,7 @@ func alerts(w http.ResponseWriter, _ *http.Request) {
 	began := time.Now().Add(-12 * time.Minute).Format(time.RFC3339)
 	_, _ = fmt.Fprintf(w, `[
 		{"labels":{"alertname":"Watchdog","severity":"none"},"annotations":{},"startsAt":%[1]q,"status":{"state":"active"}},
-		{"labels":{"alertname":"TargetGone","severity":"ticket","job":"coredns"},"annotations":{"summary":"coredns doesn't answer Prometheus.","runbook_url":"javascript:alert(1)"},"startsAt":%[1]q,"status":{"state":"active"}},
+		{"labels":{"alertname":"TargetGone","severity":"ticket","job":"coredns"},"annotations":{"summary":"coredns doesn't respond to Prometheus.","runbook_url":"javascript:alert(1)"},"startsAt":%[1]q,"status":{"state":"active"}},
 		{"labels":{"alertname":"ErrorBudgetBurn","severity":"page","job":"order-service"},"annotations":{"summary":"order-service spends its error budget 14.4 times too fast.","description":"2 %% of its requests fail; it may be 0.1 %%. <b>Not markup.</b>","runbook_url":"https://runbooks.example.com/ErrorBudgetBurn.md"},"startsAt":%[1]q,"status":{"state":"active"}},
 		{"labels":{"alertname":"HighLatency","severity":"ticket","job":"order-service"},"annotations":{},"startsAt":%[1]q,"status":{"state":"suppressed"}}]`, began)
 }
@@ -449,7 +449,7 @@ func TestPanelShowsErrorAndQuery(t *testing.T) {
 	b := look(t, 1440, 900)
 	b.open(lonely + "/d/platform")
 	text := ask[string](b, `document.querySelector('.panel .faults').textContent`)
-	if !strings.Contains(text, "doesn't answer") || !strings.Contains(text, "traefik_entrypoint_requests_total") {
+	if !strings.Contains(text, "doesn't respond") || !strings.Contains(text, "traefik_entrypoint_requests_total") {
 		t.Errorf("the panel says %q", text)
 	}
 	b.shoot("lonely")

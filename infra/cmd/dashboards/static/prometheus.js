@@ -50,7 +50,7 @@ export const legendOf = (format, labels) => format.replace(/{{\s*(\w+)\s*}}/g, (
 // Browsers abort requests when the machine's networks change, as at each start of a pod. So requests are retried.
 const tryFetch = (address, signal, tries = 4) => fetch(address, { signal }).catch(async (error) => {
   if (signal?.aborted) throw error;
-  if (tries === 1) throw new Error(`The command that serves this page doesn't answer: start it again. (${error.message})`);
+  if (tries === 1) throw new Error(`The command that serves this page doesn't respond: start it again. (${error.message})`);
   await new Promise((resolve) => setTimeout(resolve, 500));
   return tryFetch(address, signal, tries - 1);
 });
