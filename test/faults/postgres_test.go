@@ -84,6 +84,13 @@ func TestPostgresThatHangsPagesOnce(t *testing.T) {
 			t.Error(err)
 		}
 	}()
+	kit.Eventually(t, 6*time.Minute, "no page fires", func() error {
+		firing, err := kit.Alerts(`severity="page"`)
+		if err == nil && len(firing) > 0 {
+			err = fmt.Errorf("pages fire: %v", firing)
+		}
+		return err
+	})
 	began := time.Now()
 	signal(syscall.SIGSTOP)
 	t.Cleanup(func() { signal(syscall.SIGCONT) })
