@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,6 +24,7 @@ import (
 	"platform.example/infra/catalog"
 	"platform.example/infra/cluster"
 	"platform.example/infra/image"
+	"platform.example/infra/preview"
 	"platform.example/infra/profile"
 	"platform.example/infra/project"
 	"platform.example/infra/release"
@@ -205,4 +208,80 @@ func showProfile(root, name, file string, out io.Writer) error {
 		fmt.Fprintln(out, "- "+missing)
 	}
 	return nil
+}
+
+// errPreview is the result of a preview that failed. Its summary holds the reasons.
+var errPreview = errors.New("the preview failed")
+
+// summarise runs `pulumi preview` and writes a summary. With a commit, it lists the sources that changed since.
+func summarise(root, name, commit string, out io.Writer) error {
+	ctx := context.Background()
+	config, err := readPlain(ctx, root, name, "")
+	if err != nil {
+		return err
+	}
+	var output, messages bytes.Buffer
+	command := exec.CommandContext(ctx, "pulumi", "preview", "--json", "--show-sames", "--non-interactive", "--stack", name)
+	command.Dir, command.Stdout, command.Stderr = root, &output, &messages
+	failed := command.Run()
+	found, err := preview.Read(name, &output, failed != nil)
+	if err != nil {
+		return fmt.Errorf("%w: %w: %s", errPreview, errors.Join(failed, err), strings.TrimSpace(messages.String()))
+	}
+	var sources map[string][]string
+	if commit != "" {
+		if sources, err = preview.Sources(ctx, root, commit, catalog.Services()); err != nil {
+			return err
+		}
+	}
+	found.Write(out, config.Environment, sources)
+	if failed != nil {
+		return errPreview
+	}
+	return nil
+}
+
+// compare writes a summary of the differences between two folders with rendered manifests of a stack.
+func compare(root, name, before, after string, out io.Writer) error {
+	config, err := readPlain(context.Background(), root, name, "")
+	if err != nil {
+		return err
+	}
+	old, err := readRendered(before)
+	if err != nil {
+		return err
+	}
+	objects, err := readRendered(after)
+	if err != nil {
+		return err
+	}
+	preview.Compare(name, old, objects).Write(out, config.Environment, nil)
+	return nil
+}
+
+// readRendered reads the manifests that render wrote to a folder.
+func readRendered(folder string) ([]object, error) {
+	var objects []object
+	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		var manifest object
+		if err := yaml.Unmarshal(text, &manifest); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		objects = append(objects, manifest)
+		return nil
+	})
+	if err == nil && len(objects) == 0 {
+		err = errors.New("it is empty")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the rendered manifests in %s: %w: `make render` writes them", folder, err)
+	}
+	return objects, nil
 }

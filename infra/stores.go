@@ -1,7 +1,10 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
@@ -13,7 +16,9 @@ import (
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
+	"platform.example/infra/release"
 	"platform.example/infra/secret"
+	"platform.example/infra/workload"
 )
 
 // stores are the stores of the services.
@@ -100,4 +105,71 @@ func (p platform) grow(ctx *pulumi.Context, here *cluster.Cluster) error {
 		}
 	}
 	return nil
+}
+
+// server is a server with a certificate of the stack's own authority, in the Secret <name>-certificate.
+type server struct {
+	name      string
+	namespace namespace.Name
+	hosts     []string // DNS names
+}
+
+func (s server) secret() string { return s.name + "-certificate" }
+
+// servers returns the stores in the cluster, and the edge unless it has an external certificate.
+func (p platform) servers() []server {
+	var servers []server
+	for _, store := range []struct{ name, address, host string }{
+		{network.Postgres, p.config.Postgres.Address, catalog.PostgresHost(p.config.NamespacePrefix)},
+		{network.Cache, p.config.Redis.Address, catalog.RedisHost(p.config.NamespacePrefix)},
+		{network.Stream, p.config.Stream.Address, catalog.StreamHost(p.config.NamespacePrefix)},
+	} {
+		if store.address == "" {
+			servers = append(servers, server{store.name, namespace.Data, []string{store.host}})
+		}
+	}
+	if p.config.Edge.TLSSecret == "" && p.config.Edge.Issuer == "" {
+		hosts := slices.Compact([]string{p.config.Edge.Host, "localhost"})
+		servers = append(servers, server{network.Edge, namespace.Edge, hosts})
+	}
+	return servers
+}
+
+// readCertificates returns the current certificates and keys in PEM, by server.
+func (p platform) readCertificates(ctx context.Context, here *cluster.Cluster) (map[string]string, error) {
+	served := map[string]string{}
+	for _, server := range p.servers() {
+		pair, err := here.Certificate(ctx, p.config.NamespacePrefix.Of(server.namespace), server.secret())
+		if err != nil {
+			return nil, err
+		}
+		served[server.name] = pair
+	}
+	return served, nil
+}
+
+// certificates returns the certificates by server. It issues missing ones and those that are due for renewal, so that an expired one
+// never blocks the update that replaces it.
+func (p platform) certificates() (map[string]secret.Certificate, error) {
+	certificates := map[string]secret.Certificate{}
+	for _, server := range p.servers() {
+		certificate, err := p.secrets.Certificate(p.served[server.name], server.hosts, p.config.CertificateDuration, time.Now())
+		if err != nil {
+			return nil, err
+		}
+		certificates[server.name] = certificate
+	}
+	return certificates, nil
+}
+
+// renewed returns the certificates for the CronJob that renews them.
+func (p platform) renewed(namespaces map[namespace.Name]*isolation.Namespace) []workload.Certificate {
+	var renewed []workload.Certificate
+	for _, server := range p.servers() {
+		renewed = append(renewed, workload.Certificate{
+			Namespace: namespaces[server.namespace], Secret: server.secret(), Hosts: server.hosts,
+			Path: release.Path("Secret", p.config.NamespacePrefix.Of(server.namespace), server.secret()),
+		})
+	}
+	return renewed
 }

@@ -3,8 +3,13 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"strings"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -16,6 +21,8 @@ import (
 	"k8s.io/client-go/metadata"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/portforward"
+	"k8s.io/client-go/transport/spdy"
 	"k8s.io/klog/v2"
 
 	"platform.example/infra/namespace"
@@ -87,4 +94,73 @@ func (c *Cluster) Certificate(ctx context.Context, namespace, name string) (stri
 		return "", fmt.Errorf("read the certificate of Secret %s/%s: %w", namespace, name, err)
 	}
 	return string(secret.Data[corev1.TLSCertKey]) + string(secret.Data[corev1.TLSPrivateKeyKey]), nil
+}
+
+// Forward forwards a port of 127.0.0.1 to a port of the first ready pod with that name, until ctx is done or the connection is lost.
+// If local is 0, it uses a free port. It calls ready with the local port once that accepts connections.
+func (c *Cluster) Forward(ctx context.Context, in namespace.Name, name string, local, port int, ready func(local int)) error {
+	namespace := c.namespace(in)
+	pod, err := c.readyPod(ctx, namespace, name)
+	if err != nil {
+		return err
+	}
+	transport, upgrader, err := spdy.RoundTripperFor(c.config)
+	if err != nil {
+		return fmt.Errorf("kubeconfig: %w", err)
+	}
+	at := c.client.CoreV1().RESTClient().Post().Namespace(namespace).Resource("pods").Name(pod).SubResource("portforward").URL()
+	dialer := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, at)
+	var messages bytes.Buffer
+	stop, started := make(chan struct{}), make(chan struct{})
+	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("%d:%d", local, port)},
+		stop, started, io.Discard, &messages)
+	if err != nil {
+		return fmt.Errorf("forward to %s: %w", name, err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- forwarder.ForwardPorts() }()
+	for {
+		select {
+		case <-started:
+			ports, err := forwarder.GetPorts()
+			if err != nil {
+				return fmt.Errorf("forward to %s: %w", name, err)
+			}
+			ready(int(ports[0].Local))
+			started = nil
+		case err := <-ended:
+			if err == nil {
+				err = errors.New("the connection to the cluster was lost")
+			}
+			return fmt.Errorf("forward to %s: %w %s", name, err, strings.TrimSpace(messages.String()))
+		case <-ctx.Done():
+			close(stop)
+			<-ended
+			return nil
+		}
+	}
+}
+
+// Has reports whether a namespace has a Service with that name.
+func (c *Cluster) Has(ctx context.Context, in namespace.Name, name string) (bool, error) {
+	_, err := c.client.CoreV1().Services(c.namespace(in)).Get(ctx, name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (c *Cluster) readyPod(ctx context.Context, namespace, name string) (string, error) {
+	pods, err := c.client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: nameLabel + "=" + name})
+	if err != nil {
+		return "", err
+	}
+	for _, pod := range pods.Items {
+		for _, condition := range pod.Status.Conditions {
+			if condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue && pod.DeletionTimestamp == nil {
+				return pod.Name, nil
+			}
+		}
+	}
+	return "", fmt.Errorf("no pod of %s in namespace %s is ready: see `kubectl get pods --namespace %[2]s`", name, namespace)
 }

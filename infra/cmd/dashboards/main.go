@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/url"
@@ -16,8 +17,13 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"platform.example/infra/catalog"
+	"platform.example/infra/cluster"
 	"platform.example/infra/monitoring/dashboard"
+	"platform.example/infra/namespace"
+	"platform.example/infra/network"
 )
 
 func main() {
@@ -89,4 +95,96 @@ func serve(ctx context.Context, listen string, prometheus, alertmanager *url.URL
 		return err
 	}
 	return nil
+}
+
+// retryInterval is the time between two attempts to reconnect, after a pod was replaced or the network failed.
+const retryInterval = 2 * time.Second
+
+// forward forwards the cluster's monitoring until ctx is done, and prints the addresses.
+func forward(ctx context.Context, kubeContext, listen string, out io.Writer) error {
+	target, err := cluster.Target{Context: kubeContext}.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	if err := target.FindNamespaces(ctx); err != nil {
+		return err
+	}
+	hasGrafana, err := target.Has(ctx, namespace.Monitoring, network.Grafana)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	printer := log.New(out, "", 0)
+	// open forwards a port, and reconnects when the connection is lost. It returns once the port accepts connections.
+	open := func(name string, port int) (*url.URL, error) {
+		local, connected, first := freePort(port), false, make(chan error, 1)
+		group.Go(func() error {
+			for ctx.Err() == nil {
+				err := target.Forward(ctx, namespace.Monitoring, name, local, port, func(int) {
+					if connected {
+						printer.Printf("%s answers again", name)
+						return
+					}
+					connected = true
+					first <- nil
+				})
+				if !connected {
+					first <- err
+					return err
+				}
+				select {
+				case <-ctx.Done():
+				case <-time.After(retryInterval):
+				}
+			}
+			return nil
+		})
+		return &url.URL{Scheme: "http", Host: fmt.Sprintf("127.0.0.1:%d", local)}, <-first
+	}
+	prometheus, err := open(network.Prometheus, network.PrometheusPort)
+	if err != nil {
+		return err
+	}
+	alertmanager, err := open(network.Alertmanager, network.AlertmanagerPort)
+	if err != nil {
+		return err
+	}
+	hint := ""
+	if response, err := http.Get(prometheus.JoinPath("query").String()); err == nil {
+		_ = response.Body.Close()
+		if response.StatusCode != http.StatusOK { // a Prometheus that was compiled from Go modules has no pages
+			hint = " (its API below /api/v1; this build of it has no pages)"
+		}
+	}
+	printer.Printf("%s    Prometheus%s", prometheus, hint)
+	printer.Printf("%s    Alertmanager", alertmanager)
+	if hasGrafana {
+		grafana, err := open(network.Grafana, network.GrafanaPort)
+		if err != nil {
+			return err
+		}
+		printer.Printf("%s    Grafana: sign in as admin; "+
+			"`pulumi config get platform:grafanaAdminPassword --stack <stack>` prints the password", grafana)
+		printer.Print("Ctrl-C ends this.")
+	} else {
+		group.Go(func() error {
+			return serve(ctx, listen, prometheus, alertmanager, func(address string) {
+				printer.Printf("http://%s    dashboards, drawn by the platform's own page: this cluster has no Grafana", address)
+				printer.Print("Ctrl-C ends this.")
+			})
+		})
+	}
+	return group.Wait()
+}
+
+// freePort returns the known port if it is free, and another port otherwise.
+func freePort(known int) int {
+	for _, port := range []int{known, 0} {
+		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+		if err == nil {
+			_ = listener.Close()
+			return listener.Addr().(*net.TCPAddr).Port
+		}
+	}
+	return known
 }
