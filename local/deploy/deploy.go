@@ -29,14 +29,10 @@ const Stack = "local"
 
 // Target is the cluster and the registry that a stack deploys to.
 type Target struct {
-	// Kubeconfig is the path of the cluster's kubeconfig; empty: the user's own.
-	Kubeconfig string
-	// Context is the kubeconfig's context; empty: its current one.
-	Context string
-	// Registry is where images are pushed to: <host>[:<port>][/<path>].
-	Registry string
-	// Docker is the address of the Docker Engine that builds; empty: the user's own.
-	Docker string
+	Kubeconfig string // path of the cluster's kubeconfig; empty: the user's own
+	Context    string // of the kubeconfig; empty: its current one
+	Registry   string // where images are pushed to: <host>[:<port>][/<path>]
+	Docker     string // address of the Docker Engine that builds; empty: the user's own
 }
 
 // Deployment is the stack of one layout.
@@ -106,12 +102,9 @@ func (d *Deployment) Destroy(ctx context.Context, target Target) error {
 
 // Outputs are the stack outputs that users and commands need.
 type Outputs struct {
-	// URL is the address of the platform.
-	URL string `json:"url"`
-	// Version is the version of the platform; empty before 0.9.0.
-	Version string `json:"version"`
-	// Authority is the certificate authority of the URL, in PEM; empty if clients trust it by default.
-	Authority string `json:"certificateAuthority"`
+	URL       string `json:"url"`                  // address of the platform
+	Version   string `json:"version"`              // of the platform; empty before 0.9.0
+	Authority string `json:"certificateAuthority"` // of the URL, in PEM; empty if clients trust it by default
 	// DemoEmail and DemoPassword sign the demo user in; empty if there is no demo user.
 	DemoEmail    string `json:"demoEmail"`
 	DemoPassword string `json:"demoPassword"`

@@ -4,6 +4,7 @@ package file
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -14,14 +15,12 @@ func Write(path string, content []byte, mode os.FileMode) error {
 	if current, err := os.ReadFile(path); err == nil && bytes.Equal(current, content) {
 		return os.Chmod(path, mode)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
 	fresh := path + ".new"
-	if err := os.WriteFile(fresh, content, mode); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
+	err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(fresh, content, mode))
+	if err == nil {
+		err = os.Rename(fresh, path)
 	}
-	if err := os.Rename(fresh, path); err != nil {
+	if err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil

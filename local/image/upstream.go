@@ -28,12 +28,9 @@ import (
 
 // Upstream is a third-party image that the program uses.
 type Upstream struct {
-	// Name is the image's name in the program, and the name of the recipe that replaces it.
-	Name string `json:"name"`
-	// Image is the reference by tag.
-	Image string `json:"image"`
-	// Digest is the digest of the tag when it was pinned.
-	Digest string `json:"digest"`
+	Name   string `json:"name"`   // in the program, and of the recipe that replaces the image
+	Image  string `json:"image"`  // reference by tag
+	Digest string `json:"digest"` // of the tag when it was pinned
 	// Optional is a setting of the stack, such as monitoring.grafana, that is set to false if the image can neither be pulled nor
 	// built. If it is empty, the platform needs the image.
 	Optional string `json:"optional"`

@@ -23,15 +23,12 @@ const provisioner = "platform.example/folder"
 
 // component is one supervised process of the node.
 type component struct {
-	name string
-	// tool is the program, from the toolchain or a Debian package.
-	tool string
-	args []string
-	env  []string
-	// nice is the niceness, as in nice(1).
-	nice int
-	// reads are the files that the process reads at its start; it is restarted when they change.
-	reads []string
+	name  string
+	tool  string // the program, from the toolchain or a Debian package
+	args  []string
+	env   []string
+	nice  int      // niceness, as in nice(1)
+	reads []string // files that the process reads at its start; it is restarted when they change
 }
 
 // ahead is the niceness of the components that control the traffic. They do little, but must do it at once even on a busy machine,
@@ -58,7 +55,7 @@ func (n *Node) health(component string) string {
 func (n *Node) components(c credentials) []component {
 	config := func(name string) string { return n.path("config", name) }
 	services := n.list(func(f family) string { return f.services })
-	list := []component{
+	return []component{
 		{name: "registry", tool: "registry", args: []string{"serve", config("registry.yaml")}, reads: []string{config("registry.yaml")},
 			// Without an endpoint, its tracing export would log errors continuously.
 			env: []string{"OTEL_TRACES_EXPORTER=none"}},
@@ -93,7 +90,6 @@ func (n *Node) components(c credentials) []component {
 			"-kubeconfig", n.kubeconfig("storage-provisioner"), "-root", n.path("volumes"), "-provisioner", provisioner,
 		}, reads: []string{n.kubeconfig("storage-provisioner")}},
 	}
-	return list
 }
 
 func (n *Node) etcdArgs(c credentials) []string {

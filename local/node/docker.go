@@ -84,8 +84,7 @@ func (n *Node) dockerComponent() component {
 // Status is the state of one component.
 type Status struct {
 	supervisor.Status
-	// Fault is the reason why the component isn't healthy, or nil.
-	Fault error
+	Fault error // the reason why the component isn't healthy, or nil
 }
 
 // Status checks the health of every component.

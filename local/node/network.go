@@ -17,10 +17,8 @@ import (
 
 // machine is the state of the machine before the node changed anything. `make down` restores it.
 type machine struct {
-	// Sysctls are the previous values, by file below /proc/sys.
-	Sysctls map[string]string `json:"sysctls"`
-	// Created are folders outside the node's own folder that didn't exist before.
-	Created []string `json:"created"`
+	Sysctls map[string]string `json:"sysctls"` // previous values, by file below /proc/sys
+	Created []string          `json:"created"` // folders outside the node's own folder that didn't exist before
 }
 
 // sysctls returns the sysctls that routing between pods and to Services needs.

@@ -69,8 +69,7 @@ type Node struct {
 	log        *progress.Log
 	tools      *toolchain.Builder
 	supervisor *supervisor.Client
-	// docker is the address of the Docker Engine: the machine's, or the node's own.
-	docker string
+	docker     string // address of the Docker Engine: the machine's, or the node's own
 }
 
 // New returns the node without starting it.

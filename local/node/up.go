@@ -11,10 +11,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"platform.example/local/file"
 	"platform.example/local/image"
+	"platform.example/local/progress"
 )
 
 // Up starts the node, or repairs a running one, and returns when pods can run on it. It leaves healthy components running. self is
@@ -235,4 +237,72 @@ func (n *Node) installPackages(ctx context.Context) error {
 		names = append(names, "docker.io")
 	}
 	return InstallPackages(ctx, n.log, names...)
+}
+
+// policyFile keeps packages from starting their services while it exits with 101 (invoke-rc.d(8)), because the node runs its
+// own containerd and Docker Engine.
+const policyFile = "/usr/sbin/policy-rc.d"
+
+// InstallPackages installs the missing ones of the Debian packages, without starting any service.
+func InstallPackages(ctx context.Context, log *progress.Log, names ...string) error {
+	names = slices.DeleteFunc(slices.Clone(names), installed)
+	if len(names) == 0 {
+		return nil
+	}
+	log.Say("installing Debian packages: %s", strings.Join(names, " "))
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return fmt.Errorf("install %s: this machine has no apt-get; the local node needs Debian 12 or later", strings.Join(names, " "))
+	}
+	if _, err := os.Stat(policyFile); errors.Is(err, os.ErrNotExist) {
+		if err := os.WriteFile(policyFile, []byte("#!/bin/sh\nexit 101\n"), 0o755); err != nil {
+			return fmt.Errorf("install packages: %w", err)
+		}
+		defer os.Remove(policyFile)
+	}
+	install := append([]string{"apt-get", "install", "--yes", "--no-install-recommends"}, names...)
+	if err := runPackageTool(install...); err == nil || ctx.Err() != nil {
+		return ctx.Err()
+	}
+	// The package lists may be missing or too old, or a previous installation was interrupted: fix both and retry once.
+	for _, command := range [][]string{{"dpkg", "--configure", "-a"}, {"apt-get", "update"}, install} {
+		if err := runPackageTool(command...); err != nil {
+			return fmt.Errorf("install %s: %w", strings.Join(names, " "), err)
+		}
+	}
+	return ctx.Err()
+}
+
+// programs maps a package to a program that shows that the package, or a replacement, is installed.
+var programs = map[string]string{
+	"conntrack":                   "conntrack",
+	"containerd":                  "containerd",
+	"containernetworking-plugins": "/usr/lib/cni/bridge",
+	"docker.io":                   "dockerd",
+	"ipset":                       "ipset",
+	"iproute2":                    "ip",
+	"iptables":                    "iptables",
+	"mmdebstrap":                  "mmdebstrap",
+	"nginx-light":                 "/usr/sbin/nginx",
+	"postgresql-15":               "/usr/lib/postgresql/15/bin/postgres",
+	"redis-server":                "redis-server",
+	"runc":                        "runc",
+	"wrk":                         "wrk",
+}
+
+func installed(name string) bool {
+	_, err := exec.LookPath(programs[name])
+	return err == nil
+}
+
+// runPackageTool lets the tool finish even after an interrupt: an installation that takes a few seconds longer is better
+// than an incomplete one.
+func runPackageTool(command ...string) error {
+	cmd := exec.Command(command[0], command[1:]...)
+	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if output, err := cmd.CombinedOutput(); err != nil {
+		lines := strings.Split(strings.TrimSpace(string(output)), "\n")
+		return fmt.Errorf("%s %s: %w: %s", command[0], command[1], err, strings.Join(lines[max(0, len(lines)-3):], "; "))
+	}
+	return nil
 }

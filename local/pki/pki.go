@@ -76,8 +76,7 @@ func LoadOrCreate(path, commonName string) (*Authority, error) {
 type Subject struct {
 	CommonName   string
 	Organization string
-	// Hosts are DNS names and addresses; a certificate without hosts is for clients only.
-	Hosts []string
+	Hosts        []string // DNS names and addresses; a certificate without hosts is for clients only
 }
 
 // Issue returns the certificate with that file name beside the authority. It issues a new one if the certificate is missing, about

@@ -17,17 +17,14 @@ import (
 
 // Process is a program that the supervisor keeps running.
 type Process struct {
-	// Name identifies the process; its log is <name>.log.
-	Name string `json:"name"`
+	Name string `json:"name"` // identifies the process; its log is <name>.log
 	// Args is the command line, starting with the program's path. It must contain no secret, because every user of the
 	// machine can read it.
 	Args []string `json:"args"`
-	// Env is added to the supervisor's own environment.
-	Env []string `json:"env,omitempty"`
+	Env  []string `json:"env,omitempty"` // added to the supervisor's own environment
 	// Revision changes when a file that the process reads at its start has changed; a changed revision restarts it.
 	Revision string `json:"revision,omitempty"`
-	// Nice is the niceness, from -20 to 19, as in nice(1).
-	Nice int `json:"nice,omitempty"`
+	Nice     int    `json:"nice,omitempty"` // niceness from -20 to 19, as in nice(1)
 }
 
 func (p Process) equal(q Process) bool {

@@ -23,10 +23,8 @@ import (
 
 // Config is the paths of a supervisor's files.
 type Config struct {
-	// Socket is the path of the Unix socket. Pid files lie beside it.
-	Socket string
-	// Logs is the folder of the processes' logs and of the supervisor's own log.
-	Logs string
+	Socket string // the Unix socket; pid files lie beside it
+	Logs   string // the folder of the processes' logs and of the supervisor's own log
 }
 
 // server holds the processes in the order in which they were started.
@@ -43,10 +41,8 @@ func Run(ctx context.Context, cfg Config) error {
 	ctx, cancel := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
 	dir := filepath.Dir(cfg.Socket)
-	for _, d := range []string{dir, cfg.Logs} {
-		if err := os.MkdirAll(d, 0o700); err != nil {
-			return fmt.Errorf("supervisor: %w", err)
-		}
+	if err := errors.Join(os.MkdirAll(dir, 0o700), os.MkdirAll(cfg.Logs, 0o700)); err != nil {
+		return fmt.Errorf("supervisor: %w", err)
 	}
 	log, err := openLog(filepath.Join(cfg.Logs, "supervisor.log"))
 	if err != nil {
@@ -66,10 +62,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return fmt.Errorf("supervisor: %w", err)
 	}
-	if err := os.Chmod(cfg.Socket, 0o600); err != nil {
-		return fmt.Errorf("supervisor: %w", err)
-	}
-	if err := writePID(filepath.Join(dir, supervisorPID), os.Getpid()); err != nil {
+	if err := errors.Join(os.Chmod(cfg.Socket, 0o600), writePID(filepath.Join(dir, supervisorPID), os.Getpid())); err != nil {
 		return fmt.Errorf("supervisor: %w", err)
 	}
 	s.report("supervisor started, process %d", os.Getpid())
