@@ -143,7 +143,7 @@ func stores() Group {
 	redisDown := func(store string, severity catalog.Severity, means string) Alert {
 		return Alert{
 			Name: "RedisDown", For: 30 * time.Second, KeepFiring: time.Minute, Severity: severity,
-			Expr:        ofStore(fmt.Sprintf(`min by (job) (redis_up{job="%s%s"}) == 0`, store, exporter)),
+			Expr:        ofStore(fmt.Sprintf(`min by (job) (redis_up{job="%s%s"}) == 0`, store, network.Exporter)),
 			Summary:     "{{ $labels.job }}: Redis doesn't answer",
 			Description: "{{ $labels.job }} doesn't answer its exporter. " + means,
 		}
@@ -152,7 +152,7 @@ func stores() Group {
 		return Alert{
 			Name: "StreamMemory", For: wait, Severity: severity,
 			Expr: ofStore(fmt.Sprintf(`max by (job) (redis_memory_used_bytes{job="%s%s"} / (redis_memory_max_bytes > 0)) > %g`,
-				network.Stream, exporter, share)),
+				network.Stream, network.Exporter, share)),
 			Summary:     "{{ $labels.job }}: the memory for events is nearly full",
 			Description: "{{ $value | humanizePercentage }} of the memory of {{ $labels.job }} is used. When it is full, Redis refuses new events, which then wait in the outbox.",
 		}
@@ -178,12 +178,12 @@ func stores() Group {
 		memory(catalog.Page, 0.95, 2*time.Minute),
 		memory(catalog.Ticket, 0.8, 10*time.Minute),
 		{Name: "CacheEvicting", For: 30 * time.Minute, Severity: catalog.Ticket,
-			Expr:        ofStore(fmt.Sprintf(`sum by (job) (rate(redis_evicted_keys_total{job="%s%s"}[10m])) > 5`, network.Cache, exporter)),
+			Expr:        ofStore(fmt.Sprintf(`sum by (job) (rate(redis_evicted_keys_total{job="%s%s"}[10m])) > 5`, network.Cache, network.Exporter)),
 			Summary:     "{{ $labels.job }}: the cache is too small",
 			Description: "{{ $value | humanize }} entries per second have been evicted for 30 minutes. Services read evicted entries from Postgres again."},
 		{Name: "StreamNotPersisting", For: time.Minute, Severity: catalog.Page,
 			Expr: ofStore(fmt.Sprintf(`min by (job) (redis_aof_last_write_status{job="%s%s"}) == 0
-  or min by (job) (redis_aof_last_bgrewrite_status{job="%s%s"}) == 0`, network.Stream, exporter, network.Stream, exporter)),
+  or min by (job) (redis_aof_last_bgrewrite_status{job="%s%s"}) == 0`, network.Stream, network.Exporter, network.Stream, network.Exporter)),
 			Summary:     "{{ $labels.job }}: events aren't written to disk",
 			Description: "{{ $labels.job }} can't write or rewrite its append-only file. Redis refuses events until it can."},
 		{Name: "RedisRejectsConnections", Severity: catalog.Ticket, KeepFiring: 10 * time.Minute,

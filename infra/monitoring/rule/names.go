@@ -11,19 +11,13 @@ import (
 	"platform.example/infra/network"
 )
 
-// The namespace of the services, and names of jobs.
-const (
-	apps = "apps"
-
-	kubeStateMetrics = "kube-state-metrics"
-	nodeExporter     = "node-exporter"
-	exporter         = "-exporter"
-)
+// apps is the namespace of the services.
+const apps = string(namespace.Apps)
 
 // always are the jobs of all platforms, with any services and settings.
 var always = []string{
-	network.Edge, "coredns", network.Postgres + exporter, network.Cache + exporter, network.Stream + exporter,
-	kubeStateMetrics, nodeExporter, "prometheus", "alertmanager", "kubelet", "cadvisor", "apiserver",
+	network.Edge, "coredns", network.Postgres + network.Exporter, network.Cache + network.Exporter, network.Stream + network.Exporter,
+	network.KubeStateMetrics, network.NodeExporter, network.Prometheus, network.Alertmanager, "kubelet", "cadvisor", "apiserver",
 }
 
 // Requests are the names of a service's metrics of requests: all requests, those answered 5xx, and the duration, a histogram in seconds.
@@ -77,7 +71,7 @@ func ofClaim(expr string) string {
 }
 
 // ofStore takes the job from the exporter's job.
-func ofStore(expr string) string { return relabelled(expr, "job", "(.+)"+exporter) }
+func ofStore(expr string) string { return relabelled(expr, "job", "(.+)"+network.Exporter) }
 
 // ofPod takes the job from the pod's label app.kubernetes.io/name, or from its container without the label, and adds the node. The
 // series of expr must have the labels namespace, pod and container.
