@@ -4,7 +4,6 @@ package file
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -15,12 +14,14 @@ func Write(path string, content []byte, mode os.FileMode) error {
 	if current, err := os.ReadFile(path); err == nil && bytes.Equal(current, content) {
 		return os.Chmod(path, mode)
 	}
-	fresh := path + ".new"
-	err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(fresh, content, mode))
-	if err == nil {
-		err = os.Rename(fresh, path)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if err != nil {
+	fresh := path + ".new"
+	if err := os.WriteFile(fresh, content, mode); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	if err := os.Rename(fresh, path); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return nil
