@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	_ "embed"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -15,10 +16,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"platform.example/local/file"
 	"platform.example/local/layout"
 	"platform.example/local/progress"
+	"platform.example/local/toolchain"
 )
 
 // Stack is the name of the stack, both on this machine and on a given context.
@@ -26,14 +29,10 @@ const Stack = "local"
 
 // Target is the cluster and the registry that a stack deploys to.
 type Target struct {
-	// Kubeconfig is the path of the cluster's kubeconfig; empty: the user's own.
-	Kubeconfig string
-	// Context is the kubeconfig's context; empty: its current one.
-	Context string
-	// Registry is where images are pushed to: <host>[:<port>][/<path>].
-	Registry string
-	// Docker is the address of the Docker Engine that builds; empty: the user's own.
-	Docker string
+	Kubeconfig string // path of the cluster's kubeconfig; empty: the user's own
+	Context    string // of the kubeconfig; empty: its current one
+	Registry   string // where images are pushed to: <host>[:<port>][/<path>]
+	Docker     string // address of the Docker Engine that builds; empty: the user's own
 }
 
 // Deployment is the stack of one layout.
@@ -103,12 +102,9 @@ func (d *Deployment) Destroy(ctx context.Context, target Target) error {
 
 // Outputs are the stack outputs that users and commands need.
 type Outputs struct {
-	// URL is the address of the platform.
-	URL string `json:"url"`
-	// Version is the version of the platform; empty before 0.9.0.
-	Version string `json:"version"`
-	// Authority is the certificate authority of the URL, in PEM; empty if clients trust it by default.
-	Authority string `json:"certificateAuthority"`
+	URL       string `json:"url"`                  // address of the platform
+	Version   string `json:"version"`              // of the platform; empty before 0.9.0
+	Authority string `json:"certificateAuthority"` // of the URL, in PEM; empty if clients trust it by default
 	// DemoEmail and DemoPassword sign the demo user in; empty if there is no demo user.
 	DemoEmail    string `json:"demoEmail"`
 	DemoPassword string `json:"demoPassword"`
@@ -276,6 +272,73 @@ func (d *Deployment) run(ctx context.Context, target Target, stdout io.Writer, n
 	}
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%w %s", err, strings.TrimSpace(printed.String()))
+	}
+	return nil
+}
+
+// dockerPlugin is the version that the program's SDK requires.
+var dockerPlugin = toolchain.Plugin{Name: "docker", Version: "4.11.2"}
+
+// Compile prepares the programs beside Pulumi's own tools: the program itself, the command that generates its secrets, and the
+// docker plugin if the real one can't be downloaded. With an unchanged source, the Go build cache makes it fast.
+func (d *Deployment) Compile(ctx context.Context, tools *toolchain.Builder) error {
+	started := time.Now()
+	if err := d.goBuild(ctx, "infra", filepath.Join(d.layout.Bin(), "secrets"), "./cmd/secrets"); err != nil {
+		return err
+	}
+	host, err := tools.Path(ctx, toolchain.LanguageHost)
+	if err != nil {
+		return err
+	}
+	if err := d.goBuild(ctx, "infra", filepath.Join(d.layout.Repo, ".build", "program"), "."); err != nil {
+		return err // the language host would report the same
+	}
+	if took := time.Since(started).Round(time.Second); took > 2*time.Second {
+		d.log.Say("compiled the Pulumi program in %s", took)
+	}
+	pulumi, err := tools.Path(ctx, "pulumi")
+	if err != nil {
+		return err
+	}
+	if strings.HasPrefix(pulumi, d.layout.Cache) { // one from PATH has its own language host
+		if err := d.writeLanguageHost(filepath.Join(filepath.Dir(pulumi), toolchain.LanguageHost), host); err != nil {
+			return err
+		}
+	}
+	return d.provideDockerPlugin(ctx, pulumi)
+}
+
+//go:embed language-host.sh
+var languageHost string
+
+// writeLanguageHost wraps Pulumi's language host for Go, which would compile and link the program at every run. The wrapper
+// keeps the binary beside the sources and compiles it only after a source has changed: the Go command takes seconds to detect
+// that nothing has changed, and Pulumi calls its host twice. If the compilation fails, the real host reports the error. The
+// wrapper lies beside pulumi, where Pulumi looks first.
+func (d *Deployment) writeLanguageHost(path, host string) error {
+	return file.Write(path, []byte(strings.ReplaceAll(languageHost, "HOST", host)), 0o755)
+}
+
+// provideDockerPlugin installs the platform's docker plugin unless the real one is installed or can be downloaded.
+func (d *Deployment) provideDockerPlugin(ctx context.Context, pulumi string) error {
+	compiled := filepath.Join(d.layout.Cache, dockerPlugin.Program())
+	if _, err := os.Stat(compiled); err != nil && dockerPlugin.Download(ctx, pulumi, d.layout.PulumiHome()) {
+		return nil
+	}
+	if err := d.goBuild(ctx, "local", compiled, "./cmd/"+dockerPlugin.Program()); err != nil {
+		return err
+	}
+	return dockerPlugin.Install(d.layout.PulumiHome(), compiled)
+}
+
+// goBuild compiles a main package of one of the repository's modules.
+func (d *Deployment) goBuild(ctx context.Context, module, target, pkg string) error {
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", target, pkg)
+	cmd.Dir = filepath.Join(d.layout.Repo, module)
+	// Without the workspace: the program then runs with the versions that its own module's tests use.
+	cmd.Env = append(os.Environ(), "GOWORK=off")
+	if output, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("compile %s in %s: %w\n%s", pkg, module, err, strings.TrimSpace(string(output)))
 	}
 	return nil
 }

@@ -18,12 +18,9 @@ const (
 
 // Layout is the set of folders of one platform.
 type Layout struct {
-	// Repo is the root of the clone in which the command was called.
-	Repo string
-	// State is removed by `make down`: node, volumes, Pulumi state, certificates, logs.
-	State string
-	// Cache is kept by `make down`: compiled tools and root file systems of images.
-	Cache string
+	Repo  string // root of the clone in which the command was called
+	State string // removed by `make down`: node, volumes, Pulumi state, certificates, logs
+	Cache string // kept by `make down`: compiled tools and root file systems of images
 }
 
 // Find returns the layout for a command that is called anywhere inside a clone. With a kube context, the state belongs to a

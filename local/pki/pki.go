@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/pem"
 	"errors"
 	"fmt"
@@ -75,8 +76,7 @@ func LoadOrCreate(path, commonName string) (*Authority, error) {
 type Subject struct {
 	CommonName   string
 	Organization string
-	// Hosts are DNS names and addresses; a certificate without hosts is for clients only.
-	Hosts []string
+	Hosts        []string // DNS names and addresses; a certificate without hosts is for clients only
 }
 
 // Issue returns the certificate with that file name beside the authority. It issues a new one if the certificate is missing, about
@@ -201,4 +201,35 @@ func writeKey(path string, key *ecdsa.PrivateKey) error {
 // writePEM writes with mode 0600: certificates are public, but no other user needs these.
 func writePEM(path, kind string, der []byte) error {
 	return file.Write(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
+}
+
+const kubeconfig = `apiVersion: v1
+kind: Config
+clusters:
+- name: %[1]s
+  cluster:
+    server: %[2]s
+    certificate-authority-data: %[4]s
+users:
+- name: %[3]s
+  user:
+    client-certificate-data: %[5]s
+    client-key-data: %[6]s
+contexts:
+- name: %[1]s
+  context: {cluster: %[1]s, user: %[3]s}
+current-context: %[1]s
+`
+
+// WriteKubeconfig writes a self-contained kubeconfig with mode 0600 for the user of the certificate.
+func (a *Authority) WriteKubeconfig(path, cluster, server, user string, pair Pair) error {
+	var encoded [3]string
+	for i, path := range []string{a.CertFile(), pair.Cert, pair.Key} {
+		content, err := os.ReadFile(path)
+		if err != nil {
+			return fmt.Errorf("kubeconfig of %s: %w", user, err)
+		}
+		encoded[i] = base64.StdEncoding.EncodeToString(content)
+	}
+	return file.Write(path, fmt.Appendf(nil, kubeconfig, cluster, server, user, encoded[0], encoded[1], encoded[2]), 0o600)
 }

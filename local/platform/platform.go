@@ -22,12 +22,9 @@ import (
 
 // Options are the options of the command line.
 type Options struct {
-	// Context is a kube context to deploy to; empty: the local node.
-	Context string
-	// Registry is the registry for the images of that context.
-	Registry string
-	// IPv6 makes a new local node dual-stack.
-	IPv6 bool
+	Context  string // kube context to deploy to; empty: the local node
+	Registry string // for the images of that context
+	IPv6     bool   // make a new local node dual-stack
 }
 
 // Platform is the platform that the options select.

@@ -221,7 +221,7 @@ func (b *Builder) compile(ctx context.Context, tool Tool, version, path, label s
 	if tool.Embeds != nil || tool.Partial != nil {
 		overlay, err := b.overlay(ctx, tool, dir, work)
 		if err != nil {
-			return err
+			return fmt.Errorf("compile %s: %w", tool.Name, err)
 		}
 		args = append(args, "-overlay", overlay)
 	}
@@ -230,10 +230,7 @@ func (b *Builder) compile(ctx context.Context, tool Tool, version, path, label s
 	if err := goBuild(ctx, dir, append(args, tool.Package)); err != nil {
 		return fmt.Errorf("compile %s: %w", tool.Name, err)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return fmt.Errorf("compile %s: %w", tool.Name, err)
-	}
-	if err := os.Rename(filepath.Join(work, tool.Name), path); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.Rename(filepath.Join(work, tool.Name), path)); err != nil {
 		return fmt.Errorf("compile %s: %w", tool.Name, err)
 	}
 	b.log.Say("%s: done in %s", label, time.Since(started).Round(time.Second))
@@ -258,7 +255,7 @@ func (b *Builder) overlay(ctx context.Context, tool Tool, dir, work string) (str
 	if tool.Embeds != nil {
 		module, err := moduleFolder(ctx, dir, tool.Module)
 		if err != nil {
-			return "", fmt.Errorf("compile %s: %w", tool.Name, err)
+			return "", err
 		}
 		for name, source := range tool.Embeds {
 			replace[filepath.Join(dir, tool.Package, name)] = filepath.Join(module, source)
@@ -270,18 +267,15 @@ func (b *Builder) overlay(ctx context.Context, tool Tool, dir, work string) (str
 			err = complete(replace, module, filepath.Join(dir, folder))
 		}
 		if err != nil {
-			return "", fmt.Errorf("compile %s: %w", tool.Name, err)
+			return "", err
 		}
 	}
 	content, err := json.Marshal(map[string]any{"Replace": replace})
 	if err != nil {
-		return "", fmt.Errorf("compile %s: %w", tool.Name, err)
+		return "", err
 	}
 	path := filepath.Join(work, "overlay.json")
-	if err := os.WriteFile(path, content, 0o600); err != nil {
-		return "", fmt.Errorf("compile %s: %w", tool.Name, err)
-	}
-	return path, nil
+	return path, os.WriteFile(path, content, 0o600)
 }
 
 // moduleFolder downloads a module that the family requires, and returns its folder.
@@ -348,13 +342,11 @@ func Link(path, name string) error {
 		return nil
 	}
 	fresh := name + ".new"
-	if err := os.Remove(fresh); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("link %s: %w", name, err)
+	err := errors.Join(os.RemoveAll(fresh), os.Symlink(path, fresh))
+	if err == nil {
+		err = os.Rename(fresh, name)
 	}
-	if err := os.Symlink(path, fresh); err != nil {
-		return fmt.Errorf("link %s: %w", name, err)
-	}
-	if err := os.Rename(fresh, name); err != nil {
+	if err != nil {
 		return fmt.Errorf("link %s: %w", name, err)
 	}
 	return nil

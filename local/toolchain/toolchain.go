@@ -22,35 +22,25 @@ import (
 
 // Tool is a program that can be compiled from a family's modules.
 type Tool struct {
-	// Name is the program's file name.
-	Name string
-	// Family is the folder whose go.mod pins the tool.
-	Family string
-	// Package is the import path, or ./<folder> for one of our own main packages.
-	Package string
-	// Sources are more folders of the family that are compiled into the tool.
-	Sources []string
-	// Module is the module whose version is the tool's version.
-	Module string
+	Name    string   // the program's file name
+	Family  string   // the folder whose go.mod pins the tool
+	Package string   // the import path, or ./<folder> for one of our own main packages
+	Sources []string // more folders of the family that are compiled into the tool
+	Module  string   // the module whose version is the tool's version
 	// Stamps are linker variables for the version. In their values, {version}, {number} (without the v), {major} and
 	// {minor} are replaced.
 	Stamps map[string]string
 	// Fits reports whether a program on PATH with version have can replace the pinned version want, both canonical
 	// ("v1.34.2"). Nil: always compile.
-	Fits func(have, want string) bool
-	// VersionArgs make the program print its version.
-	VersionArgs []string
-	// Embeds maps the files that one of our main packages embeds to paths in the tool's module.
-	Embeds map[string]string
+	Fits        func(have, want string) bool
+	VersionArgs []string          // make the program print its version
+	Embeds      map[string]string // maps the files that one of our main packages embeds to paths in the tool's module
 	// Partial maps a folder of the family to the module that the family's go.mod replaces by it. The folder contains only the
 	// packages that differ.
-	Partial map[string]string
-	// Plugin is the plugin that Pulumi can download instead, if it has internet access.
-	Plugin Plugin
-	// OnDemand tools are compiled when their path is first requested, because a caller may find a replacement.
-	OnDemand bool
-	// Unlinked tools get no link in the folder on PATH.
-	Unlinked bool
+	Partial  map[string]string
+	Plugin   Plugin // Pulumi can download it instead, if it has internet access
+	OnDemand bool   // compile the tool when its path is first requested, because a caller may find a replacement
+	Unlinked bool   // put no link to the tool into the folder on PATH
 
 	release func(version string) string // the tool's version for a version of the module; nil: the same
 }

@@ -3,8 +3,12 @@
 package config
 
 import (
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"net/url"
 	"slices"
@@ -155,4 +159,62 @@ func HTTPURL(raw string) (*url.URL, error) {
 		return nil, errors.New("must be a base URL without credentials, query or fragment")
 	}
 	return u, nil
+}
+
+const redacted = "[redacted]"
+
+// Secret is a value that must never be shown. It prints, logs and encodes as [redacted].
+//
+// It holds the value behind a pointer because fmt can't call methods on unexported fields: a struct with a
+// Secret prints an address, not the value.
+type Secret struct{ value *string }
+
+// NewSecret wraps value.
+func NewSecret(value string) Secret { return Secret{value: &value} }
+
+// Reveal returns the value. Call it only where the value is used.
+func (s Secret) Reveal() string {
+	if s.value == nil {
+		return ""
+	}
+	return *s.value
+}
+
+// Format implements fmt.Formatter for every verb.
+func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, redacted) }
+
+// LogValue implements slog.LogValuer.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
+
+// MarshalText implements encoding.TextMarshaler, which encoding/json uses.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// Certificates accepts one or more certificates in PEM, such as a CA bundle. Text between them is ignored. It
+// refuses a bundle with an unreadable part, because a missing authority would otherwise show only when it is
+// needed. Its errors don't contain the value, which may be a key by mistake.
+func Certificates(raw string) (*x509.CertPool, error) {
+	pool := x509.NewCertPool()
+	begins, blocks := strings.Count(raw, "-----BEGIN "), 0
+	for rest := []byte(raw); ; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			break
+		}
+		blocks++
+		if block.Type != "CERTIFICATE" {
+			return nil, fmt.Errorf("holds something other than a certificate in PEM block %d: it must hold certificates only, and no key", blocks)
+		}
+		certificate, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("holds no valid certificate in PEM block %d: %w", blocks, err)
+		}
+		pool.AddCert(certificate)
+	}
+	switch {
+	case begins == 0:
+		return nil, errors.New("holds no certificate: must be one or more in PEM, with their BEGIN and END lines")
+	case blocks < begins:
+		return nil, fmt.Errorf("has %d PEM blocks, but only %d are readable: the others are damaged or incomplete", begins, blocks)
+	}
+	return pool, nil
 }

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"time"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	"platform.example/apps/internal/background"
+	"platform.example/apps/internal/event"
 	"platform.example/apps/internal/postgres"
 )
 
@@ -42,4 +45,24 @@ func (c *Consumer) removeGone(ctx context.Context, idle time.Duration) error {
 		return fmt.Errorf("removing consumers that are gone: %w", err)
 	}
 	return nil
+}
+
+//go:embed redrive.lua
+var redriveScript string
+
+// Redrive moves the dead letters of a stream back into the stream, and returns their number. All groups of
+// the stream receive them. A group that has handled an event skips it by id, until rememberFor has passed: a
+// letter has an effect only in the group that failed.
+func Redrive(ctx context.Context, client *goredis.Client, stream event.Stream) (letters int, err error) {
+	script := goredis.NewScript(redriveScript)
+	for {
+		n, err := script.Run(ctx, client, []string{stream.DeadLetters(), string(stream)}, batchSize).Int()
+		letters += n
+		if err != nil {
+			return letters, fmt.Errorf("redriving the dead letters of %s (%d are done): %w", stream, letters, err)
+		}
+		if n < batchSize {
+			return letters, nil
+		}
+	}
 }

@@ -10,6 +10,10 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -177,4 +181,86 @@ func (l *Logs) listening() (http, ops string, found bool) {
 		}
 	}
 	return "", "", false
+}
+
+// Binary is the binary of a service, for tests that run several services or kill one.
+type Binary struct {
+	t    testing.TB
+	path string
+	env  []string
+}
+
+// Build compiles the service with the package path pkg, such as "platform.example/apps/user-service". It runs
+// with the environment env.
+func Build(t testing.TB, pkg string, env map[string]string) *Binary {
+	t.Helper()
+	b := &Binary{t: t, path: filepath.Join(t.TempDir(), path.Base(pkg))}
+	if out, err := exec.Command("go", "build", "-o", b.path, pkg).CombinedOutput(); err != nil {
+		t.Fatalf("building %s: %v\n%s", pkg, err, out)
+	}
+	for name, value := range env {
+		b.env = append(b.env, name+"="+value)
+	}
+	return b
+}
+
+// Run runs a subcommand to its end.
+func (b *Binary) Run(args ...string) {
+	b.t.Helper()
+	c := exec.Command(b.path, args...)
+	c.Env = b.env
+	if out, err := c.CombinedOutput(); err != nil {
+		b.t.Fatalf("%s %v: %v\n%s", filepath.Base(b.path), args, err, out)
+	}
+}
+
+// Process is a service that runs in a separate process.
+type Process struct {
+	*Running
+	command *exec.Cmd
+}
+
+// Start runs the service until the test ends, or until Stop or Kill is called.
+func (b *Binary) Start() *Process {
+	b.t.Helper()
+	c := exec.Command(b.path)
+	c.Env = b.env
+	interrupt := func() {
+		if c.Process != nil {
+			_ = c.Process.Signal(os.Interrupt)
+		}
+	}
+	return &Process{run(b.t, filepath.Base(b.path), interrupt, func(logs *Logs) error {
+		c.Stdout, c.Stderr = logs, logs
+		return c.Run()
+	}), c}
+}
+
+// PID returns the id of the process.
+func (p *Process) PID() int { return p.command.Process.Pid }
+
+// Kill kills the service, like the loss of its node.
+func (p *Process) Kill() {
+	_ = p.command.Process.Kill()
+	<-p.ended
+	p.err = nil
+}
+
+// Verifies runs the service's subcommand verify against the service at the URL at, started with env. It must
+// pass, and must fail for another version.
+func Verifies(t testing.TB, name string, commands service.Commands, env map[string]string, at string) {
+	t.Helper()
+	verify := func(more map[string]string) (string, error) {
+		return Run(commands, Env(env, map[string]string{
+			"VERIFY_URL": at, "VERIFY_ENDPOINTS": "1", "VERIFY_LATENCY": "10s", "VERIFY_LATENCY_SHARE": "0.99",
+		}, more), "verify")
+	}
+	if output, err := verify(nil); err != nil || !strings.HasPrefix(output, "verify: 1 endpoint of "+name+" ") || strings.Count(output, "\n") != 1 {
+		t.Errorf("the verification fails: %v\n%s", err, output)
+	}
+	output, err := verify(map[string]string{"SERVICE_VERSION": "ffffffffffff", "VERIFY_PATIENCE": "0s"})
+	if runs := "verify: endpoint " + strings.TrimPrefix(at, "http://") + " runs " + name + " "; err == nil || output != "" ||
+		!strings.HasPrefix(err.Error(), runs) || !strings.Contains(err.Error(), ", want ffffffffffff in ") {
+		t.Errorf("the verification of another version: %v\n%s", err, output)
+	}
 }

@@ -2,6 +2,7 @@ package dashboard
 
 import (
 	"fmt"
+	"strings"
 
 	"platform.example/infra/catalog"
 )
@@ -87,7 +88,7 @@ func platform(services []catalog.Service) plan {
 				{kind: grid, width: 12, title: "Live now", unit: "none",
 					about: "Live colour, version and replicas of each service.",
 					asked: ask(fmt.Sprintf("sum by (job, colour, version) (service_info{job=~%q} * on (job, colour) group_left () (%s == 1))",
-						among(services), liveColours()), ""),
+						strings.Join(names(services), "|"), liveColours()), ""),
 					columns: []column{
 						{name: "job", title: "Service", toLink: toService},
 						{name: "colour", title: "Colour"}, {name: "version", title: "Version"}, {name: "Value", title: "Replicas"},

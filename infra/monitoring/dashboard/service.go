@@ -7,6 +7,7 @@ import (
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/quantity"
+	"platform.example/infra/release"
 )
 
 // ofService is the dashboard of one service. It has only rows for what the service has according to the catalog.
@@ -127,7 +128,7 @@ func saturation(service catalog.Service) row {
 		return fmt.Sprintf("sum by (pod, colour) (sum by (namespace, pod) (%s) %s %s)", value, ofPod, mine)
 	}
 	const ours = `namespace="` + appsNamespace + `", container!=""`
-	autoscaler := fmt.Sprintf(`horizontalpodautoscaler=~"%s-(%s)", namespace=%q`, service.Name, joined(colours()), appsNamespace)
+	autoscaler := fmt.Sprintf(`horizontalpodautoscaler=~"%s-(%s)", namespace=%q`, service.Name, release.Blue+"|"+release.Green, appsNamespace)
 	return row{title: "Saturation", height: 8, panels: []panel{
 		{kind: lines, width: 6, title: "CPU", unit: "none", min: to(0),
 			about:  fmt.Sprintf("Cores in use by each replica. Dashed: its request (%v) and its limit (%v).", has.CPURequest, has.CPULimit),
@@ -322,14 +323,3 @@ func webhook(service catalog.Service) row {
 
 // bytes converts MiB to bytes.
 func bytes(amount quantity.Bytes) float64 { return float64(amount) * (1 << 20) }
-
-func joined[T ~string](words []T) string {
-	var all []string
-	for _, word := range words {
-		all = append(all, string(word))
-	}
-	return strings.Join(all, "|")
-}
-
-// among is a regular expression for the services' names.
-func among(services []catalog.Service) string { return joined(names(services)) }

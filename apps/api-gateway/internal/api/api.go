@@ -17,6 +17,7 @@ import (
 	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/problem"
 	"platform.example/apps/internal/resourceid"
+	"platform.example/apps/internal/telemetry"
 )
 
 // API handles the requests. All fields except Provider are required.
@@ -203,4 +204,17 @@ func within(l *limit.Limit, client string) error {
 		}
 	}
 	return nil
+}
+
+// ServiceOf returns the service that handles a request. Sign-ins count for user-service, which checks the password.
+func ServiceOf(r telemetry.Request) string {
+	switch pattern := r.Pattern; {
+	case strings.HasPrefix(pattern, "/api/users"), pattern == "/api/audit", strings.HasPrefix(pattern, "/api/auth"):
+		return "user-service"
+	case strings.HasPrefix(pattern, "/api/orders"):
+		return "order-service"
+	case strings.HasPrefix(pattern, "/api/notifications"):
+		return "notification-service"
+	}
+	return "api-gateway"
 }
