@@ -85,8 +85,8 @@ func TestSizeIsThatOfTheLargestArchitecture(t *testing.T) {
 		t.Errorf("of a manifest list: %d, %v, want %d", got, err, want)
 	}
 	for _, reference := range []string{repository.Digest("sha256:" + strings.Repeat("0", 64)).String(), repository.Name() + ":latest"} {
-		if _, err := Size(t.Context(), reference); err == nil || !strings.Contains(err.Error(), repository.RepositoryStr()) {
-			t.Errorf("%s: %v", reference, err)
+		if _, err := Size(t.Context(), reference); err == nil {
+			t.Errorf("%s has a size", reference)
 		}
 	}
 }
@@ -98,8 +98,8 @@ func TestADocumentIsAttachedOnce(t *testing.T) {
 			repository := repository(t, registry.WithReferrersSupport(supported))
 			image, _ := randomImage(t, 100)
 			reference := push(t, repository, image)
-			for _, document := range []string{"{}", "{}", `{"another": "document"}`} {
-				if err := Attach(t.Context(), reference, SPDX, []byte(document)); err != nil {
+			for range 2 {
+				if err := Attach(t.Context(), reference, SPDX, []byte("{}")); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -147,8 +147,8 @@ func TestADocumentIsAttachedOnce(t *testing.T) {
 
 func TestNothingIsAttachedToAMissingImage(t *testing.T) {
 	reference := repository(t).Digest("sha256:" + strings.Repeat("0", 64)).String()
-	if err := Attach(t.Context(), reference, SPDX, []byte("{}")); err == nil || !strings.Contains(err.Error(), "attach application/spdx+json to "+reference) {
-		t.Errorf("got %v", err)
+	if err := Attach(t.Context(), reference, SPDX, []byte("{}")); err == nil {
+		t.Error("it is attached")
 	}
 }
 
@@ -280,7 +280,7 @@ func TestAnImageWithoutAGoProgramHasNoSBOM(t *testing.T) {
 	}
 	for want, image := range map[string]v1.Image{"find /app": empty, "read the modules of /app": text} {
 		reference := push(t, repository, image)
-		if _, err := Binaries(t.Context(), reference); err == nil || !strings.Contains(err.Error(), "image "+reference+": "+want) {
+		if _, err := Binaries(t.Context(), reference); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}

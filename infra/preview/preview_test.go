@@ -213,8 +213,8 @@ func TestSizesOfImages(t *testing.T) {
 	}{
 		"both in the registry":    {released(next), former, build, "shop: " + after + ", before: " + before},
 		"not pushed yet":          {released(absent), former, build, "shop: about 0.0 MiB, before: " + before},
-		"neither pushed nor here": {released(absent), former, "", "shop: unknown (read " + absent + ": "},
-		"the former one is gone":  {released(next), absent, build, "shop: " + after + ", before: unknown (read " + absent + ": "},
+		"neither pushed nor here": {released(absent), former, "", "shop: unknown (GET "},
+		"the former one is gone":  {released(next), absent, build, "shop: " + after + ", before: unknown (GET "},
 		"a standby version": {release.Plan{Move: release.Return, From: "a", Version: "b", Live: release.Green}.Sentence("shop", next, time.Hour), former, "",
 			"shop: " + after + ", before: " + before},
 		"nothing moves": {release.Plan{Move: release.Hold, Version: "b", Live: release.Green}.Sentence("shop", next, time.Hour), former, "", ""},

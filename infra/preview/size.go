@@ -1,8 +1,10 @@
 package preview
 
 import (
+	"bytes"
 	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -19,46 +21,32 @@ import (
 // moved matches the sentence of a plan that moves traffic: the service, its next colour and the image of that colour.
 var moved = regexp.MustCompile(`^(\S+) (?:is released: from|goes back from) .* in (blue|green) \(([^)]*)\)`)
 
-// sizeTime is how long the registry may take to answer for one image.
-const sizeTime = 20 * time.Second
-
 // Measure sets the sizes of the images that get traffic, before and after. A preview pushes no image: build is the folder in which it has
 // built them, empty if the stack builds none.
 func (p *Preview) Measure(ctx context.Context, build string) {
-	for _, sentence := range p.Releases {
-		found := moved.FindStringSubmatch(sentence)
-		if found == nil {
-			continue
-		}
-		service, colour, image := found[1], release.Colour(found[2]), found[3]
-		after, err := size(ctx, image)
-		if err != nil && build != "" {
-			if estimate, failed := compressed(filepath.Join(build, service, "app")); failed == nil {
-				after, err = "about "+mebibytes(estimate), nil
-			}
-		}
-		before, missing := size(ctx, p.imageOf(colour.Other().Name(service)))
+	text := func(size int64, err error) string {
 		if err != nil {
-			after = fmt.Sprintf("unknown (%v)", err)
+			return fmt.Sprintf("unknown (%v)", err)
 		}
-		if missing != nil {
-			before = fmt.Sprintf("unknown (%v)", missing)
+		return fmt.Sprintf("%.1f MiB", float64(size)/(1<<20))
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	for _, sentence := range p.Releases {
+		if found := moved.FindStringSubmatch(sentence); found != nil {
+			service, former := found[1], release.Colour(found[2]).Other().Name(found[1])
+			size, err := artifact.Size(ctx, found[3])
+			after := text(size, err)
+			if err != nil && build != "" {
+				after = "about " + text(compressed(filepath.Join(build, service, "app")))
+			}
+			p.Sizes = append(p.Sizes, fmt.Sprintf("%s: %s, before: %s", service, after, text(artifact.Size(ctx, p.image(former)))))
 		}
-		p.Sizes = append(p.Sizes, fmt.Sprintf("%s: %s, before: %s", service, after, before))
 	}
 }
 
-func size(ctx context.Context, image string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, sizeTime)
-	defer cancel()
-	bytes, err := artifact.Size(ctx, image)
-	return mebibytes(bytes), err
-}
-
-func mebibytes(bytes int64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
-
-// imageOf returns the image that a Deployment runs before the update.
-func (p *Preview) imageOf(deployment string) string {
+// image returns the image that a Deployment runs before the update.
+func (p *Preview) image(deployment string) string {
 	for _, change := range p.Changes {
 		if change.Object.Kind == "Deployment" && change.Object.Name == deployment {
 			containers, _, _ := unstructured.NestedSlice(change.Before, "spec", "template", "spec", "containers")
@@ -78,19 +66,8 @@ func compressed(path string) (int64, error) {
 		return 0, err
 	}
 	defer file.Close() //nolint:errcheck // only read
-	var written counter
+	var written bytes.Buffer
 	writer := gzip.NewWriter(&written)
-	if _, err := io.Copy(writer, file); err != nil {
-		return 0, err
-	}
-	err = writer.Close()
-	return int64(written), err
-}
-
-// counter counts what is written to it.
-type counter int64
-
-func (c *counter) Write(p []byte) (int, error) {
-	*c += counter(len(p))
-	return len(p), nil
+	_, err = io.Copy(writer, file)
+	return int64(written.Len()), errors.Join(err, writer.Close())
 }
