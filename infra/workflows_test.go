@@ -1,8 +1,13 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -123,6 +128,128 @@ jobs:
 		changed := strings.Replace(safe, test.old, test.changed, 1)
 		if faults := strings.Join(unsafe(changed), "; "); !strings.Contains(faults, test.want) {
 			t.Errorf("%s: got %q, want %s", test.changed, faults, test.want)
+		}
+	}
+}
+
+// script runs a script of the workflows, and returns what it prints.
+func script(t *testing.T, environment []string, name string, args ...string) (string, error) {
+	t.Helper()
+	path, err := filepath.Abs("../.github/scripts/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), path, args...)
+	command.Dir, command.Env = t.TempDir(), append(os.Environ(), environment...)
+	if err := os.WriteFile(command.Dir+"/CHANGELOG.md", []byte("## 1.2.0 - 2026-03-14\n\nThe notes.\n\n## 1.1.0\n\nOlder.\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	printed, err := command.CombinedOutput()
+	return string(printed), err
+}
+
+func TestPublishedReleaseHasTheFiguresAndTheFiles(t *testing.T) {
+	folder := t.TempDir()
+	for file, text := range map[string]string{
+		"shop.spdx.json": "{}",
+		"20260314T092653Z-release.json": `{"outcome": "released", "began": "2026-03-14T09:26:53.5Z", "traffic": {"requests": 2413.4, "failed": 0.2, "p95_ms": 14.4},
+			"services": [{"name": "a", "switched": "2026-03-14T09:27:34.6Z", "last_old": "2026-03-14T09:27:35.026Z"},
+				{"name": "b", "switched": "2026-03-14T11:27:34+02:00", "last_old": "2026-03-14T09:27:34.1Z"}, {"name": "c"}]}`,
+	} {
+		if err := os.WriteFile(filepath.Join(folder, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, known := range map[string]bool{"a new release": false, "an existing release": true} {
+		t.Run(name, func(t *testing.T) {
+			var notes string
+			var requests []string
+			var server *httptest.Server
+			server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				content, _ := io.ReadAll(r.Body)
+				requests = append(requests, r.Method+" "+r.URL.String())
+				var sent struct{ Body string }
+				answer := map[string]any{"url": server.URL + "/release", "upload_url": server.URL + "/assets{?name,label}"}
+				switch {
+				case r.Header.Get("Authorization") != "Bearer job-token":
+					w.WriteHeader(http.StatusUnauthorized)
+					return
+				case r.Method == http.MethodGet && !known:
+					w.WriteHeader(http.StatusNotFound)
+					return
+				case r.URL.Path == "/assets" && r.URL.Query().Get("name") == "shop.spdx.json" && string(content) != "{}":
+					t.Errorf("the file has the content %q", content)
+				case r.Method == http.MethodPatch:
+					answer["assets"] = []any{map[string]any{"name": "shop.spdx.json", "url": server.URL + "/former"}}
+					fallthrough
+				case r.URL.Path == "/repos/shop/platform/releases":
+					if err := json.Unmarshal(content, &sent); err != nil {
+						t.Error(err)
+					}
+					notes = sent.Body
+				}
+				_ = json.NewEncoder(w).Encode(answer)
+			}))
+			defer server.Close()
+			printed, err := script(t, []string{"GITHUB_TOKEN=job-token", "GITHUB_API_URL=" + server.URL, "GITHUB_REPOSITORY=shop/platform", "GITHUB_REF_NAME=v1.2.0"},
+				"publish", folder)
+			if err != nil {
+				t.Fatalf("%v: %s", err, printed)
+			}
+			want := []string{"GET /repos/shop/platform/releases/tags/v1.2.0", "POST /repos/shop/platform/releases",
+				"POST /assets?name=20260314T092653Z-release.json", "POST /assets?name=shop.spdx.json"}
+			if known {
+				want = []string{want[0], "PATCH /release", want[2], "DELETE /former", want[3]}
+			}
+			if !slices.Equal(requests, want) {
+				t.Errorf("the requests are %q, want %q", requests, want)
+			}
+			const table = "\nThe notes.\n\n### Release to production\n\n| figure | value |\n|---|---|\n| deployment time, from the command to the last switch | 41 s |\n" +
+				"| last response of the former versions, after the switch | 426 ms |\n| rollback | not needed |\n| lost requests | 0 of 2413 |\n| p95 response time | 14 ms |"
+			if strings.TrimRight(notes, "\n") != table {
+				t.Errorf("the notes are\n%s\nwant\n%s", notes, table)
+			}
+		})
+	}
+	if printed, err := script(t, []string{"GITHUB_REF_NAME=v1.3.0"}, "publish", folder); err == nil || !strings.Contains(printed, `no section "## 1.3.0"`) {
+		t.Errorf("without notes: %v, %s", err, printed)
+	}
+}
+
+func TestProvenanceNamesTheWorkflowTheCommitAndTheRun(t *testing.T) {
+	run := []string{"GITHUB_SERVER_URL=https://github.com", "GITHUB_REPOSITORY=shop/platform", "GITHUB_EVENT_NAME=push", "GITHUB_SHA=0123", "GITHUB_RUN_ID=5",
+		"GITHUB_RUN_ATTEMPT=2", "GITHUB_WORKFLOW_REF=shop/platform/.github/workflows/staging.yml@refs/heads/main"}
+	printed, err := script(t, run, "provenance")
+	if err != nil {
+		t.Fatalf("%v: %s", err, printed)
+	}
+	var predicate struct {
+		BuildDefinition struct {
+			ExternalParameters   struct{ Workflow map[string]string }
+			ResolvedDependencies []struct {
+				URI    string
+				Digest map[string]string
+			}
+		}
+		RunDetails struct {
+			Builder  struct{ ID string }
+			Metadata struct{ InvocationID string }
+		}
+	}
+	if err := json.Unmarshal([]byte(printed), &predicate); err != nil {
+		t.Fatal(err)
+	}
+	const repository = "https://github.com/shop/platform"
+	source := predicate.BuildDefinition.ResolvedDependencies[0]
+	for got, want := range map[string]string{
+		source.URI:                                 "git+" + repository + "@refs/heads/main",
+		source.Digest["gitCommit"]:                 "0123",
+		predicate.RunDetails.Builder.ID:            repository + "/.github/workflows/staging.yml@refs/heads/main",
+		predicate.RunDetails.Metadata.InvocationID: repository + "/actions/runs/5/attempts/2",
+		predicate.BuildDefinition.ExternalParameters.Workflow["path"]: ".github/workflows/staging.yml",
+	} {
+		if got != want {
+			t.Errorf("got %s, want %s", got, want)
 		}
 	}
 }
