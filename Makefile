@@ -128,6 +128,11 @@ release-demo: bin/release ## Release and roll back another version of all servic
 	@cd test && GOWORK=off go build -o ../bin/release-demo ./cmd/release-demo
 	@eval "$$($(LOCAL) env)" && exec bin/release-demo $(if $(RATE),-rate $(RATE)) -rollbacks $(or $(ROLLBACKS),1)
 
+.PHONY: scorecard
+scorecard: bin/release ## Measure a release, its rollback and recoveries under load, and the history: .build/scorecard.html; RATE=<requests per second>
+	@cd test && GOWORK=off go build -o ../bin/scorecard ./cmd/scorecard
+	@eval "$$($(LOCAL) env)" && exec bin/scorecard $(if $(RATE),-rate $(RATE))
+
 # The environment of the stack local; other stacks use the environment of the caller.
 ENVIRONMENT = $(if $(filter local,$(STACK)),$(MAKE) bin/local && eval "$$(bin/local env)" && )
 
@@ -136,6 +141,18 @@ preview-comment: ## Summarise in Markdown what an update of STACK changes; SINCE
 	@$(NEEDS_STACK)
 	@cd infra && GOWORK=off go build -o ../bin/infra .
 	@$(ENVIRONMENT)bin/infra preview '$(STACK)' '$(SINCE)'
+
+.PHONY: sbom
+sbom: ## Write the modules and licences of the live images of STACK to .build/sbom/<stack>, as SPDX
+	@$(NEEDS_STACK)
+	@cd infra && GOWORK=off go build -o ../bin/infra .
+	@$(ENVIRONMENT)bin/infra sbom '$(STACK)'
+
+.PHONY: attest
+attest: ## Attach these SBOMs to the images of STACK, and the provenance in PROVENANCE=<file>, signed by the signer of the stack
+	@$(NEEDS_STACK)
+	@cd infra && GOWORK=off go build -o ../bin/infra .
+	@$(ENVIRONMENT)bin/infra attest '$(STACK)' '$(PROVENANCE)'
 
 .PHONY: compare
 compare: ## Summarise the differences between the manifests of STACK at SINCE=<commit> and now; needs no cluster and no secrets

@@ -52,9 +52,13 @@ func command(args []string) error {
 		return summarise(root, name, args[2], os.Stdout)
 	case args[0] == "compare" && args[3] != "":
 		return compare(root, name, args[2], args[3], os.Stdout)
+	case args[0] == "sbom" && name != "":
+		return writeSBOMs(root, name, false, "", os.Stdout)
+	case args[0] == "attest" && name != "":
+		return writeSBOMs(root, name, true, args[2], os.Stdout)
 	default:
-		return errors.New("usage: render <stack> [<file>], profile <stack> [<file>], preview <stack> [<commit>] or " +
-			"compare <stack> <rendered before> <rendered after>; pulumi runs the program without arguments")
+		return errors.New("usage: render <stack> [<file>], profile <stack> [<file>], preview <stack> [<commit>], " +
+			"sbom <stack>, attest <stack> [<provenance>] or compare <stack> <rendered before> <rendered after>; pulumi runs the program without arguments")
 	}
 }
 

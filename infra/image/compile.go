@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -20,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"platform.example/infra/artifact"
 	"platform.example/infra/catalog"
 )
 
@@ -146,7 +146,7 @@ func dockerfileOf(root string) string { return filepath.Join(root, "apps", "Dock
 
 // pushList pushes a manifest list of the images, one per architecture, and returns its reference. With onlyKnown it doesn't push.
 func pushList(ctx context.Context, references, architectures []string, onlyKnown bool) (string, error) {
-	options := []remote.Option{remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain)}
+	options := artifact.Options(ctx)
 	list, repository := mutate.IndexMediaType(empty.Index, types.DockerManifestList), name.Repository{}
 	for i, reference := range references {
 		at, err := name.NewDigest(reference)

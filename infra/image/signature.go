@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"platform.example/infra/stack"
@@ -20,26 +21,32 @@ func Verify(ctx context.Context, signature stack.Signature, reference string) er
 	if signature == (stack.Signature{}) {
 		return nil
 	}
-	by, args := signature.Identity, []string{"--certificate-identity", signature.Identity, "--certificate-oidc-issuer", signature.Issuer}
-	if signature.Key != "" {
-		file, err := os.CreateTemp("", "signature-*.pub")
-		if err != nil {
-			return err
-		}
-		defer os.Remove(file.Name()) //nolint:errcheck // a public key
-		if _, err := file.WriteString(signature.Key + "\n"); err != nil {
-			return errors.Join(err, file.Close())
-		}
-		if err := file.Close(); err != nil {
-			return err
-		}
-		by, args = "the key signature.key", []string{"--key", file.Name(), "--insecure-ignore-tlog=true"} // a private registry has no public log
-	}
-	if err := cosign(ctx, append(append([]string{"verify"}, args...), reference)...); err != nil {
+	by, err := verify(ctx, signature, reference, "verify")
+	if err != nil {
 		return fmt.Errorf("image %s has no valid signature by %s, so it isn't released: release it with the pipeline that signs (docs/delivery.md): %w",
 			reference, by, err)
 	}
 	return nil
+}
+
+// verify runs a command of cosign that verifies, and returns the name of the signer.
+func verify(ctx context.Context, signature stack.Signature, reference string, command ...string) (by string, err error) {
+	by, args := signature.Identity, []string{"--certificate-identity", signature.Identity, "--certificate-oidc-issuer", signature.Issuer}
+	if signature.Key != "" {
+		file, err := os.CreateTemp("", "signature-*.pub")
+		if err != nil {
+			return "", err
+		}
+		defer os.Remove(file.Name()) //nolint:errcheck // a public key
+		if _, err := file.WriteString(signature.Key + "\n"); err != nil {
+			return "", errors.Join(err, file.Close())
+		}
+		if err := file.Close(); err != nil {
+			return "", err
+		}
+		by, args = "the key signature.key", []string{"--key", file.Name(), "--insecure-ignore-tlog=true"} // a private registry has no public log
+	}
+	return by, cosign(ctx, slices.Concat(command, args, []string{reference})...)
 }
 
 // sign signs an image that has no valid signature yet, and returns its reference once it has one.
@@ -47,16 +54,33 @@ func sign(ctx context.Context, signature stack.Signature, reference string) (str
 	if err := Verify(ctx, signature, reference); err == nil || errors.Is(err, exec.ErrNotFound) {
 		return reference, err
 	}
-	args := []string{"sign", "--yes"}
-	if os.Getenv(KeyVariable) != "" {
-		args = append(args, "--key", "env://"+KeyVariable, "--use-signing-config=false", "--tlog-upload=false")
-	} else if signature.Key != "" {
-		return "", fmt.Errorf("image %s: %s is not set: it signs the images that signature.key verifies", reference, KeyVariable)
-	}
-	if err := cosign(ctx, append(args, reference)...); err != nil {
+	if err := signed(ctx, signature, reference, "sign"); err != nil {
 		return "", fmt.Errorf("sign image %s: %w", reference, err)
 	}
 	return reference, Verify(ctx, signature, reference)
+}
+
+// signed runs a command of cosign that signs.
+func signed(ctx context.Context, signature stack.Signature, reference string, command ...string) error {
+	args := append(command, "--yes")
+	if os.Getenv(KeyVariable) != "" {
+		args = append(args, "--key", "env://"+KeyVariable, "--use-signing-config=false", "--tlog-upload=false")
+	} else if signature.Key != "" {
+		return fmt.Errorf("%s is not set: it is the private key of signature.key", KeyVariable)
+	}
+	return cosign(ctx, append(args, reference)...)
+}
+
+// Attest attaches a signed statement about an image, unless it has a valid one of the same type. The predicate is a file.
+func Attest(ctx context.Context, signature stack.Signature, reference, kind, predicate string) error {
+	_, err := verify(ctx, signature, reference, "verify-attestation", "--type", kind)
+	if err != nil && !errors.Is(err, exec.ErrNotFound) {
+		err = signed(ctx, signature, reference, "attest", "--type", kind, "--predicate", predicate)
+	}
+	if err != nil {
+		return fmt.Errorf("attach the attestation %s to image %s: %w", kind, reference, err)
+	}
+	return nil
 }
 
 // cosign runs cosign. Its error is cosign's last line.

@@ -68,6 +68,28 @@ func TestOnlyUnsignedImagesAreSigned(t *testing.T) {
 	}
 }
 
+func TestOneStatementOfAKindIsAttached(t *testing.T) {
+	attested := t.TempDir() + "/attested"
+	const kind = "--type spdxjson"
+	script(t, `[ "$1 $2 $3" = "verify-attestation `+kind+`" ] && exec test -e `+attested+`
+		[ "$1 $2 $3 $4 $5 $6 $7 $8" = "attest `+kind+` --predicate a.json --yes --key env://COSIGN_PRIVATE_KEY" ] && [ "${@: -1}" = `+signedImage+` ] &&
+			! test -e `+attested+` && touch `+attested)
+	signer := stack.Signature{Key: "public"}
+	if err := Attest(t.Context(), signer, signedImage, "spdxjson", "a.json"); err == nil || !strings.Contains(err.Error(), "COSIGN_PRIVATE_KEY is not set") {
+		t.Errorf("without the private key: %v", err)
+	}
+	t.Setenv(KeyVariable, "private")
+	for range 2 {
+		if err := Attest(t.Context(), signer, signedImage, "spdxjson", "a.json"); err != nil {
+			t.Error(err)
+		}
+	}
+	t.Setenv("PATH", t.TempDir())
+	if err := Attest(t.Context(), signer, signedImage, "spdxjson", "a.json"); err == nil || !strings.Contains(err.Error(), "bin/local tool cosign") {
+		t.Errorf("without cosign: %v", err)
+	}
+}
+
 func TestWithoutCosignTheErrorSaysHowToGetIt(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	_, err := sign(t.Context(), stack.Signature{Key: "public"}, signedImage)

@@ -53,6 +53,24 @@ func TestOnlySignedImagesAreReleased(t *testing.T) {
 	image := strings.TrimSpace(kit.Output(t, "kubectl", "get", "deployments", "--namespace=apps", "--selector=app.kubernetes.io/name=order-service",
 		`--output=jsonpath={.items[?(@.metadata.annotations.platform\.example/version=="`+now["order-service"]+`")].spec.template.spec.containers[0].image}`))
 	kit.Output(t, cosign, "verify", "--key", filepath.Join(keys, "cosign.pub"), "--insecure-ignore-tlog=true", image)
+
+	for variable, value := range map[string]string{"WORKFLOW_REF": "shop/platform/.github/workflows/staging.yml@refs/heads/main",
+		"SERVER_URL": "https://github.com", "REPOSITORY": "shop/platform", "EVENT_NAME": "push", "SHA": "0123456789", "RUN_ID": "1"} {
+		t.Setenv("GITHUB_"+variable, value)
+	}
+	provenance := kit.Output(t, ".github/scripts/provenance")
+	if err := variant.Copy(clone).Write("provenance.json", provenance); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time, nothing is missing
+		const attest = "(cd infra && GOWORK=off go build -o ../bin/infra .) && bin/infra attest local provenance.json"
+		if printed, err := kit.RunIn(clone, attest); err != nil || strings.Contains(printed, "no provenance") {
+			t.Fatalf("%v\n%s", err, printed)
+		}
+	}
+	for _, kind := range []string{"spdxjson", "slsaprovenance1"} {
+		kit.Output(t, cosign, "verify-attestation", "--type", kind, "--key", filepath.Join(keys, "cosign.pub"), "--insecure-ignore-tlog=true", image)
+	}
 	if strings.Contains(printed, "BEGIN ENCRYPTED") {
 		t.Error("the output shows the private key")
 	}
