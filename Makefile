@@ -128,6 +128,11 @@ release-demo: bin/release ## Release and roll back another version of all servic
 	@cd test && GOWORK=off go build -o ../bin/release-demo ./cmd/release-demo
 	@eval "$$($(LOCAL) env)" && exec bin/release-demo $(if $(RATE),-rate $(RATE)) -rollbacks $(or $(ROLLBACKS),1)
 
+.PHONY: scorecard
+scorecard: bin/release ## Measure a release, its rollback and recoveries under load, and the history: .build/scorecard.html; RATE=<requests per second>
+	@cd test && GOWORK=off go build -o ../bin/scorecard ./cmd/scorecard
+	@eval "$$($(LOCAL) env)" && exec bin/scorecard $(if $(RATE),-rate $(RATE))
+
 # The environment of the stack local; other stacks use the environment of the caller.
 ENVIRONMENT = $(if $(filter local,$(STACK)),$(MAKE) bin/local && eval "$$(bin/local env)" && )
 
@@ -298,7 +303,7 @@ test: ## Test a change: formatting, vet, unit tests, manifests, and a release on
 		$(MAKE) up && $(MAKE) smoke && $(MAKE) release-test SHORT=1 RATE=25 RUN=TestReleaseOfAllServicesAndTheirRollbackLoseNothing && $(MAKE) $$after
 
 # The tiers run one after the other, because each load needs the whole machine. lifecycle deletes the platform.
-TIERS := unit bench lint check browser race up smoke e2e faults release-test scale lifecycle promotion-test upgrade-test
+TIERS := unit bench lint check browser race up smoke e2e faults release-test scorecard scale lifecycle promotion-test upgrade-test
 
 .PHONY: test-all
 test-all: ## Run every tier of tests even if one fails, and print the results; takes hours; ends with make down

@@ -36,6 +36,11 @@ func summarise(root, name, commit string, out io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w: %s", errPreview, errors.Join(failed, err), strings.TrimSpace(messages.String()))
 	}
+	build := ""
+	if config.Build {
+		build = filepath.Join(root, ".build")
+	}
+	found.Measure(ctx, build)
 	var sources map[string][]string
 	if commit != "" {
 		if sources, err = preview.Sources(ctx, root, commit, catalog.Services()); err != nil {

@@ -1,8 +1,13 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -124,5 +129,89 @@ jobs:
 		if faults := strings.Join(unsafe(changed), "; "); !strings.Contains(faults, test.want) {
 			t.Errorf("%s: got %q, want %s", test.changed, faults, test.want)
 		}
+	}
+}
+
+// script runs a script of the workflows, and returns what it prints.
+func script(t *testing.T, environment []string, name string, args ...string) (string, error) {
+	t.Helper()
+	path, err := filepath.Abs("../.github/scripts/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := exec.CommandContext(t.Context(), path, args...)
+	command.Dir, command.Env = t.TempDir(), append(os.Environ(), environment...)
+	if err := os.WriteFile(command.Dir+"/CHANGELOG.md", []byte("## 1.2.0 - 2026-03-14\n\nThe notes.\n\n## 1.1.0\n\nOlder.\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	printed, err := command.CombinedOutput()
+	return string(printed), err
+}
+
+func TestPublishedReleaseHasTheFiguresAndTheFiles(t *testing.T) {
+	folder := t.TempDir()
+	for file, text := range map[string]string{
+		"notes.txt": "{}",
+		"20260314T092653Z-release.json": `{"outcome": "released", "began": "2026-03-14T09:26:53.5Z", "traffic": {"requests": 2413.4, "failed": 0.2, "p95_ms": 14.4},
+			"services": [{"name": "a", "switched": "2026-03-14T09:27:34.6Z", "last_old": "2026-03-14T09:27:35.026Z"},
+				{"name": "b", "switched": "2026-03-14T11:27:34+02:00", "last_old": "2026-03-14T09:27:34.1Z"}, {"name": "c"}]}`,
+	} {
+		if err := os.WriteFile(filepath.Join(folder, file), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, known := range map[string]bool{"a new release": false, "an existing release": true} {
+		t.Run(name, func(t *testing.T) {
+			var notes string
+			var requests []string
+			var server *httptest.Server
+			server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				content, _ := io.ReadAll(r.Body)
+				requests = append(requests, r.Method+" "+r.URL.String())
+				var sent struct{ Body string }
+				answer := map[string]any{"url": server.URL + "/release", "upload_url": server.URL + "/assets{?name,label}"}
+				switch {
+				case r.Header.Get("Authorization") != "Bearer job-token":
+					w.WriteHeader(http.StatusUnauthorized)
+					return
+				case r.Method == http.MethodGet && !known:
+					w.WriteHeader(http.StatusNotFound)
+					return
+				case r.URL.Path == "/assets" && r.URL.Query().Get("name") == "notes.txt" && string(content) != "{}":
+					t.Errorf("the file has the content %q", content)
+				case r.Method == http.MethodPatch:
+					answer["assets"] = []any{map[string]any{"name": "notes.txt", "url": server.URL + "/former"}}
+					fallthrough
+				case r.URL.Path == "/repos/shop/platform/releases":
+					if err := json.Unmarshal(content, &sent); err != nil {
+						t.Error(err)
+					}
+					notes = sent.Body
+				}
+				_ = json.NewEncoder(w).Encode(answer)
+			}))
+			defer server.Close()
+			printed, err := script(t, []string{"GITHUB_TOKEN=job-token", "GITHUB_API_URL=" + server.URL, "GITHUB_REPOSITORY=shop/platform", "GITHUB_REF_NAME=v1.2.0"},
+				"publish", folder)
+			if err != nil {
+				t.Fatalf("%v: %s", err, printed)
+			}
+			want := []string{"GET /repos/shop/platform/releases/tags/v1.2.0", "POST /repos/shop/platform/releases",
+				"POST /assets?name=20260314T092653Z-release.json", "POST /assets?name=notes.txt"}
+			if known {
+				want = []string{want[0], "PATCH /release", want[2], "DELETE /former", want[3]}
+			}
+			if !slices.Equal(requests, want) {
+				t.Errorf("the requests are %q, want %q", requests, want)
+			}
+			const table = "\nThe notes.\n\n### Release to production\n\n| figure | value |\n|---|---|\n| deployment time, from the command to the last switch | 41 s |\n" +
+				"| last response of the former versions, after the switch | 426 ms |\n| rollback | not needed |\n| lost requests | 0 of 2413 |\n| p95 response time | 14 ms |"
+			if strings.TrimRight(notes, "\n") != table {
+				t.Errorf("the notes are\n%s\nwant\n%s", notes, table)
+			}
+		})
+	}
+	if printed, err := script(t, []string{"GITHUB_REF_NAME=v1.3.0"}, "publish", folder); err == nil || !strings.Contains(printed, `no section "## 1.3.0"`) {
+		t.Errorf("without notes: %v, %s", err, printed)
 	}
 }

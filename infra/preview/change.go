@@ -44,6 +44,7 @@ type Preview struct {
 	Stack    string
 	Changes  []Change
 	Releases []string // sentences of the release plans
+	Sizes    []string // of the released images
 	Warnings []string // drift, and other warnings of the program
 	Errors   []string // the preview failed if there are any
 }

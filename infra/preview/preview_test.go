@@ -1,6 +1,10 @@
 package preview
 
 import (
+	"fmt"
+	"io"
+	"log"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -8,8 +12,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/release"
 	"platform.example/infra/stack"
 )
 
@@ -154,6 +165,70 @@ func TestChangedFieldsArePaths(t *testing.T) {
 	} {
 		if got := (Change{Before: test.before, After: test.after}).Fields(); !reflect.DeepEqual(got, test.want) {
 			t.Errorf("%s: got %v, want %v", name, got, test.want)
+		}
+	}
+}
+
+// pushed is the reference and the size of a new image of some KiB.
+func pushed(t *testing.T, repository string, kibibytes int64) (reference, size string) {
+	t.Helper()
+	image, err := random.Image(kibibytes<<10, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err := image.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := name.NewDigest(repository + "@" + digest.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(at, image); err != nil {
+		t.Fatal(err)
+	}
+	return at.String(), fmt.Sprintf("%.1f MiB", float64(kibibytes)/1024)
+}
+
+func TestSizesOfImages(t *testing.T) {
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	repository := strings.TrimPrefix(server.URL, "http://") + "/shop"
+	former, before := pushed(t, repository, 307)
+	next, after := pushed(t, repository, 512)
+	absent := repository + "@sha256:" + strings.Repeat("0", 64)
+	build := t.TempDir()
+	if err := os.Mkdir(build+"/shop", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(build+"/shop/app", make([]byte, 40<<20), 0o600); err != nil { // zeros compress well
+		t.Fatal(err)
+	}
+	released := func(image string) string {
+		return release.Plan{Move: release.Release, From: "a", Version: "b", Live: release.Green}.Sentence("shop", image, time.Hour)
+	}
+	for title, test := range map[string]struct {
+		sentence, live, build string
+		want                  string
+	}{
+		"both in the registry":    {released(next), former, build, "shop: " + after + ", before: " + before},
+		"not pushed yet":          {released(absent), former, build, "shop: about 0.0 MiB, before: " + before},
+		"neither pushed nor here": {released(absent), former, "", "shop: unknown (GET "},
+		"the former one is gone":  {released(next), absent, build, "shop: " + after + ", before: unknown (GET "},
+		"a standby version": {release.Plan{Move: release.Return, From: "a", Version: "b", Live: release.Green}.Sentence("shop", next, time.Hour), former, "",
+			"shop: " + after + ", before: " + before},
+		"nothing moves": {release.Plan{Move: release.Hold, Version: "b", Live: release.Green}.Sentence("shop", next, time.Hour), former, "", ""},
+	} {
+		preview := Preview{Stack: "staging", Releases: []string{test.sentence}, Changes: []Change{{Operation: Same, Before: map[string]any{
+			"kind": "Deployment", "spec": map[string]any{"template": map[string]any{"spec": map[string]any{"containers": []any{map[string]any{"image": test.live}}}}},
+		}}}}
+		preview.Changes[0].Object.Kind, preview.Changes[0].Object.Name = "Deployment", "shop-blue"
+		preview.Measure(t.Context(), test.build)
+		if got := strings.Join(preview.Sizes, "; "); !strings.HasPrefix(got, test.want) || (got == "") != (test.want == "") {
+			t.Errorf("%s: got %q, want %q", title, got, test.want)
+		}
+		if text := written(t, preview, nil); test.want != "" && !strings.Contains(text, "**Image sizes, compressed**\n\n- "+test.want) {
+			t.Errorf("%s: the summary lacks the size:\n%s", title, text)
 		}
 	}
 }

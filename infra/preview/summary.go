@@ -65,6 +65,7 @@ func (p Preview) Write(out io.Writer, environment stack.Environment, reasons map
 		released = append(released, sentence)
 	}
 	section(out, "Releases", released)
+	section(out, "Image sizes, compressed", p.Sizes)
 	section(out, "Replaced and deleted", append(p.list(Replace, Change.Effect), p.list(Delete, Change.Effect)...))
 	section(out, "Policy", p.findings(environment))
 	section(out, "Permissions and network flows", p.access())

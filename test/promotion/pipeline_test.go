@@ -35,6 +35,7 @@ type forge struct {
 	mutex    sync.Mutex
 	comments []string
 	releases map[string]string // notes by tag
+	files    []string          // attached to releases
 }
 
 func (f *forge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -63,6 +64,9 @@ func (f *forge) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		f.comments[0] = sent.Body
 	case path == "POST /repos/shop/platform/releases":
 		f.releases[sent.Tag] = sent.Body
+		_ = json.NewEncoder(w).Encode(map[string]string{"upload_url": "http://127.0.0.1:8080/assets{?name,label}"})
+	case path == "POST /assets":
+		f.files = append(f.files, r.URL.Query().Get("name"))
 	default:
 		w.WriteHeader(http.StatusNotFound)
 	}
@@ -140,7 +144,15 @@ runs: {using: composite, steps: [{shell: bash, run: git rev-parse HEAD}]}
 EOF
 		sed 's/checkout/cache/; s/inputs: .*/inputs: {path: {}, key: {}}/' state/checkout/action.yml >state/cache.yml
 		mkdir state/cache && mv state/cache.yml state/cache/action.yml
-		for action in checkout cache; do git -C state/$action init --quiet && git -C state/$action add . && git -C state/$action -c user.name=t -c user.email=t@example.com commit --quiet --message action; done
+		mkdir state/upload state/download
+		cat >state/upload/action.yml <<EOF
+name: upload
+description: keep the files beside the repository
+inputs: {name: {}, path: {}}
+runs: {using: composite, steps: [{shell: bash, env: {FILES: "\${{ inputs.path }}"}, run: rm -rf $PWD/state/artifact && cp -r "\$FILES" $PWD/state/artifact}]}
+EOF
+		sed "s#run: .*#run: mkdir -p \"\$FILES\" \&\& cp -r $PWD/state/artifact/. \"\$FILES\"}]}#; s/upload/download/" state/upload/action.yml >state/download/action.yml
+		for action in checkout cache upload download; do git -C state/$action init --quiet && git -C state/$action add . && git -C state/$action -c user.name=t -c user.email=t@example.com commit --quiet --message action; done
 		git init --quiet --initial-branch main && printf '/state\n' >>.git/info/exclude
 		git config user.name t && git config user.email t@example.com
 		git remote add origin https://github.com/shop/platform
@@ -179,6 +191,8 @@ func (p *pipeline) act(event, workflow string, payload map[string]any, args ...s
 			--no-cache-server --cache-server-addr 127.0.0.1 --artifact-server-addr 127.0.0.1 \
 			--local-repository actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683=$PWD/state/checkout \
 			--local-repository actions/cache@5a3ec84eff668545956fd18022155c47e93e2684=$PWD/state/cache \
+			--local-repository actions/upload-artifact@ea165f8d65b6e75b540449e92b4886f43607fa02=$PWD/state/upload \
+			--local-repository actions/download-artifact@d3f86a106a0bac45b974a628896c90dbdf5c8093=$PWD/state/download \
 			--secret PULUMI_CONFIG_PASSPHRASE --secret KUBE_CONFIG --secret GITHUB_TOKEN \
 			--var PULUMI_BACKEND_URL=$backend --var WATCH=35s --env GITHUB_API_URL=http://127.0.0.1:8080 --env IN=local %s`,
 		event, workflow, file, strings.Join(args, " "))
@@ -274,7 +288,7 @@ func TestPipelineFromPullRequestToProduction(t *testing.T) {
 		t.Fatalf("production runs %v\nand staging %v", found, initial)
 	}
 
-	if notes := strings.TrimSpace(p.forge.releases["v0.1.0"]); notes != "The notes of 0.1.0." {
+	if notes := strings.TrimSpace(p.forge.releases["v0.1.0"]); !strings.HasPrefix(notes, "The notes of 0.1.0.") {
 		t.Errorf("the release has the notes %q", notes)
 	}
 
@@ -321,6 +335,14 @@ func TestPipelineFromPullRequestToProduction(t *testing.T) {
 	p.pass("the second tag", p.tag("v0.2.0", second))
 	if found := p.released("production"); !maps.Equal(found, two) {
 		t.Errorf("production runs %v\nand staging %v", found, two)
+	}
+	for _, figure := range []string{"| deployment time", "| last response of the former versions", "| lost requests | 0 of ", "| p95 response time"} {
+		if notes := p.forge.releases["v0.2.0"]; !strings.Contains(notes, figure) {
+			t.Errorf("the notes lack the figure %q:\n%s", figure, notes)
+		}
+	}
+	if files := strings.Join(p.forge.files, " "); !strings.Contains(files, "-release.json") || !strings.Contains(files, "-release.html") {
+		t.Errorf("the releases have the files %s", files)
 	}
 	unloaded()
 

@@ -227,6 +227,23 @@ func (s *session) measure(ctx context.Context, result *report.Report) {
 		return
 	}
 	defer w.close()
+	window := fmt.Sprintf("[%ds]", max(1, int(result.Ended.Sub(result.Began).Seconds())))
+	for _, service := range s.services {
+		metrics, matchers := rule.RequestsOf(service), fmt.Sprintf("{job=%q}%s", service.Name, window)
+		for figure, expression := range map[*float64]string{
+			&result.Traffic.Requests: fmt.Sprintf("sum(increase(%s%s))", metrics.Total, matchers),
+			&result.Traffic.Failed:   fmt.Sprintf("sum(increase(%s%s))", metrics.Failed, matchers),
+			&result.Traffic.P95:      fmt.Sprintf("1000 * histogram_quantile(0.95, sum by (le) (rate(%s_bucket%s)))", metrics.Duration, matchers),
+		} {
+			if !service.Public {
+				continue
+			}
+			if *figure, err = w.number(ctx, expression, result.Ended); err != nil {
+				s.out.log("the report has no measurements: %v", err)
+				return
+			}
+		}
+	}
 	span := prometheus.Range{Start: result.Began.Add(-beforehand), End: time.Now(), Step: 5 * time.Second}
 	for i, moved := range result.Services {
 		service := s.services[moved.Name]

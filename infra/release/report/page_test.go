@@ -33,6 +33,7 @@ func TestThePageHasAllParts(t *testing.T) {
 		"by":                  "ada@laptop",
 		"when":                "2026-03-14 09:26:53 UTC",
 		"how long":            "2 min 34 s",
+		"the requests":        "2400, 3 failed; p95 12 ms",
 		"a version":           "cdef01234567",
 		"the switch":          "09:27:53.040",
 		"the rollback":        "09:28:53.150",

@@ -39,9 +39,17 @@ type Report struct {
 	Began   time.Time `json:"began"`
 	Ended   time.Time `json:"ended"`
 
+	Traffic  Traffic   `json:"traffic,omitzero"`
 	Services []Service `json:"services,omitempty"`
 	Steps    []Step    `json:"steps,omitempty"` // in the order in which they began
 	Series   []Series  `json:"series,omitempty"`
+}
+
+// Traffic is the requests to the public service during the release. It is zero if it isn't known.
+type Traffic struct {
+	Requests float64 `json:"requests"`
+	Failed   float64 `json:"failed"`
+	P95      float64 `json:"p95_ms"`
 }
 
 // Service is the switch of one service. A zero time is unknown or didn't happen.

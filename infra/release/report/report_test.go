@@ -23,7 +23,7 @@ func example() Report {
 	r := Report{
 		Stack: "staging", Command: "release", Outcome: TakenBack,
 		Why: "order-service answered 3.1 % of its requests with an error, and blue 0.0 %.", By: "ada@laptop",
-		Began: began, Ended: after(154),
+		Began: began, Ended: after(154), Traffic: Traffic{Requests: 2400.2, Failed: 3, P95: 12.3},
 		Steps: []Step{
 			{Name: "Build images", Began: began, Took: 21 * time.Second, Detail: "user-service, order-service"},
 			{Name: "Migrate", Began: after(21), Took: 3200 * time.Millisecond},

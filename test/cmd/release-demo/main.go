@@ -4,22 +4,19 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
+	"platform.example/test/command"
 	"platform.example/test/load"
 	"platform.example/test/variant"
 )
@@ -45,8 +42,8 @@ const (
 
 // demo is one run of the demo.
 type demo struct {
-	root, reports string
-	run           *load.Run
+	root string
+	run  *load.Run
 }
 
 func run(ctx context.Context) error {
@@ -91,7 +88,7 @@ func run(ctx context.Context) error {
 		}
 	}
 	fmt.Printf("%.0f requests per second: reads, writes and orders, over kept-alive and new connections\n", usage.Rate)
-	d := &demo{root: root, reports: filepath.Join(root, ".build", "releases")}
+	d := &demo{root: root}
 	d.run, err = load.Start(ctx, usage)
 	if err != nil {
 		return err
@@ -107,7 +104,7 @@ func run(ctx context.Context) error {
 
 // show releases the other version, and rolls back and forth.
 func (d *demo) show(ctx context.Context, next string, rollbacks int) error {
-	if err := pause(ctx, 5*time.Second); err != nil {
+	if err := command.Pause(ctx, 5*time.Second); err != nil {
 		return err
 	}
 	first := d.live()
@@ -122,7 +119,7 @@ func (d *demo) show(ctx context.Context, next string, rollbacks int) error {
 		if err := d.release(ctx, d.root, "rollback"); err != nil {
 			return err
 		}
-		if err := pause(ctx, 2*time.Second); err != nil {
+		if err := command.Pause(ctx, 2*time.Second); err != nil {
 			return err
 		}
 		select {
@@ -191,34 +188,6 @@ func (d *demo) live() map[string]string {
 
 // release runs the release command from a copy of the sources, and prints its output.
 func (d *demo) release(ctx context.Context, folder string, arguments ...string) error {
-	command := exec.CommandContext(ctx, filepath.Join(d.root, "bin", "release"), append(arguments, "-json", "-reports", d.reports)...)
-	command.Dir, command.Stderr = folder, os.Stderr
-	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
-	printed, err := command.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := command.Start(); err != nil {
-		return err
-	}
-	lines := bufio.NewScanner(printed)
-	for lines.Scan() {
-		var line struct{ Said string }
-		if json.Unmarshal(lines.Bytes(), &line) == nil && line.Said != "" {
-			fmt.Println("  " + line.Said)
-		}
-	}
-	if err := command.Wait(); err != nil {
-		return fmt.Errorf("release %s: %w", strings.Join(arguments, " "), err)
-	}
-	return nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
+	_, err := command.Release(ctx, d.root, folder, arguments...)
+	return err
 }
