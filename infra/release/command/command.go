@@ -62,7 +62,7 @@ func Run(ctx context.Context, args []string, out io.Writer) error {
 	flags.BoolVar(&values.takeOver, "takeover", false, "take the Lease of releases over from its holder at once")
 	flags.StringVar(&values.version, "version", "", "with up: a version or a release's number from the history")
 	flags.StringVar(&values.service, "service", "", "with rollback: only this service, not all of the last release")
-	flags.Func("since", "with rollback: only services that have switched since this time (RFC 3339)", func(text string) (err error) {
+	flags.Func("since", "with rollback: only services that run a release since this time (RFC 3339)", func(text string) (err error) {
 		values.since, err = time.Parse(time.RFC3339, text)
 		return err
 	})

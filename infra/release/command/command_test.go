@@ -201,6 +201,8 @@ func TestRollbackAffectsTheServicesOfTheLastRelease(t *testing.T) {
 			Colours:  map[release.Colour]release.Running{release.Green: {Version: "v2"}, release.Blue: {Version: "v1"}},
 		}
 	}
+	rolledBack := released(at.Add(time.Minute), "v1")
+	rolledBack.Mark.TakenBack = "v1"
 	all := map[string]release.Recorded{"a": released(at, "v1"), "b": released(at, "v1"), "c": released(at.Add(-time.Hour), "v1"), "d": released(at.Add(time.Hour), "")}
 	for _, c := range []struct {
 		service, want, fault string
@@ -211,6 +213,9 @@ func TestRollbackAffectsTheServicesOfTheLastRelease(t *testing.T) {
 		{recorded: all, since: at, want: "a b"},
 		{recorded: all, since: at.Add(time.Minute), fault: "service d: no standby version"},
 		{recorded: all, since: at.Add(2 * time.Hour), want: ""},
+		{recorded: map[string]release.Recorded{"a": released(at, "v1"), "b": rolledBack}, since: at, want: "a"}, // b is back already
+		{recorded: map[string]release.Recorded{"b": rolledBack}, since: at, want: ""},
+		{recorded: map[string]release.Recorded{"b": rolledBack}, want: "b"},
 		{recorded: all, service: "c", want: "c"},
 		{recorded: all, service: "d", fault: "service d: no standby version"},
 		{recorded: all, service: "e", fault: `there is no service "e": want one of a, b, c, d`},

@@ -37,7 +37,7 @@ func (s *session) rollback(ctx context.Context) error {
 			return fmt.Errorf("stack %s: %w", s.stack, err)
 		}
 		if len(affected) == 0 {
-			s.out.log("no service has switched since %s: nothing to roll back", s.since.Format(time.RFC3339))
+			s.out.log("no service runs a release since %s: nothing to roll back", s.since.Format(time.RFC3339))
 			return nil
 		}
 		result := &report.Report{Stack: s.stack, Command: "rollback", By: s.holder, Began: s.began, Outcome: report.TakenBack,
@@ -47,8 +47,8 @@ func (s *session) rollback(ctx context.Context) error {
 	})
 }
 
-// affected returns the services that switched together last and have a standby version, or the one of -service. There is none if no
-// service has switched since -since.
+// affected returns the services that switched together last and have a standby version, or the one of -service. With -since,
+// services that have not switched since then, or were rolled back already, stay: traffic would return to the bad version.
 func (s *session) affected(recorded map[string]release.Recorded) ([]string, error) {
 	if s.service != "" {
 		if _, known := recorded[s.service]; !known {
@@ -61,8 +61,9 @@ func (s *session) affected(recorded map[string]release.Recorded) ([]string, erro
 	var reasons []error
 	var affected []string
 	for _, name := range slices.Sorted(maps.Keys(recorded)) {
-		switched := recorded[name].Mark.At
-		if switched.Before(s.since) {
+		mark := recorded[name].Mark
+		switched, back := mark.At, mark.TakenBack != "" && mark.TakenBack == mark.Standby.Version
+		if switched.Before(s.since) || back && !s.since.IsZero() {
 			continue
 		}
 		_, err := release.TakeBack(name, recorded[name], time.Now())
