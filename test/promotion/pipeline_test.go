@@ -186,7 +186,7 @@ func (p *pipeline) act(event, workflow string, payload map[string]any, args ...s
 		passphrase=$(cat "$PULUMI_CONFIG_PASSPHRASE_FILE") backend=$PULUMI_BACKEND_URL
 		unset PULUMI_CONFIG_PASSPHRASE_FILE PULUMI_BACKEND_URL KUBECONFIG
 		export PULUMI_CONFIG_PASSPHRASE="$passphrase" KUBE_CONFIG="$(cat state/kubeconfig)" GITHUB_TOKEN=job-token SSL_CERT_FILE=$PWD/state/edge.crt
-		export GOTOOLCHAIN=auto
+		export GOTOOLCHAIN=auto GOFLAGS=-trimpath # each job has a folder of its own: compiled packages must not depend on it
 		exec bin/act %s --workflows .github/workflows/%s --eventpath %s --platform ubuntu-24.04=-self-hosted --action-offline-mode \
 			--no-cache-server --cache-server-addr 127.0.0.1 --artifact-server-addr 127.0.0.1 \
 			--local-repository actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683=$PWD/state/checkout \
