@@ -142,6 +142,20 @@ preview-comment: ## Summarise in Markdown what an update of STACK changes; SINCE
 	@cd infra && GOWORK=off go build -o ../bin/infra .
 	@$(ENVIRONMENT)bin/infra preview '$(STACK)' '$(SINCE)'
 
+# Puts the tools that write an SBOM on PATH. The first run downloads and compiles them.
+SBOM = PATH="$$(cd local/toolchain/sbom && for tool in crane cyclonedx-gomod; do GOWORK=off go tool -n $$tool | xargs dirname; done | paste -sd:):$$PATH" \
+	.github/scripts/sbom '$(STACK)'
+
+.PHONY: sbom
+sbom: ## Write the modules and licences of the live images of STACK to .build/sbom/<stack>, as CycloneDX
+	@$(NEEDS_STACK)
+	@$(ENVIRONMENT)$(SBOM)
+
+.PHONY: attest
+attest: ## Write these SBOMs, and attest them and the provenance in PROVENANCE=<file> if STACK has a signer
+	@$(NEEDS_STACK)
+	@$(ENVIRONMENT)$(SBOM) attest '$(PROVENANCE)'
+
 .PHONY: compare
 compare: ## Summarise the differences between the manifests of STACK at SINCE=<commit> and now; needs no cluster and no secrets
 	@$(NEEDS_STACK)
@@ -284,6 +298,7 @@ upgrade-test: bin/local ## Upgrade a platform of FROM=<commit> (default: the pre
 promotion-test: bin/local ## Test promotion and the workflows on two local clusters, with a runner on this machine; starts and ends with make down
 	@bin/local install openssl socat jq curl git postgresql-15 redis-server
 	@$(MAKE) vulns IN=local # the clusters have no network to download its database
+	@cd local/toolchain/sbom && for tool in crane cyclonedx-gomod; do GOWORK=off go tool -n $$tool; done >/dev/null # for make sbom
 	@cd local/toolchain/act && GOWORK=off go build -o ../../../bin/act github.com/nektos/act
 	@$(TIER) -timeout 60m ./promotion/...
 

@@ -53,6 +53,26 @@ func TestOnlySignedImagesAreReleased(t *testing.T) {
 	image := strings.TrimSpace(kit.Output(t, "kubectl", "get", "deployments", "--namespace=apps", "--selector=app.kubernetes.io/name=order-service",
 		`--output=jsonpath={.items[?(@.metadata.annotations.platform\.example/version=="`+now["order-service"]+`")].spec.template.spec.containers[0].image}`))
 	kit.Output(t, cosign, "verify", "--key", filepath.Join(keys, "cosign.pub"), "--insecure-ignore-tlog=true", image)
+
+	for variable, value := range map[string]string{"WORKFLOW_REF": "shop/platform/.github/workflows/staging.yml@refs/heads/main",
+		"SERVER_URL": "https://github.com", "REPOSITORY": "shop/platform", "EVENT_NAME": "push", "SHA": "0123456789", "RUN_ID": "1"} {
+		t.Setenv("GITHUB_"+variable, value)
+	}
+	if err := variant.Copy(clone).Write("provenance.json", kit.Output(t, ".github/scripts/provenance")); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"is attested", "is already attested"} {
+		attested, err := kit.RunIn(clone, "make attest STACK=local PROVENANCE=provenance.json")
+		for _, kind := range []string{"cyclonedx", "slsaprovenance1"} {
+			if err != nil || !strings.Contains(attested, image+": "+kind+" "+want) {
+				t.Fatalf("%v: want %s of %s %s\n%s", err, kind, image, want, attested)
+			}
+		}
+		printed += attested
+	}
+	for _, kind := range []string{"cyclonedx", "slsaprovenance1"} {
+		kit.Output(t, cosign, "verify-attestation", "--type", kind, "--key", filepath.Join(keys, "cosign.pub"), "--insecure-ignore-tlog=true", image)
+	}
 	if strings.Contains(printed, "BEGIN ENCRYPTED") {
 		t.Error("the output shows the private key")
 	}

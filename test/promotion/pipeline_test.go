@@ -341,8 +341,11 @@ func TestPipelineFromPullRequestToProduction(t *testing.T) {
 			t.Errorf("the notes lack the figure %q:\n%s", figure, notes)
 		}
 	}
-	if files := strings.Join(p.forge.files, " "); !strings.Contains(files, "-release.json") || !strings.Contains(files, "-release.html") {
-		t.Errorf("the releases have the files %s", files)
+	files := strings.Join(p.forge.files, " ")
+	for _, file := range []string{"-release.json", "-release.html", "order-service.cdx.json"} {
+		if !strings.Contains(files, file) {
+			t.Errorf("the releases have the files %s, want %s among them", files, file)
+		}
 	}
 	unloaded()
 
