@@ -232,3 +232,51 @@ func TestAPreviewThatCanNotBeginIsInTheSummary(t *testing.T) {
 		t.Errorf("the summary is %q", text)
 	}
 }
+
+func TestCommentIsUpdatedUnlessAUserWroteIt(t *testing.T) {
+	const marker = "<!-- preview of the platform -->\n"
+	for name, test := range map[string]struct {
+		comments string
+		text     string
+		want     string
+	}{
+		"no comment":       {`[]`, "text", "POST /repos/shop/platform/issues/7/comments"},
+		"another's":        {`[{"url": "URL/1", "user": {"type": "User"}, "body": "<!-- preview of the platform -->"}]`, "text", "POST /repos/shop/platform/issues/7/comments"},
+		"its own":          {`[{"url": "URL/1", "user": {"type": "Bot"}, "body": "other"}, {"url": "URL/2", "user": {"type": "Bot"}, "body": "<!-- preview of the platform -->"}]`, "text", "PATCH /2"},
+		"a very long text": {`[]`, strings.Repeat("ä", 100_000), "POST /repos/shop/platform/issues/7/comments"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got string
+			var sent struct{ Body string }
+			var server *httptest.Server
+			server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodGet {
+					_, _ = io.WriteString(w, strings.ReplaceAll(test.comments, "URL", server.URL))
+					return
+				}
+				got = r.Method + " " + r.URL.Path
+				if err := json.NewDecoder(r.Body).Decode(&sent); err != nil {
+					t.Error(err)
+				}
+			}))
+			defer server.Close()
+			folder := t.TempDir()
+			if err := os.WriteFile(folder+"/preview.md", []byte(test.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			printed, err := script(t, []string{"GITHUB_TOKEN=job-token", "GITHUB_API_URL=" + server.URL, "GITHUB_REPOSITORY=shop/platform",
+				"PULL_REQUEST=7", "GITHUB_STEP_SUMMARY=" + folder + "/summary"}, "comment", folder+"/preview.md")
+			if err != nil || got != test.want {
+				t.Errorf("it requests %q, want %q (%v: %s)", got, test.want, err, printed)
+			}
+			long := len([]rune(sent.Body))
+			if !strings.HasPrefix(sent.Body, marker) || long > 65_536 || len(test.text) < 1000 != strings.HasSuffix(sent.Body, "-->\n"+test.text) ||
+				len(test.text) > 1000 != strings.Contains(sent.Body, "The end is missing here") {
+				t.Errorf("the comment has %d characters: %.200s", long, sent.Body)
+			}
+			if summary, _ := os.ReadFile(folder + "/summary"); string(summary) != test.text {
+				t.Errorf("the summary is %.200s", summary)
+			}
+		})
+	}
+}
