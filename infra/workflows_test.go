@@ -34,6 +34,9 @@ type workflow struct {
 // pinned matches an action at a commit: a tag can move to other code.
 var pinned = regexp.MustCompile(`^[\w./-]+@[0-9a-f]{40}$`)
 
+// argument matches a command substitution in an argument. If it fails, the argument is empty.
+var argument = regexp.MustCompile(`(?m)^\s*[^=\s]+\s.*\$\(`)
+
 // unsafe returns what a workflow does that a stranger's pull request, or a changed action, could abuse.
 func unsafe(text string) []string {
 	var flow workflow
@@ -59,6 +62,9 @@ func unsafe(text string) []string {
 			}
 			if strings.Contains(step.Run, "${{") {
 				faults = append(faults, fmt.Sprintf("job %s puts an expression into a shell: %s: pass it in env", name, step.Run))
+			}
+			if argument.MatchString(step.Run) {
+				faults = append(faults, fmt.Sprintf("job %s ignores a failed command in an argument: %s: assign it to a variable first", name, step.Run))
 			}
 		}
 	}
@@ -122,12 +128,64 @@ jobs:
 		{"@11bd71901bbe5b1630ceea73d27597364c9af683", "@v4", "want <action>@<commit>"},
 		{"with: {persist-credentials: false}", "", "leaves the token"},
 		{"run: make preview", "run: make preview TITLE='${{ github.event.pull_request.title }}'", "puts an expression into a shell"},
+		{"run: make preview", "run: make preview COMMIT=\"$(git rev-parse HEAD)\"", "ignores a failed command"},
 		{"environment: preview", "timeout-minutes: 5", "without an environment"},
 		{"if: github.event.pull_request.head.repo.full_name == github.repository", "if: always()", "for a pull request of a fork"},
 	} {
 		changed := strings.Replace(safe, test.old, test.changed, 1)
 		if faults := strings.Join(unsafe(changed), "; "); !strings.Contains(faults, test.want) {
 			t.Errorf("%s: got %q, want %s", test.changed, faults, test.want)
+		}
+	}
+}
+
+// repository creates a git repository, and returns a function that runs a command in it.
+func repository(t *testing.T) func(command string, environment ...string) (string, error) {
+	t.Helper()
+	folder := t.TempDir()
+	scripts, err := filepath.Abs("../.github/scripts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(text string, environment ...string) (string, error) {
+		command := exec.CommandContext(t.Context(), "bash", "-e", "-c", text)
+		command.Dir, command.Env = folder, append(append(os.Environ(), "PATH="+scripts+":"+os.Getenv("PATH"),
+			"GIT_AUTHOR_NAME=t", "GIT_AUTHOR_EMAIL=t@example.com", "GIT_COMMITTER_NAME=t", "GIT_COMMITTER_EMAIL=t@example.com"), environment...)
+		printed, err := command.CombinedOutput()
+		return string(printed), err
+	}
+}
+
+// A pull request that only changes documents starts no job. GitHub counts skipped jobs as passed.
+func TestOnlyDocumentsSkipTheTestsOfAPullRequest(t *testing.T) {
+	text, err := os.ReadFile("../.github/workflows/pull-request.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var flow workflow
+	if err := yaml.Unmarshal(text, &flow); err != nil {
+		t.Fatal(err)
+	}
+	steps := flow.Jobs["scope"].Steps
+	scope := steps[len(steps)-1].Run
+	for change, want := range map[string]string{
+		"echo more >>docs/a.md; echo more >>README.md": "code=false\n",
+		"echo more >>apps/main.go":                     "code=true\n",
+		"git mv apps/main.go docs/main.go":             "code=true\n",
+		"git rm -q apps/main.go":                       "code=true\n",
+		"echo more >apps/README.md":                    "code=true\n",
+	} {
+		run := repository(t)
+		printed, err := run("git init -q && mkdir apps docs && echo 'package main' | tee apps/main.go >docs/a.md && cp docs/a.md README.md && git add . && git commit -qm base && git tag base && " +
+			change + " && git add . && git commit -qm change")
+		if err != nil {
+			t.Fatalf("%s: %v: %s", change, err, printed)
+		}
+		if printed, err := run(scope+"\ncat out", "BASE=base", "GITHUB_OUTPUT=out"); err != nil || printed != want {
+			t.Errorf("%s: %q (%v), want %q", change, printed, err, want)
+		}
+		if printed, err := run(scope, "BASE=unknown", "GITHUB_OUTPUT=out"); err == nil {
+			t.Errorf("without the base, it succeeds: %s", printed)
 		}
 	}
 }
