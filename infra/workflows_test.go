@@ -190,6 +190,31 @@ func TestOnlyDocumentsSkipTheTestsOfAPullRequest(t *testing.T) {
 	}
 }
 
+func TestRepeatedRunsReleaseNoOlderSources(t *testing.T) {
+	run := repository(t)
+	printed, err := run(`git init -q --initial-branch main
+		for version in 1 2 3; do git commit -q --allow-empty -m $version; git tag v$version; git tag same$version; done
+		git checkout -q -b side v1; git commit -q --allow-empty -m side; git tag v1-side
+		git update-ref refs/remotes/origin/main main`)
+	if err != nil {
+		t.Fatalf("%v: %s", err, printed)
+	}
+	for _, test := range []struct{ commit, command, attempt, want string }{
+		{"v3", "tag", "1", ""},
+		{"v2", "tag", "1", "is older than v3: "},
+		{"v1", "tag", "2", "is older than v1-side, v2, v3: "},
+		{"v1-side", "tag", "1", ""},
+		{"v3", "branch", "2", ""},
+		{"v2", "branch", "1", ""},
+		{"v2", "branch", "2", " is older than "},
+	} {
+		printed, err := run("git checkout -q "+test.commit+" && newest "+test.command, "GITHUB_RUN_ATTEMPT="+test.attempt, "GITHUB_REF_NAME=main")
+		if (err == nil) != (test.want == "") || !strings.Contains(printed, test.want) {
+			t.Errorf("%+v: %v, %s", test, err, printed)
+		}
+	}
+}
+
 // script runs a script of the workflows, and returns what it prints.
 func script(t *testing.T, environment []string, name string, args ...string) (string, error) {
 	t.Helper()
