@@ -215,6 +215,13 @@ func TestRepeatedRunsReleaseNoOlderSources(t *testing.T) {
 	}
 }
 
+func TestAPasswordNeedsItsRegistry(t *testing.T) {
+	printed, err := script(t, []string{"KUBE_CONFIG=x", "PULUMI_ACCESS_TOKEN=x", "REGISTRY_USER=x", "REGISTRY_PASSWORD=x", "REGISTRY="}, "connect")
+	if err == nil || !strings.Contains(printed, "missing secret REGISTRY: ") {
+		t.Errorf("%v: %s", err, printed)
+	}
+}
+
 // script runs a script of the workflows, and returns what it prints.
 func script(t *testing.T, environment []string, name string, args ...string) (string, error) {
 	t.Helper()
