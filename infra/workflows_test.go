@@ -71,8 +71,18 @@ func unsafe(text string) []string {
 	_, jobs, _ := strings.Cut(text, "\njobs:")
 	for _, block := range regexp.MustCompile(`(?m)^  [\w-]+:$`).Split(jobs, -1) {
 		secret := strings.Contains(block, "secrets.")
-		if secret && !strings.Contains(block, "\n    environment: ") {
+		environment := strings.Contains(block, "\n    environment: ")
+		if secret && !environment {
 			faults = append(faults, "a job without an environment reads secrets")
+		}
+		if environment && strings.Contains(block, "uses: actions/cache@") {
+			faults = append(faults, "a job with an environment restores a cache, which other jobs write")
+		}
+		if _, scheduled := flow.On["schedule"]; scheduled && environment && !strings.Contains(block, "\n    environment: preview") {
+			faults = append(faults, "a scheduled job waits for the reviewers of its environment")
+		}
+		if _, ofPulls := flow.On["pull_request"]; ofPulls && secret && !strings.Contains(block, "github.actor != 'dependabot[bot]'") {
+			faults = append(faults, "a job reads secrets for Dependabot, which has none")
 		}
 		if _, ofPulls := flow.On["pull_request"]; ofPulls && secret &&
 			!strings.Contains(block, "github.event.pull_request.head.repo.full_name == github.repository") {
@@ -110,7 +120,7 @@ on: {pull_request: {}}
 permissions: {contents: read}
 jobs:
   preview:
-    if: github.event.pull_request.head.repo.full_name == github.repository
+    if: github.event.pull_request.head.repo.full_name == github.repository && github.actor != 'dependabot[bot]'
     environment: preview
     steps:
       - uses: actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683
@@ -128,14 +138,26 @@ jobs:
 		{"@11bd71901bbe5b1630ceea73d27597364c9af683", "@v4", "want <action>@<commit>"},
 		{"with: {persist-credentials: false}", "", "leaves the token"},
 		{"run: make preview", "run: make preview TITLE='${{ github.event.pull_request.title }}'", "puts an expression into a shell"},
-		{"run: make preview", "run: make preview COMMIT=\"$(git rev-parse HEAD)\"", "ignores a failed command"},
 		{"environment: preview", "timeout-minutes: 5", "without an environment"},
-		{"if: github.event.pull_request.head.repo.full_name == github.repository", "if: always()", "for a pull request of a fork"},
+		{"github.event.pull_request.head.repo.full_name == github.repository", "always()", "for a pull request of a fork"},
+		{" && github.actor != 'dependabot[bot]'", "", "for Dependabot"},
+		{"run: make preview", "run: make preview COMMIT=\"$(git rev-parse HEAD)\"", "ignores a failed command"},
+		{"    steps:\n", "    steps:\n      - uses: actions/cache@5a3ec84eff668545956fd18022155c47e93e2684\n", "restores a cache"},
 	} {
 		changed := strings.Replace(safe, test.old, test.changed, 1)
+		if changed == safe {
+			t.Errorf("the safe workflow lacks %s", test.old)
+		}
 		if faults := strings.Join(unsafe(changed), "; "); !strings.Contains(faults, test.want) {
 			t.Errorf("%s: got %q, want %s", test.changed, faults, test.want)
 		}
+	}
+}
+
+func TestScheduledJobsWaitForNoReviewer(t *testing.T) {
+	const scheduled = "on: {schedule: []}\npermissions: {contents: read}\njobs:\n  drift:\n    environment: production\n    steps: []\n"
+	if faults := strings.Join(unsafe(scheduled), "; "); !strings.Contains(faults, "waits for the reviewers") {
+		t.Errorf("got %q", faults)
 	}
 }
 
@@ -306,23 +328,6 @@ func TestPublishedReleaseHasTheFiguresAndTheFiles(t *testing.T) {
 	}
 }
 
-// Otherwise the comment of the pull request would be the preview of an older commit, or empty.
-func TestAPreviewThatCanNotBeginIsInTheSummary(t *testing.T) {
-	folder := t.TempDir()
-	if err := os.WriteFile(folder+"/pulumi", []byte("#!/bin/sh\necho 'error: no login at https://user:password@backend' >&2\nexit 255\n"), 0o700); err != nil { //nolint:gosec // a program
-		t.Fatal(err)
-	}
-	t.Setenv("PATH", folder+":/usr/bin:/bin")
-	var out strings.Builder
-	err := summarise("..", "staging", "", &out)
-	if err == nil || !strings.Contains(err.Error(), "no login at") {
-		t.Errorf("got %v", err)
-	}
-	if text := out.String(); !strings.Contains(text, "### Preview of stack staging") || !strings.Contains(text, "pulumi ended before the preview began") || strings.Contains(text, "password") {
-		t.Errorf("the summary is %q", text)
-	}
-}
-
 func TestCommentIsUpdatedUnlessAUserWroteIt(t *testing.T) {
 	const marker = "<!-- preview of the platform -->\n"
 	for name, test := range map[string]struct {
@@ -368,5 +373,22 @@ func TestCommentIsUpdatedUnlessAUserWroteIt(t *testing.T) {
 				t.Errorf("the summary is %.200s", summary)
 			}
 		})
+	}
+}
+
+// Otherwise the comment of the pull request would be the preview of an older commit, or empty.
+func TestAPreviewThatCanNotBeginIsInTheSummary(t *testing.T) {
+	folder := t.TempDir()
+	if err := os.WriteFile(folder+"/pulumi", []byte("#!/bin/sh\necho 'error: no login at https://user:password@backend' >&2\nexit 255\n"), 0o700); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", folder+":/usr/bin:/bin")
+	var out strings.Builder
+	err := summarise("..", "staging", "", &out)
+	if err == nil || !strings.Contains(err.Error(), "no login at") {
+		t.Errorf("got %v", err)
+	}
+	if text := out.String(); !strings.Contains(text, "### Preview of stack staging") || !strings.Contains(text, "pulumi ended before the preview began") || strings.Contains(text, "password") {
+		t.Errorf("the summary is %q", text)
 	}
 }
