@@ -25,8 +25,8 @@ type workflow struct {
 		If, Environment string
 		Container       any
 		Steps           []struct {
-			Uses, Run string
-			With      map[string]any
+			If, Uses, Run string
+			With          map[string]any
 		}
 	}
 }
@@ -62,6 +62,9 @@ func unsafe(text string) []string {
 			}
 			if strings.Contains(step.Run, "${{") {
 				faults = append(faults, fmt.Sprintf("job %s puts an expression into a shell: %s: pass it in env", name, step.Run))
+			}
+			if strings.Contains(step.Run, "make rollback") && !strings.HasPrefix(step.If, "always()") {
+				faults = append(faults, fmt.Sprintf("job %s leaves its release live if it is cancelled", name))
 			}
 			if argument.MatchString(step.Run) {
 				faults = append(faults, fmt.Sprintf("job %s ignores a failed command in an argument: %s: assign it to a variable first", name, step.Run))
@@ -142,6 +145,7 @@ jobs:
 		{"github.event.pull_request.head.repo.full_name == github.repository", "always()", "for a pull request of a fork"},
 		{" && github.actor != 'dependabot[bot]'", "", "for Dependabot"},
 		{"run: make preview", "run: make preview COMMIT=\"$(git rev-parse HEAD)\"", "ignores a failed command"},
+		{"run: make preview", "run: make rollback", "leaves its release live"},
 		{"    steps:\n", "    steps:\n      - uses: actions/cache@5a3ec84eff668545956fd18022155c47e93e2684\n", "restores a cache"},
 	} {
 		changed := strings.Replace(safe, test.old, test.changed, 1)
