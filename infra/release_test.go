@@ -254,6 +254,31 @@ func TestRolledBackVersionIsHeld(t *testing.T) {
 	}
 }
 
+// Somebody may roll back or release between the release of a commit and the record of its tests.
+func TestOnlyVersionsOfTheSourcesAreRecordedAsTested(t *testing.T) {
+	request := release.Request{Services: map[string]release.Deployed{}, Tested: strings.Repeat("c", 40)}
+	for _, service := range catalog.Services() {
+		request.Services[service.Name] = release.Deployed{Version: built(t, service.Name), Image: "localhost:5000/" + service.Name + "@" + digest}
+	}
+	for version, want := range map[string]string{
+		built(t, "user-service"): "",
+		former:                   "user-service runs version " + former + ", but the sources have version " + built(t, "user-service"),
+		"":                       "user-service runs version none",
+	} {
+		request.Services["user-service"] = release.Deployed{Version: version, Image: request.Services["user-service"].Image}
+		t.Setenv(release.RequestVariable, request.String())
+		api := runs(t, func(name string, live *corev1.Service, blue *appsv1.Deployment) {
+			blue.Annotations[release.VersionAnnotation] = request.Services[name].Version
+			live.Annotations = release.Mark{Live: release.Blue, Version: request.Services[name].Version}.Annotations()
+		})
+		engine := &engine{}
+		err := up(t, stack.Local, on(t, api), engine)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("version %q: %v, want %q", version, err, want)
+		}
+	}
+}
+
 func TestOlderVersionIsReleasedByDigest(t *testing.T) {
 	old := release.Deployed{Version: "ba9876543210", Image: "localhost:5000/user-service@" + strings.Replace(digest, "539", "935", 1)}
 	t.Setenv(release.RequestVariable, release.Request{Services: map[string]release.Deployed{"user-service": old}}.String())

@@ -34,6 +34,8 @@ func summarise(root, name, commit string, out io.Writer) error {
 	failed := command.Run()
 	found, err := preview.Read(name, &output, failed != nil)
 	if err != nil {
+		found.Errors = []string{"pulumi ended before the preview began: the log of this run has its error"} // which may have an address
+		found.Write(out, config.Environment, nil)
 		return fmt.Errorf("%w: %w: %s", errPreview, errors.Join(failed, err), strings.TrimSpace(messages.String()))
 	}
 	build := ""

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -31,6 +32,10 @@ func (p platform) plan(ctx context.Context, recorded map[string]release.Recorded
 	for _, service := range p.services {
 		name := service.Name
 		wish := p.request.Wish(name, images[name].Version)
+		if p.request.Tested != "" && p.config.Build && wish.Pinned != wish.Source {
+			return nil, fmt.Errorf("stack %s: %s runs version %s, but the sources have version %s: release and test commit %s again",
+				p.config.Name, name, cmp.Or(wish.Pinned, "none"), wish.Source, p.request.Tested)
+		}
 		plan, err := release.New(name, recorded[name], wish, p.config.Standby, now)
 		if err != nil {
 			return nil, fmt.Errorf("stack %s: %w", p.config.Name, err)

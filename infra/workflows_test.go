@@ -25,14 +25,17 @@ type workflow struct {
 		If, Environment string
 		Container       any
 		Steps           []struct {
-			Uses, Run string
-			With      map[string]any
+			If, Uses, Run string
+			With          map[string]any
 		}
 	}
 }
 
 // pinned matches an action at a commit: a tag can move to other code.
 var pinned = regexp.MustCompile(`^[\w./-]+@[0-9a-f]{40}$`)
+
+// argument matches a command substitution in an argument. If it fails, the argument is empty.
+var argument = regexp.MustCompile(`(?m)^\s*[^=\s]+\s.*\$\(`)
 
 // unsafe returns what a workflow does that a stranger's pull request, or a changed action, could abuse.
 func unsafe(text string) []string {
@@ -60,13 +63,29 @@ func unsafe(text string) []string {
 			if strings.Contains(step.Run, "${{") {
 				faults = append(faults, fmt.Sprintf("job %s puts an expression into a shell: %s: pass it in env", name, step.Run))
 			}
+			if strings.Contains(step.Run, "make rollback") && !strings.HasPrefix(step.If, "always()") {
+				faults = append(faults, fmt.Sprintf("job %s leaves its release live if it is cancelled", name))
+			}
+			if argument.MatchString(step.Run) {
+				faults = append(faults, fmt.Sprintf("job %s ignores a failed command in an argument: %s: assign it to a variable first", name, step.Run))
+			}
 		}
 	}
 	_, jobs, _ := strings.Cut(text, "\njobs:")
 	for _, block := range regexp.MustCompile(`(?m)^  [\w-]+:$`).Split(jobs, -1) {
 		secret := strings.Contains(block, "secrets.")
-		if secret && !strings.Contains(block, "\n    environment: ") {
+		environment := strings.Contains(block, "\n    environment: ")
+		if secret && !environment {
 			faults = append(faults, "a job without an environment reads secrets")
+		}
+		if environment && strings.Contains(block, "uses: actions/cache@") {
+			faults = append(faults, "a job with an environment restores a cache, which other jobs write")
+		}
+		if _, scheduled := flow.On["schedule"]; scheduled && environment && !strings.Contains(block, "\n    environment: preview") {
+			faults = append(faults, "a scheduled job waits for the reviewers of its environment")
+		}
+		if _, ofPulls := flow.On["pull_request"]; ofPulls && secret && !strings.Contains(block, "github.actor != 'dependabot[bot]'") {
+			faults = append(faults, "a job reads secrets for Dependabot, which has none")
 		}
 		if _, ofPulls := flow.On["pull_request"]; ofPulls && secret &&
 			!strings.Contains(block, "github.event.pull_request.head.repo.full_name == github.repository") {
@@ -104,7 +123,7 @@ on: {pull_request: {}}
 permissions: {contents: read}
 jobs:
   preview:
-    if: github.event.pull_request.head.repo.full_name == github.repository
+    if: github.event.pull_request.head.repo.full_name == github.repository && github.actor != 'dependabot[bot]'
     environment: preview
     steps:
       - uses: actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683
@@ -123,12 +142,109 @@ jobs:
 		{"with: {persist-credentials: false}", "", "leaves the token"},
 		{"run: make preview", "run: make preview TITLE='${{ github.event.pull_request.title }}'", "puts an expression into a shell"},
 		{"environment: preview", "timeout-minutes: 5", "without an environment"},
-		{"if: github.event.pull_request.head.repo.full_name == github.repository", "if: always()", "for a pull request of a fork"},
+		{"github.event.pull_request.head.repo.full_name == github.repository", "always()", "for a pull request of a fork"},
+		{" && github.actor != 'dependabot[bot]'", "", "for Dependabot"},
+		{"run: make preview", "run: make preview COMMIT=\"$(git rev-parse HEAD)\"", "ignores a failed command"},
+		{"run: make preview", "run: make rollback", "leaves its release live"},
+		{"    steps:\n", "    steps:\n      - uses: actions/cache@5a3ec84eff668545956fd18022155c47e93e2684\n", "restores a cache"},
 	} {
 		changed := strings.Replace(safe, test.old, test.changed, 1)
+		if changed == safe {
+			t.Errorf("the safe workflow lacks %s", test.old)
+		}
 		if faults := strings.Join(unsafe(changed), "; "); !strings.Contains(faults, test.want) {
 			t.Errorf("%s: got %q, want %s", test.changed, faults, test.want)
 		}
+	}
+}
+
+func TestScheduledJobsWaitForNoReviewer(t *testing.T) {
+	const scheduled = "on: {schedule: []}\npermissions: {contents: read}\njobs:\n  drift:\n    environment: production\n    steps: []\n"
+	if faults := strings.Join(unsafe(scheduled), "; "); !strings.Contains(faults, "waits for the reviewers") {
+		t.Errorf("got %q", faults)
+	}
+}
+
+// repository creates a git repository, and returns a function that runs a command in it.
+func repository(t *testing.T) func(command string, environment ...string) (string, error) {
+	t.Helper()
+	folder := t.TempDir()
+	scripts, err := filepath.Abs("../.github/scripts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(text string, environment ...string) (string, error) {
+		command := exec.CommandContext(t.Context(), "bash", "-e", "-c", text)
+		command.Dir, command.Env = folder, append(append(os.Environ(), "PATH="+scripts+":"+os.Getenv("PATH"),
+			"GIT_AUTHOR_NAME=t", "GIT_AUTHOR_EMAIL=t@example.com", "GIT_COMMITTER_NAME=t", "GIT_COMMITTER_EMAIL=t@example.com"), environment...)
+		printed, err := command.CombinedOutput()
+		return string(printed), err
+	}
+}
+
+// A pull request that only changes documents starts no job. GitHub counts skipped jobs as passed.
+func TestOnlyDocumentsSkipTheTestsOfAPullRequest(t *testing.T) {
+	text, err := os.ReadFile("../.github/workflows/pull-request.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var flow workflow
+	if err := yaml.Unmarshal(text, &flow); err != nil {
+		t.Fatal(err)
+	}
+	steps := flow.Jobs["scope"].Steps
+	scope := steps[len(steps)-1].Run
+	for change, want := range map[string]string{
+		"echo more >>docs/a.md; echo more >>README.md": "code=false\n",
+		"echo more >>apps/main.go":                     "code=true\n",
+		"git mv apps/main.go docs/main.go":             "code=true\n",
+		"git rm -q apps/main.go":                       "code=true\n",
+		"echo more >apps/README.md":                    "code=true\n",
+	} {
+		run := repository(t)
+		printed, err := run("git init -q && mkdir apps docs && echo 'package main' | tee apps/main.go >docs/a.md && cp docs/a.md README.md && git add . && git commit -qm base && git tag base && " +
+			change + " && git add . && git commit -qm change")
+		if err != nil {
+			t.Fatalf("%s: %v: %s", change, err, printed)
+		}
+		if printed, err := run(scope+"\ncat out", "BASE=base", "GITHUB_OUTPUT=out"); err != nil || printed != want {
+			t.Errorf("%s: %q (%v), want %q", change, printed, err, want)
+		}
+		if printed, err := run(scope, "BASE=unknown", "GITHUB_OUTPUT=out"); err == nil {
+			t.Errorf("without the base, it succeeds: %s", printed)
+		}
+	}
+}
+
+func TestRepeatedRunsReleaseNoOlderSources(t *testing.T) {
+	run := repository(t)
+	printed, err := run(`git init -q --initial-branch main
+		for version in 1 2 3; do git commit -q --allow-empty -m $version; git tag v$version; git tag same$version; done
+		git checkout -q -b side v1; git commit -q --allow-empty -m side; git tag v1-side
+		git update-ref refs/remotes/origin/main main`)
+	if err != nil {
+		t.Fatalf("%v: %s", err, printed)
+	}
+	for _, test := range []struct{ commit, command, attempt, want string }{
+		{"v3", "tag", "1", ""},
+		{"v2", "tag", "1", "is older than v3: "},
+		{"v1", "tag", "2", "is older than v1-side, v2, v3: "},
+		{"v1-side", "tag", "1", ""},
+		{"v3", "branch", "2", ""},
+		{"v2", "branch", "1", ""},
+		{"v2", "branch", "2", " is older than "},
+	} {
+		printed, err := run("git checkout -q "+test.commit+" && newest "+test.command, "GITHUB_RUN_ATTEMPT="+test.attempt, "GITHUB_REF_NAME=main")
+		if (err == nil) != (test.want == "") || !strings.Contains(printed, test.want) {
+			t.Errorf("%+v: %v, %s", test, err, printed)
+		}
+	}
+}
+
+func TestAPasswordNeedsItsRegistry(t *testing.T) {
+	printed, err := script(t, []string{"KUBE_CONFIG=x", "PULUMI_ACCESS_TOKEN=x", "REGISTRY_USER=x", "REGISTRY_PASSWORD=x", "REGISTRY="}, "connect")
+	if err == nil || !strings.Contains(printed, "missing secret REGISTRY: ") {
+		t.Errorf("%v: %s", err, printed)
 	}
 }
 
@@ -213,5 +329,70 @@ func TestPublishedReleaseHasTheFiguresAndTheFiles(t *testing.T) {
 	}
 	if printed, err := script(t, []string{"GITHUB_REF_NAME=v1.3.0"}, "publish", folder); err == nil || !strings.Contains(printed, `no section "## 1.3.0"`) {
 		t.Errorf("without notes: %v, %s", err, printed)
+	}
+}
+
+func TestCommentIsUpdatedUnlessAUserWroteIt(t *testing.T) {
+	const marker = "<!-- preview of the platform -->\n"
+	for name, test := range map[string]struct {
+		comments string
+		text     string
+		want     string
+	}{
+		"no comment":       {`[]`, "text", "POST /repos/shop/platform/issues/7/comments"},
+		"another's":        {`[{"url": "URL/1", "user": {"type": "User"}, "body": "<!-- preview of the platform -->"}]`, "text", "POST /repos/shop/platform/issues/7/comments"},
+		"its own":          {`[{"url": "URL/1", "user": {"type": "Bot"}, "body": "other"}, {"url": "URL/2", "user": {"type": "Bot"}, "body": "<!-- preview of the platform -->"}]`, "text", "PATCH /2"},
+		"a very long text": {`[]`, strings.Repeat("ä", 100_000), "POST /repos/shop/platform/issues/7/comments"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got string
+			var sent struct{ Body string }
+			var server *httptest.Server
+			server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodGet {
+					_, _ = io.WriteString(w, strings.ReplaceAll(test.comments, "URL", server.URL))
+					return
+				}
+				got = r.Method + " " + r.URL.Path
+				if err := json.NewDecoder(r.Body).Decode(&sent); err != nil {
+					t.Error(err)
+				}
+			}))
+			defer server.Close()
+			folder := t.TempDir()
+			if err := os.WriteFile(folder+"/preview.md", []byte(test.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			printed, err := script(t, []string{"GITHUB_TOKEN=job-token", "GITHUB_API_URL=" + server.URL, "GITHUB_REPOSITORY=shop/platform",
+				"PULL_REQUEST=7", "GITHUB_STEP_SUMMARY=" + folder + "/summary"}, "comment", folder+"/preview.md")
+			if err != nil || got != test.want {
+				t.Errorf("it requests %q, want %q (%v: %s)", got, test.want, err, printed)
+			}
+			long := len([]rune(sent.Body))
+			if !strings.HasPrefix(sent.Body, marker) || long > 65_536 || len(test.text) < 1000 != strings.HasSuffix(sent.Body, "-->\n"+test.text) ||
+				len(test.text) > 1000 != strings.Contains(sent.Body, "The end is missing here") {
+				t.Errorf("the comment has %d characters: %.200s", long, sent.Body)
+			}
+			if summary, _ := os.ReadFile(folder + "/summary"); string(summary) != test.text {
+				t.Errorf("the summary is %.200s", summary)
+			}
+		})
+	}
+}
+
+// Otherwise the comment of the pull request would be the preview of an older commit, or empty.
+func TestAPreviewThatCanNotBeginIsInTheSummary(t *testing.T) {
+	folder := t.TempDir()
+	if err := os.WriteFile(folder+"/pulumi", []byte("#!/bin/sh\necho 'error: no login at https://user:password@backend' >&2\nexit 255\n"), 0o700); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", folder+":/usr/bin:/bin")
+	var out strings.Builder
+	err := summarise("..", "staging", "", &out)
+	if err == nil || !strings.Contains(err.Error(), "no login at") {
+		t.Errorf("got %v", err)
+	}
+	if text := out.String(); !strings.Contains(text, "### Preview of stack staging") || !strings.Contains(text, "pulumi ended before the preview began") || strings.Contains(text, "password") {
+		t.Errorf("the summary is %q", text)
 	}
 }

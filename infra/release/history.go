@@ -35,7 +35,8 @@ type Entry struct {
 // History is the list of a stack's last releases, oldest first.
 type History []Entry
 
-// Then returns the history with an entry for these live services. It returns h unchanged if its last entry has the same ones.
+// Then returns the history with an entry for these live services. It returns h unchanged if its last entry has the same ones. The history
+// keeps the last tested release.
 func (h History) Then(live map[string]Deployed, now time.Time) History {
 	number := 1
 	if len(h) > 0 {
@@ -46,8 +47,16 @@ func (h History) Then(live map[string]Deployed, now time.Time) History {
 		number = last.Number + 1
 	}
 	longer := append(slices.Clone(h), Entry{Number: number, At: now.UTC().Truncate(time.Second), Services: live})
-	return longer[max(0, len(longer)-keptReleases):]
+	if oldest := len(longer) - keptReleases; oldest > 0 {
+		if !slices.ContainsFunc(longer[oldest:], Entry.passed) && longer[oldest-1].passed() {
+			longer[oldest] = longer[oldest-1] // a plain update of another stack promotes it
+		}
+		longer = longer[oldest:]
+	}
+	return longer
 }
+
+func (e Entry) passed() bool { return len(e.Tested) > 0 }
 
 // Passed returns the history with the commit recorded as tested in its last entry.
 func (h History) Passed(commit string) History {
@@ -66,7 +75,7 @@ func (h History) Passed(commit string) History {
 func (h History) Promotable(commit string) (map[string]Deployed, error) {
 	var tested []string
 	for _, entry := range slices.Backward(h) {
-		if commit == "" && len(entry.Tested) > 0 || slices.Contains(entry.Tested, commit) {
+		if commit == "" && entry.passed() || slices.Contains(entry.Tested, commit) {
 			return entry.Services, nil
 		}
 		tested = append(tested, entry.Tested...)

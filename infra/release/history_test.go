@@ -53,6 +53,24 @@ func TestHistoryIsBounded(t *testing.T) {
 	}
 }
 
+// Without it, a plain update of production would release versions that no tests have passed.
+func TestHistoryKeepsTheLastTestedRelease(t *testing.T) {
+	var history release.History
+	for i := range 200 {
+		history = history.Then(map[string]release.Deployed{"a": deployed(fmt.Sprint(i))}, now)
+		if i == 3 || i == 5 {
+			history = history.Passed(fmt.Sprint("c", i))
+		}
+	}
+	if found, err := history.Promotable(""); err != nil || found["a"] != deployed("5") || len(history) != 50 || history[1].Number != 152 {
+		t.Errorf("of %d releases, %v is promoted (%v), want 5", len(history), found, err)
+	}
+	history = history.Passed("c199").Then(map[string]release.Deployed{}, now)
+	if history[0].Number != 152 {
+		t.Errorf("it keeps release %d, although a later one is tested", history[0].Number)
+	}
+}
+
 func TestOnlyTestedReleasesArePromoted(t *testing.T) {
 	var history release.History
 	versions := func(commit string) string {

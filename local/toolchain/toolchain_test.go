@@ -3,6 +3,7 @@ package toolchain
 import (
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -238,6 +239,40 @@ func TestVersionPattern(t *testing.T) {
 		}
 		if got != want {
 			t.Errorf("%q: %q, want %q", output, got, want)
+		}
+	}
+}
+
+func TestScanFailsOnVulnerabilities(t *testing.T) {
+	folder := t.TempDir()
+	writeAll(t, folder, map[string]string{"curl": "#!/bin/sh\n", "go": "#!/bin/sh\nprintf \"$PRINTED\"\nexit $STATUS\n"})
+	for _, name := range []string{"curl", "go"} {
+		if err := os.Chmod(filepath.Join(folder, name), 0o700); err != nil { //nolint:gosec // a program
+			t.Fatal(err)
+		}
+	}
+	scan, err := filepath.Abs("vulns/scan")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		printed, status, want string
+		fails                 bool
+	}{
+		{"No vulnerabilities found.", "0", "app: 0 reachable vulnerabilities", false},
+		{`Vulnerability #1: GO-2000-0001\n`, "3", "app: 1 reachable vulnerabilities", true},
+		{`Vulnerability 1: GO-2000-0001\n`, "3", "app: govulncheck reports vulnerabilities in an unknown format", true},
+		{"no such module", "1", "no such module", true},
+	} {
+		work := t.TempDir()
+		if err := os.Mkdir(filepath.Join(work, "app"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		command := exec.CommandContext(t.Context(), scan, "app")
+		command.Dir, command.Env = work, []string{"PATH=" + folder + ":/usr/bin:/bin", "PRINTED=" + test.printed, "STATUS=" + test.status}
+		printed, err := command.CombinedOutput()
+		if (err != nil) != test.fails || !strings.Contains(string(printed), test.want) {
+			t.Errorf("%q with status %s: %v, %s", test.printed, test.status, err, printed)
 		}
 	}
 }

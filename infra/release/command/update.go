@@ -335,7 +335,8 @@ func (s *session) unlock(ctx context.Context, workspace auto.Stack, refused erro
 	for _, lock := range locks {
 		pid, _ := strconv.Atoi(lock[2])
 		if lock[1] != host || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
-			return fmt.Errorf("stack %s: pulumi (process %s on %s) is updating it: wait for its end, or stop it", s.stack, lock[2], lock[1])
+			return fmt.Errorf("stack %s: pulumi (process %s on %s) is updating it: wait for its end, or stop it; if that machine is gone, run "+
+				"`pulumi cancel --stack %[1]s`", s.stack, lock[2], lock[1])
 		}
 	}
 	s.out.log("an update was killed: removing its lock")
