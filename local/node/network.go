@@ -297,7 +297,7 @@ func (n *Node) restoreMachine(ctx context.Context) error {
 		}
 	}
 	for _, folder := range m.Created {
-		if slices.Contains(strayFolders, folder) && !(restarted && strings.HasPrefix(folder, "/run/")) {
+		if slices.Contains(strayFolders, folder) && (!restarted || !strings.HasPrefix(folder, "/run/")) {
 			faults = append(faults, os.RemoveAll(folder))
 		}
 	}
