@@ -6,10 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -21,9 +19,6 @@ import (
 
 	"platform.example/infra/release"
 )
-
-// moved matches the sentence of a plan that moves traffic: the service, its next colour and the image of that colour.
-var moved = regexp.MustCompile(`^(\S+) (?:is released: from|goes back from) .* in (blue|green) \(([^)]*)\)`)
 
 // Measure sets the sizes of the images that get traffic, before and after. A preview pushes no image: build is the folder in which it has
 // built them, empty if the stack builds none.
@@ -37,7 +32,7 @@ func (p *Preview) Measure(ctx context.Context, build string) {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for _, sentence := range p.Releases {
-		if found := moved.FindStringSubmatch(sentence); found != nil {
+		if found := release.Moved.FindStringSubmatch(sentence); found != nil {
 			service, former := found[1], release.Colour(found[2]).Other().Name(found[1])
 			released, err := size(ctx, found[3])
 			after := text(released, err)
@@ -56,7 +51,8 @@ func (p *Preview) image(deployment string) string {
 			containers, _, _ := unstructured.NestedSlice(change.Before, "spec", "template", "spec", "containers")
 			for _, container := range containers {
 				fields, _ := container.(map[string]any)
-				return at(fields, "image")
+				image, _ := fields["image"].(string)
+				return image
 			}
 		}
 	}
@@ -65,15 +61,15 @@ func (p *Preview) image(deployment string) string {
 
 // compressed returns the size of a file after gzip, as registries store it.
 func compressed(path string) (int64, error) {
-	file, err := os.Open(path)
+	content, err := os.ReadFile(path)
 	if err != nil {
 		return 0, err
 	}
-	defer file.Close() //nolint:errcheck // only read
 	var written bytes.Buffer
 	writer := gzip.NewWriter(&written)
-	_, err = io.Copy(writer, file)
-	return int64(written.Len()), errors.Join(err, writer.Close())
+	_, err = writer.Write(content)
+	err = errors.Join(err, writer.Close()) // writes the last block
+	return int64(written.Len()), err
 }
 
 // size returns the bytes that a node downloads: the compressed layers and the configuration, of the largest architecture.

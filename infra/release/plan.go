@@ -159,8 +159,12 @@ func (p Plan) Sentence(service, image string, keep time.Duration) string {
 	}
 }
 
-// Planned matches a plan's Sentence.
-var Planned = regexp.MustCompile(` (is released: from|goes back from|stays at) `)
+var (
+	// Planned matches a plan's Sentence.
+	Planned = regexp.MustCompile(` (is released: from|goes back from|stays at) `)
+	// Moved matches the Sentence of a plan that moves traffic: the service, its next colour and the image of that colour.
+	Moved = regexp.MustCompile(`^(\S+) (?:is released: from|goes back from) .* in (blue|green) \(([^)]*)\)`)
+)
 
 // named returns the version for people. Deployments that predate version annotations have none.
 func named(version string) string { return cmp.Or(version, "an unknown version") }

@@ -54,7 +54,7 @@ func Judge(service string, colour Colour, fresh, former Measured, promise Promis
 		}
 		most := max(WorstBurn*fault.allowed, worseThanBefore*before)
 		if fault.fresh >= leastWrong && share > most {
-			return Verdict{Bad: true, Text: fmt.Sprintf("%s, of which %.1f %% %s (limit %.1f %%, previous version %.1f %%)",
+			return Verdict{Bad: true, Text: fmt.Sprintf("%s; %.1f %% of the requests %s (limit %.1f %%, previous version %.1f %%)",
 				text, 100*share, fault.name, 100*most, 100*before)}
 		}
 	}

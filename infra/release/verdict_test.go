@@ -19,7 +19,7 @@ func TestJudge(t *testing.T) {
 	}{
 		{"well", well, well, false, "green: 1000 requests, p99 20 ms"},
 		{"no requests", release.Measured{}, well, false, "nothing to judge"},
-		{"5 % errors", release.Measured{Requests: 1000, Errors: 50}, well, true, "of which 5.0 % returned 5xx (limit 1.4 %, previous version 0.0 %)"},
+		{"5 % errors", release.Measured{Requests: 1000, Errors: 50}, well, true, "; 5.0 % of the requests returned 5xx (limit 1.4 %, previous version 0.0 %)"},
 		{"5 % errors, as before", release.Measured{Requests: 1000, Errors: 50}, release.Measured{Requests: 1000, Errors: 50}, false, ""},
 		{"three times the previous errors", release.Measured{Requests: 1000, Errors: 150}, release.Measured{Requests: 1000, Errors: 50}, true, ""},
 		{"a few errors in a quiet night", release.Measured{Requests: 20, Errors: 4}, well, false, ""},

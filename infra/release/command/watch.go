@@ -100,22 +100,34 @@ func (w *watcher) number(ctx context.Context, expression string, at time.Time) (
 	return 0, nil
 }
 
-// measured counts the requests to a colour in the span before at.
+// quantile is the query for a quantile of the duration of requests, in seconds.
+func quantile(share float64, metrics rule.Requests, matchers, window string) string {
+	return fmt.Sprintf("histogram_quantile(%g, sum by (le) (rate(%s_bucket{%s}[%s])))", share, metrics.Duration, matchers, window)
+}
+
+// matching returns the label matchers of a service's metrics, in all colours if colour is empty.
+func matching(service catalog.Service, colour string) string {
+	if colour == "" {
+		return fmt.Sprintf("job=%q", service.Name)
+	}
+	return fmt.Sprintf("job=%q, colour=%q", service.Name, colour)
+}
+
+// measured counts the requests to a colour in the span before at, or to all colours.
 func (w *watcher) measured(ctx context.Context, service catalog.Service, colour string, at time.Time, span time.Duration) (release.Measured, error) {
-	metrics := rule.RequestsOf(service)
-	matchers := fmt.Sprintf(`job=%q, colour=%q`, service.Name, colour)
-	window := fmt.Sprintf("[%ds]", int(span.Seconds()))
+	metrics, matchers := rule.RequestsOf(service), matching(service, colour)
+	window := fmt.Sprintf("%ds", int(span.Seconds()))
 	sum := func(metric, more string) string {
-		return fmt.Sprintf("sum(increase(%s{%s%s}%s))", metric, matchers, more, window)
+		return fmt.Sprintf("sum(increase(%s{%s%s}[%s]))", metric, matchers, more, window)
 	}
 	within := fmt.Sprintf(`, le=%q`, rule.Bound(service.Objectives.Latency))
 	var result release.Measured
 	var fast, seconds float64
 	for expression, target := range map[string]*float64{
-		sum(metrics.Total, ""):                  &result.Requests,
-		sum(metrics.Failed, ""):                 &result.Errors,
-		sum(metrics.Duration+"_bucket", within): &fast,
-		fmt.Sprintf("histogram_quantile(0.99, sum by (le) (rate(%s_bucket{%s}%s)))", metrics.Duration, matchers, window): &seconds,
+		sum(metrics.Total, ""):                    &result.Requests,
+		sum(metrics.Failed, ""):                   &result.Errors,
+		sum(metrics.Duration+"_bucket", within):   &fast,
+		quantile(0.99, metrics, matchers, window): &seconds,
 	} {
 		number, err := w.number(ctx, expression, at)
 		if err != nil {
@@ -126,6 +138,23 @@ func (w *watcher) measured(ctx context.Context, service catalog.Service, colour 
 	result.Slow = max(0, result.Requests-fast)
 	result.P99 = time.Duration(seconds * float64(time.Second))
 	return result, nil
+}
+
+// traffic counts the requests to the public service during a release.
+func (w *watcher) traffic(ctx context.Context, began, ended time.Time) (report.Traffic, error) {
+	span := max(time.Second, ended.Sub(began))
+	for _, service := range w.session.services {
+		if service.Public {
+			all, err := w.measured(ctx, service, "", ended, span)
+			if err != nil {
+				return report.Traffic{}, err
+			}
+			window := fmt.Sprintf("%ds", int(span.Seconds()))
+			p95, err := w.number(ctx, quantile(0.95, rule.RequestsOf(service), matching(service, ""), window), ended)
+			return report.Traffic{Requests: all.Requests, Failed: all.Errors, P95: 1000 * p95}, err
+		}
+	}
+	return report.Traffic{}, nil
 }
 
 // verdict is the verdicts of all services.
@@ -227,39 +256,26 @@ func (s *session) measure(ctx context.Context, result *report.Report) {
 		return
 	}
 	defer w.close()
-	window := fmt.Sprintf("[%ds]", max(1, int(result.Ended.Sub(result.Began).Seconds())))
-	for _, service := range s.services {
-		metrics, matchers := rule.RequestsOf(service), fmt.Sprintf("{job=%q}%s", service.Name, window)
-		for figure, expression := range map[*float64]string{
-			&result.Traffic.Requests: fmt.Sprintf("sum(increase(%s%s))", metrics.Total, matchers),
-			&result.Traffic.Failed:   fmt.Sprintf("sum(increase(%s%s))", metrics.Failed, matchers),
-			&result.Traffic.P95:      fmt.Sprintf("1000 * histogram_quantile(0.95, sum by (le) (rate(%s_bucket%s)))", metrics.Duration, matchers),
-		} {
-			if !service.Public {
-				continue
-			}
-			if *figure, err = w.number(ctx, expression, result.Ended); err != nil {
-				s.out.log("the report has no measurements: %v", err)
-				return
-			}
-		}
+	if result.Traffic, err = w.traffic(ctx, result.Began, result.Ended); err != nil {
+		s.out.log("the report has no measurements: %v", err)
+		return
 	}
 	span := prometheus.Range{Start: result.Began.Add(-beforehand), End: time.Now(), Step: 5 * time.Second}
 	for i, moved := range result.Services {
 		service := s.services[moved.Name]
 		metrics := rule.RequestsOf(service)
 		for _, colour := range []release.Colour{release.Blue, release.Green} {
-			matchers := fmt.Sprintf(`{job=%q, colour=%q}`, service.Name, colour)
+			matchers := matching(service, string(colour))
 			for _, plot := range []report.Series{
 				{Plot: report.Requests, Unit: "requests/s"},
 				{Plot: report.Errors, Unit: "errors/s"},
 				{Plot: report.Latency, Unit: "s", Objective: service.Objectives.Latency.Seconds()},
 			} {
 				expression := map[report.Plot]string{
-					report.Requests: fmt.Sprintf("sum(rate(%s%s[%s]))", metrics.Total, matchers, rateWindow),
-					report.Errors: fmt.Sprintf("sum(rate(%s%s[%s])) or 0 * sum(rate(%s%[2]s[%[3]s]))",
+					report.Requests: fmt.Sprintf("sum(rate(%s{%s}[%s]))", metrics.Total, matchers, rateWindow),
+					report.Errors: fmt.Sprintf("sum(rate(%s{%s}[%s])) or 0 * sum(rate(%s{%[2]s}[%[3]s]))",
 						metrics.Failed, matchers, rateWindow, metrics.Total),
-					report.Latency: fmt.Sprintf("histogram_quantile(0.99, sum by (le) (rate(%s_bucket%s[%s])))", metrics.Duration, matchers, rateWindow),
+					report.Latency: quantile(0.99, metrics, matchers, rateWindow),
 				}[plot.Plot]
 				plot.Service, plot.Colour = service.Name, string(colour)
 				if plot.Points, err = w.line(ctx, expression, span); err != nil {
@@ -269,8 +285,7 @@ func (s *session) measure(ctx context.Context, result *report.Report) {
 				result.Series = append(result.Series, plot)
 			}
 		}
-		last, err := w.number(ctx, fmt.Sprintf("max(max_over_time(service_last_answer_timestamp_seconds{job=%q, colour=%q}[1m]))",
-			service.Name, moved.FromColour), time.Now())
+		last, err := w.number(ctx, "max(max_over_time(service_last_answer_timestamp_seconds{"+matching(service, moved.FromColour)+"}[1m]))", time.Now())
 		if at := time.UnixMilli(int64(last * 1000)); err == nil && last > 0 && at.After(moved.Switched.Add(-time.Minute)) {
 			result.Services[i].LastOld = at
 		}

@@ -152,6 +152,21 @@ func TestMeasured(t *testing.T) {
 	}
 }
 
+func TestTrafficCountsAllColoursOfThePublicService(t *testing.T) {
+	const of = `{job="api-gateway"}[60s]`
+	w, _, _ := watching(t, samples(t, map[string]string{
+		"gateway_requests_total" + of: "10", "gateway_service_errors_total" + of: "2", "histogram_quantile(0.95": "0.25",
+	}), time.Minute)
+	w.session.services = map[string]catalog.Service{}
+	for _, service := range catalog.Services() {
+		w.session.services[service.Name] = service
+	}
+	now := time.Now()
+	if got, err := w.traffic(t.Context(), now.Add(-time.Minute), now); err != nil || got != (report.Traffic{Requests: 10, Failed: 2, P95: 250}) {
+		t.Errorf("got %+v (%v)", got, err)
+	}
+}
+
 func TestWatchTakesLongEnoughForTwoScrapes(t *testing.T) {
 	for span, want := range map[time.Duration]string{
 		leastWatch - time.Second: "watching for 35s, the minimum", leastWatch: "watching for 35s\n", 2 * time.Minute: "watching for 2m0s\n",
