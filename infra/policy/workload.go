@@ -11,6 +11,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	labelset "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/utils/ptr"
+
+	"platform.example/infra/quantity"
+	"platform.example/infra/stack"
 )
 
 // appLabel is a label of workloads and their pods.
@@ -71,6 +74,20 @@ func (o objects) bounds(w workload) (least, most int) {
 	}
 	replicas := int(ptr.Deref(w.replicas, 1))
 	return replicas, replicas
+}
+
+// Requests returns the CPU and the memory that all replicas request, with the minimum of an autoscaler. A DaemonSet counts once.
+func Requests(environment stack.Environment, manifests []Object) (cpu quantity.CPU, memory quantity.Bytes) {
+	o := readAll(environment, manifests)
+	for _, w := range o.servers() {
+		replicas, _ := o.bounds(w)
+		for _, container := range w.pod.Spec.Containers {
+			requests := container.Resources.Requests
+			cpu += quantity.CPU(replicas * int(requests.Cpu().MilliValue()))
+			memory += quantity.Bytes(replicas * int(requests.Memory().Value()>>20))
+		}
+	}
+	return cpu, memory
 }
 
 // containers returns all containers of the pods, including init containers.

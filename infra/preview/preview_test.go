@@ -169,6 +169,14 @@ func TestChangedFieldsArePaths(t *testing.T) {
 	}
 }
 
+// newRepository returns a repository in a new registry.
+func newRepository(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://") + "/shop"
+}
+
 // pushed is the reference and the size of a new image of some KiB.
 func pushed(t *testing.T, repository string, kibibytes int64) (reference, size string) {
 	t.Helper()
@@ -191,9 +199,7 @@ func pushed(t *testing.T, repository string, kibibytes int64) (reference, size s
 }
 
 func TestSizesOfImages(t *testing.T) {
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	defer server.Close()
-	repository := strings.TrimPrefix(server.URL, "http://") + "/shop"
+	repository := newRepository(t)
 	former, before := pushed(t, repository, 307)
 	next, after := pushed(t, repository, 512)
 	absent := repository + "@sha256:" + strings.Repeat("0", 64)

@@ -1,14 +1,9 @@
 package preview
 
 import (
-	"io"
-	"log"
-	"net/http/httptest"
-	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
@@ -17,9 +12,7 @@ import (
 )
 
 func TestSizeOfAManifestListIsThatOfTheLargestArchitecture(t *testing.T) {
-	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
-	defer server.Close()
-	repository, err := name.NewRepository(strings.TrimPrefix(server.URL, "http://") + "/shop")
+	repository, err := name.NewRepository(newRepository(t))
 	if err != nil {
 		t.Fatal(err)
 	}

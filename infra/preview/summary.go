@@ -7,10 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-
 	"platform.example/infra/policy"
-	"platform.example/infra/quantity"
 	"platform.example/infra/release"
 	"platform.example/infra/stack"
 )
@@ -70,8 +67,8 @@ func (p Preview) Write(out io.Writer, environment stack.Environment, reasons map
 	section(out, "Policy", p.findings(environment))
 	section(out, "Permissions and network flows", p.access())
 	section(out, "Warnings", p.Warnings)
-	cpuBefore, memoryBefore := requests(p.manifests(false))
-	cpuAfter, memoryAfter := requests(p.manifests(true))
+	cpuBefore, memoryBefore := policy.Requests(environment, p.manifests(false))
+	cpuAfter, memoryAfter := policy.Requests(environment, p.manifests(true))
 	if cpuBefore != cpuAfter || memoryBefore != memoryAfter {
 		section(out, "Resource requests", []string{
 			fmt.Sprintf("CPU: %s, before: %s", cpuAfter, cpuBefore), fmt.Sprintf("memory: %s, before: %s", memoryAfter, memoryBefore),
@@ -187,55 +184,4 @@ func (p Preview) access() []string {
 		}
 	}
 	return lines
-}
-
-// requests sums the requests of all pods: as many as the autoscaler's minimum, or else as the workload's replicas. A DaemonSet counts once.
-func requests(manifests []policy.Object) (quantity.CPU, quantity.Bytes) {
-	minimum := map[string]int{}
-	for _, manifest := range manifests {
-		if manifest["kind"] == "HorizontalPodAutoscaler" {
-			minimum[at(manifest, "metadata", "namespace")+"/"+at(manifest, "spec", "scaleTargetRef", "name")] = number(manifest, "spec", "minReplicas")
-		}
-	}
-	var cpu quantity.CPU
-	var memory quantity.Bytes
-	for _, manifest := range manifests {
-		if kind := manifest["kind"]; kind != "Deployment" && kind != "StatefulSet" && kind != "DaemonSet" {
-			continue
-		}
-		replicas, scaled := minimum[at(manifest, "metadata", "namespace")+"/"+at(manifest, "metadata", "name")]
-		if !scaled {
-			replicas = number(manifest, "spec", "replicas")
-		}
-		found, _, _ := unstructured.NestedFieldNoCopy(manifest, "spec", "template", "spec", "containers")
-		containers, _ := found.([]any)
-		for _, container := range containers {
-			fields, _ := container.(map[string]any)
-			if amount, err := quantity.ParseCPU(at(fields, "resources", "requests", "cpu")); err == nil {
-				cpu += quantity.CPU(replicas) * amount
-			}
-			if amount, err := quantity.ParseBytes(at(fields, "resources", "requests", "memory")); err == nil {
-				memory += quantity.Bytes(replicas) * amount
-			}
-		}
-	}
-	return cpu, memory
-}
-
-// at returns a text in a manifest.
-func at(manifest map[string]any, path ...string) string {
-	text, _, _ := unstructured.NestedString(manifest, path...)
-	return text
-}
-
-// number is a number in a manifest, 1 without one.
-func number(manifest map[string]any, path ...string) int {
-	switch found, _, _ := unstructured.NestedFieldNoCopy(manifest, path...); found := found.(type) {
-	case float64:
-		return int(found)
-	case int:
-		return found
-	default:
-		return 1
-	}
 }
