@@ -15,6 +15,9 @@ import (
 // with the identity of the workflow run.
 const KeyVariable = "COSIGN_PRIVATE_KEY"
 
+// publicKeyVariable is the environment variable with the public key, for cosign.
+const publicKeyVariable = "SIGNATURE_KEY"
+
 // Verify returns an error unless the image has a valid signature. Without a signature in the stack's configuration, it accepts any image.
 func Verify(ctx context.Context, signature stack.Signature, reference string) error {
 	if signature == (stack.Signature{}) {
@@ -22,20 +25,9 @@ func Verify(ctx context.Context, signature stack.Signature, reference string) er
 	}
 	by, args := signature.Identity, []string{"--certificate-identity", signature.Identity, "--certificate-oidc-issuer", signature.Issuer}
 	if signature.Key != "" {
-		file, err := os.CreateTemp("", "signature-*.pub")
-		if err != nil {
-			return err
-		}
-		defer os.Remove(file.Name()) //nolint:errcheck // a public key
-		if _, err := file.WriteString(signature.Key + "\n"); err != nil {
-			return errors.Join(err, file.Close())
-		}
-		if err := file.Close(); err != nil {
-			return err
-		}
-		by, args = "the key signature.key", []string{"--key", file.Name(), "--insecure-ignore-tlog=true"} // a private registry has no public log
+		by, args = "the key signature.key", []string{"--key", "env://" + publicKeyVariable, "--insecure-ignore-tlog=true"} // a private registry has no public log
 	}
-	if err := cosign(ctx, append(append([]string{"verify"}, args...), reference)...); err != nil {
+	if err := cosign(ctx, signature, append(append([]string{"verify"}, args...), reference)...); err != nil {
 		return fmt.Errorf("image %s has no valid signature by %s, so it isn't released: release it with the pipeline that signs (docs/delivery.md): %w",
 			reference, by, err)
 	}
@@ -53,15 +45,17 @@ func sign(ctx context.Context, signature stack.Signature, reference string) (str
 	} else if signature.Key != "" {
 		return "", fmt.Errorf("image %s: %s is not set: it signs the images that signature.key verifies", reference, KeyVariable)
 	}
-	if err := cosign(ctx, append(args, reference)...); err != nil {
+	if err := cosign(ctx, signature, append(args, reference)...); err != nil {
 		return "", fmt.Errorf("sign image %s: %w", reference, err)
 	}
 	return reference, Verify(ctx, signature, reference)
 }
 
 // cosign runs cosign. Its error is cosign's last line.
-func cosign(ctx context.Context, args ...string) error {
-	output, err := exec.CommandContext(ctx, "cosign", args...).CombinedOutput()
+func cosign(ctx context.Context, signature stack.Signature, args ...string) error {
+	command := exec.CommandContext(ctx, "cosign", args...)
+	command.Env = append(os.Environ(), publicKeyVariable+"="+signature.Key)
+	output, err := command.CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) {
 		return fmt.Errorf("%w: put it on PATH, such as with PATH=\"$(dirname \"$(bin/local tool cosign)\"):$PATH\"", err)
 	}

@@ -42,7 +42,7 @@ func TestAnImageWithoutAValidSignatureIsRefused(t *testing.T) {
 func TestVerifyPassesTheSigner(t *testing.T) {
 	const want = `[ "$1" = verify ] && [ "${@: -1}" = ` + signedImage + ` ] && `
 	for condition, signer := range map[string]stack.Signature{
-		`[ "$2" = --key ] && [ "$(cat "$3")" = public ]`: {Key: "public"},
+		`[ "$2 $3" = "--key env://SIGNATURE_KEY" ] && [ "$SIGNATURE_KEY" = public ]`: {Key: "public"},
 		`[ "$2 $3 $4 $5" = "--certificate-identity https://example.com/flow --certificate-oidc-issuer https://issuer.example.com" ]`: {
 			Identity: "https://example.com/flow", Issuer: "https://issuer.example.com"},
 	} {
