@@ -78,20 +78,14 @@ func (r sbomRun) put(t *testing.T, file, text string) {
 // run runs the script, and returns what it prints and the commands of cosign that attest.
 func (r sbomRun) run(t *testing.T, args ...string) (printed string, attested []string, err error) {
 	t.Helper()
-	path, err := filepath.Abs("../.github/scripts/sbom")
-	if err != nil {
-		t.Fatal(err)
-	}
-	command := exec.CommandContext(t.Context(), "/bin/bash", append([]string{path, "staging"}, args...)...)
-	command.Dir, command.Env = r.folder, r.environment
-	output, err := command.CombinedOutput()
+	printed, err = script(t, r.folder, r.environment, "sbom", append([]string{"staging"}, args...)...)
 	log, _ := os.ReadFile(filepath.Join(r.folder, "cosign.log")) // absent if cosign has not run
 	for line := range strings.Lines(string(log)) {
 		if strings.HasPrefix(line, "attest ") {
 			attested = append(attested, strings.TrimSpace(line))
 		}
 	}
-	return string(output), attested, err
+	return printed, attested, err
 }
 
 const (
@@ -212,7 +206,7 @@ func TestSBOMsThatCantBeAttested(t *testing.T) {
 func TestProvenanceNamesTheWorkflowTheCommitAndTheRun(t *testing.T) {
 	run := []string{"GITHUB_SERVER_URL=https://github.com", "GITHUB_REPOSITORY=shop/platform", "GITHUB_EVENT_NAME=push", "GITHUB_SHA=0123", "GITHUB_RUN_ID=5",
 		"GITHUB_RUN_ATTEMPT=2", "GITHUB_WORKFLOW_REF=shop/platform/.github/workflows/staging.yml@refs/heads/main"}
-	printed, err := script(t, run, "provenance")
+	printed, err := script(t, t.TempDir(), run, "provenance")
 	if err != nil {
 		t.Fatalf("%v: %s", err, printed)
 	}

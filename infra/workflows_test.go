@@ -242,37 +242,35 @@ func TestRepeatedRunsReleaseNoOlderSources(t *testing.T) {
 }
 
 func TestAPasswordNeedsItsRegistry(t *testing.T) {
-	printed, err := script(t, []string{"KUBE_CONFIG=x", "PULUMI_ACCESS_TOKEN=x", "REGISTRY_USER=x", "REGISTRY_PASSWORD=x", "REGISTRY="}, "connect")
+	printed, err := script(t, t.TempDir(), []string{"KUBE_CONFIG=x", "PULUMI_ACCESS_TOKEN=x", "REGISTRY_USER=x", "REGISTRY_PASSWORD=x", "REGISTRY="}, "connect")
 	if err == nil || !strings.Contains(printed, "missing secret REGISTRY: ") {
 		t.Errorf("%v: %s", err, printed)
 	}
 }
 
-// script runs a script of the workflows, and returns what it prints.
-func script(t *testing.T, environment []string, name string, args ...string) (string, error) {
+// script runs a script of the workflows in a folder, and returns what it prints.
+func script(t *testing.T, folder string, environment []string, name string, args ...string) (string, error) {
 	t.Helper()
 	path, err := filepath.Abs("../.github/scripts/" + name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	command := exec.CommandContext(t.Context(), path, args...)
-	command.Dir, command.Env = t.TempDir(), append(os.Environ(), environment...)
-	if err := os.WriteFile(command.Dir+"/CHANGELOG.md", []byte("## 1.2.0 - 2026-03-14\n\nThe notes.\n\n## 1.1.0\n\nOlder.\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	command.Dir, command.Env = folder, append(os.Environ(), environment...)
 	printed, err := command.CombinedOutput()
 	return string(printed), err
 }
 
 func TestPublishedReleaseHasTheFiguresAndTheFiles(t *testing.T) {
-	folder := t.TempDir()
+	checkout, folder := t.TempDir(), t.TempDir()
 	for file, text := range map[string]string{
-		"notes.txt": "{}",
-		"20260314T092653Z-release.json": `{"outcome": "released", "began": "2026-03-14T09:26:53.5Z", "traffic": {"requests": 2413.4, "failed": 0.2, "p95_ms": 14.4},
+		checkout + "/CHANGELOG.md": "## 1.2.0 - 2026-03-14\n\nThe notes.\n\n## 1.1.0\n\nOlder.\n",
+		folder + "/notes.txt":      "{}",
+		folder + "/20260314T092653Z-release.json": `{"outcome": "released", "began": "2026-03-14T09:26:53.5Z", "traffic": {"requests": 2413.4, "failed": 0.2, "p95_ms": 14.4},
 			"services": [{"name": "a", "switched": "2026-03-14T09:27:34.6Z", "last_old": "2026-03-14T09:27:35.026Z"},
 				{"name": "b", "switched": "2026-03-14T11:27:34+02:00", "last_old": "2026-03-14T09:27:34.1Z"}, {"name": "c"}]}`,
 	} {
-		if err := os.WriteFile(filepath.Join(folder, file), []byte(text), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -307,7 +305,7 @@ func TestPublishedReleaseHasTheFiguresAndTheFiles(t *testing.T) {
 				_ = json.NewEncoder(w).Encode(answer)
 			}))
 			defer server.Close()
-			printed, err := script(t, []string{"GITHUB_TOKEN=job-token", "GITHUB_API_URL=" + server.URL, "GITHUB_REPOSITORY=shop/platform", "GITHUB_REF_NAME=v1.2.0"},
+			printed, err := script(t, checkout, []string{"GITHUB_TOKEN=job-token", "GITHUB_API_URL=" + server.URL, "GITHUB_REPOSITORY=shop/platform", "GITHUB_REF_NAME=v1.2.0"},
 				"publish", folder)
 			if err != nil {
 				t.Fatalf("%v: %s", err, printed)
@@ -327,7 +325,7 @@ func TestPublishedReleaseHasTheFiguresAndTheFiles(t *testing.T) {
 			}
 		})
 	}
-	if printed, err := script(t, []string{"GITHUB_REF_NAME=v1.3.0"}, "publish", folder); err == nil || !strings.Contains(printed, `no section "## 1.3.0"`) {
+	if printed, err := script(t, checkout, []string{"GITHUB_REF_NAME=v1.3.0"}, "publish", folder); err == nil || !strings.Contains(printed, `no section "## 1.3.0"`) {
 		t.Errorf("without notes: %v, %s", err, printed)
 	}
 }
@@ -363,7 +361,7 @@ func TestCommentIsUpdatedUnlessAUserWroteIt(t *testing.T) {
 			if err := os.WriteFile(folder+"/preview.md", []byte(test.text), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			printed, err := script(t, []string{"GITHUB_TOKEN=job-token", "GITHUB_API_URL=" + server.URL, "GITHUB_REPOSITORY=shop/platform",
+			printed, err := script(t, folder, []string{"GITHUB_TOKEN=job-token", "GITHUB_API_URL=" + server.URL, "GITHUB_REPOSITORY=shop/platform",
 				"PULL_REQUEST=7", "GITHUB_STEP_SUMMARY=" + folder + "/summary"}, "comment", folder+"/preview.md")
 			if err != nil || got != test.want {
 				t.Errorf("it requests %q, want %q (%v: %s)", got, test.want, err, printed)

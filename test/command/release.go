@@ -1,9 +1,10 @@
-// Package command runs the release command for programs that measure releases.
+// Package command prepares the programs that measure releases, and runs the release command for them.
 package command
 
 import (
 	"bufio"
 	"context"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -11,7 +12,51 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"platform.example/test/load"
+	"platform.example/test/variant"
 )
+
+// Measurement is what a measurement needs: the repository, another version of all services, and the load.
+type Measurement struct {
+	Root  string // of the repository
+	Next  string // folder with the sources of the other version
+	Usage load.Options
+}
+
+// Prepare compiles another version of all services in a folder below temporary, and measures the capacity of the machine if rate is 0.
+func Prepare(ctx context.Context, name, temporary, url string, rate float64, duration time.Duration) (m Measurement, err error) {
+	if m.Root, err = os.Getwd(); err != nil {
+		return m, err
+	}
+	authority, err := os.ReadFile(filepath.Join(m.Root, "bin", "ca.pem"))
+	if err != nil {
+		return m, fmt.Errorf("%w: run make up first", err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(authority)
+	next, err := variant.New(m.Root, temporary)
+	if err != nil {
+		return m, err
+	}
+	m.Next = string(next)
+	if err := next.Differ(variant.All, "the "+name+" of "+time.Now().Format(time.RFC3339Nano)); err != nil {
+		return m, err
+	}
+	fmt.Println("compiling the other version, and the program from a copy of the sources: two minutes the first time")
+	if _, err := next.Preview(ctx); err != nil {
+		return m, err
+	}
+	m.Usage = load.Options{BaseURL: url, RootCAs: pool, Rate: rate, Duration: duration}
+	if rate == 0 {
+		fmt.Println("measuring the capacity of this machine")
+		if m.Usage.Rate, err = load.Beside(ctx, m.Usage); err != nil {
+			return m, err
+		}
+	}
+	fmt.Printf("%.0f requests per second: reads, writes and orders, over kept-alive and new connections\n", m.Usage.Rate)
+	return m, nil
+}
 
 // Line is a line that the release command prints with -json.
 type Line struct {

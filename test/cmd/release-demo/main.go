@@ -5,20 +5,17 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"slices"
 	"syscall"
 	"time"
 
 	"platform.example/test/command"
 	"platform.example/test/load"
-	"platform.example/test/variant"
 )
 
 func main() {
@@ -54,46 +51,22 @@ func run(ctx context.Context) error {
 	if *rollbacks < 1 || *rollbacks > 20 {
 		return fmt.Errorf("-rollbacks %d: want 1 to 20", *rollbacks)
 	}
-	root, err := os.Getwd()
-	if err != nil {
-		return err
-	}
-	authority, err := os.ReadFile(filepath.Join(root, "bin", "ca.pem"))
-	if err != nil {
-		return fmt.Errorf("%w: run make up first", err)
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(authority)
 	folder, err := os.MkdirTemp("", "release-demo-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	next, err := variant.New(root, folder)
+	prepared, err := command.Prepare(ctx, "demo", folder, *url, *rate, releaseTime+time.Duration(*rollbacks)*rollbackTime)
 	if err != nil {
 		return err
 	}
-	if err := next.Differ(variant.All, "the demo of "+time.Now().Format(time.RFC3339Nano)); err != nil {
-		return err
-	}
-	fmt.Println("compiling the other version, and the program from a copy of the sources: two minutes the first time")
-	if _, err := next.Preview(ctx); err != nil {
-		return err
-	}
-	usage := load.Options{BaseURL: *url, RootCAs: pool, Rate: *rate, Duration: releaseTime + time.Duration(*rollbacks)*rollbackTime}
-	if *rate == 0 {
-		fmt.Println("measuring the capacity of this machine")
-		if usage.Rate, err = load.Beside(ctx, usage); err != nil {
-			return err
-		}
-	}
-	fmt.Printf("%.0f requests per second: reads, writes and orders, over kept-alive and new connections\n", usage.Rate)
+	root := prepared.Root
 	d := &demo{root: root}
-	d.run, err = load.Start(ctx, usage)
+	d.run, err = load.Start(ctx, prepared.Usage)
 	if err != nil {
 		return err
 	}
-	shown := d.show(ctx, string(next), *rollbacks)
+	shown := d.show(ctx, prepared.Next, *rollbacks)
 	settled := d.run.Settle(context.WithoutCancel(ctx))
 	result := d.run.Stop()
 	fmt.Println(result.Summary())

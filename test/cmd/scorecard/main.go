@@ -6,7 +6,6 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -21,7 +20,6 @@ import (
 
 	"platform.example/test/command"
 	"platform.example/test/load"
-	"platform.example/test/variant"
 )
 
 func main() {
@@ -46,45 +44,21 @@ func run(ctx context.Context) error {
 	url := flag.String("url", "https://localhost:30443", "the address of the platform, on this machine")
 	rate := flag.Float64("rate", 0, "requests per second (default: a third of the machine's capacity, at most 300)")
 	flag.Parse()
-	root, err := os.Getwd()
-	if err != nil {
-		return err
-	}
-	authority, err := os.ReadFile(filepath.Join(root, "bin", "ca.pem"))
-	if err != nil {
-		return fmt.Errorf("%w: run make up first", err)
-	}
-	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(authority)
 	folder, err := os.MkdirTemp("", "scorecard-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(folder)
-	next, err := variant.New(root, folder)
+	prepared, err := command.Prepare(ctx, "scorecard", folder, *url, *rate, 12*time.Minute)
 	if err != nil {
 		return err
 	}
-	if err := next.Differ(variant.All, "the scorecard of "+time.Now().Format(time.RFC3339Nano)); err != nil {
-		return err
-	}
-	fmt.Println("compiling the other version, and the program from a copy of the sources: two minutes the first time")
-	if _, err := next.Preview(ctx); err != nil {
-		return err
-	}
-	usage := load.Options{BaseURL: *url, RootCAs: pool, Rate: *rate, Duration: 12 * time.Minute}
-	if *rate == 0 {
-		fmt.Println("measuring the capacity of this machine")
-		if usage.Rate, err = load.Beside(ctx, usage); err != nil {
-			return err
-		}
-	}
-	fmt.Printf("%.0f requests per second: reads, writes and orders, over kept-alive and new connections\n", usage.Rate)
+	root, usage := prepared.Root, prepared.Usage
 	var m measured
 	if m.delivery, err = readDelivery(ctx, root); err != nil { // before the releases of this measurement
 		return err
 	}
-	changes, err := m.release(ctx, usage, root, string(next))
+	changes, err := m.release(ctx, usage, root, prepared.Next)
 	if err == nil {
 		var deletions []time.Time
 		deletions, err = m.kill(ctx, usage)
