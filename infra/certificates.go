@@ -56,7 +56,7 @@ func (p platform) readCertificates(ctx context.Context, here *cluster.Cluster) (
 	return served, nil
 }
 
-// certificates returns the certificates by server. It issues missing ones and those that are due for renewal, so that an expired one
+// certificates returns the certificates by server. It issues certificates that are missing or due for renewal, so that an expired one
 // never blocks the update that replaces it.
 func (p platform) certificates() (map[string]secret.Certificate, error) {
 	certificates := map[string]secret.Certificate{}

@@ -80,7 +80,7 @@ func (e *Edge) settings() []setting {
 	}
 }
 
-// settings returns the keys that replace discovered properties of the cluster, or set those that can't be discovered.
+// settings returns the keys of the cluster's properties. A key replaces the discovered value, if there is one.
 func (c *Cluster) settings() []setting {
 	return []setting{
 		of("cluster.dnsPeers", "comma-separated pods such as kube-system/k8s-app=kube-dns or networks such as 169.254.20.10/32, each with a "+

@@ -181,7 +181,7 @@ func calls(service catalog.Service) row {
 				"further ones, so that one slow service doesn't affect the others.", inFlightMost),
 			asked: ask(fmt.Sprintf("max by (service) (gateway_in_flight_requests{%s})", selector), "{{service}}")},
 		{kind: lines, width: 8, title: "Rejections and retries", unit: "reqps", min: to(0),
-			about: "Requests per second that the gateway refused because of an open breaker or a full bulkhead, and those that it retried.",
+			about: "Requests per second that the gateway refused because of an open breaker or a full bulkhead, and requests that it retried.",
 			asked: []query{
 				{fmt.Sprintf("sum by (service, reason) (rate(gateway_rejections_total{%s}%s))", selector, rate), "{{service}}: {{reason}}"},
 				{fmt.Sprintf("sum by (service) (rate(gateway_retries_total{%s}%s))", selector, rate), "{{service}}: retries"},

@@ -108,7 +108,7 @@ func redisRows(redis string) []row {
 			about: "Commands per second.",
 			asked: ask(fmt.Sprintf("max by (job) (rate(redis_commands_processed_total{%s}%s))", redis, rate), "{{job}}")},
 		{kind: lines, width: 8, title: "Clients", unit: "none", min: to(0),
-			about: "Open connections, and those that wait for an entry of the stream.",
+			about: "Open connections, and connections that wait for an entry of the stream.",
 			asked: []query{
 				{fmt.Sprintf("max by (job) (redis_connected_clients{%s})", redis), "{{job}}"},
 				{fmt.Sprintf("max by (job) (redis_blocked_clients{%s})", redis), "{{job}}: wait"},

@@ -15,7 +15,7 @@ func examples() []example {
 		storageExamples(), storeExamples(), eventExamples(), gatewayExamples(), targetExamples(), prometheusExamples())
 }
 
-// served is a service's requests per minute: all, those that return 5xx, and those slower than the objective.
+// served is a service's requests per minute: the total, the failures (5xx), and the requests slower than the objective.
 func served(job, prefix string, requests, failed, slow, minutes int) []string {
 	within := map[string]string{"notification_service": "1.0"}[prefix]
 	if within == "" {

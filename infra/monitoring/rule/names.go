@@ -26,7 +26,7 @@ var always = []string{
 	kubeStateMetrics, nodeExporter, "prometheus", "alertmanager", "kubelet", "cadvisor", "apiserver",
 }
 
-// Requests are the names of a service's metrics of requests: all requests, those that returned 5xx, and the duration, a histogram in seconds.
+// Requests are the names of a service's metrics of requests: the total, the failures (5xx), and the duration, a histogram in seconds.
 type Requests struct{ Total, Failed, Duration string }
 
 // RequestsOf returns the names that apps/internal/telemetry registers for the service. The gateway has its own names

@@ -102,8 +102,8 @@ func promised(service catalog.Service) []Record {
 	}
 }
 
-// counted records the rates of a service's requests: all, those that returned 5xx, those slower than the objective, and by colour. Without
-// any request yet, the rates are 0.
+// counted records the rates of a service's requests: the total, the failures (5xx), the slow ones, and the rates by colour. Without any
+// request yet, the rates are 0.
 func counted(service catalog.Service) []Record {
 	metrics := RequestsOf(service)
 	rate := func(by, metric, matchers string) string {
