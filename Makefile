@@ -269,7 +269,7 @@ smoke: bin/release ## Test the basic functions and the protection of the running
 
 .PHONY: e2e
 e2e: bin/local ## Test the running platform end to end, without releases and faults
-	@$(TIER) -timeout 45m ./e2e/...
+	@$(call WITH,cosign); $(TIER) -timeout 45m ./e2e/...
 
 .PHONY: release-test
 release-test: bin/release ## Test releases on the running platform under load and with failures; SHORT=1 runs one of each, RATE=<requests per second>
