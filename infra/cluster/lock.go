@@ -13,6 +13,7 @@ import (
 	coordination "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/tools/leaderelection"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"k8s.io/client-go/util/retry"
 	"k8s.io/utils/ptr"
 
 	"platform.example/infra/namespace"
@@ -86,7 +87,7 @@ func (c *Cluster) Lock(ctx context.Context, holder string, force bool, wait func
 	}
 	lock := &Lock{From: holderOf(former), done: make(chan struct{})}
 	if force && lock.From != "" {
-		if err := c.takeLease(ctx, *former, holder); err != nil {
+		if err := c.takeLease(ctx, holder); err != nil {
 			return nil, ctx, err
 		}
 	}
@@ -105,11 +106,19 @@ func (c *Cluster) Lock(ctx context.Context, holder string, force bool, wait func
 	return lock, held, nil
 }
 
-// takeLease takes the Lease from a holder that may be alive.
-func (c *Cluster) takeLease(ctx context.Context, lease coordinationv1.Lease, holder string) error {
-	now := metav1.NowMicro()
-	lease.Spec.HolderIdentity, lease.Spec.AcquireTime, lease.Spec.RenewTime = &holder, &now, &now
-	if _, err := c.leases().Update(ctx, &lease, metav1.UpdateOptions{}); err != nil {
+// takeLease takes the Lease from a holder that may renew it at the same moment.
+func (c *Cluster) takeLease(ctx context.Context, holder string) error {
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
+		lease, err := c.lease(ctx)
+		if err != nil {
+			return err
+		}
+		now := metav1.NowMicro()
+		lease.Spec.HolderIdentity, lease.Spec.AcquireTime, lease.Spec.RenewTime = &holder, &now, &now
+		_, err = c.leases().Update(ctx, lease, metav1.UpdateOptions{})
+		return err
+	})
+	if err != nil {
 		return fmt.Errorf("acquire the Lease of releases: %w", err)
 	}
 	return nil

@@ -136,6 +136,7 @@ type leases struct {
 	lease   *coordinationv1.Lease
 	version int
 	failing bool
+	renewed int // the holder renews the Lease before each of this many updates
 }
 
 func (l *leases) settle(stack string) {
@@ -181,6 +182,11 @@ func (l *leases) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			http.Error(w, err.Error(), http.StatusBadRequest)
 			return
 		}
+		if l.renewed > 0 {
+			l.renewed--
+			l.version++
+			l.lease.ResourceVersion = fmt.Sprint(l.version)
+		}
 		if l.lease != nil && patched.ResourceVersion != l.lease.ResourceVersion {
 			http.Error(w, "conflict", http.StatusConflict)
 			return
@@ -190,6 +196,24 @@ func (l *leases) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		l.lease = &patched
 		_ = json.NewEncoder(w).Encode(patched)
 	}
+}
+
+func TestForceTakesALeaseThatItsHolderRenews(t *testing.T) {
+	t.Parallel()
+	held := &leases{settler: "local", lease: &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: release.Lease, Namespace: "apps"}}, renewed: 2}
+	server := httptest.NewServer(held)
+	defer server.Close()
+	cluster, err := Target{Kubeconfig: clustertest.Write(t, clustertest.Kubeconfig(server.URL))}.Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	maria, now, seconds := "maria", metav1.NowMicro(), int32(15)
+	held.set(coordinationv1.LeaseSpec{HolderIdentity: &maria, RenewTime: &now, LeaseDurationSeconds: &seconds})
+	lock, _, err := cluster.Lock(t.Context(), "eve", true, func(string) {})
+	if err != nil || lock.From != "maria" {
+		t.Fatalf("by force: %v, %+v", err, lock)
+	}
+	lock.Release()
 }
 
 func TestLock(t *testing.T) {
