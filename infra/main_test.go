@@ -26,6 +26,17 @@ import (
 	"platform.example/infra/stack"
 )
 
+// The version is a semantic one, and people can read what it changes.
+func TestVersionHasNotes(t *testing.T) {
+	if !regexp.MustCompile(`^\d+\.\d+\.\d+$`).MatchString(Version()) {
+		t.Errorf("version %q is not semantic", Version())
+	}
+	changes, err := os.ReadFile("../CHANGELOG.md")
+	if err != nil || !strings.Contains(string(changes), "\n## "+Version()+" - ") {
+		t.Errorf("CHANGELOG.md has no section for version %s (%v)", Version(), err)
+	}
+}
+
 func TestLocal(t *testing.T) {
 	engine := local(t)
 	t.Run("every service is compiled, built and pushed under its version", func(t *testing.T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -113,7 +114,8 @@ func TestSBOMsOfTheLiveImages(t *testing.T) {
 	}
 	for service, want := range map[string]string{"shop": "the shop", "list": "the list on amd64"} {
 		var found struct{ Program string }
-		if err := json.Unmarshal([]byte(read(t, filepath.Join(run.folder, ".build/sbom/staging", service+".cdx.json"))), &found); err != nil || found.Program != want {
+		content, err := os.ReadFile(filepath.Join(run.folder, ".build/sbom/staging", service+".cdx.json"))
+		if err := errors.Join(err, json.Unmarshal(content, &found)); err != nil || found.Program != want {
 			t.Errorf("the SBOM of %s is of %q, want %q (%v)", service, found.Program, want, err)
 		}
 	}

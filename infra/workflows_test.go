@@ -340,6 +340,7 @@ func TestCommentIsUpdatedUnlessAUserWroteIt(t *testing.T) {
 		"no comment":       {`[]`, "text", "POST /repos/shop/platform/issues/7/comments"},
 		"another's":        {`[{"url": "URL/1", "user": {"type": "User"}, "body": "<!-- preview of the platform -->"}]`, "text", "POST /repos/shop/platform/issues/7/comments"},
 		"its own":          {`[{"url": "URL/1", "user": {"type": "Bot"}, "body": "other"}, {"url": "URL/2", "user": {"type": "Bot"}, "body": "<!-- preview of the platform -->"}]`, "text", "PATCH /2"},
+		"a second page":    {"[" + strings.Repeat(`{"url": "URL/1", "user": {"type": "Bot"}, "body": "other"},`, 99) + `{"url": "URL/1", "user": {"type": "User"}, "body": "other"}]`, "text", "PATCH /101"},
 		"a very long text": {`[]`, strings.Repeat("ä", 100_000), "POST /repos/shop/platform/issues/7/comments"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -348,7 +349,11 @@ func TestCommentIsUpdatedUnlessAUserWroteIt(t *testing.T) {
 			var server *httptest.Server
 			server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodGet {
-					_, _ = io.WriteString(w, strings.ReplaceAll(test.comments, "URL", server.URL))
+					listed := test.comments
+					if r.URL.Query().Get("page") == "2" {
+						listed = `[{"url": "URL/101", "user": {"type": "Bot"}, "body": "<!-- preview of the platform -->"}]`
+					}
+					_, _ = io.WriteString(w, strings.ReplaceAll(listed, "URL", server.URL))
 					return
 				}
 				got = r.Method + " " + r.URL.Path

@@ -1,4 +1,5 @@
-package main
+// Package docs checks the documentation: the pages name only targets, variables, files, tests and settings that exist.
+package docs
 
 import (
 	"io/fs"
@@ -10,18 +11,20 @@ import (
 	"testing"
 )
 
+const root = "../.."
+
 // pages returns the text of each page of the documentation by its path from the repository's root. The changelog isn't among them, because
 // it also names what earlier versions had.
 func pages(t *testing.T) map[string]string {
 	t.Helper()
 	texts := map[string]string{}
 	for _, pattern := range []string{"README.md", "CONTRIBUTING.md", "docs/*.md", "docs/*/*.md"} {
-		files, err := filepath.Glob(filepath.Join("..", pattern))
+		files, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no page matches %s: %v", pattern, err)
 		}
 		for _, file := range files {
-			texts[strings.TrimPrefix(file, "../")] = read(t, file)
+			texts[strings.TrimPrefix(file, root+"/")] = read(t, file)
 		}
 	}
 	return texts
@@ -55,7 +58,7 @@ func codeOf(page string) []string {
 func TestDocsNameExistingTests(t *testing.T) {
 	declared := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 	tests := map[string]bool{}
-	err := filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {
+	err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
 			return err
 		}
@@ -92,7 +95,7 @@ func TestDocsNameExistingFiles(t *testing.T) {
 			if target[1] == "" {
 				file = page
 			}
-			if _, err := os.Stat(filepath.Join("..", file)); err != nil {
+			if _, err := os.Stat(filepath.Join(root, file)); err != nil {
 				t.Errorf("%s: %v", page, err)
 			}
 			if section != "" && !slices.ContainsFunc(heading.FindAllStringSubmatch(all[file], -1), func(h []string) bool {
@@ -105,7 +108,7 @@ func TestDocsNameExistingFiles(t *testing.T) {
 			if !path.MatchString(code) {
 				continue
 			}
-			if found, err := filepath.Glob(filepath.Join("..", code)); err != nil || len(found) == 0 {
+			if found, err := filepath.Glob(filepath.Join(root, code)); err != nil || len(found) == 0 {
 				t.Errorf("%s: %s does not exist (%v)", page, code, err)
 			}
 		}
@@ -124,7 +127,7 @@ func targets(t *testing.T) map[string]map[string]bool {
 		current  string
 		names    []string
 	)
-	for line := range strings.Lines(strings.ReplaceAll(read(t, "../Makefile"), "\\\n", " ")) {
+	for line := range strings.Lines(strings.ReplaceAll(read(t, root+"/Makefile"), "\\\n", " ")) {
 		line = strings.TrimSuffix(line, "\n")
 		if match := rule.FindStringSubmatch(line); match != nil {
 			current = match[1]
@@ -199,10 +202,10 @@ func TestDocumentedTargetsAreRun(t *testing.T) {
 			run[called] = true
 		}
 	}
-	for _, tier := range strings.Fields(regexp.MustCompile(`(?m)^TIERS := (.*)$`).FindStringSubmatch(read(t, "../Makefile"))[1]) {
+	for _, tier := range strings.Fields(regexp.MustCompile(`(?m)^TIERS := (.*)$`).FindStringSubmatch(read(t, root+"/Makefile"))[1]) {
 		add(tier)
 	}
-	for _, block := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```").FindAllStringSubmatch(read(t, "../README.md"), -1) {
+	for _, block := range regexp.MustCompile("(?ms)^```sh\n(.*?)^```").FindAllStringSubmatch(read(t, root+"/README.md"), -1) {
 		for _, match := range makeCommand.FindAllStringSubmatch(block[1], -1) {
 			add(match[1])
 		}
@@ -212,7 +215,7 @@ func TestDocumentedTargetsAreRun(t *testing.T) {
 		".github/workflows/*.yml": makeCommand,
 		"test/*/*.go":             regexp.MustCompile(`(?:"make"[^)\n]*|release\(t, [\w.]+), "([a-z-]+)"`),
 	} {
-		files, err := filepath.Glob(filepath.Join("..", pattern))
+		files, err := filepath.Glob(filepath.Join(root, pattern))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("no file matches %s: %v", pattern, err)
 		}
@@ -237,7 +240,7 @@ func TestDocumentedTargetsAreRun(t *testing.T) {
 func TestTargetsReadTheVariablesThatTheyDescribe(t *testing.T) {
 	reads := targets(t)
 	described := regexp.MustCompile(`(?m)^([a-z0-9-]+):.*## (.*)$`)
-	for _, match := range described.FindAllStringSubmatch(read(t, "../Makefile"), -1) {
+	for _, match := range described.FindAllStringSubmatch(read(t, root+"/Makefile"), -1) {
 		for _, name := range assignment.FindAllStringSubmatch(match[2], -1) {
 			if !reads[match[1]][name[1]] {
 				t.Errorf("make %s does not read %s", match[1], name[1])
@@ -250,7 +253,7 @@ func TestTargetsReadTheVariablesThatTheyDescribe(t *testing.T) {
 func TestDocsNameExistingSettings(t *testing.T) {
 	listed := map[string]bool{}
 	groups := map[string]bool{}
-	for _, match := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(read(t, "../docs/settings.md"), -1) {
+	for _, match := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(read(t, root+"/docs/settings.md"), -1) {
 		listed[match[1]] = true
 		for name := match[1]; strings.Contains(name, "."); {
 			name = name[:strings.LastIndex(name, ".")]
@@ -274,16 +277,5 @@ func TestDocsNameExistingSettings(t *testing.T) {
 				}
 			}
 		}
-	}
-}
-
-// The version is a semantic one, and people can read what it changes.
-func TestVersionHasNotes(t *testing.T) {
-	if !regexp.MustCompile(`^\d+\.\d+\.\d+$`).MatchString(Version()) {
-		t.Errorf("version %q is not semantic", Version())
-	}
-	changes, err := os.ReadFile("../CHANGELOG.md")
-	if err != nil || !strings.Contains(string(changes), "\n## "+Version()+" - ") {
-		t.Errorf("CHANGELOG.md has no section for version %s (%v)", Version(), err)
 	}
 }
