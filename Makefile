@@ -224,7 +224,7 @@ vulns: ## Report known vulnerabilities that the code of all modules, or of IN=<m
 unit: bin/local ## Run the unit tests of all modules, or of IN=<modules>
 	@bin/local install postgresql-15 redis-server # the services' tests start their own servers
 	@$(call WITH,promtool amtool); for module in $(or $(IN),apps infra local); do (cd $$module && GOWORK=off go test -skip '^TestPerformance' ./...); done
-	@cd test && GOWORK=off go test ./load/... ./variant/... ./cmd/... ./docs/...
+	@cd test && GOWORK=off go test ./load/... ./variant/... ./cmd/... ./delivery/... ./docs/...
 
 .PHONY: docs-check
 docs-check: ## Check that the documentation names targets, settings, files and tests that exist
