@@ -71,18 +71,23 @@ func TestPrometheusAcceptsTheRules(t *testing.T) {
 func TestAlerts(t *testing.T) {
 	arguments := []string{"test", "rules"}
 	for _, group := range Groups(platform(), options()) {
-		byInterval := map[time.Duration][]example{}
+		type file struct {
+			alert    string
+			interval time.Duration
+		}
+		byFile := map[file][]example{}
 		for _, e := range examples() {
 			if slices.ContainsFunc(group.Alerts, e.isAbout) {
-				byInterval[e.interval()] = append(byInterval[e.interval()], e)
+				of := file{e.alert, e.interval()}
+				byFile[of] = append(byFile[of], e)
 			}
 		}
-		for interval, examples := range byInterval {
-			content, err := yaml.Marshal(unitTests(t, group, interval, examples))
+		for of, examples := range byFile {
+			content, err := yaml.Marshal(unitTests(t, group, of.alert, of.interval, examples))
 			if err != nil {
 				t.Fatal(err)
 			}
-			file := filepath.Join(t.TempDir(), fmt.Sprintf("%s-%s.yml", group.Name, interval))
+			file := filepath.Join(t.TempDir(), fmt.Sprintf("%s-%s-%s.yml", group.Name, of.alert, of.interval))
 			if err := os.WriteFile(file, content, 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -125,20 +130,48 @@ func TestRulesIgnoreOtherNamespaces(t *testing.T) {
 	}
 }
 
-// rulesOf writes a file with a group's rules and the objectives that they need, since promtool evaluates complete files. The groups'
-// names are in the order of their dependencies.
-func rulesOf(t *testing.T, group Group) (path string, order []string) {
+// rulesOf writes a file with the alerts of one name and the rules that they need, since promtool evaluates complete files at each step. The
+// groups' names are in the order of their dependencies.
+func rulesOf(t *testing.T, group Group, name string) (path string, order []string) {
 	t.Helper()
-	needed := objectives(platform())
-	needed.Alerts = nil
-	file := ruleFile{Groups: []groupFile{group.file("")}}
+	groups := []Group{group}
+	base := objectives(platform())
+	base.Alerts = nil
 	switch group.Name {
-	case needed.Name:
 	case "outages":
-		needed.Records = slices.DeleteFunc(needed.Records, func(r Record) bool { return r.Name != "job:objective:availability" })
+		base.Records = slices.DeleteFunc(base.Records, func(r Record) bool { return r.Name != "job:objective:availability" })
 		fallthrough
 	case "objectives-long":
-		file.Groups = append([]groupFile{needed.file("")}, file.Groups...)
+		groups = []Group{base, group}
+	}
+	texts := map[string]string{} // the expressions of each rule
+	for _, group := range groups {
+		for _, record := range group.Records {
+			texts[record.Name] += record.Expr + "\n"
+		}
+		for _, alert := range group.Alerts {
+			texts[alert.Name] += alert.Expr + "\n"
+		}
+	}
+	needed := map[string]bool{}
+	var need func(name string)
+	need = func(name string) {
+		needed[name] = true
+		for other := range texts {
+			if !needed[other] && strings.Contains(texts[name], other) {
+				need(other)
+			}
+		}
+	}
+	need(name)
+	var file ruleFile
+	for _, group := range groups {
+		group.Records = slices.DeleteFunc(slices.Clone(group.Records), func(r Record) bool { return !needed[r.Name] })
+		group.Alerts = slices.DeleteFunc(slices.Clone(group.Alerts), func(a Alert) bool { return !needed[a.Name] })
+		if len(group.Records)+len(group.Alerts) > 0 {
+			file.Groups = append(file.Groups, group.file(""))
+			order = append(order, group.Name)
+		}
 	}
 	content, err := yaml.Marshal(file)
 	if err != nil {
@@ -147,9 +180,6 @@ func rulesOf(t *testing.T, group Group) (path string, order []string) {
 	path = filepath.Join(t.TempDir(), "rules.yml")
 	if err := os.WriteFile(path, content, 0o600); err != nil {
 		t.Fatal(err)
-	}
-	for _, group := range file.Groups {
-		order = append(order, group.Name)
 	}
 	return path, order
 }
@@ -363,8 +393,8 @@ type sample struct {
 }
 
 // unitTests is the examples in promtool's format. It queries the series ALERTS.
-func unitTests(t *testing.T, group Group, interval time.Duration, examples []example) testFile {
-	rules, order := rulesOf(t, group)
+func unitTests(t *testing.T, group Group, alert string, interval time.Duration, examples []example) testFile {
+	rules, order := rulesOf(t, group, alert)
 	file := testFile{RuleFiles: []string{rules}, Order: order, Interval: interval.String()}
 	for _, e := range examples {
 		test := unitTest{Name: fmt.Sprintf("%s: %s: %s", source(t, e.about), e.alert, e.about), Interval: e.every().String()}
