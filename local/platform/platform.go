@@ -137,6 +137,9 @@ func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.B
 		return nil, err
 	}
 	for _, upstream := range upstreams {
+		go image.Probe(ctx, node.Registry, upstream, tools)
+	}
+	for _, upstream := range upstreams {
 		provided, err := image.Provide(ctx, node.Registry, filepath.Join(p.layout.Cache, "images"), upstream, tools, p.log)
 		if err != nil {
 			return nil, err
