@@ -95,9 +95,9 @@ func Pulumi() Tool {
 	return Tool{
 		Name: "pulumi", Family: "pulumi", Package: "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", Module: "github.com/pulumi/pulumi/pkg/v3",
 		Stamps: map[string]string{"github.com/pulumi/pulumi/sdk/v3/go/common/version.Version": "{version}"},
-		// From 3.257 on, the command line refuses the layout of self-managed backends that older versions write.
+		// Later versions read the state that the pinned one writes: 3.257 and later refuse only state without projects.
 		Fits: func(have, want string) bool {
-			return semver.Compare(have, want) >= 0 && semver.Compare(have, "v3.257.0") < 0
+			return semver.Compare(have, want) >= 0 && semver.Major(have) == semver.Major(want)
 		},
 		VersionArgs: []string{"version"},
 	}
