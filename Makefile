@@ -53,6 +53,10 @@ logs: bin/local ## Show the latest log lines of C=<component>; FOLLOW=1 follows 
 env: bin/local ## Print the environment for pulumi and kubectl: eval "$(make -s env)"
 	@$(LOCAL) env
 
+.PHONY: pin
+pin: ## Renew the checksums of the tools' official releases from those that the projects publish; needs the internet
+	@local/toolchain/pin local/toolchain/releases.txt
+
 .PHONY: token
 token: bin/local ## Sign in as the demo user and print the token
 	@$(LOCAL) token

@@ -305,7 +305,7 @@ func (d *Deployment) Compile(ctx context.Context, tools *toolchain.Builder) erro
 			return err
 		}
 	}
-	return d.provideDockerPlugin(ctx, pulumi)
+	return d.provideDockerPlugin(ctx, tools)
 }
 
 //go:embed language-host.sh
@@ -320,9 +320,9 @@ func (d *Deployment) writeLanguageHost(path, host string) error {
 }
 
 // provideDockerPlugin installs the platform's docker plugin unless the real one is installed or can be downloaded.
-func (d *Deployment) provideDockerPlugin(ctx context.Context, pulumi string) error {
+func (d *Deployment) provideDockerPlugin(ctx context.Context, tools *toolchain.Builder) error {
 	compiled := filepath.Join(d.layout.Cache, dockerPlugin.Program())
-	if _, err := os.Stat(compiled); err != nil && dockerPlugin.Download(ctx, pulumi, d.layout.PulumiHome()) {
+	if _, err := os.Stat(compiled); err != nil && tools.DownloadPlugin(ctx, dockerPlugin) {
 		return nil
 	}
 	if err := d.goBuild(ctx, "local", compiled, "./cmd/"+dockerPlugin.Program()); err != nil {

@@ -237,7 +237,7 @@ func upstreamIndex(t *testing.T, reference string) (index v1.ImageIndex, amd64 v
 func provideInto(t *testing.T, r *watched, cache string, upstream Upstream) (logged string, err error) {
 	t.Helper()
 	var out bytes.Buffer
-	provided, err := Provide(t.Context(), r.host, cache, upstream, nil, progress.New(&out))
+	provided, err := Provide(t.Context(), r.host, cache, upstream, online(), progress.New(&out))
 	if provided != (err == nil) {
 		t.Errorf("Provide returns %v with error %v", provided, err)
 	}
@@ -296,7 +296,7 @@ func TestProvideOmitsAnUnavailableOptionalImage(t *testing.T) {
 	tag := theirs.host + "/library/thing:1"
 	optional := Upstream{Name: "thing", Image: tag, Optional: "monitoring.thing"}
 	provided := func(ctx context.Context) (bool, error) {
-		return Provide(ctx, ours.host, t.TempDir(), optional, nil, progress.New(io.Discard))
+		return Provide(ctx, ours.host, t.TempDir(), optional, online(), progress.New(io.Discard))
 	}
 	if found, err := provided(t.Context()); found || err != nil || len(ours.writes()) > 0 {
 		t.Errorf("unavailable image: provided %v, %v", found, err)

@@ -49,7 +49,7 @@ func ReadUpstreams(path string) ([]Upstream, error) {
 	return list, nil
 }
 
-// resolveLimit is the time within which a reachable registry responds.
+// resolveLimit is the time within which a reachable registry finds an image.
 const resolveLimit = 15 * time.Second
 
 // programs are the paths of the programs in an upstream image that consists only of compiled programs. The base name of a path
@@ -65,13 +65,28 @@ var programs = map[string][]string{
 	"otel-collector":     {"otelcol-contrib"},
 }
 
-// Tools compiles programs on demand.
+// Tools provides programs on demand, and knows which hosts are reachable.
 type Tools interface {
 	Path(ctx context.Context, name string) (string, error)
+	Reachable(url string) bool
 }
 
 // errNoRecipe means that no replacement of the image can be built.
 var errNoRecipe = errors.New("there is no recipe to build one like it")
+
+// Probe probes the registry of a missing image. Probes run in parallel, because one of an unreachable registry takes seconds.
+func Probe(ctx context.Context, registry string, upstream Upstream, tools Tools) {
+	if target, err := mirrored(registry, upstream.Image); err == nil {
+		if found, err := exists(ctx, target); err == nil && !found {
+			reachable(upstream, tools)
+		}
+	}
+}
+
+func reachable(upstream Upstream, tools Tools) bool {
+	parsed, err := name.ParseReference(upstream.Image)
+	return err == nil && tools.Reachable(fmt.Sprintf("%s://%s/v2/", parsed.Context().Scheme(), parsed.Context().RegistryStr()))
+}
 
 // Provide puts the image into the registry: the real image, pulled by digest, or else a replacement that is built here. It
 // reports whether the registry has the image; without an error, only an optional image can be missing.
@@ -103,12 +118,12 @@ func provide(
 ) (image v1.Image, how string, err error) {
 	recipe, hasRecipe := recipes[upstream.Name]
 	if !hasRecipe || !recipe.isBuilt(cache, upstream.Name) {
-		pulled, pullErr := pull(ctx, upstream)
+		pulled, pullErr := pull(ctx, upstream, tools)
 		if pullErr == nil {
 			return pulled, "pulled", nil
 		}
 		if places, isProgram := programs[upstream.Name]; isProgram {
-			log.Say("image %s: can't be pulled, building it from the program, compiled on this machine", upstream.Image)
+			log.Say("image %s: can't be pulled, building it from its program", upstream.Image)
 			image, err = ofPrograms(ctx, places, tools)
 			return image, "ready", err
 		}
@@ -121,7 +136,7 @@ func provide(
 	return image, "ready", err
 }
 
-// ofPrograms returns an image of programs that the toolchain compiles.
+// ofPrograms returns an image of programs of the toolchain.
 func ofPrograms(ctx context.Context, places []string, tools Tools) (v1.Image, error) {
 	layers := []v1.Layer{}
 	for _, place := range places {
@@ -158,7 +173,10 @@ func rootsLayer() (v1.Layer, error) {
 	return fileLayer("etc/ssl/certs/ca-certificates.crt", 0o644, file.Bytes())
 }
 
-func pull(ctx context.Context, upstream Upstream) (v1.Image, error) {
+func pull(ctx context.Context, upstream Upstream, tools Tools) (v1.Image, error) {
+	if !reachable(upstream, tools) {
+		return nil, errors.New("its registry can't be reached")
+	}
 	reference := upstream.Image
 	if upstream.Digest != "" {
 		reference += "@" + upstream.Digest

@@ -7,20 +7,27 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/random"
 
 	"platform.example/local/progress"
+	"platform.example/local/reach"
 	"platform.example/local/toolchain"
 )
 
 // compiler is a fake toolchain that records the requested tools. It has one program or returns an error.
 type compiler struct {
+	*reach.Hosts
 	path      string
 	err       error
 	requested []string
@@ -29,6 +36,13 @@ type compiler struct {
 func (c *compiler) Path(_ context.Context, name string) (string, error) {
 	c.requested = append(c.requested, name)
 	return c.path, c.err
+}
+
+// online returns a toolchain without tools.
+func online() *compiler { return having("", nil) }
+
+func having(path string, err error) *compiler {
+	return &compiler{Hosts: reach.New(time.Minute, progress.New(io.Discard)), path: path, err: err}
 }
 
 func provideTraefik(t *testing.T, r *watched, upstream Upstream, tools Tools) (logged string, err error) {
@@ -41,7 +55,7 @@ func provideTraefik(t *testing.T, r *watched, upstream Upstream, tools Tools) (l
 
 func TestProvideBuildsAnImageFromItsProgram(t *testing.T) {
 	ours := serve(t)
-	tools := &compiler{path: program(t, "binary")}
+	tools := having(program(t, "binary"), nil)
 	upstream := Upstream{Image: "registry.invalid/library/traefik:v3.6.2", Digest: "sha256:" + strings.Repeat("0", 64)}
 	if logged, err := provideTraefik(t, ours, upstream, tools); err != nil || !strings.Contains(logged, upstream.Image+": can't be pulled") {
 		t.Fatalf("%v; logged %q", err, logged)
@@ -110,7 +124,7 @@ func filesOf(t *testing.T, image v1.Image) map[string]file {
 
 func TestImageOfSeveralProgramsRunsTheFirst(t *testing.T) {
 	ours := serve(t)
-	tools := &compiler{path: program(t, "binary")}
+	tools := having(program(t, "binary"), nil)
 	upstream := Upstream{Name: "prometheus", Image: "registry.invalid/prom/prometheus:v3"}
 	if _, err := Provide(t.Context(), ours.host, t.TempDir(), upstream, tools, progress.New(io.Discard)); err != nil {
 		t.Fatal(err)
@@ -134,7 +148,7 @@ func TestProvideCompilesNothingForAnAvailableImage(t *testing.T) {
 	ours, theirs := serve(t), serve(t)
 	tag := theirs.host + "/library/traefik:v3.6.2"
 	pinned, amd64 := upstreamIndex(t, tag)
-	tools := &compiler{err: errors.New("compiled for nothing")}
+	tools := having("", errors.New("compiled for nothing"))
 	if logged, err := provideTraefik(t, ours, Upstream{Image: tag, Digest: digest(t, pinned)}, tools); err != nil || !strings.Contains(logged, tag+": pulled") {
 		t.Fatalf("%v; logged %q", err, logged)
 	}
@@ -146,12 +160,78 @@ func TestProvideCompilesNothingForAnAvailableImage(t *testing.T) {
 func TestCompileErrorNamesTheImage(t *testing.T) {
 	ours := serve(t)
 	broken := errors.New("compile traefik: exit status 1")
-	_, err := provideTraefik(t, ours, Upstream{Image: "registry.invalid/library/traefik:v3.6.2"}, &compiler{err: broken})
+	_, err := provideTraefik(t, ours, Upstream{Image: "registry.invalid/library/traefik:v3.6.2"}, having("", broken))
 	if !errors.Is(err, broken) || !strings.HasPrefix(err.Error(), "image registry.invalid/library/traefik:v3.6.2: ") {
 		t.Error(err)
 	}
 	if sent := ours.writes(); len(sent) > 0 {
 		t.Errorf("something was pushed: %v", sent)
+	}
+}
+
+func TestRegistriesAreProbedOnceAndInParallel(t *testing.T) {
+	ours, tools := serve(t), having(program(t, "binary"), nil)
+	var (
+		mu     sync.Mutex
+		probes = map[string]int{}
+		both   = make(chan struct{})
+		logged bytes.Buffer
+	)
+	failing := func() string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			if probes[r.Host]++; len(probes) == 2 && probes[r.Host] == 1 {
+				close(both)
+			}
+			mu.Unlock()
+			select {
+			case <-both: // no probe fails before the other one has begun
+			case <-r.Context().Done():
+			}
+			w.WriteHeader(http.StatusBadGateway)
+		}))
+		t.Cleanup(server.Close)
+		return strings.TrimPrefix(server.URL, "http://")
+	}
+	first, second := failing(), failing()
+	upstreams := []Upstream{
+		{Name: "traefik", Image: first + "/library/traefik:v3"}, {Name: "prometheus", Image: first + "/prom/prometheus:v3"},
+		{Name: "node-exporter", Image: second + "/prom/node-exporter:v1"},
+	}
+	tools.Hosts = reach.New(time.Minute, progress.New(&logged))
+	var probing sync.WaitGroup
+	for _, upstream := range upstreams {
+		probing.Go(func() { Probe(t.Context(), ours.host, upstream, tools) })
+	}
+	probing.Wait()
+	select {
+	case <-both:
+	default:
+		t.Fatal("the second registry was probed after the first one")
+	}
+	for _, upstream := range upstreams {
+		if provided, err := Provide(t.Context(), ours.host, t.TempDir(), upstream, tools, progress.New(io.Discard)); !provided || err != nil {
+			t.Errorf("%s: provided %v, %v", upstream.Name, provided, err)
+		}
+	}
+	if probes[first] != 1 || probes[second] != 1 || strings.Count(logged.String(), "can't be reached") != 2 {
+		t.Errorf("probes %v; logged %s", probes, logged.String())
+	}
+}
+
+func TestRegistryOfAnExistingImageIsNotProbed(t *testing.T) {
+	ours, theirs := serve(t), serve(t)
+	upstream := Upstream{Name: "thing", Image: theirs.host + "/library/thing:1"}
+	image, err := random.Image(64, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := push(t.Context(), ours.host+"/library/thing:1", image); err != nil {
+		t.Fatal(err)
+	}
+	Probe(t.Context(), ours.host, upstream, online())
+	if _, err := Provide(t.Context(), ours.host, t.TempDir(), upstream, online(), progress.New(io.Discard)); err != nil || len(theirs.requests) > 0 {
+		t.Errorf("%v; requests %v", err, theirs.requests)
 	}
 }
 

@@ -20,7 +20,7 @@ const (
 type Layout struct {
 	Repo  string // root of the clone in which the command was called
 	State string // removed by `make down`: node, volumes, Pulumi state, certificates, logs
-	Cache string // kept by `make down`: compiled tools and root file systems of images
+	Cache string // kept by `make down`: tools and root file systems of images
 }
 
 // Find returns the layout for a command that is called anywhere inside a clone. With a kube context, the state belongs to a

@@ -17,6 +17,7 @@ import (
 	"platform.example/local/layout"
 	"platform.example/local/node"
 	"platform.example/local/progress"
+	"platform.example/local/reach"
 	"platform.example/local/toolchain"
 )
 
@@ -65,8 +66,8 @@ func (p *Platform) builder() *toolchain.Builder {
 }
 
 func (p *Platform) builderOf(tools []toolchain.Tool, log *progress.Log) *toolchain.Builder {
-	families := filepath.Join(p.layout.Repo, "local", "toolchain")
-	return toolchain.NewBuilder(families, filepath.Join(p.layout.Cache, "tools"), p.layout.Bin(), p.layout.PulumiHome(), tools, log)
+	families, cache := filepath.Join(p.layout.Repo, "local", "toolchain"), filepath.Join(p.layout.Cache, "tools")
+	return toolchain.NewBuilder(families, cache, p.layout.Bin(), p.layout.PulumiHome(), tools, reach.New(reach.Limit, log), log)
 }
 
 // target returns the target of the deployment.
@@ -136,6 +137,9 @@ func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.B
 		return nil, err
 	}
 	for _, upstream := range upstreams {
+		go image.Probe(ctx, node.Registry, upstream, tools)
+	}
+	for _, upstream := range upstreams {
 		provided, err := image.Provide(ctx, node.Registry, filepath.Join(p.layout.Cache, "images"), upstream, tools, p.log)
 		if err != nil {
 			return nil, err
@@ -148,7 +152,7 @@ func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.B
 	return without, n.AwaitPods(ctx)
 }
 
-// Tools prints the paths of monitoring tools, one per line, and compiles missing ones, because unit tests use promtool and
+// Tools prints the paths of monitoring tools, one per line, and provides missing ones, because unit tests use promtool and
 // amtool without a running platform. Progress goes to stderr.
 func (p *Platform) Tools(ctx context.Context, names ...string) error {
 	builder := p.builderOf(toolchain.MonitoringTools(), progress.New(os.Stderr))
@@ -183,7 +187,7 @@ func (p *Platform) Stop(ctx context.Context) error {
 }
 
 // Down deletes the platform: the local node with all of its data, or the stack's objects on another cluster. It keeps only the
-// cache of compiled tools.
+// cache of tools.
 func (p *Platform) Down(ctx context.Context) error {
 	unlock, err := host.Lock(p.lockFile(), "down")
 	if err != nil {
@@ -214,6 +218,6 @@ func (p *Platform) Down(ctx context.Context) error {
 			return fmt.Errorf("remove the lock file: %w", err)
 		}
 	}
-	p.log.Say("down: only the compiled tools in %s, and bin and .build in this folder, are left", p.layout.Cache)
+	p.log.Say("down: only the tools in %s, and bin and .build in this folder, are left", p.layout.Cache)
 	return nil
 }

@@ -16,19 +16,22 @@ import (
 	"time"
 
 	"platform.example/local/progress"
+	"platform.example/local/reach"
 )
 
 // ErrUnknown is the error for a program that isn't one of the tools.
 var ErrUnknown = errors.New("not a tool of the toolchain")
 
-// workPrefix is the prefix of folders in the cache in which a tool is compiled; the ID of the compiling process follows.
+// workPrefix is the prefix of folders in the cache in which a tool is downloaded or compiled; the ID of the process follows.
 const workPrefix = ".compiling-"
 
 // Builder provides tools one after the other, in the given order, while other goroutines wait for the first ones: the node starts
-// while Pulumi is still being compiled. Tools on demand are compiled in between.
+// while Pulumi is still being compiled. Tools on demand are provided in between.
 type Builder struct {
+	*reach.Hosts // knows which hosts tools can be downloaded from
+
 	families string // folder of the families' go.mod files
-	cache    string // folder of compiled tools
+	cache    string // folder of downloaded and compiled tools
 	bin      string // links to the tools in use
 	home     string // Pulumi's own folder
 	tools    []Tool
@@ -55,9 +58,9 @@ func (r *result) set(path string, err error) {
 }
 
 // NewBuilder returns a Builder of the tools. families is the folder of this package's sources; bin gets links to the tools in use;
-// home is Pulumi's folder.
-func NewBuilder(families, cache, bin, home string, tools []Tool, log *progress.Log) *Builder {
-	b := &Builder{families: families, cache: cache, bin: bin, home: home, tools: tools, log: log, results: map[string]*result{}}
+// home is Pulumi's folder. Tools are downloaded from hosts that are reachable.
+func NewBuilder(families, cache, bin, home string, tools []Tool, hosts *reach.Hosts, log *progress.Log) *Builder {
+	b := &Builder{families: families, cache: cache, bin: bin, home: home, tools: tools, Hosts: hosts, log: log, results: map[string]*result{}}
 	for _, tool := range tools {
 		b.results[tool.Name] = &result{done: make(chan struct{})}
 	}
@@ -104,15 +107,15 @@ func (b *Builder) settle(ctx context.Context, i int) error {
 	return err
 }
 
-// Cold reports whether a tool is not compiled yet, except for tools on demand.
+// Cold reports whether a tool is not in the cache yet, except for tools on demand.
 func (b *Builder) Cold() bool {
 	for _, tool := range b.tools {
 		version, err := tool.version(b.families)
 		if err != nil || tool.OnDemand {
 			continue
 		}
-		if key, err := tool.key(b.families, version); err == nil {
-			if _, err := os.Stat(b.compiled(tool, key)); err != nil {
+		if key, err := tool.key(b.families, version); err == nil && !exists(b.place(tool.Name, key)) {
+			if r, ok := b.releaseOf(tool, version); !ok || !exists(b.place(tool.Name, r.sum)) {
 				return true
 			}
 		}
@@ -120,12 +123,17 @@ func (b *Builder) Cold() bool {
 	return false
 }
 
-// compiled is the path of the tool after its compilation.
-func (b *Builder) compiled(tool Tool, key string) string {
-	return filepath.Join(b.cache, tool.Name+"-"+key, tool.Name)
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
-// Path waits until the tool is available and returns its path. It compiles a tool on demand.
+// place is the path of a tool in the cache. The key is the hash of its sources or of its release.
+func (b *Builder) place(tool, key string) string {
+	return filepath.Join(b.cache, tool+"-"+key[:12], tool)
+}
+
+// Path waits until the tool is available and returns its path. It provides a tool on demand.
 func (b *Builder) Path(ctx context.Context, name string) (string, error) {
 	result, ok := b.results[name]
 	if !ok {
@@ -142,7 +150,7 @@ func (b *Builder) Path(ctx context.Context, name string) (string, error) {
 	}
 }
 
-// provide finds the tool on PATH or in the cache, or compiles it.
+// provide finds the tool on PATH or in the cache, downloads it, or compiles it.
 func (b *Builder) provide(ctx context.Context, tool Tool, label string) (string, error) {
 	version, err := tool.version(b.families)
 	if err != nil {
@@ -156,13 +164,15 @@ func (b *Builder) provide(ctx context.Context, tool Tool, label string) (string,
 	if err != nil {
 		return "", err
 	}
-	path := b.compiled(tool, key)
-	_, missing := os.Stat(path)
-	if missing != nil && tool.Plugin.Name != "" && tool.Plugin.Download(ctx, b.results["pulumi"].path, b.home) {
+	path := b.place(tool.Name, key)
+	if r, published := b.releaseOf(tool, version); published && !exists(path) && b.obtain(ctx, tool, version, r, label) {
+		path = b.place(tool.Name, r.sum)
+	}
+	if !exists(path) && tool.Plugin.Name != "" && b.DownloadPlugin(ctx, tool.Plugin) {
 		b.log.Say("%s: downloaded %s", label, tool.Plugin.Version)
 		return tool.Plugin.path(b.home), nil
 	}
-	if missing != nil {
+	if !exists(path) {
 		if err := b.compile(ctx, tool, version, path, label); err != nil {
 			return "", err
 		}
@@ -208,10 +218,7 @@ func (b *Builder) onPath(ctx context.Context, tool Tool, want string) (path, hav
 func (b *Builder) compile(ctx context.Context, tool Tool, version, path, label string) error {
 	b.compiling.Lock()
 	defer b.compiling.Unlock()
-	if err := os.MkdirAll(b.cache, 0o755); err != nil {
-		return fmt.Errorf("compile %s: %w", tool.Name, err)
-	}
-	work, err := os.MkdirTemp(b.cache, fmt.Sprintf("%s%d-", workPrefix, os.Getpid()))
+	work, err := b.workFolder()
 	if err != nil {
 		return fmt.Errorf("compile %s: %w", tool.Name, err)
 	}
@@ -230,11 +237,24 @@ func (b *Builder) compile(ctx context.Context, tool Tool, version, path, label s
 	if err := goBuild(ctx, dir, append(args, tool.Package)); err != nil {
 		return fmt.Errorf("compile %s: %w", tool.Name, err)
 	}
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.Rename(filepath.Join(work, tool.Name), path)); err != nil {
+	if err := install(filepath.Join(work, tool.Name), path); err != nil {
 		return fmt.Errorf("compile %s: %w", tool.Name, err)
 	}
 	b.log.Say("%s: done in %s", label, time.Since(started).Round(time.Second))
 	return nil
+}
+
+// workFolder makes a folder in the cache for the work on a tool. A later Run removes it if this process is killed.
+func (b *Builder) workFolder() (string, error) {
+	if err := os.MkdirAll(b.cache, 0o755); err != nil {
+		return "", err
+	}
+	return os.MkdirTemp(b.cache, fmt.Sprintf("%s%d-", workPrefix, os.Getpid()))
+}
+
+// install moves a complete program to its place in the cache.
+func install(program, place string) error {
+	return errors.Join(os.MkdirAll(filepath.Dir(place), 0o755), os.Rename(program, place))
 }
 
 // goBuild runs go build. Its error contains the end of the command's output.

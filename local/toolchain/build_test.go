@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"platform.example/local/progress"
+	"platform.example/local/reach"
 )
 
 // tiny returns a family of tools without dependencies, whose single module is a folder.
@@ -52,8 +53,14 @@ type bench struct {
 
 // on returns a new builder on the cache and links of the folder, as each run has it.
 func on(folder, families string, tools ...Tool) bench {
+	return within(time.Minute, folder, families, tools...)
+}
+
+// within is on with another limit for the response of a host.
+func within(limit time.Duration, folder, families string, tools ...Tool) bench {
 	var logged bytes.Buffer
-	builder := NewBuilder(families, filepath.Join(folder, "cache"), filepath.Join(folder, "bin"), filepath.Join(folder, "home"), tools, progress.New(&logged))
+	log := progress.New(&logged)
+	builder := NewBuilder(families, filepath.Join(folder, "cache"), filepath.Join(folder, "bin"), filepath.Join(folder, "home"), tools, reach.New(limit, log), log)
 	return bench{builder, &logged}
 }
 
@@ -375,12 +382,21 @@ func TestCompileErrorOfAToolOnDemand(t *testing.T) {
 func TestPluginIsInstalledInPulumisHome(t *testing.T) {
 	families := tiny(t, map[string]string{"pulumi": printsVersion, "pulumi-resource-x": printsVersion})
 	plugin := with(tinyTool("pulumi-resource-x"), func(t *Tool) { t.Plugin, t.Unlinked = Plugin{"x", "4.5.6"}, true })
-	for _, c := range []struct{ name, pulumi, want string }{
-		{"downloaded if possible", `mkdir -p "$PULUMI_HOME/plugins/resource-x-v4.5.6" && printf '#!/bin/sh\nprintf "%s"' "$*" > "$PULUMI_HOME/plugins/resource-x-v4.5.6/pulumi-resource-x" && chmod +x "$PULUMI_HOME"/plugins/*/*`,
-			"plugin install resource x 4.5.6"},
-		{"compiled otherwise", `echo "error: 403 Forbidden" >&2; exec sleep 300`, "v1.2.3"},
+	published := pluginHosts
+	t.Cleanup(func() { pluginHosts = published })
+	answers, silent := serve(t, nil).URL, "http://127.0.0.1:1/"
+	const installs = `mkdir -p "$PULUMI_HOME/plugins/resource-x-v4.5.6" && printf '#!/bin/sh\nprintf "%s"' "$*" > "$PULUMI_HOME/plugins/resource-x-v4.5.6/pulumi-resource-x" && chmod +x "$PULUMI_HOME"/plugins/*/*`
+	for _, c := range []struct {
+		name, pulumi string
+		hosts        []string
+		want         string
+	}{
+		{"downloaded if possible", installs, []string{silent, answers}, "plugin install resource x 4.5.6"},
+		{"compiled otherwise", `echo "error: 403 Forbidden" >&2; exit 255`, []string{answers}, "v1.2.3"},
+		{"compiled if no host is reachable", installs, []string{silent}, "v1.2.3"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			pluginHosts = c.hosts
 			onPATH(t, "pulumi", `[ "$1" = version ] && echo v1.2.3 && exit; `+"\n"+c.pulumi)
 			pulumi := with(tinyTool("pulumi"), func(t *Tool) { t.Fits, t.VersionArgs = sameMinor, []string{"version"} })
 			folder := t.TempDir()

@@ -1,13 +1,12 @@
 package toolchain
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
+	"slices"
 )
 
 // Plugin names a Pulumi plugin and its version, without a leading v.
@@ -30,27 +29,20 @@ func (p Plugin) Install(home, compiled string) error {
 	return Link(compiled, p.path(home))
 }
 
-// Download makes Pulumi download the plugin, and reports whether it is installed. It gives up at the first error; Pulumi itself
-// would try five times.
-func (p Plugin) Download(ctx context.Context, pulumi, home string) bool {
-	if info, err := os.Lstat(p.path(home)); err == nil && info.Mode().IsRegular() {
+// pluginHosts are where Pulumi downloads plugins from.
+var pluginHosts = []string{"https://api.github.com/", "https://get.pulumi.com/"}
+
+// DownloadPlugin makes Pulumi download the plugin if a host that has it is reachable, and reports whether the plugin is installed.
+func (b *Builder) DownloadPlugin(ctx context.Context, plugin Plugin) bool {
+	if info, err := os.Lstat(plugin.path(b.home)); err == nil && info.Mode().IsRegular() {
 		return true
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	if !slices.ContainsFunc(pluginHosts, b.Reachable) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, downloadLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, pulumi, "plugin", "install", "resource", p.Name, p.Version)
-	cmd.Env = append(os.Environ(), "PULUMI_HOME="+home, "PULUMI_SKIP_UPDATE_CHECK=true")
-	stderr, err := cmd.StderrPipe()
-	if err != nil {
-		return false
-	}
-	if err := cmd.Start(); err != nil {
-		return false
-	}
-	for lines := bufio.NewScanner(stderr); lines.Scan(); {
-		if strings.Contains(strings.ToLower(lines.Text()), "error") {
-			cancel()
-		}
-	}
-	return cmd.Wait() == nil
+	cmd := exec.CommandContext(ctx, b.results["pulumi"].path, "plugin", "install", "resource", plugin.Name, plugin.Version)
+	cmd.Env = append(os.Environ(), "PULUMI_HOME="+b.home, "PULUMI_SKIP_UPDATE_CHECK=true")
+	return cmd.Run() == nil
 }

@@ -1,6 +1,6 @@
-// Package toolchain provides the programs of the local platform: a suitable program on PATH, or one compiled from the pinned
-// modules in the folders beside this file. Each folder is a family of tools with its own go.mod, outside the workspace, because
-// the dependencies of different families conflict.
+// Package toolchain provides the programs of the local platform: a suitable program on PATH, one downloaded from a pinned release, or
+// one compiled from the pinned modules in the folders beside this file. Each folder is a family of tools with its own go.mod, outside
+// the workspace, because the dependencies of different families conflict. releases.txt lists the releases.
 package toolchain
 
 import (
@@ -39,7 +39,7 @@ type Tool struct {
 	// packages that differ.
 	Partial  map[string]string
 	Plugin   Plugin // Pulumi can download it instead, if it has internet access
-	OnDemand bool   // compile the tool when its path is first requested, because a caller may find a replacement
+	OnDemand bool   // provide the tool when its path is first requested, because a caller may find a replacement
 	Unlinked bool   // put no link to the tool into the folder on PATH
 
 	release func(version string) string // the tool's version for a version of the module; nil: the same
@@ -95,9 +95,9 @@ func Pulumi() Tool {
 	return Tool{
 		Name: "pulumi", Family: "pulumi", Package: "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", Module: "github.com/pulumi/pulumi/pkg/v3",
 		Stamps: map[string]string{"github.com/pulumi/pulumi/sdk/v3/go/common/version.Version": "{version}"},
-		// From 3.257 on, the command line refuses the layout of self-managed backends that older versions write.
+		// Later versions read the state that the pinned one writes: 3.257 and later refuse only state without projects.
 		Fits: func(have, want string) bool {
-			return semver.Compare(have, want) >= 0 && semver.Compare(have, "v3.257.0") < 0
+			return semver.Compare(have, want) >= 0 && semver.Major(have) == semver.Major(want)
 		},
 		VersionArgs: []string{"version"},
 	}
@@ -106,7 +106,8 @@ func Pulumi() Tool {
 // LanguageHost is the file name of Pulumi's language host for Go.
 const LanguageHost = "pulumi-language-go"
 
-// languageHost is no longer part of the SDK's module after v3.66.0, the last version that can be compiled as a module.
+// languageHost is no longer part of the SDK's module after v3.66.0, the last version that can be compiled as a module. It is never
+// downloaded: the host in Pulumi's release compiles the program at every run, because it ignores the flag -binary.
 func languageHost() Tool {
 	return Tool{Name: LanguageHost, Family: "pulumi-language-go", Unlinked: true,
 		Package: "github.com/pulumi/pulumi/sdk/v3/go/pulumi-language-go", Module: "github.com/pulumi/pulumi/sdk/v3"}

@@ -56,8 +56,8 @@ func TestFits(t *testing.T) {
 
 		{"pulumi", Pulumi().Fits, "v3.250.0", "v3.250.0", true},
 		{"pulumi", Pulumi().Fits, "v3.256.9", "v3.250.0", true},
-		{"pulumi", Pulumi().Fits, "v3.257.0", "v3.250.0", false},
-		{"pulumi", Pulumi().Fits, "v3.300.0", "v3.250.0", false},
+		{"pulumi", Pulumi().Fits, "v3.257.0", "v3.250.0", true},
+		{"pulumi", Pulumi().Fits, "v3.300.0", "v3.250.0", true},
 		{"pulumi", Pulumi().Fits, "v4.0.0", "v3.250.0", false},
 		{"pulumi", Pulumi().Fits, "v3.249.9", "v3.250.0", false},
 		{"pulumi", Pulumi().Fits, "v3.99.0", "v3.250.0", false},
