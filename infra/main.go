@@ -146,7 +146,7 @@ func (p platform) build(ctx *pulumi.Context) error {
 	if p.profile.Admission {
 		images, err := isolation.NewAdmission(ctx, p.config.NamespacePrefix, p.registries(), pulumi.Provider(provider))
 		if err != nil {
-			return err
+			return fmt.Errorf("admission of images: %w", err)
 		}
 		admission = append(admission, images)
 	}
