@@ -136,13 +136,8 @@ func public(each []query, services []catalog.Service) []query {
 
 // latencyLimits are the public service's latency objective, and twice that.
 func latencyLimits(services []catalog.Service) []limit {
-	for _, service := range services {
-		if service.Public {
-			promised := service.Objectives.Latency.Seconds()
-			return rising(promised, 2*promised)
-		}
-	}
-	return nil
+	promised := catalog.Public(services).Objectives.Latency.Seconds()
+	return rising(promised, 2*promised)
 }
 
 // liveStates are the states of liveNumber.
