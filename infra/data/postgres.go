@@ -63,7 +63,7 @@ func NewPostgres(
 			return nil, err
 		}
 		server = append(server, created)
-		postgres.endpoint = Endpoint{Host: catalog.PostgresHost(args.Config.NamespacePrefix), Port: network.PostgresPort, Authority: args.Authority}
+		postgres.endpoint = Endpoint{Host: args.host(postgresName), Port: network.PostgresPort, Authority: args.Authority}
 	} else {
 		postgres.endpoint = elsewhere(args.Config.Postgres.Store)
 	}
