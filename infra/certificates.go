@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"platform.example/infra/catalog"
 	"platform.example/infra/cluster"
 	"platform.example/infra/isolation"
 	"platform.example/infra/namespace"
@@ -27,13 +26,12 @@ func (s server) secret() string { return s.name + "-certificate" }
 // servers returns the stores in the cluster, and the edge unless it has an external certificate.
 func (p platform) servers() []server {
 	var servers []server
-	for _, store := range []struct{ name, address, host string }{
-		{network.Postgres, p.config.Postgres.Address, catalog.PostgresHost(p.config.NamespacePrefix)},
-		{network.Cache, p.config.Redis.Address, catalog.RedisHost(p.config.NamespacePrefix)},
-		{network.Stream, p.config.Stream.Address, catalog.StreamHost(p.config.NamespacePrefix)},
+	for _, store := range []struct{ name, address string }{
+		{network.Postgres, p.config.Postgres.Address}, {network.Cache, p.config.Redis.Address}, {network.Stream, p.config.Stream.Address},
 	} {
 		if store.address == "" {
-			servers = append(servers, server{store.name, namespace.Data, []string{store.host}})
+			host := p.config.NamespacePrefix.Host(store.name, namespace.Data)
+			servers = append(servers, server{store.name, namespace.Data, []string{host}})
 		}
 	}
 	if p.config.Edge.TLSSecret == "" && p.config.Edge.Issuer == "" {

@@ -99,7 +99,7 @@ func run(ctx *pulumi.Context, values configuration, lock *lock, newRollout newRo
 	maps.DeleteFunc(recorded, func(name string, _ release.Recorded) bool {
 		return !slices.ContainsFunc(p.services, func(service catalog.Service) bool { return service.Name == name })
 	})
-	p.address = recorded[p.public().Name].Address
+	p.address = recorded[catalog.Public(p.services).Name].Address
 	images, err := image.ForServices(ctx, p.config, p.services, p.profile.Architectures, root, p.request.Commit, Version())
 	if err != nil {
 		return err
@@ -146,7 +146,7 @@ func (p platform) build(ctx *pulumi.Context) error {
 	if p.profile.Admission {
 		images, err := isolation.NewAdmission(ctx, p.config.NamespacePrefix, p.registries(), pulumi.Provider(provider))
 		if err != nil {
-			return err
+			return fmt.Errorf("admission of images: %w", err)
 		}
 		admission = append(admission, images)
 	}
@@ -193,7 +193,7 @@ func (p platform) build(ctx *pulumi.Context) error {
 		return err
 	}
 
-	public := p.public()
+	public := catalog.Public(p.services)
 	entry, err := edge.New(ctx, edge.Args{
 		Namespace:   namespaces[namespace.Edge],
 		Rollout:     p.rollout,

@@ -2,7 +2,6 @@ package main
 
 import (
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -58,10 +57,7 @@ func readLast(ctx *pulumi.Context) (last, error) {
 	} {
 		output, err := self.GetOutputDetails(name)
 		if err == nil && output.Value != nil {
-			var text []byte
-			if text, err = json.Marshal(output.Value); err == nil {
-				err = json.Unmarshal(text, target)
-			}
+			err = release.Convert(output.Value, target)
 		}
 		if err != nil {
 			return outputs, fmt.Errorf("stack %s: read its last output %s: %w", ctx.Stack(), name, err)
@@ -171,10 +167,7 @@ func (p platform) state(ctx *pulumi.Context, references map[string]string) (map[
 
 // plain converts a value for Pulumi: to lists and maps of strings and numbers.
 func plain(value any) (any, error) {
-	text, err := json.Marshal(value)
-	if err != nil {
-		return nil, err
-	}
 	var result any
-	return result, json.Unmarshal(text, &result)
+	err := release.Convert(value, &result)
+	return result, err
 }

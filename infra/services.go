@@ -114,7 +114,7 @@ func (p platform) newServices(
 	if err != nil {
 		return nil, switched, err
 	}
-	return public, switched, workload.Retire(ctx, p.plans[p.public().Name].live(), services, switched, at, opts...)
+	return public, switched, workload.Retire(ctx, p.plans[catalog.Public(p.services).Name].live(), services, switched, at, opts...)
 }
 
 // logPlan logs the plan of a service.
@@ -125,14 +125,4 @@ func (p platform) logPlan(ctx *pulumi.Context, service catalog.Service, plan pla
 		}
 		return reference
 	})
-}
-
-// public is the service behind the edge.
-func (p platform) public() catalog.Service {
-	for _, service := range p.services {
-		if service.Public {
-			return service
-		}
-	}
-	return catalog.Service{}
 }

@@ -67,11 +67,13 @@ func (p platform) newStores(
 
 // passwords returns the passwords of one kind by service.
 func (p platform) passwords(name func(catalog.Service) string) map[string]pulumi.StringOutput {
-	names := map[string]string{}
+	passwords := map[string]pulumi.StringOutput{}
 	for _, service := range p.services {
-		names[service.Name] = name(service)
+		if p.secrets.Has(name(service)) {
+			passwords[service.Name] = p.secrets.Value(name(service))
+		}
 	}
-	return p.secrets.Values(names)
+	return passwords
 }
 
 // grow expands the claims of volumes whose sizes were raised. It fails before any change if a claim can't have its size.

@@ -1,10 +1,6 @@
 package catalog
 
-import (
-	"strings"
-
-	"platform.example/infra/namespace"
-)
+import "strings"
 
 // Kind determines how a secret is generated and rotated.
 type Kind string
@@ -70,15 +66,6 @@ const (
 
 	ReleaseWebhookURL = "releaseWebhookUrl" // receives notifications of releases, like Slack
 )
-
-// PostgresHost is the DNS name of Postgres in the cluster and in its certificate.
-func PostgresHost(prefix namespace.Prefix) string { return prefix.Host("postgres", namespace.Data) }
-
-// RedisHost is the DNS name of the cache.
-func RedisHost(prefix namespace.Prefix) string { return prefix.Host("redis-cache", namespace.Data) }
-
-// StreamHost is the DNS name of the stream.
-func StreamHost(prefix namespace.Prefix) string { return prefix.Host("redis-stream", namespace.Data) }
 
 // Former returns the keys that earlier versions used for certificates. They are ignored, since certificates are kept on the cluster.
 func Former() []string {

@@ -83,6 +83,16 @@ const (
 	DatabaseConnections = 8
 )
 
+// Public returns the service behind the edge, or the zero Service without one.
+func Public(services []Service) Service {
+	for _, service := range services {
+		if service.Public {
+			return service
+		}
+	}
+	return Service{}
+}
+
 // Callers returns the services that call this one, in the order of the catalog.
 func Callers(services []Service, called string) []string {
 	var callers []string

@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"platform.example/infra/quantity"
 )
 
 // CORSOrigins is the key of the public service's setting that the edge uses too.
@@ -16,14 +18,8 @@ const CORSOrigins = "corsOrigins"
 
 func between(least, most int) func(string) (string, error) {
 	return func(text string) (string, error) {
-		number, err := strconv.Atoi(text)
-		if err != nil {
-			return "", err
-		}
-		if number < least || number > most {
-			return "", fmt.Errorf("%d is not between %d and %d", number, least, most)
-		}
-		return text, nil
+		_, err := quantity.Between(least, most)(text)
+		return text, err
 	}
 }
 

@@ -64,7 +64,7 @@ func Issue(authorities string, hosts []string, duration time.Duration, now time.
 		return "", err
 	}
 	if now.After(certificate.NotAfter) {
-		return "", fmt.Errorf("the authority in use %w: rotate it", ended(certificate))
+		return "", fmt.Errorf("the authority in use has expired on %s: rotate it", certificate.NotAfter.UTC().Format(time.DateOnly))
 	}
 	if len(hosts) == 0 {
 		return "", errors.New("want a host to issue a certificate for")
@@ -142,10 +142,7 @@ func Bundle(authorities string) (string, error) {
 	}
 	var bundle string
 	for _, pair := range pairs {
-		certificate, _, err := Split(pair)
-		if err != nil {
-			return "", err
-		}
+		certificate, _, _ := Split(pair) // Authorities has parsed it
 		bundle += certificate
 	}
 	return bundle, nil
@@ -185,10 +182,6 @@ func NotAfter(value string) (time.Time, error) {
 		return time.Time{}, fmt.Errorf("the certificate: %w", err)
 	}
 	return certificate.NotAfter, nil
-}
-
-func ended(certificate *x509.Certificate) error {
-	return fmt.Errorf("has expired on %s", certificate.NotAfter.UTC().Format(time.DateOnly))
 }
 
 // Outdated returns the reason why a server's certificate is due for renewal: it is invalid, it is for other hosts, the first authority

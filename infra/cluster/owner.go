@@ -52,22 +52,22 @@ func (o Object) ID() string { return strings.TrimPrefix(o.Namespace+"/"+o.Name, 
 
 // Owns reports whether the object exists and belongs to the stack.
 func (c *Cluster) Owns(ctx context.Context, stack string, object Object) (bool, error) {
-	owner, err := c.owner(ctx, object)
-	if err != nil && !apierrors.IsNotFound(err) {
-		return false, fmt.Errorf("find the owner of %s: %w", object, err)
-	}
-	return err == nil && owner == stack, nil
+	owner, exists, err := c.owner(ctx, object)
+	return exists && owner == stack, err
 }
 
-// owner returns the stack in an object's annotation. IsNotFound matches the error for a missing object.
-func (c *Cluster) owner(ctx context.Context, object Object) (string, error) {
+// owner returns the stack in an object's annotation, and whether the object exists.
+func (c *Cluster) owner(ctx context.Context, object Object) (stack string, exists bool, err error) {
 	kind := schema.FromAPIVersionAndKind(object.APIVersion, object.Kind)
 	plural, _ := meta.UnsafeGuessKindToResource(kind)
 	found, err := c.metadata.Resource(plural).Namespace(object.Namespace).Get(ctx, object.Name, metav1.GetOptions{})
-	if err != nil {
-		return "", err
+	switch {
+	case apierrors.IsNotFound(err):
+		return "", false, nil
+	case err != nil:
+		return "", false, fmt.Errorf("find the owner of %s: %w", object, err)
 	}
-	return found.Annotations[namespace.StackAnnotation], nil
+	return found.Annotations[namespace.StackAnnotation], true, nil
 }
 
 // Free returns an error for each object that exists without the stack's annotation. The stack neither changes nor deletes such objects.
@@ -87,12 +87,10 @@ func (c *Cluster) Free(ctx context.Context, stack string, objects []Object) erro
 }
 
 func (c *Cluster) free(ctx context.Context, stack string, object Object) error {
-	owner, err := c.owner(ctx, object)
+	owner, exists, err := c.owner(ctx, object)
 	switch {
-	case apierrors.IsNotFound(err), err == nil && owner == stack:
-		return nil
-	case err != nil:
-		return fmt.Errorf("find the owner of %s: %w", object, err)
+	case err != nil, !exists, owner == stack:
+		return err
 	case owner != "":
 		return fmt.Errorf("%s belongs to stack %s: set platform:namespacePrefix, so that the names of this stack differ", object, owner)
 	}

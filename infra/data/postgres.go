@@ -63,7 +63,7 @@ func NewPostgres(
 			return nil, err
 		}
 		server = append(server, created)
-		postgres.endpoint = Endpoint{Host: catalog.PostgresHost(args.Config.NamespacePrefix), Port: network.PostgresPort, Authority: args.Authority}
+		postgres.endpoint = Endpoint{Host: args.host(postgresName), Port: network.PostgresPort, Authority: args.Authority}
 	} else {
 		postgres.endpoint = elsewhere(args.Config.Postgres.Store)
 	}
@@ -185,34 +185,30 @@ func (a PostgresArgs) admin() string {
 // postgresConf tunes the server to its memory limit, as in the PostgreSQL documentation, "Resource Consumption".
 func postgresConf(memory quantity.Bytes, maxConnections int) string {
 	mebibytes := int(memory)
-	settings := []struct{ name, value string }{
-		{"listen_addresses", "'*'"},
-		{"port", fmt.Sprint(network.PostgresPort)},
-		{"unix_socket_directories", "'" + socketFolder + "'"},
-		{"max_connections", fmt.Sprint(maxConnections)},
-		{"password_encryption", "'scram-sha-256'"},
-		{"ssl", "on"},
-		{"ssl_cert_file", "'" + certificateFolder + "/tls.crt'"},
-		{"ssl_key_file", "'" + certificateFolder + "/tls.key'"},
-		{"ssl_min_protocol_version", "'TLSv1.2'"},
-		{"shared_buffers", megabytes(mebibytes / 4)},
-		{"effective_cache_size", megabytes(mebibytes / 2)},
-		{"maintenance_work_mem", megabytes(mebibytes / 16)},
+	lines := []string{
+		"listen_addresses = '*'",
+		fmt.Sprintf("port = %d", network.PostgresPort),
+		"unix_socket_directories = '" + socketFolder + "'",
+		fmt.Sprintf("max_connections = %d", maxConnections),
+		"password_encryption = 'scram-sha-256'",
+		"ssl = on",
+		"ssl_cert_file = '" + certificateFolder + "/tls.crt'",
+		"ssl_key_file = '" + certificateFolder + "/tls.key'",
+		"ssl_min_protocol_version = 'TLSv1.2'",
+		"shared_buffers = " + megabytes(mebibytes/4),
+		"effective_cache_size = " + megabytes(mebibytes/2),
+		"maintenance_work_mem = " + megabytes(mebibytes/16),
 		// Connections share a quarter of the memory, since only one colour is live.
-		{"work_mem", fmt.Sprintf("%dkB", max(64, mebibytes*1024/4/maxConnections))},
-		{"idle_in_transaction_session_timeout", "'60s'"}, // releases the locks of a stuck client
-		{"log_destination", "'stderr'"},
-		{"log_line_prefix", "'%m [%p] %q%u@%d '"},
-		{"log_min_duration_statement", "'1s'"},
-		{"log_parameter_max_length", "0"}, // parameters are personal data
-		{"log_timezone", "'UTC'"},
-		{"timezone", "'UTC'"},
+		fmt.Sprintf("work_mem = %dkB", max(64, mebibytes*1024/4/maxConnections)),
+		"idle_in_transaction_session_timeout = '60s'", // releases the locks of a stuck client
+		"log_destination = 'stderr'",
+		"log_line_prefix = '%m [%p] %q%u@%d '",
+		"log_min_duration_statement = '1s'",
+		"log_parameter_max_length = 0", // parameters are personal data
+		"log_timezone = 'UTC'",
+		"timezone = 'UTC'",
 	}
-	var conf strings.Builder
-	for _, setting := range settings {
-		fmt.Fprintf(&conf, "%s = %s\n", setting.name, setting.value)
-	}
-	return conf.String()
+	return strings.Join(lines, "\n") + "\n"
 }
 
 // megabytes formats MiB for Postgres, whose MB is 1024 × 1024 bytes.

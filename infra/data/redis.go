@@ -243,7 +243,7 @@ type RedisArgs struct {
 // NewCache creates the cache, unless it is external: a Redis that evicts the least recently used entries and doesn't persist.
 func NewCache(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.ResourceOption) (*Redis, error) {
 	config := args.Config.Redis
-	return args.build(ctx, "platform:data:Cache", name, config.Store, catalog.RedisHost(args.Config.NamespacePrefix), redisServer{
+	return args.build(ctx, "platform:data:Cache", name, config.Store, args.host(network.Cache), redisServer{
 		Common: args.Common, name: network.Cache, image: args.Image, certificate: args.Certificate, starts: 60,
 		users: args.Passwords.users(args.Services, func(s catalog.Service) *catalog.Access { return s.Cache }),
 		config: fmt.Sprintf("maxmemory %dmb\nmaxmemory-policy allkeys-lru\nlazyfree-lazy-eviction yes\nappendonly no\n",
@@ -268,7 +268,7 @@ const appendFolder = "/var/lib/redis"
 // append-only file each second. Services publish the events of a lost second again.
 func NewStream(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.ResourceOption) (*Redis, error) {
 	config := args.Config.Stream
-	return args.build(ctx, "platform:data:Stream", name, config.Store, catalog.StreamHost(args.Config.NamespacePrefix), redisServer{
+	return args.build(ctx, "platform:data:Stream", name, config.Store, args.host(network.Stream), redisServer{
 		Common: args.Common, name: network.Stream, image: args.Image, certificate: args.Certificate,
 		users: args.Passwords.users(args.Services, func(s catalog.Service) *catalog.Access { return s.Stream }),
 		config: fmt.Sprintf("maxmemory %dmb\nmaxmemory-policy noeviction\nappendonly yes\nappendfsync everysec\ndir %s\n",

@@ -18,6 +18,7 @@ import (
 	"platform.example/infra/cluster"
 	"platform.example/infra/isolation"
 	"platform.example/infra/kube"
+	"platform.example/infra/namespace"
 	"platform.example/infra/profile"
 	"platform.example/infra/quantity"
 	"platform.example/infra/stack"
@@ -51,6 +52,11 @@ func (c Common) named(name string) metav1.ObjectMetaArgs {
 // generated is the metadata of an object with a generated name. Changed content creates a new object and restarts its users.
 func (c Common) generated(name string) metav1.ObjectMetaArgs {
 	return metav1.ObjectMetaArgs{Namespace: c.Namespace.Name, Labels: kube.Labels(name)}
+}
+
+// host is the DNS name of a store in the cluster.
+func (c Common) host(store string) string {
+	return c.Config.NamespacePrefix.Host(store, namespace.Data)
 }
 
 // newService creates the Service of a store.

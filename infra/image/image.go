@@ -171,12 +171,8 @@ var (
 
 // promotable returns the services that the history in a stack's outputs has for promotion.
 func promotable(output any, commit string) (map[string]release.Deployed, error) {
-	text, err := json.Marshal(output)
-	if err != nil {
-		return nil, err
-	}
 	var history release.History
-	if err := json.Unmarshal(text, &history); err != nil {
+	if err := release.Convert(output, &history); err != nil {
 		return nil, fmt.Errorf("output %s: %w", release.HistoryOutput, err)
 	}
 	tested, err := history.Promotable(commit)

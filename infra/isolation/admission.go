@@ -6,6 +6,7 @@ import (
 
 	admissionv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/admissionregistration/v1"
 	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/namespace"
@@ -16,10 +17,7 @@ import (
 func NewAdmission(
 	ctx *pulumi.Context, prefix namespace.Prefix, registries []string, opts ...pulumi.ResourceOption,
 ) (*admissionv1.ValidatingAdmissionPolicyBinding, error) {
-	var known []string
-	for _, registry := range registries {
-		known = append(known, fmt.Sprintf("image.startsWith('%s/')", registry))
-	}
+	known := slice.Map(registries, func(registry string) string { return fmt.Sprintf("image.startsWith('%s/')", registry) })
 	name := pulumi.String(prefix.ClusterScoped("images"))
 	policy, err := admissionv1.NewValidatingAdmissionPolicy(ctx, "images", &admissionv1.ValidatingAdmissionPolicyArgs{
 		Metadata: metav1.ObjectMetaArgs{Name: name},
@@ -46,16 +44,12 @@ func NewAdmission(
 		},
 	}, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("admission of images: %w", err)
+		return nil, err
 	}
-	binding, err := admissionv1.NewValidatingAdmissionPolicyBinding(ctx, "images", &admissionv1.ValidatingAdmissionPolicyBindingArgs{
+	return admissionv1.NewValidatingAdmissionPolicyBinding(ctx, "images", &admissionv1.ValidatingAdmissionPolicyBindingArgs{
 		Metadata: metav1.ObjectMetaArgs{Name: name},
 		Spec: admissionv1.ValidatingAdmissionPolicyBindingSpecArgs{
 			PolicyName: policy.Metadata.Name().Elem(), ValidationActions: pulumi.ToStringArray([]string{"Deny"}),
 		},
 	}, opts...)
-	if err != nil {
-		return nil, fmt.Errorf("admission of images: %w", err)
-	}
-	return binding, nil
 }

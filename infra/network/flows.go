@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
+
 	"platform.example/infra/catalog"
 	"platform.example/infra/namespace"
 	"platform.example/infra/profile"
@@ -291,10 +293,7 @@ var nodePorts = []int{10250, 9153}
 func toAPIServer(p profile.Profile) []Flow {
 	peers := anywhere(p, metadata...)
 	if len(p.APIServer) > 0 {
-		peers = nil
-		for _, network := range p.APIServer {
-			peers = append(peers, Peer{Network: network})
-		}
+		peers = slice.Map(p.APIServer, func(network string) Peer { return Peer{Network: network} })
 	}
 	return flows(peers, p.APIServerPorts...)
 }
@@ -327,9 +326,8 @@ func watched(config stack.Stack, p profile.Profile, policies []Policy) []Policy 
 
 	alertmanager := own(Alertmanager, AlertmanagerPort, flows(internet(p), 443)...)
 	if config.Monitoring.WebhookNetwork != "" {
-		for _, port := range webhookPorts {
-			alertmanager.Egress = append(alertmanager.Egress, Flow{Peer{Network: config.Monitoring.WebhookNetwork}, port})
-		}
+		webhook := []Peer{{Network: config.Monitoring.WebhookNetwork}}
+		alertmanager.Egress = append(alertmanager.Egress, flows(webhook, webhookPorts...)...)
 	}
 	add(own(KubeStateMetrics, KubeStateMetricsPort, toAPIServer(p)...))
 	add(own(NodeStateMetrics, KubeStateMetricsPort, toAPIServer(p)...))

@@ -115,7 +115,10 @@ func probes(o objects, found found) {
 			} {
 				if probe.Probe == nil {
 					add("no "+probe.name, "add startup, readiness and liveness probes")
-				} else if port, named := probePort(probe.Probe); named && !hasPort(container, port, corev1.ProtocolTCP) {
+					continue
+				}
+				port, named := probePort(probe.Probe)
+				if _, exists := portOf([]corev1.Container{container}, port, corev1.ProtocolTCP); named && !exists {
 					add(fmt.Sprintf("%s uses port %s, which doesn't exist", probe.name, port.String()), "use a port of the container")
 				}
 			}

@@ -51,31 +51,22 @@ func target(port corev1.ServicePort) string {
 }
 
 // containerPort returns the container port that a Service's port targets.
-func containerPort(w workload, port corev1.ServicePort) (found corev1.ContainerPort, ok bool) {
-	for _, container := range w.pod.Spec.Containers {
-		if found, ok := portOf(container, intstr.Parse(target(port)), port.Protocol); ok {
-			return found, true
+func containerPort(w workload, port corev1.ServicePort) (corev1.ContainerPort, bool) {
+	return portOf(w.pod.Spec.Containers, intstr.Parse(target(port)), port.Protocol)
+}
+
+// portOf finds a port of the containers by its name or number.
+func portOf(containers []corev1.Container, wanted intstr.IntOrString, protocol corev1.Protocol) (corev1.ContainerPort, bool) {
+	for _, container := range containers {
+		for _, port := range container.Ports {
+			same := wanted.Type == intstr.Int && port.ContainerPort == wanted.IntVal ||
+				wanted.Type == intstr.String && port.Name == wanted.StrVal
+			if same && orTCP(port.Protocol) == orTCP(protocol) {
+				return port, true
+			}
 		}
 	}
 	return corev1.ContainerPort{}, false
-}
-
-// portOf finds a port by its name or number.
-func portOf(container corev1.Container, wanted intstr.IntOrString, protocol corev1.Protocol) (corev1.ContainerPort, bool) {
-	at := slices.IndexFunc(container.Ports, func(port corev1.ContainerPort) bool {
-		same := wanted.Type == intstr.Int && port.ContainerPort == wanted.IntVal ||
-			wanted.Type == intstr.String && port.Name == wanted.StrVal
-		return same && orTCP(port.Protocol) == orTCP(protocol)
-	})
-	if at < 0 {
-		return corev1.ContainerPort{}, false
-	}
-	return container.Ports[at], true
-}
-
-func hasPort(container corev1.Container, wanted intstr.IntOrString, protocol corev1.Protocol) bool {
-	_, found := portOf(container, wanted, protocol)
-	return found
 }
 
 // orTCP is the protocol, by default TCP.
@@ -111,16 +102,16 @@ func judges(policy *networkingv1.NetworkPolicy, direction networkingv1.PolicyTyp
 	return direction == networkingv1.PolicyTypeIngress || len(policy.Spec.Egress) > 0 // the API's default
 }
 
-// ofAll reports whether a policy selects all pods of its namespace.
-func ofAll(policy *networkingv1.NetworkPolicy) bool {
-	return len(policy.Spec.PodSelector.MatchLabels)+len(policy.Spec.PodSelector.MatchExpressions) == 0
+// everything reports whether a selector selects all objects.
+func everything(selector *metav1.LabelSelector) bool {
+	return selector != nil && len(selector.MatchLabels)+len(selector.MatchExpressions) == 0
 }
 
 func defaultDeny(o objects, found found) {
 	for _, namespace := range of[*corev1.Namespace](o) {
 		for _, direction := range directions {
 			denied := slices.ContainsFunc(of[*networkingv1.NetworkPolicy](o), func(policy *networkingv1.NetworkPolicy) bool {
-				return policy.Namespace == namespace.Name && ofAll(policy) && judges(policy, direction) &&
+				return policy.Namespace == namespace.Name && everything(&policy.Spec.PodSelector) && judges(policy, direction) &&
 					len(policy.Spec.Ingress)+len(policy.Spec.Egress) == 0
 			})
 			if !denied {
@@ -134,7 +125,7 @@ func defaultDeny(o objects, found found) {
 // own returns the policies that select the workload's pods, except for those that select all pods.
 func (o objects) own(w workload, direction networkingv1.PolicyType) []*networkingv1.NetworkPolicy {
 	return slices.DeleteFunc(of[*networkingv1.NetworkPolicy](o), func(policy *networkingv1.NetworkPolicy) bool {
-		return ofAll(policy) || !judges(policy, direction) || !w.selected(policy.Namespace, &policy.Spec.PodSelector)
+		return everything(&policy.Spec.PodSelector) || !judges(policy, direction) || !w.selected(policy.Namespace, &policy.Spec.PodSelector)
 	})
 }
 
@@ -161,10 +152,7 @@ func policies(o objects, found found) {
 
 // everyPod reports whether a peer selects all pods of all namespaces.
 func everyPod(peer networkingv1.NetworkPolicyPeer) bool {
-	empty := func(selector *metav1.LabelSelector) bool {
-		return selector != nil && len(selector.MatchLabels)+len(selector.MatchExpressions) == 0
-	}
-	return empty(peer.NamespaceSelector) && (peer.PodSelector == nil || empty(peer.PodSelector))
+	return everything(peer.NamespaceSelector) && (peer.PodSelector == nil || everything(peer.PodSelector))
 }
 
 func firewall(o objects, found found) {

@@ -13,6 +13,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 	strictjson "sigs.k8s.io/json"
 
+	"platform.example/infra/cluster"
 	"platform.example/infra/stack"
 )
 
@@ -49,7 +50,7 @@ func readAll(environment stack.Environment, manifests []Object) objects {
 	for _, manifest := range manifests {
 		object, err := readOne(manifest)
 		if err != nil {
-			read.misread = append(read.misread, problem{describe(manifest), err.Error(), "follow the API's schema"})
+			read.misread = append(read.misread, problem{cluster.ObjectOf(manifest).String(), err.Error(), "follow the API's schema"})
 		}
 		if object == nil {
 			read.unread = true
@@ -63,16 +64,15 @@ func readAll(environment stack.Environment, manifests []Object) objects {
 // readOne decodes an object strictly. With unknown fields it returns both the object and an error, so that the other rules can check the
 // rest.
 func readOne(manifest Object) (typed, error) {
-	version, _ := manifest["apiVersion"].(string)
-	kind, _ := manifest["kind"].(string)
-	if !slices.Contains(kinds[version], kind) {
-		return nil, fmt.Errorf("no rule knows the kind %q of %q", kind, version)
+	id := cluster.ObjectOf(manifest)
+	if !slices.Contains(kinds[id.APIVersion], id.Kind) {
+		return nil, fmt.Errorf("no rule knows the kind %q of %q", id.Kind, id.APIVersion)
 	}
 	content, err := json.Marshal(manifest)
 	if err != nil {
 		return nil, err
 	}
-	empty, err := scheme.Scheme.New(schema.FromAPIVersionAndKind(version, kind))
+	empty, err := scheme.Scheme.New(schema.FromAPIVersionAndKind(id.APIVersion, id.Kind))
 	if err != nil { // of an operator
 		custom := &unstructured.Unstructured{}
 		return custom, custom.UnmarshalJSON(content)
@@ -98,22 +98,7 @@ func of[T typed](o objects) []T {
 
 // nameOf is the name of an object in findings.
 func nameOf(object typed) string {
-	return join(object.GetObjectKind().GroupVersionKind().Kind, object.GetNamespace(), object.GetName())
-}
-
-// describe names an object that can't be read.
-func describe(manifest Object) string {
-	metadata, _ := manifest["metadata"].(Object)
-	text := func(value any) string {
-		text, _ := value.(string)
-		return text
-	}
-	return join(text(manifest["kind"]), text(metadata["namespace"]), text(metadata["name"]))
-}
-
-func join(kind, namespace, name string) string {
-	if namespace != "" {
-		name = namespace + "/" + name
-	}
-	return kind + " " + name
+	return cluster.Object{
+		Kind: object.GetObjectKind().GroupVersionKind().Kind, Namespace: object.GetNamespace(), Name: object.GetName(),
+	}.String()
 }

@@ -40,35 +40,25 @@ type Exception struct{ Rule, Object, Why string }
 
 // Exceptions returns all exceptions.
 func Exceptions() []Exception {
-	return []Exception{{
-		Rule:   "rollout",
-		Object: fmt.Sprintf("Deployment %s/%s", namespace.Data, network.Cache),
-		Why:    "two caches at once would have different entries; an empty cache costs time, but loses no data",
-	}, {
-		Rule:   "api-token",
-		Object: fmt.Sprintf("StatefulSet %s/%s", namespace.Monitoring, network.Prometheus),
-		Why:    "discovers its targets by the API server; it may only read, and no Secrets",
-	}, {
-		Rule:   "api-token",
-		Object: fmt.Sprintf("Deployment %s/%s", namespace.Monitoring, network.KubeStateMetrics),
-		Why:    "reads objects from the API server; it may only read, and no Secrets",
-	}, {
-		Rule:   "api-token",
-		Object: fmt.Sprintf("CronJob %s/%s", namespace.Data, network.Certificates),
-		Why:    "renews certificates; it may only read and patch their Secrets",
-	}, {
-		Rule:   "api-token",
-		Object: fmt.Sprintf("Job %s/%s", namespace.Apps, network.Retire),
-		Why:    "retires the standby versions; it may only scale their Deployments and autoscalers",
-	}, {
-		Rule:   "service",
-		Object: fmt.Sprintf("Service %s/%s", namespace.Edge, network.Solver),
-		Why:    "cert-manager creates its pods to solve challenges",
-	}, {
-		Rule:   "api-token",
-		Object: fmt.Sprintf("Deployment %s/%s", namespace.Monitoring, network.NodeStateMetrics),
-		Why:    "reads nodes from the API server; it may read nothing else",
-	}}
+	in := func(kind string, space namespace.Name, name string) string {
+		return fmt.Sprintf("%s %s/%s", kind, space, name)
+	}
+	return []Exception{
+		{"rollout", in("Deployment", namespace.Data, network.Cache),
+			"two caches at once would have different entries; an empty cache costs time, but loses no data"},
+		{"api-token", in("StatefulSet", namespace.Monitoring, network.Prometheus),
+			"discovers its targets by the API server; it may only read, and no Secrets"},
+		{"api-token", in("Deployment", namespace.Monitoring, network.KubeStateMetrics),
+			"reads objects from the API server; it may only read, and no Secrets"},
+		{"api-token", in("CronJob", namespace.Data, network.Certificates),
+			"renews certificates; it may only read and patch their Secrets"},
+		{"api-token", in("Job", namespace.Apps, network.Retire),
+			"retires the standby versions; it may only scale their Deployments and autoscalers"},
+		{"service", in("Service", namespace.Edge, network.Solver),
+			"cert-manager creates its pods to solve challenges"},
+		{"api-token", in("Deployment", namespace.Monitoring, network.NodeStateMetrics),
+			"reads nodes from the API server; it may read nothing else"},
+	}
 }
 
 // Rules returns all rules.

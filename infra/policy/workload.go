@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"iter"
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -12,6 +11,7 @@ import (
 	labelset "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/utils/ptr"
 
+	"platform.example/infra/cluster"
 	"platform.example/infra/quantity"
 	"platform.example/infra/stack"
 )
@@ -68,7 +68,8 @@ func (o objects) replicated() []workload {
 // bounds returns the minimum and the maximum number of a workload's replicas.
 func (o objects) bounds(w workload) (least, most int) {
 	for _, scaler := range of[*autoscalingv2.HorizontalPodAutoscaler](o) {
-		if target := scaler.Spec.ScaleTargetRef; w.scales && join(target.Kind, scaler.Namespace, target.Name) == w.name {
+		target := cluster.Object{Kind: scaler.Spec.ScaleTargetRef.Kind, Namespace: scaler.Namespace, Name: scaler.Spec.ScaleTargetRef.Name}
+		if w.scales && target.String() == w.name {
 			return int(ptr.Deref(scaler.Spec.MinReplicas, 1)), int(scaler.Spec.MaxReplicas) // 1 is the API's default
 		}
 	}
@@ -90,11 +91,6 @@ func Requests(environment stack.Environment, manifests []Object) (cpu quantity.C
 	return cpu, memory
 }
 
-// containers returns all containers of the pods, including init containers.
-func (w workload) containers() iter.Seq[corev1.Container] {
-	return slices.Values(slices.Concat(w.pod.Spec.InitContainers, w.pod.Spec.Containers))
-}
-
 // selected reports whether a selector in the namespace selects the workload's pods.
 func (w workload) selected(namespace string, selector *metav1.LabelSelector) bool {
 	picks, err := metav1.LabelSelectorAsSelector(selector)
@@ -112,10 +108,10 @@ func (o objects) serves(w workload) bool {
 	return slices.ContainsFunc(of[*corev1.Service](o), w.behind)
 }
 
-// each reports the faults of all containers.
+// each reports the faults of all containers, including init containers.
 func each(o objects, found found, wrong func(w workload, container corev1.Container) (wrong []string), fix string) {
 	for _, w := range o.workloads() {
-		for container := range w.containers() {
+		for _, container := range slices.Concat(w.pod.Spec.InitContainers, w.pod.Spec.Containers) {
 			for _, wrong := range wrong(w, container) {
 				found(w.name, "container "+container.Name+": "+wrong, fix)
 			}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
+
 	"platform.example/infra/policy"
 	"platform.example/infra/release"
 	"platform.example/infra/stack"
@@ -146,10 +148,8 @@ func (p Preview) manifests(after bool) []policy.Object {
 
 // findings returns the violations of the policy that the update introduces.
 func (p Preview) findings(environment stack.Environment) []string {
-	var before, lines []string
-	for _, finding := range policy.Check(environment, p.manifests(false)) {
-		before = append(before, finding.String())
-	}
+	before := slice.Map(policy.Check(environment, p.manifests(false)), policy.Finding.String)
+	var lines []string
 	for _, finding := range policy.Check(environment, p.manifests(true)) {
 		if text := finding.String(); !slices.Contains(before, text) {
 			lines = append(lines, text)

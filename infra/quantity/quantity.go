@@ -1,4 +1,4 @@
-// Package quantity has units for CPU and memory in Kubernetes' notation.
+// Package quantity parses whole numbers, and amounts of CPU and memory in Kubernetes' notation.
 package quantity
 
 import (
@@ -55,14 +55,16 @@ func ParseBytes(text string) (Bytes, error) {
 	return 0, fmt.Errorf("%q is not a size such as 512Mi or 10Gi", text)
 }
 
-// positive parses a whole number between 1 and a million, more than any cluster has.
-func positive(digits string) (int, error) {
-	amount, err := strconv.Atoi(digits)
-	if err != nil {
-		return 0, err
+// positive parses a whole number up to a million, more than any cluster has.
+var positive = Between(1, 1_000_000)
+
+// Between returns a parser of whole numbers within limits.
+func Between(least, most int) func(string) (int, error) {
+	return func(text string) (int, error) {
+		number, err := strconv.Atoi(text)
+		if err == nil && (number < least || number > most) {
+			err = fmt.Errorf("%d is not between %d and %d", number, least, most)
+		}
+		return number, err
 	}
-	if amount < 1 || amount > 1_000_000 {
-		return 0, strconv.ErrRange
-	}
-	return amount, nil
 }

@@ -1,6 +1,7 @@
 package release
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -13,6 +14,15 @@ import (
 
 // HistoryOutput is the name of the stack output that holds the History.
 const HistoryOutput = "releases"
+
+// Convert converts a value by its JSON. Pulumi has the values of outputs as maps, lists, strings and numbers.
+func Convert(from, to any) error {
+	text, err := json.Marshal(from)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(text, to)
+}
 
 // keptReleases is how many releases a history holds.
 const keptReleases = 50

@@ -3,19 +3,14 @@ package release
 import (
 	"fmt"
 	"time"
+
+	"platform.example/infra/catalog"
 )
 
 // Measured counts the requests to one colour of a service in a span of time.
 type Measured struct {
 	Requests, Errors, Slow float64 // all; returned 5xx; slower than the objective
 	P99                    time.Duration
-}
-
-// Promise is a service's objectives.
-type Promise struct {
-	Availability float64 // share of requests that don't return 5xx
-	Latency      time.Duration
-	LatencyShare float64 // share of requests that are answered within Latency
 }
 
 // Verdict is the judgement of a live version.
@@ -36,7 +31,7 @@ const (
 
 // Judge compares the new colour with the objectives and with the previous colour before the switch. Failures that both have in common
 // are not the new version's fault, and a rollback wouldn't fix them.
-func Judge(service string, colour Colour, fresh, former Measured, promise Promise) Verdict {
+func Judge(service string, colour Colour, fresh, former Measured, promise catalog.Objectives) Verdict {
 	if fresh.Requests < 1 {
 		return Verdict{Text: fmt.Sprintf("%s %s got no requests: nothing to judge", service, colour)}
 	}

@@ -5,11 +5,12 @@ import (
 	"testing"
 	"time"
 
+	"platform.example/infra/catalog"
 	"platform.example/infra/release"
 )
 
 func TestJudge(t *testing.T) {
-	promise := release.Promise{Availability: 0.999, Latency: 250 * time.Millisecond, LatencyShare: 0.99}
+	promise := catalog.Objectives{Availability: 0.999, Latency: 250 * time.Millisecond, LatencyShare: 0.99}
 	well := release.Measured{Requests: 1000, P99: 20 * time.Millisecond}
 	for _, c := range []struct {
 		name          string

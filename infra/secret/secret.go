@@ -107,17 +107,6 @@ func (s Secrets) Has(name string) bool {
 	return ok
 }
 
-// Values returns several secrets by the keys of names, without missing ones.
-func (s Secrets) Values(names map[string]string) map[string]pulumi.StringOutput {
-	values := map[string]pulumi.StringOutput{}
-	for key, name := range names {
-		if value, ok := s.values[name]; ok {
-			values[key] = value
-		}
-	}
-	return values
-}
-
 // PublicKeys returns the public keys of SigningKeys as id:key, separated by commas.
 func (s Secrets) PublicKeys(name string) pulumi.StringOutput {
 	return s.values[name].ApplyT(func(value string) (string, error) {

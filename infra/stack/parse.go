@@ -173,22 +173,13 @@ func object(text string) (map[string]any, bool) {
 	return object, err == nil && object != nil
 }
 
-// list joins values with commas, as listOf parses them.
-func list(values []any) string {
-	texts := make([]string, len(values))
-	for i, value := range values {
-		texts[i] = fmt.Sprint(value)
-	}
-	return strings.Join(texts, ",")
-}
-
 func spread(flat map[string]string, path string, object map[string]any) {
 	for key, value := range object {
 		switch value := value.(type) {
 		case map[string]any:
 			spread(flat, path+"."+key, value)
-		case []any:
-			flat[path+"."+key] = list(value)
+		case []any: // as listOf parses it
+			flat[path+"."+key] = strings.Join(slice.Map(value, func(one any) string { return fmt.Sprint(one) }), ",")
 		case nil:
 			flat[path+"."+key] = ""
 		default:

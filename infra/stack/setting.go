@@ -9,12 +9,12 @@ import (
 	"net/netip"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/namespace"
+	"platform.example/infra/quantity"
 )
 
 // setting is one key of the configuration.
@@ -95,19 +95,6 @@ func oneOf[T ~string](allowed ...T) func(string) (T, error) {
 	}
 }
 
-func between(least, most int) func(string) (int, error) {
-	return func(text string) (int, error) {
-		number, err := strconv.Atoi(text)
-		if err != nil {
-			return 0, err
-		}
-		if number < least || number > most {
-			return 0, fmt.Errorf("%d is not between %d and %d", number, least, most)
-		}
-		return number, nil
-	}
-}
-
 var namespacePrefix = matching[namespace.Prefix](`[a-z]([a-z0-9-]{0,18}[a-z0-9])?-`)
 
 var labels = matching[string](`[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*`)
@@ -123,12 +110,14 @@ func hostName(text string) (string, error) {
 // objectName is the name of a Kubernetes object.
 var objectName = hostName
 
+var portNumber = quantity.Between(1, 65535)
+
 func hostPort(text string) (string, error) {
 	host, port, err := net.SplitHostPort(text)
 	if err != nil {
 		return "", err
 	}
-	if _, err := between(1, 65535)(port); err != nil {
+	if _, err := portNumber(port); err != nil {
 		return "", err
 	}
 	if _, err := netip.ParseAddr(host); err == nil {
@@ -176,7 +165,7 @@ func listOf[T any](parse func(string) (T, error)) func(string) ([]T, error) {
 func peer(text string) (Peer, error) {
 	peer, at := Peer{Port: dnsPort}, text
 	if colon := strings.LastIndex(text, ":"); colon > strings.LastIndex(text, "/") {
-		port, err := between(1, 65535)(text[colon+1:])
+		port, err := portNumber(text[colon+1:])
 		if err != nil {
 			return peer, err
 		}
@@ -221,7 +210,7 @@ func days(text string) (int, error) {
 	if !found {
 		return 0, fmt.Errorf("%q has no unit d", text)
 	}
-	return between(1, 365)(number)
+	return quantity.Between(1, 365)(number)
 }
 
 func folderURL(text string) (string, error) {

@@ -24,7 +24,7 @@ func (s *Stack) settings(services []catalog.Service) []setting {
 			&s.Deadline, span(30*time.Second, 30*time.Minute)),
 		// Both colours of all services must fit on the one node of a local cluster.
 		of("cpuRequests", "the percentage of the pods' usual CPU requests, from 10 to 100", defaults{"40", "100", "100"},
-			&s.CPURequests, between(10, 100)),
+			&s.CPURequests, quantity.Between(10, 100)),
 		of("standby", wantStandby, defaults{"30m", "1h", "1h"}, &s.Standby, span(0, 24*time.Hour)),
 		// All clients accept certificates of up to 825 days (CA/Browser Forum, before 2020).
 		of("certificateDuration", "how long certificates of the stack's own authority last, from 10m to 19800h (825 days)",
@@ -33,8 +33,8 @@ func (s *Stack) settings(services []catalog.Service) []setting {
 		of("signature.key", "a public key in PEM, as cosign generate-key-pair writes it", none, &s.Signature.Key, publicKey),
 		of("signature.identity", "the URL of a workflow at a ref", none, &s.Signature.Identity, filled),
 		of("signature.issuer", "the https:// URL of an OpenID Connect issuer", none, &s.Signature.Issuer, folderURL),
-		of("replicas.min", wantReplicas, defaults{"1", "2", "3"}, &s.Replicas.Min, between(1, 100)),
-		of("replicas.max", wantReplicas, defaults{"2", "6", "20"}, &s.Replicas.Max, between(1, 100)),
+		of("replicas.min", wantReplicas, defaults{"1", "2", "3"}, &s.Replicas.Min, quantity.Between(1, 100)),
+		of("replicas.max", wantReplicas, defaults{"2", "6", "20"}, &s.Replicas.Max, quantity.Between(1, 100)),
 	}
 	settings = append(settings, s.Edge.settings()...)
 	settings = append(settings, s.Postgres.settings()...)
@@ -66,13 +66,13 @@ func (e *Edge) settings() []setting {
 		of("edge.host", "a DNS name such as api.example.com", defaults{"localhost", "", ""}, &e.Host, hostName),
 		of("edge.type", "one of ClusterIP, NodePort, LoadBalancer", defaults{"NodePort", "LoadBalancer", "LoadBalancer"},
 			&e.Type, oneOf(ClusterIP, NodePort, LoadBalancer)),
-		of("edge.httpPort", wantNodePort, defaults{"30080", "", ""}, &e.HTTPPort, between(30000, 32767)),
-		of("edge.httpsPort", wantNodePort, defaults{"30443", "", ""}, &e.HTTPSPort, between(30000, 32767)),
+		of("edge.httpPort", wantNodePort, defaults{"30080", "", ""}, &e.HTTPPort, quantity.Between(30000, 32767)),
+		of("edge.httpsPort", wantNodePort, defaults{"30443", "", ""}, &e.HTTPSPort, quantity.Between(30000, 32767)),
 		of("edge.tlsSecret", "the name of a Secret", none, &e.TLSSecret, objectName),
 		of("edge.issuer", "the name of a ClusterIssuer of cert-manager", none, &e.Issuer, objectName),
 		of("edge.trustedProxies", wantNetworks, none, &e.TrustedProxies, listOf(network)),
 		of("edge.requestsPerSecond", "a whole number from 1 to 1000000", defaults{"2000", "100", "100"},
-			&e.RequestsPerSecond, between(1, 1_000_000)),
+			&e.RequestsPerSecond, quantity.Between(1, 1_000_000)),
 		of("edge.loadBalancerClass", "the class of a load balancer, such as service.k8s.aws/nlb", none, &e.LoadBalancerClass, filled),
 		{path: "edge.annotations", want: "annotations of the edge's Service, as an object", entries: &e.Annotations},
 		of("edge.sourceRanges", wantNetworks, none, &e.SourceRanges, listOf(network)),
@@ -148,7 +148,7 @@ func (s *Stack) ofService(service catalog.Service) []setting {
 	path := servicePath(service.Name)
 	bound := func(set func(*Service, int)) func(string) error {
 		return func(text string) error {
-			number, err := between(1, 100)(text)
+			number, err := quantity.Between(1, 100)(text)
 			if err == nil {
 				s.service(service.Name, func(own *Service) { set(own, number) })
 			}

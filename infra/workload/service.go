@@ -34,7 +34,7 @@ type Service struct {
 	image       pulumi.StringOutput       // that live selects; unset before Switch
 }
 
-// Args describes a service. A service ignores the stores that it doesn't use.
+// Args describes a service. The endpoints of stores that it doesn't use are zero.
 type Args struct {
 	Namespace *isolation.Namespace
 	Rollout   cluster.Rollout
@@ -90,17 +90,7 @@ func (s *Service) build(ctx *pulumi.Context) error {
 
 // stores are the resources that must exist before the service starts.
 func (a Args) stores() []pulumi.Resource {
-	var stores []pulumi.Resource
-	if a.Service.Database != "" {
-		stores = append(stores, a.Postgres.Ready...)
-	}
-	if a.Service.Cache != nil {
-		stores = append(stores, a.Cache.Ready...)
-	}
-	if a.Service.Stream != nil {
-		stores = append(stores, a.Stream.Ready...)
-	}
-	return stores
+	return slices.Concat(a.Postgres.Ready, a.Cache.Ready, a.Stream.Ready)
 }
 
 // metadata is the metadata of an object. Pulumi generates an empty name, so that changed content creates a new object. With a name,

@@ -30,11 +30,11 @@ const gzipFast = 1
 // PushProgram pushes an image of one static program, /<its file name>, and returns its reference by digest. It sends only
 // what the registry lacks.
 func PushProgram(ctx context.Context, repository, program string) (string, error) {
-	content, err := os.ReadFile(program)
+	layer, err := programLayer(filepath.Base(program), program)
 	if err != nil {
 		return "", fmt.Errorf("image of %s: %w", program, err)
 	}
-	built, err := programImage(filepath.Base(program), content)
+	built, err := assemble(programConfig(filepath.Base(program)), layer)
 	if err != nil {
 		return "", fmt.Errorf("image of %s: %w", program, err)
 	}
@@ -46,13 +46,13 @@ func PushProgram(ctx context.Context, repository, program string) (string, error
 	return reference, push(ctx, reference, built)
 }
 
-// programImage returns an image that contains one static program at the given path.
-func programImage(path string, content []byte) (v1.Image, error) {
-	layer, err := fileLayer(path, 0o755, content)
+// programLayer returns a layer with a static program at the given path.
+func programLayer(path, program string) (v1.Layer, error) {
+	content, err := os.ReadFile(program)
 	if err != nil {
 		return nil, err
 	}
-	return assemble(programConfig(path), layer)
+	return fileLayer(path, 0o755, content)
 }
 
 // programConfig runs the program as an unprivileged user.

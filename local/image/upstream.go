@@ -144,11 +144,7 @@ func ofPrograms(ctx context.Context, places []string, tools Tools) (v1.Image, er
 		if err != nil {
 			return nil, err
 		}
-		content, err := os.ReadFile(program)
-		if err != nil {
-			return nil, err
-		}
-		layer, err := fileLayer(place, 0o755, content)
+		layer, err := programLayer(place, program)
 		if err != nil {
 			return nil, err
 		}

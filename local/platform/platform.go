@@ -33,6 +33,7 @@ type Platform struct {
 	layout  layout.Layout
 	options Options
 	log     *progress.Log
+	stack   *deploy.Deployment
 	out     io.Writer
 }
 
@@ -42,7 +43,8 @@ func New(options Options, out io.Writer) (*Platform, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Platform{layout: l, options: options, log: progress.New(out), out: out}, nil
+	log := progress.New(out)
+	return &Platform{layout: l, options: options, log: log, stack: deploy.New(l, log), out: out}, nil
 }
 
 func (p *Platform) ownNode() bool { return p.options.Context == "" }
@@ -85,7 +87,7 @@ func (p *Platform) Up(ctx context.Context) error {
 		if err := host.Check(); err != nil {
 			return err
 		}
-	} else if err := deploy.New(p.layout, p.log).CheckTarget(p.target(nil)); err != nil {
+	} else if err := p.stack.CheckTarget(p.target(nil)); err != nil {
 		return err
 	}
 	unlock, err := host.Lock(p.lockFile(), "up")
@@ -103,11 +105,10 @@ func (p *Platform) Up(ctx context.Context) error {
 	}
 
 	n := node.New(p.layout, tools, p.log)
-	stack := deploy.New(p.layout, p.log)
 	var without []string
 	group, groupContext := errgroup.WithContext(ctx)
 	group.Go(func() error { return tools.Run(groupContext) })
-	group.Go(func() error { return stack.Compile(groupContext, tools) })
+	group.Go(func() error { return p.stack.Compile(groupContext, tools) })
 	if p.ownNode() {
 		group.Go(func() (err error) {
 			without, err = p.bringUp(groupContext, n, tools)
@@ -117,10 +118,10 @@ func (p *Platform) Up(ctx context.Context) error {
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	if err := stack.Up(ctx, p.target(n), without...); err != nil {
+	if err := p.stack.Up(ctx, p.target(n), without...); err != nil {
 		return err
 	}
-	return p.welcome(ctx, stack, p.target(n))
+	return p.welcome(ctx, p.target(n))
 }
 
 // bringUp starts the node and fills its registry. It returns the settings to disable because their images are unavailable.
@@ -176,7 +177,7 @@ func (p *Platform) Stop(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	if err := deploy.New(p.layout, p.log).EndOrphans(); err != nil {
+	if err := p.stack.EndOrphans(); err != nil {
 		return err
 	}
 	if err := node.New(p.layout, nil, p.log).Stop(ctx); err != nil {
@@ -194,7 +195,6 @@ func (p *Platform) Down(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	stack := deploy.New(p.layout, p.log)
 	if p.ownNode() {
 		if os.Geteuid() != 0 {
 			return errors.New("not root: run it with sudo make down")
@@ -203,11 +203,11 @@ func (p *Platform) Down(ctx context.Context) error {
 			return err
 		}
 	} else if _, err := os.Stat(p.layout.Pulumi()); err == nil {
-		if err := stack.Destroy(ctx, p.target(nil)); err != nil {
+		if err := p.stack.Destroy(ctx, p.target(nil)); err != nil {
 			return err
 		}
 	}
-	if err := errors.Join(stack.EndOrphans(), stack.Forget()); err != nil {
+	if err := errors.Join(p.stack.EndOrphans(), p.stack.Forget()); err != nil {
 		return err
 	}
 	if err := errors.Join(os.RemoveAll(p.layout.State), os.RemoveAll(filepath.Join(p.layout.Repo, authorityFile))); err != nil {

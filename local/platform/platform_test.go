@@ -45,12 +45,13 @@ func deployed(t *testing.T, outputs deploy.Outputs) (p *Platform, out *bytes.Buf
 	}
 	out = &bytes.Buffer{}
 	options := Options{Context: "theirs", Registry: "registry.example/platform"}
-	return &Platform{layout: l, options: options, log: progress.New(io.Discard), out: out}, out
+	log := progress.New(io.Discard)
+	return &Platform{layout: l, options: options, log: log, stack: deploy.New(l, log), out: out}, out
 }
 
 func (p *Platform) welcomed(t *testing.T) {
 	t.Helper()
-	if err := p.welcome(t.Context(), deploy.New(p.layout, p.log), p.target(nil)); err != nil {
+	if err := p.welcome(t.Context(), p.target(nil)); err != nil {
 		t.Fatal(err)
 	}
 }

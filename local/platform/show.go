@@ -29,8 +29,8 @@ var welcome string
 var welcomeText = template.Must(template.New("welcome").Parse(welcome))
 
 // welcome prints the last screen of up: the running platform, its address, and example commands.
-func (p *Platform) welcome(ctx context.Context, stack *deploy.Deployment, target deploy.Target) error {
-	outputs, err := stack.Outputs(ctx, target)
+func (p *Platform) welcome(ctx context.Context, target deploy.Target) error {
+	outputs, err := p.stack.Outputs(ctx, target)
 	if err != nil {
 		return err
 	}
@@ -62,7 +62,6 @@ func (p *Platform) curl(outputs deploy.Outputs) (string, error) {
 
 // Status prints the health of each component, the state of the stack, and the URLs.
 func (p *Platform) Status(ctx context.Context) error {
-	stack := deploy.New(p.layout, p.log)
 	var faults []error
 	if p.ownNode() {
 		unwell, err := p.nodeStatus(ctx)
@@ -74,13 +73,13 @@ func (p *Platform) Status(ctx context.Context) error {
 		return fmt.Errorf("nothing is deployed to context %s: run make up CONTEXT=%[1]s REGISTRY=<registry>", p.options.Context)
 	}
 	target := p.target(node.New(p.layout, nil, p.log))
-	if resources, err := stack.Resources(ctx, target); err != nil {
+	if resources, err := p.stack.Resources(ctx, target); err != nil {
 		faults = append(faults, err)
 	} else {
 		fmt.Fprintf(p.out, "\nstack %s: %d resources\n", deploy.Stack, resources)
 	}
 	cmd := exec.CommandContext(ctx, p.kubectl(), "get", "deployments,statefulsets", "--all-namespaces", "--request-timeout=5s")
-	cmd.Env = append(os.Environ(), stack.Environment(target)...)
+	cmd.Env = append(os.Environ(), p.stack.Environment(target)...)
 	if !p.ownNode() {
 		cmd.Args = append(cmd.Args, "--context", p.options.Context)
 	}
@@ -88,7 +87,7 @@ func (p *Platform) Status(ctx context.Context) error {
 	if err := cmd.Run(); err != nil {
 		faults = append(faults, fmt.Errorf("ask the cluster: %w", err))
 	}
-	if outputs, err := stack.Outputs(ctx, target); err != nil {
+	if outputs, err := p.stack.Outputs(ctx, target); err != nil {
 		faults = append(faults, err)
 	} else {
 		fmt.Fprintf(p.out, "\nAPI: %s\nplatform version: %s\n", outputs.URL, outputs.Version)
@@ -159,11 +158,11 @@ func (p *Platform) Env() error {
 			return err
 		}
 	}
-	if err := deploy.New(p.layout, p.log).Link(); err != nil {
+	if err := p.stack.Link(); err != nil {
 		return err
 	}
 	fmt.Fprintf(p.out, "export PATH='%s':\"$PATH\"\n", p.layout.Bin())
-	for _, variable := range deploy.New(p.layout, p.log).Environment(p.target(n)) {
+	for _, variable := range p.stack.Environment(p.target(n)) {
 		name, value, _ := strings.Cut(variable, "=")
 		fmt.Fprintf(p.out, "export %s='%s'\n", name, value)
 	}
@@ -172,9 +171,8 @@ func (p *Platform) Env() error {
 
 // Token signs in as the demo user and prints the access token.
 func (p *Platform) Token(ctx context.Context) error {
-	stack := deploy.New(p.layout, p.log)
 	target := p.target(node.New(p.layout, nil, p.log))
-	outputs, err := stack.Outputs(ctx, target)
+	outputs, err := p.stack.Outputs(ctx, target)
 	if err != nil {
 		return err
 	}

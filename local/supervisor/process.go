@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -28,10 +27,6 @@ type Process struct {
 	Revision string `json:"revision,omitempty"`
 	// Nice is the niceness, from -20 to 19, as in nice(1).
 	Nice int `json:"nice,omitempty"`
-}
-
-func (p Process) equal(q Process) bool {
-	return p.Name == q.Name && p.Revision == q.Revision && p.Nice == q.Nice && slices.Equal(p.Args, q.Args) && slices.Equal(p.Env, q.Env)
 }
 
 // Status is the current state of a process.
@@ -174,12 +169,10 @@ func (k *keeper) snapshot() Status {
 	return k.status
 }
 
-// openLog opens a log for appending. It first renames a log above the size limit to <log>.1.
+// openLog trims a log and opens it for appending.
 func openLog(path string) (*os.File, error) {
-	if info, err := os.Stat(path); err == nil && info.Size() > logLimit {
-		if err := os.Rename(path, path+".1"); err != nil {
-			return nil, fmt.Errorf("rotate log: %w", err)
-		}
+	if err := trimLog(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, err
 	}
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {

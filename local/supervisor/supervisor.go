@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -117,39 +119,35 @@ func (s *server) put(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	dir := filepath.Dir(s.cfg.Socket)
-	for i, k := range s.keepers {
-		if k.process.Name != p.Name {
-			continue
-		}
-		if k.process.equal(p) {
-			return
-		}
+	start := func() *keeper { return keep(p, filepath.Dir(s.cfg.Socket), s.cfg.Logs, s.report) }
+	at := slices.IndexFunc(s.keepers, func(k *keeper) bool { return k.process.Name == p.Name })
+	switch {
+	case at < 0:
+		s.keepers = append(s.keepers, start())
+	case !reflect.DeepEqual(s.keepers[at].process, p):
 		s.report("%s changed: restarting it", p.Name)
-		k.stop()
-		s.keepers[i] = keep(p, dir, s.cfg.Logs, s.report)
-		return
+		s.keepers[at].stop()
+		s.keepers[at] = start()
 	}
-	s.keepers = append(s.keepers, keep(p, dir, s.cfg.Logs, s.report))
 }
 
 func (s *server) remove(_ http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i, k := range s.keepers {
-		if k.process.Name == r.PathValue("name") {
+	s.keepers = slices.DeleteFunc(s.keepers, func(k *keeper) bool {
+		named := k.process.Name == r.PathValue("name")
+		if named {
 			k.stop()
-			s.keepers = append(s.keepers[:i], s.keepers[i+1:]...)
-			return
 		}
-	}
+		return named
+	})
 }
 
 func (s *server) stopAll() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := len(s.keepers) - 1; i >= 0; i-- {
-		s.keepers[i].stop()
+	for _, k := range slices.Backward(s.keepers) {
+		k.stop()
 	}
 	s.keepers = nil
 	return os.Remove(filepath.Join(filepath.Dir(s.cfg.Socket), supervisorPID))

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -157,7 +158,7 @@ func TestProcessIsStartedAndListed(t *testing.T) {
 	hello := fmt.Sprintf("hello node, nice by %d\n", min(20-own+p.Nice, 19)) // the system call counts from 20 downwards
 	start(t, client, p)
 	s := running(t, client, "greeter", 0)
-	if !alive(s.PID) || s.Restarts != 0 || s.LastExit != "" || time.Since(s.Since) > time.Minute || !s.equal(p) {
+	if !alive(s.PID) || s.Restarts != 0 || s.LastExit != "" || time.Since(s.Since) > time.Minute || !reflect.DeepEqual(s.Process, p) {
 		t.Errorf("status is %+v", s)
 	}
 	if pid := recorded(t, cfg, "greeter"); pid != s.PID {
@@ -202,7 +203,7 @@ func TestProcessIsRestartedOnlyWhenItsSpecificationChanges(t *testing.T) {
 				return
 			}
 			after := running(t, client, p.Name, before.PID)
-			if alive(before.PID) || after.Restarts != 0 || !after.equal(p) {
+			if alive(before.PID) || after.Restarts != 0 || !reflect.DeepEqual(after.Process, p) {
 				t.Errorf("after the change: %+v; the previous process is alive: %v", after, alive(before.PID))
 			}
 		})

@@ -46,13 +46,18 @@ type Breaker struct {
 	// one load.
 	failures atomic.Int64
 
-	mu        sync.Mutex
-	openTil   atomic.Int64 // Unix time in ns; 0 means closed; written under mu
-	probeTil  time.Time    // while open: a request may be trying until then
-	pending   int64        // failures that the other replicas don't know yet
-	recovered bool         // a success that the other replicas don't know yet
-	last      time.Time    // time of the last failure
-	ready     time.Time    // time of the last successful health check while open
+	mu       sync.Mutex
+	openTil  atomic.Int64 // Unix time in ns; 0 means closed; written under mu
+	probeTil time.Time    // while open: a request may be trying until then
+	ready    time.Time    // time of the last successful health check while open
+	changes
+}
+
+// changes are what this replica knows and the others don't know yet.
+type changes struct {
+	pending   int64     // failures
+	recovered bool      // there was a success
+	last      time.Time // time of the last failure, whether the others know it or not
 }
 
 // New returns a closed breaker for a service.
@@ -197,18 +202,11 @@ func (b *Breaker) exchange(ctx context.Context, redis *goredis.Client) error {
 	return nil
 }
 
-// changes are the changes of one replica that the others don't know yet.
-type changes struct {
-	pending   int64
-	recovered bool
-	last      time.Time
-}
-
 // take returns the unreported changes and marks them as reported.
 func (b *Breaker) take() changes {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	c := changes{b.pending, b.recovered, b.last}
+	c := b.changes
 	b.pending, b.recovered = 0, false
 	return c
 }

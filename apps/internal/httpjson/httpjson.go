@@ -125,3 +125,11 @@ func Write(w http.ResponseWriter, status int, value any) error {
 	_, _ = w.Write(raw) // fails only if the client has left
 	return nil
 }
+
+// NoBody sends a response without a body. If err isn't nil, it sends nothing and returns err.
+func NoBody(w http.ResponseWriter, status int, err error) error {
+	if err == nil {
+		w.WriteHeader(status)
+	}
+	return err
+}

@@ -239,25 +239,23 @@ func unless(path string, middlewares ...func(http.Handler) http.Handler) func(ht
 // Content-Length at the limit.
 func wellFormed(errs *problem.Mapper) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		return errs.Handle(func(w http.ResponseWriter, r *http.Request) error {
 			if _, err := url.ParseQuery(r.URL.RawQuery); err != nil {
-				errs.Write(w, r, problem.New(problem.Malformed, "The query string is malformed.", err))
-				return
+				return problem.New(problem.Malformed, "The query string is malformed.", err)
 			}
 			coding := strings.Join(r.Header.Values("Content-Encoding"), ",")
 			if r.ContentLength != 0 && coding != "" && !strings.EqualFold(coding, "identity") {
 				w.Header().Set("Accept-Encoding", "identity") // RFC 9110, 15.5.16
-				errs.Write(w, r, problem.New(problem.UnsupportedMediaType, "The body must have no Content-Encoding.", nil))
-				return
+				return problem.New(problem.UnsupportedMediaType, "The body must have no Content-Encoding.", nil)
 			}
 			if r.ContentLength > maxBodyBytes {
-				errs.Write(w, r, &http.MaxBytesError{Limit: maxBodyBytes})
-				return
+				return &http.MaxBytesError{Limit: maxBodyBytes}
 			}
 			if r.Body != nil && r.Body != http.NoBody {
 				r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
 			}
 			next.ServeHTTP(w, r)
+			return nil
 		})
 	}
 }

@@ -60,16 +60,6 @@ type Principal struct {
 	Role Role
 }
 
-// SignedIn returns the signed-in caller of a request. Without one it fails with problem.Unauthenticated.
-func SignedIn(r *http.Request) (Principal, error) {
-	caller := From(r)
-	id, ok := resourceid.Parse(caller.UserID)
-	if !ok || id == uuid.Nil || !caller.Role.Valid() {
-		return Principal{}, problem.New(problem.Unauthenticated, "Sign in to do this.", nil)
-	}
-	return Principal{ID: id, Role: caller.Role}, nil
-}
-
 // Handler handles the request of a caller who has signed in.
 type Handler func(http.ResponseWriter, *http.Request, Principal) error
 
@@ -77,11 +67,12 @@ type Handler func(http.ResponseWriter, *http.Request, Principal) error
 // problem.Unauthenticated for others.
 func RequireUser(handle Handler) func(http.ResponseWriter, *http.Request) error {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		user, err := SignedIn(r)
-		if err != nil {
-			return err
+		caller := From(r)
+		id, ok := resourceid.Parse(caller.UserID)
+		if !ok || id == uuid.Nil || !caller.Role.Valid() {
+			return problem.New(problem.Unauthenticated, "Sign in to do this.", nil)
 		}
-		return handle(w, r, user)
+		return handle(w, r, Principal{ID: id, Role: caller.Role})
 	}
 }
 
@@ -102,8 +93,8 @@ const (
 	tokenType = "identity+jwt"
 	// life is how long a token is valid. Sign reuses it for half of that time.
 	life = time.Minute
-	// leeway is the largest accepted difference between the clocks of two nodes.
-	leeway = 5 * time.Second
+	// Leeway is the largest accepted difference between the clocks of two nodes.
+	Leeway = 5 * time.Second
 	// maxBytes limits the size of a token before it is parsed: tokens have about 400 bytes.
 	maxBytes = 1024
 	// remembered is how many tokens are cached, about 1 MiB. Signing a token takes 25 µs and verifying one 60
@@ -239,17 +230,14 @@ func parsePublicKeys(raw string) (map[string]ed25519.PublicKey, error) {
 func newVerifier(service string, keys map[string]ed25519.PublicKey, now func() time.Time) *Verifier {
 	return &Verifier{
 		service: service, keys: keys, now: now, verified: recent.New[string, Caller](remembered),
-		parser: jwt.NewParser(
-			jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()}),
-			jwt.WithIssuer(issuer),
-			jwt.WithAudience(service),
-			jwt.WithExpirationRequired(),
-			jwt.WithIssuedAt(),
-			jwt.WithLeeway(leeway),
-			jwt.WithStrictDecoding(),
-			jwt.WithTimeFunc(now),
-		),
+		parser: NewParser(issuer, service, now, jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg()})),
 	}
+}
+
+// NewParser returns a strict parser of tokens that an issuer has signed for an audience.
+func NewParser(issuer, audience string, now func() time.Time, more ...jwt.ParserOption) *jwt.Parser {
+	return jwt.NewParser(append(more, jwt.WithIssuer(issuer), jwt.WithAudience(audience), jwt.WithExpirationRequired(),
+		jwt.WithIssuedAt(), jwt.WithLeeway(Leeway), jwt.WithStrictDecoding(), jwt.WithTimeFunc(now))...)
 }
 
 // Verify returns the caller that a token names.
@@ -269,7 +257,7 @@ func (v *Verifier) Verify(raw string) (Caller, error) {
 	if user := c.Role.Valid() && isID; !user && caller != (Caller{Role: Gateway}) && caller != (Caller{}) {
 		return Caller{}, errors.New("the identity names neither a user, nor the gateway, nor an anonymous caller")
 	}
-	v.verified.Put(strings.Clone(raw), caller, c.ExpiresAt.Add(leeway))
+	v.verified.Put(strings.Clone(raw), caller, c.ExpiresAt.Add(Leeway))
 	return caller, nil
 }
 

@@ -115,7 +115,7 @@ func TestVerifyRefuses(t *testing.T) {
 		"an unknown kid":                   headers(map[string]any{"kid": "z"}),
 		"a kid that is a number":           headers(map[string]any{"kid": 1}),
 		"another type":                     headers(map[string]any{"typ": "at+jwt"}),
-		"expired":                          claims(jwt.MapClaims{"exp": now.Add(-leeway - time.Second).Unix()}),
+		"expired":                          claims(jwt.MapClaims{"exp": now.Add(-Leeway - time.Second).Unix()}),
 		"no exp":                           claims(jwt.MapClaims{"exp": nil}),
 		"issued in the future":             claims(jwt.MapClaims{"iat": now.Add(time.Hour).Unix()}),
 		"another issuer":                   claims(jwt.MapClaims{"iss": "x"}),

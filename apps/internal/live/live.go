@@ -57,14 +57,8 @@ type Switch struct {
 	changed chan struct{} // closed at the next change
 }
 
-// ReadURL reads the URL of the live Service from LIVE_URL. It returns nil if the variable is unset: there is
-// only one colour.
-func ReadURL(e *config.Env) *url.URL {
-	return config.ParsedOr(e, "LIVE_URL", nil, config.HTTPURL)
-}
-
-// NewSwitch returns the switch of self. If at is nil it is always on. Otherwise it is off until Watch finds
-// that the colour is live.
+// NewSwitch returns the switch of self. at is the URL of the live Service. If it is nil, there is only one
+// colour, and the switch is always on. Otherwise the switch is off until Watch finds that the colour is live.
 func NewSwitch(at *url.URL, self config.Service, log *slog.Logger, registry prometheus.Registerer) *Switch {
 	s := &Switch{
 		url: at, colour: self.Colour, log: log, on: at == nil,

@@ -5,8 +5,6 @@ import (
 	"context"
 	_ "embed"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"platform.example/apps/internal/event"
 )
@@ -65,13 +63,8 @@ func (p position) before(other position) bool {
 	return cmp.Or(cmp.Compare(p.ms, other.ms), cmp.Compare(p.seq, other.seq)) < 0
 }
 
-func parsePosition(raw string) (position, error) {
-	ms, seq, _ := strings.Cut(raw, "-")
-	var p position
-	var msErr, seqErr error
-	p.ms, msErr = strconv.ParseInt(ms, 10, 64)
-	p.seq, seqErr = strconv.ParseInt(seq, 10, 64)
-	if msErr != nil || seqErr != nil {
+func parsePosition(raw string) (p position, err error) {
+	if _, err = fmt.Sscanf(raw, "%d-%d", &p.ms, &p.seq); err != nil || p.String() != raw {
 		return position{}, fmt.Errorf("%q is not the id of a stream entry", raw)
 	}
 	return p, nil

@@ -55,24 +55,17 @@ func connect(ctx context.Context, poolConfig *pgxpool.Config, log *slog.Logger) 
 	if err != nil {
 		return nil, fmt.Errorf("opening the connection pool: %w", err)
 	}
-	if err := wait(ctx, pool, log); err != nil {
-		pool.Close()
-		return nil, err
-	}
-	return pool, nil
-}
-
-func wait(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, startDeadline)
 	defer cancel()
 	for {
 		err := pool.Ping(ctx)
 		if err == nil {
-			return nil
+			return pool, nil
 		}
 		log.Warn("Postgres does not respond yet", "cause", err)
 		if backoff.Sleep(ctx, retryInterval); ctx.Err() != nil {
-			return fmt.Errorf("no response from Postgres within %s: check POSTGRES_* and that it runs: %w", startDeadline, err)
+			pool.Close()
+			return nil, fmt.Errorf("no response from Postgres within %s: check POSTGRES_* and that it runs: %w", startDeadline, err)
 		}
 	}
 }

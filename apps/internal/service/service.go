@@ -122,7 +122,7 @@ func Serve(d Definition) Command {
 func (d Definition) serve(ctx context.Context, p Process) (err error) {
 	env := config.From(p.Lookup)
 	self := config.ReadService(env, d.Name)
-	liveURL := live.ReadURL(env)
+	liveURL := config.ParsedOr(env, "LIVE_URL", nil, config.HTTPURL)
 	var (
 		callers       *identity.Verifier
 		database      postgres.Config

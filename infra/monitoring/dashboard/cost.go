@@ -92,13 +92,13 @@ func cost() plan {
 					asked: ask(money(perNamespace(used, cpu), perNamespace(used, memory)), "{{namespace}}")},
 			}},
 			{title: "Over time", height: 9, panels: []panel{
-				{kind: lines, width: 12, title: "Cores", unit: "none", min: to(0),
+				{width: 12, title: "Cores",
 					about: "Requests, limits and usage of CPU by all containers, and the cores of all nodes.",
 					asked: []query{
 						{sum(requested, cpu), "requests"}, {sum(used, cpu), "used"}, {sum(limits, cpu), "limits"},
 						{fmt.Sprintf(`sum(kube_node_status_allocatable{job=%q, resource="cpu"})`, kubeJob), "nodes"},
 					}},
-				{kind: lines, width: 12, title: "Memory", unit: "bytes", min: to(0),
+				{width: 12, title: "Memory", unit: "bytes",
 					about: "Requests, limits and usage of memory by all containers, and the memory of all nodes.",
 					asked: []query{
 						{sum(requested, memory), "requests"}, {sum(used, memory), "used"}, {sum(limits, memory), "limits"},

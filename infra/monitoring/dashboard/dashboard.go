@@ -84,9 +84,6 @@ type Query struct {
 	Dashboard string // its uid
 	Panel     string // its title
 	Expr      string
-	// MayBeEmpty is set if the query has no data on a healthy platform, such as firing alerts. The panel then has a text for no data.
-	MayBeEmpty bool
-	Instant    bool
 }
 
 // Queries returns the queries of the dashboards.
@@ -96,15 +93,12 @@ func Queries(dashboards []Dashboard) []Query {
 		for _, p := range d.Panels() {
 			for _, target := range p.Targets {
 				if query, ok := target.(promql.Dataquery); ok {
-					all = append(all, Query{
-						Dashboard: d.UID(), Panel: *p.Title, Expr: query.Expr,
-						MayBeEmpty: p.FieldConfig.Defaults.NoValue != nil, Instant: query.Instant != nil && *query.Instant,
-					})
+					all = append(all, Query{d.UID(), *p.Title, query.Expr})
 				}
 			}
 		}
 		for _, m := range d.marks {
-			all = append(all, Query{Dashboard: d.UID(), Panel: m.Name, Expr: *m.Expr, MayBeEmpty: true})
+			all = append(all, Query{d.UID(), m.Name, *m.Expr})
 		}
 	}
 	return all
@@ -123,14 +117,9 @@ func (d Dashboard) Panels() []grafana.Panel {
 
 // All returns all dashboards: the platform, the services, the stores, releases and cost.
 func All(services []catalog.Service) ([]Dashboard, error) {
-	plans := []plan{platform(services)}
-	for _, service := range services {
-		plans = append(plans, ofService(service))
-	}
-	plans = append(plans, stores(services), releases(services), cost())
-
+	plans := append([]plan{platform(services)}, slice.Map(services, ofService)...)
 	var all []Dashboard
-	for _, p := range plans {
+	for _, p := range append(plans, stores(services), releases(services), cost()) {
 		built, err := p.build()
 		if err != nil {
 			return nil, fmt.Errorf("dashboard %s: %w", p.uid, err)

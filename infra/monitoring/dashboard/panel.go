@@ -1,6 +1,7 @@
 package dashboard
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,16 +32,16 @@ const (
 )
 
 type panel struct {
-	kind   kind
+	kind   kind // by default lines
 	title  string
 	about  string // description; for prose, its text
-	unit   string // Grafana's id, such as percentunit
+	unit   string // Grafana's id, such as percentunit; by default none
 	none   string // text for no data; empty if there must always be data
 	width  uint32 // of 24
 	height uint32 // in units of 30 pixels; 0 for the row's
 	asked  []query
 
-	min, max *float64
+	min, max *float64 // lines always begin at 0
 	limits   []limit
 	stacked  bool              // stack the lines
 	states   []state           // texts for values
@@ -104,7 +105,7 @@ func source() common.DataSourceRef {
 }
 
 // thresholds uses the base colour below all limits.
-func thresholds(base string, limits []limit) cog.Builder[grafana.ThresholdsConfig] {
+func thresholds(base string, limits []limit) grafana.ThresholdsConfig {
 	steps := []grafana.Threshold{{Color: base}}
 	for _, l := range limits {
 		if l.from == lowest {
@@ -113,7 +114,7 @@ func thresholds(base string, limits []limit) cog.Builder[grafana.ThresholdsConfi
 		}
 		steps = append(steps, grafana.Threshold{Value: to(l.from), Color: l.colour})
 	}
-	return grafana.NewThresholdsConfigBuilder().Mode(grafana.ThresholdsModeAbsolute).Steps(steps)
+	return grafana.ThresholdsConfig{Mode: grafana.ThresholdsModeAbsolute, Steps: steps}
 }
 
 func (p panel) base() string {
@@ -195,17 +196,14 @@ func (p panel) common(built grafana.Panel) (grafana.Panel, error) {
 		built.FieldConfig = grafana.NewFieldConfigSource()
 	}
 	defaults := &built.FieldConfig.Defaults
-	defaults.Unit, defaults.Min, defaults.Max = &p.unit, p.min, p.max
-	defaults.Mappings = mappings(p.states)
+	defaults.Unit, defaults.Min, defaults.Max = cog.ToPtr(cmp.Or(p.unit, "none")), p.min, p.max
+	defaults.Mappings, defaults.Thresholds = mappings(p.states), cog.ToPtr(thresholds(p.base(), p.limits))
 	if p.none != "" {
 		defaults.NoValue = &p.none
 	}
-	steps, err := thresholds(p.base(), p.limits).Build()
-	if err != nil {
-		return built, fmt.Errorf("panel %q: %w", p.title, err)
-	}
-	defaults.Thresholds = &steps
-	if p.kind != lines {
+	if p.kind == lines {
+		defaults.Min = to(0)
+	} else {
 		defaults.Color = &grafana.FieldColor{Mode: grafana.FieldColorModeIdThresholds}
 	}
 	for _, legend := range slices.Sorted(maps.Keys(p.hues)) {
@@ -267,27 +265,23 @@ func (p panel) table() *table.PanelBuilder {
 		}})
 	for _, c := range p.columns {
 		var properties []grafana.DynamicConfigValue
+		set := func(id string, value any) {
+			properties = append(properties, grafana.DynamicConfigValue{Id: id, Value: value})
+		}
 		if c.unit != "" {
-			properties = append(properties, grafana.DynamicConfigValue{Id: "unit", Value: c.unit})
+			set("unit", c.unit)
 		}
 		if len(c.limits) > 0 {
-			steps, err := thresholds(good, c.limits).Build()
-			if err != nil {
-				return builder.RecordError(c.title, err)
-			}
-			properties = append(properties,
-				grafana.DynamicConfigValue{Id: "thresholds", Value: steps},
-				grafana.DynamicConfigValue{Id: "custom.cellOptions", Value: map[string]string{"type": "color-text"}})
+			set("thresholds", thresholds(good, c.limits))
 		}
 		if len(c.states) > 0 {
-			properties = append(properties,
-				grafana.DynamicConfigValue{Id: "mappings", Value: mappings(c.states)},
-				grafana.DynamicConfigValue{Id: "custom.cellOptions", Value: map[string]string{"type": "color-text"}})
+			set("mappings", mappings(c.states))
+		}
+		if len(c.limits)+len(c.states) > 0 {
+			set("custom.cellOptions", map[string]string{"type": "color-text"})
 		}
 		if c.toLink != "" {
-			properties = append(properties, grafana.DynamicConfigValue{Id: "links", Value: []map[string]string{
-				{"title": "${__value.text}", "url": c.toLink},
-			}})
+			set("links", []map[string]string{{"title": "${__value.text}", "url": c.toLink}})
 		}
 		if len(properties) > 0 {
 			builder = builder.OverrideByName(c.title, properties)

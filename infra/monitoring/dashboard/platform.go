@@ -43,17 +43,15 @@ func platform(services []catalog.Service) plan {
 				{kind: number, width: 5, title: "p99 latency", unit: "s",
 					about: "99 % of the requests to the service behind the edge take no longer.",
 					none:  "no requests", asked: public(slowest, services), limits: latencyLimits(services)},
-				{kind: number, width: 4, title: "Firing alerts", unit: "none",
-					about:  "Firing pages and tickets, including silenced ones.",
+				{kind: number, width: 4, title: "Firing alerts", about: "Firing pages and tickets, including silenced ones.",
 					asked:  ask(`count(ALERTS{alertstate="firing", severity=~"page|ticket"}) or vector(0)`, "alerts"),
 					limits: []limit{{1, bad}}},
-				{kind: number, width: 5, title: "Targets down", unit: "none",
-					about:  "Prometheus can't scrape these targets.",
+				{kind: number, width: 5, title: "Targets down", about: "Prometheus can't scrape these targets.",
 					asked:  ask("count(up == 0) or vector(0)", "targets"),
 					limits: []limit{{1, bad}}},
 			}},
 			{title: "Alerts", height: 5, panels: []panel{{
-				kind: grid, width: 24, title: "Alerts", unit: "none", none: "No firing alerts.",
+				kind: grid, width: 24, title: "Alerts", none: "No firing alerts.",
 				about: "Firing alerts. Alertmanager shows which of them are silenced.",
 				asked: ask(`sort(max by (severity, alertname, job, namespace) (ALERTS{alertstate="firing", severity=~"page|ticket"}))`, ""),
 				columns: []column{
@@ -85,35 +83,34 @@ func platform(services []catalog.Service) plan {
 					asked: ask(ErrorBudget, "{{job}}"), limits: budgets()},
 			}},
 			{title: "Live versions", height: 6, panels: []panel{
-				{kind: grid, width: 12, title: "Live now", unit: "none",
-					about: "Live colour, version and replicas of each service.",
+				{kind: grid, width: 12, title: "Live now", about: "Live colour, version and replicas of each service.",
 					asked: ask(fmt.Sprintf("sum by (job, colour, version) (service_info{job=~%q} * on (job, colour) group_left () (%s == 1))",
 						strings.Join(names(services), "|"), liveColours()), ""),
 					columns: []column{
 						{name: "job", title: "Service", toLink: toService},
 						{name: "colour", title: "Colour"}, {name: "version", title: "Version"}, {name: "Value", title: "Replicas"},
 					}},
-				{kind: timeline, width: 12, title: "Live colour", unit: "none", states: liveStates(),
+				{kind: timeline, width: 12, title: "Live colour", states: liveStates(),
 					about: "Live colour over time. During a switch both colours are live.",
 					asked: ask(liveNumber(), "{{job}}"), link: open("Releases", releasesUID)},
 			}},
 			{title: "Over time", height: 8, panels: []panel{
-				{kind: lines, width: 8, title: "Requests by service", unit: "reqps",
+				{width: 8, title: "Requests by service", unit: "reqps",
 					about: "Requests per second that each service handles. Internal services get theirs from the gateway.",
 					asked: ask(Requests, "{{job}}")},
-				{kind: lines, width: 8, title: "Errors by service", unit: "percentunit", min: to(0),
+				{width: 8, title: "Errors by service", unit: "percentunit",
 					about:  "Share of the requests in 5 minutes that returned 5xx. Dashed: the strictest objective over a month.",
 					asked:  ask(Errors(FiveMinutes), "{{job}}"),
 					limits: []limit{{1 - promised, careful}}},
-				{kind: lines, width: 8, title: "p99 latency by service", unit: "s", min: to(0), none: "no requests",
+				{width: 8, title: "p99 latency by service", unit: "s", none: "no requests",
 					about: "99 % of the requests take no longer.",
 					asked: slowest, limits: latencyLimits(services)[:1]},
 			}},
 			{title: "Nodes", height: 8, panels: []panel{
-				{kind: lines, width: 6, title: "CPU in use", unit: "percentunit", min: to(0), max: to(1), limits: rising(ready, full),
+				{width: 6, title: "CPU in use", unit: "percentunit", max: to(1), limits: rising(ready, full),
 					about: "Busy share of each node's cores.",
 					asked: ask(fmt.Sprintf(`1 - avg by (instance) (rate(node_cpu_seconds_total{job=%q, mode="idle"}%s))`, nodeJob, rate), "{{instance}}")},
-				{kind: lines, width: 6, title: "Memory in use", unit: "percentunit", min: to(0), max: to(1), limits: rising(ready, full),
+				{width: 6, title: "Memory in use", unit: "percentunit", max: to(1), limits: rising(ready, full),
 					about: "Share of each node's memory that isn't available.",
 					asked: ask(fmt.Sprintf("1 - node_memory_MemAvailable_bytes{job=%q} / node_memory_MemTotal_bytes", nodeJob), "{{instance}}")},
 				{kind: bars, width: 6, title: "Disks", unit: "percentunit", min: to(0), max: to(1), limits: rising(.8, ready),
@@ -139,13 +136,8 @@ func public(each []query, services []catalog.Service) []query {
 
 // latencyLimits are the public service's latency objective, and twice that.
 func latencyLimits(services []catalog.Service) []limit {
-	for _, service := range services {
-		if service.Public {
-			promised := service.Objectives.Latency.Seconds()
-			return rising(promised, 2*promised)
-		}
-	}
-	return nil
+	promised := catalog.Public(services).Objectives.Latency.Seconds()
+	return rising(promised, 2*promised)
 }
 
 // liveStates are the states of liveNumber.

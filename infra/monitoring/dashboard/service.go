@@ -70,7 +70,7 @@ func promises(service catalog.Service) row {
 		{kind: number, width: 4, title: "Latency budget left", unit: "percentunit", max: to(1),
 			about: "Unspent share of the latency budget of 30 days.",
 			asked: ask(LatencyBudget+job, "left"), limits: budgets()},
-		{kind: lines, width: 8, title: "Burn rate", unit: "none", min: to(0),
+		{width: 8, title: "Burn rate",
 			about: "Burn rate of the error budget: 1 spends it in exactly 30 days. 14.4 over an hour or 6 over six hours pages somebody, if a " +
 				"breach of the service's objective is a page.",
 			asked: []query{
@@ -98,24 +98,23 @@ func traffic(service catalog.Service) row {
 	}
 	whom := map[string]string{"service": "target service", "endpoint": "endpoint"}[series.by]
 	return row{title: "Requests", height: 8, panels: []panel{
-		{kind: lines, width: 8, title: "Rate", unit: "reqps", min: to(0), hues: palette(),
-			about: "Answered requests per second, by colour and version.",
+		{width: 8, title: "Rate", unit: "reqps", hues: palette(), about: "Answered requests per second, by colour and version.",
 			asked: ask(perReplica(series.Total), "{{colour}} {{version}}")},
-		{kind: lines, width: 8, title: "Errors", unit: "percentunit", min: to(0), hues: palette(),
+		{width: 8, title: "Errors", unit: "percentunit", hues: palette(),
 			about:  "Share of the requests that returned 5xx, by colour and version. Dashed: the objective over 30 days.",
 			none:   "no requests",
 			asked:  ask(fmt.Sprintf("((%s) or (%s) * 0) / ((%s) > 0)", perReplica(series.Failed), perReplica(series.Total), perReplica(series.Total)), "{{colour}} {{version}}"),
 			limits: []limit{{1 - service.Objectives.Availability, careful}}},
-		{kind: lines, width: 8, title: "Duration", unit: "s", min: to(0), none: "no requests",
+		{width: 8, title: "Duration", unit: "s", none: "no requests",
 			about: fmt.Sprintf("50 %%, 95 %% and 99 %% of the requests take no longer. Dashed: the objective for %g %% of them.",
 				100*service.Objectives.LatencyShare),
 			asked:  durations,
 			limits: []limit{{service.Objectives.Latency.Seconds(), careful}}},
-		{kind: lines, width: 12, title: "Rate by " + series.by, unit: "reqps", min: to(0),
+		{width: 12, title: "Rate by " + series.by, unit: "reqps",
 			about: "Answered requests per second, by " + whom + " and method: the top ten.",
 			asked: ask(fmt.Sprintf("topk(10, sum by (%s, method) (rate(%s{%s}%s)))", series.by, series.Total, selector, rate),
 				"{{method}} {{"+series.by+"}}")},
-		{kind: lines, width: 12, title: "Errors by " + series.by, unit: "reqps", min: to(0), none: "no failed requests",
+		{width: 12, title: "Errors by " + series.by, unit: "reqps", none: "no failed requests",
 			about: "Requests per second that returned 5xx, by " + whom + ": the top ten.",
 			asked: ask(fmt.Sprintf("topk(10, sum by (%s) (rate(%s{%s}%s)))", series.by, series.Failed, selector, rate), "{{"+series.by+"}}")},
 	}}
@@ -130,11 +129,11 @@ func saturation(service catalog.Service) row {
 	const ours = `namespace="` + appsNamespace + `", container!=""`
 	autoscaler := fmt.Sprintf(`horizontalpodautoscaler=~"%s-(%s)", namespace=%q`, service.Name, release.Blue+"|"+release.Green, appsNamespace)
 	return row{title: "Saturation", height: 8, panels: []panel{
-		{kind: lines, width: 6, title: "CPU", unit: "none", min: to(0),
+		{width: 6, title: "CPU",
 			about:  fmt.Sprintf("Cores in use by each replica. Dashed: its request (%v) and its limit (%v).", has.CPURequest, has.CPULimit),
 			asked:  ask(perPod(used(cpu, appsNamespace)), "{{pod}}"),
 			limits: rising(float64(has.CPURequest)/1000, float64(has.CPULimit)/1000)},
-		{kind: lines, width: 6, title: "CPU throttled", unit: "percentunit", min: to(0),
+		{width: 6, title: "CPU throttled", unit: "percentunit",
 			about: "Share of the scheduler's periods of 100 ms in which a replica was throttled at its limit. Throttling makes responses " +
 				"slow while CPU usage looks low.",
 			asked: ask(fmt.Sprintf("(%s) / (%s > 0)",
@@ -142,11 +141,11 @@ func saturation(service catalog.Service) row {
 				perPod(fmt.Sprintf("rate(container_cpu_cfs_periods_total{%s}%s)", ours, rate))), "{{pod}}"),
 			none:   "no replica runs long enough",
 			limits: rising(.1, .5)},
-		{kind: lines, width: 6, title: "Memory", unit: "bytes", min: to(0),
+		{width: 6, title: "Memory", unit: "bytes",
 			about:  fmt.Sprintf("Memory in use by each replica. At %v, the upper line, Kubernetes kills it.", has.Memory),
 			asked:  ask(perPod(used(memory, appsNamespace)), "{{pod}}"),
 			limits: rising(ready*bytes(has.Memory), bytes(has.Memory))},
-		{kind: lines, width: 6, title: "Replicas", unit: "none", min: to(0),
+		{width: 6, title: "Replicas",
 			about: "Ready replicas, and the autoscaler's bounds. At the maximum, more load makes responses slower.",
 			asked: []query{
 				{"sum by (colour) (" + deployments("kube_deployment_status_replicas_available", named(service.Name)+`, label_colour=~"$colour"`) + ")", "{{colour}} ready"},
@@ -154,14 +153,13 @@ func saturation(service catalog.Service) row {
 				{"max(kube_horizontalpodautoscaler_spec_max_replicas{" + autoscaler + "})", "maximum"},
 			},
 			hues: palette()},
-		{kind: lines, width: 8, title: "Restarts", unit: "none", min: to(0),
+		{width: 8, title: "Restarts",
 			about:  "Restarts of containers in the last hour. Look at the log after one restart; three are an alert.",
 			asked:  ask(perPod(`increase(kube_pod_container_status_restarts_total{`+ours+`}[1h])`), "{{pod}}"),
 			limits: rising(1, 3)},
-		{kind: lines, width: 8, title: "Goroutines", unit: "none", min: to(0),
-			about: "Goroutines of each replica. A number that only rises is a leak.",
+		{width: 8, title: "Goroutines", about: "Goroutines of each replica. A number that only rises is a leak.",
 			asked: ask(fmt.Sprintf("max by (pod) (go_goroutines{%s})", of(service)), "{{pod}}")},
-		{kind: lines, width: 8, title: "File descriptors", unit: "percentunit", min: to(0), limits: rising(.8, full),
+		{width: 8, title: "File descriptors", unit: "percentunit", limits: rising(.8, full),
 			about: "Used share of a replica's limit of open files and connections.",
 			asked: ask(fmt.Sprintf("max by (pod) (process_open_fds{%s} / process_max_fds)", of(service)), "{{pod}}")},
 	}}
@@ -171,29 +169,29 @@ func saturation(service catalog.Service) row {
 func calls(service catalog.Service) row {
 	selector := of(service)
 	return row{title: "Called services: " + strings.Join(service.Calls, ", "), height: 8, panels: []panel{
-		{kind: timeline, width: 8, title: "Breakers", unit: "none",
+		{kind: timeline, width: 8, title: "Breakers",
 			about: "Open: the gateway refuses requests at once, because the service has failed. Half-open: it tries one request. Shows " +
 				"the worst replica.",
 			states: []state{{0, "closed", good}, {1, "half-open", careful}, {2, "open", bad}},
 			asked:  ask(fmt.Sprintf("max by (service) (gateway_breaker_state{%s})", selector), "{{service}}")},
-		{kind: lines, width: 8, title: "In flight", unit: "none", min: to(0), limits: rising(ready*inFlightMost, inFlightMost),
+		{width: 8, title: "In flight", limits: rising(ready*inFlightMost, inFlightMost),
 			about: fmt.Sprintf("Requests in flight to each service, on the replica with the most. At %d, the bulkhead, the gateway refuses "+
 				"further ones, so that one slow service doesn't affect the others.", inFlightMost),
 			asked: ask(fmt.Sprintf("max by (service) (gateway_in_flight_requests{%s})", selector), "{{service}}")},
-		{kind: lines, width: 8, title: "Rejections and retries", unit: "reqps", min: to(0),
+		{width: 8, title: "Rejections and retries", unit: "reqps",
 			about: "Requests per second that the gateway refused because of an open breaker or a full bulkhead, and requests that it retried.",
 			asked: []query{
 				{fmt.Sprintf("sum by (service, reason) (rate(gateway_rejections_total{%s}%s))", selector, rate), "{{service}}: {{reason}}"},
 				{fmt.Sprintf("sum by (service) (rate(gateway_retries_total{%s}%s))", selector, rate), "{{service}}: retries"},
 			}},
-		{kind: lines, width: 8, title: "p99 latency by service", unit: "s", min: to(0), none: "no requests",
+		{width: 8, title: "p99 latency by service", unit: "s", none: "no requests",
 			about:  "99 % of the requests take no longer, by target service.",
 			asked:  ask(requestsOf(service).quantile(.99, selector, "service"), "{{service}}"),
 			limits: []limit{{service.Objectives.Latency.Seconds(), careful}}},
-		{kind: lines, width: 8, title: "Refused by limits", unit: "reqps", min: to(0),
+		{width: 8, title: "Refused by limits", unit: "reqps",
 			about: "Requests per second that returned 429, by limit. Those of sign_in_account and sign_in_address are attempts to guess passwords.",
 			asked: ask(fmt.Sprintf("sum by (limit) (rate(gateway_rate_limited_total{%s}%s))", selector, rate), "{{limit}}")},
-		{kind: lines, width: 8, title: "Age of revocations", unit: "s", min: to(0), limits: []limit{{secondsUntilStale, careful}},
+		{width: 8, title: "Age of revocations", unit: "s", limits: []limit{{secondsUntilStale, careful}},
 			about: "Time since the gateway last read the revoked sessions. While it rises, a revoked session may still be accepted.",
 			asked: ask(fmt.Sprintf("max by (pod) (gateway_revocations_age_seconds{%s})", selector), "{{pod}}")},
 	}}
@@ -202,14 +200,14 @@ func calls(service catalog.Service) row {
 func redisOf(service catalog.Service) row {
 	selector := of(service)
 	panels := []panel{
-		{kind: lines, width: 8, title: "Redis commands", unit: "ops", min: to(0),
+		{width: 8, title: "Redis commands", unit: "ops",
 			about: "Commands per second that the service sends to Redis.", none: "no commands",
 			asked: ask(fmt.Sprintf("sum by (command) (rate(redis_command_duration_seconds_count{%s}%s))", selector, rate), "{{command}}")},
-		{kind: lines, width: 8, title: "Redis: p99 latency", unit: "s", min: to(0), limits: []limit{{.05, careful}},
+		{width: 8, title: "Redis: p99 latency", unit: "s", limits: []limit{{.05, careful}},
 			about: "99 % of the commands take no longer, measured by the service: including network and waiting.",
 			none:  "no commands",
 			asked: ask(fmt.Sprintf("histogram_quantile(0.99, sum by (le, command) (rate(redis_command_duration_seconds_bucket{%s}%s)))", selector, rate), "{{command}}")},
-		{kind: lines, width: 8, title: "Redis: errors and connections", unit: "none", min: to(0),
+		{width: 8, title: "Redis: errors and connections",
 			about: "Commands that failed and waits for a connection that timed out in 5 minutes, and open connections.",
 			asked: []query{
 				{fmt.Sprintf("sum(increase(redis_command_errors_total{%s}[5m])) or vector(0)", selector), "failed"},
@@ -231,7 +229,7 @@ func redisOf(service catalog.Service) row {
 			about: "Share of lookups that hit the cache. It falls after an update and while Redis is unavailable; Postgres then gets more load.",
 			none:  "no lookups",
 			asked: ask(fmt.Sprintf("%s / (%s + %s > 0)", hits, hits, misses), "hits")},
-		{kind: lines, width: 18, title: "Cache", unit: "ops", min: to(0),
+		{width: 18, title: "Cache", unit: "ops",
 			about: "Cache hits and misses per second, and lookups that skipped the cache because it was unavailable.",
 			none:  "no lookups",
 			asked: []query{{hits, "hits"}, {misses, "misses"}, {count("spared"), "skipped"}}},
@@ -243,29 +241,26 @@ func databaseOf(service catalog.Service) row {
 	selector := of(service)
 	database := fmt.Sprintf("job=%q, datname=%q", postgresJob, service.Database)
 	return row{title: "Postgres: database " + service.Database, height: 8, panels: []panel{
-		{kind: lines, width: 8, title: "Connections in use", unit: "none", min: to(0),
+		{width: 8, title: "Connections in use",
 			about:  fmt.Sprintf("Connections of each replica's pool in use. At %d, the maximum, requests wait.", catalog.DatabaseConnections),
 			asked:  ask(fmt.Sprintf("max by (pod) (postgres_pool_acquired_connections{%s})", selector), "{{pod}}"),
 			limits: rising(ready*catalog.DatabaseConnections, catalog.DatabaseConnections)},
-		{kind: lines, width: 8, title: "Waiting for a connection", unit: "s", min: to(0), limits: []limit{{.1, careful}},
+		{width: 8, title: "Waiting for a connection", unit: "s", limits: []limit{{.1, careful}},
 			about: "Total seconds that requests wait for a connection, per second.",
-			asked: []query{
-				{fmt.Sprintf("sum by (colour) (rate(postgres_pool_acquire_wait_seconds_total{%s}%s))", selector, rate), "{{colour}} waits"},
-			},
-			hues: palette()},
-		{kind: lines, width: 8, title: "Timed out waits", unit: "none", min: to(0), limits: []limit{{1, careful}},
+			asked: ask(fmt.Sprintf("sum by (colour) (rate(postgres_pool_acquire_wait_seconds_total{%s}%s))", selector, rate), "{{colour}} waits"),
+			hues:  palette()},
+		{width: 8, title: "Timed out waits", limits: []limit{{1, careful}},
 			about: "Requests in 5 minutes that didn't get a connection before their deadline.",
 			asked: ask(fmt.Sprintf("sum by (colour) (increase(postgres_pool_canceled_acquires_total{%s}[5m]))", selector), "{{colour}}"),
 			hues:  palette()},
-		{kind: lines, width: 12, title: "Transactions", unit: "ops", min: to(0),
+		{width: 12, title: "Transactions", unit: "ops",
 			about: "Committed and rolled back transactions per second in this database.",
 			asked: []query{
 				{fmt.Sprintf("sum(rate(pg_stat_database_xact_commit{%s}%s))", database, rate), "committed"},
 				{fmt.Sprintf("sum(rate(pg_stat_database_xact_rollback{%s}%s))", database, rate), "rolled back"},
 			},
 			link: open("Data stores", storesUID)},
-		{kind: lines, width: 12, title: "Size", unit: "bytes", min: to(0),
-			about: "Size of the database on disk.",
+		{width: 12, title: "Size", unit: "bytes", about: "Size of the database on disk.",
 			asked: ask(fmt.Sprintf("max(pg_database_size_bytes{%s})", database), service.Database)},
 	}}
 }
@@ -274,16 +269,16 @@ func outbox(service catalog.Service) row {
 	prefix := service.Role()
 	selector := of(service)
 	return row{title: "Published events", height: 8, panels: []panel{
-		{kind: lines, width: 8, title: "Published", unit: "ops", min: to(0), none: "no published events",
+		{width: 8, title: "Published", unit: "ops", none: "no published events",
 			about: "Events per second that were added to the stream, including repetitions.",
 			asked: ask(fmt.Sprintf("sum by (type) (rate(%s_events_published_total{%s}%s))", prefix, selector, rate), "{{type}}")},
-		{kind: lines, width: 8, title: "Waiting to be published", unit: "none", min: to(0), limits: []limit{{100, careful}},
+		{width: 8, title: "Waiting to be published", limits: []limit{{100, careful}},
 			about: "Events in the database that aren't in the stream yet. While Redis is unavailable they are late, but not lost.",
 			asked: ask(fmt.Sprintf("max(%s_outbox_unpublished{%s})", prefix, selector), "events")},
-		{kind: lines, width: 4, title: "Oldest waiting event", unit: "s", min: to(0), limits: rising(30, 300),
+		{width: 4, title: "Oldest waiting event", unit: "s", limits: rising(30, 300),
 			about: "Age of the oldest event that waits to be published.",
 			asked: ask(fmt.Sprintf("max(%s_outbox_oldest_unpublished_seconds{%s})", prefix, selector), "age")},
-		{kind: number, width: 4, title: "Losses of the stream", unit: "none", limits: []limit{{1, careful}},
+		{kind: number, width: 4, title: "Losses of the stream", limits: []limit{{1, careful}},
 			about: "How often the stream lost entries in the last day, as when Redis loses its disk. The service published them again.",
 			asked: ask(fmt.Sprintf("sum(increase(%s_stream_losses_total{%s}[1d]))", prefix, selector), "losses")},
 	}}
@@ -293,16 +288,16 @@ func consumer(service catalog.Service) row {
 	prefix := service.Role()
 	selector := of(service)
 	return row{title: "Handled events", height: 8, panels: []panel{
-		{kind: lines, width: 10, title: "Handled", unit: "ops", min: to(0), none: "no handled events",
+		{width: 10, title: "Handled", unit: "ops", none: "no handled events",
 			about: "Events per second by outcome. A duplicate was handled before; a dead event couldn't be handled.",
 			asked: ask(fmt.Sprintf("sum by (consumer, type, outcome) (rate(%s_events_handled_total{%s}%s))", prefix, selector, rate), "{{consumer}}: {{type}}: {{outcome}}")},
-		{kind: lines, width: 9, title: "Waiting in the stream", unit: "none", min: to(0), limits: rising(100, 1000),
+		{width: 9, title: "Waiting in the stream", limits: rising(100, 1000),
 			about: "Events that no consumer has received yet (lag), and events in progress (pending).",
 			asked: []query{
 				{fmt.Sprintf("max by (consumer) (%s_stream_lag{%s})", prefix, selector), "{{consumer}}: lag"},
 				{fmt.Sprintf("max by (consumer) (%s_stream_pending{%s})", prefix, selector), "{{consumer}}: pending"},
 			}},
-		{kind: number, width: 5, title: "Dead letters", unit: "none", limits: []limit{{1, bad}},
+		{kind: number, width: 5, title: "Dead letters", limits: []limit{{1, bad}},
 			about: "Events that couldn't be handled. Each is a user without a notification.",
 			asked: ask(fmt.Sprintf("max(%s_dead_letters{%s})", prefix, selector), "dead")},
 	}}
@@ -312,10 +307,10 @@ func webhook(service catalog.Service) row {
 	prefix := service.Role()
 	selector := of(service)
 	return row{title: "Webhook", height: 7, panels: []panel{
-		{kind: lines, width: 16, title: "Deliveries", unit: "ops", min: to(0), none: "nothing to deliver, or no URL is set",
+		{width: 16, title: "Deliveries", unit: "ops", none: "nothing to deliver, or no URL is set",
 			about: "Attempts per second to deliver to the stack's URL, by outcome.",
 			asked: ask(fmt.Sprintf("sum by (outcome) (rate(%s_webhook_deliveries_total{%s}%s))", prefix, selector, rate), "{{outcome}}")},
-		{kind: lines, width: 8, title: "Pending deliveries", unit: "none", min: to(0), limits: []limit{{100, careful}},
+		{width: 8, title: "Pending deliveries", limits: []limit{{100, careful}},
 			about: "Deliveries that are neither done nor abandoned.", none: "no URL is set",
 			asked: ask(fmt.Sprintf("max(%s_webhook_pending{%s})", prefix, selector), "waiting")},
 	}}

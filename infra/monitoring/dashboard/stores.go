@@ -27,9 +27,9 @@ func stores(services []catalog.Service) plan {
 		variables: []cog.Builder[grafana.VariableModel]{choice("database", "Database", databases)},
 		rows: slices.Concat([]row{
 			{title: "Availability", height: 4, panels: []panel{
-				{kind: number, width: 6, title: "Postgres", unit: "none", states: answers(), limits: falling(.5, 1),
+				{kind: number, width: 6, title: "Postgres", states: answers(), limits: falling(.5, 1),
 					about: "Whether Postgres responds to the exporter.", asked: ask("min(pg_up{"+postgres+"})", "Postgres")},
-				{kind: number, width: 6, title: "Redis", unit: "none", states: answers(), limits: falling(.5, 1),
+				{kind: number, width: 6, title: "Redis", states: answers(), limits: falling(.5, 1),
 					about: "Whether the cache and the stream respond to their exporters.",
 					asked: ask("min by (job) (redis_up{"+redis+"})", "{{job}}")},
 				{kind: number, width: 6, title: "Connections of Postgres", unit: "percentunit", limits: rising(.8, ready),
@@ -48,72 +48,63 @@ func answers() []state { return []state{{0, "down", bad}, {1, "up", good}} }
 
 func postgresRows(postgres, database string) []row {
 	return []row{{title: "Postgres", height: 8, panels: []panel{
-		{kind: lines, width: 8, title: "Connections by database", unit: "none", min: to(0),
-			about: "Open connections, and the server's maximum.",
+		{width: 8, title: "Connections by database", about: "Open connections, and the server's maximum.",
 			asked: []query{
 				{fmt.Sprintf("sum by (datname) (pg_stat_activity_count{%s})", database), "{{datname}}"},
 				{fmt.Sprintf("max(pg_settings_max_connections{%s})", postgres), "maximum"},
 			}},
-		{kind: lines, width: 8, title: "Transactions", unit: "ops", min: to(0),
-			about: "Committed transactions per second.",
+		{width: 8, title: "Transactions", unit: "ops", about: "Committed transactions per second.",
 			asked: ask(fmt.Sprintf("sum by (datname) (rate(pg_stat_database_xact_commit{%s}%s))", database, rate), "{{datname}}")},
-		{kind: lines, width: 8, title: "Rolled back", unit: "ops", min: to(0),
+		{width: 8, title: "Rolled back", unit: "ops",
 			about: "Transactions per second that were rolled back, by the service or because they failed.",
 			asked: ask(fmt.Sprintf("sum by (datname) (rate(pg_stat_database_xact_rollback{%s}%s))", database, rate), "{{datname}}")},
-		{kind: lines, width: 8, title: "Buffer hit ratio", unit: "percentunit", min: to(0), max: to(1), limits: falling(.9, .98),
+		{width: 8, title: "Buffer hit ratio", unit: "percentunit", max: to(1), limits: falling(.9, .98),
 			about: "Share of the blocks that Postgres reads from its own memory. Below 98 % for long, it has too little memory.",
 			none:  "no reads",
 			asked: ask(fmt.Sprintf("sum by (datname) (rate(pg_stat_database_blks_hit{%s}%s)) / (sum by (datname) (rate(pg_stat_database_blks_hit{%s}%s) + rate(pg_stat_database_blks_read{%s}%s)) > 0)",
 				database, rate, database, rate, database, rate), "{{datname}}")},
-		{kind: lines, width: 8, title: "Locks", unit: "none", min: to(0),
-			about: "Held locks by mode. A long ExclusiveLock or AccessExclusiveLock blocks others.",
+		{width: 8, title: "Locks", about: "Held locks by mode. A long ExclusiveLock or AccessExclusiveLock blocks others.",
 			asked: ask(fmt.Sprintf("sum by (mode) (pg_locks_count{%s}) > 0", database), "{{mode}}"),
 			none:  "no locks"},
-		{kind: lines, width: 8, title: "Deadlocks", unit: "none", min: to(0), limits: []limit{{1, careful}},
+		{width: 8, title: "Deadlocks", limits: []limit{{1, careful}},
 			about: "Deadlocks in 5 minutes. Postgres aborts one transaction of each.",
-			asked: []query{
-				{fmt.Sprintf("sum by (datname) (increase(pg_stat_database_deadlocks{%s}[5m]))", database), "{{datname}}"},
-			}},
-		{kind: lines, width: 8, title: "Longest transaction", unit: "s", min: to(0), limits: rising(5, 60),
+			asked: ask(fmt.Sprintf("sum by (datname) (increase(pg_stat_database_deadlocks{%s}[5m]))", database), "{{datname}}")},
+		{width: 8, title: "Longest transaction", unit: "s", limits: rising(5, 60),
 			about: "Age of the oldest running transaction. A long one is a slow query, or an idle transaction that holds locks.",
 			asked: ask(fmt.Sprintf("max by (datname) (pg_stat_activity_max_tx_duration{%s})", database), "{{datname}}")},
-		{kind: lines, width: 8, title: "Temporary files", unit: "Bps", min: to(0),
+		{width: 8, title: "Temporary files", unit: "Bps",
 			about: "Bytes per second that queries write to temporary files, because they exceed work_mem. Such queries are slow.",
 			asked: ask(fmt.Sprintf("sum by (datname) (rate(pg_stat_database_temp_bytes{%s}%s))", database, rate), "{{datname}}")},
-		{kind: lines, width: 8, title: "Size", unit: "bytes", min: to(0), stacked: true,
-			about: "Sizes of the databases on disk, stacked.",
+		{width: 8, title: "Size", unit: "bytes", stacked: true, about: "Sizes of the databases on disk, stacked.",
 			asked: ask(fmt.Sprintf("max by (datname) (pg_database_size_bytes{%s})", database), "{{datname}}")},
 	}}}
 }
 
 func redisRows(redis string) []row {
 	return []row{{title: "Redis", height: 8, panels: []panel{
-		{kind: lines, width: 8, title: "Memory", unit: "bytes", min: to(0),
-			about: "Memory in use, and its maximum.",
+		{width: 8, title: "Memory", unit: "bytes", about: "Memory in use, and its maximum.",
 			asked: []query{
 				{fmt.Sprintf("max by (job) (redis_memory_used_bytes{%s})", redis), "{{job}}"},
 				{fmt.Sprintf("max by (job) (redis_memory_max_bytes{%s}) > 0", redis), "{{job}}: maximum"},
 			}},
-		{kind: lines, width: 8, title: "Hit ratio", unit: "percentunit", min: to(0), max: to(1),
+		{width: 8, title: "Hit ratio", unit: "percentunit", max: to(1),
 			about: "Share of the lookups of keys that found one.", none: "no lookups",
 			asked: ask(fmt.Sprintf("max by (job) (rate(redis_keyspace_hits_total{%s}%s) / (rate(redis_keyspace_hits_total{%s}%s) + rate(redis_keyspace_misses_total{%s}%s) > 0))",
 				redis, rate, redis, rate, redis, rate), "{{job}}")},
-		{kind: lines, width: 8, title: "Evicted and expired keys", unit: "ops", min: to(0),
+		{width: 8, title: "Evicted and expired keys", unit: "ops",
 			about: "Evicted and expired keys per second. The stream must not evict any.",
 			asked: []query{
 				{fmt.Sprintf("max by (job) (rate(redis_evicted_keys_total{%s}%s))", redis, rate), "{{job}}: evicted"},
 				{fmt.Sprintf("max by (job) (rate(redis_expired_keys_total{%s}%s))", redis, rate), "{{job}}: expired"},
 			}},
-		{kind: lines, width: 8, title: "Commands", unit: "ops", min: to(0),
-			about: "Commands per second.",
+		{width: 8, title: "Commands", unit: "ops", about: "Commands per second.",
 			asked: ask(fmt.Sprintf("max by (job) (rate(redis_commands_processed_total{%s}%s))", redis, rate), "{{job}}")},
-		{kind: lines, width: 8, title: "Clients", unit: "none", min: to(0),
-			about: "Open connections, and connections that wait for an entry of the stream.",
+		{width: 8, title: "Clients", about: "Open connections, and connections that wait for an entry of the stream.",
 			asked: []query{
 				{fmt.Sprintf("max by (job) (redis_connected_clients{%s})", redis), "{{job}}"},
 				{fmt.Sprintf("max by (job) (redis_blocked_clients{%s})", redis), "{{job}}: wait"},
 			}},
-		{kind: lines, width: 8, title: "Slow commands", unit: "none", min: to(0),
+		{width: 8, title: "Slow commands",
 			about: "Commands in 5 minutes that took longer than Redis' threshold (by default 10 ms).",
 			asked: ask(fmt.Sprintf("max by (job) (clamp_min(delta(redis_slowlog_last_id{%s}[5m]), 0))", redis), "{{job}}")},
 	}}}
@@ -140,16 +131,16 @@ func streamRows(services []catalog.Service) []row {
 	var panels []panel
 	if waiting != nil {
 		panels = append(panels, panel{
-			kind: lines, width: 10, title: "Consumer lag", unit: "none", min: to(0), limits: rising(100, 1000), asked: waiting,
+			width: 10, title: "Consumer lag", limits: rising(100, 1000), asked: waiting,
 			about: "Events that a consumer hasn't received yet (lag), and events in progress (pending).",
 		}, panel{
-			kind: number, width: 4, title: "Dead letters", unit: "none", limits: []limit{{1, bad}}, asked: dead,
+			kind: number, width: 4, title: "Dead letters", limits: []limit{{1, bad}}, asked: dead,
 			about: "Events that couldn't be handled.",
 		})
 	}
 	if unpublished != nil {
 		panels = append(panels, panel{
-			kind: lines, width: 10, title: "Waiting to be published", unit: "none", min: to(0), limits: []limit{{100, careful}}, asked: unpublished,
+			width: 10, title: "Waiting to be published", limits: []limit{{100, careful}}, asked: unpublished,
 			about: "Events in a service's database that aren't in the stream yet.",
 		})
 	}

@@ -9,6 +9,8 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
+
 	"platform.example/infra/release"
 )
 
@@ -59,9 +61,7 @@ func (s *session) status(ctx context.Context) error {
 			remarks = append(remarks, fmt.Sprintf("%s: version %s was rolled back; only `make release` releases it again", name, state.Mark.TakenBack))
 		}
 	}
-	for _, difference := range release.Drift(recorded) {
-		remarks = append(remarks, difference.String())
-	}
+	remarks = append(remarks, slice.Map(release.Drift(recorded), release.Difference.String)...)
 	_ = columns.Flush() // a Builder never fails
 	s.out.print("%s", strings.TrimSuffix(table.String(), "\n"))
 	for _, remark := range remarks {

@@ -2,7 +2,6 @@ package command
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -231,12 +230,8 @@ func (s *session) readHistory(ctx context.Context) (release.History, error) {
 	if err != nil {
 		return nil, fmt.Errorf("stack %s: %w", s.stack, short(err))
 	}
-	text, err := json.Marshal(outputs[release.HistoryOutput].Value)
-	if err != nil {
-		return nil, err
-	}
 	var history release.History
-	if err := json.Unmarshal(text, &history); err != nil {
+	if err := release.Convert(outputs[release.HistoryOutput].Value, &history); err != nil {
 		return nil, fmt.Errorf("stack %s: read its output %s: %w", s.stack, release.HistoryOutput, err)
 	}
 	return history, nil

@@ -260,15 +260,6 @@ func (s *session) complete(ctx context.Context) error {
 	return s.settle(ctx, workspace)
 }
 
-// pending is a step that was in progress when an update was killed.
-type pending struct {
-	Type     string `json:"type"` // such as "creating"
-	Resource struct {
-		URN    string         `json:"urn"`
-		Inputs map[string]any `json:"inputs"`
-	} `json:"resource"`
-}
-
 // settle completes the steps that a killed update had begun. It imports objects that the update created but didn't record into Pulumi's
 // state if the stack owns them. Otherwise the next update would fail to create them.
 func (s *session) settle(ctx context.Context, workspace auto.Stack) error {
@@ -276,20 +267,18 @@ func (s *session) settle(ctx context.Context, workspace auto.Stack) error {
 	if err != nil {
 		return fmt.Errorf("stack %s: %w", s.stack, short(err))
 	}
-	var deployment struct {
-		Pending []pending `json:"pending_operations"`
-	}
+	var deployment apitype.DeploymentV3
 	if err := json.Unmarshal(state.Deployment, &deployment); err != nil {
 		return fmt.Errorf("stack %s: read its state: %w", s.stack, err)
 	}
-	if len(deployment.Pending) == 0 {
+	if len(deployment.PendingOperations) == 0 {
 		return nil
 	}
-	s.out.log("an update was killed in the middle of %d steps: completing them", len(deployment.Pending))
+	s.out.log("an update was killed in the middle of %d steps: completing them", len(deployment.PendingOperations))
 	args := []string{"refresh", "--yes", "--skip-preview", "--non-interactive", "--suppress-outputs", "--stack", s.stack, "--clear-pending-creates"}
-	for _, step := range deployment.Pending {
+	for _, step := range deployment.PendingOperations {
 		object := cluster.ObjectOf(step.Resource.Inputs)
-		if step.Type != "creating" || object.Kind == "" || object.Name == "" {
+		if step.Type != apitype.OperationTypeCreating || object.Kind == "" || object.Name == "" {
 			continue
 		}
 		owned, err := s.cluster.Owns(ctx, s.stack, object)
@@ -297,7 +286,7 @@ func (s *session) settle(ctx context.Context, workspace auto.Stack) error {
 			return fmt.Errorf("stack %s: %w", s.stack, err)
 		}
 		if owned {
-			args = append(args, "--import-pending-creates", step.Resource.URN, "--import-pending-creates", object.ID())
+			args = append(args, "--import-pending-creates", string(step.Resource.URN), "--import-pending-creates", object.ID())
 		}
 	}
 	output, err := pulumi(ctx, args...)

@@ -220,9 +220,7 @@ func (w *watcher) judge(ctx context.Context, moves []report.Service, span time.D
 		if err != nil {
 			return nil, err
 		}
-		one := release.Judge(move.Name, release.Colour(move.ToColour), fresh, former, release.Promise{
-			Availability: service.Objectives.Availability, Latency: service.Objectives.Latency, LatencyShare: service.Objectives.LatencyShare,
-		})
+		one := release.Judge(move.Name, release.Colour(move.ToColour), fresh, former, service.Objectives)
 		found = append(found, one)
 		w.session.out.emit(map[string]any{"service": move.Name, "colour": move.ToColour, "requests": fresh.Requests,
 			"errors": fresh.Errors, "slow": fresh.Slow, "p99_seconds": fresh.P99.Seconds(), "bad": one.Bad})

@@ -34,7 +34,9 @@ func file(name string) string {
 	return string(text)
 }
 
-var page = template.Must(template.New("page").Parse(pageText))
+var page = template.Must(template.New("page").Funcs(template.FuncMap{
+	"moment": moment, "took": took, "outcomeClass": outcomeClass, "lastOld": lastOld,
+}).Parse(pageText))
 
 // policy is a Content-Security-Policy that allows only the page's own style and script.
 func policy() string {
@@ -47,30 +49,18 @@ func policy() string {
 
 // view is the data of the page's template.
 type view struct {
+	Report
 	Policy   string
 	Style    template.CSS
 	Script   template.JS
-	Report   Report
-	Outcome  string // CSS class
-	Began    string
-	Ended    string
-	Took     string
-	Services []serviceRow
-	Steps    []stepRow
+	Timeline []stepRow
 	Ticks    []bar // of the timeline
 	Figures  []figure
-}
-
-// serviceRow is a row of the table of services.
-type serviceRow struct {
-	Service
-	Switch, Back, Last string
 }
 
 // stepRow is a row of the timeline.
 type stepRow struct {
 	Step
-	Took     string
 	Bar      bar
 	Switches []bar
 }
@@ -86,10 +76,8 @@ type bar struct {
 // WriteHTML writes the report as a page.
 func (r Report) WriteHTML(to io.Writer) error {
 	shown := view{
-		Policy: policy(), Style: template.CSS(style), Script: template.JS(script), Report: r, Outcome: outcomeClass(r.Outcome),
-		Began: moment(r.Began), Ended: moment(r.Ended), Took: took(r.Ended.Sub(r.Began)),
-		Services: r.serviceRows(), Steps: r.stepRows(), Ticks: r.timelineTicks(),
-		Figures: r.figures(),
+		Report: r, Policy: policy(), Style: template.CSS(style), Script: template.JS(script),
+		Timeline: r.stepRows(), Ticks: r.timelineTicks(), Figures: r.figures(),
 	}
 	if err := page.Execute(to, shown); err != nil {
 		return fmt.Errorf("write the report as a page: %w", err)
@@ -139,22 +127,6 @@ func (r Report) course() span {
 	return course
 }
 
-func (r Report) serviceRows() []serviceRow {
-	var rows []serviceRow
-	for _, service := range r.Services {
-		row := serviceRow{Service: service, Switch: "not switched", Last: "–"}
-		if !service.Switched.IsZero() {
-			row.Switch = service.Switched.UTC().Format("15:04:05.000")
-			row.Last = lastOld(service)
-		}
-		if !service.TakenBack.IsZero() {
-			row.Back = service.TakenBack.UTC().Format("15:04:05.000")
-		}
-		rows = append(rows, row)
-	}
-	return rows
-}
-
 // lastOld is how long the old colour answered after the switch.
 func lastOld(service Service) string {
 	switch after := service.LastOld.Sub(service.Switched); {
@@ -189,7 +161,7 @@ func (r Report) stepRows() []stepRow {
 		if step.Failed {
 			drawn.Class = "step failed"
 		}
-		rows = append(rows, stepRow{Step: step, Took: took(step.Took), Bar: drawn, Switches: switches})
+		rows = append(rows, stepRow{Step: step, Bar: drawn, Switches: switches})
 	}
 	return rows
 }

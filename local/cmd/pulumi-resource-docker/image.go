@@ -2,7 +2,6 @@ package main
 
 import (
 	"archive/tar"
-	"bufio"
 	"bytes"
 	"cmp"
 	"crypto/sha256"
@@ -133,12 +132,6 @@ func addFile(archive *tar.Writer, path, name string) error {
 // digest returns a hash of the archive. A changed digest rebuilds the image.
 func (b buildInputs) digest() (string, error) {
 	hash := sha256.New()
-	buffered := bufio.NewWriterSize(hash, 1<<20)
-	if err := b.writeContext(buffered); err != nil {
-		return "", err
-	}
-	if err := buffered.Flush(); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(hash.Sum(nil)), nil
+	err := b.writeContext(hash)
+	return hex.EncodeToString(hash.Sum(nil)), err
 }

@@ -135,11 +135,7 @@ func (a *API) revoke(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if err := a.Sessions.Revoke(r.Context(), a.client(r), refreshToken); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return httpjson.NoBody(w, http.StatusNoContent, a.Sessions.Revoke(r.Context(), a.client(r), refreshToken))
 }
 
 func (a *API) refreshToken(r *http.Request) (string, error) {

@@ -68,12 +68,12 @@ func ParseOrigins(raw string) ([]string, error) {
 // come from proxies in front of the edge.
 func PerAddress(l *limit.Limit, proxies clientaddr.Proxies, errs *problem.Mapper) func(http.Handler) http.Handler {
 	return func(next http.Handler) http.Handler {
-		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if err := within(l, clientaddr.NetworkOf(proxies.Of(r))); err != nil {
-				errs.Write(w, r, err)
-				return
+		return errs.Handle(func(w http.ResponseWriter, r *http.Request) error {
+			err := within(l, clientaddr.NetworkOf(proxies.Of(r)))
+			if err == nil {
+				next.ServeHTTP(w, r)
 			}
-			next.ServeHTTP(w, r)
+			return err
 		})
 	}
 }

@@ -30,8 +30,6 @@ const (
 	tokenType = "at+jwt"
 	// maxBytes limits the size of a token before it is parsed: tokens have about 450 bytes.
 	maxBytes = 2048
-	// leeway is the largest accepted difference between the clocks of two gateways.
-	leeway = 5 * time.Second
 	// remembered is how many tokens are cached, about 1.5 MiB. Verifying a token takes 60 µs and half of all
 	// memory of a request.
 	remembered = 2048
@@ -49,17 +47,11 @@ type Authority struct {
 func NewAuthority(keys Keys) *Authority { return newAuthority(keys, time.Now) }
 
 func newAuthority(keys Keys, now func() time.Time) *Authority {
-	return &Authority{keys: keys, now: now, verified: recent.New[string, Holder](remembered), parser: jwt.NewParser(
-		jwt.WithValidMethods([]string{jwt.SigningMethodEdDSA.Alg(), jwt.SigningMethodHS256.Alg()}),
-		jwt.WithIssuer(issuer),
-		jwt.WithAudience(audience),
-		jwt.WithExpirationRequired(),
-		jwt.WithNotBeforeRequired(),
-		jwt.WithIssuedAt(),
-		jwt.WithLeeway(leeway),
-		jwt.WithStrictDecoding(),
-		jwt.WithTimeFunc(now),
-	)}
+	methods := []string{jwt.SigningMethodEdDSA.Alg(), jwt.SigningMethodHS256.Alg()}
+	return &Authority{
+		keys: keys, now: now, verified: recent.New[string, Holder](remembered),
+		parser: identity.NewParser(issuer, audience, now, jwt.WithValidMethods(methods), jwt.WithNotBeforeRequired()),
+	}
 }
 
 // PublicKeys returns the public keys (RFC 8037): the current, next and former ones. HS256 secrets have none.
@@ -118,7 +110,7 @@ func (a *Authority) Verify(raw string) (Holder, error) {
 		return Holder{}, errors.New("the token has no valid user, session or role")
 	}
 	holder := Holder{identity.Caller{UserID: c.Subject, Role: c.Role}, c.Session}
-	a.verified.Put(strings.Clone(raw), holder, c.ExpiresAt.Add(leeway))
+	a.verified.Put(strings.Clone(raw), holder, c.ExpiresAt.Add(identity.Leeway))
 	return holder, nil
 }
 

@@ -143,9 +143,9 @@ func verifyRefuses(t *testing.T, k Keys, method, other jwt.SigningMethod, key, w
 		"an unknown kid":                                      headers(map[string]any{"kid": "z"}),
 		"a kid that is a number":                              headers(map[string]any{"kid": 1}),
 		"another type":                                        headers(map[string]any{"typ": "JWT"}),
-		"expired":                                             claims(jwt.MapClaims{"exp": now.Add(-leeway - time.Second).Unix()}),
+		"expired":                                             claims(jwt.MapClaims{"exp": now.Add(-identity.Leeway - time.Second).Unix()}),
 		"no exp":                                              claims(jwt.MapClaims{"exp": nil}),
-		"not yet valid":                                       claims(jwt.MapClaims{"nbf": now.Add(leeway + 2*time.Second).Unix()}),
+		"not yet valid":                                       claims(jwt.MapClaims{"nbf": now.Add(identity.Leeway + 2*time.Second).Unix()}),
 		"no nbf":                                              claims(jwt.MapClaims{"nbf": nil}),
 		"issued in the future":                                claims(jwt.MapClaims{"iat": now.Add(time.Hour).Unix()}),
 		"another issuer":                                      claims(jwt.MapClaims{"iss": "x"}),
@@ -178,7 +178,7 @@ func TestCachedTokenExpires(t *testing.T) {
 	for _, c := range []struct {
 		after time.Duration
 		good  bool
-	}{{0, true}, {Life / 2, true}, {Life / 2, true}, {leeway + time.Second, false}} {
+	}{{0, true}, {Life / 2, true}, {Life / 2, true}, {identity.Leeway + time.Second, false}} {
 		now = now.Add(c.after)
 		if got, err := a.Verify(raw); (err == nil) != c.good || c.good && got != want {
 			t.Errorf("%s later: %+v, %v", c.after, got, err)

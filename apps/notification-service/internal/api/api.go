@@ -63,17 +63,9 @@ func (a *API) read(w http.ResponseWriter, r *http.Request, user identity.Princip
 	if !ok {
 		return problem.New(problem.NotFound, "There is no such notification.", nil)
 	}
-	if err := a.store.MarkRead(r.Context(), id, user.ID, user.Role == identity.Admin); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return httpjson.NoBody(w, http.StatusNoContent, a.store.MarkRead(r.Context(), id, user.ID, user.Role == identity.Admin))
 }
 
 func (a *API) readAll(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
-	if err := a.store.MarkAllRead(r.Context(), user.ID); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return httpjson.NoBody(w, http.StatusNoContent, a.store.MarkAllRead(r.Context(), user.ID))
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -66,12 +65,9 @@ func formatMoney(minor int64, currency string) (string, error) {
 	if minor < 0 {
 		return "", fmt.Errorf("%d is below zero", minor)
 	}
-	amount := strconv.FormatInt(minor, 10)
-	if digits := minorDigits(currency); digits > 0 {
-		if missing := digits + 1 - len(amount); missing > 0 {
-			amount = strings.Repeat("0", missing) + amount
-		}
-		point := len(amount) - digits
+	digits := minorDigits(currency)
+	amount := fmt.Sprintf("%0*d", digits+1, minor)
+	if point := len(amount) - digits; digits > 0 {
 		amount = amount[:point] + "." + amount[point:]
 	}
 	return amount + " " + currency, nil

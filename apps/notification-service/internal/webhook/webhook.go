@@ -98,19 +98,15 @@ func (d *Deliverer) Run(ctx context.Context) {
 			continue
 		}
 		failures = 0
-		d.deliverAll(ctx, taken)
+		var running sync.WaitGroup
+		for _, delivery := range taken {
+			running.Go(func() { d.deliver(ctx, delivery) })
+		}
+		running.Wait()
 		if len(taken) < concurrency {
 			backoff.Sleep(ctx, pollInterval)
 		}
 	}
-}
-
-func (d *Deliverer) deliverAll(ctx context.Context, taken []store.Delivery) {
-	var running sync.WaitGroup
-	for _, delivery := range taken {
-		running.Go(func() { d.deliver(ctx, delivery) })
-	}
-	running.Wait()
 }
 
 // deliver makes an attempt and stores the result. If storing fails, the delivery is due again after its
