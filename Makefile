@@ -285,7 +285,7 @@ release-test: bin/release ## Test releases on the running platform under load an
 
 .PHONY: faults
 faults: bin/local ## Kill and stop parts of the running platform, and test that it recovers; RATE=<requests per second>
-	@$(TIER) -timeout 45m ./faults/...
+	@$(TIER) -timeout 90m ./faults/...
 
 .PHONY: scale
 scale: bin/local ## Measure previews of 4, 20 and 40 services on the running platform

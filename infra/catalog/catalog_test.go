@@ -7,11 +7,59 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"platform.example/infra/catalog"
 )
+
+// buckets are the bounds of the services' histograms in seconds.
+func buckets(t *testing.T) []float64 {
+	t.Helper()
+	source, err := os.ReadFile("../../apps/internal/telemetry/middleware.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := regexp.MustCompile(`func durationBuckets\(\) \[\]float64 \{\s+return \[\]float64\{([^}]+)\}`).FindSubmatch(source)
+	if list == nil {
+		t.Fatal("the services have no durationBuckets")
+	}
+	var bounds []float64
+	for text := range strings.SplitSeq(string(list[1]), ",") {
+		bound, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		bounds = append(bounds, bound)
+	}
+	return bounds
+}
+
+// With another latency, no request would count as slow for the objective, and each one for a release.
+func TestLatencyObjectivesAreBoundsOfBuckets(t *testing.T) {
+	bounds := buckets(t)
+	for _, service := range catalog.Services() {
+		if latency := service.Objectives.Latency.Seconds(); !slices.Contains(bounds, latency) {
+			t.Errorf("%s: a latency objective of %gs: want one of the buckets %v", service.Name, latency, bounds)
+		}
+	}
+}
+
+// A renamed route would count for the objectives again.
+func TestInternalRoutesExist(t *testing.T) {
+	for _, service := range catalog.Services() {
+		source, err := os.ReadFile(filepath.Join("../../apps", service.Name, "internal/api/api.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, route := range service.Internal {
+			if !strings.Contains(string(source), `"`+route+`"`) {
+				t.Errorf("%s has no route %s", service.Name, route)
+			}
+		}
+	}
+}
 
 var variableName = regexp.MustCompile(`^[A-Z][A-Z0-9_]*$`)
 

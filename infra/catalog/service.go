@@ -16,6 +16,7 @@ type Service struct {
 	Name       string    // must pass Check; also the folder in apps/
 	Public     bool      // it is behind the edge
 	Calls      []string  // services that it calls; a service is reachable only for its callers
+	Internal   []string  // routes that other services poll; objectives and releases don't count their requests
 	Database   string    // its Postgres database; empty for none
 	Cache      *Access   // its access to the cache; nil for none
 	Stream     *Access   // its access to the stream; nil for none

@@ -36,6 +36,7 @@ func Services() []Service {
 		},
 		{
 			Name:     "user-service",
+			Internal: []string{"/sessions/revoked"},
 			Database: "users",
 			Cache: &Access{
 				Keys:     []string{"user:*"},

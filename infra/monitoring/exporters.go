@@ -32,7 +32,7 @@ func (a Args) kubeStateMetrics(boards []dashboard.Dashboard) []part {
 		name: network.KubeStateMetrics, image: network.KubeStateMetrics, port: network.KubeStateMetricsPort, health: "/metrics",
 		memory: 128 * quantity.MiB, cpu: 200,
 		inside: everywhere(
-			look("", "pods", "persistentvolumeclaims"), look("apps", "deployments", "statefulsets", "daemonsets"),
+			look("", "pods", "persistentvolumeclaims", "services"), look("discovery.k8s.io", "endpointslices"), look("apps", "deployments", "statefulsets", "daemonsets"),
 			look("batch", "jobs", "cronjobs"), look("autoscaling", "horizontalpodautoscalers"),
 		),
 		command: []string{
@@ -47,7 +47,7 @@ func (a Args) kubeStateMetrics(boards []dashboard.Dashboard) []part {
 	nodes.command = append(slices.Clone(objects.command), "--resources=nodes")
 	objects.command = append(objects.command,
 		"--namespaces="+strings.Join(a.namespaces(), ","),
-		"--resources=pods,persistentvolumeclaims,deployments,statefulsets,daemonsets,jobs,cronjobs,horizontalpodautoscalers",
+		"--resources=pods,persistentvolumeclaims,services,endpointslices,deployments,statefulsets,daemonsets,jobs,cronjobs,horizontalpodautoscalers",
 		"--metric-labels-allowlist=pods=["+labels+"],deployments=["+labels+"]",
 	)
 	return []part{objects, nodes}
@@ -80,7 +80,7 @@ func (a Args) postgresExporter() part {
 	}
 	p.command = []string{
 		"/bin/postgres_exporter", fmt.Sprintf("--web.listen-address=:%d", p.port),
-		"--collector.long_running_transactions", "--collector.stat_activity_autovacuum",
+		"--collector.long_running_transactions", "--collector.stat_activity_autovacuum", "--collector.database_wraparound",
 		"--no-collector.wal", // requires the superuser
 	}
 	p.config = pulumi.StringMap{authorityFile: a.Postgres.Authority}

@@ -17,6 +17,7 @@ import (
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
+	"platform.example/infra/stack"
 )
 
 const (
@@ -36,8 +37,10 @@ func (a Args) prometheus() part {
 	p := part{
 		name: network.Prometheus, image: "prometheus", port: network.PrometheusPort, health: "/-/ready",
 		memory: a.Config.Monitoring.Memory, cpu: 1000,
-		volume:  a.Config.Monitoring.VolumeSize,
-		config:  pulumi.StringMap{configFile: pulumi.String(config), rulesFile: pulumi.String(a.rules())},
+		volume: a.Config.Monitoring.VolumeSize,
+		config: pulumi.StringMap{
+			configFile: pulumi.String(config), rulesFile: pulumi.String(a.rules()), authorityFile: pulumi.String(a.Secrets.Authority().Bundle),
+		},
 		follows: true,
 		rights: rbacv1.PolicyRuleArray{
 			look("", "nodes"),
@@ -73,6 +76,7 @@ func (a Args) rules() string {
 	return must(rule.YAML(a.Services, rule.Options{
 		Runbooks: a.Config.Monitoring.Runbooks, Standby: a.Config.Standby,
 		AuthorityExpires: a.Secrets.Authority().Ends, CertificateDuration: a.Config.CertificateDuration,
+		Memory: a.Config.Monitoring.Memory,
 	}))
 }
 
@@ -182,7 +186,7 @@ func (a Args) scrapes() object {
 					"action": "keep", "regex": apiServer + ";https",
 					"source_labels": []string{"__meta_kubernetes_service_name", "__meta_kubernetes_endpointslice_port_name"},
 				}},
-				"metric_relabel_configs": []object{keep("up|apiserver_(request_total|current_inflight_requests|storage_objects)|process_.+|rest_client_requests_total")},
+				"metric_relabel_configs": []object{keep("up|apiserver_(request_total|current_inflight_requests|storage_objects|storage_size_bytes|client_certificate_expiration_seconds_.+)|process_.+|rest_client_requests_total")},
 			}),
 			with(signedIn("kubelet", verify), object{
 				"kubernetes_sd_configs":  nodes,
@@ -200,10 +204,27 @@ func (a Args) scrapes() object {
 			}),
 		},
 	}
+	if config.Monitoring.Probe {
+		scrapes["scrape_configs"] = append(scrapes["scrape_configs"].([]object), a.probe())
+	}
 	for _, job := range scrapes["scrape_configs"].([]object) {
 		withoutPrefix(job, config.NamespacePrefix)
 	}
 	return scrapes
+}
+
+// probe scrapes the health of the public service by its public name, and verifies the certificate. The public name of the local platform
+// leads a pod to itself, so that the name of the edge's Service replaces it.
+func (a Args) probe() object {
+	target, tls := a.Config.Edge.Host, object{}
+	if a.Config.Environment == stack.Local {
+		target = a.Config.NamespacePrefix.Host(network.Edge, namespace.Edge) + ":443"
+		tls = object{"ca_file": authorityFile, "server_name": a.Config.Edge.Host}
+	}
+	return object{
+		"job_name": rule.Probe, "scheme": "https", "metrics_path": "/health", "tls_config": tls,
+		"static_configs": []object{{"targets": []string{target}}},
+	}
 }
 
 // withoutPrefix removes the stack's prefix from the label namespace of a job's targets and series, so that rules and dashboards are

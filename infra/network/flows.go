@@ -286,8 +286,8 @@ func CollectorURL(prefix namespace.Prefix) string {
 	return fmt.Sprintf("http://%s:%d", prefix.Host(Collector, namespace.Monitoring), CollectorPort)
 }
 
-// nodePorts are the ports of kubelets and of CoreDNS.
-var nodePorts = []int{10250, 9153}
+// nodePorts are the ports of kubelets, of CoreDNS, and of the platform's public address.
+var nodePorts = []int{10250, 9153, 443}
 
 // toAPIServer are the flows to the API server, by its Service or directly.
 func toAPIServer(p profile.Profile) []Flow {
@@ -314,6 +314,7 @@ func watched(config stack.Stack, p profile.Profile, policies []Policy) []Policy 
 			scrape(&policies[i], catalog.OpsPort)
 		case policies[i].Owner == Edge:
 			scrape(&policies[i], EdgeOpsPort)
+			scrape(&policies[i], EdgeHTTPSPort) // as a client
 		}
 	}
 

@@ -65,6 +65,7 @@ func expected(services []catalog.Service) map[link]bool {
 	} {
 		expected[link{Prometheus, watched, port}] = true
 	}
+	expected[link{Prometheus, Edge, EdgeHTTPSPort}] = true // as a client
 	for _, service := range services {
 		expected[link{Prometheus, service.Name, catalog.OpsPort}] = true
 		expected[link{service.Name, service.Name, catalog.HTTPPort}] = true // which colour is live?
@@ -284,7 +285,7 @@ func TestInternetHasTheClustersFamilies(t *testing.T) {
 			policies := Policies(config, p, catalog.Services())
 			var edge []string
 			for _, flow := range of(t, policies, Edge).Ingress {
-				if flow.Port == EdgeHTTPSPort {
+				if flow.Port == EdgeHTTPSPort && flow.Peer.Network != "" {
 					edge = append(edge, flow.Peer.Network)
 				}
 			}

@@ -49,7 +49,7 @@ func TestDefaults(t *testing.T) {
 			Redis:    stack.Redis{Memory: 512},
 			Stream:   stack.Stream{Memory: 128, VolumeSize: 1024},
 
-			Monitoring: stack.Monitoring{Retention: 7, VolumeSize: 2048, Memory: 384, Grafana: true, VerifyKubelets: true},
+			Monitoring: stack.Monitoring{Retention: 7, VolumeSize: 2048, Memory: 384, Grafana: true, Probe: true, VerifyKubelets: true},
 		}},
 		{"staging", map[string]string{
 			"registry": "registry.example.com/platform", "edge": `{"host":"staging.example.com","issuer":"letsencrypt"}`,
@@ -65,7 +65,7 @@ func TestDefaults(t *testing.T) {
 			Redis:    stack.Redis{Memory: 512},
 			Stream:   stack.Stream{Memory: 256, VolumeSize: 5120},
 
-			Monitoring: stack.Monitoring{Retention: 15, VolumeSize: 20480, Memory: 1024, Grafana: true, VerifyKubelets: true},
+			Monitoring: stack.Monitoring{Retention: 15, VolumeSize: 20480, Memory: 1024, Grafana: true, Probe: true, VerifyKubelets: true},
 		}},
 		{"production", map[string]string{"edge": `{"host":"api.example.com","tlsSecret":"api"}`}, stack.Stack{
 			Name: "production", Environment: stack.Production, PromotesFrom: "staging", Deadline: 5 * time.Minute, Standby: time.Hour, CPURequests: 100, CertificateDuration: 90 * 24 * time.Hour, ProtectData: true,
@@ -76,7 +76,7 @@ func TestDefaults(t *testing.T) {
 			Redis:    stack.Redis{Memory: 512},
 			Stream:   stack.Stream{Memory: 1024, VolumeSize: 20480},
 
-			Monitoring: stack.Monitoring{Retention: 35, VolumeSize: 102400, Memory: 4096, Grafana: true, VerifyKubelets: true},
+			Monitoring: stack.Monitoring{Retention: 35, VolumeSize: 102400, Memory: 4096, Grafana: true, Probe: true, VerifyKubelets: true},
 		}},
 	}
 	for _, test := range tests {
@@ -109,7 +109,7 @@ func TestSettings(t *testing.T) {
 		"postgres": `{"volumeSize":"10Gi","cpu":"2","memory":"4Gi","address":"db.example.com:5432","network":"192.0.2.0/24","adminUser":"root"}`,
 		"redis":    `{"memory":"64Mi","address":"192.0.2.7:6380"}`,
 		"stream":   `{"memory":"64Mi","volumeSize":"2Gi"}`,
-		"monitoring": `{"retention":"90d","volumeSize":"4Gi","memory":"512Mi","grafana":false,"verifyKubelets":false,
+		"monitoring": `{"retention":"90d","volumeSize":"4Gi","memory":"512Mi","grafana":false,"probe":false,"verifyKubelets":false,
 			"runbooks":"https://docs.example.com/runbooks/","webhookNetwork":"192.0.2.0/24","traces":"http://traces.example.com:4317"}`,
 		"replicas": `{"min":2,"max":5}`,
 		"services": `{"user-service":{"replicas":{"min":7}},"api-gateway":{"requestsPerMinute":60}}`,
@@ -224,6 +224,8 @@ func TestFaults(t *testing.T) {
 			`stack local: platform:registry: "platform": want a registry such as`},
 		{"zero replicas", "local", with("replicas", `{"min":0}`), allSecrets(),
 			`stack local: platform:replicas.min: "0": want a whole number from 1 to 100`},
+		{"samples of less than the objectives' window", "production", remote("monitoring", `{"retention":"15d"}`), allSecrets(),
+			`stack production: platform:monitoring.retention: 15 days: want at least 30d in production, the window of the objectives`},
 		{"maximum below minimum", "production", remote("replicas", `{"max":2}`), allSecrets(),
 			`stack production: platform:replicas.max: 2 is below replicas.min 3`},
 		{"another Service type", "local", with("edge", `{"type":"Ingress"}`), allSecrets(),

@@ -43,6 +43,9 @@ func rules(services []catalog.Service) []rule {
 			return fault(s.Edge.ProxyProtocol && len(s.Edge.TrustedProxies) == 0,
 				"true: want edge.trustedProxies too, the networks of the load balancers that may set the client's address")
 		}},
+		{[]string{"monitoring.retention"}, func(s Stack) string {
+			return fault(s.Environment == Production && s.Monitoring.Retention < 30, "%d days: want at least 30d in production, the window of the objectives", s.Monitoring.Retention)
+		}},
 		{[]string{"postgres.memory"}, func(s Stack) string { return hasRoom(s.Postgres.Memory, leastPostgres) }},
 		{[]string{"replicas.max", "postgres.memory"}, func(s Stack) string { return connectionsFit(s, services) }},
 		{[]string{"redis.memory"}, func(s Stack) string { return hasRoom(s.Redis.Memory, leastRedis) }},

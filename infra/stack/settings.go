@@ -139,6 +139,7 @@ func (m *Monitoring) settings() []setting {
 		of("monitoring.webhookNetwork", wantNetwork, none, &m.WebhookNetwork, network),
 		of("monitoring.traces", "the host and port that receive traces (OTLP over gRPC with TLS), such as traces.example.com:4317; with the "+
 			"prefix http:// without TLS", none, &m.Traces, tracesAddress),
+		of("monitoring.probe", wantBoolean, always("true"), &m.Probe, boolean),
 		of("monitoring.verifyKubelets", wantBoolean, always("true"), &m.VerifyKubelets, boolean),
 	}
 }

@@ -194,6 +194,7 @@ type Monitoring struct {
 	Grafana        bool
 	Runbooks       string // URL of the folder docs/runbooks; empty for none
 	WebhookNetwork string // CIDR of the alert webhook, if it isn't on the internet
+	Probe          bool   // Prometheus requests the public address, which the cluster must be able to reach
 	VerifyKubelets bool   // kubelets have certificates of the cluster's authority
 	Traces         string // host:port that receives OTLP over gRPC, with TLS unless prefixed by http://; empty for no traces
 }

@@ -65,10 +65,6 @@ func read[T any](address string) (T, error) {
 var quiet = map[string]string{
 	"Platform: Alerts":                         "an alert",
 	"Cost: Standby colours":                    "a standby colour",
-	"api-gateway: Errors by service":           "a 5xx response",
-	"user-service: Errors by endpoint":         "a 5xx response",
-	"order-service: Errors by endpoint":        "a 5xx response",
-	"notification-service: Errors by endpoint": "a 5xx response",
 	"notification-service: Deliveries":         "a webhook",
 	"notification-service: Pending deliveries": "a webhook",
 }

@@ -42,7 +42,7 @@ spec:
 		if err != nil {
 			return err
 		}
-		_, err = kit.QueryValue(fmt.Sprintf(`ALERTS{alertname="TargetServesGarbage", job=%q}`, name)) // pending at first
+		_, err = kit.QueryValue(fmt.Sprintf(`ALERTS{alertname="TargetDown", job=%q}`, name)) // pending at first
 		return err
 	})
 	if up, err := kit.QueryValue("min(up{job=~\"" + strings.Join(kit.ServiceNames(), "|") + "\"})"); err != nil || up != 1 {

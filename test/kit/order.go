@@ -93,5 +93,6 @@ func (c Client) Use(token string, stop <-chan struct{}) {
 		_, _ = c.Inbox(token)
 		_, _ = c.Call(http.MethodGet, "/api/users/me", token, nil)
 		_, _ = c.Call(http.MethodGet, "/api/orders/nothing", token, nil)
+		_, _ = c.Call(http.MethodGet, "/.well-known/jwks.json", "", nil) // of the gateway itself
 	}
 }

@@ -3,9 +3,11 @@ package health
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -96,11 +98,19 @@ func (h *Health) Readyz(w http.ResponseWriter, r *http.Request) {
 
 // Health responds with the service, version, colour and status. It is 503 also if the service is about to
 // stop, because clients outside the platform can go elsewhere. It is public, so it doesn't name the checks.
+// Prometheus, which requests it as a client does, gets a metric.
 func (h *Health) Health(w http.ResponseWriter, r *http.Request) {
 	current := h.report(r.Context())
 	code := current.Status.code()
 	if current.Status == draining {
 		code = http.StatusServiceUnavailable
+	}
+	const exposition = "text/plain;version=0.0.4"
+	if strings.Contains(r.Header.Get("Accept"), exposition) {
+		w.Header().Set("Content-Type", exposition)
+		w.WriteHeader(code)
+		_, _ = fmt.Fprintf(w, "service_health{status=%q} 1\n", current.Status)
+		return
 	}
 	write(w, code, map[string]string{
 		"service": h.service.Name, "version": h.service.Version, "colour": h.service.Colour,

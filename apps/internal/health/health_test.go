@@ -53,6 +53,26 @@ func TestReadiness(t *testing.T) {
 	}
 }
 
+// Prometheus requests the public address as a client does, and needs a metric to accept the response.
+func TestPrometheusGetsAMetric(t *testing.T) {
+	for code, check := range map[int]error{200: nil, 503: errors.New("no route to host")} {
+		h := New(config.Service{Name: "a-service"}, slog.New(slog.DiscardHandler), Check{"db", true, func(context.Context) error { return check }})
+		request := httptest.NewRequest(http.MethodGet, "/health", nil)
+		w := httptest.NewRecorder()
+		h.Health(w, request)
+		if w.Code != code || !strings.HasPrefix(w.Body.String(), "{") {
+			t.Errorf("a client gets %d %s", w.Code, w.Body)
+		}
+		request.Header.Set("Accept", "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.5,*/*;q=0.1")
+		w = httptest.NewRecorder()
+		h.Health(w, request)
+		want := map[int]string{200: "ok", 503: "unready"}[code]
+		if w.Code != code || w.Body.String() != `service_health{status="`+want+`"} 1`+"\n" || w.Header().Get("Content-Type") != "text/plain;version=0.0.4" {
+			t.Errorf("Prometheus gets %d %v %s", w.Code, w.Header(), w.Body)
+		}
+	}
+}
+
 func TestNewProcessIsReadyOnceAllChecksHavePassed(t *testing.T) {
 	var cache, database error
 	h := New(config.Service{}, slog.New(slog.DiscardHandler),

@@ -199,6 +199,10 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 	tel.Client = api.Client
 	router := httpserver.NewAPI(tel, state, errs, api.Observe, middlewares...)
 	api.Routes(router, errs)
+	_ = chi.Walk(router, func(method, pattern string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {
+		api.Observe(telemetry.Request{Method: method, Pattern: pattern})
+		return nil
+	})
 
 	colour := live.NewSwitch(liveURL, self, tel.Log, tel.Registry)
 	server, err := httpserver.Listen(self, tel.Log, state, colour, router, httpserver.NewOps(tel, state, api.Ops))

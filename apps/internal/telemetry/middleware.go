@@ -128,8 +128,9 @@ func durationBuckets() []float64 {
 }
 
 // RequestMetrics registers the request metrics of a service, by method and by label, and returns a function that
-// records a request. prefix is the beginning of their names, failed the whole name of the failures; of returns
-// the value of label.
+// records a request. Status 0 means a possible request: its series begin at zero, because a rate doesn't count the
+// first sample of a series. prefix is the beginning of their names, failed the whole name of the failures; of
+// returns the value of label.
 func RequestMetrics(registry prometheus.Registerer, prefix, failed, label string, of func(Request) string) func(Request) {
 	auto, labels := promauto.With(registry), []string{"method", label}
 	requests := auto.NewCounterVec(prometheus.CounterOpts{
@@ -141,6 +142,14 @@ func RequestMetrics(registry prometheus.Registerer, prefix, failed, label string
 	}, labels)
 	return func(r Request) {
 		value := of(r)
+		if r.Status == 0 {
+			for _, class := range []string{"2xx", "4xx", "5xx"} {
+				requests.WithLabelValues(r.Method, value, class)
+			}
+			durations.WithLabelValues(r.Method, value)
+			failures.WithLabelValues(r.Method, value)
+			return
+		}
 		requests.WithLabelValues(r.Method, value, r.Class()).Inc()
 		durations.WithLabelValues(r.Method, value).Observe(r.Duration.Seconds())
 		if r.Failed() {

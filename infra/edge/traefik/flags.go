@@ -44,6 +44,7 @@ func Flags(config stack.Stack) []string {
 		"--ping.entryPoint=ops",
 		"--ping.terminatingStatusCode=200", // so that the only replica gets requests while it terminates
 		"--metrics.prometheus.entryPoint=ops",
+		"--metrics.prometheus.buckets=0.1,0.25,0.5,1,2.5,5", // with the latency objective of the public service
 		fmt.Sprintf("--entryPoints.http.address=:%d", network.EdgeHTTPPort),
 		fmt.Sprintf("--entryPoints.https.address=:%d", network.EdgeHTTPSPort),
 		"--entryPoints.https.asDefault=true",

@@ -64,11 +64,11 @@ func platform(services []catalog.Service) plan {
 					about: "Objective of each service over 30 days, its actual value, and the remaining error and latency budgets. A " +
 						"service's name links to its dashboard.",
 					asked: []query{
-						{AvailabilityObjective, ""},
-						{"1 - " + Errors(Month), ""},
-						{ErrorBudget, ""},
-						{"1 - " + Slow(Month), ""},
-						{LatencyBudget, ""},
+						{AvailabilityObjective + notEdge, ""},
+						{"1 - " + Errors(Month) + notEdge, ""},
+						{ErrorBudget + notEdge, ""},
+						{"1 - " + Slow(Month) + notEdge, ""},
+						{LatencyBudget + notEdge, ""},
 					},
 					columns: []column{
 						{name: "job", title: "Service", toLink: toService},
@@ -96,7 +96,7 @@ func platform(services []catalog.Service) plan {
 			}},
 			{title: "Over time", height: 8, panels: []panel{
 				{width: 8, title: "Requests by service", unit: "reqps",
-					about: "Requests per second that each service handles. Internal services get theirs from the gateway.",
+					about: "Requests of users per second by the service that handles them, and all at the edge.",
 					asked: ask(Requests, "{{job}}")},
 				{width: 8, title: "Errors by service", unit: "percentunit",
 					about:  "Share of the requests in 5 minutes that returned 5xx. Dashed: the strictest objective over a month.",

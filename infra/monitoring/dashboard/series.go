@@ -43,6 +43,7 @@ func Slow(over Window) string { return "job:slow:ratio_rate" + string(over) }
 // The scrape jobs besides the services, and other constants of queries.
 const (
 	edgeJob           = "edge"
+	notEdge           = `{job!="` + edgeJob + `"}`
 	postgresJob       = "postgres-exporter"
 	cacheJob          = "redis-cache-exporter"
 	streamJob         = "redis-stream-exporter"

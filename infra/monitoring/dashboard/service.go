@@ -58,19 +58,19 @@ func promises(service catalog.Service) row {
 	promised := service.Objectives
 	job := fmt.Sprintf("{job=%q}", service.Name)
 	return row{title: "Objectives over 30 days", height: 6, panels: []panel{
-		{kind: number, width: 4, title: "Availability", unit: "percentunit", max: to(1),
+		{kind: number, width: 4, title: "Availability", unit: "percentunit", max: to(1), none: "no requests",
 			about: fmt.Sprintf("Share of the requests in 30 days that didn't return 5xx. Objective: %g %%.", 100*promised.Availability),
 			asked: ask("1 - "+Errors(Month)+job, "kept"), limits: falling(promised.Availability, promised.Availability+(1-promised.Availability)/2)},
 		{kind: number, width: 4, title: "Error budget left", unit: "percentunit", max: to(1),
 			about: "Unspent share of the error budget of 30 days. Below 0 the objective is missed.",
 			asked: ask(ErrorBudget+job, "left"), limits: budgets()},
-		{kind: number, width: 4, title: "Within latency objective", unit: "percentunit", max: to(1),
+		{kind: number, width: 4, title: "Within latency objective", unit: "percentunit", max: to(1), none: "no requests",
 			about: fmt.Sprintf("Share of the requests in 30 days that completed within %v. Objective: %g %%.", promised.Latency, 100*promised.LatencyShare),
 			asked: ask("1 - "+Slow(Month)+job, "kept"), limits: falling(promised.LatencyShare, promised.LatencyShare+(1-promised.LatencyShare)/2)},
 		{kind: number, width: 4, title: "Latency budget left", unit: "percentunit", max: to(1),
 			about: "Unspent share of the latency budget of 30 days.",
 			asked: ask(LatencyBudget+job, "left"), limits: budgets()},
-		{width: 8, title: "Burn rate",
+		{width: 8, title: "Burn rate", none: "no requests",
 			about: "Burn rate of the error budget: 1 spends it in exactly 30 days. 14.4 over an hour or 6 over six hours pages somebody, if a " +
 				"breach of the service's objective is a page.",
 			asked: []query{
@@ -153,13 +153,11 @@ func saturation(service catalog.Service) row {
 				{"max(kube_horizontalpodautoscaler_spec_max_replicas{" + autoscaler + "})", "maximum"},
 			},
 			hues: palette()},
-		{width: 8, title: "Restarts",
+		{width: 12, title: "Restarts",
 			about:  "Restarts of containers in the last hour. Look at the log after one restart; three are an alert.",
 			asked:  ask(perPod(`increase(kube_pod_container_status_restarts_total{`+ours+`}[1h])`), "{{pod}}"),
 			limits: rising(1, 3)},
-		{width: 8, title: "Goroutines", about: "Goroutines of each replica. A number that only rises is a leak.",
-			asked: ask(fmt.Sprintf("max by (pod) (go_goroutines{%s})", of(service)), "{{pod}}")},
-		{width: 8, title: "File descriptors", unit: "percentunit", limits: rising(.8, full),
+		{width: 12, title: "File descriptors", unit: "percentunit", limits: rising(.8, full),
 			about: "Used share of a replica's limit of open files and connections.",
 			asked: ask(fmt.Sprintf("max by (pod) (process_open_fds{%s} / process_max_fds)", of(service)), "{{pod}}")},
 	}}

@@ -171,17 +171,22 @@ func inhibitions() []inhibition {
 	return []inhibition{
 		{Source: []string{matches("severity", string(catalog.Page))}, Target: []string{matches("severity", string(catalog.Ticket))},
 			Equal: []string{"alertname", "job"}},
-		follow("NodeNotReady", []string{"node"}, "PodCrashLooping", "PodOutOfMemory", "TargetDown", "TargetServesGarbage",
+		follow("NodeNotReady", []string{"node"}, "PodCrashLooping", "PodOutOfMemory", "TargetDown",
 			"NodePressure", "NodeMemoryLow", "NodeDiskFilling", "NodeDiskFull"),
 		follow("ServiceDown", []string{"job"}, "AvailabilityBudgetBurn", "LatencyBudgetBurn", "LiveColourDown", "ReplicasShort",
-			"TargetDown", "TargetMissing", "TargetServesGarbage", "BreakerOpen", "BulkheadFull", "OutboxStuck", "StreamLag", "StreamStalled"),
+			"TargetDown", "TargetMissing", "BreakerOpen", "OutboxStuck", "StreamLag", "StreamStalled"),
 		follow("LiveColourDown", []string{"job"}, "AvailabilityBudgetBurn", "LatencyBudgetBurn", "BreakerOpen", "ReplicasShort"),
-		follow("EdgeDown", []string{"job"}, "EdgeFailing", "EdgeTrafficGone", "ReplicasShort", "TargetDown", "TargetMissing", "TargetServesGarbage"),
-		follow("EdgeFailing", []string{"job"}, "EdgeTrafficGone"),
-		follow("PostgresDown", nil, "AvailabilityBudgetBurn", "LatencyBudgetBurn", "EdgeFailing", "BreakerOpen", "BulkheadFull",
-			"RevocationsOld", "OutboxStuck", "StreamLag", "StreamStalled", "WebhookFailing", "PostgresConnections"),
-		of(follow("RedisDown", nil, "OutboxStuck", "StreamLag", "StreamStalled", "StreamMemory", "StreamNotPersisting"), network.Stream),
-		of(follow("RedisDown", nil, "CacheEvicting"), network.Cache),
+		follow("BreakerOpen", []string{"job"}, "AvailabilityBudgetBurn", "LatencyBudgetBurn"),
+		of(follow("ServiceDown", nil, "EdgeUnreachable", "EdgeFailing", "EdgeRefusing"), "severity", string(catalog.Page)),
+		of(follow("LiveColourDown", nil, "EdgeUnreachable", "EdgeFailing", "EdgeRefusing"), "severity", string(catalog.Page)),
+		follow("DnsDown", nil, "AvailabilityBudgetBurn", "LatencyBudgetBurn", "EdgeUnreachable", "EdgeFailing", "BreakerOpen", "RevocationsOld",
+			"PostgresDown", "RedisDown", "OutboxStuck", "StreamLag", "StreamStalled", "DnsErrors", "TargetDown"),
+		follow("EdgeDown", []string{"job"}, "AvailabilityBudgetBurn", "LatencyBudgetBurn", "EdgeUnreachable", "EdgeFailing", "EdgeTrafficGone", "ReplicasShort", "TargetDown", "TargetMissing"),
+		follow("EdgeUnreachable", []string{"job"}, "EdgeTrafficGone"),
+		follow("EdgeFailing", []string{"job"}, "AvailabilityBudgetBurn", "LatencyBudgetBurn", "EdgeTrafficGone"),
+		follow("PostgresDown", nil, "AvailabilityBudgetBurn", "LatencyBudgetBurn", "EdgeFailing", "BreakerOpen",
+			"RevocationsOld", "OutboxStuck", "StreamLag", "StreamStalled", "WebhookFailing", "PostgresConnections", "PostgresTransactionOld", "PoolExhausted"),
+		of(follow("RedisDown", nil, "OutboxStuck", "StreamLag", "StreamStalled", "StreamMemory", "StreamNotPersisting"), "job", network.Stream),
 		follow("StreamNotPersisting", nil, "OutboxStuck"),
 		follow("StreamLag", []string{"job", "consumer"}, "StreamStalled"),
 		follow("VolumeFull", []string{"job", "persistentvolumeclaim"}, "VolumeFilling"),
@@ -199,8 +204,8 @@ func follow(source string, equal []string, targets ...string) inhibition {
 	}
 }
 
-// of restricts the source to a job.
-func of(i inhibition, job string) inhibition {
-	i.Source = append(i.Source, matches("job", job))
+// of restricts the source by a label.
+func of(i inhibition, label, value string) inhibition {
+	i.Source = append(i.Source, matches(label, value))
 	return i
 }

@@ -164,6 +164,15 @@ func TestInhibitions(t *testing.T) {
 		{alert("AvailabilityBudgetBurn", "page", "user-service", "burn=fast"), alert("AvailabilityBudgetBurn", "ticket", "user-service", "burn=slow"), true},
 		{alert("AvailabilityBudgetBurn", "page", "user-service", "burn=fast"), alert("AvailabilityBudgetBurn", "ticket", "order-service", "burn=slow"), false},
 		{alert("EdgeDown", "page", "edge"), alert("TargetMissing", "ticket", "edge"), true},
+		{alert("EdgeDown", "page", "edge"), alert("EdgeUnreachable", "page", "edge"), true},
+		{alert("EdgeUnreachable", "page", "edge"), alert("EdgeFailing", "page", "edge"), false},
+		{alert("ServiceDown", "page", "api-gateway"), alert("EdgeUnreachable", "page", "edge"), true},
+		{alert("LiveColourDown", "page", "order-service"), alert("EdgeFailing", "page", "edge"), true},
+		{alert("ServiceDown", "ticket", "notification-service"), alert("EdgeFailing", "page", "edge"), false},
+		{alert("BreakerOpen", "page", "user-service"), alert("AvailabilityBudgetBurn", "page", "user-service", "burn=fast"), true},
+		{alert("BreakerOpen", "page", "user-service"), alert("AvailabilityBudgetBurn", "page", "order-service", "burn=fast"), false},
+		{alert("DnsDown", "page", "coredns"), alert("RedisDown", "page", "redis-stream"), true},
+		{alert("DnsDown", "page", "coredns"), alert("ServiceDown", "page", "user-service"), false},
 	} {
 		if got := slices.ContainsFunc(inhibitions(), func(i inhibition) bool { return i.silences(t, test.fires, test.follows) }); got != test.silenced {
 			t.Errorf("while %v fires, %v is silenced: %v, want %v", test.fires, test.follows, got, test.silenced)

@@ -28,7 +28,8 @@ func workloads(ours string) Group {
 			Description: "Container {{ $labels.container }} of {{ $labels.pod }} in {{ $labels.namespace }} exits soon after each start."},
 		{Name: "PodOutOfMemory", Severity: catalog.Ticket, KeepFiring: 15 * time.Minute,
 			Expr: ofPod(fmt.Sprintf(`max by (namespace, pod, container) (kube_pod_container_status_last_terminated_reason{%s, reason="OOMKilled"}) == 1
-  and on (namespace, pod, container) sum by (namespace, pod, container) (increase(kube_pod_container_status_restarts_total{%s}[15m])) > 0`, ours, ours), ours),
+  and on (namespace, pod, container) sum by (namespace, pod, container) (increase(kube_pod_container_status_restarts_total{%s}[15m])) > 0
+or sum by (namespace, pod, container) (increase(container_oom_events_total{%[1]s, container!=""}[15m])) > 0`, ours, ours), ours),
 			Summary:     "{{ $labels.job }}: {{ $labels.pod }} ran out of memory",
 			Description: "Container {{ $labels.container }} of {{ $labels.pod }} in {{ $labels.namespace }} exceeded its memory limit and was killed. Its requests in flight are lost."},
 		short("kube_deployment_status_replicas_available", "kube_deployment_spec_replicas", "deployment"),
@@ -39,6 +40,11 @@ func workloads(ours string) Group {
   and kube_horizontalpodautoscaler_spec_max_replicas{ours} > kube_horizontalpodautoscaler_spec_min_replicas{ours}`, "ours", ours), "horizontalpodautoscaler"),
 			Summary:     "{{ $labels.job }}: the autoscaler is at its maximum",
 			Description: "{{ $labels.horizontalpodautoscaler }} has requested {{ $value }} replicas, its maximum, for 15 minutes. More load makes the service slower."},
+		{Name: "AutoscalerInactive", For: 10 * time.Minute, Severity: catalog.Ticket,
+			Expr: ofWorkload(fmt.Sprintf(`max by (namespace, horizontalpodautoscaler) (kube_horizontalpodautoscaler_status_condition{%s, condition="ScalingActive", status="false"}) == 1
+  and on (namespace, horizontalpodautoscaler) kube_horizontalpodautoscaler_status_desired_replicas{%[1]s} > 0`, ours), "horizontalpodautoscaler"),
+			Summary:     "{{ $labels.job }}: the autoscaler doesn't scale",
+			Description: "{{ $labels.horizontalpodautoscaler }} gets no metrics of its pods, so it doesn't react to load."},
 		{Name: "JobFailed", Severity: catalog.Ticket,
 			Expr:        fmt.Sprintf(`label_replace(kube_job_failed{%s, condition="true"} == 1, "job", "$1", "job_name", "(.+)")`, ours),
 			Summary:     "{{ $labels.job_name }}: the Job has failed",
@@ -52,9 +58,12 @@ func nodes() Group {
 	const job = `, "job", "node", "", "")`
 	return Group{Name: "nodes", Alerts: []Alert{
 		{Name: "NodeNotReady", For: time.Minute, Severity: catalog.Page,
-			Expr:        `label_replace(max by (node) (kube_node_status_condition{condition="Ready", status="true"}) == 0` + job,
+			// A dead controller manager doesn't report it. A node that is drained, for an update or a scale-down, is cordoned first.
+			Expr: `label_replace((max by (node) (kube_node_status_condition{condition="Ready", status="true"}) == 0
+  or max by (node) (up{job=~"kubelet|node-exporter", node!=""}) == 0)
+  unless on (node) max by (node) (kube_node_spec_unschedulable) == 1` + job,
 			Summary:     "{{ $labels.node }}: the node isn't ready",
-			Description: "{{ $labels.node }} hasn't been ready for a minute. Kubernetes evicts its pods after five minutes."},
+			Description: "{{ $labels.node }} hasn't been ready, or hasn't responded to Prometheus, for a minute. Kubernetes evicts its pods after five minutes."},
 		{Name: "NodePressure", For: 2 * time.Minute, Severity: catalog.Ticket,
 			Expr:        `label_replace(max by (node, condition) (kube_node_status_condition{condition=~".+Pressure", status="true"}) == 1` + job,
 			Summary:     "{{ $labels.node }}: {{ $labels.condition }}",
@@ -64,24 +73,42 @@ func nodes() Group {
 			Summary:     "{{ $labels.node }}: little memory is available",
 			Description: "{{ $value | humanizePercentage }} of the memory of {{ $labels.node }} is available. The kernel may soon kill processes."},
 		{Name: "NodeDiskFilling", For: 30 * time.Minute, Severity: catalog.Ticket,
-			Expr: `label_replace(min by (node, device) (node_filesystem_avail_bytes{fstype!~"tmpfs|ramfs"} / node_filesystem_size_bytes) < 0.3
-  and on (node, device) min by (node, device) (predict_linear(node_filesystem_avail_bytes{fstype!~"tmpfs|ramfs"}[6h], 24 * 3600)) < 0` + job,
+			Expr: `label_replace(min by (node, device) (` + diskBytes + ` / node_filesystem_size_bytes) < 0.3
+  and on (node, device) ` + fills(diskBytes, "node, device") + job,
 			Summary:     "{{ $labels.node }}: the disk will be full within a day",
 			Description: "{{ $value | humanizePercentage }} of {{ $labels.device }} of {{ $labels.node }} is free. At the rate of the last six hours it will be full within a day; pods are then evicted and images can't be pulled."},
 		{Name: "NodeDiskFull", For: 2 * time.Minute, Severity: catalog.Page,
-			Expr:        `label_replace(min by (node, device) (node_filesystem_avail_bytes{fstype!~"tmpfs|ramfs"} / node_filesystem_size_bytes) < 0.05` + job,
+			Expr: `label_replace((min by (node, device) (` + diskBytes + ` / node_filesystem_size_bytes) < 0.05
+  or min by (node, device) (node_filesystem_files_free{fstype!~"tmpfs|ramfs"} / node_filesystem_files) < 0.05)` + job,
 			Summary:     "{{ $labels.node }}: the disk is full",
-			Description: "{{ $value | humanizePercentage }} of {{ $labels.device }} of {{ $labels.node }} is free. Stores on it can't write, and Kubernetes evicts pods."},
+			Description: "{{ $value | humanizePercentage }} of the bytes or inodes of {{ $labels.device }} of {{ $labels.node }} is free. Stores on it can't write, and Kubernetes evicts pods."},
+		{Name: "NodeClockSkew", For: 5 * time.Minute, Severity: catalog.Ticket,
+			Expr:        `label_replace(max by (node) (abs(node_time_seconds - timestamp(node_time_seconds))) > 2` + job,
+			Summary:     "{{ $labels.node }}: the clock is wrong",
+			Description: "The clock of {{ $labels.node }} differs from that of Prometheus by {{ $value | humanizeDuration }}. Tokens and certificates may be refused."},
 	}}
 }
 
-// storage are the alerts on volumes whose driver has metrics. Local volumes count towards the node's disk.
+// diskBytes are the free bytes of disks.
+const diskBytes = `node_filesystem_avail_bytes{fstype!~"tmpfs|ramfs"}`
+
+// fills holds for what will be full within a day at the rate of the last six hours, and also at that of the last hour: an installation
+// that has ended isn't a trend. It needs the history of six hours.
+func fills(free, by string) string {
+	return fmt.Sprintf(`(min by (%[2]s) (predict_linear(%[1]s[6h], 24 * 3600)) < 0
+  and on (%[2]s) min by (%[2]s) (predict_linear(%[1]s[1h], 24 * 3600)) < 0
+  and on (%[2]s) min by (%[2]s) (%[1]s offset 6h))`, free, by)
+}
+
+// storage are the alerts on volumes. A volume as large as its node's disk is on that disk, whose alerts suffice.
 func storage(ours string) Group {
-	free := fmt.Sprintf(`min by (job, namespace, persistentvolumeclaim) (kubelet_volume_stats_available_bytes{%s} / kubelet_volume_stats_capacity_bytes)`, ours)
+	const claim = "job, namespace, persistentvolumeclaim"
+	bytes := fmt.Sprintf(`kubelet_volume_stats_available_bytes{%s}`, ours)
+	free := fmt.Sprintf(`min by (%s) (%s / (kubelet_volume_stats_capacity_bytes
+  unless kubelet_volume_stats_capacity_bytes == on (node) group_left () max by (node) (node_filesystem_size_bytes{mountpoint="/node"})))`, claim, bytes)
 	return Group{Name: "storage", Alerts: []Alert{
 		{Name: "VolumeFilling", For: 30 * time.Minute, Severity: catalog.Ticket,
-			Expr: ofClaim(fmt.Sprintf(`%s < 0.4
-  and min by (job, namespace, persistentvolumeclaim) (predict_linear(kubelet_volume_stats_available_bytes{%s}[6h], 24 * 3600)) < 0`, free, ours)),
+			Expr:        ofClaim(free + ` < 0.4 and on (` + claim + `) ` + fills(bytes, claim)),
 			Summary:     "{{ $labels.job }}: volume {{ $labels.persistentvolumeclaim }} will be full within a day",
 			Description: "{{ $value | humanizePercentage }} of {{ $labels.persistentvolumeclaim }} in {{ $labels.namespace }} is free. At the rate of the last six hours it will be full within a day."},
 		{Name: "VolumeFull", For: time.Minute, Severity: catalog.Page,
@@ -176,19 +203,28 @@ or (min by (job) (up{job="` + network.Postgres + exporter + `"} == 0 and on (nam
 			Labels:      map[string]string{"limit": "server"},
 			Summary:     "postgres: the server is near max_connections",
 			Description: "{{ $value | humanizePercentage }} of the server's connections are in use. At the maximum, services wait for a connection and time out."},
+		{Name: "PostgresDeadlocks", Severity: catalog.Ticket, KeepFiring: 10 * time.Minute,
+			Expr:        ofStore(`sum by (job, datname) (increase(pg_stat_database_deadlocks[10m])) > 0`),
+			Summary:     "postgres: deadlocks in database {{ $labels.datname }}",
+			Description: "Postgres aborted {{ $value | humanize }} transactions of {{ $labels.datname }} within ten minutes, because they waited for each other."},
+		{Name: "PostgresTransactionOld", For: time.Minute, Severity: catalog.Ticket,
+			Expr:        ofStore(`max by (job) (pg_long_running_transactions_oldest_timestamp_seconds) > 900`), // an age, despite its name
+			Summary:     "postgres: a transaction doesn't end",
+			Description: "A transaction has run for {{ $value | humanizeDuration }}. Its locks block others, and Postgres can't remove old rows meanwhile."},
+		{Name: "PostgresWraparound", For: 10 * time.Minute, Severity: catalog.Ticket,
+			Expr:        ofStore(`max by (job, datname) (pg_database_wraparound_age_datfrozenxid_seconds) > 1e9`), // a number of transactions, too
+			Summary:     "postgres: database {{ $labels.datname }} isn't vacuumed",
+			Description: "The oldest transaction of {{ $labels.datname }} is {{ $value | humanize }} transactions old. At two billion, Postgres refuses to write."},
 		redisDown(network.Stream, catalog.Page, "No events are published or handled: orders are accepted and wait in the outbox, and users get no notifications."),
 		redisDown(network.Cache, catalog.Ticket, "Services work without it: they read users from Postgres, and each replica of the gateway counts requests separately."),
 		memory(catalog.Page, 0.95, 2*time.Minute),
 		memory(catalog.Ticket, 0.8, 10*time.Minute),
-		{Name: "CacheEvicting", For: 30 * time.Minute, Severity: catalog.Ticket,
-			Expr:        ofStore(fmt.Sprintf(`sum by (job) (rate(redis_evicted_keys_total{job="%s%s"}[10m])) > 5`, network.Cache, exporter)),
-			Summary:     "{{ $labels.job }}: the cache is too small",
-			Description: "{{ $value | humanize }} entries per second have been evicted for 30 minutes. Services read evicted entries from Postgres again."},
 		{Name: "StreamNotPersisting", For: time.Minute, Severity: catalog.Page,
 			Expr: ofStore(fmt.Sprintf(`min by (job) (redis_aof_last_write_status{job="%s%s"}) == 0
-  or min by (job) (redis_aof_last_bgrewrite_status{job="%s%s"}) == 0`, network.Stream, exporter, network.Stream, exporter)),
+  or min by (job) (redis_aof_last_bgrewrite_status{job="%[1]s%[2]s"}) == 0
+  or min by (job) (redis_aof_enabled{job="%[1]s%[2]s"}) == 0`, network.Stream, exporter)),
 			Summary:     "{{ $labels.job }}: events aren't written to disk",
-			Description: "{{ $labels.job }} can't write or rewrite its append-only file. Redis refuses events until it can."},
+			Description: "{{ $labels.job }} has no append-only file, or can't write or rewrite it. Redis loses events when it ends, or refuses them until it can write."},
 		{Name: "RedisRejectsConnections", Severity: catalog.Ticket, KeepFiring: 10 * time.Minute,
 			Expr:        ofStore(`sum by (job) (increase(redis_rejected_connections_total[5m])) > 0`),
 			Summary:     "{{ $labels.job }}: connections are refused",

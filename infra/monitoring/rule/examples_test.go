@@ -12,38 +12,48 @@ import (
 // examples has at least two examples for each alert: one in which it fires and one in which it doesn't.
 func examples() []example {
 	return slices.Concat(objectiveExamples(), outageExamples(), releaseExamples(), workloadExamples(), nodeExamples(),
-		storageExamples(), storeExamples(), eventExamples(), gatewayExamples(), targetExamples(), prometheusExamples())
+		storageExamples(), storeExamples(), eventExamples(), gatewayExamples(), targetExamples(), prometheusExamples(), controlPlaneExamples())
 }
 
-// served is a service's requests per minute: the total, the failures (5xx), and the requests slower than the objective.
-func served(job, prefix string, requests, failed, slow, minutes int) []string {
-	within := map[string]string{"notification_service": "1.0"}[prefix]
+// served is the requests of users to a service per minute, as the gateway counts them: the total, the failures (5xx), and the requests
+// slower than the objective.
+func served(job string, requests, failed, slow, minutes int) []string {
+	within := map[string]string{"notification-service": "1.0"}[job]
 	if within == "" {
 		within = "0.25"
 	}
-	failures := prefix + "_errors_total"
-	if prefix == "gateway" {
-		failures = "gateway_service_errors_total"
-	}
 	each := func(metric, labels string, perMinute int) string {
-		return fmt.Sprintf(`%s{job="%s", colour="blue"%s} 0+%dx%d`, metric, job, labels, perMinute, minutes)
+		return fmt.Sprintf(`%s{job="api-gateway", colour="blue", service="%s"%s} 0+%dx%d`, metric, job, labels, perMinute, minutes)
 	}
 	return []string{
-		each(prefix+"_requests_total", "", requests),
-		each(failures, "", failed),
-		each(prefix+"_request_duration_seconds_count", "", requests),
-		each(prefix+"_request_duration_seconds_bucket", fmt.Sprintf(`, le="%s"`, within), requests-slow),
+		each("gateway_requests_total", "", requests),
+		each("gateway_service_errors_total", "", failed),
+		each("gateway_request_duration_seconds_count", "", requests),
+		each("gateway_request_duration_seconds_bucket", fmt.Sprintf(`, le="%s"`, within), requests-slow),
+	}
+}
+
+// atTheEdge is the requests at the edge per minute.
+func atTheEdge(requests, failed, slow, minutes int) []string {
+	each := func(metric, labels string, perMinute int) string {
+		return fmt.Sprintf(`%s{job="edge", entrypoint="https"%s} 0+%dx%d`, metric, labels, perMinute, minutes)
+	}
+	return []string{
+		each("traefik_entrypoint_requests_total", `, code="200"`, requests-failed),
+		each("traefik_entrypoint_requests_total", `, code="502"`, failed),
+		each("traefik_entrypoint_request_duration_seconds_count", "", requests),
+		each("traefik_entrypoint_request_duration_seconds_bucket", `, le="0.25"`, requests-slow),
 	}
 }
 
 func objectiveExamples() []example {
 	users := func(requests, failed, slow, minutes int) []string {
-		return served("user-service", "user_service", requests, failed, slow, minutes)
+		return served("user-service", requests, failed, slow, minutes)
 	}
 	notifications := func(failed, slow, minutes int) []string { // of a thousand a minute
-		return served("notification-service", "notification_service", 1000, failed, slow, minutes)
+		return served("notification-service", 1000, failed, slow, minutes)
 	}
-	const user, notification = `job="user-service"`, `job="notification-service"`
+	const user, notification, edge = `job="user-service"`, `job="notification-service"`, `job="edge"`
 	burns := func(alert string, severity catalog.Severity, burn, about string, series []string, at time.Duration, fires ...string) example {
 		if len(fires) > 0 {
 			fires[0] += `, burn="` + burn + `"`
@@ -58,18 +68,26 @@ func objectiveExamples() []example {
 	return []example{
 		burns(availability, catalog.Page, "fast", "2 % of the requests fail for an hour", users(1000, 20, 0, 70), time.Hour, user),
 		burns(availability, catalog.Page, "fast", "1 % of the requests fail, less than 14.4 times a thousandth", users(1000, 10, 0, 70), time.Hour),
-		burns(availability, catalog.Page, "fast", "the gateway, which counts under names of its own, fails",
-			served("api-gateway", "gateway", 1000, 20, 0, 70), time.Hour, `job="api-gateway"`),
+		burns(availability, catalog.Page, "fast", "the gateway itself fails", served("api-gateway", 1000, 20, 0, 70), time.Hour, `job="api-gateway"`),
+		burns(availability, catalog.Page, "fast", "a service fails, and so does its caller, the edge, with as many requests",
+			slices.Concat(users(1000, 20, 0, 70), served("api-gateway", 1000, 0, 0, 70), atTheEdge(2000, 20, 0, 70)), time.Hour, user),
+		burns(availability, catalog.Page, "fast", "Traefik returns 502 to requests that the gateway never gets",
+			append(users(1000, 0, 0, 70), atTheEdge(1020, 20, 0, 70)...), time.Hour, edge),
+		burns(availability, catalog.Page, "fast", "Traefik returns 502, since the gateway was down", append(atTheEdge(1000, 20, 0, 70), down("ServiceDown", "api-gateway")), time.Hour),
+		burns(availability, catalog.Page, "fast", "gateways poll user-service, which fails for users", append(users(100, 20, 0, 70),
+			`user_service_requests_total{job="user-service", endpoint="/sessions/revoked"} 0+9000x70`), time.Hour, user),
+		burns(availability, catalog.Page, "fast", "user-service fails for gateways that poll, and for no user", append(users(1000, 0, 0, 70),
+			`user_service_errors_total{job="user-service", endpoint="/sessions/revoked"} 0+900x70`), time.Hour),
 		{alert: availability, severity: catalog.Page, matchers: `burn="fast"`, about: "three requests of a quiet night fail, a third",
 			series: []string{
-				`user_service_requests_total{job="user-service"} 0+1x60`, `user_service_errors_total{job="user-service"} 0x4 1 1 1 2 2 2 3x60`,
+				`gateway_requests_total{job="api-gateway", service="user-service"} 0+1x60`, `gateway_service_errors_total{job="api-gateway", service="user-service"} 0x4 1 1 1 2 2 2 3x60`,
 			}, step: time.Minute, at: 10 * time.Minute},
 		burns(availability, catalog.Page, "fast", "it was bad and has been well for ten minutes", []string{
-			`user_service_requests_total{job="user-service"} 0+1000x80`, `user_service_errors_total{job="user-service"} 0+200x30 6000x50`,
+			`gateway_requests_total{job="api-gateway", service="user-service"} 0+1000x80`, `gateway_service_errors_total{job="api-gateway", service="user-service"} 0+200x30 6000x50`,
 		}, 45*time.Minute),
 		burns(availability, catalog.Page, "fast", "2 % fail, and Postgres was down until three minutes ago", append(users(1000, 20, 0, 70), down("PostgresDown", "postgres")), time.Hour),
-		burns(availability, catalog.Page, "fast", "2 % fail at the gateway, since user-service was down",
-			append(served("api-gateway", "gateway", 1000, 20, 0, 70), down("ServiceDown", "user-service")), time.Hour),
+		burns(availability, catalog.Page, "fast", "2 % of the requests to user-service fail, since it was down",
+			append(users(1000, 20, 0, 70), down("ServiceDown", "user-service")), time.Hour),
 		burns(availability, catalog.Page, "fast", "2 % fail, and another service was down", append(users(1000, 20, 0, 70), down("ServiceDown", "order-service")), time.Hour, user),
 		burns(availability, catalog.Page, "medium", "0.8 % of the requests fail for six hours", users(1000, 8, 0, 370), 6*time.Hour, user),
 		burns(availability, catalog.Page, "medium", "0.5 % of the requests fail, less than 6 times a thousandth", users(1000, 5, 0, 370), 6*time.Hour),
@@ -80,6 +98,10 @@ func objectiveExamples() []example {
 		burns(availability, catalog.Ticket, "medium", "4 % of such a service fail for six hours", notifications(40, 0, 370), 6*time.Hour, notification),
 		burns(availability, catalog.Ticket, "medium", "2 % of such a service fail for six hours", notifications(20, 0, 370), 6*time.Hour),
 		burns(latency, catalog.Page, "fast", "a fifth of the requests is slow for an hour", users(1000, 0, 200, 70), time.Hour, user),
+		burns(latency, catalog.Page, "fast", "a fifth of the requests is slow at the edge, and none of them at the gateway",
+			append(served("api-gateway", 1000, 0, 0, 70), atTheEdge(1000, 0, 200, 70)...), time.Hour, edge),
+		burns(latency, catalog.Page, "fast", "a fifth of the requests is slow at the edge, since user-service is slow",
+			append(users(1000, 0, 200, 70), atTheEdge(1000, 0, 200, 70)...), time.Hour, user),
 		burns(latency, catalog.Page, "fast", "a tenth is slow, less than 14.4 times a hundredth", users(1000, 0, 100, 70), time.Hour),
 		burns(latency, catalog.Page, "medium", "8 % are slow for six hours", users(1000, 0, 80, 370), 6*time.Hour, user),
 		burns(latency, catalog.Page, "medium", "5 % are slow for six hours", users(1000, 0, 50, 370), 6*time.Hour),
@@ -92,13 +114,22 @@ func objectiveExamples() []example {
 	}
 }
 
-// replica is the series of a replica: the values of up, of ready, and of whether its colour is live.
+// replica is the series of a replica: the values of up, of ready, and of whether the live Service has it as a ready endpoint.
 func replica(job, pod, colour, up, ready, live string) []string {
 	pods := fmt.Sprintf(`namespace="apps", pod="%s"`, pod)
+	live = strings.ReplaceAll(live, " 0x", " stale _x")
+	if strings.HasPrefix(live, "0x") {
+		live = "_" + live[1:]
+	}
+	endpoint := func(slice, values string) string {
+		return fmt.Sprintf(`kube_endpointslice_endpoints{job="kube-state-metrics", namespace="apps", address="%s", endpointslice="%s", ready="true"} %s`, pod, slice, values)
+	}
 	return []string{
 		fmt.Sprintf(`up{job="%s", colour="%s", instance="10.0.0.1:9090", %s} %s`, job, colour, pods, up),
 		fmt.Sprintf(`kube_pod_status_ready{job="kube-state-metrics", condition="true", %s} %s`, pods, ready),
-		fmt.Sprintf(`service_live{job="%s", colour="%s", instance="10.0.0.1:9090", %s} %s`, job, colour, pods, live),
+		fmt.Sprintf(`kube_service_created{job="kube-state-metrics", namespace="apps", service="%s", uid="%s"} -3600x200`, job, pod),
+		endpoint(job+"-"+colour+"-ab12c", "1x200"), // of the colour's own Service
+		endpoint(job+"-x7k2p", live),
 	}
 }
 
@@ -111,8 +142,15 @@ func outageExamples() []example {
 	}
 	return []example{
 		// The replicas die right after they were asked; all of a minute is left for the scrape, two evaluations and Alertmanager.
-		of(user, example{alert: "ServiceDown", severity: page, about: "the only replica doesn't respond, fifteen seconds after the scrape that shows it",
-			series: replica("user-service", "a", "blue", "1x3 0x20", "1x30", "1x30"), at: 75 * time.Second, fires: []string{user}}),
+		of(user, example{alert: "ServiceDown", severity: page, about: "the only replica doesn't respond, thirty seconds after the scrape that shows it",
+			series: replica("user-service", "a", "blue", "1x3 0x20", "1x30", "1x30"), at: 90 * time.Second, fires: []string{user}}),
+		of(user, example{alert: "ServiceDown", severity: page, about: "a replica is replaced by another one, which is scraped fifteen seconds later",
+			series: slices.Concat(replica("user-service", "a", "blue", "1x3 stale", "1x3 stale", "1x30"), replica("user-service", "b", "blue", "_x4 1x20", "_x4 1x20", "1x30")),
+			at:     90 * time.Second}),
+		of(user, example{alert: "ServiceDown", severity: page, about: "a new service has been created five minutes ago, and hasn't started",
+			series: []string{`kube_service_created{job="kube-state-metrics", namespace="apps", service="user-service"} 0x60`}, at: 5 * time.Minute}),
+		of(user, example{alert: "ServiceDown", severity: page, about: "a new service has been created a quarter of an hour ago, and hasn't started",
+			series: []string{`kube_service_created{job="kube-state-metrics", namespace="apps", service="user-service"} 0x60`}, at: 15 * time.Minute, fires: []string{user}}),
 		of(user, example{alert: "ServiceDown", severity: page, about: "both replicas respond, and Kubernetes sends them no requests",
 			series: slices.Concat(replica("user-service", "a", "blue", "1x30", "1x3 0x20", "1x30"), replica("user-service", "b", "blue", "1x30", "0x30", "1x30")),
 			at:     2 * time.Minute, fires: []string{user}}),
@@ -130,12 +168,14 @@ func outageExamples() []example {
 		of(notification, example{alert: "ServiceDown", about: "such a service responds",
 			series: replica("notification-service", "a", "blue", "1x30", "1x30", "1x30"), at: 2 * time.Minute}),
 
-		{alert: "LiveColourDown", severity: page, about: "the live colour's pods are gone and the standby's are there",
+		{alert: "LiveColourDown", severity: page, about: "the live Service selects a colour that doesn't run, and the other colour runs",
 			series: replica("user-service", "g", "green", "1x30", "1x30", "0x30"), at: time.Minute, fires: []string{user}},
 		{alert: "LiveColourDown", severity: page, about: "the live colour's pod isn't ready and the standby's is",
-			series: slices.Concat(replica("user-service", "b", "blue", "1x30", "0x30", "1x30"), replica("user-service", "g", "green", "1x30", "1x30", "0x30")),
+			series: slices.Concat(replica("user-service", "b", "blue", "1x30", "0x30", "0x30"), replica("user-service", "g", "green", "1x30", "1x30", "0x30")),
 			at:     time.Minute, fires: []string{user}},
-		{alert: "LiveColourDown", severity: page, about: "both colours were asked at the two ends of a scrape interval, with the switch between",
+		{alert: "LiveColourDown", severity: page, about: "kube-state-metrics is away, so that no Service has endpoints",
+			series: replica("user-service", "b", "blue", "1x30", "1x30", "1x30")[:1], at: 5 * time.Minute},
+		{alert: "LiveColourDown", severity: page, about: "the live Service is switched to the other colour, between two scrapes of kube-state-metrics",
 			series: slices.Concat(replica("user-service", "b", "blue", "1x30", "1x30", "1x3 0x20"), replica("user-service", "g", "green", "1x30", "1x30", "0x4 1x20")),
 			at:     90 * time.Second},
 		{alert: "LiveColourDown", about: "the live colour of a service that nobody gets up for is gone",
@@ -151,6 +191,25 @@ func outageExamples() []example {
 			series: []string{`up{job="edge", pod="a"} 0x20`, `up{job="edge", pod="b"} 1x20`}, at: 2 * time.Minute},
 		{alert: "EdgeDown", severity: page, about: "one scrape of the edge fails",
 			series: []string{`up{job="edge", pod="a"} 1x3 0 1x20`}, at: 75 * time.Second},
+
+		{alert: "DnsDown", severity: page, about: "no replica of CoreDNS responds", series: []string{`up{job="coredns", pod="a"} 1x3 0x20`, `up{job="coredns", pod="b"} 0x40`},
+			at: 90 * time.Second, fires: []string{`job="coredns"`}},
+		{alert: "DnsDown", severity: page, about: "CoreDNS has no replica any more", series: []string{`up{job="coredns", pod="a"} 1x3 stale`}, at: 2 * time.Minute, fires: []string{`job="coredns"`}},
+		{alert: "DnsDown", severity: page, about: "one replica of CoreDNS responds", series: []string{`up{job="coredns", pod="a"} 0x40`, `up{job="coredns", pod="b"} 1x40`}, at: 2 * time.Minute},
+		{alert: "DnsDown", severity: page, about: "Prometheus can't discover the DNS server of this cluster", at: 2 * time.Minute},
+
+		{alert: "EdgeUnreachable", severity: page, about: "the public address shows another certificate", series: []string{`up{job="public-address", instance="api.example.com"} 1x3 0x20`},
+			at: 2 * time.Minute, fires: []string{edge}},
+		{alert: "EdgeUnreachable", severity: page, about: "nothing probes the public address", at: 2 * time.Minute},
+		{alert: "EdgeUnreachable", severity: page, about: "the public address failed twice", series: []string{`up{job="public-address", instance="api.example.com"} 1x3 0 0 1x20`}, at: 2 * time.Minute},
+
+		{alert: "EdgeRefusing", severity: page, about: "nine of ten requests get 429, which none got a minute before",
+			series: []string{asked("200", "0+100x4 400+10x20"), asked("429", "_x5 10+90x20")}, at: 3 * time.Minute, fires: []string{edge + `, code="429"`}},
+		{alert: "EdgeRefusing", severity: page, about: "all tokens are refused", series: []string{asked("200", "0+1x40"), asked("401", "0+50x40")}, at: 2 * time.Minute, fires: []string{edge + `, code="401"`}},
+		{alert: "EdgeRefusing", severity: page, about: "one burst is refused", series: []string{asked("200", "0+100x40"), asked("429", "0x4 9000x40")}, at: 150 * time.Second},
+		{alert: "EdgeRefusing", severity: page, about: "a scanner causes most of a quiet night's requests", series: []string{asked("200", "0+1x40"), asked("404", "0+9x40")}, at: 5 * time.Minute},
+		{alert: "EdgeRefusing", severity: page, about: "six of ten requests get 404, as on the day before", judged: time.Minute,
+			series: []string{asked("200", "0+60x6100"), asked("404", "0+90x6100")}, at: 25 * time.Hour},
 
 		{alert: "EdgeFailing", severity: page, about: "suddenly all requests return 502, which none returned before",
 			series: []string{asked("200", "0+100x4 400x20"), asked("502", "_x5 10+90x20")}, at: 135 * time.Second, fires: []string{edge}},
@@ -174,6 +233,10 @@ func releaseExamples() []example {
 	condition := func(status, values string) string {
 		return fmt.Sprintf(`kube_deployment_status_condition{job="kube-state-metrics", namespace="apps", deployment="user-service-green", condition="Progressing", status="%s"} %s`, status, values)
 	}
+	generation := func(metric, values string) string {
+		return fmt.Sprintf(`kube_deployment_%s{job="kube-state-metrics", namespace="apps", deployment="user-service-green"} %s`, metric, values)
+	}
+	const stuck = `job="user-service", namespace="apps", deployment="user-service-green"`
 	blue, green := replica("user-service", "b", "blue", "1x200", "1x200", "1x200"), replica("user-service", "g", "green", "1x200", "1x200", "0x200")
 	answered := func(colour, values string) []string {
 		return []string{fmt.Sprintf(`service_last_answer_timestamp_seconds{job="user-service", namespace="apps", colour="%s", pod="%[1]s"} %s`, colour, values)}
@@ -190,8 +253,9 @@ func releaseExamples() []example {
 			step:   time.Minute, at: 155 * time.Minute},
 		{alert: "ReleaseStuck", about: "two replicas of one colour run for hours",
 			series: slices.Concat(blue, replica("user-service", "c", "blue", "1x200", "1x200", "1x200"), answered("blue", "0x200")), step: time.Minute, at: 155 * time.Minute},
-		{alert: "RolloutStuck", about: "a rollout passes its deadline", series: []string{condition("false", "0x4 1x20"), condition("true", "1x4 0x20")}, at: 3 * time.Minute,
-			fires: []string{`job="user-service", namespace="apps", deployment="user-service-green", condition="Progressing", status="false"`}},
+		{alert: "RolloutStuck", about: "a rollout passes its deadline", series: []string{condition("false", "0x4 1x20"), condition("true", "1x4 0x20")}, at: 3 * time.Minute, fires: []string{stuck}},
+		{alert: "RolloutStuck", about: "nothing observes the change of a Deployment", series: []string{generation("metadata_generation", "3x4 4x20"), generation("status_observed_generation", "3x40")},
+			at: 3 * time.Minute, fires: []string{stuck}},
 		{alert: "RolloutStuck", about: "a rollout goes on", series: []string{condition("false", "0x20"), condition("true", "1x20")}, at: 3 * time.Minute},
 	}
 }
@@ -242,6 +306,9 @@ func workloadExamples() []example {
 			ksm("kube_horizontalpodautoscaler_spec_min_replicas", labels, "2x40"),
 		}
 	}
+	inactive := func(desired string) []string {
+		return append(scaler(desired), ksm("kube_horizontalpodautoscaler_status_condition", `horizontalpodautoscaler="user-service-blue", condition="ScalingActive", status="false"`, "1x40"))
+	}
 	return slices.Concat([]example{
 		{alert: "PodCrashLooping", about: "a container has restarted four times in ten minutes", step: time.Minute, at: 14 * time.Minute,
 			series: pod(`kube_pod_container_status_restarts_total{} 0x3 1 1 2 2 3 3 4x20`), fires: []string{thePod}},
@@ -256,6 +323,11 @@ func workloadExamples() []example {
 			series: pod(`kube_pod_container_status_last_terminated_reason{reason="OOMKilled"} _x3 1x90`, `kube_pod_container_status_restarts_total{} 0x3 1x90`)},
 		{alert: "PodOutOfMemory", about: "a container ended with an error", step: time.Minute, at: 6 * time.Minute,
 			series: pod(`kube_pod_container_status_last_terminated_reason{reason="Error"} _x3 1x30`, `kube_pod_container_status_restarts_total{} 0x3 1x30`)},
+		{alert: "PodOutOfMemory", about: "a process of a container was killed, and the container wasn't", step: time.Minute, at: 6 * time.Minute,
+			series: pod(`container_oom_events_total{} 0x3 1x30`), fires: []string{thePod}},
+		{alert: "AutoscalerInactive", about: "the metrics of the pods are missing", step: time.Minute, at: 15 * time.Minute, series: inactive("2x40"),
+			fires: []string{`job="user-service", namespace="apps", horizontalpodautoscaler="user-service-blue"`}},
+		{alert: "AutoscalerInactive", about: "the Deployment of a standby version has no replicas", step: time.Minute, at: 15 * time.Minute, series: inactive("0x40")},
 		{alert: "AutoscalerAtLimit", about: "the maximum is wanted for twenty minutes", step: time.Minute, at: 25 * time.Minute, series: scaler("2x3 4x40"),
 			fires: []string{`job="user-service", namespace="apps", horizontalpodautoscaler="user-service-blue"`}},
 		{alert: "AutoscalerAtLimit", about: "one less than the maximum is wanted", step: time.Minute, at: 25 * time.Minute, series: scaler("3x40")},
@@ -288,12 +360,25 @@ func nodeExamples() []example {
 	return []example{
 		{alert: "NodeNotReady", severity: catalog.Page, about: "a node is silent for more than a minute", series: condition("Ready", "1x4 0x20"), at: 3 * time.Minute, fires: []string{node}},
 		{alert: "NodeNotReady", severity: catalog.Page, about: "a node is ready", series: condition("Ready", "1x40"), at: 3 * time.Minute},
+		{alert: "NodeNotReady", severity: catalog.Page, about: "a node doesn't respond, and no controller manager reports it", at: 3 * time.Minute, fires: []string{node}, series: slices.Concat(
+			condition("Ready", "1x40"), []string{`up{job="kubelet", node="n1"} 1x4 0x20`, `up{job="node-exporter", node="n1", namespace="monitoring", pod="a"} 1x4 0x20`})},
+		{alert: "NodeNotReady", severity: catalog.Page, about: "a node was drained and is updated", at: 3 * time.Minute,
+			series: append(condition("Ready", "1x4 0x20"), `kube_node_spec_unschedulable{job="kube-state-metrics", node="n1"} 1x40`)},
+		{alert: "NodeNotReady", severity: catalog.Page, about: "the kubelet refuses to be scraped, and the node works", at: 3 * time.Minute, series: slices.Concat(
+			condition("Ready", "1x40"), []string{`up{job="kubelet", node="n1"} 0x40`, `up{job="node-exporter", node="n1", namespace="monitoring", pod="a"} 1x40`})},
 		{alert: "NodePressure", about: "a node is short of disk", series: condition("DiskPressure", "1x40"), at: 3 * time.Minute, fires: []string{node + `, condition="DiskPressure"`}},
 		{alert: "NodePressure", about: "a node is ready and under no pressure", series: slices.Concat(condition("Ready", "1x40"), condition("DiskPressure", "0x40")), at: 3 * time.Minute},
 		{alert: "NodeMemoryLow", about: "a twentieth of the memory is available", series: memory("50x200"), step: time.Minute, at: 15 * time.Minute, fires: []string{node}},
 		{alert: "NodeMemoryLow", about: "a fifth of the memory is available", series: memory("200x200"), step: time.Minute, at: 15 * time.Minute},
 		{alert: "NodeDiskFilling", about: "a disk loses as much as it has free each day", series: disk("/dev/vda", "ext4", "280-1x200"), step: 5 * time.Minute, at: 8 * time.Hour, fires: []string{onDisk}},
 		{alert: "NodeDiskFilling", about: "a disk loses a tenth of that", series: disk("/dev/vda", "ext4", "280-0.1x200"), step: 5 * time.Minute, at: 8 * time.Hour},
+		{alert: "NodeDiskFilling", about: "an installation filled a disk for two hours, and has ended for two", series: disk("/dev/vda", "ext4", "290x80 290-4x24 194x60"), step: 5 * time.Minute, at: 11 * time.Hour},
+		{alert: "NodeDiskFilling", about: "a disk that is known for an hour loses as much as it has free each day", series: disk("/dev/vda", "ext4", "280-1x200"), step: 5 * time.Minute, at: 2 * time.Hour},
+		{alert: "NodeDiskFull", severity: catalog.Page, about: "a disk has no inodes left", at: 3 * time.Minute, fires: []string{onDisk}, series: append(disk("/dev/vda", "ext4", "900x40"),
+			exported("node_filesystem_files_free", `, device="/dev/vda", fstype="ext4", mountpoint="/node"`, "1x40"), exported("node_filesystem_files", `, device="/dev/vda", fstype="ext4", mountpoint="/node"`, "1000x40"))},
+		// The examples begin in 1970: the right time is that since the beginning.
+		{alert: "NodeClockSkew", about: "a node's clock is a minute fast", series: []string{exported("node_time_seconds", "", "60+15x60")}, at: 8 * time.Minute, fires: []string{node}},
+		{alert: "NodeClockSkew", about: "a node's clock is right", series: []string{exported("node_time_seconds", "", "0.4+15x60")}, at: 8 * time.Minute},
 		{alert: "NodeDiskFull", severity: catalog.Page, about: "a disk has 2 % left", series: disk("/dev/vda", "ext4", "20x40"), at: 3 * time.Minute, fires: []string{onDisk}},
 		{alert: "NodeDiskFull", severity: catalog.Page, about: "a disk has 10 % left", series: disk("/dev/vda", "ext4", "100x40"), at: 3 * time.Minute},
 		{alert: "NodeDiskFull", severity: catalog.Page, about: "a folder in memory is full", series: disk("tmpfs", "tmpfs", "0x40"), at: 3 * time.Minute},
@@ -316,6 +401,10 @@ func storageExamples() []example {
 	return []example{
 		{alert: "VolumeFilling", about: "a volume loses as much as it has free each day", series: volume("280-1x200"), step: 5 * time.Minute, at: 8 * time.Hour, fires: []string{claim}},
 		{alert: "VolumeFilling", about: "a volume loses a tenth of that", series: volume("280-0.1x200"), step: 5 * time.Minute, at: 8 * time.Hour},
+		{alert: "VolumeFilling", about: "a volume loses as much, and is a folder on the node's disk", step: 5 * time.Minute, at: 8 * time.Hour,
+			series: append(volume("280-1x200"), `node_filesystem_size_bytes{job="node-exporter", node="n1", device="/dev/vda", mountpoint="/node"} 1000x200`)},
+		{alert: "VolumeFull", severity: catalog.Page, about: "a volume on a folder of the node's disk has 2 % left", at: 3 * time.Minute,
+			series: append(volume("20x200"), `node_filesystem_size_bytes{job="node-exporter", node="n1", device="/dev/vda", mountpoint="/node"} 1000x200`)},
 		{alert: "VolumeFull", severity: catalog.Page, about: "a volume has 2 % left", series: volume("20x200"), at: 3 * time.Minute, fires: []string{claim}},
 		{alert: "VolumeFull", severity: catalog.Page, about: "a volume of somebody else has 2 % left", at: 3 * time.Minute, series: []string{
 			`kubelet_volume_stats_available_bytes{job="kubelet", namespace="team-b", persistentvolumeclaim="data-db-0"} 20x200`,
@@ -357,6 +446,10 @@ func storeExamples() []example {
 	used := func(values string) []string {
 		return []string{stream("redis_memory_used_bytes", values), stream("redis_memory_max_bytes", "100x100"), cache("redis_memory_used_bytes", "100x100"), cache("redis_memory_max_bytes", "100x100")}
 	}
+	const ofOrders = `job="postgres", datname="orders"`
+	exported := func(metric, labels, values string) string {
+		return fmt.Sprintf(`pg_%s{job="postgres-exporter", instance="a", %s} %s`, metric, labels, values)
+	}
 	hanging := func(errors string) []string {
 		const pod = `namespace="monitoring", pod="e"`
 		return []string{`pg_up{job="postgres-exporter"} 1x3 _x20`, `up{job="postgres-exporter", ` + pod + `} 1x3 0x20`, `kube_pod_status_ready{condition="true", ` + pod + `} 1x30`,
@@ -372,6 +465,13 @@ func storeExamples() []example {
 		{alert: "PostgresConnections", matchers: `limit="role"`, about: "a role holds six tenths of its connections", series: connections("20x40"), at: 7 * time.Minute},
 		{alert: "PostgresConnections", matchers: `limit="server"`, about: "five sixths of the server's connections are open", series: connections("40x40"), at: 7 * time.Minute, fires: []string{postgres + `, limit="server"`}},
 		{alert: "PostgresConnections", matchers: `limit="server"`, about: "half of the server's connections are open", series: connections("20x40"), at: 7 * time.Minute},
+		{alert: "PostgresDeadlocks", about: "a transaction was aborted", series: []string{exported("stat_database_deadlocks", `datname="orders"`, "0x3 1x20")}, at: 3 * time.Minute, fires: []string{ofOrders}},
+		{alert: "PostgresDeadlocks", about: "a transaction was aborted yesterday", series: []string{exported("stat_database_deadlocks", `datname="orders"`, "1x40")}, at: 3 * time.Minute},
+		{alert: "PostgresTransactionOld", about: "a transaction has run for an hour", series: []string{exported("long_running_transactions_oldest_timestamp_seconds", "", "3600+15x40")}, at: 3 * time.Minute, fires: []string{postgres}},
+		{alert: "PostgresTransactionOld", about: "a transaction has run for ten minutes", series: []string{exported("long_running_transactions_oldest_timestamp_seconds", "", "600x40")}, at: 3 * time.Minute},
+		{alert: "PostgresWraparound", about: "a database isn't vacuumed", series: []string{exported("database_wraparound_age_datfrozenxid_seconds", `datname="orders"`, "1200000000x60")},
+			at: 12 * time.Minute, fires: []string{ofOrders}},
+		{alert: "PostgresWraparound", about: "a database is vacuumed each 200 million transactions", series: []string{exported("database_wraparound_age_datfrozenxid_seconds", `datname="orders"`, "200000000x60")}, at: 12 * time.Minute},
 		{alert: "RedisDown", severity: page, about: "the stream doesn't respond", series: []string{stream("redis_up", "1x3 0x20")}, at: 2 * time.Minute, fires: []string{onStream}},
 		{alert: "RedisDown", severity: page, about: "the cache doesn't respond, which is only a ticket", series: []string{stream("redis_up", "1x40"), cache("redis_up", "0x40")}, at: 2 * time.Minute},
 		{alert: "RedisDown", about: "the cache is away", series: []string{cache("redis_up", "1x3 0x20")}, at: 2 * time.Minute, fires: []string{onCache}},
@@ -380,11 +480,10 @@ func storeExamples() []example {
 		{alert: "StreamMemory", severity: page, about: "the stream has a tenth left, and the cache is full as it should be", series: used("90x100"), at: 5 * time.Minute},
 		{alert: "StreamMemory", about: "the stream has had a tenth left for a while", series: used("90x100"), at: 15 * time.Minute, fires: []string{onStream}},
 		{alert: "StreamMemory", about: "the stream is half full", series: used("50x100"), at: 15 * time.Minute},
-		{alert: "CacheEvicting", about: "ten entries a second are evicted", series: []string{cache("redis_evicted_keys_total", "0+600x60")}, step: time.Minute, at: 45 * time.Minute, fires: []string{onCache}},
-		{alert: "CacheEvicting", about: "an entry a minute is evicted", series: []string{cache("redis_evicted_keys_total", "0+1x60")}, step: time.Minute, at: 45 * time.Minute},
 		{alert: "StreamNotPersisting", severity: page, about: "the append-only file can't be written", series: []string{stream("redis_aof_last_write_status", "1x3 0x20"), stream("redis_aof_last_bgrewrite_status", "1x40")},
 			at: 3 * time.Minute, fires: []string{onStream}},
-		{alert: "StreamNotPersisting", severity: page, about: "the append-only file is written", series: []string{stream("redis_aof_last_write_status", "1x40"), stream("redis_aof_last_bgrewrite_status", "1x40")}, at: 3 * time.Minute},
+		{alert: "StreamNotPersisting", severity: page, about: "the append-only file is off", series: []string{stream("redis_aof_enabled", "0x40"), stream("redis_aof_last_write_status", "1x40")}, at: 3 * time.Minute, fires: []string{onStream}},
+		{alert: "StreamNotPersisting", severity: page, about: "the append-only file is written", series: []string{stream("redis_aof_enabled", "1x40"), stream("redis_aof_last_write_status", "1x40"), stream("redis_aof_last_bgrewrite_status", "1x40")}, at: 3 * time.Minute},
 		{alert: "RedisRejectsConnections", about: "connections are refused", series: []string{cache("redis_rejected_connections_total", "0x3 0+1x20")}, at: 3 * time.Minute, fires: []string{onCache}},
 		{alert: "RedisRejectsConnections", about: "connections were refused long ago", series: []string{cache("redis_rejected_connections_total", "7x40")}, at: 3 * time.Minute},
 	}
@@ -411,6 +510,7 @@ func eventExamples() []example {
 	const outbox = "order_service_outbox_oldest_unpublished_seconds"
 	return []example{
 		{alert: "OutboxStuck", about: "an event has waited for ten minutes", series: []string{order(outbox, "0+15x60")}, at: 10 * time.Minute, fires: orders},
+		{alert: "OutboxStuck", about: "an event has waited for five minutes when Postgres becomes slow", series: []string{order(outbox, "0+15x20 _x40")}, at: 12 * time.Minute, fires: orders},
 		{alert: "OutboxStuck", about: "events wait for a second", series: []string{order(outbox, "1x60")}, at: 10 * time.Minute},
 		{alert: "StreamLag", about: "thousands of events wait", series: []string{notification("stream_lag", "5000x60"), notification("stream_pending", "10x60")}, at: 12 * time.Minute, fires: consumers},
 		{alert: "StreamLag", about: "a few events wait", series: []string{notification("stream_lag", "50x60"), notification("stream_pending", "10x60")}, at: 12 * time.Minute},
@@ -438,9 +538,6 @@ func gatewayExamples() []example {
 		return []string{fmt.Sprintf(`gateway_breaker_state{job="api-gateway", pod="a", service="%s"} %s`, service, values)}
 	}
 	const user, notification = `job="user-service", service="user-service"`, `job="notification-service", service="notification-service"`
-	rejected := func(reason, values string) []string {
-		return []string{fmt.Sprintf(`gateway_rejections_total{job="api-gateway", service="user-service", reason="%s"} %s`, reason, values)}
-	}
 	signIns := func(accepted, refused int) (series []string) {
 		for status, n := range map[string]int{"2xx": accepted, "4xx": refused} {
 			series = append(series, fmt.Sprintf(`user_service_requests_total{job="user-service", pod="a", method="POST", endpoint="/sessions", status="%s"} 0+%dx40`, status, n))
@@ -455,8 +552,8 @@ func gatewayExamples() []example {
 		{alert: "BreakerOpen", severity: catalog.Page, about: "a breaker opens for a moment", series: breaker("user-service", "0 0 2 0x30"), at: 3 * time.Minute},
 		{alert: "BreakerOpen", about: "the breaker for a service is open that nobody gets up for", series: breaker("notification-service", "2x40"), at: 3 * time.Minute, fires: []string{notification}},
 		{alert: "BreakerOpen", about: "the breaker for such a service is closed", series: breaker("notification-service", "0x40"), at: 3 * time.Minute},
-		{alert: "BulkheadFull", about: "a request a second is turned away", series: rejected("bulkhead", "0+15x40"), at: 5 * time.Minute, fires: []string{user}},
-		{alert: "BulkheadFull", about: "requests are turned away by the breaker, which has an alert of its own", series: rejected("breaker", "0+15x40"), at: 5 * time.Minute},
+		{alert: "PoolExhausted", about: "a request a second gets no connection", series: []string{`postgres_pool_canceled_acquires_total{job="user-service", pod="a"} 0+15x40`}, at: 5 * time.Minute, fires: []string{`job="user-service"`}},
+		{alert: "PoolExhausted", about: "two requests got no connection", series: []string{`postgres_pool_canceled_acquires_total{job="user-service", pod="a"} 0x10 2x40`}, at: 5 * time.Minute},
 		{alert: "SignInsRefused", about: "two thirds of the sign-ins are refused", series: signIns(20, 40), step: time.Minute, at: 20 * time.Minute, fires: []string{`job="user-service"`}},
 		{alert: "SignInsRefused", about: "a third of the sign-ins is refused", series: signIns(80, 40), step: time.Minute, at: 20 * time.Minute},
 		{alert: "SignInsRefused", about: "the sign-ins of one client are refused, as many as its limit allows", series: signIns(1, 10), step: time.Minute, at: 20 * time.Minute},
@@ -474,12 +571,11 @@ func targetExamples() []example {
 	missing := `job="coredns"`
 	return []example{
 		{alert: "TargetDown", about: "a target doesn't respond", series: scrape("0x40", "0x40"), at: 7 * time.Minute, fires: []string{coredns}},
+		{alert: "TargetDown", about: "the public address doesn't respond, which has an alert of its own", series: []string{`up{job="public-address", instance="api.example.com"} 0x40`}, at: 7 * time.Minute},
 		{alert: "TargetDown", about: "a target responds", series: scrape("1x40", "100x40"), at: 7 * time.Minute},
-		{alert: "TargetServesGarbage", about: "a pod is ready and no metrics come", series: replica("user-service", "a", "blue", "0x40", "1x40", "1x40"), at: 7 * time.Minute, fires: []string{users}},
-		{alert: "TargetServesGarbage", about: "metrics break off in the middle", series: scrape("0x40", "2x40"), at: 7 * time.Minute, fires: []string{coredns}},
-		{alert: "TargetServesGarbage", about: "an empty page comes", series: scrape("1x40", "0x40"), at: 7 * time.Minute, fires: []string{coredns}},
-		{alert: "TargetServesGarbage", about: "a target is away altogether", series: scrape("0x40", "0x40"), at: 7 * time.Minute},
-		{alert: "TargetServesGarbage", about: "a pod isn't ready and doesn't respond", series: replica("user-service", "a", "blue", "0x40", "0x40", "0x40"), at: 7 * time.Minute},
+		{alert: "TargetDown", about: "a pod is ready and no metrics come", series: replica("user-service", "a", "blue", "0x40", "1x40", "1x40"), at: 7 * time.Minute, fires: []string{users}},
+		{alert: "TargetDown", about: "metrics break off in the middle", series: scrape("0x40", "2x40"), at: 7 * time.Minute, fires: []string{coredns}},
+		{alert: "TargetDown", about: "an empty page comes", series: scrape("1x40", "0x40"), at: 7 * time.Minute, fires: []string{coredns}},
 		{alert: "TargetTooLarge", about: "a target with fifteen thousand series", series: []string{`scrape_samples_post_metric_relabeling{job="coredns", instance="a"} 15000x60`}, at: 12 * time.Minute, fires: []string{missing}},
 		{alert: "TargetTooLarge", about: "a target with a thousand series", series: []string{`scrape_samples_post_metric_relabeling{job="coredns", instance="a"} 1000x60`}, at: 12 * time.Minute},
 		{alert: "TargetMissing", matchers: missing, about: "there is nothing to ask", at: 7 * time.Minute, fires: []string{missing}},
@@ -507,19 +603,52 @@ func prometheusExamples() []example {
 		{alert: "ConfigReloadFailed", about: "both took their configurations", series: []string{own("prometheus_config_last_reload_successful", "", "1x40"), manager("alertmanager_config_last_reload_successful", "", "1x40")}, at: 5 * time.Minute},
 		{alert: "RulesFailing", about: "a rule fails at each evaluation", series: []string{own("prometheus_rule_evaluation_failures_total", rules, "0+1x60")}, at: 5 * time.Minute,
 			fires: []string{prometheus + rules}},
+		{alert: "DiscoveryFailing", about: "the API server refuses to list the pods", series: []string{own("prometheus_sd_kubernetes_failures_total", "", "0+1x60")}, at: 10 * time.Minute, fires: []string{prometheus}},
+		{alert: "DiscoveryFailing", about: "the API server has restarted", series: []string{own("prometheus_sd_kubernetes_failures_total", "", "0x4 3x60")}, at: 10 * time.Minute},
+		{alert: "RulesFailing", about: "Prometheus was stopped for ten minutes", series: []string{own("prometheus_rule_group_iterations_missed_total", rules, "0x20 _x40 120x60")}, at: 20 * time.Minute, fires: []string{prometheus + rules}},
 		{alert: "RulesFailing", about: "every rule can be evaluated", series: []string{own("prometheus_rule_evaluation_failures_total", rules, "0x60"), own("prometheus_rule_group_iterations_missed_total", rules, "3x60")}, at: 5 * time.Minute},
 		{alert: "NotificationsFailing", severity: catalog.Page, about: "Alertmanager refuses alerts of Prometheus", series: []string{own("prometheus_notifications_dropped_total", "", "0+1x60")}, at: 5 * time.Minute, fires: []string{prometheus}},
 		{alert: "NotificationsFailing", severity: catalog.Page, about: "a receiver refuses alerts of Alertmanager", series: []string{manager("alertmanager_notifications_failed_total", `, integration="slack"`, "0+1x60")},
 			at: 5 * time.Minute, fires: []string{`job="alertmanager"`}},
+		{alert: "NotificationsFailing", severity: catalog.Page, about: "one notification failed, and alerts were dropped while Alertmanager restarted", at: 5 * time.Minute,
+			series: []string{manager("alertmanager_notifications_failed_total", `, integration="slack"`, "0x4 1x60"), own("prometheus_notifications_dropped_total", "", "0x4 5 9x60")}},
 		{alert: "NotificationsFailing", severity: catalog.Page, about: "all alerts are delivered", at: 5 * time.Minute, series: []string{own("prometheus_notifications_dropped_total", "", "0x60"),
 			own("prometheus_notifications_alertmanagers_discovered", "", "1x60"), manager("alertmanager_notifications_failed_total", `, integration="slack"`, "0x60")}},
 		{alert: "PrometheusStorageFull", about: "the storage is full with what ten days hold", step: time.Minute, at: 45 * time.Minute,
 			series: []string{own(blocks, "", "95x60"), own(limit, "", "100x60"), own(lowest, "", "-864000x60")}, fires: []string{prometheus}},
 		{alert: "PrometheusStorageFull", about: "the storage is full and holds more than thirty days", step: time.Minute, at: 45 * time.Minute,
 			series: []string{own(blocks, "", "95x60"), own(limit, "", "100x60"), own(lowest, "", "-8640000x60")}},
-		{alert: "PrometheusStorageFailing", severity: catalog.Page, about: "blocks can't be compacted", step: time.Minute, at: 10 * time.Minute, series: []string{own("prometheus_tsdb_compactions_failed_total", "", "0x5 1x60")}, fires: []string{prometheus}},
+		{alert: "PrometheusStorageFailing", severity: catalog.Page, about: "blocks can't be compacted", step: time.Minute, at: 10 * time.Minute, series: []string{own("prometheus_tsdb_compactions_failed_total", "", "0x5 1+1x60")}, fires: []string{prometheus}},
+		{alert: "PrometheusStorageFailing", severity: catalog.Page, about: "blocks couldn't be compacted once", step: time.Minute, at: 10 * time.Minute, series: []string{own("prometheus_tsdb_compactions_failed_total", "", "0x5 1x60")}},
 		{alert: "PrometheusStorageFailing", severity: catalog.Page, about: "samples are kept", step: time.Minute, at: 10 * time.Minute, series: []string{own("prometheus_tsdb_compactions_failed_total", "", "0x60"), own("prometheus_tsdb_wal_writes_failed_total", "", "0x60")}},
 		{alert: "TooManySeries", about: "there are half a million series", step: time.Minute, at: 20 * time.Minute, series: []string{own("prometheus_tsdb_head_series", "", "500000x60")}, fires: []string{prometheus}},
 		{alert: "TooManySeries", about: "there are forty thousand series", step: time.Minute, at: 20 * time.Minute, series: []string{own("prometheus_tsdb_head_series", "", "40000x60")}},
+	}
+}
+
+func controlPlaneExamples() []example {
+	answered := func(code, values string) string {
+		return fmt.Sprintf(`apiserver_request_total{job="apiserver", verb="GET", code="%s"} %s`, code, values)
+	}
+	resolved := func(rcode, values string) string {
+		return fmt.Sprintf(`coredns_dns_responses_total{job="coredns", pod="a", rcode="%s"} %s`, rcode, values)
+	}
+	ends := func(within7d int) []string { // of a hundred requests a scrape
+		bucket := func(le string, n int) string {
+			return fmt.Sprintf(`apiserver_client_certificate_expiration_seconds_bucket{job="apiserver", le="%s"} 0+%dx60`, le, n)
+		}
+		return []string{bucket("345600.0", 0), bucket("604800.0", within7d), bucket("2592000.0", 100), bucket("+Inf", 100)}
+	}
+	const apiserver, coredns = `job="apiserver"`, `job="coredns"`
+	return []example{
+		{alert: "DnsErrors", about: "a tenth of the queries fails", series: []string{resolved("NOERROR", "0+90x60"), resolved("SERVFAIL", "0+10x60")}, at: 10 * time.Minute, fires: []string{coredns}},
+		{alert: "DnsErrors", about: "CoreDNS panics", series: []string{`coredns_panics_total{job="coredns", pod="a"} 0+1x60`}, at: 10 * time.Minute, fires: []string{coredns}},
+		{alert: "DnsErrors", about: "a third of the queries is for unknown names", series: []string{resolved("NOERROR", "0+60x60"), resolved("NXDOMAIN", "0+30x60"), resolved("SERVFAIL", "0x60")}, at: 10 * time.Minute},
+		{alert: "ApiServerErrors", about: "a tenth of the requests fails", series: []string{answered("200", "0+90x60"), answered("500", "0+10x60")}, at: 10 * time.Minute, fires: []string{apiserver}},
+		{alert: "ApiServerErrors", about: "a tenth of the requests conflicts with others", series: []string{answered("200", "0+90x60"), answered("409", "0+10x60")}, at: 10 * time.Minute},
+		{alert: "EtcdLarge", about: "etcd has nine tenths of a GiB", series: []string{`apiserver_storage_size_bytes{job="apiserver", storage_cluster_id="etcd-0"} 966367641x60`}, at: 12 * time.Minute, fires: []string{apiserver}},
+		{alert: "EtcdLarge", about: "etcd has 100 MiB", series: []string{`apiserver_storage_size_bytes{job="apiserver", storage_cluster_id="etcd-0"} 104857600x60`}, at: 12 * time.Minute},
+		{alert: "ClientCertificateEnds", about: "a tenth of the requests has a certificate that ends this week", series: ends(10), at: 15 * time.Minute, fires: []string{apiserver}},
+		{alert: "ClientCertificateEnds", about: "all certificates are valid for weeks", series: ends(0), at: 15 * time.Minute},
 	}
 }

@@ -38,6 +38,21 @@ func RequestsOf(service catalog.Service) Requests {
 	return Requests{service.Role() + "_requests_total", service.Role() + "_errors_total", service.Role() + "_request_duration_seconds"}
 }
 
+// The metrics of Traefik, and their matchers for users' requests.
+const (
+	edgeRequests = "traefik_entrypoint_requests_total"
+	edgeDuration = "traefik_entrypoint_request_duration_seconds"
+	https        = `job="` + network.Edge + `", entrypoint="https"`
+)
+
+// OfUsers are matchers, with a comma before them, that exclude requests which other services make by themselves.
+func OfUsers(service catalog.Service) string {
+	if len(service.Internal) == 0 {
+		return ""
+	}
+	return fmt.Sprintf(`, endpoint!~"%s"`, strings.Join(service.Internal, "|"))
+}
+
 // loud is a regular expression for the services whose missed objectives have this severity.
 func loud(services []catalog.Service, severity catalog.Severity) string {
 	var names []string

@@ -2,17 +2,19 @@ package rule
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/network"
 )
 
 // The windows of recorded shares.
 var (
-	shortWindows = []string{"30m", "1h", "2h", "6h"}
-	longWindows  = []string{"1d", "3d", "30d"}
+	shortWindows = []string{"30m", "1h", "6h"}
+	longWindows  = []string{"3d", "30d"}
 )
 
 // longInterval is the evaluation interval of the long windows, which read weeks of samples. It is shorter than 5 min, after which
@@ -58,9 +60,9 @@ var promises = []promise{
 // objectives records the short windows, and alerts on fast burn rates.
 func objectives(services []catalog.Service) Group {
 	group := Group{Name: "objectives"}
-	for _, service := range services {
+	for _, service := range withEdge(services) {
 		group.Records = append(group.Records, promised(service)...)
-		group.Records = append(group.Records, counted(service)...)
+		group.Records = append(group.Records, counted(services, service)...)
 	}
 	for _, promise := range promises {
 		group.Records = append(group.Records, Record{Name: promise.ratio + "5m",
@@ -68,7 +70,7 @@ func objectives(services []catalog.Service) Group {
 		group.Records = append(group.Records, promise.averages(shortWindows)...)
 		for _, severity := range severities(services) {
 			for _, burn := range fastBurns {
-				alert := promise.alertOf(burn, severity, loud(services, severity))
+				alert := promise.alertOf(burn, severity, loud(withEdge(services), severity))
 				alert.Expr += unlessOutage(services, burn.short)
 				group.Alerts = append(group.Alerts, alert)
 			}
@@ -98,34 +100,63 @@ func promised(service catalog.Service) []Record {
 	return []Record{
 		constant("job:objective:availability", service.Objectives.Availability),
 		constant("job:objective:latency_share", service.Objectives.LatencyShare),
-		constant("job:objective:latency_seconds", service.Objectives.Latency.Seconds()),
 	}
 }
 
-// counted records the rates of a service's requests: the total, the failures (5xx), the slow ones, and the rates by colour. Without any
-// request yet, the rates are 0.
-func counted(service catalog.Service) []Record {
-	metrics := RequestsOf(service)
-	rate := func(by, metric, matchers string) string {
-		return fmt.Sprintf(`sum by (%s) (rate(%s{job="%s"%s}[5m]))`, by, metric, service.Name, matchers)
+// withEdge adds the edge, which has the objectives of the public service. It accounts for the requests that the public service doesn't see.
+func withEdge(services []catalog.Service) []catalog.Service {
+	if i := slices.IndexFunc(services, func(s catalog.Service) bool { return s.Public }); i >= 0 {
+		return append(slices.Clip(services), catalog.Service{Name: network.Edge, Objectives: services[i].Objectives})
 	}
-	none := fmt.Sprintf(` or 0 * job:objective:availability{job="%s"}`, service.Name)
-	within := fmt.Sprintf(`, le="%s"`, Bound(service.Objectives.Latency))
-	slow := fmt.Sprintf("clamp_min(%s - %s, 0)",
-		rate("job", metrics.Duration+"_count", ""), rate("job", metrics.Duration+"_bucket", within))
+	return services
+}
+
+// counted records the rates of users' requests to a service: the total, the failures (5xx), the slow ones, and the rates by colour.
+func counted(services []catalog.Service, service catalog.Service) []Record {
+	total, failed, slow := seen(services, service)
+	metrics, users := RequestsOf(service), OfUsers(service)+`, colour!=""`
+	rate := func(metric string) string {
+		return fmt.Sprintf(`sum by (job, colour) (rate(%s{job="%s"%s}[5m]))`, metric, service.Name, users)
+	}
 	records := []Record{
-		{Name: "job:requests:rate5m", Expr: rate("job", metrics.Total, "") + none},
-		{Name: "job:errors:rate5m", Expr: rate("job", metrics.Failed, "") + none},
-		{Name: "job:slow:rate5m", Expr: slow + none},
-		{Name: "job_colour:requests:rate5m", Expr: rate("job, colour", metrics.Total, `, colour!=""`)},
-		{Name: "job_colour:errors:ratio_rate5m", Expr: fmt.Sprintf(
-			`(%s or 0 * job_colour:requests:rate5m{job="%s"}) / (job_colour:requests:rate5m{job="%s"} > 0)`,
-			rate("job, colour", metrics.Failed, `, colour!=""`), service.Name, service.Name)},
+		{Name: "job:requests:rate5m", Expr: total + " or vector(0)"},
+		{Name: "job:errors:rate5m", Expr: failed + " or vector(0)"},
+		{Name: "job:slow:rate5m", Expr: fmt.Sprintf("clamp_min(%s, 0)", slow)},
+	}
+	if service.Name != network.Edge {
+		records = append(records, Record{Name: "job_colour:requests:rate5m", Expr: rate(metrics.Total)},
+			Record{Name: "job_colour:errors:ratio_rate5m", Expr: fmt.Sprintf(
+				`(%s or 0 * job_colour:requests:rate5m{job="%s"}) / (job_colour:requests:rate5m{job="%s"} > 0)`,
+				rate(metrics.Failed), service.Name, service.Name)})
 	}
 	for i := range records {
 		records[i].Labels = map[string]string{"job": service.Name}
 	}
 	return records
+}
+
+// seen are the rates of users' requests where users are nearest: at the edge without those that the public service has counted, at the
+// public service for itself and each service that it calls, or at the service. A failure then counts once, for the service at fault.
+func seen(services []catalog.Service, service catalog.Service) (total, failed, slow string) {
+	at := func(metrics Requests, matchers, failures string) (total, failed, slow string) {
+		rate := func(metric, more string) string {
+			return fmt.Sprintf("sum(rate(%s{%s%s}[5m]))", metric, matchers, more)
+		}
+		return rate(metrics.Total, ""), rate(metrics.Failed, failures), fmt.Sprintf("%s - %s",
+			rate(metrics.Duration+"_count", ""), rate(metrics.Duration+"_bucket", fmt.Sprintf(`, le="%s"`, Bound(service.Objectives.Latency))))
+	}
+	for _, public := range services {
+		job := fmt.Sprintf(`job="%s"`, public.Name)
+		switch {
+		case public.Public && service.Name == network.Edge:
+			_, theirs, theirSlow := at(RequestsOf(public), job, "")
+			total, failed, slow = at(Requests{edgeRequests, edgeRequests, edgeDuration}, https, `, code=~"5.."`)
+			return total, fmt.Sprintf("clamp_min(%s - (%s or vector(0)), 0)", failed, theirs), fmt.Sprintf("%s - (%s)", slow, theirSlow)
+		case public.Public && (public.Name == service.Name || slices.Contains(public.Calls, service.Name)):
+			return at(RequestsOf(public), fmt.Sprintf(`%s, service="%s"`, job, service.Name), "")
+		}
+	}
+	return at(RequestsOf(service), fmt.Sprintf(`job="%s"%s`, service.Name, OfUsers(service)), "")
 }
 
 // averages records the share over each window. It divides averages instead of averaging shares, so that each request counts the same.
@@ -157,17 +188,18 @@ func (p promise) alertOf(b burn, severity catalog.Severity, jobs string) Alert {
 	}
 }
 
-// unlessOutage excludes jobs with an outage that has an alert of its own, until the outage is outside of the window. An outage of a
-// service is also one of the public services, which call it.
+// unlessOutage excludes jobs with an outage that has an alert of its own, until the outage is outside of the window. An outage of a public
+// service is also one of the edge.
 func unlessOutage(services []catalog.Service, window string) string {
-	fired := func(alerts string) string {
-		return fmt.Sprintf(`max_over_time(ALERTS{alertname=~"%s", alertstate="firing"}[%s])`, alerts, window)
+	fired := func(alerts, more string) string {
+		return fmt.Sprintf(`max_over_time(ALERTS{alertname=~"%s", alertstate="firing"%s}[%s])`, alerts, more, window)
 	}
-	const ofService = "ServiceDown|LiveColourDown"
-	expr := "\nunless on () " + fired("PostgresDown") + "\nunless on (job) " + fired(ofService)
+	const ofService = "ServiceDown|LiveColourDown|BreakerOpen|EdgeDown|EdgeFailing|EdgeUnreachable"
+	expr := "\nunless on () " + fired("PostgresDown|DnsDown", "") + "\nunless on (job) " + fired(ofService, "")
 	for _, service := range services {
 		if service.Public {
-			expr += fmt.Sprintf("\nunless on (job) label_replace(max(%s), \"job\", \"%s\", \"\", \"\")", fired(ofService), service.Name)
+			expr += fmt.Sprintf("\nunless on (job) label_replace(max(%s), \"job\", \"%s\", \"\", \"\")",
+				fired(ofService, fmt.Sprintf(`, job="%s"`, service.Name)), network.Edge)
 		}
 	}
 	return expr

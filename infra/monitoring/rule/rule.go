@@ -11,6 +11,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/quantity"
 )
 
 // None is the severity of the watchdog, which always fires. Its absence is the alarm.
@@ -53,6 +54,8 @@ type Options struct {
 	CertificateDuration time.Duration
 	// Standby is how long the previous version is kept as the standby after a release.
 	Standby time.Duration
+	// Memory is Prometheus' memory limit.
+	Memory quantity.Bytes
 }
 
 // Groups returns all rules.
@@ -70,8 +73,9 @@ func Groups(services []catalog.Service, options Options) []Group {
 		stores(ours),
 		events(services),
 		gateway(services),
-		targets(services, ours),
-		prometheus(),
+		targets(services),
+		prometheus(options.Memory),
+		controlPlane(),
 	}
 }
 

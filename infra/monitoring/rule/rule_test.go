@@ -40,8 +40,8 @@ func platform() []catalog.Service {
 	page := catalog.Objectives{Availability: 0.999, Latency: 250 * time.Millisecond, LatencyShare: 0.99, Breach: catalog.Page}
 	ticket := catalog.Objectives{Availability: 0.995, Latency: time.Second, LatencyShare: 0.99, Breach: catalog.Ticket}
 	return []catalog.Service{
-		{Name: "api-gateway", Public: true, Objectives: page},
-		{Name: "user-service", Objectives: page},
+		{Name: "api-gateway", Public: true, Objectives: page, Calls: []string{"user-service", "order-service", "notification-service"}},
+		{Name: "user-service", Objectives: page, Internal: []string{"/sessions/revoked"}},
 		{Name: "order-service", Objectives: page, Stream: &catalog.Access{Commands: []string{"xtrim"}}},
 		{Name: "notification-service", Objectives: ticket, Stream: &catalog.Access{Commands: []string{"xreadgroup"}}, Redrives: true},
 	}
@@ -54,6 +54,7 @@ func options() Options {
 		Runbooks:            "https://example.com/docs/runbooks",
 		AuthorityExpires:    time.Unix(20*24*3600, 0),
 		CertificateDuration: 90 * 24 * time.Hour,
+		Memory:              1024,
 	}
 }
 
@@ -128,6 +129,66 @@ func TestRulesIgnoreOtherNamespaces(t *testing.T) {
 			})
 		}
 	}
+}
+
+// The services' own tests compare the files with their metrics before the first request.
+func TestServicesCountFromZeroWhatAlertsNeed(t *testing.T) {
+	line := regexp.MustCompile(`(?m)^(\w+)(?:\{(.*)\})? 0$`)
+	for _, service := range catalog.Services() {
+		file := filepath.Join(repository, "apps", service.Name, "testdata", "counters")
+		content, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		begins := line.FindAllStringSubmatch(string(content), -1)
+		prefix := strings.TrimSuffix(RequestsOf(service).Total, "requests_total")
+		for _, expr := range expressions(catalog.Services()) {
+			for _, selector := range counters(t, expr, prefix) {
+				if !slices.ContainsFunc(begins, func(series []string) bool { return series[1] == selector.Name && selects(selector, parse(series[2])) }) {
+					t.Errorf("%s has no series of %s: add it, or let the service create it at its start", file, selector)
+				}
+			}
+		}
+	}
+}
+
+// expressions are those of all rules.
+func expressions(services []catalog.Service) []string {
+	var all []string
+	for _, group := range Groups(services, options()) {
+		for _, record := range group.Records {
+			all = append(all, record.Expr)
+		}
+		for _, alert := range group.Alerts {
+			all = append(all, alert.Expr)
+		}
+	}
+	return all
+}
+
+// counters are the selectors of a service's counters in an expression.
+func counters(t *testing.T, expr, prefix string) (found []*parser.VectorSelector) {
+	t.Helper()
+	tree, err := parser.ParseExpr(expr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parser.Inspect(tree, func(node parser.Node, _ []parser.Node) error {
+		if call, is := node.(*parser.Call); is && slices.Contains([]string{"rate", "irate", "increase", "changes"}, call.Func.Name) {
+			if of, is := call.Args[0].(*parser.MatrixSelector); is && strings.HasPrefix(of.VectorSelector.(*parser.VectorSelector).Name, prefix) {
+				found = append(found, of.VectorSelector.(*parser.VectorSelector))
+			}
+		}
+		return nil
+	})
+	return found
+}
+
+// selects reports whether the selector has the series, apart from the labels that Prometheus adds.
+func selects(selector *parser.VectorSelector, series map[string]string) bool {
+	return !slices.ContainsFunc(selector.LabelMatchers, func(m *labels.Matcher) bool {
+		return !slices.Contains([]string{"__name__", "job", "colour"}, m.Name) && !m.Matches(series[m.Name])
+	})
 }
 
 // rulesOf writes a file with the alerts of one name and the rules that they need, since promtool evaluates complete files at each step. The

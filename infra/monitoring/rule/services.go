@@ -10,14 +10,17 @@ import (
 	"platform.example/infra/network"
 )
 
+// Probe is the scrape job that requests the public address as a client does.
+const Probe = "public-address"
+
 // outageInterval is the evaluation interval of outages. It is short, so that outages are reported soon.
 const outageInterval = 5 * time.Second
 
 // seenTwice is the interval of scrapes: the condition of an alert that lasts as long was seen in two scrapes.
 const seenTwice = 15 * time.Second
 
-// outages are the alerts on what users notice at once. They are sent within a minute of the cause: up to 15 s until the next scrape, 10 s
-// for its timeout, 5 s until the evaluation, 15 s for the duration of the condition, and 5 s for grouping.
+// outages are the alerts on what users notice at once. They are sent within two minutes of the cause: up to 15 s until the next scrape,
+// 10 s for its timeout, 5 s until the evaluation, the duration of the condition, and 5 s for grouping.
 func outages(services []catalog.Service) Group {
 	group := Group{Name: "outages", Interval: outageInterval, Records: []Record{{
 		// A replica serves if Prometheus can scrape it and Kubernetes doesn't report it as unready.
@@ -30,46 +33,75 @@ func outages(services []catalog.Service) Group {
 	for _, severity := range severities(services) {
 		jobs := loud(services, severity)
 		group.Alerts = append(group.Alerts, Alert{
-			Name: "ServiceDown", For: seenTwice, KeepFiring: time.Minute, Severity: severity,
-			Expr:        fmt.Sprintf(`job:replicas_serving:count{job=~"%s"} == 0`, jobs),
+			// Longer than the time until a new replica is scraped. A service that was just added has ten minutes to start.
+			Name: "ServiceDown", For: 2 * seenTwice, KeepFiring: time.Minute, Severity: severity,
+			Expr: fmt.Sprintf(`job:replicas_serving:count{job=~"%s"} == 0
+and on (job) label_replace(time() - last_over_time(kube_service_created{namespace="%s"}[6h]) > 600, "job", "$1", "service", "(.+)")`, jobs, apps),
 			Summary:     "{{ $labels.job }}: no replica responds",
 			Description: "{{ $value }} replicas of {{ $labels.job }} respond and are ready, in any colour. Requests to it get 502 or 503.",
 		}, Alert{
-			// Longer than the time until both colours are scraped after a switch.
+			// The name of an EndpointSlice is that of its Service and five random characters. Without kube-state-metrics no slice has endpoints.
 			Name: "LiveColourDown", For: 2 * seenTwice, KeepFiring: time.Minute, Severity: severity,
-			Expr: fmt.Sprintf(`sum by (job) (
-  service_live{namespace="%s", job=~"%s"}
-  unless on (namespace, pod) kube_pod_status_ready{namespace="%s", condition="true"} == 0
-) == 0
-and on (job) job:replicas_serving:count > 0`, apps, jobs, apps),
+			Expr: fmt.Sprintf(`job:replicas_serving:count{job=~"%s"} > 0
+unless on (job) label_replace(kube_endpointslice_endpoints{namespace="%s", ready="true"}, "job", "$1", "endpointslice", "(.+)-[^-]+")
+and on () count(kube_endpointslice_endpoints{namespace="%s"})`, jobs, apps, apps),
 			Summary:     "{{ $labels.job }}: the live colour has no ready replica, but the other colour has",
-			Description: "{{ $value }} ready replicas of {{ $labels.job }} have the live colour. Requests fail although the other colour runs.",
+			Description: "The live Service of {{ $labels.job }} has no ready endpoint, so requests fail, although {{ $value }} replicas run.",
 		})
 	}
-	const https = `job="` + network.Edge + `", entrypoint="https"`
+	const dns = `{job="coredns"}`
 	group.Alerts = append(group.Alerts, Alert{
+		Name: "DnsDown", For: seenTwice + outageInterval, KeepFiring: time.Minute, Severity: catalog.Page,
+		// It fires before RedisDown, which follows. On some clusters Prometheus can never scrape CoreDNS.
+		Expr:        `max by (job) (last_over_time(up` + dns + `[6h])) >= 0 unless on (job) max by (job) (up` + dns + `) == 1`,
+		Summary:     "coredns: no DNS server responds",
+		Description: "No replica of CoreDNS responds. Running services keep using the addresses that they know. New pods can't connect to anything.",
+	}, Alert{
 		Name: "EdgeDown", For: seenTwice, KeepFiring: time.Minute, Severity: catalog.Page,
 		Expr:        fmt.Sprintf(`max by (job) (up{job="%s"}) == 0 or absent(up{job="%s"})`, network.Edge, network.Edge),
 		Summary:     "edge: no replica of Traefik responds",
 		Description: "No replica of the edge responds to Prometheus. Clients can't reach the platform.",
 	}, Alert{
+		Name: "EdgeUnreachable", For: time.Minute, KeepFiring: time.Minute, Severity: catalog.Page,
+		Expr:        fmt.Sprintf(`label_replace(max by (job) (up{job="%s"}) == 0, "job", "%s", "", "")`, Probe, network.Edge),
+		Summary:     "edge: the public address doesn't respond",
+		Description: "Prometheus gets no valid response from the public address: DNS, the load balancer, a firewall, the certificate or the gateway fails. Clients can't reach the platform.",
+	}, Alert{
 		// irate uses only the last two samples, so that the alert begins and ends with the outage. The alert on the cause is first.
 		Name: "EdgeFailing", For: 3 * seenTwice, KeepFiring: time.Minute, Severity: catalog.Page,
-		Expr: fmt.Sprintf(`sum by (job) (irate(traefik_entrypoint_requests_total{%s, code=~"5.."}[1m]))
-  / sum by (job) (irate(traefik_entrypoint_requests_total{%s}[1m])) > 0.5
-and on (job) sum by (job) (increase(traefik_entrypoint_requests_total{%s, code=~"5.."}[2m])) >= 5`, https, https, https),
+		Expr: share(`code=~"5.."`, "irate", "[1m]", "job") + fmt.Sprintf(` > 0.5
+and on (job) sum by (job) (increase(%s{%s, code=~"5.."}[2m])) >= 5`, edgeRequests, https),
 		Summary:     "edge: most requests return 5xx",
 		Description: "{{ $value | humanizePercentage }} of the requests at the edge return 5xx.",
 	}, Alert{
+		// Longer than a burst between two scrapes stays in the window. A share of yesterday, such as that of a scanner, may grow by half of the rest.
+		Name: "EdgeRefusing", For: 4 * seenTwice, KeepFiring: time.Minute, Severity: catalog.Page,
+		Expr: fmt.Sprintf(`%[1]s > 0.5 + 0.5 * (%[2]s or 0 * %[1]s)
+and on (job) %[3]s >= 1`, share(refusals, "rate", "[1m]", "job, code"), share(refusals, "rate", "[1h] offset 1d", "job, code"), atEdge("rate", "[1m]", "job", "")),
+		Summary:     "edge: most requests return {{ $labels.code }}",
+		Description: "{{ $value | humanizePercentage }} of the requests at the edge return {{ $labels.code }}, far more than a day ago. 401: a key is lost; 404: a route; 429: a limit is too low, or one client sends most of the requests.",
+	}, Alert{
 		// Compares with the same time a week ago, since nights have little traffic. Doesn't fire in the first week.
 		Name: "EdgeTrafficGone", For: 5 * time.Minute, Severity: catalog.Ticket,
-		Expr: fmt.Sprintf(`sum by (job) (rate(traefik_entrypoint_requests_total{%s}[30m]))
-  < 0.02 * sum by (job) (rate(traefik_entrypoint_requests_total{%s}[30m] offset 1w))
-and on (job) sum by (job) (rate(traefik_entrypoint_requests_total{%s}[30m] offset 1w)) > 0.2`, https, https, https),
+		Expr: fmt.Sprintf(`%s < 0.02 * %s
+and on (job) %[2]s > 0.2`, atEdge("rate", "[30m]", "job", ""), atEdge("rate", "[30m] offset 1w", "job", "")),
 		Summary:     "edge: hardly any requests arrive",
 		Description: "{{ $value | humanize }} requests per second reach the edge, less than 2 % of the same half hour a week ago. Clients may be unable to reach the edge.",
 	})
 	return group
+}
+
+// refusals matches the responses that refuse a request without a failure.
+const refusals = `code=~"401|404|429"`
+
+// atEdge is the rate of the requests at the edge with these codes.
+func atEdge(rate, window, by, codes string) string {
+	return fmt.Sprintf("sum by (%s) (%s(%s{%s, %s}%s))", by, rate, edgeRequests, https, codes, window)
+}
+
+// share is the share of the requests at the edge that have these codes.
+func share(codes, rate, window, by string) string {
+	return fmt.Sprintf("%s / on (job) group_left () (%s > 0)", atEdge(rate, window, by, codes), atEdge(rate, window, "job", ""))
 }
 
 // gateway are the alerts on sign-ins, and those of the gateway on the services behind it. Their job is the service.
@@ -92,10 +124,10 @@ func gateway(services []catalog.Service) Group {
 		edge = services[i].Objectives.Breach
 	}
 	group.Alerts = append(group.Alerts, Alert{
-		Name: "BulkheadFull", For: 2 * time.Minute, Severity: catalog.Ticket,
-		Expr:        `label_replace(sum by (service) (rate(gateway_rejections_total{reason="bulkhead"}[2m])) > 0.1, "job", "$1", "service", "(.+)")`,
-		Summary:     "{{ $labels.job }}: the gateway refuses requests",
-		Description: "The gateway refuses {{ $value | humanize }} requests per second, because {{ $labels.job }} has the maximum number of requests in flight.",
+		Name: "PoolExhausted", For: 2 * time.Minute, Severity: catalog.Ticket,
+		Expr:        `sum by (job) (increase(postgres_pool_canceled_acquires_total[5m])) > 5`,
+		Summary:     "{{ $labels.job }}: requests get no connection to Postgres",
+		Description: "{{ $value | humanize }} requests of {{ $labels.job }} waited for a connection of the pool until their deadline within five minutes.",
 	}, Alert{
 		// More than the limit of failed sign-ins allows to one address.
 		Name: "SignInsRefused", For: time.Minute, Severity: catalog.Ticket,
@@ -128,7 +160,8 @@ func events(services []catalog.Service) Group {
 	const failed = `sum by (job) (increase(notification_service_webhook_deliveries_total{outcome=~"failed|gave_up"}[15m]))`
 	alerts := []Alert{
 		{Name: "OutboxStuck", For: 2 * time.Minute, Severity: catalog.Ticket,
-			Expr:        `(` + each(catalog.Service.Publishes, "max by (job) (%_outbox_oldest_unpublished_seconds)") + `) > 180`,
+			// A slow Postgres doesn't report the age, which must not resolve the alert.
+			Expr:        `(` + each(catalog.Service.Publishes, "max by (job) (last_over_time(%_outbox_oldest_unpublished_seconds[15m]))") + `) > 180`,
 			Summary:     "{{ $labels.job }}: events aren't published",
 			Description: "The oldest event in the outbox of {{ $labels.job }} has waited {{ $value | humanizeDuration }}. No event is lost, but other services don't receive events."},
 		{Name: "StreamLag", For: 10 * time.Minute, Severity: catalog.Ticket,
@@ -187,8 +220,10 @@ func releases(ours string, standby time.Duration) Group {
 			". A release was neither finished nor rolled back, or the standby wasn't retired. Both colours use resources.",
 	}, {
 		Name: "RolloutStuck", For: time.Minute, Severity: catalog.Ticket,
-		Expr:        ofWorkload(fmt.Sprintf(`kube_deployment_status_condition{%s, condition="Progressing", status="false"} == 1`, ours), "deployment"),
+		// Without a controller manager, a change isn't even observed.
+		Expr: ofWorkload(fmt.Sprintf(`(max without (condition, status) (kube_deployment_status_condition{%s, condition="Progressing", status="false"}) == 1
+  or kube_deployment_metadata_generation{%[1]s} > kube_deployment_status_observed_generation{%[1]s})`, ours), "deployment"),
 		Summary:     "{{ $labels.job }}: the rollout of {{ $labels.deployment }} makes no progress",
-		Description: "Deployment {{ $labels.deployment }} in {{ $labels.namespace }} has exceeded its deadline. The new version doesn't become ready; the previous version keeps running.",
+		Description: "Deployment {{ $labels.deployment }} in {{ $labels.namespace }} has exceeded its deadline, or no controller manager acts on its change. The previous version keeps running.",
 	}}}
 }

@@ -105,12 +105,12 @@ func quantile(share float64, metrics rule.Requests, matchers, window string) str
 	return fmt.Sprintf("histogram_quantile(%g, sum by (le) (rate(%s_bucket{%s}[%s])))", share, metrics.Duration, matchers, window)
 }
 
-// matching returns the label matchers of a service's metrics, in all colours if colour is empty.
+// matching returns the label matchers of a service's metrics of users' requests, in all colours if colour is empty.
 func matching(service catalog.Service, colour string) string {
 	if colour == "" {
-		return fmt.Sprintf("job=%q", service.Name)
+		return fmt.Sprintf("job=%q%s", service.Name, rule.OfUsers(service))
 	}
-	return fmt.Sprintf("job=%q, colour=%q", service.Name, colour)
+	return fmt.Sprintf("job=%q, colour=%q%s", service.Name, colour, rule.OfUsers(service))
 }
 
 // measured counts the requests to a colour in the span before at, or to all colours.

@@ -152,6 +152,17 @@ func TestMeasured(t *testing.T) {
 	}
 }
 
+func TestRequestsOfOtherServicesDoNotCount(t *testing.T) {
+	service := catalog.Service{Name: "user-service", Internal: []string{"/sessions/revoked", "/a"}}
+	for colour, want := range map[string]string{
+		"": `job="user-service", endpoint!~"/sessions/revoked|/a"`, "green": `job="user-service", colour="green", endpoint!~"/sessions/revoked|/a"`,
+	} {
+		if got := matching(service, colour); got != want {
+			t.Errorf("%q: %s, want %s", colour, got, want)
+		}
+	}
+}
+
 func TestTrafficCountsAllColoursOfThePublicService(t *testing.T) {
 	const of = `{job="api-gateway"}[60s]`
 	w, _, _ := watching(t, samples(t, map[string]string{

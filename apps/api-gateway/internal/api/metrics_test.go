@@ -16,6 +16,7 @@ import (
 func TestRequestsAreCountedByService(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	observe := telemetry.RequestMetrics(registry, "gateway", "gateway_service_errors_total", "service", ServiceOf)
+	observe(telemetry.Request{Method: "GET", Pattern: "/api/orders"}) // not yet
 	for pattern, status := range map[string]int{
 		"/api/users/{id}": 200, "/api/audit": 200, "/api/auth/token": 401, "/api/orders": 503, "/api/notifications": 200, "/openapi.json": 200,
 	} {
@@ -31,6 +32,7 @@ func TestRequestsAreCountedByService(t *testing.T) {
 		`gateway_requests_total{method="GET",service="user-service",status="2xx"} 2`,
 		`gateway_requests_total{method="GET",service="user-service",status="4xx"} 1`,
 		`gateway_service_errors_total{method="GET",service="order-service"} 1`,
+		`gateway_requests_total{method="GET",service="order-service",status="2xx"} 0`,
 		`gateway_request_duration_seconds_sum{method="GET",service="user-service"} 6`,
 	} {
 		if !strings.Contains(exposed, want+"\n") {

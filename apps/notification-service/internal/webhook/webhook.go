@@ -71,7 +71,7 @@ type Deliverer struct {
 // New returns a Deliverer of the deliveries in s.
 func New(c Config, retry Retry, s *store.Store, log *slog.Logger, registry prometheus.Registerer) *Deliverer {
 	auto := promauto.With(registry)
-	return &Deliverer{
+	d := &Deliverer{
 		config: c, retry: retry, store: s, log: log, client: newClient(),
 		pause: backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second},
 		attempts: auto.NewCounterVec(prometheus.CounterOpts{
@@ -81,6 +81,10 @@ func New(c Config, retry Retry, s *store.Store, log *slog.Logger, registry prome
 			Name: "notification_service_webhook_pending", Help: "Deliveries that are neither delivered nor given up.",
 		}),
 	}
+	for _, outcome := range []string{"delivered", "failed", "gave_up"} { // so that rate() sees the first one
+		d.attempts.WithLabelValues(outcome)
+	}
+	return d
 }
 
 // Run delivers until ctx is done.
