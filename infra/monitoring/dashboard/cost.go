@@ -47,20 +47,17 @@ func cost() plan {
 		about: "Requested and used resources, and their price.",
 		rows: []row{
 			{title: "Cost per month at the current rate", height: 5, panels: []panel{
-				{kind: number, width: 5, title: "Requested by containers", unit: "currencyEUR",
+				{kind: number, width: 6, title: "Requested by containers", unit: "currencyEUR",
 					about: "CPU and memory requests of all containers, for a month at the prices above. Nodes cost more, because their " +
 						"unrequested capacity costs too.",
 					asked: ask(reserved, "a month")},
-				{kind: number, width: 5, title: "Used", unit: "currencyEUR",
+				{kind: number, width: 6, title: "Used", unit: "currencyEUR",
 					about: "CPU and memory that containers use now, for a month at the prices above.",
 					asked: ask(inUse, "a month")},
-				{kind: number, width: 5, title: "Idle", unit: "percentunit", limits: rising(.7, ready),
+				{kind: number, width: 6, title: "Idle", unit: "percentunit", limits: rising(.7, ready),
 					about: "Share of the cost of requests that isn't used. Some idle capacity is wanted, for the next peak.",
 					asked: ask(fmt.Sprintf("clamp_min(1 - (%s) / (%s), 0)", inUse, reserved), "idle")},
-				{kind: number, width: 5, title: "Standby colours", unit: "currencyEUR",
-					about: "CPU and memory requests of the colours that aren't live.", none: "no standby colour",
-					asked: ask(fmt.Sprintf("sum(%s) or vector(0)", idle(money(of(requested, cpu), of(requested, memory)))), "a month")},
-				{kind: number, width: 4, title: "Volumes", unit: "currencyEUR",
+				{kind: number, width: 6, title: "Volumes", unit: "currencyEUR",
 					about: "Requested size of all volume claims.", asked: ask(volumes, "a month")},
 			}},
 			{title: "Cost by service and namespace", height: 9, panels: []panel{

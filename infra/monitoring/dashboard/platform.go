@@ -83,16 +83,14 @@ func platform(services []catalog.Service) plan {
 					asked: ask(ErrorBudget, "{{job}}"), limits: budgets()},
 			}},
 			{title: "Live versions", height: 6, panels: []panel{
-				{kind: grid, width: 12, title: "Live now", about: "Live colour, version and replicas of each service.",
+				{kind: grid, width: 24, title: "Live now", link: open("Releases", releasesUID),
+					about: "Live colour, version and replicas of each service.",
 					asked: ask(fmt.Sprintf("sum by (job, colour, version) (service_info{job=~%q} * on (job, colour) group_left () (%s == 1))",
 						strings.Join(names(services), "|"), liveColours()), ""),
 					columns: []column{
 						{name: "job", title: "Service", toLink: toService},
 						{name: "colour", title: "Colour"}, {name: "version", title: "Version"}, {name: "Value", title: "Replicas"},
 					}},
-				{kind: timeline, width: 12, title: "Live colour", states: liveStates(),
-					about: "Live colour over time. During a switch both colours are live.",
-					asked: ask(liveNumber(), "{{job}}"), link: open("Releases", releasesUID)},
 			}},
 			{title: "Over time", height: 8, panels: []panel{
 				{width: 8, title: "Requests by service", unit: "reqps",
