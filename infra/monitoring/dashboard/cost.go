@@ -25,12 +25,18 @@ func cost() plan {
 	sum := func(of func(resource, namespaces string) string, resource string) string {
 		return "sum(" + of(resource, everywhere) + ")"
 	}
+	total := func(resource string) []query {
+		return []query{
+			{sum(requested, resource), "requests"}, {sum(used, resource), "used"}, {sum(limits, resource), "limits"},
+			{fmt.Sprintf(`sum(kube_node_status_allocatable{job=%q, resource=%q})`, kubeJob, resource), "nodes"},
+		}
+	}
 	perNamespace := func(of func(resource, namespaces string) string, resource string) string {
 		return "sum by (namespace) (" + of(resource, everywhere) + ")"
 	}
 	// of sums by service and colour.
 	of := func(what func(resource, namespaces string) string, resource string) string {
-		return byColour(what(resource, appsNamespace), "")
+		return fmt.Sprintf("sum by (job, colour) (sum by (namespace, pod) (%s) %s %s)", what(resource, appsNamespace), ofPod, pods(""))
 	}
 	service := func(what func(resource, namespaces string) string, resource string) string {
 		return "sum by (job) (" + of(what, resource) + ")"
@@ -91,16 +97,10 @@ func cost() plan {
 			{title: "Over time", height: 9, panels: []panel{
 				{width: 12, title: "Cores",
 					about: "Requests, limits and usage of CPU by all containers, and the cores of all nodes.",
-					asked: []query{
-						{sum(requested, cpu), "requests"}, {sum(used, cpu), "used"}, {sum(limits, cpu), "limits"},
-						{fmt.Sprintf(`sum(kube_node_status_allocatable{job=%q, resource="cpu"})`, kubeJob), "nodes"},
-					}},
+					asked: total(cpu)},
 				{width: 12, title: "Memory", unit: "bytes",
 					about: "Requests, limits and usage of memory by all containers, and the memory of all nodes.",
-					asked: []query{
-						{sum(requested, memory), "requests"}, {sum(used, memory), "used"}, {sum(limits, memory), "limits"},
-						{fmt.Sprintf(`sum(kube_node_status_allocatable{job=%q, resource="memory"})`, kubeJob), "nodes"},
-					}},
+					asked: total(memory)},
 			}},
 			{title: "About the numbers", height: 3, panels: []panel{{
 				kind: prose, width: 24, title: "How the cost is calculated",
