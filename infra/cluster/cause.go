@@ -62,10 +62,7 @@ func (c *Cluster) podCause(ctx context.Context, pod corev1.Pod) string {
 }
 
 func (c *Cluster) containerCause(ctx context.Context, pod corev1.Pod, status corev1.ContainerStatus) string {
-	waiting, ended := status.State.Waiting, status.State.Terminated
-	if ended == nil {
-		ended = status.LastTerminationState.Terminated
-	}
+	waiting, ended := status.State.Waiting, cmp.Or(status.State.Terminated, status.LastTerminationState.Terminated)
 	switch {
 	case ended != nil && (ended.ExitCode != 0 || ended.Reason == "OOMKilled"):
 		reason := fmt.Sprintf("exit code %d", ended.ExitCode)

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -101,11 +102,8 @@ func (c *Cluster) complete(ctx context.Context, patience time.Duration, workload
 	}
 	limited, stop := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
 	defer stop()
-	cause := c.Cause(limited, workload)
-	if cause == "" {
-		cause = fmt.Sprintf("Deployment %s/%s isn't ready: its rollout isn't complete", workload.Namespace, workload.Name)
-	}
-	return fmt.Errorf("%s; the previous version keeps running", cause)
+	incomplete := fmt.Sprintf("Deployment %s/%s isn't ready: its rollout isn't complete", workload.Namespace, workload.Name)
+	return fmt.Errorf("%s; the previous version keeps running", cmp.Or(c.Cause(limited, workload), incomplete))
 }
 
 // completed reports whether the Deployment's controller has observed the current generation and completed its rollout. Replicas that

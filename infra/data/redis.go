@@ -206,24 +206,6 @@ func (p RedisPasswords) users(services []catalog.Service, access func(catalog.Se
 	return users
 }
 
-// endpoint is a service's endpoint with its own user, or with the common password of an external Redis. It is zero for a service that
-// doesn't use the Redis.
-func (p RedisPasswords) endpoint(at Endpoint, inCluster bool, service catalog.Service) Endpoint {
-	password, user := p.Services[service.Name]
-	if !user {
-		return Endpoint{}
-	}
-	return p.as(at, inCluster, service.Name, password)
-}
-
-func (p RedisPasswords) as(at Endpoint, inCluster bool, user string, passwords pulumi.StringOutput) Endpoint {
-	if !inCluster {
-		user, passwords = "", p.Admin
-	}
-	at.User, at.Password = pulumi.String(user).ToStringOutput(), inUse(passwords)
-	return at
-}
-
 // Redis is the cache or the stream.
 type Redis struct {
 	pulumi.ResourceState
@@ -328,12 +310,24 @@ func (a RedisArgs) build(
 	return store, ctx.RegisterResourceOutputs(store, pulumi.Map{})
 }
 
-// Endpoint is a service's endpoint of the store.
+// Endpoint is a service's endpoint of the store. It is zero for a service that doesn't use the store.
 func (r *Redis) Endpoint(service catalog.Service) Endpoint {
-	return r.passwords.endpoint(r.endpoint, r.inCluster, service)
+	password, user := r.passwords.Services[service.Name]
+	if !user {
+		return Endpoint{}
+	}
+	return r.as(service.Name, password)
 }
 
 // MonitorEndpoint is the endpoint of the exporter.
-func (r *Redis) MonitorEndpoint() Endpoint {
-	return r.passwords.as(r.endpoint, r.inCluster, monitor, r.passwords.Monitor)
+func (r *Redis) MonitorEndpoint() Endpoint { return r.as(monitor, r.passwords.Monitor) }
+
+// as is the endpoint with the login of a user, or with the common password of an external Redis.
+func (r *Redis) as(user string, passwords pulumi.StringOutput) Endpoint {
+	if !r.inCluster {
+		user, passwords = "", r.passwords.Admin
+	}
+	at := r.endpoint
+	at.User, at.Password = pulumi.String(user).ToStringOutput(), inUse(passwords)
+	return at
 }

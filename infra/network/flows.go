@@ -346,10 +346,9 @@ func watched(config stack.Stack, p profile.Profile, policies []Policy) []Policy 
 		}
 	}
 	if config.Monitoring.Grafana {
-		grafana := own(Grafana, GrafanaPort, from(Prometheus, PrometheusPort), from(Alertmanager, AlertmanagerPort))
+		add(own(Grafana, GrafanaPort, from(Prometheus, PrometheusPort), from(Alertmanager, AlertmanagerPort)))
 		prometheus.Ingress = append(prometheus.Ingress, from(Grafana, PrometheusPort))
 		alertmanager.Ingress = append(alertmanager.Ingress, from(Grafana, AlertmanagerPort))
-		add(grafana)
 	}
 	if host, text, err := net.SplitHostPort(config.Monitoring.TracesHostPort()); err == nil && host != "" {
 		port, _ := strconv.Atoi(text) // the stack has checked it

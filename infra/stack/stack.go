@@ -108,10 +108,7 @@ type Peer struct {
 
 // String formats the peer as in the stack's configuration.
 func (p Peer) String() string {
-	at := p.Network
-	if at == "" {
-		at = p.Namespace + "/" + strings.ReplaceAll(labelset.Set(p.Labels).String(), ",", "+")
-	}
+	at := cmp.Or(p.Network, p.Namespace+"/"+strings.ReplaceAll(labelset.Set(p.Labels).String(), ",", "+"))
 	if p.Port == dnsPort {
 		return at
 	}

@@ -215,22 +215,10 @@ func (d *Deployment) Link() error {
 		return nil
 	}
 	link := filepath.Join(d.layout.Repo, configurationFile)
-	info, err := os.Lstat(link)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-	case err != nil:
-		return fmt.Errorf("configuration of stack %s: %w", Stack, err)
-	case info.Mode()&os.ModeSymlink == 0:
+	if info, err := os.Lstat(link); err == nil && info.Mode()&os.ModeSymlink == 0 {
 		return fmt.Errorf("%s is a regular file, but make up keeps the configuration at %s: move it away", link, path)
-	default:
-		if current, _ := os.Readlink(link); current == path {
-			return nil
-		}
-		if err := os.Remove(link); err != nil {
-			return fmt.Errorf("configuration of stack %s: %w", Stack, err)
-		}
 	}
-	if err := os.Symlink(path, link); err != nil {
+	if err := toolchain.Link(path, link); err != nil {
 		return fmt.Errorf("configuration of stack %s: %w", Stack, err)
 	}
 	return nil

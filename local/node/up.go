@@ -15,6 +15,7 @@ import (
 
 	"platform.example/local/file"
 	"platform.example/local/image"
+	"platform.example/local/toolchain"
 )
 
 // Up starts the node, or repairs a running one, and returns when pods can run on it. It leaves healthy components running. self is
@@ -185,11 +186,9 @@ func (n *Node) kubectl(ctx context.Context, stdin []byte, args ...string) error 
 // buildPause compiles the pause program and pushes an image of it.
 func (n *Node) buildPause(ctx context.Context) (string, error) {
 	path := filepath.Join(n.layout.Cache, "pause")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-s -w -buildid=", "-o", path, "./cmd/pause")
-	cmd.Dir = filepath.Join(n.layout.Repo, "local")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOWORK=off")
-	if output, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("compile pause: %w: %s", err, output)
+	folder := filepath.Join(n.layout.Repo, "local")
+	if err := toolchain.GoBuild(ctx, folder, "-trimpath", "-ldflags", "-s -w -buildid=", "-o", path, "./cmd/pause"); err != nil {
+		return "", fmt.Errorf("compile pause: %w", err)
 	}
 	return image.PushProgram(ctx, Registry+"/platform/pause", path)
 }

@@ -224,7 +224,7 @@ func (b *Builder) compile(ctx context.Context, tool Tool, version, path, label s
 	}
 	defer os.RemoveAll(work)
 	dir := filepath.Join(b.families, tool.Family)
-	args := []string{"build", "-trimpath", "-ldflags", tool.ldflags(version), "-o", filepath.Join(work, tool.Name)}
+	args := []string{"-trimpath", "-ldflags", tool.ldflags(version), "-o", filepath.Join(work, tool.Name)}
 	if tool.Embeds != nil || tool.Partial != nil {
 		overlay, err := b.overlay(ctx, tool, dir, work)
 		if err != nil {
@@ -234,7 +234,7 @@ func (b *Builder) compile(ctx context.Context, tool Tool, version, path, label s
 	}
 	started := time.Now()
 	b.log.Say("%s: compiling %s", label, version)
-	if err := goBuild(ctx, dir, append(args, tool.Package)); err != nil {
+	if err := GoBuild(ctx, dir, append(args, tool.Package)...); err != nil {
 		return fmt.Errorf("compile %s: %w", tool.Name, err)
 	}
 	if err := install(filepath.Join(work, tool.Name), path); err != nil {
@@ -257,9 +257,9 @@ func install(program, place string) error {
 	return errors.Join(os.MkdirAll(filepath.Dir(place), 0o755), os.Rename(program, place))
 }
 
-// goBuild runs go build. Its error contains the end of the command's output.
-func goBuild(ctx context.Context, dir string, args []string) error {
-	output, err := goCommand(ctx, dir, args...).CombinedOutput()
+// GoBuild runs go build with the arguments in the folder. Its error contains the end of the command's output.
+func GoBuild(ctx context.Context, dir string, args ...string) error {
+	output, err := goCommand(ctx, dir, append([]string{"build"}, args...)...).CombinedOutput()
 	if err == nil || ctx.Err() != nil {
 		return ctx.Err()
 	}

@@ -104,10 +104,7 @@ func (p *Postgres) Addr() string { return "127.0.0.1:" + p.port }
 // Connect returns a superuser connection for the test itself.
 func (p *Postgres) Connect() *pgx.Conn {
 	p.t.Helper()
-	connection, err := pgx.Connect(p.t.Context(), p.url())
-	if err != nil {
-		p.t.Fatalf("connecting to Postgres: %v", err)
-	}
+	connection := Must[*pgx.Conn](p.t)(pgx.Connect(p.t.Context(), p.url()))
 	p.t.Cleanup(func() { _ = connection.Close(context.Background()) })
 	return connection
 }

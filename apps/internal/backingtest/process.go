@@ -100,10 +100,7 @@ func (p *process) signal(s syscall.Signal) {
 	if err := p.command.Process.Signal(s); err != nil {
 		p.t.Fatalf("signalling the server: %v", err)
 	}
-	children, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
-	if err != nil {
-		p.t.Fatalf("reading the children of the server: %v", err)
-	}
+	children := Must[[]byte](p.t)(os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)))
 	for _, field := range strings.Fields(string(children)) {
 		child, err := strconv.Atoi(field)
 		if err != nil {

@@ -95,7 +95,15 @@ func Routes(config stack.Stack, upstream, address string, origins []string) map[
 		preflight["priority"] = 1000 // higher than the length of any rule, which is the default priority
 		routers["preflight"] = preflight
 	}
-	all := object{
+	if config.Edge.Issuer != "" {
+		routers["solver"] = object{
+			"entryPoints": []string{"http"}, "rule": "PathPrefix(`/.well-known/acme-challenge/`)", "priority": 100, "service": "solver",
+		}
+		services["solver"] = object{"loadBalancer": object{"servers": []object{{
+			"url": fmt.Sprintf("http://%s.%s.svc:%d", network.Solver, config.NamespacePrefix.Of(namespace.Edge), network.SolverPort),
+		}}}}
+	}
+	return object{
 		"http": object{
 			"routers":     routers,
 			"middlewares": middlewares,
@@ -116,16 +124,6 @@ func Routes(config stack.Stack, upstream, address string, origins []string) map[
 			"options": object{"default": object{"minVersion": "VersionTLS12", "cipherSuites": cipherSuites}},
 		},
 	}
-	if config.Edge.Issuer != "" {
-		http := all["http"].(object)
-		http["routers"].(object)["solver"] = object{
-			"entryPoints": []string{"http"}, "rule": "PathPrefix(`/.well-known/acme-challenge/`)", "priority": 100, "service": "solver",
-		}
-		http["services"].(object)["solver"] = object{"loadBalancer": object{"servers": []object{{
-			"url": fmt.Sprintf("http://%s.%s.svc:%d", network.Solver, config.NamespacePrefix.Of(namespace.Edge), network.SolverPort),
-		}}}}
-	}
-	return all
 }
 
 // cipherSuites are the allowed suites of TLS 1.2: those with forward secrecy and authenticated encryption. TLS 1.3 only has such.

@@ -25,12 +25,18 @@ func cost() plan {
 	sum := func(of func(resource, namespaces string) string, resource string) string {
 		return "sum(" + of(resource, everywhere) + ")"
 	}
+	total := func(resource string) []query {
+		return []query{
+			{sum(requested, resource), "requests"}, {sum(used, resource), "used"}, {sum(limits, resource), "limits"},
+			{fmt.Sprintf(`sum(kube_node_status_allocatable{job=%q, resource=%q})`, kubeJob, resource), "nodes"},
+		}
+	}
 	perNamespace := func(of func(resource, namespaces string) string, resource string) string {
 		return "sum by (namespace) (" + of(resource, everywhere) + ")"
 	}
 	// of sums by service and colour.
 	of := func(what func(resource, namespaces string) string, resource string) string {
-		return byColour(what(resource, appsNamespace), "")
+		return fmt.Sprintf("sum by (job, colour) (sum by (namespace, pod) (%s) %s %s)", what(resource, appsNamespace), ofPod, pods(""))
 	}
 	service := func(what func(resource, namespaces string) string, resource string) string {
 		return "sum by (job) (" + of(what, resource) + ")"
@@ -47,20 +53,17 @@ func cost() plan {
 		about: "Requested and used resources, and their price.",
 		rows: []row{
 			{title: "Cost per month at the current rate", height: 5, panels: []panel{
-				{kind: number, width: 5, title: "Requested by containers", unit: "currencyEUR",
+				{kind: number, width: 6, title: "Requested by containers", unit: "currencyEUR",
 					about: "CPU and memory requests of all containers, for a month at the prices above. Nodes cost more, because their " +
 						"unrequested capacity costs too.",
 					asked: ask(reserved, "a month")},
-				{kind: number, width: 5, title: "Used", unit: "currencyEUR",
+				{kind: number, width: 6, title: "Used", unit: "currencyEUR",
 					about: "CPU and memory that containers use now, for a month at the prices above.",
 					asked: ask(inUse, "a month")},
-				{kind: number, width: 5, title: "Idle", unit: "percentunit", limits: rising(.7, ready),
+				{kind: number, width: 6, title: "Idle", unit: "percentunit", limits: rising(.7, ready),
 					about: "Share of the cost of requests that isn't used. Some idle capacity is wanted, for the next peak.",
 					asked: ask(fmt.Sprintf("clamp_min(1 - (%s) / (%s), 0)", inUse, reserved), "idle")},
-				{kind: number, width: 5, title: "Standby colours", unit: "currencyEUR",
-					about: "CPU and memory requests of the colours that aren't live.", none: "no standby colour",
-					asked: ask(fmt.Sprintf("sum(%s) or vector(0)", idle(money(of(requested, cpu), of(requested, memory)))), "a month")},
-				{kind: number, width: 4, title: "Volumes", unit: "currencyEUR",
+				{kind: number, width: 6, title: "Volumes", unit: "currencyEUR",
 					about: "Requested size of all volume claims.", asked: ask(volumes, "a month")},
 			}},
 			{title: "Cost by service and namespace", height: 9, panels: []panel{
@@ -94,16 +97,10 @@ func cost() plan {
 			{title: "Over time", height: 9, panels: []panel{
 				{width: 12, title: "Cores",
 					about: "Requests, limits and usage of CPU by all containers, and the cores of all nodes.",
-					asked: []query{
-						{sum(requested, cpu), "requests"}, {sum(used, cpu), "used"}, {sum(limits, cpu), "limits"},
-						{fmt.Sprintf(`sum(kube_node_status_allocatable{job=%q, resource="cpu"})`, kubeJob), "nodes"},
-					}},
+					asked: total(cpu)},
 				{width: 12, title: "Memory", unit: "bytes",
 					about: "Requests, limits and usage of memory by all containers, and the memory of all nodes.",
-					asked: []query{
-						{sum(requested, memory), "requests"}, {sum(used, memory), "used"}, {sum(limits, memory), "limits"},
-						{fmt.Sprintf(`sum(kube_node_status_allocatable{job=%q, resource="memory"})`, kubeJob), "nodes"},
-					}},
+					asked: total(memory)},
 			}},
 			{title: "About the numbers", height: 3, panels: []panel{{
 				kind: prose, width: 24, title: "How the cost is calculated",

@@ -24,8 +24,7 @@ func platform(services []catalog.Service) plan {
 	promised := strictest(services)
 	edge := fmt.Sprintf(`traefik_entrypoint_requests_total{job=%q, entrypoint!~"ops|traefik"}`, edgeJob)
 	failed := fmt.Sprintf(`traefik_entrypoint_requests_total{job=%q, entrypoint!~"ops|traefik", code=~"5.."}`, edgeJob)
-
-	slowest := latencies(services, "", "job", "{{job}}")
+	public := []catalog.Service{catalog.Public(services)}
 	return plan{
 		uid: Home, title: "Platform", since: "now-1h",
 		about: "Traffic, alerts, objectives, live versions and nodes at a glance.",
@@ -42,7 +41,7 @@ func platform(services []catalog.Service) plan {
 					asked: ask("sum(rate("+edge+rate+"))", "requests")},
 				{kind: number, width: 5, title: "p99 latency", unit: "s",
 					about: "99 % of the requests to the service behind the edge take no longer.",
-					none:  "no requests", asked: public(slowest, services), limits: latencyLimits(services)},
+					none:  "no requests", asked: latencies(public, "", "job", "{{job}}"), limits: latencyLimits(services)},
 				{kind: number, width: 4, title: "Firing alerts", about: "Firing pages and tickets, including silenced ones.",
 					asked:  ask(`count(ALERTS{alertstate="firing", severity=~"page|ticket"}) or vector(0)`, "alerts"),
 					limits: []limit{{1, bad}}},
@@ -83,16 +82,14 @@ func platform(services []catalog.Service) plan {
 					asked: ask(ErrorBudget, "{{job}}"), limits: budgets()},
 			}},
 			{title: "Live versions", height: 6, panels: []panel{
-				{kind: grid, width: 12, title: "Live now", about: "Live colour, version and replicas of each service.",
+				{kind: grid, width: 24, title: "Live now", link: open("Releases", releasesUID),
+					about: "Live colour, version and replicas of each service.",
 					asked: ask(fmt.Sprintf("sum by (job, colour, version) (service_info{job=~%q} * on (job, colour) group_left () (%s == 1))",
 						strings.Join(names(services), "|"), liveColours()), ""),
 					columns: []column{
 						{name: "job", title: "Service", toLink: toService},
 						{name: "colour", title: "Colour"}, {name: "version", title: "Version"}, {name: "Value", title: "Replicas"},
 					}},
-				{kind: timeline, width: 12, title: "Live colour", states: liveStates(),
-					about: "Live colour over time. During a switch both colours are live.",
-					asked: ask(liveNumber(), "{{job}}"), link: open("Releases", releasesUID)},
 			}},
 			{title: "Over time", height: 8, panels: []panel{
 				{width: 8, title: "Requests by service", unit: "reqps",
@@ -104,7 +101,7 @@ func platform(services []catalog.Service) plan {
 					limits: []limit{{1 - promised, careful}}},
 				{width: 8, title: "p99 latency by service", unit: "s", none: "no requests",
 					about: "99 % of the requests take no longer.",
-					asked: slowest, limits: latencyLimits(services)[:1]},
+					asked: latencies(services, "", "job", "{{job}}"), limits: latencyLimits(services)[:1]},
 			}},
 			{title: "Nodes", height: 8, panels: []panel{
 				{width: 6, title: "CPU in use", unit: "percentunit", max: to(1), limits: rising(ready, full),
@@ -122,16 +119,6 @@ func platform(services []catalog.Service) plan {
 			}},
 		},
 	}
-}
-
-// public returns the query of the public service. Each has one query per service.
-func public(each []query, services []catalog.Service) []query {
-	for i, service := range services {
-		if service.Public {
-			return each[i : i+1]
-		}
-	}
-	return each
 }
 
 // latencyLimits are the public service's latency objective, and twice that.

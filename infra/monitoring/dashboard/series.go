@@ -106,17 +106,9 @@ func labelled(series, keep string) string {
 
 // deployments sums a value of Deployments by job and colour.
 func deployments(value, selector string) string {
-	series := `kube_deployment_labels{namespace="` + appsNamespace + `", label_colour!=""`
-	if selector != "" {
-		series += ", " + selector
-	}
+	series := fmt.Sprintf(`kube_deployment_labels{namespace=%q, label_colour!="", %s}`, appsNamespace, selector)
 	return fmt.Sprintf("sum by (job, colour) (max by (namespace, deployment) (%s) * on (namespace, deployment) group_left (job, colour) %s)",
-		value, labelled(series+"}", "namespace, deployment"))
-}
-
-// byColour sums a value of containers by job and colour. The selector applies to the labels of their pods.
-func byColour(value, selector string) string {
-	return fmt.Sprintf("sum by (job, colour) (sum by (namespace, pod) (%s) %s %s)", value, ofPod, pods(selector))
+		value, labelled(series, "namespace, deployment"))
 }
 
 // named is the selector of a service's pods and Deployments by the label that kube-state-metrics exports.

@@ -237,12 +237,12 @@ func redisOf(service catalog.Service) row {
 
 func databaseOf(service catalog.Service) row {
 	selector := of(service)
-	database := fmt.Sprintf("job=%q, datname=%q", postgresJob, service.Database)
 	return row{title: "Postgres: database " + service.Database, height: 8, panels: []panel{
 		{width: 8, title: "Connections in use",
 			about:  fmt.Sprintf("Connections of each replica's pool in use. At %d, the maximum, requests wait.", catalog.DatabaseConnections),
 			asked:  ask(fmt.Sprintf("max by (pod) (postgres_pool_acquired_connections{%s})", selector), "{{pod}}"),
-			limits: rising(ready*catalog.DatabaseConnections, catalog.DatabaseConnections)},
+			limits: rising(ready*catalog.DatabaseConnections, catalog.DatabaseConnections),
+			link:   open("Data stores", storesUID)},
 		{width: 8, title: "Waiting for a connection", unit: "s", limits: []limit{{.1, careful}},
 			about: "Total seconds that requests wait for a connection, per second.",
 			asked: ask(fmt.Sprintf("sum by (colour) (rate(postgres_pool_acquire_wait_seconds_total{%s}%s))", selector, rate), "{{colour}} waits"),
@@ -251,15 +251,6 @@ func databaseOf(service catalog.Service) row {
 			about: "Requests in 5 minutes that didn't get a connection before their deadline.",
 			asked: ask(fmt.Sprintf("sum by (colour) (increase(postgres_pool_canceled_acquires_total{%s}[5m]))", selector), "{{colour}}"),
 			hues:  palette()},
-		{width: 12, title: "Transactions", unit: "ops",
-			about: "Committed and rolled back transactions per second in this database.",
-			asked: []query{
-				{fmt.Sprintf("sum(rate(pg_stat_database_xact_commit{%s}%s))", database, rate), "committed"},
-				{fmt.Sprintf("sum(rate(pg_stat_database_xact_rollback{%s}%s))", database, rate), "rolled back"},
-			},
-			link: open("Data stores", storesUID)},
-		{width: 12, title: "Size", unit: "bytes", about: "Size of the database on disk.",
-			asked: ask(fmt.Sprintf("max(pg_database_size_bytes{%s})", database), service.Database)},
 	}}
 }
 

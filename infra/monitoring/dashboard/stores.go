@@ -2,7 +2,6 @@ package dashboard
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/grafana/grafana-foundation-sdk/go/cog"
 	grafana "github.com/grafana/grafana-foundation-sdk/go/dashboard"
@@ -23,9 +22,9 @@ func stores(services []catalog.Service) plan {
 	}
 	return plan{
 		uid: storesUID, title: "Data stores", since: "now-3h",
-		about:     "Postgres, the Redis of the cache and the Redis of the stream.",
+		about:     "Postgres, the Redis of the cache and the Redis of the stream. The services' dashboards show the events in the stream.",
 		variables: []cog.Builder[grafana.VariableModel]{choice("database", "Database", databases)},
-		rows: slices.Concat([]row{
+		rows: []row{
 			{title: "Availability", height: 4, panels: []panel{
 				{kind: number, width: 6, title: "Postgres", states: answers(), limits: falling(.5, 1),
 					about: "Whether Postgres responds to the exporter.", asked: ask("min(pg_up{"+postgres+"})", "Postgres")},
@@ -40,14 +39,16 @@ func stores(services []catalog.Service) plan {
 					none:  "no limit is set",
 					asked: ask(fmt.Sprintf("max by (job) (redis_memory_used_bytes{%s} / (redis_memory_max_bytes > 0))", redis), "{{job}}")},
 			}},
-		}, postgresRows(postgres, database), redisRows(redis), streamRows(services)),
+			postgresRow(postgres, database),
+			redisRow(redis),
+		},
 	}
 }
 
 func answers() []state { return []state{{0, "down", bad}, {1, "up", good}} }
 
-func postgresRows(postgres, database string) []row {
-	return []row{{title: "Postgres", height: 8, panels: []panel{
+func postgresRow(postgres, database string) row {
+	return row{title: "Postgres", height: 8, panels: []panel{
 		{width: 8, title: "Connections by database", about: "Open connections, and the server's maximum.",
 			asked: []query{
 				{fmt.Sprintf("sum by (datname) (pg_stat_activity_count{%s})", database), "{{datname}}"},
@@ -77,11 +78,11 @@ func postgresRows(postgres, database string) []row {
 			asked: ask(fmt.Sprintf("sum by (datname) (rate(pg_stat_database_temp_bytes{%s}%s))", database, rate), "{{datname}}")},
 		{width: 8, title: "Size", unit: "bytes", stacked: true, about: "Sizes of the databases on disk, stacked.",
 			asked: ask(fmt.Sprintf("max by (datname) (pg_database_size_bytes{%s})", database), "{{datname}}")},
-	}}}
+	}}
 }
 
-func redisRows(redis string) []row {
-	return []row{{title: "Redis", height: 8, panels: []panel{
+func redisRow(redis string) row {
+	return row{title: "Redis", height: 8, panels: []panel{
 		{width: 8, title: "Memory", unit: "bytes", about: "Memory in use, and its maximum.",
 			asked: []query{
 				{fmt.Sprintf("max by (job) (redis_memory_used_bytes{%s})", redis), "{{job}}"},
@@ -107,45 +108,5 @@ func redisRows(redis string) []row {
 		{width: 8, title: "Slow commands",
 			about: "Commands in 5 minutes that took longer than Redis' threshold (by default 10 ms).",
 			asked: ask(fmt.Sprintf("max by (job) (clamp_min(delta(redis_slowlog_last_id{%s}[5m]), 0))", redis), "{{job}}")},
-	}}}
-}
-
-// streamRows shows the services' metrics of the stream.
-func streamRows(services []catalog.Service) []row {
-	var waiting, unpublished, dead []query
-	for _, service := range services {
-		selector := fmt.Sprintf("{job=%q}", service.Name)
-		prefix := service.Role()
-		if service.Consumes() {
-			waiting = append(waiting,
-				query{"max by (consumer) (" + prefix + "_stream_lag" + selector + ")", "{{consumer}}: lag"},
-				query{"max by (consumer) (" + prefix + "_stream_pending" + selector + ")", "{{consumer}}: pending"})
-		}
-		if service.Redrives {
-			dead = append(dead, query{"max(" + prefix + "_dead_letters" + selector + ")", service.Name})
-		}
-		if service.Publishes() {
-			unpublished = append(unpublished, query{"max(" + prefix + "_outbox_unpublished" + selector + ")", service.Name})
-		}
-	}
-	var panels []panel
-	if waiting != nil {
-		panels = append(panels, panel{
-			width: 10, title: "Consumer lag", limits: rising(100, 1000), asked: waiting,
-			about: "Events that a consumer hasn't received yet (lag), and events in progress (pending).",
-		}, panel{
-			kind: number, width: 4, title: "Dead letters", limits: []limit{{1, bad}}, asked: dead,
-			about: "Events that couldn't be handled.",
-		})
-	}
-	if unpublished != nil {
-		panels = append(panels, panel{
-			width: 10, title: "Waiting to be published", limits: []limit{{100, careful}}, asked: unpublished,
-			about: "Events in a service's database that aren't in the stream yet.",
-		})
-	}
-	if panels == nil {
-		return nil
-	}
-	return []row{{title: "Stream of events", height: 8, panels: panels}}
+	}}
 }

@@ -170,7 +170,7 @@ func stores(ours string) Group {
 	redisDown := func(store string, severity catalog.Severity, means string) Alert {
 		return Alert{
 			Name: "RedisDown", For: 30 * time.Second, KeepFiring: time.Minute, Severity: severity,
-			Expr:        ofStore(fmt.Sprintf(`min by (job) (redis_up{job="%s%s"}) == 0`, store, exporter)),
+			Expr:        ofStore(fmt.Sprintf(`min by (job) (redis_up{job="%s%s"}) == 0`, store, network.Exporter)),
 			Summary:     "{{ $labels.job }}: Redis doesn't respond",
 			Description: "{{ $labels.job }} doesn't respond to its exporter. " + means,
 		}
@@ -179,7 +179,7 @@ func stores(ours string) Group {
 		return Alert{
 			Name: "StreamMemory", For: wait, Severity: severity,
 			Expr: ofStore(fmt.Sprintf(`max by (job) (redis_memory_used_bytes{job="%s%s"} / (redis_memory_max_bytes > 0)) > %g`,
-				network.Stream, exporter, share)),
+				network.Stream, network.Exporter, share)),
 			Summary:     "{{ $labels.job }}: the memory for events is nearly full",
 			Description: "{{ $value | humanizePercentage }} of the memory of {{ $labels.job }} is used. When it is full, Redis refuses new events, which then wait in the outbox.",
 		}
@@ -188,7 +188,7 @@ func stores(ours string) Group {
 		{Name: "PostgresDown", For: seenTwice, KeepFiring: 3 * time.Minute, Severity: catalog.Page,
 			// It fires for longer than the alerts that it inhibits. The exporter waits without a limit for a server that hangs, so that its own scrape fails.
 			Expr: ofStore(`min by (job) (pg_up) == 0
-or (min by (job) (up{job="` + network.Postgres + exporter + `"} == 0 and on (namespace, pod) kube_pod_status_ready{` + ours + `, condition="true"} == 1)
+or (min by (job) (up{job="` + network.Postgres + network.Exporter + `"} == 0 and on (namespace, pod) kube_pod_status_ready{` + ours + `, condition="true"} == 1)
   and on () sum(job:errors:rate5m) > 0)`),
 			Summary:     "postgres: the database doesn't respond",
 			Description: "The exporter can't connect to Postgres, or gets no response while requests fail. Requests that read or write users, orders or notifications get 503."},
@@ -222,7 +222,7 @@ or (min by (job) (up{job="` + network.Postgres + exporter + `"} == 0 and on (nam
 		{Name: "StreamNotPersisting", For: time.Minute, Severity: catalog.Page,
 			Expr: ofStore(fmt.Sprintf(`min by (job) (redis_aof_last_write_status{job="%s%s"}) == 0
   or min by (job) (redis_aof_last_bgrewrite_status{job="%[1]s%[2]s"}) == 0
-  or min by (job) (redis_aof_enabled{job="%[1]s%[2]s"}) == 0`, network.Stream, exporter)),
+  or min by (job) (redis_aof_enabled{job="%[1]s%[2]s"}) == 0`, network.Stream, network.Exporter)),
 			Summary:     "{{ $labels.job }}: events aren't written to disk",
 			Description: "{{ $labels.job }} has no append-only file, or can't write or rewrite it. Redis loses events when it ends, or refuses them until it can write."},
 		{Name: "RedisRejectsConnections", Severity: catalog.Ticket, KeepFiring: 10 * time.Minute,

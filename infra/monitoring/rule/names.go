@@ -2,6 +2,7 @@ package rule
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
@@ -11,19 +12,13 @@ import (
 	"platform.example/infra/network"
 )
 
-// The namespace of the services, and names of jobs.
-const (
-	apps = "apps"
-
-	kubeStateMetrics = "kube-state-metrics"
-	nodeExporter     = "node-exporter"
-	exporter         = "-exporter"
-)
+// apps is the namespace of the services.
+const apps = string(namespace.Apps)
 
 // always are the jobs of all platforms, with any services and settings.
 var always = []string{
-	network.Edge, "coredns", network.Postgres + exporter, network.Cache + exporter, network.Stream + exporter,
-	kubeStateMetrics, nodeExporter, "prometheus", "alertmanager", "kubelet", "cadvisor", "apiserver",
+	network.Edge, "coredns", network.Postgres + network.Exporter, network.Cache + network.Exporter, network.Stream + network.Exporter,
+	network.KubeStateMetrics, network.NodeExporter, network.Prometheus, network.Alertmanager, "kubelet", "cadvisor", "apiserver",
 }
 
 // Requests are the names of a service's metrics of requests: the total, the failures (5xx), and the duration, a histogram in seconds.
@@ -66,13 +61,9 @@ func loud(services []catalog.Service, severity catalog.Severity) string {
 
 // severities are the severities of the services, pages first.
 func severities(services []catalog.Service) []catalog.Severity {
-	var found []catalog.Severity
-	for _, severity := range []catalog.Severity{catalog.Page, catalog.Ticket} {
-		if loud(services, severity) != "" {
-			found = append(found, severity)
-		}
-	}
-	return found
+	return slices.DeleteFunc([]catalog.Severity{catalog.Page, catalog.Ticket}, func(severity catalog.Severity) bool {
+		return loud(services, severity) == ""
+	})
 }
 
 // inside is a matcher for the platform's namespaces. Alerts ignore other namespaces.
@@ -92,7 +83,7 @@ func ofClaim(expr string) string {
 }
 
 // ofStore takes the job from the exporter's job.
-func ofStore(expr string) string { return relabelled(expr, "job", "(.+)"+exporter) }
+func ofStore(expr string) string { return relabelled(expr, "job", "(.+)"+network.Exporter) }
 
 // ofPod takes the job from the pod's label app.kubernetes.io/name, or from its container without the label, and adds the node. The
 // series of expr must have the labels namespace, pod and container.

@@ -1,6 +1,7 @@
 package rule
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -119,10 +120,7 @@ func gateway(services []catalog.Service) Group {
 	}
 	const signIn = `method="POST", endpoint="/sessions"`
 	const refused = `sum by (job) (increase(user_service_requests_total{` + signIn + `, status="4xx"}[15m]))`
-	edge := catalog.Ticket // severity of a breach of the public service
-	if i := slices.IndexFunc(services, func(s catalog.Service) bool { return s.Public }); i >= 0 {
-		edge = services[i].Objectives.Breach
-	}
+	edge := cmp.Or(catalog.Public(services).Objectives.Breach, catalog.Ticket) // severity of a breach of the public service
 	group.Alerts = append(group.Alerts, Alert{
 		Name: "PoolExhausted", For: 2 * time.Minute, Severity: catalog.Ticket,
 		Expr:        `sum by (job) (increase(postgres_pool_canceled_acquires_total[5m])) > 5`,

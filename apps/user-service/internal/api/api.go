@@ -182,8 +182,7 @@ func (a *API) remove(w http.ResponseWriter, r *http.Request, id uuid.UUID, calle
 		return err
 	}
 	a.cache.Invalidate(r.Context(), id, cache.Deleted)
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return httpjson.NoBody(w, http.StatusNoContent, nil)
 }
 
 var errRole = problem.New(problem.Forbidden, "Only an admin may choose a role.", nil)

@@ -105,11 +105,7 @@ func (a *API) refresh(w http.ResponseWriter, r *http.Request, body refreshToken)
 
 // revoke sends the same response whether or not the session exists (RFC 7009, 2.2).
 func (a *API) revoke(w http.ResponseWriter, r *http.Request, body refreshToken) error {
-	if err := a.sessions.Revoke(r.Context(), body.RefreshToken, audit.Of(r, audit.SessionEnded)); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return httpjson.NoBody(w, http.StatusNoContent, a.sessions.Revoke(r.Context(), body.RefreshToken, audit.Of(r, audit.SessionEnded)))
 }
 
 // listSessions sends the open sessions of the user.
@@ -133,11 +129,7 @@ func (a *API) endSessions(w http.ResponseWriter, r *http.Request, id uuid.UUID, 
 		}
 		action = audit.SessionEnded
 	}
-	if err := a.sessions.End(r.Context(), id, one, audit.Of(r, action)); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return httpjson.NoBody(w, http.StatusNoContent, a.sessions.End(r.Context(), id, one, audit.Of(r, action)))
 }
 
 func (a *API) revoked(w http.ResponseWriter, r *http.Request) error {
@@ -167,11 +159,7 @@ func (a *API) revoked(w http.ResponseWriter, r *http.Request) error {
 
 // sendConfirmation sends the user another link to confirm their email.
 func (a *API) sendConfirmation(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identity.Principal) error {
-	if err := a.users.SendConfirmation(r.Context(), id, audit.Of(r, audit.LinkSent, string(store.Confirm))); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusAccepted)
-	return nil
+	return httpjson.NoBody(w, http.StatusAccepted, a.users.SendConfirmation(r.Context(), id, audit.Of(r, audit.LinkSent, string(store.Confirm))))
 }
 
 func (a *API) confirmEmail(w http.ResponseWriter, r *http.Request, body struct {
@@ -182,8 +170,7 @@ func (a *API) confirmEmail(w http.ResponseWriter, r *http.Request, body struct {
 		return a.linkFailed(r, store.Confirm, err)
 	}
 	a.cache.Invalidate(r.Context(), changed.ID, changed.Version)
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return httpjson.NoBody(w, http.StatusNoContent, nil)
 }
 
 // sendReset sends the same response whether or not the user exists.
@@ -193,11 +180,7 @@ func (a *API) sendReset(w http.ResponseWriter, r *http.Request, body struct {
 	if body.Email == "" {
 		return problem.New(problem.Invalid, "email is required.", nil)
 	}
-	if err := a.users.SendReset(r.Context(), string(body.Email), audit.Of(r, audit.LinkSent, string(store.Reset))); err != nil {
-		return err
-	}
-	w.WriteHeader(http.StatusAccepted)
-	return nil
+	return httpjson.NoBody(w, http.StatusAccepted, a.users.SendReset(r.Context(), string(body.Email), audit.Of(r, audit.LinkSent, string(store.Reset))))
 }
 
 // resetPassword doesn't hash the password of a client without a valid link.
@@ -223,8 +206,7 @@ func (a *API) resetPassword(w http.ResponseWriter, r *http.Request, body struct 
 		return a.linkFailed(r, store.Reset, err)
 	}
 	a.cache.Invalidate(r.Context(), changed.ID, changed.Version)
-	w.WriteHeader(http.StatusNoContent)
-	return nil
+	return httpjson.NoBody(w, http.StatusNoContent, nil)
 }
 
 // linkFailed returns err, and records it if a link was refused. The account is unknown because used links are
