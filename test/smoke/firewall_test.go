@@ -35,7 +35,7 @@ func reachable() map[string][]string {
 		"redis-cache-setup": {"redis-cache", "dns"},
 		// Prometheus scrapes all components: the metrics ports of services, and Kubernetes' own components.
 		"prometheus": append(metrics(), "prometheus", "alertmanager", "kube-state-metrics", "metrics-server",
-			"the API server", "the node's API server", "the kubelet", "dns"),
+			"the edge", "the API server", "the node's API server", "the kubelet", "dns"),
 		"alertmanager":             {"dns"},
 		"kube-state-metrics":       {"the API server", "the node's API server", "dns"},
 		"kube-state-metrics-nodes": {"the API server", "the node's API server", "dns"},
