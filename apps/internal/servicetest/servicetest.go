@@ -142,7 +142,10 @@ func Call(t testing.TB, method, url, body string, headers ...string) Response {
 		name, value, _ := strings.Cut(header, ": ")
 		request.Header.Set(name, value)
 	}
-	response := backingtest.Must[*http.Response](t)(http.DefaultClient.Do(request)) // its error names the method and the URL
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, url, err)
+	}
 	defer func() { _ = response.Body.Close() }()
 	raw, err := io.ReadAll(response.Body)
 	if err != nil {

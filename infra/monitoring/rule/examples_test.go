@@ -33,10 +33,10 @@ func served(job string, requests, failed, slow, minutes int) []string {
 	}
 }
 
-// atTheEdge is the requests at the edge per minute.
-func atTheEdge(requests, failed, slow, minutes int) []string {
+// atTheEdge is 70 minutes of requests at the edge, per minute.
+func atTheEdge(requests, failed, slow int) []string {
 	each := func(metric, labels string, perMinute int) string {
-		return fmt.Sprintf(`%s{job="edge", entrypoint="https"%s} 0+%dx%d`, metric, labels, perMinute, minutes)
+		return fmt.Sprintf(`%s{job="edge", entrypoint="https"%s} 0+%dx70`, metric, labels, perMinute)
 	}
 	return []string{
 		each("traefik_entrypoint_requests_total", `, code="200"`, requests-failed),
@@ -70,10 +70,10 @@ func objectiveExamples() []example {
 		burns(availability, catalog.Page, "fast", "1 % of the requests fail, less than 14.4 times a thousandth", users(1000, 10, 0, 70), time.Hour),
 		burns(availability, catalog.Page, "fast", "the gateway itself fails", served("api-gateway", 1000, 20, 0, 70), time.Hour, `job="api-gateway"`),
 		burns(availability, catalog.Page, "fast", "a service fails, and so does its caller, the edge, with as many requests",
-			slices.Concat(users(1000, 20, 0, 70), served("api-gateway", 1000, 0, 0, 70), atTheEdge(2000, 20, 0, 70)), time.Hour, user),
+			slices.Concat(users(1000, 20, 0, 70), served("api-gateway", 1000, 0, 0, 70), atTheEdge(2000, 20, 0)), time.Hour, user),
 		burns(availability, catalog.Page, "fast", "Traefik returns 502 to requests that the gateway never gets",
-			append(users(1000, 0, 0, 70), atTheEdge(1020, 20, 0, 70)...), time.Hour, edge),
-		burns(availability, catalog.Page, "fast", "Traefik returns 502, since the gateway was down", append(atTheEdge(1000, 20, 0, 70), down("ServiceDown", "api-gateway")), time.Hour),
+			append(users(1000, 0, 0, 70), atTheEdge(1020, 20, 0)...), time.Hour, edge),
+		burns(availability, catalog.Page, "fast", "Traefik returns 502, since the gateway was down", append(atTheEdge(1000, 20, 0), down("ServiceDown", "api-gateway")), time.Hour),
 		burns(availability, catalog.Page, "fast", "gateways poll user-service, which fails for users", append(users(100, 20, 0, 70),
 			`user_service_requests_total{job="user-service", endpoint="/sessions/revoked"} 0+9000x70`), time.Hour, user),
 		burns(availability, catalog.Page, "fast", "user-service fails for gateways that poll, and for no user", append(users(1000, 0, 0, 70),
@@ -99,9 +99,9 @@ func objectiveExamples() []example {
 		burns(availability, catalog.Ticket, "medium", "2 % of such a service fail for six hours", notifications(20, 0, 370), 6*time.Hour),
 		burns(latency, catalog.Page, "fast", "a fifth of the requests is slow for an hour", users(1000, 0, 200, 70), time.Hour, user),
 		burns(latency, catalog.Page, "fast", "a fifth of the requests is slow at the edge, and none of them at the gateway",
-			append(served("api-gateway", 1000, 0, 0, 70), atTheEdge(1000, 0, 200, 70)...), time.Hour, edge),
+			append(served("api-gateway", 1000, 0, 0, 70), atTheEdge(1000, 0, 200)...), time.Hour, edge),
 		burns(latency, catalog.Page, "fast", "a fifth of the requests is slow at the edge, since user-service is slow",
-			append(users(1000, 0, 200, 70), atTheEdge(1000, 0, 200, 70)...), time.Hour, user),
+			append(users(1000, 0, 200, 70), atTheEdge(1000, 0, 200)...), time.Hour, user),
 		burns(latency, catalog.Page, "fast", "a tenth is slow, less than 14.4 times a hundredth", users(1000, 0, 100, 70), time.Hour),
 		burns(latency, catalog.Page, "medium", "8 % are slow for six hours", users(1000, 0, 80, 370), 6*time.Hour, user),
 		burns(latency, catalog.Page, "medium", "5 % are slow for six hours", users(1000, 0, 50, 370), 6*time.Hour),
