@@ -54,7 +54,7 @@ env: bin/local ## Print the environment for pulumi and kubectl: eval "$(make -s 
 	@$(LOCAL) env
 
 .PHONY: pin
-pin: ## Renew the checksums of the tools' official releases from those that the projects publish; needs the internet
+pin: ## Renew the pinned checksums of the tools' official releases; needs the internet
 	@local/toolchain/pin local/toolchain/releases.txt
 
 .PHONY: token

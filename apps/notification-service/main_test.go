@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
-	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -260,7 +259,7 @@ func TestHangingReceiverDoesNotDelayTheInbox(t *testing.T) {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	s := servicetest.Start(t, name, commands(), env)
-	countersBeginAtZero(t, s.Ops)
+	servicetest.CountersBeginAtZero(t, s.Ops)
 	p := newPublisher(t, stream)
 	user := uuid.NewString()
 	p.publish(newEvent(user))
@@ -295,22 +294,6 @@ func TestInvalidConfigurationIsReportedAtOnce(t *testing.T) {
 	for _, want := range []string{"POSTGRES_HOST", "POSTGRES_PORT", "STREAM_ADDR", "STREAM_PASSWORD", "LIVE_URL", "WEBHOOK_URL", "WEBHOOK_SECRET"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\nlacks %s", err, want)
-		}
-	}
-}
-
-// Compares the counters before the first request with those that the alerts need. infra/monitoring/rule compares the file with the rules:
-// a rate doesn't count the first sample of a series.
-func countersBeginAtZero(t *testing.T, ops string) {
-	t.Helper()
-	want, err := os.ReadFile("testdata/counters")
-	if err != nil {
-		t.Fatal(err)
-	}
-	metrics := servicetest.Call(t, "GET", ops+"/metrics", "").Body
-	for line := range strings.Lines(string(want)) {
-		if !strings.Contains(metrics, "\n"+line) {
-			t.Errorf("before the first request, /metrics lacks %s", line)
 		}
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -95,7 +94,7 @@ func advance(t *testing.T, at, id string, moves ...string) {
 func TestOrders(t *testing.T) {
 	w := newWorld(t)
 	s := servicetest.Start(t, name, commands(), w.env)
-	countersBeginAtZero(t, s.Ops)
+	servicetest.CountersBeginAtZero(t, s.Ops)
 	t.Run("it passes its own verification", func(t *testing.T) { servicetest.Verifies(t, name, commands(), w.env, s.HTTP) })
 	t.Run("create, read and list", func(t *testing.T) { testReading(t, s.HTTP) })
 	t.Run("idempotency", func(t *testing.T) { testIdempotency(t, w, s.HTTP) })
@@ -225,22 +224,6 @@ func TestInvalidConfigurationIsReportedAtOnce(t *testing.T) {
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%q: %v\nlacks %s", c.command, err, want)
 			}
-		}
-	}
-}
-
-// Compares the counters before the first request with those that the alerts need. infra/monitoring/rule compares the file with the rules:
-// a rate doesn't count the first sample of a series.
-func countersBeginAtZero(t *testing.T, ops string) {
-	t.Helper()
-	want, err := os.ReadFile("testdata/counters")
-	if err != nil {
-		t.Fatal(err)
-	}
-	metrics := servicetest.Call(t, "GET", ops+"/metrics", "").Body
-	for line := range strings.Lines(string(want)) {
-		if !strings.Contains(metrics, "\n"+line) {
-			t.Errorf("before the first request, /metrics lacks %s", line)
 		}
 	}
 }

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -54,7 +53,7 @@ func TestUserService(t *testing.T) {
 
 	database := postgres.Connect()
 	s := servicetest.Start(t, name, commands(), env)
-	countersBeginAtZero(t, s.Ops)
+	servicetest.CountersBeginAtZero(t, s.Ops)
 	create := func(t *testing.T, email string) userResponse {
 		t.Helper()
 		response := servicetest.Call(t, "POST", s.HTTP+"/users", fmt.Sprintf(`{"email":%q,"name":"Ada","password":"correct horse"}`, email))
@@ -332,22 +331,6 @@ func TestInvalidConfigurationIsReportedAtOnce(t *testing.T) {
 	for _, want := range []string{"POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_PASSWORD", "REDIS_ADDR", "LOG_LEVEL"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v\nlacks %s", err, want)
-		}
-	}
-}
-
-// Compares the counters before the first request with those that the alerts need. infra/monitoring/rule compares the file with the rules:
-// a rate doesn't count the first sample of a series.
-func countersBeginAtZero(t *testing.T, ops string) {
-	t.Helper()
-	want, err := os.ReadFile("testdata/counters")
-	if err != nil {
-		t.Fatal(err)
-	}
-	metrics := servicetest.Call(t, "GET", ops+"/metrics", "").Body
-	for line := range strings.Lines(string(want)) {
-		if !strings.Contains(metrics, "\n"+line) {
-			t.Errorf("before the first request, /metrics lacks %s", line)
 		}
 	}
 }

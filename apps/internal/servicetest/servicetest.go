@@ -154,6 +154,18 @@ func Call(t testing.TB, method, url, body string, headers ...string) Response {
 	return Response{Status: response.StatusCode, Header: response.Header, Body: string(raw)}
 }
 
+// CountersBeginAtZero fails the test if a service that has had no request lacks a counter of testdata/counters. The
+// alerts need them, because a rate doesn't count the first sample of a series.
+func CountersBeginAtZero(t testing.TB, ops string) {
+	t.Helper()
+	metrics := Call(t, "GET", ops+"/metrics", "").Body
+	for line := range strings.Lines(string(backingtest.Must[[]byte](t)(os.ReadFile("testdata/counters")))) {
+		if !strings.Contains(metrics, "\n"+line) {
+			t.Errorf("before the first request, /metrics lacks %s", line)
+		}
+	}
+}
+
 // Logs collects output that several goroutines write.
 type Logs struct {
 	mu     sync.Mutex

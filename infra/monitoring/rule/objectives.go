@@ -105,8 +105,8 @@ func promised(service catalog.Service) []Record {
 
 // withEdge adds the edge, which has the objectives of the public service. It accounts for the requests that the public service doesn't see.
 func withEdge(services []catalog.Service) []catalog.Service {
-	if i := slices.IndexFunc(services, func(s catalog.Service) bool { return s.Public }); i >= 0 {
-		return append(slices.Clip(services), catalog.Service{Name: network.Edge, Objectives: services[i].Objectives})
+	if public := catalog.Public(services); public.Public {
+		return append(slices.Clip(services), catalog.Service{Name: network.Edge, Objectives: public.Objectives})
 	}
 	return services
 }
@@ -135,8 +135,9 @@ func counted(services []catalog.Service, service catalog.Service) []Record {
 	return records
 }
 
-// seen are the rates of users' requests where users are nearest: at the edge without those that the public service has counted, at the
-// public service for itself and each service that it calls, or at the service. A failure then counts once, for the service at fault.
+// seen returns the rates of users' requests to a service, counted where the users are nearest. The public service counts its own requests
+// and the requests to each service that it calls. The edge counts the requests that the public service has not counted. Other services
+// count theirs. A failure then counts once, for the service at fault.
 func seen(services []catalog.Service, service catalog.Service) (total, failed, slow string) {
 	at := func(metrics Requests, matchers, failures string) (total, failed, slow string) {
 		rate := func(metric, more string) string {
@@ -145,16 +146,15 @@ func seen(services []catalog.Service, service catalog.Service) (total, failed, s
 		return rate(metrics.Total, ""), rate(metrics.Failed, failures), fmt.Sprintf("%s - %s",
 			rate(metrics.Duration+"_count", ""), rate(metrics.Duration+"_bucket", fmt.Sprintf(`, le="%s"`, Bound(service.Objectives.Latency))))
 	}
-	for _, public := range services {
-		job := fmt.Sprintf(`job="%s"`, public.Name)
-		switch {
-		case public.Public && service.Name == network.Edge:
-			_, theirs, theirSlow := at(RequestsOf(public), job, "")
-			total, failed, slow = at(Requests{edgeRequests, edgeRequests, edgeDuration}, https, `, code=~"5.."`)
-			return total, fmt.Sprintf("clamp_min(%s - (%s or vector(0)), 0)", failed, theirs), fmt.Sprintf("%s - (%s)", slow, theirSlow)
-		case public.Public && (public.Name == service.Name || slices.Contains(public.Calls, service.Name)):
-			return at(RequestsOf(public), fmt.Sprintf(`%s, service="%s"`, job, service.Name), "")
-		}
+	public := catalog.Public(services)
+	job := fmt.Sprintf(`job="%s"`, public.Name)
+	switch {
+	case service.Name == network.Edge:
+		_, theirs, theirSlow := at(RequestsOf(public), job, "")
+		total, failed, slow = at(Requests{edgeRequests, edgeRequests, edgeDuration}, https, `, code=~"5.."`)
+		return total, fmt.Sprintf("clamp_min(%s - (%s or vector(0)), 0)", failed, theirs), fmt.Sprintf("%s - (%s)", slow, theirSlow)
+	case public.Name == service.Name || slices.Contains(public.Calls, service.Name):
+		return at(RequestsOf(public), fmt.Sprintf(`%s, service="%s"`, job, service.Name), "")
 	}
 	return at(RequestsOf(service), fmt.Sprintf(`job="%s"%s`, service.Name, OfUsers(service)), "")
 }
@@ -196,11 +196,9 @@ func unlessOutage(services []catalog.Service, window string) string {
 	}
 	const ofService = "ServiceDown|LiveColourDown|BreakerOpen|EdgeDown|EdgeFailing|EdgeUnreachable"
 	expr := "\nunless on () " + fired("PostgresDown|DnsDown", "") + "\nunless on (job) " + fired(ofService, "")
-	for _, service := range services {
-		if service.Public {
-			expr += fmt.Sprintf("\nunless on (job) label_replace(max(%s), \"job\", \"%s\", \"\", \"\")",
-				fired(ofService, fmt.Sprintf(`, job="%s"`, service.Name)), network.Edge)
-		}
+	if public := catalog.Public(services); public.Public {
+		expr += fmt.Sprintf("\nunless on (job) label_replace(max(%s), \"job\", \"%s\", \"\", \"\")",
+			fired(ofService, fmt.Sprintf(`, job="%s"`, public.Name)), network.Edge)
 	}
 	return expr
 }
