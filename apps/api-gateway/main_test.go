@@ -22,7 +22,7 @@ const (
 )
 
 var (
-	jwtKeys = "a:" + base64.RawURLEncoding.EncodeToString([]byte(secret)) // of former times
+	jwtKeys = "a:" + base64.RawURLEncoding.EncodeToString([]byte(secret)) // HS256, as earlier versions sign
 	edKeys  = "b:ed25519." + base64.RawURLEncoding.EncodeToString([]byte(secret))
 )
 

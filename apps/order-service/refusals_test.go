@@ -42,7 +42,7 @@ func testRefusals(t *testing.T, at string) {
 		{"all fields", `{"currency":"eur","items":[{},{"sku":"ok","quantity":1,"unit_price":-1}]}`, 422, "invalid",
 			"[/currency /items/0/sku /items/0/quantity /items/0/unit_price /items/1/unit_price]"},
 		{"a currency that is none", `{"currency":"EUX","items":[{` + sku + `,` + quantity + `,` + price + `}]}`, 422, "invalid", "[/currency]"},
-		{"a currency that is no more", `{"currency":"DEM","items":[{` + sku + `,` + quantity + `,` + price + `}]}`, 422, "invalid", "[/currency]"},
+		{"a currency that was withdrawn", `{"currency":"DEM","items":[{` + sku + `,` + quantity + `,` + price + `}]}`, 422, "invalid", "[/currency]"},
 		{"no items", `{"currency":"EUR","items":[]}`, 422, "invalid", "[/items]"},
 		{"too many items", `{"currency":"EUR","items":[` + strings.Repeat(`{},`, 100) + `{}]}`, 422, "invalid", "[/items]"},
 		{"a quantity of none", item(sku + `,"quantity":0,` + price), 422, "invalid", "[/items/0/quantity]"},

@@ -31,7 +31,7 @@ func (o *output) String() string {
 func hurry(t *testing.T, folder string) {
 	t.Helper()
 	name := filepath.Join(folder, "sleep")
-	if err := errors.Join(os.WriteFile(name, []byte("#!/bin/sh\nexec /bin/sleep 0.1\n"), 0o600), os.Chmod(name, 0o755)); err != nil { //nolint:gosec // whoever runs the server runs it
+	if err := errors.Join(os.WriteFile(name, []byte("#!/bin/sh\nexec /bin/sleep 0.1\n"), 0o600), os.Chmod(name, 0o755)); err != nil { //nolint:gosec // the server's user runs it
 		t.Fatal(err)
 	}
 }

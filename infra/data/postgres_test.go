@@ -142,7 +142,7 @@ func (s *server) start() {
 	s.t.Helper()
 	s.process = s.command("/bin/sh", s.folder+"/start.sh")
 	s.process.Stdout, s.process.Stderr = &s.log, &s.log
-	s.process.WaitDelay = time.Second // for who watches the certificate, and ends a little later
+	s.process.WaitDelay = time.Second // for the script that watches the certificate, which ends a little later
 	if err := s.process.Start(); err != nil {
 		s.t.Fatal(err)
 	}
@@ -219,7 +219,7 @@ func TestPostgresScripts(t *testing.T) {
 		refuse(users, password, "users", "CREATE ROLE more", "permission denied")
 		ask("postgres", "admin-secret-1", "postgres",
 			"SELECT rolconnlimit, rolsuper, rolreplication, rolbypassrls FROM pg_roles WHERE rolname = '"+users+"'", "20|f|f|f")
-		refuse("user_service", password, "users", "SELECT 1", "password authentication failed") // it is nobody's to sign in with
+		refuse("user_service", password, "users", "SELECT 1", "password authentication failed") // the owner of the database has no password
 	})
 	t.Run("the exporter sees only statistics", func(*testing.T) {
 		monitors := login(monitor, "monitor-secret")
@@ -280,7 +280,7 @@ func TestPostgresScripts(t *testing.T) {
 				break
 			}
 			if time.Now().After(deadline) {
-				t.Fatalf("the new authority's clients are told: %s", got)
+				t.Fatalf("a client of the new authority gets: %s", got)
 			}
 			time.Sleep(100 * time.Millisecond)
 		}

@@ -233,7 +233,7 @@ func TestRedisScripts(t *testing.T) {
 		server.certify()
 		for deadline := time.Now().Add(30 * time.Second); server.ask(admin, "admin-3", "PING") != "PONG"; {
 			if time.Now().After(deadline) {
-				t.Fatalf("the new authority's clients are told %s\n%s", server.ask(admin, "admin-3", "PING"), server.log.String())
+				t.Fatalf("a client of the new authority gets %s\n%s", server.ask(admin, "admin-3", "PING"), server.log.String())
 			}
 			time.Sleep(100 * time.Millisecond)
 		}

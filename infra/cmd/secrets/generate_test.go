@@ -80,18 +80,18 @@ func TestGeneratedValuesAreValid(t *testing.T) {
 
 // The value that a rotation uses was accepted before, except for passwords, whose two sides change at once. The value that was in use
 // before is accepted afterwards.
-func TestRotationsLockNobodyOut(t *testing.T) {
+func TestRotationsKeepTheActivePartValid(t *testing.T) {
 	now := time.Now()
 	for _, test := range []struct {
 		name  string
-		most  int // values at a time
-		leaks int // rotations until the first that was in use is accepted no more
-		whole int // rotations until nothing of the first value is
-		cut   int // how many values there are at first; all if 0
+		most  int // parts of a value, at most
+		leaks int // rotations until the first active part is refused
+		whole int // rotations until every part of the first value is refused
+		cut   int // number of parts at the start; 0 keeps all
 	}{
 		{"userServiceDatabasePassword", 2, 2, 2, 0},
 		{"jwtKeys", 3, 2, 3, 0},
-		{"jwtKeys", 3, 3, 3, 1}, // from former times
+		{"jwtKeys", 3, 3, 3, 1}, // as earlier versions generate it
 		{catalog.Authority, 3, 2, 3, 0},
 		{catalog.Authority, 3, 3, 3, 1},
 	} {
@@ -113,13 +113,13 @@ func TestRotationsLockNobodyOut(t *testing.T) {
 				}
 				got := parts(t, known, value)
 				if !slices.Contains(got, former[0]) {
-					t.Errorf("rotation %d: what was in use is refused", rotation)
+					t.Errorf("rotation %d: the part that was active is refused", rotation)
 				}
 				if known.Kind != catalog.Password && !slices.Contains(former, got[0]) {
-					t.Errorf("rotation %d: what is in use was not announced", rotation)
+					t.Errorf("rotation %d: the active part was not announced", rotation)
 				}
 				if slices.Equal(got, former) || len(got) > test.most || len(slices.Compact(slices.Sorted(slices.Values(got)))) != len(got) {
-					t.Errorf("rotation %d: %d values, or not different ones", rotation, len(got))
+					t.Errorf("rotation %d: %d parts, or a duplicate", rotation, len(got))
 				}
 				if leaks == 0 && !slices.Contains(got, first[0]) {
 					leaks = rotation
@@ -129,7 +129,7 @@ func TestRotationsLockNobodyOut(t *testing.T) {
 				}
 			}
 			if leaks != test.leaks || whole != test.whole {
-				t.Errorf("a leaked one is gone after %d rotations, all are after %d; want %d and %d", leaks, whole, test.leaks, test.whole)
+				t.Errorf("the first active part is refused after %d rotations, all parts after %d; want %d and %d", leaks, whole, test.leaks, test.whole)
 			}
 		})
 	}
@@ -139,7 +139,7 @@ func TestRotationsLockNobodyOut(t *testing.T) {
 func TestRotationsReplaceOldKeysByEd25519(t *testing.T) {
 	known, now := find(t, "jwtKeys"), time.Now()
 	value := "a:" + password() + ",b:" + password()
-	for _, want := range []string{"FnF", "nnF", "nnn"} { // F: of former times, n: an Ed25519 key
+	for _, want := range []string{"FnF", "nnF", "nnn"} { // F: an HS256 key, n: an Ed25519 key
 		var err error
 		if value, err = rotate(known, value, now); err != nil {
 			t.Fatal(err)
@@ -174,10 +174,10 @@ func TestExpiredAuthorityIsNotUsed(t *testing.T) {
 	}
 	got, err := rotate(known, old+old, now)
 	if authorities := parts(t, known, got); err != nil || len(authorities) != 2 || strings.Contains(got, old) {
-		t.Errorf("of two that have ended: %d authorities, %v", len(authorities), err)
+		t.Errorf("both expired: %d authorities, %v", len(authorities), err)
 	}
 	got, err = rotate(known, old+young, now)
 	if authorities := parts(t, known, got); err != nil || len(authorities) != 2 || authorities[0] != young {
-		t.Errorf("of one that has ended: %d authorities, %v", len(authorities), err)
+		t.Errorf("one expired: %d authorities, %v", len(authorities), err)
 	}
 }

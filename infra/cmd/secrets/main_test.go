@@ -202,7 +202,7 @@ func TestRotationKeepsTheValueInUse(t *testing.T) {
 		p.mustRun("-rotate", "redisPassword")
 	})
 	for _, name := range []string{"jwtKeys", catalog.Authority} {
-		t.Run("with a value from former times of "+name, func(t *testing.T) {
+		t.Run("with a value of an earlier version of "+name, func(t *testing.T) {
 			old := maps.Clone(values)
 			old[name] = parts(t, find(t, name), old[name])[0]
 			p := newProject(t, stored(old))

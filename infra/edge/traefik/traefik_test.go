@@ -103,7 +103,7 @@ func TestRoutes(t *testing.T) {
 		t.Error("an issuer's challenges are led to their solver where there is an issuer")
 	}
 	if at(near, "http", "middlewares", "headers", "headers", "stsSeconds") != nil {
-		t.Error("browsers are told to keep to https for all that runs on localhost")
+		t.Error("HSTS makes browsers use https for everything on localhost")
 	}
 	if at(far, "http", "middlewares", "headers", "headers", "stsSeconds") == nil {
 		t.Error("browsers aren't told to keep to https")
