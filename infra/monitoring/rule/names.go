@@ -2,6 +2,7 @@ package rule
 
 import (
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -45,7 +46,7 @@ func OfUsers(service catalog.Service) string {
 	if len(service.Internal) == 0 {
 		return ""
 	}
-	return fmt.Sprintf(`, endpoint!~"%s"`, strings.Join(service.Internal, "|"))
+	return fmt.Sprintf(`, endpoint!~%q`, strings.Join(slice.Map(service.Internal, regexp.QuoteMeta), "|"))
 }
 
 // loud is a regular expression for the services whose missed objectives have this severity.

@@ -574,3 +574,19 @@ func source(t *testing.T, text string) string {
 	}
 	return "rule.go"
 }
+
+// The routes of a service are no regular expressions.
+func TestInternalRoutesAreMatchedLiterally(t *testing.T) {
+	matchers := OfUsers(catalog.Service{Name: "greeter", Internal: []string{"/users/{id}/keys", "/a.b"}})
+	selector, err := parser.ParseExpr(`requests_total{job="greeter"` + matchers + `}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for route, counted := range map[string]bool{"/users/{id}/keys": false, "/a.b": false, "/axb": true, "/users/{id}/keys/1": true, "/greet": true} {
+		for _, matcher := range selector.(*parser.VectorSelector).LabelMatchers {
+			if matcher.Name == "endpoint" && matcher.Matches(route) != counted {
+				t.Errorf("%s: requests are counted: %t, want %t", route, !counted, counted)
+			}
+		}
+	}
+}
