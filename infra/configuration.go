@@ -38,7 +38,9 @@ func (c configuration) load(name string, services []catalog.Service) (stack.Stac
 		case !ours: // of another namespace, such as a provider's
 		case slices.Contains(catalog.Former(), name):
 		case slices.Contains(c.secret, key):
-			hidden[name] = value
+			if value != "" { // an empty one counts as missing
+				hidden[name] = value
+			}
 		default:
 			plain[name] = value
 		}
