@@ -37,10 +37,9 @@ func (c configuration) load(name string, services []catalog.Service) (stack.Stac
 		switch {
 		case !ours: // of another namespace, such as a provider's
 		case slices.Contains(catalog.Former(), name):
+		case slices.Contains(c.secret, key) && value == "": // counts as missing
 		case slices.Contains(c.secret, key):
-			if value != "" { // an empty one counts as missing
-				hidden[name] = value
-			}
+			hidden[name] = value
 		default:
 			plain[name] = value
 		}

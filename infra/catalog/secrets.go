@@ -118,9 +118,6 @@ func GivenSecrets(near bool) []Secret {
 	}
 }
 
-// Receivers returns the secrets of the receivers of pages.
-func Receivers() []string { return []string{SlackWebhookURL, PagerDutyRoutingKey, AlertWebhookURL} }
-
 // DatabasePassword is the name of the secret with the password of the service's role, such as userServiceDatabasePassword.
 func (s Service) DatabasePassword() string { return s.camelCase() + "DatabasePassword" }
 

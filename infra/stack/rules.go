@@ -76,7 +76,7 @@ func rules(services []catalog.Service) []rule {
 // delivery are the rules on alerts, which depend on the names of the secrets.
 func delivery(secret []string) []rule {
 	has := func(name string) bool { return slices.Contains(secret, name) }
-	pages := slices.ContainsFunc(catalog.Receivers(), has)
+	pages := has(catalog.SlackWebhookURL) || has(catalog.PagerDutyRoutingKey) || has(catalog.AlertWebhookURL)
 	wanted := func(name, means string, set bool) rule {
 		return rule{[]string{name}, func(s Stack) string {
 			return fault(s.Environment == Production && !set, "missing: production wants %s: `pulumi config set --secret %s:%s --stack %s`", means, Namespace, name, s.Name)
