@@ -271,8 +271,8 @@ func drop(names string) object {
 	return object{"action": "drop", "source_labels": []string{"__name__"}, "regex": names}
 }
 
-// alertmanager sends alerts to people, each once by all replicas together. It keeps silences and its notification log on a volume. Prometheus resends alerts, so an alert
-// during a restart isn't lost.
+// alertmanager sends alerts to people, each once by all replicas together. It keeps silences and its notification log on a volume.
+// Prometheus resends alerts, so an alert during a restart isn't lost.
 func (a Args) alertmanager() part {
 	p := part{
 		name: network.Alertmanager, image: "alertmanager", port: network.AlertmanagerPort, health: "/-/ready",
