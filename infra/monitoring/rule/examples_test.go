@@ -198,7 +198,7 @@ func outageExamples() []example {
 		{alert: "DnsDown", severity: page, about: "one replica of CoreDNS responds", series: []string{`up{job="coredns", pod="a"} 0x40`, `up{job="coredns", pod="b"} 1x40`}, at: 2 * time.Minute},
 		{alert: "DnsDown", severity: page, about: "Prometheus can't discover the DNS server of this cluster", at: 2 * time.Minute},
 
-		{alert: "EdgeUnreachable", severity: page, about: "the public address shows another certificate", series: []string{`up{job="public-address", instance="api.example.com"} 1x3 0x20`},
+		{alert: "EdgeUnreachable", severity: page, about: "the public address shows another certificate", series: []string{`up{job="public-address", instance="api.example.com"} 1x2 0x20`},
 			at: 2 * time.Minute, fires: []string{edge}},
 		{alert: "EdgeUnreachable", severity: page, about: "nothing probes the public address", at: 2 * time.Minute},
 		{alert: "EdgeUnreachable", severity: page, about: "the public address failed twice", series: []string{`up{job="public-address", instance="api.example.com"} 1x3 0 0 1x20`}, at: 2 * time.Minute},
