@@ -71,6 +71,17 @@ dashboard: bin/local ## Forward the dashboards, Prometheus and Alertmanager to t
 	@cd infra && GOWORK=off go build -o ../bin/dashboards ./cmd/dashboards
 	@eval "$$($(LOCAL) env)" && exec bin/dashboards -context '$(CONTEXT)'
 
+# The stack's namespace of monitoring, and amtool in a pod of Alertmanager.
+OF_STACK = pulumi config get platform:$(1) --stack '$(or $(STACK),local)' 2>/dev/null || true
+AMTOOL = kubectl exec --context "$$($(call OF_STACK,kubeContext))" --namespace "$$($(call OF_STACK,namespacePrefix))monitoring" \
+	statefulset/alertmanager -- /bin/amtool --alertmanager.url=http://127.0.0.1:9093
+
+.PHONY: silence
+silence: $(if $(filter local,$(or $(STACK),local)),bin/local) ## Silence ALERT=<name> of STACK for FOR=<time>, such as 2h, of one JOB=<job>; COMMENT=<reason>; EXPIRE=<id> ends a silence
+	@[ -n '$(EXPIRE)' ] || [ -n '$(ALERT)' -a -n '$(FOR)' ] || { echo 'error: make silence ALERT=<name> FOR=<time>, such as 2h, or make silence EXPIRE=<id>' >&2; exit 1; }
+	@$(if $(filter local,$(or $(STACK),local)),eval "$$($(LOCAL) env)" && )$(AMTOOL) silence $(if $(EXPIRE),expire '$(EXPIRE)',\
+		add 'alertname=$(ALERT)' $(if $(JOB),'job=$(JOB)') --duration='$(FOR)' --author="$${USER:-unknown}" --comment='$(subst ','\'',$(or $(value COMMENT),none given))')
+
 .PHONY: secrets
 secrets: ## Generate the missing secrets of STACK=<stack>; ROTATE=<name> rotates one
 	@$(NEEDS_STACK)
@@ -285,7 +296,14 @@ release-test: bin/release ## Test releases on the running platform under load an
 
 .PHONY: faults
 faults: bin/local ## Kill and stop parts of the running platform, and test that it recovers; RATE=<requests per second>
-	@$(TIER) -timeout 90m ./faults/...
+	@$(TIER) -timeout 90m -skip '$(ALERT_TESTS)' ./faults/...
+
+ALERT_TESTS := ^Test(OutagePagesOnce|RefusedRequestsPage)$$
+
+.PHONY: alert-test
+alert-test: bin/local ## Make each outage on the running platform, and measure its page: .build/alert-test.md; RUN=TestOutagePagesOnce/<outage>
+	@rm -f .build/alert-test.md; failed=; ($(TIER) -run '$(or $(RUN),$(ALERT_TESTS))' -timeout 180m ./faults/...) || failed=1; \
+		cat .build/alert-test.md; [ -z "$$failed" ]
 
 .PHONY: scale
 scale: bin/local ## Measure previews of 4, 20 and 40 services on the running platform
@@ -326,7 +344,7 @@ test: ## Test a change: formatting, vet, unit tests, manifests, and a release on
 		$(MAKE) up && $(MAKE) smoke && $(MAKE) release-test SHORT=1 RATE=25 RUN=TestReleaseOfAllServicesAndTheirRollbackLoseNothing && $(MAKE) $$after
 
 # The tiers run one after the other, because each load needs the whole machine. lifecycle deletes the platform.
-TIERS := unit bench lint check browser race up smoke e2e faults release-test scorecard scale lifecycle promotion-test upgrade-test
+TIERS := unit bench lint check browser race up smoke e2e faults alert-test release-test scorecard scale lifecycle promotion-test upgrade-test
 
 .PHONY: test-all
 test-all: ## Run every tier of tests even if one fails, and print the results; takes hours; ends with make down

@@ -37,6 +37,7 @@ func (c configuration) load(name string, services []catalog.Service) (stack.Stac
 		switch {
 		case !ours: // of another namespace, such as a provider's
 		case slices.Contains(catalog.Former(), name):
+		case slices.Contains(c.secret, key) && value == "": // counts as missing
 		case slices.Contains(c.secret, key):
 			hidden[name] = value
 		default:

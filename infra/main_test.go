@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -435,6 +436,8 @@ func TestFaultsFailBeforeTheFirstResource(t *testing.T) {
 		}, `stack local is on the cluster this, but platform:kubeContext "" leads to the cluster other`},
 		{"a password that anybody guesses", stack.Local, func(v map[string]string) { v["platform:redisPassword"] = "secret" },
 			"stack local: platform:redisPassword: want at least 22 letters"},
+		{"production that alerts nobody", stack.Production, func(v map[string]string) { v["platform:pagerDutyRoutingKey"] = "" },
+			"stack production: platform:pagerDutyRoutingKey: missing: production wants this, slackWebhookUrl or alertWebhookUrl"},
 		{"production without staging", stack.Production, func(map[string]string) {},
 			"stack production: api-gateway has no image: this stack uses the images of stack"},
 	}
@@ -456,6 +459,45 @@ func TestFaultsFailBeforeTheFirstResource(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestProductionRunsTwoReplicasOfTheMonitoring(t *testing.T) {
+	objects := map[string]manifest{}
+	for _, rendered := range rendered(t, "production", "") {
+		if m := manifest(rendered); m.at("metadata", "namespace") == "monitoring" {
+			objects[m.at("kind").(string)+" "+m.at("metadata", "name").(string)] = m
+		}
+	}
+	for _, part := range []string{"prometheus", "alertmanager"} {
+		set := objects["StatefulSet "+part]
+		if set.at("spec", "replicas") != 2 || set.at("spec", "template", "spec", "topologySpreadConstraints", 0, "topologyKey") != "kubernetes.io/hostname" {
+			t.Errorf("%s has %v replicas, spread by %v", part, set.at("spec", "replicas"), set.at("spec", "template", "spec", "topologySpreadConstraints"))
+		}
+		if objects["PodDisruptionBudget "+part] == nil {
+			t.Errorf("a drain evicts all replicas of %s", part)
+		}
+	}
+	command := fmt.Sprint(objects["StatefulSet alertmanager"].at("spec", "template", "spec", "containers", 0, "command"))
+	for _, flag := range []string{
+		"--cluster.listen-address=[$(POD_IP)]:9094", "--cluster.peer=alertmanager-peers.monitoring.svc:9094", "--web.external-url=https://alertmanager.example.com ",
+	} {
+		if !strings.Contains(command, flag) {
+			t.Errorf("Alertmanager has no %s: %s", flag, command)
+		}
+	}
+	peers := objects["Service alertmanager-peers"]
+	if peers.at("spec", "clusterIP") != "None" || peers.at("spec", "publishNotReadyAddresses") != true {
+		t.Errorf("the replicas of Alertmanager don't find each other by %v", peers)
+	}
+	for _, direction := range []string{"ingress", "egress"} {
+		if rules := fmt.Sprint(objects["NetworkPolicy alertmanager"].at("spec", direction)); !strings.Contains(rules, "port:9094 protocol:UDP") || !strings.Contains(rules, "port:9094 protocol:TCP") {
+			t.Errorf("the replicas of Alertmanager may not gossip: %s", rules)
+		}
+	}
+	alone := manifest(local(t).ofType("apps/v1:StatefulSet")["alertmanager"])
+	if command := fmt.Sprint(alone.at("spec", "template", "spec", "containers", 0, "command")); alone.at("spec", "replicas") != 1 || !strings.Contains(command, "--cluster.listen-address=]") {
+		t.Errorf("the local stack has %v replicas, with %s", alone.at("spec", "replicas"), command)
 	}
 }
 

@@ -174,6 +174,9 @@ func given(t *testing.T) map[string]string {
 // remote adds the settings that all stacks except local need.
 func remote(values map[string]string) map[string]string {
 	values["platform:edge"] = `{"host":"api.example.com","issuer":"letsencrypt"}`
+	values["platform:monitoring"] = `{"prometheusUrl":"https://prometheus.example.com","alertmanagerUrl":"https://alertmanager.example.com",
+		"grafanaUrl":"https://grafana.example.com","runbooks":"https://example.com/runbooks"}`
+	values["platform:pagerDutyRoutingKey"], values["platform:deadMansSwitchUrl"] = "0123456789abcdef", "https://alive.example.com/x"
 	return values
 }
 

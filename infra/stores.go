@@ -79,14 +79,17 @@ func (p platform) passwords(name func(catalog.Service) string) map[string]pulumi
 // grow expands the claims of volumes whose sizes were raised. It fails before any change if a claim can't have its size.
 func (p platform) grow(ctx *pulumi.Context, here *cluster.Cluster) error {
 	volume := func(setting string, place namespace.Name, server string, size quantity.Bytes) cluster.Volume {
-		return cluster.Volume{Setting: setting, Namespace: p.config.NamespacePrefix.Of(place), Claim: "data-" + server + "-0", Size: size, Class: p.config.StorageClass}
+		return cluster.Volume{Setting: setting, Namespace: p.config.NamespacePrefix.Of(place), Claim: "data-" + server, Size: size, Class: p.config.StorageClass}
 	}
-	volumes := []cluster.Volume{volume("monitoring.volumeSize", namespace.Monitoring, network.Prometheus, p.config.Monitoring.VolumeSize)}
+	var volumes []cluster.Volume
+	for i := range p.config.Monitoring.Replicas {
+		volumes = append(volumes, volume("monitoring.volumeSize", namespace.Monitoring, fmt.Sprintf("%s-%d", network.Prometheus, i), p.config.Monitoring.VolumeSize))
+	}
 	if p.config.Postgres.Address == "" {
-		volumes = append(volumes, volume("postgres.volumeSize", namespace.Data, network.Postgres, p.config.Postgres.VolumeSize))
+		volumes = append(volumes, volume("postgres.volumeSize", namespace.Data, network.Postgres+"-0", p.config.Postgres.VolumeSize))
 	}
 	if p.config.Stream.Address == "" {
-		volumes = append(volumes, volume("stream.volumeSize", namespace.Data, network.Stream, p.config.Stream.VolumeSize))
+		volumes = append(volumes, volume("stream.volumeSize", namespace.Data, network.Stream+"-0", p.config.Stream.VolumeSize))
 	}
 	growing, err := here.Growing(ctx.Context(), volumes)
 	if err != nil {

@@ -61,8 +61,8 @@ func (c Common) host(store string) string {
 
 // newService creates the Service of a store.
 func (c Common) newService(ctx *pulumi.Context, name string, port int, opts ...pulumi.ResourceOption) (*corev1.Service, error) {
-	tcp := corev1.ServicePortArgs{Name: pulumi.String("tcp"), Port: pulumi.Int(port)}
-	return kube.NewService(ctx, name, c.named(name), kube.Labels(name), tcp, opts...)
+	tcp := corev1.ServicePortArray{corev1.ServicePortArgs{Name: pulumi.String("tcp"), Port: pulumi.Int(port)}}
+	return kube.NewService(ctx, name, c.named(name), corev1.ServiceSpecArgs{Selector: kube.Labels(name), Ports: tcp}, opts...)
 }
 
 // pod is the common pod of all stores.

@@ -197,7 +197,7 @@ const certificateName = name + "-certificate"
 func (a Args) newSolver(ctx *pulumi.Context, parent pulumi.ResourceOption) error {
 	selector := pulumi.ToStringMap(network.Selector(network.Solver))
 	http := corev1.ServicePortArgs{Name: pulumi.String("http"), Port: pulumi.Int(network.SolverPort)}
-	_, err := kube.NewService(ctx, network.Solver, a.metadata(network.Solver), selector, http, parent)
+	_, err := kube.NewService(ctx, network.Solver, a.metadata(network.Solver), corev1.ServiceSpecArgs{Selector: selector, Ports: corev1.ServicePortArray{http}}, parent)
 	return err
 }
 

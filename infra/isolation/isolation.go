@@ -94,7 +94,7 @@ func NewPolicies(
 func ingress(prefix namespace.Prefix, flows []network.Flow) networkingv1.NetworkPolicyIngressRuleArray {
 	var rules networkingv1.NetworkPolicyIngressRuleArray
 	for _, flow := range flows {
-		rules = append(rules, networkingv1.NetworkPolicyIngressRuleArgs{From: peers(prefix, flow.Peer), Ports: ports("TCP", flow.Port)})
+		rules = append(rules, networkingv1.NetworkPolicyIngressRuleArgs{From: peers(prefix, flow.Peer), Ports: portsOf(flow)})
 	}
 	return rules
 }
@@ -103,7 +103,7 @@ func ingress(prefix namespace.Prefix, flows []network.Flow) networkingv1.Network
 func egress(prefix namespace.Prefix, flows []network.Flow, dns []stack.Peer) networkingv1.NetworkPolicyEgressRuleArray {
 	var rules networkingv1.NetworkPolicyEgressRuleArray
 	for _, flow := range flows {
-		rules = append(rules, networkingv1.NetworkPolicyEgressRuleArgs{To: peers(prefix, flow.Peer), Ports: ports("TCP", flow.Port)})
+		rules = append(rules, networkingv1.NetworkPolicyEgressRuleArgs{To: peers(prefix, flow.Peer), Ports: portsOf(flow)})
 	}
 	if len(rules) == 0 {
 		return nil
@@ -137,6 +137,14 @@ func peers(prefix namespace.Prefix, peer network.Peer) networkingv1.NetworkPolic
 
 func inNamespace(name string) metav1.LabelSelectorArgs {
 	return metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{"kubernetes.io/metadata.name": pulumi.String(name)}}
+}
+
+func portsOf(flow network.Flow) networkingv1.NetworkPolicyPortArray {
+	open := ports("TCP", flow.Port)
+	if flow.Port == network.GossipPort {
+		open = append(open, ports("UDP", flow.Port)...)
+	}
+	return open
 }
 
 func ports(protocol string, port int) networkingv1.NetworkPolicyPortArray {

@@ -74,15 +74,12 @@ func StatefulSet(
 	}
 }
 
-// NewService creates a Service for the pods of the selector. Pulumi doesn't wait for it, since it waits for the pods.
+// NewService creates a Service. Pulumi doesn't wait for it, since it waits for the pods.
 func NewService(
-	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, selector pulumi.StringMap, port corev1.ServicePortArgs,
-	opts ...pulumi.ResourceOption,
+	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, spec corev1.ServiceSpecArgs, opts ...pulumi.ResourceOption,
 ) (*corev1.Service, error) {
 	metadata.Annotations = pulumi.StringMap{"pulumi.com/skipAwait": pulumi.String("true")}
-	return corev1.NewService(ctx, name, &corev1.ServiceArgs{
-		Metadata: metadata, Spec: corev1.ServiceSpecArgs{Selector: selector, Ports: corev1.ServicePortArray{port}},
-	}, opts...)
+	return corev1.NewService(ctx, name, &corev1.ServiceArgs{Metadata: metadata, Spec: spec}, opts...)
 }
 
 // The autoscaler's targets, in percent of a replica's usual requests.
@@ -91,8 +88,8 @@ const (
 	targetMemory = 80
 )
 
-// Scale creates an autoscaler for the Deployment of that name, and a budget that lets a drain evict one replica at a time. The CPU at
-// which it scales doesn't depend on the stack's cpuRequests.
+// Scale creates an autoscaler for the Deployment of that name, and a Budget. The CPU at which it scales doesn't depend on the stack's
+// cpuRequests.
 func Scale(
 	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, selector pulumi.StringMap, config stack.Stack, replicas stack.Replicas,
 	opts ...pulumi.ResourceOption,
@@ -121,7 +118,12 @@ func Scale(
 	if err != nil {
 		return err
 	}
-	_, err = policyv1.NewPodDisruptionBudget(ctx, name, &policyv1.PodDisruptionBudgetArgs{
+	return Budget(ctx, name, metadata, selector, opts...)
+}
+
+// Budget lets a drain evict one of the selector's pods at a time.
+func Budget(ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, selector pulumi.StringMap, opts ...pulumi.ResourceOption) error {
+	_, err := policyv1.NewPodDisruptionBudget(ctx, name, &policyv1.PodDisruptionBudgetArgs{
 		Metadata: metadata,
 		Spec: policyv1.PodDisruptionBudgetSpecArgs{
 			MaxUnavailable:             pulumi.Int(1),

@@ -14,6 +14,7 @@ import (
 	"platform.example/infra/monitoring/dashboard"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
+	"platform.example/infra/release"
 )
 
 // kubeMetric matches names of metrics of kube-state-metrics.
@@ -49,6 +50,7 @@ func (a Args) kubeStateMetrics(boards []dashboard.Dashboard) []part {
 		"--namespaces="+strings.Join(a.namespaces(), ","),
 		"--resources=pods,persistentvolumeclaims,services,endpointslices,deployments,statefulsets,daemonsets,jobs,cronjobs,horizontalpodautoscalers",
 		"--metric-labels-allowlist=pods=["+labels+"],deployments=["+labels+"]",
+		"--metric-annotations-allowlist=services=["+release.LiveAnnotation+","+release.SwitchedAnnotation+"]",
 	)
 	return []part{objects, nodes}
 }

@@ -38,6 +38,8 @@ type part struct {
 	secrets  pulumi.StringMap                          // files in /run/secrets/<name>
 	scratch  []string                                  // writable folders, empty at each start
 	volume   quantity.Bytes                            // size of the volume /var/lib/<name>; 0 for none
+	replicas int                                       // of a part with a volume; 0 for one
+	gossip   int                                       // port at which the replicas find each other; 0 for none
 	rights   rbacv1.PolicyRuleArray                    // permissions in the whole cluster
 	inside   map[namespace.Name]rbacv1.PolicyRuleArray // permissions by namespace
 	everyone bool                                      // runs on each node
@@ -68,8 +70,12 @@ func (a Args) run(ctx *pulumi.Context, p part, opts ...pulumi.ResourceOption) (r
 		return nil, err
 	}
 	upstream := image.Upstream(p.image, a.Config.Environment, a.Profile.RegistryMirror)
-	http := corev1.ServicePortArgs{Name: pulumi.String("http"), Port: pulumi.Int(p.port), TargetPort: pulumi.String("http")}
-	if _, err := kube.NewService(ctx, p.name, named, kube.Labels(p.name), http, opts...); err != nil {
+	selector := kube.Labels(p.name)
+	service := corev1.ServiceSpecArgs{Selector: selector, Ports: servicePort("http", p.port)}
+	if p.replicas > 1 { // with slightly different data
+		service.SessionAffinity = pulumi.String("ClientIP")
+	}
+	if _, err := kube.NewService(ctx, p.name, named, service, opts...); err != nil {
 		return nil, err
 	}
 	pod := kube.Pod(a.Profile, kube.Nobody, account, home.Priority, p.container(upstream, mounts))
@@ -78,7 +84,12 @@ func (a Args) run(ctx *pulumi.Context, p part, opts ...pulumi.ResourceOption) (r
 	if p.everyone {
 		pod.Tolerations = corev1.TolerationArray{corev1.TolerationArgs{Operator: pulumi.String("Exists")}}
 	}
-	selector := kube.Labels(p.name)
+	if p.replicas > 1 {
+		pod.TopologySpreadConstraints = kube.Spread(selector)
+		if err := p.join(ctx, named, selector, opts...); err != nil {
+			return nil, err
+		}
+	}
 	template := kube.Template(p.name, selector, p.opsPort(), pod)
 	running = pulumi.String(p.name)
 	opts = append(opts, a.Rollout.Options()...)
@@ -89,9 +100,9 @@ func (a Args) run(ctx *pulumi.Context, p part, opts ...pulumi.ResourceOption) (r
 		}}, opts...)
 	case p.volume > 0:
 		// The volume is deleted with the StatefulSet, since its data can be measured again.
-		_, err = appsv1.NewStatefulSet(ctx, p.name, &appsv1.StatefulSetArgs{
-			Metadata: named, Spec: kube.StatefulSet(pulumi.String(p.name), selector, template, a.Config.StorageClass, p.volume),
-		}, append(opts, cluster.ClaimTemplatesStay())...)
+		spec := kube.StatefulSet(pulumi.String(p.name), selector, template, a.Config.StorageClass, p.volume)
+		spec.Replicas = pulumi.Int(max(1, p.replicas))
+		_, err = appsv1.NewStatefulSet(ctx, p.name, &appsv1.StatefulSetArgs{Metadata: named, Spec: spec}, append(opts, cluster.ClaimTemplatesStay())...)
 	default:
 		spec := kube.Deployment(a.Rollout, selector, template)
 		spec.Replicas = pulumi.Int(1)
@@ -104,12 +115,38 @@ func (a Args) run(ctx *pulumi.Context, p part, opts ...pulumi.ResourceOption) (r
 	return running, err
 }
 
+// join lets a drain evict one replica at a time, and creates the Service by whose name the replicas find each other.
+func (p part) join(ctx *pulumi.Context, named metav1.ObjectMetaArgs, selector pulumi.StringMap, opts ...pulumi.ResourceOption) error {
+	if err := kube.Budget(ctx, p.name, named, selector, opts...); err != nil || p.gossip == 0 {
+		return err
+	}
+	named.Name = pulumi.String(p.name + peers)
+	_, err := kube.NewService(ctx, p.name+peers, named, corev1.ServiceSpecArgs{
+		ClusterIP: pulumi.String("None"), PublishNotReadyAddresses: pulumi.Bool(true), Selector: selector, Ports: servicePort("gossip", p.gossip),
+	}, opts...)
+	return err
+}
+
+// peers is the suffix of that Service.
+const peers = "-peers"
+
+func servicePort(name string, port int) corev1.ServicePortArray {
+	return corev1.ServicePortArray{corev1.ServicePortArgs{Name: pulumi.String(name), Port: pulumi.Int(port), TargetPort: pulumi.String(name)}}
+}
+
 func (p part) opsPort() int { return cmp.Or(p.ops, p.port) }
 
 func (p part) container(upstream string, mounts corev1.VolumeMountArray) corev1.ContainerArgs {
 	ports := corev1.ContainerPortArray{kube.Port("http", p.port)}
 	if p.opsPort() != p.port {
 		ports = append(ports, kube.Port("ops", p.opsPort()))
+	}
+	env := append(kube.GoLimits(p.memory, "MiB", p.cpu), kube.Variables(p.env)...)
+	if p.gossip > 0 {
+		ports = append(ports, kube.Port("gossip", p.gossip))
+		env = append(env, corev1.EnvVarArgs{Name: pulumi.String("POD_IP"), ValueFrom: corev1.EnvVarSourceArgs{
+			FieldRef: corev1.ObjectFieldSelectorArgs{FieldPath: pulumi.String("status.podIP")},
+		}})
 	}
 	probe := func(seconds, failures int) corev1.ProbeArgs {
 		return kube.Probe(p.health, pulumi.Int(p.opsPort()), 5, seconds, failures)
@@ -118,7 +155,7 @@ func (p part) container(upstream string, mounts corev1.VolumeMountArray) corev1.
 		Name:           pulumi.String(p.name),
 		Image:          pulumi.String(upstream),
 		Command:        pulumi.ToStringArray(p.command),
-		Env:            append(kube.GoLimits(p.memory, "MiB", p.cpu), kube.Variables(p.env)...),
+		Env:            env,
 		Ports:          ports,
 		Resources:      kube.Resources(p.cpu/20, p.cpu, p.memory),
 		StartupProbe:   probe(1, 300), // Prometheus replays its write-ahead log

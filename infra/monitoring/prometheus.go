@@ -1,6 +1,7 @@
 package monitoring
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/monitoring/dashboard"
 	"platform.example/infra/monitoring/route"
 	"platform.example/infra/monitoring/rule"
 	"platform.example/infra/namespace"
@@ -37,7 +39,7 @@ func (a Args) prometheus() part {
 	p := part{
 		name: network.Prometheus, image: "prometheus", port: network.PrometheusPort, health: "/-/ready",
 		memory: a.Config.Monitoring.Memory, cpu: 1000,
-		volume: a.Config.Monitoring.VolumeSize,
+		volume: a.Config.Monitoring.VolumeSize, replicas: a.Config.Monitoring.Replicas,
 		config: pulumi.StringMap{
 			configFile: pulumi.String(config), rulesFile: pulumi.String(a.rules()), authorityFile: pulumi.String(a.Secrets.Authority().Bundle),
 		},
@@ -67,16 +69,21 @@ func (a Args) prometheus() part {
 		"--enable-feature=auto-reload-config",
 		fmt.Sprintf("--config.auto-reload-interval=%ds", interval),
 		"--web.listen-address=:" + fmt.Sprint(network.PrometheusPort),
+		"--web.external-url=" + link(a.Config.Monitoring.PrometheusURL, network.PrometheusPort), "--web.route-prefix=/",
 	}
 	return p
 }
+
+// link is the URL at which people open a part, by default that of make dashboard.
+func link(url string, port int) string { return cmp.Or(url, fmt.Sprintf("http://127.0.0.1:%d", port)) }
 
 // rules are the recording rules and alerts.
 func (a Args) rules() string {
 	return must(rule.YAML(a.Services, rule.Options{
 		Runbooks: a.Config.Monitoring.Runbooks, Standby: a.Config.Standby,
 		AuthorityExpires: a.Secrets.Authority().Ends, CertificateDuration: a.Config.CertificateDuration,
-		Memory: a.Config.Monitoring.Memory,
+		Memory: a.Config.Monitoring.Memory, Alertmanager: link(a.Config.Monitoring.AlertmanagerURL, network.AlertmanagerPort),
+		Dashboards: link(a.Config.Monitoring.GrafanaURL, network.GrafanaPort) + "/d/" + dashboard.Home,
 	}))
 }
 
@@ -136,8 +143,11 @@ func (a Args) scrapes() object {
 			"label_value_length_limit": 1024,
 		},
 		"rule_files": []string{rulesFile},
+		// Prometheus sends each alert to all replicas, also without DNS.
 		"alerting": object{"alertmanagers": []object{{
-			"static_configs": []object{{"targets": []string{fmt.Sprintf("%s:%d", a.host(network.Alertmanager), network.AlertmanagerPort)}}},
+			"kubernetes_sd_configs": []object{{"role": "pod", "namespaces": in(config.NamespacePrefix.Of(namespace.Monitoring)),
+				"selectors": []object{{"role": "pod", "label": "app.kubernetes.io/name=" + network.Alertmanager}}}},
+			"relabel_configs": []object{{"action": "keep", "source_labels": []string{"__meta_kubernetes_pod_container_port_name"}, "regex": "http"}},
 		}}},
 		"scrape_configs": []object{
 			{
@@ -261,8 +271,8 @@ func drop(names string) object {
 	return object{"action": "drop", "source_labels": []string{"__name__"}, "regex": names}
 }
 
-// alertmanager sends alerts to people. It keeps silences and its notification log on a volume. Prometheus resends alerts, so an alert
-// during a restart isn't lost.
+// alertmanager sends alerts to people, each once by all replicas together. It keeps silences and its notification log on a volume.
+// Prometheus resends alerts, so an alert during a restart isn't lost.
 func (a Args) alertmanager() part {
 	p := part{
 		name: network.Alertmanager, image: "alertmanager", port: network.AlertmanagerPort, health: "/-/ready",
@@ -285,7 +295,14 @@ func (a Args) alertmanager() part {
 	p.config = pulumi.StringMap{"alertmanager.yml": pulumi.String(config)}
 	p.command = []string{
 		"/bin/alertmanager", "--config.file=" + p.configFolder() + "/alertmanager.yml", "--storage.path=" + p.dataFolder(),
-		fmt.Sprintf("--web.listen-address=:%d", p.port), "--cluster.listen-address=", // only one replica
+		fmt.Sprintf("--web.listen-address=:%d", p.port), "--web.external-url=" + link(a.Config.Monitoring.AlertmanagerURL, p.port), "--web.route-prefix=/",
 	}
+	if a.Config.Monitoring.Replicas < 2 {
+		p.command = append(p.command, "--cluster.listen-address=")
+		return p
+	}
+	p.replicas, p.gossip = a.Config.Monitoring.Replicas, network.GossipPort
+	p.command = append(p.command, fmt.Sprintf("--cluster.listen-address=[$(POD_IP)]:%d", p.gossip), // also for IPv4
+		fmt.Sprintf("--cluster.peer=%s:%d", a.host(p.name+peers), p.gossip))
 	return p
 }

@@ -271,6 +271,7 @@ const (
 const (
 	PrometheusPort       = 9090
 	AlertmanagerPort     = 9093
+	GossipPort           = 9094 // of Alertmanager's replicas, TCP and UDP
 	GrafanaPort          = 3000
 	CollectorPort        = 4318 // OTLP over HTTP
 	CollectorOpsPort     = 8888
@@ -326,6 +327,10 @@ func watched(config stack.Stack, p profile.Profile, policies []Policy) []Policy 
 	add := func(policy *Policy) { policies = append(policies, *policy) }
 
 	alertmanager := own(Alertmanager, AlertmanagerPort, flows(internet(p), 443)...)
+	if config.Monitoring.Replicas > 1 {
+		replica := from(Alertmanager, GossipPort)
+		alertmanager.Ingress, alertmanager.Egress = append(alertmanager.Ingress, replica), append(alertmanager.Egress, replica)
+	}
 	if config.Monitoring.WebhookNetwork != "" {
 		webhook := []Peer{{Network: config.Monitoring.WebhookNetwork}}
 		alertmanager.Egress = append(alertmanager.Egress, flows(webhook, webhookPorts...)...)

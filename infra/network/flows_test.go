@@ -221,12 +221,12 @@ func TestSettingsReachTheInternet(t *testing.T) {
 }
 
 func TestOptionalFlows(t *testing.T) {
-	config := stack.Stack{Monitoring: stack.Monitoring{Grafana: true, Traces: "traces.example.com:4317", WebhookNetwork: "192.0.2.0/24"}}
+	config := stack.Stack{Monitoring: stack.Monitoring{Grafana: true, Replicas: 2, Traces: "traces.example.com:4317", WebhookNetwork: "192.0.2.0/24"}}
 	policies := policiesOf(t, config, catalog.Services())
 	let := links(t, policies)
 	for _, want := range []link{
 		{Grafana, Prometheus, PrometheusPort}, {Grafana, Alertmanager, AlertmanagerPort}, {Prometheus, Grafana, GrafanaPort},
-		{"order-service", Collector, CollectorPort}, {Prometheus, Collector, CollectorOpsPort},
+		{Alertmanager, Alertmanager, GossipPort}, {"order-service", Collector, CollectorPort}, {Prometheus, Collector, CollectorOpsPort},
 	} {
 		if !let[want] {
 			t.Errorf("%s can't reach %s at %d", want.from, want.to, want.port)

@@ -56,7 +56,6 @@ type Former struct{ Version, Made, Image string }
 
 // The annotations of a live Service that hold its Mark.
 const (
-	liveAnnotation      = "platform.example/live" // colour and version
 	standbyAnnotation   = "platform.example/standby"
 	takenBackAnnotation = "platform.example/taken-back"
 	verifiedAnnotation  = "platform.example/verified"
@@ -64,6 +63,8 @@ const (
 	liveImageAnnotation    = "platform.example/live-image"
 	standbyImageAnnotation = "platform.example/standby-image"
 
+	// LiveAnnotation is the live colour and version.
+	LiveAnnotation = "platform.example/live"
 	// SwitchedAnnotation is the Timestamp of the switch.
 	SwitchedAnnotation = "platform.example/switched-at"
 
@@ -81,7 +82,7 @@ const ColourLabel = "colour"
 // Annotations returns the mark as annotations. It always returns all keys, so a patch with them replaces the previous mark.
 func (m Mark) Annotations() map[string]string {
 	return map[string]string{
-		liveAnnotation:      fmt.Sprintf("%s %s", m.Live, m.Version),
+		LiveAnnotation:      fmt.Sprintf("%s %s", m.Live, m.Version),
 		standbyAnnotation:   strings.TrimSpace(m.Standby.Version + " " + m.Standby.Made),
 		takenBackAnnotation: m.TakenBack,
 		verifiedAnnotation:  m.Verified,
@@ -117,7 +118,7 @@ func ReadTimestamp(text string) time.Time {
 
 // ReadMark reads the mark from annotations. Without one, it returns the zero Mark.
 func ReadMark(annotations map[string]string) Mark {
-	colour, version, _ := strings.Cut(annotations[liveAnnotation], " ")
+	colour, version, _ := strings.Cut(annotations[LiveAnnotation], " ")
 	standby, created, _ := strings.Cut(annotations[standbyAnnotation], " ")
 	return Mark{
 		Live: Colour(colour), Version: version, Image: readImage(annotations[liveImageAnnotation], version),

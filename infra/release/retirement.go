@@ -48,7 +48,7 @@ func (p Plan) Retirement(service, namespace string, keep time.Duration, bounds B
 	now := p.Mark.Annotations()
 	return Order{At: ReadTimestamp(now[SwitchedAnnotation]).Add(keep), Patches: []Patch{
 		{Path("Service", namespace, service), []map[string]any{
-			operation("test", annotation(liveAnnotation), now[liveAnnotation]),
+			operation("test", annotation(LiveAnnotation), now[LiveAnnotation]),
 			operation("test", annotation(SwitchedAnnotation), now[SwitchedAnnotation]),
 			operation("replace", annotation(standbyAnnotation), ""),
 		}},

@@ -19,6 +19,10 @@ import (
 // Parse parses the namespace's configuration: the texts of plain keys and the names of secret keys. Its error lists all faults with
 // path, value and allowed values.
 func Parse(name string, services []catalog.Service, plain map[string]string, secret []string) (Stack, error) {
+	return parse(name, services, plain, secret, append(rules(services), delivery(secret)...))
+}
+
+func parse(name string, services []catalog.Service, plain map[string]string, secret []string, rules []rule) (Stack, error) {
 	if err := catalog.Check(services); err != nil {
 		return Stack{}, fmt.Errorf("stack %s: %w", name, err)
 	}
@@ -34,7 +38,7 @@ func Parse(name string, services []catalog.Service, plain map[string]string, sec
 		found.add(setting.path, setting.apply(stack.Environment, values))
 	}
 	stack.inherit(services)
-	for _, condition := range rules(services) {
+	for _, condition := range rules {
 		if !found.any(condition.paths...) {
 			found.add(condition.paths[0], condition.check(stack))
 		}
@@ -61,7 +65,7 @@ func Parse(name string, services []catalog.Service, plain map[string]string, sec
 
 // ParsePlain is Parse without a check of the secrets.
 func ParsePlain(name string, services []catalog.Service, plain map[string]string) (Stack, error) {
-	return Parse(name, services, plain, slice.Map(catalog.Secrets(services, true), secretName))
+	return parse(name, services, plain, slice.Map(catalog.Secrets(services, true), secretName), rules(services))
 }
 
 // apply sets the field from the text or else the default. It returns the fault, if any.

@@ -1,6 +1,7 @@
 package stack_test
 
 import (
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -21,6 +22,27 @@ func allSecrets() []string {
 
 func without(name string) []string {
 	return slices.DeleteFunc(allSecrets(), func(secret string) bool { return secret == name })
+}
+
+// receivers are the secrets without which production has nobody to alert.
+func receivers() []string { return []string{catalog.PagerDutyRoutingKey, catalog.DeadMansSwitchURL} }
+
+// links are the settings that a stack with a receiver needs.
+func links() map[string]string {
+	return map[string]string{
+		"monitoring.prometheusUrl": "https://prometheus.example.com", "monitoring.alertmanagerUrl": "https://alertmanager.example.com",
+		"monitoring.grafanaUrl": "https://grafana.example.com/", "monitoring.runbooks": "https://example.com/runbooks",
+	}
+}
+
+// alerting adds what a stack of production needs to alert somebody.
+func alerting(name string, plain map[string]string, secret []string) (map[string]string, []string) {
+	if !strings.HasPrefix(name, "production") {
+		return plain, secret
+	}
+	plain = maps.Clone(plain)
+	maps.Copy(plain, links())
+	return plain, append(slices.Clone(secret), receivers()...)
 }
 
 // replicas returns all services of the catalog with the same bounds.
@@ -49,7 +71,7 @@ func TestDefaults(t *testing.T) {
 			Redis:    stack.Redis{Memory: 512},
 			Stream:   stack.Stream{Memory: 128, VolumeSize: 1024},
 
-			Monitoring: stack.Monitoring{Retention: 7, VolumeSize: 2048, Memory: 384, Grafana: true, Probe: true, VerifyKubelets: true},
+			Monitoring: stack.Monitoring{Retention: 7, VolumeSize: 2048, Memory: 384, Replicas: 1, Grafana: true, Probe: true, VerifyKubelets: true},
 		}},
 		{"staging", map[string]string{
 			"registry": "registry.example.com/platform", "edge": `{"host":"staging.example.com","issuer":"letsencrypt"}`,
@@ -65,7 +87,7 @@ func TestDefaults(t *testing.T) {
 			Redis:    stack.Redis{Memory: 512},
 			Stream:   stack.Stream{Memory: 256, VolumeSize: 5120},
 
-			Monitoring: stack.Monitoring{Retention: 15, VolumeSize: 20480, Memory: 1024, Grafana: true, Probe: true, VerifyKubelets: true},
+			Monitoring: stack.Monitoring{Retention: 15, VolumeSize: 20480, Memory: 1024, Replicas: 1, Grafana: true, Probe: true, VerifyKubelets: true},
 		}},
 		{"production", map[string]string{"edge": `{"host":"api.example.com","tlsSecret":"api"}`}, stack.Stack{
 			Name: "production", Environment: stack.Production, PromotesFrom: "staging", Deadline: 5 * time.Minute, Standby: time.Hour, CPURequests: 100, CertificateDuration: 90 * 24 * time.Hour, ProtectData: true,
@@ -76,12 +98,14 @@ func TestDefaults(t *testing.T) {
 			Redis:    stack.Redis{Memory: 512},
 			Stream:   stack.Stream{Memory: 1024, VolumeSize: 20480},
 
-			Monitoring: stack.Monitoring{Retention: 35, VolumeSize: 102400, Memory: 4096, Grafana: true, Probe: true, VerifyKubelets: true},
+			Monitoring: stack.Monitoring{Retention: 35, VolumeSize: 102400, Memory: 4096, Replicas: 2, Grafana: true, Probe: true, VerifyKubelets: true,
+				PrometheusURL: "https://prometheus.example.com", AlertmanagerURL: "https://alertmanager.example.com", GrafanaURL: "https://grafana.example.com", Runbooks: "https://example.com/runbooks"},
 		}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := stack.Parse(test.name, catalog.Services(), test.plain, allSecrets())
+			plain, secret := alerting(test.name, test.plain, allSecrets())
+			got, err := stack.Parse(test.name, catalog.Services(), plain, secret)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -110,6 +134,7 @@ func TestSettings(t *testing.T) {
 		"redis":    `{"memory":"64Mi","address":"192.0.2.7:6380"}`,
 		"stream":   `{"memory":"64Mi","volumeSize":"2Gi"}`,
 		"monitoring": `{"retention":"90d","volumeSize":"4Gi","memory":"512Mi","grafana":false,"probe":false,"verifyKubelets":false,
+			"replicas":2,"prometheusUrl":"https://example.com/prometheus/","alertmanagerUrl":"https://example.com/alertmanager","grafanaUrl":"https://example.com/grafana",
 			"runbooks":"https://docs.example.com/runbooks/","webhookNetwork":"192.0.2.0/24","traces":"http://traces.example.com:4317"}`,
 		"replicas": `{"min":2,"max":5}`,
 		"services": `{"user-service":{"replicas":{"min":7}},"api-gateway":{"requestsPerMinute":60}}`,
@@ -145,7 +170,8 @@ func TestSettings(t *testing.T) {
 		Redis:  stack.Redis{Store: stack.Store{Address: "192.0.2.7:6380"}, Memory: 64},
 		Stream: stack.Stream{Memory: 64, VolumeSize: 2048},
 		Monitoring: stack.Monitoring{
-			Retention: 90, VolumeSize: 4096, Memory: 512, Runbooks: "https://docs.example.com/runbooks",
+			Retention: 90, VolumeSize: 4096, Memory: 512, Replicas: 2, PrometheusURL: "https://example.com/prometheus",
+			AlertmanagerURL: "https://example.com/alertmanager", GrafanaURL: "https://example.com/grafana", Runbooks: "https://docs.example.com/runbooks",
 			WebhookNetwork: "192.0.2.0/24", Traces: "http://traces.example.com:4317",
 		},
 		Cluster: stack.Cluster{
@@ -312,7 +338,8 @@ func TestFaults(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := stack.Parse(test.stack, catalog.Services(), test.plain, test.secret)
+			plain, secret := alerting(test.stack, test.plain, test.secret)
+			_, err := stack.Parse(test.stack, catalog.Services(), plain, secret)
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -340,20 +367,78 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 		path, _, _ := strings.Cut(strings.TrimPrefix(line, "stack production: platform:"), ":")
 		paths = append(paths, path)
 	}
-	want := "apiGatewayCachePassword certificateAuthority colour demo edge.host edge.tlsSecret grafanaAdminPassword identityKeys jwtKeys " +
+	want := "apiGatewayCachePassword certificateAuthority colour deadMansSwitchUrl demo edge.host edge.tlsSecret grafanaAdminPassword identityKeys jwtKeys " +
 		"notificationServiceDatabasePassword notificationServiceStreamPassword orderServiceDatabasePassword " +
-		"orderServiceStreamPassword postgresAdminPassword postgresMonitorPassword redisMonitorPassword redisPassword replicas.max " +
+		"orderServiceStreamPassword pagerDutyRoutingKey postgresAdminPassword postgresMonitorPassword redisMonitorPassword redisPassword replicas.max " +
 		"replicas.min streamMonitorPassword streamPassword userServiceCachePassword userServiceDatabasePassword userServiceStreamPassword webhookSecret"
 	if got := strings.Join(paths, " "); got != want {
 		t.Errorf("faults at %s\nwant      %s", got, want)
 	}
 }
 
+func TestProductionAlertsSomebody(t *testing.T) {
+	remote := map[string]string{"registry": "localhost:5000", "edge": `{"host":"api.example.com","issuer":"letsencrypt"}`}
+	local := map[string]string{"registry": "localhost:5000"}
+	for _, test := range []struct {
+		about, stack string
+		plain        map[string]string
+		without      []string // of the links
+		secret       []string
+		want         []string // the faults; none: valid
+	}{
+		{"nobody", "production", remote, nil, []string{catalog.DeadMansSwitchURL}, []string{
+			"stack production: platform:pagerDutyRoutingKey: missing: production wants this, slackWebhookUrl or alertWebhookUrl, so that pages reach somebody: " +
+				"`pulumi config set --secret platform:pagerDutyRoutingKey --stack production`"}},
+		{"no dead man's switch", "production", remote, nil, []string{catalog.SlackWebhookURL}, []string{
+			"stack production: platform:deadMansSwitchUrl: missing: production wants a service that raises an alarm when the heartbeat of the monitoring stops: " +
+				"`pulumi config set --secret platform:deadMansSwitchUrl --stack production`"}},
+		{"PagerDuty", "production", remote, nil, []string{catalog.PagerDutyRoutingKey, catalog.DeadMansSwitchURL}, nil},
+		{"Slack", "production", remote, nil, []string{catalog.SlackWebhookURL, catalog.DeadMansSwitchURL}, nil},
+		{"a webhook", "production", remote, nil, []string{catalog.AlertWebhookURL, catalog.DeadMansSwitchURL}, nil},
+		{"no links", "production", remote, slices.Collect(maps.Keys(links())), receivers(), []string{
+			"stack production: platform:monitoring.alertmanagerUrl: not set: want the https:// URL that notifications of alerts link to: " +
+				"`pulumi config set --path platform:monitoring.alertmanagerUrl <URL> --stack production`",
+			"stack production: platform:monitoring.grafanaUrl: ", "stack production: platform:monitoring.prometheusUrl: ", "stack production: platform:monitoring.runbooks: "}},
+		{"a staging that alerts somebody without links", "staging", remote, []string{"monitoring.runbooks"}, []string{catalog.SlackWebhookURL},
+			[]string{"stack staging: platform:monitoring.runbooks: "}},
+		{"a staging that alerts nobody", "staging", remote, slices.Collect(maps.Keys(links())), nil, nil},
+		{"a local stack that alerts somebody", "local", local, slices.Collect(maps.Keys(links())), receivers(), nil},
+	} {
+		t.Run(test.about, func(t *testing.T) {
+			plain := maps.Clone(test.plain)
+			maps.Copy(plain, links())
+			for _, path := range test.without {
+				delete(plain, path)
+			}
+			_, err := stack.Parse(test.stack, catalog.Services(), plain, append(allSecrets(), test.secret...))
+			var faults []string
+			if err != nil {
+				faults = strings.Split(err.Error(), "\n")
+			}
+			if !slices.EqualFunc(faults, test.want, strings.HasPrefix) {
+				t.Errorf("got  %q\nwant %q", faults, test.want)
+			}
+			if _, err := stack.ParsePlain(test.stack, catalog.Services(), plain); err != nil {
+				t.Errorf("without a look at the secrets: %v", err)
+			}
+		})
+	}
+	t.Run("no link to Grafana without Grafana", func(t *testing.T) {
+		plain, secret := alerting("production", remote, allSecrets())
+		delete(plain, "monitoring.grafanaUrl")
+		plain["monitoring.grafana"] = "false"
+		if _, err := stack.Parse("production", catalog.Services(), plain, secret); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestStacksShareAnEnvironment(t *testing.T) {
 	for _, name := range []string{"production-eu", "production-us"} {
-		got, err := stack.Parse(name, catalog.Services(), map[string]string{
+		plain, secret := alerting(name, map[string]string{
 			"environment": "production", "promotesFrom": "staging-" + name[len(name)-2:], "edge": `{"host":"api.example.com","tlsSecret":"api"}`,
 		}, allSecrets())
+		got, err := stack.Parse(name, catalog.Services(), plain, secret)
 		if err != nil {
 			t.Fatal(err)
 		}

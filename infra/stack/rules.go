@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/quantity"
@@ -70,6 +71,31 @@ func rules(services []catalog.Service) []rule {
 		}
 	}
 	return rules
+}
+
+// delivery are the rules on alerts, which depend on the names of the secrets.
+func delivery(secret []string) []rule {
+	has := func(name string) bool { return slices.Contains(secret, name) }
+	pages := has(catalog.SlackWebhookURL) || has(catalog.PagerDutyRoutingKey) || has(catalog.AlertWebhookURL)
+	wanted := func(name, means string, set bool) rule {
+		return rule{[]string{name}, func(s Stack) string {
+			return fault(s.Environment == Production && !set, "missing: production wants %s: `pulumi config set --secret %s:%s --stack %s`", means, Namespace, name, s.Name)
+		}}
+	}
+	linked := func(path string, lacks func(Monitoring) bool) rule {
+		return rule{[]string{path}, func(s Stack) string {
+			return fault(s.Environment != Local && pages && lacks(s.Monitoring), "not set: want the https:// URL that notifications of alerts link to: "+
+				"`pulumi config set --path %s:%s <URL> --stack %s`", Namespace, path, s.Name)
+		}}
+	}
+	return []rule{
+		wanted(catalog.PagerDutyRoutingKey, "this, "+catalog.SlackWebhookURL+" or "+catalog.AlertWebhookURL+", so that pages reach somebody", pages),
+		wanted(catalog.DeadMansSwitchURL, "a service that raises an alarm when the heartbeat of the monitoring stops", has(catalog.DeadMansSwitchURL)),
+		linked("monitoring.prometheusUrl", func(m Monitoring) bool { return m.PrometheusURL == "" }),
+		linked("monitoring.alertmanagerUrl", func(m Monitoring) bool { return m.AlertmanagerURL == "" }),
+		linked("monitoring.grafanaUrl", func(m Monitoring) bool { return m.Grafana && m.GrafanaURL == "" }),
+		linked("monitoring.runbooks", func(m Monitoring) bool { return m.Runbooks == "" }),
+	}
 }
 
 // fault formats the fault if the condition is true.

@@ -56,6 +56,7 @@ const (
 	wantReplicas    = "a whole number from 1 to 100"
 	wantNetwork     = "a network such as 192.0.2.0/24"
 	wantNetworks    = "comma-separated networks such as 192.0.2.0/24"
+	wantURL         = "an https:// URL"
 	wantNodePort    = "a port from 30000 to 32767"
 	wantVolume      = "a size such as 10Gi"
 	wantMemory      = "a size such as 512Mi or 4Gi"
@@ -135,6 +136,10 @@ func (m *Monitoring) settings() []setting {
 		of("monitoring.volumeSize", wantVolume, defaults{"2Gi", "20Gi", "100Gi"}, &m.VolumeSize, quantity.ParseBytes),
 		of("monitoring.memory", wantMemory, defaults{"384Mi", "1Gi", "4Gi"}, &m.Memory, quantity.ParseBytes),
 		of("monitoring.grafana", wantBoolean, always("true"), &m.Grafana, boolean),
+		of("monitoring.replicas", "1 or 2", defaults{"1", "1", "2"}, &m.Replicas, quantity.Between(1, 2)),
+		of("monitoring.prometheusUrl", wantURL, none, &m.PrometheusURL, folderURL),
+		of("monitoring.alertmanagerUrl", wantURL, none, &m.AlertmanagerURL, folderURL),
+		of("monitoring.grafanaUrl", wantURL, none, &m.GrafanaURL, folderURL),
 		of("monitoring.runbooks", "the https:// URL of the folder docs/runbooks", none, &m.Runbooks, folderURL),
 		of("monitoring.webhookNetwork", wantNetwork, none, &m.WebhookNetwork, network),
 		of("monitoring.traces", "the host and port that receive traces (OTLP over gRPC with TLS), such as traces.example.com:4317; with the "+

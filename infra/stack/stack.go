@@ -185,11 +185,15 @@ type Stream struct {
 
 // Monitoring is the configuration of monitoring.
 type Monitoring struct {
-	Retention      int // days
-	VolumeSize     quantity.Bytes
-	Memory         quantity.Bytes // Prometheus' limit
-	Grafana        bool
-	Runbooks       string // URL of the folder docs/runbooks; empty for none
+	Retention  int // days
+	VolumeSize quantity.Bytes
+	Memory     quantity.Bytes // Prometheus' limit
+	Grafana    bool
+	Replicas   int // of Prometheus and of Alertmanager
+	// The URLs at which people open them, and that of the folder docs/runbooks. Without one, alerts link to the address of make dashboard
+	// or to the file.
+	PrometheusURL, AlertmanagerURL, GrafanaURL, Runbooks string
+
 	WebhookNetwork string // CIDR of the alert webhook, if it isn't on the internet
 	Probe          bool   // Prometheus requests the public address, which the cluster must be able to reach
 	VerifyKubelets bool   // kubelets have certificates of the cluster's authority

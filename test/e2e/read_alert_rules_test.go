@@ -88,7 +88,8 @@ var onlyAfterwards = map[string]string{
 	"notification_service_webhook_deliveries_total":    "a delivery to a webhook, which the local stack has none of",
 	"kube_pod_container_status_last_terminated_reason": "the termination of a container",
 	"kube_pod_container_status_waiting_reason":         "a waiting container",
-	"kube_job_failed": "a failed Job",
+	"kube_job_failed":              "a failed Job",
+	"alertmanager_cluster_members": "a second Alertmanager, which the local stack doesn't have",
 }
 
 // selected returns the metrics in a query, from the tree of Prometheus' parser.

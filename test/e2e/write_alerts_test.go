@@ -24,6 +24,8 @@ type alert struct {
 	Status      string            `json:"status"` // firing or resolved
 	Labels      map[string]string `json:"labels"`
 	Annotations map[string]string `json:"annotations"`
+	StartsAt    time.Time         `json:"startsAt"`
+	Graph       string            `json:"generatorURL"`
 }
 
 // receiver is a fake on-call webhook and a fake trace store. It receives alerts by webhook, and traces as OTLP over gRPC.
@@ -207,6 +209,18 @@ func TestAlertsReachTheOnCallReceiver(t *testing.T) {
 		}
 		if _, err := os.Stat(page.Annotations["runbook_url"]); err != nil {
 			t.Errorf("its runbook: %v", err)
+		}
+		version := kit.LiveVersions(t)["user-service"]
+		for what, has := range map[string]bool{
+			"its beginning":        page.StartsAt.After(began.Add(-time.Minute)) && page.StartsAt.Before(time.Now()),
+			"a link to its graph":  strings.HasPrefix(page.Graph, "http://127.0.0.1:9090/graph?g0.expr="),
+			"a link to a silence":  strings.HasPrefix(page.Annotations["silence_url"], "http://127.0.0.1:9093/#/silences/new?filter=%7Balertname%3D%22ServiceDown%22%2Cjob%3D%22user-service%22%7D"),
+			"a link to dashboards": page.Annotations["dashboard_url"] == "http://127.0.0.1:3000/d/platform",
+			"the last release":     strings.Contains(page.Annotations["release"], version+" since 20"),
+		} {
+			if !has {
+				t.Errorf("the notification lacks %s: %+v", what, page)
+			}
 		}
 		if more := onCall.about("TargetMissing", "user-service", "firing"); len(more) > 0 {
 			t.Errorf("inhibited alerts were sent: %v", more)

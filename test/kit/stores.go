@@ -9,13 +9,16 @@ func EmailInPostgres(id string) (string, error) {
 }
 
 // UsersSQL runs a statement in the database of users as its administrator; the statement refers to id as :'id'.
-func UsersSQL(statement, id string) (string, error) {
+func UsersSQL(statement, id string) (string, error) { return SQL("users", statement, id) }
+
+// SQL is UsersSQL for any database.
+func SQL(database, statement, id string) (string, error) {
 	const script = `PGPASSWORD=$(cut -d, -f1 /run/secrets/admin/password) &&
 		export PGPASSWORD &&
 		exec /usr/lib/postgresql/15/bin/psql --no-psqlrc --tuples-only --no-align --set=ON_ERROR_STOP=1 --set=id="$1" \
-			--host=/run/postgresql --username=postgres --dbname=users`
+			--host=/run/postgresql --username=postgres --dbname="$2"`
 	row, err := Feed(statement,
-		"kubectl", "exec", "--stdin", "--namespace=data", "postgres-0", "--", "sh", "-c", script, "sh", id)
+		"kubectl", "exec", "--stdin", "--namespace=data", "postgres-0", "--", "sh", "-c", script, "sh", id, database)
 	return strings.TrimSpace(row), err
 }
 

@@ -157,6 +157,7 @@ EOF
 		git config user.name t && git config user.email t@example.com
 		git remote add origin https://github.com/shop/platform
 		for stack in staging production; do pulumi stack select --create $stack; make secrets STACK=$stack; done
+		` + receivers + `
 	`)
 	for stack, namespace := range map[string]string{"staging": "edge", "production": prefix + "edge"} {
 		p.begin(environment + `until kubectl --kubeconfig state/kubeconfig --context platform-` + stack + ` create secret tls edge --namespace=` + namespace +

@@ -24,8 +24,12 @@ const config = `config:
   platform:replicas: {min: 1, max: 2}
   platform:postgres: {cpu: "2", memory: 512Mi, volumeSize: 2Gi}
   platform:stream: {memory: 128Mi, volumeSize: 1Gi}
-  platform:monitoring: {retention: 7d, memory: 384Mi, volumeSize: 2Gi, grafana: false}
+  platform:monitoring: {retention: 35d, memory: 384Mi, volumeSize: 2Gi, grafana: false, replicas: 1,
+    prometheusUrl: "https://prometheus.example.com", alertmanagerUrl: "https://alertmanager.example.com", runbooks: "https://example.com/runbooks"}
 `
+
+// receivers sets what production needs to send alerts. Nothing listens there.
+const receivers = "for name in alertWebhookUrl deadMansSwitchUrl; do pulumi config set --secret platform:$name https://alerts.example.com/$name --stack production; done"
 
 // prefix is the prefix of production's namespaces, because another team uses the plain names.
 const prefix = "shop-"
@@ -129,6 +133,8 @@ func TestPromotionFromStagingToProduction(t *testing.T) {
 			pulumi up --yes --skip-preview --non-interactive --stack ` + stack)
 	}
 	staging.run(environment + "pulumi stack select --create staging; pulumi stack select --create production; make secrets STACK=production")
+	production.refuses(environment+"pulumi preview --non-interactive --stack production", "platform:deadMansSwitchUrl: missing: production wants")
+	staging.run(environment + receivers)
 	production.refuses(environment+"pulumi preview --non-interactive --stack production", "run `pulumi up --stack staging` first")
 	up(staging, "staging", "")
 	staging.refuses(environment+"pulumi preview --non-interactive --stack production", "leads to the cluster of stack staging")

@@ -6,7 +6,6 @@ import (
 	"io"
 	"log"
 	"net"
-	"net/http"
 	"net/url"
 	"time"
 
@@ -69,14 +68,7 @@ func forward(ctx context.Context, kubeContext, listen string, out io.Writer) err
 	if err != nil {
 		return err
 	}
-	hint := ""
-	if response, err := http.Get(prometheus.JoinPath("query").String()); err == nil {
-		_ = response.Body.Close()
-		if response.StatusCode != http.StatusOK { // a Prometheus that was compiled from Go modules has no pages
-			hint = " (its API below /api/v1; this build of it has no pages)"
-		}
-	}
-	printer.Printf("%s    Prometheus%s", prometheus, hint)
+	printer.Printf("%s    Prometheus (a build from Go modules has only its API, below /api/v1)", prometheus)
 	printer.Printf("%s    Alertmanager", alertmanager)
 	if hasGrafana {
 		grafana, err := open(network.Grafana, network.GrafanaPort)

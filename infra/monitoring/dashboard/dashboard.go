@@ -4,7 +4,6 @@ package dashboard
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -27,7 +26,6 @@ const (
 	refresh = "30s"      // two scrapes
 
 	columnsOfGrid = 24
-	longestUID    = 40 // Grafana's limit
 )
 
 // The uids of the other dashboards that aren't for a single service.
@@ -36,7 +34,7 @@ const (
 	releasesUID = "releases"
 	costUID     = "cost"
 
-	ofServices = "service-" // prefix of the uid of a service's dashboard
+	ofServices = "service-" // prefix of the uid of a service's dashboard. With the longest name, it is within Grafana's limit of 40 characters
 	toService  = "/d/" + ofServices + "${__value.text}"
 )
 
@@ -115,11 +113,11 @@ func (d Dashboard) Panels() []grafana.Panel {
 	return panels
 }
 
-// All returns all dashboards: the platform, the services, the stores, releases and cost.
+// All returns all dashboards: the platform, the services, the stores, releases, the edge, the cluster, the monitoring and cost.
 func All(services []catalog.Service) ([]Dashboard, error) {
 	plans := append([]plan{platform(services)}, slice.Map(services, ofService)...)
 	var all []Dashboard
-	for _, p := range append(plans, stores(services), releases(services), cost()) {
+	for _, p := range append(plans, stores(services), releases(services), edge(), cluster(), monitoring(), cost()) {
 		built, err := p.build()
 		if err != nil {
 			return nil, fmt.Errorf("dashboard %s: %w", p.uid, err)
@@ -127,16 +125,6 @@ func All(services []catalog.Service) ([]Dashboard, error) {
 		all = append(all, built)
 	}
 	return all, nil
-}
-
-// ServiceUID is the uid of a service's dashboard. Because of Grafana's limit, it truncates names of more than 32 characters. Links in
-// tables don't find such dashboards, but the list of dashboards does.
-func ServiceUID(service string) string {
-	uid := ofServices + service
-	if len(uid) <= longestUID {
-		return uid
-	}
-	return fmt.Sprintf("%s-%x", uid[:longestUID-9], sha256.Sum256([]byte(service)))[:longestUID]
 }
 
 // plan is a dashboard without positions of its panels.

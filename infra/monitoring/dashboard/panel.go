@@ -15,7 +15,6 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/stat"
 	"github.com/grafana/grafana-foundation-sdk/go/statetimeline"
 	"github.com/grafana/grafana-foundation-sdk/go/table"
-	"github.com/grafana/grafana-foundation-sdk/go/text"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
 )
 
@@ -28,13 +27,12 @@ const (
 	bars                 // the last value of each series, as a bar between min and max
 	grid                 // a table of the last values, a row for each set of labels
 	timeline             // states over time, a row for each series
-	prose                // Markdown
 )
 
 type panel struct {
 	kind   kind // by default lines
 	title  string
-	about  string // description; for prose, its text
+	about  string // description
 	unit   string // Grafana's id, such as percentunit; by default none
 	none   string // text for no data; empty if there must always be data
 	width  uint32 // of 24
@@ -43,7 +41,6 @@ type panel struct {
 
 	min, max *float64 // lines always begin at 0
 	limits   []limit
-	stacked  bool              // stack the lines
 	states   []state           // texts for values
 	columns  []column          // of a table
 	hues     map[string]string // Grafana's colour names by a regular expression for the legend
@@ -159,22 +156,16 @@ func (p panel) build() (grafana.Panel, error) {
 			MergeValues(true).ShowValue(common.VisibilityModeAuto).RowHeight(0.8).FillOpacity(80).
 			Legend(common.NewVizLegendOptionsBuilder().ShowLegend(false).DisplayMode(common.LegendDisplayModeList).Placement(common.LegendPlacementBottom)).
 			Build()
-	case prose:
-		built, err = text.NewPanelBuilder().Mode(text.TextModeMarkdown).Content(p.about).Build()
 	}
 	if err != nil {
 		return built, fmt.Errorf("panel %q: %w", p.title, err)
 	}
-	built.Title = &p.title
-	if p.kind == prose {
-		return built, nil
-	}
 	return p.common(built)
 }
 
-// common sets the fields of all kinds except for prose.
+// common sets the fields of all kinds.
 func (p panel) common(built grafana.Panel) (grafana.Panel, error) {
-	built.Description = &p.about
+	built.Title, built.Description = &p.title, &p.about
 	built.Datasource = cog.ToPtr(source())
 	for i, q := range p.asked {
 		target := promql.NewDataqueryBuilder().Expr(q.expr).LegendFormat(q.legend).RefId(string(rune('A' + i)))
@@ -241,13 +232,10 @@ func (p panel) lines() *timeseries.PanelBuilder {
 	if len(p.limits) > 0 {
 		builder = builder.ThresholdsStyle(common.NewGraphThresholdsStyleConfigBuilder().Mode(common.GraphThresholdsStyleModeDashed))
 	}
-	if p.stacked {
-		return builder.FillOpacity(30).Stacking(common.NewStackingConfigBuilder().Mode(common.StackingModeNormal))
-	}
 	return builder.FillOpacity(5)
 }
 
-// table joins its queries by their labels and shows only the given columns.
+// table joins its queries by their labels, shows only the given columns, and sorts by the first of them.
 func (p panel) table() *table.PanelBuilder {
 	names, order, shown := map[string]string{}, map[string]int{}, []string{}
 	for i, c := range p.columns {
@@ -255,6 +243,7 @@ func (p panel) table() *table.PanelBuilder {
 		shown = append(shown, c.name)
 	}
 	builder := table.NewPanelBuilder().ShowHeader(true).CellHeight(common.TableCellHeightSm).
+		SortBy([]cog.Builder[common.TableSortByFieldState]{common.NewTableSortByFieldStateBuilder().DisplayName(p.columns[0].title)}).
 		Footer(common.NewTableFooterOptionsBuilder().Reducer([]string{"sum"})). // hidden, but required by the schema
 		WithTransformation(grafana.DataTransformerConfig{Id: "merge", Options: struct{}{}}).
 		WithTransformation(grafana.DataTransformerConfig{Id: "filterFieldsByName", Options: map[string]any{

@@ -22,12 +22,10 @@ func strictest(services []catalog.Service) float64 {
 // platform is the overview.
 func platform(services []catalog.Service) plan {
 	promised := strictest(services)
-	edge := fmt.Sprintf(`traefik_entrypoint_requests_total{job=%q, entrypoint!~"ops|traefik"}`, edgeJob)
-	failed := fmt.Sprintf(`traefik_entrypoint_requests_total{job=%q, entrypoint!~"ops|traefik", code=~"5.."}`, edgeJob)
 	public := []catalog.Service{catalog.Public(services)}
 	return plan{
 		uid: Home, title: "Platform", since: "now-1h",
-		about: "Traffic, alerts, objectives, live versions and nodes at a glance.",
+		about: "Traffic, alerts, objectives and live versions at a glance.",
 		marks: []mark{switches("")},
 		rows: []row{
 			{title: "Traffic at the edge", height: 4, panels: []panel{
@@ -35,40 +33,31 @@ func platform(services []catalog.Service) plan {
 					about: "Share of the requests at the edge in the last 5 minutes that didn't return 5xx. Red if the error rate is " +
 						"more than 10 times that of the strictest objective.",
 					none:   "no requests",
-					asked:  ask("1 - (sum(rate("+failed+"[5m])) or vector(0)) / (sum(rate("+edge+"[5m])) > 0)", "served"),
+					asked:  ask("1 - (sum(rate("+requestsAtEdge(`, code=~"5.."`)+"[5m])) or vector(0)) / (sum(rate("+requestsAtEdge("")+"[5m])) > 0)", "served"),
 					limits: falling(1-10*(1-promised), promised)},
 				{kind: number, width: 5, title: "Requests", unit: "reqps", about: "Requests per second at the edge.",
-					asked: ask("sum(rate("+edge+rate+"))", "requests")},
-				{kind: number, width: 5, title: "p99 latency", unit: "s",
+					asked: ask("sum(rate("+requestsAtEdge("")+rate+"))", "requests")},
+				{kind: number, width: 7, title: "p99 latency", unit: "s",
 					about: "99 % of the requests to the service behind the edge take no longer.",
 					none:  "no requests", asked: latencies(public, "", "job", "{{job}}"), limits: latencyLimits(services)},
-				{kind: number, width: 4, title: "Firing alerts", about: "Firing pages and tickets, including silenced ones.",
+				{kind: number, width: 7, title: "Firing alerts", about: "Firing pages and tickets, including silenced ones.",
 					asked:  ask(`count(ALERTS{alertstate="firing", severity=~"page|ticket"}) or vector(0)`, "alerts"),
-					limits: []limit{{1, bad}}},
-				{kind: number, width: 5, title: "Targets down", about: "Prometheus can't scrape these targets.",
-					asked:  ask("count(up == 0) or vector(0)", "targets"),
 					limits: []limit{{1, bad}}},
 			}},
 			{title: "Alerts", height: 5, panels: []panel{{
 				kind: grid, width: 24, title: "Alerts", none: "No firing alerts.",
-				about: "Firing alerts. Alertmanager shows which of them are silenced.",
-				asked: ask(`sort(max by (severity, alertname, job, namespace) (ALERTS{alertstate="firing", severity=~"page|ticket"}))`, ""),
+				about: "Firing alerts, pages first. Alertmanager shows which of them are silenced.",
+				asked: ask(`max by (severity, alertname, job, namespace) (ALERTS{alertstate="firing", severity=~"page|ticket"})`, ""),
 				columns: []column{
 					{name: "severity", title: "Severity"}, {name: "alertname", title: "Alert"},
 					{name: "job", title: "Of"}, {name: "namespace", title: "Namespace"},
 				},
 			}}},
 			{title: "Objectives", height: 7, panels: []panel{
-				{kind: grid, width: 17, title: "Objectives", unit: "percentunit",
-					about: "Objective of each service over 30 days, its actual value, and the remaining error and latency budgets. A " +
+				{kind: grid, width: 24, title: "Objectives", unit: "percentunit",
+					about: "Objective of the edge and of each service over 30 days, its actual value, and the remaining error and latency budgets. A " +
 						"service's name links to its dashboard.",
-					asked: []query{
-						{AvailabilityObjective + notEdge, ""},
-						{"1 - " + Errors(Month) + notEdge, ""},
-						{ErrorBudget + notEdge, ""},
-						{"1 - " + Slow(Month) + notEdge, ""},
-						{LatencyBudget + notEdge, ""},
-					},
+					asked: []query{{AvailabilityObjective, ""}, {"1 - " + Errors(Month), ""}, {ErrorBudget, ""}, {"1 - " + Slow(Month), ""}, {LatencyBudget, ""}},
 					columns: []column{
 						{name: "job", title: "Service", toLink: toService},
 						{name: "Value #A", title: "Objective", unit: "percentunit"},
@@ -77,9 +66,6 @@ func platform(services []catalog.Service) plan {
 						{name: "Value #D", title: "Within latency objective", unit: "percentunit"},
 						{name: "Value #E", title: "Latency budget left", unit: "percentunit", limits: budgets()},
 					}},
-				{kind: bars, width: 7, title: "Error budget left", unit: "percentunit", min: to(0), max: to(1),
-					about: "Unspent share of the error budget of 30 days. Below 0 the objective is missed.",
-					asked: ask(ErrorBudget, "{{job}}"), limits: budgets()},
 			}},
 			{title: "Live versions", height: 6, panels: []panel{
 				{kind: grid, width: 24, title: "Live now", link: open("Releases", releasesUID),
@@ -92,9 +78,7 @@ func platform(services []catalog.Service) plan {
 					}},
 			}},
 			{title: "Over time", height: 8, panels: []panel{
-				{width: 8, title: "Requests by service", unit: "reqps",
-					about: "Requests of users per second by the service that handles them, and all at the edge.",
-					asked: ask(Requests, "{{job}}")},
+				graph(8, "Requests by service", "reqps", "Requests of users per second by the service that handles them, and all at the edge.", Requests, "{{job}}"),
 				{width: 8, title: "Errors by service", unit: "percentunit",
 					about:  "Share of the requests in 5 minutes that returned 5xx. Dashed: the strictest objective over a month.",
 					asked:  ask(Errors(FiveMinutes), "{{job}}"),
@@ -102,20 +86,6 @@ func platform(services []catalog.Service) plan {
 				{width: 8, title: "p99 latency by service", unit: "s", none: "no requests",
 					about: "99 % of the requests take no longer.",
 					asked: latencies(services, "", "job", "{{job}}"), limits: latencyLimits(services)[:1]},
-			}},
-			{title: "Nodes", height: 8, panels: []panel{
-				{width: 6, title: "CPU in use", unit: "percentunit", max: to(1), limits: rising(ready, full),
-					about: "Busy share of each node's cores.",
-					asked: ask(fmt.Sprintf(`1 - avg by (instance) (rate(node_cpu_seconds_total{job=%q, mode="idle"}%s))`, nodeJob, rate), "{{instance}}")},
-				{width: 6, title: "Memory in use", unit: "percentunit", max: to(1), limits: rising(ready, full),
-					about: "Share of each node's memory that isn't available.",
-					asked: ask(fmt.Sprintf("1 - node_memory_MemAvailable_bytes{job=%q} / node_memory_MemTotal_bytes", nodeJob), "{{instance}}")},
-				{kind: bars, width: 6, title: "Disks", unit: "percentunit", min: to(0), max: to(1), limits: rising(.8, ready),
-					about: "Used share of each node's file systems. Kubernetes evicts pods from a node at 85 to 90 %.",
-					asked: ask(fmt.Sprintf(`max by (instance, device) (1 - node_filesystem_avail_bytes{job=%q, fstype!~"tmpfs|ramfs|overlay"} / node_filesystem_size_bytes)`, nodeJob), "{{instance}} {{device}}")},
-				{kind: bars, width: 6, title: "Volumes", unit: "percentunit", min: to(0), max: to(1), limits: rising(.8, ready),
-					about: "Used share of each claimed volume.", none: "no volumes, or only volumes without metrics",
-					asked: ask(`max by (namespace, persistentvolumeclaim) (kubelet_volume_stats_used_bytes / kubelet_volume_stats_capacity_bytes)`, "{{namespace}}/{{persistentvolumeclaim}}")},
 			}},
 		},
 	}

@@ -12,7 +12,6 @@ import (
 // releases compares the colours.
 func releases(services []catalog.Service) plan {
 	const chosen = `job=~"$service"`
-	const labels = `label_app_kubernetes_io_name=~"$service"`
 	return plan{
 		uid: releasesUID, title: "Releases", since: "now-3h",
 		about: "Traffic, errors and latency of the colours side by side, and which colour was live.",
@@ -44,15 +43,6 @@ func releases(services []catalog.Service) plan {
 					limits: []limit{{1 - strictest(services), careful}}},
 				{width: 8, title: "p99 latency by colour", unit: "s", hues: palette(), none: "no requests",
 					about: "99 % of the requests take no longer.", asked: latencies(services, ", "+chosen, "job, colour", "{{job}} {{colour}}")},
-			}},
-			{title: "Rollouts", height: 9, panels: []panel{
-				{width: 12, title: "Ready replicas by colour", hues: palette(),
-					about: "Replicas that get requests.",
-					asked: ask(deployments("kube_deployment_status_replicas_available", labels), "{{job}} {{colour}}")},
-				{width: 12, title: "Missing replicas", hues: palette(), limits: []limit{{1, careful}},
-					about: "Desired replicas that aren't ready. Above 0 while a colour starts; if it stays above 0, the release is stuck.",
-					asked: ask(fmt.Sprintf("(%s) - (%s)", deployments("kube_deployment_spec_replicas", labels),
-						deployments("kube_deployment_status_replicas_available", labels)), "{{job}} {{colour}}")},
 			}},
 		},
 		variables: []cog.Builder[grafana.VariableModel]{choice("service", "Service", names(services))},

@@ -42,45 +42,25 @@ func Slow(over Window) string { return "job:slow:ratio_rate" + string(over) }
 
 // The scrape jobs besides the services, and other constants of queries.
 const (
-	edgeJob           = "edge"
-	notEdge           = `{job!="` + edgeJob + `"}`
-	postgresJob       = "postgres-exporter"
-	cacheJob          = "redis-cache-exporter"
-	streamJob         = "redis-stream-exporter"
-	nodeJob           = "node-exporter"
-	kubeJob           = "kube-state-metrics"
-	containerJob      = "cadvisor"
-	appsNamespace     = "apps"
-	rate              = "[$__rate_interval]"
-	ofPod             = "* on (namespace, pod) group_left (job, colour)"
-	inFlightMost      = 256  // the gateway's bulkhead for one service
-	ready             = 0.9  // share of a limit that deserves attention
-	full              = 0.97 // share of a limit that is nearly exhausted
-	secondsUntilStale = 60   // a tenth of the session deadline, and four scrapes
+	edgeJob       = "edge"
+	postgresJob   = "postgres-exporter"
+	cacheJob      = "redis-cache-exporter"
+	streamJob     = "redis-stream-exporter"
+	nodeJob       = "node-exporter"
+	kubeJob       = "kube-state-metrics"
+	containerJob  = "cadvisor"
+	appsNamespace = "apps"
+	rate          = "[$__rate_interval]"
+	ofPod         = "* on (namespace, pod) group_left (job, colour)"
+	inFlightMost  = 256  // the gateway's bulkhead for one service
+	ready         = 0.9  // share of a limit that deserves attention
+	full          = 0.97 // share of a limit that is nearly exhausted
 )
-
-// requestSeries are a service's metrics of completed requests, and their most useful label.
-type requestSeries struct {
-	rule.Requests
-	by string
-}
-
-func requestsOf(service catalog.Service) requestSeries {
-	if service.Public {
-		return requestSeries{rule.RequestsOf(service), "service"}
-	}
-	return requestSeries{rule.RequestsOf(service), "endpoint"}
-}
-
-// quantile is the q-quantile of the duration of requests in seconds, by the labels.
-func (r requestSeries) quantile(q float64, selector, by string) string {
-	return fmt.Sprintf("histogram_quantile(%g, sum by (le, %s) (rate(%s_bucket{%s}%s)))", q, by, r.Duration, selector, rate)
-}
 
 // latencies are the p99 latencies of the services by the labels.
 func latencies(services []catalog.Service, matchers, by, legend string) []query {
 	return slice.Map(services, func(service catalog.Service) query {
-		return query{requestsOf(service).quantile(.99, fmt.Sprintf("job=%q", service.Name)+matchers, by), legend}
+		return query{fmt.Sprintf("histogram_quantile(0.99, sum by (le, %s) (rate(%s_bucket{job=%q%s}%s)))", by, rule.RequestsOf(service).Duration, service.Name, matchers, rate), legend}
 	})
 }
 
@@ -152,10 +132,6 @@ func used(resource, namespaces string) string {
 
 func requested(resource, namespaces string) string {
 	return fmt.Sprintf(`kube_pod_container_resource_requests{job=%q, resource=%q, namespace=~%q}`, kubeJob, resource, namespaces)
-}
-
-func limits(resource, namespaces string) string {
-	return fmt.Sprintf(`kube_pod_container_resource_limits{job=%q, resource=%q, namespace=~%q}`, kubeJob, resource, namespaces)
 }
 
 const (

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/monitoring/rule"
 	"platform.example/infra/quantity"
 	"platform.example/infra/release"
 )
@@ -13,7 +14,7 @@ import (
 // ofService is the dashboard of one service. It has only rows for what the service has according to the catalog.
 func ofService(service catalog.Service) plan {
 	result := plan{
-		uid: ServiceUID(service.Name), title: service.Name, since: "now-1h",
+		uid: ofServices + service.Name, title: service.Name, since: "now-1h",
 		about: fmt.Sprintf("Rate, errors, duration and saturation of %s, and of its dependencies.", service.Name),
 		marks: []mark{switches(fmt.Sprintf("job=%q", service.Name))},
 		rows:  []row{promises(service), traffic(service), saturation(service)},
@@ -82,7 +83,10 @@ func promises(service catalog.Service) row {
 }
 
 func traffic(service catalog.Service) row {
-	series := requestsOf(service)
+	series, by := rule.RequestsOf(service), "endpoint"
+	if service.Public {
+		by = "service"
+	}
 	selector := of(service)
 	perReplica := func(counter string) string {
 		return "sum by (colour, version) (" +
@@ -96,7 +100,6 @@ func traffic(service catalog.Service) row {
 			fmt.Sprintf("p%g {{colour}} {{version}}", 100*q),
 		})
 	}
-	whom := map[string]string{"service": "target service", "endpoint": "endpoint"}[series.by]
 	return row{title: "Requests", height: 8, panels: []panel{
 		{width: 8, title: "Rate", unit: "reqps", hues: palette(), about: "Answered requests per second, by colour and version.",
 			asked: ask(perReplica(series.Total), "{{colour}} {{version}}")},
@@ -110,13 +113,10 @@ func traffic(service catalog.Service) row {
 				100*service.Objectives.LatencyShare),
 			asked:  durations,
 			limits: []limit{{service.Objectives.Latency.Seconds(), careful}}},
-		{width: 12, title: "Rate by " + series.by, unit: "reqps",
-			about: "Answered requests per second, by " + whom + " and method: the top ten.",
-			asked: ask(fmt.Sprintf("topk(10, sum by (%s, method) (rate(%s{%s}%s)))", series.by, series.Total, selector, rate),
-				"{{method}} {{"+series.by+"}}")},
-		{width: 12, title: "Errors by " + series.by, unit: "reqps", none: "no failed requests",
-			about: "Requests per second that returned 5xx, by " + whom + ": the top ten.",
-			asked: ask(fmt.Sprintf("topk(10, sum by (%s) (rate(%s{%s}%s)))", series.by, series.Failed, selector, rate), "{{"+series.by+"}}")},
+		graph(12, "Rate by "+by, "reqps", "Answered requests per second, by "+by+" and method: the top ten.",
+			"topk(10, "+perSecond(series.Total+"{"+selector+"}", by+", method")+")", "{{method}} {{"+by+"}}"),
+		graph(12, "Errors by "+by, "reqps", "Requests per second that returned 5xx, by "+by+": the top ten.",
+			"topk(10, "+perSecond(series.Failed+"{"+selector+"}", by)+")", "{{"+by+"}}"),
 	}}
 }
 
@@ -153,13 +153,6 @@ func saturation(service catalog.Service) row {
 				{"max(kube_horizontalpodautoscaler_spec_max_replicas{" + autoscaler + "})", "maximum"},
 			},
 			hues: palette()},
-		{width: 12, title: "Restarts",
-			about:  "Restarts of containers in the last hour. Look at the log after one restart; three are an alert.",
-			asked:  ask(perPod(`increase(kube_pod_container_status_restarts_total{`+ours+`}[1h])`), "{{pod}}"),
-			limits: rising(1, 3)},
-		{width: 12, title: "File descriptors", unit: "percentunit", limits: rising(.8, full),
-			about: "Used share of a replica's limit of open files and connections.",
-			asked: ask(fmt.Sprintf("max by (pod) (process_open_fds{%s} / process_max_fds)", of(service)), "{{pod}}")},
 	}}
 }
 
@@ -167,45 +160,34 @@ func saturation(service catalog.Service) row {
 func calls(service catalog.Service) row {
 	selector := of(service)
 	return row{title: "Called services: " + strings.Join(service.Calls, ", "), height: 8, panels: []panel{
-		{kind: timeline, width: 8, title: "Breakers",
+		{kind: timeline, width: 12, title: "Breakers",
 			about: "Open: the gateway refuses requests at once, because the service has failed. Half-open: it tries one request. Shows " +
 				"the worst replica.",
 			states: []state{{0, "closed", good}, {1, "half-open", careful}, {2, "open", bad}},
 			asked:  ask(fmt.Sprintf("max by (service) (gateway_breaker_state{%s})", selector), "{{service}}")},
-		{width: 8, title: "In flight", limits: rising(ready*inFlightMost, inFlightMost),
+		{width: 12, title: "In flight", limits: rising(ready*inFlightMost, inFlightMost),
 			about: fmt.Sprintf("Requests in flight to each service, on the replica with the most. At %d, the bulkhead, the gateway refuses "+
 				"further ones, so that one slow service doesn't affect the others.", inFlightMost),
 			asked: ask(fmt.Sprintf("max by (service) (gateway_in_flight_requests{%s})", selector), "{{service}}")},
-		{width: 8, title: "Rejections and retries", unit: "reqps",
+		{width: 12, title: "Rejections and retries", unit: "reqps",
 			about: "Requests per second that the gateway refused because of an open breaker or a full bulkhead, and requests that it retried.",
 			asked: []query{
 				{fmt.Sprintf("sum by (service, reason) (rate(gateway_rejections_total{%s}%s))", selector, rate), "{{service}}: {{reason}}"},
 				{fmt.Sprintf("sum by (service) (rate(gateway_retries_total{%s}%s))", selector, rate), "{{service}}: retries"},
 			}},
-		{width: 8, title: "p99 latency by service", unit: "s", none: "no requests",
-			about:  "99 % of the requests take no longer, by target service.",
-			asked:  ask(requestsOf(service).quantile(.99, selector, "service"), "{{service}}"),
-			limits: []limit{{service.Objectives.Latency.Seconds(), careful}}},
-		{width: 8, title: "Refused by limits", unit: "reqps",
-			about: "Requests per second that returned 429, by limit. Those of sign_in_account and sign_in_address are attempts to guess passwords.",
-			asked: ask(fmt.Sprintf("sum by (limit) (rate(gateway_rate_limited_total{%s}%s))", selector, rate), "{{limit}}")},
-		{width: 8, title: "Age of revocations", unit: "s", limits: []limit{{secondsUntilStale, careful}},
-			about: "Time since the gateway last read the revoked sessions. While it rises, a revoked session may still be accepted.",
-			asked: ask(fmt.Sprintf("max by (pod) (gateway_revocations_age_seconds{%s})", selector), "{{pod}}")},
+		graph(12, "Refused by limits", "reqps", "Requests per second that returned 429, by limit. Those of sign_in_account and sign_in_address are attempts to guess passwords.",
+			perSecond("gateway_rate_limited_total{"+selector+"}", "limit"), "{{limit}}"),
 	}}
 }
 
 func redisOf(service catalog.Service) row {
 	selector := of(service)
 	panels := []panel{
-		{width: 8, title: "Redis commands", unit: "ops",
-			about: "Commands per second that the service sends to Redis.", none: "no commands",
-			asked: ask(fmt.Sprintf("sum by (command) (rate(redis_command_duration_seconds_count{%s}%s))", selector, rate), "{{command}}")},
-		{width: 8, title: "Redis: p99 latency", unit: "s", limits: []limit{{.05, careful}},
+		{width: 12, title: "Redis: p99 latency", unit: "s", limits: []limit{{.05, careful}},
 			about: "99 % of the commands take no longer, measured by the service: including network and waiting.",
 			none:  "no commands",
 			asked: ask(fmt.Sprintf("histogram_quantile(0.99, sum by (le, command) (rate(redis_command_duration_seconds_bucket{%s}%s)))", selector, rate), "{{command}}")},
-		{width: 8, title: "Redis: errors and connections",
+		{width: 12, title: "Redis: errors and connections",
 			about: "Commands that failed and waits for a connection that timed out in 5 minutes, and open connections.",
 			asked: []query{
 				{fmt.Sprintf("sum(increase(redis_command_errors_total{%s}[5m])) or vector(0)", selector), "failed"},
@@ -221,35 +203,22 @@ func redisOf(service catalog.Service) row {
 	count := func(what string) string {
 		return fmt.Sprintf("sum(rate(%s%s_total{%s}%s))", prefix, what, selector, rate)
 	}
-	hits, misses := count("hits"), count("misses")
-	cache := []panel{
-		{kind: number, width: 6, title: "Cache hit ratio", unit: "percentunit", min: to(0), max: to(1), limits: falling(.2, .5),
-			about: "Share of lookups that hit the cache. It falls after an update and while Redis is unavailable; Postgres then gets more load.",
-			none:  "no lookups",
-			asked: ask(fmt.Sprintf("%s / (%s + %s > 0)", hits, hits, misses), "hits")},
-		{width: 18, title: "Cache", unit: "ops",
-			about: "Cache hits and misses per second, and lookups that skipped the cache because it was unavailable.",
-			none:  "no lookups",
-			asked: []query{{hits, "hits"}, {misses, "misses"}, {count("spared"), "skipped"}}},
-	}
-	return row{title: "Redis", height: 8, panels: append(cache, panels...)}
+	return row{title: "Redis", height: 8, panels: append(panels, panel{width: 24, title: "Cache", unit: "ops", none: "no lookups",
+		about: "Cache hits and misses per second, and lookups that skipped the cache because it was unavailable.",
+		asked: []query{{count("hits"), "hits"}, {count("misses"), "misses"}, {count("spared"), "skipped"}}})}
 }
 
 func databaseOf(service catalog.Service) row {
 	selector := of(service)
 	return row{title: "Postgres: database " + service.Database, height: 8, panels: []panel{
-		{width: 8, title: "Connections in use",
+		{width: 12, title: "Connections in use",
 			about:  fmt.Sprintf("Connections of each replica's pool in use. At %d, the maximum, requests wait.", catalog.DatabaseConnections),
 			asked:  ask(fmt.Sprintf("max by (pod) (postgres_pool_acquired_connections{%s})", selector), "{{pod}}"),
 			limits: rising(ready*catalog.DatabaseConnections, catalog.DatabaseConnections),
 			link:   open("Data stores", storesUID)},
-		{width: 8, title: "Waiting for a connection", unit: "s", limits: []limit{{.1, careful}},
+		{width: 12, title: "Waiting for a connection", unit: "s", limits: []limit{{.1, careful}},
 			about: "Total seconds that requests wait for a connection, per second.",
 			asked: ask(fmt.Sprintf("sum by (colour) (rate(postgres_pool_acquire_wait_seconds_total{%s}%s))", selector, rate), "{{colour}} waits"),
-			hues:  palette()},
-		{width: 8, title: "Timed out waits", limits: []limit{{1, careful}},
-			about: "Requests in 5 minutes that didn't get a connection before their deadline.",
-			asked: ask(fmt.Sprintf("sum by (colour) (increase(postgres_pool_canceled_acquires_total{%s}[5m]))", selector), "{{colour}}"),
 			hues:  palette()},
 	}}
 }
@@ -258,18 +227,10 @@ func outbox(service catalog.Service) row {
 	prefix := service.Role()
 	selector := of(service)
 	return row{title: "Published events", height: 8, panels: []panel{
-		{width: 8, title: "Published", unit: "ops", none: "no published events",
-			about: "Events per second that were added to the stream, including repetitions.",
-			asked: ask(fmt.Sprintf("sum by (type) (rate(%s_events_published_total{%s}%s))", prefix, selector, rate), "{{type}}")},
-		{width: 8, title: "Waiting to be published", limits: []limit{{100, careful}},
+		graph(12, "Published", "ops", "Events per second that were added to the stream, including repetitions.", perSecond(prefix+"_events_published_total{"+selector+"}", "type"), "{{type}}"),
+		{width: 12, title: "Waiting to be published", limits: []limit{{100, careful}},
 			about: "Events in the database that aren't in the stream yet. While Redis is unavailable they are late, but not lost.",
 			asked: ask(fmt.Sprintf("max(%s_outbox_unpublished{%s})", prefix, selector), "events")},
-		{width: 4, title: "Oldest waiting event", unit: "s", limits: rising(30, 300),
-			about: "Age of the oldest event that waits to be published.",
-			asked: ask(fmt.Sprintf("max(%s_outbox_oldest_unpublished_seconds{%s})", prefix, selector), "age")},
-		{kind: number, width: 4, title: "Losses of the stream", limits: []limit{{1, careful}},
-			about: "How often the stream lost entries in the last day, as when Redis loses its disk. The service published them again.",
-			asked: ask(fmt.Sprintf("sum(increase(%s_stream_losses_total{%s}[1d]))", prefix, selector), "losses")},
 	}}
 }
 
@@ -277,9 +238,8 @@ func consumer(service catalog.Service) row {
 	prefix := service.Role()
 	selector := of(service)
 	return row{title: "Handled events", height: 8, panels: []panel{
-		{width: 10, title: "Handled", unit: "ops", none: "no handled events",
-			about: "Events per second by outcome. A duplicate was handled before; a dead event couldn't be handled.",
-			asked: ask(fmt.Sprintf("sum by (consumer, type, outcome) (rate(%s_events_handled_total{%s}%s))", prefix, selector, rate), "{{consumer}}: {{type}}: {{outcome}}")},
+		graph(10, "Handled", "ops", "Events per second by outcome. A duplicate was handled before; a dead event couldn't be handled.",
+			perSecond(prefix+"_events_handled_total{"+selector+"}", "consumer, type, outcome"), "{{consumer}}: {{type}}: {{outcome}}"),
 		{width: 9, title: "Waiting in the stream", limits: rising(100, 1000),
 			about: "Events that no consumer has received yet (lag), and events in progress (pending).",
 			asked: []query{
@@ -296,12 +256,9 @@ func webhook(service catalog.Service) row {
 	prefix := service.Role()
 	selector := of(service)
 	return row{title: "Webhook", height: 7, panels: []panel{
-		{width: 16, title: "Deliveries", unit: "ops", none: "nothing to deliver, or no URL is set",
+		{width: 24, title: "Deliveries", unit: "ops", none: "nothing to deliver, or no URL is set",
 			about: "Attempts per second to deliver to the stack's URL, by outcome.",
 			asked: ask(fmt.Sprintf("sum by (outcome) (rate(%s_webhook_deliveries_total{%s}%s))", prefix, selector, rate), "{{outcome}}")},
-		{width: 8, title: "Pending deliveries", limits: []limit{{100, careful}},
-			about: "Deliveries that are neither done nor abandoned.", none: "no URL is set",
-			asked: ask(fmt.Sprintf("max(%s_webhook_pending{%s})", prefix, selector), "waiting")},
 	}}
 }
 

@@ -124,12 +124,20 @@ func (r Receivers) all(stackName, folder string) []receiver {
 const (
 	summaries = `{{ range $i, $a := .Alerts }}{{ if $i }}; {{ end }}{{ .Annotations.summary }}{{ end }}`
 	title     = `{{ .CommonLabels.severity }}{{ if eq .Status "resolved" }}, resolved{{ end }}: {{ .GroupLabels.alertname }} {{ .GroupLabels.job }}`
-	text      = "{{ range .Alerts }}*{{ .Annotations.summary }}*\n{{ .Annotations.description }}\n<{{ .Annotations.runbook_url }}|Runbook>\n{{ end }}"
+	since     = `{{ .StartsAt.UTC.Format "2006-01-02 15:04 MST" }}`
+	text      = "{{ range .Alerts }}*{{ .Annotations.summary }}*, since " + since + "\n{{ .Annotations.description }}\n" +
+		"{{ with .Annotations.release }}Live: {{ . }}\n{{ end }}<{{ .GeneratorURL }}|Graph>, <{{ .Annotations.dashboard_url }}|dashboards>, " +
+		"<{{ .Annotations.runbook_url }}|runbook>, <{{ .Annotations.silence_url }}|silence>\n{{ end }}"
 )
 
 var details = map[string]string{
 	"description": `{{ range .Alerts }}{{ .Annotations.description }} {{ end }}`,
+	"since":       "{{ range .Alerts }}" + since + " {{ end }}",
+	"live":        `{{ .CommonAnnotations.release }}`,
+	"graph":       `{{ (index .Alerts 0).GeneratorURL }}`,
+	"dashboards":  `{{ .CommonAnnotations.dashboard_url }}`,
 	"runbook":     `{{ .CommonAnnotations.runbook_url }}`,
+	"silence":     `{{ .CommonAnnotations.silence_url }}`,
 }
 
 type config struct {
@@ -183,7 +191,7 @@ func inhibitions() []inhibition {
 			"PostgresDown", "RedisDown", "OutboxStuck", "StreamLag", "StreamStalled", "DnsErrors", "TargetDown"),
 		follow("EdgeDown", []string{"job"}, "AvailabilityBudgetBurn", "LatencyBudgetBurn", "EdgeUnreachable", "EdgeFailing", "EdgeTrafficGone", "ReplicasShort", "TargetDown", "TargetMissing"),
 		follow("EdgeUnreachable", []string{"job"}, "EdgeTrafficGone"),
-		follow("EdgeFailing", []string{"job"}, "AvailabilityBudgetBurn", "LatencyBudgetBurn", "EdgeTrafficGone"),
+		follow("EdgeFailing", []string{"job"}, "AvailabilityBudgetBurn", "LatencyBudgetBurn", "EdgeTrafficGone", "EdgeUnreachable"),
 		follow("PostgresDown", nil, "AvailabilityBudgetBurn", "LatencyBudgetBurn", "EdgeFailing", "BreakerOpen",
 			"RevocationsOld", "OutboxStuck", "StreamLag", "StreamStalled", "WebhookFailing", "PostgresConnections", "PostgresTransactionOld", "PoolExhausted"),
 		of(follow("RedisDown", nil, "OutboxStuck", "StreamLag", "StreamStalled", "StreamMemory", "StreamNotPersisting"), "job", network.Stream),

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"text/template"
 	"time"
 
 	"platform.example/infra/catalog"
@@ -84,6 +85,55 @@ func TestPagesAreSentWithinTenSeconds(t *testing.T) {
 	}
 	if !slices.Equal(routes.By, []string{"alertname", "job"}) {
 		t.Errorf("grouped by %v, want one message per alert and job", routes.By)
+	}
+}
+
+// Alertmanager repeats a notification at the first interval that begins after the repeat time has passed.
+func TestHeartbeatComesEachMinute(t *testing.T) {
+	routes := Receivers{DeadMansSwitch: true}.routes().Routes
+	alive := routes[slices.IndexFunc(routes, func(r route) bool { return r.Receiver == deadMansSwitch })]
+	repeat, err := time.ParseDuration(alive.Repeat)
+	if err != nil || alive.Interval != "60s" || repeat >= time.Minute || alive.Wait != "0s" {
+		t.Errorf("the heartbeat waits %s, and repeats after %s at intervals of %s", alive.Wait, alive.Repeat, alive.Interval)
+	}
+}
+
+func TestNotificationsSayWhatAndSinceWhenAndWhatToDo(t *testing.T) {
+	type alert struct {
+		Annotations  map[string]string
+		StartsAt     time.Time
+		GeneratorURL string
+	}
+	annotations := map[string]string{
+		"summary": "order-service: no replica responds", "description": "0 replicas.", "release": "blue 0123abcd since 2026-11-30T12:00:00Z",
+		"runbook_url": "https://example.com/ServiceDown.md", "silence_url": "https://example.com/silence", "dashboard_url": "https://example.com/d/platform",
+	}
+	about := struct {
+		Alerts            []alert
+		CommonAnnotations map[string]string
+	}{[]alert{{annotations, time.Date(2026, 11, 30, 14, 5, 0, 0, time.FixedZone("CET", 3600)), "https://example.com/graph"}}, annotations}
+	fill := func(text string) string {
+		var filled strings.Builder
+		if err := template.Must(template.New("").Parse(text)).Execute(&filled, about); err != nil {
+			t.Fatal(err)
+		}
+		return filled.String()
+	}
+	if got, want := fill(text), "*order-service: no replica responds*, since 2026-11-30 13:05 UTC\n0 replicas.\nLive: blue 0123abcd since 2026-11-30T12:00:00Z\n"+
+		"<https://example.com/graph|Graph>, <https://example.com/d/platform|dashboards>, <https://example.com/ServiceDown.md|runbook>, <https://example.com/silence|silence>\n"; got != want {
+		t.Errorf("Slack gets\n%s\nwant\n%s", got, want)
+	}
+	for name, want := range map[string]string{
+		"since": "2026-11-30 13:05 UTC", "live": annotations["release"], "graph": "https://example.com/graph", "dashboards": annotations["dashboard_url"],
+		"runbook": annotations["runbook_url"], "silence": annotations["silence_url"],
+	} {
+		if got := strings.TrimSpace(fill(details[name])); got != want {
+			t.Errorf("PagerDuty gets as %s %q, want %q", name, got, want)
+		}
+	}
+	delete(annotations, "release")
+	if got := fill(text); strings.Contains(got, "Live") {
+		t.Errorf("for an alert that isn't on a service, Slack gets\n%s", got)
 	}
 }
 

@@ -185,8 +185,8 @@ func stores(ours string) Group {
 		}
 	}
 	return Group{Name: "stores", Interval: outageInterval, Alerts: []Alert{
-		{Name: "PostgresDown", For: seenTwice, KeepFiring: 3 * time.Minute, Severity: catalog.Page,
-			// It fires for longer than the alerts that it inhibits. The exporter waits without a limit for a server that hangs, so that its own scrape fails.
+		{Name: "PostgresDown", For: seenTwice, KeepFiring: outlives, Severity: catalog.Page,
+			// The exporter waits without a limit for a server that hangs, so that its own scrape fails.
 			Expr: ofStore(`min by (job) (pg_up) == 0
 or (min by (job) (up{job="` + network.Postgres + network.Exporter + `"} == 0 and on (namespace, pod) kube_pod_status_ready{` + ours + `, condition="true"} == 1)
   and on () sum(job:errors:rate5m) > 0)`),

@@ -12,6 +12,7 @@ import (
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/quantity"
+	"platform.example/infra/release"
 )
 
 // None is the severity of the watchdog, which always fires. Its absence is the alarm.
@@ -56,6 +57,8 @@ type Options struct {
 	Standby time.Duration
 	// Memory is Prometheus' memory limit.
 	Memory quantity.Bytes
+	// Alertmanager and Dashboards are the URLs that alerts link to.
+	Alertmanager, Dashboards string
 }
 
 // Groups returns all rules.
@@ -83,7 +86,7 @@ func Groups(services []catalog.Service, options Options) []Group {
 func YAML(services []catalog.Service, options Options) (string, error) {
 	var file ruleFile
 	for _, group := range Groups(services, options) {
-		file.Groups = append(file.Groups, group.file(options.Runbooks))
+		file.Groups = append(file.Groups, group.file(options))
 	}
 	text, err := yaml.Marshal(file)
 	return string(text), err
@@ -109,7 +112,7 @@ type ruleNode struct {
 	Annotations   map[string]string `yaml:"annotations,omitempty"`
 }
 
-func (g Group) file(runbooks string) groupFile {
+func (g Group) file(options Options) groupFile {
 	file := groupFile{Name: g.Name, Interval: seconds(g.Interval)}
 	for _, record := range g.Records {
 		file.Rules = append(file.Rules, ruleNode{Record: record.Name, Expr: record.Expr, Labels: record.Labels})
@@ -121,11 +124,22 @@ func (g Group) file(runbooks string) groupFile {
 			Alert: alert.Name, Expr: alert.Expr, For: seconds(alert.For), KeepFiringFor: seconds(alert.KeepFiring),
 			Labels: labels,
 			Annotations: map[string]string{
-				"summary": alert.Summary, "description": alert.Description, "runbook_url": runbook(runbooks, alert.Name),
+				"summary": alert.Summary, "description": alert.Description, "release": lastRelease,
+				"runbook_url": runbook(options.Runbooks, alert.Name), "dashboard_url": options.Dashboards,
+				"silence_url": fmt.Sprintf("%s/#/silences/new?filter=%%7Balertname%%3D%%22%s%%22%%2Cjob%%3D%%22{{ $labels.job }}%%22%%7D", options.Alertmanager, alert.Name),
 			},
 		})
 	}
 	return file
+}
+
+// lastRelease is the live colour and version of the job, and when it went live. It is empty for a job that isn't a service.
+var lastRelease = fmt.Sprintf(`{{ with printf "kube_service_annotations{namespace='%[1]s', service='%%s', %[2]s!=''}" $labels.job | query }}{{ with first . }}`+
+	`{{ label "%[2]s" . }} since {{ label "%[3]s" . }}{{ end }}{{ end }}`, apps, annotation(release.LiveAnnotation), annotation(release.SwitchedAnnotation))
+
+// annotation is the label of kube-state-metrics for an annotation.
+func annotation(name string) string {
+	return "annotation_" + strings.NewReplacer(".", "_", "/", "_", "-", "_").Replace(name)
 }
 
 // seconds formats a duration for Prometheus. Zero is an empty text.

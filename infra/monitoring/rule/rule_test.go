@@ -55,6 +55,7 @@ func options() Options {
 		AuthorityExpires:    time.Unix(20*24*3600, 0),
 		CertificateDuration: 90 * 24 * time.Hour,
 		Memory:              1024,
+		Alertmanager:        "https://example.com", Dashboards: "https://example.com/d/platform",
 	}
 }
 
@@ -230,7 +231,7 @@ func rulesOf(t *testing.T, group Group, name string) (path string, order []strin
 		group.Records = slices.DeleteFunc(slices.Clone(group.Records), func(r Record) bool { return !needed[r.Name] })
 		group.Alerts = slices.DeleteFunc(slices.Clone(group.Alerts), func(a Alert) bool { return !needed[a.Name] })
 		if len(group.Records)+len(group.Alerts) > 0 {
-			file.Groups = append(file.Groups, group.file(""))
+			file.Groups = append(file.Groups, group.file(options()))
 			order = append(order, group.Name)
 		}
 	}
@@ -307,6 +308,80 @@ func TestAnnotations(t *testing.T) {
 			}
 		}
 	}
+}
+
+// The links have the alert and its job, and the last release is that of the job.
+func TestAnnotationsHaveLinksAndTheLastRelease(t *testing.T) {
+	folder := t.TempDir()
+	group := Group{Name: "example", Alerts: []Alert{{Name: "ServiceDown", Severity: catalog.Page, Summary: "a", Description: "b",
+		Expr: `label_replace(vector(1), "job", "user-service", "", "")`}}}
+	for name, content := range map[string]any{
+		"rules.yml": ruleFile{Groups: []groupFile{group.file(options())}},
+		"test.yml": map[string]any{"rule_files": []string{"rules.yml"}, "tests": []any{map[string]any{
+			"interval": "15s",
+			"input_series": []testSeries{
+				{`kube_service_annotations{namespace="apps", service="user-service", annotation_platform_example_live="green 0123abcd", annotation_platform_example_switched_at="2026-11-30T12:00:00Z"}`, "1x10"},
+				{`kube_service_annotations{namespace="apps", service="order-service", annotation_platform_example_live="blue 4567abcd"}`, "1x10"},
+			},
+			"alert_rule_test": []any{map[string]any{"eval_time": "1m", "alertname": "ServiceDown", "exp_alerts": []any{map[string]any{
+				"exp_labels": map[string]string{"severity": "page", "job": "user-service"},
+				"exp_annotations": map[string]string{
+					"summary": "a", "description": "b", "release": "green 0123abcd since 2026-11-30T12:00:00Z",
+					"runbook_url": "https://example.com/docs/runbooks/ServiceDown.md", "dashboard_url": "https://example.com/d/platform",
+					"silence_url": "https://example.com/#/silences/new?filter=%7Balertname%3D%22ServiceDown%22%2Cjob%3D%22user-service%22%7D",
+				},
+			}}}},
+		}}},
+	} {
+		text, err := yaml.Marshal(content)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(folder, name), text, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := promtool(t, "test", "rules", filepath.Join(folder, "test.yml")).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// An alert on a cause outlives the pages that it inhibits: their windows, and for how long they keep firing. Otherwise they page after its end.
+func TestCausesOutliveTheirConsequences(t *testing.T) {
+	pages := map[string]Alert{}
+	for _, alert := range alerts(platform()) {
+		if alert.Severity == catalog.Page {
+			pages[alert.Name] = alert
+		}
+	}
+	for cause, consequences := range map[string][]string{
+		"ServiceDown": {"BreakerOpen", "LiveColourDown", "EdgeUnreachable", "EdgeFailing"}, "LiveColourDown": {"BreakerOpen", "EdgeUnreachable", "EdgeFailing"},
+		"DnsDown": {"BreakerOpen", "EdgeUnreachable", "EdgeFailing", "PostgresDown", "RedisDown"}, "EdgeDown": {"EdgeUnreachable", "EdgeFailing"},
+		"EdgeFailing": {"EdgeUnreachable"}, "PostgresDown": {"BreakerOpen", "EdgeFailing"},
+	} {
+		for _, consequence := range consequences {
+			after := pages[consequence]
+			if lasts := pages[cause].KeepFiring + pages[cause].window(t); lasts < after.KeepFiring+after.window(t) {
+				t.Errorf("%s ends %s after an outage, and its consequence %s ends later", cause, lasts, consequence)
+			}
+		}
+	}
+}
+
+// window is the longest window of the last values of counters and states.
+func (a Alert) window(t *testing.T) (longest time.Duration) {
+	t.Helper()
+	tree, err := parser.ParseExpr(a.Expr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parser.Inspect(tree, func(node parser.Node, _ []parser.Node) error {
+		if call, is := node.(*parser.Call); is && slices.Contains([]string{"irate", "max_over_time"}, call.Func.Name) {
+			longest = max(longest, call.Args[0].(*parser.MatrixSelector).Range)
+		}
+		return nil
+	})
+	return longest
 }
 
 func TestAlertsHaveJobAndSeverity(t *testing.T) {

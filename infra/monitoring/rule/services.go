@@ -20,6 +20,10 @@ const outageInterval = 5 * time.Second
 // seenTwice is the interval of scrapes: the condition of an alert that lasts as long was seen in two scrapes.
 const seenTwice = 15 * time.Second
 
+// outlives is how long an alert on a cause keeps firing: longer than the alerts that it inhibits, of which most have a window of a minute
+// and keep firing for another one.
+const outlives = 3 * time.Minute
+
 // outages are the alerts on what users notice at once. They are sent within two minutes of the cause: up to 15 s until the next scrape,
 // 10 s for its timeout, 5 s until the evaluation, the duration of the condition, and 5 s for grouping.
 func outages(services []catalog.Service) Group {
@@ -35,14 +39,14 @@ func outages(services []catalog.Service) Group {
 		jobs := loud(services, severity)
 		group.Alerts = append(group.Alerts, Alert{
 			// Longer than the time until a new replica is scraped. A service that was just added has ten minutes to start.
-			Name: "ServiceDown", For: 2 * seenTwice, KeepFiring: time.Minute, Severity: severity,
+			Name: "ServiceDown", For: 2 * seenTwice, KeepFiring: outlives, Severity: severity,
 			Expr: fmt.Sprintf(`job:replicas_serving:count{job=~"%s"} == 0
 and on (job) label_replace(time() - last_over_time(kube_service_created{namespace="%s"}[6h]) > 600, "job", "$1", "service", "(.+)")`, jobs, apps),
 			Summary:     "{{ $labels.job }}: no replica responds",
 			Description: "{{ $value }} replicas of {{ $labels.job }} respond and are ready, in any colour. Requests to it get 502 or 503.",
 		}, Alert{
 			// The name of an EndpointSlice is that of its Service and five random characters. Without kube-state-metrics no slice has endpoints.
-			Name: "LiveColourDown", For: 2 * seenTwice, KeepFiring: time.Minute, Severity: severity,
+			Name: "LiveColourDown", For: 2 * seenTwice, KeepFiring: outlives, Severity: severity,
 			Expr: fmt.Sprintf(`job:replicas_serving:count{job=~"%s"} > 0
 unless on (job) label_replace(kube_endpointslice_endpoints{namespace="%s", ready="true"}, "job", "$1", "endpointslice", "(.+)-[^-]+")
 and on () count(kube_endpointslice_endpoints{namespace="%s"})`, jobs, apps, apps),
@@ -52,18 +56,19 @@ and on () count(kube_endpointslice_endpoints{namespace="%s"})`, jobs, apps, apps
 	}
 	const dns = `{job="coredns"}`
 	group.Alerts = append(group.Alerts, Alert{
-		Name: "DnsDown", For: seenTwice + outageInterval, KeepFiring: time.Minute, Severity: catalog.Page,
+		Name: "DnsDown", For: seenTwice + outageInterval, KeepFiring: outlives + time.Minute, Severity: catalog.Page,
 		// It fires before RedisDown, which follows. On some clusters Prometheus can never scrape CoreDNS.
 		Expr:        `max by (job) (last_over_time(up` + dns + `[6h])) >= 0 unless on (job) max by (job) (up` + dns + `) == 1`,
 		Summary:     "coredns: no DNS server responds",
 		Description: "No replica of CoreDNS responds. Running services keep using the addresses that they know. New pods can't connect to anything.",
 	}, Alert{
-		Name: "EdgeDown", For: seenTwice, KeepFiring: time.Minute, Severity: catalog.Page,
+		Name: "EdgeDown", For: seenTwice, KeepFiring: outlives, Severity: catalog.Page,
 		Expr:        fmt.Sprintf(`max by (job) (up{job="%s"}) == 0 or absent(up{job="%s"})`, network.Edge, network.Edge),
 		Summary:     "edge: no replica of Traefik responds",
 		Description: "No replica of the edge responds to Prometheus. Clients can't reach the platform.",
 	}, Alert{
-		Name: "EdgeUnreachable", For: time.Minute, KeepFiring: time.Minute, Severity: catalog.Page,
+		// Fires after EdgeFailing, which inhibits it.
+		Name: "EdgeUnreachable", For: 5 * seenTwice, KeepFiring: time.Minute, Severity: catalog.Page,
 		Expr:        fmt.Sprintf(`label_replace(max by (job) (up{job="%s"}) == 0, "job", "%s", "", "")`, Probe, network.Edge),
 		Summary:     "edge: the public address doesn't respond",
 		Description: "Prometheus gets no valid response from the public address: DNS, the load balancer, a firewall, the certificate or the gateway fails. Clients can't reach the platform.",
@@ -110,12 +115,12 @@ func gateway(services []catalog.Service) Group {
 	group := Group{Name: "gateway"}
 	for _, severity := range severities(services) {
 		group.Alerts = append(group.Alerts, Alert{
-			Name: "BreakerOpen", For: time.Minute, KeepFiring: time.Minute, Severity: severity,
-			// An open breaker is half-open every few seconds, to try a request.
-			Expr: fmt.Sprintf(`label_replace(max by (service) (max_over_time(gateway_breaker_state{service=~"%s"}[1m])) == 2, "job", "$1", "service", "(.+)")`,
+			// It fires before the budget burns. An open breaker is half-open every few seconds, to try a request.
+			Name: "BreakerOpen", For: 2 * seenTwice, KeepFiring: time.Minute, Severity: severity,
+			Expr: fmt.Sprintf(`label_replace(max by (service) (max_over_time(gateway_breaker_state{service=~"%s"}[30s])) == 2, "job", "$1", "service", "(.+)")`,
 				loud(services, severity)),
 			Summary:     "{{ $labels.job }}: the gateway's breaker is open",
-			Description: "The breaker for {{ $labels.job }} has been open for a minute, because too many requests of the gateway failed. Requests that need the service get 503.",
+			Description: "The breaker for {{ $labels.job }} has been open for half a minute, because too many requests of the gateway failed. Requests that need the service get 503.",
 		})
 	}
 	const signIn = `method="POST", endpoint="/sessions"`

@@ -39,6 +39,10 @@ or max by (job) (prometheus_notifications_alertmanagers_discovered) < 1
 or max by (job) (changes(alertmanager_notifications_failed_total[10m])) > 1`,
 			Summary:     "{{ $labels.job }}: alerts aren't delivered",
 			Description: "{{ $labels.job }} can't send alerts. Other receivers may still work."},
+		{Name: "AlertmanagerSplit", For: 10 * time.Minute, Severity: catalog.Ticket,
+			Expr:        `min by (job) (alertmanager_cluster_members) < on (job) count by (job) (up{job="alertmanager"} == 1)`,
+			Summary:     "{{ $labels.job }}: the replicas don't reach each other",
+			Description: "A replica of {{ $labels.job }} reaches only {{ $value }} replicas, itself included. People get notifications twice, and a silence doesn't apply to both."},
 		{Name: "PrometheusStorageFull", For: 30 * time.Minute, Severity: catalog.Ticket,
 			Expr: `max by (job) (prometheus_tsdb_storage_blocks_bytes / (prometheus_tsdb_retention_limit_bytes > 0)) > 0.9
 and on (job) (time() - max by (job) (prometheus_tsdb_lowest_timestamp_seconds)) < 30 * 24 * 3600`,

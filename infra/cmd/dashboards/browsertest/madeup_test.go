@@ -335,7 +335,7 @@ func (p *platform) cluster() {
 		p.constant(`kubelet_volume_stats_used_bytes{job="kubelet",`+labels+`}`, 3*(1<<30))
 		p.constant(`kubelet_volume_stats_capacity_bytes{job="kubelet",`+labels+`}`, 10*(1<<30))
 	}
-	const node = `job="node-exporter",instance="10.0.0.1:9100"`
+	const node = `job="node-exporter",instance="10.0.0.1:9100",node="local"`
 	for core := range 2 {
 		p.counter(fmt.Sprintf(`node_cpu_seconds_total{%s,cpu="%d",mode="idle"}`, node, core), wave(.6, float64(core)))
 	}
@@ -383,6 +383,25 @@ func (p *platform) rest() {
 	const edge = `job="edge",entrypoint="websecure",method="GET",protocol="http"`
 	p.counter(`traefik_entrypoint_requests_total{`+edge+`,code="200"}`, wave(35, 0))
 	p.counter(`traefik_entrypoint_requests_total{`+edge+`,code="503"}`, func(minutes float64) float64 { return .006 + during(troubled, mended, steady(1))(minutes) })
+	p.counter(`traefik_entrypoint_requests_total{`+edge+`,code="429"}`, wave(1, 0))
+	p.histogram("traefik_entrypoint_request_duration_seconds", edge, wave(35, 0), wave(.02, 0))
+	p.over(`traefik_open_connections{job="edge",entrypoint="websecure",protocol="TCP"}`, wave(20, 0))
+	p.constant(`up{job="public-address"}`, 1)
+	p.constant(`job:certificate_not_after:timestamp_seconds{job="edge"}`, 4e9)
+	p.counter(`apiserver_request_total{job="apiserver",code="200"}`, wave(8, 0))
+	p.constant(`apiserver_current_inflight_requests{job="apiserver",request_kind="readOnly"}`, 2)
+	p.constant(`apiserver_storage_size_bytes{job="apiserver"}`, 20*(1<<20))
+	p.counter(`coredns_dns_responses_total{job="coredns",rcode="NOERROR"}`, wave(5, 0))
+	p.histogram("coredns_dns_request_duration_seconds", `job="coredns"`, wave(5, 0), wave(.002, 0))
+	const prometheus, alertmanager = `job="prometheus",pod="prometheus-0"`, `job="alertmanager",pod="alertmanager-0"`
+	p.constant(`prometheus_tsdb_head_series{`+prometheus+`}`, 9000)
+	p.counter(`prometheus_tsdb_head_samples_appended_total{`+prometheus+`,type="float"}`, wave(600, 0))
+	p.constant(`prometheus_rule_group_last_duration_seconds{`+prometheus+`,rule_group="rules.yml;outages"}`, .01)
+	p.over(`process_resident_memory_bytes{`+prometheus+`}`, wave(200*(1<<20), 0))
+	p.over(`process_resident_memory_bytes{`+alertmanager+`}`, wave(30*(1<<20), 0))
+	p.constant(`alertmanager_alerts{`+alertmanager+`,state="active"}`, 2)
+	p.counter(`alertmanager_notifications_total{`+alertmanager+`,integration="slack"}`, steady(.01))
+	p.counter(`alertmanager_notifications_failed_total{`+alertmanager+`,integration="slack"}`, steady(0))
 	p.constant(`up{job="edge",instance="10.0.0.9:9090"}`, 1)
 	p.constant(`up{job="coredns",instance="10.0.0.8:9153"}`, 0)
 	p.constant(`ALERTS{alertname="ErrorBudgetBurn",alertstate="firing",severity="page",job="order-service"}`, 1)

@@ -270,11 +270,11 @@ func (b *browser) shoot(name string) {
 
 var dashboards = []string{
 	"platform", "service-api-gateway", "service-user-service", "service-order-service", "service-notification-service",
-	"data-stores", "releases", "cost",
+	"data-stores", "releases", "edge", "cluster", "monitoring", "cost",
 }
 
 // mayBeEmpty are the panels without data for the fictitious platform, which has no webhook.
-var mayBeEmpty = map[string]bool{"Deliveries": true, "Pending deliveries": true, "Errors by service": true}
+var mayBeEmpty = map[string]bool{"Deliveries": true, "Errors by service": true}
 
 func TestDashboardsAreDrawn(t *testing.T) {
 	b := look(t, 1440, 900)

@@ -286,11 +286,5 @@ const statetimeline = (body, panel, { lines, times, start, end, step }, { events
     element("span"), element("div", { className: "hours", ariaHidden: true }, ...hours)));
 };
 
-// text draws paragraphs: the dashboards use nothing else of Markdown.
-const text = (body, panel) => {
-  const paragraphs = panel.options.content.split(/\n\n+/).map((content) => element("p", {}, content));
-  body.append(element("div", { className: "prose" }, ...paragraphs));
-};
-
 // kinds are the functions that draw a panel, by Grafana's types.
-export const kinds = { timeseries, stat, bargauge, table, "state-timeline": statetimeline, text };
+export const kinds = { timeseries, stat, bargauge, table, "state-timeline": statetimeline };

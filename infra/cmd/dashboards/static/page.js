@@ -124,7 +124,8 @@ const item = ({ labels, annotations, startsAt }) => {
     element("b", {}, labels.alertname), labels.job ? " · " + labels.job : "", ` · since ${new Date(startsAt).toLocaleString("en-GB")}`);
   const href = annotations.runbook_url ?? "";
   if (/^https?:\/\//.test(href)) title.append(" · ", element("a", { href, rel: "noopener noreferrer", target: "_blank" }, "Runbook"));
-  const texts = [annotations.summary, annotations.description].filter(Boolean).map((text) => element("p", {}, text));
+  const release = annotations.release && "Live: " + annotations.release;
+  const texts = [annotations.summary, annotations.description, release].filter(Boolean).map((text) => element("p", {}, text));
   return element("li", {}, title, ...texts);
 };
 const alerts = async () => {
@@ -157,10 +158,6 @@ const build = () => {
     const style = { gridColumn: `${x + 1} / span ${w}`, gridRow: `${y + 1} / span ${h}` };
     const place = element("section", { className: "panel " + panel.type, ariaLabel: panel.title, style }, top, body);
     place.style.setProperty("--tall", Math.max(130, h * 34) + "px");
-    if (panel.type === "text") {
-      kinds.text(body, panel);
-      return place;
-    }
     const about = element("div", { popover: "auto" });
     const button = element("button", { type: "button", ariaLabel: "About " + panel.title, popoverTargetElement: about }, "i");
     top.append(button, about, ...(panel.links ?? []).map((each) => link(each.url, each.title)));
