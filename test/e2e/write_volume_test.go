@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"platform.example/test/kit"
 )
@@ -120,10 +121,10 @@ func TestVolumeLostRunbookReplacesVolumes(t *testing.T) {
 	}
 	run(folder, restore)
 	run(kit.Root, renew)
-	if _, err := api.SignIn(user); err != nil {
-		t.Fatalf("after the restore, the user doesn't sign in: %v; the dump is in %s", err, folder)
-	}
-	token = api.MustSignIn(t, user)
+	kit.Eventually(t, 2*time.Minute, "after the restore from "+folder+", the user signs in", func() (err error) {
+		token, err = api.SignIn(user)
+		return err
+	})
 	orders = append(orders, place())
 	api.AwaitNotifications(t, token, "order.created", orders...)
 	for _, order := range orders {
