@@ -38,7 +38,9 @@ func edge() plan {
 	return plan{uid: "edge", title: "Edge", since: "now-3h", about: "Responses, latency, connections and the certificate of the public address.", rows: []row{
 		{title: "Requests", height: 9, panels: []panel{
 			graph(8, "Responses by status", "reqps", "Responses per second. Traefik returns 502 or 504 if it doesn't reach the gateway.", perSecond(requestsAtEdge(""), "code"), "{{code}}"),
-			graph(8, "Refused requests", "reqps", "Responses per second that are 401, 404 or 429. 429: a client exceeds a limit.", perSecond(requestsAtEdge(`, code=~"401|404|429"`), "code")+" or vector(0)", "{{code}}"),
+			{width: 8, title: "Refused requests", unit: "reqps", none: "no refused requests",
+				about: "Responses per second that are 401, 404 or 429. 429: a client exceeds a limit.",
+				asked: ask(perSecond(requestsAtEdge(`, code=~"401|404|429"`), "code"), "{{code}}")},
 			quantiles(8, "Duration", "traefik_entrypoint_request_duration_seconds", atEdge),
 		}},
 		{title: "Public address", height: 6, panels: []panel{

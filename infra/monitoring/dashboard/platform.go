@@ -50,7 +50,7 @@ func platform(services []catalog.Service) plan {
 				asked: ask(`max by (severity, alertname, job, namespace) (ALERTS{alertstate="firing", severity=~"page|ticket"})`, ""),
 				columns: []column{
 					{name: "severity", title: "Severity"}, {name: "alertname", title: "Alert"},
-					{name: "job", title: "Of"}, {name: "namespace", title: "Namespace"},
+					{name: "job", title: "Job"}, {name: "namespace", title: "Namespace"},
 				},
 			}}},
 			{title: "Objectives", height: 7, panels: []panel{
