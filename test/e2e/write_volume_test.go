@@ -119,6 +119,12 @@ func TestVolumeLostRunbookReplacesVolumes(t *testing.T) {
 	if _, err := api.SignIn(user); err == nil {
 		t.Error("a user signs in without the database: the volume wasn't replaced")
 	}
+	run(kit.Root, renew)
+	kit.Eventually(t, 2*time.Minute, "without a dump, new users sign up", func() error {
+		_, err := api.Expect(http.MethodPost, "/api/users", "", map[string]string{"email": user.Email, "name": "A", "password": rand.Text()}, http.StatusCreated)
+		return err
+	})
+	lose("postgres")
 	run(folder, restore)
 	run(kit.Root, renew)
 	kit.Eventually(t, 2*time.Minute, "after the restore from "+folder+", the user signs in", func() (err error) {
