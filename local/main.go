@@ -48,6 +48,7 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&options.Context, "context", "", "kube context of an existing cluster, instead of a local node")
 	flags.StringVar(&options.Registry, "registry", "", "registry that this machine pushes to and that cluster pulls from")
 	flags.BoolVar(&options.IPv6, "ipv6", false, "create a dual-stack node, with IPv4 and IPv6 addresses")
+	flags.BoolVar(&options.NodeOnly, "node", false, "start only the node, without the platform on it")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

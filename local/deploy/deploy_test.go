@@ -198,25 +198,37 @@ func deadPID(t *testing.T) int {
 	return cmd.Process.Pid
 }
 
+// After a restart of the machine, another program may have the PID of the killed update.
 func TestLockOfAKilledUpdateIsReleased(t *testing.T) {
-	d, logged := deployment(t)
-	d.lock(t, "a", deadPID(t))
-	if err := d.releaseDeadLocks(t.Context(), Target{}); err != nil {
-		t.Fatal(err)
-	}
-	if want := []string{d.layout.Repo + ": cancel --yes --stack local --non-interactive"}; !slices.Equal(d.calls(t), want) {
-		t.Errorf("pulumi was called as %q, want %q", d.calls(t), want)
-	}
-	if !strings.Contains(logged.String(), "a previous pulumi was killed: releasing its lock") {
-		t.Errorf("the log is %q", logged)
+	for holder, pid := range map[string]int{"no process": deadPID(t), "another program": os.Getpid()} {
+		d, logged := deployment(t)
+		d.lock(t, "a", pid)
+		if err := d.releaseDeadLocks(t.Context(), Target{}); err != nil {
+			t.Fatalf("%s: %v", holder, err)
+		}
+		if want := []string{d.layout.Repo + ": cancel --yes --stack local --non-interactive"}; !slices.Equal(d.calls(t), want) {
+			t.Errorf("%s: pulumi was called as %q, want %q", holder, d.calls(t), want)
+		}
+		if !strings.Contains(logged.String(), "a previous pulumi was killed: releasing its lock") {
+			t.Errorf("%s: the log is %q", holder, logged)
+		}
 	}
 }
 
 func TestLockOfARunningUpdateIsRespected(t *testing.T) {
 	d, _ := deployment(t)
-	d.lock(t, "a", os.Getpid())
+	program := filepath.Join(t.TempDir(), "pulumi")
+	if err := os.Symlink("/bin/sleep", program); err != nil {
+		t.Fatal(err)
+	}
+	running := exec.Command(program, "300")
+	if err := running.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = running.Process.Kill(); _ = running.Wait() }()
+	d.lock(t, "a", running.Process.Pid)
 	err := d.releaseDeadLocks(t.Context(), Target{})
-	want := fmt.Sprintf("process %d is changing stack local: wait until it ends, then retry", os.Getpid())
+	want := fmt.Sprintf("process %d is changing stack local: wait until it ends, then retry", running.Process.Pid)
 	if err == nil || err.Error() != want || len(d.calls(t)) > 0 {
 		t.Errorf("%v; pulumi was called as %q; want %s", err, d.calls(t), want)
 	}

@@ -77,7 +77,9 @@ func (d *Deployment) releaseDeadLocks(ctx context.Context, target Target) error 
 		var holder struct {
 			PID int `json:"pid"`
 		}
-		if json.Unmarshal(content, &holder) == nil && holder.PID > 0 && !errors.Is(syscall.Kill(holder.PID, 0), syscall.ESRCH) {
+		err = json.Unmarshal(content, &holder)
+		// After a restart of the machine, another program may have its PID.
+		if name, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", holder.PID)); err == nil && string(name) == "pulumi\n" {
 			return fmt.Errorf("process %d is changing stack %s: wait until it ends, then retry", holder.PID, Stack)
 		}
 		dead++

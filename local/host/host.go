@@ -17,12 +17,12 @@ const (
 	// platform. With the tools compiled, less is enough.
 	coldDisk = 20 << 30
 	warmDisk = 4 << 30
-	// Compiling the API server takes 3 GiB at its peak, and the idle platform takes as much again.
+	// Compiling the API server takes 3 GiB at its peak, and the idle platform takes as much again. The node alone takes far less.
 	wantMemory = 6 << 30
 )
 
-// Check returns an error that lists each reason why the node can't run on this machine, or nil.
-func Check() error {
+// Check returns an error that lists each reason why the platform, or only its node, can't run on this machine, or nil.
+func Check(nodeOnly bool) error {
 	var faults []error
 	if runtime.GOOS != "linux" || runtime.GOARCH != "amd64" {
 		faults = append(faults, fmt.Errorf("this is %s/%s: the local node runs on linux/amd64; use a cluster elsewhere with make up CONTEXT=<kube context> REGISTRY=<registry>",
@@ -31,7 +31,7 @@ func Check() error {
 	if os.Geteuid() != 0 {
 		faults = append(faults, errors.New("not root: the local node creates network interfaces, mounts and cgroups; run it with sudo make up, or use a cluster elsewhere with make up CONTEXT=<kube context> REGISTRY=<registry>"))
 	}
-	if total, err := totalMemory(); err == nil && total < wantMemory {
+	if total, err := totalMemory(); err == nil && total < wantMemory && !nodeOnly {
 		faults = append(faults, fmt.Errorf("this machine has %s of memory: compiling and running the platform takes %s", gib(total), gib(wantMemory)))
 	}
 	return errors.Join(faults...)
@@ -93,11 +93,10 @@ func Lock(path, command string) (unlock func(), err error) {
 		return nil, fmt.Errorf("%s is running: wait for it, or interrupt it first", strings.TrimSpace(string(holder)))
 	}
 	holder := fmt.Sprintf("make %s (process %d, since %s)\n", command, os.Getpid(), time.Now().Format(time.TimeOnly))
-	if err := errors.Join(file.Truncate(0), second(file.WriteAt([]byte(holder), 0))); err != nil {
+	_, err = file.WriteString(holder)
+	if err := errors.Join(err, file.Truncate(int64(len(holder)))); err != nil {
 		_ = file.Close()
 		return nil, fmt.Errorf("lock: %w", err)
 	}
 	return func() { _ = file.Close() }, nil
 }
-
-func second(_ int, err error) error { return err }

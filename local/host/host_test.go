@@ -101,7 +101,7 @@ func TestCheckDiskNamesAllFullDisks(t *testing.T) {
 
 func TestCheckRequiresRoot(t *testing.T) {
 	if os.Geteuid() == 0 {
-		if err := Check(); err != nil && strings.Contains(err.Error(), "not root") {
+		if err := Check(false); err != nil && strings.Contains(err.Error(), "not root") {
 			t.Errorf("as root: %v", err)
 		}
 		if err := syscall.Seteuid(65534); err != nil {
@@ -113,7 +113,7 @@ func TestCheckRequiresRoot(t *testing.T) {
 			}
 		}()
 	}
-	if err := Check(); err == nil || !strings.Contains(err.Error(), "sudo make up") || !strings.Contains(err.Error(), "make up CONTEXT=") {
+	if err := Check(false); err == nil || !strings.Contains(err.Error(), "sudo make up") || !strings.Contains(err.Error(), "make up CONTEXT=") {
 		t.Errorf("as another user: %v", err)
 	}
 }

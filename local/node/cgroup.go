@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-const cgroupRoot = "/sys/fs/cgroup"
+var cgroupRoot = "/sys/fs/cgroup"
 
 // cgroupFolders returns the folders of the cgroup with that name: one per controller with cgroup v1, a single one with v2.
 func cgroupFolders(name string) ([]string, error) {
@@ -40,35 +40,43 @@ const podShare = 8
 // weights are the files of cgroup v1 and v2 that set a cgroup's CPU weight, each with the value for one process.
 var weights = map[string]int{"cpu.shares": 1024, "cpu.weight": 100}
 
+// children is the file of a cgroup (v2) that changes the controllers of its children: +cpu adds one, -cpu removes it.
+const children = "cgroup.subtree_control"
+
+// withheld returns the controllers that a cgroup has but its children lack: systemd gives them only those that it uses. The kubelet
+// requires nearly all of them in the cgroup of all pods, and runc enables the others.
+func withheld(cgroup string) []string {
+	all, _ := os.ReadFile(filepath.Join(cgroup, "cgroup.controllers")) // none with cgroup v1
+	given, _ := os.ReadFile(filepath.Join(cgroup, children))
+	return slices.DeleteFunc(strings.Fields(string(all)), func(name string) bool {
+		return slices.Contains(strings.Fields(string(given)), name)
+	})
+}
+
 // makeCgroup creates the cgroup of all pods, which the kubelet expects to exist.
 func makeCgroup(name string) error {
 	folders, err := cgroupFolders(name)
-	if err != nil {
-		return err
-	}
+	faults := []error{err}
 	for _, folder := range folders {
-		if err := os.MkdirAll(folder, 0o755); err != nil {
-			return fmt.Errorf("cgroups: %w", err)
+		faults = append(faults, os.MkdirAll(folder, 0o755))
+		// systemd can't remove a controller while the cgroup's own children have it.
+		for _, cgroup := range []string{filepath.Dir(folder), folder} {
+			for _, controller := range withheld(cgroup) {
+				faults = append(faults, writeExisting(filepath.Join(cgroup, children), "+"+controller))
+			}
 		}
 		// A new cpuset is empty, and no process can run in it.
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
-			all, err := os.ReadFile(filepath.Join(filepath.Dir(folder), file))
-			if errors.Is(err, os.ErrNotExist) {
-				continue
-			}
-			if err == nil {
-				err = os.WriteFile(filepath.Join(folder, file), all, 0o644)
-			}
-			if err != nil {
-				return fmt.Errorf("cgroups: %w", err)
+			if all, err := os.ReadFile(filepath.Join(filepath.Dir(folder), file)); err == nil {
+				faults = append(faults, writeExisting(filepath.Join(folder, file), string(all)))
 			}
 		}
 		for file, one := range weights {
-			err := writeExisting(filepath.Join(folder, file), strconv.Itoa(podShare*one))
-			if err != nil {
-				return fmt.Errorf("cgroups: %w", err)
-			}
+			faults = append(faults, writeExisting(filepath.Join(folder, file), strconv.Itoa(podShare*one)))
 		}
+	}
+	if err := errors.Join(faults...); err != nil {
+		return fmt.Errorf("cgroups: %w", err)
 	}
 	return nil
 }
@@ -94,55 +102,60 @@ const (
 
 // emptyCgroup kills every process in the cgroup and its children, then removes it.
 func emptyCgroup(name string) error {
-	for _, stage := range []struct {
-		signal syscall.Signal
-		within time.Duration
-	}{{syscall.SIGTERM, podStopGrace}, {syscall.SIGKILL, podKillLimit}} {
+	for started, signalled := time.Now(), false; ; time.Sleep(50 * time.Millisecond) {
 		pids, err := processesIn(name)
 		if err != nil {
 			return err
 		}
-		for _, pid := range pids {
-			_ = syscall.Kill(pid, stage.signal)
+		waited := time.Since(started)
+		switch {
+		case len(pids) == 0:
+			return removeCgroup(name)
+		case waited > podStopGrace+podKillLimit:
+			return fmt.Errorf("processes %v of the node's pods did not end", pids)
+		case waited > podStopGrace:
+			kill(pids, syscall.SIGKILL)
+		case !signalled: // some programs take a second signal for another request
+			kill(pids, syscall.SIGTERM)
+			signalled = true
 		}
-		for deadline := time.Now().Add(stage.within); len(pids) > 0 && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
-			if pids, err = processesIn(name); err != nil {
-				return err
+	}
+}
+
+func kill(pids []int, signal syscall.Signal) {
+	for _, pid := range pids {
+		_ = syscall.Kill(pid, signal)
+	}
+}
+
+// nested returns the folders of the cgroup and of its children, each before its own children.
+func nested(name string) (all []string, err error) {
+	folders, err := cgroupFolders(name)
+	for _, folder := range folders {
+		err = errors.Join(err, filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
+			if err == nil && entry.IsDir() {
+				all = append(all, path)
 			}
-		}
+			return ignoreGone(err)
+		}))
 	}
-	if pids, err := processesIn(name); err != nil || len(pids) > 0 {
-		return fmt.Errorf("processes %v of the node's pods did not end: %w", pids, err)
-	}
-	return removeCgroup(name)
+	return all, err
 }
 
 // processesIn returns the processes in the cgroup and its children.
-func processesIn(name string) ([]int, error) {
-	folders, err := cgroupFolders(name)
-	if err != nil {
-		return nil, err
-	}
-	var pids []int
+func processesIn(name string) (pids []int, err error) {
+	folders, err := nested(name)
 	for _, folder := range folders {
-		err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
-			if err != nil || entry.Name() != "cgroup.procs" {
-				return ignoreGone(err)
+		content, readErr := os.ReadFile(filepath.Join(folder, "cgroup.procs"))
+		err = errors.Join(err, ignoreGone(readErr))
+		for field := range strings.FieldsSeq(string(content)) {
+			if pid, err := strconv.Atoi(field); err == nil {
+				pids = append(pids, pid)
 			}
-			content, err := os.ReadFile(path)
-			for field := range strings.FieldsSeq(string(content)) {
-				if pid, err := strconv.Atoi(field); err == nil {
-					pids = append(pids, pid)
-				}
-			}
-			return ignoreGone(err)
-		})
-		if err != nil {
-			return nil, fmt.Errorf("cgroups: %w", err)
 		}
 	}
 	slices.Sort(pids)
-	return slices.Compact(pids), nil
+	return slices.Compact(pids), err
 }
 
 // ignoreGone ignores that a file doesn't exist: cgroups appear and disappear during the walk.
@@ -156,29 +169,15 @@ func ignoreGone(err error) error {
 // removeCgroup removes the cgroup's folders, the innermost first. The kernel needs a moment to release a cgroup whose last
 // process has just ended.
 func removeCgroup(name string) error {
-	folders, err := cgroupFolders(name)
-	if err != nil {
-		return err
-	}
-	var fault error
-	for _, folder := range folders {
-		var nested []string
-		_ = filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
-			if err == nil && entry.IsDir() {
-				nested = append(nested, path)
-			}
-			return nil
-		})
-		for _, path := range slices.Backward(nested) {
-			for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-				if err := syscall.Rmdir(path); err == nil || errors.Is(err, syscall.ENOENT) {
-					break
-				} else if time.Now().After(deadline) {
-					fault = errors.Join(fault, fmt.Errorf("remove cgroup %s: %w", path, err))
-					break
-				}
+	for deadline := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		folders, err := nested(name)
+		for _, folder := range slices.Backward(folders) {
+			if fault := syscall.Rmdir(folder); fault != nil && !errors.Is(fault, syscall.ENOENT) {
+				err = errors.Join(err, fmt.Errorf("remove cgroup %s: %w", folder, fault))
 			}
 		}
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
 	}
-	return fault
 }

@@ -58,7 +58,7 @@ func (n *Node) health(component string) string {
 func (n *Node) components(c credentials) []component {
 	config := func(name string) string { return n.path("config", name) }
 	services := n.list(func(f family) string { return f.services })
-	list := []component{
+	return []component{
 		{name: "registry", tool: "registry", args: []string{"serve", config("registry.yaml")}, reads: []string{config("registry.yaml")},
 			// Without an endpoint, its tracing export would log errors continuously.
 			env: []string{"OTEL_TRACES_EXPORTER=none"}},
@@ -93,7 +93,6 @@ func (n *Node) components(c credentials) []component {
 			"-kubeconfig", n.kubeconfig("storage-provisioner"), "-root", n.path("volumes"), "-provisioner", provisioner,
 		}, reads: []string{n.kubeconfig("storage-provisioner")}},
 	}
-	return list
 }
 
 func (n *Node) etcdArgs(c credentials) []string {

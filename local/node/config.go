@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 	"strings"
 	"text/template"
 
@@ -42,15 +43,20 @@ func (n *Node) settings(c credentials) settings {
 	}
 }
 
-// hostResolvConf returns the file with the machine's real name servers: pods can't reach the stub of systemd-resolved on loopback.
+// resolvConfs may name the machine's name servers; systemd-resolved and NetworkManager write those behind a server on loopback.
+var resolvConfs = []string{"/etc/resolv.conf", "/run/systemd/resolve/resolv.conf", "/run/NetworkManager/no-stub-resolv.conf"}
+
+var loopbackServer = regexp.MustCompile(`(?m)^nameserver\s+(127\.|::1\s*$)`)
+
+// hostResolvConf returns the first file whose name servers pods can reach: on loopback, a pod reaches only itself.
 func hostResolvConf() (path string, hasNameserver bool) {
-	path = "/etc/resolv.conf"
-	content, _ := os.ReadFile(path)
-	if strings.Contains(string(content), "nameserver 127.0.0.53") {
-		path = "/run/systemd/resolve/resolv.conf"
-		content, _ = os.ReadFile(path)
+	for _, path := range resolvConfs {
+		content, _ := os.ReadFile(path)
+		if strings.Contains(string(content), "nameserver ") && !loopbackServer.Match(content) {
+			return path, true
+		}
 	}
-	return path, strings.Contains(string(content), "nameserver ")
+	return resolvConfs[0], false
 }
 
 const registryConfig = "config/registry.yaml"

@@ -118,6 +118,35 @@ func TestCoreDNSForwardsOnlyWithANameserver(t *testing.T) {
 	}
 }
 
+// A pod that asks a server on loopback asks itself.
+func TestPodsUseNameserversBeyondLoopback(t *testing.T) {
+	defer func(before []string) { resolvConfs = before }(resolvConfs)
+	const real, none = "search example.com\nnameserver 192.0.2.53\n", "# No DNS servers known.\n"
+	for _, c := range []struct {
+		name, machine, behind string
+		want                  int // index of the file
+		has                   bool
+	}{
+		{"name servers in the network", real, none, 0, true},
+		{"IPv6", "nameserver fe80::1%eth0\n", none, 0, true},
+		{"systemd-resolved", "nameserver 127.0.0.53\noptions edns0\n", real, 1, true},
+		{"systemd-resolved without a network", "nameserver 127.0.0.53\n", none, 0, false},
+		{"dnsmasq", "nameserver 127.0.0.1\nnameserver ::1\n", none, 0, false},
+		{"no name server", none, none, 0, false},
+	} {
+		folder := t.TempDir()
+		resolvConfs = []string{filepath.Join(folder, "machine"), filepath.Join(folder, "behind"), filepath.Join(folder, "missing")}
+		for i, content := range []string{c.machine, c.behind} {
+			if err := os.WriteFile(resolvConfs[i], []byte(content), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if path, has := hostResolvConf(); path != resolvConfs[c.want] || has != c.has {
+			t.Errorf("%s: %s, %t; want %s, %t", c.name, path, has, resolvConfs[c.want], c.has)
+		}
+	}
+}
+
 func TestDualStackNodePrefersIPv6(t *testing.T) {
 	n, _ := described(t)
 	if err := file.Write(n.dualStack(), nil, 0o600); err != nil {

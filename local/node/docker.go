@@ -77,7 +77,9 @@ func (n *Node) dockerComponent() component {
 	return component{name: "dockerd", tool: "dockerd", args: []string{
 		"--host", "unix://" + n.dockerSocket(), "--containerd", n.containerdSocket(),
 		"--data-root", n.path("docker"), "--exec-root", n.path("run", "docker"), "--pidfile", n.path("run", "docker.pid"),
-		"--bridge", "none", "--iptables=false", "--ip6tables=false", "--cgroup-parent", "/" + Name + "/docker", "--log-level", "warn",
+		"--bridge", "none", "--iptables=false", "--ip6tables=false", "--log-level", "warn",
+		// With systemd's driver, which is the default on a machine with systemd, the parent would have to be a slice.
+		"--cgroup-parent", "/" + Name + "/docker", "--exec-opt", "native.cgroupdriver=cgroupfs",
 	}}
 }
 

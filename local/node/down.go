@@ -1,8 +1,6 @@
 package node
 
 import (
-	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -46,24 +44,18 @@ func (n *Node) Remove(ctx context.Context) error {
 
 // endShims kills the shims of the node's containerd: by design, they outlive containerd.
 func (n *Node) endShims() error {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return fmt.Errorf("list processes: %w", err)
-	}
-	for _, entry := range entries {
-		pid, err := strconv.Atoi(entry.Name())
-		if err != nil {
+	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range commands {
+		cmdline, _ := os.ReadFile(path)
+		args := strings.Split(string(cmdline), "\x00")
+		if !strings.HasSuffix(args[0], "containerd-shim-runc-v2") || !slices.Contains(args, n.containerdSocket()) {
 			continue
 		}
-		cmdline, _ := os.ReadFile(filepath.Join("/proc", entry.Name(), "cmdline"))
-		args := bytes.Split(cmdline, []byte{0})
-		if strings.HasSuffix(string(args[0]), "containerd-shim-runc-v2") && slices.ContainsFunc(args, func(arg []byte) bool {
-			return string(arg) == n.containerdSocket()
-		}) {
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
-	return nil
+	return err
 }
 
 // unmount unmounts every mount below the node's folder, the innermost first.
@@ -72,11 +64,8 @@ func (n *Node) unmount() error {
 	// A mount may hide others below it, so repeat until none is left.
 	for range 5 {
 		mounts, err := mountsBelow(n.layout.Node())
-		if err != nil {
+		if err != nil || len(mounts) == 0 {
 			return err
-		}
-		if len(mounts) == 0 {
-			return nil
 		}
 		faults = faults[:0]
 		for _, mount := range slices.Backward(mounts) {
@@ -90,18 +79,14 @@ func (n *Node) unmount() error {
 
 // mountsBelow returns the mount points below the folder from /proc/self/mountinfo, in the order of mounting.
 func mountsBelow(folder string) ([]string, error) {
-	file, err := os.Open("/proc/self/mountinfo")
+	content, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return nil, fmt.Errorf("list mounts: %w", err)
 	}
-	defer file.Close()
 	var mounts []string
-	for lines := bufio.NewScanner(file); lines.Scan(); {
+	for line := range strings.Lines(string(content)) {
 		// proc(5): the fifth field is the mount point, with spaces written as \040.
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 5 {
-			continue
-		}
+		fields := strings.Fields(line)
 		if point := strings.ReplaceAll(fields[4], `\040`, " "); strings.HasPrefix(point, folder+"/") {
 			mounts = append(mounts, point)
 		}

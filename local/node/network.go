@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,6 +25,8 @@ type machine struct {
 	Sysctls map[string]string `json:"sysctls"`
 	// Created are folders outside the node's own folder that didn't exist before.
 	Created []string `json:"created"`
+	// Controllers are those of the root cgroup that its children didn't have before.
+	Controllers []string `json:"controllers"`
 }
 
 // sysctls returns the sysctls that routing between pods and to Services needs.
@@ -52,9 +55,9 @@ func (n *Node) rememberMachine() error {
 	if _, err := os.Stat(n.machineFile()); err == nil {
 		return nil
 	}
-	m := machine{Boot: readSysctl(bootID), Sysctls: map[string]string{}}
+	m := machine{Boot: readSysctl(bootID), Sysctls: map[string]string{}, Controllers: withheld(cgroupRoot)}
 	for _, name := range n.sysctls() {
-		m.Sysctls[name] = readSysctl(name)
+		m.Sysctls[name] = cmp.Or(readSysctl(name), "0") // without br_netfilter, no rule applies to bridges
 	}
 	m.Sysctls[routeLocalnet] = readSysctl(routeLocalnet)
 	for _, folder := range strayFolders {
@@ -291,9 +294,12 @@ func (n *Node) restoreMachine(ctx context.Context) error {
 	if !restarted {
 		faults = append(faults, n.disconnect(ctx))
 		for name, value := range m.Sysctls {
-			if value != "" && readSysctl(name) != value {
+			if now := readSysctl(name); value != "" && now != "" && now != value {
 				faults = append(faults, os.WriteFile("/proc/sys/"+name, []byte(value), 0o644))
 			}
+		}
+		for _, controller := range m.Controllers {
+			_ = writeExisting(filepath.Join(cgroupRoot, children), "-"+controller) // refused while a unit uses it
 		}
 	}
 	for _, folder := range m.Created {

@@ -17,7 +17,7 @@ import (
 // own containerd and Docker Engine.
 const policyFile = "/usr/sbin/policy-rc.d"
 
-// InstallPackages installs the missing ones of the Debian packages, without starting any service.
+// InstallPackages installs the missing ones of the Debian packages. Their services start neither now nor with the machine.
 func InstallPackages(ctx context.Context, log *progress.Log, names ...string) error {
 	names = slices.DeleteFunc(slices.Clone(names), installed)
 	if len(names) == 0 {
@@ -33,6 +33,7 @@ func InstallPackages(ctx context.Context, log *progress.Log, names ...string) er
 		}
 		defer os.Remove(policyFile)
 	}
+	defer disableUnits(enabledUnits())
 	install := append([]string{"apt-get", "install", "--yes", "--no-install-recommends"}, names...)
 	if err := runPackageTool(install...); err == nil || ctx.Err() != nil {
 		return ctx.Err()
@@ -44,6 +45,18 @@ func InstallPackages(ctx context.Context, log *progress.Log, names ...string) er
 		}
 	}
 	return ctx.Err()
+}
+
+// enabledUnits returns the units that systemd starts with the machine.
+func enabledUnits() []string {
+	list, _ := exec.Command("sh", "-c", "systemctl list-unit-files --state=enabled --plain --no-legend | cut -d' ' -f1").Output()
+	return strings.Fields(string(list))
+}
+
+// disableUnits disables the units that were enabled since, which the scripts of Debian packages do.
+func disableUnits(before []string) {
+	since := slices.DeleteFunc(enabledUnits(), func(unit string) bool { return slices.Contains(before, unit) })
+	_ = exec.Command("systemctl", append([]string{"disable"}, since...)...).Run()
 }
 
 // programs maps a package to a program that shows that the package, or a replacement, is installed.

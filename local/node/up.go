@@ -57,7 +57,12 @@ func (n *Node) Up(ctx context.Context, self string, dualStack bool) error {
 		return err
 	}
 	path := n.iptablesFolder() + string(os.PathListSeparator) + os.Getenv("PATH")
-	if err := n.supervisor.Ensure(ctx, "env", "PATH="+path, self, "supervise"); err != nil {
+	supervise := []string{"env", "PATH=" + path, self, "supervise"}
+	if _, err := os.Stat("/run/systemd/system"); err == nil { // sd_booted(3)
+		// The node outlives the login session, whose processes systemd may kill, and the service that runs make up.
+		supervise = append([]string{"systemd-run", "--scope", "--quiet", "--collect"}, supervise...)
+	}
+	if err := n.supervisor.Ensure(ctx, supervise...); err != nil {
 		return err
 	}
 	return n.startAll(ctx, issued)

@@ -26,6 +26,7 @@ type Options struct {
 	Context  string // kube context to deploy to; empty: the local node
 	Registry string // for the images of that context
 	IPv6     bool   // make a new local node dual-stack
+	NodeOnly bool   // start the local node, and deploy nothing to it
 }
 
 // Platform is the platform that the options select.
@@ -58,7 +59,10 @@ func (p *Platform) lockFile() string {
 }
 
 func (p *Platform) builder() *toolchain.Builder {
-	tools := toolchain.PulumiTools()
+	var tools []toolchain.Tool
+	if !p.options.NodeOnly {
+		tools = toolchain.PulumiTools()
+	}
 	if p.ownNode() {
 		tools = append(toolchain.NodeTools(), tools...)
 		tools = append(tools, toolchain.Traefik())
@@ -84,7 +88,7 @@ func (p *Platform) target(n *node.Node) deploy.Target {
 func (p *Platform) Up(ctx context.Context) error {
 	tools := p.builder()
 	if p.ownNode() {
-		if err := host.Check(); err != nil {
+		if err := host.Check(p.options.NodeOnly); err != nil {
 			return err
 		}
 	} else if err := p.stack.CheckTarget(p.target(nil)); err != nil {
@@ -108,14 +112,16 @@ func (p *Platform) Up(ctx context.Context) error {
 	var without []string
 	group, groupContext := errgroup.WithContext(ctx)
 	group.Go(func() error { return tools.Run(groupContext) })
-	group.Go(func() error { return p.stack.Compile(groupContext, tools) })
+	if !p.options.NodeOnly {
+		group.Go(func() error { return p.stack.Compile(groupContext, tools) })
+	}
 	if p.ownNode() {
 		group.Go(func() (err error) {
 			without, err = p.bringUp(groupContext, n, tools)
 			return err
 		})
 	}
-	if err := group.Wait(); err != nil {
+	if err := group.Wait(); err != nil || p.options.NodeOnly {
 		return err
 	}
 	if err := p.stack.Up(ctx, p.target(n), without...); err != nil {
@@ -130,7 +136,7 @@ func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.B
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	if err := n.Up(ctx, self, p.options.IPv6); err != nil {
+	if err := n.Up(ctx, self, p.options.IPv6); err != nil || p.options.NodeOnly {
 		return nil, err
 	}
 	upstreams, err := image.ReadUpstreams(filepath.Join(p.layout.Repo, "infra", "image", "upstream.json"))

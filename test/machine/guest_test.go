@@ -1,0 +1,151 @@
+package machine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"platform.example/test/kit"
+)
+
+// Emulation is 10 to 20 times slower than the hardware.
+const (
+	bootLimit = 15 * time.Minute
+	limit     = 40 * time.Minute
+)
+
+// guest is an emulated machine with Debian 12.
+type guest struct {
+	t        *testing.T
+	folder   string // of its disk
+	address  string // of its ssh server on this machine
+	emulator *exec.Cmd
+}
+
+// newGuest makes the disk of a machine that has the sources and the tools of this one.
+func newGuest(t *testing.T) *guest {
+	t.Helper()
+	g := &guest{t: t, folder: t.TempDir()}
+	tools := []string{"kubectl", "coredns", "metrics-server"}
+	for _, name := range kit.ComponentNames() {
+		if name != "containerd" { // a package
+			tools = append(tools, name)
+		}
+	}
+	if printed, err := kit.RunFor(limit, append([]string{"test/machine/testdata/disk.sh", g.folder}, tools...)...); err != nil {
+		t.Fatalf("make the disk: %v\n%s", err, printed)
+	}
+	return g
+}
+
+func (g *guest) path(name string) string { return filepath.Join(g.folder, name) }
+
+// boot starts the machine, and returns when it accepts sessions. Its network has no other hosts.
+func (g *guest) boot() {
+	g.t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // finds a free port
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	g.address = listener.Addr().String()
+	_ = listener.Close()
+	g.emulator = exec.Command("qemu-system-x86_64", "-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "4096",
+		"-kernel", g.path("kernel"), "-initrd", g.path("initrd"), "-append", "root=/dev/vda rw console=ttyS0",
+		"-drive", "file="+g.path("disk")+",if=virtio,format=raw", "-device", "virtio-rng-pci",
+		"-netdev", "user,id=ethernet,restrict=on,hostfwd=tcp:"+g.address+"-:22", "-device", "virtio-net-pci,netdev=ethernet",
+		"-display", "none", "-monitor", "none", "-serial", "file:"+g.path("console"))
+	g.emulator.Stderr = os.Stderr
+	g.emulator.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := g.emulator.Start(); err != nil {
+		g.t.Fatal(err)
+	}
+	g.t.Cleanup(g.cutPower)
+	kit.Eventually(g.t, bootLimit, "the machine accepts sessions", func() error {
+		_, err := g.try(time.Minute, "true")
+		return errors.Join(err, g.console(err))
+	})
+}
+
+// console returns the end of what the machine printed, as an error, if there is another one.
+func (g *guest) console(other error) error {
+	printed, err := os.ReadFile(g.path("console"))
+	if other == nil || errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fmt.Errorf("its console: %w\n%s", err, printed[max(0, len(printed)-2000):])
+}
+
+// cutPower ends the emulator at once: what the machine has not written to its disk is lost.
+func (g *guest) cutPower() {
+	_ = g.emulator.Process.Kill()
+	_ = g.emulator.Wait()
+}
+
+// try runs a shell line in a session of its own, in the folder of the sources, and returns its output.
+func (g *guest) try(within time.Duration, line string) (string, error) {
+	_, port, err := net.SplitHostPort(g.address)
+	if err != nil {
+		return "", err
+	}
+	const environment = "exec 2>&1; export PATH=/usr/local/go/bin:$PATH GOTOOLCHAIN=local GOPROXY=off KUBECONFIG=/var/lib/platform/node/admin.kubeconfig; " +
+		"kubectl() { /var/lib/platform/bin/kubectl \"$@\"; }; cd platform; "
+	return kit.RunFor(within, "ssh", "-i", g.path("key"), "-p", port, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+		"-o", "LogLevel=ERROR", "-o", "ConnectTimeout=60", "root@127.0.0.1", environment+line)
+}
+
+// run is like try, but the line must succeed.
+func (g *guest) run(line string) string {
+	g.t.Helper()
+	printed, err := g.try(limit, line)
+	if err != nil {
+		g.t.Fatalf("%v\n%s", err, printed)
+	}
+	return strings.TrimSpace(printed)
+}
+
+// up starts the node. The emulation may exceed a time limit of the node: then the next up continues, as it does for users.
+func (g *guest) up() {
+	g.t.Helper()
+	const attempts = 3
+	for attempt := 1; ; attempt++ {
+		printed, err := g.try(limit, "bin/local -node up")
+		if err == nil {
+			return
+		}
+		if attempt == attempts {
+			g.t.Fatalf("%v\n%s", err, printed)
+		}
+		g.t.Logf("attempt %d to start the node: %v\n%s", attempt, err, printed)
+	}
+}
+
+// look describes everything that a platform could leave on the machine.
+func (g *guest) look() string {
+	g.t.Helper()
+	script, err := os.ReadFile("test/machine/testdata/look.sh")
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return g.run(string(script))
+}
+
+// inPod runs a command of busybox in the pod once it runs, and returns its output.
+func (g *guest) inPod(command string) (printed string) {
+	g.t.Helper()
+	kit.Eventually(g.t, limit, "the pod runs", func() (err error) {
+		printed, err = g.try(limit, "kubectl exec writer -- /busybox "+command)
+		if err != nil {
+			return fmt.Errorf("%w: %s", err, printed)
+		}
+		return nil
+	})
+	return strings.TrimSpace(printed)
+}
