@@ -86,8 +86,8 @@ func monitoring() plan {
 		{title: "Prometheus and Alertmanager", height: 8, panels: []panel{
 			graph(6, "Memory", "bytes", "Resident memory.", `max by (pod) (process_resident_memory_bytes{job=~"prometheus|alertmanager"})`, "{{pod}}"),
 			graph(6, "Alerts", "none", "Alerts by state. Suppressed: silenced or inhibited.", "max by (state) (alertmanager_alerts)", "{{state}}"),
-			graph(6, "Notifications", "ops", "Notifications per second by receiver.", perSecond("alertmanager_notifications_total", "integration"), "{{integration}}"),
-			graph(6, "Failed notifications", "ops", "Failed attempts per second by receiver.", perSecond("alertmanager_notifications_failed_total", "integration"), "{{integration}}"),
+			graph(6, "Notifications", "ops", "Notifications per second of the three busiest receivers.", "topk(3, "+perSecond("alertmanager_notifications_total", "integration")+")", "{{integration}}"),
+			graph(6, "Failed notifications", "ops", "Failed attempts per second of the three worst receivers.", "topk(3, "+perSecond("alertmanager_notifications_failed_total", "integration")+")", "{{integration}}"),
 		}},
 	}}
 }

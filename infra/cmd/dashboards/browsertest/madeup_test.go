@@ -211,8 +211,7 @@ func (p *platform) gateway(l string, rate func(float64) float64) {
 			p.counter(fmt.Sprintf(`gateway_rejections_total{%s,service=%q,reason=%q}`, l, callee, reason), during(-48, -40, steady(.3)))
 		}
 	}
-	p.over(`gateway_revocations_age_seconds{`+l+`}`, wave(1, 0))
-	p.counter(`gateway_rate_limited_total{`+l+`,limit="address"}`, steady(.2))
+	p.counter(`gateway_rate_limited_total{`+l+`,limit="requests"}`, steady(.01))
 }
 
 func (p *platform) behind(service, l string, rate, failing, middle func(float64) float64) {
@@ -229,24 +228,29 @@ func (p *platform) behind(service, l string, rate, failing, middle func(float64)
 	p.over(`postgres_pool_acquired_connections{`+l+`}`, func(minutes float64) float64 { return math.Round(wave(2, middle(0))(minutes)) })
 	p.counter(`postgres_pool_acquire_wait_seconds_total{`+l+`}`, steady(.002))
 	p.counter(`postgres_pool_canceled_acquires_total{`+l+`}`, steady(0))
-	if service == "user-service" {
+	publishes := func() {
+		p.counter(fmt.Sprintf(`%s_events_published_total{%s,type="thing.created"}`, prefix, l), wave(2, 1))
+		p.over(fmt.Sprintf(`%s_outbox_unpublished{%s}`, prefix, l), during(troubled, mended, steady(140)))
+	}
+	consumes := func() {
+		for outcome, rate := range map[string]func(float64) float64{"handled": wave(2, 1), "duplicate": steady(.05)} {
+			p.counter(fmt.Sprintf(`%s_events_handled_total{%s,consumer=%q,type="thing.created",outcome=%q}`, prefix, l, service, outcome), rate)
+		}
+		p.over(fmt.Sprintf(`%s_stream_lag{%s,consumer=%q}`, prefix, l, service), during(troubled, mended, wave(60, 0)))
+		p.over(fmt.Sprintf(`%s_stream_pending{%s,consumer=%q}`, prefix, l, service), wave(3, 0))
+		p.constant(fmt.Sprintf(`%s_dead_letters{%s}`, prefix, l), 0)
+	}
+	switch service {
+	case "user-service":
+		publishes()
 		p.counter(`user_service_cache_hits_total{`+l+`}`, rate)
 		p.counter(`user_service_cache_misses_total{`+l+`}`, func(minutes float64) float64 { return rate(minutes) / 9 })
 		p.counter(`user_service_cache_spared_total{`+l+`}`, steady(0))
-	}
-	if event := map[string]string{"user-service": "user.deleted", "order-service": "order.created"}[service]; event != "" {
-		p.counter(prefix+`_events_published_total{`+l+`,type="`+event+`"}`, wave(2, 1))
-		p.constant(prefix+`_stream_losses_total{`+l+`}`, 0)
-		p.over(prefix+`_outbox_unpublished{`+l+`}`, during(troubled, mended, steady(140)))
-		p.over(prefix+`_outbox_oldest_unpublished_seconds{`+l+`}`, during(troubled, mended, func(minutes float64) float64 { return (minutes - troubled) * 20 }))
-	}
-	if event := map[string]string{"order-service": "user.deleted", "notification-service": "order.created"}[service]; event != "" {
-		with := l + `,consumer="` + service + `"`
-		p.counter(prefix+`_events_handled_total{`+with+`,type="`+event+`",outcome="handled"}`, wave(2, 1))
-		p.counter(prefix+`_events_handled_total{`+with+`,type="`+event+`",outcome="duplicate"}`, steady(.05))
-		p.over(prefix+`_stream_lag{`+with+`}`, during(troubled, mended, wave(60, 0)))
-		p.over(prefix+`_stream_pending{`+with+`}`, wave(3, 0))
-		p.constant(prefix+`_dead_letters{`+with+`}`, 0)
+	case "order-service":
+		publishes()
+		consumes()
+	case "notification-service":
+		consumes()
 	}
 }
 
