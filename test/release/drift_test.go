@@ -139,11 +139,12 @@ func TestReleaseRetiresThePreviousVersion(t *testing.T) {
 	}
 	clone := other(t, "user-service")
 	kit.Set(t, string(clone), "platform:standby", "45s")
-	previous := kit.LiveDeployment(t, "user-service")
+	previous, released := kit.LiveDeployment(t, "user-service"), ""
 	kit.UnderLoad(t, func() map[string]string {
 		if err := release(t, string(clone), "up", "-unwatched"); err != nil {
 			t.Fatal(err)
 		}
+		released = kit.LiveVersions(t)["user-service"]
 		kit.Eventually(t, 4*time.Minute, "the standby version is retired", func() error {
 			replicas, err := kit.Run("kubectl", "get", "deployment", previous, "--namespace=apps", "--output=jsonpath={.spec.replicas}")
 			marked, _ := kit.Run("kubectl", "get", "service", "user-service", "--namespace=apps", `--output=jsonpath={.metadata.annotations.platform\.example/standby}`)
@@ -166,6 +167,12 @@ func TestReleaseRetiresThePreviousVersion(t *testing.T) {
 	next := other(t, "user-service") // without an update in between, in the retired colour
 	if err := release(t, string(next), "up", "-unwatched"); err != nil {
 		t.Error(err)
+	}
+	if err := errors.Join(release(t, kit.Root, "retire"), release(t, kit.Root, "up", "-version", released, "-unwatched")); err != nil {
+		t.Error(err)
+	}
+	if now := kit.LiveVersions(t)["user-service"]; now != released {
+		t.Errorf("user-service is %s, want the retired version %s, which the history has", now, released)
 	}
 }
 
