@@ -495,7 +495,7 @@ func TestProductionRunsTwoReplicasOfTheMonitoring(t *testing.T) {
 			t.Errorf("the replicas of Alertmanager may not gossip: %s", rules)
 		}
 	}
-	alone := manifest(local(t).ofType("apps/v1:StatefulSet")["alertmanager"])
+	alone := local(t).ofType("apps/v1:StatefulSet")["alertmanager"]
 	if command := fmt.Sprint(alone.at("spec", "template", "spec", "containers", 0, "command")); alone.at("spec", "replicas") != 1 || !strings.Contains(command, "--cluster.listen-address=]") {
 		t.Errorf("the local stack has %v replicas, with %s", alone.at("spec", "replicas"), command)
 	}
