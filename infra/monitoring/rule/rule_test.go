@@ -346,24 +346,37 @@ func TestAnnotationsHaveLinksAndTheLastRelease(t *testing.T) {
 	}
 }
 
-// An alert on a cause outlives the pages that it inhibits: their windows, and for how long they keep firing. Otherwise they page after its end.
+// An alert on a cause outlives those that it inhibits: their windows, and for how long they keep firing. Otherwise they are sent after its end.
 func TestCausesOutliveTheirConsequences(t *testing.T) {
-	pages := map[string]Alert{}
+	of := map[string]Alert{} // the page of each name, or its ticket
 	for _, alert := range alerts(platform()) {
-		if alert.Severity == catalog.Page {
-			pages[alert.Name] = alert
+		if of[alert.Name].Severity != catalog.Page {
+			of[alert.Name] = alert
 		}
 	}
 	for cause, consequences := range map[string][]string{
 		"ServiceDown": {"BreakerOpen", "LiveColourDown", "EdgeUnreachable", "EdgeFailing"}, "LiveColourDown": {"BreakerOpen", "EdgeUnreachable", "EdgeFailing"},
 		"DnsDown": {"BreakerOpen", "EdgeUnreachable", "EdgeFailing", "PostgresDown", "RedisDown"}, "EdgeDown": {"EdgeUnreachable", "EdgeFailing"},
-		"EdgeFailing": {"EdgeUnreachable"}, "PostgresDown": {"BreakerOpen", "EdgeFailing"},
+		"EdgeFailing": {"EdgeUnreachable"}, "PostgresDown": {"BreakerOpen", "EdgeFailing", "PoolExhausted"},
 	} {
 		for _, consequence := range consequences {
-			after := pages[consequence]
-			if lasts := pages[cause].KeepFiring + pages[cause].window(t); lasts < after.KeepFiring+after.window(t) {
+			after := of[consequence]
+			if lasts := of[cause].KeepFiring + of[cause].window(t); lasts < after.KeepFiring+after.window(t) {
 				t.Errorf("%s ends %s after an outage, and its consequence %s ends later", cause, lasts, consequence)
 			}
+		}
+	}
+}
+
+// The test of the running platform makes an outage for each page, or says why it doesn't.
+func TestPagesAreMadeOnTheRunningPlatform(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join(repository, "test", "faults", "alerts_test.go"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, alert := range alerts(catalog.Services()) {
+		if alert.Severity == catalog.Page && !regexp.MustCompile(`\b`+alert.Name+`\b`).Match(text) {
+			t.Errorf("no outage pages as %s: add one to outages, or the reason why there is none", alert.Name)
 		}
 	}
 }
@@ -376,7 +389,7 @@ func (a Alert) window(t *testing.T) (longest time.Duration) {
 		t.Fatal(err)
 	}
 	parser.Inspect(tree, func(node parser.Node, _ []parser.Node) error {
-		if call, is := node.(*parser.Call); is && slices.Contains([]string{"irate", "max_over_time"}, call.Func.Name) {
+		if call, is := node.(*parser.Call); is && slices.Contains([]string{"irate", "increase", "max_over_time"}, call.Func.Name) {
 			longest = max(longest, call.Args[0].(*parser.MatrixSelector).Range)
 		}
 		return nil

@@ -128,9 +128,9 @@ func gateway(services []catalog.Service) Group {
 	edge := cmp.Or(catalog.Public(services).Objectives.Breach, catalog.Ticket) // severity of a breach of the public service
 	group.Alerts = append(group.Alerts, Alert{
 		Name: "PoolExhausted", For: 2 * time.Minute, Severity: catalog.Ticket,
-		Expr:        `sum by (job) (increase(postgres_pool_canceled_acquires_total[5m])) > 5`,
+		Expr:        `sum by (job) (increase(postgres_pool_canceled_acquires_total[2m])) > 5`,
 		Summary:     "{{ $labels.job }}: requests get no connection to Postgres",
-		Description: "{{ $value | humanize }} requests of {{ $labels.job }} waited for a connection of the pool until their deadline within five minutes.",
+		Description: "{{ $value | humanize }} requests of {{ $labels.job }} waited for a connection of the pool until their deadline within two minutes.",
 	}, Alert{
 		// More than the limit of failed sign-ins allows to one address.
 		Name: "SignInsRefused", For: time.Minute, Severity: catalog.Ticket,
