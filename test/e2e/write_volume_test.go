@@ -103,10 +103,11 @@ func TestVolumeLostRunbookReplacesVolumes(t *testing.T) {
 	orders := []kit.Order{place()}
 	api.AwaitNotifications(t, token, "order.created", orders...)
 
-	consumer := "deployment/" + kit.LiveDeployment(t, "notification-service")
+	live := kit.LiveDeployment(t, "notification-service")
+	consumer, colour := "deployment/"+live, strings.TrimPrefix(live, "notification-service-")
 	t.Cleanup(func() { kit.Scale(t, "apps", consumer, 1) })
 	kit.Scale(t, "apps", consumer, 0)
-	kit.Output(t, "kubectl", "wait", "pod", "--namespace=apps", "--selector=app.kubernetes.io/name=notification-service", "--for=delete", "--timeout=2m")
+	kit.Output(t, "kubectl", "wait", "pod", "--namespace=apps", "--selector=app.kubernetes.io/name=notification-service,colour="+colour, "--for=delete", "--timeout=2m")
 	orders = append(orders, place())
 	kit.Eventually(t, time.Minute, "the event is in the stream", func() error {
 		if left := shell(t, `in_postgres orders "SELECT 'unpublished: ' || count(*) FROM outbox WHERE published_at IS NULL"`); !strings.Contains(left, "unpublished: 0") {
