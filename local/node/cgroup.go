@@ -107,24 +107,20 @@ func emptyCgroup(name string) error {
 		if err != nil {
 			return err
 		}
-		waited := time.Since(started)
-		switch {
+		var signal syscall.Signal // 0 sends none
+		switch waited := time.Since(started); {
 		case len(pids) == 0:
 			return removeCgroup(name)
 		case waited > podStopGrace+podKillLimit:
 			return fmt.Errorf("processes %v of the node's pods did not end", pids)
 		case waited > podStopGrace:
-			kill(pids, syscall.SIGKILL)
-		case !signalled: // some programs take a second signal for another request
-			kill(pids, syscall.SIGTERM)
-			signalled = true
+			signal = syscall.SIGKILL
+		case !signalled: // once, because some programs end at once after the second
+			signal, signalled = syscall.SIGTERM, true
 		}
-	}
-}
-
-func kill(pids []int, signal syscall.Signal) {
-	for _, pid := range pids {
-		_ = syscall.Kill(pid, signal)
+		for _, pid := range pids {
+			_ = syscall.Kill(pid, signal)
+		}
 	}
 }
 

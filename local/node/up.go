@@ -59,8 +59,9 @@ func (n *Node) Up(ctx context.Context, self string, dualStack bool) error {
 	path := n.iptablesFolder() + string(os.PathListSeparator) + os.Getenv("PATH")
 	supervise := []string{"env", "PATH=" + path, self, "supervise"}
 	if _, err := os.Stat("/run/systemd/system"); err == nil { // sd_booted(3)
-		// The node outlives the login session, whose processes systemd may kill, and the service that runs make up.
-		supervise = append([]string{"systemd-run", "--scope", "--quiet", "--collect"}, supervise...)
+		// The node outlives the login session, whose processes systemd may kill. With cgroup v2, its niceness counts only within its own
+		// cgroup, so the cgroup has the weight of one process with the niceness ahead, beside that of the pods.
+		supervise = append([]string{"systemd-run", "--scope", "--quiet", "--collect", "--slice=-.slice", "--property=CPUWeight=1000"}, supervise...)
 	}
 	if err := n.supervisor.Ensure(ctx, supervise...); err != nil {
 		return err

@@ -34,6 +34,7 @@ type guest struct {
 func newGuest(t *testing.T) *guest {
 	t.Helper()
 	g := &guest{t: t, folder: t.TempDir()}
+	t.Cleanup(g.cutPower)
 	tools := []string{"kubectl", "coredns", "metrics-server"}
 	for _, name := range kit.ComponentNames() {
 		if name != "containerd" { // a package
@@ -67,7 +68,6 @@ func (g *guest) boot() {
 	if err := g.emulator.Start(); err != nil {
 		g.t.Fatal(err)
 	}
-	g.t.Cleanup(g.cutPower)
 	kit.Eventually(g.t, bootLimit, "the machine accepts sessions", func() error {
 		_, err := g.try(time.Minute, "true")
 		return errors.Join(err, g.console(err))
@@ -85,8 +85,10 @@ func (g *guest) console(other error) error {
 
 // cutPower ends the emulator at once: what the machine has not written to its disk is lost.
 func (g *guest) cutPower() {
-	_ = g.emulator.Process.Kill()
-	_ = g.emulator.Wait()
+	if g.emulator != nil {
+		_ = g.emulator.Process.Kill()
+		_ = g.emulator.Wait()
+	}
 }
 
 // try runs a shell line in a session of its own, in the folder of the sources, and returns its output.
@@ -141,7 +143,7 @@ func (g *guest) look() string {
 func (g *guest) inPod(command string) (printed string) {
 	g.t.Helper()
 	kit.Eventually(g.t, limit, "the pod runs", func() (err error) {
-		printed, err = g.try(limit, "kubectl exec writer -- /busybox "+command)
+		printed, err = g.try(limit, "kubectl exec files -- /busybox "+command)
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, printed)
 		}

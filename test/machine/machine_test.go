@@ -3,9 +3,11 @@ package machine
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"platform.example/test/kit"
 )
@@ -51,13 +53,13 @@ func outlivesTheSession(t *testing.T, g *guest) {
 		}
 		return nil
 	})
-	g.run("kubectl get --raw /readyz")
+	g.run("kubectl wait --namespace=kube-system --for=condition=Available deployment --all --timeout=30m")
 }
 
 func podHasItsLimits(t *testing.T, g *guest) {
 	g.run(`mkdir image && cp /bin/busybox image && printf 'FROM scratch\nCOPY busybox /busybox\n' >image/Dockerfile && ` +
 		`export DOCKER_HOST=unix:///var/lib/platform/node/run/docker.sock DOCKER_BUILDKIT=0 && ` +
-		`docker build --tag 127.0.0.1:5100/writer:1 image && docker push 127.0.0.1:5100/writer:1 && rm -r image`)
+		`docker build --tag 127.0.0.1:5100/files:1 image && docker push 127.0.0.1:5100/files:1 && rm -r image`)
 	pod, err := os.ReadFile("test/machine/testdata/pod.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -72,15 +74,26 @@ func podHasItsLimits(t *testing.T, g *guest) {
 	}
 }
 
+// served fails the test unless the pod serves its data at the port of its Service on this machine.
+func served(t *testing.T, g *guest) {
+	t.Helper()
+	kit.Eventually(t, limit, "the pod's data", func() error {
+		printed, err := g.try(time.Minute, "busybox wget -q -O - http://127.0.0.1:30080/kept")
+		if err != nil || printed != "precious\n" {
+			return errors.Join(err, fmt.Errorf("the response is %q", printed))
+		}
+		return nil
+	})
+}
+
 func survivesPowerFailure(t *testing.T, g *guest) {
 	g.inPod("sh -c 'echo precious | /busybox dd of=/data/kept conv=fsync'")
+	served(t, g)
 	g.cutPower()
 	g.boot()
 	if after := g.look(); strings.Contains(after, "process: ") {
 		t.Errorf("the machine starts processes by itself:\n%s", after)
 	}
 	g.up()
-	if kept := g.inPod("cat /data/kept"); kept != "precious" {
-		t.Errorf("the pod's volume has %q", kept)
-	}
+	served(t, g)
 }
