@@ -97,10 +97,7 @@ func sign(template, parent *x509.Certificate, signer crypto.PrivateKey) (string,
 		return "", err
 	}
 	encoded, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return "", err
-	}
-	return text(certificateBlock, signed) + text(keyBlock, encoded), nil
+	return text(certificateBlock, signed) + text(keyBlock, encoded), err
 }
 
 func text(kind string, content []byte) string {

@@ -29,12 +29,10 @@ func (c *Cluster) Restore(ctx context.Context, differences []release.Difference)
 		if difference.Patch == nil {
 			continue
 		}
-		patch, err := json.Marshal(difference.Patch)
-		if err == nil {
-			path := release.Path(difference.Kind, c.namespace(namespace.Apps), difference.Name)
-			err = c.client.CoreV1().RESTClient().Patch(types.StrategicMergePatchType).AbsPath(path).
-				Param("fieldManager", fieldManager).Body(patch).Do(ctx).Error()
-		}
+		patch, _ := json.Marshal(difference.Patch) // plain values always encode
+		path := release.Path(difference.Kind, c.namespace(namespace.Apps), difference.Name)
+		err := c.client.CoreV1().RESTClient().Patch(types.StrategicMergePatchType).AbsPath(path).
+			Param("fieldManager", fieldManager).Body(patch).Do(ctx).Error()
 		if err != nil {
 			return fmt.Errorf("%s: can't be restored: %w", difference, err)
 		}

@@ -163,11 +163,8 @@ func (c *Cluster) lacking(ctx context.Context, guards []Guard) error {
 func (c *Cluster) Switch(ctx context.Context, service string, recorded release.Recorded, mark release.Mark) error {
 	change := release.SelectorPatch(service, mark.Live, recorded.Selector)
 	change["metadata"] = map[string]any{"annotations": mark.Annotations(), "resourceVersion": recorded.Revision}
-	patch, err := json.Marshal(change)
-	if err != nil {
-		return err
-	}
-	_, err = c.client.CoreV1().Services(c.namespace(namespace.Apps)).Patch(ctx, service, types.MergePatchType, patch,
+	patch, _ := json.Marshal(change) // plain values always encode
+	_, err := c.client.CoreV1().Services(c.namespace(namespace.Apps)).Patch(ctx, service, types.MergePatchType, patch,
 		metav1.PatchOptions{FieldManager: fieldManager})
 	if err != nil {
 		return fmt.Errorf("switch service %s to %s: %w", service, mark.Live, err)

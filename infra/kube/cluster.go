@@ -54,11 +54,9 @@ func annotate(args pulumi.Input, stack string) bool {
 		return false
 	}
 	metadata, _ := field.Interface().(metav1.ObjectMetaArgs)
-	annotations, _ := metadata.Annotations.(pulumi.StringMap)
-	annotations = maps.Clone(annotations)
-	if annotations == nil {
-		annotations = pulumi.StringMap{}
-	}
+	given, _ := metadata.Annotations.(pulumi.StringMap)
+	annotations := pulumi.StringMap{}
+	maps.Copy(annotations, given)
 	annotations[namespace.StackAnnotation] = pulumi.String(stack)
 	metadata.Annotations = annotations
 	field.Set(reflect.ValueOf(metadata))

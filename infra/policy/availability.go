@@ -52,14 +52,11 @@ func disruptions(budget *policyv1.PodDisruptionBudget, replicas int) int {
 		allowed, _ := intstr.GetScaledValueFromIntOrPercent(share, replicas, true) // 0 on an error
 		return allowed
 	}
-	if share := budget.Spec.MinAvailable; share != nil {
-		available, err := intstr.GetScaledValueFromIntOrPercent(share, replicas, true)
-		if err != nil {
-			return 0
-		}
-		return replicas - available
+	available, err := intstr.GetScaledValueFromIntOrPercent(budget.Spec.MinAvailable, replicas, true)
+	if err != nil { // also if it isn't set
+		return 0
 	}
-	return 0
+	return replicas - available
 }
 
 func rollouts(o objects, found found) {

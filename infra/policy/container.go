@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 
 	"platform.example/infra/stack"
 )
@@ -66,7 +65,7 @@ func goLimits(o objects, found found) {
 				}
 			case "GOMAXPROCS":
 				limit := container.Resources.Limits[corev1.ResourceCPU]
-				if threads, err := strconv.Atoi(variable.Value); err != nil || threads < 1 || threads > cores(limit) {
+				if threads, err := strconv.Atoi(variable.Value); err != nil || threads < 1 || threads > int(limit.Value()) { // rounded up
 					wrong = append(wrong, fmt.Sprintf("GOMAXPROCS %s doesn't fit the cpu limit %s", variable.Value, &limit))
 				}
 			}
@@ -74,9 +73,6 @@ func goLimits(o objects, found found) {
 		return wrong
 	}, "derive it from the limit")
 }
-
-// cores is the number of cores that can be busy at once.
-func cores(limit resource.Quantity) int { return int((limit.MilliValue() + 999) / 1000) }
 
 // goBytes parses a size like the Go runtime.
 func goBytes(text string) (int64, error) {
@@ -111,11 +107,7 @@ func secrets(o objects, found found) {
 	const fix = "keep it in a Secret"
 	each(o, found, func(_ workload, container corev1.Container) (wrong []string) {
 		for _, variable := range container.Env {
-			if names(variable.Name, variable.Value) {
-				wrong = append(wrong, "it contains the value of "+variable.Name)
-			} else {
-				wrong = append(wrong, gives("variable "+variable.Name, variable.Value)...)
-			}
+			wrong = append(wrong, holds(variable.Name, "variable "+variable.Name, variable.Value)...)
 		}
 		for _, argument := range slices.Concat(container.Command, container.Args) {
 			wrong = append(wrong, gives("its command", argument)...)
@@ -124,20 +116,19 @@ func secrets(o objects, found found) {
 	}, fix)
 	for _, config := range of[*corev1.ConfigMap](o) {
 		for _, key := range slices.Sorted(maps.Keys(config.Data)) {
-			wrong := gives(key, config.Data[key])
-			if names(key, config.Data[key]) {
-				wrong = []string{"it contains the value of " + key}
-			}
-			for _, wrong := range wrong {
+			for _, wrong := range holds(key, key, config.Data[key]) {
 				found(nameOf(config), wrong, fix)
 			}
 		}
 	}
 }
 
-// names reports whether a value is a secret by its name. A path isn't a secret itself.
-func names(name, value string) bool {
-	return value != "" && !strings.HasPrefix(value, "/") && secretName.MatchString(name)
+// holds returns the secrets in a value: all of it, by its name, or parts. A path isn't a secret itself.
+func holds(name, where, value string) []string {
+	if value != "" && !strings.HasPrefix(value, "/") && secretName.MatchString(name) {
+		return []string{"it contains the value of " + name}
+	}
+	return gives(where, value)
 }
 
 // gives returns the kinds of secrets in a text.

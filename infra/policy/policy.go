@@ -105,11 +105,11 @@ func Check(environment stack.Environment, manifests []Object) []Finding {
 		rules = rules[:1]
 	}
 	for _, rule := range rules {
-		for _, problem := range rule.problems(read) {
-			if !excused(rule.Name, problem.object) {
-				findings = append(findings, Finding{rule.Name, problem.object, problem.wrong, problem.fix})
+		rule.check(read, func(object, wrong, fix string) {
+			if !excused(rule.Name, object) {
+				findings = append(findings, Finding{rule.Name, object, wrong, fix})
 			}
-		}
+		})
 	}
 	slices.SortStableFunc(findings, func(a, b Finding) int { return cmp.Compare(a.Object, b.Object) })
 	return findings
@@ -130,8 +130,3 @@ type problem struct{ object, wrong, fix string }
 
 // found records a problem.
 type found func(object, wrong, fix string)
-
-func (r Rule) problems(o objects) (all []problem) {
-	r.check(o, func(object, wrong, fix string) { all = append(all, problem{object, wrong, fix}) })
-	return all
-}

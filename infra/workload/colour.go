@@ -2,6 +2,7 @@ package workload
 
 import (
 	"cmp"
+	"slices"
 
 	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
@@ -29,7 +30,7 @@ func (c colour) build(
 	if environment, err = c.newEnvironment(ctx, parent); err != nil {
 		return environment, completed, err
 	}
-	before := c.stores()
+	before := slices.Concat(c.Postgres.Ready, c.Cache.Ready, c.Stream.Ready)
 	if c.Service.Database != "" {
 		schema := cmp.Or(c.image().Schema, c.image().Version)
 		if migrations[schema] == nil {

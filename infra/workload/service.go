@@ -88,11 +88,6 @@ func (s *Service) build(ctx *pulumi.Context) error {
 	return nil
 }
 
-// stores are the resources that must exist before the service starts.
-func (a Args) stores() []pulumi.Resource {
-	return slices.Concat(a.Postgres.Ready, a.Cache.Ready, a.Stream.Ready)
-}
-
 // metadata is the metadata of an object. Pulumi generates an empty name, so that changed content creates a new object. With a name,
 // the update takes over an existing object: a killed run may have created it, and a rollback changes it as another field manager.
 func (a Args) metadata(name string, labels pulumi.StringMap, annotations ...pulumi.StringMap) metav1.ObjectMetaArgs {

@@ -143,12 +143,9 @@ func Renew(ctx *pulumi.Context, args RenewArgs, opts ...pulumi.ResourceOption) e
 	if err != nil {
 		return err
 	}
-	orders, err := json.Marshal(map[string]any{
+	orders, _ := json.Marshal(map[string]any{ // plain values always encode
 		"durationSeconds": int(args.Config.CertificateDuration.Seconds()), "certificates": args.Certificates,
 	})
-	if err != nil {
-		return err
-	}
 	schedule := "17 * * * *"
 	if args.Config.CertificateDuration < 24*time.Hour {
 		schedule = "* * * * *"

@@ -65,13 +65,9 @@ func fileLayer(file string, mode int64, content []byte) (v1.Layer, error) {
 	var archive bytes.Buffer
 	writer := tar.NewWriter(&archive)
 	header := &tar.Header{Name: file, Mode: mode, Size: int64(len(content)), Typeflag: tar.TypeReg}
-	if err := writer.WriteHeader(header); err != nil {
-		return nil, err
-	}
-	if _, err := writer.Write(content); err != nil {
-		return nil, err
-	}
-	if err := writer.Close(); err != nil {
+	err := writer.WriteHeader(header)
+	_, failed := writer.Write(content)
+	if err := errors.Join(err, failed, writer.Close()); err != nil {
 		return nil, err
 	}
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive.Bytes())), nil }

@@ -25,9 +25,7 @@ type Env struct {
 
 // From returns an Env that reads through lookup (os.LookupEnv in a process). An empty value counts as unset,
 // as in the shell's ${NAME:-default}.
-func From(lookup func(string) (string, bool)) *Env {
-	return &Env{lookup: lookup}
-}
+func From(lookup func(string) (string, bool)) *Env { return &Env{lookup: lookup} }
 
 // Err returns nil, or one error that lists all faults so far.
 func (e *Env) Err() error {

@@ -43,11 +43,8 @@ func Connect(ctx context.Context, c Config, log *slog.Logger) (*pgxpool.Pool, er
 		poolConfig.ConnConfig.Tracer = multitracer.New(g, otelpgx.NewTracer(otelpgx.WithTracerProvider(c.Spans)))
 	}
 	pool, err := connect(ctx, poolConfig, log)
-	if err != nil {
-		return nil, err
-	}
 	g.pool = pool
-	return pool, nil
+	return pool, err
 }
 
 func connect(ctx context.Context, poolConfig *pgxpool.Config, log *slog.Logger) (*pgxpool.Pool, error) {

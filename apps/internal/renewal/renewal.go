@@ -111,14 +111,11 @@ func (r Renewer) renew(ctx context.Context, certificate Certificate, duration ti
 	if err != nil {
 		return "", err
 	}
-	patch, err := json.Marshal([]map[string]any{
+	patch, _ := json.Marshal([]map[string]any{ // plain values always encode
 		{"op": "test", "path": "/metadata/resourceVersion", "value": secret.Metadata.ResourceVersion},
 		{"op": "add", "path": "/data/" + certificateKey, "value": signed},
 		{"op": "add", "path": "/data/" + privateKey, "value": key},
 	})
-	if err != nil {
-		return "", err
-	}
 	status, _, err = r.API.Do(ctx, http.MethodPatch, certificate.Path, patch)
 	if err == nil && status != http.StatusOK {
 		err = errors.New("the Secret was changed at the same time")
@@ -174,8 +171,5 @@ func (r Renewer) issue(hosts []string, now, end time.Time) (certificate, key []b
 		return nil, nil, err
 	}
 	encoded, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		return nil, nil, err
-	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}), nil
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: encoded}), err
 }

@@ -115,9 +115,7 @@ type API struct {
 // Serve returns the command that serves the API of a service. The command reads the configuration and starts
 // the logs, traces, metrics, stores, health checks and background work. It authenticates callers and stops
 // gracefully.
-func Serve(d Definition) Command {
-	return d.serve
-}
+func Serve(d Definition) Command { return d.serve }
 
 func (d Definition) serve(ctx context.Context, p Process) (err error) {
 	env := config.From(p.Lookup)

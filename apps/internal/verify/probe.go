@@ -252,14 +252,13 @@ func (v Verification) endpoints(ctx context.Context) ([]string, error) {
 	if len(found) < v.Endpoints {
 		return nil, fmt.Errorf("%s has %s, want at least %d", host, count(len(found), "endpoint"), v.Endpoints)
 	}
-	addresses := make([]string, len(found))
-	for i, ip := range found {
-		addresses[i] = net.JoinHostPort(ip, port)
-	}
-	for _, address := range addresses {
+	var addresses []string
+	for _, ip := range found {
+		address := net.JoinHostPort(ip, port)
 		if err := v.checkHealth(ctx, address); err != nil {
 			return nil, fmt.Errorf("endpoint %s%w", address, err)
 		}
+		addresses = append(addresses, address)
 	}
 	return addresses, nil
 }

@@ -89,7 +89,9 @@ func Run(ctx context.Context, args []string, out io.Writer) error {
 			return err
 		}
 	}
+	var names []string
 	for _, command := range commands {
+		names = append(names, command.name)
 		if command.name != name || flags.NArg() > 0 {
 			continue
 		}
@@ -98,10 +100,6 @@ func Run(ctx context.Context, args []string, out io.Writer) error {
 			return err
 		}
 		return command.do(s, ctx)
-	}
-	var names []string
-	for _, command := range commands {
-		names = append(names, command.name)
 	}
 	if flags.NArg() > 0 {
 		name = strings.Join(append([]string{name}, flags.Args()...), " ")

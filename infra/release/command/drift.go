@@ -199,8 +199,5 @@ func (s *session) within(ctx context.Context, condition func(context.Context) er
 		last = condition(ctx)
 		return last == nil, nil
 	})
-	if err != nil {
-		return cmp.Or(last, err)
-	}
-	return nil
+	return cmp.Or(last, err)
 }

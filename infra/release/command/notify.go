@@ -41,15 +41,13 @@ func (s *session) notify(ctx context.Context, event, text string, moved []report
 	}
 }
 
+// readHooks reads the hooks from the configuration. It ignores errors, since the release reports the same ones.
 func (s *session) readHooks(ctx context.Context) *hooks {
 	workspace, err := s.workspace(ctx, nil)
 	if err != nil {
-		return &hooks{} // the release reports the same error
-	}
-	values, err := workspace.GetAllConfig(ctx)
-	if err != nil {
 		return &hooks{}
 	}
+	values, _ := workspace.GetAllConfig(ctx)
 	return &hooks{
 		slack:   values[stack.Namespace+":"+catalog.SlackWebhookURL].Value,
 		webhook: values[stack.Namespace+":"+catalog.ReleaseWebhookURL].Value,
@@ -60,10 +58,7 @@ func (s *session) readHooks(ctx context.Context) *hooks {
 func (s *session) post(ctx context.Context, receiver, address string, message any) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), hookTime)
 	defer cancel()
-	content, err := json.Marshal(message)
-	if err != nil {
-		panic(err) // plain values always encode
-	}
+	content, _ := json.Marshal(message) // plain values always encode
 	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(content))
 	if err != nil {
 		s.out.log("%s can't be notified: its URL is invalid", receiver)

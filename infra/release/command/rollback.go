@@ -22,14 +22,13 @@ const routingTime = 2 * time.Second
 // rollback moves the traffic of the last release's services back to the standby versions, then updates Pulumi's state.
 func (s *session) rollback(ctx context.Context) error {
 	var recorded map[string]release.Recorded
-	reading := make(chan error, 1)
-	go func() { // while this run takes the Lease; patches test the revision, so they overwrite no later change
-		var err error
+	var reading errgroup.Group
+	reading.Go(func() (err error) { // while this run takes the Lease; patches test the revision, so they overwrite no later change
 		recorded, err = s.recorded(ctx)
-		reading <- err
-	}()
+		return err
+	})
 	return s.locked(ctx, func(ctx context.Context) error {
-		if err := <-reading; err != nil {
+		if err := reading.Wait(); err != nil {
 			return err
 		}
 		affected, err := s.affected(recorded)

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -35,16 +36,10 @@ func (s *session) update(ctx context.Context, request release.Request, message s
 	if err != nil {
 		return nil, err
 	}
-	if err := s.settle(ctx, workspace); err != nil {
-		return nil, err
-	}
 	steps, err := s.carryOut(ctx, workspace, message)
 	if err != nil && auto.IsConcurrentUpdateError(err) {
 		if err := s.unlock(ctx, workspace, err); err != nil {
 			return steps, err
-		}
-		if err := s.settle(ctx, workspace); err != nil {
-			return nil, err
 		}
 		return s.carryOut(ctx, workspace, message)
 	}
@@ -69,14 +64,15 @@ func short(err error) error {
 	return errors.New(strings.Join(strings.Fields(text), " "))
 }
 
-// carryOut runs `pulumi up` once.
+// carryOut completes the steps of a killed update, and runs `pulumi up` once.
 func (s *session) carryOut(ctx context.Context, workspace auto.Stack, message string) ([]report.Step, error) {
+	if err := s.settle(ctx, workspace); err != nil {
+		return nil, err
+	}
 	stream, over := make(chan events.EngineEvent, 1024), make(chan struct{})
-	l, ended := &listener{session: s, under: map[string]report.Step{}}, make(chan struct{})
-	go func() {
-		l.listen(stream, over)
-		close(ended)
-	}()
+	l := &listener{session: s, under: map[string]report.Step{}}
+	var listening sync.WaitGroup
+	listening.Go(func() { l.listen(stream, over) })
 	options := []optup.Option{optup.EventStreams(stream), optup.Message(message), optup.SuppressOutputs(),
 		optup.ProgressStreams(io.Discard), optup.UserAgent("platform-release")}
 	if s.refresh {
@@ -84,7 +80,7 @@ func (s *session) carryOut(ctx context.Context, workspace auto.Stack, message st
 	}
 	_, err := workspace.Up(ctx, options...)
 	close(over) // the Automation API doesn't close the stream of a run that pulumi refuses
-	<-ended
+	listening.Wait()
 	if err == nil || auto.IsConcurrentUpdateError(err) { // callers need the unwrapped type
 		return l.steps, err
 	}

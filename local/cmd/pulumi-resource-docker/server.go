@@ -69,10 +69,7 @@ func (s *server) Check(_ context.Context, request *pulumirpc.CheckRequest) (*pul
 		inputs["build"] = resource.NewProperty(build)
 	}
 	encoded, err := encode(inputs)
-	if err != nil {
-		return nil, err
-	}
-	return &pulumirpc.CheckResponse{Inputs: encoded}, nil
+	return &pulumirpc.CheckResponse{Inputs: encoded}, err
 }
 
 func failed(err error) *pulumirpc.CheckResponse {
@@ -114,18 +111,12 @@ func (s *server) Diff(_ context.Context, request *pulumirpc.DiffRequest) (*pulum
 
 func (s *server) Create(ctx context.Context, request *pulumirpc.CreateRequest) (*pulumirpc.CreateResponse, error) {
 	id, properties, err := s.apply(ctx, request.GetUrn(), request.GetProperties(), request.GetPreview())
-	if err != nil {
-		return nil, err
-	}
-	return &pulumirpc.CreateResponse{Id: id, Properties: properties}, nil
+	return &pulumirpc.CreateResponse{Id: id, Properties: properties}, err
 }
 
 func (s *server) Update(ctx context.Context, request *pulumirpc.UpdateRequest) (*pulumirpc.UpdateResponse, error) {
 	_, properties, err := s.apply(ctx, request.GetUrn(), request.GetNews(), request.GetPreview())
-	if err != nil {
-		return nil, err
-	}
-	return &pulumirpc.UpdateResponse{Properties: properties}, nil
+	return &pulumirpc.UpdateResponse{Properties: properties}, err
 }
 
 // apply builds the image, and pushes it except in a preview. In a preview it builds only with buildOnPreview.

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -192,13 +193,10 @@ type tally struct {
 }
 
 func (l *Limit) share(ctx context.Context, redis *goredis.Client) error {
-	tallies := l.collect()
-	for len(tallies) > 0 {
-		n := min(batch, len(tallies))
-		if err := l.exchange(ctx, redis, tallies[:n]); err != nil {
+	for tallies := range slices.Chunk(l.collect(), batch) {
+		if err := l.exchange(ctx, redis, tallies); err != nil {
 			return err
 		}
-		tallies = tallies[n:]
 	}
 	return nil
 }
