@@ -1,9 +1,7 @@
 package machine
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -26,15 +24,25 @@ const (
 type guest struct {
 	t        *testing.T
 	folder   string // of its disk
-	address  string // of its ssh server on this machine
+	port     string // of its ssh server, on loopback
 	emulator *exec.Cmd
 }
 
 // newGuest makes the disk of a machine that has the sources and the tools of this one.
 func newGuest(t *testing.T) *guest {
 	t.Helper()
-	g := &guest{t: t, folder: t.TempDir()}
-	t.Cleanup(g.cutPower)
+	folder, err := os.MkdirTemp("/var/tmp", "machine-") // t.TempDir may be in memory
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := &guest{t: t, folder: folder}
+	t.Cleanup(func() {
+		g.cutPower()
+		_ = os.RemoveAll(folder)
+	})
+	if err := os.Chmod(folder, 0o755); err != nil { // for apt's own user
+		t.Fatal(err)
+	}
 	tools := []string{"kubectl", "coredns", "metrics-server"}
 	for _, name := range kit.ComponentNames() {
 		if name != "containerd" { // a package
@@ -56,12 +64,12 @@ func (g *guest) boot() {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	g.address = listener.Addr().String()
+	_, g.port, _ = net.SplitHostPort(listener.Addr().String())
 	_ = listener.Close()
 	g.emulator = exec.Command("qemu-system-x86_64", "-machine", "q35,accel=tcg", "-cpu", "max", "-smp", "2", "-m", "4096",
 		"-kernel", g.path("kernel"), "-initrd", g.path("initrd"), "-append", "root=/dev/vda rw console=ttyS0",
 		"-drive", "file="+g.path("disk")+",if=virtio,format=raw", "-device", "virtio-rng-pci",
-		"-netdev", "user,id=ethernet,restrict=on,hostfwd=tcp:"+g.address+"-:22", "-device", "virtio-net-pci,netdev=ethernet",
+		"-netdev", "user,id=ethernet,restrict=on,hostfwd=tcp:127.0.0.1:"+g.port+"-:22", "-device", "virtio-net-pci,netdev=ethernet",
 		"-display", "none", "-monitor", "none", "-serial", "file:"+g.path("console"))
 	g.emulator.Stderr = os.Stderr
 	g.emulator.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -69,18 +77,12 @@ func (g *guest) boot() {
 		g.t.Fatal(err)
 	}
 	kit.Eventually(g.t, bootLimit, "the machine accepts sessions", func() error {
-		_, err := g.try(time.Minute, "true")
-		return errors.Join(err, g.console(err))
-	})
-}
-
-// console returns the end of what the machine printed, as an error, if there is another one.
-func (g *guest) console(other error) error {
-	printed, err := os.ReadFile(g.path("console"))
-	if other == nil || errors.Is(err, fs.ErrNotExist) {
+		if _, err := g.try(time.Minute, "true"); err != nil {
+			printed, _ := os.ReadFile(g.path("console"))
+			return fmt.Errorf("%w; the end of its console:\n%s", err, printed[max(0, len(printed)-2000):])
+		}
 		return nil
-	}
-	return fmt.Errorf("its console: %w\n%s", err, printed[max(0, len(printed)-2000):])
+	})
 }
 
 // cutPower ends the emulator at once: what the machine has not written to its disk is lost.
@@ -93,13 +95,9 @@ func (g *guest) cutPower() {
 
 // try runs a shell line in a session of its own, in the folder of the sources, and returns its output.
 func (g *guest) try(within time.Duration, line string) (string, error) {
-	_, port, err := net.SplitHostPort(g.address)
-	if err != nil {
-		return "", err
-	}
 	const environment = "exec 2>&1; export PATH=/usr/local/go/bin:$PATH GOTOOLCHAIN=local GOPROXY=off KUBECONFIG=/var/lib/platform/node/admin.kubeconfig; " +
 		"kubectl() { /var/lib/platform/bin/kubectl \"$@\"; }; cd platform; "
-	return kit.RunFor(within, "ssh", "-i", g.path("key"), "-p", port, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+	return kit.RunFor(within, "ssh", "-i", g.path("key"), "-p", g.port, "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
 		"-o", "LogLevel=ERROR", "-o", "ConnectTimeout=60", "root@127.0.0.1", environment+line)
 }
 
