@@ -93,7 +93,7 @@ func objectiveExamples() []example {
 		burns(availability, catalog.Page, "medium", "0.5 % of the requests fail, less than 6 times a thousandth", users(1000, 5, 0, 370), 6*time.Hour),
 		burns(availability, catalog.Ticket, "slow", "0.2 % of the requests fail for days", users(1000, 2, 0, 500), 8*time.Hour, user),
 		burns(availability, catalog.Ticket, "slow", "0.05 % of the requests fail, half of what may", users(2000, 1, 0, 500), 8*time.Hour),
-		burns(availability, catalog.Ticket, "fast", "a tenth fails of a service that nobody gets up for", notifications(100, 0, 70), time.Hour, notification),
+		burns(availability, catalog.Ticket, "fast", "a tenth fails of a service whose outage is a ticket", notifications(100, 0, 70), time.Hour, notification),
 		burns(availability, catalog.Ticket, "fast", "2 % of the requests of such a service fail, which may for a while", notifications(20, 0, 70), time.Hour),
 		burns(availability, catalog.Ticket, "medium", "4 % of such a service fail for six hours", notifications(40, 0, 370), 6*time.Hour, notification),
 		burns(availability, catalog.Ticket, "medium", "2 % of such a service fail for six hours", notifications(20, 0, 370), 6*time.Hour),
@@ -107,7 +107,7 @@ func objectiveExamples() []example {
 		burns(latency, catalog.Page, "medium", "5 % are slow for six hours", users(1000, 0, 50, 370), 6*time.Hour),
 		burns(latency, catalog.Ticket, "slow", "2 % are slow for days", users(1000, 0, 20, 500), 8*time.Hour, user),
 		burns(latency, catalog.Ticket, "slow", "0.5 % are slow, half of what may be", users(1000, 0, 5, 500), 8*time.Hour),
-		burns(latency, catalog.Ticket, "fast", "a fifth is slow of a service that nobody gets up for", notifications(0, 200, 70), time.Hour, notification),
+		burns(latency, catalog.Ticket, "fast", "a fifth is slow of a service whose outage is a ticket", notifications(0, 200, 70), time.Hour, notification),
 		burns(latency, catalog.Ticket, "fast", "a tenth is slow of such a service", notifications(0, 100, 70), time.Hour),
 		burns(latency, catalog.Ticket, "medium", "8 % are slow of such a service for six hours", notifications(0, 80, 370), 6*time.Hour, notification),
 		burns(latency, catalog.Ticket, "medium", "5 % are slow of such a service for six hours", notifications(0, 50, 370), 6*time.Hour),
@@ -140,6 +140,8 @@ func outageExamples() []example {
 	asked := func(code, values string) string {
 		return fmt.Sprintf(`traefik_entrypoint_requests_total{job="edge", entrypoint="https", method="GET", protocol="http", code="%s"} %s`, code, values)
 	}
+	beingDeleted := append(replica("user-service", "a", "blue", "1x8 stale", "1x5 stale", "1x3 stale"),
+		`kube_pod_deletion_timestamp{job="kube-state-metrics", namespace="apps", pod="a"} _x4 1x1 stale`)
 	return []example{
 		// The replicas die right after they were asked; all of a minute is left for the scrape, two evaluations and Alertmanager.
 		of(user, example{alert: "ServiceDown", severity: page, about: "the only replica doesn't respond, thirty seconds after the scrape that shows it",
@@ -156,6 +158,8 @@ func outageExamples() []example {
 			at:     2 * time.Minute, fires: []string{user}}),
 		of(user, example{alert: "ServiceDown", severity: page, about: "there is no pod left to ask",
 			series: replica("user-service", "a", "blue", "1x3 stale", "1x3 stale", "1x3 stale"), at: 2 * time.Minute, fires: []string{user}}),
+		of(user, example{alert: "ServiceDown", severity: page, about: "the only replica is being deleted, and responds while it completes its requests",
+			series: beingDeleted, at: 95 * time.Second, fires: []string{user}}),
 		of(user, example{alert: "ServiceDown", severity: page, about: "one scrape fails",
 			series: replica("user-service", "a", "blue", "1x3 0 1x20", "1x30", "1x30"), at: 75 * time.Second}),
 		of(user, example{alert: "ServiceDown", severity: page, about: "one replica of two is away",
@@ -163,7 +167,7 @@ func outageExamples() []example {
 			at:     5 * time.Minute}),
 		of(user, example{alert: "ServiceDown", severity: page, about: "kube-state-metrics is away and the replica responds",
 			series: replica("user-service", "a", "blue", "1x30", "1x3 stale", "1x30"), at: 5 * time.Minute}),
-		of(notification, example{alert: "ServiceDown", about: "no replica of a service that nobody gets up for",
+		of(notification, example{alert: "ServiceDown", about: "no replica of a service whose outage is a ticket",
 			series: replica("notification-service", "a", "blue", "1x3 0x20", "1x30", "1x30"), at: 2 * time.Minute, fires: []string{notification}}),
 		of(notification, example{alert: "ServiceDown", about: "such a service responds",
 			series: replica("notification-service", "a", "blue", "1x30", "1x30", "1x30"), at: 2 * time.Minute}),
@@ -173,12 +177,14 @@ func outageExamples() []example {
 		{alert: "LiveColourDown", severity: page, about: "the live colour's pod isn't ready and the standby's is",
 			series: slices.Concat(replica("user-service", "b", "blue", "1x30", "0x30", "0x30"), replica("user-service", "g", "green", "1x30", "1x30", "0x30")),
 			at:     time.Minute, fires: []string{user}},
+		{alert: "LiveColourDown", severity: page, about: "the only replica is being deleted, so ServiceDown fires",
+			series: beingDeleted, at: 2 * time.Minute},
 		{alert: "LiveColourDown", severity: page, about: "kube-state-metrics is away, so that no Service has endpoints",
 			series: replica("user-service", "b", "blue", "1x30", "1x30", "1x30")[:1], at: 5 * time.Minute},
 		{alert: "LiveColourDown", severity: page, about: "the live Service is switched to the other colour, between two scrapes of kube-state-metrics",
 			series: slices.Concat(replica("user-service", "b", "blue", "1x30", "1x30", "1x3 0x20"), replica("user-service", "g", "green", "1x30", "1x30", "0x4 1x20")),
 			at:     90 * time.Second},
-		{alert: "LiveColourDown", about: "the live colour of a service that nobody gets up for is gone",
+		{alert: "LiveColourDown", about: "the live colour of a service whose outage is a ticket is gone",
 			series: replica("notification-service", "g", "green", "1x30", "1x30", "0x30"), at: time.Minute, fires: []string{notification}},
 		{alert: "LiveColourDown", about: "such a service's live colour is there",
 			series: replica("notification-service", "g", "green", "1x30", "1x30", "1x30"), at: 5 * time.Minute},

@@ -28,12 +28,14 @@ const outlives = 3 * time.Minute
 // 10 s for its timeout, 5 s until the evaluation, the duration of the condition, and 5 s for grouping.
 func outages(services []catalog.Service) Group {
 	group := Group{Name: "outages", Interval: outageInterval, Records: []Record{{
-		// A replica serves if Prometheus can scrape it and Kubernetes doesn't report it as unready.
+		// A replica serves if Prometheus can scrape it, and Kubernetes neither reports it as unready nor deletes it. The series up outlives a
+		// deleted pod by up to half a minute.
 		Name: "job:replicas_serving:count",
 		Expr: fmt.Sprintf(`count by (job) (
-  up{namespace="%s"} == 1
-  unless on (namespace, pod) kube_pod_status_ready{namespace="%s", condition="true"} == 0
-) or 0 * job:objective:availability`, apps, apps),
+  up{namespace="%[1]s"} == 1
+  unless on (namespace, pod) kube_pod_status_ready{namespace="%[1]s", condition="true"} == 0
+  unless on (namespace, pod) last_over_time(kube_pod_deletion_timestamp{namespace="%[1]s"}[5m])
+) or 0 * job:objective:availability`, apps),
 	}}}
 	for _, severity := range severities(services) {
 		jobs := loud(services, severity)
