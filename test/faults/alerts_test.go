@@ -47,7 +47,12 @@ var outages = []outage{
 	{about: "the live Service selects a colour that doesn't run", page: "LiveColourDown order-service", lasts: 2 * time.Minute,
 		begin: func(f *fault) { f.patch("apps", "order-service", "/spec/selector/colour", "none") }},
 	{about: "a service has no replica", page: "ServiceDown order-service", lasts: 2 * time.Minute,
-		begin: func(f *fault) { f.noReplica("apps", "deployment/"+kit.LiveDeployment(f.t, "order-service")) }},
+		begin: func(f *fault) { // of any colour
+			for _, deployment := range strings.Fields(kit.Output(f.t, "kubectl", "get", "deployments", "--namespace=apps",
+				"--selector=app.kubernetes.io/name=order-service", "--output=name")) {
+				f.noReplica("apps", deployment)
+			}
+		}},
 	{about: "a service that is ready fails every request", page: "BreakerOpen order-service", lasts: 2 * time.Minute, begin: missingTable},
 	{about: "the stream doesn't run", page: "RedisDown redis-stream", lasts: 2 * time.Minute,
 		begin: func(f *fault) { f.noReplica("data", "statefulset/redis-stream") }},
