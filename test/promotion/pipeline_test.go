@@ -27,7 +27,8 @@ const delivered = `config:
   platform:replicas: {min: 1, max: 2}
   platform:postgres: {cpu: "2", memory: 512Mi, volumeSize: 2Gi}
   platform:stream: {memory: 128Mi, volumeSize: 1Gi}
-  platform:monitoring: {retention: 7d, memory: 384Mi, volumeSize: 2Gi, grafana: false}
+  platform:monitoring: {retention: 35d, memory: 384Mi, volumeSize: 2Gi, grafana: false, replicas: 1,
+    prometheusUrl: "https://prometheus.example.com", alertmanagerUrl: "https://alertmanager.example.com", runbooks: "https://example.com/runbooks"}
 `
 
 // forge is the part of GitHub's API that the workflows use: the comments of one pull request, and releases.
