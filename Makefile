@@ -71,6 +71,9 @@ dashboard: bin/local ## Forward the dashboards, Prometheus and Alertmanager to t
 	@cd infra && GOWORK=off go build -o ../bin/dashboards ./cmd/dashboards
 	@eval "$$($(LOCAL) env)" && exec bin/dashboards -context '$(CONTEXT)'
 
+# The environment of the stack local, if STACK names it or none.
+IN_LOCAL = $(if $(filter local,$(or $(STACK),local)),eval "$$($(LOCAL) env)" && )
+
 # The stack's namespace of monitoring, and amtool in a pod of Alertmanager.
 OF_STACK = pulumi config get platform:$(1) --stack '$(or $(STACK),local)' 2>/dev/null || true
 AMTOOL = kubectl exec --context "$$($(call OF_STACK,kubeContext))" --namespace "$$($(call OF_STACK,namespacePrefix))monitoring" \
@@ -79,7 +82,7 @@ AMTOOL = kubectl exec --context "$$($(call OF_STACK,kubeContext))" --namespace "
 .PHONY: silence
 silence: $(if $(filter local,$(or $(STACK),local)),bin/local) ## Silence ALERT=<name> of STACK for FOR=<time>, such as 2h, of one JOB=<job>; COMMENT=<reason>; EXPIRE=<id> ends a silence
 	@[ -n '$(EXPIRE)' ] || [ -n '$(ALERT)' -a -n '$(FOR)' ] || { echo 'error: make silence ALERT=<name> FOR=<time>, such as 2h, or make silence EXPIRE=<id>' >&2; exit 1; }
-	@$(if $(filter local,$(or $(STACK),local)),eval "$$($(LOCAL) env)" && )$(AMTOOL) silence $(if $(EXPIRE),expire '$(EXPIRE)',\
+	@$(IN_LOCAL)$(AMTOOL) silence $(if $(EXPIRE),expire '$(EXPIRE)',\
 		add 'alertname=$(ALERT)' $(if $(JOB),'job=$(JOB)') --duration='$(FOR)' --author="$${USER:-unknown}" --comment='$(subst ','\'',$(or $(value COMMENT),none given))')
 
 .PHONY: secrets
@@ -90,7 +93,7 @@ secrets: ## Generate the missing secrets of STACK=<stack>; ROTATE=<name> rotates
 
 ## Releases. STACK defaults to local; JSON=1 prints one object per line
 
-RELEASE = $(if $(filter local,$(or $(STACK),local)),eval "$$($(LOCAL) env)" && )exec bin/release -stack '$(or $(STACK),local)' \
+RELEASE = $(IN_LOCAL)exec bin/release -stack '$(or $(STACK),local)' \
 	$(if $(JSON),-json) $(if $(TAKEOVER),-takeover) $(if $(WATCH),-watch '$(WATCH)') $(if $(UNWATCHED),-unwatched)
 
 .PHONY: bin/release

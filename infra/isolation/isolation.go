@@ -139,6 +139,7 @@ func inNamespace(name string) metav1.LabelSelectorArgs {
 	return metav1.LabelSelectorArgs{MatchLabels: pulumi.StringMap{"kubernetes.io/metadata.name": pulumi.String(name)}}
 }
 
+// portsOf returns the port of a flow: for TCP, and for the gossip of replicas also for UDP.
 func portsOf(flow network.Flow) networkingv1.NetworkPolicyPortArray {
 	open := ports("TCP", flow.Port)
 	if flow.Port == network.GossipPort {

@@ -43,7 +43,7 @@ var weights = map[string]int{"cpu.shares": 1024, "cpu.weight": 100}
 // children is the file of a cgroup (v2) that changes the controllers of its children: +cpu adds one, -cpu removes it.
 const children = "cgroup.subtree_control"
 
-// withheld returns the controllers that a cgroup has but its children lack: systemd gives them only those that it uses. The kubelet
+// withheld returns the controllers that a cgroup has but its children lack: systemd enables only the controllers that it uses. The kubelet
 // requires nearly all of them in the cgroup of all pods, and runc enables the others.
 func withheld(cgroup string) []string {
 	all, _ := os.ReadFile(filepath.Join(cgroup, "cgroup.controllers")) // none with cgroup v1

@@ -85,7 +85,7 @@ func TestRotationOfSecretsLosesNoRequest(t *testing.T) {
 	// Commands inside a store's pod read the password from a file, which the kubelet updates within a minute or so.
 	kit.Eventually(t, 3*time.Minute, "the new passwords are in the stores' pods", func() error {
 		_, fromPostgres := kit.EmailInPostgres("00000000-0000-0000-0000-000000000000")
-		printed, fromRedis := kit.Redis("PING")
+		printed, fromRedis := kit.Redis("deployment/redis-cache", "PING")
 		if fromRedis == nil && printed != "PONG" {
 			fromRedis = fmt.Errorf("redis returns %s", printed)
 		}

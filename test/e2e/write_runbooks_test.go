@@ -23,11 +23,7 @@ import (
 func TestDeadLettersRunbookHandlesEventsAgain(t *testing.T) {
 	api := kit.Gateway()
 	token := api.MustSignIn(t, api.SignUp(t))
-	ordered, err := api.Order(token, rand.Text())
-	if err != nil {
-		t.Fatal(err)
-	}
-	api.AwaitNotifications(t, token, "order.created", ordered)
+	ordered := api.OrderAndAwait(t, token)
 
 	// Simulate an unhandled event: no notification, no record of the event, and an entry in the dead letters.
 	const stream, dead = "orders:events", "orders:events:dead"
@@ -54,11 +50,7 @@ func TestDeadLettersRunbookHandlesEventsAgain(t *testing.T) {
 func TestWebhookGaveUpRunbookRetriesDeliveries(t *testing.T) {
 	api := kit.Gateway()
 	token := api.MustSignIn(t, api.SignUp(t))
-	ordered, err := api.Order(token, rand.Text())
-	if err != nil {
-		t.Fatal(err)
-	}
-	api.AwaitNotifications(t, token, "order.created", ordered)
+	ordered := api.OrderAndAwait(t, token)
 	of := " WHERE notification_id = (SELECT id FROM notifications WHERE order_id = '" + ordered.ID + "')"
 	shell(t, `in_postgres notifications "INSERT INTO webhook_deliveries (notification_id, attempts, gave_up_at) SELECT id, 12, now() FROM notifications WHERE order_id = '`+ordered.ID+`'"`)
 	t.Cleanup(func() { shell(t, `in_postgres notifications "DELETE FROM webhook_deliveries`+of+`"`) })
@@ -122,11 +114,7 @@ func TestRemediesOfRunbooksWork(t *testing.T) {
 	}
 	api := kit.Gateway()
 	token := api.MustSignIn(t, api.SignUp(t))
-	ordered, err := api.Order(token, rand.Text())
-	if err != nil {
-		t.Fatal(err)
-	}
-	api.AwaitNotifications(t, token, "order.created", ordered)
+	api.OrderAndAwait(t, token)
 	if printed, err := kit.Run("make", "-s", "drift"); err != nil {
 		t.Errorf("after all commands: %v\n%s", err, printed)
 	}

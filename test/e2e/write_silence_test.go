@@ -11,11 +11,10 @@ import (
 
 // The alert that always fires is silenced, and fires again once its silence has ended.
 func TestSilencedAlertIsSuppressed(t *testing.T) {
-	const alertmanager = "/api/v1/namespaces/monitoring/services/alertmanager:9093/proxy/api/v2"
 	suppressed := func(want bool) func() error {
 		return func() error {
 			firing, err := kit.Alerts(`alertname="Watchdog"`)
-			if err == nil && firing["Watchdog"] == want {
+			if err == nil && (len(firing) > 0) == want {
 				err = errors.New("Watchdog fires, unless it is silenced")
 			}
 			return err
@@ -38,7 +37,7 @@ func TestSilencedAlertIsSuppressed(t *testing.T) {
 		Status             struct{ State string }
 		Matchers           []struct{ Name, Value string }
 	}
-	found := kit.OutputJSON[silence](t, "kubectl", "get", "--raw", alertmanager+"/silence/"+id)
+	found := kit.OutputJSON[silence](t, "kubectl", "get", "--raw", kit.Alertmanager+"/silence/"+id)
 	if found.Status.State != "active" || found.Comment != "it's a test" || found.CreatedBy == "" || len(found.Matchers) != 2 ||
 		found.EndsAt.Sub(found.StartsAt).Round(time.Minute) != 10*time.Minute {
 		t.Errorf("the silence is %+v", found)

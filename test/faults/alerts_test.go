@@ -146,7 +146,7 @@ type alert struct {
 	times           int           // how often it was sent
 	sent            time.Duration // the first time, after the beginning of the outage; 0 for never
 	since, resolved time.Time     // since is zero while it doesn't fire
-	told            bool          // sent, and still firing
+	notified        bool          // sent, and still firing
 }
 
 func newObservation(t *testing.T) *observation {
@@ -174,11 +174,11 @@ func (o *observation) watch(until time.Time) {
 			_, fires := now[name]
 			switch {
 			case !fires && !one.since.IsZero():
-				one.since, one.told, one.resolved = time.Time{}, false, time.Now()
+				one.since, one.notified, one.resolved = time.Time{}, false, time.Now()
 			case fires && one.since.IsZero():
 				one.since = time.Now()
-			case fires && !one.told && time.Since(one.since) > grouped:
-				one.told, one.times = true, one.times+1
+			case fires && !one.notified && time.Since(one.since) > grouped:
+				one.notified, one.times = true, one.times+1
 				if one.sent == 0 {
 					one.sent = time.Since(o.began)
 				}
@@ -189,15 +189,10 @@ func (o *observation) watch(until time.Time) {
 
 // firing returns the severity of each alert that Alertmanager doesn't mute, by the alert and its job.
 func firing() (map[string]string, error) {
-	printed, err := kit.Run("kubectl", "get", "--raw",
-		"/api/v1/namespaces/monitoring/services/alertmanager:9093/proxy/api/v2/alerts?silenced=false&inhibited=false")
-	if err != nil {
-		return nil, err
-	}
-	list, err := kit.ParseJSON[[]struct{ Labels map[string]string }](printed)
+	list, err := kit.Alerts()
 	now := map[string]string{}
-	for _, alert := range list {
-		name, severity := alert.Labels["alertname"]+" "+alert.Labels["job"], alert.Labels["severity"]
+	for _, labels := range list {
+		name, severity := labels["alertname"]+" "+labels["job"], labels["severity"]
 		if severity == "page" || severity == "ticket" && now[name] == "" {
 			now[name] = severity
 		}
@@ -353,7 +348,7 @@ func fullStream(f *fault) {
 		}
 	}
 	if used == 0 {
-		f.t.Fatal("Redis doesn't tell its memory")
+		f.t.Fatal("INFO memory has no used_memory")
 	}
 	f.configure("maxmemory", strconv.Itoa(used+used/100))
 }
@@ -370,8 +365,11 @@ func (f *fault) configure(setting, value string) {
 
 // stream runs a command in the stream as its administrator.
 func (f *fault) stream(command ...string) string {
-	const script = `REDISCLI_AUTH=$(cut -d, -f1 /run/secrets/admin/password) && export REDISCLI_AUTH && exec redis-cli -s /run/redis/redis.sock --user admin "$@"`
-	return f.run(append([]string{"kubectl", "exec", "--namespace=data", "statefulset/redis-stream", "--", "sh", "-c", script, "sh"}, command...)...)
+	printed, err := kit.Redis("statefulset/redis-stream", command...)
+	if err != nil {
+		f.t.Error(err)
+	}
+	return printed
 }
 
 // visit lets clients request a path, each about four times per second.

@@ -2,8 +2,6 @@ package faults
 
 import (
 	"fmt"
-	"os"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -14,15 +12,7 @@ import (
 // DNS accepts queries and never responds, for longer than the services use an address without a new lookup.
 func TestReleaseTrafficOutlivesDNS(t *testing.T) {
 	const outage = 45 * time.Second
-	var servers []kit.Process
-	for _, p := range kit.Processes(t) {
-		if program, _ := os.ReadFile(p.Path("comm")); strings.TrimSpace(string(program)) == "coredns" && p.InPod() {
-			servers = append(servers, p)
-		}
-	}
-	if len(servers) == 0 {
-		t.Fatal("no CoreDNS runs in a pod")
-	}
+	servers := processes(t, "coredns")
 	signal := func(signal syscall.Signal) {
 		for _, server := range servers {
 			if err := syscall.Kill(int(server), signal); err != nil {

@@ -1,6 +1,7 @@
 package kit
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net/http"
 	"testing"
@@ -56,6 +57,17 @@ func (c Client) Inbox(token string) (Inbox, error) {
 		return Inbox{}, err
 	}
 	return ParseJSON[Inbox](string(response.Body))
+}
+
+// OrderAndAwait places an order, and waits for its notification.
+func (c Client) OrderAndAwait(t *testing.T, token string) Order {
+	t.Helper()
+	placed, err := c.Order(token, rand.Text())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.AwaitNotifications(t, token, "order.created", placed)
+	return placed
 }
 
 // AwaitNotifications waits until the inbox contains exactly one notification of the type for each of the orders.

@@ -57,17 +57,20 @@ func QueryValue(expression string) (float64, error) {
 	return series[0].Number(), nil
 }
 
-// Alerts returns the names of the alerts that match a filter, such as severity="page", and that Alertmanager doesn't mute.
-func Alerts(filter string) (map[string]bool, error) {
-	printed, err := Run("kubectl", "get", "--raw", "/api/v1/namespaces/monitoring/services/alertmanager:9093/proxy/api/v2/alerts"+
-		"?silenced=false&inhibited=false&filter="+url.QueryEscape(filter))
+// Alerts returns the labels of the alerts that match all filters, such as severity="page", and that Alertmanager doesn't mute.
+func Alerts(filters ...string) ([]map[string]string, error) {
+	query := url.Values{"silenced": {"false"}, "inhibited": {"false"}, "filter": filters}
+	printed, err := Run("kubectl", "get", "--raw", Alertmanager+"/alerts?"+query.Encode())
 	if err != nil {
 		return nil, err
 	}
+	var labels []map[string]string
 	firing, err := ParseJSON[[]struct{ Labels map[string]string }](printed)
-	names := map[string]bool{}
 	for _, alert := range firing {
-		names[alert.Labels["alertname"]] = true
+		labels = append(labels, alert.Labels)
 	}
-	return names, err
+	return labels, err
 }
+
+// Alertmanager is the path of its API through the API server.
+const Alertmanager = "/api/v1/namespaces/monitoring/services/alertmanager:9093/proxy/api/v2"

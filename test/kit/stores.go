@@ -22,13 +22,13 @@ func SQL(database, statement, id string) (string, error) {
 	return strings.TrimSpace(row), err
 }
 
-// Redis runs a command in the cache as its administrator, inside its pod, where the password is.
-func Redis(command ...string) (string, error) {
+// Redis runs a command in a workload of Redis, such as deployment/redis-cache, as its administrator, inside its pod, where the password is.
+func Redis(workload string, command ...string) (string, error) {
 	const script = `REDISCLI_AUTH=$(cut -d, -f1 /run/secrets/admin/password) &&
 		export REDISCLI_AUTH &&
 		exec redis-cli -s /run/redis/redis.sock --user admin "$@"`
 	printed, err := Run(append([]string{
-		"kubectl", "exec", "--namespace=data", "deployment/redis-cache", "--", "sh", "-c", script, "sh",
+		"kubectl", "exec", "--namespace=data", workload, "--", "sh", "-c", script, "sh",
 	}, command...)...)
 	return strings.TrimSpace(printed), err
 }

@@ -65,7 +65,7 @@ func TestUserIsReadFromPostgresThenFromRedis(t *testing.T) {
 	if email != fresh.Email {
 		t.Errorf("Postgres returns %q for the user, want %q", email, fresh.Email)
 	}
-	life, err := kit.Redis("TTL", "user:"+fresh.ID)
+	life, err := kit.Redis("deployment/redis-cache", "TTL", "user:"+fresh.ID)
 	if err != nil {
 		t.Fatal(err)
 	}

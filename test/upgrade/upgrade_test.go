@@ -3,7 +3,6 @@
 package upgrade
 
 import (
-	"crypto/rand"
 	"net/http"
 	"testing"
 	"time"
@@ -24,11 +23,7 @@ func TestUpgradeUnderLoadLosesNothing(t *testing.T) {
 	api := kit.Gateway()
 	user := api.SignUp(t)
 	token := api.MustSignIn(t, user)
-	order, err := api.Order(token, rand.Text())
-	if err != nil {
-		t.Fatal(err)
-	}
-	api.AwaitNotifications(t, token, "order.created", order)
+	order := api.OrderAndAwait(t, token)
 	before, versions := stores(t), kit.LiveVersions(t)
 
 	kit.UnderLoad(t, func() map[string]string {
@@ -43,9 +38,7 @@ func TestUpgradeUnderLoadLosesNothing(t *testing.T) {
 		t.Errorf("the stores and volumes are\n%s\nwant\n%s", after, before)
 	}
 	api = kit.Gateway()
-	if token, err = api.SignIn(user); err != nil {
-		t.Fatal(err)
-	}
+	token = api.MustSignIn(t, user)
 	kept := api.MustCall(t, http.StatusOK, http.MethodGet, "/api/orders/"+order.ID, token, nil)
 	if found, err := kit.ParseJSON[kit.Order](string(kept.Body)); err != nil || found != order {
 		t.Errorf("the order is %+v (%v), want %+v", found, err, order)

@@ -172,8 +172,8 @@ func calls(service catalog.Service) row {
 		{width: 12, title: "Rejections and retries", unit: "reqps",
 			about: "Requests per second that the gateway refused because of an open breaker or a full bulkhead, and requests that it retried.",
 			asked: []query{
-				{fmt.Sprintf("sum by (service, reason) (rate(gateway_rejections_total{%s}%s))", selector, rate), "{{service}}: {{reason}}"},
-				{fmt.Sprintf("sum by (service) (rate(gateway_retries_total{%s}%s))", selector, rate), "{{service}}: retries"},
+				{perSecond("gateway_rejections_total{"+selector+"}", "service, reason"), "{{service}}: {{reason}}"},
+				{perSecond("gateway_retries_total{"+selector+"}", "service"), "{{service}}: retries"},
 			}},
 		graph(12, "Refused by limits", "reqps", "Requests per second that returned 429, by limit. Those of sign_in_account and sign_in_address are attempts to guess passwords.",
 			perSecond("gateway_rate_limited_total{"+selector+"}", "limit"), "{{limit}}"),
@@ -218,7 +218,7 @@ func databaseOf(service catalog.Service) row {
 			link:   open("Data stores", storesUID)},
 		{width: 12, title: "Waiting for a connection", unit: "s", limits: []limit{{.1, careful}},
 			about: "Total seconds that requests wait for a connection, per second.",
-			asked: ask(fmt.Sprintf("sum by (colour) (rate(postgres_pool_acquire_wait_seconds_total{%s}%s))", selector, rate), "{{colour}} waits"),
+			asked: ask(perSecond("postgres_pool_acquire_wait_seconds_total{"+selector+"}", "colour"), "{{colour}} waits"),
 			hues:  palette()},
 	}}
 }
@@ -258,7 +258,7 @@ func webhook(service catalog.Service) row {
 	return row{title: "Webhook", height: 7, panels: []panel{
 		{width: 24, title: "Deliveries", unit: "ops", none: "nothing to deliver, or no URL is set",
 			about: "Attempts per second to deliver to the stack's URL, by outcome.",
-			asked: ask(fmt.Sprintf("sum by (outcome) (rate(%s_webhook_deliveries_total{%s}%s))", prefix, selector, rate), "{{outcome}}")},
+			asked: ask(perSecond(prefix+"_webhook_deliveries_total{"+selector+"}", "outcome"), "{{outcome}}")},
 	}}
 }
 

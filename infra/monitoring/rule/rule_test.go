@@ -346,7 +346,7 @@ func TestAnnotationsHaveLinksAndTheLastRelease(t *testing.T) {
 	}
 }
 
-// An alert on a cause outlives those that it inhibits: their windows, and for how long they keep firing. Otherwise they are sent after its end.
+// An alert on a cause fires for longer than the alerts that it inhibits: than their windows, and than they keep firing. Otherwise they are sent after its end.
 func TestCausesOutliveTheirConsequences(t *testing.T) {
 	of := map[string]Alert{} // the page of each name, or its ticket
 	for _, alert := range alerts(platform()) {

@@ -20,8 +20,8 @@ const outageInterval = 5 * time.Second
 // seenTwice is the interval of scrapes: the condition of an alert that lasts as long was seen in two scrapes.
 const seenTwice = 15 * time.Second
 
-// outlives is how long an alert on a cause keeps firing: longer than the alerts that it inhibits, of which most have a window of a minute
-// and keep firing for another one.
+// outlives is how long an alert on a cause keeps firing: longer than the alerts that it inhibits. Most of them have a window of
+// a minute and keep firing for another minute.
 const outlives = 3 * time.Minute
 
 // outages are the alerts on what users notice at once. They are sent within two minutes of the cause: up to 15 s until the next scrape,

@@ -95,9 +95,9 @@ func during(from, to float64, rate func(float64) float64) func(float64) float64 
 }
 
 const (
-	switched = -30.0 // minutes: user-service went from blue to green
-	troubled = -50.0
-	mended   = -35.0
+	switched  = -30.0 // minutes: user-service went from blue to green
+	troubled  = -50.0
+	recovered = -35.0
 )
 
 var names = []string{"api-gateway", "user-service", "order-service", "notification-service"}
@@ -153,14 +153,14 @@ func (p *platform) services() {
 		middle := wave(.012+.01*float64(n), float64(n))
 		if service == "order-service" {
 			calm := middle
-			middle = func(minutes float64) float64 { return calm(minutes) + during(troubled, mended, steady(.2))(minutes) }
+			middle = func(minutes float64) float64 { return calm(minutes) + during(troubled, recovered, steady(.2))(minutes) }
 		}
 		for i, r := range replicas(service) {
 			l := r.labels()
 			rate := r.takes(wave(20-3*float64(n), float64(n+i)))
 			failing := r.takes(steady(.004))
 			if service == "order-service" {
-				failing = func(minutes float64) float64 { return .004 + during(troubled, mended, steady(.4))(minutes) }
+				failing = func(minutes float64) float64 { return .004 + during(troubled, recovered, steady(.4))(minutes) }
 			}
 			p.constant(fmt.Sprintf(`service_info{%s,exported_colour=%q,service=%q,version=%q}`, l, r.colour, service, r.version), 1)
 			if service != "api-gateway" {
@@ -202,7 +202,7 @@ func (p *platform) gateway(l string, rate func(float64) float64) {
 			state = func(minutes float64) float64 {
 				return 2*during(-48, -40, steady(1))(minutes) + during(-40, -38, steady(1))(minutes)
 			}
-			p.counter(fmt.Sprintf(`gateway_service_errors_total{%s,service=%q}`, l, callee), during(troubled, mended, steady(.5)))
+			p.counter(fmt.Sprintf(`gateway_service_errors_total{%s,service=%q}`, l, callee), during(troubled, recovered, steady(.5)))
 		}
 		p.over(fmt.Sprintf(`gateway_breaker_state{%s,service=%q}`, l, callee), state)
 		p.over(fmt.Sprintf(`gateway_in_flight_requests{%s,service=%q}`, l, callee), wave(6, float64(i)))
@@ -230,13 +230,13 @@ func (p *platform) behind(service, l string, rate, failing, middle func(float64)
 	p.counter(`postgres_pool_canceled_acquires_total{`+l+`}`, steady(0))
 	publishes := func() {
 		p.counter(fmt.Sprintf(`%s_events_published_total{%s,type="thing.created"}`, prefix, l), wave(2, 1))
-		p.over(fmt.Sprintf(`%s_outbox_unpublished{%s}`, prefix, l), during(troubled, mended, steady(140)))
+		p.over(fmt.Sprintf(`%s_outbox_unpublished{%s}`, prefix, l), during(troubled, recovered, steady(140)))
 	}
 	consumes := func() {
 		for outcome, rate := range map[string]func(float64) float64{"handled": wave(2, 1), "duplicate": steady(.05)} {
 			p.counter(fmt.Sprintf(`%s_events_handled_total{%s,consumer=%q,type="thing.created",outcome=%q}`, prefix, l, service, outcome), rate)
 		}
-		p.over(fmt.Sprintf(`%s_stream_lag{%s,consumer=%q}`, prefix, l, service), during(troubled, mended, wave(60, 0)))
+		p.over(fmt.Sprintf(`%s_stream_lag{%s,consumer=%q}`, prefix, l, service), during(troubled, recovered, wave(60, 0)))
 		p.over(fmt.Sprintf(`%s_stream_pending{%s,consumer=%q}`, prefix, l, service), wave(3, 0))
 		p.constant(fmt.Sprintf(`%s_dead_letters{%s}`, prefix, l), 0)
 	}
@@ -269,7 +269,7 @@ func (p *platform) recorded() {
 		job := fmt.Sprintf(`job=%q`, service)
 		failing := steady(.0002)
 		if service == "order-service" {
-			failing = func(minutes float64) float64 { return .0002 + during(troubled, mended, steady(.02))(minutes) }
+			failing = func(minutes float64) float64 { return .0002 + during(troubled, recovered, steady(.02))(minutes) }
 		}
 		p.over(`job:requests:rate5m{`+job+`}`, wave(30-5*float64(n), float64(n)))
 		seen := map[string]bool{}
@@ -305,7 +305,7 @@ func (p *platform) cluster() {
 		p.counter(`container_cpu_usage_seconds_total{job="cadvisor",cpu="total",`+labels+`}`, wave(cores, bytes))
 		p.over(`container_memory_working_set_bytes{job="cadvisor",`+labels+`}`, wave(bytes, cores))
 		p.counter(`container_cpu_cfs_periods_total{job="cadvisor",`+labels+`}`, steady(9))
-		p.counter(`container_cpu_cfs_throttled_periods_total{job="cadvisor",`+labels+`}`, during(troubled, mended, steady(2)))
+		p.counter(`container_cpu_cfs_throttled_periods_total{job="cadvisor",`+labels+`}`, during(troubled, recovered, steady(2)))
 		for resource, amounts := range map[string][2]float64{"cpu": {wantsCores, 10 * wantsCores}, "memory": {wantsBytes, wantsBytes}} {
 			p.constant(fmt.Sprintf(`kube_pod_container_resource_requests{%s,%s,resource=%q}`, kube, labels, resource), amounts[0])
 			p.constant(fmt.Sprintf(`kube_pod_container_resource_limits{%s,%s,resource=%q}`, kube, labels, resource), amounts[1])
@@ -389,7 +389,7 @@ func (p *platform) stores() {
 func (p *platform) rest() {
 	const edge = `job="edge",entrypoint="websecure",method="GET",protocol="http"`
 	p.counter(`traefik_entrypoint_requests_total{`+edge+`,code="200"}`, wave(35, 0))
-	p.counter(`traefik_entrypoint_requests_total{`+edge+`,code="503"}`, func(minutes float64) float64 { return .006 + during(troubled, mended, steady(1))(minutes) })
+	p.counter(`traefik_entrypoint_requests_total{`+edge+`,code="503"}`, func(minutes float64) float64 { return .006 + during(troubled, recovered, steady(1))(minutes) })
 	p.counter(`traefik_entrypoint_requests_total{`+edge+`,code="429"}`, wave(1, 0))
 	p.histogram("traefik_entrypoint_request_duration_seconds", edge, wave(35, 0), wave(.02, 0))
 	p.over(`traefik_open_connections{job="edge",entrypoint="websecure",protocol="TCP"}`, wave(20, 0))
