@@ -244,13 +244,11 @@ func (f *fault) end() {
 	f.undo = nil
 }
 
-// run runs a command and returns what it prints. A failure doesn't keep other changes from being undone.
-func (f *fault) run(command ...string) string {
-	printed, err := kit.Run(command...)
-	if err != nil {
+// run runs a command. A failure doesn't keep other changes from being undone.
+func (f *fault) run(command ...string) {
+	if _, err := kit.Run(command...); err != nil {
 		f.t.Error(err)
 	}
-	return strings.TrimSpace(printed)
 }
 
 // processes are the processes of a program in pods.
