@@ -54,7 +54,7 @@ type view struct {
 	Style    template.CSS
 	Script   template.JS
 	Timeline []stepRow
-	Ticks    []bar // of the timeline
+	From, To float64 // of the timeline, in seconds since the release began
 	Figures  []figure
 }
 
@@ -65,25 +65,27 @@ type stepRow struct {
 	Switches []bar
 }
 
-// bar is a bar, line or tick on the timeline, in percent of its width.
+// bar is a bar or line on the timeline, in percent of its width.
 type bar struct {
 	At, Width float64
-	Text      string
 	Class     string
-	Anchor    string // of the text
 }
 
 // WriteHTML writes the report as a page.
 func (r Report) WriteHTML(to io.Writer) error {
+	course := r.course()
 	shown := view{
 		Report: r, Policy: policy(), Style: template.CSS(style), Script: template.JS(script),
-		Timeline: r.stepRows(), Ticks: r.timelineTicks(), Figures: r.figures(),
+		Timeline: r.stepRows(), From: r.seconds(course.from), To: r.seconds(course.to), Figures: r.figures(),
 	}
 	if err := page.Execute(to, shown); err != nil {
 		return fmt.Errorf("write the report as a page: %w", err)
 	}
 	return nil
 }
+
+// seconds is the time since the release began.
+func (r Report) seconds(at time.Time) float64 { return at.Sub(r.Began).Seconds() }
 
 func moment(at time.Time) string {
 	if at.IsZero() {
@@ -164,23 +166,6 @@ func (r Report) stepRows() []stepRow {
 		rows = append(rows, stepRow{Step: step, Bar: drawn, Switches: switches})
 	}
 	return rows
-}
-
-func (r Report) timelineTicks() []bar {
-	course := r.course()
-	var bars []bar
-	for _, tick := range course.ticks(r.Began, 6) {
-		at := percent(course.share(tick.at))
-		anchor := "middle"
-		switch {
-		case at < 3:
-			anchor = "start"
-		case at > 97:
-			anchor = "end"
-		}
-		bars = append(bars, bar{At: at, Text: tick.text, Anchor: anchor})
-	}
-	return bars
 }
 
 // percent rounds to two decimals.

@@ -49,24 +49,43 @@ const marks = (u, { objective, switches }) => {
   }
 };
 
+const axis = () => ({ stroke: colour("soft"), font, ticks: { show: false } });
+
+// time is the axis of the time since the start.
+const time = () => ({
+  ...axis(), grid: { show: false }, size: 24, space: 50, values: (_, splits) => splits.map(clock),
+  incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600],
+});
+
+const bare = { legend: { show: false }, cursor: { show: false } };
+
 const draw = (place) => {
   const drawing = JSON.parse(place.querySelector("script").textContent);
   place.querySelector(".uplot")?.remove();
-  const axis = { stroke: colour("soft"), font, ticks: { show: false } };
   const highest = Math.max(drawing.top, 1.05 * (drawing.objective ?? 0)) || 1;
   new uPlot({
-    width: place.clientWidth, height: 150, legend: { show: false }, cursor: { show: false },
+    ...bare, width: place.clientWidth, height: 150,
     scales: { x: { time: false, range: [drawing.from, drawing.to] }, y: { range: [0, highest] } },
-    axes: [
-      { ...axis, grid: { show: false }, size: 24, space: 50, incrs: [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600], values: (_, splits) => splits.map(clock) },
-      { ...axis, grid: { stroke: colour("line"), width: 1 }, size: 46, space: 26 },
-    ],
+    axes: [time(), { ...axis(), grid: { stroke: colour("line"), width: 1 }, size: 46, space: 26 }],
     series: [{}, ...drawing.lines.map((line) => ({ stroke: colour(line.colour), width: 1.8 }))],
     hooks: { draw: [(u) => marks(u, drawing)] },
   }, uPlot.join(drawing.lines.map(withGaps)), place);
 };
 
-const drawAll = () => document.querySelectorAll(".plot").forEach(draw);
+// The axis of the timeline has the width of the bars, and room for half a label on both sides.
+const drawAxis = (place) => {
+  const from = Number(place.dataset.from), to = Math.max(Number(place.dataset.to), from + 1), room = 16;
+  place.querySelector(".uplot")?.remove();
+  new uPlot({
+    ...bare, width: place.clientWidth + 2 * room, height: 25, padding: [0, room, 0, room],
+    scales: { x: { time: false, range: [from, to] }, y: { range: [0, 1] } }, axes: [time(), { show: false }], series: [{}, {}],
+  }, [[from, to], [null, null]], place);
+};
+
+const drawAll = () => {
+  document.querySelectorAll(".plot").forEach(draw);
+  document.querySelectorAll(".axis .bar").forEach(drawAxis);
+};
 drawAll();
 addEventListener("resize", drawAll);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);

@@ -127,7 +127,7 @@ func TestPageIsSelfContained(t *testing.T) {
 	}
 }
 
-// Quick steps have a visible bar within the timeline, and labels near the ends don't leave it.
+// Quick steps have a visible bar within the timeline.
 func TestTimeline(t *testing.T) {
 	r := Report{Began: began, Ended: after(300), Services: []Service{{Name: "a", Switched: after(100), TakenBack: after(150)}}, Steps: []Step{
 		{Began: after(60), Took: 90 * time.Second}, {Began: after(100)}, {Began: after(300), Failed: true},
@@ -138,9 +138,8 @@ func TestTimeline(t *testing.T) {
 			t.Errorf("step %d is drawn as %+v with %+v, want %+v", i, row.Bar, row.Switches, want)
 		}
 	}
-	ticks := r.timelineTicks()
-	if len(ticks) != 6 || ticks[0] != (bar{Text: "0:00", Anchor: "start"}) || ticks[1] != (bar{At: 20, Text: "1:00", Anchor: "middle"}) || ticks[5] != (bar{At: 100, Text: "5:00", Anchor: "end"}) {
-		t.Errorf("the ticks are %+v", ticks)
+	if page := written(t, r); !strings.Contains(page, `data-from="0" data-to="300"`) {
+		t.Error("the axis isn't that of the release")
 	}
 }
 

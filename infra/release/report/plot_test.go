@@ -3,42 +3,11 @@ package report
 import (
 	"math"
 	"reflect"
-	"strings"
 	"testing"
 	"time"
 )
 
 func nan() float64 { return math.NaN() }
-
-func TestTicks(t *testing.T) {
-	for _, c := range []struct {
-		from, to float64
-		want     string
-	}{
-		{0, 4, "0:00 0:01 0:02 0:03 0:04"},
-		{0, 12, "0:00 0:05 0:10"},
-		{0, 154, "0:00 0:30 1:00 1:30 2:00 2:30"},
-		{-30, 154, "0:00 1:00 2:00"},
-		{-61, 61, "−1:00 −0:30 0:00 0:30 1:00"},
-		{0, 3600, "0:00 15:00 30:00 45:00 1:00:00"},
-		{0, 86400, "0:00 8:00:00 16:00:00 24:00:00"},
-		{0, 0, "0:00"},
-		{0.6, 0.6, "0:01"},
-	} {
-		whole := span{after(c.from), after(c.to)}
-		ticks := whole.ticks(began, 6)
-		var texts []string
-		for i, tick := range ticks {
-			texts = append(texts, tick.text)
-			if tick.at.Before(whole.from) || tick.at.After(whole.to) || i > 0 && !tick.at.After(ticks[i-1].at) {
-				t.Errorf("%g to %g: %v", c.from, c.to, ticks)
-			}
-		}
-		if got := strings.Join(texts, " "); got != c.want {
-			t.Errorf("%g to %g: %s, want %s", c.from, c.to, got, c.want)
-		}
-	}
-}
 
 func TestTook(t *testing.T) {
 	for d, want := range map[time.Duration]string{
@@ -47,14 +16,6 @@ func TestTook(t *testing.T) {
 	} {
 		if got := took(d); got != want {
 			t.Errorf("%s: %s, want %s", d, got, want)
-		}
-	}
-}
-
-func TestClock(t *testing.T) {
-	for seconds, want := range map[float64]string{0: "0:00", 59.6: "1:00", -5: "−0:05", 3599: "59:59", 3600: "1:00:00", 7384: "2:03:04"} {
-		if got := clock(time.Duration(seconds * float64(time.Second))); got != want {
-			t.Errorf("%g s: %s, want %s", seconds, got, want)
 		}
 	}
 }
