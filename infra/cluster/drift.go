@@ -1,9 +1,9 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,8 +13,8 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"platform.example/infra/namespace"
 	"platform.example/infra/release"
@@ -95,12 +95,11 @@ func (r Rollout) Recorded(ctx *pulumi.Context) (recorded map[string]release.Reco
 	if r.cluster == nil || ctx.DryRun() {
 		return nil, nil
 	}
-	var unread error
-	err = wait.PollUntilContextTimeout(ctx.Context(), lookAgain, r.deadline, true, func(ctx context.Context) (bool, error) {
-		recorded, unread = r.cluster.Recorded(ctx)
-		return unread == nil, nil
+	err = Retry(ctx.Context(), lookAgain, r.deadline, func(ctx context.Context) (err error) {
+		recorded, err = r.cluster.Recorded(ctx)
+		return err
 	})
-	return recorded, errors.Join(err, unread)
+	return recorded, err
 }
 
 // changes returns the last change of each field of an object, except for the status.
@@ -114,37 +113,22 @@ func changes(entries []metav1.ManagedFieldsEntry) release.Changes {
 		if entry.Subresource != "" {
 			by += " " + entry.Subresource
 		}
-		eachField(entry.FieldsV1.Raw, "", func(path string) {
+		var fields fieldpath.Set
+		if fields.FromJSON(bytes.NewReader(entry.FieldsV1.Raw)) != nil {
+			continue
+		}
+		for field := range fields.All() {
+			path := strings.TrimPrefix(elementByName.Replace(field.String()), ".")
 			if !found[path].At.After(entry.Time.Time) {
 				found[path] = release.Change{By: by, At: entry.Time.Time}
 			}
-		})
+		}
 	}
 	return found
 }
 
-// eachField visits all paths of a set of fields: spec.replicas, spec.template.spec.containers[shop].image.
-func eachField(raw json.RawMessage, path string, visit func(path string)) {
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(raw, &fields) != nil {
-		return
-	}
-	for key, below := range fields {
-		var at string
-		switch kind, rest, _ := strings.Cut(key, ":"); kind {
-		case "f":
-			at = strings.TrimPrefix(path+"."+rest, ".")
-		case "k": // a list element, by its keys
-			var keys map[string]any
-			_ = json.Unmarshal([]byte(rest), &keys)
-			at = fmt.Sprintf("%s[%v]", path, keys["name"])
-		default: // the element itself, or a value of a set
-			continue
-		}
-		visit(at)
-		eachField(below, at, visit)
-	}
-}
+// elementByName shortens the path of a list element from containers[name="shop"] to containers[shop].
+var elementByName = strings.NewReplacer(`[name="`, "[", `"]`, "]")
 
 func autoscaler(found autoscalingv2.HorizontalPodAutoscaler) *release.Autoscaler {
 	return &release.Autoscaler{

@@ -15,7 +15,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
 
 	"platform.example/infra/namespace"
@@ -129,31 +128,22 @@ func (r Rollout) Guarded(ctx *pulumi.Context, guards []Guard, after pulumi.Array
 	}).(pulumi.StringArrayOutput)
 }
 
-// satisfied waits until all guards are satisfied. It ignores errors until the timeout.
+// satisfied waits until all guards are satisfied at the same time.
 func (c *Cluster) satisfied(ctx context.Context, patience time.Duration, guards []Guard) error {
-	var lacking error
-	err := wait.PollUntilContextTimeout(ctx, lookAgain, patience, true, func(ctx context.Context) (bool, error) {
-		now := c.lacking(ctx, guards)
-		if now == nil || lacking == nil || ctx.Err() == nil { // not the error of a request that the timeout cancels
-			lacking = now
+	err := Retry(ctx, lookAgain, patience, func(ctx context.Context) error {
+		for _, guard := range guards {
+			ready, err := c.Endpoints(ctx, guard.Service)
+			if err != nil {
+				return fmt.Errorf("count the endpoints of %s: %w", guard.Service, err)
+			}
+			if ready < guard.Ready {
+				return fmt.Errorf("%s has %d ready endpoints, want %d as in the live colour", guard.Service, ready, guard.Ready)
+			}
 		}
-		return now == nil, nil
+		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("%w; no traffic was moved", lacking)
-	}
-	return nil
-}
-
-func (c *Cluster) lacking(ctx context.Context, guards []Guard) error {
-	for _, guard := range guards {
-		ready, err := c.Endpoints(ctx, guard.Service)
-		if err != nil {
-			return fmt.Errorf("count the endpoints of %s: %w", guard.Service, err)
-		}
-		if ready < guard.Ready {
-			return fmt.Errorf("%s has %d ready endpoints, want %d as in the live colour", guard.Service, ready, guard.Ready)
-		}
+		return fmt.Errorf("%w; no traffic was moved", err)
 	}
 	return nil
 }

@@ -28,6 +28,19 @@ const surplus = 15 * time.Second
 // lookAgain is the polling interval.
 const lookAgain = 250 * time.Millisecond
 
+// Retry calls do at this interval until it returns no error or the patience is over. It returns the last error.
+func Retry(ctx context.Context, interval, patience time.Duration, do func(context.Context) error) error {
+	var last error
+	err := wait.PollUntilContextTimeout(ctx, interval, patience, true, func(ctx context.Context) (bool, error) {
+		now := do(ctx)
+		if now == nil || last == nil || ctx.Err() == nil { // not the error of a request that the timeout cancels
+			last = now
+		}
+		return now == nil, nil
+	})
+	return cmp.Or(last, err)
+}
+
 // FormerReplicaSets is a Deployment's revisionHistoryLimit. Rollbacks don't use old ReplicaSets. And if an update restored an earlier
 // template, its old ReplicaSet, scaled to 0, would make the rollout look complete at once.
 const FormerReplicaSets = 0

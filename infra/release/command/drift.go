@@ -1,7 +1,6 @@
 package command
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,8 +14,8 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/auto/optrefresh"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
-	"k8s.io/apimachinery/pkg/util/wait"
 
+	"platform.example/infra/cluster"
 	"platform.example/infra/release"
 )
 
@@ -159,7 +158,7 @@ func (s *session) repair(ctx context.Context) error {
 				colour, running := state.Live()
 				mark = release.Mark{Live: colour, Version: running.Version, Image: running.Image, TakenBack: state.Mark.Version, At: time.Now()}
 			}
-			err := s.within(ctx, func(ctx context.Context) error { return s.ready(ctx, name, mark.Live) })
+			err := cluster.Retry(ctx, time.Second, s.config.Deadline, func(ctx context.Context) error { return s.ready(ctx, name, mark.Live) })
 			if err == nil {
 				err = s.cluster.Switch(ctx, name, state, mark)
 			}
@@ -172,7 +171,7 @@ func (s *session) repair(ctx context.Context) error {
 		if _, err := s.reconcile(ctx, "repaired by "+s.holder); err != nil {
 			return err
 		}
-		if err := s.within(ctx, s.restored); err != nil {
+		if err := cluster.Retry(ctx, time.Second, s.config.Deadline, s.restored); err != nil {
 			return err
 		}
 		s.out.log("restored: the cluster matches the last release")
@@ -190,14 +189,4 @@ func (s *session) restored(ctx context.Context) error {
 		err = errors.Join(err, fmt.Errorf("stack %s: not restored: %s", s.stack, difference))
 	}
 	return err
-}
-
-// within retries condition each second until it returns no error or the stack's deadline is over. It returns the last error.
-func (s *session) within(ctx context.Context, condition func(context.Context) error) error {
-	var last error
-	err := wait.PollUntilContextTimeout(ctx, time.Second, s.config.Deadline, true, func(ctx context.Context) (bool, error) {
-		last = condition(ctx)
-		return last == nil, nil
-	})
-	return cmp.Or(last, err)
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	"platform.example/infra/cluster"
 	"platform.example/infra/release"
@@ -198,11 +197,11 @@ const outcomeTime = time.Minute
 
 // outcome returns the actual state after an update. It waits for an unavailable API server, since the update may have switched.
 func (s *session) outcome(ctx context.Context) (after map[string]release.Recorded, err error) {
-	_ = wait.PollUntilContextTimeout(ctx, time.Second, outcomeTime, true, func(ctx context.Context) (bool, error) {
+	err = cluster.Retry(ctx, time.Second, outcomeTime, func(ctx context.Context) (err error) {
 		if after, err = s.recorded(ctx); err != nil {
 			s.out.log("waiting for the state after the update: %v", err)
 		}
-		return err == nil, nil
+		return err
 	})
 	return after, err
 }
