@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
-	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
@@ -114,9 +112,10 @@ func probes(o objects, found found) {
 					add("no "+probe.name, "add startup, readiness and liveness probes")
 					continue
 				}
-				port, named := probePort(probe.Probe)
-				if _, exists := portOf([]corev1.Container{container}, port, corev1.ProtocolTCP); named && !exists {
-					add(fmt.Sprintf("%s uses port %s, which doesn't exist", probe.name, port.String()), "use a port of the container")
+				if http := probe.HTTPGet; http != nil && http.Port.Type == intstr.String {
+					if _, exists := portOf([]corev1.Container{container}, http.Port, corev1.ProtocolTCP); !exists {
+						add(fmt.Sprintf("%s uses port %s, which doesn't exist", probe.name, http.Port.StrVal), "use a port of the container")
+					}
 				}
 			}
 			ready, alive := container.ReadinessProbe, container.LivenessProbe
@@ -125,18 +124,6 @@ func probes(o objects, found found) {
 			}
 		}
 	}
-}
-
-// probePort returns the named port of a probe.
-func probePort(probe *corev1.Probe) (intstr.IntOrString, bool) {
-	var port intstr.IntOrString
-	switch {
-	case probe.HTTPGet != nil:
-		port = probe.HTTPGet.Port
-	case probe.TCPSocket != nil:
-		port = probe.TCPSocket.Port
-	}
-	return port, port.Type == intstr.String
 }
 
 // patience is how many seconds a probe may fail, with the API's defaults.
@@ -167,23 +154,13 @@ func priority(o objects, found found) {
 }
 
 func jobs(o objects, found found) {
-	judge := func(object typed, spec batchv1.JobSpec) {
-		var lacks []string
-		if spec.BackoffLimit == nil {
-			lacks = append(lacks, "backoffLimit")
+	for _, w := range o.workloads() {
+		if w.job != nil && w.job.BackoffLimit == nil {
+			found(w.name, "has no backoffLimit", "limit its retries")
 		}
-		if spec.ActiveDeadlineSeconds == nil {
-			lacks = append(lacks, "activeDeadlineSeconds")
+		if w.job != nil && w.job.ActiveDeadlineSeconds == nil {
+			found(w.name, "has no activeDeadlineSeconds", "limit its time")
 		}
-		if len(lacks) > 0 {
-			found(nameOf(object), "has no "+strings.Join(lacks, " and no "), "limit its retries and its time")
-		}
-	}
-	for _, job := range of[*batchv1.Job](o) {
-		judge(job, job.Spec)
-	}
-	for _, job := range of[*batchv1.CronJob](o) {
-		judge(job, job.Spec.JobTemplate.Spec)
 	}
 }
 

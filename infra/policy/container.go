@@ -3,13 +3,13 @@ package policy
 import (
 	"fmt"
 	"maps"
-	"math"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"platform.example/infra/stack"
 )
@@ -57,10 +57,10 @@ func goLimits(o objects, found found) {
 			switch variable.Name {
 			case "GOMEMLIMIT":
 				limit := container.Resources.Limits[corev1.ResourceMemory]
-				heap, err := goBytes(variable.Value)
-				if err != nil {
-					wrong = append(wrong, err.Error())
-				} else if heap > limit.Value() {
+				heap, err := resource.ParseQuantity(strings.TrimSuffix(variable.Value, "B"))
+				if err != nil || !goSize.MatchString(variable.Value) {
+					wrong = append(wrong, fmt.Sprintf("GOMEMLIMIT %q is not a size that Go accepts", variable.Value))
+				} else if heap.Cmp(limit) > 0 {
 					wrong = append(wrong, fmt.Sprintf("GOMEMLIMIT %s is above the memory limit %s", variable.Value, &limit))
 				}
 			case "GOMAXPROCS":
@@ -74,20 +74,8 @@ func goLimits(o objects, found found) {
 	}, "derive it from the limit")
 }
 
-// goBytes parses a size like the Go runtime.
-func goBytes(text string) (int64, error) {
-	digits, unit := text, int64(1)
-	for suffix, bytes := range map[string]int64{"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40} {
-		if before, found := strings.CutSuffix(text, suffix); found {
-			digits, unit = before, bytes
-		}
-	}
-	amount, err := strconv.ParseInt(strings.TrimSuffix(digits, "B"), 10, 64)
-	if err != nil || amount < 0 || amount > math.MaxInt64/unit {
-		return 0, fmt.Errorf("GOMEMLIMIT %q is not a size that Go accepts", text)
-	}
-	return amount * unit, nil
-}
+// goSize matches the sizes that the Go runtime accepts.
+var goSize = regexp.MustCompile(`^[0-9]+(([KMGT]i)?B)?$`)
 
 var (
 	// secretName matches names of secrets. Key must be a separate word, so that it doesn't match MONKEY.

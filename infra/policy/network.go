@@ -26,7 +26,7 @@ func services(o objects, found found) {
 			if !w.behind(service) {
 				continue
 			}
-			if w.ends {
+			if w.job != nil {
 				add("selects the pods of "+w.name+", which aren't servers", "set another "+appLabel+" on those")
 				continue
 			}

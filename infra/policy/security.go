@@ -102,7 +102,7 @@ func accounts(o objects, found found) {
 			found(w.name, "uses the default account", fix)
 		case !exists[account]:
 			found(w.name, fmt.Sprintf("there is no ServiceAccount %s", account), fix)
-		case w.ends: // Jobs use the account of their application
+		case w.job != nil: // Jobs use the account of their application
 		case users[account] == "":
 			users[account] = application
 		case users[account] != application:
@@ -131,29 +131,27 @@ func tokens(o objects, found found) {
 }
 
 func rbac(o objects, found found) {
-	judge := func(object typed, rules []rbacv1.PolicyRule) {
+	for _, object := range o.all {
+		var rules []rbacv1.PolicyRule
+		var bound rbacv1.RoleRef
+		switch object := object.(type) {
+		case *rbacv1.Role:
+			rules = object.Rules
+		case *rbacv1.ClusterRole:
+			rules = object.Rules
+		case *rbacv1.RoleBinding:
+			bound = object.RoleRef
+		case *rbacv1.ClusterRoleBinding:
+			bound = object.RoleRef
+		}
 		for _, rule := range rules {
 			named := slices.Concat(rule.Verbs, rule.Resources, rule.APIGroups)
 			if slices.ContainsFunc(named, func(name string) bool { return strings.HasPrefix(name, "*") }) {
 				found(nameOf(object), "a rule has a *", "name the needed permissions")
 			}
 		}
-	}
-	for _, role := range of[*rbacv1.Role](o) {
-		judge(role, role.Rules)
-	}
-	for _, role := range of[*rbacv1.ClusterRole](o) {
-		judge(role, role.Rules)
-	}
-	bound := func(object typed, role rbacv1.RoleRef) {
-		if role.Kind == "ClusterRole" && slices.Contains([]string{"cluster-admin", "admin", "edit"}, role.Name) {
-			found(nameOf(object), "binds the role "+role.Name, "bind a role with the needed permissions")
+		if bound.Kind == "ClusterRole" && slices.Contains([]string{"cluster-admin", "admin", "edit"}, bound.Name) {
+			found(nameOf(object), "binds the role "+bound.Name, "bind a role with the needed permissions")
 		}
-	}
-	for _, binding := range of[*rbacv1.RoleBinding](o) {
-		bound(binding, binding.RoleRef)
-	}
-	for _, binding := range of[*rbacv1.ClusterRoleBinding](o) {
-		bound(binding, binding.RoleRef)
 	}
 }

@@ -24,9 +24,8 @@ type workload struct {
 	object   typed
 	name     string // in findings
 	pod      corev1.PodTemplateSpec
-	ends     bool   // is a Job
-	replicas *int32 // nil if not set
-	scales   bool   // its kind has replicas
+	job      *batchv1.JobSpec // nil if it isn't a Job
+	replicas *int32           // nil if not set
 }
 
 func (o objects) workloads() []workload {
@@ -35,15 +34,15 @@ func (o objects) workloads() []workload {
 		w := workload{object: object, name: nameOf(object)}
 		switch object := object.(type) {
 		case *appsv1.Deployment:
-			w.pod, w.scales, w.replicas = object.Spec.Template, true, object.Spec.Replicas
+			w.pod, w.replicas = object.Spec.Template, object.Spec.Replicas
 		case *appsv1.StatefulSet:
-			w.pod, w.scales, w.replicas = object.Spec.Template, true, object.Spec.Replicas
+			w.pod, w.replicas = object.Spec.Template, object.Spec.Replicas
 		case *appsv1.DaemonSet:
 			w.pod = object.Spec.Template
 		case *batchv1.Job:
-			w.pod, w.ends = object.Spec.Template, true
+			w.pod, w.job = object.Spec.Template, &object.Spec
 		case *batchv1.CronJob:
-			w.pod, w.ends = object.Spec.JobTemplate.Spec.Template, true
+			w.pod, w.job = object.Spec.JobTemplate.Spec.Template, &object.Spec.JobTemplate.Spec
 		default:
 			continue
 		}
@@ -54,14 +53,14 @@ func (o objects) workloads() []workload {
 
 // servers returns the workloads except for Jobs.
 func (o objects) servers() []workload {
-	return slices.DeleteFunc(o.workloads(), func(w workload) bool { return w.ends })
+	return slices.DeleteFunc(o.workloads(), func(w workload) bool { return w.job != nil })
 }
 
 // replicated returns the workloads that may have more than one replica.
 func (o objects) replicated() []workload {
 	return slices.DeleteFunc(o.servers(), func(w workload) bool {
 		_, most := o.bounds(w)
-		return !w.scales || most < 2
+		return most < 2
 	})
 }
 
@@ -69,7 +68,7 @@ func (o objects) replicated() []workload {
 func (o objects) bounds(w workload) (least, most int) {
 	for _, scaler := range of[*autoscalingv2.HorizontalPodAutoscaler](o) {
 		target := cluster.Object{Kind: scaler.Spec.ScaleTargetRef.Kind, Namespace: scaler.Namespace, Name: scaler.Spec.ScaleTargetRef.Name}
-		if w.scales && target.String() == w.name {
+		if target.String() == w.name {
 			return int(ptr.Deref(scaler.Spec.MinReplicas, 1)), int(scaler.Spec.MaxReplicas) // 1 is the API's default
 		}
 	}
