@@ -128,13 +128,13 @@ func (s *session) release(ctx context.Context, result *report.Report) error {
 		result.Why = "the watch ended early: " + err.Error()
 		return fmt.Errorf("the release is live, but the watch ended early: %w", err)
 	}
-	result.Why = verdict.String()
-	if verdict.good() {
-		s.out.log("%s", verdict)
+	result.Why = verdict.Text
+	if !verdict.Bad {
+		s.out.log("%s", verdict.Text)
 		return nil
 	}
 	result.Outcome = report.TakenBack
-	s.out.log("rolling back: %s", verdict)
+	s.out.log("rolling back: %s", verdict.Text)
 	if after, err = s.outcome(ctx); err != nil {
 		return err
 	}

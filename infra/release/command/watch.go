@@ -1,11 +1,11 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 
@@ -157,42 +157,24 @@ func (w *watcher) traffic(ctx context.Context, began, ended time.Time) (report.T
 	return report.Traffic{}, nil
 }
 
-// verdict is the verdicts of all services.
-type verdict []release.Verdict
-
-func (v verdict) good() bool {
-	return !slices.ContainsFunc(v, func(one release.Verdict) bool { return one.Bad })
-}
-
-// String joins the texts of the bad verdicts, or of all if none is bad.
-func (v verdict) String() string {
-	var texts []string
-	for _, one := range v {
-		if one.Bad || v.good() {
-			texts = append(texts, one.Text)
-		}
-	}
-	return strings.Join(texts, "; ")
-}
-
 // watch judges the new colours for the span, and returns early once one is bad. It compares them with the objectives and with the old
 // colours in an equal span before the switch. It reconnects if the connection to Prometheus is lost.
-func (w *watcher) watch(ctx context.Context, moves []report.Service, span time.Duration) (verdict, error) {
+func (w *watcher) watch(ctx context.Context, moves []report.Service, span time.Duration) (verdict release.Verdict, err error) {
 	began := time.Now()
 	lastSuccess := began
 	for {
 		select {
 		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+			return verdict, context.Cause(ctx)
 		case <-time.After(w.every):
 		}
-		found, err := w.judge(ctx, moves, span)
+		verdict, err = w.judge(ctx, moves, span)
 		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
+			return verdict, context.Cause(ctx)
 		}
 		if err != nil {
 			if time.Since(lastSuccess) >= w.away {
-				return nil, err
+				return verdict, err
 			}
 			w.session.out.log("can't query Prometheus, retrying: %v", err)
 			w.close()
@@ -200,32 +182,37 @@ func (w *watcher) watch(ctx context.Context, moves []report.Service, span time.D
 			continue
 		}
 		lastSuccess = time.Now()
-		w.session.out.wait("watching: " + found.String())
-		if !found.good() || lastSuccess.Sub(began) >= span {
-			return found, nil
+		w.session.out.wait("watching: " + verdict.Text)
+		if verdict.Bad || lastSuccess.Sub(began) >= span {
+			return verdict, nil
 		}
 	}
 }
 
-// judge returns the verdicts of the new colours since their switch.
-func (w *watcher) judge(ctx context.Context, moves []report.Service, span time.Duration) (found verdict, err error) {
+// judge returns the verdict of the new colours since their switch. Its text has the bad ones, or all if none is bad.
+func (w *watcher) judge(ctx context.Context, moves []report.Service, span time.Duration) (verdict release.Verdict, err error) {
 	now := time.Now()
+	var good, bad []string
 	for _, move := range moves {
 		service := w.session.services[move.Name]
 		fresh, err := w.measured(ctx, service, move.ToColour, now, now.Sub(move.Switched))
 		if err != nil {
-			return nil, err
+			return verdict, err
 		}
 		former, err := w.measured(ctx, service, move.FromColour, move.Switched, max(span, time.Minute))
 		if err != nil {
-			return nil, err
+			return verdict, err
 		}
 		one := release.Judge(move.Name, release.Colour(move.ToColour), fresh, former, service.Objectives)
-		found = append(found, one)
+		if one.Bad {
+			bad = append(bad, one.Text)
+		} else {
+			good = append(good, one.Text)
+		}
 		w.session.out.emit(map[string]any{"service": move.Name, "colour": move.ToColour, "requests": fresh.Requests,
 			"errors": fresh.Errors, "slow": fresh.Slow, "p99_seconds": fresh.P99.Seconds(), "bad": one.Bad})
 	}
-	return found, nil
+	return release.Verdict{Text: cmp.Or(strings.Join(bad, "; "), strings.Join(good, "; ")), Bad: len(bad) > 0}, nil
 }
 
 // watchTime returns and logs the span of the watch, which is at least leastWatch.
@@ -264,23 +251,22 @@ func (s *session) measure(ctx context.Context, result *report.Report) {
 		metrics := rule.RequestsOf(service)
 		for _, colour := range []release.Colour{release.Blue, release.Green} {
 			matchers := matching(service, string(colour))
-			for _, plot := range []report.Series{
-				{Plot: report.Requests, Unit: "requests/s"},
-				{Plot: report.Errors, Unit: "errors/s"},
-				{Plot: report.Latency, Unit: "s", Objective: service.Objectives.Latency.Seconds()},
+			for _, plot := range []struct {
+				report.Series
+				expression string
+			}{
+				{report.Series{Plot: report.Requests, Unit: "requests/s"}, fmt.Sprintf("sum(rate(%s{%s}[%s]))", metrics.Total, matchers, rateWindow)},
+				{report.Series{Plot: report.Errors, Unit: "errors/s"}, fmt.Sprintf("sum(rate(%s{%s}[%s])) or 0 * sum(rate(%s{%[2]s}[%[3]s]))",
+					metrics.Failed, matchers, rateWindow, metrics.Total)},
+				{report.Series{Plot: report.Latency, Unit: "s", Objective: service.Objectives.Latency.Seconds()},
+					quantile(0.99, metrics, matchers, rateWindow)},
 			} {
-				expression := map[report.Plot]string{
-					report.Requests: fmt.Sprintf("sum(rate(%s{%s}[%s]))", metrics.Total, matchers, rateWindow),
-					report.Errors: fmt.Sprintf("sum(rate(%s{%s}[%s])) or 0 * sum(rate(%s{%[2]s}[%[3]s]))",
-						metrics.Failed, matchers, rateWindow, metrics.Total),
-					report.Latency: quantile(0.99, metrics, matchers, rateWindow),
-				}[plot.Plot]
 				plot.Service, plot.Colour = service.Name, string(colour)
-				if plot.Points, err = w.line(ctx, expression, span); err != nil {
+				if plot.Points, err = w.line(ctx, plot.expression, span); err != nil {
 					s.out.log("the report has no measurements: %v", err)
 					return
 				}
-				result.Series = append(result.Series, plot)
+				result.Series = append(result.Series, plot.Series)
 			}
 		}
 		last, err := w.number(ctx, "max(max_over_time(service_last_answer_timestamp_seconds{"+matching(service, moved.FromColour)+"}[1m]))", time.Now())
