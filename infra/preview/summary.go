@@ -1,6 +1,7 @@
 package preview
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"regexp"
@@ -32,10 +33,7 @@ func (c Change) Effect() string {
 	if c.Operation == Delete && ofColour.MatchString(c.Object.Name) {
 		return "none: it belongs to a version without traffic"
 	}
-	if text, known := effect[c.Object.Kind]; known {
-		return text
-	}
-	return "none"
+	return cmp.Or(effect[c.Object.Kind], "none")
 }
 
 // Write writes the summary as Markdown, which is readable in a terminal too. Reasons are the changed sources by service.
@@ -149,13 +147,12 @@ func (p Preview) manifests(after bool) []policy.Object {
 // findings returns the violations of the policy that the update introduces.
 func (p Preview) findings(environment stack.Environment) []string {
 	before := slice.Map(policy.Check(environment, p.manifests(false)), policy.Finding.String)
-	var lines []string
-	for _, finding := range policy.Check(environment, p.manifests(true)) {
-		if text := finding.String(); !slices.Contains(before, text) {
-			lines = append(lines, text)
-		}
-	}
-	return lines
+	return without(slice.Map(policy.Check(environment, p.manifests(true)), policy.Finding.String), before)
+}
+
+// without returns the elements of a list that the other list doesn't have.
+func without(list, other []string) []string {
+	return slices.DeleteFunc(slices.Clone(list), func(element string) bool { return slices.Contains(other, element) })
 }
 
 // granted are the lists of the kinds of objects that grant access.
@@ -171,15 +168,11 @@ func (p Preview) access() []string {
 	for _, change := range p.Changes {
 		for _, path := range granted[change.Object.Kind] {
 			before, after := entries(change.Before, path...), entries(change.After, path...)
-			for _, mark := range []struct {
-				sign        string
-				these, less []string
-			}{{"+", after, before}, {"-", before, after}} {
-				for _, entry := range mark.these {
-					if !slices.Contains(mark.less, entry) {
-						lines = append(lines, fmt.Sprintf("`%s` %s %s: `%s`", mark.sign, change.Object, path[len(path)-1], entry))
-					}
-				}
+			for _, added := range without(after, before) {
+				lines = append(lines, fmt.Sprintf("`+` %s %s: `%s`", change.Object, path[len(path)-1], added))
+			}
+			for _, removed := range without(before, after) {
+				lines = append(lines, fmt.Sprintf("`-` %s %s: `%s`", change.Object, path[len(path)-1], removed))
 			}
 		}
 	}
