@@ -17,28 +17,17 @@ import (
 	"platform.example/infra/stack"
 )
 
-// configuration is the complete configuration from the engine. A pulumi.Context doesn't list the keys, so misspelt keys would go
-// unnoticed.
-type configuration struct {
-	values map[string]string
-	secret []string // the keys of secrets
-}
-
-// capture is an option of pulumi.Run that stores the configuration.
-func (c *configuration) capture(info *pulumi.RunInfo) {
-	c.values, c.secret = info.Config, info.ConfigSecretKeys
-}
-
-// load parses the configuration of a stack and its secrets.
-func (c configuration) load(name string, services []catalog.Service) (stack.Stack, secret.Secrets, error) {
+// load parses the configuration of a stack and its secrets. It reads the engine's complete configuration: a pulumi.Context doesn't list
+// the keys, so misspelt keys would go unnoticed.
+func load(name string, info pulumi.RunInfo, services []catalog.Service) (stack.Stack, secret.Secrets, error) {
 	plain, hidden := map[string]string{}, map[string]string{}
-	for key, value := range c.values {
+	for key, value := range info.Config {
 		name, ours := strings.CutPrefix(key, stack.Namespace+":")
 		switch {
 		case !ours: // of another namespace, such as a provider's
 		case slices.Contains(catalog.Former(), name):
-		case slices.Contains(c.secret, key) && value == "": // counts as missing
-		case slices.Contains(c.secret, key):
+		case slices.Contains(info.ConfigSecretKeys, key) && value == "": // counts as missing
+		case slices.Contains(info.ConfigSecretKeys, key):
 			hidden[name] = value
 		default:
 			plain[name] = value

@@ -35,15 +35,15 @@ func main() {
 		}
 		return
 	}
-	var values configuration
+	var info pulumi.RunInfo
 	lock := &lock{}
 	pulumi.Run(func(ctx *pulumi.Context) error {
-		err := run(ctx, values, lock, (*cluster.Cluster).NewRollout)
+		err := run(ctx, info, lock, (*cluster.Cluster).NewRollout)
 		if err != nil {
 			lock.release()
 		}
 		return err
-	}, values.capture)
+	}, func(given *pulumi.RunInfo) { info = *given })
 	lock.release()
 }
 
@@ -51,13 +51,13 @@ func main() {
 type newRollout func(*cluster.Cluster, *pulumi.Context, time.Duration) (cluster.Rollout, error)
 
 // run checks everything before the first resource, and then creates the platform.
-func run(ctx *pulumi.Context, values configuration, lock *lock, newRollout newRollout) error {
+func run(ctx *pulumi.Context, info pulumi.RunInfo, lock *lock, newRollout newRollout) error {
 	root, err := projectRoot()
 	if err != nil {
 		return err
 	}
 	p := platform{services: catalog.Services()}
-	if p.config, p.secrets, err = values.load(ctx.Stack(), p.services); err != nil {
+	if p.config, p.secrets, err = load(ctx.Stack(), info, p.services); err != nil {
 		return err
 	}
 	p.target = cluster.Target{

@@ -250,12 +250,12 @@ func up(t *testing.T, name stack.Environment, values map[string]string, engine *
 	silent := func(_ *cluster.Cluster, _ *pulumi.Context, deadline time.Duration) (cluster.Rollout, error) {
 		return cluster.Within(deadline), nil
 	}
-	var given configuration
+	var given pulumi.RunInfo
 	return pulumi.RunErr(
 		func(ctx *pulumi.Context) error { return run(ctx, given, &lock{}, silent) },
 		pulumi.WithMocksWithOrganization(engine.organization, "platform", string(name), engine),
 		func(info *pulumi.RunInfo) { info.Config, info.ConfigSecretKeys = values, secretKeys },
-		given.capture,
+		func(info *pulumi.RunInfo) { given = *info },
 	)
 }
 
