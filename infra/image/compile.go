@@ -1,12 +1,13 @@
 package image
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
+	"hash"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -30,24 +31,26 @@ func versions(ctx context.Context, root string, services []catalog.Service, arch
 	if err != nil {
 		return nil, fmt.Errorf("read the services' Dockerfile: %w", err)
 	}
-	binaries := map[string][]string{}
+	found, sums := map[string]string{}, map[string]hash.Hash{}
 	for i, architecture := range architectures {
 		if err := compile(ctx, root, services, suffix(architectures, i), architecture); err != nil {
 			return nil, err
 		}
 		for _, service := range services {
-			binary := filepath.Join(binariesOf(root, suffix(architectures, i)), service.Name)
-			binaries[service.Name] = append(binaries[service.Name], binary)
-			if err := place(binary, filepath.Join(contextOf(root, service.Name+suffix(architectures, i)), "app")); err != nil {
+			path := filepath.Join(binariesOf(root, suffix(architectures, i)), service.Name)
+			binary, err := os.ReadFile(path)
+			if err = errors.Join(err, place(path, filepath.Join(contextOf(root, service.Name+suffix(architectures, i)), "app"))); err != nil {
 				return nil, fmt.Errorf("place the binary of %s: %w", service.Name, err)
 			}
+			if i == 0 {
+				sums[service.Name] = sha256.New()
+			}
+			sums[service.Name].Write(binary)
 		}
 	}
-	found := map[string]string{}
-	for _, service := range services {
-		if found[service.Name], err = version(binaries[service.Name], dockerfile); err != nil {
-			return nil, fmt.Errorf("read the binary of %s: %w", service.Name, err)
-		}
+	for name, sum := range sums {
+		sum.Write(dockerfile)
+		found[name] = hex.EncodeToString(sum.Sum(nil))[:12]
 	}
 	return found, nil
 }
@@ -58,22 +61,6 @@ func suffix(architectures []string, i int) string {
 		return ""
 	}
 	return "-" + architectures[i]
-}
-
-func version(binaries []string, dockerfile []byte) (string, error) {
-	hash := sha256.New()
-	for _, binary := range binaries {
-		file, err := os.Open(binary)
-		if err != nil {
-			return "", err
-		}
-		_, err = io.Copy(hash, file)
-		if err := errors.Join(err, file.Close()); err != nil {
-			return "", err
-		}
-	}
-	hash.Write(dockerfile)
-	return hex.EncodeToString(hash.Sum(nil))[:12], nil
 }
 
 // schema returns the hash of the migrations in a folder, 12 hexadecimal digits, or an empty text without the folder.
@@ -114,11 +101,8 @@ func compile(ctx context.Context, root string, services []catalog.Service, suffi
 		"GOFLAGS=-mod=readonly", // replaces the developer's flags
 	)
 	output, err := command.CombinedOutput()
-	if message := strings.TrimSpace(string(output)); err != nil && message != "" {
-		return fmt.Errorf("compile the services: %s", message) // more useful than the exit status
-	}
-	if err != nil {
-		return fmt.Errorf("compile the services: %w", err)
+	if err != nil { // the compiler's messages are more useful than the exit status
+		return fmt.Errorf("compile the services: %s", cmp.Or(strings.TrimSpace(string(output)), err.Error()))
 	}
 	return nil
 }
