@@ -96,9 +96,6 @@ func (c colour) newService(ctx *pulumi.Context, opts ...pulumi.ResourceOption) e
 	return err
 }
 
-// url is the URL of the colour's headless Service.
-func (c colour) url() string { return URL(c.Config.NamespacePrefix, c.name()) }
-
 // madeAnnotations are the annotations that the next plan reads.
 func (c colour) madeAnnotations() map[string]string {
 	annotations := map[string]string{release.VersionAnnotation: c.image().Version, release.MadeAnnotation: c.Plan.Made}

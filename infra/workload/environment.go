@@ -58,7 +58,7 @@ func (c colour) variables() map[string]string {
 		maps.Copy(variables, redisVariables("STREAM_", c.Stream))
 	}
 	for _, setting := range c.Service.Settings {
-		if value, set := c.choice(setting.Key); set {
+		if value, set := c.Config.Services[c.Service.Name].Settings[setting.Key]; set {
 			variables[setting.Variable] = value
 		}
 	}
@@ -67,12 +67,6 @@ func (c colour) variables() map[string]string {
 
 func redisVariables(prefix string, at data.Endpoint) map[string]string {
 	return map[string]string{prefix + "ADDR": net.JoinHostPort(at.Host, fmt.Sprint(at.Port)), prefix + "TLS": "true"}
-}
-
-// choice is the stack's value of a setting of the service.
-func (a Args) choice(key string) (string, bool) {
-	value, set := a.Config.Services[a.Service.Name].Settings[key]
-	return value, set
 }
 
 // secrets is the secret part of the environment, and the authorities of the stores in PEM, empty for the system's roots.
@@ -94,10 +88,10 @@ func (a Args) secrets() pulumi.StringMap {
 		secrets["IDENTITY_PUBLIC_KEYS"] = a.Secrets.PublicKeys(catalog.IdentityKeys)
 	}
 	for _, secret := range a.Service.Secrets {
-		if _, set := a.choice(secret.With); secret.With != "" && !set || !a.Secrets.Has(secret.Name) {
-			continue
+		_, set := a.Config.Services[a.Service.Name].Settings[secret.With]
+		if a.Secrets.Has(secret.Name) && (set || secret.With == "") {
+			secrets[secret.Variable] = a.Secrets.Value(secret.Name)
 		}
-		secrets[secret.Variable] = a.Secrets.Value(secret.Name)
 	}
 	return secrets
 }
@@ -117,17 +111,11 @@ func (c colour) newEnvironment(ctx *pulumi.Context, opts ...pulumi.ResourceOptio
 	if len(secrets) == 0 {
 		return environment, nil
 	}
-	secret, err := c.newSecret(ctx, c.name(), secrets, opts...)
+	secret, err := kube.NewSecret(ctx, c.name(), c.metadata("", c.selector()), secrets, opts...)
 	if err != nil {
 		return nil, err
 	}
 	return append(environment, fromSecret(secret)), nil
-}
-
-func (c colour) newSecret(
-	ctx *pulumi.Context, name string, values pulumi.StringMap, opts ...pulumi.ResourceOption,
-) (*corev1.Secret, error) {
-	return kube.NewSecret(ctx, name, c.metadata("", c.selector()), values, opts...)
 }
 
 func fromSecret(secret *corev1.Secret) corev1.EnvFromSourceArgs {

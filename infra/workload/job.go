@@ -55,10 +55,11 @@ func (c colour) newVerification(
 	}
 	// The share of late responses has the same limit as in the watch, because the candidate has just started on a busy node.
 	late := release.WorstBurn * (1 - promised.LatencyShare)
-	at := running.ApplyT(func([]any) string { return c.url() }).(pulumi.StringOutput) // waits for running
+	at := running.ApplyT(func([]any) string { return URL(c.Config.NamespacePrefix, c.name()) }).(pulumi.StringOutput) // waits for running
 	suffix := c.image().Version + "-" + attempt(c.Plan.Made)
 	if !c.Service.Public && c.Secrets.Has(catalog.IdentityKeys) { // to sign the identity of a fictitious user
-		keys, err := c.newSecret(ctx, c.name()+"-verify", pulumi.StringMap{"IDENTITY_KEYS": c.Secrets.Value(catalog.IdentityKeys)}, parent)
+		keys, err := kube.NewSecret(ctx, c.name()+"-verify", c.metadata("", c.selector()),
+			pulumi.StringMap{"IDENTITY_KEYS": c.Secrets.Value(catalog.IdentityKeys)}, parent)
 		if err != nil {
 			return verified, err
 		}
@@ -95,7 +96,7 @@ func attempt(created string) string {
 func (c colour) newDemoUser(
 	ctx *pulumi.Context, environment corev1.EnvFromSourceArray, parent, after pulumi.ResourceOption,
 ) error {
-	secret, err := c.newSecret(ctx, c.name()+"-demo", pulumi.StringMap{
+	secret, err := kube.NewSecret(ctx, c.name()+"-demo", c.metadata("", c.selector()), pulumi.StringMap{
 		"DEMO_USER_EMAIL":    pulumi.String(c.Demo.Email),
 		"DEMO_USER_PASSWORD": c.Demo.Password,
 	}, parent)
