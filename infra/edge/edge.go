@@ -3,7 +3,6 @@ package edge
 
 import (
 	"fmt"
-	"maps"
 
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes"
 	"github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apiextensions"
@@ -105,21 +104,16 @@ func (a Args) metadata(called string) metav1.ObjectMetaArgs {
 func (a Args) newService(ctx *pulumi.Context, parent pulumi.ResourceOption) (*corev1.Service, error) {
 	http := corev1.ServicePortArgs{Name: pulumi.String("http"), Port: pulumi.Int(80), TargetPort: pulumi.String("http")}
 	https := corev1.ServicePortArgs{Name: pulumi.String("https"), Port: pulumi.Int(443), TargetPort: pulumi.String("https")}
-	metadata := a.metadata(name)
 	exposure := a.Config.Edge
 	if exposure.Type == stack.NodePort {
 		http.NodePort, https.NodePort = pulumi.Int(exposure.HTTPPort), pulumi.Int(exposure.HTTPSPort)
 	}
+	annotations := pulumi.ToStringMap(exposure.Annotations)
 	if exposure.Type != stack.LoadBalancer { // Pulumi waits for the address of a load balancer
-		metadata.Annotations = pulumi.StringMap{"pulumi.com/skipAwait": pulumi.String("true")}
+		annotations["pulumi.com/skipAwait"] = pulumi.String("true")
 	}
-	if len(exposure.Annotations) > 0 {
-		annotations := pulumi.ToStringMap(exposure.Annotations)
-		if own, ok := metadata.Annotations.(pulumi.StringMap); ok {
-			maps.Copy(annotations, own)
-		}
-		metadata.Annotations = annotations
-	}
+	metadata := a.metadata(name)
+	metadata.Annotations = annotations
 	spec := corev1.ServiceSpecArgs{
 		Type:     pulumi.String(exposure.Type),
 		Selector: kube.Labels(name),
