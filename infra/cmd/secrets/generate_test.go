@@ -27,7 +27,7 @@ func complete(t *testing.T, now time.Time) map[string]string {
 	t.Helper()
 	values := map[string]string{}
 	for _, secret := range catalog.Secrets(catalog.Services(), true) {
-		value, err := generate(secret, now)
+		value, err := rotate(secret, "", now)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -97,7 +97,7 @@ func TestRotationsKeepTheActivePartValid(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			known := find(t, test.name)
-			value, err := generate(known, now)
+			value, err := rotate(known, "", now)
 			if err != nil {
 				t.Fatal(err)
 			}

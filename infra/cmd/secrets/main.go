@@ -180,15 +180,13 @@ func (s *store) due(known catalog.Secret, rotated string) (due change, err error
 	case former == "":
 		due.did = "generated"
 	case known.Name == rotated && !s.usable(known):
-		due.did, due.afterwards = "replaced", "The former value was invalid and is not accepted any more.\n"
+		due.did, due.afterwards, former = "replaced", "The former value was invalid and is not accepted any more.\n", ""
 	case known.Name == rotated:
-		due.did, due.afterwards = "rotated", afterwards(known, former)
-		due.value, err = rotate(known, former, s.now)
-		return due, err
+		due.did, due.afterwards = "rotated", afterwards(known, former, s.now)
 	default:
 		return change{}, nil
 	}
-	due.value, err = generate(known, s.now)
+	due.value, err = rotate(known, former, s.now)
 	return due, err
 }
 
@@ -237,20 +235,20 @@ func (s *store) applied(ctx context.Context, name string) error {
 }
 
 // afterwards explains how long the former value is accepted, and how to remove it.
-func afterwards(rotated catalog.Secret, former string) string {
+func afterwards(rotated catalog.Secret, former string, now time.Time) string {
 	const accepted = "The former value is accepted until the next rotation: if it has leaked, rotate again after the update, " +
 		"and update once more.\n"
-	switch {
-	case announces(rotated, former):
-		return "The new value isn't used yet: rotate again after the update to use it. The former value is accepted until the rotation\n" +
-			"after that: if it has leaked, this is the first of three rotations, each with an update after it.\n"
+	switch parts, _ := split(rotated.Kind, former, now); { // the value is valid
+	case rotated.Kind == catalog.Plain:
+		return "The former value is not accepted after the update.\n"
 	case rotated.Kind == catalog.Password:
 		return accepted
-	case rotated.Kind == catalog.JWTKeys, rotated.Kind == catalog.SigningKeys, rotated.Kind == catalog.CertificateAuthority:
+	case len(parts) == 1:
+		return "The new value isn't used yet: rotate again after the update to use it. The former value is accepted until the rotation\n" +
+			"after that: if it has leaked, this is the first of three rotations, each with an update after it.\n"
+	default:
 		return accepted + "If all stored values have leaked, so has the one in use now: this is the first of three rotations, each with an " +
 			"update after it.\n"
-	default:
-		return "The former value is not accepted after the update.\n"
 	}
 }
 
@@ -285,73 +283,58 @@ func pulumi(ctx context.Context, input string, args ...string) ([]byte, error) {
 	return output, nil
 }
 
-// generate returns a first value.
-func generate(secret catalog.Secret, now time.Time) (string, error) {
-	switch secret.Kind {
+// rotate returns the value after a former one, of which it still accepts the part in use. After an empty one, it returns the first value.
+func rotate(secret catalog.Secret, former string, now time.Time) (string, error) {
+	fresh, err := newPart(secret.Kind, now)
+	if err != nil || secret.Kind == catalog.Plain || secret.Kind == catalog.Password && former == "" {
+		return fresh, err
+	}
+	parts, err := split(secret.Kind, former, now)
+	switch {
+	case err != nil:
+		return "", err
+	case secret.Kind == catalog.Password:
+		parts = []string{fresh, parts[0]}
+	case len(parts) == 0:
+		return rotate(secret, fresh, now)
+	case len(parts) == 1: // without a next part, this one stays in use
+		parts = append(parts, fresh)
+	default:
+		parts = []string{parts[1], fresh, parts[0]}
+	}
+	if secret.Kind == catalog.CertificateAuthority {
+		return strings.Join(parts, ""), nil
+	}
+	return strings.Join(parts, ","), nil
+}
+
+// split returns the parts of a value: the one in use, the next and the former one. It leaves out authorities that have expired, whose
+// signatures no client accepts.
+func split(kind catalog.Kind, value string, now time.Time) ([]string, error) {
+	switch {
+	case value == "":
+		return nil, nil
+	case kind != catalog.CertificateAuthority:
+		return strings.Split(value, ","), nil
+	}
+	authorities, err := certificate.Authorities(value)
+	return slices.DeleteFunc(authorities, func(authority string) bool {
+		end, err := certificate.NotAfter(authority)
+		return err == nil && now.After(end)
+	}), err
+}
+
+// newPart generates a part of a value.
+func newPart(kind catalog.Kind, now time.Time) (string, error) {
+	switch kind {
 	case catalog.Plain, catalog.Password:
 		return password(), nil
 	case catalog.JWTKeys, catalog.SigningKeys:
-		return signingKey(secret.Kind) + "," + signingKey(secret.Kind), nil // in use, next
+		return signingKey(kind), nil
 	case catalog.CertificateAuthority:
-		inUse, err := certificate.NewAuthority(now)
-		if err != nil {
-			return "", err
-		}
-		next, err := certificate.NewAuthority(now)
-		return inUse + next, err
+		return certificate.NewAuthority(now)
 	default:
-		return "", fmt.Errorf("unknown kind of secret %q", secret.Kind)
-	}
-}
-
-// rotate returns the next value. It still accepts the part of the former value that is in use.
-func rotate(secret catalog.Secret, former string, now time.Time) (string, error) {
-	switch secret.Kind {
-	case catalog.Plain:
-		return generate(secret, now)
-	case catalog.Password:
-		inUse, _, _ := strings.Cut(former, ",")
-		return password() + "," + inUse, nil
-	case catalog.JWTKeys, catalog.SigningKeys:
-		return strings.Join(turn(strings.Split(former, ","), signingKey(secret.Kind)), ","), nil
-	case catalog.CertificateAuthority:
-		authorities, err := certificate.Authorities(former)
-		if err != nil {
-			return "", err
-		}
-		authorities = slices.DeleteFunc(authorities, func(authority string) bool {
-			end, err := certificate.NotAfter(authority)
-			return err == nil && now.After(end) // no client accepts its signatures
-		})
-		if len(authorities) == 0 {
-			return generate(secret, now)
-		}
-		fresh, err := certificate.NewAuthority(now)
-		return strings.Join(turn(authorities, fresh), ""), err
-	default:
-		return "", fmt.Errorf("unknown kind of secret %q", secret.Kind)
-	}
-}
-
-// turn uses the next value and returns it, a fresh one, and the one that was in use. An old value without a next one stays in use, with
-// the fresh one as the next.
-func turn(former []string, fresh string) []string {
-	if len(former) < 2 {
-		return append(former, fresh)
-	}
-	return []string{former[1], fresh, former[0]}
-}
-
-// announces reports whether a rotation only adds the next value without using it.
-func announces(secret catalog.Secret, former string) bool {
-	switch secret.Kind {
-	case catalog.JWTKeys, catalog.SigningKeys:
-		return !strings.Contains(former, ",")
-	case catalog.CertificateAuthority:
-		authorities, err := certificate.Authorities(former)
-		return err == nil && len(authorities) == 1
-	default:
-		return false
+		return "", fmt.Errorf("unknown kind of secret %q", kind)
 	}
 }
 
