@@ -37,15 +37,13 @@ func New(ctx *pulumi.Context, args Args, opts ...pulumi.ResourceOption) error {
 	if err := ctx.RegisterComponentResource("platform:monitoring:Monitoring", name, monitoring, opts...); err != nil {
 		return err
 	}
-	boards, err := dashboard.All(args.Services)
-	if err != nil {
-		return fmt.Errorf("monitoring: %w", err)
-	}
 	running := pulumi.Map{}
-	for _, part := range args.parts(boards) {
-		if running[part.name], err = args.run(ctx, part, pulumi.Parent(monitoring)); err != nil {
+	for _, part := range args.parts(dashboard.All(args.Services)) {
+		completed, err := args.run(ctx, part, pulumi.Parent(monitoring))
+		if err != nil {
 			return fmt.Errorf("monitoring: %s: %w", part.name, err)
 		}
+		running[part.name] = completed
 	}
 	return ctx.RegisterResourceOutputs(monitoring, running)
 }

@@ -70,11 +70,7 @@ func parseInto(at **url.URL) func(string) error {
 
 // serve serves the page until ctx is done. It calls ready once the page accepts connections.
 func serve(ctx context.Context, listen string, prometheus, alertmanager *url.URL, ready func(address string)) error {
-	dashboards, err := dashboard.All(catalog.Services())
-	if err != nil {
-		return err
-	}
-	page, err := newPage(dashboards, prometheus, alertmanager)
+	page, err := newPage(dashboard.All(catalog.Services()), prometheus, alertmanager)
 	if err != nil {
 		return err
 	}

@@ -49,11 +49,7 @@ func (u *upstream) at(t *testing.T) *url.URL {
 
 func pageOver(t *testing.T, prometheus, alertmanager *url.URL) http.Handler {
 	t.Helper()
-	dashboards, err := dashboard.All(catalog.Services())
-	if err != nil {
-		t.Fatal(err)
-	}
-	page, err := newPage(dashboards, prometheus, alertmanager)
+	page, err := newPage(dashboard.All(catalog.Services()), prometheus, alertmanager)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,6 @@ package dashboard
 import (
 	"fmt"
 
-	"github.com/grafana/grafana-foundation-sdk/go/cog"
 	grafana "github.com/grafana/grafana-foundation-sdk/go/dashboard"
 )
 
@@ -74,7 +73,7 @@ func cost() plan {
 					asked: ask(idle(money(of(requested, cpu), of(requested, memory)))+" > 0", "{{job}} {{colour}}")},
 			}},
 		},
-		variables: []cog.Builder[grafana.VariableModel]{
+		variables: []grafana.VariableModel{
 			entry("core", "€ per core and month", "Price of one core for a month, in euros", pricePerCore),
 			entry("gib", "€ per GiB of memory and month", "Price of one GiB of memory for a month, in euros", pricePerGiB),
 		},

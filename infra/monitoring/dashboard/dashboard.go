@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/grafana/grafana-foundation-sdk/go/cog"
 	grafana "github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	promql "github.com/grafana/grafana-foundation-sdk/go/prometheus"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
@@ -114,24 +113,16 @@ func (d Dashboard) Panels() []grafana.Panel {
 }
 
 // All returns all dashboards: the platform, the services, the stores, releases, the edge, the cluster, the monitoring and cost.
-func All(services []catalog.Service) ([]Dashboard, error) {
+func All(services []catalog.Service) []Dashboard {
 	plans := append([]plan{platform(services)}, slice.Map(services, ofService)...)
-	var all []Dashboard
-	for _, p := range append(plans, stores(services), releases(services), edge(), cluster(), monitoring(), cost()) {
-		built, err := p.build()
-		if err != nil {
-			return nil, fmt.Errorf("dashboard %s: %w", p.uid, err)
-		}
-		all = append(all, built)
-	}
-	return all, nil
+	return slice.Map(append(plans, stores(services), releases(services), edge(), cluster(), monitoring(), cost()), plan.build)
 }
 
 // plan is a dashboard without positions of its panels.
 type plan struct {
 	uid, title, about string
 	since             string // start of the default time range, such as now-1h
-	variables         []cog.Builder[grafana.VariableModel]
+	variables         []grafana.VariableModel
 	rows              []row
 	marks             []mark
 }
@@ -144,18 +135,14 @@ type row struct {
 }
 
 // build places the panels from left to right, and starts a new line when a line is full.
-func (p plan) build() (Dashboard, error) {
-	builder := grafana.NewDashboardBuilder(p.title).Uid(p.uid).Description(p.about).Tags([]string{tag}).
-		Readonly().Refresh(refresh).Time(p.since, "now").Timezone("browser").Tooltip(grafana.DashboardCursorSyncCrosshair).
-		Link(grafana.NewDashboardLinkBuilder("Dashboards").Type(grafana.DashboardLinkTypeDashboards).
-			Tags([]string{tag}).KeepTime(true))
-	for _, variable := range p.variables {
-		builder = builder.WithVariable(variable)
-	}
-	board, err := builder.Build()
-	if err != nil {
-		return Dashboard{}, err
-	}
+func (p plan) build() Dashboard {
+	board, others := *grafana.NewDashboard(), *grafana.NewDashboardLink()
+	others.Title, others.Type, others.Tags, others.KeepTime = "Dashboards", grafana.DashboardLinkTypeDashboards, []string{tag}, true
+	board.Uid, board.Title, board.Description = &p.uid, &p.title, &p.about
+	board.Tags, board.Links = others.Tags, []grafana.DashboardLink{others}
+	board.Editable, board.Refresh, board.GraphTooltip = new(false), new(refresh), new(grafana.DashboardCursorSyncCrosshair)
+	board.Time = &grafana.DashboardDashboardTime{From: p.since, To: "now"}
+	board.Templating.List = p.variables
 	var y, id uint32
 	for _, r := range p.rows {
 		id++
@@ -166,24 +153,20 @@ func (p plan) build() (Dashboard, error) {
 		y++
 		var x, line uint32
 		for _, p := range r.panels {
-			built, err := p.build()
-			if err != nil {
-				return Dashboard{}, err
-			}
+			built := p.build()
 			height := cmp.Or(p.height, r.height)
 			if x+p.width > columnsOfGrid {
 				x, y, line = 0, y+line, 0
 			}
 			id++
-			number := id
-			built.Id = &number
+			built.Id = new(id)
 			built.GridPos = &grafana.GridPos{X: x, Y: y, W: p.width, H: height}
 			board.Panels = append(board.Panels, grafana.PanelOrRowPanel{Panel: &built})
 			x, line = x+p.width, max(line, height)
 		}
 		y += line
 	}
-	return Dashboard{Board: board, marks: p.marks}, nil
+	return Dashboard{Board: board, marks: p.marks}
 }
 
 // switches marks the times at which a colour went live.
@@ -194,42 +177,45 @@ func switches(selector string) mark {
 	}
 	return mark{
 		AnnotationQuery: grafana.AnnotationQuery{
-			Name: "A colour went live", Enable: true, IconColor: "purple", Datasource: cog.ToPtr(source()), Expr: &expr,
+			Name: "A colour went live", Enable: true, IconColor: "purple", Datasource: new(source()), Expr: &expr,
 		},
 		Title: "{{job}}: {{colour}} went live", Tags: "job,colour", Step: "60s",
 	}
 }
 
+// variable is a variable of a dashboard.
+func variable(kind grafana.VariableType, name, label, query string) grafana.VariableModel {
+	variable := *grafana.NewVariableModel()
+	variable.Type, variable.Name, variable.Label, variable.Query = kind, name, &label, &grafana.StringOrMap{String: &query}
+	return variable
+}
+
 // choice is a variable to select some of the names, by default all.
-func choice(name, label string, names []string) cog.Builder[grafana.VariableModel] {
-	list := strings.Join(names, ",")
-	return grafana.NewCustomVariableBuilder(name).Label(label).Values(grafana.StringOrMap{String: &list}).
-		Multi(true).IncludeAll(true).AllValue(".*").Current(everything())
-}
-
-// known is a variable to select some values of a label, by default all.
-func known(name, label, series, of string) cog.Builder[grafana.VariableModel] {
-	values := fmt.Sprintf("label_values(%s, %s)", series, of)
-	return grafana.NewQueryVariableBuilder(name).Label(label).Query(grafana.StringOrMap{String: &values}).Definition(values).
-		Datasource(source()).Refresh(grafana.VariableRefreshOnTimeRangeChanged).Sort(grafana.VariableSortAlphabeticalAsc).
-		Multi(true).IncludeAll(true).AllValue(".*").Current(everything())
-}
-
-func everything() grafana.VariableOption {
-	return grafana.VariableOption{
-		Selected: cog.ToPtr(true),
+func choice(name, label string, names ...string) grafana.VariableModel {
+	choice := variable(grafana.VariableTypeCustom, name, label, strings.Join(names, ","))
+	choice.Multi, choice.IncludeAll, choice.AllValue = new(true), new(true), new(everywhere)
+	choice.Current = &grafana.VariableOption{
+		Selected: new(true),
 		Text:     grafana.StringOrArrayOfString{ArrayOfString: []string{"All"}},
 		Value:    grafana.StringOrArrayOfString{ArrayOfString: []string{"$__all"}},
 	}
+	return choice
+}
+
+// known is a variable to select some values of a label, by default all.
+func known(name, label, series, of string) grafana.VariableModel {
+	values := fmt.Sprintf("label_values(%s, %s)", series, of)
+	known := choice(name, label, values)
+	known.Type, known.Definition, known.Datasource = grafana.VariableTypeQuery, &values, new(source())
+	known.Refresh, known.Sort = new(grafana.VariableRefreshOnTimeRangeChanged), new(grafana.VariableSortAlphabeticalAsc)
+	return known
 }
 
 // entry is a variable for a number.
-func entry(name, label, about, value string) cog.Builder[grafana.VariableModel] {
-	return grafana.NewTextBoxVariableBuilder(name).Label(label).Description(about).
-		DefaultValue(grafana.StringOrMap{String: &value}).
-		Current(grafana.VariableOption{
-			Text: grafana.StringOrArrayOfString{String: &value}, Value: grafana.StringOrArrayOfString{String: &value},
-		})
+func entry(name, label, about, value string) grafana.VariableModel {
+	entry, text := variable(grafana.VariableTypeTextbox, name, label, value), grafana.StringOrArrayOfString{String: &value}
+	entry.Description, entry.Current = &about, &grafana.VariableOption{Text: text, Value: text}
+	return entry
 }
 
 // open is a link from a panel to another dashboard.

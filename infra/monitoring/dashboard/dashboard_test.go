@@ -21,11 +21,7 @@ import (
 
 func all(t *testing.T, services []catalog.Service) []dashboard.Dashboard {
 	t.Helper()
-	dashboards, err := dashboard.All(services)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return dashboards
+	return dashboard.All(services)
 }
 
 // variables are example values of variables.

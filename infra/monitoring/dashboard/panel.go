@@ -2,13 +2,11 @@ package dashboard
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 
 	"github.com/grafana/grafana-foundation-sdk/go/bargauge"
-	"github.com/grafana/grafana-foundation-sdk/go/cog"
 	"github.com/grafana/grafana-foundation-sdk/go/common"
 	grafana "github.com/grafana/grafana-foundation-sdk/go/dashboard"
 	promql "github.com/grafana/grafana-foundation-sdk/go/prometheus"
@@ -98,7 +96,7 @@ func to(value float64) *float64 { return &value }
 
 // source is the data source of all panels.
 func source() common.DataSourceRef {
-	return common.DataSourceRef{Type: cog.ToPtr("prometheus"), Uid: cog.ToPtr(Prometheus)}
+	return common.DataSourceRef{Type: new("prometheus"), Uid: new(Prometheus)}
 }
 
 // thresholds uses the base colour below all limits.
@@ -128,130 +126,103 @@ func mappings(states []state) []grafana.ValueMapping {
 	words := grafana.ValueMap{Type: grafana.MappingTypeValueToText, Options: map[string]grafana.ValueMappingResult{}}
 	for i, s := range states {
 		words.Options[strconv.Itoa(s.value)] = grafana.ValueMappingResult{
-			Text: cog.ToPtr(s.word), Color: cog.ToPtr(s.colour), Index: cog.ToPtr(int32(i)),
+			Text: new(s.word), Color: new(s.colour), Index: new(int32(i)),
 		}
 	}
 	return []grafana.ValueMapping{{ValueMap: &words}}
 }
 
 // build returns Grafana's panel without its position.
-func (p panel) build() (grafana.Panel, error) {
-	var built grafana.Panel
-	var err error
+func (p panel) build() grafana.Panel {
+	built := *grafana.NewPanel()
+	built.Title, built.Description, built.Datasource = &p.title, &p.about, new(source())
+	built.FieldConfig = grafana.NewFieldConfigSource()
+	fields := &built.FieldConfig.Defaults
+	fields.Unit, fields.Min, fields.Max = new(cmp.Or(p.unit, "none")), p.min, p.max
+	fields.Color = &grafana.FieldColor{Mode: grafana.FieldColorModeIdThresholds}
+	fields.Mappings, fields.Thresholds = mappings(p.states), new(thresholds(p.base(), p.limits))
+	if p.none != "" {
+		fields.NoValue = &p.none
+	}
 	switch p.kind {
 	case lines:
-		built, err = p.lines().Build()
+		p.draw(&built)
 	case number:
-		built, err = stat.NewPanelBuilder().
-			ColorMode(p.colorMode()).GraphMode(common.BigValueGraphModeArea).TextMode(common.BigValueTextModeAuto).
-			ReduceOptions(last()).Build()
-	case bars:
-		built, err = bargauge.NewPanelBuilder().
-			DisplayMode(common.BarGaugeDisplayModeBasic).Orientation(common.VizOrientationHorizontal).
-			ReduceOptions(last()).ShowUnfilled(true).Build()
-	case grid:
-		built, err = p.table().Build()
-	case timeline:
-		built, err = statetimeline.NewPanelBuilder().
-			MergeValues(true).ShowValue(common.VisibilityModeAuto).RowHeight(0.8).FillOpacity(80).
-			Legend(common.NewVizLegendOptionsBuilder().ShowLegend(false).DisplayMode(common.LegendDisplayModeList).Placement(common.LegendPlacementBottom)).
-			Build()
-	}
-	if err != nil {
-		return built, fmt.Errorf("panel %q: %w", p.title, err)
-	}
-	return p.common(built)
-}
-
-// common sets the fields of all kinds.
-func (p panel) common(built grafana.Panel) (grafana.Panel, error) {
-	built.Title, built.Description = &p.title, &p.about
-	built.Datasource = cog.ToPtr(source())
-	for i, q := range p.asked {
-		target := promql.NewDataqueryBuilder().Expr(q.expr).LegendFormat(q.legend).RefId(string(rune('A' + i)))
-		switch p.kind {
-		case grid:
-			target = target.Instant().Format(promql.PromQueryFormatTable)
-		case bars:
-			target = target.Instant()
-		default:
-			target = target.Range()
+		options := stat.NewOptions()
+		options.ReduceOptions.Calcs = last
+		if len(p.limits) == 0 {
+			options.ColorMode = common.BigValueColorModeNone
 		}
-		query, err := target.Build()
-		if err != nil {
-			return built, fmt.Errorf("panel %q: query %d: %w", p.title, i, err)
+		built.Type, built.Options = "stat", options
+	case bars:
+		options := bargauge.NewOptions()
+		options.DisplayMode, options.Orientation = common.BarGaugeDisplayModeBasic, common.VizOrientationHorizontal
+		options.ReduceOptions.Calcs = last
+		built.Type, built.Options = "bargauge", options
+	case grid:
+		p.tabulate(&built)
+	case timeline:
+		options, custom := statetimeline.NewOptions(), statetimeline.NewFieldConfig()
+		options.RowHeight, custom.FillOpacity = 0.8, new(uint32(80))
+		built.Type, built.Options, fields.Custom = "state-timeline", options, custom
+	}
+	for i, q := range p.asked {
+		instant := p.kind == grid || p.kind == bars
+		query := promql.Dataquery{Expr: q.expr, LegendFormat: &q.legend, Instant: &instant, Range: new(!instant)}
+		query.RefId = new(string(rune('A' + i)))
+		if p.kind == grid {
+			query.Format = new(promql.PromQueryFormatTable)
 		}
 		built.Targets = append(built.Targets, query)
 	}
-	if built.FieldConfig == nil {
-		built.FieldConfig = grafana.NewFieldConfigSource()
-	}
-	defaults := &built.FieldConfig.Defaults
-	defaults.Unit, defaults.Min, defaults.Max = cog.ToPtr(cmp.Or(p.unit, "none")), p.min, p.max
-	defaults.Mappings, defaults.Thresholds = mappings(p.states), cog.ToPtr(thresholds(p.base(), p.limits))
-	if p.none != "" {
-		defaults.NoValue = &p.none
-	}
-	if p.kind == lines {
-		defaults.Min = to(0)
-	} else {
-		defaults.Color = &grafana.FieldColor{Mode: grafana.FieldColorModeIdThresholds}
-	}
 	for _, legend := range slices.Sorted(maps.Keys(p.hues)) {
-		built.FieldConfig.Overrides = append(built.FieldConfig.Overrides, grafana.DashboardFieldConfigSourceOverrides{
-			Matcher: grafana.MatcherConfig{Id: "byRegexp", Options: legend},
-			Properties: []grafana.DynamicConfigValue{
-				{Id: "color", Value: grafana.FieldColor{Mode: grafana.FieldColorModeIdFixed, FixedColor: cog.ToPtr(p.hues[legend])}},
-			},
-		})
+		fixed := grafana.FieldColor{Mode: grafana.FieldColorModeIdFixed, FixedColor: new(p.hues[legend])}
+		override(&built, "byRegexp", legend, []grafana.DynamicConfigValue{{Id: "color", Value: fixed}})
 	}
 	if p.link != nil {
 		built.Links = []grafana.DashboardLink{*p.link}
 	}
-	return built, nil
+	return built
 }
 
-func (p panel) colorMode() common.BigValueColorMode {
-	if len(p.limits) == 0 {
-		return common.BigValueColorModeNone
-	}
-	return common.BigValueColorModeValue
+// last reduces a series to its last value.
+var last = []string{"lastNotNull"}
+
+// override sets properties of the fields that match.
+func override(built *grafana.Panel, matcher, match string, properties []grafana.DynamicConfigValue) {
+	built.FieldConfig.Overrides = append(built.FieldConfig.Overrides, grafana.DashboardFieldConfigSourceOverrides{
+		Matcher: grafana.MatcherConfig{Id: matcher, Options: match}, Properties: properties,
+	})
 }
 
-func last() cog.Builder[common.ReduceDataOptions] {
-	return common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"})
-}
-
-func (p panel) lines() *timeseries.PanelBuilder {
-	builder := timeseries.NewPanelBuilder().
-		LineWidth(1.5).ShowPoints(common.VisibilityModeNever).AxisSoftMin(0).
-		ColorScheme(grafana.NewFieldColorBuilder().Mode(grafana.FieldColorModeIdPaletteClassicByName)).
-		Legend(common.NewVizLegendOptionsBuilder().ShowLegend(true).DisplayMode(common.LegendDisplayModeList).
-			Placement(common.LegendPlacementBottom).Calcs([]string{"lastNotNull"})).
-		Tooltip(common.NewVizTooltipOptionsBuilder().Mode(common.TooltipDisplayModeMulti).Sort(common.SortOrderDescending))
+func (p panel) draw(built *grafana.Panel) {
+	options, custom, fields := timeseries.NewOptions(), timeseries.NewFieldConfig(), &built.FieldConfig.Defaults
+	options.Legend.ShowLegend, options.Legend.Calcs = true, last
+	options.Tooltip.Mode, options.Tooltip.Sort = common.TooltipDisplayModeMulti, common.SortOrderDescending
+	custom.LineWidth, custom.FillOpacity, custom.ShowPoints, custom.AxisSoftMin = to(1.5), to(5), new(common.VisibilityModeNever), to(0)
 	if len(p.limits) > 0 {
-		builder = builder.ThresholdsStyle(common.NewGraphThresholdsStyleConfigBuilder().Mode(common.GraphThresholdsStyleModeDashed))
+		custom.ThresholdsStyle = &common.GraphThresholdsStyleConfig{Mode: common.GraphThresholdsStyleModeDashed}
 	}
-	return builder.FillOpacity(5)
+	fields.Min, fields.Color = to(0), &grafana.FieldColor{Mode: grafana.FieldColorModeIdPaletteClassicByName}
+	built.Type, built.Options, fields.Custom = "timeseries", options, custom
 }
 
-// table joins its queries by their labels, shows only the given columns, and sorts by the first of them.
-func (p panel) table() *table.PanelBuilder {
+// tabulate joins the queries by their labels, shows only the given columns, and sorts by the first of them.
+func (p panel) tabulate(built *grafana.Panel) {
 	names, order, shown := map[string]string{}, map[string]int{}, []string{}
 	for i, c := range p.columns {
 		names[c.name], order[c.name] = c.title, i
 		shown = append(shown, c.name)
 	}
-	builder := table.NewPanelBuilder().ShowHeader(true).CellHeight(common.TableCellHeightSm).
-		SortBy([]cog.Builder[common.TableSortByFieldState]{common.NewTableSortByFieldStateBuilder().DisplayName(p.columns[0].title)}).
-		Footer(common.NewTableFooterOptionsBuilder().Reducer([]string{"sum"})). // hidden, but required by the schema
-		WithTransformation(grafana.DataTransformerConfig{Id: "merge", Options: struct{}{}}).
-		WithTransformation(grafana.DataTransformerConfig{Id: "filterFieldsByName", Options: map[string]any{
-			"include": map[string]any{"names": shown},
-		}}).
-		WithTransformation(grafana.DataTransformerConfig{Id: "organize", Options: map[string]any{
-			"indexByName": order, "renameByName": names,
-		}})
+	options := table.NewOptions()
+	options.SortBy = []common.TableSortByFieldState{{DisplayName: p.columns[0].title}}
+	options.Footer = &common.TableFooterOptions{Reducer: []string{"sum"}} // hidden, but required by the schema
+	built.Type, built.Options = "table", options
+	built.Transformations = []grafana.DataTransformerConfig{
+		{Id: "merge", Options: struct{}{}},
+		{Id: "filterFieldsByName", Options: map[string]any{"include": map[string]any{"names": shown}}},
+		{Id: "organize", Options: map[string]any{"indexByName": order, "renameByName": names}},
+	}
 	for _, c := range p.columns {
 		var properties []grafana.DynamicConfigValue
 		set := func(id string, value any) {
@@ -273,8 +244,7 @@ func (p panel) table() *table.PanelBuilder {
 			set("links", []map[string]string{{"title": "${__value.text}", "url": c.toLink}})
 		}
 		if len(properties) > 0 {
-			builder = builder.OverrideByName(c.title, properties)
+			override(built, "byName", c.title, properties)
 		}
 	}
-	return builder
 }

@@ -2,9 +2,13 @@ package dashboard
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
+
 	"platform.example/infra/catalog"
+	"platform.example/infra/release"
 )
 
 // budgets are the limits of error budgets: below 10 % they are nearly spent, below 50 % they are spent quickly.
@@ -12,11 +16,7 @@ func budgets() []limit { return falling(0.1, 0.5) }
 
 // strictest is the highest availability objective of the services.
 func strictest(services []catalog.Service) float64 {
-	var highest float64
-	for _, service := range services {
-		highest = max(highest, service.Objectives.Availability)
-	}
-	return highest
+	return slices.Max(slice.Map(services, func(service catalog.Service) float64 { return service.Objectives.Availability }))
 }
 
 // platform is the overview.
@@ -99,12 +99,8 @@ func latencyLimits(services []catalog.Service) []limit {
 
 // liveStates are the states of liveNumber.
 func liveStates() []state {
-	states := []state{{0, "none", bad}, {3, "both", "purple"}}
-	for i, colour := range colours() {
-		states = append(states, state{1 << i, string(colour), hue(string(colour))})
-	}
-	return states
+	return []state{{0, "none", bad}, {3, "both", "purple"}, {1, "blue", hue(release.Blue)}, {2, "green", hue(release.Green)}}
 }
 
 // hue is Grafana's name for the colour of a release colour. It differs from the green of good.
-func hue(colour string) string { return "semi-dark-" + colour }
+func hue(colour release.Colour) string { return "semi-dark-" + string(colour) }

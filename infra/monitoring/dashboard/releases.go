@@ -3,7 +3,6 @@ package dashboard
 import (
 	"fmt"
 
-	"github.com/grafana/grafana-foundation-sdk/go/cog"
 	grafana "github.com/grafana/grafana-foundation-sdk/go/dashboard"
 
 	"platform.example/infra/catalog"
@@ -45,6 +44,6 @@ func releases(services []catalog.Service) plan {
 					about: "99 % of the requests take no longer.", asked: latencies(services, ", "+chosen, "job, colour", "{{job}} {{colour}}")},
 			}},
 		},
-		variables: []cog.Builder[grafana.VariableModel]{choice("service", "Service", names(services))},
+		variables: []grafana.VariableModel{choice("service", "Service", names(services)...)},
 	}
 }

@@ -2,7 +2,6 @@ package dashboard
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
 
@@ -94,8 +93,6 @@ func deployments(value, selector string) string {
 // named is the selector of a service's pods and Deployments by the label that kube-state-metrics exports.
 func named(service string) string { return fmt.Sprintf("label_app_kubernetes_io_name=%q", service) }
 
-func colours() []release.Colour { return []release.Colour{release.Blue, release.Green} }
-
 // live is 1 for each job whose live colour this is, else 0. For services without the metric service_live, the colour with most of the
 // requests counts as live.
 func live(colour release.Colour) string {
@@ -106,16 +103,12 @@ func live(colour release.Colour) string {
 
 // liveColours is live for both colours, by job and colour.
 func liveColours() string {
-	return "(" + strings.Join(slice.Map(colours(), live), " or ") + ")"
+	return fmt.Sprintf("(%s or %s)", live(release.Blue), live(release.Green))
 }
 
 // liveNumber is a number for the live colours by job: 1 is blue, 2 green, 3 both (during a switch), 0 none.
 func liveNumber() string {
-	var each []string
-	for i, colour := range colours() {
-		each = append(each, fmt.Sprintf("%d * %s", 1<<i, live(colour)))
-	}
-	return "sum by (job) (" + strings.Join(each, " or ") + ")"
+	return fmt.Sprintf("sum by (job) (1 * %s or 2 * %s)", live(release.Blue), live(release.Green))
 }
 
 // wentLive is 1 for a colour that is live and wasn't a minute ago, by job and colour.

@@ -48,11 +48,7 @@ func of(service catalog.Service) string {
 
 // palette are the line colours of the release colours.
 func palette() map[string]string {
-	hues := map[string]string{}
-	for _, colour := range colours() {
-		hues["/"+string(colour)+"/"] = hue(string(colour))
-	}
-	return hues
+	return map[string]string{"/blue/": hue(release.Blue), "/green/": hue(release.Green)}
 }
 
 func promises(service catalog.Service) row {

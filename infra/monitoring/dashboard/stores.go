@@ -3,7 +3,6 @@ package dashboard
 import (
 	"fmt"
 
-	"github.com/grafana/grafana-foundation-sdk/go/cog"
 	grafana "github.com/grafana/grafana-foundation-sdk/go/dashboard"
 
 	"platform.example/infra/catalog"
@@ -23,7 +22,7 @@ func stores(services []catalog.Service) plan {
 	return plan{
 		uid: storesUID, title: "Data stores", since: "now-3h",
 		about:     "Postgres, the Redis of the cache and the Redis of the stream. The services' dashboards show the events in the stream.",
-		variables: []cog.Builder[grafana.VariableModel]{choice("database", "Database", databases)},
+		variables: []grafana.VariableModel{choice("database", "Database", databases...)},
 		rows: []row{
 			{title: "Availability", height: 4, panels: []panel{
 				{kind: number, width: 12, title: "Postgres", states: answers(), limits: falling(.5, 1),
