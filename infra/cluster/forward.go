@@ -2,12 +2,13 @@ package cluster
 
 import (
 	"bytes"
+	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,48 +19,44 @@ import (
 	"platform.example/infra/namespace"
 )
 
-// Forward forwards a port of 127.0.0.1 to a port of the first ready pod with that name, until ctx is done or the connection is lost.
-// If local is 0, it uses a free port. It calls ready with the local port once that accepts connections.
-func (c *Cluster) Forward(ctx context.Context, in namespace.Name, name string, local, port int, ready func(local int)) error {
+// connectTime is the timeout of a connection to a pod.
+const connectTime = 15 * time.Second
+
+// Forward forwards a port of 127.0.0.1 to a port of the first ready pod with that name, until ctx is done or the connection is lost. If
+// local is 0, it uses a free port. It returns the local port once that accepts connections, and a channel for the end.
+func (c *Cluster) Forward(ctx context.Context, in namespace.Name, name string, local, port int) (int, <-chan error, error) {
 	namespace := c.namespace(in)
 	pod, err := c.readyPod(ctx, namespace, name)
 	if err != nil {
-		return err
+		return 0, nil, err
 	}
 	transport, upgrader, err := spdy.RoundTripperFor(c.config)
 	if err != nil {
-		return fmt.Errorf("kubeconfig: %w", err)
+		return 0, nil, fmt.Errorf("kubeconfig: %w", err)
 	}
 	at := c.client.CoreV1().RESTClient().Post().Namespace(namespace).Resource("pods").Name(pod).SubResource("portforward").URL()
 	dialer := spdy.NewDialer(upgrader, &http.Client{Transport: transport}, http.MethodPost, at)
 	var messages bytes.Buffer
-	stop, started := make(chan struct{}), make(chan struct{})
+	started, ended := make(chan struct{}), make(chan error, 1)
 	forwarder, err := portforward.NewOnAddresses(dialer, []string{"127.0.0.1"}, []string{fmt.Sprintf("%d:%d", local, port)},
-		stop, started, io.Discard, &messages)
+		ctx.Done(), started, io.Discard, &messages)
 	if err != nil {
-		return fmt.Errorf("forward to %s: %w", name, err)
+		return 0, nil, fmt.Errorf("forward to %s: %w", name, err)
 	}
-	ended := make(chan error, 1)
 	go func() { ended <- forwarder.ForwardPorts() }()
-	for {
-		select {
-		case <-started:
-			ports, err := forwarder.GetPorts()
-			if err != nil {
-				return fmt.Errorf("forward to %s: %w", name, err)
-			}
-			ready(int(ports[0].Local))
-			started = nil
-		case err := <-ended:
-			if err == nil {
-				err = errors.New("the connection to the cluster was lost")
-			}
-			return fmt.Errorf("forward to %s: %w %s", name, err, strings.TrimSpace(messages.String()))
-		case <-ctx.Done():
-			close(stop)
-			<-ended
-			return nil
+	select {
+	case <-started:
+		ports, err := forwarder.GetPorts()
+		if err != nil {
+			return 0, nil, fmt.Errorf("forward to %s: %w", name, err)
 		}
+		return int(ports[0].Local), ended, nil
+	case err = <-ended:
+		return 0, nil, fmt.Errorf("forward to %s: %w %s", name, cmp.Or(err, ctx.Err()), strings.TrimSpace(messages.String()))
+	case <-ctx.Done():
+		return 0, nil, ctx.Err()
+	case <-time.After(connectTime):
+		return 0, nil, fmt.Errorf("forward to %s: it doesn't respond", name)
 	}
 }
 

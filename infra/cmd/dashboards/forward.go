@@ -36,29 +36,25 @@ func forward(ctx context.Context, kubeContext, listen string, out io.Writer) err
 	printer := log.New(out, "", 0)
 	// open forwards a port, and reconnects when the connection is lost. It returns once the port accepts connections.
 	open := func(name string, port int) (*url.URL, error) {
-		local, connected, first := freePort(port), false, make(chan error, 1)
+		local, lost, err := target.Forward(ctx, namespace.Monitoring, name, freePort(port), port)
+		if err != nil {
+			return nil, err
+		}
 		group.Go(func() error {
+			<-lost
 			for ctx.Err() == nil {
-				err := target.Forward(ctx, namespace.Monitoring, name, local, port, func(int) {
-					if connected {
-						printer.Printf("%s responds again", name)
-						return
-					}
-					connected = true
-					first <- nil
-				})
-				if !connected {
-					first <- err
-					return err
-				}
 				select {
 				case <-ctx.Done():
 				case <-time.After(retryInterval):
 				}
+				if _, lost, err := target.Forward(ctx, namespace.Monitoring, name, local, port); err == nil {
+					printer.Printf("%s responds again", name)
+					<-lost
+				}
 			}
 			return nil
 		})
-		return &url.URL{Scheme: "http", Host: fmt.Sprintf("127.0.0.1:%d", local)}, <-first
+		return &url.URL{Scheme: "http", Host: fmt.Sprintf("127.0.0.1:%d", local)}, nil
 	}
 	prometheus, err := open(network.Prometheus, network.PrometheusPort)
 	if err != nil {

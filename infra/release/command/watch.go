@@ -3,7 +3,6 @@ package command
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -30,14 +29,12 @@ type watcher struct {
 	away    time.Duration // how long Prometheus may be unreachable
 	api     prometheus.API
 	stop    context.CancelFunc // nil without a connection
-	ended   chan error
 }
 
-// forward forwards a local port to Prometheus until ctx is done or the connection is lost. It calls ready with the port.
-type forward func(ctx context.Context, ready func(port int)) error
+// forward forwards a local port to Prometheus until ctx is done or the connection is lost.
+type forward func(ctx context.Context) (port int, err error)
 
 const (
-	openTime  = 15 * time.Second // timeout of the connection to Prometheus
 	lookEvery = 5 * time.Second
 	awayTime  = time.Minute // time for Prometheus or the API server to restart
 	// leastWatch is the time after the switch until Prometheus, which scrapes every 15 s, has two samples of the new colour. With
@@ -47,29 +44,26 @@ const (
 
 // openWatcher connects to Prometheus and sends it a test query.
 func (s *session) openWatcher(ctx context.Context) (*watcher, error) {
-	w := &watcher{session: s, every: lookEvery, away: awayTime, forward: func(ctx context.Context, ready func(int)) error {
-		return s.cluster.Forward(ctx, namespace.Monitoring, network.Prometheus, 0, network.PrometheusPort, ready)
+	w := &watcher{session: s, every: lookEvery, away: awayTime, forward: func(ctx context.Context) (int, error) {
+		port, _, err := s.cluster.Forward(ctx, namespace.Monitoring, network.Prometheus, 0, network.PrometheusPort)
+		return port, err
 	}}
 	return w, w.open(ctx)
 }
 
-func (w *watcher) open(ctx context.Context) (err error) {
-	forwarding, stop := context.WithCancel(context.WithoutCancel(ctx))
-	w.stop, w.ended = stop, make(chan error, 1)
-	ready := make(chan int, 1)
-	go func() { w.ended <- w.forward(forwarding, func(port int) { ready <- port }) }()
-	select {
-	case port := <-ready:
+func (w *watcher) open(ctx context.Context) error {
+	var forwarding context.Context
+	forwarding, w.stop = context.WithCancel(context.WithoutCancel(ctx))
+	port, err := w.forward(forwarding)
+	if err == nil {
 		var client api.Client
-		if client, err = api.NewClient(api.Config{Address: fmt.Sprintf("http://127.0.0.1:%d", port)}); err == nil {
-			w.api = prometheus.NewAPI(client)
-			_, err = w.number(ctx, "vector(1)", time.Now())
-		}
-	case err = <-w.ended:
+		client, err = api.NewClient(api.Config{Address: fmt.Sprintf("http://127.0.0.1:%d", port)})
+		w.api = prometheus.NewAPI(client)
+	}
+	if err != nil {
 		err = fmt.Errorf("Prometheus: %w", err) //nolint:revive,staticcheck // a name
-		w.ended <- err                          // for close
-	case <-time.After(openTime):
-		err = errors.New("Prometheus can't be reached") //nolint:revive,staticcheck // a name
+	} else {
+		_, err = w.number(ctx, "vector(1)", time.Now())
 	}
 	if err != nil {
 		w.close()
@@ -78,12 +72,10 @@ func (w *watcher) open(ctx context.Context) (err error) {
 }
 
 func (w *watcher) close() {
-	if w.stop == nil {
-		return
+	if w.stop != nil {
+		w.stop()
+		w.stop = nil
 	}
-	w.stop()
-	<-w.ended
-	w.stop = nil
 }
 
 // number returns the value of an expression, or 0 without one.

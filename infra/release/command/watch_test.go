@@ -23,18 +23,18 @@ import (
 // prometheusThat answers every query with 0. Each connection ends after that many queries, except for the last one.
 func prometheusThat(endsAfter ...int32) forward {
 	var connections atomic.Int32
-	return func(ctx context.Context, ready func(int)) error {
+	return func(ctx context.Context) (int, error) {
 		var left atomic.Int32
 		left.Store(1 << 30)
 		if i := int(connections.Add(1)) - 1; i < len(endsAfter) {
 			left.Store(endsAfter[i])
 		}
 		if left.Load() == 0 {
-			return errors.New("no pod is ready")
+			return 0, errors.New("no pod is ready")
 		}
 		listener, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
-			return err
+			return 0, err
 		}
 		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			if left.Add(-1) < 0 {
@@ -43,13 +43,9 @@ func prometheusThat(endsAfter ...int32) forward {
 			w.Header().Set("Content-Type", "application/json")
 			_, _ = w.Write([]byte(`{"status":"success","data":{"resultType":"vector","result":[{"metric":{},"value":[0,"0"]}]}}`))
 		})}
-		go func() {
-			<-ctx.Done()
-			_ = server.Close()
-		}()
-		ready(listener.Addr().(*net.TCPAddr).Port)
-		_ = server.Serve(listener)
-		return nil
+		context.AfterFunc(ctx, func() { _ = server.Close() })
+		go func() { _ = server.Serve(listener) }()
+		return listener.Addr().(*net.TCPAddr).Port, nil
 	}
 }
 
@@ -120,14 +116,9 @@ func samples(t *testing.T, values map[string]string) forward {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return func(ctx context.Context, ready func(int)) error {
-		var port int
-		if _, err := fmt.Sscan(at.Port(), &port); err != nil {
-			return err
-		}
-		ready(port)
-		<-ctx.Done()
-		return nil
+	return func(context.Context) (port int, err error) {
+		_, err = fmt.Sscan(at.Port(), &port)
+		return port, err
 	}
 }
 
