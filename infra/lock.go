@@ -12,11 +12,9 @@ import (
 	"platform.example/infra/cluster"
 )
 
-// lock is the Lease of releases. An update holds it from its plan to its end. A preview doesn't take it.
-type lock struct{ held *cluster.Lock }
-
-// take takes the Lease. If the release command runs the update, it holds the Lease already and take only checks that.
-func (l *lock) take(ctx *pulumi.Context, here *cluster.Cluster, releasing string) error {
+// take takes the Lease of releases. An update holds it from its plan to its end. A preview doesn't take it. If the release command runs
+// the update, it holds the Lease already and take only checks that.
+func take(ctx *pulumi.Context, lock *cluster.Lock, here *cluster.Cluster, releasing string) error {
 	if ctx.DryRun() {
 		return nil
 	}
@@ -41,7 +39,7 @@ func (l *lock) take(ctx *pulumi.Context, here *cluster.Cluster, releasing string
 	if err != nil {
 		return err
 	}
-	l.held = held
+	*lock = *held
 	context.AfterFunc(until, func() {
 		if lost := context.Cause(until); ctx.Context().Err() == nil {
 			_ = ctx.Log.Error(lost.Error(), nil)
@@ -49,11 +47,4 @@ func (l *lock) take(ctx *pulumi.Context, here *cluster.Cluster, releasing string
 		}
 	})
 	return nil
-}
-
-// release releases the Lease, if it is held.
-func (l *lock) release() {
-	if l.held != nil {
-		l.held.Release()
-	}
 }

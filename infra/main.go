@@ -36,22 +36,22 @@ func main() {
 		return
 	}
 	var info pulumi.RunInfo
-	lock := &lock{}
+	lock := &cluster.Lock{}
 	pulumi.Run(func(ctx *pulumi.Context) error {
 		err := run(ctx, info, lock, (*cluster.Cluster).NewRollout)
 		if err != nil {
-			lock.release()
+			lock.Release()
 		}
 		return err
 	}, func(given *pulumi.RunInfo) { info = *given })
-	lock.release()
+	lock.Release()
 }
 
 // newRollout creates a Rollout. Tests replace it, since Pulumi's mocks have no hooks.
 type newRollout func(*cluster.Cluster, *pulumi.Context, time.Duration) (cluster.Rollout, error)
 
 // run checks everything before the first resource, and then creates the platform.
-func run(ctx *pulumi.Context, info pulumi.RunInfo, lock *lock, newRollout newRollout) error {
+func run(ctx *pulumi.Context, info pulumi.RunInfo, lock *cluster.Lock, newRollout newRollout) error {
 	root, err := projectRoot()
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func run(ctx *pulumi.Context, info pulumi.RunInfo, lock *lock, newRollout newRol
 	if err := p.unclaimed(ctx, here); err != nil {
 		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
 	}
-	if err := lock.take(ctx, here, p.request.Holder); err != nil {
+	if err := take(ctx, lock, here, p.request.Holder); err != nil {
 		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
 	}
 	if p.rollout, err = newRollout(here, ctx, p.config.Deadline); err != nil {

@@ -252,7 +252,7 @@ func up(t *testing.T, name stack.Environment, values map[string]string, engine *
 	}
 	var given pulumi.RunInfo
 	return pulumi.RunErr(
-		func(ctx *pulumi.Context) error { return run(ctx, given, &lock{}, silent) },
+		func(ctx *pulumi.Context) error { return run(ctx, given, &cluster.Lock{}, silent) },
 		pulumi.WithMocksWithOrganization(engine.organization, "platform", string(name), engine),
 		func(info *pulumi.RunInfo) { info.Config, info.ConfigSecretKeys = values, secretKeys },
 		func(info *pulumi.RunInfo) { given = *info },

@@ -63,7 +63,7 @@ func (c *Cluster) leases() coordination.LeaseInterface {
 	return c.client.CoordinationV1().Leases(c.namespace(namespace.Apps))
 }
 
-// Lock is the held Lease.
+// Lock is the held Lease. The zero Lock holds nothing.
 type Lock struct {
 	// From is the previous holder, which died or lost the Lease by force, or empty.
 	From string
@@ -184,6 +184,8 @@ func (c *Cluster) await(ctx context.Context, holder string, former *coordination
 
 // Release releases the Lease.
 func (l *Lock) Release() {
-	l.stop()
-	<-l.done
+	if l.stop != nil {
+		l.stop()
+		<-l.done
+	}
 }
