@@ -17,6 +17,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"k8s.io/client-go/util/cert"
 )
 
 // authorityLife is the validity of an authority.
@@ -170,15 +172,11 @@ func parse(pair string) (*x509.Certificate, crypto.PrivateKey, error) {
 
 // NotAfter returns the expiry of the first certificate, which is the authority in use.
 func NotAfter(value string) (time.Time, error) {
-	block, _ := pem.Decode([]byte(value))
-	if block == nil || block.Type != certificateBlock {
-		return time.Time{}, errors.New("want a certificate in PEM")
-	}
-	certificate, err := x509.ParseCertificate(block.Bytes)
+	certificates, err := cert.ParseCertsPEM([]byte(value))
 	if err != nil {
-		return time.Time{}, fmt.Errorf("the certificate: %w", err)
+		return time.Time{}, err
 	}
-	return certificate.NotAfter, nil
+	return certificates[0].NotAfter, nil
 }
 
 // Outdated returns the reason why a server's certificate is due for renewal: it is invalid, it is for other hosts, the first authority
