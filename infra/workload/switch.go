@@ -96,11 +96,7 @@ func (s *Service) goLive(ctx *pulumi.Context, open pulumi.StringArrayOutput, at 
 		return nil, err
 	}
 	s.live, s.image = service, written(func(mark release.Mark) string { return mark.Image })
-	return service, ctx.RegisterResourceOutputs(s, pulumi.Map{
-		"version":    pulumi.String(plan.Version),
-		"colour":     pulumi.String(plan.Live),
-		"deployment": s.completed,
-	})
+	return service, ctx.RegisterResourceOutputs(s, pulumi.Map{"deployment": s.completed})
 }
 
 // LiveImage is the image that gets the traffic after the update. It resolves once a candidate is verified.
