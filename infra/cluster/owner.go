@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
-	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -101,14 +100,4 @@ func (c *Cluster) free(ctx context.Context, stack string, object Object) error {
 	return fmt.Errorf("%s exists, and stack %s didn't create it: set platform:namespacePrefix, so that the names of this stack "+
 		"differ; or let the stack adopt, change and later delete it with `kubectl annotate%s %s %s %s=%s`",
 		object, stack, inNamespace, strings.ToLower(object.Kind), object.Name, namespace.StackAnnotation, stack)
-}
-
-// newOwnerHook refuses to create an object over one of another owner.
-func (c *Cluster) newOwnerHook(ctx *pulumi.Context) (*pulumi.ResourceHook, error) {
-	return ctx.RegisterResourceHook("owner", func(created *pulumi.ResourceHookArgs) error {
-		object := ObjectOf(Plain(created.NewInputs))
-		limited, cancel := context.WithTimeout(ctx.Context(), answerTime)
-		defer cancel()
-		return c.free(limited, ctx.Stack(), object)
-	}, nil)
 }

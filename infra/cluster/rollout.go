@@ -57,7 +57,11 @@ func (c *Cluster) NewRollout(ctx *pulumi.Context, deadline time.Duration) (Rollo
 	if err != nil {
 		return Rollout{}, err
 	}
-	owner, err := c.newOwnerHook(ctx)
+	owner, err := ctx.RegisterResourceHook("owner", func(created *pulumi.ResourceHookArgs) error {
+		limited, cancel := context.WithTimeout(ctx.Context(), answerTime)
+		defer cancel()
+		return c.free(limited, ctx.Stack(), ObjectOf(Plain(created.NewInputs)))
+	}, nil)
 	return Rollout{deadline: deadline, cluster: c, explain: explain, owner: owner}, err
 }
 

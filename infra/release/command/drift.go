@@ -118,16 +118,14 @@ func ofRelease(object release.Difference, recorded map[string]release.Recorded) 
 func settled(object map[string]any) []any {
 	metadata, _ := object["metadata"].(map[string]any)
 	annotations, _ := metadata["annotations"].(map[string]any)
-	annotations, spec := maps.Clone(annotations), map[string]any{}
+	spec, _ := object["spec"].(map[string]any)
+	annotations, spec = maps.Clone(annotations), maps.Clone(spec)
 	delete(annotations, release.ReplicasAnnotation)
 	for key := range (release.Mark{}).Annotations() {
 		delete(annotations, key)
 	}
-	if full, ok := object["spec"].(map[string]any); ok {
-		spec = maps.Clone(full)
-		delete(spec, "minReplicas")
-		delete(spec, "maxReplicas")
-	}
+	delete(spec, "minReplicas")
+	delete(spec, "maxReplicas")
 	return []any{metadata["labels"], annotations, spec}
 }
 
