@@ -41,25 +41,19 @@ func (p platform) servers() []server {
 	return servers
 }
 
-// readCertificates returns the current certificates and keys in PEM, by server.
-func (p platform) readCertificates(ctx context.Context, here *cluster.Cluster) (map[string]string, error) {
-	served := map[string]string{}
-	for _, server := range p.servers() {
-		pair, err := here.Certificate(ctx, p.config.NamespacePrefix.Of(server.namespace), server.secret())
-		if err != nil {
-			return nil, err
-		}
-		served[server.name] = pair
-	}
-	return served, nil
-}
-
-// certificates returns the certificates by server. It issues certificates that are missing or due for renewal, so that an expired one
-// never blocks the update that replaces it.
-func (p platform) certificates() (map[string]secret.Certificate, error) {
+// newCertificates returns the certificates by server. It issues those that are missing on the cluster or due for renewal, so that an
+// expired one never blocks the update that replaces it. Without a cluster, it issues all.
+func (p platform) newCertificates(ctx context.Context, here *cluster.Cluster) (map[string]secret.Certificate, error) {
 	certificates := map[string]secret.Certificate{}
 	for _, server := range p.servers() {
-		certificate, err := p.secrets.Certificate(p.served[server.name], server.hosts, p.config.CertificateDuration, time.Now())
+		served := ""
+		if here != nil {
+			var err error
+			if served, err = here.Certificate(ctx, p.config.NamespacePrefix.Of(server.namespace), server.secret()); err != nil {
+				return nil, err
+			}
+		}
+		certificate, err := p.secrets.Certificate(served, server.hosts, p.config.CertificateDuration, time.Now())
 		if err != nil {
 			return nil, err
 		}

@@ -89,7 +89,7 @@ func run(ctx *pulumi.Context, info pulumi.RunInfo, lock *cluster.Lock, newRollou
 	if p.rollout, err = newRollout(here, ctx, p.config.Deadline); err != nil {
 		return err
 	}
-	if p.served, err = p.readCertificates(ctx.Context(), here); err != nil {
+	if p.certificates, err = p.newCertificates(ctx.Context(), here); err != nil {
 		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
 	}
 	recorded, err := here.Recorded(ctx.Context())
@@ -118,17 +118,17 @@ func run(ctx *pulumi.Context, info pulumi.RunInfo, lock *cluster.Lock, newRollou
 
 // platform is the program's state before the first resource.
 type platform struct {
-	config   stack.Stack
-	profile  profile.Profile
-	services []catalog.Service
-	secrets  secret.Secrets
-	served   map[string]string // current certificates and keys in PEM, by server
-	target   cluster.Target
-	rollout  cluster.Rollout
-	request  release.Request
-	address  string // ClusterIP of the public service; empty before its first update
-	last     last
-	plans    map[string]planned // by service
+	config       stack.Stack
+	profile      profile.Profile
+	services     []catalog.Service
+	secrets      secret.Secrets
+	certificates map[string]secret.Certificate // by server
+	target       cluster.Target
+	rollout      cluster.Rollout
+	request      release.Request
+	address      string // ClusterIP of the public service; empty before its first update
+	last         last
+	plans        map[string]planned // by service
 }
 
 // build creates all resources.
@@ -166,11 +166,7 @@ func (p platform) build(ctx *pulumi.Context) error {
 		return err
 	}
 
-	certificates, err := p.certificates()
-	if err != nil {
-		return err
-	}
-	stores, err := p.newStores(ctx, namespaces, certificates, onCluster)
+	stores, err := p.newStores(ctx, namespaces, p.certificates, onCluster)
 	if err != nil {
 		return err
 	}
@@ -203,7 +199,7 @@ func (p platform) build(ctx *pulumi.Context) error {
 		Upstream:    workload.URL(p.config.NamespacePrefix, public.Name),
 		Address:     gateway.Address(p.address),
 		Origins:     p.config.Services[public.Name].Origins(),
-		Certificate: certificates[network.Edge],
+		Certificate: p.certificates[network.Edge],
 	}, onCluster)
 	if err != nil {
 		return err

@@ -56,6 +56,9 @@ func objectsOf(t *testing.T, services []catalog.Service, recorded map[string]rel
 	if p.plans, err = p.plan(t.Context(), recorded, images, time.Now()); err != nil {
 		t.Fatal(err)
 	}
+	if p.certificates, err = p.newCertificates(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
 	recorder := &recorder{}
 	if err := pulumi.RunErr(p.build, pulumi.WithMocks("platform", "local", recorder)); err != nil {
 		t.Fatal(err)

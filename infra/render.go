@@ -87,6 +87,9 @@ func (p platform) objects(stack string) ([]object, error) {
 	if p.plans, err = p.plan(context.Background(), nil, images, time.Time{}); err != nil {
 		return nil, err
 	}
+	if p.certificates, err = p.newCertificates(context.Background(), nil); err != nil {
+		return nil, err
+	}
 	recorder := &recorder{}
 	err = pulumi.RunErr(p.build, pulumi.WithMocks("platform", stack, recorder))
 	return recorder.sorted(), err
@@ -165,11 +168,7 @@ func write(objects []object, folder string) error {
 
 // sorted returns the objects in a stable order.
 func (r *recorder) sorted() []object {
-	key := func(manifest object) string {
-		id := cluster.ObjectOf(manifest)
-		return id.Namespace + id.Kind + id.Name
-	}
-	slices.SortFunc(r.objects, func(a, b object) int { return strings.Compare(key(a), key(b)) })
+	slices.SortFunc(r.objects, func(a, b object) int { return cmp.Compare(cluster.ObjectOf(a).String(), cluster.ObjectOf(b).String()) })
 	return r.objects
 }
 
