@@ -57,7 +57,7 @@ func platform(services []catalog.Service) plan {
 				{kind: grid, width: 24, title: "Objectives", unit: "percentunit",
 					about: "Objective of the edge and of each service over 30 days, its actual value, and the remaining error and latency budgets. A " +
 						"service's name links to its dashboard.",
-					asked: []query{{AvailabilityObjective, ""}, {"1 - " + Errors(Month), ""}, {ErrorBudget, ""}, {"1 - " + Slow(Month), ""}, {LatencyBudget, ""}},
+					asked: []query{{AvailabilityObjective, ""}, {"1 - " + Errors + "30d", ""}, {ErrorBudget, ""}, {"1 - " + Slow + "30d", ""}, {LatencyBudget, ""}},
 					columns: []column{
 						{name: "job", title: "Service", toLink: toService},
 						{name: "Value #A", title: "Objective", unit: "percentunit"},
@@ -81,7 +81,7 @@ func platform(services []catalog.Service) plan {
 				graph(8, "Requests by service", "reqps", "Requests of users per second by the service that handles them, and all at the edge.", Requests, "{{job}}"),
 				{width: 8, title: "Errors by service", unit: "percentunit",
 					about:  "Share of the requests in 5 minutes that returned 5xx. Dashed: the strictest objective over a month.",
-					asked:  ask(Errors(FiveMinutes), "{{job}}"),
+					asked:  ask(Errors+"5m", "{{job}}"),
 					limits: []limit{{1 - promised, careful}}},
 				{width: 8, title: "p99 latency by service", unit: "s", none: "no requests",
 					about: "99 % of the requests take no longer.",

@@ -17,27 +17,14 @@ const (
 	RequestsByColour = "job_colour:requests:rate5m" // requests per second
 	ErrorsByColour   = "job_colour:errors:ratio_rate5m"
 
+	// Before a window: 5m, 1h, 6h or 30d, which is that of the objectives.
+	Errors = "job:errors:ratio_rate" // share of requests that returned 5xx
+	Slow   = "job:slow:ratio_rate"   // share of requests that took longer than the objective's latency
+
 	AvailabilityObjective = "job:objective:availability" // share, from the catalog
 	ErrorBudget           = "job:error_budget:remaining" // share: 1 unspent, below 0 overspent
 	LatencyBudget         = "job:latency_budget:remaining"
 )
-
-// Window is the window of Errors and Slow.
-type Window string
-
-// The recorded windows.
-const (
-	FiveMinutes Window = "5m"
-	Hour        Window = "1h"
-	SixHours    Window = "6h"
-	Month       Window = "30d" // that of the objectives
-)
-
-// Errors is the share of requests that returned 5xx.
-func Errors(over Window) string { return "job:errors:ratio_rate" + string(over) }
-
-// Slow is the share of requests that took longer than the objective's latency.
-func Slow(over Window) string { return "job:slow:ratio_rate" + string(over) }
 
 // The scrape jobs besides the services, and other constants of queries.
 const (

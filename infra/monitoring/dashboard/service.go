@@ -19,23 +19,20 @@ func ofService(service catalog.Service) plan {
 		marks: []mark{switches(fmt.Sprintf("job=%q", service.Name))},
 		rows:  []row{promises(service), traffic(service), saturation(service)},
 	}
-	if service.Public {
-		result.rows = append(result.rows, calls(service))
-	}
-	if service.Cache != nil || service.Stream != nil {
-		result.rows = append(result.rows, redisOf(service))
-	}
-	if service.Database != "" {
-		result.rows = append(result.rows, databaseOf(service))
-	}
-	if service.Publishes() {
-		result.rows = append(result.rows, outbox(service))
-	}
-	if service.Consumes() {
-		result.rows = append(result.rows, consumer(service))
-	}
-	if slices.ContainsFunc(service.Settings, func(s catalog.Setting) bool { return s.Variable == "WEBHOOK_URL" }) {
-		result.rows = append(result.rows, webhook(service))
+	for _, optional := range []struct {
+		shown bool
+		row   func(catalog.Service) row
+	}{
+		{service.Public, calls},
+		{service.Cache != nil || service.Stream != nil, redisOf},
+		{service.Database != "", databaseOf},
+		{service.Publishes(), outbox},
+		{service.Consumes(), consumer},
+		{slices.ContainsFunc(service.Settings, func(s catalog.Setting) bool { return s.Variable == "WEBHOOK_URL" }), webhook},
+	} {
+		if optional.shown {
+			result.rows = append(result.rows, optional.row(service))
+		}
 	}
 	result.variables = append(result.variables, known("colour", "Colour", fmt.Sprintf("service_info{job=%q}", service.Name), "colour"))
 	return result
@@ -57,13 +54,13 @@ func promises(service catalog.Service) row {
 	return row{title: "Objectives over 30 days", height: 6, panels: []panel{
 		{kind: number, width: 4, title: "Availability", unit: "percentunit", max: to(1), none: "no requests",
 			about: fmt.Sprintf("Share of the requests in 30 days that didn't return 5xx. Objective: %g %%.", 100*promised.Availability),
-			asked: ask("1 - "+Errors(Month)+job, "kept"), limits: falling(promised.Availability, promised.Availability+(1-promised.Availability)/2)},
+			asked: ask("1 - "+Errors+"30d"+job, "kept"), limits: falling(promised.Availability, promised.Availability+(1-promised.Availability)/2)},
 		{kind: number, width: 4, title: "Error budget left", unit: "percentunit", max: to(1),
 			about: "Unspent share of the error budget of 30 days. Below 0 the objective is missed.",
 			asked: ask(ErrorBudget+job, "left"), limits: budgets()},
 		{kind: number, width: 4, title: "Within latency objective", unit: "percentunit", max: to(1), none: "no requests",
 			about: fmt.Sprintf("Share of the requests in 30 days that completed within %v. Objective: %g %%.", promised.Latency, 100*promised.LatencyShare),
-			asked: ask("1 - "+Slow(Month)+job, "kept"), limits: falling(promised.LatencyShare, promised.LatencyShare+(1-promised.LatencyShare)/2)},
+			asked: ask("1 - "+Slow+"30d"+job, "kept"), limits: falling(promised.LatencyShare, promised.LatencyShare+(1-promised.LatencyShare)/2)},
 		{kind: number, width: 4, title: "Latency budget left", unit: "percentunit", max: to(1),
 			about: "Unspent share of the latency budget of 30 days.",
 			asked: ask(LatencyBudget+job, "left"), limits: budgets()},
@@ -71,8 +68,8 @@ func promises(service catalog.Service) row {
 			about: "Burn rate of the error budget: 1 spends it in exactly 30 days. 14.4 over an hour or 6 over six hours pages somebody, if a " +
 				"breach of the service's objective is a page.",
 			asked: []query{
-				{fmt.Sprintf("%s%s / (1 - %s%s)", Errors(Hour), job, AvailabilityObjective, job), "over 1 h"},
-				{fmt.Sprintf("%s%s / (1 - %s%s)", Errors(SixHours), job, AvailabilityObjective, job), "over 6 h"},
+				{fmt.Sprintf("%s%s / (1 - %s%s)", Errors+"1h", job, AvailabilityObjective, job), "over 1 h"},
+				{fmt.Sprintf("%s%s / (1 - %s%s)", Errors+"6h", job, AvailabilityObjective, job), "over 6 h"},
 			},
 			limits: rising(6, 14.4)},
 	}}
@@ -192,16 +189,15 @@ func redisOf(service catalog.Service) row {
 				{fmt.Sprintf("sum(redis_pool_idle_connections{%s})", selector), "idle"},
 			}},
 	}
-	if service.Cache == nil || service.Public { // the gateway only keeps shared counters in the cache
-		return row{title: "Redis", height: 8, panels: panels}
+	if service.Cache != nil && !service.Public { // the gateway only keeps shared counters in the cache
+		count := func(what string) string {
+			return fmt.Sprintf("sum(rate(%s_cache_%s_total{%s}%s))", service.Role(), what, selector, rate)
+		}
+		panels = append(panels, panel{width: 24, title: "Cache", unit: "ops", none: "no lookups",
+			about: "Cache hits and misses per second, and lookups that skipped the cache because it was unavailable.",
+			asked: []query{{count("hits"), "hits"}, {count("misses"), "misses"}, {count("spared"), "skipped"}}})
 	}
-	prefix := service.Role() + "_cache_"
-	count := func(what string) string {
-		return fmt.Sprintf("sum(rate(%s%s_total{%s}%s))", prefix, what, selector, rate)
-	}
-	return row{title: "Redis", height: 8, panels: append(panels, panel{width: 24, title: "Cache", unit: "ops", none: "no lookups",
-		about: "Cache hits and misses per second, and lookups that skipped the cache because it was unavailable.",
-		asked: []query{{count("hits"), "hits"}, {count("misses"), "misses"}, {count("spared"), "skipped"}}})}
+	return row{title: "Redis", height: 8, panels: panels}
 }
 
 func databaseOf(service catalog.Service) row {
@@ -220,8 +216,7 @@ func databaseOf(service catalog.Service) row {
 }
 
 func outbox(service catalog.Service) row {
-	prefix := service.Role()
-	selector := of(service)
+	prefix, selector := service.Role(), of(service)
 	return row{title: "Published events", height: 8, panels: []panel{
 		graph(12, "Published", "ops", "Events per second that were added to the stream, including repetitions.", perSecond(prefix+"_events_published_total{"+selector+"}", "type"), "{{type}}"),
 		{width: 12, title: "Waiting to be published", limits: []limit{{100, careful}},
@@ -231,8 +226,7 @@ func outbox(service catalog.Service) row {
 }
 
 func consumer(service catalog.Service) row {
-	prefix := service.Role()
-	selector := of(service)
+	prefix, selector := service.Role(), of(service)
 	return row{title: "Handled events", height: 8, panels: []panel{
 		graph(10, "Handled", "ops", "Events per second by outcome. A duplicate was handled before; a dead event couldn't be handled.",
 			perSecond(prefix+"_events_handled_total{"+selector+"}", "consumer, type, outcome"), "{{consumer}}: {{type}}: {{outcome}}"),
@@ -249,12 +243,10 @@ func consumer(service catalog.Service) row {
 }
 
 func webhook(service catalog.Service) row {
-	prefix := service.Role()
-	selector := of(service)
 	return row{title: "Webhook", height: 7, panels: []panel{
 		{width: 24, title: "Deliveries", unit: "ops", none: "nothing to deliver, or no URL is set",
 			about: "Attempts per second to deliver to the stack's URL, by outcome.",
-			asked: ask(perSecond(prefix+"_webhook_deliveries_total{"+selector+"}", "outcome"), "{{outcome}}")},
+			asked: ask(perSecond(service.Role()+"_webhook_deliveries_total{"+of(service)+"}", "outcome"), "{{outcome}}")},
 	}}
 }
 
