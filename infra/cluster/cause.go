@@ -131,10 +131,7 @@ func (c *Cluster) refusal(ctx context.Context, workload Workload) string {
 }
 
 func occurred(event corev1.Event) time.Time {
-	if event.LastTimestamp.IsZero() {
-		return event.EventTime.Time
-	}
-	return event.LastTimestamp.Time
+	return cmp.Or(event.LastTimestamp.Time, event.EventTime.Time)
 }
 
 // sentence joins a text into one line.
