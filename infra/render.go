@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -17,7 +16,7 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
-	"gopkg.in/yaml.v3"
+	"sigs.k8s.io/yaml"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/cluster"
@@ -149,17 +148,10 @@ func write(objects []object, folder string) error {
 	for _, manifest := range objects {
 		id := cluster.ObjectOf(manifest)
 		path := filepath.Join(folder, cmp.Or(id.Namespace, "cluster"), strings.ToLower(id.Kind+"-"+id.Name+".yaml"))
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			return fmt.Errorf("render: %w", err)
-		}
-		var text bytes.Buffer
-		encoder := yaml.NewEncoder(&text)
-		encoder.SetIndent(2)
-		if err := errors.Join(encoder.Encode(manifest), encoder.Close()); err != nil {
+		text, err := yaml.Marshal(manifest)
+		err = errors.Join(err, os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, text, 0o644)) //nolint:gosec // holds no secret
+		if err != nil {
 			return fmt.Errorf("render %s: %w", path, err)
-		}
-		if err := os.WriteFile(path, text.Bytes(), 0o644); err != nil { //nolint:gosec // holds no secret
-			return fmt.Errorf("render: %w", err)
 		}
 	}
 	fmt.Printf("%d objects in %s\n", len(objects), folder)
