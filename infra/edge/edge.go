@@ -71,25 +71,41 @@ func (e *Edge) build(ctx *pulumi.Context, args Args, parent pulumi.ResourceOptio
 	if err != nil {
 		return err
 	}
-	routes, err := args.newRoutes(ctx, parent)
+	text := args.Address.ApplyT(func(address string) (string, error) {
+		text, err := yaml.Marshal(traefik.Routes(args.Config, args.Upstream, address, args.Origins))
+		return string(text), err
+	}).(pulumi.StringOutput)
+	routes, err := kube.NewConfig(ctx, name, args.metadata(""), pulumi.StringMap{routesFile: text}, parent)
 	if err != nil {
 		return err
 	}
-	deployment, err := args.newDeployment(ctx, account, routes, certificate, parent)
+	selector := kube.Labels(name)
+	deployment, err := appsv1.NewDeployment(ctx, name, &appsv1.DeploymentArgs{
+		Metadata: args.metadata(name),
+		Spec:     kube.Deployment(args.Rollout, selector, kube.Template(name, selector, traefik.OpsPort, args.pod(account, routes, certificate))),
+	}, append(args.Rollout.Options(), parent)...)
 	if err != nil {
+		return err
+	}
+	if err := kube.Scale(ctx, name, args.metadata(name), selector, args.Config, args.Config.Replicas, parent); err != nil {
 		return err
 	}
 	service, err := args.newService(ctx, parent)
 	if err != nil {
 		return err
 	}
-	if args.Config.Edge.Issuer != "" {
-		if err := args.newSolver(ctx, parent); err != nil {
+	if args.Config.Edge.Issuer != "" { // the Service of the pods with which cert-manager solves challenges (ACME, HTTP-01)
+		_, err := kube.NewService(ctx, network.Solver, args.metadata(network.Solver), corev1.ServiceSpecArgs{
+			Selector: pulumi.ToStringMap(network.Selector(network.Solver)),
+			Ports:    corev1.ServicePortArray{corev1.ServicePortArgs{Name: pulumi.String("http"), Port: pulumi.Int(network.SolverPort)}},
+		}, parent)
+		if err != nil {
 			return err
 		}
 	}
 	e.URL, e.Address = args.url(service), args.address(service)
-	return ctx.RegisterResourceOutputs(e, pulumi.Map{"url": e.URL, "deployment": deployment})
+	completed := kube.Completed(ctx, args.Rollout, deployment, nil)
+	return ctx.RegisterResourceOutputs(e, pulumi.Map{"url": e.URL, "deployment": completed})
 }
 
 func (a Args) metadata(called string) metav1.ObjectMetaArgs {
@@ -160,40 +176,7 @@ func (a Args) address(service *corev1.Service) pulumi.StringOutput {
 	}).(pulumi.StringOutput)
 }
 
-// newDeployment creates Traefik's Deployment and autoscaler.
-func (a Args) newDeployment(
-	ctx *pulumi.Context, account *corev1.ServiceAccount, routes *corev1.ConfigMap, certificate pulumi.StringInput,
-	parent pulumi.ResourceOption,
-) (completed pulumi.StringOutput, err error) {
-	selector := kube.Labels(name)
-	deployment, err := appsv1.NewDeployment(ctx, name, &appsv1.DeploymentArgs{
-		Metadata: a.metadata(name),
-		Spec:     kube.Deployment(a.Rollout, selector, kube.Template(network.Edge, selector, traefik.OpsPort, a.pod(account, routes, certificate))),
-	}, append(a.Rollout.Options(), parent)...)
-	if err != nil {
-		return completed, err
-	}
-	return kube.Completed(ctx, a.Rollout, deployment, nil), kube.Scale(ctx, name, a.metadata(name), selector, a.Config, a.Config.Replicas, parent)
-}
-
-// newRoutes creates the ConfigMap with Traefik's dynamic configuration.
-func (a Args) newRoutes(ctx *pulumi.Context, parent pulumi.ResourceOption) (*corev1.ConfigMap, error) {
-	text := a.Address.ApplyT(func(address string) (string, error) {
-		text, err := yaml.Marshal(traefik.Routes(a.Config, a.Upstream, address, a.Origins))
-		return string(text), err
-	}).(pulumi.StringOutput)
-	return kube.NewConfig(ctx, name, a.metadata(""), pulumi.StringMap{routesFile: text}, parent)
-}
-
 const certificateName = name + "-certificate"
-
-// newSolver creates the Service of the pods with which cert-manager solves challenges (ACME, HTTP-01).
-func (a Args) newSolver(ctx *pulumi.Context, parent pulumi.ResourceOption) error {
-	selector := pulumi.ToStringMap(network.Selector(network.Solver))
-	http := corev1.ServicePortArgs{Name: pulumi.String("http"), Port: pulumi.Int(network.SolverPort)}
-	_, err := kube.NewService(ctx, network.Solver, a.metadata(network.Solver), corev1.ServiceSpecArgs{Selector: selector, Ports: corev1.ServicePortArray{http}}, parent)
-	return err
-}
 
 // newCertificate returns the name of the Secret with the edge's certificate: an existing one, one of cert-manager, or one by the stack's
 // own authority. Traefik reloads a renewed certificate.
