@@ -169,7 +169,7 @@ func (l *listener) diagnose(event apitype.DiagnosticEvent) {
 	text := programError(strings.TrimSpace(colours.ReplaceAllString(event.Message, "")))
 	switch {
 	case text == "" || event.Ephemeral:
-	case event.Severity == "error" && !repeats(text):
+	case event.Severity == "error" && !repetition.MatchString(text):
 		text = strings.Join(strings.Fields(text), " ")
 		if !slices.Contains(l.faults, text) {
 			l.faults = append(l.faults, text)
@@ -190,6 +190,10 @@ var (
 	colours = regexp.MustCompile(`<\{%[^%]*%\}>|\x1b\[[0-9;]*m`)
 	// headline is the first line of several errors.
 	headline = regexp.MustCompile(`^\s*\d+ errors? occurred:`)
+	// repetition matches errors that only repeat that something failed.
+	repetition = regexp.MustCompile(`update failed|resource registration failed|an unhandled error occurred`)
+	// ofColour matches a name such as user-service-green-verify.
+	ofColour = regexp.MustCompile(`^(.+?)-(blue|green)(?:-(.+))?$`)
 )
 
 // programError returns the program's own errors without the text that the Pulumi SDK adds.
@@ -200,11 +204,6 @@ func programError(text string) string {
 	}
 	list = strings.TrimSpace(headline.ReplaceAllString(list, ""))
 	return strings.ReplaceAll(strings.TrimPrefix(list, "* "), "\n\t* ", "; ")
-}
-
-func repeats(text string) bool {
-	return strings.Contains(text, "update failed") || strings.Contains(text, "resource registration failed") ||
-		strings.Contains(text, "an unhandled error occurred")
 }
 
 // stepName is the displayed name of a step. It is empty for steps that aren't displayed.
@@ -218,7 +217,10 @@ func stepName(step apitype.StepEventMetadata) string {
 	if !strings.Contains(string(urn), "platform:workload:Service$") && kind != "Image" {
 		return ""
 	}
-	service, colour, job := split(name)
+	service, colour, job := name, "", ""
+	if parts := ofColour.FindStringSubmatch(name); parts != nil {
+		service, colour, job = parts[1], parts[2], parts[3]
+	}
 	switch kind {
 	case "Image":
 		return name + ": image"
@@ -235,16 +237,6 @@ func stepName(step apitype.StepEventMetadata) string {
 		}
 	}
 	return ""
-}
-
-// split splits a name such as user-service-green-verify.
-func split(name string) (service string, colour release.Colour, job string) {
-	for _, colour := range []release.Colour{release.Blue, release.Green} {
-		if service, rest, found := strings.Cut(name, "-"+string(colour)); found && (rest == "" || rest[0] == '-') {
-			return service, colour, strings.TrimPrefix(rest, "-")
-		}
-	}
-	return name, "", ""
 }
 
 // complete completes what a killed update had begun.
