@@ -169,10 +169,14 @@ func check(secret catalog.Secret, value string) error {
 		_, err := certificate.Bundle(value)
 		return err
 	case catalog.Given:
-		if err := word(value); err != nil || !secret.URL {
-			return err
+		parsed, err := url.Parse(value)
+		switch {
+		case strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }):
+			return errors.New("want a key or a URL, without blanks or line breaks")
+		case secret.URL && (err != nil || parsed.Hostname() == "" || parsed.Scheme != "https" && (!secret.HTTP || parsed.Scheme != "http")):
+			return errors.New("want a URL with https:// and a host; http:// is only for one in monitoring.webhookNetwork")
 		}
-		return webhook(value, secret.HTTP)
+		return nil
 	default:
 		return fmt.Errorf("unknown kind %q", secret.Kind)
 	}
@@ -211,23 +215,6 @@ func keys(list string, check func(id, key string) error) error {
 func long(value string) error {
 	if len(value) < enough || !regexp.MustCompile(`^[A-Za-z0-9_-]+$`).MatchString(value) {
 		return fmt.Errorf("want at least %d letters, digits, - or _", enough)
-	}
-	return nil
-}
-
-// word checks secrets of others: a key or a URL of any form.
-func word(value string) error {
-	if strings.ContainsFunc(value, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return errors.New("want a key or a URL, without blanks or line breaks")
-	}
-	return nil
-}
-
-// webhook checks a secret URL.
-func webhook(value string, plain bool) error {
-	parsed, err := url.Parse(value)
-	if err != nil || parsed.Hostname() == "" || parsed.Scheme != "https" && (!plain || parsed.Scheme != "http") {
-		return errors.New("want a URL with https:// and a host; http:// is only for one in monitoring.webhookNetwork")
 	}
 	return nil
 }
