@@ -60,7 +60,7 @@ func disruptions(budget *policyv1.PodDisruptionBudget, replicas int) int {
 func rollouts(o objects, found found) {
 	for _, w := range o.workloads() {
 		deployment, ok := w.object.(*appsv1.Deployment)
-		if !ok || !o.serves(w) {
+		if !ok || !slices.ContainsFunc(of[*corev1.Service](o), w.behind) { // nobody calls it
 			continue
 		}
 		strategy := deployment.Spec.Strategy

@@ -102,11 +102,6 @@ func (w workload) behind(service *corev1.Service) bool {
 		w.selected(service.Namespace, &metav1.LabelSelector{MatchLabels: service.Spec.Selector})
 }
 
-// serves reports whether any Service selects the workload's pods.
-func (o objects) serves(w workload) bool {
-	return slices.ContainsFunc(of[*corev1.Service](o), w.behind)
-}
-
 // each reports the faults of all containers, including init containers.
 func each(o objects, found found, wrong func(w workload, container corev1.Container) (wrong []string), fix string) {
 	for _, w := range o.workloads() {
