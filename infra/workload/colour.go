@@ -47,7 +47,11 @@ func (c colour) build(
 			return environment, completed, err
 		}
 	}
-	if err := c.newService(ctx, parent); err != nil {
+	// The headless Service's name resolves to all pods, so the verification reaches each of them.
+	spec := c.serviceSpec(c.selector())
+	spec.ClusterIP = pulumi.String("None")
+	metadata := c.metadata(c.name(), c.labels(), c.annotations())
+	if _, err := corev1.NewService(ctx, c.name(), &corev1.ServiceArgs{Metadata: metadata, Spec: spec}, parent); err != nil {
 		return environment, completed, err
 	}
 	completed, err = c.newDeployment(ctx, environment, parent, pulumi.DependsOn(before))
@@ -85,15 +89,6 @@ func (a Args) selecting(colour pulumi.StringInput) pulumi.StringMap {
 	selector := a.labels()
 	selector[release.ColourLabel] = colour
 	return selector
-}
-
-// newService creates the headless Service of this colour. Its name resolves to all pods, so the verification reaches each of them.
-func (c colour) newService(ctx *pulumi.Context, opts ...pulumi.ResourceOption) error {
-	spec := c.serviceSpec(c.selector())
-	spec.ClusterIP = pulumi.String("None")
-	metadata := c.metadata(c.name(), c.labels(), c.annotations())
-	_, err := corev1.NewService(ctx, c.name(), &corev1.ServiceArgs{Metadata: metadata, Spec: spec}, opts...)
-	return err
 }
 
 // madeAnnotations are the annotations that the next plan reads.
