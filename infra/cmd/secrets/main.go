@@ -154,9 +154,13 @@ func (s *store) complete(ctx context.Context, rotated string) error {
 		if due.did == "" {
 			continue
 		}
-		if err := s.put(ctx, known.Name, due); err != nil {
-			return err
+		// Each value is stored at once, so that the next run completes an interrupted one.
+		key := stack.Namespace + ":" + known.Name
+		if _, err := pulumi(ctx, due.value, "config", "set", "--secret", "--stack", s.stack, key); err != nil {
+			return fmt.Errorf("store %s: %w", key, err)
 		}
+		s.values[known.Name] = due.value
+		_, _ = fmt.Fprintf(s.out, "%s %s\n", due.did, key)
 		stored, last = true, last+due.afterwards
 	}
 	s.remind()
@@ -250,17 +254,6 @@ func afterwards(rotated catalog.Secret, former string, now time.Time) string {
 		return accepted + "If all stored values have leaked, so has the one in use now: this is the first of three rotations, each with an " +
 			"update after it.\n"
 	}
-}
-
-// put stores a value at once, so that the next run completes an interrupted one.
-func (s *store) put(ctx context.Context, name string, due change) error {
-	key := stack.Namespace + ":" + name
-	if _, err := pulumi(ctx, due.value, "config", "set", "--secret", "--stack", s.stack, key); err != nil {
-		return fmt.Errorf("store %s: %w", key, err)
-	}
-	s.values[name] = due.value
-	_, _ = fmt.Fprintf(s.out, "%s %s\n", due.did, key)
-	return nil
 }
 
 // grace is how long the CLI may run on after an interrupt. It writes the complete configuration to one file, which would be lost if it
