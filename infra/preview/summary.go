@@ -64,7 +64,8 @@ func (p Preview) Write(out io.Writer, environment stack.Environment, reasons map
 	section(out, "Releases", released)
 	section(out, "Image sizes, compressed", p.Sizes)
 	section(out, "Replaced and deleted", append(p.list(Replace, Change.Effect), p.list(Delete, Change.Effect)...))
-	section(out, "Policy", p.findings(environment))
+	violations := slice.Map(policy.Check(environment, p.manifests(true)), policy.Finding.String)
+	section(out, "Policy", without(violations, slice.Map(policy.Check(environment, p.manifests(false)), policy.Finding.String)))
 	section(out, "Permissions and network flows", p.access())
 	section(out, "Warnings", p.Warnings)
 	cpuBefore, memoryBefore := policy.Requests(environment, p.manifests(false))
@@ -142,12 +143,6 @@ func (p Preview) manifests(after bool) []policy.Object {
 		}
 	}
 	return manifests
-}
-
-// findings returns the violations of the policy that the update introduces.
-func (p Preview) findings(environment stack.Environment) []string {
-	before := slice.Map(policy.Check(environment, p.manifests(false)), policy.Finding.String)
-	return without(slice.Map(policy.Check(environment, p.manifests(true)), policy.Finding.String), before)
 }
 
 // without returns the elements of a list that the other list doesn't have.
