@@ -66,8 +66,9 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err := s.read(ctx); err != nil {
 		return err
 	}
-	if *rotated != "" && !slices.Contains(s.names(), *rotated) {
-		return fmt.Errorf("stack %s has no secret %q: want one of %s", *name, *rotated, strings.Join(s.names(), ", "))
+	names := slice.Map(s.known, func(known catalog.Secret) string { return known.Name })
+	if *rotated != "" && !slices.Contains(names, *rotated) {
+		return fmt.Errorf("stack %s has no secret %q: want one of %s", *name, *rotated, strings.Join(names, ", "))
 	}
 	if err := s.applied(ctx, *rotated); err != nil {
 		// Complete an interrupted run all the same.
@@ -96,10 +97,6 @@ type store struct {
 	values map[string]string
 	now    time.Time
 	out    io.Writer
-}
-
-func (s *store) names() []string {
-	return slice.Map(s.known, func(known catalog.Secret) string { return known.Name })
 }
 
 // read reads the existing values. It fails on a secret in plain text: it may be compromised, and replacing it could lock out its users.
@@ -143,55 +140,38 @@ func (s *store) read(ctx context.Context) error {
 	return err
 }
 
-// complete applies the due changes, and prints the next steps.
+// complete generates the missing secrets and rotates one by name. It prints the next steps.
 func (s *store) complete(ctx context.Context, rotated string) error {
 	stored, last := false, ""
 	for _, known := range s.known {
-		due, err := s.due(known, rotated)
+		former, did, then := s.values[known.Name], "generated", ""
+		switch {
+		case former == "":
+		case known.Name != rotated:
+			continue
+		case !s.usable(known):
+			former, did, then = "", "replaced", "The former value was invalid and is not accepted any more.\n"
+		default:
+			did, then = "rotated", afterwards(known, former, s.now)
+		}
+		value, err := rotate(known, former, s.now)
 		if err != nil {
 			return fmt.Errorf("%s: %w", known.Name, err)
 		}
-		if due.did == "" {
-			continue
-		}
 		// Each value is stored at once, so that the next run completes an interrupted one.
 		key := stack.Namespace + ":" + known.Name
-		if _, err := pulumi(ctx, due.value, "config", "set", "--secret", "--stack", s.stack, key); err != nil {
+		if _, err := pulumi(ctx, value, "config", "set", "--secret", "--stack", s.stack, key); err != nil {
 			return fmt.Errorf("store %s: %w", key, err)
 		}
-		s.values[known.Name] = due.value
-		_, _ = fmt.Fprintf(s.out, "%s %s\n", due.did, key)
-		stored, last = true, last+due.afterwards
+		s.values[known.Name] = value
+		_, _ = fmt.Fprintf(s.out, "%s %s\n", did, key)
+		stored, last = true, last+then
 	}
 	s.remind()
 	if stored {
 		_, _ = fmt.Fprintf(s.out, "now run: pulumi up --stack %s\n%s", s.stack, last)
 	}
 	return nil
-}
-
-// change is a change of a secret.
-type change struct {
-	value      string
-	did        string // such as generated; empty for no change
-	afterwards string
-}
-
-// due returns the change of a secret: it is generated if it is missing, and rotated by name.
-func (s *store) due(known catalog.Secret, rotated string) (due change, err error) {
-	former := s.values[known.Name]
-	switch {
-	case former == "":
-		due.did = "generated"
-	case known.Name == rotated && !s.usable(known):
-		due.did, due.afterwards, former = "replaced", "The former value was invalid and is not accepted any more.\n", ""
-	case known.Name == rotated:
-		due.did, due.afterwards = "rotated", afterwards(known, former, s.now)
-	default:
-		return change{}, nil
-	}
-	due.value, err = rotate(known, former, s.now)
-	return due, err
 }
 
 // usable reports whether the stored value is valid.
