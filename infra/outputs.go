@@ -140,26 +140,25 @@ type stated struct {
 // state returns the planned services in a preview, and their actual state after an update, which may exclude services (--target). It
 // fails if the actual state differs from what was released; the last outputs then stay.
 func (p platform) state(ctx *pulumi.Context, references map[string]string) (map[string]stated, error) {
-	services := map[string]stated{}
 	recorded, err := p.rollout.Recorded(ctx)
 	if err != nil {
 		return nil, err
-	}
-	if recorded == nil {
-		for name, plan := range p.plans {
-			services[name] = stated{release.Deployed{Version: plan.Version, Image: references[name], Schema: plan.live().Schema}, plan.Live, plan.Mark.Standby.Version}
-		}
-		return services, nil
 	}
 	for _, difference := range release.Drift(recorded) {
 		if _, known := p.plans[difference.Service]; known && difference.Misleading() {
 			return nil, fmt.Errorf("stack %s: its outputs weren't updated: %s: `make repair` restores it", p.config.Name, difference)
 		}
 	}
-	for name, current := range recorded {
-		if _, known := p.plans[name]; known && current.Selected != "" {
-			colour, running := current.Live()
-			services[name] = stated{release.Deployed{Version: running.Version, Image: running.Image, Schema: running.Schema}, colour, current.Mark.Standby.Version}
+	services := map[string]stated{}
+	for name, plan := range p.plans {
+		colour, running := recorded[name].Live()
+		switch {
+		case recorded == nil:
+			deployed := release.Deployed{Version: plan.Version, Image: references[name], Schema: plan.live().Schema}
+			services[name] = stated{deployed, plan.Live, plan.Mark.Standby.Version}
+		case colour != "":
+			deployed := release.Deployed{Version: running.Version, Image: running.Image, Schema: running.Schema}
+			services[name] = stated{deployed, colour, recorded[name].Mark.Standby.Version}
 		}
 	}
 	return services, nil
