@@ -7,6 +7,8 @@ import (
 	"os"
 	"sync"
 	"time"
+
+	"golang.org/x/term"
 )
 
 // progress prints the progress: lines of text, with a status line below them on a terminal, or one JSON object per line.
@@ -20,12 +22,8 @@ type progress struct {
 }
 
 func newProgress(out io.Writer, asJSON bool) *progress {
-	p := &progress{out: out, json: asJSON, began: time.Now()}
-	if file, ok := out.(*os.File); ok && !asJSON {
-		info, err := file.Stat()
-		p.terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
-	}
-	return p
+	file, isFile := out.(*os.File)
+	return &progress{out: out, json: asJSON, began: time.Now(), terminal: isFile && !asJSON && term.IsTerminal(int(file.Fd()))}
 }
 
 // log prints a line with the elapsed time, or {"said": …} as JSON.
