@@ -90,9 +90,6 @@ func (s *session) carryOut(ctx context.Context, workspace auto.Stack, message st
 	return l.steps, errors.New(strings.Join(l.faults, "; "))
 }
 
-// lateEvents is the time without an event after which the stream of a finished run counts as ended.
-const lateEvents = time.Second
-
 // listener converts events of pulumi's engine into steps.
 type listener struct {
 	session *session
@@ -101,11 +98,10 @@ type listener struct {
 	faults  []string
 }
 
-// listen handles events until the stream is closed, or until lateEvents after over is closed.
+// listen handles events until the stream is closed, or until over is closed and the stream is empty.
 func (l *listener) listen(stream <-chan events.EngineEvent, over <-chan struct{}) {
 	tick := time.NewTicker(250 * time.Millisecond)
 	defer tick.Stop()
-	var quiet <-chan time.Time // set once the run is over
 	for {
 		select {
 		case event, more := <-stream:
@@ -113,12 +109,10 @@ func (l *listener) listen(stream <-chan events.EngineEvent, over <-chan struct{}
 				return
 			}
 			l.handle(event.EngineEvent)
-			if quiet != nil {
-				quiet = time.After(lateEvents)
-			}
 		case <-over:
-			over, quiet = nil, time.After(lateEvents)
-		case <-quiet:
+			for len(stream) > 0 {
+				l.handle((<-stream).EngineEvent)
+			}
 			return
 		case <-tick.C:
 			var waiting []string
