@@ -278,7 +278,9 @@ func (s *session) end(ctx context.Context, result *report.Report, failed error) 
 	if failed != nil && result.Outcome == "" {
 		result.Outcome, result.Why = report.Failed, failed.Error()
 	}
-	s.measure(ctx, result)
+	if err := s.measure(ctx, result); err != nil {
+		s.out.log("the report has no measurements: %v", err)
+	}
 	page, err := report.Save(s.reports, *result)
 	if err != nil {
 		return fmt.Errorf("can't save the report: %w", err)

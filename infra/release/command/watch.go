@@ -4,7 +4,9 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"math"
+	"slices"
 	"strings"
 	"time"
 
@@ -134,19 +136,14 @@ func (w *watcher) measured(ctx context.Context, service catalog.Service, colour 
 
 // traffic counts the requests to the public service during a release.
 func (w *watcher) traffic(ctx context.Context, began, ended time.Time) (report.Traffic, error) {
-	span := max(time.Second, ended.Sub(began))
-	for _, service := range w.session.services {
-		if service.Public {
-			all, err := w.measured(ctx, service, "", ended, span)
-			if err != nil {
-				return report.Traffic{}, err
-			}
-			window := fmt.Sprintf("%ds", int(span.Seconds()))
-			p95, err := w.number(ctx, quantile(0.95, rule.RequestsOf(service), matching(service, ""), window), ended)
-			return report.Traffic{Requests: all.Requests, Failed: all.Errors, P95: 1000 * p95}, err
-		}
+	service, span := catalog.Public(slices.Collect(maps.Values(w.session.services))), max(time.Second, ended.Sub(began))
+	all, err := w.measured(ctx, service, "", ended, span)
+	if err != nil {
+		return report.Traffic{}, err
 	}
-	return report.Traffic{}, nil
+	window := fmt.Sprintf("%ds", int(span.Seconds()))
+	p95, err := w.number(ctx, quantile(0.95, rule.RequestsOf(service), matching(service, ""), window), ended)
+	return report.Traffic{Requests: all.Requests, Failed: all.Errors, P95: 1000 * p95}, err
 }
 
 // watch judges the new colours for the span, and returns early once one is bad. It compares them with the objectives and with the old
@@ -222,20 +219,18 @@ const (
 	rateWindow = "30s"           // at least two scrapes
 )
 
-// measure adds measurements from Prometheus to a report. Without Prometheus, the report has none.
-func (s *session) measure(ctx context.Context, result *report.Report) {
+// measure adds measurements from Prometheus to a report.
+func (s *session) measure(ctx context.Context, result *report.Report) error {
 	if len(result.Services) == 0 {
-		return
+		return nil
 	}
 	w, err := s.openWatcher(ctx)
 	if err != nil {
-		s.out.log("the report has no measurements: %v", err)
-		return
+		return err
 	}
 	defer w.close()
 	if result.Traffic, err = w.traffic(ctx, result.Began, result.Ended); err != nil {
-		s.out.log("the report has no measurements: %v", err)
-		return
+		return err
 	}
 	span := prometheus.Range{Start: result.Began.Add(-beforehand), End: time.Now(), Step: 5 * time.Second}
 	for i, moved := range result.Services {
@@ -255,8 +250,7 @@ func (s *session) measure(ctx context.Context, result *report.Report) {
 			} {
 				plot.Service, plot.Colour = service.Name, string(colour)
 				if plot.Points, err = w.line(ctx, plot.expression, span); err != nil {
-					s.out.log("the report has no measurements: %v", err)
-					return
+					return err
 				}
 				result.Series = append(result.Series, plot.Series)
 			}
@@ -266,6 +260,7 @@ func (s *session) measure(ctx context.Context, result *report.Report) {
 			result.Services[i].LastOld = at
 		}
 	}
+	return nil
 }
 
 // line returns the values of an expression over time.

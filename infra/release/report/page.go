@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -95,15 +96,7 @@ func moment(at time.Time) string {
 }
 
 func outcomeClass(outcome string) string {
-	switch outcome {
-	case Released:
-		return "good"
-	case TakenBack:
-		return "careful"
-	case Failed:
-		return "bad"
-	}
-	return "plain"
+	return cmp.Or(map[string]string{Released: "good", TakenBack: "careful", Failed: "bad"}[outcome], "plain")
 }
 
 // span is the time range of the plots: the release and all measurements.
