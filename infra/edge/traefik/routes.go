@@ -64,8 +64,14 @@ func Routes(config stack.Stack, upstream, address string, origins []string) map[
 		"identity": object{"headers": object{"customRequestHeaders": object{"Accept-Encoding": "identity"}}},
 	}
 	used := []string{"body", "retry"}
-	if limit := rateLimit(config.Edge); limit != nil {
-		middlewares["rate"] = object{"rateLimit": limit}
+	// Requests are limited by the address of the connection, but not with trusted proxies, since Traefik doesn't parse forwarded addresses:
+	// one with a port, and each IPv6 address, would count as a client, and all clients without a proxy as one. The public service limits
+	// requests then.
+	if len(config.Edge.TrustedProxies) == 0 {
+		middlewares["rate"] = object{"rateLimit": object{
+			"average": config.Edge.RequestsPerSecond, "burst": 2 * config.Edge.RequestsPerSecond, "period": "1s",
+			"sourceCriterion": object{"ipStrategy": object{"ipv6Subnet": 64}}, // the network of one client
+		}}
 		used = append([]string{"rate"}, used...)
 	}
 	gateway := func(rule string, middlewares ...string) object {
@@ -88,7 +94,11 @@ func Routes(config stack.Stack, upstream, address string, origins []string) map[
 		"plain":   gateway(rule(config)+plain, "identity"),
 	}
 	if len(origins) > 0 {
-		middlewares["cors"] = object{"headers": cors(origins)}
+		// Pages of other origins can read Traefik's own responses, such as 413 and 429. They may read all headers, since requests have no
+		// credentials that a browser adds.
+		middlewares["cors"] = object{"headers": object{
+			"accessControlAllowOriginList": origins, "accessControlExposeHeaders": []string{"*"}, "addVaryHeader": true,
+		}}
 		routers["gateway"], routers["plain"] = gateway(rule(config), "cors", "compress"), gateway(rule(config)+plain, "cors", "identity")
 		// Traefik would answer preflight requests itself, but only the public service knows its methods.
 		preflight := gateway(rule(config) + " && Method(`OPTIONS`)")
@@ -166,27 +176,4 @@ func securityHeaders(config stack.Stack) object {
 		headers["stsSeconds"], headers["stsIncludeSubdomains"] = 31536000, false
 	}
 	return headers
-}
-
-// cors lets pages of other origins read Traefik's own responses, such as 413 and 429. They may read all headers, since requests have no
-// credentials that a browser adds.
-func cors(origins []string) object {
-	return object{
-		"accessControlAllowOriginList": origins,
-		"accessControlExposeHeaders":   []string{"*"},
-		"addVaryHeader":                true,
-	}
-}
-
-// rateLimit limits requests by the address of the connection. It is nil with trusted proxies, since Traefik doesn't parse forwarded
-// addresses: one with a port, and each IPv6 address, would count as a client, and all clients without a proxy as one. The public service
-// limits requests then.
-func rateLimit(edge stack.Edge) object {
-	if len(edge.TrustedProxies) > 0 {
-		return nil
-	}
-	return object{
-		"average": edge.RequestsPerSecond, "burst": 2 * edge.RequestsPerSecond, "period": "1s",
-		"sourceCriterion": object{"ipStrategy": object{"ipv6Subnet": 64}}, // the network of one client
-	}
 }
