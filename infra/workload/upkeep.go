@@ -37,9 +37,13 @@ func Retire(
 		return err
 	}
 	var names, colours []string
+	standing := runs.Version
 	for _, service := range services {
-		name := service.args.Service.Name
+		name, plan := service.args.Service.Name, service.args.Plan
 		names, colours = append(names, name), append(colours, release.Blue.Name(name), release.Green.Name(name))
+		if plan.Mark.Standby != (release.Former{}) {
+			standing += fmt.Sprintln(name, plan.Made, plan.Mark.Standby, a.Config.Standby)
+		}
 	}
 	bound, err := kube.Bind(ctx, network.Retire, metadata, account, a.Namespace.Name, rbacv1.PolicyRuleArray{
 		may("patch", "", "services", names...),
@@ -47,12 +51,6 @@ func Retire(
 		may("patch", "autoscaling", "horizontalpodautoscalers", colours...),
 		may("get", "coordination.k8s.io", "leases", release.Lease),
 	}, opts...)
-	standing := runs.Version
-	for _, service := range services {
-		if plan := service.args.Plan; plan.Mark.Standby != (release.Former{}) {
-			standing += fmt.Sprintln(service.args.Service.Name, plan.Made, plan.Mark.Standby, a.Config.Standby)
-		}
-	}
 	if err != nil || standing == runs.Version || runs.Version == "" {
 		return err
 	}
