@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/utils/ptr"
 
 	"platform.example/infra/quantity"
 	"platform.example/infra/stack"
@@ -42,15 +43,10 @@ func (c *Cluster) Growing(ctx context.Context, volumes []Volume) (growing []Volu
 			continue
 		}
 		class := &storagev1.StorageClass{} // can't expand volumes
-		if name := claim.Spec.StorageClassName; failed == nil && name != nil && *name != "" {
-			found, err := c.client.StorageV1().StorageClasses().Get(ctx, *name, metav1.GetOptions{})
-			if err == nil {
-				class = found
-			} else if !apierrors.IsNotFound(err) {
-				failed = err
-			}
+		if name := ptr.Deref(claim.Spec.StorageClassName, ""); failed == nil && name != "" {
+			class, failed = c.client.StorageV1().StorageClasses().Get(ctx, name, metav1.GetOptions{}) // a missing one is empty
 		}
-		if failed != nil {
+		if failed != nil && !apierrors.IsNotFound(failed) {
 			return nil, fmt.Errorf("read claim %s/%s: %w", volume.Namespace, volume.Claim, failed)
 		}
 		if claim.Status.Phase != corev1.ClaimBound {
