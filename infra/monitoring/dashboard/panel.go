@@ -2,8 +2,6 @@ package dashboard
 
 import (
 	"cmp"
-	"maps"
-	"slices"
 	"strconv"
 
 	"github.com/grafana/grafana-foundation-sdk/go/bargauge"
@@ -14,6 +12,8 @@ import (
 	"github.com/grafana/grafana-foundation-sdk/go/statetimeline"
 	"github.com/grafana/grafana-foundation-sdk/go/table"
 	"github.com/grafana/grafana-foundation-sdk/go/timeseries"
+
+	"platform.example/infra/release"
 )
 
 // kind is the visualization of a panel.
@@ -39,9 +39,9 @@ type panel struct {
 
 	min, max *float64 // lines always begin at 0
 	limits   []limit
-	states   []state           // texts for values
-	columns  []column          // of a table
-	hues     map[string]string // Grafana's colour names by a regular expression for the legend
+	states   []state  // texts for values
+	columns  []column // of a table
+	byColour bool     // lines have the release colour of their legend
 	link     *grafana.DashboardLink
 }
 
@@ -175,9 +175,11 @@ func (p panel) build() grafana.Panel {
 		}
 		built.Targets = append(built.Targets, query)
 	}
-	for _, legend := range slices.Sorted(maps.Keys(p.hues)) {
-		fixed := grafana.FieldColor{Mode: grafana.FieldColorModeIdFixed, FixedColor: new(p.hues[legend])}
-		override(&built, "byRegexp", legend, []grafana.DynamicConfigValue{{Id: "color", Value: fixed}})
+	if p.byColour {
+		for _, colour := range []release.Colour{release.Blue, release.Green} {
+			fixed := grafana.FieldColor{Mode: grafana.FieldColorModeIdFixed, FixedColor: new(hue(colour))}
+			override(&built, "byRegexp", "/"+string(colour)+"/", []grafana.DynamicConfigValue{{Id: "color", Value: fixed}})
+		}
 	}
 	if p.link != nil {
 		built.Links = []grafana.DashboardLink{*p.link}

@@ -97,10 +97,5 @@ func latencyLimits(services []catalog.Service) []limit {
 	return rising(promised, 2*promised)
 }
 
-// liveStates are the states of liveNumber.
-func liveStates() []state {
-	return []state{{0, "none", bad}, {3, "both", "purple"}, {1, "blue", hue(release.Blue)}, {2, "green", hue(release.Green)}}
-}
-
 // hue is Grafana's name for the colour of a release colour. It differs from the green of good.
 func hue(colour release.Colour) string { return "semi-dark-" + string(colour) }

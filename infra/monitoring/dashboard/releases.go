@@ -6,6 +6,7 @@ import (
 	grafana "github.com/grafana/grafana-foundation-sdk/go/dashboard"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/release"
 )
 
 // releases compares the colours.
@@ -17,9 +18,10 @@ func releases(services []catalog.Service) plan {
 		marks: []mark{switches(chosen)},
 		rows: []row{
 			{title: "Live colours", height: 8, panels: []panel{
-				{kind: timeline, width: 12, title: "Live colour", states: liveStates(),
-					about: "Live colour over time. During a switch both colours are live.",
-					asked: ask(fmt.Sprintf("%s and on (job) group by (job) (%s{%s})", liveNumber(), Requests, chosen), "{{job}}")},
+				{kind: timeline, width: 12, title: "Live colour",
+					states: []state{{0, "none", bad}, {3, "both", "purple"}, {1, "blue", hue(release.Blue)}, {2, "green", hue(release.Green)}},
+					about:  "Live colour over time. During a switch both colours are live.",
+					asked:  ask(fmt.Sprintf("%s and on (job) group by (job) (%s{%s})", liveNumber(), Requests, chosen), "{{job}}")},
 				{kind: grid, width: 12, title: "Running versions",
 					about: "Version and replicas of each colour, and whether it is live.",
 					asked: []query{
@@ -34,13 +36,13 @@ func releases(services []catalog.Service) plan {
 					}},
 			}},
 			{title: "Side by side", height: 9, panels: []panel{
-				{width: 8, title: "Traffic by colour", unit: "reqps", hues: palette(),
+				{width: 8, title: "Traffic by colour", unit: "reqps", byColour: true,
 					about: "Completed requests per second.", asked: ask(RequestsByColour+"{"+chosen+"}", "{{job}} {{colour}}")},
-				{width: 8, title: "Errors by colour", unit: "percentunit", hues: palette(),
+				{width: 8, title: "Errors by colour", unit: "percentunit", byColour: true,
 					about: "Share of the requests that returned 5xx. Dashed: the strictest objective over a month.",
 					asked: ask(ErrorsByColour+"{"+chosen+"}", "{{job}} {{colour}}"), none: "no requests",
 					limits: []limit{{1 - strictest(services), careful}}},
-				{width: 8, title: "p99 latency by colour", unit: "s", hues: palette(), none: "no requests",
+				{width: 8, title: "p99 latency by colour", unit: "s", byColour: true, none: "no requests",
 					about: "99 % of the requests take no longer.", asked: latencies(services, ", "+chosen, "job, colour", "{{job}} {{colour}}")},
 			}},
 		},

@@ -43,11 +43,6 @@ func of(service catalog.Service) string {
 	return fmt.Sprintf(`job=%q, colour=~"$colour"`, service.Name)
 }
 
-// palette are the line colours of the release colours.
-func palette() map[string]string {
-	return map[string]string{"/blue/": hue(release.Blue), "/green/": hue(release.Green)}
-}
-
 func promises(service catalog.Service) row {
 	promised := service.Objectives
 	job := fmt.Sprintf("{job=%q}", service.Name)
@@ -94,9 +89,9 @@ func traffic(service catalog.Service) row {
 		})
 	}
 	return row{title: "Requests", height: 8, panels: []panel{
-		{width: 8, title: "Rate", unit: "reqps", hues: palette(), about: "Answered requests per second, by colour and version.",
+		{width: 8, title: "Rate", unit: "reqps", byColour: true, about: "Answered requests per second, by colour and version.",
 			asked: ask(perReplica(series.Total), "{{colour}} {{version}}")},
-		{width: 8, title: "Errors", unit: "percentunit", hues: palette(),
+		{width: 8, title: "Errors", unit: "percentunit", byColour: true,
 			about:  "Share of the requests that returned 5xx, by colour and version. Dashed: the objective over 30 days.",
 			none:   "no requests",
 			asked:  ask(fmt.Sprintf("((%s) or (%s) * 0) / ((%s) > 0)", perReplica(series.Failed), perReplica(series.Total), perReplica(series.Total)), "{{colour}} {{version}}"),
@@ -145,7 +140,7 @@ func saturation(service catalog.Service) row {
 				{"max(kube_horizontalpodautoscaler_spec_min_replicas{" + autoscaler + "})", "minimum"},
 				{"max(kube_horizontalpodautoscaler_spec_max_replicas{" + autoscaler + "})", "maximum"},
 			},
-			hues: palette()},
+			byColour: true},
 	}}
 }
 
@@ -209,9 +204,9 @@ func databaseOf(service catalog.Service) row {
 			limits: rising(ready*catalog.DatabaseConnections, catalog.DatabaseConnections),
 			link:   open("Data stores", storesUID)},
 		{width: 12, title: "Waiting for a connection", unit: "s", limits: []limit{{.1, careful}},
-			about: "Total seconds that requests wait for a connection, per second.",
-			asked: ask(perSecond("postgres_pool_acquire_wait_seconds_total{"+selector+"}", "colour"), "{{colour}} waits"),
-			hues:  palette()},
+			about:    "Total seconds that requests wait for a connection, per second.",
+			asked:    ask(perSecond("postgres_pool_acquire_wait_seconds_total{"+selector+"}", "colour"), "{{colour}} waits"),
+			byColour: true},
 	}}
 }
 
