@@ -41,7 +41,7 @@ var kinds = map[string][]string{
 type objects struct {
 	environment stack.Environment
 	all         []typed
-	misread     []problem
+	misread     []Finding
 	unread      bool // some objects can't be read
 }
 
@@ -50,7 +50,7 @@ func readAll(environment stack.Environment, manifests []Object) objects {
 	for _, manifest := range manifests {
 		object, err := readOne(manifest)
 		if err != nil {
-			read.misread = append(read.misread, problem{cluster.ObjectOf(manifest).String(), err.Error(), "follow the API's schema"})
+			read.misread = append(read.misread, Finding{Object: cluster.ObjectOf(manifest).String(), Wrong: err.Error()})
 		}
 		if object == nil {
 			read.unread = true

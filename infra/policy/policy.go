@@ -67,7 +67,7 @@ func Rules() []Rule {
 		{"schema", "the API server drops unknown fields silently, and the rules don't check unknown kinds",
 			func(o objects, found found) {
 				for _, p := range o.misread {
-					found(p.object, p.wrong, p.fix)
+					found(p.Object, p.Wrong, "follow the API's schema")
 				}
 			}},
 		{"image", "a tag may move to an untested image, a digest can't", images},
@@ -125,8 +125,5 @@ func excused(rule, object string) bool {
 // generated matches the suffix of a name that Pulumi generates.
 var generated = regexp.MustCompile(`-[0-9a-f]{8}$`)
 
-// problem is a finding without its rule.
-type problem struct{ object, wrong, fix string }
-
-// found records a problem.
+// found records a violation.
 type found func(object, wrong, fix string)
