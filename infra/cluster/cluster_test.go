@@ -227,22 +227,24 @@ func TestCompleted(t *testing.T) {
 
 func TestCompleteExplainsFailures(t *testing.T) {
 	api := clustertest.New(t, "one")
-	here := connect(t, api)
+	complete := func(patience time.Duration) error {
+		return Rollout{deadline: patience - surplus, cluster: connect(t, api)}.Complete(t.Context(), workload.Namespace, workload.Name, workload.Labels)
+	}
 	crashed := corev1.ContainerStatus{State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3}}}
 	api.Answer(podsPath, corev1.PodList{Items: []corev1.Pod{pod("a", time.Now(), crashed)}})
 	const cause = "Deployment apps/shop-blue isn't ready: pod a ended (exit code 3) without a log line; the previous version keeps running"
 
 	api.Answer(deploymentPath, rollout(1, 2, corev1.ConditionTrue, "NewReplicaSetAvailable"))
-	if err := here.complete(t.Context(), 10*time.Millisecond, workload); err == nil || err.Error() != cause {
+	if err := complete(10 * time.Millisecond); err == nil || err.Error() != cause {
 		t.Errorf("not observed yet: %v", err)
 	}
 	api.Answer(podsPath, corev1.PodList{})
-	if err := here.complete(t.Context(), 10*time.Millisecond, workload); err == nil || !strings.Contains(err.Error(), "its rollout isn't complete") {
+	if err := complete(10 * time.Millisecond); err == nil || !strings.Contains(err.Error(), "its rollout isn't complete") {
 		t.Errorf("stalled without a cause: %v", err)
 	}
 	api.Answer(deploymentPath, http.StatusServiceUnavailable)
 	time.AfterFunc(lookAgain/2, func() { api.Answer(deploymentPath, rollout(2, 2, corev1.ConditionTrue, "NewReplicaSetAvailable")) })
-	if err := here.complete(t.Context(), time.Hour, workload); err != nil {
+	if err := complete(time.Hour); err != nil {
 		t.Errorf("completed: %v", err)
 	}
 }

@@ -99,19 +99,15 @@ func (r Rollout) CreateOptions() []pulumi.ResourceOption {
 }
 
 // Complete waits until the rollout of a Deployment is complete. It reads the Deployment from the API server, because the provider's cache
-// may be older than the provider's own write, so that an update may look complete before it begins. At the deadline it fails with the
-// cause.
+// may be older than the provider's own write, so that an update may look complete before it begins. It ignores errors until the deadline,
+// at which it fails with the cause.
 func (r Rollout) Complete(ctx context.Context, namespace, name string, labels map[string]string) error {
 	if r.cluster == nil {
 		return nil
 	}
-	return r.cluster.complete(ctx, r.deadline+surplus, Workload{"Deployment", namespace, name, labels})
-}
-
-// complete waits until a Deployment's rollout is complete. It ignores errors until the timeout.
-func (c *Cluster) complete(ctx context.Context, patience time.Duration, workload Workload) error {
-	err := wait.PollUntilContextTimeout(ctx, lookAgain, patience, true, func(ctx context.Context) (bool, error) {
-		deployment, err := c.client.AppsV1().Deployments(workload.Namespace).Get(ctx, workload.Name, metav1.GetOptions{})
+	deployments := r.cluster.client.AppsV1().Deployments(namespace)
+	err := wait.PollUntilContextTimeout(ctx, lookAgain, r.deadline+surplus, true, func(ctx context.Context) (bool, error) {
+		deployment, err := deployments.Get(ctx, name, metav1.GetOptions{})
 		return err == nil && completed(*deployment), nil
 	})
 	if err == nil {
@@ -119,8 +115,9 @@ func (c *Cluster) complete(ctx context.Context, patience time.Duration, workload
 	}
 	limited, stop := context.WithTimeout(context.WithoutCancel(ctx), answerTime)
 	defer stop()
-	incomplete := fmt.Sprintf("Deployment %s/%s isn't ready: its rollout isn't complete", workload.Namespace, workload.Name)
-	return fmt.Errorf("%s; the previous version keeps running", cmp.Or(c.Cause(limited, workload), incomplete))
+	cause := r.cluster.Cause(limited, Workload{"Deployment", namespace, name, labels})
+	incomplete := fmt.Sprintf("Deployment %s/%s isn't ready: its rollout isn't complete", namespace, name)
+	return fmt.Errorf("%s; the previous version keeps running", cmp.Or(cause, incomplete))
 }
 
 // completed reports whether the Deployment's controller has observed the current generation and completed its rollout. Replicas that
