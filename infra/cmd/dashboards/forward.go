@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"net"
 	"net/url"
 	"time"
 
@@ -36,7 +35,10 @@ func forward(ctx context.Context, kubeContext, listen string, out io.Writer) err
 	printer := log.New(out, "", 0)
 	// open forwards a port, and reconnects when the connection is lost. It returns once the port accepts connections.
 	open := func(name string, port int) (*url.URL, error) {
-		local, lost, err := target.Forward(ctx, namespace.Monitoring, name, freePort(port), port)
+		local, lost, err := target.Forward(ctx, namespace.Monitoring, name, port, port)
+		if err != nil { // another program may use this port
+			local, lost, err = target.Forward(ctx, namespace.Monitoring, name, 0, port)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -83,16 +85,4 @@ func forward(ctx context.Context, kubeContext, listen string, out io.Writer) err
 		})
 	}
 	return group.Wait()
-}
-
-// freePort returns the known port if it is free, and another port otherwise.
-func freePort(known int) int {
-	for _, port := range []int{known, 0} {
-		listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
-		if err == nil {
-			_ = listener.Close()
-			return listener.Addr().(*net.TCPAddr).Port
-		}
-	}
-	return known
 }
