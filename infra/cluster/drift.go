@@ -10,6 +10,7 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -139,17 +140,15 @@ func autoscaler(found autoscalingv2.HorizontalPodAutoscaler) *release.Autoscaler
 	}
 }
 
-// readyEndpoints returns the names of the ready pods by Service.
-func readyEndpoints(found []discoveryv1.EndpointSlice) map[string]map[string]bool {
-	ready := map[string]map[string]bool{} // sets, since a pod may be in several slices
+// readyEndpoints returns the names of the ready pods by Service. A pod may be in several slices.
+func readyEndpoints(found []discoveryv1.EndpointSlice) map[string][]string {
+	ready := map[string][]string{}
 	for _, slice := range found {
 		service := slice.Labels[discoveryv1.LabelServiceName]
 		for _, endpoint := range slice.Endpoints {
-			if ptr.Deref(endpoint.Conditions.Ready, false) && endpoint.TargetRef != nil {
-				if ready[service] == nil {
-					ready[service] = map[string]bool{}
-				}
-				ready[service][endpoint.TargetRef.Name] = true
+			target := ptr.Deref(endpoint.TargetRef, corev1.ObjectReference{})
+			if ptr.Deref(endpoint.Conditions.Ready, false) && target.Name != "" && !slices.Contains(ready[service], target.Name) {
+				ready[service] = append(ready[service], target.Name)
 			}
 		}
 	}
