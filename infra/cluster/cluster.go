@@ -119,14 +119,8 @@ func (c *Cluster) Settled(ctx context.Context, stack string) error {
 
 // settler returns the stack that owns the namespace apps of this prefix, or an empty string.
 func (c *Cluster) settler(ctx context.Context) (string, error) {
-	apps, err := c.client.CoreV1().Namespaces().Get(ctx, c.namespace(namespace.Apps), metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return "", nil
-	}
-	if err != nil {
-		return "", err
-	}
-	return apps.Annotations[namespace.StackAnnotation], nil
+	owner, _, err := c.owner(ctx, Object{APIVersion: "v1", Kind: "Namespace", Name: c.namespace(namespace.Apps)})
+	return owner, err
 }
 
 // FindNamespaces sets the namespace prefix to that of the only stack on the cluster.

@@ -166,7 +166,7 @@ func (l *leases) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case l.failing:
 		w.WriteHeader(http.StatusServiceUnavailable)
 	case r.URL.Path == "/api/v1/namespaces/apps" && l.settler != "":
-		_ = json.NewEncoder(w).Encode(corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{namespace.StackAnnotation: l.settler}}})
+		_ = json.NewEncoder(w).Encode(corev1.Namespace{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}, ObjectMeta: metav1.ObjectMeta{UID: "apps", Annotations: map[string]string{namespace.StackAnnotation: l.settler}}})
 	case r.URL.Path == "/api/v1/namespaces/apps":
 		http.NotFound(w, r)
 	case r.URL.Path == "/api/v1/namespaces/kube-system":
