@@ -11,7 +11,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/portforward"
 	"k8s.io/client-go/transport/spdy"
@@ -62,11 +61,8 @@ func (c *Cluster) Forward(ctx context.Context, in namespace.Name, name string, l
 
 // Has reports whether a namespace has a Service with that name.
 func (c *Cluster) Has(ctx context.Context, in namespace.Name, name string) (bool, error) {
-	_, err := c.client.CoreV1().Services(c.namespace(in)).Get(ctx, name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
-		return false, nil
-	}
-	return err == nil, err
+	_, exists, err := c.owner(ctx, Object{APIVersion: "v1", Kind: "Service", Namespace: c.namespace(in), Name: name})
+	return exists, err
 }
 
 func (c *Cluster) readyPod(ctx context.Context, namespace, name string) (string, error) {
