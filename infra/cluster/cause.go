@@ -102,9 +102,8 @@ func quoted(line string) string {
 
 // lastLine is the last line of a container's log, or empty.
 func (c *Cluster) lastLine(ctx context.Context, pod corev1.Pod, container string, previous bool) string {
-	one, most := int64(1), int64(2000)
 	log, err := c.client.CoreV1().Pods(pod.Namespace).GetLogs(pod.Name, &corev1.PodLogOptions{
-		Container: container, TailLines: &one, LimitBytes: &most, Previous: previous,
+		Container: container, TailLines: new(int64(1)), LimitBytes: new(int64(2000)), Previous: previous,
 	}).DoRaw(ctx)
 	line := sentence(string(log))
 	if err != nil || strings.HasPrefix(line, "unable to retrieve container logs") { // by the kubelet, for a deleted container

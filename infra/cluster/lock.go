@@ -39,10 +39,7 @@ func (c *Cluster) Holder(ctx context.Context) (holder string, renewed time.Time,
 	if err != nil || holderOf(lease) == "" {
 		return "", time.Time{}, err
 	}
-	if lease.Spec.RenewTime != nil {
-		renewed = lease.Spec.RenewTime.Time
-	}
-	return holderOf(lease), renewed, nil
+	return holderOf(lease), ptr.Deref(lease.Spec.RenewTime, metav1.MicroTime{}).Time, nil
 }
 
 func holderOf(lease *coordinationv1.Lease) string { return ptr.Deref(lease.Spec.HolderIdentity, "") }
