@@ -118,10 +118,12 @@ func changes(entries []metav1.ManagedFieldsEntry) release.Changes {
 		if fields.FromJSON(bytes.NewReader(entry.FieldsV1.Raw)) != nil {
 			continue
 		}
-		for field := range fields.All() {
-			path := strings.TrimPrefix(elementByName.Replace(field.String()), ".")
-			if !found[path].At.After(entry.Time.Time) {
-				found[path] = release.Change{By: by, At: entry.Time.Time}
+		for field := range fields.All() { // only the innermost ones
+			for depth := range field {
+				path := strings.TrimPrefix(elementByName.Replace(field[:depth+1].String()), ".")
+				if !found[path].At.After(entry.Time.Time) {
+					found[path] = release.Change{By: by, At: entry.Time.Time}
+				}
 			}
 		}
 	}

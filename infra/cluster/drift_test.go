@@ -32,6 +32,7 @@ func TestChanges(t *testing.T) {
 	})
 	want := release.Changes{
 		"spec.replicas": {By: "kubectl scale", At: at(3).Time},
+		"spec.template": {By: "kubectl-set", At: at(4).Time},
 		"spec.template.spec.containers[shop].image":     {By: "kubectl-set", At: at(4).Time},
 		"spec.template.spec.containers[shop].name":      {By: "pulumi-kubernetes-1", At: at(2).Time},
 		"metadata.annotations.platform.example/version": {By: "pulumi-kubernetes-1", At: at(2).Time},
