@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,27 +77,18 @@ func compare(root, name, before, after string, out io.Writer) error {
 
 // readRendered reads the manifests that render wrote to a folder.
 func readRendered(folder string) ([]object, error) {
+	paths, err := filepath.Glob(filepath.Join(folder, "*", "*.yaml"))
+	if err != nil || len(paths) == 0 {
+		return nil, fmt.Errorf("find the rendered manifests in %s: %w: `make render` writes them", folder, cmp.Or(err, fs.ErrNotExist))
+	}
 	var objects []object
-	err := filepath.WalkDir(folder, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		if err != nil {
-			return err
-		}
+	for _, path := range paths {
 		var manifest object
-		if err := yaml.Unmarshal(text, &manifest); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
+		text, err := os.ReadFile(path)
+		if err = errors.Join(err, yaml.Unmarshal(text, &manifest)); err != nil {
+			return nil, fmt.Errorf("read the rendered manifest %s: %w", path, err)
 		}
 		objects = append(objects, manifest)
-		return nil
-	})
-	if err == nil && len(objects) == 0 {
-		err = errors.New("it is empty")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read the rendered manifests in %s: %w: `make render` writes them", folder, err)
 	}
 	return objects, nil
 }
