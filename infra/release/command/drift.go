@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,12 +69,9 @@ func (s *session) differences(ctx context.Context) (recorded map[string]release.
 	if err != nil {
 		return nil, nil, fmt.Errorf("stack %s: compare the cluster with Pulumi's state: %w", s.stack, short(err))
 	}
-	compared := map[string]bool{}
-	for _, difference := range found {
-		compared[difference.Kind+" "+difference.Name] = true
-	}
 	for _, other := range <-result {
-		if !compared[other.Kind+" "+other.Name] {
+		same := func(known release.Difference) bool { return known.Kind == other.Kind && known.Name == other.Name }
+		if !slices.ContainsFunc(found, same) {
 			found = append(found, other)
 		}
 	}

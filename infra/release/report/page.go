@@ -75,14 +75,10 @@ type bar struct {
 // WriteHTML writes the report as a page.
 func (r Report) WriteHTML(to io.Writer) error {
 	course := r.course()
-	shown := view{
+	return page.Execute(to, view{
 		Report: r, Policy: policy(), Style: template.CSS(style), Script: template.JS(script),
 		Timeline: r.stepRows(), From: r.seconds(course.from), To: r.seconds(course.to), Figures: r.figures(),
-	}
-	if err := page.Execute(to, shown); err != nil {
-		return fmt.Errorf("write the report as a page: %w", err)
-	}
-	return nil
+	})
 }
 
 // seconds is the time since the release began.

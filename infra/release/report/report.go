@@ -105,10 +105,7 @@ func NewPoint(at time.Time, value float64) Point {
 func (r Report) WriteJSON(to io.Writer) error {
 	encoder := json.NewEncoder(to)
 	encoder.SetIndent("", " ")
-	if err := encoder.Encode(r); err != nil {
-		return fmt.Errorf("write the report: %w", err)
-	}
-	return nil
+	return encoder.Encode(r)
 }
 
 // Save writes the report to <time of the start>-<command>.json and .html in folder and returns the path of the page. It creates the
