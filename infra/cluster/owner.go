@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"platform.example/infra/namespace"
@@ -21,9 +22,8 @@ type Object struct{ APIVersion, Kind, Namespace, Name string }
 
 // ObjectOf reads the identity of an object from its manifest. Name is empty if the API server or Pulumi generates it.
 func ObjectOf(manifest map[string]any) Object {
-	text := func(fields map[string]any, key string) string { value, _ := fields[key].(string); return value }
-	metadata, _ := manifest["metadata"].(map[string]any)
-	return Object{text(manifest, "apiVersion"), text(manifest, "kind"), text(metadata, "namespace"), text(metadata, "name")}
+	object := unstructured.Unstructured{Object: manifest}
+	return Object{object.GetAPIVersion(), object.GetKind(), object.GetNamespace(), object.GetName()}
 }
 
 // Plain converts Pulumi's properties to plain values, including secrets.
