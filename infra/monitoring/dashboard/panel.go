@@ -197,6 +197,7 @@ func override(built *grafana.Panel, matcher, match string, properties []grafana.
 	})
 }
 
+// draw sets the lines of values over time.
 func (p panel) draw(built *grafana.Panel) {
 	options, custom, fields := timeseries.NewOptions(), timeseries.NewFieldConfig(), &built.FieldConfig.Defaults
 	options.Legend.ShowLegend, options.Legend.Calcs = true, last

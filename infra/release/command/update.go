@@ -187,7 +187,7 @@ var (
 	// repetition matches errors that only repeat that something failed.
 	repetition = regexp.MustCompile(`update failed|resource registration failed|an unhandled error occurred`)
 	// ofColour matches a name such as user-service-green-verify.
-	ofColour = regexp.MustCompile(`^(.+?)-(blue|green)(?:-(.+))?$`)
+	ofColour = regexp.MustCompile(fmt.Sprintf(`^(.+?)-(%s|%s)(?:-(.+))?$`, release.Blue, release.Green))
 )
 
 // programError returns the program's own errors without the text that the Pulumi SDK adds.
