@@ -75,16 +75,11 @@ func (p Preview) Write(out io.Writer, environment stack.Environment, reasons map
 			fmt.Sprintf("CPU: %s, before: %s", cpuAfter, cpuBefore), fmt.Sprintf("memory: %s, before: %s", memoryAfter, memoryBefore),
 		})
 	}
-	colours := 0
 	others := Preview{Changes: slices.DeleteFunc(slices.Clone(p.Changes), func(change Change) bool {
-		released := len(p.Releases) > 0 && ofColour.MatchString(change.Object.Name) && (change.Operation == Create || change.Operation == Update)
-		if released {
-			colours++
-		}
-		return released
+		return len(p.Releases) > 0 && ofColour.MatchString(change.Object.Name) && (change.Operation == Create || change.Operation == Update)
 	})}
 	changed := append(others.list(Update, fields), others.list(Create, nil)...)
-	if colours > 0 {
+	if colours := len(p.Changes) - len(others.Changes); colours > 0 {
 		changed = append(changed, fmt.Sprintf("update or create %d objects of the released versions and their standbys", colours))
 	}
 	if len(changed) > 0 {
