@@ -22,15 +22,10 @@ import (
 
 // admin gives the user with the email ADMIN_EMAIL the role admin, and ends the user's sessions. The audit log
 // names the operator.
-func admin(ctx context.Context, p service.Process) error {
-	var (
-		email       string
-		redisConfig redis.Config
-	)
-	return service.OnPostgres(name, func(env *config.Env) {
-		email, _ = text.CanonicalEmail(config.Parsed(env, "ADMIN_EMAIL", config.String))
-		redisConfig = redis.ReadCache(env)
-	}, func(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
+var admin = service.OnPostgres(name, func(env *config.Env) service.Work {
+	email, _ := text.CanonicalEmail(config.Parsed(env, "ADMIN_EMAIL", config.String))
+	redisConfig := redis.ReadCache(env)
+	return func(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
 		users, role := store.New(pool), identity.Admin
 		known, err := users.Credentials(ctx, email)
 		if err != nil {
@@ -59,5 +54,5 @@ func admin(ctx context.Context, p service.Process) error {
 		cache.New(client, users.Get, log, registry).Invalidate(ctx, known.ID, changed.Version)
 		log.Info("the user is an admin and has to sign in again")
 		return nil
-	})(ctx, p)
-}
+	}
+})

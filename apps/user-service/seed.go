@@ -20,15 +20,10 @@ import (
 
 // seedDemo creates the demo user, or sets the password of the existing one. It changes nothing if the
 // password is right.
-func seedDemo(ctx context.Context, p service.Process) error {
-	var (
-		email  string
-		secret config.Secret
-	)
-	return service.OnPostgres(name, func(env *config.Env) {
-		email, _ = text.CanonicalEmail(config.Parsed(env, "DEMO_USER_EMAIL", config.String))
-		secret = config.Parsed(env, "DEMO_USER_PASSWORD", config.SecretText)
-	}, func(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
+var seedDemo = service.OnPostgres(name, func(env *config.Env) service.Work {
+	email, _ := text.CanonicalEmail(config.Parsed(env, "DEMO_USER_EMAIL", config.String))
+	secret := config.Parsed(env, "DEMO_USER_PASSWORD", config.SecretText)
+	return func(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
 		draft := user.Draft{Email: user.Email(email), Name: "Demo User", Role: identity.User, Password: secret.Reveal()}
 		if err := draft.Validate(); err != nil {
 			return fmt.Errorf("DEMO_USER_EMAIL or DEMO_USER_PASSWORD: %w", err)
@@ -55,5 +50,5 @@ func seedDemo(ctx context.Context, p service.Process) error {
 		}
 		log.Info("demo user is ready")
 		return nil
-	})(ctx, p)
-}
+	}
+})

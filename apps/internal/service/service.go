@@ -78,17 +78,19 @@ func Run(ctx context.Context, commands Commands, args []string, p Process) error
 	return command(ctx, p)
 }
 
-// Definition states which parts of the platform a service needs, and builds its API.
+// Definition states which parts of the platform a service needs, and how its API is built.
 type Definition struct {
 	Name                    string
 	Postgres, Cache, Stream bool
 	// Edge marks a service whose clients are outside the platform. Their requests carry no signed identity,
 	// and their sampling decisions are ignored.
 	Edge bool
-	// Configure reads the service's own environment variables; may be nil.
-	Configure func(*config.Env)
-	Build     func(Base) (API, error)
+	// Configure reads the service's own environment variables, and returns the function that builds its API.
+	Configure func(*config.Env) Build
 }
+
+// Build builds the API of a service.
+type Build func(Base) (API, error)
 
 // Base holds the dependencies of a service. Stores that the Definition doesn't name are nil.
 type Base struct {
@@ -138,9 +140,7 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 	if d.Stream {
 		stream = redis.ReadStream(env)
 	}
-	if d.Configure != nil {
-		d.Configure(env)
-	}
+	build := d.Configure(env)
 	if err := env.Err(); err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 		defer func() { err = errors.Join(err, base.Stream.Close()) }()
 		checks = append(checks, redisCheck("stream", base.Stream))
 	}
-	api, err := d.Build(base)
+	api, err := build(base)
 	if err != nil {
 		return err
 	}
@@ -241,16 +241,17 @@ func Migrate(name string, files fs.FS) Command {
 	}
 }
 
-// OnPostgres returns a command that needs only the service's database. configure reads the command's own
-// environment variables; it may be nil.
-func OnPostgres(name string, configure func(*config.Env), run func(context.Context, *pgxpool.Pool, *slog.Logger) error) Command {
+// Work is what a command does on the service's database.
+type Work func(context.Context, *pgxpool.Pool, *slog.Logger) error
+
+// OnPostgres returns a command that needs only the service's database. configure reads the command's own environment
+// variables, and returns the work.
+func OnPostgres(name string, configure func(*config.Env) Work) Command {
 	return func(ctx context.Context, p Process) error {
 		env := config.From(p.Lookup)
 		self := config.ReadService(env, name)
 		database := postgres.ReadConfig(env)
-		if configure != nil {
-			configure(env)
-		}
+		work := configure(env)
 		if err := env.Err(); err != nil {
 			return err
 		}
@@ -260,6 +261,6 @@ func OnPostgres(name string, configure func(*config.Env), run func(context.Conte
 			return err
 		}
 		defer pool.Close()
-		return run(ctx, pool, log)
+		return work(ctx, pool, log)
 	}
 }
