@@ -1,8 +1,9 @@
-// Package backoff computes the delay before a retry.
+// Package backoff delays retries.
 package backoff
 
 import (
 	"context"
+	"log/slog"
 	"math/rand/v2"
 	"time"
 )
@@ -27,6 +28,23 @@ func (p Policy) Delay(failures int) time.Duration {
 // Wait waits for Delay, or until ctx is done.
 func (p Policy) Wait(ctx context.Context, failures int) {
 	Sleep(ctx, p.Delay(failures))
+}
+
+// Repeat calls do until ctx is done, and waits after a failure. Of failures in a row it logs the first one, with
+// trouble as the message.
+func (p Policy) Repeat(ctx context.Context, log *slog.Logger, trouble string, do func() error) {
+	for failures := 0; ctx.Err() == nil; {
+		switch err := do(); {
+		case err != nil && ctx.Err() == nil:
+			if failures++; failures == 1 {
+				log.Warn(trouble, "cause", err)
+			}
+			p.Wait(ctx, failures)
+		case err == nil && failures > 0:
+			log.Info("over: " + trouble)
+			failures = 0
+		}
+	}
 }
 
 // Sleep waits for d, or until ctx is done.

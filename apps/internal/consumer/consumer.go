@@ -119,36 +119,21 @@ const firstID = "0-0"
 // Run handles events until ctx is done, whether or not Redis and the database are available. It then hands
 // back the entries that it has not handled.
 func (c *Consumer) Run(ctx context.Context) {
-	for failures := 1; ctx.Err() == nil; failures++ {
-		rounds, err := c.follow(ctx)
-		if ctx.Err() != nil {
-			return
+	joined := false
+	c.retry.Repeat(ctx, c.log.With("stream", c.Stream), "the stream is not available right now", func() (err error) {
+		if !joined {
+			err = c.join(ctx)
 		}
-		if rounds > 0 {
-			failures = 1
+		var more bool
+		if err == nil {
+			more, err = c.handleStale(ctx)
 		}
-		if failures == 1 {
-			c.log.Warn("the stream is not available right now", "stream", c.Stream, "cause", err)
+		if err == nil {
+			err = c.handleNew(ctx, !more)
 		}
-		c.retry.Wait(ctx, failures)
-	}
-}
-
-// follow handles stale and new entries in turns until Redis fails or ctx is done. It returns the number of
-// successful rounds.
-func (c *Consumer) follow(ctx context.Context) (rounds int, err error) {
-	if err := c.join(ctx); err != nil {
-		return 0, err
-	}
-	for ; ; rounds++ {
-		more, err := c.handleStale(ctx)
-		if err != nil {
-			return rounds, err
-		}
-		if err := c.handleNew(ctx, !more); err != nil {
-			return rounds, err
-		}
-	}
+		joined = err == nil
+		return err
+	})
 }
 
 // join creates the group if it is missing: at the first start, or after Redis has lost its data. The group

@@ -70,26 +70,16 @@ func (r *Relay) Wake() {
 // Run publishes events until ctx is done. While the database or Redis is unavailable, it retries at growing
 // intervals.
 func (r *Relay) Run(ctx context.Context) {
-	for failures := 0; ctx.Err() == nil; {
+	retry.Repeat(ctx, r.log, "events are not published right now", func() error {
 		published, err := r.round(ctx)
 		if lost, ok := errors.AsType[*lostError](err); ok {
 			err = r.requeueLost(ctx, lost)
 		}
-		switch {
-		case err != nil:
-			if failures++; failures == 1 {
-				r.log.Warn("events are not published right now", "cause", err)
-			}
-			retry.Wait(ctx, failures)
-			continue
-		case failures > 0:
-			r.log.Info("events are published again")
-		}
-		failures = 0
-		if published == 0 {
+		if err == nil && published == 0 {
 			r.idle(ctx)
 		}
-	}
+		return err
+	})
 }
 
 // idle waits for a notification or for the next poll.

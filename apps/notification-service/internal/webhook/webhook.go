@@ -89,19 +89,11 @@ func New(c Config, retry Retry, s *store.Store, log *slog.Logger, registry prome
 
 // Run delivers until ctx is done.
 func (d *Deliverer) Run(ctx context.Context) {
-	for failures := 0; ctx.Err() == nil; {
+	d.pause.Repeat(ctx, d.log, "deliveries wait for the database", func() error {
 		taken, err := d.store.TakeDeliveries(ctx, concurrency, lease)
-		if ctx.Err() != nil {
-			return // deliveries just taken are due again after their lease
+		if err != nil || ctx.Err() != nil {
+			return err // deliveries just taken are due again after their lease
 		}
-		if err != nil {
-			if failures++; failures == 1 {
-				d.log.Warn("deliveries wait for the database", "cause", err)
-			}
-			d.pause.Wait(ctx, failures)
-			continue
-		}
-		failures = 0
 		var running sync.WaitGroup
 		for _, delivery := range taken {
 			running.Go(func() { d.deliver(ctx, delivery) })
@@ -110,7 +102,8 @@ func (d *Deliverer) Run(ctx context.Context) {
 		if len(taken) < concurrency {
 			backoff.Sleep(ctx, pollInterval)
 		}
-	}
+		return nil
+	})
 }
 
 // deliver makes an attempt and stores the result. If storing fails, the delivery is due again after its
