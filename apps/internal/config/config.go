@@ -37,35 +37,24 @@ func (e *Env) Err() error {
 
 // Parsed reads a variable that must be set, and parses it. The error of parse must not contain a secret
 // value.
-func Parsed[T any](e *Env, name string, parse func(string) (T, error)) T {
-	raw, ok := e.get(name)
-	if !ok {
+func Parsed[T any](e *Env, name string, parse func(string) (T, error)) (value T) {
+	if raw, _ := e.lookup(name); raw == "" {
 		e.fault(name, errors.New("is required and not set"))
-		return *new(T)
 	}
-	return parsed(e, name, raw, parse)
+	return ParsedOr(e, name, value, parse)
 }
 
 // ParsedOr reads a variable and parses it. It returns fallback if the variable is unset.
 func ParsedOr[T any](e *Env, name string, fallback T, parse func(string) (T, error)) T {
-	raw, ok := e.get(name)
-	if !ok {
+	raw, _ := e.lookup(name)
+	if raw == "" {
 		return fallback
 	}
-	return parsed(e, name, raw, parse)
-}
-
-func parsed[T any](e *Env, name, raw string, parse func(string) (T, error)) T {
 	value, err := parse(raw)
 	if err != nil {
 		e.fault(name, err)
 	}
 	return value
-}
-
-func (e *Env) get(name string) (string, bool) {
-	value, ok := e.lookup(name)
-	return value, ok && value != ""
 }
 
 func (e *Env) fault(name string, err error) {
