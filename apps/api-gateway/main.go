@@ -130,9 +130,9 @@ func probes(env *config.Env) verify.Probes {
 		authorized := http.Header{"Authorization": {"Bearer " + signed}}
 		return []verify.Probe{
 			// A 404 could be the gateway's own; only user-service sends X-Cache.
-			{Method: http.MethodGet, Path: "/api/users/me", Header: authorized, Want: []int{http.StatusNotFound}, Proof: "X-Cache"},
-			{Method: http.MethodGet, Path: "/api/orders", Header: authorized, Want: []int{http.StatusOK}},
-			{Method: http.MethodGet, Path: "/api/notifications", Header: authorized, Want: []int{http.StatusOK}},
+			{Path: "/api/users/me", Header: authorized, Want: []int{http.StatusNotFound}, Proof: "X-Cache"},
+			{Path: "/api/orders", Header: authorized, Want: []int{http.StatusOK}},
+			{Path: "/api/notifications", Header: authorized, Want: []int{http.StatusOK}},
 		}, nil
 	}
 }
