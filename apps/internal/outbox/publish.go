@@ -40,7 +40,7 @@ func (r *Relay) publish(ctx context.Context, known position, events []event.Even
 	if err != nil {
 		return nil, err
 	}
-	if last.before(known) {
+	if last.compare(known) < 0 {
 		return nil, &lostError{r.outbox.Stream, last, known}
 	}
 	positions := make([]position, len(events))
@@ -59,8 +59,8 @@ type position struct{ ms, seq int64 }
 
 func (p position) String() string { return fmt.Sprintf("%d-%d", p.ms, p.seq) }
 
-func (p position) before(other position) bool {
-	return cmp.Or(cmp.Compare(p.ms, other.ms), cmp.Compare(p.seq, other.seq)) < 0
+func (p position) compare(other position) int {
+	return cmp.Or(cmp.Compare(p.ms, other.ms), cmp.Compare(p.seq, other.seq))
 }
 
 func parsePosition(raw string) (p position, err error) {
