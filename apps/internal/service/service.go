@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 	_ "time/tzdata" // the image holds no time zones
 
 	"github.com/go-chi/chi/v5"
@@ -114,6 +115,9 @@ type API struct {
 	Chores      []background.Chore         // once a minute, in replicas of the live colour
 }
 
+// restartPause is the pause before work that has returned by itself starts again.
+const restartPause = time.Second
+
 // Serve returns the command that serves the API of a service. The command reads the configuration and starts
 // the logs, traces, metrics, stores, health checks and background work. It authenticates callers and stops
 // gracefully.
@@ -209,7 +213,7 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 	}
 	work := append([]background.Work{colour.Watch}, api.Background...)
 	for _, w := range append(api.WhileLive, background.Chores(tel.Log, api.Chores...)) {
-		work = append(work, background.While(colour, w))
+		work = append(work, func(ctx context.Context) { colour.While(ctx, restartPause, w) })
 	}
 	// Background work outlives ctx: the requests in flight still need it.
 	defer background.Start(context.WithoutCancel(ctx), work...)()
