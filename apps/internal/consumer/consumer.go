@@ -85,7 +85,7 @@ type Consumer struct {
 	pool    *pgxpool.Pool
 	log     *slog.Logger
 	metrics *metrics
-	tracer  trace.Tracer // nil if there are no spans
+	tracer  trace.Tracer
 
 	name       string // within the group; unique for each process
 	retry      backoff.Policy

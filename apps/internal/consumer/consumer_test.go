@@ -20,6 +20,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"platform.example/apps/internal/backingtest"
 	"platform.example/apps/internal/config"
@@ -59,7 +60,7 @@ type platform struct {
 	pool     *pgxpool.Pool
 	env      *config.Env
 	stream   *goredis.Client // of the test
-	tracer   trace.Tracer    // nil means no spans
+	tracer   trace.Tracer
 }
 
 func newPlatform(t *testing.T) *platform {
@@ -84,7 +85,7 @@ func newPlatform(t *testing.T) *platform {
 	t.Cleanup(pool.Close)
 	client := stream.Client()
 	t.Cleanup(func() { _ = client.Close() })
-	return &platform{t: t, postgres: database, pool: pool, env: env, stream: client}
+	return &platform{t: t, postgres: database, pool: pool, env: env, stream: client, tracer: noop.Tracer{}}
 }
 
 // fresh empties both stores and returns the platform for a subtest.
@@ -241,7 +242,7 @@ func TestConsumer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := New(definition(never), p.stream, p.pool, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), nil)
+		c := New(definition(never), p.stream, p.pool, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), noop.Tracer{})
 		if applied, err := c.try(t.Context(), committed.ID, effect); err != nil || !applied {
 			t.Fatalf("applied: %t, %v", applied, err)
 		}

@@ -16,7 +16,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	goredis "github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/trace"
-	"go.opentelemetry.io/otel/trace/noop"
 
 	"platform.example/apps/internal/event"
 	"platform.example/apps/internal/postgres"
@@ -43,7 +42,11 @@ func (c *Consumer) handle(ctx context.Context, entry goredis.XMessage) error {
 		return err
 	}
 	e, effect, err := c.read(entry)
-	ctx, span := c.startSpan(ctx, e)
+	// The span is a child of the request that caused the event and has a link to it, as OpenTelemetry recommends
+	// for messaging.
+	ctx = e.Within(ctx)
+	ctx, span := c.tracer.Start(ctx, "process "+string(c.Stream),
+		trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(trace.LinkFromContext(ctx)))
 	defer func() { telemetry.Finish(span, err) }()
 	log := c.log.With("entry", entry.ID, "event_id", e.ID, "type", c.label(e.Type))
 	result := unknown
@@ -63,16 +66,6 @@ func (c *Consumer) handle(ctx context.Context, entry goredis.XMessage) error {
 	c.metrics.handled(c.label(e.Type), result)
 	log.InfoContext(ctx, "event", "outcome", result)
 	return nil
-}
-
-// startSpan starts the span of an event. The span is a child of the request that caused the event and has a
-// link to it, as OpenTelemetry recommends for messaging.
-func (c *Consumer) startSpan(ctx context.Context, e event.Event) (context.Context, trace.Span) {
-	ctx = e.Within(ctx)
-	if c.tracer == nil {
-		return ctx, noop.Span{}
-	}
-	return c.tracer.Start(ctx, "process "+string(c.Stream), trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(trace.LinkFromContext(ctx)))
 }
 
 // read parses an entry, and returns its effect if the consumer handles its type. Any failure here, including

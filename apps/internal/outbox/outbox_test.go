@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
 	goredis "github.com/redis/go-redis/v9"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"platform.example/apps/internal/backingtest"
 	"platform.example/apps/internal/config"
@@ -69,7 +70,7 @@ func TestOutbox(t *testing.T) {
 			}
 			stream.Wipe()
 			b := &bench{t: t, pool: pool, client: client}
-			b.relay = NewRelay(orders, pool, service, slog.New(slog.NewJSONHandler(&b.logs, nil)), prometheus.NewRegistry(), nil)
+			b.relay = NewRelay(orders, pool, service, slog.New(slog.NewJSONHandler(&b.logs, nil)), prometheus.NewRegistry(), noop.Tracer{})
 			test(b)
 		})
 	}

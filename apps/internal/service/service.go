@@ -24,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	goredis "github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 	_ "golang.org/x/crypto/x509roots/fallback" // the image holds no CA roots
 
 	"platform.example/apps/internal/background"
@@ -99,7 +100,7 @@ type Base struct {
 	Registry      *prometheus.Registry
 	Postgres      *pgxpool.Pool
 	Cache, Stream *goredis.Client
-	Tracer        trace.Tracer // nil if traces aren't exported
+	Tracer        trace.Tracer // creates no spans if traces aren't exported
 }
 
 // API holds the routes and the background work of a service.
@@ -156,7 +157,7 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 	defer func() { err = errors.Join(err, tel.Stop()) }()
 	tel.Edge = d.Edge
 
-	base := Base{Log: tel.Log, Registry: tel.Registry}
+	base := Base{Log: tel.Log, Registry: tel.Registry, Tracer: noop.Tracer{}}
 	if tel.Spans != nil {
 		base.Tracer = tel.Spans.Tracer(d.Name)
 		database.Spans, cache.Spans, stream.Spans = tel.Spans, tel.Spans, tel.Spans
