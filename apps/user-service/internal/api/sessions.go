@@ -159,18 +159,13 @@ func (a *API) revoked(w http.ResponseWriter, r *http.Request) error {
 
 // sendConfirmation sends the user another link to confirm their email.
 func (a *API) sendConfirmation(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identity.Principal) error {
-	return httpjson.NoBody(w, http.StatusAccepted, a.users.SendConfirmation(r.Context(), id, audit.Of(r, audit.LinkSent, string(store.Confirm))))
+	return httpjson.NoBody(w, http.StatusAccepted, a.users.SendLink(r.Context(), id, store.Confirm, audit.Of(r, audit.LinkSent, string(store.Confirm))))
 }
 
 func (a *API) confirmEmail(w http.ResponseWriter, r *http.Request, body struct {
 	Token string `json:"token"`
 }) error {
-	changed, err := a.users.ConfirmEmail(r.Context(), body.Token, audit.Of(r, audit.UserChanged, "email confirmed"))
-	if err != nil {
-		return a.linkFailed(r, store.Confirm, err)
-	}
-	a.cache.Invalidate(r.Context(), changed.ID, changed.Version)
-	return httpjson.NoBody(w, http.StatusNoContent, nil)
+	return a.useLink(w, r, body.Token, store.Confirm, "", "email confirmed")
 }
 
 // sendReset sends the same response whether or not the user exists.
@@ -201,9 +196,14 @@ func (a *API) resetPassword(w http.ResponseWriter, r *http.Request, body struct 
 	if err != nil {
 		return err
 	}
-	changed, err := a.users.ResetPassword(r.Context(), body.Token, hash, audit.Of(r, audit.UserChanged, "password, by a link"))
+	return a.useLink(w, r, body.Token, store.Reset, hash, "password, by a link")
+}
+
+// useLink confirms an email by a link, and with a hash also resets the password.
+func (a *API) useLink(w http.ResponseWriter, r *http.Request, token string, purpose store.Purpose, hash, detail string) error {
+	changed, err := a.users.UseLink(r.Context(), token, purpose, hash, audit.Of(r, audit.UserChanged, detail))
 	if err != nil {
-		return a.linkFailed(r, store.Reset, err)
+		return a.linkFailed(r, purpose, err)
 	}
 	a.cache.Invalidate(r.Context(), changed.ID, changed.Version)
 	return httpjson.NoBody(w, http.StatusNoContent, nil)
