@@ -199,15 +199,15 @@ func (a *API) prove(r *http.Request, caller identity.Principal, password string)
 	if password == "" || len(password) > user.MaxPasswordBytes {
 		return guard, problem.New(problem.Invalid, "current_password is required: your own password.", nil)
 	}
-	hash, err := a.users.PasswordHash(r.Context(), caller.ID)
+	known, err := a.users.CredentialsOf(r.Context(), caller.ID)
 	if err != nil {
 		return guard, err
 	}
-	right, err := a.passwords.Verify(r.Context(), password, hash)
+	right, err := a.passwords.Verify(r.Context(), password, known.PasswordHash)
 	if err == nil && !right {
 		err = a.refused(r, audit.PasswordRefused, caller.ID, problem.New(problem.Forbidden, "current_password is wrong.", nil))
 	}
-	return user.Guard{Caller: caller.ID, PasswordHash: hash, Role: caller.Role}, err
+	return user.Guard{Caller: caller.ID, PasswordHash: known.PasswordHash, Role: caller.Role}, err
 }
 
 // refused returns a refusal, and records it for the account of user; uuid.Nil means no known account.

@@ -172,34 +172,27 @@ func (s *Users) Credentials(ctx context.Context, email string) (Credentials, err
 	if err != nil { // the other spelling of an ASCII domain: the limits of sign-ins count it as another account
 		unicode = domain
 	}
-	var c Credentials
-	err = s.pool.QueryRow(ctx, `SELECT id, password_hash FROM users
+	return s.credentials(ctx, `SELECT id, password_hash FROM users
 		WHERE lower(email COLLATE "C") IN (lower($1 COLLATE "C"), lower($2 COLLATE "C"))
-		ORDER BY lower(email COLLATE "C") = lower($1 COLLATE "C") DESC LIMIT 1`, email, local+"@"+unicode).
-		Scan(&c.ID, &c.PasswordHash)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return Credentials{}, failure("reading credentials", err)
-	}
-	return c, nil
+		ORDER BY lower(email COLLATE "C") = lower($1 COLLATE "C") DESC LIMIT 1`, email, local+"@"+unicode)
 }
 
 // External returns the credentials of the user with an external identity. An unknown identity is no error.
-func (s *Users) External(ctx context.Context, issuer, subject string) (c Credentials, err error) {
-	err = s.pool.QueryRow(ctx, `SELECT id, password_hash FROM users JOIN external_identities ON user_id = id
-		WHERE issuer = $1 AND subject = $2`, issuer, subject).Scan(&c.ID, &c.PasswordHash)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return c, failure("reading an external identity", err)
-	}
-	return c, nil
+func (s *Users) External(ctx context.Context, issuer, subject string) (Credentials, error) {
+	return s.credentials(ctx, `SELECT id, password_hash FROM users JOIN external_identities ON user_id = id
+		WHERE issuer = $1 AND subject = $2`, issuer, subject)
 }
 
-// PasswordHash returns the password hash of a user, or "" if the user doesn't exist.
-func (s *Users) PasswordHash(ctx context.Context, id uuid.UUID) (hash string, err error) {
-	err = s.pool.QueryRow(ctx, "SELECT password_hash FROM users WHERE id = $1", id).Scan(&hash)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return "", failure("reading a password hash", err)
+// CredentialsOf returns the credentials of a user. An unknown user is no error.
+func (s *Users) CredentialsOf(ctx context.Context, id uuid.UUID) (Credentials, error) {
+	return s.credentials(ctx, "SELECT id, password_hash FROM users WHERE id = $1", id)
+}
+
+func (s *Users) credentials(ctx context.Context, sql string, args ...any) (c Credentials, err error) {
+	if err = s.pool.QueryRow(ctx, sql, args...).Scan(&c.ID, &c.PasswordHash); errors.Is(err, pgx.ErrNoRows) {
+		return Credentials{}, nil
 	}
-	return hash, nil
+	return c, failure("reading credentials", err)
 }
 
 func queryUser(ctx context.Context, from postgres.Querier, sql string, args ...any) (user.User, error) {
