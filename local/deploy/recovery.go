@@ -22,6 +22,24 @@ func (d *Deployment) stateFile() string {
 	return d.file("backend", ".pulumi", "stacks", "platform", Stack+".json")
 }
 
+// state is the part of the stack's state that this package reads.
+type state struct {
+	Resources []json.RawMessage `json:"resources"`
+	Pending   []json.RawMessage `json:"pending_operations"`
+}
+
+func (d *Deployment) readState() (state, error) {
+	var stored struct{ Checkpoint struct{ Latest state } }
+	content, err := os.ReadFile(d.stateFile())
+	if err == nil {
+		err = json.Unmarshal(content, &stored)
+	}
+	if err != nil {
+		return state{}, fmt.Errorf("state of stack %s: %w", Stack, err)
+	}
+	return stored.Checkpoint.Latest, nil
+}
+
 // mendState replaces a state that a killed pulumi left half-written by the backend's copy from before the last step. The next
 // update adopts the objects of that step, because it applies rather than creates them.
 func (d *Deployment) mendState() error {
@@ -94,24 +112,11 @@ func (d *Deployment) releaseDeadLocks(ctx context.Context, target Target) error 
 // settlePending completes the operations that a killed update had started, because the next update couldn't create again
 // an object that the killed one created but didn't record.
 func (d *Deployment) settlePending(ctx context.Context, target Target) error {
-	content, err := os.ReadFile(d.stateFile())
-	if err != nil {
-		return fmt.Errorf("state of stack %s: %w", Stack, err)
+	current, err := d.readState()
+	if err != nil || len(current.Pending) == 0 {
+		return err
 	}
-	var state struct {
-		Checkpoint struct {
-			Latest struct {
-				Pending []json.RawMessage `json:"pending_operations"`
-			} `json:"latest"`
-		} `json:"checkpoint"`
-	}
-	if err := json.Unmarshal(content, &state); err != nil {
-		return fmt.Errorf("state of stack %s: %w", Stack, err)
-	}
-	if len(state.Checkpoint.Latest.Pending) == 0 {
-		return nil
-	}
-	d.log.Say("a previous pulumi was killed during %d steps: completing them", len(state.Checkpoint.Latest.Pending))
+	d.log.Say("a previous pulumi was killed during %d steps: completing them", len(current.Pending))
 	release := filepath.Join(d.layout.Bin(), "release")
 	if err := d.goBuild(ctx, "infra", release, "./cmd/release"); err != nil {
 		return err

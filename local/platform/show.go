@@ -73,7 +73,7 @@ func (p *Platform) Status(ctx context.Context) error {
 		return fmt.Errorf("nothing is deployed to context %s: run make up CONTEXT=%[1]s REGISTRY=<registry>", p.options.Context)
 	}
 	target := p.target(node.New(p.layout, nil, p.log))
-	if resources, err := p.stack.Resources(ctx, target); err != nil {
+	if resources, err := p.stack.Resources(); err != nil {
 		faults = append(faults, err)
 	} else {
 		fmt.Fprintf(p.out, "\nstack %s: %d resources\n", deploy.Stack, resources)
