@@ -56,7 +56,7 @@ var serve = service.Serve(service.Definition{
 func build(b service.Base, webhookConfig webhook.Config, mailConfig mail.Config) (service.API, error) {
 	notifications := store.New(b.Postgres)
 	hasWebhook := webhookConfig.URL != nil
-	result := service.API{Routes: api.New(notifications).Register, Chores: []background.Chore{notifications.Sweep}}
+	result := service.API{Routes: api.API{Store: notifications}.Register, Chores: []background.Chore{notifications.Sweep}}
 	consume := func(d consumer.Definition) {
 		d.Service = name
 		c := consumer.New(d, b.Stream, b.Postgres, b.Log, b.Registry, b.Tracer)

@@ -53,7 +53,7 @@ func build(b service.Base) (service.API, error) {
 		Service: name, Stream: event.Users, Group: name, Handle: store.Anonymise, Types: []event.Type{event.UserDeleted}, Idempotent: true,
 	}, b.Stream, b.Postgres, b.Log, b.Registry, b.Tracer)
 	return service.API{
-		Routes:     api.New(orders).Register,
+		Routes:     api.API{Orders: orders}.Register,
 		Background: []background.Work{deletions.Watch},
 		WhileLive:  []background.Work{relay.Run, deletions.Run},
 		Chores:     append(deletions.Chores(), relay.Trim, relay.Forget, orders.Forget),

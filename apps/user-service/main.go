@@ -50,7 +50,7 @@ func build(b service.Base) (service.API, error) {
 	events := outbox.NewRelay(store.Outbox(), b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
 	mails := outbox.NewRelay(store.Mails(), b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
 	return service.API{
-		Routes:    api.New(users, cached, password.NewHasher(), sessions, log).Register,
+		Routes:    api.API{Users: users, Cache: cached, Passwords: password.NewHasher(), Sessions: sessions, Log: log}.Register,
 		WhileLive: []background.Work{events.Run, mails.Run},
 		Chores:    []background.Chore{events.Trim, events.Forget, mails.Trim, mails.Forget, sessions.Sweep, log.Sweep, users.Forget},
 	}, nil

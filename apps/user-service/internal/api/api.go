@@ -25,20 +25,15 @@ import (
 
 // API handles the requests.
 type API struct {
-	users     *store.Users
-	cache     *cache.Users
-	passwords *password.Hasher
-	sessions  *session.Sessions
-	log       *audit.Log
-}
-
-// New returns the API of users.
-func New(users *store.Users, c *cache.Users, passwords *password.Hasher, sessions *session.Sessions, log *audit.Log) *API {
-	return &API{users: users, cache: c, passwords: passwords, sessions: sessions, log: log}
+	Users     *store.Users
+	Cache     *cache.Users
+	Passwords *password.Hasher
+	Sessions  *session.Sessions
+	Log       *audit.Log
 }
 
 // Register adds the routes to router.
-func (a *API) Register(router chi.Router, errs *problem.Mapper) {
+func (a API) Register(router chi.Router, errs *problem.Mapper) {
 	router.Get("/users/{id}", errs.Handle(own(a.get))) // the cache limits its time
 	router.Group(func(r chi.Router) {
 		r.Use(httpserver.Deadline)
@@ -62,17 +57,17 @@ func (a *API) Register(router chi.Router, errs *problem.Mapper) {
 	})
 }
 
-func (a *API) create(w http.ResponseWriter, r *http.Request, draft user.Draft) error {
+func (a API) create(w http.ResponseWriter, r *http.Request, draft user.Draft) error {
 	if draft.Role == "" {
 		draft.Role = identity.User
 	} else if identity.From(r).Role != identity.Admin {
 		return errRole
 	}
-	hash, err := a.passwords.Hash(r.Context(), draft.Password)
+	hash, err := a.Passwords.Hash(r.Context(), draft.Password)
 	if err != nil {
 		return err
 	}
-	created, err := a.users.Create(r.Context(), draft, hash, audit.Of(r, audit.UserCreated))
+	created, err := a.Users.Create(r.Context(), draft, hash, audit.Of(r, audit.UserCreated))
 	if err != nil {
 		return err
 	}
@@ -86,9 +81,9 @@ type list struct {
 	Next  *uuid.UUID  `json:"next,omitempty"` // the value of after for the next page; absent on the last page
 }
 
-func (a *API) list(w http.ResponseWriter, r *http.Request) error {
+func (a API) list(w http.ResponseWriter, r *http.Request) error {
 	users, next, err := page.Read(r.URL.Query(), uuid.Nil, func(u user.User) uuid.UUID { return u.ID }, func(after uuid.UUID, limit int) ([]user.User, error) {
-		return a.users.List(r.Context(), after, limit)
+		return a.Users.List(r.Context(), after, limit)
 	})
 	if err != nil {
 		return err
@@ -97,7 +92,7 @@ func (a *API) list(w http.ResponseWriter, r *http.Request) error {
 }
 
 // audit sends the audit log of one user or of all users to admins, newest first.
-func (a *API) audit(w http.ResponseWriter, r *http.Request) error {
+func (a API) audit(w http.ResponseWriter, r *http.Request) error {
 	userID := uuid.Nil
 	if raw := r.URL.Query().Get("user"); raw != "" {
 		var ok bool
@@ -106,7 +101,7 @@ func (a *API) audit(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	entries, next, err := page.Read(r.URL.Query(), uuid.Max, func(e audit.Entry) uuid.UUID { return e.ID }, func(before uuid.UUID, limit int) ([]audit.Entry, error) {
-		return a.log.List(r.Context(), userID, before, limit)
+		return a.Log.List(r.Context(), userID, before, limit)
 	})
 	if err != nil {
 		return err
@@ -117,8 +112,8 @@ func (a *API) audit(w http.ResponseWriter, r *http.Request) error {
 	}{entries, next})
 }
 
-func (a *API) get(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identity.Principal) error {
-	found, version, hit, err := a.cache.Get(r.Context(), id)
+func (a API) get(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identity.Principal) error {
+	found, version, hit, err := a.Cache.Get(r.Context(), id)
 	if hit {
 		w.Header().Set("X-Cache", "hit")
 	} else {
@@ -135,7 +130,7 @@ func (a *API) get(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identi
 	return nil
 }
 
-func (a *API) update(w http.ResponseWriter, r *http.Request, id uuid.UUID, caller identity.Principal) error {
+func (a API) update(w http.ResponseWriter, r *http.Request, id uuid.UUID, caller identity.Principal) error {
 	change, err := httpjson.Decode[user.Change](r)
 	if err != nil {
 		return err
@@ -153,20 +148,20 @@ func (a *API) update(w http.ResponseWriter, r *http.Request, id uuid.UUID, calle
 	}
 	var hash string
 	if change.Password != nil {
-		if hash, err = a.passwords.Hash(r.Context(), *change.Password); err != nil {
+		if hash, err = a.Passwords.Hash(r.Context(), *change.Password); err != nil {
 			return err
 		}
 	}
-	updated, err := a.users.Update(r.Context(), id, change, hash, audit.Of(r, audit.UserChanged, change.FieldNames()...))
+	updated, err := a.Users.Update(r.Context(), id, change, hash, audit.Of(r, audit.UserChanged, change.FieldNames()...))
 	if err != nil {
 		return err
 	}
-	a.cache.Invalidate(r.Context(), id, updated.Version)
+	a.Cache.Invalidate(r.Context(), id, updated.Version)
 	etag.Set(w, r, updated.Version)
 	return httpjson.Write(w, http.StatusOK, updated)
 }
 
-func (a *API) remove(w http.ResponseWriter, r *http.Request, id uuid.UUID, caller identity.Principal) error {
+func (a API) remove(w http.ResponseWriter, r *http.Request, id uuid.UUID, caller identity.Principal) error {
 	body, err := httpjson.Decode[proof](r)
 	if err != nil {
 		return err
@@ -178,10 +173,10 @@ func (a *API) remove(w http.ResponseWriter, r *http.Request, id uuid.UUID, calle
 	if guard.Versions, err = etag.IfMatch(r); err != nil {
 		return err
 	}
-	if err := a.users.Delete(r.Context(), id, guard, audit.Of(r, audit.UserDeleted)); err != nil {
+	if err := a.Users.Delete(r.Context(), id, guard, audit.Of(r, audit.UserDeleted)); err != nil {
 		return err
 	}
-	a.cache.Invalidate(r.Context(), id, cache.Deleted)
+	a.Cache.Invalidate(r.Context(), id, cache.Deleted)
 	return httpjson.NoBody(w, http.StatusNoContent, nil)
 }
 
@@ -195,15 +190,15 @@ type proof struct {
 // prove checks the caller's own password: an access token alone, which may be stolen, must not be enough to
 // take an account over. The returned guard requires that the password and the role are still the same when the
 // change is made.
-func (a *API) prove(r *http.Request, caller identity.Principal, password string) (guard user.Guard, err error) {
+func (a API) prove(r *http.Request, caller identity.Principal, password string) (guard user.Guard, err error) {
 	if password == "" || len(password) > user.MaxPasswordBytes {
 		return guard, problem.New(problem.Invalid, "current_password is required: your own password.", nil)
 	}
-	known, err := a.users.CredentialsOf(r.Context(), caller.ID)
+	known, err := a.Users.CredentialsOf(r.Context(), caller.ID)
 	if err != nil {
 		return guard, err
 	}
-	right, err := a.passwords.Verify(r.Context(), password, known.PasswordHash)
+	right, err := a.Passwords.Verify(r.Context(), password, known.PasswordHash)
 	if err == nil && !right {
 		err = a.refused(r, audit.PasswordRefused, caller.ID, problem.New(problem.Forbidden, "current_password is wrong.", nil))
 	}
@@ -211,8 +206,8 @@ func (a *API) prove(r *http.Request, caller identity.Principal, password string)
 }
 
 // refused returns a refusal, and records it for the account of user; uuid.Nil means no known account.
-func (a *API) refused(r *http.Request, action audit.Action, user uuid.UUID, refusal error, details ...string) error {
-	return errors.Join(refusal, a.log.Refused(r.Context(), audit.Of(r, action, details...), user))
+func (a API) refused(r *http.Request, action audit.Action, user uuid.UUID, refusal error, details ...string) error {
+	return errors.Join(refusal, a.Log.Refused(r.Context(), audit.Of(r, action, details...), user))
 }
 
 // own returns a handler that calls handle with the user in the path and the caller. It refuses a caller who
