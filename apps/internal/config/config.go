@@ -38,7 +38,7 @@ func (e *Env) Err() error {
 // Parsed reads a variable that must be set, and parses it. The error of parse must not contain a secret
 // value.
 func Parsed[T any](e *Env, name string, parse func(string) (T, error)) (value T) {
-	if raw, _ := e.lookup(name); raw == "" {
+	if raw, ok := e.lookup(name); !ok || raw == "" {
 		e.fault(name, errors.New("is required and not set"))
 	}
 	return ParsedOr(e, name, value, parse)
@@ -46,8 +46,8 @@ func Parsed[T any](e *Env, name string, parse func(string) (T, error)) (value T)
 
 // ParsedOr reads a variable and parses it. It returns fallback if the variable is unset.
 func ParsedOr[T any](e *Env, name string, fallback T, parse func(string) (T, error)) T {
-	raw, _ := e.lookup(name)
-	if raw == "" {
+	raw, ok := e.lookup(name)
+	if !ok || raw == "" {
 		return fallback
 	}
 	value, err := parse(raw)
