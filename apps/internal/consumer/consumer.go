@@ -87,11 +87,9 @@ type Consumer struct {
 	metrics *metrics
 	tracer  trace.Tracer
 
-	name       string // within the group; unique for each process
-	retry      backoff.Policy
-	deadLetter *goredis.Script
-	remove     *goredis.Script
-	cursor     string // position of the search for stale entries
+	name   string // within the group; unique for each process
+	retry  backoff.Policy
+	cursor string // position of the search for stale entries
 }
 
 // New returns the consumer that d defines. Its effects write to the database of pool.
@@ -107,9 +105,8 @@ func New(d Definition, stream *goredis.Client, pool *pgxpool.Pool, log *slog.Log
 	}
 	return &Consumer{
 		Definition: d, limit: limit, batch: batch, redis: stream, pool: pool, log: log.With("consumer", d.Group), metrics: newMetrics(d, registry), tracer: tracer,
-		name:       host + "-" + rand.Text()[:8],
-		retry:      backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second},
-		deadLetter: goredis.NewScript(deadLetterScript), remove: goredis.NewScript(removeScript),
+		name:   host + "-" + rand.Text()[:8],
+		retry:  backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second},
 		cursor: firstID,
 	}
 }

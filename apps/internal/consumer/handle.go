@@ -34,6 +34,7 @@ const (
 
 //go:embed deadletter.lua
 var deadLetterScript string
+var deadLetter = goredis.NewScript(deadLetterScript)
 
 // handle handles an entry and acknowledges it, or leaves it pending, or makes it a dead letter. It fails if
 // Redis fails or ctx is done.
@@ -179,7 +180,7 @@ func (c *Consumer) fail(ctx context.Context, log *slog.Logger, entry goredis.XMe
 	if c.Discard {
 		kept = 0
 	}
-	result, err := c.deadLetter.Run(ctx, c.redis, []string{string(c.Stream), c.Stream.DeadLetters()},
+	result, err := deadLetter.Run(ctx, c.redis, []string{string(c.Stream), c.Stream.DeadLetters()},
 		c.Group, entry.ID, maxDeliveries, kept, reason, time.Now().UTC().Format(time.RFC3339Nano)).Int64Slice()
 	if err != nil {
 		log.WarnContext(ctx, "event failed, and the number of its deliveries is unknown", "stream", err)

@@ -6,11 +6,14 @@ import (
 	_ "embed"
 	"fmt"
 
+	goredis "github.com/redis/go-redis/v9"
+
 	"platform.example/apps/internal/event"
 )
 
 //go:embed publish.lua
 var publishScript string
+var publish = goredis.NewScript(publishScript)
 
 // lostError reports that the stream has lost the entries after last.
 type lostError struct {
@@ -32,7 +35,7 @@ func (r *Relay) publish(ctx context.Context, known position, events []event.Even
 		arguments[2] = len(fields)
 		arguments = append(arguments, fields...)
 	}
-	reply, err := r.script.Run(ctx, r.stream, []string{string(r.outbox.Stream)}, arguments...).StringSlice()
+	reply, err := publish.Run(ctx, r.stream, []string{string(r.outbox.Stream)}, arguments...).StringSlice()
 	if err != nil {
 		return nil, fmt.Errorf("publishing to %s: %w", r.outbox.Stream, err)
 	}

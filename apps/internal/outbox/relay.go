@@ -43,7 +43,6 @@ type Relay struct {
 	pool    *pgxpool.Pool
 	stream  *goredis.Client
 	log     *slog.Logger
-	script  *goredis.Script
 	metrics *metrics
 	tracer  trace.Tracer
 
@@ -54,7 +53,7 @@ type Relay struct {
 // NewRelay returns a relay that publishes the outbox o in the database of pool to stream.
 func NewRelay(o Outbox, pool *pgxpool.Pool, stream *goredis.Client, log *slog.Logger, registry prometheus.Registerer, tracer trace.Tracer) *Relay {
 	return &Relay{
-		outbox: o, pool: pool, stream: stream, log: log, script: goredis.NewScript(publishScript),
+		outbox: o, pool: pool, stream: stream, log: log,
 		metrics: newMetrics(o, pool, registry), tracer: tracer, wake: make(chan struct{}, 1),
 	}
 }
