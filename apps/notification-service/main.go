@@ -72,7 +72,7 @@ func build(b service.Base, webhookConfig webhook.Config, mailConfig mail.Config)
 	result.Ops = ops
 	consume(consumer.Definition{Stream: event.Mails, Group: name + "-mail", Handle: mail.Handle(send, mailConfig.Page), Types: mail.Types(), Idempotent: true, Discard: true})
 	if hasWebhook {
-		deliveries := webhook.New(webhookConfig, webhook.DefaultRetry(), notifications, b.Log, b.Registry)
+		deliveries := webhook.New(webhookConfig, webhook.DefaultRetry, notifications, b.Log, b.Registry)
 		result.Background = append(result.Background, deliveries.Watch)
 		result.WhileLive = append(result.WhileLive, deliveries.Run)
 	}

@@ -47,7 +47,7 @@ var serve = service.Serve(service.Definition{
 })
 
 func build(b service.Base) (service.API, error) {
-	relay := outbox.NewRelay(store.Outbox(), b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
+	relay := outbox.NewRelay(store.Outbox, b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
 	orders := store.New(b.Postgres, relay.Wake)
 	deletions := consumer.New(consumer.Definition{
 		Service: name, Stream: event.Users, Group: name, Handle: store.Anonymise, Types: []event.Type{event.UserDeleted}, Idempotent: true,
@@ -65,7 +65,7 @@ func build(b service.Base) (service.API, error) {
 var replay = service.OnPostgres(name, func(env *config.Env) service.Work {
 	since := config.Parsed(env, "REPLAY_SINCE", config.Duration(time.Minute, outbox.Retention))
 	return func(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
-		n, err := store.Outbox().Replay(ctx, pool, time.Now().Add(-since))
+		n, err := store.Outbox.Replay(ctx, pool, time.Now().Add(-since))
 		if err != nil {
 			return err
 		}

@@ -47,8 +47,8 @@ func build(b service.Base) (service.API, error) {
 	users := store.New(b.Postgres)
 	sessions, log := session.New(b.Postgres, b.Log), audit.New(b.Postgres)
 	cached := cache.New(b.Cache, users.Get, b.Log, b.Registry)
-	events := outbox.NewRelay(store.Outbox(), b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
-	mails := outbox.NewRelay(store.Mails(), b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
+	events := outbox.NewRelay(store.Outbox, b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
+	mails := outbox.NewRelay(store.Mails, b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
 	return service.API{
 		Routes:    api.API{Users: users, Cache: cached, Passwords: password.NewHasher(), Sessions: sessions, Log: log}.Register,
 		WhileLive: []background.Work{events.Run, mails.Run},

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -53,9 +55,7 @@ var texts = map[event.Type]text{
 }
 
 // Types returns the types of events that are sent by email.
-func Types() []event.Type {
-	return []event.Type{event.EmailToConfirm, event.PasswordResetRequested, event.EmailChangeRequested, event.PasswordChanged}
-}
+func Types() []event.Type { return slices.Collect(maps.Keys(texts)) }
 
 // Handle returns a handler of events of Types that sends their emails. A link leads to page with the secret
 // in the fragment, which browsers don't send to servers. Without page, the email contains the secret as a

@@ -51,9 +51,7 @@ type Retry struct {
 }
 
 // DefaultRetry tries for about half an hour.
-func DefaultRetry() Retry {
-	return Retry{Backoff: backoff.Policy{Base: time.Second, Max: time.Hour}, Attempts: 12}
-}
+var DefaultRetry = Retry{Backoff: backoff.Policy{Base: time.Second, Max: time.Hour}, Attempts: 12}
 
 // Deliverer delivers the due deliveries of a store.
 type Deliverer struct {

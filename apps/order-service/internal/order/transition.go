@@ -35,26 +35,24 @@ type transition struct {
 	Event event.Type // "" means no change and no event
 }
 
-// transitions returns the state machine. Every other move is refused.
-func transitions() []transition {
-	return []transition{
-		{Pending, Pay, Paid, event.OrderPaid},
-		{Paid, Ship, Shipped, event.OrderShipped},
-		{Shipped, Deliver, Delivered, event.OrderDelivered},
-		{Pending, Cancel, Cancelled, event.OrderCancelled},
-		{Paid, Cancel, Cancelled, event.OrderCancelled},
-		// A client may repeat a move after a lost response.
-		{Paid, Pay, Paid, ""},
-		{Shipped, Ship, Shipped, ""},
-		{Delivered, Deliver, Delivered, ""},
-		{Cancelled, Cancel, Cancelled, ""},
-	}
+// transitions is the state machine. Every other move is refused.
+var transitions = []transition{
+	{Pending, Pay, Paid, event.OrderPaid},
+	{Paid, Ship, Shipped, event.OrderShipped},
+	{Shipped, Deliver, Delivered, event.OrderDelivered},
+	{Pending, Cancel, Cancelled, event.OrderCancelled},
+	{Paid, Cancel, Cancelled, event.OrderCancelled},
+	// A client may repeat a move after a lost response.
+	{Paid, Pay, Paid, ""},
+	{Shipped, Ship, Shipped, ""},
+	{Delivered, Deliver, Delivered, ""},
+	{Cancelled, Cancel, Cancelled, ""},
 }
 
 // Apply returns the order after a move and the type of its event, or "" if the move changes nothing. It fails
 // with problem.Conflict if the order's status doesn't allow the move.
 func (o Order) Apply(m Move, now time.Time) (Order, event.Type, error) {
-	for _, t := range transitions() {
+	for _, t := range transitions {
 		if t.From != o.Status || t.Move != m {
 			continue
 		}

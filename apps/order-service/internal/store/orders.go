@@ -29,9 +29,9 @@ type Orders struct {
 	changed func()
 }
 
-// Outbox returns the outbox with the events of orders.
-func Outbox() outbox.Outbox {
-	return outbox.Outbox{Service: "order-service", Stream: event.Orders, Table: "outbox", Subject: "order_id", Groups: []string{"notification-service"}}
+// Outbox is the outbox with the events of orders.
+var Outbox = outbox.Outbox{
+	Service: "order-service", Stream: event.Orders, Table: "outbox", Subject: "order_id", Groups: []string{"notification-service"},
 }
 
 // New returns the orders in the database of pool. It calls changed after the commit of every change.
@@ -81,7 +81,7 @@ func (s *Orders) Move(ctx context.Context, id, owner uuid.UUID, versions []int64
 		var batch pgx.Batch
 		batch.Queue("UPDATE orders SET status = $2, updated_at = $3, version = $4 WHERE id = $1",
 			moved.ID, moved.Status, moved.UpdatedAt, moved.Version)
-		if err := Outbox().Add(ctx, &batch, eventType, moved.UpdatedAt, moved.ID, moved.EventData()); err != nil {
+		if err := Outbox.Add(ctx, &batch, eventType, moved.UpdatedAt, moved.ID, moved.EventData()); err != nil {
 			return err
 		}
 		return tx.SendBatch(ctx, &batch).Close()
@@ -237,7 +237,7 @@ func insert(ctx context.Context, tx pgx.Tx, o order.Order) error {
 		SELECT $1, line, sku, quantity, unit_price
 		FROM unnest($2::text[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS items (sku, quantity, unit_price, line)`,
 		o.ID, skus, quantities, prices)
-	if err := Outbox().Add(ctx, &batch, event.OrderCreated, o.CreatedAt, o.ID, o.EventData()); err != nil {
+	if err := Outbox.Add(ctx, &batch, event.OrderCreated, o.CreatedAt, o.ID, o.EventData()); err != nil {
 		return err
 	}
 	return tx.SendBatch(ctx, &batch).Close()

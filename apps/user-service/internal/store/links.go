@@ -36,19 +36,15 @@ const (
 	emailsPerHour = 5
 )
 
-// Outbox returns the outbox with the events of users.
-func Outbox() outbox.Outbox {
-	return outbox.Outbox{
-		Service: "user-service", Stream: event.Users, Table: "outbox", Subject: "user_id",
-		Groups: []string{"order-service", "notification-service-users"},
-	}
+// Outbox is the outbox with the events of users.
+var Outbox = outbox.Outbox{
+	Service: "user-service", Stream: event.Users, Table: "outbox", Subject: "user_id",
+	Groups: []string{"order-service", "notification-service-users"},
 }
 
-// Mails returns the outbox with the emails to users.
-func Mails() outbox.Outbox {
-	return outbox.Outbox{
-		Service: "user-service", Stream: event.Mails, Table: "mails", Subject: "user_id", Groups: []string{"notification-service-mail"},
-	}
+// Mails is the outbox with the emails to users.
+var Mails = outbox.Outbox{
+	Service: "user-service", Stream: event.Mails, Table: "mails", Subject: "user_id", Groups: []string{"notification-service-mail"},
 }
 
 func hash(text string) []byte {
@@ -74,7 +70,7 @@ func sendMail(ctx context.Context, tx pgx.Tx, eventType event.Type, data event.U
 	for _, queue := range more {
 		queue(&batch)
 	}
-	if err := Mails().Add(ctx, &batch, eventType, time.Now(), data.ID, data); err != nil {
+	if err := Mails.Add(ctx, &batch, eventType, time.Now(), data.ID, data); err != nil {
 		return err
 	}
 	return tx.SendBatch(ctx, &batch).Close()
