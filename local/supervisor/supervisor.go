@@ -72,7 +72,11 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	s.report("supervisor started, process %d", os.Getpid())
 
-	httpServer := &http.Server{Handler: s.routes(), ReadHeaderTimeout: 5 * time.Second}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /processes", s.list)
+	mux.HandleFunc("PUT /processes/{name}", s.put)
+	mux.HandleFunc("DELETE /processes/{name}", s.remove)
+	httpServer := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- httpServer.Serve(listener) }()
 	trim := time.NewTicker(time.Minute)
@@ -89,14 +93,6 @@ func Run(ctx context.Context, cfg Config) error {
 			return errors.Join(err, httpServer.Close())
 		}
 	}
-}
-
-func (s *server) routes() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /processes", s.list)
-	mux.HandleFunc("PUT /processes/{name}", s.put)
-	mux.HandleFunc("DELETE /processes/{name}", s.remove)
-	return mux
 }
 
 func (s *server) list(w http.ResponseWriter, _ *http.Request) {
