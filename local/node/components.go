@@ -155,15 +155,14 @@ func (n *Node) start(ctx context.Context, c component) error {
 	if errors.Is(err, toolchain.ErrUnknown) {
 		program, err = exec.LookPath(c.tool)
 	}
-	if err != nil {
-		return fmt.Errorf("start %s: %w", c.name, err)
+	process := supervisor.Process{Name: c.name, Args: append([]string{program}, c.args...), Env: c.env, Nice: c.nice}
+	if err == nil {
+		process.Revision, err = revision(c.reads...)
 	}
-	read, err := revision(c.reads...)
-	if err != nil {
-		return fmt.Errorf("start %s: %w", c.name, err)
+	if err == nil {
+		err = n.supervisor.Start(ctx, process)
 	}
-	process := supervisor.Process{Name: c.name, Args: append([]string{program}, c.args...), Env: c.env, Revision: read, Nice: c.nice}
-	if err := n.supervisor.Start(ctx, process); err != nil {
+	if err != nil {
 		return fmt.Errorf("start %s: %w", c.name, err)
 	}
 	return n.await(ctx, c)
