@@ -143,9 +143,7 @@ func (d *Deployment) prepare(ctx context.Context, target Target) error {
 	if err := d.ensureConfiguration(target); err != nil {
 		return err
 	}
-	if err := d.EndOrphans(); err != nil {
-		return err
-	}
+	d.EndOrphans()
 	if err := d.mendState(); err != nil {
 		return err
 	}

@@ -9,12 +9,12 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"platform.example/local/file"
+	"platform.example/local/host"
 )
 
 // stateFile is the path of the stack's state in the backend.
@@ -129,26 +129,16 @@ func (d *Deployment) settlePending(ctx context.Context, target Target) error {
 
 // EndOrphans kills Pulumi's plugins and language hosts whose pulumi was killed, because they would wait for it forever. A
 // process is an orphan if nothing listens at the address of pulumi in its command line.
-func (d *Deployment) EndOrphans() error {
-	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		return err
-	}
-	for _, path := range commands {
-		content, _ := os.ReadFile(path)
-		args := strings.Split(strings.TrimRight(string(content), "\x00"), "\x00")
+func (d *Deployment) EndOrphans() {
+	for pid, args := range host.Processes() {
 		address := args[len(args)-1]
 		if _, _, err := net.SplitHostPort(address); err != nil || !strings.HasPrefix(args[0], d.layout.Cache+"/") {
 			continue
 		}
-		conn, err := net.DialTimeout("tcp", address, time.Second)
-		if err == nil {
+		if conn, err := net.DialTimeout("tcp", address, time.Second); err == nil {
 			_ = conn.Close()
 			continue
 		}
-		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
+		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
-	return nil
 }
