@@ -50,22 +50,15 @@ func StartPostgres(t testing.TB) *Postgres {
 		t.Fatal(err)
 	}
 	p.Start()
-	p.addService()
-	return p
-}
-
-// addService creates the role of a service as the platform does: it acts as another role, which owns the
-// database.
-func (p *Postgres) addService() {
-	p.t.Helper()
-	_, err := p.Connect().Exec(p.t.Context(), `
+	// The role of a service, as the platform creates it: it acts as another role, which owns the database.
+	if _, err := p.Connect().Exec(t.Context(), `
 		CREATE ROLE owner;
 		ALTER DATABASE postgres OWNER TO owner;
 		CREATE ROLE service LOGIN PASSWORD '`+servicePassword+`' IN ROLE owner;
-		ALTER ROLE service SET role = owner`)
-	if err != nil {
-		p.t.Fatalf("creating the role of a service: %v", err)
+		ALTER ROLE service SET role = owner`); err != nil {
+		t.Fatalf("creating the role of a service: %v", err)
 	}
+	return p
 }
 
 func (p *Postgres) data() string { return filepath.Join(p.dir, "data") }
