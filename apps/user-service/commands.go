@@ -2,17 +2,21 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/identity"
+	"platform.example/apps/internal/redis"
 	"platform.example/apps/internal/service"
 	"platform.example/apps/internal/text"
 	"platform.example/apps/user-service/internal/audit"
+	"platform.example/apps/user-service/internal/cache"
 	"platform.example/apps/user-service/internal/password"
 	"platform.example/apps/user-service/internal/store"
 	"platform.example/apps/user-service/internal/user"
@@ -49,6 +53,43 @@ var seedDemo = service.OnPostgres(name, func(env *config.Env) service.Work {
 			return err
 		}
 		log.Info("demo user is ready")
+		return nil
+	}
+})
+
+// admin gives the user with the email ADMIN_EMAIL the role admin, and ends the user's sessions. The audit log
+// names the operator.
+var admin = service.OnPostgres(name, func(env *config.Env) service.Work {
+	email, _ := text.CanonicalEmail(config.Parsed(env, "ADMIN_EMAIL", config.String))
+	redisConfig := redis.ReadCache(env)
+	return func(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
+		users, role := store.New(pool), identity.Admin
+		known, err := users.Credentials(ctx, email)
+		if err != nil {
+			return err
+		}
+		if known.ID == uuid.Nil {
+			return errors.New("no user has this email: sign up first with POST /api/users")
+		}
+		before, err := users.Get(ctx, known.ID)
+		if err != nil {
+			return err
+		}
+		log = log.With("user_id", known.ID, "email_confirmed", before.EmailConfirmed)
+		if before.Role == role {
+			log.Info("the user is an admin already")
+			return nil
+		}
+		entry := audit.Entry{Action: audit.UserChanged, Detail: "role admin, by the operator"}
+		changed, err := users.Update(ctx, known.ID, user.Change{Role: &role}, "", entry)
+		if err != nil {
+			return err
+		}
+		registry := prometheus.NewRegistry() // not served
+		client := redis.Open(redisConfig, log, registry)
+		defer func() { _ = client.Close() }()
+		cache.New(client, users.Get, log, registry).Invalidate(ctx, known.ID, changed.Version)
+		log.Info("the user is an admin and has to sign in again")
 		return nil
 	}
 })
