@@ -97,7 +97,7 @@ func configure(env *config.Env) service.Build {
 			Background: []background.Work{
 				gateway.Sessions.Watch,
 				func(ctx context.Context) {
-					breaker.Share(ctx, b.Cache, b.Log, users.Breaker(), orders.Breaker(), notifications.Breaker())
+					breaker.Share(ctx, b.Cache, b.Log, users.Breaker, orders.Breaker, notifications.Breaker)
 				},
 				func(ctx context.Context) {
 					limit.Share(ctx, b.Cache, b.Log, gateway.Requests, gateway.Accounts, gateway.Sources, gateway.Exports)
@@ -105,7 +105,7 @@ func configure(env *config.Env) service.Build {
 			},
 		}
 		for _, s := range []*upstream.Service{users, orders, notifications} {
-			result.Checks = append(result.Checks, health.Check{Name: s.Name(), Probe: s.Probe})
+			result.Checks = append(result.Checks, health.Check{Name: s.Name, Probe: s.Probe})
 			result.Background = append(result.Background, s.Watch)
 		}
 		return result, nil
@@ -120,7 +120,7 @@ const probeTokenLife = time.Minute
 func probes(env *config.Env) verify.Probes {
 	tokens := token.NewAuthority(config.Parsed(env, "JWT_KEYS", token.ParseKeys))
 	return func() ([]verify.Probe, error) {
-		signed, err := tokens.IssueFor(token.Holder{
+		signed, err := tokens.Issue(token.Holder{
 			Caller:    identity.Caller{UserID: uuid.NewString(), Role: identity.User},
 			SessionID: uuid.NewString(),
 		}, probeTokenLife)

@@ -42,20 +42,16 @@ func dialFunc() func(addr string) (net.Conn, error) {
 			c, err := dialer.DialContext(ctx, "tcp", addr)
 			switch {
 			case err == nil:
-				return newConn(c)
+				raw, err := c.(*net.TCPConn).SyscallConn()
+				if err != nil {
+					return nil, errors.Join(err, c.Close())
+				}
+				return &conn{Conn: c, raw: raw}, nil
 			case !errors.Is(err, syscall.ECONNREFUSED) || time.Since(start) > refusedFor:
 				return nil, err
 			}
 		}
 	}
-}
-
-func newConn(c net.Conn) (net.Conn, error) {
-	raw, err := c.(*net.TCPConn).SyscallConn()
-	if err != nil {
-		return nil, errors.Join(err, c.Close())
-	}
-	return &conn{Conn: c, raw: raw}, nil
 }
 
 func (c *conn) Write(p []byte) (int, error) {

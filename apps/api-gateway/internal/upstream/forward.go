@@ -71,7 +71,7 @@ func (s *Service) Forward(w http.ResponseWriter, r *http.Request, to Destination
 
 // identify adds the signed identity of the caller.
 func (s *Service) identify(request *fasthttp.Request, caller identity.Caller) error {
-	signed, err := s.signer.Sign(caller, s.name)
+	signed, err := s.signer.Sign(caller, s.Name)
 	if err != nil {
 		return err
 	}

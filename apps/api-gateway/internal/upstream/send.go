@@ -28,7 +28,7 @@ type Client struct {
 func (s *Service) Post(ctx context.Context, path string, from Client, in, out any) (status int, err error) {
 	body, err := json.Marshal(in)
 	if err != nil {
-		return 0, fmt.Errorf("encoding a request to %s: %w", s.name, err)
+		return 0, fmt.Errorf("encoding a request to %s: %w", s.Name, err)
 	}
 	return s.send(ctx, path, identity.Caller{Role: identity.Gateway}, out, func(request *fasthttp.Request, response *fasthttp.Response) error {
 		request.Header.SetMethod(http.MethodPost)
@@ -53,14 +53,14 @@ func (s *Service) Get(ctx context.Context, path string, caller identity.Caller, 
 	if err != nil || status == http.StatusOK {
 		return err
 	}
-	cause := fmt.Errorf("%s responds with %d", s.name, status)
+	cause := fmt.Errorf("%s responds with %d", s.Name, status)
 	switch status {
 	case http.StatusNotFound:
 		return problem.New(problem.NotFound, "There is no resource with this id.", cause)
 	case http.StatusServiceUnavailable:
 		return problem.New(problem.Unavailable, "The service is not available right now.", cause)
 	}
-	return client.Failure(s.name, cause)
+	return client.Failure(s.Name, cause)
 }
 
 // send prepares a GET request, which do may change and sends. If the status is below 300, it decodes the
@@ -76,13 +76,13 @@ func (s *Service) send(ctx context.Context, path string, caller identity.Caller,
 	}
 	telemetry.Propagate(ctx, carrier{&request.Header})
 	if err := do(request, response); err != nil {
-		return 0, client.Failure(s.name, err)
+		return 0, client.Failure(s.Name, err)
 	}
 	if response.StatusCode() >= http.StatusMultipleChoices || out == nil {
 		return response.StatusCode(), nil
 	}
 	if err := json.Unmarshal(response.Body(), out); err != nil {
-		return 0, client.Failure(s.name, fmt.Errorf("decoding its response: %w", err))
+		return 0, client.Failure(s.Name, fmt.Errorf("decoding its response: %w", err))
 	}
 	return response.StatusCode(), nil
 }
@@ -99,7 +99,7 @@ func (s *Service) Poll(ctx context.Context, path string, out any) error {
 		return s.do(request, response)
 	})
 	if err == nil && status != http.StatusOK {
-		err = fmt.Errorf("%s responds with %d", s.name, status)
+		err = fmt.Errorf("%s responds with %d", s.Name, status)
 	}
 	return err
 }
@@ -108,13 +108,13 @@ func (s *Service) Poll(ctx context.Context, path string, out any) error {
 // try.
 func (s *Service) Watch(ctx context.Context) {
 	background.Every(ctx, probeEvery, func() {
-		if s.breaker.State() != breaker.Open {
+		if s.Breaker.State() != breaker.Open {
 			return
 		}
 		limited, cancel := context.WithTimeout(ctx, probeEvery)
 		defer cancel()
 		if s.Probe(limited) == nil {
-			s.breaker.Ready()
+			s.Breaker.Ready()
 		}
 	})
 }

@@ -52,11 +52,11 @@ const (
 
 // Service is a service behind the gateway.
 type Service struct {
-	name     string
+	Name     string
+	Breaker  *breaker.Breaker
 	base     *url.URL
 	signer   *identity.Signer
 	client   *fasthttp.HostClient
-	breaker  *breaker.Breaker
 	budget   *budget
 	inFlight atomic.Int64
 	dropped  atomic.Int64 // when idle connections were last dropped: Unix time in ns
@@ -66,9 +66,10 @@ type Service struct {
 // New returns the service called name at base. signer signs the identity of callers.
 func New(name string, base *url.URL, signer *identity.Signer, registry prometheus.Registerer) *Service {
 	s := &Service{
-		name:   name,
-		base:   base,
-		signer: signer,
+		Name:    name,
+		Breaker: breaker.New(name),
+		base:    base,
+		signer:  signer,
 		client: &fasthttp.HostClient{
 			Addr:                      fasthttp.AddMissingPort(base.Host, base.Scheme == "https"),
 			IsTLS:                     base.Scheme == "https",
@@ -82,18 +83,11 @@ func New(name string, base *url.URL, signer *identity.Signer, registry prometheu
 			NoDefaultUserAgentHeader:  true,
 			DisablePathNormalizing:    true,
 		},
-		breaker: breaker.New(name),
-		budget:  newBudget(),
+		budget: newBudget(),
 	}
 	s.metrics = s.newMetrics(registry)
 	return s
 }
-
-// Name returns the name of the service.
-func (s *Service) Name() string { return s.name }
-
-// Breaker returns the circuit breaker of the service.
-func (s *Service) Breaker() *breaker.Breaker { return s.breaker }
 
 // exchange sends request and waits for response. It may send a replayable request twice. Its errors may be
 // sent to a client.
@@ -102,7 +96,7 @@ func (s *Service) exchange(request *fasthttp.Request, response *fasthttp.Respons
 		s.inFlight.Add(-1)
 		s.metrics.full.Inc()
 		return problem.New(problem.Unavailable, "The service is overloaded right now.",
-			fmt.Errorf("%s has %d requests in flight", s.name, maxInFlight))
+			fmt.Errorf("%s has %d requests in flight", s.Name, maxInFlight))
 	}
 	defer s.inFlight.Add(-1)
 
@@ -114,22 +108,22 @@ func (s *Service) exchange(request *fasthttp.Request, response *fasthttp.Respons
 		time.Sleep(retryPause + rand.N(retryPause))
 		err = s.try(request, response, time.Until(end))
 	}
-	return client.Failure(s.name, err)
+	return client.Failure(s.Name, err)
 }
 
 // try sends the request once if the breaker allows it.
 func (s *Service) try(request *fasthttp.Request, response *fasthttp.Response, timeout time.Duration) error {
-	ok, retryAfter := s.breaker.Allow()
+	ok, retryAfter := s.Breaker.Allow()
 	if !ok {
 		s.metrics.refused.Inc()
-		return client.Refused(s.name, retryAfter)
+		return client.Refused(s.Name, retryAfter)
 	}
 	request.SetTimeout(max(timeout, time.Millisecond)) // 0 means no timeout
 	err := s.do(request, response)
 	if err != nil || client.Faulty(response.StatusCode(), string(response.Header.Peek("Retry-After"))) {
-		s.breaker.Failed()
+		s.Breaker.Failed()
 	} else {
-		s.breaker.Succeeded()
+		s.Breaker.Succeeded()
 	}
 	return err
 }
@@ -168,9 +162,9 @@ type metrics struct{ retries, refused, full prometheus.Counter }
 
 // newMetrics registers the metrics of the service.
 func (s *Service) newMetrics(registry prometheus.Registerer) metrics {
-	auto := promauto.With(prometheus.WrapRegistererWith(prometheus.Labels{"service": s.name}, registry))
+	auto := promauto.With(prometheus.WrapRegistererWith(prometheus.Labels{"service": s.Name}, registry))
 	auto.NewGaugeFunc(prometheus.GaugeOpts{Name: "gateway_breaker_state", Help: "0 closed, 1 half-open, 2 open."},
-		func() float64 { return float64(s.breaker.State()) })
+		func() float64 { return float64(s.Breaker.State()) })
 	auto.NewGaugeFunc(prometheus.GaugeOpts{Name: "gateway_in_flight_requests", Help: "Requests in flight to the service."},
 		func() float64 { return float64(s.inFlight.Load()) })
 	rejections := auto.NewCounterVec(prometheus.CounterOpts{
