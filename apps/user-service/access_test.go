@@ -26,7 +26,7 @@ func TestEveryRouteAuthorisesItsCaller(t *testing.T) {
 	}
 	owner, admin := signUp("owner@example.com", "user"), signUp("admin@example.com", "admin")
 	router := chi.NewRouter()
-	api.API{}.Register(router, problem.NewMapper(slog.New(slog.DiscardHandler)))
+	api.API{}.Register(router, &problem.Mapper{Log: slog.New(slog.DiscardHandler)})
 	const proof = `{"current_password":"correct horse"}`
 	// On a route that the caller may use, 422 and 401 refer to the body.
 	servicetest.CheckAccess(t, name, s.HTTP, router, owner, admin, []servicetest.Access{

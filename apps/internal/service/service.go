@@ -187,7 +187,7 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 	}
 
 	state := health.New(self, tel.Log, append(checks, api.Checks...)...)
-	errs := problem.NewMapper(tel.Log)
+	errs := &problem.Mapper{Log: tel.Log}
 	var middlewares chi.Middlewares
 	if callers != nil {
 		middlewares = append(middlewares, callers.Require(errs))
