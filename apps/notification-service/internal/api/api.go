@@ -49,10 +49,7 @@ func (a API) list(w http.ResponseWriter, r *http.Request, user identity.Principa
 		return err
 	}
 	count, err := a.Store.Unread(r.Context(), user.ID)
-	if err != nil {
-		return err
-	}
-	return httpjson.Write(w, http.StatusOK, inbox{notifications, count, next})
+	return httpjson.Respond(w, http.StatusOK, inbox{notifications, count, next}, err)
 }
 
 func (a API) read(w http.ResponseWriter, r *http.Request, user identity.Principal) error {

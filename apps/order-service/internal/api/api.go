@@ -88,10 +88,7 @@ func (a API) list(w http.ResponseWriter, r *http.Request, user identity.Principa
 	orders, next, err := page.Read(r.URL.Query(), uuid.Max, func(o order.Order) uuid.UUID { return o.ID }, func(before uuid.UUID, limit int) ([]order.Order, error) {
 		return a.Orders.List(r.Context(), owner, before, limit)
 	})
-	if err != nil {
-		return err
-	}
-	return httpjson.Write(w, http.StatusOK, list{orders, next})
+	return httpjson.Respond(w, http.StatusOK, list{orders, next}, err)
 }
 
 func (a API) get(w http.ResponseWriter, r *http.Request, user identity.Principal) error {

@@ -85,10 +85,7 @@ func (a API) list(w http.ResponseWriter, r *http.Request) error {
 	users, next, err := page.Read(r.URL.Query(), uuid.Nil, func(u user.User) uuid.UUID { return u.ID }, func(after uuid.UUID, limit int) ([]user.User, error) {
 		return a.Users.List(r.Context(), after, limit)
 	})
-	if err != nil {
-		return err
-	}
-	return httpjson.Write(w, http.StatusOK, list{users, next})
+	return httpjson.Respond(w, http.StatusOK, list{users, next}, err)
 }
 
 // audit sends the audit log of one user or of all users to admins, newest first.
@@ -103,13 +100,10 @@ func (a API) audit(w http.ResponseWriter, r *http.Request) error {
 	entries, next, err := page.Read(r.URL.Query(), uuid.Max, func(e audit.Entry) uuid.UUID { return e.ID }, func(before uuid.UUID, limit int) ([]audit.Entry, error) {
 		return a.Log.List(r.Context(), userID, before, limit)
 	})
-	if err != nil {
-		return err
-	}
-	return httpjson.Write(w, http.StatusOK, struct {
+	return httpjson.Respond(w, http.StatusOK, struct {
 		Entries []audit.Entry `json:"entries"`
 		Next    *uuid.UUID    `json:"next,omitempty"`
-	}{entries, next})
+	}{entries, next}, err)
 }
 
 func (a API) get(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identity.Principal) error {

@@ -44,10 +44,7 @@ func (a API) signIn(w http.ResponseWriter, r *http.Request, body credentials) er
 		return a.refused(r, audit.SignInRefused, known.ID, problem.New(problem.Unauthenticated, "Email or password is wrong.", nil))
 	}
 	created, err := a.Sessions.Begin(r.Context(), known.ID, known.PasswordHash, audit.Of(r, audit.SessionBegun))
-	if err != nil {
-		return err
-	}
-	return httpjson.Write(w, http.StatusCreated, created)
+	return httpjson.Respond(w, http.StatusCreated, created, err)
 }
 
 // claims are the claims of an ID token that the gateway has verified.
@@ -85,10 +82,7 @@ func (a API) signInExternal(w http.ResponseWriter, r *http.Request, body claims)
 		}
 	}
 	created, err := a.Sessions.Begin(r.Context(), known.ID, known.PasswordHash, audit.Of(r, audit.SessionBegun, detail))
-	if err != nil {
-		return err
-	}
-	return httpjson.Write(w, http.StatusCreated, created)
+	return httpjson.Respond(w, http.StatusCreated, created, err)
 }
 
 type refreshToken struct {
@@ -97,10 +91,7 @@ type refreshToken struct {
 
 func (a API) refresh(w http.ResponseWriter, r *http.Request, body refreshToken) error {
 	next, err := a.Sessions.Refresh(r.Context(), body.RefreshToken, audit.Of(r, audit.SessionEnded))
-	if err != nil {
-		return err
-	}
-	return httpjson.Write(w, http.StatusOK, next)
+	return httpjson.Respond(w, http.StatusOK, next, err)
 }
 
 // revoke sends the same response whether or not the session exists (RFC 7009, 2.2).
@@ -111,12 +102,9 @@ func (a API) revoke(w http.ResponseWriter, r *http.Request, body refreshToken) e
 // listSessions sends the open sessions of the user.
 func (a API) listSessions(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identity.Principal) error {
 	open, err := a.Sessions.List(r.Context(), id)
-	if err != nil {
-		return err
-	}
-	return httpjson.Write(w, http.StatusOK, struct {
+	return httpjson.Respond(w, http.StatusOK, struct {
 		Sessions []session.Open `json:"sessions"`
-	}{open})
+	}{open}, err)
 }
 
 // endSessions ends the session in the path, or all sessions of the user.
@@ -148,13 +136,10 @@ func (a API) revoked(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	ended, more, err := a.Sessions.Revoked(r.Context(), after, page)
-	if err != nil {
-		return err
-	}
-	return httpjson.Write(w, http.StatusOK, struct {
+	return httpjson.Respond(w, http.StatusOK, struct {
 		Revoked []session.Ended `json:"revoked"`
 		More    bool            `json:"more,omitempty"`
-	}{ended, more})
+	}{ended, more}, err)
 }
 
 // sendConfirmation sends the user another link to confirm their email.
