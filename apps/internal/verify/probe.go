@@ -110,9 +110,6 @@ func (v Verification) requests(ctx context.Context, client *http.Client, address
 	durations := make([]time.Duration, n)
 	for i := range n {
 		group.Go(func() error {
-			if groupCtx.Err() != nil {
-				return groupCtx.Err()
-			}
 			probes, err := v.Probes()
 			if err != nil {
 				return err
