@@ -24,7 +24,7 @@ type Postgres struct {
 	port    string
 	dir     string
 	as      *syscall.Credential
-	server  files
+	server  keyPair
 	process *process
 }
 
