@@ -171,15 +171,19 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 		postgres.RegisterMetrics(tel.Registry, base.Postgres)
 		checks = append(checks, health.Check{Name: "postgres", Required: true, Probe: base.Postgres.Ping})
 	}
+	open := func(at redis.Config, store, check string) *goredis.Client {
+		client := redis.Open(at, tel.Log, prometheus.WrapRegistererWith(prometheus.Labels{"store": store}, tel.Registry))
+		// Not required: without Redis a service is slower, but works.
+		checks = append(checks, health.Check{Name: check, Probe: func(ctx context.Context) error { return client.Ping(ctx).Err() }})
+		return client
+	}
 	if d.Cache {
-		base.Cache = redis.Open(cache, tel.Log, labelled(tel.Registry, "cache"))
+		base.Cache = open(cache, "cache", "redis")
 		defer func() { err = errors.Join(err, base.Cache.Close()) }()
-		checks = append(checks, redisCheck("redis", base.Cache))
 	}
 	if d.Stream {
-		base.Stream = redis.Open(stream, tel.Log, labelled(tel.Registry, "stream"))
+		base.Stream = open(stream, "stream", "stream")
 		defer func() { err = errors.Join(err, base.Stream.Close()) }()
-		checks = append(checks, redisCheck("stream", base.Stream))
 	}
 	api, err := build(base)
 	if err != nil {
@@ -219,16 +223,6 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 	// Background work outlives ctx: the requests in flight still need it.
 	defer background.Start(context.WithoutCancel(ctx), work...)()
 	return server.Run(ctx)
-}
-
-// labelled separates the metrics of a service's two Redis clients by the label store.
-func labelled(registry prometheus.Registerer, store string) prometheus.Registerer {
-	return prometheus.WrapRegistererWith(prometheus.Labels{"store": store}, registry)
-}
-
-// redisCheck returns a check that isn't required: without Redis a service is slower, but works.
-func redisCheck(name string, client *goredis.Client) health.Check {
-	return health.Check{Name: name, Probe: func(ctx context.Context) error { return client.Ping(ctx).Err() }}
 }
 
 // Migrate returns the command that applies the migrations/*.sql of files to the database of a service. It
