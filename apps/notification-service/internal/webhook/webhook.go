@@ -70,7 +70,17 @@ type Deliverer struct {
 func New(c Config, retry Retry, s *store.Store, log *slog.Logger, registry prometheus.Registerer) *Deliverer {
 	auto := promauto.With(registry)
 	d := &Deliverer{
-		config: c, retry: retry, store: s, log: log, client: newClient(),
+		config: c, retry: retry, store: s, log: log,
+		client: &http.Client{
+			Timeout: postTimeout,
+			Transport: &http.Transport{
+				MaxConnsPerHost:        concurrency,
+				MaxIdleConnsPerHost:    concurrency,
+				IdleConnTimeout:        30 * time.Second,
+				MaxResponseHeaderBytes: maxHeaderBytes,
+			},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // never follows one
+		},
 		pause: backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second},
 		attempts: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "notification_service_webhook_deliveries_total", Help: "Attempts to deliver, by outcome.",
@@ -193,20 +203,6 @@ const maxRetryAfter = time.Hour
 
 // errGone means that the receiver wants no more deliveries.
 var errGone = errors.New("the receiver responds with 410 Gone")
-
-// newClient returns a client that doesn't follow redirects.
-func newClient() *http.Client {
-	return &http.Client{
-		Timeout: postTimeout,
-		Transport: &http.Transport{
-			MaxConnsPerHost:        concurrency,
-			MaxIdleConnsPerHost:    concurrency,
-			IdleConnTimeout:        30 * time.Second,
-			MaxResponseHeaderBytes: maxHeaderBytes,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
 
 // message is the body of a delivery: the notification and its user.
 type message struct {
