@@ -60,7 +60,8 @@ type Service struct {
 	budget   *budget
 	inFlight atomic.Int64
 	dropped  atomic.Int64 // when idle connections were last dropped: Unix time in ns
-	metrics  metrics
+
+	retries, refused, full prometheus.Counter
 }
 
 // New returns the service called name at base. signer signs the identity of callers.
@@ -85,7 +86,7 @@ func New(name string, base *url.URL, signer *identity.Signer, registry prometheu
 		},
 		budget: newBudget(),
 	}
-	s.metrics = s.newMetrics(registry)
+	s.register(registry)
 	return s
 }
 
@@ -94,7 +95,7 @@ func New(name string, base *url.URL, signer *identity.Signer, registry prometheu
 func (s *Service) exchange(request *fasthttp.Request, response *fasthttp.Response, replayable bool) error {
 	if s.inFlight.Add(1) > maxInFlight {
 		s.inFlight.Add(-1)
-		s.metrics.full.Inc()
+		s.full.Inc()
 		return problem.New(problem.Unavailable, "The service is overloaded right now.",
 			fmt.Errorf("%s has %d requests in flight", s.Name, maxInFlight))
 	}
@@ -104,7 +105,7 @@ func (s *Service) exchange(request *fasthttp.Request, response *fasthttp.Respons
 	end := time.Now().Add(deadline)
 	err := s.try(request, response, deadline)
 	if err != nil && mayRetry(err, replayable) && s.budget.spend() {
-		s.metrics.retries.Inc()
+		s.retries.Inc()
 		time.Sleep(retryPause + rand.N(retryPause))
 		err = s.try(request, response, time.Until(end))
 	}
@@ -115,7 +116,7 @@ func (s *Service) exchange(request *fasthttp.Request, response *fasthttp.Respons
 func (s *Service) try(request *fasthttp.Request, response *fasthttp.Response, timeout time.Duration) error {
 	ok, retryAfter := s.Breaker.Allow()
 	if !ok {
-		s.metrics.refused.Inc()
+		s.refused.Inc()
 		return client.Refused(s.Name, retryAfter)
 	}
 	request.SetTimeout(max(timeout, time.Millisecond)) // 0 means no timeout
@@ -158,10 +159,8 @@ func mayRetry(err error, replayable bool) bool {
 	return client.NotConnected(err) || replayable && !client.TimedOut(err) && !errors.Is(err, fasthttp.ErrBodyTooLarge)
 }
 
-type metrics struct{ retries, refused, full prometheus.Counter }
-
-// newMetrics registers the metrics of the service.
-func (s *Service) newMetrics(registry prometheus.Registerer) metrics {
+// register registers the metrics of the service.
+func (s *Service) register(registry prometheus.Registerer) {
 	auto := promauto.With(prometheus.WrapRegistererWith(prometheus.Labels{"service": s.Name}, registry))
 	auto.NewGaugeFunc(prometheus.GaugeOpts{Name: "gateway_breaker_state", Help: "0 closed, 1 half-open, 2 open."},
 		func() float64 { return float64(s.Breaker.State()) })
@@ -171,8 +170,6 @@ func (s *Service) newMetrics(registry prometheus.Registerer) metrics {
 		Name: "gateway_rejections_total",
 		Help: "Requests that were not sent to a service: its breaker was open, or too many were in flight (bulkhead).",
 	}, []string{"reason"})
-	return metrics{
-		retries: auto.NewCounter(prometheus.CounterOpts{Name: "gateway_retries_total", Help: "Requests that were sent to a service again."}),
-		refused: rejections.WithLabelValues("breaker"), full: rejections.WithLabelValues("bulkhead"),
-	}
+	s.retries = auto.NewCounter(prometheus.CounterOpts{Name: "gateway_retries_total", Help: "Requests that were sent to a service again."})
+	s.refused, s.full = rejections.WithLabelValues("breaker"), rejections.WithLabelValues("bulkhead")
 }
