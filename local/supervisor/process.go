@@ -163,12 +163,6 @@ func (k *keeper) stop() {
 	<-k.done
 }
 
-func (k *keeper) snapshot() Status {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.status
-}
-
 // openLog trims a log and opens it for appending.
 func openLog(path string) (*os.File, error) {
 	if err := trimLog(path); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -99,7 +99,9 @@ func (s *server) list(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
 	statuses := make([]Status, 0, len(s.keepers))
 	for _, k := range s.keepers {
-		statuses = append(statuses, k.snapshot())
+		k.mu.Lock()
+		statuses = append(statuses, k.status)
+		k.mu.Unlock()
 	}
 	s.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
