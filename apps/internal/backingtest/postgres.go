@@ -20,12 +20,12 @@ const (
 
 // Postgres is a running Postgres, which requires TLS.
 type Postgres struct {
-	t       testing.TB
-	port    string
-	dir     string
-	as      *syscall.Credential
-	server  keyPair
-	process *process
+	*process
+	t      testing.TB
+	port   string
+	dir    string
+	as     *syscall.Credential
+	server keyPair
 }
 
 // StartPostgres runs an empty Postgres until the test ends.
@@ -72,7 +72,7 @@ func (p *Postgres) Start() {
 		"-c", "ssl=on", "-c", "ssl_cert_file="+p.server.certificate, "-c", "ssl_key_file="+p.server.key,
 		// Data needn't survive the machine. Committed data must survive Stop: synchronous_commit stays on.
 		"-c", "fsync=off", "-c", "full_page_writes=off")
-	p.process.waitFor("postgres", func(ctx context.Context) error {
+	p.waitFor("postgres", func(ctx context.Context) error {
 		connection, err := pgx.Connect(ctx, p.url())
 		if err != nil {
 			return err
@@ -80,16 +80,6 @@ func (p *Postgres) Start() {
 		return connection.Close(ctx)
 	})
 }
-
-// Stop stops the server at once, like a crash.
-func (p *Postgres) Stop() { p.process.stop() }
-
-// Hang suspends the server until Resume: it doesn't respond on open connections, and accepts new ones without
-// a response.
-func (p *Postgres) Hang() { p.process.signal(syscall.SIGSTOP) }
-
-// Resume ends Hang.
-func (p *Postgres) Resume() { p.process.signal(syscall.SIGCONT) }
 
 // Addr returns the server's host:port.
 func (p *Postgres) Addr() string { return "127.0.0.1:" + p.port }

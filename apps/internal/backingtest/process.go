@@ -82,16 +82,23 @@ func start(t testing.TB, as *syscall.Credential, quit syscall.Signal, binary str
 	if err := <-started; err != nil {
 		t.Fatalf("starting %s: %v", binary, err)
 	}
-	t.Cleanup(p.stop)
+	t.Cleanup(p.Stop)
 	return p
 }
 
-// stop ends the server at once.
-func (p *process) stop() {
+// Stop stops the server at once, like a crash.
+func (p *process) Stop() {
 	_ = p.command.Process.Signal(p.quit) // no effect if it has ended
 	_ = p.command.Process.Signal(syscall.SIGCONT)
 	<-p.exited
 }
+
+// Hang suspends the server until Resume: it doesn't respond on open connections, and accepts new ones without
+// a response.
+func (p *process) Hang() { p.signal(syscall.SIGSTOP) }
+
+// Resume ends Hang.
+func (p *process) Resume() { p.signal(syscall.SIGCONT) }
 
 // signal sends a signal to the server and to its children.
 func (p *process) signal(s syscall.Signal) {
@@ -160,7 +167,11 @@ func account(t testing.TB, name string) (dir string, as *syscall.Credential) {
 	if os.Geteuid() != 0 {
 		return dir, nil
 	}
-	as, err := credential(name)
+	as = &syscall.Credential{}
+	known, err := user.Lookup(name)
+	if err == nil {
+		_, err = fmt.Sscan(known.Uid+" "+known.Gid, &as.Uid, &as.Gid)
+	}
 	if err == nil {
 		err = os.Chown(dir, int(as.Uid), int(as.Gid))
 	}
@@ -168,14 +179,4 @@ func account(t testing.TB, name string) (dir string, as *syscall.Credential) {
 		t.Fatalf("running %s as a separate account: %v", name, err)
 	}
 	return dir, as
-}
-
-func credential(name string) (*syscall.Credential, error) {
-	known, err := user.Lookup(name)
-	if err != nil {
-		return nil, err
-	}
-	as := &syscall.Credential{}
-	_, err = fmt.Sscan(known.Uid+" "+known.Gid, &as.Uid, &as.Gid)
-	return as, err
 }

@@ -28,13 +28,13 @@ const (
 // Redis is a running Redis. It requires TLS and grants a service only the permissions of its ACL file. A test
 // fails if Redis has refused a service's command.
 type Redis struct {
-	t       testing.TB
-	port    string
-	dir     string
-	prefix  string            // of the environment variables of its address
-	rules   map[string]string // by service
-	args    []string
-	process *process
+	*process
+	t      testing.TB
+	port   string
+	dir    string
+	prefix string            // of the environment variables of its address
+	rules  map[string]string // by service
+	args   []string
 }
 
 // StartRedis runs an empty cache until the test ends.
@@ -69,21 +69,15 @@ func (r *Redis) Start() {
 	r.process = start(r.t, nil, syscall.SIGKILL, Find(r.t, "redis-server", "redis-server"), r.args...)
 	client := r.Client()
 	defer func() { _ = client.Close() }()
-	r.process.waitFor("redis-server", func(ctx context.Context) error { return client.Ping(ctx).Err() })
+	r.waitFor("redis-server", func(ctx context.Context) error { return client.Ping(ctx).Err() })
 }
 
 // Stop stops the server at once, like a crash.
 func (r *Redis) Stop() {
 	r.t.Helper()
 	r.checkRefusals()
-	r.process.stop()
+	r.process.Stop()
 }
-
-// Hang suspends the server until Resume, with its connections open.
-func (r *Redis) Hang() { r.process.signal(syscall.SIGSTOP) }
-
-// Resume ends Hang.
-func (r *Redis) Resume() { r.process.signal(syscall.SIGCONT) }
 
 // Wipe deletes all data.
 func (r *Redis) Wipe() {
@@ -100,7 +94,7 @@ func (r *Redis) Wipe() {
 func (r *Redis) checkRefusals() {
 	r.t.Helper()
 	select {
-	case <-r.process.exited:
+	case <-r.exited:
 		return
 	default:
 	}
