@@ -179,20 +179,17 @@ func openLog(path string) (*os.File, error) {
 // it continues at the new end.
 func trimLog(path string) error {
 	info, err := os.Stat(path)
-	if err != nil {
-		return fmt.Errorf("rotate log: %w", err)
-	}
-	if info.Size() <= logLimit {
-		return nil
+	if err != nil || info.Size() <= logLimit {
+		return err
 	}
 	content, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("rotate log: %w", err)
+	if err == nil {
+		err = os.WriteFile(path+".1", content, 0o600)
 	}
-	if err := os.WriteFile(path+".1", content, 0o600); err != nil {
-		return fmt.Errorf("rotate log: %w", err)
+	if err == nil {
+		err = os.Truncate(path, 0)
 	}
-	return os.Truncate(path, 0)
+	return err
 }
 
 // writePID records a process with its start time, which distinguishes it from a later process with the same number.
