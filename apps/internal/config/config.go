@@ -176,6 +176,14 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 // MarshalText implements encoding.TextMarshaler, which encoding/json uses.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
 
+// CertificatesIf returns Certificates if they are used. Otherwise it refuses them: they need another setting.
+func CertificatesIf(used bool, needs string) func(string) (*x509.CertPool, error) {
+	if used {
+		return Certificates
+	}
+	return func(string) (*x509.CertPool, error) { return nil, errors.New("is set but not used: it needs " + needs) }
+}
+
 // Certificates accepts one or more certificates in PEM, such as a CA bundle. Text between them is ignored. It
 // refuses a bundle with an unreadable part, because a missing authority would otherwise show only when it is
 // needed. Its errors don't contain the value, which may be a key by mistake.

@@ -5,7 +5,6 @@ package redis
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -58,12 +57,7 @@ func read(e *config.Env, prefix string, timeout time.Duration) Config {
 		timeout:  timeout,
 	}
 	secured := config.ParsedOr(e, prefix+"TLS", false, config.Bool)
-	authorities := config.ParsedOr(e, prefix+"CA_CERTIFICATE", nil, func(raw string) (*x509.CertPool, error) {
-		if !secured {
-			return nil, errors.New("is set but not used: it needs " + prefix + "TLS=true")
-		}
-		return config.Certificates(raw)
-	})
+	authorities := config.ParsedOr(e, prefix+"CA_CERTIFICATE", nil, config.CertificatesIf(secured, prefix+"TLS=true"))
 	if secured {
 		c.tls = clientTLS(c.addr, authorities)
 	}
