@@ -39,7 +39,7 @@ import (
 )
 
 // Effect writes the result of an event to the service's database.
-type Effect func(ctx context.Context, db postgres.Execer) error
+type Effect func(ctx context.Context, db postgres.DB) error
 
 // Definition states which events a consumer handles, and how.
 type Definition struct {

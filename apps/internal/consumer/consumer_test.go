@@ -46,7 +46,7 @@ func handle(e event.Event) (Effect, error) {
 	if err == nil && o.Currency != "EUR" {
 		err = errors.New("want EUR")
 	}
-	return func(ctx context.Context, db postgres.Execer) error {
+	return func(ctx context.Context, db postgres.DB) error {
 		_, err := db.Exec(ctx, "INSERT INTO notifications (id, user_id, type, title, body, order_id) VALUES ($1, $2, $3, '', '', $4)",
 			e.ID, o.UserID, e.Type, o.ID)
 		return err
@@ -315,7 +315,7 @@ func TestConsumer(t *testing.T) {
 		p := shared.fresh(t)
 		var repaired atomic.Bool
 		record := func(e event.Event) (Effect, error) { // adds a row each time
-			return func(ctx context.Context, db postgres.Execer) error {
+			return func(ctx context.Context, db postgres.DB) error {
 				_, err := db.Exec(ctx, "INSERT INTO notifications (id, user_id, type, title, body, order_id) VALUES (gen_random_uuid(), $1, $2, '', '', $1)", e.ID, e.Type)
 				return err
 			}, nil
@@ -441,7 +441,7 @@ func TestConsumer(t *testing.T) {
 		d.Idempotent = true
 		tries := 0
 		d.Handle = func(event.Event) (Effect, error) {
-			return func(ctx context.Context, db postgres.Execer) error {
+			return func(ctx context.Context, db postgres.DB) error {
 				tries++
 				_, err := db.Exec(ctx, "INSERT INTO notifications (id, user_id, type, title, body, order_id) VALUES ($1, $1, '', '', '', $1)", uuid.New())
 				if err == nil && tries < 3 {
@@ -465,7 +465,7 @@ func TestConsumer(t *testing.T) {
 		d.Idempotent = true
 		started, proceed := make(chan struct{}), make(chan struct{})
 		d.Handle = func(event.Event) (Effect, error) {
-			return func(context.Context, postgres.Execer) error { close(started); <-proceed; return nil }, nil // twice would panic
+			return func(context.Context, postgres.DB) error { close(started); <-proceed; return nil }, nil // twice would panic
 		}
 		stop := p.runAs(d)
 		<-started

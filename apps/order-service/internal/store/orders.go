@@ -99,7 +99,7 @@ func (s *Orders) Move(ctx context.Context, id, owner uuid.UUID, versions []int64
 // because accounting needs them.
 func Anonymise(e event.Event) (consumer.Effect, error) {
 	user, err := event.Data[event.User](e)
-	return func(ctx context.Context, db postgres.Execer) error {
+	return func(ctx context.Context, db postgres.DB) error {
 		// The lock waits for transactions that create orders. Transactions that take it later see the row.
 		if _, err := db.Exec(ctx, `WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock(`+userLock+`))
 			INSERT INTO deleted_users (user_id) SELECT $1 FROM locked ON CONFLICT DO NOTHING`, user.ID); err != nil {
@@ -115,16 +115,13 @@ func Anonymise(e event.Event) (consumer.Effect, error) {
 }
 
 // one returns the order that sql selects by id. It fails with pgx.ErrNoRows if the order isn't owner's.
-func one(ctx context.Context, from postgres.Querier, sql string, id, owner uuid.UUID) (order.Order, error) {
+func one(ctx context.Context, from postgres.DB, sql string, id, owner uuid.UUID) (order.Order, error) {
 	rows, _ := from.Query(ctx, sql, id) // CollectExactlyOneRow returns the error
 	found, err := pgx.CollectExactlyOneRow(rows, scan)
-	if err != nil {
-		return order.Order{}, err
-	}
-	if owner != uuid.Nil && found.UserID != owner {
+	if err == nil && owner != uuid.Nil && found.UserID != owner {
 		return order.Order{}, pgx.ErrNoRows
 	}
-	return found, nil
+	return found, err
 }
 
 func scan(row pgx.CollectableRow) (order.Order, error) {

@@ -195,7 +195,7 @@ func (s *Users) credentials(ctx context.Context, sql string, args ...any) (c Cre
 	return c, failure("reading credentials", err)
 }
 
-func queryUser(ctx context.Context, from postgres.Querier, sql string, args ...any) (user.User, error) {
+func queryUser(ctx context.Context, from postgres.DB, sql string, args ...any) (user.User, error) {
 	rows, _ := from.Query(ctx, sql, args...) // CollectExactlyOneRow returns the error
 	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[user.User])
 }
