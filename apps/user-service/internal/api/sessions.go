@@ -144,7 +144,8 @@ func (a API) revoked(w http.ResponseWriter, r *http.Request) error {
 
 // sendConfirmation sends the user another link to confirm their email.
 func (a API) sendConfirmation(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identity.Principal) error {
-	return httpjson.NoBody(w, http.StatusAccepted, a.Users.SendLink(r.Context(), id, store.Confirm, audit.Of(r, audit.LinkSent, string(store.Confirm))))
+	entry := audit.Of(r, audit.LinkSent, string(store.Confirm))
+	return httpjson.NoBody(w, http.StatusAccepted, a.Users.SendLink(r.Context(), id, store.Confirm, entry))
 }
 
 func (a API) confirmEmail(w http.ResponseWriter, r *http.Request, body struct {
@@ -186,7 +187,7 @@ func (a API) resetPassword(w http.ResponseWriter, r *http.Request, body struct {
 
 // useLink confirms an email by a link, and with a hash also resets the password.
 func (a API) useLink(w http.ResponseWriter, r *http.Request, token string, purpose store.Purpose, hash, detail string) error {
-	changed, err := a.Users.UseLink(r.Context(), token, purpose, hash, audit.Of(r, audit.UserChanged, detail))
+	changed, err := a.Users.UseLink(r.Context(), purpose, token, hash, audit.Of(r, audit.UserChanged, detail))
 	if err != nil {
 		return a.linkFailed(r, purpose, err)
 	}

@@ -161,7 +161,7 @@ func (s *Users) HasLink(ctx context.Context, secret string, purpose Purpose) (ha
 // UseLink sets the user's email to the one that a link was sent to, and confirms it. It deletes the user's links. With
 // passwordHash it also sets the password, ends the user's sessions and notifies the user. It fails with problem.Invalid
 // if the link isn't valid, and with problem.Conflict if another user has the email.
-func (s *Users) UseLink(ctx context.Context, secret string, purpose Purpose, passwordHash string, entry audit.Entry) (u user.User, err error) {
+func (s *Users) UseLink(ctx context.Context, purpose Purpose, secret, passwordHash string, entry audit.Entry) (u user.User, err error) {
 	err = s.transaction(ctx, "using a link", func(tx pgx.Tx) error {
 		former, email, err := useLink(ctx, tx, secret, purpose)
 		if err != nil {
