@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"time"
 
@@ -59,7 +60,12 @@ func read(e *config.Env, prefix string, timeout time.Duration) Config {
 	secured := config.ParsedOr(e, prefix+"TLS", false, config.Bool)
 	authorities := config.ParsedOr(e, prefix+"CA_CERTIFICATE", nil, config.CertificatesIf(secured, prefix+"TLS=true"))
 	if secured {
-		c.tls = clientTLS(c.addr, authorities)
+		host, _, _ := net.SplitHostPort(c.addr) // a missing or malformed address is a fault already
+		c.tls = &tls.Config{
+			MinVersion: tls.VersionTLS12, ServerName: host, RootCAs: authorities, // nil: the system's roots
+			// All connections may be opened at once after an outage: Redis resumes a session without a new signature.
+			ClientSessionCache: tls.NewLRUClientSessionCache(1),
+		}
 	}
 	return c
 }

@@ -3,7 +3,6 @@ package redis
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"net"
 	"syscall"
@@ -11,20 +10,6 @@ import (
 
 	"platform.example/apps/internal/dial"
 )
-
-// clientTLS returns the TLS configuration for the server at addr (host:port), whose certificate must be valid
-// for that host. nil authorities means the system's roots.
-func clientTLS(addr string, authorities *x509.CertPool) *tls.Config {
-	host, _, _ := net.SplitHostPort(addr) // read has validated addr
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		ServerName: host,
-		RootCAs:    authorities,
-		// All connections may be opened at once after an outage: Redis resumes a session without a new
-		// signature.
-		ClientSessionCache: tls.NewLRUClientSessionCache(1),
-	}
-}
 
 // Dialer returns a function that opens connections to one address for go-redis, with TLS unless secured is
 // nil. timeout includes the TLS handshake.
