@@ -136,18 +136,14 @@ func (s *Service) do(request *fasthttp.Request, response *fasthttp.Response) err
 		err = s.client.Do(request, response)
 	}
 	if err == nil && string(response.Header.Peek(live.Header)) == live.Lost {
-		s.dropIdle()
+		// The idle connections, too, may go to a colour that is no longer live. The service closes those in use after their
+		// response.
+		last, now := s.dropped.Load(), time.Now().UnixNano()
+		if now-last >= int64(dropInterval) && s.dropped.CompareAndSwap(last, now) {
+			s.client.CloseIdleConnections()
+		}
 	}
 	return err
-}
-
-// dropIdle closes the idle connections: they, too, may go to a colour that is no longer live. The service
-// closes those in use after their response.
-func (s *Service) dropIdle() {
-	last, now := s.dropped.Load(), time.Now().UnixNano()
-	if now-last >= int64(dropInterval) && s.dropped.CompareAndSwap(last, now) {
-		s.client.CloseIdleConnections()
-	}
 }
 
 // mayRetry reports whether a retry may succeed and does no harm: nothing was sent, or the request may be sent
