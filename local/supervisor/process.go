@@ -65,21 +65,6 @@ type keeper struct {
 	done   chan struct{}
 }
 
-func keep(p Process, pidDir, logDir string, report func(string, ...any)) *keeper {
-	ctx, cancel := context.WithCancel(context.Background())
-	k := &keeper{
-		process: p,
-		dir:     pidDir,
-		log:     filepath.Join(logDir, p.Name+".log"),
-		report:  report,
-		status:  Status{Process: p},
-		cancel:  cancel,
-		done:    make(chan struct{}),
-	}
-	go k.run(ctx)
-	return k
-}
-
 func (k *keeper) run(ctx context.Context) {
 	defer close(k.done)
 	backoff := firstBackoff

@@ -117,7 +117,15 @@ func (s *server) put(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	start := func() *keeper { return keep(p, filepath.Dir(s.cfg.Socket), s.cfg.Logs, s.report) }
+	start := func() *keeper {
+		ctx, cancel := context.WithCancel(context.Background())
+		k := &keeper{
+			process: p, dir: filepath.Dir(s.cfg.Socket), log: filepath.Join(s.cfg.Logs, p.Name+".log"), report: s.report,
+			status: Status{Process: p}, cancel: cancel, done: make(chan struct{}),
+		}
+		go k.run(ctx)
+		return k
+	}
 	at := slices.IndexFunc(s.keepers, func(k *keeper) bool { return k.process.Name == p.Name })
 	switch {
 	case at < 0:
