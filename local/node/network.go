@@ -65,10 +65,7 @@ func (n *Node) rememberMachine() error {
 			m.Created = append(m.Created, folder)
 		}
 	}
-	content, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return fmt.Errorf("remember the machine: %w", err)
-	}
+	content, _ := json.MarshalIndent(m, "", "  ") // plain values always encode
 	return file.Write(n.machineFile(), content, 0o600)
 }
 

@@ -3,7 +3,6 @@ package api
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -50,19 +49,12 @@ func (a API) create(w http.ResponseWriter, r *http.Request, user identity.Princi
 	if err != nil {
 		return err
 	}
-	hash, err := draft.Hash()
-	if err != nil {
-		return err
-	}
 	o, err := order.New(user.ID, draft, time.Now())
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(o)
-	if err != nil {
-		return fmt.Errorf("encoding an order: %w", err)
-	}
-	response, replayed, err := a.Orders.Create(r.Context(), o, store.Request{Key: key, Hash: hash},
+	body, _ := json.Marshal(o) // plain values always encode
+	response, replayed, err := a.Orders.Create(r.Context(), o, store.Request{Key: key, Hash: draft.Hash()},
 		store.Response{Status: http.StatusCreated, Body: body, OrderID: o.ID})
 	if err != nil {
 		return err
