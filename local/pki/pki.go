@@ -132,10 +132,7 @@ func KeyPair(path string) (private, public string, err error) {
 			return "", "", err
 		}
 	}
-	der, err := x509.MarshalPKIXPublicKey(key.Public())
-	if err != nil {
-		return "", "", fmt.Errorf("key %s: %w", path, err)
-	}
+	der, _ := x509.MarshalPKIXPublicKey(key.Public()) // an ECDSA key always encodes
 	return private, public, writePEM(public, "PUBLIC KEY", der)
 }
 
@@ -179,10 +176,7 @@ func write(certFile, keyFile string, template *x509.Certificate, authority *Auth
 }
 
 func writeKey(path string, key *ecdsa.PrivateKey) error {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
+	der, _ := x509.MarshalPKCS8PrivateKey(key) // an ECDSA key always encodes
 	return writePEM(path, "PRIVATE KEY", der)
 }
 
