@@ -40,16 +40,11 @@ type Outbox struct {
 
 // Add queues the statement that writes an event. The batch must run in the transaction that locks or creates
 // the subject.
-func (o Outbox) Add(ctx context.Context, batch *pgx.Batch, eventType event.Type, at time.Time, subject uuid.UUID, data any) error {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return fmt.Errorf("creating the id of an event: %w", err)
-	}
+func (o Outbox) Add(ctx context.Context, batch *pgx.Batch, eventType event.Type, at time.Time, subject uuid.UUID, data any) {
 	request := propagation.MapCarrier{} // the W3C trace context of the request that ctx belongs to
 	telemetry.Propagate(ctx, request)
 	batch.Queue(o.sql(`INSERT INTO outbox (event_id, subject, type, payload, traceparent, occurred_at)
-		VALUES ($1, $2, $3, $4, $5, $6)`), id, subject, eventType, data, request["traceparent"], at)
-	return nil
+		VALUES ($1, $2, $3, $4, $5, $6)`), uuid.Must(uuid.NewV7()), subject, eventType, data, request["traceparent"], at)
 }
 
 // sql rewrites a statement on the table outbox and its column subject to the table and the column of o.

@@ -43,10 +43,6 @@ type Item struct {
 
 // New returns a pending order of a user from a valid draft.
 func New(userID uuid.UUID, d Draft, now time.Time) (Order, error) {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return Order{}, err
-	}
 	items := d.items()
 	total, err := Total(items)
 	if err != nil {
@@ -54,7 +50,7 @@ func New(userID uuid.UUID, d Draft, now time.Time) (Order, error) {
 	}
 	now = stored(now)
 	return Order{
-		ID: id, UserID: userID, Status: Pending, Currency: d.Currency, Total: total, Items: items,
+		ID: uuid.Must(uuid.NewV7()), UserID: userID, Status: Pending, Currency: d.Currency, Total: total, Items: items,
 		CreatedAt: now, UpdatedAt: now, Version: 1,
 	}, nil
 }

@@ -81,9 +81,7 @@ func (s *Orders) Move(ctx context.Context, id, owner uuid.UUID, versions []int64
 		var batch pgx.Batch
 		batch.Queue("UPDATE orders SET status = $2, updated_at = $3, version = $4 WHERE id = $1",
 			moved.ID, moved.Status, moved.UpdatedAt, moved.Version)
-		if err := Outbox.Add(ctx, &batch, eventType, moved.UpdatedAt, moved.ID, moved.EventData()); err != nil {
-			return err
-		}
+		Outbox.Add(ctx, &batch, eventType, moved.UpdatedAt, moved.ID, moved.EventData())
 		return tx.SendBatch(ctx, &batch).Close()
 	})
 	if err != nil {
@@ -234,9 +232,7 @@ func insert(ctx context.Context, tx pgx.Tx, o order.Order) error {
 		SELECT $1, line, sku, quantity, unit_price
 		FROM unnest($2::text[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS items (sku, quantity, unit_price, line)`,
 		o.ID, skus, quantities, prices)
-	if err := Outbox.Add(ctx, &batch, event.OrderCreated, o.CreatedAt, o.ID, o.EventData()); err != nil {
-		return err
-	}
+	Outbox.Add(ctx, &batch, event.OrderCreated, o.CreatedAt, o.ID, o.EventData())
 	return tx.SendBatch(ctx, &batch).Close()
 }
 

@@ -70,9 +70,7 @@ func sendMail(ctx context.Context, tx pgx.Tx, eventType event.Type, data event.U
 	for _, queue := range more {
 		queue(&batch)
 	}
-	if err := Mails.Add(ctx, &batch, eventType, time.Now(), data.ID, data); err != nil {
-		return err
-	}
+	Mails.Add(ctx, &batch, eventType, time.Now(), data.ID, data)
 	return tx.SendBatch(ctx, &batch).Close()
 }
 

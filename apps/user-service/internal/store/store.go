@@ -34,11 +34,7 @@ const columns = "id, email, name, role, created_at, updated_at, version, coalesc
 // identity, whose provider has verified the email, it sends a link to confirm the email. It fails with
 // problem.Conflict if the email or the identity is taken. passwordHash "" means a user without a password.
 func (s *Users) Create(ctx context.Context, d user.Draft, passwordHash string, entry audit.Entry) (u user.User, err error) {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return user.User{}, err
-	}
-	external := d.Issuer != ""
+	id, external := uuid.Must(uuid.NewV7()), d.Issuer != ""
 	recorded, more := entry.Statement("changed", "id", "NULL", 8)
 	err = s.transaction(ctx, "creating a user", func(tx pgx.Tx) error {
 		if u, err = queryUser(ctx, tx, `WITH changed AS (
