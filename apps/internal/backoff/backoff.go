@@ -11,6 +11,9 @@ import (
 // Policy doubles the delay with each consecutive failure, from Base up to Max.
 type Policy struct{ Base, Max time.Duration }
 
+// Store is the policy while the database or Redis is unavailable.
+var Store = Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second}
+
 // Delay returns the delay after the given number of consecutive failures, at least 1. It is random within the
 // upper half of the doubled time, so that clients that failed together don't retry together.
 func (p Policy) Delay(failures int) time.Duration {

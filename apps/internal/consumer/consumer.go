@@ -88,7 +88,6 @@ type Consumer struct {
 	tracer  trace.Tracer
 
 	name   string // within the group; unique for each process
-	retry  backoff.Policy
 	cursor string // position of the search for stale entries
 }
 
@@ -99,14 +98,10 @@ func New(d Definition, stream *goredis.Client, pool *pgxpool.Pool, log *slog.Log
 		limit, batch, stale = longTimeout, 1, 2*longTimeout
 	}
 	d.StaleAfter = cmp.Or(d.StaleAfter, stale)
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown" // only for people; the random part makes the name unique
-	}
+	host, _ := os.Hostname() // only for people; the random part makes the name unique
 	return &Consumer{
 		Definition: d, limit: limit, batch: batch, redis: stream, pool: pool, log: log.With("consumer", d.Group), metrics: newMetrics(d, registry), tracer: tracer,
-		name:   host + "-" + rand.Text()[:8],
-		retry:  backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second},
+		name:   cmp.Or(host, "unknown") + "-" + rand.Text()[:8],
 		cursor: firstID,
 	}
 }
@@ -117,7 +112,7 @@ const firstID = "0-0"
 // back the entries that it has not handled.
 func (c *Consumer) Run(ctx context.Context) {
 	joined := false
-	c.retry.Repeat(ctx, c.log.With("stream", c.Stream), "the stream is not available right now", func() (err error) {
+	backoff.Store.Repeat(ctx, c.log.With("stream", c.Stream), "the stream is not available right now", func() (err error) {
 		if !joined {
 			err = c.join(ctx)
 		}

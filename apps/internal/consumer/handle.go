@@ -17,6 +17,7 @@ import (
 	goredis "github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/trace"
 
+	"platform.example/apps/internal/backoff"
 	"platform.example/apps/internal/event"
 	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/telemetry"
@@ -99,7 +100,7 @@ func (c *Consumer) apply(ctx context.Context, log *slog.Logger, id uuid.UUID, ef
 		if failures == 1 {
 			log.WarnContext(ctx, "events wait", "stream", c.Stream, "cause", err)
 		}
-		c.retry.Wait(ctx, failures)
+		backoff.Store.Wait(ctx, failures)
 	}
 }
 

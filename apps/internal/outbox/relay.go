@@ -35,9 +35,6 @@ const (
 	roundTimeout = 8 * time.Second
 )
 
-// retry is the policy while the database or Redis is unavailable.
-var retry = backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second}
-
 // Relay publishes the events of an outbox. Several relays may run at the same time, in any number of
 // processes.
 type Relay struct {
@@ -71,7 +68,7 @@ func (r *Relay) Wake() {
 // Run publishes events until ctx is done. While the database or Redis is unavailable, it retries at growing
 // intervals.
 func (r *Relay) Run(ctx context.Context) {
-	retry.Repeat(ctx, r.log, "events are not published right now", func() error {
+	backoff.Store.Repeat(ctx, r.log, "events are not published right now", func() error {
 		published, err := r.round(ctx)
 		if lost, ok := errors.AsType[*lostError](err); ok {
 			err = r.requeueLost(ctx, lost)

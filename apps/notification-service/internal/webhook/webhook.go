@@ -60,7 +60,6 @@ type Deliverer struct {
 	store  *store.Store
 	log    *slog.Logger
 	client *http.Client
-	pause  backoff.Policy // while the database is unavailable
 
 	attempts *prometheus.CounterVec
 	pending  prometheus.Gauge
@@ -81,7 +80,6 @@ func New(c Config, retry Retry, s *store.Store, log *slog.Logger, registry prome
 			},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // never follows one
 		},
-		pause: backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second},
 		attempts: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "notification_service_webhook_deliveries_total", Help: "Attempts to deliver, by outcome.",
 		}, []string{"outcome"}),
@@ -97,7 +95,7 @@ func New(c Config, retry Retry, s *store.Store, log *slog.Logger, registry prome
 
 // Run delivers until ctx is done.
 func (d *Deliverer) Run(ctx context.Context) {
-	d.pause.Repeat(ctx, d.log, "deliveries wait for the database", func() error {
+	backoff.Store.Repeat(ctx, d.log, "deliveries wait for the database", func() error {
 		taken, err := d.store.TakeDeliveries(ctx, concurrency, lease)
 		if err != nil || ctx.Err() != nil {
 			return err // deliveries just taken are due again after their lease
