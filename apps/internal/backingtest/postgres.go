@@ -21,7 +21,6 @@ const (
 // Postgres is a running Postgres, which requires TLS.
 type Postgres struct {
 	*process
-	t      testing.TB
 	port   string
 	dir    string
 	as     *syscall.Credential
@@ -33,7 +32,7 @@ func StartPostgres(t testing.TB) *Postgres {
 	t.Helper()
 	initdb := Find(t, "postgresql-15", filepath.Join(debianBin, "initdb"), "initdb")
 	dir, as := account(t, "postgres")
-	p := &Postgres{t: t, port: freePort(t), dir: dir, as: as, server: certify(t, dir, as)}
+	p := &Postgres{process: &process{t: t, quit: syscall.SIGQUIT}, port: freePort(t), dir: dir, as: as, server: certify(t, dir, as)}
 
 	passwordFile := filepath.Join(dir, "password")
 	if err := os.WriteFile(passwordFile, []byte(postgresPassword), 0o644); err != nil {
@@ -67,7 +66,7 @@ func (p *Postgres) data() string { return filepath.Join(p.dir, "data") }
 func (p *Postgres) Start() {
 	p.t.Helper()
 	binary := Find(p.t, "postgresql-15", filepath.Join(debianBin, "postgres"), "postgres")
-	p.process = start(p.t, p.as, syscall.SIGQUIT, binary, "-D", p.data(), "-p", p.port,
+	p.start(p.as, binary, "-D", p.data(), "-p", p.port,
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
 		"-c", "ssl=on", "-c", "ssl_cert_file="+p.server.certificate, "-c", "ssl_key_file="+p.server.key,
 		// Data needn't survive the machine. Committed data must survive Stop: synchronous_commit stays on.

@@ -29,7 +29,6 @@ const (
 // fails if Redis has refused a service's command.
 type Redis struct {
 	*process
-	t      testing.TB
 	port   string
 	dir    string
 	prefix string            // of the environment variables of its address
@@ -51,7 +50,9 @@ func StartStream(t testing.TB) *Redis {
 
 func startRedis(t testing.TB, prefix string, rules map[string]string, args ...string) *Redis {
 	t.Helper()
-	r := &Redis{t: t, port: freePort(t), dir: t.TempDir(), prefix: prefix, rules: rules}
+	r := &Redis{
+		process: &process{t: t, quit: syscall.SIGKILL}, port: freePort(t), dir: t.TempDir(), prefix: prefix, rules: rules,
+	}
 	server, users := certify(t, r.dir, nil), filepath.Join(r.dir, "users.acl")
 	if err := os.WriteFile(users, []byte(aclFile(rules)), 0o600); err != nil {
 		t.Fatal(err)
@@ -66,7 +67,7 @@ func startRedis(t testing.TB, prefix string, rules map[string]string, args ...st
 // Start starts the server, for the first time or after Stop, at the same address. A cache is empty then.
 func (r *Redis) Start() {
 	r.t.Helper()
-	r.process = start(r.t, nil, syscall.SIGKILL, Find(r.t, "redis-server", "redis-server"), r.args...)
+	r.start(nil, Find(r.t, "redis-server", "redis-server"), r.args...)
 	client := r.Client()
 	defer func() { _ = client.Close() }()
 	r.waitFor("redis-server", func(ctx context.Context) error { return client.Ping(ctx).Err() })
