@@ -23,12 +23,10 @@ type API struct{ Store *store.Store }
 
 // Register adds the routes to router.
 func (a API) Register(router chi.Router, errs *problem.Mapper) {
-	router.Group(func(r chi.Router) {
-		r.Use(httpserver.Deadline)
-		r.Get("/notifications", errs.Handle(identity.RequireUser(a.list)))
-		r.Post("/notifications/read", errs.Handle(identity.RequireUser(a.readAll)))
-		r.Post("/notifications/{id}/read", errs.Handle(identity.RequireUser(a.read)))
-	})
+	bounded := router.With(httpserver.Deadline)
+	bounded.Get("/notifications", errs.Handle(identity.RequireUser(a.list)))
+	bounded.Post("/notifications/read", errs.Handle(identity.RequireUser(a.readAll)))
+	bounded.Post("/notifications/{id}/read", errs.Handle(identity.RequireUser(a.read)))
 }
 
 type inbox struct {

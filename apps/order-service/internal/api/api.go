@@ -27,15 +27,13 @@ type API struct{ Orders *store.Orders }
 
 // Register adds the routes to router.
 func (a API) Register(router chi.Router, errs *problem.Mapper) {
-	router.Group(func(r chi.Router) {
-		r.Use(httpserver.Deadline)
-		r.Post("/orders", errs.Handle(identity.RequireUser(a.create)))
-		r.Get("/orders", errs.Handle(identity.RequireUser(a.list)))
-		r.Get("/orders/{id}", errs.Handle(identity.RequireUser(a.get)))
-		for _, m := range order.Moves() {
-			r.Post("/orders/{id}/"+string(m), errs.Handle(identity.RequireUser(a.move(m))))
-		}
-	})
+	bounded := router.With(httpserver.Deadline)
+	bounded.Post("/orders", errs.Handle(identity.RequireUser(a.create)))
+	bounded.Get("/orders", errs.Handle(identity.RequireUser(a.list)))
+	bounded.Get("/orders/{id}", errs.Handle(identity.RequireUser(a.get)))
+	for _, m := range order.Moves() {
+		bounded.Post("/orders/{id}/"+string(m), errs.Handle(identity.RequireUser(a.move(m))))
+	}
 }
 
 // create repeats the first response for a request with a known Idempotency-Key. An invalid request doesn't
