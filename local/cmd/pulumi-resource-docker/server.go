@@ -55,7 +55,7 @@ func (s *server) Check(_ context.Context, request *pulumirpc.CheckRequest) (*pul
 		digest, err = parsed.Build.digest()
 	}
 	if err != nil {
-		return &pulumirpc.CheckResponse{Failures: []*pulumirpc.CheckFailure{{Reason: err.Error()}}}, nil
+		return &pulumirpc.CheckResponse{Failures: []*pulumirpc.CheckFailure{{Reason: err.Error()}}}, nil //nolint:nilerr // it holds the error
 	}
 	if known {
 		build := resource.PropertyMap{}
