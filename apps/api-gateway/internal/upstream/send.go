@@ -14,7 +14,6 @@ import (
 	"platform.example/apps/internal/client"
 	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/problem"
-	"platform.example/apps/internal/telemetry"
 )
 
 // Client is the client on whose behalf the gateway sends a request.
@@ -70,11 +69,9 @@ func (s *Service) send(ctx context.Context, path string, caller identity.Caller,
 	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(request)
 	defer fasthttp.ReleaseResponse(response)
-	s.address(request, http.MethodGet, s.base.Path+path)
-	if err := s.identify(request, caller); err != nil {
+	if err := s.prepare(ctx, request, http.MethodGet, s.base.Path+path, caller); err != nil {
 		return 0, err
 	}
-	telemetry.Propagate(ctx, carrier{&request.Header})
 	if err := do(request, response); err != nil {
 		return 0, client.Failure(s.Name, err)
 	}
