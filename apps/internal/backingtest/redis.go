@@ -54,7 +54,11 @@ func startRedis(t testing.TB, prefix string, rules map[string]string, args ...st
 		process: &process{t: t, quit: syscall.SIGKILL}, port: freePort(t), dir: t.TempDir(), prefix: prefix, rules: rules,
 	}
 	server, users := certify(t, r.dir, nil), filepath.Join(r.dir, "users.acl")
-	if err := os.WriteFile(users, []byte(aclFile(rules)), 0o600); err != nil {
+	acl := "user default on >" + redisPassword + " ~* &* +@all\n" // the test itself
+	for service, rules := range rules {
+		acl += "user " + service + " on >" + passwordOf(service) + " " + rules + "\n"
+	}
+	if err := os.WriteFile(users, []byte(acl), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r.args = append([]string{"--bind", "127.0.0.1", "--port", "0", "--tls-port", r.port, "--tls-auth-clients", "no",
@@ -179,16 +183,6 @@ func accessRules(t testing.TB, kind string) map[string]string {
 		rules[service] = strings.Join(strings.Fields(string(raw)), " ")
 	}
 	return rules
-}
-
-// aclFile returns the users of a Redis: the test, which has all permissions, and the services.
-func aclFile(rules map[string]string) string {
-	var users strings.Builder
-	fmt.Fprintf(&users, "user default on >%s ~* &* +@all\n", redisPassword)
-	for service, rules := range rules {
-		fmt.Fprintf(&users, "user %s on >%s %s\n", service, passwordOf(service), rules)
-	}
-	return users.String()
 }
 
 func passwordOf(service string) string { return service + "-of-a-test" }
