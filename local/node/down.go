@@ -36,10 +36,7 @@ func (n *Node) Remove(ctx context.Context) error {
 	if err := n.Stop(ctx); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(n.layout.Node()); err != nil {
-		return fmt.Errorf("remove the node's folder: %w", err)
-	}
-	return nil
+	return os.RemoveAll(n.layout.Node())
 }
 
 // endShims kills the shims of the node's containerd: by design, they outlive containerd.
