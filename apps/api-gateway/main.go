@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"net/http"
-	"net/url"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -48,91 +47,69 @@ func commands() service.Commands {
 	return service.Commands{"": serve, "verify": verify.Command(name, probes), "retire": retire.Command, "renew": renewal.Command}
 }
 
-func serve(ctx context.Context, p service.Process) error {
-	var c settings
-	return service.Serve(service.Definition{
-		Name: name, Cache: true, Edge: true,
-		Configure: func(env *config.Env) { c = read(env) },
-		Build:     func(b service.Base) (service.API, error) { return build(b, c) },
-	})(ctx, p)
-}
+var serve = service.Serve(service.Definition{Name: name, Cache: true, Edge: true, Configure: configure})
 
-// settings are the gateway's own environment variables.
-type settings struct {
-	keys                                 token.Keys
-	provider                             *provider.Provider
-	signer                               *identity.Signer
-	users, orders, notifications         *url.URL
-	requestsPerMinute, requestsPerSecond int
-	proxies                              clientaddr.Proxies
-	origins                              []string
-}
-
-func read(env *config.Env) settings {
-	return settings{
-		keys:              config.Parsed(env, "JWT_KEYS", token.ParseKeys),
-		provider:          provider.Read(env),
-		signer:            identity.ReadSigner(env),
-		users:             config.Parsed(env, "USER_SERVICE_URL", config.HTTPURL),
-		orders:            config.Parsed(env, "ORDER_SERVICE_URL", config.HTTPURL),
-		notifications:     config.Parsed(env, "NOTIFICATION_SERVICE_URL", config.HTTPURL),
-		requestsPerMinute: config.ParsedOr(env, "REQUESTS_PER_MINUTE", 1200, config.Int(1, 1_000_000_000)),
-		requestsPerSecond: config.ParsedOr(env, "REQUESTS_PER_SECOND", 0, config.Int(1, 1_000_000)),
-		proxies: clientaddr.Proxies{
-			Edge:    config.ParsedOr(env, "EDGE_NETWORKS", nil, clientaddr.ParseNetworks),
-			Trusted: config.ParsedOr(env, "TRUSTED_PROXIES", nil, clientaddr.ParseNetworks),
-		},
-		origins: config.ParsedOr(env, "CORS_ORIGINS", nil, api.ParseOrigins),
+func configure(env *config.Env) service.Build {
+	keys, oidc, signer := config.Parsed(env, "JWT_KEYS", token.ParseKeys), provider.Read(env), identity.ReadSigner(env)
+	usersURL := config.Parsed(env, "USER_SERVICE_URL", config.HTTPURL)
+	ordersURL := config.Parsed(env, "ORDER_SERVICE_URL", config.HTTPURL)
+	notificationsURL := config.Parsed(env, "NOTIFICATION_SERVICE_URL", config.HTTPURL)
+	requestsPerMinute := config.ParsedOr(env, "REQUESTS_PER_MINUTE", 1200, config.Int(1, 1_000_000_000))
+	requestsPerSecond := config.ParsedOr(env, "REQUESTS_PER_SECOND", 0, config.Int(1, 1_000_000))
+	proxies := clientaddr.Proxies{
+		Edge:    config.ParsedOr(env, "EDGE_NETWORKS", nil, clientaddr.ParseNetworks),
+		Trusted: config.ParsedOr(env, "TRUSTED_PROXIES", nil, clientaddr.ParseNetworks),
 	}
-}
+	origins := config.ParsedOr(env, "CORS_ORIGINS", nil, api.ParseOrigins)
 
-func build(b service.Base, c settings) (service.API, error) {
-	users := upstream.New("user-service", c.users, c.signer, b.Registry)
-	orders := upstream.New("order-service", c.orders, c.signer, b.Registry)
-	notifications := upstream.New("notification-service", c.notifications, c.signer, b.Registry)
-	gateway := &api.API{
-		Tokens:   token.NewAuthority(c.keys),
-		Sessions: session.New(users, b.Log, b.Registry),
-		Provider: c.provider,
-		Proxies:  c.proxies,
-		Users:    users, Orders: orders, Notifications: notifications,
-		Requests: limit.New("requests", c.requestsPerMinute, time.Minute, b.Registry),
-		Accounts: limit.New("sign_in_account", failuresPerAccount, failureWindow, b.Registry),
-		Exports:  limit.New("exports", 10, time.Hour, b.Registry),
-		Sources:  limit.New("sign_in_address", failuresPerAddress, failureWindow, b.Registry),
-	}
-	result := service.API{
-		Routes: func(r chi.Router, errs *problem.Mapper) {
-			gateway.Register(r, errs)
-			docs.Routes(r)
-		},
-		Middlewares: func(errs *problem.Mapper) chi.Middlewares {
-			middlewares := chi.Middlewares{api.SecurityHeaders, api.CORS(c.origins)}
-			if c.requestsPerSecond > 0 { // allows bursts of twice the size, as the edge does; each replica counts separately
-				addresses := limit.New("addresses", 2*c.requestsPerSecond, 2*time.Second, b.Registry)
-				middlewares = append(middlewares, api.PerAddress(addresses, c.proxies, errs))
-			}
-			return middlewares
-		},
-		Observe: telemetry.RequestMetrics(b.Registry, "gateway", "gateway_service_errors_total", "service", api.ServiceOf),
-		Client:  c.proxies.Of,
-		Checks:  []health.Check{{Name: "revocations", Required: true, Probe: gateway.Sessions.Known}},
-		// Every replica does all of it, live or not: only connections follow the live colour.
-		Background: []background.Work{
-			gateway.Sessions.Watch,
-			func(ctx context.Context) {
-				breaker.Share(ctx, b.Cache, b.Log, users.Breaker(), orders.Breaker(), notifications.Breaker())
+	return func(b service.Base) (service.API, error) {
+		users := upstream.New("user-service", usersURL, signer, b.Registry)
+		orders := upstream.New("order-service", ordersURL, signer, b.Registry)
+		notifications := upstream.New("notification-service", notificationsURL, signer, b.Registry)
+		gateway := &api.API{
+			Tokens:   token.NewAuthority(keys),
+			Sessions: session.New(users, b.Log, b.Registry),
+			Provider: oidc,
+			Proxies:  proxies,
+			Users:    users, Orders: orders, Notifications: notifications,
+			Requests: limit.New("requests", requestsPerMinute, time.Minute, b.Registry),
+			Accounts: limit.New("sign_in_account", failuresPerAccount, failureWindow, b.Registry),
+			Exports:  limit.New("exports", 10, time.Hour, b.Registry),
+			Sources:  limit.New("sign_in_address", failuresPerAddress, failureWindow, b.Registry),
+		}
+		result := service.API{
+			Routes: func(r chi.Router, errs *problem.Mapper) {
+				gateway.Register(r, errs)
+				docs.Routes(r)
 			},
-			func(ctx context.Context) {
-				limit.Share(ctx, b.Cache, b.Log, gateway.Requests, gateway.Accounts, gateway.Sources, gateway.Exports)
+			Middlewares: func(errs *problem.Mapper) chi.Middlewares {
+				middlewares := chi.Middlewares{api.SecurityHeaders, api.CORS(origins)}
+				if requestsPerSecond > 0 { // allows bursts of twice the size, as the edge does; each replica counts separately
+					addresses := limit.New("addresses", 2*requestsPerSecond, 2*time.Second, b.Registry)
+					middlewares = append(middlewares, api.PerAddress(addresses, proxies, errs))
+				}
+				return middlewares
 			},
-		},
+			Observe: telemetry.RequestMetrics(b.Registry, "gateway", "gateway_service_errors_total", "service", api.ServiceOf),
+			Client:  proxies.Of,
+			Checks:  []health.Check{{Name: "revocations", Required: true, Probe: gateway.Sessions.Known}},
+			// Every replica does all of it, live or not: only connections follow the live colour.
+			Background: []background.Work{
+				gateway.Sessions.Watch,
+				func(ctx context.Context) {
+					breaker.Share(ctx, b.Cache, b.Log, users.Breaker, orders.Breaker, notifications.Breaker)
+				},
+				func(ctx context.Context) {
+					limit.Share(ctx, b.Cache, b.Log, gateway.Requests, gateway.Accounts, gateway.Sources, gateway.Exports)
+				},
+			},
+		}
+		for _, s := range []*upstream.Service{users, orders, notifications} {
+			result.Checks = append(result.Checks, health.Check{Name: s.Name, Probe: s.Probe})
+			result.Background = append(result.Background, s.Watch)
+		}
+		return result, nil
 	}
-	for _, s := range []*upstream.Service{users, orders, notifications} {
-		result.Checks = append(result.Checks, health.Check{Name: s.Name(), Probe: s.Probe})
-		result.Background = append(result.Background, s.Watch)
-	}
-	return result, nil
 }
 
 // probeTokenLife is enough for one request and for clocks that differ.
@@ -143,7 +120,7 @@ const probeTokenLife = time.Minute
 func probes(env *config.Env) verify.Probes {
 	tokens := token.NewAuthority(config.Parsed(env, "JWT_KEYS", token.ParseKeys))
 	return func() ([]verify.Probe, error) {
-		signed, err := tokens.IssueFor(token.Holder{
+		signed, err := tokens.Issue(token.Holder{
 			Caller:    identity.Caller{UserID: uuid.NewString(), Role: identity.User},
 			SessionID: uuid.NewString(),
 		}, probeTokenLife)
@@ -153,9 +130,9 @@ func probes(env *config.Env) verify.Probes {
 		authorized := http.Header{"Authorization": {"Bearer " + signed}}
 		return []verify.Probe{
 			// A 404 could be the gateway's own; only user-service sends X-Cache.
-			{Method: http.MethodGet, Path: "/api/users/me", Header: authorized, Want: []int{http.StatusNotFound}, Proof: "X-Cache"},
-			{Method: http.MethodGet, Path: "/api/orders", Header: authorized, Want: []int{http.StatusOK}},
-			{Method: http.MethodGet, Path: "/api/notifications", Header: authorized, Want: []int{http.StatusOK}},
+			{Path: "/api/users/me", Header: authorized, Want: []int{http.StatusNotFound}, Proof: "X-Cache"},
+			{Path: "/api/orders", Header: authorized, Want: []int{http.StatusOK}},
+			{Path: "/api/notifications", Header: authorized, Want: []int{http.StatusOK}},
 		}, nil
 	}
 }

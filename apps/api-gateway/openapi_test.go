@@ -675,7 +675,7 @@ func (d *described) refersToItsComponents(t *testing.T) {
 func registered(t *testing.T) []string {
 	t.Helper()
 	router := chi.NewRouter()
-	(&api.API{}).Register(router, problem.NewMapper(slog.New(slog.DiscardHandler)))
+	(&api.API{}).Register(router, &problem.Mapper{Log: slog.New(slog.DiscardHandler)})
 	docs.Routes(router)
 	routes := []string{"GET /health"} // which every service has
 	err := chi.Walk(router, func(method, route string, _ http.Handler, _ ...func(http.Handler) http.Handler) error {

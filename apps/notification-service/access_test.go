@@ -20,7 +20,7 @@ func TestEveryRouteAuthorisesItsCaller(t *testing.T) {
 	}
 	s := servicetest.Start(t, name, commands(), env)
 	router := chi.NewRouter()
-	api.New(nil).Register(router, problem.NewMapper(slog.New(slog.DiscardHandler)))
+	api.API{}.Register(router, &problem.Mapper{Log: slog.New(slog.DiscardHandler)})
 	// The test of the inbox covers notifications of other users.
 	servicetest.CheckAccess(t, name, s.HTTP, router, uuid.NewString(), uuid.NewString(), []servicetest.Access{
 		{Route: "GET /notifications", Anonymous: 401, Gateway: 401, Other: 200, Owner: 200, Admin: 200},

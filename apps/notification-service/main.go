@@ -45,40 +45,38 @@ func commands() service.Commands {
 	}
 }
 
-func serve(ctx context.Context, p service.Process) error {
-	var (
-		webhookConfig webhook.Config
-		mailConfig    mail.Config
-	)
-	return service.Serve(service.Definition{
-		Name: name, Postgres: true, Stream: true,
-		Configure: func(env *config.Env) { webhookConfig, mailConfig = webhook.ReadConfig(env), mail.ReadConfig(env) },
-		Build: func(b service.Base) (service.API, error) {
-			notifications := store.New(b.Postgres)
-			hasWebhook := webhookConfig.URL != nil
-			result := service.API{Routes: api.New(notifications).Register, Chores: []background.Chore{notifications.Sweep}}
-			consume := func(d consumer.Definition) {
-				d.Service = name
-				c := consumer.New(d, b.Stream, b.Postgres, b.Log, b.Registry, b.Tracer)
-				result.Background, result.WhileLive = append(result.Background, c.Watch), append(result.WhileLive, c.Run)
-				result.Chores = append(result.Chores, c.Chores()...)
-			}
-			consume(consumer.Definition{Stream: event.Orders, Group: name, Handle: store.Notify(hasWebhook), Types: notification.Types()})
-			consume(consumer.Definition{Stream: event.Users, Group: name + "-users", Handle: store.Forget, Types: []event.Type{event.UserDeleted}, Idempotent: true})
-			send, ops, err := mailer(mailConfig, b.Log)
-			if err != nil {
-				return result, err
-			}
-			result.Ops = ops
-			consume(consumer.Definition{Stream: event.Mails, Group: name + "-mail", Handle: mail.Handle(send, mailConfig.Page), Types: mail.Types(), Idempotent: true, Discard: true})
-			if hasWebhook {
-				deliveries := webhook.New(webhookConfig, webhook.DefaultRetry(), notifications, b.Log, b.Registry)
-				result.Background = append(result.Background, deliveries.Watch)
-				result.WhileLive = append(result.WhileLive, deliveries.Run)
-			}
-			return result, nil
-		},
-	})(ctx, p)
+var serve = service.Serve(service.Definition{
+	Name: name, Postgres: true, Stream: true,
+	Configure: func(env *config.Env) service.Build {
+		webhookConfig, mailConfig := webhook.ReadConfig(env), mail.ReadConfig(env)
+		return func(b service.Base) (service.API, error) { return build(b, webhookConfig, mailConfig) }
+	},
+})
+
+func build(b service.Base, webhookConfig webhook.Config, mailConfig mail.Config) (service.API, error) {
+	notifications := store.New(b.Postgres)
+	hasWebhook := webhookConfig.URL != nil
+	result := service.API{Routes: api.API{Store: notifications}.Register, Chores: []background.Chore{notifications.Sweep}}
+	consume := func(d consumer.Definition) {
+		d.Service = name
+		c := consumer.New(d, b.Stream, b.Postgres, b.Log, b.Registry, b.Tracer)
+		result.Background, result.WhileLive = append(result.Background, c.Watch), append(result.WhileLive, c.Run)
+		result.Chores = append(result.Chores, c.Chores()...)
+	}
+	consume(consumer.Definition{Stream: event.Orders, Group: name, Handle: store.Notify(hasWebhook), Types: notification.Types()})
+	consume(consumer.Definition{Stream: event.Users, Group: name + "-users", Handle: store.Forget, Types: []event.Type{event.UserDeleted}, Idempotent: true})
+	send, ops, err := mailer(mailConfig, b.Log)
+	if err != nil {
+		return result, err
+	}
+	result.Ops = ops
+	consume(consumer.Definition{Stream: event.Mails, Group: name + "-mail", Handle: mail.Handle(send, mailConfig.Page), Types: mail.Types(), Idempotent: true, Discard: true})
+	if hasWebhook {
+		deliveries := webhook.New(webhookConfig, webhook.DefaultRetry, notifications, b.Log, b.Registry)
+		result.Background = append(result.Background, deliveries.Watch)
+		result.WhileLive = append(result.WhileLive, deliveries.Run)
+	}
+	return result, nil
 }
 
 // mailer returns the Sender of emails, and the handlers by path that show the emails of a Sink.
@@ -98,25 +96,24 @@ func mailer(c mail.Config, log *slog.Logger) (mail.Sender, map[string]http.Handl
 }
 
 // redrive moves the dead letters of the streams back, and retries the deliveries that were given up.
-func redrive(ctx context.Context, p service.Process) error {
-	var stream redis.Config
-	return service.OnPostgres(name, func(env *config.Env) { stream = redis.ReadStream(env) },
-		func(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
-			client := redis.Open(stream, log, prometheus.NewRegistry())
-			defer func() { _ = client.Close() }()
-			orders, err := consumer.Redrive(ctx, client, event.Orders)
-			if err != nil {
-				return err
-			}
-			users, err := consumer.Redrive(ctx, client, event.Users)
-			if err != nil {
-				return err
-			}
-			deliveries, err := store.New(pool).RestartDeliveries(ctx)
-			if err != nil {
-				return err
-			}
-			log.Info("dead letters and deliveries are retried", "order_events", orders, "user_events", users, "deliveries", deliveries)
-			return nil
-		})(ctx, p)
-}
+var redrive = service.OnPostgres(name, func(env *config.Env) service.Work {
+	stream := redis.ReadStream(env)
+	return func(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
+		client := redis.Open(stream, log, prometheus.NewRegistry())
+		defer func() { _ = client.Close() }()
+		orders, err := consumer.Redrive(ctx, client, event.Orders)
+		if err != nil {
+			return err
+		}
+		users, err := consumer.Redrive(ctx, client, event.Users)
+		if err != nil {
+			return err
+		}
+		deliveries, err := store.New(pool).RestartDeliveries(ctx)
+		if err != nil {
+			return err
+		}
+		log.Info("dead letters and deliveries are retried", "order_events", orders, "user_events", users, "deliveries", deliveries)
+		return nil
+	}
+})

@@ -23,7 +23,7 @@ func TestEveryRouteAuthorisesItsCaller(t *testing.T) {
 	order := "/orders/" + servicetest.JSON[struct{ ID string }](t, servicetest.Call(t, "POST", s.HTTP+"/orders",
 		`{"currency":"EUR","items":[{"sku":"tea","quantity":1,"unit_price":450}]}`, alice, "Idempotency-Key: access")).ID
 	router := chi.NewRouter()
-	api.New(nil).Register(router, problem.NewMapper(slog.New(slog.DiscardHandler)))
+	api.API{}.Register(router, &problem.Mapper{Log: slog.New(slog.DiscardHandler)})
 	move := func(verb string) servicetest.Access {
 		return servicetest.Access{Route: "POST /orders/{id}/" + verb, Path: order + "/" + verb, Anonymous: 401, Gateway: 401, Other: 403, Owner: 403, Admin: 200}
 	}

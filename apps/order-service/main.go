@@ -43,33 +43,33 @@ func commands() service.Commands {
 
 var serve = service.Serve(service.Definition{
 	Name: name, Postgres: true, Stream: true,
-	Build: func(b service.Base) (service.API, error) {
-		relay := outbox.NewRelay(store.Outbox(), b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
-		orders := store.New(b.Postgres, relay.Wake)
-		deletions := consumer.New(consumer.Definition{
-			Service: name, Stream: event.Users, Group: name, Handle: store.Anonymise, Types: []event.Type{event.UserDeleted}, Idempotent: true,
-		}, b.Stream, b.Postgres, b.Log, b.Registry, b.Tracer)
-		return service.API{
-			Routes:     api.New(orders).Register,
-			Background: []background.Work{deletions.Watch},
-			WhileLive:  []background.Work{relay.Run, deletions.Run},
-			Chores:     append(deletions.Chores(), relay.Trim, relay.Forget, orders.Forget),
-		}, nil
-	},
+	Configure: func(*config.Env) service.Build { return build },
 })
+
+func build(b service.Base) (service.API, error) {
+	relay := outbox.NewRelay(store.Outbox, b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
+	orders := store.New(b.Postgres, relay.Wake)
+	deletions := consumer.New(consumer.Definition{
+		Service: name, Stream: event.Users, Group: name, Handle: store.Anonymise, Types: []event.Type{event.UserDeleted}, Idempotent: true,
+	}, b.Stream, b.Postgres, b.Log, b.Registry, b.Tracer)
+	return service.API{
+		Routes:     api.API{Orders: orders}.Register,
+		Background: []background.Work{deletions.Watch},
+		WhileLive:  []background.Work{relay.Run, deletions.Run},
+		Chores:     append(deletions.Chores(), relay.Trim, relay.Forget, orders.Forget),
+	}, nil
+}
 
 // replay makes the running replicas publish the events of the last REPLAY_SINCE again, for a consumer that
 // has lost its results. Other consumers skip the events by their ids.
-func replay(ctx context.Context, p service.Process) error {
-	var since time.Duration
-	return service.OnPostgres(name, func(env *config.Env) {
-		since = config.Parsed(env, "REPLAY_SINCE", config.Duration(time.Minute, outbox.Retention))
-	}, func(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
-		n, err := store.Outbox().Replay(ctx, pool, time.Now().Add(-since))
+var replay = service.OnPostgres(name, func(env *config.Env) service.Work {
+	since := config.Parsed(env, "REPLAY_SINCE", config.Duration(time.Minute, outbox.Retention))
+	return func(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
+		n, err := store.Outbox.Replay(ctx, pool, time.Now().Add(-since))
 		if err != nil {
 			return err
 		}
 		log.Info("events are published again", "events", n, "since", since.String())
 		return nil
-	})(ctx, p)
-}
+	}
+})

@@ -26,7 +26,7 @@ func TestEveryRouteAuthorisesItsCaller(t *testing.T) {
 	}
 	owner, admin := signUp("owner@example.com", "user"), signUp("admin@example.com", "admin")
 	router := chi.NewRouter()
-	api.New(nil, nil, nil, nil, nil).Register(router, problem.NewMapper(slog.New(slog.DiscardHandler)))
+	api.API{}.Register(router, &problem.Mapper{Log: slog.New(slog.DiscardHandler)})
 	const proof = `{"current_password":"correct horse"}`
 	// On a route that the caller may use, 422 and 401 refer to the body.
 	servicetest.CheckAccess(t, name, s.HTTP, router, owner, admin, []servicetest.Access{
@@ -56,15 +56,21 @@ func TestEveryRouteAuthorisesItsCaller(t *testing.T) {
 	})
 	// An identity outlives the role of its user for a moment.
 	demoted := signUp("demoted@example.com", "admin")
-	if got := servicetest.Direct(t, "PATCH", s.HTTP+"/users/"+demoted, `{"role":"user","current_password":"correct horse"}`, name, identity.Caller{UserID: admin, Role: identity.Admin}); got.Status != 200 {
+	if got := direct(t, "PATCH", s.HTTP+"/users/"+demoted, `{"role":"user","current_password":"correct horse"}`, identity.Caller{UserID: admin, Role: identity.Admin}); got.Status != 200 {
 		t.Fatalf("taking the role of an admin: %+v", got)
 	}
 	for method, body := range map[string]string{"PATCH": `{"role":"admin","current_password":"correct horse"}`, "DELETE": proof} {
-		if got := servicetest.Direct(t, method, s.HTTP+"/users/"+owner, body, name, identity.Caller{UserID: demoted, Role: identity.Admin}); got.Status != 403 {
+		if got := direct(t, method, s.HTTP+"/users/"+owner, body, identity.Caller{UserID: demoted, Role: identity.Admin}); got.Status != 403 {
 			t.Errorf("%s as a former admin: %d, want 403", method, got.Status)
 		}
 	}
-	if got := servicetest.Direct(t, "DELETE", s.HTTP+"/users/"+owner, proof, name, identity.Caller{UserID: owner, Role: identity.User}); got.Status != 204 {
+	if got := direct(t, "DELETE", s.HTTP+"/users/"+owner, proof, identity.Caller{UserID: owner, Role: identity.User}); got.Status != 204 {
 		t.Errorf("with the password the owner's deletion is %d", got.Status)
 	}
+}
+
+// direct sends a request with the identity of caller, without the gateway.
+func direct(t *testing.T, method, url, body string, caller identity.Caller, headers ...string) servicetest.Response {
+	t.Helper()
+	return servicetest.Call(t, method, url, body, append(headers, servicetest.Identity(t, name, caller))...)
 }

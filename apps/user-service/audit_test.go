@@ -42,7 +42,7 @@ func TestSessionsAreListedEndedAndAudited(t *testing.T) {
 	const from, agent = "X-Forwarded-For: 198.51.100.7", "User-Agent: curl/8"
 	call := func(want int, method, path, body string, caller identity.Caller) servicetest.Response {
 		t.Helper()
-		response := servicetest.Direct(t, method, s.HTTP+path, body, name, caller, from, agent)
+		response := direct(t, method, s.HTTP+path, body, caller, from, agent)
 		if response.Status != want {
 			t.Fatalf("%s %s: %+v, want %d", method, path, response, want)
 		}
@@ -128,7 +128,7 @@ func TestRefusalsAreAudited(t *testing.T) {
 	s := servicetest.Start(t, name, commands(), env)
 	call := func(want int, method, path, body string, caller identity.Caller) servicetest.Response {
 		t.Helper()
-		response := servicetest.Direct(t, method, s.HTTP+path, body, name, caller, "X-Forwarded-For: 198.51.100.7")
+		response := direct(t, method, s.HTTP+path, body, caller, "X-Forwarded-For: 198.51.100.7")
 		if response.Status != want {
 			t.Fatalf("%s %s: %+v, want %d", method, path, response, want)
 		}

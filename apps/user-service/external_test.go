@@ -22,7 +22,7 @@ func TestUsersOfAnIdentityProvider(t *testing.T) {
 	gateway := identity.Caller{Role: identity.Gateway}
 	post := func(path, body string) servicetest.Response {
 		t.Helper()
-		return servicetest.Direct(t, "POST", s.HTTP+path, body, name, gateway)
+		return direct(t, "POST", s.HTTP+path, body, gateway)
 	}
 	as := func(issuer, subject, email string, verified bool, name string) servicetest.Response {
 		t.Helper()
@@ -72,7 +72,7 @@ func TestUsersOfAnIdentityProvider(t *testing.T) {
 	with := func(token, subject string) int {
 		t.Helper()
 		body := fmt.Sprintf(`{"iss":%q,"sub":%q,"email":"new%s@example.com","email_verified":true,"name":"N"}`, one, subject, subject)
-		return servicetest.Direct(t, "POST", s.HTTP+"/sessions/external", body, name, gateway, "X-Id-Token: "+token).Status
+		return direct(t, "POST", s.HTTP+"/sessions/external", body, gateway, "X-Id-Token: "+token).Status
 	}
 	if a, b, c := with("t1", "1"), with("t1", "1"), with("t2", "1"); a != 201 || b != 401 || c != 201 {
 		t.Errorf("with an ID token: %d, with the same again: %d, with another: %d", a, b, c)
@@ -94,11 +94,11 @@ func TestUsersOfAnIdentityProvider(t *testing.T) {
 		t.Errorf("%d sessions have one ID token", begun.Load())
 	}
 	asUser := identity.Caller{UserID: ada.UserID, Role: identity.User}
-	if got := servicetest.JSON[userResponse](t, servicetest.Direct(t, "GET", s.HTTP+"/users/"+ada.UserID, "", name, asUser)); got.Email != "Ada@example.com" || got.Name != "Ada" {
+	if got := servicetest.JSON[userResponse](t, direct(t, "GET", s.HTTP+"/users/"+ada.UserID, "", asUser)); got.Email != "Ada@example.com" || got.Name != "Ada" {
 		t.Errorf("the user is %+v", got)
 	}
 	nameless := servicetest.JSON[sessionResponse](t, as(one, "3", "grace@example.com", true, " "))
-	if got := servicetest.JSON[userResponse](t, servicetest.Direct(t, "GET", s.HTTP+"/users/"+nameless.UserID, "", name, identity.Caller{UserID: nameless.UserID, Role: identity.User})); got.Name != "grace" {
+	if got := servicetest.JSON[userResponse](t, direct(t, "GET", s.HTTP+"/users/"+nameless.UserID, "", identity.Caller{UserID: nameless.UserID, Role: identity.User})); got.Name != "grace" {
 		t.Errorf("without a name: %+v", got)
 	}
 	for _, password := range []string{"correct horse", " ", "$argon2id$"} { // none is right where there is none
@@ -108,7 +108,7 @@ func TestUsersOfAnIdentityProvider(t *testing.T) {
 	}
 
 	var log []string
-	for _, e := range servicetest.JSON[auditResponse](t, servicetest.Direct(t, "GET", s.HTTP+"/audit?user="+ada.UserID, "", name, identity.Caller{UserID: local.ID, Role: identity.Admin})).Entries {
+	for _, e := range servicetest.JSON[auditResponse](t, direct(t, "GET", s.HTTP+"/audit?user="+ada.UserID, "", identity.Caller{UserID: local.ID, Role: identity.Admin})).Entries {
 		log = append(log, e.Action+" "+e.Detail)
 	}
 	if len(log) != 11 || log[10] != "user.created by an identity provider" || strings.Count(strings.Join(log, ","), "session.refused") != 3 || strings.Count(strings.Join(log, ","), "session.begun by an identity provider") != 7 {
@@ -116,7 +116,7 @@ func TestUsersOfAnIdentityProvider(t *testing.T) {
 	}
 
 	admin := servicetest.JSON[userResponse](t, servicetest.Call(t, "POST", s.HTTP+"/users", `{"email":"admin@example.com","name":"A","password":"correct horse","role":"admin"}`, asAdmin))
-	gone := servicetest.Direct(t, "DELETE", s.HTTP+"/users/"+ada.UserID, `{"current_password":"correct horse"}`, name, identity.Caller{UserID: admin.ID, Role: identity.Admin})
+	gone := direct(t, "DELETE", s.HTTP+"/users/"+ada.UserID, `{"current_password":"correct horse"}`, identity.Caller{UserID: admin.ID, Role: identity.Admin})
 	if gone.Status != 204 {
 		t.Fatalf("deleting: %+v", gone)
 	}

@@ -77,7 +77,7 @@ func TestLinksByEmail(t *testing.T) {
 	next := func(t *testing.T, want int) []published { t.Helper(); return nextOf(t, event.Mails, want) }
 	call := func(t *testing.T, want int, method, path, body string, caller identity.Caller) servicetest.Response {
 		t.Helper()
-		response := servicetest.Direct(t, method, s.HTTP+path, body, name, caller)
+		response := direct(t, method, s.HTTP+path, body, caller)
 		if response.Status != want {
 			t.Fatalf("%s %s: %+v, want %d", method, path, response, want)
 		}

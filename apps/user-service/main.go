@@ -6,6 +6,7 @@ import (
 	"net/http"
 
 	"platform.example/apps/internal/background"
+	"platform.example/apps/internal/config"
 	"platform.example/apps/internal/outbox"
 	"platform.example/apps/internal/service"
 	"platform.example/apps/internal/verify"
@@ -39,16 +40,18 @@ func commands() service.Commands {
 
 var serve = service.Serve(service.Definition{
 	Name: name, Postgres: true, Cache: true, Stream: true,
-	Build: func(b service.Base) (service.API, error) {
-		users := store.New(b.Postgres)
-		sessions, log := session.New(b.Postgres, b.Log), audit.New(b.Postgres)
-		cached := cache.New(b.Cache, users.Get, b.Log, b.Registry)
-		events := outbox.NewRelay(store.Outbox(), b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
-		mails := outbox.NewRelay(store.Mails(), b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
-		return service.API{
-			Routes:    api.New(users, cached, password.NewHasher(), sessions, log).Register,
-			WhileLive: []background.Work{events.Run, mails.Run},
-			Chores:    []background.Chore{events.Trim, events.Forget, mails.Trim, mails.Forget, sessions.Sweep, log.Sweep, users.Forget},
-		}, nil
-	},
+	Configure: func(*config.Env) service.Build { return build },
 })
+
+func build(b service.Base) (service.API, error) {
+	users := store.New(b.Postgres)
+	sessions, log := session.New(b.Postgres, b.Log), audit.New(b.Postgres)
+	cached := cache.New(b.Cache, users.Get, b.Log, b.Registry)
+	events := outbox.NewRelay(store.Outbox, b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
+	mails := outbox.NewRelay(store.Mails, b.Postgres, b.Stream, b.Log, b.Registry, b.Tracer)
+	return service.API{
+		Routes:    api.API{Users: users, Cache: cached, Passwords: password.NewHasher(), Sessions: sessions, Log: log}.Register,
+		WhileLive: []background.Work{events.Run, mails.Run},
+		Chores:    []background.Chore{events.Trim, events.Forget, mails.Trim, mails.Forget, sessions.Sweep, log.Sweep, users.Forget},
+	}, nil
+}

@@ -21,7 +21,7 @@ func buckets(t *testing.T) []float64 {
 	if err != nil {
 		t.Fatal(err)
 	}
-	list := regexp.MustCompile(`func durationBuckets\(\) \[\]float64 \{\s+return \[\]float64\{([^}]+)\}`).FindSubmatch(source)
+	list := regexp.MustCompile(`var durationBuckets = \[\]float64\{([^}]+)\}`).FindSubmatch(source)
 	if list == nil {
 		t.Fatal("the services have no durationBuckets")
 	}

@@ -127,20 +127,9 @@ func (d *Deployment) Outputs(ctx context.Context, target Target) (Outputs, error
 }
 
 // Resources returns the number of resources in the stack's state.
-func (d *Deployment) Resources(ctx context.Context, target Target) (int, error) {
-	var output bytes.Buffer
-	if err := d.run(ctx, target, &output, "pulumi", "stack", "export", "--stack", Stack, "--non-interactive"); err != nil {
-		return 0, fmt.Errorf("state of stack %s: %w", Stack, err)
-	}
-	var state struct {
-		Deployment struct {
-			Resources []json.RawMessage `json:"resources"`
-		} `json:"deployment"`
-	}
-	if err := json.Unmarshal(output.Bytes(), &state); err != nil {
-		return 0, fmt.Errorf("state of stack %s: %w", Stack, err)
-	}
-	return len(state.Deployment.Resources), nil
+func (d *Deployment) Resources() (int, error) {
+	current, err := d.readState()
+	return len(current.Resources), err
 }
 
 // prepare creates the missing ones of backend, passphrase, configuration and stack, and recovers from a killed run.
@@ -154,9 +143,7 @@ func (d *Deployment) prepare(ctx context.Context, target Target) error {
 	if err := d.ensureConfiguration(target); err != nil {
 		return err
 	}
-	if err := d.EndOrphans(); err != nil {
-		return err
-	}
+	d.EndOrphans()
 	if err := d.mendState(); err != nil {
 		return err
 	}

@@ -9,17 +9,35 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
 	"platform.example/local/file"
+	"platform.example/local/host"
 )
 
 // stateFile is the path of the stack's state in the backend.
 func (d *Deployment) stateFile() string {
 	return d.file("backend", ".pulumi", "stacks", "platform", Stack+".json")
+}
+
+// state is the part of the stack's state that this package reads.
+type state struct {
+	Resources []json.RawMessage `json:"resources"`
+	Pending   []json.RawMessage `json:"pending_operations"`
+}
+
+func (d *Deployment) readState() (state, error) {
+	var stored struct{ Checkpoint struct{ Latest state } }
+	content, err := os.ReadFile(d.stateFile())
+	if err == nil {
+		err = json.Unmarshal(content, &stored)
+	}
+	if err != nil {
+		return state{}, fmt.Errorf("state of stack %s: %w", Stack, err)
+	}
+	return stored.Checkpoint.Latest, nil
 }
 
 // mendState replaces a state that a killed pulumi left half-written by the backend's copy from before the last step. The next
@@ -94,24 +112,11 @@ func (d *Deployment) releaseDeadLocks(ctx context.Context, target Target) error 
 // settlePending completes the operations that a killed update had started, because the next update couldn't create again
 // an object that the killed one created but didn't record.
 func (d *Deployment) settlePending(ctx context.Context, target Target) error {
-	content, err := os.ReadFile(d.stateFile())
-	if err != nil {
-		return fmt.Errorf("state of stack %s: %w", Stack, err)
+	current, err := d.readState()
+	if err != nil || len(current.Pending) == 0 {
+		return err
 	}
-	var state struct {
-		Checkpoint struct {
-			Latest struct {
-				Pending []json.RawMessage `json:"pending_operations"`
-			} `json:"latest"`
-		} `json:"checkpoint"`
-	}
-	if err := json.Unmarshal(content, &state); err != nil {
-		return fmt.Errorf("state of stack %s: %w", Stack, err)
-	}
-	if len(state.Checkpoint.Latest.Pending) == 0 {
-		return nil
-	}
-	d.log.Say("a previous pulumi was killed during %d steps: completing them", len(state.Checkpoint.Latest.Pending))
+	d.log.Say("a previous pulumi was killed during %d steps: completing them", len(current.Pending))
 	release := filepath.Join(d.layout.Bin(), "release")
 	if err := d.goBuild(ctx, "infra", release, "./cmd/release"); err != nil {
 		return err
@@ -124,26 +129,16 @@ func (d *Deployment) settlePending(ctx context.Context, target Target) error {
 
 // EndOrphans kills Pulumi's plugins and language hosts whose pulumi was killed, because they would wait for it forever. A
 // process is an orphan if nothing listens at the address of pulumi in its command line.
-func (d *Deployment) EndOrphans() error {
-	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		return err
-	}
-	for _, path := range commands {
-		content, _ := os.ReadFile(path)
-		args := strings.Split(strings.TrimRight(string(content), "\x00"), "\x00")
+func (d *Deployment) EndOrphans() {
+	for pid, args := range host.Processes() {
 		address := args[len(args)-1]
 		if _, _, err := net.SplitHostPort(address); err != nil || !strings.HasPrefix(args[0], d.layout.Cache+"/") {
 			continue
 		}
-		conn, err := net.DialTimeout("tcp", address, time.Second)
-		if err == nil {
+		if conn, err := net.DialTimeout("tcp", address, time.Second); err == nil {
 			_ = conn.Close()
 			continue
 		}
-		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-		}
+		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
-	return nil
 }

@@ -120,9 +120,7 @@ func TestOnlyOrphanedPluginsAreKilled(t *testing.T) {
 	orphan := waiting(t, plugin, nobody)
 	served := waiting(t, plugin, listener.Addr().String())
 	stranger := waiting(t, "/elsewhere/plugin", nobody)
-	if err := d.EndOrphans(); err != nil {
-		t.Fatal(err)
-	}
+	d.EndOrphans()
 	select {
 	case <-orphan:
 	case <-time.After(10 * time.Second):

@@ -1,4 +1,5 @@
-// Package host checks the machine's requirements for the local platform, and excludes concurrent runs that change it.
+// Package host checks the machine's requirements for the local platform, excludes concurrent runs that change it, and lists its
+// processes.
 package host
 
 import (
@@ -7,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -99,4 +101,17 @@ func Lock(path, command string) (unlock func(), err error) {
 		return nil, fmt.Errorf("lock: %w", err)
 	}
 	return func() { _ = file.Close() }, nil
+}
+
+// Processes returns the arguments of the machine's processes by their ids.
+func Processes() map[int][]string {
+	paths, _ := filepath.Glob("/proc/[0-9]*/cmdline") // fails only for a malformed pattern
+	processes := map[int][]string{}
+	for _, path := range paths {
+		content, _ := os.ReadFile(path)
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+			processes[pid] = strings.Split(strings.TrimRight(string(content), "\x00"), "\x00")
+		}
+	}
+	return processes
 }

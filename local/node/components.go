@@ -23,9 +23,8 @@ const provisioner = "platform.example/folder"
 
 // component is one supervised process of the node.
 type component struct {
+	// name is also the name of the program, from the toolchain or a Debian package.
 	name string
-	// tool is the program, from the toolchain or a Debian package.
-	tool string
 	args []string
 	env  []string
 	// nice is the niceness, as in nice(1).
@@ -59,29 +58,29 @@ func (n *Node) components(c credentials) []component {
 	config := func(name string) string { return n.path("config", name) }
 	services := n.list(func(f family) string { return f.services })
 	return []component{
-		{name: "registry", tool: "registry", args: []string{"serve", config("registry.yaml")}, reads: []string{config("registry.yaml")},
+		{name: "registry", args: []string{"serve", config("registry.yaml")}, reads: []string{config("registry.yaml")},
 			// Without an endpoint, its tracing export would log errors continuously.
 			env: []string{"OTEL_TRACES_EXPORTER=none"}},
-		{name: "containerd", tool: "containerd", args: []string{"--config", config("containerd.toml")},
+		{name: "containerd", args: []string{"--config", config("containerd.toml")},
 			reads: []string{config("containerd.toml")}},
-		{name: "etcd", tool: "etcd", nice: ahead, args: n.etcdArgs(c), reads: []string{c.etcdServer.Cert, c.etcd.CertFile()}},
-		{name: "kube-apiserver", tool: "kube-apiserver", nice: ahead, args: n.apiServerArgs(c),
+		{name: "etcd", nice: ahead, args: n.etcdArgs(c), reads: []string{c.etcdServer.Cert, c.etcd.CertFile()}},
+		{name: "kube-apiserver", nice: ahead, args: n.apiServerArgs(c),
 			reads: []string{c.apiServer.Cert, c.Cluster.CertFile(), c.encryption, config("audit.yaml")}},
-		{name: "kube-controller-manager", tool: "kube-controller-manager", nice: ahead, args: n.controllerManagerArgs(c),
+		{name: "kube-controller-manager", nice: ahead, args: n.controllerManagerArgs(c),
 			reads: []string{n.kubeconfig("kube-controller-manager")}},
-		{name: "kube-scheduler", tool: "kube-scheduler", args: []string{
+		{name: "kube-scheduler", args: []string{
 			"--kubeconfig", n.kubeconfig("kube-scheduler"), "--bind-address", "127.0.0.1", "--leader-elect=false",
 			"--authentication-kubeconfig", n.kubeconfig("kube-scheduler"), "--authorization-kubeconfig", n.kubeconfig("kube-scheduler"),
 			"--tls-cert-file", c.scheduler.Cert, "--tls-private-key-file", c.scheduler.Key,
 		}, reads: []string{n.kubeconfig("kube-scheduler")}},
-		{name: "kubelet", tool: "kubelet", args: []string{
+		{name: "kubelet", args: []string{
 			"--config", config("kubelet.yaml"), "--kubeconfig", n.kubeconfig("kubelet"), "--root-dir", n.path("kubelet"),
 			"--cert-dir", n.path("kubelet", "pki"), "--hostname-override", Name, "--node-ip", n.list(func(f family) string { return f.bridge }),
 			"--containerd", n.containerdSocket(), // its metrics look up the containers of cgroups there
 		}, reads: []string{config("kubelet.yaml"), n.kubeconfig("kubelet")}},
-		{name: "kube-proxy", tool: "kube-proxy", nice: ahead, args: []string{"--config", config("kube-proxy.yaml")},
+		{name: "kube-proxy", nice: ahead, args: []string{"--config", config("kube-proxy.yaml")},
 			reads: []string{config("kube-proxy.yaml"), n.kubeconfig("kube-proxy")}},
-		{name: "kube-router", tool: "kube-router", nice: ahead, args: []string{
+		{name: "kube-router", nice: ahead, args: []string{
 			"--kubeconfig", n.kubeconfig("kube-router"), "--hostname-override", Name,
 			"--run-firewall=true", "--run-router=false", "--run-service-proxy=false", "--run-loadbalancer=false",
 			"--service-cluster-ip-range", services, fmt.Sprintf("--enable-ipv6=%t", len(n.families()) > 1),
@@ -89,7 +88,7 @@ func (n *Node) components(c credentials) []component {
 			// Its health endpoint would listen on every interface.
 			"--health-port", "0", "--metrics-port", "0",
 		}, env: []string{"NODE_NAME=" + Name}, reads: []string{n.kubeconfig("kube-router")}},
-		{name: "storage-provisioner", tool: "storage-provisioner", args: []string{
+		{name: "storage-provisioner", args: []string{
 			"-kubeconfig", n.kubeconfig("storage-provisioner"), "-root", n.path("volumes"), "-provisioner", provisioner,
 		}, reads: []string{n.kubeconfig("storage-provisioner")}},
 	}
@@ -151,19 +150,18 @@ func (n *Node) controllerManagerArgs(c credentials) []string {
 
 // start passes a component to the supervisor and waits until it is healthy.
 func (n *Node) start(ctx context.Context, c component) error {
-	program, err := n.tools.Path(ctx, c.tool)
+	program, err := n.tools.Path(ctx, c.name)
 	if errors.Is(err, toolchain.ErrUnknown) {
-		program, err = exec.LookPath(c.tool)
+		program, err = exec.LookPath(c.name)
+	}
+	process := supervisor.Process{Name: c.name, Args: append([]string{program}, c.args...), Env: c.env, Nice: c.nice}
+	if err == nil {
+		process.Revision, err = revision(c.reads...)
+	}
+	if err == nil {
+		err = n.supervisor.Start(ctx, process)
 	}
 	if err != nil {
-		return fmt.Errorf("start %s: %w", c.name, err)
-	}
-	read, err := revision(c.reads...)
-	if err != nil {
-		return fmt.Errorf("start %s: %w", c.name, err)
-	}
-	process := supervisor.Process{Name: c.name, Args: append([]string{program}, c.args...), Env: c.env, Revision: read, Nice: c.nice}
-	if err := n.supervisor.Start(ctx, process); err != nil {
 		return fmt.Errorf("start %s: %w", c.name, err)
 	}
 	return n.await(ctx, c)

@@ -59,8 +59,6 @@ func hostResolvConf() (path string, hasNameserver bool) {
 	return resolvConfs[0], false
 }
 
-const registryConfig = "config/registry.yaml"
-
 // writeConfig renders the embedded file, or all files below an embedded folder, into the node's folder.
 func (n *Node) writeConfig(s settings, root string) error {
 	return fs.WalkDir(files, root, func(path string, entry fs.DirEntry, err error) error {

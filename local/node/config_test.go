@@ -91,7 +91,7 @@ func TestEveryTemplateRendersToAValidFile(t *testing.T) {
 					t.Errorf("%s is empty", path)
 				}
 				for _, document := range list {
-					if path != registryConfig && (document["apiVersion"] == nil || document["kind"] == nil) {
+					if path != "config/registry.yaml" && (document["apiVersion"] == nil || document["kind"] == nil) {
 						t.Errorf("%s: a document without apiVersion or kind: %v", path, document)
 					}
 				}
@@ -224,8 +224,8 @@ func TestEveryComponentFindsItsFiles(t *testing.T) {
 				t.Errorf("%s: %v", c.name, err)
 			}
 		}
-		if _, ofDebian := programs[c.tool]; !ofDebian && c.tool != "dockerd" && !slices.Contains(tools, c.tool) {
-			t.Errorf("%s: no package or tool provides %s", c.name, c.tool)
+		if _, ofDebian := programs[c.name]; !ofDebian && c.name != "dockerd" && !slices.Contains(tools, c.name) {
+			t.Errorf("no package or tool provides %s", c.name)
 		}
 		for _, arg := range c.args {
 			// Every user can see a command line, so it must refer to keys by their files.

@@ -74,7 +74,7 @@ func (n *Node) ensureDocker(ctx context.Context) error {
 // dockerComponent is a Docker Engine that only builds and pushes images. Images FROM scratch need no network, so it changes
 // neither interfaces nor iptables.
 func (n *Node) dockerComponent() component {
-	return component{name: "dockerd", tool: "dockerd", args: []string{
+	return component{name: "dockerd", args: []string{
 		"--host", "unix://" + n.dockerSocket(), "--containerd", n.containerdSocket(),
 		"--data-root", n.path("docker"), "--exec-root", n.path("run", "docker"), "--pidfile", n.path("run", "docker.pid"),
 		"--bridge", "none", "--iptables=false", "--ip6tables=false", "--log-level", "warn",

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
+
+	"platform.example/local/host"
 )
 
 // Stop ends all processes of the node and removes its mounts and network. The stored data is kept for the next start.
@@ -17,9 +17,9 @@ import (
 func (n *Node) Stop(ctx context.Context) error {
 	// Without the kubelet, pods aren't restarted; with containerd still running, they can end cleanly.
 	faults := []error{ignoreAbsent(n.supervisor.Stop(ctx, "kubelet"))}
-	faults = append(faults, emptyCgroup(Name), n.supervisor.Shutdown(), n.endShims())
-	faults = append(faults, emptyCgroup(Name), n.unmount(), n.restoreMachine(ctx))
-	faults = append(faults, os.RemoveAll(n.path("run")))
+	faults = append(faults, emptyCgroup(Name), n.supervisor.Shutdown())
+	n.endShims()
+	faults = append(faults, emptyCgroup(Name), n.unmount(), n.restoreMachine(ctx), os.RemoveAll(n.path("run")))
 	return errors.Join(faults...)
 }
 
@@ -36,26 +36,16 @@ func (n *Node) Remove(ctx context.Context) error {
 	if err := n.Stop(ctx); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(n.layout.Node()); err != nil {
-		return fmt.Errorf("remove the node's folder: %w", err)
-	}
-	return nil
+	return os.RemoveAll(n.layout.Node())
 }
 
 // endShims kills the shims of the node's containerd: by design, they outlive containerd.
-func (n *Node) endShims() error {
-	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	for _, path := range commands {
-		cmdline, _ := os.ReadFile(path)
-		args := strings.Split(string(cmdline), "\x00")
-		if !strings.HasSuffix(args[0], "containerd-shim-runc-v2") || !slices.Contains(args, n.containerdSocket()) {
-			continue
-		}
-		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+func (n *Node) endShims() {
+	for pid, args := range host.Processes() {
+		if strings.HasSuffix(args[0], "containerd-shim-runc-v2") && slices.Contains(args, n.containerdSocket()) {
 			_ = syscall.Kill(pid, syscall.SIGKILL)
 		}
 	}
-	return err
 }
 
 // unmount unmounts every mount below the node's folder, the innermost first.

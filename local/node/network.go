@@ -65,10 +65,7 @@ func (n *Node) rememberMachine() error {
 			m.Created = append(m.Created, folder)
 		}
 	}
-	content, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return fmt.Errorf("remember the machine: %w", err)
-	}
+	content, _ := json.MarshalIndent(m, "", "  ") // plain values always encode
 	return file.Write(n.machineFile(), content, 0o600)
 }
 
@@ -244,7 +241,7 @@ func withoutOwnRules(saved string) string {
 		}
 	}
 	own := func(chain string) bool {
-		return strings.HasPrefix(chain, "KUBE-") || !shared && strings.HasPrefix(chain, "CNI-HOSTPORT-")
+		return strings.HasPrefix(chain, "KUBE-") || network[chain] || !shared && strings.HasPrefix(chain, "CNI-HOSTPORT-")
 	}
 	kept := lines[:0:0]
 	for _, line := range lines {
@@ -252,15 +249,14 @@ func withoutOwnRules(saved string) string {
 		drop := false
 		switch {
 		case strings.HasPrefix(line, ":"):
-			chain := strings.TrimPrefix(fields[0], ":")
-			drop = own(chain) || network[chain]
+			drop = own(strings.TrimPrefix(fields[0], ":"))
 		case strings.HasPrefix(line, "-A"):
 			// kube-router accepts marked packets of its chains by rules in other chains.
-			drop = own(fields[1]) || network[fields[1]] || strings.Contains(line, `--comment "KUBE-ROUTER rule`)
+			drop = own(fields[1]) || strings.Contains(line, `--comment "KUBE-ROUTER rule`)
 			for i, field := range fields[1:] {
 				switch before := fields[i]; before {
 				case "-j", "-g":
-					drop = drop || own(field) || network[field]
+					drop = drop || own(field)
 				case "-i", "-o":
 					drop = drop || field == bridge
 				case "-d":

@@ -93,7 +93,7 @@ func (n *Node) prepare(ctx context.Context) error {
 func (n *Node) startAll(ctx context.Context, c credentials) error {
 	s := n.settings(c)
 	// The registry starts first, because it serves the sandbox image of every pod.
-	if err := n.writeConfig(s, registryConfig); err != nil {
+	if err := n.writeConfig(s, "config/registry.yaml"); err != nil {
 		return err
 	}
 	components := n.components(c)

@@ -12,7 +12,6 @@ import (
 	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -50,25 +49,20 @@ func (a *Authority) KeyFile() string { return a.path + ".key" }
 // about to expire.
 func LoadOrCreate(path, commonName string) (*Authority, error) {
 	a := &Authority{path: path}
-	if pair, err := tls.LoadX509KeyPair(a.CertFile(), a.KeyFile()); err == nil && fresh(pair.Leaf) {
-		a.cert, a.key = pair.Leaf, pair.PrivateKey
-		return a, nil
+	pair, err := tls.LoadX509KeyPair(a.CertFile(), a.KeyFile())
+	if err != nil || !fresh(pair.Leaf) {
+		pair, err = write(a.CertFile(), a.KeyFile(), &x509.Certificate{
+			Subject:               pkix.Name{CommonName: commonName},
+			NotAfter:              time.Now().Add(authorityLife),
+			KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature,
+			BasicConstraintsValid: true,
+			IsCA:                  true,
+		}, nil)
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, fmt.Errorf("authority %s: %w", commonName, err)
 	}
-	template := &x509.Certificate{
-		Subject:               pkix.Name{CommonName: commonName},
-		NotAfter:              time.Now().Add(authorityLife),
-		KeyUsage:              x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature,
-		BasicConstraintsValid: true,
-		IsCA:                  true,
-	}
-	if a.cert, err = write(a.CertFile(), a.KeyFile(), template, template, key, key); err != nil {
-		return nil, fmt.Errorf("authority %s: %w", commonName, err)
-	}
-	a.key = key
+	a.cert, a.key = pair.Leaf, pair.PrivateKey
 	return a, nil
 }
 
@@ -88,11 +82,7 @@ func (a *Authority) Issue(name string, subject Subject) (Pair, error) {
 	if kept, err := tls.LoadX509KeyPair(pair.Cert, pair.Key); err == nil && fresh(kept.Leaf) && a.issued(kept.Leaf, template) {
 		return pair, nil
 	}
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return Pair{}, fmt.Errorf("certificate %s: %w", name, err)
-	}
-	if _, err := write(pair.Cert, pair.Key, template, a.cert, key, a.key); err != nil {
+	if _, err := write(pair.Cert, pair.Key, template, a); err != nil {
 		return Pair{}, fmt.Errorf("certificate %s: %w", name, err)
 	}
 	return pair, nil
@@ -133,8 +123,8 @@ func (a *Authority) issued(cert, template *x509.Certificate) bool {
 // verifies service account tokens.
 func KeyPair(path string) (private, public string, err error) {
 	private, public = path+".key", path+".pub"
-	key, err := loadKey(private)
-	if err != nil {
+	key, ok := loadKey(private)
+	if !ok {
 		if key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 			return "", "", fmt.Errorf("key %s: %w", path, err)
 		}
@@ -142,10 +132,7 @@ func KeyPair(path string) (private, public string, err error) {
 			return "", "", err
 		}
 	}
-	der, err := x509.MarshalPKIXPublicKey(key.Public())
-	if err != nil {
-		return "", "", fmt.Errorf("key %s: %w", path, err)
-	}
+	der, _ := x509.MarshalPKIXPublicKey(key.Public()) // an ECDSA key always encodes
 	return private, public, writePEM(public, "PUBLIC KEY", der)
 }
 
@@ -153,48 +140,43 @@ func fresh(cert *x509.Certificate) bool {
 	return time.Now().After(cert.NotBefore) && time.Now().Add(renewBefore).Before(cert.NotAfter)
 }
 
-func loadKey(path string) (*ecdsa.PrivateKey, error) {
-	content, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
+// loadKey returns the key in a file. It returns false if the file is missing or holds no such key.
+func loadKey(path string) (key *ecdsa.PrivateKey, ok bool) {
+	content, _ := os.ReadFile(path)
+	if block, _ := pem.Decode(content); block != nil {
+		parsed, _ := x509.ParsePKCS8PrivateKey(block.Bytes)
+		key, ok = parsed.(*ecdsa.PrivateKey)
 	}
-	block, _ := pem.Decode(content)
-	if block == nil {
-		return nil, errors.New("not PEM")
-	}
-	parsed, err := x509.ParsePKCS8PrivateKey(block.Bytes)
-	if err != nil {
-		return nil, err
-	}
-	key, ok := parsed.(*ecdsa.PrivateKey)
-	if !ok {
-		return nil, errors.New("not an ECDSA key")
-	}
-	return key, nil
+	return key, ok
 }
 
-// write signs the template and stores key and certificate, the key first: an interrupted run leaves a mismatched pair, which
-// the next run replaces.
-func write(certFile, keyFile string, template, parent *x509.Certificate, key *ecdsa.PrivateKey, signer crypto.PrivateKey) (*x509.Certificate, error) {
+// write creates a key and its certificate, and stores both, the key first: an interrupted run leaves a mismatched pair, which the
+// next run replaces. Without an authority, the certificate signs itself.
+func write(certFile, keyFile string, template *x509.Certificate, authority *Authority) (pair tls.Certificate, err error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return pair, err
+	}
+	parent, signer := template, crypto.PrivateKey(key)
+	if authority != nil {
+		parent, signer = authority.cert, authority.key
+	}
 	template.NotBefore = time.Now().Add(-time.Minute)
 	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
 	if err != nil {
-		return nil, err
+		return pair, err
 	}
 	if err := writeKey(keyFile, key); err != nil {
-		return nil, err
+		return pair, err
 	}
 	if err := writePEM(certFile, "CERTIFICATE", der); err != nil {
-		return nil, err
+		return pair, err
 	}
-	return x509.ParseCertificate(der)
+	return tls.LoadX509KeyPair(certFile, keyFile)
 }
 
 func writeKey(path string, key *ecdsa.PrivateKey) error {
-	der, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
+	der, _ := x509.MarshalPKCS8PrivateKey(key) // an ECDSA key always encodes
 	return writePEM(path, "PRIVATE KEY", der)
 }
 

@@ -3,8 +3,6 @@ package pki
 import (
 	"bytes"
 	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -254,13 +252,9 @@ func TestCertificateIsKeptUntilItIsAboutToExpire(t *testing.T) {
 // resign replaces the certificate of the pair with one that expires at the given time.
 func resign(t *testing.T, a *Authority, pair Pair, end time.Time) {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
 	template := a.template(server)
 	template.NotAfter = end
-	if _, err := write(pair.Cert, pair.Key, template, a.cert, key, a.key); err != nil {
+	if _, err := write(pair.Cert, pair.Key, template, a); err != nil {
 		t.Fatal(err)
 	}
 }

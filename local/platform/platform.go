@@ -183,9 +183,7 @@ func (p *Platform) Stop(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
-	if err := p.stack.EndOrphans(); err != nil {
-		return err
-	}
+	p.stack.EndOrphans()
 	if err := node.New(p.layout, nil, p.log).Stop(ctx); err != nil {
 		return err
 	}
@@ -213,7 +211,8 @@ func (p *Platform) Down(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := errors.Join(p.stack.EndOrphans(), p.stack.Forget()); err != nil {
+	p.stack.EndOrphans()
+	if err := p.stack.Forget(); err != nil {
 		return err
 	}
 	if err := errors.Join(os.RemoveAll(p.layout.State), os.RemoveAll(filepath.Join(p.layout.Repo, authorityFile))); err != nil {

@@ -73,12 +73,16 @@ func (p *Platform) Status(ctx context.Context) error {
 		return fmt.Errorf("nothing is deployed to context %s: run make up CONTEXT=%[1]s REGISTRY=<registry>", p.options.Context)
 	}
 	target := p.target(node.New(p.layout, nil, p.log))
-	if resources, err := p.stack.Resources(ctx, target); err != nil {
+	if resources, err := p.stack.Resources(); err != nil {
 		faults = append(faults, err)
 	} else {
 		fmt.Fprintf(p.out, "\nstack %s: %d resources\n", deploy.Stack, resources)
 	}
-	cmd := exec.CommandContext(ctx, p.kubectl(), "get", "deployments,statefulsets", "--all-namespaces", "--request-timeout=5s")
+	kubectl := filepath.Join(p.layout.Bin(), "kubectl")
+	if _, err := os.Stat(kubectl); err != nil {
+		kubectl = "kubectl"
+	}
+	cmd := exec.CommandContext(ctx, kubectl, "get", "deployments,statefulsets", "--all-namespaces", "--request-timeout=5s")
 	cmd.Env = append(os.Environ(), p.stack.Environment(target)...)
 	if !p.ownNode() {
 		cmd.Args = append(cmd.Args, "--context", p.options.Context)
@@ -93,14 +97,6 @@ func (p *Platform) Status(ctx context.Context) error {
 		fmt.Fprintf(p.out, "\nAPI: %s\nplatform version: %s\n", outputs.URL, outputs.Version)
 	}
 	return errors.Join(faults...)
-}
-
-func (p *Platform) kubectl() string {
-	path := filepath.Join(p.layout.Bin(), "kubectl")
-	if _, err := os.Stat(path); err != nil {
-		return "kubectl"
-	}
-	return path
 }
 
 // nodeStatus prints a line per component. unwell names the unhealthy components.

@@ -65,21 +65,6 @@ type keeper struct {
 	done   chan struct{}
 }
 
-func keep(p Process, pidDir, logDir string, report func(string, ...any)) *keeper {
-	ctx, cancel := context.WithCancel(context.Background())
-	k := &keeper{
-		process: p,
-		dir:     pidDir,
-		log:     filepath.Join(logDir, p.Name+".log"),
-		report:  report,
-		status:  Status{Process: p},
-		cancel:  cancel,
-		done:    make(chan struct{}),
-	}
-	go k.run(ctx)
-	return k
-}
-
 func (k *keeper) run(ctx context.Context) {
 	defer close(k.done)
 	backoff := firstBackoff
@@ -163,12 +148,6 @@ func (k *keeper) stop() {
 	<-k.done
 }
 
-func (k *keeper) snapshot() Status {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.status
-}
-
 // openLog trims a log and opens it for appending.
 func openLog(path string) (*os.File, error) {
 	if err := trimLog(path); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -185,20 +164,17 @@ func openLog(path string) (*os.File, error) {
 // it continues at the new end.
 func trimLog(path string) error {
 	info, err := os.Stat(path)
-	if err != nil {
-		return fmt.Errorf("rotate log: %w", err)
-	}
-	if info.Size() <= logLimit {
-		return nil
+	if err != nil || info.Size() <= logLimit {
+		return err
 	}
 	content, err := os.ReadFile(path)
-	if err != nil {
-		return fmt.Errorf("rotate log: %w", err)
+	if err == nil {
+		err = os.WriteFile(path+".1", content, 0o600)
 	}
-	if err := os.WriteFile(path+".1", content, 0o600); err != nil {
-		return fmt.Errorf("rotate log: %w", err)
+	if err == nil {
+		err = os.Truncate(path, 0)
 	}
-	return os.Truncate(path, 0)
+	return err
 }
 
 // writePID records a process with its start time, which distinguishes it from a later process with the same number.

@@ -72,7 +72,11 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	s.report("supervisor started, process %d", os.Getpid())
 
-	httpServer := &http.Server{Handler: s.routes(), ReadHeaderTimeout: 5 * time.Second}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /processes", s.list)
+	mux.HandleFunc("PUT /processes/{name}", s.put)
+	mux.HandleFunc("DELETE /processes/{name}", s.remove)
+	httpServer := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	served := make(chan error, 1)
 	go func() { served <- httpServer.Serve(listener) }()
 	trim := time.NewTicker(time.Minute)
@@ -91,19 +95,13 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 }
 
-func (s *server) routes() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /processes", s.list)
-	mux.HandleFunc("PUT /processes/{name}", s.put)
-	mux.HandleFunc("DELETE /processes/{name}", s.remove)
-	return mux
-}
-
 func (s *server) list(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()
 	statuses := make([]Status, 0, len(s.keepers))
 	for _, k := range s.keepers {
-		statuses = append(statuses, k.snapshot())
+		k.mu.Lock()
+		statuses = append(statuses, k.status)
+		k.mu.Unlock()
 	}
 	s.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
@@ -119,7 +117,15 @@ func (s *server) put(w http.ResponseWriter, r *http.Request) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	start := func() *keeper { return keep(p, filepath.Dir(s.cfg.Socket), s.cfg.Logs, s.report) }
+	start := func() *keeper {
+		ctx, cancel := context.WithCancel(context.Background())
+		k := &keeper{
+			process: p, dir: filepath.Dir(s.cfg.Socket), log: filepath.Join(s.cfg.Logs, p.Name+".log"), report: s.report,
+			status: Status{Process: p}, cancel: cancel, done: make(chan struct{}),
+		}
+		go k.run(ctx)
+		return k
+	}
 	at := slices.IndexFunc(s.keepers, func(k *keeper) bool { return k.process.Name == p.Name })
 	switch {
 	case at < 0:

@@ -6,15 +6,9 @@ import (
 	"log/slog"
 	"sync"
 	"time"
-
-	"platform.example/apps/internal/live"
 )
 
-const (
-	// restartPause is the pause before work that has returned by itself starts again.
-	restartPause  = time.Second
-	choreInterval = time.Minute
-)
+const choreInterval = time.Minute
 
 // Chore is a short task that runs at regular intervals.
 type Chore func(ctx context.Context) error
@@ -30,12 +24,6 @@ func Start(ctx context.Context, work ...Work) (stop func()) {
 		running.Go(func() { w(ctx) })
 	}
 	return func() { cancel(); running.Wait() }
-}
-
-// While returns work that runs while the colour of this process is live. If it returns by itself, it starts
-// again after a second.
-func While(colour *live.Switch, work Work) Work {
-	return func(ctx context.Context) { colour.While(ctx, restartPause, work) }
 }
 
 // Chores returns work that runs the chores one after the other, once a minute. A failed chore is logged and

@@ -16,7 +16,7 @@ import (
 	"time"
 )
 
-// keyPair is a certificate and its key in PEM.
+// keyPair is a certificate and its key, in PEM or as the paths of files.
 type keyPair struct{ certificate, key string }
 
 // ours returns the certificate of all servers of this process. It is self-signed, and so also the authority
@@ -63,15 +63,12 @@ func authority(t testing.TB, of func() (keyPair, error)) string {
 	return Must[keyPair](t)(of()).certificate
 }
 
-// files are the paths of a server's certificate, which is also its authority, and of its key.
-type files struct{ certificate, key string }
-
-// certify writes a server's files to dir, owned by the account that the server runs as.
-func certify(t testing.TB, dir string, as *syscall.Credential) files {
+// certify writes a server's certificate, which is also its authority, and its key to dir, owned by the account that the server runs as.
+func certify(t testing.TB, dir string, as *syscall.Credential) (files keyPair) {
 	t.Helper()
 	pair := Must[keyPair](t)(ours())
-	f := files{filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key")}
-	for path, content := range map[string]string{f.certificate: pair.certificate, f.key: pair.key} {
+	files = keyPair{filepath.Join(dir, "server.crt"), filepath.Join(dir, "server.key")}
+	for path, content := range map[string]string{files.certificate: pair.certificate, files.key: pair.key} {
 		err := os.WriteFile(path, []byte(content), 0o600)
 		if err == nil && as != nil {
 			err = os.Chown(path, int(as.Uid), int(as.Gid))
@@ -80,5 +77,5 @@ func certify(t testing.TB, dir string, as *syscall.Credential) files {
 			t.Fatal(err)
 		}
 	}
-	return f
+	return files
 }

@@ -20,12 +20,11 @@ const (
 
 // Postgres is a running Postgres, which requires TLS.
 type Postgres struct {
-	t       testing.TB
-	port    string
-	dir     string
-	as      *syscall.Credential
-	server  files
-	process *process
+	*process
+	port   string
+	dir    string
+	as     *syscall.Credential
+	server keyPair
 }
 
 // StartPostgres runs an empty Postgres until the test ends.
@@ -33,7 +32,7 @@ func StartPostgres(t testing.TB) *Postgres {
 	t.Helper()
 	initdb := Find(t, "postgresql-15", filepath.Join(debianBin, "initdb"), "initdb")
 	dir, as := account(t, "postgres")
-	p := &Postgres{t: t, port: freePort(t), dir: dir, as: as, server: certify(t, dir, as)}
+	p := &Postgres{process: &process{t: t, quit: syscall.SIGQUIT}, port: freePort(t), dir: dir, as: as, server: certify(t, dir, as)}
 
 	passwordFile := filepath.Join(dir, "password")
 	if err := os.WriteFile(passwordFile, []byte(postgresPassword), 0o644); err != nil {
@@ -50,22 +49,15 @@ func StartPostgres(t testing.TB) *Postgres {
 		t.Fatal(err)
 	}
 	p.Start()
-	p.addService()
-	return p
-}
-
-// addService creates the role of a service as the platform does: it acts as another role, which owns the
-// database.
-func (p *Postgres) addService() {
-	p.t.Helper()
-	_, err := p.Connect().Exec(p.t.Context(), `
+	// The role of a service, as the platform creates it: it acts as another role, which owns the database.
+	if _, err := p.Connect().Exec(t.Context(), `
 		CREATE ROLE owner;
 		ALTER DATABASE postgres OWNER TO owner;
 		CREATE ROLE service LOGIN PASSWORD '`+servicePassword+`' IN ROLE owner;
-		ALTER ROLE service SET role = owner`)
-	if err != nil {
-		p.t.Fatalf("creating the role of a service: %v", err)
+		ALTER ROLE service SET role = owner`); err != nil {
+		t.Fatalf("creating the role of a service: %v", err)
 	}
+	return p
 }
 
 func (p *Postgres) data() string { return filepath.Join(p.dir, "data") }
@@ -74,12 +66,12 @@ func (p *Postgres) data() string { return filepath.Join(p.dir, "data") }
 func (p *Postgres) Start() {
 	p.t.Helper()
 	binary := Find(p.t, "postgresql-15", filepath.Join(debianBin, "postgres"), "postgres")
-	p.process = start(p.t, p.as, syscall.SIGQUIT, binary, "-D", p.data(), "-p", p.port,
+	p.start(p.as, binary, "-D", p.data(), "-p", p.port,
 		"-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=",
 		"-c", "ssl=on", "-c", "ssl_cert_file="+p.server.certificate, "-c", "ssl_key_file="+p.server.key,
 		// Data needn't survive the machine. Committed data must survive Stop: synchronous_commit stays on.
 		"-c", "fsync=off", "-c", "full_page_writes=off")
-	p.process.waitFor("postgres", func(ctx context.Context) error {
+	p.waitFor("postgres", func(ctx context.Context) error {
 		connection, err := pgx.Connect(ctx, p.url())
 		if err != nil {
 			return err
@@ -87,16 +79,6 @@ func (p *Postgres) Start() {
 		return connection.Close(ctx)
 	})
 }
-
-// Stop stops the server at once, like a crash.
-func (p *Postgres) Stop() { p.process.stop() }
-
-// Hang suspends the server until Resume: it doesn't respond on open connections, and accepts new ones without
-// a response.
-func (p *Postgres) Hang() { p.process.signal(syscall.SIGSTOP) }
-
-// Resume ends Hang.
-func (p *Postgres) Resume() { p.process.signal(syscall.SIGCONT) }
 
 // Addr returns the server's host:port.
 func (p *Postgres) Addr() string { return "127.0.0.1:" + p.port }

@@ -50,48 +50,54 @@ func Eventually(t testing.TB, deadline time.Duration, condition func() error) {
 	}
 }
 
-// process is a running server.
+// process is a server, which can be started again after its end.
 type process struct {
 	t       testing.TB
 	command *exec.Cmd
 	quit    syscall.Signal // ends the server at once, with all its children
-	output  bytes.Buffer
+	output  *bytes.Buffer
 	exited  chan struct{}
 }
 
-// start runs a server as the given account until the test ends.
-func start(t testing.TB, as *syscall.Credential, quit syscall.Signal, binary string, args ...string) *process {
-	t.Helper()
-	p := &process{t: t, command: exec.Command(binary, args...), quit: quit, exited: make(chan struct{})}
-	p.command.Stdout, p.command.Stderr = &p.output, &p.output
-	p.command.Dir = "/"
+// start runs the server as the given account until the test ends.
+func (p *process) start(as *syscall.Credential, binary string, args ...string) {
+	p.t.Helper()
+	command, exited, started := exec.Command(binary, args...), make(chan struct{}), make(chan error)
+	p.command, p.exited, p.output = command, exited, &bytes.Buffer{}
+	command.Stdout, command.Stderr = p.output, p.output
+	command.Dir = "/"
 	// The kernel kills the server if the test binary is killed.
-	p.command.SysProcAttr = &syscall.SysProcAttr{Credential: as, Pdeathsig: syscall.SIGKILL}
-	started := make(chan error)
+	command.SysProcAttr = &syscall.SysProcAttr{Credential: as, Pdeathsig: syscall.SIGKILL}
 	go func() {
 		// Pdeathsig follows the thread that started the server, not the process.
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
-		err := p.command.Start()
+		err := command.Start()
 		started <- err
 		if err == nil {
-			_ = p.command.Wait() // the server is always killed
+			_ = command.Wait() // the server is always killed
 		}
-		close(p.exited)
+		close(exited)
 	}()
 	if err := <-started; err != nil {
-		t.Fatalf("starting %s: %v", binary, err)
+		p.t.Fatalf("starting %s: %v", binary, err)
 	}
-	t.Cleanup(p.stop)
-	return p
+	p.t.Cleanup(p.Stop)
 }
 
-// stop ends the server at once.
-func (p *process) stop() {
+// Stop stops the server at once, like a crash.
+func (p *process) Stop() {
 	_ = p.command.Process.Signal(p.quit) // no effect if it has ended
 	_ = p.command.Process.Signal(syscall.SIGCONT)
 	<-p.exited
 }
+
+// Hang suspends the server until Resume: it doesn't respond on open connections, and accepts new ones without
+// a response.
+func (p *process) Hang() { p.signal(syscall.SIGSTOP) }
+
+// Resume ends Hang.
+func (p *process) Resume() { p.signal(syscall.SIGCONT) }
 
 // signal sends a signal to the server and to its children.
 func (p *process) signal(s syscall.Signal) {
@@ -160,7 +166,11 @@ func account(t testing.TB, name string) (dir string, as *syscall.Credential) {
 	if os.Geteuid() != 0 {
 		return dir, nil
 	}
-	as, err := credential(name)
+	as = &syscall.Credential{}
+	known, err := user.Lookup(name)
+	if err == nil {
+		_, err = fmt.Sscan(known.Uid+" "+known.Gid, &as.Uid, &as.Gid)
+	}
 	if err == nil {
 		err = os.Chown(dir, int(as.Uid), int(as.Gid))
 	}
@@ -168,14 +178,4 @@ func account(t testing.TB, name string) (dir string, as *syscall.Credential) {
 		t.Fatalf("running %s as a separate account: %v", name, err)
 	}
 	return dir, as
-}
-
-func credential(name string) (*syscall.Credential, error) {
-	known, err := user.Lookup(name)
-	if err != nil {
-		return nil, err
-	}
-	as := &syscall.Credential{}
-	_, err = fmt.Sscan(known.Uid+" "+known.Gid, &as.Uid, &as.Gid)
-	return as, err
 }

@@ -28,13 +28,12 @@ const (
 // Redis is a running Redis. It requires TLS and grants a service only the permissions of its ACL file. A test
 // fails if Redis has refused a service's command.
 type Redis struct {
-	t       testing.TB
-	port    string
-	dir     string
-	prefix  string            // of the environment variables of its address
-	rules   map[string]string // by service
-	args    []string
-	process *process
+	*process
+	port   string
+	dir    string
+	prefix string            // of the environment variables of its address
+	rules  map[string]string // by service
+	args   []string
 }
 
 // StartRedis runs an empty cache until the test ends.
@@ -51,9 +50,15 @@ func StartStream(t testing.TB) *Redis {
 
 func startRedis(t testing.TB, prefix string, rules map[string]string, args ...string) *Redis {
 	t.Helper()
-	r := &Redis{t: t, port: freePort(t), dir: t.TempDir(), prefix: prefix, rules: rules}
+	r := &Redis{
+		process: &process{t: t, quit: syscall.SIGKILL}, port: freePort(t), dir: t.TempDir(), prefix: prefix, rules: rules,
+	}
 	server, users := certify(t, r.dir, nil), filepath.Join(r.dir, "users.acl")
-	if err := os.WriteFile(users, []byte(aclFile(rules)), 0o600); err != nil {
+	acl := "user default on >" + redisPassword + " ~* &* +@all\n" // the test itself
+	for service, rules := range rules {
+		acl += "user " + service + " on >" + passwordOf(service) + " " + rules + "\n"
+	}
+	if err := os.WriteFile(users, []byte(acl), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r.args = append([]string{"--bind", "127.0.0.1", "--port", "0", "--tls-port", r.port, "--tls-auth-clients", "no",
@@ -66,24 +71,18 @@ func startRedis(t testing.TB, prefix string, rules map[string]string, args ...st
 // Start starts the server, for the first time or after Stop, at the same address. A cache is empty then.
 func (r *Redis) Start() {
 	r.t.Helper()
-	r.process = start(r.t, nil, syscall.SIGKILL, Find(r.t, "redis-server", "redis-server"), r.args...)
+	r.start(nil, Find(r.t, "redis-server", "redis-server"), r.args...)
 	client := r.Client()
 	defer func() { _ = client.Close() }()
-	r.process.waitFor("redis-server", func(ctx context.Context) error { return client.Ping(ctx).Err() })
+	r.waitFor("redis-server", func(ctx context.Context) error { return client.Ping(ctx).Err() })
 }
 
 // Stop stops the server at once, like a crash.
 func (r *Redis) Stop() {
 	r.t.Helper()
 	r.checkRefusals()
-	r.process.stop()
+	r.process.Stop()
 }
-
-// Hang suspends the server until Resume, with its connections open.
-func (r *Redis) Hang() { r.process.signal(syscall.SIGSTOP) }
-
-// Resume ends Hang.
-func (r *Redis) Resume() { r.process.signal(syscall.SIGCONT) }
 
 // Wipe deletes all data.
 func (r *Redis) Wipe() {
@@ -100,7 +99,7 @@ func (r *Redis) Wipe() {
 func (r *Redis) checkRefusals() {
 	r.t.Helper()
 	select {
-	case <-r.process.exited:
+	case <-r.exited:
 		return
 	default:
 	}
@@ -184,16 +183,6 @@ func accessRules(t testing.TB, kind string) map[string]string {
 		rules[service] = strings.Join(strings.Fields(string(raw)), " ")
 	}
 	return rules
-}
-
-// aclFile returns the users of a Redis: the test, which has all permissions, and the services.
-func aclFile(rules map[string]string) string {
-	var users strings.Builder
-	fmt.Fprintf(&users, "user default on >%s ~* &* +@all\n", redisPassword)
-	for service, rules := range rules {
-		fmt.Fprintf(&users, "user %s on >%s %s\n", service, passwordOf(service), rules)
-	}
-	return users.String()
 }
 
 func passwordOf(service string) string { return service + "-of-a-test" }

@@ -171,7 +171,7 @@ func TestRequestEndsAtDeadline(t *testing.T) {
 
 // The problem of the service becomes the error.
 func TestProblemIsDecoded(t *testing.T) {
-	mapper := problem.NewMapper(slog.New(slog.DiscardHandler))
+	mapper := &problem.Mapper{Log: slog.New(slog.DiscardHandler)}
 	responses := map[string]error{
 		"/missing": problem.New(problem.NotFound, "There is no such user.", nil),
 		"/invalid": problem.Faults{{Pointer: "/name", Detail: "Must have 1 to 100 characters."}}.Err(),
@@ -257,7 +257,7 @@ func TestUnresponsiveServiceIsNotCalled(t *testing.T) {
 		case hangs.Load():
 			<-r.Context().Done()
 		case r.URL.Path != "/":
-			problem.NewMapper(slog.New(slog.DiscardHandler)).Write(w, r, problem.New(problem.Code(r.URL.Path[1:]), "No.", nil))
+			(&problem.Mapper{Log: slog.New(slog.DiscardHandler)}).Write(w, r, problem.New(problem.Code(r.URL.Path[1:]), "No.", nil))
 		}
 	})
 	get := func(path string) (code problem.Code, taken time.Duration) {

@@ -37,35 +37,24 @@ func (e *Env) Err() error {
 
 // Parsed reads a variable that must be set, and parses it. The error of parse must not contain a secret
 // value.
-func Parsed[T any](e *Env, name string, parse func(string) (T, error)) T {
-	raw, ok := e.get(name)
-	if !ok {
+func Parsed[T any](e *Env, name string, parse func(string) (T, error)) (value T) {
+	if raw, ok := e.lookup(name); !ok || raw == "" {
 		e.fault(name, errors.New("is required and not set"))
-		return *new(T)
 	}
-	return parsed(e, name, raw, parse)
+	return ParsedOr(e, name, value, parse)
 }
 
 // ParsedOr reads a variable and parses it. It returns fallback if the variable is unset.
 func ParsedOr[T any](e *Env, name string, fallback T, parse func(string) (T, error)) T {
-	raw, ok := e.get(name)
-	if !ok {
+	raw, ok := e.lookup(name)
+	if !ok || raw == "" {
 		return fallback
 	}
-	return parsed(e, name, raw, parse)
-}
-
-func parsed[T any](e *Env, name, raw string, parse func(string) (T, error)) T {
 	value, err := parse(raw)
 	if err != nil {
 		e.fault(name, err)
 	}
 	return value
-}
-
-func (e *Env) get(name string) (string, bool) {
-	value, ok := e.lookup(name)
-	return value, ok && value != ""
 }
 
 func (e *Env) fault(name string, err error) {
@@ -186,6 +175,14 @@ func (s Secret) LogValue() slog.Value { return slog.StringValue(redacted) }
 
 // MarshalText implements encoding.TextMarshaler, which encoding/json uses.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(redacted), nil }
+
+// CertificatesIf returns Certificates if they are used. Otherwise it refuses them: they need another setting.
+func CertificatesIf(used bool, needs string) func(string) (*x509.CertPool, error) {
+	if used {
+		return Certificates
+	}
+	return func(string) (*x509.CertPool, error) { return nil, errors.New("is set but not used: it needs " + needs) }
+}
 
 // Certificates accepts one or more certificates in PEM, such as a CA bundle. Text between them is ignored. It
 // refuses a bundle with an unreadable part, because a missing authority would otherwise show only when it is

@@ -50,11 +50,10 @@ func otlpHeaders(raw string) (string, error) {
 }
 
 func logLevel(raw string) (slog.Level, error) {
-	name, err := OneOf("debug", "info", "warn", "error")(strings.ToLower(raw))
-	if err != nil {
-		return 0, err
-	}
 	var level slog.Level
-	err = level.UnmarshalText([]byte(name))
+	name, err := OneOf("debug", "info", "warn", "error")(strings.ToLower(raw))
+	if err == nil {
+		err = level.UnmarshalText([]byte(name))
+	}
 	return level, err
 }

@@ -39,7 +39,7 @@ import (
 )
 
 // Effect writes the result of an event to the service's database.
-type Effect func(ctx context.Context, db postgres.Execer) error
+type Effect func(ctx context.Context, db postgres.DB) error
 
 // Definition states which events a consumer handles, and how.
 type Definition struct {
@@ -85,13 +85,10 @@ type Consumer struct {
 	pool    *pgxpool.Pool
 	log     *slog.Logger
 	metrics *metrics
-	tracer  trace.Tracer // nil if there are no spans
+	tracer  trace.Tracer
 
-	name       string // within the group; unique for each process
-	retry      backoff.Policy
-	deadLetter *goredis.Script
-	remove     *goredis.Script
-	cursor     string // position of the search for stale entries
+	name   string // within the group; unique for each process
+	cursor string // position of the search for stale entries
 }
 
 // New returns the consumer that d defines. Its effects write to the database of pool.
@@ -101,15 +98,10 @@ func New(d Definition, stream *goredis.Client, pool *pgxpool.Pool, log *slog.Log
 		limit, batch, stale = longTimeout, 1, 2*longTimeout
 	}
 	d.StaleAfter = cmp.Or(d.StaleAfter, stale)
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown" // only for people; the random part makes the name unique
-	}
+	host, _ := os.Hostname() // only for people; the random part makes the name unique
 	return &Consumer{
 		Definition: d, limit: limit, batch: batch, redis: stream, pool: pool, log: log.With("consumer", d.Group), metrics: newMetrics(d, registry), tracer: tracer,
-		name:       host + "-" + rand.Text()[:8],
-		retry:      backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second},
-		deadLetter: goredis.NewScript(deadLetterScript), remove: goredis.NewScript(removeScript),
+		name:   cmp.Or(host, "unknown") + "-" + rand.Text()[:8],
 		cursor: firstID,
 	}
 }
@@ -119,36 +111,21 @@ const firstID = "0-0"
 // Run handles events until ctx is done, whether or not Redis and the database are available. It then hands
 // back the entries that it has not handled.
 func (c *Consumer) Run(ctx context.Context) {
-	for failures := 1; ctx.Err() == nil; failures++ {
-		rounds, err := c.follow(ctx)
-		if ctx.Err() != nil {
-			return
+	joined := false
+	backoff.Store.Repeat(ctx, c.log.With("stream", c.Stream), "the stream is not available right now", func() (err error) {
+		if !joined {
+			err = c.join(ctx)
 		}
-		if rounds > 0 {
-			failures = 1
+		var more bool
+		if err == nil {
+			more, err = c.handleStale(ctx)
 		}
-		if failures == 1 {
-			c.log.Warn("the stream is not available right now", "stream", c.Stream, "cause", err)
+		if err == nil {
+			err = c.handleNew(ctx, !more)
 		}
-		c.retry.Wait(ctx, failures)
-	}
-}
-
-// follow handles stale and new entries in turns until Redis fails or ctx is done. It returns the number of
-// successful rounds.
-func (c *Consumer) follow(ctx context.Context) (rounds int, err error) {
-	if err := c.join(ctx); err != nil {
-		return 0, err
-	}
-	for ; ; rounds++ {
-		more, err := c.handleStale(ctx)
-		if err != nil {
-			return rounds, err
-		}
-		if err := c.handleNew(ctx, !more); err != nil {
-			return rounds, err
-		}
-	}
+		joined = err == nil
+		return err
+	})
 }
 
 // join creates the group if it is missing: at the first start, or after Redis has lost its data. The group

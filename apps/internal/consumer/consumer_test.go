@@ -20,6 +20,7 @@ import (
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"platform.example/apps/internal/backingtest"
 	"platform.example/apps/internal/config"
@@ -45,7 +46,7 @@ func handle(e event.Event) (Effect, error) {
 	if err == nil && o.Currency != "EUR" {
 		err = errors.New("want EUR")
 	}
-	return func(ctx context.Context, db postgres.Execer) error {
+	return func(ctx context.Context, db postgres.DB) error {
 		_, err := db.Exec(ctx, "INSERT INTO notifications (id, user_id, type, title, body, order_id) VALUES ($1, $2, $3, '', '', $4)",
 			e.ID, o.UserID, e.Type, o.ID)
 		return err
@@ -59,7 +60,7 @@ type platform struct {
 	pool     *pgxpool.Pool
 	env      *config.Env
 	stream   *goredis.Client // of the test
-	tracer   trace.Tracer    // nil means no spans
+	tracer   trace.Tracer
 }
 
 func newPlatform(t *testing.T) *platform {
@@ -84,7 +85,7 @@ func newPlatform(t *testing.T) *platform {
 	t.Cleanup(pool.Close)
 	client := stream.Client()
 	t.Cleanup(func() { _ = client.Close() })
-	return &platform{t: t, postgres: database, pool: pool, env: env, stream: client}
+	return &platform{t: t, postgres: database, pool: pool, env: env, stream: client, tracer: noop.Tracer{}}
 }
 
 // fresh empties both stores and returns the platform for a subtest.
@@ -241,7 +242,7 @@ func TestConsumer(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := New(definition(never), p.stream, p.pool, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), nil)
+		c := New(definition(never), p.stream, p.pool, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), noop.Tracer{})
 		if applied, err := c.try(t.Context(), committed.ID, effect); err != nil || !applied {
 			t.Fatalf("applied: %t, %v", applied, err)
 		}
@@ -314,7 +315,7 @@ func TestConsumer(t *testing.T) {
 		p := shared.fresh(t)
 		var repaired atomic.Bool
 		record := func(e event.Event) (Effect, error) { // adds a row each time
-			return func(ctx context.Context, db postgres.Execer) error {
+			return func(ctx context.Context, db postgres.DB) error {
 				_, err := db.Exec(ctx, "INSERT INTO notifications (id, user_id, type, title, body, order_id) VALUES (gen_random_uuid(), $1, $2, '', '', $1)", e.ID, e.Type)
 				return err
 			}, nil
@@ -440,7 +441,7 @@ func TestConsumer(t *testing.T) {
 		d.Idempotent = true
 		tries := 0
 		d.Handle = func(event.Event) (Effect, error) {
-			return func(ctx context.Context, db postgres.Execer) error {
+			return func(ctx context.Context, db postgres.DB) error {
 				tries++
 				_, err := db.Exec(ctx, "INSERT INTO notifications (id, user_id, type, title, body, order_id) VALUES ($1, $1, '', '', '', $1)", uuid.New())
 				if err == nil && tries < 3 {
@@ -464,7 +465,7 @@ func TestConsumer(t *testing.T) {
 		d.Idempotent = true
 		started, proceed := make(chan struct{}), make(chan struct{})
 		d.Handle = func(event.Event) (Effect, error) {
-			return func(context.Context, postgres.Execer) error { close(started); <-proceed; return nil }, nil // twice would panic
+			return func(context.Context, postgres.DB) error { close(started); <-proceed; return nil }, nil // twice would panic
 		}
 		stop := p.runAs(d)
 		<-started

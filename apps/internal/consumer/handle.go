@@ -16,8 +16,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	goredis "github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/trace"
-	"go.opentelemetry.io/otel/trace/noop"
 
+	"platform.example/apps/internal/backoff"
 	"platform.example/apps/internal/event"
 	"platform.example/apps/internal/postgres"
 	"platform.example/apps/internal/telemetry"
@@ -35,6 +35,7 @@ const (
 
 //go:embed deadletter.lua
 var deadLetterScript string
+var deadLetter = goredis.NewScript(deadLetterScript)
 
 // handle handles an entry and acknowledges it, or leaves it pending, or makes it a dead letter. It fails if
 // Redis fails or ctx is done.
@@ -43,7 +44,11 @@ func (c *Consumer) handle(ctx context.Context, entry goredis.XMessage) error {
 		return err
 	}
 	e, effect, err := c.read(entry)
-	ctx, span := c.startSpan(ctx, e)
+	// The span is a child of the request that caused the event and has a link to it, as OpenTelemetry recommends
+	// for messaging.
+	ctx = e.Within(ctx)
+	ctx, span := c.tracer.Start(ctx, "process "+string(c.Stream),
+		trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(trace.LinkFromContext(ctx)))
 	defer func() { telemetry.Finish(span, err) }()
 	log := c.log.With("entry", entry.ID, "event_id", e.ID, "type", c.label(e.Type))
 	result := unknown
@@ -63,16 +68,6 @@ func (c *Consumer) handle(ctx context.Context, entry goredis.XMessage) error {
 	c.metrics.handled(c.label(e.Type), result)
 	log.InfoContext(ctx, "event", "outcome", result)
 	return nil
-}
-
-// startSpan starts the span of an event. The span is a child of the request that caused the event and has a
-// link to it, as OpenTelemetry recommends for messaging.
-func (c *Consumer) startSpan(ctx context.Context, e event.Event) (context.Context, trace.Span) {
-	ctx = e.Within(ctx)
-	if c.tracer == nil {
-		return ctx, noop.Span{}
-	}
-	return c.tracer.Start(ctx, "process "+string(c.Stream), trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(trace.LinkFromContext(ctx)))
 }
 
 // read parses an entry, and returns its effect if the consumer handles its type. Any failure here, including
@@ -105,7 +100,7 @@ func (c *Consumer) apply(ctx context.Context, log *slog.Logger, id uuid.UUID, ef
 		if failures == 1 {
 			log.WarnContext(ctx, "events wait", "stream", c.Stream, "cause", err)
 		}
-		c.retry.Wait(ctx, failures)
+		backoff.Store.Wait(ctx, failures)
 	}
 }
 
@@ -186,7 +181,7 @@ func (c *Consumer) fail(ctx context.Context, log *slog.Logger, entry goredis.XMe
 	if c.Discard {
 		kept = 0
 	}
-	result, err := c.deadLetter.Run(ctx, c.redis, []string{string(c.Stream), c.Stream.DeadLetters()},
+	result, err := deadLetter.Run(ctx, c.redis, []string{string(c.Stream), c.Stream.DeadLetters()},
 		c.Group, entry.ID, maxDeliveries, kept, reason, time.Now().UTC().Format(time.RFC3339Nano)).Int64Slice()
 	if err != nil {
 		log.WarnContext(ctx, "event failed, and the number of its deliveries is unknown", "stream", err)

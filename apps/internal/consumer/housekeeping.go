@@ -22,6 +22,7 @@ const (
 
 //go:embed remove.lua
 var removeScript string
+var remove = goredis.NewScript(removeScript)
 
 // Chores returns the chores that remove gone consumers and old records of handled events.
 func (c *Consumer) Chores() []background.Chore {
@@ -40,7 +41,7 @@ func (c *Consumer) forget(ctx context.Context, age time.Duration) error {
 // removeGone removes consumers that have been idle for that time and have no pending entry. A consumer that
 // is still running on an idle stream returns with its next entry.
 func (c *Consumer) removeGone(ctx context.Context, idle time.Duration) error {
-	err := c.remove.Run(ctx, c.redis, []string{string(c.Stream)}, c.Group, idle.Milliseconds()).Err()
+	err := remove.Run(ctx, c.redis, []string{string(c.Stream)}, c.Group, idle.Milliseconds()).Err()
 	if err != nil {
 		return fmt.Errorf("removing consumers that are gone: %w", err)
 	}
@@ -49,14 +50,14 @@ func (c *Consumer) removeGone(ctx context.Context, idle time.Duration) error {
 
 //go:embed redrive.lua
 var redriveScript string
+var redrive = goredis.NewScript(redriveScript)
 
 // Redrive moves the dead letters of a stream back into the stream, and returns their number. All groups of
 // the stream receive them. A group that has handled an event skips it by id, until rememberFor has passed: a
 // letter has an effect only in the group that failed.
 func Redrive(ctx context.Context, client *goredis.Client, stream event.Stream) (letters int, err error) {
-	script := goredis.NewScript(redriveScript)
 	for {
-		n, err := script.Run(ctx, client, []string{stream.DeadLetters(), string(stream)}, batchSize).Int()
+		n, err := redrive.Run(ctx, client, []string{stream.DeadLetters(), string(stream)}, batchSize).Int()
 		letters += n
 		if err != nil {
 			return letters, fmt.Errorf("redriving the dead letters of %s (%d are done): %w", stream, letters, err)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace/noop"
 
 	"platform.example/apps/internal/backingtest"
 	"platform.example/apps/internal/event"
@@ -19,7 +20,7 @@ func TestHousekeeping(t *testing.T) {
 	log, registry := slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	client := redis.Open(redis.ReadStream(p.env), log, registry)
 	defer func() { _ = client.Close() }()
-	c := New(definition(never), client, p.pool, log, registry, nil)
+	c := New(definition(never), client, p.pool, log, registry, noop.Tracer{})
 
 	t.Run("a missing stream is no error", func(t *testing.T) {
 		if err := c.removeGone(t.Context(), 0); err != nil {

@@ -1,15 +1,19 @@
 // Package dial opens connections to a Service of the platform and caches its addresses, so that an outage of
-// the cluster's DNS fails no request.
+// the cluster's DNS fails no request. It also checks whether idle connections are open.
 package dial
 
 import (
 	"cmp"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/netip"
 	"sync"
+	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // KeepAlive is the interval of TCP keep-alive probes on connections to a store, as in pgx and go-redis.
@@ -126,4 +130,45 @@ func (d *Dialer) lookup(ctx context.Context, hostPort string) ([]string, error) 
 	defer d.mu.Unlock()
 	d.addresses, d.until = addresses, time.Now().Add(resolvedFor)
 	return addresses, nil
+}
+
+// Idle is the socket of an unused connection. Read reports whether the other side has closed the connection, and reads
+// nothing: it never calls the function that would.
+//
+// Only one goroutine uses a connection at a time, and checks it before it sends. The fields are reused so that a check
+// allocates nothing.
+type Idle struct {
+	syscall.RawConn
+	poll func(fd uintptr)
+	fds  [1]unix.PollFd
+	err  error
+}
+
+// NewIdle returns the socket of a connection.
+func NewIdle(connection net.Conn) (*Idle, error) {
+	socket, err := connection.(syscall.Conn).SyscallConn()
+	i := &Idle{RawConn: socket}
+	i.poll = func(fd uintptr) {
+		i.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLRDHUP}
+		for {
+			if _, i.err = unix.Poll(i.fds[:], 0); !errors.Is(i.err, unix.EINTR) {
+				return
+			}
+		}
+	}
+	return i, err
+}
+
+// Read returns io.EOF if the other side has closed the connection.
+func (i *Idle) Read(func(fd uintptr) bool) error {
+	if err := i.Control(i.poll); err != nil {
+		return err
+	}
+	if i.err != nil {
+		return i.err
+	}
+	if i.fds[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0 {
+		return io.EOF
+	}
+	return nil
 }

@@ -61,14 +61,12 @@ const (
 )
 
 // The results of a check.
-const (
-	well   = "ok"
-	unwell = "unwell"
-)
+const well, unwell = "ok", "unwell"
 
 type report struct {
-	Status status            `json:"status"`
-	Checks map[string]string `json:"checks"`
+	Status   status            `json:"status"`
+	Checks   map[string]string `json:"checks"`
+	starting bool              // a new process that has not passed each check yet
 }
 
 // New returns the Health of service with these checks.
@@ -90,7 +88,7 @@ func (h *Health) Livez(w http.ResponseWriter, _ *http.Request) {
 // check. With ?exclude=<check>, as in Kubernetes' own servers, that check isn't required.
 func (h *Health) Readyz(w http.ResponseWriter, r *http.Request) {
 	current := h.report(r.Context(), r.URL.Query()["exclude"]...)
-	if current.Status.code() == http.StatusOK && h.starting() {
+	if current.Status.code() == http.StatusOK && current.starting {
 		current.Status = starting
 	}
 	write(w, current.Status.code(), current)
@@ -118,19 +116,11 @@ func (h *Health) Health(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-func (h *Health) starting() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.passed) < len(h.checks) && time.Since(h.started) < startupTime
-}
-
 func (s status) code() int {
-	switch s {
-	case ok, degraded, draining:
-		return http.StatusOK
-	default:
+	if s == unready || s == starting {
 		return http.StatusServiceUnavailable
 	}
+	return http.StatusOK
 }
 
 func (h *Health) report(ctx context.Context, excluded ...string) report {
@@ -138,15 +128,9 @@ func (h *Health) report(ctx context.Context, excluded ...string) report {
 	defer h.mu.Unlock()
 	if time.Since(h.lastAt) > reportLife {
 		// The results outlive this request.
-		h.last = h.check(context.WithoutCancel(ctx))
-		for name, state := range h.last {
-			if state == well {
-				h.passed[name] = true
-			}
-		}
-		h.lastAt = time.Now()
+		h.last, h.lastAt = h.check(context.WithoutCancel(ctx)), time.Now()
 	}
-	current := report{Status: ok, Checks: h.last}
+	current := report{ok, h.last, len(h.passed) < len(h.checks) && time.Since(h.started) < startupTime}
 	for _, check := range h.checks {
 		switch {
 		case h.last[check.Name] == well:
@@ -175,8 +159,9 @@ func (h *Health) check(ctx context.Context) map[string]string {
 
 	results := make(map[string]string, len(h.checks))
 	for i, check := range h.checks {
-		results[check.Name] = well
-		if errs[i] != nil {
+		if errs[i] == nil {
+			results[check.Name], h.passed[check.Name] = well, true
+		} else {
 			results[check.Name] = unwell
 			h.log.WarnContext(ctx, "a health check has failed", "check", check.Name, "required", check.Required, "cause", errs[i])
 		}

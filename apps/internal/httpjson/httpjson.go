@@ -126,6 +126,14 @@ func Write(w http.ResponseWriter, status int, value any) error {
 	return nil
 }
 
+// Respond sends value as JSON with the status. If err isn't nil, it sends nothing and returns err.
+func Respond(w http.ResponseWriter, status int, value any, err error) error {
+	if err != nil {
+		return err
+	}
+	return Write(w, status, value)
+}
+
 // NoBody sends a response without a body. If err isn't nil, it sends nothing and returns err.
 func NoBody(w http.ResponseWriter, status int, err error) error {
 	if err == nil {

@@ -44,7 +44,7 @@ func run(t *testing.T, delay time.Duration, prepare func(*Server), routes map[st
 	}
 	log := slog.New(slog.DiscardHandler)
 	state := health.New(service, log)
-	router := NewAPI(tel, state, problem.NewMapper(log), telemetry.RequestMetrics(tel.Registry, "a_service", "a_service_errors_total", "endpoint", func(r telemetry.Request) string { return r.Pattern }))
+	router := NewAPI(tel, state, &problem.Mapper{Log: log}, telemetry.RequestMetrics(tel.Registry, "a_service", "a_service_errors_total", "endpoint", func(r telemetry.Request) string { return r.Pattern }))
 	for path, handle := range routes {
 		router.HandleFunc(path, handle)
 	}
@@ -363,7 +363,7 @@ func FuzzQuery(f *testing.F) {
 	for _, seed := range []string{"", "limit=1&after=%2F", "limit=1;x=1", "a=%ZZ", "%", "a&&b=", "=", "a=b=c", "a+b=%00"} {
 		f.Add(seed)
 	}
-	api := wellFormed(problem.NewMapper(slog.New(slog.DiscardHandler)))(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	api := wellFormed(&problem.Mapper{Log: slog.New(slog.DiscardHandler)})(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		values := 0
 		for _, named := range r.URL.Query() {
 			values += len(named)

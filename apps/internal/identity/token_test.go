@@ -209,7 +209,7 @@ func TestRequire(t *testing.T) {
 	} {
 		v := verifier(t, func() time.Time { return now }, "a")
 		var got Caller
-		handler := v.Require(problem.NewMapper(slog.New(slog.DiscardHandler)))(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = From(r) }))
+		handler := v.Require(&problem.Mapper{Log: slog.New(slog.DiscardHandler)})(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { got = From(r) }))
 		request := httptest.NewRequest(http.MethodGet, "/", nil)
 		maps.Copy(request.Header, c.header)
 		response := httptest.NewRecorder()

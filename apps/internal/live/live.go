@@ -54,7 +54,8 @@ type Switch struct {
 
 	mu      sync.Mutex
 	on      bool
-	changed chan struct{} // closed at the next change
+	changed context.Context // done at the next change
+	change  context.CancelFunc
 }
 
 // NewSwitch returns the switch of self. at is the URL of the live Service. If it is nil, there is only one
@@ -62,13 +63,14 @@ type Switch struct {
 func NewSwitch(at *url.URL, self config.Service, log *slog.Logger, registry prometheus.Registerer) *Switch {
 	s := &Switch{
 		url: at, colour: self.Colour, log: log, on: at == nil,
-		served: make(chan struct{}, 1), changed: make(chan struct{}),
+		served: make(chan struct{}, 1),
 		client: &http.Client{
 			Timeout: responseTimeout,
 			// A kept connection would still go to the previous colour after a switch.
 			Transport: &http.Transport{DisableKeepAlives: true, DialContext: (&dial.Dialer{}).DialContext},
 		},
 	}
+	s.changed, s.change = context.WithCancel(context.Background())
 	promauto.With(registry).NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "service_live", Help: "1 while the colour of this replica is live, else 0.",
 	}, func() float64 {
@@ -98,7 +100,7 @@ func (s *Switch) Served() {
 	}
 }
 
-func (s *Switch) state() (on bool, changed <-chan struct{}) {
+func (s *Switch) state() (on bool, changed context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.on, s.changed
@@ -112,8 +114,8 @@ func (s *Switch) set(on bool) {
 		return
 	}
 	s.on = on
-	close(s.changed)
-	s.changed = make(chan struct{})
+	s.change()
+	s.changed, s.change = context.WithCancel(context.Background())
 	s.log.Info("the live colour has changed", "live", on)
 }
 
@@ -176,20 +178,15 @@ func (s *Switch) While(ctx context.Context, pause time.Duration, work func(conte
 		var again <-chan time.Time // never, while the switch is off
 		if on {
 			until, cancel := context.WithCancel(ctx)
-			go func() {
-				defer cancel()
-				select {
-				case <-changed:
-				case <-until.Done():
-				}
-			}()
+			stop := context.AfterFunc(changed, cancel)
 			work(until)
+			stop()
 			cancel()
 			again = time.After(pause)
 		}
 		select {
 		case <-ctx.Done():
-		case <-changed:
+		case <-changed.Done():
 		case <-again:
 		}
 	}

@@ -1,6 +1,7 @@
 package outbox
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -45,29 +46,20 @@ func (r *Relay) needed(ctx context.Context) (position, error) {
 	if err != nil || len(groups) == 0 || slices.ContainsFunc(r.outbox.Groups, func(name string) bool { return !joined(name) }) {
 		return position{}, err
 	}
-	var needed position
-	for i, group := range groups {
-		// Keep the last delivered entry, too: the entry after it may have no id yet.
-		first, err := parsePosition(group.LastDeliveredID)
-		if err != nil {
-			return position{}, err
-		}
+	var needed []position
+	for _, group := range groups {
 		pending, err := r.stream.XPending(ctx, string(r.outbox.Stream), group.Name).Result()
 		if err != nil {
 			return position{}, err
 		}
-		if pending.Count > 0 {
-			oldest, err := parsePosition(pending.Lower)
+		// Keep the last delivered entry, too: the entry after it may have no id yet.
+		for _, id := range []string{group.LastDeliveredID, cmp.Or(pending.Lower, group.LastDeliveredID)} {
+			p, err := parsePosition(id)
 			if err != nil {
 				return position{}, err
 			}
-			if oldest.before(first) {
-				first = oldest
-			}
-		}
-		if i == 0 || first.before(needed) {
-			needed = first
+			needed = append(needed, p)
 		}
 	}
-	return needed, nil
+	return slices.MinFunc(needed, position.compare), nil
 }

@@ -3,7 +3,9 @@ package outbox
 import (
 	"cmp"
 	"context"
+	_ "embed"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"time"
@@ -33,9 +35,6 @@ const (
 	roundTimeout = 8 * time.Second
 )
 
-// retry is the policy while the database or Redis is unavailable.
-var retry = backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second}
-
 // Relay publishes the events of an outbox. Several relays may run at the same time, in any number of
 // processes.
 type Relay struct {
@@ -43,9 +42,8 @@ type Relay struct {
 	pool    *pgxpool.Pool
 	stream  *goredis.Client
 	log     *slog.Logger
-	script  *goredis.Script
 	metrics *metrics
-	tracer  trace.Tracer // nil if there are no spans
+	tracer  trace.Tracer
 
 	wake    chan struct{}
 	checked time.Time // when the stream was last complete; only Run uses it
@@ -54,7 +52,7 @@ type Relay struct {
 // NewRelay returns a relay that publishes the outbox o in the database of pool to stream.
 func NewRelay(o Outbox, pool *pgxpool.Pool, stream *goredis.Client, log *slog.Logger, registry prometheus.Registerer, tracer trace.Tracer) *Relay {
 	return &Relay{
-		outbox: o, pool: pool, stream: stream, log: log, script: goredis.NewScript(publishScript),
+		outbox: o, pool: pool, stream: stream, log: log,
 		metrics: newMetrics(o, pool, registry), tracer: tracer, wake: make(chan struct{}, 1),
 	}
 }
@@ -70,26 +68,16 @@ func (r *Relay) Wake() {
 // Run publishes events until ctx is done. While the database or Redis is unavailable, it retries at growing
 // intervals.
 func (r *Relay) Run(ctx context.Context) {
-	for failures := 0; ctx.Err() == nil; {
+	backoff.Store.Repeat(ctx, r.log, "events are not published right now", func() error {
 		published, err := r.round(ctx)
 		if lost, ok := errors.AsType[*lostError](err); ok {
 			err = r.requeueLost(ctx, lost)
 		}
-		switch {
-		case err != nil:
-			if failures++; failures == 1 {
-				r.log.Warn("events are not published right now", "cause", err)
-			}
-			retry.Wait(ctx, failures)
-			continue
-		case failures > 0:
-			r.log.Info("events are published again")
-		}
-		failures = 0
-		if published == 0 {
+		if err == nil && published == 0 {
 			r.idle(ctx)
 		}
-	}
+		return err
+	})
 }
 
 // idle waits for a notification or for the next poll.
@@ -138,7 +126,7 @@ func (r *Relay) round(ctx context.Context) (published int, err error) {
 // startSpan starts the span of a batch. The span has links to the requests that caused the events; it can't
 // be a child of all of them.
 func (r *Relay) startSpan(ctx context.Context, events []event.Event) (context.Context, trace.Span) {
-	if r.tracer == nil || len(events) == 0 {
+	if len(events) == 0 {
 		return ctx, noop.Span{}
 	}
 	links := make([]trace.Link, len(events))
@@ -146,4 +134,66 @@ func (r *Relay) startSpan(ctx context.Context, events []event.Event) (context.Co
 		links[i] = trace.LinkFromContext(e.Within(context.Background()))
 	}
 	return r.tracer.Start(ctx, "publish "+string(r.outbox.Stream), trace.WithSpanKind(trace.SpanKindProducer), trace.WithLinks(links...))
+}
+
+//go:embed publish.lua
+var publishScript string
+var publish = goredis.NewScript(publishScript)
+
+// lostError reports that the stream has lost the entries after last.
+type lostError struct {
+	stream      event.Stream
+	last, known position
+}
+
+func (e *lostError) Error() string {
+	return fmt.Sprintf("the stream %s has lost its entries after %s: it had an entry %s", e.stream, e.last, e.known)
+}
+
+// publish adds events to the stream and returns their positions. If Redis refuses some events, publish
+// returns the zero position for them, and an error. If the last id of the stream is below known, publish adds
+// nothing and fails with *lostError.
+func (r *Relay) publish(ctx context.Context, known position, events []event.Event) ([]position, error) {
+	arguments := []any{known.ms, known.seq, 0}
+	for _, e := range events {
+		fields := r.outbox.Stream.Fields(e)
+		arguments[2] = len(fields)
+		arguments = append(arguments, fields...)
+	}
+	reply, err := publish.Run(ctx, r.stream, []string{string(r.outbox.Stream)}, arguments...).StringSlice()
+	if err != nil {
+		return nil, fmt.Errorf("publishing to %s: %w", r.outbox.Stream, err)
+	}
+	last, err := parsePosition(reply[0])
+	if err != nil {
+		return nil, err
+	}
+	if last.compare(known) < 0 {
+		return nil, &lostError{r.outbox.Stream, last, known}
+	}
+	positions := make([]position, len(events))
+	var refused error
+	for i, added := range reply[1:] {
+		if positions[i], err = parsePosition(added); err != nil {
+			refused = fmt.Errorf("publishing event %s: %s", events[i].ID, added)
+		}
+	}
+	return positions, refused
+}
+
+// position is the id of a stream entry. Redis builds it from its clock and a counter; it never decreases
+// while Redis keeps the stream.
+type position struct{ ms, seq int64 }
+
+func (p position) String() string { return fmt.Sprintf("%d-%d", p.ms, p.seq) }
+
+func (p position) compare(other position) int {
+	return cmp.Or(cmp.Compare(p.ms, other.ms), cmp.Compare(p.seq, other.seq))
+}
+
+func parsePosition(raw string) (p position, err error) {
+	if _, err = fmt.Sscanf(raw, "%d-%d", &p.ms, &p.seq); err != nil || p.String() != raw {
+		return position{}, fmt.Errorf("%q is not the id of a stream entry", raw)
+	}
+	return p, nil
 }

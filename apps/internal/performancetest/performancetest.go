@@ -70,11 +70,8 @@ type Measurement struct {
 	Requests  float64
 }
 
-var (
-	perSecond = regexp.MustCompile(`Requests/sec:\s+([0-9.]+)`)
-	median    = regexp.MustCompile(`50%\s+([0-9.]+(?:us|ms|s))\b`)
-	requests  = regexp.MustCompile(`(\d+) requests in`)
-)
+// report matches the median, the number of requests and their rate in the output of wrk.
+var report = regexp.MustCompile(`(?s)50%\s+([0-9.]+(?:us|ms|s))\b.*?(\d+) requests in.*?Requests/sec:\s+([0-9.]+)`)
 
 // Load requests url over the given number of connections for two seconds, with headers "Name: value". It
 // fails the test if a response isn't a success.
@@ -85,18 +82,13 @@ func Load(t testing.TB, url string, connections int, headers ...string) Measurem
 		args = append(args, "-H", header)
 	}
 	out, err := exec.Command(backingtest.Find(t, "wrk", "wrk"), append(args, url)...).CombinedOutput()
-	found := func(pattern *regexp.Regexp) string {
-		match := pattern.FindSubmatch(out)
-		if err != nil || match == nil || bytes.Contains(out, []byte("Non-2xx")) {
-			t.Fatalf("wrk: %v\n%s", err, out)
-		}
-		return string(match[1])
+	found := report.FindStringSubmatch(string(out))
+	if err != nil || found == nil || bytes.Contains(out, []byte("Non-2xx")) {
+		t.Fatalf("wrk: %v\n%s", err, out)
 	}
-	number := func(pattern *regexp.Regexp) float64 {
-		return backingtest.Must[float64](t)(strconv.ParseFloat(found(pattern), 64))
-	}
-	half := backingtest.Must[time.Duration](t)(time.ParseDuration(found(median)))
-	return Measurement{PerSecond: number(perSecond), Median: half, Requests: number(requests)}
+	number := func(text string) float64 { return backingtest.Must[float64](t)(strconv.ParseFloat(text, 64)) }
+	median := backingtest.Must[time.Duration](t)(time.ParseDuration(found[1]))
+	return Measurement{PerSecond: number(found[3]), Median: median, Requests: number(found[2])}
 }
 
 // Median returns the median of figures, which it sorts.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -105,12 +104,8 @@ func ReadConfig(e *config.Env) Config {
 		user:     config.Parsed(e, "POSTGRES_USER", config.String),
 		password: config.Parsed(e, "POSTGRES_PASSWORD", config.SecretText),
 		sslMode:  sslMode,
-		authorities: config.ParsedOr(e, "POSTGRES_CA_CERTIFICATE", nil, func(raw string) (*x509.CertPool, error) {
-			if sslMode != verified {
-				return nil, errors.New("is set but not used: it needs POSTGRES_SSLMODE=" + verified)
-			}
-			return config.Certificates(raw)
-		}),
+		authorities: config.ParsedOr(e, "POSTGRES_CA_CERTIFICATE", nil,
+			config.CertificatesIf(sslMode == verified, "POSTGRES_SSLMODE="+verified)),
 		maxConns: config.ParsedOr(e, "POSTGRES_MAX_CONNS", 8, config.Int(1, 100)),
 	}
 }

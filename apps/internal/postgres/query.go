@@ -19,26 +19,22 @@ import (
 // database, and for queries that wait for the locks.
 const deleteBatch = 1000
 
-// Execer is a pool or a transaction.
-type Execer interface {
+// DB is a pool or a transaction.
+type DB interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
-}
-
-// Querier is a pool or a transaction.
-type Querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
 // DeleteOld deletes the rows of a table that are older than age. key lists the columns of its primary key; at
 // is the column or expression with the time of a row.
-func DeleteOld(ctx context.Context, on Execer, table, key, at string, age time.Duration) error {
+func DeleteOld(ctx context.Context, on DB, table, key, at string, age time.Duration) error {
 	return DeleteInBatches(ctx, on, "deleting old rows of "+table, fmt.Sprintf(`DELETE FROM %[1]s WHERE (%[2]s) IN (
 		SELECT %[2]s FROM %[1]s WHERE %[3]s < $1 ORDER BY %[3]s LIMIT $2 FOR UPDATE SKIP LOCKED)`, table, key, at), time.Now().Add(-age))
 }
 
 // DeleteInBatches runs a statement that deletes or changes at most $2 rows selected by $1, such as a time,
 // until no row is left. doing names the work in errors.
-func DeleteInBatches(ctx context.Context, on Execer, doing, statement string, selector any) error {
+func DeleteInBatches(ctx context.Context, on DB, doing, statement string, selector any) error {
 	for {
 		result, err := on.Exec(ctx, statement, selector, deleteBatch)
 		if err != nil {

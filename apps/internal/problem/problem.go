@@ -122,12 +122,7 @@ const mediaType = "application/problem+json"
 const retryAfter = time.Second
 
 // Mapper sends and logs the errors of an API's handlers.
-type Mapper struct {
-	log *slog.Logger
-}
-
-// NewMapper returns a Mapper that logs to log.
-func NewMapper(log *slog.Logger) *Mapper { return &Mapper{log: log} }
+type Mapper struct{ Log *slog.Logger }
 
 // Handle returns a handler that sends the error of handle. handle must not have written to the response when
 // it returns an error.
@@ -221,7 +216,7 @@ func (m *Mapper) record(ctx context.Context, p *Error, err error) {
 	if p.Code.status() >= http.StatusInternalServerError {
 		level = slog.LevelError
 	}
-	m.log.LogAttrs(ctx, level, "request failed",
+	m.Log.LogAttrs(ctx, level, "request failed",
 		slog.String("code", string(p.Code)), slog.String("cause", err.Error()))
 }
 

@@ -5,10 +5,10 @@ package redis
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"slices"
 	"time"
 
@@ -58,14 +58,14 @@ func read(e *config.Env, prefix string, timeout time.Duration) Config {
 		timeout:  timeout,
 	}
 	secured := config.ParsedOr(e, prefix+"TLS", false, config.Bool)
-	authorities := config.ParsedOr(e, prefix+"CA_CERTIFICATE", nil, func(raw string) (*x509.CertPool, error) {
-		if !secured {
-			return nil, errors.New("is set but not used: it needs " + prefix + "TLS=true")
-		}
-		return config.Certificates(raw)
-	})
+	authorities := config.ParsedOr(e, prefix+"CA_CERTIFICATE", nil, config.CertificatesIf(secured, prefix+"TLS=true"))
 	if secured {
-		c.tls = clientTLS(c.addr, authorities)
+		host, _, _ := net.SplitHostPort(c.addr) // a missing or malformed address is a fault already
+		c.tls = &tls.Config{
+			MinVersion: tls.VersionTLS12, ServerName: host, RootCAs: authorities, // nil: the system's roots
+			// All connections may be opened at once after an outage: Redis resumes a session without a new signature.
+			ClientSessionCache: tls.NewLRUClientSessionCache(1),
+		}
 	}
 	return c
 }

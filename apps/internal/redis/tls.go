@@ -3,32 +3,13 @@ package redis
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"platform.example/apps/internal/dial"
 )
-
-// clientTLS returns the TLS configuration for the server at addr (host:port), whose certificate must be valid
-// for that host. nil authorities means the system's roots.
-func clientTLS(addr string, authorities *x509.CertPool) *tls.Config {
-	host, _, _ := net.SplitHostPort(addr) // read has validated addr
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		ServerName: host,
-		RootCAs:    authorities,
-		// All connections may be opened at once after an outage: Redis resumes a session without a new
-		// signature.
-		ClientSessionCache: tls.NewLRUClientSessionCache(1),
-	}
-}
 
 // Dialer returns a function that opens connections to one address for go-redis, with TLS unless secured is
 // nil. timeout includes the TLS handshake.
@@ -57,7 +38,7 @@ func Dialer(secured *tls.Config, timeout time.Duration) func(ctx context.Context
 }
 
 func handshake(ctx context.Context, connection net.Conn, secured *tls.Config) (net.Conn, error) {
-	socket, err := connection.(syscall.Conn).SyscallConn()
+	socket, err := dial.NewIdle(connection)
 	if err != nil {
 		return nil, err
 	}
@@ -65,54 +46,15 @@ func handshake(ctx context.Context, connection net.Conn, secured *tls.Config) (n
 	if err := encrypted.HandshakeContext(ctx); err != nil {
 		return nil, err
 	}
-	return conn{Conn: encrypted, socket: newIdle(socket)}, nil
+	return conn{Conn: encrypted, socket: socket}, nil
 }
 
 // conn is a TLS connection with the method SyscallConn, which tls.Conn lacks. go-redis calls it before each
-// use to check that the connection is open.
+// use to check that the connection is open. Waiting bytes don't show that, because TLS may send a ticket at any time.
 type conn struct {
 	*tls.Conn
-	socket *idle
+	socket *dial.Idle
 }
 
 // SyscallConn returns the socket of the connection.
 func (c conn) SyscallConn() (syscall.RawConn, error) { return c.socket, nil }
-
-// idle is the socket of an unused connection. Waiting bytes don't show whether the connection is open,
-// because TLS may send a ticket at any time. Read therefore never calls the function that would read bytes.
-//
-// Only one goroutine uses a connection at a time, and checks it before every command. The fields are reused
-// so that a check allocates nothing.
-type idle struct {
-	syscall.RawConn
-	poll func(fd uintptr)
-	fds  [1]unix.PollFd
-	err  error
-}
-
-func newIdle(socket syscall.RawConn) *idle {
-	i := &idle{RawConn: socket}
-	i.poll = func(fd uintptr) {
-		i.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLRDHUP}
-		for {
-			if _, i.err = unix.Poll(i.fds[:], 0); !errors.Is(i.err, unix.EINTR) {
-				return
-			}
-		}
-	}
-	return i
-}
-
-// Read returns io.EOF if the server has closed the connection.
-func (i *idle) Read(func(fd uintptr) bool) error {
-	if err := i.Control(i.poll); err != nil {
-		return err
-	}
-	if i.err != nil {
-		return i.err
-	}
-	if i.fds[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0 {
-		return io.EOF
-	}
-	return nil
-}

@@ -16,6 +16,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 	_ "time/tzdata" // the image holds no time zones
 
 	"github.com/go-chi/chi/v5"
@@ -23,6 +24,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	goredis "github.com/redis/go-redis/v9"
 	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
 	_ "golang.org/x/crypto/x509roots/fallback" // the image holds no CA roots
 
 	"platform.example/apps/internal/background"
@@ -78,17 +80,19 @@ func Run(ctx context.Context, commands Commands, args []string, p Process) error
 	return command(ctx, p)
 }
 
-// Definition states which parts of the platform a service needs, and builds its API.
+// Definition states which parts of the platform a service needs, and how its API is built.
 type Definition struct {
 	Name                    string
 	Postgres, Cache, Stream bool
 	// Edge marks a service whose clients are outside the platform. Their requests carry no signed identity,
 	// and their sampling decisions are ignored.
 	Edge bool
-	// Configure reads the service's own environment variables; may be nil.
-	Configure func(*config.Env)
-	Build     func(Base) (API, error)
+	// Configure reads the service's own environment variables, and returns the function that builds its API.
+	Configure func(*config.Env) Build
 }
+
+// Build builds the API of a service.
+type Build func(Base) (API, error)
 
 // Base holds the dependencies of a service. Stores that the Definition doesn't name are nil.
 type Base struct {
@@ -96,7 +100,7 @@ type Base struct {
 	Registry      *prometheus.Registry
 	Postgres      *pgxpool.Pool
 	Cache, Stream *goredis.Client
-	Tracer        trace.Tracer // nil if traces aren't exported
+	Tracer        trace.Tracer // creates no spans if traces aren't exported
 }
 
 // API holds the routes and the background work of a service.
@@ -111,6 +115,9 @@ type API struct {
 	WhileLive   []background.Work          // in replicas of the live colour
 	Chores      []background.Chore         // once a minute, in replicas of the live colour
 }
+
+// restartPause is the pause before work that has returned by itself starts again.
+const restartPause = time.Second
 
 // Serve returns the command that serves the API of a service. The command reads the configuration and starts
 // the logs, traces, metrics, stores, health checks and background work. It authenticates callers and stops
@@ -138,9 +145,7 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 	if d.Stream {
 		stream = redis.ReadStream(env)
 	}
-	if d.Configure != nil {
-		d.Configure(env)
-	}
+	build := d.Configure(env)
 	if err := env.Err(); err != nil {
 		return err
 	}
@@ -152,7 +157,7 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 	defer func() { err = errors.Join(err, tel.Stop()) }()
 	tel.Edge = d.Edge
 
-	base := Base{Log: tel.Log, Registry: tel.Registry}
+	base := Base{Log: tel.Log, Registry: tel.Registry, Tracer: noop.Tracer{}}
 	if tel.Spans != nil {
 		base.Tracer = tel.Spans.Tracer(d.Name)
 		database.Spans, cache.Spans, stream.Spans = tel.Spans, tel.Spans, tel.Spans
@@ -166,23 +171,27 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 		postgres.RegisterMetrics(tel.Registry, base.Postgres)
 		checks = append(checks, health.Check{Name: "postgres", Required: true, Probe: base.Postgres.Ping})
 	}
+	open := func(at redis.Config, store, check string) *goredis.Client {
+		client := redis.Open(at, tel.Log, prometheus.WrapRegistererWith(prometheus.Labels{"store": store}, tel.Registry))
+		// Not required: without Redis a service is slower, but works.
+		checks = append(checks, health.Check{Name: check, Probe: func(ctx context.Context) error { return client.Ping(ctx).Err() }})
+		return client
+	}
 	if d.Cache {
-		base.Cache = redis.Open(cache, tel.Log, labelled(tel.Registry, "cache"))
+		base.Cache = open(cache, "cache", "redis")
 		defer func() { err = errors.Join(err, base.Cache.Close()) }()
-		checks = append(checks, redisCheck("redis", base.Cache))
 	}
 	if d.Stream {
-		base.Stream = redis.Open(stream, tel.Log, labelled(tel.Registry, "stream"))
+		base.Stream = open(stream, "stream", "stream")
 		defer func() { err = errors.Join(err, base.Stream.Close()) }()
-		checks = append(checks, redisCheck("stream", base.Stream))
 	}
-	api, err := d.Build(base)
+	api, err := build(base)
 	if err != nil {
 		return err
 	}
 
 	state := health.New(self, tel.Log, append(checks, api.Checks...)...)
-	errs := problem.NewMapper(tel.Log)
+	errs := &problem.Mapper{Log: tel.Log}
 	var middlewares chi.Middlewares
 	if callers != nil {
 		middlewares = append(middlewares, callers.Require(errs))
@@ -209,21 +218,11 @@ func (d Definition) serve(ctx context.Context, p Process) (err error) {
 	}
 	work := append([]background.Work{colour.Watch}, api.Background...)
 	for _, w := range append(api.WhileLive, background.Chores(tel.Log, api.Chores...)) {
-		work = append(work, background.While(colour, w))
+		work = append(work, func(ctx context.Context) { colour.While(ctx, restartPause, w) })
 	}
 	// Background work outlives ctx: the requests in flight still need it.
 	defer background.Start(context.WithoutCancel(ctx), work...)()
 	return server.Run(ctx)
-}
-
-// labelled separates the metrics of a service's two Redis clients by the label store.
-func labelled(registry prometheus.Registerer, store string) prometheus.Registerer {
-	return prometheus.WrapRegistererWith(prometheus.Labels{"store": store}, registry)
-}
-
-// redisCheck returns a check that isn't required: without Redis a service is slower, but works.
-func redisCheck(name string, client *goredis.Client) health.Check {
-	return health.Check{Name: name, Probe: func(ctx context.Context) error { return client.Ping(ctx).Err() }}
 }
 
 // Migrate returns the command that applies the migrations/*.sql of files to the database of a service. It
@@ -241,16 +240,17 @@ func Migrate(name string, files fs.FS) Command {
 	}
 }
 
-// OnPostgres returns a command that needs only the service's database. configure reads the command's own
-// environment variables; it may be nil.
-func OnPostgres(name string, configure func(*config.Env), run func(context.Context, *pgxpool.Pool, *slog.Logger) error) Command {
+// Work is what a command does on the service's database.
+type Work func(context.Context, *pgxpool.Pool, *slog.Logger) error
+
+// OnPostgres returns a command that needs only the service's database. configure reads the command's own environment
+// variables, and returns the work.
+func OnPostgres(name string, configure func(*config.Env) Work) Command {
 	return func(ctx context.Context, p Process) error {
 		env := config.From(p.Lookup)
 		self := config.ReadService(env, name)
 		database := postgres.ReadConfig(env)
-		if configure != nil {
-			configure(env)
-		}
+		work := configure(env)
 		if err := env.Err(); err != nil {
 			return err
 		}
@@ -260,6 +260,6 @@ func OnPostgres(name string, configure func(*config.Env), run func(context.Conte
 			return err
 		}
 		defer pool.Close()
-		return run(ctx, pool, log)
+		return work(ctx, pool, log)
 	}
 }

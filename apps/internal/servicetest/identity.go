@@ -88,17 +88,6 @@ func sign(service string, caller identity.Caller) (string, error) {
 	return signer.SignFor(caller, service, time.Hour)
 }
 
-// Direct sends a request with the identity of caller for the service of that name. Without a name the request
-// has no valid identity.
-func Direct(t testing.TB, method, url, body, service string, caller identity.Caller, headers ...string) Response {
-	t.Helper()
-	signed := "none"
-	if service != "" {
-		signed = backingtest.Must[string](t)(sign(service, caller))
-	}
-	return Call(t, method, url, body, append(headers, identity.Header+": "+signed)...)
-}
-
 // Access states the status of a route for each caller.
 type Access struct {
 	Route      string // such as GET /orders/{id}
@@ -115,7 +104,7 @@ type Access struct {
 // service must get 401.
 func CheckAccess(t *testing.T, service, base string, router chi.Routes, owner, admin string, list []Access) {
 	t.Helper()
-	const other = "0190f3a0-0000-7000-8000-0000000000aa"
+	const other, none = "0190f3a0-0000-7000-8000-0000000000aa", identity.Header + ": none"
 	listed := map[string]bool{}
 	for _, a := range list {
 		listed[a.Route] = true
@@ -123,24 +112,24 @@ func CheckAccess(t *testing.T, service, base string, router chi.Routes, owner, a
 		if a.Path != "" {
 			path = a.Path
 		}
+		as := func(caller identity.Caller) []string { return []string{Identity(t, service, caller)} }
+		elsewhere := Identity(t, "another-service", identity.Caller{UserID: admin, Role: identity.Admin})
 		for _, c := range []struct {
 			name    string
-			service string
-			caller  identity.Caller
 			headers []string
 			want    int
 		}{
-			{"without an identity", "", identity.Caller{}, nil, http.StatusUnauthorized},
-			{"by plain headers", "", identity.Caller{}, []string{"X-User-Id: " + owner, "X-User-Role: admin"}, http.StatusUnauthorized},
-			{"with an admin's identity for another service", "another-service", identity.Caller{UserID: admin, Role: identity.Admin}, nil, http.StatusUnauthorized},
-			{"with an unknown role", service, identity.Caller{UserID: owner, Role: "root"}, nil, http.StatusUnauthorized},
-			{"anonymously", service, identity.Caller{}, nil, a.Anonymous},
-			{"as the gateway", service, identity.Caller{Role: identity.Gateway}, nil, a.Gateway},
-			{"as another user", service, identity.Caller{UserID: other, Role: identity.User}, nil, a.Other},
-			{"as the owner", service, identity.Caller{UserID: owner, Role: identity.User}, nil, a.Owner},
-			{"as an admin", service, identity.Caller{UserID: admin, Role: identity.Admin}, nil, a.Admin},
+			{"without an identity", []string{none}, http.StatusUnauthorized},
+			{"by plain headers", []string{none, "X-User-Id: " + owner, "X-User-Role: admin"}, http.StatusUnauthorized},
+			{"with an admin's identity for another service", []string{elsewhere}, http.StatusUnauthorized},
+			{"with an unknown role", as(identity.Caller{UserID: owner, Role: "root"}), http.StatusUnauthorized},
+			{"anonymously", as(identity.Caller{}), a.Anonymous},
+			{"as the gateway", as(identity.Caller{Role: identity.Gateway}), a.Gateway},
+			{"as another user", as(identity.Caller{UserID: other, Role: identity.User}), a.Other},
+			{"as the owner", as(identity.Caller{UserID: owner, Role: identity.User}), a.Owner},
+			{"as an admin", as(identity.Caller{UserID: admin, Role: identity.Admin}), a.Admin},
 		} {
-			if response := Direct(t, method, base+path, a.Body, c.service, c.caller, c.headers...); response.Status != c.want {
+			if response := Call(t, method, base+path, a.Body, c.headers...); response.Status != c.want {
 				t.Errorf("%s %s: %d, want %d: %s", a.Route, c.name, response.Status, c.want, response.Body)
 			}
 		}

@@ -192,11 +192,10 @@ const (
 
 // buffer collects lines and writes them together, after flushAfter or when it is full.
 type buffer struct {
-	mu        sync.Mutex
-	out       io.Writer
-	lines     []byte
-	timer     *time.Timer
-	scheduled bool
+	mu    sync.Mutex
+	out   io.Writer
+	lines []byte
+	timer *time.Timer // runs while there are lines
 }
 
 func newBuffer(out io.Writer) *buffer {
@@ -212,11 +211,10 @@ func (b *buffer) Write(line []byte) (int, error) {
 	if len(b.lines)+len(line) > bufferBytes {
 		b.write()
 	}
-	b.lines = append(b.lines, line...)
-	if !b.scheduled {
-		b.scheduled = true
+	if len(b.lines) == 0 {
 		b.timer.Reset(flushAfter)
 	}
+	b.lines = append(b.lines, line...)
 	return len(line), nil
 }
 
@@ -224,7 +222,6 @@ func (b *buffer) Write(line []byte) (int, error) {
 func (b *buffer) flush() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.scheduled = false
 	b.write()
 }
 

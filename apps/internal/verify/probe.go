@@ -37,20 +37,20 @@ const (
 	maxResponseBytes = 4 << 20
 )
 
-// Probe is a request that shows whether a dependency works.
+// Probe is a GET request that shows whether a dependency works.
 type Probe struct {
-	Method, Path string
-	Header       http.Header
-	Want         []int  // the expected statuses
-	Proof        string // a header that only the expected responder sends; "" if the status is enough
+	Path   string
+	Header http.Header
+	Want   []int  // the expected statuses
+	Proof  string // a header that only the expected responder sends; "" if the status is enough
 }
 
-func (p Probe) String() string { return p.Method + " " + p.Path }
+func (p Probe) String() string { return "GET " + p.Path }
 
 // exercise sends all requests to an endpoint and returns the durations of the measured ones.
 func (v Verification) exercise(ctx context.Context, address string) (durations []time.Duration, err error) {
-	client, closeIdle := v.clientOf(address)
-	defer closeIdle()
+	client := v.clientOf(address)
+	defer client.CloseIdleConnections()
 	kinds, err := v.Probes()
 	if err != nil {
 		return nil, err
@@ -110,9 +110,6 @@ func (v Verification) requests(ctx context.Context, client *http.Client, address
 	durations := make([]time.Duration, n)
 	for i := range n {
 		group.Go(func() error {
-			if groupCtx.Err() != nil {
-				return groupCtx.Err()
-			}
 			probes, err := v.Probes()
 			if err != nil {
 				return err
@@ -158,7 +155,7 @@ func (v Verification) send(ctx context.Context, client *http.Client, probe Probe
 	to := *v.At
 	path, query, _ := strings.Cut(probe.Path, "?")
 	to.Path, to.RawQuery = strings.TrimSuffix(to.Path, "/")+path, query
-	request, err := http.NewRequestWithContext(ctx, probe.Method, to.String(), nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, to.String(), nil)
 	if err != nil {
 		return nil, err
 	}
@@ -173,21 +170,19 @@ func (v Verification) send(ctx context.Context, client *http.Client, probe Probe
 	return response, err
 }
 
-// clientOf returns a client that connects to one endpoint, whatever the host of a URL is, and a function that
-// closes its connections.
-func (v Verification) clientOf(address string) (client *http.Client, closeIdle func()) {
+// clientOf returns a client that connects to one endpoint, whatever the host of a URL is.
+func (v Verification) clientOf(address string) *http.Client {
 	var dialer net.Dialer
-	transport := &http.Transport{
-		DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, network, address)
-		},
-		MaxIdleConnsPerHost: concurrency,
-		DisableCompression:  true,
-	}
 	return &http.Client{
-		Transport:     transport,
+		Transport: &http.Transport{
+			DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
+				return dialer.DialContext(ctx, network, address)
+			},
+			MaxIdleConnsPerHost: concurrency,
+			DisableCompression:  true,
+		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}, transport.CloseIdleConnections
+	}
 }
 
 // AsUnknownUser returns probes that send the request of probe with the identity of a user who doesn't exist,
@@ -202,7 +197,7 @@ func AsUnknownUser(service string, probe Probe) func(*config.Env) Probes {
 				return nil, err
 			}
 			p := probe
-			p.Method, p.Header = http.MethodGet, http.Header{callers.Header: {signed}}
+			p.Header = http.Header{callers.Header: {signed}}
 			if p.Path[len(p.Path)-1] == '/' {
 				p.Path += user.UserID
 			}
@@ -273,9 +268,9 @@ func (i identity) String() string { return i.Service + " " + i.Version + " in " 
 func (v Verification) checkHealth(ctx context.Context, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, healthTimeout)
 	defer cancel()
-	client, closeIdle := v.clientOf(address)
-	defer closeIdle()
-	response, err := v.send(ctx, client, Probe{Method: http.MethodGet, Path: "/health"})
+	client := v.clientOf(address)
+	defer client.CloseIdleConnections()
+	response, err := v.send(ctx, client, Probe{Path: "/health"})
 	if err != nil {
 		return fmt.Errorf(": GET /health gets no response: %w", err)
 	}

@@ -79,7 +79,7 @@ func green(t *testing.T, endpoints ...http.Handler) Verification {
 		At:   at, Endpoints: len(endpoints), Latency: requestTimeout, Share: 0.99,
 		Probes: func() ([]Probe, error) {
 			return []Probe{{
-				Method: http.MethodGet, Path: "/users/nobody?a=b", Header: http.Header{"X-User-Id": {"nobody"}},
+				Path: "/users/nobody?a=b", Header: http.Header{"X-User-Id": {"nobody"}},
 				Want: []int{http.StatusOK, http.StatusNotFound},
 			}}, nil
 		},

@@ -34,11 +34,10 @@ func (i image) make(ctx context.Context, push bool, report func(string)) (repoDi
 		return "", fmt.Errorf("build %s: %w", i.Name, err)
 	}
 	if push {
-		digest, err := i.push(ctx, engine, report)
-		if err != nil {
+		if repoDigest, err = i.push(ctx, engine, report); err != nil {
 			return "", fmt.Errorf("push %s: %w", i.Name, err)
 		}
-		return digest, nil
+		return repoDigest, nil
 	}
 	built, err := engine.ImageInspect(ctx, i.Name)
 	if err != nil {
@@ -99,11 +98,11 @@ func registryAuth(named reference.Named) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	var login *authn.AuthConfig
 	stored, err := authn.DefaultKeychain.Resolve(host)
-	if err != nil {
-		return "", fmt.Errorf("stored login for %s: %w", host, err)
+	if err == nil {
+		login, err = stored.Authorization()
 	}
-	login, err := stored.Authorization()
 	if err != nil {
 		return "", fmt.Errorf("stored login for %s: %w", host, err)
 	}

@@ -47,17 +47,17 @@ func (s *server) Check(_ context.Context, request *pulumirpc.CheckRequest) (*pul
 		return nil, err
 	}
 	parsed, known, err := parse(inputs)
+	if err == nil && known {
+		err = parsed.check()
+	}
+	var digest string
+	if err == nil && known {
+		digest, err = parsed.Build.digest()
+	}
 	if err != nil {
-		return failed(err), nil
+		return &pulumirpc.CheckResponse{Failures: []*pulumirpc.CheckFailure{{Reason: err.Error()}}}, nil //nolint:nilerr // it holds the error
 	}
 	if known {
-		if err := parsed.check(); err != nil {
-			return failed(err), nil
-		}
-		digest, err := parsed.Build.digest()
-		if err != nil {
-			return failed(err), nil
-		}
 		build := resource.PropertyMap{}
 		if value := inputs["build"]; value.IsObject() {
 			build = value.ObjectValue()
@@ -70,10 +70,6 @@ func (s *server) Check(_ context.Context, request *pulumirpc.CheckRequest) (*pul
 	}
 	encoded, err := encode(inputs)
 	return &pulumirpc.CheckResponse{Inputs: encoded}, err
-}
-
-func failed(err error) *pulumirpc.CheckResponse {
-	return &pulumirpc.CheckResponse{Failures: []*pulumirpc.CheckFailure{{Reason: err.Error()}}}
 }
 
 // Diff compares the inputs with those in the state.

@@ -47,9 +47,6 @@ const (
 	admins
 )
 
-// ownUser reports whether the path contains a user, who must be the caller.
-func (a access) ownUser() bool { return a == themself || a == proven }
-
 // route is a path of the API and its service. The service has the same path without /api.
 type route struct {
 	method, pattern string
@@ -161,7 +158,7 @@ func (a *API) path(r *http.Request, pattern string, access access, caller identi
 	path := strings.TrimPrefix(pattern, "/api")
 	for i, name := range params.Keys {
 		id := params.Values[i]
-		own := name == "id" && access.ownUser()
+		own := name == "id" && (access == themself || access == proven)
 		if own && id == "me" {
 			id = caller.UserID
 		} else if _, ok := resourceid.Parse(id); !ok { // only an id may become a part of the path

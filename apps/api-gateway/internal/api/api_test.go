@@ -66,7 +66,7 @@ func newFixture(t *testing.T) *fixture {
 	}
 	f.Sessions = session.New(f.Users, slog.New(slog.DiscardHandler), registry)
 	router := chi.NewRouter()
-	f.Register(router, problem.NewMapper(slog.New(slog.DiscardHandler)))
+	f.Register(router, &problem.Mapper{Log: slog.New(slog.DiscardHandler)})
 	f.handler = router
 	return f
 }
@@ -105,7 +105,7 @@ func (f *fixture) sent() []string {
 func (f *fixture) bearer(id string, role identity.Role) string {
 	f.t.Helper()
 	holder := token.Holder{Caller: identity.Caller{UserID: id, Role: role}, SessionID: aSession}
-	return "Authorization: Bearer " + backingtest.Must[string](f.t)(f.Tokens.Issue(holder))
+	return "Authorization: Bearer " + backingtest.Must[string](f.t)(f.Tokens.Issue(holder, token.Life))
 }
 
 // call sends a request to the API from anAddress. Headers are "Name: value"; an empty one is ignored.

@@ -154,7 +154,7 @@ func (a *API) respond(w http.ResponseWriter, grant session.Grant, err error) err
 	if err != nil {
 		return err
 	}
-	signed, err := a.Tokens.Issue(grant.Holder)
+	signed, err := a.Tokens.Issue(grant.Holder, token.Life)
 	if err != nil {
 		return err
 	}

@@ -89,7 +89,7 @@ func TestCORSAllowsConfiguredOriginsOnly(t *testing.T) {
 
 func TestPerAddressLimitsEachClient(t *testing.T) {
 	passed := 0
-	handler := PerAddress(newLimit(1), clientaddr.Proxies{}, problem.NewMapper(slog.New(slog.DiscardHandler)))(
+	handler := PerAddress(newLimit(1), clientaddr.Proxies{}, &problem.Mapper{Log: slog.New(slog.DiscardHandler)})(
 		http.HandlerFunc(func(http.ResponseWriter, *http.Request) { passed++ }))
 	for i, c := range []struct {
 		address string

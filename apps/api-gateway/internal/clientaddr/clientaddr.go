@@ -98,19 +98,10 @@ func NetworkOf(client string) string {
 // Scheme returns the scheme of the client's connection, http or https, according to the nearest proxy if its
 // headers are trusted.
 func (p Proxies) Scheme(r *http.Request) string {
-	if r.TLS != nil {
-		return "https"
-	}
-	protos := r.Header["X-Forwarded-Proto"]
-	if len(protos) == 0 {
-		return "http"
-	}
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil || !p.trusts(peer.Addr().Unmap()) {
-		return "http"
-	}
-	nearest := protos[len(protos)-1]
-	if strings.EqualFold(strings.TrimSpace(nearest[strings.LastIndexByte(nearest, ',')+1:]), "https") {
+	protos := strings.Join(r.Header["X-Forwarded-Proto"], ",")
+	nearest := strings.TrimSpace(protos[strings.LastIndexByte(protos, ',')+1:])
+	if r.TLS != nil || err == nil && p.trusts(peer.Addr().Unmap()) && strings.EqualFold(nearest, "https") {
 		return "https"
 	}
 	return "http"

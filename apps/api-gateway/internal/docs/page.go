@@ -30,11 +30,12 @@ var (
 // Routes adds GET /openapi.json, GET /docs and the files of that page to a router.
 func Routes(router chi.Router) {
 	ui := v5emb.NewHandler("Platform API", "/openapi.json", "/docs")
-	page := render(ui)
+	var page rendered
+	ui.ServeHTTP(&page, &http.Request{URL: &url.URL{Path: "/docs"}})
 	// The page is the same for everybody: the policy allows only these inline scripts and styles. All else
 	// comes from this origin, except icons in the style sheet.
 	own := map[string]string{}
-	for _, element := range inline.FindAllStringSubmatch(page, -1) {
+	for _, element := range inline.FindAllStringSubmatch(page.String(), -1) {
 		sum := sha256.Sum256([]byte(element[2]))
 		own[element[1]] += " 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 	}
@@ -48,7 +49,7 @@ func Routes(router chi.Router) {
 		w.Header().Set("Content-Security-Policy", policy)
 		ui.ServeHTTP(w, r)
 	}))
-	for _, asset := range assets.FindAllStringSubmatch(page, -1) {
+	for _, asset := range assets.FindAllStringSubmatch(page.String(), -1) {
 		router.Get(asset[1], revalidated(ui.ServeHTTP))
 	}
 }
@@ -59,13 +60,6 @@ func revalidated(handle http.HandlerFunc) http.HandlerFunc {
 		w.Header().Set("Cache-Control", "no-cache")
 		handle(w, r)
 	}
-}
-
-// render returns the page of ui.
-func render(ui http.Handler) string {
-	var page rendered
-	ui.ServeHTTP(&page, &http.Request{URL: &url.URL{Path: "/docs"}})
-	return page.String()
 }
 
 // rendered stores the body that a handler writes.

@@ -69,11 +69,8 @@ type claims struct {
 	Session string        `json:"sid"` // OpenID Connect Front-Channel Logout 1.0, 3
 }
 
-// Issue returns a token for a holder.
-func (a *Authority) Issue(h Holder) (string, error) { return a.IssueFor(h, Life) }
-
-// IssueFor returns a token for a holder that is valid for life.
-func (a *Authority) IssueFor(h Holder, life time.Duration) (string, error) {
+// Issue returns a token for a holder that is valid for life.
+func (a *Authority) Issue(h Holder, life time.Duration) (string, error) {
 	now := a.now()
 	key := a.keys.byID[a.keys.signing]
 	token := jwt.NewWithClaims(key.method, claims{

@@ -61,7 +61,7 @@ func rotate(t *testing.T, holder Holder, old, next string) {
 		{"new token, new key unknown", during, before, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			raw, err := c.issues.Issue(holder)
+			raw, err := c.issues.Issue(holder, Life)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -171,7 +171,7 @@ func TestCachedTokenExpires(t *testing.T) {
 	now := time.Now()
 	a := newAuthority(keys(t, "a:"+oldSecret), func() time.Time { return now })
 	want := Holder{identity.Caller{UserID: subject, Role: identity.User}, session}
-	raw, err := a.Issue(want)
+	raw, err := a.Issue(want, Life)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +235,7 @@ func TestPublicKeysContainNoSecret(t *testing.T) {
 
 func FuzzVerify(f *testing.F) {
 	a := NewAuthority(keys(f, "a:"+oldSecret))
-	good, err := a.Issue(Holder{identity.Caller{UserID: subject, Role: identity.User}, session})
+	good, err := a.Issue(Holder{identity.Caller{UserID: subject, Role: identity.User}, session}, Life)
 	if err != nil {
 		f.Fatal(err)
 	}

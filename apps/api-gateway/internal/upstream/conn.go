@@ -24,8 +24,8 @@ var errStale = errors.New("the connection was closed while it was idle")
 // request was read.
 type conn struct {
 	net.Conn
-	raw  syscall.RawConn
-	idle time.Time // start of the idle time; zero while a request is in flight
+	socket *dial.Idle
+	idle   time.Time // start of the idle time; zero while a request is in flight
 }
 
 // refusedFor is how long a refused connection is retried: a cluster's routing and firewall take time to
@@ -42,7 +42,11 @@ func dialFunc() func(addr string) (net.Conn, error) {
 			c, err := dialer.DialContext(ctx, "tcp", addr)
 			switch {
 			case err == nil:
-				return newConn(c)
+				socket, err := dial.NewIdle(c)
+				if err != nil {
+					return nil, errors.Join(err, c.Close())
+				}
+				return &conn{Conn: c, socket: socket}, nil
 			case !errors.Is(err, syscall.ECONNREFUSED) || time.Since(start) > refusedFor:
 				return nil, err
 			}
@@ -50,16 +54,8 @@ func dialFunc() func(addr string) (net.Conn, error) {
 	}
 }
 
-func newConn(c net.Conn) (net.Conn, error) {
-	raw, err := c.(*net.TCPConn).SyscallConn()
-	if err != nil {
-		return nil, errors.Join(err, c.Close())
-	}
-	return &conn{Conn: c, raw: raw}, nil
-}
-
 func (c *conn) Write(p []byte) (int, error) {
-	if !c.idle.IsZero() && time.Since(c.idle) > checkAfter && c.closed() {
+	if !c.idle.IsZero() && time.Since(c.idle) > checkAfter && c.socket.Read(nil) != nil {
 		return 0, errStale
 	}
 	c.idle = time.Time{}
@@ -70,15 +66,4 @@ func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.idle = time.Now()
 	return n, err
-}
-
-// closed reports whether the other side has closed the connection. It reads nothing from it.
-func (c *conn) closed() (closed bool) {
-	err := c.raw.Read(func(fd uintptr) bool {
-		var one [1]byte
-		n, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-		closed = n == 0 && err == nil || err != nil && !errors.Is(err, syscall.EAGAIN)
-		return true
-	})
-	return closed || err != nil
 }

@@ -1,6 +1,7 @@
 package upstream
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -52,16 +53,13 @@ func (s *Service) Forward(w http.ResponseWriter, r *http.Request, to Destination
 	if r.URL.RawQuery != "" {
 		uri += "?" + r.URL.RawQuery
 	}
-	s.address(request, r.Method, uri)
+	if err := s.prepare(r.Context(), request, r.Method, uri, to.Caller); err != nil {
+		return err
+	}
 	copyRequestHeader(&request.Header, r.Header)
 	request.Header.Set("X-Forwarded-For", to.Client)
 	request.Header.Set("X-Forwarded-Host", r.Host)
 	request.Header.Set("X-Forwarded-Proto", to.Scheme)
-	if err := s.identify(request, to.Caller); err != nil {
-		return err
-	}
-	telemetry.Propagate(r.Context(), carrier{&request.Header})
-
 	if err := s.exchange(request, response, replayable(r, to.Keyed)); err != nil {
 		return err
 	}
@@ -69,23 +67,17 @@ func (s *Service) Forward(w http.ResponseWriter, r *http.Request, to Destination
 	return nil
 }
 
-// identify adds the signed identity of the caller.
-func (s *Service) identify(request *fasthttp.Request, caller identity.Caller) error {
-	signed, err := s.signer.Sign(caller, s.name)
-	if err != nil {
-		return err
-	}
-	request.Header.Set(identity.Header, signed)
-	return nil
-}
-
-// address sets the method and the URL of a request.
-func (s *Service) address(request *fasthttp.Request, method, uri string) {
+// prepare sets the method and the URL of a request, the signed identity of the caller, and the trace context.
+func (s *Service) prepare(ctx context.Context, request *fasthttp.Request, method, uri string, caller identity.Caller) error {
+	signed, err := s.signer.Sign(caller, s.Name)
 	request.Header.DisableNormalizing() // the names are in canonical form already
 	request.Header.SetMethod(method)
 	request.SetRequestURI(uri)
 	request.URI().SetScheme(s.base.Scheme)
 	request.URI().SetHost(s.base.Host)
+	request.Header.Set(identity.Header, signed)
+	telemetry.Propagate(ctx, carrier{&request.Header})
+	return err
 }
 
 // readBody reads a body, whose size the router limits. It allocates memory only for received bytes: a client

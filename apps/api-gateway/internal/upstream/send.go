@@ -14,7 +14,6 @@ import (
 	"platform.example/apps/internal/client"
 	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/problem"
-	"platform.example/apps/internal/telemetry"
 )
 
 // Client is the client on whose behalf the gateway sends a request.
@@ -28,7 +27,7 @@ type Client struct {
 func (s *Service) Post(ctx context.Context, path string, from Client, in, out any) (status int, err error) {
 	body, err := json.Marshal(in)
 	if err != nil {
-		return 0, fmt.Errorf("encoding a request to %s: %w", s.name, err)
+		return 0, fmt.Errorf("encoding a request to %s: %w", s.Name, err)
 	}
 	return s.send(ctx, path, identity.Caller{Role: identity.Gateway}, out, func(request *fasthttp.Request, response *fasthttp.Response) error {
 		request.Header.SetMethod(http.MethodPost)
@@ -53,14 +52,14 @@ func (s *Service) Get(ctx context.Context, path string, caller identity.Caller, 
 	if err != nil || status == http.StatusOK {
 		return err
 	}
-	cause := fmt.Errorf("%s responds with %d", s.name, status)
+	cause := fmt.Errorf("%s responds with %d", s.Name, status)
 	switch status {
 	case http.StatusNotFound:
 		return problem.New(problem.NotFound, "There is no resource with this id.", cause)
 	case http.StatusServiceUnavailable:
 		return problem.New(problem.Unavailable, "The service is not available right now.", cause)
 	}
-	return client.Failure(s.name, cause)
+	return client.Failure(s.Name, cause)
 }
 
 // send prepares a GET request, which do may change and sends. If the status is below 300, it decodes the
@@ -70,19 +69,17 @@ func (s *Service) send(ctx context.Context, path string, caller identity.Caller,
 	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(request)
 	defer fasthttp.ReleaseResponse(response)
-	s.address(request, http.MethodGet, s.base.Path+path)
-	if err := s.identify(request, caller); err != nil {
+	if err := s.prepare(ctx, request, http.MethodGet, s.base.Path+path, caller); err != nil {
 		return 0, err
 	}
-	telemetry.Propagate(ctx, carrier{&request.Header})
 	if err := do(request, response); err != nil {
-		return 0, client.Failure(s.name, err)
+		return 0, client.Failure(s.Name, err)
 	}
 	if response.StatusCode() >= http.StatusMultipleChoices || out == nil {
 		return response.StatusCode(), nil
 	}
 	if err := json.Unmarshal(response.Body(), out); err != nil {
-		return 0, client.Failure(s.name, fmt.Errorf("decoding its response: %w", err))
+		return 0, client.Failure(s.Name, fmt.Errorf("decoding its response: %w", err))
 	}
 	return response.StatusCode(), nil
 }
@@ -99,7 +96,7 @@ func (s *Service) Poll(ctx context.Context, path string, out any) error {
 		return s.do(request, response)
 	})
 	if err == nil && status != http.StatusOK {
-		err = fmt.Errorf("%s responds with %d", s.name, status)
+		err = fmt.Errorf("%s responds with %d", s.Name, status)
 	}
 	return err
 }
@@ -108,13 +105,13 @@ func (s *Service) Poll(ctx context.Context, path string, out any) error {
 // try.
 func (s *Service) Watch(ctx context.Context) {
 	background.Every(ctx, probeEvery, func() {
-		if s.breaker.State() != breaker.Open {
+		if s.Breaker.State() != breaker.Open {
 			return
 		}
 		limited, cancel := context.WithTimeout(ctx, probeEvery)
 		defer cancel()
 		if s.Probe(limited) == nil {
-			s.breaker.Ready()
+			s.Breaker.Ready()
 		}
 	})
 }

@@ -53,17 +53,17 @@ func TestRecoveredServiceGetsRequestsSoon(t *testing.T) {
 	for range 5 {
 		ask(t, s, "/")
 	}
-	if s.Breaker().State() != breaker.Open {
+	if s.Breaker.State() != breaker.Open {
 		t.Fatal("the breaker didn't open")
 	}
 	eventually(t, "the service is probed", func() bool { return probes.Load() > 1 })
-	if s.Breaker().State() != breaker.Open {
+	if s.Breaker.State() != breaker.Open {
 		t.Error("a failed health check lets a request try")
 	}
 	away.Store(false)
-	eventually(t, "a request may try", func() bool { return s.Breaker().State() == breaker.HalfOpen })
+	eventually(t, "a request may try", func() bool { return s.Breaker.State() == breaker.HalfOpen })
 	ask(t, s, "/")
-	if s.Breaker().State() != breaker.Closed {
+	if s.Breaker.State() != breaker.Closed {
 		t.Error("the try succeeded, and the breaker isn't closed")
 	}
 	before := probes.Load()

@@ -52,23 +52,25 @@ const (
 
 // Service is a service behind the gateway.
 type Service struct {
-	name     string
+	Name     string
+	Breaker  *breaker.Breaker
 	base     *url.URL
 	signer   *identity.Signer
 	client   *fasthttp.HostClient
-	breaker  *breaker.Breaker
 	budget   *budget
 	inFlight atomic.Int64
 	dropped  atomic.Int64 // when idle connections were last dropped: Unix time in ns
-	metrics  metrics
+
+	retries, refused, full prometheus.Counter
 }
 
 // New returns the service called name at base. signer signs the identity of callers.
 func New(name string, base *url.URL, signer *identity.Signer, registry prometheus.Registerer) *Service {
 	s := &Service{
-		name:   name,
-		base:   base,
-		signer: signer,
+		Name:    name,
+		Breaker: breaker.New(name),
+		base:    base,
+		signer:  signer,
 		client: &fasthttp.HostClient{
 			Addr:                      fasthttp.AddMissingPort(base.Host, base.Scheme == "https"),
 			IsTLS:                     base.Scheme == "https",
@@ -82,27 +84,20 @@ func New(name string, base *url.URL, signer *identity.Signer, registry prometheu
 			NoDefaultUserAgentHeader:  true,
 			DisablePathNormalizing:    true,
 		},
-		breaker: breaker.New(name),
-		budget:  newBudget(),
+		budget: newBudget(),
 	}
-	s.metrics = s.newMetrics(registry)
+	s.register(registry)
 	return s
 }
-
-// Name returns the name of the service.
-func (s *Service) Name() string { return s.name }
-
-// Breaker returns the circuit breaker of the service.
-func (s *Service) Breaker() *breaker.Breaker { return s.breaker }
 
 // exchange sends request and waits for response. It may send a replayable request twice. Its errors may be
 // sent to a client.
 func (s *Service) exchange(request *fasthttp.Request, response *fasthttp.Response, replayable bool) error {
 	if s.inFlight.Add(1) > maxInFlight {
 		s.inFlight.Add(-1)
-		s.metrics.full.Inc()
+		s.full.Inc()
 		return problem.New(problem.Unavailable, "The service is overloaded right now.",
-			fmt.Errorf("%s has %d requests in flight", s.name, maxInFlight))
+			fmt.Errorf("%s has %d requests in flight", s.Name, maxInFlight))
 	}
 	defer s.inFlight.Add(-1)
 
@@ -110,26 +105,26 @@ func (s *Service) exchange(request *fasthttp.Request, response *fasthttp.Respons
 	end := time.Now().Add(deadline)
 	err := s.try(request, response, deadline)
 	if err != nil && mayRetry(err, replayable) && s.budget.spend() {
-		s.metrics.retries.Inc()
+		s.retries.Inc()
 		time.Sleep(retryPause + rand.N(retryPause))
 		err = s.try(request, response, time.Until(end))
 	}
-	return client.Failure(s.name, err)
+	return client.Failure(s.Name, err)
 }
 
 // try sends the request once if the breaker allows it.
 func (s *Service) try(request *fasthttp.Request, response *fasthttp.Response, timeout time.Duration) error {
-	ok, retryAfter := s.breaker.Allow()
+	ok, retryAfter := s.Breaker.Allow()
 	if !ok {
-		s.metrics.refused.Inc()
-		return client.Refused(s.name, retryAfter)
+		s.refused.Inc()
+		return client.Refused(s.Name, retryAfter)
 	}
 	request.SetTimeout(max(timeout, time.Millisecond)) // 0 means no timeout
 	err := s.do(request, response)
 	if err != nil || client.Faulty(response.StatusCode(), string(response.Header.Peek("Retry-After"))) {
-		s.breaker.Failed()
+		s.Breaker.Failed()
 	} else {
-		s.breaker.Succeeded()
+		s.Breaker.Succeeded()
 	}
 	return err
 }
@@ -141,18 +136,14 @@ func (s *Service) do(request *fasthttp.Request, response *fasthttp.Response) err
 		err = s.client.Do(request, response)
 	}
 	if err == nil && string(response.Header.Peek(live.Header)) == live.Lost {
-		s.dropIdle()
+		// The idle connections, too, may go to a colour that is no longer live. The service closes those in use after their
+		// response.
+		last, now := s.dropped.Load(), time.Now().UnixNano()
+		if now-last >= int64(dropInterval) && s.dropped.CompareAndSwap(last, now) {
+			s.client.CloseIdleConnections()
+		}
 	}
 	return err
-}
-
-// dropIdle closes the idle connections: they, too, may go to a colour that is no longer live. The service
-// closes those in use after their response.
-func (s *Service) dropIdle() {
-	last, now := s.dropped.Load(), time.Now().UnixNano()
-	if now-last >= int64(dropInterval) && s.dropped.CompareAndSwap(last, now) {
-		s.client.CloseIdleConnections()
-	}
 }
 
 // mayRetry reports whether a retry may succeed and does no harm: nothing was sent, or the request may be sent
@@ -164,21 +155,17 @@ func mayRetry(err error, replayable bool) bool {
 	return client.NotConnected(err) || replayable && !client.TimedOut(err) && !errors.Is(err, fasthttp.ErrBodyTooLarge)
 }
 
-type metrics struct{ retries, refused, full prometheus.Counter }
-
-// newMetrics registers the metrics of the service.
-func (s *Service) newMetrics(registry prometheus.Registerer) metrics {
-	auto := promauto.With(prometheus.WrapRegistererWith(prometheus.Labels{"service": s.name}, registry))
+// register registers the metrics of the service.
+func (s *Service) register(registry prometheus.Registerer) {
+	auto := promauto.With(prometheus.WrapRegistererWith(prometheus.Labels{"service": s.Name}, registry))
 	auto.NewGaugeFunc(prometheus.GaugeOpts{Name: "gateway_breaker_state", Help: "0 closed, 1 half-open, 2 open."},
-		func() float64 { return float64(s.breaker.State()) })
+		func() float64 { return float64(s.Breaker.State()) })
 	auto.NewGaugeFunc(prometheus.GaugeOpts{Name: "gateway_in_flight_requests", Help: "Requests in flight to the service."},
 		func() float64 { return float64(s.inFlight.Load()) })
 	rejections := auto.NewCounterVec(prometheus.CounterOpts{
 		Name: "gateway_rejections_total",
 		Help: "Requests that were not sent to a service: its breaker was open, or too many were in flight (bulkhead).",
 	}, []string{"reason"})
-	return metrics{
-		retries: auto.NewCounter(prometheus.CounterOpts{Name: "gateway_retries_total", Help: "Requests that were sent to a service again."}),
-		refused: rejections.WithLabelValues("breaker"), full: rejections.WithLabelValues("bulkhead"),
-	}
+	s.retries = auto.NewCounter(prometheus.CounterOpts{Name: "gateway_retries_total", Help: "Requests that were sent to a service again."})
+	s.refused, s.full = rejections.WithLabelValues("breaker"), rejections.WithLabelValues("bulkhead")
 }

@@ -19,19 +19,14 @@ import (
 )
 
 // API handles the requests.
-type API struct{ store *store.Store }
-
-// New returns the API of the notifications in s.
-func New(s *store.Store) *API { return &API{store: s} }
+type API struct{ Store *store.Store }
 
 // Register adds the routes to router.
-func (a *API) Register(router chi.Router, errs *problem.Mapper) {
-	router.Group(func(r chi.Router) {
-		r.Use(httpserver.Deadline)
-		r.Get("/notifications", errs.Handle(identity.RequireUser(a.list)))
-		r.Post("/notifications/read", errs.Handle(identity.RequireUser(a.readAll)))
-		r.Post("/notifications/{id}/read", errs.Handle(identity.RequireUser(a.read)))
-	})
+func (a API) Register(router chi.Router, errs *problem.Mapper) {
+	bounded := router.With(httpserver.Deadline)
+	bounded.Get("/notifications", errs.Handle(identity.RequireUser(a.list)))
+	bounded.Post("/notifications/read", errs.Handle(identity.RequireUser(a.readAll)))
+	bounded.Post("/notifications/{id}/read", errs.Handle(identity.RequireUser(a.read)))
 }
 
 type inbox struct {
@@ -40,32 +35,29 @@ type inbox struct {
 	Next          *uuid.UUID                  `json:"next,omitempty"` // the value of after for the next page; absent on the last page
 }
 
-func (a *API) list(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
+func (a API) list(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
 	unread := r.URL.Query().Get("unread")
 	if !slices.Contains([]string{"", "false", "true"}, unread) {
 		return problem.New(problem.Malformed, "unread must be true or false.", nil)
 	}
 	notifications, next, err := page.Read(r.URL.Query(), uuid.Max, func(n notification.Notification) uuid.UUID { return n.ID }, func(before uuid.UUID, limit int) ([]notification.Notification, error) {
-		return a.store.List(r.Context(), user.ID, before, unread == "true", limit)
+		return a.Store.List(r.Context(), user.ID, before, unread == "true", limit)
 	})
 	if err != nil {
 		return err
 	}
-	count, err := a.store.Unread(r.Context(), user.ID)
-	if err != nil {
-		return err
-	}
-	return httpjson.Write(w, http.StatusOK, inbox{notifications, count, next})
+	count, err := a.Store.Unread(r.Context(), user.ID)
+	return httpjson.Respond(w, http.StatusOK, inbox{notifications, count, next}, err)
 }
 
-func (a *API) read(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
+func (a API) read(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
 	id, ok := resourceid.Parse(chi.URLParam(r, "id"))
 	if !ok {
 		return problem.New(problem.NotFound, "There is no such notification.", nil)
 	}
-	return httpjson.NoBody(w, http.StatusNoContent, a.store.MarkRead(r.Context(), id, user.ID, user.Role == identity.Admin))
+	return httpjson.NoBody(w, http.StatusNoContent, a.Store.MarkRead(r.Context(), id, user.ID, user.Role == identity.Admin))
 }
 
-func (a *API) readAll(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
-	return httpjson.NoBody(w, http.StatusNoContent, a.store.MarkAllRead(r.Context(), user.ID))
+func (a API) readAll(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
+	return httpjson.NoBody(w, http.StatusNoContent, a.Store.MarkAllRead(r.Context(), user.ID))
 }

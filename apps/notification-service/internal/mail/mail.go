@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -53,9 +55,7 @@ var texts = map[event.Type]text{
 }
 
 // Types returns the types of events that are sent by email.
-func Types() []event.Type {
-	return []event.Type{event.EmailToConfirm, event.PasswordResetRequested, event.EmailChangeRequested, event.PasswordChanged}
-}
+func Types() []event.Type { return slices.Collect(maps.Keys(texts)) }
 
 // Handle returns a handler of events of Types that sends their emails. A link leads to page with the secret
 // in the fragment, which browsers don't send to servers. Without page, the email contains the secret as a
@@ -68,7 +68,7 @@ func Handle(send Sender, page *url.URL) func(event.Event) (consumer.Effect, erro
 		}
 		t := texts[e.Type]
 		if time.Since(e.OccurredAt) > t.life || t.link != "" && user.Secret == "" { // late, or a replay without the secret
-			return func(context.Context, postgres.Execer) error { return nil }, err
+			return func(context.Context, postgres.DB) error { return nil }, err
 		}
 		m := Mail{To: user.Email, Subject: t.subject, Body: t.body + "\n", At: e.OccurredAt}
 		switch {
@@ -80,7 +80,7 @@ func Handle(send Sender, page *url.URL) func(event.Event) (consumer.Effect, erro
 			to.Fragment = t.link + "=" + user.Secret
 			m.Body += "\n" + to.String() + "\n"
 		}
-		return func(ctx context.Context, _ postgres.Execer) error { return send(ctx, m) }, err
+		return func(ctx context.Context, _ postgres.DB) error { return send(ctx, m) }, err
 	}
 }
 

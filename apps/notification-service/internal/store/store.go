@@ -77,7 +77,7 @@ const (
 func Notify(deliver bool) func(event.Event) (consumer.Effect, error) {
 	return func(e event.Event) (consumer.Effect, error) {
 		n, err := notification.From(e)
-		return func(ctx context.Context, db postgres.Execer) error {
+		return func(ctx context.Context, db postgres.DB) error {
 			if n.UserID == uuid.Nil { // the user is deleted
 				return nil
 			}
@@ -96,7 +96,7 @@ func Notify(deliver bool) func(event.Event) (consumer.Effect, error) {
 // Forget handles event.UserDeleted: it deletes the user's notifications, and later events of orders add none.
 func Forget(e event.Event) (consumer.Effect, error) {
 	user, err := event.Data[event.User](e)
-	return func(ctx context.Context, db postgres.Execer) error {
+	return func(ctx context.Context, db postgres.DB) error {
 		if _, err := db.Exec(ctx, "INSERT INTO deleted_users (user_id) VALUES ($1) ON CONFLICT DO NOTHING", user.ID); err != nil {
 			return err
 		}

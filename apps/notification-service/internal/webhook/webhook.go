@@ -51,9 +51,7 @@ type Retry struct {
 }
 
 // DefaultRetry tries for about half an hour.
-func DefaultRetry() Retry {
-	return Retry{Backoff: backoff.Policy{Base: time.Second, Max: time.Hour}, Attempts: 12}
-}
+var DefaultRetry = Retry{Backoff: backoff.Policy{Base: time.Second, Max: time.Hour}, Attempts: 12}
 
 // Deliverer delivers the due deliveries of a store.
 type Deliverer struct {
@@ -62,7 +60,6 @@ type Deliverer struct {
 	store  *store.Store
 	log    *slog.Logger
 	client *http.Client
-	pause  backoff.Policy // while the database is unavailable
 
 	attempts *prometheus.CounterVec
 	pending  prometheus.Gauge
@@ -72,8 +69,17 @@ type Deliverer struct {
 func New(c Config, retry Retry, s *store.Store, log *slog.Logger, registry prometheus.Registerer) *Deliverer {
 	auto := promauto.With(registry)
 	d := &Deliverer{
-		config: c, retry: retry, store: s, log: log, client: newClient(),
-		pause: backoff.Policy{Base: 100 * time.Millisecond, Max: 5 * time.Second},
+		config: c, retry: retry, store: s, log: log,
+		client: &http.Client{
+			Timeout: postTimeout,
+			Transport: &http.Transport{
+				MaxConnsPerHost:        concurrency,
+				MaxIdleConnsPerHost:    concurrency,
+				IdleConnTimeout:        30 * time.Second,
+				MaxResponseHeaderBytes: maxHeaderBytes,
+			},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // never follows one
+		},
 		attempts: auto.NewCounterVec(prometheus.CounterOpts{
 			Name: "notification_service_webhook_deliveries_total", Help: "Attempts to deliver, by outcome.",
 		}, []string{"outcome"}),
@@ -89,19 +95,11 @@ func New(c Config, retry Retry, s *store.Store, log *slog.Logger, registry prome
 
 // Run delivers until ctx is done.
 func (d *Deliverer) Run(ctx context.Context) {
-	for failures := 0; ctx.Err() == nil; {
+	backoff.Store.Repeat(ctx, d.log, "deliveries wait for the database", func() error {
 		taken, err := d.store.TakeDeliveries(ctx, concurrency, lease)
-		if ctx.Err() != nil {
-			return // deliveries just taken are due again after their lease
+		if err != nil || ctx.Err() != nil {
+			return err // deliveries just taken are due again after their lease
 		}
-		if err != nil {
-			if failures++; failures == 1 {
-				d.log.Warn("deliveries wait for the database", "cause", err)
-			}
-			d.pause.Wait(ctx, failures)
-			continue
-		}
-		failures = 0
 		var running sync.WaitGroup
 		for _, delivery := range taken {
 			running.Go(func() { d.deliver(ctx, delivery) })
@@ -110,7 +108,8 @@ func (d *Deliverer) Run(ctx context.Context) {
 		if len(taken) < concurrency {
 			backoff.Sleep(ctx, pollInterval)
 		}
-	}
+		return nil
+	})
 }
 
 // deliver makes an attempt and stores the result. If storing fails, the delivery is due again after its
@@ -202,20 +201,6 @@ const maxRetryAfter = time.Hour
 
 // errGone means that the receiver wants no more deliveries.
 var errGone = errors.New("the receiver responds with 410 Gone")
-
-// newClient returns a client that doesn't follow redirects.
-func newClient() *http.Client {
-	return &http.Client{
-		Timeout: postTimeout,
-		Transport: &http.Transport{
-			MaxConnsPerHost:        concurrency,
-			MaxIdleConnsPerHost:    concurrency,
-			IdleConnTimeout:        30 * time.Second,
-			MaxResponseHeaderBytes: maxHeaderBytes,
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
 
 // message is the body of a delivery: the notification and its user.
 type message struct {

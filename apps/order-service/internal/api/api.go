@@ -3,7 +3,6 @@ package api
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -24,27 +23,22 @@ import (
 )
 
 // API handles the requests.
-type API struct{ orders *store.Orders }
-
-// New returns the API of orders.
-func New(orders *store.Orders) *API { return &API{orders: orders} }
+type API struct{ Orders *store.Orders }
 
 // Register adds the routes to router.
-func (a *API) Register(router chi.Router, errs *problem.Mapper) {
-	router.Group(func(r chi.Router) {
-		r.Use(httpserver.Deadline)
-		r.Post("/orders", errs.Handle(identity.RequireUser(a.create)))
-		r.Get("/orders", errs.Handle(identity.RequireUser(a.list)))
-		r.Get("/orders/{id}", errs.Handle(identity.RequireUser(a.get)))
-		for _, m := range order.Moves() {
-			r.Post("/orders/{id}/"+string(m), errs.Handle(identity.RequireUser(a.move(m))))
-		}
-	})
+func (a API) Register(router chi.Router, errs *problem.Mapper) {
+	bounded := router.With(httpserver.Deadline)
+	bounded.Post("/orders", errs.Handle(identity.RequireUser(a.create)))
+	bounded.Get("/orders", errs.Handle(identity.RequireUser(a.list)))
+	bounded.Get("/orders/{id}", errs.Handle(identity.RequireUser(a.get)))
+	for _, m := range order.Moves() {
+		bounded.Post("/orders/{id}/"+string(m), errs.Handle(identity.RequireUser(a.move(m))))
+	}
 }
 
 // create repeats the first response for a request with a known Idempotency-Key. An invalid request doesn't
 // use up its key.
-func (a *API) create(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
+func (a API) create(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
 	key, err := idempotencyKey(r.Header)
 	if err != nil {
 		return err
@@ -53,19 +47,12 @@ func (a *API) create(w http.ResponseWriter, r *http.Request, user identity.Princ
 	if err != nil {
 		return err
 	}
-	hash, err := draft.Hash()
-	if err != nil {
-		return err
-	}
 	o, err := order.New(user.ID, draft, time.Now())
 	if err != nil {
 		return err
 	}
-	body, err := json.Marshal(o)
-	if err != nil {
-		return fmt.Errorf("encoding an order: %w", err)
-	}
-	response, replayed, err := a.orders.Create(r.Context(), o, store.Request{Key: key, Hash: hash},
+	body, _ := json.Marshal(o) // plain values always encode
+	response, replayed, err := a.Orders.Create(r.Context(), o, store.Request{Key: key, Hash: draft.Hash()},
 		store.Response{Status: http.StatusCreated, Body: body, OrderID: o.ID})
 	if err != nil {
 		return err
@@ -83,26 +70,23 @@ type list struct {
 	Next   *uuid.UUID    `json:"next,omitempty"` // the value of after for the next page; absent on the last page
 }
 
-func (a *API) list(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
+func (a API) list(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
 	owner, err := ownerOf(r.URL.Query(), user)
 	if err != nil {
 		return err
 	}
 	orders, next, err := page.Read(r.URL.Query(), uuid.Max, func(o order.Order) uuid.UUID { return o.ID }, func(before uuid.UUID, limit int) ([]order.Order, error) {
-		return a.orders.List(r.Context(), owner, before, limit)
+		return a.Orders.List(r.Context(), owner, before, limit)
 	})
-	if err != nil {
-		return err
-	}
-	return httpjson.Write(w, http.StatusOK, list{orders, next})
+	return httpjson.Respond(w, http.StatusOK, list{orders, next}, err)
 }
 
-func (a *API) get(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
+func (a API) get(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
 	id, err := pathID(r)
 	if err != nil {
 		return err
 	}
-	found, err := a.orders.Get(r.Context(), id, user.Scope())
+	found, err := a.Orders.Get(r.Context(), id, user.Scope())
 	if err != nil {
 		return err
 	}
@@ -112,7 +96,7 @@ func (a *API) get(w http.ResponseWriter, r *http.Request, user identity.Principa
 	return httpjson.Write(w, http.StatusOK, found)
 }
 
-func (a *API) move(m order.Move) identity.Handler {
+func (a API) move(m order.Move) identity.Handler {
 	return func(w http.ResponseWriter, r *http.Request, user identity.Principal) error {
 		if !m.May(user.Role) {
 			return problem.New(problem.Forbidden, "Only an admin may do this.", nil)
@@ -125,7 +109,7 @@ func (a *API) move(m order.Move) identity.Handler {
 		if err != nil {
 			return err
 		}
-		moved, err := a.orders.Move(r.Context(), id, user.Scope(), versions, m, time.Now())
+		moved, err := a.Orders.Move(r.Context(), id, user.Scope(), versions, m, time.Now())
 		if err != nil {
 			return err
 		}

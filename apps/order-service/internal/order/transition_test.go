@@ -66,8 +66,8 @@ func TestOrdersFollowTheStateMachineOnEveryWalk(t *testing.T) {
 
 func TestEveryStatusIsReachableAndFinalOnesAreFinal(t *testing.T) {
 	reached := map[Status]bool{Pending: true}
-	for range transitions() {
-		for _, transition := range transitions() {
+	for range transitions {
+		for _, transition := range transitions {
 			reached[transition.To] = reached[transition.To] || reached[transition.From]
 			if (transition.From == Delivered || transition.From == Cancelled) && transition.Event != "" {
 				t.Errorf("%s is final and has %+v", transition.From, transition)

@@ -29,9 +29,9 @@ type Orders struct {
 	changed func()
 }
 
-// Outbox returns the outbox with the events of orders.
-func Outbox() outbox.Outbox {
-	return outbox.Outbox{Service: "order-service", Stream: event.Orders, Table: "outbox", Subject: "order_id", Groups: []string{"notification-service"}}
+// Outbox is the outbox with the events of orders.
+var Outbox = outbox.Outbox{
+	Service: "order-service", Stream: event.Orders, Table: "outbox", Subject: "order_id", Groups: []string{"notification-service"},
 }
 
 // New returns the orders in the database of pool. It calls changed after the commit of every change.
@@ -81,9 +81,7 @@ func (s *Orders) Move(ctx context.Context, id, owner uuid.UUID, versions []int64
 		var batch pgx.Batch
 		batch.Queue("UPDATE orders SET status = $2, updated_at = $3, version = $4 WHERE id = $1",
 			moved.ID, moved.Status, moved.UpdatedAt, moved.Version)
-		if err := Outbox().Add(ctx, &batch, eventType, moved.UpdatedAt, moved.ID, moved.EventData()); err != nil {
-			return err
-		}
+		Outbox.Add(ctx, &batch, eventType, moved.UpdatedAt, moved.ID, moved.EventData())
 		return tx.SendBatch(ctx, &batch).Close()
 	})
 	if err != nil {
@@ -99,7 +97,7 @@ func (s *Orders) Move(ctx context.Context, id, owner uuid.UUID, versions []int64
 // because accounting needs them.
 func Anonymise(e event.Event) (consumer.Effect, error) {
 	user, err := event.Data[event.User](e)
-	return func(ctx context.Context, db postgres.Execer) error {
+	return func(ctx context.Context, db postgres.DB) error {
 		// The lock waits for transactions that create orders. Transactions that take it later see the row.
 		if _, err := db.Exec(ctx, `WITH locked AS MATERIALIZED (SELECT pg_advisory_xact_lock(`+userLock+`))
 			INSERT INTO deleted_users (user_id) SELECT $1 FROM locked ON CONFLICT DO NOTHING`, user.ID); err != nil {
@@ -115,16 +113,13 @@ func Anonymise(e event.Event) (consumer.Effect, error) {
 }
 
 // one returns the order that sql selects by id. It fails with pgx.ErrNoRows if the order isn't owner's.
-func one(ctx context.Context, from postgres.Querier, sql string, id, owner uuid.UUID) (order.Order, error) {
+func one(ctx context.Context, from postgres.DB, sql string, id, owner uuid.UUID) (order.Order, error) {
 	rows, _ := from.Query(ctx, sql, id) // CollectExactlyOneRow returns the error
 	found, err := pgx.CollectExactlyOneRow(rows, scan)
-	if err != nil {
-		return order.Order{}, err
-	}
-	if owner != uuid.Nil && found.UserID != owner {
+	if err == nil && owner != uuid.Nil && found.UserID != owner {
 		return order.Order{}, pgx.ErrNoRows
 	}
-	return found, nil
+	return found, err
 }
 
 func scan(row pgx.CollectableRow) (order.Order, error) {
@@ -237,9 +232,7 @@ func insert(ctx context.Context, tx pgx.Tx, o order.Order) error {
 		SELECT $1, line, sku, quantity, unit_price
 		FROM unnest($2::text[], $3::bigint[], $4::bigint[]) WITH ORDINALITY AS items (sku, quantity, unit_price, line)`,
 		o.ID, skus, quantities, prices)
-	if err := Outbox().Add(ctx, &batch, event.OrderCreated, o.CreatedAt, o.ID, o.EventData()); err != nil {
-		return err
-	}
+	Outbox.Add(ctx, &batch, event.OrderCreated, o.CreatedAt, o.ID, o.EventData())
 	return tx.SendBatch(ctx, &batch).Close()
 }
 

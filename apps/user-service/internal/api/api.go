@@ -25,54 +25,47 @@ import (
 
 // API handles the requests.
 type API struct {
-	users     *store.Users
-	cache     *cache.Users
-	passwords *password.Hasher
-	sessions  *session.Sessions
-	log       *audit.Log
-}
-
-// New returns the API of users.
-func New(users *store.Users, c *cache.Users, passwords *password.Hasher, sessions *session.Sessions, log *audit.Log) *API {
-	return &API{users: users, cache: c, passwords: passwords, sessions: sessions, log: log}
+	Users     *store.Users
+	Cache     *cache.Users
+	Passwords *password.Hasher
+	Sessions  *session.Sessions
+	Log       *audit.Log
 }
 
 // Register adds the routes to router.
-func (a *API) Register(router chi.Router, errs *problem.Mapper) {
+func (a API) Register(router chi.Router, errs *problem.Mapper) {
 	router.Get("/users/{id}", errs.Handle(own(a.get))) // the cache limits its time
-	router.Group(func(r chi.Router) {
-		r.Use(httpserver.Deadline)
-		r.Post("/users", errs.Handle(httpjson.With(a.create)))
-		r.Get("/users", errs.Handle(byAdmin("list users", a.list)))
-		r.Patch("/users/{id}", errs.Handle(own(a.update)))
-		r.Delete("/users/{id}", errs.Handle(own(a.remove)))
-		r.Post("/users/{id}/confirmation", errs.Handle(own(a.sendConfirmation)))
-		r.Post("/auth/email", errs.Handle(httpjson.With(a.confirmEmail)))
-		r.Post("/auth/password-reset", errs.Handle(httpjson.With(a.sendReset)))
-		r.Post("/auth/password", errs.Handle(httpjson.With(a.resetPassword)))
-		r.Get("/users/{id}/sessions", errs.Handle(own(a.listSessions)))
-		r.Delete("/users/{id}/sessions", errs.Handle(own(a.endSessions)))
-		r.Delete("/users/{id}/sessions/{session}", errs.Handle(own(a.endSessions)))
-		r.Get("/audit", errs.Handle(byAdmin("read the audit log", a.audit)))
-		r.Post("/sessions", errs.Handle(byGateway(httpjson.With(a.signIn))))
-		r.Post("/sessions/external", errs.Handle(byGateway(httpjson.With(a.signInExternal))))
-		r.Post("/sessions/refresh", errs.Handle(byGateway(httpjson.With(a.refresh))))
-		r.Post("/sessions/revoke", errs.Handle(byGateway(httpjson.With(a.revoke))))
-		r.Get("/sessions/revoked", errs.Handle(byGateway(a.revoked)))
-	})
+	bounded := router.With(httpserver.Deadline)
+	bounded.Post("/users", errs.Handle(httpjson.With(a.create)))
+	bounded.Get("/users", errs.Handle(byAdmin("list users", a.list)))
+	bounded.Patch("/users/{id}", errs.Handle(own(a.update)))
+	bounded.Delete("/users/{id}", errs.Handle(own(a.remove)))
+	bounded.Post("/users/{id}/confirmation", errs.Handle(own(a.sendConfirmation)))
+	bounded.Post("/auth/email", errs.Handle(httpjson.With(a.confirmEmail)))
+	bounded.Post("/auth/password-reset", errs.Handle(httpjson.With(a.sendReset)))
+	bounded.Post("/auth/password", errs.Handle(httpjson.With(a.resetPassword)))
+	bounded.Get("/users/{id}/sessions", errs.Handle(own(a.listSessions)))
+	bounded.Delete("/users/{id}/sessions", errs.Handle(own(a.endSessions)))
+	bounded.Delete("/users/{id}/sessions/{session}", errs.Handle(own(a.endSessions)))
+	bounded.Get("/audit", errs.Handle(byAdmin("read the audit log", a.audit)))
+	bounded.Post("/sessions", errs.Handle(byGateway(httpjson.With(a.signIn))))
+	bounded.Post("/sessions/external", errs.Handle(byGateway(httpjson.With(a.signInExternal))))
+	bounded.Post("/sessions/refresh", errs.Handle(byGateway(httpjson.With(a.refresh))))
+	bounded.Post("/sessions/revoke", errs.Handle(byGateway(httpjson.With(a.revoke))))
+	bounded.Get("/sessions/revoked", errs.Handle(byGateway(a.revoked)))
 }
 
-func (a *API) create(w http.ResponseWriter, r *http.Request, draft user.Draft) error {
+func (a API) create(w http.ResponseWriter, r *http.Request, draft user.Draft) error {
 	if draft.Role == "" {
 		draft.Role = identity.User
 	} else if identity.From(r).Role != identity.Admin {
 		return errRole
 	}
-	hash, err := a.passwords.Hash(r.Context(), draft.Password)
+	hash, err := a.Passwords.Hash(r.Context(), draft.Password)
 	if err != nil {
 		return err
 	}
-	created, err := a.users.Create(r.Context(), draft, hash, audit.Of(r, audit.UserCreated))
+	created, err := a.Users.Create(r.Context(), draft, hash, audit.Of(r, audit.UserCreated))
 	if err != nil {
 		return err
 	}
@@ -86,18 +79,15 @@ type list struct {
 	Next  *uuid.UUID  `json:"next,omitempty"` // the value of after for the next page; absent on the last page
 }
 
-func (a *API) list(w http.ResponseWriter, r *http.Request) error {
+func (a API) list(w http.ResponseWriter, r *http.Request) error {
 	users, next, err := page.Read(r.URL.Query(), uuid.Nil, func(u user.User) uuid.UUID { return u.ID }, func(after uuid.UUID, limit int) ([]user.User, error) {
-		return a.users.List(r.Context(), after, limit)
+		return a.Users.List(r.Context(), after, limit)
 	})
-	if err != nil {
-		return err
-	}
-	return httpjson.Write(w, http.StatusOK, list{users, next})
+	return httpjson.Respond(w, http.StatusOK, list{users, next}, err)
 }
 
 // audit sends the audit log of one user or of all users to admins, newest first.
-func (a *API) audit(w http.ResponseWriter, r *http.Request) error {
+func (a API) audit(w http.ResponseWriter, r *http.Request) error {
 	userID := uuid.Nil
 	if raw := r.URL.Query().Get("user"); raw != "" {
 		var ok bool
@@ -106,19 +96,16 @@ func (a *API) audit(w http.ResponseWriter, r *http.Request) error {
 		}
 	}
 	entries, next, err := page.Read(r.URL.Query(), uuid.Max, func(e audit.Entry) uuid.UUID { return e.ID }, func(before uuid.UUID, limit int) ([]audit.Entry, error) {
-		return a.log.List(r.Context(), userID, before, limit)
+		return a.Log.List(r.Context(), userID, before, limit)
 	})
-	if err != nil {
-		return err
-	}
-	return httpjson.Write(w, http.StatusOK, struct {
+	return httpjson.Respond(w, http.StatusOK, struct {
 		Entries []audit.Entry `json:"entries"`
 		Next    *uuid.UUID    `json:"next,omitempty"`
-	}{entries, next})
+	}{entries, next}, err)
 }
 
-func (a *API) get(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identity.Principal) error {
-	found, version, hit, err := a.cache.Get(r.Context(), id)
+func (a API) get(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identity.Principal) error {
+	found, version, hit, err := a.Cache.Get(r.Context(), id)
 	if hit {
 		w.Header().Set("X-Cache", "hit")
 	} else {
@@ -135,7 +122,7 @@ func (a *API) get(w http.ResponseWriter, r *http.Request, id uuid.UUID, _ identi
 	return nil
 }
 
-func (a *API) update(w http.ResponseWriter, r *http.Request, id uuid.UUID, caller identity.Principal) error {
+func (a API) update(w http.ResponseWriter, r *http.Request, id uuid.UUID, caller identity.Principal) error {
 	change, err := httpjson.Decode[user.Change](r)
 	if err != nil {
 		return err
@@ -153,20 +140,20 @@ func (a *API) update(w http.ResponseWriter, r *http.Request, id uuid.UUID, calle
 	}
 	var hash string
 	if change.Password != nil {
-		if hash, err = a.passwords.Hash(r.Context(), *change.Password); err != nil {
+		if hash, err = a.Passwords.Hash(r.Context(), *change.Password); err != nil {
 			return err
 		}
 	}
-	updated, err := a.users.Update(r.Context(), id, change, hash, audit.Of(r, audit.UserChanged, change.FieldNames()...))
+	updated, err := a.Users.Update(r.Context(), id, change, hash, audit.Of(r, audit.UserChanged, change.FieldNames()...))
 	if err != nil {
 		return err
 	}
-	a.cache.Invalidate(r.Context(), id, updated.Version)
+	a.Cache.Invalidate(r.Context(), id, updated.Version)
 	etag.Set(w, r, updated.Version)
 	return httpjson.Write(w, http.StatusOK, updated)
 }
 
-func (a *API) remove(w http.ResponseWriter, r *http.Request, id uuid.UUID, caller identity.Principal) error {
+func (a API) remove(w http.ResponseWriter, r *http.Request, id uuid.UUID, caller identity.Principal) error {
 	body, err := httpjson.Decode[proof](r)
 	if err != nil {
 		return err
@@ -178,10 +165,10 @@ func (a *API) remove(w http.ResponseWriter, r *http.Request, id uuid.UUID, calle
 	if guard.Versions, err = etag.IfMatch(r); err != nil {
 		return err
 	}
-	if err := a.users.Delete(r.Context(), id, guard, audit.Of(r, audit.UserDeleted)); err != nil {
+	if err := a.Users.Delete(r.Context(), id, guard, audit.Of(r, audit.UserDeleted)); err != nil {
 		return err
 	}
-	a.cache.Invalidate(r.Context(), id, cache.Deleted)
+	a.Cache.Invalidate(r.Context(), id, cache.Deleted)
 	return httpjson.NoBody(w, http.StatusNoContent, nil)
 }
 
@@ -195,24 +182,24 @@ type proof struct {
 // prove checks the caller's own password: an access token alone, which may be stolen, must not be enough to
 // take an account over. The returned guard requires that the password and the role are still the same when the
 // change is made.
-func (a *API) prove(r *http.Request, caller identity.Principal, password string) (guard user.Guard, err error) {
+func (a API) prove(r *http.Request, caller identity.Principal, password string) (guard user.Guard, err error) {
 	if password == "" || len(password) > user.MaxPasswordBytes {
 		return guard, problem.New(problem.Invalid, "current_password is required: your own password.", nil)
 	}
-	hash, err := a.users.PasswordHash(r.Context(), caller.ID)
+	known, err := a.Users.CredentialsOf(r.Context(), caller.ID)
 	if err != nil {
 		return guard, err
 	}
-	right, err := a.passwords.Verify(r.Context(), password, hash)
+	right, err := a.Passwords.Verify(r.Context(), password, known.PasswordHash)
 	if err == nil && !right {
 		err = a.refused(r, audit.PasswordRefused, caller.ID, problem.New(problem.Forbidden, "current_password is wrong.", nil))
 	}
-	return user.Guard{Caller: caller.ID, PasswordHash: hash, Role: caller.Role}, err
+	return user.Guard{Caller: caller.ID, PasswordHash: known.PasswordHash, Role: caller.Role}, err
 }
 
 // refused returns a refusal, and records it for the account of user; uuid.Nil means no known account.
-func (a *API) refused(r *http.Request, action audit.Action, user uuid.UUID, refusal error, details ...string) error {
-	return errors.Join(refusal, a.log.Refused(r.Context(), audit.Of(r, action, details...), user))
+func (a API) refused(r *http.Request, action audit.Action, user uuid.UUID, refusal error, details ...string) error {
+	return errors.Join(refusal, a.Log.Refused(r.Context(), audit.Of(r, action, details...), user))
 }
 
 // own returns a handler that calls handle with the user in the path and the caller. It refuses a caller who

@@ -92,13 +92,9 @@ func (e Entry) By(user uuid.UUID) Entry {
 // Statement returns a part of a statement that records e for the first row of relation, and nothing if there
 // is no row. user and session are SQL expressions for their ids. The arguments of the part follow n others.
 func (e Entry) Statement(relation, user, session string, n int) (sql string, args []any) {
-	id, err := uuid.NewV7()
-	if err != nil {
-		id = uuid.New() // only the position in lists differs
-	}
 	return fmt.Sprintf(`INSERT INTO audit (id, actor_id, action, detail, address, request_id, user_id, session_id)
 		SELECT $%d::uuid, $%d::uuid, $%d, $%d, $%d, $%d, %s, %s::uuid FROM %s LIMIT 1`, n+1, n+2, n+3, n+4, n+5, n+6, user, session, relation),
-		[]any{id, e.Actor, e.Action, e.Detail, e.Address, e.RequestID}
+		[]any{uuid.Must(uuid.NewV7()), e.Actor, e.Action, e.Detail, e.Address, e.RequestID}
 }
 
 // Log is the table of entries.

@@ -54,7 +54,6 @@ type Users struct {
 	redis *goredis.Client
 	load  func(context.Context, uuid.UUID) (user.User, error)
 	log   *slog.Logger
-	put   *goredis.Script
 
 	loads singleflight.Group // one query per user and process at a time
 	// breaker stops reads from Redis while it doesn't respond. Without it each read waits for the timeout, or for
@@ -71,7 +70,7 @@ func New(redis *goredis.Client, load func(context.Context, uuid.UUID) (user.User
 		return promauto.With(registry).NewCounter(prometheus.CounterOpts{Name: "user_service_cache_" + name, Help: help})
 	}
 	return &Users{
-		redis: redis, load: load, log: log, put: goredis.NewScript(putScript), breaker: breaker.New("redis"),
+		redis: redis, load: load, log: log, breaker: breaker.New("redis"),
 		hits:   counter("hits_total", "Reads of users from the cache, including users known not to exist."),
 		misses: counter("misses_total", "Reads of users that the cache didn't have."),
 		spared: counter("spared_total", "Misses without a request to the cache, because it has not responded before."),
@@ -80,6 +79,7 @@ func New(redis *goredis.Client, load func(context.Context, uuid.UUID) (user.User
 
 //go:embed put.lua
 var putScript string
+var put = goredis.NewScript(putScript)
 
 func key(id uuid.UUID) string { return "user:" + id.String() }
 
@@ -200,7 +200,7 @@ func (c *Users) loadEntry(ctx context.Context, id uuid.UUID) (e *entry, life tim
 // store caches e unless Redis has a newer entry: reads and writes may reach Redis in another order than the
 // database.
 func (c *Users) store(ctx context.Context, id uuid.UUID, e *entry, life time.Duration) error {
-	return c.put.Run(ctx, c.redis, []string{key(id)}, e.version, e.encode(), life.Milliseconds()).Err()
+	return put.Run(ctx, c.redis, []string{key(id)}, e.version, e.encode(), life.Milliseconds()).Err()
 }
 
 // entry is the value of a key. It contains a user, or states that the user doesn't exist (absent), or is the

@@ -62,17 +62,14 @@ type Session struct {
 // change of the password has ended all sessions. The lock makes a concurrent change wait, and see the new
 // session. It also fails if the ID token of the client has started a session before.
 func (s *Sessions) Begin(ctx context.Context, user uuid.UUID, passwordHash string, client audit.Entry) (Session, error) {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return Session{}, err
-	}
+	id := uuid.Must(uuid.NewV7())
 	t := token{id, newSecret()}
 	recorded, more := client.By(user).Statement("holder", "id", "$1", 10)
 	client.Action, client.Detail = audit.SessionEnded, "too many sessions"
 	evicted, evictedMore := client.Statement("ended", "user_id", "id", 10+len(more))
 	more = append(more, evictedMore...)
 	created := Session{ID: id, UserID: user, RefreshToken: t.String(), ExpiresIn: int(Life.Seconds())}
-	err = s.pool.QueryRow(ctx, `WITH holder AS (
+	err := s.pool.QueryRow(ctx, `WITH holder AS (
 			SELECT id, role FROM users WHERE id = $2 AND password_hash = $3 FOR SHARE
 		), begun AS (
 			INSERT INTO sessions (id, user_id, token_hash, expires_at, address, user_agent, id_token_hash)

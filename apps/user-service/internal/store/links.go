@@ -36,19 +36,15 @@ const (
 	emailsPerHour = 5
 )
 
-// Outbox returns the outbox with the events of users.
-func Outbox() outbox.Outbox {
-	return outbox.Outbox{
-		Service: "user-service", Stream: event.Users, Table: "outbox", Subject: "user_id",
-		Groups: []string{"order-service", "notification-service-users"},
-	}
+// Outbox is the outbox with the events of users.
+var Outbox = outbox.Outbox{
+	Service: "user-service", Stream: event.Users, Table: "outbox", Subject: "user_id",
+	Groups: []string{"order-service", "notification-service-users"},
 }
 
-// Mails returns the outbox with the emails to users.
-func Mails() outbox.Outbox {
-	return outbox.Outbox{
-		Service: "user-service", Stream: event.Mails, Table: "mails", Subject: "user_id", Groups: []string{"notification-service-mail"},
-	}
+// Mails is the outbox with the emails to users.
+var Mails = outbox.Outbox{
+	Service: "user-service", Stream: event.Mails, Table: "mails", Subject: "user_id", Groups: []string{"notification-service-mail"},
 }
 
 func hash(text string) []byte {
@@ -74,9 +70,7 @@ func sendMail(ctx context.Context, tx pgx.Tx, eventType event.Type, data event.U
 	for _, queue := range more {
 		queue(&batch)
 	}
-	if err := Mails().Add(ctx, &batch, eventType, time.Now(), data.ID, data); err != nil {
-		return err
-	}
+	Mails.Add(ctx, &batch, eventType, time.Now(), data.ID, data)
 	return tx.SendBatch(ctx, &batch).Close()
 }
 
@@ -123,17 +117,21 @@ func useLink(ctx context.Context, tx pgx.Tx, secret string, purpose Purpose) (u 
 	return u, email, err
 }
 
-// SendConfirmation sends a link that confirms the user's email.
-func (s *Users) SendConfirmation(ctx context.Context, id uuid.UUID, entry audit.Entry) error {
+// SendLink sends a link to a user. It fails with problem.Conflict if the email to confirm is confirmed.
+func (s *Users) SendLink(ctx context.Context, id uuid.UUID, purpose Purpose, entry audit.Entry) error {
 	return s.transaction(ctx, "sending a link", func(tx pgx.Tx) error {
 		u, err := lock(ctx, tx, id, user.Guard{})
-		if err == nil && u.EmailConfirmed {
+		if err == nil && purpose == Confirm && u.EmailConfirmed {
 			err = problem.New(problem.Conflict, "This email is confirmed.", nil)
 		}
 		if err != nil {
 			return err
 		}
-		return s.sendRecorded(ctx, tx, u, Confirm, entry)
+		recorded, more := entry.Statement("users WHERE id = $1", "id", "NULL", 1)
+		if _, err := tx.Exec(ctx, recorded, append([]any{id}, more...)...); err != nil {
+			return err
+		}
+		return sendLink(ctx, tx, id, purpose, u.Email)
 	})
 }
 
@@ -144,45 +142,11 @@ func (s *Users) SendReset(ctx context.Context, email string, entry audit.Entry) 
 	if err != nil || known.ID == uuid.Nil {
 		return err
 	}
-	err = s.transaction(ctx, "sending a link", func(tx pgx.Tx) error {
-		u, err := lock(ctx, tx, known.ID, user.Guard{})
-		if err != nil {
-			return err
-		}
-		return s.sendRecorded(ctx, tx, u, Reset, entry)
-	})
+	err = s.SendLink(ctx, known.ID, Reset, entry)
 	if refused, ok := errors.AsType[*problem.Error](err); ok && (refused.Code == problem.TooManyRequests || refused.Code == problem.NotFound) {
 		return nil // an error would reveal whether the user exists
 	}
 	return err
-}
-
-func (s *Users) sendRecorded(ctx context.Context, tx pgx.Tx, u user.User, purpose Purpose, entry audit.Entry) error {
-	recorded, more := entry.Statement("users WHERE id = $1", "id", "NULL", 1)
-	if _, err := tx.Exec(ctx, recorded, append([]any{u.ID}, more...)...); err != nil {
-		return err
-	}
-	return sendLink(ctx, tx, u.ID, purpose, u.Email)
-}
-
-// ConfirmEmail sets the user's email to the one that a link was sent to. It fails with problem.Invalid if the
-// link isn't valid, and with problem.Conflict if another user has the email.
-func (s *Users) ConfirmEmail(ctx context.Context, secret string, entry audit.Entry) (u user.User, err error) {
-	err = s.transaction(ctx, "confirming an email", func(tx pgx.Tx) error {
-		former, email, err := useLink(ctx, tx, secret, Confirm)
-		if err != nil {
-			return err
-		}
-		recorded, more := entry.By(former.ID).Statement("changed", "id", "NULL", 2)
-		u, err = queryUser(ctx, tx, `WITH changed AS (
-				UPDATE users SET email = $2, confirmed_email = $2, updated_at = now(), version = version + 1 WHERE id = $1 RETURNING `+columns+`
-			), ended AS (
-				DELETE FROM links WHERE user_id = $1
-			), recorded AS (`+recorded+`)
-			SELECT * FROM changed`, append([]any{former.ID, email}, more...)...)
-		return err
-	})
-	return u, err
 }
 
 // HasLink reports whether a link is valid.
@@ -192,22 +156,26 @@ func (s *Users) HasLink(ctx context.Context, secret string, purpose Purpose) (ha
 	return has, failure("reading a link", err)
 }
 
-// ResetPassword sets the password of the user of a link, confirms the email that the link was sent to, and
-// ends the user's sessions and links. It fails with problem.Invalid if the link isn't valid.
-func (s *Users) ResetPassword(ctx context.Context, secret, passwordHash string, entry audit.Entry) (u user.User, err error) {
-	err = s.transaction(ctx, "resetting a password", func(tx pgx.Tx) error {
-		former, email, err := useLink(ctx, tx, secret, Reset)
+// UseLink sets the user's email to the one that a link was sent to, and confirms it. It deletes the user's links. With
+// passwordHash it also sets the password, ends the user's sessions and notifies the user. It fails with problem.Invalid
+// if the link isn't valid, and with problem.Conflict if another user has the email.
+func (s *Users) UseLink(ctx context.Context, purpose Purpose, secret, passwordHash string, entry audit.Entry) (u user.User, err error) {
+	err = s.transaction(ctx, "using a link", func(tx pgx.Tx) error {
+		former, email, err := useLink(ctx, tx, secret, purpose)
 		if err != nil {
 			return err
 		}
 		recorded, more := entry.By(former.ID).Statement("changed", "id", "NULL", 3)
 		if u, err = queryUser(ctx, tx, `WITH changed AS (
-				UPDATE users SET password_hash = $2, confirmed_email = $3, updated_at = now(), version = version + 1 WHERE id = $1 RETURNING `+columns+`
-			), ended AS (`+endSessions+`
+				UPDATE users SET
+					email = $2, confirmed_email = $2, password_hash = coalesce(nullif($3, ''), password_hash),
+					updated_at = now(), version = version + 1
+				WHERE id = $1 RETURNING `+columns+`
+			), ended AS (`+endSessions+` AND $3 <> ''
 			), used AS (
 				DELETE FROM links WHERE user_id = $1
 			), recorded AS (`+recorded+`)
-			SELECT * FROM changed`, append([]any{former.ID, passwordHash, email}, more...)...); err != nil {
+			SELECT * FROM changed`, append([]any{former.ID, email, passwordHash}, more...)...); err != nil || passwordHash == "" {
 			return err
 		}
 		return notify(ctx, tx, event.PasswordChanged, u)

@@ -34,11 +34,7 @@ const columns = "id, email, name, role, created_at, updated_at, version, coalesc
 // identity, whose provider has verified the email, it sends a link to confirm the email. It fails with
 // problem.Conflict if the email or the identity is taken. passwordHash "" means a user without a password.
 func (s *Users) Create(ctx context.Context, d user.Draft, passwordHash string, entry audit.Entry) (u user.User, err error) {
-	id, err := uuid.NewV7()
-	if err != nil {
-		return user.User{}, err
-	}
-	external := d.Issuer != ""
+	id, external := uuid.Must(uuid.NewV7()), d.Issuer != ""
 	recorded, more := entry.Statement("changed", "id", "NULL", 8)
 	err = s.transaction(ctx, "creating a user", func(tx pgx.Tx) error {
 		if u, err = queryUser(ctx, tx, `WITH changed AS (
@@ -172,37 +168,30 @@ func (s *Users) Credentials(ctx context.Context, email string) (Credentials, err
 	if err != nil { // the other spelling of an ASCII domain: the limits of sign-ins count it as another account
 		unicode = domain
 	}
-	var c Credentials
-	err = s.pool.QueryRow(ctx, `SELECT id, password_hash FROM users
+	return s.credentials(ctx, `SELECT id, password_hash FROM users
 		WHERE lower(email COLLATE "C") IN (lower($1 COLLATE "C"), lower($2 COLLATE "C"))
-		ORDER BY lower(email COLLATE "C") = lower($1 COLLATE "C") DESC LIMIT 1`, email, local+"@"+unicode).
-		Scan(&c.ID, &c.PasswordHash)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return Credentials{}, failure("reading credentials", err)
-	}
-	return c, nil
+		ORDER BY lower(email COLLATE "C") = lower($1 COLLATE "C") DESC LIMIT 1`, email, local+"@"+unicode)
 }
 
 // External returns the credentials of the user with an external identity. An unknown identity is no error.
-func (s *Users) External(ctx context.Context, issuer, subject string) (c Credentials, err error) {
-	err = s.pool.QueryRow(ctx, `SELECT id, password_hash FROM users JOIN external_identities ON user_id = id
-		WHERE issuer = $1 AND subject = $2`, issuer, subject).Scan(&c.ID, &c.PasswordHash)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return c, failure("reading an external identity", err)
-	}
-	return c, nil
+func (s *Users) External(ctx context.Context, issuer, subject string) (Credentials, error) {
+	return s.credentials(ctx, `SELECT id, password_hash FROM users JOIN external_identities ON user_id = id
+		WHERE issuer = $1 AND subject = $2`, issuer, subject)
 }
 
-// PasswordHash returns the password hash of a user, or "" if the user doesn't exist.
-func (s *Users) PasswordHash(ctx context.Context, id uuid.UUID) (hash string, err error) {
-	err = s.pool.QueryRow(ctx, "SELECT password_hash FROM users WHERE id = $1", id).Scan(&hash)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return "", failure("reading a password hash", err)
-	}
-	return hash, nil
+// CredentialsOf returns the credentials of a user. An unknown user is no error.
+func (s *Users) CredentialsOf(ctx context.Context, id uuid.UUID) (Credentials, error) {
+	return s.credentials(ctx, "SELECT id, password_hash FROM users WHERE id = $1", id)
 }
 
-func queryUser(ctx context.Context, from postgres.Querier, sql string, args ...any) (user.User, error) {
+func (s *Users) credentials(ctx context.Context, sql string, args ...any) (c Credentials, err error) {
+	if err = s.pool.QueryRow(ctx, sql, args...).Scan(&c.ID, &c.PasswordHash); errors.Is(err, pgx.ErrNoRows) {
+		return Credentials{}, nil
+	}
+	return c, failure("reading credentials", err)
+}
+
+func queryUser(ctx context.Context, from postgres.DB, sql string, args ...any) (user.User, error) {
 	rows, _ := from.Query(ctx, sql, args...) // CollectExactlyOneRow returns the error
 	return pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[user.User])
 }

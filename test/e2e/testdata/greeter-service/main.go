@@ -2,10 +2,8 @@
 package main
 
 import (
-	"context"
 	"embed"
 	"net/http"
-	"net/url"
 
 	"github.com/go-chi/chi/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -33,16 +31,15 @@ func main() {
 	})
 }
 
-func serve(ctx context.Context, p service.Process) error {
-	var users *url.URL
-	return service.Serve(service.Definition{
-		Name: name, Postgres: true,
-		Configure: func(env *config.Env) { users = config.Parsed(env, "USER_SERVICE_URL", config.HTTPURL) },
-		Build: func(b service.Base) (service.API, error) {
+var serve = service.Serve(service.Definition{
+	Name: name, Postgres: true,
+	Configure: func(env *config.Env) service.Build {
+		users := config.Parsed(env, "USER_SERVICE_URL", config.HTTPURL)
+		return func(b service.Base) (service.API, error) {
 			return service.API{Routes: api{b.Postgres, client.New("user-service", users, b.Registry)}.register}, nil
-		},
-	})(ctx, p)
-}
+		}
+	},
+})
 
 type api struct {
 	pool  *pgxpool.Pool
