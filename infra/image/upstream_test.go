@@ -10,8 +10,9 @@ import (
 
 func TestUpstreamImagesArePinnedOutsideLocal(t *testing.T) {
 	for name, tag := range map[string]string{
-		"postgres": "docker.io/library/postgres:15-bookworm",
-		"redis":    "docker.io/library/redis:7-bookworm",
+		"postgres":       "ghcr.io/cloudnative-pg/postgresql:15.14-202511100817-system-bookworm",
+		"cloudnative-pg": "ghcr.io/cloudnative-pg/cloudnative-pg:1.30.0",
+		"redis":          "docker.io/library/redis:7-bookworm",
 	} {
 		if got := Upstream(name, stack.Local, ""); got != tag {
 			t.Errorf("local: %q; want %q", got, tag)

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net/http"
@@ -344,7 +345,7 @@ func TestProvideUsesACachedBuild(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if config.Config.User != "999:999" || !slices.ContainsFunc(config.Config.Env, func(v string) bool { return strings.HasPrefix(v, "PATH=") && strings.Contains(v, "/usr/bin") }) {
+			if user := fmt.Sprintf("%d:%[1]d", recipe.uid); config.Config.User != user || !slices.ContainsFunc(config.Config.Env, func(v string) bool { return strings.HasPrefix(v, "PATH=") && strings.Contains(v, "/usr/bin") }) {
 				t.Errorf("configuration %+v", config.Config)
 			}
 		})

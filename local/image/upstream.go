@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -55,6 +56,8 @@ const resolveLimit = 15 * time.Second
 // programs are the paths of the programs in an upstream image that consists only of compiled programs. The base name of a path
 // is the tool's name; the first program is the image's entrypoint.
 var programs = map[string][]string{
+	"cloudnative-pg":     {"manager", "operator/manager_" + runtime.GOARCH},
+	"versitygw":          {"usr/local/bin/versitygw"},
 	"traefik":            {"usr/local/bin/traefik"},
 	"prometheus":         {"bin/prometheus", "bin/promtool"},
 	"alertmanager":       {"bin/alertmanager", "bin/amtool"},
@@ -140,7 +143,7 @@ func provide(
 func ofPrograms(ctx context.Context, places []string, tools Tools) (v1.Image, error) {
 	layers := []v1.Layer{}
 	for _, place := range places {
-		program, err := tools.Path(ctx, path.Base(place))
+		program, err := tools.Path(ctx, strings.TrimSuffix(path.Base(place), "_"+runtime.GOARCH))
 		if err != nil {
 			return nil, err
 		}
@@ -207,7 +210,7 @@ type recipe struct {
 
 var recipes = map[string]recipe{
 	"postgres": {
-		packages: []string{"postgresql-15"}, user: "postgres", uid: 999, path: "/usr/lib/postgresql/15/bin:",
+		packages: []string{"postgresql-15", "barman-cli-cloud"}, user: "postgres", uid: 26, path: "/usr/lib/postgresql/15/bin:",
 		// Keep the package from creating its own database cluster.
 		prepare: `mkdir -p "$1/etc/postgresql-common" && echo "create_main_cluster = false" > "$1/etc/postgresql-common/createcluster.conf"`,
 	},

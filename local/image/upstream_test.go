@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"path"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -144,6 +145,25 @@ func TestImageOfSeveralProgramsRunsTheFirst(t *testing.T) {
 	}
 }
 
+// The operator copies the program of its own architecture into the pods of Postgres.
+func TestImageOfTheOperatorHasItsProgramUnderTwoNames(t *testing.T) {
+	ours := serve(t)
+	tools := having(program(t, "binary"), nil)
+	upstream := Upstream{Name: "cloudnative-pg", Image: "registry.invalid/cloudnative-pg/cloudnative-pg:1.30.0"}
+	if _, err := Provide(t.Context(), ours.host, t.TempDir(), upstream, tools, progress.New(io.Discard)); err != nil {
+		t.Fatal(err)
+	}
+	files := filesOf(t, get(t, ours.host+"/cloudnative-pg/cloudnative-pg:1.30.0"))
+	for _, place := range []string{"manager", "operator/manager_" + runtime.GOARCH} {
+		if files[place].content != "binary" {
+			t.Errorf("the image lacks %s", place)
+		}
+	}
+	if slices.ContainsFunc(tools.requested, func(name string) bool { return name != "manager" }) {
+		t.Errorf("it compiles %v, want manager alone", tools.requested)
+	}
+}
+
 func TestProvideCompilesNothingForAnAvailableImage(t *testing.T) {
 	ours, theirs := serve(t), serve(t)
 	tag := theirs.host + "/library/traefik:v3.6.2"
@@ -270,9 +290,10 @@ func TestCompiledVersionsMatchThePinnedTags(t *testing.T) {
 	for _, upstream := range pinned {
 		_, tag, _ := strings.Cut(upstream.Image, ":")
 		for _, place := range programs[upstream.Name] {
-			tool, known := tools[path.Base(place)]
+			name := strings.TrimSuffix(path.Base(place), "_"+runtime.GOARCH)
+			tool, known := tools[name]
 			if !known {
-				t.Errorf("%s: no tool is called %s", upstream.Name, path.Base(place))
+				t.Errorf("%s: no tool is called %s", upstream.Name, name)
 				continue
 			}
 			version, err := tool.Release(filepath.Join("..", "toolchain"))

@@ -15,7 +15,7 @@ import (
 	"platform.example/local/file"
 )
 
-//go:embed config manifests
+//go:embed all:config manifests
 var files embed.FS
 
 // settings are the values that the templates of configuration files and manifests may use.

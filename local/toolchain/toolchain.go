@@ -181,6 +181,11 @@ func MonitoringTools() []Tool {
 		tool("node_exporter", node, node, commonVersion, "{number}"),
 		tool("postgres_exporter", postgres+"/cmd/postgres_exporter", postgres, commonVersion, "{number}"),
 		tool("redis_exporter", redis, redis, "main.BuildVersion", "{version}"),
+		// It also runs in each instance of Postgres.
+		{Name: "manager", Family: "cloudnative-pg", Package: "github.com/cloudnative-pg/cloudnative-pg/cmd/manager",
+			Module: "github.com/cloudnative-pg/cloudnative-pg", Unlinked: true, OnDemand: true},
+		{Name: "versitygw", Family: "versitygw", Package: "github.com/versity/versitygw/cmd/versitygw", Module: "github.com/versity/versitygw",
+			Stamps: map[string]string{"main.Version": "{version}"}, Unlinked: true, OnDemand: true},
 		// These read their versions from their build information.
 		{Name: "cosign", Family: "cosign", Package: "github.com/sigstore/cosign/v3/cmd/cosign", Module: "github.com/sigstore/cosign/v3",
 			Unlinked: true, OnDemand: true},
