@@ -26,9 +26,13 @@ func (s server) secret() string { return s.name + "-certificate" }
 // servers returns the stores in the cluster, and the edge unless it has an external certificate.
 func (p platform) servers() []server {
 	var servers []server
-	for _, store := range []struct{ name, address string }{
-		{network.Postgres, p.config.Postgres.Address}, {network.Cache, p.config.Redis.Address}, {network.Stream, p.config.Stream.Address},
-	} {
+	stores := []struct{ name, address string }{
+		{network.Postgres, p.config.Postgres.Address}, {network.PostgresOperator, p.config.Postgres.Address}, {network.Cache, p.config.Redis.Address}, {network.Stream, p.config.Stream.Address},
+	}
+	if p.config.ObjectStore() {
+		stores = append(stores, struct{ name, address string }{network.ObjectStore, ""})
+	}
+	for _, store := range stores {
 		if store.address == "" {
 			host := p.config.NamespacePrefix.Host(store.name, namespace.Data)
 			servers = append(servers, server{store.name, namespace.Data, []string{host}})

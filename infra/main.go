@@ -80,6 +80,9 @@ func run(ctx *pulumi.Context, info pulumi.RunInfo, lock *cluster.Lock, newRollou
 	if p.profile, err = profile.New(p.config, here.Discover(ctx.Context(), p.config.Cluster.NodeSelector)); err != nil {
 		return err
 	}
+	if p.profile.Definitions, p.profile.Operator, err = here.Operator(ctx.Context(), ctx.Stack()); err != nil {
+		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
+	}
 	if err := p.unclaimed(ctx, here); err != nil {
 		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
 	}
@@ -110,6 +113,12 @@ func run(ctx *pulumi.Context, info pulumi.RunInfo, lock *cluster.Lock, newRollou
 	if err := p.restore(ctx, here, release.Drift(recorded)); err != nil {
 		return err
 	}
+	p.former, err = here.Owns(ctx.Context(), ctx.Stack(), cluster.Object{
+		APIVersion: "apps/v1", Kind: "StatefulSet", Namespace: p.config.NamespacePrefix.Of(namespace.Data), Name: network.Postgres,
+	})
+	if err != nil {
+		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
+	}
 	if err := p.grow(ctx, here); err != nil {
 		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
 	}
@@ -129,6 +138,7 @@ type platform struct {
 	address      string // ClusterIP of the public service; empty before its first update
 	last         last
 	plans        map[string]planned // by service
+	former       bool               // Postgres runs as earlier versions of the platform ran it, without the operator
 }
 
 // build creates all resources.

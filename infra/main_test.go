@@ -66,7 +66,7 @@ func TestLocal(t *testing.T) {
 				t.Errorf("%s would be replaced", created.Name)
 			}
 		}
-		if servers != 4 {
+		if servers != 4 { // the stream, the object store, Prometheus and Alertmanager
 			t.Errorf("there are %d StatefulSets", servers)
 		}
 	})
@@ -77,9 +77,9 @@ func TestLocal(t *testing.T) {
 				pods[kind+" "+name] = manifest.at("spec", "template", "spec")
 			}
 		}
-		// A Deployment per service, the cache and the edge; Postgres and the stream; what sets the three stores up, three
-		// migrations, the demo user. Who watches: Prometheus and Alertmanager, six Deployments, and one on every node.
-		if want := len(catalog.Services()) + 2 + 2 + 7 + 2 + 6 + 1; len(pods) != want {
+		// A Deployment per service, the cache and the edge; the operator of Postgres, the object store and the stream; what sets the three
+		// stores up, three migrations, the demo user. Who watches: Prometheus and Alertmanager, six Deployments, and one on every node.
+		if want := len(catalog.Services()) + 2 + 3 + 7 + 2 + 6 + 1; len(pods) != want {
 			t.Errorf("%d kinds of pods, want %d", len(pods), want)
 		}
 		for name, spec := range pods {
@@ -98,7 +98,7 @@ func TestLocal(t *testing.T) {
 			"redis-cache": "docker.io/library/redis:7-bookworm", "edge": "docker.io/library/traefik:v3.6.2",
 		}
 		for name, upstream := range map[string]string{
-			"kube-state-metrics": "kube-state-metrics", "kube-state-metrics-nodes": "kube-state-metrics", "postgres-exporter": "postgres-exporter", "grafana": "grafana",
+			"kube-state-metrics": "kube-state-metrics", "kube-state-metrics-nodes": "kube-state-metrics", "postgres-exporter": "postgres-exporter", "grafana": "grafana", "postgres-operator": "cloudnative-pg",
 			"redis-cache-exporter": "redis-exporter", "redis-stream-exporter": "redis-exporter",
 		} {
 			want[name] = image.Upstream(upstream, stack.Local, "")
@@ -210,9 +210,12 @@ func TestLocal(t *testing.T) {
 			"apps/v1:Deployment order-service-blue":    {"::" + ordersMigration, "::redis-stream-setup"},
 			"batch/v1:Job " + usersMigration:           {"::postgres-setup"},
 			"batch/v1:Job user-service-blue-seed-demo": {"::" + usersMigration},
-			"batch/v1:Job postgres-setup":              {"::postgres"},
+			"batch/v1:Job postgres-setup":              {"::postgres-1", "::postgres"},
 			"core/v1:Service user-service":             {},
-			"apps/v1:StatefulSet postgres":             {},
+			"postgresql.cnpg.io/v1:Cluster postgres-1": {"::postgres-operator", "::postgres-certificate", "::object-store"},
+			"core/v1:Service postgres":                 {"::postgres-1"},
+			"apps/v1:Deployment postgres-operator":     {"::clusters.postgresql.cnpg.io", "::backups.postgresql.cnpg.io"},
+			"ScheduledBackup postgres-1-nightly":       {"::postgres-1"},
 			"core/v1:ConfigMap user-service-blue":      {},
 			"core/v1:Namespace apps":                   {},
 			"docker:index/image:Image user-service":    {},
@@ -286,7 +289,8 @@ func checkPod(t *testing.T, name string, spec manifest, serves bool) {
 	if context.(map[string]any)["runAsNonRoot"] != true || spec.at("securityContext", "seccompProfile", "type") != "RuntimeDefault" {
 		t.Errorf("%s: security context %v", name, context)
 	}
-	asks := strings.HasSuffix(name, " prometheus") || strings.Contains(name, " kube-state-metrics") // the API server
+	// Whether it requests something from the API server.
+	asks := strings.HasSuffix(name, " prometheus") || strings.HasSuffix(name, " postgres-operator") || strings.Contains(name, " kube-state-metrics")
 	if spec.at("automountServiceAccountToken") != asks {
 		t.Errorf("%s mounts a token", name)
 	}
@@ -364,16 +368,19 @@ func TestProductionRunsImagesOfStaging(t *testing.T) {
 			t.Errorf("%s has a CPU target of %v %% of the request, want 70", name, got)
 		}
 	}
-	for _, store := range []string{"postgres", "redis-stream"} {
-		image := engine.ofType("apps/v1:StatefulSet")[store].at("spec", "template", "spec", "containers", 0, "image").(string)
-		if !strings.Contains(image, "@sha256:") {
-			t.Errorf("%s is not pinned: %s", store, image)
+	for store, image := range map[string]any{
+		"postgres":          engine.ofType("postgresql.cnpg.io/v1:Cluster")["postgres-1"].at("spec", "imageName"),
+		"postgres-operator": engine.ofType("apps/v1:Deployment")["postgres-operator"].at("spec", "template", "spec", "containers", 0, "image"),
+		"redis-stream":      engine.ofType("apps/v1:StatefulSet")["redis-stream"].at("spec", "template", "spec", "containers", 0, "image"),
+	} {
+		if !strings.Contains(fmt.Sprint(image), "@sha256:") {
+			t.Errorf("%s is not pinned: %v", store, image)
 		}
 	}
 }
 
 func TestDataIsProtected(t *testing.T) {
-	holders := []string{"kubernetes:core/v1:Namespace data", "kubernetes:apps/v1:StatefulSet postgres", "kubernetes:apps/v1:StatefulSet redis-stream"}
+	holders := []string{"kubernetes:core/v1:Namespace data", "kubernetes:postgresql.cnpg.io/v1:Cluster postgres-1", "kubernetes:apps/v1:StatefulSet redis-stream"}
 	for setting, want := range map[string]bool{"true": true, "false": false} {
 		values := given(t)
 		values["platform:protectData"] = setting
@@ -594,14 +601,14 @@ func TestImpossibleVolumeSizeFailsBeforeAnyChange(t *testing.T) {
 		Spec: corev1.PersistentVolumeClaimSpec{StorageClassName: &class}, Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound},
 	}
 	claim.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: apiresource.MustParse("4Gi")}
-	api.Answer("/api/v1/namespaces/data/persistentvolumeclaims/data-postgres-0", claim)
+	api.Answer("/api/v1/namespaces/data/persistentvolumeclaims/data-redis-stream-0", claim)
 	values := given(t)
 	values["platform:kubeconfig"] = api.Kubeconfig(t)
 	for size, want := range map[string]string{
-		"2Gi": "stack local: platform:postgres.volumeSize: 2048Mi: claim data/data-postgres-0 has 4Gi and can't shrink",
-		"8Gi": "stack local: platform:postgres.volumeSize: 8192Mi: claim data/data-postgres-0 has 4Gi and StorageClass \"\" can't expand volumes",
+		"2Gi": "stack local: platform:stream.volumeSize: 2048Mi: claim data/data-redis-stream-0 has 4Gi and can't shrink",
+		"8Gi": "stack local: platform:stream.volumeSize: 8192Mi: claim data/data-redis-stream-0 has 4Gi and StorageClass \"\" can't expand volumes",
 	} {
-		values["platform:postgres"] = `{"volumeSize":"` + size + `"}`
+		values["platform:stream"] = `{"volumeSize":"` + size + `"}`
 		engine := &engine{}
 		err := up(t, stack.Local, values, engine)
 		if err == nil || !strings.Contains(err.Error(), want) {

@@ -176,6 +176,7 @@ func remote(values map[string]string) map[string]string {
 	values["platform:edge"] = `{"host":"api.example.com","issuer":"letsencrypt"}`
 	values["platform:monitoring"] = `{"prometheusUrl":"https://prometheus.example.com","alertmanagerUrl":"https://alertmanager.example.com",
 		"grafanaUrl":"https://grafana.example.com","runbooks":"https://example.com/runbooks"}`
+	values["platform:backup"] = `{"bucket":"s3://backups/shop"}`
 	values["platform:pagerDutyRoutingKey"], values["platform:deadMansSwitchUrl"] = "0123456789abcdef", "https://alive.example.com/x"
 	return values
 }

@@ -16,9 +16,9 @@ func TestRenderedManifests(t *testing.T) {
 	for path, wants := range map[string][]string{
 		"apps/deployment-user-service-blue.yaml":   {"kind: Deployment\n", "maxUnavailable: 0\n", "/user-service@sha256:0000"},
 		"cluster/priorityclass-platform-data.yaml": {"value: 1000000\n"},
-		"data/secret-postgres-admin.yaml":          {"password: (secret)\n"},
+		"data/secret-postgres-superuser.yaml":      {"password: (secret)\n"},
 		"edge/certificate-edge-certificate.yaml":   {"api.example.com", "letsencrypt"},
-		"data/statefulset-postgres.yaml":           {"storage: 102400Mi\n"},
+		"data/cluster-postgres-1.yaml":             {"instances: 3\n", "size: 102400Mi\n", "destinationPath: s3://example-backups/platform\n"},
 	} {
 		content, err := os.ReadFile(filepath.Join(folder, path))
 		if err != nil {

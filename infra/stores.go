@@ -41,12 +41,16 @@ func (p platform) newStores(
 		Authority:   pulumi.String(p.secrets.Authority().Bundle).ToStringOutput(),
 	}
 	created.postgres, err = data.NewPostgres(ctx, "postgres", data.PostgresArgs{
-		Common:        common,
-		Image:         p.upstream("postgres"),
-		Certificate:   certificates[network.Postgres],
-		AdminPassword: p.secrets.Value(catalog.PostgresAdminPassword),
-		Passwords:     p.passwords(catalog.Service.DatabasePassword),
-		Monitor:       p.secrets.Value(catalog.PostgresMonitorPassword),
+		Common:              common,
+		Image:               p.upstream("postgres"),
+		OperatorImage:       p.upstream("cloudnative-pg"),
+		Certificate:         certificates[network.Postgres],
+		OperatorCertificate: certificates[network.PostgresOperator],
+		Backup:              p.backup(certificates[network.ObjectStore]),
+		Former:              p.former,
+		AdminPassword:       p.secrets.Value(catalog.PostgresAdminPassword),
+		Passwords:           p.passwords(catalog.Service.DatabasePassword),
+		Monitor:             p.secrets.Value(catalog.PostgresMonitorPassword),
 	}, opts...)
 	if err != nil {
 		return created, err
@@ -63,6 +67,18 @@ func (p platform) newStores(
 	stream := redis(network.Stream, catalog.StreamPassword, catalog.StreamMonitorPassword, catalog.Service.StreamPassword)
 	created.stream, err = data.NewStream(ctx, "redis-stream", stream, opts...)
 	return created, err
+}
+
+// backup returns how Postgres reaches the object store.
+func (p platform) backup(certificate secret.Certificate) data.Backup {
+	backup := data.Backup{Image: p.upstream("versitygw"), Certificate: certificate, Granted: p.secrets.Has(catalog.BackupCredentials)}
+	if backup.Granted {
+		backup.Credentials = p.secrets.Value(catalog.BackupCredentials)
+	}
+	if p.config.ObjectStore() {
+		backup.Credentials, backup.Granted = pulumi.Sprintf("platform:%s", p.secrets.Value(catalog.ObjectStoreKey)), true
+	}
+	return backup
 }
 
 // passwords returns the passwords of one kind by service.
@@ -84,9 +100,6 @@ func (p platform) grow(ctx *pulumi.Context, here *cluster.Cluster) error {
 	var volumes []cluster.Volume
 	for i := range p.config.Monitoring.Replicas {
 		volumes = append(volumes, volume("monitoring.volumeSize", namespace.Monitoring, fmt.Sprintf("%s-%d", network.Prometheus, i), p.config.Monitoring.VolumeSize))
-	}
-	if p.config.Postgres.Address == "" {
-		volumes = append(volumes, volume("postgres.volumeSize", namespace.Data, network.Postgres+"-0", p.config.Postgres.VolumeSize))
 	}
 	if p.config.Stream.Address == "" {
 		volumes = append(volumes, volume("stream.volumeSize", namespace.Data, network.Stream+"-0", p.config.Stream.VolumeSize))

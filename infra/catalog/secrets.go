@@ -64,6 +64,11 @@ const (
 
 	SMTPPassword = "smtpPassword" // of the mail server
 
+	// BackupCredentials are <access key ID>:<secret access key> of the bucket. ObjectStoreKey is the secret access key of the object store of
+	// a local stack.
+	BackupCredentials = "backupCredentials"
+	ObjectStoreKey    = "objectStoreKey"
+
 	ReleaseWebhookURL = "releaseWebhookUrl" // receives notifications of releases, like Slack
 )
 
@@ -72,7 +77,7 @@ func Former() []string {
 	return []string{"postgresCertificate", "redisCertificate", "streamCertificate", "edgeCertificate"}
 }
 
-// Secrets is every secret that the services and their stores need; local adds that of the demo user.
+// Secrets is every secret that the services and their stores need; local adds those of the demo user and of the object store.
 func Secrets(services []Service, local bool) []Secret {
 	secrets := []Secret{
 		{Name: Authority, Kind: CertificateAuthority},
@@ -101,7 +106,7 @@ func Secrets(services []Service, local bool) []Secret {
 		}
 	}
 	if local {
-		secrets = append(secrets, Secret{Name: DemoUserPassword, Kind: Plain})
+		secrets = append(secrets, Secret{Name: DemoUserPassword, Kind: Plain}, Secret{Name: ObjectStoreKey, Kind: Plain})
 	}
 	return secrets
 }
@@ -114,6 +119,7 @@ func GivenSecrets(near bool) []Secret {
 		{Name: AlertWebhookURL, Kind: Given, URL: true, HTTP: near},
 		{Name: DeadMansSwitchURL, Kind: Given, URL: true, HTTP: near},
 		{Name: SMTPPassword, Kind: Given},
+		{Name: BackupCredentials, Kind: Given},
 		{Name: ReleaseWebhookURL, Kind: Given, URL: true, HTTP: near},
 	}
 }

@@ -49,6 +49,13 @@ func (o Object) String() string { return o.Kind + " " + o.ID() }
 // ID is Pulumi's ID of the object: its name, preceded by its namespace.
 func (o Object) ID() string { return strings.TrimPrefix(o.Namespace+"/"+o.Name, "/") }
 
+// Operator reports whether the stack creates the custom resource definitions of CloudNativePG, and its operator: the former unless they
+// exist, the latter unless somebody else's operator is there.
+func (c *Cluster) Operator(ctx context.Context, stack string) (definitions, operator bool, err error) {
+	owner, exists, err := c.owner(ctx, Object{"apiextensions.k8s.io/v1", "CustomResourceDefinition", "", "clusters.postgresql.cnpg.io"})
+	return !exists || owner == stack, !exists || owner != "", err
+}
+
 // Owns reports whether the object exists and belongs to the stack.
 func (c *Cluster) Owns(ctx context.Context, stack string, object Object) (bool, error) {
 	owner, exists, err := c.owner(ctx, object)

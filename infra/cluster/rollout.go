@@ -130,11 +130,14 @@ func completed(deployment kubernetes.Deployment) bool {
 		})
 }
 
-// explain logs in one sentence why a Deployment, a StatefulSet or a Job isn't ready.
+// explain logs in one sentence why a Deployment, a StatefulSet, a Job or a Cluster of Postgres isn't ready.
 func (c *Cluster) explain(ctx *pulumi.Context, failed *pulumi.ErrorHookArgs) {
 	inputs := Plain(failed.NewInputs)
 	object := ObjectOf(inputs)
-	labels, _, _ := unstructured.NestedStringMap(inputs, "spec", "template", "metadata", "labels")
+	labels, has, _ := unstructured.NestedStringMap(inputs, "spec", "template", "metadata", "labels")
+	if !has {
+		labels, _, _ = unstructured.NestedStringMap(inputs, "spec", "inheritedMetadata", "labels")
+	}
 	limited, cancel := context.WithTimeout(ctx.Context(), answerTime)
 	defer cancel()
 	cause := c.Cause(limited, Workload{Kind: string(failed.Type.Name()), Namespace: object.Namespace, Name: object.Name, Labels: labels})

@@ -24,7 +24,7 @@ func claimOf(class, asked, has string) corev1.PersistentVolumeClaim {
 }
 
 func TestGrowing(t *testing.T) {
-	const path = "/api/v1/namespaces/data/persistentvolumeclaims/data-postgres-0"
+	const path = "/api/v1/namespaces/data/persistentvolumeclaims/data-object-store-0"
 	yes, no := true, false
 	pending := claimOf("grows", "2Gi", "2Gi")
 	pending.Status.Phase = corev1.ClaimPending
@@ -43,14 +43,14 @@ func TestGrowing(t *testing.T) {
 		{"a larger size", claimOf("grows", "2Gi", "2Gi"), 3072, "grows", true, ""},
 		{"an expansion that was cut off", claimOf("grows", "3Gi", "2Gi"), 3072, "", true, ""},
 		{"a smaller size", claimOf("grows", "2Gi", "2Gi"), 1024, "", false,
-			"platform:postgres.volumeSize: 1024Mi: claim data/data-postgres-0 has 2Gi and can't shrink: set 2Gi or more"},
+			"platform:postgres.volumeSize: 1024Mi: claim data/data-object-store-0 has 2Gi and can't shrink: set 2Gi or more"},
 		{"a class that can't expand", claimOf("fixed", "2Gi", "2Gi"), 3072, "", false,
-			`platform:postgres.volumeSize: 3072Mi: claim data/data-postgres-0 has 2Gi and StorageClass "fixed" can't expand volumes: set 2Gi, `},
+			`platform:postgres.volumeSize: 3072Mi: claim data/data-object-store-0 has 2Gi and StorageClass "fixed" can't expand volumes: set 2Gi, `},
 		{"a class that says nothing", claimOf("silent", "2Gi", "2Gi"), 3072, "", false, "can't expand volumes"},
 		{"a class that is gone", claimOf("gone", "2Gi", "2Gi"), 3072, "", false, "can't expand volumes"},
 		{"another class", claimOf("fixed", "2Gi", "2Gi"), 2048, "grows", false,
-			"platform:storageClass: grows: claim data/data-postgres-0 has the StorageClass fixed and keeps it"},
-		{"a cluster that doesn't respond", 500, 2048, "", false, "read claim data/data-postgres-0: "},
+			"platform:storageClass: grows: claim data/data-object-store-0 has the StorageClass fixed and keeps it"},
+		{"a cluster that doesn't respond", 500, 2048, "", false, "read claim data/data-object-store-0: "},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			api := clustertest.New(t, "this")
@@ -64,7 +64,7 @@ func TestGrowing(t *testing.T) {
 			}
 			growing, err := connect(t, api).Growing(t.Context(), []Volume{
 				{Setting: "stream.volumeSize", Namespace: "data", Claim: "data-redis-stream-0", Size: 1024},
-				{Setting: "postgres.volumeSize", Namespace: "data", Claim: "data-postgres-0", Size: test.size, Class: test.class},
+				{Setting: "postgres.volumeSize", Namespace: "data", Claim: "data-object-store-0", Size: test.size, Class: test.class},
 			})
 			if test.err != "" {
 				if err == nil || !strings.Contains(err.Error(), test.err) {
@@ -72,7 +72,7 @@ func TestGrowing(t *testing.T) {
 				}
 				return
 			}
-			if err != nil || (len(growing) == 1 && growing[0].Claim == "data-postgres-0") != test.grows || len(growing) > 1 {
+			if err != nil || (len(growing) == 1 && growing[0].Claim == "data-object-store-0") != test.grows || len(growing) > 1 {
 				t.Errorf("got %v (%v), want %v", growing, err, test.grows)
 			}
 		})
@@ -81,16 +81,16 @@ func TestGrowing(t *testing.T) {
 
 func TestGrowWaitsForTheVolume(t *testing.T) {
 	t.Parallel()
-	const path = "/api/v1/namespaces/data/persistentvolumeclaims/data-postgres-0"
+	const path = "/api/v1/namespaces/data/persistentvolumeclaims/data-object-store-0"
 	api := clustertest.New(t, "this")
 	here := connect(t, api)
-	volume := Volume{Namespace: "data", Claim: "data-postgres-0", Size: 3072}
+	volume := Volume{Namespace: "data", Claim: "data-object-store-0", Size: 3072}
 
 	slow := claimOf("grows", "3Gi", "2Gi")
 	slow.Status.Conditions = []corev1.PersistentVolumeClaimCondition{{Type: corev1.PersistentVolumeClaimFileSystemResizePending, Message: "waiting for a pod"}}
 	api.Answer(path, slow)
 	err := here.Grow(t.Context(), volume, time.Second)
-	if err == nil || !strings.Contains(err.Error(), "data/data-postgres-0") || !strings.Contains(err.Error(), "FileSystemResizePending: waiting for a pod") {
+	if err == nil || !strings.Contains(err.Error(), "data/data-object-store-0") || !strings.Contains(err.Error(), "FileSystemResizePending: waiting for a pod") {
 		t.Errorf("got %v", err)
 	}
 	grown := make(chan error)

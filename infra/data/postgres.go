@@ -1,16 +1,19 @@
 package data
 
 import (
+	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
-	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
 	batchv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/batch/v1"
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	metav1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/meta/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"platform.example/infra/catalog"
-	"platform.example/infra/cluster"
 	"platform.example/infra/kube"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
@@ -19,8 +22,6 @@ import (
 
 const (
 	postgresName     = network.Postgres
-	socketFolder     = "/run/postgresql"
-	volumeFolder     = "/var/lib/postgresql/data"
 	postgresFolder   = "/etc/postgres"
 	postgresSuperior = "postgres" // the superuser of a server in the cluster
 )
@@ -36,11 +37,15 @@ type Postgres struct {
 // PostgresArgs describes the server.
 type PostgresArgs struct {
 	Common
-	Image         string
-	Certificate   secret.Certificate             // of a server in the cluster
-	AdminPassword pulumi.StringOutput            // of the administrator; the one in use, then the former one
-	Passwords     map[string]pulumi.StringOutput // by service, like AdminPassword
-	Monitor       pulumi.StringOutput            // of the exporter, like AdminPassword
+	Image               string
+	OperatorImage       string
+	Certificate         secret.Certificate // of a server in the cluster
+	Backup              Backup
+	Former              bool // the server of an earlier version of the platform runs, and its data is imported
+	OperatorCertificate secret.Certificate
+	AdminPassword       pulumi.StringOutput            // of the administrator; the one in use, then the former one
+	Passwords           map[string]pulumi.StringOutput // by service, like AdminPassword
+	Monitor             pulumi.StringOutput            // of the exporter, like AdminPassword
 }
 
 // NewPostgres creates the server, unless it is external, and the databases in it.
@@ -58,11 +63,9 @@ func NewPostgres(
 	}
 	var server []pulumi.Resource
 	if args.Config.Postgres.Address == "" {
-		created, err := args.newServer(ctx, account, parent)
-		if err != nil {
+		if server, err = args.newServer(ctx, account, parent); err != nil {
 			return nil, err
 		}
-		server = append(server, created)
 		postgres.endpoint = Endpoint{Host: args.host(postgresName), Port: network.PostgresPort, Authority: args.Authority}
 	} else {
 		postgres.endpoint = elsewhere(args.Config.Postgres.Store)
@@ -93,85 +96,162 @@ func (e Endpoint) as(role string, passwords pulumi.StringOutput) Endpoint {
 	return e
 }
 
-func (a PostgresArgs) newServer(
-	ctx *pulumi.Context, account *corev1.ServiceAccount, opts ...pulumi.ResourceOption,
-) (*appsv1.StatefulSet, error) {
-	// It keeps its name when the password is rotated, so that the server isn't restarted. The Job changes the password in the server.
+// newServer creates the cluster of CloudNativePG whose primary serves, and the Service with its address.
+func (a PostgresArgs) newServer(ctx *pulumi.Context, account *corev1.ServiceAccount, opts ...pulumi.ResourceOption) ([]pulumi.Resource, error) {
+	operator, err := a.newOperator(ctx, opts...)
+	if err != nil {
+		return nil, err
+	}
+	// The operator changes the superuser's password in the server to this one.
 	admin, err := corev1.NewSecret(ctx, "postgres-admin", &corev1.SecretArgs{
-		Metadata:   a.named("postgres-admin"),
-		StringData: pulumi.StringMap{passwordFile: a.AdminPassword},
+		Metadata:   a.reloaded("postgres-superuser"),
+		Type:       pulumi.String("kubernetes.io/basic-auth"),
+		StringData: pulumi.StringMap{"username": pulumi.String(postgresSuperior), "password": inUse(a.AdminPassword)},
 	}, opts...)
 	if err != nil {
 		return nil, err
 	}
-	certificate, err := kube.NewCertificate(ctx, postgresName+"-certificate", a.named(postgresName+"-certificate"), a.Certificate, opts...)
+	certificate, err := kube.NewCertificate(ctx, postgresName+"-certificate", a.reloaded(postgresName+"-certificate"), a.Certificate, opts...)
 	if err != nil {
 		return nil, err
 	}
-	content := scripts("postgres", []string{"start.sh", "pg_hba.conf"}, pulumi.StringMap{
-		"postgresql.conf": pulumi.String(postgresConf(a.Config.Postgres.Memory, a.Config.MaxConnections(a.Services))),
-	})
-	config, err := kube.NewConfig(ctx, "postgres-config", a.generated(postgresName), content, opts...)
+	authority, err := corev1.NewSecret(ctx, "postgres-authority", &corev1.SecretArgs{
+		Metadata: a.reloaded("postgres-authority"), StringData: pulumi.StringMap{"ca.crt": a.Authority},
+	}, opts...)
 	if err != nil {
 		return nil, err
 	}
-	service, err := a.newService(ctx, postgresName, network.PostgresPort, opts...)
+	backup, err := a.newBackup(ctx, opts...)
 	if err != nil {
 		return nil, err
 	}
-	opts = append(opts, pulumi.Protect(a.Config.ProtectData), cluster.ClaimTemplatesStay())
-	template := template(postgresName, a.pod(account, config, admin, certificate))
-	return appsv1.NewStatefulSet(ctx, postgresName, &appsv1.StatefulSetArgs{
-		Metadata: a.named(postgresName),
-		Spec:     statefulSet(service, postgresName, template, a.Config, a.Config.Postgres.VolumeSize),
-	}, append(opts, a.Rollout.Options()...)...)
+	before := slices.Concat(operator, backup, []pulumi.Resource{admin, certificate, authority})
+	if a.Former {
+		frozen, err := a.newFreeze(ctx, account, append(opts, pulumi.DependsOn(before))...)
+		if err != nil {
+			return nil, err
+		}
+		before = []pulumi.Resource{frozen}
+	}
+	var clusters []pulumi.Resource
+	for _, number := range append([]int{a.Config.Postgres.Cluster}, a.Config.Postgres.Beside...) {
+		options := slices.Concat(opts, a.Rollout.Options(), []pulumi.ResourceOption{pulumi.Protect(a.Config.ProtectData), pulumi.DependsOn(before)})
+		if a.Former || number == a.Config.Postgres.Restore.Cluster { // its time depends on the amount of data
+			options = append(options, pulumi.Timeouts(&pulumi.CustomTimeouts{Create: "12h"}))
+		}
+		created, err := a.newCluster(ctx, number, options...)
+		if err != nil {
+			return nil, err
+		}
+		clusters = append(clusters, created)
+		if a.Config.Backed() {
+			if err := a.newSchedule(ctx, number, append(opts, pulumi.DependsOn([]pulumi.Resource{created}))...); err != nil {
+				return nil, err
+			}
+		}
+	}
+	tcp := corev1.ServicePortArray{corev1.ServicePortArgs{Name: pulumi.String("tcp"), Port: pulumi.Int(network.PostgresPort)}}
+	service, err := kube.NewService(ctx, postgresName, a.named(postgresName), corev1.ServiceSpecArgs{Ports: tcp, Selector: pulumi.StringMap{
+		"cnpg.io/cluster": pulumi.String(clusterName(a.Config.Postgres.Cluster)), "cnpg.io/instanceRole": pulumi.String("primary"),
+	}}, append(opts, pulumi.DependsOn(clusters))...)
+	return append(clusters, service), err
 }
 
-func (a PostgresArgs) pod(
-	account *corev1.ServiceAccount, config *corev1.ConfigMap, admin, certificate *corev1.Secret,
-) corev1.PodSpecArgs {
-	isReady := "/usr/lib/postgresql/15/bin/pg_isready --quiet --host=" + socketFolder
-	server := corev1.ContainerArgs{
-		Name:    pulumi.String(postgresName),
-		Image:   pulumi.String(a.Image),
-		Command: shell(postgresFolder + "/start.sh"),
-		Env: kube.Environment(map[string]string{
-			"PGDATA":        volumeFolder + "/pgdata", // a subfolder, since the volume may contain lost+found
-			"CONFIG":        postgresFolder,
-			"CERTIFICATE":   certificateFolder,
-			"PASSWORD_FILE": adminFolder + "/" + passwordFile,
-		}),
-		Ports:     corev1.ContainerPortArray{kube.Port(postgresName, network.PostgresPort)},
-		Resources: a.limited(a.Config.Postgres.CPU, a.Config.Postgres.Memory),
-		// Recovery after a crash may take minutes. The server is then alive but refuses clients (exit code 1).
-		StartupProbe:   probe("exec "+isReady, 1, 600),
-		ReadinessProbe: probe("exec "+isReady, readySeconds, readyFailures),
-		LivenessProbe:  probe(isReady+"; [ $? -le 1 ]", aliveSeconds, aliveFailures),
-		// SIGTERM would wait for all clients to disconnect. SIGINT disconnects them.
-		Lifecycle: corev1.LifecycleArgs{PreStop: corev1.LifecycleHandlerArgs{
-			Exec: corev1.ExecActionArgs{Command: pulumi.ToStringArray([]string{"/bin/sh", "-c", "kill -INT 1"})},
-		}},
-		VolumeMounts: corev1.VolumeMountArray{
-			kube.Mount("data", volumeFolder, false),
-			kube.Mount("socket", socketFolder, false),
-			kube.Mount("config", postgresFolder, true),
-			kube.Mount("admin", adminFolder, true),
-			kube.Mount("certificate", certificateFolder, true),
-			kube.Mount("shared-memory", "/dev/shm", false),
-		},
+// reloaded is the metadata of a Secret that instances reload when it changes.
+func (a PostgresArgs) reloaded(name string) metav1.ObjectMetaArgs {
+	metadata := a.named(name)
+	metadata.Labels = pulumi.StringMap{"app.kubernetes.io/name": pulumi.String(postgresName), "cnpg.io/reload": pulumi.String("true")}
+	return metadata
+}
+
+// watched is a JSON patch of an instance's pod (RFC 6902): watch.sh starts the instance manager.
+func watched() string {
+	script := scripts("postgres", []string{"watch.sh"}, pulumi.StringMap{})["watch.sh"]
+	var patch []map[string]any
+	for _, word := range []any{"sh", script, "-c", "/bin/sh"} { // before the manager's own command, of which the operator reads a flag
+		patch = append(patch, map[string]any{"op": "add", "path": "/spec/containers/0/command/0", "value": word})
 	}
-	pod := a.Common.pod(account, server, corev1.VolumeArray{
-		scratch("socket"),
-		kube.ConfigVolume(config),
-		kube.SecretVolume("admin", admin),
-		kube.SecretVolume("certificate", certificate),
-		// Parallel workers of a query share memory here. A container's default is 64 MiB.
-		corev1.VolumeArgs{Name: pulumi.String("shared-memory"), EmptyDir: corev1.EmptyDirVolumeSourceArgs{
-			Medium: pulumi.String("Memory"), SizeLimit: pulumi.String(max(64*quantity.MiB, a.Config.Postgres.Memory/8).String()),
-		}},
-	})
-	pod.TerminationGracePeriodSeconds = pulumi.Int(60) // for the checkpoint at shutdown
-	return pod
+	text, _ := json.Marshal(patch) // strings can always be marshalled
+	return string(text)
+}
+
+// canonical writes quantities as the operator does, so that updates find no difference.
+func canonical(resources corev1.ResourceRequirementsArgs) corev1.ResourceRequirementsArgs {
+	for _, list := range []pulumi.StringMapInput{resources.Requests, resources.Limits} {
+		for name, text := range list.(pulumi.StringMap) {
+			quantity := resource.MustParse(string(text.(pulumi.String)))
+			list.(pulumi.StringMap)[name] = pulumi.String(quantity.String())
+		}
+	}
+	return resources
+}
+
+// hostRules require a password and TLS. Which database a role may enter depends on its CONNECT privilege.
+var hostRules = []string{"hostssl all all all scram-sha-256", "host all all all reject"}
+
+func clusterName(number int) string { return fmt.Sprintf("%s-%d", postgresName, number) }
+
+// newCluster creates one cluster of instances: a primary, and standbys that replicate it.
+func (a PostgresArgs) newCluster(ctx *pulumi.Context, number int, opts ...pulumi.ResourceOption) (pulumi.Resource, error) {
+	config, name := a.Config.Postgres, clusterName(number)
+	metadata := a.named(name)
+	metadata.Annotations = pulumi.StringMap{"pulumi.com/waitFor": pulumi.String("condition=Ready"), "cnpg.io/podPatch": pulumi.String(watched())}
+	if number != config.Cluster && number != config.Restore.Cluster { // it keeps only its volumes, so that no client writes to it
+		maps.Copy(metadata.Annotations.(pulumi.StringMap), pulumi.StringMap{
+			"cnpg.io/hibernation": pulumi.String("on"), "pulumi.com/waitFor": pulumi.String("condition=cnpg.io/hibernation"),
+		})
+	}
+	storage := map[string]any{"size": config.VolumeSize.String()}
+	if a.Config.StorageClass != "" {
+		storage["storageClass"] = a.Config.StorageClass
+	}
+	affinity := map[string]any{"enablePodAntiAffinity": true, "podAntiAffinityType": "preferred", "topologyKey": "topology.kubernetes.io/zone"}
+	if len(a.Profile.NodeSelector) > 0 {
+		affinity["nodeSelector"] = a.Profile.NodeSelector
+	}
+	if len(a.Profile.Tolerations) > 0 {
+		affinity["tolerations"] = kube.Tolerations(a.Profile)
+	}
+	postgresql := map[string]any{
+		"parameters": postgresConf(config.Memory, a.Config.MaxConnections(a.Services)),
+		"pg_hba":     hostRules,
+	}
+	if config.Instances > 2 { // a commit waits for one standby, so that a failover loses nothing
+		postgresql["synchronous"] = map[string]any{"method": "any", "number": 1, "dataDurability": "required", "failoverQuorum": true}
+	}
+	spec := map[string]any{
+		"instances":                 config.Instances,
+		"imageName":                 a.Image,
+		"enablePDB":                 config.Instances > 1, // the only instance could never be evicted
+		"enableSuperuserAccess":     true,
+		"superuserSecret":           map[string]any{"name": "postgres-superuser"},
+		"certificates":              map[string]any{"serverTLSSecret": postgresName + "-certificate", "serverCASecret": "postgres-authority"},
+		"postgresql":                postgresql,
+		"storage":                   storage,
+		"resources":                 canonical(a.limited(config.CPU, config.Memory)),
+		"ephemeralVolumesSizeLimit": map[string]any{"shm": max(64*quantity.MiB, config.Memory/8).String(), "temporaryData": "256Mi"},
+		"priorityClassName":         a.Namespace.Priority,
+		"inheritedMetadata":         map[string]any{"labels": network.Selector(postgresName), "annotations": kube.Scraped(network.InstanceMetricsPort)},
+		"managed":                   map[string]any{"services": map[string]any{"disabledDefaultServices": []string{"ro", "r"}}},
+		"smartShutdownTimeout":      1,
+		"stopDelay":                 60, // for the checkpoint at shutdown
+		"switchoverDelay":           20,
+		// A standby takes over this many seconds after the last sign of a lost primary.
+		"primaryLease":          map[string]any{"leaseDurationSeconds": 8, "renewDeadlineSeconds": 5, "retryPeriodSeconds": 1},
+		"primaryUpdateStrategy": "unsupervised",
+		"primaryUpdateMethod":   "switchover",
+		"affinity":              affinity,
+	}
+	if len(a.Profile.ImagePullSecrets) > 0 {
+		spec["imagePullSecrets"] = kube.PullSecrets(a.Profile)
+	}
+	if a.Config.Backed() {
+		spec["backup"] = map[string]any{"retentionPolicy": fmt.Sprintf("%dd", a.Config.Backup.Retention), "barmanObjectStore": a.archive(number)}
+	}
+	maps.Copy(spec, a.bootstrap(number))
+	// How the data came into the cluster isn't changed later.
+	opts = append(opts, pulumi.IgnoreChanges([]string{"spec.bootstrap", "spec.externalClusters"}))
+	return newCustom(ctx, operatorGroup+"/v1", "Cluster", name, metadata, spec, opts...)
 }
 
 // admin is the role that creates roles and databases.
@@ -183,32 +263,23 @@ func (a PostgresArgs) admin() string {
 }
 
 // postgresConf tunes the server to its memory limit, as in the PostgreSQL documentation, "Resource Consumption".
-func postgresConf(memory quantity.Bytes, maxConnections int) string {
+func postgresConf(memory quantity.Bytes, maxConnections int) map[string]string {
 	mebibytes := int(memory)
-	lines := []string{
-		"listen_addresses = '*'",
-		fmt.Sprintf("port = %d", network.PostgresPort),
-		"unix_socket_directories = '" + socketFolder + "'",
-		fmt.Sprintf("max_connections = %d", maxConnections),
-		"password_encryption = 'scram-sha-256'",
-		"ssl = on",
-		"ssl_cert_file = '" + certificateFolder + "/tls.crt'",
-		"ssl_key_file = '" + certificateFolder + "/tls.key'",
-		"ssl_min_protocol_version = 'TLSv1.2'",
-		"shared_buffers = " + megabytes(mebibytes/4),
-		"effective_cache_size = " + megabytes(mebibytes/2),
-		"maintenance_work_mem = " + megabytes(mebibytes/16),
+	return map[string]string{
+		"max_connections":      fmt.Sprint(maxConnections),
+		"shared_buffers":       megabytes(mebibytes / 4),
+		"effective_cache_size": megabytes(mebibytes / 2),
+		"maintenance_work_mem": megabytes(mebibytes / 16),
 		// Connections share a quarter of the memory, since only one colour is live.
-		fmt.Sprintf("work_mem = %dkB", max(64, mebibytes*1024/4/maxConnections)),
-		"idle_in_transaction_session_timeout = '60s'", // releases the locks of a stuck client
-		"log_destination = 'stderr'",
-		"log_line_prefix = '%m [%p] %q%u@%d '",
-		"log_min_duration_statement = '1s'",
-		"log_parameter_max_length = 0", // parameters are personal data
-		"log_timezone = 'UTC'",
-		"timezone = 'UTC'",
+		"work_mem":                            fmt.Sprintf("%dkB", max(64, mebibytes*1024/4/maxConnections)),
+		"idle_in_transaction_session_timeout": "60s", // releases the locks of a stuck client
+		"archive_timeout":                     "60s", // loses at most a minute with the volume
+		"wal_keep_size":                       "128MB",
+		"log_min_duration_statement":          "1s",
+		"log_parameter_max_length":            "0", // parameters are personal data
+		"log_timezone":                        "UTC",
+		"timezone":                            "UTC",
 	}
-	return strings.Join(lines, "\n") + "\n"
 }
 
 // megabytes formats MiB for Postgres, whose MB is 1024 × 1024 bytes.
@@ -255,7 +326,7 @@ func (a PostgresArgs) newDatabases(
 	if err != nil {
 		return nil, err
 	}
-	return a.newSetup(ctx, name, account, corev1.ContainerArgs{
+	return a.newSetup(ctx, name, name, account, corev1.ContainerArgs{
 		Image:   pulumi.String(a.Image),
 		Command: shell(postgresFolder + "/setup.sh"),
 		Env: kube.Environment(map[string]string{
@@ -268,6 +339,7 @@ func (a PostgresArgs) newDatabases(
 			"PASSWORD_FILE":  adminFolder + "/" + passwordFile,
 			"ROLE_PASSWORDS": rolesFolder,
 			"PATIENCE":       fmt.Sprint(a.Rollout.Patience()),
+			"CLUSTER":        fmt.Sprint(a.Config.Postgres.Cluster), // a restored one is set up, too
 		}),
 		VolumeMounts: corev1.VolumeMountArray{
 			kube.Mount("config", postgresFolder, true),

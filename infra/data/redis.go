@@ -169,7 +169,7 @@ func (s redisServer) newUsers(
 	if err != nil {
 		return nil, err
 	}
-	return s.newSetup(ctx, name, objects.account, corev1.ContainerArgs{
+	return s.newSetup(ctx, name, name, objects.account, corev1.ContainerArgs{
 		Image:   pulumi.String(s.image),
 		Command: shell(redisFolder + "/users.sh"),
 		Env: kube.Environment(map[string]string{

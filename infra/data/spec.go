@@ -72,10 +72,10 @@ func (c Common) pod(account *corev1.ServiceAccount, container corev1.ContainerAr
 	return pod
 }
 
-// newSetup creates a Job that runs a script to set up a store. Its name and those of its inputs are generated, so that any change
+// newSetup creates a Job of an owner that runs a script to set up a store. Its name and those of its inputs are generated, so that any change
 // creates a new Job.
 func (c Common) newSetup(
-	ctx *pulumi.Context, name string, account *corev1.ServiceAccount, container corev1.ContainerArgs, volumes corev1.VolumeArray,
+	ctx *pulumi.Context, name, owner string, account *corev1.ServiceAccount, container corev1.ContainerArgs, volumes corev1.VolumeArray,
 	opts ...pulumi.ResourceOption,
 ) (*batchv1.Job, error) {
 	container.Name = pulumi.String(name)
@@ -90,7 +90,7 @@ func (c Common) newSetup(
 		Spec: batchv1.JobSpecArgs{
 			BackoffLimit:          pulumi.Int(0), // the script retries itself
 			ActiveDeadlineSeconds: pulumi.Int(c.Rollout.JobSeconds()),
-			Template:              template(name, pod),
+			Template:              template(owner, pod),
 		},
 	}, append(opts, c.Rollout.Options()...)...)
 }
@@ -108,7 +108,7 @@ func (c Common) limited(cpu quantity.CPU, memory quantity.Bytes) corev1.Resource
 // The scripts of stores need /bin/sh and coreutils, but no entrypoint of an image. Those of Postgres also need PostgreSQL 15 at Debian's
 // path.
 //
-//go:embed postgres redis
+//go:embed postgres redis cloudnative-pg
 var files embed.FS
 
 // scripts adds the files of a folder to the content of a ConfigMap.
@@ -143,6 +143,13 @@ func probe(command string, seconds, failures int) corev1.ProbeArgs {
 		TimeoutSeconds:   pulumi.Int(probeTimeout),
 		FailureThreshold: pulumi.Int(failures),
 	}
+}
+
+// secureProbe is a probe over HTTPS with this period in seconds.
+func secureProbe(path string, port, seconds, failures int) corev1.ProbeArgs {
+	probe := kube.Probe(path, pulumi.Int(port), 5, seconds, failures)
+	probe.HttpGet = corev1.HTTPGetActionArgs{Path: pulumi.String(path), Port: pulumi.Int(port), Scheme: pulumi.String("HTTPS")}
+	return probe
 }
 
 // scratch is a folder for sockets.

@@ -45,6 +45,10 @@ func Own(ctx *pulumi.Context, rollout cluster.Rollout) error {
 
 // annotate adds the stack's annotation to the arguments of a resource. It reports whether they have metadata.
 func annotate(args pulumi.Input, stack string) bool {
+	if untyped, ok := args.(provider.UntypedArgs); ok {
+		untyped["metadata"] = annotated(untyped["metadata"], stack)
+		return true
+	}
 	fields := reflect.ValueOf(args)
 	if fields.Kind() != reflect.Pointer || fields.Elem().Kind() != reflect.Struct {
 		return false
@@ -53,14 +57,18 @@ func annotate(args pulumi.Input, stack string) bool {
 	if !field.IsValid() {
 		return false
 	}
-	metadata, _ := field.Interface().(metav1.ObjectMetaArgs)
-	given, _ := metadata.Annotations.(pulumi.StringMap)
+	field.Set(reflect.ValueOf(annotated(field.Interface(), stack)))
+	return true
+}
+
+func annotated(metadata any, stack string) metav1.ObjectMetaArgs {
+	changed, _ := metadata.(metav1.ObjectMetaArgs)
+	given, _ := changed.Annotations.(pulumi.StringMap)
 	annotations := pulumi.StringMap{}
 	maps.Copy(annotations, given)
 	annotations[namespace.StackAnnotation] = pulumi.String(stack)
-	metadata.Annotations = annotations
-	field.Set(reflect.ValueOf(metadata))
-	return true
+	changed.Annotations = annotations
+	return changed
 }
 
 // Completed resolves to the Deployment's name once its rollout is complete. If it fails, a component with this output fails too, and the

@@ -53,21 +53,27 @@ func Pod(
 		pod.NodeSelector = pulumi.ToStringMap(p.NodeSelector)
 	}
 	if len(p.Tolerations) > 0 {
-		pod.Tolerations = tolerations(p.Tolerations)
+		pod.Tolerations = Tolerations(p)
 	}
 	if len(p.ImagePullSecrets) > 0 {
-		var secrets corev1.LocalObjectReferenceArray
-		for _, name := range p.ImagePullSecrets {
-			secrets = append(secrets, corev1.LocalObjectReferenceArgs{Name: pulumi.String(name)})
-		}
-		pod.ImagePullSecrets = secrets
+		pod.ImagePullSecrets = PullSecrets(p)
 	}
 	return pod
 }
 
-func tolerations(taints []string) corev1.TolerationArray {
+// PullSecrets are the cluster's Secrets for pulling images.
+func PullSecrets(p profile.Profile) corev1.LocalObjectReferenceArray {
+	var secrets corev1.LocalObjectReferenceArray
+	for _, name := range p.ImagePullSecrets {
+		secrets = append(secrets, corev1.LocalObjectReferenceArgs{Name: pulumi.String(name)})
+	}
+	return secrets
+}
+
+// Tolerations tolerate the taints of the cluster's nodes for the platform.
+func Tolerations(p profile.Profile) corev1.TolerationArray {
 	var list corev1.TolerationArray
-	for _, taint := range taints {
+	for _, taint := range p.Tolerations {
 		taint, effect, limited := strings.Cut(taint, ":")
 		key, value, valued := strings.Cut(taint, "=")
 		toleration := corev1.TolerationArgs{Key: pulumi.String(key), Operator: pulumi.String("Exists")}

@@ -29,13 +29,18 @@ func Template(owner string, labels pulumi.StringMap, metrics int, pod corev1.Pod
 	labels[network.Label] = pulumi.String(owner)
 	metadata := metav1.ObjectMetaArgs{Labels: labels}
 	if metrics != 0 {
-		metadata.Annotations = pulumi.StringMap{
-			"prometheus.io/scrape": pulumi.String("true"),
-			"prometheus.io/port":   pulumi.String(fmt.Sprint(metrics)),
-			"prometheus.io/path":   pulumi.String(catalog.MetricsPath),
-		}
+		metadata.Annotations = Scraped(metrics)
 	}
 	return corev1.PodTemplateSpecArgs{Metadata: metadata, Spec: pod}
+}
+
+// Scraped are the annotations of a pod whose port Prometheus scrapes.
+func Scraped(port int) pulumi.StringMap {
+	return pulumi.StringMap{
+		"prometheus.io/scrape": pulumi.String("true"),
+		"prometheus.io/port":   pulumi.String(fmt.Sprint(port)),
+		"prometheus.io/path":   pulumi.String(catalog.MetricsPath),
+	}
 }
 
 // Deployment starts a new pod before it stops an old one. It has no replicas: an autoscaler or the caller sets them.

@@ -28,6 +28,12 @@ const (
 	Cache    = "redis-cache"
 	Stream   = "redis-stream"
 
+	// ObjectStore has the backups of a local stack.
+	ObjectStore = "object-store"
+
+	// PostgresOperator runs the instances of Postgres.
+	PostgresOperator = "postgres-operator"
+
 	// Retire is the Job that retires standby versions.
 	Retire = "retire"
 
@@ -51,11 +57,15 @@ func Selector(owner string) map[string]string {
 
 // The ports of the other pods.
 const (
-	SolverPort    = 8089
-	PostgresPort  = 5432
-	RedisPort     = 6379
-	EdgeHTTPPort  = 8080
-	EdgeHTTPSPort = 8443
+	SolverPort   = 8089
+	PostgresPort = 5432
+	OperatorPort = 9443
+
+	ObjectStorePort = 7070
+	InstancePort    = 8000 // of an instance of Postgres, for the operator and for other instances
+	RedisPort       = 6379
+	EdgeHTTPPort    = 8080
+	EdgeHTTPSPort   = 8443
 )
 
 // Policy is the allowed traffic of one owner's pods.
@@ -145,7 +155,40 @@ func Policies(config stack.Stack, p profile.Profile, services []catalog.Service)
 	for _, store := range stores(config) {
 		policies = append(policies, store.policies(services)...)
 	}
+	if at := slices.IndexFunc(policies, func(p Policy) bool { return p.Owner == Postgres }); at >= 0 {
+		replicate(&policies[at], p)
+		if config.ObjectStore() {
+			store := Peer{Namespace: namespace.Data, Owner: ObjectStore}
+			policies[at].Egress = append(policies[at].Egress, Flow{store, ObjectStorePort})
+			server := Flow{Peer{Namespace: namespace.Data, Owner: Postgres}, ObjectStorePort}
+			policies = append(policies, Policy{Namespace: namespace.Data, Owner: ObjectStore, Ingress: []Flow{server}})
+		} else if config.Backed() {
+			stores := internet(p)
+			if config.Backup.Network != "" {
+				stores = []Peer{{Network: config.Backup.Network}}
+			}
+			policies[at].Egress = append(policies[at].Egress, flows(stores, portOf(config.Backup.Endpoint))...)
+		}
+		instance := Flow{Peer{Namespace: namespace.Data, Owner: Postgres}, InstancePort}
+		if p.Operator {
+			policies = append(policies, Policy{Namespace: namespace.Data, Owner: PostgresOperator, Egress: append(toAPIServer(p), instance)})
+		}
+	}
 	return watched(config, p, policies)
+}
+
+// replicate adds the flows between the instances of Postgres, and those with the operator and the API server.
+func replicate(policy *Policy, p profile.Profile) {
+	for _, port := range []int{PostgresPort, InstancePort} {
+		instance := Flow{Peer{Namespace: namespace.Data, Owner: Postgres}, port}
+		policy.Ingress, policy.Egress = append(policy.Ingress, instance), append(policy.Egress, instance)
+	}
+	operator := []Peer{{Namespace: namespace.Data, Owner: PostgresOperator}}
+	if !p.Operator { // it has another owner, and any namespace
+		operator = anywhere(p)
+	}
+	policy.Ingress = append(policy.Ingress, flows(operator, InstancePort)...)
+	policy.Egress = append(policy.Egress, toAPIServer(p)...)
 }
 
 // Distinct returns an error if a service has the name of another owner, with which it would share policies and metrics.
@@ -278,6 +321,7 @@ const (
 	KubeStateMetricsPort = 8080
 	NodeExporterPort     = 9100
 	PostgresExporterPort = 9187
+	InstanceMetricsPort  = 9187
 	RedisExporterPort    = 9121
 	EdgeOpsPort          = 9090
 )
@@ -313,6 +357,8 @@ func watched(config stack.Stack, p profile.Profile, policies []Policy) []Policy 
 		switch {
 		case policies[i].Namespace == namespace.Apps:
 			scrape(&policies[i], catalog.OpsPort)
+		case policies[i].Owner == Postgres:
+			scrape(&policies[i], InstanceMetricsPort)
 		case policies[i].Owner == Edge:
 			scrape(&policies[i], EdgeOpsPort)
 			scrape(&policies[i], EdgeHTTPSPort) // as a client

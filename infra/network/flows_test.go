@@ -66,6 +66,10 @@ func expected(services []catalog.Service) map[link]bool {
 		expected[link{Prometheus, watched, port}] = true
 	}
 	expected[link{Prometheus, Edge, EdgeHTTPSPort}] = true // as a client
+	for _, port := range []int{PostgresPort, InstancePort} {
+		expected[link{Postgres, Postgres, port}] = true
+	}
+	expected[link{PostgresOperator, Postgres, InstancePort}], expected[link{Prometheus, Postgres, InstanceMetricsPort}] = true, true
 	for _, service := range services {
 		expected[link{Prometheus, service.Name, catalog.OpsPort}] = true
 		expected[link{service.Name, service.Name, catalog.HTTPPort}] = true // which colour is live?
@@ -166,8 +170,8 @@ func TestOnlyTheEdgeIsReachedFromOutside(t *testing.T) {
 				t.Errorf("%s is reached from %s", policy.Owner, flow.Peer.Network)
 			}
 		}
-		// Only the monitoring reaches other networks.
-		if slices.Contains([]string{Prometheus, KubeStateMetrics, NodeStateMetrics, Alertmanager, Retire, Certificates}, policy.Owner) {
+		// Only the monitoring and what asks the API server reaches other networks.
+		if slices.Contains([]string{Postgres, PostgresOperator, Prometheus, KubeStateMetrics, NodeStateMetrics, Alertmanager, Retire, Certificates}, policy.Owner) {
 			continue
 		}
 		for _, flow := range policy.Egress {
@@ -241,13 +245,42 @@ func TestOptionalFlows(t *testing.T) {
 	}
 }
 
+func TestBackupsReachTheObjectStore(t *testing.T) {
+	backed := func(environment stack.Environment, backup stack.Backup) []Policy {
+		backup.Bucket = "s3://backups"
+		return policiesOf(t, stack.Stack{Environment: environment, Backup: backup}, catalog.Services())
+	}
+	inside := link{Postgres, ObjectStore, ObjectStorePort}
+	if !links(t, backed(stack.Local, stack.Backup{}))[inside] {
+		t.Error("a local stack doesn't reach its object store")
+	}
+	for name, test := range map[string]struct {
+		backup stack.Backup
+		want   Flow
+	}{
+		"AWS":                  {stack.Backup{}, Flow{Peer{Network: "0.0.0.0/0"}, 443}},
+		"another provider":     {stack.Backup{Endpoint: "https://objects.example.com:9000"}, Flow{Peer{Network: "0.0.0.0/0"}, 9000}},
+		"in one's own network": {stack.Backup{Endpoint: "https://objects.example.com", Network: "192.0.2.0/24"}, Flow{Peer{Network: "192.0.2.0/24"}, 443}},
+	} {
+		policies := backed(stack.Production, test.backup)
+		if links(t, policies)[inside] {
+			t.Errorf("%s: there are no pods of %s", name, ObjectStore)
+		}
+		if !slices.ContainsFunc(of(t, policies, Postgres).Egress, func(flow Flow) bool {
+			return flow.Peer.Network == test.want.Peer.Network && flow.Port == test.want.Port
+		}) {
+			t.Errorf("%s: Postgres doesn't reach %s:%d", name, test.want.Peer.Network, test.want.Port)
+		}
+	}
+}
+
 func TestPoliciesAreInTheNamespaceOfTheirPods(t *testing.T) {
 	for _, policy := range policiesOf(t, stack.Stack{}, catalog.Services()) {
 		want := namespace.Apps
 		switch policy.Owner {
 		case Edge:
 			want = namespace.Edge
-		case Postgres, Cache, Stream, Certificates, Postgres + Setup, Cache + Setup, Stream + Setup:
+		case Postgres, PostgresOperator, Cache, Stream, Certificates, Postgres + Setup, Cache + Setup, Stream + Setup:
 			want = namespace.Data
 		case Prometheus, Alertmanager, KubeStateMetrics, NodeStateMetrics, NodeExporter, Postgres + Exporter, Cache + Exporter, Stream + Exporter:
 			want = namespace.Monitoring

@@ -17,21 +17,28 @@ import (
 var digest = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 
 func images(o objects, found found) {
-	each(o, found, func(_ workload, container corev1.Container) []string {
-		name, pinned, hasDigest := strings.Cut(container.Image, "@")
+	const fix = "use a digest, as in repository@sha256:…"
+	judge := func(image string) []string {
+		name, pinned, hasDigest := strings.Cut(image, "@")
 		_, tag, _ := strings.Cut(name[strings.LastIndex(name, "/")+1:], ":")
 		switch {
 		case hasDigest && !digest.MatchString(pinned):
-			return []string{fmt.Sprintf("image %q has no sha256 digest after its @", container.Image)}
+			return []string{fmt.Sprintf("image %q has no sha256 digest after its @", image)}
 		case tag == "latest":
-			return []string{fmt.Sprintf("image %q has the tag latest", container.Image)}
+			return []string{fmt.Sprintf("image %q has the tag latest", image)}
 		case !hasDigest && tag == "":
-			return []string{fmt.Sprintf("image %q has neither tag nor digest", container.Image)}
+			return []string{fmt.Sprintf("image %q has neither tag nor digest", image)}
 		case !hasDigest && o.environment != stack.Local:
-			return []string{fmt.Sprintf("image %q has no digest", container.Image)}
+			return []string{fmt.Sprintf("image %q has no digest", image)}
 		}
 		return nil
-	}, "use a digest, as in repository@sha256:…")
+	}
+	each(o, found, func(_ workload, container corev1.Container) []string { return judge(container.Image) }, fix)
+	for _, instances := range o.instances() {
+		for _, wrong := range judge(instances.image) {
+			found(instances.name, wrong, fix)
+		}
+	}
 }
 
 func resources(o objects, found found) {

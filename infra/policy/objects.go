@@ -27,6 +27,7 @@ type typed interface {
 var kinds = map[string][]string{
 	"v1":                              {"ConfigMap", "Namespace", "Secret", "Service", "ServiceAccount"},
 	"admissionregistration.k8s.io/v1": {"ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding"},
+	"apiextensions.k8s.io/v1":         {"CustomResourceDefinition"},
 	"apps/v1":                         {"DaemonSet", "Deployment", "StatefulSet"},
 	"autoscaling/v2":                  {"HorizontalPodAutoscaler"},
 	"batch/v1":                        {"CronJob", "Job"},
@@ -35,6 +36,7 @@ var kinds = map[string][]string{
 	"rbac.authorization.k8s.io/v1":    {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"},
 	"scheduling.k8s.io/v1":            {"PriorityClass"},
 	"cert-manager.io/v1":              {"Certificate"},
+	"postgresql.cnpg.io/v1":           {"Cluster", "ScheduledBackup"},
 }
 
 // objects is the input of the rules.

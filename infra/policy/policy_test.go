@@ -215,6 +215,9 @@ func breaches() []breach {
 			"a short digest":      set(shop, container+"image", "shop@sha256:00"),
 			"an init container's": set(shop, pod+"initContainers/0/image", "shop"),
 		}),
+		of("image", "Cluster data/postgres-1", map[string]mutation{
+			"a tag of Postgres": set("Cluster data/postgres-1", "spec/imageName", "registry.example.com/postgres:15"),
+		}),
 		of("go-limits", shop, map[string]mutation{
 			"more memory than the limit": set(shop, container+"env/0/value", "129MiB"),
 			"a size that isn't Go's":     set(shop, container+"env/0/value", "115Mi"),
@@ -444,6 +447,15 @@ func TestEachBreachIsFoundByItsRuleAlone(t *testing.T) {
 		if !broken[rule.Name] {
 			t.Errorf("nothing breaks rule %s", rule.Name)
 		}
+	}
+}
+
+func TestRequestsIncludeThePodsOfOperators(t *testing.T) {
+	manifests := sound(t)
+	cpu, memory := Requests(stack.Production, manifests)
+	cpuWithout, memoryWithout := Requests(stack.Production, without("Cluster data/postgres-1")(t, manifests))
+	if cpu-cpuWithout != 3*250 || memory-memoryWithout != 3*512 {
+		t.Errorf("three instances of 250m and 512Mi add %d and %d", cpu-cpuWithout, memory-memoryWithout)
 	}
 }
 

@@ -83,7 +83,7 @@ func namespaces(o objects, found found) {
 
 // ofCluster reports whether an object is cluster-scoped.
 func ofCluster(object typed) bool {
-	return slices.Contains([]string{"ClusterRole", "ClusterRoleBinding", "Namespace", "PriorityClass", "ValidatingAdmissionPolicy",
+	return slices.Contains([]string{"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace", "PriorityClass", "ValidatingAdmissionPolicy",
 		"ValidatingAdmissionPolicyBinding"}, object.GetObjectKind().GroupVersionKind().Kind)
 }
 

@@ -8,7 +8,9 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	labelset "k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 
 	"platform.example/infra/cluster"
@@ -76,6 +78,31 @@ func (o objects) bounds(w workload) (least, most int) {
 	return replicas, replicas
 }
 
+// instances are the servers of a Cluster of CloudNativePG, whose pods its operator creates.
+type instances struct {
+	name, image string
+	number      int
+	requests    corev1.ResourceList
+}
+
+func (o objects) instances() []instances {
+	var found []instances
+	for _, custom := range of[*unstructured.Unstructured](o) {
+		var cluster struct {
+			Spec struct {
+				Instances int                         `json:"instances"`
+				ImageName string                      `json:"imageName"`
+				Resources corev1.ResourceRequirements `json:"resources"`
+			} `json:"spec"`
+		}
+		if custom.GetKind() != "Cluster" || runtime.DefaultUnstructuredConverter.FromUnstructured(custom.Object, &cluster) != nil {
+			continue
+		}
+		found = append(found, instances{nameOf(custom), cluster.Spec.ImageName, cluster.Spec.Instances, cluster.Spec.Resources.Requests})
+	}
+	return found
+}
+
 // Requests returns the CPU and the memory that all replicas request, with the minimum of an autoscaler. A DaemonSet counts once.
 func Requests(environment stack.Environment, manifests []Object) (cpu quantity.CPU, memory quantity.Bytes) {
 	o := readAll(environment, manifests)
@@ -86,6 +113,10 @@ func Requests(environment stack.Environment, manifests []Object) (cpu quantity.C
 			cpu += quantity.CPU(replicas * int(requests.Cpu().MilliValue()))
 			memory += quantity.Bytes(replicas * int(requests.Memory().Value()>>20))
 		}
+	}
+	for _, instances := range o.instances() {
+		cpu += quantity.CPU(instances.number * int(instances.requests.Cpu().MilliValue()))
+		memory += quantity.Bytes(instances.number * int(instances.requests.Memory().Value()>>20))
 	}
 	return cpu, memory
 }

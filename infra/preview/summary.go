@@ -19,6 +19,7 @@ import (
 var effect = map[string]string{
 	"Namespace":             "data loss: everything in it is deleted",
 	"PersistentVolumeClaim": "data loss: the volume is deleted",
+	"Cluster":               "data loss: its instances of Postgres and their volumes are deleted",
 	"StatefulSet":           "downtime: its pods restart; its volumes stay",
 	"Service":               "downtime: its address changes",
 	"Deployment":            "downtime: its pods restart",

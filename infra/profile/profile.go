@@ -31,7 +31,11 @@ type Profile struct {
 	Tolerations      []string
 	Architectures    []string // as GOARCH
 	Admission        bool     // the cluster has ValidatingAdmissionPolicies
-	AssignedUserIDs  bool     // the cluster assigns user ids to each namespace and refuses others
+	// Definitions and Operator report whether the stack creates the custom resource definitions of CloudNativePG, and its operator. Another
+	// stack, or another owner's operator for the whole cluster, may be there already.
+	Definitions, Operator bool
+
+	AssignedUserIDs bool // the cluster assigns user ids to each namespace and refuses others
 
 	Lines   []Line   // all values, for people
 	Missing []string // features that won't work, and how to fix them
@@ -121,6 +125,7 @@ func New(config stack.Stack, facts Facts) (Profile, error) {
 		openShift = one("assigned")
 	}
 	p.AssignedUserIDs = choose(&p, "cluster.userIds", one(set.UserIDs), openShift, one("fixed"))[0] == "assigned"
+	p.Definitions, p.Operator = true, true
 	p.Missing = p.missing(config, facts)
 	return p, nil
 }

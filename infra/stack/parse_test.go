@@ -27,6 +27,9 @@ func without(name string) []string {
 // receivers are the secrets without which production has nobody to alert.
 func receivers() []string { return []string{catalog.PagerDutyRoutingKey, catalog.DeadMansSwitchURL} }
 
+// bucket is where the stacks of production in these tests keep their backups.
+const bucket = "s3://backups/shop"
+
 // links are the settings that a stack with a receiver needs.
 func links() map[string]string {
 	return map[string]string{
@@ -35,13 +38,16 @@ func links() map[string]string {
 	}
 }
 
-// alerting adds what a stack of production needs to alert somebody.
+// alerting adds what a stack of production needs to alert somebody and to back its data up.
 func alerting(name string, plain map[string]string, secret []string) (map[string]string, []string) {
 	if !strings.HasPrefix(name, "production") {
 		return plain, secret
 	}
 	plain = maps.Clone(plain)
 	maps.Copy(plain, links())
+	if _, set := plain["backup"]; !set {
+		plain["backup.bucket"] = bucket
+	}
 	return plain, append(slices.Clone(secret), receivers()...)
 }
 
@@ -67,7 +73,8 @@ func TestDefaults(t *testing.T) {
 			},
 			Replicas: stack.Replicas{Min: 1, Max: 2},
 			Services: replicas(1, 2),
-			Postgres: stack.Postgres{AdminUser: "postgres", VolumeSize: 2048, CPU: 2000, Memory: 512},
+			Postgres: stack.Postgres{AdminUser: "postgres", Instances: 1, Cluster: 1, VolumeSize: 2048, CPU: 2000, Memory: 512},
+			Backup:   stack.Backup{Bucket: "s3://postgres", Retention: 7},
 			Redis:    stack.Redis{Memory: 512},
 			Stream:   stack.Stream{Memory: 128, VolumeSize: 1024},
 
@@ -83,7 +90,8 @@ func TestDefaults(t *testing.T) {
 			},
 			Replicas: stack.Replicas{Min: 2, Max: 6},
 			Services: replicas(2, 6),
-			Postgres: stack.Postgres{AdminUser: "postgres", VolumeSize: 20480, CPU: 1000, Memory: 1024},
+			Postgres: stack.Postgres{AdminUser: "postgres", Instances: 2, Cluster: 1, VolumeSize: 20480, CPU: 1000, Memory: 1024},
+			Backup:   stack.Backup{Retention: 14},
 			Redis:    stack.Redis{Memory: 512},
 			Stream:   stack.Stream{Memory: 256, VolumeSize: 5120},
 
@@ -94,7 +102,8 @@ func TestDefaults(t *testing.T) {
 			Edge:     stack.Edge{Host: "api.example.com", Type: stack.LoadBalancer, TLSSecret: "api", RequestsPerSecond: 100},
 			Replicas: stack.Replicas{Min: 3, Max: 20},
 			Services: replicas(3, 20),
-			Postgres: stack.Postgres{AdminUser: "postgres", VolumeSize: 102400, CPU: 4000, Memory: 8192},
+			Postgres: stack.Postgres{AdminUser: "postgres", Instances: 3, Cluster: 1, VolumeSize: 102400, CPU: 4000, Memory: 8192},
+			Backup:   stack.Backup{Bucket: bucket, Retention: 30},
 			Redis:    stack.Redis{Memory: 512},
 			Stream:   stack.Stream{Memory: 1024, VolumeSize: 20480},
 
@@ -130,9 +139,11 @@ func TestSettings(t *testing.T) {
 		"edge": `{"type":"LoadBalancer","httpPort":31000,"trustedProxies":["192.0.2.0/24","2001:db8::/32"],"requestsPerSecond":5,
 			"loadBalancerClass":"service.k8s.aws/nlb","sourceRanges":["198.51.100.0/24"],"proxyProtocol":true,
 			"annotations":{"service.beta.kubernetes.io/aws-load-balancer-scheme":"internal"}}`,
-		"postgres": `{"volumeSize":"10Gi","cpu":"2","memory":"4Gi","address":"db.example.com:5432","network":"192.0.2.0/24","adminUser":"root"}`,
-		"redis":    `{"memory":"64Mi","address":"192.0.2.7:6380"}`,
-		"stream":   `{"memory":"64Mi","volumeSize":"2Gi"}`,
+		"postgres": `{"volumeSize":"10Gi","cpu":"2","memory":"4Gi","address":"db.example.com:5432","network":"192.0.2.0/24","adminUser":"root",
+			"instances":5,"cluster":4,"beside":[3,5]}`,
+		"backup": `{"bucket":"s3://backups/shop/eu","endpoint":"https://objects.example.com:9000/","network":"198.51.100.0/24","retention":"60d"}`,
+		"redis":  `{"memory":"64Mi","address":"192.0.2.7:6380"}`,
+		"stream": `{"memory":"64Mi","volumeSize":"2Gi"}`,
 		"monitoring": `{"retention":"90d","volumeSize":"4Gi","memory":"512Mi","grafana":false,"probe":false,"verifyKubelets":false,
 			"replicas":2,"prometheusUrl":"https://example.com/prometheus/","alertmanagerUrl":"https://example.com/alertmanager","grafanaUrl":"https://example.com/grafana",
 			"runbooks":"https://docs.example.com/runbooks/","webhookNetwork":"192.0.2.0/24","traces":"http://traces.example.com:4317"}`,
@@ -165,8 +176,9 @@ func TestSettings(t *testing.T) {
 		Services: services,
 		Postgres: stack.Postgres{
 			Store:     stack.Store{Address: "db.example.com:5432", Network: "192.0.2.0/24"},
-			AdminUser: "root", VolumeSize: 10240, CPU: 2000, Memory: 4096,
+			AdminUser: "root", Instances: 5, Cluster: 4, Beside: []int{3, 5}, VolumeSize: 10240, CPU: 2000, Memory: 4096,
 		},
+		Backup: stack.Backup{Bucket: "s3://backups/shop/eu", Endpoint: "https://objects.example.com:9000", Network: "198.51.100.0/24", Retention: 60},
 		Redis:  stack.Redis{Store: stack.Store{Address: "192.0.2.7:6380"}, Memory: 64},
 		Stream: stack.Stream{Memory: 64, VolumeSize: 2048},
 		Monitoring: stack.Monitoring{
@@ -300,6 +312,36 @@ func TestFaults(t *testing.T) {
 			`stack local: platform:deadline: "60": want how long a rollout may take, from 30s to 30m`},
 		{"a deadline that is too long", "local", with("deadline", "1h"), allSecrets(),
 			`stack local: platform:deadline: "1h": want how long a rollout may take, from 30s to 30m`},
+		{"no instance of Postgres", "local", with("postgres", `{"instances":0}`), allSecrets(),
+			`stack local: platform:postgres.instances: "0": want a whole number from 1 to 9`},
+		{"a cluster of instances without a number", "local", with("postgres", `{"cluster":"first"}`), allSecrets(),
+			`stack local: platform:postgres.cluster: "first": want the number of the cluster of instances that serves`},
+		{"a bucket without s3://", "local", with("backup", `{"bucket":"backups/shop"}`), allSecrets(),
+			`stack local: platform:backup.bucket: "backups/shop": want a bucket or a folder in it, such as s3://backups/shop`},
+		{"a bucket in upper case", "local", with("backup", `{"bucket":"s3://Backups"}`), allSecrets(),
+			`stack local: platform:backup.bucket: "s3://Backups": want a bucket`},
+		{"a folder of a bucket that is empty", "local", with("backup", `{"bucket":"s3://backups/"}`), allSecrets(),
+			`stack local: platform:backup.bucket: "s3://backups/": want a bucket`},
+		{"an object store without TLS", "local", with("backup", `{"endpoint":"http://objects.example.com"}`), allSecrets(),
+			`stack local: platform:backup.endpoint: "http://objects.example.com": want an https:// URL`},
+		{"backups for ever", "local", with("backup", `{"retention":"400d"}`), allSecrets(),
+			`stack local: platform:backup.retention: "400d": want days such as 30d, from 1d to 365d`},
+		{"production without backups", "production", remote("backup", `{"retention":"30d"}`), allSecrets(),
+			`stack production: platform:backup.bucket: not set: production wants a bucket for the backups of Postgres, such as s3://backups/shop`},
+		{"a restore from nowhere", "local", with("postgres", `{"restore":{"cluster":2}}`), allSecrets(),
+			`stack local: platform:postgres.restore.from: want the number of an earlier cluster than postgres.restore.cluster 2, and backup.bucket with its archive`},
+		{"a restore of a cluster from itself", "local", with("postgres", `{"restore":{"cluster":2,"from":2}}`), allSecrets(),
+			`stack local: platform:postgres.restore.from: want the number of an earlier cluster than postgres.restore.cluster 2`},
+		{"a restore from a later cluster", "local", with("postgres", `{"restore":{"cluster":2,"from":3}}`), allSecrets(),
+			`stack local: platform:postgres.restore.from: want the number of an earlier cluster than postgres.restore.cluster 2`},
+		{"a restore without an archive", "staging", remote("postgres", `{"restore":{"cluster":2,"from":1}}`), allSecrets(),
+			`stack staging: platform:postgres.restore.from: want the number of an earlier cluster than postgres.restore.cluster 2, and backup.bucket`},
+		{"a restore of a managed server", "local", with("postgres", `{"address":"192.0.2.7:5432","restore":{"cluster":2,"from":1}}`), allSecrets(),
+			`stack local: platform:postgres.restore.from: want the number`},
+		{"a restore into the first cluster", "local", with("postgres", `{"restore":{"cluster":1,"from":1}}`), allSecrets(),
+			`stack local: platform:postgres.restore.cluster: "1": want the number of a restored cluster of instances`},
+		{"a restore to a time without a zone", "local", with("postgres", `{"restore":{"cluster":2,"from":1,"at":"2026-11-28 14:03"}}`), allSecrets(),
+			`stack local: platform:postgres.restore.at: "2026-11-28 14:03": want a time such as 2026-11-28T14:03:00Z`},
 		{"no replicas of one service", "production", remote("services", `{"user-service":{"replicas":{"min":0}}}`), allSecrets(),
 			`stack production: platform:services.user-service.replicas.min: "0": want a whole number from 1 to 100`},
 		{"maximum below minimum of one service", "production",
@@ -367,7 +409,7 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 		path, _, _ := strings.Cut(strings.TrimPrefix(line, "stack production: platform:"), ":")
 		paths = append(paths, path)
 	}
-	want := "apiGatewayCachePassword certificateAuthority colour deadMansSwitchUrl demo edge.host edge.tlsSecret grafanaAdminPassword identityKeys jwtKeys " +
+	want := "apiGatewayCachePassword backup.bucket certificateAuthority colour deadMansSwitchUrl demo edge.host edge.tlsSecret grafanaAdminPassword identityKeys jwtKeys " +
 		"notificationServiceDatabasePassword notificationServiceStreamPassword orderServiceDatabasePassword " +
 		"orderServiceStreamPassword pagerDutyRoutingKey postgresAdminPassword postgresMonitorPassword redisMonitorPassword redisPassword replicas.max " +
 		"replicas.min streamMonitorPassword streamPassword userServiceCachePassword userServiceDatabasePassword userServiceStreamPassword webhookSecret"
@@ -377,7 +419,7 @@ func TestAllFaultsAreReportedAtOnce(t *testing.T) {
 }
 
 func TestProductionAlertsSomebody(t *testing.T) {
-	remote := map[string]string{"registry": "localhost:5000", "edge": `{"host":"api.example.com","issuer":"letsencrypt"}`}
+	remote := map[string]string{"registry": "localhost:5000", "edge": `{"host":"api.example.com","issuer":"letsencrypt"}`, "backup.bucket": bucket}
 	local := map[string]string{"registry": "localhost:5000"}
 	for _, test := range []struct {
 		about, stack string
@@ -445,6 +487,50 @@ func TestStacksShareAnEnvironment(t *testing.T) {
 		if got.Name != name || got.Environment != stack.Production || got.PromotesFrom != "staging-"+name[len(name)-2:] || got.Build || got.Replicas.Min != 3 {
 			t.Errorf("%s: %+v", name, got)
 		}
+	}
+}
+
+func TestBackups(t *testing.T) {
+	const edge = `{"host":"api.example.com","tlsSecret":"api"}`
+	for _, test := range []struct {
+		name, stack         string
+		plain               map[string]string
+		backed, objectStore bool
+	}{
+		{"a local stack", "local", map[string]string{}, true, true},
+		{"a local stack with an object store elsewhere", "local", map[string]string{"backup.endpoint": "https://objects.example.com"}, true, false},
+		{"a local stack with a managed server", "local", map[string]string{"postgres.address": "192.0.2.7:5432"}, false, false},
+		{"staging", "staging", map[string]string{"edge": edge}, false, false},
+		{"staging with a bucket", "staging", map[string]string{"edge": edge, "backup.bucket": bucket}, true, false},
+		{"production", "production", map[string]string{"edge": edge}, true, false},
+		{"production with a managed server needs no bucket", "production",
+			map[string]string{"edge": edge, "backup": `{"retention":"30d"}`, "postgres.address": "192.0.2.7:5432"}, false, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			plain, secret := alerting(test.stack, test.plain, allSecrets())
+			plain = maps.Clone(plain)
+			plain["registry"] = "localhost:5000"
+			got, err := stack.Parse(test.stack, catalog.Services(), plain, secret)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got.Backed() != test.backed || got.ObjectStore() != test.objectStore {
+				t.Errorf("backed: %t, object store: %t", got.Backed(), got.ObjectStore())
+			}
+		})
+	}
+}
+
+func TestRestoreToAMoment(t *testing.T) {
+	got, err := stack.Parse("local", catalog.Services(), map[string]string{
+		"registry": "localhost:5000", "postgres": `{"beside":[2],"restore":{"cluster":2,"from":1,"at":"2026-11-28T14:03:00Z"}}`,
+	}, allSecrets())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := stack.Restore{Cluster: 2, From: 1, At: time.Date(2026, time.November, 28, 14, 3, 0, 0, time.UTC)}
+	if got.Postgres.Restore != want || !slices.Equal(got.Postgres.Beside, []int{2}) {
+		t.Errorf("got %+v beside %v, want %+v", got.Postgres.Restore, got.Postgres.Beside, want)
 	}
 }
 

@@ -47,6 +47,15 @@ func rules(services []catalog.Service) []rule {
 		{[]string{"monitoring.retention"}, func(s Stack) string {
 			return fault(s.Environment == Production && s.Monitoring.Retention < 30, "%d days: want at least 30d in production, the window of the objectives", s.Monitoring.Retention)
 		}},
+		{[]string{"backup.bucket"}, func(s Stack) string {
+			return fault(s.Environment == Production && s.Postgres.Address == "" && s.Backup.Bucket == "",
+				"not set: production wants a bucket for the backups of Postgres, such as s3://backups/shop")
+		}},
+		{[]string{"postgres.restore.from", "postgres.restore.cluster", "postgres.cluster"}, func(s Stack) string {
+			restore := s.Postgres.Restore
+			return fault(restore.Cluster != 0 && (restore.From == 0 || restore.From >= restore.Cluster || !s.Backed()),
+				"want the number of an earlier cluster than postgres.restore.cluster %d, and backup.bucket with its archive", restore.Cluster)
+		}},
 		{[]string{"postgres.memory"}, func(s Stack) string { return hasRoom(s.Postgres.Memory, leastPostgres) }},
 		{[]string{"replicas.max", "postgres.memory"}, func(s Stack) string { return connectionsFit(s, services) }},
 		{[]string{"redis.memory"}, func(s Stack) string { return hasRoom(s.Redis.Memory, leastRedis) }},

@@ -213,6 +213,8 @@ func days(text string) (int, error) {
 	return quantity.Between(1, 365)(number)
 }
 
+func moment(text string) (time.Time, error) { return time.Parse(time.RFC3339, text) }
+
 func folderURL(text string) (string, error) {
 	address, err := catalog.SecureURL(text)
 	return strings.TrimSuffix(address, "/"), err

@@ -38,6 +38,7 @@ func (s *Stack) settings(services []catalog.Service) []setting {
 	}
 	settings = append(settings, s.Edge.settings()...)
 	settings = append(settings, s.Postgres.settings()...)
+	settings = append(settings, s.Backup.settings()...)
 	settings = append(settings, s.Redis.settings()...)
 	settings = append(settings, s.Stream.settings()...)
 	settings = append(settings, s.Monitoring.settings()...)
@@ -112,10 +113,28 @@ func (s *Store) settings(path string) []setting {
 func (p *Postgres) settings() []setting {
 	return append(p.Store.settings("postgres"),
 		of("postgres.adminUser", "the name of a role", always("postgres"), &p.AdminUser, filled),
+		of("postgres.instances", "a whole number from 1 to 9: with 3 or more a commit waits for one standby", defaults{"1", "2", "3"},
+			&p.Instances, quantity.Between(1, 9)),
+		of("postgres.cluster", "the number of the cluster of instances that serves, which a restore raises", always("1"), &p.Cluster, quantity.Between(1, 1000)),
+		of("postgres.beside", "comma-separated numbers of clusters of instances that don't serve", none, &p.Beside, listOf(quantity.Between(1, 1000))),
+		of("postgres.restore.cluster", "the number of a restored cluster of instances", none, &p.Restore.Cluster, quantity.Between(2, 1000)),
+		of("postgres.restore.from", "the number of the cluster whose archive is restored", none, &p.Restore.From, quantity.Between(1, 1000)),
+		of("postgres.restore.at", "a time such as 2026-11-28T14:03:00Z", none, &p.Restore.At, moment),
 		of("postgres.volumeSize", wantVolume, defaults{"2Gi", "20Gi", "100Gi"}, &p.VolumeSize, quantity.ParseBytes),
 		of("postgres.cpu", "an amount of CPU such as 500m or 2", defaults{"2", "1", "4"}, &p.CPU, quantity.ParseCPU),
 		of("postgres.memory", wantMemory, defaults{"512Mi", "1Gi", "8Gi"}, &p.Memory, quantity.ParseBytes),
 	)
+}
+
+func (b *Backup) settings() []setting {
+	return []setting{
+		of("backup.bucket", "a bucket or a folder in it, such as s3://backups/shop", defaults{"s3://postgres", "", ""}, &b.Bucket,
+			matching[string](`s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[A-Za-z0-9._-]+)*`)),
+		of("backup.endpoint", wantURL, none, &b.Endpoint, folderURL),
+		of("backup.network", wantNetwork, none, &b.Network, network),
+		of("backup.certificateAuthority", "certificates in PEM", none, &b.CertificateAuthority, certificates),
+		of("backup.retention", "days such as 30d, from 1d to 365d", defaults{"7d", "14d", "30d"}, &b.Retention, days),
+	}
 }
 
 func (r *Redis) settings() []setting {

@@ -50,6 +50,7 @@ type Stack struct {
 	Replicas            Replicas           // of the edge, and the default of services
 	Services            map[string]Service // by name, with all services of the catalog
 	Postgres            Postgres
+	Backup              Backup
 	Redis               Redis
 	Stream              Stream
 	Monitoring          Monitoring
@@ -165,9 +166,37 @@ type Store struct {
 type Postgres struct {
 	Store
 	AdminUser  string // role of an external server that may create roles and databases
+	Instances  int    // a primary and its standbys
+	Cluster    int    // the number of the cluster of instances that serves: each restore creates the next one
+	Beside     []int  // the numbers of clusters that don't serve: a restored one before it serves, and the former one after it
+	Restore    Restore
 	VolumeSize quantity.Bytes
 	CPU        quantity.CPU
 	Memory     quantity.Bytes
+}
+
+// Restore is a cluster of instances with the data of another cluster's archive.
+type Restore struct {
+	Cluster int       // its number; 0 for no restore
+	From    int       // the number of the other cluster
+	At      time.Time // how far to recover; zero for the end of the archive
+}
+
+// Backup is where the write-ahead log and the base backups of Postgres go.
+type Backup struct {
+	Bucket               string // s3://<bucket>[/<folder>]; empty for no backups
+	Endpoint             string // URL of the object store; empty for AWS
+	Network              string // CIDR of the object store; empty if it is on the internet
+	CertificateAuthority string // PEM; empty for the system's roots
+	Retention            int    // days
+}
+
+// Backed reports whether the stack runs Postgres with backups.
+func (s Stack) Backed() bool { return s.Postgres.Address == "" && s.Backup.Bucket != "" }
+
+// ObjectStore reports whether the stack runs an object store for its backups: a local stack that names no other.
+func (s Stack) ObjectStore() bool {
+	return s.Backed() && s.Environment == Local && s.Backup.Endpoint == ""
 }
 
 // Redis is the cache, and its size in the cluster. Memory is the maximum size of its entries.

@@ -2,6 +2,7 @@ package workload
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
 	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
@@ -35,6 +36,9 @@ func (c colour) build(
 		schema := cmp.Or(c.image().Schema, c.image().Version)
 		if migrations[schema] == nil {
 			resource := c.Service.Name + "-migrate-" + schema
+			if restored := c.Config.Postgres.Cluster; restored > 1 { // its tables may be older
+				resource = fmt.Sprintf("%s-%d", resource, restored)
+			}
 			migrations[schema], err = c.newJob(ctx, resource, c.Service.Name, "migrate", schema, environment, nil, 1, parent, pulumi.DependsOn(before), ranOnce)
 			if err != nil {
 				return environment, completed, err

@@ -46,7 +46,7 @@ func TestCommandsRefuseTheClusterOfAnotherStack(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for name, content := range map[string]string{
 		"Pulumi.yaml":            "name: platform\n",
-		"Pulumi.production.yaml": "config:\n  platform:kubeconfig: " + kubeconfig + "\n  platform:edge: {host: api.example.com, issuer: letsencrypt}\n",
+		"Pulumi.production.yaml": "config:\n  platform:kubeconfig: " + kubeconfig + "\n  platform:edge: {host: api.example.com, issuer: letsencrypt}\n  platform:backup: {bucket: s3://backups/shop}\n",
 	} {
 		if err := os.WriteFile(name, []byte(content), 0o600); err != nil {
 			t.Fatal(err)

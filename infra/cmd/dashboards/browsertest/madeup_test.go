@@ -329,14 +329,14 @@ func (p *platform) cluster() {
 			p.constant(`kube_horizontalpodautoscaler_spec_max_replicas{`+scaler+`}`, 6)
 		}
 	}
-	container("data", "postgres-0", "postgres", .2, 400*(1<<20), .25, 1<<30)
+	container("data", "postgres-1-1", "postgres", .2, 400*(1<<20), .25, 1<<30)
 	container("data", "redis-stream-0", "redis", .02, 30*(1<<20), .1, 256*(1<<20))
 	container("edge", "edge-6d9f-pq8rs", "traefik", .05, 60*(1<<20), .1, 128*(1<<20))
 	container("monitoring", "prometheus-0", "prometheus", .1, 500*(1<<20), .2, 1<<30)
 	for resource, amount := range map[string]float64{"cpu": 2, "memory": 8 * (1 << 30)} {
 		p.constant(fmt.Sprintf(`kube_node_status_allocatable{%s,node="local",resource=%q}`, kube, resource), amount)
 	}
-	for _, claim := range []string{"data-postgres-0", "data-redis-stream-0"} {
+	for _, claim := range []string{"postgres-1-1", "data-redis-stream-0"} {
 		labels := fmt.Sprintf(`namespace="data",persistentvolumeclaim=%q`, claim)
 		p.constant(`kube_persistentvolumeclaim_resource_requests_storage_bytes{`+kube+`,`+labels+`}`, 10*(1<<30))
 		p.constant(`kubelet_volume_stats_used_bytes{job="kubelet",`+labels+`}`, 3*(1<<30))
@@ -368,6 +368,18 @@ func (p *platform) stores() {
 		p.counter(`pg_stat_database_temp_bytes{`+l+`}`, steady(0))
 		p.over(`pg_database_size_bytes{`+l+`}`, func(minutes float64) float64 { return float64(20+10*n)*(1<<20) + 2000*(minutes+200) })
 		p.over(`pg_locks_count{`+l+`,mode="accesssharelock"}`, wave(3, float64(n)))
+	}
+	p.over(`pg_stat_archiver_last_archive_age{`+postgres+`}`, wave(30, 0))
+	for n, pod := range []string{"postgres-1-1", "postgres-1-2"} {
+		l := fmt.Sprintf(`job="postgres",namespace="data",pod=%q`, pod)
+		p.constant(`cnpg_collector_up{`+l+`,cluster="postgres-1"}`, 1)
+		p.constant(`cnpg_collector_pg_wal_archive_status{`+l+`,value="ready"}`, 0)
+		if n == 0 { // the primary
+			p.constant(`cnpg_collector_sync_replicas{`+l+`,value="observed"}`, 0)
+			p.constant(`cnpg_collector_last_available_backup_timestamp{`+l+`}`, float64(p.now.Add(-5*time.Hour).Unix()))
+		} else {
+			p.constant(`cnpg_collector_last_available_backup_timestamp{`+l+`}`, 0)
+		}
 	}
 	for n, job := range []string{"redis-cache-exporter", "redis-stream-exporter"} {
 		l := fmt.Sprintf(`job=%q`, job)

@@ -1,0 +1,241 @@
+package main
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"platform.example/infra/cluster/clustertest"
+	"platform.example/infra/namespace"
+	"platform.example/infra/stack"
+)
+
+const (
+	clusterKind  = "postgresql.cnpg.io/v1:Cluster"
+	scheduleKind = "postgresql.cnpg.io/v1:ScheduledBackup"
+)
+
+// updated is a first update of the stack local on the cluster of api with these settings of Postgres, empty for none.
+func updated(t *testing.T, api *clustertest.API, postgres string) *engine {
+	t.Helper()
+	values := on(t, api)
+	if postgres != "" {
+		values["platform:postgres"] = postgres
+	}
+	engine := &engine{}
+	if err := up(t, stack.Local, values, engine); err != nil {
+		t.Fatal(err)
+	}
+	return engine
+}
+
+func TestPostgresIsAClusterOfTheOperator(t *testing.T) {
+	engine := local(t)
+	postgres := engine.ofType(clusterKind)["postgres-1"]
+	for _, want := range []struct {
+		path  []any
+		value any
+	}{
+		{[]any{"metadata", "name"}, "postgres-1"},
+		{[]any{"metadata", "annotations", namespace.StackAnnotation}, "local"},
+		{[]any{"spec", "instances"}, 1},
+		{[]any{"spec", "enablePDB"}, false},
+		{[]any{"spec", "storage", "size"}, "2048Mi"},
+		{[]any{"spec", "resources", "limits", "memory"}, "512Mi"},
+		{[]any{"spec", "superuserSecret", "name"}, "postgres-superuser"},
+		{[]any{"spec", "certificates", "serverTLSSecret"}, "postgres-certificate"},
+		{[]any{"spec", "certificates", "serverCASecret"}, "postgres-authority"},
+		{[]any{"spec", "postgresql", "parameters", "max_connections"}, "239"},
+		{[]any{"spec", "postgresql", "synchronous"}, nil},
+		{[]any{"spec", "inheritedMetadata", "labels", "platform.example/of"}, "postgres"},
+		{[]any{"spec", "priorityClassName"}, "platform-data"},
+		{[]any{"spec", "bootstrap", "initdb", "dataChecksums"}, true},
+		{[]any{"spec", "bootstrap", "initdb", "import"}, nil},
+		{[]any{"spec", "backup", "barmanObjectStore", "destinationPath"}, "s3://postgres"},
+		{[]any{"spec", "backup", "barmanObjectStore", "serverName"}, "postgres-1"},
+		{[]any{"spec", "backup", "barmanObjectStore", "endpointURL"}, "https://object-store.data.svc:7070"},
+		{[]any{"spec", "backup", "barmanObjectStore", "s3Credentials", "accessKeyId", "name"}, "backup"},
+	} {
+		if got := postgres.at(want.path...); fmt.Sprint(got) != fmt.Sprint(want.value) {
+			t.Errorf("%v is %v, want %v", want.path, got, want.value)
+		}
+	}
+	if rules := postgres.at("spec", "postgresql", "pg_hba"); !reflect.DeepEqual(rules, []any{"hostssl all all all scram-sha-256", "host all all all reject"}) {
+		t.Errorf("it accepts %v, want passwords over TLS", rules)
+	}
+	if ignored := engine.ignored(clusterKind, "postgres-1"); !slices.Contains(ignored, "spec.bootstrap") {
+		t.Errorf("a later update bootstraps it again: it ignores changes of %v", ignored)
+	}
+	selector := engine.ofType("core/v1:Service")["postgres"].at("spec", "selector")
+	if !reflect.DeepEqual(selector, map[string]any{"cnpg.io/cluster": "postgres-1", "cnpg.io/instanceRole": "primary"}) {
+		t.Errorf("clients reach %v, want the primary", selector)
+	}
+	if schedule := engine.ofType(scheduleKind)["postgres-1-nightly"]; schedule.at("spec", "cluster", "name") != "postgres-1" || schedule.at("spec", "immediate") != true {
+		t.Errorf("the backups: %v", schedule)
+	}
+	if superuser := engine.ofType("core/v1:Secret")["postgres-admin"]; superuser.at("stringData", "username") != "postgres" ||
+		superuser.at("stringData", "password") != valueOf("postgresAdminPassword") {
+		t.Error("the Secret of the superuser has not its password")
+	}
+	for kind, name := range map[string]string{"apps/v1:StatefulSet": "postgres", "postgresql.cnpg.io/v1:Cluster": "postgres-2"} {
+		if _, exists := engine.ofType(kind)[name]; exists {
+			t.Errorf("there is a %s %s", kind, name)
+		}
+	}
+}
+
+// To delete a definition deletes the databases of all stacks and teams of the cluster.
+func TestDefinitionsOfTheOperatorOutliveTheStack(t *testing.T) {
+	found := map[string]bool{}
+	for _, created := range local(t).registered {
+		if created.TypeToken != "kubernetes:apiextensions.k8s.io/v1:CustomResourceDefinition" {
+			continue
+		}
+		found[created.Name] = true
+		if !created.RegisterRPC.GetRetainOnDelete() {
+			t.Errorf("%s is deleted with the stack", created.Name)
+		}
+	}
+	for _, kind := range []string{"clusters", "backups", "scheduledbackups"} {
+		if !found[kind+".postgresql.cnpg.io"] {
+			t.Errorf("there is no definition of %s in %v", kind, found)
+		}
+	}
+}
+
+func TestReplicationAndBackupsOfPostgres(t *testing.T) {
+	for _, test := range []struct {
+		name, settings string
+		instances      int
+		synchronous    bool
+		bucket         any
+		objectStore    bool
+	}{
+		{"local", "", 1, false, "s3://postgres", true},
+		{"local", `{"instances":3}`, 3, true, "s3://postgres", true},
+		{"staging", "", 2, false, nil, false},
+		{"production", "", 3, true, "s3://example-backups/platform", false},
+	} {
+		t.Run(test.name+test.settings, func(t *testing.T) {
+			objects := map[string]manifest{}
+			if test.settings != "" {
+				engine := updated(t, clustertest.New(t, "this"), test.settings)
+				objects["Cluster postgres-1"] = engine.ofType(clusterKind)["postgres-1"]
+				objects["StatefulSet object-store"] = engine.ofType("apps/v1:StatefulSet")["object-store"]
+			} else {
+				for _, object := range rendered(t, test.name, "") {
+					objects[fmt.Sprint(object["kind"], " ", manifest(object).at("metadata", "name"))] = object
+				}
+			}
+			postgres := objects["Cluster postgres-1"]
+			if got := postgres.at("spec", "instances"); fmt.Sprint(got) != fmt.Sprint(test.instances) {
+				t.Errorf("%v instances, want %d", got, test.instances)
+			}
+			if budget := postgres.at("spec", "enablePDB"); budget != (test.instances > 1) {
+				t.Errorf("it has a disruption budget: %v", budget)
+			}
+			durability := postgres.at("spec", "postgresql", "synchronous", "dataDurability")
+			if (durability == "required") != test.synchronous {
+				t.Errorf("a commit waits for a standby: %v", durability)
+			}
+			if got := postgres.at("spec", "backup", "barmanObjectStore", "destinationPath"); got != test.bucket {
+				t.Errorf("the backups are in %v, want %v", got, test.bucket)
+			}
+			if runs := objects["StatefulSet object-store"] != nil; runs != test.objectStore {
+				t.Errorf("an object store runs: %v", runs)
+			}
+			credentials := manifest{"of": postgres.at("spec", "backup", "barmanObjectStore", "s3Credentials")}
+			if has := credentials.at("of", "accessKeyId", "key") == "id"; has != test.objectStore {
+				t.Errorf("the credentials are %v", credentials)
+			}
+		})
+	}
+}
+
+func TestRestoredClusterOfPostgres(t *testing.T) {
+	for _, test := range []struct {
+		name, settings, serves string
+		clusters, hibernate    []string
+	}{
+		{"beside the one that serves", `{"beside":[2],"restore":{"cluster":2,"from":1,"at":"2026-11-28T15:03:00+01:00"}}`, "postgres-1", []string{"postgres-1", "postgres-2"}, nil},
+		{"that serves beside the former one", `{"cluster":2,"beside":[1],"restore":{"cluster":2,"from":1,"at":"2026-11-28T15:03:00+01:00"}}`, "postgres-2",
+			[]string{"postgres-1", "postgres-2"}, []string{"postgres-1"}},
+		{"instead of it", `{"cluster":2,"restore":{"cluster":2,"from":1,"at":"2026-11-28T15:03:00+01:00"}}`, "postgres-2", []string{"postgres-2"}, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			engine := updated(t, clustertest.New(t, "this"), test.settings)
+			created, schedules := engine.ofType(clusterKind), engine.ofType(scheduleKind)
+			if len(created) != len(test.clusters) || len(schedules) != len(test.clusters) {
+				t.Errorf("there are %d clusters and %d schedules of backups, want %v", len(created), len(schedules), test.clusters)
+			}
+			for name, cluster := range created {
+				hibernates := cluster.at("metadata", "annotations", "cnpg.io/hibernation") == "on"
+				if !slices.Contains(test.clusters, name) || hibernates != slices.Contains(test.hibernate, name) {
+					t.Errorf("%s hibernates: %t, want %v of %v", name, hibernates, test.hibernate, test.clusters)
+				}
+			}
+			restored := created["postgres-2"]
+			for _, want := range []struct {
+				path  []any
+				value string
+			}{
+				{[]any{"spec", "bootstrap", "recovery", "source"}, "origin"},
+				{[]any{"spec", "bootstrap", "recovery", "recoveryTarget", "targetTime"}, "2026-11-28 14:03:00.000000+00"},
+				{[]any{"spec", "externalClusters", 0, "name"}, "origin"},
+				{[]any{"spec", "externalClusters", 0, "barmanObjectStore", "serverName"}, "postgres-1"},
+				{[]any{"spec", "backup", "barmanObjectStore", "serverName"}, "postgres-2"},
+			} {
+				if got := restored.at(want.path...); got != want.value {
+					t.Errorf("%v is %v, want %s", want.path, got, want.value)
+				}
+			}
+			if got := engine.ofType("core/v1:Service")["postgres"].at("spec", "selector", "cnpg.io/cluster"); got != test.serves {
+				t.Errorf("clients reach %v, want %s", got, test.serves)
+			}
+		})
+	}
+}
+
+// The server of an earlier version of the platform is a StatefulSet.
+func TestDataOfAFormerServerIsImported(t *testing.T) {
+	former := func(owner string) *clustertest.API {
+		api := clustertest.New(t, "this")
+		api.Answer("/apis/apps/v1/namespaces/data/statefulsets/postgres", `{"apiVersion": "apps/v1", "kind": "StatefulSet", "metadata": {"name": "postgres", `+
+			`"namespace": "data", "uid": "1", "annotations": {"`+namespace.StackAnnotation+`": "`+owner+`"}}}`)
+		return api
+	}
+	engine := updated(t, former("local"), "")
+	postgres := engine.ofType(clusterKind)["postgres-1"]
+	if got := postgres.at("spec", "bootstrap", "initdb", "import", "databases"); !reflect.DeepEqual(got, []any{"users", "orders", "notifications"}) {
+		t.Errorf("it imports the databases %v", got)
+	}
+	if got := postgres.at("spec", "externalClusters", 0, "connectionParameters", "host"); got != "postgres.data.svc" {
+		t.Errorf("it imports from %v", got)
+	}
+	if dependencies := engine.dependencies(t, clusterKind+" postgres-1"); !slices.ContainsFunc(dependencies, func(urn string) bool { return strings.HasSuffix(urn, "::postgres-freeze") }) {
+		t.Errorf("the import does not wait until the former server refuses writes: %v", dependencies)
+	}
+	freeze := engine.ofType("batch/v1:Job")["postgres-freeze"]
+	given := map[string]bool{}
+	variables, _ := freeze.at("spec", "template", "spec", "containers", 0, "env").([]any)
+	for i := range variables {
+		given[fmt.Sprint(freeze.at("spec", "template", "spec", "containers", 0, "env", i, "name"))] = true
+	}
+	for _, variable := range []string{"PGHOST", "PASSWORD_FILE", "PGSSLMODE", "PGSSLROOTCERT"} {
+		if !given[variable] {
+			t.Errorf("freeze.sh does not get %s", variable)
+		}
+	}
+
+	for about, api := range map[string]*clustertest.API{"none": clustertest.New(t, "this"), "that of another owner": former("another")} {
+		engine := updated(t, api, "")
+		if got := engine.ofType(clusterKind)["postgres-1"].at("spec", "bootstrap", "initdb", "import"); got != nil {
+			t.Errorf("%s: it imports %v", about, got)
+		}
+		if _, exists := engine.ofType("batch/v1:Job")["postgres-freeze"]; exists {
+			t.Errorf("%s: it is frozen", about)
+		}
+	}
+}
