@@ -164,6 +164,7 @@ func (a Args) scrapes() object {
 					object{"source_labels": []string{"__meta_kubernetes_pod_label_k8s_app"}, "regex": "(.+)", "target_label": "job"},
 					object{"source_labels": []string{"job"}, "regex": "kube-dns", "replacement": "coredns", "target_label": "job"}, // CoreDNS keeps the label of its predecessor
 					object{"source_labels": []string{"__meta_kubernetes_pod_label_app_kubernetes_io_name"}, "regex": "(.+)", "target_label": "job"},
+					object{"source_labels": []string{"__meta_kubernetes_pod_label_platform_example_of"}, "regex": "(.+)", "target_label": "job"},
 					object{"source_labels": []string{"__meta_kubernetes_namespace"}, "target_label": "namespace"},
 					object{"source_labels": []string{"__meta_kubernetes_pod_name"}, "target_label": "pod"},
 					object{"source_labels": []string{"__meta_kubernetes_pod_node_name"}, "target_label": "node"},

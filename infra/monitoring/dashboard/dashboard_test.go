@@ -2,6 +2,7 @@ package dashboard_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -383,4 +384,33 @@ func TestAnnotationsHaveTexts(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A backup is shown as bad from the age at which BackupOld fires.
+func TestOldBackupsAreBad(t *testing.T) {
+	var alert string
+	for _, group := range rule.Groups(catalog.Services(), rule.Options{}) {
+		for _, a := range group.Alerts {
+			if a.Name == "BackupOld" {
+				alert = a.Expr
+			}
+		}
+	}
+	const hours = 26
+	if !strings.Contains(alert, fmt.Sprintf("> %d * 3600", hours)) {
+		t.Fatalf("BackupOld fires at another age than %d hours: %s", hours, alert)
+	}
+	for _, d := range all(t, catalog.Services()) {
+		for _, p := range d.Panels() {
+			if *p.Title != "Age of the last backup" {
+				continue
+			}
+			steps := p.FieldConfig.Defaults.Thresholds.Steps
+			if last := steps[len(steps)-1]; *last.Value != hours*3600 || last.Color != "red" {
+				t.Errorf("it is %s from %g s on", last.Color, *last.Value)
+			}
+			return
+		}
+	}
+	t.Error("no dashboard shows the age of the last backup")
 }

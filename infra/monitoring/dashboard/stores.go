@@ -32,6 +32,7 @@ func stores(services []catalog.Service) plan {
 					asked: ask("min by (job) (redis_up{"+redis+"})", "{{job}}")},
 			}},
 			postgresRow(postgres, database),
+			instancesRow(postgres),
 			redisRow(redis),
 		},
 	}
@@ -60,6 +61,27 @@ func postgresRow(postgres, database string) row {
 			about: "Age of the oldest running transaction. A long one is a slow query, or an idle transaction that holds locks.",
 			asked: ask(fmt.Sprintf("max by (datname) (pg_stat_activity_max_tx_duration{%s})", database), "{{datname}}")},
 		graph(8, "Size", "bytes", "Sizes of the databases on disk.", "max by (datname) (pg_database_size_bytes{"+database+"})", "{{datname}}"),
+	}}
+}
+
+// instancesRow shows the instances in the cluster and their backups. Only a primary reports its observed synchronous standbys.
+func instancesRow(postgres string) row {
+	const up, isPrimary = `cnpg_collector_up{job="postgres"}`, `on (pod) cnpg_collector_sync_replicas{job="postgres", value="observed"}`
+	const managed = "no Postgres in the cluster"
+	return row{title: "Postgres: instances and backups", height: 6, panels: []panel{
+		{width: 6, title: "Instances", none: managed, about: "Instances that are up, by role. A restored cluster of instances runs beside the live one.",
+			asked: []query{
+				{"sum by (cluster) (" + up + " and " + isPrimary + ")", "{{cluster}}: primary"},
+				{"sum by (cluster) (" + up + " unless " + isPrimary + ")", "{{cluster}}: standbys"},
+			}},
+		{width: 6, title: "Files waiting for the archive", none: managed, about: "Files of the write-ahead log that aren't archived yet. More than two for long: see ArchiveLagging.",
+			asked: ask(`max by (pod) (cnpg_collector_pg_wal_archive_status{job="postgres", value="ready"})`, "{{pod}}")},
+		{width: 6, title: "Age of the last archived file", unit: "s", none: "nothing archived",
+			about: "While somebody writes, at most about a minute: as much is lost with all volumes. Without backup.bucket, files count as archived, too.",
+			asked: ask("max(pg_stat_archiver_last_archive_age{"+postgres+"}) >= 0", "last file")},
+		{kind: number, width: 6, title: "Age of the last backup", unit: "s", limits: rising(25*3600, 26*3600), none: "no backup",
+			about: "Backups are nightly. From 26 hours on, the alert BackupOld fires.",
+			asked: ask(`time() - (max(cnpg_collector_last_available_backup_timestamp{job="postgres"}) > 0)`, "last backup")},
 	}}
 }
 

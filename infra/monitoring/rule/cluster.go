@@ -215,6 +215,15 @@ or (min by (job) (up{job="` + network.Postgres + network.Exporter + `"} == 0 and
 			Expr:        ofStore(`max by (job, datname) (pg_database_wraparound_age_datfrozenxid_seconds) > 1e9`), // a number of transactions, too
 			Summary:     "postgres: database {{ $labels.datname }} isn't vacuumed",
 			Description: "The oldest transaction of {{ $labels.datname }} is {{ $value | humanize }} transactions old. At two billion, Postgres refuses to write."},
+		{Name: "ArchiveLagging", For: 5 * time.Minute, Severity: catalog.Ticket,
+			Expr:        `max by (job) (cnpg_collector_pg_wal_archive_status{value="ready"}) > 2`,
+			Summary:     "postgres: the archive lags",
+			Description: "{{ $value | humanize }} files of the write-ahead log wait for the archive. If the volume is lost now, so are the changes in them."},
+		{Name: "BackupOld", For: 15 * time.Minute, Severity: catalog.Ticket,
+			Expr: `time() - (max by (job) (cnpg_collector_last_available_backup_timestamp) > 0) > 26 * 3600
+or time() - (max by (job) (cnpg_collector_last_failed_backup_timestamp) > max by (job) (cnpg_collector_last_available_backup_timestamp)) > 0`,
+			Summary:     "postgres: no backup since yesterday",
+			Description: "The last complete backup ended more than a day ago, or one failed after it {{ $value | humanizeDuration }} ago. A restore takes longer, or isn't possible."},
 		redisDown(network.Stream, catalog.Page, "No events are published or handled: orders are accepted and wait in the outbox, and users get no notifications."),
 		redisDown(network.Cache, catalog.Ticket, "Services work without it: they read users from Postgres, and each replica of the gateway counts requests separately."),
 		memory(catalog.Page, 0.95, 2*time.Minute),

@@ -392,11 +392,12 @@ func nodeExamples() []example {
 }
 
 func storageExamples() []example {
-	volume := func(available string) []string {
-		const labels = `{job="kubelet", node="n1", namespace="data", persistentvolumeclaim="data-postgres-0"} `
+	of := func(name, available string) []string {
+		labels := `{job="kubelet", node="n1", namespace="data", persistentvolumeclaim="` + name + `"} `
 		return []string{"kubelet_volume_stats_available_bytes" + labels + available, "kubelet_volume_stats_capacity_bytes" + labels + "1000x200"}
 	}
-	const claim = `job="postgres", namespace="data", persistentvolumeclaim="data-postgres-0"`
+	volume := func(available string) []string { return of("postgres-1-1", available) }
+	const claim = `job="postgres", namespace="data", persistentvolumeclaim="postgres-1-1"`
 	ends := func(cn, serial, values string) string {
 		return fmt.Sprintf(`traefik_tls_certs_not_after{job="edge", pod="a", cn="%s", sans="localhost", serial="%s"} %s`, cn, serial, values)
 	}
@@ -415,6 +416,8 @@ func storageExamples() []example {
 		{alert: "VolumeFull", severity: catalog.Page, about: "a volume of somebody else has 2 % left", at: 3 * time.Minute, series: []string{
 			`kubelet_volume_stats_available_bytes{job="kubelet", namespace="team-b", persistentvolumeclaim="data-db-0"} 20x200`,
 			`kubelet_volume_stats_capacity_bytes{job="kubelet", namespace="team-b", persistentvolumeclaim="data-db-0"} 1000x200`}},
+		{alert: "VolumeFull", severity: catalog.Page, about: "a volume of a StatefulSet has 2 % left", series: of("data-redis-stream-0", "20x200"), at: 3 * time.Minute,
+			fires: []string{`job="redis-stream", namespace="data", persistentvolumeclaim="data-redis-stream-0"`}},
 		{alert: "VolumeFull", severity: catalog.Page, about: "a volume has 10 % left", series: volume("100x200"), at: 3 * time.Minute},
 
 		// The examples begin in 1970: the timestamp is what is left.
@@ -478,6 +481,11 @@ func storeExamples() []example {
 		{alert: "PostgresWraparound", about: "a database isn't vacuumed", series: []string{exported("database_wraparound_age_datfrozenxid_seconds", `datname="orders"`, "1200000000x60")},
 			at: 12 * time.Minute, fires: []string{ofOrders}},
 		{alert: "PostgresWraparound", about: "a database is vacuumed each 200 million transactions", series: []string{exported("database_wraparound_age_datfrozenxid_seconds", `datname="orders"`, "200000000x60")}, at: 12 * time.Minute},
+		{alert: "ArchiveLagging", about: "the object store is unreachable", series: []string{`cnpg_collector_pg_wal_archive_status{job="postgres", value="ready"} 0+1x60`}, at: 12 * time.Minute, fires: []string{postgres}},
+		{alert: "ArchiveLagging", about: "each file is archived", series: []string{`cnpg_collector_pg_wal_archive_status{job="postgres", value="ready"} 1x60`, `cnpg_collector_pg_wal_archive_status{job="postgres", value="done"} 9x60`}, at: 12 * time.Minute},
+		{alert: "BackupOld", about: "the nightly backups have stopped", series: []string{`cnpg_collector_last_available_backup_timestamp{job="postgres"} 60x7000`}, at: 27 * time.Hour, fires: []string{postgres}},
+		{alert: "BackupOld", about: "the first backup failed", series: []string{`cnpg_collector_last_available_backup_timestamp{job="postgres"} 0x80`, `cnpg_collector_last_failed_backup_timestamp{job="postgres"} 10x80`}, at: 17 * time.Minute, fires: []string{postgres}},
+		{alert: "BackupOld", about: "a backup succeeded after one that failed", series: []string{`cnpg_collector_last_available_backup_timestamp{job="postgres"} 20x80`, `cnpg_collector_last_failed_backup_timestamp{job="postgres"} 10x80`}, at: 17 * time.Minute},
 		{alert: "RedisDown", severity: page, about: "the stream doesn't respond", series: []string{stream("redis_up", "1x3 0x20")}, at: 2 * time.Minute, fires: []string{onStream}},
 		{alert: "RedisDown", severity: page, about: "the cache doesn't respond, which is only a ticket", series: []string{stream("redis_up", "1x40"), cache("redis_up", "0x40")}, at: 2 * time.Minute},
 		{alert: "RedisDown", about: "the cache is away", series: []string{cache("redis_up", "1x3 0x20")}, at: 2 * time.Minute, fires: []string{onCache}},
