@@ -141,6 +141,26 @@ admin: bin/release ## Give the role of an admin to the user with EMAIL=<email>
 redrive: bin/release ## Return dead letters to their streams, and deliver abandoned webhooks again
 	@$(RELEASE) redrive
 
+## Data of STACK, which defaults to local
+
+OF_DATA = $(IN_LOCAL)infra/data/restore '$(or $(STACK),local)'
+
+.PHONY: backup
+backup: ## Back up Postgres of STACK now, besides the nightly backups and the archive of its log
+	@$(OF_DATA) backup
+
+.PHONY: restore
+restore: ## Restore Postgres of STACK to AT='2026-11-28 14:03:00' (UTC; default: now) beside the live one, compare, and switch after a CONFIRM=yes
+	@$(OF_DATA) restore '$(AT)' '$(CONFIRM)'
+
+.PHONY: restore-drill
+restore-drill: ## Restore Postgres of STACK into a copy, compare, delete the copy, and record the figures in docs/recovery.md
+	@$(OF_DATA) restore '$(AT)' drill
+
+.PHONY: restore-forget
+restore-forget: ## Delete the cluster of Postgres that doesn't serve: a restored one, or the former one with its volumes
+	@$(OF_DATA) forget
+
 .PHONY: release-demo
 release-demo: bin/release ## Release and roll back another version of all services under load; RATE=<requests per second> ROLLBACKS=1
 	@cd test && GOWORK=off go build -o ../bin/release-demo ./cmd/release-demo

@@ -55,10 +55,14 @@ var assignment = regexp.MustCompile(`^[A-Z]+=`)
 // A command in the text of a runbook is run by this test if it only reads, and by another test if it changes something.
 func TestEveryCommandOfARunbookIsRun(t *testing.T) {
 	t.Setenv("CURL_CA_BUNDLE", filepath.Join("bin", "ca.pem"))
+	primary, err := kit.Primary()
+	if err != nil {
+		t.Fatal(err)
+	}
 	here := strings.NewReplacer("<stack>", "local", "<edge.host>", kit.EdgeAddress(),
 		"<namespace> job/<job>", "data job/"+jobOfPostgres(t),
 		"<namespace> deployment/<name>", "apps deployment/"+kit.LiveDeployment(t, "order-service"),
-		"<namespace> <pod>", "data postgres-0")
+		"<namespace> <pod>", "data "+primary.Metadata.Name)
 	tests, seen := declaredTests(t), map[string]bool{}
 	for _, file := range runbookPages(t) {
 		name := strings.TrimSuffix(filepath.Base(file), ".md")

@@ -16,8 +16,8 @@ func TestProtectedStoresAreNotDeletedOrReplaced(t *testing.T) {
 		t.Fatalf("%v\n%s", err, printed)
 	}
 	for _, test := range []struct{ name, command, protected string }{
-		{"destroying the stack", "pulumi destroy --stack local --yes --non-interactive", "StatefulSet::postgres"},
-		{"a change that removes a store", "pulumi config set platform:postgres.address 192.0.2.7:5432 --path --stack local && " + kit.Update, "StatefulSet::postgres"},
+		{"destroying the stack", "pulumi destroy --stack local --yes --non-interactive", "Cluster::postgres-1"},
+		{"a change that removes a store", "pulumi config set platform:postgres.address 192.0.2.7:5432 --path --stack local && " + kit.Update, "Cluster::postgres-1"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			printed, err := kit.RunIn(clone, test.command)

@@ -81,6 +81,7 @@ func remedies() []remedy {
 		{"kubectl rollout restart -n kube-system deployment/coredns", replacesPods("kube-system", "k8s-app=kube-dns")},
 		{"kubectl delete pod -n monitoring prometheus-0", replacesPods("monitoring", "app.kubernetes.io/name=prometheus")},
 		{"kubectl rollout restart -n monitoring statefulset/alertmanager", replacesPods("monitoring", "app.kubernetes.io/name=alertmanager")},
+		{"kubectl rollout restart -n data deployment/postgres-operator", replacesPods("data", "app.kubernetes.io/name=postgres-operator")},
 		{"kubectl rollout restart -n data deployment/redis-cache", replacesPods("data", "app.kubernetes.io/name=redis-cache")},
 		{"kubectl rollout restart deployment -n apps -l app.kubernetes.io/name=order-service", replacesPods("apps", "app.kubernetes.io/name=order-service")},
 		{"kubectl rollout restart deployment -n apps -l app.kubernetes.io/name=notification-service", replacesPods("apps", "app.kubernetes.io/name=notification-service")},

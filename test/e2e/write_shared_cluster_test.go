@@ -15,7 +15,7 @@ const trial = `config:
   platform:registry: 127.0.0.1:5100/trial
   platform:kubeconfig: /var/lib/platform/node/admin.kubeconfig
   platform:edge: {host: trial.example, type: ClusterIP, tlsSecret: edge}
-  platform:postgres: {cpu: "2", memory: 512Mi}
+  platform:postgres: {instances: 1, cpu: "2", memory: 512Mi}
   platform:replicas: {min: 1, max: 2}
   platform:monitoring: {grafana: false}
 `

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -61,31 +61,19 @@ func TestVolumeFullRunbookExpandsTheVolume(t *testing.T) {
 	kit.Output(t, "pulumi", "config", "set", "--path", "platform:stream.volumeSize", fmt.Sprintf("%dMi", mib+1), "--stack", "local")
 }
 
-// A lost volume is replaced as its runbook describes: Postgres continues with the last dump, and redis-stream with the events of the
+// A lost volume is replaced as its runbook describes: Postgres continues with its archive, and redis-stream with the events of the
 // outbox.
 func TestVolumeLostRunbookReplacesVolumes(t *testing.T) {
 	steps := blocks(t, "VolumeLost")
-	_, backups, _ := strings.Cut(content(t, "docs/operations.md"), "\n## Backups\n")
-	dump := fence.FindStringSubmatch(backups)
-	if len(steps) != 3 || dump == nil {
-		t.Fatalf("the runbook has %d blocks of commands, want 3, and the section Backups has %q", len(steps), dump)
+	if len(steps) != 4 {
+		t.Fatalf("the runbook has %d blocks of commands, want 4", len(steps))
 	}
-	replace, restore, renew := steps[0], steps[1], steps[2]
-	run := func(folder, commands string) {
+	replace, loseInstance, restore, renew := steps[0], steps[1], steps[2], steps[3]
+	run := func(commands string, values ...string) {
 		t.Helper()
-		if printed, err := kit.RunIn(folder, "set -e -o pipefail\n"+local(commands)); err != nil {
+		commands = local(strings.NewReplacer(values...).Replace(commands))
+		if printed, err := kit.RunIn(kit.Root, "set -e -o pipefail\n"+commands); err != nil {
 			t.Fatalf("%s\n%v\n%s", commands, err, printed)
-		}
-	}
-	lose := func(server string) {
-		t.Helper()
-		volume := func() string {
-			return kit.Output(t, "kubectl", "get", "persistentvolumeclaim", "data-"+server+"-0", "--namespace=data", "--output=jsonpath={.spec.volumeName}")
-		}
-		before := volume()
-		run(kit.Root, strings.NewReplacer("<namespace>", "data", "<server>", server).Replace(replace))
-		if after := volume(); after == before || after == "" {
-			t.Fatalf("%s has volume %q, and had %q", server, after, before)
 		}
 	}
 
@@ -115,33 +103,38 @@ func TestVolumeLostRunbookReplacesVolumes(t *testing.T) {
 		}
 		return nil
 	})
-	lose("redis-stream") // with an event that no consumer has read
+	volume := func() string {
+		return kit.Output(t, "kubectl", "get", streamClaim, "--namespace=data", "--output=jsonpath={.spec.volumeName}")
+	}
+	before := volume()
+	run(replace, "<namespace>", "data", "<server>", "redis-stream") // with an event that no consumer has read
+	if after := volume(); after == before || after == "" {
+		t.Fatalf("redis-stream has volume %q, and had %q", after, before)
+	}
 	kit.Scale(t, "apps", consumer, 1)
 	orders = append(orders, place())
 	api.AwaitNotifications(t, token, "order.created", orders...)
 
-	// The dump outlives a failure of the test, because it is the only copy of the data.
-	folder, err := os.MkdirTemp("", "dump-of-the-platform-")
+	// The last segment of the log is in the archive, and so is a base backup.
+	awaitArchive(t)
+	kit.Output(t, "kubectl", "wait", "backups.postgresql.cnpg.io", "--all", "--namespace=data", "--for=jsonpath={.status.phase}=completed", "--timeout=5m")
+
+	primary, err := kit.Primary()
 	if err != nil {
 		t.Fatal(err)
 	}
-	run(folder, dump[2])
-	if strings.Contains(content(t, folder+"/dump.sql"), "SCRAM-SHA-256$") {
-		t.Error("the dump contains passwords of roles")
+	cluster := kit.Output(t, "kubectl", "get", "service", "postgres", "--namespace=data", `--output=jsonpath={.spec.selector.cnpg\.io/cluster}`)
+	lost, err := strconv.Atoi(strings.TrimPrefix(cluster, "postgres-"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	lose("postgres")
+	run(loseInstance, "<instance>", primary.Metadata.Name) // the only one
 	if _, err := api.SignIn(user); err == nil {
-		t.Error("a user signs in without the database: the volume wasn't replaced")
+		t.Error("a user signs in without the database: its volume isn't lost")
 	}
-	run(kit.Root, renew)
-	kit.Eventually(t, 2*time.Minute, "without a dump, new users sign up", func() error {
-		_, err := api.Expect(http.MethodPost, "/api/users", "", map[string]string{"email": user.Email, "name": "A", "password": rand.Text()}, http.StatusCreated)
-		return err
-	})
-	lose("postgres")
-	run(folder, restore)
-	run(kit.Root, renew)
-	kit.Eventually(t, 2*time.Minute, "after the restore from "+folder+", the user signs in", func() (err error) {
+	run(restore, "<lost>", strconv.Itoa(lost), "<next>", strconv.Itoa(lost+1))
+	run(renew)
+	kit.Eventually(t, 2*time.Minute, "after the restore, the user signs in", func() (err error) {
 		token, err = api.SignIn(user)
 		return err
 	})
@@ -150,7 +143,22 @@ func TestVolumeLostRunbookReplacesVolumes(t *testing.T) {
 	for _, order := range orders {
 		api.MustCall(t, http.StatusOK, http.MethodGet, "/api/orders/"+order.ID, token, nil)
 	}
-	if err := os.RemoveAll(folder); err != nil {
-		t.Error(err)
+}
+
+// A dump has the data of all services, and no passwords of their roles.
+func TestDumpHasNoPasswords(t *testing.T) {
+	_, backups, _ := strings.Cut(content(t, "docs/operations.md"), "\n## Backups\n")
+	blocks := fence.FindAllStringSubmatch(backups, -1)
+	at := slices.IndexFunc(blocks, func(block []string) bool { return strings.Contains(block[2], "pg_dumpall") })
+	if at < 0 {
+		t.Fatalf("the section Backups has no command pg_dumpall: %q", blocks)
+	}
+	user, folder := kit.Gateway().SignUp(t), t.TempDir()
+	if printed, err := kit.RunIn(folder, blocks[at][2]); err != nil {
+		t.Fatalf("%v\n%s", err, printed)
+	}
+	dump := content(t, folder+"/dump.sql")
+	if !strings.Contains(dump, user.Email) || strings.Contains(dump, "SCRAM-SHA-256$") {
+		t.Errorf("the dump of %d bytes lacks a user, or contains passwords of roles", len(dump))
 	}
 }

@@ -15,21 +15,18 @@ func TestDataSurvivesTheDeletionOfPostgresPod(t *testing.T) {
 	before := api.SignUp(t)
 	token := api.MustSignIn(t, before)
 	api.MustCall(t, http.StatusOK, http.MethodGet, "/api/users/me", token, nil) // fills the cache
-	get := []string{"kubectl", "get", "pod", "postgres-0", "--namespace=data", "--output=json"}
-	old := kit.OutputJSON[kit.Pod](t, get...)
-
-	kit.Output(t, "kubectl", "delete", "pod", "postgres-0", "--namespace=data", "--wait=false")
+	old, err := kit.Primary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	kit.Output(t, "kubectl", "delete", "pod", old.Metadata.Name, "--namespace=data", "--wait=false")
 	kit.Eventually(t, 3*time.Minute, "Postgres is ready in a new pod", func() error {
 		// Cached users are served throughout the outage.
 		cached := api.MustCall(t, http.StatusOK, http.MethodGet, "/api/users/me", token, nil)
 		if hit := cached.Header.Get("X-Cache"); hit != "hit" {
 			t.Errorf("during the outage of Postgres, X-Cache is %q, want hit", hit)
 		}
-		printed, err := kit.Run(get...)
-		if err != nil {
-			return err
-		}
-		current, err := kit.ParseJSON[kit.Pod](printed)
+		current, err := kit.Primary()
 		if err != nil {
 			return err
 		}

@@ -61,9 +61,22 @@ type Pod struct {
 }
 
 // Pods returns the running pods of a service, without those that are terminating. It returns an error if there is none.
-func Pods(service string) ([]Pod, error) {
-	printed, err := Run("kubectl", "get", "pods", "--namespace=apps", "--selector=app.kubernetes.io/name="+service,
-		"--field-selector=status.phase=Running", "--output=json")
+func Pods(service string) ([]Pod, error) { return selected("apps", "app.kubernetes.io/name="+service) }
+
+// Primary returns the pod of Postgres that accepts writes.
+func Primary() (Pod, error) {
+	pods, err := selected("data", "platform.example/of=postgres,cnpg.io/instanceRole=primary")
+	if err != nil {
+		return Pod{}, err
+	}
+	if len(pods) != 1 {
+		return Pod{}, fmt.Errorf("%d pods are primaries", len(pods))
+	}
+	return pods[0], nil
+}
+
+func selected(namespace, selector string) ([]Pod, error) {
+	printed, err := Run("kubectl", "get", "pods", "--namespace="+namespace, "--selector="+selector, "--field-selector=status.phase=Running", "--output=json")
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +88,7 @@ func Pods(service string) ([]Pod, error) {
 	}
 	staying := slices.DeleteFunc(list.Items, func(p Pod) bool { return p.Metadata.Deletion != "" })
 	if len(staying) == 0 {
-		return nil, fmt.Errorf("no pod of %s runs", service)
+		return nil, fmt.Errorf("no pod with %s runs", selector)
 	}
 	return staying, nil
 }
@@ -124,13 +137,13 @@ func (p Pod) Ready() bool {
 	return false
 }
 
-// ShellImage returns the image of Postgres, which has a shell, by its digest in the registry of the services. Namespace apps admits no
+// ShellImage returns the image of Redis, which has a shell, by its digest in the registry of the services. Namespace apps admits no
 // images of other registries.
 func ShellImage(t *testing.T) string {
 	t.Helper()
 	live := Output(t, "kubectl", "get", "deployments", "--namespace=apps", "--output=jsonpath={.items[0].spec.template.spec.containers[0].image}")
 	registry := path.Dir(live)
-	request, err := http.NewRequestWithContext(t.Context(), http.MethodHead, "http://"+registry+"/v2/library/postgres/manifests/15-bookworm", nil)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodHead, "http://"+registry+"/v2/library/redis/manifests/7-bookworm", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +155,7 @@ func ShellImage(t *testing.T) string {
 	_ = response.Body.Close()
 	digest := response.Header.Get("Docker-Content-Digest")
 	if response.StatusCode != http.StatusOK || digest == "" {
-		t.Fatalf("%s has no image of Postgres: %s", registry, response.Status)
+		t.Fatalf("%s has no image of Redis: %s", registry, response.Status)
 	}
-	return registry + "/library/postgres@" + digest
+	return registry + "/library/redis@" + digest
 }

@@ -2,8 +2,7 @@ package kit
 
 import "strings"
 
-// EmailInPostgres reads a user's email as the database's superuser, inside its pod, where the password is. It returns "" for an
-// unknown user.
+// EmailInPostgres reads a user's email as the database's superuser, in the pod of the primary. It returns "" for an unknown user.
 func EmailInPostgres(id string) (string, error) {
 	return UsersSQL("SELECT email FROM users WHERE id = :'id'", id)
 }
@@ -13,12 +12,8 @@ func UsersSQL(statement, id string) (string, error) { return SQL("users", statem
 
 // SQL is UsersSQL for any database.
 func SQL(database, statement, id string) (string, error) {
-	const script = `PGPASSWORD=$(cut -d, -f1 /run/secrets/admin/password) &&
-		export PGPASSWORD &&
-		exec /usr/lib/postgresql/15/bin/psql --no-psqlrc --tuples-only --no-align --set=ON_ERROR_STOP=1 --set=id="$1" \
-			--host=/run/postgresql --username=postgres --dbname="$2"`
-	row, err := Feed(statement,
-		"kubectl", "exec", "--stdin", "--namespace=data", "postgres-0", "--", "sh", "-c", script, "sh", id, database)
+	row, err := Feed(statement, "kubectl", "exec", "--stdin", "--namespace=data", "service/postgres", "--container=postgres", "--",
+		"psql", "--no-psqlrc", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1", "--set=id="+id, "--username=postgres", "--dbname="+database)
 	return strings.TrimSpace(row), err
 }
 

@@ -121,7 +121,7 @@ func killedWhileTheNodeStarts(t *testing.T) {
 }
 
 func killedWhilePulumiDeploys(t *testing.T) {
-	interrupted(t, "StatefulSet postgres creating", syscall.SIGKILL)
+	interrupted(t, "Cluster postgres-1 creating", syscall.SIGKILL)
 }
 
 func interruptedWhilePulumiDeploys(t *testing.T) {

@@ -25,7 +25,8 @@ const delivered = `config:
   platform:cpuRequests: 40
   platform:edge: {host: localhost, type: NodePort, httpPort: %d, httpsPort: %d, tlsSecret: edge, requestsPerSecond: 2000}
   platform:replicas: {min: 1, max: 2}
-  platform:postgres: {cpu: "2", memory: 512Mi, volumeSize: 2Gi}
+  platform:postgres: {instances: 1, cpu: "2", memory: 512Mi, volumeSize: 2Gi}
+  platform:backup: {bucket: "s3://backups/platform", endpoint: "https://objects.example.com", network: 192.0.2.0/24}
   platform:stream: {memory: 128Mi, volumeSize: 1Gi}
   platform:monitoring: {retention: 35d, memory: 384Mi, volumeSize: 2Gi, grafana: false, replicas: 1,
     prometheusUrl: "https://prometheus.example.com", alertmanagerUrl: "https://alertmanager.example.com", runbooks: "https://example.com/runbooks"}

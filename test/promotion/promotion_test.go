@@ -16,13 +16,15 @@ import (
 
 func TestMain(m *testing.M) { kit.MainAsRoot(m, "only root can create two clusters on one machine") }
 
-// config is a stack that fits half of this machine. Its certificate is a Secret, like one from an external issuer.
+// config is a stack that fits half of this machine. Nothing is at the address of its backups: Postgres serves, and tries to archive its log
+// again and again. Its certificate is a Secret, like one from an external issuer.
 const config = `config:
   platform:kubeconfig: /var/lib/platform/node/admin.kubeconfig
   platform:cpuRequests: 40
   platform:edge: {host: localhost, type: NodePort, httpPort: 30080, httpsPort: 30443, tlsSecret: edge, requestsPerSecond: 2000}
   platform:replicas: {min: 1, max: 2}
-  platform:postgres: {cpu: "2", memory: 512Mi, volumeSize: 2Gi}
+  platform:postgres: {instances: 1, cpu: "2", memory: 512Mi, volumeSize: 2Gi}
+  platform:backup: {bucket: "s3://backups/platform", endpoint: "https://objects.example.com", network: 192.0.2.0/24}
   platform:stream: {memory: 128Mi, volumeSize: 1Gi}
   platform:monitoring: {retention: 35d, memory: 384Mi, volumeSize: 2Gi, grafana: false, replicas: 1,
     prometheusUrl: "https://prometheus.example.com", alertmanagerUrl: "https://alertmanager.example.com", runbooks: "https://example.com/runbooks"}

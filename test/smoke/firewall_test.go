@@ -29,8 +29,10 @@ func reachable() map[string][]string {
 		"order-service":        {"order-service", "postgres", "redis-stream", "dns"},
 		"notification-service": {"notification-service", "postgres", "redis-stream", "dns"},
 		// Every pod may connect to the edge; among pods of one policy, the node's enforcer also allows the return direction.
-		"edge":              {"api-gateway", "dns", "the edge"},
-		"postgres":          nil,
+		"edge": {"api-gateway", "dns", "the edge"},
+		// Its instances replicate each other, and request their Cluster from the API server.
+		"postgres":          {"postgres", "object-store", "the API server", "the node's API server", "dns"},
+		"postgres-operator": {"the API server", "the node's API server", "dns"},
 		"postgres-setup":    {"postgres", "dns"},
 		"redis-cache-setup": {"redis-cache", "dns"},
 		// Prometheus scrapes all components: the metrics ports of services, and Kubernetes' own components.
@@ -57,6 +59,7 @@ func metrics() []string {
 func TestNetworkPoliciesAllowOnlyTheCatalogsCalls(t *testing.T) {
 	sources := []source{
 		{"edge", "edge", "edge"}, {"postgres", "data", "postgres"}, {"postgres-setup", "data", "postgres-setup"},
+		{"postgres-operator", "data", "postgres-operator"},
 		{"redis-cache-setup", "data", "redis-cache-setup"}, {"stranger", "apps", ""},
 	}
 	for _, watcher := range []string{"prometheus", "alertmanager", "kube-state-metrics", "kube-state-metrics-nodes", "node-exporter", "postgres-exporter"} {
@@ -64,7 +67,7 @@ func TestNetworkPoliciesAllowOnlyTheCatalogsCalls(t *testing.T) {
 	}
 	targets := []target{
 		{"postgres", "postgres.data.svc.cluster.local:5432"}, {"redis-cache", "redis-cache.data.svc.cluster.local:6379"},
-		{"redis-stream", "redis-stream.data.svc.cluster.local:6379"}, {"dns", "kube-dns.kube-system.svc.cluster.local:53"},
+		{"redis-stream", "redis-stream.data.svc.cluster.local:6379"}, {"object-store", "object-store.data.svc.cluster.local:7070"}, {"dns", "kube-dns.kube-system.svc.cluster.local:53"},
 		{"the edge", "edge.edge.svc.cluster.local:443"}, {"the API server", "kubernetes.default.svc.cluster.local:443"},
 		{"metrics-server", "metrics-server.kube-system.svc.cluster.local:443"},
 		{"prometheus", "prometheus.monitoring.svc.cluster.local:9090"}, {"alertmanager", "alertmanager.monitoring.svc.cluster.local:9093"},

@@ -139,7 +139,7 @@ func TestTrafficToAServiceStaysOnTheMachine(t *testing.T) {
 	for slices.Contains(services, withoutPods.String()) {
 		withoutPods = withoutPods.Prev()
 	}
-	printed, err := kit.Run("kubectl", "exec", "--namespace=data", "postgres-0", "--", "bash", "-c", "exec 2>&1; echo > /dev/tcp/"+withoutPods.String()+"/8080 || echo failed")
+	printed, err := kit.Run("kubectl", "exec", "--namespace=data", "service/postgres", "--container=postgres", "--", "bash", "-c", "exec 2>&1; echo > /dev/tcp/"+withoutPods.String()+"/8080 || echo failed")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,8 @@ package upgrade
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,10 +15,11 @@ import (
 func TestMain(m *testing.M) { kit.Main(m) }
 
 // stores returns the identities of the stores and of their volumes.
-func stores(t *testing.T) string {
+func stores(t *testing.T) []string {
 	t.Helper()
-	return kit.Output(t, "kubectl", "get", "statefulsets,persistentvolumeclaims", "--namespace=data",
+	printed := kit.Output(t, "kubectl", "get", "statefulsets,persistentvolumeclaims", "--namespace=data",
 		`--output=jsonpath={range .items[*]}{.kind} {.metadata.namespace}/{.metadata.name} {.metadata.uid}{"\n"}{end}`)
+	return slices.Collect(strings.Lines(printed))
 }
 
 func TestUpgradeUnderLoadLosesNothing(t *testing.T) {
@@ -34,8 +37,12 @@ func TestUpgradeUnderLoadLosesNothing(t *testing.T) {
 	})
 	t.Logf("upgraded from %v to %v", versions, kit.LiveVersions(t))
 
-	if after := stores(t); after != before {
-		t.Errorf("the stores and volumes are\n%s\nwant\n%s", after, before)
+	after := stores(t)
+	for _, store := range before {
+		// The operator has imported the data of the StatefulSet that earlier versions ran.
+		if !slices.Contains(after, store) && !strings.HasPrefix(store, "StatefulSet data/postgres ") {
+			t.Errorf("the stores and volumes are\n%s\nwithout\n%s", after, store)
+		}
 	}
 	api = kit.Gateway()
 	token = api.MustSignIn(t, user)
