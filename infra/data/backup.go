@@ -82,7 +82,7 @@ func (a PostgresArgs) newObjectStore(ctx *pulumi.Context, keys *corev1.Secret, o
 	folder := func(name string) corev1.VolumeMountArgs {
 		return corev1.VolumeMountArgs{Name: pulumi.String("data"), MountPath: pulumi.String("/" + name), SubPath: pulumi.String(name)}
 	}
-	pod := a.Common.pod(account, corev1.ContainerArgs{
+	pod := a.pod(account, corev1.ContainerArgs{
 		Name:  pulumi.String(objectStoreName),
 		Image: pulumi.String(a.Backup.Image),
 		Command: pulumi.ToStringArray([]string{
@@ -108,8 +108,9 @@ func (a PostgresArgs) archive(number int) map[string]any {
 	config := a.Config.Backup
 	store := map[string]any{
 		"destinationPath": config.Bucket, "serverName": clusterName(number),
-		"wal":  map[string]any{"compression": "gzip", "maxParallel": 2},
-		"data": map[string]any{"compression": "gzip"},
+		"wal": map[string]any{"compression": "gzip", "maxParallel": 2},
+		// A backup starts with a checkpoint, and else waits minutes for the next one.
+		"data": map[string]any{"compression": "gzip", "immediateCheckpoint": true},
 	}
 	endpoint := config.Endpoint
 	if a.Config.ObjectStore() {

@@ -69,7 +69,7 @@ func (a PostgresArgs) newOperator(ctx *pulumi.Context, opts ...pulumi.ResourceOp
 	probing := func(seconds, failures int) corev1.ProbeArgs {
 		return secureProbe("/readyz", network.OperatorPort, seconds, failures)
 	}
-	pod := a.Common.pod(account, corev1.ContainerArgs{
+	pod := a.pod(account, corev1.ContainerArgs{
 		Name:    pulumi.String(operatorName),
 		Image:   pulumi.String(a.OperatorImage),
 		Command: pulumi.ToStringArray([]string{"/manager", "controller", "--leader-elect", fmt.Sprintf("--webhook-port=%d", network.OperatorPort)}),
