@@ -22,6 +22,32 @@ func stores(t *testing.T) []string {
 	return slices.Collect(strings.Lines(printed))
 }
 
+// formerPostgres begins the identity of the server of earlier versions, which CloudNativePG replaces.
+const formerPostgres = "StatefulSet data/postgres "
+
+// duringImport runs do, which imports the data of the former server, under load. Requests may be answered with 503 meanwhile. Each
+// acknowledged order must exist and have one notification.
+func duringImport(t *testing.T, do func() map[string]string) {
+	t.Helper()
+	run := kit.StartLoad(t)
+	do()
+	result := run.Stop()
+	var first, last time.Time
+	for _, sample := range result.Lost() {
+		if sample.Status != http.StatusServiceUnavailable {
+			t.Errorf("%s at %s: status %d, %s", sample.Kind, sample.At, sample.Status, sample.Err)
+		}
+		if first.IsZero() {
+			first = sample.At
+		}
+		last = sample.At
+	}
+	t.Logf("%s; requests got 503 for %s", result.Line(), last.Sub(first))
+	if err := run.Settle(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestUpgradeUnderLoadLosesNothing(t *testing.T) {
 	api := kit.Gateway()
 	user := api.SignUp(t)
@@ -29,18 +55,23 @@ func TestUpgradeUnderLoadLosesNothing(t *testing.T) {
 	order := api.OrderAndAwait(t, token)
 	before, versions := stores(t), kit.LiveVersions(t)
 
-	kit.UnderLoad(t, func() map[string]string {
+	up := func() map[string]string {
 		if printed, err := kit.RunFor(15*time.Minute, "make", "up"); err != nil {
 			t.Fatalf("make up: %v\n%s", err, printed)
 		}
 		return nil
-	})
+	}
+	if slices.ContainsFunc(before, func(store string) bool { return strings.HasPrefix(store, formerPostgres) }) {
+		duringImport(t, up)
+	} else {
+		kit.UnderLoad(t, up)
+	}
 	t.Logf("upgraded from %v to %v", versions, kit.LiveVersions(t))
 
 	after := stores(t)
 	for _, store := range before {
 		// The operator has imported the data of the StatefulSet that earlier versions ran.
-		if !slices.Contains(after, store) && !strings.HasPrefix(store, "StatefulSet data/postgres ") {
+		if !slices.Contains(after, store) && !strings.HasPrefix(store, formerPostgres) {
 			t.Errorf("the stores and volumes are\n%s\nwithout\n%s", after, store)
 		}
 	}
