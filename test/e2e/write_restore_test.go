@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"regexp"
 	"strings"
@@ -30,11 +31,13 @@ func awaitArchive(t *testing.T) {
 
 func TestRestoreBringsAMomentBack(t *testing.T) {
 	api := kit.Gateway()
-	before := api.SignUp(t)
+	user := api.SignUp(t)
+	token := api.MustSignIn(t, user)
+	before := api.OrderAndAwait(t, token)
 	if printed, err := kit.RunFor(restoreLimit, "make", "backup"); err != nil || !strings.Contains(printed, "is complete") {
 		t.Fatalf("%v\n%s", err, printed)
 	}
-	// A moment is a whole second, and the user of before signed up earlier.
+	// A moment is a whole second, and the first order is older.
 	moment, err := kit.SQL("postgres", "SELECT to_char(date_trunc('second', clock_timestamp()) + interval '1 second', 'YYYY-MM-DD HH24:MI:SS') FROM pg_sleep(1)", "")
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +45,7 @@ func TestRestoreBringsAMomentBack(t *testing.T) {
 	if _, err := kit.SQL("postgres", "SELECT pg_sleep(2)", ""); err != nil {
 		t.Fatal(err)
 	}
-	after := api.SignUp(t)
+	after := api.OrderAndAwait(t, token)
 	awaitArchive(t)
 
 	if printed, err := kit.RunFor(restoreLimit, "make", "restore", "AT="+moment, "CONFIRM=yes"); err != nil {
@@ -53,13 +56,12 @@ func TestRestoreBringsAMomentBack(t *testing.T) {
 			t.Errorf("%v\n%s", err, printed)
 		}
 	})
-	kit.Eventually(t, 2*time.Minute, "the user from before the moment signs in", func() error {
-		_, err := api.SignIn(before)
+	kit.Eventually(t, 2*time.Minute, "the user signs in", func() (err error) {
+		token, err = api.SignIn(user)
 		return err
 	})
-	if _, err := api.SignIn(after); err == nil {
-		t.Error("a user who signed up after the moment signs in")
-	}
+	api.MustCall(t, http.StatusOK, http.MethodGet, "/api/orders/"+before.ID, token, nil)
+	api.MustCall(t, http.StatusNotFound, http.MethodGet, "/api/orders/"+after.ID, token, nil)
 }
 
 func TestRestoreDrillChangesNothing(t *testing.T) {
