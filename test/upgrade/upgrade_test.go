@@ -63,6 +63,7 @@ func TestUpgradeUnderLoadLosesNothing(t *testing.T) {
 	}
 	if slices.ContainsFunc(before, func(store string) bool { return strings.HasPrefix(store, formerPostgres) }) {
 		duringImport(t, up)
+		up() // deletes the Job that made the former server read-only
 	} else {
 		kit.UnderLoad(t, up)
 	}
