@@ -1,0 +1,92 @@
+package faults
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"platform.example/test/kit"
+)
+
+// awaitInstances waits until that many instances of Postgres are ready and the operator has nothing to do.
+func awaitInstances(t *testing.T, want int) {
+	t.Helper()
+	kit.Eventually(t, 10*time.Minute, fmt.Sprintf("%d instances of Postgres are ready", want), func() error {
+		status, err := kit.Run("kubectl", "get", "clusters.postgresql.cnpg.io", "--namespace=data",
+			"--output=jsonpath={.items[0].status.readyInstances} {.items[0].status.instances} {.items[0].status.phase}")
+		if err == nil && strings.TrimSpace(status) != fmt.Sprintf("%d %[1]d Cluster in healthy state", want) {
+			err = fmt.Errorf("%s", status)
+		}
+		return err
+	})
+}
+
+// setInstances changes the number of instances of Postgres by an update.
+func setInstances(t *testing.T, change ...string) {
+	t.Helper()
+	kit.Output(t, append([]string{"pulumi", "config", "--stack", "local", "--path"}, change...)...)
+	if printed, err := kit.RunFor(5*time.Minute, "pulumi", "up", "--yes", "--skip-preview", "--stack", "local"); err != nil {
+		t.Fatalf("%v\n%s", err, printed)
+	}
+}
+
+func TestFailoverLosesNoAcknowledgedOrder(t *testing.T) {
+	setInstances(t, "set", "platform:postgres.instances", "3")
+	t.Cleanup(func() {
+		setInstances(t, "rm", "platform:postgres.instances")
+		awaitInstances(t, 1)
+	})
+	awaitInstances(t, 3)
+	killed := func(pod string) {
+		kit.Output(t, "kubectl", "delete", "pod", pod, "--namespace=data", "--force", "--grace-period=0")
+	}
+	for name, fault := range map[string]func(primary string){
+		"the primary is killed": killed,
+		"the volume of the primary is deleted": func(primary string) {
+			kit.Output(t, "kubectl", "delete", "pvc", primary, "--namespace=data", "--wait=false")
+			killed(primary)
+		},
+		"the primary hangs": func(primary string) {
+			_, _ = kit.Run("kubectl", "exec", "--namespace=data", primary, "--container=postgres", "--", "sh", "-c", // also stops its own session
+				`for p in /proc/[0-9]*; do [ "$(cat $p/comm 2>/dev/null)" = postgres ] && kill -STOP ${p#/proc/}; done`)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			primary, err := kit.Primary()
+			if err != nil {
+				t.Fatal(err)
+			}
+			run := kit.StartLoad(t)
+			time.Sleep(5 * time.Second)
+			fault(primary.Metadata.Name)
+			kit.Eventually(t, 3*time.Minute, "another pod is the primary", func() error {
+				current, err := kit.Primary()
+				if err == nil && (current.Metadata.UID == primary.Metadata.UID && name != "the primary hangs" || !current.Ready()) {
+					err = fmt.Errorf("%s is the primary", current.Metadata.Name)
+				}
+				return err
+			})
+			awaitInstances(t, 3)
+			result := run.Stop()
+			var first, last time.Time
+			for _, sample := range result.Lost() {
+				if sample.Status != http.StatusServiceUnavailable && sample.Status != 0 {
+					t.Errorf("%s at %s: status %d, %s", sample.Kind, sample.At, sample.Status, sample.Err)
+				}
+				if first.IsZero() {
+					first = sample.At
+				}
+				last = sample.At
+			}
+			t.Logf("%s; requests failed for %s", result.Line(), last.Sub(first))
+			if first.IsZero() {
+				t.Error("no request failed: the fault had no effect")
+			}
+			if err := run.Settle(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
