@@ -37,7 +37,10 @@ type outage struct {
 //   - CertificateEnds: TestCertificatesRenewBeforeTheyExpire tests what prevents it.
 var outages = []outage{
 	// The liveness probe restarts the container after 160 s.
-	{about: "Postgres accepts connections and never responds", page: "PostgresDown postgres", lasts: 2 * time.Minute, begin: stops("postgres")},
+	{about: "Postgres doesn't run", page: "PostgresDown postgres", lasts: 2 * time.Minute, begin: func(f *fault) {
+		f.noReplica("data", "deployment/postgres-operator") // which would start it again
+		f.run("kubectl", "delete", "pod", "--namespace=data", "--selector=cnpg.io/podRole=instance", "--force", "--grace-period=0")
+	}},
 	// The liveness probe restarts the container after a minute.
 	{about: "DNS never responds", page: "DnsDown coredns", lasts: time.Minute, begin: stops("coredns")},
 	{about: "the edge has no replica", page: "EdgeDown edge", lasts: 90 * time.Second, begin: func(f *fault) { f.noReplica("edge", "deployment/edge") }},

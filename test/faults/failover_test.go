@@ -3,6 +3,7 @@ package faults
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,7 +27,7 @@ func awaitInstances(t *testing.T, want int) {
 // setInstances changes the number of instances of Postgres by an update.
 func setInstances(t *testing.T, change ...string) {
 	t.Helper()
-	kit.Output(t, append([]string{"pulumi", "config", "--stack", "local", "--path"}, change...)...)
+	kit.Output(t, slices.Concat([]string{"pulumi", "config"}, change, []string{"--path", "--stack", "local"})...)
 	if printed, err := kit.RunFor(5*time.Minute, "pulumi", "up", "--yes", "--skip-preview", "--stack", "local"); err != nil {
 		t.Fatalf("%v\n%s", err, printed)
 	}
