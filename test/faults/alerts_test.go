@@ -36,7 +36,6 @@ type outage struct {
 //   - NodeNotReady, NodeDiskFull, VolumeFull: the only node of the local platform has everything else, and the data of other programs.
 //   - CertificateEnds: TestCertificatesRenewBeforeTheyExpire tests what prevents it.
 var outages = []outage{
-	// The liveness probe restarts the container after 160 s.
 	{about: "Postgres doesn't run", page: "PostgresDown postgres", lasts: 2 * time.Minute, begin: func(f *fault) {
 		f.noReplica("data", "deployment/postgres-operator") // which would start it again
 		f.run("kubectl", "delete", "pod", "--namespace=data", "--selector=cnpg.io/podRole=instance", "--force", "--grace-period=0")

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -50,8 +51,18 @@ func TestFailoverLosesNoAcknowledgedOrder(t *testing.T) {
 			killed(primary)
 		},
 		"the primary hangs": func(primary string) {
+			restarts := func() string {
+				return kit.Output(t, "kubectl", "get", "pod", primary, "--namespace=data", "--output=jsonpath={.status.containerStatuses[0].restartCount}")
+			}
+			before := restarts()
 			_, _ = kit.Run("kubectl", "exec", "--namespace=data", primary, "--container=postgres", "--", "sh", "-c", // also stops its own session
 				`for p in /proc/[0-9]*; do [ "$(cat $p/comm 2>/dev/null)" = postgres ] && kill -STOP ${p#/proc/}; done`)
+			kit.Eventually(t, 3*time.Minute, "the server is killed", func() error {
+				if restarts() == before {
+					return errors.New("it still runs")
+				}
+				return nil
+			})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
