@@ -81,8 +81,10 @@ func TestRestoreDrillChangesNothing(t *testing.T) {
 		return kit.Output(t, "kubectl", "get", "clusters.postgresql.cnpg.io", "--namespace=data", "--output=jsonpath={.items[*].metadata.uid}")
 	}
 	before := cluster()
-	if printed, err := kit.RunFor(restoreLimit, "make", "restore-drill"); err != nil {
-		t.Fatalf("%v\n%s", err, printed)
+	for range 2 { // the second one finds the archive of the first one's copy
+		if printed, err := kit.RunFor(restoreLimit, "make", "restore-drill"); err != nil {
+			t.Fatalf("%v\n%s", err, printed)
+		}
 	}
 	if now := cluster(); now != before {
 		t.Errorf("the clusters of Postgres are %s, want %s", now, before)
