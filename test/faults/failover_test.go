@@ -81,23 +81,8 @@ func TestFailoverLosesNoAcknowledgedOrder(t *testing.T) {
 				return err
 			})
 			awaitInstances(t, 3)
-			result := run.Stop()
-			var first, last time.Time
-			for _, sample := range result.Lost() {
-				if sample.Status != http.StatusServiceUnavailable && sample.Status != 0 {
-					t.Errorf("%s at %s: status %d, %s", sample.Kind, sample.At, sample.Status, sample.Err)
-				}
-				if first.IsZero() {
-					first = sample.At
-				}
-				last = sample.At
-			}
-			t.Logf("%s; requests failed for %s", result.Line(), last.Sub(first))
-			if first.IsZero() {
+			if kit.EndOutage(t, run, http.StatusServiceUnavailable, 0) == 0 {
 				t.Error("no request failed: the fault had no effect")
-			}
-			if err := run.Settle(t.Context()); err != nil {
-				t.Error(err)
 			}
 		})
 	}

@@ -3,6 +3,7 @@ package kit
 import (
 	"context"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -45,6 +46,26 @@ func LiveVersions(t *testing.T) map[string]string {
 			`--output=jsonpath={.metadata.annotations.platform\.example/live}`), " ")
 	}
 	return live
+}
+
+// EndOutage ends a load during which requests may fail with these statuses (0: without a response), and returns how many did.
+// Each acknowledged order must exist and have one notification.
+func EndOutage(t *testing.T, run *load.Run, allowed ...int) int {
+	t.Helper()
+	result := run.Stop()
+	lost := result.Lost()
+	var lasted time.Duration
+	for _, sample := range lost {
+		if !slices.Contains(allowed, sample.Status) {
+			t.Errorf("%s at %s: status %d, %s", sample.Kind, sample.At, sample.Status, sample.Err)
+		}
+		lasted = sample.At.Sub(lost[0].At)
+	}
+	t.Logf("%s; requests failed for %s", result.Line(), lasted)
+	if err := run.Settle(t.Context()); err != nil {
+		t.Error(err)
+	}
+	return len(lost)
 }
 
 // UnderLoad runs do while the platform is under load. No request may be lost, each order must exist and have one notification, and

@@ -25,29 +25,6 @@ func stores(t *testing.T) []string {
 // formerPostgres begins the identity of the server of earlier versions, which CloudNativePG replaces.
 const formerPostgres = "StatefulSet data/postgres "
 
-// duringImport runs do, which imports the data of the former server, under load. Requests may be answered with 503 meanwhile. Each
-// acknowledged order must exist and have one notification.
-func duringImport(t *testing.T, do func() map[string]string) {
-	t.Helper()
-	run := kit.StartLoad(t)
-	do()
-	result := run.Stop()
-	var first, last time.Time
-	for _, sample := range result.Lost() {
-		if sample.Status != http.StatusServiceUnavailable {
-			t.Errorf("%s at %s: status %d, %s", sample.Kind, sample.At, sample.Status, sample.Err)
-		}
-		if first.IsZero() {
-			first = sample.At
-		}
-		last = sample.At
-	}
-	t.Logf("%s; requests got 503 for %s", result.Line(), last.Sub(first))
-	if err := run.Settle(t.Context()); err != nil {
-		t.Error(err)
-	}
-}
-
 func TestUpgradeUnderLoadLosesNothing(t *testing.T) {
 	api := kit.Gateway()
 	user := api.SignUp(t)
@@ -62,7 +39,9 @@ func TestUpgradeUnderLoadLosesNothing(t *testing.T) {
 		return nil
 	}
 	if slices.ContainsFunc(before, func(store string) bool { return strings.HasPrefix(store, formerPostgres) }) {
-		duringImport(t, up)
+		run := kit.StartLoad(t)
+		up()
+		kit.EndOutage(t, run, http.StatusServiceUnavailable)
 		up() // deletes the Job that made the former server read-only
 	} else {
 		kit.UnderLoad(t, up)
