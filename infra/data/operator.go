@@ -26,8 +26,9 @@ const (
 	webhookFolder  = "/run/secrets/webhook"
 )
 
-// newOperator runs CloudNativePG (https://cloudnative-pg.io) for the namespace of the stores, unless the cluster has one. The operator validates its objects itself,
-// so the cluster has no webhook that depends on it. crds.json and rules.json are parts of its release without descriptions.
+// newOperator runs CloudNativePG (https://cloudnative-pg.io) for the namespace of the stores, unless the cluster has an operator. It
+// validates its objects itself, so the cluster has no webhook that depends on it. crds.json and rules.json are parts of its release
+// without descriptions.
 // Its custom resource definitions stay when the stack is destroyed: to delete one deletes the databases of the whole cluster.
 func (a PostgresArgs) newOperator(ctx *pulumi.Context, opts ...pulumi.ResourceOption) ([]pulumi.Resource, error) {
 	if !a.Profile.Operator {

@@ -168,7 +168,7 @@ func (a PostgresArgs) reloaded(name string) metav1.ObjectMetaArgs {
 func watched() string {
 	script := scripts("postgres", []string{"watch.sh"}, pulumi.StringMap{})["watch.sh"]
 	var patch []map[string]any
-	for _, word := range []any{"sh", script, "-c", "/bin/sh"} { // before the manager's own command, of which the operator reads a flag
+	for _, word := range []any{"sh", script, "-c", "/bin/sh"} { // the operator reads a flag in the manager's own command, which follows
 		patch = append(patch, map[string]any{"op": "add", "path": "/spec/containers/0/command/0", "value": word})
 	}
 	text, _ := json.Marshal(patch) // strings can always be marshalled

@@ -256,7 +256,7 @@ func pulumi(ctx context.Context, input string, args ...string) ([]byte, error) {
 	return output, nil
 }
 
-// rotate returns the value after a former one, of which it still accepts the part in use. After an empty one, it returns the first value.
+// rotate returns the value after a former one. It still accepts the part in use of the former one. After an empty one, it returns the first value.
 func rotate(secret catalog.Secret, former string, now time.Time) (string, error) {
 	fresh, err := newPart(secret.Kind, now)
 	if err != nil || secret.Kind == catalog.Plain || secret.Kind == catalog.Password && former == "" {
