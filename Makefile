@@ -345,6 +345,7 @@ upgrade-test: bin/local ## Upgrade a platform of FROM=<commit> (default: the pre
 
 .PHONY: promotion-test
 promotion-test: bin/local ## Test promotion and the workflows on two local clusters, with a runner on this machine; starts and ends with make down
+	@$(LOCAL) down # both clusters would see its mounts
 	@bin/local install openssl socat jq curl git postgresql-15 redis-server
 	@$(MAKE) vulns IN=local # the clusters have no network to download its database
 	@cd local/toolchain/sbom && for tool in crane cyclonedx-gomod; do GOWORK=off go tool -n $$tool; done >/dev/null # for make sbom
