@@ -43,6 +43,9 @@ var weights = map[string]int{"cpu.shares": 1024, "cpu.weight": 100}
 // children is the file of a cgroup (v2) that changes the controllers of its children: +cpu adds one, -cpu removes it.
 const children = "cgroup.subtree_control"
 
+// procs is the file of a cgroup that lists its processes, and moves those that are written to it.
+const procs = "cgroup.procs"
+
 // withheld returns the controllers that a cgroup has but its children lack: systemd enables only the controllers that it uses. The kubelet
 // requires nearly all of them in the cgroup of all pods, and runc enables the others.
 func withheld(cgroup string) []string {
@@ -53,17 +56,48 @@ func withheld(cgroup string) []string {
 	})
 }
 
+// containerCgroup is the child of a container's root cgroup for the processes that were in the root itself.
+const containerCgroup = "container"
+
+// giveControllers gives a cgroup's controllers to its children. systemd can't remove a controller while the cgroup's own children have it.
+func giveControllers(cgroup string) error {
+	for _, controller := range withheld(cgroup) {
+		file, add := filepath.Join(cgroup, children), "+"+controller
+		err := writeExisting(file, add)
+		if errors.Is(err, syscall.EBUSY) { // only the root of the machine may have both processes and controllers for its children
+			if err = moveProcesses(cgroup, filepath.Join(cgroup, containerCgroup)); err == nil {
+				err = writeExisting(file, add)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// moveProcesses moves the processes of a cgroup into another one, which it creates.
+func moveProcesses(from, to string) error {
+	pids, err := os.ReadFile(filepath.Join(from, procs))
+	if err == nil {
+		err = os.MkdirAll(to, 0o755)
+	}
+	for pid := range strings.FieldsSeq(string(pids)) {
+		if moved := writeExisting(filepath.Join(to, procs), pid); !errors.Is(moved, syscall.ESRCH) { // ended meanwhile
+			err = errors.Join(err, moved)
+		}
+	}
+	return err
+}
+
 // makeCgroup creates the cgroup of all pods, which the kubelet expects to exist.
 func makeCgroup(name string) error {
 	folders, err := cgroupFolders(name)
 	faults := []error{err}
 	for _, folder := range folders {
 		faults = append(faults, os.MkdirAll(folder, 0o755))
-		// systemd can't remove a controller while the cgroup's own children have it.
-		for _, cgroup := range []string{filepath.Dir(folder), folder} {
-			for _, controller := range withheld(cgroup) {
-				faults = append(faults, writeExisting(filepath.Join(cgroup, children), "+"+controller))
-			}
+		if len(folders) == 1 { // beside cgroup v1, the cgroup (v2) has no controller that pods need
+			faults = append(faults, giveControllers(filepath.Dir(folder)), giveControllers(folder))
 		}
 		// A new cpuset is empty, and no process can run in it.
 		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
@@ -142,7 +176,7 @@ func nested(name string) (all []string, err error) {
 func processesIn(name string) (pids []int, err error) {
 	folders, err := nested(name)
 	for _, folder := range folders {
-		content, readErr := os.ReadFile(filepath.Join(folder, "cgroup.procs"))
+		content, readErr := os.ReadFile(filepath.Join(folder, procs))
 		err = errors.Join(err, ignoreGone(readErr))
 		for field := range strings.FieldsSeq(string(content)) {
 			if pid, err := strconv.Atoi(field); err == nil {

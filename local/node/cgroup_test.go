@@ -63,6 +63,39 @@ func TestPodsGetTheirControllersAndWeight(t *testing.T) {
 	}
 }
 
+// Beside cgroup v1, the cgroup (v2) belongs to the machine, and in a container its root can't give controllers to its children.
+func TestControllersBesideCgroupV1StayAsTheyAre(t *testing.T) {
+	defer func(before string) { cgroupRoot = before }(cgroupRoot)
+	cgroupRoot = t.TempDir()
+	unified := filepath.Join(cgroupRoot, "unified")
+	cgroup(t, unified, "hugetlb", "")
+	cgroup(t, filepath.Join(cgroupRoot, "memory"), "", "")
+	if err := makeCgroup(Name); err != nil {
+		t.Fatal(err)
+	}
+	if content, err := os.ReadFile(filepath.Join(unified, children)); err != nil || len(content) > 0 {
+		t.Errorf("the controllers of the machine's cgroup (v2) changed: %q, %v", content, err)
+	}
+}
+
+func TestProcessesMoveOutOfAContainersRoot(t *testing.T) {
+	root := t.TempDir()
+	cgroup(t, root, "cpu", "")
+	leaf := filepath.Join(root, containerCgroup)
+	cgroup(t, leaf, "cpu", "")
+	for folder, content := range map[string]string{root: "1\n", leaf: ""} {
+		if err := os.WriteFile(filepath.Join(folder, procs), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := moveProcesses(root, leaf); err != nil {
+		t.Fatal(err)
+	}
+	if content, err := os.ReadFile(filepath.Join(leaf, procs)); string(content) != "1" {
+		t.Errorf("the leaf has the processes %q (%v), want 1", content, err)
+	}
+}
+
 func TestCgroupIsRemovedFromTheInside(t *testing.T) {
 	defer func(before string) { cgroupRoot = before }(cgroupRoot)
 	cgroupRoot = t.TempDir()

@@ -297,6 +297,9 @@ func (n *Node) restoreMachine(ctx context.Context) error {
 		for _, controller := range m.Controllers {
 			_ = writeExisting(filepath.Join(cgroupRoot, children), "-"+controller) // refused while a unit uses it
 		}
+		if leaf := filepath.Join(cgroupRoot, containerCgroup); len(m.Controllers) > 0 && moveProcesses(leaf, cgroupRoot) == nil {
+			faults = append(faults, os.Remove(leaf))
+		}
 	}
 	for _, folder := range m.Created {
 		if slices.Contains(strayFolders, folder) && (!restarted || !strings.HasPrefix(folder, "/run/")) {
