@@ -7,7 +7,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 export GOTOOLCHAIN := auto
 
 MODULES := apps infra local test infra/cmd/dashboards/browsertest
-LOCAL := bin/local $(if $(CONTEXT),-context '$(CONTEXT)') $(if $(REGISTRY),-registry '$(REGISTRY)') $(if $(IPV6),-ipv6)
+LOCAL := bin/local $(if $(CONTEXT),-context '$(CONTEXT)') $(if $(REGISTRY),-registry '$(REGISTRY)') $(if $(IPV6),-ipv6) $(if $(NODES),-nodes '$(NODES)')
 STACKS = $(sort local $(patsubst Pulumi.%.yaml,%,$(wildcard Pulumi.*.yaml)))
 NEEDS_STACK = [ -n '$(STACK)' ] || { echo 'error: STACK is missing: make $@ STACK=<$(subst $(eval) ,|,$(STACKS))>' >&2; exit 1; }
 CHECKS := local/toolchain/manifest-checks
@@ -30,7 +30,7 @@ bin/local:
 	@cd local && GOWORK=off go build -o ../bin/local .
 
 .PHONY: up
-up: bin/local ## Start the platform on this machine (IPV6=1: dual stack), or deploy it to CONTEXT=<kube context> REGISTRY=<registry>
+up: bin/local ## Start the platform on this machine (NODES=3: three nodes in zones; IPV6=1: dual stack), or deploy it to CONTEXT=<kube context> REGISTRY=<registry>
 	@$(LOCAL) up
 
 .PHONY: stop
@@ -40,6 +40,18 @@ stop: bin/local ## Stop the platform and keep its data
 .PHONY: down
 down: bin/local ## Delete the platform, including its data
 	@$(LOCAL) down
+
+.PHONY: node-kill
+node-kill: bin/local ## End local node N=<number> at once, like a power failure
+	@$(LOCAL) node-kill '$(N)'
+
+.PHONY: node-drain
+node-drain: bin/local ## Evict the pods of local node N=<number>
+	@$(LOCAL) node-drain '$(N)'
+
+.PHONY: node-start
+node-start: bin/local ## Start local node N=<number> again after node-kill or node-drain
+	@$(LOCAL) node-start '$(N)'
 
 .PHONY: status
 status: bin/local ## Show the health of each component, the stack and the URLs

@@ -1,4 +1,4 @@
-// Command local runs the platform on this machine: it starts a one-node Kubernetes cluster with a registry, and deploys the
+// Command local runs the platform on this machine: it starts a Kubernetes cluster with a registry, and deploys the
 // Pulumi program to it. The Makefile calls it; its verbs are targets of the Makefile.
 package main
 
@@ -19,6 +19,7 @@ import (
 )
 
 const usage = `usage: local [-context C -registry R] up|stop|down|status|env|token
+       local node-kill|node-drain|node-start NUMBER
        local logs [-f] COMPONENT
        local install DEBIAN-PACKAGE
        local tool NAME [NAME]`
@@ -48,6 +49,7 @@ func run(ctx context.Context, args []string) error {
 	flags.StringVar(&options.Context, "context", "", "kube context of an existing cluster, instead of a local node")
 	flags.StringVar(&options.Registry, "registry", "", "registry that this machine pushes to and that cluster pulls from")
 	flags.BoolVar(&options.IPv6, "ipv6", false, "create a dual-stack node, with IPv4 and IPv6 addresses")
+	flags.IntVar(&options.Nodes, "nodes", 0, "number of local nodes; 0 keeps it")
 	flags.BoolVar(&options.NodeOnly, "node", false, "start only the node, without the platform on it")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -71,6 +73,8 @@ func run(ctx context.Context, args []string) error {
 		return p.Status(ctx)
 	case "env":
 		return p.Env()
+	case "node-kill", "node-drain", "node-start":
+		return p.Node(ctx, verb, flags.Arg(1))
 	case "token":
 		return p.Token(ctx)
 	case "tool":

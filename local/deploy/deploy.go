@@ -68,14 +68,15 @@ func (d *Deployment) Environment(target Target) []string {
 	return environment
 }
 
-// Up runs pulumi up. It first sets the named settings to false, such as those of images that can't be pulled.
-func (d *Deployment) Up(ctx context.Context, target Target, without ...string) error {
+// Up runs pulumi up. It first writes settings of the form name=value into the stack's configuration.
+func (d *Deployment) Up(ctx context.Context, target Target, settings ...string) error {
 	if err := d.prepare(ctx, target); err != nil {
 		return err
 	}
-	for _, setting := range without {
-		if err := d.run(ctx, target, nil, "pulumi", "config", "set", "--path", "platform:"+setting, "false", "--stack", Stack, "--non-interactive"); err != nil {
-			return fmt.Errorf("set %s to false: %w", setting, err)
+	for _, setting := range settings {
+		name, value, _ := strings.Cut(setting, "=")
+		if err := d.run(ctx, target, nil, "pulumi", "config", "set", "--path", "platform:"+name, value, "--stack", Stack, "--non-interactive"); err != nil {
+			return fmt.Errorf("set %s: %w", setting, err)
 		}
 	}
 	d.log.Say("generating missing secrets")

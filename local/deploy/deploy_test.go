@@ -261,7 +261,7 @@ func TestUnavailableImagesAreDisabledBeforeTheUpdate(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(d.layout.Bin(), "secrets"), []byte(secrets), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Up(t.Context(), Target{Registry: "r"}, "monitoring.grafana"); err != nil {
+	if err := d.Up(t.Context(), Target{Registry: "r"}, "monitoring.grafana=false"); err != nil {
 		t.Fatal(err)
 	}
 	off := slices.Index(d.calls(t), d.layout.Repo+": config set --path platform:monitoring.grafana false --stack local --non-interactive")

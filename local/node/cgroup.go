@@ -134,8 +134,8 @@ const (
 	podKillLimit = 20 * time.Second
 )
 
-// emptyCgroup kills every process in the cgroup and its children, then removes it.
-func emptyCgroup(name string) error {
+// emptyCgroup ends every process in the cgroup and its children within the grace period, kills the others, and removes the cgroup.
+func emptyCgroup(name string, grace time.Duration) error {
 	for started, signalled := time.Now(), false; ; time.Sleep(50 * time.Millisecond) {
 		pids, err := processesIn(name)
 		if err != nil {
@@ -145,9 +145,9 @@ func emptyCgroup(name string) error {
 		switch waited := time.Since(started); {
 		case len(pids) == 0:
 			return removeCgroup(name)
-		case waited > podStopGrace+podKillLimit:
+		case waited > grace+podKillLimit:
 			return fmt.Errorf("processes %v of the node's pods did not end", pids)
-		case waited > podStopGrace:
+		case waited >= grace:
 			signal = syscall.SIGKILL
 		case !signalled: // once, because some programs end at once after the second
 			signal, signalled = syscall.SIGTERM, true

@@ -40,6 +40,9 @@ const ahead = -10
 // health maps a component to a URL that returns 200 while it is healthy, or to unix:<socket>. A component without an entry is
 // healthy while it runs.
 func (n *Node) health(component string) string {
+	if n.number > 1 && component != "containerd" {
+		return "" // it listens on another loopback interface
+	}
 	return map[string]string{
 		"registry":                "http://" + Registry + "/v2/",
 		"containerd":              "unix:" + n.containerdSocket(),
@@ -73,21 +76,21 @@ func (n *Node) components(c credentials) []component {
 			"--authentication-kubeconfig", n.kubeconfig("kube-scheduler"), "--authorization-kubeconfig", n.kubeconfig("kube-scheduler"),
 			"--tls-cert-file", c.scheduler.Cert, "--tls-private-key-file", c.scheduler.Key,
 		}, reads: []string{n.kubeconfig("kube-scheduler")}},
-		{name: "kubelet", args: []string{
+		{name: "kubelet", args: append([]string{
 			"--config", config("kubelet.yaml"), "--kubeconfig", n.kubeconfig("kubelet"), "--root-dir", n.path("kubelet"),
-			"--cert-dir", n.path("kubelet", "pki"), "--hostname-override", Name, "--node-ip", n.list(func(f family) string { return f.bridge }),
+			"--cert-dir", n.path("kubelet", "pki"), "--hostname-override", n.name(), "--node-ip", strings.Join(n.addresses(), ","),
 			"--containerd", n.containerdSocket(), // its metrics look up the containers of cgroups there
-		}, reads: []string{config("kubelet.yaml"), n.kubeconfig("kubelet")}},
+		}, n.labels()...), reads: []string{config("kubelet.yaml"), n.kubeconfig("kubelet")}},
 		{name: "kube-proxy", nice: ahead, args: []string{"--config", config("kube-proxy.yaml")},
 			reads: []string{config("kube-proxy.yaml"), n.kubeconfig("kube-proxy")}},
 		{name: "kube-router", nice: ahead, args: []string{
-			"--kubeconfig", n.kubeconfig("kube-router"), "--hostname-override", Name,
+			"--kubeconfig", n.kubeconfig("kube-router"), "--hostname-override", n.name(),
 			"--run-firewall=true", "--run-router=false", "--run-service-proxy=false", "--run-loadbalancer=false",
 			"--service-cluster-ip-range", services, fmt.Sprintf("--enable-ipv6=%t", len(n.families()) > 1),
 			"--service-node-port-range", strings.Replace(nodePortRange, "-", ":", 1),
 			// Its health endpoint would listen on every interface.
 			"--health-port", "0", "--metrics-port", "0",
-		}, env: []string{"NODE_NAME=" + Name}, reads: []string{n.kubeconfig("kube-router")}},
+		}, env: []string{"NODE_NAME=" + n.name()}, reads: []string{n.kubeconfig("kube-router")}},
 		{name: "storage-provisioner", args: []string{
 			"-kubeconfig", n.kubeconfig("storage-provisioner"), "-root", n.path("volumes"), "-provisioner", provisioner,
 		}, reads: []string{n.kubeconfig("storage-provisioner")}},
@@ -137,14 +140,17 @@ func (n *Node) apiServerArgs(c credentials) []string {
 
 func (n *Node) controllerManagerArgs(c credentials) []string {
 	kubeconfig := n.kubeconfig("kube-controller-manager")
+	grace := "2m" // a single node always comes back after a restart, so don't evict its pods
+	if n.zone() != "" {
+		grace = "8s"
+	}
 	return []string{
 		"--kubeconfig", kubeconfig, "--authentication-kubeconfig", kubeconfig, "--authorization-kubeconfig", kubeconfig,
 		"--bind-address", "127.0.0.1", "--leader-elect=false", "--use-service-account-credentials", "--profiling=false",
 		"--tls-cert-file", c.controllerManager.Cert, "--tls-private-key-file", c.controllerManager.Key,
 		"--root-ca-file", c.Cluster.CertFile(), "--service-account-private-key-file", c.tokenKey,
 		"--cluster-signing-cert-file", c.Cluster.CertFile(), "--cluster-signing-key-file", c.Cluster.KeyFile(),
-		// The only node always comes back after a restart, so don't evict its pods.
-		"--node-monitor-grace-period", "2m",
+		"--node-monitor-grace-period", grace, "--node-monitor-period", "2s",
 	}
 }
 
@@ -154,7 +160,7 @@ func (n *Node) start(ctx context.Context, c component) error {
 	if errors.Is(err, toolchain.ErrUnknown) {
 		program, err = exec.LookPath(c.name)
 	}
-	process := supervisor.Process{Name: c.name, Args: append([]string{program}, c.args...), Env: c.env, Nice: c.nice}
+	process := supervisor.Process{Name: c.name + n.suffix(), Args: append(append(n.namespaces(), program), c.args...), Env: c.env, Nice: c.nice}
 	if err == nil {
 		process.Revision, err = revision(c.reads...)
 	}
@@ -180,8 +186,8 @@ func (n *Node) await(ctx context.Context, c component) error {
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("%s is not healthy: %w; the last lines of its log (make logs C=%s shows more):\n%s",
-				c.name, err, c.name, lastLines(filepath.Join(n.layout.Logs(), c.name+".log"), 5))
+			return fmt.Errorf("%s is not healthy: %w; the last lines of its log (make logs C=%[1]s shows more):\n%[3]s",
+				c.name+n.suffix(), err, lastLines(filepath.Join(n.layout.Logs(), c.name+n.suffix()+".log"), 5))
 		case <-time.After(50 * time.Millisecond):
 		}
 	}

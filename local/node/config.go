@@ -21,25 +21,27 @@ var files embed.FS
 // settings are the values that the templates of configuration files and manifests may use.
 type settings struct {
 	Name, State, Registry, StorageClass           string
-	Bridge, BridgeAddress, DNSService             string
+	Bridge, Address, DNSService                   string
 	PodRanges, PodAddresses                       string // CIDRs; in the format of host-local
 	ContainerdSocket, SandboxImage                string
 	Credentials                                   credentials
 	ProxyKubeconfig, ResolvConf                   string
 	CoreDNSImage, MetricsServerImage, Provisioner string
 	HasNameserver                                 bool
+	Zone                                          string // empty on a single node
+	MaxPods                                       int
 }
 
 func (n *Node) settings(c credentials) settings {
 	resolvConf, hasNameserver := hostResolvConf()
 	return settings{
-		Name: Name, State: n.layout.Node(), Registry: Registry, StorageClass: StorageClass,
-		Bridge: bridge, BridgeAddress: n.address(), DNSService: n.families()[0].dns,
+		Name: n.name(), State: n.path(), Registry: Registry, StorageClass: StorageClass,
+		Bridge: bridge, Address: n.addresses()[0], DNSService: n.families()[0].dns,
 		PodRanges:        n.list(func(f family) string { return f.pods }),
-		PodAddresses:     n.list(func(f family) string { return fmt.Sprintf(`[{"subnet": %q, "rangeStart": %q}]`, f.pods, f.firstPod) }),
+		PodAddresses:     n.podAddresses(),
 		ContainerdSocket: n.containerdSocket(), Credentials: c,
 		ProxyKubeconfig: n.kubeconfig("kube-proxy"), ResolvConf: resolvConf, HasNameserver: hasNameserver,
-		Provisioner: provisioner,
+		Provisioner: provisioner, Zone: n.zone(), MaxPods: podRanges[n.number].pods,
 	}
 }
 

@@ -179,7 +179,7 @@ func TestNodeKeepsItsIPFamilies(t *testing.T) {
 	if err := os.MkdirAll(n.path("etcd"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := n.Up(t.Context(), "", true); err == nil || !strings.Contains(err.Error(), "make down") {
+	if err := n.Up(t.Context(), "", true, 0); err == nil || !strings.Contains(err.Error(), "make down") {
 		t.Errorf("an IPv4 node became dual-stack: %v", err)
 	}
 }

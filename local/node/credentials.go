@@ -46,8 +46,7 @@ func (n *Node) issue() (c credentials, err error) {
 		{&c.apiServer, c.Cluster, "kube-apiserver", pki.Subject{CommonName: "kube-apiserver", Hosts: append([]string{
 			"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost", "127.0.0.1"},
 			addresses...)}},
-		{&c.Kubelet, c.Cluster, "kubelet", pki.Subject{CommonName: "system:node:" + Name, Organization: "system:nodes",
-			Hosts: []string{Name, n.address()}}},
+		{&c.Kubelet, c.Cluster, "kubelet", n.kubeletSubject()},
 		{&c.controllerManager, c.Cluster, "kube-controller-manager", pki.Subject{
 			CommonName: "system:kube-controller-manager", Hosts: []string{"127.0.0.1"}}},
 		{&c.scheduler, c.Cluster, "kube-scheduler", pki.Subject{CommonName: "system:kube-scheduler", Hosts: []string{"127.0.0.1"}}},

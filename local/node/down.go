@@ -17,9 +17,12 @@ import (
 func (n *Node) Stop(ctx context.Context) error {
 	// Without the kubelet, pods aren't restarted; with containerd still running, they can end cleanly.
 	faults := []error{ignoreAbsent(n.supervisor.Stop(ctx, "kubelet"))}
-	faults = append(faults, emptyCgroup(Name), n.supervisor.Shutdown())
+	for _, worker := range n.workers() {
+		faults = append(faults, worker.end(ctx, podStopGrace))
+	}
+	faults = append(faults, emptyCgroup(Name, podStopGrace), n.supervisor.Shutdown())
 	n.endShims()
-	faults = append(faults, emptyCgroup(Name), n.unmount(), n.restoreMachine(ctx), os.RemoveAll(n.path("run")))
+	faults = append(faults, emptyCgroup(Name, podStopGrace), n.unmount(), n.restoreMachine(ctx), os.RemoveAll(n.path("run")))
 	return errors.Join(faults...)
 }
 
@@ -53,7 +56,7 @@ func (n *Node) unmount() error {
 	var faults []error
 	// A mount may hide others below it, so repeat until none is left.
 	for range 5 {
-		mounts, err := mountsBelow(n.layout.Node())
+		mounts, err := mountsBelow(n.path())
 		if err != nil || len(mounts) == 0 {
 			return err
 		}

@@ -104,7 +104,11 @@ func (n *Node) connect(ctx context.Context) error {
 		if _, err := os.Stat(ofNode); err != nil {
 			ofNode = f.iptables
 		}
-		for _, rule := range f.rules() {
+		rules := f.rules()
+		if len(n.workers()) > 0 {
+			rules = append(rules, rule{"nat", "POSTROUTING", []string{"-s", nodeNetwork, "!", "-d", f.pods, "-j", "MASQUERADE"}})
+		}
+		for _, rule := range rules {
 			iptables := f.iptables
 			if rule.table == "nat" {
 				iptables = ofNode
@@ -121,7 +125,12 @@ func (n *Node) connect(ctx context.Context) error {
 }
 
 // iptablesFolder is the first folder on the PATH of the node's components.
-func (n *Node) iptablesFolder() string { return n.path("run", "iptables") }
+func (n *Node) iptablesFolder() string { return filepath.Join(n.layout.Node(), "run", "iptables") }
+
+// componentsPath is the PATH of the node's components.
+func (n *Node) componentsPath() string {
+	return n.iptablesFolder() + string(os.PathListSeparator) + os.Getenv("PATH")
+}
 
 // chooseIptables makes the components write their rules into the kernel's older tables (xtables), if they exist. Changes of Services
 // take effect sooner then: on a busy machine, reading and changing rules took 20 ms instead of 60 ms. Rules of other programs on the
@@ -259,6 +268,8 @@ func withoutOwnRules(saved string) string {
 					drop = drop || own(field)
 				case "-i", "-o":
 					drop = drop || field == bridge
+				case "-s":
+					drop = drop || field == nodeNetwork
 				case "-d":
 					drop = drop || field == ipv4.services || field == ipv6.services
 				}

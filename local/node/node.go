@@ -1,5 +1,6 @@
-// Package node runs a one-node Kubernetes cluster on this machine: etcd, the control plane, kubelet and containerd as supervised
-// processes, a bridge for the pods, and a registry for images. All files are in one folder, and Remove leaves no trace.
+// Package node runs a Kubernetes cluster on this machine: etcd, the control plane, kubelet and containerd as supervised processes, a
+// bridge for the pods, and a registry for images. It has one node, or more in namespaces of their own. All files are in one folder, and
+// Remove leaves no trace.
 package node
 
 import (
@@ -8,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"platform.example/local/layout"
@@ -18,8 +20,8 @@ import (
 
 // Names and addresses of the node. All components listen on loopback or on the bridge.
 const (
-	// Name is the name of the node in Kubernetes, of the cluster in kubeconfigs, of the CNI network, and of the cgroup
-	// that contains all pods.
+	// Name is the name of the first node in Kubernetes, of the cluster in kubeconfigs, of the CNI network, and of the cgroup
+	// that contains the pods.
 	Name = "platform"
 	// Registry is the address of the registry, for pushes and pulls.
 	Registry = "127.0.0.1:5100"
@@ -63,8 +65,9 @@ var ports = []struct{ component, address string }{
 	{"kube-scheduler", "127.0.0.1:10259"},
 }
 
-// Node is the one-node cluster on this machine.
+// Node is a node of the cluster on this machine. The first one also runs the control plane.
 type Node struct {
+	number     int // 1 is the first one
 	layout     layout.Layout
 	log        *progress.Log
 	tools      *toolchain.Builder
@@ -75,7 +78,7 @@ type Node struct {
 
 // New returns the node without starting it.
 func New(l layout.Layout, tools *toolchain.Builder, log *progress.Log) *Node {
-	return &Node{layout: l, log: log, tools: tools, supervisor: supervisor.Connect(SupervisorConfig(l))}
+	return &Node{number: 1, layout: l, log: log, tools: tools, supervisor: supervisor.Connect(SupervisorConfig(l))}
 }
 
 // SupervisorConfig returns the configuration of the node's supervisor.
@@ -87,13 +90,17 @@ func SupervisorConfig(l layout.Layout) supervisor.Config {
 func (n *Node) Docker() string { return n.docker }
 
 func (n *Node) path(parts ...string) string {
-	return filepath.Join(append([]string{n.layout.Node()}, parts...)...)
+	folder := n.layout.Node()
+	if n.number > 1 {
+		folder = filepath.Join(folder, "nodes", strconv.Itoa(n.number))
+	}
+	return filepath.Join(append([]string{folder}, parts...)...)
 }
 
 func (n *Node) containerdSocket() string { return n.path("run", "containerd.sock") }
 
 // dualStack is the path of the file that marks a dual-stack node.
-func (n *Node) dualStack() string { return n.path("dual-stack") }
+func (n *Node) dualStack() string { return filepath.Join(n.layout.Node(), "dual-stack") }
 
 // families returns the IP families of the node; Services of a single family use the first one.
 func (n *Node) families() []family {

@@ -20,8 +20,8 @@ import (
 
 // Up starts the node, or repairs a running one, and returns when pods can run on it. It leaves healthy components running. self is
 // the path of this program, which also serves as the supervisor. With dualStack, a new node has IPv4 and IPv6 addresses, and
-// Services of a single family use IPv6.
-func (n *Node) Up(ctx context.Context, self string, dualStack bool) error {
+// Services of a single family use IPv6. nodes is the number of nodes; 0 keeps it.
+func (n *Node) Up(ctx context.Context, self string, dualStack bool, nodes int) error {
 	if dualStack && len(n.families()) == 1 {
 		if _, err := os.Stat(n.path("etcd")); err == nil {
 			return errors.New("the node has only IPv4 addresses, which can't change: delete it with make down, then start a dual-stack node with make up IPV6=1")
@@ -32,6 +32,9 @@ func (n *Node) Up(ctx context.Context, self string, dualStack bool) error {
 	}
 	_, err := n.supervisor.List(ctx)
 	fresh := err != nil
+	if err := n.resize(nodes, !fresh); err != nil {
+		return err
+	}
 	if fresh {
 		// Only the stored data of a previous run is kept.
 		if err := n.Stop(ctx); err != nil {
@@ -56,8 +59,7 @@ func (n *Node) Up(ctx context.Context, self string, dualStack bool) error {
 	if err != nil {
 		return err
 	}
-	path := n.iptablesFolder() + string(os.PathListSeparator) + os.Getenv("PATH")
-	supervise := []string{"env", "PATH=" + path, self, "supervise"}
+	supervise := []string{"env", "PATH=" + n.componentsPath(), self, "supervise"}
 	if _, err := os.Stat("/run/systemd/system"); err == nil { // sd_booted(3)
 		// The node outlives the login session, whose processes systemd may kill. With cgroup v2, its niceness counts only within its own
 		// cgroup, so the cgroup has the weight of one process with the niceness ahead, beside that of the pods.
@@ -118,6 +120,11 @@ func (n *Node) startAll(ctx context.Context, c credentials) error {
 		}
 	}
 	n.log.Say("control plane is ready at %s", n.apiServer())
+	for _, worker := range n.workers() {
+		if err := worker.startWorker(ctx, c, s.SandboxImage); err != nil {
+			return err
+		}
+	}
 	return n.furnish(ctx, s)
 }
 
@@ -126,10 +133,12 @@ func (n *Node) furnish(ctx context.Context, s settings) error {
 	if err := n.apply(ctx, s, "rbac.yaml", "storage.yaml"); err != nil {
 		return err
 	}
-	if err := n.kubectl(ctx, nil, "wait", "--for=condition=Ready", "node/"+Name, "--timeout=90s"); err != nil {
-		return fmt.Errorf("the node does not become ready: %w; make logs C=kubelet shows why", err)
+	for _, node := range append([]*Node{n}, n.workers()...) {
+		if err := n.kubectl(ctx, nil, "wait", "--for=condition=Ready", "node/"+node.name(), "--timeout=90s"); err != nil {
+			return fmt.Errorf("node %s does not become ready: %w; make logs C=kubelet%s shows why", node.name(), err, node.suffix())
+		}
+		n.log.Say("node %s is ready", node.name())
 	}
-	n.log.Say("node ready")
 	var err error
 	if s.CoreDNSImage, err = n.buildTool(ctx, "coredns"); err != nil {
 		return err
@@ -238,6 +247,9 @@ func (n *Node) installPackages(ctx context.Context) error {
 		return err
 	} else if running == "" {
 		names = append(names, "docker.io")
+	}
+	if len(n.workers()) > 0 {
+		names = append(names, "socat")
 	}
 	return InstallPackages(ctx, n.log, names...)
 }

@@ -27,6 +27,7 @@ type Options struct {
 	Registry string // for the images of that context
 	IPv6     bool   // make a new local node dual-stack
 	NodeOnly bool   // start the local node, and deploy nothing to it
+	Nodes    int    // number of local nodes; 0 keeps it
 }
 
 // Platform is the platform that the options select.
@@ -109,7 +110,7 @@ func (p *Platform) Up(ctx context.Context) error {
 	}
 
 	n := node.New(p.layout, tools, p.log)
-	var without []string
+	var settings []string
 	group, groupContext := errgroup.WithContext(ctx)
 	group.Go(func() error { return tools.Run(groupContext) })
 	if !p.options.NodeOnly {
@@ -117,26 +118,27 @@ func (p *Platform) Up(ctx context.Context) error {
 	}
 	if p.ownNode() {
 		group.Go(func() (err error) {
-			without, err = p.bringUp(groupContext, n, tools)
+			settings, err = p.bringUp(groupContext, n, tools)
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil || p.options.NodeOnly {
 		return err
 	}
-	if err := p.stack.Up(ctx, p.target(n), without...); err != nil {
+	if err := p.stack.Up(ctx, p.target(n), settings...); err != nil {
 		return err
 	}
 	return p.welcome(ctx, p.target(n))
 }
 
-// bringUp starts the node and fills its registry. It returns the settings to disable because their images are unavailable.
-func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.Builder) (without []string, err error) {
+// bringUp starts the node and fills its registry. It returns settings as name=value: false for those whose images are unavailable, and those
+// that use several nodes.
+func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.Builder) (settings []string, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("find this program: %w", err)
 	}
-	if err := n.Up(ctx, self, p.options.IPv6); err != nil || p.options.NodeOnly {
+	if err := n.Up(ctx, self, p.options.IPv6, p.options.Nodes); err != nil || p.options.NodeOnly {
 		return nil, err
 	}
 	upstreams, err := image.ReadUpstreams(filepath.Join(p.layout.Repo, "infra", "image", "upstream.json"))
@@ -153,10 +155,13 @@ func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.B
 		}
 		if !provided {
 			p.log.Say("image %s: can't be pulled: setting %s to false", upstream.Image, upstream.Optional)
-			without = append(without, upstream.Optional)
+			settings = append(settings, upstream.Optional+"=false")
 		}
 	}
-	return without, n.AwaitPods(ctx)
+	if p.options.Nodes > 1 {
+		settings = append(settings, "replicas.min=2", "replicas.max=4", fmt.Sprintf("postgres.instances=%d", p.options.Nodes))
+	}
+	return settings, n.AwaitPods(ctx)
 }
 
 // Tools prints the paths of monitoring tools, one per line, and provides missing ones, because unit tests use promtool and
@@ -170,6 +175,22 @@ func (p *Platform) Tools(ctx context.Context, names ...string) error {
 		}
 		fmt.Fprintln(p.out, path)
 	}
+	return nil
+}
+
+// Node kills, drains or starts the further node with that number.
+func (p *Platform) Node(ctx context.Context, verb, number string) error {
+	unlock, err := host.Lock(p.lockFile(), verb)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	n := node.New(p.layout, p.builder(), p.log)
+	change := map[string]func(context.Context, string) error{"node-kill": n.Kill, "node-drain": n.Drain, "node-start": n.Start}[verb]
+	if err := change(ctx, number); err != nil {
+		return err
+	}
+	p.log.Say("%s N=%s: done", verb, number)
 	return nil
 }
 

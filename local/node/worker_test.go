@@ -1,0 +1,100 @@
+package node
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestNumberOfNodes(t *testing.T) {
+	for _, c := range []struct {
+		name           string
+		current, count int
+		running        bool
+		want           int
+		refused        string
+	}{
+		{"a new cluster", 1, 3, false, 3, ""},
+		{"a new cluster of two", 1, 2, false, 2, ""},
+		{"no number keeps the nodes", 3, 0, true, 3, ""},
+		{"the same number", 3, 3, true, 3, ""},
+		{"one more", 2, 3, false, 3, ""},
+		{"while it runs", 1, 3, true, 1, "make stop"},
+		{"fewer", 3, 1, false, 3, "make down"},
+		{"none", 1, -1, false, 1, "want 1 to 3"},
+		{"too many", 1, 4, false, 1, "want 1 to 3"},
+	} {
+		n, _ := described(t)
+		if c.current > 1 {
+			if err := n.resize(c.current, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+		err := n.resize(c.count, c.running)
+		if (err == nil) != (c.refused == "") || err != nil && !strings.Contains(err.Error(), c.refused) {
+			t.Errorf("%s: %v, want %q", c.name, err, c.refused)
+		}
+		if got := len(n.workers()) + 1; got != c.want {
+			t.Errorf("%s: %d nodes, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+func TestSeveralNodesHaveOnlyIPv4(t *testing.T) {
+	n, _ := described(t)
+	if err := os.WriteFile(n.dualStack(), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.resize(3, false); err == nil || !strings.Contains(err.Error(), "IPv4") {
+		t.Errorf("a dual-stack cluster of three nodes: %v", err)
+	}
+}
+
+func TestNodesShareNothingButTheNetwork(t *testing.T) {
+	n, issued := described(t)
+	if err := n.resize(3, false); err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]string{}
+	for _, node := range append([]*Node{n}, n.workers()...) {
+		s := node.settings(issued)
+		for what, value := range map[string]string{
+			"name": s.Name, "folder": s.State, "socket": s.ContainerdSocket, "address": s.Address, "pods": s.PodAddresses, "zone": s.Zone, "kubeconfig": node.kubeconfig("kubelet"),
+		} {
+			if other, taken := seen[what+value]; taken || value == "" {
+				t.Errorf("%s %q of %s belongs to %s", what, value, node.name(), other)
+			}
+			seen[what+value] = node.name()
+		}
+		if hosts := node.kubeletSubject().Hosts; !slices.Equal(hosts, []string{s.Name, s.Address}) {
+			t.Errorf("the certificate of the kubelet of %s is for %v", node.name(), hosts)
+		}
+	}
+	worker, err := n.worker("3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, c := range worker.workerComponents(issued) {
+		names = append(names, c.name+worker.suffix())
+	}
+	if want := []string{"socat-3", "containerd-3", "kubelet-3", "kube-proxy-3", "kube-router-3"}; !slices.Equal(names, want) {
+		t.Errorf("components %v, want %v", names, want)
+	}
+}
+
+func TestUnknownNodesAreRefused(t *testing.T) {
+	n, _ := described(t)
+	if err := n.Kill(t.Context(), "2"); err == nil || !strings.Contains(err.Error(), "NODES=3") {
+		t.Errorf("node 2 of 1: %v", err)
+	}
+	if err := n.resize(3, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, number := range []string{"", "1", "4", "platform-2"} {
+		if err := n.Drain(t.Context(), number); err == nil || !strings.Contains(err.Error(), "from 2 to 3") {
+			t.Errorf("node %q: %v", number, err)
+		}
+	}
+}
