@@ -364,6 +364,11 @@ promotion-test: bin/local ## Test promotion and the workflows on two local clust
 	@cd local/toolchain/act && GOWORK=off go build -o ../../../bin/act github.com/nektos/act
 	@$(TIER) -timeout 60m ./promotion/...
 
+.PHONY: nodes-test
+nodes-test: bin/local ## Drain and kill nodes of a platform with three nodes under load; starts and ends with make down
+	@$(LOCAL) down
+	@trap '$(LOCAL) down' EXIT; $(MAKE) up NODES=3 && $(TIER) -timeout 45m ./nodes/...
+
 .PHONY: machine-test
 machine-test: bin/local ## Test the local node in an emulated Debian 12 with systemd and cgroup v2, with the tools of make up
 	@bin/local install qemu-system-x86 mmdebstrap e2fsprogs openssh-client
@@ -385,7 +390,7 @@ test: ## Test a change: formatting, vet, unit tests, manifests, and a release on
 		$(MAKE) up && $(MAKE) smoke && $(MAKE) release-test SHORT=1 RATE=25 RUN=TestReleaseOfAllServicesAndTheirRollbackLoseNothing && $(MAKE) $$after
 
 # The tiers run one after the other, because each load needs the whole machine. lifecycle deletes the platform.
-TIERS := unit bench lint check browser race up smoke e2e faults alert-test release-test scorecard scale lifecycle promotion-test upgrade-test machine-test
+TIERS := unit bench lint check browser race up smoke e2e faults alert-test release-test scorecard scale lifecycle promotion-test upgrade-test nodes-test machine-test
 
 .PHONY: test-all
 test-all: ## Run every tier of tests even if one fails, and print the results; takes hours; ends with make down
