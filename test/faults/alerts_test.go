@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"platform.example/test/kit"
+	"platform.example/test/variant"
 )
 
 // outage is a fault, and the only page for it.
@@ -76,6 +77,51 @@ func TestRefusedRequestsPage(t *testing.T) {
 		begin: func(f *fault) { f.visit(4, "/api/users/me", "no token") }}.pagesOnce(t)
 }
 
+// TestQuietDayFiresNothing runs what happens on a normal day within 20 minutes: a release, its rollback, another release, replaced pods,
+// many users who come at once, and a night without a request. No alert may fire.
+func TestQuietDayFiresNothing(t *testing.T) {
+	t.Cleanup(func() { kit.Restore(t) })
+	awaitNoPage(t)
+	const day = 20 * time.Minute
+	seen := newObservation(t)
+	watched := make(chan struct{})
+	go func() {
+		defer close(watched)
+		seen.watch(seen.began.Add(day))
+	}()
+
+	run := kit.StartLoad(t)
+	clone := kit.CopySources(t)
+	if err := variant.Copy(clone).Differ(variant.All, "the version of the day"); err != nil {
+		t.Fatal(err)
+	}
+	release := func(folder string) {
+		if printed, err := kit.PulumiUp(folder); err != nil {
+			t.Errorf("%v\n%s", err, printed)
+		}
+	}
+	release(clone)
+	kit.Output(t, "make", "rollback")
+	release(kit.Root)
+	for _, service := range kit.ServiceNames() {
+		kit.Output(t, "kubectl", "delete", "pod", "--namespace=apps", "--selector=app.kubernetes.io/name="+service)
+		kit.Eventually(t, time.Minute, service+" is ready again", func() error { return kit.Ready(service) })
+	}
+	users := &fault{t: t}
+	users.visit(40, "/api/users/me", kit.Gateway().MustSignIn(t, kit.Gateway().SignUp(t)))
+	time.Sleep(2 * time.Minute)
+	users.end()
+	run.Stop()
+	if err := run.Settle(t.Context()); err != nil {
+		t.Error(err)
+	}
+	t.Logf("the night begins after %s", seconds(time.Since(seen.began)))
+	<-watched
+	for name, alert := range seen.alerts {
+		t.Errorf("%s (%s) fired, until %s after the beginning", name, alert.severity, seconds(alert.resolved.Sub(seen.began)))
+	}
+}
+
 const (
 	grouped    = 6 * time.Second // after this time, Alertmanager has sent a page
 	afterwards = 5 * time.Minute
@@ -83,15 +129,7 @@ const (
 
 // pagesOnce makes the outage under load. Only its alert may page, until five minutes after its end.
 func (o outage) pagesOnce(t *testing.T) {
-	kit.Eventually(t, 8*time.Minute, "no page fires", func() error {
-		now, err := firing()
-		for alert, severity := range now {
-			if severity == "page" {
-				err = errors.Join(err, errors.New(alert+" fires"))
-			}
-		}
-		return err
-	})
+	awaitNoPage(t)
 	if !o.idle {
 		run := kit.StartLoad(t)
 		defer func() {
@@ -132,6 +170,19 @@ func (o outage) pagesOnce(t *testing.T) {
 		}
 	}
 	report(t, o, page, ended, others)
+}
+
+func awaitNoPage(t *testing.T) {
+	t.Helper()
+	kit.Eventually(t, 8*time.Minute, "no page fires", func() error {
+		now, err := firing()
+		for alert, severity := range now {
+			if severity == "page" {
+				err = errors.Join(err, errors.New(alert+" fires"))
+			}
+		}
+		return err
+	})
 }
 
 // observation is what fires since the beginning of an outage.
