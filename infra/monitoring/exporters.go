@@ -33,7 +33,7 @@ func (a Args) kubeStateMetrics(boards []dashboard.Dashboard) []part {
 		name: network.KubeStateMetrics, image: network.KubeStateMetrics, port: network.KubeStateMetricsPort, health: "/metrics",
 		memory: 128 * quantity.MiB, cpu: 200,
 		inside: everywhere(
-			look("", "pods", "persistentvolumeclaims", "services"), look("discovery.k8s.io", "endpointslices"), look("apps", "deployments", "statefulsets", "daemonsets"),
+			look("", "configmaps", "pods", "persistentvolumeclaims", "services"), look("discovery.k8s.io", "endpointslices"), look("apps", "deployments", "statefulsets", "daemonsets"),
 			look("batch", "jobs", "cronjobs"), look("autoscaling", "horizontalpodautoscalers"),
 		),
 		command: []string{
@@ -48,7 +48,7 @@ func (a Args) kubeStateMetrics(boards []dashboard.Dashboard) []part {
 	nodes.command = append(slices.Clone(objects.command), "--resources=nodes")
 	objects.command = append(objects.command,
 		"--namespaces="+strings.Join(a.namespaces(), ","),
-		"--resources=pods,persistentvolumeclaims,services,endpointslices,deployments,statefulsets,daemonsets,jobs,cronjobs,horizontalpodautoscalers",
+		"--resources=configmaps,pods,persistentvolumeclaims,services,endpointslices,deployments,statefulsets,daemonsets,jobs,cronjobs,horizontalpodautoscalers",
 		"--metric-labels-allowlist=pods=["+labels+"],deployments=["+labels+"]",
 		"--metric-annotations-allowlist=services=["+release.LiveAnnotation+","+release.SwitchedAnnotation+"]",
 	)

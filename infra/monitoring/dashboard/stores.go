@@ -79,7 +79,10 @@ func instancesRow(postgres string) row {
 		{width: 6, title: "Age of the last archived file", unit: "s", none: "nothing archived",
 			about: "While somebody writes, at most about a minute: as much is lost with all volumes. Without backup.bucket, files count as archived, too.",
 			asked: ask("max(pg_stat_archiver_last_archive_age{"+postgres+"}) >= 0", "last file")},
-		{kind: number, width: 6, title: "Age of the last backup", unit: "s", limits: rising(25*3600, 26*3600), none: "no backup",
+		{kind: number, width: 3, title: "Last drill", unit: "s", limits: rising(28*24*3600, 35*24*3600), none: "never",
+			about: "The time since the last make restore-drill. From five weeks on, the alert BackupUntested fires.",
+			asked: ask(`time() - max(kube_configmap_created{configmap="restore-drill"})`, "last drill")},
+		{kind: number, width: 3, title: "Age of the last backup", unit: "s", limits: rising(25*3600, 26*3600), none: "no backup",
 			about: "Backups are nightly. From 26 hours on, the alert BackupOld fires.",
 			asked: ask(`time() - (max(cnpg_collector_last_available_backup_timestamp{job="postgres"}) > 0)`, "last backup")},
 	}}

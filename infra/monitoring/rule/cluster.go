@@ -224,6 +224,11 @@ or (min by (job) (up{job="` + network.Postgres + network.Exporter + `"} == 0 and
 or time() - (max by (job) (cnpg_collector_last_failed_backup_timestamp) > max by (job) (cnpg_collector_last_available_backup_timestamp)) > 0`,
 			Summary:     "postgres: no backup since yesterday",
 			Description: "The last complete backup ended more than a day ago, or one failed after it {{ $value | humanizeDuration }} ago. A restore takes longer, or isn't possible."},
+		{Name: "BackupUntested", For: time.Hour, Severity: catalog.Ticket,
+			Expr: `label_replace(time() - (max(kube_configmap_created{` + ours + `, configmap="restore-drill"})
+  or min(kube_persistentvolumeclaim_created{` + ours + `, persistentvolumeclaim=~"postgres-[0-9]+-[0-9]+"})) > 35 * 24 * 3600, "job", "postgres", "", "")`,
+			Summary:     "postgres: no backup was restored for five weeks",
+			Description: "The last drill, or the first volume if there was no drill, is {{ $value | humanizeDuration }} old. A backup that nobody restores may not be restorable."},
 		redisDown(network.Stream, catalog.Page, "No events are published or handled: orders are accepted and wait in the outbox, and users get no notifications."),
 		redisDown(network.Cache, catalog.Ticket, "Services work without it: they read users from Postgres, and each replica of the gateway counts requests separately."),
 		memory(catalog.Page, 0.95, 2*time.Minute),
