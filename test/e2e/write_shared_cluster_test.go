@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"context"
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"platform.example/test/kit"
 	"platform.example/test/variant"
@@ -41,24 +43,81 @@ metadata: {name: platform-trial-prometheus}
 rules: []
 `
 
-func TestStackRefusesObjectsOfOtherOwnersBeforeItsFirstChange(t *testing.T) {
-	folder := t.TempDir()
+// otherStack returns a function that runs shell commands for the stack trial, in sources and with a state of its own.
+func otherStack(t *testing.T, config string) func(line string) (string, error) {
+	t.Helper()
+	folder, backend := t.TempDir(), t.TempDir()
 	clone, err := variant.Sources(".", folder)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := clone.Write("Pulumi.trial.yaml", trial); err != nil {
+	if err := clone.Write("Pulumi.trial.yaml", config); err != nil {
 		t.Fatal(err)
 	}
-	run := func(line string) (string, error) {
-		command := exec.CommandContext(t.Context(), "bash", "-eu", "-o", "pipefail", "-c", "unset PULUMI_CONFIG_PASSPHRASE_FILE; "+line)
+	return func(line string) (string, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), 12*time.Minute) // also after the test
+		defer cancel()
+		command := exec.CommandContext(ctx, "bash", "-eu", "-o", "pipefail", "-c", "unset PULUMI_CONFIG_PASSPHRASE_FILE; "+line)
 		command.Dir = folder
-		command.Env = append(command.Environ(), "PULUMI_BACKEND_URL=file://"+t.TempDir(), "PULUMI_CONFIG_PASSPHRASE=trial")
+		command.Env = append(command.Environ(), "PULUMI_BACKEND_URL=file://"+backend, "PULUMI_CONFIG_PASSPHRASE=trial")
 		printed, err := command.CombinedOutput()
 		return string(printed), err
 	}
-	const prepare = "pulumi stack init trial; make secrets STACK=trial; "
-	const update = "pulumi up --yes --skip-preview --non-interactive --stack trial"
+}
+
+const (
+	prepare = "pulumi stack init trial; make secrets STACK=trial; "
+	update  = "pulumi up --yes --skip-preview --non-interactive --stack trial"
+)
+
+// A second stack with a prefix runs beside the first one. They share only the custom resource definitions of the operator of Postgres,
+// which stay when one of the stacks is deleted.
+func TestTwoStacksShareACluster(t *testing.T) {
+	run := otherStack(t, strings.Replace(strings.Replace(trial, "environment: staging", "environment: local\n  platform:namespacePrefix: trial-", 1), ", tlsSecret: edge", "", 1))
+	shared := func() string {
+		return kit.Output(t, "kubectl", "get", "customresourcedefinitions", `--output=jsonpath={range .items[*]}{.metadata.name} {.metadata.uid} {.metadata.generation}{"\n"}{end}`)
+	}
+	before, unharmed := shared(), kit.Unharmed(t)
+	destroyed := false
+	destroy := func() {
+		if printed, err := run("pulumi destroy --yes --skip-preview --non-interactive --stack trial"); err != nil {
+			t.Errorf("%v\n%s", err, printed)
+		}
+		destroyed = true
+	}
+	t.Cleanup(func() {
+		if !destroyed {
+			destroy()
+		}
+	})
+	if printed, err := run(prepare + update); err != nil {
+		t.Fatalf("%v\n%s", err, printed[max(0, len(printed)-4000):])
+	}
+	for _, namespace := range []string{"data", "trial-data"} {
+		healthy := kit.Output(t, "kubectl", "get", "clusters.postgresql.cnpg.io", "--namespace="+namespace, "--output=jsonpath={.items[*].status.phase}")
+		if healthy != "Cluster in healthy state" {
+			t.Errorf("Postgres in %s: %s", namespace, healthy)
+		}
+	}
+	for _, service := range kit.ServiceNames() {
+		kit.Output(t, "kubectl", "rollout", "status", "--namespace=trial-apps", "--timeout=60s", "deployment/"+service+"-blue")
+	}
+	if printed, err := run("pulumi preview --expect-no-changes --non-interactive --stack trial"); err != nil {
+		t.Errorf("the second stack changes again: %v\n%s", err, printed)
+	}
+	destroy()
+	if left := kit.Output(t, "kubectl", "get", "namespaces,clusterroles,clusterrolebindings,priorityclasses", "--output=name"); strings.Contains(left, "trial-") {
+		t.Errorf("the deleted stack leaves %s", left)
+	}
+	if now := shared(); now != before {
+		t.Errorf("the custom resource definitions are\n%s\nwant\n%s", now, before)
+	}
+	kit.Output(t, "make", "drift")
+	unharmed()
+}
+
+func TestStackRefusesObjectsOfOtherOwnersBeforeItsFirstChange(t *testing.T) {
+	run := otherStack(t, trial)
 	if printed, err := run(prepare + update); err == nil || !strings.Contains(printed, "leads to the cluster of stack local: two stacks can't share one") {
 		t.Errorf("in the namespaces of another stack: %v\n%s", err, printed)
 	}
@@ -76,7 +135,7 @@ func TestStackRefusesObjectsOfOtherOwnersBeforeItsFirstChange(t *testing.T) {
 			kit.Output(t, "kubectl", "get", "--output=yaml", "--namespace=trial-monitoring", "configmap/prometheus", "serviceaccount/prometheus")
 	}
 	before := theirs()
-	printed, err := run("pulumi stack init trial; pulumi config set platform:namespacePrefix trial- --stack trial; make secrets STACK=trial; " + update)
+	printed, err := run("pulumi config set platform:namespacePrefix trial- --stack trial; make secrets STACK=trial; " + update)
 	for _, want := range []string{"Namespace trial-monitoring", "ServiceAccount trial-monitoring/prometheus", "ClusterRole platform-trial-prometheus"} {
 		if err == nil || !strings.Contains(printed, want+" exists, and stack trial didn't create it: set platform:namespacePrefix") {
 			t.Errorf("%s is not refused: %v\n%s", want, err, printed)
