@@ -22,6 +22,9 @@ import (
 // the path of this program, which also serves as the supervisor. With dualStack, a new node has IPv4 and IPv6 addresses, and
 // Services of a single family use IPv6. nodes is the number of nodes; 0 keeps it.
 func (n *Node) Up(ctx context.Context, self string, dualStack bool, nodes int) error {
+	if dualStack && (nodes > 1 || len(n.workers()) > 0) {
+		return errIPv4Nodes
+	}
 	if dualStack && len(n.families()) == 1 {
 		if _, err := os.Stat(n.path("etcd")); err == nil {
 			return errors.New("the node has only IPv4 addresses, which can't change: delete it with make down, then start a dual-stack node with make up IPV6=1")

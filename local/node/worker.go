@@ -60,6 +60,8 @@ func (n *Node) worker(number string) (*Node, error) {
 	return nil, fmt.Errorf("N=%s: want a node from 2 to %d; the first one runs the control plane", number, len(workers)+1)
 }
 
+var errIPv4Nodes = errors.New("several nodes have only IPv4 addresses: use NODES without IPV6, on a cluster that was made without it")
+
 // resize records the number of nodes to start; 0 keeps the number.
 func (n *Node) resize(count int, running bool) error {
 	switch current := len(n.workers()) + 1; {
@@ -68,7 +70,7 @@ func (n *Node) resize(count int, running bool) error {
 	case count < 1 || count > MaxNodes:
 		return fmt.Errorf("NODES=%d: want 1 to %d nodes", count, MaxNodes)
 	case len(n.families()) > 1:
-		return errors.New("NODES with IPv6: several nodes have only IPv4 addresses")
+		return errIPv4Nodes
 	case count < current:
 		return fmt.Errorf("NODES=%d: the cluster has %d nodes, and the volumes of some pods are on them: delete it with make down first", count, current)
 	case running:

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"os"
 	"slices"
 	"strings"
@@ -43,6 +44,9 @@ func TestNumberOfNodes(t *testing.T) {
 
 func TestSeveralNodesHaveOnlyIPv4(t *testing.T) {
 	n, _ := described(t)
+	if err := n.Up(t.Context(), "", true, 3); !errors.Is(err, errIPv4Nodes) || len(n.families()) > 1 {
+		t.Errorf("a new dual-stack cluster of three nodes: %v", err)
+	}
 	if err := os.WriteFile(n.dualStack(), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -92,6 +92,8 @@ func (p *Platform) Up(ctx context.Context) error {
 		if err := host.Check(p.options.NodeOnly); err != nil {
 			return err
 		}
+	} else if p.options.Nodes > 0 || p.options.IPv6 {
+		return errors.New("NODES and IPV6 are for nodes on this machine: leave them out with CONTEXT")
 	} else if err := p.stack.CheckTarget(p.target(nil)); err != nil {
 		return err
 	}
@@ -180,12 +182,18 @@ func (p *Platform) Tools(ctx context.Context, names ...string) error {
 
 // Node kills, drains or starts the further node with that number.
 func (p *Platform) Node(ctx context.Context, verb, number string) error {
+	if !p.ownNode() {
+		return fmt.Errorf("%s is for nodes on this machine: leave out CONTEXT", verb)
+	}
 	unlock, err := host.Lock(p.lockFile(), verb)
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	n := node.New(p.layout, p.builder(), p.log)
+	if _, err := n.Status(ctx); err != nil {
+		return err
+	}
 	change := map[string]func(context.Context, string) error{"node-kill": n.Kill, "node-drain": n.Drain, "node-start": n.Start}[verb]
 	if err := change(ctx, number); err != nil {
 		return err
