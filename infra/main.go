@@ -76,7 +76,6 @@ func run(ctx *pulumi.Context, info pulumi.RunInfo, lock *cluster.Lock, newRollou
 	if err := here.Own(ctx, p.last.cluster); err != nil {
 		return err
 	}
-	ctx.Export(cluster.Output, pulumi.String(here.ID()))
 	if p.profile, err = profile.New(p.config, here.Discover(ctx.Context(), p.config.Cluster.NodeSelector)); err != nil {
 		return err
 	}
@@ -122,6 +121,8 @@ func run(ctx *pulumi.Context, info pulumi.RunInfo, lock *cluster.Lock, newRollou
 	if err := p.grow(ctx, here); err != nil {
 		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
 	}
+	// Pulumi also stores the outputs of an update that fails: an earlier export would let the next update skip the check of a first one.
+	ctx.Export(cluster.Output, pulumi.String(here.ID()))
 	return p.build(ctx)
 }
 

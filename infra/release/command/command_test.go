@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"os/user"
 	"slices"
 	"strings"
@@ -320,5 +321,30 @@ func TestRetirementIsNoDrift(t *testing.T) {
 		if (len(found) > 0) != c.reported {
 			t.Errorf("%s: %v", c.name, found)
 		}
+	}
+}
+
+func TestProcessThatNothingWaitsForIsDead(t *testing.T) {
+	if !alive(os.Getpid()) {
+		t.Error("this process is dead")
+	}
+	ended := exec.Command("sh", "-c", "exit")
+	output, err := ended.StdoutPipe()
+	if err == nil {
+		err = ended.Start()
+	}
+	if err == nil {
+		_, err = io.ReadAll(output) // until it has ended
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); alive(ended.Process.Pid); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("a zombie is alive")
+		}
+	}
+	if err := ended.Wait(); err != nil || alive(ended.Process.Pid) {
+		t.Errorf("the process is alive after its end: %v", err)
 	}
 }

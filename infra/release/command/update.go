@@ -1,6 +1,7 @@
 package command
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -305,7 +306,7 @@ func (s *session) unlock(ctx context.Context, workspace auto.Stack, refused erro
 	}
 	for _, lock := range locks {
 		pid, _ := strconv.Atoi(lock[2])
-		if lock[1] != host || !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		if lock[1] != host || alive(pid) {
 			return fmt.Errorf("stack %s: pulumi (process %s on %s) is updating it: wait for its end, or stop it; if that machine is gone, run "+
 				"`pulumi cancel --stack %[1]s`", s.stack, lock[2], lock[1])
 		}
@@ -316,6 +317,16 @@ func (s *session) unlock(ctx context.Context, workspace auto.Stack, refused erro
 	}
 	workspace.Workspace().SetEnvVar(patchForce, "true")
 	return nil
+}
+
+// alive reports whether a process of this machine runs. One that has ended remains as a zombie if nothing waits for it, as in a container
+// whose first process doesn't.
+func alive(pid int) bool {
+	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+		return false
+	}
+	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) // only on Linux
+	return !strings.HasPrefix(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " Z")
 }
 
 // patchForce lets the Kubernetes provider change fields that another field manager owns. The Pulumi program still refuses to take over
