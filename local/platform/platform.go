@@ -161,7 +161,7 @@ func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.B
 		}
 	}
 	if p.options.Nodes > 1 {
-		settings = append(settings, "replicas.min=2", "replicas.max=4", fmt.Sprintf("postgres.instances=%d", p.options.Nodes))
+		settings = append(settings, "replicas.min=2", "replicas.max=3", fmt.Sprintf("postgres.instances=%d", p.options.Nodes))
 	}
 	return settings, n.AwaitPods(ctx)
 }
