@@ -190,12 +190,16 @@ func (p *Platform) Node(ctx context.Context, verb, number string) error {
 		return err
 	}
 	defer unlock()
-	n := node.New(p.layout, p.builder(), p.log)
+	tools := p.builderOf(toolchain.NodeTools(), p.log)
+	n := node.New(p.layout, tools, p.log)
 	if _, err := n.Status(ctx); err != nil {
 		return err
 	}
 	change := map[string]func(context.Context, string) error{"node-kill": n.Kill, "node-drain": n.Drain, "node-start": n.Start}[verb]
-	if err := change(ctx, number); err != nil {
+	group, groupContext := errgroup.WithContext(ctx)
+	group.Go(func() error { return tools.Run(groupContext) })
+	group.Go(func() error { return change(groupContext, number) })
+	if err := group.Wait(); err != nil {
 		return err
 	}
 	p.log.Say("%s N=%s: done", verb, number)

@@ -152,6 +152,9 @@ func TestKeysAreReadableByTheirOwnerOnly(t *testing.T) {
 	foreign := map[string]bool{}
 	for _, folder := range []string{"containerd", "docker", "registry", "run", "volumes"} {
 		foreign[filepath.Join(kit.StateFolder, "node", folder)] = true
+		for _, number := range []string{"2", "3"} { // of make up NODES=3
+			foreign[filepath.Join(kit.StateFolder, "node", "nodes", number, folder)] = true
+		}
 	}
 	private := map[string]bool{}
 	err := filepath.WalkDir(kit.StateFolder, func(path string, entry fs.DirEntry, err error) error {
@@ -177,7 +180,7 @@ func TestKeysAreReadableByTheirOwnerOnly(t *testing.T) {
 		}
 		private[path] = true
 		allowed := fs.FileMode(0o600)
-		if strings.HasPrefix(path, filepath.Join(kit.StateFolder, "node", "kubelet", "pods")) {
+		if strings.HasPrefix(path, filepath.Join(kit.StateFolder, "node")) && strings.Contains(path, "/kubelet/pods/") {
 			allowed = 0o640 // files of the kubelet, which the pod's user reads as the volume's group, or of the pod
 		}
 		if mode := info.Mode().Perm(); mode&^allowed != 0 {
