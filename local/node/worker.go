@@ -196,11 +196,13 @@ func (n *Node) Start(ctx context.Context, number string) error {
 	if err != nil {
 		return err
 	}
-	sandbox, err := n.buildPause(ctx)
+	config, err := os.ReadFile(n.path("config", "containerd.toml"))
 	if err != nil {
-		return err
+		return fmt.Errorf("configuration of the first node: %w", err)
 	}
-	if err := worker.startWorker(ctx, issued, sandbox); err != nil {
+	_, rest, _ := strings.Cut(string(config), `sandbox_image = "`)
+	sandboxImage, _, _ := strings.Cut(rest, `"`)
+	if err := worker.startWorker(ctx, issued, sandboxImage); err != nil {
 		return err
 	}
 	return n.kubectl(ctx, nil, "uncordon", worker.name())
@@ -235,5 +237,6 @@ func (n *Node) end(ctx context.Context, grace time.Duration) error {
 		faults = append(faults, stop(component))
 	}
 	n.endShims()
+	_ = run(ctx, "ip", "link", "delete", n.name()) // else the kernel deletes it some time after the namespace
 	return errors.Join(append(faults, emptyCgroup(n.name(), 0), n.unmount(), os.RemoveAll(n.path("run")))...)
 }

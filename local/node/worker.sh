@@ -5,7 +5,11 @@ set -eu
 all=$1 folder=$2 name=$3 address=$4 gateway=$5 bridge=$6 services=$7
 shift 7
 namespaces=$folder/run/namespaces
-nsenter --net="$namespaces/net" --mount="$namespaces/mnt" true 2>/dev/null && exit
+if nsenter --net="$namespaces/net" --mount="$namespaces/mnt" true 2>/dev/null; then
+	[ ! -f "$namespaces/complete" ] || exit 0
+	ip link delete "$name" 2>/dev/null || true # of an interrupted run
+	umount --lazy "$namespaces"/* "$namespaces" 2>/dev/null || true
+fi
 
 # unshare binds the namespaces to files, which must be on a private mount. They end when make stop unmounts them.
 mkdir -m 700 -p "$folder/run" "$namespaces"
@@ -37,3 +41,4 @@ nsenter --net="$namespaces/net" sh -euc '
 	# As on the first node, no connection to a Service leaves the node.
 	for chain in PREROUTING OUTPUT; do iptables -t nat -A "$chain" -d "$4" -p tcp -j REDIRECT --to-ports 1; done
 ' sh "$address" "$gateway" "$bridge" "$services"
+touch "$namespaces/complete"
