@@ -97,6 +97,14 @@ func (a PostgresArgs) newObjectStore(ctx *pulumi.Context, keys *corev1.Secret, o
 		LivenessProbe:  probing(10, 6),
 		VolumeMounts:   corev1.VolumeMountArray{kube.Mount("certificate", certificateFolder, true), folder("objects"), folder("metadata")},
 	}, corev1.VolumeArray{kube.SecretVolume("certificate", certificate)})
+	// On several local nodes, it shares no fate with the instances of Postgres, as a bucket elsewhere.
+	pod.Affinity = corev1.AffinityArgs{NodeAffinity: corev1.NodeAffinityArgs{
+		PreferredDuringSchedulingIgnoredDuringExecution: corev1.PreferredSchedulingTermArray{corev1.PreferredSchedulingTermArgs{
+			Weight: pulumi.Int(1), Preference: corev1.NodeSelectorTermArgs{MatchExpressions: corev1.NodeSelectorRequirementArray{
+				corev1.NodeSelectorRequirementArgs{Key: pulumi.String("node-role.kubernetes.io/control-plane"), Operator: pulumi.String("Exists")},
+			}},
+		}},
+	}}
 	spec := statefulSet(service, objectStoreName, template(objectStoreName, pod), a.Config, a.Config.Postgres.VolumeSize)
 	return appsv1.NewStatefulSet(ctx, objectStoreName, &appsv1.StatefulSetArgs{Metadata: a.named(objectStoreName), Spec: spec},
 		append(append(opts, cluster.ClaimTemplatesStay()), a.Rollout.Options()...)...)

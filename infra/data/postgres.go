@@ -227,6 +227,8 @@ func (a PostgresArgs) newCluster(ctx *pulumi.Context, number int, opts ...pulumi
 		"superuserSecret":           map[string]any{"name": "postgres-superuser"},
 		"certificates":              map[string]any{"serverTLSSecret": postgresName + "-certificate", "serverCASecret": "postgres-authority"},
 		"postgresql":                postgresql,
+		// A promotion waits for the archive: an unreachable one fails soon. Postgres itself tries again.
+		"env": []any{map[string]any{"name": "AWS_MAX_ATTEMPTS", "value": "2"}},
 		"storage":                   storage,
 		"resources":                 canonical(a.limited(config.CPU, config.Memory)),
 		"ephemeralVolumesSizeLimit": map[string]any{"shm": max(64*quantity.MiB, config.Memory/8).String(), "temporaryData": "256Mi"},

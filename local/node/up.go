@@ -142,6 +142,9 @@ func (n *Node) furnish(ctx context.Context, s settings) error {
 		}
 		n.log.Say("node %s is ready", node.name())
 	}
+	if err := n.kubectl(ctx, nil, "label", "--overwrite", "node", n.name(), "node-role.kubernetes.io/control-plane="); err != nil {
+		return err
+	}
 	var err error
 	if s.CoreDNSImage, err = n.buildTool(ctx, "coredns"); err != nil {
 		return err
