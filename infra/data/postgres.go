@@ -220,15 +220,15 @@ func (a PostgresArgs) newCluster(ctx *pulumi.Context, number int, opts ...pulumi
 		postgresql["synchronous"] = map[string]any{"method": "any", "number": 1, "dataDurability": "required", "failoverQuorum": true}
 	}
 	spec := map[string]any{
-		"instances":                 config.Instances,
-		"imageName":                 a.Image,
-		"enablePDB":                 config.Instances > 1, // the only instance could never be evicted
-		"enableSuperuserAccess":     true,
-		"superuserSecret":           map[string]any{"name": "postgres-superuser"},
-		"certificates":              map[string]any{"serverTLSSecret": postgresName + "-certificate", "serverCASecret": "postgres-authority"},
-		"postgresql":                postgresql,
+		"instances":             config.Instances,
+		"imageName":             a.Image,
+		"enablePDB":             config.Instances > 1, // the only instance could never be evicted
+		"enableSuperuserAccess": true,
+		"superuserSecret":       map[string]any{"name": "postgres-superuser"},
+		"certificates":          map[string]any{"serverTLSSecret": postgresName + "-certificate", "serverCASecret": "postgres-authority"},
+		"postgresql":            postgresql,
 		// A promotion waits for the archive: an unreachable one fails soon. Postgres itself tries again.
-		"env": []any{map[string]any{"name": "AWS_MAX_ATTEMPTS", "value": "2"}},
+		"env":                       []any{map[string]any{"name": "AWS_MAX_ATTEMPTS", "value": "2"}},
 		"storage":                   storage,
 		"resources":                 canonical(a.limited(config.CPU, config.Memory)),
 		"ephemeralVolumesSizeLimit": map[string]any{"shm": max(64*quantity.MiB, config.Memory/8).String(), "temporaryData": "256Mi"},

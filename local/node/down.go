@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 
+	"golang.org/x/sync/errgroup"
+
 	"platform.example/local/host"
 )
 
@@ -17,10 +19,11 @@ import (
 func (n *Node) Stop(ctx context.Context) error {
 	// Without the kubelet, pods aren't restarted; with containerd still running, they can end cleanly.
 	faults := []error{ignoreAbsent(n.supervisor.Stop(ctx, "kubelet"))}
+	var ending errgroup.Group
 	for _, worker := range n.workers() {
-		faults = append(faults, worker.end(ctx, podStopGrace))
+		ending.Go(func() error { return worker.end(ctx, podStopGrace) })
 	}
-	faults = append(faults, emptyCgroup(Name, podStopGrace), n.supervisor.Shutdown())
+	faults = append(faults, emptyCgroup(Name, podStopGrace), ending.Wait(), n.supervisor.Shutdown())
 	n.endShims()
 	faults = append(faults, emptyCgroup(Name, podStopGrace), n.unmount(), n.restoreMachine(ctx), os.RemoveAll(n.path("run")))
 	return errors.Join(faults...)
