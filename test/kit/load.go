@@ -59,7 +59,7 @@ func EndOutage(t *testing.T, run *load.Run, allowed ...int) int {
 		if !slices.Contains(allowed, sample.Status) {
 			t.Errorf("%s at %s: status %d, %s", sample.Kind, sample.At, sample.Status, sample.Err)
 		}
-		lasted = sample.At.Sub(lost[0].At)
+		lasted = max(lasted, sample.At.Sub(lost[0].At))
 	}
 	t.Logf("%s; requests failed for %s", result.Line(), lasted)
 	if err := run.Settle(t.Context()); err != nil {
