@@ -18,6 +18,33 @@ import (
 
 const folder = "/run/secrets/alertmanager"
 
+// The names of receivers, and that of the alert that always fires.
+const (
+	pages          = "pages"
+	tickets        = "tickets"
+	webhook        = "webhook"
+	deadMansSwitch = "dead-mans-switch"
+	watchdog       = "Watchdog"
+)
+
+var everyReceiver = Receivers{Slack: true, PagerDuty: true, Webhook: true, DeadMansSwitch: true}
+
+// filled returns the configuration with the receivers.
+func filled(receivers Receivers) config { return fill("production", folder, receivers) }
+
+// channel returns the first channel of a kind of a receiver, or nil without one.
+func (c config) channel(receiver, kind string) map[string]any {
+	at := slices.IndexFunc(c.Receivers, func(r map[string]any) bool { return r["name"] == receiver })
+	if at < 0 {
+		return nil
+	}
+	channels, _ := c.Receivers[at][kind].([]any)
+	if len(channels) != 1 {
+		return nil
+	}
+	return channels[0].(map[string]any)
+}
+
 func TestAlertmanagerAcceptsTheConfig(t *testing.T) {
 	for choice := range 16 {
 		receivers := Receivers{Slack: choice&1 > 0, PagerDuty: choice&2 > 0, Webhook: choice&4 > 0, DeadMansSwitch: choice&8 > 0}
@@ -28,7 +55,7 @@ func TestAlertmanagerAcceptsTheConfig(t *testing.T) {
 }
 
 func TestRouting(t *testing.T) {
-	all := Receivers{Slack: true, PagerDuty: true, Webhook: true, DeadMansSwitch: true}
+	all := everyReceiver
 	const page, ticket, alive = "alertname=ServiceDown job=user-service severity=page", "alertname=DeadLetters job=notification-service severity=ticket",
 		"alertname=Watchdog job=prometheus severity=none"
 	for _, test := range []struct {
@@ -57,24 +84,21 @@ func TestRouting(t *testing.T) {
 }
 
 func TestReceivers(t *testing.T) {
-	all := Receivers{true, true, true, true}.all("production", folder)
-	at := func(name string) receiver {
-		return all[slices.IndexFunc(all, func(r receiver) bool { return r["name"] == name })]
+	all := filled(everyReceiver)
+	if all.channel(pages, "pagerduty_configs") == nil || all.channel(pages, "slack_configs") == nil {
+		t.Errorf("pages go to %+v, want PagerDuty and Slack", all.Receivers)
 	}
-	if got := at(pages); got["pagerduty_configs"] == nil || got["slack_configs"] == nil {
-		t.Errorf("pages go to %+v, want PagerDuty and Slack", got)
+	if all.channel(tickets, "pagerduty_configs") != nil || all.channel(tickets, "slack_configs") == nil {
+		t.Errorf("tickets go to %+v, want Slack", all.Receivers)
 	}
-	if got := at(tickets); got["pagerduty_configs"] != nil || got["slack_configs"] == nil {
-		t.Errorf("tickets go to %+v, want Slack", got)
-	}
-	if got, _ := at(deadMansSwitch)["webhook_configs"].([]object); len(got) != 1 || got[0]["send_resolved"] != false {
+	if got := all.channel(deadMansSwitch, "webhook_configs"); got == nil || got["send_resolved"] != false {
 		t.Errorf("the heartbeat goes to %+v, want a webhook that is never told of an end", got)
 	}
 }
 
 // Checks the time that Alertmanager adds to that of Prometheus.
 func TestPagesAreSentWithinTenSeconds(t *testing.T) {
-	routes := Receivers{true, true, true, true}.routes()
+	routes := filled(everyReceiver).Route
 	for _, child := range routes.Routes {
 		if child.Receiver != pages && child.Receiver != webhook {
 			continue
@@ -90,11 +114,11 @@ func TestPagesAreSentWithinTenSeconds(t *testing.T) {
 
 // Alertmanager repeats a notification at the first interval that begins after the repeat time has passed.
 func TestHeartbeatComesEachMinute(t *testing.T) {
-	routes := Receivers{DeadMansSwitch: true}.routes().Routes
+	routes := filled(Receivers{DeadMansSwitch: true}).Route.Routes
 	alive := routes[slices.IndexFunc(routes, func(r route) bool { return r.Receiver == deadMansSwitch })]
 	repeat, err := time.ParseDuration(alive.Repeat)
-	if err != nil || alive.Interval != "60s" || repeat >= time.Minute || alive.Wait != "0s" {
-		t.Errorf("the heartbeat waits %s, and repeats after %s at intervals of %s", alive.Wait, alive.Repeat, alive.Interval)
+	if err != nil || alive.Interval != "60s" || repeat >= time.Minute || alive.Wait != "0s" || !slices.Equal(alive.Matchers, []string{`alertname="` + watchdog + `"`}) {
+		t.Errorf("the heartbeat of %v waits %s, and repeats after %s at intervals of %s", alive.Matchers, alive.Wait, alive.Repeat, alive.Interval)
 	}
 }
 
@@ -112,13 +136,19 @@ func TestNotificationsSayWhatAndSinceWhenAndWhatToDo(t *testing.T) {
 		Alerts            []alert
 		CommonAnnotations map[string]string
 	}{[]alert{{annotations, time.Date(2026, 11, 30, 14, 5, 0, 0, time.FixedZone("CET", 3600)), "https://example.com/graph"}}, annotations}
-	fill := func(text string) string {
+	fill := func(text any) string {
 		var filled strings.Builder
-		if err := template.Must(template.New("").Parse(text)).Execute(&filled, about); err != nil {
+		if err := template.Must(template.New("").Parse(text.(string))).Execute(&filled, about); err != nil {
 			t.Fatal(err)
 		}
 		return filled.String()
 	}
+	all := filled(everyReceiver)
+	text := all.channel(pages, "slack_configs")["text"]
+	if text != all.channel(tickets, "slack_configs")["text"] {
+		t.Error("Slack gets another text for tickets")
+	}
+	details, _ := all.channel(pages, "pagerduty_configs")["details"].(map[string]any)
 	if got, want := fill(text), "*order-service: no replica responds*, since 2026-11-30 13:05 UTC\n0 replicas.\nLive: blue 0123abcd since 2026-11-30T12:00:00Z\n"+
 		"<https://example.com/graph|Graph>, <https://example.com/d/platform|dashboards>, <https://example.com/ServiceDown.md|runbook>, <https://example.com/silence|silence>\n"; got != want {
 		t.Errorf("Slack gets\n%s\nwant\n%s", got, want)
@@ -138,7 +168,7 @@ func TestNotificationsSayWhatAndSinceWhenAndWhatToDo(t *testing.T) {
 }
 
 func TestSecretsAreReadFromFiles(t *testing.T) {
-	content, err := Config("production", folder, Receivers{true, true, true, true})
+	content, err := Config("production", folder, everyReceiver)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,12 +193,12 @@ func TestInhibitionsNameExistingAlerts(t *testing.T) {
 		}
 	}
 	names := regexp.MustCompile(`^alertname=~?"(.+)"$`)
-	for _, inhibition := range inhibitions() {
+	for _, inhibition := range filled(Receivers{}).Inhibit {
 		for _, matcher := range slices.Concat(inhibition.Source, inhibition.Target) {
 			if match := names.FindStringSubmatch(matcher); match != nil {
 				for name := range strings.SplitSeq(match[1], "|") {
 					if severities[name] == nil {
-						t.Errorf("no alert is called %s: mend inhibition.go", name)
+						t.Errorf("no alert is called %s: mend alertmanager.yml", name)
 					}
 				}
 			}
@@ -192,6 +222,7 @@ func TestInhibitions(t *testing.T) {
 	down := alert("ServiceDown", "page", "user-service")
 	dead := alert("NodeNotReady", "page", "node", "node=n1")
 	postgres := alert("PostgresDown", "page", "postgres")
+	inhibitions := filled(Receivers{}).Inhibit
 	for _, test := range []struct {
 		fires, follows labels
 		silenced       bool
@@ -224,7 +255,7 @@ func TestInhibitions(t *testing.T) {
 		{alert("DnsDown", "page", "coredns"), alert("RedisDown", "page", "redis-stream"), true},
 		{alert("DnsDown", "page", "coredns"), alert("ServiceDown", "page", "user-service"), false},
 	} {
-		if got := slices.ContainsFunc(inhibitions(), func(i inhibition) bool { return i.silences(t, test.fires, test.follows) }); got != test.silenced {
+		if got := slices.ContainsFunc(inhibitions, func(i inhibition) bool { return i.silences(t, test.fires, test.follows) }); got != test.silenced {
 			t.Errorf("while %v fires, %v is silenced: %v, want %v", test.fires, test.follows, got, test.silenced)
 		}
 	}
