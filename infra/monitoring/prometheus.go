@@ -10,7 +10,6 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 	"gopkg.in/yaml.v3"
 
-	"platform.example/infra/catalog"
 	"platform.example/infra/configfile"
 	"platform.example/infra/monitoring/dashboard"
 	"platform.example/infra/monitoring/route"
@@ -140,19 +139,12 @@ func (a Args) alertmanager() part {
 		memory: 64 * quantity.MiB, cpu: 200, volume: 256 * quantity.MiB,
 		secrets: pulumi.StringMap{},
 	}
-	for secret, file := range map[string]string{
-		catalog.SlackWebhookURL: route.SlackFile, catalog.PagerDutyRoutingKey: route.PagerDutyFile,
-		catalog.AlertWebhookURL: route.WebhookFile, catalog.DeadMansSwitchURL: route.DeadMansSwitchFile,
-	} {
+	for secret, file := range route.Files {
 		if a.Secrets.Has(secret) {
 			p.secrets[file] = a.Secrets.Value(secret)
 		}
 	}
-	receivers := route.Receivers{
-		Slack: a.Secrets.Has(catalog.SlackWebhookURL), PagerDuty: a.Secrets.Has(catalog.PagerDutyRoutingKey),
-		Webhook: a.Secrets.Has(catalog.AlertWebhookURL), DeadMansSwitch: a.Secrets.Has(catalog.DeadMansSwitchURL),
-	}
-	config := must(route.Config(a.Config.Name, p.secretFolder(), receivers))
+	config := must(route.Config(a.Config.Name, p.secretFolder(), a.Secrets.Has))
 	p.config = pulumi.StringMap{"alertmanager.yml": pulumi.String(config)}
 	p.command = []string{
 		"/bin/alertmanager", "--config.file=" + p.configFolder() + "/alertmanager.yml", "--storage.path=" + p.dataFolder(),

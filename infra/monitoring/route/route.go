@@ -12,36 +12,34 @@ import (
 	"platform.example/infra/network"
 )
 
-// The files with the receivers' URLs and keys.
-const (
-	SlackFile          = "slack-webhook-url"
-	PagerDutyFile      = "pagerduty-routing-key"
-	WebhookFile        = "webhook-url"
-	DeadMansSwitchFile = "dead-mans-switch-url"
-)
-
-// Receivers are the configured receivers. Without any, Alertmanager only shows alerts.
-type Receivers struct {
-	Slack          bool // receives pages and tickets
-	PagerDuty      bool // receives pages
-	Webhook        bool // receives all alerts
-	DeadMansSwitch bool // receives the watchdog every minute, and raises an alarm without it
+// Files are the files with the URL or the key of each receiver, by its secret: Slack, which receives pages and tickets, PagerDuty, which
+// receives pages, the webhook, which receives all alerts, and the dead man's switch, which receives the watchdog every minute and raises an
+// alarm without it.
+var Files = map[string]string{
+	catalog.SlackWebhookURL:     "slack-webhook-url",
+	catalog.PagerDutyRoutingKey: "pagerduty-routing-key",
+	catalog.AlertWebhookURL:     "webhook-url",
+	catalog.DeadMansSwitchURL:   "dead-mans-switch-url",
 }
 
 //go:embed alertmanager.yml
 var file string
 
-// Config is the configuration of Alertmanager. The receivers' files are in folder.
-func Config(stackName, folder string, receivers Receivers) ([]byte, error) {
-	return yaml.Marshal(fill(stackName, folder, receivers))
+// Config is the configuration of Alertmanager with the receivers that have a secret. Their files are in folder. Without any, Alertmanager
+// only shows alerts.
+func Config(stackName, folder string, has func(secret string) bool) ([]byte, error) {
+	return yaml.Marshal(fill(stackName, folder, has))
 }
 
-func fill(stackName, folder string, receivers Receivers) config {
-	return configfile.Decode[config](file, map[string]any{
-		"stack": stackName, "page": catalog.Page, "ticket": catalog.Ticket, "stream": network.Stream, "receivers": receivers,
-		"slackFile": path.Join(folder, SlackFile), "pagerDutyFile": path.Join(folder, PagerDutyFile),
-		"webhookFile": path.Join(folder, WebhookFile), "deadMansSwitchFile": path.Join(folder, DeadMansSwitchFile),
-	})
+func fill(stackName, folder string, has func(secret string) bool) config {
+	values := map[string]any{"stack": stackName, "page": catalog.Page, "ticket": catalog.Ticket, "stream": network.Stream}
+	for secret, file := range Files {
+		values[secret] = ""
+		if has(secret) {
+			values[secret] = path.Join(folder, file)
+		}
+	}
+	return configfile.Decode[config](file, values)
 }
 
 type config struct {

@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,10 +28,17 @@ const (
 	watchdog       = "Watchdog"
 )
 
-var everyReceiver = Receivers{Slack: true, PagerDuty: true, Webhook: true, DeadMansSwitch: true}
+// receivers reports whether the secret of a receiver is set.
+type receivers func(secret string) bool
+
+func only(secrets ...string) receivers {
+	return func(secret string) bool { return slices.Contains(secrets, secret) }
+}
+
+var everyReceiver = only(slices.Collect(maps.Keys(Files))...)
 
 // filled returns the configuration with the receivers.
-func filled(receivers Receivers) config { return fill("production", folder, receivers) }
+func filled(has receivers) config { return fill("production", folder, has) }
 
 // channel returns the first channel of a kind of a receiver, or nil without one.
 func (c config) channel(receiver, kind string) map[string]any {
@@ -47,9 +55,14 @@ func (c config) channel(receiver, kind string) map[string]any {
 
 func TestAlertmanagerAcceptsTheConfig(t *testing.T) {
 	for choice := range 16 {
-		receivers := Receivers{Slack: choice&1 > 0, PagerDuty: choice&2 > 0, Webhook: choice&4 > 0, DeadMansSwitch: choice&8 > 0}
-		if out, err := amtool(t, "check-config", write(t, receivers)).CombinedOutput(); err != nil {
-			t.Errorf("%+v: %v\n%s", receivers, err, out)
+		var chosen []string
+		for i, secret := range slices.Sorted(maps.Keys(Files)) {
+			if choice&(1<<i) > 0 {
+				chosen = append(chosen, secret)
+			}
+		}
+		if out, err := amtool(t, "check-config", write(t, only(chosen...))).CombinedOutput(); err != nil {
+			t.Errorf("%v: %v\n%s", chosen, err, out)
 		}
 	}
 }
@@ -60,20 +73,20 @@ func TestRouting(t *testing.T) {
 		"alertname=Watchdog job=prometheus severity=none"
 	for _, test := range []struct {
 		about, labels string
-		receivers     Receivers
+		receivers     receivers
 		want          string
 	}{
 		{"a page with all receivers", page, all, "webhook,pages"},
 		{"a ticket", ticket, all, "webhook,tickets"},
 		{"the heartbeat", alive, all, "webhook,dead-mans-switch"},
 		{"an alert without a severity", "alertname=Other job=x", all, "webhook,tickets"},
-		{"a page without a webhook", page, Receivers{Slack: true, PagerDuty: true}, "pages"},
-		{"a page with only Slack", page, Receivers{Slack: true}, "pages"},
-		{"a ticket with only PagerDuty", ticket, Receivers{PagerDuty: true}, "nobody"},
-		{"a page with only the webhook", page, Receivers{Webhook: true}, "webhook,nobody"},
-		{"a page without receivers", page, Receivers{}, "nobody"},
-		{"a ticket without receivers", ticket, Receivers{}, "nobody"},
-		{"the heartbeat with only Slack", alive, Receivers{Slack: true}, "nobody"},
+		{"a page without a webhook", page, only(catalog.SlackWebhookURL, catalog.PagerDutyRoutingKey), "pages"},
+		{"a page with only Slack", page, only(catalog.SlackWebhookURL), "pages"},
+		{"a ticket with only PagerDuty", ticket, only(catalog.PagerDutyRoutingKey), "nobody"},
+		{"a page with only the webhook", page, only(catalog.AlertWebhookURL), "webhook,nobody"},
+		{"a page without receivers", page, only(), "nobody"},
+		{"a ticket without receivers", ticket, only(), "nobody"},
+		{"the heartbeat with only Slack", alive, only(catalog.SlackWebhookURL), "nobody"},
 	} {
 		arguments := []string{"config", "routes", "test", "--config.file=" + write(t, test.receivers), "--verify.receivers=" + test.want}
 		out, err := amtool(t, append(arguments, strings.Fields(test.labels)...)...).CombinedOutput()
@@ -114,7 +127,7 @@ func TestPagesAreSentWithinTenSeconds(t *testing.T) {
 
 // Alertmanager repeats a notification at the first interval that begins after the repeat time has passed.
 func TestHeartbeatComesEachMinute(t *testing.T) {
-	routes := filled(Receivers{DeadMansSwitch: true}).Route.Routes
+	routes := filled(only(catalog.DeadMansSwitchURL)).Route.Routes
 	alive := routes[slices.IndexFunc(routes, func(r route) bool { return r.Receiver == deadMansSwitch })]
 	repeat, err := time.ParseDuration(alive.Repeat)
 	if err != nil || alive.Interval != "60s" || repeat >= time.Minute || alive.Wait != "0s" || !slices.Equal(alive.Matchers, []string{`alertname="` + watchdog + `"`}) {
@@ -173,8 +186,8 @@ func TestSecretsAreReadFromFiles(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"api_url_file: " + folder + "/" + SlackFile, "routing_key_file: " + folder + "/" + PagerDutyFile,
-		"url_file: " + folder + "/" + WebhookFile, "url_file: " + folder + "/" + DeadMansSwitchFile,
+		"api_url_file: " + folder + "/slack-webhook-url", "routing_key_file: " + folder + "/pagerduty-routing-key",
+		"url_file: " + folder + "/webhook-url", "url_file: " + folder + "/dead-mans-switch-url",
 	} {
 		if !strings.Contains(string(content), want) {
 			t.Errorf("no %s", want)
@@ -193,7 +206,7 @@ func TestInhibitionsNameExistingAlerts(t *testing.T) {
 		}
 	}
 	names := regexp.MustCompile(`^alertname=~?"(.+)"$`)
-	for _, inhibition := range filled(Receivers{}).Inhibit {
+	for _, inhibition := range filled(only()).Inhibit {
 		for _, matcher := range slices.Concat(inhibition.Source, inhibition.Target) {
 			if match := names.FindStringSubmatch(matcher); match != nil {
 				for name := range strings.SplitSeq(match[1], "|") {
@@ -222,7 +235,7 @@ func TestInhibitions(t *testing.T) {
 	down := alert("ServiceDown", "page", "user-service")
 	dead := alert("NodeNotReady", "page", "node", "node=n1")
 	postgres := alert("PostgresDown", "page", "postgres")
-	inhibitions := filled(Receivers{}).Inhibit
+	inhibitions := filled(only()).Inhibit
 	for _, test := range []struct {
 		fires, follows labels
 		silenced       bool
@@ -286,9 +299,9 @@ func match(t *testing.T, matchers []string, labels map[string]string) bool {
 	return true
 }
 
-func write(t *testing.T, receivers Receivers) string {
+func write(t *testing.T, has receivers) string {
 	t.Helper()
-	content, err := Config("production", folder, receivers)
+	content, err := Config("production", folder, has)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +322,7 @@ func amtool(t *testing.T, arguments ...string) *exec.Cmd {
 }
 
 func ExampleConfig() {
-	content, err := Config("local", folder, Receivers{})
+	content, err := Config("local", folder, only())
 	if err != nil {
 		panic(err)
 	}
