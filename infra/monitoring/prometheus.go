@@ -90,7 +90,6 @@ type object = map[string]any
 // The cluster's own targets.
 const (
 	dnsNamespace       = "kube-system"
-	dnsSelector        = "k8s-app=kube-dns"
 	apiServerNamespace = "default"
 	apiServer          = "kubernetes" // Service and EndpointSlice of the API server
 )
@@ -104,9 +103,9 @@ func (a Args) scrapes() object {
 		"monitoring": a.Config.NamespacePrefix.Of(namespace.Monitoring), "alertmanager": network.Alertmanager,
 		"kubeStateMetrics": network.KubeStateMetrics, "nodeStateMetrics": network.NodeStateMetrics,
 		"stateTargets": []string{state(network.KubeStateMetrics), state(network.NodeStateMetrics)},
-		"dnsNamespace": dnsNamespace, "dnsSelector": dnsSelector,
-		"apiServerNamespace": apiServerNamespace, "apiServer": apiServer, "verifyKubelets": a.Config.Monitoring.VerifyKubelets,
-		"probe": a.Config.Monitoring.Probe, "probeJob": rule.Probe, "address": a.Config.Edge.Host, "tls": object{},
+		"dnsNamespace": dnsNamespace, "apiServerNamespace": apiServerNamespace, "apiServer": apiServer,
+		"verifyKubelets": a.Config.Monitoring.VerifyKubelets, "probe": a.Config.Monitoring.Probe, "probeJob": rule.Probe,
+		"address": a.Config.Edge.Host, "tls": object{},
 	}
 	if a.Config.Environment == stack.Local { // the public name leads a pod to itself
 		values["address"] = a.Config.NamespacePrefix.Host(network.Edge, namespace.Edge) + ":443"
