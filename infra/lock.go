@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,11 +26,8 @@ func take(ctx *pulumi.Context, lock *cluster.Lock, here *cluster.Cluster, releas
 		}
 		return err
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "an unknown machine"
-	}
-	name := fmt.Sprintf("pulumi up on %s (process %d)", host, os.Getpid())
+	host, _ := os.Hostname()
+	name := fmt.Sprintf("pulumi up on %s (process %d)", cmp.Or(host, "an unknown machine"), os.Getpid())
 	held, until, err := here.Lock(ctx.Context(), name, false, func(holder string) {
 		_ = ctx.Log.Info(fmt.Sprintf("%s holds the Lease of releases: waiting up to 20s to see whether it still renews it", holder), nil)
 	})

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -237,11 +238,8 @@ func (p platform) build(ctx *pulumi.Context) error {
 // checks the names of all objects that it would create.
 func (p platform) unclaimed(ctx *pulumi.Context, here *cluster.Cluster) error {
 	if p.last.cluster != "" {
-		recorded, now := p.last.namespaces[namespace.Apps], p.config.NamespacePrefix.Of(namespace.Apps)
-		if recorded == "" {
-			recorded = string(namespace.Apps) // versions without prefixes had no such output
-		}
-		if recorded != now {
+		recorded := cmp.Or(p.last.namespaces[namespace.Apps], string(namespace.Apps)) // versions without prefixes had no such output
+		if now := p.config.NamespacePrefix.Of(namespace.Apps); recorded != now {
 			return fmt.Errorf("platform:namespacePrefix: the stack runs in namespace %s; namespace %s would be a new one without its data: "+
 				"restore the prefix, or destroy the stack first", recorded, now)
 		}

@@ -9,6 +9,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/configfile"
 	"platform.example/infra/monitoring/dashboard"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
@@ -16,6 +17,9 @@ import (
 
 //go:embed grafana.ini
 var grafanaINI string
+
+//go:embed grafana.yml
+var grafanaFiles string
 
 // grafana shows the dashboards to administrators.
 func (a Args) grafana(boards []dashboard.Dashboard) part {
@@ -39,22 +43,13 @@ func (a Args) grafana(boards []dashboard.Dashboard) part {
 	p.config["grafana.ini"] = pulumi.String(strings.NewReplacer(
 		"{port}", fmt.Sprint(network.GrafanaPort), "{home}", p.configFolder()+"/"+dashboard.Home+".json",
 	).Replace(grafanaINI))
-	sources := must(yaml.Marshal(object{"apiVersion": 1, "datasources": []object{
-		{
-			"name": "Prometheus", "uid": dashboard.Prometheus, "type": "prometheus", "access": "proxy", "isDefault": true,
-			"url":      fmt.Sprintf("http://%s:%d", a.host(network.Prometheus), network.PrometheusPort),
-			"jsonData": object{"timeInterval": fmt.Sprintf("%ds", interval), "httpMethod": "POST"},
-		},
-		{
-			"name": "Alertmanager", "uid": "alertmanager", "type": "alertmanager", "access": "proxy",
-			"url":      fmt.Sprintf("http://%s:%d", a.host(network.Alertmanager), network.AlertmanagerPort),
-			"jsonData": object{"implementation": "prometheus"},
-		},
-	}}))
-	folders := must(yaml.Marshal(object{"apiVersion": 1, "providers": []object{{
-		"name": "platform", "type": "file", "allowUiUpdates": false, "options": object{"path": p.configFolder()},
-	}}}))
-	p.config["datasources.yaml"], p.config["dashboards.yaml"] = pulumi.String(sources), pulumi.String(folders)
+	for file, content := range configfile.Decode[map[string]object](grafanaFiles, object{
+		"uid": dashboard.Prometheus, "interval": interval, "folder": p.configFolder(),
+		"prometheus":   fmt.Sprintf("http://%s:%d", a.host(network.Prometheus), network.PrometheusPort),
+		"alertmanager": fmt.Sprintf("http://%s:%d", a.host(network.Alertmanager), network.AlertmanagerPort),
+	}) {
+		p.config[file] = pulumi.String(must(yaml.Marshal(content)))
+	}
 	p.places = map[string]string{"datasources.yaml": "datasources/datasources.yaml", "dashboards.yaml": "dashboards/dashboards.yaml"}
 	for _, board := range boards {
 		p.boards[board.UID()] = pulumi.String(must(board.JSON()))

@@ -4,6 +4,7 @@ package preview
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -97,9 +98,7 @@ func Read(stack string, output io.Reader, failed bool) (Preview, error) {
 				delete(inputs, "data") // pulumi prints [secret]
 			}
 		}
-		if change.Object.Name == "" {
-			change.Object.Name = step.URN.Name()
-		}
+		change.Object.Name = cmp.Or(change.Object.Name, step.URN.Name())
 		preview.Changes = append(preview.Changes, change)
 	}
 	for _, diagnostic := range content.Diagnostics {

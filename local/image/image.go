@@ -94,10 +94,7 @@ func push(ctx context.Context, reference string, image v1.Image) error {
 	if err != nil || found {
 		return err
 	}
-	parsed, err := name.ParseReference(reference, name.Insecure)
-	if err != nil {
-		return fmt.Errorf("push %s: %w", reference, err)
-	}
+	parsed, _ := name.ParseReference(reference, name.Insecure) // exists has parsed it, too
 	if err := remote.Write(parsed, image, remote.WithContext(ctx)); err != nil {
 		return fmt.Errorf("push %s: %w", reference, err)
 	}

@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	_ "embed"
 	"encoding/base64"
 	"encoding/pem"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"platform.example/local/file"
@@ -185,33 +187,18 @@ func writePEM(path, kind string, der []byte) error {
 	return file.Write(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
 }
 
-const kubeconfig = `apiVersion: v1
-kind: Config
-clusters:
-- name: %[1]s
-  cluster:
-    server: %[2]s
-    certificate-authority-data: %[4]s
-users:
-- name: %[3]s
-  user:
-    client-certificate-data: %[5]s
-    client-key-data: %[6]s
-contexts:
-- name: %[1]s
-  context: {cluster: %[1]s, user: %[3]s}
-current-context: %[1]s
-`
+//go:embed kubeconfig.yml
+var kubeconfig string
 
 // WriteKubeconfig writes a self-contained kubeconfig with mode 0600 for the user of the certificate.
 func (a *Authority) WriteKubeconfig(path, cluster, server, user string, pair Pair) error {
-	var encoded [3]string
-	for i, path := range []string{a.CertFile(), pair.Cert, pair.Key} {
+	values := []string{"<cluster>", cluster, "<server>", server, "<user>", user}
+	for placeholder, path := range map[string]string{"<authority>": a.CertFile(), "<certificate>": pair.Cert, "<key>": pair.Key} {
 		content, err := os.ReadFile(path)
 		if err != nil {
 			return fmt.Errorf("kubeconfig of %s: %w", user, err)
 		}
-		encoded[i] = base64.StdEncoding.EncodeToString(content)
+		values = append(values, placeholder, base64.StdEncoding.EncodeToString(content))
 	}
-	return file.Write(path, fmt.Appendf(nil, kubeconfig, cluster, server, user, encoded[0], encoded[1], encoded[2]), 0o600)
+	return file.Write(path, []byte(strings.NewReplacer(values...).Replace(kubeconfig)), 0o600)
 }

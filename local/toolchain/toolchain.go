@@ -1,10 +1,11 @@
 // Package toolchain provides the programs of the local platform: a suitable program on PATH, one downloaded from a pinned release, or
 // one compiled from the pinned modules in the folders beside this file. Each folder is a family of tools with its own go.mod, outside
-// the workspace, because the dependencies of different families conflict. releases.txt lists the releases.
+// the workspace, because the dependencies of different families conflict. tools.yml lists the tools, and releases.txt the releases.
 package toolchain
 
 import (
 	"crypto/sha256"
+	_ "embed"
 	"encoding/hex"
 	"fmt"
 	"maps"
@@ -18,6 +19,7 @@ import (
 
 	"golang.org/x/mod/modfile"
 	"golang.org/x/mod/semver"
+	"gopkg.in/yaml.v3"
 )
 
 // Tool is a program that can be compiled from a family's modules.
@@ -29,117 +31,47 @@ type Tool struct {
 	Module  string   // the module whose version is the tool's version
 	// Stamps are linker variables for the version. In their values, {version}, {number} (without the v), {major} and
 	// {minor} are replaced.
-	Stamps map[string]string
-	// Fits reports whether a program on PATH with version have can replace the pinned version want, both canonical
-	// ("v1.34.2"). Nil: always compile.
-	Fits        func(have, want string) bool
-	VersionArgs []string          // make the program print its version
+	Stamps      map[string]string
+	Fits        Fits              // nil: always compile
+	VersionArgs []string          `yaml:"versionArgs"` // make the program print its version
 	Embeds      map[string]string // maps the files that one of our main packages embeds to paths in the tool's module
 	// Partial maps a folder of the family to the module that the family's go.mod replaces by it. The folder contains only the
 	// packages that differ.
 	Partial  map[string]string
 	Plugin   Plugin // Pulumi can download it instead, if it has internet access
-	OnDemand bool   // provide the tool when its path is first requested, because a caller may find a replacement
+	OnDemand bool   `yaml:"onDemand"` // provide the tool when its path is first requested, because a caller may find a replacement
 	Unlinked bool   // put no link to the tool into the folder on PATH
-
-	release func(version string) string // the tool's version for a version of the module; nil: the same
-}
-
-var kubernetesStamps = map[string]string{
-	"k8s.io/component-base/version.gitVersion":   "{version}",
-	"k8s.io/component-base/version.gitMajor":     "{major}",
-	"k8s.io/component-base/version.gitMinor":     "{minor}",
-	"k8s.io/component-base/version.gitTreeState": "clean",
-}
-
-func kubernetes(name string, fits func(have, want string) bool) Tool {
-	return Tool{
-		Name: name, Family: "kubernetes", Package: "k8s.io/kubernetes/cmd/" + name, Module: "k8s.io/kubernetes",
-		Stamps: kubernetesStamps, Fits: fits, VersionArgs: []string{"--version"},
-	}
-}
-
-// NodeTools returns the tools of the one-node Kubernetes cluster, in the order in which it needs them.
-func NodeTools() []Tool {
-	kubectl := kubernetes("kubectl", withinOneMinor)
-	kubectl.VersionArgs = []string{"version", "--client"}
-	return []Tool{
-		{Name: "registry", Family: "kubernetes", Package: "./registry", Module: "github.com/distribution/distribution/v3",
-			Fits: sameMinor, VersionArgs: []string{"--version"}},
-		{Name: "etcd", Family: "kubernetes", Package: "go.etcd.io/etcd/server/v3", Module: "go.etcd.io/etcd/server/v3",
-			Fits: sameMinor, VersionArgs: []string{"--version"}},
-		kubernetes("kube-apiserver", sameMinor),
-		kubernetes("kube-controller-manager", sameMinor),
-		kubernetes("kube-scheduler", sameMinor),
-		kubernetes("kubelet", sameMinor),
-		kubernetes("kube-proxy", sameMinor),
-		kubectl,
-		{Name: "kube-router", Family: "kubernetes", Package: "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router",
-			Module: "github.com/cloudnativelabs/kube-router/v2"},
-		{Name: "storage-provisioner", Family: "kubernetes", Package: "./storage-provisioner",
-			Module: "sigs.k8s.io/sig-storage-lib-external-provisioner/v13"},
-		// These two run in images without a C library, so a program on PATH never fits.
-		{Name: "coredns", Family: "kubernetes", Package: "./coredns", Module: "github.com/coredns/coredns"},
-		{Name: "metrics-server", Family: "kubernetes", Package: "sigs.k8s.io/metrics-server/cmd/metrics-server",
-			Module: "sigs.k8s.io/metrics-server"},
-	}
-}
-
-// PulumiTools returns the tools that run the Pulumi program.
-func PulumiTools() []Tool {
-	return []Tool{Pulumi(), languageHost(), KubernetesProvider()}
-}
-
-// Pulumi is the Pulumi command line.
-func Pulumi() Tool {
-	return Tool{
-		Name: "pulumi", Family: "pulumi", Package: "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi", Module: "github.com/pulumi/pulumi/pkg/v3",
-		Stamps: map[string]string{"github.com/pulumi/pulumi/sdk/v3/go/common/version.Version": "{version}"},
-		// Later versions read the state that the pinned one writes: 3.257 and later refuse only state without projects.
-		Fits: func(have, want string) bool {
-			return semver.Compare(have, want) >= 0 && semver.Major(have) == semver.Major(want)
-		},
-		VersionArgs: []string{"version"},
-	}
+	// Numbering is prometheus if the version follows from that of the module as for Prometheus. If it is empty, both are the same.
+	Numbering string
 }
 
 // LanguageHost is the file name of Pulumi's language host for Go.
 const LanguageHost = "pulumi-language-go"
 
-// languageHost is no longer part of the SDK's module after v3.66.0, the last version that can be compiled as a module. It is never
-// downloaded: the host in Pulumi's release compiles the program at every run, because it ignores the flag -binary.
-func languageHost() Tool {
-	return Tool{Name: LanguageHost, Family: "pulumi-language-go", Unlinked: true,
-		Package: "github.com/pulumi/pulumi/sdk/v3/go/pulumi-language-go", Module: "github.com/pulumi/pulumi/sdk/v3"}
-}
+// NodeTools returns the tools of the one-node Kubernetes cluster, in the order in which it needs them.
+func NodeTools() []Tool { return toolsFor("node") }
 
-// KubernetesProviderVersion is the release of the provider's pinned commit; the program's SDK has the same version.
-const KubernetesProviderVersion = "4.24.1"
+// PulumiTools returns the tools that run the Pulumi program, Pulumi first.
+func PulumiTools() []Tool { return toolsFor("pulumi") }
 
-// KubernetesProvider is Pulumi's plugin for Kubernetes.
-func KubernetesProvider() Tool {
-	return Tool{
-		Name: "pulumi-resource-kubernetes", Family: "pulumi", Package: "./pulumi-resource-kubernetes",
-		Sources: []string{"sdk/go/kubernetes", "sdk/go/kubernetes/yaml/v2", "sdk/go/kubernetes/helm/v4"},
-		Module:  "github.com/pulumi/pulumi-kubernetes/provider/v4",
-		Stamps:  map[string]string{"github.com/pulumi/pulumi-kubernetes/provider/v4/pkg/version.Version": KubernetesProviderVersion},
-		Embeds: map[string]string{
-			"schema.json":            "cmd/pulumi-resource-kubernetes/schema.json",
-			"terraform-mapping.json": "cmd/pulumi-resource-kubernetes/terraform-mapping.json",
-		},
-		Plugin: Plugin{Name: "kubernetes", Version: KubernetesProviderVersion}, Unlinked: true,
+// Traefik is the public entry of the platform.
+func Traefik() Tool { return toolsFor("edge")[0] }
+
+// MonitoringTools returns the programs of the monitoring and of the stores, and cosign.
+func MonitoringTools() []Tool { return toolsFor("monitoring") }
+
+//go:embed tools.yml
+var toolsFile string
+
+// toolsFor returns one of the lists in tools.yml.
+func toolsFor(purpose string) []Tool {
+	var lists map[string][]Tool
+	decoder := yaml.NewDecoder(strings.NewReader(toolsFile))
+	decoder.KnownFields(true)
+	if err := decoder.Decode(&lists); err != nil {
+		panic(err) // the file is embedded
 	}
-}
-
-// Traefik runs in a pod, in an image built from it if the official one can't be pulled. Most of its code would be clients of DNS
-// providers for ACME, which the platform doesn't use; the folder lego replaces them.
-func Traefik() Tool {
-	return Tool{
-		Name: "traefik", Family: "traefik", Package: "github.com/traefik/traefik/v3/cmd/traefik", Module: "github.com/traefik/traefik/v3",
-		Sources: []string{"lego/providers/dns"}, Partial: map[string]string{"lego": "github.com/go-acme/lego/v4"},
-		Stamps:   map[string]string{"github.com/traefik/traefik/v3/pkg/version.Version": "{version}"},
-		Unlinked: true, OnDemand: true,
-	}
+	return lists[purpose]
 }
 
 // prometheusRelease returns the release of a version of Prometheus' module: v0.309.1 is v3.9.1 (its README, "Prometheus code base").
@@ -149,52 +81,24 @@ func prometheusRelease(version string) string {
 	return fmt.Sprintf("v%d.%d%s", minor/100, minor%100, patch)
 }
 
-// commonVersion is the variable that contains the version of programs of the Prometheus project.
-const commonVersion = "github.com/prometheus/common/version.Version"
+// Fits reports whether a program on PATH with version have can replace the pinned version want, both canonical ("v1.34.2").
+type Fits func(have, want string) bool
 
-// MonitoringTools run in pods, too, in images built from them if the official ones can't be pulled. Most of Prometheus' code would
-// be clients of two dozen clouds, for service discovery; the folder prometheus replaces their list.
-func MonitoringTools() []Tool {
-	tool := func(name, path, module, stamp, version string) Tool {
-		return Tool{Name: name, Family: "monitoring", Package: path, Module: module,
-			Stamps: map[string]string{stamp: version}, Unlinked: true, OnDemand: true}
+// UnmarshalYAML reads the name of one of the following functions.
+func (f *Fits) UnmarshalYAML(name *yaml.Node) error {
+	*f = map[string]Fits{"sameMinor": sameMinor, "withinOneMinor": withinOneMinor, "notOlder": notOlder}[name.Value]
+	if *f == nil {
+		return fmt.Errorf("line %d: fits: there is no function %q", name.Line, name.Value)
 	}
-	const (
-		prometheus   = "github.com/prometheus/prometheus"
-		alertmanager = "github.com/prometheus/alertmanager"
-		states       = "k8s.io/kube-state-metrics/v2"
-		node         = "github.com/prometheus/node_exporter"
-		postgres     = "github.com/prometheus-community/postgres_exporter"
-		redis        = "github.com/oliver006/redis_exporter"
-	)
-	part := func(tool Tool) Tool {
-		tool.release = prometheusRelease
-		tool.Sources, tool.Partial = []string{"prometheus/plugins"}, map[string]string{"prometheus": prometheus}
-		return tool
-	}
-	return []Tool{
-		part(tool("prometheus", prometheus+"/cmd/prometheus", prometheus, commonVersion, "{number}")),
-		part(tool("promtool", prometheus+"/cmd/promtool", prometheus, commonVersion, "{number}")),
-		tool("alertmanager", alertmanager+"/cmd/alertmanager", alertmanager, commonVersion, "{number}"),
-		tool("amtool", alertmanager+"/cmd/amtool", alertmanager, commonVersion, "{number}"),
-		tool("kube-state-metrics", states, states, commonVersion, "{version}"),
-		tool("node_exporter", node, node, commonVersion, "{number}"),
-		tool("postgres_exporter", postgres+"/cmd/postgres_exporter", postgres, commonVersion, "{number}"),
-		tool("redis_exporter", redis, redis, "main.BuildVersion", "{version}"),
-		// It also runs in each instance of Postgres.
-		{Name: "manager", Family: "cloudnative-pg", Package: "github.com/cloudnative-pg/cloudnative-pg/cmd/manager",
-			Module: "github.com/cloudnative-pg/cloudnative-pg", Unlinked: true, OnDemand: true},
-		{Name: "versitygw", Family: "versitygw", Package: "github.com/versity/versitygw/cmd/versitygw", Module: "github.com/versity/versitygw",
-			Stamps: map[string]string{"main.Version": "{version}"}, Unlinked: true, OnDemand: true},
-		// These read their versions from their build information.
-		{Name: "cosign", Family: "cosign", Package: "github.com/sigstore/cosign/v3/cmd/cosign", Module: "github.com/sigstore/cosign/v3",
-			Unlinked: true, OnDemand: true},
-		{Name: "otelcol-contrib", Family: "monitoring", Package: "./otel-collector", Module: "go.opentelemetry.io/collector/otelcol",
-			Unlinked: true, OnDemand: true},
-	}
+	return nil
 }
 
 func sameMinor(have, want string) bool { return semver.MajorMinor(have) == semver.MajorMinor(want) }
+
+// notOlder requires the same major version, too.
+func notOlder(have, want string) bool {
+	return semver.Compare(have, want) >= 0 && semver.Major(have) == semver.Major(want)
+}
 
 // withinOneMinor is the version skew that Kubernetes supports between kubectl and
 // the API server (kubernetes.io/releases/version-skew-policy).
@@ -235,10 +139,10 @@ func (t Tool) Release(families string) (string, error) {
 }
 
 func (t Tool) released(version string) string {
-	if t.release == nil {
-		return version
+	if t.Numbering == "prometheus" {
+		return prometheusRelease(version)
 	}
-	return t.release(version)
+	return version
 }
 
 // ldflags strips debug information and sets the version.

@@ -54,13 +54,13 @@ func TestFits(t *testing.T) {
 		{"withinOneMinor", withinOneMinor, "v2.34.0", "v1.34.2", false},
 		{"withinOneMinor", withinOneMinor, "v1.10.0", "v1.9.0", true},
 
-		{"pulumi", Pulumi().Fits, "v3.250.0", "v3.250.0", true},
-		{"pulumi", Pulumi().Fits, "v3.256.9", "v3.250.0", true},
-		{"pulumi", Pulumi().Fits, "v3.257.0", "v3.250.0", true},
-		{"pulumi", Pulumi().Fits, "v3.300.0", "v3.250.0", true},
-		{"pulumi", Pulumi().Fits, "v4.0.0", "v3.250.0", false},
-		{"pulumi", Pulumi().Fits, "v3.249.9", "v3.250.0", false},
-		{"pulumi", Pulumi().Fits, "v3.99.0", "v3.250.0", false},
+		{"notOlder", PulumiTools()[0].Fits, "v3.250.0", "v3.250.0", true},
+		{"notOlder", PulumiTools()[0].Fits, "v3.256.9", "v3.250.0", true},
+		{"notOlder", PulumiTools()[0].Fits, "v3.257.0", "v3.250.0", true},
+		{"notOlder", PulumiTools()[0].Fits, "v3.300.0", "v3.250.0", true},
+		{"notOlder", PulumiTools()[0].Fits, "v4.0.0", "v3.250.0", false},
+		{"notOlder", PulumiTools()[0].Fits, "v3.249.9", "v3.250.0", false},
+		{"notOlder", PulumiTools()[0].Fits, "v3.99.0", "v3.250.0", false},
 	} {
 		if fit := c.fits(c.have, c.want); fit != c.fit {
 			t.Errorf("%s: %s instead of %s: %v, want %v", c.rule, c.have, c.want, fit, c.fit)
@@ -216,7 +216,7 @@ func TestPrometheusReportsTheReleaseOfItsModule(t *testing.T) {
 			t.Errorf("%s: %s, want %s", version, got, want)
 		}
 	}
-	if flags := MonitoringTools()[0].ldflags("v0.310.0"); !strings.Contains(flags, commonVersion+"=3.10.0") {
+	if flags := MonitoringTools()[0].ldflags("v0.310.0"); !strings.Contains(flags, "github.com/prometheus/common/version.Version=3.10.0") {
 		t.Errorf("flags %s", flags)
 	}
 }

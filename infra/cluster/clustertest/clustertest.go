@@ -2,6 +2,7 @@
 package clustertest
 
 import (
+	_ "embed"
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +10,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -93,19 +95,11 @@ func (a *API) Kubeconfig(t *testing.T) (path string) {
 	return Write(t, Kubeconfig(a.URL))
 }
 
+//go:embed kubeconfig.yml
+var kubeconfig string
+
 // Kubeconfig is the content of a kubeconfig for a server.
-func Kubeconfig(server string) string {
-	return `current-context: here
-contexts:
-- {name: here, context: {cluster: this, user: admin}}
-- {name: dangling, context: {cluster: gone, user: admin}}
-users:
-- {name: admin, user: {}}
-clusters:
-- {name: other, cluster: {server: "https://other.invalid"}}
-- {name: this, cluster: {server: "` + server + `"}}
-`
-}
+func Kubeconfig(server string) string { return strings.ReplaceAll(kubeconfig, "<server>", server) }
 
 // Write writes a kubeconfig file.
 func Write(t *testing.T, content string) (path string) {

@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,35 +19,74 @@ import (
 
 const folder = "/run/secrets/alertmanager"
 
+// The names of receivers, and that of the alert that always fires.
+const (
+	pages          = "pages"
+	tickets        = "tickets"
+	webhook        = "webhook"
+	deadMansSwitch = "dead-mans-switch"
+	watchdog       = "Watchdog"
+)
+
+// receivers reports whether the secret of a receiver is set.
+type receivers func(secret string) bool
+
+func only(secrets ...string) receivers {
+	return func(secret string) bool { return slices.Contains(secrets, secret) }
+}
+
+var everyReceiver = only(slices.Collect(maps.Keys(Files))...)
+
+// filled returns the configuration with the receivers.
+func filled(has receivers) config { return fill("production", folder, has) }
+
+// channel returns the first channel of a kind of a receiver, or nil without one.
+func (c config) channel(receiver, kind string) map[string]any {
+	at := slices.IndexFunc(c.Receivers, func(r map[string]any) bool { return r["name"] == receiver })
+	if at < 0 {
+		return nil
+	}
+	channels, _ := c.Receivers[at][kind].([]any)
+	if len(channels) != 1 {
+		return nil
+	}
+	return channels[0].(map[string]any)
+}
+
 func TestAlertmanagerAcceptsTheConfig(t *testing.T) {
 	for choice := range 16 {
-		receivers := Receivers{Slack: choice&1 > 0, PagerDuty: choice&2 > 0, Webhook: choice&4 > 0, DeadMansSwitch: choice&8 > 0}
-		if out, err := amtool(t, "check-config", write(t, receivers)).CombinedOutput(); err != nil {
-			t.Errorf("%+v: %v\n%s", receivers, err, out)
+		var chosen []string
+		for i, secret := range slices.Sorted(maps.Keys(Files)) {
+			if choice&(1<<i) > 0 {
+				chosen = append(chosen, secret)
+			}
+		}
+		if out, err := amtool(t, "check-config", write(t, only(chosen...))).CombinedOutput(); err != nil {
+			t.Errorf("%v: %v\n%s", chosen, err, out)
 		}
 	}
 }
 
 func TestRouting(t *testing.T) {
-	all := Receivers{Slack: true, PagerDuty: true, Webhook: true, DeadMansSwitch: true}
+	all := everyReceiver
 	const page, ticket, alive = "alertname=ServiceDown job=user-service severity=page", "alertname=DeadLetters job=notification-service severity=ticket",
 		"alertname=Watchdog job=prometheus severity=none"
 	for _, test := range []struct {
 		about, labels string
-		receivers     Receivers
+		receivers     receivers
 		want          string
 	}{
 		{"a page with all receivers", page, all, "webhook,pages"},
 		{"a ticket", ticket, all, "webhook,tickets"},
 		{"the heartbeat", alive, all, "webhook,dead-mans-switch"},
 		{"an alert without a severity", "alertname=Other job=x", all, "webhook,tickets"},
-		{"a page without a webhook", page, Receivers{Slack: true, PagerDuty: true}, "pages"},
-		{"a page with only Slack", page, Receivers{Slack: true}, "pages"},
-		{"a ticket with only PagerDuty", ticket, Receivers{PagerDuty: true}, "nobody"},
-		{"a page with only the webhook", page, Receivers{Webhook: true}, "webhook,nobody"},
-		{"a page without receivers", page, Receivers{}, "nobody"},
-		{"a ticket without receivers", ticket, Receivers{}, "nobody"},
-		{"the heartbeat with only Slack", alive, Receivers{Slack: true}, "nobody"},
+		{"a page without a webhook", page, only(catalog.SlackWebhookURL, catalog.PagerDutyRoutingKey), "pages"},
+		{"a page with only Slack", page, only(catalog.SlackWebhookURL), "pages"},
+		{"a ticket with only PagerDuty", ticket, only(catalog.PagerDutyRoutingKey), "nobody"},
+		{"a page with only the webhook", page, only(catalog.AlertWebhookURL), "webhook,nobody"},
+		{"a page without receivers", page, only(), "nobody"},
+		{"a ticket without receivers", ticket, only(), "nobody"},
+		{"the heartbeat with only Slack", alive, only(catalog.SlackWebhookURL), "nobody"},
 	} {
 		arguments := []string{"config", "routes", "test", "--config.file=" + write(t, test.receivers), "--verify.receivers=" + test.want}
 		out, err := amtool(t, append(arguments, strings.Fields(test.labels)...)...).CombinedOutput()
@@ -57,24 +97,21 @@ func TestRouting(t *testing.T) {
 }
 
 func TestReceivers(t *testing.T) {
-	all := Receivers{true, true, true, true}.all("production", folder)
-	at := func(name string) receiver {
-		return all[slices.IndexFunc(all, func(r receiver) bool { return r["name"] == name })]
+	all := filled(everyReceiver)
+	if all.channel(pages, "pagerduty_configs") == nil || all.channel(pages, "slack_configs") == nil {
+		t.Errorf("pages go to %+v, want PagerDuty and Slack", all.Receivers)
 	}
-	if got := at(pages); got["pagerduty_configs"] == nil || got["slack_configs"] == nil {
-		t.Errorf("pages go to %+v, want PagerDuty and Slack", got)
+	if all.channel(tickets, "pagerduty_configs") != nil || all.channel(tickets, "slack_configs") == nil {
+		t.Errorf("tickets go to %+v, want Slack", all.Receivers)
 	}
-	if got := at(tickets); got["pagerduty_configs"] != nil || got["slack_configs"] == nil {
-		t.Errorf("tickets go to %+v, want Slack", got)
-	}
-	if got, _ := at(deadMansSwitch)["webhook_configs"].([]object); len(got) != 1 || got[0]["send_resolved"] != false {
+	if got := all.channel(deadMansSwitch, "webhook_configs"); got == nil || got["send_resolved"] != false {
 		t.Errorf("the heartbeat goes to %+v, want a webhook that is never told of an end", got)
 	}
 }
 
 // Checks the time that Alertmanager adds to that of Prometheus.
 func TestPagesAreSentWithinTenSeconds(t *testing.T) {
-	routes := Receivers{true, true, true, true}.routes()
+	routes := filled(everyReceiver).Route
 	for _, child := range routes.Routes {
 		if child.Receiver != pages && child.Receiver != webhook {
 			continue
@@ -90,11 +127,11 @@ func TestPagesAreSentWithinTenSeconds(t *testing.T) {
 
 // Alertmanager repeats a notification at the first interval that begins after the repeat time has passed.
 func TestHeartbeatComesEachMinute(t *testing.T) {
-	routes := Receivers{DeadMansSwitch: true}.routes().Routes
+	routes := filled(only(catalog.DeadMansSwitchURL)).Route.Routes
 	alive := routes[slices.IndexFunc(routes, func(r route) bool { return r.Receiver == deadMansSwitch })]
 	repeat, err := time.ParseDuration(alive.Repeat)
-	if err != nil || alive.Interval != "60s" || repeat >= time.Minute || alive.Wait != "0s" {
-		t.Errorf("the heartbeat waits %s, and repeats after %s at intervals of %s", alive.Wait, alive.Repeat, alive.Interval)
+	if err != nil || alive.Interval != "60s" || repeat >= time.Minute || alive.Wait != "0s" || !slices.Equal(alive.Matchers, []string{`alertname="` + watchdog + `"`}) {
+		t.Errorf("the heartbeat of %v waits %s, and repeats after %s at intervals of %s", alive.Matchers, alive.Wait, alive.Repeat, alive.Interval)
 	}
 }
 
@@ -112,13 +149,19 @@ func TestNotificationsSayWhatAndSinceWhenAndWhatToDo(t *testing.T) {
 		Alerts            []alert
 		CommonAnnotations map[string]string
 	}{[]alert{{annotations, time.Date(2026, 11, 30, 14, 5, 0, 0, time.FixedZone("CET", 3600)), "https://example.com/graph"}}, annotations}
-	fill := func(text string) string {
+	fill := func(text any) string {
 		var filled strings.Builder
-		if err := template.Must(template.New("").Parse(text)).Execute(&filled, about); err != nil {
+		if err := template.Must(template.New("").Parse(text.(string))).Execute(&filled, about); err != nil {
 			t.Fatal(err)
 		}
 		return filled.String()
 	}
+	all := filled(everyReceiver)
+	text := all.channel(pages, "slack_configs")["text"]
+	if text != all.channel(tickets, "slack_configs")["text"] {
+		t.Error("Slack gets another text for tickets")
+	}
+	details, _ := all.channel(pages, "pagerduty_configs")["details"].(map[string]any)
 	if got, want := fill(text), "*order-service: no replica responds*, since 2026-11-30 13:05 UTC\n0 replicas.\nLive: blue 0123abcd since 2026-11-30T12:00:00Z\n"+
 		"<https://example.com/graph|Graph>, <https://example.com/d/platform|dashboards>, <https://example.com/ServiceDown.md|runbook>, <https://example.com/silence|silence>\n"; got != want {
 		t.Errorf("Slack gets\n%s\nwant\n%s", got, want)
@@ -138,13 +181,13 @@ func TestNotificationsSayWhatAndSinceWhenAndWhatToDo(t *testing.T) {
 }
 
 func TestSecretsAreReadFromFiles(t *testing.T) {
-	content, err := Config("production", folder, Receivers{true, true, true, true})
+	content, err := Config("production", folder, everyReceiver)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"api_url_file: " + folder + "/" + SlackFile, "routing_key_file: " + folder + "/" + PagerDutyFile,
-		"url_file: " + folder + "/" + WebhookFile, "url_file: " + folder + "/" + DeadMansSwitchFile,
+		"api_url_file: " + folder + "/slack-webhook-url", "routing_key_file: " + folder + "/pagerduty-routing-key",
+		"url_file: " + folder + "/webhook-url", "url_file: " + folder + "/dead-mans-switch-url",
 	} {
 		if !strings.Contains(string(content), want) {
 			t.Errorf("no %s", want)
@@ -163,12 +206,12 @@ func TestInhibitionsNameExistingAlerts(t *testing.T) {
 		}
 	}
 	names := regexp.MustCompile(`^alertname=~?"(.+)"$`)
-	for _, inhibition := range inhibitions() {
+	for _, inhibition := range filled(only()).Inhibit {
 		for _, matcher := range slices.Concat(inhibition.Source, inhibition.Target) {
 			if match := names.FindStringSubmatch(matcher); match != nil {
 				for name := range strings.SplitSeq(match[1], "|") {
 					if severities[name] == nil {
-						t.Errorf("no alert is called %s: mend inhibition.go", name)
+						t.Errorf("no alert is called %s: mend alertmanager.yml", name)
 					}
 				}
 			}
@@ -192,6 +235,7 @@ func TestInhibitions(t *testing.T) {
 	down := alert("ServiceDown", "page", "user-service")
 	dead := alert("NodeNotReady", "page", "node", "node=n1")
 	postgres := alert("PostgresDown", "page", "postgres")
+	inhibitions := filled(only()).Inhibit
 	for _, test := range []struct {
 		fires, follows labels
 		silenced       bool
@@ -224,7 +268,7 @@ func TestInhibitions(t *testing.T) {
 		{alert("DnsDown", "page", "coredns"), alert("RedisDown", "page", "redis-stream"), true},
 		{alert("DnsDown", "page", "coredns"), alert("ServiceDown", "page", "user-service"), false},
 	} {
-		if got := slices.ContainsFunc(inhibitions(), func(i inhibition) bool { return i.silences(t, test.fires, test.follows) }); got != test.silenced {
+		if got := slices.ContainsFunc(inhibitions, func(i inhibition) bool { return i.silences(t, test.fires, test.follows) }); got != test.silenced {
 			t.Errorf("while %v fires, %v is silenced: %v, want %v", test.fires, test.follows, got, test.silenced)
 		}
 	}
@@ -255,9 +299,9 @@ func match(t *testing.T, matchers []string, labels map[string]string) bool {
 	return true
 }
 
-func write(t *testing.T, receivers Receivers) string {
+func write(t *testing.T, has receivers) string {
 	t.Helper()
-	content, err := Config("production", folder, receivers)
+	content, err := Config("production", folder, has)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -278,7 +322,7 @@ func amtool(t *testing.T, arguments ...string) *exec.Cmd {
 }
 
 func ExampleConfig() {
-	content, err := Config("local", folder, Receivers{})
+	content, err := Config("local", folder, only())
 	if err != nil {
 		panic(err)
 	}

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,11 +91,8 @@ func holder() string {
 	if current, err := user.Current(); err == nil {
 		name = current.Username
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "an unknown machine"
-	}
-	return fmt.Sprintf("%s@%s (process %d)", name, host, os.Getpid())
+	host, _ := os.Hostname()
+	return fmt.Sprintf("%s@%s (process %d)", name, cmp.Or(host, "an unknown machine"), os.Getpid())
 }
 
 // locked calls do while it holds the Lease of releases.

@@ -3,6 +3,7 @@
 package token
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"encoding/base64"
 	"errors"
@@ -181,9 +182,7 @@ func ParseKeys(raw string) (Keys, error) {
 			return Keys{}, fmt.Errorf("has a key of %d bytes for the kid %q: a secret has at least %d, a seed exactly %d",
 				len(secret), kid, minSecretBytes, ed25519.SeedSize)
 		}
-		if keys.signing == "" {
-			keys.signing = kid
-		}
+		keys.signing = cmp.Or(keys.signing, kid)
 		var method jwt.SigningMethod = jwt.SigningMethodHS256
 		if isSeed {
 			private := ed25519.NewKeyFromSeed(secret)
