@@ -108,6 +108,15 @@ func (p platform) grow(ctx *pulumi.Context, here *cluster.Cluster) error {
 	if err != nil {
 		return err
 	}
+	if p.config.Postgres.Address == "" { // its operator expands the claims
+		instances, err := here.Claimed(ctx.Context(), volume("postgres.volumeSize", namespace.Data, "", p.config.Postgres.VolumeSize), "cnpg.io/pvcRole=PG_DATA")
+		if err != nil {
+			return err
+		}
+		if _, err := here.Growing(ctx.Context(), instances); err != nil {
+			return err
+		}
+	}
 	for _, volume := range growing {
 		_ = ctx.Log.Info(fmt.Sprintf("claim %s/%s grows to %s", volume.Namespace, volume.Claim, volume.Size), nil) // fails only without an engine
 		if ctx.DryRun() {
