@@ -239,3 +239,19 @@ func TestDataOfAFormerServerIsImported(t *testing.T) {
 		}
 	}
 }
+
+func TestPostgresHasARoleAtTheObjectStore(t *testing.T) {
+	const role = "arn:aws:iam::123456789012:role/backups"
+	values, engine := on(t, clustertest.New(t, "this")), &engine{}
+	values["platform:backup"] = `{"bucket":"s3://backups/shop","endpoint":"https://objects.example.com","serviceAccountAnnotations":{"eks.amazonaws.com/role-arn":"` + role + `"}}`
+	if err := up(t, stack.Local, values, engine); err != nil {
+		t.Fatal(err)
+	}
+	postgres := engine.ofType(clusterKind)["postgres-1"]
+	if got := postgres.at("spec", "serviceAccountTemplate", "metadata", "annotations", "eks.amazonaws.com/role-arn"); got != role {
+		t.Errorf("its ServiceAccount has the role %v", got)
+	}
+	if got := local(t).ofType(clusterKind)["postgres-1"].at("spec", "serviceAccountTemplate"); got != nil {
+		t.Errorf("without the setting, its ServiceAccount is %v", got)
+	}
+}

@@ -246,6 +246,9 @@ func (a PostgresArgs) newCluster(ctx *pulumi.Context, number int, opts ...pulumi
 		spec["imagePullSecrets"] = kube.PullSecrets(a.Profile)
 	}
 	if a.Config.Backed() {
+		if annotations := a.Config.Backup.Annotations; len(annotations) > 0 {
+			spec["serviceAccountTemplate"] = map[string]any{"metadata": map[string]any{"annotations": annotations}}
+		}
 		spec["backup"] = map[string]any{"retentionPolicy": fmt.Sprintf("%dd", a.Config.Backup.Retention), "barmanObjectStore": a.archive(number)}
 	}
 	maps.Copy(spec, a.bootstrap(number))

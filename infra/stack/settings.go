@@ -133,6 +133,7 @@ func (b *Backup) settings() []setting {
 		of("backup.endpoint", wantURL, none, &b.Endpoint, folderURL),
 		of("backup.network", wantNetwork, none, &b.Network, network),
 		of("backup.certificateAuthority", "certificates in PEM", none, &b.CertificateAuthority, certificates),
+		{path: "backup.serviceAccountAnnotations", want: "annotations of the ServiceAccount of Postgres, as an object", entries: &b.Annotations},
 		of("backup.retention", "days such as 30d, from 1d to 365d", defaults{"7d", "14d", "30d"}, &b.Retention, days),
 	}
 }

@@ -184,11 +184,12 @@ type Restore struct {
 
 // Backup is where the write-ahead log and the base backups of Postgres go.
 type Backup struct {
-	Bucket               string // s3://<bucket>[/<folder>]; empty for no backups
-	Endpoint             string // URL of the object store; empty for AWS
-	Network              string // CIDR of the object store; empty if it is on the internet
-	CertificateAuthority string // PEM; empty for the system's roots
-	Retention            int    // days
+	Bucket               string            // s3://<bucket>[/<folder>]; empty for no backups
+	Endpoint             string            // URL of the object store; empty for AWS
+	Network              string            // CIDR of the object store; empty if it is on the internet
+	CertificateAuthority string            // PEM; empty for the system's roots
+	Retention            int               // days
+	Annotations          map[string]string // of the ServiceAccount of the instances, for their role at the object store
 }
 
 // Backed reports whether the stack runs Postgres with backups.
