@@ -165,6 +165,11 @@ restore-forget: ## Delete the cluster of Postgres that doesn't serve: a restored
 data-switchover: ## Move the primary of Postgres of STACK to the standby with the least lag, such as before work on the primary's node
 	@$(IN_LOCAL)infra/data/switchover '$(or $(STACK),local)'
 
+.PHONY: postgres-upgrade
+postgres-upgrade: ## Upgrade Postgres of STACK in place to the major version TO=17, after a backup; requests that need it get 503 meanwhile
+	@$(IN_LOCAL)infra/data/upgrade '$(or $(STACK),local)' '$(TO)' \
+		"$(if $(filter local,$(or $(STACK),local)),PLATFORM_POSTGRES_17=1 $(LOCAL) up,pulumi up --yes --skip-preview --stack '$(STACK)')"
+
 .PHONY: escrow
 escrow: ## Write what a restore of STACK needs beside the bucket to one file, OUT=<file>, encrypted for the age or ssh public keys in TO=<file>
 	@$(if $(filter local,$(or $(STACK),local)),command -v age >/dev/null || bin/local install age)
@@ -347,7 +352,7 @@ scale: bin/local ## Measure previews of 4, 20 and 40 services on the running pla
 
 .PHONY: lifecycle
 lifecycle: bin/local ## Test stopping, interrupting, taking over and deleting the platform; starts and ends with make down
-	@$(TIER) -timeout 30m ./lifecycle/...
+	@$(TIER) -timeout 80m ./lifecycle/...
 
 .PHONY: upgrade-test
 upgrade-test: bin/local ## Upgrade a platform of FROM=<commit> (default: the previous version) in place under load; starts and ends with make down

@@ -255,3 +255,26 @@ func TestPostgresHasARoleAtTheObjectStore(t *testing.T) {
 		t.Errorf("without the setting, its ServiceAccount is %v", got)
 	}
 }
+
+// Each major version has an image and an archive of its own. The scripts of the Jobs run in the image of version 15.
+func TestVersionOfPostgres(t *testing.T) {
+	engine := updated(t, clustertest.New(t, "this"), `{"version":"17","cluster":3,"restore":{"cluster":3,"from":2}}`)
+	postgres := engine.ofType(clusterKind)["postgres-3"]
+	for _, want := range []struct {
+		path []any
+		text string
+	}{
+		{[]any{"spec", "imageName"}, "ghcr.io/cloudnative-pg/postgresql:17."},
+		{[]any{"spec", "backup", "barmanObjectStore", "serverName"}, "postgres-3-17"},
+		{[]any{"spec", "externalClusters", 0, "barmanObjectStore", "serverName"}, "postgres-2-17"},
+	} {
+		if got := fmt.Sprint(postgres.at(want.path...)); !strings.HasPrefix(got, want.text) {
+			t.Errorf("%v is %v, want %v", want.path, got, want.text)
+		}
+	}
+	for name, job := range engine.ofType("batch/v1:Job") {
+		if image := fmt.Sprint(job.at("spec", "template", "spec", "containers", 0, "image")); strings.Contains(image, "postgresql:17.") {
+			t.Errorf("Job %s runs in %s", name, image)
+		}
+	}
+}

@@ -43,6 +43,7 @@ func (p platform) newStores(
 	created.postgres, err = data.NewPostgres(ctx, "postgres", data.PostgresArgs{
 		Common:              common,
 		Image:               p.upstream("postgres"),
+		ServerImage:         p.upstream(p.config.Postgres.Image()),
 		OperatorImage:       p.upstream("cloudnative-pg"),
 		Certificate:         certificates[network.Postgres],
 		OperatorCertificate: certificates[network.PostgresOperator],

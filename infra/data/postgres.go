@@ -37,7 +37,8 @@ type Postgres struct {
 // PostgresArgs describes the server.
 type PostgresArgs struct {
 	Common
-	Image               string
+	Image               string // of the Jobs, whose scripts run with any version of the server
+	ServerImage         string
 	OperatorImage       string
 	Certificate         secret.Certificate // of a server in the cluster
 	Backup              Backup
@@ -221,7 +222,7 @@ func (a PostgresArgs) newCluster(ctx *pulumi.Context, number int, opts ...pulumi
 	}
 	spec := map[string]any{
 		"instances":                 config.Instances,
-		"imageName":                 a.Image,
+		"imageName":                 a.ServerImage,
 		"enablePDB":                 config.Instances > 1, // the only instance could never be evicted
 		"enableSuperuserAccess":     true,
 		"superuserSecret":           map[string]any{"name": "postgres-superuser"},

@@ -248,3 +248,76 @@ esac`
 		}
 	}
 }
+
+const (
+	upgradePulumi = `case "$*" in
+*"config get"*kubeContext*) echo this ;;
+*"config get"*postgres.version*) cat version 2>/dev/null ;;
+*"config get"*postgres.beside*) printf %s "$BESIDE" ;;
+*"config set"*postgres.version*) echo "$5" >version; echo "version $5" >>"$LOG" ;;
+*) exit 1 ;;
+esac`
+	// The operator upgrades within the time of the update, unless its Job fails.
+	upgradeKubectl = `shift 4
+served=$(cat served 2>/dev/null || echo 15)
+case "$*" in
+*lastSuccessfulBackup*) printf '%s|%s|%s' "$served" "${PHASE:-Cluster in healthy state}" "${LAST-2026-11-30T02:30:00Z}" ;;
+*imageName*) cat image 2>/dev/null || : ;;
+*majorVersion*) printf %s "$served" ;;
+*status.phase*) printf 'Cluster in healthy state' ;;
+*currentPrimary*) printf postgres-1-1 ;;
+*"get jobs"*) [ -z "$FAILS" ] || [ "$served" = "$(cat version)" ] || printf 1 ;;
+logs*) echo 'could not load library' ;;
+create*) cat >/dev/null; echo backup >>"$LOG" ;;
+exec*) shift 5; case "$*" in
+	*interval*) echo "${RECENT-t}" ;;
+	*datname*) echo orders ;;
+	*count*) echo "orders.orders|$([ "$served" = 17 ] && echo "${ROWS-7}" || echo 7)" ;;
+	vacuumdb*) echo vacuumdb >>"$LOG" ;;
+	esac ;;
+esac`
+	upgradeUpdate = `echo update >>"$LOG"; [ -n "$BROKEN" ] && exit 1; cat version >image; [ -n "$FAILS" ] || cat version >served; exit ${SLOW:-0}`
+)
+
+func TestUpgrade(t *testing.T) {
+	t.Parallel()
+	const back = "version 17\nupdate\nversion 15\n"
+	for _, test := range []struct{ name, variable, to, want, log string }{
+		{"to the next version", "", "17", "upgraded postgres-1 from 15 to 17 in ", "backup\nversion 17\nupdate\nupdate\nvacuumdb\nbackup\n"},
+		{"without a version", "", "", "error: TO is missing: make postgres-upgrade STACK=dev TO=<major version>", ""},
+		{"to an unknown version", "", "99", "error: TO=99: want 15 or 17", ""},
+		{"to the same version", "", "15", "error: TO=15: postgres-1 has this version already", ""},
+		{"of a cluster that isn't healthy", "PHASE=Failing over", "17", "error: stack dev: postgres-1 isn't healthy: Failing over: ", ""},
+		{"without a backup", "LAST=", "17", "error: stack dev: no backup of postgres-1 within a day (the last: none): run `make backup STACK=dev`", ""},
+		{"with an old backup", "RECENT=f", "17", "error: stack dev: no backup of postgres-1 within a day (the last: 2026-11-30T02:30:00Z)", ""},
+		{"with a restored cluster", "BESIDE=2", "17", "error: stack dev keeps cluster 2 of an earlier restore", ""},
+		{"with an update that fails at once", "BROKEN=1", "17", "which serves as before", "backup\n" + back},
+		{"with an update that doesn't wait", "SLOW=1", "17", "this command does\n", "backup\nversion 17\nupdate\nupdate\n"},
+		{"with a failing pg_upgrade", "FAILS=1", "17", "error: stack dev: pg_upgrade failed (its log is above): version 15 starts again", "backup\n" + back + "update\n"},
+		{"that loses rows", "ROWS=0", "17", "error: stack dev: tables that have no rows any more: orders.orders", "backup\nversion 17\nupdate\nupdate\nvacuumdb\nbackup\n"},
+	} {
+		fakes := newPrograms(t, map[string]string{"pulumi": upgradePulumi, "kubectl": upgradeKubectl, "sleep": "", "update": upgradeUpdate})
+		printed, err := fakes.run([]string{test.variable}, "upgrade", "dev", test.to, "update")
+		if log := fakes.read("log"); !strings.Contains(printed, test.want) || log != test.log || (err == nil) != (test.name == "to the next version") {
+			t.Errorf("%s: %v\n%s%s", test.name, err, printed, log)
+		}
+		if test.name != "to the next version" {
+			continue
+		}
+		if !strings.Contains(printed, "version 15 version 17\norders.orders                                         7          7\n") {
+			t.Errorf("it doesn't compare the rows: %s", printed)
+		}
+		fakes.refused("TO=15: postgres-1 has version 17, and data of a later version can't be read by an earlier one", nil, "upgrade", "dev", "15", "update")
+		fakes.refused("TO=17: postgres-1 has this version already", nil, "upgrade", "dev", "17", "update")
+	}
+}
+
+func TestAnInterruptedUpgradeContinues(t *testing.T) {
+	t.Parallel()
+	fakes := newPrograms(t, map[string]string{"pulumi": upgradePulumi, "kubectl": upgradeKubectl, "sleep": "", "update": upgradeUpdate})
+	fakes.write("version", "17\n")
+	printed, err := fakes.run([]string{"PHASE=Upgrading Postgres major version", "LAST="}, "upgrade", "dev", "17", "update")
+	if log := fakes.read("log"); err != nil || log != "version 17\nupdate\nupdate\nvacuumdb\nbackup\n" {
+		t.Errorf("%v\n%s%s", err, printed, log)
+	}
+}

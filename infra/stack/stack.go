@@ -165,6 +165,7 @@ type Store struct {
 // Postgres is the database server, and its size in the cluster. CPU and Memory are its limits.
 type Postgres struct {
 	Store
+	Version    string // the major version of the instances
 	AdminUser  string // role of an external server that may create roles and databases
 	Instances  int    // a primary and its standbys
 	Cluster    int    // the number of the cluster of instances that serves: each restore creates the next one
@@ -174,6 +175,9 @@ type Postgres struct {
 	CPU        quantity.CPU
 	Memory     quantity.Bytes
 }
+
+// Image is the name of the instances' image in upstream.json.
+func (p Postgres) Image() string { return strings.TrimSuffix("postgres-"+p.Version, "-15") }
 
 // Restore is a cluster of instances with the data of another cluster's archive.
 type Restore struct {
