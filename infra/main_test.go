@@ -602,8 +602,7 @@ func TestImpossibleVolumeSizeFailsBeforeAnyChange(t *testing.T) {
 	}
 	claim.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: apiresource.MustParse("4Gi")}
 	api.Answer("/api/v1/namespaces/data/persistentvolumeclaims/data-redis-stream-0", claim)
-	values := given(t)
-	values["platform:kubeconfig"] = api.Kubeconfig(t)
+	values := on(t, api)
 	claim.Name = "postgres-1-1"
 	api.Answer("/api/v1/namespaces/data/persistentvolumeclaims", corev1.PersistentVolumeClaimList{Items: []corev1.PersistentVolumeClaim{claim}})
 	api.Answer("/api/v1/namespaces/data/persistentvolumeclaims/postgres-1-1", claim)
