@@ -602,17 +602,22 @@ func TestImpossibleVolumeSizeFailsBeforeAnyChange(t *testing.T) {
 	}
 	claim.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: apiresource.MustParse("4Gi")}
 	api.Answer("/api/v1/namespaces/data/persistentvolumeclaims/data-redis-stream-0", claim)
-	values := given(t)
-	values["platform:kubeconfig"] = api.Kubeconfig(t)
-	for size, want := range map[string]string{
-		"2Gi": "stack local: platform:stream.volumeSize: 2048Mi: claim data/data-redis-stream-0 has 4Gi and can't shrink",
-		"8Gi": "stack local: platform:stream.volumeSize: 8192Mi: claim data/data-redis-stream-0 has 4Gi and StorageClass \"\" can't expand volumes",
+	values := on(t, api)
+	claim.Name = "postgres-1-1"
+	api.Answer("/api/v1/namespaces/data/persistentvolumeclaims", corev1.PersistentVolumeClaimList{Items: []corev1.PersistentVolumeClaim{claim}})
+	api.Answer("/api/v1/namespaces/data/persistentvolumeclaims/postgres-1-1", claim)
+	for _, test := range []struct{ setting, size, want string }{
+		{"stream", "2Gi", "stack local: platform:stream.volumeSize: 2048Mi: claim data/data-redis-stream-0 has 4Gi and can't shrink"},
+		{"stream", "8Gi", "stack local: platform:stream.volumeSize: 8192Mi: claim data/data-redis-stream-0 has 4Gi and StorageClass \"\" can't expand volumes"},
+		{"postgres", "2Gi", "stack local: platform:postgres.volumeSize: 2048Mi: claim data/postgres-1-1 has 4Gi and can't shrink"},
+		{"postgres", "8Gi", "stack local: platform:postgres.volumeSize: 8192Mi: claim data/postgres-1-1 has 4Gi and StorageClass \"\" can't expand volumes"},
 	} {
-		values["platform:stream"] = `{"volumeSize":"` + size + `"}`
+		values["platform:stream"], values["platform:postgres"] = `{"volumeSize":"4Gi"}`, `{"volumeSize":"4Gi"}`
+		values["platform:"+test.setting] = `{"volumeSize":"` + test.size + `"}`
 		engine := &engine{}
 		err := up(t, stack.Local, values, engine)
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %s", err, want)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("got %v, want %s", err, test.want)
 		}
 		if objects := engine.ofType("v1:Namespace"); len(objects) > 0 {
 			t.Errorf("it has begun: %v", objects)

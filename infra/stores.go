@@ -43,6 +43,7 @@ func (p platform) newStores(
 	created.postgres, err = data.NewPostgres(ctx, "postgres", data.PostgresArgs{
 		Common:              common,
 		Image:               p.upstream("postgres"),
+		ServerImage:         p.upstream(p.config.Postgres.Image()),
 		OperatorImage:       p.upstream("cloudnative-pg"),
 		Certificate:         certificates[network.Postgres],
 		OperatorCertificate: certificates[network.PostgresOperator],
@@ -107,6 +108,15 @@ func (p platform) grow(ctx *pulumi.Context, here *cluster.Cluster) error {
 	growing, err := here.Growing(ctx.Context(), volumes)
 	if err != nil {
 		return err
+	}
+	if p.config.Postgres.Address == "" { // its operator expands the claims
+		instances, err := here.Claimed(ctx.Context(), volume("postgres.volumeSize", namespace.Data, "", p.config.Postgres.VolumeSize), "cnpg.io/pvcRole=PG_DATA")
+		if err != nil {
+			return err
+		}
+		if _, err := here.Growing(ctx.Context(), instances); err != nil {
+			return err
+		}
 	}
 	for _, volume := range growing {
 		_ = ctx.Log.Info(fmt.Sprintf("claim %s/%s grows to %s", volume.Namespace, volume.Claim, volume.Size), nil) // fails only without an engine

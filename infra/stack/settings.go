@@ -113,6 +113,7 @@ func (s *Store) settings(path string) []setting {
 func (p *Postgres) settings() []setting {
 	return append(p.Store.settings("postgres"),
 		of("postgres.adminUser", "the name of a role", always("postgres"), &p.AdminUser, filled),
+		of("postgres.version", "15 or 17", always("15"), &p.Version, oneOf("15", "17")),
 		of("postgres.instances", "a whole number from 1 to 9: with 3 or more a commit waits for one standby", defaults{"1", "2", "3"},
 			&p.Instances, quantity.Between(1, 9)),
 		of("postgres.cluster", "the number of the cluster of instances that serves, which a restore raises", always("1"), &p.Cluster, quantity.Between(1, 1000)),
@@ -133,6 +134,7 @@ func (b *Backup) settings() []setting {
 		of("backup.endpoint", wantURL, none, &b.Endpoint, folderURL),
 		of("backup.network", wantNetwork, none, &b.Network, network),
 		of("backup.certificateAuthority", "certificates in PEM", none, &b.CertificateAuthority, certificates),
+		{path: "backup.serviceAccountAnnotations", want: "annotations of the ServiceAccount of Postgres, as an object", entries: &b.Annotations},
 		of("backup.retention", "days such as 30d, from 1d to 365d", defaults{"7d", "14d", "30d"}, &b.Retention, days),
 	}
 }

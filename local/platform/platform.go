@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -147,6 +148,7 @@ func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.B
 	if err != nil {
 		return nil, err
 	}
+	upstreams = slices.DeleteFunc(upstreams, func(u image.Upstream) bool { return u.Only != "" && os.Getenv(u.Only) == "" })
 	for _, upstream := range upstreams {
 		go image.Probe(ctx, node.Registry, upstream, tools)
 	}
