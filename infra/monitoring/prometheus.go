@@ -82,7 +82,7 @@ func (a Args) rules() string {
 	return must(rule.YAML(a.Services, rule.Options{
 		Runbooks: a.Config.Monitoring.Runbooks, Standby: a.Config.Standby,
 		AuthorityExpires: a.Secrets.Authority().Ends, CertificateDuration: a.Config.CertificateDuration,
-		Memory: a.Config.Monitoring.Memory, Alertmanager: link(a.Config.Monitoring.AlertmanagerURL, network.AlertmanagerPort),
+		Memory: a.Config.Monitoring.Memory, Replicated: len(a.Stream.Instances) > 1, Alertmanager: link(a.Config.Monitoring.AlertmanagerURL, network.AlertmanagerPort),
 		Dashboards: link(a.Config.Monitoring.GrafanaURL, network.GrafanaPort) + "/d/" + dashboard.Home,
 	}))
 }
@@ -214,6 +214,17 @@ func (a Args) scrapes() object {
 				},
 			}),
 		},
+	}
+	if targets := a.Stream.Targets(); len(targets) > 1 { // the one exporter asks each instance
+		const exporter = network.Stream + network.Exporter
+		scrapes["scrape_configs"] = append(scrapes["scrape_configs"].([]object), object{
+			"job_name": exporter, "metrics_path": "/scrape", "static_configs": []object{{"targets": targets}},
+			"relabel_configs": []object{
+				{"source_labels": []string{"__address__"}, "replacement": "rediss://$1", "target_label": "__param_target"},
+				{"source_labels": []string{"__address__"}, "regex": "([^.]+).+", "target_label": "instance"},
+				{"replacement": fmt.Sprintf("%s:%d", a.host(exporter), network.RedisExporterPort), "target_label": "__address__"},
+			},
+		})
 	}
 	if config.Monitoring.Probe {
 		scrapes["scrape_configs"] = append(scrapes["scrape_configs"].([]object), a.probe())
