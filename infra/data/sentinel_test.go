@@ -30,7 +30,7 @@ type instancesInTest struct {
 type instanceInTest struct {
 	of               *instancesInTest
 	address, folder  string
-	server, sentinel *exec.Cmd
+	server, sentinel *running
 	log              output
 }
 
@@ -140,8 +140,14 @@ func (i *instanceInTest) command(name string, arguments ...string) *exec.Cmd {
 	return command
 }
 
-// run starts a script as a container does: again when it ends.
-func (i *instanceInTest) run(script string) *exec.Cmd {
+// running is a process of a pod. ended is closed when it has ended.
+type running struct {
+	*exec.Cmd
+	ended chan struct{}
+}
+
+// run starts a script, as a container does.
+func (i *instanceInTest) run(script string) *running {
 	i.of.t.Helper()
 	command := i.command("/bin/sh", i.folder+"/"+script)
 	command.Stdout, command.Stderr = &i.log, &i.log
@@ -149,24 +155,26 @@ func (i *instanceInTest) run(script string) *exec.Cmd {
 	if err := command.Start(); err != nil {
 		i.of.t.Fatal(err)
 	}
-	i.of.t.Cleanup(func() { kill(command) })
-	return command
+	started := &running{command, make(chan struct{})}
+	go func() { _ = command.Wait(); close(started.ended) }()
+	i.of.t.Cleanup(started.kill)
+	return started
 }
 
 // derived is the password of peers that follows from one of the administrator's.
 func derived(password string) string { return hash("peer" + password) }
 
-func kill(command *exec.Cmd) {
-	_ = command.Process.Kill()
-	_ = command.Wait()
+func (r *running) kill() {
+	_ = r.Process.Kill()
+	<-r.ended
 }
 
 func (i *instanceInTest) start() { i.server, i.sentinel = i.run("instance.sh"), i.run("sentinel.sh") }
 
 // ask runs a command as a user at a port.
 func (i *instanceInTest) ask(port, user, password string, command ...string) string {
-	cli := i.command("redis-cli", append([]string{
-		"--tls", "--cacert", i.folder + "/" + authorityFile, "-h", i.address, "-p", port, "--user", user, "--no-auth-warning",
+	cli := i.command("timeout", append([]string{
+		"5", "redis-cli", "--tls", "--cacert", i.folder + "/" + authorityFile, "-h", i.address, "-p", port, "--user", user, "--no-auth-warning",
 	}, command...)...)
 	cli.Env = append(cli.Env, "REDISCLI_AUTH="+password)
 	output, _ := cli.CombinedOutput()
@@ -187,30 +195,35 @@ func (i *instanceInTest) answers(password string) {
 	}
 }
 
-// primary waits until one instance is the primary and has two replicas, and the Sentinels agree.
-func (s *instancesInTest) primary(password string, not *instanceInTest) (found *instanceInTest) {
-	s.t.Helper()
+// primary waits until an instance other than not is the primary with two replicas, which all Sentinels know.
+func (s *instancesInTest) primary(t *testing.T, password string, not *instanceInTest) (found *instanceInTest) {
+	t.Helper()
 	var seen string
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(200 * time.Millisecond) {
-		seen = ""
+		found, seen = nil, ""
 		for _, instance := range s.all {
 			role := instance.ask(s.port, admin, password, "INFO", "replication")
-			quorum := instance.ask(s.sentinelPort, admin, password, "SENTINEL", "CKQUORUM", "stream")
-			named, _, _ := strings.Cut(instance.ask(s.sentinelPort, admin, password, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "stream"), "\n")
-			seen += fmt.Sprintf("%s: %s; the Sentinel names %s\n%s\n", instance.address, quorum, named, role)
 			if strings.Contains(role, "role:master") && strings.Contains(role, "connected_slaves:2") {
 				found = instance
 			}
-			if !strings.HasPrefix(quorum, "OK 3") || found != nil && named != found.address {
-				found = nil
-				break
-			}
+			seen += instance.address + ": " + role + "\n"
 		}
-		if found != nil && found != not {
+		if found == nil || found == not {
+			continue
+		}
+		agree := 0
+		for _, instance := range s.all {
+			known := instance.ask(s.sentinelPort, admin, password, "SENTINEL", "MASTER", "stream")
+			if strings.Contains(known, "ip\n"+found.address+"\n") && strings.Contains(known, "num-slaves\n2\nnum-other-sentinels\n2\n") {
+				agree++
+			}
+			seen += known + "\n"
+		}
+		if agree == len(s.all) {
 			return found
 		}
 	}
-	s.t.Fatalf("no primary with two replicas:\n%s%s%s%s", seen, s.all[0].log.String(), s.all[1].log.String(), s.all[2].log.String())
+	t.Fatalf("no primary with two replicas:\n%s%s%s%s", seen, s.all[0].log.String(), s.all[1].log.String(), s.all[2].log.String())
 	return nil
 }
 
@@ -227,7 +240,7 @@ func TestInstancesScripts(t *testing.T) {
 		instance.start()
 		instance.answers("admin-1")
 	}
-	first := s.primary("admin-1", nil)
+	first := s.primary(t, "admin-1", nil)
 	if first != s.all[0] {
 		t.Fatalf("%s is the first primary, want the first instance", first.address)
 	}
@@ -258,35 +271,31 @@ func TestInstancesScripts(t *testing.T) {
 
 	var second *instanceInTest
 	t.Run("a primary that is restarted lets a replica take over, and follows it", func(t *testing.T) {
-		kill(first.server)
+		first.server.kill()
 		first.server = first.run("instance.sh")
-		second = s.primary("admin-1", first)
+		second = s.primary(t, "admin-1", first)
 		want(second.admin("XLEN", "events"), "1")
 		want(first.admin("XLEN", "events"), "1")
 		want(first.admin("ROLE"), second.address)
 	})
 	t.Run("a Sentinel in a new pod is the same Sentinel", func(t *testing.T) {
 		other := s.all[slices.IndexFunc(s.all, func(i *instanceInTest) bool { return i != first && i != second })]
-		kill(other.sentinel)
+		other.sentinel.kill()
 		if err := os.RemoveAll(other.folder + "/sentinel/sentinel.conf"); err != nil {
 			t.Fatal(err)
 		}
 		other.sentinel = other.run("sentinel.sh")
-		if primary := s.primary("admin-1", first); primary != second {
+		if primary := s.primary(t, "admin-1", first); primary != second {
 			t.Errorf("%s is the primary, want still %s", primary.address, second.address)
 		}
 	})
 	t.Run("passwords can be rotated twice", func(t *testing.T) {
 		for _, admins := range []string{"admin-2,admin-1", "admin-3,admin-2"} {
-			ended := make(chan struct{}, 3)
-			for _, instance := range s.all {
-				go func(sentinel *exec.Cmd) { _ = sentinel.Wait(); ended <- struct{}{} }(instance.sentinel)
-			}
 			s.grant(map[string]string{admin: admins, "order-service": "orders-1"})
 			setUp()
 			for _, instance := range s.all { // the kubelet restarts the container
 				select {
-				case <-ended:
+				case <-instance.sentinel.ended:
 				case <-time.After(30 * time.Second):
 					t.Fatalf("a Sentinel doesn't end when the passwords change\n%s", instance.log.String())
 				}
@@ -307,7 +316,7 @@ func TestInstancesScripts(t *testing.T) {
 			}
 		}
 		second.ask(s.port, admin, "admin-3", "CLIENT", "KILL", "TYPE", "replica")
-		if primary := s.primary("admin-3", first); primary != second {
+		if primary := s.primary(t, "admin-3", first); primary != second {
 			t.Errorf("%s is the primary, want still %s", primary.address, second.address)
 		}
 	})

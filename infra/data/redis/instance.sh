@@ -14,6 +14,7 @@ primary=${primary:-$(remembered)}
 echo "the primary is $primary"
 
 folder=${SOCKET%/*}
+used=$(password)
 of_instances >"$folder/users.acl"
 # A primary without a replica that keeps up refuses writes: another one may have taken over without its knowledge.
 {
@@ -26,20 +27,32 @@ of_instances >"$folder/users.acl"
 	echo "min-replicas-to-write 1"
 	echo "min-replicas-max-lag 3"
 	echo "masteruser peer"
-	echo "masterauth $(password)"
+	echo "masterauth $used"
 	[ "$primary" = "$me" ] || echo "replicaof $primary $PORT"
 } >"$folder/instance.conf"
 
+# say sends the commands of its input to the instance.
+say() { REDISCLI_AUTH=$(cut -d, -f1 "$PASSWORD_FILE") timeout 5 redis-cli -s "$SOCKET" --user admin --no-auth-warning 2>&1; }
+
+# follow makes a replica follow the primary that the pod's Sentinel names: a failover leaves out a replica that is new to the Sentinels.
+follow() {
+	followed=$(echo "INFO replication" | say | sed -n 's/^master_host:\([^[:cntrl:]]*\).*/\1/p')
+	named=$(as_peer "$me" "$SENTINEL_PORT" SENTINEL GET-MASTER-ADDR-BY-NAME stream)
+	case " $INSTANCES " in *" ${named:--} "*)
+		[ -z "$followed" ] || [ "$named" = "$followed" ] || [ "$named" = "$me" ] || echo "REPLICAOF $named $PORT" | say
+		;;
+	esac
+}
+
 # A rotated password is used for the next connection to the primary.
 (
-	used=$(password)
 	while sleep 5 && kill -0 $$; do
 		there=$(password)
 		if [ "$there" != "$used" ]; then
-			said=$(echo "CONFIG SET masterauth $there" |
-				REDISCLI_AUTH=$(cut -d, -f1 "$PASSWORD_FILE") redis-cli -s "$SOCKET" --user admin --no-auth-warning 2>&1) || true
+			said=$(echo "CONFIG SET masterauth $there" | say) || true
 			[ "$said" = OK ] && used=$there || echo "the password for the primary isn't changed yet" >&2
 		fi
+		follow || true
 	done
 ) &
 

@@ -5,6 +5,9 @@
 set -eu
 . "$CONFIG/primary.sh"
 
+state() { cat "$CERTIFICATE/tls.crt" "$PASSWORD_FILE" | cksum; }
+used=$(state)
+
 # A replica takes over when two Sentinels have missed the primary for three seconds. The Sentinel adds what it learns.
 conf=$SENTINEL/sentinel.conf
 if [ ! -f "$conf" ]; then
@@ -42,9 +45,7 @@ echo "sentinel sentinel-pass $(password)" >>"$conf.new"
 mv "$conf.new" "$conf"
 of_sentinels >"$SENTINEL/users.acl"
 
-state() { cat "$CERTIFICATE/tls.crt" "$PASSWORD_FILE" | cksum; }
 (
-	used=$(state)
 	while sleep 5 && kill -0 $$; do
 		[ "$(state)" = "$used" ] || [ "$(as_peer "$me" "$PORT" PING)" != PONG ] || kill $$
 	done
