@@ -448,9 +448,11 @@ func TestStreamWithReplicas(t *testing.T) {
 	if got := seen["ConfigMap order-service-blue-0000"].at("data", "STREAM_ADDR"); got != want {
 		t.Errorf("order-service connects to %v, want %s", got, want)
 	}
-	for _, setting := range []string{"min-replicas-to-write 1", "masteruser peer", "tls-replication yes", "appendonly yes"} {
-		if conf := fmt.Sprint(seen["ConfigMap redis-stream-0000"].at("data", "redis.conf")); !strings.Contains(conf, setting+"\n") {
-			t.Errorf("redis.conf lacks %q:\n%s", setting, conf)
+	for file, setting := range map[string]string{
+		"redis.conf": "include /run/redis/instance.conf\n", "instance.sh": "min-replicas-to-write 1", "sentinel.sh": "down-after-milliseconds stream 3000",
+	} {
+		if text := fmt.Sprint(seen["ConfigMap redis-stream-0000"].at("data", file)); !strings.Contains(text, setting) {
+			t.Errorf("%s lacks %q:\n%s", file, setting, text)
 		}
 	}
 }

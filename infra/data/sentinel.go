@@ -50,7 +50,7 @@ func (s redisServer) newServices(ctx *pulumi.Context, opts ...pulumi.ResourceOpt
 		pod, _, _ := strings.Cut(s.instances[max(0, i-1)], ".")
 		service, err := kube.NewService(ctx, name, s.named(name), corev1.ServiceSpecArgs{
 			PublishNotReadyAddresses: pulumi.Bool(true),
-			Selector:                 pulumi.StringMap{"statefulset.kubernetes.io/pod-name": pulumi.String(pod)},
+			Selector:                 pulumi.StringMap{"app.kubernetes.io/name": pulumi.String(s.name), "statefulset.kubernetes.io/pod-name": pulumi.String(pod)},
 			Ports: corev1.ServicePortArray{
 				corev1.ServicePortArgs{Name: pulumi.String("tcp"), Port: pulumi.Int(network.RedisPort)},
 				corev1.ServicePortArgs{Name: pulumi.String("sentinel"), Port: pulumi.Int(network.SentinelPort)},

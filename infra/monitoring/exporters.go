@@ -128,10 +128,7 @@ func (a Args) redisExporters() []part {
 		p.config = pulumi.StringMap{authorityFile: store.at.Authority}
 		targets := store.at.Targets()
 		p.secrets = pulumi.StringMap{passwordsFile: pulumi.All(store.at.User, store.at.Password).ApplyT(func(login []any) string {
-			user := login[0].(string)
-			if user != "" { // an external Redis has only a password
-				user += "@"
-			}
+			user := strings.TrimPrefix(login[0].(string)+"@", "@") // an external Redis has only a password
 			return "{" + strings.Join(slice.Map(targets, func(at string) string {
 				return fmt.Sprintf(`"rediss://%s%s": "%s"`, user, at, login[1])
 			}), ", ") + "}"

@@ -495,7 +495,7 @@ func storeExamples() []example {
 		{alert: "BackupOld", about: "the nightly backups have stopped", series: []string{`cnpg_collector_last_available_backup_timestamp{job="postgres"} 60x7000`}, at: 27 * time.Hour, fires: []string{postgres}},
 		{alert: "BackupOld", about: "the first backup failed", series: []string{`cnpg_collector_last_available_backup_timestamp{job="postgres"} 0x80`, `cnpg_collector_last_failed_backup_timestamp{job="postgres"} 10x80`}, at: 17 * time.Minute, fires: []string{postgres}},
 		{alert: "BackupOld", about: "a backup succeeded after one that failed", series: []string{`cnpg_collector_last_available_backup_timestamp{job="postgres"} 20x80`, `cnpg_collector_last_failed_backup_timestamp{job="postgres"} 10x80`}, at: 17 * time.Minute},
-		{alert: "RedisDown", severity: page, about: "the stream has no primary", series: instances("1x3 _x20", "1x40", "2x3 _x20"), at: 2 * time.Minute, fires: []string{onStream}},
+		{alert: "RedisDown", severity: page, about: "the stream has no primary", series: instances("1x3 stale", "1x40", "2x3 stale"), at: 2 * time.Minute, fires: []string{onStream}},
 		{alert: "RedisDown", severity: page, about: "the primary of the stream has no replica", series: instances("1x40", "1x40", "2x3 0x20"), at: 2 * time.Minute, fires: []string{onStream}},
 		{alert: "RedisDown", severity: page, about: "a replica of the stream is away, which is only a ticket", series: instances("1x40", "0x40", "1x40"), at: 2 * time.Minute},
 		{alert: "RedisDown", severity: page, about: "the cache doesn't respond, which is only a ticket", series: append(instances("1x40", "1x40", "2x40"), cache("redis_up", "0x40")), at: 2 * time.Minute},
