@@ -102,8 +102,10 @@ func (p platform) grow(ctx *pulumi.Context, here *cluster.Cluster) error {
 	for i := range p.config.Monitoring.Replicas {
 		volumes = append(volumes, volume("monitoring.volumeSize", namespace.Monitoring, fmt.Sprintf("%s-%d", network.Prometheus, i), p.config.Monitoring.VolumeSize))
 	}
-	if p.config.Stream.Address == "" {
-		volumes = append(volumes, volume("stream.volumeSize", namespace.Data, network.Stream+"-0", p.config.Stream.VolumeSize))
+	for i := range p.config.Stream.Instances {
+		if p.config.Stream.Address == "" {
+			volumes = append(volumes, volume("stream.volumeSize", namespace.Data, fmt.Sprintf("%s-%d", network.Stream, i), p.config.Stream.VolumeSize))
+		}
 	}
 	growing, err := here.Growing(ctx.Context(), volumes)
 	if err != nil {

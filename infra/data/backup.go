@@ -67,8 +67,7 @@ func (a PostgresArgs) newObjectStore(ctx *pulumi.Context, keys *corev1.Secret, o
 	if err != nil {
 		return nil, err
 	}
-	service, err := a.newService(ctx, objectStoreName, network.ObjectStorePort, opts...)
-	if err != nil {
+	if _, err := a.newService(ctx, objectStoreName, network.ObjectStorePort, opts...); err != nil {
 		return nil, err
 	}
 	variable := func(name, key string) corev1.EnvVarArgs {
@@ -105,7 +104,7 @@ func (a PostgresArgs) newObjectStore(ctx *pulumi.Context, keys *corev1.Secret, o
 			}},
 		}},
 	}}
-	spec := statefulSet(service, objectStoreName, template(objectStoreName, pod), a.Config, a.Config.Postgres.VolumeSize)
+	spec := statefulSet(objectStoreName, template(objectStoreName, pod), a.Config, a.Config.Postgres.VolumeSize)
 	return appsv1.NewStatefulSet(ctx, objectStoreName, &appsv1.StatefulSetArgs{Metadata: a.named(objectStoreName), Spec: spec},
 		append(append(opts, cluster.ClaimTemplatesStay()), a.Rollout.Options()...)...)
 }

@@ -76,7 +76,7 @@ func TestDefaults(t *testing.T) {
 			Postgres: stack.Postgres{Version: "15", AdminUser: "postgres", Instances: 1, Cluster: 1, VolumeSize: 2048, CPU: 2000, Memory: 512},
 			Backup:   stack.Backup{Bucket: "s3://postgres", Retention: 7},
 			Redis:    stack.Redis{Memory: 512},
-			Stream:   stack.Stream{Memory: 128, VolumeSize: 1024},
+			Stream:   stack.Stream{Instances: 1, Memory: 128, VolumeSize: 1024},
 
 			Monitoring: stack.Monitoring{Retention: 7, VolumeSize: 2048, Memory: 384, Replicas: 1, Grafana: true, Probe: true, VerifyKubelets: true},
 		}},
@@ -93,7 +93,7 @@ func TestDefaults(t *testing.T) {
 			Postgres: stack.Postgres{Version: "15", AdminUser: "postgres", Instances: 2, Cluster: 1, VolumeSize: 20480, CPU: 1000, Memory: 1024},
 			Backup:   stack.Backup{Retention: 14},
 			Redis:    stack.Redis{Memory: 512},
-			Stream:   stack.Stream{Memory: 256, VolumeSize: 5120},
+			Stream:   stack.Stream{Instances: 1, Memory: 256, VolumeSize: 5120},
 
 			Monitoring: stack.Monitoring{Retention: 15, VolumeSize: 20480, Memory: 1024, Replicas: 1, Grafana: true, Probe: true, VerifyKubelets: true},
 		}},
@@ -105,7 +105,7 @@ func TestDefaults(t *testing.T) {
 			Postgres: stack.Postgres{Version: "15", AdminUser: "postgres", Instances: 3, Cluster: 1, VolumeSize: 102400, CPU: 4000, Memory: 8192},
 			Backup:   stack.Backup{Bucket: bucket, Retention: 30},
 			Redis:    stack.Redis{Memory: 512},
-			Stream:   stack.Stream{Memory: 1024, VolumeSize: 20480},
+			Stream:   stack.Stream{Instances: 1, Memory: 1024, VolumeSize: 20480},
 
 			Monitoring: stack.Monitoring{Retention: 35, VolumeSize: 102400, Memory: 4096, Replicas: 2, Grafana: true, Probe: true, VerifyKubelets: true,
 				PrometheusURL: "https://prometheus.example.com", AlertmanagerURL: "https://alertmanager.example.com", GrafanaURL: "https://grafana.example.com", Runbooks: "https://example.com/runbooks"},
@@ -144,7 +144,7 @@ func TestSettings(t *testing.T) {
 		"backup": `{"bucket":"s3://backups/shop/eu","endpoint":"https://objects.example.com:9000/","network":"198.51.100.0/24","retention":"60d",
 			"serviceAccountAnnotations":{"eks.amazonaws.com/role-arn":"arn:aws:iam::1:role/backups"}}`,
 		"redis":  `{"memory":"64Mi","address":"192.0.2.7:6380"}`,
-		"stream": `{"memory":"64Mi","volumeSize":"2Gi"}`,
+		"stream": `{"instances":3,"memory":"64Mi","volumeSize":"2Gi"}`,
 		"monitoring": `{"retention":"90d","volumeSize":"4Gi","memory":"512Mi","grafana":false,"probe":false,"verifyKubelets":false,
 			"replicas":2,"prometheusUrl":"https://example.com/prometheus/","alertmanagerUrl":"https://example.com/alertmanager","grafanaUrl":"https://example.com/grafana",
 			"runbooks":"https://docs.example.com/runbooks/","webhookNetwork":"192.0.2.0/24","traces":"http://traces.example.com:4317"}`,
@@ -182,7 +182,7 @@ func TestSettings(t *testing.T) {
 		Backup: stack.Backup{Bucket: "s3://backups/shop/eu", Endpoint: "https://objects.example.com:9000", Network: "198.51.100.0/24", Retention: 60,
 			Annotations: map[string]string{"eks.amazonaws.com/role-arn": "arn:aws:iam::1:role/backups"}},
 		Redis:  stack.Redis{Store: stack.Store{Address: "192.0.2.7:6380"}, Memory: 64},
-		Stream: stack.Stream{Memory: 64, VolumeSize: 2048},
+		Stream: stack.Stream{Instances: 3, Memory: 64, VolumeSize: 2048},
 		Monitoring: stack.Monitoring{
 			Retention: 90, VolumeSize: 4096, Memory: 512, Replicas: 2, PrometheusURL: "https://example.com/prometheus",
 			AlertmanagerURL: "https://example.com/alertmanager", GrafanaURL: "https://example.com/grafana", Runbooks: "https://docs.example.com/runbooks",
@@ -284,6 +284,8 @@ func TestFaults(t *testing.T) {
 			`stack local: platform:redis.memory: "1Mi": want at least 16Mi`},
 		{"too small a stream", "local", with("stream", `{"memory":"1Mi"}`), allSecrets(),
 			`stack local: platform:stream.memory: "1Mi": want at least 16Mi`},
+		{"two instances of the stream", "local", with("stream", `{"instances":2}`), allSecrets(),
+			`stack local: platform:stream.instances: 2: want 1 or 3: the Sentinel of one instance alone may not choose a primary`},
 		{"too small a volume for the stream", "local", with("stream", `{"volumeSize":"256Mi"}`), allSecrets(),
 			`stack local: platform:stream.volumeSize: "256Mi" is below three times stream.memory "128Mi"`},
 		{"one port for two", "local", with("edge", `{"httpsPort":30080}`), allSecrets(),

@@ -145,6 +145,7 @@ func (r *Redis) settings() []setting {
 
 func (s *Stream) settings() []setting {
 	return append(s.Store.settings("stream"),
+		of("stream.instances", "1 or 3: with 3 an event waits for one replica", always("1"), &s.Instances, quantity.Between(1, 3)),
 		of("stream.memory", wantMemory, defaults{"128Mi", "256Mi", "1Gi"}, &s.Memory, quantity.ParseBytes),
 		of("stream.volumeSize", wantVolume, defaults{"1Gi", "5Gi", "20Gi"}, &s.VolumeSize, quantity.ParseBytes),
 	)

@@ -213,6 +213,7 @@ type Redis struct {
 // Stream is the Redis with the streams of events, and its size in the cluster. Memory is the maximum size of the streams.
 type Stream struct {
 	Store
+	Instances  int // one, or a primary and two replicas
 	Memory     quantity.Bytes
 	VolumeSize quantity.Bytes
 }

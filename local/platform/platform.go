@@ -165,6 +165,9 @@ func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.B
 	if p.options.Nodes > 1 {
 		settings = append(settings, "replicas.min=2", "replicas.max=3", fmt.Sprintf("postgres.instances=%d", p.options.Nodes))
 	}
+	if p.options.Nodes > 2 {
+		settings = append(settings, "stream.instances=3")
+	}
 	return settings, n.AwaitPods(ctx)
 }
 

@@ -25,7 +25,7 @@ func awaitInstances(t *testing.T, want int) {
 	})
 }
 
-// setInstances changes the number of instances of Postgres by an update.
+// setInstances changes the number of instances of a store by an update.
 func setInstances(t *testing.T, change ...string) {
 	t.Helper()
 	kit.Output(t, slices.Concat([]string{"pulumi", "config"}, change, []string{"--path", "--stack", "local"})...)

@@ -55,6 +55,7 @@ func options() Options {
 		AuthorityExpires:    time.Unix(20*24*3600, 0),
 		CertificateDuration: 90 * 24 * time.Hour,
 		Memory:              1024,
+		Replicated:          true,
 		Alertmanager:        "https://example.com", Dashboards: "https://example.com/d/platform",
 	}
 }
