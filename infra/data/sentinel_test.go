@@ -98,7 +98,7 @@ func (i *instanceInTest) write() {
 		"redis.conf": i.here(i.of.described().conf()), "tls.crt": i.of.public, "tls.key": i.of.key, authorityFile: i.of.bundle,
 	}
 	for _, name := range []string{"start.sh", "users.sh", "primary.sh", "rights.sh", "instance.sh", "sentinel.sh", "everywhere.sh"} {
-		content[name] = script(i.of.t, "redis/"+name)
+		content[name] = strings.ReplaceAll(script(i.of.t, "redis/"+name), "sleep 5", "sleep 2")
 	}
 	content["sentinel.sh"] = strings.ReplaceAll(content["sentinel.sh"], "bind * -::*", "bind "+i.address)
 	i.put(content)
@@ -213,6 +213,7 @@ func (s *instancesInTest) primary(t *testing.T, password string, not *instanceIn
 		}
 		agree := 0
 		for _, instance := range s.all {
+			instance.ask(s.sentinelPort, admin, password, "SENTINEL", "DEBUG", "info-period", "500", "publish-period", "200") // instead of 10 s and 2 s
 			known := instance.ask(s.sentinelPort, admin, password, "SENTINEL", "MASTER", "stream")
 			if strings.Contains(known, "ip\n"+found.address+"\n") && strings.Contains(known, "num-slaves\n2\nnum-other-sentinels\n2\n") {
 				agree++
