@@ -186,10 +186,10 @@ func (i *instanceInTest) admin(command ...string) string {
 	return i.ask(i.of.port, admin, "admin-1", command...)
 }
 
-// answers waits until the server answers.
-func (i *instanceInTest) answers(password string) {
+// answers waits until the server at the port answers.
+func (i *instanceInTest) answers(port, password string) {
 	i.of.t.Helper()
-	for deadline := time.Now().Add(time.Minute); i.ask(i.of.port, admin, password, "PING") != "PONG"; time.Sleep(100 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); i.ask(port, admin, password, "PING") != "PONG"; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
 			i.of.t.Fatalf("%s doesn't answer\n%s", i.address, i.log.String())
 		}
@@ -240,7 +240,7 @@ func TestInstancesScripts(t *testing.T) {
 	}
 	for _, instance := range s.all { // as a StatefulSet does
 		instance.start()
-		instance.answers("admin-1")
+		instance.answers(s.port, "admin-1")
 	}
 	first := s.primary(t, "admin-1", nil)
 	if first != s.all[0] {
@@ -302,10 +302,11 @@ func TestInstancesScripts(t *testing.T) {
 					t.Fatalf("a Sentinel doesn't end when the passwords change\n%s", instance.log.String())
 				}
 			}
+			current, _, _ := strings.Cut(admins, ",")
 			for _, instance := range s.all {
 				instance.sentinel = instance.run("sentinel.sh")
+				instance.answers(s.sentinelPort, current)
 			}
-			current, _, _ := strings.Cut(admins, ",")
 			for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(200 * time.Millisecond) {
 				if !slices.ContainsFunc(s.all, func(i *instanceInTest) bool {
 					return !strings.Contains(i.ask(s.port, admin, current, "CONFIG", "GET", "masterauth"), derived(current))

@@ -9,6 +9,7 @@ of_instances >"$folder/instances"
 of_sentinels >"$folder/sentinels"
 for HOST in $INSTANCES; do
 	export HOST
-	USERS=$folder/instances /bin/sh "$CONFIG/users.sh"
+	# The Sentinel restarts once its instance accepts a new password.
 	PORT=$SENTINEL_PORT USERS=$folder/sentinels /bin/sh "$CONFIG/users.sh"
+	USERS=$folder/instances /bin/sh "$CONFIG/users.sh"
 done
