@@ -164,14 +164,13 @@ func (s redisServer) pod(objects redisObjects) corev1.PodSpecArgs {
 	})
 	if len(s.instances) > 1 {
 		answers := answering(adminFolder, sentinelFolder)
-		containers := pod.Containers.(corev1.ContainerArray)
-		sentinel := containers[0].(corev1.ContainerArgs)
+		sentinel := pod.Containers.(corev1.ContainerArray)[0].(corev1.ContainerArgs)
 		sentinel.Name, sentinel.Command = pulumi.String("sentinel"), shell(redisFolder+"/sentinel.sh")
 		sentinel.Ports = corev1.ContainerPortArray{kube.Port("sentinel", network.SentinelPort)}
 		sentinel.Resources = kube.Resources(s.Config.Requested(20), 200, 32*quantity.MiB)
 		sentinel.StartupProbe, sentinel.ReadinessProbe = probe(answers, 1, 60), probe(answers, readySeconds, readyFailures)
 		sentinel.LivenessProbe = probe(answers, aliveSeconds, aliveFailures)
-		pod.Containers = append(containers, sentinel)
+		pod.Containers = append(pod.Containers.(corev1.ContainerArray), sentinel)
 		pod.Volumes = append(pod.Volumes.(corev1.VolumeArray), scratch("sentinel"))
 		pod.TopologySpreadConstraints = kube.Spread(kube.Labels(s.name))
 	}

@@ -57,7 +57,7 @@ func (n *Node) worker(number string) (*Node, error) {
 	if len(workers) == 0 {
 		return nil, errors.New("the cluster has a single node: make stop keeps its data, and make up NODES=3 starts it with more")
 	}
-	return nil, fmt.Errorf("N=%s: want a node from 2 to %d; the first one runs the control plane", number, len(workers)+1)
+	return nil, fmt.Errorf("node N=%s: want one from 2 to %d; the first one runs the control plane", number, len(workers)+1)
 }
 
 var errIPv4Nodes = errors.New("several nodes have only IPv4 addresses: use NODES without IPV6, on a cluster that was made without it")
