@@ -145,9 +145,13 @@ func (n *Node) workerComponents(c credentials) []component {
 	// The registry listens on the loopback interface of the first node.
 	forward := component{name: "socat", args: []string{"TCP-LISTEN:5100,bind=127.0.0.1,fork,reuseaddr",
 		"EXEC:nsenter --net=" + n.path("run", "namespaces", "machine") + " socat - TCP\\:127.0.0.1\\:5100"}}
-	return append([]component{forward}, slices.DeleteFunc(n.components(c), func(c component) bool {
+	components := append([]component{forward}, slices.DeleteFunc(n.components(c), func(c component) bool {
 		return !slices.Contains([]string{"containerd", "kubelet", "kube-proxy", "kube-router"}, c.name)
 	})...)
+	for i := range components {
+		components[i].reads = append(components[i].reads, n.path("run", "namespaces", "complete"))
+	}
+	return components
 }
 
 // startWorker starts this further node, or repairs a running one.
@@ -231,6 +235,7 @@ func (n *Node) Drain(ctx context.Context, number string) error {
 
 // end ends the processes of this further node. Its pods have this long to end cleanly.
 func (n *Node) end(ctx context.Context, grace time.Duration) error {
+	ctx = context.WithoutCancel(ctx) // a half-ended node would keep processes in namespaces that nothing can enter
 	stop := func(component string) error { return ignoreAbsent(n.supervisor.Stop(ctx, component+n.suffix())) }
 	faults := []error{stop("kubelet"), emptyCgroup(n.name(), grace)}
 	for _, component := range []string{"kube-router", "kube-proxy", "containerd", "socat"} {
