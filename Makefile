@@ -272,7 +272,7 @@ vulns: ## Report known vulnerabilities that the code of all modules, or of IN=<m
 
 .PHONY: unit
 unit: bin/local ## Run the unit tests of all modules, or of IN=<modules>
-	@bin/local install postgresql-15 redis-server # the services' tests start their own servers
+	@bin/local install postgresql-15 redis-server jq # the tests start their own servers, and run the scripts of the workflows
 	@$(call WITH,promtool amtool); for module in $(or $(IN),apps infra local); do (cd $$module && GOWORK=off go test -skip '^TestPerformance' ./...); done
 	@cd test && GOWORK=off go test ./load/... ./variant/... ./cmd/... ./delivery/... ./docs/...
 
