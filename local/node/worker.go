@@ -46,6 +46,9 @@ func (n *Node) workers() []*Node {
 	return workers
 }
 
+// Count is the number of nodes of the cluster.
+func (n *Node) Count() int { return len(n.workers()) + 1 }
+
 // worker returns the further node with that number.
 func (n *Node) worker(number string) (*Node, error) {
 	workers := n.workers()
@@ -64,7 +67,7 @@ var errIPv4Nodes = errors.New("several nodes have only IPv4 addresses: use NODES
 
 // resize records the number of nodes to start; 0 keeps the number.
 func (n *Node) resize(count int, running bool) error {
-	switch current := len(n.workers()) + 1; {
+	switch current := n.Count(); {
 	case count == 0, count == current:
 		return nil
 	case count < 1 || count > MaxNodes:
