@@ -88,7 +88,7 @@ IN_LOCAL = $(if $(filter local,$(or $(STACK),local)),eval "$$($(LOCAL) env)" && 
 
 # The stack's namespace of monitoring, and amtool in a pod of Alertmanager.
 OF_STACK = pulumi config get platform:$(1) --stack '$(or $(STACK),local)' 2>/dev/null || true
-AMTOOL = kubectl exec --context "$$($(call OF_STACK,kubeContext))" --namespace "$$($(call OF_STACK,namespacePrefix))monitoring" \
+AMTOOL = kubectl exec --kubeconfig "$$($(call OF_STACK,kubeconfig))" --context "$$($(call OF_STACK,kubeContext))" --namespace "$$($(call OF_STACK,namespacePrefix))monitoring" \
 	statefulset/alertmanager -- /bin/amtool --alertmanager.url=http://127.0.0.1:9093
 
 .PHONY: silence

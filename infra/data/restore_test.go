@@ -12,10 +12,11 @@ import (
 const fakePulumi = `#!/bin/sh
 set -eu
 case "$1 $2" in
-"config get") cat "settings/$4" ;;
+"config --stack") [ ! -e refused ] ;;
+"config get") [ "$3" != --path ] || shift; cat "settings/$3" ;;
 "config rm") rm "settings/$4"* && echo "remove $4" >>calls ;;
 "config set-all")
-	[ ! -e refused ] || exit 1
+	[ ! -e readonly ] || exit 1
 	while [ $# -gt 1 ]; do
 		[ "$1" != --plaintext ] || printf %s "${2#*=}" >"settings/${2%%=*}"
 		shift
@@ -28,6 +29,7 @@ esac
 
 // fakeKubectl has two clusters. The tables of a cluster are in the file that is named like its primary.
 const fakeKubectl = `#!/bin/sh
+echo "$*" >>commands
 case "$*" in
 *jsonpath*) for word; do case $word in postgres-*) echo "$word-1" ;; esac; done ;;
 *pg_database*) echo orders ;;
@@ -111,7 +113,7 @@ func TestRestoreContinuesOnlyTheSameMoment(t *testing.T) {
 }
 
 func TestRestoreChangesNothingWithoutItsSettings(t *testing.T) {
-	run, read := restoring(t, map[string]string{"refused": ""})
+	run, read := restoring(t, map[string]string{"readonly": ""})
 	if printed, err := run("restore", "", "yes"); err == nil || strings.Contains(read("calls"), "up") {
 		t.Errorf("%v, %s\n%s", err, printed, read("calls"))
 	}
@@ -122,5 +124,26 @@ func TestForgottenClusterIsUnprotectedFirst(t *testing.T) {
 	run, read := restoring(t, map[string]string{"settings/platform:postgres.cluster": "1", "settings/platform:postgres.beside[0]": "2"})
 	if printed, err := run("forget"); err != nil || read("calls") != "unprotect\nremove platform:postgres.beside\nup\n" {
 		t.Errorf("%v, %s\n%s", err, printed, read("calls"))
+	}
+}
+
+func TestRestoreUsesTheClusterOfTheStack(t *testing.T) {
+	settings := map[string]string{
+		"settings/platform:kubeconfig": "own", "settings/platform:kubeContext": "theirs", "settings/platform:namespacePrefix": "shop-",
+	}
+	run, read := restoring(t, settings)
+	printed, err := run("backup")
+	commands := strings.TrimSpace(read("commands"))
+	if err != nil || commands == "" {
+		t.Fatalf("%v: %s", err, printed)
+	}
+	for line := range strings.SplitSeq(commands, "\n") {
+		if !strings.HasPrefix(line, "--kubeconfig own --context theirs --namespace shop-data ") {
+			t.Errorf("kubectl %s", line)
+		}
+	}
+	run, read = restoring(t, map[string]string{"refused": ""})
+	if printed, err := run("backup"); err == nil || !strings.Contains(printed, "pulumi login") || read("commands") != "" {
+		t.Errorf("without the configuration: %v, %s\n%s", err, printed, read("commands"))
 	}
 }
