@@ -112,6 +112,20 @@ func TestRestoreContinuesOnlyTheSameMoment(t *testing.T) {
 	}
 }
 
+func TestInterruptedSwitchContinues(t *testing.T) {
+	switched := map[string]string{"settings/platform:postgres.cluster": "2", "settings/platform:postgres.beside[0]": "1",
+		"settings/platform:postgres.restore.cluster": "2", "settings/platform:postgres.restore.from": "1", "settings/platform:postgres.restore.at": "2026-11-28T14:03:00Z"}
+	run, read := restoring(t, switched)
+	if printed, err := run("restore", "2026-11-28 14:03:00", "yes"); err != nil || !strings.Contains(printed, "the services use postgres-2; postgres-1 keeps") || read("calls") != "up\n" {
+		t.Errorf("%v, %s\n%s", err, printed, read("calls"))
+	}
+	for _, args := range [][]string{{"restore", "2026-11-28 15:00:00", "yes"}, {"restore", "2026-11-28 14:03:00", "drill"}} {
+		if printed, err := run(args...); err == nil || !strings.Contains(printed, "keeps cluster 1 of an earlier restore") {
+			t.Errorf("%v: %v, %s", args, err, printed)
+		}
+	}
+}
+
 func TestRestoreChangesNothingWithoutItsSettings(t *testing.T) {
 	run, read := restoring(t, map[string]string{"readonly": ""})
 	if printed, err := run("restore", "", "yes"); err == nil || strings.Contains(read("calls"), "up") {
