@@ -173,6 +173,24 @@ restore-drill: ## Restore Postgres of STACK into a copy, compare, delete the cop
 restore-forget: ## Delete the cluster of Postgres that doesn't serve: a restored one, or the former one with its volumes
 	@$(OF_DATA) forget
 
+.PHONY: data-switchover
+data-switchover: ## Move the primary of Postgres of STACK to the standby with the least lag, such as before work on the primary's node
+	@$(IN_LOCAL)infra/data/switchover '$(or $(STACK),local)'
+
+.PHONY: postgres-upgrade
+postgres-upgrade: ## Upgrade Postgres of STACK in place to the major version TO=17, after a backup; requests that need it get 503 meanwhile
+	@$(IN_LOCAL)infra/data/upgrade '$(or $(STACK),local)' '$(TO)' \
+		"$(if $(filter local,$(or $(STACK),local)),PLATFORM_POSTGRES_17=1 $(LOCAL) up,pulumi up --yes --skip-preview --stack '$(STACK)')"
+
+.PHONY: escrow
+escrow: ## Write what a restore of STACK needs beside the bucket to one file, OUT=<file>, encrypted for the age or ssh public keys in TO=<file>
+	@$(if $(filter local,$(or $(STACK),local)),command -v age >/dev/null || bin/local install age)
+	@$(IN_LOCAL)infra/data/escrow write '$(or $(STACK),local)' '$(TO)' '$(OUT)'
+
+.PHONY: escrow-check
+escrow-check: ## Decrypt the file FILE=<file> of make escrow in memory with KEY=<file of the private key>, list its files, and check them
+	@infra/data/escrow check '$(FILE)' '$(KEY)'
+
 .PHONY: release-demo
 release-demo: bin/release ## Release and roll back another version of all services under load; RATE=<requests per second> ROLLBACKS=1
 	@cd test && GOWORK=off go build -o ../bin/release-demo ./cmd/release-demo
@@ -272,7 +290,7 @@ vulns: ## Report known vulnerabilities that the code of all modules, or of IN=<m
 
 .PHONY: unit
 unit: bin/local ## Run the unit tests of all modules, or of IN=<modules>
-	@bin/local install postgresql-15 redis-server jq # the tests start their own servers, and run the scripts of the workflows
+	@bin/local install postgresql-15 redis-server age jq # the tests start their own servers, and run the scripts of the workflows
 	@$(call WITH,promtool amtool); for module in $(or $(IN),apps infra local); do (cd $$module && GOWORK=off go test -skip '^TestPerformance' ./...); done
 	@cd test && GOWORK=off go test ./load/... ./variant/... ./cmd/... ./delivery/... ./docs/...
 
@@ -282,7 +300,7 @@ docs-check: ## Check that the documentation names targets, settings, files and t
 
 .PHONY: race
 race: bin/local ## Run the unit tests with the race detector; compiles the SDK again
-	@bin/local install postgresql-15 redis-server
+	@bin/local install postgresql-15 redis-server age
 	@$(call WITH,promtool amtool); for module in apps infra local; do (cd $$module && GOWORK=off go test -race ./...); done
 
 # Packages whose own tests must notice at least nine of ten changes to their code. Packages below them are separate.
@@ -346,7 +364,7 @@ scale: bin/local ## Measure previews of 4, 20 and 40 services on the running pla
 
 .PHONY: lifecycle
 lifecycle: bin/local ## Test stopping, interrupting, taking over and deleting the platform; starts and ends with make down
-	@$(TIER) -timeout 30m ./lifecycle/...
+	@$(TIER) -timeout 80m ./lifecycle/...
 
 .PHONY: upgrade-test
 upgrade-test: bin/local ## Upgrade a platform of FROM=<commit> (default: the previous version) in place under load; starts and ends with make down

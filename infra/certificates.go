@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"platform.example/infra/cluster"
+	"platform.example/infra/data"
 	"platform.example/infra/isolation"
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
@@ -26,17 +27,18 @@ func (s server) secret() string { return s.name + "-certificate" }
 // servers returns the stores in the cluster, and the edge unless it has an external certificate.
 func (p platform) servers() []server {
 	var servers []server
-	stores := []struct{ name, address string }{
-		{network.Postgres, p.config.Postgres.Address}, {network.PostgresOperator, p.config.Postgres.Address}, {network.Cache, p.config.Redis.Address}, {network.Stream, p.config.Stream.Address},
-	}
-	if p.config.ObjectStore() {
-		stores = append(stores, struct{ name, address string }{network.ObjectStore, ""})
-	}
-	for _, store := range stores {
-		if store.address == "" {
-			host := p.config.NamespacePrefix.Host(store.name, namespace.Data)
-			servers = append(servers, server{store.name, namespace.Data, []string{host}})
+	add := func(store, address string, instances ...string) {
+		if address == "" {
+			hosts := append([]string{p.config.NamespacePrefix.Host(store, namespace.Data)}, instances...)
+			servers = append(servers, server{store, namespace.Data, slices.Compact(hosts)})
 		}
+	}
+	add(network.Postgres, p.config.Postgres.Address)
+	add(network.PostgresOperator, p.config.Postgres.Address)
+	add(network.Cache, p.config.Redis.Address)
+	add(network.Stream, p.config.Stream.Address, data.StreamInstances(p.config)...)
+	if p.config.ObjectStore() {
+		add(network.ObjectStore, "")
 	}
 	if p.config.Edge.TLSSecret == "" && p.config.Edge.Issuer == "" {
 		hosts := slices.Compact([]string{p.config.Edge.Host, "localhost"})

@@ -424,6 +424,39 @@ func TestCacheEvictsAndStreamPersists(t *testing.T) {
 	}
 }
 
+func TestStreamWithReplicas(t *testing.T) {
+	seen := map[string]manifest{}
+	for _, rendered := range rendered(t, "everything", filepath.Join("testdata", "Pulumi.everything.yaml")) {
+		object := manifest(rendered)
+		seen[fmt.Sprint(object.at("kind"), " ", object.at("metadata", "name"))] = object
+	}
+	set := seen["StatefulSet redis-stream"]
+	if fmt.Sprint(set.at("spec", "replicas")) != "3" || set.at("spec", "serviceName") != "redis-stream" || set.at("spec", "volumeClaimTemplates", 0, "metadata", "name") != "data" {
+		t.Errorf("the StatefulSet: %v", set.at("spec"))
+	}
+	if seen["PodDisruptionBudget redis-stream"] == nil {
+		t.Error("a drain may evict all instances")
+	}
+	for name, pod := range map[string]string{
+		"redis-stream": "redis-stream-0", "redis-stream-0": "redis-stream-0", "redis-stream-1": "redis-stream-1", "redis-stream-2": "redis-stream-2",
+	} {
+		if got := seen["Service "+name].at("spec", "selector", "statefulset.kubernetes.io/pod-name"); got != pod {
+			t.Errorf("Service %s leads to %v, want %s", name, got, pod)
+		}
+	}
+	const want = "redis-stream-0.data.svc:26379,redis-stream-1.data.svc:26379,redis-stream-2.data.svc:26379"
+	if got := seen["ConfigMap order-service-blue-0000"].at("data", "STREAM_ADDR"); got != want {
+		t.Errorf("order-service connects to %v, want %s", got, want)
+	}
+	for file, setting := range map[string]string{
+		"redis.conf": "include /run/redis/instance.conf\n", "instance.sh": "min-replicas-to-write 1", "sentinel.sh": "down-after-milliseconds stream 3000",
+	} {
+		if text := fmt.Sprint(seen["ConfigMap redis-stream-0000"].at("data", file)); !strings.Contains(text, setting) {
+			t.Errorf("%s lacks %q:\n%s", file, setting, text)
+		}
+	}
+}
+
 func TestFaultsFailBeforeTheFirstResource(t *testing.T) {
 	tests := []struct {
 		name   string
@@ -602,17 +635,22 @@ func TestImpossibleVolumeSizeFailsBeforeAnyChange(t *testing.T) {
 	}
 	claim.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: apiresource.MustParse("4Gi")}
 	api.Answer("/api/v1/namespaces/data/persistentvolumeclaims/data-redis-stream-0", claim)
-	values := given(t)
-	values["platform:kubeconfig"] = api.Kubeconfig(t)
-	for size, want := range map[string]string{
-		"2Gi": "stack local: platform:stream.volumeSize: 2048Mi: claim data/data-redis-stream-0 has 4Gi and can't shrink",
-		"8Gi": "stack local: platform:stream.volumeSize: 8192Mi: claim data/data-redis-stream-0 has 4Gi and StorageClass \"\" can't expand volumes",
+	values := on(t, api)
+	claim.Name = "postgres-1-1"
+	api.Answer("/api/v1/namespaces/data/persistentvolumeclaims", corev1.PersistentVolumeClaimList{Items: []corev1.PersistentVolumeClaim{claim}})
+	api.Answer("/api/v1/namespaces/data/persistentvolumeclaims/postgres-1-1", claim)
+	for _, test := range []struct{ setting, size, want string }{
+		{"stream", "2Gi", "stack local: platform:stream.volumeSize: 2048Mi: claim data/data-redis-stream-0 has 4Gi and can't shrink"},
+		{"stream", "8Gi", "stack local: platform:stream.volumeSize: 8192Mi: claim data/data-redis-stream-0 has 4Gi and StorageClass \"\" can't expand volumes"},
+		{"postgres", "2Gi", "stack local: platform:postgres.volumeSize: 2048Mi: claim data/postgres-1-1 has 4Gi and can't shrink"},
+		{"postgres", "8Gi", "stack local: platform:postgres.volumeSize: 8192Mi: claim data/postgres-1-1 has 4Gi and StorageClass \"\" can't expand volumes"},
 	} {
-		values["platform:stream"] = `{"volumeSize":"` + size + `"}`
+		values["platform:stream"], values["platform:postgres"] = `{"volumeSize":"4Gi"}`, `{"volumeSize":"4Gi"}`
+		values["platform:"+test.setting] = `{"volumeSize":"` + test.size + `"}`
 		engine := &engine{}
 		err := up(t, stack.Local, values, engine)
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("got %v, want %s", err, want)
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("got %v, want %s", err, test.want)
 		}
 		if objects := engine.ofType("v1:Namespace"); len(objects) > 0 {
 			t.Errorf("it has begun: %v", objects)

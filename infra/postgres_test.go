@@ -239,3 +239,42 @@ func TestDataOfAFormerServerIsImported(t *testing.T) {
 		}
 	}
 }
+
+func TestPostgresHasARoleAtTheObjectStore(t *testing.T) {
+	const role = "arn:aws:iam::123456789012:role/backups"
+	values, engine := on(t, clustertest.New(t, "this")), &engine{}
+	values["platform:backup"] = `{"bucket":"s3://backups/shop","endpoint":"https://objects.example.com","serviceAccountAnnotations":{"eks.amazonaws.com/role-arn":"` + role + `"}}`
+	if err := up(t, stack.Local, values, engine); err != nil {
+		t.Fatal(err)
+	}
+	postgres := engine.ofType(clusterKind)["postgres-1"]
+	if got := postgres.at("spec", "serviceAccountTemplate", "metadata", "annotations", "eks.amazonaws.com/role-arn"); got != role {
+		t.Errorf("its ServiceAccount has the role %v", got)
+	}
+	if got := local(t).ofType(clusterKind)["postgres-1"].at("spec", "serviceAccountTemplate"); got != nil {
+		t.Errorf("without the setting, its ServiceAccount is %v", got)
+	}
+}
+
+// Each major version has an image and an archive of its own. The scripts of the Jobs run in the image of version 15.
+func TestVersionOfPostgres(t *testing.T) {
+	engine := updated(t, clustertest.New(t, "this"), `{"version":"17","cluster":3,"restore":{"cluster":3,"from":2}}`)
+	postgres := engine.ofType(clusterKind)["postgres-3"]
+	for _, want := range []struct {
+		path []any
+		text string
+	}{
+		{[]any{"spec", "imageName"}, "ghcr.io/cloudnative-pg/postgresql:17."},
+		{[]any{"spec", "backup", "barmanObjectStore", "serverName"}, "postgres-3-17"},
+		{[]any{"spec", "externalClusters", 0, "barmanObjectStore", "serverName"}, "postgres-2-17"},
+	} {
+		if got := fmt.Sprint(postgres.at(want.path...)); !strings.HasPrefix(got, want.text) {
+			t.Errorf("%v is %v, want %v", want.path, got, want.text)
+		}
+	}
+	for name, job := range engine.ofType("batch/v1:Job") {
+		if image := fmt.Sprint(job.at("spec", "template", "spec", "containers", 0, "image")); strings.Contains(image, "postgresql:17.") {
+			t.Errorf("Job %s runs in %s", name, image)
+		}
+	}
+}

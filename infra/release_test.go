@@ -69,7 +69,7 @@ func runs(
 func on(t *testing.T, api *clustertest.API) map[string]string {
 	t.Helper()
 	values := given(t)
-	values["platform:kubeconfig"] = api.Kubeconfig(t)
+	values["platform:kubeconfig"] = defined(api).Kubeconfig(t)
 	return values
 }
 

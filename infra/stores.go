@@ -43,6 +43,7 @@ func (p platform) newStores(
 	created.postgres, err = data.NewPostgres(ctx, "postgres", data.PostgresArgs{
 		Common:              common,
 		Image:               p.upstream("postgres"),
+		ServerImage:         p.upstream(p.config.Postgres.Image()),
 		OperatorImage:       p.upstream("cloudnative-pg"),
 		Certificate:         certificates[network.Postgres],
 		OperatorCertificate: certificates[network.PostgresOperator],
@@ -101,12 +102,23 @@ func (p platform) grow(ctx *pulumi.Context, here *cluster.Cluster) error {
 	for i := range p.config.Monitoring.Replicas {
 		volumes = append(volumes, volume("monitoring.volumeSize", namespace.Monitoring, fmt.Sprintf("%s-%d", network.Prometheus, i), p.config.Monitoring.VolumeSize))
 	}
-	if p.config.Stream.Address == "" {
-		volumes = append(volumes, volume("stream.volumeSize", namespace.Data, network.Stream+"-0", p.config.Stream.VolumeSize))
+	for i := range p.config.Stream.Instances {
+		if p.config.Stream.Address == "" {
+			volumes = append(volumes, volume("stream.volumeSize", namespace.Data, fmt.Sprintf("%s-%d", network.Stream, i), p.config.Stream.VolumeSize))
+		}
 	}
 	growing, err := here.Growing(ctx.Context(), volumes)
 	if err != nil {
 		return err
+	}
+	if p.config.Postgres.Address == "" { // its operator expands the claims
+		instances, err := here.Claimed(ctx.Context(), volume("postgres.volumeSize", namespace.Data, "", p.config.Postgres.VolumeSize), "cnpg.io/pvcRole=PG_DATA")
+		if err != nil {
+			return err
+		}
+		if _, err := here.Growing(ctx.Context(), instances); err != nil {
+			return err
+		}
 	}
 	for _, volume := range growing {
 		_ = ctx.Log.Info(fmt.Sprintf("claim %s/%s grows to %s", volume.Namespace, volume.Claim, volume.Size), nil) // fails only without an engine

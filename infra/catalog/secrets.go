@@ -36,6 +36,7 @@ type Secret struct {
 	With     string // key of a setting of the service: the secret is passed only if that is set; empty for always
 	URL      bool   // of kind Given: a URL with https://
 	HTTP     bool   // or http://
+	Pair     bool   // of kind Given: an ID and a key, with a colon between them
 }
 
 // The secrets that don't belong to a single service.
@@ -119,7 +120,7 @@ func GivenSecrets(near bool) []Secret {
 		{Name: AlertWebhookURL, Kind: Given, URL: true, HTTP: near},
 		{Name: DeadMansSwitchURL, Kind: Given, URL: true, HTTP: near},
 		{Name: SMTPPassword, Kind: Given},
-		{Name: BackupCredentials, Kind: Given},
+		{Name: BackupCredentials, Kind: Given, Pair: true},
 		{Name: ReleaseWebhookURL, Kind: Given, URL: true, HTTP: near},
 	}
 }

@@ -216,56 +216,76 @@ func TestForceTakesALeaseThatItsHolderRenews(t *testing.T) {
 	lock.Release()
 }
 
-func TestLock(t *testing.T) {
+// locks acquires and reads the Lease of a server.
+type locks struct {
+	*testing.T
+	held   *leases
+	url    string
+	waited []string // the holders that the last call of lock waited for
+}
+
+func newLocks(t *testing.T) *locks {
 	t.Parallel()
 	held := &leases{}
 	server := httptest.NewServer(held)
-	defer server.Close()
-	connect := func() *Cluster {
-		cluster, err := Target{Kubeconfig: clustertest.Write(t, clustertest.Kubeconfig(server.URL))}.Connect(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		cluster.times = leaseTimes{life: time.Second, renew: 600 * time.Millisecond, retry: 200 * time.Millisecond}
-		return cluster
+	t.Cleanup(server.Close)
+	return &locks{T: t, held: held, url: server.URL}
+}
+
+func (l *locks) connect() *Cluster {
+	cluster, err := Target{Kubeconfig: clustertest.Write(l.T, clustertest.Kubeconfig(l.url))}.Connect(l.Context())
+	if err != nil {
+		l.Fatal(err)
 	}
-	var waited []string
-	lock := func(holder string, force bool) (*Lock, context.Context, error) {
-		waited = nil
-		return connect().Lock(t.Context(), holder, force, func(holder string) { waited = append(waited, holder) })
+	cluster.times = leaseTimes{life: time.Second, renew: 600 * time.Millisecond, retry: 200 * time.Millisecond}
+	return cluster
+}
+
+func (l *locks) lock(holder string, force bool) (*Lock, context.Context, error) {
+	l.waited = nil
+	return l.connect().Lock(l.Context(), holder, force, func(holder string) { l.waited = append(l.waited, holder) })
+}
+
+func (l *locks) holder(want string) {
+	l.Helper()
+	if got, _, err := l.connect().Holder(l.Context()); err != nil || got != want {
+		l.Errorf("the holder is %q (%v), want %q", got, err, want)
 	}
-	holder := func(want string) {
-		t.Helper()
-		if got, _, err := connect().Holder(t.Context()); err != nil || got != want {
-			t.Errorf("the holder is %q (%v), want %q", got, err, want)
-		}
-	}
-	if _, _, err := lock("maria", false); !errors.Is(err, ErrNoNamespace) {
+}
+
+func TestLock(t *testing.T) {
+	locks := newLocks(t)
+	if _, _, err := locks.lock("maria", false); !errors.Is(err, ErrNoNamespace) {
 		t.Errorf("before the first deployment: %v", err)
 	}
-	held.settle("local")
-	holder("")
-	first, _, err := lock("maria", false)
-	if err != nil || first.From != "" || waited != nil {
-		t.Fatal(err, first, waited)
+	locks.held.settle("local")
+	locks.holder("")
+	first, _, err := locks.lock("maria", false)
+	if err != nil || first.From != "" || locks.waited != nil {
+		t.Fatal(err, first, locks.waited)
 	}
-	holder("maria")
-	if _, _, err := lock("ali", false); err == nil || !strings.Contains(err.Error(), "maria holds the Lease of releases: wait for its end") {
+	locks.holder("maria")
+	if _, _, err := locks.lock("ali", false); err == nil || !strings.Contains(err.Error(), "maria holds the Lease of releases: wait for its end") {
 		t.Errorf("the holder is alive: %v", err)
 	}
 	first.Release()
-	holder("")
+	locks.holder("")
+}
 
-	// The clock of a dead holder's machine is an hour ahead: only that its Lease doesn't change counts.
+// The clock of a dead holder's machine is an hour ahead: only that its Lease doesn't change counts.
+func TestLockOfADeadHolder(t *testing.T) {
+	locks := newLocks(t)
+	locks.held.settle("local")
+	locks.held.lease = &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Name: release.Lease, Namespace: "apps"}}
 	ahead, dead, seconds := metav1.NewMicroTime(time.Now().Add(time.Hour)), "maria", int32(1)
-	held.set(coordinationv1.LeaseSpec{HolderIdentity: &dead, RenewTime: &ahead, LeaseDurationSeconds: &seconds})
-	second, untilLost, err := lock("ali", false)
-	if err != nil || second.From != "maria" || !slices.Equal(waited, []string{"maria"}) {
-		t.Fatalf("the holder is dead: %v, %+v, waited for %v", err, second, waited)
+	locks.held.set(coordinationv1.LeaseSpec{HolderIdentity: &dead, RenewTime: &ahead, LeaseDurationSeconds: &seconds})
+	second, untilLost, err := locks.lock("ali", false)
+	if err != nil || second.From != "maria" || !slices.Equal(locks.waited, []string{"maria"}) {
+		t.Fatalf("the holder is dead: %v, %+v, waited for %v", err, second, locks.waited)
 	}
 
-	third, _, err := lock("eve", true)
-	if err != nil || third.From != "ali" || waited != nil {
+	third, _, err := locks.lock("eve", true)
+	if err != nil || third.From != "ali" || locks.waited != nil {
 		t.Fatalf("by force: %v, %+v", err, third)
 	}
 	select {
@@ -277,14 +297,23 @@ func TestLock(t *testing.T) {
 		t.Error("the former holder doesn't notice")
 	}
 	second.Release()
-	holder("eve")
+	locks.holder("eve")
+	third.Release()
+}
 
-	// An API server that is away for longer than the Lease lives doesn't lose it.
-	held.away(true)
-	time.Sleep(2 * time.Second)
-	held.away(false)
-	if _, _, err := lock("ali", false); err == nil || !strings.Contains(err.Error(), "eve holds the Lease of releases") {
+// An API server that is away for longer than the Lease lives doesn't lose it.
+func TestLockOutlivesAnOutage(t *testing.T) {
+	locks := newLocks(t)
+	locks.held.settle("local")
+	lock, _, err := locks.lock("eve", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	locks.held.away(true)
+	time.Sleep(1500 * time.Millisecond)
+	locks.held.away(false)
+	if _, _, err := locks.lock("ali", false); err == nil || !strings.Contains(err.Error(), "eve holds the Lease of releases") {
 		t.Errorf("after an outage of the API server: %v", err)
 	}
-	third.Release()
+	lock.Release()
 }

@@ -34,6 +34,20 @@ func ClaimTemplatesStay() pulumi.ResourceOption {
 	return pulumi.IgnoreChanges([]string{"spec.volumeClaimTemplates"})
 }
 
+// Claimed returns the volume once for each claim in its namespace with these labels.
+func (c *Cluster) Claimed(ctx context.Context, volume Volume, labels string) ([]Volume, error) {
+	claims, err := c.client.CoreV1().PersistentVolumeClaims(volume.Namespace).List(ctx, metav1.ListOptions{LabelSelector: labels})
+	if err != nil {
+		return nil, fmt.Errorf("list the claims of namespace %s: %w", volume.Namespace, err)
+	}
+	var volumes []Volume
+	for _, claim := range claims.Items {
+		volume.Claim = claim.Name
+		volumes = append(volumes, volume)
+	}
+	return volumes, nil
+}
+
 // Growing returns the volumes that are smaller than their settings. It fails if a claim can't grow to its setting. It skips claims
 // that don't exist yet.
 func (c *Cluster) Growing(ctx context.Context, volumes []Volume) (growing []Volume, err error) {

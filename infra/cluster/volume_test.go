@@ -93,12 +93,14 @@ func TestGrowWaitsForTheVolume(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "data/data-object-store-0") || !strings.Contains(err.Error(), "FileSystemResizePending: waiting for a pod") {
 		t.Errorf("got %v", err)
 	}
-	grown := make(chan error)
+	grown, asked := make(chan error), len(api.Asked())
 	go func() { grown <- here.Grow(t.Context(), volume, time.Minute) }()
-	select {
-	case err := <-grown:
-		t.Errorf("it doesn't wait: %v", err)
-	case <-time.After(time.Second):
+	for len(api.Asked()) < asked+3 { // it expands the claim, looks, and looks again
+		select {
+		case err := <-grown:
+			t.Fatalf("it doesn't wait: %v", err)
+		case <-time.After(10 * time.Millisecond):
+		}
 	}
 	api.Answer(path, claimOf("grows", "3Gi", "3Gi"))
 	if err := <-grown; err != nil {

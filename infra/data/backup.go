@@ -67,8 +67,7 @@ func (a PostgresArgs) newObjectStore(ctx *pulumi.Context, keys *corev1.Secret, o
 	if err != nil {
 		return nil, err
 	}
-	service, err := a.newService(ctx, objectStoreName, network.ObjectStorePort, opts...)
-	if err != nil {
+	if _, err := a.newService(ctx, objectStoreName, network.ObjectStorePort, opts...); err != nil {
 		return nil, err
 	}
 	variable := func(name, key string) corev1.EnvVarArgs {
@@ -105,17 +104,18 @@ func (a PostgresArgs) newObjectStore(ctx *pulumi.Context, keys *corev1.Secret, o
 			}},
 		}},
 	}}
-	spec := statefulSet(service, objectStoreName, template(objectStoreName, pod), a.Config, a.Config.Postgres.VolumeSize)
+	spec := statefulSet(objectStoreName, template(objectStoreName, pod), a.Config, a.Config.Postgres.VolumeSize)
 	return appsv1.NewStatefulSet(ctx, objectStoreName, &appsv1.StatefulSetArgs{Metadata: a.named(objectStoreName), Spec: spec},
 		append(append(opts, cluster.ClaimTemplatesStay()), a.Rollout.Options()...)...)
 }
 
-// archive is the place of one cluster's write-ahead log and base backups. Each cluster of instances has its own.
+// archive is the place of one cluster's write-ahead log and base backups. Each cluster of instances has its own for each major version,
+// whose logs can't be replayed by another one.
 func (a PostgresArgs) archive(number int) map[string]any {
 	key := func(name string) map[string]any { return map[string]any{"name": backupKeys, "key": name} }
 	config := a.Config.Backup
 	store := map[string]any{
-		"destinationPath": config.Bucket, "serverName": clusterName(number),
+		"destinationPath": config.Bucket, "serverName": strings.TrimSuffix(clusterName(number)+"-"+a.Config.Postgres.Version, "-15"),
 		"wal": map[string]any{"compression": "gzip", "maxParallel": 2},
 		// A backup starts with a checkpoint, and else waits minutes for the next one.
 		"data": map[string]any{"compression": "gzip", "immediateCheckpoint": true},

@@ -37,7 +37,8 @@ type Postgres struct {
 // PostgresArgs describes the server.
 type PostgresArgs struct {
 	Common
-	Image               string
+	Image               string // of the Jobs, whose scripts run with any version of the server
+	ServerImage         string
 	OperatorImage       string
 	Certificate         secret.Certificate // of a server in the cluster
 	Backup              Backup
@@ -220,15 +221,14 @@ func (a PostgresArgs) newCluster(ctx *pulumi.Context, number int, opts ...pulumi
 		postgresql["synchronous"] = map[string]any{"method": "any", "number": 1, "dataDurability": "required", "failoverQuorum": true}
 	}
 	spec := map[string]any{
-		"instances":             config.Instances,
-		"imageName":             a.Image,
-		"enablePDB":             config.Instances > 1, // the only instance could never be evicted
-		"enableSuperuserAccess": true,
-		"superuserSecret":       map[string]any{"name": "postgres-superuser"},
-		"certificates":          map[string]any{"serverTLSSecret": postgresName + "-certificate", "serverCASecret": "postgres-authority"},
-		"postgresql":            postgresql,
-		// A promotion waits for the archive: an unreachable one fails soon. Postgres itself tries again.
-		"env":                       []any{map[string]any{"name": "AWS_MAX_ATTEMPTS", "value": "2"}},
+		"instances":                 config.Instances,
+		"imageName":                 a.ServerImage,
+		"enablePDB":                 config.Instances > 1, // the only instance could never be evicted
+		"enableSuperuserAccess":     true,
+		"superuserSecret":           map[string]any{"name": "postgres-superuser"},
+		"certificates":              map[string]any{"serverTLSSecret": postgresName + "-certificate", "serverCASecret": "postgres-authority"},
+		"postgresql":                postgresql,
+		"env":                       []any{map[string]any{"name": "AWS_MAX_ATTEMPTS", "value": "2"}}, // a promotion waits for the archive
 		"storage":                   storage,
 		"resources":                 canonical(a.limited(config.CPU, config.Memory)),
 		"ephemeralVolumesSizeLimit": map[string]any{"shm": max(64*quantity.MiB, config.Memory/8).String(), "temporaryData": "256Mi"},
@@ -248,6 +248,9 @@ func (a PostgresArgs) newCluster(ctx *pulumi.Context, number int, opts ...pulumi
 		spec["imagePullSecrets"] = kube.PullSecrets(a.Profile)
 	}
 	if a.Config.Backed() {
+		if annotations := a.Config.Backup.Annotations; len(annotations) > 0 {
+			spec["serviceAccountTemplate"] = map[string]any{"metadata": map[string]any{"annotations": annotations}}
+		}
 		spec["backup"] = map[string]any{"retentionPolicy": fmt.Sprintf("%dd", a.Config.Backup.Retention), "barmanObjectStore": a.archive(number)}
 	}
 	maps.Copy(spec, a.bootstrap(number))

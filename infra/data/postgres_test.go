@@ -130,7 +130,7 @@ func (s *server) command(name string, arguments ...string) *exec.Cmd {
 // initialize makes the data directory, as the operator does.
 func (s *server) initialize() {
 	s.t.Helper()
-	initdb := s.command(binaries+"initdb", "--username=postgres", "--pwfile="+s.folder+"/admin", "--auth=scram-sha-256", "--data-checksums", "--locale=C.UTF-8")
+	initdb := s.command(binaries+"initdb", "--username=postgres", "--pwfile="+s.folder+"/admin", "--auth=scram-sha-256", "--data-checksums", "--no-sync", "--locale=C.UTF-8")
 	if output, err := initdb.CombinedOutput(); err != nil {
 		s.t.Fatalf("initdb: %v\n%s", err, output)
 	}

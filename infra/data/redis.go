@@ -2,6 +2,7 @@ package data
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 
 	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
@@ -27,15 +28,14 @@ const (
 
 // redisServer is the common part of the cache and the stream.
 type redisServer struct {
-	Common
-	name        string
-	image       string
-	certificate secret.Certificate
-	users       []redisUser
-	config      string         // without listeners and users
-	memory      quantity.Bytes // of the pod
-	starts      int            // time limit of a start in seconds
-	data        string         // path of the volume "data"; empty for none
+	RedisArgs
+	name      string
+	instances []string // DNS names
+	users     []redisUser
+	config    string         // without listeners and users
+	memory    quantity.Bytes // of the pod
+	starts    int            // time limit of a start in seconds
+	data      string         // path of the volume "data"; empty for none
 }
 
 // redisUser is a user of a Redis.
@@ -91,7 +91,7 @@ func (s redisServer) newObjects(ctx *pulumi.Context, opts ...pulumi.ResourceOpti
 	if created.account, err = kube.NewAccount(ctx, s.name, s.named(s.name), opts...); err != nil {
 		return created, err
 	}
-	if created.certificate, err = kube.NewCertificate(ctx, s.name+"-certificate", s.named(s.name+"-certificate"), s.certificate, opts...); err != nil {
+	if created.certificate, err = kube.NewCertificate(ctx, s.name+"-certificate", s.named(s.name+"-certificate"), s.Certificate, opts...); err != nil {
 		return created, err
 	}
 	// It keeps its name when a password is rotated, so that the server isn't restarted. The Job changes the users in the server.
@@ -102,8 +102,12 @@ func (s redisServer) newObjects(ctx *pulumi.Context, opts ...pulumi.ResourceOpti
 	if err != nil {
 		return created, err
 	}
-	content := scripts("redis", []string{"start.sh"}, pulumi.StringMap{"redis.conf": pulumi.String(s.conf())})
-	created.config, err = kube.NewConfig(ctx, s.name, s.generated(s.name), content, opts...)
+	files, content := []string{"start.sh"}, pulumi.StringMap{"redis.conf": pulumi.String(s.conf())}
+	if len(s.instances) > 1 {
+		files = append(files, "primary.sh", "rights.sh", "instance.sh", "sentinel.sh")
+		content[authorityFile] = s.Authority
+	}
+	created.config, err = kube.NewConfig(ctx, s.name, s.generated(s.name), scripts("redis", files, content), opts...)
 	return created, err
 }
 
@@ -130,16 +134,22 @@ func (s redisServer) pod(objects redisObjects) corev1.PodSpecArgs {
 	if s.data != "" {
 		mounts = append(mounts, kube.Mount("data", s.data, false))
 	}
-	return s.Common.pod(objects.account, corev1.ContainerArgs{
-		Name:    pulumi.String(s.name),
-		Image:   pulumi.String(s.image),
-		Command: shell(redisFolder + "/start.sh"),
-		Env: kube.Environment(map[string]string{
-			"CONFIG":        redisFolder,
-			"CERTIFICATE":   certificateFolder,
-			"PASSWORD_FILE": adminFolder + "/" + passwordFile,
-			"SOCKET":        redisSocket + "/redis.sock",
-		}),
+	script, environment := "/start.sh", map[string]string{
+		"CONFIG":        redisFolder,
+		"CERTIFICATE":   certificateFolder,
+		"PASSWORD_FILE": adminFolder + "/" + passwordFile,
+		"SOCKET":        redisSocket + "/redis.sock",
+	}
+	if len(s.instances) > 1 {
+		script = "/instance.sh"
+		maps.Copy(environment, s.several())
+		mounts = append(mounts, kube.Mount("sentinel", sentinelFolder, false))
+	}
+	pod := s.Common.pod(objects.account, corev1.ContainerArgs{
+		Name:           pulumi.String(s.name),
+		Image:          pulumi.String(s.Image),
+		Command:        shell(redisFolder + script),
+		Env:            kube.Environment(environment),
 		Ports:          corev1.ContainerPortArray{kube.Port("redis", network.RedisPort)},
 		Resources:      s.limited(1000, s.memory),
 		StartupProbe:   probe(answers, 1, s.starts),
@@ -152,6 +162,20 @@ func (s redisServer) pod(objects redisObjects) corev1.PodSpecArgs {
 		kube.SecretVolume("admin", objects.users),
 		kube.SecretVolume("certificate", objects.certificate),
 	})
+	if len(s.instances) > 1 {
+		answers := answering(adminFolder, sentinelFolder)
+		containers := pod.Containers.(corev1.ContainerArray)
+		sentinel := containers[0].(corev1.ContainerArgs)
+		sentinel.Name, sentinel.Command = pulumi.String("sentinel"), shell(redisFolder+"/sentinel.sh")
+		sentinel.Ports = corev1.ContainerPortArray{kube.Port("sentinel", network.SentinelPort)}
+		sentinel.Resources = kube.Resources(s.Config.Requested(20), 200, 32*quantity.MiB)
+		sentinel.StartupProbe, sentinel.ReadinessProbe = probe(answers, 1, 60), probe(answers, readySeconds, readyFailures)
+		sentinel.LivenessProbe = probe(answers, aliveSeconds, aliveFailures)
+		pod.Containers = append(containers, sentinel)
+		pod.Volumes = append(pod.Volumes.(corev1.VolumeArray), scratch("sentinel"))
+		pod.TopologySpreadConstraints = kube.Spread(kube.Labels(s.name))
+	}
+	return pod
 }
 
 // newUsers creates a Job that updates the users of a running server.
@@ -164,22 +188,26 @@ func (s redisServer) newUsers(
 	if err != nil {
 		return nil, err
 	}
-	content := scripts("redis", []string{"users.sh"}, pulumi.StringMap{authorityFile: s.Authority})
-	config, err := kube.NewConfig(ctx, name, s.generated(name), content, opts...)
+	files, environment := []string{"users.sh"}, map[string]string{
+		"HOST":          host,
+		"PORT":          fmt.Sprint(network.RedisPort),
+		"AUTHORITY":     redisFolder + "/" + authorityFile,
+		"USERS":         adminFolder + "/" + usersFile,
+		"PATIENCE":      fmt.Sprint(s.Rollout.Patience()),
+		"PASSWORD_FILE": adminFolder + "/" + passwordFile,
+	}
+	if len(s.instances) > 1 {
+		files = append(files, "rights.sh", "everywhere.sh")
+		maps.Copy(environment, s.several())
+	}
+	config, err := kube.NewConfig(ctx, name, s.generated(name), scripts("redis", files, pulumi.StringMap{authorityFile: s.Authority}), opts...)
 	if err != nil {
 		return nil, err
 	}
 	return s.newSetup(ctx, name, name, objects.account, corev1.ContainerArgs{
-		Image:   pulumi.String(s.image),
-		Command: shell(redisFolder + "/users.sh"),
-		Env: kube.Environment(map[string]string{
-			"HOST":          host,
-			"PORT":          fmt.Sprint(network.RedisPort),
-			"AUTHORITY":     redisFolder + "/" + authorityFile,
-			"USERS":         adminFolder + "/" + usersFile,
-			"PATIENCE":      fmt.Sprint(s.Rollout.Patience()),
-			"PASSWORD_FILE": adminFolder + "/" + passwordFile,
-		}),
+		Image:        pulumi.String(s.Image),
+		Command:      shell(redisFolder + "/" + files[len(files)-1]),
+		Env:          kube.Environment(environment),
 		VolumeMounts: corev1.VolumeMountArray{kube.Mount("config", redisFolder, true), kube.Mount("admin", adminFolder, true)},
 	}, corev1.VolumeArray{kube.ConfigVolume(config), kube.SecretVolume("admin", users)}, opts...)
 }
@@ -210,7 +238,6 @@ func (p RedisPasswords) users(services []catalog.Service, access func(catalog.Se
 type Redis struct {
 	pulumi.ResourceState
 	endpoint  Endpoint
-	inCluster bool
 	passwords RedisPasswords
 }
 
@@ -225,14 +252,14 @@ type RedisArgs struct {
 // NewCache creates the cache, unless it is external: a Redis that evicts the least recently used entries and doesn't persist.
 func NewCache(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.ResourceOption) (*Redis, error) {
 	config := args.Config.Redis
-	return args.build(ctx, "platform:data:Cache", name, config.Store, args.host(network.Cache), redisServer{
-		Common: args.Common, name: network.Cache, image: args.Image, certificate: args.Certificate, starts: 60,
+	return redisServer{
+		RedisArgs: args, name: network.Cache, instances: []string{args.host(network.Cache)}, starts: 60,
 		users: args.Passwords.users(args.Services, func(s catalog.Service) *catalog.Access { return s.Cache }),
 		config: fmt.Sprintf("maxmemory %dmb\nmaxmemory-policy allkeys-lru\nlazyfree-lazy-eviction yes\nappendonly no\n",
 			int(config.Memory)),
 		// The entries, a quarter of them for fragmentation, and a constant part.
 		memory: config.Memory*5/4 + 32*quantity.MiB,
-	}, func(_ *corev1.Service, template corev1.PodTemplateSpecArgs, parent pulumi.ResourceOption) (pulumi.Resource, error) {
+	}.build(ctx, "platform:data:Cache", name, config.Store, func(template corev1.PodTemplateSpecArgs, parent pulumi.ResourceOption) (pulumi.Resource, error) {
 		spec := kube.Deployment(args.Rollout, kube.Labels(network.Cache), template)
 		spec.Replicas = pulumi.Int(1)
 		// Never two replicas at once: one could return entries that were deleted in the other.
@@ -250,8 +277,8 @@ const appendFolder = "/var/lib/redis"
 // append-only file each second. Services publish the events of a lost second again.
 func NewStream(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.ResourceOption) (*Redis, error) {
 	config := args.Config.Stream
-	return args.build(ctx, "platform:data:Stream", name, config.Store, args.host(network.Stream), redisServer{
-		Common: args.Common, name: network.Stream, image: args.Image, certificate: args.Certificate,
+	server := redisServer{
+		RedisArgs: args, name: network.Stream, instances: StreamInstances(args.Config),
 		users: args.Passwords.users(args.Services, func(s catalog.Service) *catalog.Access { return s.Stream }),
 		config: fmt.Sprintf("maxmemory %dmb\nmaxmemory-policy noeviction\nappendonly yes\nappendfsync everysec\ndir %s\n",
 			int(config.Memory), appendFolder),
@@ -259,53 +286,65 @@ func NewStream(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.
 		memory: config.Memory*3/2 + 32*quantity.MiB,
 		starts: 300, // it reads the complete append-only file
 		data:   appendFolder,
-	}, func(service *corev1.Service, template corev1.PodTemplateSpecArgs, parent pulumi.ResourceOption) (pulumi.Resource, error) {
-		return appsv1.NewStatefulSet(ctx, network.Stream, &appsv1.StatefulSetArgs{
-			Metadata: args.named(network.Stream),
-			Spec:     statefulSet(service, network.Stream, template, args.Config, config.VolumeSize),
-		}, append(args.Rollout.Options(), parent, pulumi.Protect(args.Config.ProtectData), cluster.ClaimTemplatesStay())...)
-	}, opts)
+	}
+	if len(server.instances) > 1 {
+		server.config += "include " + redisSocket + "/instance.conf\n"
+	}
+	run := func(template corev1.PodTemplateSpecArgs, parent pulumi.ResourceOption) (pulumi.Resource, error) {
+		spec := statefulSet(network.Stream, template, args.Config, config.VolumeSize)
+		options := append(args.Rollout.Options(), parent, pulumi.Protect(args.Config.ProtectData), cluster.ClaimTemplatesStay())
+		if instances := len(server.instances); instances > 1 {
+			// They are replaced one after the other. Each has time to copy the primary's data before the next one is replaced.
+			spec.Replicas, spec.MinReadySeconds = pulumi.Int(instances), pulumi.Int(10)
+			patience := fmt.Sprintf("%ds", instances*args.Rollout.Seconds())
+			options = append(options, pulumi.Timeouts(&pulumi.CustomTimeouts{Create: patience, Update: patience}))
+			if err := kube.Budget(ctx, network.Stream, args.named(network.Stream), kube.Labels(network.Stream), parent); err != nil {
+				return nil, err
+			}
+		}
+		return appsv1.NewStatefulSet(ctx, network.Stream, &appsv1.StatefulSetArgs{Metadata: args.named(network.Stream), Spec: spec}, options...)
+	}
+	return server.build(ctx, "platform:data:Stream", name, config.Store, run, opts)
 }
 
 // statefulSet keeps the volume when the StatefulSet is deleted.
-func statefulSet(
-	service *corev1.Service, name string, template corev1.PodTemplateSpecArgs, config stack.Stack, size quantity.Bytes,
-) appsv1.StatefulSetSpecArgs {
-	spec := kube.StatefulSet(service.Metadata.Name().Elem(), kube.Labels(name), template, config.StorageClass, size)
+func statefulSet(name string, template corev1.PodTemplateSpecArgs, config stack.Stack, size quantity.Bytes) appsv1.StatefulSetSpecArgs {
+	spec := kube.StatefulSet(pulumi.String(name), kube.Labels(name), template, config.StorageClass, size)
 	spec.PersistentVolumeClaimRetentionPolicy = appsv1.StatefulSetPersistentVolumeClaimRetentionPolicyArgs{
 		WhenDeleted: pulumi.String("Retain"), WhenScaled: pulumi.String("Retain"),
 	}
 	return spec
 }
 
-// build creates the store at the host. run creates the workload of its pods.
-func (a RedisArgs) build(
-	ctx *pulumi.Context, kind, name string, config stack.Store, host string, server redisServer,
-	run func(*corev1.Service, corev1.PodTemplateSpecArgs, pulumi.ResourceOption) (pulumi.Resource, error), opts []pulumi.ResourceOption,
+// build creates the store, unless it is external. run creates the workload of its pods.
+func (s redisServer) build(
+	ctx *pulumi.Context, kind, name string, config stack.Store,
+	run func(corev1.PodTemplateSpecArgs, pulumi.ResourceOption) (pulumi.Resource, error), opts []pulumi.ResourceOption,
 ) (*Redis, error) {
-	store := &Redis{endpoint: elsewhere(config), inCluster: config.Address == "", passwords: a.Passwords}
+	store := &Redis{endpoint: elsewhere(config), passwords: s.Passwords}
 	if err := ctx.RegisterComponentResource(kind, name, store, opts...); err != nil {
 		return nil, err
 	}
-	if store.inCluster {
+	if config.Address == "" {
 		parent := pulumi.Parent(store)
-		objects, err := server.newObjects(ctx, parent)
+		objects, err := s.newObjects(ctx, parent)
 		if err != nil {
 			return nil, err
 		}
-		service, err := a.newService(ctx, server.name, network.RedisPort, parent)
+		services, err := s.newServices(ctx, parent)
 		if err != nil {
 			return nil, err
 		}
-		running, err := run(service, template(server.name, server.pod(objects)), parent)
+		running, err := run(template(s.name, s.pod(objects)), pulumi.Composite(parent, pulumi.DependsOn(services)))
 		if err != nil {
 			return nil, err
 		}
-		users, err := server.newUsers(ctx, host, objects, parent, pulumi.DependsOn([]pulumi.Resource{running}))
+		host := s.host(s.name)
+		users, err := s.newUsers(ctx, host, objects, parent, pulumi.DependsOn([]pulumi.Resource{running}))
 		if err != nil {
 			return nil, err
 		}
-		store.endpoint = Endpoint{Host: host, Port: network.RedisPort, Authority: a.Authority, Ready: []pulumi.Resource{users}}
+		store.endpoint = Endpoint{Host: host, Port: network.RedisPort, Instances: s.instances, Authority: s.Authority, Ready: []pulumi.Resource{users}}
 	}
 	return store, ctx.RegisterResourceOutputs(store, pulumi.Map{})
 }
@@ -324,7 +363,7 @@ func (r *Redis) MonitorEndpoint() Endpoint { return r.as(monitor, r.passwords.Mo
 
 // as is the endpoint with the login of a user, or with the common password of an external Redis.
 func (r *Redis) as(user string, passwords pulumi.StringOutput) Endpoint {
-	if !r.inCluster {
+	if r.endpoint.Ready == nil { // it is external
 		user, passwords = "", r.passwords.Admin
 	}
 	at := r.endpoint

@@ -27,11 +27,12 @@ case "$1 $2" in
 esac
 `
 
-// fakeKubectl has two clusters. The tables of a cluster are in the file that is named like its primary.
+// fakeKubectl has the cluster 1, and 2 for each other number. The tables of a cluster are in the file that is named like its primary.
 const fakeKubectl = `#!/bin/sh
-echo "$*" >>commands
+echo "${KUBECONFIG:-} $*" >>commands
 case "$*" in
-*jsonpath*) for word; do case $word in postgres-*) echo "$word-1" ;; esac; done ;;
+*currentPrimary*) for word; do case $word in postgres-1) echo postgres-1-1 ;; postgres-*) echo postgres-2-1 ;; esac; done ;;
+*jsonpath*) ;;
 *pg_database*) echo orders ;;
 *"exec postgres-"*) for word; do case $word in postgres-*) cat "$word" || exit ;; esac; done ;;
 *configmap*) echo "$*" >>calls ;;
@@ -152,7 +153,7 @@ func TestRestoreUsesTheClusterOfTheStack(t *testing.T) {
 		t.Fatalf("%v: %s", err, printed)
 	}
 	for line := range strings.SplitSeq(commands, "\n") {
-		if !strings.HasPrefix(line, "--kubeconfig own --context theirs --namespace shop-data ") {
+		if !strings.HasPrefix(line, "own --context theirs --namespace shop-data ") {
 			t.Errorf("kubectl %s", line)
 		}
 	}

@@ -159,6 +159,7 @@ func scratch(name string) corev1.VolumeArgs { return kube.EmptyVolume(name, 16*q
 type Endpoint struct {
 	Host      string
 	Port      int
+	Instances []string            // hosts of a Redis; each of several has a Sentinel
 	User      pulumi.StringOutput // empty for a Redis with only a password
 	Password  pulumi.StringOutput // secret
 	Authority pulumi.StringOutput // PEM of the store's authority; empty for the system's roots
@@ -175,7 +176,7 @@ const monitor = "monitor"
 func elsewhere(store stack.Store) Endpoint {
 	host, text, _ := net.SplitHostPort(store.Address)
 	port, _ := strconv.Atoi(text)
-	return Endpoint{Host: host, Port: port, Authority: pulumi.String(store.CertificateAuthority).ToStringOutput()}
+	return Endpoint{Host: host, Port: port, Instances: []string{host}, Authority: pulumi.String(store.CertificateAuthority).ToStringOutput()}
 }
 
 // inUse is the first password in a secret. Clients send it, while servers accept all passwords.

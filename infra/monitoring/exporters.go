@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	rbacv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/rbac/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/data"
@@ -125,16 +126,15 @@ func (a Args) redisExporters() []part {
 		}
 		p.command = []string{"/redis_exporter"}
 		p.config = pulumi.StringMap{authorityFile: store.at.Authority}
-		at := net.JoinHostPort(store.at.Host, fmt.Sprint(store.at.Port))
-		user := store.at.User.ApplyT(func(user string) string {
-			if user == "" {
-				return "" // an external Redis has only a password
-			}
-			return user + "@"
-		}).(pulumi.StringOutput)
-		p.secrets = pulumi.StringMap{passwordsFile: pulumi.Sprintf(`{"rediss://%s%s": "%s"}`, user, at, store.at.Password)}
+		targets := store.at.Targets()
+		p.secrets = pulumi.StringMap{passwordsFile: pulumi.All(store.at.User, store.at.Password).ApplyT(func(login []any) string {
+			user := strings.TrimPrefix(login[0].(string)+"@", "@") // an external Redis has only a password
+			return "{" + strings.Join(slice.Map(targets, func(at string) string {
+				return fmt.Sprintf(`"rediss://%s%s": "%s"`, user, at, login[1])
+			}), ", ") + "}"
+		}).(pulumi.StringOutput)}
 		p.env = pulumi.StringMap{
-			"REDIS_ADDR":                                       pulumi.String("rediss://" + at),
+			"REDIS_ADDR":                                       pulumi.String("rediss://" + targets[0]),
 			"REDIS_USER":                                       store.at.User,
 			"REDIS_PASSWORD_FILE":                              pulumi.String(p.secretFolder() + "/" + passwordsFile),
 			"REDIS_EXPORTER_TLS_CA_CERT_FILE":                  p.authority(store.at),
@@ -142,6 +142,9 @@ func (a Args) redisExporters() []part {
 			"REDIS_EXPORTER_CONNECTION_TIMEOUT":                pulumi.String("3s"), // of a scrape's 10 s
 			"REDIS_EXPORTER_SET_CLIENT_NAME":                   pulumi.String("true"),
 			"REDIS_EXPORTER_EXCLUDE_LATENCY_HISTOGRAM_METRICS": pulumi.String("true"),
+		}
+		if len(targets) > 1 {
+			p.env["REDIS_ADDR"] = pulumi.String("") // Prometheus names the instance
 		}
 		parts = append(parts, p)
 	}

@@ -79,7 +79,7 @@ func (a Args) rules() string {
 	return must(rule.YAML(a.Services, rule.Options{
 		Runbooks: a.Config.Monitoring.Runbooks, Standby: a.Config.Standby,
 		AuthorityExpires: a.Secrets.Authority().Ends, CertificateDuration: a.Config.CertificateDuration,
-		Memory: a.Config.Monitoring.Memory, Alertmanager: link(a.Config.Monitoring.AlertmanagerURL, network.AlertmanagerPort),
+		Memory: a.Config.Monitoring.Memory, Replicated: len(a.Stream.Instances) > 1, Alertmanager: link(a.Config.Monitoring.AlertmanagerURL, network.AlertmanagerPort),
 		Dashboards: link(a.Config.Monitoring.GrafanaURL, network.GrafanaPort) + "/d/" + dashboard.Home,
 	}))
 }
@@ -110,6 +110,12 @@ func (a Args) scrapes() object {
 	if a.Config.Environment == stack.Local { // the public name leads a pod to itself
 		values["address"] = a.Config.NamespacePrefix.Host(network.Edge, namespace.Edge) + ":443"
 		values["tls"] = object{"ca_file": authorityFile, "server_name": a.Config.Edge.Host}
+	}
+	const exporter = network.Stream + network.Exporter
+	values["streamTargets"], values["streamExporter"] = []string(nil), exporter
+	values["streamExporterAddress"] = fmt.Sprintf("%s:%d", a.host(exporter), network.RedisExporterPort)
+	if targets := a.Stream.Targets(); len(targets) > 1 { // the one exporter asks each instance
+		values["streamTargets"] = targets
 	}
 	scrapes := configfile.Decode[object](prometheusFile, values)
 	if prefix := a.Config.NamespacePrefix; prefix != "" {

@@ -64,6 +64,7 @@ const (
 	ObjectStorePort = 7070
 	InstancePort    = 8000 // of an instance of Postgres, for the operator and for other instances
 	RedisPort       = 6379
+	SentinelPort    = 26379
 	EdgeHTTPPort    = 8080
 	EdgeHTTPSPort   = 8443
 )
@@ -142,9 +143,8 @@ func Policies(config stack.Stack, p profile.Profile, services []catalog.Service)
 	if config.Edge.Issuer != "" {
 		solve := Flow{Peer{Namespace: namespace.Edge, Owner: Solver}, SolverPort}
 		policies[0].Egress = append(policies[0].Egress, solve)
-		policies = append(policies, Policy{
-			Namespace: namespace.Edge, Owner: Solver, Ingress: []Flow{{Peer{Namespace: namespace.Edge, Owner: Edge}, SolverPort}},
-		})
+		edge := Flow{Peer{Namespace: namespace.Edge, Owner: Edge}, SolverPort}
+		policies = append(policies, Policy{Namespace: namespace.Edge, Owner: Solver, Ingress: []Flow{edge}})
 	}
 	for _, service := range services {
 		if service.Public {
@@ -158,8 +158,7 @@ func Policies(config stack.Stack, p profile.Profile, services []catalog.Service)
 	if at := slices.IndexFunc(policies, func(p Policy) bool { return p.Owner == Postgres }); at >= 0 {
 		replicate(&policies[at], p)
 		if config.ObjectStore() {
-			store := Peer{Namespace: namespace.Data, Owner: ObjectStore}
-			policies[at].Egress = append(policies[at].Egress, Flow{store, ObjectStorePort})
+			policies[at].Egress = append(policies[at].Egress, Flow{Peer{Namespace: namespace.Data, Owner: ObjectStore}, ObjectStorePort})
 			server := Flow{Peer{Namespace: namespace.Data, Owner: Postgres}, ObjectStorePort}
 			policies = append(policies, Policy{Namespace: namespace.Data, Owner: ObjectStore, Ingress: []Flow{server}})
 		} else if config.Backed() {
@@ -221,7 +220,7 @@ func ofService(config stack.Stack, p profile.Profile, services []catalog.Service
 	}
 	for _, store := range stores(config) {
 		if store.usedBy(service) {
-			policy.Egress = append(policy.Egress, store.flow())
+			policy.Egress = append(policy.Egress, store.flows()...)
 		}
 	}
 	for _, setting := range service.Settings {
@@ -234,46 +233,47 @@ func ofService(config stack.Stack, p profile.Profile, services []catalog.Service
 
 // portOf is the port of an https URL, which the stack has checked.
 func portOf(address string) int {
-	const https = 443
-	parsed, err := url.Parse(address)
-	if err != nil {
-		return https
+	if parsed, err := url.Parse(address); err == nil {
+		if port, err := strconv.Atoi(parsed.Port()); err == nil {
+			return port
+		}
 	}
-	port, err := strconv.Atoi(parsed.Port())
-	if err != nil {
-		return https
-	}
-	return port
+	return 443
 }
 
 // store is a store in the cluster or an external one.
 type store struct {
 	owner  string
-	port   int
+	ports  []int
 	at     stack.Store
 	usedBy func(catalog.Service) bool
 	setup  bool // has a set-up Job even if it is external
 }
 
 func stores(config stack.Stack) []store {
+	stream := []int{RedisPort}
+	if config.Stream.Instances > 1 && config.Stream.Address == "" {
+		stream = append(stream, SentinelPort)
+	}
 	return []store{
-		{Postgres, PostgresPort, config.Postgres.Store, func(s catalog.Service) bool { return s.Database != "" }, true},
-		{Cache, RedisPort, config.Redis.Store, func(s catalog.Service) bool { return s.Cache != nil }, false},
-		{Stream, RedisPort, config.Stream.Store, func(s catalog.Service) bool { return s.Stream != nil }, false},
+		{Postgres, []int{PostgresPort}, config.Postgres.Store, func(s catalog.Service) bool { return s.Database != "" }, true},
+		{Cache, []int{RedisPort}, config.Redis.Store, func(s catalog.Service) bool { return s.Cache != nil }, false},
+		{Stream, stream, config.Stream.Store, func(s catalog.Service) bool { return s.Stream != nil }, false},
 	}
 }
 
-// flow is the flow to the store.
-func (s store) flow() Flow {
+// flows are the flows to the store.
+func (s store) flows() []Flow {
 	host, port, err := net.SplitHostPort(s.at.Address)
 	if err != nil {
-		return Flow{Peer{Namespace: namespace.Data, Owner: s.owner}, s.port}
+		return flows([]Peer{{Namespace: namespace.Data, Owner: s.owner}}, s.ports...)
+	}
+	peer := Peer{Network: s.at.Network}
+	if address, err := netip.ParseAddr(host); err == nil && s.at.Network == "" {
+		peer.Network = netip.PrefixFrom(address, address.BitLen()).String()
 	}
 	number, _ := strconv.Atoi(port) // the stack has checked it
-	if address, err := netip.ParseAddr(host); err == nil && s.at.Network == "" {
-		return Flow{Peer{Network: netip.PrefixFrom(address, address.BitLen()).String()}, number}
-	}
-	return Flow{Peer{Network: s.at.Network}, number}
+	return []Flow{{peer, number}}
 }
 
 // policies are the policies of the store's own pods.
@@ -284,14 +284,17 @@ func (s store) policies(services []catalog.Service) []Policy {
 		policy := Policy{Namespace: namespace.Data, Owner: s.owner}
 		for _, service := range services {
 			if s.usedBy(service) {
-				policy.Ingress = append(policy.Ingress, Flow{Peer{Namespace: namespace.Apps, Owner: service.Name}, s.port})
+				policy.Ingress = append(policy.Ingress, flows([]Peer{{Namespace: namespace.Apps, Owner: service.Name}}, s.ports...)...)
 			}
 		}
-		policy.Ingress = append(policy.Ingress, Flow{Peer{Namespace: namespace.Data, Owner: s.owner + Setup}, s.port})
+		policy.Ingress = append(policy.Ingress, flows([]Peer{{Namespace: namespace.Data, Owner: s.owner + Setup}}, s.ports...)...)
+		if len(s.ports) > 1 { // instances and Sentinels, each among themselves and with the others
+			policy.Ingress, policy.Egress = append(policy.Ingress, s.flows()...), s.flows()
+		}
 		policies = append(policies, policy)
 	}
 	if inCluster || s.setup {
-		policies = append(policies, Policy{Namespace: namespace.Data, Owner: s.owner + Setup, Egress: []Flow{s.flow()}})
+		policies = append(policies, Policy{Namespace: namespace.Data, Owner: s.owner + Setup, Egress: s.flows()})
 	}
 	return policies
 }
@@ -391,9 +394,9 @@ func watched(config stack.Stack, p profile.Profile, policies []Policy) []Policy 
 		if store.owner == Postgres {
 			port = PostgresExporterPort
 		}
-		add(own(exporter, port, store.flow()))
+		add(own(exporter, port, store.flows()[0]))
 		if at := slices.IndexFunc(policies, func(p Policy) bool { return p.Owner == store.owner }); at >= 0 {
-			policies[at].Ingress = append(policies[at].Ingress, from(exporter, store.port))
+			policies[at].Ingress = append(policies[at].Ingress, from(exporter, store.ports[0]))
 		}
 	}
 	if config.Monitoring.Grafana {

@@ -121,6 +121,19 @@ func TestOnlyCallsOfTheCatalogAreAllowed(t *testing.T) {
 	same(t, links(t, policiesOf(t, stack.Stack{}, services)), expected(services))
 }
 
+// The instances of the stream and their Sentinels reach each other, and services also reach the Sentinels.
+func TestInstancesOfTheStreamReachEachOther(t *testing.T) {
+	services := catalog.Services()
+	want := expected(services)
+	want[link{Stream, Stream, RedisPort}], want[link{Stream, Stream, SentinelPort}], want[link{Stream + Setup, Stream, SentinelPort}] = true, true, true
+	for _, service := range services {
+		if service.Stream != nil {
+			want[link{service.Name, Stream, SentinelPort}] = true
+		}
+	}
+	same(t, links(t, policiesOf(t, stack.Stack{Stream: stack.Stream{Instances: 3}}, services)), want)
+}
+
 // FuzzAnyCatalog generates catalogs: each bit decides whether one service uses one thing.
 func FuzzAnyCatalog(f *testing.F) {
 	f.Add(uint64(0))

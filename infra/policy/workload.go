@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"maps"
 	"slices"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -127,10 +128,11 @@ func (w workload) selected(namespace string, selector *metav1.LabelSelector) boo
 	return err == nil && w.object.GetNamespace() == namespace && picks.Matches(labelset.Set(w.pod.Labels))
 }
 
-// behind reports whether a Service selects the workload's pods.
+// behind reports whether a Service selects the workload's pods, or one of them by its name.
 func (w workload) behind(service *corev1.Service) bool {
-	return len(service.Spec.Selector) > 0 &&
-		w.selected(service.Namespace, &metav1.LabelSelector{MatchLabels: service.Spec.Selector})
+	selector := maps.Clone(service.Spec.Selector)
+	delete(selector, appsv1.StatefulSetPodNameLabel)
+	return len(selector) > 0 && w.selected(service.Namespace, &metav1.LabelSelector{MatchLabels: selector})
 }
 
 // each reports the faults of all containers, including init containers.

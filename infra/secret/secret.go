@@ -175,12 +175,16 @@ func check(secret catalog.Secret, value string) error {
 			return errors.New("want a key or a URL, without blanks or line breaks")
 		case secret.URL && (err != nil || parsed.Hostname() == "" || parsed.Scheme != "https" && (!secret.HTTP || parsed.Scheme != "http")):
 			return errors.New("want a URL with https:// and a host; http:// is only for one in monitoring.webhookNetwork")
+		case secret.Pair && !pair.MatchString(value):
+			return errors.New("want <access key ID>:<secret access key>")
 		}
 		return nil
 	default:
 		return fmt.Errorf("unknown kind %q", secret.Kind)
 	}
 }
+
+var pair = regexp.MustCompile(`^[^:]+:.`)
 
 func each(list string, most int, check func(string) error) error {
 	parts := strings.Split(list, ",")

@@ -61,6 +61,10 @@ func TestRead(t *testing.T) {
 		{"a webhook without TLS", catalog.Secret{Kind: catalog.Given, URL: true}, "http://hooks.example.com/x", "want a URL with https://"},
 		{"a webhook nearby without TLS", catalog.Secret{Kind: catalog.Given, URL: true, HTTP: true}, "http://192.0.2.7/x", ""},
 		{"a key of another service", catalog.Secret{Kind: catalog.Given}, "0123456789abcdef", ""},
+		{"credentials", catalog.Secret{Kind: catalog.Given, Pair: true}, "AKIA1:s3c/r+t:", ""},
+		{"credentials without an ID", catalog.Secret{Kind: catalog.Given, Pair: true}, ":s3cret", "want <access key ID>:<secret access key>"},
+		{"credentials without a key", catalog.Secret{Kind: catalog.Given, Pair: true}, "AKIA1:", "want <access key ID>:<secret access key>"},
+		{"credentials without a colon", catalog.Secret{Kind: catalog.Given, Pair: true}, "AKIA1s3cret", "want <access key ID>:<secret access key>"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -60,6 +60,9 @@ func rules(services []catalog.Service) []rule {
 		{[]string{"replicas.max", "postgres.memory"}, func(s Stack) string { return connectionsFit(s, services) }},
 		{[]string{"redis.memory"}, func(s Stack) string { return hasRoom(s.Redis.Memory, leastRedis) }},
 		{[]string{"stream.memory"}, func(s Stack) string { return hasRoom(s.Stream.Memory, leastRedis) }},
+		{[]string{"stream.instances"}, func(s Stack) string {
+			return fault(s.Stream.Instances == 2, "2: want 1 or 3: the Sentinel of one instance alone may not choose a primary")
+		}},
 		// The append-only file grows to twice its size before a rewrite, which needs room for a new one.
 		{[]string{"stream.volumeSize", "stream.memory"}, func(s Stack) string {
 			return fault(s.Stream.VolumeSize < 3*s.Stream.Memory, "%q is below three times stream.memory %q", s.Stream.VolumeSize, s.Stream.Memory)

@@ -113,12 +113,13 @@ func (s *Store) settings(path string) []setting {
 func (p *Postgres) settings() []setting {
 	return append(p.Store.settings("postgres"),
 		of("postgres.adminUser", "the name of a role", always("postgres"), &p.AdminUser, filled),
+		of("postgres.version", "15 or 17", always("15"), &p.Version, oneOf("15", "17")),
 		of("postgres.instances", "a whole number from 1 to 9: with 3 or more a commit waits for one standby", defaults{"1", "2", "3"},
 			&p.Instances, quantity.Between(1, 9)),
-		of("postgres.cluster", "the number of the cluster of instances that serves, which a restore raises", always("1"), &p.Cluster, quantity.Between(1, 1000)),
-		of("postgres.beside", "comma-separated numbers of clusters of instances that don't serve", none, &p.Beside, listOf(quantity.Between(1, 1000))),
-		of("postgres.restore.cluster", "the number of a restored cluster of instances", none, &p.Restore.Cluster, quantity.Between(2, 1000)),
-		of("postgres.restore.from", "the number of the cluster whose archive is restored", none, &p.Restore.From, quantity.Between(1, 1000)),
+		of("postgres.cluster", "the number of the cluster of instances that serves, which a restore raises", always("1"), &p.Cluster, clusterNumber),
+		of("postgres.beside", "comma-separated numbers of clusters of instances that don't serve", none, &p.Beside, listOf(clusterNumber)),
+		of("postgres.restore.cluster", "the number of a restored cluster of instances", none, &p.Restore.Cluster, quantity.Between(2, 1_000_000_000)),
+		of("postgres.restore.from", "the number of the cluster whose archive is restored", none, &p.Restore.From, clusterNumber),
 		of("postgres.restore.at", "a time such as 2026-11-28T14:03:00Z", none, &p.Restore.At, moment),
 		of("postgres.volumeSize", wantVolume, defaults{"2Gi", "20Gi", "100Gi"}, &p.VolumeSize, quantity.ParseBytes),
 		of("postgres.cpu", "an amount of CPU such as 500m or 2", defaults{"2", "1", "4"}, &p.CPU, quantity.ParseCPU),
@@ -133,6 +134,7 @@ func (b *Backup) settings() []setting {
 		of("backup.endpoint", wantURL, none, &b.Endpoint, folderURL),
 		of("backup.network", wantNetwork, none, &b.Network, network),
 		of("backup.certificateAuthority", "certificates in PEM", none, &b.CertificateAuthority, certificates),
+		{path: "backup.serviceAccountAnnotations", want: "annotations of the ServiceAccount of Postgres, as an object", entries: &b.Annotations},
 		of("backup.retention", "days such as 30d, from 1d to 365d", defaults{"7d", "14d", "30d"}, &b.Retention, days),
 	}
 }
@@ -143,6 +145,7 @@ func (r *Redis) settings() []setting {
 
 func (s *Stream) settings() []setting {
 	return append(s.Store.settings("stream"),
+		of("stream.instances", "1 or 3: with 3 an event waits for one replica", always("1"), &s.Instances, quantity.Between(1, 3)),
 		of("stream.memory", wantMemory, defaults{"128Mi", "256Mi", "1Gi"}, &s.Memory, quantity.ParseBytes),
 		of("stream.volumeSize", wantVolume, defaults{"1Gi", "5Gi", "20Gi"}, &s.VolumeSize, quantity.ParseBytes),
 	)

@@ -165,6 +165,7 @@ type Store struct {
 // Postgres is the database server, and its size in the cluster. CPU and Memory are its limits.
 type Postgres struct {
 	Store
+	Version    string // the major version of the instances
 	AdminUser  string // role of an external server that may create roles and databases
 	Instances  int    // a primary and its standbys
 	Cluster    int    // the number of the cluster of instances that serves: each restore creates the next one
@@ -175,6 +176,9 @@ type Postgres struct {
 	Memory     quantity.Bytes
 }
 
+// Image is the name of the instances' image in upstream.json.
+func (p Postgres) Image() string { return strings.TrimSuffix("postgres-"+p.Version, "-15") }
+
 // Restore is a cluster of instances with the data of another cluster's archive.
 type Restore struct {
 	Cluster int       // its number; 0 for no restore
@@ -184,11 +188,12 @@ type Restore struct {
 
 // Backup is where the write-ahead log and the base backups of Postgres go.
 type Backup struct {
-	Bucket               string // s3://<bucket>[/<folder>]; empty for no backups
-	Endpoint             string // URL of the object store; empty for AWS
-	Network              string // CIDR of the object store; empty if it is on the internet
-	CertificateAuthority string // PEM; empty for the system's roots
-	Retention            int    // days
+	Bucket               string            // s3://<bucket>[/<folder>]; empty for no backups
+	Endpoint             string            // URL of the object store; empty for AWS
+	Network              string            // CIDR of the object store; empty if it is on the internet
+	CertificateAuthority string            // PEM; empty for the system's roots
+	Retention            int               // days
+	Annotations          map[string]string // of the ServiceAccount of the instances, for their role at the object store
 }
 
 // Backed reports whether the stack runs Postgres with backups.
@@ -208,6 +213,7 @@ type Redis struct {
 // Stream is the Redis with the streams of events, and its size in the cluster. Memory is the maximum size of the streams.
 type Stream struct {
 	Store
+	Instances  int // one, or a primary and two replicas
 	Memory     quantity.Bytes
 	VolumeSize quantity.Bytes
 }

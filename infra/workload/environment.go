@@ -3,14 +3,12 @@ package workload
 import (
 	"fmt"
 	"maps"
-	"net"
 	"strings"
 
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/catalog"
-	"platform.example/infra/data"
 	"platform.example/infra/kube"
 	"platform.example/infra/network"
 )
@@ -52,10 +50,10 @@ func (c colour) variables() map[string]string {
 		})
 	}
 	if c.Service.Cache != nil {
-		maps.Copy(variables, redisVariables("REDIS_", c.Cache))
+		maps.Copy(variables, map[string]string{"REDIS_ADDR": c.Cache.Address(), "REDIS_TLS": "true"})
 	}
 	if c.Service.Stream != nil {
-		maps.Copy(variables, redisVariables("STREAM_", c.Stream))
+		maps.Copy(variables, map[string]string{"STREAM_ADDR": c.Stream.Address(), "STREAM_TLS": "true"})
 	}
 	for _, setting := range c.Service.Settings {
 		if value, set := c.Config.Services[c.Service.Name].Settings[setting.Key]; set {
@@ -63,10 +61,6 @@ func (c colour) variables() map[string]string {
 		}
 	}
 	return variables
-}
-
-func redisVariables(prefix string, at data.Endpoint) map[string]string {
-	return map[string]string{prefix + "ADDR": net.JoinHostPort(at.Host, fmt.Sprint(at.Port)), prefix + "TLS": "true"}
 }
 
 // secrets is the secret part of the environment, and the authorities of the stores in PEM, empty for the system's roots.

@@ -2,6 +2,7 @@ package image
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -35,6 +36,7 @@ type Upstream struct {
 	// Optional is a setting of the stack, such as monitoring.grafana, that is set to false if the image can neither be pulled nor
 	// built. If it is empty, the platform needs the image.
 	Optional string `json:"optional"`
+	Only     string `json:"only"` // an environment variable without which the image isn't provided; empty for always
 }
 
 // ReadUpstreams reads the program's list of images.
@@ -206,13 +208,21 @@ type recipe struct {
 	prepare string
 	// path is the folder of the programs, beside the usual folders.
 	path string
+	// release is Debian's release, bookworm by default. older is a line of sources.list of one more release.
+	release, older string
 }
+
+// noCluster keeps the package from creating its own database cluster.
+const noCluster = `mkdir -p "$1/etc/postgresql-common" && echo "create_main_cluster = false" > "$1/etc/postgresql-common/createcluster.conf"`
 
 var recipes = map[string]recipe{
 	"postgres": {
 		packages: []string{"postgresql-15", "barman-cli-cloud"}, user: "postgres", uid: 26, path: "/usr/lib/postgresql/15/bin:",
-		// Keep the package from creating its own database cluster.
-		prepare: `mkdir -p "$1/etc/postgresql-common" && echo "create_main_cluster = false" > "$1/etc/postgresql-common/createcluster.conf"`,
+		prepare: noCluster,
+	},
+	"postgres-17": { // pg_upgrade runs the programs of the image postgres in it, which need libraries of their release
+		packages: []string{"postgresql-17", "barman-cli-cloud", "libicu72", "libldap-2.5-0"}, user: "postgres", uid: 26, path: "/usr/lib/postgresql/17/bin:",
+		prepare: noCluster, release: "trixie", older: "deb http://deb.debian.org/debian bookworm main",
 	},
 	"redis": {packages: []string{"redis-server"}, user: "redis", uid: 999, prepare: "true"},
 }
@@ -220,14 +230,17 @@ var recipes = map[string]recipe{
 // arguments are the arguments of mmdebstrap, without the target.
 func (r recipe) arguments() []string {
 	user := fmt.Sprintf(`echo %[1]s:x:%[2]d:%[2]d::/nonexistent:/bin/sh >> "$1/etc/passwd" && echo %[1]s:x:%[2]d: >> "$1/etc/group"`, r.user, r.uid)
-	return []string{
+	arguments := []string{
 		"--format=tar", "--variant=essential", "--include=" + strings.Join(r.packages, ","),
 		"--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
 		"--dpkgopt=path-exclude=/usr/share/locale/*", "--dpkgopt=path-exclude=/usr/share/info/*",
 		"--essential-hook=" + user, "--essential-hook=" + r.prepare,
 		`--customize-hook=rm -rf "$1"/var/lib/apt/lists/* "$1"/var/cache/* "$1"/var/log/*`,
-		"bookworm",
 	}
+	if r.older != "" {
+		arguments = append(arguments, fmt.Sprintf(`--setup-hook=echo '%s' > "$1/etc/apt/sources.list.d/older.list"`, r.older))
+	}
+	return append(arguments, cmp.Or(r.release, "bookworm"))
 }
 
 // file is the path of the cached root file system; the name contains a hash of the recipe.

@@ -303,3 +303,17 @@ func TestCompiledVersionsMatchThePinnedTags(t *testing.T) {
 		}
 	}
 }
+
+// pg_upgrade runs the programs of version 15 in the image of version 17, so that one has the libraries of their release of Debian.
+func TestImageOfTheNextPostgresRunsTheProgramsOfTheFormerOne(t *testing.T) {
+	former, next := recipes["postgres"].arguments(), recipes["postgres-17"].arguments()
+	if release := former[len(former)-1]; release != "bookworm" || next[len(next)-1] != "trixie" {
+		t.Errorf("the images are of %s and %s", release, next[len(next)-1])
+	}
+	all := strings.Join(next, "\n")
+	for _, want := range []string{"debian " + former[len(former)-1] + " main' > ", "libicu72", "libldap-2.5-0", "postgresql-17"} {
+		if !strings.Contains(all, want) {
+			t.Errorf("no %q in %s", want, all)
+		}
+	}
+}

@@ -66,6 +66,7 @@ func disableUnits(before []string) {
 
 // programs maps a package to a program that shows that the package, or a replacement, is installed.
 var programs = map[string]string{
+	"age":                         "age",
 	"conntrack":                   "conntrack",
 	"containerd":                  "containerd",
 	"containernetworking-plugins": "/usr/lib/cni/bridge",

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sync/errgroup"
 
@@ -155,6 +156,7 @@ func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.B
 	if err != nil {
 		return nil, err
 	}
+	upstreams = slices.DeleteFunc(upstreams, func(u image.Upstream) bool { return u.Only != "" && os.Getenv(u.Only) == "" })
 	for _, upstream := range upstreams {
 		go image.Probe(ctx, node.Registry, upstream, tools)
 	}
@@ -174,6 +176,9 @@ func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.B
 			missing = ""
 		}
 		settings = append(settings, "replicas.min"+missing+"=2", "replicas.max"+missing+"=3", fmt.Sprintf("postgres.instances%s=%d", missing, nodes))
+	}
+	if p.options.Nodes > 2 {
+		settings = append(settings, "stream.instances=3")
 	}
 	return settings, n.AwaitPods(ctx)
 }

@@ -82,7 +82,7 @@ func unsafe(text string) []string {
 		if environment && strings.Contains(block, "uses: actions/cache@") {
 			faults = append(faults, "a job with an environment restores a cache, which other jobs write")
 		}
-		if _, scheduled := flow.On["schedule"]; scheduled && environment && !strings.Contains(block, "\n    environment: preview") {
+		if _, scheduled := flow.On["schedule"]; scheduled && strings.Contains(block, "\n    environment: production") {
 			faults = append(faults, "a scheduled job waits for the reviewers of its environment")
 		}
 		if _, ofPulls := flow.On["pull_request"]; ofPulls && secret && !strings.Contains(block, "github.actor != 'dependabot[bot]'") {

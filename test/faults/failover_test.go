@@ -25,7 +25,7 @@ func awaitInstances(t *testing.T, want int) {
 	})
 }
 
-// setInstances changes the number of instances of Postgres by an update.
+// setInstances changes the number of instances of a store by an update.
 func setInstances(t *testing.T, change ...string) {
 	t.Helper()
 	kit.Output(t, slices.Concat([]string{"pulumi", "config"}, change, []string{"--path", "--stack", "local"})...)
@@ -35,6 +35,9 @@ func setInstances(t *testing.T, change ...string) {
 }
 
 func TestFailoverLosesNoAcknowledgedOrder(t *testing.T) {
+	if _, err := kit.Run("make", "data-switchover"); err == nil || !strings.Contains(err.Error(), "has one instance, and no standby") {
+		t.Errorf("without a standby: %v", err)
+	}
 	setInstances(t, "set", "platform:postgres.instances", "3")
 	t.Cleanup(func() {
 		setInstances(t, "rm", "platform:postgres.instances")
@@ -44,8 +47,18 @@ func TestFailoverLosesNoAcknowledgedOrder(t *testing.T) {
 	killed := func(pod string) {
 		kit.Output(t, "kubectl", "delete", "pod", pod, "--namespace=data", "--force", "--grace-period=0")
 	}
+	const planned = "the primary moves to a standby"
 	for name, fault := range map[string]func(primary string){
 		"the primary is killed": killed,
+		planned: func(primary string) {
+			printed, err := kit.Run("make", "data-switchover")
+			now, failed := kit.Primary()
+			if err = errors.Join(err, failed); err != nil || now.Metadata.Name == primary ||
+				!strings.Contains(printed, now.Metadata.Name+" is the primary of ") || !strings.Contains(printed, primary+" is a standby") {
+				t.Errorf("%v\n%s", err, printed)
+			}
+			t.Log(printed)
+		},
 		"the volume of the primary is deleted": func(primary string) {
 			kit.Output(t, "kubectl", "delete", "pvc", primary, "--namespace=data", "--wait=false")
 			killed(primary)
@@ -81,7 +94,7 @@ func TestFailoverLosesNoAcknowledgedOrder(t *testing.T) {
 				return err
 			})
 			awaitInstances(t, 3)
-			if kit.EndOutage(t, run, http.StatusServiceUnavailable, 0) == 0 {
+			if kit.EndOutage(t, run, http.StatusServiceUnavailable, 0) == 0 && name != planned {
 				t.Error("no request failed: the fault had no effect")
 			}
 		})

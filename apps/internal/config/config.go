@@ -122,13 +122,16 @@ func Host(raw string) (string, error) {
 	return raw, nil
 }
 
-// HostPort accepts host:port. Like Host, its error doesn't contain the value.
-func HostPort(raw string) (string, error) {
-	host, port, err := net.SplitHostPort(raw)
-	if _, invalid := Host(host); err != nil || invalid != nil || !isPort(port) {
-		return "", errors.New("must be host:port")
+// HostPorts accepts one or several host:port, separated by commas. Like Host, its error doesn't contain the value.
+func HostPorts(raw string) ([]string, error) {
+	all := strings.Split(raw, ",")
+	for _, one := range all {
+		host, port, err := net.SplitHostPort(one)
+		if _, invalid := Host(host); err != nil || invalid != nil || !isPort(port) {
+			return nil, errors.New("must be host:port, or several separated by commas")
+		}
 	}
-	return raw, nil
+	return all, nil
 }
 
 func isPort(raw string) bool {

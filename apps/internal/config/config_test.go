@@ -51,7 +51,7 @@ func TestEveryFaultIsReportedOnce(t *testing.T) {
 	Parsed(e, "COLOUR", OneOf("blue", "green"))
 	Parsed(e, "URL", HTTPURL)
 	Parsed(e, "LISTEN", ListenAddr)
-	Parsed(e, "ADDR", HostPort)
+	Parsed(e, "ADDR", HostPorts)
 	Parsed(e, "EMPTY", String)
 	Parsed(e, "MISSING", SecretText)
 	Parsed(e, "TLS", Bool)
@@ -62,7 +62,7 @@ configuration has 9 fault(s):
   - COLOUR is "red": allowed are blue, green
   - URL must be a URL such as http://name:8080
   - LISTEN is "8080": must be an address to listen on, such as :8080
-  - ADDR must be host:port
+  - ADDR must be host:port, or several separated by commas
   - EMPTY is required and not set
   - MISSING is required and not set
   - TLS is "yes": allowed are true, false`)
@@ -75,7 +75,7 @@ configuration has 9 fault(s):
 func TestErrorsContainNoSecret(t *testing.T) {
 	const secret = "hunter2"
 	read := map[string]func(*Env, string){
-		"HostPort":  func(e *Env, name string) { Parsed(e, name, HostPort) },
+		"HostPorts": func(e *Env, name string) { Parsed(e, name, HostPorts) },
 		"Host":      func(e *Env, name string) { Parsed(e, name, Host) },
 		"HTTPURL":   func(e *Env, name string) { Parsed(e, name, HTTPURL) },
 		"endpoint":  func(e *Env, _ string) { ReadService(e, "a-service") },
@@ -130,12 +130,12 @@ func FuzzValues(f *testing.F) {
 		}
 		_, err := Host(raw)
 		secret("Host", err)
-		if at, err := HostPort(raw); err == nil {
+		all, err := HostPorts(raw)
+		secret("HostPorts", err)
+		for _, at := range all {
 			if host, port, err := net.SplitHostPort(at); err != nil || host == "" || port == "" || strings.Contains(host, "@") {
-				t.Errorf("HostPort accepts %q", raw)
+				t.Errorf("HostPorts accepts %q", raw)
 			}
-		} else {
-			secret("HostPort", err)
 		}
 		if u, err := HTTPURL(raw); err == nil {
 			if u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Scheme != "http" && u.Scheme != "https" {

@@ -19,6 +19,7 @@ import (
 
 	"platform.example/apps/internal/backoff"
 	"platform.example/apps/internal/event"
+	"platform.example/apps/internal/redis"
 	"platform.example/apps/internal/telemetry"
 )
 
@@ -31,6 +32,8 @@ const (
 	pollInterval = 500 * time.Millisecond
 	// checkInterval is how soon the relay detects a loss while it publishes nothing.
 	checkInterval = 5 * time.Second
+	// replicationTimeout is how long a replica may take to confirm a batch.
+	replicationTimeout = time.Second
 	// roundTimeout limits a round, which goes on after ctx is done.
 	roundTimeout = 8 * time.Second
 )
@@ -152,7 +155,8 @@ func (e *lostError) Error() string {
 
 // publish adds events to the stream and returns their positions. If Redis refuses some events, publish
 // returns the zero position for them, and an error. If the last id of the stream is below known, publish adds
-// nothing and fails with *lostError.
+// nothing and fails with *lostError. If the stream has replicas and none confirms the events, publish fails: a
+// failover could lose them.
 func (r *Relay) publish(ctx context.Context, known position, events []event.Event) ([]position, error) {
 	arguments := []any{known.ms, known.seq, 0}
 	for _, e := range events {
@@ -160,7 +164,9 @@ func (r *Relay) publish(ctx context.Context, known position, events []event.Even
 		arguments[2] = len(fields)
 		arguments = append(arguments, fields...)
 	}
-	reply, err := publish.Run(ctx, r.stream, []string{string(r.outbox.Stream)}, arguments...).StringSlice()
+	connection := r.stream.Conn() // WAIT is about the writes of its connection
+	defer func() { _ = connection.Close() }()
+	reply, err := publish.Run(ctx, connection, []string{string(r.outbox.Stream)}, arguments...).StringSlice()
 	if err != nil {
 		return nil, fmt.Errorf("publishing to %s: %w", r.outbox.Stream, err)
 	}
@@ -170,6 +176,11 @@ func (r *Relay) publish(ctx context.Context, known position, events []event.Even
 	}
 	if last.compare(known) < 0 {
 		return nil, &lostError{r.outbox.Stream, last, known}
+	}
+	if len(events) > 0 && redis.Replicated(r.stream) {
+		if replicas, err := connection.Wait(ctx, 1, replicationTimeout).Result(); err != nil || replicas == 0 {
+			return nil, fmt.Errorf("publishing to %s: waiting for a replica: %w", r.outbox.Stream, cmp.Or(err, context.DeadlineExceeded))
+		}
 	}
 	positions := make([]position, len(events))
 	var refused error

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
 	"time"
 
@@ -36,10 +35,11 @@ const (
 
 // Config is the address of Redis and the credentials of the service.
 type Config struct {
-	addr, username string
-	password       config.Secret
-	tls            *tls.Config   // nil means no TLS
-	timeout        time.Duration // of a command
+	addrs    []string // one Redis, or several Sentinels that name the primary
+	username string
+	password config.Secret
+	tls      *tls.Config   // nil means no TLS
+	timeout  time.Duration // of a command
 
 	Spans trace.TracerProvider // of the commands that belong to a span; nil if there are none
 }
@@ -52,7 +52,7 @@ func ReadStream(e *config.Env) Config { return read(e, "STREAM_", streamTimeout)
 
 func read(e *config.Env, prefix string, timeout time.Duration) Config {
 	c := Config{
-		addr:     config.Parsed(e, prefix+"ADDR", config.HostPort),
+		addrs:    config.Parsed(e, prefix+"ADDR", config.HostPorts),
 		username: config.ParsedOr(e, prefix+"USERNAME", "", config.String),
 		password: config.Parsed(e, prefix+"PASSWORD", config.SecretText),
 		timeout:  timeout,
@@ -60,9 +60,8 @@ func read(e *config.Env, prefix string, timeout time.Duration) Config {
 	secured := config.ParsedOr(e, prefix+"TLS", false, config.Bool)
 	authorities := config.ParsedOr(e, prefix+"CA_CERTIFICATE", nil, config.CertificatesIf(secured, prefix+"TLS=true"))
 	if secured {
-		host, _, _ := net.SplitHostPort(c.addr) // a missing or malformed address is a fault already
 		c.tls = &tls.Config{
-			MinVersion: tls.VersionTLS12, ServerName: host, RootCAs: authorities, // nil: the system's roots
+			MinVersion: tls.VersionTLS12, RootCAs: authorities, // nil: the system's roots
 			// All connections may be opened at once after an outage: Redis resumes a session without a new signature.
 			ClientSessionCache: tls.NewLRUClientSessionCache(1),
 		}
@@ -70,13 +69,21 @@ func read(e *config.Env, prefix string, timeout time.Duration) Config {
 	return c
 }
 
-// Open returns a client. The client connects on first use, so Redis may be unavailable.
+// Replicated reports whether the client finds its server by Sentinels, so that the server has replicas: go-redis gives
+// such a client this address.
+func Replicated(client *goredis.Client) bool { return client.Options().Addr == "FailoverClient" }
+
+// Open returns a client. The client connects on first use, so Redis may be unavailable. With several addresses, it
+// connects to the primary, and to the next one after a failover.
 func Open(c Config, log *slog.Logger, registry prometheus.Registerer) *goredis.Client {
 	goredis.SetLogger(logger{log}) // one for all clients; go-redis' own writes plain text
-	client := goredis.NewClient(&goredis.Options{
-		Addr:     c.addr,
-		Username: c.username,
-		Password: c.password.Reveal(),
+	options := goredis.UniversalOptions{
+		Addrs:            c.addrs,
+		Username:         c.username,
+		Password:         c.password.Reveal(),
+		MasterName:       "stream", // as the platform's Sentinels call the primary
+		SentinelUsername: c.username,
+		SentinelPassword: c.password.Reveal(),
 
 		Dialer:                Dialer(c.tls, dialTimeout),
 		DialTimeout:           dialTimeout,
@@ -92,7 +99,15 @@ func Open(c Config, log *slog.Logger, registry prometheus.Registerer) *goredis.C
 		// The role may not be allowed to send these commands.
 		DisableIdentity:          true,
 		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
-	})
+	}
+	var client *goredis.Client
+	if len(c.addrs) > 1 {
+		// Time to ask a Sentinel that hangs twice, as go-redis does, and then the others and the primary.
+		options.DialTimeout = 2*(dialTimeout+c.timeout) + dialTimeout
+		client = goredis.NewFailoverClient(options.Failover())
+	} else {
+		client = goredis.NewClient(options.Simple())
+	}
 	register(client, registry)
 	if c.Spans != nil {
 		// Fails only for other kinds of clients. Spans omit arguments, which contain user ids and cached

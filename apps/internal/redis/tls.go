@@ -5,30 +5,29 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"sync"
 	"syscall"
 	"time"
 
 	"platform.example/apps/internal/dial"
 )
 
-// Dialer returns a function that opens connections to one address for go-redis, with TLS unless secured is
-// nil. timeout includes the TLS handshake.
+// Dialer returns a function that opens connections for go-redis, with TLS unless secured is nil. The server's name is
+// the host of the address unless secured has one. timeout includes the TLS handshake.
 //
 // go-redis' own TLS dialer goes on after the command has given up, and can't check a connection before its
 // use: each pooled connection that the server has closed would fail a command.
 func Dialer(secured *tls.Config, timeout time.Duration) func(ctx context.Context, network, addr string) (net.Conn, error) {
-	plain := (&dial.Dialer{Dialer: net.Dialer{Timeout: timeout, KeepAlive: dial.KeepAlive}}).DialContext
-	if secured == nil {
-		return plain
-	}
+	var dialers sync.Map // by address
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
-		connection, err := plain(ctx, network, addr)
-		if err != nil {
-			return nil, err
+		dialer, _ := dialers.LoadOrStore(addr, &dial.Dialer{Dialer: net.Dialer{KeepAlive: dial.KeepAlive}})
+		connection, err := dialer.(*dial.Dialer).DialContext(ctx, network, addr)
+		if err != nil || secured == nil {
+			return connection, err
 		}
-		opened, err := handshake(ctx, connection, secured)
+		opened, err := handshake(ctx, connection, secured, addr)
 		if err != nil {
 			_ = connection.Close()
 			return nil, fmt.Errorf("TLS with Redis at %s: %w", addr, err)
@@ -37,10 +36,14 @@ func Dialer(secured *tls.Config, timeout time.Duration) func(ctx context.Context
 	}
 }
 
-func handshake(ctx context.Context, connection net.Conn, secured *tls.Config) (net.Conn, error) {
+func handshake(ctx context.Context, connection net.Conn, secured *tls.Config, addr string) (net.Conn, error) {
 	socket, err := dial.NewIdle(connection)
 	if err != nil {
 		return nil, err
+	}
+	if secured.ServerName == "" {
+		secured = secured.Clone()
+		secured.ServerName, _, _ = net.SplitHostPort(addr)
 	}
 	encrypted := tls.Client(connection, secured)
 	if err := encrypted.HandshakeContext(ctx); err != nil {

@@ -65,7 +65,7 @@ func (a *API) Asked() []string {
 
 // emptyLists are the lists of empty or missing namespaces.
 var emptyLists = []string{
-	"services", "deployments", "pods", "events", "statefulsets", "daemonsets", "horizontalpodautoscalers", "endpointslices",
+	"services", "deployments", "pods", "events", "statefulsets", "daemonsets", "horizontalpodautoscalers", "endpointslices", "persistentvolumeclaims",
 }
 
 func (a *API) serve(w http.ResponseWriter, r *http.Request) {

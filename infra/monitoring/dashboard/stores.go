@@ -25,11 +25,13 @@ func stores(services []catalog.Service) plan {
 		variables: []grafana.VariableModel{choice("database", "Database", databases...)},
 		rows: []row{
 			{title: "Availability", height: 4, panels: []panel{
-				{kind: number, width: 12, title: "Postgres", states: answers(), limits: falling(.5, 1),
+				{kind: number, width: 8, title: "Postgres", states: answers(), limits: falling(.5, 1),
 					about: "Whether Postgres responds to the exporter.", asked: ask("min(pg_up{"+postgres+"})", "Postgres")},
-				{kind: number, width: 12, title: "Redis", states: answers(), limits: falling(.5, 1),
+				{kind: number, width: 8, title: "Redis", states: answers(), limits: falling(.5, 1),
 					about: "Whether the cache and the stream respond to their exporters.",
 					asked: ask("min by (job) (redis_up{"+redis+"})", "{{job}}")},
+				{kind: number, width: 8, title: "Redis by role", about: "How many Redis of the cache and the stream are primaries (master) and replicas (slave).",
+					asked: ask("count by (job, role) (redis_instance_info{"+redis+"})", "{{job}}: {{role}}")},
 			}},
 			postgresRow(postgres, database),
 			instancesRow(postgres),

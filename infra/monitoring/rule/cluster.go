@@ -165,7 +165,7 @@ func certificates(ours string, authority time.Time, duration time.Duration) Grou
 }
 
 // stores are the alerts on Postgres and Redis.
-func stores(ours string) Group {
+func stores(ours string, replicated bool) Group {
 	const used = `sum by (job) (pg_stat_activity_count{backend_type="client backend"})`
 	redisDown := func(store string, severity catalog.Severity, means string) Alert {
 		return Alert{
@@ -174,6 +174,18 @@ func stores(ours string) Group {
 			Summary:     "{{ $labels.job }}: Redis doesn't respond",
 			Description: "{{ $labels.job }} doesn't respond to its exporter. " + means,
 		}
+	}
+	streamDown := redisDown(network.Stream, catalog.Page, "No events are published or handled: orders are accepted and wait in the outbox, and users get no notifications.")
+	var replicas []Alert
+	if replicated {
+		const job = `job="` + network.Stream + network.Exporter + `"`
+		const ofPrimary = `(redis_connected_slaves{` + job + `} and on (instance) redis_instance_info{` + job + `, role="master"})`
+		streamDown.Expr = ofStore(`max by (job) (redis_up{` + job + `}) unless on (job) ` + ofPrimary + ` > 0`)
+		streamDown.Summary = "{{ $labels.job }}: no Redis is the primary and has a replica"
+		replicas = []Alert{{Name: "ReplicaDown", For: 5 * time.Minute, Severity: catalog.Ticket,
+			Expr:        ofStore(`max by (job) ` + ofPrimary + ` < 2`),
+			Summary:     "{{ $labels.job }}: a replica is missing",
+			Description: "The primary of {{ $labels.job }} has {{ $value }} of 2 replicas. If it loses the other one, it refuses events, which then wait in the outbox."}}
 	}
 	memory := func(severity catalog.Severity, share float64, wait time.Duration) Alert {
 		return Alert{
@@ -184,7 +196,7 @@ func stores(ours string) Group {
 			Description: "{{ $value | humanizePercentage }} of the memory of {{ $labels.job }} is used. When it is full, Redis refuses new events, which then wait in the outbox.",
 		}
 	}
-	return Group{Name: "stores", Interval: outageInterval, Alerts: []Alert{
+	return Group{Name: "stores", Interval: outageInterval, Alerts: append([]Alert{
 		{Name: "PostgresDown", For: seenTwice, KeepFiring: outlives, Severity: catalog.Page,
 			// The exporter waits without a limit for a server that hangs, so that its own scrape fails.
 			Expr: ofStore(`min by (job) (pg_up) == 0
@@ -229,7 +241,7 @@ or time() - (max by (job) (cnpg_collector_last_failed_backup_timestamp) > max by
   or min(kube_persistentvolumeclaim_created{` + ours + `, persistentvolumeclaim=~"postgres-[0-9]+-[0-9]+"})) > 35 * 24 * 3600, "job", "postgres", "", "")`,
 			Summary:     "postgres: no backup was restored for five weeks",
 			Description: "The last drill, or the first volume if there was no drill, is {{ $value | humanizeDuration }} old. A backup that nobody restores may not be restorable."},
-		redisDown(network.Stream, catalog.Page, "No events are published or handled: orders are accepted and wait in the outbox, and users get no notifications."),
+		streamDown,
 		redisDown(network.Cache, catalog.Ticket, "Services work without it: they read users from Postgres, and each replica of the gateway counts requests separately."),
 		memory(catalog.Page, 0.95, 2*time.Minute),
 		memory(catalog.Ticket, 0.8, 10*time.Minute),
@@ -243,5 +255,5 @@ or time() - (max by (job) (cnpg_collector_last_failed_backup_timestamp) > max by
 			Expr:        ofStore(`sum by (job) (increase(redis_rejected_connections_total[5m])) > 0`),
 			Summary:     "{{ $labels.job }}: connections are refused",
 			Description: "{{ $value | humanize }} connections were refused within five minutes, because the maximum number of clients is connected."},
-	}}
+	}, replicas...)}
 }

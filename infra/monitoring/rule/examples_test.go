@@ -441,6 +441,15 @@ func storeExamples() []example {
 	const page = catalog.Page
 	cache := func(metric, values string) string { return metric + `{job="redis-cache-exporter"} ` + values }
 	stream := func(metric, values string) string { return metric + `{job="redis-stream-exporter"} ` + values }
+	// The stream has three instances; a is the primary until it is lost.
+	instances := func(first, second, replicas string) []string {
+		const of = `{job="redis-stream-exporter", instance=`
+		return []string{
+			`redis_up` + of + `"a"} ` + first, `redis_instance_info` + of + `"a", role="master"} ` + first, `redis_connected_slaves` + of + `"a"} ` + replicas,
+			`redis_up` + of + `"b"} ` + second, `redis_instance_info` + of + `"b", role="slave"} 1x40`, `redis_connected_slaves` + of + `"b"} 0x40`,
+			`redis_up` + of + `"c"} 1x40`, `redis_instance_info` + of + `"c", role="slave"} 1x40`, `redis_connected_slaves` + of + `"c"} 0x40`,
+		}
+	}
 	connections := func(open string) []string {
 		return []string{
 			`pg_stat_activity_count{job="postgres-exporter", usename="user_service", state="idle", backend_type="client backend"} ` + open,
@@ -490,8 +499,12 @@ func storeExamples() []example {
 		{alert: "BackupUntested", about: "the last drill is six weeks old", series: []string{`kube_configmap_created{namespace="data", configmap="restore-drill"} 60x1100`}, step: time.Hour, judged: time.Hour, at: 42 * 24 * time.Hour, fires: []string{postgres}},
 		{alert: "BackupUntested", about: "a drill after six weeks", series: []string{`kube_persistentvolumeclaim_created{namespace="data", persistentvolumeclaim="postgres-1-1"} 0x1100`, `kube_configmap_created{namespace="data", configmap="restore-drill"} 3600000x1100`},
 			step: time.Hour, judged: time.Hour, at: 42 * 24 * time.Hour},
-		{alert: "RedisDown", severity: page, about: "the stream doesn't respond", series: []string{stream("redis_up", "1x3 0x20")}, at: 2 * time.Minute, fires: []string{onStream}},
-		{alert: "RedisDown", severity: page, about: "the cache doesn't respond, which is only a ticket", series: []string{stream("redis_up", "1x40"), cache("redis_up", "0x40")}, at: 2 * time.Minute},
+		{alert: "RedisDown", severity: page, about: "the stream has no primary", series: instances("1x3 stale", "1x40", "2x3 stale"), at: 2 * time.Minute, fires: []string{onStream}},
+		{alert: "RedisDown", severity: page, about: "the primary of the stream has no replica", series: instances("1x40", "1x40", "2x3 0x20"), at: 2 * time.Minute, fires: []string{onStream}},
+		{alert: "RedisDown", severity: page, about: "a replica of the stream is away, which is only a ticket", series: instances("1x40", "0x40", "1x40"), at: 2 * time.Minute},
+		{alert: "RedisDown", severity: page, about: "the cache doesn't respond, which is only a ticket", series: append(instances("1x40", "1x40", "2x40"), cache("redis_up", "0x40")), at: 2 * time.Minute},
+		{alert: "ReplicaDown", about: "a replica of the stream is away", series: instances("1x40", "0x40", "1x40"), at: 7 * time.Minute, fires: []string{onStream}},
+		{alert: "ReplicaDown", about: "the primary of the stream has two replicas", series: instances("1x40", "1x40", "2x40"), at: 7 * time.Minute},
 		{alert: "RedisDown", about: "the cache is away", series: []string{cache("redis_up", "1x3 0x20")}, at: 2 * time.Minute, fires: []string{onCache}},
 		{alert: "RedisDown", about: "the cache responds", series: []string{cache("redis_up", "1x40")}, at: 2 * time.Minute},
 		{alert: "StreamMemory", severity: page, about: "the stream has 3 % left", series: used("97x100"), at: 5 * time.Minute, fires: []string{onStream}},
