@@ -88,7 +88,7 @@ IN_LOCAL = $(if $(filter local,$(or $(STACK),local)),eval "$$($(LOCAL) env)" && 
 
 # The stack's namespace of monitoring, and amtool in a pod of Alertmanager.
 OF_STACK = pulumi config get platform:$(1) --stack '$(or $(STACK),local)' 2>/dev/null || true
-AMTOOL = kubectl exec --context "$$($(call OF_STACK,kubeContext))" --namespace "$$($(call OF_STACK,namespacePrefix))monitoring" \
+AMTOOL = kubectl exec --kubeconfig "$$($(call OF_STACK,kubeconfig))" --context "$$($(call OF_STACK,kubeContext))" --namespace "$$($(call OF_STACK,namespacePrefix))monitoring" \
 	statefulset/alertmanager -- /bin/amtool --alertmanager.url=http://127.0.0.1:9093
 
 .PHONY: silence
@@ -290,7 +290,7 @@ vulns: ## Report known vulnerabilities that the code of all modules, or of IN=<m
 
 .PHONY: unit
 unit: bin/local ## Run the unit tests of all modules, or of IN=<modules>
-	@bin/local install postgresql-15 redis-server age # the tests start their own servers
+	@bin/local install postgresql-15 redis-server age jq # the tests start their own servers, and run the scripts of the workflows
 	@$(call WITH,promtool amtool); for module in $(or $(IN),apps infra local); do (cd $$module && GOWORK=off go test -skip '^TestPerformance' ./...); done
 	@cd test && GOWORK=off go test ./load/... ./variant/... ./cmd/... ./delivery/... ./docs/...
 

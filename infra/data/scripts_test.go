@@ -68,7 +68,7 @@ func (p programs) refused(want string, variables []string, script string, argume
 }
 
 const (
-	dataPulumi  = `case "$*" in *kubeContext*) echo this ;; *namespacePrefix*) echo shop- ;; *) exit 1 ;; esac`
+	dataPulumi  = `case "$*" in "config --stack "*) ;; *kubeContext*) echo this ;; *namespacePrefix*) echo shop- ;; *) exit 1 ;; esac`
 	dataKubectl = `case "$*" in
 "--context this --namespace shop-data "*) ;;
 *) echo "not the cluster of the stack: $*" >&2; exit 1 ;;
@@ -138,6 +138,7 @@ func TestSwitchoverIsRefused(t *testing.T) {
 func TestRestoreReadsTheTime(t *testing.T) {
 	t.Parallel()
 	const pulumi = `case "$*" in
+"config --stack "*) ;;
 *"config get"*kubeContext*) echo this ;;
 *"config set"*) echo "$*" >>"$LOG" ;;
 *) exit 1 ;;
@@ -160,7 +161,7 @@ esac`
 			t.Errorf("%s: a refused time changes the configuration: %s", name, log)
 		}
 		printed, err := fakes.run(nil, "restore", "dev", "restore", "2026-11-27 02:30:00", "yes") // stops at the update
-		if log := fakes.read("log"); err == nil || !strings.Contains(log, "platform:postgres.restore.at 2026-11-27T02:30:00Z --stack dev") {
+		if log := fakes.read("log"); err == nil || !strings.Contains(log, "platform:postgres.restore.at=2026-11-27T02:30:00Z ") {
 			t.Errorf("%s: %v\n%s%s", name, err, printed, log)
 		}
 	}
@@ -251,6 +252,7 @@ esac`
 
 const (
 	upgradePulumi = `case "$*" in
+"config --stack "*) ;;
 *"config get"*kubeContext*) echo this ;;
 *"config get"*postgres.version*) cat version 2>/dev/null ;;
 *"config get"*postgres.beside*) printf %s "$BESIDE" ;;

@@ -4,8 +4,13 @@ fail() {
 	exit 1
 }
 setting() { pulumi config get --path "platform:$1" --stack "$stack" 2>/dev/null || true; }
-# connect reads once where the cluster is.
-connect() { context=$(setting kubeContext) namespace=$(setting namespacePrefix)data; }
+# connect reads once where the cluster is. Without the configuration, kubectl would reach the cluster of the current context.
+connect() {
+	pulumi config --stack "$stack" >/dev/null || fail "the configuration of stack $stack can't be read: log in to its backend with \`pulumi login\`"
+	kubeconfig=$(setting kubeconfig)
+	[ -z "$kubeconfig" ] || export KUBECONFIG="$kubeconfig"
+	context=$(setting kubeContext) namespace=$(setting namespacePrefix)data
+}
 kube() { kubectl --context "$context" --namespace "$namespace" "$@"; }
 # number prints the number of the cluster of instances that serves.
 number() {
@@ -17,7 +22,8 @@ status() { kube get clusters.postgresql.cnpg.io "postgres-$1" --output "jsonpath
 query() { kube exec "$(status "$1" currentPrimary)" --container postgres -- psql --no-psqlrc --tuples-only --no-align --dbname "$2" --command "$3"; }
 # count prints the number of rows of each table.
 count() {
-	for database in $(query "$1" postgres "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname NOT IN ('postgres', 'app') ORDER BY 1"); do
+	databases=$(query "$1" postgres "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname NOT IN ('postgres', 'app') ORDER BY 1")
+	for database in $databases; do
 		query "$1" "$database" "SELECT format('%s.%s', current_database(), relname), (xpath('/row/n/text()', query_to_xml(format('SELECT count(*) AS n FROM %I.%I',
 			schemaname, relname), false, true, '')))[1]::text FROM pg_stat_user_tables ORDER BY relname"
 	done

@@ -68,13 +68,17 @@ func (d *Deployment) Environment(target Target) []string {
 	return environment
 }
 
-// Up runs pulumi up. It first writes settings of the form name=value into the stack's configuration.
+// Up runs pulumi up. It first writes settings of the form name=value, or name?=value if they are not set, into the stack's configuration.
 func (d *Deployment) Up(ctx context.Context, target Target, settings ...string) error {
 	if err := d.prepare(ctx, target); err != nil {
 		return err
 	}
 	for _, setting := range settings {
 		name, value, _ := strings.Cut(setting, "=")
+		name, missing := strings.CutSuffix(name, "?")
+		if missing && d.run(ctx, target, nil, "pulumi", "config", "get", "--path", "platform:"+name, "--stack", Stack, "--non-interactive") == nil {
+			continue
+		}
 		if err := d.run(ctx, target, nil, "pulumi", "config", "set", "--path", "platform:"+name, value, "--stack", Stack, "--non-interactive"); err != nil {
 			return fmt.Errorf("set %s: %w", setting, err)
 		}

@@ -35,6 +35,7 @@ if [ "$1 $2" = "stack init" ]; then
 	stacks="${PULUMI_BACKEND_URL#file://}/.pulumi/stacks/platform"
 	mkdir -p "$stacks" && echo '{"version":3,"checkpoint":{}}' > "$stacks/$3.json"
 fi
+if [ "$1 $2" = "config get" ] && [ "$4" != "$PULUMI_HAS" ]; then exit 255; fi
 echo "$PULUMI_SAYS"
 exit ${PULUMI_EXITS:-0}
 `, l.State)
@@ -268,6 +269,22 @@ func TestUnavailableImagesAreDisabledBeforeTheUpdate(t *testing.T) {
 	up := slices.IndexFunc(d.calls(t), func(call string) bool { return strings.HasPrefix(call, d.layout.Repo+": up ") })
 	if off < 0 || up < off {
 		t.Errorf("calls %q", d.calls(t))
+	}
+}
+
+// A run that continues an interrupted one sets what that one hasn't, and keeps what users have changed.
+func TestSettingsThatAreSetStay(t *testing.T) {
+	d, _ := deployment(t)
+	if err := os.WriteFile(filepath.Join(d.layout.Bin(), "secrets"), []byte("#!/bin/sh\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PULUMI_HAS", "platform:replicas.min")
+	if err := d.Up(t.Context(), Target{Registry: "127.0.0.1:5100"}, "replicas.min?=2", "postgres.instances?=3"); err != nil {
+		t.Fatal(err)
+	}
+	calls := strings.Join(d.calls(t), "\n")
+	if strings.Contains(calls, "set --path platform:replicas.min") || !strings.Contains(calls, "config set --path platform:postgres.instances 3 ") {
+		t.Errorf("pulumi was called:\n%s", calls)
 	}
 }
 

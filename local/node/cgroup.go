@@ -179,7 +179,7 @@ func processesIn(name string) (pids []int, err error) {
 		content, readErr := os.ReadFile(filepath.Join(folder, procs))
 		err = errors.Join(err, ignoreGone(readErr))
 		for field := range strings.FieldsSeq(string(content)) {
-			if pid, err := strconv.Atoi(field); err == nil {
+			if pid, err := strconv.Atoi(field); err == nil && pid > 0 { // 0 is one of another container, and kill(2) takes it for this process group
 				pids = append(pids, pid)
 			}
 		}

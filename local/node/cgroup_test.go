@@ -112,3 +112,18 @@ func TestCgroupIsRemovedFromTheInside(t *testing.T) {
 		t.Errorf("these cgroups are left: %q (%v)", left, err)
 	}
 }
+
+// Two containers can share the machine's cgroups. Processes of the other one have no id here.
+func TestProcessesOfAnotherContainerAreNotSignalled(t *testing.T) {
+	defer func(before string) { cgroupRoot = before }(cgroupRoot)
+	cgroupRoot = t.TempDir()
+	pods := filepath.Join(cgroupRoot, Name)
+	cgroup(t, cgroupRoot, "cpu", "cpu")
+	cgroup(t, pods, "cpu", "cpu")
+	if err := os.WriteFile(filepath.Join(pods, procs), []byte("0\n12\n0\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if pids, err := processesIn(Name); err != nil || !slices.Equal(pids, []int{12}) {
+		t.Errorf("processes %v (%v), want 12: kill(2) takes 0 for the own process group", pids, err)
+	}
+}

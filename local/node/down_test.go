@@ -117,3 +117,19 @@ func TestLastLines(t *testing.T) {
 		t.Errorf("of a missing log: %q", got)
 	}
 }
+
+// An interrupted request doesn't show whether the node runs: only the next run may clean up.
+func TestInterruptedUpLeavesTheNodeAlone(t *testing.T) {
+	n, _ := described(t)
+	if err := os.MkdirAll(n.path("run"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := n.Up(ctx, "", false, 3); !errors.Is(err, context.Canceled) {
+		t.Errorf("up: %v", err)
+	}
+	if _, err := os.Stat(n.path("run")); err != nil || len(n.workers()) > 0 {
+		t.Errorf("an interrupted run changed the node: %v, %d workers", err, len(n.workers()))
+	}
+}

@@ -15,7 +15,9 @@ import (
 
 // policyFile keeps packages from starting their services while it exits with 101 (invoke-rc.d(8)), because the node runs its
 // own containerd and Docker Engine.
-const policyFile = "/usr/sbin/policy-rc.d"
+var policyFile = "/usr/sbin/policy-rc.d"
+
+const policy = "#!/bin/sh\n# made by make up, which deletes it\nexit 101\n"
 
 // InstallPackages installs the missing ones of the Debian packages. Their services start neither now nor with the machine.
 func InstallPackages(ctx context.Context, log *progress.Log, names ...string) error {
@@ -23,16 +25,19 @@ func InstallPackages(ctx context.Context, log *progress.Log, names ...string) er
 	if len(names) == 0 {
 		return nil
 	}
-	log.Say("installing Debian packages: %s", strings.Join(names, " "))
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return fmt.Errorf("install %s: this machine has no apt-get; the local node needs Debian 12 or later", strings.Join(names, " "))
 	}
-	if _, err := os.Stat(policyFile); errors.Is(err, os.ErrNotExist) {
-		if err := os.WriteFile(policyFile, []byte("#!/bin/sh\nexit 101\n"), 0o755); err != nil {
+	if os.Geteuid() != 0 {
+		return fmt.Errorf("this machine lacks the Debian packages %s: install them, or run make as root", strings.Join(names, " "))
+	}
+	if current, err := os.ReadFile(policyFile); errors.Is(err, os.ErrNotExist) || string(current) == policy { // or a killed run has left it
+		if err := os.WriteFile(policyFile, []byte(policy), 0o755); err != nil {
 			return fmt.Errorf("install packages: %w", err)
 		}
 		defer os.Remove(policyFile)
 	}
+	log.Say("installing Debian packages: %s", strings.Join(names, " "))
 	defer disableUnits(enabledUnits())
 	install := append([]string{"apt-get", "install", "--yes", "--no-install-recommends"}, names...)
 	if err := runPackageTool(install...); err == nil || ctx.Err() != nil {
@@ -69,6 +74,7 @@ var programs = map[string]string{
 	"ipset":                       "ipset",
 	"iproute2":                    "ip",
 	"iptables":                    "iptables",
+	"jq":                          "jq",
 	"mmdebstrap":                  "mmdebstrap",
 	"nginx-light":                 "/usr/sbin/nginx",
 	"postgresql-15":               "/usr/lib/postgresql/15/bin/postgres",

@@ -34,6 +34,9 @@ func (n *Node) Up(ctx context.Context, self string, dualStack bool, nodes int) e
 		}
 	}
 	_, err := n.supervisor.List(ctx)
+	if ctx.Err() != nil { // it says nothing about the node, which may run
+		return ctx.Err()
+	}
 	fresh := err != nil
 	if err := n.resize(nodes, !fresh); err != nil {
 		return err

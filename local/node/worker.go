@@ -46,6 +46,9 @@ func (n *Node) workers() []*Node {
 	return workers
 }
 
+// Count is the number of nodes of the cluster.
+func (n *Node) Count() int { return len(n.workers()) + 1 }
+
 // worker returns the further node with that number.
 func (n *Node) worker(number string) (*Node, error) {
 	workers := n.workers()
@@ -64,7 +67,7 @@ var errIPv4Nodes = errors.New("several nodes have only IPv4 addresses: use NODES
 
 // resize records the number of nodes to start; 0 keeps the number.
 func (n *Node) resize(count int, running bool) error {
-	switch current := len(n.workers()) + 1; {
+	switch current := n.Count(); {
 	case count == 0, count == current:
 		return nil
 	case count < 1 || count > MaxNodes:
@@ -145,9 +148,13 @@ func (n *Node) workerComponents(c credentials) []component {
 	// The registry listens on the loopback interface of the first node.
 	forward := component{name: "socat", args: []string{"TCP-LISTEN:5100,bind=127.0.0.1,fork,reuseaddr",
 		"EXEC:nsenter --net=" + n.path("run", "namespaces", "machine") + " socat - TCP\\:127.0.0.1\\:5100"}}
-	return append([]component{forward}, slices.DeleteFunc(n.components(c), func(c component) bool {
+	components := append([]component{forward}, slices.DeleteFunc(n.components(c), func(c component) bool {
 		return !slices.Contains([]string{"containerd", "kubelet", "kube-proxy", "kube-router"}, c.name)
 	})...)
+	for i := range components {
+		components[i].reads = append(components[i].reads, n.path("run", "namespaces", "complete"))
+	}
+	return components
 }
 
 // startWorker starts this further node, or repairs a running one.
@@ -231,6 +238,7 @@ func (n *Node) Drain(ctx context.Context, number string) error {
 
 // end ends the processes of this further node. Its pods have this long to end cleanly.
 func (n *Node) end(ctx context.Context, grace time.Duration) error {
+	ctx = context.WithoutCancel(ctx) // a half-ended node would keep processes in namespaces that nothing can enter
 	stop := func(component string) error { return ignoreAbsent(n.supervisor.Stop(ctx, component+n.suffix())) }
 	faults := []error{stop("kubelet"), emptyCgroup(n.name(), grace)}
 	for _, component := range []string{"kube-router", "kube-proxy", "containerd", "socat"} {

@@ -5,11 +5,14 @@ set -eu
 all=$1 folder=$2 name=$3 address=$4 gateway=$5 bridge=$6 services=$7
 shift 7
 namespaces=$folder/run/namespaces
-if nsenter --net="$namespaces/net" --mount="$namespaces/mnt" true 2>/dev/null; then
-	[ ! -f "$namespaces/complete" ] || exit 0
-	ip link delete "$name" 2>/dev/null || true # of an interrupted run
-	umount --lazy "$namespaces"/* "$namespaces" 2>/dev/null || true
+if [ -f "$namespaces/complete" ] && nsenter --net="$namespaces/net" --mount="$namespaces/mnt" true 2>/dev/null &&
+	ip link set "$name" up 2>/dev/null; then # an interrupted node-kill leaves it down
+	exit 0
 fi
+# What an interrupted run has left: as long as processes use the namespaces, they outlive their files.
+ip link delete "$name" 2>/dev/null || true
+umount --lazy "$namespaces"/* "$namespaces" 2>/dev/null || true
+rm -f "$namespaces/complete"
 
 # unshare binds the namespaces to files, which must be on a private mount. They end when make stop unmounts them.
 mkdir -m 700 -p "$folder/run" "$namespaces"
@@ -17,7 +20,13 @@ mount --bind "$namespaces" "$namespaces"
 mount --make-private "$namespaces"
 touch "$namespaces/net" "$namespaces/mnt" "$namespaces/machine"
 mount --bind /proc/self/ns/net "$namespaces/machine"
-unshare --net="$namespaces/net" --mount="$namespaces/mnt" --propagation private sh -euc '
+# A mount namespace can be bound only within one with a lower number. In a container, Linux 6.18 gives some new ones a lower number.
+tries=100
+until fault=$(unshare --net="$namespaces/net" --mount="$namespaces/mnt" --propagation private true 2>&1); do
+	[ $((tries -= 1)) -gt 0 ] || { echo "$fault" >&2 && exit 1; }
+	umount "$namespaces/net" 2>/dev/null || true
+done
+nsenter --net="$namespaces/net" --mount="$namespaces/mnt" sh -euc '
 	# Mounts of pods on other nodes would stay busy here.
 	awk -v all="$1/" -v own="$2/run/namespaces" "index(\$2, all) == 1 && index(\$2, own) != 1 { print \$2 }" /proc/self/mounts |
 		sort -r | xargs -r -n1 umount --lazy
@@ -41,4 +50,4 @@ nsenter --net="$namespaces/net" sh -euc '
 	# As on the first node, no connection to a Service leaves the node.
 	for chain in PREROUTING OUTPUT; do iptables -t nat -A "$chain" -d "$4" -p tcp -j REDIRECT --to-ports 1; done
 ' sh "$address" "$gateway" "$bridge" "$services"
-touch "$namespaces/complete"
+stat --format %i "$namespaces/net" >"$namespaces/complete" # the processes of other namespaces restart

@@ -3,6 +3,7 @@ package node
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -99,6 +100,63 @@ func TestUnknownNodesAreRefused(t *testing.T) {
 	for _, number := range []string{"", "1", "4", "platform-2"} {
 		if err := n.Drain(t.Context(), number); err == nil || !strings.Contains(err.Error(), "from 2 to 3") {
 			t.Errorf("node %q: %v", number, err)
+		}
+	}
+}
+
+// The script runs in namespaces of the test, with a bridge of its own.
+func TestNamespacesOfAnInterruptedRunAreReplaced(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can create namespaces")
+	}
+	for _, tool := range []string{"ip", "iptables", "nsenter"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip(err)
+		}
+	}
+	if _, err := os.Stat("/proc/sys/net/bridge"); err != nil {
+		t.Skip("no br_netfilter")
+	}
+	if printed, err := exec.CommandContext(t.Context(), "unshare", "--net", "--mount", "true").CombinedOutput(); err != nil {
+		t.Skipf("no namespaces for this user: %v: %s", err, printed)
+	}
+	const prepare = `
+		ip link add bridge0 type bridge && ip address add 10.231.0.1/24 dev bridge0 && ip link set bridge0 up
+		cd "$1"
+		worker() { sh -c "$script" worker.sh "$PWD" "$PWD/nodes/2" worker2 10.231.0.2/24 10.231.0.1 bridge0 10.232.0.0/24 "$PWD/stray"; }
+		inside() { nsenter --net=nodes/2/run/namespaces/net --mount=nodes/2/run/namespaces/mnt "$@"; }
+		worker
+		first=$(cat nodes/2/run/namespaces/complete)
+		worker
+		[ "$(cat nodes/2/run/namespaces/complete)" = "$first" ] || { echo "a second run replaces them"; exit 1; }
+		`
+	for name, interruption := range map[string]string{
+		"node-kill, after the link went down": `ip link set worker2 down; worker
+			[ "$(cat nodes/2/run/namespaces/complete)" = "$first" ] || { echo "they are replaced"; exit 1; }`,
+		"node-kill, after its mounts were gone": `inside sleep 3 >/dev/null 2>&1 &
+			sleep 0.5; umount --lazy nodes/2/run/namespaces/net nodes/2/run/namespaces/mnt nodes/2/run/namespaces/machine nodes/2/run/namespaces; worker
+			[ "$(cat nodes/2/run/namespaces/complete)" != "$first" ] || { echo "they have the id of the former ones"; exit 1; }`,
+		"make up, before the network was complete": `rm nodes/2/run/namespaces/complete; inside ip address flush dev bridge0; worker`,
+	} {
+		command := exec.CommandContext(t.Context(), "unshare", "--net", "--mount", "--propagation", "private", "sh", "-euc",
+			prepare+interruption+`
+			[ "$(inside ip -o -4 address show dev bridge0 | awk '{print $4}')" = 10.231.0.2/24 ] || { echo "no address"; exit 1; }
+			ip link show worker2 | grep -q ',UP' || { echo "the link is down"; exit 1; }`, "sh", t.TempDir())
+		command.Env = append(os.Environ(), "script="+workerScript)
+		if printed, err := command.CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", name, err, printed)
+		}
+	}
+}
+
+func TestWorkersRestartInOtherNamespaces(t *testing.T) {
+	n, issued := described(t)
+	if err := n.resize(2, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range n.workers()[0].workerComponents(issued) {
+		if !slices.Contains(c.reads, n.workers()[0].path("run", "namespaces", "complete")) {
+			t.Errorf("%s keeps running in the former namespaces", c.name)
 		}
 	}
 }

@@ -60,6 +60,14 @@ func (p *Platform) lockFile() string {
 	return p.layout.State + ".lock"
 }
 
+// lock excludes concurrent runs. Only root can change the node on this machine, and open its lock.
+func (p *Platform) lock(verb string) (unlock func(), err error) {
+	if p.ownNode() && os.Geteuid() != 0 {
+		return nil, fmt.Errorf("not root: run it with sudo make %s", verb)
+	}
+	return host.Lock(p.lockFile(), verb)
+}
+
 func (p *Platform) builder() *toolchain.Builder {
 	var tools []toolchain.Tool
 	if !p.options.NodeOnly {
@@ -98,7 +106,7 @@ func (p *Platform) Up(ctx context.Context) error {
 	} else if err := p.stack.CheckTarget(p.target(nil)); err != nil {
 		return err
 	}
-	unlock, err := host.Lock(p.lockFile(), "up")
+	unlock, err := p.lock("up")
 	if err != nil {
 		return err
 	}
@@ -162,8 +170,12 @@ func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.B
 			settings = append(settings, upstream.Optional+"=false")
 		}
 	}
-	if p.options.Nodes > 1 {
-		settings = append(settings, "replicas.min=2", "replicas.max=3", fmt.Sprintf("postgres.instances=%d", p.options.Nodes))
+	if nodes := n.Count(); nodes > 1 {
+		missing := "?" // an interrupted run with NODES has set them or not; users may have changed them
+		if p.options.Nodes > 0 {
+			missing = ""
+		}
+		settings = append(settings, "replicas.min"+missing+"=2", "replicas.max"+missing+"=3", fmt.Sprintf("postgres.instances%s=%d", missing, nodes))
 	}
 	if p.options.Nodes > 2 {
 		settings = append(settings, "stream.instances=3")
@@ -190,7 +202,7 @@ func (p *Platform) Node(ctx context.Context, verb, number string) error {
 	if !p.ownNode() {
 		return fmt.Errorf("%s is for nodes on this machine: leave out CONTEXT", verb)
 	}
-	unlock, err := host.Lock(p.lockFile(), verb)
+	unlock, err := p.lock(verb)
 	if err != nil {
 		return err
 	}
@@ -216,7 +228,7 @@ func (p *Platform) Stop(ctx context.Context) error {
 	if !p.ownNode() {
 		return errors.New("make stop stops only the node on this machine: delete a platform on another cluster with make down CONTEXT=<kube context>")
 	}
-	unlock, err := host.Lock(p.lockFile(), "stop")
+	unlock, err := p.lock("stop")
 	if err != nil {
 		return err
 	}
@@ -232,15 +244,12 @@ func (p *Platform) Stop(ctx context.Context) error {
 // Down deletes the platform: the local node with all of its data, or the stack's objects on another cluster. It keeps only the
 // cache of tools.
 func (p *Platform) Down(ctx context.Context) error {
-	unlock, err := host.Lock(p.lockFile(), "down")
+	unlock, err := p.lock("down")
 	if err != nil {
 		return err
 	}
 	defer unlock()
 	if p.ownNode() {
-		if os.Geteuid() != 0 {
-			return errors.New("not root: run it with sudo make down")
-		}
 		if err := node.New(p.layout, nil, p.log).Remove(ctx); err != nil {
 			return err
 		}

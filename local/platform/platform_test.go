@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"platform.example/local/deploy"
@@ -167,5 +168,28 @@ func TestUnknownToolIsAnError(t *testing.T) {
 	p, out := deployed(t, deploy.Outputs{})
 	if err := p.Tools(t.Context(), "kubectl"); !errors.Is(err, toolchain.ErrUnknown) || out.Len() > 0 {
 		t.Errorf("%v; Tools prints %q", err, out)
+	}
+}
+
+// The lock of the node belongs to root, too: without this, its error would be the refusal.
+func TestOnlyRootChangesTheNode(t *testing.T) {
+	if os.Geteuid() == 0 {
+		if err := syscall.Seteuid(65534); err != nil {
+			t.Skipf("this machine doesn't let root switch to another user: %v", err)
+		}
+		defer func() {
+			if err := syscall.Seteuid(0); err != nil {
+				panic(err)
+			}
+		}()
+	}
+	p := &Platform{layout: layout.Layout{State: "/nonexistent", Repo: "/nonexistent"}, log: progress.New(io.Discard)}
+	for verb, do := range map[string]func() error{
+		"stop": func() error { return p.Stop(t.Context()) }, "down": func() error { return p.Down(t.Context()) },
+		"node-kill": func() error { return p.Node(t.Context(), "node-kill", "2") },
+	} {
+		if err := do(); err == nil || err.Error() != "not root: run it with sudo make "+verb {
+			t.Errorf("%s: %v", verb, err)
+		}
 	}
 }

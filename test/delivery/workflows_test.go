@@ -159,6 +159,45 @@ jobs:
 	}
 }
 
+// The user of a runner isn't root, and its Ubuntu has no PostgreSQL 15. A checkout has only the last commit by default.
+func TestJobsCanRunTheirTargets(t *testing.T) {
+	files, err := filepath.Glob("../../.github/workflows/*.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	installs, history := regexp.MustCompile(`(?m)make (unit|race|test|test-all|up)\b|\.ci/run`), regexp.MustCompile(`make (test-all|upgrade-test|compare|preview-comment)\b`)
+	checked := 0
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var flow workflow
+		if err := yaml.Unmarshal(text, &flow); err != nil {
+			t.Fatal(err)
+		}
+		for name, job := range flow.Jobs {
+			for _, step := range job.Steps {
+				if installs.MatchString(step.Run) {
+					checked++
+					if job.Container == nil {
+						t.Errorf("%s: job %s installs Debian packages on the runner: want a container", filepath.Base(file), name)
+					}
+				}
+				if history.MatchString(step.Run) {
+					checked++
+					if job.Steps[0].With["fetch-depth"] != 0 {
+						t.Errorf("%s: job %s needs former commits: want fetch-depth: 0", filepath.Base(file), name)
+					}
+				}
+			}
+		}
+	}
+	if checked < 7 {
+		t.Errorf("%d steps were checked", checked)
+	}
+}
+
 func TestScheduledJobsWaitForNoReviewer(t *testing.T) {
 	const scheduled = "on: {schedule: []}\npermissions: {contents: read}\njobs:\n  drift:\n    environment: production\n    steps: []\n"
 	if faults := strings.Join(unsafe(scheduled), "; "); !strings.Contains(faults, "waits for the reviewers") {

@@ -319,14 +319,18 @@ func (s *session) unlock(ctx context.Context, workspace auto.Stack, refused erro
 	return nil
 }
 
-// alive reports whether a process of this machine runs. One that has ended remains as a zombie if nothing waits for it, as in a container
-// whose first process doesn't.
+// alive reports whether a pulumi with this process id runs on this machine. After a restart of the machine, another program may have the
+// id. A process that has ended remains as a zombie if nothing waits for it, as in a container whose first process doesn't.
 func alive(pid int) bool {
 	if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
 		return false
 	}
-	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid)) // only on Linux
-	return !strings.HasPrefix(string(stat[bytes.LastIndexByte(stat, ')')+1:]), " Z")
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil { // only Linux has it
+		return true
+	}
+	name, state := stat[:bytes.LastIndexByte(stat, ')')+1], stat[bytes.LastIndexByte(stat, ')')+1:]
+	return bytes.Contains(name, []byte("pulumi")) && !bytes.HasPrefix(state, []byte(" Z"))
 }
 
 // patchForce lets the Kubernetes provider change fields that another field manager owns. The Pulumi program still refuses to take over
