@@ -31,7 +31,7 @@ type leaseTimes struct {
 var defaultLeaseTimes = leaseTimes{life: 15 * time.Second, renew: 5 * time.Second, retry: 2 * time.Second}
 
 // ErrNoNamespace reports that namespace apps, and with it the Lease, doesn't exist: the stack was never deployed.
-var ErrNoNamespace = errors.New("the stack was never deployed")
+var ErrNoNamespace = errors.New("the stack was never deployed to this cluster: run pulumi up, or correct platform:kubeContext and platform:namespacePrefix")
 
 // Holder returns the holder of the Lease, even if it is dead, and the time of its last renewal. Without a holder, both are zero.
 func (c *Cluster) Holder(ctx context.Context) (holder string, renewed time.Time, err error) {

@@ -173,7 +173,7 @@ func TestPromotionFromStagingToProduction(t *testing.T) {
 	if found := running(t, production, environment, "production"); !maps.Equal(found, second) {
 		t.Errorf("production runs %v\nand staging %v", found, second)
 	}
-	production.refuses(environment+"bin/release -stack staging rollback", "leads to the cluster of stack production")
+	production.refuses(environment+"bin/release -stack staging rollback", "the stack was never deployed to this cluster")
 	production.run(environment + "bin/release -stack production rollback")
 	if found := running(t, production, environment, "production"); !maps.Equal(found, first) {
 		t.Errorf("after the rollback production runs %v, want %v", found, first)
