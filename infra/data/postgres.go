@@ -280,7 +280,7 @@ func postgresConf(memory quantity.Bytes, maxConnections int) map[string]string {
 		"idle_in_transaction_session_timeout": "60s", // releases the locks of a stuck client
 		"archive_timeout":                     "60s", // loses at most a minute with the volume
 		"wal_keep_size":                       "128MB",
-		"wal_retrieve_retry_interval":         "1s", // commits wait for a standby that follows a new primary
+		"wal_retrieve_retry_interval":         "2s", // commits wait for a standby that follows a new primary
 		"log_min_duration_statement":          "1s",
 		"log_parameter_max_length":            "0", // parameters are personal data
 		"log_timezone":                        "UTC",
