@@ -91,8 +91,6 @@ func newPipeline(t *testing.T) (*pipeline, *machine) {
 		}
 	}
 	clone, environment := sources(t)
-	// The runner has no engine for containers: its machine is the one of the container already.
-	kit.Replace(t, string(clone), ".github/workflows/staging.yml", "    container: {image: golang:1.26-bookworm}", "   ")
 	for stack, port := range map[string]int{"staging": 30080, "production": 30081} {
 		content := fmt.Sprintf(delivered, stack, port, port+363)
 		if stack == "staging" {
@@ -192,14 +190,16 @@ func (p *pipeline) act(event, workflow string, payload map[string]any, args ...s
 		unset PULUMI_CONFIG_PASSPHRASE_FILE PULUMI_BACKEND_URL KUBECONFIG
 		export PULUMI_CONFIG_PASSPHRASE="$passphrase" KUBE_CONFIG="$(cat state/kubeconfig)" GITHUB_TOKEN=job-token SSL_CERT_FILE=$PWD/state/edge.crt
 		export GOTOOLCHAIN=auto GOFLAGS=-trimpath # each job has a folder of its own: compiled packages must not depend on it
-		exec bin/act %s --workflows .github/workflows/%s --eventpath %s --platform ubuntu-24.04=-self-hosted --action-offline-mode \
+		mkdir -p state/workflows && sed '/^    container: {/d' .github/workflows/%[2]s >state/workflows/%[2]s # the machine is as the container
+		exec bin/act %[1]s --workflows state/workflows/%[2]s --eventpath %[3]s --platform ubuntu-24.04=-self-hosted --action-offline-mode \
 			--no-cache-server --cache-server-addr 127.0.0.1 --artifact-server-addr 127.0.0.1 \
 			--local-repository actions/checkout@11bd71901bbe5b1630ceea73d27597364c9af683=$PWD/state/checkout \
 			--local-repository actions/cache@5a3ec84eff668545956fd18022155c47e93e2684=$PWD/state/cache \
 			--local-repository actions/upload-artifact@ea165f8d65b6e75b540449e92b4886f43607fa02=$PWD/state/upload \
 			--local-repository actions/download-artifact@d3f86a106a0bac45b974a628896c90dbdf5c8093=$PWD/state/download \
 			--secret PULUMI_CONFIG_PASSPHRASE --secret KUBE_CONFIG --secret GITHUB_TOKEN \
-			--var PULUMI_BACKEND_URL=$backend --var WATCH=35s --env GITHUB_API_URL=http://127.0.0.1:8080 --env IN=local %s`,
+			--var PULUMI_BACKEND_URL=$backend --var WATCH=35s --env GITHUB_API_URL=http://127.0.0.1:8080 --env IN=local \
+			--env GIT_CONFIG_GLOBAL=$PWD/state/gitconfig %[4]s`,
 		event, workflow, file, strings.Join(args, " "))
 }
 
