@@ -171,14 +171,14 @@ func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.B
 		}
 	}
 	if nodes := n.Count(); nodes > 1 {
-		missing := "?" // an interrupted run with NODES has set them or not; users may have changed them
+		set := "?=" // an interrupted run with NODES has set them or not; users may have changed them
 		if p.options.Nodes > 0 {
-			missing = ""
+			set = "="
 		}
-		settings = append(settings, "replicas.min"+missing+"=2", "replicas.max"+missing+"=3", fmt.Sprintf("postgres.instances%s=%d", missing, nodes))
-	}
-	if p.options.Nodes > 2 {
-		settings = append(settings, "stream.instances=3")
+		settings = append(settings, "replicas.min"+set+"2", "replicas.max"+set+"3", fmt.Sprintf("postgres.instances%s%d", set, nodes))
+		if nodes > 2 {
+			settings = append(settings, "stream.instances"+set+"3")
+		}
 	}
 	return settings, n.AwaitPods(ctx)
 }
