@@ -43,7 +43,7 @@ var weights = map[string]int{"cpu.shares": 1024, "cpu.weight": 100}
 // children is the file of a cgroup (v2) that changes the controllers of its children: +cpu adds one, -cpu removes it.
 const children = "cgroup.subtree_control"
 
-// procs is the file of a cgroup that lists its processes, and moves those that are written to it.
+// procs is the file of a cgroup that lists its processes. Writing the ID of a process to it moves the process into the cgroup.
 const procs = "cgroup.procs"
 
 // withheld returns the controllers that a cgroup has but its children lack: systemd enables only the controllers that it uses. The kubelet

@@ -17,11 +17,8 @@ import (
 	"platform.example/local/pki"
 )
 
-// MaxNodes is the largest number of nodes on one machine: they share the addresses of the pods' network.
-const MaxNodes = 3
-
-// podRanges are the addresses of each node's pods, as the last bytes of IPv4 addresses, and the largest number of pods. Addresses of ended
-// pods become free some time later.
+// podRanges are the addresses of each node's pods, as the last bytes of IPv4 addresses, and the largest number of pods. The nodes share one
+// network, so there are no more nodes than ranges. Addresses of ended pods become free some time later.
 var podRanges = map[int]struct{ first, last, pods int }{1: {10, 127, 100}, 2: {128, 190, 50}, 3: {191, 254, 50}}
 
 // workerScript creates the namespaces of a further node.
@@ -70,8 +67,8 @@ func (n *Node) resize(count int, running bool) error {
 	switch current := n.Count(); {
 	case count == 0, count == current:
 		return nil
-	case count < 1 || count > MaxNodes:
-		return fmt.Errorf("NODES=%d: want 1 to %d nodes", count, MaxNodes)
+	case count < 1 || count > len(podRanges):
+		return fmt.Errorf("NODES=%d: want 1 to %d nodes", count, len(podRanges))
 	case len(n.families()) > 1:
 		return errIPv4Nodes
 	case count < current:
@@ -100,7 +97,7 @@ func (n *Node) suffix() string {
 // nodeNetwork contains the addresses of the nodes, as which the pods of further nodes leave them.
 const nodeNetwork = "10.231.0.0/29"
 
-// addresses returns the addresses of the node, of which the first one belongs to the control plane on the first node.
+// addresses returns the addresses of the node, one per IP family. The control plane listens on the first address of the first node.
 func (n *Node) addresses() []string {
 	if n.number > 1 {
 		return []string{fmt.Sprintf("10.231.0.%d", n.number)}
@@ -143,13 +140,16 @@ func (n *Node) namespaces() []string {
 	return []string{"nsenter", "--net=" + filepath.Join(folder, "net"), "--mount=" + filepath.Join(folder, "mnt")}
 }
 
+// workerPrograms are the programs of a further node, in the order in which they start.
+var workerPrograms = []string{"socat", "containerd", "kubelet", "kube-proxy", "kube-router"}
+
 // workerComponents returns the processes of a further node.
 func (n *Node) workerComponents(c credentials) []component {
 	// The registry listens on the loopback interface of the first node.
 	forward := component{name: "socat", args: []string{"TCP-LISTEN:5100,bind=127.0.0.1,fork,reuseaddr",
 		"EXEC:nsenter --net=" + n.path("run", "namespaces", "machine") + " socat - TCP\\:127.0.0.1\\:5100"}}
 	components := append([]component{forward}, slices.DeleteFunc(n.components(c), func(c component) bool {
-		return !slices.Contains([]string{"containerd", "kubelet", "kube-proxy", "kube-router"}, c.name)
+		return !slices.Contains(workerPrograms, c.name)
 	})...)
 	for i := range components {
 		components[i].reads = append(components[i].reads, n.path("run", "namespaces", "complete"))
@@ -241,7 +241,7 @@ func (n *Node) end(ctx context.Context, grace time.Duration) error {
 	ctx = context.WithoutCancel(ctx) // a half-ended node would keep processes in namespaces that nothing can enter
 	stop := func(component string) error { return ignoreAbsent(n.supervisor.Stop(ctx, component+n.suffix())) }
 	faults := []error{stop("kubelet"), emptyCgroup(n.name(), grace)}
-	for _, component := range []string{"kube-router", "kube-proxy", "containerd", "socat"} {
+	for _, component := range slices.Backward(workerPrograms) { // the kubelet is gone already
 		faults = append(faults, stop(component))
 	}
 	n.endShims()
