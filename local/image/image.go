@@ -94,7 +94,10 @@ func push(ctx context.Context, reference string, image v1.Image) error {
 	if err != nil || found {
 		return err
 	}
-	parsed, _ := name.ParseReference(reference, name.Insecure) // exists has parsed it, too
+	parsed, err := name.ParseReference(reference, name.Insecure)
+	if err != nil {
+		return fmt.Errorf("push %s: %w", reference, err)
+	}
 	if err := remote.Write(parsed, image, remote.WithContext(ctx)); err != nil {
 		return fmt.Errorf("push %s: %w", reference, err)
 	}
