@@ -211,7 +211,7 @@ func TestInhibitionsNameExistingAlerts(t *testing.T) {
 			if match := names.FindStringSubmatch(matcher); match != nil {
 				for name := range strings.SplitSeq(match[1], "|") {
 					if severities[name] == nil {
-						t.Errorf("no alert is called %s: mend alertmanager.yml", name)
+						t.Errorf("no alert is called %s: fix alertmanager.yml", name)
 					}
 				}
 			}
