@@ -140,8 +140,10 @@ func (n *Node) furnish(ctx context.Context, s settings) error {
 		return err
 	}
 	for _, node := range append([]*Node{n}, n.workers()...) {
-		if err := n.kubectl(ctx, nil, "wait", "--for=condition=Ready", "node/"+node.name(), "--timeout=90s"); err != nil {
-			return fmt.Errorf("node %s does not become ready: %w; make logs C=kubelet%s shows why", node.name(), err, node.suffix())
+		for _, state := range []string{"create", "condition=Ready"} { // the wait for a condition fails until the kubelet has registered the node
+			if err := n.kubectl(ctx, nil, "wait", "--for="+state, "node/"+node.name(), "--timeout=90s"); err != nil {
+				return fmt.Errorf("node %s does not become ready: %w; make logs C=kubelet%s shows why", node.name(), err, node.suffix())
+			}
 		}
 		n.log.Say("node %s is ready", node.name())
 	}
