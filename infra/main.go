@@ -80,8 +80,10 @@ func run(ctx *pulumi.Context, info pulumi.RunInfo, lock *cluster.Lock, newRollou
 	if p.profile, err = profile.New(p.config, here.Discover(ctx.Context(), p.config.Cluster.NodeSelector)); err != nil {
 		return err
 	}
-	if p.profile.Definitions, p.profile.Operator, err = here.Operator(ctx.Context(), ctx.Stack()); err != nil {
-		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
+	if p.config.Postgres.Address == "" {
+		if p.profile.Definitions, p.profile.Operator, err = here.Operator(ctx.Context(), ctx.Stack()); err != nil {
+			return fmt.Errorf("stack %s: %w", ctx.Stack(), err)
+		}
 	}
 	if err := p.unclaimed(ctx, here); err != nil {
 		return fmt.Errorf("stack %s: %w", ctx.Stack(), err)

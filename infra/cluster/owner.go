@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -50,10 +51,26 @@ func (o Object) String() string { return o.Kind + " " + o.ID() }
 func (o Object) ID() string { return strings.TrimPrefix(o.Namespace+"/"+o.Name, "/") }
 
 // Operator reports whether the stack creates the custom resource definitions of CloudNativePG, and its operator: the former unless they
-// exist, the latter unless somebody else's operator is there.
+// exist, the latter unless the operator of another owner is there. It returns an error if the existing definitions are too old for the stack.
 func (c *Cluster) Operator(ctx context.Context, stack string) (definitions, operator bool, err error) {
-	owner, exists, err := c.owner(ctx, Object{"apiextensions.k8s.io/v1", "CustomResourceDefinition", "", "clusters.postgresql.cnpg.io"})
-	return !exists || owner == stack, !exists || owner != "", err
+	const newest = "primaryLease" // of the fields that the stack sets; an older operator ignores it silently
+	clusters := Object{"apiextensions.k8s.io/v1", "CustomResourceDefinition", "", "clusters.postgresql.cnpg.io"}
+	owner, exists, err := c.owner(ctx, clusters)
+	if err != nil || !exists || owner == stack {
+		return true, true, err
+	}
+	definition, err := c.client.CoreV1().RESTClient().Get().AbsPath("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/" + clusters.Name).DoRaw(ctx)
+	if err != nil {
+		return false, false, fmt.Errorf("read %s: %w", clusters, err)
+	}
+	if !bytes.Contains(definition, []byte(`"`+newest+`"`)) {
+		fix := "upgrade the operator to CloudNativePG 1.30 or later, or set platform:postgres.address to a managed Postgres"
+		if owner != "" {
+			fix = "update stack " + owner + " first, which created it"
+		}
+		return false, false, fmt.Errorf("%s has no field spec.%s: %s", clusters, newest, fix)
+	}
+	return false, owner != "", nil
 }
 
 // Owns reports whether the object exists and belongs to the stack.

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -46,5 +47,37 @@ func TestFreeRefusesObjectsOfOtherOwners(t *testing.T) {
 		if len(lines) != 4 || !strings.Contains(lines[i], want) {
 			t.Errorf("no %q in %q", want, lines)
 		}
+	}
+}
+
+func TestOperatorOfAnotherOwner(t *testing.T) {
+	const path = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clusters.postgresql.cnpg.io"
+	for _, test := range []struct {
+		name, owner, fields   string // no owner and no fields: it doesn't exist
+		definitions, operator bool
+		fault                 string
+	}{
+		{name: "none", definitions: true, operator: true},
+		{"of the stack, before its update", "local", "instances", true, true, ""},
+		{"of another stack", "staging", `"primaryLease"`, false, true, ""},
+		{"of an older stack", "staging", `"instances"`, false, false, "has no field spec.primaryLease: update stack staging first"},
+		{"of somebody else", "", `"primaryLease"`, false, false, ""},
+		{"of somebody else's old operator", "", `"instances"`, false, false, "upgrade the operator to CloudNativePG 1.30 or later"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			api := clustertest.New(t, "one")
+			if test.fields != "" {
+				annotations := fmt.Sprintf(`{%q: %q}`, namespace.StackAnnotation, test.owner)
+				if test.owner == "" {
+					annotations = "{}"
+				}
+				api.Answer(path, fmt.Sprintf(`{"apiVersion": "meta.k8s.io/v1", "kind": "PartialObjectMetadata", "metadata": {"annotations": %s}, "spec": {%s: {}}}`,
+					annotations, test.fields))
+			}
+			definitions, operator, err := connect(t, api).Operator(t.Context(), "local")
+			if definitions != test.definitions || operator != test.operator || !strings.Contains(fmt.Sprint(err), test.fault) || (err != nil) != (test.fault != "") {
+				t.Errorf("definitions %v, operator %v, %v; want %v, %v, %q", definitions, operator, err, test.definitions, test.operator, test.fault)
+			}
+		})
 	}
 }

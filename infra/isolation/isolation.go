@@ -129,8 +129,12 @@ func peers(prefix namespace.Prefix, peer network.Peer) networkingv1.NetworkPolic
 			IpBlock: networkingv1.IPBlockArgs{Cidr: pulumi.String(peer.Network), Except: pulumi.ToStringArray(peer.Except)},
 		}}
 	}
+	namespaces := metav1.LabelSelectorArgs{} // selects all
+	if peer.Namespace != "" {
+		namespaces = inNamespace(prefix.Of(peer.Namespace))
+	}
 	return networkingv1.NetworkPolicyPeerArray{networkingv1.NetworkPolicyPeerArgs{
-		NamespaceSelector: inNamespace(prefix.Of(peer.Namespace)),
+		NamespaceSelector: namespaces,
 		PodSelector:       metav1.LabelSelectorArgs{MatchLabels: pulumi.ToStringMap(network.Selector(peer.Owner))},
 	}}
 }

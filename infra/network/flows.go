@@ -47,10 +47,16 @@ const (
 // Solver is the owner of the pods with which cert-manager solves challenges (ACME, HTTP-01).
 const Solver = "acme-solver"
 
+// CloudNativePG is the owner of the pods of an operator of Postgres that the stack didn't create.
+const CloudNativePG = "cloudnative-pg"
+
 // Selector selects an owner's pods.
 func Selector(owner string) map[string]string {
-	if owner == Solver {
+	switch owner {
+	case Solver:
 		return map[string]string{"acme.cert-manager.io/http01-solver": "true"}
+	case CloudNativePG: // the label of its manifests, its Helm chart and its bundle for OLM
+		return map[string]string{"app.kubernetes.io/name": CloudNativePG}
 	}
 	return map[string]string{Label: owner}
 }
@@ -85,7 +91,7 @@ type Flow struct {
 
 // Peer is an owner's pods, or a network.
 type Peer struct {
-	Namespace namespace.Name
+	Namespace namespace.Name // empty for any
 	Owner     string
 	Network   string   // CIDR; empty for pods
 	Except    []string // networks within Network
@@ -183,8 +189,8 @@ func replicate(policy *Policy, p profile.Profile) {
 		policy.Ingress, policy.Egress = append(policy.Ingress, instance), append(policy.Egress, instance)
 	}
 	operator := []Peer{{Namespace: namespace.Data, Owner: PostgresOperator}}
-	if !p.Operator { // it has another owner, and any namespace
-		operator = anywhere(p)
+	if !p.Operator {
+		operator = []Peer{{Owner: CloudNativePG}}
 	}
 	policy.Ingress = append(policy.Ingress, flows(operator, InstancePort)...)
 	policy.Egress = append(policy.Egress, toAPIServer(p)...)

@@ -287,6 +287,24 @@ func TestBackupsReachTheObjectStore(t *testing.T) {
 	}
 }
 
+func TestOperatorOfAnotherOwnerReachesPostgres(t *testing.T) {
+	p, err := profile.New(stack.Stack{}, profile.Facts{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Operator = false
+	policies := Policies(stack.Stack{}, p, catalog.Services())
+	if slices.ContainsFunc(policies, func(policy Policy) bool { return policy.Owner == PostgresOperator }) {
+		t.Error("there is a policy for an operator that the stack doesn't create")
+	}
+	// Some network plugins match no pod by an address.
+	if ingress := of(t, policies, Postgres).Ingress; !slices.ContainsFunc(ingress, func(flow Flow) bool {
+		return flow.Port == InstancePort && reflect.DeepEqual(flow.Peer, Peer{Owner: CloudNativePG})
+	}) {
+		t.Errorf("its pods in any namespace don't reach the instances: %+v", ingress)
+	}
+}
+
 func TestPoliciesAreInTheNamespaceOfTheirPods(t *testing.T) {
 	for _, policy := range policiesOf(t, stack.Stack{}, catalog.Services()) {
 		want := namespace.Apps

@@ -15,7 +15,7 @@ const settingsPage = "../../docs/settings.md"
 // row is a setting or a secret on the page.
 type row struct{ meaning, example string }
 
-// TestTheSettingsPageIsComplete compares docs/settings.md with the code. UPDATE=1 writes the page anew; a new setting then
+// TestTheSettingsPageIsComplete compares docs/settings.md with the code. UPDATE=1 rewrites the page; a new setting then
 // needs its meaning and its example.
 func TestTheSettingsPageIsComplete(t *testing.T) {
 	page, err := os.ReadFile(settingsPage)

@@ -70,14 +70,16 @@ const (
 	update  = "pulumi up --yes --skip-preview --non-interactive --stack trial"
 )
 
-// A second stack with a prefix runs beside the first one. They share only the custom resource definitions of the operator of Postgres,
-// which stay when one of the stacks is deleted.
-func TestTwoStacksShareACluster(t *testing.T) {
+// definitions are the custom resource definitions of the cluster, with what changes when somebody replaces or changes one.
+func definitions(t *testing.T) string {
+	return kit.Output(t, "kubectl", "get", "customresourcedefinitions", `--output=jsonpath={range .items[*]}{.metadata.name} {.metadata.uid} {.metadata.generation}{"\n"}{end}`)
+}
+
+// runBeside creates the stack trial with the prefix trial-, checks it, deletes it, and checks that the stack local is as before.
+func runBeside(t *testing.T, check func()) {
+	t.Helper()
 	run := otherStack(t, strings.Replace(strings.Replace(trial, "environment: staging", "environment: local\n  platform:namespacePrefix: trial-", 1), ", tlsSecret: edge", "", 1))
-	shared := func() string {
-		return kit.Output(t, "kubectl", "get", "customresourcedefinitions", `--output=jsonpath={range .items[*]}{.metadata.name} {.metadata.uid} {.metadata.generation}{"\n"}{end}`)
-	}
-	before, unharmed := shared(), kit.Unharmed(t)
+	before, unharmed := definitions(t), kit.Unharmed(t)
 	destroyed := false
 	destroy := func() {
 		if printed, err := run("pulumi destroy --yes --skip-preview --non-interactive --stack trial"); err != nil {
@@ -102,6 +104,7 @@ func TestTwoStacksShareACluster(t *testing.T) {
 	for _, service := range kit.ServiceNames() {
 		kit.Output(t, "kubectl", "rollout", "status", "--namespace=trial-apps", "--timeout=60s", "deployment/"+service+"-blue")
 	}
+	check()
 	if printed, err := run("pulumi preview --expect-no-changes --non-interactive --stack trial"); err != nil {
 		t.Errorf("the second stack changes again: %v\n%s", err, printed)
 	}
@@ -109,11 +112,78 @@ func TestTwoStacksShareACluster(t *testing.T) {
 	if left := kit.Output(t, "kubectl", "get", "namespaces,clusterroles,clusterrolebindings,priorityclasses", "--output=name"); strings.Contains(left, "trial-") {
 		t.Errorf("the deleted stack leaves %s", left)
 	}
-	if now := shared(); now != before {
+	if now := definitions(t); now != before {
 		t.Errorf("the custom resource definitions are\n%s\nwant\n%s", now, before)
 	}
-	kit.Output(t, "make", "drift")
 	unharmed()
+}
+
+// operators are the Deployments of a stack's own operator of Postgres.
+func operators(t *testing.T) string {
+	return kit.Output(t, "kubectl", "get", "deployments", "--all-namespaces", "--selector=app.kubernetes.io/name=postgres-operator", "--output=jsonpath={.items[*].metadata.namespace}")
+}
+
+// A second stack with a prefix runs beside the first one. They share only the custom resource definitions of the operator of Postgres,
+// which stay when one of the stacks is deleted.
+func TestTwoStacksShareACluster(t *testing.T) {
+	runBeside(t, func() {
+		if found := operators(t); found != "data trial-data" {
+			t.Errorf("operators of Postgres run in %q, want one for each stack", found)
+		}
+	})
+	kit.Output(t, "make", "drift")
+}
+
+// Another team's operator of Postgres runs in its own namespace. The stack creates no operator, and its firewall lets that one in.
+func TestStackUsesTheOperatorOfAnotherTeam(t *testing.T) {
+	const annotation = "platform.example/stack"
+	// The definitions become another team's until the test ends.
+	names := kit.Output(t, "kubectl", "get", "customresourcedefinitions", `--output=jsonpath={.items[?(@.spec.group=="postgresql.cnpg.io")].metadata.name}`)
+	annotate := func(value string) {
+		arguments := append([]string{"annotate", "--overwrite", "customresourcedefinitions"}, strings.Fields(names)...)
+		kit.Output(t, "kubectl", append(arguments, annotation+value)...)
+	}
+	annotate("-")
+	t.Cleanup(func() { annotate("=local") })
+
+	const team = "database-team"
+	deployment := kit.Output(t, "bash", "-euo", "pipefail", "-c", `
+		kubectl get deployment/postgres-operator secret/postgres-operator-certificate --namespace=data --output=json |
+		jq '.items |= map({apiVersion, kind, type, data, metadata: {name: .metadata.name, namespace: "`+team+`"}, spec}) |
+			(.items[] | select(.kind == "Deployment").spec) |= (.selector.matchLabels = {"app.kubernetes.io/name": "cloudnative-pg"} |
+				.template.metadata = {labels: .selector.matchLabels} |
+				.template.spec |= (.serviceAccountName = "default" | .serviceAccount = "default" | del(.priorityClassName) |
+					.containers[0].env |= map(if .name == "WATCH_NAMESPACE" then .value = "trial-data"
+						elif .name == "OPERATOR_NAMESPACE" then .value = "`+team+`" else . end)))'`)
+	for _, object := range []string{
+		`{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "` + team + `"}}`,
+		`{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRoleBinding", "metadata": {"name": "` + team + `"},
+			"roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "cluster-admin"},
+			"subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": "` + team + `"}]}`,
+		deployment,
+	} {
+		if _, err := kit.Feed(object, "kubectl", "apply", "--filename=-"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() {
+		if _, err := kit.Run("kubectl", "delete", "namespace/"+team, "clusterrolebinding/"+team); err != nil {
+			t.Error(err)
+		}
+	})
+	kit.Output(t, "kubectl", "rollout", "status", "--namespace="+team, "--timeout=60s", "deployment/postgres-operator")
+	theirs := func() string {
+		return kit.Output(t, "kubectl", "get", "--output=jsonpath={.metadata.uid} {.metadata.generation} {.status.readyReplicas}", "--namespace="+team, "deployment/postgres-operator")
+	}
+	before := theirs()
+	runBeside(t, func() {
+		if found := operators(t); found != "data" {
+			t.Errorf("operators of Postgres run in %q, want only that of the first stack", found)
+		}
+	})
+	if now := theirs(); now != before {
+		t.Errorf("the other team's operator is %s, want %s", now, before)
+	}
 }
 
 func TestStackRefusesObjectsOfOtherOwnersBeforeItsFirstChange(t *testing.T) {

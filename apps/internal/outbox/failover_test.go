@@ -235,7 +235,22 @@ func TestFailoverLosesNoEventAndHandlesNoneTwice(t *testing.T) {
 	if all, distinct := effects(); all != total || distinct != total {
 		t.Errorf("%d events of %d orders are handled, want %d of each", all, distinct, total)
 	}
-	if primary := stream.clients[1].Do(t.Context(), "ROLE").Val().([]any)[0] == "master"; primary == (stream.clients[2].Do(t.Context(), "ROLE").Val().([]any)[0] == "master") {
-		t.Error("not exactly one replica became the primary")
-	}
+	// On a busy machine, the Sentinels can take a primary for dead that is only slow. Then two claim to be the primary
+	// for some seconds.
+	backingtest.Eventually(t, patience, func() error {
+		primaries := 0
+		for _, replica := range stream.clients[1:] {
+			role, err := replica.Do(t.Context(), "ROLE").Slice()
+			if err != nil {
+				return err
+			}
+			if role[0] == "master" {
+				primaries++
+			}
+		}
+		if primaries != 1 {
+			return fmt.Errorf("%d of the two replicas are primaries, want 1", primaries)
+		}
+		return nil
+	})
 }
