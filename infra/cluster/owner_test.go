@@ -58,7 +58,7 @@ func TestOperatorOfAnotherOwner(t *testing.T) {
 		fault                 string
 	}{
 		{name: "none", definitions: true, operator: true},
-		{"of the stack, before its update", "local", "instances", true, true, ""},
+		{"of the stack, before its update", "local", `"instances"`, true, true, ""},
 		{"of another stack", "staging", `"primaryLease"`, false, true, ""},
 		{"of an older stack", "staging", `"instances"`, false, false, "has no field spec.primaryLease: update stack staging first"},
 		{"of somebody else", "", `"primaryLease"`, false, false, ""},
