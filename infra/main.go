@@ -21,6 +21,7 @@ import (
 	"platform.example/infra/monitoring"
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
+	"platform.example/infra/objectref"
 	"platform.example/infra/profile"
 	"platform.example/infra/release"
 	"platform.example/infra/secret"
@@ -115,7 +116,7 @@ func run(ctx *pulumi.Context, info pulumi.RunInfo, lock *cluster.Lock, newRollou
 	if err := p.restore(ctx, here, release.Drift(recorded)); err != nil {
 		return err
 	}
-	p.former, err = here.Owns(ctx.Context(), ctx.Stack(), cluster.Object{
+	p.former, err = here.Owns(ctx.Context(), ctx.Stack(), objectref.Ref{
 		APIVersion: "apps/v1", Kind: "StatefulSet", Namespace: p.config.NamespacePrefix.Of(namespace.Data), Name: network.Postgres,
 	})
 	if err != nil {
@@ -251,9 +252,9 @@ func (p platform) unclaimed(ctx *pulumi.Context, here *cluster.Cluster) error {
 	if err != nil {
 		return err
 	}
-	var objects []cluster.Object
+	var objects []objectref.Ref
 	for _, manifest := range manifests {
-		if object := cluster.ObjectOf(manifest); !strings.HasSuffix(object.Name, generated) {
+		if object := objectref.Of(manifest); !strings.HasSuffix(object.Name, generated) {
 			objects = append(objects, object)
 		}
 	}

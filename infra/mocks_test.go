@@ -14,7 +14,6 @@ import (
 
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/certificate"
@@ -162,10 +161,8 @@ func open(value resource.PropertyValue) []string {
 
 // defined adds the definitions of CloudNativePG by another stack to a cluster. An update that doesn't create these large objects is faster.
 func defined(api *clustertest.API) *clustertest.API {
-	api.Answer("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clusters.postgresql.cnpg.io", metav1.PartialObjectMetadata{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "meta.k8s.io/v1", Kind: "PartialObjectMetadata"},
-		ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{namespace.StackAnnotation: "neighbour"}},
-	})
+	api.Answer("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/clusters.postgresql.cnpg.io", `{"apiVersion": "meta.k8s.io/v1",
+		"kind": "PartialObjectMetadata", "metadata": {"annotations": {"`+namespace.StackAnnotation+`": "neighbour"}}, "spec": {"primaryLease": {}}}`)
 	return api
 }
 

@@ -21,6 +21,7 @@ import (
 	"platform.example/infra/catalog"
 	"platform.example/infra/cluster"
 	"platform.example/infra/image"
+	"platform.example/infra/objectref"
 	"platform.example/infra/profile"
 	"platform.example/infra/project"
 	"platform.example/infra/release"
@@ -146,7 +147,7 @@ func write(objects []object, folder string) error {
 		return fmt.Errorf("render: %w", err)
 	}
 	for _, manifest := range objects {
-		id := cluster.ObjectOf(manifest)
+		id := objectref.Of(manifest)
 		path := filepath.Join(folder, cmp.Or(id.Namespace, "cluster"), strings.ToLower(id.Kind+"-"+id.Name+".yaml"))
 		text, err := yaml.Marshal(manifest)
 		err = errors.Join(err, os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, text, 0o644)) //nolint:gosec // holds no secret
@@ -160,7 +161,7 @@ func write(objects []object, folder string) error {
 
 // sorted returns the objects in a stable order.
 func (r *recorder) sorted() []object {
-	slices.SortFunc(r.objects, func(a, b object) int { return cmp.Compare(cluster.ObjectOf(a).String(), cluster.ObjectOf(b).String()) })
+	slices.SortFunc(r.objects, func(a, b object) int { return cmp.Compare(objectref.Of(a).String(), objectref.Of(b).String()) })
 	return r.objects
 }
 

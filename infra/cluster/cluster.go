@@ -21,6 +21,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"platform.example/infra/namespace"
+	"platform.example/infra/objectref"
 )
 
 // Target is a context of a kubeconfig file. Empty strings mean the default files and the current context.
@@ -119,7 +120,7 @@ func (c *Cluster) Settled(ctx context.Context, stack string) error {
 
 // settler returns the stack that owns the namespace apps of this prefix, or an empty string.
 func (c *Cluster) settler(ctx context.Context) (string, error) {
-	owner, _, err := c.owner(ctx, Object{APIVersion: "v1", Kind: "Namespace", Name: c.namespace(namespace.Apps)})
+	owner, _, err := c.owner(ctx, objectref.Ref{APIVersion: "v1", Kind: "Namespace", Name: c.namespace(namespace.Apps)})
 	return owner, err
 }
 

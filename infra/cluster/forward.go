@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/transport/spdy"
 
 	"platform.example/infra/namespace"
+	"platform.example/infra/objectref"
 )
 
 // connectTime is the timeout of a connection to a pod.
@@ -61,7 +62,7 @@ func (c *Cluster) Forward(ctx context.Context, in namespace.Name, name string, l
 
 // Has reports whether a namespace has a Service with that name.
 func (c *Cluster) Has(ctx context.Context, in namespace.Name, name string) (bool, error) {
-	_, exists, err := c.owner(ctx, Object{APIVersion: "v1", Kind: "Service", Namespace: c.namespace(in), Name: name})
+	_, exists, err := c.owner(ctx, objectref.Ref{APIVersion: "v1", Kind: "Service", Namespace: c.namespace(in), Name: name})
 	return exists, err
 }
 

@@ -12,20 +12,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"platform.example/infra/namespace"
+	"platform.example/infra/objectref"
 )
-
-// Object identifies an object. Namespace is empty for a cluster-scoped one.
-type Object struct{ APIVersion, Kind, Namespace, Name string }
-
-// ObjectOf reads the identity of an object from its manifest. Name is empty if the API server or Pulumi generates it.
-func ObjectOf(manifest map[string]any) Object {
-	object := unstructured.Unstructured{Object: manifest}
-	return Object{object.GetAPIVersion(), object.GetKind(), object.GetNamespace(), object.GetName()}
-}
 
 // Plain converts Pulumi's properties to plain values, including secrets.
 func Plain(properties resource.PropertyMap) map[string]any {
@@ -45,16 +36,11 @@ func Plain(properties resource.PropertyMap) map[string]any {
 	return properties.MapRepl(nil, plain)
 }
 
-func (o Object) String() string { return o.Kind + " " + o.ID() }
-
-// ID is Pulumi's ID of the object: its name, preceded by its namespace.
-func (o Object) ID() string { return strings.TrimPrefix(o.Namespace+"/"+o.Name, "/") }
-
 // Operator reports whether the stack creates the custom resource definitions of CloudNativePG, and its operator: the former unless they
 // exist, the latter unless the operator of another owner is there. It returns an error if the existing definitions are too old for the stack.
 func (c *Cluster) Operator(ctx context.Context, stack string) (definitions, operator bool, err error) {
 	const newest = "primaryLease" // of the fields that the stack sets; an older operator ignores it silently
-	clusters := Object{"apiextensions.k8s.io/v1", "CustomResourceDefinition", "", "clusters.postgresql.cnpg.io"}
+	clusters := objectref.Ref{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition", Name: "clusters.postgresql.cnpg.io"}
 	owner, exists, err := c.owner(ctx, clusters)
 	if err != nil || !exists || owner == stack {
 		return true, true, err
@@ -74,13 +60,13 @@ func (c *Cluster) Operator(ctx context.Context, stack string) (definitions, oper
 }
 
 // Owns reports whether the object exists and belongs to the stack.
-func (c *Cluster) Owns(ctx context.Context, stack string, object Object) (bool, error) {
+func (c *Cluster) Owns(ctx context.Context, stack string, object objectref.Ref) (bool, error) {
 	owner, exists, err := c.owner(ctx, object)
 	return exists && owner == stack, err
 }
 
 // owner returns the stack in an object's annotation, and whether the object exists.
-func (c *Cluster) owner(ctx context.Context, object Object) (stack string, exists bool, err error) {
+func (c *Cluster) owner(ctx context.Context, object objectref.Ref) (stack string, exists bool, err error) {
 	kind := schema.FromAPIVersionAndKind(object.APIVersion, object.Kind)
 	plural, _ := meta.UnsafeGuessKindToResource(kind)
 	found, err := c.metadata.Resource(plural).Namespace(object.Namespace).Get(ctx, object.Name, metav1.GetOptions{})
@@ -94,7 +80,7 @@ func (c *Cluster) owner(ctx context.Context, object Object) (stack string, exist
 }
 
 // Free returns an error for each object that exists without the stack's annotation. The stack neither changes nor deletes such objects.
-func (c *Cluster) Free(ctx context.Context, stack string, objects []Object) error {
+func (c *Cluster) Free(ctx context.Context, stack string, objects []objectref.Ref) error {
 	const atOnce = 16
 	faults := make([]error, len(objects))
 	checking, ctx := errgroup.WithContext(ctx)
@@ -109,7 +95,7 @@ func (c *Cluster) Free(ctx context.Context, stack string, objects []Object) erro
 	return errors.Join(faults...)
 }
 
-func (c *Cluster) free(ctx context.Context, stack string, object Object) error {
+func (c *Cluster) free(ctx context.Context, stack string, object objectref.Ref) error {
 	owner, exists, err := c.owner(ctx, object)
 	switch {
 	case err != nil, !exists, owner == stack:

@@ -10,6 +10,7 @@ import (
 
 	"platform.example/infra/cluster/clustertest"
 	"platform.example/infra/namespace"
+	"platform.example/infra/objectref"
 )
 
 func TestFreeRefusesObjectsOfOtherOwners(t *testing.T) {
@@ -26,13 +27,13 @@ func TestFreeRefusesObjectsOfOtherOwners(t *testing.T) {
 	owned("/apis/scheduling.k8s.io/v1/priorityclasses/platform-data", "staging")
 	owned("/apis/networking.k8s.io/v1/namespaces/edge/networkpolicies/edge", "")
 	api.Answer("/apis/rbac.authorization.k8s.io/v1/clusterroles/platform-prometheus", http.StatusForbidden)
-	err := connect(t, api).Free(t.Context(), "local", []Object{
-		{"v1", "Namespace", "", "apps"},
-		{"v1", "Namespace", "", "data"},
-		{"v1", "Namespace", "", "monitoring"},
-		{"scheduling.k8s.io/v1", "PriorityClass", "", "platform-data"},
-		{"networking.k8s.io/v1", "NetworkPolicy", "edge", "edge"},
-		{"rbac.authorization.k8s.io/v1", "ClusterRole", "", "platform-prometheus"},
+	err := connect(t, api).Free(t.Context(), "local", []objectref.Ref{
+		{APIVersion: "v1", Kind: "Namespace", Name: "apps"},
+		{APIVersion: "v1", Kind: "Namespace", Name: "data"},
+		{APIVersion: "v1", Kind: "Namespace", Name: "monitoring"},
+		{APIVersion: "scheduling.k8s.io/v1", Kind: "PriorityClass", Name: "platform-data"},
+		{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy", Namespace: "edge", Name: "edge"},
+		{APIVersion: "rbac.authorization.k8s.io/v1", Kind: "ClusterRole", Name: "platform-prometheus"},
 	})
 	if err == nil {
 		t.Fatal("all are free")

@@ -12,6 +12,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/wait"
+
+	"platform.example/infra/objectref"
 )
 
 // Rollout limits how long an update waits for workloads, and explains why one isn't ready in time.
@@ -60,7 +62,7 @@ func (c *Cluster) NewRollout(ctx *pulumi.Context, deadline time.Duration) (Rollo
 	owner, err := ctx.RegisterResourceHook("owner", func(created *pulumi.ResourceHookArgs) error {
 		limited, cancel := context.WithTimeout(ctx.Context(), answerTime)
 		defer cancel()
-		return c.free(limited, ctx.Stack(), ObjectOf(Plain(created.NewInputs)))
+		return c.free(limited, ctx.Stack(), objectref.Of(Plain(created.NewInputs)))
 	}, nil)
 	return Rollout{deadline: deadline, cluster: c, explain: explain, owner: owner}, err
 }
@@ -133,7 +135,7 @@ func completed(deployment kubernetes.Deployment) bool {
 // explain logs in one sentence why a Deployment, a StatefulSet, a Job or a Cluster of Postgres isn't ready.
 func (c *Cluster) explain(ctx *pulumi.Context, failed *pulumi.ErrorHookArgs) {
 	inputs := Plain(failed.NewInputs)
-	object := ObjectOf(inputs)
+	object := objectref.Of(inputs)
 	labels, has, _ := unstructured.NestedStringMap(inputs, "spec", "template", "metadata", "labels")
 	if !has {
 		labels, _, _ = unstructured.NestedStringMap(inputs, "spec", "inheritedMetadata", "labels")

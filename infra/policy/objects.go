@@ -6,14 +6,23 @@ import (
 	"fmt"
 	"slices"
 
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	schedulingv1 "k8s.io/api/scheduling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/client-go/kubernetes/scheme"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	strictjson "sigs.k8s.io/json"
 
-	"platform.example/infra/cluster"
+	"platform.example/infra/objectref"
 	"platform.example/infra/stack"
 )
 
@@ -39,6 +48,18 @@ var kinds = map[string][]string{
 	"postgresql.cnpg.io/v1":           {"Cluster", "ScheduledBackup"},
 }
 
+// scheme has the Go types of the kinds.
+var scheme = func() *runtime.Scheme {
+	all := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{
+		admissionv1.AddToScheme, appsv1.AddToScheme, autoscalingv2.AddToScheme, batchv1.AddToScheme, corev1.AddToScheme,
+		networkingv1.AddToScheme, policyv1.AddToScheme, rbacv1.AddToScheme, schedulingv1.AddToScheme,
+	} {
+		utilruntime.Must(add(all))
+	}
+	return all
+}()
+
 // objects is the input of the rules.
 type objects struct {
 	environment stack.Environment
@@ -52,7 +73,7 @@ func readAll(environment stack.Environment, manifests []Object) objects {
 	for _, manifest := range manifests {
 		object, err := readOne(manifest)
 		if err != nil {
-			read.misread = append(read.misread, Finding{Object: cluster.ObjectOf(manifest).String(), Wrong: err.Error()})
+			read.misread = append(read.misread, Finding{Object: objectref.Of(manifest).String(), Wrong: err.Error()})
 		}
 		if object == nil {
 			read.unread = true
@@ -66,7 +87,7 @@ func readAll(environment stack.Environment, manifests []Object) objects {
 // readOne decodes an object strictly. With unknown fields it returns both the object and an error, so that the other rules can check the
 // rest.
 func readOne(manifest Object) (typed, error) {
-	id := cluster.ObjectOf(manifest)
+	id := objectref.Of(manifest)
 	if !slices.Contains(kinds[id.APIVersion], id.Kind) {
 		return nil, fmt.Errorf("no rule knows the kind %q of %q", id.Kind, id.APIVersion)
 	}
@@ -74,7 +95,7 @@ func readOne(manifest Object) (typed, error) {
 	if err != nil {
 		return nil, err
 	}
-	empty, err := scheme.Scheme.New(schema.FromAPIVersionAndKind(id.APIVersion, id.Kind))
+	empty, err := scheme.New(schema.FromAPIVersionAndKind(id.APIVersion, id.Kind))
 	if err != nil { // of an operator
 		custom := &unstructured.Unstructured{}
 		return custom, custom.UnmarshalJSON(content)
@@ -100,7 +121,7 @@ func of[T typed](o objects) []T {
 
 // nameOf is the name of an object in findings.
 func nameOf(object typed) string {
-	return cluster.Object{
+	return objectref.Ref{
 		Kind: object.GetObjectKind().GroupVersionKind().Kind, Namespace: object.GetNamespace(), Name: object.GetName(),
 	}.String()
 }

@@ -14,7 +14,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"platform.example/infra/cluster"
+	"platform.example/infra/objectref"
 	"platform.example/infra/stack"
 )
 
@@ -77,7 +77,7 @@ var removed = any(nil)
 func set(name, path string, value any) mutation {
 	return func(t *testing.T, manifests []Object) []Object {
 		t.Helper()
-		at := slices.IndexFunc(manifests, func(manifest Object) bool { return cluster.ObjectOf(manifest).String() == name })
+		at := slices.IndexFunc(manifests, func(manifest Object) bool { return objectref.Of(manifest).String() == name })
 		if at < 0 {
 			t.Fatalf("there is no %s", name)
 		}
@@ -129,7 +129,7 @@ func child(t *testing.T, parent any, step string) any {
 func without(name string) mutation {
 	return func(t *testing.T, manifests []Object) []Object {
 		t.Helper()
-		left := slices.DeleteFunc(manifests, func(manifest Object) bool { return cluster.ObjectOf(manifest).String() == name })
+		left := slices.DeleteFunc(manifests, func(manifest Object) bool { return objectref.Of(manifest).String() == name })
 		if len(left) == len(manifests) {
 			t.Fatalf("there is no %s", name)
 		}
@@ -496,7 +496,7 @@ func TestAccepted(t *testing.T) {
 		"a Deployment that nobody calls":    both(without("Service apps/shop"), set(shop, "spec/strategy", Object{"type": "Recreate"})),
 		"two colours of one service": func(t *testing.T, manifests []Object) []Object {
 			t.Helper()
-			at := slices.IndexFunc(manifests, func(manifest Object) bool { return cluster.ObjectOf(manifest).String() == "DaemonSet apps/logs" })
+			at := slices.IndexFunc(manifests, func(manifest Object) bool { return objectref.Of(manifest).String() == "DaemonSet apps/logs" })
 			green := parse(t, yamlOf(t, manifests[at]))[0]
 			green["metadata"].(Object)["name"] = "logs-green"
 			return append(manifests, green)

@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 
-	"platform.example/infra/cluster"
+	"platform.example/infra/objectref"
 	"platform.example/infra/quantity"
 	"platform.example/infra/stack"
 )
@@ -70,7 +70,7 @@ func (o objects) replicated() []workload {
 // bounds returns the minimum and the maximum number of a workload's replicas.
 func (o objects) bounds(w workload) (least, most int) {
 	for _, scaler := range of[*autoscalingv2.HorizontalPodAutoscaler](o) {
-		target := cluster.Object{Kind: scaler.Spec.ScaleTargetRef.Kind, Namespace: scaler.Namespace, Name: scaler.Spec.ScaleTargetRef.Name}
+		target := objectref.Ref{Kind: scaler.Spec.ScaleTargetRef.Kind, Namespace: scaler.Namespace, Name: scaler.Spec.ScaleTargetRef.Name}
 		if target.String() == w.name {
 			return int(ptr.Deref(scaler.Spec.MinReplicas, 1)), int(scaler.Spec.MaxReplicas) // 1 is the API's default
 		}

@@ -17,7 +17,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
-	"platform.example/infra/cluster"
+	"platform.example/infra/objectref"
 	"platform.example/infra/release"
 )
 
@@ -36,7 +36,7 @@ const (
 // Change is one resource before and after the update.
 type Change struct {
 	Operation     Operation
-	Object        cluster.Object // of an image, the kind is Image
+	Object        objectref.Ref  // of an image, the kind is Image
 	Before, After map[string]any // the manifests; nil if the resource doesn't exist
 }
 
@@ -84,7 +84,7 @@ func Read(stack string, output io.Reader, failed bool) (Preview, error) {
 		case !known || last == nil:
 			continue
 		case strings.HasPrefix(last.Type, "kubernetes:"):
-			change.Object = cluster.ObjectOf(last.Inputs)
+			change.Object = objectref.Of(last.Inputs)
 		case last.Type == "docker:index/image:Image":
 			change.Object.Kind = "Image"
 		default:
@@ -130,11 +130,11 @@ func Compare(stack string, before, after []map[string]any) Preview {
 	preview := Preview{Stack: stack}
 	changes := map[string]Change{}
 	for _, manifest := range before {
-		object := cluster.ObjectOf(manifest)
+		object := objectref.Of(manifest)
 		changes[object.String()] = Change{Operation: Delete, Object: object, Before: manifest}
 	}
 	for _, manifest := range after {
-		object := cluster.ObjectOf(manifest)
+		object := objectref.Of(manifest)
 		change := Change{Operation: Create, Object: object, Before: changes[object.String()].Before, After: manifest}
 		switch {
 		case reflect.DeepEqual(change.Before, change.After):

@@ -23,7 +23,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/common/apitype"
 	"github.com/pulumi/pulumi/sdk/v3/go/common/resource"
 
-	"platform.example/infra/cluster"
+	"platform.example/infra/objectref"
 	"platform.example/infra/release"
 	"platform.example/infra/release/report"
 )
@@ -260,7 +260,7 @@ func (s *session) settle(ctx context.Context, workspace auto.Stack) error {
 	s.out.log("an update was killed in the middle of %d steps: completing them", len(deployment.PendingOperations))
 	args := []string{"refresh", "--yes", "--skip-preview", "--non-interactive", "--suppress-outputs", "--stack", s.stack, "--clear-pending-creates"}
 	for _, step := range deployment.PendingOperations {
-		object := cluster.ObjectOf(step.Resource.Inputs)
+		object := objectref.Of(step.Resource.Inputs)
 		if step.Type != apitype.OperationTypeCreating || object.Kind == "" || object.Name == "" {
 			continue
 		}
