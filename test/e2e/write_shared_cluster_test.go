@@ -140,8 +140,8 @@ func TestStackUsesTheOperatorOfAnotherTeam(t *testing.T) {
 	// The definitions become another team's until the test ends.
 	names := kit.Output(t, "kubectl", "get", "customresourcedefinitions", `--output=jsonpath={.items[?(@.spec.group=="postgresql.cnpg.io")].metadata.name}`)
 	annotate := func(value string) {
-		arguments := append([]string{"annotate", "--overwrite", "customresourcedefinitions"}, strings.Fields(names)...)
-		kit.Output(t, "kubectl", append(arguments, annotation+value)...)
+		command := append([]string{"kubectl", "annotate", "--overwrite", "customresourcedefinitions"}, strings.Fields(names)...)
+		kit.Output(t, append(command, annotation+value)...)
 	}
 	annotate("-")
 	t.Cleanup(func() { annotate("=local") })
