@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -19,7 +20,8 @@ import (
 )
 
 func TestUsers(t *testing.T) {
-	redis := backingtest.StartRedis(t).ClientOf("user-service")
+	server := backingtest.StartRedis(t)
+	redis := server.ClientOf("user-service")
 	defer func() { _ = redis.Close() }()
 	newCache := func(load func(context.Context, uuid.UUID) (user.User, error)) *Users {
 		return New(redis, load, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
@@ -67,6 +69,38 @@ func TestUsers(t *testing.T) {
 		asking.Wait()
 		if loads.Load() != 1 {
 			t.Errorf("%d queries", loads.Load())
+		}
+	})
+
+	t.Run("a lost cache causes one query for each user", func(t *testing.T) {
+		const users, readers, rounds = 20, 30, 20
+		ids, loads := make([]uuid.UUID, users), make([]atomic.Int32, users)
+		for i := range ids {
+			ids[i] = uuid.New()
+		}
+		c := newCache(func(_ context.Context, id uuid.UUID) (user.User, error) {
+			loads[slices.Index(ids, id)].Add(1)
+			return user.User{ID: id, Version: 1}, nil
+		})
+		read := func() {
+			for i := range users * rounds {
+				if u, _, err := get(t, c, ids[i%users]); err != nil || u.ID != ids[i%users] {
+					t.Errorf("got %+v, %v", u, err)
+				}
+			}
+		}
+		read()
+		var reading sync.WaitGroup
+		for range readers {
+			reading.Go(read)
+		}
+		server.Wipe()
+		reading.Wait()
+		read()
+		for i := range loads {
+			if n := loads[i].Load(); n != 2 {
+				t.Errorf("%d queries for a user, want one before and one after the loss", n)
+			}
 		}
 	})
 
