@@ -290,7 +290,7 @@ vulns: ## Report known vulnerabilities that the code of all modules, or of IN=<m
 
 .PHONY: unit
 unit: bin/local ## Run the unit tests of all modules, or of IN=<modules>
-	@bin/local install postgresql-15 redis-server age jq # the tests start their own servers, and run the scripts of the workflows
+	@bin/local install postgresql-15 pgbouncer redis-server age jq # the tests start their own servers, and run the scripts of the workflows
 	@$(call WITH,promtool amtool); for module in $(or $(IN),apps infra local); do (cd $$module && GOWORK=off go test -skip '^TestPerformance' ./...); done
 	@cd test && GOWORK=off go test ./load/... ./variant/... ./cmd/... ./delivery/... ./docs/...
 
@@ -300,7 +300,7 @@ docs-check: ## Check that the documentation names targets, settings, files and t
 
 .PHONY: race
 race: bin/local ## Run the unit tests with the race detector; compiles the SDK again
-	@bin/local install postgresql-15 redis-server age
+	@bin/local install postgresql-15 pgbouncer redis-server age
 	@$(call WITH,promtool amtool); for module in apps infra local; do (cd $$module && GOWORK=off go test -race ./...); done
 
 # Packages whose own tests must notice at least nine of ten changes to their code. Packages below them are separate.
@@ -376,7 +376,7 @@ upgrade-test: bin/local ## Upgrade a platform of FROM=<commit> (default: the pre
 .PHONY: promotion-test
 promotion-test: bin/local ## Test promotion and the workflows on two local clusters, with a runner on this machine; starts and ends with make down
 	@$(LOCAL) down # both clusters would see its mounts
-	@bin/local install openssl socat jq curl git postgresql-15 redis-server
+	@bin/local install openssl socat jq curl git postgresql-15 pgbouncer redis-server
 	@$(MAKE) vulns IN=local # the clusters have no network to download its database
 	@cd local/toolchain/sbom && for tool in crane cyclonedx-gomod; do GOWORK=off go tool -n $$tool; done >/dev/null # for make sbom
 	@cd local/toolchain/act && GOWORK=off go build -o ../../../bin/act github.com/nektos/act

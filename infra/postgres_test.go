@@ -2,13 +2,18 @@ package main
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
 	"testing"
 
+	"k8s.io/client-go/util/cert"
+
 	"platform.example/infra/cluster/clustertest"
 	"platform.example/infra/namespace"
+	"platform.example/infra/policy"
 	"platform.example/infra/stack"
 )
 
@@ -276,5 +281,110 @@ func TestVersionOfPostgres(t *testing.T) {
 		if image := fmt.Sprint(job.at("spec", "template", "spec", "containers", 0, "image")); strings.Contains(image, "postgresql:17.") {
 			t.Errorf("Job %s runs in %s", name, image)
 		}
+	}
+}
+
+// With a pooler, the services connect to it, while migrations and the set-up connect to the primary. It follows a restore to another cluster.
+func TestPoolerOfPostgres(t *testing.T) {
+	engine := updated(t, clustertest.New(t, "this"), `{"pooler":2,"cluster":3,"restore":{"cluster":3,"from":2}}`)
+	pooler := engine.ofType("postgresql.cnpg.io/v1:Pooler")["postgres-3-pooler"]
+	pod := []any{"spec", "template", "spec"}
+	parameters := []any{"spec", "pgbouncer", "parameters"}
+	for _, want := range []struct {
+		path  []any
+		value any
+	}{
+		{[]any{"metadata", "annotations", namespace.StackAnnotation}, "local"},
+		{[]any{"spec", "cluster", "name"}, "postgres-3"},
+		{[]any{"spec", "type"}, "rw"},
+		{[]any{"spec", "instances"}, 2},
+		{[]any{"spec", "pgbouncer", "image"}, "ghcr.io/cloudnative-pg/pgbouncer:1.25.1"},
+		{[]any{"spec", "pgbouncer", "poolMode"}, "transaction"},
+		{append(parameters, "client_tls_sslmode"), "require"},
+		{append(parameters, "max_client_conn"), "150"},  // 3 services × 50
+		{append(parameters, "default_pool_size"), "8"},  // 8 × (2 replicas + 1 surge) for 2 instances and 1 surge
+		{append(parameters, "max_db_connections"), "8"}, // also while a service has two roles
+		{[]any{"spec", "template", "metadata", "labels", "platform.example/of"}, "postgres-pooler"},
+		{[]any{"spec", "template", "metadata", "annotations", "prometheus.io/port"}, "9127"},
+		{append(pod, "priorityClassName"), "platform-data"},
+		{append(pod, "initContainers", 0, "name"), "bootstrap-controller"},
+		{append(pod, "initContainers", 0, "resources", "limits", "memory"), "192Mi"},
+		{append(pod, "containers", 0, "name"), "pgbouncer"},
+		{append(pod, "containers", 0, "resources", "limits", "memory"), "192Mi"},
+		{append(pod, "topologySpreadConstraints", 1, "labelSelector", "matchLabels", "cnpg.io/poolerName"), "postgres-3-pooler"},
+	} {
+		if got := pooler.at(want.path...); fmt.Sprint(got) != fmt.Sprint(want.value) {
+			t.Errorf("%v is %v, want %v", want.path, got, want.value)
+		}
+	}
+	selector := map[string]any{"cnpg.io/poolerName": "postgres-3-pooler"}
+	if got := engine.ofType("core/v1:Service")["postgres-pooler"].at("spec", "selector"); !reflect.DeepEqual(got, selector) {
+		t.Errorf("clients reach %v", got)
+	}
+	if got := engine.ofType("policy/v1:PodDisruptionBudget")["postgres-pooler"].at("spec", "selector", "matchLabels"); !reflect.DeepEqual(got, selector) {
+		t.Errorf("a drain evicts %v one after the other", got)
+	}
+	content, _ := engine.ofType("core/v1:Secret")["postgres-certificate"].at("stringData", "tls.crt").(string)
+	served, err := cert.ParseCertsPEM([]byte(content))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, host := range []string{"postgres.data.svc", "postgres-pooler.data.svc"} {
+		if err := served[0].VerifyHostname(host); err != nil {
+			t.Error(err)
+		}
+	}
+	if authority, _ := pooler.at("metadata", "annotations", "platform.example/authority").(string); len(authority) != 64 {
+		t.Errorf("a new authority doesn't change the pooler, which then doesn't read it: %q", authority)
+	}
+	for service, job := range map[string]string{"user-service": "user-service-migrate-", "order-service": "order-service-migrate-"} {
+		if got := engine.ofType("core/v1:ConfigMap")[service+"-blue"].at("data", "POSTGRES_HOST"); got != "postgres-pooler.data.svc" {
+			t.Errorf("%s connects to %v", service, got)
+		}
+		for name, migration := range engine.ofType("batch/v1:Job") {
+			variables := fmt.Sprint(migration.at("spec", "template", "spec", "containers", 0, "env"))
+			if strings.HasPrefix(name, job) && !strings.Contains(variables, "map[name:POSTGRES_HOST value:postgres.data.svc]") {
+				t.Errorf("%s connects to the pooler: %s", name, variables)
+			}
+		}
+	}
+	for _, kind := range []string{"batch/v1:Job postgres-setup", "apps/v1:Deployment order-service-blue"} {
+		if dependencies := engine.dependencies(t, kind); !slices.ContainsFunc(dependencies, func(urn string) bool {
+			return strings.HasSuffix(urn, "::postgres-pooler") || strings.HasSuffix(urn, "::postgres-setup")
+		}) {
+			t.Errorf("%s does not wait for the pooler: %v", kind, dependencies)
+		}
+	}
+
+	one := updated(t, clustertest.New(t, "this"), `{"pooler":1}`)
+	if _, exists := one.ofType("policy/v1:PodDisruptionBudget")["postgres-pooler"]; exists {
+		t.Error("the only instance can't be evicted")
+	}
+	for _, created := range local(t).registered {
+		if strings.Contains(created.Name, "pooler") && created.Name != "poolers.postgresql.cnpg.io" {
+			t.Errorf("without the setting, there is %s", created.Name)
+		}
+	}
+	if env := fmt.Sprint(local(t).ofType("batch/v1:Job")); strings.Contains(env, "POSTGRES_HOST") {
+		t.Error("without the setting, migrations have a host of their own")
+	}
+}
+
+func TestPoolerPassesThePolicy(t *testing.T) {
+	production, err := os.ReadFile("../Pulumi.production.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "Pulumi.production.yaml")
+	writeFile(t, file, string(production)+"  platform:postgres: {pooler: 2}\n")
+	objects, err := render("..", string(stack.Production), file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.ContainsFunc(objects, func(o object) bool { return o["kind"] == "Pooler" }) {
+		t.Fatal("there is no pooler")
+	}
+	for _, finding := range policy.Check(stack.Production, objects) {
+		t.Error(finding)
 	}
 }

@@ -45,6 +45,7 @@ func (p platform) newStores(
 		Image:               p.upstream("postgres"),
 		ServerImage:         p.upstream(p.config.Postgres.Image()),
 		OperatorImage:       p.upstream("cloudnative-pg"),
+		PoolerImage:         p.upstream("pgbouncer"),
 		Certificate:         certificates[network.Postgres],
 		OperatorCertificate: certificates[network.PostgresOperator],
 		Backup:              p.backup(certificates[network.ObjectStore]),

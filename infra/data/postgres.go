@@ -30,6 +30,7 @@ const (
 type Postgres struct {
 	pulumi.ResourceState
 	endpoint  Endpoint
+	pooler    string // host of the pooler; empty without one
 	passwords map[string]pulumi.StringOutput
 	monitor   pulumi.StringOutput
 }
@@ -40,6 +41,7 @@ type PostgresArgs struct {
 	Image               string // of the Jobs, whose scripts run with any version of the server
 	ServerImage         string
 	OperatorImage       string
+	PoolerImage         string
 	Certificate         secret.Certificate // of a server in the cluster
 	Backup              Backup
 	Former              bool // the server of an earlier version of the platform runs, and its data is imported
@@ -68,6 +70,9 @@ func NewPostgres(
 			return nil, err
 		}
 		postgres.endpoint = Endpoint{Host: args.host(postgresName), Port: network.PostgresPort, Authority: args.Authority}
+		if args.Config.Postgres.Pooler > 0 {
+			postgres.pooler = args.host(network.Pooler)
+		}
 	} else {
 		postgres.endpoint = elsewhere(args.Config.Postgres.Store)
 	}
@@ -84,7 +89,11 @@ func (p *Postgres) Endpoint(service catalog.Service) Endpoint {
 	if service.Database == "" {
 		return Endpoint{}
 	}
-	return p.endpoint.as(service.Role(), p.passwords[service.Name])
+	endpoint := p.endpoint.as(service.Role(), p.passwords[service.Name])
+	if p.pooler != "" {
+		endpoint.Host, endpoint.Direct = p.pooler, endpoint.Host
+	}
+	return endpoint
 }
 
 // MonitorEndpoint is the endpoint of the exporter.
@@ -155,7 +164,11 @@ func (a PostgresArgs) newServer(ctx *pulumi.Context, account *corev1.ServiceAcco
 	service, err := kube.NewService(ctx, postgresName, a.named(postgresName), corev1.ServiceSpecArgs{Ports: tcp, Selector: pulumi.StringMap{
 		"cnpg.io/cluster": pulumi.String(clusterName(a.Config.Postgres.Cluster)), "cnpg.io/instanceRole": pulumi.String("primary"),
 	}}, append(opts, pulumi.DependsOn(clusters))...)
-	return append(clusters, service), err
+	if err != nil || a.Config.Postgres.Pooler == 0 {
+		return append(clusters, service), err
+	}
+	pooler, err := a.newPooler(ctx, append(opts, pulumi.DependsOn(clusters))...)
+	return append(clusters, service, pooler), err
 }
 
 // reloaded is the metadata of a Secret that instances reload when it changes.

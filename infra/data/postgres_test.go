@@ -209,6 +209,10 @@ func TestPostgresScripts(t *testing.T) {
 		ask(users, password, "users", "SELECT tableowner FROM pg_tables WHERE tablename = 'kept'", "user_service")
 		ask(login("order_service", "orders-secret's"), "orders-secret's", "orders", "SELECT current_user", "order_service")
 	})
+	t.Run("a statement of a service has a timeout", func(*testing.T) {
+		ask(users, password, "users", "SHOW statement_timeout", "3s")
+		ask(login(monitor, "monitor-secret"), "monitor-secret", "postgres", "SHOW statement_timeout", "0")
+	})
 	t.Run("and has no other permissions", func(*testing.T) {
 		for _, database := range []string{"orders", "postgres", "template1"} {
 			refuse(users, password, database, "SELECT 1", "permission denied for database")
@@ -231,6 +235,14 @@ func TestPostgresScripts(t *testing.T) {
 		ask("postgres", "admin-secret-1", "postgres",
 			"SELECT count(*) FROM pg_authid WHERE rolcanlogin AND rolpassword LIKE 'SCRAM-SHA-256$%'", "4")
 		ask("postgres", "admin-secret-1", "postgres", "SHOW data_checksums", "on")
+	})
+	t.Run("the stored form of a password stays, with which a pooler signs in", func(t *testing.T) {
+		stored := "SELECT rolpassword FROM pg_authid WHERE rolname = '" + users + "'"
+		before, err := server.query("postgres", "admin-secret-1", "postgres", stored)
+		server.setUp()
+		if after, again := server.query("postgres", "admin-secret-1", "postgres", stored); err != nil || again != nil || after != before {
+			t.Errorf("%v, %v: %d and then %d characters that differ", err, again, len(before), len(after))
+		}
 	})
 	t.Run("TLS is required", func(*testing.T) {
 		ask("postgres", "admin-secret-1", "postgres", "SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()", "t")
@@ -277,7 +289,8 @@ func TestPostgresScripts(t *testing.T) {
 		}
 	})
 	t.Run("no log contains a secret", func(t *testing.T) {
-		server.write("roles", "user_service users many\n") // no number: the statement with the password fails
+		server.write("user_service", "users-secret-4")
+		server.write("roles", "user_service users many\n") // no number: the statement after the one with the password fails
 		output, err := server.command("/bin/sh", server.folder+"/setup.sh").CombinedOutput()
 		if err == nil {
 			t.Error("a wrong connection limit is accepted")

@@ -158,6 +158,7 @@ func scratch(name string) corev1.VolumeArgs { return kube.EmptyVolume(name, 16*q
 // Endpoint is a service's connection to a store, which uses TLS.
 type Endpoint struct {
 	Host      string
+	Direct    string // host for sessions that a pooler at Host doesn't keep; empty without a pooler
 	Port      int
 	Instances []string            // hosts of a Redis; each of several has a Sentinel
 	User      pulumi.StringOutput // empty for a Redis with only a password

@@ -72,9 +72,9 @@ func NewPolicies(
 	opts ...pulumi.ResourceOption,
 ) error {
 	for _, policy := range policies {
-		_, err := networkingv1.NewNetworkPolicy(ctx, policy.Owner, &networkingv1.NetworkPolicyArgs{
+		_, err := networkingv1.NewNetworkPolicy(ctx, policy.Name(), &networkingv1.NetworkPolicyArgs{
 			Metadata: metav1.ObjectMetaArgs{
-				Name:      pulumi.String(policy.Owner),
+				Name:      pulumi.String(policy.Name()),
 				Namespace: namespaces[policy.Namespace].Name,
 			},
 			Spec: networkingv1.NetworkPolicySpecArgs{
@@ -85,7 +85,7 @@ func NewPolicies(
 			},
 		}, opts...)
 		if err != nil {
-			return fmt.Errorf("network policy of %s: %w", policy.Owner, err)
+			return fmt.Errorf("network policy of %s: %w", policy.Name(), err)
 		}
 	}
 	return nil

@@ -49,6 +49,12 @@ func Pod(
 		SecurityContext:              security,
 		Containers:                   corev1.ContainerArray{container},
 	}
+	Place(&pod, p)
+	return pod
+}
+
+// Place lets a pod run on the nodes and with the images of the cluster's profile.
+func Place(pod *corev1.PodSpecArgs, p profile.Profile) {
 	if len(p.NodeSelector) > 0 {
 		pod.NodeSelector = pulumi.ToStringMap(p.NodeSelector)
 	}
@@ -58,7 +64,6 @@ func Pod(
 	if len(p.ImagePullSecrets) > 0 {
 		pod.ImagePullSecrets = PullSecrets(p)
 	}
-	return pod
 }
 
 // PullSecrets are the cluster's Secrets for pulling images.

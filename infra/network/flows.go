@@ -28,6 +28,9 @@ const (
 	Cache    = "redis-cache"
 	Stream   = "redis-stream"
 
+	// Pooler is PgBouncer between the services and Postgres.
+	Pooler = "postgres-pooler"
+
 	// ObjectStore has the backups of a local stack.
 	ObjectStore = "object-store"
 
@@ -75,13 +78,17 @@ const (
 	EdgeHTTPSPort   = 8443
 )
 
-// Policy is the allowed traffic of one owner's pods.
+// Policy is the allowed traffic of one owner's pods. Its name is the owner's, with a suffix if it is a further policy of the owner.
 type Policy struct {
 	Namespace namespace.Name
 	Owner     string
+	Suffix    string
 	Ingress   []Flow
 	Egress    []Flow
 }
+
+// Name is the name of the policy's object.
+func (p Policy) Name() string { return p.Owner + p.Suffix }
 
 // Flow is a peer and the port of the server.
 type Flow struct {
@@ -179,7 +186,34 @@ func Policies(config stack.Stack, p profile.Profile, services []catalog.Service)
 			policies = append(policies, Policy{Namespace: namespace.Data, Owner: PostgresOperator, Egress: append(toAPIServer(p), instance)})
 		}
 	}
-	return watched(config, p, policies)
+	policies = watched(config, p, policies)
+	if config.Postgres.Pooler > 0 {
+		policies = append(policies, pooled(p, services)...)
+	}
+	return policies
+}
+
+// pooled are the policies of the pooler. Those of its peers are objects of their own: an update that removes the pooler deletes them at its
+// end, when the services no longer use it.
+func pooled(p profile.Profile, services []catalog.Service) []Policy {
+	const suffix = "-with-pooler"
+	pooler := Peer{Namespace: namespace.Data, Owner: Pooler}
+	policies := []Policy{
+		{
+			Namespace: namespace.Data, Owner: Pooler,
+			Ingress: []Flow{{Peer{Namespace: namespace.Monitoring, Owner: Prometheus}, PoolerMetricsPort}},
+			Egress:  append(toAPIServer(p), Flow{Peer{Namespace: namespace.Data, Owner: Postgres}, PostgresPort}),
+		},
+		{Namespace: namespace.Data, Owner: Postgres, Suffix: suffix, Ingress: []Flow{{pooler, PostgresPort}}},
+		{Namespace: namespace.Monitoring, Owner: Prometheus, Suffix: suffix, Egress: []Flow{{pooler, PoolerMetricsPort}}},
+	}
+	for _, service := range services {
+		if service.Database != "" {
+			policies[0].Ingress = append(policies[0].Ingress, Flow{Peer{Namespace: namespace.Apps, Owner: service.Name}, PostgresPort})
+			policies = append(policies, Policy{Namespace: namespace.Apps, Owner: service.Name, Suffix: suffix, Egress: []Flow{{pooler, PostgresPort}}})
+		}
+	}
+	return policies
 }
 
 // replicate adds the flows between the instances of Postgres, and those with the operator and the API server.
@@ -200,10 +234,10 @@ func replicate(policy *Policy, p profile.Profile) {
 func Distinct(policies []Policy) error {
 	owners := map[string]bool{}
 	for _, policy := range policies {
-		if owners[policy.Owner] {
+		if owners[policy.Name()] {
 			return fmt.Errorf("service %s: the platform has pods of this name already: choose another name", policy.Owner)
 		}
-		owners[policy.Owner] = true
+		owners[policy.Name()] = true
 	}
 	return nil
 }
@@ -331,6 +365,7 @@ const (
 	NodeExporterPort     = 9100
 	PostgresExporterPort = 9187
 	InstanceMetricsPort  = 9187
+	PoolerMetricsPort    = 9127
 	RedisExporterPort    = 9121
 	EdgeOpsPort          = 9090
 )

@@ -134,6 +134,33 @@ func TestInstancesOfTheStreamReachEachOther(t *testing.T) {
 	same(t, links(t, policiesOf(t, stack.Stack{Stream: stack.Stream{Instances: 3}}, services)), want)
 }
 
+// The services and their migrations, which have the same label, reach the pooler and the primary.
+func TestServicesReachThePooler(t *testing.T) {
+	services := catalog.Services()
+	want := expected(services)
+	want[link{Pooler, Postgres, PostgresPort}], want[link{Prometheus, Pooler, PoolerMetricsPort}] = true, true
+	for _, service := range services {
+		if service.Database != "" {
+			want[link{service.Name, Pooler, PostgresPort}] = true
+		}
+	}
+	config := stack.Stack{Postgres: stack.Postgres{Pooler: 1}}
+	policies := policiesOf(t, config, services)
+	same(t, links(t, policies), want)
+	if err := Distinct(policies); err != nil {
+		t.Error(err)
+	}
+	without := policiesOf(t, stack.Stack{}, services)
+	for _, policy := range without { // so that an update deletes the others at its end
+		if at := slices.IndexFunc(policies, func(p Policy) bool { return p.Name() == policy.Name() }); at < 0 || !reflect.DeepEqual(policies[at], policy) {
+			t.Errorf("the pooler changes the policy %s", policy.Name())
+		}
+	}
+	if got := of(t, policies, Pooler).Egress; !slices.ContainsFunc(got, func(flow Flow) bool { return flow.Port == 6443 }) {
+		t.Errorf("the pooler doesn't reach the API server: %v", got)
+	}
+}
+
 // FuzzAnyCatalog generates catalogs: each bit decides whether one service uses one thing.
 func FuzzAnyCatalog(f *testing.F) {
 	f.Add(uint64(0))
@@ -306,12 +333,12 @@ func TestOperatorOfAnotherOwnerReachesPostgres(t *testing.T) {
 }
 
 func TestPoliciesAreInTheNamespaceOfTheirPods(t *testing.T) {
-	for _, policy := range policiesOf(t, stack.Stack{}, catalog.Services()) {
+	for _, policy := range policiesOf(t, stack.Stack{Postgres: stack.Postgres{Pooler: 1}}, catalog.Services()) {
 		want := namespace.Apps
 		switch policy.Owner {
 		case Edge:
 			want = namespace.Edge
-		case Postgres, PostgresOperator, Cache, Stream, Certificates, Postgres + Setup, Cache + Setup, Stream + Setup:
+		case Postgres, PostgresOperator, Pooler, Cache, Stream, Certificates, Postgres + Setup, Cache + Setup, Stream + Setup:
 			want = namespace.Data
 		case Prometheus, Alertmanager, KubeStateMetrics, NodeStateMetrics, NodeExporter, Postgres + Exporter, Cache + Exporter, Stream + Exporter:
 			want = namespace.Monitoring

@@ -45,7 +45,7 @@ var kinds = map[string][]string{
 	"rbac.authorization.k8s.io/v1":    {"ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding"},
 	"scheduling.k8s.io/v1":            {"PriorityClass"},
 	"cert-manager.io/v1":              {"Certificate"},
-	"postgresql.cnpg.io/v1":           {"Cluster", "ScheduledBackup"},
+	"postgresql.cnpg.io/v1":           {"Cluster", "Pooler", "ScheduledBackup"},
 }
 
 // scheme has the Go types of the kinds.

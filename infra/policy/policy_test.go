@@ -218,6 +218,9 @@ func breaches() []breach {
 		of("image", "Cluster data/postgres-1", map[string]mutation{
 			"a tag of Postgres": set("Cluster data/postgres-1", "spec/imageName", "registry.example.com/postgres:15"),
 		}),
+		of("image", "Pooler data/postgres-1-pooler", map[string]mutation{
+			"a tag of PgBouncer": set("Pooler data/postgres-1-pooler", "spec/pgbouncer/image", "registry.example.com/pgbouncer:1"),
+		}),
 		of("go-limits", shop, map[string]mutation{
 			"more memory than the limit": set(shop, container+"env/0/value", "129MiB"),
 			"a size that isn't Go's":     set(shop, container+"env/0/value", "115Mi"),
@@ -456,6 +459,10 @@ func TestRequestsIncludeThePodsOfOperators(t *testing.T) {
 	cpuWithout, memoryWithout := Requests(stack.Production, without("Cluster data/postgres-1")(t, manifests))
 	if cpu-cpuWithout != 3*250 || memory-memoryWithout != 3*512 {
 		t.Errorf("three instances of 250m and 512Mi add %d and %d", cpu-cpuWithout, memory-memoryWithout)
+	}
+	cpuWithout, memoryWithout = Requests(stack.Production, without("Pooler data/postgres-1-pooler")(t, sound(t)))
+	if cpu-cpuWithout != 2*50 || memory-memoryWithout != 2*192 {
+		t.Errorf("two poolers of 50m and 192Mi add %d and %d", cpu-cpuWithout, memory-memoryWithout)
 	}
 }
 

@@ -79,7 +79,7 @@ func (o objects) bounds(w workload) (least, most int) {
 	return replicas, replicas
 }
 
-// instances are the servers of a Cluster of CloudNativePG, whose pods its operator creates.
+// instances are the pods of a Cluster or a Pooler of CloudNativePG, which its operator creates.
 type instances struct {
 	name, image string
 	number      int
@@ -89,17 +89,28 @@ type instances struct {
 func (o objects) instances() []instances {
 	var found []instances
 	for _, custom := range of[*unstructured.Unstructured](o) {
-		var cluster struct {
+		var read struct {
 			Spec struct {
 				Instances int                         `json:"instances"`
 				ImageName string                      `json:"imageName"`
 				Resources corev1.ResourceRequirements `json:"resources"`
+				PgBouncer struct {
+					Image string `json:"image"`
+				} `json:"pgbouncer"`
+				Template corev1.PodTemplateSpec `json:"template"`
 			} `json:"spec"`
 		}
-		if custom.GetKind() != "Cluster" || runtime.DefaultUnstructuredConverter.FromUnstructured(custom.Object, &cluster) != nil {
+		if runtime.DefaultUnstructuredConverter.FromUnstructured(custom.Object, &read) != nil {
 			continue
 		}
-		found = append(found, instances{nameOf(custom), cluster.Spec.ImageName, cluster.Spec.Instances, cluster.Spec.Resources.Requests})
+		switch spec := read.Spec; custom.GetKind() {
+		case "Cluster":
+			found = append(found, instances{nameOf(custom), spec.ImageName, spec.Instances, spec.Resources.Requests})
+		case "Pooler":
+			for _, container := range spec.Template.Spec.Containers {
+				found = append(found, instances{nameOf(custom), spec.PgBouncer.Image, spec.Instances, container.Resources.Requests})
+			}
+		}
 	}
 	return found
 }

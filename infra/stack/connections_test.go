@@ -8,6 +8,26 @@ import (
 	"platform.example/infra/quantity"
 )
 
+// All instances of the pooler and one more leave room for another colour that connects directly.
+func TestPoolsFitTheConnectionLimits(t *testing.T) {
+	services := []catalog.Service{{Name: "a", Database: "a"}, {Name: "b", Database: "b"}, {Name: "c"}}
+	for most := 1; most <= 20; most++ {
+		for instances := 1; instances <= 5; instances++ {
+			config := Stack{Postgres: Postgres{Pooler: instances}, Services: map[string]Service{
+				"a": {Replicas: Replicas{Max: most}}, "b": {Replicas: Replicas{Max: 30}}, "c": {Replicas: Replicas{Max: 1}},
+			}}
+			servers, clients := config.Pool(services)
+			least, all := config.Services["a"].Replicas.Connections(), config.Services["b"].Replicas.Connections()
+			if servers < 1 || 2*servers*(instances+1) > least-2 {
+				t.Errorf("%d + 1 instances with %d connections to a database each, whose role may have %d", instances, servers, least)
+			}
+			if clients < least+all {
+				t.Errorf("an instance accepts %d clients, but the services have up to %d", clients, least+all)
+			}
+		}
+	}
+}
+
 func TestMaxConnectionsRarelyChanges(t *testing.T) {
 	for most := 1; most <= 20; most++ {
 		config := Stack{Services: map[string]Service{}, Postgres: Postgres{Memory: 64 * 1024 * quantity.MiB}}

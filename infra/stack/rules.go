@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/quantity"
@@ -55,6 +56,13 @@ func rules(services []catalog.Service) []rule {
 			restore := s.Postgres.Restore
 			return fault(restore.Cluster != 0 && (restore.From == 0 || restore.From >= restore.Cluster || !s.Backed()),
 				"want the number of an earlier cluster than postgres.restore.cluster %d, and backup.bucket with its archive", restore.Cluster)
+		}},
+		{[]string{"postgres.pooler", "postgres.address"}, func(s Stack) string {
+			return fault(s.Postgres.Pooler > 0 && s.Postgres.Address != "", "%d: postgres.address is a managed server: want 0, and a pooler of its provider", s.Postgres.Pooler)
+		}},
+		{[]string{"certificateDuration", "postgres.pooler"}, func(s Stack) string {
+			return fault(s.Postgres.Pooler > 0 && s.CertificateDuration < leastPooled, "%s: want at least %s with postgres.pooler, which loads a renewed certificate within an hour",
+				s.CertificateDuration, leastPooled)
 		}},
 		{[]string{"postgres.memory"}, func(s Stack) string { return hasRoom(s.Postgres.Memory, leastPostgres) }},
 		{[]string{"replicas.max", "postgres.memory"}, func(s Stack) string { return connectionsFit(s, services) }},
@@ -186,6 +194,22 @@ const (
 // Connections is the connection limit of a service's role: the pools of all replicas and of one surplus replica during a rolling
 // update, in both colours, and two for the migration.
 func (r Replicas) Connections() int { return catalog.DatabaseConnections*(r.Max+1)*2 + 2 }
+
+// leastPooled is the minimum duration of certificates with a pooler: one is renewed when a third of it is left.
+const leastPooled = 6 * time.Hour
+
+// Pool returns the number of connections of each pooler's instance to one database, and of clients to all. The instances, and one more
+// during a rolling update, have at most the connections of one colour of the service with the fewest: the other colour may connect directly
+// while the pooler is introduced or removed. An instance accepts all clients, since the others may be down.
+func (s Stack) Pool(services []catalog.Service) (servers, clients int) {
+	needed, _ := s.connections(services)
+	for _, service := range services {
+		if most := catalog.DatabaseConnections * (s.Services[service.Name].Replicas.Max + 1); service.Database != "" && (servers == 0 || most < servers) {
+			servers = most
+		}
+	}
+	return servers / (s.Postgres.Pooler + 1), needed - reservedConnections
+}
 
 // connections returns the number of connections that the services need, and the number that one more service may need.
 func (s Stack) connections(services []catalog.Service) (needed, more int) {

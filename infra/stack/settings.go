@@ -116,6 +116,7 @@ func (p *Postgres) settings() []setting {
 		of("postgres.version", "15 or 17", always("15"), &p.Version, oneOf("15", "17")),
 		of("postgres.instances", "a whole number from 1 to 9: with 3 or more a commit waits for one standby", defaults{"1", "2", "3"},
 			&p.Instances, quantity.Between(1, 9)),
+		of("postgres.pooler", "a whole number from 0 to 5", always("0"), &p.Pooler, quantity.Between(0, 5)),
 		of("postgres.cluster", "the number of the cluster of instances that serves, which a restore raises", always("1"), &p.Cluster, clusterNumber),
 		of("postgres.beside", "comma-separated numbers of clusters of instances that don't serve", none, &p.Beside, listOf(clusterNumber)),
 		of("postgres.restore.cluster", "the number of a restored cluster of instances", none, &p.Restore.Cluster, quantity.Between(2, 1_000_000_000)),

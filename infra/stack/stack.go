@@ -168,6 +168,7 @@ type Postgres struct {
 	Version    string // the major version of the instances
 	AdminUser  string // role of an external server that may create roles and databases
 	Instances  int    // a primary and its standbys
+	Pooler     int    // instances of PgBouncer between the services and the primary; 0 for none
 	Cluster    int    // the number of the cluster of instances that serves: each restore creates the next one
 	Beside     []int  // the numbers of clusters that don't serve: a restored one before it serves, and the former one after it
 	Restore    Restore

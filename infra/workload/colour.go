@@ -39,7 +39,11 @@ func (c colour) build(
 			if restored := c.Config.Postgres.Cluster; restored > 1 { // its tables may be older
 				resource = fmt.Sprintf("%s-%d", resource, restored)
 			}
-			migrations[schema], err = c.newJob(ctx, resource, c.Service.Name, "migrate", schema, environment, nil, 1, parent, pulumi.DependsOn(before), ranOnce)
+			var direct corev1.EnvVarArray
+			if c.Postgres.Direct != "" { // it locks for a session
+				direct = append(direct, kube.Variable("POSTGRES_HOST", pulumi.String(c.Postgres.Direct)))
+			}
+			migrations[schema], err = c.newJob(ctx, resource, c.Service.Name, "migrate", schema, environment, direct, 1, parent, pulumi.DependsOn(before), ranOnce)
 			if err != nil {
 				return environment, completed, err
 			}

@@ -224,6 +224,9 @@ var recipes = map[string]recipe{
 		packages: []string{"postgresql-17", "barman-cli-cloud", "libicu72", "libldap-2.5-0"}, user: "postgres", uid: 26, path: "/usr/lib/postgresql/17/bin:",
 		prepare: noCluster, release: "trixie", older: "deb http://deb.debian.org/debian bookworm main",
 	},
+	"pgbouncer": { // the release has no prepared statements in transaction mode before trixie; the operator runs /usr/bin/pgbouncer
+		packages: []string{"pgbouncer"}, user: "pgbouncer", uid: 998, prepare: `ln -s ../sbin/pgbouncer "$1/usr/bin/pgbouncer"`, release: "trixie",
+	},
 	"redis": {packages: []string{"redis-server"}, user: "redis", uid: 999, prepare: "true"},
 }
 

@@ -77,6 +77,7 @@ var programs = map[string]string{
 	"jq":                          "jq",
 	"mmdebstrap":                  "mmdebstrap",
 	"nginx-light":                 "/usr/sbin/nginx",
+	"pgbouncer":                   "/usr/sbin/pgbouncer",
 	"postgresql-15":               "/usr/lib/postgresql/15/bin/postgres",
 	"redis-server":                "redis-server",
 	"runc":                        "runc",

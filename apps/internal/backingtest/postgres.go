@@ -54,7 +54,8 @@ func StartPostgres(t testing.TB) *Postgres {
 		CREATE ROLE owner;
 		ALTER DATABASE postgres OWNER TO owner;
 		CREATE ROLE service LOGIN PASSWORD '`+servicePassword+`' IN ROLE owner;
-		ALTER ROLE service SET role = owner`); err != nil {
+		ALTER ROLE service SET role = owner;
+		ALTER ROLE service SET statement_timeout = '3s'`); err != nil {
 		t.Fatalf("creating the role of a service: %v", err)
 	}
 	return p

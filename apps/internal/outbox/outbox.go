@@ -134,28 +134,19 @@ func (o Outbox) markPublished(ctx context.Context, tx pgx.Tx, ids []int64, posit
 }
 
 const (
-	// requeueBatch is the number of rows per statement: few enough for the statement timeout of 3 s on a busy
-	// database.
-	requeueBatch = 1000
+	resetLost = `UPDATE outbox SET published_at = NULL, stream_ms = NULL, stream_seq = NULL
+		WHERE published_at IS NOT NULL AND (stream_ms, stream_seq) > ($1, $2)`
 
-	// unlockTimeout limits the unlock statement. After it the connection is closed, which unlocks too.
-	unlockTimeout = 2 * time.Second
-
-	resetLost = `UPDATE outbox SET published_at = NULL, stream_ms = NULL, stream_seq = NULL WHERE id IN (
-		SELECT id FROM outbox WHERE published_at IS NOT NULL AND (stream_ms, stream_seq) > ($1, $2)
-		ORDER BY stream_ms, stream_seq LIMIT $3)`
-
-	resetSince = `UPDATE outbox SET published_at = NULL, stream_ms = NULL, stream_seq = NULL WHERE id IN (
-		SELECT id FROM outbox WHERE published_at IS NOT NULL AND occurred_at >= $1
-		ORDER BY occurred_at LIMIT $2)`
+	resetSince = `UPDATE outbox SET published_at = NULL, stream_ms = NULL, stream_seq = NULL
+		WHERE published_at IS NOT NULL AND occurred_at >= $1`
 )
 
 // Replay makes the relays publish the events since the given time again, as far back as Retention, and
 // returns their number. Consumers skip events that they have handled, by id.
 func (o Outbox) Replay(ctx context.Context, pool *pgxpool.Pool, since time.Time) (int64, error) {
-	n, err := requeue(ctx, pool, o.sql(resetSince), since, requeueBatch)
+	n, err := requeue(ctx, pool, o.sql(resetSince), since)
 	if err != nil {
-		return n, fmt.Errorf("replaying (%d events are queued; run it again): %w", n, err)
+		return 0, fmt.Errorf("replaying (no events are queued; run it again): %w", err)
 	}
 	return n, nil
 }
@@ -168,7 +159,7 @@ func (o Outbox) Replay(ctx context.Context, pool *pgxpool.Pool, since time.Time)
 // another relay, which doesn't know the entry, is the first to publish after the loss. Redis would have to
 // crash and restart between two statements of that relay.
 func (r *Relay) requeueLost(ctx context.Context, lost *lostError) error {
-	n, err := requeue(ctx, r.pool, r.outbox.sql(resetLost), lost.last.ms, lost.last.seq, requeueBatch)
+	n, err := requeue(ctx, r.pool, r.outbox.sql(resetLost), lost.last.ms, lost.last.seq)
 	if n > 0 {
 		r.metrics.losses.Inc()
 		r.log.Warn("the stream has lost entries: their events are published again",
@@ -180,27 +171,22 @@ func (r *Relay) requeueLost(ctx context.Context, lost *lostError) error {
 	return nil
 }
 
-// requeue runs a statement that resets rows to unpublished, until it changes no more rows. It returns their
-// number. No relay publishes meanwhile.
+// requeue runs a statement that resets rows to unpublished, and returns their number. No relay publishes
+// meanwhile. Either all rows are reset or none.
 func requeue(ctx context.Context, pool *pgxpool.Pool, statement string, arguments ...any) (rows int64, err error) {
-	connection, err := pool.Acquire(ctx)
+	err = pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", lockKey); err != nil {
+			return fmt.Errorf("waiting for the relays to pause: %w", err)
+		}
+		if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = 0"); err != nil { // there may be a million rows
+			return err
+		}
+		result, err := tx.Exec(ctx, statement, arguments...)
+		rows = result.RowsAffected()
+		return err
+	})
 	if err != nil {
 		return 0, err
 	}
-	defer connection.Release()
-	if _, err := connection.Exec(ctx, "SELECT pg_advisory_lock($1)", lockKey); err != nil {
-		return 0, fmt.Errorf("waiting for the relays to pause: %w", err)
-	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockTimeout)
-		defer cancel()
-		_, _ = connection.Exec(ctx, "SELECT pg_advisory_unlock($1)", lockKey)
-	}()
-	for {
-		result, err := connection.Exec(ctx, statement, arguments...)
-		if err != nil || result.RowsAffected() == 0 {
-			return rows, err
-		}
-		rows += result.RowsAffected()
-	}
+	return rows, nil
 }

@@ -29,13 +29,14 @@ const (
 	retryInterval = 500 * time.Millisecond
 )
 
-// Connect opens a pool for the requests of a service. It waits up to 30 s for the database to respond.
+// Connect opens a pool for the requests of a service. It waits up to 30 s for the database to respond. Between
+// the service and the database may be a pooler in transaction mode: nothing may change the state of a session.
+// The statement timeout of 3 s is therefore a setting of the service's role.
 func Connect(ctx context.Context, c Config, log *slog.Logger) (*pgxpool.Pool, error) {
 	poolConfig, err := c.pool()
 	if err != nil {
 		return nil, err
 	}
-	poolConfig.ConnConfig.RuntimeParams["statement_timeout"] = strconv.FormatInt(statementTimeout.Milliseconds(), 10)
 	g := &gate{log: log}
 	poolConfig.ConnConfig.Tracer = g
 	if c.Spans != nil {
@@ -70,8 +71,6 @@ const (
 	// Long, because a busy server starts over with every client that gives up. A request doesn't wait for it
 	// beyond its own deadline.
 	connectTimeout = 10 * time.Second
-	// statementTimeout limits a query of a request in the database itself, below the 4 s of a request.
-	statementTimeout = 3 * time.Second
 	// Short enough that a pool leaves an old primary, or spreads over replicas again, by itself.
 	maxConnLifetime = 30 * time.Minute
 )

@@ -17,14 +17,15 @@ import (
 const lockTimeout = "5s"
 
 // Migrate applies the pending migrations. If several processes migrate at the same time, one works and the
-// others wait for a session lock.
+// others wait for a session lock, so it needs a connection without a pooler in transaction mode.
 func Migrate(ctx context.Context, c Config, migrations fs.FS, log *slog.Logger) (err error) {
 	poolConfig, err := c.pool()
 	if err != nil {
 		return err
 	}
-	// No statement timeout: an index on a large table takes as long as it takes.
 	poolConfig.ConnConfig.RuntimeParams["lock_timeout"] = lockTimeout
+	// Not the role's timeout: an index on a large table takes as long as it takes.
+	poolConfig.ConnConfig.RuntimeParams["statement_timeout"] = "0"
 	pool, err := connect(ctx, poolConfig, log)
 	if err != nil {
 		return err

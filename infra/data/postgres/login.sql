@@ -1,5 +1,7 @@
--- Makes a role that signs in with one password and acts as the owner. Takes the psql variables role, login and
--- connections, and the password in the environment as LOGIN_PASSWORD.
+-- Makes a role that signs in with one password and acts as the owner. Takes the psql variables role, login,
+-- connections and timeout (of a statement; 0 for none), and the password in the environment as LOGIN_PASSWORD.
+-- An existing role keeps its password, of which its name has the hash: a pooler signs in with the stored form of a
+-- password, which would differ after each ALTER ROLE.
 -- Neither the server's log nor psql's own messages may quote a statement that holds a password.
 \set VERBOSITY terse
 SELECT set_config(name, setting, false)
@@ -9,9 +11,10 @@ WHERE (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) \g /dev/null
 
 \getenv password LOGIN_PASSWORD
 
-SELECT format('CREATE ROLE %I', :'login')
+SELECT format('CREATE ROLE %I PASSWORD %L', :'login', :'password')
 WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'login') \gexec
 
-ALTER ROLE :"login" LOGIN CONNECTION LIMIT :connections PASSWORD :'password';
+ALTER ROLE :"login" LOGIN CONNECTION LIMIT :connections;
 SELECT format('GRANT %I TO %I', :'role', :'login') WHERE NOT pg_has_role(:'login', :'role', 'member') \gexec
 ALTER ROLE :"login" SET role = :"role";
+ALTER ROLE :"login" SET statement_timeout = :'timeout';

@@ -36,10 +36,10 @@ PGPASSWORD=$LOGIN_PASSWORD
 
 # let_in makes a role for each password of another role, and drops those of former passwords.
 let_in() {
-	role=$1 connections=$2 logins=
+	role=$1 connections=$2 timeout=$3 logins=
 	for LOGIN_PASSWORD in $(tr ',' ' ' <"$ROLE_PASSWORDS/$role"); do
 		login=${role}_$(printf %s "$LOGIN_PASSWORD" | sha256sum | cut -c1-8)
-		psql --set=role="$role" --set=login="$login" --set=connections="$connections" --file="$CONFIG/login.sql"
+		psql --set=role="$role" --set=login="$login" --set=connections="$connections" --set=timeout="$timeout" --file="$CONFIG/login.sql"
 		logins=$logins,$login
 	done
 	psql --set=role="$role" --set=logins="$logins" --file="$CONFIG/former.sql"
@@ -47,9 +47,9 @@ let_in() {
 
 while read -r role database connections; do
 	psql --set=role="$role" --set=database="$database" --file="$CONFIG/role.sql"
-	let_in "$role" "$connections"
+	let_in "$role" "$connections" 3s # below the 4 s of a request
 	echo "role $role owns database $database"
 done <"$CONFIG/roles"
 psql --file="$CONFIG/databases.sql"
 psql --set=role=monitor --file="$CONFIG/monitor.sql"
-let_in monitor 4 # an exporter's few connections, and those of the one that takes its place
+let_in monitor 4 0 # an exporter's few connections, and those of the one that takes its place

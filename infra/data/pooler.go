@@ -1,0 +1,75 @@
+package data
+
+import (
+	"fmt"
+
+	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
+	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
+
+	"platform.example/infra/kube"
+	"platform.example/infra/network"
+	"platform.example/infra/quantity"
+)
+
+// newPooler runs PgBouncer between the services and the cluster that serves, with the certificate of the server, and the Service with its
+// address. A transaction of a client has a connection of the server to itself; between two transactions, other clients use it.
+func (a PostgresArgs) newPooler(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (pulumi.Resource, error) {
+	serving, instances := clusterName(a.Config.Postgres.Cluster), a.Config.Postgres.Pooler
+	name := serving + "-pooler"
+	selector := pulumi.StringMap{"cnpg.io/poolerName": pulumi.String(name)}
+	metadata := a.named(name)
+	// PgBouncer reads its Secrets again when its object changes, and else within an hour.
+	metadata.Annotations = pulumi.StringMap{"platform.example/authority": a.Authority.ApplyT(hash).(pulumi.StringOutput)}
+
+	resources := kube.Resources(a.Config.Requested(50), 1000, 192*quantity.MiB)
+	pod := corev1.PodSpecArgs{
+		EnableServiceLinks:        pulumi.Bool(false),
+		PriorityClassName:         a.Namespace.Priority,
+		TopologySpreadConstraints: kube.Spread(selector),
+		InitContainers:            corev1.ContainerArray{corev1.ContainerArgs{Name: pulumi.String("bootstrap-controller"), Resources: resources}},
+		Containers: corev1.ContainerArray{corev1.ContainerArgs{
+			Name: pulumi.String("pgbouncer"), Resources: resources,
+			// It closes the connections of its clients when it stops. Replicas that stop, too, end their requests before.
+			Lifecycle: corev1.LifecycleArgs{PreStop: corev1.LifecycleHandlerArgs{
+				Exec: corev1.ExecActionArgs{Command: pulumi.ToStringArray([]string{"sleep", "15"})},
+			}},
+		}},
+	}
+	kube.Place(&pod, a.Profile)
+	servers, clients := a.Config.Pool(a.Services)
+	spec := map[string]any{
+		"cluster":   map[string]any{"name": serving},
+		"type":      "rw",
+		"instances": instances,
+		"deploymentStrategy": map[string]any{
+			"type": "RollingUpdate", "rollingUpdate": map[string]any{"maxSurge": 1, "maxUnavailable": 0},
+		},
+		"template": map[string]any{
+			"metadata": map[string]any{"labels": network.Selector(network.Pooler), "annotations": kube.Scraped(network.PoolerMetricsPort)},
+			"spec":     pod,
+		},
+		"pgbouncer": map[string]any{"image": a.PoolerImage, "poolMode": "transaction", "parameters": map[string]string{
+			"client_tls_sslmode":        "require",
+			"ignore_startup_parameters": "statement_timeout", // of earlier versions of the services; their roles have it
+			"max_client_conn":           fmt.Sprint(clients),
+			"default_pool_size":         fmt.Sprint(servers),
+			"max_db_connections":        fmt.Sprint(servers), // a rotated password has a second pool
+			"max_prepared_statements":   "200",
+			// After a failover, it finds the new primary at once, and drops connections to a lost one.
+			"server_login_retry":     "1",
+			"server_connect_timeout": "3",
+			"tcp_user_timeout":       "5000",
+		}},
+	}
+	created, err := newCustom(ctx, operatorGroup+"/v1", "Pooler", name, metadata, spec, opts...)
+	if err != nil {
+		return nil, err
+	}
+	tcp := corev1.ServicePortArray{corev1.ServicePortArgs{Name: pulumi.String("tcp"), Port: pulumi.Int(network.PostgresPort)}}
+	service, err := kube.NewService(ctx, network.Pooler, a.named(network.Pooler), corev1.ServiceSpecArgs{Selector: selector, Ports: tcp},
+		append(opts, pulumi.DependsOn([]pulumi.Resource{created}))...)
+	if err != nil || instances == 1 {
+		return service, err
+	}
+	return service, kube.Budget(ctx, network.Pooler, a.named(network.Pooler), selector, opts...)
+}
