@@ -33,11 +33,7 @@ func (p platform) servers() []server {
 			servers = append(servers, server{store, namespace.Data, slices.Compact(hosts)})
 		}
 	}
-	var pooler []string // it has the certificate of the server
-	if p.config.Postgres.Pooler > 0 {
-		pooler = append(pooler, p.config.NamespacePrefix.Host(network.Pooler, namespace.Data))
-	}
-	add(network.Postgres, p.config.Postgres.Address, pooler...)
+	add(network.Postgres, p.config.Postgres.Address, p.config.NamespacePrefix.Host(network.Pooler, namespace.Data)) // the pooler has it, too
 	add(network.PostgresOperator, p.config.Postgres.Address)
 	add(network.Cache, p.config.Redis.Address)
 	add(network.Stream, p.config.Stream.Address, data.StreamInstances(p.config)...)

@@ -574,7 +574,7 @@ func TestMonitoringSettings(t *testing.T) {
 
 func TestCertificateIsKeptUntilItIsDue(t *testing.T) {
 	long := 90 * 24 * time.Hour
-	hosts := []string{namespace.Prefix("").Host(network.Postgres, namespace.Data)}
+	hosts := []string{namespace.Prefix("").Host(network.Postgres, namespace.Data), namespace.Prefix("").Host(network.Pooler, namespace.Data)}
 	issue := func(authority string, issued time.Time) string {
 		pair, err := certificate.Issue(authority, hosts, long, issued)
 		if err != nil {

@@ -361,9 +361,13 @@ func TestPoolerOfPostgres(t *testing.T) {
 		t.Error("the only instance can't be evicted")
 	}
 	for _, created := range local(t).registered {
-		if strings.Contains(created.Name, "pooler") && created.Name != "poolers.postgresql.cnpg.io" {
+		if strings.Contains(created.Name, "pooler") && created.Name != "poolers.postgresql.cnpg.io" && created.TypeToken != "kubernetes:core/v1:Service" {
 			t.Errorf("without the setting, there is %s", created.Name)
 		}
+	}
+	services := local(t).ofType("core/v1:Service")
+	if got := services["postgres-pooler"].at("spec", "selector"); !reflect.DeepEqual(got, services["postgres"].at("spec", "selector")) {
+		t.Errorf("a version that was released with the pooler reaches %v, want the primary", got)
 	}
 	if env := fmt.Sprint(local(t).ofType("batch/v1:Job")); strings.Contains(env, "POSTGRES_HOST") {
 		t.Error("without the setting, migrations have a host of their own")

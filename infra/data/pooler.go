@@ -7,13 +7,15 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/kube"
+	"platform.example/infra/namespace"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
 )
 
-// newPooler runs PgBouncer between the services and the cluster that serves, with the certificate of the server, and the Service with its
-// address. A transaction of a client has a connection of the server to itself; between two transactions, other clients use it.
-func (a PostgresArgs) newPooler(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (pulumi.Resource, error) {
+// newPooler runs PgBouncer between the services and the cluster that serves, with the certificate of the server. It returns the selector of
+// its pods once they are ready. A transaction of a client has a connection of the server to itself; between two transactions, other clients
+// use it.
+func (a PostgresArgs) newPooler(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (pulumi.StringMap, error) {
 	serving, instances := clusterName(a.Config.Postgres.Cluster), a.Config.Postgres.Pooler
 	name := serving + "-pooler"
 	selector := pulumi.StringMap{"cnpg.io/poolerName": pulumi.String(name)}
@@ -49,27 +51,34 @@ func (a PostgresArgs) newPooler(ctx *pulumi.Context, opts ...pulumi.ResourceOpti
 			"spec":     pod,
 		},
 		"pgbouncer": map[string]any{"image": a.PoolerImage, "poolMode": "transaction", "parameters": map[string]string{
-			"client_tls_sslmode":        "require",
-			"ignore_startup_parameters": "statement_timeout", // of earlier versions of the services; their roles have it
-			"max_client_conn":           fmt.Sprint(clients),
-			"default_pool_size":         fmt.Sprint(servers),
-			"max_db_connections":        fmt.Sprint(servers), // a rotated password has a second pool
-			"max_prepared_statements":   "200",
+			"client_tls_sslmode":      "require",
+			"max_client_conn":         fmt.Sprint(clients),
+			"default_pool_size":       fmt.Sprint(servers),
+			"max_db_connections":      fmt.Sprint(servers), // a rotated password has a second pool
+			"max_prepared_statements": "200",
 			// After a failover, it finds the new primary at once, and drops connections to a lost one.
 			"server_login_retry":     "1",
 			"server_connect_timeout": "3",
 			"tcp_user_timeout":       "5000",
+			"tcp_keepidle":           "5",
+			"tcp_keepintvl":          "1",
+			"tcp_keepcnt":            "3",
 		}},
 	}
 	created, err := newCustom(ctx, operatorGroup+"/v1", "Pooler", name, metadata, spec, opts...)
 	if err != nil {
 		return nil, err
 	}
-	tcp := corev1.ServicePortArray{corev1.ServicePortArgs{Name: pulumi.String("tcp"), Port: pulumi.Int(network.PostgresPort)}}
-	service, err := kube.NewService(ctx, network.Pooler, a.named(network.Pooler), corev1.ServiceSpecArgs{Selector: selector, Ports: tcp},
-		append(opts, pulumi.DependsOn([]pulumi.Resource{created}))...)
-	if err != nil || instances == 1 {
-		return service, err
+	if instances > 1 {
+		if err := kube.Budget(ctx, network.Pooler, a.named(network.Pooler), selector, opts...); err != nil {
+			return nil, err
+		}
 	}
-	return service, kube.Budget(ctx, network.Pooler, a.named(network.Pooler), selector, opts...)
+	ready := created.ID().ApplyT(func(pulumi.ID) (string, error) {
+		if ctx.DryRun() {
+			return name, nil
+		}
+		return name, a.Rollout.Complete(ctx.Context(), a.Config.NamespacePrefix.Of(namespace.Data), name, map[string]string{"cnpg.io/poolerName": name})
+	}).(pulumi.StringOutput)
+	return pulumi.StringMap{"cnpg.io/poolerName": ready}, nil
 }

@@ -161,14 +161,24 @@ func (a PostgresArgs) newServer(ctx *pulumi.Context, account *corev1.ServiceAcco
 		}
 	}
 	tcp := corev1.ServicePortArray{corev1.ServicePortArgs{Name: pulumi.String("tcp"), Port: pulumi.Int(network.PostgresPort)}}
-	service, err := kube.NewService(ctx, postgresName, a.named(postgresName), corev1.ServiceSpecArgs{Ports: tcp, Selector: pulumi.StringMap{
+	primary := pulumi.StringMap{
 		"cnpg.io/cluster": pulumi.String(clusterName(a.Config.Postgres.Cluster)), "cnpg.io/instanceRole": pulumi.String("primary"),
-	}}, append(opts, pulumi.DependsOn(clusters))...)
-	if err != nil || a.Config.Postgres.Pooler == 0 {
-		return append(clusters, service), err
 	}
-	pooler, err := a.newPooler(ctx, append(opts, pulumi.DependsOn(clusters))...)
-	return append(clusters, service, pooler), err
+	behind, after := primary, append(opts, pulumi.DependsOn(clusters))
+	if a.Config.Postgres.Pooler > 0 {
+		if behind, err = a.newPooler(ctx, after...); err != nil {
+			return nil, err
+		}
+	}
+	// Without a pooler, its Service selects the primary, so that versions that were released with a pooler keep their database.
+	for name, selector := range map[string]pulumi.StringMap{postgresName: primary, network.Pooler: behind} {
+		service, err := kube.NewService(ctx, name, a.named(name), corev1.ServiceSpecArgs{Ports: tcp, Selector: selector}, after...)
+		if err != nil {
+			return nil, err
+		}
+		clusters = append(clusters, service)
+	}
+	return clusters, nil
 }
 
 // reloaded is the metadata of a Secret that instances reload when it changes.

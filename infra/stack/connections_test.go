@@ -18,8 +18,8 @@ func TestPoolsFitTheConnectionLimits(t *testing.T) {
 			}}
 			servers, clients := config.Pool(services)
 			least, all := config.Services["a"].Replicas.Connections(), config.Services["b"].Replicas.Connections()
-			if servers < 1 || 2*servers*(instances+1) > least-2 {
-				t.Errorf("%d + 1 instances with %d connections to a database each, whose role may have %d", instances, servers, least)
+			if servers < 1 || 2*servers*(instances+1) > all-2 {
+				t.Errorf("%d + 1 instances with %d connections to a database each, whose role may have %d", instances, servers, all)
 			}
 			if clients < least+all {
 				t.Errorf("an instance accepts %d clients, but the services have up to %d", clients, least+all)

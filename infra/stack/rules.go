@@ -199,13 +199,14 @@ func (r Replicas) Connections() int { return catalog.DatabaseConnections*(r.Max+
 const leastPooled = 6 * time.Hour
 
 // Pool returns the number of connections of each pooler's instance to one database, and of clients to all. The instances, and one more
-// during a rolling update, have at most the connections of one colour of the service with the fewest: the other colour may connect directly
-// while the pooler is introduced or removed. An instance accepts all clients, since the others may be down.
+// during a rolling update, have at most the connections of one colour of the service with the most: the other colour may connect directly
+// while the pooler is introduced or removed. A service with fewer has fewer clients. An instance accepts all clients, since the others may
+// be down.
 func (s Stack) Pool(services []catalog.Service) (servers, clients int) {
 	needed, _ := s.connections(services)
 	for _, service := range services {
-		if most := catalog.DatabaseConnections * (s.Services[service.Name].Replicas.Max + 1); service.Database != "" && (servers == 0 || most < servers) {
-			servers = most
+		if service.Database != "" {
+			servers = max(servers, catalog.DatabaseConnections*(s.Services[service.Name].Replicas.Max+1))
 		}
 	}
 	return servers / (s.Postgres.Pooler + 1), needed - reservedConnections

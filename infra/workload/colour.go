@@ -39,11 +39,12 @@ func (c colour) build(
 			if restored := c.Config.Postgres.Cluster; restored > 1 { // its tables may be older
 				resource = fmt.Sprintf("%s-%d", resource, restored)
 			}
-			var direct corev1.EnvVarArray
+			// Images of versions that rely on the role's settings don't turn off its timeout of statements.
+			session := corev1.EnvVarArray{kube.Variable("PGOPTIONS", pulumi.String("-c statement_timeout=0"))}
 			if c.Postgres.Direct != "" { // it locks for a session
-				direct = append(direct, kube.Variable("POSTGRES_HOST", pulumi.String(c.Postgres.Direct)))
+				session = append(session, kube.Variable("POSTGRES_HOST", pulumi.String(c.Postgres.Direct)))
 			}
-			migrations[schema], err = c.newJob(ctx, resource, c.Service.Name, "migrate", schema, environment, direct, 1, parent, pulumi.DependsOn(before), ranOnce)
+			migrations[schema], err = c.newJob(ctx, resource, c.Service.Name, "migrate", schema, environment, session, 1, parent, pulumi.DependsOn(before), ranOnce)
 			if err != nil {
 				return environment, completed, err
 			}

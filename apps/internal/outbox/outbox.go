@@ -178,7 +178,8 @@ func requeue(ctx context.Context, pool *pgxpool.Pool, statement string, argument
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock($1)", lockKey); err != nil {
 			return fmt.Errorf("waiting for the relays to pause: %w", err)
 		}
-		if _, err := tx.Exec(ctx, "SET LOCAL statement_timeout = 0"); err != nil { // there may be a million rows
+		// There may be a million rows. If this process ends, the statement ends, too, and lets the relays go on.
+		if _, err := tx.Exec(ctx, "SELECT set_config('statement_timeout', '0', true), set_config('client_connection_check_interval', '5s', true)"); err != nil {
 			return err
 		}
 		result, err := tx.Exec(ctx, statement, arguments...)

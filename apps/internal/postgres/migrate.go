@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"log/slog"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 	"github.com/pressly/goose/v3/lock"
@@ -23,9 +24,11 @@ func Migrate(ctx context.Context, c Config, migrations fs.FS, log *slog.Logger) 
 	if err != nil {
 		return err
 	}
-	poolConfig.ConnConfig.RuntimeParams["lock_timeout"] = lockTimeout
-	// Not the role's timeout: an index on a large table takes as long as it takes.
-	poolConfig.ConnConfig.RuntimeParams["statement_timeout"] = "0"
+	poolConfig.AfterConnect = func(ctx context.Context, connection *pgx.Conn) error {
+		// Not the role's timeout of statements: an index on a large table takes as long as it takes.
+		_, err := connection.Exec(ctx, "SELECT set_config('lock_timeout', $1, false), set_config('statement_timeout', '0', false)", lockTimeout)
+		return err
+	}
 	pool, err := connect(ctx, poolConfig, log)
 	if err != nil {
 		return err

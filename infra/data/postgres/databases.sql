@@ -4,4 +4,4 @@ WHERE pg_has_role(current_user, datdba, 'member') \gexec
 
 -- The operator's instances find each other and read statistics.
 SELECT format('GRANT CONNECT ON DATABASE %I TO %I', datname, rolname) FROM pg_database, pg_roles
-WHERE datname IN ('postgres', 'app') AND rolname IN ('streaming_replica', 'cnpg_metrics_exporter') \gexec
+WHERE datname IN ('postgres', 'app') AND rolname IN ('streaming_replica', 'cnpg_metrics_exporter', 'cnpg_pooler_pgbouncer') \gexec

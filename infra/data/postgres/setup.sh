@@ -39,7 +39,14 @@ let_in() {
 	role=$1 connections=$2 timeout=$3 logins=
 	for LOGIN_PASSWORD in $(tr ',' ' ' <"$ROLE_PASSWORDS/$role"); do
 		login=${role}_$(printf %s "$LOGIN_PASSWORD" | sha256sum | cut -c1-8)
-		psql --set=role="$role" --set=login="$login" --set=connections="$connections" --set=timeout="$timeout" --file="$CONFIG/login.sql"
+		# A role that is new, or restored from a dump, has no password. A password that works stays: a pooler signs in with its stored
+		# form, which would change.
+		case $(PGPASSWORD=$LOGIN_PASSWORD psql --username="$login" --command='SELECT 1' 2>&1) in
+		*'password authentication failed'*) renew=true ;;
+		*) renew=false ;;
+		esac
+		psql --set=role="$role" --set=login="$login" --set=connections="$connections" --set=timeout="$timeout" --set=renew=$renew \
+			--file="$CONFIG/login.sql"
 		logins=$logins,$login
 	done
 	psql --set=role="$role" --set=logins="$logins" --file="$CONFIG/former.sql"
