@@ -164,7 +164,7 @@ func (a PostgresArgs) newServer(ctx *pulumi.Context, account *corev1.ServiceAcco
 	primary := pulumi.StringMap{
 		"cnpg.io/cluster": pulumi.String(clusterName(a.Config.Postgres.Cluster)), "cnpg.io/instanceRole": pulumi.String("primary"),
 	}
-	behind, after := primary, append(opts, pulumi.DependsOn(clusters))
+	behind, after := primary, slices.Concat(opts, []pulumi.ResourceOption{pulumi.DependsOn(clusters)})
 	if a.Config.Postgres.Pooler > 0 {
 		if behind, err = a.newPooler(ctx, after...); err != nil {
 			return nil, err
