@@ -20,12 +20,19 @@ mount --bind "$namespaces" "$namespaces"
 mount --make-private "$namespaces"
 touch "$namespaces/net" "$namespaces/mnt" "$namespaces/machine"
 mount --bind /proc/self/ns/net "$namespaces/machine"
-# A mount namespace can be bound only within one with a lower number. In a container, Linux 6.18 gives some new ones a lower number.
-tries=100
-until fault=$(unshare --net="$namespaces/net" --mount="$namespaces/mnt" --propagation private true 2>&1); do
-	[ $((tries -= 1)) -gt 0 ] || { echo "$fault" >&2 && exit 1; }
-	umount "$namespaces/net" 2>/dev/null || true
-done
+# A mount namespace can be bound only within one with a lower number. Linux 6.18 numbers them on each CPU apart, so that some CPUs give new
+# ones a lower number than that of a container. The CPU that made the container's doesn't.
+bind() {
+	for range in $(awk '$1 == "Cpus_allowed_list:" { gsub(",", " ", $2); print $2 }' /proc/self/status); do
+		for cpu in $(seq "${range%-*}" "${range#*-}"); do
+			fault=$(taskset --cpu-list "$cpu" unshare --net="$namespaces/net" --mount="$namespaces/mnt" --propagation private true 2>&1) && return
+			umount "$namespaces/net" 2>/dev/null || true
+		done
+	done
+	echo "$fault" >&2
+	exit 1
+}
+bind
 nsenter --net="$namespaces/net" --mount="$namespaces/mnt" sh -euc '
 	# Mounts of pods on other nodes would stay busy here.
 	awk -v all="$1/" -v own="$2/run/namespaces" "index(\$2, all) == 1 && index(\$2, own) != 1 { print \$2 }" /proc/self/mounts |
