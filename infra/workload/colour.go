@@ -39,7 +39,7 @@ func (c colour) build(
 			if restored := c.Config.Postgres.Cluster; restored > 1 { // its tables may be older
 				resource = fmt.Sprintf("%s-%d", resource, restored)
 			}
-			// Images of versions that rely on the role's settings don't turn off its timeout of statements.
+			// Images of earlier versions don't turn off the timeout of statements that the role has.
 			session := corev1.EnvVarArray{kube.Variable("PGOPTIONS", pulumi.String("-c statement_timeout=0"))}
 			if c.Postgres.Direct != "" { // it locks for a session
 				session = append(session, kube.Variable("POSTGRES_HOST", pulumi.String(c.Postgres.Direct)))

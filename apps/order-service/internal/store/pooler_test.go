@@ -144,7 +144,7 @@ func TestOrdersThroughAPooler(t *testing.T) {
 	})
 	all.Wait()
 	backingtest.Eventually(t, 30*time.Second, func() error {
-		want := 2*10*clients + replayed // an order and its end, and those that are published again
+		want := 2*10*clients + replayed // an order, its end, and the replayed events
 		got, err := client.XLen(t.Context(), string(event.Orders)).Result()
 		if err == nil && got != want {
 			err = fmt.Errorf("%d events are published, want %d", got, want)
