@@ -10,6 +10,7 @@ import (
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
 	"platform.example/infra/cluster"
+	"platform.example/infra/data/server"
 	"platform.example/infra/kube"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
@@ -53,8 +54,8 @@ func (a PostgresArgs) newBackup(ctx *pulumi.Context, opts ...pulumi.ResourceOpti
 	if err != nil || !a.Config.ObjectStore() {
 		return []pulumi.Resource{created}, err
 	}
-	server, err := a.newObjectStore(ctx, created, opts...)
-	return []pulumi.Resource{created, server}, err
+	store, err := a.newObjectStore(ctx, created, opts...)
+	return []pulumi.Resource{created, store}, err
 }
 
 // newObjectStore runs an S3-compatible store (https://github.com/versity/versitygw) whose data is as safe as its volume.
@@ -86,7 +87,7 @@ func (a PostgresArgs) newObjectStore(ctx *pulumi.Context, keys *corev1.Secret, o
 		Image: pulumi.String(a.Backup.Image),
 		Command: pulumi.ToStringArray([]string{
 			"/usr/local/bin/versitygw", fmt.Sprintf("--port=:%d", network.ObjectStorePort), "--health=/healthz",
-			"--cert=" + certificateFolder + "/tls.crt", "--key=" + certificateFolder + "/tls.key", "posix", "--sidecar=/metadata", "/objects",
+			"--cert=" + server.CertificateFolder + "/tls.crt", "--key=" + server.CertificateFolder + "/tls.key", "posix", "--sidecar=/metadata", "/objects",
 		}),
 		Env:            corev1.EnvVarArray{variable("ROOT_ACCESS_KEY_ID", "id"), variable("ROOT_SECRET_ACCESS_KEY", "key")},
 		Ports:          corev1.ContainerPortArray{kube.Port("https", network.ObjectStorePort)},
@@ -94,7 +95,7 @@ func (a PostgresArgs) newObjectStore(ctx *pulumi.Context, keys *corev1.Secret, o
 		StartupProbe:   probing(2, 60),
 		ReadinessProbe: probing(10, 3),
 		LivenessProbe:  probing(10, 6),
-		VolumeMounts:   corev1.VolumeMountArray{kube.Mount("certificate", certificateFolder, true), folder("objects"), folder("metadata")},
+		VolumeMounts:   corev1.VolumeMountArray{kube.Mount("certificate", server.CertificateFolder, true), folder("objects"), folder("metadata")},
 	}, corev1.VolumeArray{kube.SecretVolume("certificate", certificate)})
 	// On several local nodes, it shares no fate with the instances of Postgres, as a bucket elsewhere.
 	pod.Affinity = corev1.AffinityArgs{NodeAffinity: corev1.NodeAffinityArgs{
@@ -188,11 +189,11 @@ func (a PostgresArgs) bootstrap(number int) map[string]any {
 // newFreeze makes the server of an earlier version of the platform refuse writes, so that the import misses none.
 func (a PostgresArgs) newFreeze(ctx *pulumi.Context, account *corev1.ServiceAccount, opts ...pulumi.ResourceOption) (pulumi.Resource, error) {
 	const name = network.Postgres + "-freeze"
-	admin, err := kube.NewSecret(ctx, name, a.generated(name), pulumi.StringMap{passwordFile: inUse(a.AdminPassword)}, opts...)
+	admin, err := kube.NewSecret(ctx, name, a.generated(name), pulumi.StringMap{server.PasswordFile: inUse(a.AdminPassword)}, opts...)
 	if err != nil {
 		return nil, err
 	}
-	content := scripts("postgres", []string{"freeze.sh"}, pulumi.StringMap{authorityFile: a.Authority})
+	content := scripts("postgres", []string{"freeze.sh"}, pulumi.StringMap{server.AuthorityFile: a.Authority})
 	config, err := kube.NewConfig(ctx, name, a.generated(name), content, opts...)
 	if err != nil {
 		return nil, err
@@ -201,9 +202,9 @@ func (a PostgresArgs) newFreeze(ctx *pulumi.Context, account *corev1.ServiceAcco
 		Image:   pulumi.String(a.Image),
 		Command: shell(postgresFolder + "/freeze.sh"),
 		Env: kube.Environment(map[string]string{
-			"PGHOST": a.host(postgresName), "PGSSLMODE": "verify-full", "PGSSLROOTCERT": postgresFolder + "/" + authorityFile,
-			"PASSWORD_FILE": adminFolder + "/" + passwordFile, "PATIENCE": fmt.Sprint(a.Rollout.Patience()),
+			"PGHOST": a.host(postgresName), "PGSSLMODE": "verify-full", "PGSSLROOTCERT": postgresFolder + "/" + server.AuthorityFile,
+			"PASSWORD_FILE": server.AdminFolder + "/" + server.PasswordFile, "PATIENCE": fmt.Sprint(a.Rollout.Patience()),
 		}),
-		VolumeMounts: corev1.VolumeMountArray{kube.Mount("config", postgresFolder, true), kube.Mount("admin", adminFolder, true)},
+		VolumeMounts: corev1.VolumeMountArray{kube.Mount("config", postgresFolder, true), kube.Mount("admin", server.AdminFolder, true)},
 	}, corev1.VolumeArray{kube.ConfigVolume(config), kube.SecretVolume("admin", admin)}, opts...)
 }

@@ -1,6 +1,7 @@
 package data
 
 import (
+	"embed"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -119,9 +120,12 @@ func rule(group string, resources []string, verbs ...string) rbacv1.PolicyRuleAr
 	}
 }
 
+//go:embed cloudnative-pg
+var operatorFiles embed.FS
+
 // parsed reads an embedded JSON file.
 func parsed[T any](name string) (value T) {
-	content, err := files.ReadFile(name)
+	content, err := operatorFiles.ReadFile(name)
 	if err == nil {
 		err = json.Unmarshal(content, &value)
 	}

@@ -6,6 +6,7 @@ import (
 	corev1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/core/v1"
 	"github.com/pulumi/pulumi/sdk/v3/go/pulumi"
 
+	"platform.example/infra/data/server"
 	"platform.example/infra/kube"
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
@@ -21,7 +22,7 @@ func (a PostgresArgs) newPooler(ctx *pulumi.Context, opts ...pulumi.ResourceOpti
 	selector := pulumi.StringMap{"cnpg.io/poolerName": pulumi.String(name)}
 	metadata := a.named(name)
 	// PgBouncer reads its Secrets again when its object changes, and else within an hour.
-	metadata.Annotations = pulumi.StringMap{"platform.example/authority": a.Authority.ApplyT(hash).(pulumi.StringOutput)}
+	metadata.Annotations = pulumi.StringMap{"platform.example/authority": a.Authority.ApplyT(server.Hash).(pulumi.StringOutput)}
 
 	resources := kube.Resources(a.Config.Requested(50), 1000, 192*quantity.MiB)
 	pod := corev1.PodSpecArgs{

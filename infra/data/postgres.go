@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/data/server"
 	"platform.example/infra/kube"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
@@ -64,9 +65,9 @@ func NewPostgres(
 	if err != nil {
 		return nil, err
 	}
-	var server []pulumi.Resource
+	var instances []pulumi.Resource
 	if args.Config.Postgres.Address == "" {
-		if server, err = args.newServer(ctx, account, parent); err != nil {
+		if instances, err = args.newServer(ctx, account, parent); err != nil {
 			return nil, err
 		}
 		postgres.endpoint = Endpoint{Host: args.host(postgresName), Port: network.PostgresPort, Authority: args.Authority}
@@ -76,7 +77,7 @@ func NewPostgres(
 	} else {
 		postgres.endpoint = elsewhere(args.Config.Postgres.Store)
 	}
-	setup, err := args.newDatabases(ctx, account, postgres.endpoint, parent, pulumi.DependsOn(server))
+	setup, err := args.newDatabases(ctx, account, postgres.endpoint, parent, pulumi.DependsOn(instances))
 	if err != nil {
 		return nil, err
 	}
@@ -97,12 +98,12 @@ func (p *Postgres) Endpoint(service catalog.Service) Endpoint {
 }
 
 // MonitorEndpoint is the endpoint of the exporter.
-func (p *Postgres) MonitorEndpoint() Endpoint { return p.endpoint.as(monitor, p.monitor) }
+func (p *Postgres) MonitorEndpoint() Endpoint { return p.endpoint.as(server.Monitor, p.monitor) }
 
 // as is the endpoint with the login of a role.
 func (e Endpoint) as(role string, passwords pulumi.StringOutput) Endpoint {
 	e.Password = inUse(passwords)
-	e.User = e.Password.ApplyT(func(password string) string { return login(role, password) }).(pulumi.StringOutput)
+	e.User = e.Password.ApplyT(func(password string) string { return server.Login(role, password) }).(pulumi.StringOutput)
 	return e
 }
 
@@ -210,9 +211,6 @@ func canonical(resources corev1.ResourceRequirementsArgs) corev1.ResourceRequire
 	return resources
 }
 
-// hostRules require a password and TLS. Which database a role may enter depends on its CONNECT privilege.
-var hostRules = []string{"hostssl all all all scram-sha-256", "host all all all reject"}
-
 func clusterName(number int) string { return fmt.Sprintf("%s-%d", postgresName, number) }
 
 // newCluster creates one cluster of instances: a primary, and standbys that replicate it.
@@ -237,8 +235,8 @@ func (a PostgresArgs) newCluster(ctx *pulumi.Context, number int, opts ...pulumi
 		affinity["tolerations"] = kube.Tolerations(a.Profile)
 	}
 	postgresql := map[string]any{
-		"parameters": postgresConf(config.Memory, a.Config.MaxConnections(a.Services)),
-		"pg_hba":     hostRules,
+		"parameters": server.PostgresConf(config.Memory, a.Config.MaxConnections(a.Services)),
+		"pg_hba":     server.HostRules,
 	}
 	if config.Instances > 2 { // a commit waits for one standby, so that a failover loses nothing
 		postgresql["synchronous"] = map[string]any{"method": "any", "number": 1, "dataDurability": "required", "failoverQuorum": true}
@@ -290,30 +288,6 @@ func (a PostgresArgs) admin() string {
 	return a.Config.Postgres.AdminUser
 }
 
-// postgresConf tunes the server to its memory limit, as in the PostgreSQL documentation, "Resource Consumption".
-func postgresConf(memory quantity.Bytes, maxConnections int) map[string]string {
-	mebibytes := int(memory)
-	return map[string]string{
-		"max_connections":      fmt.Sprint(maxConnections),
-		"shared_buffers":       megabytes(mebibytes / 4),
-		"effective_cache_size": megabytes(mebibytes / 2),
-		"maintenance_work_mem": megabytes(mebibytes / 16),
-		// Connections share a quarter of the memory, since only one colour is live.
-		"work_mem":                            fmt.Sprintf("%dkB", max(64, mebibytes*1024/4/maxConnections)),
-		"idle_in_transaction_session_timeout": "60s", // releases the locks of a stuck client
-		"archive_timeout":                     "60s", // loses at most a minute with the volume
-		"wal_keep_size":                       "128MB",
-		"wal_retrieve_retry_interval":         "2s", // commits wait for a standby that follows a new primary
-		"log_min_duration_statement":          "1s",
-		"log_parameter_max_length":            "0", // parameters are personal data
-		"log_timezone":                        "UTC",
-		"timezone":                            "UTC",
-	}
-}
-
-// megabytes formats MiB for Postgres, whose MB is 1024 × 1024 bytes.
-func megabytes(mebibytes int) string { return fmt.Sprintf("%dMB", mebibytes) }
-
 // roles is the input of setup.sh: role, database and connection limit of each service with a database.
 func (a PostgresArgs) roles() string {
 	var lines strings.Builder
@@ -330,7 +304,7 @@ const rolesFolder = "/run/secrets/roles"
 
 // newDatabases creates a Job that creates or updates the databases and roles of the services.
 func (a PostgresArgs) newDatabases(
-	ctx *pulumi.Context, account *corev1.ServiceAccount, server Endpoint, opts ...pulumi.ResourceOption,
+	ctx *pulumi.Context, account *corev1.ServiceAccount, endpoint Endpoint, opts ...pulumi.ResourceOption,
 ) (*batchv1.Job, error) {
 	const name = network.Postgres + network.Setup
 	passwords := pulumi.StringMap{}
@@ -339,18 +313,18 @@ func (a PostgresArgs) newDatabases(
 			passwords[service.Role()] = a.Passwords[service.Name]
 		}
 	}
-	passwords[monitor] = a.Monitor
+	passwords[server.Monitor] = a.Monitor
 	roles, err := kube.NewSecret(ctx, "postgres-roles", a.generated(name), passwords, opts...)
 	if err != nil {
 		return nil, err
 	}
-	admin, err := kube.NewSecret(ctx, name, a.generated(name), pulumi.StringMap{passwordFile: a.AdminPassword}, opts...)
+	admin, err := kube.NewSecret(ctx, name, a.generated(name), pulumi.StringMap{server.PasswordFile: a.AdminPassword}, opts...)
 	if err != nil {
 		return nil, err
 	}
 	content := scripts("postgres", []string{
 		"setup.sh", "administrator.sql", "role.sql", "login.sql", "former.sql", "databases.sql", "monitor.sql",
-	}, pulumi.StringMap{"roles": pulumi.String(a.roles()), authorityFile: server.Authority})
+	}, pulumi.StringMap{"roles": pulumi.String(a.roles()), server.AuthorityFile: endpoint.Authority})
 	config, err := kube.NewConfig(ctx, name, a.generated(name), content, opts...)
 	if err != nil {
 		return nil, err
@@ -359,20 +333,20 @@ func (a PostgresArgs) newDatabases(
 		Image:   pulumi.String(a.Image),
 		Command: shell(postgresFolder + "/setup.sh"),
 		Env: kube.Environment(map[string]string{
-			"PGHOST":         server.Host,
-			"PGPORT":         fmt.Sprint(server.Port),
+			"PGHOST":         endpoint.Host,
+			"PGPORT":         fmt.Sprint(endpoint.Port),
 			"PGUSER":         a.admin(),
 			"PGSSLMODE":      "verify-full",
 			"PGSSLROOTCERT":  a.roots(),
 			"CONFIG":         postgresFolder,
-			"PASSWORD_FILE":  adminFolder + "/" + passwordFile,
+			"PASSWORD_FILE":  server.AdminFolder + "/" + server.PasswordFile,
 			"ROLE_PASSWORDS": rolesFolder,
 			"PATIENCE":       fmt.Sprint(a.Rollout.Patience()),
 			"CLUSTER":        fmt.Sprint(a.Config.Postgres.Cluster), // a restored one is set up, too
 		}),
 		VolumeMounts: corev1.VolumeMountArray{
 			kube.Mount("config", postgresFolder, true),
-			kube.Mount("admin", adminFolder, true),
+			kube.Mount("admin", server.AdminFolder, true),
 			kube.Mount("roles", rolesFolder, true),
 		},
 	}, corev1.VolumeArray{
@@ -387,5 +361,5 @@ func (a PostgresArgs) roots() string {
 	if a.Config.Postgres.Address != "" && a.Config.Postgres.CertificateAuthority == "" {
 		return "/etc/ssl/certs/ca-certificates.crt"
 	}
-	return postgresFolder + "/" + authorityFile
+	return postgresFolder + "/" + server.AuthorityFile
 }

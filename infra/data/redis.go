@@ -3,7 +3,6 @@ package data
 import (
 	"fmt"
 	"maps"
-	"strings"
 
 	appsv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/apps/v1"
 	batchv1 "github.com/pulumi/pulumi-kubernetes/sdk/v4/go/kubernetes/batch/v1"
@@ -12,6 +11,7 @@ import (
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/cluster"
+	"platform.example/infra/data/server"
 	"platform.example/infra/kube"
 	"platform.example/infra/network"
 	"platform.example/infra/quantity"
@@ -19,65 +19,30 @@ import (
 	"platform.example/infra/stack"
 )
 
-const (
-	redisFolder = "/etc/redis"
-	redisSocket = "/run/redis"
-
-	usersFile = "users.acl"
-)
-
 // redisServer is the common part of the cache and the stream.
 type redisServer struct {
 	RedisArgs
-	name      string
-	instances []string // DNS names
-	users     []redisUser
-	config    string         // without listeners and users
-	memory    quantity.Bytes // of the pod
-	starts    int            // time limit of a start in seconds
-	data      string         // path of the volume "data"; empty for none
+	server.Redis
+	name   string
+	users  []redisUser
+	memory quantity.Bytes // of the pod
+	starts int            // time limit of a start in seconds
+	data   string         // path of the volume "data"; empty for none
 }
 
 // redisUser is a user of a Redis.
 type redisUser struct {
-	name     string
-	access   catalog.Access
+	server.User
 	password pulumi.StringOutput // the one in use, then the former one
-}
-
-// admin is the administrator, used by probes, set-up and people.
-const admin = "admin"
-
-// everything is the access of the administrator.
-var everything = catalog.Access{Keys: []string{"*"}, Commands: []string{"@all"}}
-
-// nobodyElse is the first line of an ACL file. It disables the default user, so that unauthenticated clients can do nothing. The user
-// keeps all permissions, because Redis 7 replays its append-only file as this user: it would skip, with only an error in its log, each
-// transaction that the user isn't permitted, such as any script with two writes.
-const nobodyElse = "user default off resetpass allkeys allchannels +@all\n"
-
-// line is the user's line in the ACL file. It contains only hashes of the passwords.
-func (u redisUser) line(passwords string) string {
-	words := []string{"user", u.name, "on"}
-	for password := range strings.SplitSeq(passwords, ",") {
-		words = append(words, "#"+hash(password))
-	}
-	return strings.Join(append(words, u.access.Rules()), " ") + "\n"
 }
 
 // acl is the ACL file.
 func (s redisServer) acl() pulumi.StringOutput {
-	acl := pulumi.String(nobodyElse).ToStringOutput()
+	acl := pulumi.String(server.NobodyElse).ToStringOutput()
 	for _, user := range s.users {
-		acl = pulumi.Sprintf("%s%s", acl, user.password.ApplyT(user.line))
+		acl = pulumi.Sprintf("%s%s", acl, user.password.ApplyT(user.Line))
 	}
 	return acl
-}
-
-// answering is a probe. It reads the password each time, since the password may have been rotated.
-func answering(passwords, socket string) string {
-	return `test "$(REDISCLI_AUTH=$(cut -d, -f1 ` + passwords + "/" + passwordFile + `) ` +
-		`redis-cli -s ` + socket + `/redis.sock --user ` + admin + ` ping)" = PONG`
 }
 
 // redisObjects are the objects of the server's pod.
@@ -97,58 +62,46 @@ func (s redisServer) newObjects(ctx *pulumi.Context, opts ...pulumi.ResourceOpti
 	// It keeps its name when a password is rotated, so that the server isn't restarted. The Job changes the users in the server.
 	created.users, err = corev1.NewSecret(ctx, s.name+"-users", &corev1.SecretArgs{
 		Metadata:   s.named(s.name + "-users"),
-		StringData: pulumi.StringMap{usersFile: s.acl(), passwordFile: s.users[0].password},
+		StringData: pulumi.StringMap{server.UsersFile: s.acl(), server.PasswordFile: s.users[0].password},
 	}, opts...)
 	if err != nil {
 		return created, err
 	}
-	files, content := []string{"start.sh"}, pulumi.StringMap{"redis.conf": pulumi.String(s.conf())}
-	if len(s.instances) > 1 {
+	files, content := []string{"start.sh"}, pulumi.StringMap{"redis.conf": pulumi.String(s.Conf())}
+	if len(s.Instances) > 1 {
 		files = append(files, "primary.sh", "rights.sh", "instance.sh", "sentinel.sh")
-		content[authorityFile] = s.Authority
+		content[server.AuthorityFile] = s.Authority
 	}
 	created.config, err = kube.NewConfig(ctx, s.name, s.generated(s.name), scripts("redis", files, content), opts...)
 	return created, err
 }
 
-func (s redisServer) conf() string {
-	lines := []string{
-		"bind * -::*", "port 0", fmt.Sprintf("tls-port %d", network.RedisPort),
-		"tls-cert-file " + certificateFolder + "/tls.crt", "tls-key-file " + certificateFolder + "/tls.key",
-		"tls-auth-clients no", // clients authenticate by password
-		"unixsocket " + redisSocket + "/redis.sock", "unixsocketperm 700",
-		"aclfile " + adminFolder + "/" + usersFile,
-		`save ""`,
-	}
-	return strings.Join(lines, "\n") + "\n" + s.config
-}
-
 func (s redisServer) pod(objects redisObjects) corev1.PodSpecArgs {
-	answers := answering(adminFolder, redisSocket)
+	answers := server.Answering(server.AdminFolder, server.RedisSocket)
 	mounts := corev1.VolumeMountArray{
-		kube.Mount("config", redisFolder, true),
-		kube.Mount("socket", redisSocket, false),
-		kube.Mount("admin", adminFolder, true),
-		kube.Mount("certificate", certificateFolder, true),
+		kube.Mount("config", server.RedisFolder, true),
+		kube.Mount("socket", server.RedisSocket, false),
+		kube.Mount("admin", server.AdminFolder, true),
+		kube.Mount("certificate", server.CertificateFolder, true),
 	}
 	if s.data != "" {
 		mounts = append(mounts, kube.Mount("data", s.data, false))
 	}
 	script, environment := "/start.sh", map[string]string{
-		"CONFIG":        redisFolder,
-		"CERTIFICATE":   certificateFolder,
-		"PASSWORD_FILE": adminFolder + "/" + passwordFile,
-		"SOCKET":        redisSocket + "/redis.sock",
+		"CONFIG":        server.RedisFolder,
+		"CERTIFICATE":   server.CertificateFolder,
+		"PASSWORD_FILE": server.AdminFolder + "/" + server.PasswordFile,
+		"SOCKET":        server.RedisSocket + "/redis.sock",
 	}
-	if len(s.instances) > 1 {
+	if len(s.Instances) > 1 {
 		script = "/instance.sh"
-		maps.Copy(environment, s.several())
-		mounts = append(mounts, kube.Mount("sentinel", sentinelFolder, false))
+		maps.Copy(environment, s.Environment())
+		mounts = append(mounts, kube.Mount("sentinel", server.SentinelFolder, false))
 	}
 	pod := s.Common.pod(objects.account, corev1.ContainerArgs{
 		Name:           pulumi.String(s.name),
 		Image:          pulumi.String(s.Image),
-		Command:        shell(redisFolder + script),
+		Command:        shell(server.RedisFolder + script),
 		Env:            kube.Environment(environment),
 		Ports:          corev1.ContainerPortArray{kube.Port("redis", network.RedisPort)},
 		Resources:      s.limited(1000, s.memory),
@@ -162,10 +115,10 @@ func (s redisServer) pod(objects redisObjects) corev1.PodSpecArgs {
 		kube.SecretVolume("admin", objects.users),
 		kube.SecretVolume("certificate", objects.certificate),
 	})
-	if len(s.instances) > 1 {
-		answers := answering(adminFolder, sentinelFolder)
+	if len(s.Instances) > 1 {
+		answers := server.Answering(server.AdminFolder, server.SentinelFolder)
 		sentinel := pod.Containers.(corev1.ContainerArray)[0].(corev1.ContainerArgs)
-		sentinel.Name, sentinel.Command = pulumi.String("sentinel"), shell(redisFolder+"/sentinel.sh")
+		sentinel.Name, sentinel.Command = pulumi.String("sentinel"), shell(server.RedisFolder+"/sentinel.sh")
 		sentinel.Ports = corev1.ContainerPortArray{kube.Port("sentinel", network.SentinelPort)}
 		sentinel.Resources = kube.Resources(s.Config.Requested(20), 200, 32*quantity.MiB)
 		sentinel.StartupProbe, sentinel.ReadinessProbe = probe(answers, 1, 60), probe(answers, readySeconds, readyFailures)
@@ -182,7 +135,7 @@ func (s redisServer) newUsers(
 	ctx *pulumi.Context, host string, objects redisObjects, opts ...pulumi.ResourceOption,
 ) (*batchv1.Job, error) {
 	name := s.name + network.Setup
-	secrets := pulumi.StringMap{usersFile: s.acl(), passwordFile: s.users[0].password}
+	secrets := pulumi.StringMap{server.UsersFile: s.acl(), server.PasswordFile: s.users[0].password}
 	users, err := kube.NewSecret(ctx, name, s.generated(name), secrets, opts...)
 	if err != nil {
 		return nil, err
@@ -190,24 +143,24 @@ func (s redisServer) newUsers(
 	files, environment := []string{"users.sh"}, map[string]string{
 		"HOST":          host,
 		"PORT":          fmt.Sprint(network.RedisPort),
-		"AUTHORITY":     redisFolder + "/" + authorityFile,
-		"USERS":         adminFolder + "/" + usersFile,
+		"AUTHORITY":     server.RedisFolder + "/" + server.AuthorityFile,
+		"USERS":         server.AdminFolder + "/" + server.UsersFile,
 		"PATIENCE":      fmt.Sprint(s.Rollout.Patience()),
-		"PASSWORD_FILE": adminFolder + "/" + passwordFile,
+		"PASSWORD_FILE": server.AdminFolder + "/" + server.PasswordFile,
 	}
-	if len(s.instances) > 1 {
+	if len(s.Instances) > 1 {
 		files = append(files, "rights.sh", "everywhere.sh")
-		maps.Copy(environment, s.several())
+		maps.Copy(environment, s.Environment())
 	}
-	config, err := kube.NewConfig(ctx, name, s.generated(name), scripts("redis", files, pulumi.StringMap{authorityFile: s.Authority}), opts...)
+	config, err := kube.NewConfig(ctx, name, s.generated(name), scripts("redis", files, pulumi.StringMap{server.AuthorityFile: s.Authority}), opts...)
 	if err != nil {
 		return nil, err
 	}
 	return s.newSetup(ctx, name, name, objects.account, corev1.ContainerArgs{
 		Image:        pulumi.String(s.Image),
-		Command:      shell(redisFolder + "/" + files[len(files)-1]),
+		Command:      shell(server.RedisFolder + "/" + files[len(files)-1]),
 		Env:          kube.Environment(environment),
-		VolumeMounts: corev1.VolumeMountArray{kube.Mount("config", redisFolder, true), kube.Mount("admin", adminFolder, true)},
+		VolumeMounts: corev1.VolumeMountArray{kube.Mount("config", server.RedisFolder, true), kube.Mount("admin", server.AdminFolder, true)},
 	}, corev1.VolumeArray{kube.ConfigVolume(config), kube.SecretVolume("admin", users)}, opts...)
 }
 
@@ -219,15 +172,12 @@ type RedisPasswords struct {
 	Services map[string]pulumi.StringOutput // by service
 }
 
-// statistics is the access of an exporter.
-var statistics = catalog.Access{Commands: []string{"ping", "info", "config|get", "slowlog|len", "slowlog|get", "latency|latest", "client|setname"}}
-
 // users returns the administrator, the exporter and the services, in the order of the catalog.
 func (p RedisPasswords) users(services []catalog.Service, access func(catalog.Service) *catalog.Access) []redisUser {
-	users := []redisUser{{admin, everything, p.Admin}, {monitor, statistics, p.Monitor}}
+	users := []redisUser{{server.Administrator, p.Admin}, {server.Exporter, p.Monitor}}
 	for _, service := range services {
 		if granted := access(service); granted != nil {
-			users = append(users, redisUser{service.Name, *granted, p.Services[service.Name]})
+			users = append(users, redisUser{server.User{Name: service.Name, Access: *granted}, p.Services[service.Name]})
 		}
 	}
 	return users
@@ -252,10 +202,12 @@ type RedisArgs struct {
 func NewCache(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.ResourceOption) (*Redis, error) {
 	config := args.Config.Redis
 	return redisServer{
-		RedisArgs: args, name: network.Cache, instances: []string{args.host(network.Cache)}, starts: 60,
+		RedisArgs: args, name: network.Cache, starts: 60,
 		users: args.Passwords.users(args.Services, func(s catalog.Service) *catalog.Access { return s.Cache }),
-		config: fmt.Sprintf("maxmemory %dmb\nmaxmemory-policy allkeys-lru\nlazyfree-lazy-eviction yes\nappendonly no\n",
-			int(config.Memory)),
+		Redis: server.Redis{
+			Instances: []string{args.host(network.Cache)},
+			Settings:  fmt.Sprintf("maxmemory %dmb\nmaxmemory-policy allkeys-lru\nlazyfree-lazy-eviction yes\nappendonly no\n", int(config.Memory)),
+		},
 		// The entries, a quarter of them for fragmentation, and a constant part.
 		memory: config.Memory*5/4 + 32*quantity.MiB,
 	}.build(ctx, "platform:data:Cache", name, config.Store, func(template corev1.PodTemplateSpecArgs, parent pulumi.ResourceOption) (pulumi.Resource, error) {
@@ -269,30 +221,30 @@ func NewCache(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.R
 	}, opts)
 }
 
-// appendFolder holds the append-only file.
-const appendFolder = "/var/lib/redis"
-
 // NewStream creates the stream, unless it is external: a Redis that evicts nothing, refuses entries beyond its memory, and syncs its
 // append-only file each second. Services publish the events of a lost second again.
 func NewStream(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.ResourceOption) (*Redis, error) {
 	config := args.Config.Stream
-	server := redisServer{
-		RedisArgs: args, name: network.Stream, instances: StreamInstances(args.Config),
+	stream := redisServer{
+		RedisArgs: args, name: network.Stream,
 		users: args.Passwords.users(args.Services, func(s catalog.Service) *catalog.Access { return s.Stream }),
-		config: fmt.Sprintf("maxmemory %dmb\nmaxmemory-policy noeviction\nappendonly yes\nappendfsync everysec\ndir %s\n",
-			int(config.Memory), appendFolder),
+		Redis: server.Redis{
+			Instances: StreamInstances(args.Config),
+			Settings: fmt.Sprintf("maxmemory %dmb\nmaxmemory-policy noeviction\nappendonly yes\nappendfsync everysec\ndir %s\n",
+				int(config.Memory), server.AppendFolder),
+		},
 		// The entries, half of them for changes during a rewrite by a fork, and a constant part.
 		memory: config.Memory*3/2 + 32*quantity.MiB,
 		starts: 300, // it reads the complete append-only file
-		data:   appendFolder,
+		data:   server.AppendFolder,
 	}
-	if len(server.instances) > 1 {
-		server.config += "include " + redisSocket + "/instance.conf\n"
+	if len(stream.Instances) > 1 {
+		stream.Settings += "include " + server.RedisSocket + "/instance.conf\n"
 	}
 	run := func(template corev1.PodTemplateSpecArgs, parent pulumi.ResourceOption) (pulumi.Resource, error) {
 		spec := statefulSet(network.Stream, template, args.Config, config.VolumeSize)
 		options := append(args.Rollout.Options(), parent, pulumi.Protect(args.Config.ProtectData), cluster.ClaimTemplatesStay())
-		if instances := len(server.instances); instances > 1 {
+		if instances := len(stream.Instances); instances > 1 {
 			// They are replaced one after the other. Each has time to copy the primary's data before the next one is replaced.
 			spec.Replicas, spec.MinReadySeconds = pulumi.Int(instances), pulumi.Int(10)
 			patience := fmt.Sprintf("%ds", instances*args.Rollout.Seconds())
@@ -303,7 +255,7 @@ func NewStream(ctx *pulumi.Context, name string, args RedisArgs, opts ...pulumi.
 		}
 		return appsv1.NewStatefulSet(ctx, network.Stream, &appsv1.StatefulSetArgs{Metadata: args.named(network.Stream), Spec: spec}, options...)
 	}
-	return server.build(ctx, "platform:data:Stream", name, config.Store, run, opts)
+	return stream.build(ctx, "platform:data:Stream", name, config.Store, run, opts)
 }
 
 // statefulSet keeps the volume when the StatefulSet is deleted.
@@ -343,7 +295,7 @@ func (s redisServer) build(
 		if err != nil {
 			return nil, err
 		}
-		store.endpoint = Endpoint{Host: host, Port: network.RedisPort, Instances: s.instances, Authority: s.Authority, Ready: []pulumi.Resource{users}}
+		store.endpoint = Endpoint{Host: host, Port: network.RedisPort, Instances: s.Instances, Authority: s.Authority, Ready: []pulumi.Resource{users}}
 	}
 	return store, ctx.RegisterResourceOutputs(store, pulumi.Map{})
 }
@@ -358,7 +310,7 @@ func (r *Redis) Endpoint(service catalog.Service) Endpoint {
 }
 
 // MonitorEndpoint is the endpoint of the exporter.
-func (r *Redis) MonitorEndpoint() Endpoint { return r.as(monitor, r.passwords.Monitor) }
+func (r *Redis) MonitorEndpoint() Endpoint { return r.as(server.Monitor, r.passwords.Monitor) }
 
 // as is the endpoint with the login of a user, or with the common password of an external Redis.
 func (r *Redis) as(user string, passwords pulumi.StringOutput) Endpoint {

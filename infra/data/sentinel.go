@@ -16,9 +16,6 @@ import (
 	"platform.example/infra/stack"
 )
 
-// sentinelFolder has the configuration of a Sentinel, which rewrites it, and its socket.
-const sentinelFolder = "/run/sentinel"
-
 // StreamInstances are the DNS names of the stream's instances.
 func StreamInstances(config stack.Stack) (hosts []string) {
 	for i := range config.Stream.Instances {
@@ -30,24 +27,16 @@ func StreamInstances(config stack.Stack) (hosts []string) {
 	return hosts
 }
 
-// several is what the scripts of several instances take.
-func (s redisServer) several() map[string]string {
-	return map[string]string{
-		"CONFIG": redisFolder, "USERS": adminFolder + "/" + usersFile, "SENTINEL": sentinelFolder, "INSTANCES": strings.Join(s.instances, " "),
-		"PORT": strconv.Itoa(network.RedisPort), "SENTINEL_PORT": strconv.Itoa(network.SentinelPort),
-	}
-}
-
 // newServices creates the Service of the server, and one of each of several instances, whose address stays when the pod is replaced. The
 // former then leads to the first instance, the primary until the first failover, for versions of the services that know one address.
 func (s redisServer) newServices(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (services []pulumi.Resource, err error) {
-	if len(s.instances) == 1 {
+	if len(s.Instances) == 1 {
 		service, err := s.newService(ctx, s.name, network.RedisPort, opts...)
 		return []pulumi.Resource{service}, err
 	}
-	for i, host := range append([]string{s.name}, s.instances...) {
+	for i, host := range append([]string{s.name}, s.Instances...) {
 		name, _, _ := strings.Cut(host, ".")
-		pod, _, _ := strings.Cut(s.instances[max(0, i-1)], ".")
+		pod, _, _ := strings.Cut(s.Instances[max(0, i-1)], ".")
 		service, err := kube.NewService(ctx, name, s.named(name), corev1.ServiceSpecArgs{
 			PublishNotReadyAddresses: pulumi.Bool(true),
 			Selector:                 pulumi.StringMap{"app.kubernetes.io/name": pulumi.String(s.name), "statefulset.kubernetes.io/pod-name": pulumi.String(pod)},

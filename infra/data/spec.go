@@ -2,9 +2,6 @@
 package data
 
 import (
-	"crypto/sha256"
-	"embed"
-	"encoding/hex"
 	"net"
 	"strconv"
 	"strings"
@@ -16,6 +13,7 @@ import (
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/cluster"
+	"platform.example/infra/data/server"
 	"platform.example/infra/isolation"
 	"platform.example/infra/kube"
 	"platform.example/infra/namespace"
@@ -35,14 +33,6 @@ type Common struct {
 	Services    []catalog.Service
 	Authority   pulumi.StringOutput // PEM of the stack's own authority
 }
-
-// Folders and files in the pods of all stores.
-const (
-	certificateFolder = "/run/secrets/certificate" // tls.crt and tls.key
-	adminFolder       = "/run/secrets/admin"
-	passwordFile      = "password"
-	authorityFile     = "authority.pem"
-)
 
 // named is the metadata of an object with a fixed name.
 func (c Common) named(name string) metav1.ObjectMetaArgs {
@@ -105,20 +95,10 @@ func (c Common) limited(cpu quantity.CPU, memory quantity.Bytes) corev1.Resource
 	return kube.Resources(c.Config.Requested(cpu/4), cpu, memory)
 }
 
-// The scripts of stores need /bin/sh and coreutils, but no entrypoint of an image. Those of Postgres also need PostgreSQL 15 at Debian's
-// path.
-//
-//go:embed postgres redis cloudnative-pg
-var files embed.FS
-
 // scripts adds the files of a folder to the content of a ConfigMap.
 func scripts(folder string, names []string, more pulumi.StringMap) pulumi.StringMap {
 	for _, name := range names {
-		content, err := files.ReadFile(folder + "/" + name)
-		if err != nil {
-			panic(err) // the file is embedded
-		}
-		more[name] = pulumi.String(content)
+		more[name] = pulumi.String(server.Script(folder + "/" + name))
 	}
 	return more
 }
@@ -170,9 +150,6 @@ type Endpoint struct {
 // user is the user id of the stores' processes and files in their images.
 const user = 999
 
-// monitor is the user who may read a store's statistics, but no data.
-const monitor = "monitor"
-
 // elsewhere is the endpoint of an external store. The stack has checked its address.
 func elsewhere(store stack.Store) Endpoint {
 	host, text, _ := net.SplitHostPort(store.Address)
@@ -186,15 +163,4 @@ func inUse(secret pulumi.StringOutput) pulumi.StringOutput {
 		password, _, _ := strings.Cut(list, ",")
 		return password
 	}).(pulumi.StringOutput)
-}
-
-// login is the Postgres role for one password. Each password has its own role, so that the former one works until all clients have the
-// new one. setup.sh creates the roles with the same names.
-func login(role, password string) string {
-	return role + "_" + hash(password)[:8]
-}
-
-func hash(text string) string {
-	sum := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(sum[:])
 }

@@ -1,4 +1,4 @@
-package data
+package server
 
 import (
 	"errors"
@@ -41,10 +41,10 @@ func startRedis(t *testing.T, passwords map[string]string) *redisInTest {
 	hurry(t, folder)
 	server := &redisInTest{t: t, folder: folder, port: port}
 	conf := strings.NewReplacer("tls-port 6379", "tls-port "+port, "bind * -::*", "bind 127.0.0.1",
-		certificateFolder, folder, redisSocket, folder, adminFolder, folder).
-		Replace(redisServer{config: "maxmemory 16mb\nappendonly yes\n"}.conf())
+		CertificateFolder, folder, RedisSocket, folder, AdminFolder, folder).
+		Replace(Redis{Settings: "maxmemory 16mb\nappendonly yes\n"}.Conf())
 	for name, content := range map[string]string{
-		"redis.conf": conf, "start.sh": script(t, "redis/start.sh"), "users.sh": script(t, "redis/users.sh"),
+		"redis.conf": conf, "start.sh": Script("redis/start.sh"), "users.sh": Script("redis/users.sh"),
 	} {
 		server.write(name, content)
 	}
@@ -78,18 +78,18 @@ func (s *redisInTest) write(name, content string) {
 // grant writes the ACL file.
 func (s *redisInTest) grant(passwords map[string]string) {
 	s.t.Helper()
-	acl := nobodyElse
-	for _, user := range []redisUser{
-		{name: admin, access: everything},
-		{name: monitor, access: statistics},
-		{name: "user-service", access: catalog.Access{Keys: []string{"user:*"}, Commands: []string{"get", "set", "ping"}}},
+	acl := NobodyElse
+	for _, user := range []User{
+		Administrator,
+		Exporter,
+		{Name: "user-service", Access: catalog.Access{Keys: []string{"user:*"}, Commands: []string{"get", "set", "ping"}}},
 	} {
-		if password, granted := passwords[user.name]; granted {
-			acl += user.line(password)
+		if password, granted := passwords[user.Name]; granted {
+			acl += user.Line(password)
 		}
 	}
-	s.write(usersFile, acl)
-	s.write(passwordFile, passwords[admin])
+	s.write(UsersFile, acl)
+	s.write(PasswordFile, passwords[admin])
 }
 
 // certify gives the server a new certificate by a new authority.
@@ -105,7 +105,7 @@ func (s *redisInTest) certify() {
 	}
 	bundle, _ := certificate.Bundle(authority)
 	public, key, _ := certificate.Split(pair)
-	s.write(authorityFile, bundle)
+	s.write(AuthorityFile, bundle)
 	s.write("tls.key", key)
 	s.write("tls.crt", public)
 }
@@ -116,8 +116,8 @@ func (s *redisInTest) command(name string, arguments ...string) *exec.Cmd {
 	command.Dir = s.folder
 	command.Env = []string{
 		"PATH=" + s.folder + ":/usr/bin:/bin", "CONFIG=" + s.folder, "PATIENCE=30", "CERTIFICATE=" + s.folder, "SOCKET=" + s.folder + "/redis.sock",
-		"PASSWORD_FILE=" + s.folder + "/" + passwordFile, "USERS=" + s.folder + "/" + usersFile,
-		"AUTHORITY=" + s.folder + "/" + authorityFile, "HOST=localhost", "PORT=" + s.port,
+		"PASSWORD_FILE=" + s.folder + "/" + PasswordFile, "USERS=" + s.folder + "/" + UsersFile,
+		"AUTHORITY=" + s.folder + "/" + AuthorityFile, "HOST=localhost", "PORT=" + s.port,
 	}
 	return command
 }
@@ -135,7 +135,7 @@ func (s *redisInTest) setUp() string {
 // ask runs a command as a user.
 func (s *redisInTest) ask(user, password string, command ...string) string {
 	cli := s.command("redis-cli", append([]string{
-		"--tls", "--cacert", s.folder + "/" + authorityFile, "-h", "localhost", "-p", s.port, "--user", user, "--no-auth-warning",
+		"--tls", "--cacert", s.folder + "/" + AuthorityFile, "-h", "localhost", "-p", s.port, "--user", user, "--no-auth-warning",
 	}, command...)...)
 	cli.Env = append(cli.Env, "REDISCLI_AUTH="+password)
 	output, _ := cli.CombinedOutput()
@@ -206,7 +206,7 @@ func TestRedisScripts(t *testing.T) {
 		}
 	})
 	t.Run("the probe signs in", func(t *testing.T) {
-		probe := server.command("/bin/sh", "-c", answering(server.folder, server.folder))
+		probe := server.command("/bin/sh", "-c", Answering(server.folder, server.folder))
 		if output, err := probe.CombinedOutput(); err != nil {
 			t.Errorf("%v %s", err, output)
 		}

@@ -1,4 +1,4 @@
-package data
+package server
 
 import (
 	"errors"
@@ -8,6 +8,9 @@ import (
 	"sync"
 	"testing"
 )
+
+// Users of a Redis.
+const admin, monitor = "admin", "monitor"
 
 // output is the output of a process, readable while it runs.
 type output struct {
@@ -34,14 +37,4 @@ func hurry(t *testing.T, folder string) {
 	if err := errors.Join(os.WriteFile(name, []byte("#!/bin/sh\nexec /bin/sleep 0.1\n"), 0o600), os.Chmod(name, 0o755)); err != nil { //nolint:gosec // the server's user runs it
 		t.Fatal(err)
 	}
-}
-
-// script is the content of an embedded file.
-func script(t *testing.T, name string) string {
-	t.Helper()
-	content, err := files.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(content)
 }

@@ -1,4 +1,4 @@
-package data
+package server
 
 import (
 	"bufio"
@@ -74,10 +74,10 @@ func startInstances(t *testing.T, passwords map[string]string) *instancesInTest 
 }
 
 // described is the server as the program describes it.
-func (s *instancesInTest) described() redisServer {
-	server := redisServer{config: "maxmemory 16mb\nappendonly yes\ndir " + appendFolder + "\ninclude " + redisSocket + "/instance.conf\n"}
+func (s *instancesInTest) described() Redis {
+	server := Redis{Settings: "maxmemory 16mb\nappendonly yes\ndir " + AppendFolder + "\ninclude " + RedisSocket + "/instance.conf\n"}
 	for _, instance := range s.all {
-		server.instances = append(server.instances, instance.address)
+		server.Instances = append(server.Instances, instance.address)
 	}
 	return server
 }
@@ -85,8 +85,8 @@ func (s *instancesInTest) described() redisServer {
 // here replaces the paths and ports of a pod by those of the test.
 func (i *instanceInTest) here(text string) string {
 	return strings.NewReplacer("tls-port 6379", "tls-port "+i.of.port, "tls-port 26379", "tls-port "+i.of.sentinelPort, "bind * -::*", "bind "+i.address,
-		certificateFolder, i.folder, adminFolder, i.folder, redisFolder, i.folder, redisSocket, i.folder+"/run", sentinelFolder, i.folder+"/sentinel",
-		appendFolder, i.folder).Replace(text)
+		CertificateFolder, i.folder, AdminFolder, i.folder, RedisFolder, i.folder, RedisSocket, i.folder+"/run", SentinelFolder, i.folder+"/sentinel",
+		AppendFolder, i.folder).Replace(text)
 }
 
 func (i *instanceInTest) write() {
@@ -95,10 +95,10 @@ func (i *instanceInTest) write() {
 		i.of.t.Fatal(err)
 	}
 	content := map[string]string{
-		"redis.conf": i.here(i.of.described().conf()), "tls.crt": i.of.public, "tls.key": i.of.key, authorityFile: i.of.bundle,
+		"redis.conf": i.here(i.of.described().Conf()), "tls.crt": i.of.public, "tls.key": i.of.key, AuthorityFile: i.of.bundle,
 	}
 	for _, name := range []string{"start.sh", "users.sh", "primary.sh", "rights.sh", "instance.sh", "sentinel.sh", "everywhere.sh"} {
-		content[name] = strings.ReplaceAll(script(i.of.t, "redis/"+name), "sleep 5", "sleep 0.5")
+		content[name] = strings.ReplaceAll(Script("redis/"+name), "sleep 5", "sleep 0.5")
 	}
 	content["sentinel.sh"] = strings.ReplaceAll(content["sentinel.sh"], "bind * -::*", "bind "+i.address)
 	i.put(content)
@@ -116,11 +116,11 @@ func (i *instanceInTest) put(content map[string]string) {
 // grant writes the ACL file and the passwords of all instances.
 func (s *instancesInTest) grant(passwords map[string]string) {
 	s.t.Helper()
-	acl := nobodyElse + redisUser{name: admin, access: everything}.line(passwords[admin]) + redisUser{name: "order-service", access: catalog.Access{
+	acl := NobodyElse + Administrator.Line(passwords[admin]) + User{Name: "order-service", Access: catalog.Access{
 		Keys: []string{"events"}, Commands: []string{"xadd", "ping"},
-	}}.line(passwords["order-service"])
+	}}.Line(passwords["order-service"])
 	for _, instance := range s.all {
-		instance.put(map[string]string{usersFile: acl, passwordFile: passwords[admin]})
+		instance.put(map[string]string{UsersFile: acl, PasswordFile: passwords[admin]})
 	}
 }
 
@@ -129,10 +129,10 @@ func (i *instanceInTest) command(name string, arguments ...string) *exec.Cmd {
 	command := exec.Command(name, arguments...)
 	command.Dir = i.folder
 	command.Env = []string{"PATH=" + i.folder + ":/usr/bin:/bin"}
-	environment := i.of.described().several()
+	environment := i.of.described().Environment()
 	maps.Copy(environment, map[string]string{
-		"HOSTNAME": i.address, "PORT": i.of.port, "SENTINEL_PORT": i.of.sentinelPort, "PATIENCE": "30", "CERTIFICATE": certificateFolder,
-		"SOCKET": redisSocket + "/redis.sock", "PASSWORD_FILE": adminFolder + "/" + passwordFile, "AUTHORITY": redisFolder + "/" + authorityFile,
+		"HOSTNAME": i.address, "PORT": i.of.port, "SENTINEL_PORT": i.of.sentinelPort, "PATIENCE": "30", "CERTIFICATE": CertificateFolder,
+		"SOCKET": RedisSocket + "/redis.sock", "PASSWORD_FILE": AdminFolder + "/" + PasswordFile, "AUTHORITY": RedisFolder + "/" + AuthorityFile,
 	})
 	for name, value := range environment {
 		command.Env = append(command.Env, name+"="+i.here(value))
@@ -162,7 +162,7 @@ func (i *instanceInTest) run(script string) *running {
 }
 
 // derived is the password of peers that follows from one of the administrator's.
-func derived(password string) string { return hash("peer" + password) }
+func derived(password string) string { return Hash("peer" + password) }
 
 func (r *running) kill() {
 	_ = r.Process.Kill()
@@ -174,7 +174,7 @@ func (i *instanceInTest) start() { i.server, i.sentinel = i.run("instance.sh"), 
 // ask runs a command as a user at a port.
 func (i *instanceInTest) ask(port, user, password string, command ...string) string {
 	cli := i.command("timeout", append([]string{
-		"5", "redis-cli", "--tls", "--cacert", i.folder + "/" + authorityFile, "-h", i.address, "-p", port, "--user", user, "--no-auth-warning",
+		"5", "redis-cli", "--tls", "--cacert", i.folder + "/" + AuthorityFile, "-h", i.address, "-p", port, "--user", user, "--no-auth-warning",
 	}, command...)...)
 	cli.Env = append(cli.Env, "REDISCLI_AUTH="+password)
 	output, _ := cli.CombinedOutput()
@@ -263,7 +263,7 @@ func TestInstancesScripts(t *testing.T) {
 		want(s.all[1].ask(s.sentinelPort, "default", "", "PING"), "NOAUTH")
 	})
 	t.Run("replicas confirm writes, and refuse their own", func(*testing.T) {
-		batch := first.command("redis-cli", "--tls", "--cacert", first.folder+"/"+authorityFile, "-h", first.address, "-p", s.port, "--user", "order-service", "--no-auth-warning")
+		batch := first.command("redis-cli", "--tls", "--cacert", first.folder+"/"+AuthorityFile, "-h", first.address, "-p", s.port, "--user", "order-service", "--no-auth-warning")
 		batch.Env, batch.Stdin = append(batch.Env, "REDISCLI_AUTH=orders-1"), strings.NewReader("XADD events * n 1\nWAIT 2 10000\n")
 		output, _ := batch.CombinedOutput()
 		want(string(output), "\n2\n")

@@ -1,4 +1,4 @@
-package data
+package server
 
 import (
 	"errors"
@@ -53,14 +53,14 @@ func newServer(t *testing.T) *server {
 	server := &server{t: t, folder: folder, port: port}
 	conf := fmt.Sprintf("port = %s\nlisten_addresses = '127.0.0.1'\nunix_socket_directories = '%s'\nfsync = off\nssl = on\n"+
 		"ssl_cert_file = '%[2]s/tls.crt'\nssl_key_file = '%[2]s/tls.key'\nlog_line_prefix = '%%m %%u@%%d '\n", port, folder)
-	for name, value := range postgresConf(256*quantity.MiB, 50) {
+	for name, value := range PostgresConf(256*quantity.MiB, 50) {
 		conf += fmt.Sprintf("%s = '%s'\n", name, value)
 	}
 	for name, content := range map[string]string{
-		"pg_hba.conf": strings.Join(hostRules, "\n") + "\n", "postgresql.conf": conf,
-		"setup.sh": script(t, "postgres/setup.sh"), "administrator.sql": script(t, "postgres/administrator.sql"), "role.sql": script(t, "postgres/role.sql"),
-		"login.sql":  script(t, "postgres/login.sql"),
-		"former.sql": script(t, "postgres/former.sql"), "databases.sql": script(t, "postgres/databases.sql"), "monitor.sql": script(t, "postgres/monitor.sql"),
+		"pg_hba.conf": strings.Join(HostRules, "\n") + "\n", "postgresql.conf": conf,
+		"setup.sh": Script("postgres/setup.sh"), "administrator.sql": Script("postgres/administrator.sql"), "role.sql": Script("postgres/role.sql"),
+		"login.sql":  Script("postgres/login.sql"),
+		"former.sql": Script("postgres/former.sql"), "databases.sql": Script("postgres/databases.sql"), "monitor.sql": Script("postgres/monitor.sql"),
 		"roles": "user_service users 20\norder_service orders 20\n",
 		"admin": "admin-secret-1", "user_service": "users-secret-1", "order_service": "orders-secret's", "monitor": "monitor-secret",
 	} {
@@ -91,7 +91,7 @@ func (s *server) certify() {
 	}
 	bundle, _ := certificate.Bundle(authority)
 	public, key, _ := certificate.Split(pair)
-	s.write(authorityFile, bundle)
+	s.write(AuthorityFile, bundle)
 	s.write("tls.key", key)
 	s.write("tls.crt", public) // last: it is what the server watches
 	own := filepath.Join(s.folder, "tls.key")
@@ -118,7 +118,7 @@ func (s *server) command(name string, arguments ...string) *exec.Cmd {
 	command.Dir = s.folder
 	command.Env = []string{
 		"PATH=" + s.folder + ":/usr/bin:/bin", "PGDATA=" + s.folder + "/pgdata", "CONFIG=" + s.folder, "PASSWORD_FILE=" + s.folder + "/admin",
-		"PATIENCE=30", "CERTIFICATE=" + s.folder, "PGSSLMODE=verify-full", "PGSSLROOTCERT=" + s.folder + "/" + authorityFile, "PGUSER=postgres",
+		"PATIENCE=30", "CERTIFICATE=" + s.folder, "PGSSLMODE=verify-full", "PGSSLROOTCERT=" + s.folder + "/" + AuthorityFile, "PGUSER=postgres",
 		"ROLE_PASSWORDS=" + s.folder, "PGHOST=127.0.0.1", "PGPORT=" + s.port,
 	}
 	if os.Getuid() == 0 {
@@ -201,17 +201,17 @@ func TestPostgresScripts(t *testing.T) {
 		}
 	}
 	// as is a service's role, which signs in with a password of its own.
-	as := func(password string) (role, its string) { return login("user_service", password), password }
+	as := func(password string) (role, its string) { return Login("user_service", password), password }
 	users, password := as("users-secret-1")
 
 	t.Run("each role owns its database", func(*testing.T) {
 		ask(users, password, "users", "CREATE TABLE kept (n int); INSERT INTO kept VALUES (7); SELECT n FROM kept", "CREATE TABLE\nINSERT 0 1\n7")
 		ask(users, password, "users", "SELECT tableowner FROM pg_tables WHERE tablename = 'kept'", "user_service")
-		ask(login("order_service", "orders-secret's"), "orders-secret's", "orders", "SELECT current_user", "order_service")
+		ask(Login("order_service", "orders-secret's"), "orders-secret's", "orders", "SELECT current_user", "order_service")
 	})
 	t.Run("a statement of a service has a timeout", func(*testing.T) {
 		ask(users, password, "users", "SHOW statement_timeout", "3s")
-		ask(login(monitor, "monitor-secret"), "monitor-secret", "postgres", "SHOW statement_timeout", "0")
+		ask(Login(monitor, "monitor-secret"), "monitor-secret", "postgres", "SHOW statement_timeout", "0")
 	})
 	t.Run("and has no other permissions", func(*testing.T) {
 		for _, database := range []string{"orders", "postgres", "template1"} {
@@ -224,7 +224,7 @@ func TestPostgresScripts(t *testing.T) {
 		refuse("user_service", password, "users", "SELECT 1", "password authentication failed") // the owner of the database has no password
 	})
 	t.Run("the exporter sees only statistics", func(*testing.T) {
-		monitors := login(monitor, "monitor-secret")
+		monitors := Login(monitor, "monitor-secret")
 		ask(monitors, "monitor-secret", "postgres", "SELECT count(*) > 0 FROM pg_stat_activity WHERE query <> ''", "t")
 		ask(monitors, "monitor-secret", "postgres", "SELECT pg_database_size('users') > 0", "t")
 		refuse(monitors, "monitor-secret", "users", "SELECT 1", "permission denied for database")
@@ -347,7 +347,7 @@ func visitChildren(process string, seen map[string]bool) {
 }
 
 func TestPostgresConf(t *testing.T) {
-	conf := postgresConf(4096*quantity.MiB, 300)
+	conf := PostgresConf(4096*quantity.MiB, 300)
 	for name, want := range map[string]string{
 		"max_connections": "300", "shared_buffers": "1024MB", "effective_cache_size": "2048MB", "maintenance_work_mem": "256MB", "work_mem": "3495kB",
 	} {
