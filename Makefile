@@ -351,7 +351,7 @@ release-test: bin/release ## Test releases on the running platform under load an
 faults: bin/local ## Kill and stop parts of the running platform, and test that it recovers; RATE=<requests per second>
 	@$(TIER) -timeout 90m -skip '$(ALERT_TESTS)' ./faults/...
 
-ALERT_TESTS := ^Test(OutagePagesOnce|RefusedRequestsPage|QuietDayFiresNothing)$$
+ALERT_TESTS := ^Test(OutagePagesOnce|QuietDayFiresNothing|.+Pages?)$$
 
 .PHONY: alert-test
 alert-test: bin/local ## Make each outage on the running platform, and measure its page: .build/alert-test.md; RUN=TestOutagePagesOnce/<outage>

@@ -1,7 +1,10 @@
 module platform.example/test
 
-go 1.26
+go 1.26.0
 
 toolchain go1.26.10
 
-require gopkg.in/yaml.v3 v3.0.1
+require (
+	golang.org/x/sys v0.48.0
+	gopkg.in/yaml.v3 v3.0.1
+)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,6 +17,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"platform.example/test/kit"
 	"platform.example/test/variant"
@@ -31,11 +34,8 @@ type outage struct {
 	begin func(f *fault)
 }
 
-// outages are faults that users feel or soon would feel, by the page that each causes. The following pages have none:
-//   - AvailabilityBudgetBurn, LatencyBudgetBurn, RevocationsOld: their windows are longer than two minutes.
-//   - NotificationsFailing, PrometheusStorageFailing: the test watches by Prometheus and Alertmanager.
-//   - NodeNotReady, NodeDiskFull, VolumeFull: the only node of the local platform has everything else, and the data of other programs.
-//   - CertificateEnds: TestCertificatesRenewBeforeTheyExpire tests what prevents it.
+// outages are faults that users feel or soon would feel, by the page that each causes. Other tests make those of the pages
+// AvailabilityBudgetBurn, LatencyBudgetBurn, NotificationsFailing and PrometheusStorageFailing, and nodes-test that of NodeNotReady.
 var outages = []outage{
 	{about: "Postgres doesn't run", page: "PostgresDown postgres", lasts: 2 * time.Minute, begin: func(f *fault) {
 		f.noReplica("data", "deployment/postgres-operator") // which would start it again
@@ -62,6 +62,10 @@ var outages = []outage{
 	{about: "the stream has no memory left", page: "StreamMemory redis-stream", lasts: 3 * time.Minute, sent: 3 * time.Minute, begin: fullStream},
 	{about: "the stream has no append-only file", page: "StreamNotPersisting redis-stream", lasts: 2 * time.Minute,
 		begin: func(f *fault) { f.configure("appendonly", "no") }},
+	{about: "a volume is full", page: "VolumeFull full", lasts: 3 * time.Minute, sent: 3 * time.Minute, begin: fullVolume},
+	{about: "the disk of a node is full", page: "NodeDiskFull node", lasts: 4 * time.Minute, sent: 4 * time.Minute, begin: fullDisk},
+	{about: "the revoked sessions can't be read", page: "RevocationsOld api-gateway", lasts: 8 * time.Minute, sent: 8 * time.Minute, begin: unreadableSession},
+	{about: "certificates aren't renewed", page: "CertificateEnds certificates", lasts: 13 * time.Minute, sent: 13 * time.Minute, begin: noRenewal},
 }
 
 // TestQuietDayFiresNothing runs what happens on a normal day within 20 minutes: a release, its rollback, another release, replaced pods,
@@ -408,6 +412,112 @@ func fullStream(f *fault) {
 	f.configure("maxmemory", strconv.Itoa(used+used/100))
 }
 
+// fullVolume fills a volume of a claim in a namespace of the platform. The volume is a file system in memory.
+func fullVolume(f *fault) {
+	folder := f.memory("mode=0777")
+	const name = "full"
+	node := kit.Output(f.t, "kubectl", "get", "nodes", "--output=jsonpath={.items[0].metadata.name}")
+	f.later(func() {
+		f.run("kubectl", "delete", "pod", name, "--namespace=data", "--ignore-not-found", "--grace-period=0", "--force")
+		f.run("kubectl", "delete", "persistentvolumeclaim", name, "--namespace=data", "--ignore-not-found")
+		f.run("kubectl", "delete", "persistentvolume", "alert-test", "--ignore-not-found")
+	})
+	objects := fmt.Sprintf(`{"apiVersion": "v1", "kind": "List", "items": [
+		{"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": "alert-test"}, "spec": {"capacity": {"storage": "64Mi"},
+			"accessModes": ["ReadWriteOnce"], "storageClassName": "alert-test", "local": {"path": %q}, "nodeAffinity": {"required": {"nodeSelectorTerms": [
+			{"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [%q]}]}]}}}},
+		{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": %q, "namespace": "data"}, "spec": {"storageClassName": "alert-test",
+			"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "64Mi"}}}},
+		{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": %[3]q, "namespace": "data"}, "spec": {"automountServiceAccountToken": false,
+			"securityContext": {"runAsNonRoot": true, "runAsUser": 65532, "seccompProfile": {"type": "RuntimeDefault"}},
+			"volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": %[3]q}}],
+			"containers": [{"name": "shell", "image": %[4]q, "command": ["sleep", "600"], "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+			"resources": {"limits": {"cpu": "100m", "memory": "96Mi"}}, "securityContext": {"allowPrivilegeEscalation": false,
+			"readOnlyRootFilesystem": true, "capabilities": {"drop": ["ALL"]}}}]}}]}`, folder, node, name, kit.ShellImage(f.t))
+	if _, err := kit.Feed(objects, "kubectl", "apply", "--filename=-"); err != nil {
+		f.t.Fatal(err)
+	}
+	kit.Output(f.t, "kubectl", "wait", "--namespace=data", "--for=condition=Ready", "pod/"+name, "--timeout=60s")
+	kit.Output(f.t, "kubectl", "exec", "--namespace=data", name, "--", "dd", "if=/dev/zero", "of=/data/zeros", "bs=1M", "count=62")
+}
+
+// memory mounts a file system of 64 MiB in memory, and returns its folder.
+func (f *fault) memory(option string) string {
+	folder := filepath.Join(kit.StateFolder, "alert-test")
+	if err := os.MkdirAll(folder, 0o755); err != nil { //nolint:gosec // pods have other users
+		f.t.Fatal(err)
+	}
+	f.later(func() { f.run("umount", folder); f.run("rmdir", folder) })
+	kit.Output(f.t, "mount", "--types=tmpfs", "--options=size=64m,"+option, "tmpfs", folder)
+	return folder
+}
+
+// fullDisk shows the exporter of the node a full file system in place of the node's disk, which has the data of other programs.
+func fullDisk(f *fault) {
+	folder := f.memory("mode=0755")
+	for _, name := range []string{"lower", "upper", "work", "merged"} {
+		if err := os.Mkdir(filepath.Join(folder, name), 0o755); err != nil { //nolint:gosec // the exporter has another user
+			f.t.Fatal(err)
+		}
+	}
+	merged := filepath.Join(folder, "merged")
+	f.later(func() { f.run("umount", merged) })
+	// The exporter ignores file systems in memory, so it sees one that only stores its files there.
+	kit.Output(f.t, "mount", "--types=overlay", "--options=lowerdir="+folder+"/lower,upperdir="+folder+"/upper,workdir="+folder+"/work", "overlay", merged)
+	kit.Output(f.t, "dd", "if=/dev/zero", "of="+merged+"/zeros", "bs=1M", "count=62")
+	exporter := processes(f.t, "node_exporter")[0]
+	within := func(change func() error) {
+		failed := make(chan error)
+		go func() {
+			runtime.LockOSThread() // the thread ends with the goroutine
+			namespace, err := os.Open(exporter.Path("ns/mnt"))
+			if err == nil {
+				defer func() { _ = namespace.Close() }()
+				err = errors.Join(unix.Unshare(unix.CLONE_FS), unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNS))
+			}
+			if err == nil {
+				err = change()
+			}
+			failed <- err
+		}()
+		if err := <-failed; err != nil {
+			f.t.Error(err)
+		}
+	}
+	tree, err := unix.OpenTree(unix.AT_FDCWD, merged, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer func() { _ = unix.Close(tree) }()
+	const disk = "/node"
+	f.later(func() { within(func() error { return unix.Unmount(disk, 0) }) })
+	within(func() error { return unix.MoveMount(tree, "", unix.AT_FDCWD, disk, unix.MOVE_MOUNT_F_EMPTY_PATH) })
+}
+
+// unreadableSession adds a session that ended at a time which user-service can't represent.
+func unreadableSession(f *fault) {
+	statement := func(text string) {
+		if _, err := kit.UsersSQL(text, "00000000-0000-7000-8000-000000000000"); err != nil {
+			f.t.Error(err)
+		}
+	}
+	f.later(func() { statement("DELETE FROM sessions WHERE id = :'id'") })
+	statement("INSERT INTO sessions (id, user_id, token_hash, expires_at, revoked_at) VALUES (:'id', :'id', '', now() + interval '1 hour', 'infinity')")
+}
+
+// noRenewal suspends the CronJob that renews certificates of fifteen minutes.
+func noRenewal(f *fault) {
+	update := func() { f.run("pulumi", "up", "--stack", "local", "--yes", "--skip-preview", "--non-interactive") }
+	f.later(func() { f.run("pulumi", "config", "rm", "platform:certificateDuration", "--stack", "local"); update() })
+	f.run("pulumi", "config", "set", "platform:certificateDuration", "15m", "--stack", "local")
+	update()
+	suspend := func(value string) {
+		f.run("kubectl", "patch", "cronjob", "certificates", "--namespace=apps", `--patch={"spec": {"suspend": `+value+`}}`)
+	}
+	f.later(func() { suspend("false") })
+	suspend("true")
+}
+
 // configure changes a setting of the stream.
 func (f *fault) configure(setting, value string) {
 	former := strings.Fields(f.stream("CONFIG", "GET", setting))
@@ -429,7 +539,13 @@ func (f *fault) stream(command ...string) string {
 
 // visit lets clients request a path, each about four times per second.
 func (f *fault) visit(clients int, path, token string) {
-	api, stop := kit.Gateway(), make(chan struct{})
+	api := kit.Gateway()
+	f.repeat(clients, func() { _, _ = api.Call(http.MethodGet, path, token, nil) })
+}
+
+// repeat lets clients make a call again and again, with pauses of a quarter of a second.
+func (f *fault) repeat(clients int, call func()) {
+	stop := make(chan struct{})
 	var running sync.WaitGroup
 	f.later(func() { close(stop); running.Wait() })
 	for range clients {
@@ -439,7 +555,7 @@ func (f *fault) visit(clients int, path, token string) {
 				case <-stop:
 					return
 				case <-time.After(250 * time.Millisecond):
-					_, _ = api.Call(http.MethodGet, path, token, nil)
+					call()
 				}
 			}
 		})

@@ -147,6 +147,14 @@ func TestKilledNode(t *testing.T) {
 				return err
 			})
 			t.Logf("%s is not ready after %s", node, time.Since(killed).Round(time.Second))
+			kit.Eventually(t, 2*time.Minute, "the lost node pages, and nothing else", func() error {
+				list, err := kit.Alerts(`severity="page"`)
+				if err == nil && (len(list) != 1 || list[0]["alertname"] != "NodeNotReady" || list[0]["node"] != node) {
+					err = fmt.Errorf("pages: %v", list)
+				}
+				return err
+			})
+			t.Logf("NodeNotReady pages after %s", time.Since(killed).Round(time.Second))
 			if primary {
 				kit.Eventually(t, 2*time.Minute, "another node has the primary", func() error {
 					if now := running(t, "data", "cnpg.io/instanceRole=primary"); len(now) != 1 || now[0].Spec.NodeName == node {
