@@ -109,7 +109,7 @@ func (a PostgresArgs) newObjectStore(ctx *pulumi.Context, keys *corev1.Secret, o
 		append(append(opts, cluster.ClaimTemplatesStay()), a.Rollout.Options()...)...)
 }
 
-// archive is the place of one cluster's write-ahead log and base backups. Each cluster of instances has its own for each major version,
+// archive is the place of one cluster's write-ahead log and base backups. Each Postgres cluster has its own for each major version,
 // whose logs can't be replayed by another one.
 func (a PostgresArgs) archive(number int) map[string]any {
 	key := func(name string) map[string]any { return map[string]any{"name": backupKeys, "key": name} }

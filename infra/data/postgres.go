@@ -215,7 +215,7 @@ var hostRules = []string{"hostssl all all all scram-sha-256", "host all all all 
 
 func clusterName(number int) string { return fmt.Sprintf("%s-%d", postgresName, number) }
 
-// newCluster creates one cluster of instances: a primary, and standbys that replicate it.
+// newCluster creates one Postgres cluster: a primary, and standbys that replicate it.
 func (a PostgresArgs) newCluster(ctx *pulumi.Context, number int, opts ...pulumi.ResourceOption) (pulumi.Resource, error) {
 	config, name := a.Config.Postgres, clusterName(number)
 	metadata := a.named(name)
