@@ -99,7 +99,7 @@ func (p *Postgres) Endpoint(service catalog.Service) Endpoint {
 // MonitorEndpoint is the endpoint of the exporter.
 func (p *Postgres) MonitorEndpoint() Endpoint { return p.endpoint.as(monitor, p.monitor) }
 
-// as is the endpoint with the login of a role.
+// as returns the endpoint with the login of a role.
 func (e Endpoint) as(role string, passwords pulumi.StringOutput) Endpoint {
 	e.Password = inUse(passwords)
 	e.User = e.Password.ApplyT(func(password string) string { return login(role, password) }).(pulumi.StringOutput)
@@ -277,7 +277,7 @@ func (a PostgresArgs) newCluster(ctx *pulumi.Context, number int, opts ...pulumi
 		spec["backup"] = map[string]any{"retentionPolicy": fmt.Sprintf("%dd", a.Config.Backup.Retention), "barmanObjectStore": a.archive(number)}
 	}
 	maps.Copy(spec, a.bootstrap(number))
-	// How the data came into the cluster isn't changed later.
+	// The bootstrap of an existing Postgres cluster never changes.
 	opts = append(opts, pulumi.IgnoreChanges([]string{"spec.bootstrap", "spec.externalClusters"}))
 	return newCustom(ctx, operatorGroup+"/v1", "Cluster", name, metadata, spec, opts...)
 }
