@@ -183,7 +183,7 @@ postgres-upgrade: ## Upgrade Postgres of STACK in place to the major version TO=
 		"$(if $(filter local,$(or $(STACK),local)),PLATFORM_POSTGRES_17=1 $(LOCAL) up,pulumi up --yes --skip-preview --stack '$(STACK)')"
 
 .PHONY: escrow
-escrow: ## Write what a restore of STACK needs beside the bucket to one file, OUT=<file>, encrypted for the age or ssh public keys in TO=<file>
+escrow: ## Write what a restore of STACK needs besides the bucket to one file, OUT=<file>, encrypted for the age or ssh public keys in TO=<file>
 	@$(if $(filter local,$(or $(STACK),local)),command -v age >/dev/null || bin/local install age)
 	@$(IN_LOCAL)infra/data/escrow write '$(or $(STACK),local)' '$(TO)' '$(OUT)'
 
