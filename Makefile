@@ -158,11 +158,11 @@ redrive: bin/release ## Return dead letters to their streams, and deliver abando
 OF_DATA = $(IN_LOCAL)infra/data/restore '$(or $(STACK),local)'
 
 .PHONY: backup
-backup: ## Back up Postgres of STACK now, besides the nightly backups and the archive of its log
+backup: ## Back up Postgres of STACK now, besides the nightly backups and the archive of its WAL
 	@$(OF_DATA) backup
 
 .PHONY: restore
-restore: ## Restore Postgres of STACK to AT='2026-11-28 14:03:00' (UTC; default: now) beside the live one, compare, and switch after a CONFIRM=yes
+restore: ## Restore Postgres of STACK to the time AT='2026-11-28 14:03:00' (UTC; default: now) beside the live one, compare, and switch after a CONFIRM=yes
 	@$(OF_DATA) restore '$(AT)' '$(CONFIRM)'
 
 .PHONY: restore-drill
@@ -170,7 +170,7 @@ restore-drill: ## Restore Postgres of STACK into a copy, compare, delete the cop
 	@$(OF_DATA) restore '$(AT)' drill
 
 .PHONY: restore-forget
-restore-forget: ## Delete the cluster of Postgres that doesn't serve: a restored one, or the former one with its volumes
+restore-forget: ## Delete the Postgres cluster that doesn't serve: a restored one, or the former one with its volumes
 	@$(OF_DATA) forget
 
 .PHONY: data-switchover
@@ -183,7 +183,7 @@ postgres-upgrade: ## Upgrade Postgres of STACK in place to the major version TO=
 		"$(if $(filter local,$(or $(STACK),local)),PLATFORM_POSTGRES_17=1 $(LOCAL) up,pulumi up --yes --skip-preview --stack '$(STACK)')"
 
 .PHONY: escrow
-escrow: ## Write what a restore of STACK needs beside the bucket to one file, OUT=<file>, encrypted for the age or ssh public keys in TO=<file>
+escrow: ## Write what a restore of STACK needs besides the bucket to one file, OUT=<file>, encrypted for the age or ssh public keys in TO=<file>
 	@$(if $(filter local,$(or $(STACK),local)),command -v age >/dev/null || bin/local install age)
 	@$(IN_LOCAL)infra/data/escrow write '$(or $(STACK),local)' '$(TO)' '$(OUT)'
 
@@ -354,7 +354,7 @@ faults: bin/local ## Kill and stop parts of the running platform, and test that 
 ALERT_TESTS := ^Test(OutagePagesOnce|QuietDayFiresNothing|.+Pages?)$$
 
 .PHONY: alert-test
-alert-test: bin/local ## Make each outage on the running platform, and measure its page: .build/alert-test.md; RUN=TestOutagePagesOnce/<outage>
+alert-test: bin/local ## Cause each outage on the running platform, and measure its page: .build/alert-test.md; RUN=TestOutagePagesOnce/<outage>
 	@rm -f .build/alert-test.md; failed=; ($(TIER) -run '$(or $(RUN),$(ALERT_TESTS))' -timeout 180m ./faults/...) || failed=1; \
 		[ ! -e .build/alert-test.md ] || cat .build/alert-test.md; [ -z "$$failed" ]
 

@@ -93,7 +93,7 @@ func configure(env *config.Env) service.Build {
 			Observe: telemetry.RequestMetrics(b.Registry, "gateway", "gateway_service_errors_total", "service", api.ServiceOf),
 			Client:  proxies.Of,
 			Checks:  []health.Check{{Name: "revocations", Required: true, Probe: gateway.Sessions.Known}},
-			// Every replica does all of it, live or not: only connections follow the live colour.
+			// Replicas of both colours run this: only connections follow the live colour.
 			Background: []background.Work{
 				gateway.Sessions.Watch,
 				func(ctx context.Context) {

@@ -20,7 +20,7 @@ var (
 // colours are the words that distinguish a service's Deployments.
 var colours = []string{"blue", "green"}
 
-// Check returns an error for each service whose name or derived names are invalid or also those of another service.
+// Check returns an error for each service whose name or derived names are invalid or in use by another service.
 func Check(services []Service) error {
 	var faults []error
 	owners := map[string]string{} // of the secrets

@@ -10,7 +10,7 @@ type Kind string
 const (
 	// Plain is 32 random bytes in base64url, used only by the platform itself.
 	Plain Kind = "plain"
-	// Password is one or two such texts, separated by a comma: the one in use and the former one.
+	// Password is one or two values like Plain, separated by a comma: the one in use and the former one.
 	Password Kind = "password"
 	// JWTKeys is up to three keys, separated by commas: the one in use, the next one and the former one. A key is its id, a colon,
 	// Ed25519Seed and the seed of an Ed25519 key (RFC 8032) in base64url. An old key has 32 random bytes for HS256 instead of the last
@@ -112,7 +112,7 @@ func Secrets(services []Service, local bool) []Secret {
 	return secrets
 }
 
-// GivenSecrets returns the optional secrets of kind Given. URLs may use plain HTTP if near is set, that is with a webhookNetwork.
+// GivenSecrets returns the optional secrets of kind Given. If near is set, the stack has a webhookNetwork, and URLs may use plain HTTP.
 func GivenSecrets(near bool) []Secret {
 	return []Secret{
 		{Name: SlackWebhookURL, Kind: Given, URL: true, HTTP: near},

@@ -75,8 +75,8 @@ const (
 	OpsPort  = 9090 // health and metrics
 
 	LivePath = "/livez"
-	// ReadyPath excludes Postgres: it is unavailable for all replicas at once, and without ready replicas clients would also lose the
-	// functions that don't need it, and the Retry-After of the others.
+	// ReadyPath excludes Postgres, whose outage affects all replicas at once. Without ready replicas, clients would also lose the functions
+	// that don't need Postgres, and the Retry-After of the others.
 	ReadyPath   = "/readyz?exclude=postgres"
 	MetricsPath = "/metrics"
 
@@ -105,8 +105,8 @@ func Callers(services []Service, called string) []string {
 	return callers
 }
 
-// Audiences lists which services that the given one calls call others, as pairs: greeter-service:user-service,… An identity for
-// the first service of a pair is valid at the second one.
+// Audiences lists the calls of the services that the given one calls, as pairs: greeter-service:user-service,… An identity for the
+// first service of a pair is valid at the second one.
 func Audiences(services []Service, of Service) string {
 	var pairs []string
 	for _, service := range services {

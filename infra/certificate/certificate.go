@@ -30,7 +30,7 @@ const (
 	keyBlock         = "PRIVATE KEY"
 )
 
-// NewAuthority returns a certificate that signs others, and its key.
+// NewAuthority returns a CA certificate and its key.
 func NewAuthority(now time.Time) (string, error) {
 	suffix := make([]byte, 4)
 	_, _ = rand.Read(suffix) // never returns an error
@@ -66,7 +66,7 @@ func Issue(authorities string, hosts []string, duration time.Duration, now time.
 		return "", err
 	}
 	if now.After(certificate.NotAfter) {
-		return "", fmt.Errorf("the authority in use has expired on %s: rotate it", certificate.NotAfter.UTC().Format(time.DateOnly))
+		return "", fmt.Errorf("the authority in use expired on %s: rotate it", certificate.NotAfter.UTC().Format(time.DateOnly))
 	}
 	if len(hosts) == 0 {
 		return "", errors.New("want a host to issue a certificate for")
@@ -125,7 +125,7 @@ func Authorities(value string) ([]string, error) {
 		if certificate, _, err := parse(pair); err != nil {
 			return nil, err
 		} else if !certificate.IsCA {
-			return nil, errors.New("has a certificate that may not sign others")
+			return nil, errors.New("contains a certificate that isn't a CA certificate")
 		}
 	}
 	return pairs, nil
@@ -201,7 +201,7 @@ func Outdated(pair, authorities string, hosts []string, duration time.Duration, 
 	case certificate.CheckSignatureFrom(authority) != nil:
 		return errors.New("is not signed by the authority in use")
 	case certificate.NotAfter.After(now.Add(duration + time.Minute)): // clocks differ
-		return fmt.Errorf("lasts longer than %s", duration)
+		return fmt.Errorf("is valid for longer than %s", duration)
 	// Renewing a certificate that expires with its authority would change nothing.
 	case now.Add(duration/3).After(certificate.NotAfter) && certificate.NotAfter.Before(authority.NotAfter):
 		return fmt.Errorf("expires at %s", certificate.NotAfter.UTC().Format(time.RFC3339))

@@ -136,7 +136,7 @@ func TestOutdated(t *testing.T) {
 		{"a third is left", pair, hosts, first, now.Add(duration*2/3 - day), ""},
 		{"less than a third is left", pair, hosts, first, now.Add(duration*2/3 + day), "expires at " + now.Add(duration).UTC().Format(time.RFC3339)},
 		{"it has expired", pair, hosts, first, now.Add(duration + day), "expires at "},
-		{"it lasts longer than it should", pair, hosts, first, now.Add(-day), "lasts longer than 2160h0m0s"},
+		{"it lasts longer than it should", pair, hosts, first, now.Add(-day), "is valid for longer than 2160h0m0s"},
 		{"no key", public, hosts, first, now, "want one certificate and its key"},
 		{"the wrong way round", key + public, hosts, first, now, "want one certificate and its key"},
 		{"another certificate's key", public + otherKey, hosts, first, now, "the key doesn't match the certificate"},
@@ -178,7 +178,7 @@ func TestCertificateExpiresWithItsAuthority(t *testing.T) {
 	if got, err := NotAfter(issue(t, authority, now, "a.example")); err != nil || !got.Equal(end) {
 		t.Errorf("what it signs ends on %v, %v; want %v", got, err, end)
 	}
-	if _, err := Issue(authority, []string{"a.example"}, duration, now.Add(48*time.Hour)); err == nil || !strings.Contains(err.Error(), "has expired on") {
+	if _, err := Issue(authority, []string{"a.example"}, duration, now.Add(48*time.Hour)); err == nil || !strings.Contains(err.Error(), "expired on") {
 		t.Errorf("signing after its end: %v", err)
 	}
 	if _, err := Issue(authority, nil, duration, now); err == nil {

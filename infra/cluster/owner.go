@@ -36,8 +36,8 @@ func Plain(properties resource.PropertyMap) map[string]any {
 	return properties.MapRepl(nil, plain)
 }
 
-// Operator reports whether the stack creates the custom resource definitions of CloudNativePG, and its operator: the former unless they
-// exist, the latter unless the operator of another owner is there. It returns an error if the existing definitions are too old for the stack.
+// Operator reports whether the stack creates the custom resource definitions (CRDs) of CloudNativePG, and whether it creates an operator. It
+// shares the CRDs of other stacks, and an operator that belongs to no stack. It returns an error if existing CRDs are too old for the stack.
 func (c *Cluster) Operator(ctx context.Context, stack string) (definitions, operator bool, err error) {
 	const newest = "primaryLease" // of the fields that the stack sets; an older operator ignores it silently
 	clusters := objectref.Ref{APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition", Name: "clusters.postgresql.cnpg.io"}

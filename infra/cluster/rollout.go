@@ -30,7 +30,7 @@ const surplus = 15 * time.Second
 // lookAgain is the polling interval.
 const lookAgain = 250 * time.Millisecond
 
-// Retry calls do at this interval until it returns no error or the patience is over. It returns the last error.
+// Retry calls do at this interval until it returns no error, at most for the time patience. It returns the last error.
 func Retry(ctx context.Context, interval, patience time.Duration, do func(context.Context) error) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, interval, patience, true, func(ctx context.Context) (bool, error) {
@@ -43,8 +43,8 @@ func Retry(ctx context.Context, interval, patience time.Duration, do func(contex
 	return cmp.Or(last, err)
 }
 
-// FormerReplicaSets is a Deployment's revisionHistoryLimit. Rollbacks don't use old ReplicaSets. And if an update restored an earlier
-// template, its old ReplicaSet, scaled to 0, would make the rollout look complete at once.
+// FormerReplicaSets is a Deployment's revisionHistoryLimit. Rollbacks don't use old ReplicaSets. If an update restored an earlier template,
+// its old ReplicaSet, scaled to 0, would make the rollout look complete at once.
 const FormerReplicaSets = 0
 
 // Within is a Rollout without a cluster.
@@ -92,7 +92,7 @@ func (r Rollout) Options() []pulumi.ResourceOption {
 	return options
 }
 
-// CreateOptions refuse to create an object over one of another owner.
+// CreateOptions make a creation fail if another owner has an object of that name.
 func (r Rollout) CreateOptions() []pulumi.ResourceOption {
 	if r.owner == nil {
 		return nil

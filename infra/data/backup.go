@@ -97,7 +97,7 @@ func (a PostgresArgs) newObjectStore(ctx *pulumi.Context, keys *corev1.Secret, o
 		LivenessProbe:  probing(10, 6),
 		VolumeMounts:   corev1.VolumeMountArray{kube.Mount("certificate", server.CertificateFolder, true), folder("objects"), folder("metadata")},
 	}, corev1.VolumeArray{kube.SecretVolume("certificate", certificate)})
-	// On several local nodes, it shares no fate with the instances of Postgres, as a bucket elsewhere.
+	// On several local nodes, it prefers the first one, which can't be killed: an external bucket also survives the loss of a node.
 	pod.Affinity = corev1.AffinityArgs{NodeAffinity: corev1.NodeAffinityArgs{
 		PreferredDuringSchedulingIgnoredDuringExecution: corev1.PreferredSchedulingTermArray{corev1.PreferredSchedulingTermArgs{
 			Weight: pulumi.Int(1), Preference: corev1.NodeSelectorTermArgs{MatchExpressions: corev1.NodeSelectorRequirementArray{
@@ -110,15 +110,15 @@ func (a PostgresArgs) newObjectStore(ctx *pulumi.Context, keys *corev1.Secret, o
 		append(append(opts, cluster.ClaimTemplatesStay()), a.Rollout.Options()...)...)
 }
 
-// archive is the place of one cluster's write-ahead log and base backups. Each cluster of instances has its own for each major version,
-// whose logs can't be replayed by another one.
+// archive configures where a Postgres cluster archives its WAL and base backups. Each major version has its own archive, because a version
+// can't replay the WAL of another.
 func (a PostgresArgs) archive(number int) map[string]any {
 	key := func(name string) map[string]any { return map[string]any{"name": backupKeys, "key": name} }
 	config := a.Config.Backup
 	store := map[string]any{
 		"destinationPath": config.Bucket, "serverName": strings.TrimSuffix(clusterName(number)+"-"+a.Config.Postgres.Version, "-15"),
 		"wal": map[string]any{"compression": "gzip", "maxParallel": 2},
-		// A backup starts with a checkpoint, and else waits minutes for the next one.
+		// Without an immediate checkpoint, a backup waits minutes for the next one.
 		"data": map[string]any{"compression": "gzip", "immediateCheckpoint": true},
 	}
 	endpoint := config.Endpoint
@@ -148,7 +148,7 @@ func (a PostgresArgs) newSchedule(ctx *pulumi.Context, number int, opts ...pulum
 	return err
 }
 
-// bootstrap is how a cluster gets its first data: from the archive of another cluster, from the server of an earlier version of the
+// bootstrap configures the first data of a Postgres cluster: from the archive of another one, from the server of an earlier version of the
 // platform, or none.
 func (a PostgresArgs) bootstrap(number int) map[string]any {
 	restore := a.Config.Postgres.Restore

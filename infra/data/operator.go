@@ -30,7 +30,7 @@ const (
 // newOperator runs CloudNativePG (https://cloudnative-pg.io) for the namespace of the stores, unless the cluster has an operator. It
 // validates its objects itself, so the cluster has no webhook that depends on it. crds.json and rules.json are parts of its release
 // without descriptions.
-// Its custom resource definitions stay when the stack is destroyed: to delete one deletes the databases of the whole cluster.
+// Its custom resource definitions stay when the stack is destroyed: their deletion would delete all databases in the Kubernetes cluster.
 func (a PostgresArgs) newOperator(ctx *pulumi.Context, opts ...pulumi.ResourceOption) ([]pulumi.Resource, error) {
 	if !a.Profile.Operator {
 		return nil, nil

@@ -13,15 +13,14 @@ import (
 	"platform.example/infra/quantity"
 )
 
-// newPooler runs PgBouncer between the services and the cluster that serves, with the certificate of the server. It returns the selector of
-// its pods once they are ready. A transaction of a client has a connection of the server to itself; between two transactions, other clients
-// use it.
+// newPooler runs PgBouncer in transaction mode between the services and the Postgres cluster that serves, with the server's certificate. It
+// returns the selector of its pods once they are ready. A client has a server connection to itself only during a transaction.
 func (a PostgresArgs) newPooler(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (pulumi.StringMap, error) {
 	serving, instances := clusterName(a.Config.Postgres.Cluster), a.Config.Postgres.Pooler
 	name := serving + "-pooler"
 	selector := pulumi.StringMap{"cnpg.io/poolerName": pulumi.String(name)}
 	metadata := a.named(name)
-	// PgBouncer reads its Secrets again when its object changes, and else within an hour.
+	// PgBouncer reloads its Secrets when its object changes, and otherwise within an hour.
 	metadata.Annotations = pulumi.StringMap{"platform.example/authority": a.Authority.ApplyT(server.Hash).(pulumi.StringOutput)}
 
 	resources := kube.Resources(a.Config.Requested(50), 1000, 192*quantity.MiB)
@@ -32,7 +31,7 @@ func (a PostgresArgs) newPooler(ctx *pulumi.Context, opts ...pulumi.ResourceOpti
 		InitContainers:            corev1.ContainerArray{corev1.ContainerArgs{Name: pulumi.String("bootstrap-controller"), Resources: resources}},
 		Containers: corev1.ContainerArray{corev1.ContainerArgs{
 			Name: pulumi.String("pgbouncer"), Resources: resources,
-			// It closes the connections of its clients when it stops. Replicas that stop, too, end their requests before.
+			// It closes the connections of its clients when it stops. The delay lets replicas that stop, too, finish their requests.
 			Lifecycle: corev1.LifecycleArgs{PreStop: corev1.LifecycleHandlerArgs{
 				Exec: corev1.ExecActionArgs{Command: pulumi.ToStringArray([]string{"sleep", "15"})},
 			}},

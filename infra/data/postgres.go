@@ -100,7 +100,7 @@ func (p *Postgres) Endpoint(service catalog.Service) Endpoint {
 // MonitorEndpoint is the endpoint of the exporter.
 func (p *Postgres) MonitorEndpoint() Endpoint { return p.endpoint.as(server.Monitor, p.monitor) }
 
-// as is the endpoint with the login of a role.
+// as returns the endpoint with the login of a role.
 func (e Endpoint) as(role string, passwords pulumi.StringOutput) Endpoint {
 	e.Password = inUse(passwords)
 	e.User = e.Password.ApplyT(func(password string) string { return server.Login(role, password) }).(pulumi.StringOutput)
@@ -213,7 +213,7 @@ func canonical(resources corev1.ResourceRequirementsArgs) corev1.ResourceRequire
 
 func clusterName(number int) string { return fmt.Sprintf("%s-%d", postgresName, number) }
 
-// newCluster creates one cluster of instances: a primary, and standbys that replicate it.
+// newCluster creates one Postgres cluster: a primary, and standbys that replicate it.
 func (a PostgresArgs) newCluster(ctx *pulumi.Context, number int, opts ...pulumi.ResourceOption) (pulumi.Resource, error) {
 	config, name := a.Config.Postgres, clusterName(number)
 	metadata := a.named(name)
@@ -275,7 +275,7 @@ func (a PostgresArgs) newCluster(ctx *pulumi.Context, number int, opts ...pulumi
 		spec["backup"] = map[string]any{"retentionPolicy": fmt.Sprintf("%dd", a.Config.Backup.Retention), "barmanObjectStore": a.archive(number)}
 	}
 	maps.Copy(spec, a.bootstrap(number))
-	// How the data came into the cluster isn't changed later.
+	// The bootstrap of an existing Postgres cluster never changes.
 	opts = append(opts, pulumi.IgnoreChanges([]string{"spec.bootstrap", "spec.externalClusters"}))
 	return newCustom(ctx, operatorGroup+"/v1", "Cluster", name, metadata, spec, opts...)
 }

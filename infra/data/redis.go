@@ -312,7 +312,7 @@ func (r *Redis) Endpoint(service catalog.Service) Endpoint {
 // MonitorEndpoint is the endpoint of the exporter.
 func (r *Redis) MonitorEndpoint() Endpoint { return r.as(server.Monitor, r.passwords.Monitor) }
 
-// as is the endpoint with the login of a user, or with the common password of an external Redis.
+// as returns the endpoint with the login of a user, or with the common password of an external Redis.
 func (r *Redis) as(user string, passwords pulumi.StringOutput) Endpoint {
 	if r.endpoint.Ready == nil { // it is external
 		user, passwords = "", r.passwords.Admin

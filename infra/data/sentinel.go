@@ -27,8 +27,8 @@ func StreamInstances(config stack.Stack) (hosts []string) {
 	return hosts
 }
 
-// newServices creates the Service of the server, and one of each of several instances, whose address stays when the pod is replaced. The
-// former then leads to the first instance, the primary until the first failover, for versions of the services that know one address.
+// newServices creates the Service of the server. For several instances, it also creates a Service of each, whose address stays when the pod
+// is replaced. The Service of the server then selects the first instance, for versions of the services that know only one address.
 func (s redisServer) newServices(ctx *pulumi.Context, opts ...pulumi.ResourceOption) (services []pulumi.Resource, err error) {
 	if len(s.Instances) == 1 {
 		service, err := s.newService(ctx, s.name, network.RedisPort, opts...)

@@ -12,7 +12,7 @@ connect() {
 	context=$(setting kubeContext) namespace=$(setting namespacePrefix)data
 }
 kube() { kubectl --context "$context" --namespace "$namespace" "$@"; }
-# number prints the number of the cluster of instances that serves.
+# number prints the number of the Postgres cluster that serves.
 number() {
 	serving=$(setting postgres.cluster)
 	echo "${serving:-1}"
@@ -34,5 +34,5 @@ compare() {
 	join -t '|' -a 1 -a 2 -e - -o 0,1.2,2.2 "$1" "$3" |
 		while IFS='|' read -r table one other; do printf '%-44s %10s %10s%s\n' "$table" "$one" "$other" "$([ "$one" = "$other" ] || echo '  differs')"; done
 }
-# healthy is the phase of a cluster of instances that its operator has nothing to do with.
+# healthy is the phase of a Postgres cluster in which the operator has nothing to do.
 healthy='Cluster in healthy state'

@@ -12,8 +12,8 @@ import (
 	"platform.example/infra/namespace"
 )
 
-// NewAdmission creates a policy by which namespace apps admits only images of the registries, by digest. A user who may create pods there
-// can't run other images. Registries may have a path.
+// NewAdmission creates a ValidatingAdmissionPolicy: namespace apps admits only images of the registries, by digest. So a user who may
+// create pods there can't run other images. Registries may have a path.
 func NewAdmission(
 	ctx *pulumi.Context, prefix namespace.Prefix, registries []string, opts ...pulumi.ResourceOption,
 ) (*admissionv1.ValidatingAdmissionPolicyBinding, error) {

@@ -57,8 +57,8 @@ func subjects(account *corev1.ServiceAccount, home pulumi.StringInput) rbacv1.Su
 	}}
 }
 
-// NewCertificate creates the Secret of a server's certificate. It keeps its name when it is renewed, and the server reloads it. Since a
-// CronJob renews it between updates, an update must force its fields.
+// NewCertificate creates the Secret of a server's certificate. A renewal keeps its name, and the server reloads it. A CronJob renews it
+// between updates, so an update must force its fields.
 func NewCertificate(
 	ctx *pulumi.Context, name string, metadata metav1.ObjectMetaArgs, certificate secret.Certificate, opts ...pulumi.ResourceOption,
 ) (*corev1.Secret, error) {

@@ -9,7 +9,7 @@ const (
 	Apps       Name = "apps"       // the services
 	Data       Name = "data"       // their stores
 	Edge       Name = "edge"       // the entry point
-	Monitoring Name = "monitoring" // Prometheus and what belongs to it
+	Monitoring Name = "monitoring" // Prometheus, Alertmanager, Grafana and exporters
 )
 
 // All returns all namespaces in the order of their creation.

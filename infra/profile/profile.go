@@ -31,8 +31,8 @@ type Profile struct {
 	Tolerations      []string
 	Architectures    []string // as GOARCH
 	Admission        bool     // the cluster has ValidatingAdmissionPolicies
-	// Definitions and Operator report whether the stack creates the custom resource definitions of CloudNativePG, and its operator. Another
-	// stack, or another owner's operator for the whole cluster, may be there already.
+	// Definitions and Operator report whether the stack creates the custom resource definitions of CloudNativePG, and an operator. It shares
+	// the definitions of other stacks, and an operator that belongs to no stack.
 	Definitions, Operator bool
 
 	AssignedUserIDs bool // the cluster assigns user ids to each namespace and refuses others

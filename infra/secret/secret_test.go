@@ -53,7 +53,7 @@ func TestRead(t *testing.T) {
 		{"a signing kid twice", catalog.Secret{Kind: catalog.SigningKeys}, key + "," + key, `has the kid "kid" twice`},
 		{"a signing key in the form of the others", catalog.Secret{Kind: catalog.SigningKeys}, seed, "want kid:seed"},
 		{"an authority", catalog.Secret{Kind: catalog.CertificateAuthority}, authority, ""},
-		{"no authority", catalog.Secret{Kind: catalog.CertificateAuthority}, pair, "may not sign others"},
+		{"no authority", catalog.Secret{Kind: catalog.CertificateAuthority}, pair, "isn't a CA certificate"},
 		{"a webhook", catalog.Secret{Kind: catalog.Given, URL: true}, "https://hooks.slack.com/services/x", ""},
 		{"a webhook without a scheme", catalog.Secret{Kind: catalog.Given, URL: true}, "hooks.slack.com/services/x", "want a URL with https://"},
 		{"a webhook without a host", catalog.Secret{Kind: catalog.Given, URL: true}, "https:///services/x", "want a URL with https://"},
@@ -110,7 +110,7 @@ func TestCertificate(t *testing.T) {
 		t.Error(err)
 	}
 	_, err = secrets.Certificate("", []string{"a.example"}, time.Hour, now.AddDate(11, 0, 0))
-	if err == nil || !strings.Contains(err.Error(), "certificate for a.example: the authority in use has expired on") {
+	if err == nil || !strings.Contains(err.Error(), "certificate for a.example: the authority in use expired on") {
 		t.Errorf("of an authority that has expired: %v", err)
 	}
 	if _, err := Unknown(nil).Certificate("", []string{"a.example"}, time.Hour, now); err != nil {

@@ -195,13 +195,12 @@ const (
 // update, in both colours, and two for the migration.
 func (r Replicas) Connections() int { return catalog.DatabaseConnections*(r.Max+1)*2 + 2 }
 
-// leastPooled is the minimum duration of certificates with a pooler: one is renewed when a third of it is left.
+// leastPooled is the minimum duration of certificates with a pooler: a certificate is renewed in the last third of its duration.
 const leastPooled = 6 * time.Hour
 
-// Pool returns the number of connections of each pooler's instance to one database, and of clients to all. The instances, and one more
-// during a rolling update, have at most the connections of one colour of the service with the most: the other colour may connect directly
-// while the pooler is introduced or removed. A service with fewer has fewer clients. An instance accepts all clients, since the others may
-// be down.
+// Pool returns the limits of one instance of the pooler: server connections per database, and clients in total. All instances, and one more
+// during a rolling update, have together at most the connections of one colour of the largest service: the other colour may connect directly
+// while the pooler is introduced or removed. An instance accepts all clients, since the others may be down.
 func (s Stack) Pool(services []catalog.Service) (servers, clients int) {
 	needed, _ := s.connections(services)
 	for _, service := range services {

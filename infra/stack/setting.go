@@ -112,7 +112,7 @@ var objectName = hostName
 
 var portNumber = quantity.Between(1, 65535)
 
-// clusterNumber is the number of a cluster of instances of Postgres. Drills use the time.
+// clusterNumber is the number of a Postgres cluster. Drills use the time.
 var clusterNumber = quantity.Between(1, 1_000_000_000)
 
 func hostPort(text string) (string, error) {

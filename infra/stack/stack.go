@@ -169,7 +169,7 @@ type Postgres struct {
 	AdminUser  string // role of an external server that may create roles and databases
 	Instances  int    // a primary and its standbys
 	Pooler     int    // instances of PgBouncer between the services and the primary; 0 for none
-	Cluster    int    // the number of the cluster of instances that serves: each restore creates the next one
+	Cluster    int    // the number of the Postgres cluster that serves: each restore creates the next one
 	Beside     []int  // the numbers of clusters that don't serve: a restored one before it serves, and the former one after it
 	Restore    Restore
 	VolumeSize quantity.Bytes
@@ -180,7 +180,7 @@ type Postgres struct {
 // Image is the name of the instances' image in upstream.json.
 func (p Postgres) Image() string { return strings.TrimSuffix("postgres-"+p.Version, "-15") }
 
-// Restore is a cluster of instances with the data of another cluster's archive.
+// Restore is a Postgres cluster with the data of another one's archive.
 type Restore struct {
 	Cluster int       // its number; 0 for no restore
 	From    int       // the number of the other cluster

@@ -33,7 +33,7 @@ func (p Policy) Wait(ctx context.Context, failures int) {
 	Sleep(ctx, p.Delay(failures))
 }
 
-// Repeat calls do until ctx is done, and waits after a failure. Of failures in a row it logs the first one, with
+// Repeat calls do until ctx is done, and waits after a failure. It logs the first of consecutive failures, with
 // trouble as the message.
 func (p Policy) Repeat(ctx context.Context, log *slog.Logger, trouble string, do func() error) {
 	for failures := 0; ctx.Err() == nil; {

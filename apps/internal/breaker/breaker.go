@@ -53,7 +53,7 @@ type Breaker struct {
 	changes
 }
 
-// changes are what this replica knows and the others don't know yet.
+// changes are the results that this replica has not shared yet.
 type changes struct {
 	pending   int64     // failures
 	recovered bool      // there was a success

@@ -132,8 +132,8 @@ func (d *Dialer) lookup(ctx context.Context, hostPort string) ([]string, error) 
 	return addresses, nil
 }
 
-// Idle is the socket of an unused connection. Read reports whether the other side has closed the connection, and reads
-// nothing: it never calls the function that would.
+// Idle is the socket of an unused connection. Read reports whether the other side has closed the connection. It reads
+// nothing, because it never calls its argument.
 //
 // Only one goroutine uses a connection at a time, and checks it before it sends. The fields are reused so that a check
 // allocates nothing.

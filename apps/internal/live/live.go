@@ -120,7 +120,7 @@ func (s *Switch) set(on bool) {
 }
 
 // Watch updates the switch until ctx is done. Without a response the switch keeps its state: two active
-// colours do no harm for a moment, none would.
+// colours are harmless for a moment, but without one no background work runs.
 func (s *Switch) Watch(ctx context.Context) {
 	if s.url == nil {
 		return

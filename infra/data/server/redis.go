@@ -74,7 +74,7 @@ func (r Redis) Conf() string {
 	return strings.Join(lines, "\n") + "\n" + r.Settings
 }
 
-// Environment is what the scripts of several instances take.
+// Environment is the environment of the scripts of several instances.
 func (r Redis) Environment() map[string]string {
 	return map[string]string{
 		"CONFIG": RedisFolder, "USERS": AdminFolder + "/" + UsersFile, "SENTINEL": SentinelFolder, "INSTANCES": strings.Join(r.Instances, " "),

@@ -21,10 +21,10 @@ const (
 
 	// connectionSeconds is the maximum age of a connection. The next response then closes it.
 	connectionSeconds = 20
-	// AcceptSeconds is how long a terminating replica accepts connections: until another replica is ready, if none is, and then until
-	// its connections are too old.
+	// AcceptSeconds is how long a terminating replica accepts connections: time for another replica to become ready, and then for its own
+	// connections to reach their maximum age.
 	AcceptSeconds = connectionSeconds + 10
-	// FinishSeconds is for requests that are then in flight.
+	// FinishSeconds is the time for requests that are then in flight.
 	FinishSeconds = 25
 )
 

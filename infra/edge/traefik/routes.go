@@ -30,9 +30,9 @@ func Routes(config stack.Stack, upstream, address string, origins []string) map[
 	return configfile.Decode[map[string]any](routes, map[string]any{
 		"rule": rule, "port": port, "local": config.Environment == stack.Local, "origins": origins,
 		"upstream": upstream, "address": address, "solver": solver, "certificates": Folder + "/" + Live,
-		// Requests are limited by the address of the connection, but not with trusted proxies, since Traefik doesn't parse forwarded addresses:
-		// one with a port, and each IPv6 address, would count as a client, and all clients without a proxy as one. The public service limits
-		// requests then.
+		// Traefik limits requests by the address of the connection. With trusted proxies, the public service limits them instead, because
+		// Traefik doesn't parse forwarded addresses: an address with a port, and each IPv6 address, would count as a client, and all clients
+		// without a proxy as one.
 		"limited": len(edge.TrustedProxies) == 0, "requests": edge.RequestsPerSecond, "burst": 2 * edge.RequestsPerSecond,
 	})
 }

@@ -71,7 +71,7 @@ func instancesRow(postgres string) row {
 	const up, isPrimary = `cnpg_collector_up{job="postgres"}`, `on (pod) cnpg_collector_sync_replicas{job="postgres", value="observed"}`
 	const managed = "no Postgres in the cluster"
 	return row{title: "Postgres: instances and backups", height: 6, panels: []panel{
-		{width: 6, title: "Instances", none: managed, about: "Instances that are up, by role. A restored cluster of instances runs beside the live one.",
+		{width: 6, title: "Instances", none: managed, about: "Instances that are up, by role. A restored Postgres cluster runs beside the live one.",
 			asked: []query{
 				{"sum by (cluster) (" + up + " and " + isPrimary + ")", "{{cluster}}: primary"},
 				{"sum by (cluster) (" + up + " unless " + isPrimary + ")", "{{cluster}}: standbys"},

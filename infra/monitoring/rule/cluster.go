@@ -92,8 +92,8 @@ func nodes() Group {
 // diskBytes are the free bytes of disks.
 const diskBytes = `node_filesystem_avail_bytes{fstype!~"tmpfs|ramfs"}`
 
-// fills holds for what will be full within a day at the rate of the last six hours, and also at that of the last hour: an installation
-// that has ended isn't a trend. It needs the history of six hours.
+// fills matches disks and volumes that will be full within a day, both at the rate of the last six hours and at that of the last hour: a
+// burst that has ended, such as an installation, isn't a trend. It needs six hours of history.
 func fills(free, by string) string {
 	return fmt.Sprintf(`(min by (%[2]s) (predict_linear(%[1]s[6h], 24 * 3600)) < 0
   and on (%[2]s) min by (%[2]s) (predict_linear(%[1]s[1h], 24 * 3600)) < 0

@@ -135,7 +135,7 @@ func counted(services []catalog.Service, service catalog.Service) []Record {
 	return records
 }
 
-// seen returns the rates of users' requests to a service, counted where the users are nearest. The public service counts its own requests
+// seen returns the rates of users' requests to a service, counted as close to the users as possible. The public service counts its requests
 // and the requests to each service that it calls. The edge counts the requests that the public service has not counted. Other services
 // count theirs. A failure then counts once, for the service at fault.
 func seen(services []catalog.Service, service catalog.Service) (total, failed, slow string) {
@@ -188,8 +188,8 @@ func (p promise) alertOf(b burn, severity catalog.Severity, jobs string) Alert {
 	}
 }
 
-// unlessOutage excludes jobs with an outage that has an alert of its own, until the outage is outside of the window. An outage of a public
-// service is also one of the edge.
+// unlessOutage excludes a job if another alert on its outage has fired within the window. An outage of the public service is also an outage
+// of the edge.
 func unlessOutage(services []catalog.Service, window string) string {
 	fired := func(alerts, more string) string {
 		return fmt.Sprintf(`max_over_time(ALERTS{alertname=~"%s", alertstate="firing"%s}[%s])`, alerts, more, window)

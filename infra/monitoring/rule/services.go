@@ -75,14 +75,14 @@ and on () count(kube_endpointslice_endpoints{namespace="%s"})`, jobs, apps, apps
 		Summary:     "edge: the public address doesn't respond",
 		Description: "Prometheus gets no valid response from the public address: DNS, the load balancer, a firewall, the certificate or the gateway fails. Clients can't reach the platform.",
 	}, Alert{
-		// irate uses only the last two samples, so that the alert begins and ends with the outage. The alert on the cause is first.
+		// irate uses only the last two samples, so that the alert begins and ends with the outage. It fires after the alert on the cause.
 		Name: "EdgeFailing", For: 3 * seenTwice, KeepFiring: time.Minute, Severity: catalog.Page,
 		Expr: share(`code=~"5.."`, "irate", "[1m]", "job") + fmt.Sprintf(` > 0.5
 and on (job) sum by (job) (increase(%s{%s, code=~"5.."}[2m])) >= 5`, edgeRequests, https),
 		Summary:     "edge: most requests return 5xx",
 		Description: "{{ $value | humanizePercentage }} of the requests at the edge return 5xx.",
 	}, Alert{
-		// Longer than a burst between two scrapes stays in the window. A share of yesterday, such as that of a scanner, may grow by half of the rest.
+		// For is longer than a burst stays in the window. A share of yesterday, such as that of a scanner, raises the threshold by its half.
 		Name: "EdgeRefusing", For: 4 * seenTwice, KeepFiring: time.Minute, Severity: catalog.Page,
 		Expr: fmt.Sprintf(`%[1]s > 0.5 + 0.5 * (%[2]s or 0 * %[1]s)
 and on (job) %[3]s >= 1`, share(refusals, "rate", "[1m]", "job, code"), share(refusals, "rate", "[1h] offset 1d", "job, code"), atEdge("rate", "[1m]", "job", "")),

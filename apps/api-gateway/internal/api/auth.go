@@ -58,7 +58,7 @@ func read[T any](a *API, r *http.Request) (body T, client string, err error) {
 	return body, client, err
 }
 
-// signInByProvider signs in with an ID token instead of a password. In the limits the token stands for the
+// signInByProvider signs in with an ID token instead of a password. The limits count the token in place of the
 // account, which isn't known before the verification.
 func (a *API) signInByProvider(w http.ResponseWriter, r *http.Request) error {
 	type idToken struct {

@@ -22,8 +22,8 @@ type exported struct {
 	Next    string            `json:"next,omitempty"` // the value of after for the rest of the list
 }
 
-// export sends all data that the services store about the caller. Other users are refused, even to an admin:
-// such a large access would leave no trace.
+// export sends all data that the services store about the caller. Even an admin can't export the data of other
+// users, because the audit log would not record it.
 func (a *API) export(w http.ResponseWriter, r *http.Request) error {
 	caller, err := a.admit(r, themself, a.Proxies.Of(r))
 	if err != nil {

@@ -29,8 +29,8 @@ const pollEvery = time.Second
 const (
 	// keepFor is longer than the validity of an access token, and allows for clocks that differ.
 	keepFor = 30 * time.Minute
-	// overlap is how far each poll goes back: a session's end becomes visible at the commit of its
-	// transaction, maybe after later ones.
+	// overlap is how far each poll goes back: a session's end becomes visible when its transaction commits,
+	// which may be after later ones.
 	overlap = 15 * time.Second
 )
 

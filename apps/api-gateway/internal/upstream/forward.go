@@ -22,9 +22,9 @@ import (
 // publicPrefix precedes the paths of services in the public API.
 const publicPrefix = "/api"
 
-// shortBytes is the length up to which net/http sets the Content-Length of a response itself, as it does
-// Date. A map of up to eight headers costs one allocation and one of nine five more, so the gateway omits
-// headers that net/http sets.
+// shortBytes is the length up to which net/http sets the Content-Length of a response itself. It always sets
+// Date. A map with nine headers costs five more allocations than one with eight, so the gateway omits headers
+// that net/http sets.
 const shortBytes = 1 << 10
 
 // Destination states where a request goes, and for whom.

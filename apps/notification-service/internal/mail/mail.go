@@ -1,5 +1,5 @@
-// Package mail sends emails about accounts. Of the user's input, they contain only the address and the link:
-// nobody can send their own text through a sign-up.
+// Package mail sends emails about accounts. They contain none of the user's input except the address, so nobody
+// can send their own text through a sign-up.
 package mail
 
 import (
