@@ -155,7 +155,7 @@ redrive: bin/release ## Return dead letters to their streams, and deliver abando
 
 ## Data of STACK, which defaults to local
 
-OF_DATA = $(IN_LOCAL)infra/data/restore '$(or $(STACK),local)'
+OF_DATA = $(IN_LOCAL)infra/data/operations/restore '$(or $(STACK),local)'
 
 .PHONY: backup
 backup: ## Back up Postgres of STACK now, besides the nightly backups and the archive of its WAL
@@ -175,21 +175,21 @@ restore-forget: ## Delete the Postgres cluster that doesn't serve: a restored on
 
 .PHONY: data-switchover
 data-switchover: ## Move the primary of Postgres of STACK to the standby with the least lag, such as before work on the primary's node
-	@$(IN_LOCAL)infra/data/switchover '$(or $(STACK),local)'
+	@$(IN_LOCAL)infra/data/operations/switchover '$(or $(STACK),local)'
 
 .PHONY: postgres-upgrade
 postgres-upgrade: ## Upgrade Postgres of STACK in place to the major version TO=17, after a backup; requests that need it get 503 meanwhile
-	@$(IN_LOCAL)infra/data/upgrade '$(or $(STACK),local)' '$(TO)' \
+	@$(IN_LOCAL)infra/data/operations/upgrade '$(or $(STACK),local)' '$(TO)' \
 		"$(if $(filter local,$(or $(STACK),local)),PLATFORM_POSTGRES_17=1 $(LOCAL) up,pulumi up --yes --skip-preview --stack '$(STACK)')"
 
 .PHONY: escrow
 escrow: ## Write what a restore of STACK needs besides the bucket to one file, OUT=<file>, encrypted for the age or ssh public keys in TO=<file>
 	@$(if $(filter local,$(or $(STACK),local)),command -v age >/dev/null || bin/local install age)
-	@$(IN_LOCAL)infra/data/escrow write '$(or $(STACK),local)' '$(TO)' '$(OUT)'
+	@$(IN_LOCAL)infra/data/operations/escrow write '$(or $(STACK),local)' '$(TO)' '$(OUT)'
 
 .PHONY: escrow-check
 escrow-check: ## Decrypt the file FILE=<file> of make escrow in memory with KEY=<file of the private key>, list its files, and check them
-	@infra/data/escrow check '$(FILE)' '$(KEY)'
+	@infra/data/operations/escrow check '$(FILE)' '$(KEY)'
 
 .PHONY: release-demo
 release-demo: bin/release ## Release and roll back another version of all services under load; RATE=<requests per second> ROLLBACKS=1
