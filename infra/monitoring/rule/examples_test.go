@@ -136,6 +136,9 @@ func replica(job, pod, colour, up, ready, live string) []string {
 func outageExamples() []example {
 	const page = catalog.Page
 	const user, notification, edge = `job="user-service"`, `job="notification-service"`, `job="edge"`
+	created := func(service, values string) string {
+		return fmt.Sprintf(`kube_service_created{job="kube-state-metrics", namespace="%[1]s", service="%[1]s"} %s`, service, values)
+	}
 	of := func(matchers string, e example) example { e.matchers = matchers; return e }
 	asked := func(code, values string) string {
 		return fmt.Sprintf(`traefik_entrypoint_requests_total{job="edge", entrypoint="https", method="GET", protocol="http", code="%s"} %s`, code, values)
@@ -189,19 +192,26 @@ func outageExamples() []example {
 		{alert: "LiveColourDown", about: "such a service's live colour is there",
 			series: replica("notification-service", "g", "green", "1x30", "1x30", "1x30"), at: 5 * time.Minute},
 
-		{alert: "EdgeDown", severity: page, about: "no replica of the edge responds, fifteen seconds after the scrape that shows it",
-			series: []string{`up{job="edge", pod="a"} 1x3 0x20`, `up{job="edge", pod="b"} 1x3 0x20`}, at: 75 * time.Second, fires: []string{edge}},
+		{alert: "EdgeDown", severity: page, about: "no replica of the edge responds, thirty seconds after the scrape that shows it",
+			series: []string{created("edge", "-3600x40"), `up{job="edge", pod="a"} 1x3 0x20`, `up{job="edge", pod="b"} 1x3 0x20`}, at: 90 * time.Second, fires: []string{edge}},
 		{alert: "EdgeDown", severity: page, about: "the edge has no pods",
-			series: []string{`up{job="edge", pod="a"} 1x3 stale`}, at: 2 * time.Minute, fires: []string{edge}},
+			series: []string{created("edge", "-3600x40"), `up{job="edge", pod="a"} 1x3 stale`}, at: 2 * time.Minute, fires: []string{edge}},
 		{alert: "EdgeDown", severity: page, about: "one replica of the edge is away",
-			series: []string{`up{job="edge", pod="a"} 0x20`, `up{job="edge", pod="b"} 1x20`}, at: 2 * time.Minute},
+			series: []string{created("edge", "-3600x40"), `up{job="edge", pod="a"} 0x20`, `up{job="edge", pod="b"} 1x20`}, at: 2 * time.Minute},
 		{alert: "EdgeDown", severity: page, about: "one scrape of the edge fails",
-			series: []string{`up{job="edge", pod="a"} 1x3 0 1x20`}, at: 75 * time.Second},
+			series: []string{created("edge", "-3600x40"), `up{job="edge", pod="a"} 1x3 0 1x20`}, at: 90 * time.Second},
+		{alert: "EdgeDown", severity: page, about: "Prometheus has started, and scrapes the edge for the first time after twenty seconds", step: 5 * time.Second,
+			series: []string{created("edge", "_x3 -3600x40"), `up{job="edge", pod="a"} _x4 1x40`}, at: 25 * time.Second},
+		{alert: "EdgeDown", severity: page, about: "the platform was created five minutes ago, and Traefik hasn't started", series: []string{created("edge", "0x60")}, at: 5 * time.Minute},
+		{alert: "EdgeDown", severity: page, about: "the platform was created a quarter of an hour ago, and Traefik hasn't started", series: []string{created("edge", "0x70")}, at: 15 * time.Minute, fires: []string{edge}},
 
+		{alert: "DnsDown", severity: page, about: "Prometheus was away for ten minutes, and scrapes CoreDNS twenty seconds after it has started", step: 5 * time.Second,
+			series: []string{`up{job="kube-state-metrics"} 1x2 _x119 1x40`, `up{job="coredns", pod="a"} 1x2 _x122 1x40`}, at: 625 * time.Second},
 		{alert: "DnsDown", severity: page, about: "no replica of CoreDNS responds", series: []string{`up{job="coredns", pod="a"} 1x3 0x20`, `up{job="coredns", pod="b"} 0x40`},
 			at: 90 * time.Second, fires: []string{`job="coredns"`}},
-		{alert: "DnsDown", severity: page, about: "CoreDNS has no replica any more", series: []string{`up{job="coredns", pod="a"} 1x3 stale`}, at: 2 * time.Minute, fires: []string{`job="coredns"`}},
+		{alert: "DnsDown", severity: page, about: "CoreDNS has no replica any more", series: []string{`up{job="coredns", pod="a"} 1x3 stale`, `up{job="kube-state-metrics"} 1x40`}, at: 2 * time.Minute, fires: []string{`job="coredns"`}},
 		{alert: "DnsDown", severity: page, about: "one replica of CoreDNS responds", series: []string{`up{job="coredns", pod="a"} 0x40`, `up{job="coredns", pod="b"} 1x40`}, at: 2 * time.Minute},
+		{alert: "DnsDown", severity: page, about: "the DNS server of this cluster has no metrics at its port", series: []string{`up{job="coredns", pod="a"} 0x40`, `up{job="kube-state-metrics"} 1x40`}, at: 2 * time.Minute},
 		{alert: "DnsDown", severity: page, about: "Prometheus can't discover the DNS server of this cluster", at: 2 * time.Minute},
 
 		{alert: "EdgeUnreachable", severity: page, about: "the public address shows another certificate", series: []string{`up{job="public-address", instance="api.example.com"} 1x2 0x20`},

@@ -56,16 +56,17 @@ and on () count(kube_endpointslice_endpoints{namespace="%s"})`, jobs, apps, apps
 			Description: "The live Service of {{ $labels.job }} has no ready endpoint, so requests fail, although {{ $value }} replicas run.",
 		})
 	}
-	const dns = `{job="coredns"}`
 	group.Alerts = append(group.Alerts, Alert{
 		Name: "DnsDown", For: seenTwice + outageInterval, KeepFiring: outlives + time.Minute, Severity: catalog.Page,
-		// It fires before RedisDown, which follows. On some clusters Prometheus can never scrape CoreDNS.
-		Expr:        `max by (job) (last_over_time(up` + dns + `[6h])) >= 0 unless on (job) max by (job) (up` + dns + `) == 1`,
+		// It fires before RedisDown, which follows. On some clusters Prometheus can never scrape CoreDNS. A started Prometheus first scrapes each target.
+		Expr:        `sum by (job) (sum_over_time(up{job="coredns"}[1d])) > 0 unless on (job) max by (job) (up{job="coredns"}) == 1 and on () max(count_over_time(up[1m])) > 2`,
 		Summary:     "coredns: no DNS server responds",
 		Description: "No replica of CoreDNS responds. Running services keep using the addresses that they know. New pods can't connect to anything.",
 	}, Alert{
-		Name: "EdgeDown", For: seenTwice, KeepFiring: outlives, Severity: catalog.Page,
-		Expr:        fmt.Sprintf(`max by (job) (up{job="%s"}) == 0 or absent(up{job="%s"})`, network.Edge, network.Edge),
+		// Longer than a started Prometheus takes to scrape each target. A new platform has ten minutes to start.
+		Name: "EdgeDown", For: 2 * seenTwice, KeepFiring: outlives, Severity: catalog.Page,
+		Expr: fmt.Sprintf(`(max by (job) (up{job="%[1]s"}) == 0 or absent(up{job="%[1]s"}))
+and on () time() - last_over_time(kube_service_created{namespace="edge", service="%[1]s"}[6h]) > 600`, network.Edge),
 		Summary:     "edge: no replica of Traefik responds",
 		Description: "No replica of the edge responds to Prometheus. Clients can't reach the platform.",
 	}, Alert{
