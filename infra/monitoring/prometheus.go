@@ -53,7 +53,7 @@ func (a Args) prometheus() part {
 		},
 		inside: everywhere(look("", "services", "pods")),
 	}
-	p.inside[dnsNamespace] = rbacv1.PolicyRuleArray{look("", "services", "pods")}
+	p.inside[dnsNamespace] = rbacv1.PolicyRuleArray{look("", "pods")}
 	p.inside[apiServerNamespace] = rbacv1.PolicyRuleArray{
 		only(apiServer, look("", "services", "pods")), only(apiServer, look("discovery.k8s.io", "endpointslices")),
 	}
