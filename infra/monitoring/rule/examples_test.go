@@ -143,6 +143,9 @@ func outageExamples() []example {
 	asked := func(code, values string) string {
 		return fmt.Sprintf(`traefik_entrypoint_requests_total{job="edge", entrypoint="https", method="GET", protocol="http", code="%s"} %s`, code, values)
 	}
+	visited := func(pod, values string) string {
+		return fmt.Sprintf(`gateway_requests_total{job="api-gateway", namespace="apps", pod="%s", method="GET", service="user-service", status="2xx"} %s`, pod, values)
+	}
 	beingDeleted := append(replica("user-service", "a", "blue", "1x8 stale", "1x5 stale", "1x3 stale"),
 		`kube_pod_deletion_timestamp{job="kube-state-metrics", namespace="apps", pod="a"} _x4 1x1 stale`)
 	return []example{
@@ -237,11 +240,17 @@ func outageExamples() []example {
 			series: []string{asked("200", "0+90x40"), `traefik_entrypoint_requests_total{job="edge", entrypoint="ops", code="503"} 0+900x40`}, at: 5 * time.Minute},
 
 		{alert: "EdgeTrafficGone", about: "nobody comes, where a week ago somebody came each second", step: 10 * time.Minute, judged: time.Hour,
-			series: []string{asked("200", "0+600x1010 606000x40")}, at: 170 * time.Hour, fires: []string{edge}},
+			series: []string{visited("a", "0+600x1010 606000x40")}, at: 170 * time.Hour, fires: []string{edge}},
+		{alert: "EdgeTrafficGone", about: "nobody comes but Prometheus, where a week ago somebody came each second", step: 10 * time.Minute, judged: time.Hour,
+			series: []string{visited("a", "0+600x1010 606000x40"), asked("200", "0+640x1010 646400+40x40")}, at: 170 * time.Hour, fires: []string{edge}},
+		{alert: "EdgeTrafficGone", about: "nobody comes to replicas that have just been replaced, where a week ago somebody came each second", step: 10 * time.Minute, judged: time.Hour,
+			series: []string{visited("a", "0+600x1010 stale"), visited("b", "_x1010 0x40"), asked("200", "0+600x1010 stale")}, at: 170 * time.Hour, fires: []string{edge}},
+		{alert: "EdgeTrafficGone", about: "a third of the users of the week before comes", step: 10 * time.Minute, judged: time.Hour,
+			series: []string{visited("a", "0+600x1010 606000+200x40"), asked("200", "0+640x1010 646400+240x40")}, at: 170 * time.Hour},
 		{alert: "EdgeTrafficGone", about: "nobody comes, where a week ago somebody came each minute", step: 10 * time.Minute, judged: time.Hour,
-			series: []string{asked("200", "0+10x1010 10100x40")}, at: 170 * time.Hour},
+			series: []string{visited("a", "0+10x1010 10100x40")}, at: 170 * time.Hour},
 		{alert: "EdgeTrafficGone", about: "nobody comes, in the first week", step: 10 * time.Minute, judged: time.Hour,
-			series: []string{asked("200", "0+600x30 18000x40")}, at: 10 * time.Hour},
+			series: []string{visited("a", "0+600x30 18000x40")}, at: 10 * time.Hour},
 	}
 }
 
