@@ -82,6 +82,14 @@ func objectiveExamples() []example {
 			series: []string{
 				`gateway_requests_total{job="api-gateway", service="user-service"} 0+1x60`, `gateway_service_errors_total{job="api-gateway", service="user-service"} 0x4 1 1 1 2 2 2 3x60`,
 			}, step: time.Minute, at: 10 * time.Minute},
+		{alert: availability, severity: catalog.Page, matchers: `burn="fast"`, about: "Prometheus has just begun to scrape, and one of twenty requests failed",
+			series: []string{
+				`gateway_requests_total{job="api-gateway", service="user-service"} 0+1x60`, `gateway_service_errors_total{job="api-gateway", service="user-service"} 0 1x60`,
+			}, at: 4 * time.Minute},
+		{alert: availability, severity: catalog.Page, matchers: `burn="medium"`, about: "Prometheus began to scrape twenty minutes ago, and one of eighty requests failed",
+			series: []string{
+				`gateway_requests_total{job="api-gateway", service="user-service"} 0+1x80`, `gateway_service_errors_total{job="api-gateway", service="user-service"} 0x40 1x40`,
+			}, at: 20 * time.Minute},
 		burns(availability, catalog.Page, "fast", "it was bad and has been well for ten minutes", []string{
 			`gateway_requests_total{job="api-gateway", service="user-service"} 0+1000x80`, `gateway_service_errors_total{job="api-gateway", service="user-service"} 0+200x30 6000x50`,
 		}, 45*time.Minute),
