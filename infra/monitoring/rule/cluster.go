@@ -42,7 +42,7 @@ or sum by (namespace, pod, container) (increase(container_oom_events_total{%[1]s
 			Description: "{{ $labels.horizontalpodautoscaler }} has requested {{ $value }} replicas, its maximum, for 15 minutes. More load makes the service slower."},
 		{Name: "AutoscalerInactive", For: 10 * time.Minute, Severity: catalog.Ticket,
 			Expr: ofWorkload(fmt.Sprintf(`max by (namespace, horizontalpodautoscaler) (kube_horizontalpodautoscaler_status_condition{%s, condition="ScalingActive", status="false"}) == 1
-  and on (namespace, horizontalpodautoscaler) kube_horizontalpodautoscaler_status_desired_replicas{%[1]s} > 0`, ours), "horizontalpodautoscaler"),
+  and on (namespace, horizontalpodautoscaler) kube_horizontalpodautoscaler_status_current_replicas{%[1]s} > 0`, ours), "horizontalpodautoscaler"),
 			Summary:     "{{ $labels.job }}: the autoscaler doesn't scale",
 			Description: "{{ $labels.horizontalpodautoscaler }} gets no metrics of its pods, so it doesn't react to load."},
 		{Name: "JobFailed", Severity: catalog.Ticket,

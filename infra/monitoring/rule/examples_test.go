@@ -339,8 +339,10 @@ func workloadExamples() []example {
 			ksm("kube_horizontalpodautoscaler_spec_min_replicas", labels, "2x40"),
 		}
 	}
-	inactive := func(desired string) []string {
-		return append(scaler(desired), ksm("kube_horizontalpodautoscaler_status_condition", `horizontalpodautoscaler="user-service-blue", condition="ScalingActive", status="false"`, "1x40"))
+	inactive := func(desired, current string) []string {
+		const labels = `horizontalpodautoscaler="user-service-blue"`
+		return append(scaler(desired), ksm("kube_horizontalpodautoscaler_status_current_replicas", labels, current),
+			ksm("kube_horizontalpodautoscaler_status_condition", labels+`, condition="ScalingActive", status="false"`, "1x40"))
 	}
 	return slices.Concat([]example{
 		{alert: "PodCrashLooping", about: "a container has restarted four times in ten minutes", step: time.Minute, at: 14 * time.Minute,
@@ -358,9 +360,11 @@ func workloadExamples() []example {
 			series: pod(`kube_pod_container_status_last_terminated_reason{reason="Error"} _x3 1x30`, `kube_pod_container_status_restarts_total{} 0x3 1x30`)},
 		{alert: "PodOutOfMemory", about: "a process of a container was killed, and the container wasn't", step: time.Minute, at: 6 * time.Minute,
 			series: pod(`container_oom_events_total{} 0x3 1x30`), fires: []string{thePod}},
-		{alert: "AutoscalerInactive", about: "the metrics of the pods are missing", step: time.Minute, at: 15 * time.Minute, series: inactive("2x40"),
+		{alert: "AutoscalerInactive", about: "the metrics of the pods are missing", step: time.Minute, at: 15 * time.Minute, series: inactive("2x40", "2x40"),
 			fires: []string{`job="user-service", namespace="apps", horizontalpodautoscaler="user-service-blue"`}},
-		{alert: "AutoscalerInactive", about: "the Deployment of a standby version has no replicas", step: time.Minute, at: 15 * time.Minute, series: inactive("0x40")},
+		{alert: "AutoscalerInactive", about: "a new autoscaler has never got metrics, and so has never wanted a number of replicas", step: time.Minute, at: 15 * time.Minute, series: inactive("0x40", "2x40"),
+			fires: []string{`job="user-service", namespace="apps", horizontalpodautoscaler="user-service-blue"`}},
+		{alert: "AutoscalerInactive", about: "the Deployment of a standby version has no replicas", step: time.Minute, at: 15 * time.Minute, series: inactive("0x40", "0x40")},
 		{alert: "AutoscalerAtLimit", about: "the maximum is wanted for twenty minutes", step: time.Minute, at: 25 * time.Minute, series: scaler("2x3 4x40"),
 			fires: []string{`job="user-service", namespace="apps", horizontalpodautoscaler="user-service-blue"`}},
 		{alert: "AutoscalerAtLimit", about: "one less than the maximum is wanted", step: time.Minute, at: 25 * time.Minute, series: scaler("3x40")},
