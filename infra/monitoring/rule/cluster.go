@@ -58,10 +58,10 @@ func nodes() Group {
 	const job = `, "job", "node", "", "")`
 	return Group{Name: "nodes", Alerts: []Alert{
 		{Name: "NodeNotReady", For: time.Minute, Severity: catalog.Page,
-			// A dead controller manager doesn't report it. A node that is drained, for an update or a scale-down, is cordoned first.
+			// A dead controller manager doesn't report it. A node that is drained is cordoned first. A new node has ten minutes to start.
 			Expr: `label_replace((max by (node) (kube_node_status_condition{condition="Ready", status="true"}) == 0
   or max by (node) (up{job=~"kubelet|node-exporter", node!=""}) == 0)
-  unless on (node) max by (node) (kube_node_spec_unschedulable) == 1` + job,
+  unless on (node) (max by (node) (kube_node_spec_unschedulable) == 1 or time() - max by (node) (kube_node_created) < 600)` + job,
 			Summary:     "{{ $labels.node }}: the node isn't ready",
 			Description: "{{ $labels.node }} hasn't been ready, or hasn't responded to Prometheus, for a minute. Kubernetes evicts its pods after five minutes."},
 		{Name: "NodePressure", For: 2 * time.Minute, Severity: catalog.Ticket,
@@ -166,7 +166,6 @@ func certificates(ours string, authority time.Time, duration time.Duration) Grou
 
 // stores are the alerts on Postgres and Redis.
 func stores(ours string, replicated bool) Group {
-	const used = `sum by (job) (pg_stat_activity_count{backend_type="client backend"})`
 	redisDown := func(store string, severity catalog.Severity, means string) Alert {
 		return Alert{
 			Name: "RedisDown", For: 30 * time.Second, KeepFiring: time.Minute, Severity: severity,
@@ -211,7 +210,7 @@ or (min by (job) (up{job="` + network.Postgres + network.Exporter + `"} == 0 and
 			Summary:     "postgres: role {{ $labels.usename }} is near its connection limit",
 			Description: "Role {{ $labels.usename }} uses {{ $value | humanizePercentage }} of its connection limit. At the limit, new replicas of its service can't connect."},
 		{Name: "PostgresConnections", For: 5 * time.Minute, Severity: catalog.Ticket,
-			Expr:        ofStore(used + ` / on (job) max by (job) (pg_settings_max_connections) > 0.8`),
+			Expr:        ofStore(`sum by (job) (pg_stat_activity_count{backend_type="client backend"}) / on (job) max by (job) (pg_settings_max_connections) > 0.8`),
 			Labels:      map[string]string{"limit": "server"},
 			Summary:     "postgres: the server is near max_connections",
 			Description: "{{ $value | humanizePercentage }} of the server's connections are in use. At the maximum, services wait for a connection and time out."},

@@ -403,6 +403,10 @@ func nodeExamples() []example {
 			series: append(condition("Ready", "1x4 0x20"), `kube_node_spec_unschedulable{job="kube-state-metrics", node="n1"} 1x40`)},
 		{alert: "NodeNotReady", severity: catalog.Page, about: "the kubelet refuses to be scraped, and the node works", at: 3 * time.Minute, series: slices.Concat(
 			condition("Ready", "1x40"), []string{`up{job="kubelet", node="n1"} 0x40`, `up{job="node-exporter", node="n1", namespace="monitoring", pod="a"} 1x40`})},
+		{alert: "NodeNotReady", severity: catalog.Page, about: "a node joins the cluster, and its network starts for three minutes", at: 3 * time.Minute,
+			series: append(condition("Ready", "_x2 0x10 1x40"), `kube_node_created{job="kube-state-metrics", node="n1"} _x2 20x60`)},
+		{alert: "NodeNotReady", severity: catalog.Page, about: "a node has joined a quarter of an hour ago, and isn't ready yet", at: 17 * time.Minute, fires: []string{node},
+			series: append(condition("Ready", "_x2 0x80"), `kube_node_created{job="kube-state-metrics", node="n1"} _x2 20x80`)},
 		{alert: "NodePressure", about: "a node is short of disk", series: condition("DiskPressure", "1x40"), at: 3 * time.Minute, fires: []string{node + `, condition="DiskPressure"`}},
 		{alert: "NodePressure", about: "a node is ready and under no pressure", series: slices.Concat(condition("Ready", "1x40"), condition("DiskPressure", "0x40")), at: 3 * time.Minute},
 		{alert: "NodeMemoryLow", about: "a twentieth of the memory is available", series: memory("50x200"), step: time.Minute, at: 15 * time.Minute, fires: []string{node}},
@@ -639,6 +643,11 @@ func targetExamples() []example {
 		{alert: "TargetDown", about: "the public address doesn't respond, which has an alert of its own", series: []string{`up{job="public-address", instance="api.example.com"} 0x40`}, at: 7 * time.Minute},
 		{alert: "TargetDown", about: "a target responds", series: scrape("1x40", "100x40"), at: 7 * time.Minute},
 		{alert: "TargetDown", about: "a pod is ready and no metrics come", series: replica("user-service", "a", "blue", "0x40", "1x40", "1x40"), at: 7 * time.Minute, fires: []string{users}},
+		{alert: "TargetDown", about: "a drained node is updated for ten minutes", at: 10 * time.Minute, series: []string{`up{job="kubelet", node="n1", instance="n1"} 0x60`,
+			`kube_node_spec_unschedulable{job="kube-state-metrics", node="n1"} 1x60`, `kube_node_status_condition{job="kube-state-metrics", node="n1", condition="Ready", status="true"} 0x60`}},
+		{alert: "TargetDown", about: "a pod on a cordoned node doesn't respond, and the node is ready", at: 10 * time.Minute, fires: []string{`job="postgres", node="n1", instance="a"`}, series: []string{
+			`up{job="postgres", node="n1", instance="a"} 0x60`, `kube_node_spec_unschedulable{job="kube-state-metrics", node="n1"} 1x60`,
+			`kube_node_status_condition{job="kube-state-metrics", node="n1", condition="Ready", status="true"} 1x60`}},
 		{alert: "TargetDown", about: "metrics break off in the middle", series: scrape("0x40", "2x40"), at: 7 * time.Minute, fires: []string{coredns}},
 		{alert: "TargetDown", about: "an empty page comes", series: scrape("1x40", "0x40"), at: 7 * time.Minute, fires: []string{coredns}},
 		{alert: "TargetTooLarge", about: "a target with fifteen thousand series", series: []string{`scrape_samples_post_metric_relabeling{job="coredns", instance="a"} 15000x60`}, at: 12 * time.Minute, fires: []string{missing}},

@@ -69,6 +69,7 @@ func targets(services []catalog.Service) Group {
 	group := Group{Name: "targets", Alerts: []Alert{
 		{Name: "TargetDown", For: 5 * time.Minute, Severity: catalog.Ticket,
 			Expr: `up{job!="` + Probe + `"} == 0
+  unless on (node) (kube_node_spec_unschedulable == 1 and on (node) kube_node_status_condition{condition="Ready", status="true"} == 0)
 or up == 1 and on (job, instance) scrape_samples_scraped == 0`,
 			Summary:     "{{ $labels.job }}: {{ $labels.instance }} doesn't serve its metrics",
 			Description: "Prometheus has had no valid metrics of {{ $labels.instance }} of {{ $labels.job }} for five minutes. Other alerts on it don't fire."},
