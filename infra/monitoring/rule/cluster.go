@@ -197,10 +197,10 @@ func stores(ours string, replicated bool) Group {
 	}
 	return Group{Name: "stores", Interval: outageInterval, Alerts: append([]Alert{
 		{Name: "PostgresDown", For: seenTwice, KeepFiring: outlives, Severity: catalog.Page,
-			// The exporter waits without a limit for a server that hangs, so that its own scrape fails.
+			// The exporter waits without a limit for a server that hangs, so that its own scrape fails. More than three requests fail in five minutes.
 			Expr: ofStore(`min by (job) (pg_up) == 0
 or (min by (job) (up{job="` + network.Postgres + network.Exporter + `"} == 0 and on (namespace, pod) kube_pod_status_ready{` + ours + `, condition="true"} == 1)
-  and on () sum(job:errors:rate5m) > 0)`),
+  and on () sum(job:errors:rate5m) > 0.01)`),
 			Summary:     "postgres: the database doesn't respond",
 			Description: "The exporter can't connect to Postgres, or gets no response while requests fail. Requests that read or write users, orders or notifications get 503."},
 		{Name: "PostgresConnections", For: 5 * time.Minute, Severity: catalog.Ticket,

@@ -511,6 +511,7 @@ func storeExamples() []example {
 	return []example{
 		{alert: "PostgresDown", severity: page, about: "the server hangs, and requests fail", series: hanging("0x3 9x20"), at: 2 * time.Minute, fires: []string{postgres}},
 		{alert: "PostgresDown", severity: page, about: "the exporter hangs, and no request fails", series: hanging("0x30"), at: 2 * time.Minute},
+		{alert: "PostgresDown", severity: page, about: "the exporter hangs, and one request failed a while ago", series: hanging("0.0034x30"), at: 2 * time.Minute},
 		{alert: "PostgresDown", severity: page, about: "the exporter can't sign in", series: []string{`pg_up{job="postgres-exporter"} 1x3 0x20`}, at: 2 * time.Minute, fires: []string{postgres}},
 		{alert: "PostgresDown", severity: page, about: "one sign-in fails", series: []string{`pg_up{job="postgres-exporter"} 1x3 0 1x20`}, at: 75 * time.Second},
 		{alert: "PostgresConnections", matchers: `limit="role"`, about: "a role holds nine tenths of its connections", series: connections("35x40"), at: 7 * time.Minute,
