@@ -255,9 +255,9 @@ or time() - (max by (job) (cnpg_collector_last_failed_backup_timestamp) > max by
   or min by (job) (redis_aof_enabled{job="%[1]s%[2]s"}) == 0`, network.Stream, network.Exporter)),
 			Summary:     "{{ $labels.job }}: events aren't written to disk",
 			Description: "{{ $labels.job }} has no append-only file, or can't write or rewrite it. Redis loses events when it ends, or refuses them until it can write."},
-		{Name: "RedisRejectsConnections", Severity: catalog.Ticket, KeepFiring: 10 * time.Minute,
-			Expr:        ofStore(`sum by (job) (increase(redis_rejected_connections_total[5m])) > 0`),
+		{Name: "RedisRejectsConnections", Severity: catalog.Ticket,
+			Expr:        ofStore(`sum by (job) (increase(redis_rejected_connections_total[1h])) > 0`), // the exporter, refused too, reads it later
 			Summary:     "{{ $labels.job }}: connections are refused",
-			Description: "{{ $value | humanize }} connections were refused within five minutes, because the maximum number of clients is connected."},
+			Description: "{{ $value | humanize }} connections were refused within an hour, because the maximum number of clients is connected."},
 	}, replicas...)}
 }

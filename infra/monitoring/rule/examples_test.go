@@ -555,6 +555,8 @@ func storeExamples() []example {
 		{alert: "StreamNotPersisting", severity: page, about: "the append-only file is off", series: []string{stream("redis_aof_enabled", "0x40"), stream("redis_aof_last_write_status", "1x40")}, at: 3 * time.Minute, fires: []string{onStream}},
 		{alert: "StreamNotPersisting", severity: page, about: "the append-only file is written", series: []string{stream("redis_aof_enabled", "1x40"), stream("redis_aof_last_write_status", "1x40"), stream("redis_aof_last_bgrewrite_status", "1x40")}, at: 3 * time.Minute},
 		{alert: "RedisRejectsConnections", about: "connections are refused", series: []string{cache("redis_rejected_connections_total", "0x3 0+1x20")}, at: 3 * time.Minute, fires: []string{onCache}},
+		{alert: "RedisRejectsConnections", about: "all connections were refused for ten minutes, also that of the exporter", at: 14 * time.Minute, fires: []string{onCache},
+			series: []string{cache("redis_rejected_connections_total", "3x10 _x40 900x30")}},
 		{alert: "RedisRejectsConnections", about: "connections were refused long ago", series: []string{cache("redis_rejected_connections_total", "7x40")}, at: 3 * time.Minute},
 	}
 }
