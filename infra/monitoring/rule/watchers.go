@@ -35,8 +35,8 @@ or sum by (job, rule_group) (increase(prometheus_rule_group_iterations_missed_to
 		{Name: "NotificationsFailing", For: 2 * time.Minute, Severity: catalog.Page,
 			// A restart of Alertmanager and a single failure of a receiver are no outage: Alertmanager sends a page again after a minute.
 			Expr: `max by (job) (changes(prometheus_notifications_dropped_total[5m])) > 3
-or max by (job) (prometheus_notifications_alertmanagers_discovered) < 1
-or max by (job) (changes(alertmanager_notifications_failed_total[10m])) > 1`,
+or min by (job) (prometheus_notifications_alertmanagers_discovered) < 1
+or max by (job) (changes(alertmanager_notifications_failed_total[15m])) > 1`,
 			Summary:     "{{ $labels.job }}: alerts aren't delivered",
 			Description: "{{ $labels.job }} can't send alerts. Other receivers may still work."},
 		{Name: "AlertmanagerSplit", For: 10 * time.Minute, Severity: catalog.Ticket,
