@@ -670,6 +670,7 @@ func prometheusExamples() []example {
 	}
 	const prometheus, rules = `job="prometheus"`, `, rule_group="rules.yml;outages"`
 	const blocks, limit, lowest = "prometheus_tsdb_storage_blocks_bytes", "prometheus_tsdb_retention_limit_bytes", "prometheus_tsdb_lowest_timestamp_seconds"
+	const wal, chunks = "prometheus_tsdb_wal_storage_size_bytes", "prometheus_tsdb_head_chunks_storage_size_bytes"
 	return []example{
 		{alert: "Watchdog", severity: None, about: "nothing is known of anything", at: 15 * time.Second, fires: []string{prometheus}},
 		{alert: "Watchdog", severity: None, matchers: `job!="prometheus"`, about: "nobody but Prometheus says so", at: 15 * time.Second},
@@ -701,9 +702,11 @@ func prometheusExamples() []example {
 			series: []string{manager("up", `, pod="0"`, "1x60"), manager("up", `, pod="1"`, "1x60"), manager("alertmanager_cluster_members", `, pod="0"`, "2x60"), manager("alertmanager_cluster_members", `, pod="1"`, "2x60")}},
 		{alert: "AlertmanagerSplit", about: "there is one replica", step: time.Minute, at: 15 * time.Minute, series: []string{manager("up", "", "1x60")}},
 		{alert: "PrometheusStorageFull", about: "the storage is full with what ten days hold", step: time.Minute, at: 45 * time.Minute,
-			series: []string{own(blocks, "", "95x60"), own(limit, "", "100x60"), own(lowest, "", "-864000x60")}, fires: []string{prometheus}},
+			series: []string{own(blocks, "", "95x60"), own(wal, "", "0x60"), own(chunks, "", "0x60"), own(limit, "", "100x60"), own(lowest, "", "-864000x60")}, fires: []string{prometheus}},
+		{alert: "PrometheusStorageFull", about: "the storage is full, a fifth of it with the write-ahead log, which counts against the limit", step: time.Minute, at: 45 * time.Minute, fires: []string{prometheus},
+			series: []string{own(blocks, "", "75x60"), own(wal, "", "15x60"), own(chunks, "", "6x60"), own(limit, "", "100x60"), own(lowest, "", "-864000x60")}},
 		{alert: "PrometheusStorageFull", about: "the storage is full and holds more than thirty days", step: time.Minute, at: 45 * time.Minute,
-			series: []string{own(blocks, "", "95x60"), own(limit, "", "100x60"), own(lowest, "", "-8640000x60")}},
+			series: []string{own(blocks, "", "95x60"), own(wal, "", "0x60"), own(chunks, "", "0x60"), own(limit, "", "100x60"), own(lowest, "", "-8640000x60")}},
 		{alert: "PrometheusStorageFailing", severity: catalog.Page, about: "blocks can't be compacted", step: time.Minute, at: 10 * time.Minute, series: []string{own("prometheus_tsdb_compactions_failed_total", "", "0x5 1+1x60")}, fires: []string{prometheus}},
 		{alert: "PrometheusStorageFailing", severity: catalog.Page, about: "blocks couldn't be compacted once", step: time.Minute, at: 10 * time.Minute, series: []string{own("prometheus_tsdb_compactions_failed_total", "", "0x5 1x60")}},
 		{alert: "PrometheusStorageFailing", severity: catalog.Page, about: "samples are kept", step: time.Minute, at: 10 * time.Minute, series: []string{own("prometheus_tsdb_compactions_failed_total", "", "0x60"), own("prometheus_tsdb_wal_writes_failed_total", "", "0x60")}},

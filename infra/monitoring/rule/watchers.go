@@ -44,7 +44,8 @@ or max by (job) (changes(alertmanager_notifications_failed_total[15m])) > 1`,
 			Summary:     "{{ $labels.job }}: the replicas don't reach each other",
 			Description: "A replica of {{ $labels.job }} reaches only {{ $value }} replicas, itself included. People get notifications twice, and a silence doesn't apply to both."},
 		{Name: "PrometheusStorageFull", For: 30 * time.Minute, Severity: catalog.Ticket,
-			Expr: `max by (job) (prometheus_tsdb_storage_blocks_bytes / (prometheus_tsdb_retention_limit_bytes > 0)) > 0.9
+			// The limit also counts the write-ahead log and the chunks of the head.
+			Expr: `max by (job) ((prometheus_tsdb_storage_blocks_bytes + prometheus_tsdb_wal_storage_size_bytes + prometheus_tsdb_head_chunks_storage_size_bytes) / (prometheus_tsdb_retention_limit_bytes > 0)) > 0.9
 and on (job) (time() - max by (job) (prometheus_tsdb_lowest_timestamp_seconds)) < 30 * 24 * 3600`,
 			Summary:     "{{ $labels.job }}: its storage holds less than 30 days",
 			Description: "{{ $value | humanizePercentage }} of the storage of {{ $labels.job }} is used, and the oldest sample is younger than 30 days. Prometheus will delete old samples, so the objectives don't cover 30 days."},
