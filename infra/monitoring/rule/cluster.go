@@ -11,10 +11,10 @@ import (
 
 // workloads are the alerts on pods and their Deployments, StatefulSets, DaemonSets and Jobs.
 func workloads(ours string) Group {
-	short := func(ready, wanted, label string) Alert {
+	short := func(missing, label string) Alert {
 		return Alert{
 			Name: "ReplicasShort", For: 10 * time.Minute, Severity: catalog.Ticket,
-			Expr:        ofWorkload(fmt.Sprintf("%s{%s} - %s{%s} > 0", wanted, ours, ready, ours), label),
+			Expr:        ofWorkload(strings.ReplaceAll(missing, "ours", ours)+" > 0", label),
 			Labels:      map[string]string{"kind": label},
 			Summary:     "{{ $labels.job }}: {{ $value }} replicas are missing",
 			Description: "{{ $labels." + label + " }} in {{ $labels.namespace }} has lacked {{ $value }} replicas for ten minutes. It has less spare capacity than configured.",
@@ -32,9 +32,10 @@ func workloads(ours string) Group {
 or sum by (namespace, pod, container) (increase(container_oom_events_total{%[1]s, container!=""}[15m])) > 0`, ours, ours), ours),
 			Summary:     "{{ $labels.job }}: {{ $labels.pod }} ran out of memory",
 			Description: "Container {{ $labels.container }} of {{ $labels.pod }} in {{ $labels.namespace }} exceeded its memory limit and was killed. Its requests in flight are lost."},
-		short("kube_deployment_status_replicas_available", "kube_deployment_spec_replicas", "deployment"),
-		short("kube_statefulset_status_replicas_ready", "kube_statefulset_replicas", "statefulset"),
-		short("kube_daemonset_status_number_ready", "kube_daemonset_status_desired_number_scheduled", "daemonset"),
+		short("kube_deployment_spec_replicas{ours} - kube_deployment_status_replicas_available{ours}", "deployment"),
+		short("kube_statefulset_replicas{ours} - kube_statefulset_status_replicas_ready{ours}", "statefulset"),
+		short("kube_daemonset_status_desired_number_scheduled{ours} - kube_daemonset_status_number_ready{ours}", "daemonset"),
+		short(`1 - max without (condition) (kube_pod_status_ready{ours, condition="true", pod=~"postgres-[0-9]+-[0-9]+"})`, "pod"), // of the operator
 		{Name: "AutoscalerAtLimit", For: 15 * time.Minute, Severity: catalog.Ticket,
 			Expr: ofWorkload(strings.ReplaceAll(`kube_horizontalpodautoscaler_status_desired_replicas{ours} >= kube_horizontalpodautoscaler_spec_max_replicas{ours}
   and kube_horizontalpodautoscaler_spec_max_replicas{ours} > kube_horizontalpodautoscaler_spec_min_replicas{ours}`, "ours", ours), "horizontalpodautoscaler"),

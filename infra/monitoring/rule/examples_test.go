@@ -320,6 +320,9 @@ func workloadExamples() []example {
 	ksm := func(metric, labels, values string) string {
 		return fmt.Sprintf(`%s{job="kube-state-metrics", namespace="apps", %s} %s`, metric, labels, values)
 	}
+	instance := func(pod, values string) string {
+		return fmt.Sprintf(`kube_pod_status_ready{job="kube-state-metrics", namespace="data", pod="%s", condition="true"} %s`, pod, values)
+	}
 	short := func(kind, name, ready, wanted string) []example {
 		matchers := fmt.Sprintf(`kind="%s"`, kind)
 		labels := fmt.Sprintf(`%s="%s"`, kind, name)
@@ -376,6 +379,15 @@ func workloadExamples() []example {
 	},
 		short("deployment", "user-service-blue", "kube_deployment_status_replicas_available", "kube_deployment_spec_replicas"),
 		short("statefulset", "user-service", "kube_statefulset_status_replicas_ready", "kube_statefulset_replicas"),
+		[]example{
+			{alert: "ReplicasShort", matchers: `kind="pod"`, about: "no node has room for a standby of Postgres", step: time.Minute, at: 15 * time.Minute,
+				series: []string{instance("postgres-1-1", "1x40"), instance("postgres-1-2", "1x2 0x40")},
+				fires:  []string{`job="postgres", namespace="data", kind="pod", pod="postgres-1-2"`}},
+			{alert: "ReplicasShort", matchers: `kind="pod"`, about: "a standby of Postgres restarts", step: time.Minute, at: 15 * time.Minute,
+				series: []string{instance("postgres-1-1", "1x40"), instance("postgres-1-2", "1x2 0x4 1x40")}},
+			{alert: "ReplicasShort", matchers: `kind="pod"`, about: "an archive is restored beside for hours", step: time.Minute, at: 15 * time.Minute,
+				series: []string{instance("postgres-1-1", "1x40"), instance("postgres-2-1-full-recovery-x7k2p", "0x40")}},
+		},
 		short("daemonset", "user-service", "kube_daemonset_status_number_ready", "kube_daemonset_status_desired_number_scheduled"))
 }
 

@@ -75,13 +75,13 @@ func inside() string {
 
 // The following functions set the label job of series of kube-state-metrics, kubelets and exporters to the subject of the series.
 
-// ofWorkload takes the job from the name of a workload in label, without the colour.
-func ofWorkload(expr, label string) string { return relabelled(expr, label, "(.+?)(?:-blue|-green)?") }
+// ofWorkload takes the job from the name of a workload in label, without the colour, or the numbers of an instance.
+func ofWorkload(expr, label string) string {
+	return relabelled(expr, label, "(?:data-)?(.+?)(?:-blue|-green|-[0-9]+)*")
+}
 
 // ofClaim takes the job from a PersistentVolumeClaim's name: data-redis-stream-0 belongs to redis-stream, postgres-1-2 to postgres.
-func ofClaim(expr string) string {
-	return relabelled(expr, "persistentvolumeclaim", "(?:data-)?(.+?)(?:-[0-9]+)*")
-}
+func ofClaim(expr string) string { return ofWorkload(expr, "persistentvolumeclaim") }
 
 // ofStore takes the job from the exporter's job.
 func ofStore(expr string) string { return relabelled(expr, "job", "(.+)"+network.Exporter) }

@@ -2,7 +2,10 @@ package rule
 
 import (
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/quantity"
@@ -79,11 +82,7 @@ or up == 1 and on (job, instance) scrape_samples_scraped == 0`,
 			Summary:     "{{ $labels.job }}: a target has too many series",
 			Description: "A target of {{ $labels.job }} has {{ $value | humanize }} series. Prometheus accepts none of them beyond twice this alert's threshold."},
 	}}
-	jobs := always
-	for _, service := range services {
-		jobs = append(jobs[:len(jobs):len(jobs)], service.Name)
-	}
-	for _, job := range jobs {
+	for _, job := range slices.Concat(always, slice.Map(services, func(service catalog.Service) string { return service.Name })) {
 		group.Alerts = append(group.Alerts, Alert{
 			Name: "TargetMissing", For: 5 * time.Minute, Severity: catalog.Ticket,
 			Expr:        fmt.Sprintf(`absent(up{job="%s"})`, job),
