@@ -269,6 +269,8 @@ func TestInhibitions(t *testing.T) {
 		{alert("ServiceDown", "ticket", "notification-service"), alert("EdgeFailing", "page", "edge"), false},
 		{alert("BreakerOpen", "page", "user-service"), alert("AvailabilityBudgetBurn", "page", "user-service", "burn=fast"), true},
 		{alert("BreakerOpen", "page", "user-service"), alert("AvailabilityBudgetBurn", "page", "order-service", "burn=fast"), false},
+		{alert("ServiceDown", "page", "user-service"), alert("RevocationsOld", "page", "api-gateway"), true},
+		{alert("ServiceDown", "page", "order-service"), alert("RevocationsOld", "page", "api-gateway"), false},
 		{alert("DnsDown", "page", "coredns"), alert("RedisDown", "page", "redis-stream"), true},
 		{alert("DnsDown", "page", "coredns"), alert("ServiceDown", "page", "user-service"), false},
 	} {
