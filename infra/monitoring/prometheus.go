@@ -79,7 +79,7 @@ func (a Args) rules() string {
 	return must(rule.YAML(a.Services, rule.Options{
 		Runbooks: a.Config.Monitoring.Runbooks, Standby: a.Config.Standby,
 		AuthorityExpires: a.Secrets.Authority().Ends, CertificateDuration: a.Config.CertificateDuration,
-		Memory: a.Config.Monitoring.Memory, Replicated: len(a.Stream.Instances) > 1, Alertmanager: link(a.Config.Monitoring.AlertmanagerURL, network.AlertmanagerPort),
+		Memory: a.Config.Monitoring.Memory, Replicated: len(a.Stream.Instances) > 1, Backed: a.Config.Backed(), Alertmanager: link(a.Config.Monitoring.AlertmanagerURL, network.AlertmanagerPort),
 		Dashboards: link(a.Config.Monitoring.GrafanaURL, network.GrafanaPort) + "/d/" + dashboard.Home,
 	}))
 }

@@ -166,7 +166,9 @@ func certificates(ours string, authority time.Time, duration time.Duration) Grou
 }
 
 // stores are the alerts on Postgres and Redis.
-func stores(ours string, replicated bool) Group {
+func stores(ours string, replicated, backed bool) Group {
+	const volumes = `persistentvolumeclaim=~"postgres-[0-9]+-[0-9]+"`
+	const lastBackup = "max by (job) (cnpg_collector_last_available_backup_timestamp)"
 	redisDown := func(store string, severity catalog.Severity, means string) Alert {
 		return Alert{
 			Name: "RedisDown", For: 30 * time.Second, KeepFiring: time.Minute, Severity: severity,
@@ -237,13 +239,13 @@ or (min by (job) (up{job="` + network.Postgres + network.Exporter + `"} == 0 and
 			Summary:     "postgres: the archive lags",
 			Description: "{{ $value | humanize }} files of the write-ahead log wait for the archive. If the volume is lost now, so are the changes in them."},
 		{Name: "BackupOld", For: 15 * time.Minute, Severity: catalog.Ticket,
-			Expr: `time() - (max by (job) (cnpg_collector_last_available_backup_timestamp) > 0) > 26 * 3600
-or time() - (max by (job) (cnpg_collector_last_failed_backup_timestamp) > max by (job) (cnpg_collector_last_available_backup_timestamp)) > 0`,
+			Expr: `time() - (` + lastBackup + ` > 0) > 26 * 3600 or time() - (max by (job) (cnpg_collector_last_failed_backup_timestamp) > ` + lastBackup + `) > 0` +
+				map[bool]string{true: "\nor label_replace(time() - max(kube_persistentvolumeclaim_created{" + ours + ", " + volumes + `}) > 26 * 3600, "job", "postgres", "", "") and on (job) ` + lastBackup + " == 0"}[backed],
 			Summary:     "postgres: no backup since yesterday",
-			Description: "The last complete backup ended more than a day ago, or one failed after it {{ $value | humanizeDuration }} ago. A restore takes longer, or isn't possible."},
+			Description: "The last complete backup ended more than a day ago, or one failed after it, or none has ended since the first volume: {{ $value | humanizeDuration }} ago. A restore takes longer, or isn't possible."},
 		{Name: "BackupUntested", For: time.Hour, Severity: catalog.Ticket,
 			Expr: `label_replace(time() - (max(kube_configmap_created{` + ours + `, configmap="restore-drill"})
-  or min(kube_persistentvolumeclaim_created{` + ours + `, persistentvolumeclaim=~"postgres-[0-9]+-[0-9]+"})) > 35 * 24 * 3600, "job", "postgres", "", "")`,
+  or min(kube_persistentvolumeclaim_created{` + ours + `, ` + volumes + `})) > 35 * 24 * 3600, "job", "postgres", "", "")`,
 			Summary:     "postgres: no backup was restored for five weeks",
 			Description: "The last drill, or the first volume if there was no drill, is {{ $value | humanizeDuration }} old. A backup that nobody restores may not be restorable."},
 		streamDown,

@@ -515,6 +515,9 @@ func storeExamples() []example {
 	exported := func(metric, labels, values string) string {
 		return fmt.Sprintf(`pg_%s{job="postgres-exporter", instance="a", %s} %s`, metric, labels, values)
 	}
+	claimed := func(values string) string {
+		return `kube_persistentvolumeclaim_created{job="kube-state-metrics", namespace="data", persistentvolumeclaim="postgres-1-1"} ` + values
+	}
 	hanging := func(errors string) []string {
 		const pod = `namespace="monitoring", pod="e"`
 		return []string{`pg_up{job="postgres-exporter"} 1x3 _x20`, `up{job="postgres-exporter", ` + pod + `} 1x3 0x20`, `kube_pod_status_ready{condition="true", ` + pod + `} 1x30`,
@@ -544,6 +547,10 @@ func storeExamples() []example {
 		{alert: "ArchiveLagging", about: "the object store is unreachable", series: []string{`cnpg_collector_pg_wal_archive_status{job="postgres", value="ready"} 0+1x60`}, at: 12 * time.Minute, fires: []string{postgres}},
 		{alert: "ArchiveLagging", about: "each file is archived", series: []string{`cnpg_collector_pg_wal_archive_status{job="postgres", value="ready"} 1x60`, `cnpg_collector_pg_wal_archive_status{job="postgres", value="done"} 9x60`}, at: 12 * time.Minute},
 		{alert: "BackupOld", about: "the nightly backups have stopped", series: []string{`cnpg_collector_last_available_backup_timestamp{job="postgres"} 60x7000`}, at: 27 * time.Hour, fires: []string{postgres}},
+		{alert: "BackupOld", about: "the first backup neither ends nor fails", series: []string{`cnpg_collector_last_available_backup_timestamp{job="postgres"} 0x1700`, claimed("0x1700")}, step: time.Minute, at: 27 * time.Hour, fires: []string{postgres}},
+		{alert: "BackupOld", about: "the first backup takes hours", series: []string{`cnpg_collector_last_available_backup_timestamp{job="postgres"} 0x400`, claimed("0x400")}, step: time.Minute, at: 6 * time.Hour},
+		{alert: "BackupOld", about: "a restored cluster makes its first backup, and the volumes of the former one are old", step: time.Minute, at: 6 * time.Hour,
+			series: []string{`cnpg_collector_last_available_backup_timestamp{job="postgres"} 0x400`, claimed("-9999999x400"), strings.Replace(claimed("0x400"), "postgres-1-1", "postgres-2-1", 1)}},
 		{alert: "BackupOld", about: "the first backup failed", series: []string{`cnpg_collector_last_available_backup_timestamp{job="postgres"} 0x80`, `cnpg_collector_last_failed_backup_timestamp{job="postgres"} 10x80`}, at: 17 * time.Minute, fires: []string{postgres}},
 		{alert: "BackupOld", about: "a backup succeeded after one that failed", series: []string{`cnpg_collector_last_available_backup_timestamp{job="postgres"} 20x80`, `cnpg_collector_last_failed_backup_timestamp{job="postgres"} 10x80`}, at: 17 * time.Minute},
 		{alert: "BackupUntested", about: "no backup was ever restored", series: []string{`kube_persistentvolumeclaim_created{namespace="data", persistentvolumeclaim="postgres-1-1"} 0x1000`}, step: time.Hour, judged: time.Hour, at: 36 * 24 * time.Hour, fires: []string{postgres}},

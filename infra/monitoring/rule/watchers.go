@@ -65,9 +65,6 @@ or max by (job) (changes(prometheus_tsdb_wal_writes_failed_total[15m])) > 2`,
 	}}
 }
 
-// mostSamples is half of Prometheus' limit for one target, beyond which a scrape fails.
-const mostSamples = 10_000
-
 // targets are the alerts on scrape targets.
 func targets(services []catalog.Service) Group {
 	group := Group{Name: "targets", Alerts: []Alert{
@@ -78,7 +75,7 @@ or up == 1 and on (job, instance) scrape_samples_scraped == 0`,
 			Summary:     "{{ $labels.job }}: {{ $labels.instance }} doesn't serve its metrics",
 			Description: "Prometheus has had no valid metrics of {{ $labels.instance }} of {{ $labels.job }} for five minutes. Other alerts on it don't fire."},
 		{Name: "TargetTooLarge", For: 10 * time.Minute, Severity: catalog.Ticket,
-			Expr:        fmt.Sprintf(`max by (job) (scrape_samples_post_metric_relabeling) > %d`, mostSamples),
+			Expr:        `max by (job) (scrape_samples_post_metric_relabeling) > 10000`, // half of the limit, beyond which a scrape fails
 			Summary:     "{{ $labels.job }}: a target has too many series",
 			Description: "A target of {{ $labels.job }} has {{ $value | humanize }} series. Prometheus accepts none of them beyond twice this alert's threshold."},
 	}}
