@@ -130,8 +130,9 @@ func TestMonitoringSeesOnlyThePlatform(t *testing.T) {
 	}
 }
 
-// Prometheus scrapes a pod at its address, with either IP family.
-func TestPodsAreScrapedAtTheirAddress(t *testing.T) {
+// podTarget relabels a pod as Prometheus does. It reports whether Prometheus scrapes the pod.
+func podTarget(t *testing.T, discovered ...string) (labels.Labels, bool) {
+	t.Helper()
 	var config struct {
 		Scrapes []struct {
 			Job     string            `yaml:"job_name"`
@@ -145,24 +146,46 @@ func TestPodsAreScrapedAtTheirAddress(t *testing.T) {
 			}
 		}
 	}
+	for _, scrape := range config.Scrapes {
+		if scrape.Job != "pods" {
+			continue
+		}
+		for _, rule := range scrape.Relabel {
+			rule.NameValidationScheme = model.UTF8Validation
+		}
+		return relabel.Process(labels.FromStrings(append(discovered, "__address__", "x", "__meta_kubernetes_pod_phase", "Running")...), scrape.Relabel...)
+	}
+	t.Fatal("no job scrapes pods")
+	return labels.EmptyLabels(), false
+}
+
+// Prometheus scrapes a pod at its address, with either IP family.
+func TestPodsAreScrapedAtTheirAddress(t *testing.T) {
 	for address, want := range map[string]string{"10.1.2.3": "10.1.2.3:9090", "fd10:231::2c": "[fd10:231::2c]:9090"} {
-		found := 0
-		for _, scrape := range config.Scrapes {
-			if scrape.Job != "pods" {
-				continue
-			}
-			for _, rule := range scrape.Relabel {
-				rule.NameValidationScheme = model.UTF8Validation
-			}
-			target, kept := relabel.Process(labels.FromStrings("__address__", "x", "__meta_kubernetes_pod_ip", address,
-				"__meta_kubernetes_namespace", "apps", "__meta_kubernetes_pod_phase", "Running",
-				"__meta_kubernetes_pod_annotation_prometheus_io_scrape", "true", "__meta_kubernetes_pod_annotation_prometheus_io_port", "9090"), scrape.Relabel...)
-			if found++; !kept || target.Get("__address__") != want {
-				t.Errorf("a pod at %s is scraped at %s, want %s", address, target.Get("__address__"), want)
-			}
+		target, kept := podTarget(t, "__meta_kubernetes_pod_ip", address, "__meta_kubernetes_namespace", "apps",
+			"__meta_kubernetes_pod_annotation_prometheus_io_scrape", "true", "__meta_kubernetes_pod_annotation_prometheus_io_port", "9090")
+		if !kept || target.Get("__address__") != want {
+			t.Errorf("a pod at %s is scraped at %s, want %s", address, target.Get("__address__"), want)
 		}
-		if found != 1 {
-			t.Fatalf("%d jobs scrape pods", found)
+	}
+}
+
+// Most clusters annotate only the Service of CoreDNS. Others have another DNS server, with the same label and its own port.
+func TestDNSIsScraped(t *testing.T) {
+	for about, test := range map[string]struct {
+		annotations []string
+		want        string
+	}{
+		"no annotations": {nil, "10.1.2.3:9153"},
+		"its own port":   {[]string{"__meta_kubernetes_pod_annotation_prometheus_io_scrape", "true", "__meta_kubernetes_pod_annotation_prometheus_io_port", "10054"}, "10.1.2.3:10054"},
+	} {
+		target, kept := podTarget(t, append(test.annotations, "__meta_kubernetes_pod_ip", "10.1.2.3", "__meta_kubernetes_namespace", "kube-system",
+			"__meta_kubernetes_pod_label_k8s_app", "kube-dns")...)
+		if !kept || target.Get("__address__") != test.want || target.Get("job") != "coredns" {
+			t.Errorf("with %s, a DNS server is scraped at %q as the job %q, want %s", about, target.Get("__address__"), target.Get("job"), test.want)
 		}
+	}
+	if _, kept := podTarget(t, "__meta_kubernetes_pod_ip", "10.1.2.3", "__meta_kubernetes_namespace", "data"); kept {
+		t.Error("a pod without annotations is scraped")
 	}
 }

@@ -53,7 +53,7 @@ func (a Args) prometheus() part {
 		},
 		inside: everywhere(look("", "services", "pods")),
 	}
-	p.inside[dnsNamespace] = rbacv1.PolicyRuleArray{look("", "services", "pods")}
+	p.inside[dnsNamespace] = rbacv1.PolicyRuleArray{look("", "pods")}
 	p.inside[apiServerNamespace] = rbacv1.PolicyRuleArray{
 		only(apiServer, look("", "services", "pods")), only(apiServer, look("discovery.k8s.io", "endpointslices")),
 	}
@@ -79,7 +79,7 @@ func (a Args) rules() string {
 	return must(rule.YAML(a.Services, rule.Options{
 		Runbooks: a.Config.Monitoring.Runbooks, Standby: a.Config.Standby,
 		AuthorityExpires: a.Secrets.Authority().Ends, CertificateDuration: a.Config.CertificateDuration,
-		Memory: a.Config.Monitoring.Memory, Replicated: len(a.Stream.Instances) > 1, Alertmanager: link(a.Config.Monitoring.AlertmanagerURL, network.AlertmanagerPort),
+		Memory: a.Config.Monitoring.Memory, Replicated: len(a.Stream.Instances) > 1, Backed: a.Config.Backed(), Alertmanager: link(a.Config.Monitoring.AlertmanagerURL, network.AlertmanagerPort),
 		Dashboards: link(a.Config.Monitoring.GrafanaURL, network.GrafanaPort) + "/d/" + dashboard.Home,
 	}))
 }

@@ -32,7 +32,7 @@ func Config(stackName, folder string, has func(secret string) bool) ([]byte, err
 }
 
 func fill(stackName, folder string, has func(secret string) bool) config {
-	values := map[string]any{"stack": stackName, "page": catalog.Page, "ticket": catalog.Ticket, "stream": network.Stream}
+	values := map[string]any{"stack": stackName, "page": catalog.Page, "ticket": catalog.Ticket, "stream": network.Stream, "public": catalog.Public(catalog.Services()).Name}
 	for secret, file := range Files {
 		values[secret] = ""
 		if has(secret) {

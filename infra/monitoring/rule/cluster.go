@@ -11,10 +11,10 @@ import (
 
 // workloads are the alerts on pods and their Deployments, StatefulSets, DaemonSets and Jobs.
 func workloads(ours string) Group {
-	short := func(ready, wanted, label string) Alert {
+	short := func(of func(expr, label string) string, missing, label string) Alert {
 		return Alert{
 			Name: "ReplicasShort", For: 10 * time.Minute, Severity: catalog.Ticket,
-			Expr:        ofWorkload(fmt.Sprintf("%s{%s} - %s{%s} > 0", wanted, ours, ready, ours), label),
+			Expr:        of(strings.ReplaceAll(missing, "ours", ours)+" > 0", label),
 			Labels:      map[string]string{"kind": label},
 			Summary:     "{{ $labels.job }}: {{ $value }} replicas are missing",
 			Description: "{{ $labels." + label + " }} in {{ $labels.namespace }} has lacked {{ $value }} replicas for ten minutes. It has less spare capacity than configured.",
@@ -32,9 +32,10 @@ func workloads(ours string) Group {
 or sum by (namespace, pod, container) (increase(container_oom_events_total{%[1]s, container!=""}[15m])) > 0`, ours, ours), ours),
 			Summary:     "{{ $labels.job }}: {{ $labels.pod }} ran out of memory",
 			Description: "Container {{ $labels.container }} of {{ $labels.pod }} in {{ $labels.namespace }} exceeded its memory limit and was killed. Its requests in flight are lost."},
-		short("kube_deployment_status_replicas_available", "kube_deployment_spec_replicas", "deployment"),
-		short("kube_statefulset_status_replicas_ready", "kube_statefulset_replicas", "statefulset"),
-		short("kube_daemonset_status_number_ready", "kube_daemonset_status_desired_number_scheduled", "daemonset"),
+		short(ofWorkload, "kube_deployment_spec_replicas{ours} - kube_deployment_status_replicas_available{ours}", "deployment"),
+		short(ofWorkload, "kube_statefulset_replicas{ours} - kube_statefulset_status_replicas_ready{ours}", "statefulset"),
+		short(ofWorkload, "kube_daemonset_status_desired_number_scheduled{ours} - kube_daemonset_status_number_ready{ours}", "daemonset"),
+		short(ofInstance, `1 - max without (condition) (kube_pod_status_ready{ours, condition="true", pod=~"postgres-[0-9]+-[0-9]+"})`, "pod"), // of the operator
 		{Name: "AutoscalerAtLimit", For: 15 * time.Minute, Severity: catalog.Ticket,
 			Expr: ofWorkload(strings.ReplaceAll(`kube_horizontalpodautoscaler_status_desired_replicas{ours} >= kube_horizontalpodautoscaler_spec_max_replicas{ours}
   and kube_horizontalpodautoscaler_spec_max_replicas{ours} > kube_horizontalpodautoscaler_spec_min_replicas{ours}`, "ours", ours), "horizontalpodautoscaler"),
@@ -42,7 +43,7 @@ or sum by (namespace, pod, container) (increase(container_oom_events_total{%[1]s
 			Description: "{{ $labels.horizontalpodautoscaler }} has requested {{ $value }} replicas, its maximum, for 15 minutes. More load makes the service slower."},
 		{Name: "AutoscalerInactive", For: 10 * time.Minute, Severity: catalog.Ticket,
 			Expr: ofWorkload(fmt.Sprintf(`max by (namespace, horizontalpodautoscaler) (kube_horizontalpodautoscaler_status_condition{%s, condition="ScalingActive", status="false"}) == 1
-  and on (namespace, horizontalpodautoscaler) kube_horizontalpodautoscaler_status_desired_replicas{%[1]s} > 0`, ours), "horizontalpodautoscaler"),
+  and on (namespace, horizontalpodautoscaler) kube_horizontalpodautoscaler_status_current_replicas{%[1]s} > 0`, ours), "horizontalpodautoscaler"),
 			Summary:     "{{ $labels.job }}: the autoscaler doesn't scale",
 			Description: "{{ $labels.horizontalpodautoscaler }} gets no metrics of its pods, so it doesn't react to load."},
 		{Name: "JobFailed", Severity: catalog.Ticket,
@@ -58,10 +59,10 @@ func nodes() Group {
 	const job = `, "job", "node", "", "")`
 	return Group{Name: "nodes", Alerts: []Alert{
 		{Name: "NodeNotReady", For: time.Minute, Severity: catalog.Page,
-			// A dead controller manager doesn't report it. A node that is drained, for an update or a scale-down, is cordoned first.
+			// A dead controller manager doesn't report it. A node that is drained is cordoned first. A new node has ten minutes to start.
 			Expr: `label_replace((max by (node) (kube_node_status_condition{condition="Ready", status="true"}) == 0
   or max by (node) (up{job=~"kubelet|node-exporter", node!=""}) == 0)
-  unless on (node) max by (node) (kube_node_spec_unschedulable) == 1` + job,
+  unless on (node) (max by (node) (kube_node_spec_unschedulable) == 1 or time() - max by (node) (kube_node_created) < 600)` + job,
 			Summary:     "{{ $labels.node }}: the node isn't ready",
 			Description: "{{ $labels.node }} hasn't been ready, or hasn't responded to Prometheus, for a minute. Kubernetes evicts its pods after five minutes."},
 		{Name: "NodePressure", For: 2 * time.Minute, Severity: catalog.Ticket,
@@ -108,11 +109,11 @@ func storage(ours string) Group {
   unless kubelet_volume_stats_capacity_bytes == on (node) group_left () max by (node) (node_filesystem_size_bytes{mountpoint="/node"})))`, claim, bytes)
 	return Group{Name: "storage", Alerts: []Alert{
 		{Name: "VolumeFilling", For: 30 * time.Minute, Severity: catalog.Ticket,
-			Expr:        ofClaim(free + ` < 0.4 and on (` + claim + `) ` + fills(bytes, claim)),
+			Expr:        ofInstance(free+` < 0.4 and on (`+claim+`) `+fills(bytes, claim), "persistentvolumeclaim"),
 			Summary:     "{{ $labels.job }}: volume {{ $labels.persistentvolumeclaim }} will be full within a day",
 			Description: "{{ $value | humanizePercentage }} of {{ $labels.persistentvolumeclaim }} in {{ $labels.namespace }} is free. At the rate of the last six hours it will be full within a day."},
 		{Name: "VolumeFull", For: time.Minute, Severity: catalog.Page,
-			Expr:        ofClaim(free + ` < 0.05`),
+			Expr:        ofInstance(free+` < 0.05`, "persistentvolumeclaim"),
 			Summary:     "{{ $labels.job }}: volume {{ $labels.persistentvolumeclaim }} is full",
 			Description: "{{ $value | humanizePercentage }} of {{ $labels.persistentvolumeclaim }} in {{ $labels.namespace }} is free. Its server will soon be unable to write."},
 	}}
@@ -165,8 +166,9 @@ func certificates(ours string, authority time.Time, duration time.Duration) Grou
 }
 
 // stores are the alerts on Postgres and Redis.
-func stores(ours string, replicated bool) Group {
-	const used = `sum by (job) (pg_stat_activity_count{backend_type="client backend"})`
+func stores(ours string, replicated, backed bool) Group {
+	const volumes = `persistentvolumeclaim=~"postgres-[0-9]+-[0-9]+"`
+	const lastBackup = "max by (job) (cnpg_collector_last_available_backup_timestamp)"
 	redisDown := func(store string, severity catalog.Severity, means string) Alert {
 		return Alert{
 			Name: "RedisDown", For: 30 * time.Second, KeepFiring: time.Minute, Severity: severity,
@@ -198,10 +200,10 @@ func stores(ours string, replicated bool) Group {
 	}
 	return Group{Name: "stores", Interval: outageInterval, Alerts: append([]Alert{
 		{Name: "PostgresDown", For: seenTwice, KeepFiring: outlives, Severity: catalog.Page,
-			// The exporter waits without a limit for a server that hangs, so that its own scrape fails.
+			// The exporter waits without a limit for a server that hangs, so that its own scrape fails. More than three requests fail in five minutes.
 			Expr: ofStore(`min by (job) (pg_up) == 0
 or (min by (job) (up{job="` + network.Postgres + network.Exporter + `"} == 0 and on (namespace, pod) kube_pod_status_ready{` + ours + `, condition="true"} == 1)
-  and on () sum(job:errors:rate5m) > 0)`),
+  and on () sum(job:errors:rate5m) > 0.01)`),
 			Summary:     "postgres: the database doesn't respond",
 			Description: "The exporter can't connect to Postgres, or gets no response while requests fail. Requests that read or write users, orders or notifications get 503."},
 		{Name: "PostgresConnections", For: 5 * time.Minute, Severity: catalog.Ticket,
@@ -211,7 +213,7 @@ or (min by (job) (up{job="` + network.Postgres + network.Exporter + `"} == 0 and
 			Summary:     "postgres: role {{ $labels.usename }} is near its connection limit",
 			Description: "Role {{ $labels.usename }} uses {{ $value | humanizePercentage }} of its connection limit. At the limit, new replicas of its service can't connect."},
 		{Name: "PostgresConnections", For: 5 * time.Minute, Severity: catalog.Ticket,
-			Expr:        ofStore(used + ` / on (job) max by (job) (pg_settings_max_connections) > 0.8`),
+			Expr:        ofStore(`sum by (job) (pg_stat_activity_count{backend_type="client backend"}) / on (job) max by (job) (pg_settings_max_connections) > 0.8`),
 			Labels:      map[string]string{"limit": "server"},
 			Summary:     "postgres: the server is near max_connections",
 			Description: "{{ $value | humanizePercentage }} of the server's connections are in use. At the maximum, services wait for a connection and time out."},
@@ -237,13 +239,13 @@ or (min by (job) (up{job="` + network.Postgres + network.Exporter + `"} == 0 and
 			Summary:     "postgres: the archive lags",
 			Description: "{{ $value | humanize }} files of the write-ahead log wait for the archive. If the volume is lost now, so are the changes in them."},
 		{Name: "BackupOld", For: 15 * time.Minute, Severity: catalog.Ticket,
-			Expr: `time() - (max by (job) (cnpg_collector_last_available_backup_timestamp) > 0) > 26 * 3600
-or time() - (max by (job) (cnpg_collector_last_failed_backup_timestamp) > max by (job) (cnpg_collector_last_available_backup_timestamp)) > 0`,
+			Expr: `time() - (` + lastBackup + ` > 0) > 26 * 3600 or time() - (max by (job) (cnpg_collector_last_failed_backup_timestamp) > ` + lastBackup + `) > 0` +
+				map[bool]string{true: "\nor label_replace(time() - max(kube_persistentvolumeclaim_created{" + ours + ", " + volumes + `}) > 26 * 3600, "job", "postgres", "", "") and on (job) ` + lastBackup + " == 0"}[backed],
 			Summary:     "postgres: no backup since yesterday",
-			Description: "The last complete backup ended more than a day ago, or one failed after it {{ $value | humanizeDuration }} ago. A restore takes longer, or isn't possible."},
+			Description: "The last complete backup ended more than a day ago, or one failed after it, or none has ended since the first volume: {{ $value | humanizeDuration }} ago. A restore takes longer, or isn't possible."},
 		{Name: "BackupUntested", For: time.Hour, Severity: catalog.Ticket,
 			Expr: `label_replace(time() - (max(kube_configmap_created{` + ours + `, configmap="restore-drill"})
-  or min(kube_persistentvolumeclaim_created{` + ours + `, persistentvolumeclaim=~"postgres-[0-9]+-[0-9]+"})) > 35 * 24 * 3600, "job", "postgres", "", "")`,
+  or min(kube_persistentvolumeclaim_created{` + ours + `, ` + volumes + `})) > 35 * 24 * 3600, "job", "postgres", "", "")`,
 			Summary:     "postgres: no backup was restored for five weeks",
 			Description: "The last drill, or the first volume if there was no drill, is {{ $value | humanizeDuration }} old. A backup that nobody restores may not be restorable."},
 		streamDown,
@@ -256,9 +258,9 @@ or time() - (max by (job) (cnpg_collector_last_failed_backup_timestamp) > max by
   or min by (job) (redis_aof_enabled{job="%[1]s%[2]s"}) == 0`, network.Stream, network.Exporter)),
 			Summary:     "{{ $labels.job }}: events aren't written to disk",
 			Description: "{{ $labels.job }} has no append-only file, or can't write or rewrite it. Redis loses events when it ends, or refuses them until it can write."},
-		{Name: "RedisRejectsConnections", Severity: catalog.Ticket, KeepFiring: 10 * time.Minute,
-			Expr:        ofStore(`sum by (job) (increase(redis_rejected_connections_total[5m])) > 0`),
+		{Name: "RedisRejectsConnections", Severity: catalog.Ticket,
+			Expr:        ofStore(`sum by (job) (increase(redis_rejected_connections_total[1h])) > 0`), // the exporter, refused too, reads it later
 			Summary:     "{{ $labels.job }}: connections are refused",
-			Description: "{{ $value | humanize }} connections were refused within five minutes, because the maximum number of clients is connected."},
+			Description: "{{ $value | humanize }} connections were refused within an hour, because the maximum number of clients is connected."},
 	}, replicas...)}
 }

@@ -82,6 +82,14 @@ func objectiveExamples() []example {
 			series: []string{
 				`gateway_requests_total{job="api-gateway", service="user-service"} 0+1x60`, `gateway_service_errors_total{job="api-gateway", service="user-service"} 0x4 1 1 1 2 2 2 3x60`,
 			}, step: time.Minute, at: 10 * time.Minute},
+		{alert: availability, severity: catalog.Page, matchers: `burn="fast"`, about: "Prometheus has just begun to scrape, and one of twenty requests failed",
+			series: []string{
+				`gateway_requests_total{job="api-gateway", service="user-service"} 0+1x60`, `gateway_service_errors_total{job="api-gateway", service="user-service"} 0 1x60`,
+			}, at: 4 * time.Minute},
+		{alert: availability, severity: catalog.Page, matchers: `burn="medium"`, about: "Prometheus began to scrape twenty minutes ago, and one of eighty requests failed",
+			series: []string{
+				`gateway_requests_total{job="api-gateway", service="user-service"} 0+1x80`, `gateway_service_errors_total{job="api-gateway", service="user-service"} 0x40 1x40`,
+			}, at: 20 * time.Minute},
 		burns(availability, catalog.Page, "fast", "it was bad and has been well for ten minutes", []string{
 			`gateway_requests_total{job="api-gateway", service="user-service"} 0+1000x80`, `gateway_service_errors_total{job="api-gateway", service="user-service"} 0+200x30 6000x50`,
 		}, 45*time.Minute),
@@ -136,9 +144,15 @@ func replica(job, pod, colour, up, ready, live string) []string {
 func outageExamples() []example {
 	const page = catalog.Page
 	const user, notification, edge = `job="user-service"`, `job="notification-service"`, `job="edge"`
+	created := func(service, values string) string {
+		return fmt.Sprintf(`kube_service_created{job="kube-state-metrics", namespace="%[1]s", service="%[1]s"} %s`, service, values)
+	}
 	of := func(matchers string, e example) example { e.matchers = matchers; return e }
 	asked := func(code, values string) string {
 		return fmt.Sprintf(`traefik_entrypoint_requests_total{job="edge", entrypoint="https", method="GET", protocol="http", code="%s"} %s`, code, values)
+	}
+	visited := func(pod, values string) string {
+		return fmt.Sprintf(`gateway_requests_total{job="api-gateway", namespace="apps", pod="%s", method="GET", service="user-service", status="2xx"} %s`, pod, values)
 	}
 	beingDeleted := append(replica("user-service", "a", "blue", "1x8 stale", "1x5 stale", "1x3 stale"),
 		`kube_pod_deletion_timestamp{job="kube-state-metrics", namespace="apps", pod="a"} _x4 1x1 stale`)
@@ -189,19 +203,26 @@ func outageExamples() []example {
 		{alert: "LiveColourDown", about: "such a service's live colour is there",
 			series: replica("notification-service", "g", "green", "1x30", "1x30", "1x30"), at: 5 * time.Minute},
 
-		{alert: "EdgeDown", severity: page, about: "no replica of the edge responds, fifteen seconds after the scrape that shows it",
-			series: []string{`up{job="edge", pod="a"} 1x3 0x20`, `up{job="edge", pod="b"} 1x3 0x20`}, at: 75 * time.Second, fires: []string{edge}},
+		{alert: "EdgeDown", severity: page, about: "no replica of the edge responds, thirty seconds after the scrape that shows it",
+			series: []string{created("edge", "-3600x40"), `up{job="edge", pod="a"} 1x3 0x20`, `up{job="edge", pod="b"} 1x3 0x20`}, at: 90 * time.Second, fires: []string{edge}},
 		{alert: "EdgeDown", severity: page, about: "the edge has no pods",
-			series: []string{`up{job="edge", pod="a"} 1x3 stale`}, at: 2 * time.Minute, fires: []string{edge}},
+			series: []string{created("edge", "-3600x40"), `up{job="edge", pod="a"} 1x3 stale`}, at: 2 * time.Minute, fires: []string{edge}},
 		{alert: "EdgeDown", severity: page, about: "one replica of the edge is away",
-			series: []string{`up{job="edge", pod="a"} 0x20`, `up{job="edge", pod="b"} 1x20`}, at: 2 * time.Minute},
+			series: []string{created("edge", "-3600x40"), `up{job="edge", pod="a"} 0x20`, `up{job="edge", pod="b"} 1x20`}, at: 2 * time.Minute},
 		{alert: "EdgeDown", severity: page, about: "one scrape of the edge fails",
-			series: []string{`up{job="edge", pod="a"} 1x3 0 1x20`}, at: 75 * time.Second},
+			series: []string{created("edge", "-3600x40"), `up{job="edge", pod="a"} 1x3 0 1x20`}, at: 90 * time.Second},
+		{alert: "EdgeDown", severity: page, about: "Prometheus has started, and scrapes the edge for the first time after twenty seconds", step: 5 * time.Second,
+			series: []string{created("edge", "_x3 -3600x40"), `up{job="edge", pod="a"} _x4 1x40`}, at: 25 * time.Second},
+		{alert: "EdgeDown", severity: page, about: "the platform was created five minutes ago, and Traefik hasn't started", series: []string{created("edge", "0x60")}, at: 5 * time.Minute},
+		{alert: "EdgeDown", severity: page, about: "the platform was created a quarter of an hour ago, and Traefik hasn't started", series: []string{created("edge", "0x70")}, at: 15 * time.Minute, fires: []string{edge}},
 
+		{alert: "DnsDown", severity: page, about: "Prometheus was away for ten minutes, and scrapes CoreDNS twenty seconds after it has started", step: 5 * time.Second,
+			series: []string{`up{job="kube-state-metrics"} 1x2 _x119 1x40`, `up{job="coredns", pod="a"} 1x2 _x122 1x40`}, at: 625 * time.Second},
 		{alert: "DnsDown", severity: page, about: "no replica of CoreDNS responds", series: []string{`up{job="coredns", pod="a"} 1x3 0x20`, `up{job="coredns", pod="b"} 0x40`},
 			at: 90 * time.Second, fires: []string{`job="coredns"`}},
-		{alert: "DnsDown", severity: page, about: "CoreDNS has no replica any more", series: []string{`up{job="coredns", pod="a"} 1x3 stale`}, at: 2 * time.Minute, fires: []string{`job="coredns"`}},
+		{alert: "DnsDown", severity: page, about: "CoreDNS has no replica any more", series: []string{`up{job="coredns", pod="a"} 1x3 stale`, `up{job="kube-state-metrics"} 1x40`}, at: 2 * time.Minute, fires: []string{`job="coredns"`}},
 		{alert: "DnsDown", severity: page, about: "one replica of CoreDNS responds", series: []string{`up{job="coredns", pod="a"} 0x40`, `up{job="coredns", pod="b"} 1x40`}, at: 2 * time.Minute},
+		{alert: "DnsDown", severity: page, about: "the DNS server of this cluster has no metrics at its port", series: []string{`up{job="coredns", pod="a"} 0x40`, `up{job="kube-state-metrics"} 1x40`}, at: 2 * time.Minute},
 		{alert: "DnsDown", severity: page, about: "Prometheus can't discover the DNS server of this cluster", at: 2 * time.Minute},
 
 		{alert: "EdgeUnreachable", severity: page, about: "the public address shows another certificate", series: []string{`up{job="public-address", instance="api.example.com"} 1x2 0x20`},
@@ -227,11 +248,17 @@ func outageExamples() []example {
 			series: []string{asked("200", "0+90x40"), `traefik_entrypoint_requests_total{job="edge", entrypoint="ops", code="503"} 0+900x40`}, at: 5 * time.Minute},
 
 		{alert: "EdgeTrafficGone", about: "nobody comes, where a week ago somebody came each second", step: 10 * time.Minute, judged: time.Hour,
-			series: []string{asked("200", "0+600x1010 606000x40")}, at: 170 * time.Hour, fires: []string{edge}},
+			series: []string{visited("a", "0+600x1010 606000x40")}, at: 170 * time.Hour, fires: []string{edge}},
+		{alert: "EdgeTrafficGone", about: "nobody comes but Prometheus, where a week ago somebody came each second", step: 10 * time.Minute, judged: time.Hour,
+			series: []string{visited("a", "0+600x1010 606000x40"), asked("200", "0+640x1010 646400+40x40")}, at: 170 * time.Hour, fires: []string{edge}},
+		{alert: "EdgeTrafficGone", about: "nobody comes to replicas that have just been replaced, where a week ago somebody came each second", step: 10 * time.Minute, judged: time.Hour,
+			series: []string{visited("a", "0+600x1010 stale"), visited("b", "_x1010 0x40"), asked("200", "0+600x1010 stale")}, at: 170 * time.Hour, fires: []string{edge}},
+		{alert: "EdgeTrafficGone", about: "a third of the users of the week before comes", step: 10 * time.Minute, judged: time.Hour,
+			series: []string{visited("a", "0+600x1010 606000+200x40"), asked("200", "0+640x1010 646400+240x40")}, at: 170 * time.Hour},
 		{alert: "EdgeTrafficGone", about: "nobody comes, where a week ago somebody came each minute", step: 10 * time.Minute, judged: time.Hour,
-			series: []string{asked("200", "0+10x1010 10100x40")}, at: 170 * time.Hour},
+			series: []string{visited("a", "0+10x1010 10100x40")}, at: 170 * time.Hour},
 		{alert: "EdgeTrafficGone", about: "nobody comes, in the first week", step: 10 * time.Minute, judged: time.Hour,
-			series: []string{asked("200", "0+600x30 18000x40")}, at: 10 * time.Hour},
+			series: []string{visited("a", "0+600x30 18000x40")}, at: 10 * time.Hour},
 	}
 }
 
@@ -293,6 +320,9 @@ func workloadExamples() []example {
 	ksm := func(metric, labels, values string) string {
 		return fmt.Sprintf(`%s{job="kube-state-metrics", namespace="apps", %s} %s`, metric, labels, values)
 	}
+	instance := func(pod, values string) string {
+		return fmt.Sprintf(`kube_pod_status_ready{job="kube-state-metrics", namespace="data", pod="%s", condition="true"} %s`, pod, values)
+	}
 	short := func(kind, name, ready, wanted string) []example {
 		matchers := fmt.Sprintf(`kind="%s"`, kind)
 		labels := fmt.Sprintf(`%s="%s"`, kind, name)
@@ -312,8 +342,10 @@ func workloadExamples() []example {
 			ksm("kube_horizontalpodautoscaler_spec_min_replicas", labels, "2x40"),
 		}
 	}
-	inactive := func(desired string) []string {
-		return append(scaler(desired), ksm("kube_horizontalpodautoscaler_status_condition", `horizontalpodautoscaler="user-service-blue", condition="ScalingActive", status="false"`, "1x40"))
+	inactive := func(desired, current string) []string {
+		const labels = `horizontalpodautoscaler="user-service-blue"`
+		return append(scaler(desired), ksm("kube_horizontalpodautoscaler_status_current_replicas", labels, current),
+			ksm("kube_horizontalpodautoscaler_status_condition", labels+`, condition="ScalingActive", status="false"`, "1x40"))
 	}
 	return slices.Concat([]example{
 		{alert: "PodCrashLooping", about: "a container has restarted four times in ten minutes", step: time.Minute, at: 14 * time.Minute,
@@ -331,9 +363,11 @@ func workloadExamples() []example {
 			series: pod(`kube_pod_container_status_last_terminated_reason{reason="Error"} _x3 1x30`, `kube_pod_container_status_restarts_total{} 0x3 1x30`)},
 		{alert: "PodOutOfMemory", about: "a process of a container was killed, and the container wasn't", step: time.Minute, at: 6 * time.Minute,
 			series: pod(`container_oom_events_total{} 0x3 1x30`), fires: []string{thePod}},
-		{alert: "AutoscalerInactive", about: "the metrics of the pods are missing", step: time.Minute, at: 15 * time.Minute, series: inactive("2x40"),
+		{alert: "AutoscalerInactive", about: "the metrics of the pods are missing", step: time.Minute, at: 15 * time.Minute, series: inactive("2x40", "2x40"),
 			fires: []string{`job="user-service", namespace="apps", horizontalpodautoscaler="user-service-blue"`}},
-		{alert: "AutoscalerInactive", about: "the Deployment of a standby version has no replicas", step: time.Minute, at: 15 * time.Minute, series: inactive("0x40")},
+		{alert: "AutoscalerInactive", about: "a new autoscaler has never got metrics, and so has never wanted a number of replicas", step: time.Minute, at: 15 * time.Minute, series: inactive("0x40", "2x40"),
+			fires: []string{`job="user-service", namespace="apps", horizontalpodautoscaler="user-service-blue"`}},
+		{alert: "AutoscalerInactive", about: "the Deployment of a standby version has no replicas", step: time.Minute, at: 15 * time.Minute, series: inactive("0x40", "0x40")},
 		{alert: "AutoscalerAtLimit", about: "the maximum is wanted for twenty minutes", step: time.Minute, at: 25 * time.Minute, series: scaler("2x3 4x40"),
 			fires: []string{`job="user-service", namespace="apps", horizontalpodautoscaler="user-service-blue"`}},
 		{alert: "AutoscalerAtLimit", about: "one less than the maximum is wanted", step: time.Minute, at: 25 * time.Minute, series: scaler("3x40")},
@@ -345,6 +379,15 @@ func workloadExamples() []example {
 	},
 		short("deployment", "user-service-blue", "kube_deployment_status_replicas_available", "kube_deployment_spec_replicas"),
 		short("statefulset", "user-service", "kube_statefulset_status_replicas_ready", "kube_statefulset_replicas"),
+		[]example{
+			{alert: "ReplicasShort", matchers: `kind="pod"`, about: "no node has room for a standby of Postgres", step: time.Minute, at: 15 * time.Minute,
+				series: []string{instance("postgres-1-1", "1x40"), instance("postgres-1-2", "1x2 0x40")},
+				fires:  []string{`job="postgres", namespace="data", kind="pod", pod="postgres-1-2"`}},
+			{alert: "ReplicasShort", matchers: `kind="pod"`, about: "a standby of Postgres restarts", step: time.Minute, at: 15 * time.Minute,
+				series: []string{instance("postgres-1-1", "1x40"), instance("postgres-1-2", "1x2 0x4 1x40")}},
+			{alert: "ReplicasShort", matchers: `kind="pod"`, about: "an archive is restored beside for hours", step: time.Minute, at: 15 * time.Minute,
+				series: []string{instance("postgres-1-1", "1x40"), instance("postgres-2-1-full-recovery-x7k2p", "0x40")}},
+		},
 		short("daemonset", "user-service", "kube_daemonset_status_number_ready", "kube_daemonset_status_desired_number_scheduled"))
 }
 
@@ -372,6 +415,10 @@ func nodeExamples() []example {
 			series: append(condition("Ready", "1x4 0x20"), `kube_node_spec_unschedulable{job="kube-state-metrics", node="n1"} 1x40`)},
 		{alert: "NodeNotReady", severity: catalog.Page, about: "the kubelet refuses to be scraped, and the node works", at: 3 * time.Minute, series: slices.Concat(
 			condition("Ready", "1x40"), []string{`up{job="kubelet", node="n1"} 0x40`, `up{job="node-exporter", node="n1", namespace="monitoring", pod="a"} 1x40`})},
+		{alert: "NodeNotReady", severity: catalog.Page, about: "a node joins the cluster, and its network starts for three minutes", at: 3 * time.Minute,
+			series: append(condition("Ready", "_x2 0x10 1x40"), `kube_node_created{job="kube-state-metrics", node="n1"} _x2 20x60`)},
+		{alert: "NodeNotReady", severity: catalog.Page, about: "a node has joined a quarter of an hour ago, and isn't ready yet", at: 17 * time.Minute, fires: []string{node},
+			series: append(condition("Ready", "_x2 0x80"), `kube_node_created{job="kube-state-metrics", node="n1"} _x2 20x80`)},
 		{alert: "NodePressure", about: "a node is short of disk", series: condition("DiskPressure", "1x40"), at: 3 * time.Minute, fires: []string{node + `, condition="DiskPressure"`}},
 		{alert: "NodePressure", about: "a node is ready and under no pressure", series: slices.Concat(condition("Ready", "1x40"), condition("DiskPressure", "0x40")), at: 3 * time.Minute},
 		{alert: "NodeMemoryLow", about: "a twentieth of the memory is available", series: memory("50x200"), step: time.Minute, at: 15 * time.Minute, fires: []string{node}},
@@ -468,6 +515,9 @@ func storeExamples() []example {
 	exported := func(metric, labels, values string) string {
 		return fmt.Sprintf(`pg_%s{job="postgres-exporter", instance="a", %s} %s`, metric, labels, values)
 	}
+	claimed := func(values string) string {
+		return `kube_persistentvolumeclaim_created{job="kube-state-metrics", namespace="data", persistentvolumeclaim="postgres-1-1"} ` + values
+	}
 	hanging := func(errors string) []string {
 		const pod = `namespace="monitoring", pod="e"`
 		return []string{`pg_up{job="postgres-exporter"} 1x3 _x20`, `up{job="postgres-exporter", ` + pod + `} 1x3 0x20`, `kube_pod_status_ready{condition="true", ` + pod + `} 1x30`,
@@ -476,6 +526,7 @@ func storeExamples() []example {
 	return []example{
 		{alert: "PostgresDown", severity: page, about: "the server hangs, and requests fail", series: hanging("0x3 9x20"), at: 2 * time.Minute, fires: []string{postgres}},
 		{alert: "PostgresDown", severity: page, about: "the exporter hangs, and no request fails", series: hanging("0x30"), at: 2 * time.Minute},
+		{alert: "PostgresDown", severity: page, about: "the exporter hangs, and one request failed a while ago", series: hanging("0.0034x30"), at: 2 * time.Minute},
 		{alert: "PostgresDown", severity: page, about: "the exporter can't sign in", series: []string{`pg_up{job="postgres-exporter"} 1x3 0x20`}, at: 2 * time.Minute, fires: []string{postgres}},
 		{alert: "PostgresDown", severity: page, about: "one sign-in fails", series: []string{`pg_up{job="postgres-exporter"} 1x3 0 1x20`}, at: 75 * time.Second},
 		{alert: "PostgresConnections", matchers: `limit="role"`, about: "a role holds nine tenths of its connections", series: connections("35x40"), at: 7 * time.Minute,
@@ -496,6 +547,10 @@ func storeExamples() []example {
 		{alert: "ArchiveLagging", about: "the object store is unreachable", series: []string{`cnpg_collector_pg_wal_archive_status{job="postgres", value="ready"} 0+1x60`}, at: 12 * time.Minute, fires: []string{postgres}},
 		{alert: "ArchiveLagging", about: "each file is archived", series: []string{`cnpg_collector_pg_wal_archive_status{job="postgres", value="ready"} 1x60`, `cnpg_collector_pg_wal_archive_status{job="postgres", value="done"} 9x60`}, at: 12 * time.Minute},
 		{alert: "BackupOld", about: "the nightly backups have stopped", series: []string{`cnpg_collector_last_available_backup_timestamp{job="postgres"} 60x7000`}, at: 27 * time.Hour, fires: []string{postgres}},
+		{alert: "BackupOld", about: "the first backup neither ends nor fails", series: []string{`cnpg_collector_last_available_backup_timestamp{job="postgres"} 0x1700`, claimed("0x1700")}, step: time.Minute, at: 27 * time.Hour, fires: []string{postgres}},
+		{alert: "BackupOld", about: "the first backup takes hours", series: []string{`cnpg_collector_last_available_backup_timestamp{job="postgres"} 0x400`, claimed("0x400")}, step: time.Minute, at: 6 * time.Hour},
+		{alert: "BackupOld", about: "a restored cluster makes its first backup, and the volumes of the former one are old", step: time.Minute, at: 6 * time.Hour,
+			series: []string{`cnpg_collector_last_available_backup_timestamp{job="postgres"} 0x400`, claimed("-9999999x400"), strings.Replace(claimed("0x400"), "postgres-1-1", "postgres-2-1", 1)}},
 		{alert: "BackupOld", about: "the first backup failed", series: []string{`cnpg_collector_last_available_backup_timestamp{job="postgres"} 0x80`, `cnpg_collector_last_failed_backup_timestamp{job="postgres"} 10x80`}, at: 17 * time.Minute, fires: []string{postgres}},
 		{alert: "BackupOld", about: "a backup succeeded after one that failed", series: []string{`cnpg_collector_last_available_backup_timestamp{job="postgres"} 20x80`, `cnpg_collector_last_failed_backup_timestamp{job="postgres"} 10x80`}, at: 17 * time.Minute},
 		{alert: "BackupUntested", about: "no backup was ever restored", series: []string{`kube_persistentvolumeclaim_created{namespace="data", persistentvolumeclaim="postgres-1-1"} 0x1000`}, step: time.Hour, judged: time.Hour, at: 36 * 24 * time.Hour, fires: []string{postgres}},
@@ -519,6 +574,8 @@ func storeExamples() []example {
 		{alert: "StreamNotPersisting", severity: page, about: "the append-only file is off", series: []string{stream("redis_aof_enabled", "0x40"), stream("redis_aof_last_write_status", "1x40")}, at: 3 * time.Minute, fires: []string{onStream}},
 		{alert: "StreamNotPersisting", severity: page, about: "the append-only file is written", series: []string{stream("redis_aof_enabled", "1x40"), stream("redis_aof_last_write_status", "1x40"), stream("redis_aof_last_bgrewrite_status", "1x40")}, at: 3 * time.Minute},
 		{alert: "RedisRejectsConnections", about: "connections are refused", series: []string{cache("redis_rejected_connections_total", "0x3 0+1x20")}, at: 3 * time.Minute, fires: []string{onCache}},
+		{alert: "RedisRejectsConnections", about: "all connections were refused for ten minutes, also that of the exporter", at: 14 * time.Minute, fires: []string{onCache},
+			series: []string{cache("redis_rejected_connections_total", "3x10 _x40 900x30")}},
 		{alert: "RedisRejectsConnections", about: "connections were refused long ago", series: []string{cache("redis_rejected_connections_total", "7x40")}, at: 3 * time.Minute},
 	}
 }
@@ -608,6 +665,11 @@ func targetExamples() []example {
 		{alert: "TargetDown", about: "the public address doesn't respond, which has an alert of its own", series: []string{`up{job="public-address", instance="api.example.com"} 0x40`}, at: 7 * time.Minute},
 		{alert: "TargetDown", about: "a target responds", series: scrape("1x40", "100x40"), at: 7 * time.Minute},
 		{alert: "TargetDown", about: "a pod is ready and no metrics come", series: replica("user-service", "a", "blue", "0x40", "1x40", "1x40"), at: 7 * time.Minute, fires: []string{users}},
+		{alert: "TargetDown", about: "a drained node is updated for ten minutes", at: 10 * time.Minute, series: []string{`up{job="kubelet", node="n1", instance="n1"} 0x60`,
+			`kube_node_spec_unschedulable{job="kube-state-metrics", node="n1"} 1x60`, `kube_node_status_condition{job="kube-state-metrics", node="n1", condition="Ready", status="true"} 0x60`}},
+		{alert: "TargetDown", about: "a pod on a cordoned node doesn't respond, and the node is ready", at: 10 * time.Minute, fires: []string{`job="postgres", node="n1", instance="a"`}, series: []string{
+			`up{job="postgres", node="n1", instance="a"} 0x60`, `kube_node_spec_unschedulable{job="kube-state-metrics", node="n1"} 1x60`,
+			`kube_node_status_condition{job="kube-state-metrics", node="n1", condition="Ready", status="true"} 1x60`}},
 		{alert: "TargetDown", about: "metrics break off in the middle", series: scrape("0x40", "2x40"), at: 7 * time.Minute, fires: []string{coredns}},
 		{alert: "TargetDown", about: "an empty page comes", series: scrape("1x40", "0x40"), at: 7 * time.Minute, fires: []string{coredns}},
 		{alert: "TargetTooLarge", about: "a target with fifteen thousand series", series: []string{`scrape_samples_post_metric_relabeling{job="coredns", instance="a"} 15000x60`}, at: 12 * time.Minute, fires: []string{missing}},
@@ -627,6 +689,7 @@ func prometheusExamples() []example {
 	}
 	const prometheus, rules = `job="prometheus"`, `, rule_group="rules.yml;outages"`
 	const blocks, limit, lowest = "prometheus_tsdb_storage_blocks_bytes", "prometheus_tsdb_retention_limit_bytes", "prometheus_tsdb_lowest_timestamp_seconds"
+	const wal, chunks = "prometheus_tsdb_wal_storage_size_bytes", "prometheus_tsdb_head_chunks_storage_size_bytes"
 	return []example{
 		{alert: "Watchdog", severity: None, about: "nothing is known of anything", at: 15 * time.Second, fires: []string{prometheus}},
 		{alert: "Watchdog", severity: None, matchers: `job!="prometheus"`, about: "nobody but Prometheus says so", at: 15 * time.Second},
@@ -648,15 +711,21 @@ func prometheusExamples() []example {
 			series: []string{manager("alertmanager_notifications_failed_total", `, integration="slack"`, "0x4 1x60"), own("prometheus_notifications_dropped_total", "", "0x4 5 9x60")}},
 		{alert: "NotificationsFailing", severity: catalog.Page, about: "all alerts are delivered", at: 5 * time.Minute, series: []string{own("prometheus_notifications_dropped_total", "", "0x60"),
 			own("prometheus_notifications_alertmanagers_discovered", "", "1x60"), manager("alertmanager_notifications_failed_total", `, integration="slack"`, "0x60")}},
+		{alert: "NotificationsFailing", severity: catalog.Page, about: "one of two replicas of Prometheus knows no Alertmanager", at: 5 * time.Minute, fires: []string{prometheus},
+			series: []string{own("prometheus_notifications_alertmanagers_discovered", "", "0x60"), strings.Replace(own("prometheus_notifications_alertmanagers_discovered", "", "2x60"), `"a"`, `"b"`, 1)}},
+		{alert: "NotificationsFailing", severity: catalog.Page, about: "the receiver of a ticket refuses it every five minutes, without a pause of the alert", at: 27 * time.Minute, fires: []string{`job="alertmanager"`},
+			series: []string{manager("alertmanager_notifications_failed_total", `, integration="slack"`, "0x4 1x19 2x19 3x19 4x19 5x19 6x19")}},
 		{alert: "AlertmanagerSplit", about: "one of two replicas reaches nobody", step: time.Minute, at: 15 * time.Minute, fires: []string{`job="alertmanager"`},
 			series: []string{manager("up", `, pod="0"`, "1x60"), manager("up", `, pod="1"`, "1x60"), manager("alertmanager_cluster_members", `, pod="0"`, "1x60"), manager("alertmanager_cluster_members", `, pod="1"`, "2x60")}},
 		{alert: "AlertmanagerSplit", about: "both replicas reach each other", step: time.Minute, at: 15 * time.Minute,
 			series: []string{manager("up", `, pod="0"`, "1x60"), manager("up", `, pod="1"`, "1x60"), manager("alertmanager_cluster_members", `, pod="0"`, "2x60"), manager("alertmanager_cluster_members", `, pod="1"`, "2x60")}},
 		{alert: "AlertmanagerSplit", about: "there is one replica", step: time.Minute, at: 15 * time.Minute, series: []string{manager("up", "", "1x60")}},
 		{alert: "PrometheusStorageFull", about: "the storage is full with what ten days hold", step: time.Minute, at: 45 * time.Minute,
-			series: []string{own(blocks, "", "95x60"), own(limit, "", "100x60"), own(lowest, "", "-864000x60")}, fires: []string{prometheus}},
+			series: []string{own(blocks, "", "95x60"), own(wal, "", "0x60"), own(chunks, "", "0x60"), own(limit, "", "100x60"), own(lowest, "", "-864000x60")}, fires: []string{prometheus}},
+		{alert: "PrometheusStorageFull", about: "the storage is full, a fifth of it with the write-ahead log, which counts against the limit", step: time.Minute, at: 45 * time.Minute, fires: []string{prometheus},
+			series: []string{own(blocks, "", "75x60"), own(wal, "", "15x60"), own(chunks, "", "6x60"), own(limit, "", "100x60"), own(lowest, "", "-864000x60")}},
 		{alert: "PrometheusStorageFull", about: "the storage is full and holds more than thirty days", step: time.Minute, at: 45 * time.Minute,
-			series: []string{own(blocks, "", "95x60"), own(limit, "", "100x60"), own(lowest, "", "-8640000x60")}},
+			series: []string{own(blocks, "", "95x60"), own(wal, "", "0x60"), own(chunks, "", "0x60"), own(limit, "", "100x60"), own(lowest, "", "-8640000x60")}},
 		{alert: "PrometheusStorageFailing", severity: catalog.Page, about: "blocks can't be compacted", step: time.Minute, at: 10 * time.Minute, series: []string{own("prometheus_tsdb_compactions_failed_total", "", "0x5 1+1x60")}, fires: []string{prometheus}},
 		{alert: "PrometheusStorageFailing", severity: catalog.Page, about: "blocks couldn't be compacted once", step: time.Minute, at: 10 * time.Minute, series: []string{own("prometheus_tsdb_compactions_failed_total", "", "0x5 1x60")}},
 		{alert: "PrometheusStorageFailing", severity: catalog.Page, about: "samples are kept", step: time.Minute, at: 10 * time.Minute, series: []string{own("prometheus_tsdb_compactions_failed_total", "", "0x60"), own("prometheus_tsdb_wal_writes_failed_total", "", "0x60")}},

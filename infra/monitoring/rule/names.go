@@ -78,9 +78,10 @@ func inside() string {
 // ofWorkload takes the job from the name of a workload in label, without the colour.
 func ofWorkload(expr, label string) string { return relabelled(expr, label, "(.+?)(?:-blue|-green)?") }
 
-// ofClaim takes the job from a PersistentVolumeClaim's name: data-redis-stream-0 belongs to redis-stream, postgres-1-2 to postgres.
-func ofClaim(expr string) string {
-	return relabelled(expr, "persistentvolumeclaim", "(?:data-)?(.+?)(?:-[0-9]+)*")
+// ofInstance takes the job from the name of an instance or its claim in label: data-redis-stream-0 belongs to redis-stream, postgres-1-2 to
+// postgres.
+func ofInstance(expr, label string) string {
+	return relabelled(expr, label, "(?:data-)?(.+?)(?:-[0-9]+)*")
 }
 
 // ofStore takes the job from the exporter's job.

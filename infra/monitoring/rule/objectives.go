@@ -27,16 +27,15 @@ type burn struct {
 	label       string
 	factor      float64
 	long, short string
-	span        time.Duration // of long
-	loses       string        // the share of the budget that it spends within long
+	loses       string // the share of the budget that it spends within long
 }
 
 var (
 	fastBurns = []burn{
-		{"fast", 14.4, "1h", "5m", time.Hour, "2 % of the budget of 30 days within an hour"},
-		{"medium", 6, "6h", "30m", 6 * time.Hour, "5 % of the budget of 30 days within six hours"},
+		{"fast", 14.4, "1h", "5m", "2 % of the budget of 30 days within an hour"},
+		{"medium", 6, "6h", "30m", "5 % of the budget of 30 days within six hours"},
 	}
-	slowBurn = burn{"slow", 1, "3d", "6h", 3 * 24 * time.Hour, "10 % of the budget of 30 days within three days"}
+	slowBurn = burn{"slow", 1, "3d", "6h", "10 % of the budget of 30 days within three days"}
 )
 
 // leastMissed is the minimum number of missed requests for an alert. With little traffic, one request is a large share.
@@ -177,8 +176,8 @@ func (p promise) alertOf(b burn, severity catalog.Severity, jobs string) Alert {
 	}
 	return Alert{
 		Name: p.alert,
-		Expr: fmt.Sprintf("%s\nand on (job) %s\nand on (job) avg_over_time(%s[%s]) * %d >= %d",
-			exceeds(b.long), exceeds(b.short), p.missed, b.long, int(b.span.Seconds()), leastMissed),
+		// The number of missed requests is a sum, not the average times the window: a new Prometheus has seen only a part of the window.
+		Expr:     fmt.Sprintf("%s\nand on (job) %s\nand on (job) sum_over_time(%s[%s:5m]) * 300 >= %d", exceeds(b.long), exceeds(b.short), p.missed, b.long, leastMissed),
 		For:      map[bool]time.Duration{true: 15 * time.Minute, false: time.Minute}[b.label == slowBurn.label],
 		Severity: severity,
 		Labels:   map[string]string{"burn": b.label},

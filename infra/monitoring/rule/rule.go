@@ -56,8 +56,8 @@ type Options struct {
 	// Standby is how long the previous version is kept as the standby after a release.
 	Standby time.Duration
 	// Memory is Prometheus' memory limit.
-	Memory     quantity.Bytes
-	Replicated bool // the stream has replicas
+	Memory             quantity.Bytes
+	Replicated, Backed bool // the stream has replicas, and Postgres has backups
 	// Alertmanager and Dashboards are the URLs that alerts link to.
 	Alertmanager, Dashboards string
 }
@@ -74,7 +74,7 @@ func Groups(services []catalog.Service, options Options) []Group {
 		nodes(),
 		storage(ours),
 		certificates(ours, options.AuthorityExpires, options.CertificateDuration),
-		stores(ours, options.Replicated),
+		stores(ours, options.Replicated, options.Backed),
 		events(services),
 		gateway(services),
 		targets(services),

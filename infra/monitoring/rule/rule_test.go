@@ -56,6 +56,7 @@ func options() Options {
 		CertificateDuration: 90 * 24 * time.Hour,
 		Memory:              1024,
 		Replicated:          true,
+		Backed:              true,
 		Alertmanager:        "https://example.com", Dashboards: "https://example.com/d/platform",
 	}
 }

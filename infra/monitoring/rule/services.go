@@ -56,16 +56,18 @@ and on () count(kube_endpointslice_endpoints{namespace="%s"})`, jobs, apps, apps
 			Description: "The live Service of {{ $labels.job }} has no ready endpoint, so requests fail, although {{ $value }} replicas run.",
 		})
 	}
-	const dns = `{job="coredns"}`
+	visits := fmt.Sprintf(`sum(rate(%s{job="%s"}[30m]`, RequestsOf(catalog.Public(services)).Total, catalog.Public(services).Name)
 	group.Alerts = append(group.Alerts, Alert{
 		Name: "DnsDown", For: seenTwice + outageInterval, KeepFiring: outlives + time.Minute, Severity: catalog.Page,
-		// It fires before RedisDown, which follows. On some clusters Prometheus can never scrape CoreDNS.
-		Expr:        `max by (job) (last_over_time(up` + dns + `[6h])) >= 0 unless on (job) max by (job) (up` + dns + `) == 1`,
+		// It fires before RedisDown, which follows. On some clusters Prometheus can never scrape CoreDNS. A started Prometheus first scrapes each target.
+		Expr:        `sum by (job) (sum_over_time(up{job="coredns"}[1d])) > 0 unless on (job) max by (job) (up{job="coredns"}) == 1 and on () max(count_over_time(up[1m])) > 2`,
 		Summary:     "coredns: no DNS server responds",
 		Description: "No replica of CoreDNS responds. Running services keep using the addresses that they know. New pods can't connect to anything.",
 	}, Alert{
-		Name: "EdgeDown", For: seenTwice, KeepFiring: outlives, Severity: catalog.Page,
-		Expr:        fmt.Sprintf(`max by (job) (up{job="%s"}) == 0 or absent(up{job="%s"})`, network.Edge, network.Edge),
+		// Longer than a started Prometheus takes to scrape each target. A new platform has ten minutes to start.
+		Name: "EdgeDown", For: 2 * seenTwice, KeepFiring: outlives, Severity: catalog.Page,
+		Expr: fmt.Sprintf(`(max by (job) (up{job="%[1]s"}) == 0 or absent(up{job="%[1]s"}))
+and on () time() - last_over_time(kube_service_created{namespace="edge", service="%[1]s"}[6h]) > 600`, network.Edge),
 		Summary:     "edge: no replica of Traefik responds",
 		Description: "No replica of the edge responds to Prometheus. Clients can't reach the platform.",
 	}, Alert{
@@ -89,12 +91,11 @@ and on (job) %[3]s >= 1`, share(refusals, "rate", "[1m]", "job, code"), share(re
 		Summary:     "edge: most requests return {{ $labels.code }}",
 		Description: "{{ $value | humanizePercentage }} of the requests at the edge return {{ $labels.code }}, far more than a day ago. 401: a key is lost; 404: a route; 429: a limit is too low, or one client sends most of the requests.",
 	}, Alert{
-		// Compares with the same time a week ago, since nights have little traffic. Doesn't fire in the first week.
+		// Compares with the same time a week ago, since nights have little traffic. Doesn't fire in the first week. The gateway doesn't count probes.
 		Name: "EdgeTrafficGone", For: 5 * time.Minute, Severity: catalog.Ticket,
-		Expr: fmt.Sprintf(`%s < 0.02 * %s
-and on (job) %[2]s > 0.2`, atEdge("rate", "[30m]", "job", ""), atEdge("rate", "[30m] offset 1w", "job", "")),
+		Expr:        fmt.Sprintf(`label_replace(%[1]s)) < 0.02 * %[1]s offset 1w)) and %[1]s offset 1w)) > 0.2, "job", "%[2]s", "", "")`, visits, network.Edge),
 		Summary:     "edge: hardly any requests arrive",
-		Description: "{{ $value | humanize }} requests per second reach the edge, less than 2 % of the same half hour a week ago. Clients may be unable to reach the edge.",
+		Description: "{{ $value | humanize }} requests per second reach the gateway, less than 2 % of the same half hour a week ago. Clients may be unable to reach the edge.",
 	})
 	return group
 }
@@ -127,7 +128,6 @@ func gateway(services []catalog.Service) Group {
 	}
 	const signIn = `method="POST", endpoint="/sessions"`
 	const refused = `sum by (job) (increase(user_service_requests_total{` + signIn + `, status="4xx"}[15m]))`
-	edge := cmp.Or(catalog.Public(services).Objectives.Breach, catalog.Ticket) // severity of a breach of the public service
 	group.Alerts = append(group.Alerts, Alert{
 		Name: "PoolExhausted", For: 2 * time.Minute, Severity: catalog.Ticket,
 		Expr:        `sum by (job) (increase(postgres_pool_canceled_acquires_total[2m])) > 5`,
@@ -141,7 +141,7 @@ and on (job) ` + refused + ` >= 300`,
 		Summary:     "{{ $labels.job }}: most sign-ins are refused",
 		Description: "{{ $value | humanizePercentage }} of the sign-ins of the last 15 minutes were refused. Someone guesses passwords from many addresses, or valid passwords are refused.",
 	}, Alert{
-		Name: "RevocationsOld", For: time.Minute, Severity: edge,
+		Name: "RevocationsOld", For: time.Minute, Severity: cmp.Or(catalog.Public(services).Objectives.Breach, catalog.Ticket),
 		Expr:        `max by (job) (gateway_revocations_age_seconds) > 300`,
 		Summary:     "{{ $labels.job }}: the list of revoked sessions is old",
 		Description: "A replica of {{ $labels.job }} last read the revoked sessions {{ $value | humanizeDuration }} ago. It may still accept sessions that were revoked since.",

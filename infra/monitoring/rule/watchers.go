@@ -2,7 +2,10 @@ package rule
 
 import (
 	"fmt"
+	"slices"
 	"time"
+
+	"github.com/pulumi/pulumi/sdk/v3/go/common/slice"
 
 	"platform.example/infra/catalog"
 	"platform.example/infra/quantity"
@@ -35,8 +38,8 @@ or sum by (job, rule_group) (increase(prometheus_rule_group_iterations_missed_to
 		{Name: "NotificationsFailing", For: 2 * time.Minute, Severity: catalog.Page,
 			// A restart of Alertmanager and a single failure of a receiver are no outage: Alertmanager sends a page again after a minute.
 			Expr: `max by (job) (changes(prometheus_notifications_dropped_total[5m])) > 3
-or max by (job) (prometheus_notifications_alertmanagers_discovered) < 1
-or max by (job) (changes(alertmanager_notifications_failed_total[10m])) > 1`,
+or min by (job) (prometheus_notifications_alertmanagers_discovered) < 1
+or max by (job) (changes(alertmanager_notifications_failed_total[15m])) > 1`,
 			Summary:     "{{ $labels.job }}: alerts aren't delivered",
 			Description: "{{ $labels.job }} can't send alerts. Other receivers may still work."},
 		{Name: "AlertmanagerSplit", For: 10 * time.Minute, Severity: catalog.Ticket,
@@ -44,7 +47,8 @@ or max by (job) (changes(alertmanager_notifications_failed_total[10m])) > 1`,
 			Summary:     "{{ $labels.job }}: the replicas don't reach each other",
 			Description: "A replica of {{ $labels.job }} reaches only {{ $value }} replicas, itself included. People get notifications twice, and a silence doesn't apply to both."},
 		{Name: "PrometheusStorageFull", For: 30 * time.Minute, Severity: catalog.Ticket,
-			Expr: `max by (job) (prometheus_tsdb_storage_blocks_bytes / (prometheus_tsdb_retention_limit_bytes > 0)) > 0.9
+			// The limit also counts the write-ahead log and the chunks of the head.
+			Expr: `max by (job) ((prometheus_tsdb_storage_blocks_bytes + prometheus_tsdb_wal_storage_size_bytes + prometheus_tsdb_head_chunks_storage_size_bytes) / (prometheus_tsdb_retention_limit_bytes > 0)) > 0.9
 and on (job) (time() - max by (job) (prometheus_tsdb_lowest_timestamp_seconds)) < 30 * 24 * 3600`,
 			Summary:     "{{ $labels.job }}: its storage holds less than 30 days",
 			Description: "{{ $value | humanizePercentage }} of the storage of {{ $labels.job }} is used, and the oldest sample is younger than 30 days. Prometheus will delete old samples, so the objectives don't cover 30 days."},
@@ -61,27 +65,21 @@ or max by (job) (changes(prometheus_tsdb_wal_writes_failed_total[15m])) > 2`,
 	}}
 }
 
-// mostSamples is half of Prometheus' limit for one target, beyond which a scrape fails.
-const mostSamples = 10_000
-
 // targets are the alerts on scrape targets.
 func targets(services []catalog.Service) Group {
 	group := Group{Name: "targets", Alerts: []Alert{
 		{Name: "TargetDown", For: 5 * time.Minute, Severity: catalog.Ticket,
 			Expr: `up{job!="` + Probe + `"} == 0
+  unless on (node) (kube_node_spec_unschedulable == 1 and on (node) kube_node_status_condition{condition="Ready", status="true"} == 0)
 or up == 1 and on (job, instance) scrape_samples_scraped == 0`,
 			Summary:     "{{ $labels.job }}: {{ $labels.instance }} doesn't serve its metrics",
 			Description: "Prometheus has had no valid metrics of {{ $labels.instance }} of {{ $labels.job }} for five minutes. Other alerts on it don't fire."},
 		{Name: "TargetTooLarge", For: 10 * time.Minute, Severity: catalog.Ticket,
-			Expr:        fmt.Sprintf(`max by (job) (scrape_samples_post_metric_relabeling) > %d`, mostSamples),
+			Expr:        `max by (job) (scrape_samples_post_metric_relabeling) > 10000`, // half of the limit, beyond which a scrape fails
 			Summary:     "{{ $labels.job }}: a target has too many series",
 			Description: "A target of {{ $labels.job }} has {{ $value | humanize }} series. Prometheus accepts none of them beyond twice this alert's threshold."},
 	}}
-	jobs := always
-	for _, service := range services {
-		jobs = append(jobs[:len(jobs):len(jobs)], service.Name)
-	}
-	for _, job := range jobs {
+	for _, job := range slices.Concat(always, slice.Map(services, func(service catalog.Service) string { return service.Name })) {
 		group.Alerts = append(group.Alerts, Alert{
 			Name: "TargetMissing", For: 5 * time.Minute, Severity: catalog.Ticket,
 			Expr:        fmt.Sprintf(`absent(up{job="%s"})`, job),
