@@ -727,8 +727,10 @@ func prometheusExamples() []example {
 		{alert: "PrometheusStorageFull", about: "the storage is full and holds more than thirty days", step: time.Minute, at: 45 * time.Minute,
 			series: []string{own(blocks, "", "95x60"), own(wal, "", "0x60"), own(chunks, "", "0x60"), own(limit, "", "100x60"), own(lowest, "", "-8640000x60")}},
 		{alert: "PrometheusStorageFailing", severity: catalog.Page, about: "blocks can't be compacted", step: time.Minute, at: 10 * time.Minute, series: []string{own("prometheus_tsdb_compactions_failed_total", "", "0x5 1+1x60")}, fires: []string{prometheus}},
-		{alert: "PrometheusStorageFailing", severity: catalog.Page, about: "blocks couldn't be compacted once", step: time.Minute, at: 10 * time.Minute, series: []string{own("prometheus_tsdb_compactions_failed_total", "", "0x5 1x60")}},
-		{alert: "PrometheusStorageFailing", severity: catalog.Page, about: "samples are kept", step: time.Minute, at: 10 * time.Minute, series: []string{own("prometheus_tsdb_compactions_failed_total", "", "0x60"), own("prometheus_tsdb_wal_writes_failed_total", "", "0x60")}},
+		{alert: "PrometheusStorageFailing", severity: catalog.Page, about: "blocks couldn't be compacted once", step: time.Minute, at: 10 * time.Minute, series: []string{own("up", "", "1x60"), own("prometheus_tsdb_compactions_failed_total", "", "0x5 1x60")}},
+		{alert: "PrometheusStorageFailing", severity: catalog.Page, about: "no sample of Prometheus is stored for three minutes", at: 10 * time.Minute, series: []string{own("up", "", "1x28 _x30")}, fires: []string{prometheus}},
+		{alert: "PrometheusStorageFailing", severity: catalog.Page, about: "Prometheus has started, and hasn't scraped itself for half a minute", at: 2 * time.Minute, series: []string{own("up", "", "_x2 1x60")}},
+		{alert: "PrometheusStorageFailing", severity: catalog.Page, about: "samples are kept", step: time.Minute, at: 10 * time.Minute, series: []string{own("up", "", "1x60"), own("prometheus_tsdb_compactions_failed_total", "", "0x60"), own("prometheus_tsdb_wal_writes_failed_total", "", "0x60")}},
 		{alert: "TooManySeries", about: "there are half a million series", step: time.Minute, at: 20 * time.Minute, series: []string{own("prometheus_tsdb_head_series", "", "500000x60")}, fires: []string{prometheus}},
 		{alert: "TooManySeries", about: "there are forty thousand series", step: time.Minute, at: 20 * time.Minute, series: []string{own("prometheus_tsdb_head_series", "", "40000x60")}},
 	}

@@ -52,12 +52,14 @@ or max by (job) (changes(alertmanager_notifications_failed_total[15m])) > 1`,
 and on (job) (time() - max by (job) (prometheus_tsdb_lowest_timestamp_seconds)) < 30 * 24 * 3600`,
 			Summary:     "{{ $labels.job }}: its storage holds less than 30 days",
 			Description: "{{ $value | humanizePercentage }} of the storage of {{ $labels.job }} is used, and the oldest sample is younger than 30 days. Prometheus will delete old samples, so the objectives don't cover 30 days."},
-		{Name: "PrometheusStorageFailing", Severity: catalog.Page, KeepFiring: 10 * time.Minute,
-			// Prometheus compacts again every minute, and writes all the time: one failure is no outage.
+		{Name: "PrometheusStorageFailing", For: time.Minute, Severity: catalog.Page, KeepFiring: 10 * time.Minute,
+			// Prometheus compacts again every minute, and writes all the time: one failure is no outage. If no write succeeds, it has no
+			// sample of itself either.
 			Expr: `max by (job) (changes(prometheus_tsdb_compactions_failed_total[1h])) > 2
-or max by (job) (changes(prometheus_tsdb_wal_writes_failed_total[15m])) > 2`,
+or max by (job) (changes(prometheus_tsdb_wal_writes_failed_total[15m])) > 2
+or absent_over_time(up{job="prometheus"}[1m])`,
 			Summary:     "{{ $labels.job }}: samples can't be stored",
-			Description: "{{ $labels.job }} failed {{ $value | humanize }} times to write or compact samples. Samples are lost, and alerts may not fire."},
+			Description: "{{ $labels.job }} can't write or compact samples. Samples are lost, and other alerts may not fire."},
 		{Name: "TooManySeries", For: 15 * time.Minute, Severity: catalog.Ticket,
 			Expr:        fmt.Sprintf(`max by (job) (prometheus_tsdb_head_series) > %d`, int(memory)*seriesPerMiB),
 			Summary:     "{{ $labels.job }}: too many series",
