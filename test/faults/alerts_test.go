@@ -64,8 +64,8 @@ var outages = []outage{
 		begin: func(f *fault) { f.configure("appendonly", "no") }},
 	{about: "a volume is full", page: "VolumeFull full", lasts: 3 * time.Minute, sent: 3 * time.Minute, begin: fullVolume},
 	{about: "the disk of a node is full", page: "NodeDiskFull node", lasts: 4 * time.Minute, sent: 4 * time.Minute, begin: fullDisk},
-	{about: "the revoked sessions can't be read", page: "RevocationsOld api-gateway", lasts: 8 * time.Minute, sent: 8 * time.Minute, begin: unreadableSession},
-	{about: "certificates aren't renewed", page: "CertificateEnds certificates", lasts: 13 * time.Minute, sent: 13 * time.Minute, begin: noRenewal},
+	{about: "the revoked sessions can't be read", page: "RevocationsOld api-gateway", lasts: 7 * time.Minute, sent: 7 * time.Minute, begin: unreadableSession},
+	{about: "certificates aren't renewed", page: "CertificateEnds certificates", lasts: 10 * time.Minute, sent: 10 * time.Minute, begin: noRenewal},
 }
 
 // TestQuietDayFiresNothing runs what happens on a normal day within 20 minutes: a release, its rollback, another release, replaced pods,
@@ -505,11 +505,11 @@ func unreadableSession(f *fault) {
 	statement("INSERT INTO sessions (id, user_id, token_hash, expires_at, revoked_at) VALUES (:'id', :'id', '', now() + interval '1 hour', 'infinity')")
 }
 
-// noRenewal suspends the CronJob that renews certificates of fifteen minutes.
+// noRenewal suspends the CronJob that renews certificates of ten minutes.
 func noRenewal(f *fault) {
 	update := func() { f.run("pulumi", "up", "--stack", "local", "--yes", "--skip-preview", "--non-interactive") }
 	f.later(func() { f.run("pulumi", "config", "rm", "platform:certificateDuration", "--stack", "local"); update() })
-	f.run("pulumi", "config", "set", "platform:certificateDuration", "15m", "--stack", "local")
+	f.run("pulumi", "config", "set", "platform:certificateDuration", "10m", "--stack", "local")
 	update()
 	suspend := func(value string) {
 		f.run("kubectl", "patch", "cronjob", "certificates", "--namespace=apps", `--patch={"spec": {"suspend": `+value+`}}`)
