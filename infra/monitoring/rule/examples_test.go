@@ -206,7 +206,7 @@ func outageExamples() []example {
 		{alert: "EdgeDown", severity: page, about: "no replica of the edge responds, thirty seconds after the scrape that shows it",
 			series: []string{created("edge", "-3600x40"), `up{job="edge", pod="a"} 1x3 0x20`, `up{job="edge", pod="b"} 1x3 0x20`}, at: 90 * time.Second, fires: []string{edge}},
 		{alert: "EdgeDown", severity: page, about: "the edge has no pods",
-			series: []string{created("edge", "-3600x40"), `up{job="edge", pod="a"} 1x3 stale`}, at: 2 * time.Minute, fires: []string{edge}},
+			series: []string{created("edge", "-3600x40"), `up{job="edge", pod="a"} 1x3 stale`, `up{job="prometheus"} 1x40`}, at: 2 * time.Minute, fires: []string{edge}},
 		{alert: "EdgeDown", severity: page, about: "one replica of the edge is away",
 			series: []string{created("edge", "-3600x40"), `up{job="edge", pod="a"} 0x20`, `up{job="edge", pod="b"} 1x20`}, at: 2 * time.Minute},
 		{alert: "EdgeDown", severity: page, about: "one scrape of the edge fails",
@@ -214,7 +214,8 @@ func outageExamples() []example {
 		{alert: "EdgeDown", severity: page, about: "Prometheus has started, and scrapes the edge for the first time after twenty seconds", step: 5 * time.Second,
 			series: []string{created("edge", "_x3 -3600x40"), `up{job="edge", pod="a"} _x4 1x40`}, at: 25 * time.Second},
 		{alert: "EdgeDown", severity: page, about: "the platform was created five minutes ago, and Traefik hasn't started", series: []string{created("edge", "0x60")}, at: 5 * time.Minute},
-		{alert: "EdgeDown", severity: page, about: "the platform was created a quarter of an hour ago, and Traefik hasn't started", series: []string{created("edge", "0x70")}, at: 15 * time.Minute, fires: []string{edge}},
+		{alert: "EdgeDown", severity: page, about: "the platform was created a quarter of an hour ago, and Traefik hasn't started", series: []string{created("edge", "0x70"), `up{job="prometheus"} 1x70`}, at: 15 * time.Minute, fires: []string{edge}},
+		{alert: "EdgeDown", severity: page, about: "Prometheus has no new samples", series: []string{created("edge", "-3600x4"), `up{job="edge", pod="a"} 1x4`}, at: 15 * time.Minute},
 
 		{alert: "DnsDown", severity: page, about: "Prometheus was away for ten minutes, and scrapes CoreDNS twenty seconds after it has started", step: 5 * time.Second,
 			series: []string{`up{job="kube-state-metrics"} 1x2 _x119 1x40`, `up{job="coredns", pod="a"} 1x2 _x122 1x40`}, at: 625 * time.Second},
@@ -674,9 +675,10 @@ func targetExamples() []example {
 		{alert: "TargetDown", about: "an empty page comes", series: scrape("1x40", "0x40"), at: 7 * time.Minute, fires: []string{coredns}},
 		{alert: "TargetTooLarge", about: "a target with fifteen thousand series", series: []string{`scrape_samples_post_metric_relabeling{job="coredns", instance="a"} 15000x60`}, at: 12 * time.Minute, fires: []string{missing}},
 		{alert: "TargetTooLarge", about: "a target with a thousand series", series: []string{`scrape_samples_post_metric_relabeling{job="coredns", instance="a"} 1000x60`}, at: 12 * time.Minute},
-		{alert: "TargetMissing", matchers: missing, about: "there is nothing to ask", at: 7 * time.Minute, fires: []string{missing}},
+		{alert: "TargetMissing", matchers: missing, about: "there is nothing to ask", series: []string{`up{job="prometheus"} 1x40`}, at: 7 * time.Minute, fires: []string{missing}},
 		{alert: "TargetMissing", matchers: missing, about: "there is a target, which doesn't respond", series: scrape("0x40", "0x40"), at: 7 * time.Minute},
-		{alert: "TargetMissing", matchers: `job="user-service"`, about: "no pod of a service is found", at: 7 * time.Minute, fires: []string{`job="user-service"`}},
+		{alert: "TargetMissing", matchers: `job="user-service"`, about: "no pod of a service is found", series: []string{`up{job="prometheus"} 1x40`}, at: 7 * time.Minute, fires: []string{`job="user-service"`}},
+		{alert: "TargetMissing", matchers: missing, about: "Prometheus has no samples at all", at: 7 * time.Minute},
 	}
 }
 

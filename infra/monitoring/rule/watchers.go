@@ -84,7 +84,7 @@ or up == 1 and on (job, instance) scrape_samples_scraped == 0`,
 	for _, job := range slices.Concat(always, slice.Map(services, func(service catalog.Service) string { return service.Name })) {
 		group.Alerts = append(group.Alerts, Alert{
 			Name: "TargetMissing", For: 5 * time.Minute, Severity: catalog.Ticket,
-			Expr:        fmt.Sprintf(`absent(up{job="%s"})`, job),
+			Expr:        fmt.Sprintf(`absent(up{job="%s"}) and on () count(up)`, job),
 			Labels:      map[string]string{"job": job},
 			Summary:     "{{ $labels.job }}: Prometheus has no target",
 			Description: "Prometheus has no target of {{ $labels.job }}: no pod runs, or Prometheus doesn't discover it. Alerts on it don't fire.",
