@@ -68,7 +68,7 @@ func cost() plan {
 						{name: "Value #D", title: "Memory used", unit: "bytes"},
 						{name: "Value #E", title: "A month", unit: "currencyEUR"},
 					}},
-				{kind: bars, width: 10, title: "Standby colours", unit: "currencyEUR", min: to(0), none: "No standby colour.",
+				{kind: bars, width: 10, title: "Standby colours", unit: "currencyEUR", min: new(0.0), none: "No standby colour.",
 					about: "CPU and memory requests of each colour that isn't live, for a month.",
 					asked: ask(idle(money(of(requested, cpu), of(requested, memory)))+" > 0", "{{job}} {{colour}}")},
 			}},

@@ -56,13 +56,13 @@ func edge() plan {
 func cluster() plan {
 	return plan{uid: "cluster", title: "Cluster", since: "now-3h", about: "Nodes, volumes, the API server, etcd and DNS.", rows: []row{
 		{title: "Nodes", height: 8, panels: []panel{
-			{width: 6, title: "CPU in use", unit: "percentunit", max: to(1), limits: rising(ready, full), about: "Busy share of each node's cores.",
+			{width: 6, title: "CPU in use", unit: "percentunit", max: new(1.0), limits: rising(ready, full), about: "Busy share of each node's cores.",
 				asked: ask(fmt.Sprintf(`1 - avg by (node) (rate(node_cpu_seconds_total{job=%q, mode="idle"}%s))`, nodeJob, rate), "{{node}}")},
-			{width: 6, title: "Memory in use", unit: "percentunit", max: to(1), limits: rising(ready, full), about: "Share of each node's memory that isn't available.",
+			{width: 6, title: "Memory in use", unit: "percentunit", max: new(1.0), limits: rising(ready, full), about: "Share of each node's memory that isn't available.",
 				asked: ask(fmt.Sprintf("max by (node) (1 - node_memory_MemAvailable_bytes{job=%q} / node_memory_MemTotal_bytes)", nodeJob), "{{node}}")},
-			{kind: bars, width: 6, title: "Disks", unit: "percentunit", min: to(0), max: to(1), limits: rising(.8, ready), about: "Used share of each file system. Kubernetes evicts pods at 85 to 90 %.",
+			{kind: bars, width: 6, title: "Disks", unit: "percentunit", min: new(0.0), max: new(1.0), limits: rising(.8, ready), about: "Used share of each file system. Kubernetes evicts pods at 85 to 90 %.",
 				asked: ask(fmt.Sprintf(`max by (node, device) (1 - node_filesystem_avail_bytes{job=%q, fstype!~"tmpfs|ramfs|overlay"} / node_filesystem_size_bytes)`, nodeJob), "{{node}} {{device}}")},
-			{kind: bars, width: 6, title: "Volumes", unit: "percentunit", min: to(0), max: to(1), limits: rising(.8, ready), about: "Used share of each claimed volume.", none: "no volumes, or only volumes without metrics",
+			{kind: bars, width: 6, title: "Volumes", unit: "percentunit", min: new(0.0), max: new(1.0), limits: rising(.8, ready), about: "Used share of each claimed volume.", none: "no volumes, or only volumes without metrics",
 				asked: ask(`max by (namespace, persistentvolumeclaim) (kubelet_volume_stats_used_bytes / kubelet_volume_stats_capacity_bytes)`, "{{namespace}}/{{persistentvolumeclaim}}")},
 		}},
 		{title: "Control plane and DNS", height: 8, panels: []panel{

@@ -92,8 +92,6 @@ const lowest = -1e308
 
 func ask(expr, legend string) []query { return []query{{expr, legend}} }
 
-func to(value float64) *float64 { return &value }
-
 // source is the data source of all panels.
 func source() common.DataSourceRef {
 	return common.DataSourceRef{Type: new("prometheus"), Uid: new(Prometheus)}
@@ -107,7 +105,7 @@ func thresholds(base string, limits []limit) grafana.ThresholdsConfig {
 			steps[0].Color = l.colour
 			continue
 		}
-		steps = append(steps, grafana.Threshold{Value: to(l.from), Color: l.colour})
+		steps = append(steps, grafana.Threshold{Value: new(l.from), Color: l.colour})
 	}
 	return grafana.ThresholdsConfig{Mode: grafana.ThresholdsModeAbsolute, Steps: steps}
 }
@@ -202,11 +200,11 @@ func (p panel) draw(built *grafana.Panel) {
 	options, custom, fields := timeseries.NewOptions(), timeseries.NewFieldConfig(), &built.FieldConfig.Defaults
 	options.Legend.ShowLegend, options.Legend.Calcs = true, last
 	options.Tooltip.Mode, options.Tooltip.Sort = common.TooltipDisplayModeMulti, common.SortOrderDescending
-	custom.LineWidth, custom.FillOpacity, custom.ShowPoints, custom.AxisSoftMin = to(1.5), to(5), new(common.VisibilityModeNever), to(0)
+	custom.LineWidth, custom.FillOpacity, custom.ShowPoints, custom.AxisSoftMin = new(1.5), new(5.0), new(common.VisibilityModeNever), new(0.0)
 	if len(p.limits) > 0 {
 		custom.ThresholdsStyle = &common.GraphThresholdsStyleConfig{Mode: common.GraphThresholdsStyleModeDashed}
 	}
-	fields.Min, fields.Color = to(0), &grafana.FieldColor{Mode: grafana.FieldColorModeIdPaletteClassicByName}
+	fields.Min, fields.Color = new(0.0), &grafana.FieldColor{Mode: grafana.FieldColorModeIdPaletteClassicByName}
 	built.Type, built.Options, fields.Custom = "timeseries", options, custom
 }
 

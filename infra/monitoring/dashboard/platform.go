@@ -29,7 +29,7 @@ func platform(services []catalog.Service) plan {
 		marks: []mark{switches("")},
 		rows: []row{
 			{title: "Traffic at the edge", height: 4, panels: []panel{
-				{kind: number, width: 5, title: "Availability", unit: "percentunit", max: to(1),
+				{kind: number, width: 5, title: "Availability", unit: "percentunit", max: new(1.0),
 					about: "Share of the requests at the edge in the last 5 minutes that didn't return 5xx. Red if the error rate is " +
 						"more than 10 times that of the strictest objective.",
 					none:   "no requests",

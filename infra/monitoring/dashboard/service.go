@@ -47,16 +47,16 @@ func promises(service catalog.Service) row {
 	promised := service.Objectives
 	job := fmt.Sprintf("{job=%q}", service.Name)
 	return row{title: "Objectives over 30 days", height: 6, panels: []panel{
-		{kind: number, width: 4, title: "Availability", unit: "percentunit", max: to(1), none: "no requests",
+		{kind: number, width: 4, title: "Availability", unit: "percentunit", max: new(1.0), none: "no requests",
 			about: fmt.Sprintf("Share of the requests in 30 days that didn't return 5xx. Objective: %g %%.", 100*promised.Availability),
 			asked: ask("1 - "+Errors+"30d"+job, "kept"), limits: falling(promised.Availability, promised.Availability+(1-promised.Availability)/2)},
-		{kind: number, width: 4, title: "Error budget left", unit: "percentunit", max: to(1),
+		{kind: number, width: 4, title: "Error budget left", unit: "percentunit", max: new(1.0),
 			about: "Unspent share of the error budget of 30 days. Below 0 the objective is missed.",
 			asked: ask(ErrorBudget+job, "left"), limits: budgets()},
-		{kind: number, width: 4, title: "Within latency objective", unit: "percentunit", max: to(1), none: "no requests",
+		{kind: number, width: 4, title: "Within latency objective", unit: "percentunit", max: new(1.0), none: "no requests",
 			about: fmt.Sprintf("Share of the requests in 30 days that completed within %v. Objective: %g %%.", promised.Latency, 100*promised.LatencyShare),
 			asked: ask("1 - "+Slow+"30d"+job, "kept"), limits: falling(promised.LatencyShare, promised.LatencyShare+(1-promised.LatencyShare)/2)},
-		{kind: number, width: 4, title: "Latency budget left", unit: "percentunit", max: to(1),
+		{kind: number, width: 4, title: "Latency budget left", unit: "percentunit", max: new(1.0),
 			about: "Unspent share of the latency budget of 30 days.",
 			asked: ask(LatencyBudget+job, "left"), limits: budgets()},
 		{width: 8, title: "Burn rate", none: "no requests",

@@ -54,7 +54,7 @@ func postgresRow(postgres, database string) row {
 				{perSecond("pg_stat_database_xact_commit{"+database+"}", "datname"), "{{datname}}"},
 				{perSecond("pg_stat_database_xact_rollback{"+database+"}", "datname"), "{{datname}}: rolled back"},
 			}},
-		{width: 8, title: "Buffer hit ratio", unit: "percentunit", max: to(1), limits: falling(.9, .98),
+		{width: 8, title: "Buffer hit ratio", unit: "percentunit", max: new(1.0), limits: falling(.9, .98),
 			about: "Share of the blocks that Postgres reads from its own memory. Below 98 % for long, it has too little memory.",
 			none:  "no reads",
 			asked: ask(fmt.Sprintf("sum by (datname) (rate(pg_stat_database_blks_hit{%s}%s)) / (sum by (datname) (rate(pg_stat_database_blks_hit{%s}%s) + rate(pg_stat_database_blks_read{%s}%s)) > 0)",
