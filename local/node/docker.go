@@ -63,11 +63,11 @@ func (n *Node) ensureDocker(ctx context.Context) error {
 		return err
 	}
 	if running != "" {
-		n.docker = running
+		n.Docker = running
 		n.log.Say("using the Docker Engine at %s", running)
 		return nil
 	}
-	n.docker = "unix://" + n.dockerSocket()
+	n.Docker = "unix://" + n.dockerSocket()
 	return n.start(ctx, n.dockerComponent())
 }
 
@@ -110,10 +110,10 @@ func (n *Node) Status(ctx context.Context) ([]Status, error) {
 // FindDocker sets the address of the engine that the running node uses.
 func (n *Node) FindDocker() error {
 	if _, err := os.Stat(n.dockerSocket()); err == nil {
-		n.docker = "unix://" + n.dockerSocket()
+		n.Docker = "unix://" + n.dockerSocket()
 		return nil
 	}
 	docker, err := machineDocker(context.Background())
-	n.docker = docker
+	n.Docker = docker
 	return err
 }

@@ -72,8 +72,8 @@ type Node struct {
 	log        *progress.Log
 	tools      *toolchain.Builder
 	supervisor *supervisor.Client
-	// docker is the address of the Docker Engine: the machine's, or the node's own.
-	docker string
+	// Docker is the address of the Docker Engine once the node is up: the machine's, or the node's own.
+	Docker string
 }
 
 // New returns the node without starting it.
@@ -85,9 +85,6 @@ func New(l layout.Layout, tools *toolchain.Builder, log *progress.Log) *Node {
 func SupervisorConfig(l layout.Layout) supervisor.Config {
 	return supervisor.Config{Socket: l.Socket(), Logs: l.Logs()}
 }
-
-// Docker is the address of the Docker Engine once the node is up.
-func (n *Node) Docker() string { return n.docker }
 
 func (n *Node) path(parts ...string) string {
 	folder := n.layout.Node()

@@ -91,7 +91,7 @@ func (p *Platform) target(n *node.Node) deploy.Target {
 	if !p.ownNode() {
 		return deploy.Target{Context: p.options.Context, Registry: p.options.Registry}
 	}
-	return deploy.Target{Kubeconfig: p.layout.Kubeconfig(), Registry: node.Registry, Docker: n.Docker()}
+	return deploy.Target{Kubeconfig: p.layout.Kubeconfig(), Registry: node.Registry, Docker: n.Docker}
 }
 
 // Up starts the node, unless a context is set, and deploys the stack.
