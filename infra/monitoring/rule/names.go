@@ -84,9 +84,6 @@ func ofInstance(expr, label string) string {
 	return relabelled(expr, label, "(?:data-)?(.+?)(?:-[0-9]+)*")
 }
 
-// ofStore takes the job from the exporter's job.
-func ofStore(expr string) string { return relabelled(expr, "job", "(.+)"+network.Exporter) }
-
 // ofPod takes the job from the pod's label app.kubernetes.io/name, or from its container without the label, and adds the node. The
 // series of expr must have the labels namespace, pod and container.
 func ofPod(expr, ours string) string {

@@ -3,6 +3,7 @@ package rule
 
 import (
 	"cmp"
+	_ "embed"
 	"fmt"
 	"maps"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"platform.example/infra/catalog"
+	"platform.example/infra/configfile"
 	"platform.example/infra/quantity"
 	"platform.example/infra/release"
 )
@@ -38,11 +40,12 @@ type Alert struct {
 	Name string
 	Expr string // PromQL; each resulting series is an alert and has the label job, by which alerts are grouped
 	// For is how long the condition must hold. KeepFiring is how long the alert fires after the condition ends.
-	For, KeepFiring time.Duration
-	Severity        catalog.Severity
-	Labels          map[string]string
-	Summary         string // one line
-	Description     string // the measurement and its consequence
+	For         time.Duration
+	KeepFiring  time.Duration `yaml:"keepFiring"`
+	Severity    catalog.Severity
+	Labels      map[string]string
+	Summary     string // one line
+	Description string // the measurement and its consequence
 }
 
 // Options are the settings of a stack.
@@ -62,24 +65,30 @@ type Options struct {
 	Alertmanager, Dashboards string
 }
 
+//go:embed alerts.yml
+var alertsFile string
+
 // Groups returns all rules.
 func Groups(services []catalog.Service, options Options) []Group {
 	ours := inside()
+	alerts := configfile.Decode[map[string][]Alert](alertsFile, map[string]any{
+		"ours": ours, "probe": Probe, "series": int(options.Memory) * seriesPerMiB, "replicated": options.Replicated, "backed": options.Backed,
+	})
 	return []Group{
 		objectives(services),
 		longObjectives(),
 		outages(services),
 		releases(ours, options.Standby),
 		workloads(ours),
-		nodes(),
+		{Name: "nodes", Alerts: alerts["nodes"]},
 		storage(ours),
 		certificates(ours, options.AuthorityExpires, options.CertificateDuration),
-		stores(ours, options.Replicated, options.Backed),
+		{Name: "stores", Interval: outageInterval, Alerts: alerts["stores"]},
 		events(services),
 		gateway(services),
-		targets(services),
-		prometheus(options.Memory),
-		controlPlane(),
+		targets(services, alerts["targets"]),
+		{Name: "prometheus", Alerts: alerts["prometheus"]},
+		{Name: "control-plane", Alerts: alerts["control-plane"]},
 	}
 }
 
