@@ -114,7 +114,7 @@ func share(codes, rate, window, by string) string {
 }
 
 // gateway are the alerts on sign-ins, and those of the gateway on the services behind it. Their job is the service.
-func gateway(services []catalog.Service) Group {
+func gateway(services []catalog.Service, alerts []Alert) Group {
 	group := Group{Name: "gateway"}
 	for _, severity := range severities(services) {
 		group.Alerts = append(group.Alerts, Alert{
@@ -126,21 +126,7 @@ func gateway(services []catalog.Service) Group {
 			Description: "The breaker for {{ $labels.job }} has been open for half a minute, because too many requests of the gateway failed. Requests that need the service get 503.",
 		})
 	}
-	const signIn = `method="POST", endpoint="/sessions"`
-	const refused = `sum by (job) (increase(user_service_requests_total{` + signIn + `, status="4xx"}[15m]))`
-	group.Alerts = append(group.Alerts, Alert{
-		Name: "PoolExhausted", For: 2 * time.Minute, Severity: catalog.Ticket,
-		Expr:        `sum by (job) (increase(postgres_pool_canceled_acquires_total[2m])) > 5`,
-		Summary:     "{{ $labels.job }}: requests get no connection to Postgres",
-		Description: "{{ $value | humanize }} requests of {{ $labels.job }} waited for a connection of the pool until their deadline within two minutes.",
-	}, Alert{
-		// More than the limit of failed sign-ins allows to one address.
-		Name: "SignInsRefused", For: time.Minute, Severity: catalog.Ticket,
-		Expr: refused + ` / sum by (job) (increase(user_service_requests_total{` + signIn + `}[15m])) > 0.5
-and on (job) ` + refused + ` >= 300`,
-		Summary:     "{{ $labels.job }}: most sign-ins are refused",
-		Description: "{{ $value | humanizePercentage }} of the sign-ins of the last 15 minutes were refused. Someone guesses passwords from many addresses, or valid passwords are refused.",
-	}, Alert{
+	group.Alerts = append(append(group.Alerts, alerts...), Alert{
 		Name: "RevocationsOld", For: time.Minute, Severity: cmp.Or(catalog.Public(services).Objectives.Breach, catalog.Ticket),
 		Expr:        `max by (job) (gateway_revocations_age_seconds) > 300`,
 		Summary:     "{{ $labels.job }}: the list of revoked sessions is old",
@@ -150,7 +136,7 @@ and on (job) ` + refused + ` >= 300`,
 }
 
 // events are the alerts on outboxes, streams, consumers and the webhook.
-func events(services []catalog.Service) Group {
+func events(services []catalog.Service, others []Alert) Group {
 	// each joins an expression for the matching services.
 	each := func(has func(catalog.Service) bool, format string) string {
 		var alternatives []string
@@ -162,7 +148,6 @@ func events(services []catalog.Service) Group {
 		return strings.Join(alternatives, " or ")
 	}
 	waiting := each(catalog.Service.Consumes, "max by (job, consumer) (%_stream_lag) + max by (job, consumer) (%_stream_pending)")
-	const failed = `sum by (job) (increase(notification_service_webhook_deliveries_total{outcome=~"failed|gave_up"}[15m]))`
 	alerts := []Alert{
 		{Name: "OutboxStuck", For: 2 * time.Minute, Severity: catalog.Ticket,
 			// A slow Postgres doesn't report the age, which must not resolve the alert.
@@ -186,22 +171,9 @@ and on (job, consumer) (` + each(catalog.Service.Consumes, "sum by (job, consume
 			Expr:        `(` + each(func(s catalog.Service) bool { return s.Redrives }, "max by (job) (%_dead_letters)") + `) > 0`,
 			Summary:     "{{ $labels.job }}: {{ $value }} events could not be handled",
 			Description: "{{ $value }} entries are in the dead letters of a stream. They are only processed again with make redrive."},
-		{Name: "EmailsDropped", Severity: catalog.Ticket, KeepFiring: 30 * time.Minute,
-			Expr:        `sum by (job) (increase(notification_service_events_handled_total{consumer="notification-service-mail", outcome="dead"}[10m])) > 0`,
-			Summary:     "{{ $labels.job }}: emails were not sent",
-			Description: "{{ $value | humanize }} emails were dropped within ten minutes, because the mail server had refused each of them five times."},
-		{Name: "WebhookFailing", For: 5 * time.Minute, Severity: catalog.Ticket,
-			Expr: failed + ` / sum by (job) (increase(notification_service_webhook_deliveries_total[15m])) > 0.5
-and on (job) ` + failed + ` >= 5`,
-			Summary:     "{{ $labels.job }}: deliveries to the webhook fail",
-			Description: "{{ $value | humanizePercentage }} of the attempts of the last 15 minutes failed. Each delivery is retried for about 30 minutes and then abandoned."},
-		{Name: "WebhookGaveUp", Severity: catalog.Ticket, KeepFiring: 30 * time.Minute,
-			Expr:        `sum by (job) (increase(notification_service_webhook_deliveries_total{outcome="gave_up"}[10m])) > 0`,
-			Summary:     "{{ $labels.job }}: notifications were not delivered",
-			Description: "{{ $value | humanize }} deliveries to the webhook were abandoned within ten minutes. They are only retried with make redrive."},
 	}
 	empty := func(alert Alert) bool { return strings.Contains(alert.Expr, "()") } // for no service
-	return Group{Name: "events", Alerts: slices.DeleteFunc(alerts, empty)}
+	return Group{Name: "events", Alerts: append(slices.DeleteFunc(alerts, empty), others...)}
 }
 
 const (
