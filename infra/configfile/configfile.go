@@ -12,7 +12,7 @@ import (
 )
 
 // Decode fills in the text of a file and decodes it. The action json quotes a text, or the texts of a list. Decode panics if that fails,
-// since the files are parts of this program.
+// or on a key that T lacks, since the files are parts of this program.
 func Decode[T any](text string, values map[string]any) (decoded T) {
 	file, err := template.New("").Delims("<<", ">>").Option("missingkey=error").Funcs(template.FuncMap{"json": quote}).Parse(text)
 	var filled strings.Builder
@@ -20,7 +20,9 @@ func Decode[T any](text string, values map[string]any) (decoded T) {
 		err = file.Execute(&filled, values)
 	}
 	if err == nil {
-		err = yaml.Unmarshal([]byte(filled.String()), &decoded)
+		decoder := yaml.NewDecoder(strings.NewReader(filled.String()))
+		decoder.KnownFields(true)
+		err = decoder.Decode(&decoded)
 	}
 	if err != nil {
 		panic(fmt.Errorf("fill in a configuration file: %w", err))
