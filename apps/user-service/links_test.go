@@ -194,6 +194,25 @@ func TestLinksByEmail(t *testing.T) {
 		reset(t, 422, old)
 	})
 
+	t.Run("an email and a password change in one request", func(t *testing.T) {
+		who, first := signUp(t, "both@example.com")
+		confirm(t, 204, first)
+		request(t, "both@example.com")
+		old := next(t, 1)[0].Secret
+		call(t, 200, "PATCH", "/users/"+who.UserID, `{"email":"both2@example.com","password":"a new horse","current_password":"correct horse"}`, who)
+		for _, got := range next(t, 3) {
+			if got.what == event.EmailToConfirm {
+				confirm(t, 204, got.Secret)
+			} else if got.Email != "both@example.com" {
+				t.Errorf("got %+v", got)
+			}
+		}
+		if email := emailOf(t, who); email != "both2@example.com true" {
+			t.Errorf("the email is %s", email)
+		}
+		reset(t, 422, old)
+	})
+
 	t.Run("a password that is replaced concurrently authorises no change", func(t *testing.T) {
 		who, _ := signUp(t, "q@example.com")
 		users := store.New(connect(t, env))
