@@ -55,8 +55,8 @@ type Identity struct {
 	Email         string `json:"email"`
 	EmailVerified bool   `json:"email_verified"`
 	Name          string `json:"name"`
-
-	Claims json.RawMessage `json:"-"` // all claims of the token: the same in each form in which it verifies
+	// Claims are all claims of the token. They are the same in each form in which it verifies.
+	Claims json.RawMessage `json:"-"`
 }
 
 // Verify returns the user of an ID token with this nonce. It fails with problem.Unauthenticated if the token

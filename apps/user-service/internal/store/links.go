@@ -32,8 +32,7 @@ const (
 	// confirmLife and resetLife are how long links are valid. notification-service doesn't send expired
 	// links.
 	confirmLife, resetLife = 24 * time.Hour, time.Hour
-	// emailsPerHour limits the emails with links to an address, from all clients together, and the notifications of
-	// each type.
+	// emailsPerHour limits the links to an address, from all clients together, and the notifications of each type.
 	emailsPerHour = 5
 )
 
@@ -58,8 +57,7 @@ var errEmails = &problem.Error{Code: problem.TooManyRequests, Sentence: "Too man
 // sendMail queues an email to a user, and the statements of more. It fails with errEmails if the address has
 // received too many.
 func sendMail(ctx context.Context, tx pgx.Tx, eventType event.Type, data event.User, more ...func(*pgx.Batch)) error {
-	var recent int
-	limited := strings.ToLower(data.Email)
+	recent, limited := 0, strings.ToLower(data.Email)
 	if data.Secret == "" { // anyone can request links, and must not suppress a notification
 		limited += " " + string(eventType)
 	}
