@@ -2,19 +2,24 @@ package main
 
 import (
 	"bufio"
+	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
 
+	"platform.example/apps/internal/backingtest"
 	"platform.example/apps/internal/etag"
 	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/servicetest"
@@ -371,5 +376,58 @@ func TestAmbiguousRequestsAreRefused(t *testing.T) {
 			t.Errorf("the service got a second request: %v", h)
 		default:
 		}
+	})
+}
+
+// Clients that don't read their large responses occupy little memory, and cause no failure of a small response.
+func TestSlowClientsOccupyLittleMemory(t *testing.T) {
+	const size, clients, limit = 1200 << 10, 100, 96 << 20 // 100 orders of 100 items have 1.2 MB
+	var sent atomic.Int64
+	orders := newStandIn(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.RawQuery != "" {
+			_, _ = w.Write(make([]byte, size))
+			sent.Add(1)
+		}
+	})
+	g := gateway{orders: orders.URL, users: newStandIn(t, nil).URL}.start(t)
+	authorization := "Authorization: Bearer " + signIn(t, g.HTTP).AccessToken
+	// Over loopback the kernel would buffer the responses, because its segments have 64 KiB.
+	ethernet := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
+		return errors.Join(raw.Control(func(socket uintptr) {
+			err = syscall.SetsockoptInt(int(socket), syscall.IPPROTO_TCP, syscall.TCP_MAXSEG, 1400)
+		}), err)
+	}}
+	var open []net.Conn
+	for range clients {
+		connection := backingtest.Must[net.Conn](t)(ethernet.Dial("tcp", strings.TrimPrefix(g.HTTP, "http://")))
+		defer func() { _ = connection.Close() }()
+		_, _ = io.WriteString(connection, "GET /api/orders?limit=100 HTTP/1.1\r\nHost: x\r\n"+authorization+"\r\n\r\n")
+		open = append(open, connection)
+	}
+	backingtest.Eventually(t, 10*time.Second, func() error {
+		if n := sent.Load(); n < clients {
+			return fmt.Errorf("%d responses are sent", n)
+		}
+		return nil
+	})
+	var memory runtime.MemStats
+	runtime.GC()
+	if runtime.ReadMemStats(&memory); memory.HeapAlloc > limit {
+		t.Errorf("%d clients occupy %d MiB", clients, memory.HeapAlloc>>20)
+	}
+	status := func(query string) int {
+		return servicetest.Call(t, "GET", g.HTTP+"/api/orders"+query, "", authorization).Status
+	}
+	if small, page := status(""), status("?limit=100"); small != http.StatusOK || page != http.StatusServiceUnavailable {
+		t.Errorf("meanwhile a small response has the status %d, and a large one %d", small, page)
+	}
+	for _, connection := range open {
+		_ = connection.Close()
+	}
+	backingtest.Eventually(t, 10*time.Second, func() error {
+		if page := status("?limit=100"); page != http.StatusOK {
+			return fmt.Errorf("afterwards a large response has the status %d", page)
+		}
+		return nil
 	})
 }

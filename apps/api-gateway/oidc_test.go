@@ -135,6 +135,14 @@ func (p *identityProvider) otherSignature(token string) string {
 	return token[:end] + base64.RawURLEncoding.EncodeToString(signature)
 }
 
+// otherForms returns the token in other forms that verify: with white space, with other unused bits at the end of
+// the base64 of its header, and in the JSON serialization (RFC 7515, 7.2).
+func (p *identityProvider) otherForms(token string) []string {
+	parts := strings.Split(token, ".")
+	object := fmt.Sprintf(`{"protected":%q,"payload":%q,"signature":%q`, parts[0], parts[1], parts[2])
+	return []string{" " + token, strings.Replace(token, ".", "\n.", 1), strings.Replace(token, "0.", "1.", 1), object + "}", object + `,"x":"."}`}
+}
+
 func idToken(raw, nonce string) string {
 	return fmt.Sprintf(`{"id_token":%q,"nonce":%q}`, raw, nonce)
 }
@@ -269,6 +277,11 @@ func TestIDTokenIsAcceptedOnce(t *testing.T) {
 	}{{g, used, 200}, {g, used, 401}, {another, used, 401}, {another, p.otherSignature(used), 401}} {
 		if a := servicetest.Call(t, "POST", c.gateway.HTTP+"/api/auth/oidc", idToken(c.token, "n")); a.Status != c.status {
 			t.Errorf("sign-in %d with a token: %+v, want %d", i+1, a, c.status)
+		}
+	}
+	for _, form := range p.otherForms(used) {
+		if a := servicetest.Call(t, "POST", g.HTTP+"/api/auth/oidc", idToken(form, "n")); a.Status != http.StatusUnauthorized {
+			t.Errorf("a used token in the form %q: %+v", form, a)
 		}
 	}
 	if a := servicetest.Call(t, "POST", g.HTTP+"/api/auth/oidc", idToken(p.token(map[string]any{"jti": "another"}), "n")); a.Status != http.StatusOK {

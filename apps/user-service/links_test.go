@@ -194,6 +194,52 @@ func TestLinksByEmail(t *testing.T) {
 		reset(t, 422, old)
 	})
 
+	t.Run("an email and a password change in one request", func(t *testing.T) {
+		who, first := signUp(t, "both@example.com")
+		confirm(t, 204, first)
+		request(t, "both@example.com")
+		old := next(t, 1)[0].Secret
+		call(t, 200, "PATCH", "/users/"+who.UserID, `{"email":"both2@example.com","password":"a new horse","current_password":"correct horse"}`, who)
+		for _, got := range next(t, 3) {
+			if got.what == event.EmailToConfirm {
+				confirm(t, 204, got.Secret)
+			} else if got.Email != "both@example.com" {
+				t.Errorf("got %+v", got)
+			}
+		}
+		if email := emailOf(t, who); email != "both2@example.com true" {
+			t.Errorf("the email is %s", email)
+		}
+		reset(t, 422, old)
+	})
+
+	t.Run("requests of others don't suppress a notification", func(t *testing.T) {
+		who, first := signUp(t, "n@example.com")
+		confirm(t, 204, first)
+		for range 6 {
+			request(t, "n@example.com")
+		}
+		next(t, 4) // with the email of the sign-up, five in an hour
+		call(t, 200, "PATCH", "/users/"+who.UserID, `{"email":"thief2@example.com","current_password":"correct horse"}`, who)
+		if got := next(t, 2)[1]; got.what != event.EmailChangeRequested || got.Email != "n@example.com" {
+			t.Errorf("got %+v", got)
+		}
+		call(t, 200, "PATCH", "/users/"+who.UserID, `{"password":"a new horse","current_password":"correct horse"}`, who)
+		if got := next(t, 1)[0]; got.what != event.PasswordChanged || got.Email != "n@example.com" {
+			t.Errorf("got %+v", got)
+		}
+		password := "a new horse"
+		for range 6 {
+			call(t, 200, "PATCH", "/users/"+who.UserID, fmt.Sprintf(`{"password":%q,"current_password":%q}`, password, password), who)
+		}
+		next(t, 4)
+		var sent int
+		if err := database.Connect().QueryRow(t.Context(), "SELECT count(*) FROM mails WHERE user_id = $1 AND type = $2",
+			who.UserID, event.PasswordChanged).Scan(&sent); err != nil || sent != 5 {
+			t.Errorf("%d notifications of seven changes, want 5: %v", sent, err)
+		}
+	})
+
 	t.Run("a password that is replaced concurrently authorises no change", func(t *testing.T) {
 		who, _ := signUp(t, "q@example.com")
 		users := store.New(connect(t, env))

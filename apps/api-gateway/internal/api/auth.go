@@ -81,7 +81,7 @@ func (a *API) signInByProvider(w http.ResponseWriter, r *http.Request) error {
 			return session.Grant{}, err
 		}
 		from := a.client(r)
-		from.IDToken = account(body.IDToken[:strings.LastIndexByte(body.IDToken, '.')]) // an ECDSA signature has two valid forms
+		from.IDToken = account(string(user.Claims)) // not of the token, which verifies in several forms
 		return a.Sessions.SignInExternal(r.Context(), from, user)
 	})
 	return a.respond(w, grant, err)

@@ -246,12 +246,12 @@ func (l *Limit) apply(t *tally) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c, ok := s.clients[t.client]
-	if !ok || c.window != t.window {
-		return // the next window has begun
+	if !ok || c.window != t.window || t.current.Err() != nil {
+		return // the next window has begun, or Redis hasn't counted
 	}
 	c.current = t.current.Val()
 	c.pending -= t.add
-	if t.previous != nil {
+	if t.previous != nil && (t.previous.Err() == nil || errors.Is(t.previous.Err(), goredis.Nil)) {
 		c.previous, _ = t.previous.Int64() // 0 without a key
 		c.hasPrevious = true
 	}

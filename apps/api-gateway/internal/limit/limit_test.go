@@ -187,6 +187,28 @@ func TestReplicasCountAloneWithoutRedisAndShareLater(t *testing.T) {
 	})
 }
 
+// Redis reports the first failure of a pipeline, which may be a missing key of another client.
+func TestCountIsKeptIfRedisRefusesIt(t *testing.T) {
+	redis := backingtest.StartRedis(t)
+	client := redis.ClientOf("api-gateway")
+	t.Cleanup(func() { _ = client.Close() })
+	now := time.Now().Truncate(time.Hour)
+	l := newLimit("test", 10, time.Hour, func() time.Time { return now })
+	admin := redis.Client()
+	defer func() { _ = admin.Close() }()
+	if err := admin.Set(t.Context(), l.key("a", l.windowAt(now)), "no number", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 { // the order of clients is random
+		l.Take(fmt.Sprint("other", i))
+	}
+	taken(l, "a", 10)
+	_ = l.share(t.Context(), client) // fails only if "a" is the first
+	if n := taken(l, "a", 10); n != 0 {
+		t.Errorf("%d more were allowed, want 0", n)
+	}
+}
+
 func TestMemoryIsLimited(t *testing.T) {
 	l := New("test", 10, time.Hour, prometheus.NewRegistry())
 	for i := range 2 * maxClients {

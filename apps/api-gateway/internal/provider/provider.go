@@ -4,6 +4,7 @@ package provider
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -54,6 +55,8 @@ type Identity struct {
 	Email         string `json:"email"`
 	EmailVerified bool   `json:"email_verified"`
 	Name          string `json:"name"`
+	// Claims are all claims of the token. They are the same in each form in which it verifies.
+	Claims json.RawMessage `json:"-"`
 }
 
 // Verify returns the user of an ID token with this nonce. It fails with problem.Unauthenticated if the token
@@ -72,7 +75,7 @@ func (p *Provider) Verify(ctx context.Context, raw, nonce string) (user Identity
 		err = errors.New("the token has another nonce")
 	}
 	if err == nil {
-		err = token.Claims(&user)
+		err = errors.Join(token.Claims(&user), token.Claims(&user.Claims))
 	}
 	if err != nil {
 		return Identity{}, problem.New(problem.Unauthenticated, "The ID token is not valid or has expired.", err)

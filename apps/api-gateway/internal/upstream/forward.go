@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/valyala/fasthttp"
+	"golang.org/x/sync/semaphore"
 
 	"platform.example/apps/internal/identity"
 	"platform.example/apps/internal/live"
@@ -26,6 +27,9 @@ const publicPrefix = "/api"
 // Date. A map with nine headers costs five more allocations than one with eight, so the gateway omits headers
 // that net/http sets.
 const shortBytes = 1 << 10
+
+// large limits the memory of responses that wait for slow clients. A page of orders has up to 1.2 MB.
+var large = semaphore.NewWeighted(16 << 20)
 
 // Destination states where a request goes, and for whom.
 type Destination struct {
@@ -63,6 +67,11 @@ func (s *Service) Forward(w http.ResponseWriter, r *http.Request, to Destination
 	if err := s.exchange(request, response, replayable(r, to.Keyed)); err != nil {
 		return err
 	}
+	excess := int64(max(0, len(response.Body())-64<<10))
+	if !large.TryAcquire(excess) {
+		return problem.New(problem.Unavailable, "Too many large responses are being sent right now.", nil)
+	}
+	defer large.Release(excess)
 	pass(w, response)
 	return nil
 }

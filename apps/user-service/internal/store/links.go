@@ -32,7 +32,7 @@ const (
 	// confirmLife and resetLife are how long links are valid. notification-service doesn't send expired
 	// links.
 	confirmLife, resetLife = 24 * time.Hour, time.Hour
-	// emailsPerHour limits the emails to an address, from all clients together.
+	// emailsPerHour limits the links to an address, from all clients together, and the notifications of each type.
 	emailsPerHour = 5
 )
 
@@ -57,9 +57,12 @@ var errEmails = &problem.Error{Code: problem.TooManyRequests, Sentence: "Too man
 // sendMail queues an email to a user, and the statements of more. It fails with errEmails if the address has
 // received too many.
 func sendMail(ctx context.Context, tx pgx.Tx, eventType event.Type, data event.User, more ...func(*pgx.Batch)) error {
-	var recent int
+	recent, limited := 0, strings.ToLower(data.Email)
+	if data.Secret == "" { // anyone can request links, and must not suppress a notification
+		limited += " " + string(eventType)
+	}
 	err := tx.QueryRow(ctx, `WITH sent AS (INSERT INTO emails_sent (email_hash) VALUES ($1))
-		SELECT count(*) FROM emails_sent WHERE email_hash = $1 AND at > now() - interval '1 hour'`, hash(strings.ToLower(data.Email))).Scan(&recent)
+		SELECT count(*) FROM emails_sent WHERE email_hash = $1 AND at > now() - interval '1 hour'`, hash(limited)).Scan(&recent)
 	if err != nil {
 		return err
 	}
@@ -74,8 +77,8 @@ func sendMail(ctx context.Context, tx pgx.Tx, eventType event.Type, data event.U
 	return tx.SendBatch(ctx, &batch).Close()
 }
 
-// notify queues an email to the confirmed email of a user. It does nothing if there is none, or if it has
-// received too many emails.
+// notify queues a notification to the confirmed email of a user. It does nothing if there is none, or if it has
+// received too many of this type.
 func notify(ctx context.Context, tx pgx.Tx, eventType event.Type, u user.User) error {
 	if !u.EmailConfirmed {
 		return nil

@@ -79,7 +79,7 @@ const endSessions = `UPDATE sessions SET revoked_at = now(), address = '', user_
 //
 // A new password or role ends the user's sessions: their tokens carry the old role, or may belong to someone
 // with the old password. For a new email, Update sends a link to confirm it to the new address and a
-// notification to the current one. A new password, or a change back to the current email, deletes such links.
+// notification to the current one. A new password, or a change back to the current email, deletes earlier links.
 func (s *Users) Update(ctx context.Context, id uuid.UUID, c user.Change, passwordHash string, entry audit.Entry) (u user.User, err error) {
 	const differing = `changed JOIN former USING (id)
 		WHERE (changed.name, changed.role) IS DISTINCT FROM (former.name, former.role) OR $4 <> '' OR $5`
@@ -90,13 +90,8 @@ func (s *Users) Update(ctx context.Context, id uuid.UUID, c user.Change, passwor
 		}
 		emailChanges := c.Email != nil && string(*c.Email) != u.Email
 		emailStays := c.Email != nil && !emailChanges // deletes the links to another email
-		if emailChanges {
-			if err := changeEmail(ctx, tx, u, string(*c.Email)); err != nil {
-				return err
-			}
-		}
 		// A separate statement after the lock sees all sessions that were started before.
-		if u, err = queryUser(ctx, tx, `WITH former AS (
+		u, err = queryUser(ctx, tx, `WITH former AS (
 				SELECT id, name, role FROM users WHERE id = $1
 			), changed AS (
 				UPDATE users SET
@@ -109,7 +104,11 @@ func (s *Users) Update(ctx context.Context, id uuid.UUID, c user.Change, passwor
 				DELETE FROM links WHERE user_id = $1 AND ($4 <> '' OR $6)
 			), recorded AS (`+recorded+`)
 			SELECT * FROM changed`,
-			append([]any{id, c.Name, c.Role, passwordHash, emailChanges, emailStays}, more...)...); err != nil || passwordHash == "" {
+			append([]any{id, c.Name, c.Role, passwordHash, emailChanges, emailStays}, more...)...)
+		if err == nil && emailChanges { // after the deletion of links
+			err = changeEmail(ctx, tx, u, string(*c.Email))
+		}
+		if err != nil || passwordHash == "" {
 			return err
 		}
 		return notify(ctx, tx, event.PasswordChanged, u)
