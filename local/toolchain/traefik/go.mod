@@ -13,3 +13,7 @@ replace github.com/mailgun/minheap => github.com/containous/minheap v0.0.0-20190
 exclude github.com/tencentcloud/tencentcloud-sdk-go v3.0.83+incompatible
 
 replace github.com/go-acme/lego/v4 => ./lego
+
+replace github.com/aws/aws-sdk-go-v2/service/ec2 => ./ec2
+
+replace github.com/aws/aws-sdk-go-v2/service/ssm => ./ssm
