@@ -36,6 +36,7 @@ type outage struct {
 
 // outages are faults that users feel or soon would feel, by the page that each causes. Other tests make those of the pages
 // AvailabilityBudgetBurn, LatencyBudgetBurn, NotificationsFailing and PrometheusStorageFailing, and nodes-test that of NodeNotReady.
+// CertificateEnds has none: TestCertificatesRenewBeforeTheyExpire tests what prevents it.
 var outages = []outage{
 	{about: "Postgres doesn't run", page: "PostgresDown postgres", lasts: 2 * time.Minute, begin: func(f *fault) {
 		f.noReplica("data", "deployment/postgres-operator") // which would start it again
@@ -65,7 +66,6 @@ var outages = []outage{
 	{about: "a volume is full", page: "VolumeFull full", lasts: 3 * time.Minute, sent: 3 * time.Minute, begin: fullVolume},
 	{about: "the disk of a node is full", page: "NodeDiskFull node", lasts: 4 * time.Minute, sent: 4 * time.Minute, begin: fullDisk},
 	{about: "the revoked sessions can't be read", page: "RevocationsOld api-gateway", lasts: 7 * time.Minute, sent: 7 * time.Minute, begin: unreadableSession},
-	{about: "certificates aren't renewed", page: "CertificateEnds certificates", lasts: 10 * time.Minute, sent: 10 * time.Minute, begin: noRenewal},
 }
 
 // TestQuietDayFiresNothing runs what happens on a normal day within 20 minutes: a release, its rollback, another release, replaced pods,
@@ -503,19 +503,6 @@ func unreadableSession(f *fault) {
 	}
 	f.later(func() { statement("DELETE FROM sessions WHERE id = :'id'") })
 	statement("INSERT INTO sessions (id, user_id, token_hash, expires_at, revoked_at) VALUES (:'id', :'id', '', now() + interval '1 hour', 'infinity')")
-}
-
-// noRenewal suspends the CronJob that renews certificates of ten minutes.
-func noRenewal(f *fault) {
-	update := func() { f.run("pulumi", "up", "--stack", "local", "--yes", "--skip-preview", "--non-interactive") }
-	f.later(func() { f.run("pulumi", "config", "rm", "platform:certificateDuration", "--stack", "local"); update() })
-	f.run("pulumi", "config", "set", "platform:certificateDuration", "10m", "--stack", "local")
-	update()
-	suspend := func(value string) {
-		f.run("kubectl", "patch", "cronjob", "certificates", "--namespace=apps", `--patch={"spec": {"suspend": `+value+`}}`)
-	}
-	f.later(func() { suspend("false") })
-	suspend("true")
 }
 
 // configure changes a setting of the stream.

@@ -144,8 +144,8 @@ func replica(job, pod, colour, up, ready, live string) []string {
 func outageExamples() []example {
 	const page = catalog.Page
 	const user, notification, edge = `job="user-service"`, `job="notification-service"`, `job="edge"`
-	created := func(service, values string) string {
-		return fmt.Sprintf(`kube_service_created{job="kube-state-metrics", namespace="%[1]s", service="%[1]s"} %s`, service, values)
+	created := func(values string) string {
+		return `kube_service_created{job="kube-state-metrics", namespace="edge", service="edge"} ` + values
 	}
 	of := func(matchers string, e example) example { e.matchers = matchers; return e }
 	asked := func(code, values string) string {
@@ -204,18 +204,18 @@ func outageExamples() []example {
 			series: replica("notification-service", "g", "green", "1x30", "1x30", "1x30"), at: 5 * time.Minute},
 
 		{alert: "EdgeDown", severity: page, about: "no replica of the edge responds, thirty seconds after the scrape that shows it",
-			series: []string{created("edge", "-3600x40"), `up{job="edge", pod="a"} 1x3 0x20`, `up{job="edge", pod="b"} 1x3 0x20`}, at: 90 * time.Second, fires: []string{edge}},
+			series: []string{created("-3600x40"), `up{job="edge", pod="a"} 1x3 0x20`, `up{job="edge", pod="b"} 1x3 0x20`}, at: 90 * time.Second, fires: []string{edge}},
 		{alert: "EdgeDown", severity: page, about: "the edge has no pods",
-			series: []string{created("edge", "-3600x40"), `up{job="edge", pod="a"} 1x3 stale`, `up{job="prometheus"} 1x40`}, at: 2 * time.Minute, fires: []string{edge}},
+			series: []string{created("-3600x40"), `up{job="edge", pod="a"} 1x3 stale`, `up{job="prometheus"} 1x40`}, at: 2 * time.Minute, fires: []string{edge}},
 		{alert: "EdgeDown", severity: page, about: "one replica of the edge is away",
-			series: []string{created("edge", "-3600x40"), `up{job="edge", pod="a"} 0x20`, `up{job="edge", pod="b"} 1x20`}, at: 2 * time.Minute},
+			series: []string{created("-3600x40"), `up{job="edge", pod="a"} 0x20`, `up{job="edge", pod="b"} 1x20`}, at: 2 * time.Minute},
 		{alert: "EdgeDown", severity: page, about: "one scrape of the edge fails",
-			series: []string{created("edge", "-3600x40"), `up{job="edge", pod="a"} 1x3 0 1x20`}, at: 90 * time.Second},
+			series: []string{created("-3600x40"), `up{job="edge", pod="a"} 1x3 0 1x20`}, at: 90 * time.Second},
 		{alert: "EdgeDown", severity: page, about: "Prometheus has started, and scrapes the edge for the first time after twenty seconds", step: 5 * time.Second,
-			series: []string{created("edge", "_x3 -3600x40"), `up{job="edge", pod="a"} _x4 1x40`}, at: 25 * time.Second},
-		{alert: "EdgeDown", severity: page, about: "the platform was created five minutes ago, and Traefik hasn't started", series: []string{created("edge", "0x60")}, at: 5 * time.Minute},
-		{alert: "EdgeDown", severity: page, about: "the platform was created a quarter of an hour ago, and Traefik hasn't started", series: []string{created("edge", "0x70"), `up{job="prometheus"} 1x70`}, at: 15 * time.Minute, fires: []string{edge}},
-		{alert: "EdgeDown", severity: page, about: "Prometheus has no new samples", series: []string{created("edge", "-3600x4"), `up{job="edge", pod="a"} 1x4`}, at: 15 * time.Minute},
+			series: []string{created("_x3 -3600x40"), `up{job="edge", pod="a"} _x4 1x40`}, at: 25 * time.Second},
+		{alert: "EdgeDown", severity: page, about: "the platform was created five minutes ago, and Traefik hasn't started", series: []string{created("0x60")}, at: 5 * time.Minute},
+		{alert: "EdgeDown", severity: page, about: "the platform was created a quarter of an hour ago, and Traefik hasn't started", series: []string{created("0x70"), `up{job="prometheus"} 1x70`}, at: 15 * time.Minute, fires: []string{edge}},
+		{alert: "EdgeDown", severity: page, about: "Prometheus has no new samples", series: []string{created("-3600x4"), `up{job="edge", pod="a"} 1x4`}, at: 15 * time.Minute},
 
 		{alert: "DnsDown", severity: page, about: "Prometheus was away for ten minutes, and scrapes CoreDNS twenty seconds after it has started", step: 5 * time.Second,
 			series: []string{`up{job="kube-state-metrics"} 1x2 _x119 1x40`, `up{job="coredns", pod="a"} 1x2 _x122 1x40`}, at: 625 * time.Second},

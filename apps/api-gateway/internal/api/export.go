@@ -39,6 +39,11 @@ func (a *API) export(w http.ResponseWriter, r *http.Request) error {
 	if err := within(a.Exports, caller.UserID); err != nil {
 		return err
 	}
+	release, err := upstream.Hold(4 * exportBytes) // two lists, decoded and encoded
+	if err != nil {
+		return err
+	}
+	defer release()
 	var export struct {
 		User          json.RawMessage   `json:"user"`
 		Sessions      []json.RawMessage `json:"sessions"`

@@ -13,8 +13,8 @@ import (
 	"platform.example/apps/internal/backingtest"
 )
 
-func newLimit(name string, max int, window time.Duration, now func() time.Time) *Limit {
-	l := New(name, max, window, prometheus.NewRegistry())
+func newLimit(max int, window time.Duration, now func() time.Time) *Limit {
+	l := New("test", max, window, prometheus.NewRegistry())
 	l.now = now
 	return l
 }
@@ -30,7 +30,7 @@ func taken(l *Limit, client string, tries int) (ok int) {
 
 func TestLimitPerWindow(t *testing.T) {
 	now := time.Unix(1_700_000_000, 0).Truncate(time.Minute)
-	l := newLimit("test", 10, time.Minute, func() time.Time { return now })
+	l := newLimit(10, time.Minute, func() time.Time { return now })
 	if n := taken(l, "a", 25); n != 10 {
 		t.Errorf("%d were allowed, want 10", n)
 	}
@@ -80,7 +80,7 @@ func TestProperties(t *testing.T) {
 			random := rand.New(rand.NewPCG(seed, 2))
 			start := time.Unix(1_700_000_000, 0)
 			now := start
-			l := newLimit("test", max, window, func() time.Time { return now })
+			l := newLimit(max, window, func() time.Time { return now })
 			var allowed []time.Time
 			for range 2000 {
 				now = now.Add(time.Duration(random.IntN(400)) * time.Millisecond)
@@ -121,7 +121,7 @@ func TestReplicasCountTogether(t *testing.T) {
 	client := redis.ClientOf("api-gateway")
 	t.Cleanup(func() { _ = client.Close() })
 	now := time.Now().Truncate(time.Hour)
-	replica := func() *Limit { return newLimit("test", 10, time.Hour, func() time.Time { return now }) }
+	replica := func() *Limit { return newLimit(10, time.Hour, func() time.Time { return now }) }
 	share := func(limits ...*Limit) {
 		t.Helper()
 		for _, l := range limits {
@@ -193,7 +193,7 @@ func TestCountIsKeptIfRedisRefusesIt(t *testing.T) {
 	client := redis.ClientOf("api-gateway")
 	t.Cleanup(func() { _ = client.Close() })
 	now := time.Now().Truncate(time.Hour)
-	l := newLimit("test", 10, time.Hour, func() time.Time { return now })
+	l := newLimit(10, time.Hour, func() time.Time { return now })
 	admin := redis.Client()
 	defer func() { _ = admin.Close() }()
 	if err := admin.Set(t.Context(), l.key("a", l.windowAt(now)), "no number", 0).Err(); err != nil {

@@ -31,6 +31,14 @@ const shortBytes = 1 << 10
 // large limits the memory of responses that wait for slow clients. A page of orders has up to 1.2 MB.
 var large = semaphore.NewWeighted(16 << 20)
 
+// Hold reserves memory for a large response until release. It fails with problem.Unavailable if none is left.
+func Hold(bytes int) (release func(), err error) {
+	if !large.TryAcquire(int64(bytes)) {
+		return nil, problem.New(problem.Unavailable, "Too many large responses are being sent right now.", nil)
+	}
+	return func() { large.Release(int64(bytes)) }, nil
+}
+
 // Destination states where a request goes, and for whom.
 type Destination struct {
 	Path   string
@@ -67,11 +75,13 @@ func (s *Service) Forward(w http.ResponseWriter, r *http.Request, to Destination
 	if err := s.exchange(request, response, replayable(r, to.Keyed)); err != nil {
 		return err
 	}
-	excess := int64(max(0, len(response.Body())-64<<10))
-	if !large.TryAcquire(excess) {
-		return problem.New(problem.Unavailable, "Too many large responses are being sent right now.", nil)
+	if size := len(response.Body()); size > 64<<10 {
+		release, err := Hold(size)
+		if err != nil {
+			return err
+		}
+		defer release()
 	}
-	defer large.Release(excess)
 	pass(w, response)
 	return nil
 }
