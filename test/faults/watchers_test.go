@@ -72,6 +72,7 @@ func TestFailingStoragePages(t *testing.T) {
 			t.Errorf("%s is sent, too", name)
 		}
 	}
+	kit.Eventually(t, 2*time.Minute, "the alert is stored again", fires(`alertname="PrometheusStorageFailing"`, true))
 	kit.Eventually(t, 15*time.Minute, "the alert resolves", fires(`alertname="PrometheusStorageFailing"`, false))
 }
 
