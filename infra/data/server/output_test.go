@@ -7,6 +7,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"platform.example/infra/certificate"
 )
 
 // Users of a Redis.
@@ -37,4 +40,20 @@ func hurry(t *testing.T, folder string) {
 	if err := errors.Join(os.WriteFile(name, []byte("#!/bin/sh\nexec /bin/sleep 0.1\n"), 0o600), os.Chmod(name, 0o755)); err != nil { //nolint:gosec // the server's user runs it
 		t.Fatal(err)
 	}
+}
+
+// newCertificate returns a certificate for localhost by a new authority, its key, and the bundle of the authority.
+func newCertificate(t *testing.T) (public, key, bundle string) {
+	t.Helper()
+	authority, err := certificate.NewAuthority(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := certificate.Issue(authority, []string{"localhost"}, time.Hour, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	bundle, _ = certificate.Bundle(authority)
+	public, key, _ = certificate.Split(pair)
+	return public, key, bundle
 }

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"platform.example/infra/certificate"
 	"platform.example/infra/quantity"
 	"platform.example/infra/stack"
 )
@@ -81,16 +80,7 @@ func newServer(t *testing.T) *server {
 // certify gives the server a new certificate by a new authority.
 func (s *server) certify() {
 	s.t.Helper()
-	authority, err := certificate.NewAuthority(time.Now())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	pair, err := certificate.Issue(authority, []string{"localhost"}, time.Hour, time.Now())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	bundle, _ := certificate.Bundle(authority)
-	public, key, _ := certificate.Split(pair)
+	public, key, bundle := newCertificate(s.t)
 	s.write(AuthorityFile, bundle)
 	s.write("tls.key", key)
 	s.write("tls.crt", public) // last: it is what the server watches

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"platform.example/infra/catalog"
-	"platform.example/infra/certificate"
 )
 
 // redisInTest is a Redis that the pod's script starts, on a free port and in a folder of the test.
@@ -95,16 +94,7 @@ func (s *redisInTest) grant(passwords map[string]string) {
 // certify gives the server a new certificate by a new authority.
 func (s *redisInTest) certify() {
 	s.t.Helper()
-	authority, err := certificate.NewAuthority(time.Now())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	pair, err := certificate.Issue(authority, []string{"localhost"}, time.Hour, time.Now())
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	bundle, _ := certificate.Bundle(authority)
-	public, key, _ := certificate.Split(pair)
+	public, key, bundle := newCertificate(s.t)
 	s.write(AuthorityFile, bundle)
 	s.write("tls.key", key)
 	s.write("tls.crt", public)

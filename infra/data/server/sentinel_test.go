@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"platform.example/infra/catalog"
-	"platform.example/infra/certificate"
 )
 
 // instancesInTest are three instances and their Sentinels that the scripts of the pods start. The IP addresses of the loopback interface
@@ -48,16 +47,7 @@ func startInstances(t *testing.T, passwords map[string]string) *instancesInTest 
 		defer func() { _ = listener.Close() }()
 		_, *port, _ = net.SplitHostPort(listener.Addr().String())
 	}
-	authority, err := certificate.NewAuthority(time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := certificate.Issue(authority, []string{"localhost"}, time.Hour, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.bundle, _ = certificate.Bundle(authority)
-	s.public, s.key, _ = certificate.Split(pair)
+	s.public, s.key, s.bundle = newCertificate(t)
 	for i := range 3 {
 		folder, err := os.MkdirTemp("/tmp", "redis") // t.TempDir is too long for a socket's path
 		if err != nil {
