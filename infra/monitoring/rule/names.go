@@ -73,6 +73,9 @@ func inside() string {
 	return fmt.Sprintf(`namespace=~"%s"`, strings.Join(names, "|"))
 }
 
+// noTarget matches if Prometheus has no target of a job. It doesn't match while Prometheus can't write samples, and so has none of any job.
+func noTarget(job string) string { return fmt.Sprintf(`absent(up{job="%s"}) and on () count(up)`, job) }
+
 // The following functions set the label job of series of kube-state-metrics, kubelets and exporters to the subject of the series.
 
 // ofWorkload takes the job from the name of a workload in label, without the colour.

@@ -65,6 +65,9 @@ type Options struct {
 	Alertmanager, Dashboards string
 }
 
+// seriesPerMiB is three quarters of the series for which Prometheus has memory: a million need about 4 GiB.
+const seriesPerMiB = 180
+
 //go:embed alerts.yml
 var alertsFile string
 

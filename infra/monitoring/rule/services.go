@@ -66,8 +66,8 @@ and on () count(kube_endpointslice_endpoints{namespace="%s"})`, jobs, apps, apps
 	}, Alert{
 		// Longer than a started Prometheus takes to scrape each target. A new platform has ten minutes to start.
 		Name: "EdgeDown", For: 2 * seenTwice, KeepFiring: outlives, Severity: catalog.Page,
-		Expr: fmt.Sprintf(`(max by (job) (up{job="%[1]s"}) == 0 or absent(up{job="%[1]s"}) and on () count(up))
-and on () time() - last_over_time(kube_service_created{namespace="edge", service="%[1]s"}[6h]) > 600`, network.Edge),
+		Expr: fmt.Sprintf(`(max by (job) (up{job="%[1]s"}) == 0 or %[2]s)
+and on () time() - last_over_time(kube_service_created{namespace="edge", service="%[1]s"}[6h]) > 600`, network.Edge, noTarget(network.Edge)),
 		Summary:     "edge: no replica of Traefik responds",
 		Description: "No replica of the edge responds to Prometheus. Clients can't reach the platform.",
 	}, Alert{

@@ -1,7 +1,6 @@
 package rule
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -10,16 +9,13 @@ import (
 	"platform.example/infra/catalog"
 )
 
-// seriesPerMiB is three quarters of the series for which Prometheus has memory: a million need about 4 GiB.
-const seriesPerMiB = 180
-
 // targets are the alerts on scrape targets.
 func targets(services []catalog.Service, alerts []Alert) Group {
 	group := Group{Name: "targets", Alerts: alerts}
 	for _, job := range slices.Concat(always, slice.Map(services, func(service catalog.Service) string { return service.Name })) {
 		group.Alerts = append(group.Alerts, Alert{
 			Name: "TargetMissing", For: 5 * time.Minute, Severity: catalog.Ticket,
-			Expr:        fmt.Sprintf(`absent(up{job="%s"}) and on () count(up)`, job),
+			Expr:        noTarget(job),
 			Labels:      map[string]string{"job": job},
 			Summary:     "{{ $labels.job }}: Prometheus has no target",
 			Description: "Prometheus has no target of {{ $labels.job }}: no pod runs, or Prometheus doesn't discover it. Alerts on it don't fire.",
