@@ -147,17 +147,6 @@ func receive(t *testing.T) (*receiver, string) {
 	return nil, ""
 }
 
-// known returns a condition: the alert is firing in Prometheus.
-func known(name, job string) func() error {
-	return func() error {
-		firing, err := kit.Query(fmt.Sprintf(`ALERTS{alertname=%q, job=%q, alertstate="firing"}`, name, job))
-		if err == nil && len(firing) == 0 {
-			err = fmt.Errorf("%s of %s isn't firing", name, job)
-		}
-		return err
-	}
-}
-
 func TestAlertsReachTheOnCallReceiver(t *testing.T) {
 	onCall, address := receive(t)
 	host, _, err := net.SplitHostPort(address)
@@ -190,13 +179,7 @@ func TestAlertsReachTheOnCallReceiver(t *testing.T) {
 		}
 	})
 	t.Run("no page while everything is healthy", func(t *testing.T) {
-		kit.Eventually(t, 5*time.Minute, "no page is firing", func() error {
-			pages, err := kit.Query(`ALERTS{severity="page", alertstate="firing"}`)
-			if err == nil && len(pages) > 0 {
-				err = fmt.Errorf("%v", pages[0].Metric)
-			}
-			return err
-		})
+		kit.Eventually(t, 5*time.Minute, "no page is firing", kit.AlertFires(`severity="page"`, false))
 	})
 	t.Run("an outage, soon, with a runbook", func(t *testing.T) {
 		kit.Scale(t, "apps", "deployment/"+kit.LiveDeployment(t, "user-service"), 0)
@@ -254,7 +237,7 @@ func TestAlertsReachTheOnCallReceiver(t *testing.T) {
 		kit.Output(t, "kubectl", "wait", "--namespace=monitoring", "pod/alertmanager-0", "--for=delete", "--timeout=1m")
 		kit.Scale(t, "apps", "deployment/"+kit.LiveDeployment(t, "user-service"), 1)
 		kit.Scale(t, "apps", "deployment/"+kit.LiveDeployment(t, "order-service"), 0)
-		kit.Eventually(t, 3*time.Minute, "Prometheus knows", known("ServiceDown", "order-service"))
+		kit.Eventually(t, 3*time.Minute, "Prometheus knows", kit.AlertFires(`alertname="ServiceDown", job="order-service"`, true))
 		if err := onCall.heardOf("order-service", "firing")(); err == nil {
 			t.Error("a notification arrived without Alertmanager")
 		}

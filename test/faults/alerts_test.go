@@ -139,13 +139,7 @@ const (
 func (o outage) pagesOnce(t *testing.T) {
 	awaitNoPage(t)
 	if !o.idle {
-		run := kit.StartLoad(t)
-		defer func() {
-			run.Stop()
-			if err := run.Settle(context.Background()); err != nil {
-				t.Error(err)
-			}
-		}()
+		defer startLoad(t)()
 	}
 	seen := newObservation(t)
 	fault := &fault{t: t}
@@ -178,6 +172,17 @@ func (o outage) pagesOnce(t *testing.T) {
 		}
 	}
 	report(t, o, page, ended, others)
+}
+
+// startLoad starts a load. The returned function ends it, and fails the test unless each acknowledged order is stored and notified once.
+func startLoad(t *testing.T) (end func()) {
+	t.Helper()
+	run := kit.StartLoad(t)
+	return func() {
+		if err := run.Settle(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 func awaitNoPage(t *testing.T) {

@@ -15,17 +15,6 @@ import (
 	"platform.example/test/kit"
 )
 
-// fires returns a condition: Prometheus has these alerts firing, or not.
-func fires(alerts string, want bool) func() error {
-	return func() error {
-		firing, err := kit.Query("ALERTS{alertstate=\"firing\", " + alerts + "}")
-		if err == nil && len(firing) > 0 != want {
-			err = fmt.Errorf("%d alerts with %s fire", len(firing), alerts)
-		}
-		return err
-	}
-}
-
 // Without Alertmanager, Prometheus knows that it delivers no alert. Nobody gets this page: the dead man's switch raises the alarm.
 func TestUndeliveredAlertsPage(t *testing.T) {
 	awaitNoPage(t)
@@ -33,10 +22,10 @@ func TestUndeliveredAlertsPage(t *testing.T) {
 	defer fault.end()
 	fault.noReplica("monitoring", "statefulset/alertmanager")
 	began := time.Now()
-	kit.Eventually(t, 4*time.Minute, "Prometheus knows", fires(`alertname="NotificationsFailing"`, true))
+	kit.Eventually(t, 4*time.Minute, "Prometheus knows", kit.AlertFires(`alertname="NotificationsFailing"`, true))
 	t.Logf("NotificationsFailing fires after %s", seconds(time.Since(began)))
 	fault.end()
-	kit.Eventually(t, 5*time.Minute, "the alert resolves", fires(`alertname="NotificationsFailing"`, false))
+	kit.Eventually(t, 5*time.Minute, "the alert resolves", kit.AlertFires(`alertname="NotificationsFailing"`, false))
 }
 
 // A Prometheus that can't write samples has none about itself either.
@@ -72,8 +61,8 @@ func TestFailingStoragePages(t *testing.T) {
 			t.Errorf("%s is sent, too", name)
 		}
 	}
-	kit.Eventually(t, 2*time.Minute, "the alert is stored again", fires(`alertname="PrometheusStorageFailing"`, true))
-	kit.Eventually(t, 15*time.Minute, "the alert resolves", fires(`alertname="PrometheusStorageFailing"`, false))
+	kit.Eventually(t, 2*time.Minute, "the alert is stored again", kit.AlertFires(`alertname="PrometheusStorageFailing"`, true))
+	kit.Eventually(t, 15*time.Minute, "the alert resolves", kit.AlertFires(`alertname="PrometheusStorageFailing"`, false))
 }
 
 // Requests of one user that fail, and orders of the same user that are slow, burn the error budgets of two services. It is the last test: the
@@ -83,8 +72,7 @@ func TestBudgetBurnPages(t *testing.T) {
 	api := kit.Gateway()
 	user := api.SignUp(t)
 	token := api.MustSignIn(t, user)
-	run := kit.StartLoad(t)
-	defer run.Stop()
+	defer startLoad(t)()
 	seen, fault := newObservation(t), &fault{t: t}
 	defer fault.end()
 	fault.trigger("users", "BEFORE UPDATE ON users FOR EACH ROW WHEN (OLD.id = '"+user.ID+"')", "IF random() < 0.1 THEN RAISE EXCEPTION 'made by the test'; END IF") // few, so that no breaker opens
@@ -92,7 +80,7 @@ func TestBudgetBurnPages(t *testing.T) {
 	fault.repeat(2, func() {
 		_, _ = api.Call(http.MethodPatch, "/api/users/me", token, map[string]string{"name": "Another"})
 	})
-	fault.repeat(8, func() {
+	fault.repeat(4, func() { // fewer than the connections of a replica
 		_, _ = api.With("Idempotency-Key", rand.Text()).Call(http.MethodPost, "/api/orders", token, kit.TwoTeas())
 	})
 	pages := []string{"AvailabilityBudgetBurn user-service", "LatencyBudgetBurn order-service"}
@@ -116,7 +104,7 @@ func TestBudgetBurnPages(t *testing.T) {
 			t.Errorf("%s pages too", name)
 		}
 	}
-	kit.Eventually(t, 10*time.Minute, "the alerts on the budget of an hour resolve", fires(`alertname=~".+BudgetBurn", burn="fast"`, false))
+	kit.Eventually(t, 10*time.Minute, "the alerts on the budget of an hour resolve", kit.AlertFires(`alertname=~".+BudgetBurn", burn="fast"`, false))
 }
 
 // trigger adds a trigger to a table of the database that has the same name.

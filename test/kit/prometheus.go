@@ -57,6 +57,17 @@ func QueryValue(expression string) (float64, error) {
 	return series[0].Number(), nil
 }
 
+// AlertFires returns a condition: an alert that these matchers select fires in Prometheus, or none does.
+func AlertFires(matchers string, want bool) func() error {
+	return func() error {
+		firing, err := Query(`ALERTS{alertstate="firing", ` + matchers + `}`)
+		if err == nil && len(firing) > 0 != want {
+			err = fmt.Errorf("%d alerts with %s fire: %v", len(firing), matchers, firing)
+		}
+		return err
+	}
+}
+
 // Alerts returns the labels of the alerts that match all filters, such as severity="page", and that Alertmanager doesn't mute.
 func Alerts(filters ...string) ([]map[string]string, error) {
 	query := url.Values{"silenced": {"false"}, "inhibited": {"false"}, "filter": filters}
