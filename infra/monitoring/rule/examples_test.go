@@ -90,6 +90,9 @@ func objectiveExamples() []example {
 			series: []string{
 				`gateway_requests_total{job="api-gateway", service="user-service"} 0+1x80`, `gateway_service_errors_total{job="api-gateway", service="user-service"} 0x40 1x40`,
 			}, at: 20 * time.Minute},
+		{alert: availability, severity: catalog.Page, matchers: `burn="fast"`, about: "half of the requests fail since three minutes ago", series: []string{
+			`gateway_requests_total{job="api-gateway", service="user-service"} 0+250x60`, `gateway_service_errors_total{job="api-gateway", service="user-service"} 0x24 0+125x36`,
+		}, at: 9 * time.Minute, fires: []string{user + `, burn="fast"`}},
 		burns(availability, catalog.Page, "fast", "it was bad and has been well for ten minutes", []string{
 			`gateway_requests_total{job="api-gateway", service="user-service"} 0+1000x80`, `gateway_service_errors_total{job="api-gateway", service="user-service"} 0+200x30 6000x50`,
 		}, 45*time.Minute),

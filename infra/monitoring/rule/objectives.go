@@ -176,8 +176,9 @@ func (p promise) alertOf(b burn, severity catalog.Severity, jobs string) Alert {
 	}
 	return Alert{
 		Name: p.alert,
-		// The number of missed requests is a sum, not the average times the window: a new Prometheus has seen only a part of the window.
-		Expr:     fmt.Sprintf("%s\nand on (job) %s\nand on (job) sum_over_time(%s[%s:5m]) * 300 >= %d", exceeds(b.long), exceeds(b.short), p.missed, b.long, leastMissed),
+		// The number of missed requests is a sum, not the average times the window: a new Prometheus has seen only a part of the window. A longer
+		// step would delay the alert by as much.
+		Expr:     fmt.Sprintf("%s\nand on (job) %s\nand on (job) sum_over_time(%s[%s:1m]) * 60 >= %d", exceeds(b.long), exceeds(b.short), p.missed, b.long, leastMissed),
 		For:      map[bool]time.Duration{true: 15 * time.Minute, false: time.Minute}[b.label == slowBurn.label],
 		Severity: severity,
 		Labels:   map[string]string{"burn": b.label},
