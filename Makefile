@@ -6,7 +6,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # Use the Go release that go.mod names, not the one of the machine.
 export GOTOOLCHAIN := auto
 
-MODULES := apps infra local test infra/cmd/dashboards/browsertest
+MODULES := apps infra local test infra/monitoring/page/browsertest
 LOCAL := bin/local $(if $(CONTEXT),-context '$(CONTEXT)') $(if $(REGISTRY),-registry '$(REGISTRY)') $(if $(IPV6),-ipv6) $(if $(NODES),-nodes '$(NODES)')
 STACKS = $(sort local $(patsubst Pulumi.%.yaml,%,$(wildcard Pulumi.*.yaml)))
 NEEDS_STACK = [ -n '$(STACK)' ] || { echo 'error: STACK is missing: make $@ STACK=<$(subst $(eval) ,|,$(STACKS))>' >&2; exit 1; }
@@ -319,7 +319,7 @@ mutate: bin/local ## Change the code of each package of IN=<packages>, and fail 
 .PHONY: browser
 browser: bin/local ## Test the dashboards in Chromium with generated metrics
 	@bin/local install chromium
-	@$(call WITH,prometheus promtool); cd infra/cmd/dashboards/browsertest && GOWORK=off go test -count=1 ./...
+	@$(call WITH,prometheus promtool); cd infra/monitoring/page/browsertest && GOWORK=off go test -count=1 ./...
 
 .PHONY: screens
 screens: bin/local ## Take the pictures in docs: the dashboard of the running platform, and the report of its last release

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"platform.example/infra/cluster"
+	"platform.example/infra/monitoring/page"
 	"platform.example/infra/namespace"
 	"platform.example/infra/network"
 )
@@ -78,7 +79,7 @@ func forward(ctx context.Context, kubeContext, listen string, out io.Writer) err
 		printer.Print("Ctrl-C ends this.")
 	} else {
 		group.Go(func() error {
-			return serve(ctx, listen, prometheus, alertmanager, func(address string) {
+			return page.Serve(ctx, listen, prometheus, alertmanager, func(address string) {
 				printer.Printf("http://%s    dashboards, drawn by the platform's own page: this cluster has no Grafana", address)
 				printer.Print("Ctrl-C ends this.")
 			})

@@ -1,4 +1,4 @@
-package main
+package page
 
 import (
 	"encoding/json"
@@ -205,14 +205,14 @@ func TestUnreachableUpstream(t *testing.T) {
 
 func TestListensOnlyOnLoopback(t *testing.T) {
 	for _, address := range []string{"0.0.0.0:3000", ":3000", "10.0.0.1:3000", "localhost", "[::]:3000"} {
-		err := run(t.Context(), []string{"-listen", address}, io.Discard)
+		err := Run(t.Context(), []string{"-listen", address}, io.Discard, nil)
 		if err == nil || !strings.Contains(err.Error(), "loopback") {
 			t.Errorf("-listen %s: %v", address, err)
 		}
 	}
 	for _, args := range [][]string{{"-prometheus", "prometheus:9090"}, {"-alertmanager", "http://127.0.0.1:9093"}, {"up"},
 		{"-prometheus", "http://127.0.0.1:9090", "-alertmanager", "file:///etc/passwd"}} {
-		if err := run(t.Context(), args, io.Discard); err == nil {
+		if err := Run(t.Context(), args, io.Discard, nil); err == nil {
 			t.Errorf("the command accepts %v", args)
 		}
 	}

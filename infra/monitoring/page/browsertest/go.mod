@@ -1,4 +1,4 @@
-module platform.example/infra/cmd/dashboards/browsertest
+module platform.example/infra/monitoring/page/browsertest
 
 go 1.26
 

@@ -1,4 +1,5 @@
-package main
+// Package page serves a page that draws the dashboards where a cluster has no Grafana.
+package page
 
 import (
 	"context"

@@ -86,7 +86,7 @@ func start(folder string) (stop func(), err error) {
 	}
 	program := filepath.Join(folder, "dashboards")
 	build := exec.Command("go", "build", "-o", program, ".")
-	build.Dir, build.Env = "..", append(os.Environ(), "GOWORK=off")
+	build.Dir, build.Env = "../../../cmd/dashboards", append(os.Environ(), "GOWORK=off")
 	if err := run(build); err != nil {
 		return stop, err
 	}
