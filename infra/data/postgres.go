@@ -265,6 +265,11 @@ func (a PostgresArgs) newCluster(ctx *pulumi.Context, number int, opts ...pulumi
 		"primaryUpdateMethod":   "switchover",
 		"affinity":              affinity,
 	}
+	if config.Instances > 1 { // probes of a primary without a network fail, and its shutdown would wait for standbys and archive
+		spec["probes"] = map[string]any{"liveness": map[string]any{
+			"periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 4, "terminationGracePeriodSeconds": 5,
+		}}
+	}
 	if len(a.Profile.ImagePullSecrets) > 0 {
 		spec["imagePullSecrets"] = kube.PullSecrets(a.Profile)
 	}

@@ -522,6 +522,7 @@ func storeExamples() []example {
 	claimed := func(values string) string {
 		return `kube_persistentvolumeclaim_created{job="kube-state-metrics", namespace="data", persistentvolumeclaim="postgres-1-1"} ` + values
 	}
+	newPostgres := []string{`pg_up{job="postgres-exporter"} 0x70`, `kube_service_created{job="kube-state-metrics", namespace="data", service="postgres-1-rw"} 0x70`}
 	hanging := func(errors string) []string {
 		const pod = `namespace="monitoring", pod="e"`
 		return []string{`pg_up{job="postgres-exporter"} 1x3 _x20`, `up{job="postgres-exporter", ` + pod + `} 1x3 0x20`, `kube_pod_status_ready{condition="true", ` + pod + `} 1x30`,
@@ -532,6 +533,10 @@ func storeExamples() []example {
 		{alert: "PostgresDown", severity: page, about: "the exporter hangs, and no request fails", series: hanging("0x30"), at: 2 * time.Minute},
 		{alert: "PostgresDown", severity: page, about: "the exporter hangs, and one request failed a while ago", series: hanging("0.0034x30"), at: 2 * time.Minute},
 		{alert: "PostgresDown", severity: page, about: "the exporter can't sign in", series: []string{`pg_up{job="postgres-exporter"} 1x3 0x20`}, at: 2 * time.Minute, fires: []string{postgres}},
+		{alert: "PostgresDown", severity: page, about: "the platform was created five minutes ago, and Postgres hasn't started", series: newPostgres, at: 5 * time.Minute},
+		{alert: "PostgresDown", severity: page, about: "the platform was created a quarter of an hour ago, and Postgres hasn't started", series: newPostgres, at: 15 * time.Minute, fires: []string{postgres}},
+		{alert: "PostgresDown", severity: page, about: "Postgres is down while a restored one starts beside it", at: 2 * time.Minute, fires: []string{postgres},
+			series: append(newPostgres, `kube_service_created{job="kube-state-metrics", namespace="data", service="postgres-2-rw"} -3600x20`)},
 		{alert: "PostgresDown", severity: page, about: "one sign-in fails", series: []string{`pg_up{job="postgres-exporter"} 1x3 0 1x20`}, at: 75 * time.Second},
 		{alert: "PostgresConnections", matchers: `limit="role"`, about: "a role holds nine tenths of its connections", series: connections("35x40"), at: 7 * time.Minute,
 			fires: []string{postgres + `, usename="user_service", limit="role"`}},
