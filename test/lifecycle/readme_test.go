@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,10 +31,14 @@ func readmeCommands(t *testing.T) []string {
 }
 
 // readme runs all shell blocks of the README in one shell, except for the command for another cluster, which deploysToContext runs,
-// and the command that runs these tests. It presses Ctrl-C where the README says so.
+// and the command that runs these tests. It presses Ctrl-C where the README says so. The block that deletes the platform comes last.
 func readme(t *testing.T) {
-	script := "set -eu -o pipefail\n"
-	for _, block := range readmeCommands(t) {
+	const deletion = "make stop\nmake down\n"
+	script, blocks := "set -eu -o pipefail\n", readmeCommands(t)
+	if !slices.Contains(blocks, deletion) {
+		t.Fatalf("the README doesn't say %q", deletion)
+	}
+	for _, block := range append(slices.DeleteFunc(blocks, func(block string) bool { return block == deletion }), deletion) {
 		if strings.HasPrefix(block, "make up CONTEXT=") || block == "make test\n" {
 			continue
 		}
