@@ -75,16 +75,18 @@ token: bin/local ## Sign in as the demo user and print the token
 
 .PHONY: emails
 emails: bin/local ## Show the last emails, which a local platform stores instead of sending
-	@eval "$$($(LOCAL) env)" && for pod in $$(kubectl get pods -n apps -l app.kubernetes.io/name=notification-service -o name); do \
+	@$(LOCAL_ENV) for pod in $$(kubectl get pods -n apps -l app.kubernetes.io/name=notification-service -o name); do \
 		kubectl get --raw "/api/v1/namespaces/apps/pods/$${pod#pod/}:9090/proxy/mails" 2>/dev/null || true; done
 
 .PHONY: dashboard
 dashboard: bin/local ## Forward the dashboards, Prometheus and Alertmanager to this machine until Ctrl-C
 	@cd infra && GOWORK=off go build -o ../bin/dashboards ./cmd/dashboards
-	@eval "$$($(LOCAL) env)" && exec bin/dashboards -context '$(CONTEXT)'
+	@$(LOCAL_ENV) exec bin/dashboards -context '$(CONTEXT)'
 
-# The environment of the stack local, if STACK names it or none.
-IN_LOCAL = $(if $(filter local,$(or $(STACK),local)),eval "$$($(LOCAL) env)" && )
+# The environment of the stack local, if STACK names it or none. An update of another stack needs no bin/local.
+LOCAL_ENV = environment=$$($(LOCAL) env) && eval "$$environment" &&
+IN_LOCAL = $(if $(filter local,$(or $(STACK),local)),$(LOCAL_ENV) )
+IF_LOCAL = $(if $(filter local,$(or $(STACK),local)),bin/local)
 
 # The stack's namespace of monitoring, and amtool in a pod of Alertmanager.
 OF_STACK = pulumi config get platform:$(1) --stack '$(or $(STACK),local)' 2>/dev/null || true
@@ -194,35 +196,32 @@ escrow-check: ## Decrypt the file FILE=<file> of make escrow in memory with KEY=
 .PHONY: release-demo
 release-demo: bin/release ## Release and roll back another version of all services under load; RATE=<requests per second> ROLLBACKS=1
 	@cd test && GOWORK=off go build -o ../bin/release-demo ./cmd/release-demo
-	@eval "$$($(LOCAL) env)" && exec bin/release-demo $(if $(RATE),-rate $(RATE)) -rollbacks $(or $(ROLLBACKS),1)
+	@$(LOCAL_ENV) exec bin/release-demo $(if $(RATE),-rate $(RATE)) -rollbacks $(or $(ROLLBACKS),1)
 
 .PHONY: scorecard
 scorecard: bin/release ## Measure a release, its rollback and recoveries under load, and the history: .build/scorecard.html; RATE=<requests per second>
 	@cd test && GOWORK=off go build -o ../bin/scorecard ./cmd/scorecard
-	@eval "$$($(LOCAL) env)" && exec bin/scorecard $(if $(RATE),-rate $(RATE))
-
-# The environment of the stack local; other stacks use the environment of the caller.
-ENVIRONMENT = $(if $(filter local,$(STACK)),$(MAKE) bin/local && eval "$$(bin/local env)" && )
+	@$(LOCAL_ENV) exec bin/scorecard $(if $(RATE),-rate $(RATE))
 
 .PHONY: preview-comment
-preview-comment: ## Summarise in Markdown what an update of STACK changes; SINCE=<commit> lists the changed sources
+preview-comment: $(IF_LOCAL) ## Summarise in Markdown what an update of STACK changes; SINCE=<commit> lists the changed sources
 	@$(NEEDS_STACK)
 	@cd infra && GOWORK=off go build -o ../bin/infra .
-	@$(ENVIRONMENT)bin/infra preview '$(STACK)' '$(SINCE)'
+	@$(IN_LOCAL)bin/infra preview '$(STACK)' '$(SINCE)'
 
 # Puts the tools that write an SBOM on PATH. The first run downloads and compiles them.
 SBOM = PATH="$$(cd local/toolchain/sbom && for tool in crane cyclonedx-gomod; do GOWORK=off go tool -n $$tool | xargs dirname; done | paste -sd:):$$PATH" \
 	.github/scripts/sbom '$(STACK)'
 
 .PHONY: sbom
-sbom: ## Write the modules and licences of the live images of STACK to .build/sbom/<stack>, as CycloneDX
+sbom: $(IF_LOCAL) ## Write the modules and licences of the live images of STACK to .build/sbom/<stack>, as CycloneDX
 	@$(NEEDS_STACK)
-	@$(ENVIRONMENT)$(SBOM)
+	@$(IN_LOCAL)$(SBOM)
 
 .PHONY: attest
-attest: ## Write these SBOMs, and attest them and the provenance in PROVENANCE=<file> if STACK has a signer
+attest: $(IF_LOCAL) ## Write these SBOMs, and attest them and the provenance in PROVENANCE=<file> if STACK has a signer
 	@$(NEEDS_STACK)
-	@$(ENVIRONMENT)$(SBOM) attest '$(PROVENANCE)'
+	@$(IN_LOCAL)$(SBOM) attest '$(PROVENANCE)'
 
 .PHONY: compare
 compare: ## Summarise the differences between the manifests of STACK at SINCE=<commit> and now; needs no cluster and no secrets
@@ -233,9 +232,9 @@ compare: ## Summarise the differences between the manifests of STACK at SINCE=<c
 		status=$$?; git worktree remove --force .build/since; exit $$status
 
 .PHONY: integration-test
-integration-test: ## Test the API of STACK as a user from outside: sign up, order, notification, limits, headers
+integration-test: $(IF_LOCAL) ## Test the API of STACK as a user from outside: sign up, order, notification, limits, headers
 	@$(NEEDS_STACK)
-	@$(ENVIRONMENT)export INTEGRATION_URL="$$(pulumi stack output url --stack '$(STACK)')" && \
+	@$(IN_LOCAL)export INTEGRATION_URL="$$(pulumi stack output url --stack '$(STACK)')" && \
 		export INTEGRATION_AUTHORITY="$$(pulumi stack output certificateAuthority --stack '$(STACK)')" && \
 		cd test && GOWORK=off go test -count=1 -v -timeout 10m ./integration/...
 
@@ -246,9 +245,9 @@ render: ## Write the manifests of STACK=<stack> to .build/manifests/<stack>; nee
 	@bin/infra render '$(STACK)'
 
 .PHONY: profile
-profile: $(if $(filter local,$(or $(STACK),local)),bin/local) ## Show the profile of the cluster of STACK=<stack>: values that are set, discovered or missing
+profile: $(IF_LOCAL) ## Show the profile of the cluster of STACK=<stack>: values that are set, discovered or missing
 	@cd infra && GOWORK=off go build -o ../bin/infra .
-	@$(if $(filter local,$(or $(STACK),local)),eval "$$(bin/local env)" && )bin/infra profile '$(or $(STACK),local)'
+	@$(IN_LOCAL)bin/infra profile '$(or $(STACK),local)'
 
 .PHONY: check
 check: ## Check the manifests of all stacks with kube-score; unit tests check policy and Pod Security
@@ -325,7 +324,7 @@ browser: bin/local ## Test the dashboards in Chromium with generated metrics
 screens: bin/local ## Take the pictures in docs: the dashboard of the running platform, and the report of its last release
 	@bin/local install chromium
 	@cd infra && GOWORK=off go build -o ../bin/dashboards ./cmd/dashboards
-	@eval "$$($(LOCAL) env)" && test/screens
+	@$(LOCAL_ENV) test/screens
 
 .PHONY: bench
 bench: bin/local ## Benchmark the services against their peers; fails if they miss the targets

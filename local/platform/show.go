@@ -148,6 +148,9 @@ func (p *Platform) Logs(ctx context.Context, component string, follow bool) erro
 
 // Env prints the environment of the platform for a shell: eval "$(make -s env)".
 func (p *Platform) Env() error {
+	if _, err := os.Stat(p.layout.Bin()); errors.Is(err, os.ErrNotExist) {
+		return errors.New("there is no platform: make up creates it")
+	}
 	n := node.New(p.layout, nil, p.log)
 	if p.ownNode() {
 		if err := n.FindDocker(); err != nil {

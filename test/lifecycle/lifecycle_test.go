@@ -29,6 +29,7 @@ func TestLifecycle(t *testing.T) {
 		name string
 		test func(*testing.T)
 	}{
+		{"other commands name the command that creates the platform", noPlatform},
 		{"the error names a port in use", portTaken},
 		{"the error names a missing root user", notRoot},
 		{"the error names a hanging Docker Engine", dockerHangs},
@@ -87,6 +88,15 @@ func notRoot(t *testing.T) {
 	cmd.Env = append(os.Environ(), "HOME="+dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
 	refused(t, cmd, "not root", "sudo make up", "CONTEXT=")
+}
+
+func noPlatform(t *testing.T) {
+	for _, arguments := range []string{"env", "releases", "data-switchover", "preview-comment STACK=local"} {
+		_, err := kit.Run(strings.Fields("make -s " + arguments)...)
+		if err == nil || !strings.Contains(err.Error(), "error: there is no platform: make up creates it") {
+			t.Errorf("make %s: %v", arguments, err)
+		}
+	}
 }
 
 func dockerHangs(t *testing.T) {
