@@ -14,6 +14,7 @@ import (
 	"path"
 	"path/filepath"
 
+	"github.com/google/go-containerregistry/pkg/compression"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
@@ -24,8 +25,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// gzipFast compresses fast: the registry is on this machine, so size doesn't matter.
-const gzipFast = 1
+// fast compresses a layer fast: the registry is on this machine, so size doesn't matter.
+var fast = []tarball.LayerOption{tarball.WithCompression(compression.ZStd), tarball.WithMediaType(types.OCILayerZStd)}
 
 // PushProgram pushes an image of one static program, /<its file name>, and returns its reference by digest. It sends only
 // what the registry lacks.
@@ -71,11 +72,11 @@ func fileLayer(file string, mode int64, content []byte) (v1.Layer, error) {
 		return nil, err
 	}
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(archive.Bytes())), nil }
-	return tarball.LayerFromOpener(open, tarball.WithCompressionLevel(gzipFast), tarball.WithMediaType(types.DockerLayer))
+	return tarball.LayerFromOpener(open, fast...)
 }
 
 func assemble(config v1.Config, layers ...v1.Layer) (v1.Image, error) {
-	layered, err := mutate.AppendLayers(empty.Image, layers...)
+	layered, err := mutate.AppendLayers(mutate.ConfigMediaType(mutate.MediaType(empty.Image, types.OCIManifestSchema1), types.OCIConfigJSON), layers...)
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,6 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
-	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/crypto/x509roots/fallback/bundle"
 
 	"platform.example/local/progress"
@@ -282,7 +281,7 @@ func (r recipe) build(ctx context.Context, cache, name string) (v1.Image, error)
 			return nil, err
 		}
 	}
-	layer, err := tarball.LayerFromFile(file, tarball.WithCompressionLevel(gzipFast), tarball.WithMediaType(types.DockerLayer))
+	layer, err := tarball.LayerFromFile(file, fast...)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}

@@ -160,12 +160,21 @@ func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.B
 	for _, upstream := range upstreams {
 		go image.Probe(ctx, node.Registry, upstream, tools)
 	}
-	for _, upstream := range upstreams {
-		provided, err := image.Provide(ctx, node.Registry, filepath.Join(p.layout.Cache, "images"), upstream, tools, p.log)
-		if err != nil {
-			return nil, err
-		}
-		if !provided {
+	missing := make([]bool, len(upstreams))
+	group, groupContext := errgroup.WithContext(ctx)
+	group.SetLimit(2) // their layers are in memory
+	for i, upstream := range upstreams {
+		group.Go(func() error {
+			provided, err := image.Provide(groupContext, node.Registry, filepath.Join(p.layout.Cache, "images"), upstream, tools, p.log)
+			missing[i] = !provided
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for i, upstream := range upstreams {
+		if missing[i] {
 			p.log.Say("image %s: can't be pulled: setting %s to false", upstream.Image, upstream.Optional)
 			settings = append(settings, upstream.Optional+"=false")
 		}
