@@ -160,12 +160,16 @@ func (n *Node) furnish(ctx context.Context, s settings) error {
 	return n.apply(ctx, s, "coredns.yaml", "metrics-server.yaml")
 }
 
-// AwaitPods waits for the cluster's own pods, which start in parallel with other steps.
-func (n *Node) AwaitPods(ctx context.Context) error {
-	for _, deployment := range []string{"coredns", "metrics-server"} {
-		if err := n.kubectl(ctx, nil, "-n", "kube-system", "rollout", "status", "deployment/"+deployment, "--timeout=120s"); err != nil {
-			return fmt.Errorf("%s does not become ready: %w", deployment, err)
-		}
+// The Deployments of the cluster's own pods, which start in parallel with other steps.
+const (
+	CoreDNS       = "coredns"
+	MetricsServer = "metrics-server" // becomes ready after two scrapes
+)
+
+// Await waits for the pods of a Deployment of the cluster itself.
+func (n *Node) Await(ctx context.Context, deployment string) error {
+	if err := n.kubectl(ctx, nil, "-n", "kube-system", "rollout", "status", "deployment/"+deployment, "--timeout=120s"); err != nil {
+		return fmt.Errorf("%s does not become ready: %w", deployment, err)
 	}
 	return nil
 }

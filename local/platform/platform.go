@@ -139,6 +139,11 @@ func (p *Platform) Up(ctx context.Context) error {
 	if err := p.stack.Up(ctx, p.target(n), settings...); err != nil {
 		return err
 	}
+	if p.ownNode() {
+		if err := n.Await(ctx, node.MetricsServer); err != nil {
+			return err
+		}
+	}
 	return p.welcome(ctx, p.target(n))
 }
 
@@ -189,7 +194,7 @@ func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.B
 			settings = append(settings, "stream.instances"+set+"3")
 		}
 	}
-	return settings, n.AwaitPods(ctx)
+	return settings, n.Await(ctx, node.CoreDNS)
 }
 
 // Tools prints the paths of monitoring tools, one per line, and provides missing ones, because unit tests use promtool and
