@@ -125,7 +125,12 @@ func (p *Platform) Up(ctx context.Context) error {
 	group, groupContext := errgroup.WithContext(ctx)
 	group.Go(func() error { return tools.Run(groupContext) })
 	if !p.options.NodeOnly {
-		group.Go(func() error { return p.stack.Compile(groupContext, tools) })
+		group.Go(func() error {
+			if err := p.stack.Compile(groupContext, tools); err != nil {
+				return err
+			}
+			return p.stack.Begin(groupContext, p.target(node.New(p.layout, nil, p.log)))
+		})
 	}
 	if p.ownNode() {
 		group.Go(func() (err error) {
