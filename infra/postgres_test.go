@@ -141,9 +141,6 @@ func TestReplicationAndBackupsOfPostgres(t *testing.T) {
 			if budget := postgres.at("spec", "enablePDB"); budget != (test.instances > 1) {
 				t.Errorf("it has a disruption budget: %v", budget)
 			}
-			if at := postgres.at("spec", "probes", "liveness", "terminationGracePeriodSeconds"); (at != nil) != (test.instances > 1) {
-				t.Errorf("an isolated primary is killed after %v s", at)
-			}
 			durability := postgres.at("spec", "postgresql", "synchronous", "dataDurability")
 			if (durability == "required") != test.synchronous {
 				t.Errorf("a commit waits for a standby: %v", durability)

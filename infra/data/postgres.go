@@ -260,15 +260,17 @@ func (a PostgresArgs) newCluster(ctx *pulumi.Context, number int, opts ...pulumi
 		"stopDelay":                 60, // for the checkpoint at shutdown
 		"switchoverDelay":           20,
 		// A standby takes over this many seconds after the last sign of a lost primary.
-		"primaryLease":          map[string]any{"leaseDurationSeconds": 8, "renewDeadlineSeconds": 5, "retryPeriodSeconds": 1},
+		"primaryLease": map[string]any{"leaseDurationSeconds": 8, "renewDeadlineSeconds": 5, "retryPeriodSeconds": 1},
+		// A pod is ready soon after its server. The liveness probe of a primary without a network fails: it is killed, because its shutdown
+		// would wait for standbys and the archive.
+		"probes": map[string]any{
+			"startup":   map[string]any{"periodSeconds": 1},
+			"readiness": map[string]any{"periodSeconds": 2, "failureThreshold": 15},
+			"liveness":  map[string]any{"periodSeconds": 5, "failureThreshold": 6, "terminationGracePeriodSeconds": 5},
+		},
 		"primaryUpdateStrategy": "unsupervised",
 		"primaryUpdateMethod":   "switchover",
 		"affinity":              affinity,
-	}
-	if config.Instances > 1 { // probes of a primary without a network fail, and its shutdown would wait for standbys and archive
-		spec["probes"] = map[string]any{"liveness": map[string]any{
-			"periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 4, "terminationGracePeriodSeconds": 5,
-		}}
 	}
 	if len(a.Profile.ImagePullSecrets) > 0 {
 		spec["imagePullSecrets"] = kube.PullSecrets(a.Profile)
@@ -280,8 +282,8 @@ func (a PostgresArgs) newCluster(ctx *pulumi.Context, number int, opts ...pulumi
 		spec["backup"] = map[string]any{"retentionPolicy": fmt.Sprintf("%dd", a.Config.Backup.Retention), "barmanObjectStore": a.archive(number)}
 	}
 	maps.Copy(spec, a.bootstrap(number))
-	// The bootstrap of an existing Postgres cluster never changes.
-	opts = append(opts, pulumi.IgnoreChanges([]string{"spec.bootstrap", "spec.externalClusters"}))
+	// The bootstrap of an existing Postgres cluster never changes. Other probes would restart its instances.
+	opts = append(opts, pulumi.IgnoreChanges([]string{"spec.bootstrap", "spec.externalClusters", "spec.probes"}))
 	return newCustom(ctx, operatorGroup+"/v1", "Cluster", name, metadata, spec, opts...)
 }
 
