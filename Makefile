@@ -291,7 +291,7 @@ vulns: ## Report known vulnerabilities that the code of all modules, or of IN=<m
 unit: bin/local ## Run the unit tests of all modules, or of IN=<modules>
 	@bin/local install postgresql-15 pgbouncer redis-server age jq # the tests start their own servers, and run the scripts of the workflows
 	@$(call WITH,promtool amtool); for module in $(or $(IN),apps infra local); do \
-		(cd $$module && GOWORK=off GOGC=400 GOMEMLIMIT=1GiB go test -p $$(($$(getconf _NPROCESSORS_ONLN) + 1)) -skip '^TestPerformance' ./...); done # one more, since some only wait
+		(cd $$module && GOWORK=off GOGC=400 GOMEMLIMIT=1GiB go test -vet=off -p $$(($$(getconf _NPROCESSORS_ONLN) + 1)) -skip '^TestPerformance' ./...); done # one more, since some only wait
 	@cd test && GOWORK=off go test ./load/... ./variant/... ./cmd/... ./delivery/... ./docs/...
 
 .PHONY: docs-check

@@ -135,8 +135,11 @@ func Requests(environment stack.Environment, manifests []Object) (cpu quantity.C
 
 // selected reports whether a selector in the namespace selects the workload's pods.
 func (w workload) selected(namespace string, selector *metav1.LabelSelector) bool {
+	if w.object.GetNamespace() != namespace {
+		return false // without parsing the selector
+	}
 	picks, err := metav1.LabelSelectorAsSelector(selector)
-	return err == nil && w.object.GetNamespace() == namespace && picks.Matches(labelset.Set(w.pod.Labels))
+	return err == nil && picks.Matches(labelset.Set(w.pod.Labels))
 }
 
 // behind reports whether a Service selects the workload's pods, or one of them by its name.
