@@ -131,7 +131,7 @@ func orders(t *testing.T, tokens []string, duration time.Duration) int {
 
 // comparesReplication compares the throughput of orders with and without waiting for a standby, in four alternating phases.
 func comparesReplication(t *testing.T) {
-	cluster := kit.Output(t, "kubectl", "get", "clusters.postgresql.cnpg.io", "--namespace=data", "--output=name")
+	cluster := strings.TrimSpace(kit.Output(t, "kubectl", "get", "clusters.postgresql.cnpg.io", "--namespace=data", "--output=name"))
 	replication := kit.Output(t, "kubectl", "get", cluster, "--namespace=data", "--output=jsonpath={.spec.postgresql.synchronous}")
 	set := func(synchronous string) {
 		kit.Output(t, "kubectl", "patch", cluster, "--namespace=data", "--type=merge", `--patch={"spec": {"postgresql": {"synchronous": `+synchronous+`}}}`)
