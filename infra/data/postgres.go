@@ -266,7 +266,7 @@ func (a PostgresArgs) newCluster(ctx *pulumi.Context, number int, opts ...pulumi
 		"probes": map[string]any{
 			"startup":   map[string]any{"periodSeconds": 1},
 			"readiness": map[string]any{"periodSeconds": 2, "failureThreshold": 15},
-			"liveness":  map[string]any{"periodSeconds": 5, "failureThreshold": 6, "terminationGracePeriodSeconds": 5},
+			"liveness":  map[string]any{"periodSeconds": 5, "failureThreshold": 4, "terminationGracePeriodSeconds": 5},
 		},
 		"primaryUpdateStrategy": "unsupervised",
 		"primaryUpdateMethod":   "switchover",
