@@ -7,8 +7,6 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -110,57 +108,6 @@ func sql(t *testing.T, statement string) string {
 	return printed
 }
 
-// orders places orders, one after the other for each token, and returns the number of them.
-func orders(t *testing.T, tokens []string, duration time.Duration) int {
-	t.Helper()
-	var placed atomic.Int64
-	var users sync.WaitGroup
-	for _, token := range tokens {
-		users.Go(func() {
-			for end := time.Now().Add(duration); time.Now().Before(end); placed.Add(1) {
-				if _, err := kit.Gateway().Expect(http.MethodPost, "/api/orders", token, kit.TwoTeas(), http.StatusCreated); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
-	}
-	users.Wait()
-	return int(placed.Load())
-}
-
-// comparesReplication compares the throughput of orders with and without waiting for a standby, in four alternating phases.
-func comparesReplication(t *testing.T) {
-	cluster := strings.TrimSpace(kit.Output(t, "kubectl", "get", "clusters.postgresql.cnpg.io", "--namespace=data", "--output=name"))
-	replication := kit.Output(t, "kubectl", "get", cluster, "--namespace=data", "--output=jsonpath={.spec.postgresql.synchronous}")
-	set := func(synchronous string) {
-		kit.Output(t, "kubectl", "patch", cluster, "--namespace=data", "--type=merge", `--patch={"spec": {"postgresql": {"synchronous": `+synchronous+`}}}`)
-		kit.Eventually(t, time.Minute, "Postgres has the setting", func() error {
-			if names, err := kit.SQL("postgres", "SHOW synchronous_standby_names", ""); err != nil || (names == "") != (synchronous == "null") {
-				return fmt.Errorf("synchronous_standby_names is %q: %v", names, err)
-			}
-			return nil
-		})
-	}
-	t.Cleanup(func() { set(replication) })
-	var tokens []string
-	for range 12 {
-		tokens = append(tokens, kit.Gateway().MustSignIn(t, kit.Gateway().SignUp(t)))
-	}
-	const phase = 20 * time.Second
-	orders(t, tokens, phase/4) // warms up
-	placed := map[string]int{}
-	for _, synchronous := range []string{"null", replication, "null", replication} {
-		set(synchronous)
-		placed[synchronous] += orders(t, tokens, phase)
-	}
-	ratio := float64(placed[replication]) / float64(placed["null"])
-	t.Logf("%d orders with synchronous replication, %d without it: %.2f", placed[replication], placed["null"], ratio)
-	if ratio < .7 {
-		t.Error("synchronous replication takes more than three tenths of the throughput")
-	}
-}
-
 func TestFailoverLosesNoAcknowledgedOrder(t *testing.T) {
 	if _, err := kit.Run("make", "data-switchover"); err == nil || !strings.Contains(err.Error(), "has one instance, and no standby") {
 		t.Errorf("without a standby: %v", err)
@@ -171,7 +118,6 @@ func TestFailoverLosesNoAcknowledgedOrder(t *testing.T) {
 		awaitInstances(t, 1)
 	})
 	awaitInstances(t, 3)
-	t.Run("a commit waits for a standby", comparesReplication)
 	killed := func(pod string) {
 		kit.Output(t, "kubectl", "delete", "pod", pod, "--namespace=data", "--force", "--grace-period=0")
 	}

@@ -2,10 +2,13 @@
 package nodes
 
 import (
+	"crypto/rand"
 	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -125,6 +128,59 @@ func TestDrainLosesNoRequest(t *testing.T) {
 		kit.Output(t, "make", "node-start", "N="+number)
 		return nil
 	})
+}
+
+// orders places orders, one after the other for each token, and returns the number of them.
+func orders(t *testing.T, tokens []string, duration time.Duration) int {
+	t.Helper()
+	var placed atomic.Int64
+	var users sync.WaitGroup
+	for _, token := range tokens {
+		users.Go(func() {
+			for end := time.Now().Add(duration); time.Now().Before(end); placed.Add(1) {
+				if _, err := kit.Gateway().Expect(http.MethodPost, "/api/orders", token, kit.TwoTeas(), http.StatusCreated); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	users.Wait()
+	return int(placed.Load())
+}
+
+// The throughput of orders with and without waiting for a standby, in four alternating phases.
+func TestSynchronousReplicationKeepsMostOfTheThroughput(t *testing.T) {
+	awaitPlatform(t)
+	var tokens []string
+	for range 12 {
+		tokens = append(tokens, kit.Gateway().MustSignIn(t, kit.Gateway().SignUp(t)))
+	}
+	const with, without = "RESET synchronous_commit", "SET synchronous_commit = local"
+	set := func(commit string) {
+		for _, statement := range []string{"ALTER DATABASE orders " + commit, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'orders'"} {
+			if _, err := kit.SQL("postgres", statement, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, token := range tokens { // retries until the service has connected again
+			if _, err := kit.Gateway().Order(token, rand.Text()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		time.Sleep(5 * time.Second)
+	}
+	t.Cleanup(func() { set(with) })
+	placed := map[string]int{}
+	for _, commit := range []string{without, with, without, with} {
+		set(commit)
+		placed[commit] += orders(t, tokens, 20*time.Second)
+	}
+	ratio := float64(placed[with]) / float64(placed[without])
+	t.Logf("%d orders with synchronous replication, %d without it: %.2f", placed[with], placed[without], ratio)
+	if ratio < .7 {
+		t.Error("synchronous replication takes more than three tenths of the throughput")
+	}
 }
 
 // A node that fails takes its pods away without a word. Requests that were forwarded to them fail until Kubernetes notices, and none does
