@@ -43,7 +43,7 @@ func readme(t *testing.T) {
 			continue
 		}
 		if block == "make dashboard\n" {
-			block = "env --default-signal=INT timeout --foreground --signal=INT 30 make dashboard || [ $? = 124 ]\n"
+			block = "env --default-signal=INT timeout --signal=INT 30 make dashboard || [ $? = 124 ]\n"
 		}
 		script += "echo '==== next block'\n" + block
 	}
