@@ -83,8 +83,8 @@ dashboard: bin/local ## Forward the dashboards, Prometheus and Alertmanager to t
 	@cd infra && GOWORK=off go build -o ../bin/dashboards ./cmd/dashboards
 	@$(LOCAL_ENV) exec bin/dashboards -context '$(CONTEXT)'
 
-# The environment of the stack local, if STACK names it or none. An update of another stack needs no bin/local.
 LOCAL_ENV = environment=$$($(LOCAL) env) && eval "$$environment" &&
+# The environment of the stack local, and the prerequisite of it, if STACK is local or empty.
 IN_LOCAL = $(if $(filter local,$(or $(STACK),local)),$(LOCAL_ENV) )
 IF_LOCAL = $(if $(filter local,$(or $(STACK),local)),bin/local)
 
@@ -94,7 +94,7 @@ AMTOOL = kubectl exec --kubeconfig "$$($(call OF_STACK,kubeconfig))" --context "
 	statefulset/alertmanager -- /bin/amtool --alertmanager.url=http://127.0.0.1:9093
 
 .PHONY: silence
-silence: $(if $(filter local,$(or $(STACK),local)),bin/local) ## Silence ALERT=<name> of STACK for FOR=<time>, such as 2h, of one JOB=<job>; COMMENT=<reason>; EXPIRE=<id> ends a silence
+silence: $(IF_LOCAL) ## Silence ALERT=<name> of STACK for FOR=<time>, such as 2h, of one JOB=<job>; COMMENT=<reason>; EXPIRE=<id> ends a silence
 	@[ -n '$(EXPIRE)' ] || [ -n '$(ALERT)' -a -n '$(FOR)' ] || { echo 'error: make silence ALERT=<name> FOR=<time>, such as 2h, or make silence EXPIRE=<id>' >&2; exit 1; }
 	@$(IN_LOCAL)$(AMTOOL) silence $(if $(EXPIRE),expire '$(EXPIRE)',\
 		add 'alertname=$(ALERT)' $(if $(JOB),'job=$(JOB)') --duration='$(FOR)' --author="$${USER:-unknown}" --comment='$(subst ','\'',$(or $(value COMMENT),none given))')
@@ -160,32 +160,32 @@ redrive: bin/release ## Return dead letters to their streams, and deliver abando
 OF_DATA = $(IN_LOCAL)infra/data/operations/restore '$(or $(STACK),local)'
 
 .PHONY: backup
-backup: ## Back up Postgres of STACK now, besides the nightly backups and the archive of its WAL
+backup: $(IF_LOCAL) ## Back up Postgres of STACK now, besides the nightly backups and the archive of its WAL
 	@$(OF_DATA) backup
 
 .PHONY: restore
-restore: ## Restore Postgres of STACK to the time AT='2026-11-28 14:03:00' (UTC; default: now) beside the live one, compare, and switch after a CONFIRM=yes
+restore: $(IF_LOCAL) ## Restore Postgres of STACK to the time AT='2026-11-28 14:03:00' (UTC; default: now) beside the live one, compare, and switch after a CONFIRM=yes
 	@$(OF_DATA) restore '$(AT)' '$(CONFIRM)'
 
 .PHONY: restore-drill
-restore-drill: ## Restore Postgres of STACK into a copy, compare, delete the copy, and record the figures in docs/recovery.md
+restore-drill: $(IF_LOCAL) ## Restore Postgres of STACK into a copy, compare, delete the copy, and record the figures in docs/recovery.md
 	@$(OF_DATA) restore '$(AT)' drill
 
 .PHONY: restore-forget
-restore-forget: ## Delete the Postgres cluster that doesn't serve: a restored one, or the former one with its volumes
+restore-forget: $(IF_LOCAL) ## Delete the Postgres cluster that doesn't serve: a restored one, or the former one with its volumes
 	@$(OF_DATA) forget
 
 .PHONY: data-switchover
-data-switchover: ## Move the primary of Postgres of STACK to the standby with the least lag, such as before work on the primary's node
+data-switchover: $(IF_LOCAL) ## Move the primary of Postgres of STACK to the standby with the least lag, such as before work on the primary's node
 	@$(IN_LOCAL)infra/data/operations/switchover '$(or $(STACK),local)'
 
 .PHONY: postgres-upgrade
-postgres-upgrade: ## Upgrade Postgres of STACK in place to the major version TO=17, after a backup; requests that need it get 503 meanwhile
+postgres-upgrade: $(IF_LOCAL) ## Upgrade Postgres of STACK in place to the major version TO=17, after a backup; requests that need it get 503 meanwhile
 	@$(IN_LOCAL)infra/data/operations/upgrade '$(or $(STACK),local)' '$(TO)' \
 		"$(if $(filter local,$(or $(STACK),local)),PLATFORM_POSTGRES_17=1 $(LOCAL) up,pulumi up --yes --skip-preview --stack '$(STACK)')"
 
 .PHONY: escrow
-escrow: ## Write what a restore of STACK needs besides the bucket to one file, OUT=<file>, encrypted for the age or ssh public keys in TO=<file>
+escrow: $(IF_LOCAL) ## Write what a restore of STACK needs besides the bucket to one file, OUT=<file>, encrypted for the age or ssh public keys in TO=<file>
 	@$(if $(filter local,$(or $(STACK),local)),command -v age >/dev/null || bin/local install age)
 	@$(IN_LOCAL)infra/data/operations/escrow write '$(or $(STACK),local)' '$(TO)' '$(OUT)'
 

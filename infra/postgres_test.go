@@ -141,6 +141,12 @@ func TestReplicationAndBackupsOfPostgres(t *testing.T) {
 			if budget := postgres.at("spec", "enablePDB"); budget != (test.instances > 1) {
 				t.Errorf("it has a disruption budget: %v", budget)
 			}
+			if period := postgres.at("spec", "probes", "startup", "periodSeconds"); fmt.Sprint(period) != "1" {
+				t.Errorf("a starting server is probed each %v s", period)
+			}
+			if at := postgres.at("spec", "probes", "liveness", "terminationGracePeriodSeconds"); (fmt.Sprint(at) == "5") != (test.instances > 1) {
+				t.Errorf("a primary without a network is killed after %v s", at)
+			}
 			durability := postgres.at("spec", "postgresql", "synchronous", "dataDurability")
 			if (durability == "required") != test.synchronous {
 				t.Errorf("a commit waits for a standby: %v", durability)

@@ -211,6 +211,19 @@ func canonical(resources corev1.ResourceRequirementsArgs) corev1.ResourceRequire
 	return resources
 }
 
+// probes let a pod become ready soon after its server. If a primary has no network, its liveness probe fails, and the kubelet kills it
+// after five seconds: a clean shutdown would wait for standbys and the archive. A single instance has the patient probe of the operator.
+func probes(instances int) map[string]any {
+	all := map[string]any{
+		"startup":   map[string]any{"periodSeconds": 1},
+		"readiness": map[string]any{"periodSeconds": 2, "failureThreshold": 15},
+	}
+	if instances > 1 {
+		all["liveness"] = map[string]any{"periodSeconds": 5, "failureThreshold": 4, "terminationGracePeriodSeconds": 5}
+	}
+	return all
+}
+
 func clusterName(number int) string { return fmt.Sprintf("%s-%d", postgresName, number) }
 
 // newCluster creates one Postgres cluster: a primary, and standbys that replicate it.
@@ -260,14 +273,8 @@ func (a PostgresArgs) newCluster(ctx *pulumi.Context, number int, opts ...pulumi
 		"stopDelay":                 60, // for the checkpoint at shutdown
 		"switchoverDelay":           20,
 		// A standby takes over this many seconds after the last sign of a lost primary.
-		"primaryLease": map[string]any{"leaseDurationSeconds": 8, "renewDeadlineSeconds": 5, "retryPeriodSeconds": 1},
-		// A pod is ready soon after its server. The liveness probe of a primary without a network fails: it is killed, because its shutdown
-		// would wait for standbys and the archive.
-		"probes": map[string]any{
-			"startup":   map[string]any{"periodSeconds": 1},
-			"readiness": map[string]any{"periodSeconds": 2, "failureThreshold": 15},
-			"liveness":  map[string]any{"periodSeconds": 5, "failureThreshold": 4, "terminationGracePeriodSeconds": 5},
-		},
+		"primaryLease":          map[string]any{"leaseDurationSeconds": 8, "renewDeadlineSeconds": 5, "retryPeriodSeconds": 1},
+		"probes":                probes(config.Instances),
 		"primaryUpdateStrategy": "unsupervised",
 		"primaryUpdateMethod":   "switchover",
 		"affinity":              affinity,
@@ -282,7 +289,7 @@ func (a PostgresArgs) newCluster(ctx *pulumi.Context, number int, opts ...pulumi
 		spec["backup"] = map[string]any{"retentionPolicy": fmt.Sprintf("%dd", a.Config.Backup.Retention), "barmanObjectStore": a.archive(number)}
 	}
 	maps.Copy(spec, a.bootstrap(number))
-	// The bootstrap of an existing Postgres cluster never changes. Other probes would restart its instances.
+	// The bootstrap of an existing Postgres cluster never changes. A change of the probes would restart the instances.
 	opts = append(opts, pulumi.IgnoreChanges([]string{"spec.bootstrap", "spec.externalClusters", "spec.probes"}))
 	return newCustom(ctx, operatorGroup+"/v1", "Cluster", name, metadata, spec, opts...)
 }

@@ -136,7 +136,7 @@ func Requests(environment stack.Environment, manifests []Object) (cpu quantity.C
 // selected reports whether a selector in the namespace selects the workload's pods.
 func (w workload) selected(namespace string, selector *metav1.LabelSelector) bool {
 	if w.object.GetNamespace() != namespace {
-		return false // without parsing the selector
+		return false // parsing a selector is slow
 	}
 	picks, err := metav1.LabelSelectorAsSelector(selector)
 	return err == nil && picks.Matches(labelset.Set(w.pod.Labels))

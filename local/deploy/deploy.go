@@ -68,7 +68,7 @@ func (d *Deployment) Environment(target Target) []string {
 	return environment
 }
 
-// Begin creates the stack and its secrets if it doesn't exist. The node may still be starting.
+// Begin creates the stack and its secrets, unless the stack exists. The node may still be starting.
 func (d *Deployment) Begin(ctx context.Context, target Target) error {
 	if _, err := os.Stat(d.stateFile()); !errors.Is(err, os.ErrNotExist) {
 		return err
@@ -258,7 +258,7 @@ func (d *Deployment) run(ctx context.Context, target Target, stdout io.Writer, n
 	cmd.Dir = d.layout.Repo
 	cmd.Env = append(os.Environ(), d.Environment(target)...)
 	cmd.Env = append(cmd.Env, "PATH="+d.layout.Bin()+":"+os.Getenv("PATH"), takeOver)
-	if os.Getenv("GOGC") == "" { // Pulumi writes its state after each step, and collecting garbage takes a sixth of its time
+	if os.Getenv("GOGC")+os.Getenv("GOMEMLIMIT") == "" { // Pulumi writes its state after each step, and the garbage collector would take a sixth of the time
 		cmd.Env = append(cmd.Env, "GOGC=400", "GOMEMLIMIT=512MiB")
 	}
 	var printed bytes.Buffer

@@ -25,7 +25,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
-// fast compresses a layer fast: the registry is on this machine, so size doesn't matter.
+// fast is the options of a layer: the registry is on this machine, so speed matters more than size.
 var fast = []tarball.LayerOption{tarball.WithCompression(compression.ZStd), tarball.WithMediaType(types.OCILayerZStd)}
 
 // PushProgram pushes an image of one static program, /<its file name>, and returns its reference by digest. It sends only

@@ -172,10 +172,13 @@ func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.B
 	}
 	missing := make([]bool, len(upstreams))
 	group, groupContext := errgroup.WithContext(ctx)
-	group.SetLimit(2) // their layers are in memory
+	group.SetLimit(2) // each holds the layers of its image in memory
 	for i, upstream := range upstreams {
 		group.Go(func() error {
-			provided, err := image.Provide(groupContext, node.Registry, filepath.Join(p.layout.Cache, "images"), upstream, tools, p.log)
+			if err := groupContext.Err(); err != nil {
+				return err // another image failed; those that have begun end, and are kept
+			}
+			provided, err := image.Provide(ctx, node.Registry, filepath.Join(p.layout.Cache, "images"), upstream, tools, p.log)
 			missing[i] = !provided
 			return err
 		})

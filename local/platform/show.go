@@ -149,6 +149,9 @@ func (p *Platform) Logs(ctx context.Context, component string, follow bool) erro
 // Env prints the environment of the platform for a shell: eval "$(make -s env)".
 func (p *Platform) Env() error {
 	if _, err := os.Stat(p.layout.Bin()); errors.Is(err, os.ErrNotExist) {
+		if !p.ownNode() {
+			return fmt.Errorf("nothing is deployed to context %s: run make up CONTEXT=%[1]s REGISTRY=<registry>", p.options.Context)
+		}
 		return errors.New("there is no platform: make up creates it")
 	}
 	n := node.New(p.layout, nil, p.log)

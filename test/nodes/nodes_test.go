@@ -130,7 +130,7 @@ func TestDrainLosesNoRequest(t *testing.T) {
 	})
 }
 
-// orders places orders, one after the other for each token, and returns the number of them.
+// orders places orders, one after the other for each token, and returns how many it placed.
 func orders(t *testing.T, tokens []string, duration time.Duration) int {
 	t.Helper()
 	var placed atomic.Int64
@@ -163,6 +163,10 @@ func TestSynchronousReplicationKeepsMostOfTheThroughput(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
+		waits, err := kit.SQL("orders", "SELECT current_setting('synchronous_commit') = 'on' AND EXISTS (SELECT FROM pg_stat_replication WHERE sync_state = 'quorum')", "")
+		if err != nil || (waits == "t") != (commit == with) {
+			t.Fatalf("after %s, a commit waits for a standby: %s (%v)", commit, waits, err)
+		}
 		for _, token := range tokens { // retries until the service has connected again
 			if _, err := kit.Gateway().Order(token, rand.Text()); err != nil {
 				t.Fatal(err)
@@ -178,7 +182,7 @@ func TestSynchronousReplicationKeepsMostOfTheThroughput(t *testing.T) {
 	}
 	ratio := float64(placed[with]) / float64(placed[without])
 	t.Logf("%d orders with synchronous replication, %d without it: %.2f", placed[with], placed[without], ratio)
-	if ratio < .7 {
+	if placed[without] == 0 || ratio < .7 {
 		t.Error("synchronous replication takes more than three tenths of the throughput")
 	}
 }

@@ -281,7 +281,7 @@ func TestReleaseDuringClusterFaults(t *testing.T) {
 		trouble            func(t *testing.T)
 	}{
 		{"the API server hangs before the rollout", step, "user-service: plan", apiServer},
-		{"the API server hangs during the rollout", step, "user-service: image", apiServer},
+		{"the API server hangs before the migration or the rollout", step, "user-service: image", apiServer},
 		{"the API server hangs during the verification", step, "user-service: roll out", apiServer},
 		{"the API server hangs during the switch", step, "user-service: verify", apiServer},
 		{"the API server hangs during the watch", event, "switch", apiServer},

@@ -535,6 +535,8 @@ func storeExamples() []example {
 		{alert: "PostgresDown", severity: page, about: "the exporter can't sign in", series: []string{`pg_up{job="postgres-exporter"} 1x3 0x20`}, at: 2 * time.Minute, fires: []string{postgres}},
 		{alert: "PostgresDown", severity: page, about: "the platform was created five minutes ago, and Postgres hasn't started", series: newPostgres, at: 5 * time.Minute},
 		{alert: "PostgresDown", severity: page, about: "the platform was created a quarter of an hour ago, and Postgres hasn't started", series: newPostgres, at: 15 * time.Minute, fires: []string{postgres}},
+		{alert: "PostgresDown", severity: page, about: "the platform was created five minutes ago, and Postgres started and failed", at: 5 * time.Minute, fires: []string{postgres},
+			series: []string{`pg_up{job="postgres-exporter"} 0x6 1x8 0x20`, newPostgres[1]}},
 		{alert: "PostgresDown", severity: page, about: "Postgres is down while a restored one starts beside it", at: 2 * time.Minute, fires: []string{postgres},
 			series: append(newPostgres, `kube_service_created{job="kube-state-metrics", namespace="data", service="postgres-2-rw"} -3600x20`)},
 		{alert: "PostgresDown", severity: page, about: "one sign-in fails", series: []string{`pg_up{job="postgres-exporter"} 1x3 0 1x20`}, at: 75 * time.Second},
