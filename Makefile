@@ -385,7 +385,7 @@ promotion-test: bin/local ## Test promotion and the workflows on two local clust
 .PHONY: nodes-test
 nodes-test: bin/local ## Drain and kill nodes of a platform with three nodes under load; starts and ends with make down
 	@$(LOCAL) down
-	@trap '$(LOCAL) down' EXIT; $(MAKE) up NODES=3 && $(TIER) -timeout 45m ./nodes/...
+	@trap '$(LOCAL) down' EXIT; $(MAKE) up NODES=3 && ($(TIER) -timeout 45m ./nodes/...)
 
 .PHONY: machine-test
 machine-test: bin/local ## Test the local node in an emulated Debian 12 with systemd and cgroup v2, with the tools of make up

@@ -138,7 +138,7 @@ func orders(t *testing.T, tokens []string, duration time.Duration) int {
 	for _, token := range tokens {
 		users.Go(func() {
 			for end := time.Now().Add(duration); time.Now().Before(end); placed.Add(1) {
-				if _, err := kit.Gateway().Expect(http.MethodPost, "/api/orders", token, kit.TwoTeas(), http.StatusCreated); err != nil {
+				if _, err := kit.Gateway().With("Idempotency-Key", rand.Text()).Expect(http.MethodPost, "/api/orders", token, kit.TwoTeas(), http.StatusCreated); err != nil {
 					t.Error(err)
 					return
 				}
