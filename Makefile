@@ -84,9 +84,9 @@ dashboard: bin/local ## Forward the dashboards, Prometheus and Alertmanager to t
 	@$(LOCAL_ENV) exec bin/dashboards -context '$(CONTEXT)'
 
 LOCAL_ENV = environment=$$($(LOCAL) env) && eval "$$environment" &&
-# The environment of the stack local, and the prerequisite of it, if STACK is local or empty.
-IN_LOCAL = $(if $(filter local,$(or $(STACK),local)),$(LOCAL_ENV) )
+# The command of the stack local, and its environment, if STACK is local or empty.
 IF_LOCAL = $(if $(filter local,$(or $(STACK),local)),bin/local)
+IN_LOCAL = $(if $(IF_LOCAL),$(LOCAL_ENV) )
 
 # The stack's namespace of monitoring, and amtool in a pod of Alertmanager.
 OF_STACK = pulumi config get platform:$(1) --stack '$(or $(STACK),local)' 2>/dev/null || true
@@ -182,11 +182,11 @@ data-switchover: $(IF_LOCAL) ## Move the primary of Postgres of STACK to the sta
 .PHONY: postgres-upgrade
 postgres-upgrade: $(IF_LOCAL) ## Upgrade Postgres of STACK in place to the major version TO=17, after a backup; requests that need it get 503 meanwhile
 	@$(IN_LOCAL)infra/data/operations/upgrade '$(or $(STACK),local)' '$(TO)' \
-		"$(if $(filter local,$(or $(STACK),local)),PLATFORM_POSTGRES_17=1 $(LOCAL) up,pulumi up --yes --skip-preview --stack '$(STACK)')"
+		"$(if $(IF_LOCAL),PLATFORM_POSTGRES_17=1 $(LOCAL) up,pulumi up --yes --skip-preview --stack '$(STACK)')"
 
 .PHONY: escrow
 escrow: $(IF_LOCAL) ## Write what a restore of STACK needs besides the bucket to one file, OUT=<file>, encrypted for the age or ssh public keys in TO=<file>
-	@$(if $(filter local,$(or $(STACK),local)),command -v age >/dev/null || bin/local install age)
+	@$(if $(IF_LOCAL),command -v age >/dev/null || bin/local install age)
 	@$(IN_LOCAL)infra/data/operations/escrow write '$(or $(STACK),local)' '$(TO)' '$(OUT)'
 
 .PHONY: escrow-check

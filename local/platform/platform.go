@@ -176,7 +176,7 @@ func (p *Platform) bringUp(ctx context.Context, n *node.Node, tools *toolchain.B
 	for i, upstream := range upstreams {
 		group.Go(func() error {
 			if err := groupContext.Err(); err != nil {
-				return err // another image failed; those that have begun end, and are kept
+				return err // another image failed; the builds that have started finish, and the next run uses them
 			}
 			provided, err := image.Provide(ctx, node.Registry, filepath.Join(p.layout.Cache, "images"), upstream, tools, p.log)
 			missing[i] = !provided

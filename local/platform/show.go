@@ -60,6 +60,14 @@ func (p *Platform) curl(outputs deploy.Outputs) (string, error) {
 	return "curl --cacert " + authorityFile, nil
 }
 
+// deployed returns an error if nothing is deployed to the context.
+func (p *Platform) deployed() error {
+	if _, err := os.Stat(p.layout.Pulumi()); err != nil {
+		return fmt.Errorf("nothing is deployed to context %s: run make up CONTEXT=%[1]s REGISTRY=<registry>", p.options.Context)
+	}
+	return nil
+}
+
 // Status prints the health of each component, the state of the stack, and the URLs.
 func (p *Platform) Status(ctx context.Context) error {
 	var faults []error
@@ -69,8 +77,8 @@ func (p *Platform) Status(ctx context.Context) error {
 			return err
 		}
 		faults = append(faults, unwell)
-	} else if _, err := os.Stat(p.layout.Pulumi()); err != nil {
-		return fmt.Errorf("nothing is deployed to context %s: run make up CONTEXT=%[1]s REGISTRY=<registry>", p.options.Context)
+	} else if err := p.deployed(); err != nil {
+		return err
 	}
 	target := p.target(node.New(p.layout, nil, p.log))
 	if resources, err := p.stack.Resources(); err != nil {
@@ -148,17 +156,16 @@ func (p *Platform) Logs(ctx context.Context, component string, follow bool) erro
 
 // Env prints the environment of the platform for a shell: eval "$(make -s env)".
 func (p *Platform) Env() error {
-	if _, err := os.Stat(p.layout.Bin()); errors.Is(err, os.ErrNotExist) {
-		if !p.ownNode() {
-			return fmt.Errorf("nothing is deployed to context %s: run make up CONTEXT=%[1]s REGISTRY=<registry>", p.options.Context)
-		}
-		return errors.New("there is no platform: make up creates it")
-	}
 	n := node.New(p.layout, nil, p.log)
 	if p.ownNode() {
+		if _, err := os.Stat(p.layout.Bin()); errors.Is(err, os.ErrNotExist) {
+			return errors.New("there is no platform: make up creates it")
+		}
 		if err := n.FindDocker(); err != nil {
 			return err
 		}
+	} else if err := p.deployed(); err != nil {
+		return err
 	}
 	if err := p.stack.Link(); err != nil {
 		return err
